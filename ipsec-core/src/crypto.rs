@@ -1,0 +1,75 @@
+//! The seam between the protocol and a crypto engine.
+//!
+//! A provider is an engine passed as `&mut`; a key is whatever the engine makes of it: a software key schedule or the
+//! number of a hardware slot. Nonces, associated data and the layout of packets are composed once, by this crate, so
+//! every provider interoperates by construction.
+
+/// An AEAD algorithm of ESP (RFC 4106) and of the IKEv2 SK payload (RFC 5282).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum AeadAlg {
+    /// AES-128-GCM with a 16-octet ICV.
+    Aes128Gcm16,
+    /// AES-192-GCM with a 16-octet ICV.
+    Aes192Gcm16,
+    /// AES-256-GCM with a 16-octet ICV.
+    Aes256Gcm16,
+}
+
+impl AeadAlg {
+    /// Octets of the cipher key, without the salt.
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::Aes128Gcm16 => 16,
+            Self::Aes192Gcm16 => 24,
+            Self::Aes256Gcm16 => 32,
+        }
+    }
+
+    /// Octets of the salt that follows the cipher key in keying material (RFC 4106 §8.1, RFC 5282 §7.1).
+    pub const fn salt_len(self) -> usize {
+        4
+    }
+
+    /// Octets of the explicit IV in the packet.
+    pub const fn iv_len(self) -> usize {
+        8
+    }
+
+    /// Octets of the ICV.
+    pub const fn tag_len(self) -> usize {
+        16
+    }
+}
+
+/// The ICV did not verify. Opaque on purpose: any more detail would be an oracle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Forged;
+
+/// What a crypto engine does for packets.
+pub trait PacketCrypto {
+    /// A key the engine is ready to use. Not `Clone`: two copies of a sending key would repeat nonces. Wiped on drop.
+    type AeadKey;
+
+    /// Prepares `key` (`alg.key_len()` octets, without salt) for use. `None`: this engine does not offer `alg`, has no
+    /// slot left, or the length is wrong.
+    fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey>;
+
+    /// Encrypts `text_and_tag` in place and writes the tag into its last 16 octets. A slice shorter than the tag is
+    /// left as it is.
+    fn seal(&mut self, key: &Self::AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]);
+
+    /// Checks the tag in the last 16 octets of `text_and_tag` and decrypts what stands before it, in place.
+    ///
+    /// # Errors
+    /// [`Forged`]; the text is then unspecified and must not be used.
+    fn open(
+        &mut self,
+        key: &Self::AeadKey,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        text_and_tag: &mut [u8],
+    ) -> Result<(), Forged>;
+}

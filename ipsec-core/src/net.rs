@@ -1,0 +1,195 @@
+//! Nouns of RFC 4301 and RFC 7296 §3.13: SPIs, paths, address and port ranges, traffic selectors.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A Security Parameters Index of ESP. 0–255 are reserved and cannot be held (RFC 4303 §2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Spi(u32);
+
+impl Spi {
+    /// `None` for the reserved values 0–255.
+    pub const fn new(value: u32) -> Option<Self> {
+        if value > 255 { Some(Self(value)) } else { None }
+    }
+
+    /// The number on the wire, host order.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// Where a datagram came from or goes to. For protocol 50 without UDP both ports are 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's address and port, as seen from here (a NAT may stand in between).
+    pub remote: SocketAddr,
+}
+
+/// How ESP travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Encap {
+    /// IP protocol 50.
+    None,
+    /// UDP port 4500 (RFC 3948).
+    Udp,
+}
+
+/// IPv4 or IPv6 addresses from `start` to `end`, both included, of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AddrRange {
+    start: IpAddr,
+    end: IpAddr,
+}
+
+impl AddrRange {
+    /// Every IPv4 address.
+    pub const ANY_V4: Self = Self { start: IpAddr::V4(Ipv4Addr::UNSPECIFIED), end: IpAddr::V4(Ipv4Addr::BROADCAST) };
+    /// Every IPv6 address.
+    pub const ANY_V6: Self =
+        Self { start: IpAddr::V6(Ipv6Addr::UNSPECIFIED), end: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)) };
+
+    /// `None` when the families differ or `start` is above `end`.
+    pub fn new(start: IpAddr, end: IpAddr) -> Option<Self> {
+        (start.is_ipv4() == end.is_ipv4() && start <= end).then_some(Self { start, end })
+    }
+
+    /// A single address.
+    pub const fn single(addr: IpAddr) -> Self {
+        Self { start: addr, end: addr }
+    }
+
+    /// The network `addr/prefix`; host bits of `addr` are ignored. `None` when the prefix is too long for the family.
+    ///
+    /// ```
+    /// use ipsec_core::net::AddrRange;
+    /// let net = AddrRange::prefix("10.2.3.4".parse().unwrap(), 16).unwrap();
+    /// assert_eq!(net.start(), "10.2.0.0".parse::<core::net::IpAddr>().unwrap());
+    /// assert_eq!(net.end(), "10.2.255.255".parse::<core::net::IpAddr>().unwrap());
+    /// ```
+    pub fn prefix(addr: IpAddr, prefix: u8) -> Option<Self> {
+        match addr {
+            IpAddr::V4(addr) => {
+                let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+                (prefix <= 32).then(|| Self {
+                    start: IpAddr::V4(Ipv4Addr::from_bits(addr.to_bits() & !host)),
+                    end: IpAddr::V4(Ipv4Addr::from_bits(addr.to_bits() | host)),
+                })
+            }
+            IpAddr::V6(addr) => {
+                let host = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+                (prefix <= 128).then(|| Self {
+                    start: IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !host)),
+                    end: IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() | host)),
+                })
+            }
+        }
+    }
+
+    /// First address.
+    pub const fn start(&self) -> IpAddr {
+        self.start
+    }
+
+    /// Last address.
+    pub const fn end(&self) -> IpAddr {
+        self.end
+    }
+
+    /// Whether the range is of IPv4 addresses.
+    pub const fn is_ipv4(&self) -> bool {
+        self.start.is_ipv4()
+    }
+
+    /// Whether `addr` lies inside.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        addr.is_ipv4() == self.is_ipv4() && self.start <= addr && addr <= self.end
+    }
+
+    /// What both ranges have in common; `None` when nothing.
+    pub fn intersect(&self, other: &Self) -> Option<Self> {
+        if self.is_ipv4() != other.is_ipv4() {
+            return None;
+        }
+        Self::new(self.start.max(other.start), self.end.min(other.end))
+    }
+}
+
+/// Ports from `start` to `end`, both included. For ICMP and ICMPv6 a "port" is type × 256 + code (RFC 7296 §3.13.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PortRange {
+    /// First port.
+    pub start: u16,
+    /// Last port.
+    pub end: u16,
+}
+
+impl PortRange {
+    /// Every port, and also packets without a port field (fragments).
+    pub const ANY: Self = Self { start: 0, end: u16::MAX };
+    /// Only packets whose port cannot be known (RFC 4301 §4.4.1.1): start above end, as on the wire.
+    pub const OPAQUE: Self = Self { start: u16::MAX, end: 0 };
+
+    /// A single port.
+    pub const fn single(port: u16) -> Self {
+        Self { start: port, end: port }
+    }
+
+    /// Whether a packet with this port fits; `None`: the packet has no readable port.
+    pub fn matches(&self, port: Option<u16>) -> bool {
+        match port {
+            _ if *self == Self::ANY => true,
+            Some(port) => self.start <= port && port <= self.end,
+            None => *self == Self::OPAQUE,
+        }
+    }
+
+    /// What both ranges have in common. [`PortRange::OPAQUE`] meets only itself and [`PortRange::ANY`].
+    pub fn intersect(&self, other: &Self) -> Option<Self> {
+        if *self == Self::ANY || self == other {
+            return Some(*other);
+        }
+        if *other == Self::ANY {
+            return Some(*self);
+        }
+        let both = Self { start: self.start.max(other.start), end: self.end.min(other.end) };
+        (*self != Self::OPAQUE && *other != Self::OPAQUE && both.start <= both.end).then_some(both)
+    }
+}
+
+/// One end of the traffic an SA carries: a traffic selector of RFC 7296 §3.13.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TrafficSelector {
+    /// Addresses of this end.
+    pub addrs: AddrRange,
+    /// IP protocol; 0 means any.
+    pub protocol: u8,
+    /// Ports of this end.
+    pub ports: PortRange,
+}
+
+impl TrafficSelector {
+    /// All traffic of these addresses.
+    pub const fn addrs(addrs: AddrRange) -> Self {
+        Self { addrs, protocol: 0, ports: PortRange::ANY }
+    }
+
+    /// Whether a packet's end fits. `port` is `None` when the packet has no readable port.
+    pub fn matches(&self, addr: IpAddr, protocol: u8, port: Option<u16>) -> bool {
+        self.addrs.contains(addr) && (self.protocol == 0 || self.protocol == protocol) && self.ports.matches(port)
+    }
+
+    /// What both selectors have in common: the narrowing of RFC 7296 §2.9.
+    pub fn intersect(&self, other: &Self) -> Option<Self> {
+        let protocol = match (self.protocol, other.protocol) {
+            (0, protocol) | (protocol, 0) => protocol,
+            (ours, theirs) if ours == theirs => ours,
+            _ => return None,
+        };
+        Some(Self { addrs: self.addrs.intersect(&other.addrs)?, protocol, ports: self.ports.intersect(&other.ports)? })
+    }
+}
