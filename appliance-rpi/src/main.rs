@@ -1,0 +1,2 @@
+//! Portcullis for Raspberry Pi.
+fn main() {}
