@@ -1,0 +1,67 @@
+//! PL011 serial port, transmit side only, 115,200 baud.
+
+use core::fmt;
+use core::ptr;
+
+const DATA: usize = 0x00;
+const FLAGS: usize = 0x18;
+const FLAGS_TX_FULL: u32 = 1 << 5;
+const FLAGS_BUSY: u32 = 1 << 3;
+
+/// How often a full FIFO is asked before a character is given up: far more than one character time at 115,200 baud.
+const PATIENCE: u32 = 1_000_000;
+
+/// The serial port. A value is only a register address; whoever holds one writes.
+#[derive(Clone, Copy)]
+pub(crate) struct Uart {
+    base: usize,
+}
+
+impl Uart {
+    /// # Safety
+    /// `base` is the address of a PL011 that is mapped as device memory (or the MMU is off).
+    pub(crate) const unsafe fn new(base: usize) -> Self {
+        Self { base }
+    }
+
+    fn read(self, offset: usize) -> u32 {
+        // SAFETY: `new` was promised a PL011 here; its registers are 32 bits wide and aligned.
+        unsafe { ptr::read_volatile((self.base + offset) as *const u32) }
+    }
+
+    fn write(self, offset: usize, value: u32) {
+        // SAFETY: as for `read`; writing the data register has no effect on memory.
+        unsafe { ptr::write_volatile((self.base + offset) as *mut u32, value) }
+    }
+
+    /// Sends one octet; drops it when the port does not drain.
+    pub(crate) fn put(self, octet: u8) {
+        for _ in 0..PATIENCE {
+            if self.read(FLAGS) & FLAGS_TX_FULL == 0 {
+                self.write(DATA, u32::from(octet));
+                return;
+            }
+        }
+    }
+
+    /// Waits, within bounds, until the last octet has left the FIFO.
+    pub(crate) fn drain(self) {
+        for _ in 0..PATIENCE {
+            if self.read(FLAGS) & FLAGS_BUSY == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl fmt::Write for Uart {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for octet in text.bytes() {
+            if octet == b'\n' {
+                self.put(b'\r');
+            }
+            self.put(octet);
+        }
+        Ok(())
+    }
+}
