@@ -15,3 +15,12 @@
 
 #[cfg(test)]
 extern crate std;
+
+pub mod auth;
+pub mod crypto;
+pub mod error;
+pub mod keys;
+pub mod proposal;
+pub mod registry;
+pub mod rules;
+pub mod wire;

@@ -1,0 +1,152 @@
+//! The default provider of what IKE needs beside packets, in portable Rust.
+
+use hmac::{EagerHash, Hmac, KeyInit, Mac};
+use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use p256::elliptic_curve::sec1::ToSec1Point;
+use rand_core::CryptoRng;
+use sha1::{Digest, Sha1};
+use sha2::{Sha256, Sha384, Sha512};
+use x25519_dalek::StaticSecret;
+
+use super::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, Secret, SharedSecret};
+use crate::error::BadPublic;
+
+/// A random generator and the engine that protects packets, which may be hardware; hashes and key exchanges are software.
+pub struct RustCrypto<R, P> {
+    rng: R,
+    packets: P,
+}
+
+/// A private value of a key exchange.
+pub struct KeSecret(Private);
+
+enum Private {
+    Ecp256(p256::SecretKey),
+    Curve25519(StaticSecret),
+}
+
+impl<R, P> RustCrypto<R, P> {
+    /// An engine that draws from `rng` and leaves packets to `packets`.
+    pub const fn new(rng: R, packets: P) -> Self {
+        Self { rng, packets }
+    }
+}
+
+impl<R, P: PacketCrypto> PacketCrypto for RustCrypto<R, P> {
+    type AeadKey = P::AeadKey;
+
+    fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
+        self.packets.aead_key(alg, key)
+    }
+
+    fn seal(&mut self, key: &Self::AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+        self.packets.seal(key, nonce, aad, text_and_tag);
+    }
+
+    fn open(
+        &mut self,
+        key: &Self::AeadKey,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        text_and_tag: &mut [u8],
+    ) -> Result<(), Forged> {
+        self.packets.open(key, nonce, aad, text_and_tag)
+    }
+}
+
+impl<R: CryptoRng, P: PacketCrypto> IkeCrypto for RustCrypto<R, P> {
+    type KeSecret = KeSecret;
+
+    fn random(&mut self, out: &mut [u8]) {
+        self.rng.fill_bytes(out);
+    }
+
+    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<KeSecret> {
+        public.clear();
+        match group {
+            Group::Ecp256 => {
+                let secret = self.p256_secret()?;
+                // Uncompressed, without the octet 4 that says so (RFC 5903 §7).
+                let point = secret.public_key().to_sec1_point(false);
+                let (_, coordinates) = point.as_bytes().split_first()?;
+                public.extend_from_slice(coordinates).ok()?;
+                Some(KeSecret(Private::Ecp256(secret)))
+            }
+            Group::Curve25519 => {
+                let mut octets = Secret::<32>::new();
+                self.rng.fill_bytes(octets.resize(32)?);
+                let secret = StaticSecret::from(*octets.as_slice().first_chunk()?);
+                public.extend_from_slice(x25519_dalek::PublicKey::from(&secret).as_bytes()).ok()?;
+                Some(KeSecret(Private::Curve25519(secret)))
+            }
+        }
+    }
+
+    fn ke_agree(
+        &mut self,
+        KeSecret(secret): KeSecret,
+        peer_public: &[u8],
+        shared: &mut SharedSecret,
+    ) -> Result<(), BadPublic> {
+        let room = shared.resize(32).ok_or(BadPublic)?;
+        match secret {
+            Private::Ecp256(secret) => {
+                let coordinates: &[u8; 64] = peer_public.try_into().map_err(|_| BadPublic)?;
+                let mut point = [4; 65];
+                for (to, from) in point.iter_mut().skip(1).zip(coordinates) {
+                    *to = *from;
+                }
+                // Checks that the point is on the curve, which has cofactor 1, and not at infinity.
+                let public = p256::PublicKey::from_sec1_bytes(&point).map_err(|_| BadPublic)?;
+                room.copy_from_slice(secret.diffie_hellman(&public).raw_secret_bytes());
+            }
+            Private::Curve25519(secret) => {
+                let public: &[u8; 32] = peer_public.try_into().map_err(|_| BadPublic)?;
+                let agreed = secret.diffie_hellman(&(*public).into());
+                if !agreed.was_contributory() {
+                    return Err(BadPublic);
+                }
+                room.copy_from_slice(agreed.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn prf(&mut self, alg: PrfAlg, key: &[u8], parts: &[&[u8]], out: &mut Digest64) {
+        match alg {
+            PrfAlg::HmacSha256 => hmac::<Sha256>(key, parts, out),
+            PrfAlg::HmacSha384 => hmac::<Sha384>(key, parts, out),
+            PrfAlg::HmacSha512 => hmac::<Sha512>(key, parts, out),
+        }
+    }
+
+    fn sha1(&mut self, parts: &[&[u8]]) -> [u8; 20] {
+        let mut hash = Sha1::new();
+        parts.iter().for_each(|part| hash.update(part));
+        hash.finalize().into()
+    }
+}
+
+impl<R: CryptoRng, P> RustCrypto<R, P> {
+    /// A number below the order of the group; each draw misses with a chance of 2^-32.
+    fn p256_secret(&mut self) -> Option<p256::SecretKey> {
+        (0..8).find_map(|_| {
+            let mut octets = Secret::<32>::new();
+            self.rng.fill_bytes(octets.resize(32)?);
+            p256::SecretKey::from_slice(octets.as_slice()).ok()
+        })
+    }
+}
+
+fn hmac<D: EagerHash>(key: &[u8], parts: &[&[u8]], out: &mut Digest64)
+where
+    Hmac<D>: Mac + KeyInit,
+{
+    // HMAC takes keys of every length: there is no error to come.
+    let Ok(mut mac) = <Hmac<D> as KeyInit>::new_from_slice(key) else { return };
+    parts.iter().for_each(|part| mac.update(part));
+    let digest = mac.finalize().into_bytes();
+    if let Some(room) = out.resize(digest.len()) {
+        room.copy_from_slice(&digest);
+    }
+}

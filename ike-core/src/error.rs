@@ -1,0 +1,42 @@
+//! Errors are small and carry no text.
+
+/// A length, count or reserved range in a message is wrong. Where exactly is of no use to anybody but an attacker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Malformed;
+
+/// The caller's buffer is too small for what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct NoRoom;
+
+/// The crypto engine does not offer the algorithm, or has no key slot left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct NoKey;
+
+/// A public value that no honest peer sends (RFC 6989 §2, RFC 8031 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct BadPublic;
+
+/// Why a datagram was dropped without an answer. The sender learns nothing; the caller counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Discard {
+    /// A length or count is wrong.
+    Malformed,
+    /// The integrity check of the SK payload failed (RFC 7296 §2.21.2: no answer, no change of state).
+    BadIcv,
+    /// The integrity check passed, but the padding is longer than the text.
+    BadPadding,
+    /// No IKE SA has these SPIs.
+    UnknownSa,
+}
+
+impl From<Malformed> for Discard {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}

@@ -1,0 +1,172 @@
+//! Keying material (RFC 7296 §2.13–§2.18).
+
+use heapless::Vec;
+
+use crate::crypto::{Digest64, IkeCrypto, IkeSuite, PrfAlg, Secret, SharedSecret};
+use crate::error::{NoKey, NoRoom};
+pub use crate::wire::sk::{SkReceiver, SkSender};
+
+/// Which end of the IKE SA we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Role {
+    /// The IKE SA's initiator: it sends with SK_ei.
+    Initiator,
+    /// The IKE SA's responder: it sends with SK_er.
+    Responder,
+}
+
+/// The keys of an IKE SA.
+pub struct IkeKeys<C: IkeCrypto> {
+    /// The suite they are for.
+    pub suite: IkeSuite,
+    /// SK_d: from it come the keys of Child SAs and of the next IKE SA.
+    pub sk_d: Digest64,
+    /// SK_pi: goes into the initiator's AUTH.
+    pub sk_pi: Digest64,
+    /// SK_pr: goes into the responder's AUTH.
+    pub sk_pr: Digest64,
+    /// Protects what we send.
+    pub sender: SkSender<C>,
+    /// Opens what the peer sends.
+    pub receiver: SkReceiver<C>,
+}
+
+/// What the keys of an IKE SA are made of, beside the shared secret.
+#[derive(Debug, Clone, Copy)]
+pub struct IkeSeed<'a> {
+    /// The initiator's nonce.
+    pub ni: &'a [u8],
+    /// The responder's nonce.
+    pub nr: &'a [u8],
+    /// The initiator's SPI.
+    pub spi_i: u64,
+    /// The responder's SPI.
+    pub spi_r: u64,
+}
+
+/// Octets of SK_d, SK_ei, SK_er, SK_pi and SK_pr at most.
+const KEYMAT_MAX: usize = 3 * 64 + 2 * (32 + 4);
+
+impl<C: IkeCrypto> IkeKeys<C> {
+    /// The keys of an initial IKE SA: SKEYSEED = prf(Ni | Nr, g^ir) (RFC 7296 §2.14).
+    ///
+    /// # Errors
+    /// [`NoKey`] when the engine does not take the keys.
+    pub fn derive(
+        crypto: &mut C,
+        suite: IkeSuite,
+        shared: &SharedSecret,
+        seed: &IkeSeed<'_>,
+        role: Role,
+    ) -> Result<Self, NoKey> {
+        let mut nonces: Vec<u8, 512> = Vec::new();
+        nonces.extend_from_slice(seed.ni).map_err(|_| NoKey)?;
+        nonces.extend_from_slice(seed.nr).map_err(|_| NoKey)?;
+        let mut skeyseed = Digest64::new();
+        crypto.prf(suite.prf, &nonces, &[shared.as_slice()], &mut skeyseed);
+        Self::expand(crypto, suite, &skeyseed, seed, role)
+    }
+
+    /// The keys of an IKE SA that takes the place of another: SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr) with the PRF
+    /// of the old one (RFC 7296 §2.18).
+    ///
+    /// # Errors
+    /// [`NoKey`] when the engine does not take the keys.
+    pub fn derive_rekey(
+        crypto: &mut C,
+        suite: IkeSuite,
+        old_prf: PrfAlg,
+        old_sk_d: &Digest64,
+        shared: &SharedSecret,
+        seed: &IkeSeed<'_>,
+        role: Role,
+    ) -> Result<Self, NoKey> {
+        let mut skeyseed = Digest64::new();
+        crypto.prf(old_prf, old_sk_d.as_slice(), &[shared.as_slice(), seed.ni, seed.nr], &mut skeyseed);
+        Self::expand(crypto, suite, &skeyseed, seed, role)
+    }
+
+    fn expand(
+        crypto: &mut C,
+        suite: IkeSuite,
+        skeyseed: &Digest64,
+        seed: &IkeSeed<'_>,
+        role: Role,
+    ) -> Result<Self, NoKey> {
+        let prf_len = suite.prf.output_len();
+        let encr_len = suite.encr.key_len().saturating_add(suite.encr.salt_len());
+        let total = prf_len.saturating_add(encr_len).saturating_mul(2).saturating_add(prf_len);
+        let mut keymat = Secret::<KEYMAT_MAX>::new();
+        let spis = [seed.spi_i.to_be_bytes(), seed.spi_r.to_be_bytes()];
+        let parts = [seed.ni, seed.nr, spis.as_flattened()];
+        let room = keymat.resize(total).ok_or(NoKey)?;
+        prf_plus(crypto, suite.prf, skeyseed.as_slice(), &parts, room).map_err(|NoRoom| NoKey)?;
+
+        let mut rest = keymat.as_slice();
+        let mut take = |len| {
+            let (taken, left) = rest.split_at_checked(len).ok_or(NoKey)?;
+            rest = left;
+            Ok(taken)
+        };
+        let sk_d = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
+        let (sk_ei, sk_er) = (take(encr_len)?, take(encr_len)?);
+        let sk_pi = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
+        let sk_pr = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
+        let (ours, theirs) = match role {
+            Role::Initiator => (sk_ei, sk_er),
+            Role::Responder => (sk_er, sk_ei),
+        };
+        let sender = SkSender::new(crypto, suite.encr, ours)?;
+        let receiver = SkReceiver::new(crypto, suite.encr, theirs)?;
+        Ok(Self { suite, sk_d, sk_pi, sk_pr, sender, receiver })
+    }
+}
+
+/// KEYMAT of a Child SA: prf+(SK_d, [g^ir (new) |] Ni | Nr) (RFC 7296 §2.17). The initiator's sending keys come first, each
+/// the cipher key and then the salt.
+///
+/// # Errors
+/// [`NoRoom`] when `out` is longer than prf+ can fill.
+pub fn child_keymat<C: IkeCrypto>(
+    crypto: &mut C,
+    prf: PrfAlg,
+    sk_d: &Digest64,
+    shared: Option<&SharedSecret>,
+    ni: &[u8],
+    nr: &[u8],
+    out: &mut [u8],
+) -> Result<(), NoRoom> {
+    let shared = shared.map(Secret::as_slice).unwrap_or_default();
+    prf_plus(crypto, prf, sk_d.as_slice(), &[shared, ni, nr], out)
+}
+
+/// prf+ (RFC 7296 §2.13) over the concatenation of `seed`, at most 6 parts.
+///
+/// # Errors
+/// [`NoRoom`] for more parts, or more than 255 blocks of output.
+pub fn prf_plus<C: IkeCrypto>(
+    crypto: &mut C,
+    alg: PrfAlg,
+    key: &[u8],
+    seed: &[&[u8]],
+    out: &mut [u8],
+) -> Result<(), NoRoom> {
+    let mut previous = Digest64::new();
+    for (index, chunk) in out.chunks_mut(alg.output_len()).enumerate() {
+        let number = [u8::try_from(index).ok().and_then(|index| index.checked_add(1)).ok_or(NoRoom)?];
+        let mut block = Digest64::new();
+        {
+            let mut parts: Vec<&[u8], 8> = Vec::new();
+            parts.push(previous.as_slice()).map_err(|_| NoRoom)?;
+            parts.extend_from_slice(seed).map_err(|_| NoRoom)?;
+            parts.push(&number).map_err(|_| NoRoom)?;
+            crypto.prf(alg, key, &parts, &mut block);
+        }
+        for (to, from) in chunk.iter_mut().zip(block.as_slice()) {
+            *to = *from;
+        }
+        previous = block;
+    }
+    Ok(())
+}

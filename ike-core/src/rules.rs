@@ -1,0 +1,357 @@
+//! What may be in a message, as data (RFC 7296 §1.2–§1.5, appendix C), checked before any handler runs.
+
+use crate::error::Malformed;
+use crate::registry::{ExchangeType, NotifyKind, PayloadType};
+use crate::wire::auth::Auth;
+use crate::wire::cert::{Cert, CertReq};
+use crate::wire::chain::Chain;
+use crate::wire::cp::Cp;
+use crate::wire::delete::Delete;
+use crate::wire::eap::Eap;
+use crate::wire::id::Id;
+use crate::wire::ke::Ke;
+use crate::wire::nonce::Nonce;
+use crate::wire::notify::Notify;
+use crate::wire::sa::Sa;
+use crate::wire::ts::Ts;
+use crate::wire::vendor::VendorId;
+
+/// How often a payload may stand in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Exactly once.
+    Required,
+    /// Once or not at all.
+    Optional,
+    /// Any number of times.
+    Repeated,
+}
+
+/// What may be in one kind of message. A payload that is not listed is forbidden.
+#[derive(Debug)]
+pub struct Rule {
+    exchange: ExchangeType,
+    response: bool,
+    protected: bool,
+    payloads: &'static [(PayloadType, Presence)],
+    /// Payloads that stand there all or none.
+    together: &'static [PayloadType],
+}
+
+use Presence::{Optional, Repeated, Required};
+
+const RULES: &[Rule] = &[
+    Rule {
+        exchange: ExchangeType::IKE_SA_INIT,
+        response: false,
+        protected: false,
+        payloads: &[
+            (PayloadType::SA, Required),
+            (PayloadType::KE, Required),
+            (PayloadType::NONCE, Required),
+            (PayloadType::NOTIFY, Repeated),
+            (PayloadType::VENDOR, Repeated),
+        ],
+        together: &[],
+    },
+    Rule {
+        exchange: ExchangeType::IKE_SA_INIT,
+        response: true,
+        protected: false,
+        payloads: &[
+            (PayloadType::SA, Required),
+            (PayloadType::KE, Required),
+            (PayloadType::NONCE, Required),
+            (PayloadType::CERTREQ, Repeated),
+            (PayloadType::NOTIFY, Repeated),
+            (PayloadType::VENDOR, Repeated),
+        ],
+        together: &[],
+    },
+    Rule {
+        exchange: ExchangeType::IKE_AUTH,
+        response: false,
+        protected: true,
+        payloads: &[
+            (PayloadType::ID_I, Required),
+            (PayloadType::ID_R, Optional),
+            (PayloadType::CERT, Repeated),
+            (PayloadType::CERTREQ, Repeated),
+            // Absent when the initiator asks for EAP (§2.16); then the handler refuses by name.
+            (PayloadType::AUTH, Optional),
+            (PayloadType::CP, Optional),
+            (PayloadType::SA, Required),
+            (PayloadType::TS_I, Required),
+            (PayloadType::TS_R, Required),
+            (PayloadType::NOTIFY, Repeated),
+            (PayloadType::VENDOR, Repeated),
+        ],
+        together: &[],
+    },
+    Rule {
+        exchange: ExchangeType::IKE_AUTH,
+        response: true,
+        protected: true,
+        payloads: &[
+            (PayloadType::ID_R, Required),
+            (PayloadType::CERT, Repeated),
+            (PayloadType::AUTH, Required),
+            (PayloadType::CP, Optional),
+            (PayloadType::EAP, Optional),
+            (PayloadType::SA, Required),
+            (PayloadType::TS_I, Required),
+            (PayloadType::TS_R, Required),
+            (PayloadType::NOTIFY, Repeated),
+            (PayloadType::VENDOR, Repeated),
+        ],
+        together: &[PayloadType::SA, PayloadType::TS_I, PayloadType::TS_R],
+    },
+    Rule {
+        exchange: ExchangeType::CREATE_CHILD_SA,
+        response: false,
+        protected: true,
+        payloads: CREATE_CHILD_SA,
+        together: &[PayloadType::TS_I, PayloadType::TS_R],
+    },
+    Rule {
+        exchange: ExchangeType::CREATE_CHILD_SA,
+        response: true,
+        protected: true,
+        payloads: CREATE_CHILD_SA,
+        together: &[PayloadType::TS_I, PayloadType::TS_R],
+    },
+    Rule {
+        exchange: ExchangeType::INFORMATIONAL,
+        response: false,
+        protected: true,
+        payloads: INFORMATIONAL,
+        together: &[],
+    },
+    Rule {
+        exchange: ExchangeType::INFORMATIONAL,
+        response: true,
+        protected: true,
+        payloads: INFORMATIONAL,
+        together: &[],
+    },
+];
+
+const CREATE_CHILD_SA: &[(PayloadType, Presence)] = &[
+    (PayloadType::SA, Required),
+    (PayloadType::NONCE, Required),
+    (PayloadType::KE, Optional),
+    // Absent when the IKE SA is rekeyed (§1.3.2).
+    (PayloadType::TS_I, Optional),
+    (PayloadType::TS_R, Optional),
+    (PayloadType::CP, Optional),
+    (PayloadType::NOTIFY, Repeated),
+    (PayloadType::VENDOR, Repeated),
+];
+
+const INFORMATIONAL: &[(PayloadType, Presence)] = &[
+    (PayloadType::NOTIFY, Repeated),
+    (PayloadType::DELETE, Repeated),
+    (PayloadType::CP, Optional),
+    (PayloadType::VENDOR, Repeated),
+];
+
+impl Rule {
+    /// The rule for a message; `None` when no such message is ever processed: the exchange is unknown, or comes in clear
+    /// and must not.
+    pub fn find(exchange: ExchangeType, response: bool, protected: bool) -> Option<&'static Self> {
+        RULES.iter().find(|rule| rule.exchange == exchange && rule.response == response && rule.protected == protected)
+    }
+
+    fn presence(&self, kind: PayloadType) -> Option<Presence> {
+        self.payloads.iter().find(|(listed, _)| *listed == kind).map(|(_, presence)| *presence)
+    }
+}
+
+/// Why a message is refused. All but [`Refused::UnsupportedCritical`] end in INVALID_SYNTAX, if in an answer at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Refused {
+    /// A length or count is wrong.
+    Malformed,
+    /// A payload of unknown type is marked critical (RFC 7296 §2.5): UNSUPPORTED_CRITICAL_PAYLOAD with the type as data.
+    UnsupportedCritical(PayloadType),
+    /// A payload is missing.
+    Missing(PayloadType),
+    /// A payload stands where it has no place.
+    Unexpected(PayloadType),
+    /// A payload stands there twice.
+    Duplicate(PayloadType),
+}
+
+impl From<Malformed> for Refused {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// The payloads of a message that its rule allows, every body checked.
+#[derive(Debug, Clone)]
+pub struct Payloads<'m> {
+    /// SA.
+    pub sa: Option<Sa<'m>>,
+    /// KE.
+    pub ke: Option<Ke<'m>>,
+    /// Ni in a request, Nr in a response.
+    pub nonce: Option<Nonce<'m>>,
+    /// IDi.
+    pub id_i: Option<Id<'m>>,
+    /// IDr.
+    pub id_r: Option<Id<'m>>,
+    /// AUTH.
+    pub auth: Option<Auth<'m>>,
+    /// TSi.
+    pub ts_i: Option<Ts<'m>>,
+    /// TSr.
+    pub ts_r: Option<Ts<'m>>,
+    /// CP.
+    pub cp: Option<Cp<'m>>,
+    /// EAP.
+    pub eap: Option<Eap<'m>>,
+    chain: Chain<'m>,
+}
+
+impl<'m> Payloads<'m> {
+    /// Reads the payloads that begin with one of type `first`, and holds them against `rule`. Unknown payloads that are not
+    /// critical are skipped. In a response with an error notify, or with COOKIE, nothing is missing: RFC 7296 lets such a
+    /// response carry the notify alone (§1.3, §2.6, §2.21), or beside what did succeed (§2.21.2).
+    ///
+    /// # Errors
+    /// [`Refused`]
+    pub fn collect(first: PayloadType, body: &'m [u8], rule: &Rule) -> Result<Self, Refused> {
+        let chain = Chain::new(first, body);
+        let mut payloads = Self {
+            sa: None,
+            ke: None,
+            nonce: None,
+            id_i: None,
+            id_r: None,
+            auth: None,
+            ts_i: None,
+            ts_r: None,
+            cp: None,
+            eap: None,
+            chain: chain.clone(),
+        };
+        for payload in chain {
+            let payload = payload?;
+            let kind = payload.kind;
+            if !is_known(kind) {
+                if payload.critical {
+                    return Err(Refused::UnsupportedCritical(kind));
+                }
+                continue;
+            }
+            let presence = rule.presence(kind).ok_or(Refused::Unexpected(kind))?;
+            if presence != Repeated && payloads.has(kind) {
+                return Err(Refused::Duplicate(kind));
+            }
+            payloads.take(kind, payload.body)?;
+        }
+        payloads.check_presence(rule)?;
+        Ok(payloads)
+    }
+
+    fn take(&mut self, kind: PayloadType, body: &'m [u8]) -> Result<(), Malformed> {
+        match kind {
+            PayloadType::SA => self.sa = Some(Sa::parse(body)?),
+            PayloadType::KE => self.ke = Some(Ke::parse(body)?),
+            PayloadType::NONCE => self.nonce = Some(Nonce::parse(body)?),
+            PayloadType::ID_I => self.id_i = Some(Id::parse(body)?),
+            PayloadType::ID_R => self.id_r = Some(Id::parse(body)?),
+            PayloadType::AUTH => self.auth = Some(Auth::parse(body)?),
+            PayloadType::TS_I => self.ts_i = Some(Ts::parse(body)?),
+            PayloadType::TS_R => self.ts_r = Some(Ts::parse(body)?),
+            PayloadType::CP => self.cp = Some(Cp::parse(body)?),
+            PayloadType::EAP => self.eap = Some(Eap::parse(body)?),
+            // What may be repeated is read again from the chain; here only checked.
+            PayloadType::NOTIFY => drop(Notify::parse(body)?),
+            PayloadType::DELETE => drop(Delete::parse(body)?),
+            PayloadType::CERT => drop(Cert::parse(body)?),
+            PayloadType::CERTREQ => drop(CertReq::parse(body)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_presence(&self, rule: &Rule) -> Result<(), Refused> {
+        let excused =
+            rule.response && self.notifies().any(|notify| notify.kind.is_error() || notify.kind == NotifyKind::COOKIE);
+        if excused {
+            return Ok(());
+        }
+        let mut required = rule.payloads.iter().filter(|(_, presence)| *presence == Required);
+        if let Some((missing, _)) = required.find(|(kind, _)| !self.has(*kind)) {
+            return Err(Refused::Missing(*missing));
+        }
+        match rule.together.iter().find(|kind| !self.has(**kind)) {
+            Some(missing) if rule.together.iter().any(|kind| self.has(*kind)) => Err(Refused::Missing(*missing)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a payload that stands there at most once is there.
+    fn has(&self, kind: PayloadType) -> bool {
+        match kind {
+            PayloadType::SA => self.sa.is_some(),
+            PayloadType::KE => self.ke.is_some(),
+            PayloadType::NONCE => self.nonce.is_some(),
+            PayloadType::ID_I => self.id_i.is_some(),
+            PayloadType::ID_R => self.id_r.is_some(),
+            PayloadType::AUTH => self.auth.is_some(),
+            PayloadType::TS_I => self.ts_i.is_some(),
+            PayloadType::TS_R => self.ts_r.is_some(),
+            PayloadType::CP => self.cp.is_some(),
+            PayloadType::EAP => self.eap.is_some(),
+            _ => false,
+        }
+    }
+
+    fn bodies(&self, kind: PayloadType) -> impl Iterator<Item = &'m [u8]> + use<'m> {
+        self.chain.clone().flatten().filter(move |payload| payload.kind == kind).map(|payload| payload.body)
+    }
+
+    /// Every Notify payload, in order.
+    pub fn notifies(&self) -> impl Iterator<Item = Notify<'m>> + use<'m> {
+        self.bodies(PayloadType::NOTIFY).flat_map(Notify::parse)
+    }
+
+    /// The first Notify payload of this kind.
+    pub fn notify(&self, kind: NotifyKind) -> Option<Notify<'m>> {
+        self.notifies().find(|notify| notify.kind == kind)
+    }
+
+    /// The first Notify payload that reports an error.
+    pub fn error(&self) -> Option<Notify<'m>> {
+        self.notifies().find(|notify| notify.kind.is_error())
+    }
+
+    /// Every Delete payload, in order.
+    pub fn deletes(&self) -> impl Iterator<Item = Delete<'m>> + use<'m> {
+        self.bodies(PayloadType::DELETE).flat_map(Delete::parse)
+    }
+
+    /// Every Certificate payload, in order; the first one is the sender's own.
+    pub fn certs(&self) -> impl Iterator<Item = Cert<'m>> + use<'m> {
+        self.bodies(PayloadType::CERT).flat_map(Cert::parse)
+    }
+
+    /// Every Certificate Request payload, in order.
+    pub fn cert_requests(&self) -> impl Iterator<Item = CertReq<'m>> + use<'m> {
+        self.bodies(PayloadType::CERTREQ).flat_map(CertReq::parse)
+    }
+
+    /// Every Vendor ID payload, in order.
+    pub fn vendors(&self) -> impl Iterator<Item = VendorId<'m>> + use<'m> {
+        self.bodies(PayloadType::VENDOR).map(VendorId)
+    }
+}
+
+/// Whether RFC 7296 defines the type. IKEv1's (1–13) and those of extensions we do not have are unknown.
+fn is_known(kind: PayloadType) -> bool {
+    (PayloadType::SA..=PayloadType::EAP).contains(&kind)
+}

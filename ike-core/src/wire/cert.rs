@@ -1,0 +1,45 @@
+//! Certificate and Certificate Request payloads (RFC 7296 §3.6, §3.7). Read only.
+
+use super::cursor::Cursor;
+use crate::error::Malformed;
+use crate::registry::CertEncoding;
+
+/// A certificate or something like it, not looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cert<'m> {
+    /// What `data` is.
+    pub encoding: CertEncoding,
+    /// The certificate.
+    pub data: &'m [u8],
+}
+
+impl<'m> Cert<'m> {
+    /// Reads the body of a CERT payload.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is empty.
+    pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        Ok(Self { encoding: CertEncoding(cursor.u8()?), data: cursor.rest() })
+    }
+}
+
+/// Which certificates the sender would like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CertReq<'m> {
+    /// What kind of certificate.
+    pub encoding: CertEncoding,
+    /// For X.509: SHA-1 hashes of the trust anchors' public keys, one after the other.
+    pub authorities: &'m [u8],
+}
+
+impl<'m> CertReq<'m> {
+    /// Reads the body of a CERTREQ payload.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is empty.
+    pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        Ok(Self { encoding: CertEncoding(cursor.u8()?), authorities: cursor.rest() })
+    }
+}

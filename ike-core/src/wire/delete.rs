@@ -1,0 +1,74 @@
+//! The Delete payload (RFC 7296 §3.11).
+
+use ipsec_core::net::Spi;
+
+use super::cursor::Cursor;
+use super::writer::MessageWriter;
+use crate::error::{Malformed, NoRoom};
+use crate::registry::{PayloadType, ProtocolId};
+
+/// SAs the sender has deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delete<'m> {
+    /// Protocol of all of them; [`ProtocolId::IKE`] means the IKE SA that carries the message.
+    pub protocol: ProtocolId,
+    spi_len: u8,
+    spis: &'m [u8],
+}
+
+impl<'m> Delete<'m> {
+    /// Reads the body of a Delete payload.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the SPIs do not fill the payload exactly or their size does not fit the protocol.
+    pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        let &[protocol, spi_len] = cursor.array()?;
+        let (protocol, count) = (ProtocolId(protocol), cursor.u16()?);
+        let spis = cursor.rest();
+        let size_fits = match protocol {
+            ProtocolId::IKE => spi_len == 0 && count == 0,
+            ProtocolId::AH | ProtocolId::ESP => spi_len == 4,
+            _ => spi_len != 0 || count == 0,
+        };
+        if !size_fits || usize::from(spi_len).checked_mul(usize::from(count)) != Some(spis.len()) {
+            return Err(Malformed);
+        }
+        Ok(Self { protocol, spi_len, spis })
+    }
+
+    /// The SPIs, as the sender of this payload expects them in packets to itself; none for the IKE SA.
+    pub fn spis(&self) -> impl Iterator<Item = &'m [u8]> + use<'m> {
+        self.spis.chunks_exact(usize::from(self.spi_len.max(1)))
+    }
+
+    /// The SPIs of ESP SAs; none for another protocol. Reserved values are left out: no SA has them.
+    pub fn esp_spis(&self) -> impl Iterator<Item = Spi> + use<'m> {
+        let esp = self.protocol == ProtocolId::ESP;
+        let spis = if esp { self.spis.as_chunks().0 } else { &[] };
+        spis.iter().filter_map(|spi| Spi::new(u32::from_be_bytes(*spi)))
+    }
+}
+
+impl MessageWriter<'_> {
+    /// Adds a Delete payload for the IKE SA.
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn delete_ike(&mut self) -> Result<(), NoRoom> {
+        self.payload(PayloadType::DELETE, |out| out.put(&[ProtocolId::IKE.0, 0, 0, 0]))
+    }
+
+    /// Adds a Delete payload for ESP SAs; `spis` are the ones we receive with.
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn delete_esp(&mut self, spis: &[Spi]) -> Result<(), NoRoom> {
+        let count = u16::try_from(spis.len()).map_err(|_| NoRoom)?;
+        self.payload(PayloadType::DELETE, |out| {
+            out.put(&[ProtocolId::ESP.0, 4])?;
+            out.put(&count.to_be_bytes())?;
+            spis.iter().try_for_each(|spi| out.put(&spi.get().to_be_bytes()))
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! The Key Exchange payload (RFC 7296 §3.4).
+
+use super::cursor::Cursor;
+use super::writer::MessageWriter;
+use crate::error::{Malformed, NoRoom};
+use crate::registry::{GroupId, PayloadType};
+
+/// A public value of a key exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ke<'m> {
+    /// The method.
+    pub group: GroupId,
+    /// The public value; its length is checked by whoever uses it.
+    pub public: &'m [u8],
+}
+
+impl<'m> Ke<'m> {
+    /// Reads the body of a KE payload.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is too short.
+    pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        let group = GroupId(cursor.u16()?);
+        cursor.u16()?; // RESERVED
+        Ok(Self { group, public: cursor.rest() })
+    }
+}
+
+impl MessageWriter<'_> {
+    /// Adds a KE payload.
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn ke(&mut self, group: GroupId, public: &[u8]) -> Result<(), NoRoom> {
+        self.payload(PayloadType::KE, |out| {
+            out.put(&group.0.to_be_bytes())?;
+            out.put(&[0; 2])?;
+            out.put(public)
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! The Security Association payload (RFC 7296 §3.3): proposals, in them transforms, in them attributes, each strictly
+//! inside what holds it.
+
+use core::fmt;
+
+use super::cursor::Cursor;
+use super::writer::MessageWriter;
+use crate::error::{Malformed, NoRoom};
+use crate::registry::{EncrId, EsnId, GroupId, IntegId, PayloadType, PrfId, ProtocolId, TransformType};
+
+/// Attribute type 14 in its short form.
+const KEY_LENGTH: u16 = 0x8000 | 14;
+
+/// Proposals, in the sender's order of preference. There may be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sa<'m>(&'m [u8]);
+
+/// One proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proposal<'m> {
+    /// Its number, from 1.
+    pub number: u8,
+    /// The protocol it is for.
+    pub protocol: ProtocolId,
+    /// The sender's SPI; empty for an initial IKE SA.
+    pub spi: &'m [u8],
+    transforms: &'m [u8],
+}
+
+/// One transform of a received proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transform<'m> {
+    /// What it is for.
+    pub kind: TransformType,
+    /// The algorithm, a number of the registry that `kind` names.
+    pub id: u16,
+    attributes: &'m [u8],
+}
+
+/// What the attributes of a transform say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum KeyLength {
+    /// There are no attributes.
+    Absent,
+    /// One Key Length attribute, in bits.
+    Bits(u16),
+    /// Anything else: the transform must not be chosen, the others of the proposal may (RFC 7296 §3.3.6).
+    Unacceptable,
+}
+
+/// A transform to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TransformSpec {
+    /// What it is for.
+    pub kind: TransformType,
+    /// The algorithm.
+    pub id: u16,
+    /// Key Length attribute, in bits.
+    pub key_bits: Option<u16>,
+}
+
+impl<'m> Sa<'m> {
+    /// Reads the body of an SA payload, down to the lengths of the transforms.
+    ///
+    /// # Errors
+    /// [`Malformed`] when a proposal or transform reaches out of what holds it, a count is wrong, or the mark of the last
+    /// one stands at another one.
+    pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        while !cursor.is_empty() {
+            proposal(&mut cursor)?;
+        }
+        Ok(Self(body))
+    }
+
+    /// The proposals.
+    pub fn proposals(&self) -> impl Iterator<Item = Proposal<'m>> + Clone + use<'m> {
+        let mut cursor = Cursor::new(self.0);
+        core::iter::from_fn(move || proposal(&mut cursor).ok())
+    }
+}
+
+impl<'m> Proposal<'m> {
+    /// The transforms.
+    pub fn transforms(&self) -> impl Iterator<Item = Transform<'m>> + Clone + use<'m> {
+        let mut cursor = Cursor::new(self.transforms);
+        core::iter::from_fn(move || transform(&mut cursor).ok())
+    }
+}
+
+impl Transform<'_> {
+    /// The Key Length attribute.
+    pub fn key_length(&self) -> KeyLength {
+        let mut cursor = Cursor::new(self.attributes);
+        match (cursor.u16(), cursor.u16(), cursor.is_empty()) {
+            (Err(Malformed), _, _) if self.attributes.is_empty() => KeyLength::Absent,
+            (Ok(KEY_LENGTH), Ok(bits), true) => KeyLength::Bits(bits),
+            _ => KeyLength::Unacceptable,
+        }
+    }
+}
+
+/// The first octet of a proposal or transform: `more` when another one follows, 0 on the last. The lengths say the same; a
+/// message whose two statements differ could be read in two ways.
+fn check_last(mark: u8, more: u8, cursor: &Cursor<'_>) -> Result<(), Malformed> {
+    let expected = if cursor.is_empty() { 0 } else { more };
+    if mark == expected { Ok(()) } else { Err(Malformed) }
+}
+
+fn proposal<'m>(cursor: &mut Cursor<'m>) -> Result<Proposal<'m>, Malformed> {
+    let &[mark, _] = cursor.array()?;
+    let length = cursor.u16()?;
+    let mut body = Cursor::new(cursor.body(length, 4)?);
+    check_last(mark, 2, cursor)?;
+    let &[number, protocol, spi_len, count] = body.array()?;
+    let spi = body.take(usize::from(spi_len))?;
+    let transforms = body.rest();
+    for _ in 0..count {
+        transform(&mut body)?;
+    }
+    if !body.is_empty() {
+        return Err(Malformed);
+    }
+    Ok(Proposal { number, protocol: ProtocolId(protocol), spi, transforms })
+}
+
+fn transform<'m>(cursor: &mut Cursor<'m>) -> Result<Transform<'m>, Malformed> {
+    let &[mark, _] = cursor.array()?;
+    let length = cursor.u16()?;
+    let mut body = Cursor::new(cursor.body(length, 4)?);
+    check_last(mark, 3, cursor)?;
+    let &[kind, _] = body.array()?;
+    let id = body.u16()?;
+    Ok(Transform { kind: TransformType(kind), id, attributes: body.rest() })
+}
+
+impl MessageWriter<'_> {
+    /// Adds an SA payload: numbered proposals for `protocol`, each with the same `spi` (empty, 4 or 8 octets).
+    ///
+    /// # Errors
+    /// [`NoRoom`], also when there are more transforms than a proposal can count.
+    pub fn sa<P, T>(&mut self, protocol: ProtocolId, spi: &[u8], proposals: P) -> Result<(), NoRoom>
+    where
+        P: IntoIterator<Item = (u8, T)>,
+        T: IntoIterator<Item = TransformSpec>,
+    {
+        let spi_len = u8::try_from(spi.len()).map_err(|_| NoRoom)?;
+        self.payload(PayloadType::SA, |out| {
+            let mut proposals = proposals.into_iter().peekable();
+            while let Some((number, transforms)) = proposals.next() {
+                let start = out.position();
+                let mark = if proposals.peek().is_some() { 2 } else { 0 };
+                out.put(&[mark, 0, 0, 0, number, protocol.0, spi_len, 0])?;
+                out.put(spi)?;
+                let mut count = 0u8;
+                let mut transforms = transforms.into_iter().peekable();
+                while let Some(transform) = transforms.next() {
+                    let mark = if transforms.peek().is_some() { 3 } else { 0 };
+                    out.transform(mark, &transform)?;
+                    count = count.checked_add(1).ok_or(NoRoom)?;
+                }
+                out.patch(start.saturating_add(7), &[count]);
+                out.close(start)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn transform(&mut self, mark: u8, transform: &TransformSpec) -> Result<(), NoRoom> {
+        let start = self.position();
+        self.put(&[mark, 0, 0, 0, transform.kind.0, 0])?;
+        self.put(&transform.id.to_be_bytes())?;
+        if let Some(bits) = transform.key_bits {
+            self.put(&KEY_LENGTH.to_be_bytes())?;
+            self.put(&bits.to_be_bytes())?;
+        }
+        self.close(start)
+    }
+}
+
+impl TransformSpec {
+    /// "No algorithm of this type", which is also what the absence of the type says (RFC 7296 §3.3.3).
+    pub const fn none(kind: TransformType) -> Self {
+        Self { kind, id: 0, key_bits: None }
+    }
+}
+
+impl From<&Transform<'_>> for TransformSpec {
+    fn from(transform: &Transform<'_>) -> Self {
+        let key_bits = match transform.key_length() {
+            KeyLength::Bits(bits) => Some(bits),
+            KeyLength::Absent | KeyLength::Unacceptable => None,
+        };
+        Self { kind: transform.kind, id: transform.id, key_bits }
+    }
+}
+
+/// The registry's word, with the key length where there is one: `ENCR_AES_GCM_16/256`.
+impl fmt::Display for TransformSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            TransformType::ENCR => EncrId(self.id).fmt(f)?,
+            TransformType::PRF => PrfId(self.id).fmt(f)?,
+            TransformType::INTEG => IntegId(self.id).fmt(f)?,
+            TransformType::ESN => EsnId(self.id).fmt(f)?,
+            TransformType(4 | 6..=12) => GroupId(self.id).fmt(f)?,
+            kind => write!(f, "{kind} {}", self.id)?,
+        }
+        match self.key_bits {
+            Some(bits) => write!(f, "/{bits}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Traffic Selector payloads (RFC 7296 §3.13).
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+
+use super::cursor::Cursor;
+use super::writer::MessageWriter;
+use crate::error::{Malformed, NoRoom};
+use crate::registry::PayloadType;
+
+const IPV4_RANGE: u8 = 7;
+const IPV6_RANGE: u8 = 8;
+
+/// The selectors of one end. There can be none of a type we know, or none at all: both are for the reader to refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ts<'m> {
+    selectors: &'m [u8],
+    known: u8,
+    unknown: u8,
+}
+
+impl<'m> Ts<'m> {
+    /// Reads the body of a TSi or TSr payload.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the selectors do not fill the payload exactly, their number is wrong, or a range runs backwards.
+    pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        let &[count, _, _, _] = cursor.array()?;
+        let selectors = cursor.rest();
+        let (mut known, mut unknown) = (0, 0);
+        for _ in 0..count {
+            let tally: &mut u8 = if selector(&mut cursor)?.is_some() { &mut known } else { &mut unknown };
+            *tally = tally.saturating_add(1);
+        }
+        if !cursor.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(Self { selectors, known, unknown })
+    }
+
+    /// The selectors of the types we know.
+    pub fn selectors(&self) -> impl Iterator<Item = TrafficSelector> + use<'m> {
+        let mut cursor = Cursor::new(self.selectors);
+        core::iter::from_fn(move || (!cursor.is_empty()).then(|| selector(&mut cursor).ok().flatten())).fuse().flatten()
+    }
+
+    /// How many selectors [`Ts::selectors`] gives.
+    pub const fn len(&self) -> usize {
+        self.known as usize
+    }
+
+    /// Whether [`Ts::selectors`] gives none.
+    pub const fn is_empty(&self) -> bool {
+        self.known == 0
+    }
+
+    /// How many selectors were left out because their type is unknown.
+    pub const fn unknown(&self) -> usize {
+        self.unknown as usize
+    }
+}
+
+/// Reads one selector; `None` when its type is unknown.
+fn selector(cursor: &mut Cursor<'_>) -> Result<Option<TrafficSelector>, Malformed> {
+    let &[kind, protocol] = cursor.array()?;
+    let length = cursor.u16()?;
+    let mut body = Cursor::new(cursor.body(length, 4)?);
+    if kind != IPV4_RANGE && kind != IPV6_RANGE {
+        return Ok(None);
+    }
+    let ports = PortRange { start: body.u16()?, end: body.u16()? };
+    let (start, end): (IpAddr, IpAddr) = if kind == IPV4_RANGE {
+        (Ipv4Addr::from_octets(*body.array()?).into(), Ipv4Addr::from_octets(*body.array()?).into())
+    } else {
+        (Ipv6Addr::from_octets(*body.array()?).into(), Ipv6Addr::from_octets(*body.array()?).into())
+    };
+    let ports_fit = ports.start <= ports.end || ports == PortRange::OPAQUE;
+    let addrs = AddrRange::new(start, end).filter(|_| ports_fit && body.is_empty()).ok_or(Malformed)?;
+    Ok(Some(TrafficSelector { addrs, protocol, ports }))
+}
+
+impl MessageWriter<'_> {
+    /// Adds a Traffic Selector payload; `payload` is [`PayloadType::TS_I`] or [`PayloadType::TS_R`].
+    ///
+    /// # Errors
+    /// [`NoRoom`], also for more than 255 selectors.
+    pub fn ts(&mut self, payload: PayloadType, selectors: &[TrafficSelector]) -> Result<(), NoRoom> {
+        let count = u8::try_from(selectors.len()).map_err(|_| NoRoom)?;
+        self.payload(payload, |out| {
+            out.put(&[count, 0, 0, 0])?;
+            selectors.iter().try_for_each(|selector| {
+                let start = out.position();
+                let kind = if selector.addrs.is_ipv4() { IPV4_RANGE } else { IPV6_RANGE };
+                out.put(&[kind, selector.protocol, 0, 0])?;
+                out.put(&selector.ports.start.to_be_bytes())?;
+                out.put(&selector.ports.end.to_be_bytes())?;
+                for addr in [selector.addrs.start(), selector.addrs.end()] {
+                    match addr {
+                        IpAddr::V4(addr) => out.put(&addr.octets())?,
+                        IpAddr::V6(addr) => out.put(&addr.octets())?,
+                    }
+                }
+                out.close(start)
+            })
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! Building a message in the caller's buffer. The payload methods stand with their payloads.
+
+use super::chain::GENERIC_LEN;
+use super::header::Header;
+use super::sk::{IV_LEN, SkSender, TAG_LEN};
+use crate::crypto::IkeCrypto;
+use crate::error::NoRoom;
+use crate::registry::PayloadType;
+
+/// Writes one message from front to back. A payload that does not fit leaves the message as it was before.
+pub struct MessageWriter<'b> {
+    buf: &'b mut [u8],
+    /// Octets written.
+    len: usize,
+    /// How far payloads may reach.
+    limit: usize,
+    /// Where the type of the next payload belongs.
+    next_at: usize,
+}
+
+impl<'b> MessageWriter<'b> {
+    /// Offset of the next-payload field in the IKE header.
+    const HEADER_NEXT: usize = 16;
+    /// Offset of the length field in the IKE header.
+    const HEADER_LENGTH: usize = 24;
+    /// What an SK payload ends with: the pad length octet (no padding is needed) and the ICV.
+    const TRAILER_LEN: usize = 1 + TAG_LEN;
+
+    /// Starts a message in clear.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when `buf` cannot hold the header.
+    pub fn new(buf: &'b mut [u8], header: &Header) -> Result<Self, NoRoom> {
+        let limit = buf.len();
+        let mut writer = Self { buf, len: 0, limit, next_at: Self::HEADER_NEXT };
+        writer.put(&Header { next: PayloadType::NONE, ..*header }.to_octets())?;
+        Ok(writer)
+    }
+
+    /// Starts a message whose payloads all go into an SK payload.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when `buf` cannot hold an empty SK payload.
+    pub fn protected(buf: &'b mut [u8], header: &Header) -> Result<Self, NoRoom> {
+        // The length field of the SK payload has 16 bits.
+        let limit = buf.len().min(Header::LEN + 0xffff).checked_sub(Self::TRAILER_LEN).ok_or(NoRoom)?;
+        let mut writer = Self::new(buf, &Header { next: PayloadType::NONE, ..*header })?;
+        writer.limit = limit;
+        writer.patch(Self::HEADER_NEXT, &[PayloadType::SK.0]);
+        writer.next_at = writer.len;
+        writer.put(&[0; GENERIC_LEN + IV_LEN])?;
+        Ok(writer)
+    }
+
+    /// Ends a message in clear and returns its length.
+    pub fn finish(mut self) -> usize {
+        self.patch_length();
+        self.len
+    }
+
+    /// Ends a protected message: fills in IV and padding, encrypts, authenticates from the IKE header on (RFC 5282 §5.1),
+    /// and returns the length.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when the message was not started with [`MessageWriter::protected`], or the key has no IV left.
+    pub fn seal<C: IkeCrypto>(mut self, crypto: &mut C, key: &mut SkSender<C>) -> Result<usize, NoRoom> {
+        const TRAILER: [u8; MessageWriter::TRAILER_LEN] = [0; MessageWriter::TRAILER_LEN];
+        self.limit = self.buf.len();
+        self.put(&TRAILER)?;
+        let sk_len = self.len.saturating_sub(Header::LEN);
+        self.patch(Header::LEN + 2, &u16::try_from(sk_len).map_err(|_| NoRoom)?.to_be_bytes());
+        self.patch_length();
+        let message = self.buf.get_mut(..self.len).ok_or(NoRoom)?;
+        let (aad, payload) = message.split_at_mut_checked(Header::LEN + GENERIC_LEN).ok_or(NoRoom)?;
+        key.seal(crypto, aad, payload)?;
+        Ok(self.len)
+    }
+
+    /// Writes a payload of type `kind` whose body is what `body` puts.
+    pub(super) fn payload(
+        &mut self,
+        kind: PayloadType,
+        body: impl FnOnce(&mut Self) -> Result<(), NoRoom>,
+    ) -> Result<(), NoRoom> {
+        let start = self.len;
+        let written = self.put(&[0; GENERIC_LEN]).and_then(|()| body(self)).and_then(|()| self.close(start));
+        match written {
+            Ok(()) => {
+                self.patch(self.next_at, &[kind.0]);
+                self.next_at = start;
+            }
+            Err(NoRoom) => self.len = start,
+        }
+        written
+    }
+
+    /// Where the next octet goes.
+    pub(super) const fn position(&self) -> usize {
+        self.len
+    }
+
+    /// Fills in the length of what began at `start`: 16 bits at offset 2, as in payloads, proposals, transforms, selectors.
+    pub(super) fn close(&mut self, start: usize) -> Result<(), NoRoom> {
+        let length = u16::try_from(self.len.saturating_sub(start)).map_err(|_| NoRoom)?;
+        self.patch(start.saturating_add(2), &length.to_be_bytes());
+        Ok(())
+    }
+
+    pub(super) fn put(&mut self, octets: &[u8]) -> Result<(), NoRoom> {
+        let end = self.len.checked_add(octets.len()).filter(|end| *end <= self.limit).ok_or(NoRoom)?;
+        self.buf.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(octets);
+        self.len = end;
+        Ok(())
+    }
+
+    /// Overwrites octets that `put` wrote.
+    pub(super) fn patch(&mut self, at: usize, octets: &[u8]) {
+        let written = self.buf.get_mut(at..).unwrap_or_default();
+        for (to, from) in written.iter_mut().zip(octets) {
+            *to = *from;
+        }
+    }
+
+    fn patch_length(&mut self) {
+        // A buffer above 4 GiB is not a message: saturating keeps the function total.
+        let length = u32::try_from(self.len).unwrap_or(u32::MAX);
+        self.patch(Self::HEADER_LENGTH, &length.to_be_bytes());
+    }
+}
