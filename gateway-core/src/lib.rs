@@ -13,5 +13,8 @@
     )
 )]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+pub mod config;

@@ -1,0 +1,387 @@
+//! The configuration: one TOML file for both appliances. docs/configuration.md describes every key.
+//!
+//! [`Config::parse`] reads text and answers with everything that is wrong with it, each with its place and a way to
+//! mend it. [`Config::diff`] says what a reload has to touch.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use ike_core::proposal::{EspProposal, IkeProposal};
+use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use zeroize::{Zeroize, Zeroizing};
+
+mod check;
+mod diagnostic;
+mod diff;
+mod grammar;
+mod identity;
+mod peer;
+mod policy;
+mod proposal;
+mod reader;
+mod secret;
+pub mod selector;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use diagnostic::{ConfigError, Position, Warning};
+pub use diff::{ChildDiff, Diff, PeerDiff};
+pub use grammar::protocol_name;
+pub use identity::Identity;
+pub use secret::{PSK_MAX, PSK_SHORT, Secret, SecretSource};
+
+use reader::{Reader, Section};
+
+/// Traffic selectors of one side of a child, at most.
+pub const MAX_SELECTORS: usize = 16;
+
+/// A configuration without contradictions.
+///
+/// No `Debug`: it holds pre-shared keys.
+pub struct Config {
+    /// `[gateway]`.
+    pub gateway: Settings,
+    /// `[[peer]]`, in the order of the file.
+    pub peers: Vec<Peer>,
+    /// `[[policy]]`, in the order in which they are tried.
+    pub policies: Vec<Policy>,
+}
+
+/// `[gateway]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The socket of the command line; default [`Settings::CONTROL`].
+    pub control: String,
+    /// The name of the TUN device; default [`Settings::TUN`].
+    pub tun: String,
+    /// How much is logged; default [`LogLevel::Info`].
+    pub log: LogLevel,
+    /// The interfaces on which IKE and ESP are answered; empty: all.
+    pub outside: Vec<String>,
+    /// The MTU inside the tunnels, octets; default [`Settings::MTU`].
+    pub mtu: u16,
+    /// Packets that an anti-replay window remembers (RFC 4303 §3.4.3); default [`Settings::REPLAY_WINDOW`].
+    pub replay_window: u16,
+    /// Half-open IKE SAs above which new initiators have to return a cookie (RFC 7296 §2.6); default
+    /// [`Settings::HALF_OPEN_LIMIT`].
+    pub half_open_limit: u16,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Only what keeps the gateway from its work.
+    Error,
+    /// Also what is probably not meant.
+    Warn,
+    /// Also each negotiation as a story.
+    Info,
+    /// Also each message.
+    Debug,
+    /// Also each packet that is discarded.
+    Trace,
+}
+
+/// `[[peer]]`.
+///
+/// No `Debug`: it holds a pre-shared key.
+pub struct Peer {
+    /// Unique.
+    pub name: String,
+    /// Where it stands in the file.
+    pub at: Position,
+    /// Our addresses; empty: any.
+    pub local: Vec<IpAddr>,
+    /// The peer's addresses, in the order in which they are tried; empty: any.
+    pub remote: Vec<Remote>,
+    /// Who we say we are; `None`: our address.
+    pub local_id: Option<Identity>,
+    /// Who the peer must prove to be; `None`: whoever knows the pre-shared key and has one of its addresses.
+    pub remote_id: Option<Identity>,
+    /// The pre-shared key.
+    pub secret: SecretSource,
+    /// Who begins, and when.
+    pub start: Start,
+    /// Whether ESP always goes in UDP.
+    pub encap: Encapsulation,
+    /// IKE proposals, best first; default [`IkeProposal::default`].
+    pub ike: Vec<IkeProposal>,
+    /// Silence after which a sign of life is asked for; zero: never.
+    pub dpd: Duration,
+    /// Age at which the IKE SA is rekeyed; zero: never.
+    pub rekey: Duration,
+    /// `[[peer.child]]`, in the order of the file.
+    pub children: Vec<Child>,
+}
+
+/// A place where a peer can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// An address.
+    Address(IpAddr),
+    /// A DNS name, which the appliance resolves.
+    Name(String),
+}
+
+/// Who begins a connection, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// We, at once, and again whenever it is lost.
+    Active,
+    /// The peer.
+    Passive,
+    /// We, when a packet wants through.
+    OnDemand,
+}
+
+/// Whether ESP always goes in UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// When a NAT is found (RFC 7296 §2.23).
+    Auto,
+    /// Always: for networks that drop protocol 50.
+    Always,
+}
+
+/// How packets are put into ESP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The whole packet (RFC 4303 §3.1.2).
+    Tunnel,
+}
+
+impl Mode {
+    /// The word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tunnel => "tunnel",
+        }
+    }
+}
+
+/// `[[peer.child]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// Unique in its peer.
+    pub name: String,
+    /// Where it stands in the file.
+    pub at: Position,
+    /// How packets are put into ESP.
+    pub mode: Mode,
+    /// Traffic of our side.
+    pub local_ts: Vec<TrafficSelector>,
+    /// Traffic of the peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// ESP proposals, best first; default [`EspProposal::default`].
+    pub esp: Vec<EspProposal>,
+    /// Age at which it is rekeyed; zero: never.
+    pub rekey: Duration,
+    /// Age at which it is deleted when rekeying did not succeed; zero: never.
+    pub lifetime: Duration,
+    /// Octets through one SA and direction after which it is rekeyed.
+    pub rekey_bytes: Option<u64>,
+    /// Packets through one SA and direction after which it is rekeyed.
+    pub rekey_packets: Option<u64>,
+    /// Its place among the policies: smaller is tried earlier; default [`Child::PRIORITY`].
+    pub priority: u32,
+}
+
+/// `[[policy]]`: what bypasses protection or is discarded, beside what the children protect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Where it stands in the file.
+    pub at: Position,
+    /// What happens.
+    pub action: Action,
+    /// Our side; `None`: any address of either family.
+    pub local: Option<AddrRange>,
+    /// The other side; `None`: any address of either family.
+    pub remote: Option<AddrRange>,
+    /// IP protocol; 0: any.
+    pub protocol: u8,
+    /// Ports of our side; of ICMP its types.
+    pub local_ports: PortRange,
+    /// Ports of the other side; of ICMP its types.
+    pub remote_ports: PortRange,
+    /// Smaller is tried earlier; default [`Policy::PRIORITY`].
+    pub priority: u32,
+}
+
+/// What a [`Policy`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Let through in clear (RFC 4301 §4.4.1: BYPASS).
+    Bypass,
+    /// Drop.
+    Discard,
+}
+
+impl Settings {
+    /// Default of `control`.
+    pub const CONTROL: &'static str = "/run/portcullis/control.sock";
+    /// Default of `tun`.
+    pub const TUN: &'static str = "pcl0";
+    /// Default of `mtu`: fits ESP in UDP over IPv6 on Ethernet.
+    pub const MTU: u16 = 1400;
+    /// Default of `replay-window`.
+    pub const REPLAY_WINDOW: u16 = 1024;
+    /// Default of `half-open-limit`.
+    pub const HALF_OPEN_LIMIT: u16 = 32;
+}
+
+impl Peer {
+    /// Default of `dpd`.
+    pub const DPD: Duration = Duration::from_secs(30);
+    /// Default of `rekey`.
+    pub const REKEY: Duration = Duration::from_secs(4 * 3600);
+
+    /// The child with this name.
+    pub fn child(&self, name: &str) -> Option<&Child> {
+        self.children.iter().find(|child| child.name == name)
+    }
+}
+
+impl Child {
+    /// Default of `rekey`.
+    pub const REKEY: Duration = Duration::from_secs(3600);
+    /// Default of `priority`.
+    pub const PRIORITY: u32 = 1000;
+
+    /// Default of `lifetime`: a tenth above `rekey`, and at least half a minute.
+    pub fn default_lifetime(rekey: Duration) -> Duration {
+        if rekey.is_zero() {
+            return Duration::ZERO;
+        }
+        rekey.saturating_add(Duration::from_secs(rekey.as_secs().div_ceil(10).max(30)))
+    }
+}
+
+impl Policy {
+    /// Default of `priority`.
+    pub const PRIORITY: u32 = 100;
+}
+
+impl Config {
+    /// Reads a configuration.
+    ///
+    /// Keys that stand in files of their own (`psk-file`) are read by [`Config::load_secrets`] afterwards. Keys in `text`
+    /// itself are the caller's to wipe.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file.
+    ///
+    /// ```
+    /// use gateway_core::config::Config;
+    /// let Err(errors) = Config::parse("[gateway]\nmtus = 1400\n") else { panic!() };
+    /// assert_eq!(errors[0].at.to_string(), "2:1");
+    /// assert!(errors[0].to_string().ends_with("did you mean \"mtu\"?"));
+    /// ```
+    pub fn parse(text: &str) -> Result<(Self, Vec<Warning>), Vec<ConfigError>> {
+        let mut document = DeTable::parse(text).map_err(|error| alloc::vec![syntax(text, &error)])?;
+        let mut reader = Reader::new(text);
+        let root = Section::new("the file", 0, document.get_ref());
+        reader.known(root, &["gateway", "peer", "policy"]);
+        let settings = reader.table(root, "gateway", "[gateway]");
+        let gateway = settings::read(&mut reader, settings);
+        let peers: Vec<_> = reader
+            .tables(root, "peer", "[[peer]]")
+            .into_iter()
+            .filter_map(|section| peer::read(&mut reader, section))
+            .collect();
+        let mut policies: Vec<_> = reader
+            .tables(root, "policy", "[[policy]]")
+            .into_iter()
+            .filter_map(|section| policy::read(&mut reader, section))
+            .collect();
+        policies.sort_by_key(|policy| policy.priority); // stable: equal ones keep the order of the file
+        check::contradictions(&mut reader, &peers);
+        let peers = peers.into_iter().map(|(peer, _)| peer).collect();
+        wipe(document.get_mut());
+        Ok((Self { gateway, peers, policies }, reader.finish()?))
+    }
+
+    /// Reads the keys that stand in files of their own. `read` gets the path as written and answers with the file's
+    /// octets or with why it cannot (a file that others can read is a reason); line ends at the end are cut off.
+    ///
+    /// # Errors
+    /// One for each file that cannot be used.
+    pub fn load_secrets(
+        &mut self,
+        mut read: impl FnMut(&str) -> Result<Zeroizing<Vec<u8>>, String>,
+    ) -> Result<Vec<Warning>, Vec<ConfigError>> {
+        let (mut warnings, mut errors) = (Vec::new(), Vec::new());
+        for peer in &mut self.peers {
+            let SecretSource::File { path, at } = &peer.secret else { continue };
+            let at = *at;
+            let refuse = |found: String, hint: &str| ConfigError {
+                at,
+                found,
+                expected: "a file with the pre-shared key".to_string(),
+                hint: hint.to_string(),
+            };
+            let octets = match read(path) {
+                Ok(octets) => octets,
+                Err(why) => {
+                    errors.push(refuse(format!("\"{path}\": {why}"), ""));
+                    continue;
+                }
+            };
+            let text = core::str::from_utf8(&octets).ok().map(|text| text.trim_end_matches(['\r', '\n']));
+            match text.map(Secret::parse) {
+                Some(Ok((secret, short))) => {
+                    if short {
+                        warnings.push(Warning { at, message: secret::short_warning(&peer.name) });
+                    }
+                    peer.secret = SecretSource::Loaded(secret);
+                }
+                _ => errors.push(refuse(
+                    format!("\"{path}\" with something else in it"),
+                    "one line of text, or \"0x…\" with an even number of hexadecimal digits; at most 256 octets",
+                )),
+            }
+        }
+        if errors.is_empty() { Ok(warnings) } else { Err(errors) }
+    }
+
+    /// The peer with this name.
+    pub fn peer(&self, name: &str) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.name == name)
+    }
+}
+
+/// Wipes the keys that the document holds copies of: those written with escapes.
+fn wipe(document: &mut DeTable<'_>) {
+    let Some(DeValue::Array(peers)) = document.get_mut("peer").map(Spanned::get_mut) else { return };
+    for peer in peers.iter_mut() {
+        if let DeValue::Table(peer) = peer.get_mut()
+            && let Some(DeValue::String(Cow::Owned(key))) = peer.get_mut("psk").map(Spanned::get_mut)
+        {
+            key.zeroize();
+        }
+    }
+}
+
+/// An error of the TOML itself. Its line is not repeated: it may hold a key.
+fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
+    let span = error.span().unwrap_or(0..0);
+    let message = error.message();
+    let hint = match text.get(span.clone()) {
+        Some(key) if message.starts_with("duplicate key") => {
+            format!("\"{key}\" stands here a second time; several peers, children or policies take double brackets")
+        }
+        _ => "every text value stands in quotes".to_string(),
+    };
+    ConfigError {
+        at: Position::of(text, span.start),
+        found: format!("text that is not TOML ({message})"),
+        expected: "key = \"value\", [table] or [[table]]".to_string(),
+        hint,
+    }
+}

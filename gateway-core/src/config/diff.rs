@@ -1,0 +1,133 @@
+//! What changed between two configurations, so that a reload touches nothing else (requirement B2).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Child, Config, Peer, Policy, SecretSource};
+
+/// What a reload has to do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Diff {
+    /// Keys of `[gateway]` that changed.
+    pub settings: Vec<&'static str>,
+    /// Peers that changed, by name.
+    pub peers: Vec<(String, PeerDiff)>,
+    /// Whether the `[[policy]]` rules, or the order of anything among them, changed.
+    pub policies: bool,
+}
+
+/// What happened to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerDiff {
+    /// It is new.
+    Added,
+    /// It is gone: close its IKE SAs.
+    Removed,
+    /// It is another one under the same name (addresses, identities, key or IKE proposals): close and begin anew.
+    Replaced,
+    /// Its IKE SA goes on. `children` are those that changed; without any, only timers or `start` did, which the next
+    /// exchange takes up.
+    Changed {
+        /// Children that changed, by name.
+        children: Vec<(String, ChildDiff)>,
+    },
+}
+
+/// What happened to a child of a peer that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildDiff {
+    /// It is new.
+    Added,
+    /// It is gone: delete its SAs.
+    Removed,
+    /// Its selectors, mode or proposals changed: delete its SAs and negotiate anew.
+    Replaced,
+    /// Only its timers or its priority changed: its SAs go on.
+    Changed,
+}
+
+impl Diff {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Config {
+    /// What leads from `old` to `new`. Pre-shared keys are compared when both are loaded.
+    pub fn diff(old: &Self, new: &Self) -> Diff {
+        let removed = old.peers.iter().filter(|peer| new.peer(&peer.name).is_none());
+        let mut peers: Vec<_> = removed.map(|peer| (peer.name.clone(), PeerDiff::Removed)).collect();
+        for peer in &new.peers {
+            let change = match old.peer(&peer.name) {
+                None => Some(PeerDiff::Added),
+                Some(before) => peer_diff(before, peer),
+            };
+            peers.extend(change.map(|change| (peer.name.clone(), change)));
+        }
+        Diff { settings: settings(old, new), peers, policies: policies(old) != policies(new) }
+    }
+}
+
+fn settings(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (old, new) = (&old.gateway, &new.gateway);
+    let keys = [
+        ("control", old.control != new.control),
+        ("tun", old.tun != new.tun),
+        ("log", old.log != new.log),
+        ("outside", old.outside != new.outside),
+        ("mtu", old.mtu != new.mtu),
+        ("replay-window", old.replay_window != new.replay_window),
+        ("half-open-limit", old.half_open_limit != new.half_open_limit),
+    ];
+    keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}
+
+fn peer_diff(old: &Peer, new: &Peer) -> Option<PeerDiff> {
+    let same_key = match (&old.secret, &new.secret) {
+        (SecretSource::Loaded(old), SecretSource::Loaded(new)) => old == new,
+        (SecretSource::File { path: old, .. }, SecretSource::File { path: new, .. }) => old == new,
+        _ => false,
+    };
+    let same_party = old.local == new.local
+        && old.remote == new.remote
+        && old.local_id == new.local_id
+        && old.remote_id == new.remote_id
+        && old.encap == new.encap
+        && old.ike == new.ike;
+    if !same_key || !same_party {
+        return Some(PeerDiff::Replaced);
+    }
+    let removed = old.children.iter().filter(|child| new.child(&child.name).is_none());
+    let mut children: Vec<_> = removed.map(|child| (child.name.clone(), ChildDiff::Removed)).collect();
+    for child in &new.children {
+        let change = match old.child(&child.name) {
+            None => Some(ChildDiff::Added),
+            Some(before) => child_diff(before, child),
+        };
+        children.extend(change.map(|change| (child.name.clone(), change)));
+    }
+    let same_timers = old.dpd == new.dpd && old.rekey == new.rekey && old.start == new.start;
+    (!same_timers || !children.is_empty()).then_some(PeerDiff::Changed { children })
+}
+
+fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
+    let same_traffic =
+        old.mode == new.mode && old.local_ts == new.local_ts && old.remote_ts == new.remote_ts && old.esp == new.esp;
+    let same_rest = old.rekey == new.rekey
+        && old.lifetime == new.lifetime
+        && old.rekey_bytes == new.rekey_bytes
+        && old.rekey_packets == new.rekey_packets
+        && old.priority == new.priority;
+    match (same_traffic, same_rest) {
+        (true, true) => None,
+        (true, false) => Some(ChildDiff::Changed),
+        (false, _) => Some(ChildDiff::Replaced),
+    }
+}
+
+/// The policies without their places in the file.
+fn policies(config: &Config) -> Vec<Policy> {
+    let place = super::Position { line: 0, column: 0 };
+    config.policies.iter().map(|policy| Policy { at: place, ..policy.clone() }).collect()
+}

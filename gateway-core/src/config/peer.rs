@@ -1,0 +1,312 @@
+//! `[[peer]]` and `[[peer.child]]`.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::MAX_SELECTORS;
+use ipsec_core::net::{AddrRange, TrafficSelector};
+
+use super::check::{ChildPlaces, PeerPlaces};
+use super::grammar::{Bad, address, dns_name, duration, file, name, octets};
+use super::identity::{Identity, identity};
+use super::proposal::{self, Kind};
+use super::reader::{Placed, Reader, Section, Word};
+use super::secret::{Secret, SecretSource, short_warning};
+use super::selector::{Addresses, selectors};
+use super::{Child, Encapsulation, Mode, Peer, Remote, Start};
+
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "local",
+    "remote",
+    "local-id",
+    "remote-id",
+    "psk",
+    "psk-file",
+    "start",
+    "encap",
+    "ike",
+    "dpd",
+    "rekey",
+    "child",
+];
+
+pub(super) const CHILD_KEYS: &[&str] =
+    &["name", "mode", "local-ts", "remote-ts", "esp", "rekey", "lifetime", "rekey-bytes", "rekey-packets", "priority"];
+
+/// More addresses of one side than anybody has.
+const ADDRESSES_MAX: usize = 16;
+
+/// Reads one peer; `None` when something it cannot do without is missing or wrong.
+pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<(Peer, PeerPlaces)> {
+    reader.known(section, KEYS);
+    for (key, hint) in [
+        ("name", "write name = \"…\""),
+        ("local", "write our address, or local = \"any\""),
+        ("remote", "write the peer's address or DNS name, or remote = \"any\""),
+        ("child", "each tunnel is a [[peer.child]] below its [[peer]]"),
+    ] {
+        if !section.has(key) {
+            reader.missing(section, key, hint);
+        }
+    }
+    let peer_name = reader.read(section, "name", "a name in quotes", name).map(|word| word.value);
+    let local = ends(reader, section, "local", "one of our addresses or \"any\"", address);
+    let remote = ends(reader, section, "remote", "an address, a DNS name, or \"any\"", |word| match word.parse() {
+        Ok(address) => Ok(Remote::Address(address)),
+        Err(_) => dns_name(word)
+            .map(Remote::Name)
+            .map_err(|bad| Bad { expected: "an IPv4 or IPv6 address, a DNS name, or \"any\"".into(), ..bad }),
+    });
+    let local_id = reader.read(section, "local-id", "an identity in quotes", identity).map(|word| word.value);
+    let remote_id = reader.read(section, "remote-id", "an identity in quotes, or \"any\"", |word| match word {
+        "any" => Ok(None),
+        _ => identity(word).map(Some),
+    });
+    let any_remote = remote.as_ref().is_some_and(Vec::is_empty);
+    if any_remote && !section.has("remote-id") {
+        let hint = "with remote = \"any\" write who the peer must prove to be, or remote-id = \"any\"";
+        reader.missing(section, "remote-id", hint);
+    }
+    let secret = secret(reader, section, peer_name.as_deref().unwrap_or("?"));
+    let start = start(reader, section, any_remote);
+    let encap = reader.choice(section, "encap", &[("auto", Encapsulation::Auto), ("always", Encapsulation::Always)]);
+    let dpd = time(reader, section, "dpd", Peer::DPD);
+    let rekey = time(reader, section, "rekey", Peer::REKEY);
+    let ike = proposal::read(reader, section, &Kind::IKE);
+    let children: Vec<_> = reader
+        .tables(section, "child", "[[peer.child]]")
+        .into_iter()
+        .filter_map(|child| read_child(reader, child))
+        .collect();
+    let (children, child_places) = children.into_iter().unzip();
+    let peer = Peer {
+        name: peer_name?,
+        at: reader.position(section.at),
+        local: local?,
+        remote: remote?,
+        local_id,
+        remote_id: remote_id.and_then(|word: Placed<Option<Identity>>| word.value),
+        secret: secret?,
+        start,
+        encap: encap.unwrap_or(Encapsulation::Auto),
+        ike: ike?,
+        dpd,
+        rekey,
+        children,
+    };
+    let places = PeerPlaces {
+        section: section.at,
+        name: section.place("name"),
+        local: section.place("local"),
+        remote: section.place("remote"),
+        children: child_places,
+    };
+    Some((peer, places))
+}
+
+fn read_child<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<(Child, ChildPlaces)> {
+    reader.known(section, CHILD_KEYS);
+    for (key, hint) in [
+        ("name", "write name = \"…\""),
+        ("local-ts", "write the networks behind this gateway, for instance local-ts = [\"10.2.0.0/16\"]"),
+        ("remote-ts", "write the networks behind the peer, for instance remote-ts = [\"10.1.0.0/16\"]"),
+    ] {
+        if !section.has(key) {
+            reader.missing(section, key, hint);
+        }
+    }
+    let child_name = reader.read(section, "name", "a name in quotes", name);
+    let mode = mode(reader, section);
+    let local = traffic(reader, section, "local-ts");
+    let remote = traffic(reader, section, "remote-ts");
+    let esp = proposal::read(reader, section, &Kind::ESP);
+    let rekey = time(reader, section, "rekey", Child::REKEY);
+    let lifetime = time(reader, section, "lifetime", Child::default_lifetime(rekey));
+    if !lifetime.is_zero() && lifetime <= rekey {
+        let at = section.place("lifetime");
+        reader.error(
+            at,
+            "a \"lifetime\" not longer than \"rekey\"",
+            "a longer \"lifetime\"",
+            "the SA would end before it is rekeyed",
+        );
+    }
+    let rekey_bytes = reader.read(section, "rekey-bytes", "an amount in quotes, such as \"64GiB\"", |word| {
+        octets(word).and_then(|amount| match amount {
+            0..1_000_000 => Err(Bad::whole(word, "at least \"1MB\"").hint("less would rekey all the time")),
+            _ => Ok(amount),
+        })
+    });
+    let rekey_packets = reader.number(section, "rekey-packets", 1000..=i64::MAX);
+    let priority = reader.number(section, "priority", 0..=1_000_000_u32).unwrap_or(Child::PRIORITY);
+    let (local, remote) = (local?, remote?);
+    let values = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.value).collect();
+    let places = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.at).collect();
+    let child = Child {
+        name: child_name?.value,
+        at: reader.position(section.at),
+        mode: mode?,
+        local_ts: values(&local),
+        remote_ts: values(&remote),
+        esp: esp?,
+        rekey,
+        lifetime,
+        rekey_bytes: rekey_bytes.map(|word| word.value),
+        rekey_packets: rekey_packets.and_then(|number| u64::try_from(number).ok()),
+        priority,
+    };
+    let places = ChildPlaces {
+        section: section.at,
+        name: section.place("name"),
+        local_ts: places(&local),
+        remote_ts: places(&remote),
+    };
+    Some((child, places))
+}
+
+/// Where one side is reached: `any`, one place, or several. Empty means any.
+fn ends<'t, T: PartialEq>(
+    reader: &mut Reader<'t>,
+    section: Section<'_, 't>,
+    key: &str,
+    expected: &str,
+    grammar: impl Fn(&str) -> Result<T, Bad>,
+) -> Option<Vec<T>> {
+    let words = reader.words(section, key, expected)?;
+    if let [Word { text: "any", .. }] = words.as_slice() {
+        return Some(Vec::new());
+    }
+    if words.len() > ADDRESSES_MAX {
+        reader.error(section.place(key), format!("{} places", words.len()), format!("at most {ADDRESSES_MAX}"), "");
+        return None;
+    }
+    let mut found = Vec::with_capacity(words.len());
+    for word in words {
+        match grammar(word.text) {
+            Ok(place) if found.contains(&place) => {
+                reader.error(word.at, format!("\"{}\" a second time", word.text), "each place once", "");
+            }
+            Ok(place) => found.push(place),
+            Err(bad) if word.text == "any" => {
+                reader.error(word.at, "\"any\" beside other places", bad.expected, "write \"any\" alone");
+            }
+            Err(bad) => reader.bad(word, bad),
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+fn secret<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, peer: &str) -> Option<SecretSource> {
+    match (section.has("psk"), section.has("psk-file")) {
+        (false, false) => {
+            reader.missing(section, "psk-file", "write psk-file = \"…\" (a file only root can read) or psk = \"…\"");
+            None
+        }
+        (true, true) => {
+            reader.error(section.place("psk-file"), "both \"psk\" and \"psk-file\"", "one of them", "remove one");
+            None
+        }
+        (true, false) => {
+            let word = reader.word(section, "psk", "a key in quotes, as text or as \"0x…\"")?;
+            match Secret::parse(word.text) {
+                Ok((secret, short)) => {
+                    if short {
+                        reader.warn(word.at, short_warning(peer));
+                    }
+                    Some(SecretSource::Loaded(secret))
+                }
+                Err(bad) => {
+                    reader.bad(word, bad);
+                    None
+                }
+            }
+        }
+        (false, true) => {
+            let path = reader.read(section, "psk-file", "the path of a file in quotes", file)?;
+            Some(SecretSource::File { path: path.value, at: reader.position(path.at) })
+        }
+    }
+}
+
+fn start<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, any_remote: bool) -> Start {
+    let choices = &[("active", Start::Active), ("passive", Start::Passive), ("on-demand", Start::OnDemand)];
+    let default = if any_remote { Start::Passive } else { Start::Active };
+    let start = reader.choice(section, "start", choices).unwrap_or(default);
+    if any_remote && start != Start::Passive {
+        reader.error(
+            section.place("start"),
+            "a peer to be called at remote = \"any\"",
+            "start = \"passive\"",
+            "or write the peer's address or DNS name under \"remote\"",
+        );
+    }
+    start
+}
+
+fn mode<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<Mode> {
+    let mode = reader.read(section, "mode", "\"tunnel\"", |word| match word {
+        "tunnel" => Ok(Mode::Tunnel),
+        "transport" => {
+            Err(Bad::whole(word, "\"tunnel\"").hint("transport mode is not built in this version of Portcullis"))
+        }
+        _ => Err(Bad::whole(word, "\"tunnel\"")),
+    });
+    if section.has("mode") { mode.map(|word| word.value) } else { Some(Mode::Tunnel) }
+}
+
+/// A time of at least a second, or zero for never.
+fn time<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str, default: Duration) -> Duration {
+    let time = reader.read(section, key, "a time in quotes, such as \"20s\" or \"1h\"", |word| {
+        duration(word).and_then(|time| match time.as_millis() {
+            1..1000 => Err(Bad::whole(word, "at least \"1s\"").hint("\"0s\" means never")),
+            _ => Ok(time),
+        })
+    });
+    time.map_or(default, |word| word.value)
+}
+
+fn traffic<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str) -> Option<Vec<Placed<TrafficSelector>>> {
+    let expected = "a network such as \"10.1.0.0/16\", or a list of them";
+    let mut found: Vec<Placed<TrafficSelector>> = Vec::new();
+    for Placed { at, value: (list, host_bits) } in reader.read_all(section, key, expected, selectors)? {
+        for selector in list {
+            if host_bits {
+                reader.warn(at, host_bits_warning(&selector.addrs));
+            }
+            if found.iter().any(|earlier| earlier.value == selector) {
+                reader.error(at, "a selector that stands in the list already", "each selector once", "");
+            }
+            found.push(Placed { at, value: selector });
+        }
+    }
+    if found.len() > MAX_SELECTORS {
+        let hint = "put the others in a [[peer.child]] of their own, or write larger networks";
+        reader.error(
+            section.place(key),
+            format!("{} selectors", found.len()),
+            format!("at most {MAX_SELECTORS}"),
+            hint,
+        );
+        return None;
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// What is said when a network is written with host bits.
+pub(super) fn host_bits_warning(range: &AddrRange) -> String {
+    format!("host bits are ignored: the network is {}", Addresses(range))
+}
+
+impl Remote {
+    /// The address, when it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Name(_) => None,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `[gateway]`.
+
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use super::grammar::{Bad, interface, socket};
+use super::reader::{Reader, Section};
+use super::{LogLevel, Settings};
+
+pub(super) const KEYS: &[&str] = &["control", "tun", "log", "outside", "mtu", "replay-window", "half-open-limit"];
+
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+impl LogLevel {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        LEVELS.iter().find(|(_, level)| *level == self).map_or("info", |(word, _)| word)
+    }
+}
+
+/// Reads `[gateway]`; everything in it has a default.
+pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>) -> Settings {
+    let defaults = Settings {
+        control: Settings::CONTROL.to_string(),
+        tun: Settings::TUN.to_string(),
+        log: LogLevel::Info,
+        outside: Vec::new(),
+        mtu: Settings::MTU,
+        replay_window: Settings::REPLAY_WINDOW,
+        half_open_limit: Settings::HALF_OPEN_LIMIT,
+    };
+    let Some(section) = section else { return defaults };
+    reader.known(section, KEYS);
+    let outside = reader.read_all(section, "outside", "the name of an interface, or a list of them", interface);
+    Settings {
+        control: reader
+            .read(section, "control", "the path of a socket", socket)
+            .map_or(defaults.control, |word| word.value),
+        tun: reader
+            .read(section, "tun", "the name of an interface", |word| {
+                interface(word).and_then(|name| match name.contains('%') {
+                    true => Err(Bad::whole(word, "a name without '%'")),
+                    false => Ok(name),
+                })
+            })
+            .map_or(defaults.tun, |word| word.value),
+        log: reader.choice(section, "log", LEVELS).unwrap_or(defaults.log),
+        outside: outside.unwrap_or_default().into_iter().map(|word| word.value).collect(),
+        mtu: reader.number(section, "mtu", 576..=9000).unwrap_or(defaults.mtu),
+        replay_window: replay_window(reader, section).unwrap_or(defaults.replay_window),
+        half_open_limit: reader.number(section, "half-open-limit", 0..=4096).unwrap_or(defaults.half_open_limit),
+    }
+}
+
+/// The window is kept in words of 64 bits.
+fn replay_window<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<u16> {
+    let window = reader.number(section, "replay-window", 64..=4096)?;
+    if window % 64 != 0 {
+        reader.error(section.place("replay-window"), format!("{window}"), "a multiple of 64", "");
+    }
+    Some(window)
+}
