@@ -4,6 +4,10 @@
 //! number of a hardware slot. Nonces, associated data and the layout of packets are composed once, by this crate, so
 //! every provider interoperates by construction.
 
+pub mod conformance;
+#[cfg(feature = "rustcrypto")]
+pub mod rustcrypto;
+
 /// An AEAD algorithm of ESP (RFC 4106) and of the IKEv2 SK payload (RFC 5282).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -72,4 +76,28 @@ pub trait PacketCrypto {
         aad: &[u8],
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged>;
+}
+
+impl<P: PacketCrypto> PacketCrypto for &mut P {
+    type AeadKey = P::AeadKey;
+
+    fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
+        P::aead_key(self, alg, key)
+    }
+
+    #[inline]
+    fn seal(&mut self, key: &Self::AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+        P::seal(self, key, nonce, aad, text_and_tag);
+    }
+
+    #[inline]
+    fn open(
+        &mut self,
+        key: &Self::AeadKey,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        text_and_tag: &mut [u8],
+    ) -> Result<(), Forged> {
+        P::open(self, key, nonce, aad, text_and_tag)
+    }
 }

@@ -1,4 +1,85 @@
-//! IPsec packet processing without an operating system.
+//! IPsec packet processing without an operating system: ESP in tunnel mode (RFC 4303) with AES-GCM (RFC 4106),
+//! Security Associations, anti-replay windows and the policy database (RFC 4301), over storage that the caller hands in.
+//! No heap, no clock, no sockets, no unsafe code.
+//!
+//! # The two ways of a packet
+//!
+//! [`engine::Outbound`] and [`engine::Inbound`] share nothing: give each a thread, a core or a task of its own. Keys come
+//! from IKE or from a configuration; nothing here negotiates.
+//!
+//! 1. Inner packet → [`classify`](engine::Outbound::classify): leave in clear, protect with an SA, or ask for one.
+//! 2. [`seal`](engine::Outbound::seal): the packet is now ESP. Send it on the path it names, or let
+//!    [`encap::push_outer`] build the IP and UDP headers.
+//! 3. Datagram from UDP port 4500 → [`wire::natt::classify`], whole packet → [`encap::pop_outer`]: ESP or IKE?
+//! 4. ESP → [`open`](engine::Inbound::open): the packet is now the inner one, and within what the SA may carry.
+//! 5. Packet in clear → [`check_clear`](engine::Inbound::check_clear).
+//! 6. `poll_event`, `poll_timeout`, `handle_timeout` on both: lifetimes, first packets, peers that moved.
+//!
+//! ```
+//! use ipsec_core::buf::PacketBuf;
+//! use ipsec_core::crypto::{AeadAlg, rustcrypto::RustCrypto};
+//! use ipsec_core::ecn::Ecn;
+//! use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
+//! use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
+//! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
+//! use ipsec_core::spd::{self, Action, PolicyId, Rule, RuleId, Selector};
+//! use ipsec_core::time::Instant;
+//!
+//! let (site_a, site_b) = ("10.1.0.0".parse().unwrap(), "10.2.0.0".parse().unwrap());
+//! let (site_a, site_b) = (AddrRange::prefix(site_a, 16).unwrap(), AddrRange::prefix(site_b, 16).unwrap());
+//! let now = Instant::ZERO;
+//! let params = |path, local, remote| Params {
+//!     spi: Spi::new(0x2bad_cafe).unwrap(),
+//!     alg: AeadAlg::Aes256Gcm16,
+//!     keymat: &[0x42; 36], // from IKE's KEYMAT: key, then salt
+//!     esn: true,
+//!     path,
+//!     encap: Encap::Udp,
+//!     policy: PolicyId(1),
+//!     local_ts: local,
+//!     remote_ts: remote,
+//!     lifetime: Lifetime::default(),
+//! };
+//! let (a, b) = ("192.0.2.1:4500".parse().unwrap(), "192.0.2.2:4500".parse().unwrap());
+//! let (ts_a, ts_b) = ([TrafficSelector::addrs(site_a)], [TrafficSelector::addrs(site_b)]);
+//!
+//! // Site A: whatever goes to site B is protected.
+//! let mut rules = [spd::Slot::EMPTY; 4];
+//! let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 2];
+//! let mut outbound = Outbound::new(RustCrypto, &mut rules, &mut sas);
+//! let selector = Selector::between(site_a, site_b);
+//! let rule = Rule { id: RuleId(1), priority: 100, selector, action: Action::Protect(PolicyId(1)) };
+//! outbound.insert_rule(rule).unwrap();
+//!
+//! // No SA yet: the packet waits, and IKE is asked for one.
+//! let inner = [
+//!     0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9, // IPv4
+//!     0x13, 0x88, 0, 53, 0, 12, 0, 0, b'p', b'i', b'n', b'g', // UDP
+//! ];
+//! assert_eq!(outbound.classify(&inner), Ok(Verdict::Acquire(PolicyId(1))));
+//! let sa = params(Path { local: a, remote: b }, &ts_a, &ts_b);
+//! let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+//! let id = outbound.install(now, &sa).unwrap();
+//! assert_eq!(outbound.classify(&inner), Ok(Verdict::Protect(id)));
+//!
+//! // Packet out.
+//! let mut bytes = [0; 128];
+//! let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+//! let egress = outbound.seal(now, id, &mut packet).unwrap();
+//! assert_eq!(egress.path.remote, b);
+//! assert_eq!(packet.as_slice()[..4], [0x2b, 0xad, 0xca, 0xfe]);
+//!
+//! // Packet in, at site B: the same SA from the other end.
+//! let (mut rules, mut windows) = ([spd::Slot::EMPTY; 4], [0; 2 * 16]);
+//! let mut sas = [const { InboundSlot::<RustCrypto>::EMPTY }; 2];
+//! let mut inbound = Inbound::new(RustCrypto, &mut rules, &mut sas, &mut windows);
+//! let path = Path { local: b, remote: a };
+//! let sa = InboundParams { sa: params(path, &ts_b, &ts_a), window: 1024, highest_seen: 0 };
+//! inbound.install(now, &sa).unwrap();
+//! let ingress = inbound.open(now, path, Ecn::NotEct, &mut packet).unwrap();
+//! assert_eq!(ingress.policy, PolicyId(1));
+//! assert_eq!(packet.as_slice(), inner);
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -16,6 +97,18 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod buf;
 pub mod crypto;
+pub mod ecn;
+pub mod encap;
+pub mod engine;
+pub mod error;
+mod esp;
+pub mod flow;
 pub mod net;
+pub mod replay;
+pub mod sa;
+pub mod sad;
+pub mod spd;
 pub mod time;
+pub mod wire;

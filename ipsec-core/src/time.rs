@@ -31,6 +31,11 @@ impl Instant {
         self.0
     }
 
+    /// The instant `duration` later; saturates at [`Instant::FAR_FUTURE`]. The same as `+`.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Time passed since `earlier`; zero when `earlier` lies in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -40,7 +45,7 @@ impl Instant {
 impl core::ops::Add<Duration> for Instant {
     type Output = Self;
     /// Saturates at [`Instant::FAR_FUTURE`].
-    fn add(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)))
+    fn add(self, duration: Duration) -> Self {
+        self.after(duration)
     }
 }

@@ -1,0 +1,165 @@
+//! A packet as a window in the caller's bytes: headers are pushed in front and trailers behind without moving it.
+
+use crate::error::NoRoom;
+
+/// Octets to keep free in front of an inner packet: IPv6 (40) + UDP (8) + ESP (8) + IV (8).
+pub const HEADROOM: usize = 64;
+/// Octets to keep free behind an inner packet: padding (at most 3) + pad length + next header + ICV (16), rounded up.
+pub const TAILROOM: usize = 24;
+
+/// A packet inside a larger buffer. The bytes stay where they are; only the window changes.
+///
+/// ```
+/// use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
+/// let mut bytes = [0u8; HEADROOM + 1500 + TAILROOM];
+/// let mut packet = PacketBuf::with_payload(&mut bytes, b"datagram").unwrap();
+/// packet.push_front(2).unwrap().copy_from_slice(b"a ");
+/// packet.push_back(1).unwrap().copy_from_slice(b"!");
+/// assert_eq!(packet.as_slice(), b"a datagram!");
+/// ```
+pub struct PacketBuf<'a> {
+    bytes: &'a mut [u8],
+    start: usize,
+    end: usize,
+}
+
+impl<'a> PacketBuf<'a> {
+    /// The `len` octets at `offset` of `bytes`; the rest is room to grow.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when they do not lie inside `bytes`.
+    pub fn new(bytes: &'a mut [u8], offset: usize, len: usize) -> Result<Self, NoRoom> {
+        let end = offset.checked_add(len).filter(|end| *end <= bytes.len()).ok_or(NoRoom)?;
+        Ok(Self { bytes, start: offset, end })
+    }
+
+    /// Copies `payload` behind [`HEADROOM`] octets of `bytes`.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when it does not fit.
+    pub fn with_payload(bytes: &'a mut [u8], payload: &[u8]) -> Result<Self, NoRoom> {
+        let mut packet = Self::new(bytes, HEADROOM, payload.len())?;
+        packet.as_mut_slice().copy_from_slice(payload);
+        Ok(packet)
+    }
+
+    /// The packet.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The packet, to write to.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Octets of the packet.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether the window is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where the packet starts in the caller's bytes: its headroom.
+    #[inline]
+    pub fn headroom(&self) -> usize {
+        self.start
+    }
+
+    /// Free octets behind the packet.
+    #[inline]
+    pub fn tailroom(&self) -> usize {
+        self.bytes.len().saturating_sub(self.end)
+    }
+
+    /// Grows the packet by `len` octets in front and lends them; they hold whatever was there.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the packet is unchanged.
+    #[inline]
+    pub fn push_front(&mut self, len: usize) -> Result<&mut [u8], NoRoom> {
+        let start = self.start.checked_sub(len).ok_or(NoRoom)?;
+        let pushed = self.bytes.get_mut(start..self.start).ok_or(NoRoom)?;
+        self.start = start;
+        Ok(pushed)
+    }
+
+    /// Grows the packet by `len` octets behind and lends them; they hold whatever was there.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the packet is unchanged.
+    #[inline]
+    pub fn push_back(&mut self, len: usize) -> Result<&mut [u8], NoRoom> {
+        let end = self.end.checked_add(len).ok_or(NoRoom)?;
+        let pushed = self.bytes.get_mut(self.end..end).ok_or(NoRoom)?;
+        self.end = end;
+        Ok(pushed)
+    }
+
+    /// Drops `len` octets in front.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when the packet is shorter; it is unchanged.
+    #[inline]
+    pub fn pop_front(&mut self, len: usize) -> Result<(), NoRoom> {
+        self.start = self.start.checked_add(len).filter(|start| *start <= self.end).ok_or(NoRoom)?;
+        Ok(())
+    }
+
+    /// Drops `len` octets behind.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when the packet is shorter; it is unchanged.
+    #[inline]
+    pub fn pop_back(&mut self, len: usize) -> Result<(), NoRoom> {
+        self.end = self.end.checked_sub(len).filter(|end| *end >= self.start).ok_or(NoRoom)?;
+        Ok(())
+    }
+
+    /// Shortens the packet to `len` octets; a shorter packet stays as it is.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.end = self.end.min(self.start.saturating_add(len));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_at_both_ends_until_the_buffer_is_full() {
+        let mut bytes = [0u8; 8];
+        let mut packet = PacketBuf::new(&mut bytes, 3, 2).unwrap();
+        assert_eq!((packet.headroom(), packet.len(), packet.tailroom()), (3, 2, 3));
+        assert!(packet.push_front(4).is_err());
+        assert!(packet.push_back(4).is_err());
+        packet.push_front(3).unwrap().fill(1);
+        packet.push_back(3).unwrap().fill(2);
+        assert_eq!(packet.as_slice(), [1, 1, 1, 0, 0, 2, 2, 2]);
+        packet.pop_front(2).unwrap();
+        packet.pop_back(2).unwrap();
+        assert_eq!(packet.as_slice(), [1, 0, 0, 2]);
+        assert!(packet.pop_front(5).is_err());
+        assert!(packet.pop_back(5).is_err());
+        packet.truncate(9);
+        assert_eq!(packet.len(), 4);
+        packet.truncate(1);
+        assert_eq!(packet.as_slice(), [1]);
+    }
+
+    #[test]
+    fn a_window_outside_the_bytes_is_refused() {
+        let mut bytes = [0u8; 8];
+        assert!(PacketBuf::new(&mut bytes, 8, 1).is_err());
+        assert!(PacketBuf::new(&mut bytes, usize::MAX, 2).is_err());
+        assert!(PacketBuf::new(&mut bytes, 8, 0).is_ok());
+        assert!(PacketBuf::with_payload(&mut bytes, &[0; 9]).is_err());
+    }
+}

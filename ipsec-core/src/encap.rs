@@ -1,0 +1,214 @@
+//! Outer headers: IPv4 or IPv6, with UDP where the SA says so (RFC 3948). For those who send whole packets; a UDP or
+//! raw socket does the same in its kernel.
+
+use crate::buf::PacketBuf;
+use crate::ecn::Ecn;
+use crate::engine::Egress;
+use crate::error::{Discard, NoRoom};
+use crate::net::{Encap, Path};
+use crate::wire::checksum::Sum;
+use crate::wire::cursor::{Malformed, Reader, Writer};
+use crate::wire::ip::{PROTOCOL_ESP, PROTOCOL_UDP};
+use crate::wire::natt::{self, Datagram, NON_ESP_MARKER};
+use crate::wire::{ipv4, ipv6, udp};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// TTL and hop limit of outer headers (RFC 4301 §5.1.2.1 leaves it to us; 64 is IANA's recommended default).
+const HOPS: u8 = 64;
+
+/// UDP ports on which ESP may come (RFC 3948 §2.1): the peer's side may have any.
+const NATT_PORT: u16 = 4500;
+
+/// Puts the outer IP header, and UDP where the SA has it, in front of a sealed packet.
+///
+/// The UDP checksum is 0 over IPv4 (RFC 3948 §2.1) and computed over IPv6 (RFC 8200 §8.1).
+///
+/// # Errors
+/// [`NoRoom`]: too little headroom, or more than 65,535 octets. The packet may then have some headers.
+pub fn push_outer(egress: &Egress, packet: &mut PacketBuf<'_>) -> Result<(), NoRoom> {
+    let Path { local, remote } = egress.path;
+    match (local.ip(), remote.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let protocol = push_udp(egress, packet, |_| 0)?;
+            push_v4(egress, source, destination, protocol, packet)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let protocol = push_udp(egress, packet, |udp| udp_checksum_v6(source, destination, udp))?;
+            push_v6(egress, source, destination, protocol, packet)
+        }
+        _ => Err(NoRoom),
+    }
+}
+
+/// Returns the protocol number that the IP header shall name.
+fn push_udp(egress: &Egress, packet: &mut PacketBuf<'_>, checksum: impl FnOnce(&[u8]) -> u16) -> Result<u8, NoRoom> {
+    if egress.encap == Encap::None {
+        return Ok(PROTOCOL_ESP);
+    }
+    let length = u16::try_from(packet.len().saturating_add(udp::HEADER_LEN)).map_err(|_| NoRoom)?;
+    let (source, destination) = (egress.path.local.port(), egress.path.remote.port());
+    let mut header = udp::Header { source, destination, length, checksum: 0 };
+    let write = |header: &udp::Header, packet: &mut PacketBuf<'_>| {
+        header.write(&mut Writer::new(packet.as_mut_slice())).map_err(|Malformed| NoRoom)
+    };
+    packet.push_front(udp::HEADER_LEN)?;
+    write(&header, packet)?;
+    header.checksum = checksum(packet.as_slice());
+    write(&header, packet)?;
+    Ok(PROTOCOL_UDP)
+}
+
+fn udp_checksum_v6(source: Ipv6Addr, destination: Ipv6Addr, udp: &[u8]) -> u16 {
+    let length = u16::try_from(udp.len()).unwrap_or(u16::MAX);
+    match Sum::default().pseudo_v6(source, destination, length, PROTOCOL_UDP).bytes(udp).finish() {
+        // 0 on the wire means "no checksum" (RFC 768).
+        0 => 0xffff,
+        checksum => checksum,
+    }
+}
+
+fn push_v4(
+    egress: &Egress,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    packet: &mut PacketBuf<'_>,
+) -> Result<(), NoRoom> {
+    let header = ipv4::Header {
+        tos: egress.traffic_class,
+        total_len: u16::try_from(packet.len().saturating_add(ipv4::HEADER_LEN)).map_err(|_| NoRoom)?,
+        id: egress.ident,
+        dont_fragment: egress.dont_fragment,
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: HOPS,
+        protocol,
+        source,
+        destination,
+    };
+    header.write(&mut Writer::new(packet.push_front(ipv4::HEADER_LEN)?)).map_err(|Malformed| NoRoom)
+}
+
+fn push_v6(
+    egress: &Egress,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    protocol: u8,
+    packet: &mut PacketBuf<'_>,
+) -> Result<(), NoRoom> {
+    let header = ipv6::Header {
+        traffic_class: egress.traffic_class,
+        flow_label: 0,
+        payload_len: u16::try_from(packet.len()).map_err(|_| NoRoom)?,
+        next_header: protocol,
+        hop_limit: HOPS,
+        source,
+        destination,
+    };
+    header.write(&mut Writer::new(packet.push_front(ipv6::HEADER_LEN)?)).map_err(|Malformed| NoRoom)
+}
+
+/// What a whole packet from the network is to IPsec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// An ESP packet: the packet now starts with its SPI.
+    Esp {
+        /// Where it came from and to; ports are 0 for protocol 50.
+        path: Path,
+        /// ECN field of the outer header.
+        ecn: Ecn,
+    },
+    /// An IKE message from port 4500: the packet now starts with the IKE header.
+    Ike {
+        /// Where it came from and to.
+        path: Path,
+    },
+    /// A NAT keepalive: to be dropped.
+    Keepalive,
+    /// Anything else: the packet is as it was.
+    Clear,
+}
+
+/// Takes the outer headers off a packet for us that carries ESP, or IKE on port 4500. IP fragments stay as they are:
+/// whoever owns the network interface reassembles.
+///
+/// # Errors
+/// [`Discard::InHeader`]: not an IP packet, or its UDP header or datagram is broken.
+pub fn pop_outer(packet: &mut PacketBuf<'_>) -> Result<Arrival, Discard> {
+    pop(packet).map_err(|Malformed| Discard::InHeader)
+}
+
+fn pop(packet: &mut PacketBuf<'_>) -> Result<Arrival, Malformed> {
+    let mut reader = Reader::new(packet.as_slice());
+    let outer = Outer::read(&mut reader)?;
+    let payload_at = packet.len().saturating_sub(reader.rest().len());
+    let (source, destination) = match outer.protocol {
+        PROTOCOL_ESP => (0, 0),
+        PROTOCOL_UDP => {
+            let header = udp::Header::read(&mut reader)?;
+            if header.destination != NATT_PORT {
+                return Ok(Arrival::Clear);
+            }
+            (header.source, header.destination)
+        }
+        _ => return Ok(Arrival::Clear),
+    };
+    let path =
+        Path { local: SocketAddr::new(outer.destination, destination), remote: SocketAddr::new(outer.source, source) };
+    if outer.protocol == PROTOCOL_ESP {
+        packet.truncate(outer.len);
+        packet.pop_front(payload_at).map_err(|NoRoom| Malformed)?;
+        return Ok(Arrival::Esp { path, ecn: outer.ecn });
+    }
+    let datagram = packet.as_slice().get(payload_at..outer.len).ok_or(Malformed)?;
+    let header = udp::Header::read(&mut Reader::new(datagram))?;
+    let datagram = datagram.get(udp::HEADER_LEN..usize::from(header.length)).ok_or(Malformed)?;
+    let (arrival, marker) = match natt::classify(datagram)? {
+        Datagram::Keepalive => return Ok(Arrival::Keepalive),
+        Datagram::Ike(_) => (Arrival::Ike { path }, NON_ESP_MARKER.len()),
+        Datagram::Esp(_) => (Arrival::Esp { path, ecn: outer.ecn }, 0),
+    };
+    packet.truncate(payload_at.saturating_add(usize::from(header.length)));
+    packet.pop_front(payload_at.saturating_add(udp::HEADER_LEN).saturating_add(marker)).map_err(|NoRoom| Malformed)?;
+    Ok(arrival)
+}
+
+/// What the two versions' headers say about a packet to us.
+struct Outer {
+    source: IpAddr,
+    destination: IpAddr,
+    /// 255 for fragments, so that they match nothing.
+    protocol: u8,
+    ecn: Ecn,
+    len: usize,
+}
+
+impl Outer {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        const UNKNOWN: u8 = 255;
+        match reader.rest().first().map(|first| first >> 4) {
+            Some(4) => {
+                let header = ipv4::Header::read(reader)?;
+                let fragment = header.more_fragments || header.fragment_offset != 0;
+                Ok(Self {
+                    source: header.source.into(),
+                    destination: header.destination.into(),
+                    protocol: if fragment { UNKNOWN } else { header.protocol },
+                    ecn: Ecn::of(header.tos),
+                    len: usize::from(header.total_len),
+                })
+            }
+            Some(6) => {
+                let header = ipv6::Header::read(reader)?;
+                Ok(Self {
+                    source: header.source.into(),
+                    destination: header.destination.into(),
+                    protocol: header.next_header,
+                    ecn: Ecn::of(header.traffic_class),
+                    len: usize::from(header.payload_len).saturating_add(ipv6::HEADER_LEN),
+                })
+            }
+            _ => Err(Malformed),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The packet path: one engine for each way, with nothing shared, so that each can have a thread, core or task of its
+//! own (RFC 4301 §5).
+
+mod inbound;
+mod outbound;
+
+pub use inbound::{Inbound, Ingress};
+pub use outbound::{Egress, Outbound, Verdict};
+
+use crate::crypto::PacketCrypto;
+use crate::sa;
+use crate::sad::Slot;
+
+/// Storage for one outbound SA of a crypto engine `P`.
+pub type OutboundSlot<P> = Slot<sa::Outbound<<P as PacketCrypto>::AeadKey>>;
+
+/// Storage for one inbound SA of a crypto engine `P`, without its window.
+pub type InboundSlot<P> = Slot<sa::Inbound<<P as PacketCrypto>::AeadKey>>;

@@ -1,0 +1,259 @@
+//! Packets in: SA, replay window, AEAD, trailer, selectors.
+
+use super::InboundSlot;
+use crate::buf::PacketBuf;
+use crate::crypto::{Forged, PacketCrypto};
+use crate::ecn::Ecn;
+use crate::error::{Counters, Discard, Refused};
+use crate::esp::open::{Front, open, strip_trailer};
+use crate::flow::Flow;
+use crate::net::{Path, Spi, TrafficSelector};
+use crate::sa::{self, Event, InboundParams, SaId, Status};
+use crate::sad;
+use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId};
+use crate::time::Instant;
+use crate::wire::cursor::Malformed;
+use crate::wire::ip::{Marks, PROTOCOL_NONE, Version, set_ecn};
+
+/// What came out of an ESP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ingress {
+    /// The SA it came through.
+    pub sa: SaId,
+    /// The policy of that SA.
+    pub policy: PolicyId,
+    /// Version of the inner packet.
+    pub version: Version,
+    /// The inner packet as selectors see it.
+    pub flow: Flow,
+}
+
+/// The receiving engine over the caller's tables.
+///
+/// See the [crate] documentation for the loop.
+pub struct Inbound<'a, P: PacketCrypto> {
+    crypto: P,
+    spd: spd::Table<'a>,
+    sad: sad::Table<'a, sa::Inbound<P::AeadKey>>,
+    windows: Windows<'a>,
+    counters: Counters,
+    /// Some SA may have an event due.
+    events: bool,
+}
+
+/// Storage for replay windows, in equal shares, one for each slot.
+struct Windows<'a> {
+    words: &'a mut [u64],
+    /// Words of a share; a power of two, or 0.
+    share: usize,
+}
+
+impl<'a> Windows<'a> {
+    fn new(words: &'a mut [u64], slots: usize) -> Self {
+        let share = match words.len().checked_div(slots) {
+            None | Some(0) => 0,
+            Some(share) => 1 << share.ilog2(),
+        };
+        Self { words, share }
+    }
+
+    #[inline]
+    fn share(&mut self, slot: usize) -> &mut [u64] {
+        let start = slot.wrapping_mul(self.share);
+        self.words.get_mut(start..start.wrapping_add(self.share)).unwrap_or_default()
+    }
+}
+
+impl<'a, P: PacketCrypto> Inbound<'a, P> {
+    /// Starts with no rules and the SAs in `sas`, usually none.
+    ///
+    /// `windows` is the storage for replay windows: every slot of `sas` gets an equal share, rounded down to a power of
+    /// two, of 64 packets a word. 16 words a slot are windows of up to 1024 packets.
+    pub fn new(crypto: P, rules: &'a mut [spd::Slot], sas: &'a mut [InboundSlot<P>], windows: &'a mut [u64]) -> Self {
+        let windows = Windows::new(windows, sas.len());
+        let (spd, sad) = (spd::Table::new(rules), sad::Table::new(sas));
+        Self { crypto, spd, sad, windows, counters: Counters::default(), events: false }
+    }
+
+    /// Opens an ESP packet, which starts with its SPI, in place: the packet is then the inner one, without trailer, ICV
+    /// and traffic-flow padding.
+    ///
+    /// `from` is where it came from (ports 0 for protocol 50), `ecn` the ECN field of the outer header, which is carried
+    /// over to the inner one (RFC 6040).
+    ///
+    /// # Errors
+    /// [`Discard`], counted. The packet's content is unspecified then. Nothing but an authentic packet changes the SA.
+    #[inline]
+    pub fn open(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
+        let opened = self.unwrap(now, from, ecn, packet);
+        opened.inspect_err(|discard| self.counters.count(*discard))
+    }
+
+    #[inline]
+    fn unwrap(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
+        let front = Front::read(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
+        let (id, sa) = self.sad.find_mut(front.header.spi).ok_or(Discard::InUnknownSpi)?;
+        let share = self.windows.share(id.slot as usize);
+        let window = share.get_mut(..sa.window_words).unwrap_or_default();
+
+        let low = front.header.sequence;
+        let sequence = match sa.common.esn {
+            true => sa.window.extend(low, window).ok_or(Discard::InStale)?,
+            false => u64::from(low),
+        };
+        sa.window.check(sequence, window)?;
+        if !sa.common.meter.admits(now, 0) {
+            self.events = true;
+            return Err(Discard::InExpired);
+        }
+        open(&mut self.crypto, &sa.common, &front, sequence, packet).map_err(|Forged| Discard::InForged)?;
+
+        // From here on the packet is the peer's.
+        sa.window.commit(sequence, window);
+        self.events |= sa.received(from, sequence == sa.window.highest());
+        self.events |= sa.common.meter.record(now, packet.len());
+
+        let next_header = strip_trailer(packet)?;
+        if next_header == PROTOCOL_NONE {
+            return Err(Discard::InDummy);
+        }
+        let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
+        if next_header != marks.version.protocol() {
+            return Err(Discard::InMode);
+        }
+        let flow = Flow::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
+        packet.truncate(flow.len);
+        if !sa.common.admits_inbound(&flow) {
+            return Err(Discard::InSelectors);
+        }
+        let inner_ecn = Ecn::of(marks.traffic_class);
+        let merged = inner_ecn.decapsulate(ecn).ok_or(Discard::InCongestion)?;
+        if merged != inner_ecn {
+            set_ecn(packet.as_mut_slice(), merged);
+        }
+        Ok(Ingress { sa: id, policy: sa.common.policy, version: marks.version, flow })
+    }
+
+    /// Decides about a packet that came in clear: only a BYPASS rule lets it pass (RFC 4301 §5.2). `direction` is
+    /// [`Direction::In`] for this host and [`Direction::Forward`] for others behind it.
+    ///
+    /// # Errors
+    /// [`Discard::InHeader`], [`Discard::InNoPolicy`], [`Discard::InBlocked`], [`Discard::InClear`], counted.
+    pub fn check_clear(&mut self, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
+        let checked = self.admit_clear(direction, packet);
+        checked.inspect_err(|discard| self.counters.count(*discard))
+    }
+
+    fn admit_clear(&mut self, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
+        let flow = Flow::of(packet).map_err(|Malformed| Discard::InHeader)?;
+        match self.spd.lookup(direction, &flow).ok_or(Discard::InNoPolicy)?.action {
+            Action::Bypass => Ok(flow),
+            Action::Discard => Err(Discard::InBlocked),
+            Action::Protect(_) => Err(Discard::InClear),
+        }
+    }
+
+    /// Gives out an SPI for an SA to be: its low bits are a free slot, which is kept for it, the rest is `random`.
+    ///
+    /// # Errors
+    /// [`Refused::Full`].
+    pub fn reserve_spi(&mut self, random: u32) -> Result<Spi, Refused> {
+        self.sad.reserve(random)
+    }
+
+    /// Takes back an SPI from [`reserve_spi`](Self::reserve_spi) for which no SA was installed.
+    pub fn release_spi(&mut self, spi: Spi) {
+        self.sad.release(spi);
+    }
+
+    /// Installs an SA. SPIs from [`reserve_spi`](Self::reserve_spi) find their slot; others take one near the slot their
+    /// low bits name.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing changed.
+    pub fn install(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
+        let place = self.sad.place_by_spi(params.sa.spi)?;
+        let sa = sa::Inbound::new(&mut self.crypto, now, params, self.windows.share(place))?;
+        self.sad.put(place, params.sa.spi, sa)
+    }
+
+    /// Removes an SA and wipes its key. `false`: it was gone already.
+    pub fn remove(&mut self, id: SaId) -> bool {
+        self.sad.remove(id)
+    }
+
+    /// The path that packets of this SA are expected on; others raise [`Event::PathChanged`]. `false`: there is no such
+    /// SA.
+    pub fn set_path(&mut self, id: SaId, path: Path) -> bool {
+        let Some(sa) = self.sad.get_mut(id) else { return false };
+        sa.set_path(path);
+        true
+    }
+
+    /// Adds a rule behind those of the same priority.
+    ///
+    /// # Errors
+    /// [`Refused::Full`], [`Refused::Duplicate`].
+    pub fn insert_rule(&mut self, rule: Rule) -> Result<(), Refused> {
+        self.spd.insert(rule)
+    }
+
+    /// Removes a rule. `false`: there is none with this id.
+    pub fn remove_rule(&mut self, id: RuleId) -> bool {
+        self.spd.remove(id)
+    }
+
+    /// The rules in order, with their hits by packets in clear.
+    pub fn rules(&self) -> impl Iterator<Item = (&Rule, Hits)> {
+        self.spd.iter()
+    }
+
+    /// The SAs, for display.
+    pub fn sas(&self) -> impl Iterator<Item = Status> {
+        self.sad.iter().map(|(id, sa)| sa.status(id))
+    }
+
+    /// One SA, for display.
+    pub fn sa(&self, id: SaId) -> Option<Status> {
+        self.sad.get(id).map(|sa| sa.status(id))
+    }
+
+    /// The selectors of one SA: of our side, and of the peer's.
+    pub fn selectors(&self, id: SaId) -> Option<(&[TrafficSelector], &[TrafficSelector])> {
+        self.sad.get(id).map(|sa| sa.common.selectors())
+    }
+
+    /// What was discarded, and why.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Counts a packet that the caller discarded before it came here.
+    pub fn count(&mut self, discard: Discard) {
+        self.counters.count(discard);
+    }
+
+    /// The next thing to tell the caller. To be called until `None` after [`open`](Self::open) or
+    /// [`handle_timeout`](Self::handle_timeout); costs nothing when there is nothing to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if !self.events {
+            return None;
+        }
+        let event = self.sad.iter_mut().find_map(|(id, sa)| sa.take_event(id));
+        self.events = event.is_some();
+        event
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) next has work: the earliest lifetime by age.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.sad.iter().filter_map(|(_, sa)| sa.common.meter.next_tick()).min()
+    }
+
+    /// Lets SAs without traffic age.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for (_, sa) in self.sad.iter_mut() {
+            sa.common.meter.tick(now);
+            self.events |= sa.common.meter.is_due();
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The fields of a packet that selectors look at (RFC 4301 §4.4.1.1).
+
+use crate::net::TrafficSelector;
+use crate::wire::cursor::{Malformed, Reader};
+use crate::wire::{ipv4, ipv6};
+use core::net::IpAddr;
+
+/// The port-like fields of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Ports {
+    /// None can be read: a fragment other than the first, a protocol without ports, or a payload too short. Fits
+    /// selectors for ANY and OPAQUE ports only (RFC 4301 §4.4.1.1, §7).
+    Opaque,
+    /// Two ports: TCP, UDP, UDP-Lite, SCTP, DCCP.
+    Pair {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+    },
+    /// One value that the sender's side decides on: type × 256 + code of ICMP and ICMPv6, type × 256 of Mobile IPv6
+    /// (RFC 4301 §4.4.1.3, RFC 7296 §3.13.1).
+    Message(u16),
+}
+
+/// A packet as selectors see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Protocol behind any extension headers.
+    pub protocol: u8,
+    /// Ports, or what stands for them.
+    pub ports: Ports,
+    /// Octets of the whole packet by its own header. What follows is no part of it.
+    pub len: usize,
+}
+
+impl Flow {
+    /// Reads an IPv4 or IPv6 packet; octets behind its end are allowed.
+    ///
+    /// ```
+    /// use ipsec_core::flow::{Flow, Ports};
+    /// let mut udp = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0, 99, 0, 8, 0, 0];
+    /// assert_eq!(Flow::of(&udp).unwrap().ports, Ports::Pair { source: 53, destination: 99 });
+    /// udp[7] = 1; // a later fragment
+    /// assert_eq!(Flow::of(&udp).unwrap().ports, Ports::Opaque);
+    /// ```
+    ///
+    /// # Errors
+    /// [`Malformed`]: neither version, a length that is wrong, or extension headers beyond the packet.
+    #[inline]
+    pub fn of(packet: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(packet);
+        match packet.first().map(|first| first >> 4) {
+            Some(4) => {
+                let header = ipv4::Header::read(&mut reader)?;
+                let len = usize::from(header.total_len);
+                let payload = bounded(packet, len, &reader)?;
+                let ports = if header.fragment_offset == 0 { ports(header.protocol, payload) } else { Ports::Opaque };
+                Ok(Self {
+                    source: header.source.into(),
+                    destination: header.destination.into(),
+                    protocol: header.protocol,
+                    ports,
+                    len,
+                })
+            }
+            Some(6) => {
+                let header = ipv6::Header::read(&mut reader)?;
+                let len = usize::from(header.payload_len).saturating_add(ipv6::HEADER_LEN);
+                let mut reader = Reader::new(bounded(packet, len, &reader)?);
+                let upper = ipv6::skip_extensions(header.next_header, &mut reader)?;
+                let ports = if upper.later_fragment { Ports::Opaque } else { ports(upper.protocol, reader.rest()) };
+                Ok(Self {
+                    source: header.source.into(),
+                    destination: header.destination.into(),
+                    protocol: upper.protocol,
+                    ports,
+                    len,
+                })
+            }
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Whether the sender's side fits `source` and the receiver's side fits `destination`.
+    #[inline]
+    pub fn fits(&self, source: &TrafficSelector, destination: &TrafficSelector) -> bool {
+        self.fits_source(source) && self.fits_destination(destination)
+    }
+
+    /// Whether the sender's side fits.
+    #[inline]
+    pub fn fits_source(&self, selector: &TrafficSelector) -> bool {
+        let port = match self.ports {
+            Ports::Opaque => None,
+            Ports::Pair { source, .. } => Some(source),
+            Ports::Message(message) => Some(message),
+        };
+        selector.matches(self.source, self.protocol, port)
+    }
+
+    /// Whether the receiver's side fits. A message type is looked for on the sender's side alone: each side's selector
+    /// says what that side may send (RFC 4301 §4.4.1.3, B).
+    #[inline]
+    pub fn fits_destination(&self, selector: &TrafficSelector) -> bool {
+        match self.ports {
+            Ports::Opaque => selector.matches(self.destination, self.protocol, None),
+            Ports::Pair { destination, .. } => selector.matches(self.destination, self.protocol, Some(destination)),
+            Ports::Message(_) => {
+                selector.addrs.contains(self.destination)
+                    && (selector.protocol == 0 || selector.protocol == self.protocol)
+            }
+        }
+    }
+}
+
+/// What the reader has left of the first `len` octets of `packet`.
+#[inline]
+fn bounded<'a>(packet: &'a [u8], len: usize, reader: &Reader<'_>) -> Result<&'a [u8], Malformed> {
+    let read = packet.len().saturating_sub(reader.rest().len());
+    packet.get(read..len).ok_or(Malformed)
+}
+
+#[inline]
+fn ports(protocol: u8, payload: &[u8]) -> Ports {
+    const ICMP: u8 = 1;
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    const DCCP: u8 = 33;
+    const ICMPV6: u8 = 58;
+    const SCTP: u8 = 132;
+    const MOBILITY: u8 = 135;
+    const UDP_LITE: u8 = 136;
+    match (protocol, payload) {
+        (TCP | UDP | DCCP | SCTP | UDP_LITE, [s0, s1, d0, d1, ..]) => {
+            Ports::Pair { source: u16::from_be_bytes([*s0, *s1]), destination: u16::from_be_bytes([*d0, *d1]) }
+        }
+        (ICMP | ICMPV6, [kind, code, ..]) => Ports::Message(u16::from_be_bytes([*kind, *code])),
+        (MOBILITY, [_, _, kind, ..]) => Ports::Message(u16::from_be_bytes([*kind, 0])),
+        _ => Ports::Opaque,
+    }
+}

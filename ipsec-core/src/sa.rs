@@ -1,0 +1,581 @@
+//! Security Associations of ESP in tunnel mode (RFC 4301 §4.4.2): what the caller hands over, what is kept, and when
+//! it ends.
+
+use crate::crypto::{AeadAlg, PacketCrypto};
+use crate::error::{Discard, Refused};
+use crate::flow::Flow;
+use crate::net::{Encap, Path, Spi, TrafficSelector};
+use crate::replay::Window;
+use crate::spd::PolicyId;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// Traffic selectors an SA holds for each side.
+pub const MAX_SELECTORS: usize = 8;
+
+/// When something happens to an SA; `None` means never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limit {
+    /// Since the installation.
+    pub age: Option<Duration>,
+    /// Octets of inner packets.
+    pub bytes: Option<u64>,
+    /// Packets.
+    pub packets: Option<u64>,
+}
+
+/// The lifetime of an SA (RFC 4301 §4.4.2.1). Never negotiated: a local matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lifetime {
+    /// Raises [`Event::SoftLifetime`] once: time to rekey.
+    pub soft: Limit,
+    /// Raises [`Event::HardLifetime`] once: from here on every packet is discarded.
+    pub hard: Limit,
+}
+
+/// Which limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Reached {
+    /// [`Limit::age`].
+    Age,
+    /// [`Limit::bytes`].
+    Bytes,
+    /// [`Limit::packets`].
+    Packets,
+    /// Three quarters of the sequence numbers (soft), or the last one (hard). Not configurable.
+    Sequence,
+}
+
+/// The Don't Fragment bit of an outer IPv4 header (RFC 4301 §8.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum DontFragment {
+    /// As in the inner IPv4 header; set above an inner IPv6 packet.
+    #[default]
+    Copy,
+    /// Always set.
+    Set,
+    /// Never set: routers may fragment ESP packets.
+    Clear,
+}
+
+/// What both directions of an SA need.
+///
+/// ```
+/// use ipsec_core::crypto::AeadAlg;
+/// use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
+/// use ipsec_core::sa::{Lifetime, Params};
+/// use ipsec_core::spd::PolicyId;
+/// let (ours, theirs) = (TrafficSelector::addrs(AddrRange::ANY_V4), TrafficSelector::addrs(AddrRange::ANY_V4));
+/// let params = Params {
+///     spi: Spi::new(0x1000).unwrap(),
+///     alg: AeadAlg::Aes256Gcm16,
+///     keymat: &[7; 32 + 4], // key and salt, as they come out of KEYMAT
+///     esn: true,
+///     path: Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() },
+///     encap: Encap::Udp,
+///     policy: PolicyId(1),
+///     local_ts: &[ours],
+///     remote_ts: &[theirs],
+///     lifetime: Lifetime::default(),
+/// };
+/// # let _ = params;
+/// ```
+pub struct Params<'k> {
+    /// Of an outbound SA chosen by the peer, of an inbound SA by us.
+    pub spi: Spi,
+    /// Algorithm.
+    pub alg: AeadAlg,
+    /// Cipher key followed by the salt: [`AeadAlg::key_len`] + [`AeadAlg::salt_len`] octets (RFC 4106 §8.1).
+    pub keymat: &'k [u8],
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// Outer addresses; the ports count with [`Encap::Udp`] only.
+    pub path: Path,
+    /// Protocol 50 or UDP. An inbound SA takes both (RFC 7296 §2.23).
+    pub encap: Encap,
+    /// The policy this SA belongs to.
+    pub policy: PolicyId,
+    /// Negotiated selectors of our side; at least one.
+    pub local_ts: &'k [TrafficSelector],
+    /// Negotiated selectors of the peer's side; at least one.
+    pub remote_ts: &'k [TrafficSelector],
+    /// When it is to be replaced and when it ends.
+    pub lifetime: Lifetime,
+}
+
+/// An SA to send with.
+pub struct OutboundParams<'k> {
+    /// What both directions need.
+    pub sa: Params<'k>,
+    /// The last sequence number sent under this key: **0 for a fresh key**. A key that was used before, anywhere, must
+    /// go on behind every number it may have used, or AEAD nonces repeat.
+    pub last_sent: u64,
+    /// Whether the outer DSCP is the inner one (RFC 4301 §5.1.2.1); otherwise it is 0. ECN follows RFC 6040 regardless.
+    pub copy_dscp: bool,
+    /// DF bit of an outer IPv4 header.
+    pub dont_fragment: DontFragment,
+}
+
+/// An SA to receive with.
+pub struct InboundParams<'k> {
+    /// What both directions need.
+    pub sa: Params<'k>,
+    /// Size of the anti-replay window in packets: a power of two, at least 64. There is no SA without a window.
+    pub window: usize,
+    /// The highest sequence number already seen: 0 for a fresh key. It and everything below count as received.
+    pub highest_seen: u64,
+}
+
+/// An SA in a table, for as long as it is there. Ids of removed SAs are never valid again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SaId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// What happened to an SA. The data path only reports; the caller decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A soft limit was reached: rekey.
+    SoftLifetime {
+        /// The SA.
+        sa: SaId,
+        /// Its SPI.
+        spi: Spi,
+        /// Which limit.
+        reached: Reached,
+    },
+    /// A hard limit was reached, or the sequence numbers are used up: the SA is dead and to be removed.
+    HardLifetime {
+        /// The SA.
+        sa: SaId,
+        /// Its SPI.
+        spi: Spi,
+        /// Which limit.
+        reached: Reached,
+    },
+    /// The first authenticated packet came in on this SA: the peer has installed its side.
+    FirstPacket {
+        /// The SA.
+        sa: SaId,
+        /// Its SPI.
+        spi: Spi,
+    },
+    /// The newest authenticated packet came on another path than the SA's: a NAT has a new mapping, or the peer moved.
+    /// Nothing is sent there until the caller says so.
+    PathChanged {
+        /// The SA.
+        sa: SaId,
+        /// Its SPI.
+        spi: Spi,
+        /// The path the packet came on.
+        path: Path,
+    },
+}
+
+/// An SA as the operator sees it. No key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Id in its table.
+    pub id: SaId,
+    /// Security Parameters Index.
+    pub spi: Spi,
+    /// Algorithm.
+    pub alg: AeadAlg,
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// Outer addresses.
+    pub path: Path,
+    /// Protocol 50 or UDP.
+    pub encap: Encap,
+    /// The policy it belongs to.
+    pub policy: PolicyId,
+    /// Packets sealed or opened.
+    pub packets: u64,
+    /// Octets of their inner packets.
+    pub bytes: u64,
+    /// The last sequence number sent, or the highest received.
+    pub sequence: u64,
+    /// When it was installed.
+    pub since: Instant,
+    /// When a packet last went through, if one did.
+    pub last_used: Option<Instant>,
+    /// Whether a hard limit was reached.
+    pub dead: bool,
+}
+
+/// What both directions keep.
+pub(crate) struct Common<K> {
+    pub(crate) key: K,
+    pub(crate) salt: [u8; 4],
+    pub(crate) esn: bool,
+    pub(crate) encap: Encap,
+    pub(crate) alg: AeadAlg,
+    pub(crate) spi: Spi,
+    pub(crate) path: Path,
+    pub(crate) policy: PolicyId,
+    pub(crate) meter: Meter,
+    local_ts: Selectors,
+    remote_ts: Selectors,
+}
+
+type Selectors = heapless::Vec<TrafficSelector, MAX_SELECTORS>;
+
+impl<K> Common<K> {
+    fn new<P: PacketCrypto<AeadKey = K>>(crypto: &mut P, now: Instant, params: &Params<'_>) -> Result<Self, Refused> {
+        let selectors = |ts: &[TrafficSelector]| {
+            Selectors::from_slice(ts).ok().filter(|ts| !ts.is_empty()).ok_or(Refused::Selectors)
+        };
+        let (local_ts, remote_ts) = (selectors(params.local_ts)?, selectors(params.remote_ts)?);
+        if params.path.local.is_ipv4() != params.path.remote.is_ipv4() {
+            return Err(Refused::Path);
+        }
+        let (key, salt) = params.keymat.split_at_checked(params.alg.key_len()).ok_or(Refused::KeyLength)?;
+        let salt = salt.try_into().map_err(|_| Refused::KeyLength)?;
+        Ok(Self {
+            key: crypto.aead_key(params.alg, key).ok_or(Refused::Algorithm)?,
+            salt,
+            esn: params.esn,
+            encap: params.encap,
+            alg: params.alg,
+            spi: params.spi,
+            path: params.path,
+            policy: params.policy,
+            meter: Meter::new(now, &params.lifetime),
+            local_ts,
+            remote_ts,
+        })
+    }
+
+    /// Whether a packet from our side to the peer's fits the selectors (RFC 7296 §2.9: any pair of one from each side).
+    #[inline]
+    pub(crate) fn admits_outbound(&self, flow: &Flow) -> bool {
+        self.local_ts.iter().any(|ts| flow.fits_source(ts)) && self.remote_ts.iter().any(|ts| flow.fits_destination(ts))
+    }
+
+    /// Whether a packet from the peer's side to ours fits the selectors.
+    #[inline]
+    pub(crate) fn admits_inbound(&self, flow: &Flow) -> bool {
+        self.remote_ts.iter().any(|ts| flow.fits_source(ts)) && self.local_ts.iter().any(|ts| flow.fits_destination(ts))
+    }
+
+    /// The highest sequence number that may be used.
+    #[inline]
+    pub(crate) const fn last_sequence(&self) -> u64 {
+        if self.esn { u64::MAX } else { u32::MAX as u64 }
+    }
+
+    /// The selectors of our side and of the peer's.
+    pub(crate) fn selectors(&self) -> (&[TrafficSelector], &[TrafficSelector]) {
+        (&self.local_ts, &self.remote_ts)
+    }
+
+    fn status(&self, id: SaId, sequence: u64) -> Status {
+        Status {
+            id,
+            spi: self.spi,
+            alg: self.alg,
+            esn: self.esn,
+            path: self.path,
+            encap: self.encap,
+            policy: self.policy,
+            packets: self.meter.packets,
+            bytes: self.meter.bytes,
+            sequence,
+            since: self.meter.since,
+            last_used: (self.meter.packets > 0).then_some(self.meter.last_used),
+            dead: self.meter.is_dead(),
+        }
+    }
+}
+
+impl<K> Drop for Common<K> {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.salt);
+    }
+}
+
+/// An SA to send with. Neither `Clone` nor readable: a second copy would repeat nonces.
+pub struct Outbound<K> {
+    pub(crate) common: Common<K>,
+    pub(crate) last_sent: u64,
+    pub(crate) copy_dscp: bool,
+    pub(crate) dont_fragment: DontFragment,
+    /// The slot of the next older SA of the same policy.
+    pub(crate) older: Option<u32>,
+}
+
+impl<K> Outbound<K> {
+    pub(crate) fn new<P: PacketCrypto<AeadKey = K>>(
+        crypto: &mut P,
+        now: Instant,
+        params: &OutboundParams<'_>,
+    ) -> Result<Self, Refused> {
+        let common = Common::new(crypto, now, &params.sa)?;
+        if params.last_sent > common.last_sequence() {
+            return Err(Refused::Sequence);
+        }
+        Ok(Self {
+            common,
+            last_sent: params.last_sent,
+            copy_dscp: params.copy_dscp,
+            dont_fragment: params.dont_fragment,
+            older: None,
+        })
+    }
+
+    pub(crate) fn status(&self, id: SaId) -> Status {
+        self.common.status(id, self.last_sent)
+    }
+}
+
+/// An SA to receive with.
+pub struct Inbound<K> {
+    pub(crate) common: Common<K>,
+    pub(crate) window: Window,
+    /// Words of the slot's share of the window storage in use.
+    pub(crate) window_words: usize,
+    first_packet: Once,
+    /// Another path than the SA's, on which the newest packet came.
+    moved_to: Option<(Path, Once)>,
+}
+
+impl<K> Inbound<K> {
+    /// `share` is what the table can lend for the window.
+    pub(crate) fn new<P: PacketCrypto<AeadKey = K>>(
+        crypto: &mut P,
+        now: Instant,
+        params: &InboundParams<'_>,
+        share: &mut [u64],
+    ) -> Result<Self, Refused> {
+        let words = params.window / 64;
+        if !params.window.is_power_of_two() || words == 0 {
+            return Err(Refused::Window);
+        }
+        let bits = share.get_mut(..words).ok_or(Refused::Window)?;
+        let common = Common::new(crypto, now, &params.sa)?;
+        if params.highest_seen > common.last_sequence() {
+            return Err(Refused::Sequence);
+        }
+        Ok(Self {
+            common,
+            window: Window::new(params.highest_seen, bits),
+            window_words: words,
+            first_packet: Once::No,
+            moved_to: None,
+        })
+    }
+
+    /// Takes note of an authentic packet. Returns whether there is something to report.
+    #[inline]
+    pub(crate) fn received(&mut self, from: Path, is_newest: bool) -> bool {
+        let mut news = self.first_packet.raise();
+        if is_newest {
+            if from == self.common.path {
+                self.moved_to = None;
+            } else if self.moved_to.is_none_or(|(path, _)| path != from) {
+                self.moved_to = Some((from, Once::Due));
+                news = true;
+            }
+        }
+        news
+    }
+
+    /// From now on packets are expected on `path`.
+    pub(crate) fn set_path(&mut self, path: Path) {
+        self.common.path = path;
+        self.moved_to = None;
+    }
+
+    pub(crate) fn take_event(&mut self, sa: SaId) -> Option<Event> {
+        let spi = self.common.spi;
+        if self.first_packet.take() {
+            return Some(Event::FirstPacket { sa, spi });
+        }
+        if let Some((path, report)) = &mut self.moved_to
+            && report.take()
+        {
+            return Some(Event::PathChanged { sa, spi, path: *path });
+        }
+        self.common.meter.take_event(sa, spi)
+    }
+
+    pub(crate) fn status(&self, id: SaId) -> Status {
+        self.common.status(id, self.window.highest())
+    }
+}
+
+/// Something to be reported exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Once {
+    /// Did not happen yet.
+    No,
+    /// Happened, not yet reported.
+    Due,
+    /// Reported.
+    Done,
+}
+
+impl Once {
+    /// Returns whether this was news.
+    #[inline]
+    pub(crate) fn raise(&mut self) -> bool {
+        let news = *self == Self::No;
+        if news {
+            *self = Self::Due;
+        }
+        news
+    }
+
+    pub(crate) fn take(&mut self) -> bool {
+        let due = *self == Self::Due;
+        if due {
+            *self = Self::Done;
+        }
+        due
+    }
+}
+
+/// Packets, octets and time of an SA against its limits.
+pub(crate) struct Meter {
+    packets: u64,
+    bytes: u64,
+    since: Instant,
+    last_used: Instant,
+    soft: Threshold,
+    hard: Threshold,
+}
+
+struct Threshold {
+    at: Instant,
+    bytes: u64,
+    packets: u64,
+    reached: Option<Reached>,
+    report: Once,
+}
+
+impl Threshold {
+    fn new(now: Instant, limit: &Limit) -> Self {
+        Self {
+            at: limit.age.map_or(Instant::FAR_FUTURE, |age| now.after(age)),
+            bytes: limit.bytes.unwrap_or(u64::MAX),
+            packets: limit.packets.unwrap_or(u64::MAX),
+            reached: None,
+            report: Once::No,
+        }
+    }
+
+    #[inline]
+    fn reach(&mut self, reached: Reached) {
+        self.reached = self.reached.or(Some(reached));
+        self.report.raise();
+    }
+
+    fn take(&mut self) -> Option<Reached> {
+        if self.report.take() { self.reached } else { None }
+    }
+}
+
+impl Meter {
+    fn new(now: Instant, lifetime: &Lifetime) -> Self {
+        let (soft, hard) = (Threshold::new(now, &lifetime.soft), Threshold::new(now, &lifetime.hard));
+        Self { packets: 0, bytes: 0, since: now, last_used: now, soft, hard }
+    }
+
+    /// Whether `len` more octets may go through. Returns `false` for good once a hard limit is reached.
+    #[inline]
+    pub(crate) fn admits(&mut self, now: Instant, len: usize) -> bool {
+        if self.hard.reached.is_some() {
+            return false;
+        }
+        let reached = if now >= self.hard.at {
+            Reached::Age
+        } else if self.packets >= self.hard.packets {
+            Reached::Packets
+        } else if self.bytes.saturating_add(len as u64) > self.hard.bytes {
+            Reached::Bytes
+        } else {
+            return true;
+        };
+        self.hard.reach(reached);
+        false
+    }
+
+    /// Counts an inner packet that went through. Returns whether there is something to report.
+    #[inline]
+    pub(crate) fn record(&mut self, now: Instant, len: usize) -> bool {
+        self.packets = self.packets.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(len as u64);
+        self.last_used = now;
+        if self.packets >= self.soft.packets {
+            self.soft.reach(Reached::Packets);
+        } else if self.bytes >= self.soft.bytes {
+            self.soft.reach(Reached::Bytes);
+        } else if now >= self.soft.at {
+            self.soft.reach(Reached::Age);
+        }
+        self.is_due()
+    }
+
+    /// The sequence numbers come near their end.
+    #[inline]
+    pub(crate) fn sequence_soft(&mut self) {
+        self.soft.reach(Reached::Sequence);
+    }
+
+    /// The sequence numbers are used up.
+    pub(crate) fn sequence_hard(&mut self) {
+        self.hard.reach(Reached::Sequence);
+    }
+
+    /// Looks at the clock without a packet.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if now >= self.soft.at {
+            self.soft.reach(Reached::Age);
+        }
+        if now >= self.hard.at {
+            self.hard.reach(Reached::Age);
+        }
+    }
+
+    /// When [`Meter::tick`] next has something to say.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        let pending = |threshold: &Threshold| (threshold.reached.is_none()).then_some(threshold.at);
+        let next = match (pending(&self.soft), pending(&self.hard)) {
+            (Some(soft), Some(hard)) => Some(soft.min(hard)),
+            (soft, hard) => soft.or(hard),
+        };
+        next.filter(|at| *at != Instant::FAR_FUTURE)
+    }
+
+    #[inline]
+    pub(crate) const fn is_dead(&self) -> bool {
+        self.hard.reached.is_some()
+    }
+
+    /// Whether a limit is to be reported.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        self.soft.report == Once::Due || self.hard.report == Once::Due
+    }
+
+    /// The next limit to report. A dead SA has no use for its soft limit.
+    pub(crate) fn take_event(&mut self, sa: SaId, spi: Spi) -> Option<Event> {
+        if let Some(reached) = self.hard.take() {
+            self.soft.report = Once::Done;
+            return Some(Event::HardLifetime { sa, spi, reached });
+        }
+        self.soft.take().map(|reached| Event::SoftLifetime { sa, spi, reached })
+    }
+}
+
+/// Why a packet does not go through a dead outbound SA.
+pub(crate) fn why_dead(meter: &Meter) -> Discard {
+    match meter.hard.reached {
+        Some(Reached::Sequence) => Discard::OutExhausted,
+        _ => Discard::OutExpired,
+    }
+}

@@ -1,0 +1,218 @@
+//! The Security Association Database (RFC 4301 §4.4.2): slots of the caller, one table for each direction.
+
+use crate::error::Refused;
+use crate::net::Spi;
+use crate::sa::SaId;
+
+/// Slots behind its own in which an SPI that was not chosen by us may live.
+const PROBES: usize = 8;
+
+/// Storage for one SA.
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::engine::{InboundSlot, OutboundSlot};
+/// static SIZE: usize = core::mem::size_of::<InboundSlot<RustCrypto>>();
+/// let outbound: [OutboundSlot<RustCrypto>; 4] = [const { OutboundSlot::<RustCrypto>::EMPTY }; 4];
+/// # assert!(SIZE > 0); let _ = outbound;
+/// ```
+pub struct Slot<T> {
+    generation: u32,
+    state: State<T>,
+}
+
+enum State<T> {
+    Free,
+    /// An SPI that was given out and has no SA yet.
+    Reserved(Spi),
+    Live(Spi, T),
+}
+
+impl<T> Slot<T> {
+    /// A free slot.
+    pub const EMPTY: Self = Self { generation: 0, state: State::Free };
+
+    #[inline]
+    fn spi(&self) -> Option<Spi> {
+        match self.state {
+            State::Free => None,
+            State::Reserved(spi) | State::Live(spi, _) => Some(spi),
+        }
+    }
+
+    #[inline]
+    fn is_free(&self) -> bool {
+        matches!(self.state, State::Free)
+    }
+
+    fn live(&self) -> Option<&T> {
+        match &self.state {
+            State::Live(_, sa) => Some(sa),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn live_mut(&mut self) -> Option<&mut T> {
+        match &mut self.state {
+            State::Live(_, sa) => Some(sa),
+            _ => None,
+        }
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// SAs of one direction.
+pub(crate) struct Table<'a, T> {
+    slots: &'a mut [Slot<T>],
+}
+
+impl<'a, T> Table<'a, T> {
+    pub(crate) fn new(slots: &'a mut [Slot<T>]) -> Self {
+        Self { slots }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: SaId) -> Option<&T> {
+        self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?.live()
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: SaId) -> Option<&mut T> {
+        self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?.live_mut()
+    }
+
+    /// The SA in a slot, whatever its generation.
+    #[inline]
+    pub(crate) fn at(&self, slot: u32) -> Option<(SaId, &T)> {
+        let found = self.slots.get(slot as usize)?;
+        found.live().map(|sa| (SaId { slot, generation: found.generation }, sa))
+    }
+
+    /// The SA with this SPI. One compare when the SPI carries its slot, a bounded number otherwise.
+    #[inline]
+    pub(crate) fn find_mut(&mut self, spi: Spi) -> Option<(SaId, &mut T)> {
+        let index = self.probe(spi).find(|index| self.spi_at(*index) == Some(spi))?;
+        let slot = self.slots.get_mut(index)?;
+        let id = SaId { slot: index as u32, generation: slot.generation };
+        slot.live_mut().map(|sa| (id, sa))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SaId, &T)> {
+        (0u32..)
+            .zip(self.slots.iter())
+            .filter_map(|(index, slot)| slot.live().map(|sa| (SaId { slot: index, generation: slot.generation }, sa)))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SaId, &mut T)> {
+        (0u32..).zip(self.slots.iter_mut()).filter_map(|(index, slot)| {
+            let id = SaId { slot: index, generation: slot.generation };
+            slot.live_mut().map(|sa| (id, sa))
+        })
+    }
+
+    /// Gives out an SPI whose low bits are a free slot, and keeps that slot for it.
+    pub(crate) fn reserve(&mut self, random: u32) -> Result<Spi, Refused> {
+        let mask = self.mask() as u32;
+        let first = self.home(random);
+        let order = (first..self.slots.len()).chain(0..first);
+        for index in order {
+            if !self.slots.get(index).is_some_and(Slot::is_free) {
+                continue;
+            }
+            // 0–255 are reserved: the lowest bit above the mask and above them makes the SPI valid.
+            let value = (random & !mask) | index as u32;
+            let floor = mask.wrapping_add(1).max(256);
+            let Some(spi) = Spi::new(value).or_else(|| Spi::new(value | floor)) else { continue };
+            if self.probe(spi).any(|other| self.spi_at(other) == Some(spi)) {
+                continue;
+            }
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.state = State::Reserved(spi);
+                return Ok(spi);
+            }
+        }
+        Err(Refused::Full)
+    }
+
+    /// Takes back an SPI that was given out and never used.
+    pub(crate) fn release(&mut self, spi: Spi) {
+        for slot in self.slots.iter_mut() {
+            if matches!(slot.state, State::Reserved(reserved) if reserved == spi) {
+                slot.state = State::Free;
+            }
+        }
+    }
+
+    /// Where an SA that is looked up by its SPI goes: its reserved slot, or a free one within reach.
+    pub(crate) fn place_by_spi(&self, spi: Spi) -> Result<usize, Refused> {
+        let mut free = None;
+        for index in self.probe(spi) {
+            match self.slots.get(index).map(|slot| &slot.state) {
+                Some(State::Live(other, _)) if *other == spi => return Err(Refused::Duplicate),
+                Some(State::Reserved(other)) if *other == spi => return Ok(index),
+                Some(State::Free) => free = free.or(Some(index)),
+                _ => {}
+            }
+        }
+        free.ok_or(Refused::Full)
+    }
+
+    /// Where an SA that is known by its id alone goes.
+    pub(crate) fn place(&self) -> Result<usize, Refused> {
+        self.slots.iter().position(Slot::is_free).ok_or(Refused::Full)
+    }
+
+    /// Puts an SA into a slot that one of the `place` functions named.
+    pub(crate) fn put(&mut self, index: usize, spi: Spi, sa: T) -> Result<SaId, Refused> {
+        let slot = self.slots.get_mut(index).ok_or(Refused::Full)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.state = State::Live(spi, sa);
+        Ok(SaId { slot: index as u32, generation: slot.generation })
+    }
+
+    /// Drops an SA in its place, so that its key is wiped where it lies.
+    pub(crate) fn remove(&mut self, id: SaId) -> bool {
+        let found = self.slots.get_mut(id.slot as usize);
+        match found.filter(|slot| slot.generation == id.generation && slot.live().is_some()) {
+            Some(slot) => {
+                slot.state = State::Free;
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline]
+    fn spi_at(&self, index: usize) -> Option<Spi> {
+        self.slots.get(index).and_then(Slot::spi)
+    }
+
+    /// Low bits of an SPI that name a slot.
+    #[inline]
+    fn mask(&self) -> usize {
+        self.slots.len().checked_next_power_of_two().unwrap_or(1).wrapping_sub(1)
+    }
+
+    #[inline]
+    fn home(&self, spi: u32) -> usize {
+        let index = spi as usize & self.mask();
+        if index < self.slots.len() { index } else { index.saturating_sub(self.slots.len()) }
+    }
+
+    /// The slots in which an SPI may live, its own first.
+    #[inline]
+    fn probe(&self, spi: Spi) -> impl Iterator<Item = usize> + use<T> {
+        let (home, len) = (self.home(spi.get()), self.slots.len());
+        (home..len).chain(0..home).take(PROBES)
+    }
+}

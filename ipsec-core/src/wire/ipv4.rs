@@ -1,0 +1,147 @@
+//! The IPv4 header (RFC 791).
+
+use super::checksum::Sum;
+use super::cursor::{Malformed, Reader, Writer};
+use core::net::Ipv4Addr;
+
+/// Octets of a header without options.
+pub const HEADER_LEN: usize = 20;
+
+/// An IPv4 header. Options are skipped on reading and never written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Octets of header and payload.
+    pub total_len: u16,
+    /// Identification.
+    pub id: u16,
+    /// Don't Fragment.
+    pub dont_fragment: bool,
+    /// More Fragments.
+    pub more_fragments: bool,
+    /// Offset of this fragment, in units of 8 octets.
+    pub fragment_offset: u16,
+    /// Time to live.
+    pub ttl: u8,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+}
+
+impl Header {
+    /// Reads a header; the reader then stands at the payload, which may be followed by octets beyond `total_len`. The
+    /// header checksum is the business of whoever received the packet and is not looked at.
+    ///
+    /// # Errors
+    /// [`Malformed`]: another version, a header or total length below the minimum, or beyond the octets there are.
+    #[inline]
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let available = reader.rest().len();
+        let fixed: [u8; HEADER_LEN] = reader.array()?;
+        let [version_ihl, tos, l0, l1, i0, i1, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = fixed;
+        let header_len = usize::from(version_ihl & 0x0f).wrapping_mul(4);
+        let total_len = u16::from_be_bytes([l0, l1]);
+        if version_ihl >> 4 != 4 || usize::from(total_len) > available || usize::from(total_len) < header_len {
+            return Err(Malformed);
+        }
+        reader.take(header_len.checked_sub(HEADER_LEN).ok_or(Malformed)?)?;
+        let fragment = u16::from_be_bytes([f0, f1]);
+        Ok(Self {
+            tos,
+            total_len,
+            id: u16::from_be_bytes([i0, i1]),
+            dont_fragment: fragment & 0x4000 != 0,
+            more_fragments: fragment & 0x2000 != 0,
+            fragment_offset: fragment & 0x1fff,
+            ttl,
+            protocol,
+            source: Ipv4Addr::new(s0, s1, s2, s3),
+            destination: Ipv4Addr::new(d0, d1, d2, d3),
+        })
+    }
+
+    /// Writes [`HEADER_LEN`] octets with the checksum.
+    ///
+    /// # Errors
+    /// [`Malformed`] when they do not fit.
+    #[inline]
+    pub fn write(&self, writer: &mut Writer<'_>) -> Result<(), Malformed> {
+        let [l0, l1] = self.total_len.to_be_bytes();
+        let [i0, i1] = self.id.to_be_bytes();
+        let flags = (u16::from(self.dont_fragment) << 14) | (u16::from(self.more_fragments) << 13);
+        let [f0, f1] = (flags | (self.fragment_offset & 0x1fff)).to_be_bytes();
+        let [s0, s1, s2, s3] = self.source.octets();
+        let [d0, d1, d2, d3] = self.destination.octets();
+        let before = [0x45, self.tos, l0, l1, i0, i1, f0, f1, self.ttl, self.protocol];
+        let after = [s0, s1, s2, s3, d0, d1, d2, d3];
+        let checksum = Sum::default().bytes(&before).bytes(&after).finish();
+        writer.put(&before)?;
+        writer.put(&checksum.to_be_bytes())?;
+        writer.put(&after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: [u8; 24] =
+        [0x45, 0xb9, 0x00, 0x18, 0x12, 0x34, 0x40, 0x00, 0x40, 0x32, 0x00, 0x00, 10, 1, 2, 3, 192, 0, 2, 9, 1, 2, 3, 4];
+
+    fn header() -> Header {
+        Header {
+            tos: 0xb9,
+            total_len: 24,
+            id: 0x1234,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: 64,
+            protocol: 50,
+            source: Ipv4Addr::new(10, 1, 2, 3),
+            destination: Ipv4Addr::new(192, 0, 2, 9),
+        }
+    }
+
+    #[test]
+    fn reads_a_header_and_stands_at_the_payload() {
+        let mut reader = Reader::new(&PACKET);
+        assert_eq!(Header::read(&mut reader), Ok(header()));
+        assert_eq!(reader.rest(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn writes_what_it_reads_with_a_valid_checksum() {
+        for fragment_offset in [0, 1, 0x1fff] {
+            let header = Header { fragment_offset, more_fragments: true, ..header() };
+            let mut bytes = [0; 24];
+            header.write(&mut Writer::new(&mut bytes)).unwrap();
+            assert!(Sum::default().bytes(&bytes[..20]).is_valid());
+            assert_eq!(Header::read(&mut Reader::new(&bytes)), Ok(header));
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_every_bad_length_is_malformed() {
+        for len in 0..PACKET.len() {
+            assert_eq!(Header::read(&mut Reader::new(&PACKET[..len])), Err(Malformed), "{len} octets");
+        }
+        for ihl in (0..=15).filter(|ihl| *ihl != 5 && *ihl != 6) {
+            let mut packet = PACKET;
+            packet[0] = 0x40 | ihl;
+            assert_eq!(Header::read(&mut Reader::new(&packet)), Err(Malformed), "IHL {ihl}");
+        }
+        for version in (0..=15).filter(|version| *version != 4) {
+            let mut packet = PACKET;
+            packet[0] = version << 4 | 5;
+            assert_eq!(Header::read(&mut Reader::new(&packet)), Err(Malformed), "version {version}");
+        }
+        let mut packet = PACKET;
+        packet[3] = 19;
+        assert_eq!(Header::read(&mut Reader::new(&packet)), Err(Malformed));
+    }
+}

@@ -1,0 +1,178 @@
+//! The IPv6 header and the walk along its extension headers (RFC 8200).
+
+use super::cursor::{Malformed, Reader, Writer};
+use core::net::Ipv6Addr;
+
+/// Octets of the fixed header.
+pub const HEADER_LEN: usize = 40;
+
+/// Extension headers looked at before giving up; more are not seen outside attacks.
+const MAX_EXTENSIONS: usize = 8;
+
+/// The fixed IPv6 header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Flow label, 20 bits.
+    pub flow_label: u32,
+    /// Octets behind the fixed header.
+    pub payload_len: u16,
+    /// First extension header or protocol.
+    pub next_header: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// Source address.
+    pub source: Ipv6Addr,
+    /// Destination address.
+    pub destination: Ipv6Addr,
+}
+
+impl Header {
+    /// Reads the fixed header; the reader then stands behind it.
+    ///
+    /// # Errors
+    /// [`Malformed`]: another version, or fewer octets than the payload length says.
+    #[inline]
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let [v, c, f0, f1] = reader.array()?;
+        let payload_len = reader.u16()?;
+        let [next_header, hop_limit] = reader.array()?;
+        let source = Ipv6Addr::from_octets(reader.array()?);
+        let destination = Ipv6Addr::from_octets(reader.array()?);
+        if v >> 4 != 6 || usize::from(payload_len) > reader.rest().len() {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            traffic_class: (v << 4) | (c >> 4),
+            flow_label: u32::from_be_bytes([0, c & 0x0f, f0, f1]),
+            payload_len,
+            next_header,
+            hop_limit,
+            source,
+            destination,
+        })
+    }
+
+    /// Writes [`HEADER_LEN`] octets.
+    ///
+    /// # Errors
+    /// [`Malformed`] when they do not fit.
+    #[inline]
+    pub fn write(&self, writer: &mut Writer<'_>) -> Result<(), Malformed> {
+        let [_, f, f0, f1] = (self.flow_label & 0x000f_ffff).to_be_bytes();
+        writer.put(&[0x60 | (self.traffic_class >> 4), (self.traffic_class << 4) | f, f0, f1])?;
+        writer.put(&self.payload_len.to_be_bytes())?;
+        writer.put(&[self.next_header, self.hop_limit])?;
+        writer.put(&self.source.octets())?;
+        writer.put(&self.destination.octets())
+    }
+}
+
+/// What stands behind the extension headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upper {
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Whether this is a fragment other than the first: the reader stands in the middle of the payload.
+    pub later_fragment: bool,
+}
+
+/// Walks from `next_header` to the protocol of the payload; the reader then stands at the payload.
+///
+/// # Errors
+/// [`Malformed`]: an extension header beyond the packet, or more than eight of them.
+#[inline]
+pub fn skip_extensions(next_header: u8, reader: &mut Reader<'_>) -> Result<Upper, Malformed> {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const FRAGMENT: u8 = 44;
+    const DESTINATION: u8 = 60;
+    let mut protocol = next_header;
+    for _ in 0..=MAX_EXTENSIONS {
+        match protocol {
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                let [next, len] = reader.array()?;
+                reader.take(usize::from(len).wrapping_mul(8).wrapping_add(6))?;
+                protocol = next;
+            }
+            FRAGMENT => {
+                let [next, _, o0, o1, ..] = reader.array::<8>()?;
+                protocol = next;
+                if u16::from_be_bytes([o0, o1]) >> 3 != 0 {
+                    return Ok(Upper { protocol, later_fragment: true });
+                }
+            }
+            _ => return Ok(Upper { protocol, later_fragment: false }),
+        }
+    }
+    Err(Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn header() -> Header {
+        Header {
+            traffic_class: 0xb9,
+            flow_label: 0xabcde,
+            payload_len: 4,
+            next_header: 50,
+            hop_limit: 64,
+            source: "2001:db8::1".parse().unwrap(),
+            destination: "2001:db8::2".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let mut bytes = [7; 45];
+        header().write(&mut Writer::new(&mut bytes)).unwrap();
+        assert_eq!(bytes[..4], [0x6b, 0x9a, 0xbc, 0xde]);
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(Header::read(&mut reader), Ok(header()));
+        assert_eq!(reader.rest(), [7; 5]);
+    }
+
+    #[test]
+    fn every_truncation_and_other_versions_are_malformed() {
+        let mut bytes = [0; 44];
+        header().write(&mut Writer::new(&mut bytes)).unwrap();
+        for len in 0..bytes.len() {
+            assert_eq!(Header::read(&mut Reader::new(&bytes[..len])), Err(Malformed), "{len} octets");
+        }
+        bytes[0] = 0x4b;
+        assert_eq!(Header::read(&mut Reader::new(&bytes)), Err(Malformed));
+    }
+
+    #[test]
+    fn walks_extension_headers_to_the_protocol() {
+        // hop-by-hop (16 octets), destination options (8), UDP
+        let mut bytes = Vec::from([60u8, 1]);
+        bytes.extend([0; 14]);
+        bytes.extend([17, 0, 0, 0, 0, 0, 0, 0, 0xaa]);
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(skip_extensions(0, &mut reader), Ok(Upper { protocol: 17, later_fragment: false }));
+        assert_eq!(reader.rest(), [0xaa]);
+        for len in 0..24 {
+            assert_eq!(skip_extensions(0, &mut Reader::new(&bytes[..len])), Err(Malformed), "{len} octets");
+        }
+    }
+
+    #[test]
+    fn knows_the_first_fragment_from_later_ones() {
+        let first = [6, 0, 0, 1, 0, 0, 0, 1];
+        let later = [6, 0, 0, 9, 0, 0, 0, 1];
+        let walk = |bytes: &[u8]| skip_extensions(44, &mut Reader::new(bytes));
+        assert_eq!(walk(&first), Ok(Upper { protocol: 6, later_fragment: false }));
+        assert_eq!(walk(&later), Ok(Upper { protocol: 6, later_fragment: true }));
+    }
+
+    #[test]
+    fn gives_up_after_eight_extension_headers() {
+        let chain = [60u8, 0, 0, 0, 0, 0, 0, 0].repeat(9);
+        assert_eq!(skip_extensions(60, &mut Reader::new(&chain)), Err(Malformed));
+    }
+}
