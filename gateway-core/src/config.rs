@@ -70,8 +70,8 @@ pub struct Settings {
     /// Packets that an anti-replay window remembers (RFC 4303 §3.4.3); default [`Settings::REPLAY_WINDOW`].
     pub replay_window: u16,
     /// Half-open IKE SAs above which new initiators have to return a cookie (RFC 7296 §2.6); default
-    /// [`Settings::HALF_OPEN_LIMIT`].
-    pub half_open_limit: u16,
+    /// [`Settings::COOKIE_THRESHOLD`].
+    pub cookie_threshold: u16,
 }
 
 /// How much is logged.
@@ -232,8 +232,8 @@ impl Settings {
     pub const MTU: u16 = 1400;
     /// Default of `replay-window`.
     pub const REPLAY_WINDOW: u16 = 1024;
-    /// Default of `half-open-limit`.
-    pub const HALF_OPEN_LIMIT: u16 = 32;
+    /// Default of `cookie-threshold`.
+    pub const COOKIE_THRESHOLD: u16 = 16;
 }
 
 impl Peer {

@@ -78,7 +78,7 @@ fn settings(old: &Config, new: &Config) -> Vec<&'static str> {
         ("outside", old.outside != new.outside),
         ("mtu", old.mtu != new.mtu),
         ("replay-window", old.replay_window != new.replay_window),
-        ("half-open-limit", old.half_open_limit != new.half_open_limit),
+        ("cookie-threshold", old.cookie_threshold != new.cookie_threshold),
     ];
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }

@@ -8,7 +8,7 @@ use super::grammar::{Bad, interface, socket};
 use super::reader::{Reader, Section};
 use super::{LogLevel, Settings};
 
-pub(super) const KEYS: &[&str] = &["control", "tun", "log", "outside", "mtu", "replay-window", "half-open-limit"];
+pub(super) const KEYS: &[&str] = &["control", "tun", "log", "outside", "mtu", "replay-window", "cookie-threshold"];
 
 const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
@@ -34,7 +34,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         outside: Vec::new(),
         mtu: Settings::MTU,
         replay_window: Settings::REPLAY_WINDOW,
-        half_open_limit: Settings::HALF_OPEN_LIMIT,
+        cookie_threshold: Settings::COOKIE_THRESHOLD,
     };
     let Some(section) = section else { return defaults };
     reader.known(section, KEYS);
@@ -55,15 +55,15 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         outside: outside.unwrap_or_default().into_iter().map(|word| word.value).collect(),
         mtu: reader.number(section, "mtu", 576..=9000).unwrap_or(defaults.mtu),
         replay_window: replay_window(reader, section).unwrap_or(defaults.replay_window),
-        half_open_limit: reader.number(section, "half-open-limit", 0..=4096).unwrap_or(defaults.half_open_limit),
+        cookie_threshold: reader.number(section, "cookie-threshold", 0..=4096).unwrap_or(defaults.cookie_threshold),
     }
 }
 
-/// The window is kept in words of 64 bits.
+/// Windows are kept in rings of a power of two.
 fn replay_window<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<u16> {
     let window = reader.number(section, "replay-window", 64..=4096)?;
-    if window % 64 != 0 {
-        reader.error(section.place("replay-window"), format!("{window}"), "a multiple of 64", "");
+    if !window.is_power_of_two() {
+        reader.error(section.place("replay-window"), format!("{window}"), "a power of two", "");
     }
     Some(window)
 }

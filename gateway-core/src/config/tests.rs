@@ -78,7 +78,7 @@ fn what_is_left_out_has_its_default() {
     let (config, warnings) = parse(&text);
     assert_eq!(warnings, []);
     assert_eq!(config.gateway.control, Settings::CONTROL);
-    assert_eq!((config.gateway.mtu, config.gateway.replay_window, config.gateway.half_open_limit), (1400, 1024, 32));
+    assert_eq!((config.gateway.mtu, config.gateway.replay_window, config.gateway.cookie_threshold), (1400, 1024, 16));
     let peer = &config.peers[0];
     assert_eq!((peer.dpd, peer.rekey), (Peer::DPD, Peer::REKEY));
     assert_eq!(peer.remote, [Remote::Name("gw.example.org".into())]);
@@ -118,7 +118,7 @@ fn each_mistake_is_named_with_its_place_and_a_way_out() {
         ),
         ("log     = ", "mtu = 1", "4:7", "found 1, expected a whole number 576 to 9000"),
         ("log     = ", "mtu = 99999999999999999999", "4:7", "expected a whole number 576 to 9000"),
-        ("log     = ", "replay-window = 100", "4:1", "a multiple of 64"),
+        ("log     = ", "replay-window = 100", "4:1", "a power of two"),
         ("tun     = ", "tun = \"far-too-long-for-linux\"", "3:8", "an interface name of 1 to 15 characters"),
         ("name      = \"cloud", "name = \"clo ud\"", "7:12", "found \" \", expected a name of 1 to 32 letters"),
         ("name      = \"cloud", "name = \"\"", "7:9", "found \"\", expected a name"),
@@ -499,7 +499,7 @@ fn every_key_is_documented() {
     assert!(text.contains(&ike_core::proposal::EspProposal::default().to_string()));
     assert!(text.contains(&format!("| `mtu` | `{}` |", Settings::MTU)));
     assert!(text.contains(&format!("| `replay-window` | `{}` |", Settings::REPLAY_WINDOW)));
-    assert!(text.contains(&format!("| `half-open-limit` | `{}` |", Settings::HALF_OPEN_LIMIT)));
+    assert!(text.contains(&format!("| `cookie-threshold` | `{}` |", Settings::COOKIE_THRESHOLD)));
     assert!(text.contains(&format!("| `dpd` | `\"{}s\"` |", Peer::DPD.as_secs())));
     assert!(text.contains(&format!("| `rekey` | `\"{}h\"` |", Peer::REKEY.as_secs() / 3600)));
     assert!(text.contains(&format!("| `priority` | `{}` |", Child::PRIORITY)));
