@@ -61,7 +61,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
 
 /// Windows are kept in rings of a power of two.
 fn replay_window<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<u16> {
-    let window = reader.number(section, "replay-window", 64..=4096)?;
+    let window = reader.number(section, "replay-window", 64..=4096_u16)?;
     if !window.is_power_of_two() {
         reader.error(section.place("replay-window"), format!("{window}"), "a power of two", "");
     }
