@@ -185,8 +185,8 @@ impl<const N: usize> zeroize::ZeroizeOnDrop for Secret<N> {}
 /// The output of a PRF.
 pub type Digest64 = Secret<64>;
 
-/// A key exchange result, g^ir.
-pub type SharedSecret = Secret<32>;
+/// A key exchange result, g^ir; the longest is that of a 2048-bit MODP group.
+pub type SharedSecret = Secret<256>;
 
 /// A public value as the KE payload carries it. Not secret.
 pub type KePublic = heapless::Vec<u8, 64>;

@@ -21,7 +21,8 @@ pub struct Payload<'m> {
 }
 
 /// The payloads of a message or of a decrypted SK payload, in order. Every step consumes at least 4 octets or ends the
-/// chain, so that a message of `n` octets never takes more than `n / 4 + 1` steps. After an error there is no more.
+/// chain, so that a message of `n` octets never takes more than `n / 4 + 1` steps. After an error there is no more. Octets
+/// after the last payload are not looked at, except that nothing may follow an SK payload.
 #[derive(Debug, Clone)]
 pub struct Chain<'m> {
     next: PayloadType,
@@ -42,9 +43,15 @@ impl<'m> Chain<'m> {
         let length = cursor.u16()?;
         let body = cursor.body(length, GENERIC_LEN)?;
         let next = PayloadType(next);
-        // An encrypted payload is the last one: its next-payload field speaks of what it hides.
-        self.next = if matches!(kind, PayloadType::SK | PayloadType::SKF) { PayloadType::NONE } else { next };
+        self.next = next;
         self.rest = cursor.rest();
+        if matches!(kind, PayloadType::SK | PayloadType::SKF) {
+            // It is the last one and ends the message; its next-payload field speaks of what it hides.
+            self.next = PayloadType::NONE;
+            if !self.rest.is_empty() {
+                return Err(Malformed);
+            }
+        }
         Ok(Payload { kind, critical: flags & 0x80 != 0, body, next })
     }
 }
@@ -54,8 +61,7 @@ impl<'m> Iterator for Chain<'m> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let payload = match self.next {
-            PayloadType::NONE if self.rest.is_empty() => return None,
-            PayloadType::NONE => Err(Malformed),
+            PayloadType::NONE => return None,
             _ => self.step(),
         };
         if payload.is_err() {

@@ -21,17 +21,12 @@ impl<'m> Id<'m> {
     /// Reads the body of an IDi or IDr payload.
     ///
     /// # Errors
-    /// [`Malformed`] when it is too short, or an address has not the length of an address.
+    /// [`Malformed`] when it is too short. Data that does not fit its type is no error: it is nobody's identity.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
         let mut cursor = Cursor::new(body);
         let kind = IdKind(cursor.u8()?);
         cursor.array::<3>()?; // RESERVED
-        let data = cursor.rest();
-        match (kind, data.len()) {
-            (IdKind::IPV4_ADDR, 4) | (IdKind::IPV6_ADDR, 16) => Ok(Self { kind, data }),
-            (IdKind::IPV4_ADDR | IdKind::IPV6_ADDR, _) => Err(Malformed),
-            _ => Ok(Self { kind, data }),
-        }
+        Ok(Self { kind, data: cursor.rest() })
     }
 }
 

@@ -1,0 +1,9 @@
+//! Messages, keys and algorithms against captures and vectors that others made.
+
+mod foreign;
+mod gcm;
+mod key_derivation;
+mod reencode;
+mod strongswan;
+mod support;
+mod wycheproof;
