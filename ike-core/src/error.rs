@@ -1,9 +1,6 @@
 //! Errors are small and carry no text.
 
-/// A length, count or reserved range in a message is wrong. Where exactly is of no use to anybody but an attacker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Malformed;
+pub use ipsec_core::wire::cursor::Malformed;
 
 /// The caller's buffer is too small for what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

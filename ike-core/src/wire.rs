@@ -5,7 +5,6 @@ pub mod auth;
 pub mod cert;
 pub mod chain;
 pub mod cp;
-mod cursor;
 pub mod delete;
 pub mod eap;
 pub mod header;
@@ -18,3 +17,12 @@ pub mod sk;
 pub mod ts;
 pub mod vendor;
 pub mod writer;
+
+use ipsec_core::wire::cursor::Reader;
+
+use crate::error::Malformed;
+
+/// What a substructure holds whose length field, already read, also counts the `header` octets up to here.
+fn enclosed<'m>(reader: &mut Reader<'m>, length: u16, header: usize) -> Result<&'m [u8], Malformed> {
+    reader.take(usize::from(length).checked_sub(header).ok_or(Malformed)?)
+}

@@ -12,7 +12,7 @@ use super::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, Secret, SharedSecret};
 use crate::error::BadPublic;
 
 /// A random generator and the engine that protects packets, which may be hardware; hashes and key exchanges are software.
-pub struct RustCrypto<R, P> {
+pub struct RustCrypto<R, P = ipsec_core::crypto::rustcrypto::RustCrypto> {
     rng: R,
     packets: P,
 }

@@ -1,9 +1,9 @@
 //! The Authentication payload (RFC 7296 §3.8).
 
-use super::cursor::Cursor;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{AuthMethod, PayloadType};
+use ipsec_core::wire::cursor::Reader;
 
 /// A proof of identity, not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,10 +20,10 @@ impl<'m> Auth<'m> {
     /// # Errors
     /// [`Malformed`] when it is too short.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let method = AuthMethod(cursor.u8()?);
-        cursor.array::<3>()?; // RESERVED
-        Ok(Self { method, data: cursor.rest() })
+        let mut reader = Reader::new(body);
+        let method = AuthMethod(reader.u8()?);
+        reader.array::<3>()?; // RESERVED
+        Ok(Self { method, data: reader.rest() })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Certificate and Certificate Request payloads (RFC 7296 §3.6, §3.7). Read only.
 
-use super::cursor::Cursor;
 use crate::error::Malformed;
 use crate::registry::CertEncoding;
+use ipsec_core::wire::cursor::Reader;
 
 /// A certificate or something like it, not looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +19,8 @@ impl<'m> Cert<'m> {
     /// # Errors
     /// [`Malformed`] when it is empty.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        Ok(Self { encoding: CertEncoding(cursor.u8()?), data: cursor.rest() })
+        let mut reader = Reader::new(body);
+        Ok(Self { encoding: CertEncoding(reader.u8()?), data: reader.rest() })
     }
 }
 
@@ -39,7 +39,7 @@ impl<'m> CertReq<'m> {
     /// # Errors
     /// [`Malformed`] when it is empty.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        Ok(Self { encoding: CertEncoding(cursor.u8()?), authorities: cursor.rest() })
+        let mut reader = Reader::new(body);
+        Ok(Self { encoding: CertEncoding(reader.u8()?), authorities: reader.rest() })
     }
 }

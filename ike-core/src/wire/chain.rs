@@ -1,8 +1,9 @@
 //! The chain of payloads (RFC 7296 §3.2).
 
-use super::cursor::Cursor;
+use super::enclosed;
 use crate::error::Malformed;
 use crate::registry::PayloadType;
+use ipsec_core::wire::cursor::Reader;
 
 /// Octets of the generic payload header.
 pub(crate) const GENERIC_LEN: usize = 4;
@@ -37,14 +38,14 @@ impl<'m> Chain<'m> {
     }
 
     fn step(&mut self) -> Result<Payload<'m>, Malformed> {
-        let mut cursor = Cursor::new(self.rest);
+        let mut reader = Reader::new(self.rest);
         let kind = self.next;
-        let &[next, flags] = cursor.array()?;
-        let length = cursor.u16()?;
-        let body = cursor.body(length, GENERIC_LEN)?;
+        let [next, flags] = reader.array()?;
+        let length = reader.u16()?;
+        let body = enclosed(&mut reader, length, GENERIC_LEN)?;
         let next = PayloadType(next);
         self.next = next;
-        self.rest = cursor.rest();
+        self.rest = reader.rest();
         if matches!(kind, PayloadType::SK | PayloadType::SKF) {
             // It is the last one and ends the message; its next-payload field speaks of what it hides.
             self.next = PayloadType::NONE;

@@ -1,8 +1,8 @@
 //! The Configuration payload (RFC 7296 §3.15). Read only: nothing here is asked for or handed out yet.
 
-use super::cursor::Cursor;
 use crate::error::Malformed;
 use crate::registry::{CpAttributeKind, CpKind};
+use ipsec_core::wire::cursor::Reader;
 
 /// A request for, or a set of, configuration attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,24 +27,24 @@ impl<'m> Cp<'m> {
     /// # Errors
     /// [`Malformed`] when the attributes do not fill the payload exactly.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let &[kind, _, _, _] = cursor.array()?;
-        let attributes = cursor.rest();
-        while !cursor.is_empty() {
-            attribute(&mut cursor)?;
+        let mut reader = Reader::new(body);
+        let [kind, _, _, _] = reader.array()?;
+        let attributes = reader.rest();
+        while !reader.rest().is_empty() {
+            attribute(&mut reader)?;
         }
         Ok(Self { kind: CpKind(kind), attributes })
     }
 
     /// The attributes.
     pub fn attributes(&self) -> impl Iterator<Item = CpAttribute<'m>> + use<'m> {
-        let mut cursor = Cursor::new(self.attributes);
-        core::iter::from_fn(move || attribute(&mut cursor).ok())
+        let mut reader = Reader::new(self.attributes);
+        core::iter::from_fn(move || attribute(&mut reader).ok())
     }
 }
 
-fn attribute<'m>(cursor: &mut Cursor<'m>) -> Result<CpAttribute<'m>, Malformed> {
-    let kind = CpAttributeKind(cursor.u16()? & 0x7fff); // the first bit is RESERVED
-    let length = cursor.u16()?;
-    Ok(CpAttribute { kind, value: cursor.take(usize::from(length))? })
+fn attribute<'m>(reader: &mut Reader<'m>) -> Result<CpAttribute<'m>, Malformed> {
+    let kind = CpAttributeKind(reader.u16()? & 0x7fff); // the first bit is RESERVED
+    let length = reader.u16()?;
+    Ok(CpAttribute { kind, value: reader.take(usize::from(length))? })
 }

@@ -1,8 +1,8 @@
 //! The Delete payload (RFC 7296 §3.11).
 
 use ipsec_core::net::Spi;
+use ipsec_core::wire::cursor::Reader;
 
-use super::cursor::Cursor;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{PayloadType, ProtocolId};
@@ -22,10 +22,10 @@ impl<'m> Delete<'m> {
     /// # Errors
     /// [`Malformed`] when the SPIs do not fill the payload exactly or their size does not fit the protocol.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let &[protocol, spi_len] = cursor.array()?;
-        let (protocol, count) = (ProtocolId(protocol), cursor.u16()?);
-        let spis = cursor.rest();
+        let mut reader = Reader::new(body);
+        let [protocol, spi_len] = reader.array()?;
+        let (protocol, count) = (ProtocolId(protocol), reader.u16()?);
+        let spis = reader.rest();
         let size_fits = match protocol {
             ProtocolId::IKE => spi_len == 0 && count == 0,
             ProtocolId::AH | ProtocolId::ESP => spi_len == 4,

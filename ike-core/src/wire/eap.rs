@@ -1,7 +1,8 @@
 //! The EAP payload (RFC 7296 §3.16). Read only.
 
-use super::cursor::Cursor;
+use super::enclosed;
 use crate::error::Malformed;
+use ipsec_core::wire::cursor::Reader;
 
 /// An EAP message (RFC 3748 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +22,12 @@ impl<'m> Eap<'m> {
     /// [`Malformed`] when the length field is not the length of the body, a request or response has no type, or another
     /// code has data.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let &[code, identifier] = cursor.array()?;
-        let length = cursor.u16()?;
-        let data = cursor.body(length, 4)?;
+        let mut reader = Reader::new(body);
+        let [code, identifier] = reader.array()?;
+        let length = reader.u16()?;
+        let data = enclosed(&mut reader, length, 4)?;
         let typed = matches!(code, 1 | 2);
-        if !cursor.is_empty() || typed == data.is_empty() {
+        if !reader.rest().is_empty() || typed == data.is_empty() {
             return Err(Malformed);
         }
         Ok(Self { code, identifier, data })

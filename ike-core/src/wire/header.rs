@@ -1,8 +1,8 @@
 //! The IKE header (RFC 7296 §3.1).
 
-use super::cursor::Cursor;
 use crate::error::Malformed;
 use crate::registry::{ExchangeType, PayloadType};
+use ipsec_core::wire::cursor::Reader;
 
 const INITIATOR: u8 = 0x08;
 const VERSION: u8 = 0x10;
@@ -62,10 +62,10 @@ impl Header {
     /// # Errors
     /// [`Malformed`] when the length field is not the length of `datagram`.
     pub fn parse(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(datagram);
-        let (spi_i, spi_r) = (cursor.u64()?, cursor.u64()?);
-        let &[next, version, exchange, flags] = cursor.array()?;
-        let (message_id, length) = (cursor.u32()?, cursor.u32()?);
+        let mut reader = Reader::new(datagram);
+        let (spi_i, spi_r) = (u64::from_be_bytes(reader.array()?), u64::from_be_bytes(reader.array()?));
+        let [next, version, exchange, flags] = reader.array()?;
+        let (message_id, length) = (reader.u32()?, reader.u32()?);
         if usize::try_from(length) != Ok(datagram.len()) {
             return Err(Malformed);
         }

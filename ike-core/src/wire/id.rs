@@ -2,8 +2,8 @@
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use ipsec_core::wire::cursor::Reader;
 
-use super::cursor::Cursor;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{IdKind, PayloadType};
@@ -23,10 +23,10 @@ impl<'m> Id<'m> {
     /// # Errors
     /// [`Malformed`] when it is too short. Data that does not fit its type is no error: it is nobody's identity.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let kind = IdKind(cursor.u8()?);
-        cursor.array::<3>()?; // RESERVED
-        Ok(Self { kind, data: cursor.rest() })
+        let mut reader = Reader::new(body);
+        let kind = IdKind(reader.u8()?);
+        reader.array::<3>()?; // RESERVED
+        Ok(Self { kind, data: reader.rest() })
     }
 }
 

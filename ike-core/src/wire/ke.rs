@@ -1,9 +1,9 @@
 //! The Key Exchange payload (RFC 7296 §3.4).
 
-use super::cursor::Cursor;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{GroupId, PayloadType};
+use ipsec_core::wire::cursor::Reader;
 
 /// A public value of a key exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,10 +20,10 @@ impl<'m> Ke<'m> {
     /// # Errors
     /// [`Malformed`] when it is too short.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let group = GroupId(cursor.u16()?);
-        cursor.u16()?; // RESERVED
-        Ok(Self { group, public: cursor.rest() })
+        let mut reader = Reader::new(body);
+        let group = GroupId(reader.u16()?);
+        reader.u16()?; // RESERVED
+        Ok(Self { group, public: reader.rest() })
     }
 }
 

@@ -1,9 +1,9 @@
 //! The Notify payload (RFC 7296 §3.10).
 
-use super::cursor::Cursor;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
+use ipsec_core::wire::cursor::Reader;
 
 /// An error or a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,11 @@ impl<'m> Notify<'m> {
     /// # Errors
     /// [`Malformed`] when it is too short.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let &[protocol, spi_len] = cursor.array()?;
-        let kind = NotifyKind(cursor.u16()?);
-        let spi = cursor.take(usize::from(spi_len))?;
-        Ok(Self { protocol: ProtocolId(protocol), spi, kind, data: cursor.rest() })
+        let mut reader = Reader::new(body);
+        let [protocol, spi_len] = reader.array()?;
+        let kind = NotifyKind(reader.u16()?);
+        let spi = reader.take(usize::from(spi_len))?;
+        Ok(Self { protocol: ProtocolId(protocol), spi, kind, data: reader.rest() })
     }
 }
 

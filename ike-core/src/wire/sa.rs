@@ -1,9 +1,10 @@
 //! The Security Association payload (RFC 7296 §3.3): proposals, in them transforms, in them attributes, each strictly
 //! inside what holds it.
 
+use super::enclosed;
 use core::fmt;
+use ipsec_core::wire::cursor::Reader;
 
-use super::cursor::Cursor;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{EncrId, EsnId, GroupId, IntegId, PayloadType, PrfId, ProtocolId, TransformType};
@@ -68,33 +69,33 @@ impl<'m> Sa<'m> {
     /// [`Malformed`] when a proposal or transform reaches out of what holds it, a count is wrong, or the mark of the last
     /// one stands at another one.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        while !cursor.is_empty() {
-            proposal(&mut cursor)?;
+        let mut reader = Reader::new(body);
+        while !reader.rest().is_empty() {
+            proposal(&mut reader)?;
         }
         Ok(Self(body))
     }
 
     /// The proposals.
     pub fn proposals(&self) -> impl Iterator<Item = Proposal<'m>> + Clone + use<'m> {
-        let mut cursor = Cursor::new(self.0);
-        core::iter::from_fn(move || proposal(&mut cursor).ok())
+        let mut reader = Reader::new(self.0);
+        core::iter::from_fn(move || proposal(&mut reader).ok())
     }
 }
 
 impl<'m> Proposal<'m> {
     /// The transforms.
     pub fn transforms(&self) -> impl Iterator<Item = Transform<'m>> + Clone + use<'m> {
-        let mut cursor = Cursor::new(self.transforms);
-        core::iter::from_fn(move || transform(&mut cursor).ok())
+        let mut reader = Reader::new(self.transforms);
+        core::iter::from_fn(move || transform(&mut reader).ok())
     }
 }
 
 impl Transform<'_> {
     /// The Key Length attribute.
     pub fn key_length(&self) -> KeyLength {
-        let mut cursor = Cursor::new(self.attributes);
-        match (cursor.u16(), cursor.u16(), cursor.is_empty()) {
+        let mut reader = Reader::new(self.attributes);
+        match (reader.u16(), reader.u16(), reader.rest().is_empty()) {
             (Err(Malformed), _, _) if self.attributes.is_empty() => KeyLength::Absent,
             (Ok(KEY_LENGTH), Ok(bits), true) => KeyLength::Bits(bits),
             _ => KeyLength::Unacceptable,
@@ -104,34 +105,34 @@ impl Transform<'_> {
 
 /// The first octet of a proposal or transform: `more` when another one follows, 0 on the last. The lengths say the same; a
 /// message whose two statements differ could be read in two ways.
-fn check_last(mark: u8, more: u8, cursor: &Cursor<'_>) -> Result<(), Malformed> {
-    let expected = if cursor.is_empty() { 0 } else { more };
+fn check_last(mark: u8, more: u8, reader: &Reader<'_>) -> Result<(), Malformed> {
+    let expected = if reader.rest().is_empty() { 0 } else { more };
     if mark == expected { Ok(()) } else { Err(Malformed) }
 }
 
-fn proposal<'m>(cursor: &mut Cursor<'m>) -> Result<Proposal<'m>, Malformed> {
-    let &[mark, _] = cursor.array()?;
-    let length = cursor.u16()?;
-    let mut body = Cursor::new(cursor.body(length, 4)?);
-    check_last(mark, 2, cursor)?;
-    let &[number, protocol, spi_len, count] = body.array()?;
+fn proposal<'m>(reader: &mut Reader<'m>) -> Result<Proposal<'m>, Malformed> {
+    let [mark, _] = reader.array()?;
+    let length = reader.u16()?;
+    let mut body = Reader::new(enclosed(reader, length, 4)?);
+    check_last(mark, 2, reader)?;
+    let [number, protocol, spi_len, count] = body.array()?;
     let spi = body.take(usize::from(spi_len))?;
     let transforms = body.rest();
     for _ in 0..count {
         transform(&mut body)?;
     }
-    if !body.is_empty() {
+    if !body.rest().is_empty() {
         return Err(Malformed);
     }
     Ok(Proposal { number, protocol: ProtocolId(protocol), spi, transforms })
 }
 
-fn transform<'m>(cursor: &mut Cursor<'m>) -> Result<Transform<'m>, Malformed> {
-    let &[mark, _] = cursor.array()?;
-    let length = cursor.u16()?;
-    let mut body = Cursor::new(cursor.body(length, 4)?);
-    check_last(mark, 3, cursor)?;
-    let &[kind, _] = body.array()?;
+fn transform<'m>(reader: &mut Reader<'m>) -> Result<Transform<'m>, Malformed> {
+    let [mark, _] = reader.array()?;
+    let length = reader.u16()?;
+    let mut body = Reader::new(enclosed(reader, length, 4)?);
+    check_last(mark, 3, reader)?;
+    let [kind, _] = body.array()?;
     let id = body.u16()?;
     Ok(Transform { kind: TransformType(kind), id, attributes: body.rest() })
 }

@@ -1,12 +1,12 @@
 //! The Encrypted payload (RFC 7296 §3.14) with an AEAD (RFC 5282), and the Encrypted Fragment payload (RFC 7383 §2.5).
 
 use super::chain::{Chain, GENERIC_LEN};
-use super::cursor::Cursor;
 use super::header::Header;
 use crate::crypto::IkeCrypto;
 use crate::error::{Discard, Malformed, NoKey, NoRoom};
 use crate::registry::PayloadType;
 use ipsec_core::crypto::AeadAlg;
+use ipsec_core::wire::cursor::Reader;
 use zeroize::Zeroize;
 
 pub(super) const IV_LEN: usize = 8;
@@ -129,11 +129,11 @@ impl<'m> Skf<'m> {
     /// # Errors
     /// [`Malformed`] when it is too short, or the number is not one of 1 to `total`.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let (number, total) = (cursor.u16()?, cursor.u16()?);
+        let mut reader = Reader::new(body);
+        let (number, total) = (reader.u16()?, reader.u16()?);
         if number == 0 || number > total {
             return Err(Malformed);
         }
-        Ok(Self { number, total, body: cursor.rest() })
+        Ok(Self { number, total, body: reader.rest() })
     }
 }

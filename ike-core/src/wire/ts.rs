@@ -1,10 +1,11 @@
 //! Traffic Selector payloads (RFC 7296 §3.13).
 
+use super::enclosed;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use ipsec_core::wire::cursor::Reader;
 
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 
-use super::cursor::Cursor;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::PayloadType;
@@ -26,15 +27,15 @@ impl<'m> Ts<'m> {
     /// # Errors
     /// [`Malformed`] when the selectors do not fill the payload exactly, their number is wrong, or a range runs backwards.
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(body);
-        let &[count, _, _, _] = cursor.array()?;
-        let selectors = cursor.rest();
+        let mut reader = Reader::new(body);
+        let [count, _, _, _] = reader.array()?;
+        let selectors = reader.rest();
         let (mut known, mut unknown) = (0, 0);
         for _ in 0..count {
-            let tally: &mut u8 = if selector(&mut cursor)?.is_some() { &mut known } else { &mut unknown };
+            let tally: &mut u8 = if selector(&mut reader)?.is_some() { &mut known } else { &mut unknown };
             *tally = tally.saturating_add(1);
         }
-        if !cursor.is_empty() {
+        if !reader.rest().is_empty() {
             return Err(Malformed);
         }
         Ok(Self { selectors, known, unknown })
@@ -42,8 +43,10 @@ impl<'m> Ts<'m> {
 
     /// The selectors of the types we know.
     pub fn selectors(&self) -> impl Iterator<Item = TrafficSelector> + use<'m> {
-        let mut cursor = Cursor::new(self.selectors);
-        core::iter::from_fn(move || (!cursor.is_empty()).then(|| selector(&mut cursor).ok().flatten())).fuse().flatten()
+        let mut reader = Reader::new(self.selectors);
+        core::iter::from_fn(move || (!reader.rest().is_empty()).then(|| selector(&mut reader).ok().flatten()))
+            .fuse()
+            .flatten()
     }
 
     /// How many selectors [`Ts::selectors`] gives.
@@ -63,21 +66,21 @@ impl<'m> Ts<'m> {
 }
 
 /// Reads one selector; `None` when its type is unknown.
-fn selector(cursor: &mut Cursor<'_>) -> Result<Option<TrafficSelector>, Malformed> {
-    let &[kind, protocol] = cursor.array()?;
-    let length = cursor.u16()?;
-    let mut body = Cursor::new(cursor.body(length, 4)?);
+fn selector(reader: &mut Reader<'_>) -> Result<Option<TrafficSelector>, Malformed> {
+    let [kind, protocol] = reader.array()?;
+    let length = reader.u16()?;
+    let mut body = Reader::new(enclosed(reader, length, 4)?);
     if kind != IPV4_RANGE && kind != IPV6_RANGE {
         return Ok(None);
     }
     let ports = PortRange { start: body.u16()?, end: body.u16()? };
     let (start, end): (IpAddr, IpAddr) = if kind == IPV4_RANGE {
-        (Ipv4Addr::from_octets(*body.array()?).into(), Ipv4Addr::from_octets(*body.array()?).into())
+        (Ipv4Addr::from_octets(body.array()?).into(), Ipv4Addr::from_octets(body.array()?).into())
     } else {
-        (Ipv6Addr::from_octets(*body.array()?).into(), Ipv6Addr::from_octets(*body.array()?).into())
+        (Ipv6Addr::from_octets(body.array()?).into(), Ipv6Addr::from_octets(body.array()?).into())
     };
     let ports_fit = ports.start <= ports.end || ports == PortRange::OPAQUE;
-    let addrs = AddrRange::new(start, end).filter(|_| ports_fit && body.is_empty()).ok_or(Malformed)?;
+    let addrs = AddrRange::new(start, end).filter(|_| ports_fit && body.rest().is_empty()).ok_or(Malformed)?;
     Ok(Some(TrafficSelector { addrs, protocol, ports }))
 }
 

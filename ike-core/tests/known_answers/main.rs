@@ -1,7 +1,6 @@
 //! Messages, keys and algorithms against captures and vectors that others made.
 
 mod foreign;
-mod gcm;
 mod key_derivation;
 mod reencode;
 mod strongswan;

@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use ike_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use serde_json::Value;
 
-use crate::gcm::Gcm;
-
 /// The engine under test; its generator gives the octets it was made with, again and again.
-pub(crate) type Engine = RustCrypto<Octets, Gcm>;
+pub(crate) type Engine = RustCrypto<Octets>;
 
 pub(crate) fn engine(random: &[u8]) -> Engine {
-    RustCrypto::new(Octets { octets: random.to_vec(), at: 0 }, Gcm)
+    RustCrypto::new(Octets { octets: random.to_vec(), at: 0 }, Packets)
 }
 
 pub(crate) struct Octets {
