@@ -30,10 +30,26 @@ pub enum Discard {
     BadPadding,
     /// No IKE SA has these SPIs.
     UnknownSa,
+    /// Nothing that the state of the SA waits for.
+    Unexpected,
+    /// The message ID is outside the window, or another request came under an ID that was used.
+    Window,
+    /// Another major version of IKE (RFC 7296 §2.5, RFC 9395).
+    Version,
+    /// The peer's public value is not a valid one (RFC 6989).
+    BadKeyExchange,
+    /// The caller's tables or buffers are full, or the crypto engine is.
+    NoRoom,
 }
 
 impl From<Malformed> for Discard {
     fn from(_: Malformed) -> Self {
         Self::Malformed
+    }
+}
+
+impl From<NoRoom> for Discard {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
     }
 }

@@ -17,10 +17,19 @@
 extern crate std;
 
 pub mod auth;
+pub mod child;
+mod cookie;
 pub mod crypto;
+pub mod endpoint;
 pub mod error;
+pub mod event;
+pub mod failure;
 pub mod keys;
+pub mod natd;
+pub mod pad;
 pub mod proposal;
 pub mod registry;
 pub mod rules;
+mod state;
+pub mod window;
 pub mod wire;

@@ -1,0 +1,348 @@
+//! Child SAs: their table, their life, and the narrowing of traffic selectors (RFC 7296 §2.9).
+
+use heapless::Vec;
+use ipsec_core::net::{Spi, TrafficSelector};
+use ipsec_core::time::Instant;
+
+use crate::crypto::{EspSuite, IkeCrypto, Secret};
+use crate::event::ChildId;
+use crate::failure::Failure;
+use crate::pad::{ChildConfigId, PeerId};
+
+/// Traffic selectors of one side of a Child SA.
+pub const MAX_SELECTORS: usize = 16;
+
+/// Traffic selectors of one side.
+pub type Selectors = Vec<TrafficSelector, MAX_SELECTORS>;
+
+/// What `offered` and `allowed` have in common, in the order offered. What does not fit [`MAX_SELECTORS`] is left out,
+/// which is narrowing too.
+pub fn narrow(offered: impl Iterator<Item = TrafficSelector>, allowed: &[TrafficSelector]) -> Selectors {
+    let mut common = Selectors::new();
+    for selector in offered.flat_map(|offered| allowed.iter().filter_map(move |allowed| offered.intersect(allowed))) {
+        if !common.iter().any(|have| have.intersect(&selector) == Some(selector)) && common.push(selector).is_err() {
+            break;
+        }
+    }
+    common
+}
+
+/// Whether each of `answered` lies inside one of `proposed`: a responder may narrow, never widen.
+pub fn within(answered: &[TrafficSelector], proposed: &[TrafficSelector]) -> bool {
+    answered.iter().all(|selector| proposed.iter().any(|outer| outer.intersect(selector) == Some(*selector)))
+}
+
+/// Keys of a Child SA on their way to the caller.
+pub(crate) struct ChildKeys {
+    pub(crate) inbound: Secret<36>,
+    pub(crate) outbound: Secret<36>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// To be asked for as soon as the window is free and this moment has come.
+    Wanted(Instant),
+    /// Our request is on its way.
+    Creating,
+    Up,
+    /// Our Delete is on its way.
+    Deleting,
+    /// Replaced and deleted; receives what is still on its way until this moment.
+    Draining(Instant),
+    /// Gone; stays until the caller was told.
+    Ended(Failure),
+}
+
+impl Phase {
+    /// To be asked for as soon as the window is free.
+    pub(crate) const WANTED_NOW: Self = Self::Wanted(Instant::ZERO);
+}
+
+/// What the caller has to be told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Report {
+    /// `ChildUp` is due.
+    pub(crate) up: bool,
+    /// `ChildOutbound` is due.
+    pub(crate) outbound: bool,
+    /// `ChildUp` was delivered.
+    pub(crate) known: bool,
+    /// `ChildFailed` is due for an attempt that left this SA as it was (a rekey).
+    pub(crate) attempt_failed: bool,
+}
+
+pub(crate) struct Child {
+    /// Slot of the IKE SA.
+    pub(crate) ike: u16,
+    pub(crate) peer: PeerId,
+    pub(crate) config: ChildConfigId,
+    pub(crate) phase: Phase,
+    pub(crate) spi_in: Spi,
+    /// 0 until negotiated.
+    pub(crate) spi_out: u32,
+    pub(crate) suite: Option<EspSuite>,
+    pub(crate) local: Selectors,
+    pub(crate) remote: Selectors,
+    pub(crate) keys: Option<ChildKeys>,
+    /// The Child SA this one was negotiated to replace.
+    pub(crate) replaces: Option<ChildId>,
+    /// Our side sends through it; false while a rekey by the peer waits for its Delete.
+    pub(crate) outbound_ready: bool,
+    pub(crate) replaced_by: Option<u16>,
+    pub(crate) want_rekey: bool,
+    pub(crate) want_delete: bool,
+    /// Why the last attempt to rekey failed.
+    pub(crate) attempt: Option<Failure>,
+    pub(crate) rekey_at: Option<Instant>,
+    pub(crate) expires_at: Option<Instant>,
+    /// When to send through it although the peer did not delete the old SA yet.
+    pub(crate) outbound_at: Option<Instant>,
+    /// When to delete it ourselves, because the peer that should have did not.
+    pub(crate) orphan_at: Option<Instant>,
+    pub(crate) report: Report,
+}
+
+impl Child {
+    pub(crate) fn wanted(ike: u16, peer: PeerId, config: ChildConfigId, spi_in: Spi, at: Instant) -> Self {
+        Self {
+            ike,
+            peer,
+            config,
+            phase: Phase::Wanted(at),
+            spi_in,
+            spi_out: 0,
+            suite: None,
+            local: Selectors::new(),
+            remote: Selectors::new(),
+            keys: None,
+            replaces: None,
+            outbound_ready: true,
+            replaced_by: None,
+            want_rekey: false,
+            want_delete: false,
+            attempt: None,
+            rekey_at: None,
+            expires_at: None,
+            outbound_at: None,
+            orphan_at: None,
+            report: Report::default(),
+        }
+    }
+
+    /// Ends the SA; a reason given earlier stays.
+    pub(crate) fn end(&mut self, cause: Failure) {
+        if !matches!(self.phase, Phase::Ended(_)) {
+            self.phase = Phase::Ended(cause);
+            (self.rekey_at, self.expires_at, self.outbound_at, self.orphan_at) = (None, None, None, None);
+            self.keys = None;
+            self.report.up = false;
+            self.report.outbound = false;
+        }
+    }
+
+    /// The peer set it up and we do not want it: it is deleted, and never comes up here.
+    pub(crate) fn refuse(&mut self, cause: Failure) {
+        self.phase = Phase::Up;
+        self.want_delete = true;
+        self.attempt = Some(cause);
+    }
+
+    /// Whether the caller has to be told something.
+    pub(crate) fn to_tell(&self) -> bool {
+        let Report { up, outbound, attempt_failed, .. } = self.report;
+        up || outbound || attempt_failed || matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// The next moment at which something is due.
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            // What waits for the window waits for a message, not for a moment.
+            Phase::WANTED_NOW => None,
+            Phase::Wanted(at) | Phase::Draining(at) => Some(at),
+            _ => None,
+        };
+        [phase, self.rekey_at, self.expires_at, self.outbound_at, self.orphan_at].into_iter().flatten().min()
+    }
+
+    /// Deleted by either side: a replaced SA receives on for a while, any other is gone.
+    pub(crate) fn deleted(&mut self, cause: Failure, drain_until: Instant) {
+        if self.replaced_by.is_some() && !matches!(self.phase, Phase::Ended(_) | Phase::Draining(_)) {
+            self.phase = Phase::Draining(drain_until);
+            self.rekey_at = None;
+            self.want_rekey = false;
+            self.want_delete = false;
+        } else if self.replaced_by.is_none() {
+            self.end(cause);
+        }
+    }
+
+    /// Does what is due. `true`: something waits for the window of the IKE SA.
+    pub(crate) fn on_time(&mut self, now: Instant) -> bool {
+        let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        match self.phase {
+            Phase::Wanted(at) if at <= now && self.phase != Phase::WANTED_NOW => {
+                self.phase = Phase::WANTED_NOW;
+                return true;
+            }
+            Phase::Draining(until) if until <= now => self.end(Failure::Replaced),
+            Phase::Up => {
+                if due(&mut self.outbound_at) {
+                    self.send_through();
+                }
+                if due(&mut self.expires_at) {
+                    self.want_delete = true;
+                    self.attempt = Some(Failure::Expired);
+                }
+                self.want_delete |= due(&mut self.orphan_at);
+                self.want_rekey |= due(&mut self.rekey_at);
+                return self.want_delete || self.want_rekey;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// The peer is done with the SA that this one replaces.
+    pub(crate) fn send_through(&mut self) {
+        self.outbound_at = None;
+        if self.live() && !self.outbound_ready {
+            self.outbound_ready = true;
+            // What was not announced yet is announced as ready.
+            self.report.outbound = !self.report.up;
+        }
+    }
+
+    /// Whether the peer knows this SA and either side may still name it in a Delete or a rekey.
+    pub(crate) fn live(&self) -> bool {
+        matches!(self.phase, Phase::Up | Phase::Deleting)
+    }
+}
+
+/// A place for one Child SA in the caller's table.
+#[derive(Default)]
+pub struct ChildSlot {
+    generation: u32,
+    pub(crate) child: Option<Child>,
+}
+
+impl ChildSlot {
+    /// An empty place.
+    pub const EMPTY: Self = Self { generation: 0, child: None };
+}
+
+/// The caller's table of Child SAs. The low bits of an inbound SPI are the number of its slot.
+pub(crate) struct Children<'a> {
+    pub(crate) slots: &'a mut [ChildSlot],
+}
+
+impl Children<'_> {
+    pub(crate) fn get(&self, slot: u16) -> Option<&Child> {
+        self.slots.get(usize::from(slot))?.child.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u16) -> Option<&mut Child> {
+        self.slots.get_mut(usize::from(slot))?.child.as_mut()
+    }
+
+    pub(crate) fn id(&self, slot: u16) -> Option<ChildId> {
+        let place = self.slots.get(usize::from(slot))?;
+        place.child.as_ref().map(|_| ChildId { slot, generation: place.generation })
+    }
+
+    pub(crate) fn by_id(&self, id: ChildId) -> Option<&Child> {
+        self.slots.get(usize::from(id.slot)).filter(|place| place.generation == id.generation)?.child.as_ref()
+    }
+
+    pub(crate) fn by_id_mut(&mut self, id: ChildId) -> Option<&mut Child> {
+        self.slots.get_mut(usize::from(id.slot)).filter(|place| place.generation == id.generation)?.child.as_mut()
+    }
+
+    /// Every Child SA with its slot.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &Child)> {
+        (0u16..).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.child.as_ref()?)))
+    }
+
+    /// Every Child SA of the IKE SA in slot `ike`.
+    pub(crate) fn of(&mut self, ike: u16) -> impl Iterator<Item = (u16, &mut Child)> {
+        (0u16..)
+            .zip(self.slots.iter_mut())
+            .filter_map(|(slot, place)| Some((slot, place.child.as_mut()?)))
+            .filter(move |(_, child)| child.ike == ike)
+    }
+
+    /// The live Child SA of `ike` through which the peer receives `spi`.
+    pub(crate) fn by_spi_out(&self, ike: u16, spi: u32) -> Option<u16> {
+        self.iter().find(|(_, child)| child.ike == ike && child.spi_out == spi && child.live()).map(|(slot, _)| slot)
+    }
+
+    /// Finds a free slot and an SPI for it. Nothing is taken until [`Children::put`].
+    pub(crate) fn reserve<C: IkeCrypto>(&self, crypto: &mut C) -> Option<(u16, Spi)> {
+        let slot = self.slots.iter().position(|place| place.child.is_none())?;
+        let slot = u16::try_from(slot).ok()?;
+        let mask = index_mask(self.slots.len());
+        // A reserved value, 0–255, comes out once in 2^24 tries; the bound is for a generator that fails.
+        (0..16).find_map(|_| {
+            let mut random = [0; 4];
+            crypto.random(&mut random);
+            Some((slot, Spi::new((u32::from_be_bytes(random) & !mask) | u32::from(slot))?))
+        })
+    }
+
+    pub(crate) fn put(&mut self, slot: u16, child: Child) -> Option<ChildId> {
+        let place = self.slots.get_mut(usize::from(slot)).filter(|place| place.child.is_none())?;
+        place.generation = place.generation.wrapping_add(1);
+        place.child = Some(child);
+        Some(ChildId { slot, generation: place.generation })
+    }
+
+    pub(crate) fn free(&mut self, slot: u16) {
+        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
+            place.child = None;
+        }
+    }
+}
+
+/// The bits of an SPI that carry the slot number in a table of `len` slots.
+pub(crate) fn index_mask(len: usize) -> u32 {
+    u32::try_from(len.next_power_of_two()).unwrap_or(u32::MAX).saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::IpAddr;
+    use ipsec_core::net::{AddrRange, PortRange};
+
+    fn net(text: &str) -> TrafficSelector {
+        let (addr, prefix) = text.split_once('/').unwrap();
+        TrafficSelector::addrs(AddrRange::prefix(addr.parse::<IpAddr>().unwrap(), prefix.parse().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn narrowing_keeps_only_what_both_sides_want() {
+        let allowed = [net("10.2.0.0/16"), net("fd00::/64")];
+        assert_eq!(narrow([net("10.0.0.0/8")].into_iter(), &allowed), [net("10.2.0.0/16")]);
+        assert_eq!(narrow([net("10.2.3.0/24"), net("10.2.0.0/16")].into_iter(), &allowed).len(), 2);
+        assert!(narrow([net("192.168.0.0/16")].into_iter(), &allowed).is_empty());
+        assert!(narrow(core::iter::empty(), &allowed).is_empty());
+        let web = TrafficSelector { protocol: 6, ports: PortRange::single(80), ..net("0.0.0.0/0") };
+        assert_eq!(
+            narrow([web].into_iter(), &allowed),
+            [TrafficSelector { protocol: 6, ports: PortRange::single(80), ..net("10.2.0.0/16") }]
+        );
+    }
+
+    #[test]
+    fn an_answer_may_narrow_but_not_widen() {
+        let proposed = [net("10.2.0.0/16")];
+        assert!(within(&[net("10.2.1.0/24")], &proposed));
+        assert!(!within(&[net("10.0.0.0/8")], &proposed));
+        assert!(!within(&[net("10.2.1.0/24"), net("10.3.0.0/16")], &proposed));
+    }
+
+    #[test]
+    fn narrowing_is_bounded() {
+        let many = (0..40u8).map(|third| net(&std::format!("10.2.{third}.0/24")));
+        assert_eq!(narrow(many, &[net("10.2.0.0/16")]).len(), MAX_SELECTORS);
+    }
+}

@@ -1,0 +1,203 @@
+//! Wishes: what the caller asks the endpoint to do.
+
+use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
+
+use super::Endpoint;
+use crate::child::{Child, Phase};
+use crate::crypto::IkeCrypto;
+use crate::event::{ChildId, IkeId};
+use crate::failure::Failure;
+use crate::pad::{ChildConfigId, Pad, PeerId};
+use crate::state::{Sa, State, init_sent};
+
+/// Why a wish cannot be met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Denied {
+    /// The caller's table is full.
+    Full,
+    /// There is no such connection.
+    UnknownPeer,
+    /// The connection has no such child, or none at all.
+    UnknownChild,
+    /// The connection has no address to reach the peer.
+    NoAddress,
+    /// There is no such SA, or it is not in a state for this.
+    UnknownSa,
+    /// The first message could not be made.
+    Failed(Failure),
+}
+
+impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
+    /// Connects to a peer, with `child` (or the first configured one) as the first child.
+    ///
+    /// # Errors
+    /// [`Denied`]
+    pub fn initiate(&mut self, now: Instant, peer: PeerId, child: Option<ChildConfigId>) -> Result<IkeId, Denied> {
+        let slot = self.vacant().ok_or(Denied::Full)?;
+        let spi = self.spi(slot);
+        let connection = self.pad.connection(peer).ok_or(Denied::UnknownPeer)?;
+        let path = connection.path.ok_or(Denied::NoAddress)?;
+        let known = child.map_or(!connection.children.is_empty(), |child| connection.child(child).is_some());
+        if !known {
+            return Err(Denied::UnknownChild);
+        }
+        let state = init_sent::begin(&mut self.crypto, &connection, child).map_err(Denied::Failed)?;
+        let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::InitSent(state)) };
+        let id = self.put(slot, sa).ok_or(Denied::Full)?;
+        self.wake();
+        let (sa, mut env) = self.open(now, slot).ok_or(Denied::Full)?;
+        if let Err(cause) = init_sent::send(sa, &mut env) {
+            sa.state = State::Dead;
+            return Err(Denied::Failed(cause));
+        }
+        Ok(id)
+    }
+
+    /// Asks the peer of an established IKE SA for a Child SA, as soon as it has no other request to answer. When one of
+    /// this configuration is being negotiated, it is that one.
+    ///
+    /// # Errors
+    /// [`Denied`]
+    pub fn create_child(&mut self, now: Instant, ike: IkeId, config: ChildConfigId) -> Result<ChildId, Denied> {
+        let sa = self.established(ike).ok_or(Denied::UnknownSa)?;
+        let peer = sa.peer.ok_or(Denied::UnknownSa)?;
+        self.pad.connection(peer).ok_or(Denied::UnknownPeer)?.child(config).ok_or(Denied::UnknownChild)?;
+        let begun = |child: &Child| {
+            let beginning = matches!(child.phase, Phase::Wanted(_) | Phase::Creating);
+            child.ike == ike.slot && child.config == config && beginning
+        };
+        if let Some(id) =
+            self.children.iter().find(|(_, child)| begun(child)).and_then(|(slot, _)| self.children.id(slot))
+        {
+            return Ok(id);
+        }
+        let (slot, spi) = self.children.reserve(&mut self.crypto).ok_or(Denied::Full)?;
+        let mut child = Child::wanted(ike.slot, peer, config, spi, now);
+        child.phase = Phase::WANTED_NOW;
+        let id = self.children.put(slot, child).ok_or(Denied::Full)?;
+        self.go_on(now, ike.slot);
+        Ok(id)
+    }
+
+    /// Rekeys a Child SA.
+    ///
+    /// # Errors
+    /// [`Denied::UnknownSa`] also when it is already replaced or being deleted.
+    pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Denied> {
+        let child =
+            self.children.by_id_mut(child).filter(|child| child.phase == Phase::Up && child.replaced_by.is_none());
+        let child = child.ok_or(Denied::UnknownSa)?;
+        child.want_rekey = true;
+        let ike = child.ike;
+        self.go_on(now, ike);
+        Ok(())
+    }
+
+    /// Rekeys an IKE SA.
+    ///
+    /// # Errors
+    /// [`Denied::UnknownSa`] also when it is already replaced.
+    pub fn rekey_ike(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
+        match self.sa_mut(ike).map(|sa| &mut sa.state) {
+            Some(State::Established(established)) if !established.closing() => established.want_rekey = true,
+            _ => return Err(Denied::UnknownSa),
+        }
+        self.go_on(now, ike.slot);
+        Ok(())
+    }
+
+    /// Deletes a Child SA, with the peer.
+    ///
+    /// # Errors
+    /// [`Denied::UnknownSa`]
+    pub fn close_child(&mut self, now: Instant, child: ChildId) -> Result<(), Denied> {
+        let child = self.children.by_id_mut(child).ok_or(Denied::UnknownSa)?;
+        match child.phase {
+            Phase::Up => child.want_delete = true,
+            Phase::Wanted(_) => child.end(Failure::ClosedHere),
+            _ => return Err(Denied::UnknownSa),
+        }
+        let ike = child.ike;
+        self.go_on(now, ike);
+        Ok(())
+    }
+
+    /// Deletes an IKE SA and its children, with the peer; an SA that is not established is just dropped.
+    ///
+    /// # Errors
+    /// [`Denied::UnknownSa`]
+    pub fn close(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
+        self.sa_mut(ike).ok_or(Denied::UnknownSa)?;
+        let (sa, mut env) = self.open(now, ike.slot).ok_or(Denied::UnknownSa)?;
+        match &mut sa.state {
+            State::Established(established) => established.want_delete = true,
+            _ => sa.die(&mut env, Failure::ClosedHere),
+        }
+        self.go_on(now, ike.slot);
+        Ok(())
+    }
+
+    /// Drops an IKE SA and its children without a word to the peer.
+    ///
+    /// # Errors
+    /// [`Denied::UnknownSa`]
+    pub fn abandon(&mut self, now: Instant, ike: IkeId, cause: Failure) -> Result<(), Denied> {
+        self.sa_mut(ike).ok_or(Denied::UnknownSa)?;
+        let (sa, mut env) = self.open(now, ike.slot).ok_or(Denied::UnknownSa)?;
+        sa.die(&mut env, cause);
+        self.wake();
+        Ok(())
+    }
+
+    /// The data plane received authenticated packets of this IKE SA's children at `now`: a sign of life. The first ones
+    /// on a new Child SA also show that the peer uses it.
+    pub fn heard(&mut self, now: Instant, child: ChildId) {
+        let Some(child) = self.children.by_id_mut(child) else { return };
+        let ike = child.ike;
+        if child.outbound_at.is_some() {
+            child.send_through();
+        }
+        if let Some(State::Established(established)) = self.sa_at(ike).map(|sa| &mut sa.state) {
+            established.heard = established.heard.max(now);
+        }
+        self.wake();
+    }
+
+    /// The data plane received authenticated, encapsulated packets of this child from elsewhere: the mapping of the peer's
+    /// NAT changed (RFC 7296 §2.23). Only authenticated and fresh packets count.
+    pub fn moved(&mut self, child: ChildId, path: Path) {
+        let Some(ike) = self.children.by_id(child).map(|child| child.ike) else { return };
+        if let Some(sa) = self.sa_at(ike) {
+            sa.follow(path);
+        }
+        self.wake();
+    }
+
+    fn sa_at(&mut self, slot: u16) -> Option<&mut Sa<C>> {
+        self.slots.get_mut(usize::from(slot))?.sa.as_mut()
+    }
+
+    fn sa_mut(&mut self, ike: IkeId) -> Option<&mut Sa<C>> {
+        self.slots.get_mut(usize::from(ike.slot)).filter(|place| place.generation == ike.generation)?.sa.as_mut()
+    }
+
+    fn established(&mut self, ike: IkeId) -> Option<&mut Sa<C>> {
+        self.sa_mut(ike).filter(|sa| matches!(&sa.state, State::Established(established) if !established.closing()))
+    }
+
+    fn wake(&mut self) {
+        self.transmits = true;
+        self.events = true;
+    }
+
+    /// Something was wished for on this SA.
+    fn go_on(&mut self, now: Instant, slot: u16) {
+        self.wake();
+        if let Some(sa) = self.sa_at(slot) {
+            sa.work = true;
+        }
+        self.pursue(now, slot);
+    }
+}

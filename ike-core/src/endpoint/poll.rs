@@ -1,0 +1,190 @@
+//! Outputs: what to send, what happened, when to come back.
+
+use ipsec_core::net::{Path, Spi};
+use ipsec_core::time::Instant;
+
+use super::{Endpoint, KEEPALIVE, MARKER_LEN};
+use crate::child::Phase;
+use crate::crypto::IkeCrypto;
+use crate::event::{ChildUp, Event, IkeId, Transmit};
+use crate::failure::Failure;
+use crate::pad::{Pad, PeerId};
+use crate::state::{Sa, State};
+
+/// Which buffer of a slot to send from.
+enum Source {
+    Request(usize),
+    Response(usize),
+    Keepalive,
+}
+
+impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
+    /// The next datagram to send; `None` when there is none.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        if !self.transmits {
+            return None;
+        }
+        if self.reply.as_ref().is_some_and(|reply| reply.waiting) {
+            let reply = self.reply.as_mut()?;
+            reply.waiting = false;
+            return datagram(reply.path, self.settings.natt_port, &reply.bytes, reply.len);
+        }
+        let found = (0u16..).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
+            let (path, source) = next_transmit(place.sa.as_mut()?)?;
+            Some((slot, path, source))
+        });
+        let Some((slot, path, source)) = found else {
+            self.transmits = false;
+            return None;
+        };
+        let (request, response) = self.messages.pair(slot)?;
+        match source {
+            Source::Request(len) => datagram(path, self.settings.natt_port, request, len),
+            Source::Response(len) => datagram(path, self.settings.natt_port, response, len),
+            Source::Keepalive => Some(Transmit { path, datagram: &KEEPALIVE }),
+        }
+    }
+
+    /// What happened next; `None` when nothing. Keys lent by the event before are wiped.
+    pub fn poll_event(&mut self) -> Option<Event<'_>> {
+        self.lent = None;
+        if !self.events {
+            return None;
+        }
+        if let Some((path, cause)) = self.refused.take() {
+            return Some(Event::Refused { path, cause });
+        }
+        if let Some(event) = self.beginning() {
+            return Some(event);
+        }
+        let child = self.children.iter().find(|(_, child)| child.to_tell()).map(|(slot, _)| slot);
+        if let Some(slot) = child {
+            return self.child_event(slot);
+        }
+        if let Some(event) = self.end() {
+            return Some(event);
+        }
+        self.events = false;
+        None
+    }
+
+    /// When to call [`Endpoint::handle_timeout`]; `None` when nothing is waiting.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let sas = self.slots.iter().filter_map(|place| self.sa_timeout(place.sa.as_ref()?)).min();
+        let children = self.children.iter().filter_map(|(_, child)| child.timeout()).min();
+        [sas, children].into_iter().flatten().min()
+    }
+
+    fn sa_timeout(&self, sa: &Sa<C>) -> Option<Instant> {
+        let outstanding = sa.window.outstanding.as_ref().map(|request| request.due);
+        let mut earliest = [sa.expires, sa.keepalive_at, None, None, None];
+        if !matches!(sa.state, State::Dead) {
+            let [_, _, request, ..] = &mut earliest;
+            *request = outstanding;
+        }
+        if let (State::Established(established), [.., rekey, other]) = (&sa.state, &mut earliest) {
+            *rekey = established.rekey_at;
+            let liveness = established.liveness_at(sa.peer, &self.pad);
+            *other = [established.orphan_at, liveness].into_iter().flatten().min();
+        }
+        earliest.into_iter().flatten().min()
+    }
+
+    /// The beginning of an IKE SA, and what happens while it lives.
+    fn beginning(&mut self) -> Option<Event<'static>> {
+        (0u16..).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
+            let sa = place.sa.as_mut()?;
+            let ike = IkeId { slot, generation: place.generation };
+            let peer = sa.peer;
+            if core::mem::take(&mut sa.report.established) {
+                return Some(Event::Established { ike, peer: peer? });
+            }
+            if let Some(old) = sa.report.rekeyed_from.take() {
+                return Some(Event::IkeRekeyed { old, new: ike, peer: peer? });
+            }
+            if core::mem::take(&mut sa.report.moved) {
+                return Some(Event::PathChanged { ike, path: sa.path });
+            }
+            let (config, cause) = sa.report.child_failed.take()?;
+            Some(Event::ChildFailed { ike, peer: peer?, config, cause })
+        })
+    }
+
+    fn child_event(&mut self, slot: u16) -> Option<Event<'_>> {
+        let id = self.children.id(slot)?;
+        let ike_slot = self.children.get(slot)?.ike;
+        let place = self.slots.get(usize::from(ike_slot))?;
+        let ike = IkeId { slot: ike_slot, generation: place.generation };
+        let (path, encap) = place.sa.as_ref().map(|sa| (sa.path, sa.encap)).unzip();
+        let child = self.children.get_mut(slot)?;
+        let (peer, config) = (child.peer, child.config);
+        if child.report.attempt_failed {
+            child.report.attempt_failed = false;
+            let cause = child.attempt.take().unwrap_or(Failure::Expired);
+            return Some(Event::ChildFailed { ike, peer, config: Some(config), cause });
+        }
+        if let Phase::Ended(cause) = &child.phase {
+            let (cause, known) = (cause.clone(), child.report.known);
+            self.children.free(slot);
+            return Some(match known {
+                true => Event::ChildDown { child: id, peer, config, cause },
+                false => Event::ChildFailed { ike, peer, config: Some(config), cause },
+            });
+        }
+        if core::mem::take(&mut child.report.up) {
+            child.report.known = true;
+            self.lent = child.keys.take();
+            let child = self.children.get(slot)?;
+            let keys = self.lent.as_ref()?;
+            return Some(Event::ChildUp(ChildUp {
+                child: id,
+                ike,
+                peer,
+                config,
+                replaces: child.replaces,
+                outbound_ready: child.outbound_ready,
+                suite: child.suite?,
+                spi_in: child.spi_in,
+                spi_out: Spi::new(child.spi_out)?,
+                key_in: keys.inbound.as_slice(),
+                key_out: keys.outbound.as_slice(),
+                local: &child.local,
+                remote: &child.remote,
+                path: path?,
+                encap: encap?,
+            }));
+        }
+        child.report.outbound = false;
+        Some(Event::ChildOutbound { child: id })
+    }
+
+    fn end(&mut self) -> Option<Event<'static>> {
+        (0u16..).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
+            let sa = place.sa.as_mut()?;
+            let (established, cause) = sa.report.closed.take()?;
+            let (peer, remote): (Option<PeerId>, _) = (sa.peer, sa.path.remote);
+            Some(Event::Closed { ike: IkeId { slot, generation: place.generation }, peer, remote, established, cause })
+        })
+    }
+}
+
+/// What an SA wants to send next: answers first, the peer waits for them.
+fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source)> {
+    if core::mem::take(&mut sa.window.send_response) {
+        return Some((sa.window.response_path, Source::Response(sa.window.response_len)));
+    }
+    if core::mem::take(&mut sa.window.send_request) {
+        return Some((sa.path, Source::Request(sa.window.outstanding?.len)));
+    }
+    if let Some(len) = sa.farewell.take() {
+        return Some((sa.path, Source::Request(len)));
+    }
+    core::mem::take(&mut sa.send_keepalive).then_some((sa.path, Source::Keepalive))
+}
+
+/// The datagram of `len` octets that stands in `buffer` behind the room for the marker.
+fn datagram(path: Path, natt_port: u16, buffer: &[u8], len: usize) -> Option<Transmit<'_>> {
+    let whole = buffer.get(..MARKER_LEN.checked_add(len)?)?;
+    let datagram = if path.local.port() == natt_port { whole } else { whole.get(MARKER_LEN..)? };
+    Some(Transmit { path, datagram })
+}

@@ -1,0 +1,145 @@
+//! Getters: what stands in the tables, for status displays.
+
+use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
+use ipsec_core::time::Instant;
+
+use super::Endpoint;
+use crate::child::{Child, Phase};
+use crate::crypto::{EspSuite, IkeCrypto, IkeSuite};
+use crate::event::{ChildId, IkeId};
+use crate::natd::Nat;
+use crate::pad::{ChildConfigId, Pad, PeerId};
+use crate::state::State;
+
+/// Where an IKE SA stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SaState {
+    /// The handshake is not finished.
+    Connecting,
+    /// Both sides are authenticated.
+    Established,
+    /// A rekey replaced it, or it is being deleted.
+    Closing,
+}
+
+/// An IKE SA.
+#[derive(Debug, Clone, Copy)]
+pub struct IkeView {
+    /// Its name.
+    pub id: IkeId,
+    /// With whom; `None` before the peer is authenticated.
+    pub peer: Option<PeerId>,
+    /// Where it stands.
+    pub state: SaState,
+    /// We are its original initiator.
+    pub initiator: bool,
+    /// Our SPI.
+    pub spi_local: u64,
+    /// The peer's SPI; 0 when not known yet.
+    pub spi_remote: u64,
+    /// The negotiated algorithms.
+    pub suite: Option<IkeSuite>,
+    /// Addresses and ports.
+    pub path: Path,
+    /// What NAT detection found.
+    pub nat: Nat,
+    /// How ESP of the children travels.
+    pub encap: Encap,
+    /// When it was established.
+    pub since: Option<Instant>,
+    /// The last authenticated sign of life.
+    pub heard: Option<Instant>,
+}
+
+/// A Child SA that is up.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildView<'e> {
+    /// Its name.
+    pub id: ChildId,
+    /// The IKE SA that carries it.
+    pub ike: IkeId,
+    /// With whom.
+    pub peer: PeerId,
+    /// Its configuration.
+    pub config: ChildConfigId,
+    /// The negotiated algorithms.
+    pub suite: EspSuite,
+    /// SPI of packets we receive.
+    pub spi_in: Spi,
+    /// SPI of packets we send.
+    pub spi_out: Spi,
+    /// Negotiated selectors of our side.
+    pub local: &'e [TrafficSelector],
+    /// Negotiated selectors of the peer's side.
+    pub remote: &'e [TrafficSelector],
+    /// A rekey replaced it.
+    pub replaced: bool,
+}
+
+impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
+    /// The caller's connections.
+    pub fn pad(&self) -> &P {
+        &self.pad
+    }
+
+    /// The caller's connections, to be changed. SAs of a connection that is gone stay until they are closed.
+    pub fn pad_mut(&mut self) -> &mut P {
+        &mut self.pad
+    }
+
+    /// Every IKE SA that is not over.
+    pub fn ike_sas(&self) -> impl Iterator<Item = IkeView> + '_ {
+        (0u16..).zip(self.slots.iter()).filter_map(|(slot, place)| {
+            let sa = place.sa.as_ref()?;
+            let (spi_local, spi_remote) = if sa.initiator { (sa.spi_i, sa.spi_r) } else { (sa.spi_r, sa.spi_i) };
+            let (state, suite, times) = match &sa.state {
+                State::Dead | State::Reserved => return None,
+                State::InitSent(_) => (SaState::Connecting, None, None),
+                State::InitAnswered(answered) => (SaState::Connecting, Some(answered.keys.suite), None),
+                State::AuthSent(sent) => (SaState::Connecting, Some(sent.keys.suite), None),
+                State::Established(established) => {
+                    let state = if established.closing() { SaState::Closing } else { SaState::Established };
+                    (state, Some(established.keys.suite), Some((established.since, established.heard)))
+                }
+            };
+            let (since, heard) = times.unzip();
+            Some(IkeView {
+                id: IkeId { slot, generation: place.generation },
+                peer: sa.peer,
+                state,
+                initiator: sa.initiator,
+                spi_local,
+                spi_remote,
+                suite,
+                path: sa.path,
+                nat: sa.nat,
+                encap: sa.encap,
+                since,
+                heard,
+            })
+        })
+    }
+
+    /// Every Child SA that is up.
+    pub fn child_sas(&self) -> impl Iterator<Item = ChildView<'_>> + '_ {
+        self.children.iter().filter_map(|(slot, child)| self.child_view(slot, child))
+    }
+
+    fn child_view<'e>(&self, slot: u16, child: &'e Child) -> Option<ChildView<'e>> {
+        let place = self.slots.get(usize::from(child.ike))?;
+        let up = matches!(child.phase, Phase::Up | Phase::Deleting | Phase::Draining(_));
+        Some(ChildView {
+            id: self.children.id(slot).filter(|_| up)?,
+            ike: IkeId { slot: child.ike, generation: place.generation },
+            peer: child.peer,
+            config: child.config,
+            suite: child.suite?,
+            spi_in: child.spi_in,
+            spi_out: Spi::new(child.spi_out)?,
+            local: &child.local,
+            remote: &child.remote,
+            replaced: child.replaced_by.is_some(),
+        })
+    }
+}

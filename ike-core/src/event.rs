@@ -1,0 +1,155 @@
+//! What the endpoint tells its caller.
+
+use core::net::SocketAddr;
+
+use ipsec_core::crypto::AeadAlg;
+use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
+
+use crate::crypto::EspSuite;
+use crate::failure::Failure;
+use crate::pad::{ChildConfigId, PeerId};
+
+/// Names an IKE SA for as long as it lives; a name is not used again soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct IkeId {
+    pub(crate) slot: u16,
+    pub(crate) generation: u32,
+}
+
+/// Names a Child SA for as long as it lives; a name is not used again soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ChildId {
+    pub(crate) slot: u16,
+    pub(crate) generation: u32,
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, Copy)]
+pub struct Transmit<'e> {
+    /// From and to.
+    pub path: Path,
+    /// The whole UDP payload, with the non-ESP marker where the path needs one (RFC 3948 §2.2).
+    pub datagram: &'e [u8],
+}
+
+/// Something happened. Borrowed from the endpoint: what is lent is wiped or gone with the next call.
+#[non_exhaustive]
+pub enum Event<'e> {
+    /// An IKE SA is up: the peer is authenticated.
+    Established {
+        /// The new IKE SA.
+        ike: IkeId,
+        /// With whom.
+        peer: PeerId,
+    },
+    /// An IKE SA was rekeyed; its children belong to `new`.
+    IkeRekeyed {
+        /// The SA that was replaced.
+        old: IkeId,
+        /// The SA that takes over.
+        new: IkeId,
+        /// With whom.
+        peer: PeerId,
+    },
+    /// A Child SA was negotiated: install it.
+    ChildUp(ChildUp<'e>),
+    /// From now on send through this Child SA and no longer through the one it replaces.
+    ChildOutbound {
+        /// The Child SA whose `outbound_ready` was false.
+        child: ChildId,
+    },
+    /// Remove this Child SA from the data plane, both directions.
+    ChildDown {
+        /// The Child SA.
+        child: ChildId,
+        /// With whom.
+        peer: PeerId,
+        /// Its configuration.
+        config: ChildConfigId,
+        /// Why; [`Failure::Replaced`] after a rekey.
+        cause: Failure,
+    },
+    /// A Child SA that we asked for, or the peer asked us for, did not come about; the IKE SA lives.
+    ChildFailed {
+        /// The IKE SA.
+        ike: IkeId,
+        /// With whom.
+        peer: PeerId,
+        /// Which child; `None` when the peer asked and nothing configured fits.
+        config: Option<ChildConfigId>,
+        /// Why.
+        cause: Failure,
+    },
+    /// The peer is reached on another address or port now (NAT rebinding, RFC 7296 §2.23): move its Child SAs.
+    PathChanged {
+        /// The IKE SA whose children are concerned.
+        ike: IkeId,
+        /// The new path of IKE and of encapsulated ESP.
+        path: Path,
+    },
+    /// An IKE SA is gone, or a handshake failed. Its children were reported before.
+    Closed {
+        /// The IKE SA.
+        ike: IkeId,
+        /// With whom; `None` when the peer was not authenticated yet.
+        peer: Option<PeerId>,
+        /// The other end's address.
+        remote: SocketAddr,
+        /// Whether it had been established.
+        established: bool,
+        /// Why.
+        cause: Failure,
+    },
+    /// A stranger's or a peer's IKE_SA_INIT request was refused without creating state.
+    Refused {
+        /// Who asked.
+        path: Path,
+        /// Why.
+        cause: Failure,
+    },
+}
+
+/// A Child SA with its keys, lent until the next call to `poll_event`.
+///
+/// No `Debug`: it holds keys.
+pub struct ChildUp<'e> {
+    /// The new Child SA.
+    pub child: ChildId,
+    /// The IKE SA that carries it.
+    pub ike: IkeId,
+    /// With whom.
+    pub peer: PeerId,
+    /// Its configuration.
+    pub config: ChildConfigId,
+    /// The Child SA this one replaces, when it is a rekey.
+    pub replaces: Option<ChildId>,
+    /// False after a rekey that the peer began: receive at once, send when [`Event::ChildOutbound`] comes.
+    pub outbound_ready: bool,
+    /// The negotiated algorithms.
+    pub suite: EspSuite,
+    /// SPI of packets we receive.
+    pub spi_in: Spi,
+    /// SPI of packets we send.
+    pub spi_out: Spi,
+    /// Key and salt for packets we receive, as RFC 4106 §8.1 lays them out.
+    pub key_in: &'e [u8],
+    /// Key and salt for packets we send.
+    pub key_out: &'e [u8],
+    /// Negotiated selectors of our side.
+    pub local: &'e [TrafficSelector],
+    /// Negotiated selectors of the peer's side.
+    pub remote: &'e [TrafficSelector],
+    /// Addresses (and ports, when encapsulated) for ESP.
+    pub path: Path,
+    /// Protocol 50 or UDP.
+    pub encap: Encap,
+}
+
+impl ChildUp<'_> {
+    /// The AEAD of the SA.
+    pub fn aead(&self) -> AeadAlg {
+        self.suite.aead
+    }
+}

@@ -1,0 +1,79 @@
+//! Why something did not come about, as data: the appliance turns it into words and a hint.
+
+use crate::error::NoRoom;
+use crate::proposal::Mismatch;
+use crate::registry::{ExchangeType, NotifyKind, PayloadType};
+
+/// Who refused: decides which side's configuration the operator has to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Side {
+    /// We refused what the peer sent.
+    Here,
+    /// The peer refused what we sent.
+    Peer,
+}
+
+/// The typed cause of a failed negotiation or a lost SA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Failure {
+    /// No answer to a request of this exchange, after every retransmission (RFC 7296 §2.4).
+    PeerSilent(ExchangeType),
+    /// The peer accepted none of our proposals (NO_PROPOSAL_CHOSEN); it does not say which transform it missed.
+    ProposalsRefused,
+    /// None of the peer's proposals suits ours; says what is missing.
+    NoProposalInCommon(Mismatch),
+    /// The peer's answer to our proposals is none of them (RFC 7296 §2.7).
+    AnswerNotOffered,
+    /// AUTHENTICATION_FAILED. `Here`: the peer's AUTH does not verify, the pre-shared keys differ. `Peer`: the peer
+    /// says the same of ours, or does not know our identity.
+    AuthenticationFailed(Side),
+    /// No connection is configured for the identities in the peer's IKE_AUTH request.
+    UnknownIdentity,
+    /// The responder proved another identity than `remote-id`.
+    WrongIdentity,
+    /// No connection is configured for the peer's address.
+    UnknownAddress,
+    /// Traffic selectors have nothing in common (TS_UNACCEPTABLE).
+    TrafficSelectors(Side),
+    /// The peer answered a child request without any traffic selector.
+    EmptyTrafficSelectors,
+    /// The peer wants no further Child SA (NO_ADDITIONAL_SAS), or we have no room for one.
+    NoAdditionalSas(Side),
+    /// A message could not be understood (INVALID_SYNTAX).
+    InvalidSyntax(Side),
+    /// A payload type marked critical is not known (UNSUPPORTED_CRITICAL_PAYLOAD).
+    UnsupportedCriticalPayload(Side, PayloadType),
+    /// The peer's Diffie-Hellman value is not a valid one (RFC 6989).
+    BadKeyExchange,
+    /// The peer asks for a Diffie-Hellman group that we did not offer.
+    GroupNotOffered(u16),
+    /// The peer kept asking for another cookie or group.
+    TooManyRestarts,
+    /// The peer speaks another major version of IKE.
+    MajorVersion,
+    /// The peer answered with an error notification that has no cause of its own here.
+    Notified(NotifyKind),
+    /// A message does not fit the buffers that the caller provided.
+    NoRoom,
+    /// The crypto engine does not offer a negotiated algorithm.
+    CryptoRefused,
+    /// No traffic flowed or rekeying failed until the hard lifetime ended.
+    Expired,
+    /// The handshake was not finished in time by the peer.
+    HalfOpenTimeout,
+    /// The peer closed the SA.
+    ClosedByPeer,
+    /// Closed by the caller.
+    ClosedHere,
+    /// A newer SA with the same peer took over (INITIAL_CONTACT, RFC 7296 §2.4, or a rekey).
+    Replaced,
+}
+
+impl From<NoRoom> for Failure {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}

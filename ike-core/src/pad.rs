@@ -1,0 +1,81 @@
+//! The Peer Authorization Database (RFC 4301 §4.4.3): who may connect, how it proves who it is, and what it may carry.
+//!
+//! The caller implements [`Pad`] over whatever holds its configuration. Connections may be added, changed and removed
+//! at any time: the endpoint asks anew for each exchange and keeps no copy.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use ipsec_core::net::{Path, TrafficSelector};
+
+use crate::proposal::{EspProposal, IkeProposal};
+use crate::wire::id::Id;
+
+/// Names a connection; chosen by the caller and stable as long as the connection exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PeerId(pub u32);
+
+/// Names a child of a connection's configuration; chosen by the caller, unique within the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ChildConfigId(pub u32);
+
+/// The caller's connections.
+pub trait Pad {
+    /// The connection with this name, or `None` when it no longer exists.
+    fn connection(&self, peer: PeerId) -> Option<Connection<'_>>;
+
+    /// The connections that a peer at `remote` talking to our address `local` may use, in order of preference: the
+    /// first with `after: None`, then the one that follows `after`.
+    fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId>;
+}
+
+/// What is configured for a peer. Borrowed from the caller for the time of one exchange.
+///
+/// No `Debug`: it holds the pre-shared key.
+#[derive(Clone, Copy)]
+pub struct Connection<'p> {
+    /// Where to reach the peer (IKE ports, normally 500); `None` when we can only answer.
+    pub path: Option<Path>,
+    /// Who we say we are.
+    pub local_id: Id<'p>,
+    /// Who the peer must prove to be; `None` accepts every identity that knows the pre-shared key.
+    pub remote_id: Option<Id<'p>>,
+    /// The pre-shared key.
+    pub psk: &'p [u8],
+    /// IKE proposals, best first.
+    pub ike: &'p [IkeProposal],
+    /// Children, best first.
+    pub children: &'p [ChildConfig<'p>],
+    /// Encapsulate ESP in UDP although no NAT is found.
+    pub force_encap: bool,
+    /// Ask for a sign of life after this time without one (RFC 7296 §2.4); zero: never.
+    pub dpd: Duration,
+    /// Rekey the IKE SA after about this time; zero: never.
+    pub rekey: Duration,
+}
+
+impl Connection<'_> {
+    /// The child with this name.
+    pub fn child(&self, id: ChildConfigId) -> Option<&ChildConfig<'_>> {
+        self.children.iter().find(|child| child.id == id)
+    }
+}
+
+/// What is configured for a Child SA.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildConfig<'p> {
+    /// The caller's name for it.
+    pub id: ChildConfigId,
+    /// ESP proposals, best first.
+    pub esp: &'p [EspProposal],
+    /// Traffic selectors of our side, at most [`MAX_SELECTORS`](crate::child::MAX_SELECTORS).
+    pub local: &'p [TrafficSelector],
+    /// Traffic selectors of the peer's side, at most [`MAX_SELECTORS`](crate::child::MAX_SELECTORS).
+    pub remote: &'p [TrafficSelector],
+    /// Rekey after about this time; zero: never.
+    pub rekey: Duration,
+    /// Delete after this time when rekeying did not succeed; zero: never.
+    pub lifetime: Duration,
+}

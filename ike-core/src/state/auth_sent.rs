@@ -1,0 +1,214 @@
+//! IKE_AUTH as initiator (RFC 7296 §1.2, §2.15).
+
+use ipsec_core::net::Path;
+
+use super::{AuthSent, Effects, Env, NONCE_LEN, Sa, State, child_agreed, established};
+use crate::auth::{SignedOctets, psk};
+use crate::child::{Child, Phase, narrow};
+use crate::crypto::{Digest64, IkeCrypto};
+use crate::error::Discard;
+use crate::failure::{Failure, Side};
+use crate::keys::IkeKeys;
+use crate::pad::{ChildConfigId, Connection};
+use crate::proposal;
+use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
+use crate::rules::{Payloads, Rule};
+use crate::wire::header::Header;
+use crate::wire::writer::MessageWriter;
+
+/// What IKE_SA_INIT came to.
+pub(crate) struct Handshake<'m, C: IkeCrypto> {
+    pub(crate) keys: IkeKeys<C>,
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) peer_nonce: &'m [u8],
+    /// Octets of our IKE_SA_INIT in the request buffer.
+    pub(crate) request_len: usize,
+    /// Octets of the responder's IKE_SA_INIT in the response buffer.
+    pub(crate) answer_len: usize,
+    pub(crate) child: Option<ChildConfigId>,
+}
+
+/// Sends IKE_AUTH with the first child.
+pub(crate) fn begin<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    connection: &Connection<'_>,
+    handshake: Handshake<'_, C>,
+) -> Result<(), Failure> {
+    let Handshake { mut keys, nonce, peer_nonce, request_len, answer_len, child } = handshake;
+    let config = match child {
+        Some(child) => connection.child(child),
+        None => connection.children.first(),
+    };
+    let config = config.ok_or(Failure::TrafficSelectors(Side::Here))?;
+    let peer = sa.peer.ok_or(Failure::ClosedHere)?;
+    let (slot, spi) = env.children.reserve(env.crypto).ok_or(Failure::NoAdditionalSas(Side::Here))?;
+
+    // The message it covers makes room for the message it stands in.
+    let mut auth = Digest64::new();
+    let first = env.request.get(..request_len).ok_or(Failure::NoRoom)?;
+    let signed = SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &keys.sk_pi };
+    psk::auth_value(env.crypto, keys.suite.prf, connection.psk, &signed, &mut auth)?;
+
+    let header = sa.request_header(ExchangeType::IKE_AUTH).ok_or(Failure::NoRoom)?;
+    let mut message = MessageWriter::protected(env.request, &header)?;
+    message.id(PayloadType::ID_I, &connection.local_id)?;
+    if env.alone {
+        message.notify_parts(NotifyKind::INITIAL_CONTACT, &[])?;
+    }
+    if let Some(id) = &connection.remote_id {
+        message.id(PayloadType::ID_R, id)?;
+    }
+    message.auth(AuthMethod::SHARED_KEY, auth.as_slice())?;
+    // No KE transform here: this child uses the keys of the IKE SA (RFC 7296 §1.2).
+    message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), proposal::offer_esp(config.esp, false))?;
+    message.ts(PayloadType::TS_I, config.local)?;
+    message.ts(PayloadType::TS_R, config.remote)?;
+    let len = message.seal(env.crypto, &mut keys.sender)?;
+
+    let mut new = Child::wanted(env.slot, peer, config.id, spi, env.now);
+    new.phase = Phase::Creating;
+    env.children.put(slot, new);
+    sa.window.request_ready(env.now, len, ExchangeType::IKE_AUTH, &env.settings.retransmission);
+    sa.state = State::AuthSent(AuthSent { keys, nonce, answer_len, child: slot });
+    Ok(())
+}
+
+/// A message for an SA in this state.
+pub(crate) fn on_message<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    path: Path,
+    header: &Header,
+    datagram: &mut [u8],
+) -> Result<Effects<C>, Discard> {
+    if !header.response || !sa.window.answers(header.message_id, header.exchange) {
+        return Err(Discard::Unexpected);
+    }
+    let State::AuthSent(sent) = &mut sa.state else { return Err(Discard::Unexpected) };
+    let rule = Rule::find(header.exchange, true, true).ok_or(Discard::Unexpected)?;
+    let (first, inner) = sent.keys.receiver.open(env.crypto, datagram)?;
+    // From here on it is the peer's answer; whatever is wrong with it ends the SA.
+    match authenticate(sa, env, first, inner, rule) {
+        Ok(()) => {
+            sa.follow(path);
+            Ok(Effects::default())
+        }
+        Err(Ended { cause, tell_peer }) => {
+            if tell_peer {
+                refuse(sa, env);
+            }
+            sa.die(env, cause);
+            Ok(Effects::default())
+        }
+    }
+}
+
+struct Ended {
+    cause: Failure,
+    /// The responder believes that the SA is up.
+    tell_peer: bool,
+}
+
+fn ended(cause: Failure, tell_peer: bool) -> Ended {
+    Ended { cause, tell_peer }
+}
+
+fn authenticate<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    first: PayloadType,
+    inner: &[u8],
+    rule: &Rule,
+) -> Result<(), Ended> {
+    let State::AuthSent(sent) = &mut sa.state else { return Ok(()) };
+    let connection = sa.peer.and_then(|peer| env.pad.connection(peer));
+    let connection = connection.ok_or_else(|| ended(Failure::ClosedHere, true))?;
+    let payloads = Payloads::collect(first, inner, rule).map_err(|why| ended(super::refused(why), true))?;
+    let (Some(id), Some(auth)) = (&payloads.id_r, &payloads.auth) else {
+        let cause = payloads.error().map(|error| super::cause_of(&error));
+        return Err(ended(cause.unwrap_or(Failure::InvalidSyntax(Side::Here)), false));
+    };
+    if connection.remote_id.is_some_and(|expected| expected != *id) {
+        return Err(ended(Failure::WrongIdentity, true));
+    }
+    let answer = env.response.get(..sent.answer_len).unwrap_or_default();
+    let signed = SignedOctets { message: &[answer], nonce: &sent.nonce, id: *id, sk_p: &sent.keys.sk_pr };
+    let proven = auth.method == AuthMethod::SHARED_KEY
+        && psk::verify(env.crypto, sent.keys.suite.prf, connection.psk, &signed, auth.data);
+    if !proven {
+        return Err(ended(Failure::AuthenticationFailed(Side::Here), true));
+    }
+
+    // The peer is authenticated; what goes wrong with the child leaves the IKE SA alive (RFC 7296 §1.2).
+    let slot = sent.child;
+    let outcome = first_child(sent, env, &connection, &payloads);
+    let known_to_peer = payloads.sa.is_some();
+    match outcome {
+        Ok(()) => {}
+        Err(cause) => {
+            if let Some(child) = env.children.get_mut(slot) {
+                if known_to_peer {
+                    // The responder installed what we refuse.
+                    child.refuse(cause);
+                } else {
+                    child.end(cause);
+                }
+            }
+        }
+    }
+    let state = core::mem::replace(&mut sa.state, State::Dead);
+    if let State::AuthSent(AuthSent { keys, .. }) = state {
+        sa.window.answered();
+        established::begin(sa, env, keys, &connection);
+        sa.report.established = true;
+    }
+    Ok(())
+}
+
+fn first_child<C: IkeCrypto>(
+    sent: &AuthSent<C>,
+    env: &mut Env<'_, '_, C>,
+    connection: &Connection<'_>,
+    payloads: &Payloads<'_>,
+) -> Result<(), Failure> {
+    let child = env.children.get(sent.child).ok_or(Failure::ClosedHere)?;
+    let config = connection.child(child.config).ok_or(Failure::ClosedHere)?;
+    let (Some(answer), Some(ts_i), Some(ts_r)) = (&payloads.sa, &payloads.ts_i, &payloads.ts_r) else {
+        let error = payloads.error();
+        return Err(error.map_or(Failure::InvalidSyntax(Side::Here), |error| super::cause_of(&error)));
+    };
+    let chosen = proposal::check_esp(config.esp, answer, false).map_err(|_| Failure::AnswerNotOffered)?;
+    let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
+    child_agreed::check_answer(ts_i, ts_r, config)?;
+    let peer_nonce = super::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
+    let keys = child_agreed::keys(
+        env.crypto,
+        &sent.keys,
+        chosen.suite,
+        None,
+        &child_agreed::Nonces { ni: &sent.nonce, nr: peer_nonce },
+        true,
+    )?;
+    let child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
+    child_agreed::come_up(
+        child,
+        env.crypto,
+        env.now,
+        config,
+        child_agreed::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true },
+    );
+    Ok(())
+}
+
+/// Tells the responder once that we do not accept it (RFC 7296 §2.21.2); there is no SA to repeat it from.
+fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+    sa.window.answered();
+    let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL) else { return };
+    let State::AuthSent(sent) = &mut sa.state else { return };
+    let written = MessageWriter::protected(env.request, &header).and_then(|mut message| {
+        message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[])?;
+        message.seal(env.crypto, &mut sent.keys.sender)
+    });
+    sa.farewell = written.ok();
+}

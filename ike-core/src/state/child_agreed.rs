@@ -1,0 +1,194 @@
+//! What both roles of a child negotiation share: terms, keys, and the Child SA that comes of them
+//! (RFC 7296 §1.2, §1.3.1, §2.9, §2.17).
+
+use core::time::Duration;
+
+use ipsec_core::net::Spi;
+use ipsec_core::time::Instant;
+
+use super::{Env, Refusal};
+use crate::child::{Child, ChildKeys, Children, Phase, Selectors, narrow, within};
+use crate::crypto::{EspSuite, IkeCrypto, Secret, SharedSecret};
+use crate::error::NoRoom;
+use crate::event::ChildId;
+use crate::failure::{Failure, Side};
+use crate::keys::{IkeKeys, child_keymat};
+use crate::pad::{ChildConfig, ChildConfigId, Connection, PeerId};
+use crate::proposal;
+use crate::registry::{NotifyKind, PayloadType, ProtocolId};
+use crate::rules::{Payloads, Refused};
+use crate::wire::ts::Ts;
+use crate::wire::writer::MessageWriter;
+
+/// The nonces of the exchange that makes the Child SA.
+pub(crate) struct Nonces<'n> {
+    pub(crate) ni: &'n [u8],
+    pub(crate) nr: &'n [u8],
+}
+
+/// The keys of a Child SA. `ours`: we began the exchange.
+pub(crate) fn keys<C: IkeCrypto>(
+    crypto: &mut C,
+    ike: &IkeKeys<C>,
+    suite: EspSuite,
+    shared: Option<&SharedSecret>,
+    nonces: &Nonces<'_>,
+    ours: bool,
+) -> Result<ChildKeys, Failure> {
+    let len = suite.aead.key_len().saturating_add(suite.aead.salt_len());
+    let mut keymat = Secret::<72>::new();
+    let room = keymat.resize(len.saturating_mul(2)).ok_or(Failure::CryptoRefused)?;
+    child_keymat(crypto, ike.suite.prf, &ike.sk_d, shared, nonces.ni, nonces.nr, room)?;
+    let (from_initiator, from_responder) = keymat.as_slice().split_at_checked(len).ok_or(Failure::CryptoRefused)?;
+    let (inbound, outbound) = if ours { (from_responder, from_initiator) } else { (from_initiator, from_responder) };
+    Secret::copy_from(inbound)
+        .zip(Secret::copy_from(outbound))
+        .map(|(inbound, outbound)| ChildKeys { inbound, outbound })
+        .ok_or(Failure::CryptoRefused)
+}
+
+/// Whether the responder's selectors are a narrowing of what `config` asked for.
+pub(crate) fn check_answer(ts_i: &Ts<'_>, ts_r: &Ts<'_>, config: &ChildConfig<'_>) -> Result<(), Failure> {
+    if ts_i.is_empty() || ts_r.is_empty() {
+        return Err(Failure::EmptyTrafficSelectors);
+    }
+    let inside = |ts: &Ts<'_>, ours| ts.unknown() == 0 && ts.selectors().all(|selector| within(&[selector], ours));
+    if inside(ts_i, config.local) && inside(ts_r, config.remote) {
+        Ok(())
+    } else {
+        Err(Failure::TrafficSelectors(Side::Here))
+    }
+}
+
+/// What a Child SA comes up with.
+pub(crate) struct Terms {
+    pub(crate) suite: EspSuite,
+    pub(crate) spi_out: Spi,
+    pub(crate) local: Selectors,
+    pub(crate) remote: Selectors,
+    pub(crate) keys: ChildKeys,
+    /// We began the exchange: rekeying it is our turn first.
+    pub(crate) ours: bool,
+}
+
+/// Fills in what was negotiated.
+pub(crate) fn come_up<C: IkeCrypto>(
+    child: &mut Child,
+    crypto: &mut C,
+    now: Instant,
+    config: &ChildConfig<'_>,
+    terms: Terms,
+) {
+    child.phase = Phase::Up;
+    child.spi_out = terms.spi_out.get();
+    child.suite = Some(terms.suite);
+    child.local = terms.local;
+    child.remote = terms.remote;
+    child.keys = Some(terms.keys);
+    child.rekey_at = rekey_at(crypto, now, config.rekey, terms.ours);
+    child.expires_at = (!config.lifetime.is_zero()).then(|| now + config.lifetime);
+    child.report.up = true;
+}
+
+/// When to rekey: up to a tenth before `after` where we began, up to a tenth after it where the peer did, so that the
+/// sides seldom start at the same moment.
+pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Duration, ours: bool) -> Option<Instant> {
+    if after.is_zero() {
+        return None;
+    }
+    let mut random = [0];
+    crypto.random(&mut random);
+    let [random] = random;
+    let jitter = after.checked_div(2560).unwrap_or_default().saturating_mul(u32::from(random));
+    Some(now + if ours { after.saturating_sub(jitter) } else { after.saturating_add(jitter) })
+}
+
+/// What we agree to when the peer asks for a Child SA.
+pub(crate) struct Agreed<'p> {
+    pub(crate) config: ChildConfig<'p>,
+    pub(crate) slot: u16,
+    pub(crate) spi_in: Spi,
+    pub(crate) suite: EspSuite,
+    pub(crate) number: u8,
+    pub(crate) spi_out: Spi,
+    pub(crate) local: Selectors,
+    pub(crate) remote: Selectors,
+}
+
+/// Finds the configured child that fits the request, best one that it fits exactly, and a slot for it. `only`: the
+/// request rekeys this one.
+pub(crate) fn agree<'p, C: IkeCrypto>(
+    crypto: &mut C,
+    children: &Children<'_>,
+    connection: &Connection<'p>,
+    only: Option<ChildConfigId>,
+    payloads: &Payloads<'_>,
+    with_ke: bool,
+) -> Result<Agreed<'p>, Refusal> {
+    let (Some(offered), Some(ts_i), Some(ts_r)) = (&payloads.sa, &payloads.ts_i, &payloads.ts_r) else {
+        return Err(Refusal::of(Refused::Missing(PayloadType::TS_I)));
+    };
+    let mut refusal = Refusal::new(Failure::TrafficSelectors(Side::Here), NotifyKind::TS_UNACCEPTABLE);
+    let mut found = None;
+    for config in connection.children.iter().filter(|config| only.is_none_or(|only| only == config.id)) {
+        let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
+        if local.is_empty() || remote.is_empty() {
+            continue;
+        }
+        match proposal::select_esp(config.esp, offered, with_ke) {
+            Err(mismatch) => {
+                refusal = Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN);
+            }
+            Ok(chosen) => {
+                let exact = within(config.local, &local) && within(config.remote, &remote);
+                if exact || found.is_none() {
+                    found = Some((*config, chosen, local, remote));
+                }
+                if exact {
+                    break;
+                }
+            }
+        }
+    }
+    let (config, chosen, local, remote) = found.ok_or(refusal)?;
+    let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
+    let (slot, spi_in) = children.reserve(crypto).ok_or_else(full)?;
+    let proposal::ChosenEsp { suite, number, spi: spi_out } = chosen;
+    Ok(Agreed { config, slot, spi_in, suite, number, spi_out, local, remote })
+}
+
+/// SA, TSi and TSr of our answer; what stands between them in CREATE_CHILD_SA is written by `between`.
+pub(crate) fn write_answer(
+    message: &mut MessageWriter<'_>,
+    agreed: &Agreed<'_>,
+    between: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
+) -> Result<(), NoRoom> {
+    let answer = [(agreed.number, agreed.suite.transforms())];
+    message.sa(ProtocolId::ESP, &agreed.spi_in.get().to_be_bytes(), answer)?;
+    between(message)?;
+    message.ts(PayloadType::TS_I, &agreed.remote)?;
+    message.ts(PayloadType::TS_R, &agreed.local)
+}
+
+/// Puts the Child SA that the peer asked for into the table. After a rekey it sends only once the peer deleted `old`.
+pub(crate) fn install<C: IkeCrypto>(
+    env: &mut Env<'_, '_, C>,
+    peer: PeerId,
+    agreed: Agreed<'_>,
+    keys: ChildKeys,
+    old: Option<ChildId>,
+) {
+    let Agreed { config, slot, spi_in, suite, spi_out, local, remote, .. } = agreed;
+    let mut child = Child::wanted(env.slot, peer, config.id, spi_in, env.now);
+    come_up(&mut child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, keys, ours: false });
+    if let Some(replaced) = old.and_then(|old| env.children.by_id_mut(old)) {
+        replaced.replaced_by = Some(slot);
+        replaced.rekey_at = None;
+        replaced.want_rekey = false;
+        replaced.orphan_at = Some(env.now + env.settings.orphan);
+        child.replaces = old;
+        child.outbound_ready = false;
+        child.outbound_at = Some(env.now + env.settings.outbound_delay);
+    }
+    env.children.put(slot, child);
+}

@@ -1,0 +1,214 @@
+//! IKE_SA_INIT and IKE_AUTH as responder (RFC 7296 §1.2, §2.15, §2.21.2).
+
+use ipsec_core::net::{Encap, Path};
+
+use super::{Effects, Env, InitAnswered, NONCE_LEN, Refusal, Sa, State, child_agreed, established};
+use crate::auth::{SignedOctets, psk};
+use crate::crypto::{Digest64, IkeCrypto, IkeSuite, KePublic, SharedSecret};
+use crate::error::Discard;
+use crate::failure::{Failure, Side};
+use crate::keys::{IkeKeys, IkeSeed, Role};
+use crate::natd;
+use crate::pad::{Connection, Pad, PeerId};
+use crate::proposal::IkeProposal;
+use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
+use crate::rules::{Payloads, Refused, Rule};
+use crate::wire::header::Header;
+use crate::wire::id::Id;
+use crate::wire::writer::MessageWriter;
+
+/// What we chose from an IKE_SA_INIT request.
+pub(crate) struct Choice {
+    pub(crate) suite: IkeSuite,
+    /// Number of the chosen proposal.
+    pub(crate) number: u8,
+    pub(crate) force_encap: bool,
+}
+
+/// Answers an IKE_SA_INIT request whose KE payload is of the chosen group. Nothing of `sa` is in the table yet.
+///
+/// # Errors
+/// [`Discard`]: the SA is not to be kept.
+pub(crate) fn begin<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    choice: &Choice,
+    request: &[u8],
+    payloads: &Payloads<'_>,
+) -> Result<(), Discard> {
+    let (Some(ke), Some(peer_nonce)) = (&payloads.ke, &payloads.nonce) else { return Err(Discard::Malformed) };
+    let Choice { suite, number, force_encap } = choice;
+    let mut nonce = [0; NONCE_LEN];
+    env.crypto.random(&mut nonce);
+    let mut public = KePublic::new();
+    let secret = env.crypto.ke_generate(suite.group, &mut public).ok_or(Discard::NoRoom)?;
+    let mut shared = SharedSecret::new();
+    env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Discard::BadKeyExchange)?;
+    let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: sa.spi_i, spi_r: sa.spi_r };
+    let keys = IkeKeys::derive(env.crypto, *suite, &shared, &seed, Role::Responder).map_err(|_| Discard::NoRoom)?;
+    if let Some(nat) = natd::detect(env.crypto, sa.spi_i, 0, &sa.path, payloads) {
+        sa.nat = nat;
+        if nat.found() || *force_encap {
+            sa.encap = Encap::Udp;
+        }
+    }
+    let mut source = natd::digest(env.crypto, sa.spi_i, sa.spi_r, sa.path.local);
+    if *force_encap {
+        // A source that cannot be right makes the peer find a NAT, and encapsulate.
+        env.crypto.random(&mut source);
+    }
+    let destination = natd::digest(env.crypto, sa.spi_i, sa.spi_r, sa.path.remote);
+    let header = sa.response_header(ExchangeType::IKE_SA_INIT);
+    let mut message = MessageWriter::new(env.response, &header)?;
+    message.sa(ProtocolId::IKE, &[], [(*number, suite.transforms())])?;
+    message.ke(suite.group.id(), &public)?;
+    message.nonce(&nonce)?;
+    message.notify_parts(NotifyKind::NAT_DETECTION_SOURCE_IP, &[&source])?;
+    message.notify_parts(NotifyKind::NAT_DETECTION_DESTINATION_IP, &[&destination])?;
+    let len = message.finish();
+    // Kept for AUTH, for the nonce, and to tell a repetition from another request.
+    env.request.get_mut(..request.len()).ok_or(Discard::NoRoom)?.copy_from_slice(request);
+    sa.window.respond(len, sa.path);
+    sa.expires = Some(env.now + env.settings.half_open_life);
+    sa.state = State::InitAnswered(InitAnswered { keys, nonce, request_len: request.len() });
+    Ok(())
+}
+
+/// A message for an SA in this state.
+pub(crate) fn on_message<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    path: Path,
+    header: &Header,
+    datagram: &mut [u8],
+) -> Result<Effects<C>, Discard> {
+    if header.response || header.exchange != ExchangeType::IKE_AUTH || header.message_id != sa.window.expected() {
+        return Err(Discard::Unexpected);
+    }
+    let State::InitAnswered(answered) = &mut sa.state else { return Err(Discard::Unexpected) };
+    let rule = Rule::find(header.exchange, false, true).ok_or(Discard::Unexpected)?;
+    let (first, inner) = answered.keys.receiver.open(env.crypto, datagram)?;
+    // The initiator of IKE_SA_INIT speaks, though not yet somebody we know.
+    sa.path = path;
+    let outcome = Payloads::collect(first, inner, rule)
+        .map_err(Refusal::of)
+        .and_then(|payloads| authenticate(sa, env, &payloads));
+    match outcome {
+        Ok(effects) => Ok(effects),
+        Err(refusal) => {
+            answer_error(sa, env, path, &refusal)?;
+            sa.die(env, refusal.cause);
+            Ok(Effects::default())
+        }
+    }
+}
+
+/// The initiator learns no more than this (RFC 7296 §2.21.2); the caller learns the cause.
+fn unauthenticated(cause: Failure) -> Refusal {
+    Refusal::new(cause, NotifyKind::AUTHENTICATION_FAILED)
+}
+
+fn answer_error<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    path: Path,
+    refusal: &Refusal,
+) -> Result<(), Discard> {
+    let header = sa.response_header(ExchangeType::IKE_AUTH);
+    let State::InitAnswered(answered) = &mut sa.state else { return Ok(()) };
+    let mut message = MessageWriter::protected(env.response, &header)?;
+    refusal.write(&mut message)?;
+    let len = message.seal(env.crypto, &mut answered.keys.sender)?;
+    sa.window.respond(len, path);
+    Ok(())
+}
+
+/// The connection that these identities may use from this address with this suite.
+fn find_connection<'p>(
+    pad: &'p dyn Pad,
+    path: &Path,
+    suite: &IkeSuite,
+    id_i: &Id<'_>,
+    id_r: Option<&Id<'_>>,
+) -> Option<(PeerId, Connection<'p>)> {
+    let mut after = None;
+    loop {
+        let peer = pad.candidate(path.local.ip(), path.remote.ip(), after)?;
+        after = Some(peer);
+        let fits = |connection: &Connection<'_>| {
+            connection.remote_id.is_none_or(|id| id == *id_i)
+                && id_r.is_none_or(|id| connection.local_id == *id)
+                && connection.ike.iter().any(|proposal| allows(proposal, suite))
+        };
+        if let Some(connection) = pad.connection(peer).filter(fits) {
+            return Some((peer, connection));
+        }
+    }
+}
+
+fn allows(proposal: &IkeProposal, suite: &IkeSuite) -> bool {
+    proposal.encr.contains(&suite.encr) && proposal.prf.contains(&suite.prf) && proposal.group.contains(&suite.group)
+}
+
+fn authenticate<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    payloads: &Payloads<'_>,
+) -> Result<Effects<C>, Refusal> {
+    let syntax = || Refusal::of(Refused::Malformed);
+    let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::default()) };
+    let id_i = payloads.id_i.ok_or_else(syntax)?;
+    let (peer, connection) = find_connection(env.pad, &sa.path, &answered.keys.suite, &id_i, payloads.id_r.as_ref())
+        .ok_or_else(|| unauthenticated(Failure::UnknownIdentity))?;
+    sa.peer = Some(peer);
+    let prf = answered.keys.suite.prf;
+    let request = env.request.get(..answered.request_len).unwrap_or_default();
+    let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &answered.keys.sk_pi };
+    let proven = payloads.auth.as_ref().is_some_and(|auth| {
+        auth.method == AuthMethod::SHARED_KEY && psk::verify(env.crypto, prf, connection.psk, &signed, auth.data)
+    });
+    if !proven {
+        return Err(unauthenticated(Failure::AuthenticationFailed(Side::Here)));
+    }
+
+    let no_room = |_| unauthenticated(Failure::NoRoom);
+    let peer_nonce = super::nonce_of(request);
+    let mut auth = Digest64::new();
+    let first = env.response.get(..sa.window.response_len).unwrap_or_default();
+    let signed =
+        SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &answered.keys.sk_pr };
+    psk::auth_value(env.crypto, prf, connection.psk, &signed, &mut auth).map_err(no_room)?;
+
+    let agreed = child_agreed::agree(env.crypto, env.children, &connection, None, payloads, false);
+    let header = sa.response_header(ExchangeType::IKE_AUTH);
+    let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::default()) };
+    let mut message = MessageWriter::protected(env.response, &header).map_err(no_room)?;
+    message.id(PayloadType::ID_R, &connection.local_id).map_err(no_room)?;
+    message.auth(AuthMethod::SHARED_KEY, auth.as_slice()).map_err(no_room)?;
+    let agreed = agreed.and_then(|agreed| {
+        let nonces = child_agreed::Nonces { ni: peer_nonce, nr: &answered.nonce };
+        let keys = child_agreed::keys(env.crypto, &answered.keys, agreed.suite, None, &nonces, false);
+        let keys = keys.map_err(|cause| Refusal::new(cause, NotifyKind::NO_PROPOSAL_CHOSEN))?;
+        Ok((agreed, keys))
+    });
+    match &agreed {
+        Ok((agreed, _)) => child_agreed::write_answer(&mut message, agreed, |_| Ok(())).map_err(no_room)?,
+        // The IKE SA comes up without the child (RFC 7296 §1.2).
+        Err(refusal) => refusal.write(&mut message).map_err(no_room)?,
+    }
+    let len = message.seal(env.crypto, &mut answered.keys.sender).map_err(no_room)?;
+    sa.window.respond(len, sa.path);
+    sa.expires = None;
+    match agreed {
+        Ok((agreed, keys)) => {
+            child_agreed::install(env, peer, agreed, keys, None);
+        }
+        Err(refusal) => sa.report.child_failed = Some((None, refusal.cause)),
+    }
+    let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| peer);
+    if let State::InitAnswered(InitAnswered { keys, .. }) = core::mem::replace(&mut sa.state, State::Dead) {
+        established::begin(sa, env, keys, &connection);
+        sa.report.established = true;
+    }
+    Ok(Effects { initial_contact, ..Effects::default() })
+}

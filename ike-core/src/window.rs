@@ -1,0 +1,202 @@
+//! Message IDs, the outstanding request and the cached response (RFC 7296 §2.1–2.3); the window size is 1.
+
+use core::time::Duration;
+
+use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
+
+use crate::registry::ExchangeType;
+
+/// How often and how far apart a request is repeated before the peer counts as silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retransmission {
+    /// Pause before the first repetition; each further pause is twice as long.
+    pub first: Duration,
+    /// No pause is longer than this.
+    pub longest: Duration,
+    /// Repetitions.
+    pub tries: u8,
+}
+
+impl Default for Retransmission {
+    /// 0.5, 1, 2, 4 s and then 4 s for each further of 6 repetitions: a silent peer is noticed after 19.5 s.
+    fn default() -> Self {
+        Self { first: Duration::from_millis(500), longest: Duration::from_secs(4), tries: 6 }
+    }
+}
+
+impl Retransmission {
+    fn pause(&self, repetitions: u8) -> Duration {
+        let factor = 1u32.checked_shl(u32::from(repetitions)).unwrap_or(u32::MAX);
+        self.first.saturating_mul(factor).min(self.longest)
+    }
+}
+
+/// Our request that the peer has not answered yet; its octets stand in the SA's request buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outstanding {
+    pub(crate) id: u32,
+    pub(crate) len: usize,
+    pub(crate) exchange: ExchangeType,
+    pub(crate) repetitions: u8,
+    pub(crate) due: Instant,
+}
+
+/// What a request from the peer is, by its message ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// The next one: handle it.
+    New,
+    /// The one answered last: send the cached response again.
+    Repeated,
+    /// Outside the window.
+    Outside,
+}
+
+#[derive(Debug)]
+pub(crate) struct Window {
+    next_request: u32,
+    pub(crate) outstanding: Option<Outstanding>,
+    next_expected: u32,
+    /// Octets of the cached response; 0 when there is none.
+    pub(crate) response_len: usize,
+    /// Where the cached response goes: back to where the request came from (RFC 7296 §2.11).
+    pub(crate) response_path: Path,
+    pub(crate) send_request: bool,
+    pub(crate) send_response: bool,
+}
+
+impl Window {
+    pub(crate) fn new(path: Path) -> Self {
+        Self {
+            next_request: 0,
+            outstanding: None,
+            next_expected: 0,
+            response_len: 0,
+            response_path: path,
+            send_request: false,
+            send_response: false,
+        }
+    }
+
+    /// The message ID of our next request, or `None` while one is outstanding or when the IDs are used up.
+    pub(crate) fn request_id(&self) -> Option<u32> {
+        (self.outstanding.is_none() && self.next_request < u32::MAX).then_some(self.next_request)
+    }
+
+    /// Our request with `request_id()` stands in the buffer: send it.
+    pub(crate) fn request_ready(&mut self, now: Instant, len: usize, exchange: ExchangeType, timing: &Retransmission) {
+        let id = self.next_request;
+        self.outstanding = Some(Outstanding { id, len, exchange, repetitions: 0, due: now + timing.pause(0) });
+        self.send_request = true;
+    }
+
+    /// Whether a response with this ID and exchange answers the outstanding request.
+    pub(crate) fn answers(&self, id: u32, exchange: ExchangeType) -> bool {
+        self.outstanding.is_some_and(|request| request.id == id && request.exchange == exchange)
+    }
+
+    /// The outstanding request was answered.
+    pub(crate) fn answered(&mut self) {
+        if self.outstanding.take().is_some() {
+            self.next_request = self.next_request.saturating_add(1);
+        }
+        self.send_request = false;
+    }
+
+    /// The outstanding request is to be replaced by another with the same message ID (IKE_SA_INIT restarts).
+    pub(crate) fn restart(&mut self) {
+        self.outstanding = None;
+        self.send_request = false;
+    }
+
+    /// Repeats the outstanding request when it is due. `Err`: the peer is silent.
+    pub(crate) fn repeat(&mut self, now: Instant, timing: &Retransmission) -> Result<(), ExchangeType> {
+        let Some(request) = self.outstanding.as_mut().filter(|request| request.due <= now) else {
+            return Ok(());
+        };
+        if request.repetitions >= timing.tries {
+            return Err(request.exchange);
+        }
+        request.repetitions = request.repetitions.saturating_add(1);
+        request.due = now + timing.pause(request.repetitions);
+        self.send_request = true;
+        Ok(())
+    }
+
+    pub(crate) fn admit(&self, id: u32) -> Arrival {
+        if id == self.next_expected {
+            Arrival::New
+        } else if self.response_len > 0 && id.checked_add(1) == Some(self.next_expected) {
+            Arrival::Repeated
+        } else {
+            Arrival::Outside
+        }
+    }
+
+    /// The request with the expected ID was handled; its response of `len` octets stands in the buffer.
+    pub(crate) fn respond(&mut self, len: usize, path: Path) {
+        self.next_expected = self.next_expected.saturating_add(1);
+        self.response_len = len;
+        self.response_path = path;
+        self.send_response = true;
+    }
+
+    /// The ID of the request we expect next.
+    pub(crate) fn expected(&self) -> u32 {
+        self.next_expected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::SocketAddr;
+
+    fn window() -> Window {
+        let addr: SocketAddr = "192.0.2.1:500".parse().unwrap();
+        Window::new(Path { local: addr, remote: addr })
+    }
+
+    #[test]
+    fn a_request_is_handled_once_and_its_answer_repeated() {
+        let mut window = window();
+        assert_eq!(window.admit(0), Arrival::New);
+        assert_eq!(window.admit(1), Arrival::Outside);
+        window.respond(80, window.response_path);
+        assert_eq!(window.admit(0), Arrival::Repeated);
+        assert_eq!(window.admit(1), Arrival::New);
+        window.respond(80, window.response_path);
+        assert_eq!(window.admit(0), Arrival::Outside);
+    }
+
+    #[test]
+    fn a_silent_peer_is_noticed_after_the_configured_repetitions() {
+        let timing = Retransmission::default();
+        let mut window = window();
+        window.request_ready(Instant::ZERO, 100, ExchangeType::INFORMATIONAL, &timing);
+        assert!(window.request_id().is_none());
+        let (mut now, mut sent) = (Instant::ZERO, 0);
+        let silent_at = loop {
+            if core::mem::take(&mut window.send_request) {
+                sent += 1;
+            }
+            now = now + Duration::from_millis(100);
+            if window.repeat(now, &timing).is_err() {
+                break now;
+            }
+        };
+        assert_eq!(sent, 7);
+        assert_eq!(silent_at, Instant::from_millis(19_500));
+    }
+
+    #[test]
+    fn the_message_ids_are_used_up_before_they_wrap() {
+        let mut window = window();
+        window.next_request = u32::MAX;
+        assert!(window.request_id().is_none());
+        window.next_expected = u32::MAX;
+        window.respond(10, window.response_path);
+        assert_eq!(window.expected(), u32::MAX);
+    }
+}
