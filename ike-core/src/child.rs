@@ -9,8 +9,8 @@ use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, PeerId};
 
-/// Traffic selectors of one side of a Child SA.
-pub const MAX_SELECTORS: usize = 16;
+/// What an SA of the data plane holds is what may be negotiated.
+pub use ipsec_core::sa::MAX_SELECTORS;
 
 /// Traffic selectors of one side.
 pub type Selectors = Vec<TrafficSelector, MAX_SELECTORS>;

@@ -26,9 +26,24 @@ pub trait Pad {
     /// The connection with this name, or `None` when it no longer exists.
     fn connection(&self, peer: PeerId) -> Option<Connection<'_>>;
 
+    /// The child at `index` in this connection's order of preference, or `None` after the last one.
+    fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>>;
+
     /// The connections that a peer at `remote` talking to our address `local` may use, in order of preference: the
     /// first with `after: None`, then the one that follows `after`.
     fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId>;
+}
+
+impl<'p> dyn Pad + 'p {
+    /// The children of a connection, best first.
+    pub(crate) fn children(&self, peer: PeerId) -> impl Iterator<Item = ChildConfig<'_>> {
+        (0..).map_while(move |index| self.child(peer, index))
+    }
+
+    /// The child with this name.
+    pub(crate) fn child_named(&self, peer: PeerId, id: ChildConfigId) -> Option<ChildConfig<'_>> {
+        self.children(peer).find(|child| child.id == id)
+    }
 }
 
 /// What is configured for a peer. Borrowed from the caller for the time of one exchange.
@@ -46,21 +61,12 @@ pub struct Connection<'p> {
     pub psk: &'p [u8],
     /// IKE proposals, best first.
     pub ike: &'p [IkeProposal],
-    /// Children, best first.
-    pub children: &'p [ChildConfig<'p>],
     /// Encapsulate ESP in UDP although no NAT is found.
     pub force_encap: bool,
     /// Ask for a sign of life after this time without one (RFC 7296 §2.4); zero: never.
     pub dpd: Duration,
     /// Rekey the IKE SA after about this time; zero: never.
     pub rekey: Duration,
-}
-
-impl Connection<'_> {
-    /// The child with this name.
-    pub fn child(&self, id: ChildConfigId) -> Option<&ChildConfig<'_>> {
-        self.children.iter().find(|child| child.id == id)
-    }
 }
 
 /// What is configured for a Child SA.

@@ -39,8 +39,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let spi = self.spi(slot);
         let connection = self.pad.connection(peer).ok_or(Denied::UnknownPeer)?;
         let path = connection.path.ok_or(Denied::NoAddress)?;
-        let known = child.map_or(!connection.children.is_empty(), |child| connection.child(child).is_some());
-        if !known {
+        let pad: &dyn Pad = &self.pad;
+        if !pad.children(peer).any(|config| child.is_none_or(|child| config.id == child)) {
             return Err(Denied::UnknownChild);
         }
         let state = init_sent::begin(&mut self.crypto, &connection, child).map_err(Denied::Failed)?;
@@ -63,7 +63,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     pub fn create_child(&mut self, now: Instant, ike: IkeId, config: ChildConfigId) -> Result<ChildId, Denied> {
         let sa = self.established(ike).ok_or(Denied::UnknownSa)?;
         let peer = sa.peer.ok_or(Denied::UnknownSa)?;
-        self.pad.connection(peer).ok_or(Denied::UnknownPeer)?.child(config).ok_or(Denied::UnknownChild)?;
+        let pad: &dyn Pad = &self.pad;
+        pad.connection(peer).ok_or(Denied::UnknownPeer)?;
+        pad.child_named(peer, config).ok_or(Denied::UnknownChild)?;
         let begun = |child: &Child| {
             let beginning = matches!(child.phase, Phase::Wanted(_) | Phase::Creating);
             child.ike == ike.slot && child.config == config && beginning

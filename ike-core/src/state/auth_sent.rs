@@ -36,12 +36,9 @@ pub(crate) fn begin<C: IkeCrypto>(
     handshake: Handshake<'_, C>,
 ) -> Result<(), Failure> {
     let Handshake { mut keys, nonce, peer_nonce, request_len, answer_len, child } = handshake;
-    let config = match child {
-        Some(child) => connection.child(child),
-        None => connection.children.first(),
-    };
-    let config = config.ok_or(Failure::TrafficSelectors(Side::Here))?;
     let peer = sa.peer.ok_or(Failure::ClosedHere)?;
+    let config = env.pad.children(peer).find(|config| child.is_none_or(|child| config.id == child));
+    let config = config.ok_or(Failure::TrafficSelectors(Side::Here))?;
     let (slot, spi) = env.children.reserve(env.crypto).ok_or(Failure::NoAdditionalSas(Side::Here))?;
 
     // The message it covers makes room for the message it stands in.
@@ -142,7 +139,7 @@ fn authenticate<C: IkeCrypto>(
 
     // The peer is authenticated; what goes wrong with the child leaves the IKE SA alive (RFC 7296 §1.2).
     let slot = sent.child;
-    let outcome = first_child(sent, env, &connection, &payloads);
+    let outcome = first_child(sent, env, &payloads);
     let known_to_peer = payloads.sa.is_some();
     match outcome {
         Ok(()) => {}
@@ -169,18 +166,17 @@ fn authenticate<C: IkeCrypto>(
 fn first_child<C: IkeCrypto>(
     sent: &AuthSent<C>,
     env: &mut Env<'_, '_, C>,
-    connection: &Connection<'_>,
     payloads: &Payloads<'_>,
 ) -> Result<(), Failure> {
     let child = env.children.get(sent.child).ok_or(Failure::ClosedHere)?;
-    let config = connection.child(child.config).ok_or(Failure::ClosedHere)?;
+    let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let (Some(answer), Some(ts_i), Some(ts_r)) = (&payloads.sa, &payloads.ts_i, &payloads.ts_r) else {
         let error = payloads.error();
         return Err(error.map_or(Failure::InvalidSyntax(Side::Here), |error| super::cause_of(&error)));
     };
     let chosen = proposal::check_esp(config.esp, answer, false).map_err(|_| Failure::AnswerNotOffered)?;
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
-    child_agreed::check_answer(ts_i, ts_r, config)?;
+    child_agreed::check_answer(ts_i, ts_r, &config)?;
     let peer_nonce = super::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
     let keys = child_agreed::keys(
         env.crypto,
@@ -195,7 +191,7 @@ fn first_child<C: IkeCrypto>(
         child,
         env.crypto,
         env.now,
-        config,
+        &config,
         child_agreed::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true },
     );
     Ok(())

@@ -13,7 +13,7 @@ use crate::error::NoRoom;
 use crate::event::ChildId;
 use crate::failure::{Failure, Side};
 use crate::keys::{IkeKeys, child_keymat};
-use crate::pad::{ChildConfig, ChildConfigId, Connection, PeerId};
+use crate::pad::{ChildConfig, ChildConfigId, Pad, PeerId};
 use crate::proposal;
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
@@ -120,7 +120,7 @@ pub(crate) struct Agreed<'p> {
 pub(crate) fn agree<'p, C: IkeCrypto>(
     crypto: &mut C,
     children: &Children<'_>,
-    connection: &Connection<'p>,
+    (pad, peer): (&'p dyn Pad, PeerId),
     only: Option<ChildConfigId>,
     payloads: &Payloads<'_>,
     with_ke: bool,
@@ -130,7 +130,7 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     };
     let mut refusal = Refusal::new(Failure::TrafficSelectors(Side::Here), NotifyKind::TS_UNACCEPTABLE);
     let mut found = None;
-    for config in connection.children.iter().filter(|config| only.is_none_or(|only| only == config.id)) {
+    for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
         if local.is_empty() || remote.is_empty() {
             continue;
@@ -142,7 +142,7 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
             Ok(chosen) => {
                 let exact = within(config.local, &local) && within(config.remote, &remote);
                 if exact || found.is_none() {
-                    found = Some((*config, chosen, local, remote));
+                    found = Some((config, chosen, local, remote));
                 }
                 if exact {
                     break;

@@ -78,11 +78,12 @@ fn consent<C: IkeCrypto>(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let only = old.and_then(|old| env.children.by_id(old)).map(|child| child.config);
-    let known = sa.peer.and_then(|peer| Some((peer, env.pad.connection(peer)?)));
-    // The connection was removed: its SAs are about to be closed.
-    let Some((peer, connection)) = known else { return Ok(Err(Refusal::busy())) };
+    // Without a connection: it was removed, and its SAs are about to be closed.
+    let Some(peer) = sa.peer.filter(|peer| env.pad.connection(*peer).is_some()) else {
+        return Ok(Err(Refusal::busy()));
+    };
     let Some(peer_nonce) = payloads.nonce else { return Ok(Err(Refusal::of(Refused::Malformed))) };
-    let agreed = match child_agreed::agree(env.crypto, env.children, &connection, only, payloads, true) {
+    let agreed = match child_agreed::agree(env.crypto, env.children, (env.pad, peer), only, payloads, true) {
         Ok(agreed) => agreed,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -147,9 +148,8 @@ pub(crate) fn send<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let header = sa.request_header(ExchangeType::CREATE_CHILD_SA).ok_or(Failure::NoRoom)?;
     let State::Established(established) = &mut sa.state else { return Ok(()) };
-    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
-    let config = connection.child(child.config).ok_or(Failure::ClosedHere)?;
+    let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let spi = child.spi_in;
     let first = config.esp.first().and_then(|proposal| proposal.group.first().copied().flatten());
     let mut public = KePublic::new();
@@ -212,8 +212,7 @@ fn retry<C: IkeCrypto>(
     error: &Notify<'_>,
 ) -> Result<(), Failure> {
     let wanted = super::wanted_group(error).ok_or(Failure::InvalidSyntax(Side::Here))?;
-    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
-    let config = env.children.get(request.new).and_then(|child| connection.child(child.config));
+    let config = env.children.get(request.new).and_then(|child| env.pad.child_named(child.peer, child.config));
     let config = config.ok_or(Failure::ClosedHere)?;
     let before = request.ke.as_ref().map(|(group, _)| *group);
     let group = Group::from_id(wanted)
@@ -230,16 +229,15 @@ fn complete<C: IkeCrypto>(
     payloads: &Payloads<'_>,
 ) -> Result<(), Failure> {
     let State::Established(established) = &mut sa.state else { return Err(Failure::ClosedHere) };
-    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let child = env.children.get(request.new).ok_or(Failure::ClosedHere)?;
-    let config = connection.child(child.config).ok_or(Failure::ClosedHere)?;
+    let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let (Some(answer), Some(nonce), Some(ts_i), Some(ts_r)) =
         (&payloads.sa, &payloads.nonce, &payloads.ts_i, &payloads.ts_r)
     else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };
     let chosen = proposal::check_esp(config.esp, answer, true).map_err(|_| Failure::AnswerNotOffered)?;
-    child_agreed::check_answer(ts_i, ts_r, config)?;
+    child_agreed::check_answer(ts_i, ts_r, &config)?;
     let shared = match (chosen.suite.group, request.ke.take()) {
         (None, _) => None,
         (Some(chosen), Some((group, secret))) if chosen == group => {
@@ -256,7 +254,7 @@ fn complete<C: IkeCrypto>(
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     let terms = child_agreed::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true };
     let child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
-    child_agreed::come_up(child, env.crypto, env.now, config, terms);
+    child_agreed::come_up(child, env.crypto, env.now, &config, terms);
     Ok(())
 }
 

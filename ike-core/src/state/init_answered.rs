@@ -179,7 +179,7 @@ fn authenticate<C: IkeCrypto>(
         SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &answered.keys.sk_pr };
     psk::auth_value(env.crypto, prf, connection.psk, &signed, &mut auth).map_err(no_room)?;
 
-    let agreed = child_agreed::agree(env.crypto, env.children, &connection, None, payloads, false);
+    let agreed = child_agreed::agree(env.crypto, env.children, (env.pad, peer), None, payloads, false);
     let header = sa.response_header(ExchangeType::IKE_AUTH);
     let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::default()) };
     let mut message = MessageWriter::protected(env.response, &header).map_err(no_room)?;
