@@ -26,3 +26,25 @@ use crate::error::Malformed;
 fn enclosed<'m>(reader: &mut Reader<'m>, length: u16, header: usize) -> Result<&'m [u8], Malformed> {
     reader.take(usize::from(length).checked_sub(header).ok_or(Malformed)?)
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use alloc::vec::Vec;
+
+    use super::header::Header;
+    use super::writer::MessageWriter;
+    use crate::error::NoRoom;
+    use crate::registry::ExchangeType;
+
+    /// The body of the one payload that `write` writes.
+    pub(super) fn body(write: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>) -> Vec<u8> {
+        let mut buf = [0xaa; 512];
+        let mut out = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::INFORMATIONAL, 3)).unwrap();
+        write(&mut out).unwrap();
+        let len = out.finish();
+        let length = u16::from_be_bytes([buf[30], buf[31]]);
+        assert_eq!(usize::from(length), len - Header::LEN);
+        buf[32..len].to_vec()
+    }
+}

@@ -1,9 +1,10 @@
 //! The Authentication payload (RFC 7296 §3.8).
 
+use ipsec_core::wire::cursor::Reader;
+
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{AuthMethod, PayloadType};
-use ipsec_core::wire::cursor::Reader;
 
 /// A proof of identity, not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,5 +38,22 @@ impl MessageWriter<'_> {
             out.put(&[method.0, 0, 0, 0])?;
             out.put(data)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::body;
+
+    #[test]
+    fn reads_and_writes() {
+        let octets = [2, 0, 0, 0, 5, 6];
+        let auth = Auth::parse(&octets).unwrap();
+        assert_eq!(auth, Auth { method: AuthMethod::SHARED_KEY, data: &[5, 6] });
+        assert_eq!(body(|out| out.auth(auth.method, auth.data)), octets);
+        for len in 0..4 {
+            assert_eq!(Auth::parse(&octets[..len]), Err(Malformed));
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Certificate and Certificate Request payloads (RFC 7296 §3.6, §3.7). Read only.
 
+use ipsec_core::wire::cursor::Reader;
+
 use crate::error::Malformed;
 use crate::registry::CertEncoding;
-use ipsec_core::wire::cursor::Reader;
 
 /// A certificate or something like it, not looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,5 +42,20 @@ impl<'m> CertReq<'m> {
     pub fn parse(body: &'m [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         Ok(Self { encoding: CertEncoding(reader.u8()?), authorities: reader.rest() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoding_and_rest() {
+        let cert = Cert::parse(&[4, 1, 2]).unwrap();
+        assert_eq!(cert, Cert { encoding: CertEncoding::X509_SIGNATURE, data: &[1, 2] });
+        assert_eq!(Cert::parse(&[]), Err(Malformed));
+        let request = CertReq::parse(&[4]).unwrap();
+        assert_eq!(request, CertReq { encoding: CertEncoding::X509_SIGNATURE, authorities: &[] });
+        assert_eq!(CertReq::parse(&[]), Err(Malformed));
     }
 }

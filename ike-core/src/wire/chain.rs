@@ -1,9 +1,10 @@
 //! The chain of payloads (RFC 7296 §3.2).
 
+use ipsec_core::wire::cursor::Reader;
+
 use super::enclosed;
 use crate::error::Malformed;
 use crate::registry::PayloadType;
-use ipsec_core::wire::cursor::Reader;
 
 /// Octets of the generic payload header.
 pub(crate) const GENERIC_LEN: usize = 4;
@@ -69,5 +70,67 @@ impl<'m> Iterator for Chain<'m> {
             *self = Self::new(PayloadType::NONE, &[]);
         }
         Some(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn kinds(first: u8, body: &[u8]) -> Result<Vec<u8>, Malformed> {
+        Chain::new(PayloadType(first), body).map(|payload| payload.map(|payload| payload.kind.0)).collect()
+    }
+
+    #[test]
+    fn payloads_come_in_order_with_flag_and_body() {
+        let octets = [41, 0, 0, 6, 1, 2, 0, 0x80, 0, 4];
+        let payloads: Vec<_> = Chain::new(PayloadType::NONCE, &octets).map(Result::unwrap).collect();
+        let [nonce, notify] = payloads.as_slice() else { panic!("{payloads:?}") };
+        assert_eq!((nonce.kind, nonce.critical, nonce.body), (PayloadType::NONCE, false, &[1, 2][..]));
+        assert_eq!((notify.kind, notify.critical, notify.body), (PayloadType::NOTIFY, true, &[][..]));
+    }
+
+    #[test]
+    fn atk_01_every_length_below_the_generic_header_is_refused_for_every_type() {
+        for kind in 1..=u8::MAX {
+            for length in 0..4 {
+                assert_eq!(kinds(kind, &[0, 0, 0, length, 0, 0, 0, 0]), Err(Malformed), "{kind} {length}");
+            }
+            assert_eq!(kinds(kind, &[0, 0, 0, 9, 0, 0, 0, 0]), Err(Malformed), "{kind}");
+        }
+    }
+
+    #[test]
+    fn atk_09_a_payload_named_but_absent_is_refused() {
+        for kind in 1..=u8::MAX {
+            for body in [&[][..], &[0], &[0, 0, 0]] {
+                assert_eq!(kinds(kind, body), Err(Malformed));
+            }
+        }
+        assert_eq!(kinds(0, &[]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn atk_15_a_chain_of_empty_payloads_ends_with_the_message() {
+        let mut octets = [43, 0, 0, 0].repeat(1000);
+        let mut chain = Chain::new(PayloadType::VENDOR, &octets);
+        assert_eq!(chain.next(), Some(Err(Malformed)));
+        assert_eq!(chain.next(), None);
+        octets.chunks_mut(4).for_each(|payload| payload[3] = 4);
+        let steps =
+            Chain::new(PayloadType::VENDOR, &octets).inspect(|step| assert!(step.is_ok() || octets.len() == 4000));
+        assert_eq!(steps.count(), 1001); // the last one names a next payload that is not there
+    }
+
+    #[test]
+    fn nothing_follows_an_encrypted_payload() {
+        for kind in [46, 53] {
+            assert_eq!(kinds(kind, &[33, 0, 0, 5, 9]), Ok([kind].to_vec()));
+            assert_eq!(kinds(kind, &[33, 0, 0, 5, 9, 0, 0, 0, 4]), Err(Malformed));
+        }
+        let sk = Chain::new(PayloadType::SK, &[33, 0, 0, 4]).next().unwrap().unwrap();
+        assert_eq!(sk.next, PayloadType::SA);
     }
 }

@@ -1,8 +1,9 @@
 //! The Configuration payload (RFC 7296 §3.15). Read only: nothing here is asked for or handed out yet.
 
+use ipsec_core::wire::cursor::Reader;
+
 use crate::error::Malformed;
 use crate::registry::{CpAttributeKind, CpKind};
-use ipsec_core::wire::cursor::Reader;
 
 /// A request for, or a set of, configuration attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,4 +48,38 @@ fn attribute<'m>(reader: &mut Reader<'m>) -> Result<CpAttribute<'m>, Malformed> 
     let kind = CpAttributeKind(reader.u16()? & 0x7fff); // the first bit is RESERVED
     let length = reader.u16()?;
     Ok(CpAttribute { kind, value: reader.take(usize::from(length))? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_come_in_order() {
+        let octets = [1, 0, 0, 0, 0, 1, 0, 0, 0x80, 3, 0, 4, 8, 8, 8, 8];
+        let cp = Cp::parse(&octets).unwrap();
+        assert_eq!(cp.kind, CpKind::REQUEST);
+        assert!(cp.attributes().eq([
+            CpAttribute { kind: CpAttributeKind::INTERNAL_IP4_ADDRESS, value: &[] },
+            CpAttribute { kind: CpAttributeKind::INTERNAL_IP4_DNS, value: &[8, 8, 8, 8] },
+        ]));
+    }
+
+    #[test]
+    fn atk_11_values_of_every_length_are_read_and_none_reaches_out() {
+        for kind in 0..=40 {
+            for len in 0..=20u8 {
+                let mut octets = [1, 0, 0, 0, 0, kind, 0, len].to_vec();
+                octets.extend([7].repeat(usize::from(len)));
+                let values = Cp::parse(&octets).unwrap().attributes().map(|attribute| attribute.value.len()).sum();
+                assert_eq!(usize::from(len), values);
+                for cut in 5..octets.len() {
+                    assert_eq!(Cp::parse(&octets[..cut]), Err(Malformed));
+                }
+            }
+        }
+        for cut in 0..4 {
+            assert_eq!(Cp::parse(&[1, 0, 0, 0][..cut]), Err(Malformed));
+        }
+    }
 }

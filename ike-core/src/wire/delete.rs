@@ -72,3 +72,46 @@ impl MessageWriter<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::body;
+
+    const ESP: [u8; 12] = [3, 4, 0, 2, 0, 0, 1, 0, 1, 2, 3, 4];
+
+    #[test]
+    fn reads_and_writes() {
+        let delete = Delete::parse(&ESP).unwrap();
+        assert_eq!(delete.protocol, ProtocolId::ESP);
+        assert!(delete.spis().eq([[0, 0, 1, 0], [1, 2, 3, 4]]));
+        let spis = [0x100, 0x0102_0304].map(|spi| Spi::new(spi).unwrap());
+        assert!(delete.esp_spis().eq(spis));
+        assert_eq!(body(|out| out.delete_esp(&spis)), ESP);
+
+        let ike = body(|out| out.delete_ike());
+        let delete = Delete::parse(&ike).unwrap();
+        assert_eq!((delete.protocol, delete.spis().count(), delete.esp_spis().count()), (ProtocolId::IKE, 0, 0));
+    }
+
+    #[test]
+    fn reserved_spis_name_no_sa() {
+        let delete = Delete::parse(&[3, 4, 0, 2, 0, 0, 0, 255, 0, 0, 0, 0]).unwrap();
+        assert_eq!((delete.spis().count(), delete.esp_spis().count()), (2, 0));
+    }
+
+    #[test]
+    fn the_spis_fill_the_payload_exactly_and_fit_the_protocol() {
+        for len in 0..ESP.len() {
+            assert_eq!(Delete::parse(&ESP[..len]), Err(Malformed));
+        }
+        for spi_len in (0..=u8::MAX).filter(|len| *len != 4) {
+            let mut octets = ESP;
+            octets[1] = spi_len;
+            assert_eq!(Delete::parse(&octets), Err(Malformed));
+        }
+        for bad in [&[1, 8, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8][..], &[1, 0, 0, 1], &[3, 4, 0xff, 0xff], &[9, 0, 0, 5]] {
+            assert_eq!(Delete::parse(bad), Err(Malformed));
+        }
+    }
+}

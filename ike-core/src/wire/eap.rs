@@ -1,8 +1,9 @@
 //! The EAP payload (RFC 7296 §3.16). Read only.
 
+use ipsec_core::wire::cursor::Reader;
+
 use super::enclosed;
 use crate::error::Malformed;
-use ipsec_core::wire::cursor::Reader;
 
 /// An EAP message (RFC 3748 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,5 +32,31 @@ impl<'m> Eap<'m> {
             return Err(Malformed);
         }
         Ok(Self { code, identifier, data })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_requests_and_results() {
+        let request = Eap::parse(&[1, 9, 0, 6, 26, 1]).unwrap();
+        assert_eq!(request, Eap { code: 1, identifier: 9, data: &[26, 1] });
+        assert_eq!(Eap::parse(&[3, 9, 0, 4]).unwrap(), Eap { code: 3, identifier: 9, data: &[] });
+    }
+
+    #[test]
+    fn atk_12_every_length_field_but_the_right_one_is_refused() {
+        for code in 0..=8 {
+            for len in 0..=8usize {
+                for length in 0..=9 {
+                    let octets = &[code, 9, 0, length, 1, 2, 3, 4][..len];
+                    let typed = matches!(code, 1 | 2);
+                    let fits = len == usize::from(length) && if typed { len >= 5 } else { len == 4 };
+                    assert_eq!(Eap::parse(octets).is_ok(), fits, "{code} {len} {length}");
+                }
+            }
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The IKE header (RFC 7296 §3.1).
 
+use ipsec_core::wire::cursor::Reader;
+
 use crate::error::Malformed;
 use crate::registry::{ExchangeType, PayloadType};
-use ipsec_core::wire::cursor::Reader;
 
 const INITIATOR: u8 = 0x08;
 const VERSION: u8 = 0x10;
@@ -100,5 +101,53 @@ impl Header {
             *octet = *value;
         }
         octets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            next: PayloadType::SA,
+            initiator: true,
+            response: true,
+            length: 28,
+            ..Header::new(0x0102_0304_0506_0708, 0x1112_1314_1516_1718, ExchangeType::IKE_AUTH, 0x2122_2324)
+        }
+    }
+
+    const OCTETS: [u8; 28] = [
+        1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 33, 0x20, 35, 0x28, 0x21, 0x22, 0x23,
+        0x24, 0, 0, 0, 28,
+    ];
+
+    #[test]
+    fn writes_and_reads_the_same() {
+        assert_eq!(header().to_octets(), OCTETS);
+        assert_eq!(Header::parse(&OCTETS), Ok(header()));
+        let odd = Header { major: 15, minor: 15, version: true, initiator: false, response: false, ..header() };
+        assert_eq!(Header::parse(&odd.to_octets()), Ok(odd));
+    }
+
+    #[test]
+    fn every_version_is_read_and_reserved_flags_are_ignored() {
+        let mut octets = OCTETS;
+        octets[17] = 0x10;
+        octets[19] |= 0xc7;
+        assert_eq!(Header::parse(&octets), Ok(Header { major: 1, ..header() }));
+    }
+
+    #[test]
+    fn length_must_be_that_of_the_datagram() {
+        for len in 0..28 {
+            assert_eq!(Header::parse(&OCTETS[..len]), Err(Malformed));
+        }
+        for length in [0, 27, 29, u32::MAX] {
+            let mut octets = OCTETS;
+            octets[24..].copy_from_slice(&u32::to_be_bytes(length));
+            assert_eq!(Header::parse(&octets), Err(Malformed));
+        }
     }
 }

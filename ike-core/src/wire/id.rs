@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
+
 use ipsec_core::wire::cursor::Reader;
 
 use super::writer::MessageWriter;
@@ -66,5 +67,72 @@ impl MessageWriter<'_> {
             out.put(&[id.kind.0, 0, 0, 0])?;
             out.put(id.data)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::wire::tests::body;
+
+    fn text(kind: IdKind, data: &[u8]) -> alloc::string::String {
+        Id { kind, data }.to_string()
+    }
+
+    #[test]
+    fn reads_and_writes() {
+        let octets = [2, 0, 0, 0, b'a', b'.', b'b'];
+        let id = Id::parse(&octets).unwrap();
+        assert_eq!(id, Id { kind: IdKind::FQDN, data: b"a.b" });
+        assert_eq!(body(|out| out.id(PayloadType::ID_I, &id)), octets);
+        assert_eq!(Id::parse(&[2, 1, 2, 3, b'x']).unwrap().data, b"x"); // RESERVED is ignored
+    }
+
+    #[test]
+    fn atk_06_every_length_is_read_and_none_copied() {
+        for len in 0..4 {
+            assert_eq!(Id::parse(&[11, 0, 0, 0][..len]), Err(Malformed));
+        }
+        for len in [4, 5, 8, 520, 521, 65_531] {
+            let octets = [11].repeat(len);
+            assert_eq!(Id::parse(&octets).unwrap().data.len(), len - 4);
+        }
+        let mut buf = [0; 64];
+        let header = crate::wire::header::Header::new(0, 0, crate::registry::ExchangeType::IKE_AUTH, 1);
+        let mut out = MessageWriter::new(&mut buf, &header).unwrap();
+        let long = Id { kind: IdKind::KEY_ID, data: &[1; 600] };
+        assert_eq!(out.id(PayloadType::ID_I, &long), Err(NoRoom));
+    }
+
+    #[test]
+    fn atk_22_every_kind_prints_with_every_length() {
+        for kind in 0..=u8::MAX {
+            for len in 0..40 {
+                let id = Id { kind: IdKind(kind), data: &[0xff; 40][..len] };
+                let printed = id.to_string();
+                assert!(printed.is_ascii() && (len == 0 || !printed.is_empty()), "{kind} {len}");
+                assert!(id == id && id != Id { kind: IdKind(kind ^ 1), ..id });
+            }
+        }
+    }
+
+    #[test]
+    fn atk_23_nothing_that_a_terminal_or_a_log_would_obey_is_printed() {
+        assert_eq!(text(IdKind::FQDN, b"a;reboot\x1b[2J\n\0\xc3"), r"a;reboot\x1b[2J\n\x00\xc3");
+        assert_eq!(text(IdKind::RFC822_ADDR, b"me@b"), "me@b");
+    }
+
+    #[test]
+    fn addresses_and_key_ids_have_their_own_form() {
+        assert_eq!(text(IdKind::IPV4_ADDR, &[192, 0, 2, 1]), "192.0.2.1");
+        assert_eq!(text(IdKind::IPV4_ADDR, &[192, 0, 2]), "ID_IPV4_ADDR:c00002");
+        let mut v6 = [0; 16];
+        v6[15] = 1;
+        assert_eq!(text(IdKind::IPV6_ADDR, &v6), "::1");
+        assert_eq!(text(IdKind::KEY_ID, &[1, 0xab]), "@hex:01ab");
+        assert_eq!(text(IdKind(77), &[1]), "ID type 77:01");
     }
 }

@@ -1,9 +1,10 @@
 //! The Key Exchange payload (RFC 7296 §3.4).
 
+use ipsec_core::wire::cursor::Reader;
+
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{GroupId, PayloadType};
-use ipsec_core::wire::cursor::Reader;
 
 /// A public value of a key exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,5 +39,34 @@ impl MessageWriter<'_> {
             out.put(&[0; 2])?;
             out.put(public)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::body;
+
+    const BODY: [u8; 7] = [0, 31, 0, 0, 7, 8, 9];
+
+    #[test]
+    fn reads_and_writes() {
+        let ke = Ke::parse(&BODY).unwrap();
+        assert_eq!(ke, Ke { group: GroupId::CURVE25519, public: &[7, 8, 9] });
+        assert_eq!(body(|out| out.ke(ke.group, ke.public)), BODY);
+    }
+
+    #[test]
+    fn cut_before_the_value_it_is_malformed() {
+        for len in 0..4 {
+            assert_eq!(Ke::parse(&BODY[..len]), Err(Malformed));
+        }
+        assert!(Ke::parse(&BODY[..4]).unwrap().public.is_empty());
+    }
+
+    #[test]
+    fn atk_20_private_group_numbers_stay_what_they_are() {
+        assert_eq!(Ke::parse(&[4, 1, 0, 0]).unwrap().group, GroupId(1025));
+        assert_eq!(crate::crypto::Group::from_id(GroupId(1025)), None);
     }
 }

@@ -37,3 +37,19 @@ impl MessageWriter<'_> {
         self.payload(PayloadType::NONCE, |out| out.put(octets))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::body;
+
+    #[test]
+    fn from_16_to_256_octets() {
+        for len in 0..=300 {
+            let octets = &[7; 300][..len];
+            let nonce = Nonce::parse(octets).ok().map(|nonce| nonce.as_slice());
+            assert_eq!(nonce, (16..=256).contains(&len).then_some(octets));
+        }
+        assert_eq!(body(|out| out.nonce(&[7; 16])), [7; 16]);
+    }
+}

@@ -1,9 +1,10 @@
 //! The Notify payload (RFC 7296 §3.10).
 
+use ipsec_core::wire::cursor::Reader;
+
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
-use ipsec_core::wire::cursor::Reader;
 
 /// An error or a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,5 +64,44 @@ impl MessageWriter<'_> {
             out.put(spi)?;
             parts.iter().try_for_each(|part| out.put(part))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::body;
+
+    const BODY: [u8; 10] = [3, 4, 0x40, 0x09, 1, 2, 3, 4, 8, 9];
+
+    #[test]
+    fn reads_and_writes() {
+        let notify = Notify::parse(&BODY).unwrap();
+        let expected =
+            Notify { protocol: ProtocolId::ESP, spi: &[1, 2, 3, 4], kind: NotifyKind::REKEY_SA, data: &[8, 9] };
+        assert_eq!(notify, expected);
+        assert_eq!(body(|out| out.notify(notify.protocol, notify.spi, notify.kind, notify.data)), BODY);
+        let parts = body(|out| out.notify_parts(NotifyKind::COOKIE, &[&[1], &[], &[2, 3]]));
+        assert_eq!(parts, [0, 0, 0x40, 0x06, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_spi_stays_inside() {
+        for len in 0..8 {
+            assert_eq!(Notify::parse(&BODY[..len]), Err(Malformed));
+        }
+        for spi_len in 7..=u8::MAX {
+            let mut octets = BODY;
+            octets[1] = spi_len;
+            assert_eq!(Notify::parse(&octets), Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn an_spi_too_long_to_count_is_not_written() {
+        let mut buf = [0; 512];
+        let header = crate::wire::header::Header::new(0, 0, crate::registry::ExchangeType::INFORMATIONAL, 1);
+        let mut out = MessageWriter::new(&mut buf, &header).unwrap();
+        assert_eq!(out.notify(ProtocolId::ESP, &[0; 256], NotifyKind::REKEY_SA, &[]), Err(NoRoom));
     }
 }

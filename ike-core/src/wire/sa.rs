@@ -1,10 +1,11 @@
 //! The Security Association payload (RFC 7296 §3.3): proposals, in them transforms, in them attributes, each strictly
 //! inside what holds it.
 
-use super::enclosed;
 use core::fmt;
+
 use ipsec_core::wire::cursor::Reader;
 
+use super::enclosed;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::{EncrId, EsnId, GroupId, IntegId, PayloadType, PrfId, ProtocolId, TransformType};
@@ -213,5 +214,141 @@ impl fmt::Display for TransformSpec {
             Some(bits) => write!(f, "/{bits}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::wire::tests::body;
+
+    /// Two ESP proposals: AES-GCM-16 with 256 and 128 bits; AES-CBC with a TLV attribute nobody knows.
+    const BODY: [u8; 75] = [
+        2, 0, 0, 36, 1, 3, 4, 2, 0xc0, 0, 0, 1, //
+        3, 0, 0, 12, 1, 0, 0, 20, 0x80, 14, 1, 0, //
+        0, 0, 0, 12, 1, 0, 0, 20, 0x80, 14, 0, 128, //
+        0, 0, 0, 39, 2, 3, 4, 2, 0xc0, 0, 0, 1, //
+        3, 0, 0, 19, 1, 0, 0, 12, 0x80, 14, 0, 128, 0, 99, 0, 3, 1, 2, 3, //
+        0, 0, 0, 8, 5, 0, 0, 0,
+    ];
+
+    const GCM: [TransformSpec; 2] = [
+        TransformSpec { kind: TransformType::ENCR, id: 20, key_bits: Some(256) },
+        TransformSpec { kind: TransformType::ENCR, id: 20, key_bits: Some(128) },
+    ];
+
+    #[test]
+    fn reads_proposals_and_transforms_in_order() {
+        let proposals: Vec<_> = Sa::parse(&BODY).unwrap().proposals().collect();
+        let [first, second] = proposals.as_slice() else { panic!("{proposals:?}") };
+        assert_eq!((first.number, first.protocol, first.spi), (1, ProtocolId::ESP, &[0xc0, 0, 0, 1][..]));
+        assert!(first.transforms().map(|transform| TransformSpec::from(&transform)).eq(GCM));
+        let lengths: Vec<_> = second.transforms().map(|transform| transform.key_length()).collect();
+        assert_eq!(lengths, [KeyLength::Unacceptable, KeyLength::Absent]);
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        let written = body(|out| out.sa(ProtocolId::ESP, &[0xc0, 0, 0, 1], [(1, GCM)]));
+        let mut only = BODY[..36].to_vec();
+        only[0] = 0;
+        assert_eq!(written, only);
+        let none: [(u8, [TransformSpec; 0]); 0] = [];
+        assert_eq!(body(|out| out.sa(ProtocolId::IKE, &[], none)), []);
+    }
+
+    #[test]
+    fn atk_13_no_proposal_and_no_transform_are_read_as_none() {
+        assert_eq!(Sa::parse(&[]).unwrap().proposals().count(), 0);
+        let sa = Sa::parse(&[0, 0, 0, 8, 1, 3, 0, 0]).unwrap();
+        assert_eq!(sa.proposals().next().unwrap().transforms().count(), 0);
+    }
+
+    #[test]
+    fn cut_anywhere_it_is_malformed() {
+        for len in 1..BODY.len() {
+            assert_eq!(Sa::parse(&BODY[..len]), Err(Malformed), "{len}");
+        }
+    }
+
+    #[test]
+    fn atk_08_lengths_stay_strictly_inside_each_other() {
+        // Every length and count field, with every value but the right one.
+        for at in [3, 6, 7, 15, 27, 39, 42, 43, 51, 70] {
+            for value in (0..=u8::MAX).filter(|value| *value != BODY[at]) {
+                let mut octets = BODY;
+                octets[at] = value;
+                assert_eq!(Sa::parse(&octets), Err(Malformed), "{at} {value}");
+            }
+        }
+        assert_eq!(Sa::parse(&[0, 0, 0, 8, 1, 1, 10, 0]), Err(Malformed));
+    }
+
+    #[test]
+    fn the_mark_of_the_last_one_stands_on_the_last_one() {
+        for at in [0, 12, 24, 36, 48, 67] {
+            for value in (0..=u8::MAX).filter(|value| *value != BODY[at]) {
+                let mut octets = BODY;
+                octets[at] = value;
+                assert_eq!(Sa::parse(&octets), Err(Malformed), "{at} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn atk_14_an_attribute_that_reaches_out_spoils_its_transform_only() {
+        let key_length = |attributes: &[u8]| {
+            let transform = Transform { kind: TransformType::ENCR, id: 20, attributes };
+            transform.key_length()
+        };
+        assert_eq!(key_length(&[]), KeyLength::Absent);
+        assert_eq!(key_length(&[0x80, 14, 1, 0]), KeyLength::Bits(256));
+        for attributes in [
+            &[0x80][..],
+            &[0x80, 14],
+            &[0x80, 14, 1],
+            &[0, 14, 0xff, 0xff],
+            &[0, 14, 0, 2, 1, 0],
+            &[0, 14, 0, 0],
+            &[0x80, 15, 1, 0],
+            &[0x80, 14, 1, 0, 0x80, 14, 1, 0],
+            &[0x80, 14, 1, 0, 0],
+        ] {
+            assert_eq!(key_length(attributes), KeyLength::Unacceptable, "{attributes:?}");
+        }
+    }
+
+    #[test]
+    fn atk_04_more_transforms_than_anybody_sends_are_read() {
+        for count in [0u8, 1, 40, 41, 255] {
+            let specs = (0..count).map(|id| TransformSpec { kind: TransformType::KE, id: id.into(), key_bits: None });
+            let mut buf = [0; 20_000];
+            let header = crate::wire::header::Header::new(1, 2, crate::registry::ExchangeType::IKE_SA_INIT, 0);
+            let mut out = MessageWriter::new(&mut buf, &header).unwrap();
+            out.sa(ProtocolId::IKE, &[], (1..=9).map(|number| (number, specs.clone()))).unwrap();
+            let len = out.finish();
+            let sa = Sa::parse(&buf[32..len]).unwrap();
+            assert_eq!(
+                sa.proposals().map(|proposal| proposal.transforms().count()).sum::<usize>(),
+                9 * usize::from(count)
+            );
+        }
+        let mut buf = [0; 4096];
+        let header = crate::wire::header::Header::new(1, 2, crate::registry::ExchangeType::IKE_SA_INIT, 0);
+        let mut out = MessageWriter::new(&mut buf, &header).unwrap();
+        assert_eq!(out.sa(ProtocolId::IKE, &[], [(1, [GCM[0]; 256])]), Err(NoRoom));
+    }
+
+    #[test]
+    fn prints_the_words_of_the_registry() {
+        assert_eq!(GCM[0].to_string(), "ENCR_AES_GCM_16/256");
+        assert_eq!(TransformSpec::none(TransformType::ESN).to_string(), "NO_ESN");
+        assert_eq!(TransformSpec { kind: TransformType::ADDKE1, id: 36, key_bits: None }.to_string(), "ML_KEM_768");
+        assert_eq!(TransformSpec { kind: TransformType(99), id: 7, key_bits: None }.to_string(), "transform type 99 7");
+        assert_eq!(TransformSpec { kind: TransformType::ENCR, id: 999, key_bits: None }.to_string(), "ENCR 999");
     }
 }

@@ -1,11 +1,11 @@
 //! Traffic Selector payloads (RFC 7296 §3.13).
 
-use super::enclosed;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use ipsec_core::wire::cursor::Reader;
 
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::wire::cursor::Reader;
 
+use super::enclosed;
 use super::writer::MessageWriter;
 use crate::error::{Malformed, NoRoom};
 use crate::registry::PayloadType;
@@ -108,5 +108,88 @@ impl MessageWriter<'_> {
                 out.close(start)
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::body;
+
+    /// One selector of each known type: 10.1.0.0/16 UDP port 53, and ::1 with OPAQUE ports.
+    const BODY: [u8; 60] = [
+        2, 0, 0, 0, //
+        7, 17, 0, 16, 0, 53, 0, 53, 10, 1, 0, 0, 10, 1, 255, 255, //
+        8, 0, 0, 40, 255, 255, 0, 0, //
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+    ];
+
+    fn selectors() -> [TrafficSelector; 2] {
+        let net = AddrRange::prefix("10.1.0.0".parse().unwrap(), 16).unwrap();
+        let one = AddrRange::single("::1".parse().unwrap());
+        [
+            TrafficSelector { addrs: net, protocol: 17, ports: PortRange::single(53) },
+            TrafficSelector { addrs: one, protocol: 0, ports: PortRange::OPAQUE },
+        ]
+    }
+
+    #[test]
+    fn reads_and_writes() {
+        let ts = Ts::parse(&BODY).unwrap();
+        assert!(ts.selectors().eq(selectors()));
+        assert_eq!((ts.len(), ts.unknown()), (2, 0));
+        assert_eq!(body(|out| out.ts(PayloadType::TS_I, &selectors())), BODY);
+    }
+
+    #[test]
+    fn atk_18_no_selector_at_all_is_seen_as_such() {
+        let ts = Ts::parse(&[0, 0, 0, 0]).unwrap();
+        assert!(ts.is_empty() && ts.selectors().count() == 0 && ts.unknown() == 0);
+        assert_eq!(body(|out| out.ts(PayloadType::TS_R, &[])), [0; 4]);
+    }
+
+    #[test]
+    fn unknown_types_are_skipped_and_counted() {
+        let mut octets = [0; 4 + 24 + 16 + 4];
+        octets[..8].copy_from_slice(&[3, 0, 0, 0, 9, 0, 0, 24]);
+        octets[28..44].copy_from_slice(&BODY[4..20]);
+        octets[44..].copy_from_slice(&[200, 0, 0, 4]);
+        let ts = Ts::parse(&octets).unwrap();
+        assert!(ts.selectors().eq([selectors()[0]]));
+        assert_eq!((ts.len(), ts.unknown()), (1, 2));
+    }
+
+    #[test]
+    fn atk_18_lengths_counts_and_ranges_are_checked() {
+        for len in 0..BODY.len() {
+            assert_eq!(Ts::parse(&BODY[..len]), Err(Malformed), "{len}");
+        }
+        for count in (0..=u8::MAX).filter(|count| *count != 2) {
+            let mut octets = BODY;
+            octets[0] = count;
+            assert_eq!(Ts::parse(&octets), Err(Malformed));
+        }
+        for (at, right) in [(7, 16), (23, 40)] {
+            for length in (0..=u8::MAX).filter(|length| *length != right) {
+                let mut octets = BODY;
+                octets[at] = length;
+                assert_eq!(Ts::parse(&octets), Err(Malformed), "{at} {length}");
+            }
+        }
+        let mut backwards = BODY;
+        backwards[16] = 9; // 10.1.0.0 to 9.1.255.255
+        assert_eq!(Ts::parse(&backwards), Err(Malformed));
+        let mut backwards = BODY;
+        backwards[9] = 54; // ports 54 to 53
+        assert_eq!(Ts::parse(&backwards), Err(Malformed));
+    }
+
+    #[test]
+    fn more_selectors_than_can_be_counted_are_not_written() {
+        let mut buf = [0; 8192];
+        let header = crate::wire::header::Header::new(0, 0, crate::registry::ExchangeType::IKE_AUTH, 1);
+        let mut out = MessageWriter::new(&mut buf, &header).unwrap();
+        assert_eq!(out.ts(PayloadType::TS_I, &[selectors()[0]; 256]), Err(NoRoom));
+        assert_eq!(out.ts(PayloadType::TS_I, &[selectors()[0]; 255]), Ok(()));
     }
 }

@@ -17,3 +17,14 @@ impl MessageWriter<'_> {
         self.payload(PayloadType::VENDOR, |out| out.put(octets))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::wire::tests::body;
+
+    #[test]
+    fn writes_what_it_is_given() {
+        assert_eq!(body(|out| out.vendor(b"name")), *b"name");
+        assert_eq!(body(|out| out.vendor(b"")), *b"");
+    }
+}

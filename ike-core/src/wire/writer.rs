@@ -127,3 +127,73 @@ impl<'b> MessageWriter<'b> {
         self.patch(Self::HEADER_LENGTH, &length.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{ExchangeType, NotifyKind};
+    use crate::wire::chain::Chain;
+
+    const HEADER: Header = Header::new(1, 2, ExchangeType::INFORMATIONAL, 3);
+
+    #[test]
+    fn next_payload_fields_and_length_are_filled_in() {
+        let mut buf = [0xaa; 64];
+        let mut out = MessageWriter::new(&mut buf, &HEADER).unwrap();
+        out.vendor(b"abc").unwrap();
+        out.delete_ike().unwrap();
+        let len = out.finish();
+        assert_eq!(buf[28..len], [42, 0, 0, 7, b'a', b'b', b'c', 0, 0, 0, 8, 1, 0, 0, 0]);
+        let header = Header::parse(&buf[..len]).unwrap();
+        assert_eq!((header.next, header.length), (PayloadType::VENDOR, 43));
+    }
+
+    #[test]
+    fn a_message_without_payloads_says_so() {
+        let mut buf = [0xaa; 28];
+        let len = MessageWriter::new(&mut buf, &Header { next: PayloadType::SA, ..HEADER }).unwrap().finish();
+        assert_eq!(Header::parse(&buf[..len]).unwrap().next, PayloadType::NONE);
+    }
+
+    #[test]
+    fn a_payload_that_does_not_fit_leaves_the_message_as_it_was() {
+        for room in 0..80 {
+            let mut buf = [0xaa; 80];
+            let Ok(mut out) = MessageWriter::new(&mut buf[..room], &HEADER) else {
+                assert!(room < Header::LEN);
+                continue;
+            };
+            let first = out.vendor(b"abc");
+            assert_eq!(first.is_ok(), room >= 28 + 7);
+            let second = out.notify_parts(NotifyKind::COOKIE, &[&[1; 8], &[2; 8]]);
+            assert_eq!(second.is_ok(), room >= 28 + 24 + if first.is_ok() { 7 } else { 0 });
+            let len = out.finish();
+            let header = Header::parse(&buf[..len]).unwrap();
+            let payloads = Chain::new(header.next, &buf[28..len]).inspect(|payload| assert!(payload.is_ok())).count();
+            assert_eq!(payloads, usize::from(first.is_ok()) + usize::from(second.is_ok()));
+        }
+    }
+
+    #[test]
+    fn a_payload_longer_than_its_length_field_is_refused() {
+        let mut buf = [0; 28 + 4 + 70_000];
+        let mut out = MessageWriter::new(&mut buf, &HEADER).unwrap();
+        assert_eq!(out.vendor(&[0; 65_532]), Err(NoRoom));
+        assert_eq!(out.vendor(&[0; 65_531]), Ok(()));
+    }
+
+    #[test]
+    fn an_sk_payload_keeps_room_for_its_end() {
+        for room in 0..28 + 4 + 8 + 17 {
+            let mut buf = [0; 64];
+            assert!(MessageWriter::protected(&mut buf[..room], &HEADER).is_err(), "{room}");
+        }
+        let mut buf = [0; 28 + 4 + 8 + 17];
+        let mut out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
+        assert_eq!(out.delete_ike(), Err(NoRoom));
+        let mut buf = [0; 28 + 4 + 8 + 8 + 17];
+        let mut out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
+        assert_eq!(out.delete_ike(), Ok(()));
+        assert_eq!(out.delete_ike(), Err(NoRoom));
+    }
+}
