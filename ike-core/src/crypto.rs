@@ -220,3 +220,34 @@ pub trait IkeCrypto: PacketCrypto {
     /// SHA-1 over the concatenation of `parts`: for NAT detection (RFC 7296 §2.23) and nothing else.
     fn sha1(&mut self, parts: &[&[u8]]) -> [u8; 20];
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_hold_what_fits_and_nothing_else() {
+        assert_eq!(Secret::<4>::copy_from(&[1, 2, 3]).unwrap().as_slice(), [1, 2, 3]);
+        assert!(Secret::<4>::copy_from(&[0; 5]).is_none());
+        let mut secret = Secret::<4>::copy_from(&[1, 2, 3, 4]).unwrap();
+        assert_eq!(secret.resize(2), Some(&mut [0, 0][..]));
+        assert_eq!(secret.bytes, [0; 4]);
+        assert!(secret.resize(5).is_none());
+        assert!(secret.as_slice().is_empty());
+    }
+
+    #[test]
+    fn numbers_and_algorithms_go_back_and_forth() {
+        for id in 0..=u16::MAX {
+            assert!(PrfAlg::from_id(PrfId(id)).is_none_or(|alg| alg.id() == PrfId(id)));
+            assert!(Group::from_id(GroupId(id)).is_none_or(|group| group.id() == GroupId(id)));
+        }
+        for alg in [AeadAlg::Aes128Gcm16, AeadAlg::Aes192Gcm16, AeadAlg::Aes256Gcm16] {
+            let (id, bits) = aead_id(alg).unwrap();
+            assert_eq!(aead_from_id(id, bits), Some(alg));
+            assert_eq!(usize::from(bits), 8 * alg.key_len());
+        }
+        assert_eq!(aead_from_id(EncrId::AES_GCM_16, 64), None);
+        assert_eq!(aead_from_id(EncrId::AES_GCM_12, 128), None);
+    }
+}

@@ -393,3 +393,34 @@ registry! {
         ENCDNS_DIGEST_INFO = 29 "ENCDNS_DIGEST_INFO",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use alloc::format;
+
+    use super::*;
+
+    #[test]
+    fn known_values_print_their_word_and_unknown_ones_their_number() {
+        assert_eq!(format!("{} {:?}", NotifyKind::COOKIE, NotifyKind::COOKIE), "COOKIE COOKIE");
+        assert_eq!(format!("{} {:?}", NotifyKind(12345), PayloadType(7)), "notify 12345 payload type 7");
+        assert_eq!((NotifyKind(14).name(), NotifyKind(15).name()), (Some("NO_PROPOSAL_CHOSEN"), None));
+        for value in 0..=u16::MAX {
+            assert!(!format!("{}{}", NotifyKind(value), GroupId(value)).is_empty());
+        }
+    }
+
+    #[test]
+    fn notifies_below_16384_are_errors_known_or_not() {
+        for (value, error) in [(0, true), (14, true), (8191, true), (16383, true), (16384, false), (40960, false)] {
+            assert_eq!(NotifyKind(value).is_error(), error, "{value}");
+        }
+    }
+
+    #[test]
+    fn atk_21_payload_types_of_ikev1_have_no_name() {
+        assert!((1..=32).all(|value| PayloadType(value).name().is_none()));
+        assert!((33..=48).all(|value| PayloadType(value).name().is_some()));
+    }
+}

@@ -300,3 +300,118 @@ impl fmt::Display for EspSuite {
         print(f, [Some(encr_word(self.aead)), group, Some(esn_word(self.esn))].into_iter().flatten())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn words_come_back_as_they_were() {
+        for text in [
+            "aes256gcm16-prfsha384-x25519",
+            "aes128gcm16-aes192gcm16-aes256gcm16-prfsha512-prfsha256-prfsha384-ecp256-x25519",
+        ] {
+            assert_eq!(IkeProposal::parse(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "aes256gcm16",
+            "aes256gcm16-esn",
+            "aes256gcm16-aes128gcm16-noesn",
+            "aes128gcm16-x25519-ecp256-modpnone-noesn-esn",
+        ] {
+            assert_eq!(EspProposal::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn defaults_are_what_their_words_say() {
+        let text = "aes256gcm16-aes128gcm16-prfsha384-prfsha256-prfsha512-x25519-ecp256";
+        assert_eq!(IkeProposal::parse(text), Ok(IkeProposal::default()));
+        let text = "aes256gcm16-aes128gcm16-x25519-ecp256-modpnone";
+        assert_eq!(EspProposal::parse(text), Ok(EspProposal::default()));
+    }
+
+    #[test]
+    fn synonyms_and_repetitions_are_one() {
+        let text = "aes256gcm128-AES256GCM16-prfsha256-x25519-curve25519-x25519-prfsha256";
+        assert_eq!(IkeProposal::parse(text).unwrap().to_string(), "aes256gcm16-prfsha256-x25519");
+    }
+
+    #[test]
+    fn every_word_is_taken_or_refused_by_name() {
+        for (word, meaning) in WORDS {
+            for (text, ike) in [(std::format!("aes128gcm16-prfsha256-x25519-{word}"), true), (word.to_string(), false)]
+            {
+                let reason = if ike {
+                    IkeProposal::parse(&text).err().map(|error| error.reason)
+                } else {
+                    EspProposal::parse(&text).err().map(|error| error.reason)
+                };
+                match (meaning, reason) {
+                    (Word::Weak(status), Some(Reason::Weak(said))) => assert_eq!(*status, said),
+                    (Word::NotBuilt, Some(Reason::NotBuilt)) | (Word::Encr(_), None) => {}
+                    (Word::Prf(_), reason) => assert_eq!(reason, (!ike).then_some(Reason::Misplaced)),
+                    (Word::Esn(_), reason) if ike => assert_eq!(reason, Some(Reason::Misplaced)),
+                    (Word::Group(group), reason) if ike => {
+                        assert_eq!(reason, group.is_none().then_some(Reason::Misplaced));
+                    }
+                    (Word::Esn(_) | Word::Group(_), Some(Reason::Missing(TransformType::ENCR))) => {}
+                    (_, reason) => panic!("{word}: {reason:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weak_words_say_what_the_rfcs_say() {
+        for (word, status) in [
+            ("des", "MUST NOT"),
+            ("md5", "MUST NOT"),
+            ("sha1", "MUST-"),
+            ("modp768", "MUST NOT"),
+            ("modp1024", "SHOULD NOT"),
+            ("modp1536", "SHOULD NOT"),
+            ("modp1024s160", "MUST NOT"),
+        ] {
+            let error = EspProposal::parse(word).unwrap_err();
+            assert!(matches!(error.reason, Reason::Weak(said) if said.starts_with(status)), "{word}");
+        }
+        let error = IkeProposal::parse("3des-sha1-modp1024").unwrap_err();
+        assert_eq!((error.offset, error.len), (0, 4));
+    }
+
+    #[test]
+    fn errors_point_at_the_word() {
+        for (text, offset, len, reason) in [
+            ("", 0, 0, Reason::Unknown),
+            ("aes256gcm16-", 12, 0, Reason::Unknown),
+            ("aes256gcm16--x25519", 12, 0, Reason::Unknown),
+            ("aes256gcm16-prfsha385-x25519", 12, 9, Reason::Unknown),
+            ("aes256gcm16-prfsha384-x25519-\u{e9}", 29, 2, Reason::Unknown),
+            ("aes256-sha256-ecp256", 0, 6, Reason::NotBuilt),
+            ("aes256gcm16-prfsha384-x25519-noesn", 29, 5, Reason::Misplaced),
+            ("prfsha384-x25519", 0, 16, Reason::Missing(TransformType::ENCR)),
+            ("aes256gcm16-x25519", 0, 18, Reason::Missing(TransformType::PRF)),
+            ("aes256gcm16-prfsha384", 0, 21, Reason::Missing(TransformType::KE)),
+        ] {
+            let error = IkeProposal::parse(text).unwrap_err();
+            assert_eq!(error, ProposalError { offset, len, reason }, "{text}");
+            assert!(text.get(offset..offset + len).is_some() && !error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn suites_print_in_the_same_words() {
+        let suite = IkeSuite { encr: AeadAlg::Aes256Gcm16, prf: PrfAlg::HmacSha384, group: Group::Curve25519 };
+        assert_eq!(suite.to_string(), "aes256gcm16-prfsha384-x25519");
+        let suite = EspSuite { aead: AeadAlg::Aes128Gcm16, esn: true, group: None };
+        assert_eq!(suite.to_string(), "aes128gcm16-esn");
+        assert_eq!(
+            EspSuite { group: Some(Group::Ecp256), esn: false, ..suite }.to_string(),
+            "aes128gcm16-ecp256-noesn"
+        );
+    }
+}
