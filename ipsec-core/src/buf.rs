@@ -17,6 +17,15 @@ pub const TAILROOM: usize = 24;
 /// packet.push_back(1).unwrap().copy_from_slice(b"!");
 /// assert_eq!(packet.as_slice(), b"a datagram!");
 /// ```
+///
+/// Two packets never share memory (ATK-58); this does not compile:
+/// ```compile_fail,E0499
+/// use ipsec_core::buf::PacketBuf;
+/// let mut bytes = [0u8; 100];
+/// let mut one = PacketBuf::new(&mut bytes, 0, 50).unwrap();
+/// let other = PacketBuf::new(&mut bytes, 40, 50).unwrap();
+/// one.as_mut_slice();
+/// ```
 pub struct PacketBuf<'a> {
     bytes: &'a mut [u8],
     start: usize,

@@ -298,7 +298,11 @@ impl<K> Drop for Common<K> {
     }
 }
 
-/// An SA to send with. Neither `Clone` nor readable: a second copy would repeat nonces.
+/// An SA to send with. Neither `Clone` nor readable: a second copy would repeat nonces (ATK-63). This does not compile:
+/// ```compile_fail,E0277
+/// fn copies<T: Clone>() {}
+/// copies::<ipsec_core::sa::Outbound<()>>();
+/// ```
 pub struct Outbound<K> {
     pub(crate) common: Common<K>,
     pub(crate) last_sent: u64,

@@ -14,6 +14,9 @@ use crate::time::Instant;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::Marks;
 
+/// ESP, UDP and IPv4 add at most 16 + 21 + 8 + 20 octets to what must fit a 16-bit total length.
+const MAX_INNER_LEN: usize = 65_535 - 65;
+
 /// What policy says about an outbound packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -116,8 +119,7 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
         let sa = self.sad.get_mut(id).ok_or(Discard::OutNoSa)?;
         let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
         let inner_len = packet.len();
-        // ESP, outer UDP and IPv6 add at most 16 + 21 + 8 octets to what a 16-bit length counts.
-        if inner_len > usize::from(u16::MAX).saturating_sub(45) {
+        if inner_len > MAX_INNER_LEN {
             return Err(Discard::OutNoRoom);
         }
         let last = sa.common.last_sequence();

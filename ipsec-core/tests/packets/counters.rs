@@ -1,0 +1,120 @@
+//! Row B13: one injected fault raises one counter, and with it one line of xfrm_stat.
+
+use crate::ends::{In, NOW, Out, Sa, a_to_b, inbound, ip, open, open_marked, outbound, ports, seal, tunnel};
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::ecn::Ecn;
+use ipsec_core::error::{Counters, Discard};
+use ipsec_core::net::AddrRange;
+use ipsec_core::sa::{Lifetime, Limit};
+use ipsec_core::spd::{Action, Direction, Rule, RuleId, Selector};
+
+fn with_trailer(inner: &[u8], next_header: u8) -> Vec<u8> {
+    [inner, &[0, next_header]].concat()
+}
+
+fn spent() -> Lifetime {
+    Lifetime { hard: Limit { packets: Some(0), ..Limit::default() }, ..Lifetime::default() }
+}
+
+fn ruled(action: Action) -> (Out, In) {
+    let (mut out, mut inn) = (outbound(1), inbound(1));
+    let selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
+    let rule = Rule { id: RuleId(1), priority: 1, selector, action };
+    out.insert_rule(rule).unwrap();
+    inn.insert_rule(rule).unwrap();
+    (out, inn)
+}
+
+fn seal_into(out: &mut Out, bytes: &mut [u8], offset: usize) {
+    let inner = a_to_b(8);
+    bytes[offset..offset + inner.len()].copy_from_slice(&inner);
+    let id = out.sas().next().unwrap().id;
+    let mut packet = PacketBuf::new(bytes, offset, inner.len()).unwrap();
+    out.seal(NOW, id, &mut packet).unwrap_err();
+}
+
+/// Injects the fault behind one reason. Returns the counters of both engines together.
+fn inject(fault: Discard) -> Counters {
+    let sa = Sa::default();
+    let (mut out, mut inn) = tunnel(&sa);
+    let good = seal(&mut out, &a_to_b(30)).unwrap();
+    let inner = a_to_b(30);
+    match fault {
+        Discard::InHeader => _ = open(&mut inn, &good[..20]),
+        Discard::InUnknownSpi => _ = open(&mut inn, &Sa { spi: 0x4321, ..sa }.esp(1, &with_trailer(&inner, 4))),
+        Discard::InForged => _ = open(&mut inn, &[&good[..good.len() - 1], &[!good[good.len() - 1]]].concat()),
+        Discard::InPadding => _ = open(&mut inn, &sa.esp(1, &[&inner[..], &[9, 1, 4]].concat())),
+        Discard::InMode => _ = open(&mut inn, &sa.esp(1, &with_trailer(&inner, 6))),
+        Discard::InReplayed => {
+            open(&mut inn, &good).unwrap();
+            _ = open(&mut inn, &good);
+        }
+        Discard::InStale => {
+            open(&mut inn, &sa.esp(100, &with_trailer(&inner, 4))).unwrap();
+            _ = open(&mut inn, &good);
+        }
+        Discard::InExpired => {
+            (_, inn) = tunnel(&Sa { lifetime: spent(), ..sa });
+            _ = open(&mut inn, &good);
+        }
+        Discard::InSelectors => {
+            let outside = ip("10.9.0.1", "10.2.0.9", 17, &ports(1, 2, 0));
+            _ = open(&mut inn, &sa.esp(1, &with_trailer(&outside, 4)));
+        }
+        Discard::InCongestion => _ = open_marked(&mut inn, Ecn::Ce, &good),
+        Discard::InDummy => _ = open(&mut inn, &sa.esp(1, &with_trailer(&inner, 59))),
+        Discard::InClear => _ = inn.check_clear(Direction::In, &ip("10.1.0.5", "10.2.0.9", 17, &ports(1, 2, 0))),
+        Discard::InNoPolicy => _ = inn.check_clear(Direction::In, &ip("10.9.0.1", "10.9.0.2", 17, &ports(1, 2, 0))),
+        Discard::InBlocked => {
+            (_, inn) = ruled(Action::Discard);
+            _ = inn.check_clear(Direction::In, &inner);
+        }
+        Discard::OutHeader => _ = out.classify(&inner[..19]),
+        Discard::OutNoRoom => seal_into(&mut out, &mut [0; 60], 0),
+        Discard::OutNoPolicy => _ = out.classify(&ip("10.9.0.1", "10.9.0.2", 17, &ports(1, 2, 0))),
+        Discard::OutBlocked => {
+            (out, _) = ruled(Action::Discard);
+            _ = out.classify(&inner);
+        }
+        Discard::OutNoSa => {
+            let id = out.sas().next().unwrap().id;
+            out.remove(id);
+            let mut bytes = [0; 200];
+            let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+            out.seal(NOW, id, &mut packet).unwrap_err();
+        }
+        Discard::OutExpired => {
+            (out, _) = tunnel(&Sa { lifetime: spent(), ..sa });
+            seal_into(&mut out, &mut [0; 200], 64);
+        }
+        Discard::OutExhausted => {
+            (out, _) = tunnel(&Sa { sequence: u64::from(u32::MAX), ..sa });
+            seal_into(&mut out, &mut [0; 200], 64);
+        }
+        other => panic!("no fault for {other:?}"),
+    }
+    let mut sum = out.counters().clone();
+    sum.add(inn.counters());
+    sum
+}
+
+#[test]
+fn b13_each_reason_is_raised_by_one_fault_and_shows_as_one_line() {
+    for fault in Discard::ALL {
+        let counters = inject(*fault);
+        for (reason, count) in counters.iter() {
+            assert_eq!(count, u64::from(reason == *fault), "{reason:?} after {fault:?}");
+        }
+        for (name, count) in counters.xfrm() {
+            assert_eq!(count, u64::from(fault.xfrm_name() == Some(name)), "{name} after {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn b13_the_lines_stand_in_the_order_of_the_kernel() {
+    let lines: Vec<_> = Counters::default().xfrm().map(|(name, _)| name).collect();
+    assert_eq!(lines.len(), 32);
+    assert_eq!(lines[..3], ["XfrmInError", "XfrmInBufferError", "XfrmInHdrError"]);
+    assert_eq!(lines[31], "XfrmOutNoQueueSpace");
+}

@@ -1,0 +1,124 @@
+//! Lifetimes by age, octets and packets, soft and hard, on both engines.
+
+use crate::ends::{In, NOW, Out, Sa, a_to_b, tunnel};
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::ecn::Ecn;
+use ipsec_core::error::Discard;
+use ipsec_core::sa::{Event, Lifetime, Limit, Reached, SaId};
+use ipsec_core::time::Instant;
+use std::time::Duration;
+
+const INNER_LEN: usize = 100;
+
+fn send(out: &mut Out, id: SaId, now: Instant) -> Result<Vec<u8>, Discard> {
+    let mut bytes = [0; 300];
+    let mut packet = PacketBuf::with_payload(&mut bytes, &a_to_b(INNER_LEN - 20)).unwrap();
+    out.seal(now, id, &mut packet)?;
+    Ok(packet.as_slice().to_vec())
+}
+
+fn receive(inn: &mut In, esp: &[u8], now: Instant) -> Result<(), Discard> {
+    let mut bytes = esp.to_vec();
+    let mut packet = PacketBuf::new(&mut bytes, 0, esp.len()).unwrap();
+    inn.open(now, crate::ends::reversed(crate::ends::path()), Ecn::NotEct, &mut packet).map(|_| ())
+}
+
+fn soft(event: Option<Event>) -> Option<Reached> {
+    match event {
+        Some(Event::SoftLifetime { reached, .. }) => Some(reached),
+        _ => None,
+    }
+}
+
+fn hard(event: Option<Event>) -> Option<Reached> {
+    match event {
+        Some(Event::HardLifetime { reached, .. }) => Some(reached),
+        _ => None,
+    }
+}
+
+#[test]
+fn outbound_limits_raise_one_soft_and_one_hard_event_and_then_stop_the_sa() {
+    let age = |seconds| Limit { age: Some(Duration::from_secs(seconds)), ..Limit::default() };
+    let bytes = |bytes| Limit { bytes: Some(bytes), ..Limit::default() };
+    let packets = |packets| Limit { packets: Some(packets), ..Limit::default() };
+    // One packet of 100 octets a second; soft with the third, hard at the sixth.
+    let cases = [
+        (Lifetime { soft: age(2), hard: age(5) }, Reached::Age),
+        (Lifetime { soft: bytes(300), hard: bytes(599) }, Reached::Bytes),
+        (Lifetime { soft: packets(3), hard: packets(5) }, Reached::Packets),
+    ];
+    for (lifetime, which) in cases {
+        let (mut out, _) = tunnel(&Sa { lifetime, ..Sa::default() });
+        let id = out.sas().next().unwrap().id;
+        for second in 0..8 {
+            let sent = send(&mut out, id, NOW + Duration::from_secs(second));
+            assert_eq!(sent.err(), (second >= 5).then_some(Discard::OutExpired), "{which:?}, second {second}");
+            let event = out.poll_event();
+            match second {
+                2 => assert_eq!(soft(event), Some(which)),
+                5 => assert_eq!(hard(event), Some(which)),
+                _ => assert_eq!(event, None, "{which:?}, second {second}"),
+            }
+            assert_eq!(out.poll_event(), None);
+        }
+        let status = out.sa(id).unwrap();
+        assert_eq!((status.packets, status.bytes, status.dead), (5, 500, true));
+        assert_eq!(status.last_used, Some(NOW + Duration::from_secs(4)));
+    }
+}
+
+#[test]
+fn inbound_limits_count_what_was_authentic() {
+    let limit = |packets| Limit { packets: Some(packets), ..Limit::default() };
+    let lifetime = Lifetime { soft: limit(2), hard: limit(3) };
+    let (mut out, _) = tunnel(&Sa::default());
+    let (_, mut inn) = tunnel(&Sa { lifetime, ..Sa::default() });
+    let id = out.sas().next().unwrap().id;
+    let packets: Vec<_> = (0..5).map(|_| send(&mut out, id, NOW).unwrap()).collect();
+    let mut forged = packets[0].clone();
+    forged[30] ^= 1;
+    for _ in 0..10 {
+        assert_eq!(receive(&mut inn, &forged, NOW), Err(Discard::InForged));
+    }
+    assert_eq!(inn.poll_event(), None);
+    receive(&mut inn, &packets[0], NOW).unwrap();
+    assert!(matches!(inn.poll_event(), Some(Event::FirstPacket { .. })));
+    receive(&mut inn, &packets[1], NOW).unwrap();
+    assert_eq!(soft(inn.poll_event()), Some(Reached::Packets));
+    receive(&mut inn, &packets[2], NOW).unwrap();
+    assert_eq!(receive(&mut inn, &packets[3], NOW), Err(Discard::InExpired));
+    assert_eq!(hard(inn.poll_event()), Some(Reached::Packets));
+    assert_eq!(inn.poll_event(), None);
+}
+
+#[test]
+fn sas_without_traffic_age_by_the_callers_clock() {
+    let age = |seconds| Limit { age: Some(Duration::from_secs(seconds)), ..Limit::default() };
+    let lifetime = Lifetime { soft: age(60), hard: age(90) };
+    let (mut out, mut inn) = tunnel(&Sa { lifetime, ..Sa::default() });
+    let (soft_at, hard_at) = (NOW + Duration::from_secs(60), NOW + Duration::from_secs(90));
+    assert_eq!((out.poll_timeout(), inn.poll_timeout()), (Some(soft_at), Some(soft_at)));
+    out.handle_timeout(soft_at + Duration::ZERO);
+    inn.handle_timeout(soft_at);
+    assert_eq!(soft(out.poll_event()), Some(Reached::Age));
+    assert_eq!(soft(inn.poll_event()), Some(Reached::Age));
+    assert_eq!((out.poll_timeout(), inn.poll_timeout()), (Some(hard_at), Some(hard_at)));
+    // A clock that went back changes nothing.
+    out.handle_timeout(NOW);
+    assert_eq!(out.poll_event(), None);
+    out.handle_timeout(hard_at);
+    inn.handle_timeout(hard_at);
+    assert_eq!(hard(out.poll_event()), Some(Reached::Age));
+    assert_eq!(hard(inn.poll_event()), Some(Reached::Age));
+    assert_eq!((out.poll_timeout(), inn.poll_timeout()), (None, None));
+    assert!(out.classify(&a_to_b(8)).unwrap().sa().is_none());
+}
+
+#[test]
+fn no_limit_means_never() {
+    let (mut out, _) = tunnel(&Sa::default());
+    assert_eq!(out.poll_timeout(), None);
+    out.handle_timeout(Instant::from_millis(u64::MAX - 1));
+    assert_eq!(out.poll_event(), None);
+}

@@ -1,0 +1,12 @@
+//! Packets through both engines: vectors, attacks, lifetimes, policies.
+#![cfg(feature = "rustcrypto")]
+
+mod counters;
+mod encapsulation;
+mod ends;
+mod lifetimes;
+mod malformed;
+mod policy;
+mod properties;
+mod replay;
+mod vectors;

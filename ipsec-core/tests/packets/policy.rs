@@ -1,0 +1,323 @@
+//! Which packets leave how: rules, SAs by policy, and that nothing leaves in clear by mistake.
+
+use crate::ends::{
+    NOW, Out, POLICY, Sa, a_to_b, addr, inbound, ip, net, open, outbound, ports, reversed, seal, site_a, site_b, tunnel,
+};
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::engine::Verdict;
+use ipsec_core::error::{Discard, Refused};
+use ipsec_core::net::{AddrRange, Encap, PortRange, TrafficSelector};
+use ipsec_core::sa::{Event, Lifetime, Limit};
+use ipsec_core::spd::{Action, Direction, PolicyId, Rule, RuleId, Selector};
+
+const ANY: Selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
+
+fn rule(id: u32, priority: u32, selector: Selector, action: Action) -> Rule {
+    Rule { id: RuleId(id), priority, selector, action }
+}
+
+fn tcp(source: &str, source_port: u16, destination: &str, destination_port: u16) -> Vec<u8> {
+    ip(source, destination, 6, &ports(source_port, destination_port, 16))
+}
+
+fn icmp(source: &str, destination: &str, kind: u8, code: u8) -> Vec<u8> {
+    ip(source, destination, 1, &[kind, code, 0, 0, 0, 0, 0, 0])
+}
+
+#[test]
+fn without_a_matching_rule_every_packet_is_discarded() {
+    let (mut out, mut inn) = (outbound(1), inbound(1));
+    assert_eq!(out.classify(&a_to_b(8)), Err(Discard::OutNoPolicy));
+    assert_eq!(inn.check_clear(Direction::In, &a_to_b(8)), Err(Discard::InNoPolicy));
+    out.insert_rule(rule(1, 1, ANY, Action::Bypass)).unwrap();
+    assert_eq!(out.classify(&ip("fd01::5", "fd02::9", 17, &ports(1, 2, 0))), Err(Discard::OutNoPolicy));
+}
+
+#[test]
+fn ssh_bypasses_and_the_rest_is_protected_by_priority() {
+    let (mut out, mut inn) = (outbound(1), inbound(1));
+    let rules = [
+        rule(1, 1000, ANY, Action::Protect(POLICY)),
+        rule(2, 900, ANY.protocol(6).remote_ports(PortRange::single(22)), Action::Bypass),
+        rule(3, 900, ANY.protocol(6).local_ports(PortRange::single(22)), Action::Bypass),
+        rule(4, 2000, ANY, Action::Discard), // never reached
+        rule(5, 10, ANY.protocol(6).remote_ports(PortRange { start: 6000, end: 6999 }), Action::Discard),
+    ];
+    for rule in rules {
+        out.insert_rule(rule).unwrap();
+        inn.insert_rule(rule).unwrap();
+    }
+    let order: Vec<u32> = out.rules().map(|(rule, _)| rule.id.0).collect();
+    assert_eq!(order, [5, 2, 3, 1, 4]);
+
+    let (us, them) = ("10.1.0.5", "10.2.0.9");
+    let protect = Ok(Verdict::Acquire(POLICY));
+    assert_eq!(out.classify(&tcp(us, 40_000, them, 22)), Ok(Verdict::Clear));
+    assert_eq!(out.classify(&tcp(us, 22, them, 40_000)), Ok(Verdict::Clear));
+    assert_eq!(out.classify(&tcp(us, 40_000, them, 23)), protect);
+    assert_eq!(out.classify(&tcp(us, 40_000, them, 21)), protect);
+    assert_eq!(out.classify(&ip(us, them, 17, &ports(1, 22, 0))), protect, "UDP port 22 is not SSH");
+    assert_eq!(out.classify(&tcp(us, 22, them, 6000)), Err(Discard::OutBlocked));
+    assert_eq!(out.classify(&tcp(us, 22, them, 6999)), Err(Discard::OutBlocked));
+    assert_eq!(out.classify(&tcp(us, 40_000, them, 7000)), protect);
+
+    assert!(inn.check_clear(Direction::In, &tcp(them, 22, us, 40_000)).is_ok());
+    assert!(inn.check_clear(Direction::Forward, &tcp(them, 40_000, us, 22)).is_ok());
+    assert_eq!(inn.check_clear(Direction::In, &tcp(them, 40_000, us, 23)), Err(Discard::InClear));
+    assert_eq!(inn.check_clear(Direction::In, &tcp(them, 6000, us, 22)), Err(Discard::InBlocked));
+
+    let hits = |engine: &Out, id| engine.rules().find(|(rule, _)| rule.id == RuleId(id)).unwrap().1;
+    assert_eq!([hits(&out, 2).outbound, hits(&out, 3).outbound, hits(&out, 5).outbound], [1, 1, 2]);
+    let (_, ssh) = inn.rules().find(|(rule, _)| rule.id == RuleId(2)).unwrap();
+    assert_eq!((ssh.outbound, ssh.inbound, ssh.forward), (0, 1, 0));
+    let (_, ssh) = inn.rules().find(|(rule, _)| rule.id == RuleId(3)).unwrap();
+    assert_eq!((ssh.inbound, ssh.forward), (0, 1));
+}
+
+#[test]
+fn e5_one_rule_is_three_entries() {
+    let selector = Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16")).protocol(6);
+    let [out, inn, fwd] = rule(1, 7, selector, Action::Protect(POLICY)).entries();
+    assert_eq!((out.direction, inn.direction, fwd.direction), (Direction::Out, Direction::In, Direction::Forward));
+    assert_eq!((out.source, out.destination), (selector.local, selector.remote));
+    assert_eq!((inn.source, inn.destination), (selector.remote, selector.local));
+    assert_eq!((fwd.source, fwd.destination), (selector.remote, selector.local));
+    assert!([out, inn, fwd].iter().all(|entry| entry.priority == 7 && entry.action == Action::Protect(POLICY)));
+}
+
+#[test]
+fn icmp_types_are_selected_by_who_sends_them() {
+    let echo = PortRange { start: 0x0800, end: 0x08ff };
+    let reply = PortRange { start: 0x0000, end: 0x00ff };
+    let (mut out, mut inn) = (outbound(1), inbound(1));
+    // We may ping them; they may not ping us.
+    for engine_rule in [
+        rule(1, 1, ANY.protocol(1).local_ports(echo).remote_ports(reply), Action::Bypass),
+        rule(2, 2, ANY, Action::Discard),
+    ] {
+        out.insert_rule(engine_rule).unwrap();
+        inn.insert_rule(engine_rule).unwrap();
+    }
+    let (us, them) = ("10.1.0.5", "10.2.0.9");
+    assert_eq!(out.classify(&icmp(us, them, 8, 0)), Ok(Verdict::Clear));
+    assert_eq!(out.classify(&icmp(us, them, 0, 0)), Err(Discard::OutBlocked));
+    assert!(inn.check_clear(Direction::In, &icmp(them, us, 0, 0)).is_ok());
+    assert_eq!(inn.check_clear(Direction::In, &icmp(them, us, 8, 0)), Err(Discard::InBlocked));
+    assert_eq!(inn.check_clear(Direction::In, &icmp(them, us, 3, 4)), Err(Discard::InBlocked));
+}
+
+#[test]
+fn rules_come_and_go_while_packets_flow() {
+    let mut out = outbound(1);
+    let packet = tcp("10.1.0.5", 40_000, "10.2.0.9", 80);
+    for id in 0..16 {
+        out.insert_rule(rule(id, 100 - id, ANY, Action::Discard)).unwrap();
+    }
+    assert_eq!(out.insert_rule(rule(99, 1, ANY, Action::Bypass)), Err(Refused::Full));
+    assert_eq!(out.insert_rule(rule(3, 1, ANY, Action::Bypass)), Err(Refused::Duplicate));
+    assert_eq!(out.classify(&packet), Err(Discard::OutBlocked));
+    assert!(out.remove_rule(RuleId(3)));
+    assert!(!out.remove_rule(RuleId(3)));
+    out.insert_rule(rule(3, 1, ANY, Action::Bypass)).unwrap();
+    assert_eq!(out.classify(&packet), Ok(Verdict::Clear));
+    for id in 0..16 {
+        assert!(out.remove_rule(RuleId(id)), "{id}");
+    }
+    assert_eq!(out.rules().count(), 0);
+    assert_eq!(out.classify(&packet), Err(Discard::OutNoPolicy));
+}
+
+#[test]
+fn the_newest_sa_whose_selectors_fit_is_used() {
+    let mut out = outbound(4);
+    let selector = Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16"));
+    out.insert_rule(rule(1, 1, selector, Action::Protect(POLICY))).unwrap();
+    let wide = Sa { spi: 0x1001, ..Sa::default() };
+    let host = |address: &str| vec![TrafficSelector::addrs(AddrRange::single(addr(address)))];
+    let narrow = Sa { spi: 0x1002, site_b: host("10.2.0.9"), ..Sa::default() };
+    let other_policy = Sa { spi: 0x1003, policy: PolicyId(8), ..Sa::default() };
+
+    let to = |host: &str| ip("10.1.0.5", host, 17, &ports(1, 2, 0));
+    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
+    out.install(NOW, &other_policy.outbound()).unwrap();
+    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
+    let narrow_id = out.install(NOW, &narrow.outbound()).unwrap();
+    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Protect(narrow_id)));
+    assert_eq!(out.classify(&to("10.2.0.8")), Ok(Verdict::Acquire(POLICY)), "not what was negotiated");
+    let wide_id = out.install(NOW, &wide.outbound()).unwrap();
+    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Protect(wide_id)), "newest first");
+    let newest_id = out.install(NOW, &Sa { spi: 0x1004, ..narrow }.outbound()).unwrap();
+    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Protect(newest_id)));
+    assert_eq!(out.classify(&to("10.2.0.8")), Ok(Verdict::Protect(wide_id)));
+
+    // Remove from the middle, then the newest, then the last.
+    assert!(out.remove(wide_id));
+    assert_eq!(out.classify(&to("10.2.0.8")), Ok(Verdict::Acquire(POLICY)));
+    assert!(out.remove(newest_id));
+    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Protect(narrow_id)));
+    assert!(out.remove(narrow_id));
+    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
+    assert!(!out.remove(narrow_id));
+}
+
+#[test]
+fn a_rule_that_comes_after_its_sas_finds_them() {
+    let mut out = outbound(2);
+    let first = out.install(NOW, &Sa::default().outbound()).unwrap();
+    let second = out.install(NOW, &Sa::default().outbound()).unwrap();
+    out.insert_rule(rule(1, 1, ANY, Action::Protect(POLICY))).unwrap();
+    assert_eq!(out.classify(&a_to_b(8)), Ok(Verdict::Protect(second)));
+    out.remove_rule(RuleId(1));
+    out.remove(second);
+    out.insert_rule(rule(2, 1, ANY, Action::Protect(POLICY))).unwrap();
+    assert_eq!(out.classify(&a_to_b(8)), Ok(Verdict::Protect(first)));
+}
+
+#[test]
+fn ids_of_removed_sas_are_never_valid_again() {
+    let (mut out, mut inn) = tunnel(&Sa::default());
+    let (out_id, in_id) = (out.sas().next().unwrap().id, inn.sas().next().unwrap().id);
+    assert!(out.remove(out_id) && inn.remove(in_id));
+    let again =
+        (out.install(NOW, &Sa::default().outbound()).unwrap(), inn.install(NOW, &Sa::default().inbound()).unwrap());
+    assert_ne!(again, (out_id, in_id));
+    let mut bytes = [0; 200];
+    let mut packet = PacketBuf::with_payload(&mut bytes, &a_to_b(8)).unwrap();
+    assert_eq!(out.seal(NOW, out_id, &mut packet).unwrap_err(), Discard::OutNoSa);
+    assert!(out.sa(out_id).is_none() && inn.sa(in_id).is_none());
+    assert!(!out.set_path(out_id, crate::ends::path(), Encap::None));
+}
+
+#[test]
+fn atk_59_nothing_that_must_be_protected_leaves_in_clear() {
+    let lifetime = Lifetime { hard: Limit { packets: Some(3), ..Limit::default() }, ..Lifetime::default() };
+    let (mut out, _) = tunnel(&Sa { lifetime, ..Sa::default() });
+    out.insert_rule(rule(50, 500, ANY, Action::Discard)).unwrap();
+    let inner = a_to_b(64);
+    let mut leaked = 0;
+    // An SA that ends under traffic, is replaced, is removed; a rule that is removed: after every step, no clear packet.
+    for step in 0..12 {
+        match step {
+            5 => _ = out.install(NOW, &Sa { spi: 0x2222, ..Sa::default() }.outbound()).unwrap(),
+            7 => {
+                for status in out.sas().collect::<Vec<_>>() {
+                    out.remove(status.id);
+                }
+            }
+            9 => assert!(out.remove_rule(RuleId(0)) && out.remove_rule(RuleId(1))),
+            _ => {}
+        }
+        match out.classify(&inner) {
+            Ok(Verdict::Protect(sa)) => {
+                let mut bytes = [0; 300];
+                let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+                match out.seal(NOW, sa, &mut packet) {
+                    Ok(_) => assert!(!packet.as_slice().windows(16).any(|part| part == [0x42; 16]), "step {step}"),
+                    Err(discard) => assert_eq!(discard, Discard::OutExpired),
+                }
+            }
+            Ok(Verdict::Acquire(policy)) => assert_eq!(policy, POLICY),
+            Ok(Verdict::Clear) => leaked += 1,
+            Err(discard) => assert_eq!(discard, Discard::OutBlocked),
+        }
+    }
+    assert_eq!(leaked, 0);
+}
+
+#[test]
+fn dscp_and_ecn_are_copied_out_and_dscp_may_be_hidden() {
+    let sa = Sa::default();
+    for copy_dscp in [true, false] {
+        let (mut out, _) = tunnel(&sa);
+        let id = out.install(NOW, &ipsec_core::sa::OutboundParams { copy_dscp, ..sa.outbound() }).unwrap();
+        for traffic_class in 0..=255u8 {
+            for inner in [
+                crate::ends::ip_marked("10.1.0.5", "10.2.0.9", 17, traffic_class, &ports(1, 2, 0)),
+                crate::ends::ip_marked("fd01::5", "fd02::9", 17, traffic_class, &ports(1, 2, 0)),
+            ] {
+                let mut bytes = [0; 200];
+                let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+                let egress = out.seal(NOW, id, &mut packet).unwrap();
+                let expected = if copy_dscp { traffic_class } else { traffic_class & 3 };
+                assert_eq!(egress.traffic_class, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn inbound_spis_that_we_chose_carry_their_slot_and_others_still_work() {
+    let mut inn = inbound(5); // not a power of two: slots 0–4 of 8
+    let mut reserved = Vec::new();
+    for random in [0xdead_0007u32, 0x0000_0000, 0xffff_ffff, 0x1234_5678, 0x0bad_cafe] {
+        let spi = inn.reserve_spi(random).unwrap();
+        assert!((spi.get() & 7) < 5, "{spi:?}");
+        assert!(random < 256 || spi.get() >> 8 == random >> 8, "the rest is random");
+        reserved.push(spi);
+    }
+    assert_eq!(inn.reserve_spi(1), Err(Refused::Full));
+    let mut slots: Vec<u32> = reserved.iter().map(|spi| spi.get() & 7).collect();
+    slots.sort_unstable();
+    assert_eq!(slots, [0, 1, 2, 3, 4]);
+
+    let foreign = Sa { spi: 0x5000_0001, ..Sa::default() };
+    assert_eq!(inn.install(NOW, &foreign.inbound()).unwrap_err(), Refused::Full, "all slots are spoken for");
+    inn.release_spi(reserved[1]);
+    inn.install(NOW, &foreign.inbound()).unwrap();
+    for spi in [reserved[0], reserved[2], reserved[3], reserved[4]] {
+        inn.install(NOW, &Sa { spi: spi.get(), ..Sa::default() }.inbound()).unwrap();
+    }
+    for status in inn.sas().collect::<Vec<_>>() {
+        let sa = Sa { spi: status.spi.get(), ..Sa::default() };
+        let mut out = outbound(1);
+        out.insert_rule(rule(1, 1, ANY, Action::Protect(POLICY))).unwrap();
+        out.install(NOW, &sa.outbound()).unwrap();
+        assert!(open(&mut inn, &seal(&mut out, &a_to_b(8)).unwrap()).is_ok(), "{status:?}");
+    }
+    assert!(inn.sas().all(|sa| sa.packets == 1));
+}
+
+#[test]
+fn a_peer_behind_a_new_mapping_is_reported_once_and_only_by_authentic_new_packets() {
+    let (mut out, mut inn) = tunnel(&Sa::default());
+    let home = reversed(crate::ends::path());
+    let mut moved = home;
+    moved.remote = "198.51.100.7:31337".parse().unwrap();
+    let packets: Vec<_> = (0..6).map(|_| seal(&mut out, &a_to_b(8)).unwrap()).collect();
+    let arrive = |inn: &mut crate::ends::In, from, esp: &[u8]| {
+        let mut bytes = esp.to_vec();
+        let mut packet = PacketBuf::new(&mut bytes, 0, esp.len()).unwrap();
+        inn.open(NOW, from, ipsec_core::ecn::Ecn::NotEct, &mut packet).map(|_| ())
+    };
+    arrive(&mut inn, home, &packets[0]).unwrap();
+    assert!(matches!(inn.poll_event(), Some(Event::FirstPacket { .. })));
+    assert_eq!(inn.poll_event(), None);
+
+    arrive(&mut inn, moved, &packets[0]).unwrap_err(); // a replay from elsewhere
+    let mut forged = packets[1].clone();
+    forged[20] ^= 1;
+    arrive(&mut inn, moved, &forged).unwrap_err();
+    assert_eq!(inn.poll_event(), None);
+
+    arrive(&mut inn, home, &packets[2]).unwrap();
+    arrive(&mut inn, moved, &packets[1]).unwrap(); // authentic, but old: may have been held back
+    assert_eq!(inn.poll_event(), None);
+    arrive(&mut inn, moved, &packets[3]).unwrap();
+    arrive(&mut inn, moved, &packets[4]).unwrap();
+    assert!(matches!(inn.poll_event(), Some(Event::PathChanged { path, .. }) if path == moved));
+    assert_eq!(inn.poll_event(), None);
+    let id = inn.sas().next().unwrap().id;
+    assert_eq!(inn.sa(id).unwrap().path, home, "only the caller decides");
+    assert!(inn.set_path(id, moved));
+    arrive(&mut inn, moved, &packets[5]).unwrap();
+    assert_eq!(inn.poll_event(), None);
+    assert_eq!(inn.sa(id).unwrap().path, moved);
+}
+
+#[test]
+fn selectors_of_an_sa_can_be_shown() {
+    let (out, inn) = tunnel(&Sa::default());
+    let (out_id, in_id) = (out.sas().next().unwrap().id, inn.sas().next().unwrap().id);
+    assert_eq!(out.selectors(out_id).unwrap(), (&site_a()[..], &site_b()[..]));
+    assert_eq!(inn.selectors(in_id).unwrap(), (&site_b()[..], &site_a()[..]));
+}
