@@ -61,11 +61,16 @@ at_el1:
     adrp    x1, exception_vectors
     add     x1, x1, :lo12:exception_vectors
     msr     vbar_el1, x1
-    msr     spsel, #1
     isb
 
+    // Rust runs on SP_EL0; exceptions switch to SP_EL1, so that a stack overflow can still be reported.
+    adrp    x1, __exception_stack_top
+    add     x1, x1, :lo12:__exception_stack_top
+    msr     spsel, #1
+    mov     sp, x1
     adrp    x1, __stack_top
     add     x1, x1, :lo12:__stack_top
+    msr     spsel, #0
     mov     sp, x1
     adrp    x1, __bss_start
     add     x1, x1, :lo12:__bss_start
@@ -89,7 +94,7 @@ park:
 // Nothing here is meant to return: interrupts are masked for good and no fault is repaired.
 .macro vector number
     .balign 128
-    sub     sp, sp, #272
+    sub     sp, sp, #256
     stp     x0, x1, [sp]
     mov     x0, #\number
     b       save_and_report
@@ -131,7 +136,6 @@ save_and_report:
     stp     x24, x25, [sp, #192]
     stp     x26, x27, [sp, #208]
     stp     x28, x29, [sp, #224]
-    add     x1, sp, #272
-    stp     x30, x1, [sp, #240]
+    str     x30, [sp, #240]
     mov     x1, sp
     b       exception

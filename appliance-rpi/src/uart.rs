@@ -7,6 +7,13 @@ const DATA: usize = 0x00;
 const FLAGS: usize = 0x18;
 const FLAGS_TX_FULL: u32 = 1 << 5;
 const FLAGS_BUSY: u32 = 1 << 3;
+const INTEGER_DIVISOR: usize = 0x24;
+const FRACTIONAL_DIVISOR: usize = 0x28;
+const LINE_CONTROL: usize = 0x2c;
+const LINE_8N1_FIFO: u32 = 0x70;
+const CONTROL: usize = 0x30;
+const CONTROL_ENABLE: u32 = 0x301;
+const BAUD: u32 = 115_200;
 
 /// How often a full FIFO is asked before a character is given up: far more than one character time at 115,200 baud.
 const PATIENCE: u32 = 1_000_000;
@@ -32,6 +39,19 @@ impl Uart {
     fn write(self, offset: usize, value: u32) {
         // SAFETY: as for `read`; writing the data register has no effect on memory.
         unsafe { ptr::write_volatile((self.base + offset) as *mut u32, value) }
+    }
+
+    /// Sets 115,200 baud, 8 data bits, no parity, from a reference clock of `hz`.
+    #[cfg_attr(feature = "virt", expect(dead_code, reason = "QEMU's port has no speed"))]
+    pub(crate) fn set_rate(self, hz: u32) {
+        // The divisor is in 1/64: hz / (16 × baud) × 64.
+        let divisor = (hz.saturating_mul(4) + BAUD / 2) / BAUD;
+        self.drain();
+        self.write(CONTROL, 0);
+        self.write(INTEGER_DIVISOR, divisor >> 6);
+        self.write(FRACTIONAL_DIVISOR, divisor & 0x3f);
+        self.write(LINE_CONTROL, LINE_8N1_FIFO);
+        self.write(CONTROL, CONTROL_ENABLE);
     }
 
     /// Sends one octet; drops it when the port does not drain.

@@ -12,8 +12,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod entropy;
+pub mod mailbox;
+#[cfg(test)]
+mod model;
 mod nic;
 mod platform;
+pub mod power;
 
 pub use nic::{Counters, Link, MacAddress, Nic, SendError};
 pub use platform::{Clock, DmaMemory, Mmio, TimedOut, wait_until};

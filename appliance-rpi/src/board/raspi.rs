@@ -1,20 +1,167 @@
-//! Raspberry Pi 3, Zero 2 W and 4.
+//! Raspberry Pi 3, Zero 2 W and 4, told apart at run time.
 
+use super::Identity;
+use crate::clock::SystemClock;
+use crate::mmio::{DmaRegion, Registers};
+use crate::mmu::Memory;
 use core::arch::asm;
+use rpi_drivers::entropy::{Bcm2835Rng, Entropy, EntropyError, Rng200};
+use rpi_drivers::mailbox::{Mailbox, Tag};
+use rpi_drivers::power::PowerManager;
 
-pub(crate) const NAME: &str = "Raspberry Pi";
+// Distances from the start of the peripherals; "BCM2835 ARM Peripherals" and QEMU (hw/arm/raspi_platform.h) agree.
+const MAILBOX: usize = 0x00_b880;
+const POWER_MANAGER: usize = 0x10_0000;
+const RNG: usize = 0x10_4000;
+const GPIO: usize = 0x20_0000;
+const UART: usize = 0x20_1000;
 
-/// Part number of the Cortex-A72 in MIDR_EL1; what has it is a Pi 4, anything else a Pi 3 or Zero 2 W (Cortex-A53).
-const CORTEX_A72: u64 = 0xd08;
+/// The VideoCore sees the ARM's memory without its caches from here.
+const VIDEOCORE_ALIAS: u64 = 0xc000_0000;
 
-/// Where the peripherals are in the ARM's view.
-pub(crate) fn peripherals() -> usize {
+/// Mailbox clock of the PL011.
+const CLOCK_UART: u32 = 2;
+
+/// What QEMU answers as the build time of the firmware; a real one is a time of this century.
+const QEMU_FIRMWARE: u32 = 346_337;
+
+/// Seconds the main loop may be silent before the board is reset.
+const WATCHDOG_S: u32 = 10;
+
+/// The two families of system chips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chip {
+    /// Pi 3, Zero 2 W: BCM2837.
+    Bcm2837,
+    /// Pi 4: BCM2711.
+    Bcm2711,
+}
+
+fn chip() -> Chip {
+    const CORTEX_A72: u64 = 0xd08;
     let midr: u64;
     // SAFETY: reads an identification register.
     unsafe { asm!("mrs {}, midr_el1", out(reg) midr, options(nomem, nostack, preserves_flags)) };
-    if (midr >> 4) & 0xfff == CORTEX_A72 { 0xfe00_0000 } else { 0x3f00_0000 }
+    if (midr >> 4) & 0xfff == CORTEX_A72 { Chip::Bcm2711 } else { Chip::Bcm2837 }
 }
 
-pub(crate) fn uart_address() -> usize {
-    peripherals() + 0x20_1000
+fn peripherals() -> usize {
+    match chip() {
+        Chip::Bcm2837 => 0x3f00_0000,
+        Chip::Bcm2711 => 0xfe00_0000,
+    }
+}
+
+pub(super) fn uart_address() -> usize {
+    peripherals() + UART
+}
+
+pub(super) fn memory_at(address: usize) -> Memory {
+    match address {
+        // The firmware keeps at most the 64 MiB below 1 GiB for itself (gpu_mem=16).
+        0..0x3c00_0000 => Memory::Normal,
+        // Peripherals of the Pi 3, and its ARM-local ones in the next GiB.
+        0x3c00_0000..0x8000_0000 => Memory::Device,
+        // Peripherals of the Pi 4.
+        0xc000_0000..0x1_0000_0000 => Memory::Device,
+        _ => Memory::None,
+    }
+}
+
+/// A block of the chip's registers.
+fn registers(offset: usize) -> Registers {
+    // SAFETY: a documented block of the running chip, inside the device mapping; `Board` hands each to one driver.
+    unsafe { Registers::new(peripherals() + offset) }
+}
+
+/// Resets the board; usable at any time.
+pub(crate) fn reset() -> ! {
+    PowerManager::new(registers(POWER_MANAGER)).reset();
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// Gives GPIO 14 and 15 to the PL011 (ALT0) and sets it to 115,200 baud, whatever the firmware did.
+fn start_uart(mailbox: &mut Mailbox<Registers, DmaRegion>) {
+    use rpi_drivers::Mmio;
+    const FUNCTION_SELECT_1: usize = 0x04;
+    const PIN_14_15: u32 = 0o77 << 12;
+    const ALT0: u32 = 0o44 << 12;
+    registers(GPIO).modify32(FUNCTION_SELECT_1, PIN_14_15, ALT0);
+    let rate = mailbox.ask(&mut SystemClock, Tag::ClockRate, [CLOCK_UART, 0]).map_or(0, |[_, rate]| rate);
+    super::uart().set_rate(if rate == 0 { 48_000_000 } else { rate });
+}
+
+/// The devices of the board that the main loop drives.
+pub(crate) struct Board {
+    identity: Identity,
+    watchdog: Option<PowerManager<Registers>>,
+}
+
+impl Board {
+    /// Starts the console and asks the firmware who we are.
+    pub(crate) fn start() -> Self {
+        let mut mailbox = Mailbox::new(registers(MAILBOX), DmaRegion::take(64, VIDEOCORE_ALIAS));
+        start_uart(&mut mailbox);
+        let mut ask = |tag| mailbox.ask(&mut SystemClock, tag, [0, 0]);
+        let revision = ask(Tag::BoardRevision).map_or(0, |[revision, _]| revision);
+        let serial = ask(Tag::Serial).map_or(0, |[low, high]| u64::from(high) << 32 | u64::from(low));
+        let memory = ask(Tag::ArmMemory).map_or(0, |[_, size]| size);
+        let mac = ask(Tag::MacAddress).ok().map(|[low, high]| {
+            let [a, b, c, d] = low.to_le_bytes();
+            let [e, f, ..] = high.to_le_bytes();
+            [a, b, c, d, e, f]
+        });
+        let emulated = ask(Tag::FirmwareRevision).is_ok_and(|[revision, _]| revision == QEMU_FIRMWARE);
+        Self {
+            identity: Identity { model: model(revision), revision, serial, memory, mac },
+            // QEMU resets at once when the watchdog is set, so it can only be used on a real board.
+            watchdog: (!emulated).then(|| PowerManager::new(registers(POWER_MANAGER))),
+        }
+    }
+
+    /// What the firmware said.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Shows the watchdog that the main loop is alive; `false` when there is none.
+    pub(crate) fn feed_watchdog(&mut self) -> bool {
+        match &mut self.watchdog {
+            Some(watchdog) => {
+                watchdog.feed(WATCHDOG_S);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Tests the random number generator and fills `seed` from it.
+    pub(crate) fn seed(&mut self, seed: &mut [u8]) -> Result<(), EntropyError> {
+        let clock = &mut SystemClock;
+        match chip() {
+            Chip::Bcm2837 => Entropy::start(Bcm2835Rng(registers(RNG)), clock)?.fill(clock, seed),
+            Chip::Bcm2711 => Entropy::start(Rng200(registers(RNG)), clock)?.fill(clock, seed),
+        }
+    }
+}
+
+/// Models by bits 4–11 of a new-style revision code (raspberrypi.com, "Raspberry Pi revision codes").
+fn model(revision: u32) -> &'static str {
+    const NEW_STYLE: u32 = 1 << 23;
+    if revision & NEW_STYLE == 0 {
+        return "Raspberry Pi";
+    }
+    match (revision >> 4) & 0xff {
+        0x08 => "Raspberry Pi 3 Model B",
+        0x0a => "Raspberry Pi Compute Module 3",
+        0x0d => "Raspberry Pi 3 Model B+",
+        0x0e => "Raspberry Pi 3 Model A+",
+        0x11 => "Raspberry Pi 4 Model B",
+        0x12 => "Raspberry Pi Zero 2 W",
+        0x13 => "Raspberry Pi 400",
+        0x14 => "Raspberry Pi Compute Module 4",
+        _ => "Raspberry Pi",
+    }
 }

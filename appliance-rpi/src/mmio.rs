@@ -1,0 +1,160 @@
+//! Registers and DMA memory for the drivers.
+
+use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use rpi_drivers::{DmaMemory, Mmio};
+
+/// A block of registers in device memory.
+#[derive(Debug)]
+pub(crate) struct Registers {
+    base: usize,
+}
+
+impl Registers {
+    /// # Safety
+    /// `base` is the address of a register block of 32-bit registers, mapped as device memory, that no other value
+    /// drives; the offsets used with it lie inside the block.
+    pub(crate) const unsafe fn new(base: usize) -> Self {
+        Self { base }
+    }
+}
+
+impl Mmio for Registers {
+    fn read32(&mut self, offset: usize) -> u32 {
+        debug_assert!(offset.is_multiple_of(4));
+        // SAFETY: `new` was promised registers here.
+        unsafe { ptr::read_volatile((self.base + offset) as *const u32) }
+    }
+
+    fn write32(&mut self, offset: usize, value: u32) {
+        debug_assert!(offset.is_multiple_of(4));
+        // SAFETY: as above; memory a device writes in consequence lies in the DMA section, which no reference covers.
+        unsafe { ptr::write_volatile((self.base + offset) as *mut u32, value) };
+    }
+
+    fn barrier(&mut self) {
+        barrier();
+    }
+}
+
+/// Completes every earlier access before any later one.
+pub(crate) fn barrier() {
+    // SAFETY: a barrier has no effect but order.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+const DMA_SIZE: usize = 1 << 20;
+const DMA_ALIGNMENT: usize = 4096;
+
+#[repr(C, align(4096))]
+struct Pool(UnsafeCell<[u8; DMA_SIZE]>);
+
+// SAFETY: the bytes are reached only through `DmaRegion`s, which do not overlap and use volatile accesses.
+unsafe impl Sync for Pool {}
+
+#[unsafe(link_section = ".dma")]
+static POOL: Pool = Pool(UnsafeCell::new([0; DMA_SIZE]));
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// A piece of the non-cacheable section, owned for good by one driver.
+#[derive(Debug)]
+pub(crate) struct DmaRegion {
+    start: *mut u8,
+    len: usize,
+    bus_address: u64,
+}
+
+impl DmaRegion {
+    /// Takes `len` octets on a 4 KiB boundary. `alias` is added to the physical address to make the device's view of
+    /// it.
+    ///
+    /// # Panics
+    /// When the section is used up, which depends on nothing but the program.
+    pub(crate) fn take(len: usize, alias: u64) -> Self {
+        let offset = TAKEN.fetch_add(len.next_multiple_of(DMA_ALIGNMENT), Ordering::Relaxed);
+        assert!(len <= DMA_SIZE && offset <= DMA_SIZE - len, "the DMA section is used up");
+        let mut region = Self {
+            // SAFETY: offset and length were just checked against the pool.
+            start: unsafe { POOL.0.get().cast::<u8>().add(offset) },
+            len,
+            bus_address: POOL.0.get() as u64 + offset as u64 + alias,
+        };
+        // The section is not part of the image; what the last boot left there means nothing.
+        for word in (0..len / 4).map(|index| index * 4) {
+            region.write32(word, 0);
+        }
+        region
+    }
+
+    fn inside(&self, offset: usize, len: usize) -> bool {
+        let inside = offset <= self.len && len <= self.len - offset;
+        debug_assert!(inside, "access outside of a DMA region");
+        inside
+    }
+}
+
+impl DmaMemory for DmaRegion {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn bus_address(&self) -> u64 {
+        self.bus_address
+    }
+
+    fn read(&self, offset: usize, to: &mut [u8]) {
+        if !self.inside(offset, to.len()) {
+            to.fill(0);
+            return;
+        }
+        let mut at = offset;
+        for chunk in to.chunks_mut(4) {
+            match <&mut [u8; 4]>::try_from(&mut *chunk) {
+                Ok(word) if at.is_multiple_of(4) => *word = self.read32(at).to_le_bytes(),
+                _ => {
+                    for (index, octet) in chunk.iter_mut().enumerate() {
+                        // SAFETY: inside the region, checked above.
+                        *octet = unsafe { ptr::read_volatile(self.start.add(at + index)) };
+                    }
+                }
+            }
+            at += chunk.len();
+        }
+    }
+
+    fn write(&mut self, offset: usize, from: &[u8]) {
+        if !self.inside(offset, from.len()) {
+            return;
+        }
+        let mut at = offset;
+        for chunk in from.chunks(4) {
+            match <[u8; 4]>::try_from(chunk) {
+                Ok(word) if at.is_multiple_of(4) => self.write32(at, u32::from_le_bytes(word)),
+                _ => {
+                    for (index, octet) in chunk.iter().enumerate() {
+                        // SAFETY: inside the region, checked above.
+                        unsafe { ptr::write_volatile(self.start.add(at + index), *octet) };
+                    }
+                }
+            }
+            at += chunk.len();
+        }
+    }
+
+    fn read32(&self, offset: usize) -> u32 {
+        if !self.inside(offset, 4) || !offset.is_multiple_of(4) {
+            return 0;
+        }
+        // SAFETY: inside the region and aligned, checked above.
+        unsafe { ptr::read_volatile(self.start.add(offset).cast::<u32>()) }
+    }
+
+    fn write32(&mut self, offset: usize, value: u32) {
+        if self.inside(offset, 4) && offset.is_multiple_of(4) {
+            // SAFETY: inside the region and aligned, checked above.
+            unsafe { ptr::write_volatile(self.start.add(offset).cast::<u32>(), value) };
+        }
+    }
+}
