@@ -19,6 +19,7 @@ mod model;
 mod nic;
 mod platform;
 pub mod power;
+pub mod virtio_net;
 
 pub use nic::{Counters, Link, MacAddress, Nic, SendError};
 pub use platform::{Clock, DmaMemory, Mmio, TimedOut, wait_until};
