@@ -11,6 +11,10 @@
 //! out borrowed views: `fn port(&mut self, index: usize) -> Option<Port<'_>>` where `Port: Nic`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
 
 pub mod entropy;
 pub mod mailbox;
@@ -19,6 +23,7 @@ mod model;
 mod nic;
 mod platform;
 pub mod power;
+pub mod usb;
 pub mod virtio_net;
 
 pub use nic::{Counters, Link, MacAddress, Nic, SendError};

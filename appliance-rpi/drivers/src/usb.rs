@@ -1,0 +1,33 @@
+//! USB: a DesignWare (DWC2) host, hubs, and the network devices behind them.
+//!
+//! ```text
+//! UsbHost (bus)  one poll: channels, status endpoints, the task in hand
+//!  ├ attach      a port's change to a device in service      ├ errand  requests to a device in service
+//!  ├ ecm, smsc95xx, hub   what the classes say               ├ nic     rings of frames
+//!  └ control     setup, data, status  ─────────────────────── dwc2     registers and channels
+//! ```
+//!
+//! The classes are state machines without I/O ([`procedure`]); only `dwc2` touches registers.
+//!
+//! What is absent: split transactions (a full- or low-speed device behind a high-speed hub is switched off and
+//! counted as refused), isochronous transfers, suspend.
+
+mod attach;
+mod bus;
+mod control;
+pub mod descriptor;
+mod dwc2;
+pub mod ecm;
+mod errand;
+pub mod hub;
+mod nic;
+mod port;
+mod procedure;
+mod registers;
+mod root;
+mod setup;
+pub mod smsc95xx;
+
+pub use bus::{BusCounters, NICS, UsbHost};
+pub use dwc2::{InitError, TransferError};
+pub use port::UsbPort;
