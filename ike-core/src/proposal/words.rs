@@ -161,9 +161,10 @@ impl core::error::Error for ProposalError {}
 /// Looks up every word of `text` and gives it to `place`, which says whether it took it.
 fn read(text: &str, mut place: impl FnMut(Word) -> bool) -> Result<(), ProposalError> {
     let mut offset = 0usize;
-    for text in text.split('-') {
+    // On octets: splitting a str may panic as far as the compiler can see.
+    for text in text.as_bytes().split(|octet| *octet == b'-') {
         let error = |reason| ProposalError { offset, len: text.len(), reason };
-        let word = WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, word)| *word);
+        let word = WORDS.iter().find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text)).map(|(_, word)| *word);
         match word.ok_or(error(Reason::Unknown))? {
             Word::Weak(status) => return Err(error(Reason::Weak(status))),
             Word::NotBuilt => return Err(error(Reason::NotBuilt)),

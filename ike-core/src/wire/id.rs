@@ -1,7 +1,6 @@
 //! Identification payloads (RFC 7296 §3.5).
 
 use core::fmt;
-use core::net::{Ipv4Addr, Ipv6Addr};
 
 use ipsec_core::wire::cursor::Reader;
 
@@ -34,27 +33,39 @@ impl<'m> Id<'m> {
 /// Text as text, addresses as addresses, a key id as `@hex:…`; whatever is not printable ASCII is escaped.
 impl fmt::Display for Id<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            IdKind::IPV4_ADDR => {
-                if let Ok(addr) = <[u8; 4]>::try_from(self.data) {
-                    return Ipv4Addr::from(addr).fmt(f);
+        match (self.kind, self.data) {
+            (IdKind::IPV4_ADDR, [a, b, c, d]) => write!(f, "{a}.{b}.{c}.{d}"),
+            (IdKind::IPV6_ADDR, data) if data.len() == 16 => print_ipv6(f, data),
+            (IdKind::FQDN | IdKind::RFC822_ADDR, text) => text.escape_ascii().fmt(f),
+            (kind, data) => {
+                if kind == IdKind::KEY_ID {
+                    f.write_str("@hex:")?;
+                } else {
+                    write!(f, "{kind}:")?;
                 }
+                data.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
             }
-            IdKind::IPV6_ADDR => {
-                if let Ok(addr) = <[u8; 16]>::try_from(self.data) {
-                    return Ipv6Addr::from(addr).fmt(f);
-                }
-            }
-            IdKind::FQDN | IdKind::RFC822_ADDR => return self.data.escape_ascii().fmt(f),
-            _ => {}
         }
-        if self.kind == IdKind::KEY_ID {
-            f.write_str("@hex:")?;
-        } else {
-            write!(f, "{}:", self.kind)?;
-        }
-        self.data.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
     }
+}
+
+/// As RFC 5952 §4 wants it. `core` prints addresses too, but with a panic in its code, reachable or not.
+fn print_ipv6(f: &mut fmt::Formatter<'_>, octets: &[u8]) -> fmt::Result {
+    let groups = || octets.as_chunks().0.iter().map(|group| u16::from_be_bytes(*group));
+    let zeros_from = |start| groups().skip(start).take_while(|group| *group == 0).count();
+    // The first of the longest runs of zeros, if there is one of two or more.
+    let (run, start) =
+        (0..8).rev().map(|start| (zeros_from(start), start)).max_by_key(|(run, _)| *run).unwrap_or((0, 0));
+    let skipped = if run >= 2 { start..start.saturating_add(run) } else { 8..8 };
+    for (index, group) in groups().enumerate() {
+        if index == skipped.start {
+            f.write_str(if index == 0 { "::" } else { ":" })?;
+        }
+        if !skipped.contains(&index) {
+            write!(f, "{group:x}{}", if index < 7 { ":" } else { "" })?;
+        }
+    }
+    Ok(())
 }
 
 impl MessageWriter<'_> {
@@ -123,6 +134,19 @@ mod tests {
     fn atk_23_nothing_that_a_terminal_or_a_log_would_obey_is_printed() {
         assert_eq!(text(IdKind::FQDN, b"a;reboot\x1b[2J\n\0\xc3"), r"a;reboot\x1b[2J\n\x00\xc3");
         assert_eq!(text(IdKind::RFC822_ADDR, b"me@b"), "me@b");
+    }
+
+    #[test]
+    fn ipv6_addresses_print_as_the_standard_library_does() {
+        // Every pattern of zero and non-zero groups.
+        for pattern in 0..=u8::MAX {
+            let groups: [u16; 8] = core::array::from_fn(|bit| if pattern & (1 << bit) == 0 { 0 } else { 0xa0 << bit });
+            let addr = core::net::Ipv6Addr::from(groups);
+            // `core` writes ::ffff:a.b.c.d for mapped addresses; an ID_IPV6_ADDR is printed as what it is.
+            if addr.to_ipv4_mapped().is_none() {
+                assert_eq!(text(IdKind::IPV6_ADDR, &addr.octets()), addr.to_string());
+            }
+        }
     }
 
     #[test]
