@@ -17,6 +17,7 @@ use board::Board;
 use core::arch::global_asm;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
+use rpi_drivers::Link;
 
 global_asm!(include_str!("boot.s"));
 
@@ -25,6 +26,11 @@ pub(crate) const BUILD: &str = match option_env!("PORTCULLIS_BUILD") {
     Some(build) => build,
     None => "unknown",
 };
+
+/// Network devices that are shown on the console.
+const MAX_NICS: usize = 4;
+/// Longest Ethernet frame with a VLAN tag, without FCS, rounded up.
+const MAX_FRAME: usize = 1522;
 
 static ENTRY_LEVEL: AtomicU64 = AtomicU64::new(0);
 
@@ -59,8 +65,25 @@ extern "C" fn start(_device_tree: usize, entry_level: u64) -> ! {
 }
 
 fn run(mut board: Board) -> ! {
+    let mut console = board::uart();
+    if let Err(error) = board.start_network() {
+        let _ = writeln!(console, "network: {error:?}");
+    }
+    let mut links = [Link::Down; MAX_NICS];
+    let mut frame = [0; MAX_FRAME];
     loop {
         board.feed_watchdog();
+        board.for_each_nic(clock::micros(), &mut |index, nic| {
+            if let Some(shown) = links.get_mut(index).filter(|shown| **shown != nic.link()) {
+                *shown = nic.link();
+                let _ = writeln!(console, "nic {index}: {} {shown:?}", nic.mac());
+            }
+            while let Some(length) = nic.receive(&mut frame) {
+                if nic.counters().rx_frames == 1 {
+                    let _ = writeln!(console, "nic {index}: first frame, {length} octets");
+                }
+            }
+        });
         clock::rest();
     }
 }

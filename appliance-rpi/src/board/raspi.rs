@@ -8,6 +8,8 @@ use core::arch::asm;
 use rpi_drivers::entropy::{Bcm2835Rng, Entropy, EntropyError, Rng200};
 use rpi_drivers::mailbox::{Mailbox, Tag};
 use rpi_drivers::power::PowerManager;
+use rpi_drivers::usb::{InitError, NICS, UsbHost};
+use rpi_drivers::{MacAddress, Nic};
 
 // Distances from the start of the peripherals; "BCM2835 ARM Peripherals" and QEMU (hw/arm/raspi_platform.h) agree.
 const MAILBOX: usize = 0x00_b880;
@@ -15,12 +17,21 @@ const POWER_MANAGER: usize = 0x10_0000;
 const RNG: usize = 0x10_4000;
 const GPIO: usize = 0x20_0000;
 const UART: usize = 0x20_1000;
+const USB: usize = 0x98_0000;
 
 /// The VideoCore sees the ARM's memory without its caches from here.
 const VIDEOCORE_ALIAS: u64 = 0xc000_0000;
 
 /// Mailbox clock of the PL011.
 const CLOCK_UART: u32 = 2;
+
+/// Mailbox power domain of the USB host, and the state that asks for power and waits for it (Circle
+/// `bcmpropertytags.h`, U-Boot `bcm283x mbox.h`).
+const POWER_USB: u32 = 3;
+const POWER_ON_AND_WAIT: u32 = 3;
+
+/// Used by an on-board adapter when the firmware names no address: locally administered.
+const FALLBACK_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 
 /// What QEMU answers as the build time of the firmware; a real one is a time of this century.
 const QEMU_FIRMWARE: u32 = 346_337;
@@ -97,6 +108,7 @@ fn start_uart(mailbox: &mut Mailbox<Registers, DmaRegion>) {
 pub(crate) struct Board {
     identity: Identity,
     watchdog: Option<PowerManager<Registers>>,
+    usb: UsbHost<Registers, DmaRegion>,
 }
 
 impl Board {
@@ -113,11 +125,17 @@ impl Board {
             let [e, f, ..] = high.to_le_bytes();
             [a, b, c, d, e, f]
         });
+        // Refused where the firmware has switched it on already; a host without power then says so itself.
+        let _ = mailbox.ask(&mut SystemClock, Tag::SetPower, [POWER_USB, POWER_ON_AND_WAIT]);
+        let usb_memory = DmaRegion::take(UsbHost::<Registers, DmaRegion>::DMA_BYTES, VIDEOCORE_ALIAS);
+        let usb = UsbHost::new(registers(USB), usb_memory, MacAddress(mac.unwrap_or(FALLBACK_MAC)));
+        let mut ask = |tag| mailbox.ask(&mut SystemClock, tag, [0, 0]);
         let emulated = ask(Tag::FirmwareRevision).is_ok_and(|[revision, _]| revision == QEMU_FIRMWARE);
         Self {
             identity: Identity { model: model(revision), revision, serial, memory, mac },
             // QEMU resets at once when the watchdog is set, so it can only be used on a real board.
             watchdog: (!emulated).then(|| PowerManager::new(registers(POWER_MANAGER))),
+            usb,
         }
     }
 
@@ -134,6 +152,21 @@ impl Board {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Starts the controllers of the network devices, which then come up by themselves.
+    pub(crate) fn start_network(&mut self) -> Result<(), InitError> {
+        self.usb.init(&mut SystemClock)
+    }
+
+    /// Drives the network devices and shows each one there is, by number.
+    pub(crate) fn for_each_nic(&mut self, now_us: u64, visit: &mut dyn FnMut(usize, &mut dyn Nic)) {
+        self.usb.poll(now_us);
+        for index in 0..NICS {
+            if let Some(mut port) = self.usb.port(index) {
+                visit(index, &mut port);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Identity;
 use crate::mmu::Memory;
 use core::arch::asm;
+use rpi_drivers::Nic;
 use rpi_drivers::entropy::EntropyError;
 
 pub(super) fn uart_address() -> usize {
@@ -59,6 +60,14 @@ impl Board {
     pub(crate) fn feed_watchdog(&mut self) -> bool {
         false
     }
+
+    /// No network device is driven here yet.
+    pub(crate) fn start_network(&mut self) -> Result<(), core::convert::Infallible> {
+        Ok(())
+    }
+
+    /// No network device is driven here yet.
+    pub(crate) fn for_each_nic(&mut self, _now_us: u64, _visit: &mut dyn FnMut(usize, &mut dyn Nic)) {}
 
     /// The machine has no random number generator.
     pub(crate) fn seed(&mut self, _seed: &mut [u8]) -> Result<(), EntropyError> {
