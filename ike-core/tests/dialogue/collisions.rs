@@ -1,0 +1,144 @@
+//! Both sides act at once (RFC 7296 §2.8, §2.25): exactly one SA pair is left, and traffic never stops.
+
+use std::time::Duration;
+
+use crate::network::{CHILD, Network};
+
+/// Lets both sides begin at the same moment, or one a little later than the other.
+fn at_once(seed: u64, gap: u64, act: impl Fn(&mut Network, usize)) -> Network {
+    let mut network = Network::connected(seed);
+    act(&mut network, 0);
+    network.run_for(Duration::from_millis(gap));
+    act(&mut network, 1);
+    let end = network.now + Duration::from_secs(90);
+    while network.step(end) {}
+    network.settle();
+    network
+}
+
+fn rekey_child(network: &mut Network, by: usize) {
+    let child = network.hosts[by].sending[&CHILD];
+    let _ = network.hosts[by].endpoint.rekey_child(network.now, child);
+}
+
+fn rekey_ike(network: &mut Network, by: usize) {
+    if let Some(ike) = network.hosts[by].ike() {
+        let _ = network.hosts[by].endpoint.rekey_ike(network.now, ike.id);
+    }
+}
+
+fn one_pair_is_left(network: &Network, what: &str) {
+    assert!(network.passes(), "{what}: {:?} {:?}", network.hosts[0].story, network.hosts[1].story);
+    network.agree().unwrap_or_else(|why| {
+        panic!("{what}: {why}\n{:?}\n{:?}", network.hosts[0].story, network.hosts[1].story)
+    });
+    for host in &network.hosts {
+        assert_eq!(host.installed.len(), 1, "{what}: {:?}", host.story);
+        assert!(host.failures.is_empty(), "{what}: {:?}", host.story);
+        assert!(host.ike().is_some(), "{what}");
+    }
+}
+
+#[test]
+fn atk_41_crossing_child_rekeys_leave_one_pair() {
+    for seed in 0..24 {
+        for gap in [0, 5, 12, 25, 35] {
+            let network = at_once(100 + seed, gap, rekey_child);
+            one_pair_is_left(&network, &format!("seed {seed} gap {gap}"));
+        }
+    }
+}
+
+#[test]
+fn atk_41_crossing_ike_rekeys_leave_one_sa() {
+    for seed in 0..24 {
+        for gap in [0, 5, 12, 25, 35] {
+            let network = at_once(200 + seed, gap, rekey_ike);
+            one_pair_is_left(&network, &format!("seed {seed} gap {gap}"));
+        }
+    }
+}
+
+#[test]
+fn atk_41_a_child_rekey_crossing_an_ike_rekey_is_settled() {
+    for seed in 0..16 {
+        for gap in [0, 5, 12, 25, 35] {
+            let network = at_once(300 + seed, gap, |network, by| match by {
+                0 => rekey_child(network, by),
+                _ => rekey_ike(network, by),
+            });
+            one_pair_is_left(&network, &format!("seed {seed} gap {gap}"));
+        }
+    }
+}
+
+#[test]
+fn atk_41_traffic_goes_on_during_crossing_rekeys() {
+    for seed in 0..16 {
+        let mut network = Network::connected(400 + seed);
+        rekey_child(&mut network, 0);
+        rekey_child(&mut network, 1);
+        let end = network.now + Duration::from_secs(60);
+        loop {
+            let more = network.step(end);
+            network.settle();
+            assert!(network.passes(), "seed {seed}: {:?} {:?}", network.hosts[0].story, network.hosts[1].story);
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn atk_41_both_sides_delete_the_same_child() {
+    let mut network = at_once(500, 0, |network, by| {
+        let child = network.hosts[by].sending[&CHILD];
+        network.hosts[by].endpoint.close_child(network.now, child).unwrap();
+    });
+    network.run_for(Duration::from_secs(1));
+    network.agree().unwrap();
+    assert!(network.hosts.iter().all(|host| host.installed.is_empty() && host.ike().is_some()));
+}
+
+#[test]
+fn atk_41_both_sides_close_the_ike_sa() {
+    let network = at_once(501, 0, |network, by| {
+        let ike = network.hosts[by].ike_id();
+        network.hosts[by].endpoint.close(network.now, ike).unwrap();
+    });
+    assert!(network.hosts.iter().all(|host| host.installed.is_empty() && host.ike().is_none()));
+}
+
+#[test]
+fn atk_41_a_rekey_crossing_the_delete_of_the_child_ends_without_leftovers() {
+    for gap in [0, 5, 12, 25] {
+        let network = at_once(502 + gap, gap, |network, by| match by {
+            0 => rekey_child(network, by),
+            _ => {
+                if let Some(child) = network.hosts[by].sending.get(&CHILD) {
+                    let _ = network.hosts[by].endpoint.close_child(network.now, *child);
+                }
+            }
+        });
+        network.agree().unwrap();
+        assert!(network.hosts.iter().all(|host| host.ike().is_some()));
+    }
+}
+
+#[test]
+fn atk_41_a_close_crossing_an_ike_rekey_closes() {
+    for gap in [0, 5, 12] {
+        let network = at_once(510 + gap, gap, |network, by| match by {
+            0 => rekey_ike(network, by),
+            _ => {
+                if let Some(ike) = network.hosts[by].ike() {
+                    let _ = network.hosts[by].endpoint.close(network.now, ike.id);
+                }
+            }
+        });
+        network.agree().unwrap_or_else(|why| {
+            panic!("gap {gap}: {why}\n{:?}\n{:?}", network.hosts[0].story, network.hosts[1].story)
+        });
+    }
+}

@@ -1,0 +1,176 @@
+//! An established IKE SA: rekeys, deletes, liveness, moves.
+
+use std::time::Duration;
+
+use ike_core::failure::Failure;
+use ike_core::registry::ExchangeType;
+use ipsec_core::time::Instant;
+
+use crate::network::{CHILD, Network, pair};
+use ike_core::endpoint::Settings;
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Runs, and fails when at any moment one side sends what the other cannot receive.
+fn run_without_gap(network: &mut Network, time: Duration) {
+    let end: Instant = network.now + time;
+    loop {
+        let more = network.step(end);
+        network.settle();
+        assert!(network.passes(), "{:?} {:?}", network.hosts[0].story, network.hosts[1].story);
+        if !more {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_child_rekey_by_either_side_leaves_no_gap() {
+    for by in 0..2 {
+        let mut network = Network::connected(20);
+        let before = network.hosts[by].sending[&CHILD];
+        let keys = network.hosts[by].installed[&before].key_in.clone();
+        network.hosts[by].endpoint.rekey_child(network.now, before).unwrap();
+        run_without_gap(&mut network, seconds(30));
+        network.agree().unwrap();
+        let after = network.hosts[by].sending[&CHILD];
+        assert_ne!(before, after);
+        assert_ne!(network.hosts[by].installed[&after].key_in, keys);
+        assert_eq!(network.hosts[by].installed[&after].replaces, Some(before));
+        // PFS: the rekeyed child has a key exchange of its own.
+        assert!(network.hosts[by].installed[&after].suite.contains("x25519"));
+        assert!(network.hosts.iter().all(|host| host.installed.len() == 1 && host.failures.is_empty()));
+    }
+}
+
+#[test]
+fn a_child_rekey_with_the_wrong_group_is_tried_again_with_the_right_one() {
+    let [left, mut right] = pair();
+    right.children[0].esp = crate::network::esp("aes256gcm16-ecp256");
+    let mut network = Network::new(21, [vec![left], vec![right]], Settings::default());
+    network.connect();
+    let child = network.hosts[0].sending[&CHILD];
+    network.hosts[0].endpoint.rekey_child(network.now, child).unwrap();
+    run_without_gap(&mut network, seconds(30));
+    let after = network.hosts[0].sending[&CHILD];
+    assert!(network.hosts[0].installed[&after].suite.contains("ecp256"));
+}
+
+#[test]
+fn an_ike_rekey_by_either_side_keeps_the_children() {
+    for by in 0..2 {
+        let mut network = Network::connected(22);
+        let before = network.hosts[by].ike().unwrap();
+        let children = network.hosts[by].sending.clone();
+        network.hosts[by].endpoint.rekey_ike(network.now, before.id).unwrap();
+        run_without_gap(&mut network, seconds(60));
+        network.agree().unwrap();
+        let after = network.hosts[by].ike().unwrap();
+        assert_ne!(before.spi_local, after.spi_local);
+        assert_eq!(network.hosts[by].sending, children);
+        // The children live on in the new SA.
+        let child = network.hosts[1 - by].sending[&CHILD];
+        network.hosts[1 - by].endpoint.rekey_child(network.now, child).unwrap();
+        run_without_gap(&mut network, seconds(60));
+        network.agree().unwrap();
+        assert!(network.hosts.iter().all(|host| host.failures.is_empty()), "{:?}", network.hosts[0].failures);
+    }
+}
+
+#[test]
+fn rekeys_come_by_themselves_before_the_lifetime_ends() {
+    let mut ends = pair();
+    for peer in &mut ends {
+        peer.rekey = seconds(4 * 3600);
+        peer.children[0].rekey = seconds(3600);
+        peer.children[0].lifetime = seconds(4000);
+    }
+    let [left, right] = ends;
+    let mut network = Network::new(23, [vec![left], vec![right]], Settings::default());
+    network.connect();
+    run_without_gap(&mut network, seconds(24 * 3600));
+    let rekeys = |host: usize| network.hosts[host].story.iter().filter(|line| *line == "child 0 up").count() - 1;
+    let ike_rekeys = network.hosts[0].story.iter().filter(|line| *line == "ike rekeyed").count();
+    assert!((22..=28).contains(&rekeys(0)), "{}", rekeys(0));
+    assert!((5..=7).contains(&ike_rekeys), "{ike_rekeys}");
+    assert!(network.hosts.iter().all(|host| host.failures.is_empty()));
+}
+
+#[test]
+fn a_deleted_child_goes_on_both_sides_and_the_ike_sa_stays() {
+    for by in 0..2 {
+        let mut network = Network::connected(24);
+        let child = network.hosts[by].sending[&CHILD];
+        network.hosts[by].endpoint.close_child(network.now, child).unwrap();
+        network.run_for(seconds(1));
+        assert!(network.hosts.iter().all(|host| host.installed.is_empty() && host.ike().is_some()));
+        assert!(network.hosts[by].story.contains(&"child 0 down: ClosedHere".into()));
+        assert!(network.hosts[1 - by].story.contains(&"child 0 down: ClosedByPeer".into()));
+        network.agree().unwrap();
+    }
+}
+
+#[test]
+fn a_closed_ike_sa_goes_on_both_sides_with_its_children() {
+    for by in 0..2 {
+        let mut network = Network::connected(25);
+        let ike = network.hosts[by].ike_id();
+        network.hosts[by].endpoint.close(network.now, ike).unwrap();
+        network.run_for(seconds(1));
+        assert!(network.hosts.iter().all(|host| host.installed.is_empty() && host.ike().is_none()));
+        assert_eq!(network.hosts[by].failures, [Failure::ClosedHere]);
+        assert_eq!(network.hosts[1 - by].failures, [Failure::ClosedByPeer]);
+    }
+}
+
+#[test]
+fn a_dead_peer_is_noticed_after_the_delay_and_the_repetitions() {
+    let mut network = Network::connected(26);
+    network.tap = Box::new(|_, _| false);
+    let dead = network.now;
+    while network.hosts[0].ike().is_some() {
+        network.run_for(Duration::from_millis(500));
+        assert!(network.now.since(dead) < seconds(60));
+    }
+    let noticed = network.now.since(dead);
+    assert!((seconds(35)..=seconds(40)).contains(&noticed), "{noticed:?}");
+    assert_eq!(network.hosts[0].failures, [Failure::PeerSilent(ExchangeType::INFORMATIONAL)]);
+    assert!(network.hosts[0].installed.is_empty());
+}
+
+#[test]
+fn an_idle_peer_that_lives_is_never_taken_for_dead() {
+    let mut network = Network::connected(27);
+    run_without_gap(&mut network, seconds(2 * 3600));
+    assert!(network.hosts.iter().all(|host| host.failures.is_empty()));
+}
+
+#[test]
+fn a_new_mapping_of_the_nat_is_followed() {
+    let [left, mut right] = pair();
+    right.remote = None;
+    let mut network = Network::new(28, [vec![left], vec![right]], Settings::default());
+    network.nat = Some("203.0.113.7:1024".parse().unwrap());
+    network.connect();
+    network.nat = Some("203.0.113.7:2048".parse().unwrap());
+    network.run_for(seconds(60));
+    assert_eq!(network.hosts[1].ike().unwrap().path.remote, "203.0.113.7:2048".parse().unwrap());
+    assert!(network.hosts[1].story.contains(&"moved to 203.0.113.7:2048".into()));
+    assert!(network.passes());
+}
+
+#[test]
+fn two_idle_hours_behind_a_nat_are_survived() {
+    let [left, mut right] = pair();
+    right.remote = None;
+    right.dpd = Duration::ZERO;
+    let mut network = Network::new(29, [vec![left], vec![right]], Settings::default());
+    network.nat = Some("203.0.113.7:1024".parse().unwrap());
+    network.connect();
+    let sent = network.sent;
+    run_without_gap(&mut network, seconds(7200));
+    // A NAT that forgets after 30 s without a packet was reminded every 20 s.
+    assert!(network.sent - sent >= 360, "{}", network.sent - sent);
+}

@@ -1,0 +1,7 @@
+//! Two endpoints talk to each other over a simulated network.
+
+mod collisions;
+mod faults;
+mod handshake;
+mod life;
+mod network;
