@@ -88,7 +88,7 @@ pub(crate) struct Child {
     pub(crate) replaces: Option<ChildId>,
     /// Our side sends through it; false while a rekey by the peer waits for its Delete.
     pub(crate) outbound_ready: bool,
-    pub(crate) replaced_by: Option<u16>,
+    pub(crate) replaced_by: Option<ChildId>,
     pub(crate) want_rekey: bool,
     pub(crate) want_delete: bool,
     /// Why the last attempt to rekey failed.
@@ -205,7 +205,8 @@ impl Child {
     /// The peer is done with the SA that this one replaces.
     pub(crate) fn send_through(&mut self) {
         self.outbound_at = None;
-        if self.live() && !self.outbound_ready {
+        // Whoever was replaced in the meantime stays behind.
+        if self.live() && !self.outbound_ready && self.replaced_by.is_none() {
             self.outbound_ready = true;
             // What was not announced yet is announced as ready.
             self.report.outbound = !self.report.up;
@@ -293,6 +294,18 @@ impl Children<'_> {
         place.generation = place.generation.wrapping_add(1);
         place.child = Some(child);
         Some(ChildId { slot, generation: place.generation })
+    }
+
+    /// The IKE SA in slot `ike` is over. What the caller never heard of goes without a word: the end of the IKE SA says it.
+    pub(crate) fn end_all(&mut self, ike: u16, cause: &Failure) {
+        for place in self.slots.iter_mut() {
+            if let Some(child) = place.child.as_mut().filter(|child| child.ike == ike) {
+                child.end(cause.clone());
+                if !child.report.known {
+                    place.child = None;
+                }
+            }
+        }
     }
 
     pub(crate) fn free(&mut self, slot: u16) {

@@ -13,7 +13,7 @@ use crate::event::IkeId;
 use crate::failure::Failure;
 use crate::pad::{Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind};
-use crate::state::{self, Effects, Env, Sa, State};
+use crate::state::{self, Effects, Env, Heir, Sa, State};
 use crate::window::Retransmission;
 use crate::wire::header::Header;
 use crate::wire::writer::MessageWriter;
@@ -315,29 +315,51 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Does in other slots what the work on one SA asked for.
     fn apply(&mut self, now: Instant, slot: u16, effects: Effects<C>) {
-        let Effects { place, orphan, adopted, release, initial_contact } = effects;
+        let Effects { place, heir, orphan, die, release, initial_contact } = effects;
         if let Some((slot, sa)) = place {
             self.put(slot, sa);
         }
         if let Some(released) = release.and_then(|slot| self.slots.get_mut(usize::from(slot))) {
             released.sa = None;
         }
-        if let Some((loser, heir)) = orphan
-            && let Some((sa, env)) = self.open(now, loser)
-        {
-            let at = now + env.settings.orphan;
-            state::rekeying::orphan(sa, heir, at);
+        let orphan_at = now + self.settings.orphan;
+        if let Some(loser) = orphan.and_then(|loser| self.alive(loser)) {
+            state::rekeying::orphan(loser, orphan_at);
         }
-        if let Some(heir) = adopted {
-            let generation = self.slots.get(usize::from(slot)).map(|place| place.generation);
-            let heir = self.slots.get_mut(usize::from(heir)).and_then(|place| place.sa.as_mut());
-            if let (Some(generation), Some(heir)) = (generation, heir) {
-                heir.report.rekeyed_from = Some(IkeId { slot, generation });
-                heir.work = true;
-            }
+        if let Some(heir) = heir {
+            self.inherit(slot, heir);
+        }
+        if let Some(cause) = die
+            && let Some((sa, mut env)) = self.open(now, slot)
+        {
+            sa.die(&mut env, cause);
         }
         if let Some(peer) = initial_contact {
             self.forget_others(now, slot, peer);
+        }
+    }
+
+    /// The SA of ours with this SPI, when it is established.
+    fn alive(&mut self, Heir { slot, spi }: Heir) -> Option<&mut Sa<C>> {
+        let sa = self.slots.get_mut(usize::from(slot))?.sa.as_mut()?;
+        let ours = if sa.initiator { sa.spi_i } else { sa.spi_r };
+        (ours == spi && matches!(sa.state, State::Established(_))).then_some(sa)
+    }
+
+    /// Hands the children of `old` to the SA that replaced it; they end with it when it is gone already.
+    fn inherit(&mut self, old: u16, heir: Heir) {
+        let generation = self.slots.get(usize::from(old)).map_or(0, |place| place.generation);
+        let Some(sa) = self.alive(heir) else {
+            self.children.end_all(old, &Failure::ClosedByPeer);
+            return;
+        };
+        if let State::Established(established) = &mut sa.state {
+            established.undecided = false;
+        }
+        sa.report.rekeyed_from = Some(IkeId { slot: old, generation });
+        sa.work = true;
+        for (_, child) in self.children.of(old) {
+            child.ike = heir.slot;
         }
     }
 

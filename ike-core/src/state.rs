@@ -163,7 +163,9 @@ pub(crate) struct Established<C: IkeCrypto> {
     pub(crate) rekey_group: Group,
     pub(crate) rekey_at: Option<Instant>,
     /// The SA that took over; this one only waits to be deleted.
-    pub(crate) replaced_by: Option<u16>,
+    pub(crate) replaced: bool,
+    /// Made by a rekey of the peer that crossed ours: it is not known yet whether it stays.
+    pub(crate) undecided: bool,
     /// When to delete it ourselves, because the peer that should have did not.
     pub(crate) orphan_at: Option<Instant>,
 }
@@ -186,7 +188,7 @@ pub(crate) struct ChildRequest<C: IkeCrypto> {
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) ke: Option<(Group, C::KeSecret)>,
     /// The peer's rekey of the same child that crossed ours.
-    pub(crate) crossed: Option<Crossed>,
+    pub(crate) crossed: Option<Crossed<ChildId>>,
 }
 
 /// CREATE_CHILD_SA for a new IKE SA in place of this one.
@@ -199,14 +201,20 @@ pub(crate) struct RekeyRequest<C: IkeCrypto> {
     /// Taken when the answer comes.
     pub(crate) ke: Option<C::KeSecret>,
     /// The peer's rekey that crossed ours.
-    pub(crate) crossed: Option<Crossed>,
+    pub(crate) crossed: Option<Crossed<Heir>>,
 }
 
-/// What the peer's rekey that crossed ours came to.
-pub(crate) struct Crossed {
-    /// Slot of the SA it made.
-    pub(crate) slot: u16,
+/// What the peer's rekey that crossed ours came to: the SA it made, and the lowest nonce of its exchange.
+pub(crate) struct Crossed<T> {
+    pub(crate) made: T,
     pub(crate) lowest: LowestNonce,
+}
+
+/// An SA that takes over: its slot, and our SPI to tell whether it is still there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heir {
+    pub(crate) slot: u16,
+    pub(crate) spi: u64,
 }
 
 pub(crate) enum State<C: IkeCrypto> {
@@ -304,12 +312,10 @@ impl<C: IkeCrypto> Sa<C> {
     pub(crate) fn die(&mut self, env: &mut Env<'_, '_, C>, cause: Failure) {
         let (established, quiet) = match &self.state {
             State::Dead => return,
-            State::Established(established) => (true, established.replaced_by.is_some()),
+            State::Established(established) => (true, established.replaced),
             _ => (false, false),
         };
-        for (_, child) in env.children.of(env.slot) {
-            child.end(cause.clone());
-        }
+        env.children.end_all(env.slot, &cause);
         if !quiet {
             self.report.closed = Some((established, cause));
         }
@@ -341,23 +347,16 @@ pub(crate) struct Env<'x, 'a, C> {
     pub(crate) spare: Option<(u16, u64)>,
 }
 
-impl<C> Env<'_, '_, C> {
-    /// Hands the children over to the SA that replaces this one.
-    pub(crate) fn hand_over(&mut self, heir: u16) {
-        for (_, child) in self.children.of(self.slot) {
-            child.ike = heir;
-        }
-    }
-}
-
 /// What a state asks the endpoint to do in other slots.
 pub(crate) struct Effects<C: IkeCrypto> {
     /// Put an SA into the spare or reserved slot.
     pub(crate) place: Option<(u16, Sa<C>)>,
-    /// The first SA lost against a crossing rekey that made the second: delete it after a while, should the peer not.
-    pub(crate) orphan: Option<(u16, u16)>,
-    /// This other SA, made by the peer's rekey, has taken over.
-    pub(crate) adopted: Option<u16>,
+    /// This SA takes over the children.
+    pub(crate) heir: Option<Heir>,
+    /// This SA lost against a crossing rekey: delete it after a while, should the peer not.
+    pub(crate) orphan: Option<Heir>,
+    /// The SA itself ends, after its children found their heir.
+    pub(crate) die: Option<Failure>,
     /// Give back a reserved slot.
     pub(crate) release: Option<u16>,
     /// Other SAs with this peer are history (INITIAL_CONTACT).
@@ -366,6 +365,6 @@ pub(crate) struct Effects<C: IkeCrypto> {
 
 impl<C: IkeCrypto> Default for Effects<C> {
     fn default() -> Self {
-        Self { place: None, orphan: None, adopted: None, release: None, initial_contact: None }
+        Self { place: None, heir: None, orphan: None, die: None, release: None, initial_contact: None }
     }
 }

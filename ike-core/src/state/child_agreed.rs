@@ -177,18 +177,21 @@ pub(crate) fn install<C: IkeCrypto>(
     agreed: Agreed<'_>,
     keys: ChildKeys,
     old: Option<ChildId>,
-) {
+) -> Option<ChildId> {
     let Agreed { config, slot, spi_in, suite, spi_out, local, remote, .. } = agreed;
     let mut child = Child::wanted(env.slot, peer, config.id, spi_in, env.now);
     come_up(&mut child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, keys, ours: false });
-    if let Some(replaced) = old.and_then(|old| env.children.by_id_mut(old)) {
-        replaced.replaced_by = Some(slot);
-        replaced.rekey_at = None;
-        replaced.want_rekey = false;
-        replaced.orphan_at = Some(env.now + env.settings.orphan);
+    if old.is_some() {
         child.replaces = old;
         child.outbound_ready = false;
         child.outbound_at = Some(env.now + env.settings.outbound_delay);
     }
-    env.children.put(slot, child);
+    let new = env.children.put(slot, child);
+    if let Some(replaced) = old.and_then(|old| env.children.by_id_mut(old)) {
+        replaced.replaced_by = new;
+        replaced.rekey_at = None;
+        replaced.want_rekey = false;
+        replaced.orphan_at = Some(env.now + env.settings.orphan);
+    }
+    new
 }

@@ -74,6 +74,8 @@ fn consent<C: IkeCrypto>(
         return Ok(Err(Refusal::busy()));
     }
     let old = match replaced(env, payloads) {
+        // The peer made it, and ours that crossed it is not answered yet: which of them stays is not known here.
+        Ok(old) if old.is_some() && old == undecided(&established.request) => return Ok(Err(Refusal::busy())),
         Ok(old) => old,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -110,15 +112,21 @@ fn consent<C: IkeCrypto>(
     let len = message.seal(env.crypto, &mut established.keys.sender)?;
 
     sa.window.respond(len, path);
-    let slot = agreed.slot;
+    let made = child_agreed::install(env, peer, agreed, keys, old);
     if let Some(Request::Child(request)) = &mut established.request
-        && old.is_some()
-        && request.old == old
+        && let Some(made) = made.filter(|_| old.is_some() && request.old == old)
     {
-        request.crossed = Some(Crossed { slot, lowest: lowest(peer_nonce.as_slice(), &nonce) });
+        request.crossed = Some(Crossed { made, lowest: lowest(peer_nonce.as_slice(), &nonce) });
     }
-    child_agreed::install(env, peer, agreed, keys, old);
     Ok(Ok(()))
+}
+
+/// The Child SA made by a rekey that crossed ours.
+fn undecided<C: IkeCrypto>(request: &Option<Request<C>>) -> Option<ChildId> {
+    match request {
+        Some(Request::Child(request)) => request.crossed.as_ref().map(|crossed| crossed.made),
+        _ => None,
+    }
 }
 
 /// Our half of the key exchange for a chosen group: the shared secret and our public value.
@@ -263,21 +271,21 @@ fn succeed<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &ChildRequest<C>, pa
     let Some(old) = request.old else { return };
     let ours = lowest(&request.nonce, payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice()));
     let orphan_at = env.now + env.settings.orphan;
-    let crossed = request.crossed.as_ref().filter(|crossed| env.children.get(crossed.slot).is_some());
-    match crossed {
+    let new_id = env.children.id(request.new);
+    match &request.crossed {
         // The SA with the lowest nonce goes; whoever made it deletes it, the other side deletes the old one (§2.8.1).
         Some(crossed) if ours < crossed.lowest => {
             if let Some(new) = env.children.get_mut(request.new) {
                 new.replaces = Some(old);
                 new.outbound_ready = false;
-                new.replaced_by = Some(crossed.slot);
+                new.replaced_by = Some(crossed.made);
                 new.rekey_at = None;
                 new.want_delete = true;
             }
         }
         crossed => {
-            if let Some(theirs) = crossed.and_then(|crossed| env.children.get_mut(crossed.slot)) {
-                theirs.replaced_by = Some(request.new);
+            if let Some(theirs) = crossed.as_ref().and_then(|crossed| env.children.by_id_mut(crossed.made)) {
+                theirs.replaced_by = new_id;
                 theirs.outbound_at = None;
                 theirs.rekey_at = None;
                 theirs.orphan_at = Some(orphan_at);
@@ -286,7 +294,7 @@ fn succeed<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &ChildRequest<C>, pa
                 new.replaces = Some(old);
             }
             if let Some(old) = env.children.by_id_mut(old) {
-                old.replaced_by = Some(request.new);
+                old.replaced_by = new_id;
                 old.rekey_at = None;
                 old.orphan_at = None;
                 old.want_delete = old.phase == Phase::Up;

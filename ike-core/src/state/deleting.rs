@@ -56,33 +56,31 @@ pub(crate) fn on_request<C: IkeCrypto>(
             child.deleted(Failure::ClosedByPeer, drain_until);
             child.replaced_by
         });
-        if let Some(heir) = heir.and_then(|heir| env.children.get_mut(heir)) {
+        if let Some(heir) = heir.and_then(|heir| env.children.by_id_mut(heir)) {
             heir.send_through();
         }
     }
     if rejects {
         sa.die(env, Failure::AuthenticationFailed(Side::Peer));
     } else if closes {
-        return Ok(close(sa, env));
+        return Ok(close(sa));
     }
     Ok(Effects::default())
 }
 
 /// The peer closed the IKE SA. When it did so because its rekey crossed ours and stays, the children live on in the SA
 /// that its rekey made.
-fn close<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Effects<C> {
-    let mut effects = Effects::default();
+fn close<C: IkeCrypto>(sa: &mut Sa<C>) -> Effects<C> {
+    let mut effects = Effects { die: Some(Failure::ClosedByPeer), ..Effects::default() };
     if let State::Established(established) = &mut sa.state
         && let Some(Request::Rekey(request)) = established.request.take()
     {
         effects.release = Some(request.new);
         if let Some(crossed) = request.crossed {
-            established.replaced_by = Some(crossed.slot);
-            effects.adopted = Some(crossed.slot);
-            env.hand_over(crossed.slot);
+            established.replaced = true;
+            effects.heir = Some(crossed.made);
         }
     }
-    sa.die(env, Failure::ClosedByPeer);
     effects
 }
 

@@ -29,14 +29,15 @@ impl<C: IkeCrypto> Established<C> {
             want_rekey: false,
             want_liveness: false,
             rekey_at: child_agreed::rekey_at(env.crypto, env.now, connection.rekey, ours),
-            replaced_by: None,
+            replaced: false,
+            undecided: false,
             orphan_at: None,
         }
     }
 
-    /// Whether the SA is about to go: nothing new may begin on it.
+    /// Whether the SA is about to go, or may be: nothing new may begin on it.
     pub(crate) fn closing(&self) -> bool {
-        self.want_delete || self.replaced_by.is_some() || matches!(self.request, Some(Request::DeleteIke))
+        self.want_delete || self.replaced || self.undecided || matches!(self.request, Some(Request::DeleteIke))
     }
 
     /// When the peer has to show that it lives; `None` while an outstanding request does that.
@@ -263,7 +264,7 @@ pub(crate) fn pursue<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> 
         deleting::send_ike(sa, env);
         return None;
     }
-    let replaced = established.replaced_by.is_some();
+    let replaced = established.replaced;
     if established.want_rekey && !replaced {
         established.want_rekey = false;
         return rekeying::send(sa, env);

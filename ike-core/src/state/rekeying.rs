@@ -4,7 +4,9 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use super::lowest;
-use super::{Crossed, Effects, Env, Established, NONCE_LEN, Refusal, RekeyRequest, Request, Sa, State, established};
+use super::{
+    Crossed, Effects, Env, Established, Heir, NONCE_LEN, Refusal, RekeyRequest, Request, Sa, State, established,
+};
 use crate::crypto::{Group, IkeCrypto, KePublic, SharedSecret};
 use crate::error::Discard;
 use crate::failure::{Failure, Side};
@@ -97,19 +99,15 @@ fn consent<C: IkeCrypto>(
 
     sa.window.respond(len, path);
     let mut effects = Effects::default();
-    let state = Established::new(env, keys, &connection, false);
+    let mut state = Established::new(env, keys, &connection, false);
+    let made = Heir { slot, spi };
     match &mut established.request {
         // Which of the two SAs stays is known when our answer comes.
         Some(Request::Rekey(request)) => {
-            request.crossed = Some(Crossed { slot, lowest: lowest(peer_nonce.as_slice(), &nonce) });
+            state.undecided = true;
+            request.crossed = Some(Crossed { made, lowest: lowest(peer_nonce.as_slice(), &nonce) });
         }
-        _ => {
-            established.replaced_by = Some(slot);
-            established.orphan_at = Some(env.now + env.settings.orphan);
-            established.rekey_at = None;
-            effects.adopted = Some(slot);
-            env.hand_over(slot);
-        }
+        _ => give_way(established, env, &mut effects, made),
     }
     effects.place = Some((slot, successor(sa, false, chosen.spi, spi, state)));
     Ok(Ok(effects))
@@ -169,7 +167,7 @@ pub(crate) fn on_response<C: IkeCrypto>(
         Err(cause) => {
             effects.release = Some(request.new);
             match request.crossed {
-                Some(crossed) => give_way(established, env, &mut effects, crossed.slot),
+                Some(crossed) => give_way(established, env, &mut effects, crossed.made),
                 None => {
                     let busy = cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE);
                     let retry = env.settings.retry;
@@ -189,18 +187,17 @@ pub(crate) fn on_response<C: IkeCrypto>(
         // The SA with the lowest nonce goes; whoever made it deletes it, the other side deletes the old one (§2.8.1).
         Some(crossed) if ours < crossed.lowest => {
             if let State::Established(redundant) = &mut new.state {
-                redundant.replaced_by = Some(crossed.slot);
+                redundant.replaced = true;
                 redundant.want_delete = true;
             }
-            give_way(established, env, &mut effects, crossed.slot);
+            give_way(established, env, &mut effects, crossed.made);
         }
         crossed => {
-            effects.orphan = crossed.map(|crossed| (crossed.slot, request.new));
-            established.replaced_by = Some(request.new);
+            effects.orphan = crossed.map(|crossed| crossed.made);
+            effects.heir = Some(Heir { slot: request.new, spi: request.spi });
+            established.replaced = true;
             established.want_delete = true;
             established.rekey_at = None;
-            new.report.rekeyed_from = Some(env.id);
-            env.hand_over(request.new);
         }
     }
     effects.place = Some((request.new, new));
@@ -210,15 +207,14 @@ pub(crate) fn on_response<C: IkeCrypto>(
 /// The SA that the peer's rekey made takes over; the peer deletes this one.
 fn give_way<C: IkeCrypto>(
     established: &mut Established<C>,
-    env: &mut Env<'_, '_, C>,
+    env: &Env<'_, '_, C>,
     effects: &mut Effects<C>,
-    heir: u16,
+    heir: Heir,
 ) {
-    established.replaced_by = Some(heir);
+    established.replaced = true;
     established.orphan_at = Some(env.now + env.settings.orphan);
     established.rekey_at = None;
-    effects.adopted = Some(heir);
-    env.hand_over(heir);
+    effects.heir = Some(heir);
 }
 
 fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &Env<'_, '_, C>, request: &RekeyRequest<C>, wanted: Option<Group>) {
@@ -260,10 +256,10 @@ fn complete<C: IkeCrypto>(
     Ok(successor(sa, true, request.spi, chosen.spi, state))
 }
 
-/// This SA lost against a crossing rekey that made `heir`: it goes, by the peer's Delete or else by ours.
-pub(crate) fn orphan<C: IkeCrypto>(sa: &mut Sa<C>, heir: u16, at: Instant) {
+/// This SA lost against a crossing rekey: it goes, by the peer's Delete or else by ours.
+pub(crate) fn orphan<C: IkeCrypto>(sa: &mut Sa<C>, at: Instant) {
     if let State::Established(established) = &mut sa.state {
-        established.replaced_by = Some(heir);
+        established.replaced = true;
         established.rekey_at = None;
         established.orphan_at = Some(at);
     }

@@ -29,9 +29,9 @@ fn rekey_ike(network: &mut Network, by: usize) {
 
 fn one_pair_is_left(network: &Network, what: &str) {
     assert!(network.passes(), "{what}: {:?} {:?}", network.hosts[0].story, network.hosts[1].story);
-    network.agree().unwrap_or_else(|why| {
-        panic!("{what}: {why}\n{:?}\n{:?}", network.hosts[0].story, network.hosts[1].story)
-    });
+    network
+        .agree()
+        .unwrap_or_else(|why| panic!("{what}: {why}\n{:?}\n{:?}", network.hosts[0].story, network.hosts[1].story));
     for host in &network.hosts {
         assert_eq!(host.installed.len(), 1, "{what}: {:?}", host.story);
         assert!(host.failures.is_empty(), "{what}: {:?}", host.story);

@@ -21,8 +21,7 @@ fn both_ends_come_to_the_same_keys() {
     assert!(network.passes());
     network.agree().unwrap();
     let [left, right] = &network.hosts;
-    let (ours, theirs) =
-        (left.installed.values().next().unwrap(), right.installed.values().next().unwrap());
+    let (ours, theirs) = (left.installed.values().next().unwrap(), right.installed.values().next().unwrap());
     assert_eq!((&ours.key_in, &ours.key_out), (&theirs.key_out, &theirs.key_in));
     assert_ne!(ours.key_in, ours.key_out);
     assert_eq!(ours.key_in.len(), 36);

@@ -202,18 +202,21 @@ impl Host {
                 Event::IkeRekeyed { .. } => self.story.push("ike rekeyed".into()),
                 Event::ChildUp(up) => {
                     self.story.push(format!("child {} up", up.config.0));
-                    self.installed.insert(up.child, Installed {
-                        config: up.config,
-                        spi_in: up.spi_in.get(),
-                        spi_out: up.spi_out.get(),
-                        key_in: up.key_in.to_vec(),
-                        key_out: up.key_out.to_vec(),
-                        suite: up.suite.to_string(),
-                        local: up.local.to_vec(),
-                        remote: up.remote.to_vec(),
-                        encap: up.encap,
-                        replaces: up.replaces,
-                    });
+                    self.installed.insert(
+                        up.child,
+                        Installed {
+                            config: up.config,
+                            spi_in: up.spi_in.get(),
+                            spi_out: up.spi_out.get(),
+                            key_in: up.key_in.to_vec(),
+                            key_out: up.key_out.to_vec(),
+                            suite: up.suite.to_string(),
+                            local: up.local.to_vec(),
+                            remote: up.remote.to_vec(),
+                            encap: up.encap,
+                            replaces: up.replaces,
+                        },
+                    );
                     if up.outbound_ready {
                         self.sending.insert(up.config, up.child);
                     }
