@@ -99,6 +99,9 @@ pub(crate) struct Child {
     pub(crate) outbound_at: Option<Instant>,
     /// When to delete it ourselves, because the peer that should have did not.
     pub(crate) orphan_at: Option<Instant>,
+    /// The peer asked for it, and may not have our answer yet: until then it would not know what a rekey or a Delete of
+    /// ours speaks of.
+    pub(crate) settles_at: Option<Instant>,
     pub(crate) report: Report,
 }
 
@@ -125,6 +128,7 @@ impl Child {
             expires_at: None,
             outbound_at: None,
             orphan_at: None,
+            settles_at: None,
             report: Report::default(),
         }
     }
@@ -133,11 +137,20 @@ impl Child {
     pub(crate) fn end(&mut self, cause: Failure) {
         if !matches!(self.phase, Phase::Ended(_)) {
             self.phase = Phase::Ended(cause);
-            (self.rekey_at, self.expires_at, self.outbound_at, self.orphan_at) = (None, None, None, None);
+            self.calm();
             self.keys = None;
             self.report.up = false;
             self.report.outbound = false;
         }
+    }
+
+    /// Nothing falls due any more.
+    fn calm(&mut self) {
+        self.rekey_at = None;
+        self.expires_at = None;
+        self.outbound_at = None;
+        self.orphan_at = None;
+        self.settles_at = None;
     }
 
     /// The peer set it up and we do not want it: it is deleted, and never comes up here.
@@ -161,14 +174,17 @@ impl Child {
             Phase::Wanted(at) | Phase::Draining(at) => Some(at),
             _ => None,
         };
-        [phase, self.rekey_at, self.expires_at, self.outbound_at, self.orphan_at].into_iter().flatten().min()
+        [phase, self.rekey_at, self.expires_at, self.outbound_at, self.orphan_at, self.settles_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Deleted by either side: a replaced SA receives on for a while, any other is gone.
     pub(crate) fn deleted(&mut self, cause: Failure, drain_until: Instant) {
         if self.replaced_by.is_some() && !matches!(self.phase, Phase::Ended(_) | Phase::Draining(_)) {
             self.phase = Phase::Draining(drain_until);
-            self.rekey_at = None;
+            self.calm();
             self.want_rekey = false;
             self.want_delete = false;
         } else if self.replaced_by.is_none() {
@@ -193,6 +209,7 @@ impl Child {
                     self.want_delete = true;
                     self.attempt = Some(Failure::Expired);
                 }
+                due(&mut self.settles_at);
                 self.want_delete |= due(&mut self.orphan_at);
                 self.want_rekey |= due(&mut self.rekey_at);
                 return self.want_delete || self.want_rekey;
@@ -305,6 +322,13 @@ impl Children<'_> {
                     place.child = None;
                 }
             }
+        }
+    }
+
+    /// The peer has our answers to its requests up to now.
+    pub(crate) fn settle(&mut self, ike: u16) {
+        for (_, child) in self.of(ike) {
+            child.settles_at = None;
         }
     }
 

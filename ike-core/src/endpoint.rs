@@ -58,6 +58,8 @@ pub struct Settings {
     pub orphan: Duration,
     /// How long a Child SA made by the peer's rekey waits for the Delete of the old one before we send through it.
     pub outbound_delay: Duration,
+    /// How long we take for granted that the peer has our answer to its request for a Child SA, when nothing shows it.
+    pub settle: Duration,
     /// How long to wait after the peer was busy (TEMPORARY_FAILURE) or a rekey failed.
     pub retry: Duration,
 }
@@ -76,6 +78,7 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             orphan: Duration::from_secs(30),
             outbound_delay: Duration::from_secs(3),
+            settle: Duration::from_secs(10),
             retry: Duration::from_secs(2),
         }
     }
@@ -280,22 +283,18 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Takes the endpoint apart for work on one SA.
     fn open(&mut self, now: Instant, slot: u16) -> Option<(&mut Sa<C>, Env<'_, 'a, C>)> {
-        let place = self.slots.get(usize::from(slot))?;
-        let id = IkeId { slot, generation: place.generation };
-        let sa = place.sa.as_ref()?;
+        let sa = self.slots.get(usize::from(slot))?.sa.as_ref()?;
         let spare = match sa.state {
             State::Established(_) => self.vacant().map(|slot| (slot, self.spi(slot))),
             _ => None,
         };
-        let place = self.slots.get(usize::from(slot))?;
-        let sa = place.sa.as_ref()?;
+        let sa = self.slots.get(usize::from(slot))?.sa.as_ref()?;
         let alone = matches!(sa.state, State::InitSent(_)) && !self.established_with(sa.peer);
         let sa = self.slots.get_mut(usize::from(slot))?.sa.as_mut()?;
         let (request, response) = self.messages.pair(slot)?;
         let env = Env {
             now,
             slot,
-            id,
             crypto: &mut self.crypto,
             children: &mut self.children,
             request: request.get_mut(MARKER_LEN..)?,

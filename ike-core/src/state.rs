@@ -332,7 +332,6 @@ pub(crate) struct Env<'x, 'a, C> {
     pub(crate) now: Instant,
     /// Slot of the SA.
     pub(crate) slot: u16,
-    pub(crate) id: IkeId,
     pub(crate) crypto: &'x mut C,
     pub(crate) children: &'x mut Children<'a>,
     /// Our outstanding request, or what the handshake keeps there. Without the non-ESP marker.

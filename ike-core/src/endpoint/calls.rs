@@ -158,13 +158,16 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     pub fn heard(&mut self, now: Instant, child: ChildId) {
         let Some(child) = self.children.by_id_mut(child) else { return };
         let ike = child.ike;
+        let waited = child.settles_at.take().is_some();
         if child.outbound_at.is_some() {
             child.send_through();
         }
         if let Some(State::Established(established)) = self.sa_at(ike).map(|sa| &mut sa.state) {
             established.heard = established.heard.max(now);
         }
-        self.wake();
+        if waited {
+            self.go_on(now, ike);
+        }
     }
 
     /// The data plane received authenticated, encapsulated packets of this child from elsewhere: the mapping of the peer's

@@ -181,6 +181,7 @@ pub(crate) fn install<C: IkeCrypto>(
     let Agreed { config, slot, spi_in, suite, spi_out, local, remote, .. } = agreed;
     let mut child = Child::wanted(env.slot, peer, config.id, spi_in, env.now);
     come_up(&mut child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, keys, ours: false });
+    child.settles_at = Some(env.now + env.settings.settle);
     if old.is_some() {
         child.replaces = old;
         child.outbound_ready = false;

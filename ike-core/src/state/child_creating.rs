@@ -74,6 +74,10 @@ fn consent<C: IkeCrypto>(
         return Ok(Err(Refusal::busy()));
     }
     let old = match replaced(env, payloads) {
+        // It may be the one we asked for: our answer is still on its way.
+        Err(refusal) if refusal.kind == NotifyKind::CHILD_SA_NOT_FOUND && creating(&established.request) => {
+            return Ok(Err(Refusal::busy()));
+        }
         // The peer made it, and ours that crossed it is not answered yet: which of them stays is not known here.
         Ok(old) if old.is_some() && old == undecided(&established.request) => return Ok(Err(Refusal::busy())),
         Ok(old) => old,
@@ -119,6 +123,10 @@ fn consent<C: IkeCrypto>(
         request.crossed = Some(Crossed { made, lowest: lowest(peer_nonce.as_slice(), &nonce) });
     }
     Ok(Ok(()))
+}
+
+fn creating<C: IkeCrypto>(request: &Option<Request<C>>) -> bool {
+    matches!(request, Some(Request::Child(_)))
 }
 
 /// The Child SA made by a rekey that crossed ours.

@@ -88,7 +88,11 @@ fn close<C: IkeCrypto>(sa: &mut Sa<C>) -> Effects<C> {
 pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     let mut spis = Vec::<Spi, BATCH>::new();
     for (_, child) in env.children.of(env.slot) {
-        if child.phase == Phase::Up && child.want_delete && spis.push(child.spi_in).is_ok() {
+        if child.phase == Phase::Up
+            && child.want_delete
+            && child.settles_at.is_none()
+            && spis.push(child.spi_in).is_ok()
+        {
             child.phase = Phase::Deleting;
             child.want_delete = false;
             child.want_rekey = false;

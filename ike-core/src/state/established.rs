@@ -89,6 +89,9 @@ pub(crate) fn on_message<C: IkeCrypto>(
         sa.window.response_path = path;
         return Ok(Effects::default());
     }
+    if !header.response {
+        env.children.settle(env.slot);
+    }
     let rule = Rule::find(header.exchange, header.response, true);
     let payloads = rule.ok_or(Refused::Malformed).and_then(|rule| Payloads::collect(first, inner, rule));
     if header.response {
@@ -300,6 +303,7 @@ fn next_task<C: IkeCrypto>(env: &mut Env<'_, '_, C>) -> Option<Task> {
     let mut best = None;
     for (slot, child) in env.children.of(env.slot) {
         match &child.phase {
+            Phase::Up if child.settles_at.is_some() => {}
             Phase::Up if child.want_delete => return Some(Task::Delete),
             Phase::Up if child.want_rekey => best = Some((slot, true)),
             Phase::Wanted(at) if *at <= env.now && best.is_none() => best = Some((slot, false)),

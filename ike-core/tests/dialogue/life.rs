@@ -104,7 +104,8 @@ fn a_deleted_child_goes_on_both_sides_and_the_ike_sa_stays() {
         let mut network = Network::connected(24);
         let child = network.hosts[by].sending[&CHILD];
         network.hosts[by].endpoint.close_child(network.now, child).unwrap();
-        network.run_for(seconds(1));
+        // The responder waits until the initiator has its answer for sure.
+        network.run_for(seconds(12));
         assert!(network.hosts.iter().all(|host| host.installed.is_empty() && host.ike().is_some()));
         assert!(network.hosts[by].story.contains(&"child 0 down: ClosedHere".into()));
         assert!(network.hosts[1 - by].story.contains(&"child 0 down: ClosedByPeer".into()));
