@@ -54,11 +54,14 @@
 //! # impl rand_core::TryCryptoRng for Rng {} // For this example only: never use such a generator.
 //!
 //! /// A host with a single connection. A gateway looks into its configuration instead.
-//! struct Single<'p>(Connection<'p>);
+//! struct Single<'p>(Connection<'p>, ChildConfig<'p>);
 //!
 //! impl Pad for Single<'_> {
 //!     fn connection(&self, _: PeerId) -> Option<Connection<'_>> {
 //!         Some(self.0)
+//!     }
+//!     fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
+//!         (index == 0).then_some(self.1)
 //!     }
 //!     fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
 //!         after.is_none().then_some(PeerId(0))
@@ -70,16 +73,16 @@
 //! let (left_net, right_net) = (net("10.1.0.0"), net("10.2.0.0"));
 //! let (ike, esp) = ([IkeProposal::default()], [EspProposal::default()]);
 //! let id = |name: &'static str| Id { kind: IdKind::FQDN, data: name.as_bytes() };
-//! let child = |local, remote| [ChildConfig {
+//! let child = |local, remote| ChildConfig {
 //!     id: ChildConfigId(0), esp: &esp, local, remote,
 //!     rekey: Duration::from_secs(3600), lifetime: Duration::from_secs(4000),
-//! }];
+//! };
 //! let (left_child, right_child) = (child(&left_net, &right_net), child(&right_net, &left_net));
-//! let connection = |local, remote, local_id, remote_id, children| Single(Connection {
+//! let connection = |local, remote, local_id, remote_id, child| Single(Connection {
 //!     path: Some(Path { local, remote }), local_id: id(local_id), remote_id: Some(id(remote_id)),
-//!     psk: b"correct horse battery staple", ike: &ike, children,
+//!     psk: b"correct horse battery staple", ike: &ike,
 //!     force_encap: false, dpd: Duration::from_secs(20), rekey: Duration::from_secs(14_400),
-//! });
+//! }, child);
 //!
 //! // The memory: room for 4 IKE SAs and 4 Child SAs on each side.
 //! let mut slots: [[IkeSlot<_>; 4]; 2] = Default::default();
@@ -90,13 +93,13 @@
 //! let [messages_a, messages_b] = &mut messages;
 //! let mut a = Endpoint::new(
 //!     RustCrypto::new(Rng(1), ipsec_core::crypto::rustcrypto::RustCrypto),
-//!     connection(left, right, "left.example", "right.example", &left_child),
+//!     connection(left, right, "left.example", "right.example", left_child),
 //!     Storage { sas: slots_a, children: children_a, messages: messages_a },
 //!     Settings::default(),
 //! ).unwrap();
 //! let mut b = Endpoint::new(
 //!     RustCrypto::new(Rng(2), ipsec_core::crypto::rustcrypto::RustCrypto),
-//!     connection(right, left, "right.example", "left.example", &right_child),
+//!     connection(right, left, "right.example", "left.example", right_child),
 //!     Storage { sas: slots_b, children: children_b, messages: messages_b },
 //!     Settings::default(),
 //! ).unwrap();

@@ -146,11 +146,14 @@ impl Pad for Connections {
             remote_id: peer.remote_id.map(fqdn),
             psk: peer.psk,
             ike: &peer.ike,
-            children: &peer.children,
             force_encap: peer.force_encap,
             dpd: peer.dpd,
             rekey: peer.rekey,
         })
+    }
+
+    fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>> {
+        self.0.get(peer.0 as usize)?.children.get(index).copied()
     }
 
     fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
@@ -279,6 +282,8 @@ struct Flight {
     datagram: Vec<u8>,
 }
 
+type Tap = dyn FnMut(usize, &mut Vec<u8>) -> bool;
+
 pub(crate) struct Network {
     pub(crate) now: Instant,
     pub(crate) hosts: [Host; 2],
@@ -286,7 +291,7 @@ pub(crate) struct Network {
     pub(crate) seed: Seed,
     flights: Vec<Flight>,
     /// Looks at each datagram before it travels: (from, datagram) → whether it travels.
-    pub(crate) tap: Box<dyn FnMut(usize, &mut Vec<u8>) -> bool>,
+    pub(crate) tap: Box<Tap>,
     /// Host 0 sits behind a NAT with this public address.
     pub(crate) nat: Option<SocketAddr>,
     pub(crate) sent: usize,
