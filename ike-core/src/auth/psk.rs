@@ -47,3 +47,54 @@ pub fn verify<C: IkeCrypto>(
         && !received.is_empty()
         && expected.as_slice().ct_eq(received).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+
+    use super::*;
+    use crate::crypto::{Group, KePublic, SharedSecret};
+    use crate::error::BadPublic;
+    use crate::registry::IdKind;
+    use crate::wire::id::Id;
+
+    /// An engine that fails without saying so.
+    struct Dead;
+
+    impl PacketCrypto for Dead {
+        type AeadKey = ();
+        fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
+            None
+        }
+        fn seal(&mut self, (): &(), _: &[u8; 12], _: &[u8], _: &mut [u8]) {}
+        fn open(&mut self, (): &(), _: &[u8; 12], _: &[u8], _: &mut [u8]) -> Result<(), Forged> {
+            Err(Forged)
+        }
+    }
+
+    impl IkeCrypto for Dead {
+        type KeSecret = ();
+        fn random(&mut self, _: &mut [u8]) {}
+        fn ke_generate(&mut self, _: Group, _: &mut KePublic) -> Option<()> {
+            None
+        }
+        fn ke_agree(&mut self, (): (), _: &[u8], _: &mut SharedSecret) -> Result<(), BadPublic> {
+            Err(BadPublic)
+        }
+        fn prf(&mut self, _: PrfAlg, _: &[u8], _: &[&[u8]], _: &mut Digest64) {}
+        fn sha1(&mut self, _: &[&[u8]]) -> [u8; 20] {
+            [0; 20]
+        }
+    }
+
+    #[test]
+    fn atk_29_an_empty_auth_never_verifies_even_where_the_engine_computes_nothing() {
+        let sk_p = Digest64::new();
+        let id = Id { kind: IdKind::FQDN, data: b"a" };
+        let signed = SignedOctets { message: &[b"message"], nonce: b"nonce", id, sk_p: &sk_p };
+        assert!(!verify(&mut Dead, PrfAlg::HmacSha256, b"psk", &signed, &[]));
+        assert!(!verify(&mut Dead, PrfAlg::HmacSha256, b"psk", &signed, &[0; 32]));
+        let too_many = SignedOctets { message: &[b"part".as_slice(); 7], ..signed };
+        assert_eq!(auth_value(&mut Dead, PrfAlg::HmacSha256, b"psk", &too_many, &mut Digest64::new()), Err(NoRoom));
+    }
+}

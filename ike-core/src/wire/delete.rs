@@ -110,7 +110,13 @@ mod tests {
             octets[1] = spi_len;
             assert_eq!(Delete::parse(&octets), Err(Malformed));
         }
-        for bad in [&[1, 8, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8][..], &[1, 0, 0, 1], &[3, 4, 0xff, 0xff], &[9, 0, 0, 5]] {
+        for bad in [
+            &[1, 8, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8][..],
+            &[1, 0, 0, 1],
+            &[3, 4, 0xff, 0xff],
+            &[3, 2, 0, 2, 1, 2, 3, 4],
+            &[9, 0, 0, 5],
+        ] {
             assert_eq!(Delete::parse(bad), Err(Malformed));
         }
     }

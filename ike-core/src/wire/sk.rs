@@ -283,6 +283,12 @@ mod tests {
         message[27] = 32;
         message.extend([0, 0, 0, 4]);
         assert_eq!(receiver().open(&mut engine(), &mut message), Err(Discard::Malformed));
+        for kind in (1..=u8::MAX).filter(|kind| *kind != 46) {
+            let mut message = sealed(&[0]);
+            message[16] = kind;
+            message[28] = 0;
+            assert_eq!(receiver().open(&mut engine(), &mut message), Err(Discard::Malformed));
+        }
     }
 
     #[test]
