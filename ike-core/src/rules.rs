@@ -7,7 +7,6 @@ use crate::wire::cert::{Cert, CertReq};
 use crate::wire::chain::Chain;
 use crate::wire::cp::Cp;
 use crate::wire::delete::Delete;
-use crate::wire::eap::Eap;
 use crate::wire::id::Id;
 use crate::wire::ke::Ke;
 use crate::wire::nonce::Nonce;
@@ -27,7 +26,7 @@ pub enum Presence {
     Repeated,
 }
 
-/// What may be in one kind of message. A payload that is not listed is forbidden.
+/// What may be in one kind of message. A payload that is not listed is forbidden; EAP is not built, so it is listed nowhere.
 #[derive(Debug)]
 pub struct Rule {
     exchange: ExchangeType,
@@ -97,14 +96,13 @@ const RULES: &[Rule] = &[
             (PayloadType::CERT, Repeated),
             (PayloadType::AUTH, Required),
             (PayloadType::CP, Optional),
-            (PayloadType::EAP, Optional),
             (PayloadType::SA, Required),
             (PayloadType::TS_I, Required),
             (PayloadType::TS_R, Required),
             (PayloadType::NOTIFY, Repeated),
             (PayloadType::VENDOR, Repeated),
         ],
-        together: &[PayloadType::SA, PayloadType::TS_I, PayloadType::TS_R],
+        together: &[],
     },
     Rule {
         exchange: ExchangeType::CREATE_CHILD_SA,
@@ -210,8 +208,6 @@ pub struct Payloads<'m> {
     pub ts_r: Option<Ts<'m>>,
     /// CP.
     pub cp: Option<Cp<'m>>,
-    /// EAP.
-    pub eap: Option<Eap<'m>>,
     chain: Chain<'m>,
 }
 
@@ -234,7 +230,6 @@ impl<'m> Payloads<'m> {
             ts_i: None,
             ts_r: None,
             cp: None,
-            eap: None,
             chain: chain.clone(),
         };
         for payload in chain {
@@ -267,7 +262,6 @@ impl<'m> Payloads<'m> {
             PayloadType::TS_I => self.ts_i = Some(Ts::parse(body)?),
             PayloadType::TS_R => self.ts_r = Some(Ts::parse(body)?),
             PayloadType::CP => self.cp = Some(Cp::parse(body)?),
-            PayloadType::EAP => self.eap = Some(Eap::parse(body)?),
             // What may be repeated is read again from the chain; here only checked.
             PayloadType::NOTIFY => drop(Notify::parse(body)?),
             PayloadType::DELETE => drop(Delete::parse(body)?),
@@ -306,7 +300,6 @@ impl<'m> Payloads<'m> {
             PayloadType::TS_I => self.ts_i.is_some(),
             PayloadType::TS_R => self.ts_r.is_some(),
             PayloadType::CP => self.cp.is_some(),
-            PayloadType::EAP => self.eap.is_some(),
             _ => false,
         }
     }
