@@ -19,6 +19,7 @@ pub type List<T> = Vec<T, 4>;
 
 /// One proposal for IKE SAs as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct IkeProposal {
     /// For the SK payload.
     pub encr: List<AeadAlg>,
@@ -30,6 +31,7 @@ pub struct IkeProposal {
 
 /// One proposal for Child SAs as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct EspProposal {
     /// For packets.
     pub encr: List<AeadAlg>,
@@ -129,6 +131,7 @@ pub fn offer_esp(
 
 /// What was chosen of the peer's proposals, or what the peer chose of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Chosen<S, I> {
     /// The algorithms.
     pub suite: S,
@@ -146,6 +149,7 @@ pub type ChosenEsp = Chosen<EspSuite, Spi>;
 
 /// Nothing in common, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Mismatch {
     /// What was negotiated.
     pub protocol: ProtocolId,

@@ -117,6 +117,7 @@ const WORDS: &[(&str, Word)] = &[
 
 /// What is wrong with a proposal's text, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ProposalError {
     /// Octets before the word in question.
     pub offset: usize,
@@ -128,6 +129,7 @@ pub struct ProposalError {
 
 /// What is wrong with a word, or with the proposal as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Reason {
     /// No algorithm we have heard of.
     Unknown,

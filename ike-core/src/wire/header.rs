@@ -11,6 +11,7 @@ const RESPONSE: u8 = 0x20;
 
 /// The first 28 octets of every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Header {
     /// SPI of the IKE SA's original initiator.
     pub spi_i: u64,

@@ -10,6 +10,7 @@ use crate::registry::{IdKind, PayloadType};
 
 /// Who somebody says to be. Any octets of any length can stand here: printing and comparing are total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Id<'m> {
     /// How to read `data`.
     pub kind: IdKind,
