@@ -1,20 +1,52 @@
-//! The project's own commands: `cargo xtask <command>`.
+//! The project's own commands: `cargo xtask <command>`. `cargo xtask help` lists them.
 
+mod bench;
+mod checkout;
+mod cross;
+mod demo;
+mod deny;
+mod fuzz;
+mod interop;
+mod lab;
+mod outcome;
 mod rpi;
+mod test;
 
 use std::process::ExitCode;
 
+use clap::Parser;
+
+/// Portcullis' own commands: see it work, test all of it, measure it.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    Demo(demo::Arguments),
+    Test(test::Arguments),
+    Interop(interop::Arguments),
+    Fuzz(fuzz::Arguments),
+    Bench(bench::Arguments),
+    Deny(deny::Arguments),
+    /// The Raspberry Pi image: `cargo xtask rpi` lists its commands.
+    Rpi {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match arguments.split_first() {
-        Some((command, rest)) if command == "rpi" => rpi::run(rest),
-        _ => Err("usage: cargo xtask rpi …".into()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
+    let outcome = match Command::parse() {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Interop(arguments) => interop::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Deny(arguments) => deny::run(&arguments),
+        Command::Rpi { arguments } => {
+            rpi::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into())
         }
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
 }

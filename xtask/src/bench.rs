@@ -1,0 +1,32 @@
+//! `cargo xtask bench`: the project's measurements.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use crate::checkout::{cargo, succeed};
+use crate::outcome::Result;
+
+/// Measure. Every figure is printed beside a reference taken in the same run, with the ratio.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What to measure.
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// ESP seal and open of 64, 576, 1400 and 8900 octets beside the bare AEAD.
+    Esp,
+}
+
+/// Runs `cargo xtask bench`.
+///
+/// # Errors
+/// When the benchmark does not build or run.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match arguments.what {
+        What::Esp => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "esp"]))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

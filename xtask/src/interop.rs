@@ -1,0 +1,222 @@
+//! `cargo xtask interop`: scenarios against a real peer.
+
+mod address;
+mod failure;
+mod guard;
+mod life;
+mod liveness;
+mod many;
+mod nat;
+mod ours;
+mod rekey;
+mod suites;
+mod tunnel;
+mod wire;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::checkout::{build_portcullis, installed, target};
+use crate::lab::gateway::Program;
+use crate::lab::{pair, sandbox};
+use crate::outcome::{Result, ensure};
+
+/// Run scenarios with Portcullis on one end of a wire and strongSwan on the other, in network namespaces.
+///
+/// Without names and without --all a quick selection runs, the one `cargo xtask test` uses. The logs of a failed
+/// scenario are kept in target/lab.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Arguments {
+    /// Scenarios whose name contains one of these words.
+    names: Vec<String>,
+    /// Only list the scenarios; with --all also those outside the quick selection.
+    #[arg(long)]
+    list: bool,
+    /// Every scenario: the full matrix of suites too.
+    #[arg(long)]
+    all: bool,
+    /// Keep the logs of every scenario, not only of those that failed.
+    #[arg(long)]
+    keep: bool,
+    /// Put strongSwan on both ends: checks the scenarios themselves.
+    #[arg(long)]
+    strongswan_only: bool,
+}
+
+/// The two ends of a scenario: the west gateway is us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// What runs in the west.
+    pub(crate) us: Program,
+    /// What runs in the east.
+    pub(crate) peer: Program,
+}
+
+/// Which end initiates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The west.
+    We,
+    /// The east.
+    They,
+}
+
+/// Which programs a scenario is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Any two.
+    Any,
+    /// Portcullis in the west.
+    Ours,
+    /// Portcullis on both ends: what strongSwan's user-space ESP cannot do.
+    OursTwice,
+}
+
+/// One scenario. `run` returns a remark for the report.
+pub(crate) struct Scenario {
+    name: String,
+    quick: bool,
+    needs: Needs,
+    run: Box<dyn Fn(Ends) -> Result<String>>,
+}
+
+impl Scenario {
+    fn new(name: impl Into<String>, run: impl Fn(Ends) -> Result<String> + 'static) -> Self {
+        Self { name: name.into(), quick: true, needs: Needs::Any, run: Box::new(run) }
+    }
+
+    /// Not part of the quick selection.
+    fn thorough(self) -> Self {
+        Self { quick: false, ..self }
+    }
+
+    /// Looks at what only our program has.
+    fn ours(self) -> Self {
+        Self { needs: Needs::Ours, ..self }
+    }
+
+    /// Runs with our program on both ends.
+    fn ours_twice(self) -> Self {
+        Self { needs: Needs::OursTwice, ..self }
+    }
+
+    /// Both ways round: we initiate, they initiate.
+    fn both_ways(name: &str, run: fn(Ends, First) -> Result<String>) -> [Self; 2] {
+        [
+            Self::new(format!("{name}-we-initiate"), move |ends| run(ends, First::We)),
+            Self::new(format!("{name}-they-initiate"), move |ends| run(ends, First::They)),
+        ]
+    }
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for group in [
+        life::scenarios,
+        rekey::scenarios,
+        failure::scenarios,
+        guard::scenarios,
+        liveness::scenarios,
+        nat::scenarios,
+        address::scenarios,
+        many::scenarios,
+        wire::scenarios,
+        ours::scenarios,
+        suites::scenarios,
+    ] {
+        all.extend(group());
+    }
+    all
+}
+
+/// What the scenarios need beside this program.
+const PROGRAMS: [&str; 4] = ["charon-systemd", "swanctl", "nft", "iperf3"];
+
+/// The programs that are missing.
+pub(crate) fn missing() -> Vec<&'static str> {
+    PROGRAMS.into_iter().filter(|program| !installed(program)).collect()
+}
+
+/// Runs `cargo xtask interop`.
+///
+/// # Errors
+/// When nothing can be run at all; failed scenarios are counted, and the exit code tells.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut chosen = scenarios();
+    chosen.retain(|scenario| {
+        let named = arguments.names.iter().any(|name| scenario.name.contains(name.as_str()));
+        named || arguments.names.is_empty() && (arguments.all || scenario.quick)
+    });
+    ensure(!chosen.is_empty(), || format!("no scenario is called {}", arguments.names.join(" or ")))?;
+    if arguments.list {
+        for scenario in &chosen {
+            println!("{}", scenario.name);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let missing = missing();
+    ensure(missing.is_empty(), || {
+        format!(
+            "missing: {}; on Debian: apt-get install --no-install-recommends {}",
+            missing.join(", "),
+            crate::test::packages::INTEROP.join(" ")
+        )
+    })?;
+    if !sandbox::inside() && !arguments.strongswan_only {
+        build_portcullis()?;
+    }
+    sandbox::run(|| run_inside(arguments, &chosen))
+}
+
+fn run_inside(arguments: &Arguments, chosen: &[Scenario]) -> Result<ExitCode> {
+    let us = if arguments.strongswan_only { Program::StrongSwan } else { Program::Portcullis };
+    let logs = target()?.join("lab");
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let start = Instant::now();
+    for scenario in chosen {
+        let ends = match scenario.needs {
+            Needs::OursTwice => Ends { us, peer: us },
+            Needs::Any | Needs::Ours => Ends { us, peer: Program::StrongSwan },
+        };
+        if scenario.needs != Needs::Any && us != Program::Portcullis {
+            println!("skip  {}: looks at Portcullis itself", scenario.name);
+            skipped += 1;
+            continue;
+        }
+        let began = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(ends)))
+            .unwrap_or_else(|_| Err("the scenario itself panicked, see above".into()));
+        let took = began.elapsed().as_secs_f32();
+        match &outcome {
+            Ok(remark) => println!("ok    {} ({took:.1} s) {remark}", scenario.name),
+            Err(error) => println!("FAIL  {} ({took:.1} s) {error}", scenario.name),
+        }
+        let folder = logs.join(&scenario.name);
+        let _ = fs::remove_dir_all(&folder);
+        if outcome.is_err() || arguments.keep {
+            pair::keep_logs(&folder)?;
+        }
+        clear_folder(Path::new(sandbox::WORK))?;
+        match outcome {
+            Ok(_) => passed += 1,
+            Err(_) => failed += 1,
+        }
+    }
+    if failed > 0 {
+        println!("logs of what failed: {}", logs.display());
+    }
+    println!("{} scenarios in {:.0} s", chosen.len(), start.elapsed().as_secs_f32());
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn clear_folder(folder: &Path) -> Result {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    }
+    Ok(())
+}

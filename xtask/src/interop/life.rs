@@ -1,0 +1,91 @@
+//! A tunnel's plain life: it comes up, carries traffic, and goes.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::tunnel::{PEER, Plan};
+use super::{Ends, First, Scenario};
+use crate::lab::ike::INFORMATIONAL;
+use crate::lab::link;
+use crate::lab::tcp::transfer;
+use crate::lab::wait_for;
+use crate::outcome::{Result, ensure};
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut list = Vec::new();
+    list.extend(Scenario::both_ways("a1-establish-and-carry", establish_and_carry));
+    list.extend(Scenario::both_ways("iperf3", iperf3));
+    list.push(Scenario::new("delete-by-us", |ends| delete(ends, First::We)));
+    list.push(Scenario::new("delete-by-peer", |ends| delete(ends, First::They)));
+    list.push(Scenario::new("a12-routes-and-tun-are-gone-after-sigterm", routes_are_clean_after_the_end).ours());
+    list
+}
+
+fn establish_and_carry(ends: Ends, first: First) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(first)?;
+    tunnel.carries()?;
+    let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
+    let file = transfer(&west.host, &east.host, east.host_v4(0), 4_000_000)?;
+    transfer(&east.host, &west.host, west.host_v4(0), 4_000_000)?;
+    tunnel.is_protected()?;
+    let child = tunnel.child()?;
+    ensure(child.packets.0 > 1_000 && child.packets.1 > 1_000, || format!("packets are not counted: {child:?}"))?;
+    Ok(format!("4 MB each way, one in {:.2} s; {}", file.took.as_secs_f32(), tunnel.pair.wire.summary()))
+}
+
+fn iperf3(ends: Ends, first: First) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(first)?;
+    tunnel.warm_up()?;
+    let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
+    let to = east.host_v4(0).to_string();
+    let mut server = east.host.spawn(Command::new("iperf3").args(["-s", "-1"]).stdout(Stdio::null()))?;
+    let run = || -> Result<Value> {
+        wait_for("an answer of iperf3", Duration::from_secs(10), || {
+            let mut client = Command::new("iperf3");
+            let client = west.host.spawn(client.args(["-c", &to, "-t", "2", "-J"]).stdout(Stdio::piped()))?;
+            let output = client.wait_with_output()?;
+            Ok(if output.status.success() { Some(serde_json::from_slice(&output.stdout)?) } else { None })
+        })
+    };
+    let report = run();
+    let _ = server.kill();
+    let _ = server.wait();
+    let report = report?;
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0) / 1e6;
+    // Far below what any machine reaches, far above a tunnel that drops or stalls.
+    ensure(rate > 5.0, || format!("only {rate:.2} Mbit/s"))?;
+    tunnel.is_protected()?;
+    Ok(format!("{rate:.0} Mbit/s"))
+}
+
+fn delete(ends: Ends, who: First) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(First::We)?;
+    tunnel.carries()?;
+    let (deletes, other) = tunnel.ends(who);
+    tunnel.pair.wire.forget();
+    deletes.down(PEER)?;
+    other.wait_down(PEER, Duration::from_secs(3))?;
+    deletes.wait_down(PEER, Duration::from_secs(3))?;
+    let said = tunnel.pair.wire.ike().iter().filter(|message| message.seen.exchange == INFORMATIONAL).count();
+    ensure(said >= 2, || format!("{said} INFORMATIONAL messages:\n{}", tunnel.pair.wire.story()))?;
+    Ok(String::new())
+}
+
+fn routes_are_clean_after_the_end(ends: Ends) -> Result<String> {
+    let plan = Plan::new(ends)?;
+    let before = plan.pair.west.gateway.within(link::routes)?;
+    let mut tunnel = plan.establish(First::We)?;
+    tunnel.carries()?;
+    let during = tunnel.pair.west.gateway.within(link::routes)?;
+    ensure(during.len() > before.len(), || "no route was installed".to_owned())?;
+    tunnel.us.stop()?;
+    tunnel.peer.wait_down(PEER, Duration::from_secs(3))?;
+    let after = tunnel.pair.west.gateway.within(link::routes)?;
+    ensure(after == before, || format!("before {before:#?}\nafter {after:#?}"))?;
+    ensure(tunnel.pair.west.gateway.within(|| link::index("pcl0")).is_err(), || {
+        "the TUN device is still there".to_owned()
+    })?;
+    Ok(format!("{} routes before and after, {} with the tunnel", before.len(), during.len()))
+}

@@ -1,0 +1,96 @@
+//! What strongSwan's user-space ESP cannot do, between two of our own gateways; and what only our configuration has.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use super::tunnel::{PEER, Plan};
+use super::{Ends, First, Scenario};
+use crate::lab::frame::Kind;
+use crate::lab::gateway::Start;
+use crate::lab::pair::Outer;
+use crate::lab::tcp::{connect, transfer};
+use crate::outcome::{Result, ensure};
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("ours-raw-esp-without-nat", raw_esp).ours_twice(),
+        Scenario::new("ours-raw-esp-over-ipv6", raw_esp_over_v6).ours_twice(),
+        Scenario::new("ours-esn", |ends| esn(ends, &["aes256gcm16-esn"])).ours_twice(),
+        Scenario::new("ours-esn-or-not", |ends| esn(ends, &["aes256gcm16-esn-noesn"])).ours_twice(),
+        Scenario::new("e13-on-demand-keeps-the-first-syn", on_demand).ours(),
+        Scenario::new("a13-ike-listens-outside-only", listens_outside_only).ours(),
+    ]
+}
+
+fn raw_esp(ends: Ends) -> Result<String> {
+    carries_protocol_50(Plan::new(ends)?)
+}
+
+fn raw_esp_over_v6(ends: Ends) -> Result<String> {
+    carries_protocol_50(Plan::over_v6(ends)?)
+}
+
+fn carries_protocol_50(plan: Plan) -> Result<String> {
+    let tunnel = plan.establish(First::We)?;
+    tunnel.carries()?;
+    let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
+    transfer(&west.host, &east.host, east.host_v4(0), 4_000_000)?;
+    tunnel.is_protected()?;
+    ensure(tunnel.pair.wire.count(Kind::EspInUdp) == 0, || format!("ESP in UDP: {}", tunnel.pair.wire.summary()))?;
+    Ok(tunnel.pair.wire.summary())
+}
+
+fn esn(ends: Ends, proposals: &[&str]) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.esp(proposals);
+    let tunnel = plan.establish(First::We)?;
+    tunnel.carries()?;
+    let suite = tunnel.child()?.suite;
+    ensure(suite.contains("esn") && !suite.contains("noesn"), || format!("negotiated {suite}"))?;
+    let tally = tunnel.under_pings(|| super::rekey::rekey_child(&tunnel, First::They))?;
+    tally.all_answered()?;
+    Ok(suite)
+}
+
+/// Row E13: nobody has initiated; the first SYN starts the negotiation and is not lost.
+fn on_demand(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.us.start = Start::OnDemand;
+    let tunnel = plan.start()?;
+    std::thread::sleep(Duration::from_millis(500));
+    ensure(tunnel.us.sas()?.iter().all(|sa| !sa.established), || "it was up before any packet".to_owned())?;
+    tunnel.pair.wire.forget();
+    let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
+    let connected = connect(&west.host, &east.host, east.host_v4(0))?;
+    // The kernel repeats a SYN after one second.
+    ensure(connected.took < Duration::from_millis(950), || format!("the first SYN was lost: {:?}", connected.took))?;
+    tunnel.wait_up()?;
+    tunnel.is_protected()?;
+    Ok(format!("connected after {:.0} ms, negotiation included", connected.took.as_secs_f32() * 1e3))
+}
+
+/// Row A13: bound to the outside interface, IKE does not answer on the inside.
+fn listens_outside_only(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.us_settings = "outside = [\"wan\"]".to_owned();
+    let tunnel = plan.establish(First::They)?;
+    tunnel.carries()?;
+    let request = tunnel.pair.wire.ike().first().ok_or("no IKE on the wire")?.message.clone();
+    let asked = |from: &crate::lab::namespace::Namespace, to: SocketAddr, first: u8| -> Result<bool> {
+        let mut request = request.clone();
+        request[..8].copy_from_slice(&[first; 8]);
+        let socket = from.within(|| Ok(UdpSocket::bind(("0.0.0.0", 0))?))?;
+        socket.set_read_timeout(Some(Duration::from_millis(700)))?;
+        socket.send_to(&request, to)?;
+        Ok(socket.recv(&mut [0; 1500]).is_ok())
+    };
+    let outside = SocketAddr::new(tunnel.pair.west.address(Outer::V4), 500);
+    ensure(asked(&tunnel.pair.east.gateway, outside, 0xa1)?, || "no answer outside".to_owned())?;
+    let inside = SocketAddr::new([10, 1, 0, 1].into(), 500);
+    ensure(!asked(&tunnel.pair.west.host, inside, 0xa2)?, || "IKE answers inside".to_owned())?;
+    ensure(!asked(&tunnel.pair.west.host, outside, 0xa3)?, || {
+        "IKE answers the inside at its outer address".to_owned()
+    })?;
+    tunnel.us.ike_sa(PEER)?;
+    Ok(String::new())
+}

@@ -1,0 +1,154 @@
+//! New keys while traffic flows: no ping may be lost.
+
+use std::time::Duration;
+
+use super::tunnel::{NET, PEER, Plan, Tunnel};
+use super::{Ends, First, Scenario};
+use crate::lab::ike::CREATE_CHILD_SA;
+use crate::lab::wait_for;
+use crate::lab::wire::{Faults, Way};
+use crate::outcome::{Result, ensure};
+
+/// A rekey in a tunnel that one end has initiated, by one end.
+type Rekey = fn(Ends, First, First) -> Result<String>;
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut list = Vec::new();
+    for (who, by) in [(First::We, "us"), (First::They, "peer")] {
+        let rekeys: [(&str, Rekey); 3] =
+            [("rekey-child", child), ("rekey-child-pfs", child_with_pfs), ("rekey-ike", ike)];
+        for (name, rekey) in rekeys {
+            list.push(Scenario::new(format!("{name}-by-{by}-we-initiate"), move |ends| rekey(ends, First::We, who)));
+            list.push(Scenario::new(format!("{name}-by-{by}-they-initiate"), move |ends| {
+                rekey(ends, First::They, who)
+            }));
+        }
+    }
+    list.extend(Scenario::both_ways("rekey-child-simultaneously", child_by_both));
+    list.extend(Scenario::both_ways("rekey-ike-simultaneously", ike_by_both));
+    list.push(Scenario::new("rekey-ten-times", ten_times));
+    list
+}
+
+fn child(ends: Ends, first: First, who: First) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(first)?;
+    let tally = tunnel.under_pings(|| rekey_child(&tunnel, who))?;
+    tally.all_answered()?;
+    tunnel.carries()?;
+    Ok(tally.to_string())
+}
+
+fn child_with_pfs(ends: Ends, first: First, who: First) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.esp(&["aes256gcm16-x25519"]);
+    let tunnel = plan.establish(first)?;
+    tunnel.pair.wire.forget();
+    let tally = tunnel.under_pings(|| rekey_child(&tunnel, who))?;
+    tally.all_answered()?;
+    // The public value alone has 32 octets; without it a rekey has about 190.
+    let sizes: Vec<usize> =
+        tunnel.pair.wire.ike().iter().filter(|m| m.seen.exchange == CREATE_CHILD_SA).map(|m| m.seen.length).collect();
+    ensure(sizes.iter().any(|&size| size >= 210), || format!("no key exchange in messages of {sizes:?} octets"))?;
+    tunnel.carries()?;
+    Ok(format!("{tally}, CREATE_CHILD_SA of {sizes:?} octets"))
+}
+
+fn ike(ends: Ends, first: First, who: First) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(first)?;
+    let child_before = tunnel.child()?.spi_in;
+    let tally = tunnel.under_pings(|| rekey_ike(&tunnel, who))?;
+    tally.all_answered()?;
+    ensure(tunnel.child()?.spi_in == child_before, || "the Child SA did not survive".to_owned())?;
+    // The new IKE SA works, with fresh keys and message IDs, from both ends.
+    rekey_child(&tunnel, First::We)?;
+    rekey_child(&tunnel, First::They)?;
+    tunnel.carries()?;
+    Ok(tally.to_string())
+}
+
+fn child_by_both(ends: Ends, first: First) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(first)?;
+    let before = tunnel.child()?.spi_in;
+    let tally = tunnel.under_pings(|| {
+        crossing(&tunnel, || tunnel.us.rekey_child(PEER, NET), || tunnel.peer.rekey_child(PEER, NET))?;
+        new_child(&tunnel, before)
+    })?;
+    tally.all_answered()?;
+    tunnel.carries()?;
+    Ok(tally.to_string())
+}
+
+fn ike_by_both(ends: Ends, first: First) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(first)?;
+    let before = tunnel.us.ike_sa(PEER)?.spis;
+    let tally = tunnel.under_pings(|| {
+        crossing(&tunnel, || tunnel.us.rekey_ike(PEER), || tunnel.peer.rekey_ike(PEER))?;
+        new_ike(&tunnel, before)
+    })?;
+    tally.all_answered()?;
+    rekey_child(&tunnel, First::We)?;
+    rekey_child(&tunnel, First::They)?;
+    tunnel.carries()?;
+    Ok(tally.to_string())
+}
+
+fn ten_times(ends: Ends) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(First::We)?;
+    let tally = tunnel.under_pings(|| {
+        for round in 0..5 {
+            let who = if round % 2 == 0 { First::We } else { First::They };
+            rekey_child(&tunnel, who)?;
+            rekey_ike(&tunnel, who)?;
+        }
+        Ok(())
+    })?;
+    tally.all_answered()?;
+    Ok(tally.to_string())
+}
+
+/// One end asks for new child keys; waits until both use them.
+pub(super) fn rekey_child(tunnel: &Tunnel, who: First) -> Result {
+    let before = tunnel.child()?.spi_in;
+    tunnel.ends(who).0.rekey_child(PEER, NET)?;
+    new_child(tunnel, before)
+}
+
+fn rekey_ike(tunnel: &Tunnel, who: First) -> Result {
+    let before = tunnel.us.ike_sa(PEER)?.spis;
+    tunnel.ends(who).0.rekey_ike(PEER)?;
+    new_ike(tunnel, before)
+}
+
+fn new_child(tunnel: &Tunnel, before: u32) -> Result {
+    wait_for("a new Child SA", Duration::from_secs(15), || Ok((tunnel.child()?.spi_in != before).then_some(())))?;
+    tunnel.agree()
+}
+
+fn new_ike(tunnel: &Tunnel, before: (u64, u64)) -> Result {
+    wait_for("a new IKE SA", Duration::from_secs(15), || Ok((tunnel.us.ike_sa(PEER)?.spis != before).then_some(())))?;
+    tunnel.agree()
+}
+
+/// Both ends give the order within the time a message takes, and the wire confirms that the requests crossed.
+fn crossing(tunnel: &Tunnel, ours: impl FnOnce() -> Result, theirs: impl FnOnce() -> Result) -> Result {
+    let wire = &tunnel.pair.wire;
+    wire.forget();
+    wire.faults(Faults { delay: Duration::from_millis(300), ..Faults::default() });
+    ours()?;
+    theirs()?;
+    wait_for("both requests", Duration::from_secs(5), || {
+        let asked =
+            |way| wire.ike().iter().any(|m| m.way == way && m.seen.exchange == CREATE_CHILD_SA && !m.seen.response);
+        Ok((asked(Way::East) && asked(Way::West)).then_some(()))
+    })?;
+    let first_answer = wire.ike().iter().position(|m| m.seen.response && m.seen.exchange == CREATE_CHILD_SA);
+    let requests = wire
+        .ike()
+        .iter()
+        .take(first_answer.unwrap_or(usize::MAX))
+        .filter(|m| m.seen.exchange == CREATE_CHILD_SA)
+        .count();
+    ensure(requests >= 2, || format!("the rekeys did not cross:\n{}", wire.story()))?;
+    wire.faults(Faults::default());
+    Ok(())
+}

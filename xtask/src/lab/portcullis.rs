@@ -1,0 +1,205 @@
+//! Our own gateway, as its users run it: a TOML file, a daemon, a control socket.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::daemon::Daemon;
+use super::gateway::{ChildSa, Connection, Gateway, IkeSa, Program, Start};
+use super::namespace::Namespace;
+use super::sandbox::WORK;
+use crate::outcome::Result;
+
+/// One `portcullis` gateway.
+pub(crate) struct Portcullis {
+    namespace: Arc<Namespace>,
+    folder: PathBuf,
+    daemon: Daemon,
+    /// Lines for `[gateway]`.
+    settings: String,
+}
+
+impl Portcullis {
+    /// Not started yet. `settings` are further lines of `[gateway]`, such as `cookie-threshold = 2`.
+    ///
+    /// # Errors
+    /// When its folder cannot be made.
+    pub(crate) fn new(namespace: &Arc<Namespace>, settings: &str) -> Result<Self> {
+        let folder = PathBuf::from(WORK).join(namespace.name());
+        fs::create_dir_all(&folder)?;
+        let daemon = Daemon::new(folder.join("log"));
+        Ok(Self { namespace: Arc::clone(namespace), folder, daemon, settings: settings.to_owned() })
+    }
+
+    fn program() -> Result<Command> {
+        Ok(Command::new(crate::checkout::target()?.join("lab/portcullis")))
+    }
+
+    fn control(&self) -> PathBuf {
+        self.folder.join("control.sock")
+    }
+
+    /// Runs a command of the program against the daemon; its output.
+    fn command(&self, arguments: &[&str]) -> Result<String> {
+        let output = Self::program()?.arg("--control").arg(self.control()).args(arguments).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(format!("portcullis {}: {text}{errors}", arguments.join(" ")).into())
+    }
+
+    /// `status --json`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer or the answer is no JSON.
+    pub(crate) fn status(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.command(&["status", "--json"])?)?)
+    }
+}
+
+impl Gateway for Portcullis {
+    fn program(&self) -> Program {
+        Program::Portcullis
+    }
+
+    fn configure(&self, connections: &[Connection]) -> Result {
+        for connection in connections {
+            let file = self.folder.join(format!("{}.psk", connection.name));
+            fs::write(&file, &connection.psk)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        }
+        Ok(fs::write(self.folder.join("portcullis.toml"), toml(&self.control(), &self.settings, connections)?)?)
+    }
+
+    fn reload(&self) -> Result {
+        self.command(&["reload"]).map(|_| ())
+    }
+
+    fn start(&mut self) -> Result {
+        let config = self.folder.join("portcullis.toml");
+        self.daemon.start(&self.namespace, Self::program()?.arg("run").arg("--config").arg(config))?;
+        let control = self.control();
+        self.daemon.wait_for_socket(&control)
+    }
+
+    fn up(&self, connection: &str, child: &str) -> Result {
+        self.command(&["up", &format!("{connection}/{child}")]).map(|_| ())
+    }
+
+    fn down(&self, connection: &str) -> Result {
+        self.command(&["down", connection]).map(|_| ())
+    }
+
+    fn rekey_child(&self, connection: &str, child: &str) -> Result {
+        self.command(&["rekey", &format!("{connection}/{child}")]).map(|_| ())
+    }
+
+    fn rekey_ike(&self, connection: &str) -> Result {
+        self.command(&["rekey", connection, "--ike"]).map(|_| ())
+    }
+
+    fn sas(&self) -> Result<Vec<IkeSa>> {
+        let status = self.status()?;
+        let peers = status["peers"].as_array().ok_or("status --json has no peers")?;
+        Ok(peers.iter().filter(|peer| peer["ike"].is_object()).map(ike_sa).collect())
+    }
+
+    fn shown(&self) -> Result<String> {
+        self.command(&["status"])
+    }
+
+    fn cause(&self, connection: &str) -> Result<String> {
+        let status = self.status()?;
+        let peer = status["peers"].as_array().into_iter().flatten().find(|peer| peer["name"] == connection);
+        Ok(peer.map(|peer| text(&peer["cause"]["code"])).unwrap_or_default())
+    }
+
+    fn stop(&mut self) -> Result {
+        self.daemon.stop()
+    }
+
+    fn kill(&mut self) {
+        self.daemon.kill();
+    }
+
+    fn log(&self) -> String {
+        self.daemon.output()
+    }
+}
+
+fn ike_sa(peer: &Value) -> IkeSa {
+    let ike = &peer["ike"];
+    let spi = |key: &str| hex(&ike[key]);
+    let (local, remote) = (spi("spi_local"), spi("spi_remote"));
+    IkeSa {
+        name: text(&peer["name"]),
+        spis: if ike["initiator"].as_bool() == Some(true) { (local, remote) } else { (remote, local) },
+        established: peer["state"] == "connected",
+        remote: text(&ike["remote"]),
+        suite: text(&ike["suite"]),
+        nat: ike["nat"].as_bool().unwrap_or(!ike["nat"].is_null() && ike["nat"] != "none"),
+        children: peer["children"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|child| !child["spi_in"].is_null())
+            .map(child_sa)
+            .collect(),
+    }
+}
+
+fn child_sa(child: &Value) -> ChildSa {
+    let list = |key: &str| child[key].as_array().into_iter().flatten().map(text).collect();
+    let number = |key: &str| child[key].as_u64().unwrap_or(0);
+    ChildSa {
+        name: text(&child["name"]),
+        spi_in: u32::try_from(hex(&child["spi_in"])).unwrap_or(0),
+        spi_out: u32::try_from(hex(&child["spi_out"])).unwrap_or(0),
+        suite: text(&child["suite"]),
+        local_ts: list("local_ts"),
+        remote_ts: list("remote_ts"),
+        packets: (number("packets_in"), number("packets_out")),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// An SPI: hex, with or without `0x`.
+fn hex(value: &Value) -> u64 {
+    let digits = value.as_str().unwrap_or_default();
+    u64::from_str_radix(digits.strip_prefix("0x").unwrap_or(digits), 16).unwrap_or(0)
+}
+
+fn toml(control: &std::path::Path, settings: &str, connections: &[Connection]) -> Result<String> {
+    let mut file = String::new();
+    writeln!(file, "[gateway]\ncontrol = \"{}\"\ntun = \"pcl0\"\nlog = \"debug\"\n{settings}", control.display())?;
+    for connection in connections {
+        let Connection { name, local_id, remote_id, .. } = connection;
+        let address = |address: Option<std::net::IpAddr>| address.map_or("any".to_owned(), |a| a.to_string());
+        writeln!(file, "\n[[peer]]\nname = \"{name}\"")?;
+        writeln!(file, "local = \"{}\"\nremote = \"{}\"", address(connection.local), address(connection.remote))?;
+        writeln!(file, "local-id = \"{local_id}\"\nremote-id = \"{remote_id}\"\npsk-file = \"{name}.psk\"")?;
+        let start = match connection.start {
+            Start::Active => "active",
+            Start::Passive => "passive",
+            Start::OnDemand => "on-demand",
+        };
+        writeln!(file, "start = \"{start}\"\nencap = \"{}\"", if connection.encap { "always" } else { "auto" })?;
+        writeln!(file, "ike = {:?}\ndpd = \"{}s\"", connection.ike, connection.dpd.as_secs())?;
+        for child in &connection.children {
+            writeln!(file, "\n[[peer.child]]\nname = \"{}\"\nmode = \"tunnel\"", child.name)?;
+            writeln!(file, "local-ts = {:?}\nremote-ts = {:?}", child.local_ts, child.remote_ts)?;
+            writeln!(file, "esp = {:?}\nrekey = \"1h\"", connection.esp)?;
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,30 @@
+//! Unit, scenario and doc tests.
+
+use super::report::Report;
+use crate::checkout::{cargo, installed, root};
+
+/// All tests of the host.
+pub(super) fn tests(report: &mut Report) {
+    // defmt stays off: its logger exists on targets only.
+    let features = ["--features", "ipsec-core/smoltcp"];
+    let mut tests = if installed("cargo-nextest") {
+        cargo(&["nextest", "run", "--locked", "--workspace", "--cargo-quiet", "--status-level=fail", "--no-fail-fast"])
+    } else {
+        cargo(&["test", "--locked", "--workspace", "--quiet", "--no-fail-fast", "--lib", "--bins", "--tests"])
+    };
+    report.counted_command("unit and scenario tests", tests.args(features));
+    let mut docs = cargo(&["test", "--locked", "--workspace", "--quiet", "--doc", "--no-fail-fast"]);
+    report.counted_command("doc tests", docs.args(features));
+    for (name, manifest, package) in [
+        ("corpus replay", "fuzz/Cargo.toml", None),
+        ("drivers of the Raspberry Pi image", "appliance-rpi/Cargo.toml", Some("rpi-drivers")),
+    ] {
+        if root().join(manifest).is_file() {
+            let mut command = cargo(&["test", "--locked", "--quiet", "--no-fail-fast", "--manifest-path", manifest]);
+            if let Some(package) = package {
+                command.args(["-p", package]);
+            }
+            report.counted_command(name, &mut command);
+        }
+    }
+}
