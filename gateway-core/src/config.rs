@@ -39,9 +39,6 @@ pub use secret::{PSK_MAX, PSK_SHORT, Secret, SecretSource};
 
 use reader::{Reader, Section};
 
-/// Traffic selectors of one side of a child, at most.
-pub const MAX_SELECTORS: usize = 16;
-
 /// A configuration without contradictions.
 ///
 /// No `Debug`: it holds pre-shared keys.
@@ -101,7 +98,7 @@ pub struct Peer {
     pub local: Vec<IpAddr>,
     /// The peer's addresses, in the order in which they are tried; empty: any.
     pub remote: Vec<Remote>,
-    /// Who we say we are; `None`: our address.
+    /// Who we say we are; `None`: our address, which is then listed.
     pub local_id: Option<Identity>,
     /// Who the peer must prove to be; `None`: whoever knows the pre-shared key and has one of its addresses.
     pub remote_id: Option<Identity>,

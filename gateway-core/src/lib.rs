@@ -17,4 +17,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod cause;
 pub mod config;
+pub mod peers;
+pub mod policy;

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::MAX_SELECTORS;
 use ipsec_core::net::{AddrRange, TrafficSelector};
+use ipsec_core::sa::MAX_SELECTORS;
 
 use super::check::{ChildPlaces, PeerPlaces};
 use super::grammar::{Bad, address, dns_name, duration, file, name, octets};
@@ -70,6 +70,9 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Opt
     if any_remote && !section.has("remote-id") {
         let hint = "with remote = \"any\" write who the peer must prove to be, or remote-id = \"any\"";
         reader.missing(section, "remote-id", hint);
+    }
+    if local.as_ref().is_some_and(Vec::is_empty) && !section.has("local-id") {
+        reader.missing(section, "local-id", "with local = \"any\" write who we are");
     }
     let secret = secret(reader, section, peer_name.as_deref().unwrap_or("?"));
     let start = start(reader, section, any_remote);

@@ -1,0 +1,286 @@
+//! Why something did not come about, in words: a stable code for scripts, a sentence, and what to do about it.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use ike_core::failure::{Failure, Side};
+use ike_core::registry::{ExchangeType, TransformType};
+
+use crate::config::Peer;
+
+/// A cause as the operator reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// A word in kebab-case that never changes its meaning.
+    pub code: &'static str,
+    /// A sentence.
+    pub text: String,
+    /// What to do about it; may be empty.
+    pub hint: String,
+    /// What it says about trying again.
+    pub kind: Kind,
+}
+
+/// What a cause says about trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One side refuses the other: it stays so until somebody changes a configuration.
+    Refusal,
+    /// The peer or the way to it is not there at the moment.
+    Absence,
+    /// Somebody wanted it so.
+    Intent,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.text, self.code)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, "; {}", self.hint) }
+    }
+}
+
+impl Cause {
+    /// Puts a failure into words. `peer` is the configuration it is about, where that is known.
+    pub fn of(failure: &Failure, peer: Option<&Peer>) -> Self {
+        let (code, kind, text, hint) = describe(failure, peer);
+        Self { code, text, hint, kind }
+    }
+
+    /// A DNS name of the peer has no address.
+    pub fn unresolved(name: &str, why: &str) -> Self {
+        Self {
+            code: "name-not-resolved",
+            text: format!("the peer's name {name} has no address: {why}"),
+            hint: "check the name under \"remote\" and this machine's resolver".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// This machine does not know how to reach the peer.
+    pub fn unroutable(why: &str) -> Self {
+        Self {
+            code: "no-route",
+            text: format!("there is no way to the peer's address: {why}"),
+            hint: "check this machine's routes and the address under \"local\"".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// The data plane did not take an SA or a rule.
+    pub fn not_installed(why: &str) -> Self {
+        Self {
+            code: "not-installed",
+            text: format!("the data plane refused: {why}"),
+            hint: "the tables are sized at the start: restart after adding many peers or children".to_string(),
+            kind: Kind::Refusal,
+        }
+    }
+}
+
+fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, String, String) {
+    use Kind::{Absence, Intent, Refusal};
+    let said = |code, kind, text: &str, hint: &str| (code, kind, text.to_string(), hint.to_string());
+    let exchange = |exchange: &ExchangeType| match *exchange {
+        ExchangeType::IKE_SA_INIT => said(
+            "peer-silent",
+            Absence,
+            "the peer does not answer (no answer to IKE_SA_INIT)",
+            "check the address under \"remote\", that the peer runs, and that UDP 500 and 4500 pass on the way",
+        ),
+        ExchangeType::IKE_AUTH => said(
+            "peer-silent-at-auth",
+            Absence,
+            "the peer answered IKE_SA_INIT and then fell silent (no answer to IKE_AUTH)",
+            "check that UDP 4500 passes both ways, also fragmented packets; some peers say nothing when they do not \
+             know our identity",
+        ),
+        _ => said(
+            "peer-lost",
+            Absence,
+            "the peer does not answer any more",
+            "it was connected: it was stopped, lost its state, or the way to it is interrupted",
+        ),
+    };
+    match failure {
+        Failure::PeerSilent(during) => exchange(during),
+        Failure::ProposalsRefused => (
+            "no-proposal-chosen",
+            Refusal,
+            format!("the peer accepts none of our proposals{}", offered(peer)),
+            "it does not say what it wants: compare with its configuration; \"ike\" belongs to the peer, \"esp\" to the \
+             child"
+                .to_string(),
+        ),
+        Failure::NoProposalInCommon(mismatch) => (
+            "no-proposal-in-common",
+            Refusal,
+            format!("the peer's proposals do not suit ours: {mismatch}"),
+            match mismatch.kind {
+                Some(TransformType::KE) => "let both sides have x25519 or ecp256; peers that offer MODP groups alone \
+                                            use their vendor's default policy and need one of their own"
+                    .to_string(),
+                Some(TransformType::ESN) => "write both \"esn\" and \"noesn\", or neither, under \"esp\"".to_string(),
+                _ => "give one side an algorithm of the other, under \"ike\" of the peer or \"esp\" of the child"
+                    .to_string(),
+            },
+        ),
+        Failure::AnswerNotOffered => said(
+            "answer-not-offered",
+            Refusal,
+            "the peer chose algorithms that we did not offer",
+            "the peer is faulty: it must choose from our proposals (RFC 7296 §2.7)",
+        ),
+        Failure::AuthenticationFailed(Side::Here) => said(
+            "authentication-failed",
+            Refusal,
+            "the peer's proof of its identity does not verify",
+            "the pre-shared keys differ: compare \"psk\" or \"psk-file\" on both sides, octet for octet",
+        ),
+        Failure::AuthenticationFailed(Side::Peer) => said(
+            "authentication-refused",
+            Refusal,
+            "the peer says AUTHENTICATION_FAILED",
+            "the pre-shared keys differ, or the peer does not know our identity: compare \"local-id\" with what it \
+             expects",
+        ),
+        Failure::UnknownIdentity => said(
+            "unknown-identity",
+            Refusal,
+            "no [[peer]] has the identities of the peer's request",
+            "compare \"remote-id\" with the identity the peer sends, and \"local-id\" with the one it asks for",
+        ),
+        Failure::WrongIdentity => said(
+            "wrong-identity",
+            Refusal,
+            "the peer proved another identity than the one under \"remote-id\"",
+            "compare \"remote-id\" with the peer's own identity",
+        ),
+        Failure::UnknownAddress => said(
+            "unknown-address",
+            Refusal,
+            "no [[peer]] has this address",
+            "write the address under \"remote\", or remote = \"any\" with a \"remote-id\"",
+        ),
+        Failure::TrafficSelectors(side) => said(
+            "ts-unacceptable",
+            Refusal,
+            match side {
+                Side::Here => "none of the traffic selectors that the peer asks for fits a child",
+                Side::Peer => "the peer accepts none of our traffic selectors (TS_UNACCEPTABLE)",
+            },
+            "our \"local-ts\" must meet its remote networks, and our \"remote-ts\" its local ones",
+        ),
+        Failure::EmptyTrafficSelectors => said(
+            "ts-empty",
+            Refusal,
+            "the peer answered without any traffic selector",
+            "the peer is faulty, or its networks have nothing in common with ours",
+        ),
+        Failure::NoAdditionalSas(Side::Here) => said(
+            "no-room",
+            Refusal,
+            "there is no room for another SA here",
+            "the tables are sized at the start: restart after adding many peers or children",
+        ),
+        Failure::NoAdditionalSas(Side::Peer) => said(
+            "no-additional-sas",
+            Refusal,
+            "the peer wants no further Child SA (NO_ADDITIONAL_SAS)",
+            "put the selectors of several children into one, or look for the peer's limit",
+        ),
+        Failure::InvalidSyntax(side) => said(
+            "invalid-syntax",
+            Refusal,
+            match side {
+                Side::Here => "a message of the peer cannot be understood",
+                Side::Peer => "the peer says that it cannot understand a message of ours (INVALID_SYNTAX)",
+            },
+            "one of the two implementations is faulty: a capture of the exchange shows which",
+        ),
+        Failure::UnsupportedCriticalPayload(side, payload) => (
+            "unsupported-critical-payload",
+            Refusal,
+            match side {
+                Side::Here => format!("the peer insists on a payload that is not built here: {payload}"),
+                Side::Peer => format!("the peer does not know a payload that we insist on: {payload}"),
+            },
+            "switch the feature off on the side that insists".to_string(),
+        ),
+        Failure::BadKeyExchange => said(
+            "bad-key-exchange",
+            Refusal,
+            "the peer's key exchange value is not valid (RFC 6989)",
+            "the peer is faulty, or somebody tampers with the handshake",
+        ),
+        Failure::GroupNotOffered(group) => (
+            "group-not-offered",
+            Refusal,
+            format!("the peer asks for key exchange group {group}, which is not under \"ike\" or \"esp\""),
+            "let both sides have x25519 (31) or ecp256 (19)".to_string(),
+        ),
+        Failure::TooManyRestarts => said(
+            "too-many-restarts",
+            Refusal,
+            "the peer kept asking for another cookie or group",
+            "the peer is faulty, or somebody answers in its place",
+        ),
+        Failure::MajorVersion => said(
+            "major-version",
+            Refusal,
+            "the peer speaks another version of IKE",
+            "IKEv1 is deprecated (RFC 9395) and not built: switch the peer to IKEv2",
+        ),
+        Failure::Notified(kind) => (
+            "notified",
+            Refusal,
+            format!("the peer answered with {kind}"),
+            "the peer's log says more".to_string(),
+        ),
+        Failure::NoRoom => said(
+            "message-too-large",
+            Refusal,
+            "a message does not fit into its buffer",
+            "offer fewer proposals or selectors",
+        ),
+        Failure::CryptoRefused => said(
+            "crypto-refused",
+            Refusal,
+            "the crypto engine does not offer a negotiated algorithm",
+            "leave the algorithm out of \"ike\" and \"esp\"",
+        ),
+        Failure::Expired => said(
+            "expired",
+            Absence,
+            "the SA reached the end of its lifetime before it was replaced",
+            "rekeying did not succeed: the causes before this one say why",
+        ),
+        Failure::HalfOpenTimeout => said(
+            "half-open",
+            Absence,
+            "the peer began a handshake and did not finish it",
+            "our answers do not reach it, or it does not like them: its log says more",
+        ),
+        Failure::ClosedByPeer => said("closed-by-peer", Absence, "the peer closed it", ""),
+        Failure::ClosedHere => said("closed-here", Intent, "it was closed here", ""),
+        Failure::Replaced => said("replaced", Intent, "a newer one took over", ""),
+        _ => said("other", Refusal, "a failure that has no words yet", ""),
+    }
+}
+
+/// Our side's list, for causes where the peer does not tell its own.
+fn offered(peer: Option<&Peer>) -> String {
+    let Some(peer) = peer else { return String::new() };
+    let mut text = String::from(" (ike:");
+    for proposal in &peer.ike {
+        text.push_str(&format!(" {proposal}"));
+    }
+    for child in &peer.children {
+        text.push_str(&format!("; esp of {}:", child.name));
+        for proposal in &child.esp {
+            text.push_str(&format!(" {proposal}"));
+        }
+    }
+    text.push(')');
+    text
+}

@@ -1,0 +1,261 @@
+//! The Peer Authorization Database (RFC 4301 §4.4.3) out of a configuration.
+//!
+//! Peers and children keep their numbers across reloads as long as they are the same party; whatever became another
+//! one gets a new number, so an SA never changes hands.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ipsec_core::net::Path;
+
+use crate::config::{Child, ChildDiff, Diff, Encapsulation, Identity, Peer, PeerDiff, Remote};
+
+/// The port of IKE (RFC 7296 §2).
+pub const IKE_PORT: u16 = 500;
+
+/// Every configured peer.
+#[derive(Default)]
+pub struct Peers {
+    /// In the order of the file.
+    entries: Vec<Entry>,
+    next_peer: u32,
+    next_child: u32,
+}
+
+/// One peer: its configuration, its numbers, and where it is found.
+struct Entry {
+    id: PeerId,
+    config: Peer,
+    /// The numbers of `config.children`, in the same order.
+    children: Vec<ChildConfigId>,
+    /// Addresses that the peer's DNS names had last.
+    resolved: Vec<IpAddr>,
+    /// Where to call it; `None` while that is not known.
+    path: Option<Path>,
+    /// Who we say we are: `local-id`, or our address on `path`.
+    local_id: Option<Identity>,
+}
+
+impl Entry {
+    fn new(id: PeerId, config: Peer) -> Self {
+        let local_id = config.local_id.clone().or_else(|| config.local.first().map(|addr| Identity::from(*addr)));
+        Self { id, children: Vec::new(), resolved: Vec::new(), path: None, local_id, config }
+    }
+
+    /// Whether the peer is known to be at `remote`, or may be anywhere.
+    fn fits(&self, local: IpAddr, remote: IpAddr, anywhere: bool) -> bool {
+        let here = self.config.local.is_empty() || self.config.local.contains(&local);
+        let there = match anywhere {
+            true => self.config.remote.is_empty(),
+            false => {
+                self.resolved.contains(&remote)
+                    || self.config.remote.iter().any(|place| place.address() == Some(remote))
+                    || self.path.is_some_and(|path| path.remote.ip() == remote)
+            }
+        };
+        here && there
+    }
+
+    fn child(&self, index: usize) -> Option<(ChildConfigId, &Child)> {
+        Some((*self.children.get(index)?, self.config.children.get(index)?))
+    }
+}
+
+/// Numbers that a reload took away or gave out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Renumbered {
+    /// Peers that are gone: close their SAs.
+    pub peers_gone: Vec<PeerId>,
+    /// Peers that are new.
+    pub peers_new: Vec<PeerId>,
+    /// Children of peers that stay, which are gone: delete their SAs.
+    pub children_gone: Vec<ChildConfigId>,
+    /// Children of peers that stay, which are new.
+    pub children_new: Vec<(PeerId, ChildConfigId)>,
+}
+
+impl Peers {
+    /// Takes over the peers of a new configuration, whose keys are loaded. `diff` is what leads to it from the one that
+    /// is held.
+    pub fn replace(&mut self, peers: Vec<Peer>, diff: &Diff) -> Renumbered {
+        let mut changes = Renumbered::default();
+        let mut old = core::mem::take(&mut self.entries);
+        for config in peers {
+            let place = old.iter().position(|entry| entry.config.name == config.name);
+            let held = place.map(|place| old.remove(place));
+            let change = diff.peers.iter().find(|(name, _)| *name == config.name).map(|(_, change)| change);
+            match (held, change) {
+                (Some(entry), None | Some(PeerDiff::Changed { .. })) => {
+                    let children = match change {
+                        Some(PeerDiff::Changed { children }) => children.as_slice(),
+                        _ => &[],
+                    };
+                    let entry = self.keep(entry, config, children, &mut changes);
+                    self.entries.push(entry);
+                }
+                (held, _) => {
+                    changes.peers_gone.extend(held.map(|entry| entry.id));
+                    let id = PeerId(next(&mut self.next_peer));
+                    let mut entry = Entry::new(id, config);
+                    entry.children =
+                        entry.config.children.iter().map(|_| ChildConfigId(next(&mut self.next_child))).collect();
+                    changes.peers_new.push(id);
+                    self.entries.push(entry);
+                }
+            }
+        }
+        changes.peers_gone.extend(old.iter().map(|entry| entry.id));
+        changes
+    }
+
+    /// The same party with a new configuration.
+    fn keep(
+        &mut self,
+        mut entry: Entry,
+        config: Peer,
+        diff: &[(String, ChildDiff)],
+        changes: &mut Renumbered,
+    ) -> Entry {
+        let mut children = Vec::with_capacity(config.children.len());
+        for child in &config.children {
+            let held = entry.config.children.iter().position(|held| held.name == child.name);
+            let held = held.and_then(|index| entry.children.get(index).copied());
+            let replaced = diff.iter().any(|(name, change)| *name == child.name && *change == ChildDiff::Replaced);
+            children.push(match held {
+                Some(id) if !replaced => id,
+                _ => {
+                    let id = ChildConfigId(next(&mut self.next_child));
+                    changes.children_new.push((entry.id, id));
+                    id
+                }
+            });
+        }
+        changes.children_gone.extend(entry.children.iter().filter(|id| !children.contains(id)));
+        entry.children = children;
+        entry.config = config;
+        entry
+    }
+
+    /// The peers, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        self.entries.iter().map(|entry| (entry.id, &entry.config))
+    }
+
+    /// The children of all peers, in the order of the file.
+    pub fn children(&self) -> impl Iterator<Item = (ChildConfigId, &Child)> {
+        self.entries.iter().flat_map(|entry| entry.children.iter().copied().zip(&entry.config.children))
+    }
+
+    /// The children of one peer, in the order of the file.
+    pub fn children_of(&self, peer: PeerId) -> impl Iterator<Item = (ChildConfigId, &Child)> {
+        let entry = self.entry(peer);
+        entry.into_iter().flat_map(|entry| entry.children.iter().copied().zip(&entry.config.children))
+    }
+
+    /// One peer.
+    pub fn get(&self, peer: PeerId) -> Option<&Peer> {
+        self.entry(peer).map(|entry| &entry.config)
+    }
+
+    /// One child, with its peer.
+    pub fn get_child(&self, child: ChildConfigId) -> Option<(PeerId, &Peer, &Child)> {
+        self.entries.iter().find_map(|entry| {
+            let index = entry.children.iter().position(|id| *id == child)?;
+            Some((entry.id, &entry.config, entry.config.children.get(index)?))
+        })
+    }
+
+    /// The peer with this name.
+    pub fn named(&self, name: &str) -> Option<PeerId> {
+        self.entries.iter().find(|entry| entry.config.name == name).map(|entry| entry.id)
+    }
+
+    /// Where to call a peer; `None` while its name is not resolved or our address towards it is not known.
+    pub fn path(&self, peer: PeerId) -> Option<Path> {
+        self.entry(peer)?.path
+    }
+
+    /// What the peer's DNS names stand for now: requests from these addresses are taken for the peer's.
+    pub fn set_resolved(&mut self, peer: PeerId, addresses: Vec<IpAddr>) {
+        if let Some(entry) = self.entry_mut(peer) {
+            entry.resolved = addresses;
+        }
+    }
+
+    /// Calls the peer at `remote` from `local` from now on.
+    pub fn set_path(&mut self, peer: PeerId, local: IpAddr, remote: IpAddr) {
+        if let Some(entry) = self.entry_mut(peer) {
+            let at = |address| SocketAddr::new(address, IKE_PORT);
+            entry.path = Some(Path { local: at(local), remote: at(remote) });
+            if entry.config.local_id.is_none() {
+                entry.local_id = Some(local.into());
+            }
+        }
+    }
+
+    /// The peer's addresses as far as they are known without asking: those written, and those resolved last.
+    pub fn addresses(&self, peer: PeerId) -> impl Iterator<Item = IpAddr> {
+        let entry = self.entry(peer);
+        entry.into_iter().flat_map(|entry| {
+            entry.config.remote.iter().filter_map(Remote::address).chain(entry.resolved.iter().copied())
+        })
+    }
+
+    fn entry(&self, peer: PeerId) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.id == peer)
+    }
+
+    fn entry_mut(&mut self, peer: PeerId) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.id == peer)
+    }
+}
+
+/// A number that was not given out before.
+fn next(counter: &mut u32) -> u32 {
+    *counter = counter.wrapping_add(1);
+    *counter
+}
+
+impl Pad for Peers {
+    fn connection(&self, peer: PeerId) -> Option<Connection<'_>> {
+        let entry = self.entry(peer)?;
+        Some(Connection {
+            path: entry.path,
+            local_id: entry.local_id.as_ref()?.id(),
+            remote_id: entry.config.remote_id.as_ref().map(Identity::id),
+            psk: entry.config.secret.loaded()?.expose(),
+            ike: &entry.config.ike,
+            force_encap: entry.config.encap == Encapsulation::Always,
+            dpd: entry.config.dpd,
+            rekey: entry.config.rekey,
+        })
+    }
+
+    fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>> {
+        let (id, child) = self.entry(peer)?.child(index)?;
+        Some(ChildConfig {
+            id,
+            esp: &child.esp,
+            local: &child.local_ts,
+            remote: &child.remote_ts,
+            rekey: child.rekey,
+            lifetime: child.lifetime,
+        })
+    }
+
+    /// Peers that are known to be at `remote` come before those that may be anywhere; the order of the file decides among
+    /// both.
+    fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+        let fitting = |anywhere| self.entries.iter().filter(move |entry| entry.fits(local, remote, anywhere));
+        let mut all = fitting(false).chain(fitting(true)).map(|entry| entry.id);
+        match after {
+            None => all.next(),
+            Some(after) => all.skip_while(|id| *id != after).nth(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use core::time::Duration;
+
+use super::*;
+use crate::config::Config;
+
+fn peer(name: &str, local: &str, remote: &str, remote_id: &str, nets: &[u8]) -> String {
+    let mut text = format!(
+        "[[peer]]\nname = \"{name}\"\nlocal = {local}\nlocal-id = \"we\"\nremote = {remote}\n\
+         remote-id = \"{remote_id}\"\npsk = \"a key of more than twenty characters\"\n"
+    );
+    for net in nets {
+        text += &format!(
+            "[[peer.child]]\nname = \"n{net}\"\nlocal-ts = \"10.0.0.0/16\"\nremote-ts = \"10.{net}.0.0/16\"\n"
+        );
+    }
+    text
+}
+
+fn config(text: &str) -> Config {
+    Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0
+}
+
+/// Peers of `before`, after a reload of `after`.
+fn reloaded(before: &str, after: &str) -> (Peers, Peers, Renumbered) {
+    let (old, new) = (config(before), config(after));
+    let diff = Config::diff(&old, &new);
+    let mut peers = Peers::default();
+    let first = peers.replace(old.peers, &Diff::default());
+    assert!(first.peers_gone.is_empty() && first.children_new.is_empty());
+    let mut was = Peers::default();
+    was.replace(config(before).peers, &Diff::default());
+    let changes = peers.replace(new.peers, &diff);
+    (was, peers, changes)
+}
+
+fn numbers(peers: &Peers, name: &str) -> (PeerId, Vec<ChildConfigId>) {
+    let id = peers.named(name).unwrap();
+    (id, peers.children_of(id).map(|(id, _)| id).collect())
+}
+
+const A: &str = "\"192.0.2.1\"";
+const B: &str = "\"192.0.2.9\"";
+const HERE: &str = "\"192.0.2.2\"";
+
+#[test]
+fn a_reload_leaves_the_numbers_of_what_did_not_change() {
+    let a = peer("a", HERE, A, "a.lab", &[1, 2]);
+    let b = peer("b", HERE, B, "b.lab", &[7]);
+    let (was, is, changes) = reloaded(&a, &format!("{b}{a}"));
+    assert_eq!(numbers(&was, "a"), numbers(&is, "a"));
+    let new = numbers(&is, "b");
+    assert_eq!(changes, Renumbered { peers_new: std::vec![new.0], ..Renumbered::default() });
+    assert!(!numbers(&is, "a").1.contains(&new.1[0]));
+}
+
+#[test]
+fn what_became_another_party_or_child_has_another_number() {
+    let a = peer("a", HERE, A, "a.lab", &[1, 2]);
+    let (was, is, changes) = reloaded(&a, &peer("a", HERE, A, "other.lab", &[1, 2]));
+    assert_ne!(numbers(&was, "a").0, numbers(&is, "a").0);
+    assert_eq!(
+        (changes.peers_gone, changes.peers_new),
+        (std::vec![numbers(&was, "a").0], std::vec![numbers(&is, "a").0])
+    );
+
+    let (was, is, changes) = reloaded(&a, &a.replace("10.2.0.0/16", "10.3.0.0/16"));
+    let (before, after) = (numbers(&was, "a"), numbers(&is, "a"));
+    assert_eq!((before.0, before.1[0]), (after.0, after.1[0]));
+    assert_eq!(changes.children_gone, [before.1[1]]);
+    assert_eq!(changes.children_new, [(after.0, after.1[1])]);
+    assert!(!before.1.contains(&after.1[1]));
+
+    let (was, is, changes) = reloaded(&a, &peer("a", HERE, A, "a.lab", &[2]));
+    assert_eq!(numbers(&is, "a").1, numbers(&was, "a").1[1..]);
+    assert_eq!(changes, Renumbered { children_gone: std::vec![numbers(&was, "a").1[0]], ..Renumbered::default() });
+}
+
+#[test]
+fn a_timer_alone_changes_no_number_and_is_taken_up() {
+    let a = peer("a", HERE, A, "a.lab", &[1]);
+    let (was, is, changes) = reloaded(&a, &a.replace("psk =", "dpd = \"7s\"\npsk ="));
+    assert_eq!((numbers(&was, "a"), changes), (numbers(&is, "a"), Renumbered::default()));
+    assert_eq!(is.connection(numbers(&is, "a").0).unwrap().dpd, Duration::from_secs(7));
+}
+
+#[test]
+fn peers_with_a_known_address_are_candidates_before_those_that_may_be_anywhere() {
+    let text = format!(
+        "{}{}{}{}",
+        peer("roaming", HERE, "\"any\"", "r.lab", &[1]),
+        peer("a", HERE, A, "a.lab", &[2]),
+        peer("elsewhere", "\"192.0.2.77\"", A, "e.lab", &[3]),
+        peer("second", HERE, A, "s.lab", &[4])
+    );
+    let mut peers = Peers::default();
+    peers.replace(config(&text).peers, &Diff::default());
+    let candidates = |local: &str, remote: &str| {
+        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+        let mut found = Vec::new();
+        while let Some(id) = peers.candidate(local, remote, found.last().copied()) {
+            found.push(id);
+        }
+        found.into_iter().map(|id| peers.get(id).unwrap().name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(candidates("192.0.2.2", "192.0.2.1"), ["a", "second", "roaming"]);
+    assert_eq!(candidates("192.0.2.2", "203.0.113.5"), ["roaming"]);
+    assert_eq!(candidates("192.0.2.77", "192.0.2.1"), ["elsewhere"]);
+    assert!(candidates("192.0.2.99", "192.0.2.1").is_empty());
+}
+
+#[test]
+fn b4_both_addresses_of_a_box_lead_to_its_key() {
+    let text = "[[peer]]\nname = \"box\"\nlocal = [\"10.0.0.2\", \"50.0.0.2\"]\nremote = [\"10.0.0.5\", \"50.0.0.5\"]\n\
+                psk = \"0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"\n\
+                [[peer.child]]\nname = \"n\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.0.0/16\"\n";
+    let mut peers = Peers::default();
+    peers.replace(config(text).peers, &Diff::default());
+    let id = peers.named("box").unwrap();
+    for (local, remote) in [("10.0.0.2", "10.0.0.5"), ("50.0.0.2", "50.0.0.5")] {
+        let (local, remote): (IpAddr, IpAddr) = (local.parse().unwrap(), remote.parse().unwrap());
+        assert_eq!(peers.candidate(local, remote, None), Some(id));
+        peers.set_path(id, local, remote);
+        let connection = peers.connection(id).unwrap();
+        assert_eq!(connection.psk.len(), 32);
+        assert!(connection.remote_id.is_none());
+        assert_eq!(connection.local_id, Identity::from(local).id());
+        assert_eq!(connection.path.unwrap().remote, SocketAddr::new(remote, IKE_PORT));
+    }
+}
+
+#[test]
+fn a_resolved_name_makes_its_addresses_the_peers() {
+    let mut peers = Peers::default();
+    peers.replace(config(&peer("a", HERE, "\"gw.example.org\"", "a.lab", &[1])).peers, &Diff::default());
+    let id = peers.named("a").unwrap();
+    let (local, remote) = ("192.0.2.2".parse().unwrap(), "198.51.100.7".parse().unwrap());
+    assert_eq!(peers.candidate(local, remote, None), None);
+    assert!(peers.connection(id).unwrap().path.is_none());
+    peers.set_resolved(id, std::vec![remote]);
+    assert_eq!(peers.candidate(local, remote, None), Some(id));
+}

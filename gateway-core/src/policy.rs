@@ -1,0 +1,166 @@
+//! The Security Policy Database (RFC 4301 §4.4.1) out of a configuration: what the children protect, and `[[policy]]`.
+
+use alloc::vec::Vec;
+
+use ike_core::pad::ChildConfigId;
+use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::spd::{self, PolicyId, Rule, RuleId, Selector};
+
+use crate::config::{Action, Policy};
+use crate::peers::Peers;
+
+/// The policy that a child's SAs belong to. Children have numbers that are unique in a gateway, so the two map onto each
+/// other.
+pub const fn policy_of(child: ChildConfigId) -> PolicyId {
+    PolicyId(child.0)
+}
+
+/// The child whose SAs belong to a policy.
+pub const fn child_of(policy: PolicyId) -> ChildConfigId {
+    ChildConfigId(policy.0)
+}
+
+/// The rules, in the order in which they are tried: by priority, policies before children, then the order of the file.
+/// Rules are numbered in that order. A child with several selectors makes a rule for each pair of one family.
+pub fn rules(policies: &[Policy], peers: &Peers) -> Vec<Rule> {
+    let mut list: Vec<(u32, Selector, spd::Action)> = Vec::new();
+    for policy in policies {
+        let action = match policy.action {
+            Action::Bypass => spd::Action::Bypass,
+            Action::Discard => spd::Action::Discard,
+        };
+        list.extend(policy_selectors(policy).map(|selector| (policy.priority, selector, action)));
+    }
+    for (id, child) in peers.children() {
+        let action = spd::Action::Protect(policy_of(id));
+        list.extend(pairs(&child.local_ts, &child.remote_ts).map(|selector| (child.priority, selector, action)));
+    }
+    list.sort_by_key(|(priority, ..)| *priority); // stable
+    (0..)
+        .zip(list)
+        .map(|(number, (priority, selector, action))| Rule { id: RuleId(number), priority, selector, action })
+        .collect()
+}
+
+/// The selectors of a `[[policy]]`: without addresses, one for each family.
+fn policy_selectors(policy: &Policy) -> impl Iterator<Item = Selector> {
+    let side = |addrs: Option<AddrRange>, any: AddrRange, ports: PortRange| TrafficSelector {
+        addrs: addrs.unwrap_or(any),
+        protocol: policy.protocol,
+        ports,
+    };
+    let families = [AddrRange::ANY_V4, AddrRange::ANY_V6].into_iter().filter(|any| {
+        let fits = |side: &Option<AddrRange>| side.is_none_or(|range| range.is_ipv4() == any.is_ipv4());
+        fits(&policy.local) && fits(&policy.remote)
+    });
+    families.map(move |any| Selector {
+        local: side(policy.local, any, policy.local_ports),
+        remote: side(policy.remote, any, policy.remote_ports),
+    })
+}
+
+/// Each selector of our side with each of the peer's side that a packet could fit as well.
+fn pairs<'s>(local: &'s [TrafficSelector], remote: &'s [TrafficSelector]) -> impl Iterator<Item = Selector> + use<'s> {
+    let meet = |local: &TrafficSelector, remote: &TrafficSelector| {
+        local.addrs.is_ipv4() == remote.addrs.is_ipv4()
+            && (local.protocol == 0 || remote.protocol == 0 || local.protocol == remote.protocol)
+    };
+    local.iter().flat_map(move |local| {
+        remote
+            .iter()
+            .filter(move |remote| meet(local, remote))
+            .map(|remote| Selector { local: *local, remote: *remote })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+    use std::{assert_eq, format};
+
+    use ipsec_core::spd::Direction;
+
+    use super::*;
+    use crate::config::selector::Selector as Shown;
+    use crate::config::{Config, Diff};
+
+    fn shown(text: &str) -> Vec<String> {
+        let config = Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+        let mut peers = Peers::default();
+        peers.replace(config.peers, &Diff::default());
+        let show = |rule: &Rule| {
+            let (local, remote) = (Shown(&rule.selector.local).to_string(), Shown(&rule.selector.remote).to_string());
+            let action = match rule.action {
+                spd::Action::Protect(policy) => {
+                    let (_, peer, child) = peers.get_child(child_of(policy)).unwrap();
+                    format!("{}/{}", peer.name, child.name)
+                }
+                other => format!("{other:?}").to_lowercase(),
+            };
+            format!("{} {local} {remote} {action}", rule.priority)
+        };
+        rules(&config.policies, &peers).iter().map(show).collect()
+    }
+
+    const PEER: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+                        psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n";
+
+    #[test]
+    fn policies_and_children_stand_in_one_list_by_priority() {
+        let text = format!(
+            "{PEER}local-ts = \"10.2.0.0/16\"\nremote-ts = [\"10.1.0.0/16\", \"10.3.0.0/16[tcp]\"]\n\
+             [[policy]]\naction = \"bypass\"\npriority = 2000\nlocal = \"10.2.0.0/16\"\n\
+             [[policy]]\naction = \"bypass\"\nprotocol = \"tcp\"\nremote-port = \"22\"\nremote = \"10.1.0.0/16\"\n\
+             [[policy]]\naction = \"discard\"\npriority = 1000\nprotocol = \"udp\"\nlocal = \"10.2.0.1\"\n"
+        );
+        assert_eq!(
+            shown(&text),
+            [
+                "100 0.0.0.0/0[tcp] 10.1.0.0/16[tcp/22] bypass",
+                "1000 10.2.0.1/32[udp] 0.0.0.0/0[udp] discard",
+                "1000 10.2.0.0/16 10.1.0.0/16 a/n",
+                "1000 10.2.0.0/16 10.3.0.0/16[tcp] a/n",
+                "2000 10.2.0.0/16 0.0.0.0/0 bypass",
+            ]
+        );
+    }
+
+    #[test]
+    fn both_families_are_meant_where_none_is_said_and_never_mixed() {
+        let text = format!(
+            "{PEER}local-ts = [\"10.2.0.0/16\", \"2001:db8:2::/48\"]\nremote-ts = [\"10.1.0.0/16\", \"2001:db8:1::/48\"]\n\
+             [[policy]]\naction = \"discard\"\nprotocol = \"89\"\n"
+        );
+        assert_eq!(
+            shown(&text),
+            [
+                "100 0.0.0.0/0[89] 0.0.0.0/0[89] discard",
+                "100 ::/0[89] ::/0[89] discard",
+                "1000 10.2.0.0/16 10.1.0.0/16 a/n",
+                "1000 2001:db8:2::/48 2001:db8:1::/48 a/n",
+            ]
+        );
+    }
+
+    #[test]
+    fn e5_one_policy_is_three_one_way_entries() {
+        let config = "[[policy]]\naction = \"bypass\"\nlocal = \"10.2.0.0/16\"\nremote = \"10.1.0.0/16\"\n\
+                      protocol = \"tcp\"\nremote-port = \"22\"\n";
+        let config = Config::parse(config).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+        let rules = rules(&config.policies, &Peers::default());
+        assert_eq!(rules.len(), 1);
+        let entries = rules[0]
+            .entries()
+            .map(|entry| (entry.direction, Shown(&entry.source).to_string(), Shown(&entry.destination).to_string()));
+        let (ours, theirs) = (String::from("10.2.0.0/16[tcp]"), String::from("10.1.0.0/16[tcp/22]"));
+        assert_eq!(
+            entries,
+            [
+                (Direction::Out, ours.clone(), theirs.clone()),
+                (Direction::In, theirs.clone(), ours.clone()),
+                (Direction::Forward, theirs, ours),
+            ]
+        );
+    }
+}
