@@ -220,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn a_message_in_clear_is_not_sealed() {
+        let mut crypto = engine();
+        let mut sender = SkSender::new(&mut crypto, AeadAlg::Aes128Gcm16, &SK_E).unwrap();
+        let mut buf = [0; 128];
+        let mut out = MessageWriter::new(&mut buf, &HEADER).unwrap();
+        out.vendor(&[1; 32]).unwrap();
+        assert_eq!(out.seal(&mut crypto, &mut sender), Err(NoRoom));
+    }
+
+    #[test]
     fn an_sk_payload_without_payloads_opens() {
         let mut crypto = engine();
         let mut sender = SkSender::new(&mut crypto, AeadAlg::Aes128Gcm16, &SK_E).unwrap();

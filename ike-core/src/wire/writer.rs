@@ -16,6 +16,8 @@ pub struct MessageWriter<'b> {
     limit: usize,
     /// Where the type of the next payload belongs.
     next_at: usize,
+    /// Whether the payloads are inside an SK payload, not encrypted yet.
+    unsealed: bool,
 }
 
 impl<'b> MessageWriter<'b> {
@@ -32,7 +34,7 @@ impl<'b> MessageWriter<'b> {
     /// [`NoRoom`] when `buf` cannot hold the header.
     pub fn new(buf: &'b mut [u8], header: &Header) -> Result<Self, NoRoom> {
         let limit = buf.len();
-        let mut writer = Self { buf, len: 0, limit, next_at: Self::HEADER_NEXT };
+        let mut writer = Self { buf, len: 0, limit, next_at: Self::HEADER_NEXT, unsealed: false };
         writer.put(&Header { next: PayloadType::NONE, ..*header }.to_octets())?;
         Ok(writer)
     }
@@ -46,14 +48,18 @@ impl<'b> MessageWriter<'b> {
         let limit = buf.len().min(Header::LEN + 0xffff).checked_sub(Self::TRAILER_LEN).ok_or(NoRoom)?;
         let mut writer = Self::new(buf, &Header { next: PayloadType::NONE, ..*header })?;
         writer.limit = limit;
+        writer.unsealed = true;
         writer.patch(Self::HEADER_NEXT, &[PayloadType::SK.0]);
         writer.next_at = writer.len;
         writer.put(&[0; GENERIC_LEN + IV_LEN])?;
         Ok(writer)
     }
 
-    /// Ends a message in clear and returns its length.
+    /// Ends a message in clear and returns its length; 0 for one that was to be sealed, so that it cannot leave in clear.
     pub fn finish(mut self) -> usize {
+        if self.unsealed {
+            return 0;
+        }
         self.patch_length();
         self.len
     }
@@ -65,6 +71,9 @@ impl<'b> MessageWriter<'b> {
     /// [`NoRoom`] when the message was not started with [`MessageWriter::protected`], or the key has no IV left.
     pub fn seal<C: IkeCrypto>(mut self, crypto: &mut C, key: &mut SkSender<C>) -> Result<usize, NoRoom> {
         const TRAILER: [u8; MessageWriter::TRAILER_LEN] = [0; MessageWriter::TRAILER_LEN];
+        if !self.unsealed {
+            return Err(NoRoom);
+        }
         self.limit = self.buf.len();
         self.put(&TRAILER)?;
         let sk_len = self.len.saturating_sub(Header::LEN);
@@ -188,6 +197,8 @@ mod tests {
             let mut buf = [0; 64];
             assert!(MessageWriter::protected(&mut buf[..room], &HEADER).is_err(), "{room}");
         }
+        let mut buf = [0; 64];
+        assert_eq!(MessageWriter::protected(&mut buf, &HEADER).unwrap().finish(), 0);
         let mut buf = [0; 28 + 4 + 8 + 17];
         let mut out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
         assert_eq!(out.delete_ike(), Err(NoRoom));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ike_core::auth::{SignedOctets, psk};
-use ike_core::crypto::{EspSuite, IkeSuite, SharedSecret};
+use ike_core::crypto::{Digest64, EspSuite, IkeSuite, SharedSecret};
 use ike_core::keys::{IkeKeys, IkeSeed, Role, SkReceiver, child_keymat};
 use ike_core::proposal::{EspProposal, IkeProposal, select_esp, select_ike};
 use ike_core::registry::{AuthMethod, ExchangeType, PayloadType, ProtocolId};
@@ -67,7 +67,9 @@ struct Sa {
     suite: IkeSuite,
     from_initiator: SkReceiver<Engine>,
     from_responder: SkReceiver<Engine>,
-    keys: IkeKeys<Engine>,
+    sk_d: Digest64,
+    sk_pi: Digest64,
+    sk_pr: Digest64,
 }
 
 /// What of a CREATE_CHILD_SA or IKE_SA_INIT request waits for the response.
@@ -110,7 +112,7 @@ impl Session {
             None => IkeKeys::derive(&mut self.crypto, suite, &shared, seed, role).unwrap(),
             Some(old) => {
                 let old = &self.sas[old];
-                let (prf, sk_d) = (old.suite.prf, &old.keys.sk_d);
+                let (prf, sk_d) = (old.suite.prf, &old.sk_d);
                 IkeKeys::derive_rekey(&mut self.crypto, suite, prf, sk_d, &shared, seed, role).unwrap()
             }
         };
@@ -124,7 +126,9 @@ impl Session {
             suite,
             from_initiator: responder.receiver,
             from_responder: initiator.receiver,
-            keys: IkeKeys { receiver: receiver(&mut self.crypto, suite, recorded), ..initiator },
+            sk_d: initiator.sk_d,
+            sk_pi: initiator.sk_pi,
+            sk_pr: initiator.sk_pr,
         });
     }
 
@@ -135,15 +139,10 @@ impl Session {
         assert_eq!(keys[0].len(), suite.aead.key_len() + suite.aead.salt_len());
         let mut keymat = vec![0; keys.concat().len()];
         let sa = &self.sas[sa];
-        child_keymat(&mut self.crypto, sa.suite.prf, &sa.keys.sk_d, shared.as_ref(), ni, nr, &mut keymat).unwrap();
+        child_keymat(&mut self.crypto, sa.suite.prf, &sa.sk_d, shared.as_ref(), ni, nr, &mut keymat).unwrap();
         assert_eq!(keymat, keys.concat());
         self.children += 1;
     }
-}
-
-/// The recorded SK_er makes the same receiver as the derived one; used in its place by the initiator.
-fn receiver(crypto: &mut Engine, suite: IkeSuite, recorded: &Value) -> SkReceiver<Engine> {
-    SkReceiver::new(crypto, suite.encr, &octets(recorded, "Sk_er")).unwrap()
 }
 
 /// Local lists in which everything that strongSwan chose stands.
@@ -225,7 +224,7 @@ fn auth(
     response_nonce: &[u8],
 ) {
     let received = payloads.auth.unwrap();
-    let keys = &session.sas[sa].keys;
+    let keys = &session.sas[sa];
     let (id, sk_p, message, nonce) = if header.response {
         (payloads.id_r, &keys.sk_pr, &answer.message, init.nonce.as_slice())
     } else {
@@ -292,7 +291,7 @@ fn recorded_auth_recomputes_for_every_psk_session_of_the_prfs_built() {
         };
         let (ids, sk_ps, octets, expected) = (values("IDx'"), values("SK_p"), values("octets ="), values("AUTH ="));
         for (((id, sk_p), octets), expected) in ids.iter().zip(&sk_ps).zip(&octets).zip(&expected) {
-            let sk_p = ike_core::crypto::Digest64::copy_from(sk_p).unwrap();
+            let sk_p = Digest64::copy_from(sk_p).unwrap();
             // The recorded octets end with the nonce and the MAC of the identity, which is recomputed here.
             let signed = &octets[..octets.len() - prf.output_len()];
             let (message, nonce) = signed.split_at(signed.len() - 32);
