@@ -17,6 +17,7 @@
 )]
 
 pub mod entropy;
+pub mod genet;
 pub mod mailbox;
 #[cfg(test)]
 mod model;
