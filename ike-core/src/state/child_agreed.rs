@@ -99,7 +99,9 @@ pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Durati
     let mut random = [0];
     crypto.random(&mut random);
     let [random] = random;
-    let jitter = after.checked_div(2560).unwrap_or_default().saturating_mul(u32::from(random));
+    // At most 255/2560 of it, in whole milliseconds: dividing a Duration could panic.
+    let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    let jitter = Duration::from_millis((millis / 2560).saturating_mul(u64::from(random)));
     Some(now + if ours { after.saturating_sub(jitter) } else { after.saturating_add(jitter) })
 }
 
