@@ -99,10 +99,11 @@ pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Durati
     let mut random = [0];
     crypto.random(&mut random);
     let [random] = random;
-    // At most 255/2560 of it, in whole milliseconds: dividing a Duration could panic.
+    // In milliseconds, by up to 255/2560: arithmetic on a Duration could panic.
     let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-    let jitter = Duration::from_millis((millis / 2560).saturating_mul(u64::from(random)));
-    Some(now + if ours { after.saturating_sub(jitter) } else { after.saturating_add(jitter) })
+    let jitter = (millis / 2560).saturating_mul(u64::from(random));
+    let millis = if ours { millis.saturating_sub(jitter) } else { millis.saturating_add(jitter) };
+    Some(now + Duration::from_millis(millis))
 }
 
 /// What we agree to when the peer asks for a Child SA.
