@@ -5,7 +5,9 @@ use crate::clock::SystemClock;
 use crate::mmio::{DmaRegion, Registers};
 use crate::mmu::Memory;
 use core::arch::asm;
+use core::fmt::Write;
 use rpi_drivers::entropy::{Bcm2835Rng, Entropy, EntropyError, Rng200};
+use rpi_drivers::genet::{Genet, Options, WrongRevision};
 use rpi_drivers::mailbox::{Mailbox, Tag};
 use rpi_drivers::power::PowerManager;
 use rpi_drivers::usb::{InitError, NICS, UsbHost};
@@ -18,6 +20,11 @@ const RNG: usize = 0x10_4000;
 const GPIO: usize = 0x20_0000;
 const UART: usize = 0x20_1000;
 const USB: usize = 0x98_0000;
+
+/// The Ethernet controller of the Pi 4 (Linux `bcm2711.dtsi`, Circle `bcm2711.h`).
+const GENET: usize = 0xfd58_0000;
+/// An Ethernet without link for so long shows its registers on the console, once.
+const GENET_PATIENCE_US: u64 = 10_000_000;
 
 /// The VideoCore sees the ARM's memory without its caches from here.
 const VIDEOCORE_ALIAS: u64 = 0xc000_0000;
@@ -104,11 +111,24 @@ fn start_uart(mailbox: &mut Mailbox<Registers, DmaRegion>) {
     super::uart().set_rate(if rate == 0 { 48_000_000 } else { rate });
 }
 
+type Ethernet = Genet<Registers, DmaRegion, SystemClock>;
+
+/// What of the network did not start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NetworkError {
+    /// The USB host.
+    Usb(#[expect(dead_code, reason = "shown by Debug")] InitError),
+    /// The Ethernet controller of a Pi 4.
+    Ethernet(#[expect(dead_code, reason = "shown by Debug")] WrongRevision),
+}
+
 /// The devices of the board that the main loop drives.
 pub(crate) struct Board {
     identity: Identity,
     watchdog: Option<PowerManager<Registers>>,
     usb: UsbHost<Registers, DmaRegion>,
+    ethernet: Option<Ethernet>,
+    ethernet_shown: bool,
 }
 
 impl Board {
@@ -136,6 +156,8 @@ impl Board {
             // QEMU resets at once when the watchdog is set, so it can only be used on a real board.
             watchdog: (!emulated).then(|| PowerManager::new(registers(POWER_MANAGER))),
             usb,
+            ethernet: None,
+            ethernet_shown: false,
         }
     }
 
@@ -156,16 +178,38 @@ impl Board {
     }
 
     /// Starts the controllers of the network devices, which then come up by themselves.
-    pub(crate) fn start_network(&mut self) -> Result<(), InitError> {
-        self.usb.init(&mut SystemClock)
+    pub(crate) fn start_network(&mut self) -> Result<(), NetworkError> {
+        let usb = self.usb.init(&mut SystemClock).map_err(NetworkError::Usb);
+        if chip() == Chip::Bcm2711 {
+            // SAFETY: the register block of the running chip, inside the device mapping, handed to one driver.
+            let registers = unsafe { Registers::new(GENET) };
+            // It sees memory as the ARM does.
+            let memory = DmaRegion::take(Ethernet::DMA_BYTES, 0);
+            let mac = MacAddress(self.identity.mac.unwrap_or(FALLBACK_MAC));
+            let ethernet = Genet::start(registers, memory, SystemClock, mac, Options::default());
+            self.ethernet = Some(ethernet.map_err(NetworkError::Ethernet)?);
+        }
+        usb
     }
 
-    /// Drives the network devices and shows each one there is, by number.
+    /// Drives the network devices and shows each one there is, by number: the Ethernet of a Pi 4 comes first.
     pub(crate) fn for_each_nic(&mut self, now_us: u64, visit: &mut dyn FnMut(usize, &mut dyn Nic)) {
+        if let Some(ethernet) = &mut self.ethernet {
+            ethernet.poll(now_us);
+            visit(0, ethernet);
+            if !self.ethernet_shown && now_us >= GENET_PATIENCE_US && !ethernet.link().is_up() {
+                self.ethernet_shown = true;
+                let mut console = super::uart();
+                ethernet.for_each_register(&mut |name, value| {
+                    let _ = writeln!(console, "{name:20} {value:08x}");
+                });
+            }
+        }
+        let first = usize::from(self.ethernet.is_some());
         self.usb.poll(now_us);
         for index in 0..NICS {
             if let Some(mut port) = self.usb.port(index) {
-                visit(index, &mut port);
+                visit(first + index, &mut port);
             }
         }
     }
