@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
 
+pub mod board;
 mod check;
 mod diagnostic;
 mod diff;

@@ -10,7 +10,7 @@ use super::{LogLevel, Settings};
 
 pub(super) const KEYS: &[&str] = &["control", "tun", "log", "outside", "mtu", "replay-window", "cookie-threshold"];
 
-const LEVELS: &[(&str, LogLevel)] = &[
+pub(super) const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
     ("info", LogLevel::Info),
