@@ -15,6 +15,7 @@ fn main() {
         format!("--defsym=RAM_START={ram:#x}"),
         format!("--defsym=DMA_ADDRESS={dma:#x}"),
         format!("-T{directory}/link.ld"),
+        "-Tdefmt.x".to_owned(),
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }

@@ -15,6 +15,12 @@ use virt as machine;
 
 pub(crate) use machine::{Board, reset};
 
+/// Network ports that are used; more are left alone.
+pub(crate) const PORTS: usize = gateway_core::config::board::PORTS_MAX as usize;
+
+/// Octets of a configuration file that are read.
+pub(crate) const CONFIGURATION_MAX: usize = 64 * 1024;
+
 /// What the board says of itself; unknown things are absent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Identity {
@@ -26,8 +32,6 @@ pub(crate) struct Identity {
     pub(crate) serial: u64,
     /// Octets of memory the ARM may use below the firmware's share.
     pub(crate) memory: u32,
-    /// Address of the on-board Ethernet.
-    pub(crate) mac: Option<[u8; 6]>,
 }
 
 /// The serial console; usable from the first instruction on.

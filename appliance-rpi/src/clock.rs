@@ -1,6 +1,7 @@
 //! Generic timer: time since boot, and a heartbeat that ends every `wfe`.
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 use rpi_drivers::Clock;
 
 /// The counter every AArch64 core has.
@@ -13,22 +14,31 @@ impl Clock for SystemClock {
     }
 }
 
-/// Microseconds since the counter was started, which the firmware or QEMU did just before us.
+/// The counter at boot: a reset does not set it back everywhere.
+static START: AtomicU64 = AtomicU64::new(0);
+
+fn ticks() -> u64 {
+    let ticks;
+    // SAFETY: reads a timer register that EL1 may read; the isb keeps the read in program order.
+    unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack, preserves_flags)) };
+    ticks
+}
+
+/// Microseconds since [`start`].
 pub(crate) fn micros() -> u64 {
-    let (ticks, frequency): (u64, u64);
-    // SAFETY: reads two timer registers that EL1 may read; the isb keeps the read in program order.
-    unsafe {
-        asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack, preserves_flags));
-        asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack, preserves_flags));
-    }
+    let frequency: u64;
+    // SAFETY: reads a timer register that EL1 may read.
+    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack, preserves_flags)) };
+    let ticks = ticks().wrapping_sub(START.load(Ordering::Relaxed));
     // A board whose firmware left the frequency unset runs with a wrong clock rather than not at all.
     let frequency = if frequency == 0 { 54_000_000 } else { frequency };
     let micros = u128::from(ticks) * 1_000_000 / u128::from(frequency);
     u64::try_from(micros).unwrap_or(u64::MAX)
 }
 
-/// Lets bit 9 of the counter wake a waiting core: every 19 to 53 µs at the 54 and 19.2 MHz of real boards.
-pub(crate) fn start_heartbeat() {
+/// Begins to count, and lets bit 9 of the counter wake a waiting core: every 19 to 53 µs at the 54 and 19.2 MHz of real boards.
+pub(crate) fn start() {
+    START.store(ticks(), Ordering::Relaxed);
     const EVENT_BIT: u64 = 9;
     const ENABLE: u64 = 1 << 2;
     // SAFETY: configures the event stream only; no interrupt follows from it.
@@ -38,6 +48,6 @@ pub(crate) fn start_heartbeat() {
 /// Rests until the next heartbeat. The main loop polls: all its devices are either polled by nature (USB frames) or
 /// cheap to ask, and without interrupts no code runs between two lines of it. The heartbeat bounds the latency.
 pub(crate) fn rest() {
-    // SAFETY: waits for an event; `start_heartbeat` makes sure that one comes.
+    // SAFETY: waits for an event; `start` makes sure that one comes.
     unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
 }

@@ -5,19 +5,24 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod board;
 mod clock;
+mod configuration;
 mod crash;
 mod exception;
+mod heap;
+mod log;
 mod mmio;
 mod mmu;
+mod run;
 mod uart;
 
 use board::Board;
 use core::arch::global_asm;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
-use rpi_drivers::Link;
 
 global_asm!(include_str!("boot.s"));
 
@@ -27,28 +32,41 @@ pub(crate) const BUILD: &str = match option_env!("PORTCULLIS_BUILD") {
     None => "unknown",
 };
 
-/// Network devices that are shown on the console.
-const MAX_NICS: usize = 4;
-/// Longest Ethernet frame with a VLAN tag, without FCS, rounded up.
-const MAX_FRAME: usize = 1522;
-
 static ENTRY_LEVEL: AtomicU64 = AtomicU64::new(0);
 
 /// The exception level at which the firmware handed over.
+#[cfg_attr(not(feature = "virt"), expect(dead_code, reason = "only PSCI has to know"))]
 pub(crate) fn entry_level() -> u64 {
     ENTRY_LEVEL.load(Ordering::Relaxed)
+}
+
+unsafe extern "C" {
+    static __image_start: u8;
+    static __heap_start: u8;
+    static __uncached_start: u8;
+    static __uncached_end: u8;
+}
+
+/// Octets of the image, its static data, stacks and the section devices share; without the heap.
+pub(crate) fn fixed_memory() -> usize {
+    let cached = (&raw const __heap_start) as usize - (&raw const __image_start) as usize;
+    cached + (&raw const __uncached_end) as usize - (&raw const __uncached_start) as usize
 }
 
 /// Entered from `boot.s` on core 0 at EL1 with stack and zeroed bss; MMU and caches are still off.
 #[unsafe(no_mangle)]
 extern "C" fn start(_device_tree: usize, entry_level: u64) -> ! {
-    // SAFETY: the first thing that happens, on the only running core.
-    unsafe { mmu::enable() };
+    // SAFETY: the first things that happen, on the only running core.
+    unsafe {
+        mmu::enable();
+        heap::start();
+    }
     ENTRY_LEVEL.store(entry_level, Ordering::Relaxed);
-    clock::start_heartbeat();
+    clock::start();
     let board = Board::start();
     let crash = crash::take();
 
+    // Plain text first, so that a person with a terminal sees life; what follows is defmt's.
     let mut console = board::uart();
     let identity = board.identity();
     let _ = writeln!(
@@ -61,29 +79,7 @@ extern "C" fn start(_device_tree: usize, entry_level: u64) -> ! {
     if let Some(report) = &crash {
         let _ = writeln!(console, "--- the last run ended with\n{}---", report.text());
     }
-    run(board)
-}
-
-fn run(mut board: Board) -> ! {
-    let mut console = board::uart();
-    if let Err(error) = board.start_network() {
-        let _ = writeln!(console, "network: {error:?}");
-    }
-    let mut links = [Link::Down; MAX_NICS];
-    let mut frame = [0; MAX_FRAME];
-    loop {
-        board.feed_watchdog();
-        board.for_each_nic(clock::micros(), &mut |index, nic| {
-            if let Some(shown) = links.get_mut(index).filter(|shown| **shown != nic.link()) {
-                *shown = nic.link();
-                let _ = writeln!(console, "nic {index}: {} {shown:?}", nic.mac());
-            }
-            while let Some(length) = nic.receive(&mut frame) {
-                if nic.counters().rx_frames == 1 {
-                    let _ = writeln!(console, "nic {index}: first frame, {length} octets");
-                }
-            }
-        });
-        clock::rest();
-    }
+    // Ends the text for the decoder, which takes it for a broken frame.
+    console.put(0);
+    run::run(board, crash)
 }

@@ -317,7 +317,7 @@ impl Connection {
             };
             let response = outcome.unwrap_or_else(Response::refusal);
             self.answer = Some(Answer { response, sent: 0 });
-        } else if self.answer.is_none() && !socket.may_recv() {
+        } else if self.answer.is_none() && socket.state() == tcp::State::CloseWait {
             socket.close();
         }
         if let Some(answer) = &mut self.answer {
@@ -421,3 +421,6 @@ impl TxToken for Sender<'_> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,7 +152,7 @@ impl Board {
         let mut ask = |tag| mailbox.ask(&mut SystemClock, tag, [0, 0]);
         let emulated = ask(Tag::FirmwareRevision).is_ok_and(|[revision, _]| revision == QEMU_FIRMWARE);
         Self {
-            identity: Identity { model: model(revision), revision, serial, memory, mac },
+            identity: Identity { model: model(revision), revision, serial, memory },
             // QEMU resets at once when the watchdog is set, so it can only be used on a real board.
             watchdog: (!emulated).then(|| PowerManager::new(registers(POWER_MANAGER))),
             usb,
@@ -212,6 +212,11 @@ impl Board {
                 visit(first + index, &mut port);
             }
         }
+    }
+
+    /// Reads the file from the SD card.
+    pub(crate) fn read_configuration(&mut self) -> Result<alloc::vec::Vec<u8>, crate::configuration::Unreadable> {
+        Err("no card driver".into())
     }
 
     /// Tests the random number generator and fills `seed` from it.

@@ -1,14 +1,25 @@
 //! QEMU's virt machine. Addresses are those of QEMU's hw/arm/virt.c; the machine promises to keep them.
 
-use super::Identity;
+use super::{CONFIGURATION_MAX, Identity, PORTS};
+use crate::clock::SystemClock;
+use crate::configuration::Unreadable;
+use crate::mmio::{DmaRegion, Registers};
 use crate::mmu::Memory;
+use alloc::vec::Vec;
 use core::arch::asm;
 use rpi_drivers::Nic;
 use rpi_drivers::entropy::EntropyError;
+use rpi_drivers::virtio_net::{self, ProbeError, VirtioNet};
+
+mod fw_cfg;
 
 pub(super) fn uart_address() -> usize {
     0x0900_0000
 }
+
+const VIRTIO: usize = 0x0a00_0000;
+const VIRTIO_SLOT: usize = 0x200;
+const VIRTIO_SLOTS: usize = 32;
 
 /// RAM that is used of what the machine has; QEMU gives 128 MiB when not told otherwise.
 const RAM: usize = 128 << 20;
@@ -42,13 +53,17 @@ pub(crate) fn reset() -> ! {
     }
 }
 
+type Port = VirtioNet<Registers, DmaRegion>;
+
 /// The devices of the machine that the main loop drives.
-pub(crate) struct Board {}
+pub(crate) struct Board {
+    ports: [Option<Port>; PORTS],
+}
 
 impl Board {
-    /// Finds the devices.
+    /// Finds the machine.
     pub(crate) fn start() -> Self {
-        Self {}
+        Self { ports: [const { None }; PORTS] }
     }
 
     /// What can be said of an emulated machine.
@@ -61,13 +76,40 @@ impl Board {
         false
     }
 
-    /// No network device is driven here yet.
-    pub(crate) fn start_network(&mut self) -> Result<(), core::convert::Infallible> {
-        Ok(())
+    /// Starts the network devices. QEMU fills the slots from the last one down, in the order of its command line.
+    ///
+    /// # Errors
+    /// The first device that does not start; the others are tried all the same.
+    pub(crate) fn start_network(&mut self) -> Result<(), ProbeError> {
+        let mut outcome = Ok(());
+        let devices = (0..VIRTIO_SLOTS).rev().filter_map(|slot| {
+            // SAFETY: one of the machine's virtio-mmio slots, which answer even when they are empty.
+            let mut registers = unsafe { Registers::new(VIRTIO + slot * VIRTIO_SLOT) };
+            Port::is_present(&mut registers).then_some(registers)
+        });
+        for (port, registers) in self.ports.iter_mut().zip(devices) {
+            match VirtioNet::start(registers, DmaRegion::take(virtio_net::DMA_LEN, 0), &mut SystemClock) {
+                Ok(nic) => *port = Some(nic),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
     }
 
-    /// No network device is driven here yet.
-    pub(crate) fn for_each_nic(&mut self, _now_us: u64, _visit: &mut dyn FnMut(usize, &mut dyn Nic)) {}
+    /// Drives the network devices and shows each one there is, by number.
+    pub(crate) fn for_each_nic(&mut self, now_us: u64, visit: &mut dyn FnMut(usize, &mut dyn Nic)) {
+        for (number, port) in self.ports.iter_mut().enumerate() {
+            if let Some(port) = port {
+                port.poll(now_us);
+                visit(number, port);
+            }
+        }
+    }
+
+    /// Reads the file QEMU was given with `-fw_cfg name=opt/portcullis.toml,file=…`.
+    pub(crate) fn read_configuration(&mut self) -> Result<Vec<u8>, Unreadable> {
+        fw_cfg::read("opt/portcullis.toml", CONFIGURATION_MAX).ok_or_else(|| Unreadable::from("QEMU was given none"))
+    }
 
     /// The machine has no random number generator.
     pub(crate) fn seed(&mut self, _seed: &mut [u8]) -> Result<(), EntropyError> {

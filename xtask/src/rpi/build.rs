@@ -44,7 +44,8 @@ pub(crate) fn build(machine: Machine) -> Result<Built> {
         flags.push("-C linker=ld.lld".to_owned());
     }
     flags.extend(remapped_paths()?);
-    command.env("RUSTFLAGS", flags.join(" "));
+    // Every level is compiled in; the configuration chooses among them at run time.
+    command.env("DEFMT_LOG", "debug").env("RUSTFLAGS", flags.join(" "));
     if machine == Machine::Virt {
         command.args(["--features", "virt"]);
     }
