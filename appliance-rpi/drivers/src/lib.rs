@@ -24,6 +24,7 @@ mod model;
 mod nic;
 mod platform;
 pub mod power;
+pub mod sdhci;
 pub mod usb;
 pub mod virtio_net;
 
