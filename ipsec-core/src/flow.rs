@@ -52,7 +52,7 @@ impl Flow {
     ///
     /// # Errors
     /// [`Malformed`]: neither version, a length that is wrong, or extension headers beyond the packet.
-    #[inline]
+    #[inline(always)]
     pub fn of(packet: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(packet);
         match packet.first().map(|first| first >> 4) {
@@ -88,13 +88,13 @@ impl Flow {
     }
 
     /// Whether the sender's side fits `source` and the receiver's side fits `destination`.
-    #[inline]
+    #[inline(always)]
     pub fn fits(&self, source: &TrafficSelector, destination: &TrafficSelector) -> bool {
         self.fits_source(source) && self.fits_destination(destination)
     }
 
     /// Whether the sender's side fits.
-    #[inline]
+    #[inline(always)]
     pub fn fits_source(&self, selector: &TrafficSelector) -> bool {
         let port = match self.ports {
             Ports::Opaque => None,
@@ -106,7 +106,7 @@ impl Flow {
 
     /// Whether the receiver's side fits. A message type is looked for on the sender's side alone: each side's selector
     /// says what that side may send (RFC 4301 §4.4.1.3, B).
-    #[inline]
+    #[inline(always)]
     pub fn fits_destination(&self, selector: &TrafficSelector) -> bool {
         match self.ports {
             Ports::Opaque => selector.matches(self.destination, self.protocol, None),
@@ -120,13 +120,13 @@ impl Flow {
 }
 
 /// What the reader has left of the first `len` octets of `packet`.
-#[inline]
+#[inline(always)]
 fn bounded<'a>(packet: &'a [u8], len: usize, reader: &Reader<'_>) -> Result<&'a [u8], Malformed> {
     let read = packet.len().saturating_sub(reader.rest().len());
     packet.get(read..len).ok_or(Malformed)
 }
 
-#[inline]
+#[inline(always)]
 fn ports(protocol: u8, payload: &[u8]) -> Ports {
     const ICMP: u8 = 1;
     const TCP: u8 = 6;

@@ -105,8 +105,18 @@ impl AddrRange {
     }
 
     /// Whether `addr` lies inside.
+    #[inline]
     pub fn contains(&self, addr: IpAddr) -> bool {
-        addr.is_ipv4() == self.is_ipv4() && self.start <= addr && addr <= self.end
+        // By number: the order of `IpAddr` compares octet by octet, and every packet comes along here.
+        match (self.start, self.end, addr) {
+            (IpAddr::V4(start), IpAddr::V4(end), IpAddr::V4(addr)) => {
+                (start.to_bits()..=end.to_bits()).contains(&addr.to_bits())
+            }
+            (IpAddr::V6(start), IpAddr::V6(end), IpAddr::V6(addr)) => {
+                (start.to_bits()..=end.to_bits()).contains(&addr.to_bits())
+            }
+            _ => false,
+        }
     }
 
     /// What both ranges have in common; `None` when nothing.
@@ -140,6 +150,7 @@ impl PortRange {
     }
 
     /// Whether a packet with this port fits; `None`: the packet has no readable port.
+    #[inline]
     pub fn matches(&self, port: Option<u16>) -> bool {
         match port {
             _ if *self == Self::ANY => true,
@@ -179,6 +190,7 @@ impl TrafficSelector {
     }
 
     /// Whether a packet's end fits. `port` is `None` when the packet has no readable port.
+    #[inline]
     pub fn matches(&self, addr: IpAddr, protocol: u8, port: Option<u16>) -> bool {
         self.addrs.contains(addr) && (self.protocol == 0 || self.protocol == protocol) && self.ports.matches(port)
     }

@@ -60,7 +60,7 @@ impl AeadKey {
     }
 
     #[inline]
-    fn run(&self, job: Gcm<'_>) {
+    fn run(&self, job: Counter<'_>) {
         match &self.cipher {
             Cipher::Aes128(aes) => aes.encrypt_with_backend(job),
             Cipher::Aes192(aes) => aes.encrypt_with_backend(job),
@@ -68,30 +68,82 @@ impl AeadKey {
         }
     }
 
-    /// GHASH over associated data and ciphertext.
-    #[inline]
-    fn hash(&self, aad: &[u8], text: &[u8]) -> [u8; BLOCK_LEN] {
+    /// GHASH over the associated data, to go on with the ciphertext.
+    #[inline(always)]
+    fn hash(&self, aad: &[u8]) -> GHash {
         let mut ghash = self.ghash.clone();
-        absorb(&mut ghash, aad);
-        absorb(&mut ghash, text);
-        let bits = |octets: &[u8]| (octets.len() as u64).wrapping_mul(8);
-        let lengths = (u128::from(bits(aad)) << 64) | u128::from(bits(text));
-        ghash.update(&[Array(lengths.to_be_bytes())]);
-        ghash.finalize().0
+        let (blocks, rest) = Array::<u8, U16>::slice_as_chunks(aad);
+        if !blocks.is_empty() {
+            ghash.update(blocks);
+        }
+        if !rest.is_empty() {
+            ghash.update(&[Array(padded(rest).to_be_bytes())]);
+        }
+        ghash
     }
 }
 
-/// Absorbs octets, padded with zeros to whole blocks.
+/// Fewer than 16 octets as a block, padded with zeros. In large steps: 8 and 12 octets are what ESP has.
 #[inline]
-fn absorb(ghash: &mut GHash, octets: &[u8]) {
-    let (blocks, rest) = Array::<u8, U16>::slice_as_chunks(octets);
-    if !blocks.is_empty() {
-        ghash.update(blocks);
+fn padded(octets: &[u8]) -> u128 {
+    let (mut block, mut shift, mut rest) = (0, 128u32, octets);
+    if let Some((eight, behind)) = rest.split_first_chunk() {
+        shift = shift.saturating_sub(64);
+        block |= u128::from(u64::from_be_bytes(*eight)).wrapping_shl(shift);
+        rest = behind;
     }
-    if !rest.is_empty() {
-        let mut last = Block::default();
-        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        ghash.update(&[last]);
+    if let Some((four, behind)) = rest.split_first_chunk() {
+        shift = shift.saturating_sub(32);
+        block |= u128::from(u32::from_be_bytes(*four)).wrapping_shl(shift);
+        rest = behind;
+    }
+    for octet in rest {
+        shift = shift.saturating_sub(8);
+        block |= u128::from(*octet).wrapping_shl(shift);
+    }
+    block
+}
+
+/// The block with the lengths of associated data and text in bits, which ends the hash.
+#[inline]
+fn lengths(aad: &[u8], text_len: usize) -> Block {
+    let bits = |len: usize| u128::from((len as u64).wrapping_mul(8));
+    Array(((bits(aad.len()) << 64) | bits(text_len)).to_be_bytes())
+}
+
+/// A text with its tag behind it. The last block of the text may reach into the tag, so that it can be handled as a
+/// whole.
+struct Text<'t> {
+    blocks: &'t mut [[u8; BLOCK_LEN]],
+    /// Octets of the last block that are text; 0 when the text ends with a block.
+    overhang: usize,
+}
+
+impl<'t> Text<'t> {
+    /// `None`: shorter than a tag.
+    #[inline]
+    fn new(text_and_tag: &'t mut [u8]) -> Option<(Self, usize)> {
+        let len = text_and_tag.len().checked_sub(BLOCK_LEN)?;
+        let (blocks, _) = text_and_tag.as_chunks_mut();
+        let blocks = blocks.get_mut(..len.div_ceil(BLOCK_LEN))?;
+        Some((Self { blocks, overhang: len % BLOCK_LEN }, len))
+    }
+
+    /// Ends a hash with the text and the lengths.
+    #[inline(always)]
+    fn hash(&self, mut ghash: GHash, lengths: Block) -> [u8; BLOCK_LEN] {
+        let whole = self.blocks.len().saturating_sub(usize::from(self.overhang != 0));
+        let (whole, last) = self.blocks.split_at_checked(whole).unwrap_or_default();
+        ghash.update(Array::cast_slice_from_core(whole));
+        match last {
+            [last] => {
+                let beyond = (BLOCK_LEN as u32).saturating_sub(self.overhang as u32).saturating_mul(8);
+                let text = u128::from_be_bytes(*last) & u128::MAX.wrapping_shl(beyond);
+                ghash.update(&[Array(text.to_be_bytes()), lengths]);
+            }
+            _ => ghash.update(&[lengths]),
+        }
+        ghash.finalize().0
     }
 }
 
@@ -104,53 +156,67 @@ impl PacketCrypto for RustCrypto {
 
     #[inline]
     fn seal(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
-        if let Some((text, tag)) = text_and_tag.split_last_chunk_mut() {
-            key.run(Gcm { key, nonce, aad, text, task: Task::Seal(tag) });
+        let Some((text, len)) = Text::new(text_and_tag) else { return };
+        let (ghash, lengths) = (key.hash(aad), lengths(aad, len));
+        let mut mask = [0; BLOCK_LEN];
+        key.run(Counter { nonce, blocks: &mut *text.blocks, then: Then::Seal(&mut mask) });
+        let sealed = xor(text.hash(ghash, lengths), mask);
+        if let Some(tag) = text_and_tag.last_chunk_mut() {
+            *tag = sealed;
         }
     }
 
     #[inline]
-    fn open(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
-        let (text, tag) = text_and_tag.split_last_chunk_mut().ok_or(Forged)?;
+    fn open(
+        &mut self,
+        key: &AeadKey,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        text_and_tag: &mut [u8],
+    ) -> Result<(), Forged> {
+        let tag = *text_and_tag.last_chunk().ok_or(Forged)?;
+        let (text, len) = Text::new(text_and_tag).ok_or(Forged)?;
+        let mask = xor(text.hash(key.hash(aad), lengths(aad, len)), tag);
         let mut verdict = Err(Forged);
-        key.run(Gcm { key, nonce, aad, text, task: Task::Open(tag, &mut verdict) });
+        key.run(Counter { nonce, blocks: text.blocks, then: Then::Open(&mask, &mut verdict) });
         verdict
     }
 }
 
-/// One packet. It runs inside the cipher's back end, so that the processor is asked for its instructions once.
-struct Gcm<'p> {
-    key: &'p AeadKey,
+/// Counter mode over a packet. It runs inside the cipher's back end, so that the processor is asked for its instructions
+/// once.
+struct Counter<'p> {
     nonce: &'p [u8; 12],
-    aad: &'p [u8],
-    text: &'p mut [u8],
-    task: Task<'p>,
+    blocks: &'p mut [[u8; BLOCK_LEN]],
+    then: Then<'p>,
 }
 
-enum Task<'p> {
+enum Then<'p> {
+    /// Apply the key stream and hand out the mask of the tag.
     Seal(&'p mut [u8; BLOCK_LEN]),
+    /// Apply the key stream only if this is the mask of the tag.
     Open(&'p [u8; BLOCK_LEN], &'p mut Result<(), Forged>),
 }
 
-impl BlockSizeUser for Gcm<'_> {
+impl BlockSizeUser for Counter<'_> {
     type BlockSize = U16;
 }
 
-impl BlockCipherEncClosure for Gcm<'_> {
+impl BlockCipherEncClosure for Counter<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
-        let Self { key, nonce, aad, text, task } = self;
+        let Self { nonce, blocks, then } = self;
         let mut stream = KeyStream::new(backend, nonce);
         // Block 1 masks the tag, the text starts with block 2; the first batch holds both.
-        let tag_mask = stream.first_batch(text.len());
-        match task {
-            Task::Seal(tag) => {
-                stream.apply(text);
-                *tag = xor(key.hash(aad, text), tag_mask);
+        let tag_mask = stream.first_batch(blocks.len());
+        match then {
+            Then::Seal(mask) => {
+                stream.apply(blocks);
+                *mask = tag_mask;
             }
-            Task::Open(tag, verdict) => {
-                if bool::from(xor(key.hash(aad, text), tag_mask).ct_eq(tag)) {
-                    stream.apply(text);
+            Then::Open(mask, verdict) => {
+                if bool::from(tag_mask.ct_eq(mask)) {
+                    stream.apply(blocks);
                     *verdict = Ok(());
                 }
             }
@@ -198,33 +264,27 @@ impl<'b, B: BlockCipherEncBackend<BlockSize = U16>> KeyStream<'b, B> {
         }
     }
 
-    /// Fills the first batch for a text of `len` octets and returns its first block, the mask of the tag.
+    /// Fills the first batch for a text of `blocks` blocks and returns its first block, the mask of the tag.
     #[inline(always)]
-    fn first_batch(&mut self, len: usize) -> [u8; BLOCK_LEN] {
-        self.fill(len.div_ceil(BLOCK_LEN).saturating_add(1));
+    fn first_batch(&mut self, blocks: usize) -> [u8; BLOCK_LEN] {
+        self.fill(blocks.saturating_add(1));
         self.batch.first().map_or([0; BLOCK_LEN], |block| block.0)
     }
 
     /// Combines the text with the rest of the first batch, then with as many batches as it takes.
     #[inline(always)]
-    fn apply(&mut self, text: &mut [u8]) {
-        let size = B::ParBlocksSize::USIZE;
+    fn apply(&mut self, text: &mut [[u8; BLOCK_LEN]]) {
         let (mut left, mut skip) = (text, 1);
         loop {
-            let batch_len = size.saturating_sub(skip).saturating_mul(BLOCK_LEN).min(left.len());
-            let Some((now, later)) = left.split_at_mut_checked(batch_len) else { return };
-            let (blocks, rest) = now.as_chunks_mut::<BLOCK_LEN>();
-            let mut stream = self.batch.iter().skip(skip);
-            for (block, stream) in blocks.iter_mut().zip(&mut stream) {
+            let count = B::ParBlocksSize::USIZE.saturating_sub(skip).min(left.len());
+            let Some((now, later)) = left.split_at_mut_checked(count) else { return };
+            for (block, stream) in now.iter_mut().zip(self.batch.iter().skip(skip)) {
                 *block = xor(*block, stream.0);
-            }
-            if let Some(stream) = stream.next() {
-                rest.iter_mut().zip(stream).for_each(|(octet, stream)| *octet ^= *stream);
             }
             if later.is_empty() {
                 return;
             }
-            self.fill(later.len().div_ceil(BLOCK_LEN));
+            self.fill(later.len());
             (left, skip) = (later, 0);
         }
     }
