@@ -12,6 +12,7 @@ use crate::wire::ip::{PROTOCOL_ESP, PROTOCOL_UDP};
 use crate::wire::natt::{self, Datagram, NON_ESP_MARKER};
 use crate::wire::{ipv4, ipv6, udp};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::ops::Range;
 
 /// TTL and hop limit of outer headers (RFC 4301 §5.1.2.1 leaves it to us; 64 is IANA's recommended default).
 const HOPS: u8 = 64;
@@ -123,7 +124,7 @@ pub enum Arrival {
         /// Where it came from and to.
         path: Path,
     },
-    /// A NAT keepalive: to be dropped.
+    /// A NAT keepalive, to be dropped: the packet is as it was.
     Keepalive,
     /// Anything else: the packet is as it was.
     Clear,
@@ -139,38 +140,40 @@ pub fn pop_outer(packet: &mut PacketBuf<'_>) -> Result<Arrival, Discard> {
 }
 
 fn pop(packet: &mut PacketBuf<'_>) -> Result<Arrival, Malformed> {
-    let mut reader = Reader::new(packet.as_slice());
-    let outer = Outer::read(&mut reader)?;
-    let payload_at = packet.len().saturating_sub(reader.rest().len());
-    let (source, destination) = match outer.protocol {
-        PROTOCOL_ESP => (0, 0),
-        PROTOCOL_UDP => {
-            let header = udp::Header::read(&mut reader)?;
-            if header.destination != NATT_PORT {
-                return Ok(Arrival::Clear);
-            }
-            (header.source, header.destination)
-        }
-        _ => return Ok(Arrival::Clear),
-    };
-    let path =
-        Path { local: SocketAddr::new(outer.destination, destination), remote: SocketAddr::new(outer.source, source) };
-    if outer.protocol == PROTOCOL_ESP {
-        packet.truncate(outer.len);
-        packet.pop_front(payload_at).map_err(|NoRoom| Malformed)?;
-        return Ok(Arrival::Esp { path, ecn: outer.ecn });
-    }
-    let datagram = packet.as_slice().get(payload_at..outer.len).ok_or(Malformed)?;
-    let header = udp::Header::read(&mut Reader::new(datagram))?;
-    let datagram = datagram.get(udp::HEADER_LEN..usize::from(header.length)).ok_or(Malformed)?;
-    let (arrival, marker) = match natt::classify(datagram)? {
-        Datagram::Keepalive => return Ok(Arrival::Keepalive),
-        Datagram::Ike(_) => (Arrival::Ike { path }, NON_ESP_MARKER.len()),
-        Datagram::Esp(_) => (Arrival::Esp { path, ecn: outer.ecn }, 0),
-    };
-    packet.truncate(payload_at.saturating_add(usize::from(header.length)));
-    packet.pop_front(payload_at.saturating_add(udp::HEADER_LEN).saturating_add(marker)).map_err(|NoRoom| Malformed)?;
+    let (arrival, content) = classify(packet.as_slice())?;
+    packet.truncate(content.end);
+    packet.pop_front(content.start).map_err(|NoRoom| Malformed)?;
     Ok(arrival)
+}
+
+/// Returns also which octets of the packet are left.
+fn classify(packet: &[u8]) -> Result<(Arrival, Range<usize>), Malformed> {
+    let mut reader = Reader::new(packet);
+    let outer = Outer::read(&mut reader)?;
+    let start = packet.len().saturating_sub(reader.rest().len());
+    let payload = packet.get(start..outer.len).ok_or(Malformed)?;
+    let path = |source, destination| Path {
+        local: SocketAddr::new(outer.destination, destination),
+        remote: SocketAddr::new(outer.source, source),
+    };
+    let ecn = outer.ecn;
+    match outer.protocol {
+        PROTOCOL_ESP => Ok((Arrival::Esp { path: path(0, 0), ecn }, start..outer.len)),
+        // Whether any other datagram is in order is not ours to say.
+        PROTOCOL_UDP if udp::destination(payload) == Some(NATT_PORT) => {
+            let header = udp::Header::read(&mut Reader::new(payload))?;
+            let path = path(header.source, header.destination);
+            let datagram = payload.get(udp::HEADER_LEN..usize::from(header.length)).ok_or(Malformed)?;
+            let start = start.saturating_add(udp::HEADER_LEN);
+            let end = start.saturating_add(datagram.len());
+            Ok(match natt::classify(datagram)? {
+                Datagram::Esp(_) => (Arrival::Esp { path, ecn }, start..end),
+                Datagram::Ike(_) => (Arrival::Ike { path }, start.saturating_add(NON_ESP_MARKER.len())..end),
+                Datagram::Keepalive => (Arrival::Keepalive, 0..packet.len()),
+            })
+        }
+        _ => Ok((Arrival::Clear, 0..packet.len())),
+    }
 }
 
 /// What the two versions' headers say about a packet to us.

@@ -106,6 +106,8 @@ pub mod error;
 mod esp;
 pub mod flow;
 pub mod net;
+#[cfg(feature = "smoltcp")]
+pub mod phy;
 pub mod replay;
 pub mod sa;
 pub mod sad;

@@ -167,13 +167,7 @@ impl PacketCrypto for RustCrypto {
     }
 
     #[inline]
-    fn open(
-        &mut self,
-        key: &AeadKey,
-        nonce: &[u8; 12],
-        aad: &[u8],
-        text_and_tag: &mut [u8],
-    ) -> Result<(), Forged> {
+    fn open(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
         let tag = *text_and_tag.last_chunk().ok_or(Forged)?;
         let (text, len) = Text::new(text_and_tag).ok_or(Forged)?;
         let mask = xor(text.hash(key.hash(aad), lengths(aad, len)), tag);

@@ -46,6 +46,12 @@ impl Header {
     }
 }
 
+/// The destination port of a datagram that may be broken otherwise.
+pub fn destination(datagram: &[u8]) -> Option<u16> {
+    let mut reader = Reader::new(datagram);
+    reader.u16().and_then(|_source| reader.u16()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,193 @@
+//! A [`smoltcp::phy::Device`] that speaks IPsec: it wraps any device of whole IP packets, so that a smoltcp interface on
+//! top sees the inner packets only. The one file that knows smoltcp.
+
+use crate::buf::{HEADROOM, PacketBuf, TAILROOM};
+use crate::crypto::PacketCrypto;
+use crate::encap::{Arrival, pop_outer, push_outer};
+use crate::engine::{Inbound, Outbound, Verdict};
+use crate::error::{Discard, NoRoom};
+use crate::spd::{Direction, PolicyId};
+use crate::time::Instant;
+use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium, RxToken as _};
+
+/// Octets that an outer IPv6 and UDP header, ESP, the longest padding for alignment and the ICV add.
+const OVERHEAD: usize = 40 + 8 + 16 + 3 + 2 + 16;
+
+/// Packets looked at in one call before the caller gets the processor back.
+const TRIES: usize = 8;
+
+/// IPsec over a device of whole IP packets.
+///
+/// What policy discards never reaches either side; the reasons are counted in the engines. Packets that need an SA are
+/// dropped and leave their policy in [`take_acquire`](Self::take_acquire). IKE on ports 500 and 4500 is an ordinary socket
+/// of the interface and needs BYPASS rules. Fragments of outer packets are not reassembled: the inner MTU leaves room for
+/// the headers, and so there are none to be made.
+pub struct Device<'a, D, P: PacketCrypto> {
+    device: D,
+    /// Sends; open to the caller for rules, SAs and events.
+    pub outbound: Outbound<'a, P>,
+    /// Receives; open to the caller for rules, SAs and events.
+    pub inbound: Inbound<'a, P>,
+    rx: &'a mut [u8],
+    tx: &'a mut [u8],
+    acquire: Option<PolicyId>,
+}
+
+impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
+    /// Wraps `device`. `rx` holds one outer packet, `tx` one with [`HEADROOM`] and [`TAILROOM`]. `None`: the device does
+    /// not carry IP packets as they are ([`Medium::Ip`]).
+    pub fn new(
+        device: D,
+        outbound: Outbound<'a, P>,
+        inbound: Inbound<'a, P>,
+        rx: &'a mut [u8],
+        tx: &'a mut [u8],
+    ) -> Option<Self> {
+        let is_ip = device.capabilities().medium == Medium::Ip;
+        is_ip.then_some(Self { device, outbound, inbound, rx, tx, acquire: None })
+    }
+
+    /// The device below, to reach what is not IPsec's business.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
+    /// The newest policy that a packet wanted an SA of.
+    pub fn take_acquire(&mut self) -> Option<PolicyId> {
+        self.acquire.take()
+    }
+
+    /// Receives outer packets until one yields something for the interface. `None`: none did, or none is there.
+    fn next_packet(&mut self, timestamp: smoltcp::time::Instant) -> Option<(usize, usize)> {
+        for _ in 0..TRIES {
+            let (token, _) = self.device.receive(timestamp)?;
+            let rx = &mut *self.rx;
+            let len = token.consume(|packet| {
+                rx.get_mut(..packet.len())?.copy_from_slice(packet);
+                Some(packet.len())
+            });
+            let admitted = len.ok_or(Discard::InHeader).inspect_err(|discard| self.inbound.count(*discard));
+            if let Ok(window) = admitted.and_then(|len| self.admit(instant(timestamp), len)) {
+                return Some(window);
+            }
+        }
+        None
+    }
+
+    /// Decides about the `len` octets in `rx`. Returns where the packet for the interface lies, and its length.
+    fn admit(&mut self, now: Instant, len: usize) -> Result<(usize, usize), Discard> {
+        let rx = &mut *self.rx;
+        let mut packet = PacketBuf::new(rx, 0, len).map_err(|NoRoom| Discard::InHeader)?;
+        match pop_outer(&mut packet).inspect_err(|discard| self.inbound.count(*discard))? {
+            Arrival::Esp { path, ecn } => {
+                self.inbound.open(now, path, ecn, &mut packet)?;
+                Ok((packet.headroom(), packet.len()))
+            }
+            // To this layer IKE is an application, and a keepalive a datagram: they keep their headers.
+            Arrival::Ike { .. } | Arrival::Keepalive | Arrival::Clear => {
+                let whole = self.rx.get(..len).unwrap_or_default();
+                let flow = self.inbound.check_clear(Direction::In, whole)?;
+                Ok((0, flow.len))
+            }
+        }
+    }
+}
+
+fn instant(timestamp: smoltcp::time::Instant) -> Instant {
+    Instant::from_millis(u64::try_from(timestamp.total_millis()).unwrap_or(0))
+}
+
+impl<'a, D: phy::Device, P: PacketCrypto> phy::Device for Device<'a, D, P> {
+    type RxToken<'t>
+        = RxToken<'t>
+    where
+        Self: 't;
+    type TxToken<'t>
+        = TxToken<'t, 'a, D, P>
+    where
+        Self: 't;
+
+    fn receive(&mut self, timestamp: smoltcp::time::Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        let (offset, len) = self.next_packet(timestamp)?;
+        let packet = self.rx.get(offset..)?.get(..len)?;
+        let Self { device, outbound, tx, acquire, .. } = self;
+        Some((RxToken(packet), TxToken { device, outbound, tx, acquire, timestamp }))
+    }
+
+    fn transmit(&mut self, timestamp: smoltcp::time::Instant) -> Option<Self::TxToken<'_>> {
+        // The device's own token is taken when there is something to send; here it only has to be there.
+        self.device.transmit(timestamp)?;
+        let Self { device, outbound, tx, acquire, .. } = self;
+        Some(TxToken { device, outbound, tx, acquire, timestamp })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = self.device.capabilities();
+        let room = self.tx.len().saturating_sub(HEADROOM).saturating_sub(TAILROOM);
+        let mtu = capabilities.max_transmission_unit.saturating_sub(OVERHEAD);
+        capabilities.max_transmission_unit = mtu.min(room).min(self.rx.len().saturating_sub(OVERHEAD));
+        // Nobody below can compute a checksum inside an encrypted packet.
+        capabilities.checksum = ChecksumCapabilities::default();
+        capabilities
+    }
+}
+
+/// A packet for the interface.
+pub struct RxToken<'t>(&'t [u8]);
+
+impl phy::RxToken for RxToken<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+/// Room for a packet from the interface.
+pub struct TxToken<'t, 'a, D, P: PacketCrypto> {
+    device: &'t mut D,
+    outbound: &'t mut Outbound<'a, P>,
+    tx: &'t mut [u8],
+    acquire: &'t mut Option<PolicyId>,
+    timestamp: smoltcp::time::Instant,
+}
+
+impl<D: phy::Device, P: PacketCrypto> phy::TxToken for TxToken<'_, '_, D, P> {
+    /// `len` is at most the MTU in the capabilities.
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let Ok(mut packet) = PacketBuf::new(self.tx, HEADROOM, len) else {
+            self.outbound.count(Discard::OutNoRoom);
+            return f(&mut []);
+        };
+        let result = f(packet.as_mut_slice());
+        if let Ok(true) = protect(self.outbound, self.acquire, instant(self.timestamp), &mut packet)
+            && let Some(token) = self.device.transmit(self.timestamp)
+        {
+            token.consume(packet.len(), |bytes| {
+                bytes.iter_mut().zip(packet.as_slice()).for_each(|(to, from)| *to = *from);
+            });
+        }
+        result
+    }
+}
+
+/// Makes an outer packet. Returns whether it may be sent.
+fn protect<P: PacketCrypto>(
+    outbound: &mut Outbound<'_, P>,
+    acquire: &mut Option<PolicyId>,
+    now: Instant,
+    packet: &mut PacketBuf<'_>,
+) -> Result<bool, Discard> {
+    match outbound.classify(packet.as_slice())? {
+        Verdict::Clear => Ok(true),
+        Verdict::Protect(sa) => {
+            let egress = outbound.seal(now, sa, packet)?;
+            let pushed = push_outer(&egress, packet).map_err(|NoRoom| Discard::OutNoRoom);
+            pushed.inspect_err(|discard| outbound.count(*discard))?;
+            Ok(true)
+        }
+        Verdict::Acquire(policy) => {
+            *acquire = Some(policy);
+            outbound.count(Discard::OutNoSa);
+            Ok(false)
+        }
+    }
+}
