@@ -333,8 +333,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         {
             sa.die(&mut env, cause);
         }
-        if let Some(peer) = initial_contact {
-            self.forget_others(now, slot, peer);
+        if initial_contact {
+            self.forget_others(now, slot);
         }
     }
 
@@ -363,10 +363,13 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     /// The peer has lost its other SAs with us (RFC 7296 §2.4).
-    fn forget_others(&mut self, now: Instant, keep: u16, peer: PeerId) {
+    fn forget_others(&mut self, now: Instant, keep: u16) {
+        let known = self.slots.get(usize::from(keep)).and_then(|place| place.sa.as_ref());
+        let Some((peer, identity)) = known.map(|sa| (sa.peer, sa.identity)) else { return };
         for slot in (0u16..).take(self.slots.len()).filter(|slot| *slot != keep) {
             if let Some((sa, mut env)) = self.open(now, slot)
-                && sa.peer == Some(peer)
+                && sa.peer == peer
+                && sa.identity == identity
                 && matches!(sa.state, State::Established(_))
             {
                 sa.die(&mut env, Failure::Replaced);

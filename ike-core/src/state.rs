@@ -5,7 +5,7 @@ use ipsec_core::net::{Encap, Path};
 use ipsec_core::time::Instant;
 
 use crate::child::Children;
-use crate::crypto::{Group, IkeCrypto, KePublic};
+use crate::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg};
 use crate::endpoint::Settings;
 use crate::error::NoRoom;
 use crate::event::{ChildId, IkeId};
@@ -18,6 +18,7 @@ use crate::rules::Refused;
 use crate::window::Window;
 use crate::wire::chain::Chain;
 use crate::wire::header::Header;
+use crate::wire::id::Id;
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
 
@@ -228,6 +229,15 @@ pub(crate) enum State<C: IkeCrypto> {
     Dead,
 }
 
+/// The beginning of a hash of an identity: enough to tell whether two are the same.
+pub(crate) type IdentityDigest = [u8; 16];
+
+pub(crate) fn identity<C: IkeCrypto>(crypto: &mut C, id: &Id<'_>) -> IdentityDigest {
+    let mut digest = Digest64::new();
+    crypto.prf(PrfAlg::HmacSha256, &[id.kind.0], &[id.data], &mut digest);
+    digest.as_slice().first_chunk().copied().unwrap_or_default()
+}
+
 /// What the caller has to be told.
 #[derive(Default)]
 pub(crate) struct Report {
@@ -242,6 +252,8 @@ pub(crate) struct Report {
 
 pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) peer: Option<PeerId>,
+    /// Tells the identities apart that share a connection without `remote_id`.
+    pub(crate) identity: IdentityDigest,
     /// We are the original initiator: our SPI is `spi_i`.
     pub(crate) initiator: bool,
     pub(crate) spi_i: u64,
@@ -267,6 +279,7 @@ impl<C: IkeCrypto> Sa<C> {
     pub(crate) fn new(initiator: bool, spi_i: u64, spi_r: u64, path: Path, state: State<C>) -> Self {
         Self {
             peer: None,
+            identity: IdentityDigest::default(),
             initiator,
             spi_i,
             spi_r,
@@ -358,12 +371,12 @@ pub(crate) struct Effects<C: IkeCrypto> {
     pub(crate) die: Option<Failure>,
     /// Give back a reserved slot.
     pub(crate) release: Option<u16>,
-    /// Other SAs with this peer are history (INITIAL_CONTACT).
-    pub(crate) initial_contact: Option<PeerId>,
+    /// Other SAs with this peer under this identity are history (INITIAL_CONTACT).
+    pub(crate) initial_contact: bool,
 }
 
 impl<C: IkeCrypto> Default for Effects<C> {
     fn default() -> Self {
-        Self { place: None, heir: None, orphan: None, die: None, release: None, initial_contact: None }
+        Self { place: None, heir: None, orphan: None, die: None, release: None, initial_contact: false }
     }
 }

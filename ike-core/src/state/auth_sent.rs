@@ -137,6 +137,7 @@ fn authenticate<C: IkeCrypto>(
         return Err(ended(Failure::AuthenticationFailed(Side::Here), true));
     }
 
+    sa.identity = super::identity(env.crypto, id);
     // The peer is authenticated; what goes wrong with the child leaves the IKE SA alive (RFC 7296 §1.2).
     let slot = sent.child;
     let outcome = first_child(sent, env, &payloads);

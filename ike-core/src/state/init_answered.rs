@@ -205,7 +205,8 @@ fn authenticate<C: IkeCrypto>(
         }
         Err(refusal) => sa.report.child_failed = Some((None, refusal.cause)),
     }
-    let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| peer);
+    sa.identity = super::identity(env.crypto, &id_i);
+    let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).is_some();
     if let State::InitAnswered(InitAnswered { keys, .. }) = core::mem::replace(&mut sa.state, State::Dead) {
         established::begin(sa, env, keys, &connection);
         sa.report.established = true;

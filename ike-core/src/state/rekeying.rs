@@ -23,6 +23,7 @@ const REFUSED_FACTOR: u32 = 15;
 fn successor<C: IkeCrypto>(sa: &Sa<C>, initiator: bool, spi_i: u64, spi_r: u64, state: Established<C>) -> Sa<C> {
     Sa {
         peer: sa.peer,
+        identity: sa.identity,
         nat: sa.nat,
         encap: sa.encap,
         keepalive_at: sa.keepalive_at,

@@ -250,3 +250,18 @@ fn a_new_connection_takes_the_place_of_the_one_the_peer_lost() {
     assert!(network.passes());
     network.agree().unwrap();
 }
+
+#[test]
+fn initial_contact_of_one_client_leaves_another_one_alone() {
+    let [left, mut right] = pair();
+    right.remote = None;
+    right.remote_id = None;
+    let other = crate::network::Peer { local_id: "other.example", ..left.clone() };
+    let mut network = Network::new(17, [vec![left, other], vec![right]], Settings::default());
+    network.connect();
+    // Both clients share the connection of the responder, and each comes for the first time.
+    network.hosts[0].endpoint.initiate(network.now, ike_core::pad::PeerId(1), None).unwrap();
+    network.run_for(second());
+    assert!(network.hosts[1].failures.is_empty(), "{:?}", network.hosts[1].story);
+    assert_eq!(network.hosts[1].endpoint.ike_sas().count(), 2);
+}
