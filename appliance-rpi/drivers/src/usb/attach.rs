@@ -113,7 +113,7 @@ pub(super) struct PortTask {
     acknowledged: u8,
     polls: u8,
     attempt: u8,
-    /// The address the device gets.
+    /// The address the device gets; 0 when none is left, and then it is switched off.
     pub(super) address: u8,
     pub(super) speed: Speed,
     pub(super) control_packet: u16,
@@ -268,7 +268,8 @@ impl PortTask {
     }
 
     fn begin_device(&mut self, speed: Speed) -> PortNext {
-        if self.behind_high_speed_hub && speed != Speed::High {
+        let needs_splits = self.behind_high_speed_hub && speed != Speed::High;
+        if needs_splits || self.address == 0 {
             return self.switch_off();
         }
         self.speed = speed;

@@ -2,10 +2,11 @@
 
 use super::attach::{Outcome, PortEvent, PortNext, PortPath, PortTask};
 use super::control::{ControlPipe, ControlTarget};
-use super::descriptor::{EndpointDescriptor, MAX_CONFIGURATION};
+use super::descriptor::MAX_CONFIGURATION;
+use super::devices::{Device, Devices, Role, StatusEndpoint, port_bits};
 use super::dwc2::{Dwc2, Endpoint, InitError, Kind, Pid, Transfer, TransferError};
 use super::errand::NicTask;
-use super::hub::{Hub, PortRequest, PortStatus, Speed};
+use super::hub::{PortRequest, PortStatus, Speed};
 use super::nic::{self, NicSlot};
 use super::port::UsbPort;
 use super::procedure::{Event, Next, Request};
@@ -13,8 +14,6 @@ use crate::{Clock, DmaMemory, MacAddress, Mmio};
 
 /// Network devices served at once: two of the eight channels each, after one for control and one for status.
 pub const NICS: usize = 3;
-/// Devices on the bus, hubs included.
-const DEVICES: usize = 16;
 
 const STATUS_CHANNEL: usize = 1;
 /// Status endpoints are asked this often, whatever they wish for: often enough for a cable, rarely enough for the bus.
@@ -40,33 +39,6 @@ pub struct BusCounters {
     pub refused: u64,
     /// Network devices reset because they kept failing.
     pub recovered: u64,
-}
-
-#[derive(Clone, Copy)]
-struct StatusEndpoint {
-    endpoint: EndpointDescriptor,
-    pid: Pid,
-    next_poll: u64,
-}
-
-#[derive(Clone, Copy)]
-enum Role {
-    /// A hub with the ports that have something to say, bit n for port n.
-    Hub {
-        hub: Hub,
-        pending: u16,
-    },
-    Nic(usize),
-    Idle,
-}
-
-#[derive(Clone, Copy)]
-struct Device {
-    path: PortPath,
-    speed: Speed,
-    control_packet: u16,
-    role: Role,
-    status: Option<StatusEndpoint>,
 }
 
 enum Task {
@@ -106,7 +78,7 @@ enum Happened {
 pub struct UsbHost<M, D> {
     host: Dwc2<M, D>,
     control: ControlPipe,
-    devices: [Option<Device>; DEVICES],
+    devices: Devices,
     pub(super) slots: [NicSlot; NICS],
     task: Option<(Task, Activity)>,
     /// Address whose status endpoint is being asked, and until when.
@@ -127,7 +99,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
         Self {
             host: Dwc2::new(registers, dma),
             control: ControlPipe::default(),
-            devices: [None; DEVICES],
+            devices: Devices::default(),
             slots: core::array::from_fn(NicSlot::new),
             task: None,
             asking: None,
@@ -199,8 +171,8 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
 
     fn ask_next(&mut self) {
         let now_us = self.now_us;
-        for (device, address) in self.devices.iter_mut().zip(1u8..) {
-            let Some(Device { speed, status: Some(status), .. }) = device else { continue };
+        for (address, device) in self.devices.iter_mut() {
+            let Device { speed, status: Some(status), .. } = device else { continue };
             if status.next_poll > now_us {
                 continue;
             }
@@ -223,7 +195,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
 
     fn status_answer(&mut self, address: u8, result: Result<usize, TransferError>, next: Pid) {
         let mut message = [0u8; 64];
-        let Some(device) = self.devices.get_mut(slot_of(address)).and_then(Option::as_mut) else { return };
+        let Some(device) = self.devices.get_mut(address) else { return };
         let Some(status) = device.status.as_mut() else { return };
         let Ok(length) = result else { return };
         status.pid = next;
@@ -233,7 +205,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
             Role::Hub { hub, pending } => {
                 let low = message.first().copied().unwrap_or(0);
                 let high = message.get(1).copied().unwrap_or(0);
-                *pending |= u16::from_le_bytes([low, high]) & hub_ports(hub);
+                *pending |= u16::from_le_bytes([low, high]) & port_bits(hub);
             }
             Role::Nic(index) => {
                 let index = *index;
@@ -251,12 +223,12 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
         if root_changed {
             return Some(self.port_task(PortPath { hub: 0, port: 1 }, false));
         }
-        if let Some(path) = self.take_pending() {
+        if let Some(path) = self.devices.take_pending() {
             return Some(self.port_task(path, false));
         }
         for index in 0..NICS {
-            let Some(address) = self.address_of(index) else { continue };
-            let Some(device) = self.device(address).copied() else { continue };
+            let Some(address) = self.devices.nic(index) else { continue };
+            let Some(device) = self.devices.get(address).copied() else { continue };
             let Some(slot) = self.slots.get_mut(index) else { continue };
             if slot.is_failing() {
                 self.counters.recovered += 1;
@@ -269,24 +241,10 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
         None
     }
 
-    fn take_pending(&mut self) -> Option<PortPath> {
-        for (device, address) in self.devices.iter_mut().zip(1u8..) {
-            if let Some(Device { role: Role::Hub { pending, .. }, .. }) = device
-                && *pending != 0
-            {
-                let port = pending.trailing_zeros() as u8;
-                *pending &= *pending - 1;
-                return Some(PortPath { hub: address, port });
-            }
-        }
-        None
-    }
-
     fn port_task(&self, path: PortPath, afresh: bool) -> Task {
-        // With no address left the device gets none, which SetAddress and everything after it then fail with.
-        let address = self.devices.iter().zip(1u8..).find(|(device, _)| device.is_none()).map_or(0, |(_, free)| free);
-        let behind_high_speed_hub = self.device(path.hub).is_some_and(|hub| hub.speed == Speed::High);
-        let occupied = !afresh && self.devices.iter().flatten().any(|device| device.path == path);
+        let address = self.devices.free_address().unwrap_or(0);
+        let behind_high_speed_hub = self.devices.get(path.hub).is_some_and(|hub| hub.speed == Speed::High);
+        let occupied = !afresh && self.devices.is_occupied(path);
         Task::Port(PortTask::new(path, address, behind_high_speed_hub, occupied, self.board_mac))
     }
 
@@ -360,7 +318,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
                     continue;
                 }
                 PortNext::Port(request) => {
-                    let Some(target) = self.target_of(task.path.hub) else { return };
+                    let Some(target) = self.devices.target(task.path.hub) else { return };
                     self.request(target, request.setup(task.path.port).into(), Purpose::Port(request))
                 }
                 PortNext::Device(Next::Request(request)) => self.request(task.target(), request, Purpose::Device),
@@ -382,7 +340,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
             Happened::Elapsed => Event::Elapsed,
             Happened::Begin | Happened::Forgotten | Happened::Status(_) => Event::Begin,
         };
-        let Some(target) = self.target_of(address) else { return };
+        let Some(target) = self.devices.target(address) else { return };
         let activity = match task.step(event) {
             Next::Request(request) => self.request(target, request, Purpose::Device),
             Next::Wait(us) => Activity::Pause(self.now_us + us),
@@ -415,17 +373,14 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
 
     fn port_done(&mut self, task: &PortTask, outcome: Outcome) {
         // What the hub reported meanwhile is what the task has just dealt with; anything newer it reports again.
-        if let Some(Some(Device { role: Role::Hub { pending, .. }, .. })) = self.devices.get_mut(slot_of(task.path.hub))
-        {
-            *pending &= !(1 << task.path.port);
-        }
+        self.devices.clear_pending(task.path);
         let role = match outcome {
             Outcome::Unchanged => return,
             Outcome::Empty => {
                 self.counters.refused += u64::from(task.was_tried());
                 return self.forget(task.path);
             }
-            Outcome::Hub(hub) => Role::Hub { hub, pending: hub_ports(&hub) },
+            Outcome::Hub(hub) => Role::Hub { hub, pending: port_bits(&hub) },
             Outcome::Nic(binding) => match self.free_slot(binding.mac) {
                 Some(index) => {
                     if let Some(slot) = self.slots.get_mut(index) {
@@ -443,11 +398,9 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
             _ => None,
         };
         let status = endpoint.map(|endpoint| StatusEndpoint { endpoint, pid: Pid::Data0, next_poll: self.now_us });
-        if let Some(device) = self.devices.get_mut(slot_of(task.address)) {
-            let PortTask { path, speed, control_packet, .. } = *task;
-            *device = Some(Device { path, speed, control_packet, role, status });
-            self.counters.attached += 1;
-        }
+        let PortTask { path, speed, control_packet, address, .. } = *task;
+        let device = Device { path, speed, control_packet, role, status };
+        self.counters.attached += u64::from(self.devices.insert(address, device));
     }
 
     /// The slot the device had before, else one never used, else any free one.
@@ -459,54 +412,25 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
 
     /// Forgets the device at a port and everything behind it.
     fn forget(&mut self, path: PortPath) {
-        let gone = |device: &Option<Device>| device.is_some_and(|device| device.path == path);
-        let Some(index) = self.devices.iter().position(gone) else { return };
-        let address = index as u8 + 1;
-        let device = self.devices.get_mut(index).and_then(Option::take);
+        let Some((address, device)) = self.devices.remove_at(path) else { return };
         if self.asking.is_some_and(|(asked, _)| asked == address) {
             self.asking = None;
             self.host.cancel(STATUS_CHANNEL);
         }
         self.counters.detached += 1;
-        match device.map(|device| device.role) {
-            Some(Role::Nic(slot)) => {
+        match device.role {
+            Role::Nic(slot) => {
                 if let Some(slot) = self.slots.get_mut(slot) {
                     slot.detach(&mut self.host);
                 }
             }
             // Each call takes one device off the table, so this ends.
-            Some(Role::Hub { hub, .. }) => {
+            Role::Hub { hub, .. } => {
                 for port in 1..=hub.ports {
                     self.forget(PortPath { hub: address, port });
                 }
             }
-            _ => {}
+            Role::Idle => {}
         }
     }
-
-    fn device(&self, address: u8) -> Option<&Device> {
-        self.devices.get(slot_of(address))?.as_ref()
-    }
-
-    fn address_of(&self, nic: usize) -> Option<u8> {
-        let is_it =
-            |device: &Option<Device>| matches!(device, Some(Device { role: Role::Nic(index), .. }) if *index == nic);
-        self.devices.iter().zip(1u8..).find(|(device, _)| is_it(device)).map(|(_, address)| address)
-    }
-
-    fn target_of(&self, address: u8) -> Option<ControlTarget> {
-        let device = self.device(address)?;
-        let low_speed = device.speed == Speed::Low;
-        Some(ControlTarget { address, max_packet: device.control_packet, low_speed })
-    }
-}
-
-/// Where a device with this address stands in the table; address 0 stands nowhere.
-fn slot_of(address: u8) -> usize {
-    usize::from(address).wrapping_sub(1)
-}
-
-/// Bits of a hub's status report that stand for its ports.
-fn hub_ports(hub: &Hub) -> u16 {
-    (((1u32 << (hub.ports + 1)) - 1) as u16) & !1
 }

@@ -3,6 +3,7 @@
 use super::control;
 use super::descriptor::{BulkPair, EcmFunction, EndpointDescriptor};
 use super::dwc2::{Completion, Dwc2, Endpoint, Kind, Pid, Transfer, TransferError};
+use super::ring::{MAX_BUFFERS, RxRing, TxRing};
 use super::{ecm, smsc95xx};
 use crate::{Counters, DmaMemory, Link, MacAddress, Mmio, SendError};
 
@@ -12,11 +13,9 @@ const RX_BYTES: usize = 16 * 1024;
 const RX_FRAME_BYTES: usize = 2048;
 /// The longest burst of frames in one transfer.
 pub(super) const RX_BURST_BYTES: usize = 8 * 1024;
-const RX_BUFFERS: usize = RX_BYTES / RX_FRAME_BYTES;
-const TX_BUFFERS: usize = 8;
 const TX_BUFFER_BYTES: usize = 2048;
 /// DMA memory of one device.
-pub(super) const DMA_BYTES: usize = RX_BYTES + TX_BUFFERS * TX_BUFFER_BYTES;
+pub(super) const DMA_BYTES: usize = RX_BYTES + MAX_BUFFERS * TX_BUFFER_BYTES;
 
 const ETHERNET_HEADER: usize = 14;
 const VLAN_TAG: u16 = 4;
@@ -88,19 +87,6 @@ impl Attached {
     }
 }
 
-/// Received transfers: `filled` buffers from `head` on are waiting, the one after them is on its way.
-#[derive(Clone, Copy, Default)]
-struct RxRing {
-    head: usize,
-    filled: usize,
-    on_its_way: bool,
-    lengths: [usize; RX_BUFFERS],
-    /// Where the next frame starts in the buffer at `head`.
-    cursor: usize,
-    /// A frame longer than a buffer is passing by.
-    oversize: bool,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum Sending {
     #[default]
@@ -112,15 +98,6 @@ enum Sending {
     End {
         deadline: u64,
     },
-}
-
-/// Frames to send: `filled` buffers from `head` on.
-#[derive(Clone, Copy, Default)]
-struct TxRing {
-    head: usize,
-    filled: usize,
-    sending: Sending,
-    lengths: [usize; TX_BUFFERS],
 }
 
 /// One place for a network device. It outlives the device, so that an interface keeps its number, its counters and
@@ -137,6 +114,7 @@ pub(super) struct NicSlot {
     pub(super) receive_only: bool,
     rx: RxRing,
     tx: TxRing,
+    sending: Sending,
 }
 
 impl NicSlot {
@@ -151,8 +129,9 @@ impl NicSlot {
             counters: Counters::default(),
             promiscuous: false,
             receive_only: false,
-            rx: RxRing::default(),
+            rx: RxRing::new(MAX_BUFFERS),
             tx: TxRing::default(),
+            sending: Sending::Nothing,
         }
     }
 
@@ -174,8 +153,7 @@ impl NicSlot {
             rest_until: now_us,
         });
         self.mac = Some(binding.mac);
-        self.rx = RxRing::default();
-        self.tx = TxRing::default();
+        self.rx = RxRing::new(RX_BYTES / rx_buffer_bytes(&binding.class));
         if matches!(binding.class, Class::Ecm(_)) {
             // Many devices never say that they are connected; they are until they say otherwise.
             self.set_link(Link::Up { mbit: 0, full_duplex: true });
@@ -186,9 +164,9 @@ impl NicSlot {
         if self.attached.take().is_some() {
             host.cancel(self.channel_in);
             host.cancel(self.channel_out);
-            self.counters.tx_drops += self.tx.filled as u64;
-            self.rx = RxRing::default();
+            self.counters.tx_drops += self.tx.waiting() as u64;
             self.tx = TxRing::default();
+            self.sending = Sending::Nothing;
             self.set_link(Link::Down);
         }
     }
@@ -264,7 +242,7 @@ impl NicSlot {
         {
             self.sent(host, completion, now_us);
         }
-        if let Sending::Frame { deadline } | Sending::End { deadline } = self.tx.sending
+        if let Sending::Frame { deadline } | Sending::End { deadline } = self.sending
             && now_us >= deadline
         {
             host.cancel(self.channel_out);
@@ -281,27 +259,21 @@ impl NicSlot {
 
     fn received(&mut self, completion: Completion, now_us: u64) {
         let Some(attached) = self.attached.as_mut() else { return };
-        self.rx.on_its_way = false;
         attached.pid_in = completion.next;
         match completion.result {
             Ok(length) => {
                 attached.errors = 0;
-                let one_frame = matches!(attached.binding.class, Class::Ecm(_));
-                if one_frame && length >= RX_FRAME_BYTES {
-                    self.counters.malformed += u64::from(!self.rx.oversize);
-                    self.rx.oversize = true;
-                } else if self.rx.oversize {
-                    self.rx.oversize = false;
-                } else if length > 0 {
-                    let at = (self.rx.head + self.rx.filled) % self.rx_buffers();
-                    if let Some(slot) = self.rx.lengths.get_mut(at) {
-                        *slot = length;
-                        self.rx.filled += 1;
+                match attached.binding.class {
+                    Class::Ecm(_) => {
+                        let too_long = self.rx.received_frame(length, RX_FRAME_BYTES);
+                        self.counters.malformed += u64::from(too_long);
                     }
+                    Class::Smsc95xx => self.rx.received(length),
                 }
             }
-            Err(TransferError::Nak) => {}
+            Err(TransferError::Nak) => self.rx.ended(),
             Err(error) => {
+                self.rx.ended();
                 attached.halted_in = error == TransferError::Stall;
                 attached.failed(now_us);
                 self.counters.rx_errors += 1;
@@ -312,12 +284,12 @@ impl NicSlot {
     fn sent<M: Mmio, D: DmaMemory>(&mut self, host: &mut Dwc2<M, D>, completion: Completion, now_us: u64) {
         let Some(attached) = self.attached.as_mut() else { return };
         attached.pid_out = completion.next;
-        match (completion.result, self.tx.sending) {
+        match (completion.result, self.sending) {
             (Ok(length), Sending::Frame { .. }) => {
                 attached.errors = 0;
                 let packet = usize::from(attached.binding.bulk.output.max_packet);
                 if length.is_multiple_of(packet) {
-                    self.tx.sending = Sending::End { deadline: now_us + TX_LIMIT_US };
+                    self.sending = Sending::End { deadline: now_us + TX_LIMIT_US };
                     self.launch_out(host, 0);
                 } else {
                     self.finish_sending();
@@ -333,15 +305,14 @@ impl NicSlot {
     }
 
     fn finish_sending(&mut self) {
-        if self.tx.sending != Sending::Nothing {
-            self.tx.sending = Sending::Nothing;
-            self.tx.head = (self.tx.head + 1) % TX_BUFFERS;
-            self.tx.filled = self.tx.filled.saturating_sub(1);
+        if self.sending != Sending::Nothing {
+            self.sending = Sending::Nothing;
+            self.tx.pop();
         }
     }
 
     fn drop_sending(&mut self) {
-        if self.tx.sending != Sending::Nothing {
+        if self.sending != Sending::Nothing {
             self.counters.tx_drops += 1;
             self.finish_sending();
         }
@@ -349,49 +320,33 @@ impl NicSlot {
 
     fn start_receiving<M: Mmio, D: DmaMemory>(&mut self, host: &mut Dwc2<M, D>, now_us: u64) {
         let Some(attached) = self.attached else { return };
-        let buffers = self.rx_buffers();
-        if self.rx.on_its_way
-            || self.rx.filled >= buffers
-            || attached.halted_in
-            || !attached.may_start(now_us)
-            || !host.is_idle(self.channel_in)
-        {
+        let Some(buffer) = self.rx.vacant() else { return };
+        if attached.halted_in || !attached.may_start(now_us) || !host.is_idle(self.channel_in) {
             return;
         }
-        let at = (self.rx.head + self.rx.filled) % buffers;
-        let size = self.rx_buffer_bytes();
+        let size = rx_buffer_bytes(&attached.binding.class);
         let endpoint = bulk_endpoint(attached.address, attached.binding.bulk.input, true);
-        let offset = self.dma_base + at * size;
+        let offset = self.dma_base + buffer * size;
         host.start(self.channel_in, Transfer { endpoint, pid: attached.pid_in, offset, length: size });
-        self.rx.on_its_way = true;
+        self.rx.launched();
     }
 
     fn start_sending<M: Mmio, D: DmaMemory>(&mut self, host: &mut Dwc2<M, D>, now_us: u64) {
         let ready = self.attached.is_some_and(|attached| !attached.halted_out && attached.may_start(now_us));
-        if !ready || self.tx.filled == 0 || self.tx.sending != Sending::Nothing || !host.is_idle(self.channel_out) {
+        if !ready || self.sending != Sending::Nothing || !host.is_idle(self.channel_out) {
             return;
         }
-        self.tx.sending = Sending::Frame { deadline: now_us + TX_LIMIT_US };
-        let length = self.tx.lengths.get(self.tx.head).copied().unwrap_or(0);
+        let Some((_, length)) = self.tx.first() else { return };
+        self.sending = Sending::Frame { deadline: now_us + TX_LIMIT_US };
         self.launch_out(host, length);
     }
 
+    /// Sends `length` bytes of the first buffer.
     fn launch_out<M: Mmio, D: DmaMemory>(&self, host: &mut Dwc2<M, D>, length: usize) {
-        let Some(attached) = self.attached else { return };
+        let (Some(attached), Some((buffer, _))) = (self.attached, self.tx.first()) else { return };
         let endpoint = bulk_endpoint(attached.address, attached.binding.bulk.output, false);
-        let offset = self.tx_offset(self.tx.head);
+        let offset = self.tx_offset(buffer);
         host.start(self.channel_out, Transfer { endpoint, pid: attached.pid_out, offset, length });
-    }
-
-    fn rx_buffer_bytes(&self) -> usize {
-        match self.attached.map(|attached| attached.binding.class) {
-            Some(Class::Smsc95xx) => RX_BURST_BYTES,
-            _ => RX_FRAME_BYTES,
-        }
-    }
-
-    fn rx_buffers(&self) -> usize {
-        RX_BYTES / self.rx_buffer_bytes()
     }
 
     fn tx_offset(&self, buffer: usize) -> usize {
@@ -407,31 +362,25 @@ impl NicSlot {
     ) -> Option<usize> {
         let class = self.attached?.binding.class;
         let mut found = None;
-        while self.rx.filled > 0 && found.is_none() {
-            let buffer = self.dma_base + self.rx.head * self.rx_buffer_bytes();
-            let end = self.rx.lengths.get(self.rx.head).copied().unwrap_or(0);
-            let left = end.saturating_sub(self.rx.cursor);
-            let (start, length, advance) = match class {
-                Class::Ecm(_) => (0, Some(left), left),
-                Class::Smsc95xx if left < smsc95xx::RX_HEADER => {
+        while let Some(unread) = self.rx.unread().filter(|_| found.is_none()) {
+            let start = self.dma_base + unread.buffer * rx_buffer_bytes(&class) + unread.cursor;
+            let (from, length, advance) = match class {
+                Class::Ecm(_) => (start, Some(unread.left), unread.left),
+                Class::Smsc95xx if unread.left < smsc95xx::RX_HEADER => {
                     // One to three bytes are what rounding up the last frame leaves.
-                    self.next_buffer();
+                    self.rx.drop_buffer();
                     continue;
                 }
-                Class::Smsc95xx => match smsc95xx::rx_header(host.dma.read32(buffer + self.rx.cursor), left) {
-                    Some(header) => (smsc95xx::RX_HEADER, header.length, header.advance),
+                Class::Smsc95xx => match smsc95xx::rx_header(host.dma.read32(start), unread.left) {
+                    Some(frame) => (start + smsc95xx::RX_HEADER, frame.length, frame.advance),
                     None => {
                         self.counters.malformed += 1;
-                        self.next_buffer();
+                        self.rx.drop_buffer();
                         continue;
                     }
                 },
             };
-            let from = buffer + self.rx.cursor + start;
-            self.rx.cursor += advance;
-            if self.rx.cursor >= end {
-                self.next_buffer();
-            }
+            self.rx.advance(advance);
             match length {
                 None => self.counters.rx_errors += 1,
                 Some(length) if length < ETHERNET_HEADER => self.counters.malformed += 1,
@@ -450,14 +399,8 @@ impl NicSlot {
         found
     }
 
-    fn next_buffer(&mut self) {
-        self.rx.cursor = 0;
-        self.rx.head = (self.rx.head + 1) % self.rx_buffers();
-        self.rx.filled = self.rx.filled.saturating_sub(1);
-    }
-
     pub(super) fn can_send(&self) -> bool {
-        self.attached.is_some() && self.link.is_up() && !self.receive_only && self.tx.filled < TX_BUFFERS
+        self.attached.is_some() && self.link.is_up() && !self.receive_only && self.tx.vacant().is_some()
     }
 
     /// Queues a frame, see [`crate::Nic::send`].
@@ -491,21 +434,22 @@ impl NicSlot {
         if !(ETHERNET_HEADER..=usize::from(max + VLAN_TAG)).contains(&frame.len()) {
             return Err(SendError::BadLength);
         }
-        if self.tx.filled >= TX_BUFFERS {
-            return Err(SendError::Full);
-        }
-        let at = (self.tx.head + self.tx.filled) % TX_BUFFERS;
-        let offset = self.tx_offset(at);
+        let offset = self.tx_offset(self.tx.vacant().ok_or(SendError::Full)?);
         let start = header.map_or(0, |header| {
             host.dma.write(offset, &header);
             header.len()
         });
         host.dma.write(offset + start, frame);
-        if let Some(slot) = self.tx.lengths.get_mut(at) {
-            *slot = start + frame.len();
-            self.tx.filled += 1;
-        }
+        self.tx.push(start + frame.len());
         Ok(())
+    }
+}
+
+/// Size of the buffers a class of device receives into.
+fn rx_buffer_bytes(class: &Class) -> usize {
+    match class {
+        Class::Ecm(_) => RX_FRAME_BYTES,
+        Class::Smsc95xx => RX_BURST_BYTES,
     }
 }
 

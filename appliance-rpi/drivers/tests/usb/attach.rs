@@ -161,6 +161,32 @@ fn a_device_without_a_driver_is_left_alone() {
 }
 
 #[test]
+fn devices_beyond_the_table_are_switched_off_and_the_others_work() {
+    let bus = Bus::new();
+    let hub = bus.add_hub(Speed::Full, 15);
+    let inner = bus.add_hub(Speed::Full, 4);
+    bus.plug_root(hub);
+    bus.plug(hub, 1, inner);
+    for port in 2..=15 {
+        let (id, adapter) = cdc_ethernet::add(&bus, Speed::Full, MAC);
+        adapter.borrow_mut().configuration = Some(Vec::new());
+        bus.plug(hub, port, id);
+    }
+    let mut host = host(&bus);
+    run_until(&bus, &mut host, "sixteen devices", |host| host.counters().attached == 16);
+    let (late, _) = cdc_ethernet::add(&bus, Speed::Full, MAC);
+    bus.plug(inner, 1, late);
+    run_until(&bus, &mut host, "refusal", |host| host.counters().refused == 1);
+    assert!(bus.device(late).setups.is_empty());
+    // One goes, the late one is put in again.
+    bus.unplug(hub, 9);
+    bus.unplug(inner, 1);
+    run(&bus, &mut host, 300_000);
+    bus.plug(inner, 2, late);
+    run_until(&bus, &mut host, "link", |host| link_is_up(host, 0));
+}
+
+#[test]
 fn a_fourth_network_device_waits_until_a_slot_is_free() {
     let bus = Bus::new();
     let hub = bus.add_hub(Speed::Full, 4);
