@@ -209,7 +209,7 @@ impl BlockCipherEncClosure for Counter<'_> {
                 *mask = tag_mask;
             }
             Then::Open(mask, verdict) => {
-                if bool::from(tag_mask.ct_eq(mask)) {
+                if is_zero(xor(tag_mask, *mask)) {
                     stream.apply(blocks);
                     *verdict = Ok(());
                 }
@@ -221,6 +221,13 @@ impl BlockCipherEncClosure for Counter<'_> {
 #[inline(always)]
 fn xor(left: [u8; BLOCK_LEN], right: [u8; BLOCK_LEN]) -> [u8; BLOCK_LEN] {
     (u128::from_ne_bytes(left) ^ u128::from_ne_bytes(right)).to_ne_bytes()
+}
+
+/// In constant time, and in two words: octet by octet takes a tenth of a short packet.
+#[inline(always)]
+fn is_zero(difference: [u8; BLOCK_LEN]) -> bool {
+    let difference = u128::from_ne_bytes(difference);
+    ((difference as u64) | ((difference >> 64) as u64)).ct_eq(&0).into()
 }
 
 /// Counter blocks and what the cipher makes of them, a batch at a time.
