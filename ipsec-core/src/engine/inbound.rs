@@ -111,9 +111,10 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
         // From here on the packet is the peer's.
         sa.window.commit(sequence, window);
         self.events |= sa.received(from, sequence == sa.window.highest());
+        let next_header = strip_trailer(packet);
         self.events |= sa.common.meter.record(now, packet.len());
 
-        let next_header = strip_trailer(packet)?;
+        let next_header = next_header?;
         if next_header == PROTOCOL_NONE {
             return Err(Discard::InDummy);
         }
