@@ -67,6 +67,16 @@ impl Cause {
         }
     }
 
+    /// Only the peer can begin.
+    pub fn waiting() -> Self {
+        Self {
+            code: "address-unknown",
+            text: "with remote = \"any\" there is no address to call".to_string(),
+            hint: "the peer has to begin, or write its address under \"remote\"".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
     /// The data plane did not take an SA or a rule.
     pub fn not_installed(why: &str) -> Self {
         Self {

@@ -19,5 +19,6 @@ extern crate std;
 
 pub mod cause;
 pub mod config;
+pub mod gateway;
 pub mod peers;
 pub mod policy;

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Child, Config, Peer, Policy, SecretSource};
+use super::{Child, Config, Peer, Policy, SecretSource, Settings};
 
 /// What a reload has to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,7 +12,7 @@ pub struct Diff {
     pub settings: Vec<&'static str>,
     /// Peers that changed, by name.
     pub peers: Vec<(String, PeerDiff)>,
-    /// Whether the `[[policy]]` rules, or the order of anything among them, changed.
+    /// Whether the `[[policy]]` rules changed.
     pub policies: bool,
 }
 
@@ -56,21 +56,27 @@ impl Diff {
 impl Config {
     /// What leads from `old` to `new`. Pre-shared keys are compared when both are loaded.
     pub fn diff(old: &Self, new: &Self) -> Diff {
-        let removed = old.peers.iter().filter(|peer| new.peer(&peer.name).is_none());
+        let peers: Vec<&Peer> = old.peers.iter().collect();
+        Self::diff_from(&old.gateway, &peers, &old.policies, new)
+    }
+
+    /// The same, where the parts of the old configuration live in different places.
+    pub(crate) fn diff_from(gateway: &Settings, old: &[&Peer], old_policies: &[Policy], new: &Self) -> Diff {
+        let removed = old.iter().filter(|peer| new.peer(&peer.name).is_none());
         let mut peers: Vec<_> = removed.map(|peer| (peer.name.clone(), PeerDiff::Removed)).collect();
         for peer in &new.peers {
-            let change = match old.peer(&peer.name) {
+            let change = match old.iter().find(|before| before.name == peer.name) {
                 None => Some(PeerDiff::Added),
                 Some(before) => peer_diff(before, peer),
             };
             peers.extend(change.map(|change| (peer.name.clone(), change)));
         }
-        Diff { settings: settings(old, new), peers, policies: policies(old) != policies(new) }
+        let policies = placeless(old_policies) != placeless(&new.policies);
+        Diff { settings: settings(gateway, &new.gateway), peers, policies }
     }
 }
 
-fn settings(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (old, new) = (&old.gateway, &new.gateway);
+fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let keys = [
         ("control", old.control != new.control),
         ("tun", old.tun != new.tun),
@@ -127,7 +133,7 @@ fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
 }
 
 /// The policies without their places in the file.
-fn policies(config: &Config) -> Vec<Policy> {
+fn placeless(policies: &[Policy]) -> Vec<Policy> {
     let place = super::Position { line: 0, column: 0 };
-    config.policies.iter().map(|policy| Policy { at: place, ..policy.clone() }).collect()
+    policies.iter().map(|policy| Policy { at: place, ..policy.clone() }).collect()
 }

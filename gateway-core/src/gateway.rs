@@ -1,0 +1,306 @@
+//! The glue between IKE and packets, sans-IO: what the Linux appliance and the Raspberry Pi image share.
+//!
+//! A [`Gateway`] owns neither the IKE endpoint nor the packet engines: they are lent for each call as [`Parts`], so
+//! the engines can live in threads of their own. The appliance's loop:
+//!
+//! 1. An IKE message came: [`Gateway::handle_datagram`]. Time has passed: [`Gateway::handle_timeout`]. An engine has
+//!    an event: [`Gateway::handle_inbound`], [`Gateway::handle_outbound`]. A packet wants an SA:
+//!    [`Gateway::acquire`]. The operator wants something: [`Gateway::up`], [`Gateway::down`], [`Gateway::rekey`],
+//!    [`Gateway::reload`].
+//! 2. Send what the endpoint's `poll_transmit` gives; tell what [`Gateway::poll_report`] gives; find out what
+//!    [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
+//! 3. Sleep until [`Gateway::poll_timeout`].
+
+mod drive;
+mod events;
+mod install;
+mod operator;
+mod report;
+mod state;
+mod status;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::Endpoint;
+use ike_core::error::Discard;
+use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::crypto::PacketCrypto;
+use ipsec_core::engine::{Inbound, Outbound};
+use ipsec_core::net::Path;
+use ipsec_core::sa::Event;
+use ipsec_core::spd::{PolicyId, Rule};
+use ipsec_core::time::Instant;
+
+use crate::cause::Cause;
+use crate::config::{Config, Diff, Policy, Remote, Settings};
+use crate::peers::Peers;
+use crate::policy;
+
+pub use operator::Unknown;
+pub use report::{Level, Report, What};
+pub use status::{ChildStatus, PeerState, PeerStatus, Totals};
+
+use install::Installed;
+use state::{ChildEntry, PeerEntry};
+
+/// What a gateway works on, lent for a call.
+pub struct Parts<'x, 'e, C: IkeCrypto, P: PacketCrypto> {
+    /// Every IKE SA.
+    pub endpoint: &'x mut Endpoint<'e, C, Peers>,
+    /// The sending engine.
+    pub outbound: &'x mut Outbound<'e, P>,
+    /// The receiving engine.
+    pub inbound: &'x mut Inbound<'e, P>,
+}
+
+/// A question to the appliance: where is this peer, and which address of ours leads there?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locate {
+    /// Whose.
+    pub peer: PeerId,
+    /// What is to be resolved, or only to be routed to.
+    pub remote: Remote,
+    /// Our addresses to choose from; empty: any.
+    pub local: Vec<IpAddr>,
+}
+
+/// The answer to [`Locate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's address.
+    pub remote: IpAddr,
+    /// Every address that the name stands for; requests from these are taken for the peer's.
+    pub resolved: Vec<IpAddr>,
+}
+
+/// Every connection of a gateway: what is wanted, what there is, what is to be done about the difference.
+pub struct Gateway {
+    settings: Settings,
+    policies: Vec<Policy>,
+    rules: Vec<Rule>,
+    peers: Vec<PeerEntry>,
+    children: Vec<ChildEntry>,
+    sas: Vec<Installed>,
+    reports: VecDeque<Report>,
+    questions: VecDeque<Locate>,
+    discarded: Discarded,
+}
+
+/// IKE messages that were dropped without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Discarded {
+    /// A length, count or padding is wrong.
+    pub malformed: u64,
+    /// The integrity check failed.
+    pub forged: u64,
+    /// No IKE SA has these SPIs, or it does not wait for such a message.
+    pub unexpected: u64,
+    /// A repetition outside the window.
+    pub window: u64,
+    /// Another version of IKE (IKEv1: RFC 9395).
+    pub version: u64,
+    /// There was no room, or the crypto engine refused.
+    pub no_room: u64,
+}
+
+impl Gateway {
+    /// A gateway for a configuration whose keys are loaded, and the peers for its endpoint.
+    pub fn new(config: Config) -> (Self, Peers) {
+        let Config { gateway: settings, peers: configured, policies } = config;
+        let mut peers = Peers::default();
+        peers.replace(configured, &Diff::default());
+        let mut gateway = Self {
+            settings,
+            rules: policy::rules(&policies, &peers),
+            policies,
+            peers: Vec::new(),
+            children: Vec::new(),
+            sas: Vec::new(),
+            reports: VecDeque::new(),
+            questions: VecDeque::new(),
+            discarded: Discarded::default(),
+        };
+        gateway.follow(&peers);
+        (gateway, peers)
+    }
+
+    /// Puts the rules into the engines and begins what is to begin at once.
+    ///
+    /// # Errors
+    /// A table of an engine is too small for the rules: those that do not fit are missing, the last ones first, and
+    /// what they are about is discarded.
+    pub fn start<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) -> Result<(), Cause> {
+        let placed = install::place_rules(&[], &self.rules, parts);
+        self.settle(now, parts);
+        placed
+    }
+
+    /// An IKE message came, without non-ESP marker. It is decrypted in place.
+    pub fn handle_datagram<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        path: Path,
+        datagram: &mut [u8],
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        if let Err(discard) = parts.endpoint.handle_datagram(now, path, datagram) {
+            self.discarded.count(discard);
+        }
+        self.settle(now, parts);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+        self.credit(parts);
+        parts.endpoint.handle_timeout(now);
+        parts.outbound.handle_timeout(now);
+        parts.inbound.handle_timeout(now);
+        self.settle(now, parts);
+    }
+
+    /// The receiving engine has an event.
+    pub fn handle_inbound<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        event: Event,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        self.sa_event(now, event, true, parts);
+        self.settle(now, parts);
+    }
+
+    /// The sending engine has an event.
+    pub fn handle_outbound<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        event: Event,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        self.sa_event(now, event, false, parts);
+        self.settle(now, parts);
+    }
+
+    /// A packet must be protected by this policy and there is no SA. Returns whether one is being negotiated, so that
+    /// the packet is worth keeping: it can go when [`What::ChildUp`] is reported for this policy.
+    pub fn acquire<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        policy: PolicyId,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) -> bool {
+        let underway = self.want_for_packet(now, policy::child_of(policy), parts.endpoint);
+        if underway {
+            self.settle(now, parts);
+        }
+        underway
+    }
+
+    /// The next thing to tell the operator.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.reports.pop_front()
+    }
+
+    /// The next peer to find; to be answered with [`Gateway::located`].
+    pub fn poll_locate(&mut self) -> Option<Locate> {
+        self.questions.pop_front()
+    }
+
+    /// Where a peer is, or why that is not known ([`Cause::unresolved`], [`Cause::unroutable`]).
+    pub fn located<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        place: Result<Located, Cause>,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        self.found(now, peer, place, parts.endpoint);
+        self.settle(now, parts);
+    }
+
+    /// When to call [`Gateway::handle_timeout`]; `None` when nothing is waiting.
+    pub fn poll_timeout<C: IkeCrypto, P: PacketCrypto>(&self, parts: &Parts<'_, '_, C, P>) -> Option<Instant> {
+        let engines = [parts.outbound.poll_timeout(), parts.inbound.poll_timeout()];
+        let own = self.next_attempt(parts.endpoint);
+        engines.into_iter().chain([parts.endpoint.poll_timeout(), own]).flatten().min()
+    }
+
+    /// `[gateway]` as it stands.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The rules as they stand, in the order in which they are tried.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// IKE messages that were dropped without an answer.
+    pub fn discarded(&self) -> Discarded {
+        self.discarded
+    }
+
+    /// Takes up every event of the endpoint, then begins what is due.
+    fn settle<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+        self.take_events(now, parts);
+        self.drive(now, parts.endpoint);
+        self.take_events(now, parts);
+    }
+
+    /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one.
+    fn follow(&mut self, peers: &Peers) {
+        let mut old = core::mem::take(&mut self.peers);
+        for (id, peer) in peers.iter() {
+            let place = old.iter().position(|entry| entry.id == id);
+            let mut entry = place.map_or_else(|| PeerEntry::new(id, peer), |place| old.remove(place));
+            entry.start = peer.start;
+            self.peers.push(entry);
+            for (child_id, child) in peers.children_of(id) {
+                match self.children.iter_mut().find(|held| held.id == child_id) {
+                    Some(held) => held.follow(child),
+                    None => self.children.push(ChildEntry::new(child_id, id, child)),
+                }
+            }
+        }
+        self.children.retain(|child| peers.get_child(child.id).is_some());
+    }
+
+    fn peer(&mut self, id: PeerId) -> Option<&mut PeerEntry> {
+        self.peers.iter_mut().find(|entry| entry.id == id)
+    }
+
+    fn child(&mut self, id: ChildConfigId) -> Option<&mut ChildEntry> {
+        self.children.iter_mut().find(|entry| entry.id == id)
+    }
+}
+
+impl Discarded {
+    fn count(&mut self, discard: Discard) {
+        let counter = match discard {
+            Discard::Malformed | Discard::BadPadding | Discard::BadKeyExchange => &mut self.malformed,
+            Discard::BadIcv => &mut self.forged,
+            Discard::Window => &mut self.window,
+            Discard::Version => &mut self.version,
+            Discard::NoRoom => &mut self.no_room,
+            _ => &mut self.unexpected,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}
+
+/// The pause before the next attempt after `failures` of them, between one second and a minute. `salt` spreads those
+/// who failed together.
+fn pause(failures: u32, salt: u32) -> Duration {
+    let base = 1000_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX).min(60_000);
+    let spread = u64::from(salt.wrapping_mul(2_654_435_761) >> 24); // 0 to 255
+    Duration::from_millis(base.saturating_add(base.saturating_mul(spread) >> 11)) // up to an eighth more
+}

@@ -1,0 +1,278 @@
+//! SAs into the engines and out of them, and what went through.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::event::{ChildId, ChildUp, IkeId};
+use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::crypto::{AeadAlg, PacketCrypto};
+use ipsec_core::engine::{Inbound, Outbound};
+use ipsec_core::error::Refused;
+use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
+use ipsec_core::sa::{DontFragment, Event, InboundParams, Lifetime, OutboundParams, Params, SaId, Status};
+use ipsec_core::spd::Rule;
+use ipsec_core::time::Instant;
+use zeroize::Zeroizing;
+
+use super::status::Totals;
+use super::{Gateway, Parts};
+use crate::cause::Cause;
+use crate::policy::policy_of;
+
+/// A Child SA in the engines.
+pub(super) struct Installed {
+    pub(super) child: ChildId,
+    pub(super) ike: IkeId,
+    pub(super) peer: PeerId,
+    pub(super) config: ChildConfigId,
+    pub(super) inbound: SaId,
+    pub(super) outbound: Sending,
+    pub(super) encap: Encap,
+    /// The last sign of life that IKE was told of.
+    heard: Option<Instant>,
+}
+
+/// The sending half.
+pub(super) enum Sending {
+    /// In the engine.
+    Through(SaId),
+    /// The peer began the rekey: to be used when it uses it too (RFC 7296 §2.8).
+    Later(Box<Waiting>),
+}
+
+/// An outbound SA to be.
+pub(super) struct Waiting {
+    spi: Spi,
+    alg: AeadAlg,
+    keymat: Zeroizing<Vec<u8>>,
+    esn: bool,
+    path: Path,
+    local: Vec<TrafficSelector>,
+    remote: Vec<TrafficSelector>,
+    lifetime: Lifetime,
+}
+
+/// The path of an SA: for protocol 50 without ports.
+fn esp_path(path: Path, encap: Encap) -> Path {
+    match encap {
+        Encap::Udp => path,
+        Encap::None => {
+            let Path { mut local, mut remote } = path;
+            local.set_port(0);
+            remote.set_port(0);
+            Path { local, remote }
+        }
+    }
+}
+
+/// Installs what was negotiated: the receiving half at once, the sending half when it may be used.
+pub(super) fn install<P: PacketCrypto>(
+    now: Instant,
+    up: &ChildUp<'_>,
+    lifetime: Lifetime,
+    window: u16,
+    outbound: &mut Outbound<'_, P>,
+    inbound: &mut Inbound<'_, P>,
+) -> Result<Installed, Refused> {
+    let params = InboundParams {
+        sa: Params {
+            spi: up.spi_in,
+            alg: up.aead(),
+            keymat: up.key_in,
+            esn: up.suite.esn,
+            path: esp_path(up.path, up.encap),
+            encap: up.encap,
+            policy: policy_of(up.config),
+            local_ts: up.local,
+            remote_ts: up.remote,
+            lifetime,
+        },
+        window: usize::from(window),
+        highest_seen: 0,
+    };
+    let receiving = inbound.install(now, &params)?;
+    let waiting = Waiting {
+        spi: up.spi_out,
+        alg: up.aead(),
+        keymat: Zeroizing::new(up.key_out.to_vec()),
+        esn: up.suite.esn,
+        path: params.sa.path,
+        local: up.local.to_vec(),
+        remote: up.remote.to_vec(),
+        lifetime,
+    };
+    let sending = match up.outbound_ready {
+        false => Ok(Sending::Later(Box::new(waiting))),
+        true => waiting.install(now, up.config, up.encap, outbound).map(Sending::Through),
+    };
+    let outbound = sending.inspect_err(|_| {
+        inbound.remove(receiving);
+    })?;
+    Ok(Installed {
+        child: up.child,
+        ike: up.ike,
+        peer: up.peer,
+        config: up.config,
+        inbound: receiving,
+        outbound,
+        encap: up.encap,
+        heard: None,
+    })
+}
+
+impl Waiting {
+    fn install<P: PacketCrypto>(
+        &self,
+        now: Instant,
+        config: ChildConfigId,
+        encap: Encap,
+        outbound: &mut Outbound<'_, P>,
+    ) -> Result<SaId, Refused> {
+        let sa = Params {
+            spi: self.spi,
+            alg: self.alg,
+            keymat: &self.keymat,
+            esn: self.esn,
+            path: self.path,
+            encap,
+            policy: policy_of(config),
+            local_ts: &self.local,
+            remote_ts: &self.remote,
+            lifetime: self.lifetime,
+        };
+        // A fresh key out of IKE: nothing was ever sent under it.
+        let params = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Clear };
+        outbound.install(now, &params)
+    }
+}
+
+impl Installed {
+    /// Sends through this SA from now on.
+    pub(super) fn send_through<P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        outbound: &mut Outbound<'_, P>,
+    ) -> Result<(), Refused> {
+        if let Sending::Later(waiting) = &self.outbound {
+            let id = waiting.install(now, self.config, self.encap, outbound)?;
+            self.outbound = Sending::Through(id);
+        }
+        Ok(())
+    }
+
+    /// The peer is reached on another path.
+    pub(super) fn move_to<P: PacketCrypto>(
+        &mut self,
+        path: Path,
+        outbound: &mut Outbound<'_, P>,
+        inbound: &mut Inbound<'_, P>,
+    ) {
+        let path = esp_path(path, self.encap);
+        inbound.set_path(self.inbound, path);
+        match &mut self.outbound {
+            Sending::Through(id) => {
+                outbound.set_path(*id, path, self.encap);
+            }
+            Sending::Later(waiting) => waiting.path = path,
+        }
+    }
+
+    /// What went through so far.
+    pub(super) fn totals<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>, inbound: &Inbound<'_, P>) -> Totals {
+        let sent = match self.outbound {
+            Sending::Through(id) => outbound.sa(id),
+            Sending::Later(_) => None,
+        };
+        let amount = |status: Option<Status>| status.map_or((0, 0), |status| (status.bytes, status.packets));
+        let ((bytes_in, packets_in), (bytes_out, packets_out)) = (amount(inbound.sa(self.inbound)), amount(sent));
+        Totals { bytes_in, bytes_out, packets_in, packets_out }
+    }
+
+    fn is(&self, sa: SaId, inbound: bool) -> bool {
+        match (inbound, &self.outbound) {
+            (true, _) => self.inbound == sa,
+            (false, Sending::Through(id)) => *id == sa,
+            (false, Sending::Later(_)) => false,
+        }
+    }
+}
+
+impl Gateway {
+    /// Takes a Child SA out of the engines and keeps what went through it.
+    pub(super) fn uninstall<C: IkeCrypto, P: PacketCrypto>(&mut self, child: ChildId, parts: &mut Parts<'_, '_, C, P>) {
+        let Some(place) = self.sas.iter().position(|sa| sa.child == child) else { return };
+        let sa = self.sas.swap_remove(place);
+        let totals = sa.totals(parts.outbound, parts.inbound);
+        if let Some(entry) = self.child(sa.config) {
+            entry.past.add(totals);
+        }
+        if let Sending::Through(id) = sa.outbound {
+            parts.outbound.remove(id);
+        }
+        parts.inbound.remove(sa.inbound);
+    }
+
+    /// Tells IKE of the signs of life that the data plane saw.
+    pub(super) fn credit<C: IkeCrypto, P: PacketCrypto>(&mut self, parts: &mut Parts<'_, '_, C, P>) {
+        for sa in &mut self.sas {
+            let last = parts.inbound.sa(sa.inbound).and_then(|status| status.last_used);
+            if let Some(last) = last.filter(|_| last > sa.heard) {
+                sa.heard = Some(last);
+                parts.endpoint.heard(last, sa.child);
+            }
+        }
+    }
+
+    /// An engine has something to say about an SA.
+    pub(super) fn sa_event<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        event: Event,
+        inbound: bool,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        let (Event::SoftLifetime { sa, .. }
+        | Event::HardLifetime { sa, .. }
+        | Event::FirstPacket { sa, .. }
+        | Event::PathChanged { sa, .. }) = event;
+        // An SA that is gone already has nothing left to be done about.
+        let Some(installed) = self.sas.iter().find(|installed| installed.is(sa, inbound)) else { return };
+        let child = installed.child;
+        match event {
+            // Denied when it is being replaced or deleted already, which is what is wanted.
+            Event::SoftLifetime { .. } => drop(parts.endpoint.rekey_child(now, child)),
+            Event::HardLifetime { .. } => drop(parts.endpoint.close_child(now, child)),
+            Event::FirstPacket { .. } => parts.endpoint.heard(now, child),
+            // Protocol 50 has no NAT mapping to follow.
+            Event::PathChanged { path, .. } if installed.encap == Encap::Udp && path.remote.port() != 0 => {
+                parts.endpoint.moved(child, path);
+            }
+            Event::PathChanged { .. } => {}
+        }
+    }
+}
+
+/// Replaces the rules of both engines. No packet passes in between: the engines are lent to us.
+pub(super) fn place_rules<C: IkeCrypto, P: PacketCrypto>(
+    old: &[Rule],
+    new: &[Rule],
+    parts: &mut Parts<'_, '_, C, P>,
+) -> Result<(), Cause> {
+    if old == new {
+        return Ok(());
+    }
+    for rule in old {
+        parts.outbound.remove_rule(rule.id);
+        parts.inbound.remove_rule(rule.id);
+    }
+    for (placed, rule) in new.iter().enumerate() {
+        // Stops at the first that does not fit: what stands behind it must not overrule it.
+        let both = parts.outbound.insert_rule(*rule).and_then(|()| parts.inbound.insert_rule(*rule));
+        both.map_err(|refused| {
+            Cause::not_installed(&format!("{placed} of {} rules are in place ({refused:?})", new.len()))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! What a gateway tells its operator: one negotiation reads as one story.
+
+use alloc::string::String;
+use core::fmt;
+use core::net::SocketAddr;
+
+use ike_core::proposal::EspSuite;
+use ipsec_core::net::{Encap, Spi};
+use ipsec_core::spd::PolicyId;
+
+use super::Gateway;
+use crate::cause::{Cause, Kind};
+
+/// One line of the story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// About whom; `None`: a stranger.
+    pub peer: Option<String>,
+    /// About which child of the peer.
+    pub child: Option<String>,
+    /// What happened.
+    pub what: What,
+    /// Why, where there is a why.
+    pub cause: Option<Cause>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// We call the peer.
+    Connecting {
+        /// At this address.
+        remote: SocketAddr,
+    },
+    /// The peer is authenticated.
+    Connected,
+    /// The IKE SA was rekeyed.
+    Rekeyed,
+    /// A handshake failed, or could not begin.
+    Failed {
+        /// With this address, where one was reached for.
+        remote: Option<SocketAddr>,
+    },
+    /// An IKE SA is gone.
+    Closed,
+    /// A handshake request was refused.
+    Refused {
+        /// From this address.
+        remote: SocketAddr,
+    },
+    /// The peer is reached at another address or port now.
+    Moved {
+        /// This one.
+        remote: SocketAddr,
+    },
+    /// A Child SA is up: packets of this policy can go.
+    ChildUp {
+        /// The policy.
+        policy: PolicyId,
+        /// The negotiated algorithms.
+        suite: EspSuite,
+        /// SPI of packets we receive.
+        spi_in: Spi,
+        /// SPI of packets we send.
+        spi_out: Spi,
+        /// Protocol 50 or UDP.
+        encap: Encap,
+        /// It replaces another one.
+        rekeyed: bool,
+    },
+    /// A Child SA is gone.
+    ChildDown,
+    /// A Child SA did not come about.
+    ChildFailed,
+}
+
+/// How much a report matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Part of the normal course.
+    Info,
+    /// Somebody should look.
+    Warn,
+}
+
+impl Report {
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match &self.cause {
+            Some(cause) if cause.kind != Kind::Intent => Level::Warn,
+            _ => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.peer, &self.child) {
+            (Some(peer), Some(child)) => write!(f, "{peer}/{child}: ")?,
+            (Some(peer), None) => write!(f, "{peer}: ")?,
+            (None, _) => {}
+        }
+        match &self.what {
+            What::Connecting { remote } => write!(f, "connecting to {remote}"),
+            What::Connected => f.write_str("connected, the peer is authenticated"),
+            What::Rekeyed => f.write_str("IKE SA rekeyed"),
+            What::Failed { remote: Some(remote) } => write!(f, "not connected to {remote}"),
+            What::Failed { remote: None } => f.write_str("not connected"),
+            What::Closed => f.write_str("disconnected"),
+            What::Refused { remote } => write!(f, "request from {remote} refused"),
+            What::Moved { remote } => write!(f, "the peer is at {remote} now"),
+            What::ChildUp { suite, spi_in, spi_out, encap, rekeyed, .. } => {
+                let verb = if *rekeyed { "rekeyed" } else { "up" };
+                let carrier = match encap {
+                    Encap::None => "ESP",
+                    Encap::Udp => "ESP in UDP",
+                };
+                write!(f, "{verb}, {carrier} {suite}, SPI in {:#010x} out {:#010x}", spi_in.get(), spi_out.get())
+            }
+            What::ChildDown => f.write_str("down"),
+            What::ChildFailed => f.write_str("not up"),
+        }?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reports that wait to be told; older ones make room.
+const REPORTS: usize = 1024;
+
+impl Gateway {
+    pub(super) fn report(&mut self, report: Report) {
+        if self.reports.len() >= REPORTS {
+            self.reports.pop_front();
+        }
+        self.reports.push_back(report);
+    }
+}

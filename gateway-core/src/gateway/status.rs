@@ -1,0 +1,166 @@
+//! How the connections of a gateway stand, for display.
+
+use alloc::vec::Vec;
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::{ChildView, IkeView, SaState};
+use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::crypto::PacketCrypto;
+use ipsec_core::net::Encap;
+use ipsec_core::time::Instant;
+
+use super::state::PeerEntry;
+use super::{Gateway, Parts};
+use crate::cause::{Cause, Kind};
+
+/// Inner octets and packets, over all rekeys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Octets received.
+    pub bytes_in: u64,
+    /// Octets sent.
+    pub bytes_out: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, more: Self) {
+        self.bytes_in = self.bytes_in.saturating_add(more.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(more.bytes_out);
+        self.packets_in = self.packets_in.saturating_add(more.packets_in);
+        self.packets_out = self.packets_out.saturating_add(more.packets_out);
+    }
+}
+
+/// Where a peer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// Nothing was tried yet, or the first handshake is under way.
+    Pending,
+    /// The peer is authenticated.
+    Connected,
+    /// It is down: silent, lost, closed by the peer, or by the operator.
+    Disconnected,
+    /// One side refuses the other: somebody has to change a configuration.
+    Error,
+}
+
+impl PeerState {
+    /// The word of `status --json`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A configured peer.
+pub struct PeerStatus<'s> {
+    /// Its number; its configuration is in the endpoint's [`Peers`](crate::peers::Peers).
+    pub id: PeerId,
+    /// Its name.
+    pub name: &'s str,
+    /// Where it stands.
+    pub state: PeerState,
+    /// Why it is not connected, or why a child of it is not up.
+    pub cause: Option<&'s Cause>,
+    /// When it is tried again.
+    pub retry_at: Option<Instant>,
+    /// Its newest IKE SA.
+    pub ike: Option<IkeView>,
+    /// Its children.
+    pub children: Vec<ChildStatus<'s>>,
+}
+
+/// A configured child.
+pub struct ChildStatus<'s> {
+    /// Its number; its configuration is in the endpoint's [`Peers`](crate::peers::Peers).
+    pub id: ChildConfigId,
+    /// Its name.
+    pub name: &'s str,
+    /// Why it is not up.
+    pub cause: Option<&'s Cause>,
+    /// Its newest SA; `None` while it is down.
+    pub sa: Option<ChildView<'s>>,
+    /// Protocol 50 or UDP.
+    pub encap: Option<Encap>,
+    /// When its newest SA was installed.
+    pub since: Option<Instant>,
+    /// What went through, over all rekeys.
+    pub totals: Totals,
+    /// How often it was rekeyed.
+    pub rekeys: u64,
+}
+
+impl Gateway {
+    /// How every peer stands, in the order of the file.
+    pub fn status<'s, C: IkeCrypto, P: PacketCrypto>(
+        &'s self,
+        parts: &'s Parts<'_, '_, C, P>,
+    ) -> impl Iterator<Item = PeerStatus<'s>> {
+        self.peers.iter().map(|entry| {
+            let ike = parts
+                .endpoint
+                .ike_sas()
+                .filter(|ike| ike.peer == Some(entry.id) && ike.state == SaState::Established)
+                .max_by_key(|ike| ike.since);
+            let children: Vec<_> = self.child_status(entry.id, parts).collect();
+            let child_cause = children.iter().filter(|child| child.sa.is_none()).find_map(|child| child.cause);
+            PeerStatus {
+                id: entry.id,
+                name: &entry.name,
+                state: state(entry, ike.is_some()),
+                cause: if ike.is_some() { child_cause } else { entry.cause.as_ref() },
+                retry_at: entry.retry_at.filter(|_| ike.is_none() && entry.attempt.is_none() && entry.is_wanted()),
+                ike,
+                children,
+            }
+        })
+    }
+
+    fn child_status<'s, C: IkeCrypto, P: PacketCrypto>(
+        &'s self,
+        peer: PeerId,
+        parts: &'s Parts<'_, '_, C, P>,
+    ) -> impl Iterator<Item = ChildStatus<'s>> {
+        self.children.iter().filter(move |entry| entry.peer == peer).map(|entry| {
+            let installed = || self.sas.iter().filter(|sa| sa.config == entry.id);
+            let views = parts.endpoint.child_sas().filter(|view| view.config == entry.id && !view.replaced);
+            let since = |view: &ChildView<'_>| {
+                let sa = installed().find(|sa| sa.child == view.id)?;
+                parts.inbound.sa(sa.inbound).map(|status| status.since)
+            };
+            let newest = views.filter_map(|view| Some((since(&view)?, view))).max_by_key(|(since, _)| *since);
+            let (since, sa) = newest.unzip();
+            let mut totals = entry.past;
+            installed().for_each(|sa| totals.add(sa.totals(parts.outbound, parts.inbound)));
+            let id = sa.as_ref().map(|view| view.id);
+            ChildStatus {
+                id: entry.id,
+                name: &entry.name,
+                cause: entry.cause.as_ref(),
+                encap: installed().find(|sa| Some(sa.child) == id).map(|sa| sa.encap),
+                sa,
+                since,
+                totals,
+                rekeys: entry.rekeys,
+            }
+        })
+    }
+}
+
+pub(super) fn state(entry: &PeerEntry, connected: bool) -> PeerState {
+    match &entry.cause {
+        _ if connected => PeerState::Connected,
+        Some(cause) if cause.kind == Kind::Refusal => PeerState::Error,
+        Some(_) => PeerState::Disconnected,
+        None if entry.held => PeerState::Disconnected,
+        None => PeerState::Pending,
+    }
+}

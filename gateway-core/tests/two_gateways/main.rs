@@ -1,0 +1,416 @@
+//! Two gateways back to back in memory: configuration, IKE, policies and packets together.
+
+mod world;
+
+use std::time::Duration;
+
+use gateway_core::config::PeerDiff;
+use gateway_core::gateway::{Parts, PeerState, What};
+use ipsec_core::engine::Verdict;
+use ipsec_core::error::Discard;
+use world::{LEFT, RIGHT, Stopped, World, config, packet, parts, peer};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn up(what: &What) -> bool {
+    matches!(what, What::ChildUp { .. })
+}
+
+#[test]
+fn packets_flow_both_ways_and_are_counted() {
+    let mut world = World::connected("", "");
+    world.ping();
+    world.ping();
+    let (totals, rekeys, _) = world.left.child("other", "net");
+    assert_eq!((totals.bytes_in, totals.bytes_out, totals.packets_in, totals.packets_out, rekeys), (64, 64, 2, 2, 0));
+    assert_eq!(world.left.state("other"), (PeerState::Connected, None));
+    let story: Vec<_> = world.left.story.iter().map(ToString::to_string).collect();
+    assert_eq!(story[0], "other: connecting to 192.0.2.2:500");
+    assert_eq!(story[1], "other: connected, the peer is authenticated");
+    assert!(story[2].starts_with("other/net: up, ESP aes256gcm16-esn, SPI in 0x"), "{}", story[2]);
+    assert_eq!(story.len(), 3);
+}
+
+#[test]
+fn what_no_rule_wants_is_discarded_and_what_is_bypassed_stays_clear() {
+    let ssh = "[[policy]]\naction = \"bypass\"\nprotocol = \"udp\"\nremote-port = \"5001\"\nremote = \"10.7.0.0/16\"\n";
+    let mut world = World::new(&(peer(true, "", "") + ssh), &peer(false, "start = \"passive\"", "")).start();
+    world.ping();
+    assert_eq!(world.send(true, &packet(1, 7, b"clear")), Err(Stopped::Clear));
+    assert_eq!(world.send(true, &packet(1, 8, b"none")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
+}
+
+#[test]
+fn e10_rekeys_lose_no_packet_and_the_totals_go_on() {
+    let mut world =
+        World::new(&peer(true, "", "rekey = \"60s\""), &peer(false, "start = \"passive\"", "rekey = \"90s\"")).start();
+    for _ in 0..600 {
+        world.ping();
+        world.pass(secs(1));
+    }
+    let (totals, rekeys, up) = world.left.child("other", "net");
+    assert!(up && rekeys >= 8, "{rekeys}\n{}", world.story());
+    assert_eq!((totals.packets_in, totals.packets_out), (600, 600));
+    assert_eq!(world.right.child("other", "net").0.packets_in, 600);
+    // Old SAs are gone from the engines.
+    assert!(world.left.inbound.sas().count() <= 2 && world.left.outbound.sas().count() <= 2);
+}
+
+#[test]
+fn an_amount_of_data_makes_a_rekey_too() {
+    let limit = "rekey-packets = 1000";
+    let mut world = World::new(&peer(true, "", limit), &peer(false, "start = \"passive\"", "")).start();
+    for _ in 0..2500 {
+        world.ping();
+    }
+    let (totals, rekeys, _) = world.left.child("other", "net");
+    assert_eq!(totals.packets_out, 2500);
+    assert!((2..=3).contains(&rekeys), "{rekeys}");
+}
+
+#[test]
+fn an_ike_rekey_keeps_the_children() {
+    let mut world = World::connected("", "");
+    world.ping();
+    assert_eq!(world.left.gateway.rekey(world.now, "other", true, parts!(world.left)), Ok(Ok(())));
+    world.exchange();
+    world.pass(secs(60));
+    world.ping();
+    assert_eq!(world.left.told(|what| *what == What::Rekeyed), 1, "{}", world.story());
+    assert_eq!(world.left.told(up), 1);
+    assert_eq!(world.left.state("other").0, PeerState::Connected);
+    // The children are closed with the new SA.
+    assert_eq!(world.left.gateway.down(world.now, "other", parts!(world.left)), Ok(()));
+    world.exchange();
+    assert_eq!(world.right.outbound.sas().count(), 0, "{}", world.story());
+}
+
+#[test]
+fn e13_on_demand_waits_for_a_packet_and_says_when_it_can_go() {
+    let mut world =
+        World::new(&peer(true, "start = \"on-demand\"", ""), &peer(false, "start = \"passive\"", "")).start();
+    world.pass(secs(120));
+    assert_eq!(world.messages, 0);
+    assert_eq!(world.left.state("other"), (PeerState::Pending, None));
+    let Err(Stopped::Acquire(policy, true)) = world.send(true, &packet(1, 2, b"first")) else { panic!() };
+    // More packets while it is negotiated start nothing more.
+    assert_eq!(world.send(true, &packet(1, 2, b"second")), Err(Stopped::Acquire(policy, true)));
+    world.exchange();
+    let told = world.left.told(|what| matches!(what, What::ChildUp { policy: up, .. } if *up == policy));
+    assert_eq!(told, 1, "{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn e13_a_peer_that_refuses_is_not_bothered_by_every_packet() {
+    let mut world = World::new(
+        &peer(true, "start = \"on-demand\"\npsk = \"one key of more than twenty characters\"", ""),
+        &peer(false, "start = \"passive\"\npsk = \"other key of more than twenty characters\"", ""),
+    )
+    .start();
+    for _ in 0..1000 {
+        let stopped = world.send(true, &packet(1, 2, b"again"));
+        assert!(matches!(stopped, Err(Stopped::Acquire(..))));
+        world.pass(Duration::from_millis(20));
+    }
+    let attempts = world.left.told(|what| matches!(what, What::Connecting { .. }));
+    assert!((4..=7).contains(&attempts), "{attempts} attempts in 20 s");
+}
+
+#[test]
+fn a_passive_gateway_never_calls() {
+    let mut world = World::new(&peer(true, "start = \"passive\"", ""), &peer(false, "start = \"passive\"", "")).start();
+    assert!(matches!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Acquire(_, false))));
+    world.pass(secs(600));
+    assert_eq!(world.messages, 0);
+    assert_eq!(world.left.state("other"), (PeerState::Pending, None));
+}
+
+#[test]
+fn a_wrong_key_is_named_on_both_sides_and_tried_again_ever_more_slowly() {
+    let mut world = World::new(
+        &peer(true, "psk = \"one key of more than twenty characters\"", ""),
+        &peer(false, "start = \"passive\"\npsk = \"other key of more than twenty characters\"", ""),
+    )
+    .start();
+    assert_eq!(world.left.state("other"), (PeerState::Error, Some("authentication-refused")), "{}", world.story());
+    assert_eq!(world.right.state("other"), (PeerState::Error, Some("authentication-failed")), "{}", world.story());
+    world.pass(secs(600));
+    let attempts = world.left.told(|what| matches!(what, What::Connecting { .. }));
+    assert!((10..=18).contains(&attempts), "{attempts}");
+    assert!(!world.story().contains("twenty characters"));
+    assert!(matches!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Acquire(_, _))));
+}
+
+#[test]
+fn no_proposal_in_common_names_both_lists() {
+    let mut world = World::new(
+        &peer(true, "ike = \"aes256gcm16-prfsha384-x25519\"", ""),
+        &peer(false, "start = \"passive\"\nike = \"aes128gcm16-prfsha256-x25519\"", ""),
+    )
+    .start();
+    assert_eq!(world.left.state("other"), (PeerState::Error, Some("no-proposal-chosen")), "{}", world.story());
+    assert!(world.left.story.iter().any(|report| report.to_string().contains("(ike: aes256gcm16-prfsha384-x25519;")));
+    let refused: Vec<_> =
+        world.right.story.iter().filter(|report| matches!(report.what, What::Refused { .. })).collect();
+    let text = refused[0].to_string();
+    assert!(text.contains("[no-proposal-in-common]") && text.contains("ours") && text.contains("peer's"), "{text}");
+}
+
+#[test]
+fn selectors_without_anything_in_common_leave_the_peer_connected_and_name_the_child() {
+    let right = peer(false, "start = \"passive\"", "").replace("10.1.0.0/16", "10.9.0.0/16");
+    let mut world = World::new(&peer(true, "", ""), &right).start();
+    assert_eq!(world.left.state("other"), (PeerState::Connected, Some("ts-unacceptable")), "{}", world.story());
+    assert!(matches!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Acquire(_, false))));
+    // Mended on the other side, it comes up by itself.
+    let diff =
+        world.right.gateway.reload(world.now, config(&peer(false, "start = \"passive\"", "")), parts!(world.right));
+    assert_eq!(diff.1, Ok(()));
+    world.pass(secs(70));
+    world.ping();
+}
+
+#[test]
+fn b6_a_dead_peer_is_noticed_and_connected_again_when_it_is_back() {
+    let mut world = World::connected("dpd = \"20s\"", "dpd = \"20s\"");
+    world.ping();
+    world.cut = true;
+    world.pass(secs(20 + 165));
+    let (state, cause) = world.left.state("other");
+    assert_ne!(state, PeerState::Connected, "{}", world.story());
+    assert!(cause.is_some_and(|code| code.starts_with("peer-")), "{cause:?}");
+    assert!(matches!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Acquire(..))));
+    world.pass(secs(60));
+    world.cut = false;
+    world.pass(secs(120));
+    world.ping();
+    assert_eq!(world.left.state("other"), (PeerState::Connected, None));
+}
+
+#[test]
+fn traffic_is_a_sign_of_life() {
+    let mut world = World::connected("dpd = \"20s\"", "dpd = \"20s\"");
+    let before = world.messages;
+    for _ in 0..120 {
+        world.pass(secs(5));
+        world.ping();
+    }
+    assert_eq!(world.messages, before, "nobody had to ask\n{}", world.story());
+    world.pass(secs(120));
+    assert!(world.messages > before, "without traffic somebody asks");
+}
+
+#[test]
+fn d7_a_new_mapping_of_a_nat_is_followed_by_packets() {
+    let mut world =
+        World::new(&peer(true, "start = \"passive\"\nencap = \"always\"", ""), &peer(false, "encap = \"always\"", ""))
+            .start();
+    world.ping();
+    world.mapping = Some(40_123);
+    // The first packet from behind the NAT shows the new mapping; what goes back takes it.
+    world.send(false, &packet(2, 1, b"I moved")).unwrap();
+    assert!(world.left.received.pop().is_some());
+    world.ping();
+    let sas: Vec<_> = world.left.outbound.sas().map(|sa| sa.path.remote.port()).collect();
+    assert_eq!(sas, [40_123], "{}", world.story());
+    assert_eq!(world.left.told(|what| matches!(what, What::Moved { remote } if remote.port() == 40_123)), 1);
+}
+
+#[test]
+fn both_sides_may_begin_at_once() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "", "")).start();
+    world.ping();
+    world.pass(secs(60));
+    world.ping();
+    for site in [&mut world.left, &mut world.right] {
+        assert_eq!(site.state("other"), (PeerState::Connected, None));
+        assert!(site.outbound.sas().count() <= 2);
+    }
+}
+
+#[test]
+fn down_holds_until_up() {
+    let mut world = World::connected("", "");
+    assert_eq!(world.left.gateway.down(world.now, "other", parts!(world.left)), Ok(()));
+    world.exchange();
+    world.pass(secs(300));
+    assert_eq!(world.left.state("other"), (PeerState::Disconnected, None), "{}", world.story());
+    assert!(!world.right.child("other", "net").2);
+    assert!(matches!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Acquire(_, false))));
+    assert_eq!(world.left.gateway.up(world.now, "other", parts!(world.left)), Ok(()));
+    assert_eq!(world.left.gateway.outcome("other", &parts!(lent world.left)), Ok(None));
+    world.exchange();
+    assert_eq!(world.left.gateway.outcome("other", &parts!(lent world.left)), Ok(Some(Ok(()))));
+    world.ping();
+    assert!(world.left.gateway.up(world.now, "nobody", parts!(world.left)).is_err());
+    assert!(world.left.gateway.down(world.now, "other/nothing", parts!(world.left)).is_err());
+}
+
+#[test]
+fn one_child_can_be_taken_down_and_up_while_the_other_goes_on() {
+    let second = |net: u8, far: u8| {
+        format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
+    };
+    let mut world =
+        World::new(&(peer(true, "", "") + &second(3, 4)), &(peer(false, "start = \"passive\"", "") + &second(4, 3)))
+            .start();
+    world.ping();
+    assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()));
+    assert_eq!(world.left.gateway.down(world.now, "other/two", parts!(world.left)), Ok(()));
+    world.exchange();
+    world.pass(secs(100));
+    world.ping();
+    assert!(!world.left.child("other", "two").2 && !world.right.child("other", "two").2, "{}", world.story());
+    assert_eq!(world.left.gateway.up(world.now, "other/two", parts!(world.left)), Ok(()));
+    world.exchange();
+    assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()));
+    assert_eq!(world.left.child("other", "two").0.packets_out, 2);
+}
+
+#[test]
+fn a_child_that_the_peer_deletes_comes_back_when_we_want_it() {
+    let mut world = World::connected("", "");
+    world.pass(secs(10));
+    assert_eq!(world.right.gateway.down(world.now, "other/net", parts!(world.right)), Ok(()));
+    world.exchange();
+    assert!(!world.left.child("other", "net").2, "{}", world.story());
+    world.pass(secs(30));
+    // The right side holds its child, but it answers: `down` lasts until the peer wants it.
+    assert!(world.left.child("other", "net").2, "{}", world.story());
+}
+
+#[test]
+fn b2_a_reload_adds_a_peer_and_touches_nothing_else() {
+    let mut world = World::connected("", "");
+    let spis = |world: &World| world.left.outbound.sas().map(|sa| (sa.spi, sa.since)).collect::<Vec<_>>();
+    let (before, messages) = (spis(&world), world.messages);
+    let text = "[[peer]]\nname = \"third\"\nlocal = \"192.0.2.1\"\nremote = \"192.0.2.99\"\nlocal-id = \"left.lab\"\n\
+                remote-id = \"third.lab\"\npsk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"net\"\n\
+                local-ts = \"10.1.0.0/16\"\nremote-ts = \"10.99.0.0/16\"\n";
+    let third = text.to_string() + &peer(true, "", "");
+    world.ping();
+    let (diff, placed) = world.left.gateway.reload(world.now, config(&third), parts!(world.left));
+    assert_eq!((diff.peers, placed), (vec![("third".to_string(), PeerDiff::Added)], Ok(())));
+    world.ping();
+    assert_eq!(spis(&world), before);
+    assert!(matches!(world.left.classify(&packet(1, 99, b"x")), Ok(Verdict::Acquire(_))));
+    assert!(world.story().contains("third: connecting to 192.0.2.99:500"));
+    assert_eq!(world.messages, messages + 1, "only the new peer was called");
+    // And removed again.
+    let (diff, _) = world.left.gateway.reload(world.now, config(&peer(true, "", "")), parts!(world.left));
+    assert_eq!(diff.peers, [("third".to_string(), PeerDiff::Removed)]);
+    world.ping();
+    world.pass(secs(300));
+    world.ping();
+    let third: Vec<_> = world.left.story.iter().filter(|report| report.peer.as_deref() == Some("third")).collect();
+    assert_eq!(third.len(), 2, "called once, closed once\n{}", world.story());
+    assert_eq!(world.left.classify(&packet(1, 99, b"x")), Err(Discard::OutNoPolicy));
+    assert_eq!(spis(&world), before);
+}
+
+#[test]
+fn b2_a_reload_renegotiates_only_the_child_that_changed() {
+    let second = |net: u8, far: u8| {
+        format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
+    };
+    let mut world =
+        World::new(&(peer(true, "", "") + &second(3, 4)), &(peer(false, "start = \"passive\"", "") + &second(4, 3)))
+            .start();
+    let spi = |world: &World| world.left.outbound.sas().map(|sa| sa.spi).next().unwrap();
+    let before = spi(&world);
+    for (left, text) in
+        [(false, peer(false, "start = \"passive\"", "") + &second(5, 3)), (true, peer(true, "", "") + &second(3, 5))]
+    {
+        let site = if left { &mut world.left } else { &mut world.right };
+        site.gateway.reload(world.now, config(&text), parts!(site)).1.unwrap();
+        world.exchange();
+    }
+    world.pass(secs(30));
+    world.ping();
+    assert_eq!(spi(&world), before, "{}", world.story());
+    assert_eq!(world.send(true, &packet(3, 5, b"new")), Ok(()), "{}", world.story());
+    assert_eq!(world.send(true, &packet(3, 4, b"old")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
+    assert_eq!(world.left.told(|what| *what == What::Closed), 0);
+}
+
+#[test]
+fn b2_a_new_key_connects_that_peer_anew() {
+    let mut world = World::connected("", "");
+    for left in [false, true] {
+        let start = if left { "" } else { "start = \"passive\"\n" };
+        let text = peer(left, &format!("{start}psk = \"a new key of more than twenty characters\""), "");
+        let site = if left { &mut world.left } else { &mut world.right };
+        site.gateway.reload(world.now, config(&text), parts!(site)).1.unwrap();
+        world.exchange();
+    }
+    world.pass(secs(60));
+    world.ping();
+    assert_eq!(world.left.told(|what| *what == What::Connected), 2, "{}", world.story());
+}
+
+#[test]
+fn a_shutdown_deletes_every_sa_on_both_sides() {
+    let mut world = World::connected("", "");
+    world.left.gateway.shutdown(world.now, parts!(world.left));
+    world.exchange();
+    for site in [&mut world.left, &mut world.right] {
+        assert_eq!((site.outbound.sas().count(), site.inbound.sas().count()), (0, 0));
+    }
+    world.pass(secs(100));
+    assert_eq!(world.left.told(|what| *what == What::Connected), 1);
+}
+
+#[test]
+fn rules_that_do_not_fit_fail_closed() {
+    let policies: String = (0..3)
+        .map(|n| format!("[[policy]]\naction = \"bypass\"\nremote = \"10.{}.0.0/16\"\npriority = {n}\n", 50 + n))
+        .collect();
+    let mut world = World::with_rules(&(policies + &peer(true, "", "")), &peer(false, "", ""), 2);
+    let placed = world.left.gateway.start(world.now, parts!(world.left));
+    assert_eq!(placed.unwrap_err().code, "not-installed");
+    assert_eq!(world.send(true, &packet(1, 50, b"x")), Err(Stopped::Clear));
+    assert_eq!(world.send(true, &packet(1, 52, b"x")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
+    assert_eq!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
+}
+
+#[test]
+fn a_name_is_asked_for_and_tried_again_when_it_has_no_address() {
+    use gateway_core::cause::Cause;
+    use gateway_core::config::Remote;
+    use gateway_core::gateway::Located;
+    let left = peer(true, "", "").replace(RIGHT, "right.example.org");
+    let mut world = World::new(&left, &peer(false, "start = \"passive\"", "")).start();
+    let question = world.left.gateway.poll_locate().unwrap();
+    assert_eq!(question.remote, Remote::Name("right.example.org".into()));
+    let missing = Err(Cause::unresolved("right.example.org", "no such name"));
+    world.left.gateway.located(world.now, question.peer, missing, parts!(world.left));
+    assert_eq!(world.left.state("other"), (PeerState::Disconnected, Some("name-not-resolved")));
+    assert!(world.left.gateway.poll_locate().is_none());
+    world.pass(secs(2));
+    let question = world.left.gateway.poll_locate().unwrap();
+    let (local, remote) = (LEFT.parse().unwrap(), RIGHT.parse().unwrap());
+    let found = Ok(Located { local, remote, resolved: vec![remote] });
+    world.left.gateway.located(world.now, question.peer, found, parts!(world.left));
+    world.exchange();
+    world.ping();
+}
+
+#[test]
+fn b3_an_ikev1_packet_is_counted_and_leaves_nothing() {
+    let mut world = World::connected("", "");
+    let mut packet = [0; 28];
+    packet[..8].copy_from_slice(&[7; 8]);
+    packet[16..18].copy_from_slice(&[1, 0x10]);
+    packet[27] = 28;
+    let from: std::net::SocketAddr = "198.51.100.1:500".parse().unwrap();
+    let path = ipsec_core::net::Path { local: format!("{LEFT}:500").parse().unwrap(), remote: from };
+    for _ in 0..5 {
+        world.left.gateway.handle_datagram(world.now, path, &mut packet.clone(), parts!(world.left));
+    }
+    assert_eq!(world.left.gateway.discarded().version, 5);
+    assert_eq!(world.left.endpoint.ike_sas().count(), 1);
+    world.ping();
+}

@@ -1,0 +1,358 @@
+//! Two sites with a gateway each, and a network between them that can be cut. No clock but this one.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use gateway_core::config::Config;
+use gateway_core::gateway::{Gateway, Parts, PeerState, Report, Totals, What};
+use gateway_core::peers::Peers;
+use ike_core::child::ChildSlot;
+use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
+use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::ecn::Ecn;
+use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
+use ipsec_core::error::Discard;
+use ipsec_core::net::{Encap, Path};
+use ipsec_core::spd::{self, PolicyId};
+use ipsec_core::time::Instant;
+
+/// A generator of reproducible numbers: for tests only.
+pub(crate) struct Numbers(u64);
+
+impl rand_core::TryRng for Numbers {
+    type Error = Infallible;
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok((self.try_next_u64()? >> 32) as u32)
+    }
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Ok(mixed ^ (mixed >> 27))
+    }
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        for octet in out {
+            *octet = (self.try_next_u64()? >> 24) as u8;
+        }
+        Ok(())
+    }
+}
+
+impl rand_core::TryCryptoRng for Numbers {}
+
+type Ike = IkeRustCrypto<Numbers>;
+
+pub(crate) struct Site {
+    pub(crate) gateway: Gateway,
+    pub(crate) endpoint: Endpoint<'static, Ike, Peers>,
+    pub(crate) outbound: Outbound<'static, RustCrypto>,
+    pub(crate) inbound: Inbound<'static, RustCrypto>,
+    pub(crate) story: Vec<Report>,
+    /// What came out of ESP.
+    pub(crate) received: Vec<Vec<u8>>,
+}
+
+macro_rules! parts {
+    ($site:expr) => {
+        &mut parts!(lent $site)
+    };
+    (lent $site:expr) => {
+        Parts { endpoint: &mut $site.endpoint, outbound: &mut $site.outbound, inbound: &mut $site.inbound }
+    };
+}
+pub(crate) use parts;
+
+pub(crate) fn leak<T>(count: usize, make: impl Fn() -> T) -> &'static mut [T] {
+    (0..count).map(|_| make()).collect::<Vec<_>>().leak()
+}
+
+pub(crate) fn config(text: &str) -> Config {
+    Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0
+}
+
+impl Site {
+    fn new(seed: u64, text: &str, rules: usize) -> Self {
+        let (gateway, peers) = Gateway::new(config(text));
+        let settings =
+            Settings { cookie_threshold: usize::from(gateway.settings().cookie_threshold), ..Settings::default() };
+        let storage = Storage {
+            sas: leak(8, IkeSlot::default),
+            children: leak(16, ChildSlot::default),
+            messages: leak(8 * 2 * 2048, || 0),
+        };
+        let endpoint =
+            Endpoint::new(Ike::new(Numbers(seed), RustCrypto), peers, storage, settings).unwrap_or_else(|_| panic!());
+        Self {
+            gateway,
+            endpoint,
+            outbound: Outbound::new(
+                RustCrypto,
+                leak(rules, || spd::Slot::EMPTY),
+                leak(16, || OutboundSlot::<RustCrypto>::EMPTY),
+            ),
+            inbound: Inbound::new(
+                RustCrypto,
+                leak(rules, || spd::Slot::EMPTY),
+                leak(16, || InboundSlot::<RustCrypto>::EMPTY),
+                leak(16 * 16, || 0),
+            ),
+            story: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+
+    pub(crate) fn state(&mut self, peer: &str) -> (PeerState, Option<&'static str>) {
+        let parts = parts!(self);
+        let status = self.gateway.status(parts).find(|status| status.name == peer).unwrap();
+        (status.state, status.cause.map(|cause| cause.code))
+    }
+
+    /// What went through a child, how often it was rekeyed, and whether it is up.
+    pub(crate) fn child(&mut self, peer: &str, child: &str) -> (Totals, u64, bool) {
+        let parts = parts!(self);
+        let status = self.gateway.status(parts).find(|status| status.name == peer).unwrap();
+        let child = status.children.iter().find(|status| status.name == child).unwrap();
+        (child.totals, child.rekeys, child.sa.is_some())
+    }
+
+    pub(crate) fn told(&self, wanted: impl Fn(&What) -> bool) -> usize {
+        self.story.iter().filter(|report| wanted(&report.what)).count()
+    }
+
+    /// What policy says to a packet of ours.
+    pub(crate) fn classify(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
+        self.outbound.classify(packet)
+    }
+}
+
+/// A datagram of IKE or an ESP packet on its way.
+struct Flight {
+    from: SocketAddr,
+    to: SocketAddr,
+    esp: bool,
+    octets: Vec<u8>,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) left: Site,
+    pub(crate) right: Site,
+    wire: VecDeque<Flight>,
+    /// Nothing arrives.
+    pub(crate) cut: bool,
+    /// Datagrams of IKE that were sent.
+    pub(crate) messages: usize,
+    /// Another source port for what the right side sends, as a NAT with a new mapping would make it.
+    pub(crate) mapping: Option<u16>,
+}
+
+pub(crate) const LEFT: &str = "192.0.2.1";
+pub(crate) const RIGHT: &str = "192.0.2.2";
+
+/// A peer of the left or right site, with lines of its own and of its only child.
+pub(crate) fn peer(left: bool, lines: &str, child: &str) -> String {
+    let (ours, theirs, id, other, net, far) = match left {
+        true => (LEFT, RIGHT, "left.lab", "right.lab", 1, 2),
+        false => (RIGHT, LEFT, "right.lab", "left.lab", 2, 1),
+    };
+    let psk = if lines.contains("psk =") { "" } else { "psk = \"a key of more than twenty characters\"\n" };
+    format!(
+        "[[peer]]\nname = \"other\"\nlocal = \"{ours}\"\nremote = \"{theirs}\"\nlocal-id = \"{id}\"\n\
+         remote-id = \"{other}\"\n{psk}{lines}\n[[peer.child]]\nname = \"net\"\nlocal-ts = \"10.{net}.0.0/16\"\n\
+         remote-ts = \"10.{far}.0.0/16\"\n{child}\n"
+    )
+}
+
+/// UDP from host 10.`from`.0.10 to host 10.`to`.0.10.
+pub(crate) fn packet(from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
+    let length = 28 + payload.len();
+    let mut packet = vec![0x45, 0, (length >> 8) as u8, length as u8, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend(Ipv4Addr::new(10, from, 0, 10).octets());
+    packet.extend(Ipv4Addr::new(10, to, 0, 10).octets());
+    packet.extend([0x13, 0x88, 0x13, 0x89, 0, 8 + payload.len() as u8, 0, 0]);
+    packet.extend(payload);
+    packet
+}
+
+impl World {
+    pub(crate) fn new(left: &str, right: &str) -> Self {
+        Self::with_rules(left, right, 64)
+    }
+
+    pub(crate) fn with_rules(left: &str, right: &str, rules: usize) -> Self {
+        Self {
+            now: Instant::from_millis(1000),
+            left: Site::new(1, left, rules),
+            right: Site::new(2, right, rules),
+            wire: VecDeque::new(),
+            cut: false,
+            messages: 0,
+            mapping: None,
+        }
+    }
+
+    pub(crate) fn start(mut self) -> Self {
+        self.left.gateway.start(self.now, parts!(self.left)).unwrap();
+        self.right.gateway.start(self.now, parts!(self.right)).unwrap();
+        self.exchange();
+        self
+    }
+
+    /// Both sites with the plain peer, connected by the left one.
+    pub(crate) fn connected(left: &str, right: &str) -> Self {
+        let right = format!("start = \"passive\"\n{right}");
+        let mut world = Self::new(&peer(true, left, ""), &peer(false, &right, "")).start();
+        assert!(world.left.child("other", "net").2 && world.right.child("other", "net").2, "{}", world.story());
+        world
+    }
+
+    pub(crate) fn story(&self) -> String {
+        let tell = |name: &str, site: &Site| -> String {
+            site.story.iter().map(|report| format!("{name} {report}\n")).collect()
+        };
+        tell("left:", &self.left) + &tell("right:", &self.right)
+    }
+
+    /// Carries what was sent until nothing is on its way.
+    pub(crate) fn exchange(&mut self) {
+        for _ in 0..1000 {
+            self.collect();
+            let Some(flight) = self.wire.pop_front() else { return };
+            if !self.cut {
+                self.deliver(flight);
+            }
+        }
+        panic!("they talk without end:\n{}", self.story());
+    }
+
+    fn collect(&mut self) {
+        for site in [&mut self.left, &mut self.right] {
+            while let Some(report) = site.gateway.poll_report() {
+                site.story.push(report);
+            }
+        }
+        let mut sent = Vec::new();
+        for site in [&mut self.left, &mut self.right] {
+            while let Some(transmit) = site.endpoint.poll_transmit() {
+                sent.push((transmit.path, transmit.datagram.to_vec()));
+            }
+        }
+        for (path, octets) in sent {
+            let marked = path.local.port() == 4500;
+            let octets = if marked { octets[4.min(octets.len())..].to_vec() } else { octets };
+            if octets.len() > 1 {
+                self.messages += 1; // otherwise a NAT keepalive
+                self.wire.push_back(self.flight(path, false, octets));
+            }
+        }
+    }
+
+    fn flight(&self, path: Path, esp: bool, octets: Vec<u8>) -> Flight {
+        let mut from = path.local;
+        if let Some(port) = self.mapping.filter(|_| from.ip().to_string() == RIGHT && from.port() == 4500) {
+            from.set_port(port);
+        }
+        Flight { from, to: path.remote, esp, octets }
+    }
+
+    fn deliver(&mut self, flight: Flight) {
+        let Flight { from, to, esp, mut octets } = flight;
+        let site = match to.ip().to_string().as_str() {
+            LEFT => &mut self.left,
+            RIGHT => &mut self.right,
+            _ => return,
+        };
+        // The NAT, if there is one, knows where its mapping leads.
+        let to = if self.mapping == Some(to.port()) { SocketAddr::new(to.ip(), 4500) } else { to };
+        let path = Path { local: to, remote: from };
+        if esp {
+            let length = octets.len();
+            let mut packet = PacketBuf::new(&mut octets, 0, length).unwrap();
+            if site.inbound.open(self.now, path, Ecn::NotEct, &mut packet).is_ok() {
+                site.received.push(packet.as_slice().to_vec());
+            }
+            while let Some(event) = site.inbound.poll_event() {
+                site.gateway.handle_inbound(self.now, event, parts!(site));
+            }
+        } else {
+            site.gateway.handle_datagram(self.now, path, &mut octets, parts!(site));
+        }
+    }
+
+    /// Lets time pass, step by step as the gateways ask for it.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        for _ in 0..100_000 {
+            self.exchange();
+            let due = [&mut self.left, &mut self.right]
+                .into_iter()
+                .filter_map(|site| site.gateway.poll_timeout(&parts!(lent site)))
+                .min();
+            let Some(due) = due.filter(|due| *due <= end) else {
+                self.now = end;
+                self.tick();
+                return;
+            };
+            self.now = self.now.max(due);
+            self.tick();
+        }
+        panic!("a timer that is never satisfied:\n{}", self.story());
+    }
+
+    fn tick(&mut self) {
+        for site in [&mut self.left, &mut self.right] {
+            site.gateway.handle_timeout(self.now, parts!(site));
+        }
+        self.exchange();
+    }
+
+    /// A packet from the protected side of a site. Returns what became of it.
+    pub(crate) fn send(&mut self, left: bool, inner: &[u8]) -> Result<(), Stopped> {
+        let site = if left { &mut self.left } else { &mut self.right };
+        let sa = match site.outbound.classify(inner) {
+            Ok(Verdict::Protect(sa)) => sa,
+            Ok(Verdict::Clear) => return Err(Stopped::Clear),
+            Ok(Verdict::Acquire(policy)) => {
+                let kept = site.gateway.acquire(self.now, policy, parts!(site));
+                return Err(Stopped::Acquire(policy, kept));
+            }
+            Err(discard) => return Err(Stopped::Discarded(discard)),
+        };
+        let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
+        let mut packet = PacketBuf::with_payload(&mut bytes, inner).unwrap();
+        let sealed = site.outbound.seal(self.now, sa, &mut packet);
+        while let Some(event) = site.outbound.poll_event() {
+            site.gateway.handle_outbound(self.now, event, parts!(site));
+        }
+        let Egress { path, encap, .. } = sealed.map_err(Stopped::Discarded)?;
+        assert_eq!(encap == Encap::None, path.local.port() == 0);
+        let octets = packet.as_slice().to_vec();
+        assert!(!octets.windows(inner.len()).any(|window| window == inner));
+        let flight = self.flight(path, true, octets);
+        self.wire.push_back(flight);
+        self.exchange();
+        Ok(())
+    }
+
+    /// A packet each way: both arrive, as they were.
+    pub(crate) fn ping(&mut self) {
+        for left in [true, false] {
+            let inner = if left { packet(1, 2, b"ping") } else { packet(2, 1, b"pong") };
+            let sent = self.send(left, &inner);
+            assert_eq!(sent, Ok(()), "{}", self.story());
+            let there = if left { &mut self.right } else { &mut self.left };
+            assert_eq!(there.received.pop(), Some(inner), "{}", self.story());
+        }
+    }
+}
+
+/// Why a packet did not leave as ESP.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    Clear,
+    Acquire(PolicyId, bool),
+    Discarded(Discard),
+}
