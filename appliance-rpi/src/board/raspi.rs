@@ -38,7 +38,7 @@ const POWER_USB: u32 = 3;
 const POWER_ON_AND_WAIT: u32 = 3;
 
 /// Used by an on-board adapter when the firmware names no address: locally administered.
-const FALLBACK_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+const FALLBACK_MAC: MacAddress = MacAddress([0x02, 0, 0, 0, 0, 0x01]);
 
 /// What QEMU answers as the build time of the firmware; a real one is a time of this century.
 const QEMU_FIRMWARE: u32 = 346_337;
@@ -126,6 +126,8 @@ pub(crate) enum NetworkError {
 pub(crate) struct Board {
     identity: Identity,
     watchdog: Option<PowerManager<Registers>>,
+    /// Address of the on-board Ethernet.
+    mac: MacAddress,
     usb: UsbHost<Registers, DmaRegion>,
     ethernet: Option<Ethernet>,
     ethernet_shown: bool,
@@ -140,21 +142,22 @@ impl Board {
         let revision = ask(Tag::BoardRevision).map_or(0, |[revision, _]| revision);
         let serial = ask(Tag::Serial).map_or(0, |[low, high]| u64::from(high) << 32 | u64::from(low));
         let memory = ask(Tag::ArmMemory).map_or(0, |[_, size]| size);
-        let mac = ask(Tag::MacAddress).ok().map(|[low, high]| {
+        let mac = ask(Tag::MacAddress).map_or(FALLBACK_MAC, |[low, high]| {
             let [a, b, c, d] = low.to_le_bytes();
             let [e, f, ..] = high.to_le_bytes();
-            [a, b, c, d, e, f]
+            MacAddress([a, b, c, d, e, f])
         });
         // Refused where the firmware has switched it on already; a host without power then says so itself.
         let _ = mailbox.ask(&mut SystemClock, Tag::SetPower, [POWER_USB, POWER_ON_AND_WAIT]);
         let usb_memory = DmaRegion::take(UsbHost::<Registers, DmaRegion>::DMA_BYTES, VIDEOCORE_ALIAS);
-        let usb = UsbHost::new(registers(USB), usb_memory, MacAddress(mac.unwrap_or(FALLBACK_MAC)));
+        let usb = UsbHost::new(registers(USB), usb_memory, mac);
         let mut ask = |tag| mailbox.ask(&mut SystemClock, tag, [0, 0]);
         let emulated = ask(Tag::FirmwareRevision).is_ok_and(|[revision, _]| revision == QEMU_FIRMWARE);
         Self {
             identity: Identity { model: model(revision), revision, serial, memory },
             // QEMU resets at once when the watchdog is set, so it can only be used on a real board.
             watchdog: (!emulated).then(|| PowerManager::new(registers(POWER_MANAGER))),
+            mac,
             usb,
             ethernet: None,
             ethernet_shown: false,
@@ -185,8 +188,7 @@ impl Board {
             let registers = unsafe { Registers::new(GENET) };
             // It sees memory as the ARM does.
             let memory = DmaRegion::take(Ethernet::DMA_BYTES, 0);
-            let mac = MacAddress(self.identity.mac.unwrap_or(FALLBACK_MAC));
-            let ethernet = Genet::start(registers, memory, SystemClock, mac, Options::default());
+            let ethernet = Genet::start(registers, memory, SystemClock, self.mac, Options::default());
             self.ethernet = Some(ethernet.map_err(NetworkError::Ethernet)?);
         }
         usb
