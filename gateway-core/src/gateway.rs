@@ -90,6 +90,9 @@ pub struct Gateway {
     reports: VecDeque<Report>,
     questions: VecDeque<Locate>,
     discarded: Discarded,
+    /// Size of anti-replay windows: the engines' storage was cut to it at the start.
+    window: u16,
+    strangers: report::Strangers,
 }
 
 /// IKE messages that were dropped without an answer.
@@ -116,6 +119,7 @@ impl Gateway {
         let mut peers = Peers::default();
         peers.replace(configured, &Diff::default());
         let mut gateway = Self {
+            window: settings.replay_window,
             settings,
             rules: policy::rules(&policies, &peers),
             policies,
@@ -125,6 +129,7 @@ impl Gateway {
             reports: VecDeque::new(),
             questions: VecDeque::new(),
             discarded: Discarded::default(),
+            strangers: report::Strangers::default(),
         };
         gateway.follow(&peers);
         (gateway, peers)
@@ -242,6 +247,11 @@ impl Gateway {
     /// The rules as they stand, in the order in which they are tried.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Refusals of strangers that were not told because there were too many of them.
+    pub fn untold(&self) -> u64 {
+        self.strangers.untold
     }
 
     /// IKE messages that were dropped without an answer.

@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Denied, Endpoint, IkeView, SaState};
+use ike_core::event::IkeId;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
 use super::report::What;
-use super::state::{ChildEntry, PeerEntry};
+use super::state::{COURTESY, ChildEntry, PeerEntry};
 use super::{Gateway, Locate, Located};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
@@ -24,11 +25,28 @@ impl Gateway {
     /// Begins every attempt that is due.
     pub(super) fn drive<C: IkeCrypto>(&mut self, now: Instant, endpoint: &mut Endpoint<'_, C, Peers>) {
         for id in self.peers.iter().map(|entry| entry.id).collect::<Vec<_>>() {
+            if let Some((spare, _)) = self.spare(id, endpoint).filter(|(_, at)| *at <= now) {
+                drop(endpoint.close(now, spare)); // denied: it is gone
+            }
             match connection(id, endpoint) {
                 Some(ike) => self.complete(now, id, &ike, endpoint),
                 None => self.connect(now, id, endpoint),
             }
         }
+    }
+
+    /// When both sides called at once there are two connections: the one that we are to close, and when. Both sides see
+    /// the same one as spare, the smaller initiator's SPI, and only its initiator acts, once the other carries all.
+    fn spare<C: IkeCrypto>(&self, id: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> Option<(IkeId, Instant)> {
+        let established = || endpoint.ike_sas().filter(|ike| ike.peer == Some(id) && ike.state == SaState::Established);
+        let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
+        let kept = established().max_by_key(spi)?;
+        let carried = |ike: IkeId| self.sas.iter().filter(move |sa| sa.ike == ike);
+        let spare = established().find(|ike| {
+            let all = carried(ike.id).all(|sa| carried(kept.id).any(|other| other.config == sa.config));
+            ike.initiator && ike.id != kept.id && all
+        })?;
+        Some((spare.id, spare.since.max(kept.since)? + COURTESY))
     }
 
     /// When the next attempt is due. What is due already was begun by [`drive`](Self::drive).
@@ -39,7 +57,8 @@ impl Gateway {
                 return entry.retry_at.filter(|_| waiting);
             }
             let missing = self.children.iter().filter(|child| child.peer == entry.id && self.is_missing(child));
-            missing.filter_map(|child| child.retry_at.max(entry.courtesy().filter(|_| !child.wanted))).min()
+            let missing = missing.filter_map(|child| child.retry_at.max(entry.courtesy().filter(|_| !child.wanted)));
+            missing.chain(self.spare(entry.id, endpoint).map(|(_, at)| at)).min()
         };
         self.peers.iter().filter_map(due).min()
     }

@@ -95,8 +95,7 @@ impl Gateway {
             Event::ChildUp(up) => {
                 // Its keys are lent until the next event: installed here and now.
                 let lifetime = self.child(up.config).map(|entry| entry.lifetime).unwrap_or_default();
-                let window = self.settings.replay_window;
-                let installed = install::install(now, &up, lifetime, window, parts.outbound, parts.inbound);
+                let installed = install::install(now, &up, lifetime, self.window, parts.outbound, parts.inbound);
                 let what = What::ChildUp {
                     policy: policy_of(up.config),
                     suite: up.suite,
@@ -128,8 +127,11 @@ impl Gateway {
                 self.tell(Some(peer), None, What::Rekeyed, None);
             }
             Note::Up { child, config, report, refused: None } => {
-                self.child_up(child, config, &report);
+                let wanted = self.child_up(child, config, &report);
                 self.report(report);
+                if !wanted {
+                    drop(parts.endpoint.close_child(now, child));
+                }
             }
             Note::Up { child, config, report, refused: Some(cause) } => {
                 drop(parts.endpoint.close_child(now, child));
@@ -167,10 +169,11 @@ impl Gateway {
             Note::Closed { ike, peer, remote, established, cause } => {
                 self.closed(now, ike, peer, remote, established, &cause, parts);
             }
-            Note::Refused { path, cause } => {
+            Note::Refused { path, cause } if self.strangers.admit(now) => {
                 let cause = Cause::of(&cause, None);
                 self.tell(None, None, What::Refused { remote: path.remote }, Some(cause));
             }
+            Note::Refused { .. } => {}
             Note::Other => {}
         }
     }
@@ -189,9 +192,11 @@ impl Gateway {
         self.tell(Some(peer), None, What::Connected, None);
     }
 
-    fn child_up(&mut self, child: ChildId, config: ChildConfigId, report: &Report) {
-        let Some(entry) = self.child(config) else { return };
-        if entry.asked == Some(child) || entry.asked.is_none() {
+    /// Returns whether it is still wanted: not when we asked for it and the operator took it down meanwhile.
+    fn child_up(&mut self, child: ChildId, config: ChildConfigId, report: &Report) -> bool {
+        let Some(entry) = self.child(config) else { return false };
+        let ours = entry.asked == Some(child);
+        if ours {
             entry.asked = None;
         }
         entry.wanted = false;
@@ -201,6 +206,7 @@ impl Gateway {
         if matches!(report.what, What::ChildUp { rekeyed: true, .. }) {
             entry.rekeys = entry.rekeys.saturating_add(1);
         }
+        !(ours && entry.held)
     }
 
     fn child_down<C: IkeCrypto, P: PacketCrypto>(
@@ -253,7 +259,14 @@ impl Gateway {
                 }
             }
         }
-        let what = if established { What::Closed } else { What::Failed { remote: Some(remote) } };
+        if peer.is_none() && !self.strangers.admit(now) {
+            return;
+        }
+        let what = match (established, connected) {
+            (true, true) => What::Merged,
+            (true, false) => What::Closed,
+            (false, _) => What::Failed { remote: Some(remote) },
+        };
         self.tell(about, None, what, Some(cause));
     }
 

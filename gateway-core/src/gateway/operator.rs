@@ -127,7 +127,8 @@ impl Gateway {
         let target = self.find(name)?;
         let entry = self.peers.iter().find(|entry| entry.id == target.peer).ok_or(Unknown)?;
         if super::drive::connection(target.peer, parts.endpoint).is_none() {
-            return Ok(entry.cause.clone().map(Err));
+            let underway = entry.attempt.is_some() || entry.locating;
+            return Ok(entry.cause.clone().filter(|_| !underway).map(Err));
         }
         let mut waiting = false;
         for child in self.children.iter().filter(|child| target.covers(child.peer, child.id)) {

@@ -3,10 +3,12 @@
 use alloc::string::String;
 use core::fmt;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use ike_core::proposal::EspSuite;
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::spd::PolicyId;
+use ipsec_core::time::Instant;
 
 use super::Gateway;
 use crate::cause::{Cause, Kind};
@@ -43,6 +45,8 @@ pub enum What {
     },
     /// An IKE SA is gone.
     Closed,
+    /// An IKE SA is gone, and another one with the same peer goes on.
+    Merged,
     /// A handshake request was refused.
     Refused {
         /// From this address.
@@ -107,6 +111,7 @@ impl fmt::Display for Report {
             What::Failed { remote: Some(remote) } => write!(f, "not connected to {remote}"),
             What::Failed { remote: None } => f.write_str("not connected"),
             What::Closed => f.write_str("disconnected"),
+            What::Merged => f.write_str("one of two connections ended, the other goes on"),
             What::Refused { remote } => write!(f, "request from {remote} refused"),
             What::Moved { remote } => write!(f, "the peer is at {remote} now"),
             What::ChildUp { suite, spi_in, spi_out, encap, rekeyed, .. } => {
@@ -124,6 +129,34 @@ impl fmt::Display for Report {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),
         }
+    }
+}
+
+/// Strangers must not be able to fill a log: of what they cause, a few lines a second are told, the rest is counted.
+#[derive(Default)]
+pub(super) struct Strangers {
+    since: Option<Instant>,
+    told: u32,
+    pub(super) untold: u64,
+}
+
+/// Lines about strangers in [`STRANGERS_PERIOD`].
+const STRANGERS_TOLD: u32 = 20;
+const STRANGERS_PERIOD: Duration = Duration::from_secs(10);
+
+impl Strangers {
+    /// Whether one more is told.
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.since(since) >= STRANGERS_PERIOD) {
+            self.since = Some(now);
+            self.told = 0;
+        }
+        let admitted = self.told < STRANGERS_TOLD;
+        match admitted {
+            true => self.told = self.told.saturating_add(1),
+            false => self.untold = self.untold.saturating_add(1),
+        }
+        admitted
     }
 }
 

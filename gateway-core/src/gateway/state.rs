@@ -13,7 +13,7 @@ use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
 
 /// The side that was called leaves this much time to the one that called to ask for the children itself.
-const COURTESY: Duration = Duration::from_secs(10);
+pub(super) const COURTESY: Duration = Duration::from_secs(10);
 
 /// A configured peer.
 pub(super) struct PeerEntry {

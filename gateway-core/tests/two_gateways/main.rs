@@ -227,8 +227,56 @@ fn both_sides_may_begin_at_once() {
     world.ping();
     for site in [&mut world.left, &mut world.right] {
         assert_eq!(site.state("other"), (PeerState::Connected, None));
-        assert!(site.outbound.sas().count() <= 2);
+        let left = (site.endpoint.ike_sas().count(), site.outbound.sas().count(), site.inbound.sas().count());
+        assert_eq!(left, (1, 1, 1), "one of the two connections goes");
+        assert_eq!(site.told(|what| *what == What::Merged), 1);
+        assert_eq!(site.told(|what| *what == What::Closed), 0);
     }
+}
+
+#[test]
+fn a_connection_that_the_peer_closes_is_made_again() {
+    let mut world = World::connected("", "");
+    world.pass(secs(60));
+    assert_eq!(world.right.gateway.down(world.now, "other", parts!(world.right)), Ok(()));
+    world.exchange();
+    assert_eq!(world.left.state("other"), (PeerState::Disconnected, Some("closed-by-peer")), "{}", world.story());
+    world.pass(secs(2));
+    world.ping();
+}
+
+#[test]
+fn what_is_taken_down_while_it_is_negotiated_stays_down() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", "")).start();
+    assert_eq!(world.left.gateway.down(world.now, "other/net", parts!(world.left)), Ok(()));
+    world.exchange();
+    assert_eq!(world.left.gateway.up(world.now, "other/net", parts!(world.left)), Ok(()));
+    assert_eq!(world.left.gateway.down(world.now, "other/net", parts!(world.left)), Ok(()));
+    world.pass(secs(100));
+    assert!(!world.left.child("other", "net").2 && !world.right.child("other", "net").2, "{}", world.story());
+}
+
+#[test]
+fn strangers_cannot_fill_the_log() {
+    let mut world = World::new(&peer(true, "start = \"passive\"", ""), "").start();
+    let stranger = peer(false, "ike = \"aes128gcm16-prfsha256-x25519\"", "");
+    world
+        .left
+        .gateway
+        .reload(
+            world.now,
+            config(&peer(true, "start = \"passive\"\nike = \"aes256gcm16-prfsha256-x25519\"", "")),
+            parts!(world.left),
+        )
+        .1
+        .unwrap();
+    for _ in 0..100 {
+        world.right.gateway.reload(world.now, config(""), parts!(world.right)).1.unwrap();
+        world.right.gateway.reload(world.now, config(&stranger), parts!(world.right)).1.unwrap();
+        world.exchange();
+    }
+    assert_eq!(world.left.told(|what| matches!(what, What::Refused { .. })), 20);
+    assert_eq!(world.left.gateway.untold(), 80);
 }
 
 #[test]
