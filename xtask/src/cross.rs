@@ -49,17 +49,13 @@ pub(crate) fn route(target: &str) -> Result<Route> {
         .into())
 }
 
-/// `cargo <arguments> --target <target>` by that route. `flags` are further rustc flags.
-pub(crate) fn cargo_for(target: &str, route: Route, arguments: &[&str], flags: &str) -> Command {
+/// `cargo <arguments> --target <target>` by that route.
+pub(crate) fn cargo_for(target: &str, route: Route, arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
     command.args(["--target", target]);
-    let mut flags = flags.to_owned();
     if route == Route::Debian {
-        command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core,alloc");
-        flags += " -C linker=ld.lld";
-    }
-    if !flags.trim().is_empty() {
-        command.env("RUSTFLAGS", flags.trim());
+        command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-C linker=ld.lld");
+        command.arg("-Zbuild-std=core,alloc");
     }
     command
 }

@@ -9,6 +9,7 @@ mod fuzz;
 mod interop;
 mod lab;
 mod outcome;
+mod panic;
 mod rpi;
 mod test;
 
@@ -23,6 +24,7 @@ enum Command {
     Demo(demo::Arguments),
     Test(test::Arguments),
     Interop(interop::Arguments),
+    Panic(panic::Arguments),
     Fuzz(fuzz::Arguments),
     Bench(bench::Arguments),
     Deny(deny::Arguments),
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments),
+        Command::Panic(arguments) => panic::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Deny(arguments) => deny::run(&arguments),

@@ -39,12 +39,13 @@ struct Stage {
     run: fn(&mut Report),
 }
 
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 10] = [
     Stage { name: "packages", checks: "the tools the later stages need are there", run: packages::stage },
     Stage { name: "format", checks: "cargo fmt has nothing to change, in all workspaces", run: quality::format },
     Stage { name: "clippy", checks: "no lint fires, all targets and features", run: quality::clippy },
     Stage { name: "tests", checks: "unit, scenario and doc tests, fuzz corpora replayed", run: units::tests },
     Stage { name: "cross", checks: "the cores build for bare metal, with every feature", run: targets::cross },
+    Stage { name: "panic", checks: "no panic is reachable in the cores' machine code", run: targets::panic },
     Stage { name: "rpi", checks: "the Raspberry Pi image builds and boots in QEMU", run: targets::rpi },
     Stage { name: "readme", checks: "every command in README.md works", run: readme::commands },
     Stage { name: "demo", checks: "cargo xtask demo", run: |report| own_command(report, "demo", &["demo"]) },

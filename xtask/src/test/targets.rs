@@ -27,10 +27,15 @@ pub(super) fn cross(report: &mut Report) {
             }
         };
         for (package, features) in BUILDS {
-            let mut command = cargo_for(target, route, &["build", "--locked", "--quiet", "-p", package], "");
+            let mut command = cargo_for(target, route, &["build", "--locked", "--quiet", "-p", package]);
             report.command(&format!("{package} {} for {target} ({route})", features.join(" ")), command.args(features));
         }
     }
+}
+
+/// `cargo xtask panic`.
+pub(super) fn panic(report: &mut Report) {
+    super::own_command(report, "panic", &["panic"]);
 }
 
 /// The image.

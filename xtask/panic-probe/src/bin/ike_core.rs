@@ -1,0 +1,174 @@
+//! Every entry of ike-core's endpoint, in any order, with any input.
+#![no_std]
+#![no_main]
+
+use core::net::IpAddr;
+
+use ike_core::child::ChildSlot;
+use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
+use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::error::BadPublic;
+use ike_core::event::{ChildId, Event, IkeId};
+use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::proposal::{EspProposal, IkeProposal};
+use ike_core::registry::IdKind;
+use ike_core::wire::id::Id;
+use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::net::TrafficSelector;
+use panic_probe::{Engine, Key, any, below, duration, instant, keep, octets, path, selector};
+
+panic_probe::program!(run());
+
+fn run() {
+    let (ike, esp) =
+        ([IkeProposal::default(), IkeProposal::default()], [EspProposal::default(), EspProposal::default()]);
+    let (local, remote) = ([selector(), selector()], [selector(), selector()]);
+    let pad = Config {
+        ike: core::hint::black_box(&ike),
+        esp: core::hint::black_box(&esp),
+        local: core::hint::black_box(&local),
+        remote: core::hint::black_box(&remote),
+    };
+    let mut sas: [IkeSlot<AnyEngine>; 4] = Default::default();
+    let mut children = [const { ChildSlot::EMPTY }; 8];
+    let mut messages = [0; 4 * 2 * 2048];
+    let storage = Storage {
+        sas: core::hint::black_box(&mut sas),
+        children: core::hint::black_box(&mut children),
+        messages: core::hint::black_box(&mut messages),
+    };
+    let Ok(mut endpoint) = Endpoint::new(AnyEngine(Engine), pad, storage, Settings::default()) else { return };
+    let mut sa: Option<IkeId> = None;
+    let mut child: Option<ChildId> = None;
+    while any() != 0 {
+        match any() {
+            0 => keep(u64::from(endpoint.handle_datagram(instant(), path(), octets()).is_ok())),
+            1 => endpoint.handle_timeout(instant()),
+            2 => keep(endpoint.poll_transmit().map_or(0, |transmit| transmit.datagram.len() as u64)),
+            3 => match endpoint.poll_event() {
+                Some(Event::Established { ike, .. }) => sa = Some(ike),
+                Some(Event::ChildOutbound { child: id }) => child = Some(id),
+                Some(Event::ChildUp(up)) => keep(up.aead().key_len() as u64),
+                Some(_) => keep(1),
+                None => keep(0),
+            },
+            4 => keep(endpoint.poll_timeout().map_or(0, |at| at.as_millis())),
+            5 => sa = endpoint.initiate(instant(), PeerId(any() as u32), Some(ChildConfigId(any() as u32))).ok(),
+            6 => keep(endpoint.ike_sas().count() as u64 + endpoint.child_sas().count() as u64),
+            step => {
+                if let Some(sa) = sa {
+                    on_ike(&mut endpoint, sa, step, &mut child);
+                }
+                if let Some(child) = child {
+                    on_child(&mut endpoint, child, step);
+                }
+            }
+        }
+    }
+}
+
+fn on_ike(endpoint: &mut Endpoint<'_, AnyEngine, Config<'_>>, sa: IkeId, step: u64, child: &mut Option<ChildId>) {
+    match step {
+        7 => *child = endpoint.create_child(instant(), sa, ChildConfigId(any() as u32)).ok(),
+        8 => keep(u64::from(endpoint.rekey_ike(instant(), sa).is_ok())),
+        _ => keep(u64::from(endpoint.close(instant(), sa).is_ok())),
+    }
+}
+
+fn on_child(endpoint: &mut Endpoint<'_, AnyEngine, Config<'_>>, child: ChildId, step: u64) {
+    match step {
+        9 => keep(u64::from(endpoint.rekey_child(instant(), child).is_ok())),
+        10 => keep(u64::from(endpoint.close_child(instant(), child).is_ok())),
+        11 => endpoint.heard(instant(), child),
+        _ => endpoint.moved(child, path()),
+    }
+}
+
+struct Config<'c> {
+    ike: &'c [IkeProposal],
+    esp: &'c [EspProposal],
+    local: &'c [TrafficSelector],
+    remote: &'c [TrafficSelector],
+}
+
+impl Pad for Config<'_> {
+    fn connection(&self, _: PeerId) -> Option<Connection<'_>> {
+        let id = || Id { kind: IdKind(any() as u8), data: octets() };
+        Some(Connection {
+            path: (any() == 0).then(path),
+            local_id: id(),
+            remote_id: (any() == 0).then(id),
+            psk: octets(),
+            ike: self.ike,
+            force_encap: any() == 0,
+            dpd: duration(),
+            rekey: duration(),
+        })
+    }
+
+    fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
+        (index < below(64)).then(|| ChildConfig {
+            id: ChildConfigId(any() as u32),
+            esp: self.esp,
+            local: self.local,
+            remote: self.remote,
+            rekey: duration(),
+            lifetime: duration(),
+        })
+    }
+
+    fn candidate(&self, _: IpAddr, _: IpAddr, _: Option<PeerId>) -> Option<PeerId> {
+        (any() == 0).then(|| PeerId(any() as u32))
+    }
+}
+
+struct AnyEngine(Engine);
+
+impl PacketCrypto for AnyEngine {
+    type AeadKey = Key;
+
+    fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Key> {
+        self.0.aead_key(alg, key)
+    }
+
+    fn seal(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+        self.0.seal(key, nonce, aad, text_and_tag);
+    }
+
+    fn open(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
+        self.0.open(key, nonce, aad, text_and_tag)
+    }
+}
+
+impl IkeCrypto for AnyEngine {
+    type KeSecret = u64;
+
+    fn random(&mut self, out: &mut [u8]) {
+        core::hint::black_box(out);
+    }
+
+    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<u64> {
+        public.clear();
+        for _ in 0..group.public_len() {
+            public.push(any() as u8).ok()?;
+        }
+        (any() == 0).then(any)
+    }
+
+    fn ke_agree(&mut self, secret: u64, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+        keep(secret);
+        core::hint::black_box(peer_public);
+        core::hint::black_box(shared.resize(below(300)));
+        if any() == 0 { Ok(()) } else { Err(BadPublic) }
+    }
+
+    fn prf(&mut self, _: PrfAlg, key: &[u8], parts: &[&[u8]], out: &mut Digest64) {
+        core::hint::black_box((key, parts));
+        core::hint::black_box(out.resize(below(100)));
+    }
+
+    fn sha1(&mut self, parts: &[&[u8]]) -> [u8; 20] {
+        core::hint::black_box(parts);
+        core::hint::black_box([0; 20])
+    }
+}

@@ -1,0 +1,152 @@
+//! Every entry of ipsec-core, in any order, with any input.
+#![no_std]
+#![no_main]
+
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::ecn::Ecn;
+use ipsec_core::encap;
+use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
+use ipsec_core::flow::Flow;
+use ipsec_core::net::{Encap, Spi};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, OutboundParams, Params, SaId};
+use ipsec_core::spd::{Action, Direction, PolicyId, Rule, RuleId, Selector, Slot};
+use ipsec_core::wire::natt;
+use panic_probe::{Engine, aead, any, below, duration, instant, keep, octets, path, selector};
+
+panic_probe::program!(run());
+
+fn run() {
+    let mut out_rules = [Slot::EMPTY; 8];
+    let mut out_sas = [const { OutboundSlot::<Engine>::EMPTY }; 4];
+    let mut outbound = Outbound::new(Engine, some(&mut out_rules), some(&mut out_sas));
+    let mut in_rules = [Slot::EMPTY; 8];
+    let mut in_sas = [const { InboundSlot::<Engine>::EMPTY }; 4];
+    let mut windows = [0; 64];
+    let mut inbound = Inbound::new(Engine, some(&mut in_rules), some(&mut in_sas), some(&mut windows));
+    let mut out_id: Option<SaId> = None;
+    let mut in_id: Option<SaId> = None;
+    while any() != 0 {
+        match any() {
+            0 => match outbound.classify(octets()) {
+                Ok(Verdict::Protect(id)) => out_id = Some(id),
+                Ok(_) => keep(1),
+                Err(discard) => outbound.count(discard),
+            },
+            1 => seal(&mut outbound, out_id),
+            2 => open(&mut inbound),
+            3 => match inbound.check_clear(direction(), octets()) {
+                Ok(_) => keep(2),
+                Err(discard) => inbound.count(discard),
+            },
+            4 => with_params(|sa| {
+                let dont_fragment = if any() == 0 { DontFragment::Copy } else { DontFragment::Set };
+                out_id = outbound
+                    .install(instant(), &OutboundParams { sa, last_sent: any(), copy_dscp: any() == 0, dont_fragment })
+                    .ok();
+            }),
+            5 => with_params(|sa| {
+                let params = InboundParams { sa, window: below(1 << 20), highest_seen: any() };
+                in_id = inbound.install(instant(), &params).ok();
+            }),
+            6 => keep(u64::from(outbound.insert_rule(rule()).is_ok())),
+            7 => keep(u64::from(inbound.insert_rule(rule()).is_ok())),
+            8 => {
+                keep(u64::from(outbound.remove_rule(RuleId(any() as u32)) | inbound.remove_rule(RuleId(any() as u32))))
+            }
+            9 => {
+                if let Some(id) = out_id {
+                    keep(u64::from(outbound.set_path(id, path(), Encap::Udp) | outbound.remove(id)));
+                    keep(outbound.selectors(id).map_or(0, |(local, remote)| (local.len() + remote.len()) as u64));
+                }
+            }
+            10 => {
+                if let Some(id) = in_id {
+                    keep(u64::from(inbound.set_path(id, path()) | inbound.remove(id)));
+                    keep(inbound.selectors(id).map_or(0, |(local, remote)| (local.len() + remote.len()) as u64));
+                }
+            }
+            11 => keep(u64::from(inbound.reserve_spi(any() as u32).is_ok())),
+            12 => {
+                if let Some(spi) = Spi::new(any() as u32) {
+                    inbound.release_spi(spi);
+                }
+            }
+            13 => {
+                outbound.handle_timeout(instant());
+                inbound.handle_timeout(instant());
+            }
+            14 => keep(u64::from(outbound.poll_event().is_some()) + u64::from(inbound.poll_event().is_some())),
+            15 => keep(
+                outbound.poll_timeout().map_or(0, |at| at.as_millis())
+                    ^ inbound.poll_timeout().map_or(0, |at| at.as_millis()),
+            ),
+            16 => keep(outbound.sas().chain(inbound.sas()).map(|status| status.packets).fold(0, u64::wrapping_add)),
+            17 => {
+                keep(outbound.rules().chain(inbound.rules()).map(|(_, hits)| hits.outbound).fold(0, u64::wrapping_add))
+            }
+            18 => keep(u64::from(natt::classify(octets()).is_ok())),
+            19 => keep(u64::from(Flow::of(octets()).is_ok_and(|flow| flow.fits(&selector(), &selector())))),
+            _ => keep(u64::from(selector().intersect(&selector()).is_some())),
+        }
+    }
+}
+
+fn seal(outbound: &mut Outbound<'_, Engine>, id: Option<SaId>) {
+    let (Some(id), Ok(mut packet)) = (id, PacketBuf::new(octets(), any() as usize, any() as usize)) else { return };
+    match outbound.seal(instant(), id, &mut packet) {
+        Ok(egress) => keep(u64::from(encap::push_outer(&egress, &mut packet).is_ok()) + packet.len() as u64),
+        Err(discard) => outbound.count(discard),
+    }
+}
+
+fn open(inbound: &mut Inbound<'_, Engine>) {
+    let Ok(mut packet) = PacketBuf::new(octets(), any() as usize, any() as usize) else { return };
+    if any() == 0 && encap::pop_outer(&mut packet).is_err() {
+        return;
+    }
+    match inbound.open(instant(), path(), Ecn::Ce, &mut packet) {
+        Ok(_) => keep(packet.len() as u64),
+        Err(discard) => inbound.count(discard),
+    }
+}
+
+fn with_params(install: impl FnOnce(Params<'_>)) {
+    let Some(spi) = Spi::new(any() as u32) else { return };
+    let limit = || Limit { age: Some(duration()), bytes: Some(any()), packets: Some(any()) };
+    let (local, remote) = ([selector(), selector()], [selector(), selector()]);
+    install(Params {
+        spi,
+        alg: aead(),
+        keymat: octets(),
+        esn: any() == 0,
+        path: path(),
+        encap: if any() == 0 { Encap::Udp } else { Encap::None },
+        policy: PolicyId(any() as u32),
+        local_ts: some(&local),
+        remote_ts: some(&remote),
+        lifetime: Lifetime { soft: limit(), hard: limit() },
+    });
+}
+
+fn rule() -> Rule {
+    let action = match any() {
+        0 => Action::Bypass,
+        1 => Action::Discard,
+        _ => Action::Protect(PolicyId(any() as u32)),
+    };
+    let selector = Selector { local: selector(), remote: selector() };
+    Rule { id: RuleId(any() as u32), priority: any() as u32, selector, action }
+}
+
+fn direction() -> Direction {
+    match any() {
+        0 => Direction::Out,
+        1 => Direction::In,
+        _ => Direction::Forward,
+    }
+}
+
+/// A slice of which the optimiser does not know the length.
+fn some<T>(slice: T) -> T {
+    core::hint::black_box(slice)
+}

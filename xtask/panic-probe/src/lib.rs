@@ -1,0 +1,172 @@
+//! What the probes share: a panic handler that cannot be linked, and values the optimiser knows nothing about.
+//!
+//! The handler calls a symbol that nobody defines. Each program calls a core with arbitrary input; if one panic path
+//! survives optimisation, the handler is needed and the link fails.
+#![no_std]
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::ptr;
+use core::time::Duration;
+
+use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::net::{AddrRange, Path, PortRange, TrafficSelector};
+use ipsec_core::time::Instant;
+
+unsafe extern "C" {
+    fn __panic_must_not_link() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: never runs: a program that needs this symbol does not link.
+    unsafe { __panic_must_not_link() }
+}
+
+/// Makes `$work` the whole program.
+#[macro_export]
+macro_rules! program {
+    ($work:expr) => {
+        /// Where the program begins; nothing ever runs it.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn _start() -> ! {
+            loop {
+                $work;
+            }
+        }
+    };
+}
+
+static mut SOURCE: u64 = 0;
+static mut SINK: u64 = 0;
+static mut ARENA: [u8; 1 << 16] = [0; 1 << 16];
+
+/// Any number.
+pub fn any() -> u64 {
+    // SAFETY: the programs have one thread, and the static lives as long as they do.
+    unsafe { ptr::read_volatile(&raw const SOURCE) }
+}
+
+/// Any number below `limit`, which is not 0.
+pub fn below(limit: usize) -> usize {
+    let any = any() as usize;
+    if any < limit { any } else { 0 }
+}
+
+/// Keeps `value` and what it was made of from being optimised away.
+pub fn keep(value: u64) {
+    // SAFETY: as in `any`.
+    unsafe { ptr::write_volatile(&raw mut SINK, value) }
+}
+
+/// Any octets, up to 64 KiB.
+pub fn octets() -> &'static mut [u8] {
+    // SAFETY: as in `any`. Programs use one such slice at a time; nothing is proven about aliasing because nothing runs.
+    let arena: &'static mut [u8] = unsafe { &mut *(&raw mut ARENA) };
+    let length = below(1 << 16);
+    let slice = arena.get_mut(..length).unwrap_or_default();
+    core::hint::black_box(slice)
+}
+
+/// Any address.
+pub fn address() -> IpAddr {
+    if any() == 0 {
+        Ipv4Addr::from_bits(any() as u32).into()
+    } else {
+        Ipv6Addr::from_bits(u128::from(any()) << 64 | u128::from(any())).into()
+    }
+}
+
+/// Any path.
+pub fn path() -> Path {
+    let socket = || SocketAddr::new(address(), any() as u16);
+    Path { local: socket(), remote: socket() }
+}
+
+/// Any instant.
+pub fn instant() -> Instant {
+    Instant::from_millis(any())
+}
+
+/// Any duration.
+pub fn duration() -> Duration {
+    Duration::from_millis(any())
+}
+
+/// Any traffic selector.
+pub fn selector() -> TrafficSelector {
+    let addrs = AddrRange::new(address(), address()).unwrap_or(AddrRange::ANY_V4);
+    TrafficSelector { addrs, protocol: any() as u8, ports: PortRange { start: any() as u16, end: any() as u16 } }
+}
+
+/// Any algorithm.
+pub fn aead() -> AeadAlg {
+    match any() {
+        0 => AeadAlg::Aes128Gcm16,
+        1 => AeadAlg::Aes192Gcm16,
+        _ => AeadAlg::Aes256Gcm16,
+    }
+}
+
+/// A crypto engine that does anything to its buffers: the cores have to hold whatever an engine answers.
+pub struct Engine;
+
+/// Its key.
+pub struct Key(
+    /// Anything.
+    pub u64,
+);
+
+impl PacketCrypto for Engine {
+    type AeadKey = Key;
+
+    fn aead_key(&mut self, _: AeadAlg, key: &[u8]) -> Option<Key> {
+        core::hint::black_box(key);
+        (any() == 0).then(|| Key(any()))
+    }
+
+    fn seal(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+        keep(key.0);
+        core::hint::black_box((nonce, aad, text_and_tag));
+    }
+
+    fn open(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
+        keep(key.0);
+        core::hint::black_box((nonce, aad, text_and_tag));
+        if any() == 0 { Ok(()) } else { Err(Forged) }
+    }
+}
+
+#[cfg(feature = "rustcrypto")]
+mod random {
+    use core::convert::Infallible;
+
+    use rand_core::{TryCryptoRng, TryRng};
+
+    /// A generator that gives anything.
+    pub struct AnyRandom;
+
+    impl TryRng for AnyRandom {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            Ok(super::any() as u32)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            Ok(super::any())
+        }
+
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+            core::hint::black_box(out);
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for AnyRandom {}
+}
+
+/// The default provider, with a generator that gives anything.
+#[cfg(feature = "rustcrypto")]
+pub fn provider() -> ike_core::crypto::rustcrypto::RustCrypto<random::AnyRandom> {
+    ike_core::crypto::rustcrypto::RustCrypto::new(random::AnyRandom, ipsec_core::crypto::rustcrypto::RustCrypto)
+}
