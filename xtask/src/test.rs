@@ -2,7 +2,7 @@
 
 pub(crate) mod packages;
 mod quality;
-mod readme;
+pub(crate) mod readme;
 mod report;
 mod targets;
 mod units;

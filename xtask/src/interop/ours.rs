@@ -1,15 +1,20 @@
 //! What strongSwan's user-space ESP cannot do, between two of our own gateways; and what only our configuration has.
 
+use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::tunnel::{PEER, Plan};
 use super::{Ends, First, Scenario};
+use crate::checkout::root;
 use crate::lab::frame::Kind;
-use crate::lab::gateway::Start;
-use crate::lab::pair::Outer;
+use crate::lab::gateway::{Program, Start};
+use crate::lab::pair::{Outer, Pair, Side};
+use crate::lab::ping::ping;
 use crate::lab::tcp::{connect, transfer};
+use crate::lab::wait_for;
 use crate::outcome::{Result, ensure};
+use crate::test::readme::blocks;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -18,6 +23,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("ours-esn", |ends| esn(ends, &["aes256gcm16-esn"])).ours_twice(),
         Scenario::new("ours-esn-or-not", |ends| esn(ends, &["aes256gcm16-esn-noesn"])).ours_twice(),
         Scenario::new("e13-on-demand-keeps-the-first-syn", on_demand).ours(),
+        Scenario::new("a25-the-configurations-of-the-readme-meet", readme).ours(),
         Scenario::new("a13-ike-listens-outside-only", listens_outside_only).ours(),
     ]
 }
@@ -93,4 +99,28 @@ fn listens_outside_only(ends: Ends) -> Result<String> {
     })?;
     tunnel.us.ike_sa(PEER)?;
     Ok(String::new())
+}
+
+/// Row A25: the two configurations that README.md shows, as they stand there.
+fn readme(_: Ends) -> Result<String> {
+    let text = fs::read_to_string(root().join("README.md"))?;
+    let ours = blocks(&text, "toml").next().ok_or("README.md shows no configuration")?;
+    let theirs =
+        blocks(&text, "text").find(|block| block.contains("connections {")).ok_or("README.md shows no peer")?;
+    let psk = "0x3f9a5a0d6a2b4c1e8f7061524334251607f8e9dacbbcad9e8f70615243342516";
+    let pair = Pair::new(1)?;
+    let mut us = pair.gateway(Side::East, Program::Portcullis, "")?;
+    let mut peer = pair.gateway(Side::West, Program::StrongSwan, "")?;
+    us.configure_as_written(&ours, psk)?;
+    peer.configure_as_written(&theirs.replace("0x…", psk), psk)?;
+    peer.start()?;
+    us.start()?;
+    us.wait_up("cloud", "net", Duration::from_secs(10))?;
+    pair.wire.forget();
+    wait_for("the first ping", Duration::from_secs(5), || {
+        Ok(ping(&pair.east.host, pair.west.host_v4(0), 1, 56)?.lost.is_empty().then_some(()))
+    })?;
+    ping(&pair.west.host, pair.east.host_v4(0), 10, 56)?.all_answered()?;
+    ensure(pair.wire.count(Kind::EspInUdp) > 0 && pair.wire.count(Kind::Clear) == 0, || pair.wire.summary())?;
+    Ok(us.child_sa("cloud", "net")?.suite)
 }

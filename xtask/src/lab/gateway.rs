@@ -123,6 +123,12 @@ pub(crate) trait Gateway {
     /// When a file cannot be written.
     fn configure(&self, connections: &[Connection]) -> Result;
 
+    /// Writes a configuration in the program's own language, with `psk` where the language wants a file of its own.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    fn configure_as_written(&self, text: &str, psk: &str) -> Result;
+
     /// Tells the running program to read its configuration again.
     ///
     /// # Errors

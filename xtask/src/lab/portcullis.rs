@@ -40,6 +40,12 @@ impl Portcullis {
         Ok(Command::new(crate::checkout::target()?.join("lab/portcullis")))
     }
 
+    fn write_psk(&self, name: &str, psk: &str) -> Result {
+        let file = self.folder.join(format!("{name}.psk"));
+        fs::write(&file, psk)?;
+        Ok(fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?)
+    }
+
     fn control(&self) -> PathBuf {
         self.folder.join("control.sock")
     }
@@ -71,11 +77,19 @@ impl Gateway for Portcullis {
 
     fn configure(&self, connections: &[Connection]) -> Result {
         for connection in connections {
-            let file = self.folder.join(format!("{}.psk", connection.name));
-            fs::write(&file, &connection.psk)?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            self.write_psk(&connection.name, &connection.psk)?;
         }
         Ok(fs::write(self.folder.join("portcullis.toml"), toml(&self.control(), &self.settings, connections)?)?)
+    }
+
+    fn configure_as_written(&self, text: &str, psk: &str) -> Result {
+        for file in text.lines().filter_map(|line| line.trim().strip_prefix("psk-file")) {
+            let name = file.split('"').nth(1).and_then(|name| name.strip_suffix(".psk"));
+            self.write_psk(name.ok_or("a psk-file that is not called NAME.psk")?, psk)?;
+        }
+        // The socket alone is ours, so that several gateways can run on one machine.
+        let text = format!("[gateway]\ncontrol = \"{}\"\n{text}", self.control().display());
+        Ok(fs::write(self.folder.join("portcullis.toml"), text)?)
     }
 
     fn reload(&self) -> Result {

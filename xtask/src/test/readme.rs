@@ -1,40 +1,51 @@
 //! Row A25: every command that README.md shows works.
 //!
-//! Fenced blocks of the language `sh` are commands, one a line, `\` continues one. Each has to be one of the forms
-//! below; a block of another language is not looked at, and a README without a single `sh` block is an error.
+//! Fenced blocks of the language `sh` are commands, one a line; `\` continues one. They run in the order of the file, in
+//! a copy of the places they name: /etc/portcullis and /usr/local/bin are folders below the target directory, and the
+//! release build is the one of the lab. What would start this pipeline again, or wait for ever, is asked for its help.
+//! Blocks of the language `toml` are configurations; the daemon's own check has to accept them. A command of a form not
+//! known here is an error, and so is a README without commands. That the configurations of README.md really meet a
+//! strongSwan is a scenario of `cargo xtask interop`.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use super::report::Report;
-use crate::checkout::{build_portcullis, cargo, root, succeed, target};
+use crate::checkout::{build_portcullis, cargo, root, target};
 use crate::outcome::{Result, ensure};
 
 /// Checks every command of README.md.
 pub(super) fn commands(report: &mut Report) {
+    let place = match Place::new() {
+        Ok(place) => place,
+        Err(error) => return report.check("a place for README.md's commands", Err(error)),
+    };
     let text = match fs::read_to_string(root().join("README.md")) {
         Ok(text) => text,
         Err(error) => return report.check("README.md", Err(error.into())),
     };
+    let configurations: Vec<String> = blocks(&text, "toml").collect();
+    for (number, toml) in configurations.iter().enumerate() {
+        report.check(&format!("configuration {} is accepted", number + 1), place.accepts(toml));
+    }
     let found = shell_lines(&text);
     report.check("README.md shows commands", ensure(!found.is_empty(), || "no ```sh block".to_owned()));
     for line in &found {
-        report.check(&format!("`{line}`"), check(line));
-    }
-    for (number, toml) in blocks(&text, "toml").enumerate() {
-        report.check(&format!("configuration {} is accepted", number + 1), accepted(&toml));
+        report.check(&format!("`{line}`"), place.check(line));
     }
 }
 
-/// The commands in `sh` blocks, each once.
-fn shell_lines(text: &str) -> BTreeSet<String> {
-    let mut lines = BTreeSet::new();
+/// The commands in `sh` blocks, in order, each once.
+fn shell_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
     for block in blocks(text, "sh") {
         for line in block.replace("\\\n", " ").lines() {
-            let command = line.split(" #").next().unwrap_or_default().trim();
-            if !command.is_empty() && !command.starts_with('#') {
-                lines.insert(command.split_whitespace().collect::<Vec<_>>().join(" "));
+            let command = line.split(" #").next().unwrap_or_default();
+            let command = command.split_whitespace().collect::<Vec<_>>().join(" ");
+            if !command.is_empty() && !command.starts_with('#') && !lines.contains(&command) {
+                lines.push(command);
             }
         }
     }
@@ -42,7 +53,7 @@ fn shell_lines(text: &str) -> BTreeSet<String> {
 }
 
 /// The fenced blocks of a language.
-fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = String> + 'a {
+pub(crate) fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = String> + 'a {
     let mut lines = text.lines();
     std::iter::from_fn(move || {
         lines.by_ref().find(|line| line.trim().strip_prefix("```") == Some(language))?;
@@ -55,58 +66,76 @@ fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = String> 
     })
 }
 
-/// Runs a command, or the harmless part of it that shows that it exists.
-fn check(line: &str) -> Result {
-    let mut words = line.split_whitespace().peekable();
-    while words.next_if(|word| *word == "sudo").is_some() {}
-    let words: Vec<&str> = words.collect();
-    match words.as_slice() {
-        // They are stages of this very pipeline, or would start it again.
-        ["cargo", "xtask", "test" | "demo" | "interop", ..] => {
-            let known = words.iter().take_while(|word| !word.starts_with('<')).skip(2);
-            succeed(cargo(&["xtask"]).args(known).arg("--help").stdout(std::process::Stdio::null()))
+/// Where the commands run.
+struct Place {
+    folder: std::path::PathBuf,
+}
+
+impl Place {
+    fn new() -> Result<Self> {
+        build_portcullis()?;
+        let folder = target()?.join("readme");
+        let _ = fs::remove_dir_all(&folder);
+        for part in ["etc", "bin"] {
+            fs::create_dir_all(folder.join(part))?;
         }
-        ["cargo", "xtask", rest @ ..] => {
-            let command = rest.first().ok_or("no command")?;
-            succeed(cargo(&["xtask", command, "--help"]).stdout(std::process::Stdio::null()))
+        Ok(Self { folder })
+    }
+
+    /// Runs a command, or the harmless part of it that shows that it exists.
+    fn check(&self, line: &str) -> Result {
+        let words: Vec<&str> = line.split_whitespace().skip_while(|word| *word == "sudo").collect();
+        match words.as_slice() {
+            // The pipeline itself, or what has a stage of its own or takes long.
+            ["cargo", "xtask", command, ..] => quiet(cargo(&["xtask", command, "--help"])),
+            ["cargo", "build" | "doc", ..] => {
+                let lab = line.replace("--release", "--profile lab");
+                quiet(cargo(&lab.split_whitespace().skip(1).collect::<Vec<_>>()))
+            }
+            ["portcullis", "check", ..] => self.shell(line),
+            // They wait for ever, judge this machine, or want a daemon.
+            ["portcullis", command, ..] => self.shell(&format!("portcullis {command} --help")),
+            ["install" | "openssl", ..] => self.shell(line),
+            ["sysctl", "-w", setting] => {
+                let key = setting.split('=').next().unwrap_or_default().replace('.', "/");
+                ensure(Path::new("/proc/sys").join(&key).exists(), || format!("there is no {key}"))
+            }
+            _ => Err("README.md shows a command that this check does not know".into()),
         }
-        ["cargo", "build", rest @ ..] => succeed(cargo(&["build", "--quiet"]).args(rest)),
-        ["cargo", "install", ..] => {
-            let path =
-                words.iter().skip_while(|word| **word != "--path").nth(1).ok_or("cargo install without --path")?;
-            ensure(root().join(path).join("Cargo.toml").is_file(), || format!("{path} is no package"))
+    }
+
+    /// Runs a line with its places moved below the target directory.
+    fn shell(&self, line: &str) -> Result {
+        let folder = self.folder.display().to_string();
+        let line = line
+            .replace("/etc/portcullis", &format!("{folder}/etc"))
+            .replace("/usr/local/bin", &format!("{folder}/bin"))
+            .replace("target/release", &target()?.join("lab").display().to_string());
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.args(["-euc", &line]).current_dir(root());
+        quiet(command.env("PATH", format!("{folder}/bin:{}:{path}", target()?.join("lab").display())))
+    }
+
+    /// `portcullis check` on a configuration of the README, beside the PSK files it names.
+    fn accepts(&self, toml: &str) -> Result {
+        let folder = self.folder.join("etc");
+        for file in toml.lines().filter_map(|line| line.trim().strip_prefix("psk-file")) {
+            let path = folder.join(file.split('"').nth(1).ok_or("psk-file without a name")?);
+            fs::write(&path, "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n")?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         }
-        [program, rest @ ..] if program.rsplit('/').next() == Some("portcullis") => {
-            build_portcullis()?;
-            let command = rest.iter().find(|word| !word.starts_with('-')).ok_or("portcullis without a command")?;
-            let mut help = Command::new(target()?.join("lab/portcullis"));
-            succeed(help.args([command, "--help"]).stdout(std::process::Stdio::null()))
-        }
-        ["git", "clone", ..] | ["cd", ..] => Ok(()),
-        // Key material: run as it stands, in a folder of its own.
-        ["openssl" | "umask" | "install" | "chmod" | "mkdir" | "cp" | "systemctl", ..] => {
-            ensure(crate::checkout::installed(words[0]) || words[0] == "umask", || format!("{} is not there", words[0]))
-        }
-        _ => Err("README.md shows a command that this check does not know".into()),
+        fs::write(folder.join("portcullis.toml"), toml)?;
+        self.shell("portcullis check --config /etc/portcullis/portcullis.toml")
     }
 }
 
-/// `portcullis check` on a configuration of the README, beside the PSK files it names.
-fn accepted(toml: &str) -> Result {
-    use std::os::unix::fs::PermissionsExt;
-    build_portcullis()?;
-    let folder = target()?.join("readme");
-    fs::create_dir_all(&folder)?;
-    for file in toml.lines().filter_map(|line| line.trim().strip_prefix("psk-file")) {
-        let name = file.split('"').nth(1).ok_or("psk-file without a name")?;
-        let path = folder.join(name);
-        fs::write(&path, "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n")?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    }
-    let config = folder.join("portcullis.toml");
-    fs::write(&config, toml)?;
-    let output = Command::new(target()?.join("lab/portcullis")).arg("check").arg("--config").arg(&config).output()?;
-    ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())
+/// Runs a command; its output only when it fails.
+fn quiet(mut command: impl std::borrow::BorrowMut<Command>) -> Result {
+    let output = command.borrow_mut().output()?;
+    ensure(output.status.success(), || {
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    })
 }
 
 #[cfg(test)]
@@ -116,12 +145,14 @@ mod tests {
     #[test]
     fn shell_blocks_are_found_and_others_left_alone() {
         let text = "```sh\ncargo xtask \\\n  demo  # see it\n\n# words\n```\n```toml\na = 1\n```\n```\nno\n```\n";
-        assert_eq!(shell_lines(text).into_iter().collect::<Vec<_>>(), ["cargo xtask demo"]);
+        assert_eq!(shell_lines(text), ["cargo xtask demo"]);
         assert_eq!(blocks(text, "toml").collect::<Vec<_>>(), ["a = 1\n"]);
     }
 
     #[test]
     fn an_unknown_command_is_an_error() {
-        assert!(check("rm -rf something").is_err());
+        let place = Place { folder: "/nonexistent".into() };
+        assert!(place.check("rm -rf something").is_err());
+        assert!(place.check("sysctl -w net.no_such_key=1").is_err());
     }
 }
