@@ -181,3 +181,17 @@ fn outer_headers_need_room() {
         }
     }
 }
+
+#[test]
+fn a_udp_checksum_over_ipv6_is_never_zero() {
+    let path = path(V6, Encap::Udp);
+    let egress = Egress { path, encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 0 };
+    let checksum = |word: [u8; 2]| {
+        let packet = outer(&egress, &[&[1, 2, 3, 4, 5, 6][..], &word].concat());
+        [packet[46], packet[47]]
+    };
+    // Putting the checksum itself under the sum makes it zero, which would mean that there is none (RFC 768).
+    let word = checksum([0, 0]);
+    assert_ne!(word, [0, 0]);
+    assert_eq!(checksum(word), [0xff, 0xff]);
+}
