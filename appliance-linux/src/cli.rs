@@ -1,0 +1,187 @@
+//! The command line: a contract with those who script it. Commands and options are added, never renamed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where the control socket is when neither the command line nor the configuration says otherwise.
+pub(crate) const CONTROL: &str = "/run/portcullis/control.sock";
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis check --config /etc/portcullis/portcullis.toml    is the configuration fine?
+  portcullis doctor --config /etc/portcullis/portcullis.toml   is this machine ready for it?
+  portcullis run --config /etc/portcullis/portcullis.toml      the daemon, in the foreground
+  portcullis status                                            which tunnels are up, and why not
+  portcullis up cloud                                          connect a peer, wait for the outcome
+  portcullis rekey cloud/net                                   fresh keys for one Child SA
+  portcullis show                                              flows and SAs, like `ipsecctl -s all`
+
+The smallest configuration:
+  [[peer]]
+  name      = \"cloud\"
+  local     = \"192.0.2.2\"
+  remote    = \"192.0.2.1\"
+  local-id  = \"right.example\"
+  remote-id = \"left.example\"
+  psk-file  = \"cloud.psk\"          # openssl rand -hex 32 >cloud.psk; chmod 600 cloud.psk
+  [[peer.child]]
+  name      = \"net\"
+  local-ts  = [\"10.2.0.0/16\"]
+  remote-ts = [\"10.1.0.0/16\"]
+
+Exit codes:
+  0  done
+  1  it did not work out; the cause and a hint stand on standard error
+  2  the command line or the configuration is wrong (file:line:column: what was expected)
+  3  no daemon answers at the control socket";
+
+/// An IKEv2/IPsec gateway (RFC 7296, RFC 4301, RFC 4303).
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// The daemon's control socket
+    #[arg(long, value_name = "SOCK", global = true, default_value = CONTROL)]
+    pub(crate) control: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway in the foreground, until SIGTERM or SIGINT; SIGHUP reloads the configuration
+    Run {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Log one JSON object a line instead of text
+        #[arg(long)]
+        log_json: bool,
+    },
+    /// Check a configuration: 0 when it is fine, 2 with file:line:column when not
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Look for what would keep the gateway from working on this machine, and say how to mend it
+    Doctor {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Show peers, their tunnels and what went through them
+    Status {
+        /// One JSON object instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Connect a peer ("cloud") or one Child SA ("cloud/net") and wait until it is up or has failed
+    Up {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Disconnect a peer or one Child SA, and leave it down until `up`, a new packet (on-demand) or the peer wants it
+    Down {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Negotiate fresh keys for a peer's Child SAs, or for one
+    Rekey {
+        #[command(flatten)]
+        target: Target,
+        /// Rekey the IKE SA, not the Child SAs
+        #[arg(long)]
+        ike: bool,
+    },
+    /// Read the configuration again and apply what changed; SAs that did not change go on
+    Reload,
+    /// Show policies and SAs: flows and SAD in the style of `ipsecctl -s all`
+    Show {
+        /// Only one of them
+        what: Option<What>,
+        /// One JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A configuration file.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+/// A peer, or a Child SA of a peer, and how long to wait.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The peer's name, or peer/child
+    pub(crate) name: String,
+    /// Seconds to wait for the outcome
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// A part of what the daemon holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum What {
+    /// The Security Policy Database: what is protected, what bypasses, what is discarded
+    Spd,
+    /// The Security Association Database: the ESP SAs
+    Sa,
+    /// The IKE SAs
+    Ike,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds was expected".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|wait| !wait.is_zero() && *wait <= Duration::from_secs(86_400))
+        .ok_or_else(|| "more than 0 and at most 86400 seconds were expected".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_contract_of_the_command_line_is_kept() {
+        for line in [
+            "run --config f",
+            "check --config f",
+            "doctor --config f",
+            "--control s status --json",
+            "status",
+            "--control s up cloud",
+            "up cloud/net --timeout 0.5",
+            "down cloud",
+            "rekey cloud",
+            "rekey cloud/net",
+            "rekey cloud --ike",
+            "reload",
+            "show",
+            "show spd --json",
+            "show sa",
+            "show ike",
+        ] {
+            let arguments = std::iter::once("portcullis").chain(line.split(' '));
+            assert!(Cli::try_parse_from(arguments).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_time_out_is_a_positive_number() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for bad in ["0", "-1", "nan", "inf", "1e9", "soon", ""] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

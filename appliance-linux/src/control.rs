@@ -1,0 +1,7 @@
+//! The control socket: how the command line talks to the daemon.
+
+pub(crate) mod client;
+pub(crate) mod print;
+pub(crate) mod protocol;
+pub(crate) mod server;
+pub(crate) mod waiting;

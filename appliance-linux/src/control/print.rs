@@ -1,0 +1,284 @@
+//! Answers of the daemon as text for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::protocol::{Cause, ChildStatus, Flow, PeerState, PeerStatus, Sa, Show, ShownIke, Status};
+use crate::cli::What;
+
+/// `status` as a table.
+pub(crate) struct Table<'s>(pub(crate) &'s Status);
+
+impl Display for Table<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(status) = self;
+        writeln!(f, "portcullis {}, up {}", status.version, Age(status.uptime_s))?;
+        let names = status.peers.iter().flat_map(|peer| {
+            std::iter::once(peer.name.len()).chain(peer.children.iter().map(|child| child.name.len() + 2))
+        });
+        let width = names.max().unwrap_or(4).max(4);
+        for peer in &status.peers {
+            writeln!(f)?;
+            self.peer(f, peer, width)?;
+            for child in &peer.children {
+                self.child(f, child, width)?;
+            }
+        }
+        let discarded: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
+        if !discarded.is_empty() {
+            writeln!(f, "\ncounters")?;
+            for (name, count) in discarded {
+                writeln!(f, "  {name:30} {count:>12}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Table<'_> {
+    fn peer(&self, f: &mut Formatter<'_>, peer: &PeerStatus, width: usize) -> fmt::Result {
+        write!(f, "{:width$}  {:12}", peer.name, word(peer.state))?;
+        match &peer.ike {
+            Some(ike) => {
+                let nat = if ike.nat { ", NAT in between" } else { "" };
+                let role = if ike.initiator { "by us" } else { "by the peer" };
+                writeln!(f, "  {} ({}){nat}, {}, {} ago {role}", ike.remote, ike.remote_id, ike.suite, Age(ike.age_s))?;
+            }
+            None => match peer.retry_ms {
+                Some(retry) => writeln!(f, "  {}, next try in {}", peer.start, Age(retry.div_ceil(1000)))?,
+                None => writeln!(f, "  {}", peer.start)?,
+            },
+        }
+        match &peer.cause {
+            Some(cause) if peer.state != PeerState::Connected => write!(f, "{:width$}  {}", "", Because(cause)),
+            _ => Ok(()),
+        }
+    }
+
+    fn child(&self, f: &mut Formatter<'_>, child: &ChildStatus, width: usize) -> fmt::Result {
+        let name = format!("  {}", child.name);
+        let networks = format!("{} == {}", child.local_ts.join(" "), child.remote_ts.join(" "));
+        write!(f, "{name:width$}  {:12}  {networks}", child.state)?;
+        if let (Some(suite), Some(encap)) = (&child.suite, &child.encap) {
+            write!(f, ", {suite}, {encap}")?;
+        }
+        writeln!(f)?;
+        if child.packets_in + child.packets_out > 0 || child.rekeys > 0 {
+            writeln!(
+                f,
+                "{:width$}                in {} packets, {}; out {} packets, {}; {} rekeys",
+                "",
+                child.packets_in,
+                Octets(child.bytes_in),
+                child.packets_out,
+                Octets(child.bytes_out),
+                child.rekeys
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn word(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Pending => "pending",
+        PeerState::Connected => "connected",
+        PeerState::Disconnected => "disconnected",
+        PeerState::Error => "error",
+    }
+}
+
+/// A cause with its hint on the next line.
+pub(crate) struct Because<'c>(pub(crate) &'c Cause);
+
+impl Display for Because<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.0.code, self.0.text)?;
+        if self.0.hint.is_empty() { Ok(()) } else { writeln!(f, "hint: {}", self.0.hint) }
+    }
+}
+
+/// `show`, or a part of it, in the style of `ipsecctl -s all`.
+pub(crate) struct Databases<'s>(pub(crate) &'s Show, pub(crate) Option<What>);
+
+impl Display for Databases<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(show, what) = self;
+        let wanted = |part| what.is_none_or(|what| what == part);
+        if wanted(What::Ike) {
+            section(f, what.is_none(), "IKE", &show.ike, ike)?;
+        }
+        if wanted(What::Spd) {
+            section(f, what.is_none(), "FLOWS", &show.spd, flow)?;
+        }
+        if wanted(What::Sa) {
+            section(f, what.is_none(), "SAD", &show.sad, sa)?;
+        }
+        Ok(())
+    }
+}
+
+fn section<T>(
+    f: &mut Formatter<'_>,
+    titled: bool,
+    title: &str,
+    lines: &[T],
+    line: fn(&mut Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    if titled {
+        writeln!(f, "{title}:")?;
+    }
+    if lines.is_empty() {
+        writeln!(f, "No {}", if title == "FLOWS" { "flows" } else { "entries" })?;
+    }
+    for entry in lines {
+        line(f, entry)?;
+    }
+    if titled { writeln!(f) } else { Ok(()) }
+}
+
+fn flow(f: &mut Formatter<'_>, flow: &Flow) -> fmt::Result {
+    write!(f, "flow esp {} from {} to {}", flow.direction, flow.from, flow.to)?;
+    if let Some(peer) = &flow.peer {
+        write!(f, " peer {peer}")?;
+    }
+    if let Some(id) = &flow.local_id {
+        write!(f, " srcid {id}")?;
+    }
+    if let Some(id) = &flow.remote_id {
+        write!(f, " dstid {id}")?;
+    }
+    let kind = match flow.action.as_str() {
+        "protect" => "require",
+        "discard" => "deny",
+        other => other,
+    };
+    write!(f, " type {kind}")?;
+    match &flow.child {
+        Some(child) => writeln!(f, " child {child}"),
+        None => writeln!(f, " priority {}", flow.priority),
+    }
+}
+
+fn sa(f: &mut Formatter<'_>, sa: &Sa) -> fmt::Result {
+    let udp = if sa.encap == "esp" { "" } else { " udpencap" };
+    writeln!(
+        f,
+        "esp {} from {} to {} spi {} enc {}{udp} child {} packets {} bytes {}",
+        sa.mode, sa.from, sa.to, sa.spi, sa.suite, sa.child, sa.packets, sa.bytes
+    )
+}
+
+fn ike(f: &mut Formatter<'_>, ShownIke { peer, ike }: &ShownIke) -> fmt::Result {
+    let (role, nat) = (if ike.initiator { "initiator" } else { "responder" }, if ike.nat { " nat" } else { "" });
+    writeln!(
+        f,
+        "ike {peer} {role} {} from {} to {} dstid {} spi {} {} age {}{nat}",
+        ike.suite,
+        ike.local,
+        ike.remote,
+        ike.remote_id,
+        ike.spi_local,
+        ike.spi_remote,
+        Age(ike.age_s)
+    )
+}
+
+/// Seconds, readable.
+struct Age(u64);
+
+impl Display for Age {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (days, hours, minutes, seconds) = (self.0 / 86_400, self.0 / 3600 % 24, self.0 / 60 % 60, self.0 % 60);
+        match (days, hours, minutes) {
+            (0, 0, 0) => write!(f, "{seconds}s"),
+            (0, 0, _) => write!(f, "{minutes}m{seconds:02}s"),
+            (0, _, _) => write!(f, "{hours}h{minutes:02}m"),
+            _ => write!(f, "{days}d{hours:02}h"),
+        }
+    }
+}
+
+/// Octets, readable.
+struct Octets(u64);
+
+impl Display for Octets {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+        if self.0 < 1000 {
+            return write!(f, "{} B", self.0);
+        }
+        let mut value = self.0 as f64 / 1000.0;
+        let mut units = UNITS.iter();
+        let mut unit = units.next();
+        while value >= 999.95 {
+            let Some(larger) = units.next() else { break };
+            value /= 1000.0;
+            unit = Some(larger);
+        }
+        write!(f, "{value:.1} {}", unit.unwrap_or(&"PB"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_octets_are_readable() {
+        let ages = [(0, "0s"), (63, "1m03s"), (3_700, "1h01m"), (90_000, "1d01h")];
+        for (seconds, text) in ages {
+            assert_eq!(Age(seconds).to_string(), text);
+        }
+        let octets =
+            [(999, "999 B"), (1_000, "1.0 kB"), (999_949, "999.9 kB"), (999_999, "1.0 MB"), (u64::MAX, "18446.7 PB")];
+        for (count, text) in octets {
+            assert_eq!(Octets(count).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn flows_and_sas_look_like_those_of_ipsecctl() {
+        let flow = |direction: &str, from: &str, to: &str| Flow {
+            direction: direction.into(),
+            action: "protect".into(),
+            priority: 1000,
+            from: from.into(),
+            to: to.into(),
+            child: Some("cloud/net".into()),
+            peer: Some("192.0.2.1".into()),
+            local_id: Some("FQDN/right.lab".into()),
+            remote_id: Some("FQDN/left.lab".into()),
+        };
+        let sa = Sa {
+            child: "cloud/net".into(),
+            direction: "in".into(),
+            mode: "tunnel".into(),
+            from: "192.0.2.1".into(),
+            to: "192.0.2.2".into(),
+            spi: "0x0000beef".into(),
+            suite: "aes256gcm16-esn".into(),
+            esn: true,
+            encap: "esp".into(),
+            bytes: 84,
+            packets: 1,
+        };
+        let show = Show {
+            spd: vec![flow("in", "10.1.0.0/16", "10.2.0.0/16"), flow("out", "10.2.0.0/16", "10.1.0.0/16")],
+            sad: vec![sa],
+            ike: vec![],
+        };
+        assert_eq!(
+            Databases(&show, None).to_string(),
+            "IKE:\nNo entries\n\n\
+             FLOWS:\n\
+             flow esp in from 10.1.0.0/16 to 10.2.0.0/16 peer 192.0.2.1 srcid FQDN/right.lab dstid FQDN/left.lab \
+             type require child cloud/net\n\
+             flow esp out from 10.2.0.0/16 to 10.1.0.0/16 peer 192.0.2.1 srcid FQDN/right.lab dstid FQDN/left.lab \
+             type require child cloud/net\n\n\
+             SAD:\n\
+             esp tunnel from 192.0.2.1 to 192.0.2.2 spi 0x0000beef enc aes256gcm16-esn child cloud/net packets 1 \
+             bytes 84\n\n"
+        );
+        assert_eq!(Databases(&show, Some(What::Ike)).to_string(), "No entries\n");
+    }
+}

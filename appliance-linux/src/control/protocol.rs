@@ -1,0 +1,219 @@
+//! What goes over the control socket: one JSON object a line, a request and its answer.
+//!
+//! `status --json` prints the `status` object of the answer as it is: keys are added, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A request is one line of at most this many octets.
+pub(crate) const MAX_REQUEST: usize = 4096;
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Peers, Child SAs, counters.
+    Status,
+    /// Policies, SAs.
+    Show,
+    /// Connect and wait for the outcome.
+    Up { name: String, timeout_ms: u64 },
+    /// Disconnect.
+    Down { name: String, timeout_ms: u64 },
+    /// Fresh keys.
+    Rekey { name: String, ike: bool, timeout_ms: u64 },
+    /// Read the configuration again.
+    Reload,
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub(crate) enum Answer {
+    /// It was done; the lines say what.
+    Done { lines: Vec<String> },
+    /// It did not work out.
+    Failed { cause: Cause },
+    /// The answer to [`Request::Status`].
+    Status { status: Status },
+    /// The answer to [`Request::Show`].
+    Show { show: Show },
+}
+
+/// Why something did not work out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cause {
+    /// A word to match in scripts.
+    pub(crate) code: String,
+    /// A sentence.
+    pub(crate) text: String,
+    /// What to do about it; may be empty.
+    #[serde(default)]
+    pub(crate) hint: String,
+}
+
+/// Everything about the gateway that changes by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) uptime_s: u64,
+    pub(crate) peers: Vec<PeerStatus>,
+    /// Discarded packets and the like, by the names of /proc/net/xfrm_stat where they have one.
+    pub(crate) counters: BTreeMap<String, u64>,
+}
+
+/// A configured peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PeerStatus {
+    pub(crate) name: String,
+    pub(crate) state: PeerState,
+    /// Why it is not connected, or was not the last time.
+    pub(crate) cause: Option<Cause>,
+    pub(crate) ike: Option<IkeStatus>,
+    pub(crate) children: Vec<ChildStatus>,
+    /// active, passive or on-demand.
+    pub(crate) start: String,
+    /// Milliseconds until it is tried again.
+    pub(crate) retry_ms: Option<u64>,
+}
+
+/// Where a peer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PeerState {
+    /// Nothing has been tried yet, or a handshake is under way.
+    Pending,
+    /// The peer is authenticated.
+    Connected,
+    /// It was connected, or silent; it is tried again.
+    Disconnected,
+    /// One side refuses the other: somebody has to change a configuration.
+    Error,
+}
+
+/// An IKE SA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IkeStatus {
+    /// Whether we began it.
+    pub(crate) initiator: bool,
+    /// Sixteen hexadecimal digits.
+    pub(crate) spi_local: String,
+    pub(crate) spi_remote: String,
+    /// In strongSwan's words.
+    pub(crate) suite: String,
+    /// Address and port.
+    pub(crate) local: String,
+    pub(crate) remote: String,
+    /// Whether a NAT stands in between.
+    pub(crate) nat: bool,
+    pub(crate) age_s: u64,
+    pub(crate) remote_id: String,
+}
+
+/// A configured child and its SA pair, if it has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChildStatus {
+    pub(crate) name: String,
+    /// "up" or "down".
+    pub(crate) state: String,
+    pub(crate) mode: String,
+    pub(crate) suite: Option<String>,
+    /// "0x" and eight hexadecimal digits.
+    pub(crate) spi_in: Option<String>,
+    pub(crate) spi_out: Option<String>,
+    /// As negotiated; as configured while the child is down.
+    pub(crate) local_ts: Vec<String>,
+    pub(crate) remote_ts: Vec<String>,
+    /// Inner octets and packets since the daemon started, over all rekeys.
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) packets_in: u64,
+    pub(crate) packets_out: u64,
+    pub(crate) rekeys: u64,
+    /// "esp" or "esp-in-udp".
+    pub(crate) encap: Option<String>,
+    pub(crate) age_s: Option<u64>,
+}
+
+/// The databases of RFC 4301 §4.4.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Show {
+    pub(crate) spd: Vec<Flow>,
+    pub(crate) sad: Vec<Sa>,
+    pub(crate) ike: Vec<ShownIke>,
+}
+
+/// A policy, in one direction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Flow {
+    /// "out", "in" or "fwd".
+    pub(crate) direction: String,
+    /// "protect", "bypass" or "discard".
+    pub(crate) action: String,
+    pub(crate) priority: u32,
+    /// A selector as the configuration writes it.
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// peer/child, of a protecting policy.
+    pub(crate) child: Option<String>,
+    /// The peer's address, or "any".
+    pub(crate) peer: Option<String>,
+    pub(crate) local_id: Option<String>,
+    pub(crate) remote_id: Option<String>,
+}
+
+/// An ESP SA, one direction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sa {
+    /// peer/child.
+    pub(crate) child: String,
+    pub(crate) direction: String,
+    pub(crate) mode: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) spi: String,
+    pub(crate) suite: String,
+    pub(crate) esn: bool,
+    /// "esp" or "esp-in-udp".
+    pub(crate) encap: String,
+    pub(crate) bytes: u64,
+    pub(crate) packets: u64,
+}
+
+/// An IKE SA with its peer's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShownIke {
+    pub(crate) peer: String,
+    #[serde(flatten)]
+    pub(crate) ike: IkeStatus,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_line_and_comes_back_equal() {
+        let requests = [
+            Request::Status,
+            Request::Show,
+            Request::Up { name: "cloud/net".into(), timeout_ms: 1000 },
+            Request::Rekey { name: "cloud".into(), ike: true, timeout_ms: 1 },
+            Request::Reload,
+        ];
+        for request in requests {
+            let line = serde_json::to_string(&request).unwrap();
+            assert!(!line.contains('\n') && line.len() < MAX_REQUEST);
+            assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
+        }
+        assert_eq!(serde_json::to_string(&Request::Status).unwrap(), r#"{"command":"status"}"#);
+    }
+
+    #[test]
+    fn unknown_commands_and_keys_are_refused() {
+        for bad in [r#"{"command":"halt"}"#, r#"{"command":"up","name":"x"}"#, "[]", ""] {
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
+        }
+    }
+}

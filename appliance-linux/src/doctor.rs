@@ -1,0 +1,401 @@
+//! `portcullis doctor`: is this machine ready for this configuration? Every finding says what it means and how to mend it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::path::Path;
+
+use gateway_core::config::{Action, Config, Remote};
+
+use crate::control::client;
+use crate::control::protocol::Request;
+use crate::netlink::{LocalAddr, Netlink, NextHop};
+use crate::routes::{MARK, prefixes};
+use crate::socket::{Carrier, Listen, Socket};
+use crate::tun::CLONE_DEVICE;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Grade {
+    /// As it should be.
+    Fine,
+    /// Nothing is wrong here, but something has to be done elsewhere.
+    Note,
+    /// Works, but probably not as meant.
+    Warning,
+    /// Does not work.
+    Failure,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) grade: Grade,
+    /// What was looked at.
+    pub(crate) about: &'static str,
+    pub(crate) text: String,
+    /// What to do; may be empty.
+    pub(crate) fix: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let grade = match self.grade {
+            Grade::Fine => "ok  ",
+            Grade::Note => "note",
+            Grade::Warning => "warn",
+            Grade::Failure => "FAIL",
+        };
+        write!(f, "{grade}  {}: {}", self.about, self.text)?;
+        if self.fix.is_empty() { Ok(()) } else { write!(f, "\n      fix: {}", self.fix) }
+    }
+}
+
+fn finding(grade: Grade, about: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { grade, about, text: text.into(), fix: fix.into() }
+}
+
+fn fine(about: &'static str, text: impl Into<String>) -> Finding {
+    finding(Grade::Fine, about, text, "")
+}
+
+/// Looks at everything.
+pub(crate) fn examine(config: &Config) -> Vec<Finding> {
+    let running = client::call(Path::new(&config.gateway.control), &Request::Status).is_ok();
+    let mut findings = vec![privileges(), tun(config, running)];
+    findings.extend(forwarding(config));
+    findings.extend(interfaces(config));
+    findings.extend(ports(config, running));
+    match Netlink::open() {
+        Ok(mut netlink) => {
+            let outside = outside(config, &mut netlink);
+            findings.extend(reverse_path(config, &outside));
+            findings.extend(addresses(config, &netlink.addresses().unwrap_or_default()));
+            findings.extend(peers(config, &mut netlink));
+        }
+        Err(error) => findings.push(finding(Grade::Failure, "netlink", format!("cannot be opened: {error}"), "")),
+    }
+    findings.extend(elsewhere(config));
+    findings
+}
+
+const NET_BIND_SERVICE: u32 = 10;
+const NET_ADMIN: u32 = 12;
+const NET_RAW: u32 = 13;
+
+fn privileges() -> Finding {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
+    let needed = [(NET_ADMIN, "CAP_NET_ADMIN"), (NET_RAW, "CAP_NET_RAW"), (NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE")];
+    let missing: Vec<_> =
+        needed.into_iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| name).collect();
+    if missing.is_empty() {
+        return fine("privileges", "may create the TUN device, routes and raw sockets");
+    }
+    let fix = "run as root, or with these capabilities (the systemd unit grants them)";
+    finding(Grade::Failure, "privileges", format!("{} missing", missing.join(", ")), fix)
+}
+
+fn tun(config: &Config, running: bool) -> Finding {
+    let name = &config.gateway.tun;
+    match fs::OpenOptions::new().read(true).write(true).open(CLONE_DEVICE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let fix = "modprobe tun; in a container: --device /dev/net/tun";
+            return finding(Grade::Failure, "tun", format!("{CLONE_DEVICE} does not exist"), fix);
+        }
+        Err(error) => {
+            let fix = "check the permissions of the device, and of the container";
+            return finding(Grade::Failure, "tun", format!("{CLONE_DEVICE} cannot be opened: {error}"), fix);
+        }
+        Ok(_) => {}
+    }
+    if !running && Path::new("/sys/class/net").join(name).exists() {
+        let fix = format!("ip link delete {name}, or another name with tun = \"…\" under [gateway]");
+        return finding(Grade::Failure, "tun", format!("an interface {name} exists already"), fix);
+    }
+    fine("tun", format!("{name} can be created"))
+}
+
+/// The value of a setting below /proc/sys/net.
+fn setting(name: &str) -> Option<String> {
+    fs::read_to_string(Path::new("/proc/sys/net").join(name)).ok().map(|value| value.trim().to_owned())
+}
+
+/// Whether the kernel forwards packets of the families that children carry, and whether it has to.
+pub(crate) fn forwarding(config: &Config) -> Vec<Finding> {
+    let families = [
+        (true, "ipv4/ip_forward", "net.ipv4.ip_forward"),
+        (false, "ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
+    ];
+    let children = || config.peers.iter().flat_map(|peer| &peer.children);
+    let mut findings = Vec::new();
+    for (v4, file, name) in families {
+        let local: Vec<String> = children()
+            .flat_map(|child| &child.local_ts)
+            .filter(|selector| selector.addrs.is_ipv4() == v4 && selector.addrs.start() != selector.addrs.end())
+            .flat_map(|selector| prefixes(&selector.addrs))
+            .map(|net| net.to_string())
+            .collect();
+        if local.is_empty() {
+            continue; // only single addresses, which may well be our own
+        }
+        findings.push(match setting(file).as_deref() {
+            Some("0") => finding(
+                Grade::Failure,
+                "ip_forward",
+                format!("{name} is 0: the kernel will not forward packets from and to {}", local.join(", ")),
+                format!("sysctl -w {name}=1 (and a line {name}=1 in /etc/sysctl.d/90-portcullis.conf to keep it)"),
+            ),
+            Some(_) => fine("ip_forward", format!("{name} is on")),
+            None => finding(Grade::Warning, "ip_forward", format!("{name} cannot be read"), ""),
+        });
+    }
+    findings
+}
+
+/// Strict reverse path filtering keeps others from injecting clear packets in the name of protected networks, but also
+/// drops what a bypass policy, or a peer inside its own remote network, sends in clear.
+fn reverse_path(config: &Config, outside: &BTreeSet<String>) -> Vec<Finding> {
+    let value = |name: &str| setting(&format!("ipv4/conf/{name}/rp_filter")).and_then(|value| value.parse::<u8>().ok());
+    let inside = config.peers.iter().find(|peer| {
+        let nets = || peer.children.iter().flat_map(|child| &child.remote_ts);
+        peer.remote.iter().filter_map(Remote::address).any(|addr| nets().any(|net| net.addrs.contains(addr)))
+    });
+    let bypass = config.policies.iter().any(|policy| policy.action == Action::Bypass);
+    let grade = |name: &String| {
+        let effective = value(name)?.max(value("all").unwrap_or(0));
+        let setting = format!("net.ipv4.conf.{name}.rp_filter");
+        Some(match (effective, inside, bypass) {
+            (1, Some(peer), _) => finding(
+                Grade::Failure,
+                "rp_filter",
+                format!(
+                    "{setting} is 1, and the address of \"{}\" lies inside its own remote-ts: the kernel drops what it \
+                     sends",
+                    peer.name
+                ),
+                format!("sysctl -w {setting}=2"),
+            ),
+            (1, None, true) => finding(
+                Grade::Warning,
+                "rp_filter",
+                format!(
+                    "{setting} is 1: what a bypass policy lets in clear is dropped when it comes from a remote network"
+                ),
+                format!("sysctl -w {setting}=2 when such packets are expected, and a firewall rule for the others"),
+            ),
+            (1, None, false) => fine(
+                "rp_filter",
+                format!("{setting} is 1: nobody outside can send in clear in the name of a remote network"),
+            ),
+            _ => finding(
+                Grade::Warning,
+                "rp_filter",
+                format!(
+                    "{setting} is {effective}: whoever is outside can send clear packets in the name of a remote network, \
+                     and the kernel takes them"
+                ),
+                match bypass || inside.is_some() {
+                    true => {
+                        "a firewall rule that drops what comes in there from the remote networks, but for what bypasses"
+                            .to_owned()
+                    }
+                    false => format!("sysctl -w {setting}=1"),
+                },
+            ),
+        })
+    };
+    outside.iter().filter_map(grade).collect()
+}
+
+/// The interfaces that face the peers: those that are named, else those that the routes to the peers use.
+fn outside(config: &Config, netlink: &mut Netlink) -> BTreeSet<String> {
+    if !config.gateway.outside.is_empty() {
+        return config.gateway.outside.iter().cloned().collect();
+    }
+    let remotes = config.peers.iter().flat_map(|peer| peer.remote.iter().filter_map(Remote::address));
+    let links = remotes.filter_map(|remote| netlink.next_hop(remote, MARK).ok());
+    links.filter_map(|hop| nix::net::if_::if_indextoname(hop.link).ok()?.into_string().ok()).collect()
+}
+
+fn interfaces(config: &Config) -> Vec<Finding> {
+    let exists = |name: &String| Path::new("/sys/class/net").join(name).exists();
+    let missing = config.gateway.outside.iter().filter(|name| !exists(name));
+    missing
+        .map(|name| {
+            let fix = "ip link shows which there are; correct outside under [gateway]";
+            finding(Grade::Failure, "outside", format!("there is no interface {name}"), fix)
+        })
+        .collect()
+}
+
+fn ports(config: &Config, running: bool) -> Vec<Finding> {
+    if running {
+        return vec![fine("ports", "a running portcullis holds UDP 500 and 4500")];
+    }
+    let v6 = config.peers.iter().any(|peer| {
+        peer.local.iter().any(IpAddr::is_ipv6)
+            || peer.remote.iter().any(|remote| matches!(remote, Remote::Address(IpAddr::V6(_))))
+    });
+    let mut findings = Vec::new();
+    for addr in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+        if addr.is_ipv6() && !v6 {
+            continue;
+        }
+        for port in [500, 4500] {
+            let listen = Listen { carrier: Carrier::Udp(port), addr, interface: None };
+            match Socket::open(listen) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => findings.push(finding(
+                    Grade::Failure,
+                    "ports",
+                    format!("another program uses UDP port {port}"),
+                    format!(
+                        "`ss -ulpn sport = :{port}` names it; stop it (strongSwan: systemctl disable --now strongswan)"
+                    ),
+                )),
+                Err(error) => findings.push(finding(
+                    Grade::Failure,
+                    "ports",
+                    format!("UDP port {port} cannot be opened: {error}"),
+                    "",
+                )),
+            }
+        }
+    }
+    if findings.is_empty() {
+        findings.push(fine("ports", "UDP 500 and 4500 are free"));
+    }
+    findings
+}
+
+fn addresses(config: &Config, ours: &[LocalAddr]) -> Vec<Finding> {
+    let here = |addr: &IpAddr| ours.iter().any(|local| local.addr == *addr);
+    let mut findings = Vec::new();
+    for peer in &config.peers {
+        findings.extend(peer.local.iter().filter(|addr| !here(addr)).map(|addr| {
+            finding(
+                Grade::Failure,
+                "local",
+                format!("{addr}, from which \"{}\" is to be reached, is no address of this machine", peer.name),
+                "behind NAT (AWS, Azure, a home router) write the private address, or local = \"any\"",
+            )
+        }));
+        for child in &peer.children {
+            let carried = |local: &&LocalAddr| child.local_ts.iter().any(|net| net.addrs.contains(local.addr));
+            if !ours.iter().any(|local| carried(&local)) {
+                findings.push(finding(
+                    Grade::Note,
+                    "local-ts",
+                    format!("this machine has no address in local-ts of \"{}/{}\": hosts behind it can use the tunnel, it cannot itself", peer.name, child.name),
+                    "",
+                ));
+            }
+        }
+    }
+    findings
+}
+
+fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for peer in &config.peers {
+        for remote in &peer.remote {
+            let addr = match remote {
+                Remote::Address(addr) => *addr,
+                Remote::Name(name) => {
+                    match (name.as_str(), 500).to_socket_addrs().ok().and_then(|mut all| all.next()) {
+                        Some(addr) => addr.ip(),
+                        None => {
+                            let fix = "check the name, and /etc/resolv.conf; it is asked for again at each attempt";
+                            let text = format!("\"{name}\" of \"{}\" does not resolve", peer.name);
+                            findings.push(finding(Grade::Failure, "peer", text, fix));
+                            continue;
+                        }
+                    }
+                }
+            };
+            findings.push(match netlink.next_hop(addr, MARK) {
+                Ok(hop) => mtu(config, &peer.name, addr, hop, netlink),
+                Err(error) => finding(
+                    Grade::Failure,
+                    "peer",
+                    format!("no route to \"{}\" at {addr}: {error}", peer.name),
+                    format!("ip route get {addr}; add a default route"),
+                ),
+            });
+        }
+    }
+    findings
+}
+
+/// Octets around an inner packet at worst: IP, UDP, ESP with IV, padding and ICV.
+fn overhead(addr: IpAddr) -> u32 {
+    let ip = if addr.is_ipv4() { 20 } else { 40 };
+    ip + 8 + 8 + 8 + 5 + 16
+}
+
+fn mtu(config: &Config, peer: &str, addr: IpAddr, hop: NextHop, netlink: &mut Netlink) -> Finding {
+    let Ok(link) = netlink.link_mtu(hop.link) else {
+        return finding(Grade::Warning, "peer", format!("\"{peer}\" at {addr}: the MTU of the way is unknown"), "");
+    };
+    let inner = u32::from(config.gateway.mtu);
+    let fits = link.saturating_sub(overhead(addr));
+    if inner > fits {
+        let text = format!(
+            "packets of {inner} octets to \"{peer}\" do not fit an MTU of {link} outside: they will be fragmented"
+        );
+        return finding(Grade::Warning, "mtu", text, format!("mtu = {fits} under [gateway]"));
+    }
+    let from = hop.source.map_or_else(String::new, |source| format!(" from {source}"));
+    fine("peer", format!("\"{peer}\" is reached at {addr}{from}, MTU {link}"))
+}
+
+/// What cannot be seen from here but has to be right.
+fn elsewhere(config: &Config) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        reminders(config).into_iter().map(|text| finding(Grade::Note, "other side", text, "")).collect();
+    let vendor = fs::read_to_string("/sys/class/dmi/id/sys_vendor").unwrap_or_default();
+    let (cloud, advice) = match vendor.trim() {
+        "Amazon EC2" => (
+            "aws",
+            "disable the source/destination check of each network interface, allow UDP 500 and 4500 in the security group, \
+             and route the remote networks to this instance in the VPC's route table",
+        ),
+        "Microsoft Corporation" => (
+            "azure",
+            "enable IP forwarding on each NIC, allow UDP 500 and 4500 in the network security group, and add a \
+             user-defined route for the remote networks with this VM as virtual appliance",
+        ),
+        "Google" => (
+            "gcp",
+            "create the instance with --can-ip-forward, allow UDP 500 and 4500 in the firewall, and add routes for the \
+             remote networks with this instance as next hop",
+        ),
+        _ => return findings,
+    };
+    findings.push(finding(Grade::Note, cloud, advice, ""));
+    findings
+}
+
+/// The routes that have to be added outside this machine (row A12 of the requirements).
+pub(crate) fn reminders(config: &Config) -> Vec<String> {
+    let nets = |selectors: &[ipsec_core::net::TrafficSelector]| {
+        let nets = selectors.iter().flat_map(|selector| prefixes(&selector.addrs)).map(|net| net.to_string());
+        nets.collect::<Vec<_>>().join(", ")
+    };
+    let children = config.peers.iter().flat_map(|peer| peer.children.iter().map(move |child| (peer, child)));
+    children
+        .map(|(peer, child)| {
+            format!(
+                "hosts in {} need a route to {} by way of this machine (cloud: in the subnet's route table); those behind \
+                 \"{}\" need the reverse",
+                nets(&child.local_ts),
+                nets(&child.remote_ts),
+                peer.name
+            )
+        })
+        .collect()
+}

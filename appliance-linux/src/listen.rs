@@ -1,0 +1,120 @@
+//! Which sockets a configuration needs.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use gateway_core::config::{Config, Remote};
+
+use crate::socket::{Carrier, Listen, Socket};
+
+/// The ports of IKE, and of IKE and ESP with NAT traversal.
+const PORTS: [u16; 2] = [500, 4500];
+
+/// What to listen to: on the interfaces named under `outside` if there are any, else at the peers' `local` addresses, or
+/// at all when a peer has none.
+fn wanted(config: &Config) -> BTreeSet<Listen> {
+    let mut ends: BTreeSet<(IpAddr, Option<String>)> = BTreeSet::new();
+    for peer in &config.peers {
+        if !config.gateway.outside.is_empty() || peer.local.is_empty() {
+            for any in families(&peer.local, &peer.remote) {
+                let outside = config.gateway.outside.iter().map(|name| Some(name.clone()));
+                let everywhere = config.gateway.outside.is_empty().then_some(None);
+                ends.extend(outside.chain(everywhere).map(|interface| (any, interface)));
+            }
+        } else {
+            ends.extend(peer.local.iter().map(|addr| (*addr, None)));
+        }
+    }
+    // The kernel gives a datagram to one socket: an address beside the wildcard would take its share away.
+    let any: Vec<bool> =
+        ends.iter().filter(|(addr, _)| addr.is_unspecified()).map(|(addr, _)| addr.is_ipv4()).collect();
+    ends.retain(|(addr, _)| addr.is_unspecified() || !any.contains(&addr.is_ipv4()));
+    let carriers = PORTS.map(Carrier::Udp).into_iter().chain([Carrier::Esp]);
+    carriers
+        .flat_map(|carrier| {
+            ends.iter().map(move |(addr, interface)| Listen { carrier, addr: *addr, interface: interface.clone() })
+        })
+        .collect()
+}
+
+/// The wildcard addresses of the families that a peer can be met in.
+fn families(local: &[IpAddr], remote: &[Remote]) -> Vec<IpAddr> {
+    let written = || {
+        let remote = remote.iter().filter_map(|place| match place {
+            Remote::Address(addr) => Some(*addr),
+            Remote::Name(_) => None,
+        });
+        local.iter().copied().chain(remote)
+    };
+    let open = local.is_empty() && (remote.is_empty() || remote.iter().any(|place| matches!(place, Remote::Name(_))));
+    let mut families = Vec::new();
+    if open || written().any(|addr| addr.is_ipv4()) {
+        families.push(Ipv4Addr::UNSPECIFIED.into());
+    }
+    if open || written().any(|addr| addr.is_ipv6()) {
+        families.push(Ipv6Addr::UNSPECIFIED.into());
+    }
+    families
+}
+
+/// Opens what a configuration needs; what is open already is kept.
+///
+/// # Errors
+/// The socket that could not be opened, and why.
+pub(crate) fn open(config: &Config, held: &[Arc<Socket>]) -> Result<Arc<[Arc<Socket>]>, (Listen, io::Error)> {
+    wanted(config)
+        .into_iter()
+        .map(|listen| match held.iter().find(|socket| *socket.listen() == listen) {
+            Some(socket) => Ok(Arc::clone(socket)),
+            None => Socket::open(listen.clone()).map(Arc::new).map_err(|error| (listen, error)),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listens(head: &str, peers: &[&str]) -> Vec<String> {
+        let mut text = format!("[gateway]\n{head}\n");
+        for (number, peer) in peers.iter().enumerate() {
+            text += &format!(
+                "[[peer]]\nname = \"p{number}\"\nlocal-id = \"a\"\nremote-id = \"b{number}\"\n\
+                 psk = \"0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"\nstart = \"passive\"\n{peer}\n\
+                 [[peer.child]]\nname = \"net\"\nlocal-ts = [\"10.2.0.0/16\"]\nremote-ts = [\"10.1{number}.0.0/16\"]\n"
+            );
+        }
+        let (config, _) = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let sockets = wanted(&config);
+        let of_port_500 = sockets.iter().filter(|listen| listen.carrier == Carrier::Udp(500));
+        assert_eq!(of_port_500.clone().count() * 3, sockets.len(), "500, 4500 and protocol 50 at each");
+        let shown = |listen: &Listen| match &listen.interface {
+            Some(name) => format!("{}%{name}", listen.addr),
+            None => listen.addr.to_string(),
+        };
+        of_port_500.map(shown).collect()
+    }
+
+    #[test]
+    fn listens_at_the_addresses_that_are_written() {
+        let peers =
+            ["local = \"192.0.2.2\"\nremote = \"192.0.2.1\"", "local = \"2001:db8::2\"\nremote = \"2001:db8::1\""];
+        assert_eq!(listens("", &peers), ["192.0.2.2", "2001:db8::2"]);
+    }
+
+    #[test]
+    fn listens_everywhere_once_a_peer_has_no_address_of_ours() {
+        let peers = ["local = \"192.0.2.2\"\nremote = \"192.0.2.1\"", "local = \"any\"\nremote = \"192.0.2.3\""];
+        assert_eq!(listens("", &peers), ["0.0.0.0"]);
+        assert_eq!(listens("", &["local = \"any\"\nremote = \"any\""]), ["0.0.0.0", "::"]);
+        assert_eq!(listens("", &["local = \"any\"\nremote = \"gw.example\""]), ["0.0.0.0", "::"]);
+    }
+
+    #[test]
+    fn a_13_listens_outside_only() {
+        let peers = ["local = \"192.0.2.2\"\nremote = \"192.0.2.1\""];
+        assert_eq!(listens("outside = [\"wan0\", \"wan1\"]", &peers), ["0.0.0.0%wan0", "0.0.0.0%wan1"]);
+    }
+}

@@ -1,0 +1,82 @@
+//! The log: through `tracing`, on standard error, where systemd stamps and keeps it.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::time::uptime;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload;
+
+/// Changes the level while the daemon runs.
+pub(crate) struct Level(reload::Handle<LevelFilter, tracing_subscriber::Registry>);
+
+impl Level {
+    pub(crate) fn set(&self, level: LevelFilter) {
+        let _ = self.0.reload(level); // fails only when the subscriber is gone
+    }
+}
+
+/// Starts the log; once in a process.
+pub(crate) fn start(level: LevelFilter, json: bool) -> Level {
+    let (filter, handle) = reload::Layer::new(level);
+    let registry = tracing_subscriber::registry().with(filter);
+    if json {
+        let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
+        registry.with(lines.with_timer(uptime()).with_writer(std::io::stderr)).init();
+    } else {
+        let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(std::io::stderr().is_terminal());
+        registry.with(lines.with_timer(uptime()).with_writer(std::io::stderr)).init();
+    }
+    Level(handle)
+}
+
+/// Lets a few of an event that others can cause at will into the log, and counts the rest (ATK-50).
+pub(crate) struct Throttle {
+    every: Duration,
+    burst: u32,
+    left: u32,
+    since: Instant,
+    suppressed: u64,
+}
+
+impl Throttle {
+    /// At most `burst` lines in `every`.
+    pub(crate) fn new(burst: u32, every: Duration, now: Instant) -> Self {
+        Self { every, burst, left: burst, since: now, suppressed: 0 }
+    }
+
+    /// Whether this one may be written, and how many were not since the last one that was.
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
+        if now.saturating_duration_since(self.since) >= self.every {
+            self.since = now;
+            self.left = self.burst;
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Some(std::mem::take(&mut self.suppressed))
+            }
+            None => {
+                self.suppressed += 1;
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn atk_50_a_flood_of_an_event_leaves_few_lines_and_the_number_of_the_others() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(3, Duration::from_secs(10), start);
+        let lines = (0..1000).filter(|_| throttle.admit(start).is_some()).count();
+        assert_eq!(lines, 3);
+        assert_eq!(throttle.admit(start + Duration::from_secs(9)), None);
+        assert_eq!(throttle.admit(start + Duration::from_secs(10)), Some(998));
+        assert_eq!(throttle.admit(start + Duration::from_secs(10)), Some(0));
+    }
+}

@@ -1,0 +1,243 @@
+//! Questions to the kernel's routing netlink, and changes through it: links, addresses, routes, rules.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::rule::RuleMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+/// A connection to the kernel's routing netlink.
+pub(crate) struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+/// An address of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LocalAddr {
+    /// The address.
+    pub(crate) addr: IpAddr,
+    /// The index of its interface.
+    pub(crate) link: u32,
+}
+
+/// How the kernel would send to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NextHop {
+    /// The address it would send from.
+    pub(crate) source: Option<IpAddr>,
+    /// The index of the interface it would send through.
+    pub(crate) link: u32,
+}
+
+impl Netlink {
+    /// Opens the connection, in the network namespace of the caller.
+    pub(crate) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Switches an interface on, with this MTU.
+    pub(crate) fn link_up(&mut self, link: u32, mtu: u32) -> io::Result<()> {
+        // Without a link-local address the kernel sends no router solicitations and the like of its own accord. Where
+        // there is no IPv6 this fails, and is not needed.
+        let no_address = vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])];
+        let _ = self.set_link(link, LinkFlags::empty(), LinkAttribute::AfSpecUnspec(no_address));
+        self.set_link(link, LinkFlags::Up, LinkAttribute::Mtu(mtu))
+    }
+
+    fn set_link(&mut self, link: u32, flags: LinkFlags, attribute: LinkAttribute) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        message.header.flags = flags;
+        message.header.change_mask = flags;
+        message.attributes.push(attribute);
+        self.change(RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// The MTU of an interface.
+    pub(crate) fn link_mtu(&mut self, link: u32) -> io::Result<u32> {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        let answers = self.ask(RouteNetlinkMessage::GetLink(message), NLM_F_ACK)?;
+        let mtu = answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::Mtu(mtu) => Some(mtu),
+                _ => None,
+            }),
+            _ => None,
+        });
+        mtu.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Every address of this machine.
+    pub(crate) fn addresses(&mut self) -> io::Result<Vec<LocalAddr>> {
+        let answers = self.ask(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(address) => local_addr(&address),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// How the kernel would route a packet of our own to `remote`, one that carries the firewall mark `mark`.
+    pub(crate) fn next_hop(&mut self, remote: IpAddr, mark: u32) -> io::Result<NextHop> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(remote);
+        message.header.destination_prefix_length = if remote.is_ipv4() { 32 } else { 128 };
+        message.attributes.push(RouteAttribute::Destination(remote.into()));
+        message.attributes.push(RouteAttribute::Mark(mark));
+        let answers = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK)?;
+        let mut source = None;
+        let mut link = None;
+        for answer in answers {
+            let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
+            for attribute in route.attributes {
+                match attribute {
+                    RouteAttribute::PrefSource(address) => source = ip(&address),
+                    RouteAttribute::Oif(index) => link = Some(index),
+                    _ => {}
+                }
+            }
+        }
+        let link = link.ok_or_else(|| io::Error::from(io::ErrorKind::NetworkUnreachable))?;
+        Ok(NextHop { source, link })
+    }
+
+    /// Every route of the table `table`.
+    pub(crate) fn routes(&mut self, table: u32) -> io::Result<Vec<RouteMessage>> {
+        let answers = self.ask(RouteNetlinkMessage::GetRoute(RouteMessage::default()), NLM_F_DUMP)?;
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewRoute(route) if route_table(&route) == table => Some(route),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Every routing rule of a family.
+    pub(crate) fn rules(&mut self, family: AddressFamily) -> io::Result<Vec<RuleMessage>> {
+        let mut message = RuleMessage::default();
+        message.header.family = family;
+        let answers = self.ask(RouteNetlinkMessage::GetRule(message), NLM_F_DUMP)?;
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewRule(rule) => Some(rule),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Adds a route, or changes the one to the same network with the same metric.
+    pub(crate) fn put_route(&mut self, route: RouteMessage) -> io::Result<()> {
+        self.change(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Removes a route.
+    pub(crate) fn remove_route(&mut self, route: RouteMessage) -> io::Result<()> {
+        self.change(RouteNetlinkMessage::DelRoute(route), 0)
+    }
+
+    /// Adds a rule; one that is there already is an error (`AlreadyExists`).
+    pub(crate) fn add_rule(&mut self, rule: RuleMessage) -> io::Result<()> {
+        self.change(RouteNetlinkMessage::NewRule(rule), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes a rule.
+    pub(crate) fn remove_rule(&mut self, rule: RuleMessage) -> io::Result<()> {
+        self.change(RouteNetlinkMessage::DelRule(rule), 0)
+    }
+
+    fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.ask(message, NLM_F_ACK | flags).map(drop)
+    }
+
+    /// Sends a request and collects what comes back until the kernel's acknowledgement, error or end of dump.
+    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+
+        let mut answers = Vec::new();
+        loop {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            let mut rest = datagram.as_slice();
+            while !rest.is_empty() {
+                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+                let length = usize::try_from(answer.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
+                rest = rest.get(length..).unwrap_or_default();
+                if answer.header.sequence_number != self.sequence {
+                    continue; // the rest of an answer that we gave up on
+                }
+                match answer.payload {
+                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::InnerMessage(inner) => answers.push(inner),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// The netlink family of an address.
+pub(crate) fn family(addr: IpAddr) -> AddressFamily {
+    if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+/// The table a route is in: the attribute, as the header has room for small numbers only.
+fn route_table(route: &RouteMessage) -> u32 {
+    let attribute = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    attribute.unwrap_or(match route.header.table {
+        0 => u32::from(RouteHeader::RT_TABLE_MAIN),
+        table => u32::from(table),
+    })
+}
+
+fn ip(address: &netlink_packet_route::route::RouteAddress) -> Option<IpAddr> {
+    match address {
+        netlink_packet_route::route::RouteAddress::Inet(v4) => Some((*v4).into()),
+        netlink_packet_route::route::RouteAddress::Inet6(v6) => Some((*v6).into()),
+        _ => None,
+    }
+}
+
+/// The address itself: `Local` on IPv4, where `Address` is the other end of a point-to-point link, else `Address`.
+fn local_addr(message: &AddressMessage) -> Option<LocalAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(addr) => Some(*addr),
+        _ => None,
+    });
+    let addr = local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(addr) => Some(*addr),
+            _ => None,
+        })
+    })?;
+    Some(LocalAddr { addr, link: message.header.index })
+}

@@ -1,0 +1,207 @@
+//! The data plane: two threads, one for each way of a packet, which share nothing but the sockets.
+//!
+//! Neither ever waits for IKE. What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to the
+//! control thread through its inbox, and they go on.
+
+mod inbound;
+mod outbound;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
+
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot};
+use ipsec_core::net::{Encap, Path};
+use ipsec_core::sa::Event;
+use ipsec_core::spd::{self, PolicyId};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::clear::ClearSockets;
+use crate::clock::Clock;
+use crate::run::Input;
+use crate::socket::Socket;
+use crate::tun::Tun;
+
+/// Rules that fit; each configured pair of selectors is one.
+const RULES: usize = 4096;
+/// Replay window storage for each inbound SA, in words of 64 packets.
+const WINDOW_WORDS: usize = 64;
+
+/// What the data plane tells the control thread.
+pub(crate) enum News {
+    /// An IKE message, without non-ESP marker.
+    Ike { path: Path, message: Vec<u8> },
+    /// A packet that must be protected by this policy, and no SA to do it with.
+    Acquire { policy: PolicyId, packet: Vec<u8> },
+    /// Something happened to an inbound SA.
+    Inbound(Event),
+    /// Something happened to an outbound SA.
+    Outbound(Event),
+    /// A device or socket failed for good.
+    Broken { what: &'static str, error: io::Error },
+}
+
+/// The data plane's state, shared by its threads and the control thread.
+pub(crate) struct Plane {
+    outbound: Mutex<Outbound<'static, RustCrypto>>,
+    inbound: Mutex<Inbound<'static, RustCrypto>>,
+    tun: Tun,
+    sockets: RwLock<Arc<[Arc<Socket>]>>,
+    /// Raised when `sockets` changed.
+    changed: EventFd,
+    clear: ClearSockets,
+    clock: Clock,
+    tally: Tally,
+}
+
+/// What is lost outside the engines.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Packets that the kernel did not take from us towards the peers.
+    send_errors: AtomicU64,
+    /// Packets that the kernel did not take from us on the TUN device.
+    tun_errors: AtomicU64,
+    /// Datagrams larger than any we take.
+    truncated: AtomicU64,
+    /// IKE messages and packets in want of an SA that came faster than the control thread took them.
+    inbox_full: AtomicU64,
+}
+
+impl Tally {
+    /// Every counter with its name.
+    pub(crate) fn read(&self) -> [(&'static str, u64); 4] {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("SendErrors", of(&self.send_errors)),
+            ("TunErrors", of(&self.tun_errors)),
+            ("Truncated", of(&self.truncated)),
+            ("InboxFull", of(&self.inbox_full)),
+        ]
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Plane {
+    /// A data plane without rules, SAs and sockets; nothing runs yet.
+    pub(crate) fn new(tun: Tun, clear: ClearSockets, clock: Clock, sas: usize) -> io::Result<Self> {
+        // The engines borrow their tables; ours live as long as the process does.
+        let rules = || Vec::leak(vec![spd::Slot::EMPTY; RULES]);
+        let outbound = (0..sas).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
+        let inbound = (0..sas).map(|_| InboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
+        let windows = vec![0; sas * WINDOW_WORDS].leak();
+        Ok(Self {
+            outbound: Mutex::new(Outbound::new(RustCrypto, rules(), outbound)),
+            inbound: Mutex::new(Inbound::new(RustCrypto, rules(), inbound, windows)),
+            tun,
+            sockets: RwLock::new(Arc::new([])),
+            changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+            clear,
+            clock,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Starts the two threads.
+    pub(crate) fn start(self: &Arc<Self>, news: &Inbox) -> io::Result<()> {
+        let (plane, inbox) = (Arc::clone(self), news.clone());
+        thread::Builder::new().name("outbound".into()).spawn(move || outbound::run(&plane, &inbox))?;
+        let (plane, inbox) = (Arc::clone(self), news.clone());
+        thread::Builder::new().name("inbound".into()).spawn(move || inbound::run(&plane, &inbox))?;
+        Ok(())
+    }
+
+    /// The sending engine. No engine panics, so a poisoned lock still guards sound data.
+    pub(crate) fn outbound(&self) -> MutexGuard<'_, Outbound<'static, RustCrypto>> {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The receiving engine.
+    pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound<'static, RustCrypto>> {
+        self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(crate) fn sockets(&self) -> Arc<[Arc<Socket>]> {
+        Arc::clone(&self.sockets.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Listens on these sockets from now on, and sends through them.
+    pub(crate) fn set_sockets(&self, sockets: Arc<[Arc<Socket>]>) -> io::Result<()> {
+        *self.sockets.write().unwrap_or_else(PoisonError::into_inner) = sockets;
+        self.changed.write(1)?;
+        Ok(())
+    }
+
+    /// Sends a datagram from the address and port that its path names.
+    pub(crate) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
+        let sockets = self.sockets();
+        let socket = sockets.iter().find(|socket| socket.serves(path.local));
+        socket.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?.send(path, tos, datagram)
+    }
+
+    /// Sends a sealed packet; what the kernel does not take is counted.
+    fn send_sealed(&self, egress: &Egress, packet: &[u8]) {
+        let path = match egress.encap {
+            Encap::Udp => egress.path,
+            Encap::None => {
+                let Path { mut local, mut remote } = egress.path;
+                local.set_port(0);
+                remote.set_port(0);
+                Path { local, remote }
+            }
+        };
+        if self.send(path, egress.traffic_class, packet).is_err() {
+            count(&self.tally.send_errors);
+        }
+    }
+}
+
+/// The control thread's inbox, as the data plane sees it.
+#[derive(Clone)]
+pub(crate) struct Inbox(pub(crate) SyncSender<Input>);
+
+impl Inbox {
+    /// Hands over what must not be lost; waits when the inbox is full.
+    pub(crate) fn send(&self, input: Input) {
+        let _ = self.0.send(input); // fails only when the daemon ends
+    }
+
+    /// Hands over what somebody else answers for when it is lost.
+    pub(crate) fn try_send(&self, input: Input) -> bool {
+        self.0.try_send(input).is_ok()
+    }
+
+    /// Hands over what may be lost when the control thread does not keep up.
+    fn offer(&self, plane: &Plane, news: News) {
+        if let Err(TrySendError::Full(_)) = self.0.try_send(Input::News(news)) {
+            count(&plane.tally.inbox_full);
+        }
+    }
+
+    /// Hands over what happens once and must not be lost.
+    fn tell(&self, news: News) {
+        self.send(Input::News(news));
+    }
+}
+
+/// Waits until one of the descriptors can be read.
+fn wait(descriptors: &mut [nix::poll::PollFd<'_>]) -> io::Result<()> {
+    match nix::poll::poll(descriptors, nix::poll::PollTimeout::NONE) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn readable<F: AsFd + ?Sized>(descriptor: &F) -> nix::poll::PollFd<'_> {
+    nix::poll::PollFd::new(descriptor.as_fd(), nix::poll::PollFlags::POLLIN)
+}

@@ -1,0 +1,95 @@
+//! Packets in: socket, ESP, selectors, TUN device.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::ecn::Ecn;
+use ipsec_core::wire::natt::{Datagram, classify};
+
+use super::{Inbox, News, Plane, count, readable, wait};
+use crate::socket::{Batch, Carrier, Origin, Socket};
+
+/// The port on which ESP comes in UDP (RFC 3948).
+const NATT_PORT: u16 = 4500;
+
+/// Runs until waiting fails.
+pub(super) fn run(plane: &Plane, inbox: &Inbox) {
+    let mut batch = Batch::new();
+    let mut sockets = plane.sockets();
+    let failed = loop {
+        let mut descriptors = vec![readable(&plane.changed)];
+        descriptors.extend(sockets.iter().map(|socket| readable(&**socket)));
+        if let Err(error) = serve(plane, inbox, &mut batch, &sockets, &mut descriptors) {
+            break error;
+        }
+        sockets = plane.sockets();
+    };
+    inbox.tell(News::Broken { what: "receiving", error: failed });
+}
+
+/// Serves these sockets until there are others.
+fn serve(
+    plane: &Plane,
+    inbox: &Inbox,
+    batch: &mut Batch,
+    sockets: &[Arc<Socket>],
+    descriptors: &mut [nix::poll::PollFd<'_>],
+) -> io::Result<()> {
+    loop {
+        wait(descriptors)?;
+        let (changed, rest) = descriptors.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        for (socket, ready) in sockets.iter().zip(rest) {
+            if ready.any().unwrap_or(true) {
+                receive(plane, inbox, batch, socket);
+            }
+        }
+        if changed.any().unwrap_or(true) {
+            let _ = plane.changed.read(); // only to lower the flag
+            return Ok(());
+        }
+    }
+}
+
+/// Takes one batch from a socket. Errors are those of single datagrams (an ICMP error that came back, say): they are
+/// taken off the socket by reporting them.
+fn receive(plane: &Plane, inbox: &Inbox, batch: &mut Batch, socket: &Socket) {
+    let carrier = socket.listen().carrier;
+    let _ = batch.receive(socket, |origin, datagram| plane.arrive(inbox, carrier, origin, datagram));
+    plane.tally.truncated.fetch_add(std::mem::take(&mut batch.truncated), Ordering::Relaxed);
+}
+
+impl Plane {
+    /// One datagram from outside.
+    fn arrive(&self, inbox: &Inbox, carrier: Carrier, origin: Origin, datagram: &mut [u8]) {
+        let ike = |message: &[u8]| News::Ike { path: origin.path, message: message.to_vec() };
+        match carrier {
+            Carrier::Esp => self.open(inbox, origin, datagram),
+            Carrier::Udp(NATT_PORT) => match classify(datagram) {
+                Ok(Datagram::Esp(_)) => self.open(inbox, origin, datagram),
+                Ok(Datagram::Ike(message)) => inbox.offer(self, ike(message)),
+                Ok(Datagram::Keepalive) | Err(_) => {}
+            },
+            Carrier::Udp(_) => {
+                inbox.offer(self, ike(datagram));
+            }
+        }
+    }
+
+    fn open(&self, inbox: &Inbox, origin: Origin, datagram: &mut [u8]) {
+        let length = datagram.len();
+        let Ok(mut packet) = PacketBuf::new(datagram, 0, length) else { return };
+        let mut engine = self.inbound();
+        let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.tos), &mut packet);
+        let mut next = engine.poll_event();
+        drop(engine);
+        if opened.is_ok() && self.tun.send(packet.as_slice()).is_err() {
+            count(&self.tally.tun_errors);
+        }
+        while let Some(event) = next {
+            inbox.tell(News::Inbound(event));
+            next = self.inbound().poll_event();
+        }
+    }
+}

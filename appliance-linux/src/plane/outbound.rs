@@ -1,0 +1,93 @@
+//! Packets out: TUN device, policy, ESP, socket.
+
+use std::io;
+
+use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
+use ipsec_core::engine::Verdict;
+
+use super::{Inbox, News, Plane, count, readable, wait};
+
+/// The largest packet of the TUN device.
+const PACKET: usize = 16 * 1024;
+/// Packets taken before looking whether the device has an error.
+const BURST: usize = 256;
+
+/// Runs until the device fails.
+pub(super) fn run(plane: &Plane, inbox: &Inbox) {
+    let mut buffer = vec![0; HEADROOM + PACKET + TAILROOM];
+    let failed = loop {
+        if let Err(error) = wait(&mut [readable(&plane.tun)]) {
+            break error;
+        }
+        if let Err(error) = drain(plane, inbox, &mut buffer) {
+            break error;
+        }
+    };
+    inbox.tell(News::Broken { what: "the TUN device", error: failed });
+}
+
+/// Takes the packets that wait.
+fn drain(plane: &Plane, inbox: &Inbox, buffer: &mut [u8]) -> io::Result<()> {
+    for _ in 0..BURST {
+        let room = buffer.get_mut(HEADROOM..HEADROOM + PACKET).unwrap_or_default();
+        match plane.tun.recv(room) {
+            Ok(length) => {
+                if let Ok(mut packet) = PacketBuf::new(buffer, HEADROOM, length) {
+                    plane.forward(inbox, &mut packet);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Plane {
+    /// One packet from the protected side: sealed and sent, sent in clear, handed on, or dropped and counted.
+    fn forward(&self, inbox: &Inbox, packet: &mut PacketBuf<'_>) {
+        let mut engine = self.outbound();
+        match engine.classify(packet.as_slice()) {
+            Ok(Verdict::Protect(sa)) => {
+                let sealed = engine.seal(self.clock.now(), sa, packet);
+                let event = engine.poll_event();
+                drop(engine);
+                if let Ok(egress) = sealed {
+                    self.send_sealed(&egress, packet.as_slice());
+                }
+                self.report(inbox, event);
+            }
+            Ok(Verdict::Clear) => {
+                drop(engine);
+                if self.clear.send(packet.as_slice()).is_err() {
+                    count(&self.tally.send_errors);
+                }
+            }
+            Ok(Verdict::Acquire(policy)) => {
+                drop(engine);
+                inbox.offer(self, News::Acquire { policy, packet: packet.as_slice().to_vec() });
+            }
+            Err(_) => {} // counted by the engine
+        }
+    }
+
+    /// A packet that waited for an SA. Returns whether it went.
+    pub(crate) fn resume(&self, packet: &[u8]) -> bool {
+        let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
+        let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
+        let mut engine = self.outbound();
+        let Ok(Verdict::Protect(sa)) = engine.classify(packet.as_slice()) else { return false };
+        let sealed = engine.seal(self.clock.now(), sa, &mut packet);
+        drop(engine);
+        sealed.inspect(|egress| self.send_sealed(egress, packet.as_slice())).is_ok()
+    }
+
+    fn report(&self, inbox: &Inbox, first: Option<ipsec_core::sa::Event>) {
+        let mut next = first;
+        while let Some(event) = next {
+            inbox.tell(News::Outbound(event));
+            next = self.outbound().poll_event();
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! `portcullis run`: the daemon.
+//!
+//! The control thread owns IKE and everything that changes; it waits at its inbox for messages, packets in want of an SA,
+//! commands and signals. The data plane's threads run beside it and never wait for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use gateway_core::cause::{Cause, Kind};
+use gateway_core::config::{Config, LogLevel};
+use gateway_core::gateway::{Gateway, Located, Parts, What};
+use gateway_core::peers::Peers;
+use getrandom::SysRng;
+use ike_core::child::ChildSlot;
+use ike_core::endpoint::{self, Endpoint, IkeSlot, Storage};
+use ipsec_core::crypto::rustcrypto::RustCrypto as PacketCrypto;
+use ipsec_core::error::Discard;
+use ipsec_core::spd::PolicyId;
+use rand_core::UnwrapErr;
+use tracing::level_filters::LevelFilter;
+use tracing::{debug, error, info, warn};
+
+use crate::clock::Clock;
+use crate::configuration::{self, Loaded};
+use crate::control::protocol::{self, Answer, Request};
+use crate::control::server::{Call, Server};
+use crate::control::waiting::{Goal, Wait, Waiting};
+use crate::logging::{Level, Throttle};
+use crate::machine::{Machine, Trouble};
+use crate::pending::Pending;
+use crate::plane::{Inbox, News, Plane};
+use crate::signals::{self, Wish};
+use crate::{doctor, hardening, logging, notify, resolve, story};
+
+/// IKE's engine: the system's random numbers, everything else in portable Rust.
+pub(crate) type Crypto = ike_core::crypto::rustcrypto::RustCrypto<UnwrapErr<SysRng>, PacketCrypto>;
+
+/// What comes to the control thread.
+pub(crate) enum Input {
+    /// From the data plane.
+    News(News),
+    /// From the command line.
+    Call(Call),
+    /// From a signal.
+    Wish(Wish),
+    /// From the resolver: the addresses of a name.
+    Resolved { question: gateway_core::gateway::Locate, result: Result<Vec<std::net::IpAddr>, String> },
+}
+
+/// Inputs that wait for the control thread; beyond that IKE messages are dropped, which peers repeat.
+const INBOX: usize = 1024;
+/// Inputs taken before timers and commands are looked after.
+const TURN: usize = 64;
+/// Room for IKE SAs beside four for each peer: strangers, rekeys, peers that a reload brings.
+const SPARE_IKE_SAS: usize = 256;
+/// Room for Child SAs beside four for each child.
+const SPARE_CHILD_SAS: usize = 256;
+/// Room for one IKE message.
+const MESSAGE: usize = 2048;
+/// How long peers are given to answer our Delete at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How often packets that wait for an SA are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Why the daemon ended.
+pub(crate) enum Ended {
+    /// Somebody asked for it.
+    Asked,
+    /// The configuration is wrong: told already.
+    Configuration,
+    /// The machine does not grant what is needed, or no longer does: told already.
+    Failed,
+}
+
+/// Runs the daemon until it is asked to end.
+pub(crate) fn run(path: &Path, json: bool) -> Ended {
+    let loaded = match configuration::load(path) {
+        Ok(loaded) => loaded,
+        Err(lines) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            return Ended::Configuration;
+        }
+    };
+    let Loaded { config, warnings } = loaded;
+    let level = logging::start(filter(config.gateway.log), json);
+    warnings.iter().for_each(|line| warn!("{line}"));
+    if let Err(error) = hardening::no_core_dumps() {
+        warn!("core dumps could not be switched off: {error}");
+    }
+    match Daemon::start(path, config, level) {
+        Ok((daemon, inputs)) => daemon.serve(&inputs),
+        Err(trouble) => {
+            error!("{trouble}");
+            Ended::Failed
+        }
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// The control thread's state.
+pub(crate) struct Daemon {
+    path: PathBuf,
+    level: Level,
+    pub(crate) clock: Clock,
+    inbox: Inbox,
+    machine: Machine,
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) endpoint: Endpoint<'static, Crypto, Peers>,
+    pub(crate) gateway: Gateway,
+    pending: Pending,
+    waiting: Waiting,
+    /// When each peer's last attempt began, to say how long it took.
+    begun: BTreeMap<String, Instant>,
+    /// Log lines that strangers can cause at will.
+    strangers: Throttle,
+    /// Held for its drop, which removes the socket.
+    server: Option<Server>,
+}
+
+/// Calls the gateway with everything it works on. The engines are locked for as long as that takes.
+macro_rules! with_gateway {
+    ($daemon:expr, |$gateway:ident, $parts:ident| $body:expr) => {{
+        let mut outbound = $daemon.plane.outbound();
+        let mut inbound = $daemon.plane.inbound();
+        let $gateway = &mut $daemon.gateway;
+        #[allow(unused_mut, reason = "some calls only look")]
+        let mut $parts = Parts { endpoint: &mut $daemon.endpoint, outbound: &mut outbound, inbound: &mut inbound };
+        $body
+    }};
+}
+pub(crate) use with_gateway;
+
+impl Daemon {
+    fn start(path: &Path, config: Config, level: Level) -> Result<(Self, Receiver<Input>), Trouble> {
+        let clock = Clock::start();
+        let (sender, inputs): (SyncSender<Input>, _) = sync_channel(INBOX);
+        let inbox = Inbox(sender);
+        let to_inbox = inbox.clone();
+        signals::start(move |wish| to_inbox.send(Input::Wish(wish)))
+            .map_err(|error| Trouble { text: format!("signals cannot be taken: {error}"), hint: String::new() })?;
+
+        let capacity = Capacity::of(&config);
+        for line in doctor::forwarding(&config).iter().filter(|finding| finding.grade > doctor::Grade::Note) {
+            warn!("{}; {}", line.text, line.fix);
+        }
+        for line in doctor::reminders(&config) {
+            info!("{line}");
+        }
+        let control = PathBuf::from(&config.gateway.control);
+        // First of all: this tells whether another daemon runs with the same configuration.
+        let to_inbox = inbox.clone();
+        let server = Server::start(&control, move |call| to_inbox.try_send(Input::Call(call))).map_err(|error| {
+            let hint = "control = \"…\" under [gateway] names the socket".to_owned();
+            Trouble { text: format!("the control socket {} cannot be made: {error}", control.display()), hint }
+        })?;
+        let machine = Machine::start(&config, clock, capacity.children)?;
+        let plane = Arc::clone(machine.plane());
+        let settings = endpoint::Settings {
+            cookie_threshold: usize::from(config.gateway.cookie_threshold),
+            half_open_limit: SPARE_IKE_SAS / 2,
+            ..endpoint::Settings::default()
+        };
+        let (gateway, peers) = Gateway::new(config);
+        let endpoint = endpoint_for(&capacity, peers, settings)?;
+        plane
+            .start(&inbox)
+            .map_err(|error| Trouble { text: format!("no threads to be had: {error}"), hint: String::new() })?;
+        let mut daemon = Self {
+            path: path.to_owned(),
+            level,
+            clock,
+            inbox,
+            machine,
+            plane,
+            endpoint,
+            gateway,
+            pending: Pending::default(),
+            waiting: Waiting::default(),
+            begun: BTreeMap::new(),
+            strangers: Throttle::new(10, Duration::from_secs(60), Instant::now()),
+            server: Some(server),
+        };
+        let started = with_gateway!(daemon, |gateway, parts| gateway.start(clock.now(), &mut parts));
+        if let Err(cause) = started {
+            error!("{cause}");
+        }
+        Ok((daemon, inputs))
+    }
+
+    /// Serves the inbox until the daemon is asked to end.
+    fn serve(mut self, inputs: &Receiver<Input>) -> Ended {
+        info!(version = env!("CARGO_PKG_VERSION"), "portcullis runs");
+        notify::notify("READY=1");
+        let ended = loop {
+            self.settle();
+            match inputs.recv_timeout(self.patience()) {
+                Ok(first) => {
+                    let more = std::iter::from_fn(|| inputs.try_recv().ok()).take(TURN);
+                    if let Some(ended) = std::iter::once(first).chain(more).find_map(|input| self.take(input)) {
+                        break ended;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Ended::Failed,
+            }
+        };
+        notify::notify("STOPPING=1");
+        self.say_farewell(inputs);
+        self.server = None;
+        if let Err(trouble) = self.machine.stop() {
+            error!("{trouble}");
+        }
+        info!("portcullis ends");
+        ended
+    }
+
+    /// How long nothing has to be done.
+    fn patience(&mut self) -> Duration {
+        let now = self.clock.now();
+        let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
+        let core = due.map(|due| due.since(now));
+        let waiting = self.waiting.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let sweep = (!self.pending.is_empty()).then_some(SWEEP);
+        [core, waiting, sweep].into_iter().flatten().min().unwrap_or(Duration::from_secs(3600))
+    }
+
+    /// Takes one input; `Some` when it ends the daemon.
+    fn take(&mut self, input: Input) -> Option<Ended> {
+        let now = self.clock.now();
+        match input {
+            Input::News(News::Ike { path, mut message }) => {
+                debug!(remote = %path.remote, octets = message.len(), "IKE message received");
+                with_gateway!(self, |gateway, parts| gateway.handle_datagram(now, path, &mut message, &mut parts));
+            }
+            Input::News(News::Acquire { policy, packet }) => self.acquire(policy, packet),
+            Input::News(News::Inbound(event)) => {
+                with_gateway!(self, |gateway, parts| gateway.handle_inbound(now, event, &mut parts));
+            }
+            Input::News(News::Outbound(event)) => {
+                with_gateway!(self, |gateway, parts| gateway.handle_outbound(now, event, &mut parts));
+            }
+            Input::News(News::Broken { what, error }) => {
+                error!("{what} failed: {error}");
+                return Some(Ended::Failed);
+            }
+            Input::Call(call) => self.answer(call),
+            Input::Wish(Wish::Stop) => return Some(Ended::Asked),
+            Input::Wish(Wish::Reload) => {
+                if let Err(cause) = self.reload() {
+                    error!("the configuration was not changed: {}", cause.text);
+                }
+            }
+            Input::Resolved { question, result } => {
+                let place = self.place(&question, result);
+                with_gateway!(self, |gateway, parts| gateway.located(now, question.peer, place, &mut parts));
+            }
+        }
+        None
+    }
+
+    /// A packet has no SA: keeps it when one is on its way.
+    fn acquire(&mut self, policy: PolicyId, packet: Vec<u8>) {
+        let now = self.clock.now();
+        // It may have come up while the packet was on its way here.
+        if self.plane.resume(&packet) {
+            return;
+        }
+        let lost = if with_gateway!(self, |gateway, parts| gateway.acquire(now, policy, &mut parts)) {
+            self.pending.push(Instant::now(), policy, packet)
+        } else {
+            1
+        };
+        self.lose(lost);
+    }
+
+    /// Packets that waited in vain are counted.
+    fn lose(&self, packets: usize) {
+        let mut engine = self.plane.outbound();
+        (0..packets).for_each(|_| engine.count(Discard::OutNoSa));
+    }
+
+    /// Does what is due: timers, messages to send, places to find, news to tell, packets to resume, commands to answer.
+    fn settle(&mut self) {
+        let now = self.clock.now();
+        let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
+        if due.is_some_and(|due| due <= now) {
+            with_gateway!(self, |gateway, parts| gateway.handle_timeout(now, &mut parts));
+        }
+        loop {
+            self.transmit();
+            if let Some(question) = self.gateway.poll_locate() {
+                self.locate(question);
+            } else if let Some(report) = self.gateway.poll_report() {
+                self.tell(&report);
+            } else {
+                break;
+            }
+        }
+        let lost = self.pending.expire(Instant::now());
+        self.lose(lost);
+        if !self.waiting.is_empty() {
+            let peers = self.peers();
+            self.waiting.settle(Instant::now(), &peers);
+        }
+    }
+
+    fn transmit(&mut self) {
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            let path = transmit.path;
+            debug!(remote = %path.remote, octets = transmit.datagram.len(), "IKE message sent");
+            if let Err(error) = self.plane.send(path, 0, transmit.datagram)
+                && let Some(others) = self.strangers.admit(Instant::now())
+            {
+                warn!(local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {error}");
+            }
+        }
+    }
+
+    /// Finds a peer: an address at once, a name when the resolver has answered.
+    fn locate(&mut self, question: gateway_core::gateway::Locate) {
+        use gateway_core::config::Remote;
+        let inbox = self.inbox.clone();
+        match question.remote.clone() {
+            Remote::Address(address) => inbox.send(Input::Resolved { question, result: Ok(vec![address]) }),
+            Remote::Name(name) => {
+                resolve::start(name, move |result| inbox.send(Input::Resolved { question, result }));
+            }
+        }
+    }
+
+    /// The pair of addresses to try: the first of the peer's that we can reach.
+    fn place(
+        &mut self,
+        question: &gateway_core::gateway::Locate,
+        result: Result<Vec<std::net::IpAddr>, String>,
+    ) -> Result<Located, Cause> {
+        use gateway_core::config::Remote;
+        let resolved = result.map_err(|why| match &question.remote {
+            Remote::Name(name) => Cause::unresolved(name, &why),
+            Remote::Address(_) => Cause::unroutable(&why),
+        })?;
+        let mut why = "it has no address".to_owned();
+        for remote in resolved.iter().copied() {
+            let own = question.local.iter().copied().find(|local| local.is_ipv4() == remote.is_ipv4());
+            match own.map_or_else(|| self.machine.source_for(remote), Ok) {
+                Ok(local) => return Ok(Located { local, remote, resolved }),
+                Err(error) => why = format!("{remote}: {error}"),
+            }
+        }
+        Err(Cause::unroutable(&why))
+    }
+
+    /// Writes a report into the log, wakes who waits for it, and lets packets go that waited for an SA.
+    fn tell(&mut self, report: &gateway_core::gateway::Report) {
+        match &report.what {
+            What::Connecting { .. } => {
+                self.begun.insert(report.peer.clone().unwrap_or_default(), Instant::now());
+            }
+            What::ChildUp { policy, .. } => {
+                for packet in self.pending.take(*policy) {
+                    self.plane.resume(&packet);
+                }
+            }
+            _ => {}
+        }
+        let took = match report.what {
+            What::Connected => report.peer.as_ref().and_then(|peer| self.begun.remove(peer)).map(|at| at.elapsed()),
+            _ => None,
+        };
+        let details = match (&report.what, &report.peer) {
+            (What::Connected, Some(peer)) => self.peers().into_iter().find(|status| status.name == *peer),
+            (What::ChildUp { .. }, Some(peer)) => self.peers().into_iter().find(|status| status.name == *peer),
+            _ => None,
+        };
+        if !story::by_strangers(report) {
+            story::tell(report, details.as_ref(), took, 0);
+        } else if let Some(others) = self.strangers.admit(Instant::now()) {
+            story::tell(report, details.as_ref(), took, others);
+        }
+        if let (Some(peer), Some(cause), Some(child)) = (&report.peer, &report.cause, story::failed(report))
+            && cause.kind != Kind::Intent
+        {
+            self.waiting.fail(peer, child, &wire(cause));
+        }
+    }
+
+    /// Does what the command line asks for.
+    fn answer(&mut self, Call { request, answer }: Call) {
+        let now = self.clock.now();
+        let waits = match request {
+            Request::Status => {
+                let _ = answer.send(Answer::Status { status: self.status() }); // the client may have left
+                return;
+            }
+            Request::Show => {
+                let _ = answer.send(Answer::Show { show: self.show() });
+                return;
+            }
+            Request::Reload => {
+                let _ = answer.send(match self.reload() {
+                    Ok(lines) => Answer::Done { lines },
+                    Err(cause) => Answer::Failed { cause },
+                });
+                return;
+            }
+            Request::Up { name, timeout_ms } => {
+                let known = with_gateway!(self, |gateway, parts| gateway.up(now, &name, &mut parts));
+                known.map(|()| Ok((name, Goal::Up, timeout_ms)))
+            }
+            Request::Down { name, timeout_ms } => {
+                let known = with_gateway!(self, |gateway, parts| gateway.down(now, &name, &mut parts));
+                known.map(|()| Ok((name, Goal::Down, timeout_ms)))
+            }
+            Request::Rekey { name, ike, timeout_ms } => {
+                let goal = self.rekey_goal(&name, ike);
+                let begun = with_gateway!(self, |gateway, parts| gateway.rekey(now, &name, ike, &mut parts));
+                begun.map(|begun| begun.map(|()| (name, goal, timeout_ms)))
+            }
+        };
+        let cause = match waits {
+            Ok(Ok((name, goal, timeout_ms))) => {
+                let (peer, child) = match name.split_once('/') {
+                    Some((peer, child)) => (peer.to_owned(), Some(child.to_owned())),
+                    None => (name, None),
+                };
+                let since = Instant::now();
+                let deadline = since + Duration::from_millis(timeout_ms.min(86_400_000));
+                return self.waiting.push(Wait { goal, peer, child, since, deadline, answer });
+            }
+            Ok(Err(cause)) => wire(&cause),
+            Err(gateway_core::gateway::Unknown) => protocol::Cause {
+                code: "unknown-name".to_owned(),
+                text: "no peer or child has this name".to_owned(),
+                hint: "`portcullis status` lists them; a child is peer/child".to_owned(),
+            },
+        };
+        let _ = answer.send(Answer::Failed { cause });
+    }
+
+    /// What there is before a rekey, to see when it is done.
+    fn rekey_goal(&mut self, name: &str, ike: bool) -> Goal {
+        let (peer, child) = name.split_once('/').map_or((name, None), |(peer, child)| (peer, Some(child)));
+        let status = self.peers().into_iter().find(|status| status.name == peer);
+        if ike {
+            let spi = status.and_then(|status| status.ike).map(|ike| ike.spi_local);
+            return Goal::IkeRekeyed(spi.unwrap_or_default());
+        }
+        let children = status.map(|status| status.children).unwrap_or_default();
+        let meant = children.into_iter().filter(|status| child.is_none_or(|child| child == status.name));
+        Goal::Rekeyed(meant.filter_map(|status| Some((status.name, status.spi_in?))).collect())
+    }
+
+    /// Reads the configuration again and applies what changed. Anything wrong leaves everything as it was.
+    fn reload(&mut self) -> Result<Vec<String>, protocol::Cause> {
+        let refused = |text: String, hint: &str| protocol::Cause {
+            code: "not-reloaded".to_owned(),
+            text: format!("{text}\nthe running configuration is unchanged"),
+            hint: hint.to_owned(),
+        };
+        notify::notify_reloading();
+        let loaded = configuration::load(&self.path);
+        let Loaded { config, warnings } = loaded.map_err(|lines| {
+            notify::notify("READY=1");
+            refused(lines.join("\n"), "")
+        })?;
+        let followed = self.machine.follow(&config);
+        notify::notify("READY=1");
+        followed.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
+        let level = config.gateway.log;
+        let now = self.clock.now();
+        let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.reload(now, config, &mut parts));
+        self.level.set(filter(level));
+        placed.map_err(|cause| wire(&cause))?;
+        let mut lines = warnings;
+        lines.extend(story::changes(&diff));
+        lines.iter().for_each(|line| info!("reload: {line}"));
+        Ok(lines)
+    }
+
+    /// Tells the peers that we end, and waits a moment for their answers.
+    fn say_farewell(&mut self, inputs: &Receiver<Input>) {
+        let now = self.clock.now();
+        with_gateway!(self, |gateway, parts| gateway.shutdown(now, &mut parts));
+        let deadline = Instant::now() + FAREWELL;
+        loop {
+            self.settle();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.endpoint.ike_sas().next().is_none() {
+                break;
+            }
+            match inputs.recv_timeout(left.min(self.patience())) {
+                // Nothing new begins any more; answers to our Deletes are what we wait for.
+                Ok(Input::News(news @ News::Ike { .. })) => drop(self.take(Input::News(news))),
+                Ok(Input::Wish(Wish::Stop)) => break, // asked twice: at once
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    }
+}
+
+/// Sizes of the tables: fixed once the daemon runs.
+struct Capacity {
+    ike: usize,
+    children: usize,
+}
+
+impl Capacity {
+    fn of(config: &Config) -> Self {
+        let children: usize = config.peers.iter().map(|peer| peer.children.len()).sum();
+        Self {
+            ike: (SPARE_IKE_SAS + 4 * config.peers.len()).next_power_of_two().min(1 << 15),
+            children: (SPARE_CHILD_SAS + 4 * children).next_power_of_two().min(1 << 15),
+        }
+    }
+}
+
+/// The endpoint borrows its tables; ours live as long as the process does.
+fn endpoint_for(
+    capacity: &Capacity,
+    peers: Peers,
+    settings: endpoint::Settings,
+) -> Result<Endpoint<'static, Crypto, Peers>, Trouble> {
+    let sas = (0..capacity.ike).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak();
+    let children = (0..capacity.children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
+    let messages = vec![0; capacity.ike * 2 * MESSAGE].leak();
+    let crypto = Crypto::new(UnwrapErr(SysRng), PacketCrypto);
+    Endpoint::new(crypto, peers, Storage { sas, children, messages }, settings).map_err(|_| Trouble {
+        text: "too many peers or children for one gateway".to_owned(),
+        hint: "at most 65,535 SAs of each kind fit".to_owned(),
+    })
+}
+
+/// A cause for the control socket.
+pub(crate) fn wire(cause: &Cause) -> protocol::Cause {
+    protocol::Cause { code: cause.code.to_owned(), text: cause.text.clone(), hint: cause.hint.clone() }
+}

@@ -1,0 +1,314 @@
+//! The sockets that face the peers: UDP 500 and 4500, and IP protocol 50.
+//!
+//! Each carries our firewall mark, so that what it sends never comes back through the TUN device. Answers leave from the
+//! address that the question was sent to, which a socket bound to a wildcard address learns with each datagram.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use ipsec_core::net::Path;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg, setsockopt,
+    sockopt,
+};
+use nix::{setsockopt_impl, sockopt_impl};
+use socket2::{Domain, Protocol, Type};
+
+use crate::routes::MARK;
+
+/// Datagrams taken from a socket with one system call.
+const BATCH: usize = 32;
+/// The largest datagram taken: a jumbo frame and some.
+pub(crate) const DATAGRAM: usize = 16 * 1024;
+/// What the kernel may hold for a socket while we are busy, as far as it lets us.
+const KERNEL_BUFFER: usize = 4 << 20;
+
+sockopt_impl!(
+    /// Whether, and how, the kernel sets the DF bit.
+    Ipv4MtuDiscover,
+    SetOnly,
+    libc::IPPROTO_IP,
+    libc::IP_MTU_DISCOVER,
+    libc::c_int
+);
+
+/// What a socket carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Carrier {
+    /// UDP on this port of ours: IKE, and on 4500 also ESP (RFC 3948).
+    Udp(u16),
+    /// ESP directly on IP, protocol 50.
+    Esp,
+}
+
+/// What a socket listens to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Listen {
+    /// The kind of datagrams.
+    pub(crate) carrier: Carrier,
+    /// An address of ours, or the unspecified one for all of its family.
+    pub(crate) addr: IpAddr,
+    /// Only what comes through this interface.
+    pub(crate) interface: Option<String>,
+}
+
+/// An open socket.
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    listen: Listen,
+    /// The UDP port; 0 for protocol 50.
+    port: u16,
+}
+
+/// Where a received datagram came from, and how it was marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Our address and the sender's; ports are 0 for protocol 50.
+    pub(crate) path: Path,
+    /// The type-of-service or traffic-class octet of the outer header.
+    pub(crate) tos: u8,
+}
+
+impl Socket {
+    /// Opens and binds a socket. The address need not be there yet.
+    pub(crate) fn open(listen: Listen) -> io::Result<Self> {
+        let domain = if listen.addr.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let (kind, protocol, port) = match listen.carrier {
+            Carrier::Udp(port) => (Type::DGRAM, Protocol::UDP, port),
+            Carrier::Esp => (Type::RAW, Protocol::from(libc::IPPROTO_ESP), 0),
+        };
+        let socket = socket2::Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))?;
+        if let Some(interface) = &listen.interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
+        }
+        socket.set_mark(MARK)?;
+        // More than the system-wide limit where we may, else as much as it allows.
+        if setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
+            socket.set_recv_buffer_size(KERNEL_BUFFER)?;
+        }
+        if listen.addr.is_ipv4() {
+            socket.set_freebind_v4(true)?;
+            socket.set_recv_tos_v4(true)?;
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+            // Fragmenting outside is slow but arrives; the MTU of the TUN device keeps it from happening on our link.
+            setsockopt(&socket, Ipv4MtuDiscover, &libc::IP_PMTUDISC_DONT)?;
+        } else {
+            socket.set_freebind_v6(true)?;
+            socket.set_only_v6(true)?;
+            socket.set_recv_tclass_v6(true)?;
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        socket.bind(&SocketAddr::new(listen.addr, port).into())?;
+        let port = match listen.carrier {
+            Carrier::Udp(_) => socket.local_addr()?.as_socket().map_or(port, |bound| bound.port()),
+            Carrier::Esp => 0,
+        };
+        Ok(Self { fd: socket.into(), listen, port })
+    }
+
+    /// What the socket listens to.
+    pub(crate) fn listen(&self) -> &Listen {
+        &self.listen
+    }
+
+    /// Whether a datagram that leaves from `local` (port 0: protocol 50) is sent here.
+    pub(crate) fn serves(&self, local: SocketAddr) -> bool {
+        self.port == local.port()
+            && self.listen.addr.is_ipv4() == local.is_ipv4()
+            && (self.listen.addr.is_unspecified() || self.listen.addr == local.ip())
+    }
+
+    /// Sends a datagram with this type of service.
+    pub(crate) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
+        let to = SockaddrStorage::from(path.remote);
+        let data = [io::IoSlice::new(datagram)];
+        let fd = self.fd.as_raw_fd();
+        match (path.local.ip(), path.remote.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(_)) => {
+                let from = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                let control = [ControlMessage::Ipv4PacketInfo(&from), ControlMessage::Ipv4Tos(&tos)];
+                sendmsg(fd, &data, &control, MsgFlags::empty(), Some(&to))
+            }
+            (IpAddr::V6(from), IpAddr::V6(_)) => {
+                let from = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 };
+                let class = i32::from(tos);
+                let control = [ControlMessage::Ipv6PacketInfo(&from), ControlMessage::Ipv6TClass(&class)];
+                sendmsg(fd, &data, &control, MsgFlags::empty(), Some(&to))
+            }
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        }?;
+        Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Room for one batch of received datagrams; made once, used for ever.
+pub(crate) struct Batch {
+    buffers: Box<[[u8; DATAGRAM]; BATCH]>,
+    headers: MultiHeaders<SockaddrStorage>,
+    /// Datagrams that were larger than [`DATAGRAM`].
+    pub(crate) truncated: u64,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        // By way of a vector, as the array is too large for the stack.
+        let buffers: Result<Box<[_; BATCH]>, _> = vec![[0; DATAGRAM]; BATCH].try_into();
+        let control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int, libc::c_int);
+        Self {
+            buffers: buffers.unwrap_or_else(|_| unreachable!("the vector has as many as the array")),
+            headers: MultiHeaders::preallocate(BATCH, Some(control)),
+            truncated: 0,
+        }
+    }
+
+    /// Takes what waits at `socket`, at most one batch, and shows each datagram; returns how many there were.
+    pub(crate) fn receive(&mut self, socket: &Socket, mut each: impl FnMut(Origin, &mut [u8])) -> io::Result<usize> {
+        let mut origins = [const { None }; BATCH];
+        let mut count = 0;
+        {
+            let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+            let received =
+                recvmmsg(socket.fd.as_raw_fd(), &mut self.headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
+            let received = match received {
+                Ok(received) => received,
+                Err(nix::errno::Errno::EAGAIN) => return Ok(0),
+                Err(error) => return Err(error.into()),
+            };
+            for (message, origin) in received.zip(&mut origins) {
+                count += 1;
+                if message.flags.contains(MsgFlags::MSG_TRUNC) {
+                    self.truncated += 1;
+                    continue;
+                }
+                let from = message.address.as_ref().and_then(socket_addr);
+                *origin = from.map(|from| (socket.origin(from, message.cmsgs()), message.bytes));
+            }
+        }
+        for (origin, buffer) in origins.into_iter().zip(self.buffers.iter_mut()) {
+            let Some((origin, length)) = origin else { continue };
+            let Some(mut datagram) = buffer.get_mut(..length) else { continue };
+            if socket.listen.carrier == Carrier::Esp && socket.listen.addr.is_ipv4() {
+                // A raw IPv4 socket hands over the IP header too, an IPv6 one does not.
+                let header = datagram.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+                let Some(payload) = datagram.get_mut(header..) else { continue };
+                datagram = payload;
+            }
+            each(origin, datagram);
+        }
+        Ok(count)
+    }
+}
+
+impl Socket {
+    /// Who sent to which address of ours, and how marked.
+    fn origin(&self, from: SocketAddr, control: nix::Result<nix::sys::socket::CmsgIterator<'_>>) -> Origin {
+        let mut local = self.listen.addr;
+        let mut tos = 0;
+        for message in control.into_iter().flatten() {
+            match message {
+                ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    local = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into();
+                }
+                ControlMessageOwned::Ipv6PacketInfo(info) => local = Ipv6Addr::from(info.ipi6_addr.s6_addr).into(),
+                ControlMessageOwned::Ipv4Tos(octet) => tos = octet,
+                ControlMessageOwned::Ipv6TClass(class) => tos = u8::try_from(class).unwrap_or(0),
+                _ => {}
+            }
+        }
+        // A raw socket reports the protocol as the sender's port.
+        let remote = SocketAddr::new(from.ip(), if self.port == 0 { 0 } else { from.port() });
+        Origin { path: Path { local: SocketAddr::new(local, self.port), remote }, tos }
+    }
+}
+
+fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = storage.as_sockaddr_in() {
+        return Some(SocketAddr::V4((*v4).into()));
+    }
+    storage.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opens a UDP socket of any free port, which needs no privilege but for the mark.
+    fn open(addr: &str) -> Option<(Socket, SocketAddr)> {
+        let listen = Listen { carrier: Carrier::Udp(0), addr: addr.parse().unwrap(), interface: None };
+        match Socket::open(listen) {
+            Ok(socket) => {
+                let at = SocketAddr::new(addr.parse().unwrap(), socket.port);
+                Some((socket, at))
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                println!("skipped: a socket with a firewall mark needs CAP_NET_ADMIN");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn receive_one(batch: &mut Batch, socket: &Socket) -> (Origin, Vec<u8>) {
+        let mut got = Vec::new();
+        for _ in 0..1000 {
+            batch.receive(socket, |origin, datagram| got.push((origin, datagram.to_vec()))).unwrap();
+            if let Some(one) = got.pop() {
+                return one;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        panic!("nothing arrived");
+    }
+
+    #[test]
+    fn a_wildcard_socket_learns_the_address_it_was_asked_at_and_answers_from_it() {
+        for (wildcard, asked) in [("0.0.0.0", "127.0.0.9"), ("::", "::1")] {
+            let Some((server, at)) = open(wildcard) else { return };
+            let Some((client, from)) = open(if at.is_ipv4() { "127.0.0.1" } else { "::1" }) else { return };
+            let mut batch = Batch::new();
+            let asked = SocketAddr::new(asked.parse().unwrap(), at.port());
+            client.send(Path { local: from, remote: asked }, 0xb9, b"question").unwrap();
+            let (origin, datagram) = receive_one(&mut batch, &server);
+            assert_eq!(datagram, b"question");
+            assert_eq!(origin.path.local.ip(), asked.ip());
+            assert_eq!(origin.path.remote, from);
+            assert_eq!(origin.tos, 0xb9, "DSCP and ECN of the outer header come along");
+            server.send(Path { local: asked, remote: from }, 0, b"answer").unwrap();
+            assert_eq!(receive_one(&mut batch, &client).0.path.remote, asked);
+        }
+    }
+
+    #[test]
+    fn a_datagram_too_large_for_the_batch_is_counted_and_dropped() {
+        let Some((server, at)) = open("127.0.0.1") else { return };
+        let Some((client, from)) = open("127.0.0.1") else { return };
+        let mut batch = Batch::new();
+        client.send(Path { local: from, remote: at }, 0, &[0; DATAGRAM + 1]).unwrap();
+        client.send(Path { local: from, remote: at }, 0, b"small").unwrap();
+        assert_eq!(receive_one(&mut batch, &server).1, b"small");
+        assert_eq!(batch.truncated, 1);
+    }
+
+    #[test]
+    fn a_socket_serves_its_port_and_address() {
+        let Some((socket, at)) = open("127.0.0.1") else { return };
+        assert!(socket.serves(at));
+        for other in ["127.0.0.2", "::1"] {
+            assert!(!socket.serves(SocketAddr::new(other.parse().unwrap(), at.port())));
+        }
+        assert!(!socket.serves(SocketAddr::new(at.ip(), 0)), "a UDP socket does not carry protocol 50");
+        let Some((wildcard, at)) = open("0.0.0.0") else { return };
+        assert!(wildcard.serves(SocketAddr::new("192.0.2.7".parse().unwrap(), at.port())));
+    }
+}

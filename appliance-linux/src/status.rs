@@ -1,0 +1,205 @@
+//! What the operator is shown: the gateway's view in the words of the control socket.
+
+use std::collections::BTreeMap;
+
+use gateway_core::config::selector::Selector;
+use gateway_core::config::{Mode, Start};
+use gateway_core::gateway::{self, Parts};
+use gateway_core::policy::child_of;
+use ike_core::endpoint::{IkeView, SaState};
+use ipsec_core::net::{Encap, TrafficSelector};
+use ipsec_core::sa;
+use ipsec_core::spd::{Action, Direction, Entry};
+
+use crate::control::protocol::{ChildStatus, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status};
+use crate::run::{Daemon, wire, with_gateway};
+
+impl Daemon {
+    /// Everything for `status`.
+    pub(crate) fn status(&mut self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: self.clock.now().as_millis() / 1000,
+            peers: self.peers(),
+            counters: self.counters(),
+        }
+    }
+
+    /// The peers, in the order of the file.
+    pub(crate) fn peers(&mut self) -> Vec<PeerStatus> {
+        let now = self.clock.now();
+        with_gateway!(self, |gateway, parts| {
+            gateway.status(&parts).map(|peer| peer_status(&peer, &parts, now)).collect()
+        })
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let mut sum = self.plane.outbound().counters().clone();
+        sum.add(self.plane.inbound().counters());
+        let mut counters: BTreeMap<String, u64> = sum.xfrm().map(|(name, count)| (name.to_owned(), count)).collect();
+        // Each reason by itself as well: several share a name of Linux.
+        counters.extend(sum.iter().map(|(reason, count)| (format!("{reason:?}"), count)));
+        let discarded = self.gateway.discarded();
+        let ike = [
+            ("IkeMalformed", discarded.malformed),
+            ("IkeForged", discarded.forged),
+            ("IkeUnexpected", discarded.unexpected),
+            ("IkeWindow", discarded.window),
+            ("IkeVersion", discarded.version),
+            ("IkeNoRoom", discarded.no_room),
+        ];
+        counters.extend(ike.into_iter().chain(self.plane.tally().read()).map(|(name, count)| (name.to_owned(), count)));
+        counters
+    }
+
+    /// Everything for `show`.
+    pub(crate) fn show(&mut self) -> Show {
+        let now = self.clock.now();
+        with_gateway!(self, |gateway, parts| {
+            let entries = parts.outbound.rules().flat_map(|(rule, _)| rule.entries());
+            let spd = entries.map(|entry| flow(&entry, &parts)).collect();
+            let inbound = parts.inbound.sas().map(|status| shown_sa(&status, "in", &parts));
+            let outbound = parts.outbound.sas().map(|status| shown_sa(&status, "out", &parts));
+            let sad = inbound.chain(outbound).collect();
+            let named = gateway.status(&parts).filter_map(|peer| {
+                let ike = ike_status(&peer.ike?, &parts, now);
+                Some(ShownIke { peer: peer.name.to_owned(), ike })
+            });
+            Show { spd, sad, ike: named.collect() }
+        })
+    }
+}
+
+type Lent<'x, 'e> = Parts<'x, 'e, crate::run::Crypto, ipsec_core::crypto::rustcrypto::RustCrypto>;
+
+fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> PeerStatus {
+    let config = parts.endpoint.pad().get(peer.id);
+    PeerStatus {
+        name: peer.name.to_owned(),
+        state: match peer.state {
+            gateway::PeerState::Pending => PeerState::Pending,
+            gateway::PeerState::Connected => PeerState::Connected,
+            gateway::PeerState::Disconnected => PeerState::Disconnected,
+            gateway::PeerState::Error => PeerState::Error,
+        },
+        cause: peer.cause.map(wire),
+        ike: peer.ike.as_ref().map(|view| ike_status(view, parts, now)),
+        children: peer.children.iter().map(|child| child_status(child, parts, now)).collect(),
+        start: match config.map(|config| config.start) {
+            Some(Start::Active) | None => "active",
+            Some(Start::Passive) => "passive",
+            Some(Start::OnDemand) => "on-demand",
+        }
+        .to_owned(),
+        retry_ms: peer.retry_at.map(|at| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+fn ike_status(view: &IkeView, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> IkeStatus {
+    let peer = view.peer.and_then(|peer| parts.endpoint.pad().get(peer));
+    let remote_id = peer.and_then(|peer| peer.remote_id.as_ref());
+    IkeStatus {
+        initiator: view.initiator,
+        spi_local: format!("{:016x}", view.spi_local),
+        spi_remote: format!("{:016x}", view.spi_remote),
+        suite: view.suite.map(|suite| suite.to_string()).unwrap_or_default(),
+        local: view.path.local.to_string(),
+        remote: view.path.remote.to_string(),
+        nat: view.nat.found(),
+        age_s: view.since.map_or(0, |since| now.since(since).as_secs()),
+        remote_id: remote_id.map_or_else(|| "any".to_owned(), ToString::to_string),
+    }
+}
+
+fn child_status(child: &gateway::ChildStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> ChildStatus {
+    let config = parts.endpoint.pad().get_child(child.id).map(|(_, _, config)| config);
+    let configured = config.map(|config| (config.local_ts.as_slice(), config.remote_ts.as_slice()));
+    let negotiated = child.sa.as_ref().map(|sa| (sa.local, sa.remote));
+    let (local, remote) = negotiated.or(configured).unwrap_or_default();
+    let sa = child.sa.as_ref();
+    ChildStatus {
+        name: child.name.to_owned(),
+        state: if sa.is_some() { "up" } else { "down" }.to_owned(),
+        mode: config.map_or(Mode::Tunnel, |config| config.mode).as_str().to_owned(),
+        suite: sa.map(|sa| sa.suite.to_string()),
+        spi_in: sa.map(|sa| spi(sa.spi_in.get())),
+        spi_out: sa.map(|sa| spi(sa.spi_out.get())),
+        local_ts: selectors(local),
+        remote_ts: selectors(remote),
+        bytes_in: child.totals.bytes_in,
+        bytes_out: child.totals.bytes_out,
+        packets_in: child.totals.packets_in,
+        packets_out: child.totals.packets_out,
+        rekeys: child.rekeys,
+        encap: child.encap.map(|encap| carrier(encap).to_owned()),
+        age_s: child.since.map(|since| now.since(since).as_secs()),
+    }
+}
+
+fn flow(entry: &Entry, parts: &Lent<'_, '_>) -> Flow {
+    let pad = parts.endpoint.pad();
+    let (action, child) = match entry.action {
+        Action::Protect(policy) => ("protect", pad.get_child(child_of(policy))),
+        Action::Bypass => ("bypass", None),
+        Action::Discard => ("discard", None),
+    };
+    let direction = match entry.direction {
+        Direction::Out => "out",
+        Direction::In => "in",
+        Direction::Forward => "fwd",
+    };
+    let remote = child.map(|(id, ..)| {
+        let mut sas = parts.endpoint.ike_sas();
+        let connected = sas.find(|sa| sa.peer == Some(id) && sa.state == SaState::Established);
+        let known = connected.map(|sa| sa.path.remote.ip()).or_else(|| pad.addresses(id).next());
+        known.map_or_else(|| "any".to_owned(), |addr| addr.to_string())
+    });
+    let peer = child.map(|(_, peer, _)| peer);
+    Flow {
+        direction: direction.to_owned(),
+        action: action.to_owned(),
+        priority: entry.priority,
+        from: Selector(&entry.source).to_string(),
+        to: Selector(&entry.destination).to_string(),
+        child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)),
+        peer: remote,
+        local_id: peer.and_then(|peer| peer.local_id.as_ref()).map(ToString::to_string),
+        remote_id: peer.and_then(|peer| peer.remote_id.as_ref()).map(ToString::to_string),
+    }
+}
+
+fn shown_sa(status: &sa::Status, direction: &str, parts: &Lent<'_, '_>) -> Sa {
+    let child = parts.endpoint.pad().get_child(child_of(status.policy));
+    let (local, remote) = (status.path.local.ip().to_string(), status.path.remote.ip().to_string());
+    let (from, to) = if direction == "in" { (remote, local) } else { (local, remote) };
+    let mut views = parts.endpoint.child_sas();
+    let view = views.find(|view| if direction == "in" { view.spi_in } else { view.spi_out } == status.spi);
+    Sa {
+        child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)).unwrap_or_default(),
+        direction: direction.to_owned(),
+        mode: Mode::Tunnel.as_str().to_owned(),
+        from,
+        to,
+        spi: spi(status.spi.get()),
+        suite: view.map(|view| view.suite.to_string()).unwrap_or_default(),
+        esn: status.esn,
+        encap: carrier(status.encap).to_owned(),
+        bytes: status.bytes,
+        packets: status.packets,
+    }
+}
+
+fn selectors(list: &[TrafficSelector]) -> Vec<String> {
+    list.iter().map(|selector| Selector(selector).to_string()).collect()
+}
+
+fn spi(spi: u32) -> String {
+    format!("{spi:#010x}")
+}
+
+fn carrier(encap: Encap) -> &'static str {
+    match encap {
+        Encap::None => "esp",
+        Encap::Udp => "esp-in-udp",
+    }
+}
