@@ -71,6 +71,33 @@ fn an_amount_of_data_makes_a_rekey_too() {
 }
 
 #[test]
+fn what_cannot_be_rekeyed_ends_at_its_hard_limit() {
+    let limit = "rekey-packets = 1000";
+    let mut world = World::new(&peer(true, "", limit), &peer(false, "start = \"passive\"", "")).start();
+    world.deaf = true;
+    let sent = (0..2000).take_while(|_| world.send(true, &packet(1, 2, b"x")).is_ok()).count();
+    assert_eq!(sent, 1250);
+    assert_eq!(world.left.child("other", "net").0.packets_out, 1250);
+}
+
+#[test]
+fn the_peers_first_packet_on_a_new_sa_moves_ours_to_it_too() {
+    let mut world = World::connected("", "");
+    world.pass(secs(10));
+    let old = world.left.outbound.sas().next().unwrap().id;
+    assert_eq!(world.right.gateway.rekey(world.now, "other/net", false, parts!(world.right)), Ok(Ok(())));
+    assert!(world.step() && world.step(), "request and answer");
+    let after = |world: &mut World| world.left.classify(&packet(1, 2, b"x"));
+    assert_eq!(after(&mut world), Ok(Verdict::Protect(old)));
+    // The Delete of the old SA is lost; packets say it too.
+    world.deaf = true;
+    world.send(false, &packet(2, 1, b"new")).unwrap();
+    assert!(world.left.received.pop().is_some());
+    let new = after(&mut world);
+    assert!(matches!(new, Ok(Verdict::Protect(id)) if id != old), "{new:?}\n{}", world.story());
+}
+
+#[test]
 fn an_ike_rekey_keeps_the_children() {
     let mut world = World::connected("", "");
     world.ping();
@@ -217,6 +244,13 @@ fn d7_a_new_mapping_of_a_nat_is_followed_by_packets() {
     let sas: Vec<_> = world.left.outbound.sas().map(|sa| sa.path.remote.port()).collect();
     assert_eq!(sas, [40_123], "{}", world.story());
     assert_eq!(world.left.told(|what| matches!(what, What::Moved { remote } if remote.port() == 40_123)), 1);
+    // And back again.
+    world.mapping = None;
+    world.send(false, &packet(2, 1, b"I am back")).unwrap();
+    assert!(world.left.received.pop().is_some());
+    world.ping();
+    let sas: Vec<_> = world.left.outbound.sas().map(|sa| sa.path.remote.port()).collect();
+    assert_eq!(sas, [4500], "{}", world.story());
 }
 
 #[test]
@@ -277,6 +311,38 @@ fn strangers_cannot_fill_the_log() {
     }
     assert_eq!(world.left.told(|what| matches!(what, What::Refused { .. })), 20);
     assert_eq!(world.left.gateway.untold(), 80);
+}
+
+#[test]
+fn every_address_of_a_peer_is_tried_in_turn() {
+    let left = peer(true, "", "").replace("\"192.0.2.2\"", "[\"192.0.2.98\", \"192.0.2.2\"]");
+    let mut world = World::new(&left, &peer(false, "start = \"passive\"", "")).start();
+    assert_eq!(world.left.state("other"), (PeerState::Pending, None));
+    world.pass(secs(240));
+    world.ping();
+    let calls: Vec<_> = world
+        .left
+        .story
+        .iter()
+        .filter_map(|report| match report.what {
+            What::Connecting { remote } => Some(remote.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(calls, ["192.0.2.98:500", "192.0.2.2:500"]);
+}
+
+#[test]
+fn the_side_that_called_asks_for_the_children() {
+    let second = |net: u8, far: u8| {
+        format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
+    };
+    // The right side would call too, but does not know yet where.
+    let right = peer(false, "", "").replace("remote = \"192.0.2.1\"", "remote = [\"left.example.org\", \"192.0.2.1\"]");
+    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &(right + &second(4, 3))).start();
+    world.pass(secs(60));
+    assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()));
+    assert_eq!((world.left.told(up), world.right.told(up)), (2, 2), "{}", world.story());
 }
 
 #[test]

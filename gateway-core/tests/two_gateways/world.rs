@@ -143,6 +143,8 @@ pub(crate) struct World {
     wire: VecDeque<Flight>,
     /// Nothing arrives.
     pub(crate) cut: bool,
+    /// Only ESP arrives.
+    pub(crate) deaf: bool,
     /// Datagrams of IKE that were sent.
     pub(crate) messages: usize,
     /// Another source port for what the right side sends, as a NAT with a new mapping would make it.
@@ -189,6 +191,7 @@ impl World {
             right: Site::new(2, right, rules),
             wire: VecDeque::new(),
             cut: false,
+            deaf: false,
             messages: 0,
             mapping: None,
         }
@@ -219,13 +222,21 @@ impl World {
     /// Carries what was sent until nothing is on its way.
     pub(crate) fn exchange(&mut self) {
         for _ in 0..1000 {
-            self.collect();
-            let Some(flight) = self.wire.pop_front() else { return };
-            if !self.cut {
-                self.deliver(flight);
+            if !self.step() {
+                return;
             }
         }
         panic!("they talk without end:\n{}", self.story());
+    }
+
+    /// Carries what was sent first. Returns whether there was something.
+    pub(crate) fn step(&mut self) -> bool {
+        self.collect();
+        let Some(flight) = self.wire.pop_front() else { return false };
+        if !self.cut && (flight.esp || !self.deaf) {
+            self.deliver(flight);
+        }
+        true
     }
 
     fn collect(&mut self) {
