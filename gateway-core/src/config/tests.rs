@@ -340,6 +340,12 @@ fn what_is_probably_not_meant_gets_a_warning() {
         "b",
         "remote = \"192.0.2.9\"\n[[peer.child]]\nname = \"n\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.128.0/17\"\n",
     );
+    let apart = overlap.replace(
+        "local-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.128",
+        "local-ts = \"10.4.0.0/16\"\nremote-ts = \"10.1.128",
+    );
+    assert_ne!(apart, overlap);
+    assert_eq!(parse(&apart).1, []);
     let overlap = parse(&overlap).1;
     assert!(
         overlap[0].message.starts_with("10.1.128.0/17 overlaps 10.1.0.0/16 of \"cloud/net\" (line 18)"),

@@ -280,6 +280,22 @@ fn a_connection_that_the_peer_closes_is_made_again() {
 }
 
 #[test]
+fn pauses_begin_anew_after_a_connection_that_lasted() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", "")).start();
+    world.cut = true;
+    world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(200));
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(1500)); // several attempts, each given up after its retransmissions
+    world.cut = false;
+    world.pass(secs(300));
+    world.ping();
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.pass(secs(3));
+    world.ping();
+}
+
+#[test]
 fn what_is_taken_down_while_it_is_negotiated_stays_down() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", "")).start();
     assert_eq!(world.left.gateway.down(world.now, "other/net", parts!(world.left)), Ok(()));
@@ -448,6 +464,21 @@ fn b2_a_reload_renegotiates_only_the_child_that_changed() {
     assert_eq!(world.send(true, &packet(3, 5, b"new")), Ok(()), "{}", world.story());
     assert_eq!(world.send(true, &packet(3, 4, b"old")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
     assert_eq!(world.left.told(|what| *what == What::Closed), 0);
+}
+
+#[test]
+fn b2_a_reload_deletes_the_child_that_is_gone() {
+    let second = |net: u8, far: u8| {
+        format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
+    };
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right).start();
+    assert!(world.right.child("other", "two").2);
+    world.left.gateway.reload(world.now, config(&peer(true, "", "")), parts!(world.left)).1.unwrap();
+    world.exchange();
+    assert!(!world.right.child("other", "two").2, "{}", world.story());
+    assert_eq!(world.left.gateway.status(&parts!(lent world.left)).map(|peer| peer.children.len()).sum::<usize>(), 1);
+    world.ping();
 }
 
 #[test]
