@@ -7,7 +7,7 @@
 //!  └ control     setup, data, status  ─────────────────────── dwc2     registers and channels
 //! ```
 //!
-//! The classes are state machines without I/O ([`procedure`]); only `dwc2` touches registers.
+//! The classes are state machines without I/O (`procedure`); only `dwc2` and `root` touch registers.
 //!
 //! What is absent: split transactions (a full- or low-speed device behind a high-speed hub is switched off and
 //! counted as refused), isochronous transfers, suspend.

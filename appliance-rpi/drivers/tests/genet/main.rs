@@ -85,6 +85,16 @@ fn the_controller_is_set_up_as_on_a_pi_4() {
         assert_eq!(machine.register(0x3044), 1 << 17 | 1 << 1 | 1, "receive rings 16 and 0");
         assert_eq!(machine.register(0x5044), 1 << 17 | 1);
         assert_eq!((machine.register(0x304C), machine.register(0x504C)), (8, 8));
+        for index in 0..256 {
+            assert_eq!(
+                machine.register(0x2000 + index * 12),
+                2048 << 16 | 1 << 15,
+                "descriptor {index} is the device's"
+            );
+        }
+        for ring in [0x2C00, 0x2C00 + 16 * 0x40] {
+            assert_eq!((machine.register(ring + 0x24), machine.register(ring + 0x28)), (1, 5 << 16 | 16));
+        }
     }
 }
 
@@ -182,6 +192,30 @@ fn a_full_receive_ring_loses_frames_counts_them_and_recovers() {
         assert_eq!(received, expected);
         assert_eq!(driver.counters().rx_overruns, round * (200 - RX_COUNT));
     }
+}
+
+#[test]
+fn frames_lost_before_the_start_are_not_ours() {
+    let machine = Machine::new();
+    machine.core().fixed_index = Some(0);
+    machine.set_register(0x2C00 + 16 * 0x40 + 8, 7 << 16);
+    let mut driver = up(&machine, Options::default());
+    assert_eq!(receive(&mut driver), None);
+    assert_eq!(driver.counters().rx_overruns, 0);
+}
+
+#[test]
+fn a_row_of_frames_costs_one_look_at_the_index() {
+    let machine = Machine::new();
+    let mut driver = up(&machine, Options::default());
+    for number in 0..50 {
+        machine.deliver(RX_RING, &frame(60, number));
+    }
+    let before = machine.core().looks;
+    for _ in 0..50 {
+        assert!(receive(&mut driver).is_some());
+    }
+    assert_eq!(machine.core().looks - before, 1);
 }
 
 #[test]

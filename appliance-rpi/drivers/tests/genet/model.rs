@@ -6,7 +6,8 @@ use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-const BASE: u64 = 0x0123_4000;
+/// Above 4 GiB, so that both halves of an address matter.
+const BASE: u64 = 0x1_0123_4000;
 const RDMA: usize = 0x2000;
 const TDMA: usize = 0x4000;
 
@@ -29,11 +30,17 @@ pub(crate) struct Core {
     /// The device's indices cannot be written, and start here.
     pub(crate) fixed_index: Option<u16>,
     pub(crate) phy_writes: Vec<(u32, u16)>,
+    /// Looks at the index of a receive ring.
+    pub(crate) looks: usize,
+    /// The device has said that memory holds something new, and no barrier has come since.
+    unordered_read: bool,
+    /// Memory was written, and no barrier has come since.
+    unordered_write: bool,
 }
 
 #[derive(Clone)]
 pub(crate) struct Machine(Rc<RefCell<Core>>);
-pub(crate) struct Region(Rc<RefCell<Vec<u8>>>);
+pub(crate) struct Region(Machine, Rc<RefCell<Vec<u8>>>);
 
 impl Machine {
     pub(crate) fn new() -> Self {
@@ -60,6 +67,9 @@ impl Machine {
             dma_never_rests: false,
             fixed_index: None,
             phy_writes: Vec::new(),
+            looks: 0,
+            unordered_read: false,
+            unordered_write: false,
         })))
     }
 
@@ -75,7 +85,7 @@ impl Machine {
     pub(crate) fn region(&self, length: usize) -> Region {
         let memory = Rc::clone(&self.core().memory);
         *memory.borrow_mut() = vec![0x5A; length];
-        Region(memory)
+        Region(self.clone(), memory)
     }
     pub(crate) fn advance(&self, us: u64) {
         self.core().now += us;
@@ -220,6 +230,10 @@ impl Core {
             0x2C00..0x3040 | 0x4C00..0x5040 => {
                 self.registers.insert(offset, value);
                 let within = (offset - 0xC00) % 0x2000;
+                let dma = if offset >= TDMA { TDMA } else { RDMA };
+                if within % 0x40 == 12 && self.runs(dma, within / 0x40) {
+                    assert!(!self.unordered_write, "the index is moved after what it vouches for");
+                }
                 if offset >= TDMA && within % 0x40 == 12 {
                     self.transmit(within / 0x40);
                 }
@@ -236,6 +250,10 @@ impl Core {
     }
 
     fn read(&mut self, offset: usize) -> u32 {
+        if (0x2C00..0x3040).contains(&offset) && self.is_device_index(offset) {
+            self.looks += 1;
+            self.unordered_read = self.get(offset) as u16 != self.get(offset + 4) as u16;
+        }
         match offset {
             0x3048 | 0x5048 => u32::from(self.get(offset - 4) & 1 == 0 && !self.dma_never_rests),
             0xE14 => {
@@ -272,7 +290,11 @@ impl Mmio for Machine {
     fn write32(&mut self, offset: usize, value: u32) {
         self.core().write(offset, value);
     }
-    fn barrier(&mut self) {}
+    fn barrier(&mut self) {
+        let mut core = self.core();
+        core.unordered_read = false;
+        core.unordered_write = false;
+    }
 }
 
 impl Clock for Machine {
@@ -285,16 +307,18 @@ impl Clock for Machine {
 
 impl DmaMemory for Region {
     fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.1.borrow().len()
     }
     fn bus_address(&self) -> u64 {
         BASE
     }
     fn read(&self, offset: usize, to: &mut [u8]) {
-        to.copy_from_slice(&self.0.borrow()[offset..offset + to.len()]);
+        assert!(!self.0.core().unordered_read, "memory is read after the index that vouches for it");
+        to.copy_from_slice(&self.1.borrow()[offset..offset + to.len()]);
     }
     fn write(&mut self, offset: usize, from: &[u8]) {
-        self.0.borrow_mut()[offset..offset + from.len()].copy_from_slice(from);
+        self.0.core().unordered_write = true;
+        self.1.borrow_mut()[offset..offset + from.len()].copy_from_slice(from);
     }
     fn read32(&self, offset: usize) -> u32 {
         let mut word = [0; 4];

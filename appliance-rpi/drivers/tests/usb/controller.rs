@@ -43,8 +43,6 @@ struct Core {
     memory: Rc<RefCell<Vec<u8>>>,
     /// GRSTCTL never comes back.
     stuck_in_reset: bool,
-    /// Disabling a channel has no effect.
-    stuck_channels: bool,
     reads: u64,
 }
 
@@ -76,7 +74,6 @@ impl Bus {
             faults: HashMap::new(),
             memory: Rc::default(),
             stuck_in_reset: false,
-            stuck_channels: false,
             reads: 0,
         })))
     }
@@ -299,10 +296,8 @@ impl Core {
                 let old = self.get(base);
                 if value & 1 << 30 != 0 {
                     assert!(old & 1 << 31 != 0, "a channel was stopped that did not run");
-                    if !self.stuck_channels {
-                        self.registers.insert(base, value & !(3 << 30));
-                        self.raise(base, 1 << 1);
-                    }
+                    self.registers.insert(base, value & !(3 << 30));
+                    self.raise(base, 1 << 1);
                     return;
                 }
                 if value & 1 << 31 != 0 {
