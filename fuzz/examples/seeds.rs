@@ -1,0 +1,228 @@
+//! Writes the seeds of every corpus: `cargo run --example seeds`. What fuzzing found beside them stays.
+
+use std::fs;
+use std::path::Path;
+
+use ike_core::error::NoRoom;
+use ike_core::proposal::{EspProposal, IkeProposal, offer_esp, offer_ike};
+use ike_core::registry::{AuthMethod, ExchangeType, IdKind, NotifyKind, PayloadType, ProtocolId};
+use ike_core::wire::chain::Chain;
+use ike_core::wire::header::Header;
+use ike_core::wire::id::Id;
+use ike_core::wire::writer::MessageWriter;
+use ipsec_core::net::{AddrRange, PortRange, Spi, TrafficSelector};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn put(target: &str, name: &str, octets: &[u8]) {
+    let folder = root().join("corpus").join(target);
+    fs::create_dir_all(&folder).expect("a folder to write to");
+    fs::write(folder.join(name), octets).expect("a file to write");
+}
+
+fn main() {
+    config_text();
+    traffic_selectors();
+    ip_classify();
+    esp_open();
+    ike_message();
+    ike_decrypted();
+}
+
+/// The examples of the manual.
+fn config_text() {
+    let manual = fs::read_to_string(root().join("../docs/configuration.md")).expect("the manual");
+    let blocks = manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for (number, block) in blocks.enumerate() {
+        put("config_text", &format!("manual-{number}"), block.as_bytes());
+    }
+}
+
+fn selectors() -> [TrafficSelector; 4] {
+    let net = |addr: &str, len| {
+        TrafficSelector::addrs(AddrRange::prefix(addr.parse().expect("an address"), len).expect("a prefix length"))
+    };
+    [
+        net("10.1.0.0", 16),
+        TrafficSelector { protocol: 17, ports: PortRange::single(53), ..net("10.1.2.0", 24) },
+        TrafficSelector { protocol: 58, ports: PortRange::OPAQUE, ..net("fd01::", 64) },
+        net("fd00::", 8),
+    ]
+}
+
+/// The first payload type and the payloads that `write` puts into a message.
+fn payloads(write: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>) -> (u8, Vec<u8>) {
+    let mut buf = [0; 2048];
+    let mut message = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::IKE_AUTH, 1)).expect("room");
+    write(&mut message).expect("room");
+    let len = message.finish();
+    (buf[16], buf[Header::LEN..len].to_vec())
+}
+
+fn traffic_selectors() {
+    let body = |selectors: &[TrafficSelector]| {
+        let (first, octets) = payloads(|message| message.ts(PayloadType::TS_I, selectors));
+        let payload = Chain::new(PayloadType(first), &octets).next().expect("a payload").expect("well formed");
+        payload.body.to_vec()
+    };
+    let all = selectors();
+    for (name, a, b) in [("all", &all[..], &all[1..]), ("none", &all[..1], &[]), ("apart", &all[..1], &all[3..])] {
+        let (a, b) = (body(a), body(b));
+        put("traffic_selectors", name, &[&(a.len() as u16).to_be_bytes(), &a[..], &b].concat());
+    }
+    let unknown = [2, 0, 0, 0, 9, 0, 0, 8, 1, 2, 3, 4, 7, 0, 0, 16, 0, 0, 255, 255, 10, 0, 0, 0, 10, 255, 255, 255];
+    put("traffic_selectors", "unknown", &[&[0, 28], &unknown[..], &unknown].concat());
+}
+
+fn ip_classify() {
+    // Bypass for DNS, PROTECT between the sites of both families, DISCARD for the rest; two SAs.
+    let rules = [&[4][..], &[0, 0, 0x98, 0], &[1, 2, 1, 1, 2], &[1, 2, 2, 5, 6], &[3, 1, 0, 0], &[2, 1, 1, 2, 2, 5, 6]];
+    let v4 = |protocol: u8, fragment: [u8; 2], payload: &[u8]| {
+        let header = [0x45, 0, 0, 20 + payload.len() as u8, 0, 1, fragment[0], fragment[1], 64, protocol, 0, 0];
+        [&header[..], &[10, 1, 3, 4], &[10, 2, 9, 8], payload].concat()
+    };
+    let v6 = |next: u8, payload: &[u8]| {
+        let end = |site: u8| [0xfd, site, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+        [&[0x60, 0, 0, 0, 0, payload.len() as u8, next, 64][..], &end(1), &end(2), payload].concat()
+    };
+    let udp = [0x13, 0x88, 0, 53, 0, 8, 0, 0];
+    for (name, packet) in [
+        ("udp", v4(17, [0, 0], &udp)),
+        ("icmp", v4(1, [0, 0], &[8, 0, 0, 0, 0, 1, 0, 1])),
+        ("fragment", v4(17, [0x20, 9], &udp)),
+        ("options", [&[0x46, 0, 0, 24][..], &v4(6, [0, 0], &udp)[4..20], &[1; 4]].concat()),
+        ("tcp6", v6(6, &[0; 20])),
+        ("extensions6", v6(0, &[&[60, 0, 1, 4, 0, 0, 0, 0][..], &[17, 0, 1, 4, 0, 0, 0, 0], &udp].concat())),
+        ("fragment6", v6(44, &[&[17, 0, 0, 9, 0, 0, 0, 1][..], &udp].concat())),
+        ("routing6", v6(43, &[&[58, 0, 0, 0, 0, 0, 0, 0][..], &[128, 0, 0, 0]].concat())),
+    ] {
+        put("ip_classify", name, &[&rules.concat()[..], &packet].concat());
+    }
+}
+
+fn esp_open() {
+    let inner = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9, 0, 53, 0, 53, 0, 8, 0, 0];
+    let packet =
+        |sequence: u32, text: &[u8]| [&sequence.to_be_bytes()[..], &(text.len() as u16).to_be_bytes(), text].concat();
+    let right = [&inner[..], &[1, 2, 2, 4]].concat();
+    let texts: [&[u8]; 6] = [&right, &[1, 2, 2, 59], &[&inner[..], &[1, 3, 2, 4]].concat(), &[255, 4], &[0, 41], &[]];
+    for (mode, highest) in [(0, 0u32), (1, 0), (2, 7), (3, 0x00ff_ffff), (1, 0x0100_0000), (0, u32::MAX - 1)] {
+        let packets = (0..).zip(texts).map(|(index, text)| packet(highest.wrapping_add(1 + index), text));
+        let seed = [vec![mode], highest.to_be_bytes().to_vec(), packets.collect::<Vec<_>>().concat()].concat();
+        put("esp_open", &format!("mode-{mode}-from-{highest:x}"), &seed);
+    }
+}
+
+/// What our captures hold of IKE_SA_INIT.
+fn ike_message() {
+    let vectors = root().join("../ike-core/tests/vectors");
+    for entry in fs::read_dir(vectors).expect("the vectors of ike-core") {
+        let path = entry.expect("a readable folder").path();
+        if path.extension().is_none_or(|extension| extension != "pcap") {
+            continue;
+        }
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let mut reader = pcap_file::pcap::PcapReader::new(fs::File::open(&path).expect("the capture")).expect("a pcap");
+        let mut number = 0;
+        while let Some(packet) = reader.next_packet() {
+            let packet = packet.expect("a packet").data;
+            // Ethernet, IPv4 without options, UDP; the length in the IKE header ends the search.
+            let Some(message) = packet.get(42..) else { continue };
+            let clear = Header::parse(message).is_ok_and(|header| header.exchange == ExchangeType::IKE_SA_INIT);
+            if clear && number < 4 {
+                put("ike_message", &format!("{name}-{number}"), message);
+                number += 1;
+            }
+        }
+        assert!(number > 0, "{name} holds no IKE_SA_INIT");
+    }
+}
+
+/// A step of the dialogue that puts a message on the wire to side `to`, and delivers it.
+fn inject(to: u8, exchange: u8, flags: u8, id: u8, (first, inner): (u8, Vec<u8>)) -> Vec<u8> {
+    let len = (inner.len() as u16).to_be_bytes();
+    [&[to << 7 | 9, 0, exchange, flags, id, first][..], &len, &inner, &[0; 4]].concat()
+}
+
+fn ike_decrypted() {
+    let wish = |side: u8, what: u8, nth: u8| vec![side << 7 | 12, what, nth];
+    let deliver = |count: usize| vec![0; count];
+    let pass = |half_seconds: u8| vec![11, half_seconds];
+    put("ike_decrypted", "handshake", &[vec![1], deliver(8)].concat());
+    put("ike_decrypted", "handshake-lossy", &[vec![1, 0, 4], pass(2), deliver(2), vec![5], deliver(8)].concat());
+    for (name, what) in
+        [("child-rekey", 1), ("ike-rekey", 2), ("child-close", 3), ("close", 4), ("create-child", 5), ("moved", 8)]
+    {
+        for side in 0..2 {
+            put("ike_decrypted", &format!("{name}-{side}"), &[vec![0], wish(side, what, 1), deliver(8)].concat());
+        }
+        let crossing = [vec![0], wish(0, what, 0), wish(1, what, 0), deliver(16), pass(100), deliver(8)];
+        put("ike_decrypted", &format!("{name}-crossing"), &crossing.concat());
+    }
+
+    let ike = [IkeProposal::default()];
+    let esp = [EspProposal::default()];
+    let spi = 0x0bad_cafe_u32.to_be_bytes();
+    let [v4, .., v6] = selectors();
+    let right = TrafficSelector::addrs(AddrRange::prefix([10, 2, 0, 0].into(), 16).expect("a prefix length"));
+    let ts = |message: &mut MessageWriter<'_>| {
+        message.ts(PayloadType::TS_I, &[v4, v6])?;
+        message.ts(PayloadType::TS_R, &[right, v6])
+    };
+    let child = |with_ke| {
+        payloads(|message| {
+            message.sa(ProtocolId::ESP, &spi, offer_esp(&esp, with_ke))?;
+            message.nonce(&[9; 32])?;
+            if with_ke {
+                message.ke(ike_core::registry::GroupId::CURVE25519, &[0x4b; 32])?;
+            }
+            ts(message)
+        })
+    };
+    let ike_rekey = payloads(|message| {
+        message.sa(ProtocolId::IKE, &[8; 8], offer_ike(&ike))?;
+        message.nonce(&[9; 32])?;
+        message.ke(ike_core::registry::GroupId::CURVE25519, &[0x4b; 32])
+    });
+    let auth = payloads(|message| {
+        message.id(PayloadType::ID_I, &Id { kind: IdKind::FQDN, data: b"left.example" })?;
+        message.auth(AuthMethod::SHARED_KEY, &[0x5f; 48])?;
+        message.sa(ProtocolId::ESP, &spi, offer_esp(&esp, false))?;
+        ts(message)
+    });
+    let notify = |kind, data: &[u8]| payloads(|message| message.notify_parts(kind, &[data]));
+    let esp_delete = payloads(|message| message.delete_esp(&[Spi::new(0x0bad_cafe).expect("not reserved")]));
+    // 34 + 0 … 3: IKE_SA_INIT, IKE_AUTH, CREATE_CHILD_SA, INFORMATIONAL. Left is the initiator: its requests begin with 2.
+    let messages = [
+        ("new-child", 2, 0, 2, child(false)),
+        ("new-child-pfs", 2, 0, 2, child(true)),
+        ("new-ike", 2, 0, 2, ike_rekey.clone()),
+        ("delete-ike", 3, 0, 2, payloads(|message| message.delete_ike())),
+        ("delete-child", 3, 0, 2, esp_delete),
+        ("liveness", 3, 0, 2, (0, Vec::new())),
+        ("auth-again", 1, 0, 2, auth),
+        ("rejected", 3, 0, 2, notify(NotifyKind::AUTHENTICATION_FAILED, &[])),
+        ("syntax", 3, 0, 2, notify(NotifyKind::INVALID_SYNTAX, &[])),
+        ("answer-child", 2, 1, 2, child(true)),
+        ("answer-ike", 2, 1, 2, ike_rekey),
+        ("answer-busy", 2, 1, 2, notify(NotifyKind::TEMPORARY_FAILURE, &[])),
+        ("answer-group", 2, 1, 2, notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19])),
+        ("answer-clear", 3, 5, 2, notify(NotifyKind::INVALID_SYNTAX, &[])),
+    ];
+    for (name, exchange, flags, id, message) in messages {
+        for to in 0..2 {
+            let before = if flags & 1 == 1 { wish(to, if exchange == 2 { 1 } else { 4 }, 0) } else { Vec::new() };
+            // Right has sent nothing yet: its requests begin with 0.
+            let id = if to == 0 && flags & 1 == 0 || to == 1 && flags & 1 == 1 { 0 } else { id };
+            let seed =
+                [vec![0], before, inject(to, exchange, flags, id, message.clone()), pass(60), deliver(4)].concat();
+            put("ike_decrypted", &format!("{name}-to-{to}"), &seed);
+        }
+    }
+    // The first answer of the handshake behind the tag, replaced from octet 0 on.
+    let (first, inner) = child(false);
+    let replace = [&[8, first, 0][..], &(inner.len() as u16).to_be_bytes(), &inner].concat();
+    put("ike_decrypted", "replace-auth", &[vec![1], deliver(2), replace, deliver(8)].concat());
+}

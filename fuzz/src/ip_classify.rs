@@ -1,0 +1,215 @@
+//! Policy over any IP packet: the engine's verdict beside that of a model that is too simple to be wrong.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipsec_core::crypto::AeadAlg;
+use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
+use ipsec_core::error::Discard;
+use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
+use ipsec_core::sa::{DontFragment, Lifetime, OutboundParams, Params, SaId};
+use ipsec_core::spd::{Action, Direction, PolicyId, Rule, RuleId, Selector, Slot};
+use ipsec_core::time::Instant;
+
+use crate::crypto::FakeCrypto;
+use crate::input::Input;
+
+const MAX_RULES: usize = 12;
+const MAX_SAS: usize = 4;
+
+/// A number of rules, the rules of 7 octets each, a number of SAs, the SAs of 4 octets each, and a packet.
+pub fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (mut slots, mut in_slots) = ([Slot::EMPTY; MAX_RULES], [Slot::EMPTY; MAX_RULES]);
+    let mut sas = [const { OutboundSlot::<FakeCrypto>::EMPTY }; MAX_SAS];
+    let mut in_sas: [InboundSlot<FakeCrypto>; 0] = [];
+    let mut outbound = Outbound::new(FakeCrypto::default(), &mut slots, &mut sas);
+    let mut inbound = Inbound::new(FakeCrypto::default(), &mut in_slots, &mut in_sas, &mut []);
+    let mut model = Model::default();
+    for id in 0..u32::from(input.octet()) % (MAX_RULES as u32 + 1) {
+        let rule = Rule { id: RuleId(id), ..rule(&mut input) };
+        outbound.insert_rule(rule).expect("a free slot");
+        inbound.insert_rule(rule).expect("a free slot");
+        model.insert(rule);
+    }
+    for _ in 0..usize::from(input.octet()) % (MAX_SAS + 1) {
+        let (policy, local, remote) = (policy(&mut input), [selector(&mut input)], [selector(&mut input)]);
+        let id = outbound.install(Instant::ZERO, &sa(policy, &local, &remote)).expect("a free slot");
+        model.sas.insert(0, (policy, local[0], remote[0], id));
+    }
+    let packet = input.rest();
+    assert_eq!(outbound.classify(packet), model.outbound(packet));
+    let direction = if packet.len() % 2 == 0 { Direction::In } else { Direction::Forward };
+    assert_eq!(inbound.check_clear(direction, packet).map(drop), model.inbound(packet));
+    assert_eq!(outbound.classify(packet), model.outbound(packet), "asked again, it says something else");
+}
+
+fn policy(input: &mut Input<'_>) -> PolicyId {
+    PolicyId(u32::from(input.octet() % 3))
+}
+
+fn selector(input: &mut Input<'_>) -> TrafficSelector {
+    let net = |addr: [u8; 4], len| AddrRange::prefix(addr.into(), len).expect("a prefix length of IPv4");
+    let net6 = |addr: [u16; 8], len| AddrRange::prefix(addr.into(), len).expect("a prefix length of IPv6");
+    let kind = input.octet();
+    let addrs = match kind % 8 {
+        0 => AddrRange::ANY_V4,
+        1 => net([10, 1, 0, 0], 16),
+        2 => net([10, 2, 0, 0], 16),
+        3 => net([10, 2, 9, 8], 32),
+        4 => AddrRange::ANY_V6,
+        5 => net6([0xfd01, 0, 0, 0, 0, 0, 0, 0], 64),
+        6 => net6([0xfd02, 0, 0, 0, 0, 0, 0, 0], 64),
+        _ => net([0, 0, 0, 0], 1),
+    };
+    let protocol = [0, 1, 6, 17, 50, 58, 132, 44][usize::from(kind >> 3) % 8];
+    let ports = match kind >> 6 {
+        0 | 1 => PortRange::ANY,
+        2 => PortRange { start: 53, end: 2048 },
+        _ => PortRange::OPAQUE,
+    };
+    TrafficSelector { addrs, protocol, ports }
+}
+
+fn rule(input: &mut Input<'_>) -> Rule {
+    let priority = u32::from(input.octet() % 4);
+    let action = match input.octet() % 4 {
+        0 => Action::Bypass,
+        1 => Action::Discard,
+        _ => Action::Protect(policy(input)),
+    };
+    let selector = Selector { local: selector(input), remote: selector(input) };
+    Rule { id: RuleId(0), priority, selector, action }
+}
+
+fn sa<'k>(policy: PolicyId, local_ts: &'k [TrafficSelector], remote_ts: &'k [TrafficSelector]) -> OutboundParams<'k> {
+    let at = |last| (Ipv4Addr::new(192, 0, 2, last), 4500).into();
+    let sa = Params {
+        spi: Spi::new(0x1000).expect("not reserved"),
+        alg: AeadAlg::Aes128Gcm16,
+        keymat: &[7; 20],
+        esn: true,
+        path: Path { local: at(1), remote: at(2) },
+        encap: Encap::Udp,
+        policy,
+        local_ts,
+        remote_ts,
+        lifetime: Lifetime::default(),
+    };
+    OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy }
+}
+
+/// Rules in order and SAs, newest first.
+#[derive(Default)]
+struct Model {
+    rules: Vec<Rule>,
+    sas: Vec<(PolicyId, TrafficSelector, TrafficSelector, SaId)>,
+}
+
+impl Model {
+    fn insert(&mut self, rule: Rule) {
+        self.rules.push(rule);
+        self.rules.sort_by_key(|rule| rule.priority);
+    }
+
+    fn outbound(&self, packet: &[u8]) -> Result<Verdict, Discard> {
+        let packet = Packet::read(packet).ok_or(Discard::OutHeader)?;
+        let fits = |rule: &&Rule| packet.fits(&rule.selector.local, &rule.selector.remote);
+        match self.rules.iter().find(fits).ok_or(Discard::OutNoPolicy)?.action {
+            Action::Bypass => Ok(Verdict::Clear),
+            Action::Discard => Err(Discard::OutBlocked),
+            Action::Protect(policy) => {
+                let mut of_policy = self.sas.iter().filter(|sa| sa.0 == policy);
+                let sa = of_policy.find(|(_, local, remote, _)| packet.fits(local, remote));
+                Ok(sa.map_or(Verdict::Acquire(policy), |sa| Verdict::Protect(sa.3)))
+            }
+        }
+    }
+
+    fn inbound(&self, packet: &[u8]) -> Result<(), Discard> {
+        let packet = Packet::read(packet).ok_or(Discard::InHeader)?;
+        let fits = |rule: &&Rule| packet.fits(&rule.selector.remote, &rule.selector.local);
+        match self.rules.iter().find(fits).ok_or(Discard::InNoPolicy)?.action {
+            Action::Bypass => Ok(()),
+            Action::Discard => Err(Discard::InBlocked),
+            Action::Protect(_) => Err(Discard::InClear),
+        }
+    }
+}
+
+/// A packet, read by index with every length checked beforehand.
+struct Packet {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    /// Source and destination port; the second is absent where the first is a message type.
+    ports: Option<(u16, Option<u16>)>,
+}
+
+impl Packet {
+    fn read(p: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u16::from_be_bytes([*p.get(at)?, *p.get(at + 1)?]));
+        match p.first()? >> 4 {
+            4 if p.len() >= 20 => {
+                let (header, total) = (usize::from(p[0] & 15) * 4, usize::from(word(2)?));
+                if header < 20 || total < header || total > p.len() {
+                    return None;
+                }
+                let addr = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&p[at..at + 4]).expect("4 octets"));
+                let ports = if word(6)? & 0x1fff == 0 { ports(p[9], &p[header..total]) } else { None };
+                Some(Self { source: addr(12), destination: addr(16), protocol: p[9], ports })
+            }
+            6 if p.len() >= 40 => {
+                let total = 40 + usize::from(word(4)?);
+                let p = p.get(..total)?;
+                let addr = |at: usize| {
+                    let octets = <[u8; 16]>::try_from(&p[at..at + 16]).expect("16 octets");
+                    IpAddr::from(Ipv6Addr::from(octets))
+                };
+                let (mut at, mut protocol, mut later, mut extensions) = (40, p[6], false, 0);
+                while [0, 43, 44, 60].contains(&protocol) && !later {
+                    let length = if protocol == 44 { 8 } else { 8 + 8 * usize::from(*p.get(at + 1)?) };
+                    let header = p.get(at..at + length)?;
+                    later = protocol == 44 && u16::from_be_bytes([header[2], header[3]]) >= 8;
+                    (protocol, at, extensions) = (header[0], at + length, extensions + 1);
+                    if extensions > 8 && !later {
+                        return None;
+                    }
+                }
+                let ports = if later { None } else { ports(protocol, &p[at..]) };
+                Some(Self { source: addr(8), destination: addr(24), protocol, ports })
+            }
+            _ => None,
+        }
+    }
+
+    fn fits(&self, source: &TrafficSelector, destination: &TrafficSelector) -> bool {
+        let in_range = |range: &AddrRange, addr: IpAddr| match (range.start(), range.end(), addr) {
+            (IpAddr::V4(start), IpAddr::V4(end), IpAddr::V4(addr)) => (start..=end).contains(&addr),
+            (IpAddr::V6(start), IpAddr::V6(end), IpAddr::V6(addr)) => (start..=end).contains(&addr),
+            _ => false,
+        };
+        let of_protocol = |selector: &TrafficSelector| [0, self.protocol].contains(&selector.protocol);
+        let port_fits = |ports: PortRange, port: u16| (ports.start..=ports.end).contains(&port);
+        let without = |ports: PortRange| [PortRange::ANY, PortRange::OPAQUE].contains(&ports);
+        let ports_fit = match self.ports {
+            None => without(source.ports) && without(destination.ports),
+            Some((from, None)) => port_fits(source.ports, from),
+            Some((from, Some(to))) => port_fits(source.ports, from) && port_fits(destination.ports, to),
+        };
+        in_range(&source.addrs, self.source)
+            && in_range(&destination.addrs, self.destination)
+            && of_protocol(source)
+            && of_protocol(destination)
+            && ports_fit
+    }
+}
+
+fn ports(protocol: u8, payload: &[u8]) -> Option<(u16, Option<u16>)> {
+    let word = |at: usize| Some(u16::from_be_bytes([*payload.get(at)?, *payload.get(at + 1)?]));
+    match protocol {
+        6 | 17 | 33 | 132 | 136 => Some((word(0)?, Some(word(2)?))),
+        1 | 58 => Some((word(0)?, None)),
+        135 => Some((word(2)? & 0xff00, None)),
+        _ => None,
+    }
+}

@@ -1,0 +1,47 @@
+//! What the fuzz targets do. Each module is one target: its `run` takes the fuzzer's octets, drives the code, and panics
+//! when something that must always hold does not.
+//!
+//! Without `cfg(fuzzing)` a target's binary replays the files that it is given, so that a crash is looked at with any
+//! compiler and debugger, and `cargo test` replays the corpora.
+#![forbid(unsafe_code)]
+
+pub mod config_text;
+pub mod crypto;
+pub mod esp_open;
+pub mod ike_decrypted;
+pub mod ike_message;
+pub mod input;
+pub mod ip_classify;
+pub mod sites;
+pub mod traffic_selectors;
+
+#[cfg(test)]
+mod corpus;
+
+#[cfg(fuzzing)]
+pub use libfuzzer_sys;
+
+/// The body of a target's file.
+#[macro_export]
+macro_rules! target {
+    ($target:ident) => {
+        #[cfg(fuzzing)]
+        use portcullis_fuzz::libfuzzer_sys;
+
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| portcullis_fuzz::$target::run(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {
+            portcullis_fuzz::replay(portcullis_fuzz::$target::run);
+        }
+    };
+}
+
+/// Runs a target on each file named on the command line.
+pub fn replay(run: fn(&[u8])) {
+    for path in std::env::args_os().skip(1) {
+        println!("{}", path.display());
+        run(&std::fs::read(&path).expect("a readable file"));
+    }
+}
