@@ -166,18 +166,18 @@ impl Child {
         up || outbound || attempt_failed || matches!(self.phase, Phase::Ended(_))
     }
 
-    /// The next moment at which something is due.
+    /// The next moment at which [`Child::on_time`] has something to do.
     pub(crate) fn timeout(&self) -> Option<Instant> {
-        let phase = match self.phase {
+        match self.phase {
             // What waits for the window waits for a message, not for a moment.
             Phase::WANTED_NOW => None,
             Phase::Wanted(at) | Phase::Draining(at) => Some(at),
-            _ => None,
-        };
-        [phase, self.rekey_at, self.expires_at, self.outbound_at, self.orphan_at, self.settles_at]
-            .into_iter()
-            .flatten()
-            .min()
+            Phase::Up => [self.rekey_at, self.expires_at, self.outbound_at, self.orphan_at, self.settles_at]
+                .into_iter()
+                .flatten()
+                .min(),
+            Phase::Creating | Phase::Deleting | Phase::Ended(_) => None,
+        }
     }
 
     /// Deleted by either side: a replaced SA receives on for a while, any other is gone.

@@ -354,6 +354,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         };
         if let State::Established(established) = &mut sa.state {
             established.undecided = false;
+            established.orphan_at = None;
         }
         sa.report.rekeyed_from = Some(IkeId { slot: old, generation });
         sa.work = true;

@@ -321,11 +321,11 @@ impl<C: IkeCrypto> Sa<C> {
         }
     }
 
-    /// Ends the SA and its children. `quiet`: the caller was told before, by a rekey.
+    /// Ends the SA and its children. `quiet`: the caller was told before, by a rekey, or never heard of it.
     pub(crate) fn die(&mut self, env: &mut Env<'_, '_, C>, cause: Failure) {
         let (established, quiet) = match &self.state {
             State::Dead => return,
-            State::Established(established) => (true, established.replaced),
+            State::Established(established) => (true, established.replaced || established.undecided),
             _ => (false, false),
         };
         env.children.end_all(env.slot, &cause);

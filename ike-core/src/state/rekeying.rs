@@ -106,6 +106,8 @@ fn consent<C: IkeCrypto>(
         // Which of the two SAs stays is known when our answer comes.
         Some(Request::Rekey(request)) => {
             state.undecided = true;
+            // Should the old SA end before that, nobody will know what this one is for.
+            state.orphan_at = Some(env.now + env.settings.orphan);
             request.crossed = Some(Crossed { made, lowest: lowest(peer_nonce.as_slice(), &nonce) });
         }
         _ => give_way(established, env, &mut effects, made),

@@ -142,3 +142,23 @@ fn atk_41_a_close_crossing_an_ike_rekey_closes() {
         });
     }
 }
+
+#[test]
+fn atk_41_crossing_ike_rekeys_with_a_peer_that_then_falls_silent_leave_nothing() {
+    let mut network = Network::connected(520);
+    for by in 0..2 {
+        rekey_ike(&mut network, by);
+    }
+    // The two requests arrive, their answers do not.
+    let mut travelled = 0;
+    network.tap = Box::new(move |_, _| {
+        travelled += 1;
+        travelled <= 2
+    });
+    network.run_for(Duration::from_secs(120));
+    for host in &network.hosts {
+        assert_eq!(host.endpoint.ike_sas().count(), 0, "{:?}", host.story);
+        // The SAs that the requests made were never announced, so their end is nothing to tell.
+        assert_eq!(host.failures.len(), 1, "{:?}", host.story);
+    }
+}

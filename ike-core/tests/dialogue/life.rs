@@ -175,3 +175,22 @@ fn two_idle_hours_behind_a_nat_are_survived() {
     // A NAT that forgets after 30 s without a packet was reminded every 20 s.
     assert!(network.sent - sent >= 360, "{}", network.sent - sent);
 }
+
+#[test]
+fn a_child_whose_delete_is_not_answered_keeps_nobody_busy() {
+    let mut ends = pair();
+    for peer in &mut ends {
+        peer.children[0].rekey = seconds(30);
+        peer.children[0].lifetime = seconds(32);
+    }
+    let [left, right] = ends;
+    let mut network = Network::new(30, [vec![left], vec![right]], Settings::default());
+    network.connect();
+    network.run_for(seconds(22));
+    network.tap = Box::new(|_, _| false);
+    let child = network.hosts[0].sending[&CHILD];
+    network.hosts[0].endpoint.close_child(network.now, child).unwrap();
+    // Its rekey and its end fall due while the Delete is repeated; the network sees that no timeout stays due.
+    network.run_for(seconds(60));
+    assert!(network.hosts[0].ike().is_none());
+}
