@@ -10,6 +10,7 @@ use ike_core::wire::delete::Delete;
 use ike_core::wire::eap::Eap;
 use ike_core::wire::header::Header;
 use ike_core::wire::notify::Notify;
+use ike_core::wire::sa::KeyLength;
 use ike_core::wire::sk::Skf;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
@@ -62,9 +63,9 @@ fn walk(first: PayloadType, body: &[u8]) {
 fn collect(first: PayloadType, body: &[u8], rule: &Rule) {
     let Ok(payloads) = Payloads::collect(first, body, rule) else { return };
     if let Some(sa) = &payloads.sa {
-        let transforms = sa.proposals().flat_map(|proposal| proposal.transforms());
-        let lengths = transforms.map(|transform| transform.key_length()).count();
-        assert!(sa.proposals().count() + lengths <= body.len() / 8 + 1);
+        let transforms: Vec<_> = sa.proposals().flat_map(|proposal| proposal.transforms()).collect();
+        let keyed = transforms.iter().filter(|transform| matches!(transform.key_length(), KeyLength::Bits(_))).count();
+        assert!(8 * sa.proposals().count() + 8 * transforms.len() + 4 * keyed <= body.len());
     }
     let selectors = payloads.ts_i.iter().chain(&payloads.ts_r).map(|ts| ts.selectors().count()).sum::<usize>();
     assert!(selectors <= body.len() / 16);

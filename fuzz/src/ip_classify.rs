@@ -38,7 +38,7 @@ pub fn run(data: &[u8]) {
     }
     let packet = input.rest();
     assert_eq!(outbound.classify(packet), model.outbound(packet));
-    let direction = if packet.len() % 2 == 0 { Direction::In } else { Direction::Forward };
+    let direction = if packet.len().is_multiple_of(2) { Direction::In } else { Direction::Forward };
     assert_eq!(inbound.check_clear(direction, packet).map(drop), model.inbound(packet));
     assert_eq!(outbound.classify(packet), model.outbound(packet), "asked again, it says something else");
 }
