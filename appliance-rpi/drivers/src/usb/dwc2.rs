@@ -70,6 +70,13 @@ pub(super) struct Endpoint {
     pub(super) low_speed: bool,
 }
 
+impl Endpoint {
+    /// Whether a transfer asks if there is something: then "no" is an answer, and the question is put anew.
+    fn asks(&self) -> bool {
+        self.into_host && self.kind != Kind::Control
+    }
+}
+
 /// Packet id of the first packet of a transfer, with its value in the channel register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) enum Pid {
@@ -296,6 +303,7 @@ impl<M: Mmio, D: DmaMemory> Dwc2<M, D> {
         let next = Pid::of(size);
         let complete = status & HCINT_COMPLETE != 0;
         let progress = progress(&transfer, size, complete);
+        let naked = status & HCINT_NAK != 0 && status & (HCINT_TRANSACTION_ERROR | HCINT_TOGGLE_ERROR) == 0;
         let result = if complete {
             Ok(moved + progress)
         } else if status & HCINT_STALL != 0 {
@@ -304,15 +312,13 @@ impl<M: Mmio, D: DmaMemory> Dwc2<M, D> {
             Err(TransferError::Babble)
         } else if status & HCINT_AHB_ERROR != 0 {
             Err(TransferError::Memory)
-        } else if status & HCINT_NAK != 0
-            && self.channel_kind(&transfer.endpoint) == Kind::Interrupt
-            && status & HCINT_TRANSACTION_ERROR == 0
-        {
+        } else if naked && moved + progress == 0 && transfer.endpoint.asks() {
             Err(TransferError::Nak)
         } else {
-            // Wire error, wrong toggle, missed frame, or a halt without a reason: go on where it stopped.
-            let failures = if progress > 0 { 0 } else { failures };
-            if failures >= RETRIES {
+            // Wire error, wrong toggle, missed frame, a NAK that the core does not repeat by itself, or a halt without
+            // a reason: go on where it stopped. Whoever waits for a device that only NAKs has a limit of his own.
+            let failures = if naked || progress > 0 { 0 } else { failures + 1 };
+            if failures > RETRIES {
                 Err(TransferError::Transaction)
             } else {
                 let rest = Transfer {
@@ -321,7 +327,7 @@ impl<M: Mmio, D: DmaMemory> Dwc2<M, D> {
                     offset: transfer.offset + progress,
                     length: transfer.length.saturating_sub(progress),
                 };
-                self.launch(channel, rest, moved + progress, failures + 1);
+                self.launch(channel, rest, moved + progress, failures);
                 return None;
             }
         };

@@ -172,6 +172,8 @@ pub(super) const HCINT_NAK: u32 = 1 << 4;
 pub(super) const HCINT_TRANSACTION_ERROR: u32 = 1 << 7;
 /// Babble (C, F).
 pub(super) const HCINT_BABBLE: u32 = 1 << 8;
+/// Wrong data toggle (C, F).
+pub(super) const HCINT_TOGGLE_ERROR: u32 = 1 << 10;
 /// Every status bit of a channel (C highest bit 10, U clears with 0x3FFF).
 pub(super) const HCINT_ALL: u32 = 0x3FFF;
 

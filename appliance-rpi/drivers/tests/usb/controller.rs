@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Halt,
     /// The channel halts and gives no reason.
     Silent,
+    /// The channel halts on a NAK instead of repeating the transaction.
+    NakHalt,
 }
 
 /// Packets a channel moves in one step of time.
@@ -369,6 +371,7 @@ impl Core {
                 Fault::TransactionError => self.halt(base, 1 << 7),
                 Fault::Memory => self.halt(base, 1 << 2),
                 Fault::Silent => self.halt(base, 0),
+                Fault::NakHalt => self.halt(base, 1 << 4),
                 Fault::Halt => {
                     self.devices[id].halted.insert(key.1);
                     self.halt(base, 1 << 3);

@@ -26,6 +26,36 @@ fn a_transaction_error_in_the_middle_of_a_frame_loses_nothing() {
 }
 
 #[test]
+fn a_core_that_halts_on_every_nak_loses_nothing() {
+    let (bus, mut host, id, adapter) = adapter(Speed::Full);
+    for _ in 0..20 {
+        bus.inject(id, BULK_IN, Fault::NakHalt);
+        bus.inject(id, BULK_OUT, Fault::NakHalt);
+        bus.inject(id, 0, Fault::NakHalt);
+    }
+    adapter.borrow_mut().to_host.push_back(frame(1000, 3));
+    host.port(0).unwrap().send(&frame(1000, 4)).unwrap();
+    host.port(0).unwrap().set_promiscuous(true);
+    assert_eq!(receive_all(&bus, &mut host, 0, 10_000), [frame(1000, 3)]);
+    assert_eq!(adapter.borrow_mut().from_host.pop(), Some(frame(1000, 4)));
+    assert_eq!(adapter.borrow().filter, Some(0b1111));
+    assert_eq!(bus.faults_left(), 0);
+    let counters = host.port(0).unwrap().counters();
+    assert_eq!((counters.rx_errors, counters.tx_drops), (0, 0));
+}
+
+#[test]
+fn a_nak_in_the_middle_of_a_frame_keeps_what_has_come() {
+    let (bus, mut host, id, adapter) = adapter(Speed::Full);
+    adapter.borrow_mut().raw.extend([vec![7; 64], vec![8; 64]]);
+    run(&bus, &mut host, 100);
+    bus.inject(id, BULK_IN, Fault::NakHalt);
+    run(&bus, &mut host, 100);
+    adapter.borrow_mut().raw.push_back(vec![9; 10]);
+    assert_eq!(receive_all(&bus, &mut host, 0, 1_000), [[vec![7; 64], vec![8; 64], vec![9; 10]].concat()]);
+}
+
+#[test]
 fn three_transaction_errors_in_a_row_lose_the_transfer_and_no_more() {
     let (bus, mut host, id, adapter) = adapter(Speed::Full);
     for _ in 0..3 {
