@@ -6,7 +6,7 @@ use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario};
 use crate::lab::ike::CREATE_CHILD_SA;
 use crate::lab::wait_for;
-use crate::lab::wire::{Faults, Way};
+use crate::lab::wire::{Faults, IkeSeen, Way};
 use crate::outcome::{Result, ensure};
 
 /// A rekey in a tunnel that one end has initiated, by one end.
@@ -130,25 +130,33 @@ fn new_ike(tunnel: &Tunnel, before: (u64, u64)) -> Result {
 }
 
 /// Both ends give the order within the time a message takes, and the wire confirms that the requests crossed.
-fn crossing(tunnel: &Tunnel, ours: impl FnOnce() -> Result, theirs: impl FnOnce() -> Result) -> Result {
+fn crossing(tunnel: &Tunnel, ours: impl FnOnce() -> Result + Send, theirs: impl FnOnce() -> Result + Send) -> Result {
     let wire = &tunnel.pair.wire;
     wire.forget();
     wire.faults(Faults { delay: Duration::from_millis(300), ..Faults::default() });
-    ours()?;
-    theirs()?;
-    wait_for("both requests", Duration::from_secs(5), || {
-        let asked =
-            |way| wire.ike().iter().any(|m| m.way == way && m.seen.exchange == CREATE_CHILD_SA && !m.seen.response);
-        Ok((asked(Way::East) && asked(Way::West)).then_some(()))
-    })?;
-    let first_answer = wire.ike().iter().position(|m| m.seen.response && m.seen.exchange == CREATE_CHILD_SA);
-    let requests = wire
-        .ike()
-        .iter()
-        .take(first_answer.unwrap_or(usize::MAX))
-        .filter(|m| m.seen.exchange == CREATE_CHILD_SA)
-        .count();
-    ensure(requests >= 2, || format!("the rekeys did not cross:\n{}", wire.story()))?;
-    wire.faults(Faults::default());
-    Ok(())
+    std::thread::scope(|scope| {
+        let orders = [scope.spawn(ours), scope.spawn(theirs)];
+        let crossed = wait_for("both requests", Duration::from_secs(5), || {
+            let seen = wire.ike();
+            let asked = |way| seen.iter().any(|message| message.way == way && is_request(message));
+            Ok((asked(Way::East) && asked(Way::West)).then_some(()))
+        });
+        let seen = wire.ike();
+        // The wire notes a message when it enters; a request that enters before the other one leaves has crossed it.
+        let entered =
+            |way| seen.iter().find(|message| message.way == way && is_request(message)).map(|message| message.at);
+        wire.faults(Faults::default());
+        for order in orders {
+            order.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        crossed?;
+        let (east, west) = (entered(Way::East).unwrap_or_default(), entered(Way::West).unwrap_or_default());
+        ensure(east.abs_diff(west) < Duration::from_millis(250), || {
+            format!("the rekeys did not cross:\n{}", wire.story())
+        })
+    })
+}
+
+fn is_request(message: &IkeSeen) -> bool {
+    message.seen.exchange == CREATE_CHILD_SA && !message.seen.response
 }

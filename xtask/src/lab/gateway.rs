@@ -113,7 +113,7 @@ pub(crate) struct ChildSa {
 }
 
 /// A running, or stopped, gateway program.
-pub(crate) trait Gateway {
+pub(crate) trait Gateway: Sync {
     /// Which program.
     fn program(&self) -> Program;
 
@@ -153,13 +153,13 @@ pub(crate) trait Gateway {
     /// The program's own words.
     fn down(&self, connection: &str) -> Result;
 
-    /// Asks for new keys of a child. Returns when the program has taken the order.
+    /// Asks for new keys of a child. Returns when the program has taken the order, or carried it out.
     ///
     /// # Errors
     /// The program's own words.
     fn rekey_child(&self, connection: &str, child: &str) -> Result;
 
-    /// Asks for a new IKE SA. Returns when the program has taken the order.
+    /// Asks for a new IKE SA. Returns when the program has taken the order, or carried it out.
     ///
     /// # Errors
     /// The program's own words.
