@@ -95,7 +95,10 @@ impl Socket {
             setsockopt(&socket, Ipv4MtuDiscover, &libc::IP_PMTUDISC_DONT)?;
         } else {
             socket.set_freebind_v6(true)?;
-            socket.set_only_v6(true)?;
+            // A raw socket has one family anyway, and the kernel refuses the option there (EINVAL).
+            if listen.carrier != Carrier::Esp {
+                socket.set_only_v6(true)?;
+            }
             socket.set_recv_tclass_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
