@@ -34,6 +34,8 @@ pub enum Tag {
     ArmMemory = 0x0001_0005,
     /// Switches a device's power; argument device, state.
     SetPower = 0x0002_8001,
+    /// Sets a line of the GPIO expander; argument line, state.
+    SetGpio = 0x0003_8041,
     /// Rate of the clock given as argument, in Hz.
     ClockRate = 0x0003_0002,
 }

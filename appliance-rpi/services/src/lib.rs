@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod card;
 pub mod http;
 pub mod log_tail;
 pub mod stack;
