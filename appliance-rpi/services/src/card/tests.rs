@@ -75,6 +75,14 @@ fn a_file_with_a_long_name_is_read_whole() {
 }
 
 #[test]
+fn a_card_with_a_count_of_free_clusters_is_read_and_not_written() {
+    let mut image = card(&[("portcullis.toml", TEXT)]);
+    let free_count = (START + 1) * 512 + 488;
+    image.0[free_count..free_count + 4].copy_from_slice(&1_000_u32.to_le_bytes());
+    assert_eq!(read(&mut image).as_deref(), Ok(TEXT));
+}
+
+#[test]
 fn what_is_not_there_is_told() {
     assert_eq!(read(&mut card(&[("other.toml", TEXT)])), Err("not on the card".to_string()));
     let blank = read(&mut Image(vec![0; 1 << 20])).expect_err("blank");
