@@ -28,6 +28,7 @@ enum Command {
     Fuzz(fuzz::Arguments),
     Bench(bench::Arguments),
     Deny(deny::Arguments),
+    Image(rpi::image::Arguments),
     /// The Raspberry Pi image: `cargo xtask rpi` lists its commands.
     Rpi {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -44,9 +45,8 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Deny(arguments) => deny::run(&arguments),
-        Command::Rpi { arguments } => {
-            rpi::run(&arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into())
-        }
+        Command::Image(arguments) => rpi::image::run(&arguments),
+        Command::Rpi { arguments } => rpi::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");

@@ -236,6 +236,14 @@ mod tests {
     }
 
     #[test]
+    fn the_file_on_the_card_says_what_the_defaults_are() {
+        let (config, warnings) =
+            BoardConfig::parse(include_str!("../../../appliance-rpi/portcullis.toml")).expect("right");
+        assert_eq!(warnings, []);
+        assert_eq!(config, BoardConfig { networks: std::vec![Network::unconfigured(0)], ..BoardConfig::safe() });
+    }
+
+    #[test]
     fn every_key_is_read() {
         let (config, _) = BoardConfig::parse(
             "[gateway]\nlog = \"debug\"\n\

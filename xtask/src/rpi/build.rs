@@ -1,14 +1,17 @@
 //! Builds the bare-metal image with whatever compiler has the target.
 
-use super::{Result, root};
-use object::read::elf::{ElfFile64, ProgramHeader};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TARGET: &str = "aarch64-unknown-none";
-/// Debian's compiler and library sources (packages `rustc-web`, `rust-web-src`, `lld`).
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+use object::read::elf::{ElfFile64, ProgramHeader};
+
+use crate::checkout::root;
+use crate::cross::{cargo_for, route};
+use crate::outcome::{Result, ensure};
+
+/// What the image is compiled for.
+pub(crate) const TARGET: &str = "aarch64-unknown-none";
 
 /// The machines the one source tree is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,80 +30,103 @@ pub(crate) struct Built {
     pub(crate) image: PathBuf,
 }
 
-/// Builds the image of one machine.
-pub(crate) fn build(machine: Machine) -> Result<Built> {
+/// Builds the image of one machine below `target` in `appliance-rpi`.
+///
+/// # Errors
+/// Without a compiler for the target, and when the build fails.
+pub(crate) fn build(machine: Machine, target: &str) -> Result<Built> {
     let directory = root().join("appliance-rpi");
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&directory).args(["build", "--release", "--locked", "--target", TARGET]);
-    let mut flags = vec!["-C force-frame-pointers=yes".to_owned()];
-    if !target_installed()? {
-        if !Path::new(DEBIAN_RUSTC).exists() {
-            return Err(format!(
-                "no compiler for {TARGET}: run `rustup target add {TARGET}`, or on Debian install rustc-web, rust-web-src and lld"
-            )
-            .into());
-        }
-        command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core,alloc");
-        flags.push("-C linker=ld.lld".to_owned());
+    let target = directory.join(target);
+    let mut flags = "-C force-frame-pointers=yes".to_owned();
+    // This machine's paths stay out of the image, so that two checkouts build the same octets.
+    for (path, name) in [
+        (root().to_path_buf(), "portcullis"),
+        (cargo_home()?, "cargo"),
+        (PathBuf::from("/usr/lib/rustlib/src/rust"), "rust"),
+    ] {
+        flags += &format!(" --remap-path-prefix={}={name}", path.display());
     }
-    flags.extend(remapped_paths()?);
+    let features: &[&str] = if machine == Machine::Virt { &["--features", "virt"] } else { &[] };
+    let mut command = cargo_for(TARGET, route(TARGET)?, &["build", "--release", "--locked", "--quiet"], &flags);
+    command.current_dir(&directory).arg("--target-dir").arg(&target).args(features);
     // Every level is compiled in; the configuration chooses among them at run time.
-    command.env("DEFMT_LOG", "debug").env("RUSTFLAGS", flags.join(" "));
-    if machine == Machine::Virt {
-        command.args(["--features", "virt"]);
-    }
-    if !command.status()?.success() {
-        return Err("the bare-metal build failed".into());
-    }
+    command.env("DEFMT_LOG", "debug").env("PORTCULLIS_BUILD", build_id());
+    ensure(command.status()?.success(), || "the bare-metal build failed".to_owned())?;
 
-    let out = directory.join("target/image");
+    let out = target.join("image");
     fs::create_dir_all(&out)?;
     let name = match machine {
         Machine::Raspi => "kernel8",
         Machine::Virt => "virt",
     };
     let built = Built { elf: out.join(format!("{name}.elf")), image: out.join(format!("{name}.img")) };
-    let elf = fs::read(directory.join("target").join(TARGET).join("release/appliance-rpi"))?;
+    let elf = fs::read(target.join(TARGET).join("release/appliance-rpi"))?;
     fs::write(&built.image, flatten(&elf)?)?;
     fs::write(&built.elf, elf)?;
     Ok(built)
 }
 
-/// Whether the compiler that runs us can build for the target by itself.
-fn target_installed() -> Result<bool> {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output()?;
-    Ok(output.status.success() && Path::new(String::from_utf8(output.stdout)?.trim()).is_dir())
+/// The commit, with a "+" when the tree has changes.
+fn build_id() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").current_dir(root()).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
+    if changed { commit + "+" } else { commit }
 }
 
-/// Flags that keep this machine's paths out of the image, so that two checkouts build the same bytes.
-fn remapped_paths() -> Result<Vec<String>> {
-    let cargo_home = std::env::var_os("CARGO_HOME")
+fn cargo_home() -> Result<PathBuf> {
+    std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
-        .ok_or("neither CARGO_HOME nor a home directory")?;
-    Ok([(root(), "portcullis"), (cargo_home, "cargo"), (PathBuf::from("/usr/lib/rustlib/src/rust"), "rust")]
-        .into_iter()
-        .map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()))
-        .collect())
+        .ok_or_else(|| "neither CARGO_HOME nor a home directory".into())
 }
 
-/// The bytes of all loaded segments, laid out from the lowest physical address.
+/// The octets of all loaded segments, laid out from the lowest physical address.
 fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
     let file = ElfFile64::<object::LittleEndian>::parse(elf)?;
     let endian = file.endian();
     let mut segments: Vec<(u64, &[u8])> = Vec::new();
     for header in file.elf_program_headers() {
         if header.p_type(endian) == object::elf::PT_LOAD && header.p_filesz(endian) > 0 {
-            let bytes = header.data(endian, elf).map_err(|()| "a segment lies outside the file")?;
-            segments.push((header.p_paddr(endian), bytes));
+            let octets = header.data(endian, elf).map_err(|()| "a segment lies outside the file")?;
+            segments.push((header.p_paddr(endian), octets));
         }
     }
     segments.sort_by_key(|(address, _)| *address);
     let start = segments.first().ok_or("the image has no segments")?.0;
     let mut image = Vec::new();
-    for (address, bytes) in segments {
+    for (address, octets) in segments {
         image.resize(usize::try_from(address - start)?, 0);
-        image.extend_from_slice(bytes);
+        image.extend_from_slice(octets);
     }
     Ok(image)
+}
+
+/// Counts instructions that a Pi 3 or 4 does not have, though QEMU runs them: the cryptographic extensions.
+///
+/// # Errors
+/// Names the instructions found; also when the disassembler is missing.
+pub(crate) fn check_instructions(elf: &Path) -> Result<usize> {
+    let disassembler = ["llvm-objdump", "rust-objdump", "aarch64-linux-gnu-objdump"]
+        .into_iter()
+        .find(|program| crate::checkout::installed(program))
+        .ok_or("missing llvm-objdump; on Debian install llvm")?;
+    let output = Command::new(disassembler).args(["-d", "--no-show-raw-insn"]).arg(elf).output()?;
+    ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // Names are looked for between tabs, where a disassembler puts mnemonics.
+    let mnemonics: Vec<&str> = text.lines().filter_map(|line| line.split('\t').nth(1)).collect();
+    ensure(mnemonics.len() > 10_000, || format!("{disassembler} shows {} instructions only", mnemonics.len()))?;
+    let foreign: Vec<&str> = mnemonics
+        .iter()
+        .map(|mnemonic| mnemonic.trim())
+        .filter(|mnemonic| {
+            ["aes", "pmull", "sha1", "sha256", "sha512", "eor3", "rax1"].iter().any(|name| mnemonic.starts_with(name))
+        })
+        .collect();
+    ensure(foreign.is_empty(), || format!("instructions that a Pi 3 and 4 lack: {foreign:?}"))?;
+    Ok(mnemonics.len())
 }
