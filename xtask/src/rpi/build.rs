@@ -7,7 +7,7 @@ use std::process::Command;
 use object::read::elf::{ElfFile64, ProgramHeader};
 
 use crate::checkout::root;
-use crate::cross::{cargo_for, route};
+use crate::cross::{Route, cargo_for, route};
 use crate::outcome::{Result, ensure};
 
 /// What the image is compiled for.
@@ -47,10 +47,14 @@ pub(crate) fn build(machine: Machine, target: &str) -> Result<Built> {
         flags += &format!(" --remap-path-prefix={}={name}", path.display());
     }
     let features: &[&str] = if machine == Machine::Virt { &["--features", "virt"] } else { &[] };
-    let mut command = cargo_for(TARGET, route(TARGET)?, &["build", "--release", "--locked", "--quiet"], &flags);
+    let route = route(TARGET)?;
+    if route == Route::Debian {
+        flags += " -C linker=ld.lld"; // what cargo_for would set alone
+    }
+    let mut command = cargo_for(TARGET, route, &["build", "--release", "--locked", "--quiet"]);
     command.current_dir(&directory).arg("--target-dir").arg(&target).args(features);
     // Every level is compiled in; the configuration chooses among them at run time.
-    command.env("DEFMT_LOG", "debug").env("PORTCULLIS_BUILD", build_id());
+    command.env("RUSTFLAGS", flags).env("DEFMT_LOG", "debug").env("PORTCULLIS_BUILD", build_id());
     ensure(command.status()?.success(), || "the bare-metal build failed".to_owned())?;
 
     let out = target.join("image");

@@ -205,8 +205,8 @@ fn replug(setting: &Setting) -> Result<String> {
     }
     let status = status(&mut peer, GUEST)?;
     let log = status["log"].as_str().unwrap_or_default();
-    let unplugged = log.matches("port 0: unplugged").count();
-    ensure(unplugged == 3, || format!("unplugged {unplugged} times, says the log:\n{log}"))?;
+    let lost = log.matches("link down").count();
+    ensure(lost == 3, || format!("link lost {lost} times, says the log:\n{log}"))?;
     Ok(String::new())
 }
 

@@ -22,8 +22,8 @@ pub(crate) const INTEROP: &[&str] = &[
 ];
 /// A compiler with library sources for bare-metal targets, where rustup has none.
 const CROSS: &[&str] = &["rustc-web", "rust-web-src", "lld"];
-/// For the fuzz targets (libFuzzer is C++) and for the Raspberry Pi image.
-const EMULATOR: &[&str] = &["qemu-system-arm"];
+/// For the Raspberry Pi image: emulator, readers of its card, disassembler.
+const IMAGE: &[&str] = &["qemu-system-arm", "mtools", "dosfstools", "llvm"];
 
 /// Asked for by maintainer scripts before they start a daemon; 101 means no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -37,8 +37,8 @@ pub(super) fn stage(report: &mut Report) {
     if super::targets::TARGETS.iter().any(|target| cross::route(target).is_err()) {
         wanted.extend(CROSS);
     }
-    if !installed("qemu-system-aarch64") {
-        wanted.extend(EMULATOR);
+    if !["qemu-system-aarch64", "mtype", "fsck.fat", "llvm-objdump"].into_iter().all(installed) {
+        wanted.extend(IMAGE);
     }
     if wanted.is_empty() {
         return report.passed("nothing is missing");

@@ -25,6 +25,8 @@ pub(super) fn clippy(report: &mut Report) {
         command
     };
     report.command("all features", &mut lint(&["--workspace", "--all-features"]));
+    let image = ["--manifest-path", "appliance-rpi/Cargo.toml", "-p", "rpi-drivers", "-p", "rpi-services"];
+    report.command("drivers and services of the Raspberry Pi image", &mut lint(&image));
     for core in ["ipsec-core", "ike-core"] {
         report.command(&format!("{core} without features"), &mut lint(&["-p", core, "--no-default-features"]));
     }

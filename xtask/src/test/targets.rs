@@ -42,7 +42,7 @@ pub(super) fn panic(report: &mut Report) {
 pub(super) fn rpi(report: &mut Report) {
     match route("aarch64-unknown-none") {
         Ok(_) if crate::checkout::installed("qemu-system-aarch64") => {
-            super::own_command(report, "rpi", &["rpi", "boot"]);
+            super::own_command(report, "rpi", &["rpi", "test"]);
         }
         Ok(_) => report.skipped("rpi", "missing qemu-system-aarch64; on Debian install qemu-system-arm"),
         Err(error) => report.skipped("rpi", &error.to_string()),

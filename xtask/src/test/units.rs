@@ -18,6 +18,7 @@ pub(super) fn tests(report: &mut Report) {
     for (name, manifest, package) in [
         ("corpus replay", "fuzz/Cargo.toml", None),
         ("drivers of the Raspberry Pi image", "appliance-rpi/Cargo.toml", Some("rpi-drivers")),
+        ("services of the Raspberry Pi image", "appliance-rpi/Cargo.toml", Some("rpi-services")),
     ] {
         if root().join(manifest).is_file() {
             let mut command = cargo(&["test", "--locked", "--quiet", "--no-fail-fast", "--manifest-path", manifest]);
