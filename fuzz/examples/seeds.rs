@@ -29,6 +29,7 @@ fn main() {
     esp_open();
     ike_message();
     ike_decrypted();
+    usb();
 }
 
 /// The examples of the manual.
@@ -225,4 +226,57 @@ fn ike_decrypted() {
     let (first, inner) = child(false);
     let replace = [&[8, first, 0][..], &(inner.len() as u16).to_be_bytes(), &inner].concat();
     put("ike_decrypted", "replace-auth", &[vec![1], deliver(2), replace, deliver(8)].concat());
+}
+
+/// What a hub, a CDC Ethernet adapter and the chip of a Raspberry Pi 3 say.
+fn usb() {
+    let device = |class: u8, vendor: u16, product: u16| {
+        let ([v0, v1], [p0, p1]) = (vendor.to_le_bytes(), product.to_le_bytes());
+        [18, 1, 0, 2, class, 0, 0, 64, v0, v1, p0, p1, 0, 0, 1, 2, 3, 1]
+    };
+    let configuration = |parts: &[&[u8]]| {
+        let mut all = vec![9, 2, 0, 0, 1, 1, 0, 0x80, 50];
+        all.extend(parts.concat());
+        all[2] = all.len() as u8;
+        all
+    };
+    let hub = configuration(&[&[9, 4, 0, 0, 1, 9, 0, 0, 0], &[7, 5, 0x81, 3, 2, 0, 12]]);
+    let ecm = configuration(&[
+        &[9, 4, 0, 0, 1, 2, 6, 0, 4],
+        &[5, 0x24, 0, 0x10, 1],
+        &[5, 0x24, 6, 0, 1],
+        &[13, 0x24, 15, 3, 0, 0, 0, 0, 0xEA, 5, 0, 0, 0],
+        &[7, 5, 0x81, 3, 16, 0, 32],
+        &[9, 4, 1, 0, 0, 10, 0, 0, 0],
+        &[9, 4, 1, 1, 2, 10, 0, 0, 0],
+        &[7, 5, 0x82, 2, 0, 2, 0],
+        &[7, 5, 0x02, 2, 0, 2, 0],
+    ]);
+    let smsc = configuration(&[
+        &[9, 4, 0, 0, 3, 0xFF, 0, 0xFF, 0],
+        &[7, 5, 0x81, 2, 0, 2, 0],
+        &[7, 5, 0x02, 2, 0, 2, 0],
+        &[7, 5, 0x83, 3, 16, 0, 4],
+    ]);
+    let hub_descriptor = [9, 0x29, 8, 9, 0, 50, 0, 0, 0xFF];
+    let mut station = vec![26, 3];
+    station.extend("0200ABcdEF91".bytes().flat_map(|digit| [digit, 0]));
+    for (name, device, rest) in [
+        ("hub", device(9, 0x0409, 0x55AA), &hub[..]),
+        ("hub-ports", device(9, 0x0409, 0x55AA), &hub_descriptor),
+        ("cdc-ethernet", device(2, 0x0525, 0xA4A2), &ecm),
+        ("station", device(2, 0x0525, 0xA4A2), &station),
+        ("smsc95xx", device(0xFF, 0x0424, 0xEC00), &smsc),
+    ] {
+        put("usb_descriptors", name, &[&device, rest].concat());
+    }
+    let (down, up) = ([8, 0xA1, 0, 0, 0, 0, 0, 0, 0], [8, 0xA1, 0, 1, 0, 0, 0, 0, 0]);
+    let speed = [16, 0xA1, 0x2A, 0, 0, 0, 0, 8, 0, 0, 0xE1, 0xF5, 5, 0, 0xE1, 0xF5, 5];
+    put("cdc_notification", "flap", &[&speed[..], &down, &speed, &up, &speed].concat());
+    let frame = |status: u32, len: usize| {
+        let header = (status | (len as u32 + 4) << 16).to_le_bytes();
+        [&header[..], &vec![0xAA; (len + 4).next_multiple_of(4)]].concat()
+    };
+    put("smsc95xx_burst", "frames", &[frame(0, 60), frame(1 << 15, 61), frame(0, 1518), frame(0, 14)].concat());
+    put("smsc95xx_burst", "too-long", &[frame(0, 60), frame(1 << 28, 60)].concat());
 }

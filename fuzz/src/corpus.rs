@@ -32,7 +32,17 @@ macro_rules! replays {
     };
 }
 
-replays!(config_text, esp_open, ike_decrypted, ike_message, ip_classify, traffic_selectors);
+replays!(
+    cdc_notification,
+    config_text,
+    esp_open,
+    ike_decrypted,
+    ike_message,
+    ip_classify,
+    smsc95xx_burst,
+    traffic_selectors,
+    usb_descriptors
+);
 
 #[test]
 fn foreign_packets_and_corpora() {

@@ -5,6 +5,7 @@
 //! compiler and debugger, and `cargo test` replays the corpora.
 #![forbid(unsafe_code)]
 
+pub mod cdc_notification;
 pub mod config_text;
 pub mod crypto;
 pub mod esp_open;
@@ -13,7 +14,9 @@ pub mod ike_message;
 pub mod input;
 pub mod ip_classify;
 pub mod sites;
+pub mod smsc95xx_burst;
 pub mod traffic_selectors;
+pub mod usb_descriptors;
 
 #[cfg(test)]
 mod corpus;
