@@ -46,25 +46,29 @@ pub(crate) fn begin<C: IkeCrypto>(
     env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Discard::BadKeyExchange)?;
     let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: sa.spi_i, spi_r: sa.spi_r };
     let keys = IkeKeys::derive(env.crypto, *suite, &shared, &seed, Role::Responder).map_err(|_| Discard::NoRoom)?;
-    if let Some(nat) = natd::detect(env.crypto, sa.spi_i, 0, &sa.path, payloads) {
+    let nat = natd::detect(env.crypto, sa.spi_i, 0, &sa.path, payloads);
+    if let Some(nat) = nat {
         sa.nat = nat;
         if nat.found() || *force_encap {
             sa.encap = Encap::Udp;
         }
     }
-    let mut source = natd::digest(env.crypto, sa.spi_i, sa.spi_r, sa.path.local);
-    if *force_encap {
-        // A source that cannot be right makes the peer find a NAT, and encapsulate.
-        env.crypto.random(&mut source);
-    }
-    let destination = natd::digest(env.crypto, sa.spi_i, sa.spi_r, sa.path.remote);
     let header = sa.response_header(ExchangeType::IKE_SA_INIT);
     let mut message = MessageWriter::new(env.response, &header)?;
     message.sa(ProtocolId::IKE, &[], [(*number, suite.transforms())])?;
     message.ke(suite.group.id(), &public)?;
     message.nonce(&nonce)?;
-    message.notify_parts(NotifyKind::NAT_DETECTION_SOURCE_IP, &[&source])?;
-    message.notify_parts(NotifyKind::NAT_DETECTION_DESTINATION_IP, &[&destination])?;
+    // Whoever asks for no NAT detection gets none: to a stranger nothing is sent that is much longer than what it sent.
+    if nat.is_some() {
+        let mut source = natd::digest(env.crypto, sa.spi_i, sa.spi_r, sa.path.local);
+        if *force_encap {
+            // A source that cannot be right makes the peer find a NAT, and encapsulate.
+            env.crypto.random(&mut source);
+        }
+        let destination = natd::digest(env.crypto, sa.spi_i, sa.spi_r, sa.path.remote);
+        message.notify_parts(NotifyKind::NAT_DETECTION_SOURCE_IP, &[&source])?;
+        message.notify_parts(NotifyKind::NAT_DETECTION_DESTINATION_IP, &[&destination])?;
+    }
     let len = message.finish();
     // Kept for AUTH, for the nonce, and to tell a repetition from another request.
     env.request.get_mut(..request.len()).ok_or(Discard::NoRoom)?.copy_from_slice(request);

@@ -3,5 +3,6 @@
 mod collisions;
 mod faults;
 mod handshake;
+mod hostile;
 mod life;
 mod network;

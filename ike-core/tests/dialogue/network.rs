@@ -198,7 +198,7 @@ impl Host {
         Self { endpoint, installed: BTreeMap::new(), sending: BTreeMap::new(), story: Vec::new(), failures: Vec::new() }
     }
 
-    fn listen(&mut self) {
+    pub(crate) fn listen(&mut self) {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 Event::Established { .. } => self.story.push("established".into()),
