@@ -85,12 +85,17 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         begun
     }
 
-    /// Looks for an SA that this request already made. `Ok(None)`: it was answered again; else the number of half-open SAs.
+    /// Looks for an SA that this request already made, or that made this request. `Ok(None)`: it was answered again; else
+    /// the number of half-open SAs.
     fn repeated(&mut self, path: Path, header: &Header, datagram: &[u8]) -> Result<Option<usize>, Discard> {
         let mut half_open: usize = 0;
         let mut found = None;
         for (slot, place) in (0u16..).zip(self.slots.iter()) {
             let Some(sa) = &place.sa else { continue };
+            if sa.initiator && sa.spi_i == header.spi_i {
+                // Our own request, sent back: whoever holds our pre-shared key would be we ourselves.
+                return Err(Discard::Unexpected);
+            }
             let State::InitAnswered(answered) = &sa.state else { continue };
             half_open = half_open.saturating_add(1);
             if sa.spi_i == header.spi_i && sa.window.response_path.remote == path.remote {
