@@ -123,13 +123,14 @@ pub(crate) struct Daemon {
     waiting: Waiting,
     /// When each peer's last attempt began, to say how long it took.
     begun: BTreeMap<String, Instant>,
-    /// Log lines that strangers can cause at will.
-    strangers: Throttle,
+    /// Log lines about messages that could not be sent: strangers decide how many there are.
+    unsent: Throttle,
     /// Held for its drop, which removes the socket.
     server: Option<Server>,
 }
 
-/// Calls the gateway with everything it works on. The engines are locked for as long as that takes.
+/// Calls the gateway with everything it works on. The engines are locked for as long as that takes: what takes long is
+/// done by the endpoint alone before.
 macro_rules! with_gateway {
     ($daemon:expr, |$gateway:ident, $parts:ident| $body:expr) => {{
         let mut outbound = $daemon.plane.outbound();
@@ -189,7 +190,7 @@ impl Daemon {
             pending: Pending::default(),
             waiting: Waiting::default(),
             begun: BTreeMap::new(),
-            strangers: Throttle::new(10, Duration::from_secs(60), Instant::now()),
+            unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
             server: Some(server),
         };
         let started = with_gateway!(daemon, |gateway, parts| gateway.start(clock.now(), &mut parts));
@@ -242,7 +243,9 @@ impl Daemon {
         match input {
             Input::News(News::Ike { path, mut message }) => {
                 debug!(remote = %path.remote, octets = message.len(), "IKE message received");
-                with_gateway!(self, |gateway, parts| gateway.handle_datagram(now, path, &mut message, &mut parts));
+                // The key exchange happens here, and packets go on meanwhile.
+                let outcome = self.endpoint.handle_datagram(now, path, &mut message);
+                with_gateway!(self, |gateway, parts| gateway.handled(now, outcome, &mut parts));
             }
             Input::News(News::Acquire { policy, packet }) => self.acquire(policy, packet),
             Input::News(News::Inbound(event)) => {
@@ -296,6 +299,9 @@ impl Daemon {
         let now = self.clock.now();
         let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
         if due.is_some_and(|due| due <= now) {
+            with_gateway!(self, |gateway, parts| gateway.credit(&mut parts));
+            // Rekeys begin here with a key exchange, and packets go on meanwhile.
+            self.endpoint.handle_timeout(now);
             with_gateway!(self, |gateway, parts| gateway.handle_timeout(now, &mut parts));
         }
         loop {
@@ -321,7 +327,7 @@ impl Daemon {
             let path = transmit.path;
             debug!(remote = %path.remote, octets = transmit.datagram.len(), "IKE message sent");
             if let Err(error) = self.plane.send(path, 0, transmit.datagram)
-                && let Some(others) = self.strangers.admit(Instant::now())
+                && let Some(others) = self.unsent.admit(Instant::now())
             {
                 warn!(local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {error}");
             }
@@ -384,11 +390,7 @@ impl Daemon {
             (What::ChildUp { .. }, Some(peer)) => self.peers().into_iter().find(|status| status.name == *peer),
             _ => None,
         };
-        if !story::by_strangers(report) {
-            story::tell(report, details.as_ref(), took, 0);
-        } else if let Some(others) = self.strangers.admit(Instant::now()) {
-            story::tell(report, details.as_ref(), took, others);
-        }
+        story::tell(report, details.as_ref(), took);
         if let (Some(peer), Some(cause), Some(child)) = (&report.peer, &report.cause, story::failed(report))
             && cause.kind != Kind::Intent
         {

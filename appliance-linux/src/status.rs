@@ -47,6 +47,7 @@ impl Daemon {
             ("IkeWindow", discarded.window),
             ("IkeVersion", discarded.version),
             ("IkeNoRoom", discarded.no_room),
+            ("IkeStrangersUntold", self.gateway.untold()),
         ];
         counters.extend(ike.into_iter().chain(self.plane.tally().read()).map(|(name, count)| (name.to_owned(), count)));
         counters

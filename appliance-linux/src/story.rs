@@ -8,15 +8,6 @@ use tracing::{info, info_span, warn};
 
 use crate::control::protocol::PeerStatus;
 
-/// Whether a report is one that people without any key can cause as often as they like.
-pub(crate) fn by_strangers(report: &Report) -> bool {
-    match report.what {
-        What::Refused { .. } => true,
-        What::Failed { .. } => report.peer.is_none(),
-        _ => false,
-    }
-}
-
 /// Which child a report says has failed: `Some(None)` is the whole connection, `None` is that nothing failed.
 pub(crate) fn failed(report: &Report) -> Option<Option<&str>> {
     match report.what {
@@ -26,9 +17,8 @@ pub(crate) fn failed(report: &Report) -> Option<Option<&str>> {
     }
 }
 
-/// Writes a report. `status` is the peer's, where the report is that something is up; `took` how long that took;
-/// `others` how many like this were not written.
-pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Duration>, others: u64) {
+/// Writes a report. `status` is the peer's, where the report is that something is up; `took` how long that took.
+pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Duration>) {
     let _span = report.peer.as_ref().map(|peer| info_span!("peer", name = peer).entered());
     let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     match (&report.what, status) {
@@ -64,11 +54,13 @@ pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Du
             );
         }
         _ => {
-            let others = (others > 0).then_some(others);
-            let code = report.cause.as_ref().map(|cause| cause.code);
-            match report.level() {
-                Level::Info => info!(code, others, "{report}"),
-                Level::Warn => warn!(code, others, "{report}"),
+            let (child, code) = (&report.child, report.cause.as_ref().map(|cause| cause.code));
+            let level = report.level();
+            // The peer stands in the span, the child beside the text.
+            let report = Report { peer: None, ..report.clone() };
+            match level {
+                Level::Info => info!(child, code, "{report}"),
+                Level::Warn => warn!(child, code, "{report}"),
             }
         }
     }

@@ -158,7 +158,19 @@ impl Gateway {
         datagram: &mut [u8],
         parts: &mut Parts<'_, '_, C, P>,
     ) {
-        if let Err(discard) = parts.endpoint.handle_datagram(now, path, datagram) {
+        let outcome = parts.endpoint.handle_datagram(now, path, datagram);
+        self.handled(now, outcome, parts);
+    }
+
+    /// The second half of [`Gateway::handle_datagram`], for an appliance whose engines stand behind locks: it hands the
+    /// message to the endpoint itself, which takes the time of a key exchange, and needs the engines only for this.
+    pub fn handled<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        outcome: Result<(), Discard>,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        if let Err(discard) = outcome {
             self.discarded.count(discard);
         }
         self.settle(now, parts);

@@ -214,8 +214,10 @@ impl Gateway {
         parts.inbound.remove(sa.inbound);
     }
 
-    /// Tells IKE of the signs of life that the data plane saw.
-    pub(super) fn credit<C: IkeCrypto, P: PacketCrypto>(&mut self, parts: &mut Parts<'_, '_, C, P>) {
+    /// Tells IKE of the signs of life that the data plane saw. [`Gateway::handle_timeout`] does so; an appliance that calls
+    /// [`Endpoint::handle_timeout`](ike_core::endpoint::Endpoint::handle_timeout) itself, without locks on the engines, does
+    /// it before.
+    pub fn credit<C: IkeCrypto, P: PacketCrypto>(&mut self, parts: &mut Parts<'_, '_, C, P>) {
         for sa in &mut self.sas {
             let last = parts.inbound.sa(sa.inbound).and_then(|status| status.last_used);
             if let Some(last) = last.filter(|_| last > sa.heard) {
