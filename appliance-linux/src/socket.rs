@@ -262,6 +262,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn sockets_for_protocol_50_open_at_addresses_of_both_families() {
+        for addr in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
+            let listen = Listen { carrier: Carrier::Esp, addr: addr.parse().unwrap(), interface: None };
+            match Socket::open(listen) {
+                Ok(socket) => assert!(socket.serves(SocketAddr::new(addr.parse().unwrap(), 0))),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    println!("skipped: raw sockets need CAP_NET_RAW");
+                }
+                Err(error) => panic!("{addr}: {error}"),
+            }
+        }
+    }
+
     fn receive_one(batch: &mut Batch, socket: &Socket) -> (Origin, Vec<u8>) {
         let mut got = Vec::new();
         for _ in 0..1000 {
