@@ -377,7 +377,7 @@ fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
         _ => "every text value stands in quotes".to_string(),
     };
     ConfigError {
-        at: Position::of(text, span.start),
+        at: Reader::new(text).position(span.start),
         found: format!("text that is not TOML ({message})"),
         expected: "key = \"value\", [table] or [[table]]".to_string(),
         hint,

@@ -93,6 +93,10 @@ pub struct Gateway {
     /// Size of anti-replay windows: the engines' storage was cut to it at the start.
     window: u16,
     strangers: report::Strangers,
+    /// Something changed that may make an attempt due.
+    changed: bool,
+    /// When the next attempt is due.
+    next: Option<Instant>,
 }
 
 /// IKE messages that were dropped without an answer.
@@ -130,6 +134,8 @@ impl Gateway {
             questions: VecDeque::new(),
             discarded: Discarded::default(),
             strangers: report::Strangers::default(),
+            changed: true,
+            next: None,
         };
         gateway.follow(&peers);
         (gateway, peers)
@@ -216,9 +222,7 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) -> bool {
         let underway = self.want_for_packet(now, policy::child_of(policy), parts.endpoint);
-        if underway {
-            self.settle(now, parts);
-        }
+        self.settle(now, parts);
         underway
     }
 
@@ -241,14 +245,14 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         self.found(now, peer, place, parts.endpoint);
+        self.changed = true;
         self.settle(now, parts);
     }
 
     /// When to call [`Gateway::handle_timeout`]; `None` when nothing is waiting.
     pub fn poll_timeout<C: IkeCrypto, P: PacketCrypto>(&self, parts: &Parts<'_, '_, C, P>) -> Option<Instant> {
         let engines = [parts.outbound.poll_timeout(), parts.inbound.poll_timeout()];
-        let own = self.next_attempt(parts.endpoint);
-        engines.into_iter().chain([parts.endpoint.poll_timeout(), own]).flatten().min()
+        engines.into_iter().chain([parts.endpoint.poll_timeout(), self.next]).flatten().min()
     }
 
     /// `[gateway]` as it stands.
@@ -271,11 +275,17 @@ impl Gateway {
         self.discarded
     }
 
-    /// Takes up every event of the endpoint, then begins what is due.
+    /// Takes up every event of the endpoint, then begins what is due. What strangers send makes nothing due.
     fn settle<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
         self.take_events(now, parts);
-        self.drive(now, parts.endpoint);
-        self.take_events(now, parts);
+        for _ in 0..ROUNDS {
+            if !core::mem::take(&mut self.changed) && self.next.is_none_or(|at| at > now) {
+                return;
+            }
+            self.drive(now, parts.endpoint);
+            self.take_events(now, parts);
+        }
+        self.next = self.next.or(Some(now + Duration::from_secs(1)));
     }
 
     /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one.
@@ -318,6 +328,9 @@ impl Discarded {
         *counter = counter.saturating_add(1);
     }
 }
+
+/// An attempt that fails at once makes room for another one; more of them wait for the next second.
+const ROUNDS: usize = 8;
 
 /// The pause before the next attempt after `failures` of them, between one second and a minute. `salt` spreads those
 /// who failed together.

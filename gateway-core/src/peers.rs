@@ -20,6 +20,8 @@ pub const IKE_PORT: u16 = 500;
 pub struct Peers {
     /// In the order of the file.
     entries: Vec<Entry>,
+    /// Places in `entries` by number: IKE asks often.
+    places: Vec<(PeerId, usize)>,
     next_peer: u32,
     next_child: u32,
 }
@@ -107,6 +109,8 @@ impl Peers {
             }
         }
         changes.peers_gone.extend(old.iter().map(|entry| entry.id));
+        self.places = self.entries.iter().enumerate().map(|(place, entry)| (entry.id, place)).collect();
+        self.places.sort_unstable();
         changes
     }
 
@@ -203,12 +207,18 @@ impl Peers {
         })
     }
 
+    fn place(&self, peer: PeerId) -> Option<usize> {
+        let found = self.places.binary_search_by_key(&peer, |(id, _)| *id).ok()?;
+        self.places.get(found).map(|(_, place)| *place)
+    }
+
     fn entry(&self, peer: PeerId) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.id == peer)
+        self.entries.get(self.place(peer)?)
     }
 
     fn entry_mut(&mut self, peer: PeerId) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.id == peer)
+        let place = self.place(peer)?;
+        self.entries.get_mut(place)
     }
 }
 

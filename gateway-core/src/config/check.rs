@@ -116,17 +116,23 @@ fn traffic(reader: &mut Reader<'_>, earlier: &Placed, peer: &Placed) {
         let others = earlier.0.children.iter().zip(&earlier.1.children);
         let others = others.take(if same_peer { index } else { usize::MAX });
         for (other, places) in others {
-            let line = reader.position(places.section).line;
-            let named = format!("\"{}/{}\" (line {line})", earlier.0.name, other.name);
+            let named = |reader: &Reader<'_>| {
+                let line = reader.position(places.section).line;
+                format!("\"{}/{}\" (line {line})", earlier.0.name, other.name)
+            };
             if same_set(&child.local_ts, &other.local_ts) && same_set(&child.remote_ts, &other.remote_ts) {
-                let found = format!("a child \"{}\" with the same selectors as {named}", child.name);
+                let found = format!("a child \"{}\" with the same selectors as {}", child.name, named(reader));
                 reader.error(
                     here.section,
                     found,
                     "different selectors",
                     "only one of the two could ever carry a packet",
                 );
-            } else if !same_peer && let Some((at, found)) = overlap(child, here, other) {
+            } else if !same_peer
+                && reader.has_room()
+                && let Some((at, found)) = overlap(child, here, other)
+            {
+                let named = named(reader);
                 reader.warn(at, format!("{found} of {named}; what fits both goes to the child with the smaller \"priority\", else to the first one"));
             }
         }

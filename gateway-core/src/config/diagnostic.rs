@@ -12,21 +12,6 @@ pub struct Position {
     pub column: u32,
 }
 
-impl Position {
-    /// The place of the octet `offset` of `text`; an offset past the end is the end.
-    pub(super) fn of(text: &str, offset: usize) -> Self {
-        let mut at = Self { line: 1, column: 1 };
-        for (_, letter) in text.char_indices().take_while(|(index, _)| *index < offset) {
-            if letter == '\n' {
-                at = Self { line: at.line.saturating_add(1), column: 1 };
-            } else {
-                at.column = at.column.saturating_add(1);
-            }
-        }
-        at
-    }
-}
-
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)

@@ -19,6 +19,8 @@ const ERRORS_MAX: usize = 50;
 /// The text being read and what was noticed so far.
 pub(super) struct Reader<'t> {
     text: &'t str,
+    /// Offsets at which lines begin.
+    lines: Vec<usize>,
     errors: Vec<ConfigError>,
     warnings: Vec<Warning>,
 }
@@ -72,7 +74,9 @@ impl<'v, 't> Section<'v, 't> {
 
 impl<'t> Reader<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, errors: Vec::new(), warnings: Vec::new() }
+        let behind = |(at, _): (usize, &str)| at.saturating_add(1);
+        let lines = core::iter::once(0).chain(text.match_indices('\n').map(behind)).collect();
+        Self { text, lines, errors: Vec::new(), warnings: Vec::new() }
     }
 
     /// What was noticed, in the order of the file.
@@ -83,7 +87,16 @@ impl<'t> Reader<'t> {
     }
 
     pub(super) fn position(&self, at: usize) -> Position {
-        Position::of(self.text, at)
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or(0);
+        let column = self.text.get(start..at).map_or(0, |before| before.chars().count());
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Position { line: number(line), column: number(column.saturating_add(1)) }
+    }
+
+    /// Whether more warnings are told.
+    pub(super) fn has_room(&self) -> bool {
+        self.warnings.len() < ERRORS_MAX
     }
 
     pub(super) fn error(
@@ -100,7 +113,7 @@ impl<'t> Reader<'t> {
     }
 
     pub(super) fn warn(&mut self, at: usize, message: impl Into<String>) {
-        if self.warnings.len() < ERRORS_MAX {
+        if self.has_room() {
             let at = self.position(at);
             self.warnings.push(Warning { at, message: message.into() });
         }

@@ -1,5 +1,6 @@
 //! Who is to be connected next, and when: `start`, attempts and the pauses between them.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
@@ -21,56 +22,100 @@ pub(super) fn connection<C: IkeCrypto>(peer: PeerId, endpoint: &Endpoint<'_, C, 
     sas.filter(|ike| ike.peer == Some(peer) && ike.state == SaState::Established).max_by_key(|ike| ike.since)
 }
 
+/// What decides about a peer's children.
+struct Standing {
+    ike: Option<IkeView>,
+    active: bool,
+    courtesy: Option<Instant>,
+}
+
 impl Gateway {
-    /// Begins every attempt that is due.
+    /// Begins every attempt that is due, and notes when the next one is.
     pub(super) fn drive<C: IkeCrypto>(&mut self, now: Instant, endpoint: &mut Endpoint<'_, C, Peers>) {
-        for id in self.peers.iter().map(|entry| entry.id).collect::<Vec<_>>() {
-            if let Some((spare, _)) = self.spare(id, endpoint).filter(|(_, at)| *at <= now) {
-                drop(endpoint.close(now, spare)); // denied: it is gone
-            }
-            match connection(id, endpoint) {
-                Some(ike) => self.complete(now, id, &ike, endpoint),
-                None => self.connect(now, id, endpoint),
+        for (spare, _) in self.spares(endpoint).into_iter().filter(|(_, at)| *at <= now) {
+            drop(endpoint.close(now, spare)); // denied: it is gone
+        }
+        let standings = self.standings(endpoint);
+        let calls = self.calls(&standings).filter(|(at, _)| *at <= now);
+        for id in calls.map(|(_, id)| id).collect::<Vec<_>>() {
+            self.connect(now, id, endpoint);
+        }
+        let missing = self.missing(&standings).filter(|(at, ..)| *at <= now);
+        for (_, ike, config) in missing.collect::<Vec<_>>() {
+            self.ask(now, ike, config, endpoint);
+        }
+        let standings = self.standings(endpoint);
+        let calls = self.calls(&standings).map(|(at, _)| at);
+        let missing = self.missing(&standings).map(|(at, ..)| at);
+        let spares = self.spares(endpoint).into_iter().map(|(_, at)| at);
+        // What is due and was not begun just now waits for an event, not for time.
+        self.next = calls.chain(missing).chain(spares).filter(|at| *at > now).min();
+    }
+
+    fn standings<C: IkeCrypto>(&self, endpoint: &Endpoint<'_, C, Peers>) -> BTreeMap<PeerId, Standing> {
+        let standing = |entry: &PeerEntry| {
+            let active = entry.start == Start::Active && !entry.held;
+            (entry.id, Standing { ike: None, active, courtesy: entry.courtesy() })
+        };
+        let mut standings: BTreeMap<_, _> = self.peers.iter().map(standing).collect();
+        for ike in endpoint.ike_sas().filter(|ike| ike.state == SaState::Established) {
+            if let Some(standing) = ike.peer.and_then(|peer| standings.get_mut(&peer))
+                && standing.ike.is_none_or(|held| held.since < ike.since)
+            {
+                standing.ike = Some(ike);
             }
         }
+        standings
     }
 
-    /// When both sides called at once there are two connections: the one that we are to close, and when. Both sides see
-    /// the same one as spare, the smaller initiator's SPI, and only its initiator acts, once the other carries all.
-    fn spare<C: IkeCrypto>(&self, id: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> Option<(IkeId, Instant)> {
-        let established = || endpoint.ike_sas().filter(|ike| ike.peer == Some(id) && ike.state == SaState::Established);
+    /// The peers to call, and from when on.
+    fn calls(&self, standings: &BTreeMap<PeerId, Standing>) -> impl Iterator<Item = (Instant, PeerId)> {
+        let wanting = self.peers.iter().filter(|entry| {
+            let connected = standings.get(&entry.id).is_some_and(|standing| standing.ike.is_some());
+            !connected && entry.is_wanted() && entry.attempt.is_none() && !entry.locating
+        });
+        wanting.map(|entry| (entry.retry_at.unwrap_or(Instant::ZERO), entry.id))
+    }
+
+    /// The children to ask connected peers for, and from when on.
+    fn missing(&self, standings: &BTreeMap<PeerId, Standing>) -> impl Iterator<Item = (Instant, IkeId, ChildConfigId)> {
+        let up: BTreeSet<ChildConfigId> = self.sas.iter().map(|sa| sa.config).collect();
+        self.children.iter().filter_map(move |child| {
+            let standing = standings.get(&child.peer)?;
+            let ike = standing.ike?;
+            let wanted = child.wanted || (standing.active && !child.held);
+            let missing = wanted && child.asked.is_none() && !up.contains(&child.id);
+            let courtesy = standing.courtesy.filter(|_| !child.wanted);
+            missing.then(|| (child.retry_at.max(courtesy).unwrap_or(Instant::ZERO), ike.id, child.id))
+        })
+    }
+
+    /// When both sides called at once there are two connections: those that we are to close, and when. Both sides see the
+    /// same one as spare, the smaller initiator's SPI, and only its initiator acts, once the other carries all.
+    fn spares<C: IkeCrypto>(&self, endpoint: &Endpoint<'_, C, Peers>) -> Vec<(IkeId, Instant)> {
         let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
-        let kept = established().max_by_key(spi)?;
-        let carried = |ike: IkeId| self.sas.iter().filter(move |sa| sa.ike == ike);
-        let spare = established().find(|ike| {
-            let all = carried(ike.id).all(|sa| carried(kept.id).any(|other| other.config == sa.config));
-            ike.initiator && ike.id != kept.id && all
-        })?;
-        Some((spare.id, spare.since.max(kept.since)? + COURTESY))
-    }
-
-    /// When the next attempt is due. What is due already was begun by [`drive`](Self::drive).
-    pub(super) fn next_attempt<C: IkeCrypto>(&self, endpoint: &Endpoint<'_, C, Peers>) -> Option<Instant> {
-        let due = |entry: &PeerEntry| {
-            if connection(entry.id, endpoint).is_none() {
-                let waiting = entry.is_wanted() && entry.attempt.is_none() && !entry.locating;
-                return entry.retry_at.filter(|_| waiting);
+        let established = || endpoint.ike_sas().filter(|ike| ike.state == SaState::Established);
+        let mut kept: BTreeMap<PeerId, IkeView> = BTreeMap::new();
+        for ike in established() {
+            let Some(peer) = ike.peer else { continue };
+            let best = kept.entry(peer).or_insert(ike);
+            if spi(best) < spi(&ike) {
+                *best = ike;
             }
-            let missing = self.children.iter().filter(|child| child.peer == entry.id && self.is_missing(child));
-            let missing = missing.filter_map(|child| child.retry_at.max(entry.courtesy().filter(|_| !child.wanted)));
-            missing.chain(self.spare(entry.id, endpoint).map(|(_, at)| at)).min()
+        }
+        let carried = |ike: IkeId| self.sas.iter().filter(move |sa| sa.ike == ike);
+        let spare = |ike: IkeView| {
+            let kept = kept.get(&ike.peer?).filter(|kept| kept.id != ike.id && ike.initiator)?;
+            let all = carried(ike.id).all(|sa| carried(kept.id).any(|other| other.config == sa.config));
+            let since = ike.since.max(kept.since)?;
+            all.then(|| (ike.id, since + COURTESY))
         };
-        self.peers.iter().filter_map(due).min()
+        established().filter_map(spare).collect()
     }
 
     /// Calls a peer that is wanted.
     fn connect<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
-        let Some(entry) = self.peer(id) else { return };
-        let due = entry.retry_at.is_none_or(|at| at <= now);
-        if !entry.is_wanted() || !due || entry.attempt.is_some() || entry.locating {
-            return;
-        }
-        let turn = entry.turn;
+        let Some(turn) = self.peer(id).map(|entry| entry.turn) else { return };
         let Some(peer) = endpoint.pad().get(id) else { return };
         match place(peer, turn) {
             Some(Place::Known(local, remote)) => {
@@ -121,7 +166,9 @@ impl Gateway {
     }
 
     fn initiate<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
-        let first = self.children.iter().find(|child| child.peer == id && self.is_due(child.id));
+        let active = self.peers.iter().any(|entry| entry.id == id && entry.start == Start::Active && !entry.held);
+        let due = |child: &&ChildEntry| child.peer == id && (child.wanted || (active && !child.held));
+        let first = self.children.iter().find(due);
         let begun = endpoint.initiate(now, id, first.map(|child| child.id));
         let remote = endpoint.pad().path(id).map(|path| path.remote);
         match begun {
@@ -143,40 +190,21 @@ impl Gateway {
         }
     }
 
-    /// Whether we are to ask for this child.
-    fn is_due(&self, id: ChildConfigId) -> bool {
-        let Some(child) = self.children.iter().find(|child| child.id == id) else { return false };
-        let active = self.peers.iter().any(|peer| peer.id == child.peer && peer.start == Start::Active && !peer.held);
-        child.wanted || (active && !child.held)
-    }
-
-    /// Whether we are to ask for this child, and have not.
-    fn is_missing(&self, child: &ChildEntry) -> bool {
-        let up = self.sas.iter().any(|sa| sa.config == child.id);
-        !up && child.asked.is_none() && self.is_due(child.id)
-    }
-
-    /// Asks a connected peer for the children that are missing.
-    fn complete<C: IkeCrypto>(
+    /// Asks a connected peer for a child.
+    fn ask<C: IkeCrypto>(
         &mut self,
         now: Instant,
-        id: PeerId,
-        ike: &IkeView,
+        ike: IkeId,
+        config: ChildConfigId,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let courtesy = self.peer(id).and_then(|entry| entry.courtesy());
-        let past = |at: Option<Instant>| at.is_none_or(|at| at <= now);
-        let due = self.children.iter().filter(|child| {
-            child.peer == id && self.is_missing(child) && past(child.retry_at) && (child.wanted || past(courtesy))
-        });
-        for config in due.map(|child| child.id).collect::<Vec<_>>() {
-            let asked = endpoint.create_child(now, ike.id, config);
-            let cause = asked.as_ref().err().map(|denied| explained(denied, endpoint.pad().get(id)));
-            if let Some(child) = self.child(config) {
-                match cause {
-                    None => child.asked = asked.ok(),
-                    Some(cause) => child.fail(now, cause),
-                }
+        let asked = endpoint.create_child(now, ike, config);
+        let about = endpoint.pad().get_child(config).map(|(_, peer, _)| peer);
+        let cause = asked.as_ref().err().map(|denied| explained(denied, about));
+        if let Some(child) = self.child(config) {
+            match cause {
+                None => child.asked = asked.ok(),
+                Some(cause) => child.fail(now, cause),
             }
         }
     }
@@ -206,6 +234,7 @@ impl Gateway {
         }
         child.wanted = true;
         peer.wanted |= !connected;
+        self.changed = true;
         true
     }
 }

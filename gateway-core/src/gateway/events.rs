@@ -72,6 +72,7 @@ enum Note {
 impl Gateway {
     pub(super) fn take_events<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
         while let Some(note) = self.next_note(now, parts) {
+            self.changed |= !matches!(note, Note::Refused { .. } | Note::Closed { peer: None, .. } | Note::Other);
             self.take(now, note, parts);
         }
     }
@@ -159,11 +160,10 @@ impl Gateway {
                 self.tell(Some(peer), config, What::ChildFailed, Some(cause));
             }
             Note::Moved { ike, path } => {
-                let mut peer = None;
                 for sa in self.sas.iter_mut().filter(|sa| sa.ike == ike) {
                     sa.move_to(path, parts.outbound, parts.inbound);
-                    peer = Some(sa.peer);
                 }
+                let peer = parts.endpoint.ike_sas().find(|view| view.id == ike).and_then(|view| view.peer);
                 self.tell(peer, None, What::Moved { remote: path.remote }, None);
             }
             Note::Closed { ike, peer, remote, established, cause } => {
@@ -247,7 +247,10 @@ impl Gateway {
         if let Some(entry) = about.and_then(|id| self.peer(id)) {
             let ours = entry.attempt == Some(ike);
             if ours && !established {
-                entry.fail(now, cause.clone());
+                match cause.kind {
+                    Kind::Intent => entry.attempt = None,
+                    _ => entry.fail(now, cause.clone()),
+                }
             } else if !connected && cause.kind != Kind::Intent {
                 if established && entry.established_at.is_some_and(|since| now.since(since) >= LASTING) {
                     entry.failures = 0;

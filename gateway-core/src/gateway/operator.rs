@@ -43,6 +43,7 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) -> Result<(), Unknown> {
         let target = self.find(name)?;
+        self.changed = true;
         let peer = self.peer(target.peer).ok_or(Unknown)?;
         peer.held = false;
         peer.wanted = true;
@@ -170,6 +171,7 @@ impl Gateway {
         close_all(now, parts, |peer| peer.is_some_and(|peer| changes.peers_gone.contains(&peer)));
         self.take_events(now, parts);
         self.follow(parts.endpoint.pad());
+        self.changed = true;
         self.settle(now, parts);
         (diff, placed)
     }
