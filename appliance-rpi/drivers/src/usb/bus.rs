@@ -55,7 +55,8 @@ enum Purpose {
 
 /// What the task in hand is waiting for.
 enum Activity {
-    Begin,
+    /// Nothing: this has happened and it is its turn.
+    Ready(Happened),
     /// The control channel, still busy with a transfer that was cancelled.
     Channel(ControlTarget, Request, Purpose),
     Answer(Purpose),
@@ -141,7 +142,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
         self.poll_status(halted);
         let answer = self.control.poll(&mut self.host, halted, now_us);
         if self.task.is_none() {
-            self.task = self.next_task(root_changed).map(|task| (task, Activity::Begin));
+            self.task = self.next_task(root_changed).map(|task| (task, Activity::Ready(Happened::Begin)));
         }
         self.run_task(answer);
     }
@@ -253,7 +254,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
         for _ in 0..STEPS_PER_POLL {
             let Some((task, activity)) = self.task.take() else { return };
             let happened = match activity {
-                Activity::Begin => Happened::Begin,
+                Activity::Ready(happened) => happened,
                 Activity::Pause(until) if self.now_us >= until => Happened::Elapsed,
                 Activity::Answer(purpose) if answer.is_some() => {
                     Happened::Answer(purpose, answer.take().unwrap_or(Err(TransferError::TimedOut)))
@@ -330,7 +331,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
             return;
         }
         // Only the root port answers at once; it goes on in the next poll.
-        self.task = Some((Task::Port(task), Activity::Begin));
+        self.task = Some((Task::Port(task), Activity::Ready(happened)));
     }
 
     fn run_nic_task(&mut self, index: usize, address: u8, mut task: NicTask, happened: Happened) {

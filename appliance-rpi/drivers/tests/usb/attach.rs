@@ -113,6 +113,24 @@ fn the_root_port_itself_can_be_pulled_and_put_back() {
 }
 
 #[test]
+fn all_changes_of_the_root_port_at_once_are_taken_one_by_one() {
+    let bus = Bus::new();
+    let (id, _) = cdc_ethernet::add(&bus, Speed::High, MAC);
+    let mut host = host(&bus);
+    run(&bus, &mut host, 10_000);
+    bus.plug_root(id);
+    bus.disturb_root(1 << 3 | 1 << 5);
+    let start = bus.now();
+    run_until(&bus, &mut host, "a reset", |_| bus.device(id).resets > 0);
+    assert!(bus.now() - start >= 150_000, "debounce and reset take their time");
+    run_until(&bus, &mut host, "link", |host| link_is_up(host, 0));
+    // A change that takes nothing away leaves the device as it is.
+    bus.disturb_root(1 << 5);
+    run(&bus, &mut host, 300_000);
+    assert_eq!((bus.device(id).resets, host.counters().detached), (1, 0));
+}
+
+#[test]
 fn a_device_whose_port_the_hub_switched_off_comes_back() {
     let bus = Bus::new();
     let hub = bus.add_hub(Speed::Full, 2);

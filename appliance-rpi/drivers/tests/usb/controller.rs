@@ -136,6 +136,10 @@ impl Bus {
         core.attached_root = Some(id);
         core.port |= 1 | 2;
     }
+    /// Sets bits of the root port's register: changes the driver did not cause.
+    pub(crate) fn disturb_root(&self, bits: u32) {
+        self.core().port |= bits;
+    }
     pub(crate) fn unplug_root(&self) {
         let mut core = self.core();
         core.attached_root = None;
