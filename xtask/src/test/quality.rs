@@ -19,15 +19,21 @@ pub(super) fn format(report: &mut Report) {
 
 /// `cargo clippy`, warnings denied.
 pub(super) fn clippy(report: &mut Report) {
-    let lint = |features: &[&str]| {
-        let mut command = cargo(&["clippy", "--quiet", "--locked", "--all-targets"]);
-        command.args(features).args(["--", "-D", "warnings"]);
+    let lint = |selection: &[&str]| {
+        let mut command = cargo(&["clippy", "--quiet", "--locked"]);
+        command.args(selection).args(["--", "-D", "warnings"]);
         command
     };
-    report.command("all features", &mut lint(&["--workspace", "--all-features"]));
-    let image = ["--manifest-path", "appliance-rpi/Cargo.toml", "-p", "rpi-drivers", "-p", "rpi-services"];
-    report.command("drivers and services of the Raspberry Pi image", &mut lint(&image));
+    report.command("all features", &mut lint(&["--workspace", "--all-features", "--all-targets"]));
     for core in ["ipsec-core", "ike-core"] {
         report.command(&format!("{core} without features"), &mut lint(&["-p", core, "--no-default-features"]));
+    }
+    let others: [(&str, &[&str]); 3] = [
+        ("fuzz/Cargo.toml", &["--all-targets"]),
+        ("appliance-rpi/Cargo.toml", &["-p", "rpi-drivers", "--all-targets"]),
+        ("xtask/panic-probe/Cargo.toml", &["--features", "rustcrypto"]),
+    ];
+    for (manifest, selection) in others {
+        report.command(manifest, &mut lint(&[&["--manifest-path", manifest], selection].concat()));
     }
 }
