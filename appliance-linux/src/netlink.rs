@@ -50,8 +50,8 @@ impl Netlink {
 
     /// Switches an interface on, with this MTU.
     pub(crate) fn link_up(&mut self, link: u32, mtu: u32) -> io::Result<()> {
-        // Without a link-local address the kernel sends no router solicitations and the like of its own accord. Where
-        // there is no IPv6 this fails, and is not needed.
+        // Without a link-local address the kernel sends no router solicitations of its own accord. Where there is no
+        // IPv6 this fails, and is not needed.
         let no_address = vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])];
         let _ = self.set_link(link, LinkFlags::empty(), LinkAttribute::AfSpecUnspec(no_address));
         self.set_link(link, LinkFlags::Up, LinkAttribute::Mtu(mtu))

@@ -4,9 +4,14 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::thread;
 
 /// Asks the system's resolver; `tell` gets the addresses in the resolver's order, or why there are none.
-pub(crate) fn start(name: String, tell: impl FnOnce(Result<Vec<IpAddr>, String>) + Send + 'static) {
-    let asked = thread::Builder::new().name("resolver".into()).spawn(move || tell(resolve(&name)));
-    drop(asked); // no thread to be had: nobody answers, and the next attempt asks again
+///
+/// # Errors
+/// When there is no thread to be had; `tell` is then not called.
+pub(crate) fn start(
+    name: String,
+    tell: impl FnOnce(Result<Vec<IpAddr>, String>) + Send + 'static,
+) -> std::io::Result<()> {
+    thread::Builder::new().name("resolver".into()).spawn(move || tell(resolve(&name))).map(drop)
 }
 
 fn resolve(name: &str) -> Result<Vec<IpAddr>, String> {

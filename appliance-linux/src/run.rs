@@ -4,14 +4,15 @@
 //! commands and signals. The data plane's threads run beside it and never wait for it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use gateway_core::cause::{Cause, Kind};
-use gateway_core::config::{Config, LogLevel};
-use gateway_core::gateway::{Gateway, Located, Parts, What};
+use gateway_core::config::{Config, LogLevel, Remote};
+use gateway_core::gateway::{Gateway, Locate, Located, Parts, Report, Unknown, What};
 use gateway_core::peers::Peers;
 use getrandom::SysRng;
 use ike_core::child::ChildSlot;
@@ -21,7 +22,7 @@ use ipsec_core::error::Discard;
 use ipsec_core::spd::PolicyId;
 use rand_core::UnwrapErr;
 use tracing::level_filters::LevelFilter;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, enabled, error, info, warn};
 
 use crate::clock::Clock;
 use crate::configuration::{self, Loaded};
@@ -47,7 +48,7 @@ pub(crate) enum Input {
     /// From a signal.
     Wish(Wish),
     /// From the resolver: the addresses of a name.
-    Resolved { question: gateway_core::gateway::Locate, result: Result<Vec<std::net::IpAddr>, String> },
+    Resolved { question: Locate, result: Result<Vec<IpAddr>, String> },
 }
 
 /// Inputs that wait for the control thread; beyond that IKE messages are dropped, which peers repeat.
@@ -55,7 +56,7 @@ const INBOX: usize = 1024;
 /// Inputs taken before timers and commands are looked after.
 const TURN: usize = 64;
 /// Room for IKE SAs beside four for each peer: strangers, rekeys, peers that a reload brings.
-const SPARE_IKE_SAS: usize = 256;
+const SPARE_IKE_SAS: usize = 120;
 /// Room for Child SAs beside four for each child.
 const SPARE_CHILD_SAS: usize = 256;
 /// Room for one IKE message.
@@ -123,7 +124,8 @@ pub(crate) struct Daemon {
     waiting: Waiting,
     /// When each peer's last attempt began, to say how long it took.
     begun: BTreeMap<String, Instant>,
-    /// Log lines about messages that could not be sent: strangers decide how many there are.
+    /// Log lines about messages that came in, and about those that could not be sent: strangers decide how many there are.
+    received: Throttle,
     unsent: Throttle,
     /// Held for its drop, which removes the socket.
     server: Option<Server>,
@@ -190,6 +192,7 @@ impl Daemon {
             pending: Pending::default(),
             waiting: Waiting::default(),
             begun: BTreeMap::new(),
+            received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
             server: Some(server),
         };
@@ -242,9 +245,14 @@ impl Daemon {
         let now = self.clock.now();
         match input {
             Input::News(News::Ike { path, mut message }) => {
-                debug!(remote = %path.remote, octets = message.len(), "IKE message received");
                 // The key exchange happens here, and packets go on meanwhile.
                 let outcome = self.endpoint.handle_datagram(now, path, &mut message);
+                if enabled!(tracing::Level::DEBUG)
+                    && let Some(others) = self.received.admit(Instant::now())
+                {
+                    let (octets, dropped) = (message.len(), outcome.err().map(|discard| format!("{discard:?}")));
+                    debug!(remote = %path.remote, octets, dropped, others, "IKE message received");
+                }
                 with_gateway!(self, |gateway, parts| gateway.handled(now, outcome, &mut parts));
             }
             Input::News(News::Acquire { policy, packet }) => self.acquire(policy, packet),
@@ -265,10 +273,7 @@ impl Daemon {
                     error!("the configuration was not changed: {}", cause.text);
                 }
             }
-            Input::Resolved { question, result } => {
-                let place = self.place(&question, result);
-                with_gateway!(self, |gateway, parts| gateway.located(now, question.peer, place, &mut parts));
-            }
+            Input::Resolved { question, result } => self.found(&question, result),
         }
         None
     }
@@ -335,24 +340,29 @@ impl Daemon {
     }
 
     /// Finds a peer: an address at once, a name when the resolver has answered.
-    fn locate(&mut self, question: gateway_core::gateway::Locate) {
-        use gateway_core::config::Remote;
-        let inbox = self.inbox.clone();
+    fn locate(&mut self, question: Locate) {
         match question.remote.clone() {
-            Remote::Address(address) => inbox.send(Input::Resolved { question, result: Ok(vec![address]) }),
+            Remote::Address(address) => self.found(&question, Ok(vec![address])),
             Remote::Name(name) => {
-                resolve::start(name, move |result| inbox.send(Input::Resolved { question, result }));
+                let (inbox, asked) = (self.inbox.clone(), question.clone());
+                let started =
+                    resolve::start(name, move |result| inbox.send(Input::Resolved { question: asked, result }));
+                if let Err(error) = started {
+                    self.found(&question, Err(format!("the resolver cannot be asked: {error}")));
+                }
             }
         }
     }
 
+    /// Tells the gateway what there is to know about where a peer is.
+    fn found(&mut self, question: &Locate, result: Result<Vec<IpAddr>, String>) {
+        let now = self.clock.now();
+        let place = self.place(question, result);
+        with_gateway!(self, |gateway, parts| gateway.located(now, question.peer, place, &mut parts));
+    }
+
     /// The pair of addresses to try: the first of the peer's that we can reach.
-    fn place(
-        &mut self,
-        question: &gateway_core::gateway::Locate,
-        result: Result<Vec<std::net::IpAddr>, String>,
-    ) -> Result<Located, Cause> {
-        use gateway_core::config::Remote;
+    fn place(&mut self, question: &Locate, result: Result<Vec<IpAddr>, String>) -> Result<Located, Cause> {
         let resolved = result.map_err(|why| match &question.remote {
             Remote::Name(name) => Cause::unresolved(name, &why),
             Remote::Address(_) => Cause::unroutable(&why),
@@ -369,7 +379,7 @@ impl Daemon {
     }
 
     /// Writes a report into the log, wakes who waits for it, and lets packets go that waited for an SA.
-    fn tell(&mut self, report: &gateway_core::gateway::Report) {
+    fn tell(&mut self, report: &Report) {
         match &report.what {
             What::Connecting { .. } => {
                 self.begun.insert(report.peer.clone().unwrap_or_default(), Instant::now());
@@ -442,7 +452,7 @@ impl Daemon {
                 return self.waiting.push(Wait { goal, peer, child, since, deadline, answer });
             }
             Ok(Err(cause)) => wire(&cause),
-            Err(gateway_core::gateway::Unknown) => protocol::Cause {
+            Err(Unknown) => protocol::Cause {
                 code: "unknown-name".to_owned(),
                 text: "no peer or child has this name".to_owned(),
                 hint: "`portcullis status` lists them; a child is peer/child".to_owned(),

@@ -19,7 +19,7 @@ pub(crate) fn failed(report: &Report) -> Option<Option<&str>> {
 
 /// Writes a report. `status` is the peer's, where the report is that something is up; `took` how long that took.
 pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Duration>) {
-    let _span = report.peer.as_ref().map(|peer| info_span!("peer", name = peer).entered());
+    let _span = report.peer.as_ref().map(|peer| info_span!("ike", peer).entered());
     let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     match (&report.what, status) {
         (What::Connected, Some(status)) => {

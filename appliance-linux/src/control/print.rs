@@ -48,10 +48,12 @@ impl Table<'_> {
                 None => writeln!(f, "  {}", peer.start)?,
             },
         }
-        match &peer.cause {
-            Some(cause) if peer.state != PeerState::Connected => write!(f, "{:width$}  {}", "", Because(cause)),
-            _ => Ok(()),
+        let Some(cause) = &peer.cause else { return Ok(()) };
+        writeln!(f, "{:width$}  {}: {}", "", cause.code, cause.text)?;
+        if !cause.hint.is_empty() {
+            writeln!(f, "{:width$}  hint: {}", "", cause.hint)?;
         }
+        Ok(())
     }
 
     fn child(&self, f: &mut Formatter<'_>, child: &ChildStatus, width: usize) -> fmt::Result {
