@@ -1,10 +1,11 @@
 //! More than one of everything.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario};
-use crate::lab::gateway::Child;
+use crate::lab::gateway::{Child, Connection};
 use crate::lab::wait_for;
 use crate::outcome::{Result, ensure};
 
@@ -12,6 +13,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list = Vec::new();
     list.extend(Scenario::both_ways("a4-three-selectors-in-one-child", three_selectors));
     list.extend(Scenario::both_ways("c10-three-children-of-one-ike-sa", three_children));
+    list.push(Scenario::new("b4-two-addresses-of-a-box", two_addresses_of_a_box).ours());
     list.push(Scenario::new("b2-add-and-remove-a-peer-under-load", add_a_peer_under_load).ours());
     list
 }
@@ -62,16 +64,9 @@ fn three_children(ends: Ends, first: First) -> Result<String> {
 fn add_a_peer_under_load(ends: Ends) -> Result<String> {
     let tunnel = Plan::new(ends)?.establish(First::We)?;
     let before = tunnel.us.ike_sa(PEER)?;
-    // The second peer is the same machine under another name, for other networks.
     let (first, their_first) = (tunnel.us_config.clone(), tunnel.peer_config.clone());
-    let (mut second, mut their_second) = (first.clone(), their_first.clone());
-    (second.name, their_second.name) = ("second".to_owned(), "second".to_owned());
-    (second.local_id, second.remote_id) = ("west-two.lab".to_owned(), "east-two.lab".to_owned());
-    (their_second.local_id, their_second.remote_id) = (second.remote_id.clone(), second.local_id.clone());
+    let (second, their_second) = second_peer(&tunnel);
     let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
-    let (ours, theirs) = (west.net_v4(1), east.net_v4(1));
-    second.children = vec![Child::new("other", &[&ours], &[&theirs])];
-    their_second.children = vec![Child::new("other", &[&theirs], &[&ours])];
     let tally = tunnel.under_pings(|| {
         tunnel.peer.configure(&[their_first, their_second])?;
         tunnel.peer.reload()?;
@@ -93,6 +88,48 @@ fn add_a_peer_under_load(ends: Ends) -> Result<String> {
         "the first peer's child is another one".to_owned()
     })?;
     Ok(tally.to_string())
+}
+
+/// Row B4: our box has two addresses, each peer connection uses one of them and has a 256-bit key of its own.
+fn two_addresses_of_a_box(ends: Ends) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(First::We)?;
+    let other: IpAddr = [192, 0, 2, 11].into();
+    tunnel.pair.west.gateway.address("wan", other, 24)?;
+    let (mut second, mut their_second) = second_peer(&tunnel);
+    (second.local, their_second.remote) = (Some(other), Some(other));
+    second.psk = format!("0x{}", "5a".repeat(32));
+    their_second.psk.clone_from(&second.psk);
+    tunnel.peer.configure(&[tunnel.peer_config.clone(), their_second])?;
+    tunnel.peer.reload()?;
+    tunnel.us.configure(&[tunnel.us_config.clone(), second])?;
+    tunnel.us.reload()?;
+    for (initiator, who) in [(&tunnel.us, "we"), (&tunnel.peer, "they")] {
+        initiator.up("second", "other").map_err(|error| format!("{who} initiate: {error}"))?;
+        tunnel.us.wait_up("second", "other", Duration::from_secs(5))?;
+        let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
+        wait_for("a ping through the second peer", Duration::from_secs(5), || {
+            Ok(west.ping_from(1, east.host_v4(1), 1)?.lost.is_empty().then_some(()))
+        })?;
+        let at = tunnel.peer.ike_sa("second")?.remote;
+        ensure(at.starts_with("192.0.2.11["), || format!("the peer sees {at}"))?;
+        tunnel.us.down("second")?;
+        tunnel.peer.wait_down("second", Duration::from_secs(5))?;
+    }
+    // The first connection, on the first address and with the first key, is still there.
+    tunnel.carries()?;
+    Ok(String::new())
+}
+
+/// A second peer for both ends: the same machines under other names, for other networks.
+fn second_peer(tunnel: &Tunnel) -> (Connection, Connection) {
+    let (mut second, mut theirs) = (tunnel.us_config.clone(), tunnel.peer_config.clone());
+    (second.name, theirs.name) = ("second".to_owned(), "second".to_owned());
+    (second.local_id, second.remote_id) = ("west-two.lab".to_owned(), "east-two.lab".to_owned());
+    (theirs.local_id, theirs.remote_id) = (second.remote_id.clone(), second.local_id.clone());
+    let (west, east) = (tunnel.pair.west.net_v4(1), tunnel.pair.east.net_v4(1));
+    second.children = vec![Child::new("other", &[&west], &[&east])];
+    theirs.children = vec![Child::new("other", &[&east], &[&west])];
+    (second, theirs)
 }
 
 fn spis(tunnel: &Tunnel, names: &[&str]) -> Result<Vec<u32>> {
