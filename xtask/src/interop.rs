@@ -135,9 +135,17 @@ fn scenarios() -> Vec<Scenario> {
 /// What the scenarios need beside this program.
 const PROGRAMS: [&str; 4] = ["charon-systemd", "swanctl", "nft", "iperf3"];
 
-/// The programs that are missing.
+/// strongSwan's plugin for ESP in user space, where distributions put it.
+const PLUGINS: [&str; 3] = ["/usr/lib/ipsec/plugins", "/usr/lib/strongswan/plugins", "/usr/lib64/strongswan/plugins"];
+
+/// What is missing.
 pub(crate) fn missing() -> Vec<&'static str> {
-    PROGRAMS.into_iter().filter(|program| !installed(program)).collect()
+    let mut missing: Vec<_> = PROGRAMS.into_iter().filter(|program| !installed(program)).collect();
+    let plugin = |folder: &str| Path::new(folder).join("libstrongswan-kernel-libipsec.so").exists();
+    if !PLUGINS.into_iter().any(plugin) {
+        missing.push("strongSwan's kernel-libipsec");
+    }
+    missing
 }
 
 /// Runs `cargo xtask interop`.

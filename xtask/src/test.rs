@@ -7,12 +7,11 @@ mod report;
 mod targets;
 mod units;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use report::Report;
 
-use crate::checkout::cargo;
 use crate::outcome::{Result, ensure};
 
 /// Check everything: style, tests, builds for bare metal, absence of panics, and live tunnels against strongSwan.
@@ -92,8 +91,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Runs another command of this program and takes over its counts; one without counts is one check.
 fn own_command(report: &mut Report, name: &str, arguments: &[&str]) {
-    let mut command = cargo(&["xtask"]);
-    report.counted_command(name, command.args(arguments));
+    match std::env::current_exe() {
+        Ok(program) => report.counted_command(name, Command::new(program).args(arguments)),
+        Err(error) => report.check(name, Err(error.into())),
+    }
 }
 
 fn interop(report: &mut Report) {
