@@ -5,6 +5,7 @@
 mod clear;
 mod cli;
 mod clock;
+mod commands;
 mod configuration;
 mod control;
 mod doctor;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use gateway_core::cause::{Cause, Kind};
 use gateway_core::config::{Config, LogLevel, Remote};
-use gateway_core::gateway::{Gateway, Locate, Located, Parts, Report, Unknown, What};
+use gateway_core::gateway::{Gateway, Locate, Located, Parts, Report, What};
 use gateway_core::peers::Peers;
 use getrandom::SysRng;
 use ike_core::child::ChildSlot;
@@ -25,10 +25,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::{debug, enabled, error, info, warn};
 
 use crate::clock::Clock;
+use crate::commands::wire;
 use crate::configuration::{self, Loaded};
-use crate::control::protocol::{self, Answer, Request};
 use crate::control::server::{Call, Server};
-use crate::control::waiting::{Goal, Wait, Waiting};
+use crate::control::waiting::Waiting;
 use crate::logging::{Level, Throttle};
 use crate::machine::{Machine, Trouble};
 use crate::pending::Pending;
@@ -78,6 +78,7 @@ pub(crate) enum Ended {
 
 /// Runs the daemon until it is asked to end.
 pub(crate) fn run(path: &Path, json: bool) -> Ended {
+    let hardened = hardening::no_core_dumps(); // before the first key is read
     let loaded = match configuration::load(path) {
         Ok(loaded) => loaded,
         Err(lines) => {
@@ -88,7 +89,7 @@ pub(crate) fn run(path: &Path, json: bool) -> Ended {
     let Loaded { config, warnings } = loaded;
     let level = logging::start(filter(config.gateway.log), json);
     warnings.iter().for_each(|line| warn!("{line}"));
-    if let Err(error) = hardening::no_core_dumps() {
+    if let Err(error) = hardened {
         warn!("core dumps could not be switched off: {error}");
     }
     match Daemon::start(path, config, level) {
@@ -100,7 +101,7 @@ pub(crate) fn run(path: &Path, json: bool) -> Ended {
     }
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
+pub(crate) fn filter(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -112,16 +113,16 @@ fn filter(level: LogLevel) -> LevelFilter {
 
 /// The control thread's state.
 pub(crate) struct Daemon {
-    path: PathBuf,
-    level: Level,
+    pub(crate) path: PathBuf,
+    pub(crate) level: Level,
     pub(crate) clock: Clock,
     inbox: Inbox,
-    machine: Machine,
+    pub(crate) machine: Machine,
     pub(crate) plane: Arc<Plane>,
     pub(crate) endpoint: Endpoint<'static, Crypto, Peers>,
     pub(crate) gateway: Gateway,
     pending: Pending,
-    waiting: Waiting,
+    pub(crate) waiting: Waiting,
     /// When each peer's last attempt began, to say how long it took.
     begun: BTreeMap<String, Instant>,
     /// Log lines about messages that came in, and about those that could not be sent: strangers decide how many there are.
@@ -176,10 +177,16 @@ impl Daemon {
             ..endpoint::Settings::default()
         };
         let (gateway, peers) = Gateway::new(config);
-        let endpoint = endpoint_for(&capacity, peers, settings)?;
-        plane
-            .start(&inbox)
-            .map_err(|error| Trouble { text: format!("no threads to be had: {error}"), hint: String::new() })?;
+        let no_threads = |error| Trouble { text: format!("no threads to be had: {error}"), hint: String::new() };
+        let ready = endpoint_for(&capacity, peers, settings)
+            .and_then(|endpoint| plane.start(&inbox).map_err(no_threads).map(|()| endpoint));
+        let endpoint = match ready {
+            Ok(endpoint) => endpoint,
+            Err(trouble) => {
+                let _ = machine.stop(); // the first trouble is the one to tell
+                return Err(trouble);
+            }
+        };
         let mut daemon = Self {
             path: path.to_owned(),
             level,
@@ -408,99 +415,6 @@ impl Daemon {
         }
     }
 
-    /// Does what the command line asks for.
-    fn answer(&mut self, Call { request, answer }: Call) {
-        let now = self.clock.now();
-        let waits = match request {
-            Request::Status => {
-                let _ = answer.send(Answer::Status { status: self.status() }); // the client may have left
-                return;
-            }
-            Request::Show => {
-                let _ = answer.send(Answer::Show { show: self.show() });
-                return;
-            }
-            Request::Reload => {
-                let _ = answer.send(match self.reload() {
-                    Ok(lines) => Answer::Done { lines },
-                    Err(cause) => Answer::Failed { cause },
-                });
-                return;
-            }
-            Request::Up { name, timeout_ms } => {
-                let known = with_gateway!(self, |gateway, parts| gateway.up(now, &name, &mut parts));
-                known.map(|()| Ok((name, Goal::Up, timeout_ms)))
-            }
-            Request::Down { name, timeout_ms } => {
-                let known = with_gateway!(self, |gateway, parts| gateway.down(now, &name, &mut parts));
-                known.map(|()| Ok((name, Goal::Down, timeout_ms)))
-            }
-            Request::Rekey { name, ike, timeout_ms } => {
-                let goal = self.rekey_goal(&name, ike);
-                let begun = with_gateway!(self, |gateway, parts| gateway.rekey(now, &name, ike, &mut parts));
-                begun.map(|begun| begun.map(|()| (name, goal, timeout_ms)))
-            }
-        };
-        let cause = match waits {
-            Ok(Ok((name, goal, timeout_ms))) => {
-                let (peer, child) = match name.split_once('/') {
-                    Some((peer, child)) => (peer.to_owned(), Some(child.to_owned())),
-                    None => (name, None),
-                };
-                let since = Instant::now();
-                let deadline = since + Duration::from_millis(timeout_ms.min(86_400_000));
-                return self.waiting.push(Wait { goal, peer, child, since, deadline, answer });
-            }
-            Ok(Err(cause)) => wire(&cause),
-            Err(Unknown) => protocol::Cause {
-                code: "unknown-name".to_owned(),
-                text: "no peer or child has this name".to_owned(),
-                hint: "`portcullis status` lists them; a child is peer/child".to_owned(),
-            },
-        };
-        let _ = answer.send(Answer::Failed { cause });
-    }
-
-    /// What there is before a rekey, to see when it is done.
-    fn rekey_goal(&mut self, name: &str, ike: bool) -> Goal {
-        let (peer, child) = name.split_once('/').map_or((name, None), |(peer, child)| (peer, Some(child)));
-        let status = self.peers().into_iter().find(|status| status.name == peer);
-        if ike {
-            let spi = status.and_then(|status| status.ike).map(|ike| ike.spi_local);
-            return Goal::IkeRekeyed(spi.unwrap_or_default());
-        }
-        let children = status.map(|status| status.children).unwrap_or_default();
-        let meant = children.into_iter().filter(|status| child.is_none_or(|child| child == status.name));
-        Goal::Rekeyed(meant.filter_map(|status| Some((status.name, status.spi_in?))).collect())
-    }
-
-    /// Reads the configuration again and applies what changed. Anything wrong leaves everything as it was.
-    fn reload(&mut self) -> Result<Vec<String>, protocol::Cause> {
-        let refused = |text: String, hint: &str| protocol::Cause {
-            code: "not-reloaded".to_owned(),
-            text: format!("{text}\nthe running configuration is unchanged"),
-            hint: hint.to_owned(),
-        };
-        notify::notify_reloading();
-        let loaded = configuration::load(&self.path);
-        let Loaded { config, warnings } = loaded.map_err(|lines| {
-            notify::notify("READY=1");
-            refused(lines.join("\n"), "")
-        })?;
-        let followed = self.machine.follow(&config);
-        notify::notify("READY=1");
-        followed.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
-        let level = config.gateway.log;
-        let now = self.clock.now();
-        let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.reload(now, config, &mut parts));
-        self.level.set(filter(level));
-        placed.map_err(|cause| wire(&cause))?;
-        let mut lines = warnings;
-        lines.extend(story::changes(&diff));
-        lines.iter().for_each(|line| info!("reload: {line}"));
-        Ok(lines)
-    }
-
     /// Tells the peers that we end, and waits a moment for their answers.
     fn say_farewell(&mut self, inputs: &Receiver<Input>) {
         let now = self.clock.now();
@@ -553,9 +467,4 @@ fn endpoint_for(
         text: "too many peers or children for one gateway".to_owned(),
         hint: "at most 65,535 SAs of each kind fit".to_owned(),
     })
-}
-
-/// A cause for the control socket.
-pub(crate) fn wire(cause: &Cause) -> protocol::Cause {
-    protocol::Cause { code: cause.code.to_owned(), text: cause.text.clone(), hint: cause.hint.clone() }
 }

@@ -11,8 +11,9 @@ use ipsec_core::net::{Encap, TrafficSelector};
 use ipsec_core::sa;
 use ipsec_core::spd::{Action, Direction, Entry};
 
+use crate::commands::wire;
 use crate::control::protocol::{ChildStatus, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status};
-use crate::run::{Daemon, wire, with_gateway};
+use crate::run::{Daemon, with_gateway};
 
 impl Daemon {
     /// Everything for `status`.

@@ -1,0 +1,114 @@
+//! What the daemon does for the command line.
+
+use std::time::{Duration, Instant};
+
+use gateway_core::cause::Cause;
+use gateway_core::gateway::{Parts, Unknown};
+use tracing::info;
+
+use crate::configuration::{self, Loaded};
+use crate::control::protocol::{self, Answer, Request};
+use crate::control::server::Call;
+use crate::control::waiting::{Goal, Wait};
+use crate::run::{Daemon, filter, with_gateway};
+use crate::{notify, story};
+
+impl Daemon {
+    /// Does what the command line asks for.
+    pub(crate) fn answer(&mut self, Call { request, answer }: Call) {
+        let now = self.clock.now();
+        let waits = match request {
+            Request::Status => {
+                let _ = answer.send(Answer::Status { status: self.status() }); // the client may have left
+                return;
+            }
+            Request::Show => {
+                let _ = answer.send(Answer::Show { show: self.show() });
+                return;
+            }
+            Request::Reload => {
+                let _ = answer.send(match self.reload() {
+                    Ok(lines) => Answer::Done { lines },
+                    Err(cause) => Answer::Failed { cause },
+                });
+                return;
+            }
+            Request::Up { name, timeout_ms } => {
+                let known = with_gateway!(self, |gateway, parts| gateway.up(now, &name, &mut parts));
+                known.map(|()| Ok((name, Goal::Up, timeout_ms)))
+            }
+            Request::Down { name, timeout_ms } => {
+                let known = with_gateway!(self, |gateway, parts| gateway.down(now, &name, &mut parts));
+                known.map(|()| Ok((name, Goal::Down, timeout_ms)))
+            }
+            Request::Rekey { name, ike, timeout_ms } => {
+                let goal = self.rekey_goal(&name, ike);
+                let begun = with_gateway!(self, |gateway, parts| gateway.rekey(now, &name, ike, &mut parts));
+                begun.map(|begun| begun.map(|()| (name, goal, timeout_ms)))
+            }
+        };
+        let cause = match waits {
+            Ok(Ok((name, goal, timeout_ms))) => {
+                let (peer, child) = match name.split_once('/') {
+                    Some((peer, child)) => (peer.to_owned(), Some(child.to_owned())),
+                    None => (name, None),
+                };
+                let since = Instant::now();
+                let deadline = since + Duration::from_millis(timeout_ms.min(86_400_000));
+                return self.waiting.push(Wait { goal, peer, child, since, deadline, answer });
+            }
+            Ok(Err(cause)) => wire(&cause),
+            Err(Unknown) => protocol::Cause {
+                code: "unknown-name".to_owned(),
+                text: "no peer or child has this name".to_owned(),
+                hint: "`portcullis status` lists them; a child is peer/child".to_owned(),
+            },
+        };
+        let _ = answer.send(Answer::Failed { cause });
+    }
+
+    /// What there is before a rekey, to see when it is done.
+    fn rekey_goal(&mut self, name: &str, ike: bool) -> Goal {
+        let (peer, child) = name.split_once('/').map_or((name, None), |(peer, child)| (peer, Some(child)));
+        let status = self.peers().into_iter().find(|status| status.name == peer);
+        if ike {
+            let spi = status.and_then(|status| status.ike).map(|ike| ike.spi_local);
+            return Goal::IkeRekeyed(spi.unwrap_or_default());
+        }
+        let children = status.map(|status| status.children).unwrap_or_default();
+        let meant = children.into_iter().filter(|status| child.is_none_or(|child| child == status.name));
+        Goal::Rekeyed(meant.filter_map(|status| Some((status.name, status.spi_in?))).collect())
+    }
+
+    /// Reads the configuration again and applies what changed. Anything wrong leaves everything as it was.
+    pub(crate) fn reload(&mut self) -> Result<Vec<String>, protocol::Cause> {
+        let refused = |text: String, hint: &str| protocol::Cause {
+            code: "not-reloaded".to_owned(),
+            text: format!("{text}\nthe running configuration is unchanged"),
+            hint: hint.to_owned(),
+        };
+        notify::notify_reloading();
+        let loaded = configuration::load(&self.path);
+        let Loaded { config, warnings } = loaded.map_err(|lines| {
+            notify::notify("READY=1");
+            refused(lines.join("\n"), "")
+        })?;
+        let followed = self.machine.follow(&config);
+        notify::notify("READY=1");
+        followed.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
+        let level = config.gateway.log;
+        let now = self.clock.now();
+        let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.reload(now, config, &mut parts));
+        self.level.set(filter(level));
+        placed.map_err(|cause| wire(&cause))?;
+        let mut lines = warnings;
+        lines.extend(story::changes(&diff));
+        lines.iter().for_each(|line| info!("reload: {line}"));
+        Ok(lines)
+    }
+}
+
+/// A cause for the control socket.
+pub(crate) fn wire(cause: &Cause) -> protocol::Cause {
+    protocol::Cause { code: cause.code.to_owned(), text: cause.text.clone(), hint: cause.hint.clone() }
+}
