@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_words_say_what_the_rfcs_say() {
+    fn atk_39_weak_words_are_refused_with_what_the_rfcs_say_of_them() {
         for (word, status) in [
             ("des", "MUST NOT"),
             ("md5", "MUST NOT"),
