@@ -40,10 +40,16 @@ impl Jar {
         if now < self.renew_at {
             return;
         }
+        // Nobody may have come for long: then the current one is too old to be the one before.
+        let outlived = self.renew_at + LIFE <= now;
         self.renew_at = now + LIFE;
         self.generation = self.generation.wrapping_add(1);
         let [current, previous] = &mut self.secrets;
-        previous.copy_from_slice(current);
+        if outlived {
+            crypto.random(previous);
+        } else {
+            previous.copy_from_slice(current);
+        }
         crypto.random(current);
     }
 

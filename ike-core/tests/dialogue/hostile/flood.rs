@@ -143,13 +143,9 @@ fn atk_42_a_cookie_is_good_for_its_maker_and_its_time_only() {
     }
     assert!(taken(host, NOW, from(1, 500), &with_cookie(1, &cookie)), "the right one");
     // The secret is renewed: the cookie is good for the rest of its minute and the next, then no longer.
-    for (age, good) in [(59, true), (61, true), (119, true), (121, false), (3600, false)] {
+    for (age, good) in [(1, true), (59, true), (61, true), (119, true), (120, false), (3600, false)] {
         let host = &mut open_to_all(settings);
         let cookie = cookie_of(host, NOW);
-        for seconds in (60..age).step_by(60) {
-            // Others make it renew its secrets in time.
-            let _ = tell_at(host, NOW + Duration::from_secs(seconds), from(3, 500), &smallest(9));
-        }
         let now = NOW + Duration::from_secs(age);
         assert_eq!(taken(host, now, from(1, 500), &with_cookie(1, &cookie)), good, "after {age} s");
     }
