@@ -23,6 +23,8 @@ fn put(target: &str, name: &str, octets: &[u8]) {
 }
 
 fn main() {
+    card_reading();
+    http_request();
     config_text();
     traffic_selectors();
     ip_classify();
@@ -30,6 +32,44 @@ fn main() {
     ike_message();
     ike_decrypted();
     usb();
+}
+
+/// The smallest FAT16 card that holds the commented configuration, cut after the file, and the configuration itself.
+fn card_reading() {
+    use std::io::Write;
+    const BLOCK: usize = 512;
+    const BLOCKS: u32 = 4_400;
+    let config = fs::read(root().join("../appliance-rpi/portcullis.toml")).expect("the configuration");
+    let mut volume = std::io::Cursor::new(vec![0; BLOCKS as usize * BLOCK]);
+    let options = fatfs::FormatVolumeOptions::new()
+        .fat_type(fatfs::FatType::Fat16)
+        .bytes_per_cluster(BLOCK as u32)
+        .fats(1)
+        .max_root_dir_entries(32);
+    fatfs::format_volume(&mut volume, options).expect("a volume");
+    let files = fatfs::FileSystem::new(&mut volume, fatfs::FsOptions::new()).expect("a volume");
+    files.root_dir().create_file("portcullis.toml").and_then(|mut file| file.write_all(&config)).expect("a file");
+    files.unmount().expect("a volume");
+    let mut card = vec![0; BLOCK];
+    card[450] = 0x06;
+    card[454..458].copy_from_slice(&1_u32.to_le_bytes());
+    card[458..462].copy_from_slice(&BLOCKS.to_le_bytes());
+    card[510..512].copy_from_slice(&[0x55, 0xaa]);
+    card.extend(volume.into_inner());
+    let used = card.chunks(BLOCK).rposition(|block| block.iter().any(|octet| *octet != 0)).map_or(0, |last| last + 1);
+    put("card_reading", "fat16", &card[..used * BLOCK]);
+    put("card_reading", "configuration", &config);
+}
+
+fn http_request() {
+    for (name, head) in [
+        ("page", "GET / HTTP/1.1\r\nHost: 192.0.2.1\r\nAccept: text/html\r\n\r\n"),
+        ("json", "GET /status.json?now HTTP/1.0\r\n\r\n"),
+        ("panic", "POST /panic HTTP/1.1\r\nContent-Length: 0\r\n\r\n"),
+        ("tls", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}"),
+    ] {
+        put("http_request", name, head.as_bytes());
+    }
 }
 
 /// The examples of the manual.

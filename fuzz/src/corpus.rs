@@ -33,9 +33,11 @@ macro_rules! replays {
 }
 
 replays!(
+    card_reading,
     cdc_notification,
     config_text,
     esp_open,
+    http_request,
     ike_decrypted,
     ike_message,
     ip_classify,

@@ -5,10 +5,12 @@
 //! compiler and debugger, and `cargo test` replays the corpora.
 #![forbid(unsafe_code)]
 
+pub mod card_reading;
 pub mod cdc_notification;
 pub mod config_text;
 pub mod crypto;
 pub mod esp_open;
+pub mod http_request;
 pub mod ike_decrypted;
 pub mod ike_message;
 pub mod input;

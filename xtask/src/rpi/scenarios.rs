@@ -173,7 +173,8 @@ fn fsck(setting: &Setting) -> Result<String> {
             format!("mtype {name}: {}", String::from_utf8_lossy(&listed.stderr))
         })?;
     }
-    Ok(words.lines().last().unwrap_or_default().to_owned())
+    let (_, counts) = words.trim_end().rsplit_once(": ").unwrap_or_default();
+    Ok(counts.to_owned())
 }
 
 fn raspi(setting: &Setting) -> Result<String> {
