@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use report::Report;
 
+use crate::checkout::root;
 use crate::outcome::{Result, ensure};
 
 /// Check everything: style, tests, builds for bare metal, absence of panics, and live tunnels against strongSwan.
@@ -91,10 +92,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Runs another command of this program and takes over its counts; one without counts is one check.
 fn own_command(report: &mut Report, name: &str, arguments: &[&str]) {
-    match std::env::current_exe() {
-        Ok(program) => report.counted_command(name, Command::new(program).args(arguments)),
-        Err(error) => report.check(name, Err(error.into())),
-    }
+    // Not by its path: the stages before may have built another program there.
+    let mut command = Command::new("/proc/self/exe");
+    report.counted_command(name, command.args(arguments).current_dir(root()));
 }
 
 fn interop(report: &mut Report) {
