@@ -197,7 +197,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// An IKE message arrived, without non-ESP marker. It is decrypted in place.
     ///
     /// # Errors
-    /// [`Discard`]: nothing was changed and nothing will be answered; count it.
+    /// [`Discard`]: no SA was changed; count it. Another major version and an unknown critical payload of a stranger may
+    /// still be answered, without state.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) -> Result<(), Discard> {
         let header = Header::parse(datagram)?;
         if header.major != 2 {
