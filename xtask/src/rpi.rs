@@ -2,7 +2,9 @@
 
 mod build;
 mod card;
+mod emulator;
 pub(crate) mod image;
+mod log;
 mod peer;
 mod qemu;
 mod scenarios;
@@ -17,6 +19,7 @@ const USAGE: &str = "\
 usage: cargo xtask rpi <command>
   build     build kernel8.img for the Raspberry Pi and for QEMU virt
   boot      build, boot in QEMU and check the banner
+  qemu      on Debian 12: unpack a QEMU that has a Raspberry Pi 4 below target/rpi; PORTCULLIS_QEMU names another one
   test      everything the image does, seen from outside; a part of a name chooses among the scenarios";
 
 /// Runs `cargo xtask rpi …`.
@@ -33,6 +36,11 @@ pub(crate) fn run(arguments: &[String]) -> Result {
             Ok(())
         }
         Some("boot") => boot(),
+        Some("qemu") => {
+            let version = emulator::fetch()?.command().arg("--version").output()?;
+            print!("{}", String::from_utf8_lossy(&version.stdout));
+            Ok(())
+        }
         Some("test") => scenarios::run(arguments.get(1).map_or("", String::as_str)),
         _ => Err(USAGE.into()),
     }
@@ -45,7 +53,7 @@ fn boot() -> Result {
         (Machine::Virt, &["-M", "virt", "-cpu", "cortex-a53", "-nic", "none"][..], "on QEMU virt"),
     ] {
         let built = build::build(machine, "target")?;
-        let mut guest = qemu::Guest::start(&built.image, arguments)?;
+        let mut guest = qemu::Guest::start(&emulator::Emulator::usual(), &built.image, arguments)?;
         let line = guest.wait_for(banner, Duration::from_secs(20))?;
         println!("{machine:?}: {line}");
     }

@@ -24,7 +24,7 @@ mod model;
 mod nic;
 mod platform;
 pub mod power;
-pub mod sdhci;
+pub mod sd;
 pub mod usb;
 pub mod virtio_net;
 

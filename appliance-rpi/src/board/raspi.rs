@@ -5,18 +5,19 @@ use crate::clock::SystemClock;
 use crate::configuration::Unreadable;
 use crate::mmio::{DmaRegion, Registers};
 use crate::mmu::Memory;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::fmt::Write;
+use core::ops::RangeInclusive;
 use rpi_drivers::entropy::{Bcm2835Rng, Entropy, EntropyError, Rng200};
 use rpi_drivers::genet::{Genet, Options, WrongRevision};
 use rpi_drivers::mailbox::{Mailbox, Tag};
 use rpi_drivers::power::PowerManager;
-use rpi_drivers::sdhci::SdCard;
 use rpi_drivers::usb::{InitError, NICS, UsbHost};
-use rpi_drivers::{MacAddress, Nic};
-use rpi_services::card::{BlockSource, read_file};
+use rpi_drivers::{MacAddress, Mmio, Nic};
+use slot::Slot;
+
+mod slot;
 
 // Distances from the start of the peripherals; "BCM2835 ARM Peripherals" and QEMU (hw/arm/raspi_platform.h) agree.
 const MAILBOX: usize = 0x00_b880;
@@ -24,9 +25,6 @@ const POWER_MANAGER: usize = 0x10_0000;
 const RNG: usize = 0x10_4000;
 const GPIO: usize = 0x20_0000;
 const UART: usize = 0x20_1000;
-/// SD host controller of the Pi 3 and Zero 2 W (Arasan), and the one of the Pi 4's card slot (EMMC2).
-const SDHCI: usize = 0x30_0000;
-const EMMC2: usize = 0x34_0000;
 const USB: usize = 0x98_0000;
 
 /// The Ethernet controller of the Pi 4 (Linux `bcm2711.dtsi`, Circle `bcm2711.h`).
@@ -37,16 +35,8 @@ const GENET_PATIENCE_US: u64 = 10_000_000;
 /// The VideoCore sees the ARM's memory without its caches from here.
 const VIDEOCORE_ALIAS: u64 = 0xc000_0000;
 
-/// Mailbox clocks: PL011, Arasan, EMMC2 (Circle bcmpropertytags.h, Linux raspberrypi-firmware.h).
+/// Mailbox clock of the PL011 (Circle bcmpropertytags.h, Linux raspberrypi-firmware.h).
 const CLOCK_UART: u32 = 2;
-const CLOCK_EMMC: u32 = 1;
-const CLOCK_EMMC2: u32 = 12;
-/// Used when the firmware does not tell: the fastest either has, so that the card is never clocked too fast.
-const EMMC_HZ_MAX: u32 = 250_000_000;
-
-/// Line of the Pi 4's GPIO expander that puts the card's signals at 1.8 V (Circle addon/SDCard/emmc.cpp, Linux
-/// bcm2711-rpi-4-b.dts: VDD_SD_IO_SEL).
-const CARD_1V8: u32 = 128 + 4;
 
 /// Mailbox power domain of the USB host, and the state that asks for power and waits for it (Circle
 /// `bcmpropertytags.h`, U-Boot `bcm283x mbox.h`).
@@ -118,7 +108,6 @@ pub(crate) fn reset() -> ! {
 
 /// Gives GPIO 14 and 15 to the PL011 (ALT0) and sets it to 115,200 baud, whatever the firmware did.
 fn start_uart(mailbox: &mut Mailbox<Registers, DmaRegion>) {
-    const ALT0: u32 = 4;
     set_functions(14..=15, ALT0);
     let rate = mailbox.ask(&mut SystemClock, Tag::ClockRate, [CLOCK_UART, 0]).map_or(0, |[_, rate]| rate);
     super::uart().set_rate(if rate == 0 { 48_000_000 } else { rate });
@@ -135,34 +124,27 @@ pub(crate) enum NetworkError {
     Ethernet(#[expect(dead_code, reason = "shown by Debug")] WrongRevision),
 }
 
-/// Function select registers, one for ten pins, three bits each; 0 is an input, 7 is ALT3 ("BCM2835 ARM Peripherals"
-/// §6.1).
-const GPIO_FUNCTIONS: usize = 0x00;
+// Functions of a pin, three bits in a register for ten pins ("BCM2835 ARM Peripherals" §6.1).
+const INPUT: u32 = 0;
+const ALT0: u32 = 4;
+const ALT3: u32 = 7;
 
-fn set_functions(pins: core::ops::RangeInclusive<usize>, function: u32) {
-    use rpi_drivers::Mmio;
-    for pin in pins {
-        let shift = pin % 10 * 3;
-        registers(GPIO).modify32(GPIO_FUNCTIONS + pin / 10 * 4, 7 << shift, function << shift);
+/// Register and position of a pin's function.
+fn function_of(pin: usize) -> (usize, usize) {
+    (pin / 10 * 4, pin % 10 * 3)
+}
+
+fn set_functions(pins: RangeInclusive<usize>, function: u32) {
+    for (register, shift) in pins.map(function_of) {
+        registers(GPIO).modify32(register, 7 << shift, function << shift);
     }
 }
 
-/// Connects the Arasan controller with the card slot, and with nothing else: the wireless chip on GPIO 34 to 39 may
-/// hang on it too (Circle addon/SDCard/emmc.cpp, QEMU hw/gpio/bcm2835_gpio.c).
-fn route_card() {
-    const INPUT: u32 = 0;
-    const ALT3: u32 = 7;
-    set_functions(34..=39, INPUT);
-    set_functions(48..=53, ALT3);
-}
-
-/// The card as the file reader wants it.
-struct Card(SdCard<Registers, SystemClock>);
-
-impl BlockSource for Card {
-    fn read_block(&mut self, index: u32, block: &mut [u8; 512]) -> Result<(), String> {
-        self.0.read_block(index, block).map_err(|error| error.to_string())
-    }
+fn have_function(mut pins: RangeInclusive<usize>, function: u32) -> bool {
+    pins.all(|pin| {
+        let (register, shift) = function_of(pin);
+        registers(GPIO).read32(register) >> shift & 7 == function
+    })
 }
 
 /// The devices of the board that the main loop drives.
@@ -174,8 +156,7 @@ pub(crate) struct Board {
     usb: UsbHost<Registers, DmaRegion>,
     ethernet: Option<Ethernet>,
     ethernet_shown: bool,
-    /// Controller of the card slot, and its input clock in Hz.
-    card: (usize, u32),
+    slot: Slot,
 }
 
 impl Board {
@@ -196,16 +177,7 @@ impl Board {
         let _ = mailbox.ask(&mut SystemClock, Tag::SetPower, [POWER_USB, POWER_ON_AND_WAIT]);
         let usb_memory = DmaRegion::take(UsbHost::<Registers, DmaRegion>::DMA_BYTES, VIDEOCORE_ALIAS);
         let usb = UsbHost::new(registers(USB), usb_memory, mac);
-        let (controller, clock) = match chip() {
-            Chip::Bcm2837 => (SDHCI, CLOCK_EMMC),
-            Chip::Bcm2711 => {
-                // Refused where there is no such line.
-                let _ = mailbox.ask(&mut SystemClock, Tag::SetGpio, [CARD_1V8, 0]);
-                (EMMC2, CLOCK_EMMC2)
-            }
-        };
-        let rate = mailbox.ask(&mut SystemClock, Tag::ClockRate, [clock, 0]).map_or(0, |[_, rate]| rate);
-        let card = (controller, if rate == 0 { EMMC_HZ_MAX } else { rate });
+        let slot = Slot::find(&mut mailbox);
         let mut ask = |tag| mailbox.ask(&mut SystemClock, tag, [0, 0]);
         let emulated = ask(Tag::FirmwareRevision).is_ok_and(|[revision, _]| revision == QEMU_FIRMWARE);
         Self {
@@ -216,7 +188,7 @@ impl Board {
             usb,
             ethernet: None,
             ethernet_shown: false,
-            card,
+            slot,
         }
     }
 
@@ -277,13 +249,7 @@ impl Board {
     /// # Errors
     /// In words.
     pub(crate) fn read_configuration(&mut self) -> Result<Vec<u8>, Unreadable> {
-        let (controller, base_hz) = self.card;
-        if controller == SDHCI {
-            route_card();
-        }
-        let card = SdCard::start(registers(controller), SystemClock, base_hz);
-        let mut card = Card(card.map_err(|error| Unreadable(error.to_string()))?);
-        read_file(&mut card, "portcullis.toml", CONFIGURATION_MAX).map_err(Unreadable)
+        self.slot.read_file("portcullis.toml", CONFIGURATION_MAX)
     }
 
     /// Tests the random number generator and fills `seed` from it.

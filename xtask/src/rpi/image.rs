@@ -46,7 +46,7 @@ gpu_mem=16
 ";
 
 /// Needed by Pi 3 and Zero 2 W, and by Pi 4.
-const FIRMWARE: [&str; 5] = ["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"];
+pub(super) const FIRMWARE: [&str; 5] = ["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"];
 /// Taken along where they are.
 const FIRMWARE_OPTIONAL: [&str; 5] = [
     "bcm2710-rpi-3-b.dtb",
@@ -105,7 +105,11 @@ pub(super) fn assemble(kernel: Vec<u8>, config: Vec<u8>, firmware: Vec<File>) ->
     card::make(&files)
 }
 
-fn firmware(directory: &Path, licence: Option<&Path>) -> Result<Vec<File>> {
+/// The firmware's files and its licence.
+///
+/// # Errors
+/// Which are missing.
+pub(super) fn firmware(directory: &Path, licence: Option<&Path>) -> Result<Vec<File>> {
     let missing: Vec<&str> = FIRMWARE.into_iter().filter(|name| !directory.join(name).is_file()).collect();
     ensure(missing.is_empty(), || format!("{} lacks {}", directory.display(), missing.join(", ")))?;
     let licence = match licence {

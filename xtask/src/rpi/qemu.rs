@@ -1,22 +1,23 @@
 //! A guest under QEMU: started, listened to, ended.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::emulator::Emulator;
 use crate::outcome::{Result, ensure};
-
-const QEMU: &str = "qemu-system-aarch64";
 
 /// A running guest; it is ended when this is dropped.
 pub(crate) struct Guest {
     process: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
+    console: Arc<Mutex<Vec<u8>>>,
     control: PathBuf,
 }
 
@@ -25,11 +26,12 @@ impl Guest {
     ///
     /// # Errors
     /// When QEMU is missing.
-    pub(crate) fn start(kernel: &Path, arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn start(emulator: &Emulator, kernel: &Path, arguments: &[&str]) -> Result<Self> {
         let name =
             format!("portcullis-{}-{}.qmp", std::process::id(), kernel.file_stem().unwrap_or_default().display());
         let control = std::env::temp_dir().join(name);
-        let mut process = Command::new(QEMU)
+        let mut command = emulator.command();
+        command
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", control.display()))
@@ -37,13 +39,16 @@ impl Guest {
             .arg("-kernel")
             .arg(kernel)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{QEMU} (Debian package qemu-system-arm): {error}"))?;
+            .stdout(Stdio::piped());
+        let mut process = command.spawn().map_err(|error| {
+            format!("{} (Debian package qemu-system-arm): {error}", Path::new(command.get_program()).display())
+        })?;
         let output = process.stdout.take().ok_or("QEMU has no output pipe")?;
         let (sender, lines) = channel();
+        let console = Arc::new(Mutex::new(Vec::new()));
+        let copy = Arc::clone(&console);
         thread::spawn(move || {
-            let mut output = BufReader::new(output);
+            let mut output = BufReader::new(Tee(output, copy));
             let mut line = Vec::new();
             while output.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -53,7 +58,33 @@ impl Guest {
                 }
             }
         });
-        Ok(Self { process, lines, seen: Vec::new(), control })
+        Ok(Self { process, lines, seen: Vec::new(), console, control })
+    }
+
+    /// Starts a guest as [`start`](Self::start), with registers or memory as somebody before it left them: physical
+    /// addresses and words.
+    ///
+    /// # Errors
+    /// When QEMU is missing or does not take a word.
+    pub(crate) fn start_after(
+        emulator: &Emulator,
+        kernel: &Path,
+        arguments: &[&str],
+        left: &[(u32, u32)],
+    ) -> Result<Self> {
+        let place = std::env::temp_dir().join(format!("portcullis-{}.gdb", std::process::id()));
+        let gdb = format!("unix:{},server=on,wait=off", place.display());
+        let guest = Self::start(emulator, kernel, &[arguments, &["-S", "-gdb", &gdb]].concat())?;
+        let debugger = Debugger::connect(&place);
+        // Both ends have it open, or nobody ever will.
+        let _ = std::fs::remove_file(&place);
+        let mut debugger = debugger?;
+        debugger.ask("Qqemu.PhyMemMode:1")?;
+        for (address, word) in left {
+            debugger.ask(&format!("M{address:x},4:{:08x}", word.swap_bytes()))?;
+        }
+        debugger.ask("D")?;
+        Ok(guest)
     }
 
     /// Waits for a line that contains `text`.
@@ -80,6 +111,11 @@ impl Guest {
                 }
             }
         }
+    }
+
+    /// All octets the guest has sent to its serial port.
+    pub(crate) fn console(&self) -> Vec<u8> {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives QEMU a command of its monitor protocol.
@@ -115,5 +151,45 @@ impl Drop for Guest {
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_file(&self.control);
+    }
+}
+
+/// Keeps a copy of what is read.
+struct Tee<R>(R, Arc<Mutex<Vec<u8>>>);
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        let len = self.0.read(octets)?;
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&octets[..len]);
+        Ok(len)
+    }
+}
+
+/// GDB's remote protocol, as far as it is needed: packets that are answered with OK.
+struct Debugger(UnixStream);
+
+impl Debugger {
+    fn connect(place: &Path) -> Result<Self> {
+        let until = Instant::now() + Duration::from_secs(10);
+        let stream = loop {
+            match UnixStream::connect(place) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() > until => return Err(error.into()),
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self(stream))
+    }
+
+    fn ask(&mut self, packet: &str) -> Result {
+        let sum = packet.bytes().fold(0u8, u8::wrapping_add);
+        write!(self.0, "${packet}#{sum:02x}")?;
+        let mut answer = [0; 7];
+        self.0.read_exact(&mut answer)?;
+        ensure(&answer == b"+$OK#9a", || {
+            format!("QEMU, asked for {packet:?}: {:?}", String::from_utf8_lossy(&answer))
+        })?;
+        Ok(write!(self.0, "+")?)
     }
 }

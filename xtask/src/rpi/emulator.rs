@@ -1,0 +1,129 @@
+//! Which QEMU: the system's, the one that PORTCULLIS_QEMU names, or a newer one unpacked beside the system's.
+//!
+//! Debian 12 has QEMU 7.2, which knows no Raspberry Pi 4. Its backports have a newer one; that is not installed over the
+//! system's but unpacked below `target`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::checkout::{root, succeed};
+use crate::outcome::{Result, ensure};
+
+const PROGRAM: &str = "qemu-system-aarch64";
+const PACKAGES: [&str; 3] = ["qemu-system-arm", "qemu-system-common", "qemu-system-data"];
+
+/// An emulator and what it has to be told of its own files.
+#[derive(Clone, Debug)]
+pub(crate) struct Emulator {
+    program: PathBuf,
+    /// Where its files were unpacked, if not where it expects them.
+    unpacked: Option<PathBuf>,
+}
+
+impl Emulator {
+    /// The one in PATH, or the one PORTCULLIS_QEMU names.
+    pub(crate) fn usual() -> Self {
+        let program = std::env::var_os("PORTCULLIS_QEMU").map_or_else(|| PROGRAM.into(), PathBuf::from);
+        Self { program, unpacked: None }
+    }
+
+    /// The first one that has this machine.
+    ///
+    /// # Errors
+    /// What to do when none has.
+    pub(crate) fn with_machine(machine: &str) -> Result<Self> {
+        let unpacked = place();
+        let candidates =
+            [Self::usual(), Self { program: unpacked.join("usr/bin").join(PROGRAM), unpacked: Some(unpacked) }];
+        candidates.into_iter().find(|candidate| candidate.has(machine)).ok_or_else(|| {
+            format!("no QEMU here has {machine}; name one with PORTCULLIS_QEMU, or on Debian `cargo xtask rpi qemu`")
+                .into()
+        })
+    }
+
+    fn has(&self, machine: &str) -> bool {
+        let output = self.command().args(["-M", "help"]).output();
+        output.is_ok_and(|output| {
+            String::from_utf8_lossy(&output.stdout).lines().any(|line| line.split(' ').next() == Some(machine))
+        })
+    }
+
+    /// A command that starts it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        if let Some(folder) = &self.unpacked {
+            command.arg("-L").arg(folder.join("usr/share/qemu"));
+            let libraries = fs::read_dir(folder.join("usr/lib")).into_iter().flatten().flatten();
+            for library in libraries {
+                command.env("QEMU_MODULE_DIR", library.path().join("qemu"));
+            }
+        }
+        command
+    }
+}
+
+fn place() -> PathBuf {
+    root().join("target/rpi/qemu")
+}
+
+/// Unpacks the QEMU of Debian's backports below `target`, when no other here has a Raspberry Pi 4.
+///
+/// # Errors
+/// When this is not Debian 12, or its backports cannot be reached.
+pub(crate) fn fetch() -> Result<Emulator> {
+    if let Ok(emulator) = Emulator::with_machine("raspi4b") {
+        return Ok(emulator);
+    }
+    let site = Command::new("apt-get")
+        .args(["indextargets", "--format", "$(SITE)", "Codename: bookworm", "Created-By: Packages"])
+        .output()
+        .map_err(|error| format!("only Debian 12 is known to have a newer QEMU beside its own: apt-get: {error}"))?;
+    let site = String::from_utf8_lossy(&site.stdout).lines().next().map(str::to_owned);
+    let site = site.ok_or("only Debian 12 is known to have a newer QEMU beside its own")?;
+
+    // A new folder takes the place of the old one only when it is whole.
+    let (place, work) = (place(), place().with_extension("new"));
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    for folder in ["lists/partial", "cache/archives/partial", "packages"] {
+        fs::create_dir_all(work.join(folder))?;
+    }
+    let sources = work.join("sources.list");
+    let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    fs::write(&sources, format!("deb [signed-by={key}] {site} bookworm-backports main\n"))?;
+    succeed(apt(&work).args(["-qq", "update"]))?;
+    let names = PACKAGES.map(|package| format!("{package}/bookworm-backports"));
+    succeed(apt(&work).current_dir(work.join("packages")).args(["-qq", "download"]).args(names))?;
+    for package in fs::read_dir(work.join("packages"))? {
+        succeed(Command::new("dpkg-deb").arg("-x").arg(package?.path()).arg(&work))?;
+    }
+    for folder in ["lists", "cache", "packages"] {
+        fs::remove_dir_all(work.join(folder))?;
+    }
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::rename(&work, &place)?;
+    let emulator = Emulator::with_machine("raspi4b")?;
+    let started = emulator.command().arg("--version").output()?;
+    ensure(started.status.success(), || String::from_utf8_lossy(&started.stderr).into_owned())?;
+    Ok(emulator)
+}
+
+/// apt that knows the one source in `work` and touches nothing of the system's.
+fn apt(work: &Path) -> Command {
+    let mut command = Command::new("apt-get");
+    for (option, value) in [
+        ("Dir::Etc::SourceList", work.join("sources.list")),
+        ("Dir::Etc::SourceParts", "/dev/null".into()),
+        ("Dir::State::Lists", work.join("lists")),
+        ("Dir::Cache", work.join("cache")),
+    ] {
+        command.arg("-o").arg(format!("{option}={}", value.display()));
+    }
+    // Packages are fetched as who we are: apt's own user may not write here.
+    command.args(["-o", "APT::Sandbox::User=root"]);
+    command
+}
