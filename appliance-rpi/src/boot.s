@@ -91,7 +91,9 @@ park:
     b       park
 
 // Exception vectors: every entry saves the general registers and hands them to Rust, which reports and resets.
-// Nothing here is meant to return: interrupts are masked for good and no fault is repaired.
+// Interrupts are masked for good and no fault is repaired. Only a read of a register that is not there, where
+// `mmio::answers` expected that it might not be, returns: to where that function says, which counts every register a
+// call may change as changed.
 .macro vector number
     .balign 128
     sub     sp, sp, #256
@@ -138,4 +140,6 @@ save_and_report:
     stp     x28, x29, [sp, #224]
     str     x30, [sp, #240]
     mov     x1, sp
-    b       exception
+    bl      exception
+    add     sp, sp, #256
+    eret

@@ -59,9 +59,9 @@ impl fmt::Display for Exception<'_> {
     }
 }
 
-/// Entered from the vector table, on the exception stack.
+/// Entered from the vector table, on the exception stack. Returns after a read that was allowed to fail.
 #[unsafe(no_mangle)]
-extern "C" fn exception(vector: usize, registers: &Registers) -> ! {
+extern "C" fn exception(vector: usize, registers: &Registers) {
     let (syndrome, address, fault_address, stack): (usize, usize, usize, usize);
     // SAFETY: reads system registers of the current level, no side effect.
     unsafe {
@@ -69,6 +69,16 @@ extern "C" fn exception(vector: usize, registers: &Registers) -> ! {
         asm!("mrs {}, elr_el1", out(reg) address, options(nomem, nostack));
         asm!("mrs {}, far_el1", out(reg) fault_address, options(nomem, nostack));
         asm!("mrs {}, sp_el0", out(reg) stack, options(nomem, nostack));
+    }
+    // A synchronous data abort from the level we run at.
+    const DATA_ABORT: usize = 0x25;
+    if vector.is_multiple_of(4)
+        && syndrome >> 26 == DATA_ABORT
+        && let Some(resume) = crate::mmio::expected_fault()
+    {
+        // SAFETY: the address is in `mmio::answers`, which waits for this.
+        unsafe { asm!("msr elr_el1, {}", in(reg) resume, options(nomem, nostack)) };
+        return;
     }
     let exception = Exception { vector, syndrome, address, fault_address, stack, registers };
     let frame = registers.x.get(29).copied().unwrap_or(0);

@@ -45,6 +45,51 @@ pub(crate) fn barrier() {
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
 
+/// Where a failing read of [`answers`] goes on; 0 while none is under way.
+static RESUME: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a device answers at `address`: where there is none, some machines raise an exception for the read.
+///
+/// # Safety
+/// `address` is that of a 32-bit register without read side effects, if there is a device, and mapped as device memory.
+#[cfg_attr(feature = "virt", expect(dead_code, reason = "every device of QEMU virt that is asked is there"))]
+pub(crate) unsafe fn answers(address: usize) -> bool {
+    let failed: u64;
+    // SAFETY: the read was allowed by the caller. `exception` returns to label 2 with every register changed that a
+    // call may change, which is what `clobber_abi` says; the stack is not used.
+    unsafe {
+        asm!(
+            "adr x1, 2f",
+            "str x1, [x2]",
+            "dsb sy",
+            "ldr w1, [x3]",
+            "dsb sy",
+            "isb",
+            "mov x0, #0",
+            "b 3f",
+            "2:",
+            "mov x0, #1",
+            "3:",
+            out("x0") failed,
+            out("x1") _,
+            in("x2") RESUME.as_ptr(),
+            in("x3") address,
+            clobber_abi("C"),
+            options(nostack),
+        );
+    }
+    RESUME.store(0, Ordering::Relaxed);
+    failed == 0
+}
+
+/// Takes the address at which to go on after a read that was allowed to fail.
+pub(crate) fn expected_fault() -> Option<usize> {
+    match RESUME.swap(0, Ordering::Relaxed) {
+        0 => None,
+        resume => Some(resume),
+    }
+}
+
 const DMA_SIZE: usize = 1 << 20;
 const DMA_ALIGNMENT: usize = 4096;
 

@@ -2,7 +2,7 @@
 
 mod build;
 mod card;
-mod emulator;
+pub(crate) mod emulator;
 pub(crate) mod image;
 mod log;
 mod peer;

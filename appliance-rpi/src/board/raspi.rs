@@ -3,7 +3,7 @@
 use super::{CONFIGURATION_MAX, Identity};
 use crate::clock::SystemClock;
 use crate::configuration::Unreadable;
-use crate::mmio::{DmaRegion, Registers};
+use crate::mmio::{DmaRegion, Registers, answers};
 use crate::mmu::Memory;
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -211,7 +211,8 @@ impl Board {
     /// Starts the controllers of the network devices, which then come up by themselves.
     pub(crate) fn start_network(&mut self) -> Result<(), NetworkError> {
         let usb = self.usb.init(&mut SystemClock).map_err(NetworkError::Usb);
-        if chip() == Chip::Bcm2711 {
+        // SAFETY: the revision register, inside the device mapping.
+        if chip() == Chip::Bcm2711 && unsafe { answers(GENET) } {
             // SAFETY: the register block of the running chip, inside the device mapping, handed to one driver.
             let registers = unsafe { Registers::new(GENET) };
             // It sees memory as the ARM does.
@@ -233,6 +234,8 @@ impl Board {
                 ethernet.for_each_register(&mut |name, value| {
                     let _ = writeln!(console, "{name:20} {value:08x}");
                 });
+                // Ends the text for the decoder of the log.
+                console.put(0);
             }
         }
         let first = usize::from(self.ethernet.is_some());
@@ -255,6 +258,10 @@ impl Board {
     /// Tests the random number generator and fills `seed` from it.
     pub(crate) fn seed(&mut self, seed: &mut [u8]) -> Result<(), EntropyError> {
         let clock = &mut SystemClock;
+        // SAFETY: its control register, inside the device mapping.
+        if !unsafe { answers(peripherals() + RNG) } {
+            return Err(EntropyError::Absent);
+        }
         match chip() {
             Chip::Bcm2837 => Entropy::start(Bcm2835Rng(registers(RNG)), clock)?.fill(clock, seed),
             Chip::Bcm2711 => Entropy::start(Rng200(registers(RNG)), clock)?.fill(clock, seed),

@@ -54,6 +54,8 @@ impl Emulator {
         let mut command = Command::new(&self.program);
         if let Some(folder) = &self.unpacked {
             command.arg("-L").arg(folder.join("usr/share/qemu"));
+            // It looks for modules of the system's QEMU too, and says at length that those are of another build.
+            command.stderr(std::process::Stdio::null());
             let libraries = fs::read_dir(folder.join("usr/lib")).into_iter().flatten().flatten();
             for library in libraries {
                 command.env("QEMU_MODULE_DIR", library.path().join("qemu"));

@@ -85,11 +85,11 @@ impl Peer {
         let mut lost = 0;
         let until = Wall::now() + patience;
         // Until the guest is up, one request may be repeated.
-        while !self.echo(&mut sockets, handle, guest, 0)? {
+        while !self.echo(&mut sockets, handle, guest, 0) {
             ensure(Wall::now() < until, || format!("{guest} does not answer"))?;
         }
         for sequence in 1..=count {
-            if !self.echo(&mut sockets, handle, guest, sequence)? {
+            if !self.echo(&mut sockets, handle, guest, sequence) {
                 lost += 1;
             }
         }
@@ -102,15 +102,15 @@ impl Peer {
         handle: smoltcp::iface::SocketHandle,
         guest: Ipv4Addr,
         sequence: u16,
-    ) -> Result<bool> {
+    ) -> bool {
         let checksums = ChecksumCapabilities::default();
         let request = Icmpv4Repr::EchoRequest { ident: ECHO_IDENT, seq_no: sequence, data: &ECHO_TEXT };
         let socket = sockets.get_mut::<icmp::Socket<'_>>(handle);
-        let room = socket
-            .send(request.buffer_len(), IpAddress::Ipv4(guest))
-            .map_err(|error| format!("echo request: {error:?}"))?;
-        request.emit(&mut Icmpv4Packet::new_unchecked(room), &checksums);
-        Ok(self.run(sockets, Duration::from_secs(2), |sockets| {
+        // While the guest's address is not resolved the buffer fills; those in it will do.
+        if let Ok(room) = socket.send(request.buffer_len(), IpAddress::Ipv4(guest)) {
+            request.emit(&mut Icmpv4Packet::new_unchecked(room), &checksums);
+        }
+        self.run(sockets, Duration::from_secs(2), |sockets| {
             let socket = sockets.get_mut::<icmp::Socket<'_>>(handle);
             while let Ok((octets, from)) = socket.recv() {
                 let reply = Icmpv4Packet::new_checked(octets).and_then(|packet| Icmpv4Repr::parse(&packet, &checksums));
@@ -122,7 +122,7 @@ impl Peer {
                 }
             }
             false
-        }))
+        })
     }
 
     /// `GET path`.

@@ -30,6 +30,15 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing.
 pub(super) fn stage(report: &mut Report) {
+    install_missing(report);
+    // After the packages: what a Raspberry Pi 4 needs is not among them. Nothing depends on it but scenarios that say so.
+    match crate::rpi::emulator::fetch() {
+        Ok(_) => report.passed("a QEMU that has a Raspberry Pi 4"),
+        Err(error) => println!("        --    no QEMU that has a Raspberry Pi 4: {error}"),
+    }
+}
+
+fn install_missing(report: &mut Report) {
     let mut wanted = Vec::new();
     if !crate::interop::missing().is_empty() {
         wanted.extend(INTEROP);

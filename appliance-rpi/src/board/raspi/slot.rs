@@ -1,4 +1,5 @@
-//! The card slot: on a Pi 4 behind the EMMC2, on a Pi 3 and Zero 2 W behind either of two controllers.
+//! The card slot: on a Pi 4 behind the EMMC2 (in QEMU's behind the Arasan), on a Pi 3 and Zero 2 W behind either of
+//! two controllers.
 
 use super::{ALT0, ALT3, Chip, INPUT, chip, have_function, registers, set_functions};
 use crate::clock::SystemClock;
@@ -46,7 +47,7 @@ enum Controller {
 
 /// The controllers to try, the likelier one first.
 #[derive(Debug)]
-pub(super) struct Slot([Option<Controller>; 2]);
+pub(super) struct Slot([Controller; 2]);
 
 impl Slot {
     /// Asks the firmware for the clocks and the pins for the controller the firmware used itself.
@@ -59,13 +60,13 @@ impl Slot {
             Chip::Bcm2837 => {
                 let (sdhost, arasan) = (Controller::Sdhost(hz(CLOCK_CORE)), Controller::Arasan(hz(CLOCK_ARASAN)));
                 let left_at_sdhost = have_function(SLOT_PINS, ALT0);
-                Self(if left_at_sdhost { [Some(sdhost), Some(arasan)] } else { [Some(arasan), Some(sdhost)] })
+                Self(if left_at_sdhost { [sdhost, arasan] } else { [arasan, sdhost] })
             }
             Chip::Bcm2711 => {
-                let emmc2 = Controller::Emmc2(hz(CLOCK_EMMC2));
+                let controllers = [Controller::Emmc2(hz(CLOCK_EMMC2)), Controller::Arasan(hz(CLOCK_ARASAN))];
                 // Refused where there is no such line.
                 let _ = mailbox.ask(&mut SystemClock, Tag::SetGpio, [CARD_1V8, 0]);
-                Self([Some(emmc2), None])
+                Self(controllers)
             }
         }
     }
@@ -76,7 +77,7 @@ impl Slot {
     /// In words; those of the first controller when no card answers behind any.
     pub(super) fn read_file(&self, name: &str, limit: usize) -> Result<Vec<u8>, Unreadable> {
         let mut first_error = None;
-        for controller in self.0.into_iter().flatten() {
+        for controller in self.0 {
             match controller.read_file(name, limit) {
                 Ok(outcome) => {
                     event!(info, "card read through {}", controller.name());
@@ -103,8 +104,11 @@ impl Controller {
         match self {
             Self::Emmc2(hz) => read_through(Sdhci::new(registers(EMMC2), SystemClock, hz), name, limit),
             Self::Arasan(hz) => {
-                set_functions(WIRELESS_PINS, INPUT);
-                set_functions(SLOT_PINS, ALT3);
+                // The pins of a Pi 4 mean other things.
+                if chip() == Chip::Bcm2837 {
+                    set_functions(WIRELESS_PINS, INPUT);
+                    set_functions(SLOT_PINS, ALT3);
+                }
                 read_through(Sdhci::new(registers(ARASAN), SystemClock, hz), name, limit)
             }
             Self::Sdhost(hz) => {
