@@ -13,6 +13,8 @@ use raspi as machine;
 #[cfg(feature = "virt")]
 use virt as machine;
 
+#[cfg(feature = "virt")]
+pub(crate) use machine::bench;
 pub(crate) use machine::{Board, reset};
 
 /// Network ports that are used; more are left alone.

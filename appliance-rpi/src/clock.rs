@@ -26,14 +26,24 @@ fn ticks() -> u64 {
 
 /// Microseconds since [`start`].
 pub(crate) fn micros() -> u64 {
+    since_start(1_000_000)
+}
+
+/// Nanoseconds since [`start`], in steps of a tick.
+#[cfg_attr(not(feature = "virt"), expect(dead_code, reason = "only instructions are counted so finely"))]
+pub(crate) fn nanos() -> u64 {
+    since_start(1_000_000_000)
+}
+
+fn since_start(units_a_second: u64) -> u64 {
     let frequency: u64;
     // SAFETY: reads a timer register that EL1 may read.
     unsafe { asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack, preserves_flags)) };
     let ticks = ticks().wrapping_sub(START.load(Ordering::Relaxed));
     // A board whose firmware left the frequency unset runs with a wrong clock rather than not at all.
     let frequency = if frequency == 0 { 54_000_000 } else { frequency };
-    let micros = u128::from(ticks) * 1_000_000 / u128::from(frequency);
-    u64::try_from(micros).unwrap_or(u64::MAX)
+    let units = u128::from(ticks) * u128::from(units_a_second) / u128::from(frequency);
+    u64::try_from(units).unwrap_or(u64::MAX)
 }
 
 /// Begins to count, and lets bit 9 of the counter wake a waiting core: every 19 to 53 µs at the 54 and 19.2 MHz of real boards.

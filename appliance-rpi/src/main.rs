@@ -79,6 +79,10 @@ extern "C" fn start(_device_tree: usize, entry_level: u64) -> ! {
     if let Some(report) = &crash {
         let _ = writeln!(console, "--- the last run ended with\n{}---", report.text());
     }
+    #[cfg(feature = "virt")]
+    if board::bench::is_wanted() {
+        board::bench::run(board);
+    }
     // Ends the text for the decoder, which takes it for a broken frame.
     console.put(0);
     run::run(board, crash)

@@ -111,6 +111,14 @@ pub(crate) struct DmaRegion {
     bus_address: u64,
 }
 
+/// Octets of the widest access: memory that is not cached is slow for each access, not for each octet.
+const WORD: usize = size_of::<u64>();
+
+/// Octets from `start` to the first boundary of a word, or `len` if that comes first.
+fn before_words(start: *const u8, len: usize) -> usize {
+    start.align_offset(WORD).min(len)
+}
+
 impl DmaRegion {
     /// Takes `len` octets on a 4 KiB boundary. `alias` is added to the physical address to make the device's view of
     /// it.
@@ -131,14 +139,6 @@ impl DmaRegion {
             region.write32(word, 0);
         }
         region
-    }
-
-    /// The caller has checked that all of it is inside.
-    fn read_octets(&self, offset: usize, to: &mut [u8]) {
-        for (index, octet) in to.iter_mut().enumerate() {
-            // SAFETY: inside the region.
-            *octet = unsafe { ptr::read_volatile(self.start.add(offset + index)) };
-        }
     }
 
     fn inside(&self, offset: usize, len: usize) -> bool {
@@ -162,17 +162,22 @@ impl DmaMemory for DmaRegion {
             to.fill(0);
             return;
         }
-        // Whole words from the first boundary on: frames that a device puts two octets off are read as fast as others.
-        let before = (offset.next_multiple_of(4) - offset).min(to.len());
-        let (before, rest) = to.split_at_mut(before);
-        self.read_octets(offset, before);
-        let mut at = offset + before.len();
-        for chunk in rest.chunks_mut(4) {
-            match <&mut [u8; 4]>::try_from(&mut *chunk) {
-                Ok(word) => *word = self.read32(at).to_le_bytes(),
-                Err(_) => self.read_octets(at, chunk),
+        // SAFETY: all of it is inside the region.
+        let from = unsafe { self.start.add(offset) };
+        let (head, words) = to.split_at_mut(before_words(from, to.len()));
+        let (words, tail) = words.as_chunks_mut::<WORD>();
+        // SAFETY: inside the region, and the words are aligned, for the octets before them reach to their boundary.
+        unsafe {
+            let first = from.add(head.len());
+            for (index, word) in words.iter_mut().enumerate() {
+                *word = ptr::read_volatile(first.cast::<u64>().add(index)).to_le_bytes();
             }
-            at += chunk.len();
+            let last = first.add(words.len() * WORD);
+            for (octets, from) in [(head, from), (tail, last)] {
+                for (index, octet) in octets.iter_mut().enumerate() {
+                    *octet = ptr::read_volatile(from.add(index));
+                }
+            }
         }
     }
 
@@ -180,18 +185,22 @@ impl DmaMemory for DmaRegion {
         if !self.inside(offset, from.len()) {
             return;
         }
-        let mut at = offset;
-        for chunk in from.chunks(4) {
-            match <[u8; 4]>::try_from(chunk) {
-                Ok(word) if at.is_multiple_of(4) => self.write32(at, u32::from_le_bytes(word)),
-                _ => {
-                    for (index, octet) in chunk.iter().enumerate() {
-                        // SAFETY: inside the region, checked above.
-                        unsafe { ptr::write_volatile(self.start.add(at + index), *octet) };
-                    }
+        // SAFETY: all of it is inside the region.
+        let to = unsafe { self.start.add(offset) };
+        let (head, words) = from.split_at(before_words(to, from.len()));
+        let (words, tail) = words.as_chunks::<WORD>();
+        // SAFETY: as in `read`.
+        unsafe {
+            let first = to.add(head.len());
+            for (index, word) in words.iter().enumerate() {
+                ptr::write_volatile(first.cast::<u64>().add(index), u64::from_le_bytes(*word));
+            }
+            let last = first.add(words.len() * WORD);
+            for (octets, to) in [(head, to), (tail, last)] {
+                for (index, octet) in octets.iter().enumerate() {
+                    ptr::write_volatile(to.add(index), *octet);
                 }
             }
-            at += chunk.len();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The Raspberry Pi image: `cargo xtask image` and `cargo xtask rpi <command>`.
 
+pub(crate) mod bench;
 mod build;
 mod card;
 pub(crate) mod emulator;

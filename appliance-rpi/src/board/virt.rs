@@ -11,6 +11,7 @@ use rpi_drivers::Nic;
 use rpi_drivers::entropy::EntropyError;
 use rpi_drivers::virtio_net::{self, ProbeError, VirtioNet};
 
+pub(crate) mod bench;
 mod fw_cfg;
 
 pub(super) fn uart_address() -> usize {

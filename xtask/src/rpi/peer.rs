@@ -8,7 +8,10 @@ use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{icmp, tcp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IPV4_HEADER_LEN,
+    Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr, IpProtocol, Ipv4Packet, Ipv4Repr,
+};
 
 use crate::outcome::{Result, ensure};
 
@@ -245,4 +248,41 @@ impl TxToken for Sender<'_> {
         let _ = self.0.send(&frame);
         result
     }
+}
+
+/// An ARP request of a peer at `from`.
+pub(crate) fn arp_request(to: Ipv4Addr, from: Ipv4Addr) -> Vec<u8> {
+    let request = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: EthernetAddress(MAC),
+        source_protocol_addr: from,
+        target_hardware_addr: EthernetAddress([0; 6]),
+        target_protocol_addr: to,
+    };
+    let mut octets = frame(EthernetAddress::BROADCAST, EthernetProtocol::Arp, 60);
+    request.emit(&mut ArpPacket::new_unchecked(&mut octets[ETHERNET..]));
+    octets
+}
+
+/// An echo request of a peer at `from` that fills a frame of `len` octets, which has room for its headers.
+pub(crate) fn echo_request(mac: [u8; 6], to: Ipv4Addr, from: Ipv4Addr, len: usize) -> Vec<u8> {
+    let checksums = ChecksumCapabilities::default();
+    let mut octets = frame(EthernetAddress(mac), EthernetProtocol::Ipv4, len);
+    let payload_len = len - ETHERNET - IPV4_HEADER_LEN;
+    let ip = Ipv4Repr { src_addr: from, dst_addr: to, next_header: IpProtocol::Icmp, payload_len, hop_limit: 64 };
+    let data = vec![0x5a; payload_len - 8];
+    let request = Icmpv4Repr::EchoRequest { ident: ECHO_IDENT, seq_no: 1, data: &data };
+    let (head, body) = octets[ETHERNET..].split_at_mut(IPV4_HEADER_LEN);
+    ip.emit(&mut Ipv4Packet::new_unchecked(head), &checksums);
+    request.emit(&mut Icmpv4Packet::new_unchecked(body), &checksums);
+    octets
+}
+
+const ETHERNET: usize = EthernetFrame::<&[u8]>::header_len();
+
+fn frame(to: EthernetAddress, kind: EthernetProtocol, len: usize) -> Vec<u8> {
+    let mut octets = vec![0; len];
+    EthernetRepr { src_addr: EthernetAddress(MAC), dst_addr: to, ethertype: kind }
+        .emit(&mut EthernetFrame::new_unchecked(&mut octets));
+    octets
 }

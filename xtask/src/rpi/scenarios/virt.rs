@@ -10,25 +10,7 @@ use serde_json::{Value, json};
 use super::{Board, CONFIG, GUEST, PATIENCE, PEER, Setting, expect, pings, status};
 use crate::outcome::{Result, ensure};
 use crate::rpi::peer::Peer;
-use crate::rpi::qemu::Guest;
-
-/// Arguments of a virt machine with one adapter for each netdev.
-fn virt_arguments(machine: &str, config: Option<&Path>, netdevs: &[String]) -> Vec<String> {
-    let mut arguments: Vec<String> =
-        ["-M", machine, "-cpu", "cortex-a53", "-global", "virtio-mmio.force-legacy=false"].map(str::to_owned).into();
-    for (number, netdev) in netdevs.iter().enumerate() {
-        let device = format!("virtio-net-device,netdev=n{number},mac=52:54:00:00:00:{:02x}", number + 1);
-        arguments.extend(["-netdev".to_owned(), netdev.clone(), "-device".to_owned(), device]);
-    }
-    match config {
-        Some(path) => {
-            arguments.extend(["-fw_cfg".to_owned(), format!("name=opt/portcullis.toml,file={}", path.display())]);
-        }
-        None if netdevs.is_empty() => arguments.extend(["-nic".to_owned(), "none".to_owned()]),
-        None => {}
-    }
-    arguments
-}
+use crate::rpi::qemu::{Guest, virt_arguments};
 
 fn boot(
     setting: &Setting,
