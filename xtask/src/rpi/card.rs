@@ -53,8 +53,7 @@ pub(crate) fn make(files: &[File]) -> Result<Vec<u8>> {
 /// # Errors
 /// When they do not fit.
 pub(crate) fn write(card: &mut [u8], files: &[File]) -> Result {
-    // Without its `chrono` feature the crate gives every file the same time, which is wanted here.
-    let volume = fatfs::FileSystem::new(partition(card), fatfs::FsOptions::new())?;
+    let volume = mount(card)?;
     for (path, content) in files {
         if let Some((folder, _)) = path.rsplit_once('/') {
             volume.root_dir().create_dir(folder)?;
@@ -64,6 +63,8 @@ pub(crate) fn write(card: &mut [u8], files: &[File]) -> Result {
         file.write_all(content).map_err(|error| format!("{path}: {error}"))?;
         file.flush()?;
     }
+    // Counts the free clusters, which the volume then has written down.
+    volume.stats()?;
     volume.unmount()?;
     Ok(())
 }
@@ -73,7 +74,7 @@ pub(crate) fn write(card: &mut [u8], files: &[File]) -> Result {
 /// # Errors
 /// When it is not there.
 pub(crate) fn remove(card: &mut [u8], path: &str) -> Result {
-    let volume = fatfs::FileSystem::new(partition(card), fatfs::FsOptions::new())?;
+    let volume = mount(card)?;
     volume.root_dir().remove(path)?;
     volume.unmount()?;
     Ok(())
@@ -84,11 +85,30 @@ pub(crate) fn remove(card: &mut [u8], path: &str) -> Result {
 /// # Errors
 /// When it is not there.
 pub(crate) fn read(card: &mut [u8], path: &str) -> Result<Vec<u8>> {
-    let volume = fatfs::FileSystem::new(partition(card), fatfs::FsOptions::new())?;
+    let volume = mount(card)?;
     let mut content = Vec::new();
     volume.root_dir().open_file(path)?.read_to_end(&mut content)?;
     ensure(!content.is_empty(), || format!("{path} is empty"))?;
     Ok(content)
+}
+
+type Volume<'a> = fatfs::FileSystem<Partition<'a>>;
+
+fn mount(card: &mut [u8]) -> Result<Volume<'_>> {
+    Ok(fatfs::FileSystem::new(partition(card), fatfs::FsOptions::new().time_provider(&OneTime))?)
+}
+
+/// Gives every file the first time there is, so that the same files make the same card.
+#[derive(Debug)]
+struct OneTime;
+
+impl fatfs::TimeProvider for OneTime {
+    fn get_current_date(&self) -> fatfs::Date {
+        fatfs::Date { year: 1980, month: 1, day: 1 }
+    }
+    fn get_current_date_time(&self) -> fatfs::DateTime {
+        fatfs::DateTime { date: self.get_current_date(), time: fatfs::Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
 }
 
 fn partition(card: &mut [u8]) -> Partition<'_> {

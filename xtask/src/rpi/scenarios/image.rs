@@ -36,7 +36,8 @@ pub(super) fn fsck(setting: &Setting) -> Result<String> {
     }
     let checked = Command::new("fsck.fat").arg("-n").arg(&partition).output()?;
     let words = String::from_utf8_lossy(&checked.stdout).into_owned();
-    ensure(checked.status.success(), || words.clone())?;
+    // A line for the version, and one that counts: it has nothing to remark.
+    ensure(checked.status.success() && words.lines().count() == 2, || words.clone())?;
     for (name, content) in
         [("portcullis.toml", image::default_config()?), ("kernel8.img", fs::read(&setting.raspi.image)?)]
     {
