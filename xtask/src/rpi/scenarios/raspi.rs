@@ -86,6 +86,36 @@ pub(super) fn other_controller(setting: &Setting, board: &Board) -> Result<Strin
     Ok(String::new())
 }
 
+/// Adapters on the hub that QEMU puts into the one socket, and on a hub behind that; each has its own cable.
+pub(super) fn several(setting: &Setting, board: &Board) -> Result<String> {
+    const PORTS: u8 = 3;
+    let address = |port: u8, host: u8| Ipv4Addr::new(198, 51, 100 + port, host);
+    let mut config = String::new();
+    let mut arguments: Vec<String> =
+        ["-M", board.machine, "-device", "usb-hub,port=1", "-device", "usb-hub,port=1.1"].map(str::to_owned).into();
+    let mut peers = Vec::new();
+    for port in 0..PORTS {
+        config += &format!("[[network]]\nport = {port}\naddress = \"{}/24\"\n", address(port, 1));
+        let peer = Peer::new(address(port, 2))?;
+        let place = if port == 0 { "1.2".to_owned() } else { format!("1.1.{port}") };
+        let device = format!("usb-net,netdev=n{port},mac=52:54:00:00:00:{:02x},port={place}", port + 1);
+        arguments.extend(["-netdev".to_owned(), peer.netdev(&format!("n{port}"))?, "-device".to_owned(), device]);
+        peers.push(peer);
+    }
+    let drive = make_card(setting, "several.img", Some(&config))?;
+    arguments.extend(["-drive".to_owned(), drive]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let _guest = Guest::start(&board.emulator, &setting.raspi.image, &arguments)?;
+    for (port, peer) in (0..PORTS).zip(&mut peers) {
+        pings(peer, address(port, 1), 100)?;
+    }
+    let status = status(&mut peers[0], address(0, 1))?;
+    let macs: Vec<&str> =
+        status["ports"].as_array().into_iter().flatten().filter_map(|port| port["mac"].as_str()).collect();
+    ensure(macs.len() == usize::from(PORTS), || format!("{status}"))?;
+    Ok(format!("{macs:?}"))
+}
+
 pub(super) fn replug(setting: &Setting, board: &Board) -> Result<String> {
     let mut peer = Peer::new(PEER)?;
     let drive = make_card(setting, "replug.img", Some(CONFIG))?;
