@@ -15,7 +15,7 @@ use crate::checkout::root;
 use crate::outcome::{Result, ensure};
 
 /// Make the SD-card image for Raspberry Pi: portcullis-rpi.img, .img.xz and a repository for Raspberry Pi Imager.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Arguments {
     /// Where the Raspberry Pi firmware lies (start.elf and the like; Debian: package raspi-firmware,
     /// /usr/lib/raspi-firmware). Without it the image has none, and boots in QEMU only.

@@ -1,5 +1,6 @@
 //! `cargo xtask rpi test`: what the image does, seen from outside.
 
+mod docs;
 mod image;
 mod raspi;
 mod virt;
@@ -85,11 +86,12 @@ const fn on_virt(name: &'static str, run: fn(&Setting, &Board) -> Result<String>
     Scenario { name, run: Run::Guest("virt", run) }
 }
 
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: [Scenario; 17] = [
     on_host("no instruction that a Pi 3 or 4 lacks", image::instructions),
     on_host("two builds make the same image, octet for octet", image::reproducible),
     on_host("fsck.fat and mtools agree with the card", image::fsck),
     on_host("firmware goes onto the card with its licence, or not at all", image::firmware),
+    on_host("the commands of docs/rpi.md work", docs::commands),
     on_pi_3("raspi3b: card read, USB adapter up, 1,000 pings, page and JSON", raspi::whole),
     on_pi_3("raspi3b: card behind the other controller; changed, and read anew", raspi::other_controller),
     on_pi_3("raspi3b: three USB adapters, two of them behind a second hub", raspi::several),

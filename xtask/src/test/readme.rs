@@ -1,4 +1,4 @@
-//! Row A25: every command that README.md shows works.
+//! Row A25: every command that README.md and docs/operations.md show works.
 //!
 //! Fenced blocks of the language `sh` are commands, one a line; `\` continues one. They run in the order of the file, in
 //! a copy of the places they name: /etc/portcullis and /usr/local/bin are folders below the target directory, and the
@@ -16,29 +16,35 @@ use super::report::Report;
 use crate::checkout::{build_portcullis, cargo, root, target};
 use crate::outcome::{Result, ensure};
 
-/// Checks every command of README.md.
+/// Where commands are shown; those of docs/rpi.md are a scenario of `cargo xtask rpi test`.
+const PAGES: [&str; 2] = ["README.md", "docs/operations.md"];
+
+/// Checks every command of the pages.
 pub(super) fn commands(report: &mut Report) {
     let place = match Place::new() {
         Ok(place) => place,
-        Err(error) => return report.check("a place for README.md's commands", Err(error)),
+        Err(error) => return report.check("a place for the commands", Err(error)),
     };
-    let text = match fs::read_to_string(root().join("README.md")) {
-        Ok(text) => text,
-        Err(error) => return report.check("README.md", Err(error.into())),
-    };
-    let configurations: Vec<String> = blocks(&text, "toml").collect();
-    for (number, toml) in configurations.iter().enumerate() {
-        report.check(&format!("configuration {} is accepted", number + 1), place.accepts(toml));
-    }
-    let found = shell_lines(&text);
-    report.check("README.md shows commands", ensure(!found.is_empty(), || "no ```sh block".to_owned()));
-    for line in &found {
-        report.check(&format!("`{line}`"), place.check(line));
+    let mut seen = Vec::new();
+    for page in PAGES {
+        let text = match fs::read_to_string(root().join(page)) {
+            Ok(text) => text,
+            Err(error) => return report.check(page, Err(error.into())),
+        };
+        for (number, toml) in blocks(&text, "toml").enumerate() {
+            report.check(&format!("{page}: configuration {} is accepted", number + 1), place.accepts(&toml));
+        }
+        let found = shell_lines(&text);
+        report.check(&format!("{page} shows commands"), ensure(!found.is_empty(), || "no ```sh block".to_owned()));
+        for line in found.into_iter().filter(|line| !seen.contains(line)).collect::<Vec<_>>() {
+            report.check(&format!("`{line}`"), place.check(&line));
+            seen.push(line);
+        }
     }
 }
 
 /// The commands in `sh` blocks, in order, each once.
-fn shell_lines(text: &str) -> Vec<String> {
+pub(crate) fn shell_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for block in blocks(text, "sh") {
         for line in block.replace("\\\n", " ").lines() {
@@ -76,7 +82,7 @@ impl Place {
         build_portcullis()?;
         let folder = target()?.join("readme");
         let _ = fs::remove_dir_all(&folder);
-        for part in ["etc", "bin"] {
+        for part in ["etc", "bin", "systemd"] {
             fs::create_dir_all(folder.join(part))?;
         }
         Ok(Self { folder })
@@ -96,11 +102,15 @@ impl Place {
             // They wait for ever, judge this machine, or want a daemon.
             ["portcullis", command, ..] => self.shell(&format!("portcullis {command} --help")),
             ["install" | "openssl", ..] => self.shell(line),
+            // No service manager runs here: what it would start is there, and installed by the line before.
+            ["systemctl", ..] => {
+                ensure(self.folder.join("systemd/portcullis.service").is_file(), || "no unit".to_owned())
+            }
             ["sysctl", "-w", setting] => {
                 let key = setting.split('=').next().unwrap_or_default().replace('.', "/");
                 ensure(Path::new("/proc/sys").join(&key).exists(), || format!("there is no {key}"))
             }
-            _ => Err("README.md shows a command that this check does not know".into()),
+            _ => Err("a command that this check does not know".into()),
         }
     }
 
@@ -108,7 +118,9 @@ impl Place {
     fn shell(&self, line: &str) -> Result {
         let folder = self.folder.display().to_string();
         let line = line
+            .replace("my-portcullis.toml", &format!("{folder}/my-portcullis.toml"))
             .replace("/etc/portcullis", &format!("{folder}/etc"))
+            .replace("/etc/systemd/system", &format!("{folder}/systemd"))
             .replace("/usr/local/bin", &format!("{folder}/bin"))
             .replace("target/release", &target()?.join("lab").display().to_string());
         let path = std::env::var("PATH").unwrap_or_default();
@@ -125,7 +137,9 @@ impl Place {
             fs::write(&path, "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n")?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         }
-        fs::write(folder.join("portcullis.toml"), toml)?;
+        for place in [folder.join("portcullis.toml"), self.folder.join("my-portcullis.toml")] {
+            fs::write(place, toml)?;
+        }
         self.shell("portcullis check --config /etc/portcullis/portcullis.toml")
     }
 }

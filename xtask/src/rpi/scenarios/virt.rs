@@ -99,7 +99,7 @@ pub(super) fn entry_levels(setting: &Setting, board: &Board) -> Result<String> {
 }
 
 /// Asks until the guest has a lease and answers.
-fn status_over_loopback(port: u16) -> Result<Value> {
+pub(super) fn status_over_loopback(port: u16) -> Result<Value> {
     use std::io::{Read, Write};
     let until = Instant::now() + PATIENCE;
     loop {
