@@ -30,6 +30,6 @@ mod root;
 mod setup;
 pub mod smsc95xx;
 
-pub use bus::{BusCounters, NICS, UsbHost};
+pub use bus::{Became, BusCounters, NICS, News, UsbHost};
 pub use dwc2::{InitError, TransferError};
 pub use port::UsbPort;

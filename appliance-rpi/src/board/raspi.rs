@@ -3,6 +3,7 @@
 use super::{CONFIGURATION_MAX, Identity};
 use crate::clock::SystemClock;
 use crate::configuration::Unreadable;
+use crate::log::event;
 use crate::mmio::{DmaRegion, Registers, answers};
 use crate::mmu::Memory;
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ use rpi_drivers::entropy::{Bcm2835Rng, Entropy, EntropyError, Rng200};
 use rpi_drivers::genet::{Genet, Options, WrongRevision};
 use rpi_drivers::mailbox::{Mailbox, Tag};
 use rpi_drivers::power::PowerManager;
-use rpi_drivers::usb::{InitError, NICS, UsbHost};
+use rpi_drivers::usb::{Became, InitError, NICS, News, UsbHost};
 use rpi_drivers::{MacAddress, Mmio, Nic};
 use slot::Slot;
 
@@ -240,6 +241,9 @@ impl Board {
         }
         let first = usize::from(self.ethernet.is_some());
         self.usb.poll(now_us);
+        if let Some(news) = self.usb.take_news() {
+            tell(news);
+        }
         for index in 0..NICS {
             if let Some(mut port) = self.usb.port(index) {
                 visit(first + index, &mut port);
@@ -267,6 +271,24 @@ impl Board {
             Chip::Bcm2711 => Entropy::start(Rng200(registers(RNG)), clock)?.fill(clock, seed),
         }
     }
+}
+
+/// Logs what became of a USB device.
+fn tell(news: News) {
+    let (vendor, product) = news.device.unwrap_or_default();
+    let became = match news.became {
+        Became::Hub => "is a hub",
+        Became::Network(_) => "is a network adapter",
+        Became::OneTooMany => {
+            return event!(warn, "usb hub {} port {}: a network adapter too many, left alone", news.hub, news.port);
+        }
+        Became::Idle => "is of no use here",
+        Became::Refused => {
+            let why = "does not answer as it should, or is slower than its hub: switched off";
+            return event!(warn, "usb hub {} port {}: {:04x}:{:04x} {}", news.hub, news.port, vendor, product, why);
+        }
+    };
+    event!(info, "usb hub {} port {}: {:04x}:{:04x} {}", news.hub, news.port, vendor, product, became);
 }
 
 /// Models by bits 4–11 of a new-style revision code (raspberrypi.com, "Raspberry Pi revision codes").

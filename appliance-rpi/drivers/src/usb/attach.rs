@@ -164,6 +164,11 @@ impl PortTask {
         }
     }
 
+    /// idVendor and idProduct of the device, once it has told them.
+    pub(super) fn identity(&self) -> Option<(u16, u16)> {
+        self.descriptor.map(|descriptor| (descriptor.vendor, descriptor.product))
+    }
+
     /// Whether a device was there and got as far as a reset.
     pub(super) fn was_tried(&self) -> bool {
         self.attempt > 0 || matches!(self.step, Step::SwitchOffAcknowledge)

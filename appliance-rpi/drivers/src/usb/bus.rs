@@ -41,6 +41,35 @@ pub struct BusCounters {
     pub recovered: u64,
 }
 
+/// What became of a device at a port, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News {
+    /// USB address of the hub; 0 is the controller itself.
+    pub hub: u8,
+    /// The hub's port, from 1.
+    pub port: u8,
+    /// idVendor and idProduct; `None` when the device did not get as far as telling them.
+    pub device: Option<(u16, u16)>,
+    /// What it is now.
+    pub became: Became,
+}
+
+/// What a device became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    /// A hub in service.
+    Hub,
+    /// A network device in service, with its slot.
+    Network(usize),
+    /// A network device too many.
+    OneTooMany,
+    /// A device without a driver here.
+    Idle,
+    /// Switched off: it does not answer as it should, there is no address left, or it is slower than the hub it is
+    /// behind.
+    Refused,
+}
+
 enum Task {
     Port(PortTask),
     Nic { index: usize, address: u8, task: NicTask },
@@ -86,6 +115,7 @@ pub struct UsbHost<M, D> {
     asking: Option<(u8, u64)>,
     board_mac: MacAddress,
     counters: BusCounters,
+    news: Option<News>,
     pub(super) now_us: u64,
 }
 
@@ -106,6 +136,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
             asking: None,
             board_mac,
             counters: BusCounters::default(),
+            news: None,
             now_us: 0,
         }
     }
@@ -129,6 +160,11 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
     /// What happened on the bus so far.
     pub fn counters(&self) -> BusCounters {
         self.counters
+    }
+
+    /// What the last poll brought to an end, once; a poll ends the work on one port at most.
+    pub fn take_news(&mut self) -> Option<News> {
+        self.news.take()
     }
 
     /// Drives the bus. Bounded work; call it as often as frames are wanted.
@@ -378,7 +414,10 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
         let role = match outcome {
             Outcome::Unchanged => return,
             Outcome::Empty => {
-                self.counters.refused += u64::from(task.was_tried());
+                if task.was_tried() {
+                    self.counters.refused += 1;
+                    self.tell(task, Became::Refused);
+                }
                 return self.forget(task.path);
             }
             Outcome::Hub(hub) => Role::Hub { hub, pending: port_bits(&hub) },
@@ -393,6 +432,15 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
             },
             Outcome::Idle => Role::Idle,
         };
+        self.tell(
+            task,
+            match (&outcome, role) {
+                (_, Role::Hub { .. }) => Became::Hub,
+                (_, Role::Nic(slot)) => Became::Network(slot),
+                (Outcome::Nic(_), Role::Idle) => Became::OneTooMany,
+                (_, Role::Idle) => Became::Idle,
+            },
+        );
         let endpoint = match (&outcome, role) {
             (Outcome::Hub(hub), _) => Some(hub.endpoint),
             (Outcome::Nic(binding), Role::Nic(_)) => binding.notify,
@@ -402,6 +450,11 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
         let PortTask { path, speed, control_packet, address, .. } = *task;
         let device = Device { path, speed, control_packet, role, status };
         self.counters.attached += u64::from(self.devices.insert(address, device));
+    }
+
+    fn tell(&mut self, task: &PortTask, became: Became) {
+        let PortPath { hub, port } = task.path;
+        self.news = Some(News { hub, port, device: task.identity(), became });
     }
 
     /// The slot the device had before, else one never used, else any free one.

@@ -276,3 +276,37 @@ fn the_controller_is_set_up_as_a_host_with_dma() {
     assert_eq!(bus.register(0x100), 1024 << 16 | 2048);
     assert_eq!(bus.register(0x418), 0xFF);
 }
+
+#[test]
+fn what_became_of_each_device_is_told_once() {
+    use rpi_drivers::usb::{Became, News};
+    let bus = Bus::new();
+    let hub = bus.add_hub(Speed::Full, 4);
+    let (network, _) = cdc_ethernet::add(&bus, Speed::Full, MAC);
+    let (useless, adapter) = cdc_ethernet::add(&bus, Speed::Full, MAC);
+    adapter.borrow_mut().device = Some(vec![18, 1, 0, 2, 0, 0, 0, 64, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0]);
+    let (silent, adapter) = cdc_ethernet::add(&bus, Speed::Full, MAC);
+    adapter.borrow_mut().mute = true;
+    bus.plug_root(hub);
+    for (port, device) in [(1, network), (2, useless), (3, silent)] {
+        bus.plug(hub, port, device);
+    }
+    let mut host = host(&bus);
+    let mut all = Vec::new();
+    run_until(&bus, &mut host, "news", |host| {
+        all.extend(host.take_news());
+        assert_eq!(host.take_news(), None);
+        all.len() == 4
+    });
+    let told: Vec<_> = all.iter().map(|news: &News| (news.hub, news.port, news.became)).collect();
+    assert_eq!(told[0], (0, 1, Became::Hub));
+    assert!(told.contains(&(1, 1, Became::Network(0))));
+    assert!(told.contains(&(1, 2, Became::Idle)));
+    assert!(told.contains(&(1, 3, Became::Refused)));
+    let identity = |port| all.iter().find(|news| news.hub == 1 && news.port == port).unwrap().device;
+    assert_eq!(identity(1), Some((0x0525, 0xA4A2)));
+    assert_eq!(identity(2), Some((0x0201, 0x0403)));
+    assert_eq!(identity(3), None);
+    run(&bus, &mut host, 2_000_000);
+    assert_eq!(host.take_news(), None);
+}
