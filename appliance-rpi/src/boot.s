@@ -46,6 +46,10 @@ at_el2:
     mov     x1, #0x33ff                 // no trapping of FP
     msr     cptr_el2, x1
     msr     hstr_el2, xzr
+    mrs     x1, midr_el1                // EL1 sees which core this is
+    msr     vpidr_el2, x1
+    mrs     x1, mpidr_el1
+    msr     vmpidr_el2, x1
     mov     x1, #0x3c5                  // EL1h, all interrupts masked
     msr     spsr_el2, x1
     adr     x1, at_el1

@@ -182,6 +182,9 @@ pub struct Rng200<M>(pub M);
 const RNG200_CTRL: usize = 0x00;
 const RNG200_RNG_RESET: usize = 0x04;
 const RNG200_RBG_RESET: usize = 0x08;
+/// Bits to discard after a reset (Circle bcmrandom200.cpp, Linux for the BCM2711 bcm2835-rng.c).
+const RNG200_BIT_THRESHOLD: usize = 0x10;
+const RNG200_WARM_UP_BITS: u32 = 0x4_0000;
 const RNG200_INT_STATUS: usize = 0x18;
 const RNG200_FIFO_DATA: usize = 0x20;
 const RNG200_FIFO_COUNT: usize = 0x24;
@@ -201,8 +204,10 @@ impl<M: Mmio> RandomDevice for Rng200<M> {
         for reset in [RNG200_RNG_RESET, RNG200_RBG_RESET] {
             registers.write32(reset, 0);
         }
+        registers.write32(RNG200_BIT_THRESHOLD, RNG200_WARM_UP_BITS);
         registers.modify32(RNG200_CTRL, RNG200_ENABLE_MASK, 1);
-        wait_until(clock, WORD_LIMIT_US, || registers.read32(RNG200_FIFO_COUNT) & RNG200_FIFO_COUNT_MASK != 0)
+        // At the million bits a second that the firmware sets, the warm-up takes a quarter of a second.
+        wait_until(clock, WORD_LIMIT_US * 20, || registers.read32(RNG200_FIFO_COUNT) & RNG200_FIFO_COUNT_MASK != 0)
     }
 
     fn next(&mut self, clock: &mut impl Clock) -> Result<u32, EntropyError> {
@@ -229,6 +234,7 @@ mod tests {
         silent_after: u32,
         fault_after: u32,
         enabled: bool,
+        threshold: u32,
     }
 
     impl Model {
@@ -240,6 +246,7 @@ mod tests {
                 silent_after: u32::MAX,
                 fault_after: u32::MAX,
                 enabled: false,
+                threshold: 0,
             }
         }
         fn word(&mut self) -> u32 {
@@ -262,14 +269,20 @@ mod tests {
                 BCM2835_STATUS if self.words >= self.silent_after => 0,
                 BCM2835_STATUS => 1 << 24,
                 RNG200_FIFO_COUNT => u32::from(self.words < self.silent_after),
-                BCM2835_DATA | RNG200_FIFO_DATA => self.word(),
+                BCM2835_DATA => self.word(),
+                RNG200_FIFO_DATA => {
+                    assert_eq!(self.threshold, RNG200_WARM_UP_BITS, "read before it was warm");
+                    self.word()
+                }
                 RNG200_INT_STATUS if self.words >= self.fault_after => 1 << 5,
                 _ => 0,
             }
         }
         fn write32(&mut self, offset: usize, value: u32) {
-            if offset == RNG200_CTRL {
-                self.enabled = value & 1 == 1;
+            match offset {
+                RNG200_CTRL => self.enabled = value & 1 == 1,
+                RNG200_BIT_THRESHOLD => self.threshold = value,
+                _ => {}
             }
         }
         fn barrier(&mut self) {}

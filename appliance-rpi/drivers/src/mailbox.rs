@@ -15,7 +15,10 @@ const REQUEST: u32 = 0;
 const SUCCESS: u32 = 0x8000_0000;
 const ANSWERED: u32 = 0x8000_0000;
 
-const LIMIT_US: u64 = 100_000;
+/// Some answers take their time: power that is waited for, a clock that changes.
+const LIMIT_US: u64 = 1_000_000;
+/// Mails that may lie in the mailbox, twice over.
+const MAILS_MAX: usize = 16;
 
 /// Tags of the property interface. The numbers agree in Circle (include/circle/bcmpropertytags.h) and QEMU
 /// (include/hw/arm/raspberrypi-fw-defs.h).
@@ -38,6 +41,10 @@ pub enum Tag {
     SetGpio = 0x0003_8041,
     /// Rate of the clock given as argument, in Hz.
     ClockRate = 0x0003_0002,
+    /// Highest rate of the clock given as argument, in Hz.
+    FastestClockRate = 0x0003_0004,
+    /// Sets a clock; argument clock, Hz. Voltage follows.
+    SetClockRate = 0x0003_8002,
 }
 
 /// Why the firmware gave no answer.
@@ -68,7 +75,8 @@ impl<M: Mmio, D: DmaMemory> Mailbox<M, D> {
     /// [`MailboxError`].
     pub fn ask(&mut self, clock: &mut impl Clock, tag: Tag, arguments: [u32; 2]) -> Result<[u32; 2], MailboxError> {
         let [first, second] = arguments;
-        let message = [32, REQUEST, tag as u32, 8, REQUEST, first, second, 0];
+        // The third value word is an option of some tags; zero is the usual thing.
+        let message = [36, REQUEST, tag as u32, 12, REQUEST, first, second, 0, 0];
         for (index, word) in message.into_iter().enumerate() {
             self.buffer.write32(index * 4, word);
         }
@@ -77,6 +85,13 @@ impl<M: Mmio, D: DmaMemory> Mailbox<M, D> {
 
         let registers = &mut self.registers;
         registers.barrier();
+        // An answer that came too late for its question is not one to this.
+        for _ in 0..MAILS_MAX {
+            if registers.read32(STATUS) & STATUS_EMPTY != 0 {
+                break;
+            }
+            registers.read32(READ);
+        }
         wait_until(clock, LIMIT_US, || registers.read32(WRITE_STATUS) & STATUS_FULL == 0)
             .map_err(|_| MailboxError::TimedOut)?;
         registers.write32(WRITE, mail);
@@ -86,7 +101,7 @@ impl<M: Mmio, D: DmaMemory> Mailbox<M, D> {
         registers.barrier();
 
         let answered = self.buffer.read32(16);
-        if self.buffer.read32(4) != SUCCESS || answered & ANSWERED == 0 || answered & !ANSWERED > 8 {
+        if self.buffer.read32(4) != SUCCESS || answered & ANSWERED == 0 || answered & !ANSWERED > 12 {
             return Err(MailboxError::Refused);
         }
         Ok([self.buffer.read32(20), self.buffer.read32(24)])
@@ -143,6 +158,13 @@ mod tests {
         let mut mailbox = mailbox(false, None);
         let answer = mailbox.ask(&mut Ticking::default(), Tag::BoardRevision, [0, 0]);
         assert_eq!(answer.map(|[revision, _]| revision), Ok(0xa0_2082));
+    }
+
+    #[test]
+    fn an_answer_that_came_too_late_is_not_taken_for_the_next() {
+        let late = Memory::BUS_ADDRESS as u32 | PROPERTY_CHANNEL;
+        let answer = mailbox(true, Some(late)).ask(&mut Ticking::default(), Tag::BoardRevision, [0, 0]);
+        assert_eq!(answer, Err(MailboxError::TimedOut));
     }
 
     #[test]

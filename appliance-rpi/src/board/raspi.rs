@@ -36,8 +36,9 @@ const GENET_PATIENCE_US: u64 = 10_000_000;
 /// The VideoCore sees the ARM's memory without its caches from here.
 const VIDEOCORE_ALIAS: u64 = 0xc000_0000;
 
-/// Mailbox clock of the PL011 (Circle bcmpropertytags.h, Linux raspberrypi-firmware.h).
+// Mailbox clocks of the PL011 and of the cores (Circle bcmpropertytags.h, Linux raspberrypi-firmware.h).
 const CLOCK_UART: u32 = 2;
+const CLOCK_ARM: u32 = 3;
 
 /// Mailbox power domain of the USB host, and the state that asks for power and waits for it (Circle
 /// `bcmpropertytags.h`, U-Boot `bcm283x mbox.h`).
@@ -83,7 +84,7 @@ pub(super) fn uart_address() -> usize {
 
 pub(super) fn memory_at(address: usize) -> Memory {
     match address {
-        // The firmware keeps at most the 64 MiB below 1 GiB for itself (gpu_mem=16).
+        // The firmware keeps at most the 64 MiB below 1 GiB for itself (gpu_mem=32).
         0..0x3c00_0000 => Memory::Normal,
         // Peripherals of the Pi 3, and its ARM-local ones in the next GiB.
         0x3c00_0000..0x8000_0000 => Memory::Device,
@@ -174,6 +175,14 @@ impl Board {
             let [e, f, ..] = high.to_le_bytes();
             MacAddress([a, b, c, d, e, f])
         });
+        // Left to itself the firmware runs the cores at their lowest rate. The core clock may follow, so this comes before
+        // its rate is asked for.
+        if let Ok([_, fastest]) = mailbox.ask(&mut SystemClock, Tag::FastestClockRate, [CLOCK_ARM, 0])
+            && fastest != 0
+        {
+            // Refused where the rate cannot be changed.
+            let _ = mailbox.ask(&mut SystemClock, Tag::SetClockRate, [CLOCK_ARM, fastest]);
+        }
         // Refused where the firmware has switched it on already; a host without power then says so itself.
         let _ = mailbox.ask(&mut SystemClock, Tag::SetPower, [POWER_USB, POWER_ON_AND_WAIT]);
         let usb_memory = DmaRegion::take(UsbHost::<Registers, DmaRegion>::DMA_BYTES, VIDEOCORE_ALIAS);

@@ -36,13 +36,17 @@ pub(crate) struct Arguments {
 }
 
 /// Read by the firmware. The kernel routes the serial port by itself; the overlay frees it where a device tree is used.
+/// With less than 32 MiB for graphics the firmware wants its cut-down files instead of those below. The kernel asks for
+/// full speed itself; a firmware that begins with it takes it away after a minute, in the middle of the work.
 const CONFIG_TXT: &str = "\
 arm_64bit=1
 kernel=kernel8.img
+kernel_address=0x80000
 enable_uart=1
 dtoverlay=disable-bt
 disable_commandline_tags=1
-gpu_mem=16
+gpu_mem=32
+initial_turbo=0
 ";
 
 /// Needed by Pi 3 and Zero 2 W, and by Pi 4.

@@ -257,16 +257,15 @@ impl PortTask {
         if !port.is(status::CONNECTION) {
             return PortNext::Device(Next::Done(Outcome::Empty));
         }
-        if port.change & change::RESET == 0 || port.is(status::RESET) {
+        let over = port.change & change::RESET != 0 && !port.is(status::RESET);
+        // A port may take a while from the end of its reset until it is enabled.
+        if !(over && port.is(status::ENABLE)) {
             self.polls += 1;
             if self.polls >= RESET_POLLS {
-                return self.switch_off();
+                return if over { self.retry() } else { self.switch_off() };
             }
             self.step = Step::ResetWait;
             return PortNext::Device(Next::Wait(RESET_POLL_US));
-        }
-        if !port.is(status::ENABLE) {
-            return self.retry();
         }
         self.step = Step::ResetAcknowledge(port.speed());
         PortNext::Port(PortRequest::Clear(change::RESET))

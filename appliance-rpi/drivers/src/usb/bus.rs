@@ -418,7 +418,11 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
                     self.counters.refused += 1;
                     self.tell(task, Became::Refused);
                 }
-                return self.forget(task.path);
+                self.forget(task.path);
+                if task.path.hub == 0 {
+                    self.host.abandon_halting();
+                }
+                return;
             }
             Outcome::Hub(hub) => Role::Hub { hub, pending: port_bits(&hub) },
             Outcome::Nic(binding) => match self.free_slot(binding.mac) {

@@ -206,7 +206,7 @@ impl<M: Mmio, D: DmaMemory> Dwc2<M, D> {
         registers.write32(HAINTMSK, (1 << CHANNELS) - 1);
         for channel in 0..CHANNELS {
             registers.write32(register(channel, HCINT), HCINT_ALL);
-            registers.write32(register(channel, HCINTMSK), HCINT_HALTED);
+            registers.write32(register(channel, HCINTMSK), HCINT_HALTED | HCINT_AHB_ERROR);
         }
         self.channels = [Channel::Idle; CHANNELS];
         self.power_root_port();
@@ -292,6 +292,11 @@ impl<M: Mmio, D: DmaMemory> Dwc2<M, D> {
     pub(super) fn finish(&mut self, channel: usize) -> Option<Completion> {
         let status = self.registers.read32(register(channel, HCINT));
         if status & HCINT_HALTED == 0 {
+            if status & HCINT_AHB_ERROR != 0 {
+                // The core does not halt by itself then. What it did is tried again once it has.
+                self.registers.write32(register(channel, HCINT), HCINT_AHB_ERROR);
+                self.registers.modify32(register(channel, HCCHAR), HCCHAR_DISABLE, HCCHAR_DISABLE);
+            }
             return None;
         }
         self.registers.write32(register(channel, HCINT), status);
@@ -317,7 +322,14 @@ impl<M: Mmio, D: DmaMemory> Dwc2<M, D> {
         } else {
             // Wire error, wrong toggle, missed frame, a NAK that the core does not repeat by itself, or a halt without
             // a reason: go on where it stopped. Whoever waits for a device that only NAKs has a limit of his own.
-            let failures = if naked || progress > 0 { 0 } else { failures + 1 };
+            let failures = if naked || progress > 0 {
+                0
+            } else if status & (HCINT_NAK | HCINT_ACK | HCINT_NYET) != 0 {
+                // The device answered in between, so the failures before are no longer in a row with this one.
+                1
+            } else {
+                failures + 1
+            };
             if failures > RETRIES {
                 Err(TransferError::Transaction)
             } else {
@@ -332,6 +344,16 @@ impl<M: Mmio, D: DmaMemory> Dwc2<M, D> {
             }
         };
         Some(Completion { result, next })
+    }
+
+    /// Takes channels for idle that were told to stop: with no device left they may never say that they have.
+    pub(super) fn abandon_halting(&mut self) {
+        for (channel, state) in self.channels.iter_mut().enumerate() {
+            if matches!(state, Channel::Halting) {
+                self.registers.write32(register(channel, HCINT), HCINT_ALL);
+                *state = Channel::Idle;
+            }
+        }
     }
 
     /// Stops whatever a channel does; it is idle again when its halt has been seen by [`finish`](Self::finish).

@@ -168,6 +168,10 @@ pub(super) const HCINT_AHB_ERROR: u32 = 1 << 2;
 pub(super) const HCINT_STALL: u32 = 1 << 3;
 /// Not-acknowledge handshake (C, F).
 pub(super) const HCINT_NAK: u32 = 1 << 4;
+/// Acknowledge handshake (C, F).
+pub(super) const HCINT_ACK: u32 = 1 << 5;
+/// The device took the packet and has no room for another (C, F).
+pub(super) const HCINT_NYET: u32 = 1 << 6;
 /// Transaction error: CRC, time-out, bit stuffing (C, F).
 pub(super) const HCINT_TRANSACTION_ERROR: u32 = 1 << 7;
 /// Babble (C, F).

@@ -25,6 +25,7 @@ const ADDRL: u16 = 0x108;
 const MII_ADDR: u16 = 0x114;
 const MII_DATA: u16 = 0x118;
 const FLOW: u16 = 0x11C;
+const VLAN1: u16 = 0x120;
 const COE_CR: u16 = 0x130;
 
 /// BURST_CAP counts packets of the bulk endpoint; the driver only takes the device at high speed.
@@ -46,6 +47,7 @@ const LED_SPEED_LINK_DUPLEX: u32 = 1 << 24 | 1 << 20 | 1 << 16; // F, U
 const AFC_DEFAULT: u32 = 0x00F8_30A1; // F, U
 const BULK_IN_DELAY: u32 = 0x2000; // F, U
 const COE_BOTH: u32 = 1 << 16 | 1; // F, U
+const VLAN_TYPE: u32 = 0x8100; // F, U; without it a tagged frame of full length counts as too long
 
 // MAC_CR (F, L).
 const MAC_CR_RECEIVE_OWN: u32 = 1 << 23;
@@ -162,6 +164,7 @@ const START: &[Op] = &[
     Op::Write(FLOW, 0),
     Op::Write(AFC_CFG, AFC_DEFAULT),
     Op::Modify { register: COE_CR, clear: COE_BOTH, set: 0 },
+    Op::Write(VLAN1, VLAN_TYPE),
     MII_READY,
     Op::Write(MII_DATA, ANAR_ALL_CSMA),
     mii(ANAR, true),

@@ -310,3 +310,30 @@ fn what_became_of_each_device_is_told_once() {
     run(&bus, &mut host, 2_000_000);
     assert_eq!(host.take_news(), None);
 }
+
+#[test]
+fn a_root_port_that_is_enabled_some_time_after_its_reset_is_waited_for() {
+    let bus = Bus::new();
+    bus.enable_late(25_000);
+    let (id, _) = cdc_ethernet::add(&bus, Speed::High, MAC);
+    bus.plug_root(id);
+    let mut host = host(&bus);
+    run_until(&bus, &mut host, "link", |host| link_is_up(host, 0));
+    assert_eq!(bus.device(id).resets, 1, "one reset was enough");
+}
+
+#[test]
+fn channels_that_never_say_that_they_have_halted_do_not_outlive_the_device() {
+    let bus = Bus::new();
+    bus.be_mute_when_alone();
+    let (id, adapter) = cdc_ethernet::add(&bus, Speed::High, MAC);
+    let mut host = host(&bus);
+    for round in 0..3 {
+        bus.plug_root(id);
+        run_until(&bus, &mut host, "link", |host| link_is_up(host, 0));
+        adapter.borrow_mut().to_host.push_back(frame(60, round));
+        assert_eq!(receive_all(&bus, &mut host, 0, 5_000), [frame(60, round)]);
+        bus.unplug_root();
+        run_until(&bus, &mut host, "no link", |host| !link_is_up(host, 0));
+    }
+}

@@ -6,7 +6,7 @@ use super::device::{Answer, DATA0, DATA1, Device, Function, Speed};
 use super::hub::HubModel;
 use rpi_drivers::{Clock, DmaMemory, Mmio};
 use std::cell::{Ref, RefCell, RefMut};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 pub(crate) type DeviceId = usize;
@@ -26,6 +26,10 @@ pub(crate) enum Fault {
     Silent,
     /// The channel halts on a NAK instead of repeating the transaction.
     NakHalt,
+    /// The core gives up on the wire, but the device has said something in between.
+    TransactionErrorAfterNak,
+    /// The core cannot write memory, says so, and waits to be told to halt.
+    MemoryWithoutHalt,
 }
 
 /// Packets a channel moves in one step of time.
@@ -45,6 +49,13 @@ struct Core {
     memory: Rc<RefCell<Vec<u8>>>,
     /// GRSTCTL never comes back.
     stuck_in_reset: bool,
+    /// From the end of a reset of the root port until it is enabled.
+    enabled_after: u64,
+    enabled_at: Option<u64>,
+    /// Channels say nothing any more once the root port has lost its device.
+    mute_when_alone: bool,
+    /// Channels that do nothing until they are told to halt.
+    frozen: HashSet<usize>,
     reads: u64,
 }
 
@@ -76,6 +87,10 @@ impl Bus {
             faults: HashMap::new(),
             memory: Rc::default(),
             stuck_in_reset: false,
+            enabled_after: 0,
+            enabled_at: None,
+            mute_when_alone: false,
+            frozen: HashSet::new(),
             reads: 0,
         })))
     }
@@ -102,6 +117,12 @@ impl Bus {
     }
     pub(crate) fn set_register(&self, offset: usize, value: u32) {
         self.core().registers.insert(offset, value);
+    }
+    pub(crate) fn enable_late(&self, us: u64) {
+        self.core().enabled_after = us;
+    }
+    pub(crate) fn be_mute_when_alone(&self) {
+        self.core().mute_when_alone = true;
     }
     pub(crate) fn stick_in_reset(&self) {
         self.core().stuck_in_reset = true;
@@ -167,6 +188,10 @@ impl Bus {
     pub(crate) fn advance(&self, us: u64) {
         let mut core = self.core();
         core.now += us;
+        if core.enabled_at.is_some_and(|at| core.now >= at) {
+            core.enabled_at = None;
+            core.port |= 4 | 8;
+        }
         core.run_hubs();
         for channel in 0..8 {
             core.run_channel(channel);
@@ -267,7 +292,18 @@ impl Core {
                         Speed::Full => 1,
                         Speed::Low => 2,
                     };
-                    self.port = self.port & !(3 << 17) | speed << 17 | 4 | 8;
+                    self.port = self.port & !(3 << 17) | speed << 17;
+                    self.enabled_at = Some(self.now + self.enabled_after);
+                    if self.enabled_after == 0 {
+                        self.enabled_at = None;
+                        self.port |= 4 | 8;
+                    }
+                }
+                // Nothing of before the reset goes on.
+                for channel in 0..8 {
+                    let base = 0x500 + channel * 0x20;
+                    let characteristics = self.get(base);
+                    self.registers.insert(base, characteristics & !(3 << 30));
                 }
             }
             _ => {}
@@ -302,6 +338,10 @@ impl Core {
                 let old = self.get(base);
                 if value & 1 << 30 != 0 {
                     assert!(old & 1 << 31 != 0, "a channel was stopped that did not run");
+                    self.frozen.remove(&base);
+                    if self.is_mute() {
+                        return;
+                    }
                     self.registers.insert(base, value & !(3 << 30));
                     self.raise(base, 1 << 1);
                     return;
@@ -333,7 +373,14 @@ impl Core {
         self.registers.insert(base + 8, old | bits);
     }
 
+    fn is_mute(&self) -> bool {
+        self.mute_when_alone && self.port & 1 == 0
+    }
+
     fn halt(&mut self, base: usize, reason: u32) {
+        if self.is_mute() {
+            return;
+        }
         let characteristics = self.get(base);
         self.registers.insert(base, characteristics & !(1 << 31));
         self.raise(base, reason | 1 << 1);
@@ -342,7 +389,7 @@ impl Core {
     fn run_channel(&mut self, channel: usize) {
         let base = 0x500 + channel * 0x20;
         for _ in 0..PACKETS_PER_STEP {
-            if self.get(base) & 1 << 31 == 0 || !self.packet(base) {
+            if self.get(base) & 1 << 31 == 0 || self.frozen.contains(&base) || !self.packet(base) {
                 return;
             }
         }
@@ -376,6 +423,11 @@ impl Core {
                 Fault::Memory => self.halt(base, 1 << 2),
                 Fault::Silent => self.halt(base, 0),
                 Fault::NakHalt => self.halt(base, 1 << 4),
+                Fault::TransactionErrorAfterNak => self.halt(base, 1 << 4 | 1 << 7),
+                Fault::MemoryWithoutHalt => {
+                    self.frozen.insert(base);
+                    self.raise(base, 1 << 2);
+                }
                 Fault::Halt => {
                     self.devices[id].halted.insert(key.1);
                     self.halt(base, 1 << 3);

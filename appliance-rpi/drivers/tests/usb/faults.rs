@@ -72,6 +72,32 @@ fn three_transaction_errors_in_a_row_lose_the_transfer_and_no_more() {
 }
 
 #[test]
+fn wire_errors_between_which_the_device_answers_are_not_in_a_row() {
+    let (bus, mut host, id, adapter) = adapter(Speed::High);
+    for _ in 0..6 {
+        bus.inject(id, BULK_OUT, Fault::TransactionErrorAfterNak);
+        bus.inject(id, BULK_IN, Fault::TransactionErrorAfterNak);
+    }
+    host.port(0).unwrap().send(&frame(100, 1)).unwrap();
+    adapter.borrow_mut().to_host.push_back(frame(80, 3));
+    assert_eq!(receive_all(&bus, &mut host, 0, 100_000), [frame(80, 3)]);
+    assert_eq!(adapter.borrow().from_host, [frame(100, 1)]);
+    let counters = host.port(0).unwrap().counters();
+    assert_eq!((counters.rx_errors, counters.tx_drops), (0, 0));
+}
+
+#[test]
+fn a_memory_error_that_leaves_the_channel_running_is_halted_and_tried_again() {
+    let (bus, mut host, id, adapter) = adapter(Speed::High);
+    bus.inject(id, BULK_IN, Fault::MemoryWithoutHalt);
+    bus.inject(id, BULK_OUT, Fault::MemoryWithoutHalt);
+    host.port(0).unwrap().send(&frame(100, 1)).unwrap();
+    adapter.borrow_mut().to_host.push_back(frame(80, 3));
+    assert_eq!(receive_all(&bus, &mut host, 0, 100_000), [frame(80, 3)]);
+    assert_eq!(adapter.borrow().from_host, [frame(100, 1)]);
+}
+
+#[test]
 fn a_halted_endpoint_is_cleared_and_goes_on() {
     let (bus, mut host, id, adapter) = adapter(Speed::High);
     for round in 1..=4 {
