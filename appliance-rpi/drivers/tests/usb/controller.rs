@@ -52,7 +52,7 @@ struct Core {
     /// From the end of a reset of the root port until it is enabled.
     enabled_after: u64,
     enabled_at: Option<u64>,
-    /// Channels say nothing any more once the root port has lost its device.
+    /// Channels that are told to halt after the root port has lost its device never say that they have.
     mute_when_alone: bool,
     /// Channels that do nothing until they are told to halt.
     frozen: HashSet<usize>,
@@ -299,12 +299,6 @@ impl Core {
                         self.port |= 4 | 8;
                     }
                 }
-                // Nothing of before the reset goes on.
-                for channel in 0..8 {
-                    let base = 0x500 + channel * 0x20;
-                    let characteristics = self.get(base);
-                    self.registers.insert(base, characteristics & !(3 << 30));
-                }
             }
             _ => {}
         }
@@ -339,7 +333,8 @@ impl Core {
                 if value & 1 << 30 != 0 {
                     assert!(old & 1 << 31 != 0, "a channel was stopped that did not run");
                     self.frozen.remove(&base);
-                    if self.is_mute() {
+                    if self.is_mute() || old & 1 << 30 != 0 {
+                        self.registers.insert(base, value);
                         return;
                     }
                     self.registers.insert(base, value & !(3 << 30));
@@ -347,7 +342,7 @@ impl Core {
                     return;
                 }
                 if value & 1 << 31 != 0 {
-                    assert_eq!(old & 1 << 31, 0, "a channel was started that ran");
+                    assert_ne!(old >> 30 & 3, 2, "a channel was started that ran");
                     assert_eq!(self.get(base + 8), 0, "old interrupts were cleared before the start");
                     assert_ne!(self.get(0x008) & 1 << 5, 0, "DMA is on");
                     assert_ne!(value >> 20 & 3, 0, "the multi count is never 0");
@@ -389,7 +384,7 @@ impl Core {
     fn run_channel(&mut self, channel: usize) {
         let base = 0x500 + channel * 0x20;
         for _ in 0..PACKETS_PER_STEP {
-            if self.get(base) & 1 << 31 == 0 || self.frozen.contains(&base) || !self.packet(base) {
+            if self.get(base) >> 30 != 2 || self.frozen.contains(&base) || !self.packet(base) {
                 return;
             }
         }
