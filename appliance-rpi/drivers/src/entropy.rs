@@ -182,9 +182,9 @@ pub struct Rng200<M>(pub M);
 const RNG200_CTRL: usize = 0x00;
 const RNG200_RNG_RESET: usize = 0x04;
 const RNG200_RBG_RESET: usize = 0x08;
-/// Bits to discard after a reset (Circle bcmrandom200.cpp, Linux for the BCM2711 bcm2835-rng.c).
-const RNG200_BIT_THRESHOLD: usize = 0x10;
-const RNG200_WARM_UP_BITS: u32 = 0x4_0000;
+/// The firmware may have told it to discard 262,144 bits after a reset, a quarter of a second at its rate (Circle
+/// bcmrandom200.cpp, Linux for the BCM2711 bcm2835-rng.c).
+const RNG200_WARM_UP_LIMIT_US: u64 = 2_000_000;
 const RNG200_INT_STATUS: usize = 0x18;
 const RNG200_FIFO_DATA: usize = 0x20;
 const RNG200_FIFO_COUNT: usize = 0x24;
@@ -204,10 +204,8 @@ impl<M: Mmio> RandomDevice for Rng200<M> {
         for reset in [RNG200_RNG_RESET, RNG200_RBG_RESET] {
             registers.write32(reset, 0);
         }
-        registers.write32(RNG200_BIT_THRESHOLD, RNG200_WARM_UP_BITS);
         registers.modify32(RNG200_CTRL, RNG200_ENABLE_MASK, 1);
-        // At the million bits a second that the firmware sets, the warm-up takes a quarter of a second.
-        wait_until(clock, WORD_LIMIT_US * 20, || registers.read32(RNG200_FIFO_COUNT) & RNG200_FIFO_COUNT_MASK != 0)
+        wait_until(clock, RNG200_WARM_UP_LIMIT_US, || registers.read32(RNG200_FIFO_COUNT) & RNG200_FIFO_COUNT_MASK != 0)
     }
 
     fn next(&mut self, clock: &mut impl Clock) -> Result<u32, EntropyError> {
@@ -234,7 +232,8 @@ mod tests {
         silent_after: u32,
         fault_after: u32,
         enabled: bool,
-        threshold: u32,
+        /// Looks at the FIFO before something is in it.
+        warm_up: u32,
     }
 
     impl Model {
@@ -246,7 +245,7 @@ mod tests {
                 silent_after: u32::MAX,
                 fault_after: u32::MAX,
                 enabled: false,
-                threshold: 0,
+                warm_up: 0,
             }
         }
         fn word(&mut self) -> u32 {
@@ -268,21 +267,19 @@ mod tests {
             match offset {
                 BCM2835_STATUS if self.words >= self.silent_after => 0,
                 BCM2835_STATUS => 1 << 24,
-                RNG200_FIFO_COUNT => u32::from(self.words < self.silent_after),
-                BCM2835_DATA => self.word(),
-                RNG200_FIFO_DATA => {
-                    assert_eq!(self.threshold, RNG200_WARM_UP_BITS, "read before it was warm");
-                    self.word()
+                RNG200_FIFO_COUNT if self.warm_up > 0 => {
+                    self.warm_up -= 1;
+                    0
                 }
+                RNG200_FIFO_COUNT => u32::from(self.words < self.silent_after),
+                BCM2835_DATA | RNG200_FIFO_DATA => self.word(),
                 RNG200_INT_STATUS if self.words >= self.fault_after => 1 << 5,
                 _ => 0,
             }
         }
         fn write32(&mut self, offset: usize, value: u32) {
-            match offset {
-                RNG200_CTRL => self.enabled = value & 1 == 1,
-                RNG200_BIT_THRESHOLD => self.threshold = value,
-                _ => {}
+            if offset == RNG200_CTRL {
+                self.enabled = value & 1 == 1;
             }
         }
         fn barrier(&mut self) {}
@@ -303,6 +300,12 @@ mod tests {
     fn healthy_sources_pass() {
         assert_eq!(outcome(Bcm2835Rng(Model::healthy())), Ok(()));
         assert_eq!(outcome(Rng200(Model::healthy())), Ok(()));
+    }
+
+    #[test]
+    fn a_generator_that_has_to_warm_up_is_waited_for() {
+        // Some half a second: each look takes two of the clock's microseconds.
+        assert_eq!(outcome(Rng200(Model { warm_up: 260_000, ..Model::healthy() })), Ok(()));
     }
 
     #[test]
