@@ -347,7 +347,9 @@ impl PortTask {
                 let setup = match *function {
                     Function::Hub(endpoint) => ClassSetup::Hub(HubSetup::new(endpoint)),
                     Function::Ecm(ecm) => ClassSetup::Ecm(ecm, EcmSetup::new(ecm)),
-                    Function::Smsc95xx(bulk) => ClassSetup::Smsc(bulk, SmscSetup::new(self.board_mac)),
+                    Function::Smsc95xx(bulk) => {
+                        ClassSetup::Smsc(bulk, SmscSetup::new(self.board_mac, bulk.input.max_packet))
+                    }
                 };
                 self.step = Step::Class(setup);
                 self.class_step(Event::Begin)

@@ -286,8 +286,9 @@ impl Finder {
             return Some(Function::Hub(endpoint));
         }
         if device.vendor == VENDOR_SMSC && SMSC_PRODUCTS.contains(&device.product) {
-            // Its burst size is set for high speed, the only speed it has on a board.
-            return self.vendor.filter(|bulk| bulk.input.max_packet == 512).map(Function::Smsc95xx);
+            // It has packets of these two sizes, one for each speed, and counts its bursts in them.
+            let usable = |bulk: &BulkPair| matches!(bulk.input.max_packet, 64 | 512);
+            return self.vendor.filter(usable).map(Function::Smsc95xx);
         }
         let (control_interface, ethernet, data) = (self.ecm_control?, self.ethernet?, self.data?);
         Some(Function::Ecm(EcmFunction {
@@ -510,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn an_smsc_adapter_is_known_by_its_ids_and_runs_at_high_speed() {
+    fn an_smsc_adapter_is_known_by_its_ids_and_runs_at_both_speeds() {
         let out = [7, 5, 0x02, 2, 0, 2, 0];
         let parts: [&[u8]; 3] = [&interface(0, 0, 0xFF, 0), &IN, &out];
         for product in SMSC_PRODUCTS {
@@ -522,8 +523,11 @@ mod tests {
         {
             assert_eq!(find(&device, &parts), Ok(None));
         }
-        let slow = [7, 5, 0x82, 2, 64, 0, 0];
-        assert_eq!(find(&smsc(), &[&interface(0, 0, 0xFF, 0), &slow, &out]), Ok(None));
+        for (size, usable) in [(32, false), (64, true)] {
+            let slow = [7, 5, 0x82, 2, size, 0, 0];
+            let found = find(&smsc(), &[&interface(0, 0, 0xFF, 0), &slow, &out]);
+            assert_eq!(matches!(found, Ok(Some(Function::Smsc95xx(_)))), usable);
+        }
         assert_eq!(
             find(&smsc(), &[&interface(0, 0, 0xFE, 0), &IN, &out]),
             Ok(None),

@@ -29,7 +29,6 @@ const VLAN1: u16 = 0x120;
 const COE_CR: u16 = 0x130;
 
 /// BURST_CAP counts packets of the bulk endpoint; the driver only takes the device at high speed.
-const HIGH_SPEED_PACKET: u32 = 512;
 
 // HW_CFG (F, U).
 /// NAK instead of an empty packet while there is nothing to receive.
@@ -135,6 +134,7 @@ enum Op {
     ReadMacLow,
     WriteMacLow,
     WriteMacHigh,
+    WriteBurstCap,
 }
 
 const fn mii(register: u32, write: bool) -> Op {
@@ -156,7 +156,7 @@ const RESET: &[Op] = &[
 const START: &[Op] = &[
     Op::WriteMacLow,
     Op::WriteMacHigh,
-    Op::Write(BURST_CAP, RX_BURST_BYTES as u32 / HIGH_SPEED_PACKET),
+    Op::WriteBurstCap,
     Op::Write(BULK_IN_DLY, BULK_IN_DELAY),
     Op::Modify { register: HW_CFG, clear: HW_CFG_RX_OFFSET, set: HW_CFG_BIR | HW_CFG_MEF | HW_CFG_BCE },
     Op::Write(INT_STS, u32::MAX),
@@ -197,12 +197,15 @@ struct Script {
     writing: bool,
     value: u32,
     mac_low: u32,
+    /// What is written by the steps that name it.
     mac: MacAddress,
+    /// The same; in packets of the endpoint (U).
+    burst_cap: u32,
 }
 
 impl Script {
-    fn new(ops: &'static [Op], mac: MacAddress) -> Self {
-        Self { ops, at: 0, asked: 0, writing: false, value: 0, mac_low: 0, mac }
+    fn new(ops: &'static [Op]) -> Self {
+        Self { ops, at: 0, asked: 0, writing: false, value: 0, mac_low: 0, mac: MacAddress([0; 6]), burst_cap: 0 }
     }
 
     fn step(&mut self, event: Event<'_>) -> Next<u32> {
@@ -211,7 +214,7 @@ impl Script {
             Event::Begin | Event::Elapsed => self.request(op),
             Event::Answer(Err(_)) => Next::Failed,
             Event::Answer(Ok(answer)) => match op {
-                Op::Write(..) | Op::WriteMacLow | Op::WriteMacHigh => self.advance(),
+                Op::Write(..) | Op::WriteMacLow | Op::WriteMacHigh | Op::WriteBurstCap => self.advance(),
                 Op::Modify { .. } if self.writing => {
                     self.writing = false;
                     self.advance()
@@ -256,6 +259,7 @@ impl Script {
             Op::Write(register, value) => write(register, value),
             Op::WriteMacLow => write(ADDRL, u32::from_le_bytes([a, b, c, d])),
             Op::WriteMacHigh => write(ADDRH, u32::from_le_bytes([e, f, 0, 0])),
+            Op::WriteBurstCap => write(BURST_CAP, self.burst_cap),
             Op::Modify { register, .. } | Op::AwaitClear(register, _) | Op::Read(register) => {
                 Next::request(Setup::read_register(register))
             }
@@ -277,13 +281,16 @@ fn word(answer: &[u8]) -> Option<u32> {
 pub(super) struct SmscSetup {
     script: Script,
     mac: MacAddress,
+    burst_cap: u32,
     started: bool,
 }
 
 impl SmscSetup {
-    /// `board_mac` is used where the device has no address of its own (a Raspberry Pi has no EEPROM on it).
-    pub(super) fn new(board_mac: MacAddress) -> Self {
-        Self { script: Script::new(RESET, board_mac), mac: board_mac, started: false }
+    /// `board_mac` is used where the device has no address of its own (a Raspberry Pi has no EEPROM on it);
+    /// `max_packet` is that of the endpoint frames come in by.
+    pub(super) fn new(board_mac: MacAddress, max_packet: u16) -> Self {
+        let burst_cap = RX_BURST_BYTES as u32 / u32::from(max_packet.max(1));
+        Self { script: Script::new(RESET), mac: board_mac, burst_cap, started: false }
     }
 
     pub(super) fn step(&mut self, event: Event<'_>) -> Next<MacAddress> {
@@ -298,7 +305,7 @@ impl SmscSetup {
             self.mac = MacAddress(own);
         }
         self.started = true;
-        self.script = Script::new(START, self.mac);
+        self.script = Script { mac: self.mac, burst_cap: self.burst_cap, ..Script::new(START) };
         self.script.step(Event::Begin).map(|_| self.mac)
     }
 }
@@ -320,7 +327,7 @@ enum LinkPhase {
 
 impl LinkPoll {
     pub(super) fn new(known: Link) -> Self {
-        Self { script: Script::new(READ_STATUS, MacAddress([0; 6])), phase: LinkPhase::Status, known }
+        Self { script: Script::new(READ_STATUS), phase: LinkPhase::Status, known }
     }
 
     pub(super) fn step(&mut self, event: Event<'_>) -> Next<Link> {
@@ -340,7 +347,7 @@ impl LinkPoll {
             }
             LinkPhase::Duplex(link) => return Next::Done(link),
         };
-        self.script = Script::new(ops, MacAddress([0; 6]));
+        self.script = Script::new(ops);
         self.script.step(Event::Begin).map(|_| self.known)
     }
 }
@@ -362,7 +369,7 @@ pub(super) struct FilterChange(Script);
 
 impl FilterChange {
     pub(super) fn new(promiscuous: bool) -> Self {
-        Self(Script::new(if promiscuous { PROMISCUOUS } else { SELECTIVE }, MacAddress([0; 6])))
+        Self(Script::new(if promiscuous { PROMISCUOUS } else { SELECTIVE }))
     }
 
     pub(super) fn step(&mut self, event: Event<'_>) -> Next<()> {
