@@ -28,6 +28,7 @@ pub trait BlockSource {
 /// # Errors
 /// In words.
 pub fn read_file(source: &mut dyn BlockSource, name: &str, limit: usize) -> Result<Vec<u8>, String> {
+    check_boot_sector(source)?;
     let failure = Cell::new(None);
     let card = Card { source: RefCell::new(source), reads: Cell::new(0), failure: &failure };
     let octets = read(card, name, limit);
@@ -36,6 +37,42 @@ pub fn read_file(source: &mut dyn BlockSource, name: &str, limit: usize) -> Resu
         Some(why) => Err(why),
         None => octets,
     }
+}
+
+/// Refuses a FAT boot sector whose numbers contradict each other: the file system's crate divides by them unseen.
+fn check_boot_sector(source: &mut dyn BlockSource) -> Result<(), String> {
+    const PARTITION_KIND: usize = 446 + 4;
+    const PARTITION_START: usize = 446 + 8;
+    let mut block = [0; 512];
+    source.read_block(0, &mut block)?;
+    // FAT16 and FAT32, by cylinders and by blocks. With anything else the crate says that there is none.
+    if !matches!(number(&block, PARTITION_KIND, 1), 0x04 | 0x06 | 0x0b | 0x0c | 0x0e) {
+        return Ok(());
+    }
+    let start = number(&block, PARTITION_START, 4);
+    source.read_block(start, &mut block)?;
+    // Microsoft FAT specification, "BIOS parameter block": the short forms count where they are not zero.
+    let either = |short, long| match number(&block, short, 2) {
+        0 => number(&block, long, 4),
+        short => short,
+    };
+    let (octets, blocks_per_cluster) = (number(&block, 11, 2), number(&block, 13, 1));
+    let (reserved, fats, root_entries) = (number(&block, 14, 2), number(&block, 16, 1), number(&block, 17, 2));
+    let (blocks, fat_blocks) = (either(19, 32), either(22, 36));
+    let before_data =
+        u64::from(reserved) + u64::from(fats) * u64::from(fat_blocks) + u64::from(root_entries * 32).div_ceil(512);
+    let sound = octets == 512
+        && blocks_per_cluster.is_power_of_two()
+        && reserved > 0
+        && fats > 0
+        && before_data < u64::from(blocks)
+        && start.checked_add(blocks).is_some();
+    if sound { Ok(()) } else { Err("the card's first partition has no sound FAT boot sector".to_string()) }
+}
+
+/// A little-endian number of some octets.
+fn number(block: &[u8; 512], at: usize, octets: usize) -> u32 {
+    block.iter().skip(at).take(octets).rev().fold(0, |number, octet| number << 8 | u32::from(*octet))
 }
 
 fn read(card: Card<'_>, name: &str, limit: usize) -> Result<Vec<u8>, String> {

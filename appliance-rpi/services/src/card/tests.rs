@@ -102,6 +102,20 @@ fn a_card_that_cannot_be_read_is_told_from_a_missing_file() {
     assert_eq!(read(&mut image), Err("past the end".to_string()));
 }
 
+/// Found by fuzzing: the file system's crate divides by the clusters' size, whatever it is.
+#[test]
+fn a_boot_sector_that_contradicts_itself_is_refused() {
+    let boot_sector = START * 512;
+    // Blocks a cluster, octets a block, reserved blocks, FATs, blocks in all.
+    for (at, value) in
+        [(13, vec![0]), (13, vec![3]), (11, vec![0, 4]), (14, vec![0, 0]), (16, vec![0]), (32, vec![9, 0, 0, 0])]
+    {
+        let mut image = card(&[("portcullis.toml", TEXT)]);
+        image.0[boot_sector + at..][..value.len()].copy_from_slice(&value);
+        assert_eq!(read(&mut image), Err("the card's first partition has no sound FAT boot sector".to_string()));
+    }
+}
+
 #[test]
 fn broken_file_systems_end_in_words() {
     let good = card(&[("portcullis.toml", &[b'#'; 3_000]), ("config.txt", TEXT)]);
