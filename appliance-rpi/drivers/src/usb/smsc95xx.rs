@@ -28,6 +28,8 @@ const FLOW: u16 = 0x11C;
 const VLAN1: u16 = 0x120;
 const COE_CR: u16 = 0x130;
 
+// HW_CFG (F, U).
+/// NAK instead of an empty packet while there is nothing to receive.
 const HW_CFG_BIR: u32 = 1 << 12;
 const HW_CFG_RX_OFFSET: u32 = 3 << 9;
 /// Several frames in one transfer.
