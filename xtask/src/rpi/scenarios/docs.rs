@@ -26,7 +26,8 @@ pub(super) fn commands(setting: &Setting) -> Result<String> {
             ["cargo", "xtask", "image", ..] => drop(image::run(&image::Arguments::default())?),
             ["cargo", "xtask", "rpi", "boot"] => crate::rpi::boot()?,
             ["cargo", "xtask", ..] => {
-                succeed(Command::new("/proc/self/exe").args(line.split(' ').skip(2)).arg("--help"))?;
+                let mut help = Command::new("/proc/self/exe");
+                succeed(help.args(line.split(' ').skip(2)).arg("--help").stdout(Stdio::null()))?;
             }
             ["xz", ..] => {
                 let card = setting.folder.join("flashed");
