@@ -47,7 +47,7 @@ const STAGES: [Stage; 10] = [
     Stage { name: "cross", checks: "the cores build for bare metal, with every feature", run: targets::cross },
     Stage { name: "panic", checks: "no panic is reachable in the cores' machine code", run: targets::panic },
     Stage { name: "rpi", checks: "the Raspberry Pi image in QEMU, from boot to panic", run: targets::rpi },
-    Stage { name: "readme", checks: "every command in README.md works", run: readme::commands },
+    Stage { name: "readme", checks: "every command in README.md and docs/operations.md works", run: readme::commands },
     Stage { name: "demo", checks: "cargo xtask demo", run: |report| own_command(report, "demo", &["demo"]) },
     Stage { name: "interop", checks: "scenarios against strongSwan", run: interop },
 ];

@@ -175,8 +175,8 @@ impl Board {
             let [e, f, ..] = high.to_le_bytes();
             MacAddress([a, b, c, d, e, f])
         });
-        // Left to itself the firmware runs the cores at their lowest rate. The core clock may follow, so this comes before
-        // its rate is asked for.
+        // Left to itself the firmware runs the cores at their lowest rate. The core clock may follow, so this comes
+        // before its rate is asked for.
         if let Ok([_, fastest]) = mailbox.ask(&mut SystemClock, Tag::FastestClockRate, [CLOCK_ARM, 0])
             && fastest != 0
         {
