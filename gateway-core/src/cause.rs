@@ -122,6 +122,13 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
              child"
                 .to_string(),
         ),
+        Failure::PfsRefused => said(
+            "pfs-refused",
+            Refusal,
+            "the peer took these ESP proposals when it connected and refuses them for the rekey: one side wants perfect \
+             forward secrecy (PFS), the other does not",
+            "have the same group at the end of \"esp\" on both sides, or modpnone on both",
+        ),
         Failure::NoProposalInCommon(mismatch) => (
             "no-proposal-in-common",
             Refusal,

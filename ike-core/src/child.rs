@@ -8,6 +8,7 @@ use crate::crypto::{EspSuite, IkeCrypto, Secret};
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, PeerId};
+use crate::timers::Patience;
 
 /// What an SA of the data plane holds is what may be negotiated.
 pub use ipsec_core::sa::MAX_SELECTORS;
@@ -77,6 +78,8 @@ pub(crate) struct Child {
     pub(crate) peer: PeerId,
     pub(crate) config: ChildConfigId,
     pub(crate) phase: Phase,
+    /// When it came up, or was first wanted.
+    pub(crate) since: Instant,
     pub(crate) spi_in: Spi,
     /// 0 until negotiated.
     pub(crate) spi_out: u32,
@@ -102,6 +105,10 @@ pub(crate) struct Child {
     /// The peer asked for it, and may not have our answer yet: until then it would not know what a rekey or a Delete of
     /// ours speaks of.
     pub(crate) settles_at: Option<Instant>,
+    /// How often in a row a rekey was refused.
+    pub(crate) refused: Patience,
+    /// The request that is being handled deletes it.
+    pub(crate) named: bool,
     pub(crate) report: Report,
 }
 
@@ -112,6 +119,7 @@ impl Child {
             peer,
             config,
             phase: Phase::Wanted(at),
+            since: at,
             spi_in,
             spi_out: 0,
             suite: None,
@@ -129,6 +137,8 @@ impl Child {
             outbound_at: None,
             orphan_at: None,
             settles_at: None,
+            refused: Patience::default(),
+            named: false,
             report: Report::default(),
         }
     }
@@ -276,13 +286,13 @@ impl Children<'_> {
     }
 
     /// Every Child SA with its slot.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &Child)> {
-        (0u16..).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.child.as_ref()?)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &Child)> + Clone {
+        (0..=u16::MAX).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.child.as_ref()?)))
     }
 
     /// Every Child SA of the IKE SA in slot `ike`.
     pub(crate) fn of(&mut self, ike: u16) -> impl Iterator<Item = (u16, &mut Child)> {
-        (0u16..)
+        (0..=u16::MAX)
             .zip(self.slots.iter_mut())
             .filter_map(|(slot, place)| Some((slot, place.child.as_mut()?)))
             .filter(move |(_, child)| child.ike == ike)
@@ -291,6 +301,15 @@ impl Children<'_> {
     /// The live Child SA of `ike` through which the peer receives `spi`.
     pub(crate) fn by_spi_out(&self, ike: u16, spi: u32) -> Option<u16> {
         self.iter().find(|(_, child)| child.ike == ike && child.spi_out == spi && child.live()).map(|(slot, _)| slot)
+    }
+
+    /// The next Child SA of `ike` from slot `from` on that the request being handled deletes; it is taken off that list.
+    pub(crate) fn take_named(&mut self, ike: u16, from: u16) -> Option<u16> {
+        let mut places = (0..=u16::MAX).zip(self.slots.iter_mut()).skip(usize::from(from));
+        places.find_map(|(slot, place)| {
+            let child = place.child.as_mut().filter(|child| child.ike == ike)?;
+            core::mem::take(&mut child.named).then_some(slot)
+        })
     }
 
     /// Finds a free slot and an SPI for it. Nothing is taken until [`Children::put`].

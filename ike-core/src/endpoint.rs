@@ -2,29 +2,36 @@
 
 use core::time::Duration;
 
+use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
+use crate::agenda;
+use crate::agreement::share;
 use crate::child::{ChildKeys, ChildSlot, Children, index_mask};
 use crate::cookie::Jar;
 use crate::crypto::IkeCrypto;
 use crate::error::{Discard, NoRoom};
 use crate::event::IkeId;
+use crate::exchange;
 use crate::failure::Failure;
 use crate::pad::{Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind};
-use crate::state::{self, Effects, Env, Heir, Sa, State};
-use crate::window::Retransmission;
+use crate::sa::{Effects, Env, Heir, Sa, State};
+use crate::state;
+use crate::succession;
 use crate::wire::header::Header;
 use crate::wire::writer::MessageWriter;
 
 mod calls;
+mod doubt;
 mod init;
 mod poll;
 mod view;
 
+pub use crate::settings::Settings;
 pub use calls::Denied;
-pub use view::{ChildView, IkeView, SaState};
+pub use view::{ChildView, IkeView, Occupancy, SaState};
 
 /// Octets before a message on port 4500 (RFC 3948 §2.2).
 const MARKER_LEN: usize = 4;
@@ -33,72 +40,17 @@ const SMALLEST_MESSAGE: usize = 576;
 /// A NAT keepalive (RFC 3948 §2.3).
 const KEEPALIVE: [u8; 1] = [0xff];
 
-/// How the endpoint behaves; the defaults suit a gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Our port for IKE without NAT traversal.
-    pub ike_port: u16,
-    /// Our port for IKE and ESP with NAT traversal: messages carry the non-ESP marker there.
-    pub natt_port: u16,
-    /// Repetition of requests.
-    pub retransmission: Retransmission,
-    /// Pause between NAT keepalives (RFC 7296 §2.23).
-    pub keepalive: Duration,
-    /// Half-open SAs of strangers above which each new one has to return a cookie first (RFC 7296 §2.6).
-    pub cookie_threshold: usize,
-    /// Half-open SAs of strangers above which no further is made, cookie or not.
-    pub half_open_limit: usize,
-    /// How long a stranger may take from IKE_SA_INIT to IKE_AUTH.
-    pub half_open_life: Duration,
-    /// How long a dead SA stays to repeat its last response.
-    pub linger: Duration,
-    /// How long a replaced Child SA receives what is still on its way.
-    pub drain: Duration,
-    /// How long we wait for the peer to delete an SA that its rekey replaced, before we do.
-    pub orphan: Duration,
-    /// How long a Child SA made by the peer's rekey waits for the Delete of the old one before we send through it.
-    pub outbound_delay: Duration,
-    /// How long we take for granted that the peer has our answer to its request for a Child SA, when nothing shows it.
-    pub settle: Duration,
-    /// How long to wait after the peer was busy (TEMPORARY_FAILURE) or a rekey failed.
-    pub retry: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            ike_port: 500,
-            natt_port: 4500,
-            retransmission: Retransmission::default(),
-            keepalive: Duration::from_secs(20),
-            cookie_threshold: 16,
-            half_open_limit: 256,
-            half_open_life: Duration::from_secs(30),
-            linger: Duration::from_secs(10),
-            drain: Duration::from_secs(5),
-            orphan: Duration::from_secs(30),
-            outbound_delay: Duration::from_secs(3),
-            settle: Duration::from_secs(10),
-            retry: Duration::from_secs(2),
-        }
-    }
-}
-
 /// A place for one IKE SA in the caller's table.
 pub struct IkeSlot<C: IkeCrypto> {
     generation: u32,
     sa: Option<Sa<C>>,
+    /// The slot of the SA whose rekey keeps this one, as long as that rekey is outstanding.
+    keeper: Option<u16>,
 }
 
 impl<C: IkeCrypto> Default for IkeSlot<C> {
     fn default() -> Self {
-        Self { generation: 0, sa: None }
-    }
-}
-
-impl<C: IkeCrypto> IkeSlot<C> {
-    fn vacant(&self) -> bool {
-        self.sa.as_ref().is_none_or(|sa| matches!(sa.state, State::Dead) && sa.report.closed.is_none())
+        Self { generation: 0, sa: None, keeper: None }
     }
 }
 
@@ -156,6 +108,8 @@ pub struct Endpoint<'a, C: IkeCrypto, P: Pad> {
     refused: Option<(Path, Failure)>,
     /// When the next foreign version may be answered.
     version_reply_at: Instant,
+    /// When the next claim in clear may be looked at.
+    doubt_at: Instant,
     /// There may be something to send.
     transmits: bool,
     /// There may be something to tell.
@@ -189,6 +143,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             reply: None,
             refused: None,
             version_reply_at: Instant::ZERO,
+            doubt_at: Instant::ZERO,
             transmits: false,
             events: false,
         })
@@ -209,18 +164,24 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         if header.exchange == ExchangeType::IKE_SA_INIT && !header.response {
             return self.handle_init(now, path, &header, datagram);
         }
+        if doubt::is_claim(&header) {
+            return Err(self.hear_claim(now, path, &header, datagram));
+        }
         let slot = self.find(&header).ok_or(Discard::UnknownSa)?;
-        let (sa, mut env) = self.open(now, slot).ok_or(Discard::UnknownSa)?;
+        let rekeys = header.exchange == ExchangeType::CREATE_CHILD_SA && !header.response;
+        let (sa, mut env) = self.open(now, slot, rekeys).ok_or(Discard::UnknownSa)?;
+        sa.window.receive(datagram);
         let effects = match sa.state {
             State::InitSent(_) => state::init_sent::on_message(sa, &mut env, path, &header, datagram),
             State::InitAnswered(_) => state::init_answered::on_message(sa, &mut env, path, &header, datagram),
             State::AuthSent(_) => state::auth_sent::on_message(sa, &mut env, path, &header, datagram),
             State::Established(_) => state::established::on_message(sa, &mut env, path, &header, datagram),
             State::Dead => state::deleting::on_message(sa, &header),
-            State::Reserved => Err(Discard::UnknownSa),
         }?;
+        if sa.report.established {
+            self.crowd(now, slot);
+        }
         self.apply(now, slot, effects);
-        self.pursue(now, slot);
         Ok(())
     }
 
@@ -235,9 +196,9 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
                 sa.work = true;
             }
         }
-        for slot in (0u16..).take(self.slots.len()) {
-            let Some((sa, mut env)) = self.open(now, slot) else { continue };
-            state::established::on_time(sa, &mut env);
+        for slot in (0..=u16::MAX).take(self.slots.len()) {
+            let Some((sa, mut env)) = self.open(now, slot, false) else { continue };
+            agenda::on_time(sa, &mut env);
             let over = matches!(sa.state, State::Dead) && sa.expires.is_some_and(|at| at <= now);
             if over && sa.report.closed.is_none() {
                 if let Some(place) = self.slots.get_mut(usize::from(slot)) {
@@ -259,11 +220,27 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         (sa.spi_i == header.spi_i && known && sa.initiator != header.initiator).then_some(slot)
     }
 
-    /// A slot that is empty, or holds a dead SA that has nothing to tell any more.
+    /// A slot that is empty, or holds a dead SA that has nothing to tell any more, and that no rekey keeps.
     fn vacant(&self) -> Option<u16> {
-        let empty = self.slots.iter().position(|place| place.sa.is_none());
-        let slot = empty.or_else(|| self.slots.iter().position(IkeSlot::vacant))?;
-        u16::try_from(slot).ok()
+        let mut free = (0..=u16::MAX).zip(self.slots.iter()).filter(|(slot, place)| {
+            let over = |sa: &Sa<C>| matches!(sa.state, State::Dead) && sa.report.closed.is_none();
+            place.sa.as_ref().is_none_or(over) && !self.is_kept(*slot)
+        });
+        let first = free.next()?;
+        // Better one that is empty: a dead SA may still have to repeat its last answer.
+        let empty = Some(first).filter(|(_, place)| place.sa.is_none());
+        let slot = empty.or_else(|| free.find(|(_, place)| place.sa.is_none())).unwrap_or(first);
+        Some(slot.0)
+    }
+
+    /// Whether an outstanding rekey keeps this slot for the SA that it is to make.
+    fn is_kept(&self, slot: u16) -> bool {
+        let place = self.slots.get(usize::from(slot));
+        let keeper = place.and_then(|place| place.keeper).and_then(|keeper| self.slots.get(usize::from(keeper)));
+        match keeper.and_then(|keeper| keeper.sa.as_ref()).map(|sa| &sa.state) {
+            Some(State::Established(established)) => established.keeps() == Some(slot),
+            _ => false,
+        }
     }
 
     /// An SPI of ours for the SA in `slot`.
@@ -282,15 +259,15 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         Some(IkeId { slot, generation: place.generation })
     }
 
-    /// Takes the endpoint apart for work on one SA.
-    fn open(&mut self, now: Instant, slot: u16) -> Option<(&mut Sa<C>, Env<'_, 'a, C>)> {
-        let sa = self.slots.get(usize::from(slot))?.sa.as_ref()?;
-        let spare = match sa.state {
-            State::Established(_) => self.vacant().map(|slot| (slot, self.spi(slot))),
-            _ => None,
-        };
+    /// Takes the endpoint apart for work on one SA. `rekeys`: it may have to make another.
+    fn open(&mut self, now: Instant, slot: u16, rekeys: bool) -> Option<(&mut Sa<C>, Env<'_, 'a, C>)> {
         let sa = self.slots.get(usize::from(slot))?.sa.as_ref()?;
         let alone = matches!(sa.state, State::InitSent(_)) && !self.established_with(sa.peer);
+        let spare = match sa.state {
+            State::Established(_) if rekeys && self.held(sa) < self.share() => self.vacant(),
+            _ => None,
+        };
+        let spare = spare.map(|slot| (slot, self.spi(slot)));
         let sa = self.slots.get_mut(usize::from(slot))?.sa.as_mut()?;
         let (request, response) = self.messages.pair(slot)?;
         let env = Env {
@@ -313,54 +290,98 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         self.slots.iter().filter_map(|place| place.sa.as_ref()).any(established)
     }
 
-    /// Does in other slots what the work on one SA asked for.
+    /// IKE SAs that one peer may hold: one and its rekey in any case.
+    fn share(&self) -> usize {
+        self.settings.ike_sas_per_peer.min(share(self.slots.len())).max(2)
+    }
+
+    /// The IKE SAs that the peer of `sa` holds under the same identity.
+    fn held(&self, sa: &Sa<C>) -> usize {
+        let same = |other: &&Sa<C>| {
+            other.peer == sa.peer && other.identity == sa.identity && matches!(other.state, State::Established(_))
+        };
+        self.slots.iter().filter_map(|place| place.sa.as_ref()).filter(same).count()
+    }
+
+    /// A new SA is up. When its peer holds too many by now, the oldest goes: whoever begins anew all the time, without
+    /// INITIAL_CONTACT, does not fill the table.
+    fn crowd(&mut self, now: Instant, slot: u16) {
+        let Some(new) = self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref()) else { return };
+        if self.held(new) <= self.share() {
+            return;
+        }
+        let (peer, identity) = (new.peer, new.identity);
+        let mut oldest: Option<(Instant, u16)> = None;
+        for (other, place) in (0..=u16::MAX).zip(self.slots.iter()).filter(|(other, _)| *other != slot) {
+            if let Some(sa) = &place.sa
+                && let State::Established(established) = &sa.state
+                && (sa.peer, sa.identity) == (peer, identity)
+                && oldest.is_none_or(|(since, _)| established.since < since)
+            {
+                oldest = Some((established.since, other));
+            }
+        }
+        // Its peer may not answer any more, and it must not stay until that is known.
+        if let Some((sa, mut env)) = oldest.and_then(|(_, slot)| self.open(now, slot, false)) {
+            exchange::part(sa, &mut env, Failure::Replaced);
+        }
+    }
+
+    /// Does in other slots what the work on one SA asked for, and then lets each of them go on.
     fn apply(&mut self, now: Instant, slot: u16, effects: Effects<C>) {
-        let Effects { place, heir, orphan, die, release, initial_contact } = effects;
+        let Effects { place, heir, orphan, die, initial_contact } = effects;
+        let mut touched: Vec<u16, 3> = [slot].into_iter().collect();
         if let Some((slot, sa)) = place {
             self.put(slot, sa);
-        }
-        if let Some(released) = release.and_then(|slot| self.slots.get_mut(usize::from(slot))) {
-            released.sa = None;
+            touched.extend([slot]);
         }
         let orphan_at = now + self.settings.orphan;
         if let Some(loser) = orphan.and_then(|loser| self.alive(loser)) {
-            state::rekeying::orphan(loser, orphan_at);
+            succession::orphan(loser, orphan_at);
         }
         if let Some(heir) = heir {
-            self.inherit(slot, heir);
+            self.inherit(now, slot, heir);
+            if !touched.contains(&heir.slot) {
+                touched.extend([heir.slot]);
+            }
         }
         if let Some(cause) = die
-            && let Some((sa, mut env)) = self.open(now, slot)
+            && let Some((sa, mut env)) = self.open(now, slot, false)
         {
             sa.die(&mut env, cause);
         }
         if initial_contact {
             self.forget_others(now, slot);
         }
+        for slot in touched {
+            self.pursue(now, slot);
+        }
     }
 
     /// The SA of ours with this SPI, when it is established.
     fn alive(&mut self, Heir { slot, spi }: Heir) -> Option<&mut Sa<C>> {
         let sa = self.slots.get_mut(usize::from(slot))?.sa.as_mut()?;
-        let ours = if sa.initiator { sa.spi_i } else { sa.spi_r };
-        (ours == spi && matches!(sa.state, State::Established(_))).then_some(sa)
+        (sa.spi() == spi && matches!(sa.state, State::Established(_))).then_some(sa)
     }
 
-    /// Hands the children of `old` to the SA that replaced it; they end with it when it is gone already.
-    fn inherit(&mut self, old: u16, heir: Heir) {
-        let generation = self.slots.get(usize::from(old)).map_or(0, |place| place.generation);
-        let Some(sa) = self.alive(heir) else {
-            self.children.end_all(old, &Failure::ClosedByPeer);
+    /// Hands the children of `old` to the SA that replaced it, and what else it leaves. When that one is gone already,
+    /// `old` goes on.
+    fn inherit(&mut self, now: Instant, old: u16, heir: Heir) {
+        let alive = self.alive(heir).is_some();
+        let retry_at = now + self.settings.retry;
+        let Some(place) = self.slots.get_mut(usize::from(old)) else { return };
+        let id = IkeId { slot: old, generation: place.generation };
+        let Some(sa) = place.sa.as_mut() else { return };
+        if !alive {
+            succession::stay(sa, retry_at);
             return;
-        };
-        if let State::Established(established) = &mut sa.state {
-            established.undecided = false;
-            established.orphan_at = None;
         }
-        sa.report.rekeyed_from = Some(IkeId { slot: old, generation });
-        sa.work = true;
+        let Some(estate) = succession::bequeath(sa, id) else { return };
         for (_, child) in self.children.of(old) {
             child.ike = heir.slot;
+        }
+        if let Some(heir) = self.alive(heir) {
+            succession::inherit(heir, estate);
         }
     }
 
@@ -368,8 +389,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     fn forget_others(&mut self, now: Instant, keep: u16) {
         let known = self.slots.get(usize::from(keep)).and_then(|place| place.sa.as_ref());
         let Some((peer, identity)) = known.map(|sa| (sa.peer, sa.identity)) else { return };
-        for slot in (0u16..).take(self.slots.len()).filter(|slot| *slot != keep) {
-            if let Some((sa, mut env)) = self.open(now, slot)
+        for slot in (0..=u16::MAX).take(self.slots.len()).filter(|slot| *slot != keep) {
+            if let Some((sa, mut env)) = self.open(now, slot, false)
                 && sa.peer == peer
                 && sa.identity == identity
                 && matches!(sa.state, State::Established(_))
@@ -381,9 +402,16 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Sends the next request that somebody waits for, when none is outstanding.
     fn pursue(&mut self, now: Instant, slot: u16) {
-        let Some((sa, mut env)) = self.open(now, slot) else { return };
-        if let Some((slot, sa)) = state::established::pursue(sa, &mut env) {
-            self.put(slot, sa);
+        let place = self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref());
+        let rekeys = match place.map(|sa| &sa.state) {
+            Some(State::Established(established)) => established.want_rekey,
+            _ => return,
+        };
+        let Some((sa, mut env)) = self.open(now, slot, rekeys) else { return };
+        state::established::pursue(sa, &mut env);
+        let State::Established(established) = &sa.state else { return };
+        if let Some(kept) = established.keeps().and_then(|kept| self.slots.get_mut(usize::from(kept))) {
+            kept.keeper = Some(slot);
         }
     }
 

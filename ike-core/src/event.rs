@@ -82,6 +82,15 @@ pub enum Event<'e> {
         /// Why.
         cause: Failure,
     },
+    /// A rekey of the IKE SA did not come about, whoever began it; the SA goes on as it was, and ours is tried again.
+    RekeyFailed {
+        /// The IKE SA.
+        ike: IkeId,
+        /// With whom.
+        peer: PeerId,
+        /// Why.
+        cause: Failure,
+    },
     /// The peer is reached on another address or port now (NAT rebinding, RFC 7296 §2.23): move its Child SAs.
     PathChanged {
         /// The IKE SA whose children are concerned.
@@ -93,8 +102,10 @@ pub enum Event<'e> {
     Closed {
         /// The IKE SA.
         ike: IkeId,
-        /// With whom; `None` when the peer was not authenticated yet.
+        /// With whom: the peer that proved who it is, or that we called. `None` for a stranger.
         peer: Option<PeerId>,
+        /// The connection of the identity that a stranger claimed and did not prove. For diagnosis only: anybody can claim.
+        claimed: Option<PeerId>,
         /// The other end's address.
         remote: SocketAddr,
         /// Whether it had been established.

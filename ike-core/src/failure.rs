@@ -2,7 +2,7 @@
 
 use crate::error::NoRoom;
 use crate::proposal::Mismatch;
-use crate::registry::{ExchangeType, NotifyKind, PayloadType};
+use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId, TransformType};
 
 /// Who refused: decides which side's configuration the operator has to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub enum Failure {
     ProposalsRefused,
     /// None of the peer's proposals suits ours; says what is missing.
     NoProposalInCommon(Mismatch),
+    /// The peer refused a rekey with proposals that it took when the Child SA was made with the IKE SA, where they stand
+    /// without a key exchange (RFC 7296 §1.2): the sides differ in perfect forward secrecy.
+    PfsRefused,
     /// The peer's answer to our proposals is none of them (RFC 7296 §2.7).
     AnswerNotOffered,
     /// AUTHENTICATION_FAILED. `Here`: the peer's AUTH does not verify, the pre-shared keys differ. `Peer`: the peer
@@ -70,6 +73,20 @@ pub enum Failure {
     ClosedHere,
     /// A newer SA with the same peer took over (INITIAL_CONTACT, RFC 7296 §2.4, or a rekey).
     Replaced,
+}
+
+impl Failure {
+    /// Whether the two sides differ in perfect forward secrecy: no rekey of the child will ever succeed, but a new IKE SA
+    /// brings it back.
+    pub fn is_about_pfs(&self) -> bool {
+        match self {
+            Self::PfsRefused => true,
+            Self::NoProposalInCommon(mismatch) => {
+                mismatch.protocol == ProtocolId::ESP && mismatch.kind == Some(TransformType::KE)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl From<NoRoom> for Failure {

@@ -150,6 +150,8 @@
 #[cfg(test)]
 extern crate std;
 
+mod agenda;
+mod agreement;
 pub mod auth;
 pub mod child;
 mod cookie;
@@ -157,6 +159,7 @@ pub mod crypto;
 pub mod endpoint;
 pub mod error;
 pub mod event;
+mod exchange;
 pub mod failure;
 pub mod keys;
 pub mod natd;
@@ -164,6 +167,10 @@ pub mod pad;
 pub mod proposal;
 pub mod registry;
 pub mod rules;
+mod sa;
+mod settings;
 mod state;
+mod succession;
+mod timers;
 pub mod window;
 pub mod wire;

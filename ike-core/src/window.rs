@@ -53,11 +53,28 @@ pub(crate) enum Arrival {
     Outside,
 }
 
+/// Tells a repetition of a request from another message: a repetition is the same octets again (RFC 7296 §2.1), so it
+/// ends with the same ICV.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Mark {
+    len: usize,
+    tail: [u8; 16],
+}
+
+impl Mark {
+    fn of(datagram: &[u8]) -> Self {
+        Self { len: datagram.len(), tail: datagram.last_chunk().copied().unwrap_or_default() }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Window {
     next_request: u32,
     pub(crate) outstanding: Option<Outstanding>,
     next_expected: u32,
+    /// The datagram that is being handled, and the request that was answered last.
+    received: Mark,
+    answered: Mark,
     /// Octets of the cached response; 0 when there is none.
     pub(crate) response_len: usize,
     /// Where the cached response goes: back to where the request came from (RFC 7296 §2.11).
@@ -72,6 +89,8 @@ impl Window {
             next_request: 0,
             outstanding: None,
             next_expected: 0,
+            received: Mark::default(),
+            answered: Mark::default(),
             response_len: 0,
             response_path: path,
             send_request: false,
@@ -124,6 +143,17 @@ impl Window {
         Ok(())
     }
 
+    /// A datagram is about to be handled, and decrypted in place.
+    pub(crate) fn receive(&mut self, datagram: &[u8]) {
+        self.received = Mark::of(datagram);
+    }
+
+    /// Whether the datagram that is being handled is the request that was answered last, once more. It needs no
+    /// decryption, and proves nothing: anybody can repeat what it saw.
+    pub(crate) fn is_repetition(&self) -> bool {
+        self.received == self.answered
+    }
+
     pub(crate) fn admit(&self, id: u32) -> Arrival {
         if id == self.next_expected {
             Arrival::New
@@ -137,6 +167,7 @@ impl Window {
     /// The request with the expected ID was handled; its response of `len` octets stands in the buffer.
     pub(crate) fn respond(&mut self, len: usize, path: Path) {
         self.next_expected = self.next_expected.saturating_add(1);
+        self.answered = self.received;
         self.response_len = len;
         self.response_path = path;
         self.send_response = true;

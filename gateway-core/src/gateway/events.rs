@@ -55,9 +55,14 @@ enum Note {
         ike: IkeId,
         path: Path,
     },
+    RekeyFailed {
+        peer: PeerId,
+        cause: Failure,
+    },
     Closed {
         ike: IkeId,
         peer: Option<PeerId>,
+        claimed: Option<PeerId>,
         remote: SocketAddr,
         established: bool,
         cause: Failure,
@@ -89,8 +94,9 @@ impl Gateway {
             Event::ChildDown { child, peer, config, cause } => Note::Down { child, peer, config, cause },
             Event::ChildFailed { peer, config, cause, .. } => Note::ChildFailed { peer, config, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
-            Event::Closed { ike, peer, remote, established, cause } => {
-                Note::Closed { ike, peer, remote, established, cause }
+            Event::RekeyFailed { peer, cause, .. } => Note::RekeyFailed { peer, cause },
+            Event::Closed { ike, peer, claimed, remote, established, cause } => {
+                Note::Closed { ike, peer, claimed, remote, established, cause }
             }
             Event::Refused { path, cause } => Note::Refused { path, cause },
             Event::ChildUp(up) => {
@@ -166,8 +172,12 @@ impl Gateway {
                 let peer = parts.endpoint.ike_sas().find(|view| view.id == ike).and_then(|view| view.peer);
                 self.tell(peer, None, What::Moved { remote: path.remote }, None);
             }
-            Note::Closed { ike, peer, remote, established, cause } => {
-                self.closed(now, ike, peer, remote, established, &cause, parts);
+            Note::RekeyFailed { peer, cause } => {
+                let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
+                self.tell(Some(peer), None, What::RekeyFailed, Some(cause));
+            }
+            Note::Closed { ike, peer, claimed, remote, established, cause } => {
+                self.closed(now, ike, (peer, claimed), remote, established, &cause, parts);
             }
             Note::Refused { path, cause } if self.strangers.admit(now) => {
                 let cause = Cause::of(&cause, None);
@@ -235,13 +245,13 @@ impl Gateway {
         &mut self,
         now: Instant,
         ike: IkeId,
-        peer: Option<PeerId>,
+        (peer, claimed): (Option<PeerId>, Option<PeerId>),
         remote: SocketAddr,
         established: bool,
         failure: &Failure,
         parts: &mut Parts<'_, '_, C, P>,
     ) {
-        let about = peer.or_else(|| sole_candidate(remote, parts));
+        let about = peer.or(claimed).or_else(|| sole_candidate(remote, parts));
         let cause = Cause::of(failure, about.and_then(|id| parts.endpoint.pad().get(id)));
         let connected = about.is_some_and(|id| super::drive::connection(id, parts.endpoint).is_some());
         if let Some(entry) = about.and_then(|id| self.peer(id)) {

@@ -38,6 +38,8 @@ pub enum What {
     Connected,
     /// The IKE SA was rekeyed.
     Rekeyed,
+    /// A rekey of the IKE SA did not come about; it goes on as it was.
+    RekeyFailed,
     /// A handshake failed, or could not begin.
     Failed {
         /// With this address, where one was reached for.
@@ -108,6 +110,7 @@ impl fmt::Display for Report {
             What::Connecting { remote } => write!(f, "connecting to {remote}"),
             What::Connected => f.write_str("connected, the peer is authenticated"),
             What::Rekeyed => f.write_str("IKE SA rekeyed"),
+            What::RekeyFailed => f.write_str("IKE SA not rekeyed"),
             What::Failed { remote: Some(remote) } => write!(f, "not connected to {remote}"),
             What::Failed { remote: None } => f.write_str("not connected"),
             What::Closed => f.write_str("disconnected"),

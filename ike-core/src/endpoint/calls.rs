@@ -9,7 +9,8 @@ use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, Pad, PeerId};
-use crate::state::{Sa, State, init_sent};
+use crate::sa::{Sa, State};
+use crate::state::init_sent;
 
 /// Why a wish cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::InitSent(state)) };
         let id = self.put(slot, sa).ok_or(Denied::Full)?;
         self.wake();
-        let (sa, mut env) = self.open(now, slot).ok_or(Denied::Full)?;
+        let (sa, mut env) = self.open(now, slot, false).ok_or(Denied::Full)?;
         if let Err(cause) = init_sent::send(sa, &mut env) {
             sa.state = State::Dead;
             return Err(Denied::Failed(cause));
@@ -132,9 +133,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// [`Denied::UnknownSa`]
     pub fn close(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
         self.sa_mut(ike).ok_or(Denied::UnknownSa)?;
-        let (sa, mut env) = self.open(now, ike.slot).ok_or(Denied::UnknownSa)?;
+        let (sa, mut env) = self.open(now, ike.slot, false).ok_or(Denied::UnknownSa)?;
         match &mut sa.state {
-            State::Established(established) => established.want_delete = true,
+            State::Established(established) => {
+                established.leaving.get_or_insert(Failure::ClosedHere);
+            }
             _ => sa.die(&mut env, Failure::ClosedHere),
         }
         self.go_on(now, ike.slot);
@@ -147,7 +150,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// [`Denied::UnknownSa`]
     pub fn abandon(&mut self, now: Instant, ike: IkeId, cause: Failure) -> Result<(), Denied> {
         self.sa_mut(ike).ok_or(Denied::UnknownSa)?;
-        let (sa, mut env) = self.open(now, ike.slot).ok_or(Denied::UnknownSa)?;
+        let (sa, mut env) = self.open(now, ike.slot, false).ok_or(Denied::UnknownSa)?;
         sa.die(&mut env, cause);
         self.wake();
         Ok(())

@@ -11,7 +11,8 @@ use crate::pad::Pad;
 use crate::proposal;
 use crate::registry::NotifyKind;
 use crate::rules::{Payloads, Refused, Rule};
-use crate::state::{Sa, State, init_answered};
+use crate::sa::{Sa, State};
+use crate::state::init_answered;
 use crate::wire::header::Header;
 use crate::wire::sa;
 
@@ -72,8 +73,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
         let slot = self.vacant().ok_or(Discard::NoRoom)?;
         let spi = self.spi(slot);
-        self.put(slot, Sa::new(false, header.spi_i, spi, path, State::Reserved));
-        let begun = match self.open(now, slot) {
+        self.put(slot, Sa::new(false, header.spi_i, spi, path, State::Dead));
+        let begun = match self.open(now, slot, false) {
             Some((sa, mut env)) => init_answered::begin(sa, &mut env, &choice, datagram, &payloads),
             None => Err(Discard::NoRoom),
         };
@@ -90,7 +91,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     fn repeated(&mut self, path: Path, header: &Header, datagram: &[u8]) -> Result<Option<usize>, Discard> {
         let mut half_open: usize = 0;
         let mut found = None;
-        for (slot, place) in (0u16..).zip(self.slots.iter()) {
+        for (slot, place) in (0..=u16::MAX).zip(self.slots.iter()) {
             let Some(sa) = &place.sa else { continue };
             if sa.initiator && sa.spi_i == header.spi_i {
                 // Our own request, sent back: whoever holds our pre-shared key would be we ourselves.

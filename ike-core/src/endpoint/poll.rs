@@ -4,12 +4,13 @@ use ipsec_core::net::{Path, Spi};
 use ipsec_core::time::Instant;
 
 use super::{Endpoint, KEEPALIVE, MARKER_LEN};
+use crate::agenda;
 use crate::child::Phase;
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildUp, Event, IkeId, Transmit};
 use crate::failure::Failure;
-use crate::pad::{Pad, PeerId};
-use crate::state::{Sa, State};
+use crate::pad::Pad;
+use crate::sa::Sa;
 
 /// Which buffer of a slot to send from.
 enum Source {
@@ -29,7 +30,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             reply.waiting = false;
             return datagram(reply.path, self.settings.natt_port, &reply.bytes, reply.len);
         }
-        let found = (0u16..).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
+        let found = (0..=u16::MAX).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
             let (path, source) = next_transmit(place.sa.as_mut()?)?;
             Some((slot, path, source))
         });
@@ -70,29 +71,14 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// When to call [`Endpoint::handle_timeout`]; `None` when nothing is waiting.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let sas = self.slots.iter().filter_map(|place| self.sa_timeout(place.sa.as_ref()?)).min();
+        let sas = self.slots.iter().filter_map(|place| agenda::timeout(place.sa.as_ref()?, &self.pad)).min();
         let children = self.children.iter().filter_map(|(_, child)| child.timeout()).min();
         [sas, children].into_iter().flatten().min()
     }
 
-    fn sa_timeout(&self, sa: &Sa<C>) -> Option<Instant> {
-        let outstanding = sa.window.outstanding.as_ref().map(|request| request.due);
-        let mut earliest = [sa.expires, sa.keepalive_at, None, None, None];
-        if !matches!(sa.state, State::Dead) {
-            let [_, _, request, ..] = &mut earliest;
-            *request = outstanding;
-        }
-        if let (State::Established(established), [.., rekey, other]) = (&sa.state, &mut earliest) {
-            *rekey = established.rekey_at;
-            let liveness = established.liveness_at(sa.peer, &self.pad);
-            *other = [established.orphan_at, liveness].into_iter().flatten().min();
-        }
-        earliest.into_iter().flatten().min()
-    }
-
     /// The beginning of an IKE SA, and what happens while it lives.
     fn beginning(&mut self) -> Option<Event<'static>> {
-        (0u16..).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
+        (0..=u16::MAX).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
             let sa = place.sa.as_mut()?;
             let ike = IkeId { slot, generation: place.generation };
             let peer = sa.peer;
@@ -104,6 +90,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             }
             if core::mem::take(&mut sa.report.moved) {
                 return Some(Event::PathChanged { ike, path: sa.path });
+            }
+            if let Some(cause) = sa.report.rekey_failed.take() {
+                return Some(Event::RekeyFailed { ike, peer: peer?, cause });
             }
             let (config, cause) = sa.report.child_failed.take()?;
             Some(Event::ChildFailed { ike, peer: peer?, config, cause })
@@ -159,11 +148,19 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     }
 
     fn end(&mut self) -> Option<Event<'static>> {
-        (0u16..).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
+        (0..=u16::MAX).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
             let sa = place.sa.as_mut()?;
             let (established, cause) = sa.report.closed.take()?;
-            let (peer, remote): (Option<PeerId>, _) = (sa.peer, sa.path.remote);
-            Some(Event::Closed { ike: IkeId { slot, generation: place.generation }, peer, remote, established, cause })
+            // Whom a stranger claimed to be is not whom we talked with.
+            let proven = established || sa.initiator;
+            Some(Event::Closed {
+                ike: IkeId { slot, generation: place.generation },
+                peer: sa.peer.filter(|_| proven),
+                claimed: sa.peer.filter(|_| !proven),
+                remote: sa.path.remote,
+                established,
+                cause,
+            })
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::crypto::{EspSuite, IkeCrypto, IkeSuite};
 use crate::event::{ChildId, IkeId};
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
-use crate::state::State;
+use crate::sa::State;
 
 /// Where an IKE SA stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,20 @@ pub struct IkeView {
     pub since: Option<Instant>,
     /// The last authenticated sign of life.
     pub heard: Option<Instant>,
+    /// Our rekey of it is under way; until then that keeps a slot of the table.
+    pub rekeying: bool,
+}
+
+/// What stands in the caller's tables. All zero: everything was given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Occupancy {
+    /// Slots with an IKE SA, handshakes and those included that are over and stay to repeat their last answer.
+    pub ike_sas: usize,
+    /// Slots that an outstanding rekey of an IKE SA keeps.
+    pub reserved: usize,
+    /// Slots with a Child SA, from the wish for it until its end was told.
+    pub child_sas: usize,
 }
 
 /// A Child SA that is up.
@@ -90,11 +104,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// Every IKE SA that is not over.
     pub fn ike_sas(&self) -> impl Iterator<Item = IkeView> + '_ {
-        (0u16..).zip(self.slots.iter()).filter_map(|(slot, place)| {
+        (0..=u16::MAX).zip(self.slots.iter()).filter_map(|(slot, place)| {
             let sa = place.sa.as_ref()?;
             let (spi_local, spi_remote) = if sa.initiator { (sa.spi_i, sa.spi_r) } else { (sa.spi_r, sa.spi_i) };
             let (state, suite, times) = match &sa.state {
-                State::Dead | State::Reserved => return None,
+                State::Dead => return None,
                 State::InitSent(_) => (SaState::Connecting, None, None),
                 State::InitAnswered(answered) => (SaState::Connecting, Some(answered.keys.suite), None),
                 State::AuthSent(sent) => (SaState::Connecting, Some(sent.keys.suite), None),
@@ -104,6 +118,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 }
             };
             let (since, heard) = times.unzip();
+            let rekeying = matches!(&sa.state, State::Established(established) if established.keeps().is_some());
             Some(IkeView {
                 id: IkeId { slot, generation: place.generation },
                 peer: sa.peer,
@@ -117,8 +132,19 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 encap: sa.encap,
                 since,
                 heard,
+                rekeying,
             })
         })
+    }
+
+    /// How full the tables are.
+    pub fn occupancy(&self) -> Occupancy {
+        let slots = || (0..=u16::MAX).zip(self.slots.iter());
+        Occupancy {
+            ike_sas: slots().filter(|(_, place)| place.sa.is_some()).count(),
+            reserved: slots().filter(|(slot, _)| self.is_kept(*slot)).count(),
+            child_sas: self.children.iter().count(),
+        }
     }
 
     /// Every Child SA that is up.

@@ -2,17 +2,19 @@
 
 use ipsec_core::net::Path;
 
-use super::{AuthSent, Effects, Env, NONCE_LEN, Sa, State, child_agreed, established};
+use crate::agreement;
 use crate::auth::{SignedOctets, psk};
 use crate::child::{Child, Phase, narrow};
 use crate::crypto::{Digest64, IkeCrypto};
 use crate::error::Discard;
+use crate::exchange;
 use crate::failure::{Failure, Side};
 use crate::keys::IkeKeys;
 use crate::pad::{ChildConfigId, Connection};
 use crate::proposal;
 use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Rule};
+use crate::sa::{AuthSent, Effects, Env, NONCE_LEN, Sa, State, identity};
 use crate::wire::header::Header;
 use crate::wire::writer::MessageWriter;
 
@@ -121,9 +123,9 @@ fn authenticate<C: IkeCrypto>(
     let State::AuthSent(sent) = &mut sa.state else { return Ok(()) };
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer));
     let connection = connection.ok_or_else(|| ended(Failure::ClosedHere, true))?;
-    let payloads = Payloads::collect(first, inner, rule).map_err(|why| ended(super::refused(why), true))?;
+    let payloads = Payloads::collect(first, inner, rule).map_err(|why| ended(exchange::refused(why), true))?;
     let (Some(id), Some(auth)) = (&payloads.id_r, &payloads.auth) else {
-        let cause = payloads.error().map(|error| super::cause_of(&error));
+        let cause = payloads.error().map(|error| exchange::cause_of(&error));
         return Err(ended(cause.unwrap_or(Failure::InvalidSyntax(Side::Here)), false));
     };
     if connection.remote_id.is_some_and(|expected| expected != *id) {
@@ -137,7 +139,7 @@ fn authenticate<C: IkeCrypto>(
         return Err(ended(Failure::AuthenticationFailed(Side::Here), true));
     }
 
-    sa.identity = super::identity(env.crypto, id);
+    sa.identity = identity(env.crypto, id);
     // The peer is authenticated; what goes wrong with the child leaves the IKE SA alive (RFC 7296 §1.2).
     let slot = sent.child;
     let outcome = first_child(sent, env, &payloads);
@@ -158,8 +160,7 @@ fn authenticate<C: IkeCrypto>(
     let state = core::mem::replace(&mut sa.state, State::Dead);
     if let State::AuthSent(AuthSent { keys, .. }) = state {
         sa.window.answered();
-        established::begin(sa, env, keys, &connection);
-        sa.report.established = true;
+        sa.establish(env, keys, &connection);
     }
     Ok(())
 }
@@ -173,27 +174,27 @@ fn first_child<C: IkeCrypto>(
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let (Some(answer), Some(ts_i), Some(ts_r)) = (&payloads.sa, &payloads.ts_i, &payloads.ts_r) else {
         let error = payloads.error();
-        return Err(error.map_or(Failure::InvalidSyntax(Side::Here), |error| super::cause_of(&error)));
+        return Err(error.map_or(Failure::InvalidSyntax(Side::Here), |error| exchange::cause_of(&error)));
     };
     let chosen = proposal::check_esp(config.esp, answer, false).map_err(|_| Failure::AnswerNotOffered)?;
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
-    child_agreed::check_answer(ts_i, ts_r, &config)?;
-    let peer_nonce = super::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
-    let keys = child_agreed::keys(
+    agreement::check_answer(ts_i, ts_r, &config)?;
+    let peer_nonce = exchange::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
+    let keys = agreement::keys(
         env.crypto,
         &sent.keys,
         chosen.suite,
         None,
-        &child_agreed::Nonces { ni: &sent.nonce, nr: peer_nonce },
+        &agreement::Nonces { ni: &sent.nonce, nr: peer_nonce },
         true,
     )?;
     let child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
-    child_agreed::come_up(
+    agreement::come_up(
         child,
         env.crypto,
         env.now,
         &config,
-        child_agreed::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true },
+        agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true },
     );
     Ok(())
 }

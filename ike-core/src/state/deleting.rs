@@ -3,85 +3,108 @@
 use heapless::Vec;
 use ipsec_core::net::{Path, Spi};
 
-use super::{Effects, Env, Request, Sa, State, established};
 use crate::child::Phase;
 use crate::crypto::IkeCrypto;
-use crate::error::Discard;
+use crate::error::{Discard, NoRoom};
+use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::Payloads;
+use crate::sa::{Effects, Env, Request, Sa, State};
+use crate::succession;
 use crate::window::Arrival;
 use crate::wire::header::Header;
+use crate::wire::writer::MessageWriter;
 
-/// Child SAs that one message deletes; what does not fit is deleted by the next one.
+/// Child SAs that one message of ours deletes; what does not fit is deleted by the next one.
 const BATCH: usize = 32;
 
 /// A message for an SA that is over: its keys are gone, but the last answer may have been lost.
 pub(crate) fn on_message<C: IkeCrypto>(sa: &mut Sa<C>, header: &Header) -> Result<Effects<C>, Discard> {
-    if header.response || sa.window.admit(header.message_id) != Arrival::Repeated {
+    let repeated = sa.window.admit(header.message_id) == Arrival::Repeated && sa.window.is_repetition();
+    if header.response || !repeated {
         return Err(Discard::UnknownSa);
     }
     sa.window.send_response = true;
     Ok(Effects::default())
 }
 
-/// The peer deletes, or wants a sign of life.
+/// The peer deletes, wants a sign of life, or says what it thinks.
 pub(crate) fn on_request<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     path: Path,
     payloads: &Payloads<'_>,
-) -> Result<Effects<C>, Discard> {
+) -> Result<Effects<C>, Refusal> {
     let closes = payloads.deletes().any(|delete| delete.protocol == ProtocolId::IKE);
     // The initiator does not accept us as responder (RFC 7296 §2.21.2).
     let rejects = payloads.notify(NotifyKind::AUTHENTICATION_FAILED).is_some();
-    let mut slots = Vec::<u16, BATCH>::new();
-    let mut spis = Vec::<Spi, BATCH>::new();
     for spi in payloads.deletes().flat_map(|delete| delete.esp_spis()) {
-        let Some(slot) = env.children.by_spi_out(env.slot, spi.get()) else { continue };
-        let Some(child) = env.children.get(slot).filter(|_| !slots.contains(&slot)) else { continue };
-        // Whose Delete of ours is on its way is not named again (§2.25.1).
-        let named = child.phase == Phase::Up;
-        if slots.push(slot).is_err() || (named && spis.push(child.spi_in).is_err()) {
-            break;
+        let slot = env.children.by_spi_out(env.slot, spi.get());
+        if let Some(child) = slot.and_then(|slot| env.children.get_mut(slot)) {
+            child.named = true;
         }
     }
-    established::respond(sa, env, path, ExchangeType::INFORMATIONAL, |message| {
-        if closes || spis.is_empty() { Ok(()) } else { message.delete_esp(&spis) }
-    })?;
-
+    let answered = answer(sa, env, path, closes);
+    if answered.is_err() {
+        // No room for all: the peer knows which it named (§1.4.1), and is answered in any case.
+        exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(()))?;
+    }
     let drain_until = env.now + env.settings.drain;
-    for slot in slots {
+    let rekey_at = env.now + env.settings.retry;
+    let mut from = 0;
+    while let Some(slot) = env.children.take_named(env.slot, from) {
+        from = slot;
         let heir = env.children.get_mut(slot).and_then(|child| {
             child.deleted(Failure::ClosedByPeer, drain_until);
             child.replaced_by
         });
-        if let Some(heir) = heir.and_then(|heir| env.children.by_id_mut(heir)) {
-            heir.send_through();
+        match heir.and_then(|heir| env.children.by_id_mut(heir)) {
+            Some(heir) => heir.send_through(),
+            None => succession::child_deleted(env.children, slot, rekey_at),
         }
     }
     if rejects {
         sa.die(env, Failure::AuthenticationFailed(Side::Peer));
     } else if closes {
-        return Ok(close(sa));
+        return Ok(succession::closed_by_peer(sa));
+    } else {
+        on_invalid_spi(env, payloads);
     }
     Ok(Effects::default())
 }
 
-/// The peer closed the IKE SA. When it did so because its rekey crossed ours and stays, the children live on in the SA
-/// that its rekey made.
-fn close<C: IkeCrypto>(sa: &mut Sa<C>) -> Effects<C> {
-    let mut effects = Effects { die: Some(Failure::ClosedByPeer), ..Effects::default() };
-    if let State::Established(established) = &mut sa.state
-        && let Some(Request::Rekey(request)) = established.request.take()
-    {
-        effects.release = Some(request.new);
-        if let Some(crossed) = request.crossed {
-            established.replaced = true;
-            effects.heir = Some(crossed.made);
+/// Names our halves of the Child SAs that the peer named. Whose Delete of ours is on its way is not named again (§2.25.1).
+fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, closes: bool) -> Result<(), NoRoom> {
+    let header = sa.response_header(ExchangeType::INFORMATIONAL);
+    let State::Established(established) = &mut sa.state else { return Ok(()) };
+    let slot = env.slot;
+    let named = env.children.iter().filter(|(_, child)| child.ike == slot && child.named && child.phase == Phase::Up);
+    let spis = named.map(|(_, child)| child.spi_in);
+    let mut message = MessageWriter::protected(env.response, &header)?;
+    if !closes && spis.clone().next().is_some() {
+        message.delete_each_esp(spis)?;
+    }
+    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    sa.window.respond(len, path);
+    Ok(())
+}
+
+/// The peer got packets on a Child SA that it does not know (RFC 7296 §1.5): it has lost it, or never had it. A rekey
+/// brings another, or tells that the IKE SA does not know it either.
+fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_>) {
+    let named = payloads.notifies().filter(|notify| notify.kind == NotifyKind::INVALID_SPI);
+    for spi in named.filter_map(|notify| notify.data.try_into().ok().map(u32::from_be_bytes)) {
+        let slot = env.children.by_spi_out(env.slot, spi);
+        if let Some(child) = slot.and_then(|slot| env.children.get_mut(slot))
+            && child.phase == Phase::Up
+            && child.replaced_by.is_none()
+            // Its packets may have come before it did.
+            && child.since + env.settings.settle <= env.now
+        {
+            child.want_rekey = true;
         }
     }
-    effects
 }
 
 /// Asks the peer to delete every Child SA that has to go.
@@ -99,10 +122,9 @@ pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>)
             child.orphan_at = None;
         }
     }
-    let sent = established::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_esp(&spis));
-    match sent {
+    match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_esp(&spis)) {
         Ok(()) => sa.expect(Request::DeleteChild),
-        Err(cause) => sa.die(env, cause),
+        Err(cause) => exchange::part(sa, env, cause),
     }
 }
 
@@ -118,9 +140,17 @@ pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
 }
 
 /// Asks the peer to delete the IKE SA and all its children.
-pub(crate) fn send_ike<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
-    match established::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_ike()) {
-        Ok(()) => sa.expect(Request::DeleteIke),
+pub(crate) fn send_ike<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, why: Failure) {
+    match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_ike()) {
+        Ok(()) => sa.expect(Request::DeleteIke(why)),
         Err(cause) => sa.die(env, cause),
+    }
+}
+
+/// Asks for a sign of life: an empty request (RFC 7296 §2.4).
+pub(crate) fn send_liveness<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+    match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |_| Ok(())) {
+        Ok(()) => sa.expect(Request::Liveness),
+        Err(cause) => exchange::part(sa, env, cause),
     }
 }

@@ -2,10 +2,11 @@
 
 use ipsec_core::net::{Encap, Path};
 
-use super::{Effects, Env, InitAnswered, NONCE_LEN, Refusal, Sa, State, child_agreed, established};
+use crate::agreement;
 use crate::auth::{SignedOctets, psk};
 use crate::crypto::{Digest64, IkeCrypto, IkeSuite, KePublic, SharedSecret};
 use crate::error::Discard;
+use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{IkeKeys, IkeSeed, Role};
 use crate::natd;
@@ -13,6 +14,7 @@ use crate::pad::{Connection, Pad, PeerId};
 use crate::proposal::IkeProposal;
 use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused, Rule};
+use crate::sa::{Effects, Env, InitAnswered, NONCE_LEN, Sa, State, identity};
 use crate::wire::header::Header;
 use crate::wire::id::Id;
 use crate::wire::writer::MessageWriter;
@@ -176,27 +178,28 @@ fn authenticate<C: IkeCrypto>(
     }
 
     let no_room = |_| unauthenticated(Failure::NoRoom);
-    let peer_nonce = super::nonce_of(request);
+    let peer_nonce = exchange::nonce_of(request);
     let mut auth = Digest64::new();
     let first = env.response.get(..sa.window.response_len).unwrap_or_default();
     let signed =
         SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &answered.keys.sk_pr };
     psk::auth_value(env.crypto, prf, connection.psk, &signed, &mut auth).map_err(no_room)?;
 
-    let agreed = child_agreed::agree(env.crypto, env.children, (env.pad, peer), None, payloads, false);
+    let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
+    let agreed = agreement::agree(env.crypto, env.children, asker, None, payloads, false);
     let header = sa.response_header(ExchangeType::IKE_AUTH);
     let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::default()) };
     let mut message = MessageWriter::protected(env.response, &header).map_err(no_room)?;
     message.id(PayloadType::ID_R, &connection.local_id).map_err(no_room)?;
     message.auth(AuthMethod::SHARED_KEY, auth.as_slice()).map_err(no_room)?;
     let agreed = agreed.and_then(|agreed| {
-        let nonces = child_agreed::Nonces { ni: peer_nonce, nr: &answered.nonce };
-        let keys = child_agreed::keys(env.crypto, &answered.keys, agreed.suite, None, &nonces, false);
+        let nonces = agreement::Nonces { ni: peer_nonce, nr: &answered.nonce };
+        let keys = agreement::keys(env.crypto, &answered.keys, agreed.suite, None, &nonces, false);
         let keys = keys.map_err(|cause| Refusal::new(cause, NotifyKind::NO_PROPOSAL_CHOSEN))?;
         Ok((agreed, keys))
     });
     match &agreed {
-        Ok((agreed, _)) => child_agreed::write_answer(&mut message, agreed, |_| Ok(())).map_err(no_room)?,
+        Ok((agreed, _)) => agreement::write_answer(&mut message, agreed, |_| Ok(())).map_err(no_room)?,
         // The IKE SA comes up without the child (RFC 7296 §1.2).
         Err(refusal) => refusal.write(&mut message).map_err(no_room)?,
     }
@@ -205,15 +208,14 @@ fn authenticate<C: IkeCrypto>(
     sa.expires = None;
     match agreed {
         Ok((agreed, keys)) => {
-            child_agreed::install(env, peer, agreed, keys, None);
+            agreement::install(env, peer, agreed, keys, None);
         }
         Err(refusal) => sa.report.child_failed = Some((None, refusal.cause)),
     }
-    sa.identity = super::identity(env.crypto, &id_i);
+    sa.identity = identity(env.crypto, &id_i);
     let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).is_some();
     if let State::InitAnswered(InitAnswered { keys, .. }) = core::mem::replace(&mut sa.state, State::Dead) {
-        established::begin(sa, env, keys, &connection);
-        sa.report.established = true;
+        sa.establish(env, keys, &connection);
     }
     Ok(Effects { initial_contact, ..Effects::default() })
 }

@@ -3,9 +3,10 @@
 use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 
-use super::{Effects, Env, InitSent, NONCE_LEN, Sa, State, auth_sent};
+use super::auth_sent;
 use crate::crypto::{Group, IkeCrypto, KePublic, SharedSecret};
 use crate::error::Discard;
+use crate::exchange;
 use crate::failure::{Failure, Side};
 use crate::keys::{IkeKeys, IkeSeed, Role};
 use crate::natd;
@@ -13,6 +14,7 @@ use crate::pad::{ChildConfigId, Connection};
 use crate::proposal;
 use crate::registry::{ExchangeType, GroupId, NotifyKind, ProtocolId};
 use crate::rules::{Payloads, Rule};
+use crate::sa::{Effects, Env, InitSent, NONCE_LEN, Sa, State};
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
@@ -83,7 +85,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     let outcome = match (payloads.notify(NotifyKind::COOKIE), payloads.error()) {
         (Some(cookie), _) if payloads.sa.is_none() => take_cookie(sa, env, &cookie),
         (_, Some(error)) if error.kind == NotifyKind::INVALID_KE_PAYLOAD => take_group(sa, env, &error),
-        (_, Some(error)) => Err(super::cause_of(&error)),
+        (_, Some(error)) => Err(exchange::cause_of(&error)),
         _ => complete(sa, env, path, header, datagram, &payloads),
     };
     if let Err(cause) = outcome {
@@ -112,7 +114,7 @@ fn take_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cookie: &
 fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &Notify<'_>) -> Result<(), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let State::InitSent(init) = &mut sa.state else { return Ok(()) };
-    let wanted = super::wanted_group(error).ok_or(Failure::InvalidSyntax(Side::Here))?;
+    let wanted = exchange::wanted_group(error).ok_or(Failure::InvalidSyntax(Side::Here))?;
     let group = Group::from_id(wanted)
         .filter(|group| *group != init.group)
         .filter(|group| connection.ike.iter().any(|proposal| proposal.group.contains(group)))

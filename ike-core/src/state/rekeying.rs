@@ -1,36 +1,23 @@
 //! CREATE_CHILD_SA for the IKE SA itself, both roles (RFC 7296 §1.3.2, §2.8, §2.18, §2.25.2).
 
 use ipsec_core::net::Path;
-use ipsec_core::time::Instant;
 
-use super::lowest;
-use super::{
-    Crossed, Effects, Env, Established, Heir, NONCE_LEN, Refusal, RekeyRequest, Request, Sa, State, established,
-};
 use crate::crypto::{Group, IkeCrypto, KePublic, SharedSecret};
-use crate::error::Discard;
+use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{IkeKeys, IkeSeed, Role};
 use crate::proposal;
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::{Payloads, Refused};
+use crate::sa::{Effects, Env, Established, Heir, NONCE_LEN, RekeyRequest, Request, Sa, State};
+use crate::succession::{self, lowest, successor};
+use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
 
+/// How often in a row the peer may ask for another group.
+const MAX_REGROUPS: u8 = 3;
 /// How much longer than after TEMPORARY_FAILURE to wait after a rekey that the peer refused for good.
 const REFUSED_FACTOR: u32 = 15;
-
-/// A new SA on the same path with the same peer, in place of `sa`.
-fn successor<C: IkeCrypto>(sa: &Sa<C>, initiator: bool, spi_i: u64, spi_r: u64, state: Established<C>) -> Sa<C> {
-    Sa {
-        peer: sa.peer,
-        identity: sa.identity,
-        nat: sa.nat,
-        encap: sa.encap,
-        keepalive_at: sa.keepalive_at,
-        work: true,
-        ..Sa::new(initiator, spi_i, spi_r, sa.path, State::Established(state))
-    }
-}
 
 /// The peer rekeys.
 pub(crate) fn on_request<C: IkeCrypto>(
@@ -38,14 +25,14 @@ pub(crate) fn on_request<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
     path: Path,
     payloads: &Payloads<'_>,
-) -> Result<Effects<C>, Discard> {
-    match consent(sa, env, path, payloads)? {
-        Ok(effects) => Ok(effects),
-        Err(refusal) => {
-            established::refuse(sa, env, path, ExchangeType::CREATE_CHILD_SA, &refusal)?;
-            Ok(Effects::default())
-        }
+) -> Result<Effects<C>, Refusal> {
+    let consent = consent(sa, env, path, payloads);
+    if let Err(refusal) = &consent
+        && !refusal.is_normal()
+    {
+        sa.report.rekey_failed = Some(refusal.cause.clone());
     }
+    consent
 }
 
 fn consent<C: IkeCrypto>(
@@ -53,45 +40,39 @@ fn consent<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
     path: Path,
     payloads: &Payloads<'_>,
-) -> Result<Result<Effects<C>, Refusal>, Discard> {
+) -> Result<Effects<C>, Refusal> {
     let header = sa.response_header(ExchangeType::CREATE_CHILD_SA);
-    let State::Established(established) = &mut sa.state else { return Err(Discard::Unexpected) };
+    let State::Established(established) = &mut sa.state else { return Err(Refusal::busy()) };
     let child_at_work = matches!(established.request, Some(Request::Child(_) | Request::DeleteChild));
     if established.closing() || child_at_work {
-        return Ok(Err(Refusal::busy()));
+        return Err(Refusal::busy());
     }
-    let crosses_twice = matches!(&established.request, Some(Request::Rekey(request)) if request.crossed.is_some());
-    let connection = sa.peer.and_then(|peer| env.pad.connection(peer));
-    let (Some(connection), Some((slot, spi)), false) = (connection, env.spare, crosses_twice) else {
-        return Ok(Err(Refusal::busy()));
-    };
+    // Without a connection: it was removed, and its SAs are about to be closed.
+    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or_else(Refusal::busy)?;
+    if matches!(&established.request, Some(Request::Rekey(request)) if request.crossed.is_some()) {
+        return Err(Refusal::busy());
+    }
+    let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
+    let (slot, spi) = env.spare.ok_or_else(full)?;
     let (Some(offered), Some(peer_nonce)) = (&payloads.sa, &payloads.nonce) else {
-        return Ok(Err(Refusal::of(Refused::Malformed)));
+        return Err(Refusal::of(Refused::Malformed));
     };
-    let chosen = match proposal::select_ike(connection.ike, offered, true) {
-        Ok(chosen) => chosen,
-        Err(mismatch) => {
-            let cause = Failure::NoProposalInCommon(mismatch);
-            return Ok(Err(Refusal::new(cause, NotifyKind::NO_PROPOSAL_CHOSEN)));
-        }
-    };
+    let chosen = proposal::select_ike(connection.ike, offered, true)
+        .map_err(|mismatch| Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN))?;
     let group = chosen.suite.group;
-    let Some(ke) = payloads.ke.filter(|ke| ke.group == group.id()) else {
-        return Ok(Err(Refusal::group(group)));
-    };
+    let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
     let mut public = KePublic::new();
     let mut shared = SharedSecret::new();
-    let secret = env.crypto.ke_generate(group, &mut public).ok_or(Discard::NoRoom)?;
-    if env.crypto.ke_agree(secret, ke.public, &mut shared).is_err() {
-        return Ok(Err(Refusal::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX)));
-    }
+    let secret = env.crypto.ke_generate(group, &mut public).ok_or_else(Refusal::crypto)?;
+    let bad = |_| Refusal::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX);
+    env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(bad)?;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: chosen.spi, spi_r: spi };
     let old = &established.keys;
     let keys =
         IkeKeys::derive_rekey(env.crypto, chosen.suite, old.suite.prf, &old.sk_d, &shared, &seed, Role::Responder)
-            .map_err(|_| Discard::NoRoom)?;
+            .map_err(|_| Refusal::crypto())?;
     let mut message = MessageWriter::protected(env.response, &header)?;
     message.sa(ProtocolId::IKE, &spi.to_be_bytes(), [(chosen.number, chosen.suite.transforms())])?;
     message.nonce(&nonce)?;
@@ -102,49 +83,42 @@ fn consent<C: IkeCrypto>(
     let mut effects = Effects::default();
     let mut state = Established::new(env, keys, &connection, false);
     let made = Heir { slot, spi };
-    match &mut established.request {
-        // Which of the two SAs stays is known when our answer comes.
-        Some(Request::Rekey(request)) => {
-            state.undecided = true;
-            // Should the old SA end before that, nobody will know what this one is for.
-            state.orphan_at = Some(env.now + env.settings.orphan);
-            request.crossed = Some(Crossed { made, lowest: lowest(peer_nonce.as_slice(), &nonce) });
-        }
-        _ => give_way(established, env, &mut effects, made),
-    }
+    let lowest = lowest(peer_nonce.as_slice(), &nonce);
+    let orphan_at = env.now + env.settings.orphan;
+    succession::ike_rekeyed_by_peer(established, &mut state, &mut effects, made, lowest, orphan_at);
     effects.place = Some((slot, successor(sa, false, chosen.spi, spi, state)));
-    Ok(Ok(effects))
+    Ok(effects)
 }
 
-/// Rekeys. Returns the slot to be kept for the new SA.
-pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<(u16, Sa<C>)> {
-    let retry_at = Some(env.now + env.settings.retry);
-    let connection = sa.peer.and_then(|peer| env.pad.connection(peer))?;
-    let State::Established(established) = &mut sa.state else { return None };
-    let Some((new, spi)) = env.spare else {
-        established.rekey_at = retry_at;
-        return None;
-    };
+/// Rekeys.
+pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+    if let Err(cause) = try_send(sa, env) {
+        if let State::Established(established) = &mut sa.state {
+            established.rekey_at = Some(env.now + established.refused.refused(env.now, env.settings.retry));
+        }
+        sa.report.rekey_failed = Some(cause);
+    }
+}
+
+fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Failure> {
+    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
+    let State::Established(established) = &mut sa.state else { return Ok(()) };
+    let (new, spi) = env.spare.ok_or(Failure::NoAdditionalSas(Side::Here))?;
     // The connection may have changed since the suite was negotiated.
     let ours = |group: &Group| connection.ike.iter().any(|proposal| proposal.group.contains(group));
     let first = connection.ike.first().and_then(|proposal| proposal.group.first().copied());
-    let group = Some(established.rekey_group).filter(ours).or(first)?;
+    let group = Some(established.rekey_group).filter(ours).or(first).ok_or(Failure::CryptoRefused)?;
     let mut public = KePublic::new();
-    let ke = env.crypto.ke_generate(group, &mut public)?;
+    let ke = env.crypto.ke_generate(group, &mut public).ok_or(Failure::CryptoRefused)?;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
-    let sent = established::request(sa, env, ExchangeType::CREATE_CHILD_SA, |message| {
+    exchange::request(sa, env, ExchangeType::CREATE_CHILD_SA, |message| {
         message.sa(ProtocolId::IKE, &spi.to_be_bytes(), proposal::offer_ike(connection.ike))?;
         message.nonce(&nonce)?;
         message.ke(group.id(), &public)
-    });
-    if let Err(cause) = sent {
-        sa.die(env, cause);
-        return None;
-    }
+    })?;
     sa.expect(Request::Rekey(RekeyRequest { new, spi, nonce, group, ke: Some(ke), crossed: None }));
-    let reserved = Sa { peer: sa.peer, ..Sa::new(true, spi, 0, sa.path, State::Reserved) };
-    Some((new, reserved))
+    Ok(())
 }
 
 /// The peer's answer to our rekey.
@@ -154,82 +128,72 @@ pub(crate) fn on_response<C: IkeCrypto>(
     mut request: RekeyRequest<C>,
     payloads: &Payloads<'_>,
 ) -> Effects<C> {
+    let mut effects = Effects::default();
     let completed = match payloads.error() {
-        Some(error) => {
-            if error.kind == NotifyKind::INVALID_KE_PAYLOAD {
-                take_group(sa, env, &request, super::wanted_group(&error).and_then(Group::from_id));
-            }
-            Err(super::cause_of(&error))
-        }
+        Some(error) if error.kind == NotifyKind::INVALID_KE_PAYLOAD => match take_group(sa, env, &request, &error) {
+            Ok(()) => return effects,
+            Err(cause) => Err(cause),
+        },
+        Some(error) => Err(exchange::cause_of(&error)),
         None => complete(sa, env, &mut request, payloads),
     };
-    let State::Established(established) = &mut sa.state else { return Effects::default() };
-    let mut effects = Effects::default();
-    let new = match completed {
-        Ok(new) => new,
-        Err(cause) => {
-            effects.release = Some(request.new);
-            match request.crossed {
-                Some(crossed) => give_way(established, env, &mut effects, crossed.made),
-                None => {
-                    let busy = cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE);
-                    let retry = env.settings.retry;
-                    let pause = if busy { retry } else { retry.saturating_mul(REFUSED_FACTOR) };
-                    // A change of group was set off already.
-                    if !established.want_rekey {
-                        established.rekey_at = Some(env.now + pause);
-                    }
-                }
-            }
-            return effects;
+    match completed {
+        Ok((mut state, spi_r)) => {
+            let State::Established(established) = &mut sa.state else { return effects };
+            let ours = lowest(&request.nonce, payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice()));
+            let made = Heir { slot: request.new, spi: request.spi };
+            let crossed = (ours, request.crossed);
+            let orphan_at = env.now + env.settings.orphan;
+            succession::ike_rekeyed_by_us(established, &mut state, &mut effects, made, crossed, orphan_at);
+            effects.place = Some((request.new, successor(sa, true, request.spi, spi_r, state)));
         }
-    };
-    let ours = lowest(&request.nonce, payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice()));
-    let mut new = new;
-    match request.crossed {
-        // The SA with the lowest nonce goes; whoever made it deletes it, the other side deletes the old one (§2.8.1).
-        Some(crossed) if ours < crossed.lowest => {
-            if let State::Established(redundant) = &mut new.state {
-                redundant.replaced = true;
-                redundant.want_delete = true;
-            }
-            give_way(established, env, &mut effects, crossed.made);
-        }
-        crossed => {
-            effects.orphan = crossed.map(|crossed| crossed.made);
-            effects.heir = Some(Heir { slot: request.new, spi: request.spi });
-            established.replaced = true;
-            established.want_delete = true;
-            established.rekey_at = None;
-        }
+        Err(cause) => fail(sa, env, &mut effects, request, cause),
     }
-    effects.place = Some((request.new, new));
     effects
 }
 
-/// The SA that the peer's rekey made takes over; the peer deletes this one.
-fn give_way<C: IkeCrypto>(
-    established: &mut Established<C>,
-    env: &Env<'_, '_, C>,
+fn fail<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
     effects: &mut Effects<C>,
-    heir: Heir,
+    request: RekeyRequest<C>,
+    cause: Failure,
 ) {
-    established.replaced = true;
-    established.orphan_at = Some(env.now + env.settings.orphan);
-    established.rekey_at = None;
-    effects.heir = Some(heir);
+    let State::Established(established) = &mut sa.state else { return };
+    if let Some(crossed) = request.crossed {
+        succession::give_way(established, effects, crossed.made, env.now + env.settings.orphan);
+    } else if cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE) {
+        established.rekey_at = Some(env.now + exchange::wait(established, env.now, env.settings));
+    } else {
+        let first = env.settings.retry.saturating_mul(REFUSED_FACTOR);
+        established.rekey_at = Some(env.now + established.refused.refused(env.now, first));
+        sa.report.rekey_failed = Some(cause);
+    }
 }
 
-fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &Env<'_, '_, C>, request: &RekeyRequest<C>, wanted: Option<Group>) {
-    let connection = sa.peer.and_then(|peer| env.pad.connection(peer));
-    let State::Established(established) = &mut sa.state else { return };
-    let ours = |group: &Group| {
-        connection.is_some_and(|connection| connection.ike.iter().any(|proposal| proposal.group.contains(group)))
-    };
-    if let Some(group) = wanted.filter(|group| *group != request.group).filter(ours) {
-        established.rekey_group = group;
-        established.want_rekey = true;
+/// The peer wants another group: begins anew with it, a few times, when it is one of ours.
+fn take_group<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &Env<'_, '_, C>,
+    request: &RekeyRequest<C>,
+    error: &Notify<'_>,
+) -> Result<(), Failure> {
+    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
+    let State::Established(established) = &mut sa.state else { return Err(Failure::ClosedHere) };
+    let wanted = exchange::wanted_group(error).ok_or(Failure::InvalidSyntax(Side::Here))?;
+    established.regroups = established.regroups.saturating_add(1);
+    // After a rekey of the peer that crossed ours nothing is to be begun anew.
+    if request.crossed.is_some() || established.regroups > MAX_REGROUPS {
+        established.regroups = 0;
+        return Err(Failure::TooManyRestarts);
     }
+    let group = Group::from_id(wanted)
+        .filter(|group| *group != request.group)
+        .filter(|group| connection.ike.iter().any(|proposal| proposal.group.contains(group)))
+        .ok_or(Failure::GroupNotOffered(wanted.0))?;
+    established.rekey_group = group;
+    established.want_rekey = true;
+    Ok(())
 }
 
 fn complete<C: IkeCrypto>(
@@ -237,7 +201,7 @@ fn complete<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
     request: &mut RekeyRequest<C>,
     payloads: &Payloads<'_>,
-) -> Result<Sa<C>, Failure> {
+) -> Result<(Established<C>, u64), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let State::Established(established) = &mut sa.state else { return Err(Failure::ClosedHere) };
     let (Some(answer), Some(nonce), Some(ke)) = (&payloads.sa, &payloads.nonce, &payloads.ke) else {
@@ -255,15 +219,5 @@ fn complete<C: IkeCrypto>(
     let keys =
         IkeKeys::derive_rekey(env.crypto, chosen.suite, old.suite.prf, &old.sk_d, &shared, &seed, Role::Initiator)
             .map_err(|_| Failure::CryptoRefused)?;
-    let state = Established::new(env, keys, &connection, true);
-    Ok(successor(sa, true, request.spi, chosen.spi, state))
-}
-
-/// This SA lost against a crossing rekey: it goes, by the peer's Delete or else by ours.
-pub(crate) fn orphan<C: IkeCrypto>(sa: &mut Sa<C>, at: Instant) {
-    if let State::Established(established) = &mut sa.state {
-        established.replaced = true;
-        established.rekey_at = None;
-        established.orphan_at = Some(at);
-    }
+    Ok((Established::new(env, keys, &connection, true), chosen.spi))
 }

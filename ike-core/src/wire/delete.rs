@@ -64,11 +64,19 @@ impl MessageWriter<'_> {
     /// # Errors
     /// [`NoRoom`]
     pub fn delete_esp(&mut self, spis: &[Spi]) -> Result<(), NoRoom> {
-        let count = u16::try_from(spis.len()).map_err(|_| NoRoom)?;
+        self.delete_each_esp(spis.iter().copied())
+    }
+
+    /// The same, for SPIs that stand in no slice.
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn delete_each_esp(&mut self, mut spis: impl Iterator<Item = Spi> + Clone) -> Result<(), NoRoom> {
+        let count = u16::try_from(spis.clone().count()).map_err(|_| NoRoom)?;
         self.payload(PayloadType::DELETE, |out| {
             out.put(&[ProtocolId::ESP.0, 4])?;
             out.put(&count.to_be_bytes())?;
-            spis.iter().try_for_each(|spi| out.put(&spi.get().to_be_bytes()))
+            spis.try_for_each(|spi| out.put(&spi.get().to_be_bytes()))
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, SaState, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, Occupancy, SaState, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
@@ -188,10 +188,15 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(seed: u64, peers: Vec<Peer>, settings: Settings) -> Self {
+        Self::sized(seed, peers, settings, [12, 16, 1280])
+    }
+
+    /// With tables of other sizes: IKE SAs, Child SAs, octets for each of the two messages of an SA.
+    pub(crate) fn sized(seed: u64, peers: Vec<Peer>, settings: Settings, [sas, children, message]: [usize; 3]) -> Self {
         let storage = Storage {
-            sas: (0..12).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak(),
-            children: (0..16).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak(),
-            messages: vec![0; 12 * 2 * 1280].leak(),
+            sas: (0..sas).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak(),
+            children: (0..children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak(),
+            messages: vec![0; sas * 2 * message].leak(),
         };
         let engine = RustCrypto::new(Seed(seed), Packets);
         let endpoint = Endpoint::new(engine, Connections(peers), storage, settings).unwrap();
@@ -239,6 +244,10 @@ impl Host {
                     self.story.push(format!("child failed: {cause:?}"));
                     self.failures.push(cause);
                 }
+                Event::RekeyFailed { cause, .. } => {
+                    self.story.push(format!("rekey failed: {cause:?}"));
+                    self.failures.push(cause);
+                }
                 Event::PathChanged { path, .. } => self.story.push(format!("moved to {}", path.remote)),
                 Event::Closed { cause, .. } => {
                     self.story.push(format!("closed: {cause:?}"));
@@ -263,6 +272,29 @@ impl Host {
 
     pub(crate) fn ike_id(&self) -> IkeId {
         self.ike().expect("an IKE SA").id
+    }
+}
+
+/// Every run ends here: the wire is cut, all is closed, and then every slot, key, timer and SPI must be back.
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut now = Instant::ZERO;
+        for round in 0.. {
+            assert!(round < 10_000, "the host never comes to rest: {:?}", self.story);
+            for ike in self.endpoint.ike_sas().map(|sa| sa.id).collect::<Vec<_>>() {
+                let _ = self.endpoint.close(now, ike);
+            }
+            self.listen();
+            while self.endpoint.poll_transmit().is_some() {}
+            let Some(due) = self.endpoint.poll_timeout() else { break };
+            now = now.max(due);
+            self.endpoint.handle_timeout(now);
+        }
+        assert_eq!(self.endpoint.occupancy(), Occupancy::default(), "something was not given back: {:?}", self.story);
+        assert!(self.installed.is_empty() && self.sending.is_empty(), "an end was not told: {:?}", self.story);
     }
 }
 

@@ -301,7 +301,7 @@ fn atk_72_whatever_goes_wrong_with_a_request_the_sa_is_as_before_or_properly_ove
             }
         }
     }
-    assert!(over > 50 && refused > 50, "{over} over, {refused} refused: the test tests nothing");
+    assert!(over > 50 && refused > 30, "{over} over, {refused} refused: the test tests nothing");
 }
 
 #[test]

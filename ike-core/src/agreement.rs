@@ -1,22 +1,24 @@
 //! What both roles of a child negotiation share: terms, keys, and the Child SA that comes of them
 //! (RFC 7296 §1.2, §1.3.1, §2.9, §2.17).
 
-use core::time::Duration;
-
 use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
-use super::{Env, Refusal};
 use crate::child::{Child, ChildKeys, Children, Phase, Selectors, narrow, within};
 use crate::crypto::{EspSuite, IkeCrypto, Secret, SharedSecret};
 use crate::error::NoRoom;
 use crate::event::ChildId;
+use crate::exchange::Refusal;
 use crate::failure::{Failure, Side};
 use crate::keys::{IkeKeys, child_keymat};
 use crate::pad::{ChildConfig, ChildConfigId, Pad, PeerId};
 use crate::proposal;
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
+use crate::sa::Env;
+use crate::settings::Settings;
+use crate::succession;
+use crate::timers;
 use crate::wire::ts::Ts;
 use crate::wire::writer::MessageWriter;
 
@@ -80,30 +82,15 @@ pub(crate) fn come_up<C: IkeCrypto>(
     terms: Terms,
 ) {
     child.phase = Phase::Up;
+    child.since = now;
     child.spi_out = terms.spi_out.get();
     child.suite = Some(terms.suite);
     child.local = terms.local;
     child.remote = terms.remote;
     child.keys = Some(terms.keys);
-    child.rekey_at = rekey_at(crypto, now, config.rekey, terms.ours);
+    child.rekey_at = timers::rekey_at(crypto, now, config.rekey, terms.ours);
     child.expires_at = (!config.lifetime.is_zero()).then(|| now + config.lifetime);
     child.report.up = true;
-}
-
-/// When to rekey: up to a tenth before `after` where we began, up to a tenth after it where the peer did, so that the
-/// sides seldom start at the same moment.
-pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Duration, ours: bool) -> Option<Instant> {
-    if after.is_zero() {
-        return None;
-    }
-    let mut random = [0];
-    crypto.random(&mut random);
-    let [random] = random;
-    // In milliseconds, by up to 255/2560: arithmetic on a Duration could panic.
-    let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-    let jitter = (millis / 2560).saturating_mul(u64::from(random));
-    let millis = if ours { millis.saturating_sub(jitter) } else { millis.saturating_add(jitter) };
-    Some(now + Duration::from_millis(millis))
 }
 
 /// What we agree to when the peer asks for a Child SA.
@@ -118,16 +105,39 @@ pub(crate) struct Agreed<'p> {
     pub(crate) remote: Selectors,
 }
 
+/// Who asks for a Child SA.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'p> {
+    pub(crate) pad: &'p dyn Pad,
+    pub(crate) settings: &'p Settings,
+    pub(crate) peer: PeerId,
+    /// Slot of the IKE SA.
+    pub(crate) ike: u16,
+}
+
+impl Asker<'_> {
+    /// Nobody takes the whole table.
+    fn may_have_another(&self, children: &Children<'_>) -> bool {
+        // Identities that share a connection are told apart by their IKE SAs.
+        let shared = self.pad.connection(self.peer).is_some_and(|connection| connection.remote_id.is_none());
+        let own = self.pad.children(self.peer).count().saturating_mul(2);
+        let limit = self.settings.children_per_peer.min(share(children.slots.len())).max(own);
+        let held = children.iter().filter(|(_, child)| child.peer == self.peer && (!shared || child.ike == self.ike));
+        held.count() < limit
+    }
+}
+
 /// Finds the configured child that fits the request, best one that it fits exactly, and a slot for it. `only`: the
 /// request rekeys this one.
 pub(crate) fn agree<'p, C: IkeCrypto>(
     crypto: &mut C,
     children: &Children<'_>,
-    (pad, peer): (&'p dyn Pad, PeerId),
+    asker: Asker<'p>,
     only: Option<ChildConfigId>,
     payloads: &Payloads<'_>,
     with_ke: bool,
 ) -> Result<Agreed<'p>, Refusal> {
+    let Asker { pad, peer, .. } = asker;
     let (Some(offered), Some(ts_i), Some(ts_r)) = (&payloads.sa, &payloads.ts_i, &payloads.ts_r) else {
         return Err(Refusal::of(Refused::Missing(PayloadType::TS_I)));
     };
@@ -155,9 +165,17 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     }
     let (config, chosen, local, remote) = found.ok_or(refusal)?;
     let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
+    if !asker.may_have_another(children) {
+        return Err(full());
+    }
     let (slot, spi_in) = children.reserve(crypto).ok_or_else(full)?;
     let proposal::ChosenEsp { suite, number, spi: spi_out } = chosen;
     Ok(Agreed { config, slot, spi_in, suite, number, spi_out, local, remote })
+}
+
+/// The part of a table that one peer may have: three quarters.
+pub(crate) fn share(slots: usize) -> usize {
+    slots.saturating_sub(slots / 4)
 }
 
 /// SA, TSi and TSr of our answer; what stands between them in CREATE_CHILD_SA is written by `between`.
@@ -191,11 +209,8 @@ pub(crate) fn install<C: IkeCrypto>(
         child.outbound_at = Some(env.now + env.settings.outbound_delay);
     }
     let new = env.children.put(slot, child);
-    if let Some(replaced) = old.and_then(|old| env.children.by_id_mut(old)) {
-        replaced.replaced_by = new;
-        replaced.rekey_at = None;
-        replaced.want_rekey = false;
-        replaced.orphan_at = Some(env.now + env.settings.orphan);
+    if let Some(old) = old {
+        succession::child_replaced(env.children, old, new, env.now + env.settings.orphan);
     }
     new
 }

@@ -1,0 +1,114 @@
+//! What an SA wants next: what falls due, and which request is to be sent when none is outstanding.
+
+use ipsec_core::time::Instant;
+
+use crate::child::Phase;
+use crate::crypto::IkeCrypto;
+use crate::event::ChildId;
+use crate::failure::Failure;
+use crate::pad::Pad;
+use crate::sa::{Env, Sa, State};
+
+/// A request that somebody waits for.
+pub(crate) enum Task {
+    DeleteIke(Failure),
+    RekeyIke,
+    /// Every Child SA that has to go.
+    DeleteChildren,
+    /// The Child SA in a slot.
+    RekeyChild(u16, ChildId),
+    /// The Child SA that waits in a slot.
+    CreateChild(u16),
+    Liveness,
+}
+
+/// What falls due by itself; in every state but a dead one.
+pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+    if matches!(sa.state, State::Dead) {
+        return;
+    }
+    if let Err(exchange) = sa.window.repeat(env.now, &env.settings.retransmission) {
+        sa.die(env, Failure::PeerSilent(exchange));
+        return;
+    }
+    if sa.expires.is_some_and(|at| at <= env.now) {
+        sa.die(env, Failure::HalfOpenTimeout);
+        return;
+    }
+    if sa.keepalive_at.is_some_and(|at| at <= env.now) {
+        sa.send_keepalive = true;
+        sa.keep_alive(env.now, env.settings);
+    }
+    let peer = sa.peer;
+    let State::Established(established) = &mut sa.state else { return };
+    let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= env.now).is_some();
+    let rekey = due(&mut established.rekey_at);
+    let orphan = due(&mut established.orphan_at);
+    let liveness = established.liveness_at(peer, env.pad).is_some_and(|at| at <= env.now);
+    established.want_rekey |= rekey;
+    established.want_liveness |= liveness;
+    if orphan {
+        established.leaving.get_or_insert(Failure::Replaced);
+    }
+    sa.work |= rekey || orphan || liveness;
+}
+
+/// The next moment at which [`on_time`] has something to do.
+pub(crate) fn timeout<C: IkeCrypto>(sa: &Sa<C>, pad: &dyn Pad) -> Option<Instant> {
+    let request =
+        sa.window.outstanding.as_ref().filter(|_| !matches!(sa.state, State::Dead)).map(|request| request.due);
+    let [rekey, orphan, liveness] = match &sa.state {
+        State::Established(established) => {
+            [established.rekey_at, established.orphan_at, established.liveness_at(sa.peer, pad)]
+        }
+        _ => [None; 3],
+    };
+    [sa.expires, sa.keepalive_at, request, rekey, orphan, liveness].into_iter().flatten().min()
+}
+
+/// The next request to send; `None` when nobody waits for one, or one is outstanding. Each turn takes one wish off the
+/// agenda, so that one whose request could not be written does not come again.
+pub(crate) fn next<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Task> {
+    if !sa.work || sa.window.outstanding.is_some() {
+        return None;
+    }
+    let State::Established(established) = &mut sa.state else { return None };
+    if let Some(cause) = established.leaving.take() {
+        return Some(Task::DeleteIke(cause));
+    }
+    if !established.replaced {
+        if core::mem::take(&mut established.want_rekey) {
+            return Some(Task::RekeyIke);
+        }
+        if let Some(task) = child_task(env) {
+            return Some(task);
+        }
+    }
+    if core::mem::take(&mut established.want_liveness) {
+        return Some(Task::Liveness);
+    }
+    // Whatever is answered or falls due later sets it again.
+    sa.work = false;
+    None
+}
+
+fn child_task<C: IkeCrypto>(env: &mut Env<'_, '_, C>) -> Option<Task> {
+    let mut best = None;
+    for (slot, child) in env.children.of(env.slot) {
+        match &child.phase {
+            Phase::Up if child.settles_at.is_some() => {}
+            Phase::Up if child.want_delete => return Some(Task::DeleteChildren),
+            Phase::Up if child.want_rekey => best = Some((slot, true)),
+            Phase::Wanted(at) if *at <= env.now && best.is_none() => best = Some((slot, false)),
+            _ => {}
+        }
+    }
+    match best? {
+        (slot, true) => {
+            let old = env.children.id(slot)?;
+            env.children.get_mut(slot)?.want_rekey = false;
+            Some(Task::RekeyChild(slot, old))
+        }
+        (slot, false) => Some(Task::CreateChild(slot)),
+    }
+}

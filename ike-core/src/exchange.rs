@@ -1,0 +1,206 @@
+//! One exchange on one SA: requests, responses, refusals (RFC 7296 §2.1, §2.21).
+//!
+//! Every authenticated request is answered: a handler either writes its response or returns the [`Refusal`] that is
+//! written for it, and when not even that can be done the SA is over.
+
+use core::time::Duration;
+
+use heapless::Vec;
+use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
+
+use crate::crypto::{Group, IkeCrypto};
+use crate::error::NoRoom;
+use crate::failure::{Failure, Side};
+use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
+use crate::rules::Refused;
+use crate::sa::{Env, Established, Sa, State};
+use crate::settings::Settings;
+use crate::wire::chain::Chain;
+use crate::wire::header::Header;
+use crate::wire::notify::Notify;
+use crate::wire::writer::MessageWriter;
+
+/// What an error notification of the peer means.
+pub(crate) fn cause_of(error: &Notify<'_>) -> Failure {
+    match error.kind {
+        NotifyKind::NO_PROPOSAL_CHOSEN => Failure::ProposalsRefused,
+        NotifyKind::AUTHENTICATION_FAILED => Failure::AuthenticationFailed(Side::Peer),
+        NotifyKind::TS_UNACCEPTABLE => Failure::TrafficSelectors(Side::Peer),
+        NotifyKind::NO_ADDITIONAL_SAS => Failure::NoAdditionalSas(Side::Peer),
+        NotifyKind::INVALID_SYNTAX => Failure::InvalidSyntax(Side::Peer),
+        NotifyKind::INVALID_MAJOR_VERSION => Failure::MajorVersion,
+        NotifyKind::UNSUPPORTED_CRITICAL_PAYLOAD => {
+            let payload = error.data.first().copied().unwrap_or(0);
+            Failure::UnsupportedCriticalPayload(Side::Peer, PayloadType(payload))
+        }
+        other => Failure::Notified(other),
+    }
+}
+
+/// What it means that we refuse a message.
+pub(crate) fn refused(why: Refused) -> Failure {
+    match why {
+        Refused::UnsupportedCritical(payload) => Failure::UnsupportedCriticalPayload(Side::Here, payload),
+        _ => Failure::InvalidSyntax(Side::Here),
+    }
+}
+
+/// Why we refuse a request, and what the peer is told of it.
+pub(crate) struct Refusal {
+    pub(crate) cause: Failure,
+    pub(crate) kind: NotifyKind,
+    data: Vec<u8, 2>,
+    /// The Child SA that it is about.
+    about: Option<(ProtocolId, Vec<u8, 8>)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(cause: Failure, kind: NotifyKind) -> Self {
+        Self { cause, kind, data: Vec::new(), about: None }
+    }
+
+    /// The message itself is wrong (RFC 7296 §2.21).
+    pub(crate) fn of(why: Refused) -> Self {
+        let mut refusal = Self::new(refused(why), NotifyKind::INVALID_SYNTAX);
+        if let Refused::UnsupportedCritical(payload) = why {
+            refusal.kind = NotifyKind::UNSUPPORTED_CRITICAL_PAYLOAD;
+            refusal.data.extend([payload.0]);
+        }
+        refusal
+    }
+
+    /// The peer guessed another group than the one we chose (RFC 7296 §1.3).
+    pub(crate) fn group(chosen: Group) -> Self {
+        let mut refusal = Self::new(Failure::GroupNotOffered(chosen.id().0), NotifyKind::INVALID_KE_PAYLOAD);
+        refusal.data.extend(chosen.id().0.to_be_bytes());
+        refusal
+    }
+
+    /// Not now (RFC 7296 §2.25).
+    pub(crate) fn busy() -> Self {
+        Self::new(Failure::Notified(NotifyKind::TEMPORARY_FAILURE), NotifyKind::TEMPORARY_FAILURE)
+    }
+
+    /// We have no such Child SA (RFC 7296 §2.25.1).
+    pub(crate) fn not_found(named: &Notify<'_>) -> Self {
+        let spi = Vec::from_slice(named.spi).unwrap_or_default();
+        Self {
+            about: Some((named.protocol, spi)),
+            ..Self::new(Failure::Notified(NotifyKind::CHILD_SA_NOT_FOUND), NotifyKind::CHILD_SA_NOT_FOUND)
+        }
+    }
+
+    /// The crypto engine does not do what was agreed on.
+    pub(crate) fn crypto() -> Self {
+        Self::new(Failure::CryptoRefused, NotifyKind::NO_PROPOSAL_CHOSEN)
+    }
+
+    /// Whether it is normal traffic during rekeys, and so nothing to report.
+    pub(crate) fn is_normal(&self) -> bool {
+        [NotifyKind::TEMPORARY_FAILURE, NotifyKind::CHILD_SA_NOT_FOUND, NotifyKind::INVALID_KE_PAYLOAD]
+            .contains(&self.kind)
+    }
+
+    pub(crate) fn write(&self, message: &mut MessageWriter<'_>) -> Result<(), NoRoom> {
+        match &self.about {
+            Some((protocol, spi)) => message.notify(*protocol, spi, self.kind, &self.data),
+            None => message.notify_parts(self.kind, &[&self.data]),
+        }
+    }
+}
+
+/// Our answer does not fit our buffers: we have no room for what was asked.
+impl From<NoRoom> for Refusal {
+    fn from(_: NoRoom) -> Self {
+        Self::new(Failure::NoRoom, NotifyKind::NO_ADDITIONAL_SAS)
+    }
+}
+
+/// The group that INVALID_KE_PAYLOAD asks for (RFC 7296 §1.3).
+pub(crate) fn wanted_group(error: &Notify<'_>) -> Option<GroupId> {
+    error.data.try_into().ok().map(|group| GroupId(u16::from_be_bytes(group)))
+}
+
+/// The nonce in a message in clear that was checked when it came.
+pub(crate) fn nonce_of(message: &[u8]) -> &[u8] {
+    let payloads = Header::parse(message).ok().zip(message.get(Header::LEN..));
+    let nonce = payloads.and_then(|(header, body)| {
+        Chain::new(header.next, body).flatten().find(|payload| payload.kind == PayloadType::NONCE)
+    });
+    nonce.map(|payload| payload.body).unwrap_or_default()
+}
+
+/// Answers the request we expect next.
+pub(crate) fn respond<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    path: Path,
+    exchange: ExchangeType,
+    payloads: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
+) -> Result<(), NoRoom> {
+    let header = sa.response_header(exchange);
+    let State::Established(established) = &mut sa.state else { return Err(NoRoom) };
+    let mut message = MessageWriter::protected(env.response, &header)?;
+    payloads(&mut message)?;
+    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    sa.window.respond(len, path);
+    Ok(())
+}
+
+/// Answers the request we expect next with an error. INVALID_SYNTAX ends the SA on both sides without a Delete (RFC 7296
+/// §2.21.3), and so does a request that cannot be answered at all.
+pub(crate) fn refuse<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    path: Path,
+    exchange: ExchangeType,
+    refusal: Refusal,
+) {
+    let answered = respond(sa, env, path, exchange, |message| refusal.write(message));
+    if answered.is_err() || refusal.kind == NotifyKind::INVALID_SYNTAX {
+        sa.die(env, refusal.cause);
+    }
+}
+
+/// Sends a request whose payloads need nothing but to be written.
+pub(crate) fn request<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    exchange: ExchangeType,
+    payloads: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
+) -> Result<(), Failure> {
+    let header = sa.request_header(exchange).ok_or(Failure::NoRoom)?;
+    let State::Established(established) = &mut sa.state else { return Ok(()) };
+    let mut message = MessageWriter::protected(env.request, &header)?;
+    payloads(&mut message)?;
+    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    sa.window.request_ready(env.now, len, exchange, &env.settings.retransmission);
+    Ok(())
+}
+
+/// The peer was busy (TEMPORARY_FAILURE): how long to wait before the next try. When it has been so for too long, its state
+/// is another than ours: the SA is closed, to be made anew (RFC 7296 §2.25).
+pub(crate) fn wait<C: IkeCrypto>(established: &mut Established<C>, now: Instant, settings: &Settings) -> Duration {
+    let pause = established.busy.refused(now, settings.retry);
+    if established.busy.is_over(now, settings.patience) {
+        established.leaving.get_or_insert(Failure::Notified(NotifyKind::TEMPORARY_FAILURE));
+    }
+    pause
+}
+
+/// Ends the SA because the two sides do not have the same state any more, and says so once with a Delete (RFC 7296
+/// §2.21.3): should the peer not have dropped it too, it would go on sending into the void.
+pub(crate) fn part<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failure) {
+    sa.window.answered();
+    if let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL)
+        && let State::Established(established) = &mut sa.state
+    {
+        let written = MessageWriter::protected(env.request, &header).and_then(|mut message| {
+            message.delete_ike()?;
+            message.seal(env.crypto, &mut established.keys.sender)
+        });
+        sa.farewell = written.ok();
+    }
+    sa.die(env, cause);
+}

@@ -1,0 +1,375 @@
+//! The nouns: an IKE SA, what each of its states holds, and the questions one may ask them.
+
+use heapless::Vec;
+use ipsec_core::net::{Encap, Path};
+use ipsec_core::time::Instant;
+
+use crate::child::Children;
+use crate::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg};
+use crate::event::{ChildId, IkeId};
+use crate::failure::Failure;
+use crate::keys::IkeKeys;
+use crate::natd::Nat;
+use crate::pad::{ChildConfigId, Connection, Pad, PeerId};
+use crate::registry::ExchangeType;
+use crate::settings::Settings;
+use crate::timers::{self, Patience};
+use crate::window::Window;
+use crate::wire::header::Header;
+use crate::wire::id::Id;
+
+/// Octets of our nonces: at least half the key size of every PRF (RFC 7296 §2.10).
+pub(crate) const NONCE_LEN: usize = 32;
+
+/// The beginning of the lowest nonce of an exchange: decides which of two crossing rekeys stays (RFC 7296 §2.8.1).
+/// Nonces are random, 32 octets of each are enough to tell which is lower.
+pub(crate) type LowestNonce = Vec<u8, 32>;
+
+/// We asked for an IKE SA and wait for the responder's IKE_SA_INIT.
+pub(crate) struct InitSent<C: IkeCrypto> {
+    /// Taken when the answer comes.
+    pub(crate) ke: Option<C::KeSecret>,
+    pub(crate) public: KePublic,
+    pub(crate) group: Group,
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) cookie: Vec<u8, 64>,
+    pub(crate) restarts: u8,
+    pub(crate) child: Option<ChildConfigId>,
+}
+
+/// We answered IKE_SA_INIT and wait for IKE_AUTH. The request stands in the request buffer, our answer in the other.
+pub(crate) struct InitAnswered<C: IkeCrypto> {
+    pub(crate) keys: IkeKeys<C>,
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) request_len: usize,
+}
+
+/// We sent IKE_AUTH. The responder's IKE_SA_INIT stands in the response buffer.
+pub(crate) struct AuthSent<C: IkeCrypto> {
+    pub(crate) keys: IkeKeys<C>,
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) answer_len: usize,
+    /// The child that travels with IKE_AUTH.
+    pub(crate) child: u16,
+}
+
+/// Both sides are authenticated.
+pub(crate) struct Established<C: IkeCrypto> {
+    pub(crate) keys: IkeKeys<C>,
+    pub(crate) since: Instant,
+    /// The last authenticated sign of life.
+    pub(crate) heard: Instant,
+    /// What our outstanding request asks for.
+    pub(crate) request: Option<Request<C>>,
+    /// Why the SA is to be deleted, as soon as no request is outstanding.
+    pub(crate) leaving: Option<Failure>,
+    pub(crate) want_rekey: bool,
+    pub(crate) want_liveness: bool,
+    /// When somebody's claim in clear may make us ask for a sign of life again.
+    pub(crate) doubted_at: Option<Instant>,
+    /// The group to begin our next rekey with.
+    pub(crate) rekey_group: Group,
+    pub(crate) rekey_at: Option<Instant>,
+    /// How often in a row the peer asked for another group.
+    pub(crate) regroups: u8,
+    /// What the peer's refusals of CREATE_CHILD_SA come to.
+    pub(crate) busy: Patience,
+    /// What the peer's refusals of our rekeys come to.
+    pub(crate) refused: Patience,
+    /// The caller knows this SA, so its end is told. Passes on to the SA that takes over.
+    pub(crate) announced: bool,
+    /// The SA that took over; this one only waits to be deleted.
+    pub(crate) replaced: bool,
+    /// Made by a rekey of the peer that crossed ours: it is not known yet whether it stays.
+    pub(crate) undecided: bool,
+    /// When to delete it ourselves, because the peer that should have did not.
+    pub(crate) orphan_at: Option<Instant>,
+}
+
+impl<C: IkeCrypto> Established<C> {
+    /// `ours`: we began the exchange that made it, so rekeying it is our turn first.
+    pub(crate) fn new(env: &mut Env<'_, '_, C>, keys: IkeKeys<C>, connection: &Connection<'_>, ours: bool) -> Self {
+        Self {
+            rekey_group: keys.suite.group,
+            keys,
+            since: env.now,
+            heard: env.now,
+            request: None,
+            leaving: None,
+            want_rekey: false,
+            want_liveness: false,
+            doubted_at: None,
+            rekey_at: timers::rekey_at(env.crypto, env.now, connection.rekey, ours),
+            regroups: 0,
+            busy: Patience::default(),
+            refused: Patience::default(),
+            announced: false,
+            replaced: false,
+            undecided: false,
+            orphan_at: None,
+        }
+    }
+
+    /// Whether the SA is about to go, or may be: nothing new may begin on it.
+    pub(crate) fn closing(&self) -> bool {
+        self.leaving.is_some() || self.replaced || self.undecided || matches!(self.request, Some(Request::DeleteIke(_)))
+    }
+
+    /// When the peer has to show that it lives; `None` while an outstanding request does that.
+    pub(crate) fn liveness_at(&self, peer: Option<PeerId>, pad: &dyn Pad) -> Option<Instant> {
+        if self.request.is_some() || self.want_liveness || self.closing() {
+            return None;
+        }
+        let dpd = pad.connection(peer?)?.dpd;
+        (!dpd.is_zero()).then(|| self.heard + dpd)
+    }
+
+    /// The slot that our outstanding rekey keeps for the new SA.
+    pub(crate) fn keeps(&self) -> Option<u16> {
+        match &self.request {
+            Some(Request::Rekey(rekey)) => Some(rekey.new),
+            _ => None,
+        }
+    }
+}
+
+/// What an outstanding request asks for.
+pub(crate) enum Request<C: IkeCrypto> {
+    Child(ChildRequest<C>),
+    Rekey(RekeyRequest<C>),
+    DeleteChild,
+    /// Why the IKE SA goes.
+    DeleteIke(Failure),
+    Liveness,
+}
+
+/// CREATE_CHILD_SA for a Child SA, new or in place of another.
+pub(crate) struct ChildRequest<C: IkeCrypto> {
+    /// Slot of the new child.
+    pub(crate) new: u16,
+    /// The child to replace.
+    pub(crate) old: Option<ChildId>,
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) ke: Option<(Group, C::KeSecret)>,
+    /// Only the proposals with the group of `ke` were offered.
+    pub(crate) narrow: bool,
+    /// How often the same was asked before, with another group or other proposals.
+    pub(crate) restarts: u8,
+    /// The peer's rekey of the same child that crossed ours.
+    pub(crate) crossed: Option<Crossed<ChildId>>,
+}
+
+/// CREATE_CHILD_SA for a new IKE SA in place of this one.
+pub(crate) struct RekeyRequest<C: IkeCrypto> {
+    /// Slot and SPI of the new SA. The slot is kept as long as this request stands.
+    pub(crate) new: u16,
+    pub(crate) spi: u64,
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) group: Group,
+    /// Taken when the answer comes.
+    pub(crate) ke: Option<C::KeSecret>,
+    /// The peer's rekey that crossed ours.
+    pub(crate) crossed: Option<Crossed<Heir>>,
+}
+
+/// What the peer's rekey that crossed ours came to: the SA it made, and the lowest nonce of its exchange.
+pub(crate) struct Crossed<T> {
+    pub(crate) made: T,
+    pub(crate) lowest: LowestNonce,
+}
+
+/// An SA that takes over: its slot, and our SPI to tell whether it is still there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heir {
+    pub(crate) slot: u16,
+    pub(crate) spi: u64,
+}
+
+#[allow(clippy::large_enum_variant, reason = "nothing is boxed here: the slot has the size of the largest anyway")]
+pub(crate) enum State<C: IkeCrypto> {
+    InitSent(InitSent<C>),
+    InitAnswered(InitAnswered<C>),
+    AuthSent(AuthSent<C>),
+    Established(Established<C>),
+    /// Over. Stays for a while to repeat its last response.
+    Dead,
+}
+
+/// The beginning of a hash of an identity: enough to tell whether two are the same.
+pub(crate) type IdentityDigest = [u8; 16];
+
+pub(crate) fn identity<C: IkeCrypto>(crypto: &mut C, id: &Id<'_>) -> IdentityDigest {
+    let mut digest = Digest64::new();
+    crypto.prf(PrfAlg::HmacSha256, &[id.kind.0], &[id.data], &mut digest);
+    digest.as_slice().first_chunk().copied().unwrap_or_default()
+}
+
+/// What the caller has to be told.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) established: bool,
+    pub(crate) rekeyed_from: Option<IkeId>,
+    pub(crate) moved: bool,
+    /// The end: whether it had been established, and why it ended.
+    pub(crate) closed: Option<(bool, Failure)>,
+    /// A child that the peer asked for, or that had no slot yet, did not come about.
+    pub(crate) child_failed: Option<(Option<ChildConfigId>, Failure)>,
+    /// A rekey of this SA did not come about.
+    pub(crate) rekey_failed: Option<Failure>,
+}
+
+pub(crate) struct Sa<C: IkeCrypto> {
+    pub(crate) peer: Option<PeerId>,
+    /// Tells the identities apart that share a connection without `remote_id`.
+    pub(crate) identity: IdentityDigest,
+    /// We are the original initiator: our SPI is `spi_i`.
+    pub(crate) initiator: bool,
+    pub(crate) spi_i: u64,
+    pub(crate) spi_r: u64,
+    pub(crate) path: Path,
+    pub(crate) nat: Nat,
+    /// How ESP of the children travels.
+    pub(crate) encap: Encap,
+    pub(crate) window: Window,
+    pub(crate) state: State<C>,
+    /// End of a half-open or dead SA.
+    pub(crate) expires: Option<Instant>,
+    pub(crate) keepalive_at: Option<Instant>,
+    pub(crate) send_keepalive: bool,
+    /// Something may be waiting for the window.
+    pub(crate) work: bool,
+    /// Octets of a last word in the request buffer, said once.
+    pub(crate) farewell: Option<usize>,
+    pub(crate) report: Report,
+}
+
+impl<C: IkeCrypto> Sa<C> {
+    pub(crate) fn new(initiator: bool, spi_i: u64, spi_r: u64, path: Path, state: State<C>) -> Self {
+        Self {
+            peer: None,
+            identity: IdentityDigest::default(),
+            initiator,
+            spi_i,
+            spi_r,
+            path,
+            nat: Nat::default(),
+            encap: Encap::None,
+            window: Window::new(path),
+            state,
+            expires: None,
+            keepalive_at: None,
+            send_keepalive: false,
+            work: false,
+            farewell: None,
+            report: Report::default(),
+        }
+    }
+
+    /// The header of our next request; `None` while one is outstanding.
+    pub(crate) fn request_header(&self, exchange: ExchangeType) -> Option<Header> {
+        let id = self.window.request_id()?;
+        Some(Header { initiator: self.initiator, ..Header::new(self.spi_i, self.spi_r, exchange, id) })
+    }
+
+    /// The header of our response to the request we expect next.
+    pub(crate) fn response_header(&self, exchange: ExchangeType) -> Header {
+        Header {
+            initiator: self.initiator,
+            response: true,
+            ..Header::new(self.spi_i, self.spi_r, exchange, self.window.expected())
+        }
+    }
+
+    /// The peer was heard from elsewhere: its NAT has a new mapping (RFC 7296 §2.23). Whoever initiated from behind a NAT
+    /// of its own does not follow: its peer is the one that stays.
+    pub(crate) fn follow(&mut self, path: Path) {
+        if path.remote != self.path.remote && !(self.nat.local && self.initiator) {
+            self.path.remote = path.remote;
+            self.report.moved = true;
+        }
+    }
+
+    /// The peer is authenticated.
+    pub(crate) fn establish(&mut self, env: &mut Env<'_, '_, C>, keys: IkeKeys<C>, connection: &Connection<'_>) {
+        let established = Established::new(env, keys, connection, self.initiator);
+        self.state = State::Established(Established { announced: true, ..established });
+        self.expires = None;
+        self.keep_alive(env.now, env.settings);
+        self.work = true;
+        self.report.established = true;
+    }
+
+    /// What our outstanding request asks for.
+    pub(crate) fn expect(&mut self, request: Request<C>) {
+        if let State::Established(established) = &mut self.state {
+            established.request = Some(request);
+        }
+    }
+
+    /// Whoever is behind a NAT keeps its mapping alive (RFC 7296 §2.23).
+    pub(crate) fn keep_alive(&mut self, now: Instant, settings: &Settings) {
+        self.keepalive_at = (self.nat.local && !settings.keepalive.is_zero()).then(|| now + settings.keepalive);
+    }
+
+    /// Our own SPI.
+    pub(crate) fn spi(&self) -> u64 {
+        if self.initiator { self.spi_i } else { self.spi_r }
+    }
+
+    /// Ends the SA and its children. The caller is told when it knows the SA.
+    pub(crate) fn die(&mut self, env: &mut Env<'_, '_, C>, cause: Failure) {
+        let (established, told) = match &self.state {
+            State::Dead => return,
+            State::Established(established) => (true, established.announced),
+            _ => (false, true),
+        };
+        env.children.end_all(env.slot, &cause);
+        if told {
+            self.report.closed = Some((established, cause));
+        }
+        self.window.restart();
+        self.keepalive_at = None;
+        self.send_keepalive = false;
+        self.expires = Some(env.now + env.settings.linger);
+        self.state = State::Dead;
+    }
+}
+
+/// What a state works with besides its SA: the rest of the endpoint, taken apart so that each can be borrowed.
+pub(crate) struct Env<'x, 'a, C> {
+    pub(crate) now: Instant,
+    /// Slot of the SA.
+    pub(crate) slot: u16,
+    pub(crate) crypto: &'x mut C,
+    pub(crate) children: &'x mut Children<'a>,
+    /// Our outstanding request, or what the handshake keeps there. Without the non-ESP marker.
+    pub(crate) request: &'x mut [u8],
+    /// Our last response, or what the handshake keeps there. Without the non-ESP marker.
+    pub(crate) response: &'x mut [u8],
+    pub(crate) settings: &'x Settings,
+    pub(crate) pad: &'x dyn Pad,
+    /// There is no other established SA with this peer.
+    pub(crate) alone: bool,
+    /// A free slot and an SPI for it, where the IKE SA may be rekeyed.
+    pub(crate) spare: Option<(u16, u64)>,
+}
+
+/// What a state asks the endpoint to do in other slots.
+pub(crate) struct Effects<C: IkeCrypto> {
+    /// Put an SA into the spare slot.
+    pub(crate) place: Option<(u16, Sa<C>)>,
+    /// This SA takes over the children.
+    pub(crate) heir: Option<Heir>,
+    /// This SA lost against a crossing rekey: delete it after a while, should the peer not.
+    pub(crate) orphan: Option<Heir>,
+    /// The SA itself ends, after its children found their heir.
+    pub(crate) die: Option<Failure>,
+    /// Other SAs with this peer under this identity are history (INITIAL_CONTACT).
+    pub(crate) initial_contact: bool,
+}
+
+impl<C: IkeCrypto> Default for Effects<C> {
+    fn default() -> Self {
+        Self { place: None, heir: None, orphan: None, die: None, initial_contact: false }
+    }
+}

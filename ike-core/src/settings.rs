@@ -1,0 +1,69 @@
+//! How the endpoint behaves.
+
+use core::time::Duration;
+
+use crate::window::Retransmission;
+
+/// How the endpoint behaves; the defaults suit a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Our port for IKE without NAT traversal.
+    pub ike_port: u16,
+    /// Our port for IKE and ESP with NAT traversal: messages carry the non-ESP marker there.
+    pub natt_port: u16,
+    /// Repetition of requests.
+    pub retransmission: Retransmission,
+    /// Pause between NAT keepalives (RFC 7296 §2.23).
+    pub keepalive: Duration,
+    /// Half-open SAs of strangers above which each new one has to return a cookie first (RFC 7296 §2.6).
+    pub cookie_threshold: usize,
+    /// Half-open SAs of strangers above which no further is made, cookie or not.
+    pub half_open_limit: usize,
+    /// How long a stranger may take from IKE_SA_INIT to IKE_AUTH.
+    pub half_open_life: Duration,
+    /// How long a dead SA stays to repeat its last response.
+    pub linger: Duration,
+    /// How long a replaced Child SA receives what is still on its way.
+    pub drain: Duration,
+    /// How long we wait for the peer to delete an SA that its rekey replaced, before we do.
+    pub orphan: Duration,
+    /// How long a Child SA made by the peer's rekey waits for the Delete of the old one before we send through it.
+    pub outbound_delay: Duration,
+    /// How long we take for granted that the peer has our answer to its request for a Child SA, when nothing shows it.
+    pub settle: Duration,
+    /// How long to wait after the peer was busy (TEMPORARY_FAILURE) or a rekey failed; longer with each time.
+    pub retry: Duration,
+    /// How long the peer may be busy without a break before the IKE SA is closed, to be made anew (RFC 7296 §2.25).
+    pub patience: Duration,
+    /// How seldom what somebody claims in clear makes us ask the peer for a sign of life.
+    pub doubt: Duration,
+    /// Child SAs that one peer may ask us for; twice as many as it has configured are always granted, and never more than
+    /// three quarters of the table beyond that. Identities that share a connection count each for itself.
+    pub children_per_peer: usize,
+    /// IKE SAs that one peer may hold with us, within three quarters of the table; for one more the oldest is closed.
+    pub ike_sas_per_peer: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ike_port: 500,
+            natt_port: 4500,
+            retransmission: Retransmission::default(),
+            keepalive: Duration::from_secs(20),
+            cookie_threshold: 16,
+            half_open_limit: 256,
+            half_open_life: Duration::from_secs(30),
+            linger: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+            orphan: Duration::from_secs(30),
+            outbound_delay: Duration::from_secs(3),
+            settle: Duration::from_secs(10),
+            retry: Duration::from_secs(2),
+            patience: Duration::from_secs(180),
+            doubt: Duration::from_secs(10),
+            children_per_peer: 64,
+            ike_sas_per_peer: 8,
+        }
+    }
+}

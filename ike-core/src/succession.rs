@@ -1,0 +1,237 @@
+//! Who replaces whom: rekeys, crossings, heirs and orphans (RFC 7296 §2.8, §2.8.1).
+//!
+//! What a rekey takes for its time belongs to the request that it sent: the slot of the new IKE SA is kept exactly as long
+//! as that request stands ([`Established::keeps`]), so no way in which an SA ends has to remember to give it back. In the
+//! same way a replaced SA is replaced only as long as the one that replaced it is there.
+
+use core::cmp::Ordering;
+
+use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
+
+use crate::child::{Children, Phase};
+use crate::crypto::IkeCrypto;
+use crate::event::{ChildId, IkeId};
+use crate::failure::Failure;
+use crate::sa::{ChildRequest, Crossed, Effects, Env, Established, Heir, LowestNonce, Request, Sa, State};
+
+/// The lower of the two nonces of an exchange.
+pub(crate) fn lowest(one: &[u8], other: &[u8]) -> LowestNonce {
+    one.min(other).iter().copied().take(32).collect()
+}
+
+/// Whether the SA that our exchange made is the redundant one of two: the SA with the lowest of the four nonces goes;
+/// whoever made it deletes it, the other side deletes the old one (RFC 7296 §2.8.1).
+fn redundant<T>(ours: &LowestNonce, crossed: &Option<Crossed<T>>) -> bool {
+    crossed.as_ref().is_some_and(|crossed| ours.cmp(&crossed.lowest) == Ordering::Less)
+}
+
+/// Our rekey of a child, or our wish for one, came up: decides what becomes of the old one, and of the one that the peer
+/// made at the same time. `nonce`: the peer's.
+pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &ChildRequest<C>, nonce: &[u8]) {
+    let Some(old) = request.old else { return };
+    let ours = lowest(&request.nonce, nonce);
+    let orphan_at = env.now + env.settings.orphan;
+    let new_id = env.children.id(request.new);
+    if let Some(new) = env.children.get_mut(request.new) {
+        new.replaces = Some(old);
+    }
+    match &request.crossed {
+        Some(crossed) if redundant(&ours, &request.crossed) => {
+            if let Some(new) = env.children.get_mut(request.new) {
+                new.outbound_ready = false;
+                new.replaced_by = Some(crossed.made);
+                new.rekey_at = None;
+                new.want_delete = true;
+            }
+        }
+        crossed => {
+            if let Some(theirs) = crossed.as_ref().and_then(|crossed| env.children.by_id_mut(crossed.made)) {
+                theirs.replaced_by = new_id;
+                theirs.outbound_at = None;
+                theirs.rekey_at = None;
+                theirs.orphan_at = Some(orphan_at);
+            }
+            if let Some(old) = env.children.by_id_mut(old) {
+                old.replaced_by = new_id;
+                old.rekey_at = None;
+                old.orphan_at = None;
+                old.want_delete = old.phase == Phase::Up;
+            }
+        }
+    }
+}
+
+/// The peer's rekey made `new` in place of `old`, which the peer is to delete.
+pub(crate) fn child_replaced(children: &mut Children<'_>, old: ChildId, new: Option<ChildId>, orphan_at: Instant) {
+    if let Some(old) = children.by_id_mut(old) {
+        old.replaced_by = new;
+        old.rekey_at = None;
+        old.want_rekey = false;
+        old.orphan_at = Some(orphan_at);
+    }
+}
+
+/// The peer deleted the Child SA in slot `heir`. What this one replaced is there no longer, or goes on instead.
+pub(crate) fn child_deleted(children: &mut Children<'_>, heir: u16, rekey_at: Instant) {
+    let Some(id) = children.id(heir) else { return };
+    let old = children.get(heir).and_then(|child| child.replaces);
+    let Some(old) = old.and_then(|old| children.by_id_mut(old)) else { return };
+    if old.replaced_by == Some(id) && old.phase == Phase::Up && !old.want_delete {
+        old.replaced_by = None;
+        old.orphan_at = None;
+        old.rekey_at = Some(rekey_at);
+        // What was not announced yet is announced as it is.
+        old.report.outbound = old.outbound_ready && !old.report.up;
+    }
+}
+
+/// A new SA on the same path with the same peer, in place of `sa`.
+pub(crate) fn successor<C: IkeCrypto>(
+    sa: &Sa<C>,
+    initiator: bool,
+    spi_i: u64,
+    spi_r: u64,
+    state: Established<C>,
+) -> Sa<C> {
+    Sa {
+        peer: sa.peer,
+        identity: sa.identity,
+        nat: sa.nat,
+        encap: sa.encap,
+        keepalive_at: sa.keepalive_at,
+        work: true,
+        ..Sa::new(initiator, spi_i, spi_r, sa.path, State::Established(state))
+    }
+}
+
+/// The peer rekeyed the IKE SA and `made` another. While our own rekey is outstanding it is not known which of them
+/// stays; that is known when our answer comes.
+pub(crate) fn ike_rekeyed_by_peer<C: IkeCrypto>(
+    established: &mut Established<C>,
+    new: &mut Established<C>,
+    effects: &mut Effects<C>,
+    made: Heir,
+    lowest: LowestNonce,
+    orphan_at: Instant,
+) {
+    if let Some(Request::Rekey(request)) = &mut established.request {
+        new.undecided = true;
+        // Should the old SA end before that, nobody will know what this one is for.
+        new.orphan_at = Some(orphan_at);
+        request.crossed = Some(Crossed { made, lowest });
+    } else {
+        give_way(established, effects, made, orphan_at);
+    }
+}
+
+/// Our rekey of the IKE SA made `new`: it takes over, unless it is the redundant one of two.
+pub(crate) fn ike_rekeyed_by_us<C: IkeCrypto>(
+    established: &mut Established<C>,
+    new: &mut Established<C>,
+    effects: &mut Effects<C>,
+    made: Heir,
+    (ours, crossed): (LowestNonce, Option<Crossed<Heir>>),
+    orphan_at: Instant,
+) {
+    match crossed {
+        Some(theirs) if redundant(&ours, &Some(Crossed { made: (), lowest: theirs.lowest.clone() })) => {
+            new.replaced = true;
+            new.leaving = Some(Failure::Replaced);
+            give_way(established, effects, theirs.made, orphan_at);
+        }
+        crossed => {
+            effects.orphan = crossed.map(|crossed| crossed.made);
+            effects.heir = Some(made);
+            established.replaced = true;
+            established.leaving.get_or_insert(Failure::Replaced);
+            established.rekey_at = None;
+        }
+    }
+}
+
+/// The SA that the peer's rekey made takes over; the peer deletes this one.
+pub(crate) fn give_way<C: IkeCrypto>(
+    established: &mut Established<C>,
+    effects: &mut Effects<C>,
+    heir: Heir,
+    orphan_at: Instant,
+) {
+    established.replaced = true;
+    established.orphan_at = Some(orphan_at);
+    established.rekey_at = None;
+    effects.heir = Some(heir);
+}
+
+/// The peer closed the IKE SA. When it did so because its rekey crossed ours and stays, the children live on in the SA
+/// that its rekey made.
+pub(crate) fn closed_by_peer<C: IkeCrypto>(sa: &mut Sa<C>) -> Effects<C> {
+    let mut effects = Effects { die: Some(Failure::ClosedByPeer), ..Effects::default() };
+    if let State::Established(established) = &mut sa.state
+        && let Some(Request::Rekey(request)) = established.request.take()
+    {
+        effects.heir = request.crossed.map(|crossed| crossed.made);
+    }
+    effects
+}
+
+/// This SA lost against a crossing rekey: it goes, by the peer's Delete or else by ours.
+pub(crate) fn orphan<C: IkeCrypto>(sa: &mut Sa<C>, at: Instant) {
+    if let State::Established(established) = &mut sa.state {
+        established.replaced = true;
+        established.rekey_at = None;
+        established.orphan_at = Some(at);
+    }
+}
+
+/// What passes from an SA to the one that takes over, besides the children.
+pub(crate) struct Estate {
+    old: IkeId,
+    announced: bool,
+    moved: bool,
+    path: Path,
+    leaving: Option<Failure>,
+}
+
+/// Takes from an SA what its heir gets.
+pub(crate) fn bequeath<C: IkeCrypto>(sa: &mut Sa<C>, old: IkeId) -> Option<Estate> {
+    let State::Established(established) = &mut sa.state else { return None };
+    established.replaced = true;
+    Some(Estate {
+        old,
+        announced: core::mem::take(&mut established.announced),
+        moved: core::mem::take(&mut sa.report.moved),
+        path: sa.path,
+        // Whoever wanted this SA closed wants the connection closed.
+        leaving: established.leaving.clone().filter(|cause| *cause != Failure::Replaced),
+    })
+}
+
+/// Gives an SA what the one before left.
+pub(crate) fn inherit<C: IkeCrypto>(sa: &mut Sa<C>, estate: Estate) {
+    let Estate { old, announced, moved, path, leaving } = estate;
+    if let State::Established(established) = &mut sa.state {
+        established.undecided = false;
+        established.orphan_at = None;
+        established.announced |= announced;
+        if established.leaving.is_none() {
+            established.leaving = leaving;
+        }
+    }
+    // The peer may have moved since this SA was made.
+    if sa.window.expected() == 0 {
+        sa.path = path;
+    }
+    sa.report.moved |= moved;
+    sa.report.rekeyed_from = Some(old);
+    sa.work = true;
+}
+
+/// The SA that was to take over is gone already: this one goes on.
+pub(crate) fn stay<C: IkeCrypto>(sa: &mut Sa<C>, rekey_at: Instant) {
+    if let State::Established(established) = &mut sa.state {
+        established.replaced = false;
+        established.orphan_at = None;
+        established.rekey_at = Some(rekey_at);
+    }
+}

@@ -1,0 +1,74 @@
+//! When: moments of rekeys, and pauses that grow.
+
+use core::time::Duration;
+
+use ipsec_core::time::Instant;
+
+use crate::crypto::IkeCrypto;
+
+/// The most by which a pause grows.
+const LONGEST: u32 = 32;
+
+/// When to rekey: up to a tenth before `after` where we began, up to a tenth after it where the peer did, so that the
+/// sides seldom start at the same moment.
+pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Duration, ours: bool) -> Option<Instant> {
+    if after.is_zero() {
+        return None;
+    }
+    let mut random = [0];
+    crypto.random(&mut random);
+    let [random] = random;
+    // In milliseconds, by up to 255/2560: arithmetic on a Duration could panic.
+    let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    let jitter = (millis / 2560).saturating_mul(u64::from(random));
+    let millis = if ours { millis.saturating_sub(jitter) } else { millis.saturating_add(jitter) };
+    Some(now + Duration::from_millis(millis))
+}
+
+/// Refusals in a row: since when, and how long to wait before the next try.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Patience {
+    since: Option<Instant>,
+    refusals: u8,
+}
+
+impl Patience {
+    /// Refused once more: the pause before the next try, twice as long each time.
+    pub(crate) fn refused(&mut self, now: Instant, first: Duration) -> Duration {
+        self.since.get_or_insert(now);
+        let factor = 1u32.checked_shl(u32::from(self.refusals)).map_or(LONGEST, |factor| factor.min(LONGEST));
+        self.refusals = self.refusals.saturating_add(1);
+        first.saturating_mul(factor)
+    }
+
+    /// Whether nothing but refusals came for so long.
+    pub(crate) fn is_over(&self, now: Instant, patience: Duration) -> bool {
+        self.since.is_some_and(|since| since + patience <= now)
+    }
+
+    /// Not refused.
+    pub(crate) fn renew(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_limit_and_start_anew() {
+        let mut patience = Patience::default();
+        let first = Duration::from_secs(2);
+        let pauses: std::vec::Vec<_> = (0..7).map(|_| patience.refused(Instant::ZERO, first).as_secs()).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 64]);
+        assert!(!patience.is_over(Instant::from_millis(179_999), Duration::from_secs(180)));
+        assert!(patience.is_over(Instant::from_millis(180_000), Duration::from_secs(180)));
+        patience.renew();
+        assert!(!patience.is_over(Instant::from_millis(u64::MAX), Duration::ZERO));
+        assert_eq!(patience.refused(Instant::ZERO, first), first);
+        for _ in 0..300 {
+            assert!(patience.refused(Instant::ZERO, first) <= first * LONGEST);
+        }
+    }
+}
