@@ -4,4 +4,4 @@ mod established;
 mod flood;
 mod handshake;
 mod matrix;
-mod peer;
+pub(crate) mod peer;

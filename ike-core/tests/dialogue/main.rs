@@ -2,6 +2,7 @@
 
 mod collisions;
 mod faults;
+mod firm_ground;
 mod handshake;
 mod hostile;
 mod life;

@@ -184,6 +184,8 @@ pub(crate) struct Host {
     pub(crate) sending: BTreeMap<ChildConfigId, ChildId>,
     pub(crate) story: Vec<String>,
     pub(crate) failures: Vec<Failure>,
+    /// Whose IKE SAs ended: who proved to be there, and who was claimed.
+    pub(crate) ended: Vec<[Option<PeerId>; 2]>,
 }
 
 impl Host {
@@ -200,7 +202,14 @@ impl Host {
         };
         let engine = RustCrypto::new(Seed(seed), Packets);
         let endpoint = Endpoint::new(engine, Connections(peers), storage, settings).unwrap();
-        Self { endpoint, installed: BTreeMap::new(), sending: BTreeMap::new(), story: Vec::new(), failures: Vec::new() }
+        Self {
+            endpoint,
+            installed: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            story: Vec::new(),
+            failures: Vec::new(),
+            ended: Vec::new(),
+        }
     }
 
     pub(crate) fn listen(&mut self) {
@@ -249,7 +258,8 @@ impl Host {
                     self.failures.push(cause);
                 }
                 Event::PathChanged { path, .. } => self.story.push(format!("moved to {}", path.remote)),
-                Event::Closed { cause, .. } => {
+                Event::Closed { cause, peer, claimed, .. } => {
+                    self.ended.push([peer, claimed]);
                     self.story.push(format!("closed: {cause:?}"));
                     self.failures.push(cause);
                 }

@@ -1,0 +1,201 @@
+//! What is answered, what counts as a sign of life, and what an error ends.
+
+use ike_core::endpoint::Settings;
+use ike_core::failure::Failure;
+use ike_core::registry::{ExchangeType, NotifyKind, PayloadType};
+use ike_core::wire::header::Header;
+use ipsec_core::net::{Path, Spi};
+
+use super::*;
+use crate::network::{child, selectors};
+
+#[test]
+fn f_45_a_request_that_somebody_repeats_is_no_sign_of_life() {
+    let mut host = lax(20, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 8);
+    let header = peer.header(INFO, false, peer.next[0]);
+    let last = peer.seal(&header, &NOTHING);
+    let (_, answer) = peer.tell(&mut host, &last);
+    // The peer is dead now. Somebody on the path repeats its last request, every two seconds.
+    let heard = host.ike().unwrap().heard;
+    let mut now = NOW;
+    while host.ike().is_some() {
+        now = now + seconds(2);
+        assert!(now.since(NOW) < seconds(60), "the dead peer lives");
+        host.endpoint.handle_timeout(now);
+        let _ = transmits(&mut host);
+        if host.ike().is_some() {
+            assert_eq!(tell_at(&mut host, now, peer.path, &last), (Ok(()), answer.clone()));
+            assert_eq!(host.ike().unwrap().heard, heard);
+        }
+    }
+}
+
+#[test]
+fn f_45_a_new_request_and_an_awaited_answer_are_signs_of_life() {
+    let mut host = lax(20, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 9);
+    let later = NOW + seconds(15);
+    let header = peer.header(INFO, false, peer.next[0]);
+    let message = peer.seal(&header, &NOTHING);
+    assert_eq!(tell_at(&mut host, later, peer.path, &message).0, Ok(()));
+    assert_eq!(host.ike().unwrap().heard, Some(later));
+    host.endpoint.handle_timeout(later + seconds(20));
+    assert_eq!(transmits(&mut host).len(), 1, "a sign of life is asked for");
+    let header = peer.header(INFO, true, 0);
+    let message = peer.seal(&header, &NOTHING);
+    assert_eq!(tell_at(&mut host, later + seconds(21), peer.path, &message).0, Ok(()));
+    assert_eq!(host.ike().unwrap().heard, Some(later + seconds(21)));
+}
+
+#[test]
+fn f_46_invalid_syntax_is_the_end_of_the_sa() {
+    let no_ts = without(&without(&child_payloads(None), PayloadType::TS_I), PayloadType::TS_R);
+    let bad_ike = with_body(&ike_rekey([7; 8], [1; 32]), PayloadType::KE, &[&[0, 31, 0, 0], &[0; 32][..]].concat());
+    for (exchange, request) in [
+        (CREATE, child_payloads(Some(&[0; 32]))),
+        (CREATE, bad_ike),
+        (CREATE, no_ts),
+        (CREATE, without(&child_payloads(None), PayloadType::NONCE)),
+        (INFO, Payloads(PayloadType::DELETE.0, vec![0, 0, 0, 5, 3])),
+        (ExchangeType::IKE_AUTH, NOTHING),
+    ] {
+        let (mut host, mut peer) = Scripted::established(13);
+        let request = if exchange == ExchangeType::IKE_AUTH { peer.auth_payloads() } else { request };
+        let answer = peer.ask(&mut host, exchange, &request);
+        assert_eq!(notifies(&answer), [NotifyKind::INVALID_SYNTAX]);
+        assert!(host.ike().is_none() && host.installed.is_empty() && host.ended.len() == 1, "{:?}", host.story);
+        assert!(!peer.alive(&mut host));
+    }
+}
+
+#[test]
+fn f_47_a_request_whose_answer_does_not_fit_is_answered_all_the_same() {
+    let nets = |high: u8| (0..16).map(move |low| format!("fd{high}:{low}::/32")).collect::<Vec<_>>();
+    let [_, mut right] = pair();
+    right.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+    right.children[0].esp = crate::network::esp("aes256gcm16-x25519-modpnone");
+    let (here, there) = (nets(12), nets(11));
+    let [here, there] = [&here, &there].map(|nets| nets.iter().map(String::as_str).collect::<Vec<_>>());
+    right.children.push(child(1, &here, &there, "aes256gcm16"));
+    let mut host = Host::sized(77, vec![right], Settings::default(), [4, 8, 600]);
+    let mut peer = up(&mut host, 14);
+    let many = payloads(|message| {
+        message.sa(ProtocolId::ESP, &[9; 4], [(1, esp(false).transforms(false))])?;
+        message.nonce(&[3; 32])?;
+        message.ts(PayloadType::TS_I, selectors(&["fd11::/16"]))?;
+        message.ts(PayloadType::TS_R, selectors(&["fd12::/16"]))
+    });
+    let before = host.endpoint.occupancy();
+    let answer = peer.ask(&mut host, CREATE, &many);
+    assert_eq!(notifies(&answer), [NotifyKind::NO_ADDITIONAL_SAS]);
+    assert_eq!((&host.failures[..], host.endpoint.occupancy()), (&[Failure::NoRoom][..], before));
+    assert!(peer.alive(&mut host) && host.installed.len() == 1);
+}
+
+/// A host with this many more children.
+fn with_children(count: u32, message: usize) -> (Host, Scripted, Vec<Spi>) {
+    let settings = Settings { children_per_peer: 1_000, ..Settings::default() };
+    let mut host = lax(0, [4, 512, message], settings);
+    let mut peer = up(&mut host, 15);
+    let spis = (0..count).map(|number| 0x0100_0000 + number);
+    let spis = spis.map(|spi| {
+        let answer = peer.ask(&mut host, CREATE, &child_of(None, spi));
+        assert!(notifies(&answer).is_empty(), "{:?}", notifies(&answer));
+        Spi::new(spi).unwrap()
+    });
+    let spis = spis.collect();
+    (host, peer, spis)
+}
+
+#[test]
+fn f_50_a_delete_of_forty_children_deletes_forty() {
+    let (mut host, mut peer, spis) = with_children(40, 1280);
+    assert_eq!(host.endpoint.child_sas().count(), 41);
+    let mut ours: Vec<_> = host.installed.values().filter(|child| child.spi_out >= 0x0100_0000).collect();
+    ours.retain(|child| child.spi_out < 0x0200_0000);
+    let mut ours: Vec<_> = ours.iter().map(|child| child.spi_in).collect();
+    let answer = peer.ask(&mut host, INFO, &payloads(|message| message.delete_esp(&spis)));
+    let mut named = deleted(&answer);
+    named.sort_unstable();
+    ours.sort_unstable();
+    assert_eq!((named, host.endpoint.child_sas().count(), host.installed.len()), (ours, 1, 1));
+}
+
+#[test]
+fn f_47_a_delete_of_more_children_than_an_answer_can_name_deletes_them_all() {
+    let (mut host, mut peer, spis) = with_children(200, 600);
+    let answer = peer.ask(&mut host, INFO, &payloads(|message| message.delete_esp(&spis)));
+    assert!(notifies(&answer).is_empty());
+    assert_eq!((host.endpoint.child_sas().count(), host.installed.len()), (1, 1));
+    assert!(peer.alive(&mut host));
+}
+
+#[test]
+fn f_65_an_spi_that_the_peer_says_it_does_not_know_is_replaced() {
+    let (mut host, mut peer) = Scripted::established_by_host(16);
+    peer.next = [0, 2];
+    let unknown = notify(NotifyKind::INVALID_SPI, &ESP_SPI);
+    let claim = |host: &mut Host, peer: &mut Scripted, at| {
+        let header = peer.header(INFO, false, peer.next[0]);
+        let message = peer.seal(&header, &unknown);
+        peer.next[0] += 1;
+        let (handled, sent) = tell_at(host, at, peer.path, &message);
+        assert_eq!(handled, Ok(()));
+        sent
+    };
+    // Right after it came up, packets may have come before it did.
+    assert_eq!(claim(&mut host, &mut peer, NOW + seconds(1)).len(), 1);
+    let sent = claim(&mut host, &mut peer, NOW + seconds(11));
+    let request = sent.iter().find(|message| Header::parse(message).unwrap().exchange == CREATE).expect("a rekey");
+    let request = peer.open(request);
+    assert_eq!(notifies(&request), [NotifyKind::REKEY_SA]);
+    // Somebody else's SPI is nothing to act on.
+    let (mut host, mut peer) = Scripted::established_by_host(16);
+    peer.next = [0, 2];
+    let other = notify(NotifyKind::INVALID_SPI, &[1, 2, 3, 4]);
+    let header = peer.header(INFO, false, 0);
+    let message = peer.seal(&header, &other);
+    assert_eq!(tell_at(&mut host, NOW + seconds(11), peer.path, &message).1.len(), 1);
+}
+
+#[test]
+fn f_65_a_claim_in_clear_makes_us_ask_the_peer_and_no_more() {
+    let mut host = lax(600, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 17);
+    let stranger = Header { initiator: true, ..Header::new(0, 0, INFO, 0) };
+    let spi = in_clear(&stranger, &notify(NotifyKind::INVALID_SPI, &ESP_SPI));
+    let ike = in_clear(&peer.header(INFO, true, 0), &notify(NotifyKind::INVALID_IKE_SPI, &[]));
+    let elsewhere = Path { remote: "203.0.113.9:500".parse().unwrap(), ..peer.path };
+    let before = snapshot(&host);
+    for claim in [&spi, &ike] {
+        let (handled, sent) = tell_at(&mut host, NOW + seconds(60), elsewhere, claim);
+        assert!(handled.is_err() && sent.is_empty(), "from elsewhere");
+    }
+    let mut asked = 0;
+    let mut now = NOW + seconds(60);
+    for second in 0..100u64 {
+        now = NOW + seconds(120 + second);
+        let claim = if second % 3 == 0 { &spi } else { &ike };
+        let (handled, sent) = tell_at(&mut host, now, peer.path, claim);
+        assert!(handled.is_err() && sent.len() <= 1);
+        for request in sent {
+            asked += 1;
+            assert_eq!(peer.open(&request).1, [], "a sign of life is asked for");
+            let header = peer.header(INFO, true, peer.next[1]);
+            peer.next[1] += 1;
+            let answer = peer.seal(&header, &NOTHING);
+            assert_eq!(tell_at(&mut host, now, peer.path, &answer).0, Ok(()));
+        }
+    }
+    assert!((5..=10).contains(&asked), "{asked} in 100 s");
+    assert!(snapshot(&host) == before && now > NOW);
+    // A peer that is asked and does not answer is dead soon, long before its 600 s.
+    let (_, sent) = tell_at(&mut host, now + seconds(30), peer.path, &ike);
+    assert_eq!(sent.len(), 1);
+    while host.ike().is_some() {
+        host.endpoint.handle_timeout(host.endpoint.poll_timeout().unwrap());
+        let _ = transmits(&mut host);
+    }
+    assert_eq!(host.failures, [Failure::PeerSilent(INFO)]);
+}

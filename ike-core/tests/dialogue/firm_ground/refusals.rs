@@ -1,0 +1,212 @@
+//! Rekeys that the peer refuses, postpones or does not understand: the tunnel that works goes on, and somebody is told.
+
+use ike_core::endpoint::Settings;
+use ike_core::failure::{Failure, Side};
+use ike_core::registry::{NotifyKind, PayloadType, TransformType};
+use ike_core::wire::sa::Sa;
+
+use super::*;
+use crate::network::{Host, PEER, esp as proposals};
+
+/// The group of the KE payload, and the groups offered.
+fn groups(request: &Payloads) -> (u16, Vec<u16>) {
+    let ke = body(request, PayloadType::KE).unwrap();
+    let sa = body(request, PayloadType::SA).unwrap();
+    let sa = Sa::parse(&sa).unwrap();
+    let offered = sa.proposals().flat_map(|proposal| proposal.transforms().collect::<Vec<_>>());
+    let offered = offered.filter(|transform| transform.kind == TransformType::KE).map(|transform| transform.id);
+    (u16::from_be_bytes([ke[0], ke[1]]), offered.collect())
+}
+
+/// The IKE SA is of X25519, our children prefer another group.
+fn other_group_first(seed: u64, words: &str) -> (Host, Scripted, Payloads) {
+    let [mut left, _] = pair();
+    left.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+    left.dpd = std::time::Duration::ZERO;
+    left.children[0].esp = proposals(words);
+    let mut host = Host::new(77, vec![left], Settings::default());
+    let (mut peer, _) = Scripted::answer(&mut host, seed);
+    peer.next[1] = 1;
+    let auth = peer.auth_payloads();
+    let _ = peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth);
+    let child = host.sending[&CHILD];
+    host.endpoint.rekey_child(NOW, child).unwrap();
+    let request = peer.open(&transmits(&mut host)[0]);
+    peer.next = [0, 2];
+    (host, peer, request)
+}
+
+#[test]
+fn f_64_a_child_rekey_begins_with_the_group_of_the_ike_sa_and_no_other() {
+    let (mut host, mut peer, request) = other_group_first(1, "aes256gcm16-ecp256-x25519");
+    assert_eq!(groups(&request), (31, vec![31]));
+    // Should the peer want none of that, it gets the whole list.
+    let (_, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::NO_PROPOSAL_CHOSEN, &[]));
+    let request = peer.open(&sent[0]);
+    assert_eq!(groups(&request), (31, vec![19, 31]));
+    assert_eq!(notifies(&request), [NotifyKind::REKEY_SA]);
+    // And may name another of it.
+    let (_, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19]));
+    assert_eq!(groups(&peer.open(&sent[0])), (19, vec![19]));
+    assert!(host.failures.is_empty() && host.installed.len() == 1);
+    // Without a key exchange where the operator prefers that, and where nothing else is to be had.
+    let (_, _, request) = other_group_first(2, "aes256gcm16-modpnone-x25519");
+    assert_eq!(body(&request, PayloadType::KE), None);
+    let (_, _, request) = other_group_first(3, "aes256gcm16-ecp256");
+    assert_eq!(groups(&request), (19, vec![19]));
+    let (_, _, request) = other_group_first(4, "aes256gcm16-ecp256-x25519-modpnone");
+    assert_eq!(groups(&request), (31, vec![31, 0]));
+}
+
+#[test]
+fn f_64_an_answer_outside_the_narrow_offer_is_not_taken() {
+    let (mut host, mut peer, _) = other_group_first(5, "aes256gcm16-ecp256-x25519");
+    let ecp = ike_core::proposal::EspProposal::parse("aes256gcm16-ecp256-esn").unwrap();
+    let sa = payloads(|message| message.sa(ProtocolId::ESP, &[9; 4], [(1, ecp.transforms(true))]));
+    let answer = with_body(&child_payloads(Some(&public())), PayloadType::SA, &sa.1[4..]);
+    let _ = peer.respond(&mut host, CREATE, &answer);
+    assert_eq!((&host.failures[..], host.installed.len()), (&[Failure::AnswerNotOffered][..], 1));
+}
+
+#[test]
+fn f_64_an_sa_that_ends_over_an_error_is_told_to_the_peer_and_here() {
+    for (answer, cause) in [
+        (notify(NotifyKind::INVALID_SYNTAX, &[]), Failure::InvalidSyntax(Side::Peer)),
+        (Payloads(PayloadType::SA.0, vec![0, 0, 0, 3]), Failure::InvalidSyntax(Side::Here)),
+    ] {
+        let (mut host, mut peer, _) = asking(6);
+        let (handled, sent) = peer.respond(&mut host, CREATE, &answer);
+        assert_eq!((handled, sent.len()), (Ok(()), 1));
+        // Libreswan keeps its SAs: a Delete takes them.
+        let delete = body(&peer.open(&sent[0]), PayloadType::DELETE).unwrap();
+        assert_eq!(delete, [ProtocolId::IKE.0, 0, 0, 0]);
+        assert_eq!((&host.failures[..], &host.ended[..]), (&[cause][..], &[[Some(PEER), None]][..]));
+        assert!(host.installed.is_empty() && host.ike().is_none());
+        // The connection may be made anew at once.
+        host.endpoint.initiate(NOW, PEER, None).unwrap();
+        assert_eq!(transmits(&mut host).len(), 1);
+    }
+}
+
+#[test]
+fn f_61_a_rekey_that_fails_over_pfs_names_it() {
+    // Connected with the same proposals, refused with a key exchange: by itself and with all that we have.
+    let (mut host, mut peer, _) = other_group_first(7, "aes256gcm16-ecp256-x25519");
+    for _ in 0..2 {
+        let _ = peer.respond(&mut host, CREATE, &notify(NotifyKind::NO_PROPOSAL_CHOSEN, &[]));
+    }
+    assert_eq!((&host.failures[..], host.installed.len()), (&[Failure::PfsRefused][..], 1));
+    assert!(host.failures[0].is_about_pfs());
+    // The other way round: the peer rekeys without, and we want it.
+    let [_, mut right] = pair();
+    right.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+    let mut host = Host::new(77, vec![right], Settings::default());
+    let mut peer = up(&mut host, 8);
+    let answer = peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+    assert_eq!(notifies(&answer), [NotifyKind::NO_PROPOSAL_CHOSEN]);
+    assert!(host.failures.len() == 1 && host.failures[0].is_about_pfs() && host.installed.len() == 1);
+    assert!(!Failure::ProposalsRefused.is_about_pfs() && !Failure::Expired.is_about_pfs());
+}
+
+/// Answers every request of the host like this, each at the moment when it comes, for an hour; how many there were.
+fn an_hour_of(host: &mut Host, peer: &mut Scripted, mut answer: impl FnMut(u32) -> Payloads) -> (u32, u64) {
+    let (mut now, mut tries) = (NOW, 0);
+    while now.since(NOW) < seconds(3600) && host.ike().is_some() {
+        let header = peer.header(CREATE, true, peer.next[1]);
+        let message = peer.seal(&header, &answer(tries));
+        let (handled, sent) = tell_at(host, now, peer.path, &message);
+        assert_eq!(handled, Ok(()));
+        peer.next[1] += 1;
+        tries += 1;
+        if sent.is_empty() {
+            while let Some(due) = host.endpoint.poll_timeout() {
+                now = due;
+                host.endpoint.handle_timeout(now);
+                if !transmits(host).is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+    (tries, now.since(NOW).as_secs())
+}
+
+#[test]
+fn f_52_a_peer_that_is_busy_for_minutes_is_begun_anew_with() {
+    let busy = |_| notify(NotifyKind::TEMPORARY_FAILURE, &[]);
+    for ike in [true, false] {
+        let (mut host, mut peer) = if ike {
+            asking_ike(9)
+        } else {
+            let (host, peer, _) = asking(9);
+            (host, peer)
+        };
+        let (tries, after) = an_hour_of(&mut host, &mut peer, busy);
+        assert!(tries < 12 && (180..400).contains(&after), "{tries} tries in {after} s");
+        assert!(host.ike().is_none(), "{:?}", host.story);
+        let header = peer.header(INFO, true, peer.next[1]);
+        let message = peer.seal(&header, &NOTHING);
+        assert_eq!(peer.tell(&mut host, &message).0, Ok(()), "the Delete is answered");
+        assert_eq!(host.failures, [Failure::Notified(NotifyKind::TEMPORARY_FAILURE)]);
+    }
+}
+
+#[test]
+fn f_52_a_peer_that_is_busy_now_and_then_is_not() {
+    let (mut host, mut peer) = asking_ike(10);
+    let (_, after) = an_hour_of(&mut host, &mut peer, |number| match number % 4 {
+        3 => notify(NotifyKind::NO_ADDITIONAL_SAS, &[]),
+        _ => notify(NotifyKind::TEMPORARY_FAILURE, &[]),
+    });
+    assert!(after >= 3600 && host.ike().is_some(), "{:?}", host.story);
+}
+
+#[test]
+fn f_52_a_refused_ike_rekey_is_told_and_tried_less_and_less() {
+    let (mut host, mut peer) = asking_ike(11);
+    let (tries, after) = an_hour_of(&mut host, &mut peer, |_| notify(NotifyKind::NO_ADDITIONAL_SAS, &[]));
+    assert!(tries < 12 && after >= 3600, "{tries} tries in {after} s");
+    assert_eq!(host.failures.len(), tries as usize);
+    assert!(host.failures.iter().all(|cause| *cause == Failure::NoAdditionalSas(Side::Peer)));
+    assert!(host.installed.len() == 1 && host.ended.is_empty());
+}
+
+#[test]
+fn f_43_a_peer_that_asks_for_another_group_each_time_is_answered_a_few_times() {
+    let another = |number: u32| {
+        notify(NotifyKind::INVALID_KE_PAYLOAD, if number.is_multiple_of(2) { &[0, 19] } else { &[0, 31] })
+    };
+    for ike in [true, false] {
+        let (mut host, mut peer) = if ike {
+            asking_ike(12)
+        } else {
+            let (host, peer, _) = asking(12);
+            (host, peer)
+        };
+        let mut asked = 0;
+        loop {
+            let (handled, sent) = peer.respond(&mut host, CREATE, &another(asked));
+            assert_eq!(handled, Ok(()));
+            asked += 1;
+            if sent.is_empty() {
+                break;
+            }
+            assert!(asked < 10, "without an end");
+        }
+        assert_eq!(host.failures, [Failure::TooManyRestarts], "{asked} times");
+        assert!(host.ike().is_some() && host.installed.len() == 1 && peer.alive(&mut host));
+    }
+}
+
+#[test]
+fn f_53_a_child_that_the_peer_has_lost_is_made_anew() {
+    let (mut host, mut peer, request) = asking(13);
+    assert_eq!(notifies(&request), [NotifyKind::REKEY_SA]);
+    let gone = payloads(|message| message.notify(ProtocolId::ESP, &ESP_SPI, NotifyKind::CHILD_SA_NOT_FOUND, &[]));
+    let (_, sent) = peer.respond(&mut host, CREATE, &gone);
+    assert!(host.installed.is_empty() && host.story.contains(&"child 0 down: ClosedByPeer".into()));
+    let request = peer.open(&sent[0]);
+    assert!(notifies(&request).is_empty() && body(&request, PayloadType::TS_I).is_some());
+    let _ = peer.respond(&mut host, CREATE, &child_payloads(Some(&public())));
+    assert_eq!((host.installed.len(), host.sending.len()), (1, 1), "{:?}", host.story);
+}

@@ -1,0 +1,270 @@
+//! Who replaces whom, tested against the scripted peer: it runs other code than we do.
+
+use std::time::Duration;
+
+use ike_core::endpoint::Settings;
+use ike_core::failure::Failure;
+use ike_core::pad::ChildConfigId;
+use ike_core::registry::PayloadType;
+use ike_core::wire::header::Header;
+use ipsec_core::net::Spi;
+
+use super::*;
+use crate::network::{Network, child};
+
+#[test]
+fn f_41_a_rekeyed_child_goes_on_when_the_peer_deletes_the_new_one_again() {
+    // Before anything was sent through the new one, and after.
+    for used in [false, true] {
+        let mut host = lax(0, [12, 16, 1280], Settings::default());
+        let mut peer = up(&mut host, 2);
+        let old = host.sending[&CHILD];
+        for new in [0x0102_0304, 0x0102_0305] {
+            let answer = peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), new));
+            assert!(notifies(&answer).is_empty(), "{:?}", notifies(&answer));
+            if used {
+                let made = *host.installed.keys().find(|child| **child != old).unwrap();
+                host.endpoint.heard(NOW, made);
+                let _ = transmits(&mut host);
+                assert_eq!(host.sending[&CHILD], made);
+            }
+            let delete = payloads(|message| message.delete_esp(&[Spi::new(new).unwrap()]));
+            assert_eq!(deleted(&peer.ask(&mut host, INFO, &delete)).len(), 1);
+            assert_eq!((host.installed.len(), host.sending[&CHILD]), (1, old), "{:?}", host.story);
+        }
+        assert!(!host.endpoint.child_sas().next().unwrap().replaced);
+        // It is not deleted as a leftover, and its own rekey comes, though not at once.
+        host.endpoint.handle_timeout(NOW + seconds(1));
+        assert!(transmits(&mut host).is_empty());
+        host.endpoint.handle_timeout(NOW + seconds(31));
+        let sent: Vec<_> =
+            transmits(&mut host).iter().map(|message| Header::parse(message).unwrap().exchange).collect();
+        assert_eq!((sent, host.installed.len()), (vec![CREATE], 1));
+    }
+}
+
+#[test]
+fn f_41_both_deleted_in_one_message_are_both_gone() {
+    for turned in [false, true] {
+        let mut host = lax(0, [12, 16, 1280], Settings::default());
+        let mut peer = up(&mut host, 3);
+        peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+        let mut spis = [u32::from_be_bytes(ESP_SPI), 0x0102_0304].map(|spi| Spi::new(spi).unwrap());
+        if turned {
+            spis.reverse();
+        }
+        peer.ask(&mut host, INFO, &payloads(|message| message.delete_esp(&spis)));
+        host.endpoint.handle_timeout(NOW + seconds(6));
+        let _ = transmits(&mut host);
+        assert!(host.installed.is_empty() && host.sending.is_empty(), "{:?}", host.story);
+    }
+}
+
+/// Rekeys of the child by both: what the host deletes, and its SPIs before, and of the SA that its own exchange made.
+fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> (Host, Vec<u32>, [u32; 2], usize) {
+    let (mut host, mut peer, _) = asking(30);
+    let old = host.installed[&host.sending[&CHILD]].spi_in;
+    let ts = |nets: &str| crate::network::selectors(&[nets]);
+    let request = payloads(|message| {
+        message.notify(ProtocolId::ESP, &ESP_SPI, NotifyKind::REKEY_SA, &[])?;
+        message.sa(ProtocolId::ESP, &[4; 4], [(1, esp(true).transforms(true))])?;
+        message.nonce(&[0; 32])?;
+        message.ke(GroupId::CURVE25519, &public())?;
+        message.ts(PayloadType::TS_I, ts("10.2.0.0/16"))?;
+        message.ts(PayloadType::TS_R, ts("10.1.0.0/16"))
+    });
+    let made = peer.ask(&mut host, CREATE, &with_body(&request, PayloadType::NONCE, &theirs));
+    assert!(notifies(&made).is_empty(), "{:?}", notifies(&made));
+    let known: Vec<_> = host.installed.values().map(|child| child.spi_in).collect();
+    let mut response = with_body(&child_payloads(Some(&public())), PayloadType::NONCE, &answer);
+    let sa = payloads(|message| message.sa(ProtocolId::ESP, &[5; 4], [(1, esp(true).transforms(true))]));
+    response = with_body(&response, PayloadType::SA, &sa.1[4..]);
+    let (handled, sent) = peer.respond(&mut host, CREATE, &response);
+    assert_eq!((handled, sent.len()), (Ok(()), 1), "{:?}", host.story);
+    let ours = host.installed.values().find(|child| !known.contains(&child.spi_in)).unwrap().spi_in;
+    let delete = deleted(&peer.open(&sent[0]));
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    let sends = host.installed.get(&host.sending[&CHILD]).map_or(0, |child| child.spi_out as usize);
+    (host, delete, [old, ours], sends)
+}
+
+#[test]
+fn d_of_crossing_child_rekeys_the_one_with_the_lowest_nonce_goes() {
+    // RFC 7296 §2.8.1: "the SA created with the lowest of the four nonces SHOULD be closed by the endpoint that created it".
+    // The peer's answer to the host holds the lowest: the host closes what it made.
+    let (_host, delete, [_, ours], _) = crossing_child([0xff; 32], [0; 32]);
+    assert_eq!(delete, [ours]);
+    // The peer's own request holds it: the peer closes that, the host the old one, and sends through its own.
+    let (_host, delete, [old, _], sends) = crossing_child([0; 32], [0xff; 32]);
+    assert_eq!((delete, sends), (vec![old], 0x0505_0505));
+}
+
+#[test]
+fn d_of_crossing_ike_rekeys_the_one_with_the_lowest_nonce_goes() {
+    for (theirs, answer, ours_goes) in [([0xff; 32], [0; 32], true), ([0; 32], [0xff; 32], false)] {
+        let (mut host, mut peer) = asking_ike(31);
+        let old = host.ike().unwrap();
+        let made = peer.ask(&mut host, CREATE, &ike_rekey([7; 8], theirs));
+        assert!(notifies(&made).is_empty(), "{:?}", notifies(&made));
+        let theirs = host.endpoint.ike_sas().find(|sa| sa.spi_remote == u64::from_be_bytes([7; 8])).unwrap();
+        let (handled, sent) = peer.respond(&mut host, CREATE, &ike_rekey([6; 8], answer));
+        assert_eq!((handled, sent.len()), (Ok(()), 1), "{:?}", host.story);
+        let deletes = Header::parse(&sent[0]).unwrap();
+        assert!(host.story.contains(&"ike rekeyed".into()));
+        if ours_goes {
+            // The host closes what it made, and the children are with the peer's.
+            assert_eq!(deletes.spi_r, u64::from_be_bytes([6; 8]));
+            assert_eq!(host.ike().unwrap().id, theirs.id);
+        } else {
+            assert_eq!((deletes.spi_i, deletes.spi_r), (old.spi_local, old.spi_remote));
+            assert_eq!(host.ike().unwrap().spi_remote, u64::from_be_bytes([6; 8]));
+        }
+        assert!(host.endpoint.child_sas().all(|child| child.ike == host.ike_id()));
+    }
+}
+
+#[test]
+fn f_48_an_ike_rekey_that_comes_from_a_new_mapping_is_followed() {
+    let [left, mut right] = pair();
+    right.remote = None;
+    let mut network = Network::new(28, [vec![left], vec![right]], Settings::default());
+    network.nat = Some("203.0.113.7:1024".parse().unwrap());
+    network.connect();
+    network.run_for(seconds(5));
+    network.nat = Some("203.0.113.7:2048".parse().unwrap());
+    let ike = network.hosts[0].ike_id();
+    network.hosts[0].endpoint.rekey_ike(network.now, ike).unwrap();
+    network.run_for(seconds(8));
+    network.agree().unwrap();
+    let views: Vec<_> = network.hosts.iter().map(|host| host.ike().unwrap()).collect();
+    assert_eq!(views[1].path.remote, "203.0.113.7:2048".parse().unwrap());
+    // The caller hears of it once the children belong to the new SA.
+    let story = &network.hosts[1].story;
+    let at = |what: &str| story.iter().position(|line| line == what).unwrap_or_else(|| panic!("no {what}: {story:?}"));
+    assert!(at("ike rekeyed") < at("moved to 203.0.113.7:2048"));
+    // What was found of NATs stays, and whoever sits behind one keeps its mapping alive.
+    assert!(views[0].nat.local && views[1].nat.remote && views[0].encap == ipsec_core::net::Encap::Udp);
+    let sent = network.sent;
+    network.hosts[1].endpoint.pad_mut().0[0].dpd = Duration::ZERO;
+    network.hosts[0].endpoint.pad_mut().0[0].dpd = Duration::ZERO;
+    network.run_for(seconds(600));
+    assert!(network.sent - sent >= 29, "{} keepalives in 600 s", network.sent - sent);
+}
+
+fn two_children(seed: u64) -> Network {
+    let [mut left, mut right] = pair();
+    left.children.push(child(1, &["192.168.1.0/24"], &["192.168.2.0/24"], "aes256gcm16"));
+    right.children.push(child(1, &["192.168.2.0/24"], &["192.168.1.0/24"], "aes256gcm16"));
+    let mut network = Network::new(seed, [vec![left], vec![right]], Settings::default());
+    network.connect();
+    network
+}
+
+#[test]
+fn f_49_a_wish_during_an_ike_rekey_is_met_when_it_is_over() {
+    let mut network = two_children(7);
+    let ike = network.hosts[0].ike_id();
+    network.hosts[0].endpoint.rekey_ike(network.now, ike).unwrap();
+    network.hosts[0].endpoint.create_child(network.now, ike, ChildConfigId(1)).unwrap();
+    network.run_for(Duration::from_millis(200));
+    assert!(network.hosts.iter().all(|host| host.installed.len() == 2), "{:?}", network.hosts[0].story);
+}
+
+#[test]
+fn f_49_a_connection_that_is_closed_during_its_rekey_is_closed() {
+    for crossing in [false, true] {
+        let mut network = two_children(8);
+        let ike = network.hosts[0].ike_id();
+        network.hosts[0].endpoint.rekey_ike(network.now, ike).unwrap();
+        if crossing {
+            let ike = network.hosts[1].ike_id();
+            network.hosts[1].endpoint.rekey_ike(network.now, ike).unwrap();
+            network.run_for(Duration::from_millis(15));
+        }
+        network.hosts[0].endpoint.close(network.now, ike).unwrap();
+        network.run_for(seconds(2));
+        for host in &network.hosts {
+            assert!(host.ike().is_none() && host.installed.is_empty(), "{crossing}: {:?}", host.story);
+        }
+        assert_eq!(network.hosts[0].failures, [Failure::ClosedHere], "{crossing}");
+    }
+}
+
+#[test]
+fn f_49_the_redundant_sa_of_crossing_ike_rekeys_is_deleted_at_once() {
+    for seed in 70..80 {
+        let mut network = Network::connected(seed);
+        for by in 0..2 {
+            let ike = network.hosts[by].ike_id();
+            network.hosts[by].endpoint.rekey_ike(network.now, ike).unwrap();
+        }
+        network.run_for(Duration::from_millis(300));
+        for host in &network.hosts {
+            assert_eq!(host.endpoint.ike_sas().count(), 1, "{:?}", host.story);
+        }
+        network.agree().unwrap();
+    }
+}
+
+#[test]
+fn d_the_hard_lifetime_of_a_child_is_its_end() {
+    let mut host = {
+        let [_, mut right] = pair();
+        right.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+        right.dpd = Duration::ZERO;
+        right.children[0].lifetime = seconds(100);
+        Host::new(77, vec![right], Settings::default())
+    };
+    let mut peer = up(&mut host, 40);
+    host.endpoint.handle_timeout(NOW + seconds(99));
+    assert!(transmits(&mut host).is_empty() && host.installed.len() == 1);
+    host.endpoint.handle_timeout(NOW + seconds(100));
+    let sent = transmits(&mut host);
+    assert_eq!(deleted(&peer.open(&sent[0])), [host.installed[&host.sending[&CHILD]].spi_in]);
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    assert!(host.installed.is_empty() && host.story.contains(&"child 0 down: Expired".into()), "{:?}", host.story);
+}
+
+#[test]
+fn d_a_replaced_child_receives_for_a_while_what_is_still_on_its_way() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 41);
+    let old = host.sending[&CHILD];
+    peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+    let delete = payloads(|message| message.delete_esp(&[Spi::new(u32::from_be_bytes(ESP_SPI)).unwrap()]));
+    peer.ask(&mut host, INFO, &delete);
+    assert!(host.installed.contains_key(&old) && host.sending[&CHILD] != old, "{:?}", host.story);
+    host.endpoint.handle_timeout(NOW + Duration::from_millis(4_999));
+    let _ = transmits(&mut host);
+    assert!(host.installed.contains_key(&old));
+    host.endpoint.handle_timeout(NOW + seconds(5));
+    let _ = transmits(&mut host);
+    assert!(!host.installed.contains_key(&old) && host.installed.len() == 1);
+}
+
+#[test]
+fn d_a_responder_may_narrow_and_not_widen_nor_say_what_we_do_not_know() {
+    let wide = |net: &str| {
+        payloads(|message| message.ts(PayloadType::TS_I, crate::network::selectors(&[net]))).1[4..].to_vec()
+    };
+    let unknown = |net: &str| {
+        let mut body = wide(net);
+        body[0] = 2;
+        // A selector for Fibre Channel (RFC 4595) beside the good one.
+        body.extend([9, 0, 0, 8, 0, 0, 0, 0]);
+        body
+    };
+    for (kind, answered, taken) in [
+        (PayloadType::TS_I, wide("10.1.2.0/24"), true),
+        (PayloadType::TS_R, wide("10.2.2.0/24"), true),
+        (PayloadType::TS_I, wide("10.0.0.0/8"), false),
+        (PayloadType::TS_R, wide("10.0.0.0/8"), false),
+        (PayloadType::TS_R, wide("10.3.0.0/16"), false),
+        (PayloadType::TS_I, unknown("10.1.2.0/24"), false),
+        (PayloadType::TS_R, unknown("10.2.2.0/24"), false),
+    ] {
+        let (mut host, mut peer, _) = asking(42);
+        let _ = peer.respond(&mut host, CREATE, &with_body(&child_payloads(Some(&public())), kind, &answered));
+        assert_eq!(host.installed.len() == 2, taken, "{kind:?} {answered:?}: {:?}", host.story);
+    }
+}
