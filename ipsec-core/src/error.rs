@@ -83,6 +83,9 @@ discards! {
     InNoPolicy => Some("XfrmInNoPols"),
     /// Inbound, in clear: a DISCARD rule matches.
     InBlocked => Some("XfrmInPolBlock"),
+    /// Inbound, in clear: a fragment that a BYPASS rule matches, but that may belong to a flow which a rule before it
+    /// protects or discards (RFC 4301 §7).
+    InFragment => Some("XfrmInTmplMismatch"),
     /// Outbound: not an IP packet, or its length is wrong.
     OutHeader => Some("XfrmOutError"),
     /// Outbound: the buffer lacks head- or tailroom, or the packet would exceed 65,535 octets.
@@ -91,6 +94,9 @@ discards! {
     OutNoPolicy => Some("XfrmOutPolBlock"),
     /// Outbound: a DISCARD rule matches.
     OutBlocked => Some("XfrmOutPolBlock"),
+    /// Outbound: a fragment that a BYPASS rule matches, but that may belong to a flow which a rule before it protects or
+    /// discards (RFC 4301 §7).
+    OutFragment => Some("XfrmOutPolBlock"),
     /// Outbound: there is no such SA (any more), or the caller gave up waiting for one.
     OutNoSa => Some("XfrmOutNoStates"),
     /// Outbound: the SA is past a hard lifetime.

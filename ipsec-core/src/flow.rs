@@ -12,6 +12,9 @@ pub enum Ports {
     /// None can be read: a fragment other than the first, a protocol without ports, or a payload too short. Fits
     /// selectors for ANY and OPAQUE ports only (RFC 4301 §4.4.1.1, §7).
     Opaque,
+    /// Not even the protocol can be read: an IPv6 fragment other than the first, behind which further extension headers
+    /// would stand. Fits selectors for any protocol and ANY or OPAQUE ports only.
+    Hidden,
     /// Two ports: TCP, UDP, UDP-Lite, SCTP, DCCP.
     Pair {
         /// Source port.
@@ -74,7 +77,11 @@ impl Flow {
                 let len = usize::from(header.payload_len).saturating_add(ipv6::HEADER_LEN);
                 let mut reader = Reader::new(bounded(packet, len, &reader)?);
                 let upper = ipv6::skip_extensions(header.next_header, &mut reader)?;
-                let ports = if upper.later_fragment { Ports::Opaque } else { ports(upper.protocol, reader.rest()) };
+                let ports = match upper.later_fragment {
+                    true if ipv6::is_extension(upper.protocol) => Ports::Hidden,
+                    true => Ports::Opaque,
+                    false => ports(upper.protocol, reader.rest()),
+                };
                 Ok(Self {
                     source: header.source.into(),
                     destination: header.destination.into(),
@@ -93,11 +100,25 @@ impl Flow {
         self.fits_source(source) && self.fits_destination(destination)
     }
 
+    /// Whether the packet may belong to a flow that fits, for all that can be read of it: of a fragment other than the
+    /// first neither ports nor, in IPv6, always the protocol (RFC 4301 §7).
+    pub fn may_fit(&self, source: &TrafficSelector, destination: &TrafficSelector) -> bool {
+        let may = |selector: &TrafficSelector, addr| {
+            selector.addrs.contains(addr)
+                && (self.ports == Ports::Hidden || selector.protocol == 0 || selector.protocol == self.protocol)
+        };
+        match self.ports {
+            Ports::Opaque | Ports::Hidden => may(source, self.source) && may(destination, self.destination),
+            Ports::Pair { .. } | Ports::Message(_) => self.fits(source, destination),
+        }
+    }
+
     /// Whether the sender's side fits.
     #[inline(always)]
     pub fn fits_source(&self, selector: &TrafficSelector) -> bool {
         let port = match self.ports {
-            Ports::Opaque => None,
+            Ports::Hidden if selector.protocol != 0 => return false,
+            Ports::Opaque | Ports::Hidden => None,
             Ports::Pair { source, .. } => Some(source),
             Ports::Message(message) => Some(message),
         };
@@ -109,7 +130,8 @@ impl Flow {
     #[inline(always)]
     pub fn fits_destination(&self, selector: &TrafficSelector) -> bool {
         match self.ports {
-            Ports::Opaque => selector.matches(self.destination, self.protocol, None),
+            Ports::Hidden if selector.protocol != 0 => false,
+            Ports::Opaque | Ports::Hidden => selector.matches(self.destination, self.protocol, None),
             Ports::Pair { destination, .. } => selector.matches(self.destination, self.protocol, Some(destination)),
             Ports::Message(_) => {
                 selector.addrs.contains(self.destination)

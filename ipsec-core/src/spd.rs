@@ -1,7 +1,7 @@
 //! The Security Policy Database (RFC 4301 §4.4.1): ordered rules, first match wins, no match means discard.
 
 use crate::error::Refused;
-use crate::flow::Flow;
+use crate::flow::{Flow, Ports};
 use crate::net::{AddrRange, PortRange, TrafficSelector};
 
 /// The caller's number for what protects: a Child SA configuration. SAs are attached to it, PROTECT rules name it.
@@ -66,11 +66,12 @@ impl Selector {
         Self { remote: TrafficSelector { ports, ..self.remote }, ..self }
     }
 
+    /// Source and destination of packets on this way.
     #[inline]
-    fn matches(&self, direction: Direction, flow: &Flow) -> bool {
+    fn ends(&self, direction: Direction) -> (&TrafficSelector, &TrafficSelector) {
         match direction {
-            Direction::Out => flow.fits(&self.local, &self.remote),
-            Direction::In | Direction::Forward => flow.fits(&self.remote, &self.local),
+            Direction::Out => (&self.local, &self.remote),
+            Direction::In | Direction::Forward => (&self.remote, &self.local),
         }
     }
 }
@@ -199,6 +200,15 @@ pub(crate) struct Match {
     pub(crate) newest: Option<u32>,
 }
 
+/// Why no rule decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undecided {
+    /// None matches.
+    NoRule,
+    /// A BYPASS rule matches what can be read, but the packet may belong to what a rule before it protects or discards.
+    Fragment,
+}
+
 impl<'a> Table<'a> {
     /// An empty table over the caller's slots; what was in them is forgotten.
     pub fn new(slots: &'a mut [Slot]) -> Self {
@@ -255,12 +265,30 @@ impl<'a> Table<'a> {
 
     /// The first rule that matches, counted.
     #[inline]
-    pub(crate) fn lookup(&mut self, direction: Direction, flow: &Flow) -> Option<Match> {
-        let held = self.slots.iter_mut().map_while(|slot| slot.0.as_mut());
-        let mut matching = held.filter(|held| held.rule.selector.matches(direction, flow));
-        matching.next().map(|held| {
+    pub(crate) fn lookup(&mut self, direction: Direction, flow: &Flow) -> Result<Match, Undecided> {
+        let matches = |held: &Held| {
+            let (source, destination) = held.rule.selector.ends(direction);
+            flow.fits(source, destination)
+        };
+        let place = self.held().position(matches).ok_or(Undecided::NoRule)?;
+        let held = self.held().nth(place).ok_or(Undecided::NoRule)?;
+        let (action, newest) = (held.rule.action, held.newest);
+        let unreadable = matches!(flow.ports, Ports::Opaque | Ports::Hidden);
+        if unreadable && action == Action::Bypass && self.may_be_meant_before(place, direction, flow) {
+            return Err(Undecided::Fragment);
+        }
+        if let Some(held) = self.slots.get_mut(place).and_then(|slot| slot.0.as_mut()) {
             held.hits.count(direction);
-            Match { action: held.rule.action, newest: held.newest }
+        }
+        Ok(Match { action, newest })
+    }
+
+    /// Whether a rule before this place that does not let pass may be about this packet, were all of it to be read.
+    #[cold]
+    fn may_be_meant_before(&self, place: usize, direction: Direction, flow: &Flow) -> bool {
+        self.held().take(place).any(|held| {
+            let (source, destination) = held.rule.selector.ends(direction);
+            held.rule.action != Action::Bypass && flow.may_fit(source, destination)
         })
     }
 

@@ -10,7 +10,7 @@ use crate::flow::Flow;
 use crate::net::{Path, Spi, TrafficSelector};
 use crate::sa::{self, Event, InboundParams, SaId, Status};
 use crate::sad;
-use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId};
+use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId, Undecided};
 use crate::time::Instant;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::{Marks, PROTOCOL_NONE, Version, set_ecn};
@@ -139,7 +139,8 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
     /// [`Direction::In`] for this host and [`Direction::Forward`] for others behind it.
     ///
     /// # Errors
-    /// [`Discard::InHeader`], [`Discard::InNoPolicy`], [`Discard::InBlocked`], [`Discard::InClear`], counted.
+    /// [`Discard::InHeader`], [`Discard::InNoPolicy`], [`Discard::InBlocked`], [`Discard::InClear`],
+    /// [`Discard::InFragment`], counted.
     pub fn check_clear(&mut self, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
         let checked = self.admit_clear(direction, packet);
         checked.inspect_err(|discard| self.counters.count(*discard))
@@ -147,7 +148,11 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
 
     fn admit_clear(&mut self, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::InHeader)?;
-        match self.spd.lookup(direction, &flow).ok_or(Discard::InNoPolicy)?.action {
+        let rule = self.spd.lookup(direction, &flow).map_err(|undecided| match undecided {
+            Undecided::NoRule => Discard::InNoPolicy,
+            Undecided::Fragment => Discard::InFragment,
+        })?;
+        match rule.action {
             Action::Bypass => Ok(flow),
             Action::Discard => Err(Discard::InBlocked),
             Action::Protect(_) => Err(Discard::InClear),

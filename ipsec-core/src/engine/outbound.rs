@@ -9,7 +9,7 @@ use crate::flow::Flow;
 use crate::net::{Encap, Path, TrafficSelector};
 use crate::sa::{self, DontFragment, Event, OutboundParams, SaId, Status};
 use crate::sad;
-use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId};
+use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId, Undecided};
 use crate::time::Instant;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::Marks;
@@ -68,7 +68,7 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
     /// an SA changes.
     ///
     /// # Errors
-    /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], counted.
+    /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], [`Discard::OutFragment`], counted.
     #[inline]
     pub fn classify(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
         let verdict = self.decide(packet);
@@ -78,7 +78,10 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
     #[inline]
     fn decide(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let rule = self.spd.lookup(Direction::Out, &flow).ok_or(Discard::OutNoPolicy)?;
+        let rule = self.spd.lookup(Direction::Out, &flow).map_err(|undecided| match undecided {
+            Undecided::NoRule => Discard::OutNoPolicy,
+            Undecided::Fragment => Discard::OutFragment,
+        })?;
         match rule.action {
             Action::Bypass => Ok(Verdict::Clear),
             Action::Discard => Err(Discard::OutBlocked),

@@ -78,16 +78,23 @@ pub struct Upper {
     pub later_fragment: bool,
 }
 
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+
+/// Whether this is no protocol but a header that another one follows.
+#[inline]
+pub const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION)
+}
+
 /// Walks from `next_header` to the protocol of the payload; the reader then stands at the payload.
 ///
 /// # Errors
 /// [`Malformed`]: an extension header beyond the packet, or more than eight of them.
 #[inline]
 pub fn skip_extensions(next_header: u8, reader: &mut Reader<'_>) -> Result<Upper, Malformed> {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const FRAGMENT: u8 = 44;
-    const DESTINATION: u8 = 60;
     let mut protocol = next_header;
     for _ in 0..=MAX_EXTENSIONS {
         match protocol {

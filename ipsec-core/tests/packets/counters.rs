@@ -1,10 +1,12 @@
 //! Row B13: one injected fault raises one counter, and with it one line of xfrm_stat.
 
-use crate::ends::{In, NOW, Out, Sa, a_to_b, inbound, ip, open, open_marked, outbound, ports, seal, tunnel};
+use crate::ends::{
+    In, NOW, Out, Sa, a_to_b, inbound, ip, later_fragment, open, open_marked, outbound, ports, seal, tunnel,
+};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::error::{Counters, Discard};
-use ipsec_core::net::AddrRange;
+use ipsec_core::net::{AddrRange, PortRange};
 use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::spd::{Action, Direction, Rule, RuleId, Selector};
 
@@ -16,13 +18,22 @@ fn spent() -> Lifetime {
     Lifetime { hard: Limit { packets: Some(0), ..Limit::default() }, ..Lifetime::default() }
 }
 
-fn ruled(action: Action) -> (Out, In) {
+const ANY: Selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
+
+fn ruled(rules: &[(Selector, Action)]) -> (Out, In) {
     let (mut out, mut inn) = (outbound(1), inbound(1));
-    let selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
-    let rule = Rule { id: RuleId(1), priority: 1, selector, action };
-    out.insert_rule(rule).unwrap();
-    inn.insert_rule(rule).unwrap();
+    for (number, (selector, action)) in (1..).zip(rules) {
+        let rule = Rule { id: RuleId(number), priority: number, selector: *selector, action: *action };
+        out.insert_rule(rule).unwrap();
+        inn.insert_rule(rule).unwrap();
+    }
     (out, inn)
+}
+
+/// One port is blocked, the rest passes.
+fn ruled_by_port() -> (Out, In) {
+    let port = ANY.protocol(17).remote_ports(PortRange::single(9));
+    ruled(&[(port, Action::Discard), (ANY, Action::Bypass)])
 }
 
 fn seal_into(out: &mut Out, bytes: &mut [u8], offset: usize) {
@@ -66,14 +77,22 @@ fn inject(fault: Discard) -> Counters {
         Discard::InClear => _ = inn.check_clear(Direction::In, &ip("10.1.0.5", "10.2.0.9", 17, &ports(1, 2, 0))),
         Discard::InNoPolicy => _ = inn.check_clear(Direction::In, &ip("10.9.0.1", "10.9.0.2", 17, &ports(1, 2, 0))),
         Discard::InBlocked => {
-            (_, inn) = ruled(Action::Discard);
+            (_, inn) = ruled(&[(ANY, Action::Discard)]);
             _ = inn.check_clear(Direction::In, &inner);
+        }
+        Discard::InFragment => {
+            (_, inn) = ruled_by_port();
+            _ = inn.check_clear(Direction::In, &later_fragment(&ip("10.2.0.9", "10.1.0.5", 17, &ports(2, 1, 8))));
+        }
+        Discard::OutFragment => {
+            (out, _) = ruled_by_port();
+            _ = out.classify(&later_fragment(&inner));
         }
         Discard::OutHeader => _ = out.classify(&inner[..19]),
         Discard::OutNoRoom => seal_into(&mut out, &mut [0; 60], 0),
         Discard::OutNoPolicy => _ = out.classify(&ip("10.9.0.1", "10.9.0.2", 17, &ports(1, 2, 0))),
         Discard::OutBlocked => {
-            (out, _) = ruled(Action::Discard);
+            (out, _) = ruled(&[(ANY, Action::Discard)]);
             _ = out.classify(&inner);
         }
         Discard::OutNoSa => {

@@ -228,6 +228,20 @@ pub(crate) fn ip_marked(source: &str, destination: &str, protocol: u8, traffic_c
     }
 }
 
+/// What a packet looks like as a fragment of another one, 64 octets into it. Behind an IPv6 header only the fragment
+/// header tells the protocol.
+pub(crate) fn later_fragment(packet: &[u8]) -> Vec<u8> {
+    let mut fragment = packet.to_vec();
+    if fragment[0] >> 4 == 4 {
+        fragment[7] = 8;
+        return fragment;
+    }
+    let protocol = std::mem::replace(&mut fragment[6], 44);
+    fragment[5] += 8;
+    fragment.splice(40..40, [protocol, 0, 0, 64, 0, 0, 0, 1]);
+    fragment
+}
+
 /// Source and destination port, then `len` octets.
 pub(crate) fn ports(source: u16, destination: u16, len: usize) -> Vec<u8> {
     let mut bytes = source.to_be_bytes().to_vec();

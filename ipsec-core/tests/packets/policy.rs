@@ -1,7 +1,8 @@
 //! Which packets leave how: rules, SAs by policy, and that nothing leaves in clear by mistake.
 
 use crate::ends::{
-    NOW, Out, POLICY, Sa, a_to_b, addr, inbound, ip, net, open, outbound, ports, reversed, seal, site_a, site_b, tunnel,
+    NOW, Out, POLICY, Sa, a_to_b, addr, inbound, ip, later_fragment, net, open, outbound, ports, reversed, seal,
+    site_a, site_b, tunnel,
 };
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::engine::Verdict;
@@ -320,4 +321,66 @@ fn selectors_of_an_sa_can_be_shown() {
     let (out_id, in_id) = (out.sas().next().unwrap().id, inn.sas().next().unwrap().id);
     assert_eq!(out.selectors(out_id).unwrap(), (&site_a()[..], &site_b()[..]));
     assert_eq!(inn.selectors(in_id).unwrap(), (&site_b()[..], &site_a()[..]));
+}
+
+/// Protects a UDP port of the other side in both families, lets everything else pass.
+fn one_port_protected() -> [Rule; 4] {
+    const ANY_V6: Selector = Selector::between(AddrRange::ANY_V6, AddrRange::ANY_V6);
+    let port = |any: Selector| any.protocol(17).remote_ports(PortRange::single(5000));
+    [
+        rule(1, 1000, port(ANY), Action::Protect(POLICY)),
+        rule(2, 1000, port(ANY_V6), Action::Protect(POLICY)),
+        rule(3, 2000, ANY, Action::Bypass),
+        rule(4, 2000, ANY_V6, Action::Bypass),
+    ]
+}
+
+#[test]
+fn f_09_a_fragment_that_may_belong_to_a_protected_flow_does_not_pass_in_clear() {
+    let (mut out, mut inn) = (outbound(1), inbound(1));
+    for rule in one_port_protected() {
+        out.insert_rule(rule).unwrap();
+        inn.insert_rule(rule).unwrap();
+    }
+    for (us, them) in [("10.1.0.5", "10.2.0.9"), ("fd01::5", "fd02::9")] {
+        let outbound = ip(us, them, 17, &ports(4000, 5000, 64));
+        let inbound = ip(them, us, 17, &ports(5000, 4000, 64));
+        assert_eq!(out.classify(&outbound), Ok(Verdict::Acquire(POLICY)));
+        assert_eq!(out.classify(&later_fragment(&outbound)), Err(Discard::OutFragment));
+        for way in [Direction::In, Direction::Forward] {
+            assert_eq!(inn.check_clear(way, &later_fragment(&inbound)), Err(Discard::InFragment));
+        }
+        // What cannot be of that flow passes: another protocol, other ports, no fragment.
+        for pass in [later_fragment(&ip(us, them, 6, &[0x42; 64])), ip(us, them, 17, &ports(4000, 5001, 8))] {
+            assert_eq!(out.classify(&pass), Ok(Verdict::Clear));
+        }
+        // A first fragment that ends before its ports tells no more than a later one (RFC 1858).
+        assert_eq!(out.classify(&ip(us, them, 17, &[0x13, 0x88, 0x13])), Err(Discard::OutFragment));
+    }
+    assert!(out.rules().all(|(rule, hits)| hits.outbound == if rule.action == Action::Bypass { 2 } else { 1 }));
+}
+
+#[test]
+fn f_09_a_fragment_behind_which_the_protocol_hides_does_not_pass_in_clear() {
+    let (mut out, mut inn) = (outbound(1), inbound(1));
+    for rule in one_port_protected() {
+        out.insert_rule(rule).unwrap();
+        inn.insert_rule(rule).unwrap();
+    }
+    // Destination options (60) stand in front of UDP, and both lie in the first fragment.
+    let hidden = later_fragment(&ip("fd01::5", "fd02::9", 60, &[0x42; 64]));
+    assert_eq!(out.classify(&hidden), Err(Discard::OutFragment));
+    let hidden = later_fragment(&ip("fd02::9", "fd01::5", 60, &[0x42; 64]));
+    assert_eq!(inn.check_clear(Direction::In, &hidden), Err(Discard::InFragment));
+}
+
+#[test]
+fn f_09_a_fragment_is_protected_by_what_protects_everything() {
+    let mut out = outbound(1);
+    let other = PolicyId(9);
+    out.insert_rule(rule(1, 1, ANY.protocol(17).remote_ports(PortRange::single(5000)), Action::Bypass)).unwrap();
+    out.insert_rule(rule(2, 2, ANY.protocol(17).remote_ports(PortRange::single(5001)), Action::Protect(other)))
+        .unwrap();
+    out.insert_rule(rule(3, 3, ANY, Action::Protect(POLICY))).unwrap();
+    assert_eq!(out.classify(&later_fragment(&a_to_b(64))), Ok(Verdict::Acquire(POLICY)));
 }

@@ -1,6 +1,6 @@
 //! Random inputs against plain models. Every assertion names the seed that broke it.
 
-use crate::ends::{NOW, POLICY, Rng, Sa, a_to_b, inbound, ip, open, outbound, ports, seal, tunnel};
+use crate::ends::{NOW, POLICY, Rng, Sa, a_to_b, inbound, ip, later_fragment, open, outbound, ports, seal, tunnel};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::encap::pop_outer;
@@ -185,6 +185,13 @@ fn rules_decide_as_a_sorted_list_does() {
                 Some(Action::Protect(policy)) => Ok(Verdict::Acquire(policy)),
             };
             assert_eq!(out.classify(&packet), expected, "seed {seed}, step {step}");
+            // F-09: no part of a packet passes in clear that does not pass as a whole.
+            if expected != Ok(Verdict::Clear) {
+                for part in [later_fragment(&packet), ip(&source.to_string(), &destination.to_string(), protocol, &[])]
+                {
+                    assert_ne!(out.classify(&part), Ok(Verdict::Clear), "seed {seed}, step {step}");
+                }
+            }
             assert!(out.rules().map(|(rule, _)| rule).eq(&model), "seed {seed}, step {step}");
         }
     }
