@@ -113,4 +113,5 @@ pub mod sa;
 pub mod sad;
 pub mod spd;
 pub mod time;
+pub mod wipe;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! Packets in: SA, replay window, AEAD, trailer, selectors.
 
-use super::InboundSlot;
+use super::{BUILD_FRAMES, InboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto};
 use crate::ecn::Ecn;
@@ -12,6 +12,7 @@ use crate::sa::{self, Event, InboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId, Undecided};
 use crate::time::Instant;
+use crate::wipe;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::{Marks, PROTOCOL_NONE, Version, set_ecn};
 
@@ -178,6 +179,14 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
     /// # Errors
     /// [`Refused`]; nothing changed.
     pub fn install(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
+        let installed = self.build(now, params);
+        wipe::stack(BUILD_FRAMES.saturating_mul(size_of::<InboundSlot<P>>()));
+        installed
+    }
+
+    /// In a frame of its own, which is wiped after it.
+    #[inline(never)]
+    fn build(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place_by_spi(params.sa.spi)?;
         let sa = sa::Inbound::new(&mut self.crypto, now, params, self.windows.share(place))?;
         self.sad.put(place, params.sa.spi, sa)

@@ -1,6 +1,6 @@
 //! Packets out: policy, SA, ESP.
 
-use super::OutboundSlot;
+use super::{BUILD_FRAMES, OutboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::PacketCrypto;
 use crate::error::{Counters, Discard, NoRoom, Refused};
@@ -11,6 +11,7 @@ use crate::sa::{self, DontFragment, Event, OutboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId, Undecided};
 use crate::time::Instant;
+use crate::wipe;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::Marks;
 
@@ -164,6 +165,14 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
     /// # Errors
     /// [`Refused`]; nothing changed.
     pub fn install(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
+        let installed = self.build(now, params);
+        wipe::stack(BUILD_FRAMES.saturating_mul(size_of::<OutboundSlot<P>>()));
+        installed
+    }
+
+    /// In a frame of its own, which is wiped after it.
+    #[inline(never)]
+    fn build(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place()?;
         let mut sa = sa::Outbound::new(&mut self.crypto, now, params)?;
         let policy = sa.common.policy;

@@ -1,0 +1,122 @@
+//! No key outlives its SA anywhere in the memory of a process: tables, heap, and the stacks' dead frames (Linux only).
+//!
+//! One test, alone in its process: whatever ran beside it would move and copy memory while it is searched.
+#![cfg(all(feature = "rustcrypto", target_os = "linux"))]
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
+use ipsec_core::crypto::{AeadAlg, rustcrypto::RustCrypto};
+use ipsec_core::ecn::Ecn;
+use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
+use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params, SaId};
+use ipsec_core::spd::{PolicyId, Slot};
+use ipsec_core::time::Instant;
+use zeroize::Zeroize;
+
+/// The test itself never holds the key as it is, but while it is handed over.
+const MASK: u8 = 0x5c;
+
+struct Gateway {
+    outbound: Outbound<'static, RustCrypto>,
+    inbound: Inbound<'static, RustCrypto>,
+}
+
+impl Gateway {
+    fn new() -> Self {
+        let rules = || vec![Slot::EMPTY; 4].leak();
+        let outbound = (0..4).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
+        let inbound = (0..4).map(|_| InboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
+        Self {
+            outbound: Outbound::new(RustCrypto, rules(), outbound),
+            inbound: Inbound::new(RustCrypto, rules(), inbound, vec![0; 64].leak()),
+        }
+    }
+
+    fn install(&mut self, masked: &[u8; 36]) -> (SaId, SaId) {
+        let mut keymat = [0; 36];
+        keymat.iter_mut().zip(masked).for_each(|(plain, masked)| *plain = masked ^ MASK);
+        let any = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+        let path = Path { local: "192.0.2.1:4500".parse().unwrap(), remote: "192.0.2.2:4500".parse().unwrap() };
+        let params = |keymat| Params {
+            spi: Spi::new(0x1000).unwrap(),
+            alg: AeadAlg::Aes256Gcm16,
+            keymat,
+            esn: true,
+            path,
+            encap: Encap::Udp,
+            policy: PolicyId(1),
+            local_ts: &any,
+            remote_ts: &any,
+            lifetime: Lifetime::default(),
+        };
+        let outbound =
+            OutboundParams { sa: params(&keymat), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+        let inbound = InboundParams { sa: params(&keymat), window: 64, highest_seen: 0 };
+        let ids = (
+            self.outbound.install(Instant::ZERO, &outbound).unwrap(),
+            self.inbound.install(Instant::ZERO, &inbound).unwrap(),
+        );
+        keymat.zeroize();
+        ids
+    }
+
+    /// A packet through both engines.
+    fn pass(&mut self, sa: SaId) {
+        let inner = [&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2][..], &[0; 8]].concat();
+        let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
+        let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+        let egress = self.outbound.seal(Instant::ZERO, sa, &mut packet).unwrap();
+        let path = Path { local: egress.path.remote, remote: egress.path.local };
+        self.inbound.open(Instant::ZERO, path, Ecn::NotEct, &mut packet).unwrap();
+    }
+}
+
+/// Where the first 16 octets of the key stand in writable memory.
+fn places(masked: &[u8; 36]) -> Vec<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut memory = File::open("/proc/self/mem").unwrap();
+    let mut found = Vec::new();
+    let mut page = vec![0; 4096 + 16];
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
+        if !rights.starts_with("rw") {
+            continue;
+        }
+        let (from, to) = range.split_once('-').unwrap();
+        let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
+        for at in (from..to).step_by(4096) {
+            memory.seek(SeekFrom::Start(at)).unwrap();
+            let read = memory.read(&mut page).unwrap_or(0);
+            let is_key = |window: &[u8]| window.iter().zip(masked).all(|(plain, masked)| plain ^ MASK == *masked);
+            let hits = page[..read].windows(16).enumerate().filter(|(offset, window)| *offset < 4096 && is_key(window));
+            found.extend(hits.map(|(offset, _)| format!("{:#x} in {line}", at + offset as u64)));
+            page.zeroize(); // what was read is no find of the next page
+        }
+    }
+    found
+}
+
+#[test]
+fn f_51_a_key_is_where_its_sa_is_and_nowhere_after_it() {
+    let mut masked = [0; 36];
+    File::open("/dev/urandom").unwrap().read_exact(&mut masked).unwrap();
+    let mut gateway = Gateway::new();
+    assert_eq!(places(&masked), [""; 0], "before it was there");
+    let mut planted: Vec<u8> = masked.iter().map(|octet| octet ^ MASK).collect();
+    assert_eq!(places(&masked).len(), 1, "the search finds what is there");
+    planted.zeroize();
+    for _ in 0..3 {
+        let (outbound, inbound) = gateway.install(&masked);
+        // Engines that work with the key as it is hold it once for each SA; others have made something else of it.
+        let held = places(&masked);
+        assert!(held.len() <= 2, "{held:#?}");
+        gateway.pass(outbound);
+        assert_eq!(places(&masked), held, "after a packet");
+        assert!(gateway.outbound.remove(outbound) && gateway.inbound.remove(inbound));
+        assert_eq!(places(&masked), [""; 0], "after the SA");
+    }
+}
