@@ -3,7 +3,6 @@
 
 use crate::buf::PacketBuf;
 use crate::ecn::Ecn;
-use crate::engine::Egress;
 use crate::error::{Discard, NoRoom};
 use crate::net::{Encap, Path};
 use crate::wire::checksum::Sum;
@@ -13,6 +12,22 @@ use crate::wire::natt::{self, Datagram, NON_ESP_MARKER};
 use crate::wire::{ipv4, ipv6, udp};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::Range;
+
+/// Where a sealed packet goes, and what its outer header shall look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Egress {
+    /// Addresses, and ports for UDP.
+    pub path: Path,
+    /// Protocol 50 or UDP.
+    pub encap: Encap,
+    /// DSCP and ECN for the outer header (RFC 6040 §4.1, RFC 4301 §5.1.2).
+    pub traffic_class: u8,
+    /// DF bit of an outer IPv4 header.
+    pub dont_fragment: bool,
+    /// Identification for an outer IPv4 header: the low bits of the sequence number, so that fragments of packets close
+    /// to each other are told apart.
+    pub ident: u16,
+}
 
 /// TTL and hop limit of outer headers (RFC 4301 §5.1.2.1 leaves it to us; 64 is IANA's recommended default).
 const HOPS: u8 = 64;

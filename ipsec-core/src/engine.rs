@@ -4,8 +4,9 @@
 mod inbound;
 mod outbound;
 
+pub use crate::encap::Egress;
 pub use inbound::{Inbound, Ingress};
-pub use outbound::{Egress, Outbound, Verdict};
+pub use outbound::{Outbound, Verdict};
 
 use crate::crypto::PacketCrypto;
 use crate::sa;

@@ -6,12 +6,16 @@ use crate::error::{Discard, Refused};
 use crate::flow::Flow;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::replay::Window;
-use crate::spd::PolicyId;
 use crate::time::Instant;
 use core::time::Duration;
 
 /// Traffic selectors an SA holds for each side.
 pub const MAX_SELECTORS: usize = 8;
+
+/// The caller's number for what protects: a Child SA configuration. SAs are attached to it, PROTECT rules name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PolicyId(pub u32);
 
 /// When something happens to an SA; `None` means never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,10 +4,7 @@ use crate::error::Refused;
 use crate::flow::{Flow, Ports};
 use crate::net::{AddrRange, PortRange, TrafficSelector};
 
-/// The caller's number for what protects: a Child SA configuration. SAs are attached to it, PROTECT rules name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct PolicyId(pub u32);
+pub use crate::sa::PolicyId;
 
 /// The caller's number for a rule, to remove or replace it by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

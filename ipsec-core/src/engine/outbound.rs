@@ -3,6 +3,7 @@
 use super::{BUILD_FRAMES, OutboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::PacketCrypto;
+use crate::encap::Egress;
 use crate::error::{Counters, Discard, NoRoom, Refused};
 use crate::esp::seal::seal;
 use crate::flow::Flow;
@@ -28,22 +29,6 @@ pub enum Verdict {
     Protect(SaId),
     /// Must be protected and there is no SA for it: ask IKE for one, keep the packet or drop it, never send it.
     Acquire(PolicyId),
-}
-
-/// Where a sealed packet goes, and what its outer header shall look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Egress {
-    /// Addresses, and ports for UDP.
-    pub path: Path,
-    /// Protocol 50 or UDP.
-    pub encap: Encap,
-    /// DSCP and ECN for the outer header (RFC 6040 §4.1, RFC 4301 §5.1.2).
-    pub traffic_class: u8,
-    /// DF bit of an outer IPv4 header.
-    pub dont_fragment: bool,
-    /// Identification for an outer IPv4 header: the low bits of the sequence number, so that fragments of packets close
-    /// to each other are told apart.
-    pub ident: u16,
 }
 
 /// The sending engine over the caller's tables.
