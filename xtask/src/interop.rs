@@ -3,6 +3,7 @@
 mod address;
 mod failure;
 mod guard;
+mod leaks;
 mod life;
 mod liveness;
 mod many;
@@ -29,7 +30,10 @@ use crate::outcome::{Result, ensure};
 /// Without names and without --all a quick selection runs, the one `cargo xtask test` uses. The logs of a failed
 /// scenario are kept in target/lab.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Other>,
     /// Scenarios whose name contains one of these words.
     names: Vec<String>,
     /// Only list the scenarios; with --all also those outside the quick selection.
@@ -44,6 +48,12 @@ pub(crate) struct Arguments {
     /// Put strongSwan on both ends: checks the scenarios themselves.
     #[arg(long)]
     strongswan_only: bool,
+}
+
+/// What is more than scenarios.
+#[derive(clap::Subcommand, Clone, Debug)]
+enum Other {
+    Leaks(leaks::Arguments),
 }
 
 /// The two ends of a scenario: the west gateway is us.
@@ -126,6 +136,7 @@ fn scenarios() -> Vec<Scenario> {
         wire::scenarios,
         ours::scenarios,
         suites::scenarios,
+        leaks::scenarios,
     ] {
         all.extend(group());
     }
@@ -133,7 +144,7 @@ fn scenarios() -> Vec<Scenario> {
 }
 
 /// What the scenarios need beside this program.
-const PROGRAMS: [&str; 4] = ["charon-systemd", "swanctl", "nft", "iperf3"];
+const PROGRAMS: [&str; 5] = ["charon-systemd", "swanctl", "nft", "iperf3", "ip"];
 
 /// strongSwan's plugin for ESP in user space, where distributions put it.
 const PLUGINS: [&str; 3] = ["/usr/lib/ipsec/plugins", "/usr/lib/strongswan/plugins", "/usr/lib64/strongswan/plugins"];
@@ -176,7 +187,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !sandbox::inside() && !arguments.strongswan_only {
         build_portcullis()?;
     }
-    sandbox::run(|| run_inside(arguments, &chosen))
+    sandbox::run(|| match &arguments.command {
+        Some(Other::Leaks(arguments)) => leaks::run(arguments),
+        None => run_inside(arguments, &chosen),
+    })
 }
 
 fn run_inside(arguments: &Arguments, chosen: &[Scenario]) -> Result<ExitCode> {

@@ -5,9 +5,11 @@
 //! ends, however it ends.
 
 pub(crate) mod daemon;
+pub(crate) mod flood;
 pub(crate) mod frame;
 pub(crate) mod gateway;
 pub(crate) mod ike;
+pub(crate) mod iproute;
 pub(crate) mod link;
 pub(crate) mod namespace;
 pub(crate) mod nat;
@@ -17,6 +19,7 @@ pub(crate) mod portcullis;
 pub(crate) mod sandbox;
 pub(crate) mod strongswan;
 pub(crate) mod tcp;
+pub(crate) mod watch;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};

@@ -61,6 +61,20 @@ impl Portcullis {
         Err(format!("portcullis {}: {text}{errors}", arguments.join(" ")).into())
     }
 
+    /// Whether the daemon runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.daemon.runs()
+    }
+
+    /// Changes the text of its configuration.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub(crate) fn edit(&self, change: impl FnOnce(String) -> String) -> Result {
+        let file = self.folder.join("portcullis.toml");
+        Ok(fs::write(&file, change(fs::read_to_string(&file)?))?)
+    }
+
     /// `status --json`.
     ///
     /// # Errors

@@ -92,7 +92,8 @@ impl Wire {
         middle.sysctl("ipv6.conf.default.disable_ipv6", "1")?;
         link::veth((&middle, "west"), west)?;
         link::veth((&middle, "east"), east)?;
-        let (to_west, to_east) = middle.within(|| Ok((packet_socket("west")?, packet_socket("east")?)))?;
+        let (to_west, to_east) =
+            middle.within(|| Ok((packet_socket("west", Hears::Arriving)?, packet_socket("east", Hears::Arriving)?)))?;
         let book = Arc::new(Mutex::new(Book::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let start = Instant::now();
@@ -286,7 +287,7 @@ impl Relay {
 }
 
 /// SplitMix64: chance that repeats.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -297,7 +298,8 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    /// A number below `limit`.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.roll() >> 33).unwrap_or(0) % limit
     }
 
@@ -306,9 +308,20 @@ impl Dice {
     }
 }
 
-/// A packet socket bound to one interface, for all frames that arrive there.
-fn packet_socket(interface: &str) -> Result<Socket> {
-    let all = u16::try_from(libc::ETH_P_ALL)?.to_be();
+/// Which frames a packet socket delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hears {
+    /// It only sends.
+    Nothing,
+    /// Those that arrive.
+    Arriving,
+    /// Those that arrive and those that the machine sends.
+    Both,
+}
+
+/// A packet socket bound to one interface.
+pub(super) fn packet_socket(interface: &str, hears: Hears) -> Result<Socket> {
+    let all = if hears == Hears::Nothing { 0 } else { u16::try_from(libc::ETH_P_ALL)?.to_be() };
     // Protocol 0 hears nothing until the socket is bound.
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
     let index = i32::try_from(link::index(interface)?)?;
@@ -329,6 +342,9 @@ fn packet_socket(interface: &str) -> Result<Socket> {
     const ROOM: usize = 16 << 20;
     if setsockopt(&socket, sockopt::RcvBufForce, &ROOM).is_err() {
         socket.set_recv_buffer_size(ROOM)?;
+    }
+    if hears != Hears::Arriving {
+        return Ok(socket);
     }
     let on: libc::c_int = 1;
     // SAFETY: the option takes an int; the descriptor is that of a live socket.

@@ -18,6 +18,7 @@ pub(crate) const INTEROP: &[&str] = &[
     "libstrongswan-standard-plugins",
     "libstrongswan-extra-plugins",
     "nftables",
+    "iproute2",
     "iperf3",
 ];
 /// A compiler with library sources for bare-metal targets, where rustup has none.

@@ -1,0 +1,244 @@
+//! The network of the leak test: our gateway between a LAN and two uplinks, traffic everywhere, and the watches.
+
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::slice::from_ref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::ledger::{FORGED_TO_GATEWAY, FORGED_TO_LAN, FROM_GATEWAY, FROM_LAN, Ledger, Seen, TO_LAN, name};
+use crate::lab::flood::{Flood, PORT};
+use crate::lab::gateway::{Child, Connection, Gateway, Program, Start};
+use crate::lab::iproute::{ip, mac};
+use crate::lab::link;
+use crate::lab::namespace::Namespace;
+use crate::lab::pair::{Outer, Pair, Side};
+use crate::lab::portcullis::Portcullis;
+use crate::lab::wait_for;
+use crate::lab::watch::Watch;
+use crate::outcome::{Result, ensure};
+
+/// Everything that a round works on.
+pub(super) struct Bench {
+    floods: Vec<Flood>,
+    watches: Vec<Watch>,
+    _ear: Ear,
+    _sinks: Vec<UdpSocket>,
+    ledger: Arc<Mutex<Ledger>>,
+    /// Our daemon.
+    pub(super) us: Portcullis,
+    /// The other end.
+    pub(super) peer: Box<dyn Gateway>,
+    /// How we are configured.
+    pub(super) config: Connection,
+    /// Sites and wire.
+    pub(super) pair: Pair,
+    _provider: Namespace,
+}
+
+/// Hears what the gateway itself is sent.
+struct Ear {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Bench {
+    /// Lays everything out, with traffic and watches and without any gateway program.
+    pub(super) fn new(peer: Program, rate: u32, seed: u64) -> Result<Self> {
+        let pair = Pair::new(seed)?;
+        let gateway = &pair.west.gateway;
+        // A second provider, who takes what he is given and says nothing.
+        let provider = Namespace::new("provider")?;
+        link::veth((gateway, "wan2"), (&provider, "eth"))?;
+        gateway.address("wan2", [198, 51, 100, 2].into(), 24)?;
+        provider.address("eth", [198, 51, 100, 1].into(), 24)?;
+        gateway.address("wan2", uplink_v6(2), 64)?;
+        provider.address("eth", uplink_v6(1), 64)?;
+        // A second address of ours, for the reload that changes `local`.
+        gateway.address("wan", [192, 0, 2, 3].into(), 32)?;
+
+        let mut config = pair.connection(Side::West, Outer::V4);
+        let mut peer_config = pair.connection(Side::East, Outer::V4);
+        let (west, east) = (&pair.west, &pair.east);
+        config.children.push(Child::new("net6", &[&west.net_v6()], &[&east.net_v6()]));
+        peer_config.children.push(Child::new("net6", &[&east.net_v6()], &[&west.net_v6()]));
+        config.start = Start::Active;
+        config.dpd = Duration::from_secs(2);
+        // We may come from either of our addresses.
+        peer_config.remote = None;
+        let us = Portcullis::new(gateway, "")?;
+        us.configure(from_ref(&config))?;
+        let peer = pair.gateway(Side::East, peer, "")?;
+        peer.configure(from_ref(&peer_config))?;
+
+        let ledger = Arc::new(Mutex::new(Ledger::new()));
+        let watch = |namespace: &Namespace, interface, see: fn(&mut Ledger, _, &[u8])| {
+            let ledger = Arc::clone(&ledger);
+            Watch::start(namespace, interface, move |crossing, frame| see(&mut locked(&ledger), crossing, frame))
+        };
+        let watches = vec![
+            watch(gateway, "wan", Ledger::outside)?,
+            watch(gateway, "wan2", Ledger::outside)?,
+            watch(gateway, "lan", Ledger::inside)?,
+            watch(&east.host, "eth", Ledger::at_peer)?,
+        ];
+        let ear = listen(gateway, &ledger)?;
+        let mut sinks = Vec::new();
+        for host in [&west.host, &east.host] {
+            // Nobody reads; without them every packet would be answered with an ICMP error.
+            sinks.push(host.within(|| Ok(UdpSocket::bind(("::", PORT))?))?);
+        }
+        let (host_v4, host_v6) = (west.host_v4(0), west.host_v6());
+        let (peer_v4, peer_v6) = (east.host_v4(0), east.host_v6());
+        let to_peer = |flows: [u8; 2]| [(flows[0], peer_v4), (flows[1], peer_v6)];
+        let forger: (IpAddr, IpAddr) = ([10, 2, 0, 99].into(), Ipv6Addr::new(0xfd02, 0, 0, 0, 0, 0, 0, 0x99).into());
+        let inside: (IpAddr, IpAddr) = ([10, 1, 0, 1].into(), Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 1).into());
+        let floods = vec![
+            Flood::honest(&west.host, &to_peer(FROM_LAN), rate)?,
+            Flood::honest(&east.host, &[(TO_LAN[0], host_v4), (TO_LAN[1], host_v6)], rate)?,
+            Flood::honest(gateway, &to_peer(FROM_GATEWAY), rate)?,
+            Flood::forged(
+                (&east.gateway, "wan"),
+                mac(gateway, "wan")?,
+                &[
+                    (FORGED_TO_LAN[0], forger.0, host_v4),
+                    (FORGED_TO_LAN[1], forger.1, host_v6),
+                    (FORGED_TO_GATEWAY[0], forger.0, inside.0),
+                    (FORGED_TO_GATEWAY[1], forger.1, inside.1),
+                ],
+                rate.div_ceil(5),
+            )?,
+        ];
+        Ok(Self { floods, watches, _ear: ear, _sinks: sinks, ledger, us, peer, config, pair, _provider: provider })
+    }
+
+    /// Our gateway's machine.
+    pub(super) fn gateway(&self) -> &Namespace {
+        &self.pair.west.gateway
+    }
+
+    /// Runs `ip` on it.
+    pub(super) fn ip(&self, words: &str) -> Result<String> {
+        ip(self.gateway(), words)
+    }
+
+    /// How many packets were sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.floods.iter().map(Flood::sent).sum()
+    }
+
+    /// Forgets what was seen.
+    pub(super) fn forget(&self) {
+        let _ = locked(&self.ledger).turn();
+    }
+
+    /// What was seen since the last call of this or of [`Bench::forget`].
+    ///
+    /// # Errors
+    /// When a watch has missed frames, and so proves nothing.
+    pub(super) fn seen(&self) -> Result<Seen> {
+        // What is under way still counts for this round.
+        std::thread::sleep(Duration::from_millis(150));
+        for watch in &self.watches {
+            watch.saw_all()?;
+        }
+        Ok(locked(&self.ledger).turn())
+    }
+
+    /// No gateway program runs, nothing guards: every watch has to see what it is there for.
+    pub(super) fn watches_can_fail(&self) -> Result {
+        let least = 10;
+        wait_for("every planted leak to be counted", Duration::from_secs(5), || {
+            std::thread::sleep(Duration::from_millis(300));
+            let seen = self.seen()?;
+            for flow in FROM_LAN.into_iter().chain(FROM_GATEWAY) {
+                let count = seen.out[usize::from(flow)];
+                ensure(count >= least, || format!("{} left in clear and was seen {count} times", name(flow)))?;
+            }
+            for flow in TO_LAN.into_iter().chain(FORGED_TO_LAN).chain(FORGED_TO_GATEWAY) {
+                let count = seen.inward[usize::from(flow)];
+                ensure(count >= least, || format!("{} came in clear and was seen {count} times", name(flow)))?;
+            }
+            Ok(Some(()))
+        })
+        .map_err(|error| format!("the watch cannot fail, so it proves nothing: {error}").into())
+    }
+
+    /// Starts both programs and waits for the tunnel.
+    pub(super) fn start(&mut self) -> Result {
+        self.peer.start()?;
+        self.us.start()?;
+        self.wait_for_traffic(Duration::from_secs(15))?;
+        Ok(())
+    }
+
+    /// Waits until every honest flow arrives again; how long that took.
+    pub(super) fn wait_for_traffic(&mut self, limit: Duration) -> Result<Duration> {
+        const ENOUGH: u64 = 5;
+        let began = Instant::now();
+        let before = locked(&self.ledger).arrived();
+        loop {
+            let now = locked(&self.ledger).arrived();
+            let silent = (0..).zip(now.iter().zip(&before)).find(|(_, (now, before))| **now < **before + ENOUGH);
+            let Some((flow, _)) = silent else { return Ok(began.elapsed()) };
+            if began.elapsed() > limit {
+                return Err(format!("{} is silent after {:.1} s", name(flow), limit.as_secs_f32()).into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Puts the machine's own settings back as they were at the start.
+    pub(super) fn tidy(&self) {
+        for words in [
+            "rule del pref 10",
+            "-6 rule del pref 10",
+            "addr add 192.0.2.1/24 dev wan",
+            "addr add 192.0.2.3/32 dev wan",
+            "addr add 2001:db8:1::1/64 dev wan nodad",
+            "addr add fd01::1/64 dev lan nodad",
+            "route replace default via 192.0.2.2 dev wan",
+            "-6 route replace default via 2001:db8:1::2 dev wan",
+            "route flush proto 186",
+            "-6 route flush proto 186",
+        ] {
+            // What is right already is refused, and that is fine.
+            let _ = self.ip(words);
+        }
+    }
+}
+
+/// The second provider's network.
+fn uplink_v6(number: u16) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, number).into()
+}
+
+fn listen(gateway: &Namespace, ledger: &Arc<Mutex<Ledger>>) -> Result<Ear> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let socket = gateway.within(|| Ok(UdpSocket::bind(("::", PORT))?))?;
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    let (told, ledger) = (Arc::clone(&stop), Arc::clone(ledger));
+    let hears = move || {
+        let mut buffer = [0; 2048];
+        while !told.load(Ordering::Relaxed) {
+            if let Ok(length) = socket.recv(&mut buffer) {
+                locked(&ledger).at_gateway(buffer.get(..length).unwrap_or_default());
+            }
+        }
+    };
+    Ok(Ear { stop, threads: vec![std::thread::spawn(hears)] })
+}
