@@ -4,16 +4,31 @@ use std::time::Duration;
 
 use crate::network::{CHILD, Network};
 
-/// Lets both sides begin at the same moment, or one a little later than the other.
+/// Lets both sides begin at the same moment, or one a little later than the other. The wire takes 40 ms, so that what
+/// begins later still crosses.
 fn at_once(seed: u64, gap: u64, act: impl Fn(&mut Network, usize)) -> Network {
+    at_once_and(seed, gap, act).0
+}
+
+/// The same, and the most IKE SAs and Child SAs that each side held at a time.
+fn at_once_and(seed: u64, gap: u64, act: impl Fn(&mut Network, usize)) -> (Network, [[usize; 2]; 2]) {
     let mut network = Network::connected(seed);
+    // The responder rekeys no child before it knows that the initiator has its answer.
+    network.run_for(Duration::from_secs(11));
+    network.delay = Duration::from_millis(40);
     act(&mut network, 0);
     network.run_for(Duration::from_millis(gap));
     act(&mut network, 1);
     let end = network.now + Duration::from_secs(90);
-    while network.step(end) {}
+    let mut most = [[0; 2]; 2];
+    while network.step(end) {
+        for (most, host) in most.iter_mut().zip(&network.hosts) {
+            let full = host.endpoint.occupancy();
+            *most = [most[0].max(full.ike_sas), most[1].max(full.child_sas)];
+        }
+    }
     network.settle();
-    network
+    (network, most)
 }
 
 fn rekey_child(network: &mut Network, by: usize) {
@@ -43,7 +58,8 @@ fn one_pair_is_left(network: &Network, what: &str) {
 fn atk_41_crossing_child_rekeys_leave_one_pair() {
     for seed in 0..24 {
         for gap in [0, 5, 12, 25, 35] {
-            let network = at_once(100 + seed, gap, rekey_child);
+            let (network, most) = at_once_and(100 + seed, gap, rekey_child);
+            assert!(most.iter().all(|[_, children]| *children >= 3), "they do not cross: {most:?}");
             one_pair_is_left(&network, &format!("seed {seed} gap {gap}"));
         }
     }
@@ -53,7 +69,8 @@ fn atk_41_crossing_child_rekeys_leave_one_pair() {
 fn atk_41_crossing_ike_rekeys_leave_one_sa() {
     for seed in 0..24 {
         for gap in [0, 5, 12, 25, 35] {
-            let network = at_once(200 + seed, gap, rekey_ike);
+            let (network, most) = at_once_and(200 + seed, gap, rekey_ike);
+            assert!(most.iter().all(|[ikes, _]| *ikes >= 3), "they do not cross: {most:?}");
             one_pair_is_left(&network, &format!("seed {seed} gap {gap}"));
         }
     }

@@ -330,6 +330,8 @@ pub(crate) struct Network {
     pub(crate) now: Instant,
     pub(crate) hosts: [Host; 2],
     pub(crate) faults: Faults,
+    /// How long a datagram travels.
+    pub(crate) delay: Duration,
     pub(crate) seed: Seed,
     flights: Vec<Flight>,
     /// Looks at each datagram before it travels: (from, datagram) → whether it travels.
@@ -348,6 +350,7 @@ impl Network {
             now: Instant::from_millis(1_000_000),
             hosts: [Host::new(seed * 2 + 1, left, settings), Host::new(seed * 2 + 2, right, settings)],
             faults: Faults::default(),
+            delay: DELAY,
             seed: Seed(seed ^ 0x5eed),
             flights: Vec::new(),
             tap: Box::new(|_, _| true),
@@ -414,7 +417,7 @@ impl Network {
                 datagram[at] ^= 1 << self.seed.below(8);
             }
             let late = if self.seed.percent(reorder) { self.seed.below(3_000) } else { 0 };
-            let at = self.now + DELAY + Duration::from_millis(late);
+            let at = self.now + self.delay + Duration::from_millis(late);
             self.flights.push(Flight { at, to, path, datagram });
         }
     }

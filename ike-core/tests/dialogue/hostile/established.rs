@@ -15,6 +15,8 @@ use super::peer::*;
 use crate::network::{CHILD, Engine, Host, Seed};
 
 const CREATE: ExchangeType = ExchangeType::CREATE_CHILD_SA;
+/// A second after all was said.
+const LATER: ipsec_core::time::Instant = ipsec_core::time::Instant::from_millis(1_001_000);
 const INFO: ExchangeType = ExchangeType::INFORMATIONAL;
 
 fn ike_rekey(ke: &[u8]) -> Payloads {
@@ -197,18 +199,25 @@ fn atk_35_nothing_in_clear_changes_an_established_sa() {
     ];
     for by_host in [false, true] {
         let (mut host, mut peer) = if by_host { asking(8) } else { Scripted::established(8) };
-        let (before, due) = (snapshot(&host), host.endpoint.poll_timeout());
+        // With signs of life asked for: none of these is one, nor hurries the next.
+        host.endpoint.pad_mut().0[0].dpd = std::time::Duration::from_secs(20);
+        let heard = |host: &Host| host.ike().unwrap().heard;
+        let (before, due, last) = (snapshot(&host), host.endpoint.poll_timeout(), heard(&host));
+        // What claims that an SA is not known is looked at (f_65), from where the peer is.
+        peer.path.remote.set_ip("203.0.113.9".parse().unwrap());
         for content in &messages {
             for (exchange, response, id) in [34, 35, 36, 37]
                 .into_iter()
                 .flat_map(|exchange| (0..8).map(move |bits| (exchange, bits & 1, bits >> 1)))
             {
                 let header = peer.header(ExchangeType(exchange), response == 1, id);
-                let (handled, sent) = peer.tell(&mut host, &in_clear(&header, content));
+                let (handled, sent) = tell_at(&mut host, LATER, peer.path, &in_clear(&header, content));
                 assert!(handled.is_err() && sent.is_empty(), "{handled:?}");
                 assert_eq!((&snapshot(&host), host.endpoint.poll_timeout()), (&before, due));
+                assert_eq!(heard(&host), last);
             }
         }
+        peer.path.remote = path_of(by_host).remote;
         assert!(peer.alive(&mut host));
     }
 }
@@ -220,7 +229,9 @@ fn atk_37_a_bad_public_value_in_a_rekey_makes_no_sa() {
             let (mut host, mut peer) = Scripted::established(9);
             let answer = peer.ask(&mut host, CREATE, &request);
             assert_eq!(notifies(&answer), [NotifyKind::INVALID_SYNTAX]);
-            assert!(host.endpoint.ike_sas().count() <= 1 && host.endpoint.child_sas().count() <= 1);
+            assert!(host.endpoint.ike_sas().count() == 0 && host.installed.is_empty(), "{:?}", host.story);
+            let cause = host.failures.last().unwrap();
+            assert!(matches!(cause, Failure::BadKeyExchange | Failure::InvalidSyntax(Side::Here)), "{cause:?}");
         }
     }
 }

@@ -102,11 +102,18 @@ fn atk_24_an_exchange_is_taken_in_its_state_only() {
             let (handled, sent) = peer.tell(&mut host, &message);
             if taken(stage, exchange, response, protected) {
                 assert_eq!(handled, Ok(()), "{what}");
+                // Whatever it says, it is no reason to end what is established.
+                assert_eq!(
+                    host.ike().is_some(),
+                    [AuthSent, Established, Asking, InitAnswered].contains(&stage),
+                    "{what}"
+                );
             } else if answers && !response && protected {
                 // The peer is authenticated, what it says has no sense: it is told so.
                 assert_eq!((handled, sent.len()), (Ok(()), 1), "{what}");
                 assert_eq!(notifies(&peer.open(&sent[0])), [NotifyKind::INVALID_SYNTAX], "{what}");
-                assert!(host.endpoint.child_sas().count() <= 1, "{what}");
+                // That ends the SA on both sides (RFC 7296 §2.21.3).
+                assert!(host.ike().is_none() && host.installed.is_empty() && host.ended.len() == 1, "{what}");
             } else {
                 assert!(handled.is_err() && sent.is_empty(), "{what}: {handled:?}");
                 assert_eq!((snapshot(&host), host.endpoint.poll_timeout()), (before, due), "{what}");
