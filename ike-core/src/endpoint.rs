@@ -259,6 +259,13 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         Some(IkeId { slot, generation: place.generation })
     }
 
+    /// Empties a slot whose SA did not even begin.
+    fn take_back(&mut self, slot: u16) {
+        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
+            place.sa = None;
+        }
+    }
+
     /// Takes the endpoint apart for work on one SA. `rekeys`: it may have to make another.
     fn open(&mut self, now: Instant, slot: u16, rekeys: bool) -> Option<(&mut Sa<C>, Env<'_, 'a, C>)> {
         let sa = self.slots.get(usize::from(slot))?.sa.as_ref()?;

@@ -223,7 +223,7 @@ pub(crate) fn inherit<C: IkeCrypto>(sa: &mut Sa<C>, estate: Estate) {
         sa.path = path;
     }
     sa.report.moved |= moved;
-    sa.report.rekeyed_from = Some(old);
+    sa.report.rekeyed_from = announced.then_some(old);
     sa.work = true;
 }
 

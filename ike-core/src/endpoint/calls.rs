@@ -50,7 +50,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         self.wake();
         let (sa, mut env) = self.open(now, slot, false).ok_or(Denied::Full)?;
         if let Err(cause) = init_sent::send(sa, &mut env) {
-            sa.state = State::Dead;
+            self.take_back(slot);
             return Err(Denied::Failed(cause));
         }
         Ok(id)

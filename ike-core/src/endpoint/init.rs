@@ -78,10 +78,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             Some((sa, mut env)) => init_answered::begin(sa, &mut env, &choice, datagram, &payloads),
             None => Err(Discard::NoRoom),
         };
-        if begun.is_err()
-            && let Some(place) = self.slots.get_mut(usize::from(slot))
-        {
-            place.sa = None;
+        if begun.is_err() {
+            self.take_back(slot);
         }
         begun
     }

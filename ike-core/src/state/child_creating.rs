@@ -288,6 +288,11 @@ fn retry<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let before = request.ke.as_ref().map(|(group, _)| *group);
     let restarts = request.restarts.saturating_add(1);
+    let old = request.old.map(|old| env.children.by_id(old));
+    if old.is_some_and(|old| old.is_none_or(|old| old.phase != Phase::Up || old.replaced_by.is_some())) {
+        // The peer's rekey crossed ours, or the child goes: there is nothing left to ask for.
+        return Err(exchange::cause_of(error));
+    }
     let offer = match error.kind {
         NotifyKind::NO_PROPOSAL_CHOSEN if request.narrow => Offer { group: before, narrow: false, restarts },
         NotifyKind::INVALID_KE_PAYLOAD => {

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ike_core::child::ChildSlot;
-use ike_core::crypto::rustcrypto::RustCrypto;
 use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, Occupancy, SaState, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
@@ -61,7 +60,7 @@ impl rand_core::TryRng for Seed {
 
 impl rand_core::TryCryptoRng for Seed {}
 
-pub(crate) type Engine = RustCrypto<Seed>;
+pub(crate) use crate::engine::Engine;
 
 pub(crate) fn selectors(list: &[&str]) -> &'static [TrafficSelector] {
     let parse = |text: &&str| {
@@ -200,7 +199,7 @@ impl Host {
             children: (0..children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak(),
             messages: vec![0; sas * 2 * message].leak(),
         };
-        let engine = RustCrypto::new(Seed(seed), Packets);
+        let engine = Engine::new(Seed(seed), Packets);
         let endpoint = Endpoint::new(engine, Connections(peers), storage, settings).unwrap();
         Self {
             endpoint,

@@ -210,3 +210,23 @@ fn f_53_a_child_that_the_peer_has_lost_is_made_anew() {
     let _ = peer.respond(&mut host, CREATE, &child_payloads(Some(&public())));
     assert_eq!((host.installed.len(), host.sending.len()), (1, 1), "{:?}", host.story);
 }
+
+#[test]
+fn f_64_a_rekey_that_the_peer_s_has_overtaken_is_not_begun_again() {
+    for answer in [notify(NotifyKind::NO_PROPOSAL_CHOSEN, &[]), notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19])] {
+        let (mut host, mut peer, _) = asking(14);
+        let ts = |nets: &str| crate::network::selectors(&[nets]);
+        let theirs = payloads(|message| {
+            message.notify(ProtocolId::ESP, &ESP_SPI, NotifyKind::REKEY_SA, &[])?;
+            message.sa(ProtocolId::ESP, &[4; 4], [(1, esp(true).transforms(true))])?;
+            message.nonce(&[1; 32])?;
+            message.ke(ike_core::registry::GroupId::CURVE25519, &public())?;
+            message.ts(PayloadType::TS_I, ts("10.2.0.0/16"))?;
+            message.ts(PayloadType::TS_R, ts("10.1.0.0/16"))
+        });
+        assert!(notifies(&peer.ask(&mut host, CREATE, &theirs)).is_empty());
+        let (handled, sent) = peer.respond(&mut host, CREATE, &answer);
+        assert_eq!((handled, sent.len(), host.failures.len()), (Ok(()), 0, 0), "{:?}", host.story);
+        assert_eq!(host.installed.len(), 2);
+    }
+}

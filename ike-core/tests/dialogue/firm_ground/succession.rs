@@ -268,3 +268,123 @@ fn d_a_responder_may_narrow_and_not_widen_nor_say_what_we_do_not_know() {
         assert_eq!(host.installed.len() == 2, taken, "{kind:?} {answered:?}: {:?}", host.story);
     }
 }
+
+#[test]
+fn d_what_the_peer_should_have_deleted_goes_in_the_end_all_the_same() {
+    // The old one of a rekey.
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 50);
+    let old = host.installed[&host.sending[&CHILD]].spi_in;
+    peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+    assert!(peer.alive(&mut host));
+    host.endpoint.handle_timeout(NOW + Duration::from_millis(29_999));
+    assert!(transmits(&mut host).is_empty());
+    host.endpoint.handle_timeout(NOW + seconds(30));
+    assert_eq!(deleted(&peer.open(&transmits(&mut host)[0])), [old]);
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    // The redundant one of two that crossed; nothing is sent through it meanwhile.
+    let (mut host, delete, [old, ours], _) = crossing_child([0; 32], [0xff; 32]);
+    let theirs = host.installed.values().map(|child| child.spi_in).find(|spi| ![old, ours].contains(spi)).unwrap();
+    assert_eq!(delete, [old]);
+    let sending = host.sending[&CHILD];
+    let views: Vec<_> = host.endpoint.child_sas().map(|child| (child.spi_in.get(), child.replaced)).collect();
+    assert!(views.contains(&(theirs, true)) && views.contains(&(ours, false)), "{views:?}");
+    let mut now = NOW;
+    while now < NOW + seconds(29) {
+        now = now + seconds(1);
+        host.endpoint.handle_timeout(now);
+        assert!(transmits(&mut host).is_empty());
+        assert_eq!(host.sending[&CHILD], sending);
+    }
+    host.endpoint.handle_timeout(NOW + seconds(30));
+    assert_eq!(transmits(&mut host).len(), 1, "its Delete");
+}
+
+#[test]
+fn d_initial_contact_ends_what_a_rekey_made_too() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 51);
+    peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));
+    assert!(host.ike().is_some_and(|sa| sa.spi_remote == u64::from_be_bytes([7; 8])));
+    let mut peer = Scripted::initiate(&mut host, 52);
+    let auth = payload(41, 0, &[0, 0, 0x40, 0], &peer.auth_payloads());
+    assert!(notifies(&peer.ask(&mut host, ExchangeType::IKE_AUTH, &auth)).is_empty());
+    assert_eq!(host.endpoint.ike_sas().filter(|sa| sa.since.is_some()).count(), 1, "{:?}", host.story);
+    assert_eq!((host.ended.len(), host.installed.len()), (1, 1), "{:?}", host.story);
+}
+
+#[test]
+fn d_an_sa_that_is_not_decided_on_is_used_for_nothing_yet() {
+    let (mut host, mut peer) = asking_ike(53);
+    let old = host.ike_id();
+    peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));
+    let made = host.endpoint.ike_sas().find(|sa| sa.id != old).unwrap();
+    assert_eq!(made.state, ike_core::endpoint::SaState::Closing);
+    assert!(host.endpoint.create_child(NOW, made.id, CHILD).is_err() && host.endpoint.rekey_ike(NOW, made.id).is_err());
+}
+
+#[test]
+fn d_an_ike_sa_that_the_peer_should_have_deleted_goes_in_the_end_all_the_same() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 54);
+    peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));
+    host.endpoint.handle_timeout(NOW + Duration::from_millis(29_999));
+    assert!(transmits(&mut host).is_empty());
+    host.endpoint.handle_timeout(NOW + seconds(30));
+    let sent = transmits(&mut host);
+    assert_eq!(body(&peer.open(&sent[0]), PayloadType::DELETE).unwrap(), [ProtocolId::IKE.0, 0, 0, 0]);
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    assert_eq!(
+        (host.endpoint.ike_sas().count(), host.installed.len(), host.ended.len()),
+        (1, 1, 0),
+        "{:?}",
+        host.story
+    );
+}
+
+#[test]
+fn f_48_the_heir_of_a_crossing_rekey_follows_where_the_peer_went_meanwhile() {
+    let (mut host, mut peer) = asking_ike(55);
+    peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));
+    peer.path.remote = "203.0.113.7:2048".parse().unwrap();
+    let _ = peer.respond(&mut host, CREATE, &notify(NotifyKind::TEMPORARY_FAILURE, &[]));
+    let heir = host.ike().unwrap();
+    assert_eq!((heir.spi_remote, heir.path.remote), (u64::from_be_bytes([7; 8]), peer.path.remote));
+    assert_eq!(host.story.last().map(String::as_str), Some("moved to 203.0.113.7:2048"), "{:?}", host.story);
+}
+
+#[test]
+fn d_a_child_that_was_replaced_before_it_was_used_is_not_sent_through() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 56);
+    let first = host.sending[&CHILD];
+    peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+    peer.ask(&mut host, CREATE, &child_of(Some([1, 2, 3, 4]), 0x0102_0305));
+    let delete = payloads(|message| message.delete_esp(&[Spi::new(u32::from_be_bytes(ESP_SPI)).unwrap()]));
+    peer.ask(&mut host, INFO, &delete);
+    assert_eq!(host.sending[&CHILD], first);
+    host.endpoint.handle_timeout(NOW + seconds(3));
+    let _ = transmits(&mut host);
+    assert_eq!(host.installed[&host.sending[&CHILD]].spi_out, 0x0102_0305);
+}
+
+#[test]
+fn d_a_child_of_the_peer_is_rekeyed_once_the_peer_has_our_answer_for_sure() {
+    for by_time in [false, true] {
+        let mut host = lax(0, [12, 16, 1280], Settings::default());
+        let mut peer = Scripted::initiate(&mut host, 57);
+        let auth = peer.auth_payloads();
+        peer.ask(&mut host, ExchangeType::IKE_AUTH, &auth);
+        let child = host.sending[&CHILD];
+        host.endpoint.rekey_child(NOW, child).unwrap();
+        assert!(transmits(&mut host).is_empty(), "the peer may not know of it yet");
+        if by_time {
+            host.endpoint.handle_timeout(NOW + seconds(10));
+            assert_eq!(transmits(&mut host).len(), 1);
+        } else {
+            let header = peer.header(INFO, false, peer.next[0]);
+            let message = peer.seal(&header, &NOTHING);
+            assert_eq!(peer.tell(&mut host, &message).1.len(), 2, "the answer, and the rekey");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! An established SA whose peer says what it likes, and strangers who would like to have a say.
 
 use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
+use ike_core::endpoint::Settings;
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
 use ike_core::keys::child_keymat;
@@ -12,7 +13,8 @@ use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::net::Spi;
 
 use super::peer::*;
-use crate::network::{CHILD, Engine, Host, Seed};
+use crate::engine::{Engine, Refuse, refuse};
+use crate::network::{CHILD, Host, Seed, pair};
 
 const CREATE: ExchangeType = ExchangeType::CREATE_CHILD_SA;
 /// A second after all was said.
@@ -334,6 +336,88 @@ fn atk_72_whatever_goes_wrong_with_an_answer_the_old_child_goes_on_or_the_sa_is_
         }
     }
     assert!(over > 50 && kept > 50, "{over} over, {kept} kept: the test tests nothing");
+}
+
+#[test]
+fn atk_72_whatever_the_engine_refuses_the_request_is_answered_and_the_sa_goes_on() {
+    let mut public = [0; 32];
+    public[0] = 9;
+    for (what, request) in [
+        (Refuse::KeyExchanges, child_payloads(Some(&public))),
+        (Refuse::KeyExchanges, ike_rekey(&public)),
+        (Refuse::Keys, ike_rekey(&public)),
+    ] {
+        let (mut host, mut peer) = Scripted::established(19);
+        let header = peer.header(CREATE, false, peer.next[0]);
+        let message = peer.seal(&header, &request);
+        let before = host.endpoint.occupancy();
+        refuse(what);
+        let (handled, sent) = peer.tell(&mut host, &message);
+        refuse(Refuse::Nothing);
+        assert_eq!((handled, sent.len()), (Ok(()), 1), "{what:?}");
+        assert_eq!(notifies(&peer.open(&sent[0])), [NotifyKind::NO_PROPOSAL_CHOSEN]);
+        assert_eq!((host.endpoint.occupancy(), &host.failures[..]), (before, &[Failure::CryptoRefused][..]));
+        peer.next[0] += 1;
+        assert!(host.installed.len() == 1 && peer.alive(&mut host));
+    }
+}
+
+#[test]
+fn atk_72_whatever_the_engine_refuses_our_own_wishes_fail_and_the_sa_goes_on() {
+    let (mut host, mut peer) = Scripted::established_by_host(20);
+    let (ike, child) = (host.ike_id(), host.sending[&CHILD]);
+    refuse(Refuse::KeyExchanges);
+    host.endpoint.rekey_ike(NOW, ike).unwrap();
+    host.endpoint.rekey_child(NOW, child).unwrap();
+    host.endpoint.create_child(NOW, ike, CHILD).unwrap();
+    assert!(transmits(&mut host).is_empty());
+    refuse(Refuse::Nothing);
+    assert!(host.failures.len() == 3 && host.failures.iter().all(|cause| *cause == Failure::CryptoRefused));
+    let full = host.endpoint.occupancy();
+    assert_eq!((full.ike_sas, full.reserved, full.child_sas), (1, 0, 1));
+    peer.next = [0, 2];
+    assert!(peer.alive(&mut host));
+    // The answer to our request is good, and the engine has no key for it.
+    let (mut host, mut peer) = Scripted::established_by_host(21);
+    let ike = host.ike_id();
+    host.endpoint.rekey_ike(NOW, ike).unwrap();
+    assert_eq!(transmits(&mut host).len(), 1);
+    peer.next = [0, 2];
+    let header = peer.header(CREATE, true, 2);
+    let mut public = [0; 32];
+    public[0] = 9;
+    let message = peer.seal(&header, &ike_rekey(&public));
+    refuse(Refuse::Keys);
+    assert_eq!(peer.tell(&mut host, &message).0, Ok(()));
+    refuse(Refuse::Nothing);
+    assert_eq!((&host.failures[..], host.endpoint.occupancy().reserved), (&[Failure::CryptoRefused][..], 0));
+    assert!(peer.alive(&mut host));
+}
+
+#[test]
+fn atk_72_whatever_the_room_for_messages_every_request_is_answered() {
+    let mut public = [0; 32];
+    public[0] = 9;
+    let rekey = payload(41, 0, &[&[3, 4, 0x40, 9], &ESP_SPI[..]].concat(), &child_payloads(Some(&public)));
+    let delete = payloads(|message| message.delete_esp(&[Spi::new(u32::from_be_bytes(ESP_SPI)).unwrap()]));
+    for room in (580..760).step_by(4) {
+        let [_, mut right] = pair();
+        right.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+        right.dpd = std::time::Duration::ZERO;
+        let mut host = Host::sized(77, vec![right], Settings::default(), [4, 8, room]);
+        let mut peer = Scripted::initiate(&mut host, 22);
+        let auth = peer.auth_payloads();
+        assert!(notifies(&peer.ask(&mut host, ExchangeType::IKE_AUTH, &auth)).is_empty());
+        for (exchange, request) in
+            [(CREATE, child_payloads(Some(&public))), (CREATE, rekey.clone()), (INFO, delete.clone()), (INFO, NOTHING)]
+        {
+            // Answered, or the test of `ask` fails.
+            let answer = peer.ask(&mut host, exchange, &request);
+            let full = [NotifyKind::NO_ADDITIONAL_SAS];
+            assert!(notifies(&answer).is_empty() || notifies(&answer) == full, "{room}: {:?}", notifies(&answer));
+        }
+        assert!(peer.alive(&mut host));
+    }
 }
 
 #[test]
