@@ -6,12 +6,14 @@ mod guard;
 mod leaks;
 mod life;
 mod liveness;
+mod machine;
 mod many;
 mod nat;
 mod ours;
 mod rekey;
 mod suites;
 mod tunnel;
+mod wild;
 mod wire;
 
 use std::fs;
@@ -137,6 +139,8 @@ fn scenarios() -> Vec<Scenario> {
         ours::scenarios,
         suites::scenarios,
         leaks::scenarios,
+        wild::scenarios,
+        machine::scenarios,
     ] {
         all.extend(group());
     }

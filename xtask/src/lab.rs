@@ -19,6 +19,7 @@ pub(crate) mod portcullis;
 pub(crate) mod sandbox;
 pub(crate) mod strongswan;
 pub(crate) mod tcp;
+pub(crate) mod terrain;
 pub(crate) mod watch;
 pub(crate) mod wire;
 

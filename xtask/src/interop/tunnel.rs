@@ -51,6 +51,12 @@ impl Plan {
         Self::of(ends, Pair::with_nat(1, us, peer)?, Outer::V4)
     }
 
+    /// As one of the above, with other programs on our gateway's machine.
+    pub(crate) fn in_the_wild(mut self) -> Result<Self> {
+        self.pair = self.pair.in_the_wild()?;
+        Ok(self)
+    }
+
     fn of(ends: Ends, pair: Pair, outer: Outer) -> Result<Self> {
         let (us, peer) = (pair.connection(Side::West, outer), pair.connection(Side::East, outer));
         Ok(Self { ends, pair, us, peer, us_settings: String::new(), peer_settings: String::new() })

@@ -20,17 +20,19 @@ pub(crate) fn ip(namespace: &Namespace, words: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Gives many commands to one `ip`, one a line; those that fail are passed over.
+/// Gives many commands to one `ip`, one a line, for one family (`-4` or `-6`): in a batch no line can say it.
 ///
 /// # Errors
-/// When ip cannot be started.
-pub(crate) fn batch(namespace: &Namespace, lines: &str) -> Result {
+/// The first command that failed, in ip's words; those behind it are not carried out.
+pub(crate) fn batch(namespace: &Namespace, family: &str, lines: &str) -> Result {
     let mut command = Command::new("ip");
-    command.args(["-force", "-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args([family, "-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = namespace.spawn(&mut command)?;
-    child.stdin.take().ok_or("ip has no input")?.write_all(lines.as_bytes())?;
-    child.wait()?;
-    Ok(())
+    // After an error ip reads no further.
+    let written = child.stdin.take().ok_or("ip has no input")?.write_all(lines.as_bytes());
+    let output = child.wait_with_output()?;
+    ensure(output.status.success(), || format!("ip -batch: {}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok(written?)
 }
 
 /// The Ethernet address of an interface.

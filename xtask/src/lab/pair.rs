@@ -20,6 +20,7 @@ use super::nat::{Nat, Translation};
 use super::ping::{Tally, ping_from};
 use super::portcullis::Portcullis;
 use super::strongswan::StrongSwan;
+use super::terrain::Wild;
 use super::wire::Wire;
 use crate::outcome::Result;
 
@@ -153,6 +154,8 @@ pub(crate) struct Pair {
     pub(crate) east: Site,
     /// What lies between.
     pub(crate) wire: Wire,
+    /// Who else lives on the western gateway's machine.
+    pub(crate) wild: Option<Wild>,
 }
 
 impl Pair {
@@ -181,7 +184,18 @@ impl Pair {
                 edge.default_route(other.address(Outer::V6))?;
             }
         }
-        Ok(Self { west, east, wire })
+        Ok(Self { west, east, wire, wild: None })
+    }
+
+    /// The same, where the western gateway is not alone on its machine.
+    ///
+    /// # Errors
+    /// When the kernel or a tool refuses.
+    pub(crate) fn in_the_wild(mut self) -> Result<Self> {
+        // Behind a NAT the peer is not on the link.
+        let peer = self.west.nat.is_some().then_some("192.0.2.0/24 via 172.31.1.1 dev wan");
+        self.wild = Some(Wild::new(&self.west.gateway, peer)?);
+        Ok(self)
     }
 
     /// A site.

@@ -1,6 +1,6 @@
 //! What the watches saw.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ pub(super) const FORGED_TO_LAN: [u8; 2] = [6, 7];
 pub(super) const FORGED_TO_GATEWAY: [u8; 2] = [8, 9];
 /// How many of the flows are to arrive; the others are not.
 const HONEST: usize = 6;
+/// How long an arrival waits for the other watches to tell that the packet was in clear on its way.
+const HEARING: Duration = Duration::from_millis(100);
 
 /// Words for a flow.
 pub(super) fn name(flow: u8) -> &'static str {
@@ -52,6 +54,8 @@ struct Arrival {
 pub(super) struct Ledger {
     began: Instant,
     arrivals: [Arrival; HONEST],
+    /// Arrivals that may turn out to have been in clear.
+    heard: VecDeque<(Instant, Stamp)>,
     /// Packets with a protected address that left in clear, by flow; the last is for all else.
     out: [u64; HONEST + 1],
     /// Honest packets that left in clear, those that came to the gateway in clear, and those that it delivered.
@@ -82,6 +86,7 @@ impl Ledger {
         Self {
             began: now,
             arrivals: [Arrival { last: now, longest: Duration::ZERO, count: 0 }; HONEST],
+            heard: VecDeque::new(),
             out: [0; HONEST + 1],
             left_in_clear: HashSet::new(),
             came_in_clear: HashSet::new(),
@@ -94,6 +99,7 @@ impl Ledger {
     /// Closes the book and opens a new one.
     pub(super) fn turn(&mut self) -> Seen {
         let now = Instant::now();
+        self.settle(now);
         let mut outage = (Duration::ZERO, 0);
         for (flow, arrival) in (0..).zip(&self.arrivals) {
             outage = outage.max((arrival.longest.max(now - arrival.last), flow));
@@ -106,9 +112,25 @@ impl Ledger {
         Seen { out: old.out.to_vec(), inward, outage, story: old.story }
     }
 
-    /// How many packets of each honest flow have arrived.
-    pub(super) fn arrived(&self) -> [u64; HONEST] {
+    /// How many packets of each honest flow have arrived through the tunnel.
+    pub(super) fn arrived(&mut self) -> [u64; HONEST] {
+        self.settle(Instant::now());
         self.arrivals.map(|arrival| arrival.count)
+    }
+
+    fn settle(&mut self, now: Instant) {
+        while let Some(&(at, stamp)) = self.heard.front()
+            && now - at > HEARING
+        {
+            self.heard.pop_front();
+            // What did not come through the tunnel does not tell that there is one.
+            let clear = self.left_in_clear.contains(&stamp) || self.came_in_clear.contains(&stamp);
+            if let Some(arrival) = self.arrivals.get_mut(usize::from(stamp.flow)).filter(|_| !clear) {
+                arrival.longest = arrival.longest.max(at.saturating_duration_since(arrival.last));
+                arrival.last = at;
+                arrival.count += 1;
+            }
+        }
     }
 
     fn tell(&mut self, what: &str, frame: &[u8]) {
@@ -119,15 +141,6 @@ impl Ledger {
         let words = Packet::in_frame(frame)
             .map_or_else(String::new, |packet| format!("{} > {} protocol {}", packet.from, packet.to, packet.protocol));
         self.story.push(format!("{what} at {at:.3} s: {words}"));
-    }
-
-    fn arrives(&mut self, flow: u8) {
-        if let Some(arrival) = self.arrivals.get_mut(usize::from(flow)) {
-            let now = Instant::now();
-            arrival.longest = arrival.longest.max(now - arrival.last);
-            arrival.last = now;
-            arrival.count += 1;
-        }
     }
 
     /// A frame on an interface of the gateway that leads outside.
@@ -155,10 +168,7 @@ impl Ledger {
     pub(super) fn inside(&mut self, crossing: Crossing, frame: &[u8]) {
         let (Crossing::Out, Some(stamp)) = (crossing, stamp(frame)) else { return };
         if TO_LAN.contains(&stamp.flow) {
-            // What did not come through the tunnel does not tell that there is one.
-            if !self.came_in_clear.contains(&stamp) {
-                self.arrives(stamp.flow);
-            }
+            self.heard.push_back((Instant::now(), stamp));
             self.delivered.insert(stamp);
         } else {
             self.takes_forged(stamp, frame);
@@ -181,10 +191,8 @@ impl Ledger {
 
     /// A frame on the interface of the peer's host.
     pub(super) fn at_peer(&mut self, crossing: Crossing, frame: &[u8]) {
-        if let (Crossing::In, Some(stamp)) = (crossing, stamp(frame))
-            && !self.left_in_clear.contains(&stamp)
-        {
-            self.arrives(stamp.flow);
+        if let (Crossing::In, Some(stamp)) = (crossing, stamp(frame)) {
+            self.heard.push_back((Instant::now(), stamp));
         }
     }
 }
