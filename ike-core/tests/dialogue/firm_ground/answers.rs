@@ -1,7 +1,7 @@
 //! What is answered, what counts as a sign of life, and what an error ends.
 
 use ike_core::endpoint::Settings;
-use ike_core::failure::Failure;
+use ike_core::failure::{Failure, Side};
 use ike_core::registry::{ExchangeType, NotifyKind, PayloadType};
 use ike_core::wire::header::Header;
 use ipsec_core::net::{Path, Spi};
@@ -198,4 +198,59 @@ fn f_65_a_claim_in_clear_makes_us_ask_the_peer_and_no_more() {
         let _ = transmits(&mut host);
     }
     assert_eq!(host.failures, [Failure::PeerSilent(INFO)]);
+}
+
+#[test]
+fn d_what_both_sides_delete_at_once_is_named_by_each_in_its_own_message_only() {
+    let (mut host, mut peer) = Scripted::established_by_host(80);
+    peer.next = [0, 2];
+    let child = host.sending[&CHILD];
+    let ours = host.installed[&child].spi_in;
+    host.endpoint.close_child(NOW, child).unwrap();
+    assert_eq!(deleted(&peer.open(&transmits(&mut host)[0])), [ours]);
+    let delete = payloads(|message| message.delete_esp(&[Spi::new(u32::from_be_bytes(ESP_SPI)).unwrap()]));
+    assert_eq!(peer.ask(&mut host, INFO, &delete).1, [], "RFC 7296, 1.4.1");
+    assert!(host.installed.is_empty());
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    assert!(peer.alive(&mut host));
+}
+
+#[test]
+fn d_a_child_of_the_peer_is_deleted_once_the_peer_has_our_answer_for_sure() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = Scripted::initiate(&mut host, 81);
+    let auth = peer.auth_payloads();
+    peer.ask(&mut host, ExchangeType::IKE_AUTH, &auth);
+    let child = host.sending[&CHILD];
+    host.endpoint.close_child(NOW, child).unwrap();
+    assert!(transmits(&mut host).is_empty(), "the peer may not know of it yet");
+    host.endpoint.handle_timeout(NOW + seconds(10));
+    assert_eq!(transmits(&mut host).len(), 1);
+}
+
+#[test]
+fn d_a_responder_that_is_not_whom_we_called_is_told_so_once_and_left() {
+    for impostor in [true, false] {
+        let [mut left, _] = pair();
+        left.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+        if impostor {
+            left.remote_id = Some("other.example");
+        }
+        let mut host = Host::new(77, vec![left], Settings::default());
+        let (mut peer, _) = Scripted::answer(&mut host, 82);
+        peer.next[1] = 1;
+        let mut auth = peer.auth_payloads();
+        if !impostor {
+            let at = auth.1.windows(16).position(|octets| *octets == peer.auth()[..16]).unwrap();
+            auth.1[at] ^= 1;
+        }
+        let (handled, sent) = peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth);
+        assert_eq!((handled, sent.len()), (Ok(()), 1));
+        assert_eq!(Header::parse(&sent[0]).unwrap().exchange, INFO);
+        assert_eq!(notifies(&peer.open(&sent[0])), [NotifyKind::AUTHENTICATION_FAILED]);
+        let cause = if impostor { Failure::WrongIdentity } else { Failure::AuthenticationFailed(Side::Here) };
+        assert_eq!((&host.failures[..], host.installed.len()), (&[cause][..], 0));
+        host.endpoint.handle_timeout(NOW + seconds(5));
+        assert!(transmits(&mut host).is_empty());
+    }
 }

@@ -224,3 +224,33 @@ fn f_40_a_day_of_rekeys_on_a_bad_wire_leaves_the_tables_as_full_as_before() {
         assert!(full.ike_sas <= 2 && full.child_sas <= 3, "{full:?}");
     }
 }
+
+#[test]
+fn f_44_a_peer_with_its_share_of_ike_sas_gets_no_rekey() {
+    let mut host = lax(0, [12, 16, 1280], Settings { ike_sas_per_peer: 2, ..Settings::default() });
+    let _first = up(&mut host, 60);
+    let mut peer = up(&mut host, 61);
+    let answer = peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));
+    assert_eq!(notifies(&answer), [NotifyKind::NO_ADDITIONAL_SAS]);
+    assert_eq!(host.failures, [Failure::NoAdditionalSas(Side::Here)], "and it is told");
+    assert!(peer.alive(&mut host));
+}
+
+#[test]
+fn f_44_the_oldest_goes_first() {
+    let mut host = lax(0, [12, 64, 1280], Settings::default());
+    let mut spis = Vec::new();
+    for second in 0..9 {
+        let mut peer = Scripted::initiate(&mut host, 70 + second);
+        let auth = peer.auth_payloads();
+        let header = peer.header(ExchangeType::IKE_AUTH, false, 1);
+        let message = peer.seal(&header, &auth);
+        // The second one was there first.
+        let at = if second == 1 { 0 } else { second + 1 };
+        assert_eq!(tell_at(&mut host, NOW + seconds(at), peer.path, &message).0, Ok(()));
+        spis.push(peer.spis[0]);
+    }
+    let gone = spis.remove(1);
+    let held: Vec<_> = host.endpoint.ike_sas().map(|sa| sa.spi_remote).collect();
+    assert!(!held.contains(&gone) && spis.iter().all(|spi| held.contains(spi)), "{held:x?}");
+}

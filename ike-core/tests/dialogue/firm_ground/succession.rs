@@ -60,20 +60,24 @@ fn f_41_both_deleted_in_one_message_are_both_gone() {
     }
 }
 
+/// The peer's rekey of a child, as the responder of the IKE SA.
+fn their_rekey(old: [u8; 4], new: [u8; 4], nonce: [u8; 32]) -> Payloads {
+    let ts = |nets: &str| crate::network::selectors(&[nets]);
+    payloads(|message| {
+        message.notify(ProtocolId::ESP, &old, NotifyKind::REKEY_SA, &[])?;
+        message.sa(ProtocolId::ESP, &new, [(1, esp(true).transforms(true))])?;
+        message.nonce(&nonce)?;
+        message.ke(GroupId::CURVE25519, &public())?;
+        message.ts(PayloadType::TS_I, ts("10.2.0.0/16"))?;
+        message.ts(PayloadType::TS_R, ts("10.1.0.0/16"))
+    })
+}
+
 /// Rekeys of the child by both: what the host deletes, and its SPIs before, and of the SA that its own exchange made.
 fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> (Host, Vec<u32>, [u32; 2], usize) {
     let (mut host, mut peer, _) = asking(30);
     let old = host.installed[&host.sending[&CHILD]].spi_in;
-    let ts = |nets: &str| crate::network::selectors(&[nets]);
-    let request = payloads(|message| {
-        message.notify(ProtocolId::ESP, &ESP_SPI, NotifyKind::REKEY_SA, &[])?;
-        message.sa(ProtocolId::ESP, &[4; 4], [(1, esp(true).transforms(true))])?;
-        message.nonce(&[0; 32])?;
-        message.ke(GroupId::CURVE25519, &public())?;
-        message.ts(PayloadType::TS_I, ts("10.2.0.0/16"))?;
-        message.ts(PayloadType::TS_R, ts("10.1.0.0/16"))
-    });
-    let made = peer.ask(&mut host, CREATE, &with_body(&request, PayloadType::NONCE, &theirs));
+    let made = peer.ask(&mut host, CREATE, &their_rekey(ESP_SPI, [4; 4], theirs));
     assert!(notifies(&made).is_empty(), "{:?}", notifies(&made));
     let known: Vec<_> = host.installed.values().map(|child| child.spi_in).collect();
     let mut response = with_body(&child_payloads(Some(&public())), PayloadType::NONCE, &answer);
@@ -387,4 +391,45 @@ fn d_a_child_of_the_peer_is_rekeyed_once_the_peer_has_our_answer_for_sure() {
             assert_eq!(peer.tell(&mut host, &message).1.len(), 2, "the answer, and the rekey");
         }
     }
+}
+
+#[test]
+fn d_a_child_that_goes_or_is_not_decided_on_is_not_rekeyed() {
+    let busy = [NotifyKind::TEMPORARY_FAILURE];
+    // It is to be deleted, as soon as the request before is answered.
+    let (mut host, mut peer) = Scripted::established_by_host(58);
+    peer.next = [0, 2];
+    let (ike, child) = (host.ike_id(), host.sending[&CHILD]);
+    host.endpoint.create_child(NOW, ike, CHILD).unwrap();
+    host.endpoint.close_child(NOW, child).unwrap();
+    assert_eq!(transmits(&mut host).len(), 1);
+    assert_eq!(notifies(&peer.ask(&mut host, CREATE, &their_rekey(ESP_SPI, [4; 4], [1; 32]))), busy);
+    // A rekey of the peer's made it, and ours of the same child is not answered yet.
+    let (mut host, mut peer, _) = asking(59);
+    assert!(notifies(&peer.ask(&mut host, CREATE, &their_rekey(ESP_SPI, [4; 4], [1; 32]))).is_empty());
+    assert_eq!(notifies(&peer.ask(&mut host, CREATE, &their_rekey([4; 4], [5; 4], [1; 32]))), busy);
+    assert_eq!(notifies(&peer.ask(&mut host, CREATE, &their_rekey(ESP_SPI, [5; 4], [1; 32]))), busy);
+    // And one that nobody knows is not found, by the name that the peer gave it.
+    let answer = peer.respond(&mut host, CREATE, &notify(NotifyKind::NO_ADDITIONAL_SAS, &[]));
+    assert_eq!(answer.0, Ok(()));
+    let answer = peer.ask(&mut host, CREATE, &their_rekey([9; 4], [6; 4], [1; 32]));
+    assert_eq!(body(&answer, PayloadType::NOTIFY).unwrap(), [3, 4, 0, 44, 9, 9, 9, 9]);
+}
+
+#[test]
+fn d_an_ike_sa_is_rekeyed_by_one_exchange_of_each_side_and_no_more() {
+    let (mut host, mut peer) = asking_ike(60);
+    assert!(notifies(&peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]))).is_empty());
+    let answer = peer.ask(&mut host, CREATE, &ike_rekey([8; 8], [5; 32]));
+    assert_eq!(notifies(&answer), [NotifyKind::TEMPORARY_FAILURE]);
+    // What waited while the peer rekeyed is not begun on the SA that was replaced.
+    let mut host = lax(20, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 61);
+    host.endpoint.handle_timeout(NOW + seconds(20));
+    assert_eq!(transmits(&mut host).len(), 1, "a sign of life is asked for");
+    let ike = host.ike_id();
+    host.endpoint.rekey_ike(NOW, ike).unwrap();
+    assert!(notifies(&peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]))).is_empty());
+    let (handled, sent) = peer.respond(&mut host, INFO, &NOTHING);
+    assert_eq!((handled, sent.len()), (Ok(()), 0), "{:?}", host.story);
 }
