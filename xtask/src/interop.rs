@@ -11,20 +11,18 @@ mod many;
 mod nat;
 mod ours;
 mod rekey;
+mod runner;
 mod suites;
 mod tunnel;
 mod wild;
 mod wire;
 
-use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use crate::checkout::{build_portcullis, installed, target};
+use crate::checkout::{build_portcullis, installed};
 use crate::lab::gateway::Program;
-use crate::lab::{pair, sandbox};
+use crate::lab::sandbox;
 use crate::outcome::{Result, ensure};
 
 /// Run scenarios with Portcullis on one end of a wire and strongSwan on the other, in network namespaces.
@@ -50,6 +48,12 @@ pub(crate) struct Arguments {
     /// Put strongSwan on both ends: checks the scenarios themselves.
     #[arg(long)]
     strongswan_only: bool,
+    /// So many scenarios at a time, each in namespaces of its own. Most of a scenario is waiting.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    jobs: usize,
+    /// How the runner starts one scenario: exactly this one, here.
+    #[arg(long, hide = true, value_name = "NAME")]
+    alone: Option<String>,
 }
 
 /// What is more than scenarios.
@@ -169,6 +173,10 @@ pub(crate) fn missing() -> Vec<&'static str> {
 /// When nothing can be run at all; failed scenarios are counted, and the exit code tells.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut chosen = scenarios();
+    if let Some(name) = &arguments.alone {
+        let scenario = chosen.iter().find(|scenario| scenario.name == *name);
+        return runner::alone(arguments, scenario.ok_or_else(|| format!("no scenario is called {name}"))?);
+    }
     chosen.retain(|scenario| {
         let named = arguments.names.iter().any(|name| scenario.name.contains(name.as_str()));
         named || arguments.names.is_empty() && (arguments.all || scenario.quick)
@@ -191,58 +199,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !sandbox::inside() && !arguments.strongswan_only {
         build_portcullis()?;
     }
-    sandbox::run(|| match &arguments.command {
-        Some(Other::Leaks(arguments)) => leaks::run(arguments),
-        None => run_inside(arguments, &chosen),
-    })
-}
-
-fn run_inside(arguments: &Arguments, chosen: &[Scenario]) -> Result<ExitCode> {
-    let us = if arguments.strongswan_only { Program::StrongSwan } else { Program::Portcullis };
-    let logs = target()?.join("lab");
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    let start = Instant::now();
-    for scenario in chosen {
-        let ends = match scenario.needs {
-            Needs::OursTwice => Ends { us, peer: us },
-            Needs::Any | Needs::Ours => Ends { us, peer: Program::StrongSwan },
-        };
-        if scenario.needs != Needs::Any && us != Program::Portcullis {
-            println!("skip  {}: looks at Portcullis itself", scenario.name);
-            skipped += 1;
-            continue;
-        }
-        let began = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(ends)))
-            .unwrap_or_else(|_| Err("the scenario itself panicked, see above".into()));
-        let took = began.elapsed().as_secs_f32();
-        match &outcome {
-            Ok(remark) => println!("ok    {} ({took:.1} s) {remark}", scenario.name),
-            Err(error) => println!("FAIL  {} ({took:.1} s) {error}", scenario.name),
-        }
-        let folder = logs.join(&scenario.name);
-        let _ = fs::remove_dir_all(&folder);
-        if outcome.is_err() || arguments.keep {
-            pair::keep_logs(&folder)?;
-        }
-        clear_folder(Path::new(sandbox::WORK))?;
-        match outcome {
-            Ok(_) => passed += 1,
-            Err(_) => failed += 1,
-        }
+    match &arguments.command {
+        Some(Other::Leaks(arguments)) => sandbox::run(|| leaks::run(arguments)),
+        None => runner::side_by_side(arguments, &chosen),
     }
-    if failed > 0 {
-        println!("logs of what failed: {}", logs.display());
-    }
-    println!("{} scenarios in {:.0} s", chosen.len(), start.elapsed().as_secs_f32());
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn clear_folder(folder: &Path) -> Result {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
-    }
-    Ok(())
 }

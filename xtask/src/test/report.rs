@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::checkout::words;
 use crate::outcome::Result;
 
-/// What came of the checks so far.
+/// What came of the checks of one stage so far. Every line begins with the stage's name, as stages run side by side.
 pub(super) struct Report {
+    stage: &'static str,
     /// Whether a skip is a failure.
     strict: bool,
     counts: Counts,
@@ -28,24 +30,26 @@ pub(super) struct Counts {
 
 impl Report {
     /// Nothing counted yet. `strict`: a skip is a failure.
-    pub(super) fn new(strict: bool) -> Self {
-        Self { strict, counts: Counts::default(), remembered: Vec::new() }
+    pub(super) fn new(stage: &'static str, strict: bool) -> Self {
+        Self { stage, strict, counts: Counts::default(), remembered: Vec::new() }
+    }
+
+    fn line(&self, word: &str, rest: &str) {
+        println!("{:<8} {word:<5} {rest}", self.stage);
+    }
+
+    /// How long the stage took. A stage above its budget is a finding, not a failure: the machine may be a slow one.
+    pub(super) fn took(&mut self, time: Duration, budget: Duration) {
+        let (time, budget) = (time.as_secs_f32(), budget.as_secs());
+        self.line("time", &format!("{time:.1} s of {budget} s"));
+        if time > budget as f32 {
+            self.remembered.push(format!("finding: {} took {time:.0} s, its budget is {budget} s", self.stage));
+        }
     }
 
     /// Whether anything failed.
     pub(super) fn failed(&self) -> bool {
         self.counts.failed > 0
-    }
-
-    /// The last line of the pipeline.
-    pub(super) fn counts(&self) -> String {
-        let Counts { passed, failed, skipped } = self.counts;
-        format!("{passed} passed, {failed} failed, {skipped} skipped")
-    }
-
-    /// Failures and skips again, for those who only read the end.
-    pub(super) fn remembered(&self) -> &[String] {
-        &self.remembered
     }
 
     /// One check.
@@ -58,13 +62,14 @@ impl Report {
 
     /// One check that held.
     pub(super) fn passed(&mut self, name: &str) {
-        println!("        ok    {name}");
+        self.line("ok", name);
         self.counts.passed += 1;
     }
 
     fn fail(&mut self, name: &str, why: &str) {
-        println!("        FAIL  {name}: {why}");
-        self.remembered.push(format!("failed: {name}: {}", why.lines().last().unwrap_or_default()));
+        self.line("FAIL", &format!("{name}: {why}"));
+        let last = why.lines().last().unwrap_or_default();
+        self.remembered.push(format!("failed: {}: {name}: {last}", self.stage));
         self.counts.failed += 1;
     }
 
@@ -73,8 +78,8 @@ impl Report {
         if self.strict {
             self.fail(name, &format!("{why} (with CI=true nothing is skipped)"));
         } else {
-            println!("        skip  {name}: {why}");
-            self.remembered.push(format!("skipped: {name}: {why}"));
+            self.line("skip", &format!("{name}: {why}"));
+            self.remembered.push(format!("skipped: {}: {name}: {why}", self.stage));
             self.counts.skipped += 1;
         }
     }
@@ -89,7 +94,7 @@ impl Report {
 
     /// A command whose output contains counts of tests, shown as it comes; a command that prints none is one check.
     pub(super) fn counted_command(&mut self, name: &str, command: &mut Command) {
-        let outcome = streamed(command);
+        let outcome = streamed(self.stage, command);
         let (success, output) = match outcome {
             Ok(outcome) => outcome,
             Err(error) => return self.fail(name, &error.to_string()),
@@ -104,13 +109,46 @@ impl Report {
         self.counts.failed += counts.failed;
         match success {
             true if counts == Counts::default() => self.passed(name),
-            true => println!("        ok    {name}: {} passed, {} skipped", counts.passed, counts.skipped),
+            true => self.line("ok", &format!("{name}: {} passed, {} skipped", counts.passed, counts.skipped)),
             false if counts.failed > 0 => {
-                println!("        FAIL  {name}: {} failed", counts.failed);
-                self.remembered.push(format!("failed: {name}: {} of its checks", counts.failed));
+                self.line("FAIL", &format!("{name}: {} failed", counts.failed));
+                self.remembered.push(format!("failed: {}: {name}: {} of its checks", self.stage, counts.failed));
             }
             false => self.fail(name, &words(command)),
         }
+    }
+}
+
+/// What came of all stages.
+#[derive(Default)]
+pub(super) struct Total {
+    counts: Counts,
+    remembered: Vec<String>,
+}
+
+impl Total {
+    /// Takes over what came of a stage.
+    pub(super) fn add(&mut self, stage: Report) {
+        self.counts.passed += stage.counts.passed;
+        self.counts.failed += stage.counts.failed;
+        self.counts.skipped += stage.counts.skipped;
+        self.remembered.extend(stage.remembered);
+    }
+
+    /// Whether anything failed.
+    pub(super) fn failed(&self) -> bool {
+        self.counts.failed > 0
+    }
+
+    /// The last line of the pipeline.
+    pub(super) fn counts(&self) -> String {
+        let Counts { passed, failed, skipped } = self.counts;
+        format!("{passed} passed, {failed} failed, {skipped} skipped")
+    }
+
+    /// Failures, skips and findings again, for those who only read the end.
+    pub(super) fn remembered(&self) -> &[String] {
+        &self.remembered
     }
 }
 
@@ -122,7 +160,7 @@ fn quietly(command: &mut Command) -> Result<(bool, String)> {
 }
 
 /// Runs a command, shows its output indented, and keeps it.
-fn streamed(command: &mut Command) -> Result<(bool, String)> {
+fn streamed(stage: &str, command: &mut Command) -> Result<(bool, String)> {
     let (reader, writer) = std::io::pipe()?;
     command.stdout(writer.try_clone()?).stderr(writer).stdin(Stdio::null());
     let mut child = command.spawn().map_err(|error| format!("{}: {error}", words(command)))?;
@@ -132,7 +170,7 @@ fn streamed(command: &mut Command) -> Result<(bool, String)> {
     for line in BufReader::new(reader).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
-        println!("        | {line}");
+        println!("{stage:<8} |     {line}");
         writeln!(output, "{line}")?;
     }
     Ok((child.wait()?.success(), output))
@@ -184,24 +222,52 @@ mod tests {
 
     #[test]
     fn a_skip_is_a_failure_where_strict() {
-        let mut report = Report::new(true);
+        let mut report = Report::new("stage", true);
         report.skipped("peer", "not there");
         assert!(report.failed());
-        assert_eq!(report.counts(), "0 passed, 1 failed, 0 skipped");
-        let mut report = Report::new(false);
+        assert_eq!(total([report]).counts(), "0 passed, 1 failed, 0 skipped");
+        let mut report = Report::new("stage", false);
         report.skipped("peer", "not there");
         assert!(!report.failed());
-        assert_eq!(report.counts(), "0 passed, 0 failed, 1 skipped");
+        assert_eq!(total([report]).counts(), "0 passed, 0 failed, 1 skipped");
+    }
+
+    #[test]
+    fn skips_of_a_command_are_counted_and_fail_where_strict() {
+        let counts = |strict| {
+            let mut report = Report::new("stage", strict);
+            report.counted_command("tests", Command::new("sh").args(["-c", "echo 3 passed, 0 failed, 2 skipped"]));
+            total([report]).counts()
+        };
+        assert_eq!(counts(false), "3 passed, 0 failed, 2 skipped");
+        assert_eq!(counts(true), "3 passed, 1 failed, 0 skipped");
+    }
+
+    #[test]
+    fn a_stage_above_its_budget_is_a_finding_and_no_failure() {
+        let mut slow = Report::new("slow", false);
+        slow.took(Duration::from_secs(61), Duration::from_secs(60));
+        let mut quick = Report::new("quick", false);
+        quick.took(Duration::from_secs(59), Duration::from_secs(60));
+        let total = total([slow, quick]);
+        assert!(!total.failed());
+        assert_eq!(total.remembered(), ["finding: slow took 61 s, its budget is 60 s"]);
+    }
+
+    fn total<const N: usize>(stages: [Report; N]) -> Total {
+        let mut total = Total::default();
+        stages.into_iter().for_each(|stage| total.add(stage));
+        total
     }
 
     #[test]
     fn a_failing_command_is_counted_whether_it_counts_or_not() {
-        let mut report = Report::new(false);
+        let mut report = Report::new("stage", false);
         report.counted_command("silent", Command::new("sh").args(["-c", "exit 1"]));
         report
             .counted_command("counting", Command::new("sh").args(["-c", "echo 1 passed, 2 failed, 0 skipped; exit 1"]));
         report.counted_command("good", &mut Command::new("true"));
         report.command("quiet", Command::new("sh").args(["-c", "exit 3"]));
-        assert_eq!(report.counts(), "2 passed, 4 failed, 0 skipped");
+        assert_eq!(total([report]).counts(), "2 passed, 4 failed, 0 skipped");
     }
 }
