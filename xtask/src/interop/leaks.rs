@@ -215,12 +215,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     };
     vec![
         group("ends", &[Trouble::Restart, Trouble::Kill, Trouble::DeviceGone]).thorough(),
-        group("kernel", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd, Trouble::Ruleset, Trouble::DeviceDown])
-            .thorough(),
+        group("kernel", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd, Trouble::DeviceDown]).thorough(),
         group("others", &[Trouble::SecondInstance, Trouble::Routes, Trouble::DefaultRoute, Trouble::MainFirst])
             .thorough(),
-        group("reload", &[Trouble::ReloadPeer, Trouble::ReloadMtu, Trouble::ReloadOutside, Trouble::ReloadLocal])
-            .thorough(),
+        group("reload", &[Trouble::ReloadPeer, Trouble::ReloadMtu, Trouble::ReloadLocal]).thorough(),
+        group("reload-outside", &[Trouble::ReloadOutside]).thorough(),
+        group("ruleset", &[Trouble::Ruleset]).thorough(),
+        group("machine", &[Trouble::Address, Trouble::LanDown]).thorough(),
+        group("peer", &[Trouble::PeerSilent, Trouble::PeerKilled]).thorough(),
     ]
 }
 

@@ -12,14 +12,14 @@ use super::watch::{Crossing, Watch};
 use crate::outcome::{Result, ensure};
 
 /// Rules and routes that other programs have put there: one rule that is asked before ours, one with the number of ours,
-/// one behind ours, a route in our table, and routes of another daemon. `{6}` is `-6` or nothing.
+/// one behind ours, and routes of another daemon. What somebody puts into our own table is not protected.
 const FOREIGN: [(&str, &str); 2] = [
     (
         "-4",
         "rule add from 10.99.0.0/16 lookup 99 pref 100
 rule add to 203.0.113.128/25 lookup 100 pref 4500
 rule add fwmark 0x77 lookup 101 pref 20000
-route add 203.0.113.128/25 via 198.51.100.1 dev wan2 table 4500 proto 186
+route add 203.0.113.128/25 via 198.51.100.1 dev wan2 table 100 proto 186
 route add default via 198.51.100.1 dev wan2 table 99 proto 186
 route add 10.200.0.0/16 via 198.51.100.1 dev wan2 proto 186
 ",
@@ -29,7 +29,7 @@ route add 10.200.0.0/16 via 198.51.100.1 dev wan2 proto 186
         "rule add from fd99::/64 lookup 99 pref 100
 rule add to 2001:db8:fe::/48 lookup 100 pref 4500
 rule add fwmark 0x77 lookup 101 pref 20000
-route add 2001:db8:fe::/48 via 2001:db8:ff::1 dev wan2 table 4500 proto 186
+route add 2001:db8:fe::/48 via 2001:db8:ff::1 dev wan2 table 100 proto 186
 route add default via 2001:db8:ff::1 dev wan2 table 99 proto 186
 ",
     ),

@@ -100,9 +100,11 @@ impl Ledger {
     pub(super) fn turn(&mut self) -> Seen {
         let now = Instant::now();
         self.settle(now);
+        // Younger arrivals are not settled yet.
+        let settled = now.checked_sub(HEARING).unwrap_or(now);
         let mut outage = (Duration::ZERO, 0);
         for (flow, arrival) in (0..).zip(&self.arrivals) {
-            outage = outage.max((arrival.longest.max(now - arrival.last), flow));
+            outage = outage.max((arrival.longest.max(settled.saturating_duration_since(arrival.last)), flow));
         }
         let old = std::mem::replace(self, Self::new());
         let mut inward = old.forged.to_vec();
