@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipsec_core::flow::Flow;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::routes::MARK;
+use crate::boundary::MARK;
 
 /// A raw socket for each family.
 pub(crate) struct ClearSockets {

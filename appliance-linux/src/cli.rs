@@ -17,6 +17,7 @@ Examples:
   portcullis up cloud                                          connect a peer, wait for the outcome
   portcullis rekey cloud/net                                   fresh keys for one Child SA
   portcullis show                                              flows and SAs, like `ipsecctl -s all`
+  portcullis release                                           let the remote networks be reached in clear again
 
 The smallest configuration:
   [[peer]]
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     },
     /// Read the configuration again and apply what changed; SAs that did not change go on
     Reload,
+    /// Open what a daemon that ended left blocked, so that it passes in clear; refused while a daemon runs
+    Release,
     /// Show policies and SAs: flows and SAD in the style of `ipsecctl -s all`
     Show {
         /// Only one of them
@@ -167,6 +170,7 @@ mod tests {
             "rekey cloud/net",
             "rekey cloud --ike",
             "reload",
+            "release",
             "show",
             "show spd --json",
             "show sa",

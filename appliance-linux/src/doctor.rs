@@ -9,10 +9,10 @@ use std::path::Path;
 
 use gateway_core::config::{Action, Config, Remote};
 
+use crate::boundary::{self, MARK, prefixes};
 use crate::control::client;
 use crate::control::protocol::Request;
 use crate::netlink::{LocalAddr, Netlink, NextHop};
-use crate::routes::{MARK, prefixes};
 use crate::socket::{Carrier, Listen, Socket};
 use crate::tun::CLONE_DEVICE;
 
@@ -68,6 +68,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(forwarding(config));
     findings.extend(interfaces(config));
     findings.extend(ports(config, running));
+    findings.extend(boundary(running));
     match Netlink::open() {
         Ok(mut netlink) => {
             let outside = outside(config, &mut netlink);
@@ -78,6 +79,31 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
         Err(error) => findings.push(finding(Grade::Failure, "netlink", format!("cannot be opened: {error}"), "")),
     }
     findings.extend(elsewhere(config));
+    findings
+}
+
+/// What keeps packets from crossing in clear, now and once the daemon runs.
+fn boundary(running: bool) -> Vec<Finding> {
+    let mut findings = vec![if boundary::guard_installed() {
+        fine("guard", "nft answers: what is protected is dropped where it would cross in clear")
+    } else {
+        let text = "nft cannot be used: if somebody removes our routes or rules, packets leave in clear until they are \
+                    put back, and nothing drops clear packets that come in in the name of a remote network";
+        finding(Grade::Warning, "guard", text, "install nftables; run this as root")
+    }];
+    if running {
+        return findings;
+    }
+    match boundary::blocked() {
+        Ok(None) => {}
+        Ok(Some(nets)) => findings.push(finding(
+            Grade::Note,
+            "blocked",
+            format!("no daemon runs, and {nets} stay blocked, so that nothing leaves in clear"),
+            "start the daemon; or `portcullis release`, to reach them in clear",
+        )),
+        Err(error) => findings.push(finding(Grade::Warning, "blocked", format!("routes cannot be read: {error}"), "")),
+    }
     findings
 }
 
@@ -156,14 +182,15 @@ pub(crate) fn forwarding(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Strict reverse path filtering keeps others from injecting clear packets in the name of protected networks, but also
-/// drops what a bypass policy, or a peer inside its own remote network, sends in clear.
+/// Without a guard, strict reverse path filtering makes it harder for others to inject clear packets in the name of
+/// protected networks (over IPv4, and by another interface than that of the route back), but also drops what a bypass policy, or a peer inside its own remote network, sends in clear.
 fn reverse_path(config: &Config, outside: &BTreeSet<String>) -> Vec<Finding> {
     let value = |name: &str| setting(&format!("ipv4/conf/{name}/rp_filter")).and_then(|value| value.parse::<u8>().ok());
     let inside = config.peers.iter().find(|peer| {
         let nets = || peer.children.iter().flat_map(|child| &child.remote_ts);
         peer.remote.iter().filter_map(Remote::address).any(|addr| nets().any(|net| net.addrs.contains(addr)))
     });
+    let guarded = boundary::guard_installed();
     let bypass = config.policies.iter().any(|policy| policy.action == Action::Bypass);
     let grade = |name: &String| {
         let effective = value(name)?.max(value("all").unwrap_or(0));
@@ -187,10 +214,8 @@ fn reverse_path(config: &Config, outside: &BTreeSet<String>) -> Vec<Finding> {
                 ),
                 format!("sysctl -w {setting}=2 when such packets are expected, and a firewall rule for the others"),
             ),
-            (1, None, false) => fine(
-                "rp_filter",
-                format!("{setting} is 1: nobody outside can send in clear in the name of a remote network"),
-            ),
+            (1, None, false) => fine("rp_filter", format!("{setting} is 1")),
+            _ if guarded => fine("rp_filter", format!("{setting} is {effective}; the guard does not need it")),
             _ => finding(
                 Grade::Warning,
                 "rp_filter",

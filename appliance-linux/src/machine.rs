@@ -5,22 +5,20 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gateway_core::config::Config;
-use ipsec_core::net::AddrRange;
-
+use crate::boundary::watch::{self, Touched};
+use crate::boundary::{Boundary, Owner};
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::listen;
-use crate::netlink::Netlink;
-use crate::plane::Plane;
-use crate::routes::{MARK, Reach, Routes};
+use crate::plane::{Inbox, Plane};
+use crate::run::Input;
 use crate::socket::{Carrier, Listen};
 use crate::tun::{CLONE_DEVICE, Tun};
+use gateway_core::config::Config;
 
 /// The machine while the daemon runs.
 pub(crate) struct Machine {
-    netlink: Netlink,
-    routes: Routes,
+    boundary: Boundary,
     plane: Arc<Plane>,
 }
 
@@ -50,9 +48,14 @@ fn trouble(what: impl fmt::Display, error: &io::Error) -> Trouble {
 impl Machine {
     /// Makes the TUN device and opens the sockets, then leads traffic to the device. In this order: nothing of the
     /// machine is changed unless everything can be had.
-    pub(crate) fn start(config: &Config, clock: Clock, sas: usize) -> Result<Self, Trouble> {
+    pub(crate) fn start(
+        owner: Owner,
+        config: &Config,
+        clock: Clock,
+        sas: usize,
+        inbox: &Inbox,
+    ) -> Result<Self, Trouble> {
         let name = &config.gateway.tun;
-        let mut netlink = Netlink::open().map_err(|error| trouble("netlink cannot be opened", &error))?;
         let tun = Tun::create(name).map_err(|error| match error.raw_os_error() {
             Some(libc::EBUSY) => Trouble {
                 text: format!("the interface {name} exists already"),
@@ -60,25 +63,23 @@ impl Machine {
             },
             _ => trouble(format_args!("the TUN device {name} cannot be made through {CLONE_DEVICE}"), &error),
         })?;
-        let index = tun.index();
         let clear = ClearSockets::open().map_err(|error| trouble("raw sockets cannot be opened", &error))?;
         let plane =
             Plane::new(tun, clear, clock, sas).map_err(|error| trouble("the data plane cannot start", &error))?;
         let opened = listen::open(config, &[]).map_err(|refused| not_open(&refused))?;
         plane.set_sockets(opened).map_err(|error| trouble("the data plane cannot start", &error))?;
-        netlink
-            .link_up(index, u32::from(config.gateway.mtu))
-            .map_err(|error| trouble(format_args!("{name} cannot be switched on"), &error))?;
-        let routes = Routes::start(&mut netlink, index);
-        let routes = routes.map_err(|error| trouble("the routing rule cannot be added", &error))?;
-        let mut machine = Self { netlink, routes, plane: Arc::new(plane) };
-        match machine.route(config) {
-            Ok(()) => Ok(machine),
-            Err(refused) => {
-                let _ = machine.stop(); // the first trouble is the one to tell
-                Err(refused)
+        // Watched from before the first change, so that nothing is missed in between.
+        let inbox = inbox.clone();
+        watch::start(move |touched| {
+            inbox.send(Input::BoundaryTouched(touched));
+            if touched.addresses {
+                inbox.send(Input::AddressesChanged);
             }
-        }
+        })
+        .map_err(|error| trouble("the kernel's routes cannot be watched", &error))?;
+        let boundary = Boundary::start(owner, config);
+        let boundary = boundary.map_err(|error| trouble("routes and guard cannot be set", &error))?;
+        Ok(Self { boundary, plane: Arc::new(plane) })
     }
 
     pub(crate) fn plane(&self) -> &Arc<Plane> {
@@ -95,27 +96,28 @@ impl Machine {
         self.route(config)
     }
 
-    /// Makes the routes those of the configured children.
+    /// Makes routes and guard those of the configured children and policies.
     pub(crate) fn route(&mut self, config: &Config) -> Result<(), Trouble> {
-        let addrs = |selectors: &[ipsec_core::net::TrafficSelector]| -> Vec<AddrRange> {
-            selectors.iter().map(|selector| selector.addrs).collect()
-        };
-        let children = config.peers.iter().flat_map(|peer| &peer.children);
-        let reaches: Vec<Reach> =
-            children.map(|child| Reach { local: addrs(&child.local_ts), remote: addrs(&child.remote_ts) }).collect();
-        self.routes.apply(&mut self.netlink, &reaches).map_err(|error| trouble("the routes cannot be set", &error))
+        self.boundary.follow(config).map_err(|error| trouble("routes and guard cannot be set", &error))
+    }
+
+    pub(crate) fn boundary(&self) -> &Boundary {
+        &self.boundary
+    }
+
+    /// Puts back what others removed.
+    pub(crate) fn reconcile(&mut self, touched: Touched) {
+        self.boundary.reconcile(touched);
     }
 
     /// The address of ours that packets to a peer leave from.
     pub(crate) fn source_for(&mut self, remote: IpAddr) -> io::Result<IpAddr> {
-        let hop = self.netlink.next_hop(remote, MARK)?;
-        hop.source.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+        self.boundary.source_for(remote)
     }
 
-    /// Removes routes and rules; the device goes with the process.
-    pub(crate) fn stop(mut self) -> Result<(), Trouble> {
-        let cleared = self.routes.clear(&mut self.netlink);
-        cleared.map_err(|error| trouble("routes could not be removed", &error))
+    /// Leaves the boundary closed; the device goes with the process.
+    pub(crate) fn stop(self) {
+        self.boundary.stop();
     }
 }
 

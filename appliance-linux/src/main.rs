@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`cli`] is the contract with the operator, [`run`] the daemon, [`control`] what goes between the two.
 
+mod boundary;
 mod clear;
 mod cli;
 mod clock;
@@ -18,7 +19,6 @@ mod notify;
 mod pending;
 mod plane;
 mod resolve;
-mod routes;
 mod run;
 mod signals;
 mod socket;
@@ -70,6 +70,7 @@ fn main() -> ExitCode {
             let Target { name, timeout } = target;
             ask(&cli.control, &Request::Rekey { name, ike, timeout_ms: millis(timeout) }, false, None)
         }
+        Command::Release => release(),
         Command::Reload => ask(&cli.control, &Request::Reload, false, None),
     };
     ExitCode::from(code)
@@ -122,6 +123,25 @@ fn examine(path: &Path) -> u8 {
     }
     let worst = findings.iter().map(|finding| finding.grade).max();
     if worst == Some(Grade::Failure) { FAILED } else { 0 }
+}
+
+/// `portcullis release`.
+fn release() -> u8 {
+    match boundary::release() {
+        Ok(line) => {
+            print(format_args!("{line}\n"));
+            0
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            eprintln!("{}", boundary::TAKEN);
+            eprintln!("hint: stop it first (systemctl stop portcullis)");
+            FAILED
+        }
+        Err(error) => {
+            eprintln!("not released: {error}");
+            FAILED
+        }
+    }
 }
 
 /// Asks the daemon and prints its answer.

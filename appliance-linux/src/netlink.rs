@@ -7,9 +7,9 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -28,6 +28,8 @@ pub(crate) struct LocalAddr {
     pub(crate) addr: IpAddr,
     /// The index of its interface.
     pub(crate) link: u32,
+    /// Whether packets may be sent from it: an IPv6 address may not until nobody else is found to have it.
+    pub(crate) usable: bool,
 }
 
 /// How the kernel would send to an address.
@@ -45,6 +47,9 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
+        // Dumps by table: the routes of others, of which there may be hundreds of thousands, stay in the kernel. Where it
+        // is too old for this they are sorted out here.
+        let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self { socket, sequence: 0 })
     }
 
@@ -66,16 +71,28 @@ impl Netlink {
         self.change(RouteNetlinkMessage::SetLink(message), 0)
     }
 
-    /// The MTU of an interface.
-    pub(crate) fn link_mtu(&mut self, link: u32) -> io::Result<u32> {
+    /// Whether an interface is switched on and has this MTU.
+    pub(crate) fn link_is(&mut self, link: u32, mtu: u32) -> io::Result<bool> {
+        let found = self.link(link)?;
+        let up = found.header.flags.contains(LinkFlags::Up);
+        Ok(up && found.attributes.contains(&LinkAttribute::Mtu(mtu)))
+    }
+
+    fn link(&mut self, link: u32) -> io::Result<LinkMessage> {
         let mut message = LinkMessage::default();
         message.header.index = link;
         let answers = self.ask(RouteNetlinkMessage::GetLink(message), NLM_F_ACK)?;
-        let mtu = answers.into_iter().find_map(|answer| match answer {
-            RouteNetlinkMessage::NewLink(link) => link.attributes.into_iter().find_map(|attribute| match attribute {
-                LinkAttribute::Mtu(mtu) => Some(mtu),
-                _ => None,
-            }),
+        let found = answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        });
+        found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// The MTU of an interface.
+    pub(crate) fn link_mtu(&mut self, link: u32) -> io::Result<u32> {
+        let mtu = self.link(link)?.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(mtu),
             _ => None,
         });
         mtu.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
@@ -117,13 +134,32 @@ impl Netlink {
         Ok(NextHop { source, link })
     }
 
-    /// Every route of the table `table`.
-    pub(crate) fn routes(&mut self, table: u32) -> io::Result<Vec<RouteMessage>> {
-        let answers = self.ask(RouteNetlinkMessage::GetRoute(RouteMessage::default()), NLM_F_DUMP)?;
+    /// Every route of a table, or those that `protocol` made.
+    pub(crate) fn routes(
+        &mut self,
+        family: AddressFamily,
+        table: u32,
+        protocol: Option<RouteProtocol>,
+    ) -> io::Result<Vec<RouteMessage>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        message.header.protocol = protocol.unwrap_or(RouteProtocol::Unspec);
+        message.attributes.push(RouteAttribute::Table(table));
+        let answers = match self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP) {
+            // There is no such table yet.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(Vec::new()),
+            answers => answers?,
+        };
         Ok(answers
             .into_iter()
             .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewRoute(route) if route_table(&route) == table => Some(route),
+                RouteNetlinkMessage::NewRoute(route)
+                    if route_table(&route) == table
+                        && route.header.address_family == family
+                        && protocol.is_none_or(|protocol| route.header.protocol == protocol) =>
+                {
+                    Some(route)
+                }
                 _ => None,
             })
             .collect())
@@ -219,10 +255,10 @@ fn route_table(route: &RouteMessage) -> u32 {
     })
 }
 
-fn ip(address: &netlink_packet_route::route::RouteAddress) -> Option<IpAddr> {
+pub(crate) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
-        netlink_packet_route::route::RouteAddress::Inet(v4) => Some((*v4).into()),
-        netlink_packet_route::route::RouteAddress::Inet6(v6) => Some((*v6).into()),
+        RouteAddress::Inet(v4) => Some((*v4).into()),
+        RouteAddress::Inet6(v6) => Some((*v6).into()),
         _ => None,
     }
 }
@@ -239,5 +275,12 @@ fn local_addr(message: &AddressMessage) -> Option<LocalAddr> {
             _ => None,
         })
     })?;
-    Some(LocalAddr { addr, link: message.header.index })
+    let (tentative, failed) = (AddressHeaderFlags::Tentative, AddressHeaderFlags::Dadfailed);
+    let mut usable = !message.header.flags.intersects(tentative | failed);
+    for attribute in &message.attributes {
+        if let AddressAttribute::Flags(flags) = attribute {
+            usable = !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+        }
+    }
+    Some(LocalAddr { addr, link: message.header.index, usable })
 }

@@ -4,6 +4,7 @@
 //! commands and signals. The data plane's threads run beside it and never wait for it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use rand_core::UnwrapErr;
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, enabled, error, info, warn};
 
+use crate::boundary::watch::Touched;
+use crate::boundary::{Owner, TAKEN, TAKEN_HINT};
 use crate::clock::Clock;
 use crate::commands::wire;
 use crate::configuration::{self, Loaded};
@@ -49,6 +52,10 @@ pub(crate) enum Input {
     Wish(Wish),
     /// From the resolver: the addresses of a name.
     Resolved { question: Locate, result: Result<Vec<IpAddr>, String> },
+    /// From the kernel: something of the boundary may have changed.
+    BoundaryTouched(Touched),
+    /// From the kernel: interfaces or addresses changed.
+    AddressesChanged,
 }
 
 /// Inputs that wait for the control thread; beyond that IKE messages are dropped, which peers repeat.
@@ -148,6 +155,11 @@ pub(crate) use with_gateway;
 
 impl Daemon {
     fn start(path: &Path, config: Config, level: Level) -> Result<(Self, Receiver<Input>), Trouble> {
+        // First of all: a second daemon must not touch what the first one has.
+        let owner = Owner::claim().map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => Trouble { text: TAKEN.to_owned(), hint: TAKEN_HINT.to_owned() },
+            _ => Trouble { text: format!("the boundary cannot be claimed: {error}"), hint: String::new() },
+        })?;
         let clock = Clock::start();
         let (sender, inputs): (SyncSender<Input>, _) = sync_channel(INBOX);
         let inbox = Inbox(sender);
@@ -163,13 +175,12 @@ impl Daemon {
             info!("{line}");
         }
         let control = PathBuf::from(&config.gateway.control);
-        // First of all: this tells whether another daemon runs with the same configuration.
         let to_inbox = inbox.clone();
         let server = Server::start(&control, move |call| to_inbox.try_send(Input::Call(call))).map_err(|error| {
             let hint = "control = \"…\" under [gateway] names the socket".to_owned();
             Trouble { text: format!("the control socket {} cannot be made: {error}", control.display()), hint }
         })?;
-        let machine = Machine::start(&config, clock, capacity.children)?;
+        let machine = Machine::start(owner, &config, clock, capacity.children, &inbox)?;
         let plane = Arc::clone(machine.plane());
         let settings = endpoint::Settings {
             cookie_threshold: usize::from(config.gateway.cookie_threshold),
@@ -183,7 +194,7 @@ impl Daemon {
         let endpoint = match ready {
             Ok(endpoint) => endpoint,
             Err(trouble) => {
-                let _ = machine.stop(); // the first trouble is the one to tell
+                machine.stop();
                 return Err(trouble);
             }
         };
@@ -230,9 +241,7 @@ impl Daemon {
         notify::notify("STOPPING=1");
         self.say_farewell(inputs);
         self.server = None;
-        if let Err(trouble) = self.machine.stop() {
-            error!("{trouble}");
-        }
+        self.machine.stop();
         info!("portcullis ends");
         ended
     }
@@ -281,6 +290,8 @@ impl Daemon {
                 }
             }
             Input::Resolved { question, result } => self.found(&question, result),
+            Input::BoundaryTouched(touched) => self.machine.reconcile(touched),
+            Input::AddressesChanged => {}
         }
         None
     }

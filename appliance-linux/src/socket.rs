@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Type};
 
-use crate::routes::MARK;
+use crate::boundary::MARK;
 
 /// Datagrams taken from a socket with one system call.
 const BATCH: usize = 32;

@@ -1,19 +1,26 @@
 //! What the operator is shown: the gateway's view in the words of the control socket.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use gateway_core::config::selector::Selector;
 use gateway_core::config::{Mode, Start};
 use gateway_core::gateway::{self, Parts};
 use gateway_core::policy::child_of;
 use ike_core::endpoint::{IkeView, SaState};
+use ipsec_core::error::Discard;
 use ipsec_core::net::{Encap, TrafficSelector};
 use ipsec_core::sa;
 use ipsec_core::spd::{Action, Direction, Entry};
 
 use crate::commands::wire;
-use crate::control::protocol::{ChildStatus, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status};
+use crate::control::protocol::{
+    BoundaryStatus, ChildStatus, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
+};
 use crate::run::{Daemon, with_gateway};
+
+/// Why the guard drops, in the order in which it counts.
+const GUARDED: [Discard; 4] = [Discard::InClear, Discard::InBlocked, Discard::OutNoPolicy, Discard::OutBlocked];
 
 impl Daemon {
     /// Everything for `status`.
@@ -22,6 +29,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.clock.now().as_millis() / 1000,
             peers: self.peers(),
+            boundary: self.boundary(),
             counters: self.counters(),
         }
     }
@@ -34,9 +42,33 @@ impl Daemon {
         })
     }
 
+    fn boundary(&self) -> BoundaryStatus {
+        let boundary = self.machine.boundary();
+        let health = boundary.health();
+        let state = match (&health.trouble, &health.unguarded) {
+            (Some(_), _) => "trouble",
+            (None, Some(_)) => "weak",
+            (None, None) => "closed",
+        };
+        let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        BoundaryStatus {
+            state: state.to_owned(),
+            guard: if health.unguarded.is_none() { "nftables" } else { "none" }.to_owned(),
+            why: health.trouble.clone().or_else(|| health.unguarded.clone()),
+            put_back: health.put_back,
+            last_put_back: health.last_put_back.map(since_1970),
+            reached_in_clear: boundary.spared(),
+        }
+    }
+
     fn counters(&self) -> BTreeMap<String, u64> {
         let mut sum = self.plane.outbound().counters().clone();
         sum.add(self.plane.inbound().counters());
+        // What the guard dropped are discards like those of the engines.
+        let dropped = self.machine.boundary().dropped();
+        for (reason, count) in GUARDED.into_iter().zip(dropped) {
+            sum.count_many(reason, count);
+        }
         let mut counters: BTreeMap<String, u64> = sum.xfrm().map(|(name, count)| (name.to_owned(), count)).collect();
         // Each reason by itself as well: several share a name of Linux.
         counters.extend(sum.iter().map(|(reason, count)| (format!("{reason:?}"), count)));
@@ -50,6 +82,7 @@ impl Daemon {
             ("IkeNoRoom", discarded.no_room),
             ("IkeStrangersUntold", self.gateway.untold()),
         ];
+        counters.insert("GuardOut".to_owned(), dropped[2]);
         counters.extend(ike.into_iter().chain(self.plane.tally().read()).map(|(name, count)| (name.to_owned(), count)));
         counters
     }

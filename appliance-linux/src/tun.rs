@@ -5,8 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use nix::net::if_::if_nametoindex;
-
 /// Where the kernel offers TUN devices.
 pub(crate) const CLONE_DEVICE: &str = "/dev/net/tun";
 
@@ -16,7 +14,7 @@ nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 /// its routes with it, when the last handle is closed.
 pub(crate) struct Tun {
     file: File,
-    index: u32,
+    name: String,
 }
 
 impl Tun {
@@ -26,18 +24,28 @@ impl Tun {
     /// `InvalidInput` for a name the kernel would not take; `ResourceBusy` when another program holds it; what opening
     /// and the ioctl report otherwise (no permission, no module).
     pub(crate) fn create(name: &str) -> io::Result<Self> {
-        let request = interface_request(name)?;
+        interface_request(name)?; // a bad name is told before the device is opened
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(CLONE_DEVICE)?;
-        // SAFETY: `file` is open for as long as the call lasts, and TUNSETIFF reads (and writes back the name into) an
-        // ifreq, which `request` is: a whole, initialised value that outlives the call.
-        unsafe { tun_set_iff(file.as_raw_fd(), &raw const request) }?;
-        let index = if_nametoindex(name)?;
-        Ok(Self { file, index })
+        let tun = Self { file, name: name.to_owned() };
+        tun.attach()?;
+        Ok(tun)
     }
 
-    /// The interface's index.
-    pub(crate) fn index(&self) -> u32 {
-        self.index
+    /// Makes the device again after somebody removed it. The handle stays the same, so whoever waits for packets on it
+    /// goes on.
+    ///
+    /// # Errors
+    /// As for [`Tun::create`]; `AlreadyExists` (of the handle) when the device is still there.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        self.attach()
+    }
+
+    fn attach(&self) -> io::Result<()> {
+        let request = interface_request(&self.name)?;
+        // SAFETY: `file` is open for as long as the call lasts, and TUNSETIFF reads (and writes back the name into) an
+        // ifreq, which `request` is: a whole, initialised value that outlives the call.
+        unsafe { tun_set_iff(self.file.as_raw_fd(), &raw const request) }?;
+        Ok(())
     }
 
     /// Reads one packet; `WouldBlock` when there is none.

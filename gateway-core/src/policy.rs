@@ -6,7 +6,7 @@ use ike_core::pad::ChildConfigId;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{self, PolicyId, Rule, RuleId, Selector};
 
-use crate::config::{Action, Policy};
+use crate::config::{Action, Child, Policy};
 use crate::peers::Peers;
 
 /// The policy that a child's SAs belong to. Children have numbers that are unique in a gateway, so the two map onto each
@@ -23,6 +23,11 @@ pub const fn child_of(policy: PolicyId) -> ChildConfigId {
 /// The rules, in the order in which they are tried: by priority, policies before children, then the order of the file.
 /// Rules are numbered in that order. A child with several selectors makes a rule for each pair of one family.
 pub fn rules(policies: &[Policy], peers: &Peers) -> Vec<Rule> {
+    ordered(policies, peers.children())
+}
+
+/// As [`rules`], for children that no [`Peers`] holds yet.
+pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildConfigId, &'c Child)>) -> Vec<Rule> {
     let mut list: Vec<(u32, Selector, spd::Action)> = Vec::new();
     for policy in policies {
         let action = match policy.action {
@@ -31,7 +36,7 @@ pub fn rules(policies: &[Policy], peers: &Peers) -> Vec<Rule> {
         };
         list.extend(policy_selectors(policy).map(|selector| (policy.priority, selector, action)));
     }
-    for (id, child) in peers.children() {
+    for (id, child) in children {
         let action = spd::Action::Protect(policy_of(id));
         list.extend(pairs(&child.local_ts, &child.remote_ts).map(|selector| (child.priority, selector, action)));
     }

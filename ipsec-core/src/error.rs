@@ -164,6 +164,13 @@ impl Counters {
         }
     }
 
+    /// Counts packets that something else discarded, such as a packet filter of the system.
+    pub fn count_many(&mut self, discard: Discard, packets: u64) {
+        if let Some(counter) = self.0.get_mut(discard as usize) {
+            *counter = counter.saturating_add(packets);
+        }
+    }
+
     /// Packets discarded for this reason.
     pub fn get(&self, discard: Discard) -> u64 {
         self.0.get(discard as usize).copied().unwrap_or(0)

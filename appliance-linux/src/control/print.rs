@@ -23,6 +23,16 @@ impl Display for Table<'_> {
                 self.child(f, child, width)?;
             }
         }
+        let boundary = &status.boundary;
+        if let Some(why) = &boundary.why {
+            writeln!(f, "\nboundary: {}: {why}", boundary.state)?;
+        }
+        if boundary.put_back > 0 {
+            writeln!(f, "\nboundary: {} times something was removed by others and put back", boundary.put_back)?;
+        }
+        if !boundary.reached_in_clear.is_empty() {
+            writeln!(f, "\nreached in clear: {}", boundary.reached_in_clear.join(", "))?;
+        }
         let discarded: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
         if !discarded.is_empty() {
             writeln!(f, "\ncounters")?;

@@ -59,8 +59,28 @@ pub(crate) struct Status {
     pub(crate) version: String,
     pub(crate) uptime_s: u64,
     pub(crate) peers: Vec<PeerStatus>,
+    /// What keeps packets from crossing in clear.
+    #[serde(default)]
+    pub(crate) boundary: BoundaryStatus,
     /// Discarded packets and the like, by the names of /proc/net/xfrm_stat where they have one.
     pub(crate) counters: BTreeMap<String, u64>,
+}
+
+/// Routes, rules and guard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BoundaryStatus {
+    /// "closed": all stands as it should; "weak": no guard; "trouble": the kernel refused something.
+    pub(crate) state: String,
+    /// "nftables", or "none".
+    pub(crate) guard: String,
+    /// Why it is not closed.
+    pub(crate) why: Option<String>,
+    /// How many routes, rules and guards others removed and we put back.
+    pub(crate) put_back: u64,
+    /// Seconds since 1970.
+    pub(crate) last_put_back: Option<u64>,
+    /// Attached networks that are reached in clear although a remote network covers them.
+    pub(crate) reached_in_clear: Vec<String>,
 }
 
 /// A configured peer.

@@ -1,9 +1,12 @@
 //! Packets out: TUN device, policy, ESP, socket.
 
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::engine::Verdict;
+use tracing::warn;
 
 use super::{Inbox, News, Plane, count, readable, wait};
 
@@ -12,18 +15,39 @@ const PACKET: usize = 16 * 1024;
 /// Packets taken before looking whether the device has an error.
 const BURST: usize = 256;
 
-/// Runs until the device fails.
+/// How often, and how many times, a device that somebody removed is made again before we give up.
+const AGAIN: Duration = Duration::from_millis(100);
+const TIMES: u32 = 100;
+
+/// Runs until the device fails for good.
 pub(super) fn run(plane: &Plane, inbox: &Inbox) {
     let mut buffer = vec![0; HEADROOM + PACKET + TAILROOM];
     let failed = loop {
         if let Err(error) = wait(&mut [readable(&plane.tun)]) {
             break error;
         }
-        if let Err(error) = drain(plane, inbox, &mut buffer) {
+        if let Err(error) = drain(plane, inbox, &mut buffer)
+            && !renewed(plane, &error)
+        {
             break error;
         }
     };
     inbox.tell(News::Broken { what: "the TUN device", error: failed });
+}
+
+/// Whether the device was gone and is there again. The boundary leads traffic to it once the kernel tells of it; until
+/// then nothing passes.
+fn renewed(plane: &Plane, error: &io::Error) -> bool {
+    if error.raw_os_error() != Some(libc::EBADFD) {
+        return false;
+    }
+    warn!("somebody removed the TUN device; it is made again");
+    (0..TIMES).any(|_| {
+        plane.tun.renew().is_ok() || {
+            thread::sleep(AGAIN);
+            false
+        }
+    })
 }
 
 /// Takes the packets that wait.

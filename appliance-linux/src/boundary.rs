@@ -1,0 +1,297 @@
+//! The IPsec boundary as the kernel is told of it: what leads protected traffic to the TUN device, and what keeps it from
+//! leaving, or entering, in clear. All of it lies in this room, carries the mark of its owner, and is computed anew from
+//! the configuration and the kernel's own state whenever either changes; what is missing is put back.
+//!
+//! * Routing rules send everything into tables of our own except what carries our firewall mark: IKE, ESP and what a
+//!   bypass policy lets through, else they would come back to us for ever.
+//! * Per remote network there is a route to the TUN device, and the same route as `unreachable` behind it. A `throw` leads
+//!   on to the machine's other tables: to our own networks, and to attached ones inside a remote network that means "all".
+//! * A remote network `0.0.0.0/0` or `::/0` stands in a second table, so that our outer addresses can pass it by.
+//! * The guard (see [`guard`]) drops what goes another way nevertheless. It stands before the first route.
+//!
+//! [`plan`] computes, [`kernel`] and [`guard`] compare and change, [`watch`] wakes. When the daemon ends, however it ends,
+//! all of this stays but the device and the routes to it: nothing passes until the next start, or [`release`].
+
+mod guard;
+mod kernel;
+mod net;
+mod owner;
+mod plan;
+pub(crate) mod watch;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use gateway_core::config::Config;
+use tracing::{error, info, warn};
+
+use crate::logging::Throttle;
+use crate::netlink::Netlink;
+use guard::{Applied, Guard};
+use kernel::{Added, Steps};
+pub(crate) use net::prefixes;
+pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT};
+use plan::{Intent, Plan, Seen};
+use watch::Touched;
+
+/// Our routing table, and the priority of the rule that leads there.
+pub(crate) const TABLE: u32 = 4500;
+/// The table for a remote network that is everything.
+pub(crate) const TABLE_OF_THE_REST: u32 = 4501;
+/// The firewall mark of our own packets.
+pub(crate) const MARK: u32 = 0x4500;
+
+/// What the kernel is told, and the right to tell it.
+pub(crate) struct Boundary {
+    netlink: Netlink,
+    intent: Intent,
+    /// What was applied last: tells what others removed from what we changed ourselves.
+    last: Plan,
+    guard: Guard,
+    health: Health,
+    told: Throttle,
+    _owner: Owner,
+}
+
+/// How it stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Health {
+    /// What is not as it should be; none when all is.
+    pub(crate) trouble: Option<String>,
+    /// Things that others removed or changed and that were put back.
+    pub(crate) put_back: u64,
+    /// When that was last.
+    pub(crate) last_put_back: Option<SystemTime>,
+    /// Why there is no guard of nftables, if there is none.
+    pub(crate) unguarded: Option<String>,
+}
+
+impl Boundary {
+    /// Takes over what an earlier run left, and makes it what the configuration asks for, without a gap.
+    ///
+    /// # Errors
+    /// When the kernel refuses what no configuration can do without. What was not there before is then gone again.
+    pub(crate) fn start(owner: Owner, config: &Config) -> io::Result<Self> {
+        let mut netlink = Netlink::open()?;
+        let fresh = kernel::blocked(&mut netlink)?.is_empty();
+        let mut boundary = Self {
+            netlink,
+            intent: Intent::default(),
+            last: Plan::default(),
+            guard: Guard::new(),
+            health: Health::default(),
+            told: Throttle::new(20, Duration::from_secs(60), Instant::now()),
+            _owner: owner,
+        };
+        if let Err(error) = boundary.follow(config) {
+            if fresh {
+                let _ = remove(&mut boundary.netlink); // the first trouble is the one to tell
+            }
+            return Err(error);
+        }
+        for net in &boundary.last.spared {
+            info!(
+                "{net} is attached to this machine and stays reachable in clear; name it in a remote-ts to protect it"
+            );
+        }
+        if let Some(why) = &boundary.health.unguarded {
+            warn!(
+                "no guard ({why}): if somebody removes our routes or rules, packets leave in clear until they are put back; install nftables"
+            );
+        }
+        Ok(boundary)
+    }
+
+    /// Follows a configuration. All or nothing: when the kernel refuses it, it is told the one before again.
+    pub(crate) fn follow(&mut self, config: &Config) -> io::Result<()> {
+        let before = std::mem::replace(&mut self.intent, Intent::of(config));
+        let outcome = self.apply(Touched::ALL);
+        if outcome.is_err() && before.mtu != 0 {
+            self.intent = before;
+            let _ = self.apply(Touched::ALL);
+        }
+        outcome
+    }
+
+    /// Looks at what may have changed and puts back what is missing.
+    pub(crate) fn reconcile(&mut self, touched: Touched) {
+        if let Err(error) = self.apply(touched)
+            && self.told.admit(Instant::now()).is_some()
+        {
+            error!("the boundary is not as it should be: {error}");
+        }
+    }
+
+    /// How it stands.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Attached networks that stay reachable in clear although a remote network covers them.
+    pub(crate) fn spared(&self) -> Vec<String> {
+        self.last.spared.iter().map(ToString::to_string).collect()
+    }
+
+    /// What the guard dropped: in, in by a discard policy, out, out by a discard policy.
+    pub(crate) fn dropped(&self) -> [u64; 4] {
+        self.guard.dropped()
+    }
+
+    /// The address of ours that packets to a peer leave from.
+    pub(crate) fn source_for(&mut self, remote: IpAddr) -> io::Result<IpAddr> {
+        let hop = self.netlink.next_hop(remote, MARK)?;
+        hop.source.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    /// The end: everything stays. What stays blocked is told.
+    pub(crate) fn stop(self) {
+        if !self.last.captured.is_empty() {
+            warn!(
+                "{} stay blocked until the next start, so that nothing leaves in clear; `portcullis release` opens them",
+                shown(self.last.captured.iter(), 5)
+            );
+        }
+    }
+
+    fn apply(&mut self, touched: Touched) -> io::Result<()> {
+        let tun = self.device()?;
+        let seen = self.look(tun)?;
+        let plan = plan::plan(&self.intent, &seen);
+        let mut put_back = Vec::new();
+        if touched.guard || plan.guard != self.last.guard {
+            match self.guard.apply(&plan.guard) {
+                Ok(applied) => {
+                    self.health.unguarded = None;
+                    put_back.extend((applied == Applied::PutBack).then(|| "the guard".to_owned()));
+                }
+                Err(error) if self.health.unguarded.is_none() && self.last.guard.is_empty() => {
+                    let missing = error.kind() == io::ErrorKind::NotFound;
+                    self.health.unguarded =
+                        Some(if missing { "nft is not installed".into() } else { error.to_string() });
+                }
+                Err(error) if self.health.unguarded.is_none() => {
+                    self.health.trouble = Some(error.to_string());
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
+        }
+        let Steps { added, removed: _, refused } = kernel::reconcile(&mut self.netlink, &plan, &seen, tun)?;
+        let missed = added.into_iter().filter(|added| match added {
+            Added::Route(route) => self.last.routes.contains_key(route),
+            Added::Lead(lead) => self.last.leads.contains(lead),
+        });
+        put_back.extend(missed.map(|added| added.to_string()));
+        if !self.last.routes.is_empty() {
+            for net in plan.spared.difference(&self.last.spared) {
+                warn!("{net} is attached to this machine now and is reached in clear");
+            }
+        }
+        self.last = plan;
+        self.tell(&put_back);
+        self.health.trouble = refused.first().map(|refusal| format!("{}: {}", refusal.what, refusal.error));
+        // IPv6 that is switched off must not keep IPv4 from working.
+        match refused.into_iter().find(|refusal| refusal.v4) {
+            Some(refusal) => Err(io::Error::new(refusal.error.kind(), format!("{}: {}", refusal.what, refusal.error))),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, put_back: &[String]) {
+        if put_back.is_empty() {
+            return;
+        }
+        self.health.put_back = self.health.put_back.saturating_add(u64::try_from(put_back.len()).unwrap_or(u64::MAX));
+        self.health.last_put_back = Some(SystemTime::now());
+        if let Some(others) = self.told.admit(Instant::now()) {
+            warn!(
+                others,
+                "somebody removed what keeps packets from leaving in clear; put back: {}",
+                shown(put_back.iter(), 5)
+            );
+        }
+    }
+
+    /// Our device, switched on: its index, if it is there.
+    fn device(&mut self) -> io::Result<Option<u32>> {
+        let Ok(index) = nix::net::if_::if_nametoindex(self.intent.tun.as_str()) else { return Ok(None) };
+        if !self.netlink.link_is(index, self.intent.mtu).unwrap_or(false) {
+            self.netlink.link_up(index, self.intent.mtu)?;
+        }
+        Ok(Some(index))
+    }
+
+    fn look(&mut self, tun: Option<u32>) -> io::Result<Seen> {
+        let v6 = kernel::has_ipv6();
+        let mut addresses = self.netlink.addresses()?;
+        addresses.retain(|local| local.usable && Some(local.link) != tun && (v6 || local.addr.is_ipv4()));
+        let mut facing: BTreeSet<u32> =
+            self.intent.outside.iter().filter_map(|name| nix::net::if_::if_nametoindex(name.as_str()).ok()).collect();
+        if facing.is_empty() {
+            // Where the peers are not known, where strangers would be: by the default route.
+            let strangers = ["192.0.2.1", "2001:db8::1"].into_iter().filter_map(|addr| addr.parse().ok());
+            let remotes = self.intent.remotes.iter().copied().take(64).chain(strangers);
+            for remote in remotes {
+                facing.extend(self.netlink.next_hop(remote, MARK).ok().map(|hop| hop.link));
+            }
+        }
+        let attached = kernel::attached(&mut self.netlink, v6, tun)?;
+        Ok(Seen {
+            facing: addresses
+                .iter()
+                .filter(|local| facing.contains(&local.link))
+                .map(|local| local.addr)
+                .filter(|addr| !addr.is_loopback())
+                .collect(),
+            ours: addresses.into_iter().map(|local| local.addr).collect(),
+            attached,
+            v6,
+        })
+    }
+}
+
+/// The first of a list, and how many more there are.
+fn shown<T: std::fmt::Display>(list: impl ExactSizeIterator<Item = T>, most: usize) -> String {
+    let more = list.len().saturating_sub(most);
+    let mut text = list.take(most).map(|item| item.to_string()).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text += &format!(" and {more} more");
+    }
+    text
+}
+
+/// Takes everything away: rules, routes, then the guard.
+fn remove(netlink: &mut Netlink) -> io::Result<Vec<net::Net>> {
+    let nets = kernel::remove_all(netlink)?;
+    match guard::remove() {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(nets),
+    }
+}
+
+/// `portcullis release`: opens what a daemon that ended left blocked. Returns what that was.
+///
+/// # Errors
+/// `AddrInUse`: a daemon runs. What the kernel says otherwise.
+pub(crate) fn release() -> io::Result<String> {
+    let _owner = Owner::claim()?;
+    let nets: BTreeSet<_> = remove(&mut Netlink::open()?)?.into_iter().collect();
+    Ok(if nets.is_empty() {
+        "nothing was blocked".to_owned()
+    } else {
+        format!("no longer blocked: {}", shown(nets.iter(), 20))
+    })
+}
+
+/// What a daemon that ended left blocked, for `doctor`; it changes nothing.
+pub(crate) fn blocked() -> io::Result<Option<String>> {
+    let nets: BTreeSet<_> = kernel::blocked(&mut Netlink::open()?)?.into_iter().collect();
+    Ok((!nets.is_empty()).then(|| shown(nets.iter(), 5)))
+}
+
+/// Whether the guard can be had, for `doctor`; it changes nothing.
+pub(crate) fn guard_installed() -> bool {
+    guard::list().is_ok()
+}

@@ -1,0 +1,415 @@
+//! The guard: an nftables table of our own that drops what crosses the boundary in clear, whatever routes there are.
+//!
+//! * Out (`postrouting`: forwarded and our own): what lies in a remote network, goes to another interface than our device
+//!   and does not carry our mark. This is exactly what our routes capture, so a route, a rule or a device that somebody
+//!   removes leaves a black hole and no leak.
+//! * In (`input`, `forward`): what a rule of the inbound Security Policy Database protects or discards, and comes from
+//!   another interface than our device.
+//! * `[[policy]] action = "discard"` in both directions, whether or not a route leads to the device.
+//!
+//! The space of remote addresses is cut into intervals in which the same rules hold; each interval names a chain with
+//! these rules in their order. A packet costs one lookup, however many peers there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::spd::{Action, Rule};
+
+use super::MARK;
+use super::net::{Net, address, number};
+
+/// Our table, of the family `inet`.
+pub(super) const TABLE: &str = "portcullis";
+
+/// Packets the guard dropped, in the order of [`COUNTERS`].
+pub(super) type Dropped = [u64; 4];
+
+/// The names of its counters.
+const COUNTERS: [&str; 4] = ["in_clear", "in_discard", "out_clear", "out_discard"];
+
+/// The way of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    In,
+    Out,
+}
+
+/// How the captured part of an address space is captured.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Captured {
+    No,
+    /// By a network that somebody wrote.
+    Named,
+    /// By "everything".
+    Rest,
+}
+
+/// The whole table as one transaction, which replaces what there is of it.
+pub(super) fn script(
+    tun: &str,
+    rules: &[Rule],
+    captured: &BTreeSet<Net>,
+    throws: &BTreeSet<Net>,
+    outer: &BTreeSet<IpAddr>,
+) -> String {
+    let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
+    for counter in COUNTERS {
+        let _ = writeln!(text, " counter {counter} {{ }}"); // writing into a string does not fail
+    }
+    let mut verdicts = [String::new(), String::new()];
+    for (way, verdict) in [Way::In, Way::Out].into_iter().zip(&mut verdicts) {
+        for v4 in [true, false] {
+            let name = match (way, v4) {
+                (Way::In, true) => "in4",
+                (Way::In, false) => "in6",
+                (Way::Out, true) => "out4",
+                (Way::Out, false) => "out6",
+            };
+            let segments = segments(way, v4, rules, captured, throws, outer);
+            let mut bodies: BTreeMap<&str, usize> = BTreeMap::new();
+            for (_, _, body) in &segments {
+                let next = bodies.len();
+                if bodies.contains_key(body.as_str()) {
+                    continue;
+                }
+                bodies.insert(body, next);
+                let _ = writeln!(text, " chain {name}_{next} {{\n{body} }}");
+            }
+            if segments.is_empty() {
+                continue;
+            }
+            let field = field(v4, way == Way::In);
+            let elements: Vec<String> = segments
+                .iter()
+                .map(|(start, end, body)| {
+                    let chain = bodies.get(body.as_str()).copied().unwrap_or_default();
+                    format!("{} : goto {name}_{chain}", interval(v4, *start, *end))
+                })
+                .collect();
+            let _ = writeln!(
+                text,
+                " map {name} {{\n  typeof {field} : verdict\n  flags interval\n  elements = {{ {} }}\n }}",
+                elements.join(", ")
+            );
+            let _ = writeln!(verdict, "  {field} vmap @{name}");
+        }
+    }
+    let [inward, outward] = verdicts;
+    // Neighbour discovery (RFC 4861) never leaves the link, and without it no peer would be found.
+    let neighbours = "icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept";
+    let _ = write!(
+        text,
+        " chain inward {{\n  iifname {{ \"lo\", \"{tun}\" }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{inward} }}\n \
+         chain input {{\n  type filter hook input priority -10; policy accept;\n  meta l4proto esp accept\n  \
+         udp dport {{ 500, 4500 }} accept\n  meta l4proto udp frag frag-off != 0 accept\n  jump inward\n }}\n \
+         chain forward {{\n  type filter hook forward priority -10; policy accept;\n  jump inward\n }}\n \
+         chain outward {{\n  type filter hook postrouting priority 90; policy accept;\n  \
+         oifname {{ \"lo\", \"{tun}\" }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{outward} }}\n}}\n"
+    );
+    text
+}
+
+fn field(v4: bool, source: bool) -> &'static str {
+    match (v4, source) {
+        (true, true) => "ip saddr",
+        (true, false) => "ip daddr",
+        (false, true) => "ip6 saddr",
+        (false, false) => "ip6 daddr",
+    }
+}
+
+fn interval(v4: bool, start: u128, end: u128) -> String {
+    if start == end {
+        return address(v4, start).to_string();
+    }
+    format!("{}-{}", address(v4, start), address(v4, end))
+}
+
+/// Intervals of remote addresses, disjoint and in order, and the rules that hold in each.
+fn segments(
+    way: Way,
+    v4: bool,
+    rules: &[Rule],
+    captured: &BTreeSet<Net>,
+    throws: &BTreeSet<Net>,
+    outer: &BTreeSet<IpAddr>,
+) -> Vec<(u128, u128, String)> {
+    /// What begins or ends somewhere: a rule, or a network of the routing tables (of one length the captured one wins).
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    enum Item {
+        Rule(usize),
+        Net { prefix: u8, captured: bool },
+    }
+    let top = if v4 { u128::from(u32::MAX) } else { u128::MAX };
+    let of_rules = rules.iter().enumerate().map(|(index, rule)| (rule.selector.remote.addrs, Item::Rule(index)));
+    let of_nets = [(captured, true), (throws, false)].into_iter().flat_map(|(nets, captured)| {
+        nets.iter().map(move |net| (net.range(), Item::Net { prefix: net.prefix, captured }))
+    });
+    // Each item begins at its first address, and ends behind its last.
+    let mut edges: BTreeMap<u128, Vec<(Item, bool)>> = BTreeMap::new();
+    for (range, item) in of_rules.chain(of_nets).filter(|(range, _)| range.is_ipv4() == v4) {
+        edges.entry(number(range.start())).or_default().push((item, true));
+        let end = number(range.end());
+        if end < top {
+            edges.entry(end + 1).or_default().push((item, false));
+        }
+    }
+    let mut active_rules: BTreeSet<usize> = BTreeSet::new();
+    let mut active_nets: BTreeSet<(u8, bool)> = BTreeSet::new();
+    let mut list: Vec<(u128, u128, String)> = Vec::new();
+    let mut ends = edges.keys().skip(1).map(|next| next - 1).chain([top]);
+    for (start, items) in &edges {
+        // Two networks of one length never overlap, so that ends may come before beginnings.
+        for (item, begins) in
+            items.iter().filter(|(_, begins)| !begins).chain(items.iter().filter(|(_, begins)| *begins))
+        {
+            match (item, begins) {
+                (Item::Rule(index), true) => _ = active_rules.insert(*index),
+                (Item::Rule(index), false) => _ = active_rules.remove(index),
+                (Item::Net { prefix, captured }, true) => _ = active_nets.insert((*prefix, *captured)),
+                (Item::Net { prefix, captured }, false) => _ = active_nets.remove(&(*prefix, *captured)),
+            }
+        }
+        let end = ends.next().unwrap_or(top);
+        let held = match active_nets.last() {
+            Some((0, true)) => Captured::Rest,
+            Some((_, true)) => Captured::Named,
+            _ => Captured::No,
+        };
+        let body = body(way, v4, active_rules.iter().filter_map(|index| rules.get(*index)), held, outer);
+        if body.is_empty() {
+            continue;
+        }
+        match list.last_mut() {
+            Some((_, last, same)) if last.checked_add(1) == Some(*start) && *same == body => *last = end,
+            _ => list.push((*start, end, body)),
+        }
+    }
+    list
+}
+
+/// The rules of one interval, in order; none when everything passes.
+fn body<'r>(
+    way: Way,
+    v4: bool,
+    rules: impl Iterator<Item = &'r Rule>,
+    captured: Captured,
+    outer: &BTreeSet<IpAddr>,
+) -> String {
+    let mut text = String::new();
+    // Rules that look at addresses alone and end alike are one rule.
+    let mut gathered: Option<(&str, Vec<AddrRange>)> = None;
+    let mut drops = false;
+    let flush = |text: &mut String, gathered: &mut Option<(&str, Vec<AddrRange>)>| {
+        if let Some((verdict, ranges)) = gathered.take() {
+            let _ = writeln!(text, "  {}{verdict}", ours(way, v4, &ranges));
+        }
+    };
+    for rule in rules {
+        let verdict = match (rule.action, way) {
+            (Action::Bypass, _) => "accept",
+            (Action::Discard, Way::In) => "counter name in_discard drop",
+            (Action::Discard, Way::Out) => "counter name out_discard drop",
+            // What routes do not capture is the operator's, or a network of this machine.
+            (Action::Protect(_), _) if captured == Captured::No => continue,
+            (Action::Protect(_), Way::In) => "counter name in_clear drop",
+            (Action::Protect(_), Way::Out) => "counter name out_clear drop",
+        };
+        drops |= verdict != "accept";
+        let local = rule.selector.local;
+        let conditions = conditions(way, v4, &local, &rule.selector.remote);
+        if conditions.iter().all(String::is_empty) {
+            match &mut gathered {
+                Some((same, ranges)) if *same == verdict => ranges.push(local.addrs),
+                _ => {
+                    flush(&mut text, &mut gathered);
+                    gathered = Some((verdict, vec![local.addrs]));
+                }
+            }
+            continue;
+        }
+        flush(&mut text, &mut gathered);
+        let ours = ours(way, v4, &[local.addrs]);
+        let [exact, fragments] = conditions;
+        let _ = writeln!(text, "  {ours}{exact}{verdict}");
+        // A later fragment has no ports (RFC 4301 §7): what could be protected is not let through.
+        if verdict != "accept" && !fragments.is_empty() {
+            let _ = writeln!(text, "  {ours}{fragments}{verdict}");
+        }
+    }
+    flush(&mut text, &mut gathered);
+    if way == Way::Out && captured != Captured::No {
+        drops = true;
+        let strangers: Vec<String> = outer.iter().filter(|addr| addr.is_ipv4() == v4).map(IpAddr::to_string).collect();
+        if captured == Captured::Rest && !strangers.is_empty() {
+            let _ = writeln!(text, "  {} {{ {} }} accept", field(v4, true), strangers.join(", "));
+        }
+        text += "  counter name out_clear drop\n";
+    }
+    if drops { text } else { String::new() }
+}
+
+/// The condition that our side lies in one of these ranges; empty when any address does.
+fn ours(way: Way, v4: bool, ranges: &[AddrRange]) -> String {
+    let mut numbers: Vec<(u128, u128)> = ranges
+        .iter()
+        .filter(|range| range.is_ipv4() == v4)
+        .map(|range| (number(range.start()), number(range.end())))
+        .collect();
+    numbers.sort_unstable();
+    let mut merged: Vec<(u128, u128)> = Vec::new();
+    for (start, end) in numbers {
+        match merged.last_mut() {
+            Some((_, last)) if last.checked_add(1).is_none_or(|next| start <= next) => *last = (*last).max(end),
+            _ => merged.push((start, end)),
+        }
+    }
+    let top = if v4 { u128::from(u32::MAX) } else { u128::MAX };
+    if merged == [(0, top)] {
+        return String::new();
+    }
+    let list: Vec<String> = merged.into_iter().map(|(start, end)| interval(v4, start, end)).collect();
+    format!("{} {{ {} }} ", field(v4, way == Way::Out), list.join(", "))
+}
+
+/// What protocol and ports ask: of a packet whose ports can be read, and of a later fragment. Both empty: nothing.
+fn conditions(way: Way, v4: bool, local: &TrafficSelector, remote: &TrafficSelector) -> [String; 2] {
+    let protocol = if local.protocol == 0 { remote.protocol } else { local.protocol };
+    if protocol == 0 {
+        return Default::default();
+    }
+    let protocol_is = format!("meta l4proto {protocol} ");
+    let (source, destination) = if way == Way::In { (remote, local) } else { (local, remote) };
+    let (mut exact, mut narrowed) = (protocol_is.clone(), false);
+    let mut ask = |what: &str, ports: PortRange| {
+        if ports == PortRange::ANY {
+            return;
+        }
+        narrowed = true;
+        if ports != PortRange::OPAQUE {
+            let (start, end) = (u32::from(ports.start), u32::from(ports.end));
+            let _ =
+                if start == end { write!(exact, "{what} {start} ") } else { write!(exact, "{what} {start}-{end} ") };
+        }
+    };
+    match protocol {
+        // A type and a code; the sender's side decides (RFC 4301 §4.4.1.3).
+        1 | 58 => ask("@th,0,16", source.ports),
+        135 => {}
+        _ => {
+            ask("th sport", source.ports);
+            ask("th dport", destination.ports);
+        }
+    }
+    if !narrowed {
+        return [exact, String::new()];
+    }
+    let later = if v4 { "ip frag-off & 0x1fff != 0 " } else { "frag frag-off != 0 " };
+    let fragments = format!("{later}{protocol_is}");
+    let opaque = |ports: PortRange| ports == PortRange::OPAQUE;
+    if opaque(source.ports) || opaque(destination.ports) { [fragments, String::new()] } else { [exact, fragments] }
+}
+
+/// The guard in the kernel.
+pub(super) struct Guard {
+    /// What was loaded, and how the kernel lists it since.
+    loaded: Option<(String, String)>,
+    /// What earlier tables of ours dropped.
+    before: Dropped,
+}
+
+/// What applying did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// It stood as it should.
+    Unchanged,
+    /// It is new, or says something new.
+    Loaded,
+    /// Somebody had changed or removed it.
+    PutBack,
+}
+
+impl Guard {
+    pub(super) fn new() -> Self {
+        Self { loaded: None, before: Dropped::default() }
+    }
+
+    /// Makes the table what `script` says, in one step.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no nft here. What nft says otherwise.
+    pub(super) fn apply(&mut self, script: &str) -> io::Result<Applied> {
+        let held = list()?;
+        let same = self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
+        if let (true, Some(held), Some((_, listed))) = (same, &held, &self.loaded)
+            && held == listed
+        {
+            return Ok(Applied::Unchanged);
+        }
+        if self.loaded.is_some() && held.is_some() {
+            let counted = counters();
+            self.before.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        }
+        nft(&["-f", "-"], script)?;
+        let listed = list()?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
+        self.loaded = Some((script.to_owned(), listed));
+        Ok(if same { Applied::PutBack } else { Applied::Loaded })
+    }
+
+    /// What was dropped since the daemon began.
+    pub(super) fn dropped(&self) -> Dropped {
+        let mut sum = self.before;
+        sum.iter_mut().zip(counters()).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        sum
+    }
+}
+
+/// The table as the kernel lists it, without counts; `None`: there is none.
+pub(super) fn list() -> io::Result<Option<String>> {
+    match nft(&["-s", "list", "table", "inet", TABLE], "") {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Removes the table; none is fine.
+pub(super) fn remove() -> io::Result<()> {
+    nft(&["-f", "-"], &format!("add table inet {TABLE}\ndelete table inet {TABLE}\n")).map(drop)
+}
+
+fn counters() -> Dropped {
+    let text = nft(&["-j", "list", "counters", "table", "inet", TABLE], "").unwrap_or_default();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let listed = value.get("nftables").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    COUNTERS.map(|name| {
+        let counter = listed
+            .iter()
+            .filter_map(|item| item.get("counter"))
+            .find(|counter| counter.get("name").is_some_and(|found| found == name));
+        counter.and_then(|counter| counter.get("packets")?.as_u64()).unwrap_or(0)
+    })
+}
+
+/// Runs nft; its output.
+fn nft(arguments: &[&str], input: &str) -> io::Result<String> {
+    // A daemon's PATH may lack the folders of the administrator's programs.
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
+    let mut command = Command::new("nft");
+    command.args(arguments).env("PATH", path).env("LC_ALL", "C");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(input.as_bytes()); // what it did not read it tells at its end
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(format!("nft: {}", why.lines().next().unwrap_or("failed"))))
+}

@@ -1,0 +1,330 @@
+//! Routes and rules as the kernel has them, and the steps from there to the plan: new ones first, stale ones last.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+
+use super::net::Net;
+use super::plan::{Lead, MAIN, Plan, Route, Seen, Target};
+use super::{MARK, TABLE, TABLE_OF_THE_REST};
+use crate::netlink::{Netlink, family, ip};
+
+/// Who made a route or a rule, as `ip route` and `ip rule` show it.
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(45);
+/// The metric of the route that is left when the TUN device is gone.
+const LAST_RESORT: u32 = 0x7fff_ffff;
+
+/// What the steps were.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    /// Routes and rules that were missing and are there now.
+    pub(super) added: Vec<Added>,
+    /// What was not wanted (any more) and is gone.
+    pub(super) removed: Vec<String>,
+    /// What the kernel refused.
+    pub(super) refused: Vec<Refusal>,
+}
+
+/// Something that was missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Added {
+    Route(Route),
+    Lead(Lead),
+}
+
+/// What the kernel refused, and why.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) what: String,
+    pub(super) v4: bool,
+    pub(super) error: io::Error,
+}
+
+impl std::fmt::Display for Added {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Route((_, net, Target::Tun)) => write!(f, "route to {net}"),
+            Self::Route((_, net, Target::Unreachable)) => write!(f, "unreachable {net}"),
+            Self::Route((_, net, Target::Throw)) => write!(f, "throw {net}"),
+            Self::Lead(lead) => write!(f, "rule {} of IPv{}", lead.priority, if lead.v4 { 4 } else { 6 }),
+        }
+    }
+}
+
+/// Takes the kernel from what it has to what is planned. `tun` is the index of our device, if it is there.
+///
+/// # Errors
+/// When the kernel does not even tell what it has. What it refuses to change stands in the result.
+pub(super) fn reconcile(netlink: &mut Netlink, plan: &Plan, seen: &Seen, tun: Option<u32>) -> io::Result<Steps> {
+    let mut steps = Steps::default();
+    let (mut held, mut stale) = (BTreeMap::new(), Vec::new());
+    for found in tables(netlink, seen.v6)? {
+        match recognise(&found, tun) {
+            Some((route, source)) if plan.routes.contains_key(&route) => _ = held.insert(route, source),
+            _ => stale.push(found),
+        }
+    }
+    for (route, source) in &plan.routes {
+        let (_, net, target) = route;
+        let present = held.get(route);
+        if present == Some(source) || *target == Target::Tun && tun.is_none() {
+            continue;
+        }
+        let put = match netlink.put_route(message(*route, *source, tun)) {
+            // An address that may not be sent from yet. Its own message, when it may, brings us back.
+            Err(_) if source.is_some() && present == Some(&None) => continue,
+            Err(_) if source.is_some() => netlink.put_route(message(*route, None, tun)),
+            done => done,
+        };
+        match put {
+            Ok(()) if present.is_none() => steps.added.push(Added::Route(*route)),
+            Ok(()) => {}
+            Err(error) => {
+                steps.refused.push(Refusal { what: Added::Route(*route).to_string(), v4: net.is_ipv4(), error })
+            }
+        }
+    }
+    let (mut led, mut stray) = (Vec::new(), Vec::new());
+    for found in rules(netlink, seen.v6)? {
+        match lead_of(&found) {
+            Some(lead) if plan.leads.contains(&lead) && !led.contains(&lead) => led.push(lead),
+            _ => stray.push(found),
+        }
+    }
+    for lead in plan.leads.iter().filter(|lead| !led.contains(lead)) {
+        match netlink.add_rule(rule(*lead)) {
+            Ok(()) => steps.added.push(Added::Lead(*lead)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                steps.refused.push(Refusal { what: Added::Lead(*lead).to_string(), v4: lead.v4, error });
+            }
+        }
+    }
+    for found in stray {
+        gone(netlink.remove_rule(found))?;
+        steps.removed.push("a rule".to_owned());
+    }
+    for found in stale {
+        // A route that was replaced meanwhile is gone.
+        let what = destination(&found).map_or_else(String::new, |net| format!("the route to {net}"));
+        gone(netlink.remove_route(found))?;
+        steps.removed.push(what);
+    }
+    Ok(steps)
+}
+
+/// Removes everything of ours: rules, then routes. Returns what was blocked.
+pub(super) fn remove_all(netlink: &mut Netlink) -> io::Result<Vec<Net>> {
+    for found in rules(netlink, has_ipv6())? {
+        gone(netlink.remove_rule(found))?;
+    }
+    let mut nets = Vec::new();
+    for found in tables(netlink, has_ipv6())? {
+        if found.header.kind == RouteType::Unreachable {
+            nets.extend(destination(&found));
+        }
+        gone(netlink.remove_route(found))?;
+    }
+    Ok(nets)
+}
+
+/// The networks that the kernel keeps from leaving when our device is not there.
+pub(super) fn blocked(netlink: &mut Netlink) -> io::Result<Vec<Net>> {
+    let found = tables(netlink, has_ipv6())?;
+    Ok(found.iter().filter(|route| route.header.kind == RouteType::Unreachable).filter_map(destination).collect())
+}
+
+/// Everything in our tables, whoever put it there.
+fn tables(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RouteMessage>> {
+    let mut found = Vec::new();
+    for family in families(v6) {
+        for table in [TABLE, TABLE_OF_THE_REST] {
+            found.extend(netlink.routes(family, table, None)?);
+        }
+    }
+    // The kernel caches decisions of IPv6 as routes in some versions; they go by themselves.
+    found.retain(|route| route.header.flags.bits() & libc::RTM_F_CLONED == 0);
+    Ok(found)
+}
+
+/// Every rule with our mark of origin and one of our priorities.
+fn rules(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RuleMessage>> {
+    let mut found = Vec::new();
+    for family in families(v6) {
+        let rules = netlink.rules(family)?;
+        found.extend(rules.into_iter().filter(|rule| {
+            let ours = rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL));
+            let place = rule.attributes.iter().any(|attribute| {
+                matches!(attribute, RuleAttribute::Priority(at) if (TABLE..=TABLE_OF_THE_REST + 1).contains(at))
+            });
+            ours && place
+        }));
+    }
+    Ok(found)
+}
+
+/// Whether the kernel has IPv6 at all.
+pub(super) fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
+}
+
+fn families(v6: bool) -> impl Iterator<Item = AddressFamily> {
+    [AddressFamily::Inet, AddressFamily::Inet6].into_iter().take(if v6 { 2 } else { 1 })
+}
+
+/// Removing what is not there (any more) is no error.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT | libc::ENODEV)) => Ok(()),
+        other => other,
+    }
+}
+
+fn message((table, net, target): Route, source: Option<IpAddr>, tun: Option<u32>) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(net.addr);
+    message.header.destination_prefix_length = net.prefix;
+    message.header.protocol = PROTOCOL;
+    let (kind, metric) = match target {
+        Target::Tun => (RouteType::Unicast, 1),
+        Target::Unreachable => (RouteType::Unreachable, LAST_RESORT),
+        Target::Throw => (RouteType::Throw, 1),
+    };
+    message.header.kind = kind;
+    message.attributes = vec![
+        RouteAttribute::Destination(net.addr.into()),
+        RouteAttribute::Table(table),
+        RouteAttribute::Priority(metric),
+    ];
+    if target == Target::Tun {
+        message.header.scope = RouteScope::Link;
+        message.attributes.extend(tun.map(RouteAttribute::Oif));
+        message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
+    }
+    message
+}
+
+fn destination(found: &RouteMessage) -> Option<Net> {
+    let addr = found.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(addr) => ip(addr),
+        _ => None,
+    });
+    let addr = addr.or(match found.header.address_family {
+        AddressFamily::Inet => Some(Ipv4Addr::UNSPECIFIED.into()),
+        AddressFamily::Inet6 => Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => None,
+    })?;
+    Net::new(addr, found.header.destination_prefix_length)
+}
+
+/// A route of ours as the kernel tells it; `None`: it is none, or not as we make them.
+fn recognise(found: &RouteMessage, tun: Option<u32>) -> Option<(Route, Option<IpAddr>)> {
+    if found.header.protocol != PROTOCOL {
+        return None;
+    }
+    let (mut table, mut metric, mut through, mut source) = (u32::from(found.header.table), 0, None, None);
+    for attribute in &found.attributes {
+        match attribute {
+            RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::Priority(number) => metric = *number,
+            RouteAttribute::Oif(link) => through = Some(*link),
+            RouteAttribute::PrefSource(addr) => source = ip(addr),
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_) => return None,
+            _ => {}
+        }
+    }
+    let target = match (found.header.kind, metric) {
+        (RouteType::Unicast, 1) if through.is_some() && through == tun => Target::Tun,
+        (RouteType::Unreachable, LAST_RESORT) => Target::Unreachable,
+        (RouteType::Throw, 1) => Target::Throw,
+        _ => return None,
+    };
+    Some(((table, destination(found)?, target), source))
+}
+
+fn rule(lead: Lead) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    rule.header.family = if lead.v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    rule.header.action = RuleAction::ToTable;
+    rule.attributes = vec![
+        RuleAttribute::Priority(lead.priority),
+        RuleAttribute::Table(lead.table),
+        RuleAttribute::Protocol(PROTOCOL),
+    ];
+    if lead.unmarked {
+        rule.header.flags = RuleFlags::Invert;
+        rule.attributes.push(RuleAttribute::FwMark(MARK));
+    }
+    if let Some(from) = lead.from {
+        rule.header.src_len = if from.is_ipv4() { 32 } else { 128 };
+        rule.attributes.push(RuleAttribute::Source(from));
+    }
+    rule
+}
+
+/// A rule of ours as the kernel tells it; `None`: not as we make them.
+fn lead_of(found: &RuleMessage) -> Option<Lead> {
+    let mut lead = Lead {
+        v4: found.header.family == AddressFamily::Inet,
+        priority: 0,
+        from: None,
+        unmarked: found.header.flags.contains(RuleFlags::Invert),
+        table: u32::from(found.header.table),
+    };
+    let mut mark = None;
+    for attribute in &found.attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) => lead.priority = *priority,
+            RuleAttribute::Table(table) => lead.table = *table,
+            RuleAttribute::Source(addr) => lead.from = Some(*addr),
+            RuleAttribute::FwMark(found) => mark = Some(*found),
+            RuleAttribute::FwMask(mask) if *mask != u32::MAX => return None,
+            RuleAttribute::Destination(_)
+            | RuleAttribute::Iifname(_)
+            | RuleAttribute::Oifname(_)
+            | RuleAttribute::L3MDev(_)
+            | RuleAttribute::UidRange(_)
+            | RuleAttribute::IpProtocol(_)
+            | RuleAttribute::SourcePortRange(_)
+            | RuleAttribute::DestinationPortRange(_) => return None,
+            _ => {}
+        }
+    }
+    let whole = if lead.v4 { 32 } else { 128 };
+    let from_one = lead.from.is_none() || found.header.src_len == whole;
+    let marked = if lead.unmarked { mark == Some(MARK) } else { mark.is_none() };
+    let to_table = found.header.action == RuleAction::ToTable;
+    (from_one && marked && to_table && found.header.dst_len == 0).then_some(lead)
+}
+
+/// Networks of this machine's interfaces as the kernel's own table has them, our device's excepted.
+pub(super) fn attached(netlink: &mut Netlink, v6: bool, except: Option<u32>) -> io::Result<Vec<Net>> {
+    let mut nets = Vec::new();
+    for family in families(v6) {
+        for protocol in [RouteProtocol::Kernel, RouteProtocol::Ra] {
+            for route in netlink.routes(family, MAIN, Some(protocol))? {
+                let mut through = None;
+                let mut beyond = false;
+                for attribute in &route.attributes {
+                    match attribute {
+                        RouteAttribute::Oif(link) => through = Some(*link),
+                        RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_) => {
+                            beyond = true
+                        }
+                        _ => {}
+                    }
+                }
+                let direct = route.header.kind == RouteType::Unicast && !beyond && through.is_some();
+                if direct && through != except && route.header.destination_prefix_length > 0 {
+                    nets.extend(destination(&route));
+                }
+            }
+        }
+    }
+    Ok(nets)
+}

@@ -1,0 +1,97 @@
+//! Networks in the notation that routes need, and how ranges of addresses become them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipsec_core::net::AddrRange;
+
+/// A network in the notation that routes need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Net {
+    pub(super) addr: IpAddr,
+    pub(super) prefix: u8,
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.prefix)
+    }
+}
+
+impl Net {
+    /// The network `addr/prefix`, without what `addr` says beyond the prefix.
+    pub(super) fn new(addr: IpAddr, prefix: u8) -> Option<Self> {
+        AddrRange::prefix(addr, prefix).map(|range| Self { addr: range.start(), prefix })
+    }
+
+    /// Its addresses.
+    pub(super) fn range(self) -> AddrRange {
+        AddrRange::prefix(self.addr, self.prefix).unwrap_or(AddrRange::single(self.addr))
+    }
+
+    pub(super) fn is_ipv4(self) -> bool {
+        self.addr.is_ipv4()
+    }
+
+    /// Whether `other` lies in it and is smaller.
+    pub(super) fn covers(self, other: Self) -> bool {
+        self.prefix < other.prefix && self.is_ipv4() == other.is_ipv4() && self.range().contains(other.addr)
+    }
+}
+
+/// An address as a number.
+pub(super) fn number(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(addr) => u128::from(addr.to_bits()),
+        IpAddr::V6(addr) => addr.to_bits(),
+    }
+}
+
+/// The address of a family that a number stands for.
+pub(super) fn address(v4: bool, number: u128) -> IpAddr {
+    if v4 { IpAddr::V4(u32::try_from(number).unwrap_or(u32::MAX).into()) } else { IpAddr::V6(number.into()) }
+}
+
+/// The fewest networks that make up a range of addresses.
+pub(crate) fn prefixes(range: &AddrRange) -> Vec<Net> {
+    let (v4, bits) = if range.is_ipv4() { (true, 32) } else { (false, 128) };
+    let (mut first, end) = (number(range.start()), number(range.end()));
+    let mut nets = Vec::new();
+    loop {
+        // The largest block that begins at `first` and does not pass `end`.
+        let mut host = first.trailing_zeros().min(bits);
+        while host > 0 && block_end(first, host) > end {
+            host -= 1;
+        }
+        nets.push(Net { addr: address(v4, first), prefix: u8::try_from(bits - host).unwrap_or(u8::MAX) });
+        match block_end(first, host).checked_add(1) {
+            Some(next) if next <= end => first = next,
+            _ => return nets,
+        }
+    }
+}
+
+fn block_end(first: u128, host_bits: u32) -> u128 {
+    first | 1u128.checked_shl(host_bits).map_or(u128::MAX, |size| size - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_becomes_the_fewest_prefixes() {
+        let net = |text: &str| {
+            let (addr, prefix) = text.split_once('/').unwrap();
+            AddrRange::prefix(addr.parse().unwrap(), prefix.parse().unwrap()).unwrap()
+        };
+        let range = |start: &str, end: &str| AddrRange::new(start.parse().unwrap(), end.parse().unwrap()).unwrap();
+        let shown = |range| prefixes(&range).iter().map(Net::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(net("10.1.0.0/16")), ["10.1.0.0/16"]);
+        assert_eq!(shown(range("10.0.0.1", "10.0.0.6")), ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]);
+        assert_eq!(shown(AddrRange::ANY_V4), ["0.0.0.0/0"]);
+        assert_eq!(shown(AddrRange::ANY_V6), ["::/0"]);
+        assert_eq!(shown(range("255.255.255.254", "255.255.255.255")), ["255.255.255.254/31"]);
+        assert_eq!(shown(range("fd00::", "fd00::1:ffff")), ["fd00::/111"]);
+    }
+}

@@ -1,0 +1,384 @@
+//! What the kernel is to be told, computed from the configuration and from what the kernel says of its addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use gateway_core::config::Config;
+use gateway_core::policy;
+use ike_core::pad::ChildConfigId;
+use ipsec_core::net::AddrRange;
+use ipsec_core::spd::Rule;
+
+use super::net::{Net, prefixes};
+use super::{TABLE, TABLE_OF_THE_REST, guard};
+
+/// What a route in our tables does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    /// To the TUN device.
+    Tun,
+    /// Nowhere: the sender is told.
+    Unreachable,
+    /// On to the next routing rule.
+    Throw,
+}
+
+/// Which route: table, network, what it does.
+pub(super) type Route = (u32, Net, Target);
+
+/// The routes of our tables, with the address of ours that a packet of our own is best sent from.
+pub(super) type Table = BTreeMap<Route, Option<IpAddr>>;
+
+/// A routing rule of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lead {
+    pub(super) v4: bool,
+    pub(super) priority: u32,
+    /// For packets from this address only.
+    pub(super) from: Option<IpAddr>,
+    /// Only for what does not carry our mark.
+    pub(super) unmarked: bool,
+    pub(super) table: u32,
+}
+
+/// What one Child SA's configuration asks of the routing table.
+#[derive(Debug, Clone, Default)]
+struct Reach {
+    /// Networks on our side.
+    local: Vec<AddrRange>,
+    /// Networks behind the peer.
+    remote: Vec<AddrRange>,
+}
+
+/// What the configuration asks for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Intent {
+    pub(super) tun: String,
+    pub(super) mtu: u32,
+    reaches: Vec<Reach>,
+    /// The Security Policy Database, in order.
+    rules: Vec<Rule>,
+    /// Addresses of ours that peers are told to meet us at.
+    outer: Vec<IpAddr>,
+    /// Interfaces that face the peers, where they are named.
+    pub(super) outside: Vec<String>,
+    /// Where the peers are.
+    pub(super) remotes: Vec<IpAddr>,
+}
+
+impl Intent {
+    pub(super) fn of(config: &Config) -> Self {
+        let addrs = |selectors: &[ipsec_core::net::TrafficSelector]| -> Vec<AddrRange> {
+            selectors.iter().map(|selector| selector.addrs).collect()
+        };
+        let children = || config.peers.iter().flat_map(|peer| &peer.children);
+        let reaches =
+            children().map(|child| Reach { local: addrs(&child.local_ts), remote: addrs(&child.remote_ts) }).collect();
+        let numbered = (0..).map(ChildConfigId).zip(children());
+        Self {
+            tun: config.gateway.tun.clone(),
+            mtu: u32::from(config.gateway.mtu),
+            reaches,
+            rules: policy::ordered(&config.policies, numbered),
+            outer: config.peers.iter().flat_map(|peer| peer.local.iter().copied()).collect(),
+            outside: config.gateway.outside.clone(),
+            remotes: config.peers.iter().flat_map(|peer| peer.remote.iter().filter_map(|at| at.address())).collect(),
+        }
+    }
+}
+
+/// What the kernel says of itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// Addresses of this machine that packets may be sent from.
+    pub(super) ours: Vec<IpAddr>,
+    /// Those of them on interfaces that face the peers.
+    pub(super) facing: Vec<IpAddr>,
+    /// Networks of its interfaces, our own device excepted.
+    pub(super) attached: Vec<Net>,
+    /// Whether there is IPv6.
+    pub(super) v6: bool,
+}
+
+/// What the kernel is to be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) routes: Table,
+    pub(super) leads: BTreeSet<Lead>,
+    /// The guard, in the language of nft.
+    pub(super) guard: String,
+    /// Attached networks that stay reachable although a remote network covers them.
+    pub(super) spared: BTreeSet<Net>,
+    /// The remote networks.
+    pub(super) captured: BTreeSet<Net>,
+}
+
+/// Never captured unless named: nothing of it is ever routed. Link-local, multicast, broadcast, "this network".
+const NEVER: [(&str, u8); 6] =
+    [("0.0.0.0", 8), ("169.254.0.0", 16), ("224.0.0.0", 4), ("255.255.255.255", 32), ("fe80::", 10), ("ff00::", 8)];
+
+/// Whether a remote network is so large that it means "all" rather than one network: attached networks inside it stay
+/// reachable. Inside a smaller one they do not: whoever can give an interface an address (a DHCP server, say) could
+/// otherwise take addresses out of the tunnel.
+fn means_all(net: Net) -> bool {
+    let private = Net { addr: IpAddr::from([192, 168, 0, 0]), prefix: 16 };
+    net.prefix <= if net.is_ipv4() { 12 } else { 16 } || net == private
+}
+
+/// The plan.
+pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
+    let (captured, local) = captures(intent, seen);
+    let nets: BTreeSet<Net> = captured.keys().copied().collect();
+    let mut throws = local;
+    let never = NEVER.iter().filter_map(|(addr, prefix)| Net::new(addr.parse().ok()?, *prefix));
+    throws.extend(never.filter(|net| nets.iter().any(|captured| captured.covers(*net))));
+    let spared: BTreeSet<Net> = seen
+        .attached
+        .iter()
+        .copied()
+        .filter(|net| parent(&nets, *net).is_some_and(means_all) && !throws.contains(net))
+        .collect();
+    throws.extend(&spared);
+    // Where a network on our side is exactly what a child reaches, the tunnel wins.
+    throws.retain(|net| !nets.contains(net));
+
+    let mut plan = Plan { spared, captured: nets, ..Plan::default() };
+    for (net, source) in &captured {
+        let table = if net.prefix == 0 { TABLE_OF_THE_REST } else { TABLE };
+        plan.routes.insert((table, *net, Target::Tun), *source);
+        plan.routes.insert((table, *net, Target::Unreachable), None);
+    }
+    let outer = outer(intent, seen);
+    for v4 in [true, false] {
+        if !v4 && !seen.v6 {
+            continue;
+        }
+        let lead = |priority, table| Lead { v4, priority, from: None, unmarked: true, table };
+        plan.leads.insert(lead(TABLE, TABLE));
+        let rest = plan.captured.iter().any(|net| net.is_ipv4() == v4 && net.prefix == 0);
+        let tables: &[u32] = if rest { &[TABLE, TABLE_OF_THE_REST] } else { &[TABLE] };
+        for net in throws.iter().filter(|net| net.is_ipv4() == v4) {
+            plan.routes.extend(tables.iter().map(|table| ((*table, *net, Target::Throw), None)));
+        }
+        if rest {
+            plan.leads.insert(lead(TABLE_OF_THE_REST + 1, TABLE_OF_THE_REST));
+            let ours = outer.iter().filter(|addr| addr.is_ipv4() == v4);
+            plan.leads.extend(ours.map(|addr| Lead {
+                v4,
+                priority: TABLE_OF_THE_REST,
+                from: Some(*addr),
+                unmarked: false,
+                table: MAIN,
+            }));
+        }
+    }
+    plan.guard = guard::script(&intent.tun, &intent.rules, &plan.captured, &throws, &outer);
+    plan
+}
+
+/// The kernel's own table.
+pub(super) const MAIN: u32 = 254;
+
+/// The smallest of the networks that covers `net`, or is it.
+fn parent(nets: &BTreeSet<Net>, net: Net) -> Option<Net> {
+    (0..=net.prefix).rev().filter_map(|prefix| Net::new(net.addr, prefix)).find(|net| nets.contains(net))
+}
+
+/// The networks that go to the device, each with the address of ours that a packet of our own is best sent from; and
+/// those on our side that lie inside.
+///
+/// A child that connects everything with everything gets none: with such selectors (route-based VPNs) the operator's own
+/// routes through the TUN device decide.
+fn captures(intent: &Intent, seen: &Seen) -> (BTreeMap<Net, Option<IpAddr>>, BTreeSet<Net>) {
+    let (mut captured, mut local_inside) = (BTreeMap::new(), BTreeSet::new());
+    for reach in &intent.reaches {
+        for v4 in [true, false] {
+            if !v4 && !seen.v6 {
+                continue;
+            }
+            let local: Vec<AddrRange> = reach.local.iter().copied().filter(|range| range.is_ipv4() == v4).collect();
+            let whole = if v4 { AddrRange::ANY_V4 } else { AddrRange::ANY_V6 };
+            let source = seen
+                .ours
+                .iter()
+                .copied()
+                .find(|addr| !addr.is_loopback() && local.iter().any(|net| net.contains(*addr)));
+            for remote in reach.remote.iter().filter(|range| range.is_ipv4() == v4) {
+                if local.is_empty() || *remote == whole && local.contains(&whole) {
+                    continue;
+                }
+                for net in prefixes(remote) {
+                    let held = captured.entry(net).or_insert(source);
+                    *held = held.or(source);
+                }
+                let covered = local.iter().filter(|local| *local != remote).filter_map(|local| local.intersect(remote));
+                local_inside.extend(covered.flat_map(|range| prefixes(&range)));
+            }
+        }
+    }
+    (captured, local_inside)
+}
+
+/// The addresses at which strangers and peers meet us, and which no child protects.
+fn outer(intent: &Intent, seen: &Seen) -> BTreeSet<IpAddr> {
+    let mut outer: BTreeSet<IpAddr> = intent.outer.iter().copied().filter(|addr| seen.ours.contains(addr)).collect();
+    outer.extend(&seen.facing);
+    outer.retain(|addr| !intent.reaches.iter().flat_map(|reach| &reach.local).any(|local| local.contains(*addr)));
+    outer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(children: &[(&str, &str)], policies: &str) -> Config {
+        let mut text = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+                        psk = \"a key of more than twenty characters\"\n"
+            .to_owned();
+        for (number, (local, remote)) in children.iter().enumerate() {
+            text += &format!("[[peer.child]]\nname = \"n{number}\"\nlocal-ts = [{local}]\nremote-ts = [{remote}]\n");
+        }
+        Config::parse(&(text + policies)).unwrap_or_else(|errors| panic!("{errors:?}")).0
+    }
+
+    fn made(children: &[(&str, &str)], policies: &str, seen: &Seen) -> Plan {
+        plan(&Intent::of(&config(children, policies)), seen)
+    }
+
+    fn seen(ours: &[&str], attached: &[&str]) -> Seen {
+        let net = |text: &&str| {
+            let (addr, prefix) = text.split_once('/').unwrap();
+            Net::new(addr.parse().unwrap(), prefix.parse().unwrap()).unwrap()
+        };
+        Seen {
+            ours: ours.iter().map(|addr| addr.parse().unwrap()).collect(),
+            facing: Vec::new(),
+            attached: attached.iter().map(net).collect(),
+            v6: true,
+        }
+    }
+
+    fn shown(plan: &Plan) -> Vec<String> {
+        let line = |((table, net, target), source): (&Route, &Option<IpAddr>)| {
+            let from = source.map_or_else(String::new, |source| format!(" from {source}"));
+            format!("{table} {net} {target:?}{from}")
+        };
+        plan.routes.iter().map(line).collect()
+    }
+
+    #[test]
+    fn atk_59_every_route_to_the_tunnel_has_an_unreachable_one_behind_it() {
+        let ours = seen(&["127.0.0.1", "192.0.2.2", "10.2.0.1"], &[]);
+        assert_eq!(
+            shown(&made(&[("\"10.2.0.0/16\"", "\"10.1.0.0/16\", \"10.3.0.0/16\"")], "", &ours)),
+            [
+                "4500 10.1.0.0/16 Tun from 10.2.0.1",
+                "4500 10.1.0.0/16 Unreachable",
+                "4500 10.3.0.0/16 Tun from 10.2.0.1",
+                "4500 10.3.0.0/16 Unreachable",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_remote_network_that_covers_ours_leaves_ours_reachable() {
+        let plan = made(&[("\"10.2.0.0/16\"", "\"10.0.0.0/8\"")], "", &seen(&[], &[]));
+        assert_eq!(shown(&plan), ["4500 10.0.0.0/8 Tun", "4500 10.0.0.0/8 Unreachable", "4500 10.2.0.0/16 Throw"]);
+    }
+
+    #[test]
+    fn two_children_to_one_network_share_a_route() {
+        let children = [("\"10.2.0.0/24\"", "\"10.1.0.0/16\""), ("\"10.4.0.0/24\"", "\"10.1.0.0/16\"")];
+        let plan = made(&children, "", &seen(&["10.4.0.1"], &[]));
+        assert_eq!(shown(&plan), ["4500 10.1.0.0/16 Tun from 10.4.0.1", "4500 10.1.0.0/16 Unreachable"]);
+    }
+
+    #[test]
+    fn everything_to_everything_is_left_to_the_operators_routes() {
+        assert!(made(&[("\"0.0.0.0/0\"", "\"0.0.0.0/0\"")], "", &seen(&[], &[])).routes.is_empty());
+    }
+
+    #[test]
+    fn f_13_attached_networks_inside_all_stay_reachable_but_not_inside_a_network_that_is_named() {
+        let attached = seen(&[], &["10.7.0.0/16", "10.1.5.0/24", "192.0.2.0/24", "10.1.0.0/16"]);
+        let all = made(&[("\"10.2.0.0/16\"", "\"0.0.0.0/0\"")], "", &attached);
+        let throws = |plan: &Plan| shown(plan).into_iter().filter(|line| line.contains("Throw")).collect::<Vec<_>>();
+        for net in ["10.1.5.0/24", "10.7.0.0/16", "192.0.2.0/24", "10.2.0.0/16", "224.0.0.0/4"] {
+            assert!(throws(&all).contains(&format!("4501 {net} Throw")), "{net} in {:?}", throws(&all));
+        }
+        let named = made(&[("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")], "", &attached);
+        assert!(throws(&named).is_empty(), "what a child names is protected: {:?}", throws(&named));
+        let both = [("\"10.2.0.0/16\"", "\"0.0.0.0/0\""), ("\"10.2.0.0/16\"", "\"10.7.0.0/16\"")];
+        let both = made(&both, "", &attached);
+        assert!(!throws(&both).iter().any(|line| line.contains("10.7.0.0/16")), "{:?}", throws(&both));
+        assert!(shown(&both).contains(&"4500 10.7.0.0/16 Tun".to_owned()));
+    }
+
+    #[test]
+    fn f_12_under_a_full_tunnel_the_outer_address_passes_by_the_rest_only() {
+        let children = [("\"10.2.0.0/16\"", "\"0.0.0.0/0\""), ("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")];
+        let plan = made(&children, "", &seen(&["192.0.2.2", "10.2.0.1"], &[]));
+        let leads: Vec<_> =
+            plan.leads.iter().filter(|lead| lead.v4).map(|lead| (lead.priority, lead.from, lead.table)).collect();
+        let outer = Some("192.0.2.2".parse().unwrap());
+        assert_eq!(leads, [(4500, None, 4500), (4501, outer, 254), (4502, None, 4501)]);
+        // A child that protects the outer address keeps it in.
+        let inside = made(&[("\"192.0.2.2\"", "\"0.0.0.0/0\"")], "", &seen(&["192.0.2.2"], &[]));
+        assert!(inside.leads.iter().all(|lead| lead.from.is_none()));
+    }
+
+    #[test]
+    fn f_37_without_ipv6_nothing_of_it_is_asked_of_the_kernel() {
+        let without = Seen { v6: false, ..seen(&[], &[]) };
+        let plan = made(&[("\"10.2.0.0/16\", \"fd02::/64\"", "\"10.1.0.0/16\", \"fd01::/64\"")], "", &without);
+        assert!(plan.leads.iter().all(|lead| lead.v4));
+        assert_eq!(shown(&plan), ["4500 10.1.0.0/16 Tun", "4500 10.1.0.0/16 Unreachable"]);
+    }
+
+    fn guard_of(children: &[(&str, &str)], policies: &str) -> String {
+        made(children, policies, &seen(&["192.0.2.2"], &["10.7.0.0/16"])).guard
+    }
+
+    #[test]
+    fn f_07_f_08_the_guard_drops_what_the_policy_protects_or_discards_in_the_order_of_the_policy() {
+        let text = guard_of(
+            &[("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")],
+            "[[policy]]\naction = \"bypass\"\nprotocol = \"tcp\"\nremote-port = \"22\"\nremote = \"10.1.0.0/16\"\n\
+             [[policy]]\naction = \"discard\"\nremote = \"10.66.0.0/16\"\n",
+        );
+        let inward = "chain in4_0 {\n  meta l4proto 6 th sport 22 accept\n  \
+                      ip daddr { 10.2.0.0-10.2.255.255 } counter name in_clear drop\n }";
+        assert!(text.contains(inward), "{text}");
+        let outward = "chain out4_0 {\n  meta l4proto 6 th dport 22 accept\n  \
+                       ip saddr { 10.2.0.0-10.2.255.255 } counter name out_clear drop\n  counter name out_clear drop\n }";
+        assert!(text.contains(outward), "{text}");
+        assert!(text.contains("10.66.0.0-10.66.255.255 : goto out4_1"), "{text}");
+        assert!(text.contains("chain out4_1 {\n  counter name out_discard drop\n }"), "{text}");
+    }
+
+    #[test]
+    fn f_07_later_fragments_count_as_protected_never_as_bypassed() {
+        let text = guard_of(&[("\"10.2.0.0/16[udp/5000]\"", "\"10.1.0.0/16[udp]\"")], "");
+        let first = "ip daddr { 10.2.0.0-10.2.255.255 } meta l4proto 17 th dport 5000 counter name in_clear drop";
+        let later =
+            "ip daddr { 10.2.0.0-10.2.255.255 } ip frag-off & 0x1fff != 0 meta l4proto 17 counter name in_clear drop";
+        assert!(text.contains(first) && text.contains(later), "{text}");
+    }
+
+    #[test]
+    fn f_13_the_guard_spares_what_the_routes_spare() {
+        let text = guard_of(&[("\"10.2.0.0/16\"", "\"0.0.0.0/0\"")], "");
+        let map = text.lines().skip_while(|line| !line.contains("map out4")).nth(3).unwrap();
+        assert!(map.contains("10.3.0.0-10.6.255.255 : goto out4_0"), "10.2/16 and 10.7/16 are spared: {map}");
+        assert!(text.contains("  ip saddr { 192.0.2.2 } accept\n  counter name out_clear drop"), "{text}");
+    }
+
+    #[test]
+    fn f_31_thousands_of_children_with_one_local_network_share_a_chain() {
+        let children: Vec<_> =
+            (0..3000).map(|n| ("\"10.2.0.0/16\"", format!("\"172.{}.{}.0/24\"", 16 + n / 256, n % 256))).collect();
+        let children: Vec<_> = children.iter().map(|(local, remote)| (*local, remote.as_str())).collect();
+        let text: String = children.chunks(100).map(|some| guard_of(some, "")).max_by_key(String::len).unwrap();
+        assert_eq!(text.matches("chain in4_").count(), 1, "{text}");
+    }
+}

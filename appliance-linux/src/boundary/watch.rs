@@ -1,0 +1,160 @@
+//! Tells when the kernel's links, addresses, routes, rules or our nftables table change, whoever changed them.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread;
+use std::time::Duration;
+
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr};
+
+use super::guard;
+
+/// What may have changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    /// Our rules or routes.
+    pub(crate) routes: bool,
+    /// Interfaces, addresses or attached networks.
+    pub(crate) addresses: bool,
+    /// Our nftables table.
+    pub(crate) guard: bool,
+}
+
+impl Touched {
+    /// After messages were lost, or at the start.
+    pub(crate) const ALL: Self = Self { routes: true, addresses: true, guard: true };
+
+    fn any(self) -> bool {
+        self != Self::default()
+    }
+
+    fn add(&mut self, other: Self) {
+        self.routes |= other.routes;
+        self.addresses |= other.addresses;
+        self.guard |= other.guard;
+    }
+}
+
+/// Under a storm of changes: told at most this often.
+const PACE: Duration = Duration::from_millis(25);
+/// Room for messages that wait.
+const ROOM: usize = 4 << 20;
+
+/// RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE.
+const ROUTE_GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
+/// NFNLGRP_NFTABLES.
+const NFTABLES_GROUP: u32 = 7;
+
+/// Watches until the process ends. `tell` is called in a thread of its own.
+///
+/// # Errors
+/// When the kernel grants no socket or no thread.
+pub(crate) fn start(tell: impl Fn(Touched) + Send + 'static) -> io::Result<()> {
+    let routes = listen(NETLINK_ROUTE, &ROUTE_GROUPS)?;
+    // A kernel without nftables has nothing to tell of it.
+    let guard = listen(NETLINK_NETFILTER, &[NFTABLES_GROUP]).ok();
+    thread::Builder::new().name("watch".into()).spawn(move || run(&routes, guard.as_ref(), tell)).map(drop)
+}
+
+fn listen(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    let _ = socket.set_rx_buf_sz(i32::try_from(ROOM).unwrap_or(i32::MAX)); // less room is more full looks
+    groups.iter().try_for_each(|group| socket.add_membership(*group))?;
+    socket.set_non_blocking(true)?;
+    Ok(socket)
+}
+
+fn run(routes: &Socket, guard: Option<&Socket>, tell: impl Fn(Touched)) {
+    loop {
+        let sockets = std::iter::once(routes).chain(guard);
+        let mut descriptors: Vec<_> = sockets.map(readable).collect();
+        if let Err(error) = nix::poll::poll(&mut descriptors, nix::poll::PollTimeout::NONE)
+            && error != nix::errno::Errno::EINTR
+        {
+            thread::sleep(PACE); // the look below finds out
+        }
+        let mut touched = drain(routes, of_route);
+        touched.add(guard.map(|guard| drain(guard, of_nftables)).unwrap_or_default());
+        if touched.any() {
+            tell(touched);
+            thread::sleep(PACE);
+        }
+    }
+}
+
+fn readable(socket: &Socket) -> nix::poll::PollFd<'_> {
+    // SAFETY: the descriptor belongs to `socket`, which is borrowed for as long as the result lives.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    nix::poll::PollFd::new(descriptor, nix::poll::PollFlags::POLLIN)
+}
+
+/// Takes all that waits.
+fn drain(socket: &Socket, meaning: fn(u16, &[u8]) -> Touched) -> Touched {
+    let mut touched = Touched::default();
+    loop {
+        match socket.recv_from_full() {
+            Ok((datagram, _)) => messages(&datagram, |kind, body| touched.add(meaning(kind, body))),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return touched,
+            // Messages were lost (ENOBUFS): look at everything.
+            Err(_) => return Touched::ALL,
+        }
+    }
+}
+
+/// Splits a datagram into netlink messages: length (4), type (2), flags, sequence, port, then the body.
+fn messages(mut rest: &[u8], mut each: impl FnMut(u16, &[u8])) {
+    while let (Some(length), Some(kind)) = (word(rest, 0), half(rest, 4)) {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(body) = rest.get(16..length) else { return };
+        each(kind, body);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+}
+
+fn half(octets: &[u8], at: usize) -> Option<u16> {
+    octets.get(at..)?.first_chunk().map(|octets| u16::from_ne_bytes(*octets))
+}
+
+fn word(octets: &[u8], at: usize) -> Option<u32> {
+    octets.get(at..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
+}
+
+/// Links, addresses, rules; of routes those that may be ours, or of an attached network. Others may be changed thousands
+/// of times a second.
+fn of_route(kind: u16, body: &[u8]) -> Touched {
+    /// Stands for numbers of tables that do not fit one octet.
+    const COMPAT: u8 = 252;
+    /// Made by the kernel itself, or by router advertisements.
+    const ATTACHED: [u8; 2] = [2, 9];
+    match kind {
+        libc::RTM_NEWLINK | libc::RTM_DELLINK | libc::RTM_NEWADDR | libc::RTM_DELADDR => {
+            Touched { routes: true, addresses: true, guard: false }
+        }
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+            let (table, protocol) = (body.get(4).copied(), body.get(5).copied());
+            let ours = table == Some(COMPAT) || table == Some(0);
+            let attached = table == Some(254) && protocol.is_some_and(|protocol| ATTACHED.contains(&protocol));
+            Touched { routes: ours || attached, ..Touched::default() }
+        }
+        libc::RTM_NEWRULE | libc::RTM_DELRULE => Touched { routes: true, ..Touched::default() },
+        _ => Touched::default(),
+    }
+}
+
+/// Messages about our own table. All kinds begin with the name of a table.
+fn of_nftables(kind: u16, body: &[u8]) -> Touched {
+    const SUBSYSTEM: u16 = 10;
+    if kind >> 8 != SUBSYSTEM {
+        return Touched::default();
+    }
+    // nfgenmsg (4), then attributes: length (2), type (2), value.
+    let name = body.get(4..).and_then(|attribute| {
+        let length = usize::from(half(attribute, 0)?);
+        (half(attribute, 2)? & 0x3fff == 1).then(|| attribute.get(4..length))?
+    });
+    let ours = name.is_some_and(|name| name.strip_suffix(&[0]).unwrap_or(name) == guard::TABLE.as_bytes());
+    Touched { guard: ours, ..Touched::default() }
+}
