@@ -134,16 +134,16 @@ impl Netlink {
         Ok(NextHop { source, link })
     }
 
-    /// Every route of a table, or those that `protocol` made.
+    /// The routes of a table that `protocol` made.
     pub(crate) fn routes(
         &mut self,
         family: AddressFamily,
         table: u32,
-        protocol: Option<RouteProtocol>,
+        protocol: RouteProtocol,
     ) -> io::Result<Vec<RouteMessage>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
-        message.header.protocol = protocol.unwrap_or(RouteProtocol::Unspec);
+        message.header.protocol = protocol;
         message.attributes.push(RouteAttribute::Table(table));
         let answers = match self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP) {
             // There is no such table yet.
@@ -156,7 +156,7 @@ impl Netlink {
                 RouteNetlinkMessage::NewRoute(route)
                     if route_table(&route) == table
                         && route.header.address_family == family
-                        && protocol.is_none_or(|protocol| route.header.protocol == protocol) =>
+                        && route.header.protocol == protocol =>
                 {
                     Some(route)
                 }

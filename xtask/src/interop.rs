@@ -1,6 +1,7 @@
 //! `cargo xtask interop`: scenarios against a real peer.
 
 mod address;
+mod boundary;
 mod failure;
 mod guard;
 mod leaks;
@@ -135,6 +136,7 @@ fn scenarios() -> Vec<Scenario> {
         rekey::scenarios,
         failure::scenarios,
         guard::scenarios,
+        boundary::scenarios,
         liveness::scenarios,
         nat::scenarios,
         address::scenarios,

@@ -7,6 +7,10 @@
 //!   another interface than our device.
 //! * `[[policy]] action = "discard"` in both directions, whether or not a route leads to the device.
 //!
+//! While the daemon runs a second copy stands in a table with an owner: a process of nft that lives as long as we do. Nobody
+//! else can change such a table, so that a `flush ruleset` opens nothing until the first one is put back. The kernel removes
+//! it with its owner; the first one stays.
+//!
 //! The space of remote addresses is cut into intervals in which the same rules hold; each interval names a chain with
 //! these rules in their order. A packet costs one lookup, however many peers there are.
 
@@ -14,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{Action, Rule};
@@ -318,8 +323,56 @@ fn conditions(way: Way, v4: bool, local: &TrafficSelector, remote: &TrafficSelec
 pub(super) struct Guard {
     /// What was loaded, and how the kernel lists it since.
     loaded: Option<(String, String)>,
+    /// The copy that nobody else can change; `Err`: this kernel or this nft has none such.
+    live: Result<Option<Live>, ()>,
+    /// How many such copies there were.
+    started: u32,
     /// What earlier tables of ours dropped.
     before: Dropped,
+}
+
+/// A table that belongs to a process of nft; both end with this value.
+struct Live {
+    table: String,
+    script: String,
+    nft: Child,
+}
+
+/// How long nft may take for a large table.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Live {
+    /// Sets up a copy of the table that `script` makes.
+    fn start(script: &str, number: u32) -> io::Result<Self> {
+        let table = format!("{TABLE}_live_{}_{number}", std::process::id());
+        let head = format!("table inet {TABLE} {{\n");
+        let body = script.split_once(head.as_str()).map(|(_, body)| body).unwrap_or_default();
+        // An interactive nft takes one line at a time, and keeps its socket, which owns the table.
+        let line = format!("table inet {table} {{; flags owner; {}\n", body.trim_end().replace('\n', "; "));
+        let mut nft = command(&["-i"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let written = nft.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(line.as_bytes()));
+        let mut live = Self { table, script: script.to_owned(), nft };
+        written?;
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE && live.runs() {
+            if list(&live.table)?.is_some() {
+                return Ok(live);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn runs(&mut self) -> bool {
+        matches!(self.nft.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.nft.kill(); // it may have ended
+        let _ = self.nft.wait();
+    }
 }
 
 /// What applying did.
@@ -335,7 +388,7 @@ pub(super) enum Applied {
 
 impl Guard {
     pub(super) fn new() -> Self {
-        Self { loaded: None, before: Dropped::default() }
+        Self { loaded: None, live: Ok(None), started: 0, before: Dropped::default() }
     }
 
     /// Makes the table what `script` says, in one step.
@@ -343,7 +396,33 @@ impl Guard {
     /// # Errors
     /// `NotFound`: there is no nft here. What nft says otherwise.
     pub(super) fn apply(&mut self, script: &str) -> io::Result<Applied> {
-        let held = list()?;
+        let applied = self.load(script)?;
+        self.keep_alive(script);
+        Ok(applied)
+    }
+
+    /// Makes the copy say the same: the new one first, then the old one goes.
+    fn keep_alive(&mut self, script: &str) {
+        let Ok(live) = &mut self.live else { return };
+        if live.as_mut().is_some_and(|live| live.script == script && live.runs()) {
+            return;
+        }
+        self.started = self.started.wrapping_add(1);
+        let before = live.as_ref().map(|live| counters(&live.table)).unwrap_or_default();
+        let known = live.is_some();
+        match Live::start(script, self.started) {
+            Ok(new) => {
+                self.live = Ok(Some(new));
+                self.before.iter_mut().zip(before).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+            }
+            // One that worked before is tried again at the next change; the old one serves until then.
+            Err(_) if known => {}
+            Err(_) => self.live = Err(()),
+        }
+    }
+
+    fn load(&mut self, script: &str) -> io::Result<Applied> {
+        let held = list(TABLE)?;
         let same = self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
         if let (true, Some(held), Some((_, listed))) = (same, &held, &self.loaded)
             && held == listed
@@ -351,11 +430,11 @@ impl Guard {
             return Ok(Applied::Unchanged);
         }
         if self.loaded.is_some() && held.is_some() {
-            let counted = counters();
+            let counted = counters(TABLE);
             self.before.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
         }
         nft(&["-f", "-"], script)?;
-        let listed = list()?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
+        let listed = list(TABLE)?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
         self.loaded = Some((script.to_owned(), listed));
         Ok(if same { Applied::PutBack } else { Applied::Loaded })
     }
@@ -363,14 +442,22 @@ impl Guard {
     /// What was dropped since the daemon began.
     pub(super) fn dropped(&self) -> Dropped {
         let mut sum = self.before;
-        sum.iter_mut().zip(counters()).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        let live = self.live.as_ref().ok().and_then(Option::as_ref).map(|live| live.table.as_str());
+        for table in live.into_iter().chain([TABLE]) {
+            sum.iter_mut().zip(counters(table)).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        }
         sum
     }
 }
 
-/// The table as the kernel lists it, without counts; `None`: there is none.
-pub(super) fn list() -> io::Result<Option<String>> {
-    match nft(&["-s", "list", "table", "inet", TABLE], "") {
+/// Whether nft can be used here.
+pub(super) fn works() -> bool {
+    list(TABLE).is_ok()
+}
+
+/// A table as the kernel lists it, without counts; `None`: there is none.
+fn list(table: &str) -> io::Result<Option<String>> {
+    match nft(&["-s", "list", "table", "inet", table], "") {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
         Err(_) => Ok(None),
@@ -382,8 +469,8 @@ pub(super) fn remove() -> io::Result<()> {
     nft(&["-f", "-"], &format!("add table inet {TABLE}\ndelete table inet {TABLE}\n")).map(drop)
 }
 
-fn counters() -> Dropped {
-    let text = nft(&["-j", "list", "counters", "table", "inet", TABLE], "").unwrap_or_default();
+fn counters(table: &str) -> Dropped {
+    let text = nft(&["-j", "list", "counters", "table", "inet", table], "").unwrap_or_default();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let listed = value.get("nftables").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
     COUNTERS.map(|name| {
@@ -395,12 +482,18 @@ fn counters() -> Dropped {
     })
 }
 
-/// Runs nft; its output.
-fn nft(arguments: &[&str], input: &str) -> io::Result<String> {
+/// A run of nft.
+fn command(arguments: &[&str]) -> Command {
     // A daemon's PATH may lack the folders of the administrator's programs.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
     let mut command = Command::new("nft");
     command.args(arguments).env("PATH", path).env("LC_ALL", "C");
+    command
+}
+
+/// Runs nft; its output.
+fn nft(arguments: &[&str], input: &str) -> io::Result<String> {
+    let mut command = command(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {

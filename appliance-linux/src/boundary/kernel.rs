@@ -139,12 +139,12 @@ pub(super) fn blocked(netlink: &mut Netlink) -> io::Result<Vec<Net>> {
     Ok(found.iter().filter(|route| route.header.kind == RouteType::Unreachable).filter_map(destination).collect())
 }
 
-/// Everything in our tables, whoever put it there.
+/// What we put into our tables. What others put there is theirs: it can make a black hole, and the guard no leak.
 fn tables(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RouteMessage>> {
     let mut found = Vec::new();
     for family in families(v6) {
         for table in [TABLE, TABLE_OF_THE_REST] {
-            found.extend(netlink.routes(family, table, None)?);
+            found.extend(netlink.routes(family, table, PROTOCOL)?);
         }
     }
     // The kernel caches decisions of IPv6 as routes in some versions; they go by themselves.
@@ -307,7 +307,7 @@ pub(super) fn attached(netlink: &mut Netlink, v6: bool, except: Option<u32>) -> 
     let mut nets = Vec::new();
     for family in families(v6) {
         for protocol in [RouteProtocol::Kernel, RouteProtocol::Ra] {
-            for route in netlink.routes(family, MAIN, Some(protocol))? {
+            for route in netlink.routes(family, MAIN, protocol)? {
                 let mut through = None;
                 let mut beyond = false;
                 for attribute in &route.attributes {

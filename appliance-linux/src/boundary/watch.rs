@@ -144,7 +144,7 @@ fn of_route(kind: u16, body: &[u8]) -> Touched {
     }
 }
 
-/// Messages about our own table. All kinds begin with the name of a table.
+/// Messages about our own tables. All kinds begin with the name of a table.
 fn of_nftables(kind: u16, body: &[u8]) -> Touched {
     const SUBSYSTEM: u16 = 10;
     if kind >> 8 != SUBSYSTEM {
@@ -155,6 +155,6 @@ fn of_nftables(kind: u16, body: &[u8]) -> Touched {
         let length = usize::from(half(attribute, 0)?);
         (half(attribute, 2)? & 0x3fff == 1).then(|| attribute.get(4..length))?
     });
-    let ours = name.is_some_and(|name| name.strip_suffix(&[0]).unwrap_or(name) == guard::TABLE.as_bytes());
+    let ours = name.is_some_and(|name| name.starts_with(guard::TABLE.as_bytes()));
     Touched { guard: ours, ..Touched::default() }
 }

@@ -213,11 +213,21 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let group = |name: &str, troubles: &'static [Trouble]| {
         Scenario::new(format!("leaks-{name}"), move |ends| few(ends, troubles)).ours()
     };
+    let fault = |name: &str, troubles: &'static [Trouble]| {
+        Scenario::new(name, move |ends| few(ends, troubles)).ours().thorough()
+    };
     vec![
         group("ends", &[Trouble::Restart, Trouble::Kill, Trouble::DeviceGone]).thorough(),
         group("kernel", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd, Trouble::DeviceDown]).thorough(),
         group("others", &[Trouble::SecondInstance, Trouble::Routes, Trouble::DefaultRoute, Trouble::MainFirst])
             .thorough(),
+        fault("f-01-removed-rules-and-routes-are-put-back", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd]),
+        fault("f-02-a-device-that-was-down-carries-again", &[Trouble::DeviceDown]),
+        fault("f-03-a-device-that-is-removed-leaves-nothing-open", &[Trouble::DeviceGone]),
+        fault("f-04-a-restart-leaves-nothing-open", &[Trouble::Restart]),
+        fault("f-05-a-kill-and-a-start-leave-nothing-open", &[Trouble::Kill]),
+        fault("f-06-a-second-daemon-changes-nothing", &[Trouble::SecondInstance]),
+        fault("f-07-forged-packets-stay-out-while-the-ruleset-is-flushed", &[Trouble::Ruleset]),
         group("reload", &[Trouble::ReloadPeer, Trouble::ReloadMtu, Trouble::ReloadLocal]).thorough(),
         group("reload-outside", &[Trouble::ReloadOutside]).thorough(),
         group("ruleset", &[Trouble::Ruleset]).thorough(),
