@@ -56,7 +56,7 @@ impl IkeCrypto for FakeCrypto {
         Some(group)
     }
 
-    fn ke_agree(&mut self, secret: Group, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+    fn ke_agree(&mut self, secret: &Group, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
         if peer_public.len() != secret.public_len() {
             return Err(BadPublic);
         }

@@ -28,7 +28,8 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
         return;
     }
     if let Err(exchange) = sa.window.repeat(env.now, &env.settings.retransmission) {
-        sa.die(env, Failure::PeerSilent(exchange));
+        let cause = sa.silence(exchange);
+        sa.die(env, cause);
         return;
     }
     if sa.expires.is_some_and(|at| at <= env.now) {

@@ -193,7 +193,8 @@ pub type KePublic = heapless::Vec<u8, 64>;
 
 /// What a crypto engine does for IKE, beside packets.
 pub trait IkeCrypto: PacketCrypto {
-    /// A private value of a key exchange. Used once (RFC 7296 §2.12: no reuse here). Wiped on drop.
+    /// A private value of a key exchange. For one exchange (RFC 7296 §2.12: no reuse here), but lent: until IKE_AUTH an
+    /// answer may be forged, and must not cost the value that the genuine one needs. Wiped on drop.
     type KeSecret;
 
     /// Fills `out` from a cryptographically secure generator.
@@ -209,7 +210,7 @@ pub trait IkeCrypto: PacketCrypto {
     /// [`BadPublic`] when the peer's value has the wrong length, is not on the curve, or gives the all-zero result.
     fn ke_agree(
         &mut self,
-        secret: Self::KeSecret,
+        secret: &Self::KeSecret,
         peer_public: &[u8],
         shared: &mut SharedSecret,
     ) -> Result<(), BadPublic>;

@@ -91,6 +91,18 @@ pub enum Event<'e> {
         /// Why.
         cause: Failure,
     },
+    /// Somebody answered our IKE_SA_INIT in clear with a reason why nothing will come of it. Nobody vouches for that: we go
+    /// on asking, and only when no better answer comes it is the cause in [`Event::Closed`] (RFC 7296 §2.21.1).
+    Noted {
+        /// The IKE SA that we ask for.
+        ike: IkeId,
+        /// With whom.
+        peer: PeerId,
+        /// Where we ask.
+        remote: SocketAddr,
+        /// The reason.
+        cause: Failure,
+    },
     /// The peer is reached on another address or port now (NAT rebinding, RFC 7296 §2.23): move its Child SAs.
     PathChanged {
         /// The IKE SA whose children are concerned.

@@ -27,13 +27,16 @@ pub(crate) type LowestNonce = Vec<u8, 32>;
 
 /// We asked for an IKE SA and wait for the responder's IKE_SA_INIT.
 pub(crate) struct InitSent<C: IkeCrypto> {
-    /// Taken when the answer comes.
-    pub(crate) ke: Option<C::KeSecret>,
+    pub(crate) ke: C::KeSecret,
     pub(crate) public: KePublic,
     pub(crate) group: Group,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) cookie: Vec<u8, 64>,
     pub(crate) restarts: u8,
+    /// Copies of earlier versions of our request that may still be answered.
+    pub(crate) late: u8,
+    /// What somebody gave as the reason why nothing will come of it.
+    pub(crate) noted: Option<Failure>,
     pub(crate) child: Option<ChildConfigId>,
 }
 
@@ -210,6 +213,8 @@ pub(crate) struct Report {
     pub(crate) established: bool,
     pub(crate) rekeyed_from: Option<IkeId>,
     pub(crate) moved: bool,
+    /// What somebody in the peer's place says, unproven.
+    pub(crate) noted: Option<Failure>,
     /// The end: whether it had been established, and why it ended.
     pub(crate) closed: Option<(bool, Failure)>,
     /// A child that the peer asked for, or that had no slot yet, did not come about.
@@ -309,6 +314,14 @@ impl<C: IkeCrypto> Sa<C> {
     /// Whoever is behind a NAT keeps its mapping alive (RFC 7296 §2.23).
     pub(crate) fn keep_alive(&mut self, now: Instant, settings: &Settings) {
         self.keepalive_at = (self.nat.local && !settings.keepalive.is_zero()).then(|| now + settings.keepalive);
+    }
+
+    /// Why an SA ends whose request of this exchange nobody answered in a way that we could go on with.
+    pub(crate) fn silence(&self, exchange: ExchangeType) -> Failure {
+        match &self.state {
+            State::InitSent(InitSent { noted: Some(cause), .. }) => cause.clone(),
+            _ => Failure::PeerSilent(exchange),
+        }
     }
 
     /// Our own SPI.

@@ -51,6 +51,11 @@ enum Note {
         config: Option<ChildConfigId>,
         cause: Failure,
     },
+    Noted {
+        peer: PeerId,
+        remote: SocketAddr,
+        cause: Failure,
+    },
     Moved {
         ike: IkeId,
         path: Path,
@@ -93,6 +98,7 @@ impl Gateway {
             Event::ChildOutbound { child } => Note::Outbound { child },
             Event::ChildDown { child, peer, config, cause } => Note::Down { child, peer, config, cause },
             Event::ChildFailed { peer, config, cause, .. } => Note::ChildFailed { peer, config, cause },
+            Event::Noted { peer, remote, cause, .. } => Note::Noted { peer, remote, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
             Event::RekeyFailed { peer, cause, .. } => Note::RekeyFailed { peer, cause },
             Event::Closed { ike, peer, claimed, remote, established, cause } => {
@@ -164,6 +170,14 @@ impl Gateway {
                     entry.fail(now, cause.clone());
                 }
                 self.tell(Some(peer), config, What::ChildFailed, Some(cause));
+            }
+            Note::Noted { peer, remote, cause } => {
+                let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
+                let entry = self.peer(peer).filter(|entry| entry.cause.as_ref() != Some(&cause));
+                if let Some(entry) = entry {
+                    entry.cause = Some(cause.clone());
+                    self.tell(Some(peer), None, What::Doubtful { remote }, Some(cause));
+                }
             }
             Note::Moved { ike, path } => {
                 for sa in self.sas.iter_mut().filter(|sa| sa.ike == ike) {

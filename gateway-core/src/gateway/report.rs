@@ -45,6 +45,11 @@ pub enum What {
         /// With this address, where one was reached for.
         remote: Option<SocketAddr>,
     },
+    /// Somebody says in clear why nothing will come of it; the attempt goes on.
+    Doubtful {
+        /// Where the peer is called.
+        remote: SocketAddr,
+    },
     /// An IKE SA is gone.
     Closed,
     /// An IKE SA is gone, and another one with the same peer goes on.
@@ -113,6 +118,7 @@ impl fmt::Display for Report {
             What::RekeyFailed => f.write_str("IKE SA not rekeyed"),
             What::Failed { remote: Some(remote) } => write!(f, "not connected to {remote}"),
             What::Failed { remote: None } => f.write_str("not connected"),
+            What::Doubtful { remote } => write!(f, "{remote} answers, unproven"),
             What::Closed => f.write_str("disconnected"),
             What::Merged => f.write_str("one of two connections ended, the other goes on"),
             What::Refused { remote } => write!(f, "request from {remote} refused"),

@@ -78,7 +78,7 @@ mod tests {
         fn ke_generate(&mut self, _: Group, _: &mut KePublic) -> Option<()> {
             None
         }
-        fn ke_agree(&mut self, (): (), _: &[u8], _: &mut SharedSecret) -> Result<(), BadPublic> {
+        fn ke_agree(&mut self, (): &(), _: &[u8], _: &mut SharedSecret) -> Result<(), BadPublic> {
             Err(BadPublic)
         }
         fn prf(&mut self, _: PrfAlg, _: &[u8], _: &[&[u8]], _: &mut Digest64) {}

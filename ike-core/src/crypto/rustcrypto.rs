@@ -84,7 +84,7 @@ impl<R: CryptoRng, P: PacketCrypto> IkeCrypto for RustCrypto<R, P> {
 
     fn ke_agree(
         &mut self,
-        KeSecret(secret): KeSecret,
+        KeSecret(secret): &KeSecret,
         peer_public: &[u8],
         shared: &mut SharedSecret,
     ) -> Result<(), BadPublic> {

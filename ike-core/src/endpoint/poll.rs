@@ -94,6 +94,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             if let Some(cause) = sa.report.rekey_failed.take() {
                 return Some(Event::RekeyFailed { ike, peer: peer?, cause });
             }
+            if let Some(cause) = sa.report.noted.take() {
+                return Some(Event::Noted { ike, peer: peer?, remote: sa.path.remote, cause });
+            }
             let (config, cause) = sa.report.child_failed.take()?;
             Some(Event::ChildFailed { ike, peer: peer?, config, cause })
         })

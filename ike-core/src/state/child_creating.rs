@@ -131,7 +131,7 @@ fn key_exchange<C: IkeCrypto>(
     let secret = crypto.ke_generate(group, &mut public).ok_or_else(Refusal::crypto)?;
     let mut shared = SharedSecret::new();
     let bad = |_| Refusal::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX);
-    crypto.ke_agree(secret, ke.public, &mut shared).map_err(bad)?;
+    crypto.ke_agree(&secret, ke.public, &mut shared).map_err(bad)?;
     Ok(Some((shared, public)))
 }
 
@@ -336,7 +336,7 @@ fn complete<C: IkeCrypto>(
         (Some(chosen), Some((group, secret))) if chosen == group => {
             let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or(Failure::InvalidSyntax(Side::Here))?;
             let mut shared = SharedSecret::new();
-            env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
+            env.crypto.ke_agree(&secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
             Some(shared)
         }
         // The peer chose a group that we did not send a value for.

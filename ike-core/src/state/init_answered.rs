@@ -45,7 +45,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     let mut public = KePublic::new();
     let secret = env.crypto.ke_generate(suite.group, &mut public).ok_or(Discard::NoRoom)?;
     let mut shared = SharedSecret::new();
-    env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Discard::BadKeyExchange)?;
+    env.crypto.ke_agree(&secret, ke.public, &mut shared).map_err(|_| Discard::BadKeyExchange)?;
     let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: sa.spi_i, spi_r: sa.spi_r };
     let keys = IkeKeys::derive(env.crypto, *suite, &shared, &seed, Role::Responder).map_err(|_| Discard::NoRoom)?;
     let nat = natd::detect(env.crypto, sa.spi_i, 0, &sa.path, payloads);

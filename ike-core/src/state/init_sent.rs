@@ -19,7 +19,7 @@ use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
 
-/// How often the responder may ask for another cookie or group before we give up.
+/// How often the responder may ask for another cookie or group before we no longer listen.
 const MAX_RESTARTS: u8 = 5;
 
 /// The state in which an initiator begins, with the group of its first proposal.
@@ -33,7 +33,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     let mut nonce = [0; NONCE_LEN];
     crypto.random(&mut nonce);
     let (ke, public) = key_pair(crypto, group)?;
-    Ok(InitSent { ke: Some(ke), public, group, nonce, cookie: Vec::new(), restarts: 0, child })
+    Ok(InitSent { ke, public, group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: None, child })
 }
 
 fn key_pair<C: IkeCrypto>(crypto: &mut C, group: Group) -> Result<(C::KeSecret, KePublic), Failure> {
@@ -67,6 +67,22 @@ pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Re
     Ok(())
 }
 
+/// What comes of an answer that nobody vouches for: everything up to IKE_AUTH is in clear, and anybody can have sent it.
+enum Doubt {
+    /// An answer to an earlier version of our request, or nothing that could be an answer.
+    Ignored,
+    /// It says why this will not come about. True or not, the genuine answer may still come (RFC 7296 §2.21.1).
+    Noted(Failure),
+    /// We cannot go on, whoever sent it.
+    Ended(Failure),
+}
+
+impl From<Failure> for Doubt {
+    fn from(cause: Failure) -> Self {
+        Self::Ended(cause)
+    }
+}
+
 /// A message for an SA in this state: only the answer is of interest, and it comes in clear.
 pub(crate) fn on_message<C: IkeCrypto>(
     sa: &mut Sa<C>,
@@ -80,47 +96,78 @@ pub(crate) fn on_message<C: IkeCrypto>(
     }
     let rule = Rule::find(header.exchange, true, false).ok_or(Discard::Unexpected)?;
     let body = datagram.get(Header::LEN..).ok_or(Discard::Malformed)?;
-    // Anybody could have sent what does not parse: the genuine answer may still come.
     let payloads = Payloads::collect(header.next, body, rule).map_err(|_| Discard::Malformed)?;
     let outcome = match (payloads.notify(NotifyKind::COOKIE), payloads.error()) {
         (Some(cookie), _) if payloads.sa.is_none() => take_cookie(sa, env, &cookie),
         (_, Some(error)) if error.kind == NotifyKind::INVALID_KE_PAYLOAD => take_group(sa, env, &error),
-        (_, Some(error)) => Err(exchange::cause_of(&error)),
+        (_, Some(error)) => Err(Doubt::Noted(exchange::cause_of(&error))),
         _ => complete(sa, env, path, header, datagram, &payloads),
     };
-    if let Err(cause) = outcome {
-        sa.die(env, cause);
+    match outcome {
+        Ok(()) => {}
+        Err(Doubt::Ignored) => return Err(Discard::Unexpected),
+        Err(Doubt::Noted(cause)) => note(sa, cause),
+        Err(Doubt::Ended(cause)) => sa.die(env, cause),
     }
     Ok(Effects::default())
 }
 
-fn restart<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Failure> {
-    let State::InitSent(init) = &mut sa.state else { return Ok(()) };
-    init.restarts = init.restarts.saturating_add(1);
-    if init.restarts > MAX_RESTARTS {
-        return Err(Failure::TooManyRestarts);
+/// Keeps what will be told as the cause should nothing better come, and tells it once at once.
+fn note<C: IkeCrypto>(sa: &mut Sa<C>, cause: Failure) {
+    let State::InitSent(init) = &mut sa.state else { return };
+    if init.noted.as_ref() != Some(&cause) {
+        init.noted = Some(cause.clone());
+        sa.report.noted = Some(cause);
     }
-    sa.window.restart();
-    send(sa, env)
 }
 
-fn take_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cookie: &Notify<'_>) -> Result<(), Failure> {
+/// Asks again, with another cookie or group. Whatever answers the request as it was before may still be on its way.
+fn restart<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Doubt> {
     let State::InitSent(init) = &mut sa.state else { return Ok(()) };
-    init.cookie = Vec::from_slice(cookie.data).map_err(|_| Failure::InvalidSyntax(Side::Here))?;
+    // One copy of it was answered just now.
+    let repeated = sa.window.outstanding.map_or(0, |request| request.repetitions);
+    init.late = init.late.saturating_add(repeated);
+    init.restarts = init.restarts.saturating_add(1);
+    sa.window.restart();
+    Ok(send(sa, env)?)
+}
+
+fn take_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cookie: &Notify<'_>) -> Result<(), Doubt> {
+    let State::InitSent(init) = &mut sa.state else { return Ok(()) };
+    if cookie.data == init.cookie.as_slice() {
+        return Err(Doubt::Ignored);
+    }
+    // A responder may hand out another cookie for each copy of a request: the answer to the cookie that we returned
+    // already is on its way, and AUTH covers the request that it answers.
+    if !init.cookie.is_empty() && init.late > 0 {
+        init.late = init.late.saturating_sub(1);
+        return Err(Doubt::Ignored);
+    }
+    let cookie = Vec::from_slice(cookie.data).map_err(|_| Doubt::Noted(Failure::InvalidSyntax(Side::Here)))?;
+    if init.restarts >= MAX_RESTARTS {
+        return Err(Doubt::Noted(Failure::TooManyRestarts));
+    }
+    init.cookie = cookie;
     restart(sa, env)
 }
 
 /// INVALID_KE_PAYLOAD: the responder wants another group of those we offered (RFC 7296 §1.3, §2.7).
-fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &Notify<'_>) -> Result<(), Failure> {
+fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &Notify<'_>) -> Result<(), Doubt> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let State::InitSent(init) = &mut sa.state else { return Ok(()) };
-    let wanted = exchange::wanted_group(error).ok_or(Failure::InvalidSyntax(Side::Here))?;
+    let wanted = exchange::wanted_group(error).ok_or(Doubt::Noted(Failure::InvalidSyntax(Side::Here)))?;
+    // Nobody asks for the group that it was given: this answers a request from before.
+    if wanted == init.group.id() {
+        return Err(Doubt::Ignored);
+    }
     let group = Group::from_id(wanted)
-        .filter(|group| *group != init.group)
         .filter(|group| connection.ike.iter().any(|proposal| proposal.group.contains(group)))
-        .ok_or(Failure::GroupNotOffered(wanted.0))?;
+        .ok_or(Doubt::Noted(Failure::GroupNotOffered(wanted.0)))?;
+    if init.restarts >= MAX_RESTARTS {
+        return Err(Doubt::Noted(Failure::TooManyRestarts));
+    }
     let (secret, public) = key_pair(env.crypto, group)?;
-    init.ke = Some(secret);
+    init.ke = secret;
     init.public = public;
     init.group = group;
     restart(sa, env)
@@ -134,21 +181,22 @@ fn complete<C: IkeCrypto>(
     header: &Header,
     datagram: &[u8],
     payloads: &Payloads<'_>,
-) -> Result<(), Failure> {
-    const SYNTAX: Failure = Failure::InvalidSyntax(Side::Here);
+) -> Result<(), Doubt> {
+    const SYNTAX: Doubt = Doubt::Noted(Failure::InvalidSyntax(Side::Here));
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let State::InitSent(init) = &mut sa.state else { return Ok(()) };
     let (Some(answer), Some(ke), Some(nonce)) = (&payloads.sa, &payloads.ke, &payloads.nonce) else {
         return Err(SYNTAX);
     };
-    let suite = proposal::check_ike(connection.ike, answer, false).map_err(|_| Failure::AnswerNotOffered)?.suite;
+    let chosen = proposal::check_ike(connection.ike, answer, false);
+    let suite = chosen.map_err(|_| Doubt::Noted(Failure::AnswerNotOffered))?.suite;
     let group: GroupId = init.group.id();
     if header.spi_r == 0 || suite.group != init.group || ke.group != group {
         return Err(SYNTAX);
     }
-    let secret = init.ke.take().ok_or(Failure::CryptoRefused)?;
     let mut shared = SharedSecret::new();
-    env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
+    let agreed = env.crypto.ke_agree(&init.ke, ke.public, &mut shared);
+    agreed.map_err(|_| Doubt::Noted(Failure::BadKeyExchange))?;
     let our_nonce = init.nonce;
     let child = init.child;
     let seed = IkeSeed { ni: &our_nonce, nr: nonce.as_slice(), spi_i: sa.spi_i, spi_r: header.spi_r };
@@ -182,5 +230,6 @@ fn complete<C: IkeCrypto>(
             answer_len: datagram.len(),
             child,
         },
-    )
+    )?;
+    Ok(())
 }

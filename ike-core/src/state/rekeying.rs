@@ -65,7 +65,7 @@ fn consent<C: IkeCrypto>(
     let mut shared = SharedSecret::new();
     let secret = env.crypto.ke_generate(group, &mut public).ok_or_else(Refusal::crypto)?;
     let bad = |_| Refusal::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX);
-    env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(bad)?;
+    env.crypto.ke_agree(&secret, ke.public, &mut shared).map_err(bad)?;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: chosen.spi, spi_r: spi };
@@ -213,7 +213,7 @@ fn complete<C: IkeCrypto>(
     }
     let secret = request.ke.take().ok_or(Failure::CryptoRefused)?;
     let mut shared = SharedSecret::new();
-    env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
+    env.crypto.ke_agree(&secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };
     let old = &established.keys;
     let keys =

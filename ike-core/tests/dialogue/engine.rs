@@ -67,7 +67,7 @@ impl IkeCrypto for Engine {
         self.0.ke_generate(group, public).filter(|_| REFUSED.get() != Refuse::KeyExchanges)
     }
 
-    fn ke_agree(&mut self, secret: KeSecret, peer: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+    fn ke_agree(&mut self, secret: &KeSecret, peer: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
         self.0.ke_agree(secret, peer, shared)
     }
 

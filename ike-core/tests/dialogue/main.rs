@@ -5,6 +5,7 @@ mod engine;
 mod faults;
 mod firm_ground;
 mod handshake;
+mod handshake_firm;
 mod hostile;
 mod life;
 mod network;

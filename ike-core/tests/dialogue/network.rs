@@ -185,6 +185,8 @@ pub(crate) struct Host {
     pub(crate) failures: Vec<Failure>,
     /// Whose IKE SAs ended: who proved to be there, and who was claimed.
     pub(crate) ended: Vec<[Option<PeerId>; 2]>,
+    /// What was said in clear, unproven.
+    pub(crate) noted: Vec<Failure>,
 }
 
 impl Host {
@@ -208,6 +210,7 @@ impl Host {
             story: Vec::new(),
             failures: Vec::new(),
             ended: Vec::new(),
+            noted: Vec::new(),
         }
     }
 
@@ -255,6 +258,10 @@ impl Host {
                 Event::RekeyFailed { cause, .. } => {
                     self.story.push(format!("rekey failed: {cause:?}"));
                     self.failures.push(cause);
+                }
+                Event::Noted { cause, .. } => {
+                    self.story.push(format!("noted: {cause:?}"));
+                    self.noted.push(cause);
                 }
                 Event::PathChanged { path, .. } => self.story.push(format!("moved to {}", path.remote)),
                 Event::Closed { cause, peer, claimed, .. } => {

@@ -20,7 +20,7 @@ fn agree(group: Group, private: &[u8], public: &[u8]) -> Option<Vec<u8>> {
     let mut crypto = engine(private);
     let secret = crypto.ke_generate(group, &mut KePublic::new()).unwrap();
     let mut shared = SharedSecret::new();
-    crypto.ke_agree(secret, public, &mut shared).ok()?;
+    crypto.ke_agree(&secret, public, &mut shared).ok()?;
     Some(shared.as_slice().to_vec())
 }
 

@@ -550,7 +550,7 @@ fn e10_with_pfs_the_old_keys_do_not_lead_to_the_new_ones() {
         chain.find(|payload| payload.kind == kind).unwrap().body.to_vec()
     };
     let mut shared = SharedSecret::new();
-    engine.ke_agree(secret, &body(PayloadType::KE)[4..], &mut shared).unwrap();
+    engine.ke_agree(&secret, &body(PayloadType::KE)[4..], &mut shared).unwrap();
     let sk_d = Digest64::copy_from(&peer.sk_d).unwrap();
     let mut keymat = |shared| {
         let mut out = [0; 72];

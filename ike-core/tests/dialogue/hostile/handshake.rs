@@ -96,7 +96,7 @@ fn atk_13_a_first_message_without_proposals_leaves_nothing() {
     assert_eq!(host.endpoint.ike_sas().count(), 0);
     for sa in [&[][..], &[0, 0, 0, 8, 1, 1, 0, 0]] {
         let host = answered(&with_body(&right(), PayloadType::SA, sa));
-        assert_eq!(host.failures, [Failure::AnswerNotOffered]);
+        assert_eq!(host.noted, [Failure::AnswerNotOffered]);
     }
 }
 
@@ -159,7 +159,7 @@ fn atk_19_every_subset_of_the_transforms_of_ike_but_the_whole_is_refused() {
         assert_eq!(refused, chosen != whole, "{chosen:b}");
         let host = answered(&sa);
         let expected: &[Failure] = if chosen == whole { &[] } else { &[Failure::AnswerNotOffered] };
-        assert_eq!(host.failures, expected, "{chosen:b}");
+        assert_eq!(host.noted, expected, "{chosen:b}");
     }
 }
 
@@ -172,7 +172,7 @@ fn atk_20_a_private_group_is_no_group() {
     let (host, _, sent) = asked(&sa);
     assert_eq!(notifies(&clear_payloads(&sent[0])), [NotifyKind::NO_PROPOSAL_CHOSEN]);
     assert_eq!(host.endpoint.ike_sas().count(), 0);
-    assert_eq!(answered(&sa).failures, [Failure::AnswerNotOffered]);
+    assert_eq!(answered(&sa).noted, [Failure::AnswerNotOffered]);
     // Only the KE payload says so.
     let ke = [&[4, 1, 0, 0][..], &[9; 32]].concat();
     let (host, _, sent) = asked(&with_body(&right(), PayloadType::KE, &ke));
@@ -180,7 +180,7 @@ fn atk_20_a_private_group_is_no_group() {
     assert_eq!(host.endpoint.ike_sas().count(), 0);
     // Nor does a responder talk an initiator into it.
     let wish = payloads(|message| message.notify_parts(NotifyKind::INVALID_KE_PAYLOAD, &[&[4, 1]]));
-    assert_eq!(answered(&wish).failures, [Failure::GroupNotOffered(1025)]);
+    assert_eq!(answered(&wish).noted, [Failure::GroupNotOffered(1025)]);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn atk_37_no_bad_public_value_makes_keys() {
         let bad = init_payloads(Group::Curve25519, &public);
         let (host, handled, sent) = asked(&bad);
         assert_eq!((handled, sent.len(), host.endpoint.ike_sas().count()), (Err(Discard::BadKeyExchange), 0, 0));
-        assert_eq!(answered(&bad).failures, [Failure::BadKeyExchange], "{public:x?}");
+        assert_eq!(answered(&bad).noted, [Failure::BadKeyExchange], "{public:x?}");
     }
     // P-256: infinity, off the curve, coordinates of the field's size, wrong lengths.
     let sa = [IkeProposal::parse("aes256gcm16-prfsha384-ecp256").unwrap()];

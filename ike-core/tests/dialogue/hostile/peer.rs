@@ -203,13 +203,18 @@ impl Scripted {
 
     /// IKE_SA_INIT with a host that asks; returns the IKE_AUTH request that follows.
     pub(crate) fn answer(host: &mut Host, seed: u64) -> (Self, Vec<u8>) {
-        let (mut peer, secret, public) = Self::new(false, seed);
         host.endpoint.initiate(NOW, PEER, None).unwrap();
         let request = transmits(host).remove(0);
-        let spi_i = Header::parse(&request).unwrap().spi_i;
+        Self::answer_to(host, seed, &request)
+    }
+
+    /// The same, to a request that was sent before.
+    pub(crate) fn answer_to(host: &mut Host, seed: u64, request: &[u8]) -> (Self, Vec<u8>) {
+        let (mut peer, secret, public) = Self::new(false, seed);
+        let spi_i = Header::parse(request).unwrap().spi_i;
         let header = Header { response: true, ..Header::new(spi_i, 0x2222_0000 + seed, ExchangeType::IKE_SA_INIT, 0) };
         let response = in_clear(&header, &init_payloads(Group::Curve25519, &public));
-        peer.take_keys(secret, request, response.clone());
+        peer.take_keys(secret, request.to_vec(), response.clone());
         let (handled, sent) = tell_at(host, NOW, peer.path, &response);
         assert_eq!((handled, sent.len()), (Ok(()), 1), "{:?}", host.story);
         peer.next = [0, 2];
@@ -223,7 +228,7 @@ impl Scripted {
         self.spis = [header.spi_i, header.spi_r];
         self.nonces = [&request, &response].map(|message| body_of(message, PayloadType::NONCE));
         let mut shared = SharedSecret::new();
-        self.engine.ke_agree(secret, &body_of(theirs, PayloadType::KE)[4..], &mut shared).unwrap();
+        self.engine.ke_agree(&secret, &body_of(theirs, PayloadType::KE)[4..], &mut shared).unwrap();
         let mut skeyseed = Digest64::new();
         self.engine.prf(PRF, &self.nonces.concat(), &[shared.as_slice()], &mut skeyseed);
         let spis = self.spis.map(u64::to_be_bytes).concat();

@@ -12,6 +12,6 @@ fn run() {
     let mut public = KePublic::new();
     let Some(secret) = engine.ke_generate(Group::Ecp256, &mut public) else { return };
     let mut shared = SharedSecret::default();
-    keep(u64::from(engine.ke_agree(secret, octets(), &mut shared).is_ok()));
+    keep(u64::from(engine.ke_agree(&secret, octets(), &mut shared).is_ok()));
     keep(shared.as_slice().len() as u64 + public.len() as u64);
 }

@@ -155,8 +155,8 @@ impl IkeCrypto for AnyEngine {
         (any() == 0).then(any)
     }
 
-    fn ke_agree(&mut self, secret: u64, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
-        keep(secret);
+    fn ke_agree(&mut self, secret: &u64, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+        keep(*secret);
         core::hint::black_box(peer_public);
         core::hint::black_box(shared.resize(below(300)));
         if any() == 0 { Ok(()) } else { Err(BadPublic) }

@@ -1,0 +1,212 @@
+//! The handshake on wires and with peers that are not kind: late, doubled and forged answers, floods, sizes, names.
+
+use std::time::Duration;
+
+use ike_core::crypto::Group;
+use ike_core::endpoint::Settings;
+use ike_core::error::Discard;
+use ike_core::failure::{Failure, Side};
+use ike_core::proposal::IkeProposal;
+use ike_core::registry::{ExchangeType, NotifyKind};
+use ike_core::wire::header::Header;
+use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
+
+use crate::hostile::peer::{
+    NOW, Payloads, Scripted, clear_payloads, host, in_clear, init_payloads, path_of, payloads, tell_at, transmits,
+};
+use crate::network::{Host, Network, PEER, pair};
+
+const INIT: ExchangeType = ExchangeType::IKE_SA_INIT;
+
+/// A wire where nothing is lost, and everything takes long.
+struct SlowWire {
+    now: Instant,
+    /// One way.
+    delay: Duration,
+    hosts: [Host; 2],
+    flights: Vec<(Instant, usize, Vec<u8>)>,
+}
+
+impl SlowWire {
+    fn new(delay: u64, hosts: [Host; 2]) -> Self {
+        Self { now: NOW, delay: Duration::from_millis(delay), hosts, flights: Vec::new() }
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            for (from, host) in self.hosts.iter_mut().enumerate() {
+                host.endpoint.handle_timeout(self.now);
+                self.flights.extend(transmits(host).into_iter().map(|sent| (self.now + self.delay, 1 - from, sent)));
+            }
+            self.now = self.now + Duration::from_millis(10);
+            let (landed, flying) = self.flights.drain(..).partition(|(at, ..)| *at <= self.now);
+            self.flights = flying;
+            let landed: Vec<(Instant, usize, Vec<u8>)> = landed;
+            for (_, to, datagram) in landed {
+                let (_, sent) = tell_at(&mut self.hosts[to], self.now, path_of(to == 0), &datagram);
+                self.flights.extend(sent.into_iter().map(|sent| (self.now + self.delay, 1 - to, sent)));
+            }
+        }
+    }
+}
+
+/// Two ends of which the responder wants the group that the initiator offers second.
+fn other_group() -> [crate::network::Peer; 2] {
+    let [mut left, mut right] = pair();
+    left.ike = vec![IkeProposal::parse("aes256gcm16-prfsha256-x25519-ecp256").unwrap()];
+    right.ike = vec![IkeProposal::parse("aes256gcm16-prfsha256-ecp256").unwrap()];
+    [left, right]
+}
+
+#[test]
+fn f_42_a_doubled_request_for_another_group_is_followed_once() {
+    let [left, right] = other_group();
+    let mut network = Network::new(42, [vec![left], vec![right]], Settings::default());
+    network.faults.duplicate = 100;
+    network.hosts[0].endpoint.initiate(network.now, PEER, None).unwrap();
+    network.run_for(Duration::from_secs(2));
+    assert!(network.passes(), "{:?} {:?}", network.hosts[0].story, network.hosts[1].story);
+}
+
+#[test]
+fn f_42_a_round_trip_longer_than_the_first_pause_connects() {
+    // Cookie first or not, and every round trip in which one to five copies are under way.
+    for threshold in [0, 16] {
+        for delay in [260, 350, 800, 1_600, 2_400] {
+            let settings = Settings { cookie_threshold: threshold, ..Settings::default() };
+            let [left, right] = other_group();
+            let hosts = [Host::new(1, vec![left], settings), Host::new(2, vec![right], settings)];
+            let mut wire = SlowWire::new(delay, hosts);
+            wire.hosts[0].endpoint.initiate(wire.now, PEER, None).unwrap();
+            wire.run_for(Duration::from_secs(30));
+            let [left, right] = &wire.hosts;
+            assert!(left.ike().is_some(), "{threshold} {delay} ms: {:?} {:?}", left.story, right.story);
+            assert!(right.failures.is_empty() && left.failures.is_empty(), "{threshold} {delay} ms: {:?}", left.story);
+        }
+    }
+}
+
+/// A host that has sent its IKE_SA_INIT, and a header for answers to it.
+fn asking() -> (Host, Vec<u8>, Header) {
+    let mut host = host(true);
+    host.endpoint.initiate(NOW, PEER, None).unwrap();
+    let request = transmits(&mut host).remove(0);
+    let spi_i = Header::parse(&request).unwrap().spi_i;
+    (host, request, Header { response: true, ..Header::new(spi_i, 0, INIT, 0) })
+}
+
+fn cookie(data: &[u8]) -> Payloads {
+    payloads(|message| message.notify_parts(NotifyKind::COOKIE, &[data]))
+}
+
+#[test]
+fn f_42_a_cookie_for_each_copy_of_the_request_is_returned_once() {
+    // The request went out twice, and the peer makes a cookie of the time of day too: two different ones come back.
+    let (mut host, _, header) = asking();
+    let path = path_of(true);
+    host.endpoint.handle_timeout(NOW + Duration::from_millis(500));
+    assert_eq!(transmits(&mut host).len(), 1);
+    let now = NOW + Duration::from_millis(700);
+    let (handled, sent) = tell_at(&mut host, now, path, &in_clear(&header, &cookie(b"first")));
+    assert_eq!((handled, sent.len()), (Ok(()), 1));
+    assert_eq!(clear_payloads(&sent[0]).1[8..13], *b"first");
+    for late in [&b"first"[..], b"second", b"first"] {
+        let (handled, sent) = tell_at(&mut host, now, path, &in_clear(&header, &cookie(late)));
+        assert_eq!((handled, sent.len()), (Err(Discard::Unexpected), 0), "{late:?}");
+    }
+    // One more is no answer to any earlier request: the peer has another secret now.
+    let (handled, sent) = tell_at(&mut host, now, path, &in_clear(&header, &cookie(b"third")));
+    assert_eq!((handled, sent.len()), (Ok(()), 1));
+    assert_eq!(clear_payloads(&sent[0]).1[8..13], *b"third");
+}
+
+#[test]
+fn f_43_a_responder_that_never_settles_for_a_group_or_cookie_is_followed_a_few_times() {
+    for cookies in [false, true] {
+        let (mut host, _, header) = asking();
+        let mut restarts = 0;
+        for round in 0..100u8 {
+            let answer = match cookies {
+                true => cookie(&[round; 8]),
+                false => payloads(|message| {
+                    let group = if round % 2 == 0 { Group::Ecp256 } else { Group::Curve25519 };
+                    message.notify_parts(NotifyKind::INVALID_KE_PAYLOAD, &[&group.id().0.to_be_bytes()])
+                }),
+            };
+            restarts += tell_at(&mut host, NOW, path_of(true), &in_clear(&header, &answer)).1.len();
+        }
+        assert_eq!(restarts, 5, "cookies: {cookies}");
+        assert_eq!(host.story, ["noted: TooManyRestarts"]);
+        run_out(&mut host);
+        assert_eq!(host.failures, [Failure::TooManyRestarts]);
+    }
+}
+
+/// Lets the retransmissions end without another answer; returns how many there were.
+fn run_out(host: &mut Host) -> usize {
+    let mut sent = 0;
+    for tenths in 0..1_200 {
+        host.endpoint.handle_timeout(NOW + Duration::from_millis(tenths * 100));
+        sent += transmits(host).len();
+    }
+    assert_eq!(host.endpoint.ike_sas().count(), 0, "{:?}", host.story);
+    sent
+}
+
+/// Everything that a stranger could say in the peer's place.
+fn forgeries(header: &Header) -> Vec<(Vec<u8>, Failure)> {
+    let error = |kind, data: &[u8]| in_clear(header, &payloads(|message| message.notify_parts(kind, &[data])));
+    let chosen = Header { spi_r: 5, ..*header };
+    let bad_ke = init_payloads(Group::Curve25519, &[0; 32]);
+    let other_group = init_payloads(Group::Ecp256, &[4; 64]);
+    vec![
+        (error(NotifyKind::NO_PROPOSAL_CHOSEN, &[]), Failure::ProposalsRefused),
+        (error(NotifyKind::INVALID_SYNTAX, &[]), Failure::InvalidSyntax(Side::Peer)),
+        (error(NotifyKind::INVALID_MAJOR_VERSION, &[]), Failure::MajorVersion),
+        (error(NotifyKind(77), &[]), Failure::Notified(NotifyKind(77))),
+        (error(NotifyKind::INVALID_KE_PAYLOAD, &[0, 14]), Failure::GroupNotOffered(14)),
+        (error(NotifyKind::INVALID_KE_PAYLOAD, &[0]), Failure::InvalidSyntax(Side::Here)),
+        (in_clear(header, &cookie(&[7; 65])), Failure::InvalidSyntax(Side::Here)),
+        (in_clear(&chosen, &bad_ke), Failure::BadKeyExchange),
+        (in_clear(header, &bad_ke), Failure::InvalidSyntax(Side::Here)),
+        (in_clear(&chosen, &other_group), Failure::InvalidSyntax(Side::Here)),
+    ]
+}
+
+#[test]
+fn f_55_what_anybody_could_have_said_is_noted_and_the_genuine_answer_connects() {
+    let count = forgeries(&Header::new(1, 0, INIT, 0)).len();
+    for index in 0..count {
+        let (mut host, request, header) = asking();
+        let (forged, cause) = forgeries(&header).remove(index);
+        let elsewhere = Path { remote: "198.51.100.9:9".parse().unwrap(), ..path_of(true) };
+        for _ in 0..3 {
+            assert_eq!(tell_at(&mut host, NOW, elsewhere, &forged), (Ok(()), vec![]), "{cause:?}");
+        }
+        // Told at once, and once.
+        assert_eq!(host.story, [format!("noted: {cause:?}")]);
+        let (mut peer, _) = Scripted::answer_to(&mut host, 55, &request);
+        peer.next[1] = 1;
+        let auth = peer.auth_payloads();
+        assert_eq!(peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth).0, Ok(()), "{cause:?}");
+        assert!(host.ike().is_some() && host.failures.is_empty(), "{cause:?}: {:?}", host.story);
+    }
+}
+
+#[test]
+fn f_55_the_noted_cause_is_the_one_that_is_told_in_the_end() {
+    let count = forgeries(&Header::new(1, 0, INIT, 0)).len();
+    for index in 0..count {
+        let (mut host, _, header) = asking();
+        let (said, cause) = forgeries(&header).remove(index);
+        let _ = tell_at(&mut host, NOW, path_of(true), &said);
+        assert_eq!(run_out(&mut host), 6, "{cause:?}");
+        assert_eq!(host.failures, [cause]);
+    }
+    // And without a word, silence.
+    let (mut host, ..) = asking();
+    run_out(&mut host);
+    assert_eq!(host.failures, [Failure::PeerSilent(INIT)]);
+}
