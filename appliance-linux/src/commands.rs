@@ -6,6 +6,7 @@ use gateway_core::cause::Cause;
 use gateway_core::gateway::{Parts, Unknown};
 use tracing::info;
 
+use crate::capacity::Need;
 use crate::configuration::{self, Loaded};
 use crate::control::protocol::{self, Answer, Request};
 use crate::control::server::Call;
@@ -89,18 +90,34 @@ impl Daemon {
         };
         notify::notify_reloading();
         let loaded = configuration::load(&self.path);
-        let Loaded { config, warnings } = loaded.map_err(|lines| {
+        let Loaded { mut config, warnings } = loaded.map_err(|lines| {
             notify::notify("READY=1");
             refused(lines.join("\n"), "")
         })?;
-        let followed = self.machine.follow(&config);
+        let room = Need::of(&config).squeezes_into(&self.capacity);
+        room.map_err(|text| {
+            notify::notify("READY=1");
+            refused(text, "a restart makes room")
+        })?;
+        // What takes a new start goes on as it was at the last one.
+        let written = std::mem::replace(&mut config.gateway, self.machine.started().clone());
+        let prepared = self.machine.prepare(&config).and_then(|ready| self.machine.route(&config).map(|()| ready));
+        config.gateway = written;
         notify::notify("READY=1");
-        followed.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
+        let prepared = prepared.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
         let level = config.gateway.log;
         let now = self.clock.now();
         let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.reload(now, config, &mut parts));
+        // Those who are gone are told through the sockets that they know.
+        self.transmit();
+        let committed = self.machine.commit(prepared);
         self.level.set(filter(level));
         placed.map_err(|cause| wire(&cause))?;
+        committed.map_err(|trouble| protocol::Cause {
+            code: "not-reloaded".to_owned(),
+            text: trouble.text,
+            hint: trouble.hint,
+        })?;
         let mut lines = warnings;
         lines.extend(story::changes(&diff));
         lines.iter().for_each(|line| info!("reload: {line}"));

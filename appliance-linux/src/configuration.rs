@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use gateway_core::config::{Config, ConfigError, Position, Warning};
 use nix::unistd::geteuid;
 use zeroize::Zeroizing;
+
+use crate::capacity::Need;
 
 /// Larger files are no keys.
 const KEY_FILE: u64 = 4096;
@@ -36,6 +38,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<String>> {
         errors.iter().map(|error| format!("{}: {error}", Place(path, error.at))).collect()
     };
     let (mut config, mut warnings) = Config::parse(text).map_err(told)?;
+    Need::of(&config).capacity().map_err(|found| vec![format!("{}: found {found}", path.display())])?;
     let inline = config.peers.iter().find(|peer| peer.secret.loaded().is_some()).map(|peer| peer.at);
     warnings.extend(config.load_secrets(|key| read_key(path, key)).map_err(told)?);
     if let Some(at) = inline
@@ -57,16 +60,35 @@ impl std::fmt::Display for Place<'_> {
     }
 }
 
-/// A key file; a relative name starts at the folder of the configuration.
+/// A key file; a relative name starts at the folder of the configuration. What it is is asked of the open file, so that
+/// nobody changes it in between, and opening waits for nobody, whatever it is. The name is told only when there is such a
+/// file: else it may be a key.
 fn read_key(config: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let path = match config.parent() {
         Some(folder) => folder.join(name),
         None => PathBuf::from(name),
     };
-    if let Some(advice) = fs::metadata(&path).ok().and_then(|found| exposed(&path, &found)) {
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&path);
+    let file = opened.map_err(|error| format!("no file that can be read ({})", reason(&error)))?;
+    let found = file.metadata().map_err(|error| reason(&error))?;
+    if !found.is_file() {
+        return Err(format!("{} at {}", kind(found.file_type()), path.display()));
+    }
+    if let Some(advice) = exposed(&path, &found) {
         return Err(format!("a file that {advice}"));
     }
-    read(&path, KEY_FILE)
+    contents(file, KEY_FILE)
+}
+
+/// What is no plain file.
+fn kind(found: fs::FileType) -> &'static str {
+    if found.is_dir() {
+        "a directory"
+    } else if found.is_fifo() {
+        "a pipe"
+    } else {
+        "a device"
+    }
 }
 
 /// What is wrong with the permissions of a file that holds a key, if anything, and how to mend it.
@@ -81,13 +103,16 @@ fn exposed(path: &Path, found: &fs::Metadata) -> Option<String> {
 }
 
 fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
-    let file = File::open(path).map_err(|error| reason(&error))?;
+    contents(File::open(path).map_err(|error| reason(&error))?, limit)
+}
+
+fn contents(file: File, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
     // Room for all of it at once: growing would leave copies of a key behind.
     let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(limit).unwrap_or(usize::MAX) + 1));
     file.take(limit + 1).read_to_end(&mut text).map_err(|error| reason(&error))?;
     match u64::try_from(text.len()) {
         Ok(length) if length <= limit => Ok(text),
-        _ => Err(format!("longer than {limit} octets")),
+        _ => Err(format!("a file longer than {limit} octets")),
     }
 }
 
@@ -102,4 +127,47 @@ fn reason(error: &std::io::Error) -> String {
         let _ = write!(lowered, "{}{}", first.to_lowercase(), letters.as_str());
     }
     lowered
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A folder that goes with its value.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("portcullis-keys-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn f_36_only_a_plain_file_is_a_key_and_nobody_waits_for_another() {
+        let folder = Folder::new();
+        let config = folder.0.join("portcullis.toml");
+        nix::unistd::mkfifo(&folder.0.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        fs::create_dir(folder.0.join("folder")).unwrap();
+        fs::write(folder.0.join("key"), "a key of more than twenty characters").unwrap();
+        let refused = |name: &str| read_key(&config, name).map(|key| key.len()).unwrap_err();
+        assert!(refused("pipe").starts_with("a pipe at "), "{}", refused("pipe"));
+        assert!(refused("folder").starts_with("a directory at "), "{}", refused("folder"));
+        assert!(refused("/dev/zero").starts_with("a device at "), "{}", refused("/dev/zero"));
+        fs::set_permissions(folder.0.join("key"), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(refused("key").contains("others can read (mode 0640)"), "{}", refused("key"));
+        fs::set_permissions(folder.0.join("key"), fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(read_key(&config, "key").unwrap().len(), 36);
+        let told = refused("a key by mistake");
+        assert_eq!(told, "no file that can be read (no such file or directory)", "F-35: no name of what is not there");
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use gateway_core::config::{Config, Remote};
 
+use crate::plane::Sockets;
 use crate::socket::{Carrier, Listen, Socket};
 
 /// The ports of IKE, and of IKE and ESP with NAT traversal.
@@ -14,14 +15,14 @@ const PORTS: [u16; 2] = [500, 4500];
 
 /// What to listen to: on the interfaces named under `outside` if there are any, else at the peers' `local` addresses, or
 /// at all when a peer has none.
-fn wanted(config: &Config) -> BTreeSet<Listen> {
+fn wanted(config: &Config, outside: &[String]) -> BTreeSet<Listen> {
     let mut ends: BTreeSet<(IpAddr, Option<String>)> = BTreeSet::new();
     for peer in &config.peers {
-        if !config.gateway.outside.is_empty() || peer.local.is_empty() {
+        if !outside.is_empty() || peer.local.is_empty() {
             for any in families(&peer.local, &peer.remote) {
-                let outside = config.gateway.outside.iter().map(|name| Some(name.clone()));
-                let everywhere = config.gateway.outside.is_empty().then_some(None);
-                ends.extend(outside.chain(everywhere).map(|interface| (any, interface)));
+                let named = outside.iter().map(|name| Some(name.clone()));
+                let everywhere = outside.is_empty().then_some(None);
+                ends.extend(named.chain(everywhere).map(|interface| (any, interface)));
             }
         } else {
             ends.extend(peer.local.iter().map(|addr| (*addr, None)));
@@ -59,18 +60,33 @@ fn families(local: &[IpAddr], remote: &[Remote]) -> Vec<IpAddr> {
     families
 }
 
-/// Opens what a configuration needs; what is open already is kept.
+/// Opens what a configuration needs on the interfaces `outside`; what is open already is kept, and goes on until the new
+/// ones are taken into use.
 ///
 /// # Errors
 /// The socket that could not be opened, and why.
-pub(crate) fn open(config: &Config, held: &[Arc<Socket>]) -> Result<Arc<[Arc<Socket>]>, (Listen, io::Error)> {
-    wanted(config)
-        .into_iter()
-        .map(|listen| match held.iter().find(|socket| *socket.listen() == listen) {
-            Some(socket) => Ok(Arc::clone(socket)),
-            None => Socket::open(listen.clone()).map(Arc::new).map_err(|error| (listen, error)),
-        })
-        .collect()
+pub(crate) fn open(
+    config: &Config,
+    outside: &[String],
+    held: &Sockets,
+) -> Result<Vec<Arc<Socket>>, (Listen, io::Error)> {
+    let one = |listen: Listen| match held.iter().find(|socket| *socket.listen() == listen) {
+        Some(socket) => Ok(Arc::clone(socket)),
+        None => beside(&listen, held).map(Arc::new).map_err(|error| (listen, error)),
+    };
+    wanted(config, outside).into_iter().map(one).collect()
+}
+
+/// A socket of ours is no other daemon.
+fn beside(listen: &Listen, held: &Sockets) -> io::Result<Socket> {
+    let in_the_way: Vec<&Socket> =
+        held.iter().map(|socket| &**socket).filter(|socket| socket.listen().overlaps(listen)).collect();
+    match Socket::open(listen.clone()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !in_the_way.is_empty() => {
+            Socket::open_beside(listen.clone(), &in_the_way)
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +103,7 @@ mod tests {
             );
         }
         let (config, _) = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}"));
-        let sockets = wanted(&config);
+        let sockets = wanted(&config, &config.gateway.outside);
         let of_port_500 = sockets.iter().filter(|listen| listen.carrier == Carrier::Udp(500));
         assert_eq!(of_port_500.clone().count() * 3, sockets.len(), "500, 4500 and protocol 50 at each");
         let shown = |listen: &Listen| match &listen.interface {
@@ -116,5 +132,36 @@ mod tests {
     fn a_13_listens_outside_only() {
         let peers = ["local = \"192.0.2.2\"\nremote = \"192.0.2.1\""];
         assert_eq!(listens("outside = [\"wan0\", \"wan1\"]", &peers), ["0.0.0.0%wan0", "0.0.0.0%wan1"]);
+    }
+
+    fn port_of(number: u16, addr: &str, interface: Option<&str>) -> Listen {
+        let interface = interface.map(str::to_owned);
+        Listen { carrier: Carrier::Udp(number), addr: addr.parse().unwrap(), interface }
+    }
+
+    #[test]
+    fn f_28_any_step_between_addresses_wildcard_and_interface_finds_no_other_daemon() {
+        const PORT: u16 = 45_028;
+        let steps =
+            [("127.0.0.1", None), ("0.0.0.0", None), ("0.0.0.0", Some("lo")), ("127.0.0.2", None), ("0.0.0.0", None)];
+        let mut held = Sockets::default();
+        for (addr, interface) in steps {
+            let listen = port_of(PORT, addr, interface);
+            match beside(&listen, &held) {
+                Ok(opened) => held = Sockets::new(vec![Arc::new(opened)], &[]),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    println!("skipped: a socket with a firewall mark needs CAP_NET_ADMIN");
+                    return;
+                }
+                Err(error) => panic!("{listen:?}: {error}"),
+            }
+            // Nobody else gets in between, however willing to share.
+            let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+            other.set_reuse_address(true).unwrap();
+            let at = std::net::SocketAddr::new(addr.parse().unwrap(), PORT);
+            assert_eq!(other.bind(&at.into()).unwrap_err().kind(), io::ErrorKind::AddrInUse, "{listen:?}");
+            let foreign = beside(&listen, &Sockets::default()).map(drop);
+            assert_eq!(foreign.unwrap_err().kind(), io::ErrorKind::AddrInUse, "another daemon is still noticed");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What the daemon makes of the machine, and unmakes: TUN device, routes, sockets.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -7,20 +8,29 @@ use std::sync::Arc;
 
 use crate::boundary::watch::{self, Touched};
 use crate::boundary::{Boundary, Owner};
+use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::listen;
-use crate::plane::{Inbox, Plane};
+use crate::netlink::Netlink;
+use crate::plane::{Inbox, Plane, Sockets};
 use crate::run::Input;
 use crate::socket::{Carrier, Listen};
 use crate::tun::{CLONE_DEVICE, Tun};
-use gateway_core::config::Config;
+use gateway_core::config::{Config, Settings};
 
 /// The machine while the daemon runs.
 pub(crate) struct Machine {
     boundary: Boundary,
+    netlink: Netlink,
     plane: Arc<Plane>,
+    /// `[gateway]` at the start: a reload changes none of what the machine was told by it.
+    started: Settings,
 }
+
+/// What a new configuration needs, made but not in use yet: the running one goes on, also when this is
+/// dropped.
+pub(crate) struct Prepared(Option<Sockets>);
 
 /// Something the machine does not grant.
 #[derive(Debug)]
@@ -52,7 +62,7 @@ impl Machine {
         owner: Owner,
         config: &Config,
         clock: Clock,
-        sas: usize,
+        capacity: &Capacity,
         inbox: &Inbox,
     ) -> Result<Self, Trouble> {
         let name = &config.gateway.tun;
@@ -65,9 +75,16 @@ impl Machine {
         })?;
         let clear = ClearSockets::open().map_err(|error| trouble("raw sockets cannot be opened", &error))?;
         let plane =
-            Plane::new(tun, clear, clock, sas).map_err(|error| trouble("the data plane cannot start", &error))?;
-        let opened = listen::open(config, &[]).map_err(|refused| not_open(&refused))?;
-        plane.set_sockets(opened).map_err(|error| trouble("the data plane cannot start", &error))?;
+            Plane::new(tun, clear, clock, capacity).map_err(|error| trouble("the data plane cannot start", &error))?;
+        let mut netlink = Netlink::open().map_err(|error| trouble("netlink cannot be opened", &error))?;
+        let started = config.gateway.clone();
+        let opened =
+            listen::open(config, &started.outside, &Sockets::default()).map_err(|refused| not_open(&refused))?;
+        let ours =
+            netlink.addresses().map_err(|error| trouble("the addresses of this machine cannot be read", &error))?;
+        plane
+            .set_sockets(Sockets::new(opened, &ours))
+            .map_err(|error| trouble("the data plane cannot start", &error))?;
         // Watched from before the first change, so that nothing is missed in between.
         let inbox = inbox.clone();
         watch::start(move |touched| {
@@ -79,21 +96,46 @@ impl Machine {
         .map_err(|error| trouble("the kernel's routes cannot be watched", &error))?;
         let boundary = Boundary::start(owner, config);
         let boundary = boundary.map_err(|error| trouble("routes and guard cannot be set", &error))?;
-        Ok(Self { boundary, plane: Arc::new(plane) })
+        Ok(Self { boundary, netlink, plane: Arc::new(plane), started })
     }
 
     pub(crate) fn plane(&self) -> &Arc<Plane> {
         &self.plane
     }
 
-    /// Follows a new configuration, touching only what differs.
-    pub(crate) fn follow(&mut self, config: &Config) -> Result<(), Trouble> {
+    /// `[gateway]` as it was at the start.
+    pub(crate) fn started(&self) -> &Settings {
+        &self.started
+    }
+
+    /// Our addresses, as far as they are there now; the data plane sends through the interfaces that have them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn readdress(&mut self) -> io::Result<BTreeSet<IpAddr>> {
+        let ours = self.netlink.addresses()?;
+        let open = self.plane.sockets().iter().map(Arc::clone).collect();
+        self.plane.set_sockets(Sockets::new(open, &ours))?;
+        Ok(ours.into_iter().map(|local| local.addr).collect())
+    }
+
+    /// Makes ready for a new configuration without touching what the running one uses.
+    pub(crate) fn prepare(&mut self, config: &Config) -> Result<Prepared, Trouble> {
         let held = self.plane.sockets();
-        let opened = listen::open(config, &held).map_err(|refused| not_open(&refused))?;
-        if held.iter().map(|socket| socket.listen()).ne(opened.iter().map(|socket| socket.listen())) {
-            self.plane.set_sockets(opened).map_err(|error| trouble("the sockets cannot be changed", &error))?;
-        }
-        self.route(config)
+        let opened = listen::open(config, &self.started.outside, &held).map_err(|refused| not_open(&refused))?;
+        let ours = self
+            .netlink
+            .addresses()
+            .map_err(|error| trouble("the addresses of this machine cannot be read", &error))?;
+        let same = held.iter().map(|socket| socket.listen()).eq(opened.iter().map(|socket| socket.listen()));
+        let sockets = (!same).then(|| Sockets::new(opened, &ours));
+        Ok(Prepared(sockets))
+    }
+
+    /// Uses the new sockets from now on; what was to leave through the old ones has left.
+    pub(crate) fn commit(&mut self, prepared: Prepared) -> Result<(), Trouble> {
+        let Some(sockets) = prepared.0 else { return Ok(()) };
+        self.plane.set_sockets(sockets).map_err(|error| trouble("the sockets cannot be changed", &error))
     }
 
     /// Makes routes and guard those of the configured children and policies.

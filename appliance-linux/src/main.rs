@@ -3,6 +3,7 @@
 //! Reading order: [`cli`] is the contract with the operator, [`run`] the daemon, [`control`] what goes between the two.
 
 mod boundary;
+mod capacity;
 mod clear;
 mod cli;
 mod clock;

@@ -5,6 +5,7 @@
 
 mod inbound;
 mod outbound;
+mod sockets;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,14 +21,14 @@ use ipsec_core::sa::Event;
 use ipsec_core::spd::{self, PolicyId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::run::Input;
-use crate::socket::Socket;
 use crate::tun::Tun;
 
-/// Rules that fit; each configured pair of selectors is one.
-const RULES: usize = 4096;
+pub(crate) use sockets::Sockets;
+
 /// Replay window storage for each inbound SA, in words of 64 packets.
 const WINDOW_WORDS: usize = 64;
 
@@ -50,7 +51,7 @@ pub(crate) struct Plane {
     outbound: Mutex<Outbound<'static, RustCrypto>>,
     inbound: Mutex<Inbound<'static, RustCrypto>>,
     tun: Tun,
-    sockets: RwLock<Arc<[Arc<Socket>]>>,
+    sockets: RwLock<Arc<Sockets>>,
     /// Raised when `sockets` changed.
     changed: EventFd,
     clear: ClearSockets,
@@ -90,9 +91,10 @@ fn count(counter: &AtomicU64) {
 
 impl Plane {
     /// A data plane without rules, SAs and sockets; nothing runs yet.
-    pub(crate) fn new(tun: Tun, clear: ClearSockets, clock: Clock, sas: usize) -> io::Result<Self> {
+    pub(crate) fn new(tun: Tun, clear: ClearSockets, clock: Clock, capacity: &Capacity) -> io::Result<Self> {
+        let sas = capacity.child_sas;
         // The engines borrow their tables; ours live as long as the process does.
-        let rules = || Vec::leak(vec![spd::Slot::EMPTY; RULES]);
+        let rules = || Vec::leak(vec![spd::Slot::EMPTY; capacity.rules]);
         let outbound = (0..sas).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
         let inbound = (0..sas).map(|_| InboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
         let windows = vec![0; sas * WINDOW_WORDS].leak();
@@ -100,7 +102,7 @@ impl Plane {
             outbound: Mutex::new(Outbound::new(RustCrypto, rules(), outbound)),
             inbound: Mutex::new(Inbound::new(RustCrypto, rules(), inbound, windows)),
             tun,
-            sockets: RwLock::new(Arc::new([])),
+            sockets: RwLock::default(),
             changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
             clear,
             clock,
@@ -131,22 +133,20 @@ impl Plane {
         &self.tally
     }
 
-    pub(crate) fn sockets(&self) -> Arc<[Arc<Socket>]> {
+    pub(crate) fn sockets(&self) -> Arc<Sockets> {
         Arc::clone(&self.sockets.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Listens on these sockets from now on, and sends through them.
-    pub(crate) fn set_sockets(&self, sockets: Arc<[Arc<Socket>]>) -> io::Result<()> {
-        *self.sockets.write().unwrap_or_else(PoisonError::into_inner) = sockets;
+    pub(crate) fn set_sockets(&self, sockets: Sockets) -> io::Result<()> {
+        *self.sockets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sockets);
         self.changed.write(1)?;
         Ok(())
     }
 
     /// Sends a datagram from the address and port that its path names.
     pub(crate) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
-        let sockets = self.sockets();
-        let socket = sockets.iter().find(|socket| socket.serves(path.local));
-        socket.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?.send(path, tos, datagram)
+        self.sockets().send(path, tos, datagram)
     }
 
     /// Sends a sealed packet; what the kernel does not take is counted.

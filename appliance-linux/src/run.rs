@@ -3,7 +3,7 @@
 //! The control thread owns IKE and everything that changes; it waits at its inbox for messages, packets in want of an SA,
 //! commands and signals. The data plane's threads run beside it and never wait for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use gateway_core::cause::{Cause, Kind};
 use gateway_core::config::{Config, LogLevel, Remote};
-use gateway_core::gateway::{Gateway, Locate, Located, Parts, Report, What};
+use gateway_core::gateway::{Gateway, Locate, Located, Parts, Report, Way, What};
 use gateway_core::peers::Peers;
 use getrandom::SysRng;
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{self, Endpoint, IkeSlot, Storage};
+use ike_core::pad::PeerId;
 use ipsec_core::crypto::rustcrypto::RustCrypto as PacketCrypto;
 use ipsec_core::error::Discard;
 use ipsec_core::spd::PolicyId;
@@ -27,6 +28,7 @@ use tracing::{debug, enabled, error, info, warn};
 
 use crate::boundary::watch::Touched;
 use crate::boundary::{Owner, TAKEN, TAKEN_HINT};
+use crate::capacity::{Capacity, Need, SPARE_IKE_SAS};
 use crate::clock::Clock;
 use crate::commands::wire;
 use crate::configuration::{self, Loaded};
@@ -36,8 +38,9 @@ use crate::logging::{Level, Throttle};
 use crate::machine::{Machine, Trouble};
 use crate::pending::Pending;
 use crate::plane::{Inbox, News, Plane};
+use crate::resolve::Resolver;
 use crate::signals::{self, Wish};
-use crate::{doctor, hardening, logging, notify, resolve, story};
+use crate::{doctor, hardening, logging, notify, story};
 
 /// IKE's engine: the system's random numbers, everything else in portable Rust.
 pub(crate) type Crypto = ike_core::crypto::rustcrypto::RustCrypto<UnwrapErr<SysRng>, PacketCrypto>;
@@ -62,10 +65,6 @@ pub(crate) enum Input {
 const INBOX: usize = 1024;
 /// Inputs taken before timers and commands are looked after.
 const TURN: usize = 64;
-/// Room for IKE SAs beside four for each peer: strangers, rekeys, peers that a reload brings.
-const SPARE_IKE_SAS: usize = 120;
-/// Room for Child SAs beside four for each child.
-const SPARE_CHILD_SAS: usize = 256;
 /// Room for one IKE message.
 const MESSAGE: usize = 2048;
 /// How long peers are given to answer our Delete at the end.
@@ -125,10 +124,12 @@ pub(crate) struct Daemon {
     pub(crate) clock: Clock,
     inbox: Inbox,
     pub(crate) machine: Machine,
+    pub(crate) capacity: Capacity,
     pub(crate) plane: Arc<Plane>,
     pub(crate) endpoint: Endpoint<'static, Crypto, Peers>,
     pub(crate) gateway: Gateway,
     pending: Pending,
+    resolver: Resolver,
     pub(crate) waiting: Waiting,
     /// When each peer's last attempt began, to say how long it took.
     begun: BTreeMap<String, Instant>,
@@ -167,7 +168,7 @@ impl Daemon {
         signals::start(move |wish| to_inbox.send(Input::Wish(wish)))
             .map_err(|error| Trouble { text: format!("signals cannot be taken: {error}"), hint: String::new() })?;
 
-        let capacity = Capacity::of(&config);
+        let capacity = Need::of(&config).capacity().map_err(|text| Trouble { text, hint: String::new() })?;
         for line in doctor::forwarding(&config).iter().filter(|finding| finding.grade > doctor::Grade::Note) {
             warn!("{}; {}", line.text, line.fix);
         }
@@ -180,7 +181,7 @@ impl Daemon {
             let hint = "control = \"…\" under [gateway] names the socket".to_owned();
             Trouble { text: format!("the control socket {} cannot be made: {error}", control.display()), hint }
         })?;
-        let machine = Machine::start(owner, &config, clock, capacity.children, &inbox)?;
+        let machine = Machine::start(owner, &config, clock, &capacity, &inbox)?;
         let plane = Arc::clone(machine.plane());
         let settings = endpoint::Settings {
             cookie_threshold: usize::from(config.gateway.cookie_threshold),
@@ -189,10 +190,12 @@ impl Daemon {
         };
         let (gateway, peers) = Gateway::new(config);
         let no_threads = |error| Trouble { text: format!("no threads to be had: {error}"), hint: String::new() };
-        let ready = endpoint_for(&capacity, peers, settings)
-            .and_then(|endpoint| plane.start(&inbox).map_err(no_threads).map(|()| endpoint));
-        let endpoint = match ready {
-            Ok(endpoint) => endpoint,
+        let ready = endpoint_for(&capacity, peers, settings).and_then(|endpoint| {
+            let threads = plane.start(&inbox).and_then(|()| Resolver::start());
+            threads.map_err(no_threads).map(|resolver| (endpoint, resolver))
+        });
+        let (endpoint, resolver) = match ready {
+            Ok(ready) => ready,
             Err(trouble) => {
                 machine.stop();
                 return Err(trouble);
@@ -204,10 +207,12 @@ impl Daemon {
             clock,
             inbox,
             machine,
+            capacity,
             plane,
             endpoint,
             gateway,
             pending: Pending::default(),
+            resolver,
             waiting: Waiting::default(),
             begun: BTreeMap::new(),
             received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
@@ -291,7 +296,7 @@ impl Daemon {
             }
             Input::Resolved { question, result } => self.found(&question, result),
             Input::BoundaryTouched(touched) => self.machine.reconcile(touched),
-            Input::AddressesChanged => {}
+            Input::AddressesChanged => self.readdress(),
         }
         None
     }
@@ -345,7 +350,7 @@ impl Daemon {
         }
     }
 
-    fn transmit(&mut self) {
+    pub(crate) fn transmit(&mut self) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             let path = transmit.path;
             debug!(remote = %path.remote, octets = transmit.datagram.len(), "IKE message sent");
@@ -362,12 +367,8 @@ impl Daemon {
         match question.remote.clone() {
             Remote::Address(address) => self.found(&question, Ok(vec![address])),
             Remote::Name(name) => {
-                let (inbox, asked) = (self.inbox.clone(), question.clone());
-                let started =
-                    resolve::start(name, move |result| inbox.send(Input::Resolved { question: asked, result }));
-                if let Err(error) = started {
-                    self.found(&question, Err(format!("the resolver cannot be asked: {error}")));
-                }
+                let (inbox, asked) = (self.inbox.clone(), question);
+                self.resolver.ask(name, move |result| inbox.send(Input::Resolved { question: asked, result }));
             }
         }
     }
@@ -375,25 +376,59 @@ impl Daemon {
     /// Tells the gateway what there is to know about where a peer is.
     fn found(&mut self, question: &Locate, result: Result<Vec<IpAddr>, String>) {
         let now = self.clock.now();
-        let place = self.place(question, result);
-        with_gateway!(self, |gateway, parts| gateway.located(now, question.peer, place, &mut parts));
+        let answer = match (result, &question.remote) {
+            (Ok(resolved), _) => Ok(self.ways(question, resolved)),
+            (Err(why), Remote::Name(name)) => Err(Cause::unresolved(name, &why)),
+            (Err(why), Remote::Address(_)) => Err(Cause::unroutable(&why)),
+        };
+        with_gateway!(self, |gateway, parts| gateway.located(now, question, answer, &mut parts));
     }
 
-    /// The pair of addresses to try: the first of the peer's that we can reach.
-    fn place(&mut self, question: &Locate, result: Result<Vec<IpAddr>, String>) -> Result<Located, Cause> {
-        let resolved = result.map_err(|why| match &question.remote {
-            Remote::Name(name) => Cause::unresolved(name, &why),
-            Remote::Address(_) => Cause::unroutable(&why),
-        })?;
-        let mut why = "it has no address".to_owned();
+    /// Addresses or routes of this machine changed: connections whose way is gone do not wait for their end.
+    pub(crate) fn readdress(&mut self) {
+        let ours = match self.machine.readdress() {
+            Ok(ours) => ours,
+            Err(error) => {
+                warn!("the addresses of this machine cannot be read: {error}");
+                return;
+            }
+        };
+        let now = self.clock.now();
+        // Asked before the engines are locked.
+        let open: Vec<_> = self.endpoint.ike_sas().map(|ike| ike.path).collect();
+        let mut sources = BTreeMap::new();
+        for path in open {
+            let remote = path.remote.ip();
+            sources.entry(remote).or_insert_with(|| self.machine.source_for(remote).ok());
+        }
+        let peers = self.endpoint.pad();
+        let anywhere: BTreeSet<PeerId> =
+            peers.iter().filter(|(_, peer)| peer.local.is_empty()).map(|(id, _)| id).collect();
+        let stands = |peer: PeerId, path: ipsec_core::net::Path| {
+            let local = path.local.ip();
+            let elsewhere = || sources.get(&path.remote.ip()).copied().flatten().is_some_and(|source| source != local);
+            ours.contains(&local) && !(anywhere.contains(&peer) && elsewhere())
+        };
+        with_gateway!(self, |gateway, parts| gateway.readdress(now, stands, &mut parts));
+    }
+
+    /// Which of a peer's addresses we can reach, and from where.
+    fn ways(&mut self, question: &Locate, resolved: Vec<IpAddr>) -> Located {
+        let (mut ways, mut hindrance) = (Vec::new(), None);
         for remote in resolved.iter().copied() {
-            let own = question.local.iter().copied().find(|local| local.is_ipv4() == remote.is_ipv4());
-            match own.map_or_else(|| self.machine.source_for(remote), Ok) {
-                Ok(local) => return Ok(Located { local, remote, resolved }),
-                Err(error) => why = format!("{remote}: {error}"),
+            let mut own = question.local.iter().copied().filter(|local| local.is_ipv4() == remote.is_ipv4()).peekable();
+            if own.peek().is_some() {
+                ways.extend(own.map(|local| Way { local, remote }));
+            } else if !question.local.is_empty() {
+                hindrance = Some(Cause::unroutable(&format!("{remote}: no address under \"local\" is of its family")));
+            } else {
+                match self.machine.source_for(remote) {
+                    Ok(local) => ways.push(Way { local, remote }),
+                    Err(error) => hindrance = Some(Cause::unroutable(&format!("{remote}: {error}"))),
+                }
             }
         }
-        Err(Cause::unroutable(&why))
+        Located { resolved, ways, hindrance }
     }
 
     /// Writes a report into the log, wakes who waits for it, and lets packets go that waited for an SA.
@@ -448,31 +483,15 @@ impl Daemon {
     }
 }
 
-/// Sizes of the tables: fixed once the daemon runs.
-struct Capacity {
-    ike: usize,
-    children: usize,
-}
-
-impl Capacity {
-    fn of(config: &Config) -> Self {
-        let children: usize = config.peers.iter().map(|peer| peer.children.len()).sum();
-        Self {
-            ike: (SPARE_IKE_SAS + 4 * config.peers.len()).next_power_of_two().min(1 << 15),
-            children: (SPARE_CHILD_SAS + 4 * children).next_power_of_two().min(1 << 15),
-        }
-    }
-}
-
 /// The endpoint borrows its tables; ours live as long as the process does.
 fn endpoint_for(
     capacity: &Capacity,
     peers: Peers,
     settings: endpoint::Settings,
 ) -> Result<Endpoint<'static, Crypto, Peers>, Trouble> {
-    let sas = (0..capacity.ike).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak();
-    let children = (0..capacity.children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
-    let messages = vec![0; capacity.ike * 2 * MESSAGE].leak();
+    let sas = (0..capacity.ike_sas).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak();
+    let children = (0..capacity.child_sas).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
+    let messages = vec![0; capacity.ike_sas * 2 * MESSAGE].leak();
     let crypto = Crypto::new(UnwrapErr(SysRng), PacketCrypto);
     Endpoint::new(crypto, peers, Storage { sas, children, messages }, settings).map_err(|_| Trouble {
         text: "too many peers or children for one gateway".to_owned(),

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use ipsec_core::net::Path;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg, setsockopt,
     sockopt,
@@ -53,12 +54,23 @@ pub(crate) struct Listen {
     pub(crate) interface: Option<String>,
 }
 
+impl Listen {
+    /// Whether the kernel keeps two such sockets apart only when both agree to share.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let one_address = self.addr == other.addr || self.addr.is_unspecified() || other.addr.is_unspecified();
+        let one_interface = self.interface == other.interface || self.interface.is_none() || other.interface.is_none();
+        self.carrier == other.carrier && self.addr.is_ipv4() == other.addr.is_ipv4() && one_address && one_interface
+    }
+}
+
 /// An open socket.
 pub(crate) struct Socket {
     fd: OwnedFd,
     listen: Listen,
     /// The UDP port; 0 for protocol 50.
     port: u16,
+    /// The index of the interface that it is bound to.
+    link: Option<u32>,
 }
 
 /// Where a received datagram came from, and how it was marked.
@@ -73,16 +85,38 @@ pub(crate) struct Origin {
 impl Socket {
     /// Opens and binds a socket. The address need not be there yet.
     pub(crate) fn open(listen: Listen) -> io::Result<Self> {
+        Self::open_as(listen, false)
+    }
+
+    /// Opens and binds a socket beside `held` ones of ours that are in its way.
+    pub(crate) fn open_beside(listen: Listen, held: &[&Self]) -> io::Result<Self> {
+        let shared = held.iter().map(|socket| Shared::begin(socket)).collect::<io::Result<Vec<_>>>()?;
+        let opened = Self::open_as(listen, true)?;
+        // From here on the port is ours alone again, whoever else would share it.
+        opened.share(false)?;
+        drop(shared);
+        Ok(opened)
+    }
+
+    fn share(&self, shared: bool) -> io::Result<()> {
+        setsockopt(&self.fd, sockopt::ReuseAddr, &shared).map_err(io::Error::from)
+    }
+
+    fn open_as(listen: Listen, shared: bool) -> io::Result<Self> {
         let domain = if listen.addr.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         let (kind, protocol, port) = match listen.carrier {
             Carrier::Udp(port) => (Type::DGRAM, Protocol::UDP, port),
             Carrier::Esp => (Type::RAW, Protocol::from(libc::IPPROTO_ESP), 0),
         };
         let socket = socket2::Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))?;
+        let link = listen.interface.as_deref().map(if_nametoindex).transpose()?;
         if let Some(interface) = &listen.interface {
             socket.bind_device(Some(interface.as_bytes()))?;
         }
         socket.set_mark(MARK)?;
+        if shared {
+            socket.set_reuse_address(true)?;
+        }
         // More than the system-wide limit where we may, else as much as it allows.
         if setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
             socket.set_recv_buffer_size(KERNEL_BUFFER)?;
@@ -107,12 +141,17 @@ impl Socket {
             Carrier::Udp(_) => socket.local_addr()?.as_socket().map_or(port, |bound| bound.port()),
             Carrier::Esp => 0,
         };
-        Ok(Self { fd: socket.into(), listen, port })
+        Ok(Self { fd: socket.into(), listen, port, link })
     }
 
     /// What the socket listens to.
     pub(crate) fn listen(&self) -> &Listen {
         &self.listen
+    }
+
+    /// The index of the interface that it is bound to; `None`: it is bound to none.
+    pub(crate) fn link(&self) -> Option<u32> {
+        self.link
     }
 
     /// Whether a datagram that leaves from `local` (port 0: protocol 50) is sent here.
@@ -149,6 +188,22 @@ impl Socket {
     }
 }
 
+/// A socket whose port may be taken once more for as long as this lasts.
+struct Shared<'s>(&'s Socket);
+
+impl<'s> Shared<'s> {
+    fn begin(socket: &'s Socket) -> io::Result<Self> {
+        socket.share(true)?;
+        Ok(Self(socket))
+    }
+}
+
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.share(false); // it could be set, so it can be unset
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -158,7 +213,6 @@ impl AsFd for Socket {
 /// Room for one batch of received datagrams; made once, used for ever.
 pub(crate) struct Batch {
     buffers: Box<[[u8; DATAGRAM]; BATCH]>,
-    headers: MultiHeaders<SockaddrStorage>,
     /// Datagrams that were larger than [`DATAGRAM`].
     pub(crate) truncated: u64,
 }
@@ -167,22 +221,21 @@ impl Batch {
     pub(crate) fn new() -> Self {
         // By way of a vector, as the array is too large for the stack.
         let buffers: Result<Box<[_; BATCH]>, _> = vec![[0; DATAGRAM]; BATCH].try_into();
-        let control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int, libc::c_int);
-        Self {
-            buffers: buffers.unwrap_or_else(|_| unreachable!("the vector has as many as the array")),
-            headers: MultiHeaders::preallocate(BATCH, Some(control)),
-            truncated: 0,
-        }
+        Self { buffers: buffers.unwrap_or_else(|_| unreachable!("the vector has as many as the array")), truncated: 0 }
     }
 
     /// Takes what waits at `socket`, at most one batch, and shows each datagram; returns how many there were.
     pub(crate) fn receive(&mut self, socket: &Socket, mut each: impl FnMut(Origin, &mut [u8])) -> io::Result<usize> {
+        // The kernel writes into the headers how much of each room it used, and takes that for the room there is the next
+        // time: they are made for one call.
+        let control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int, libc::c_int);
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(control));
         let mut origins = [const { None }; BATCH];
         let mut count = 0;
         {
             let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
             let received =
-                recvmmsg(socket.fd.as_raw_fd(), &mut self.headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
+                recvmmsg(socket.fd.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
             let received = match received {
                 Ok(received) => received,
                 Err(nix::errno::Errno::EAGAIN) => return Ok(0),
@@ -303,6 +356,21 @@ mod tests {
             assert_eq!(origin.tos, 0xb9, "DSCP and ECN of the outer header come along");
             server.send(Path { local: asked, remote: from }, 0, b"answer").unwrap();
             assert_eq!(receive_one(&mut batch, &client).0.path.remote, asked);
+        }
+    }
+
+    #[test]
+    fn f_20_a_batch_that_served_one_family_serves_the_other() {
+        let (Some((v4, v4_at)), Some((v6, v6_at))) = (open("127.0.0.1"), open("::1")) else { return };
+        let (Some((from_v4, v4_from)), Some((from_v6, v6_from))) = (open("127.0.0.1"), open("::1")) else { return };
+        let mut batch = Batch::new();
+        for round in 0..3 {
+            from_v4.send(Path { local: v4_from, remote: v4_at }, 2, b"short address").unwrap();
+            let origin = receive_one(&mut batch, &v4).0;
+            assert_eq!((origin.path.local, origin.path.remote, origin.tos), (v4_at, v4_from, 2), "round {round}");
+            from_v6.send(Path { local: v6_from, remote: v6_at }, 3, b"long address").unwrap();
+            let origin = receive_one(&mut batch, &v6).0;
+            assert_eq!((origin.path.local, origin.path.remote, origin.tos), (v6_at, v6_from, 3), "round {round}");
         }
     }
 

@@ -47,20 +47,26 @@ impl Cause {
         Self { code, text, hint, kind }
     }
 
+    /// The code of [`Cause::unresolved`].
+    pub const UNRESOLVED: &'static str = "name-not-resolved";
+
     /// A DNS name of the peer has no address.
     pub fn unresolved(name: &str, why: &str) -> Self {
         Self {
-            code: "name-not-resolved",
+            code: Self::UNRESOLVED,
             text: format!("the peer's name {name} has no address: {why}"),
             hint: "check the name under \"remote\" and this machine's resolver".to_string(),
             kind: Kind::Absence,
         }
     }
 
+    /// The code of [`Cause::unroutable`].
+    pub const UNROUTABLE: &'static str = "no-route";
+
     /// This machine does not know how to reach the peer.
     pub fn unroutable(why: &str) -> Self {
         Self {
-            code: "no-route",
+            code: Self::UNROUTABLE,
             text: format!("there is no way to the peer's address: {why}"),
             hint: "check this machine's routes and the address under \"local\"".to_string(),
             kind: Kind::Absence,

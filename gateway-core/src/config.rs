@@ -299,14 +299,15 @@ impl Config {
             .filter_map(|section| policy::read(&mut reader, section))
             .collect();
         policies.sort_by_key(|policy| policy.priority); // stable: equal ones keep the order of the file
-        check::contradictions(&mut reader, &peers);
+        check::contradictions(&mut reader, &gateway, &peers);
         let peers = peers.into_iter().map(|(peer, _)| peer).collect();
         wipe(document.get_mut());
         Ok((Self { gateway, peers, policies }, reader.finish()?))
     }
 
     /// Reads the keys that stand in files of their own. `read` gets the path as written and answers with the file's
-    /// octets or with why it cannot (a file that others can read is a reason); line ends at the end are cut off.
+    /// octets or with what was found instead (a file that others can read, say); it must not repeat the path of what is not
+    /// there, as a key written in its place would be told. Line ends at the end are cut off.
     ///
     /// # Errors
     /// One for each file that cannot be used.
@@ -327,21 +328,28 @@ impl Config {
             let octets = match read(path) {
                 Ok(octets) => octets,
                 Err(why) => {
-                    errors.push(refuse(format!("\"{path}\": {why}"), ""));
+                    // What is written may be a key by mistake: only its place is told.
+                    let hint = "\"psk-file\" is the name of a file; the key itself is written as \"psk\"";
+                    errors.push(refuse(why, hint));
                     continue;
                 }
             };
             let text = core::str::from_utf8(&octets).ok().map(|text| text.trim_end_matches(['\r', '\n']));
             match text.map(Secret::parse) {
-                Some(Ok((secret, short))) => {
-                    if short {
-                        warnings.push(Warning { at, message: secret::short_warning(&peer.name) });
-                    }
+                Some(Ok((secret, doubts))) => {
+                    let told = doubts.into_iter().map(|doubt| Warning { at, message: doubt.told(&peer.name) });
+                    warnings.extend(told);
                     peer.secret = SecretSource::Loaded(secret);
                 }
-                _ => errors.push(refuse(
-                    format!("\"{path}\" with something else in it"),
-                    "one line of text, or \"0x…\" with an even number of hexadecimal digits; at most 256 octets",
+                Some(Err(bad)) => errors.push(ConfigError {
+                    at,
+                    found: format!("something else in \"{path}\""),
+                    expected: format!("the pre-shared key in one line: {}", bad.expected),
+                    hint: bad.hint.into_owned(),
+                }),
+                None => errors.push(refuse(
+                    format!("something else in \"{path}\""),
+                    "it is no text in UTF-8: write octets that are no text as \"0x…\"",
                 )),
             }
         }

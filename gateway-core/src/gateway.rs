@@ -14,6 +14,7 @@
 mod drive;
 mod events;
 mod install;
+mod names;
 mod operator;
 mod report;
 mod state;
@@ -71,12 +72,21 @@ pub struct Locate {
 /// The answer to [`Locate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
+    /// Every address that the name stands for; requests from these are taken for the peer's.
+    pub resolved: Vec<IpAddr>,
+    /// Those that there is a way to, each with the address of ours that leads there.
+    pub ways: Vec<Way>,
+    /// Why there is no way, when there is none.
+    pub hindrance: Option<Cause>,
+}
+
+/// A pair of addresses to meet at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
     /// Our address.
     pub local: IpAddr,
     /// The peer's address.
     pub remote: IpAddr,
-    /// Every address that the name stands for; requests from these are taken for the peer's.
-    pub resolved: Vec<IpAddr>,
 }
 
 /// Every connection of a gateway: what is wanted, what there is, what is to be done about the difference.
@@ -97,6 +107,8 @@ pub struct Gateway {
     changed: bool,
     /// When the next attempt is due.
     next: Option<Instant>,
+    /// When a stranger last made us ask for names.
+    knocked: Option<Instant>,
 }
 
 /// IKE messages that were dropped without an answer.
@@ -136,6 +148,7 @@ impl Gateway {
             strangers: report::Strangers::default(),
             changed: true,
             next: None,
+            knocked: None,
         };
         gateway.follow(&peers);
         (gateway, peers)
@@ -236,15 +249,29 @@ impl Gateway {
         self.questions.pop_front()
     }
 
-    /// Where a peer is, or why that is not known ([`Cause::unresolved`], [`Cause::unroutable`]).
+    /// Where a peer is, or why its name has no address ([`Cause::unresolved`]).
     pub fn located<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
-        peer: PeerId,
-        place: Result<Located, Cause>,
+        question: &Locate,
+        answer: Result<Located, Cause>,
         parts: &mut Parts<'_, '_, C, P>,
     ) {
-        self.found(now, peer, place, parts.endpoint);
+        self.found(now, question, answer, parts.endpoint);
+        self.changed = true;
+        self.settle(now, parts);
+    }
+
+    /// Addresses or routes of this machine changed. `stands` tells of a pair of addresses whether packets still go that
+    /// way. Connections whose way is gone and that we would make are made anew at once, and those that had no way are
+    /// tried again.
+    pub fn readdress<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        stands: impl FnMut(PeerId, Path) -> bool,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        self.follow_addresses(now, stands, parts.endpoint);
         self.changed = true;
         self.settle(now, parts);
     }

@@ -32,8 +32,8 @@ struct Entry {
     config: Peer,
     /// The numbers of `config.children`, in the same order.
     children: Vec<ChildConfigId>,
-    /// Addresses that the peer's DNS names had last.
-    resolved: Vec<IpAddr>,
+    /// Addresses that the peer's DNS names had last, in the order in which they were first heard of.
+    resolved: Vec<(String, Vec<IpAddr>)>,
     /// Where to call it; `None` while that is not known.
     path: Option<Path>,
     /// Who we say we are: `local-id`, or our address on `path`.
@@ -52,7 +52,7 @@ impl Entry {
         let there = match anywhere {
             true => self.config.remote.is_empty(),
             false => {
-                self.resolved.contains(&remote)
+                self.resolved.iter().any(|(_, addresses)| addresses.contains(&remote))
                     || self.config.remote.iter().any(|place| place.address() == Some(remote))
                     || self.path.is_some_and(|path| path.remote.ip() == remote)
             }
@@ -181,10 +181,17 @@ impl Peers {
         self.entry(peer)?.path
     }
 
-    /// What the peer's DNS names stand for now: requests from these addresses are taken for the peer's.
-    pub fn set_resolved(&mut self, peer: PeerId, addresses: Vec<IpAddr>) {
-        if let Some(entry) = self.entry_mut(peer) {
-            entry.resolved = addresses;
+    /// What a DNS name of the peer stands for now: requests from these addresses are taken for the peer's. Addresses that
+    /// were known before keep their order.
+    pub fn set_resolved(&mut self, peer: PeerId, name: &str, addresses: &[IpAddr]) {
+        let Some(entry) = self.entry_mut(peer) else { return };
+        match entry.resolved.iter_mut().find(|(held, _)| held == name) {
+            Some((_, held)) => {
+                held.retain(|address| addresses.contains(address));
+                let new: Vec<_> = addresses.iter().copied().filter(|address| !held.contains(address)).collect();
+                held.extend(new);
+            }
+            None => entry.resolved.push((String::from(name), addresses.to_vec())),
         }
     }
 
@@ -203,7 +210,8 @@ impl Peers {
     pub fn addresses(&self, peer: PeerId) -> impl Iterator<Item = IpAddr> {
         let entry = self.entry(peer);
         entry.into_iter().flat_map(|entry| {
-            entry.config.remote.iter().filter_map(Remote::address).chain(entry.resolved.iter().copied())
+            let resolved = entry.resolved.iter().flat_map(|(_, addresses)| addresses.iter().copied());
+            entry.config.remote.iter().filter_map(Remote::address).chain(resolved)
         })
     }
 

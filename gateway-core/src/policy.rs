@@ -6,7 +6,7 @@ use ike_core::pad::ChildConfigId;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{self, PolicyId, Rule, RuleId, Selector};
 
-use crate::config::{Action, Child, Policy};
+use crate::config::{Action, Child, Config, Policy};
 use crate::peers::Peers;
 
 /// The policy that a child's SAs belong to. Children have numbers that are unique in a gateway, so the two map onto each
@@ -45,6 +45,14 @@ pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildCon
         .zip(list)
         .map(|(number, (priority, selector, action))| Rule { id: RuleId(number), priority, selector, action })
         .collect()
+}
+
+/// How many rules a configuration makes.
+pub fn count(config: &Config) -> usize {
+    let children = config.peers.iter().flat_map(|peer| &peer.children);
+    let protect = children.map(|child| pairs(&child.local_ts, &child.remote_ts).count());
+    let policies = config.policies.iter().map(|policy| policy_selectors(policy).count());
+    protect.chain(policies).fold(0, usize::saturating_add)
 }
 
 /// The selectors of a `[[policy]]`: without addresses, one for each family.
@@ -92,6 +100,7 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let config = Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+        let counted = count(&config);
         let mut peers = Peers::default();
         peers.replace(config.peers, &Diff::default());
         let show = |rule: &Rule| {
@@ -105,7 +114,9 @@ mod tests {
             };
             format!("{} {local} {remote} {action}", rule.priority)
         };
-        rules(&config.policies, &peers).iter().map(show).collect()
+        let rules = rules(&config.policies, &peers);
+        assert_eq!(rules.len(), counted, "what is counted ahead is what is made");
+        rules.iter().map(show).collect()
     }
 
     const PEER: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\

@@ -8,7 +8,7 @@ use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::wire::natt::{Datagram, classify};
 
-use super::{Inbox, News, Plane, count, readable, wait};
+use super::{Inbox, News, Plane, Sockets, count, readable, wait};
 use crate::socket::{Batch, Carrier, Origin, Socket};
 
 /// The port on which ESP comes in UDP (RFC 3948).
@@ -24,7 +24,12 @@ pub(super) fn run(plane: &Plane, inbox: &Inbox) {
         if let Err(error) = serve(plane, inbox, &mut batch, &sockets, &mut descriptors) {
             break error;
         }
-        sockets = plane.sockets();
+        let next = plane.sockets();
+        // What arrived at those that go is not lost with them.
+        for gone in sockets.iter().filter(|socket| !next.iter().any(|held| Arc::ptr_eq(held, socket))) {
+            while receive(plane, inbox, &mut batch, gone) > 0 {}
+        }
+        sockets = next;
     };
     inbox.tell(News::Broken { what: "receiving", error: failed });
 }
@@ -34,7 +39,7 @@ fn serve(
     plane: &Plane,
     inbox: &Inbox,
     batch: &mut Batch,
-    sockets: &[Arc<Socket>],
+    sockets: &Sockets,
     descriptors: &mut [nix::poll::PollFd<'_>],
 ) -> io::Result<()> {
     loop {
@@ -53,11 +58,16 @@ fn serve(
 }
 
 /// Takes one batch from a socket. Errors are those of single datagrams (an ICMP error that came back, say): they are
-/// taken off the socket by reporting them.
-fn receive(plane: &Plane, inbox: &Inbox, batch: &mut Batch, socket: &Socket) {
+/// taken off the socket by reporting them. Returns how many datagrams there were.
+fn receive(plane: &Plane, inbox: &Inbox, batch: &mut Batch, socket: &Socket) -> usize {
     let carrier = socket.listen().carrier;
-    let _ = batch.receive(socket, |origin, datagram| plane.arrive(inbox, carrier, origin, datagram));
+    let sockets = plane.sockets();
+    let received = batch.receive(socket, |origin, datagram| {
+        sockets.arrived(socket, &origin);
+        plane.arrive(inbox, carrier, origin, datagram);
+    });
     plane.tally.truncated.fetch_add(std::mem::take(&mut batch.truncated), Ordering::Relaxed);
+    received.unwrap_or(0)
 }
 
 impl Plane {

@@ -7,7 +7,7 @@ use ipsec_core::net::TrafficSelector;
 
 use super::reader::Reader;
 use super::selector::Selector;
-use super::{Child, Peer, Remote};
+use super::{Child, Peer, Remote, Settings};
 
 /// Where the parts of a peer stand: offsets in the text.
 pub(super) struct PeerPlaces {
@@ -29,12 +29,13 @@ pub(super) struct ChildPlaces {
 type Placed = (Peer, PeerPlaces);
 
 /// Tells what cannot be meant together.
-pub(super) fn contradictions(reader: &mut Reader<'_>, peers: &[Placed]) {
+pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers: &[Placed]) {
     for (index, peer) in peers.iter().enumerate() {
         let earlier = peers.get(..index).unwrap_or_default();
         own_addresses(reader, peer);
         for (child, places) in peer.0.children.iter().zip(&peer.1.children) {
             families(reader, child, places);
+            smallest_mtu(reader, gateway, child, places);
         }
         child_names(reader, peer);
         for other in earlier {
@@ -91,6 +92,19 @@ fn families(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
                 reader.error(*at, found, "both sides of one family", "no packet could ever fit");
             }
         }
+    }
+}
+
+/// Below this MTU an interface carries no IPv6 (RFC 8200 §5).
+const IPV6_MTU: u16 = 1280;
+
+fn smallest_mtu(reader: &mut Reader<'_>, gateway: &Settings, child: &Child, places: &ChildPlaces) {
+    let mut placed = child.local_ts.iter().zip(&places.local_ts);
+    if gateway.mtu < IPV6_MTU
+        && let Some((selector, at)) = placed.find(|(selector, _)| !selector.addrs.is_ipv4())
+    {
+        let found = format!("{} with mtu = {} under [gateway]", Selector(selector), gateway.mtu);
+        reader.error(*at, found, "an mtu of at least 1280", "IPv6 needs it (RFC 8200)");
     }
 }
 

@@ -117,8 +117,13 @@ pub(super) fn interface(word: &str) -> Result<String, Bad> {
     if fits { Ok(word.to_string()) } else { Err(Bad::whole(word, "an interface name of 1 to 15 characters")) }
 }
 
+/// The path of a file with a key. It is not repeated: it may be a key by mistake.
+pub(super) fn secret_file(word: &str) -> Result<String, Bad> {
+    file(word).map_err(|_| Bad::secret(0, "the path of a file with the pre-shared key"))
+}
+
 /// The path of a file or socket.
-pub(super) fn file(word: &str) -> Result<String, Bad> {
+fn file(word: &str) -> Result<String, Bad> {
     if word.is_empty() || word.contains('\0') {
         return Err(Bad::whole(word, "the path of a file"));
     }

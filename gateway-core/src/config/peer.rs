@@ -10,11 +10,11 @@ use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::sa::MAX_SELECTORS;
 
 use super::check::{ChildPlaces, PeerPlaces};
-use super::grammar::{Bad, address, dns_name, duration, file, name, octets};
+use super::grammar::{Bad, address, dns_name, duration, name, octets, secret_file};
 use super::identity::{Identity, identity};
 use super::proposal::{self, Kind};
 use super::reader::{Placed, Reader, Section, Word};
-use super::secret::{Secret, SecretSource, short_warning};
+use super::secret::{Secret, SecretSource};
 use super::selector::{Addresses, selectors};
 use super::{Child, Encapsulation, Mode, Peer, Remote, Start};
 
@@ -216,9 +216,9 @@ fn secret<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, peer: &str) -> 
         (true, false) => {
             let word = reader.word(section, "psk", "a key in quotes, as text or as \"0x…\"")?;
             match Secret::parse(word.text) {
-                Ok((secret, short)) => {
-                    if short {
-                        reader.warn(word.at, short_warning(peer));
+                Ok((secret, doubts)) => {
+                    for doubt in doubts {
+                        reader.warn(word.at, doubt.told(peer));
                     }
                     Some(SecretSource::Loaded(secret))
                 }
@@ -229,7 +229,7 @@ fn secret<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, peer: &str) -> 
             }
         }
         (false, true) => {
-            let path = reader.read(section, "psk-file", "the path of a file in quotes", file)?;
+            let path = reader.read(section, "psk-file", "the path of a file in quotes", secret_file)?;
             Some(SecretSource::File { path: path.value, at: reader.position(path.at) })
         }
     }

@@ -23,23 +23,100 @@ impl Secret {
         &self.0
     }
 
-    /// A key as it is written: text, or `0x…` for octets in hexadecimal. The boolean tells that it is short.
-    pub(super) fn parse(written: &str) -> Result<(Self, bool), Bad> {
+    /// A key as it is written, in the configuration or in a file of its own: text, or `0x…` for octets in hexadecimal; and
+    /// what is probably not meant about it.
+    pub(super) fn parse(written: &str) -> Result<(Self, Vec<Doubt>), Bad> {
         const EXPECTED: &str = "1 to 256 octets, as text or as \"0x…\" with an even number of hexadecimal digits";
-        let octets = match written.strip_prefix("0x") {
+        let refused = |at: usize, hint: &'static str| Bad::secret(at, EXPECTED).hint(hint);
+        if let Some((at, letter)) =
+            written.char_indices().find(|(_, letter)| letter.is_control() || *letter == '\u{feff}')
+        {
+            return Err(refused(at, unwritable(letter)));
+        }
+        if written.starts_with("0s") {
+            return Err(refused(
+                0,
+                "\"0s…\" is base64 elsewhere and not read here: write 0x and the octets in hexadecimal",
+            ));
+        }
+        if !written.is_empty() && written.trim().is_empty() {
+            return Err(refused(0, "there is nothing but spaces"));
+        }
+        let (octets, length) = match written.strip_prefix("0x") {
             Some(digits) => {
-                let octets = Zeroizing::new(unhex(digits).map_err(|at| {
-                    Bad::secret(at.saturating_add(2), EXPECTED)
-                        .hint("a character is not a hexadecimal digit, or the last octet has only one digit")
-                })?);
-                (octets, digits.len() < PSK_SHORT)
+                let octets = unhex(digits).map_err(|at| {
+                    let hint = "a character is not a hexadecimal digit, or the last octet has only one digit";
+                    refused(at.saturating_add(2), hint)
+                })?;
+                (Zeroizing::new(octets), digits.len())
             }
-            None => (Zeroizing::new(written.as_bytes().to_vec()), written.chars().count() < PSK_SHORT),
+            None => (Zeroizing::new(written.as_bytes().to_vec()), written.chars().count()),
         };
-        if octets.0.is_empty() || octets.0.len() > PSK_MAX {
+        if octets.is_empty() || octets.len() > PSK_MAX {
             return Err(Bad::secret(0, EXPECTED));
         }
-        Ok((Self(octets.0), octets.1))
+        Ok((Self(octets), doubts(written, length)))
+    }
+}
+
+/// What is probably not meant about a key that can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// It can be guessed (requirement A7).
+    Short,
+    /// It stands in quotes of its own.
+    Quoted,
+    /// It is text of hexadecimal digits only.
+    Digits,
+    /// It begins or ends with a space.
+    Spaced,
+}
+
+fn doubts(written: &str, length: usize) -> Vec<Doubt> {
+    let inside = |quote: char| written.len() > 1 && written.starts_with(quote) && written.ends_with(quote);
+    let digits =
+        length >= PSK_SHORT && length.is_multiple_of(2) && written.chars().all(|letter| letter.is_ascii_hexdigit());
+    [
+        (length < PSK_SHORT, Doubt::Short),
+        (inside('"') || inside('\''), Doubt::Quoted),
+        (digits, Doubt::Digits),
+        (written.trim() != written, Doubt::Spaced),
+    ]
+    .into_iter()
+    .filter_map(|(holds, doubt)| holds.then_some(doubt))
+    .collect()
+}
+
+fn unwritable(letter: char) -> &'static str {
+    match letter {
+        '\n' | '\r' => "there are several lines",
+        '\0' => "there is a zero octet: write octets that are no text as \"0x…\"",
+        '\u{feff}' => "there is a byte order mark: save the file as plain UTF-8",
+        _ => "there is a control character: write octets that are no text as \"0x…\"",
+    }
+}
+
+impl Doubt {
+    /// What is said about the key of this peer.
+    pub(super) fn told(self, peer: &str) -> String {
+        match self {
+            Self::Short => alloc::format!(
+                "the pre-shared key of \"{peer}\" is shorter than {PSK_SHORT} characters: whoever records a handshake \
+                 while posing as the peer can guess it offline; take 32 random octets, for instance \"0x\" and the \
+                 output of `openssl rand -hex 32`"
+            ),
+            Self::Quoted => alloc::format!(
+                "the quotes around the pre-shared key of \"{peer}\" are taken as part of it; remove them if the peer's \
+                 key has none"
+            ),
+            Self::Digits => alloc::format!(
+                "the pre-shared key of \"{peer}\" is taken as text although it looks like hexadecimal; if the peer takes \
+                 it as octets, write 0x in front"
+            ),
+            Self::Spaced => alloc::format!(
+                "the pre-shared key of \"{peer}\" begins or ends with a space, which is taken as part of it"
+            ),
+        }
     }
 }
 
@@ -87,13 +164,4 @@ pub(super) fn unhex(digits: &str) -> Result<Vec<u8>, usize> {
         };
     }
     if high.is_some() { Err(digits.len()) } else { Ok(octets) }
-}
-
-/// What is said about a short key (requirement A7).
-pub(super) fn short_warning(peer: &str) -> String {
-    alloc::format!(
-        "the pre-shared key of \"{peer}\" is shorter than {PSK_SHORT} characters: whoever records a handshake while \
-         posing as the peer can guess it offline; take 32 random octets, for instance \"0x\" and the output of \
-         `openssl rand -hex 32`"
-    )
 }

@@ -362,10 +362,11 @@ fn keys_are_text_or_hexadecimal_or_in_a_file() {
     let file = GOOD.replace("psk       = \"a pre-shared key of some length\"", "psk-file = \"cloud.psk\"");
     let mut config = parse(&file).0;
     assert!(config.peers[0].secret.loaded().is_none());
-    let refused = config.load_secrets(|_| Err("others can read it (mode 0644): chmod 600".into())).unwrap_err();
+    let refused = config.load_secrets(|_| Err("a file that others can read (mode 0644)".into())).unwrap_err();
     assert_eq!(
         told(&refused),
-        "12:12: found \"cloud.psk\": others can read it (mode 0644): chmod 600, expected a file with the pre-shared key\n"
+        "12:12: found a file that others can read (mode 0644), expected a file with the pre-shared key; \"psk-file\" is \
+         the name of a file; the key itself is written as \"psk\"\n"
     );
     let warned = config.load_secrets(|_| Ok(Zeroizing::new(b"0x0011\r\n".to_vec()))).unwrap();
     assert_eq!((warned.len(), warned[0].at.to_string()), (1, "12:12".into()));
@@ -374,6 +375,66 @@ fn keys_are_text_or_hexadecimal_or_in_a_file() {
     assert!(config.load_secrets(|_| Ok(Zeroizing::new(b"\xff\xfe".to_vec()))).is_err());
     assert!(config.load_secrets(|path| Ok(Zeroizing::new(format!("key in {path} of good length\n").into()))).is_ok());
     assert_eq!(config.peers[0].secret.loaded().unwrap().expose(), b"key in cloud.psk of good length");
+}
+
+#[test]
+fn f_35_a_key_in_the_place_of_its_file_is_never_told() {
+    for key in ["a key by mistake", "nul\\u0000 in a key by mistake", ""] {
+        let text = GOOD.replace("psk       = \"a pre-shared key of some length\"", &format!("psk-file = \"{key}\""));
+        let refused = match Config::parse(&text) {
+            Ok((mut config, _)) => config.load_secrets(|_| Err("no such file or directory".into())).unwrap_err(),
+            Err(refused) => refused,
+        };
+        let told = told(&refused);
+        assert!(told.contains("12:1") && !told.contains("by mistake"), "{told}");
+    }
+}
+
+#[test]
+fn f_36_what_is_no_line_of_text_is_no_key() {
+    let file = GOOD.replace("psk       = \"a pre-shared key of some length\"", "psk-file = \"cloud.psk\"");
+    let loaded = |octets: &[u8]| {
+        let mut config = parse(&file).0;
+        config.load_secrets(|_| Ok(Zeroizing::new(octets.to_vec()))).map(|warnings| {
+            let key = config.peers[0].secret.loaded().unwrap().expose().to_vec();
+            (key, warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>())
+        })
+    };
+    for (octets, why) in [
+        (&b"\xef\xbb\xbfa key behind a byte order mark"[..], "byte order mark"),
+        (b"first line of two\nsecond line of two\n", "several lines"),
+        (b"first line of two\rsecond line of two", "several lines"),
+        (b"a key with a zero \0 octet in it", "zero octet"),
+        (b"a key with a tab\tin it, or so", "control character"),
+        (b"0sQSBrZXkgaW4gYmFzZTY0IGFzIGVsc2V3aGVyZQ==", "base64"),
+        (b"   \n", "nothing but spaces"),
+        (b"\n", "1 to 256 octets"),
+        (b"\xff\xfe in the middle", "no text in UTF-8"),
+    ] {
+        let told = told(&loaded(octets).unwrap_err());
+        assert!(told.contains(why), "{told}");
+        assert!(!told.contains("line of two") && !told.contains("QSBr"), "{told}");
+    }
+    for (octets, doubt) in [
+        (&b"\"a key in quotes, as strongSwan has it\"\n"[..], "quotes"),
+        (b"00112233445566778899aabbccddeeff", "write 0x in front"),
+        (b" a key behind a space, of good length", "a space"),
+    ] {
+        let (key, warnings) = loaded(octets).unwrap();
+        assert_eq!(key, octets.strip_suffix(b"\n").unwrap_or(octets), "one rule: the line is the key");
+        assert!(warnings.len() == 1 && warnings[0].contains(doubt), "{warnings:?}");
+    }
+    assert_eq!(loaded(b"a key of more than twenty characters\r\n").unwrap().1, [""; 0]);
+}
+
+#[test]
+fn f_30_an_mtu_that_carries_no_ipv6_is_refused_with_an_ipv6_network() {
+    let small = format!("[gateway]\nmtu = 1279\n{}", GOOD.replace("[gateway]\n", ""));
+    parse(&small);
+    let six = |text: &str| text.replace("10.2.0.0/16", "2001:db8:2::/48").replace("10.1.0.0/16", "2001:db8:1::/48");
+    let told = told(&errors(&six(&small)));
+    assert!(told.contains("2001:db8:2::/48 with mtu = 1279") && told.contains("at least 1280"), "{told}");
+    parse(&six(&small.replace("1279", "1280")));
 }
 
 #[test]

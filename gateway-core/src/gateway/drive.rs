@@ -9,6 +9,7 @@ use ike_core::event::IkeId;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
+use super::names::name_of;
 use super::report::What;
 use super::state::{COURTESY, ChildEntry, PeerEntry};
 use super::{Gateway, Locate, Located};
@@ -40,6 +41,7 @@ impl Gateway {
         for id in calls.map(|(_, id)| id).collect::<Vec<_>>() {
             self.connect(now, id, endpoint);
         }
+        self.ask_names(now, endpoint.pad());
         let missing = self.missing(&standings).filter(|(at, ..)| *at <= now);
         for (_, ike, config) in missing.collect::<Vec<_>>() {
             self.ask(now, ike, config, endpoint);
@@ -49,7 +51,7 @@ impl Gateway {
         let missing = self.missing(&standings).map(|(at, ..)| at);
         let spares = self.spares(endpoint).into_iter().map(|(_, at)| at);
         // What is due and was not begun just now waits for an event, not for time.
-        self.next = calls.chain(missing).chain(spares).filter(|at| *at > now).min();
+        self.next = calls.chain(missing).chain(spares).chain(self.names_due()).filter(|at| *at > now).min();
     }
 
     fn standings<C: IkeCrypto>(&self, endpoint: &Endpoint<'_, C, Peers>) -> BTreeMap<PeerId, Standing> {
@@ -143,17 +145,40 @@ impl Gateway {
     pub(super) fn found<C: IkeCrypto>(
         &mut self,
         now: Instant,
-        id: PeerId,
-        place: Result<Located, Cause>,
+        question: &Locate,
+        answer: Result<Located, Cause>,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
+        let id = question.peer;
+        if let Some(name) = name_of(&question.remote) {
+            let addresses = answer.as_ref().map(|located| located.resolved.as_slice());
+            self.named(now, id, name, addresses, endpoint);
+        }
         let Some(entry) = self.peer(id).filter(|entry| entry.locating) else { return };
+        let turn = entry.turn;
+        let wanted = entry.is_wanted();
+        // Another name of it may have been asked for than the one that is tried now.
+        match endpoint.pad().get(id).and_then(|peer| place(peer, turn)) {
+            Some(Place::Unknown(asked)) if asked.remote == question.remote => {}
+            _ => return,
+        }
+        let places = endpoint.pad().get(id).map_or(1, |peer| peer.remote.len());
+        let round = turn.checked_div(places).unwrap_or(0);
+        let chosen = answer.and_then(|Located { ways, hindrance, .. }| {
+            // In the order in which the addresses were first heard of: resolvers turn theirs.
+            let known: Vec<_> = endpoint.pad().addresses(id).collect();
+            let mut ways = ways;
+            ways.sort_by_key(|way| known.iter().position(|address| *address == way.remote)); // stable
+            let way = round.checked_rem(ways.len()).and_then(|index| ways.get(index)).copied();
+            let none = || hindrance.unwrap_or_else(|| Cause::unroutable("no address of ours leads there"));
+            way.map(|way| (way, ways.len())).ok_or_else(none)
+        });
+        let Some(entry) = self.peer(id) else { return };
         entry.locating = false;
-        match place {
-            Ok(Located { local, remote, resolved }) => {
-                let wanted = entry.is_wanted();
-                endpoint.pad_mut().set_resolved(id, resolved);
-                endpoint.pad_mut().set_path(id, local, remote);
+        match chosen {
+            Ok((way, ways)) => {
+                entry.ways = u32::try_from(ways.saturating_mul(places)).unwrap_or(1);
+                endpoint.pad_mut().set_path(id, way.local, way.remote);
                 if wanted && connection(id, endpoint).is_none() {
                     self.initiate(now, id, endpoint);
                 }
@@ -161,6 +186,38 @@ impl Gateway {
             Err(cause) => {
                 entry.fail(now, cause.clone());
                 self.tell(Some(id), None, What::Failed { remote: None }, Some(cause));
+            }
+        }
+    }
+
+    /// Our own addresses or routes changed.
+    pub(super) fn follow_addresses<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        mut stands: impl FnMut(PeerId, ipsec_core::net::Path) -> bool,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        let open = endpoint.ike_sas().filter(|ike| ike.state != SaState::Closing);
+        let open: Vec<_> = open.map(|ike| (ike.id, ike.peer, ike.path)).collect();
+        for (ike, peer, path) in open {
+            let ours = |entry: &&mut PeerEntry| Some(entry.id) == peer || entry.attempt == Some(ike);
+            // A peer that we do not call finds out by itself, and comes.
+            let Some(entry) = self.peers.iter_mut().find(ours).filter(|entry| entry.start != Start::Passive) else {
+                continue;
+            };
+            if stands(entry.id, path) {
+                continue;
+            }
+            if entry.attempt == Some(ike) {
+                entry.attempt = None;
+            }
+            entry.retry_at = None;
+            entry.failures = 0;
+            drop(endpoint.close(now, ike)); // denied: it is gone
+        }
+        for entry in &mut self.peers {
+            if entry.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNROUTABLE) {
+                entry.retry_at = None;
             }
         }
     }

@@ -193,11 +193,14 @@ impl Gateway {
             Note::Closed { ike, peer, claimed, remote, established, cause } => {
                 self.closed(now, ike, (peer, claimed), remote, established, &cause, parts);
             }
-            Note::Refused { path, cause } if self.strangers.admit(now) => {
+            Note::Refused { path, cause } => {
+                self.knock(now);
+                if !self.strangers.admit(now) {
+                    return;
+                }
                 let cause = Cause::of(&cause, None);
                 self.tell(None, None, What::Refused { remote: path.remote }, Some(cause));
             }
-            Note::Refused { .. } => {}
             Note::Other => {}
         }
     }
@@ -268,7 +271,13 @@ impl Gateway {
         let about = peer.or(claimed).or_else(|| sole_candidate(remote, parts));
         let cause = Cause::of(failure, about.and_then(|id| parts.endpoint.pad().get(id)));
         let connected = about.is_some_and(|id| super::drive::connection(id, parts.endpoint).is_some());
+        if peer.is_none() && !established {
+            self.knock(now);
+        }
         if let Some(entry) = about.and_then(|id| self.peer(id)) {
+            if established && !connected && cause.kind != Kind::Intent {
+                entry.lost(now);
+            }
             let ours = entry.attempt == Some(ike);
             if ours && !established {
                 match cause.kind {

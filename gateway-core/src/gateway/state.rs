@@ -8,6 +8,7 @@ use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
+use super::names::Names;
 use super::status::Totals;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
@@ -30,6 +31,10 @@ pub(super) struct PeerEntry {
     pub(super) locating: bool,
     /// How many places were tried, to try the next one.
     pub(super) turn: usize,
+    /// How many places there are to try: only when all failed the pauses grow.
+    pub(super) ways: u32,
+    /// When its DNS names are asked for.
+    pub(super) names: Option<Names>,
     /// Attempts that failed since it was last connected for a while.
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
@@ -51,6 +56,8 @@ impl PeerEntry {
             attempt: None,
             locating: false,
             turn: 0,
+            ways: 1,
+            names: Names::of(peer),
             failures: 0,
             retry_at: None,
             established_at: None,
@@ -76,7 +83,9 @@ impl PeerEntry {
         self.locating = false;
         self.turn = self.turn.wrapping_add(1);
         self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now + super::pause(self.failures, self.id.0));
+        let rounds = self.failures.saturating_sub(1).checked_div(self.ways).unwrap_or(0).saturating_add(1);
+        self.retry_at = Some(now + super::pause(rounds, self.id.0));
+        self.lost(now);
         if self.start != Start::Active {
             self.wanted = false;
         }

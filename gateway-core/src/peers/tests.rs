@@ -140,6 +140,26 @@ fn a_resolved_name_makes_its_addresses_the_peers() {
     let (local, remote) = ("192.0.2.2".parse().unwrap(), "198.51.100.7".parse().unwrap());
     assert_eq!(peers.candidate(local, remote, None), None);
     assert!(peers.connection(id).unwrap().path.is_none());
-    peers.set_resolved(id, std::vec![remote]);
+    peers.set_resolved(id, "gw.example.org", &[remote]);
     assert_eq!(peers.candidate(local, remote, None), Some(id));
+}
+
+#[test]
+fn f_22_a_name_that_is_asked_for_again_keeps_the_order_of_its_addresses() {
+    let mut peers = Peers::default();
+    peers.replace(
+        config(&peer("a", HERE, "[\"gw.example.org\", \"gw2.example.org\"]", "a.lab", &[1])).peers,
+        &Diff::default(),
+    );
+    let id = peers.named("a").unwrap();
+    let [a, b, c, d]: [IpAddr; 4] = [1, 2, 3, 4].map(|last| [192, 0, 2, last + 100].into());
+    peers.set_resolved(id, "gw.example.org", &[a, b]);
+    peers.set_resolved(id, "gw2.example.org", &[d]);
+    peers.set_resolved(id, "gw.example.org", &[c, b, a]);
+    assert!(peers.addresses(id).eq([a, b, c, d]));
+    peers.set_resolved(id, "gw.example.org", &[c]);
+    assert!(peers.addresses(id).eq([c, d]));
+    let here = HERE.trim_matches('"').parse().unwrap();
+    assert_eq!(peers.candidate(here, a, None), None, "it moved away");
+    assert_eq!(peers.candidate(here, d, None), Some(id));
 }

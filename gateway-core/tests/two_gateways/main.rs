@@ -1,5 +1,6 @@
 //! Two gateways back to back in memory: configuration, IKE, policies and packets together.
 
+mod places;
 mod world;
 
 use std::time::Duration;
@@ -525,20 +526,20 @@ fn rules_that_do_not_fit_fail_closed() {
 fn a_name_is_asked_for_and_tried_again_when_it_has_no_address() {
     use gateway_core::cause::Cause;
     use gateway_core::config::Remote;
-    use gateway_core::gateway::Located;
+    use gateway_core::gateway::{Located, Way};
     let left = peer(true, "", "").replace(RIGHT, "right.example.org");
     let mut world = World::new(&left, &peer(false, "start = \"passive\"", "")).start();
     let question = world.left.gateway.poll_locate().unwrap();
     assert_eq!(question.remote, Remote::Name("right.example.org".into()));
     let missing = Err(Cause::unresolved("right.example.org", "no such name"));
-    world.left.gateway.located(world.now, question.peer, missing, parts!(world.left));
+    world.left.gateway.located(world.now, &question, missing, parts!(world.left));
     assert_eq!(world.left.state("other"), (PeerState::Disconnected, Some("name-not-resolved")));
     assert!(world.left.gateway.poll_locate().is_none());
     world.pass(secs(2));
     let question = world.left.gateway.poll_locate().unwrap();
     let (local, remote) = (LEFT.parse().unwrap(), RIGHT.parse().unwrap());
-    let found = Ok(Located { local, remote, resolved: vec![remote] });
-    world.left.gateway.located(world.now, question.peer, found, parts!(world.left));
+    let found = Ok(Located { resolved: vec![remote], ways: vec![Way { local, remote }], hindrance: None });
+    world.left.gateway.located(world.now, &question, found, parts!(world.left));
     world.exchange();
     world.ping();
 }

@@ -1,0 +1,114 @@
+//! How large the tables are that a configuration needs. They are made at the start and keep their size.
+
+use gateway_core::config::Config;
+use gateway_core::policy;
+
+/// No table has more slots.
+const MOST: usize = 0xffff;
+/// Room for IKE SAs beside two for each peer: strangers, peers that a reload brings.
+pub(crate) const SPARE_IKE_SAS: usize = 120;
+/// Room for Child SAs beside four for each child. The sending engine finds the peer's numbers the faster the emptier its
+/// table is.
+const SPARE_CHILD_SAS: usize = 256;
+/// Room for rules beside two for each: a reload may double them.
+const SPARE_RULES: usize = 4096;
+
+/// Sizes of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    pub(crate) ike_sas: usize,
+    pub(crate) child_sas: usize,
+    pub(crate) rules: usize,
+}
+
+/// What a configuration needs at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    peers: usize,
+    children: usize,
+    rules: usize,
+}
+
+impl Need {
+    pub(crate) fn of(config: &Config) -> Self {
+        let children = config.peers.iter().map(|peer| peer.children.len()).sum();
+        Self { peers: config.peers.len(), children, rules: policy::count(config) }
+    }
+
+    /// The sizes of tables that serve well.
+    ///
+    /// # Errors
+    /// What there is too much of, with the numbers.
+    pub(crate) fn capacity(self) -> Result<Capacity, String> {
+        let most = Capacity { ike_sas: MOST, child_sas: MOST, rules: MOST };
+        self.fits(&most)?;
+        Ok(Capacity {
+            ike_sas: SPARE_IKE_SAS + 2 * self.peers,
+            child_sas: SPARE_CHILD_SAS + 4 * self.children,
+            rules: (SPARE_RULES + 2 * self.rules).min(MOST),
+        })
+    }
+
+    /// Whether tables of these sizes will do, as well as a fresh start would make them.
+    ///
+    /// # Errors
+    /// What there is too much of, with the numbers.
+    pub(crate) fn fits(self, tables: &Capacity) -> Result<(), String> {
+        for (what, found, most) in [
+            ("peers", self.peers, tables.ike_sas.saturating_sub(SPARE_IKE_SAS) / 2),
+            ("children", self.children, tables.child_sas.saturating_sub(SPARE_CHILD_SAS) / 4),
+            ("rules (one for each pair of selectors, and for each policy)", self.rules, tables.rules),
+        ] {
+            if found > most {
+                return Err(format!("{found} {what}, and there is room for {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether tables that were made for another configuration will do: not as well, but a peer or two more is no reason
+    /// to start anew.
+    ///
+    /// # Errors
+    /// What there is too much of, with the numbers.
+    pub(crate) fn squeezes_into(self, tables: &Capacity) -> Result<(), String> {
+        for (what, found, most) in [
+            ("peers", self.peers, tables.ike_sas.saturating_sub(SPARE_IKE_SAS / 2)),
+            ("children", self.children, tables.child_sas / 2),
+            ("rules (one for each pair of selectors, and for each policy)", self.rules, tables.rules),
+        ] {
+            if found > most {
+                return Err(format!("{found} {what}, and the running daemon has room for {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f_31_tables_are_as_large_as_the_configuration_needs_or_the_numbers_are_told() {
+        let need = |peers, children, rules| Need { peers, children, rules };
+        let large = need(5000, 5000, 9000).capacity().unwrap();
+        assert!(large.ike_sas >= 10_000 && large.child_sas >= 20_000 && large.rules >= 9000);
+        assert_eq!(need(5000, 5000, 9000).squeezes_into(&large), Ok(()));
+        assert_eq!(need(0, 0, 0).capacity().unwrap().ike_sas, SPARE_IKE_SAS);
+        for (need, told) in [
+            (need(40_000, 0, 0), "40000 peers, and there is room for 32707"),
+            (need(1, 17_000, 0), "17000 children, and there is room for 16319"),
+            (
+                need(1, 1, 70_000),
+                "70000 rules (one for each pair of selectors, and for each policy), and there is room for 65535",
+            ),
+        ] {
+            assert_eq!(need.capacity().unwrap_err(), told);
+        }
+        let small = need(1, 1, 1).capacity().unwrap();
+        assert_eq!(need(50, 50, 50).squeezes_into(&small), Ok(()));
+        let told = need(5000, 1, 1).squeezes_into(&small).unwrap_err();
+        assert_eq!(told, "5000 peers, and the running daemon has room for 62");
+    }
+}

@@ -1,0 +1,101 @@
+//! Which of the open sockets a datagram leaves through.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ipsec_core::net::Path;
+
+use crate::netlink::LocalAddr;
+use crate::socket::{Origin, Socket};
+
+/// The open sockets, and what tells apart those that could send the same datagram: one for each outside interface, all
+/// at the wildcard address.
+#[derive(Default)]
+pub(crate) struct Sockets {
+    open: Box<[Arc<Socket>]>,
+    /// The interfaces that have an address of ours.
+    owners: BTreeMap<IpAddr, Vec<u32>>,
+    /// The interface through which an address of ours that none of them has was last asked at: it belongs to the loopback
+    /// or to an inner interface. There are at most as many as the machine has addresses.
+    arrivals: Mutex<BTreeMap<IpAddr, u32>>,
+}
+
+impl Sockets {
+    pub(crate) fn new(open: Vec<Arc<Socket>>, addresses: &[LocalAddr]) -> Self {
+        let mut owners: BTreeMap<IpAddr, Vec<u32>> = BTreeMap::new();
+        for local in addresses {
+            owners.entry(local.addr).or_default().push(local.link);
+        }
+        Self { open: open.into(), owners, arrivals: Mutex::default() }
+    }
+
+    /// The sockets, in the order in which they were opened.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Socket>> {
+        self.open.iter()
+    }
+
+    /// Notes where a datagram came from, where that decides through which socket its answer leaves.
+    pub(super) fn arrived(&self, socket: &Socket, origin: &Origin) {
+        let Some(link) = socket.link() else { return };
+        let local = origin.path.local.ip();
+        if !self.owners.contains_key(&local) {
+            self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).insert(local, link);
+        }
+    }
+
+    /// Sends a datagram from the address and port that its path names, through the interface that has the address.
+    pub(super) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
+        let local = path.local.ip();
+        let mut serving = self.open.iter().filter(|socket| socket.serves(path.local));
+        let first = serving.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        if first.link().is_none() {
+            return first.send(path, tos, datagram);
+        }
+        let owners = self.owners.get(&local).map_or(&[][..], Vec::as_slice);
+        let arrival = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).get(&local).copied();
+        let mut serving: Vec<_> = std::iter::once(first).chain(serving).collect();
+        serving.sort_by_key(|socket| preference(socket.link(), owners, arrival)); // stable
+        let mut failed = io::ErrorKind::AddrNotAvailable.into();
+        for socket in serving {
+            match socket.send(path, tos, datagram) {
+                // Its interface leads nowhere near: another one may.
+                Err(error) if unreachable(&error) => failed = error,
+                other => return other,
+            }
+        }
+        Err(failed)
+    }
+}
+
+/// The place in line of a socket that is bound to the interface `link`: first who has the address, then who was asked.
+fn preference(link: Option<u32>, owners: &[u32], arrival: Option<u32>) -> u8 {
+    match link {
+        Some(link) if owners.contains(&link) => 0,
+        Some(_) if link == arrival => 1,
+        _ => 2,
+    }
+}
+
+fn unreachable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENODEV | libc::ENETDOWN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f_21_the_interface_that_has_the_address_comes_first_then_the_one_that_was_asked() {
+        let in_line = |owners: &[u32], arrival| {
+            let mut links = [Some(2), Some(3), Some(4)];
+            links.sort_by_key(|link| preference(*link, owners, arrival));
+            links.map(Option::unwrap)
+        };
+        assert_eq!(in_line(&[3], None), [3, 2, 4]);
+        assert_eq!(in_line(&[3], Some(4)), [3, 4, 2], "a datagram that came another way turns nothing round");
+        assert_eq!(in_line(&[], Some(4)), [4, 2, 3]);
+        assert_eq!(in_line(&[], None), [2, 3, 4]);
+    }
+}

@@ -1,0 +1,156 @@
+//! DNS names of peers: asked at the start, again from time to time, when a stranger knocks, and when the peer is lost, so
+//! that a peer that moved is known before it calls.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::Endpoint;
+use ike_core::pad::PeerId;
+use ipsec_core::time::Instant;
+
+use super::report::What;
+use super::state::PeerEntry;
+use super::{Gateway, Locate, pause};
+use crate::cause::Cause;
+use crate::config::{Peer, Remote, Start};
+use crate::peers::Peers;
+
+/// A name is asked for again after this time and up to a tenth more.
+const FRESH: Duration = Duration::from_secs(300);
+/// Whatever happens, one peer's names are not asked for more often.
+const SPARING: Duration = Duration::from_secs(10);
+/// Strangers make us ask for names once in this time,
+const KNOCKS: Duration = Duration::from_secs(1);
+/// and then for those of this many peers, who were asked for longest ago.
+const KNOCKED: usize = 16;
+
+/// When the names of one peer are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Names {
+    due: Instant,
+    asked: Option<Instant>,
+    failures: u32,
+}
+
+impl Names {
+    /// `None`: the peer has no names. Those of a peer that we call are asked for when we do.
+    pub(super) fn of(peer: &Peer) -> Option<Self> {
+        let named = peer.remote.iter().any(|place| place.address().is_none());
+        named.then_some(Self { due: Instant::ZERO, asked: None, failures: 0 })
+    }
+
+    /// They are being asked for.
+    pub(super) fn ask(&mut self, now: Instant, salt: u32) {
+        self.asked = Some(now);
+        self.due = now + FRESH + spread(salt);
+    }
+
+    /// There is a reason to ask soon.
+    fn hurry(&mut self, now: Instant) {
+        let earliest = self.asked.map_or(now, |asked| (asked + SPARING).max(now));
+        self.due = self.due.min(earliest);
+    }
+}
+
+/// Who was asked for together is not asked for together again.
+fn spread(salt: u32) -> Duration {
+    Duration::from_secs(u64::from(salt.wrapping_mul(2_654_435_761) >> 24) >> 3) // 0 to 31 s
+}
+
+impl PeerEntry {
+    /// The peer was lost, or did not answer: it may be elsewhere by now. Whom we call we ask for then anyway.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if let Some(names) = self.names.as_mut().filter(|_| self.start != Start::Active) {
+            names.hurry(now);
+        }
+    }
+}
+
+impl Gateway {
+    /// Asks for the names that are due.
+    pub(super) fn ask_names(&mut self, now: Instant, peers: &Peers) {
+        for entry in &mut self.peers {
+            let (id, start) = (entry.id, entry.start);
+            let Some(names) = entry.names.as_mut().filter(|names| names.due <= now) else { continue };
+            let first = names.asked.is_none();
+            names.ask(now, id.0);
+            let Some(peer) = peers.get(id) else { continue };
+            if first && start == Start::Active && entry.locating && peer.remote.len() == 1 {
+                continue; // the first call asks already
+            }
+            let named = peer.remote.iter().filter(|place| place.address().is_none());
+            let questions = named.map(|name| Locate { peer: id, remote: name.clone(), local: peer.local.clone() });
+            self.questions.extend(questions);
+        }
+    }
+
+    /// When the next names are due.
+    pub(super) fn names_due(&self) -> impl Iterator<Item = Instant> {
+        self.peers.iter().filter_map(|entry| entry.names.map(|names| names.due))
+    }
+
+    /// Somebody called whom we do not know: it may be a peer that moved.
+    pub(super) fn knock(&mut self, now: Instant) {
+        if self.knocked.is_some_and(|at| now.since(at) < KNOCKS) {
+            return;
+        }
+        self.knocked = Some(now);
+        let mut named: Vec<_> = self.peers.iter_mut().filter_map(|entry| entry.names.as_mut()).collect();
+        named.sort_unstable_by_key(|names| names.asked);
+        for names in named.into_iter().take(KNOCKED) {
+            names.hurry(now);
+            self.next = Some(self.next.map_or(names.due, |next| next.min(names.due)));
+        }
+    }
+
+    /// A name has these addresses now, or none.
+    pub(super) fn named<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        name: &str,
+        answer: Result<&[core::net::IpAddr], &Cause>,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        let connected = super::drive::connection(id, endpoint).is_some();
+        let Some(entry) = self.peer(id) else { return };
+        let Some(names) = entry.names.as_mut() else { return };
+        match answer {
+            Ok(addresses) => {
+                names.failures = 0;
+                if entry.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNRESOLVED) {
+                    entry.cause = None;
+                }
+                let attempt = entry.attempt;
+                endpoint.pad_mut().set_resolved(id, name, addresses);
+                let elsewhere = endpoint.pad().path(id).is_some_and(|path| {
+                    let mut known = endpoint.pad().addresses(id);
+                    !known.any(|address| address == path.remote.ip())
+                });
+                if let Some(attempt) = attempt.filter(|_| elsewhere) {
+                    drop(endpoint.close(now, attempt)); // denied: it is gone
+                }
+            }
+            Err(cause) => {
+                names.failures = names.failures.saturating_add(1);
+                let again = now + pause(names.failures, id.0).max(SPARING);
+                names.due = names.due.min(again);
+                let told = entry.cause.as_ref().is_some_and(|held| held.code == cause.code);
+                if !connected && !entry.locating && !told && entry.attempt.is_none() {
+                    entry.cause = Some(cause.clone());
+                    self.tell(Some(id), None, What::Failed { remote: None }, Some(cause.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// The name of a place, when it has one.
+pub(super) fn name_of(place: &Remote) -> Option<&String> {
+    match place {
+        Remote::Name(name) => Some(name),
+        Remote::Address(_) => None,
+    }
+}

@@ -1,0 +1,141 @@
+//! Where peers and we are: names that have several addresses, move, and are asked for; addresses of ours that go.
+
+use std::net::IpAddr;
+
+use gateway_core::cause::Cause;
+use gateway_core::gateway::{Locate, Located, Parts, PeerState, Way, What};
+
+use super::secs;
+use super::world::{LEFT, RIGHT, Site, World, parts, peer};
+
+const NAME: &str = "right.example.org";
+
+/// Both sides know each other by `start`; the left one knows the right one by name.
+fn named(start: &str, other: &str) -> World {
+    let left = peer(true, start, "").replace(RIGHT, NAME);
+    World::new(&left, &peer(false, other, "")).start()
+}
+
+fn questions(site: &mut Site) -> Vec<Locate> {
+    std::iter::from_fn(|| site.gateway.poll_locate()).collect()
+}
+
+fn at(addresses: &[&str]) -> Result<Located, Cause> {
+    let resolved: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let here = |remote: &IpAddr| Way { local: LEFT.parse().unwrap(), remote: *remote };
+    Ok(Located { ways: resolved.iter().map(here).collect(), resolved, hindrance: None })
+}
+
+fn nowhere() -> Result<Located, Cause> {
+    Err(Cause::unresolved(NAME, "no such name"))
+}
+
+/// Answers every question of the left side; returns how many there were.
+fn answer(world: &mut World, answer: &Result<Located, Cause>) -> usize {
+    let asked = questions(&mut world.left);
+    for question in &asked {
+        world.left.gateway.located(world.now, question, answer.clone(), parts!(world.left));
+    }
+    world.exchange();
+    asked.len()
+}
+
+fn tried(world: &World) -> Vec<String> {
+    let remotes = world.left.story.iter().filter_map(|report| match report.what {
+        What::Connecting { remote } => Some(remote.ip().to_string()),
+        _ => None,
+    });
+    remotes.collect()
+}
+
+#[test]
+fn f_22_each_address_of_a_name_is_tried_in_turn_whatever_the_resolver_puts_first() {
+    let mut world = named("", "start = \"passive\"");
+    let orders = [["192.0.2.77", "2001:db8::7", RIGHT], [RIGHT, "192.0.2.77", "2001:db8::7"]];
+    let mut longest = 0;
+    for turn in 0..600 {
+        answer(&mut world, &at(&orders[turn % 2]));
+        if world.left.state("other").0 == PeerState::Connected {
+            longest = turn;
+            break;
+        }
+        world.pass(secs(1));
+    }
+    assert_eq!(tried(&world), ["192.0.2.77", "2001:db8::7", RIGHT], "{}", world.story());
+    assert!(longest < 300, "the pauses between addresses do not grow: {longest} s");
+    world.ping();
+}
+
+#[test]
+fn f_23_a_passive_peer_is_known_by_its_name_and_says_why_while_it_is_not() {
+    for start in ["start = \"passive\"", "start = \"on-demand\""] {
+        let mut world = named(start, "start = \"passive\"");
+        assert_eq!(answer(&mut world, &nowhere()), 1, "asked at the start");
+        assert_eq!(world.left.state("other"), (PeerState::Disconnected, Some("name-not-resolved")));
+        assert_eq!(answer(&mut world, &nowhere()), 0);
+        world.pass(secs(60));
+        assert_eq!(answer(&mut world, &nowhere()), 1, "and again");
+        assert_eq!(world.left.told(|what| matches!(what, What::Failed { .. })), 1, "and told once\n{}", world.story());
+        world.pass(secs(60));
+        assert_eq!(answer(&mut world, &at(&[RIGHT])), 1);
+        assert_eq!(world.left.state("other"), (PeerState::Pending, None));
+        world.right.gateway.up(world.now, "other", parts!(world.right)).unwrap();
+        world.exchange();
+        assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
+        let mut asked = 0;
+        for _ in 0..36 {
+            world.pass(secs(100));
+            asked += answer(&mut world, &at(&[RIGHT]));
+        }
+        assert!((8..=12).contains(&asked), "asked {asked} times in an hour");
+    }
+}
+
+#[test]
+fn f_23_a_knock_makes_us_ask_but_not_as_often_as_it_knocks() {
+    let mut world = named("start = \"passive\"", "");
+    // The right side calls from the start on; its name stands for another address.
+    assert_eq!(answer(&mut world, &at(&["192.0.2.88"])), 1);
+    assert_eq!(world.left.state("other").0, PeerState::Pending);
+    let mut asked = 0;
+    for _ in 0..100 {
+        world.pass(secs(1));
+        asked += answer(&mut world, &at(&["192.0.2.88"]));
+    }
+    assert!((2..=10).contains(&asked), "asked {asked} times in 100 s");
+    for _ in 0..100 {
+        world.pass(secs(1));
+        answer(&mut world, &at(&[RIGHT]));
+    }
+    assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
+}
+
+#[test]
+fn f_24_an_attempt_at_an_address_that_the_name_left_is_given_up() {
+    let mut world = named("", "");
+    assert_eq!(answer(&mut world, &at(&["192.0.2.77"])), 1);
+    assert_eq!(tried(&world), ["192.0.2.77"]);
+    // Meanwhile the right side calls from where it is now: we do not know it, and ask.
+    let mut seconds = 0;
+    while world.left.state("other").0 != PeerState::Connected {
+        world.pass(secs(1));
+        answer(&mut world, &at(&[RIGHT]));
+        seconds += 1;
+        assert!(seconds < 15, "{}", world.story());
+    }
+    world.ping();
+}
+
+#[test]
+fn f_25_a_connection_from_an_address_that_is_gone_is_made_anew_at_once() {
+    let mut world = World::connected("", "");
+    world.ping();
+    world.left.gateway.readdress(world.now, |_, _| true, parts!(world.left));
+    assert_eq!(world.left.endpoint.ike_sas().count(), 1, "nothing happens while the way stands");
+    let before = tried(&world).len();
+    world.left.gateway.readdress(world.now, |_, path| path.local.ip().to_string() != LEFT, parts!(world.left));
+    world.exchange();
+    assert_eq!(tried(&world).len(), before + 1, "{}", world.story());
+    assert_eq!(world.left.state("other").0, PeerState::Connected);
+    world.ping();
+}
