@@ -16,6 +16,7 @@ pub(crate) mod nat;
 pub(crate) mod pair;
 pub(crate) mod ping;
 pub(crate) mod portcullis;
+pub(crate) mod resolver;
 pub(crate) mod sandbox;
 pub(crate) mod strongswan;
 pub(crate) mod tcp;

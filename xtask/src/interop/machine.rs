@@ -1,14 +1,19 @@
 //! The machine around our gateway: its other networks, and addresses that come, go and are late.
 
+use std::net::ToSocketAddrs as _;
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
-use super::tunnel::{PEER, Plan, Tunnel};
+use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario};
-use crate::lab::gateway::{Child, Start};
+use crate::lab::gateway::{Child, Gateway, Start};
 use crate::lab::iproute::ip;
 use crate::lab::link;
 use crate::lab::namespace::Namespace;
+use crate::lab::pair::Side;
 use crate::lab::ping::{ping, ping_from};
+use crate::lab::portcullis::Portcullis;
+use crate::lab::resolver::Resolver;
 use crate::lab::tcp::connect;
 use crate::lab::wait_for;
 use crate::outcome::{Result, ensure};
@@ -18,6 +23,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("f-13-another-lan-stays-reachable-under-a-full-tunnel", another_lan),
         Scenario::new("f-70-the-outside-network-reaches-the-gateway-under-a-full-tunnel", outside_network),
         Scenario::new("f-11-bypassed-packets-are-masqueraded", bypass_under_masquerade),
+        Scenario::new("f-12-the-peers-name-is-asked-for-outside-the-tunnel", peer_by_name),
         Scenario::new("full-tunnel-under-a-strict-reverse-path-filter", strict_filter),
         Scenario::new("f-25-our-address-changes", our_address_changes),
         Scenario::new("f-26-the-lan-address-changes", lan_address_changes),
@@ -95,6 +101,40 @@ fn bypass_under_masquerade(ends: Ends) -> Result<String> {
     ping(&tunnel.pair.west.host, [203, 0, 113, 53].into(), 5, 56)?.all_answered()?;
     connect(&tunnel.pair.west.host, &tunnel.pair.wild.as_ref().ok_or("not wild")?.provider, [203, 0, 113, 53].into())?;
     Ok(String::new())
+}
+
+/// F-12: the peer's name is known only to a server outside, which has to be asked past the tunnel, the first time and
+/// after a loss.
+fn peer_by_name(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?.in_the_wild()?;
+    full_tunnel(&mut plan);
+    plan.pair.west.gateway.sysctl("ipv4.conf.all.rp_filter", "2")?;
+    plan.us.start = Start::Active;
+    let (pair, server) = (&plan.pair, [203, 0, 113, 53].into());
+    let provider = &pair.wild.as_ref().ok_or("not wild")?.provider;
+    let resolver = Resolver::start(provider, server, pair.east.public())?;
+    let found = pair.west.gateway.within(|| Ok(("peer.lab", 500).to_socket_addrs()?.collect::<Vec<_>>()))?;
+    ensure(found.len() == 1, || format!("without us the name is {found:?}"))?;
+    let mut us = Portcullis::new(&pair.west.gateway, "")?;
+    let mut peer = pair.gateway(Side::East, ends.peer, "")?;
+    us.configure(from_ref(&plan.us))?;
+    us.edit(|text| text.replace("remote = \"192.0.2.2\"", "remote = \"peer.lab\""))?;
+    peer.configure(from_ref(&plan.peer))?;
+    peer.start()?;
+    us.start()?;
+    let gateway: &dyn Gateway = &us;
+    gateway.wait_up(PEER, NET, Duration::from_secs(15))?;
+    ping(provider, [198, 51, 100, 2].into(), 3, 56)?
+        .all_answered()
+        .map_err(|error| format!("outer address: {error}"))?;
+    let before = resolver.questions();
+    ensure(before > 0, || "nobody asked for the name".to_owned())?;
+    peer.down(PEER)?;
+    gateway.wait_up(PEER, NET, Duration::from_secs(15))?;
+    wait_for("the first ping", Duration::from_secs(5), || {
+        Ok(ping(&pair.west.host, pair.east.host_v4(0), 1, 56)?.lost.is_empty().then_some(()))
+    })?;
+    Ok(format!("{before} questions, then {}", resolver.questions()))
 }
 
 /// The kernel asks whether the peer's answers come from where packets to it would go.

@@ -159,8 +159,18 @@ impl Bench {
         Ok(locked(&self.ledger).turn())
     }
 
-    /// No gateway program runs, nothing guards: every watch has to see what it is there for.
+    /// No gateway program runs, nothing guards: every watch has to see what it is there for, on either uplink.
     pub(super) fn watches_can_fail(&self) -> Result {
+        self.planted_leaks(true).map_err(|error| format!("the watch cannot fail, so it proves nothing: {error}"))?;
+        self.ip("route replace default via 198.51.100.1 dev wan2")?;
+        self.ip("-6 route replace default via 2001:db8:ff::1 dev wan2")?;
+        self.forget();
+        let other = self.planted_leaks(false);
+        self.tidy();
+        other.map_err(|error| format!("the watch on wan2 cannot fail, so it proves nothing: {error}").into())
+    }
+
+    fn planted_leaks(&self, inward: bool) -> Result {
         let least = 10;
         wait_for("every planted leak to be counted", Duration::from_secs(5), || {
             std::thread::sleep(Duration::from_millis(300));
@@ -169,13 +179,12 @@ impl Bench {
                 let count = seen.out[usize::from(flow)];
                 ensure(count >= least, || format!("{} left in clear and was seen {count} times", name(flow)))?;
             }
-            for flow in TO_LAN.into_iter().chain(FORGED_TO_LAN).chain(FORGED_TO_GATEWAY) {
+            for flow in TO_LAN.into_iter().chain(FORGED_TO_LAN).chain(FORGED_TO_GATEWAY).filter(|_| inward) {
                 let count = seen.inward[usize::from(flow)];
                 ensure(count >= least, || format!("{} came in clear and was seen {count} times", name(flow)))?;
             }
             Ok(Some(()))
         })
-        .map_err(|error| format!("the watch cannot fail, so it proves nothing: {error}").into())
     }
 
     /// Starts both programs and waits for the tunnel.
