@@ -14,6 +14,7 @@ mod ours;
 mod rekey;
 mod runner;
 mod suites;
+mod third;
 mod tunnel;
 mod wild;
 mod wire;
@@ -26,7 +27,8 @@ use crate::lab::gateway::Program;
 use crate::lab::sandbox;
 use crate::outcome::{Result, ensure};
 
-/// Run scenarios with Portcullis on one end of a wire and strongSwan on the other, in network namespaces.
+/// Run scenarios with Portcullis on one end of a wire and strongSwan on the other, in network namespaces; with --all
+/// also Libreswan and OpenIKED, in guests with a kernel of their own.
 ///
 /// Without names and without --all a quick selection runs, the one `cargo xtask test` uses. The logs of a failed
 /// scenario are kept in target/lab.
@@ -97,17 +99,24 @@ pub(crate) struct Scenario {
     name: String,
     quick: bool,
     needs: Needs,
+    /// Who stands in the east, unless we do.
+    peer: Program,
     run: Box<dyn Fn(Ends) -> Result<String>>,
 }
 
 impl Scenario {
     fn new(name: impl Into<String>, run: impl Fn(Ends) -> Result<String> + 'static) -> Self {
-        Self { name: name.into(), quick: true, needs: Needs::Any, run: Box::new(run) }
+        Self { name: name.into(), quick: true, needs: Needs::Any, peer: Program::StrongSwan, run: Box::new(run) }
     }
 
     /// Not part of the quick selection.
     fn thorough(self) -> Self {
         Self { quick: false, ..self }
+    }
+
+    /// Meets another peer than strongSwan.
+    fn with(self, peer: Program) -> Self {
+        Self { peer, ..self }
     }
 
     /// Looks at what only our program has.
@@ -144,6 +153,7 @@ fn scenarios() -> Vec<Scenario> {
         wire::scenarios,
         ours::scenarios,
         suites::scenarios,
+        third::scenarios,
         leaks::scenarios,
         wild::scenarios,
         machine::scenarios,

@@ -141,7 +141,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let pipeline = Pipeline {
         arguments,
-        strict: std::env::var("CI").is_ok_and(|value| value == "true" || value == "1"),
+        strict: strict(),
         start: Instant::now(),
         stop: AtomicBool::new(false),
         total: Mutex::new(Total::default()),
@@ -200,6 +200,11 @@ impl Pipeline<'_> {
 fn nicer() {
     // SAFETY: no memory is handed over; 0 is the calling thread, and what it starts inherits its priority.
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
+}
+
+/// Whether what cannot be run has failed.
+pub(crate) fn strict() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
 }
 
 /// Runs another command of this program and takes over its counts; one without counts is one check.

@@ -23,20 +23,20 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 /// A failure in each program's words: our codes for the initiator and the responder, strongSwan's notify.
-struct Cause {
+pub(super) struct Cause {
     initiator: &'static str,
     responder: &'static str,
     strongswan: &'static str,
 }
 
-const AUTHENTICATION: Cause = Cause {
+pub(super) const AUTHENTICATION: Cause = Cause {
     initiator: "authentication-refused",
     responder: "authentication-failed",
     strongswan: "AUTHENTICATION_FAILED",
 };
-const PROPOSAL: Cause =
+pub(super) const PROPOSAL: Cause =
     Cause { initiator: "no-proposal-chosen", responder: "no-proposal-in-common", strongswan: "NO_PROPOSAL_CHOSEN" };
-const SELECTORS: Cause =
+pub(super) const SELECTORS: Cause =
     Cause { initiator: "ts-unacceptable", responder: "ts-unacceptable", strongswan: "TS_UNACCEPTABLE" };
 
 fn wrong_psk(ends: Ends, first: First) -> Result<String> {
@@ -118,7 +118,7 @@ fn peer_is_silent(ends: Ends) -> Result<String> {
 }
 
 /// The initiator's command fails, and both ends name the cause; ours also in its log (row C8).
-fn refused(tunnel: &Tunnel, first: First, cause: &Cause) -> Result<String> {
+pub(super) fn refused(tunnel: &Tunnel, first: First, cause: &Cause) -> Result<String> {
     let (initiator, responder) = tunnel.ends(first);
     let words = match initiator.up(PEER, NET) {
         Ok(()) => return Err("it came up".into()),
@@ -147,7 +147,7 @@ fn logged(gateway: &dyn Gateway, code: &str) -> Result {
     ensure(named, || format!("the log does not name {code}"))
 }
 
-fn nothing_stands(tunnel: &Tunnel) -> Result {
+pub(super) fn nothing_stands(tunnel: &Tunnel) -> Result {
     for gateway in [&tunnel.us, &tunnel.peer] {
         let sas = gateway.sas()?;
         ensure(!sas.iter().any(|sa| sa.established), || format!("{:?} has {sas:?}", gateway.program()))?;

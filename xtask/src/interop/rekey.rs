@@ -113,7 +113,8 @@ pub(super) fn rekey_child(tunnel: &Tunnel, who: First) -> Result {
     new_child(tunnel, before)
 }
 
-fn rekey_ike(tunnel: &Tunnel, who: First) -> Result {
+/// One end asks for a new IKE SA; waits until both use it.
+pub(super) fn rekey_ike(tunnel: &Tunnel, who: First) -> Result {
     let before = tunnel.us.ike_sa(PEER)?.spis;
     tunnel.ends(who).0.rekey_ike(PEER)?;
     new_ike(tunnel, before)

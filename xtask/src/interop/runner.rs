@@ -15,8 +15,9 @@ use nix::sys::signal::Signal;
 use super::{Arguments, Ends, Needs, Scenario};
 use crate::checkout::target;
 use crate::lab::gateway::Program;
-use crate::lab::{pair, sandbox};
+use crate::lab::{guest, pair, sandbox};
 use crate::outcome::{Result, ensure};
+use crate::test::strict;
 
 /// No scenario needs so long; one that does hangs.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -39,13 +40,19 @@ pub(super) fn side_by_side(arguments: &Arguments, chosen: &[Scenario]) -> Result
     let start = Instant::now();
     let (next, counts) = (AtomicUsize::new(0), Mutex::new((0, 0, 0)));
     // The runner starts processes by name: what it needs of a scenario is that and what it is for.
-    let chosen: Vec<(&str, Needs)> = chosen.iter().map(|scenario| (scenario.name.as_str(), scenario.needs)).collect();
+    let chosen: Vec<(&str, Needs, Program)> = chosen.iter().map(|s| (s.name.as_str(), s.needs, s.peer)).collect();
+    let guests = if chosen.iter().any(|(.., peer)| peer.in_a_guest()) { guest::prepare() } else { Ok(()) };
+    let no_guests = guests.err().map(|error| error.to_string());
     thread::scope(|scope| {
         for _ in 0..arguments.jobs.clamp(1, chosen.len()) {
             scope.spawn(|| {
-                while let Some((name, needs)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((name, needs, peer)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let began = Instant::now();
-                    let became = one(arguments, name, *needs, &logs).unwrap_or_else(|e| Became::Bad(e.to_string()));
+                    let became = match &no_guests {
+                        Some(why) if peer.in_a_guest() && strict() => Became::Bad(why.clone()),
+                        Some(why) if peer.in_a_guest() => Became::Skipped(why.clone()),
+                        _ => one(arguments, name, *needs, &logs).unwrap_or_else(|e| Became::Bad(e.to_string())),
+                    };
                     let took = began.elapsed().as_secs_f32();
                     let mut counts = counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     match became {
@@ -119,7 +126,7 @@ pub(super) fn alone(arguments: &Arguments, scenario: &Scenario) -> Result<ExitCo
         prctl::set_pdeathsig(Signal::SIGKILL)?;
     }
     sandbox::run(|| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(ends(arguments, scenario.needs)?)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(ends(arguments, scenario)?)))
             .unwrap_or_else(|_| Err("the scenario itself panicked".into()));
         let folder = target()?.join("lab").join(&scenario.name);
         let _ = fs::remove_dir_all(&folder);
@@ -138,11 +145,12 @@ pub(super) fn alone(arguments: &Arguments, scenario: &Scenario) -> Result<ExitCo
 }
 
 /// Who stands where.
-fn ends(arguments: &Arguments, needs: Needs) -> Result<Ends> {
+fn ends(arguments: &Arguments, scenario: &Scenario) -> Result<Ends> {
+    let needs = scenario.needs;
     let us = if arguments.strongswan_only { Program::StrongSwan } else { Program::Portcullis };
     ensure(needs == Needs::Any || us == Program::Portcullis, || "looks at Portcullis itself".to_owned())?;
     Ok(match needs {
         Needs::OursTwice => Ends { us, peer: us },
-        Needs::Any | Needs::Ours => Ends { us, peer: Program::StrongSwan },
+        Needs::Any | Needs::Ours => Ends { us, peer: scenario.peer },
     })
 }

@@ -13,6 +13,22 @@ pub(crate) enum Program {
     Portcullis,
     /// The peer of reference.
     StrongSwan,
+    /// Libreswan, in a guest.
+    Libreswan,
+    /// OpenIKED, in a guest.
+    OpenIked,
+}
+
+impl Program {
+    /// Whether it needs a kernel of its own.
+    pub(crate) fn in_a_guest(self) -> bool {
+        matches!(self, Self::Libreswan | Self::OpenIked)
+    }
+
+    /// Whether it names the SPIs of its IKE SAs.
+    pub(crate) fn tells_ike_spis(self) -> bool {
+        self != Self::Libreswan
+    }
 }
 
 /// Who begins.
@@ -79,7 +95,7 @@ impl Child {
 pub(crate) struct IkeSa {
     /// Name of the connection.
     pub(crate) name: String,
-    /// Both SPIs, the initiator's first.
+    /// Both SPIs, the initiator's first; Libreswan does not tell them and has its own serial number twice.
     pub(crate) spis: (u64, u64),
     /// Whether authentication is done and nobody is leaving.
     pub(crate) established: bool,
@@ -182,6 +198,14 @@ pub(crate) trait Gateway: Sync {
     /// # Errors
     /// When the program does not answer.
     fn cause(&self, connection: &str) -> Result<String>;
+
+    /// The program's kernel forgets every SA, and nobody tells the program.
+    ///
+    /// # Errors
+    /// Where ESP is not the kernel's.
+    fn lose_sas(&self) -> Result {
+        Err(format!("{:?} has its SAs itself", self.program()).into())
+    }
 
     /// SIGTERM, and the program's end.
     ///

@@ -87,6 +87,29 @@ fn address_message(interface: &str, address: IpAddr, prefix: u8) -> Result<Addre
     Ok(message)
 }
 
+/// Takes all addresses, link-local ones excepted, from an interface; each with the length of its prefix.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn take_addresses(interface: &str) -> Result<Vec<(IpAddr, u8)>> {
+    let index = index(interface)?;
+    let mut taken = Vec::new();
+    for answer in ask(NETLINK_ROUTE, RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)? {
+        let RouteNetlinkMessage::NewAddress(found) = answer else { continue };
+        let address = found.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        });
+        let Some(address) = address.filter(|_| found.header.index == index) else { continue };
+        if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            continue;
+        }
+        taken.push((address, found.header.prefix_len));
+        change(RouteNetlinkMessage::DelAddress(found), 0)?;
+    }
+    Ok(taken)
+}
+
 /// Routes `destination`/`prefix` through `gateway`.
 ///
 /// # Errors

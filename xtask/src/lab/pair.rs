@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gateway::{Child, Connection, Gateway, Program, Start};
+use super::iked::OpenIked;
+use super::libreswan::Libreswan;
 use super::link;
 use super::namespace::Namespace;
 use super::nat::{Nat, Translation};
@@ -240,6 +242,8 @@ impl Pair {
         Ok(match program {
             Program::StrongSwan => Box::new(StrongSwan::new(namespace, settings)?),
             Program::Portcullis => Box::new(Portcullis::new(namespace, settings)?),
+            Program::Libreswan => Box::new(Libreswan::new(namespace, settings)?),
+            Program::OpenIked => Box::new(OpenIked::new(namespace, settings)?),
         })
     }
 }

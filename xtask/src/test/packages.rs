@@ -60,7 +60,11 @@ fn install_missing(report: &mut Report) {
     report.check(&format!("installed {}", wanted.join(" ")), install(&wanted));
 }
 
-fn install(packages: &[&str]) -> Result {
+/// Installs packages; no daemon of theirs is started.
+///
+/// # Errors
+/// When apt-get fails.
+pub(crate) fn install(packages: &[&str]) -> Result {
     let _guard = NoDaemons::new()?;
     succeed(apt().args(["update", "-qq"]))?;
     succeed(apt().args(["install", "-qq", "--yes", "--no-install-recommends"]).args(packages))

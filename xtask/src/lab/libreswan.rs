@@ -1,0 +1,328 @@
+//! Libreswan as one of the gateways: pluto in a guest, ESP by the guest's kernel.
+//!
+//! It has one "connection" for each child, called PEER-CHILD. Its status tells no IKE SPIs and counts octets, not packets.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::gateway::{ChildSa, Connection, Gateway, IkeSa, Program, Start};
+use super::guest::Guest;
+use super::namespace::Namespace;
+use super::sandbox::WORK;
+use crate::outcome::{Result, ensure};
+
+/// One Libreswan gateway.
+pub(crate) struct Libreswan {
+    namespace: Arc<Namespace>,
+    folder: PathBuf,
+    guest: Option<Guest>,
+    /// Lines for every `conn`.
+    settings: String,
+    /// What start adds: each connection, and whether it begins.
+    connections: Mutex<Vec<(String, bool)>>,
+}
+
+/// What the service of the package does before and at a start.
+const START: &str = "\
+mkdir -p /run/pluto /run/nss
+test -e /run/nss/cert9.db || ipsec initnss --nssdir /run/nss >/dev/null
+rm -f /run/pluto/pluto.*
+ip xfrm state flush
+ip xfrm policy flush
+/usr/libexec/ipsec/pluto --config /mnt/ipsec.conf --secretsfile /mnt/ipsec.secrets --nssdir /run/nss \
+  --rundir /run/pluto --logfile /mnt/log >>/mnt/out 2>&1 || exit 1
+tries=0
+until ipsec whack --listen >/dev/null 2>&1; do
+  tries=$((tries + 1)); test $tries -lt 100 || exit 1
+  sleep 0.1
+done
+";
+
+impl Libreswan {
+    /// Not started yet. `settings` are further lines of every `conn`, such as `pfs=yes`.
+    ///
+    /// # Errors
+    /// When its folder cannot be made.
+    pub(crate) fn new(namespace: &Arc<Namespace>, settings: &str) -> Result<Self> {
+        let folder = PathBuf::from(WORK).join(namespace.name());
+        fs::create_dir_all(&folder)?;
+        let (namespace, settings) = (Arc::clone(namespace), settings.to_owned());
+        Ok(Self { namespace, folder, guest: None, settings, connections: Mutex::default() })
+    }
+
+    fn run(&self, script: &str) -> Result<String> {
+        self.guest.as_ref().ok_or("the guest does not run")?.run(script)
+    }
+
+    fn connections(&self) -> Vec<(String, bool)> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self) -> Result {
+        for (name, active) in self.connections() {
+            self.run(&format!("ipsec addconn --config /mnt/ipsec.conf {name}"))?;
+            if active {
+                self.run(&format!("ipsec whack --asynchronous --initiate --name {name}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Gateway for Libreswan {
+    fn program(&self) -> Program {
+        Program::Libreswan
+    }
+
+    fn configure(&self, connections: &[Connection]) -> Result {
+        let (mut text, mut secrets, mut names) = ("config setup\n".to_owned(), String::new(), Vec::new());
+        for connection in connections {
+            for child in &connection.children {
+                let name = format!("{}-{}", connection.name, child.name);
+                let [local, remote] = [&child.local_ts, &child.remote_ts];
+                ensure(local.len() == 1 && remote.len() == 1, || {
+                    format!("Libreswan's {name} has one selector a side")
+                })?;
+                writeln!(text, "conn {name}")?;
+                text += &conn(connection, &local[0], &remote[0])?;
+                for line in self.settings.lines() {
+                    writeln!(text, "  {line}")?;
+                }
+                names.push((name, connection.start == Start::Active));
+            }
+            let quote = if connection.psk.starts_with("0x") { "" } else { "\"" };
+            let Connection { local_id, remote_id, psk, .. } = connection;
+            writeln!(secrets, "@{local_id} @{remote_id} : PSK {quote}{psk}{quote}")?;
+        }
+        fs::write(self.folder.join("ipsec.conf"), text)?;
+        let file = self.folder.join("ipsec.secrets");
+        fs::write(&file, secrets)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        *self.connections.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        Ok(())
+    }
+
+    fn configure_as_written(&self, _: &str, _: &str) -> Result {
+        Err("no page shows a configuration of Libreswan".into())
+    }
+
+    fn reload(&self) -> Result {
+        self.run("ipsec whack --rereadsecrets")?;
+        self.add()
+    }
+
+    fn start(&mut self) -> Result {
+        if self.guest.is_none() {
+            self.guest = Some(Guest::boot(&self.namespace, &self.folder)?);
+        }
+        self.run(START)?;
+        self.add()
+    }
+
+    fn up(&self, connection: &str, child: &str) -> Result {
+        self.run(&format!("timeout 25 ipsec whack --initiate --name {connection}-{child}")).map(|_| ())
+    }
+
+    fn down(&self, connection: &str) -> Result {
+        for (name, _) in self.connections().iter().filter(|(name, _)| name.starts_with(&format!("{connection}-"))) {
+            self.run(&format!("ipsec whack --terminate --name {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn rekey_child(&self, connection: &str, child: &str) -> Result {
+        self.run(&format!("ipsec whack --asynchronous --rekey-ipsec --name {connection}-{child}")).map(|_| ())
+    }
+
+    fn rekey_ike(&self, connection: &str) -> Result {
+        let names = self.connections();
+        let name = names.iter().find(|(name, _)| name.starts_with(&format!("{connection}-"))).ok_or("no such peer")?;
+        self.run(&format!("ipsec whack --asynchronous --rekey-ike --name {}", name.0)).map(|_| ())
+    }
+
+    fn sas(&self) -> Result<Vec<IkeSa>> {
+        read_states(&self.run("ipsec whack --showstates")?, &self.run("ipsec whack --status")?)
+    }
+
+    fn shown(&self) -> Result<String> {
+        self.run("ipsec whack --showstates")
+    }
+
+    fn cause(&self, _: &str) -> Result<String> {
+        let log = self.log();
+        let named = log.lines().rev().find_map(|line| {
+            ["AUTHENTICATION_FAILED", "NO_PROPOSAL_CHOSEN", "TS_UNACCEPTABLE"].into_iter().find(|w| line.contains(w))
+        });
+        Ok(named.unwrap_or_default().to_owned())
+    }
+
+    fn lose_sas(&self) -> Result {
+        self.run("ip xfrm state flush").map(|_| ())
+    }
+
+    fn stop(&mut self) -> Result {
+        if self.guest.is_none() {
+            return Ok(());
+        }
+        self.run("ipsec whack --shutdown; for n in $(seq 100); do pgrep -x pluto >/dev/null || exit 0; sleep 0.1; done; exit 1")
+            .map(|_| ())
+    }
+
+    fn kill(&mut self) {
+        // As after a crash the kernel's SAs and policies stay.
+        let _ = self.run("kill -9 $(cat /run/pluto/pluto.pid)");
+    }
+
+    fn log(&self) -> String {
+        // The guest's view: what it has written may not have reached the folder yet.
+        self.run("cat /mnt/log /mnt/out").unwrap_or_default()
+    }
+}
+
+fn conn(connection: &Connection, local_ts: &str, remote_ts: &str) -> Result<String> {
+    let address = |address: Option<std::net::IpAddr>| address.map_or("%any".to_owned(), |a| a.to_string());
+    let active = connection.start == Start::Active;
+    let mut text = String::from("  ikev2=insist\n  authby=secret\n  auto=ignore\n  retransmit-timeout=10s\n");
+    writeln!(text, "  left={}\n  leftid=@{}\n  leftsubnet={local_ts}", address(connection.local), connection.local_id)?;
+    writeln!(text, "  right={}\n  rightid=@{}", address(connection.remote), connection.remote_id)?;
+    writeln!(text, "  rightsubnet={remote_ts}")?;
+    let (ike, _) = proposals(&connection.ike)?;
+    let (esp, pfs) = proposals(&connection.esp)?;
+    writeln!(text, "  ike={ike}\n  esp={esp}\n  pfs={}", if pfs { "yes" } else { "no" })?;
+    writeln!(text, "  encapsulation={}", if connection.encap { "yes" } else { "auto" })?;
+    let action = if active { "restart" } else { "clear" };
+    writeln!(text, "  dpddelay={}\n  dpdaction={action}", connection.dpd.as_secs())?;
+    writeln!(text, "  keyingtries={}", if active { 0 } else { 1 })?;
+    Ok(text)
+}
+
+/// Proposals in strongSwan's words turned into Libreswan's, and whether they name a group.
+fn proposals(list: &[String]) -> Result<(String, bool)> {
+    let (mut words, mut any_group) = (Vec::new(), false);
+    for proposal in list {
+        let (mut ciphers, mut groups) = (Vec::new(), Vec::new());
+        for token in proposal.split('-') {
+            match token {
+                "x25519" => groups.push("dh31"),
+                "ecp256" => groups.push("dh19"),
+                "prfsha256" => ciphers.push("sha2_256".to_owned()),
+                "prfsha384" => ciphers.push("sha2_384".to_owned()),
+                "prfsha512" => ciphers.push("sha2_512".to_owned()),
+                _ => {
+                    let bits = token.strip_prefix("aes").and_then(|rest| rest.strip_suffix("gcm16"));
+                    let bits = bits.ok_or_else(|| format!("no word of Libreswan known for {token}"))?;
+                    ciphers.push(format!("aes_gcm{bits}"));
+                }
+            }
+        }
+        any_group |= !groups.is_empty();
+        let separator = if groups.is_empty() { "" } else { ";" };
+        words.push(format!("{}{separator}{}", ciphers.join("-"), groups.join("+")));
+    }
+    Ok((words.join(","), any_group))
+}
+
+/// Reads `whack --showstates`; the suites come from `whack --status`.
+fn read_states(states: &str, status: &str) -> Result<Vec<IkeSa>> {
+    let suite = |name: &str, what: &str| {
+        let line = status.lines().find(|line| line.contains(&format!("\"{name}\"")) && line.contains(what));
+        line.and_then(|line| line.split(what).nth(1))
+            .and_then(|rest| rest.split(';').next())
+            .unwrap_or("")
+            .trim()
+            .to_owned()
+    };
+    let (mut sas, mut children) = (Vec::new(), Vec::new());
+    for line in states.lines() {
+        let Some((serial, rest)) = line.strip_prefix("000 #").and_then(|rest| rest.split_once(": \"")) else {
+            continue;
+        };
+        let (name, rest) = rest.split_once('"').ok_or("a state without a name")?;
+        let serial: u64 = serial.parse()?;
+        let (peer, child) = name.split_once('-').ok_or("a connection that is not ours")?;
+        if rest.contains("STATE_V2_ESTABLISHED_IKE_SA") {
+            sas.push((
+                serial,
+                IkeSa {
+                    name: peer.to_owned(),
+                    spis: (serial, serial),
+                    established: true,
+                    remote: String::new(),
+                    suite: suite(name, "IKEv2 algorithm newest:"),
+                    nat: rest.starts_with(":4500"),
+                    children: Vec::new(),
+                },
+            ));
+        } else if rest.contains("STATE_V2_ESTABLISHED_CHILD_SA") {
+            let parent = rest.split("IKE SA #").nth(1).and_then(|rest| rest.split(';').next()).ok_or("no IKE SA")?;
+            children.push((
+                serial,
+                parent.trim().parse::<u64>()?,
+                ChildSa {
+                    name: child.to_owned(),
+                    spi_in: 0,
+                    spi_out: 0,
+                    suite: suite(name, "ESP algorithm newest:"),
+                    local_ts: Vec::new(),
+                    remote_ts: Vec::new(),
+                    packets: (0, 0),
+                },
+            ));
+        } else if rest.contains(" esp.") {
+            // ` esp.OUT@PEER esp.IN@US tun.0@…`
+            let spis: Vec<u32> = rest
+                .split(" esp.")
+                .skip(1)
+                .filter_map(|spi| u32::from_str_radix(spi.split('@').next()?, 16).ok())
+                .collect();
+            let [spi_out, spi_in] = spis[..] else { return Err(format!("two SPIs expected in {line}").into()) };
+            if let Some((_, _, child)) = children.iter_mut().find(|(number, ..)| *number == serial) {
+                (child.spi_in, child.spi_out) = (spi_in, spi_out);
+            }
+        }
+    }
+    for (_, parent, child) in children {
+        ensure(child.spi_in != 0, || format!("no SPIs of {child:?}"))?;
+        // The parent may be one that is just going.
+        if let Some((_, sa)) = sas.iter_mut().find(|(serial, _)| *serial == parent) {
+            sa.children.push(child);
+        }
+    }
+    Ok(sas.into_iter().map(|(_, sa)| sa).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_and_spis_belong_to_their_child() {
+        let states = "\
+000 #2: \"peer-net\":500 STATE_V2_ESTABLISHED_CHILD_SA (established Child SA); REKEY in 9s; newest; IKE SA #3; idle;
+000 #2: \"peer-net\" esp.f4ee4b5d@192.0.2.1 esp.26cd843b@192.0.2.2 tun.0@192.0.2.1 tun.0@192.0.2.2 Traffic: ESPin=168B
+000 #3: \"peer-net\":500 STATE_V2_ESTABLISHED_IKE_SA (established IKE SA); REKEY in 27939s; newest; idle;
+";
+        let status = "000 \"peer-net\":   IKEv2 algorithm newest: AES_GCM_16_256-HMAC_SHA2_384-DH31\n\
+                      000 \"peer-net\":   ESP algorithm newest: AES_GCM_16_256-NONE; pfsgroup=<N/A>\n";
+        let sas = read_states(states, status).unwrap();
+        assert_eq!(sas.len(), 1);
+        assert_eq!((sas[0].name.as_str(), sas[0].suite.as_str()), ("peer", "AES_GCM_16_256-HMAC_SHA2_384-DH31"));
+        let child = &sas[0].children[0];
+        assert_eq!((child.name.as_str(), child.spi_in, child.spi_out), ("net", 0x26cd_843b, 0xf4ee_4b5d));
+        assert_eq!(child.suite, "AES_GCM_16_256-NONE");
+        // A Child SA whose SPIs are not told is no Child SA to compare with.
+        assert!(read_states(&states.replace(" esp.", " "), status).is_err());
+    }
+
+    #[test]
+    fn proposals_are_said_in_libreswans_words() {
+        let said = |list: &[&str]| proposals(&list.iter().map(|&p| p.to_owned()).collect::<Vec<_>>());
+        let (ike, _) = said(&["aes256gcm16-prfsha384-x25519-ecp256"]).unwrap();
+        assert_eq!(ike, "aes_gcm256-sha2_384;dh31+dh19");
+        assert_eq!(said(&["aes256gcm16", "aes128gcm16"]).unwrap(), ("aes_gcm256,aes_gcm128".to_owned(), false));
+        assert!(said(&["serpent"]).is_err());
+    }
+}
