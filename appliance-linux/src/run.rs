@@ -308,7 +308,7 @@ impl Daemon {
         if self.plane.resume(&packet) {
             return;
         }
-        let lost = if with_gateway!(self, |gateway, parts| gateway.acquire(now, policy, &mut parts)) {
+        let lost = if with_gateway!(self, |gateway, parts| gateway.acquire(now, policy, &packet, &mut parts)) {
             self.pending.push(Instant::now(), policy, packet)
         } else {
             1

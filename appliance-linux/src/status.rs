@@ -117,7 +117,7 @@ fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_
             gateway::PeerState::Disconnected => PeerState::Disconnected,
             gateway::PeerState::Error => PeerState::Error,
         },
-        cause: peer.cause.map(wire),
+        cause: peer.cause.as_ref().map(wire),
         ike: peer.ike.as_ref().map(|view| ike_status(view, parts, now)),
         children: peer.children.iter().map(|child| child_status(child, parts, now)).collect(),
         start: match config.map(|config| config.start) {

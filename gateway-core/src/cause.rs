@@ -3,11 +3,14 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
+use core::net::SocketAddr;
 
 use ike_core::failure::{Failure, Side};
 use ike_core::registry::{ExchangeType, TransformType};
+use ipsec_core::net::TrafficSelector;
 
 use crate::config::Peer;
+use crate::config::selector::Selector;
 
 /// A cause as the operator reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,112 @@ impl Cause {
             text: "with remote = \"any\" there is no address to call".to_string(),
             hint: "the peer has to begin, or write its address under \"remote\"".to_string(),
             kind: Kind::Absence,
+        }
+    }
+
+    /// The peer is to begin.
+    pub fn for_the_peer() -> Self {
+        Self {
+            code: "waiting-for-peer",
+            text: "the peer has not called, and start = \"passive\" leaves it to the peer".to_string(),
+            hint: "start it on the other side, or here with: up".to_string(),
+            kind: Kind::Intent,
+        }
+    }
+
+    /// A packet is to begin.
+    pub fn for_a_packet() -> Self {
+        Self {
+            code: "waiting-for-packet",
+            text: "no packet for it has come, and start = \"on-demand\" waits for one".to_string(),
+            hint: String::new(),
+            kind: Kind::Intent,
+        }
+    }
+
+    /// Where the peer is is being found out.
+    pub fn for_an_address() -> Self {
+        Self {
+            code: "waiting-for-address",
+            text: "the peer's address is being looked up".to_string(),
+            hint: String::new(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// A message of ours waits for its answer.
+    pub fn unanswered(exchange: ExchangeType, remote: SocketAddr, repeated: u8) -> Self {
+        let again = match repeated {
+            0 => String::new(),
+            1 => ", repeated once".to_string(),
+            times => format!(", repeated {times} times"),
+        };
+        Self {
+            code: "waiting-for-answer",
+            text: format!("no answer to {exchange} from {remote} yet{again}"),
+            hint: match (repeated, exchange) {
+                (0 | 1, _) => String::new(),
+                (_, ExchangeType::IKE_AUTH) => {
+                    "check that UDP 4500 passes both ways, also fragmented packets".to_string()
+                }
+                _ => "check the address, that the peer runs, and that UDP 500 and 4500 pass on the way".to_string(),
+            },
+            kind: Kind::Absence,
+        }
+    }
+
+    /// The peer repeats a request that we answered.
+    pub fn unheard(remote: SocketAddr, repeated: u8) -> Self {
+        Self {
+            code: "answers-do-not-arrive",
+            text: format!(
+                "the peer at {remote} sent its last request {} times: our answers do not arrive there",
+                repeated.saturating_add(1)
+            ),
+            hint: "check that UDP 4500 passes both ways between the two, also fragmented packets".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// Packets go out and none comes in.
+    pub fn one_way() -> Self {
+        Self {
+            code: "one-way",
+            text: "packets go out and none comes back, though some did before: new keys are negotiated".to_string(),
+            hint: "the peer may have lost its SAs; if that goes on, look at the way of ESP between the two".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// Less than what is configured was negotiated.
+    pub fn narrowed(
+        (local, remote): (&[TrafficSelector], &[TrafficSelector]),
+        (have_local, have_remote): (&[TrafficSelector], &[TrafficSelector]),
+    ) -> Self {
+        Self {
+            code: "narrowed",
+            text: format!(
+                "narrowed from {} == {} to {} == {}",
+                listed(local),
+                listed(remote),
+                listed(have_local),
+                listed(have_remote)
+            ),
+            hint: "the peer is configured for these only: packets for the rest ask it for an SA of their own"
+                .to_string(),
+            kind: Kind::Intent,
+        }
+    }
+
+    /// No SA for a packet that the negotiated selectors leave out.
+    pub fn not_covered(local: &TrafficSelector, remote: &TrafficSelector, why: Option<&Cause>) -> Self {
+        let why = why.map_or_else(String::new, |why| format!(": {}", why.text));
+        Self {
+            code: "not-covered",
+            text: format!("the peer gives no SA for {} == {}{why}", Selector(local), Selector(remote)),
+            hint: "its networks are smaller than ours: compare \"local-ts\" and \"remote-ts\" with its configuration"
+                .to_string(),
+            kind: Kind::Refusal,
         }
     }
 
@@ -185,14 +294,14 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "no [[peer]] has this address",
             "write the address under \"remote\", or remote = \"any\" with a \"remote-id\"",
         ),
-        Failure::TrafficSelectors(side) => said(
+        Failure::TrafficSelectors(side) => (
             "ts-unacceptable",
             Refusal,
             match side {
-                Side::Here => "none of the traffic selectors that the peer asks for fits a child",
-                Side::Peer => "the peer accepts none of our traffic selectors (TS_UNACCEPTABLE)",
+                Side::Here => format!("none of the traffic selectors that the peer asks for fits ours{}", networks(peer)),
+                Side::Peer => format!("the peer accepts none of our traffic selectors (TS_UNACCEPTABLE){}", networks(peer)),
             },
-            "our \"local-ts\" must meet its remote networks, and our \"remote-ts\" its local ones",
+            "our \"local-ts\" must meet its remote networks, and our \"remote-ts\" its local ones".to_string(),
         ),
         Failure::EmptyTrafficSelectors => said(
             "ts-empty",
@@ -282,13 +391,35 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "half-open",
             Absence,
             "the peer began a handshake and did not finish it",
-            "our answers do not reach it, or it does not like them: its log says more",
+            "our answers do not reach it, its next message over UDP 4500 does not reach us, or it does not like our \
+             answer: check that UDP 500 and 4500 pass both ways, and its log",
         ),
         Failure::ClosedByPeer => said("closed-by-peer", Absence, "the peer closed it", ""),
         Failure::ClosedHere => said("closed-here", Intent, "it was closed here", ""),
         Failure::Replaced => said("replaced", Intent, "a newer one took over", ""),
         _ => said("other", Refusal, "a failure that has no words yet", ""),
     }
+}
+
+fn listed(selectors: &[TrafficSelector]) -> String {
+    let mut text = String::new();
+    for selector in selectors {
+        text.push_str(if text.is_empty() { "" } else { " " });
+        text.push_str(&Selector(selector).to_string());
+    }
+    text
+}
+
+/// Our side's selectors, for causes where the peer does not tell its own.
+fn networks(peer: Option<&Peer>) -> String {
+    let children = peer.map(|peer| peer.children.as_slice()).unwrap_or_default();
+    let mut text = String::new();
+    for child in children {
+        text.push_str(if text.is_empty() { " (" } else { "; " });
+        text.push_str(&format!("{}: {} == {}", child.name, listed(&child.local_ts), listed(&child.remote_ts)));
+    }
+    text.push_str(if text.is_empty() { "" } else { ")" });
+    text
 }
 
 /// Our side's list, for causes where the peer does not tell its own.

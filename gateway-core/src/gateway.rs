@@ -11,16 +11,20 @@
 //!    [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
 //! 3. Sleep until [`Gateway::poll_timeout`].
 
+mod agenda;
+mod demand;
 mod drive;
 mod events;
 mod install;
+mod merge;
 mod names;
 mod operator;
 mod report;
+mod silence;
 mod state;
 mod status;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -28,6 +32,7 @@ use core::time::Duration;
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::Endpoint;
 use ike_core::error::Discard;
+use ike_core::event::ChildId;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::engine::{Inbound, Outbound};
@@ -45,6 +50,7 @@ pub use operator::Unknown;
 pub use report::{Level, Report, What};
 pub use status::{ChildStatus, PeerState, PeerStatus, Totals};
 
+use agenda::Agenda;
 use install::Installed;
 use state::{ChildEntry, PeerEntry};
 
@@ -94,19 +100,20 @@ pub struct Gateway {
     settings: Settings,
     policies: Vec<Policy>,
     rules: Vec<Rule>,
-    peers: Vec<PeerEntry>,
-    children: Vec<ChildEntry>,
-    sas: Vec<Installed>,
+    /// Numbers in the order of the file.
+    order: Vec<PeerId>,
+    peers: BTreeMap<PeerId, PeerEntry>,
+    children: BTreeMap<ChildConfigId, ChildEntry>,
+    sas: BTreeMap<ChildId, Installed>,
+    agenda: Agenda,
+    /// SAs that send and hear nothing.
+    silent: Vec<ChildId>,
     reports: VecDeque<Report>,
     questions: VecDeque<Locate>,
     discarded: Discarded,
     /// Size of anti-replay windows: the engines' storage was cut to it at the start.
     window: u16,
     strangers: report::Strangers,
-    /// Something changed that may make an attempt due.
-    changed: bool,
-    /// When the next attempt is due.
-    next: Option<Instant>,
     /// When a stranger last made us ask for names.
     knocked: Option<Instant>,
 }
@@ -139,15 +146,16 @@ impl Gateway {
             settings,
             rules: policy::rules(&policies, &peers),
             policies,
-            peers: Vec::new(),
-            children: Vec::new(),
-            sas: Vec::new(),
+            order: Vec::new(),
+            peers: BTreeMap::new(),
+            children: BTreeMap::new(),
+            sas: BTreeMap::new(),
+            agenda: Agenda::default(),
+            silent: Vec::new(),
             reports: VecDeque::new(),
             questions: VecDeque::new(),
             discarded: Discarded::default(),
             strangers: report::Strangers::default(),
-            changed: true,
-            next: None,
             knocked: None,
         };
         gateway.follow(&peers);
@@ -226,15 +234,17 @@ impl Gateway {
         self.settle(now, parts);
     }
 
-    /// A packet must be protected by this policy and there is no SA. Returns whether one is being negotiated, so that
-    /// the packet is worth keeping: it can go when [`What::ChildUp`] is reported for this policy.
+    /// A packet must be protected by this policy and there is no SA for it. Returns whether one is being negotiated, so that
+    /// the packet is worth keeping: it can go when [`What::ChildUp`] is reported for this policy. When the peer narrowed the
+    /// selectors of the child and this packet is left out, the peer is asked once for an SA for it.
     pub fn acquire<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
         policy: PolicyId,
+        packet: &[u8],
         parts: &mut Parts<'_, '_, C, P>,
     ) -> bool {
-        let underway = self.want_for_packet(now, policy::child_of(policy), parts.endpoint);
+        let underway = self.want_for_packet(now, policy::child_of(policy), packet, parts.endpoint);
         self.settle(now, parts);
         underway
     }
@@ -258,7 +268,6 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         self.found(now, question, answer, parts.endpoint);
-        self.changed = true;
         self.settle(now, parts);
     }
 
@@ -272,14 +281,13 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         self.follow_addresses(now, stands, parts.endpoint);
-        self.changed = true;
         self.settle(now, parts);
     }
 
     /// When to call [`Gateway::handle_timeout`]; `None` when nothing is waiting.
     pub fn poll_timeout<C: IkeCrypto, P: PacketCrypto>(&self, parts: &Parts<'_, '_, C, P>) -> Option<Instant> {
         let engines = [parts.outbound.poll_timeout(), parts.inbound.poll_timeout()];
-        engines.into_iter().chain([parts.endpoint.poll_timeout(), self.next]).flatten().min()
+        engines.into_iter().chain([parts.endpoint.poll_timeout(), self.agenda.next()]).flatten().min()
     }
 
     /// `[gateway]` as it stands.
@@ -290,6 +298,11 @@ impl Gateway {
     /// The rules as they stand, in the order in which they are tried.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Child SAs that stand in the engines for this gateway.
+    pub fn installed(&self) -> usize {
+        self.sas.len()
     }
 
     /// Refusals of strangers that were not told because there were too many of them.
@@ -305,40 +318,49 @@ impl Gateway {
     /// Takes up every event of the endpoint, then begins what is due. What strangers send makes nothing due.
     fn settle<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
         self.take_events(now, parts);
-        for _ in 0..ROUNDS {
-            if !core::mem::take(&mut self.changed) && self.next.is_none_or(|at| at > now) {
-                return;
-            }
-            self.drive(now, parts.endpoint);
+        self.probe(now, parts);
+        // Each look at a peer may make others due; whoever is due without end waits for the next call.
+        for _ in 0..ROUNDS.saturating_add(self.peers.len().saturating_mul(2)) {
+            let Some(peer) = self.agenda.pop(now) else { return };
+            self.drive(now, peer, parts.endpoint);
             self.take_events(now, parts);
         }
-        self.next = self.next.or(Some(now + Duration::from_secs(1)));
     }
 
-    /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one.
+    /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one. A child that was
+    /// there under the same name goes on counting.
     fn follow(&mut self, peers: &Peers) {
-        let mut old = core::mem::take(&mut self.peers);
+        let mut gone: BTreeMap<_, _> = core::mem::take(&mut self.children);
+        self.order.clear();
         for (id, peer) in peers.iter() {
-            let place = old.iter().position(|entry| entry.id == id);
-            let mut entry = place.map_or_else(|| PeerEntry::new(id, peer), |place| old.remove(place));
+            self.order.push(id);
+            self.agenda.touch(id);
+            let entry = self.peers.entry(id).or_insert_with(|| PeerEntry::new(id, peer));
             entry.start = peer.start;
-            self.peers.push(entry);
+            entry.children.clear();
             for (child_id, child) in peers.children_of(id) {
-                match self.children.iter_mut().find(|held| held.id == child_id) {
-                    Some(held) => held.follow(child),
-                    None => self.children.push(ChildEntry::new(child_id, id, child)),
-                }
+                entry.children.push(child_id);
+                let held = gone.remove(&child_id);
+                let mut held = held.unwrap_or_else(|| ChildEntry::new(child_id, id, child));
+                held.follow(child);
+                self.children.insert(child_id, held);
             }
         }
-        self.children.retain(|child| peers.get_child(child.id).is_some());
-    }
-
-    fn peer(&mut self, id: PeerId) -> Option<&mut PeerEntry> {
-        self.peers.iter_mut().find(|entry| entry.id == id)
-    }
-
-    fn child(&mut self, id: ChildConfigId) -> Option<&mut ChildEntry> {
-        self.children.iter_mut().find(|entry| entry.id == id)
+        let name = |child: &ChildEntry| Some((self.peers.get(&child.peer)?.name.clone(), child.name.clone()));
+        let left: BTreeMap<_, _> =
+            gone.values().filter_map(|child| Some((name(child)?, (child.past, child.rekeys)))).collect();
+        let named: Vec<_> = self.children.values().filter_map(|child| Some((child.id, name(child)?))).collect();
+        for (id, name) in named {
+            if let (Some(child), Some((past, rekeys))) = (self.children.get_mut(&id), left.get(&name))
+                && child.past == Totals::default()
+            {
+                (child.past, child.rekeys) = (*past, *rekeys);
+            }
+        }
+        let kept: alloc::collections::BTreeSet<_> = self.order.iter().copied().collect();
+        for id in self.peers.keys().filter(|id| !kept.contains(id)).copied().collect::<Vec<_>>() {
+            self.strike(id);
+        }
     }
 }
 
@@ -356,7 +378,7 @@ impl Discarded {
     }
 }
 
-/// An attempt that fails at once makes room for another one; more of them wait for the next second.
+/// Looks at peers in one call, besides two at each.
 const ROUNDS: usize = 8;
 
 /// The pause before the next attempt after `failures` of them, between one second and a minute. `salt` spreads those

@@ -127,7 +127,7 @@ impl Asker<'_> {
     }
 }
 
-/// Finds the configured child that fits the request, best one that it fits exactly, and a slot for it. `only`: the
+/// Finds the configured child that fits the request, best one that it fits whole and exactly, and a slot for it. `only`: the
 /// request rekeys this one.
 pub(crate) fn agree<'p, C: IkeCrypto>(
     crypto: &mut C,
@@ -142,7 +142,7 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
         return Err(Refusal::of(Refused::Missing(PayloadType::TS_I)));
     };
     let mut refusal = Refusal::new(Failure::TrafficSelectors(Side::Here), NotifyKind::TS_UNACCEPTABLE);
-    let mut found = None;
+    let mut found: Option<((bool, bool), ChildConfig<'_>, proposal::ChosenEsp, Selectors, Selectors)> = None;
     for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
         if local.is_empty() || remote.is_empty() {
@@ -153,17 +153,20 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
                 refusal = Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN);
             }
             Ok(chosen) => {
+                // What stands first is what the initiator needs most, such as the packet that it has (RFC 7296 §2.9).
+                let first = |ts: &Ts<'_>, ours: &[_]| ts.selectors().next().is_some_and(|first| within(&[first], ours));
+                let first = first(ts_r, &local) && first(ts_i, &remote);
                 let exact = within(config.local, &local) && within(config.remote, &remote);
-                if exact || found.is_none() {
-                    found = Some((config, chosen, local, remote));
+                if found.as_ref().is_none_or(|(fit, ..)| *fit < (first, exact)) {
+                    found = Some(((first, exact), config, chosen, local, remote));
                 }
-                if exact {
+                if first && exact {
                     break;
                 }
             }
         }
     }
-    let (config, chosen, local, remote) = found.ok_or(refusal)?;
+    let (_, config, chosen, local, remote) = found.ok_or(refusal)?;
     let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
     if !asker.may_have_another(children) {
         return Err(full());

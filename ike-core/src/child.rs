@@ -28,6 +28,11 @@ pub fn narrow(offered: impl Iterator<Item = TrafficSelector>, allowed: &[Traffic
     common
 }
 
+/// `all`, behind `first`; what does not fit [`MAX_SELECTORS`] is left out.
+pub(crate) fn first_of(first: Option<TrafficSelector>, all: &[TrafficSelector]) -> Selectors {
+    first.into_iter().chain(all.iter().copied()).take(MAX_SELECTORS).collect()
+}
+
 /// Whether each of `answered` lies inside one of `proposed`: a responder may narrow, never widen.
 pub fn within(answered: &[TrafficSelector], proposed: &[TrafficSelector]) -> bool {
     answered.iter().all(|selector| proposed.iter().any(|outer| outer.intersect(selector) == Some(*selector)))
@@ -86,6 +91,8 @@ pub(crate) struct Child {
     pub(crate) suite: Option<EspSuite>,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
+    /// The packet that it was asked for: it stands before the configured selectors (RFC 7296 §2.9).
+    pub(crate) packet: Option<(TrafficSelector, TrafficSelector)>,
     pub(crate) keys: Option<ChildKeys>,
     /// The Child SA this one was negotiated to replace.
     pub(crate) replaces: Option<ChildId>,
@@ -125,6 +132,7 @@ impl Child {
             suite: None,
             local: Selectors::new(),
             remote: Selectors::new(),
+            packet: None,
             keys: None,
             replaces: None,
             outbound_ready: true,

@@ -81,6 +81,8 @@ pub(crate) struct Window {
     pub(crate) response_path: Path,
     pub(crate) send_request: bool,
     pub(crate) send_response: bool,
+    /// How often the request that was answered last came again.
+    pub(crate) repeated: u8,
 }
 
 impl Window {
@@ -95,6 +97,7 @@ impl Window {
             response_path: path,
             send_request: false,
             send_response: false,
+            repeated: 0,
         }
     }
 
@@ -171,6 +174,14 @@ impl Window {
         self.response_len = len;
         self.response_path = path;
         self.send_response = true;
+        self.repeated = 0;
+    }
+
+    /// The request that was answered last came again: so does its answer.
+    pub(crate) fn respond_again(&mut self, path: Path) {
+        self.send_response = true;
+        self.response_path = path;
+        self.repeated = self.repeated.saturating_add(1);
     }
 
     /// The ID of the request we expect next.

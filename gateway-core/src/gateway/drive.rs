@@ -1,7 +1,7 @@
 //! Who is to be connected next, and when: `start`, attempts and the pauses between them.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Denied, Endpoint, IkeView, SaState};
@@ -9,115 +9,132 @@ use ike_core::event::IkeId;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
+use super::agenda::Soonest;
 use super::names::name_of;
 use super::report::What;
-use super::state::{COURTESY, ChildEntry, PeerEntry};
 use super::{Gateway, Locate, Located};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
 use crate::peers::Peers;
 
-/// The newest IKE SA with a peer.
-pub(super) fn connection<C: IkeCrypto>(peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {
-    let sas = endpoint.ike_sas();
-    sas.filter(|ike| ike.peer == Some(peer) && ike.state == SaState::Established).max_by_key(|ike| ike.since)
-}
-
-/// What decides about a peer's children.
-struct Standing {
-    ike: Option<IkeView>,
-    active: bool,
-    courtesy: Option<Instant>,
-}
+/// An exchange that takes longer than this is worth a word.
+const LONG: Duration = Duration::from_secs(4);
+/// So many repetitions of a message are no accident.
+const OFTEN: u8 = 2;
 
 impl Gateway {
-    /// Begins every attempt that is due, and notes when the next one is.
-    pub(super) fn drive<C: IkeCrypto>(&mut self, now: Instant, endpoint: &mut Endpoint<'_, C, Peers>) {
-        for (spare, _) in self.spares(endpoint).into_iter().filter(|(_, at)| *at <= now) {
-            drop(endpoint.close(now, spare)); // denied: it is gone
+    /// The newest IKE SA with a peer, best one that is to stay.
+    pub(super) fn connection<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {
+        let entry = self.peers.get(&peer)?;
+        let stays = |ike: &IkeView| !entry.superseded.contains(&ike.id);
+        self.connections(peer, endpoint).max_by_key(|ike| (stays(ike), ike.since))
+    }
+
+    /// Every established IKE SA with a peer.
+    pub(super) fn connections<C: IkeCrypto>(
+        &self,
+        peer: PeerId,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) -> impl Iterator<Item = IkeView> {
+        let ikes = self.peers.get(&peer).into_iter().flat_map(|entry| &entry.ikes);
+        ikes.filter_map(|ike| endpoint.ike_sa(*ike)).filter(|ike| ike.state == SaState::Established)
+    }
+
+    /// Begins what is due for one peer, and notes when the next thing is.
+    pub(super) fn drive<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
+        let mut soonest = Soonest::after(now);
+        self.merge(now, id, &mut soonest, endpoint);
+        self.call(now, id, &mut soonest, endpoint);
+        self.ask_for_names(now, id, &mut soonest, endpoint.pad());
+        self.ask_for_missing(now, id, &mut soonest, endpoint);
+        self.watch(id, &mut soonest, endpoint);
+        self.plan(id, soonest.at);
+    }
+
+    /// Calls a peer that is wanted and not there, or that is to be authenticated anew.
+    fn call<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        soonest: &mut Soonest,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        let connected = self.connection(id, endpoint).is_some();
+        let Some(entry) = self.peers.get(&id) else { return };
+        let due = entry.renew.is_some() || (!connected && entry.is_wanted());
+        if !due || entry.attempt.is_some() || entry.locating {
+            return;
         }
-        let standings = self.standings(endpoint);
-        let calls = self.calls(&standings).filter(|(at, _)| *at <= now);
-        for id in calls.map(|(_, id)| id).collect::<Vec<_>>() {
+        if soonest.reached(entry.retry_at.unwrap_or(Instant::ZERO)) {
             self.connect(now, id, endpoint);
+            // What could not even begin has its pause.
+            let retry_at = self.peers.get(&id).filter(|entry| entry.attempt.is_none()).and_then(|entry| entry.retry_at);
+            retry_at.map(|at| soonest.reached(at));
         }
-        self.ask_names(now, endpoint.pad());
-        let missing = self.missing(&standings).filter(|(at, ..)| *at <= now);
-        for (_, ike, config) in missing.collect::<Vec<_>>() {
-            self.ask(now, ike, config, endpoint);
-        }
-        let standings = self.standings(endpoint);
-        let calls = self.calls(&standings).map(|(at, _)| at);
-        let missing = self.missing(&standings).map(|(at, ..)| at);
-        let spares = self.spares(endpoint).into_iter().map(|(_, at)| at);
-        // What is due and was not begun just now waits for an event, not for time.
-        self.next = calls.chain(missing).chain(spares).chain(self.names_due()).filter(|at| *at > now).min();
     }
 
-    fn standings<C: IkeCrypto>(&self, endpoint: &Endpoint<'_, C, Peers>) -> BTreeMap<PeerId, Standing> {
-        let standing = |entry: &PeerEntry| {
-            let active = entry.start == Start::Active && !entry.held;
-            (entry.id, Standing { ike: None, active, courtesy: entry.courtesy() })
-        };
-        let mut standings: BTreeMap<_, _> = self.peers.iter().map(standing).collect();
-        for ike in endpoint.ike_sas().filter(|ike| ike.state == SaState::Established) {
-            if let Some(standing) = ike.peer.and_then(|peer| standings.get_mut(&peer))
-                && standing.ike.is_none_or(|held| held.since < ike.since)
-            {
-                standing.ike = Some(ike);
+    /// Asks a connected peer for the children that are not up.
+    fn ask_for_missing<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        soonest: &mut Soonest,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        let Some(ike) = self.connection(id, endpoint) else { return };
+        let Some(entry) = self.peers.get(&id) else { return };
+        let (active, courtesy) = (entry.is_active(), entry.courtesy());
+        for config in entry.children.clone() {
+            let Some(child) = self.children.get(&config) else { continue };
+            if !child.is_wanted(active) || child.asked.is_some() || !child.sas.is_empty() {
+                continue;
+            }
+            let courtesy = courtesy.filter(|_| !child.wanted);
+            if soonest.reached(child.retry_at.max(courtesy).unwrap_or(Instant::ZERO)) {
+                self.ask(now, ike.id, config, endpoint);
+                let retry_at = self.children.get(&config).filter(|child| child.asked.is_none());
+                retry_at.and_then(|child| child.retry_at).map(|at| soonest.reached(at));
             }
         }
-        standings
     }
 
-    /// The peers to call, and from when on.
-    fn calls(&self, standings: &BTreeMap<PeerId, Standing>) -> impl Iterator<Item = (Instant, PeerId)> {
-        let wanting = self.peers.iter().filter(|entry| {
-            let connected = standings.get(&entry.id).is_some_and(|standing| standing.ike.is_some());
-            !connected && entry.is_wanted() && entry.attempt.is_none() && !entry.locating
-        });
-        wanting.map(|entry| (entry.retry_at.unwrap_or(Instant::ZERO), entry.id))
-    }
-
-    /// The children to ask connected peers for, and from when on.
-    fn missing(&self, standings: &BTreeMap<PeerId, Standing>) -> impl Iterator<Item = (Instant, IkeId, ChildConfigId)> {
-        let up: BTreeSet<ChildConfigId> = self.sas.iter().map(|sa| sa.config).collect();
-        self.children.iter().filter_map(move |child| {
-            let standing = standings.get(&child.peer)?;
-            let ike = standing.ike?;
-            let wanted = child.wanted || (standing.active && !child.held);
-            let missing = wanted && child.asked.is_none() && !up.contains(&child.id);
-            let courtesy = standing.courtesy.filter(|_| !child.wanted);
-            missing.then(|| (child.retry_at.max(courtesy).unwrap_or(Instant::ZERO), ike.id, child.id))
-        })
-    }
-
-    /// When both sides called at once there are two connections: those that we are to close, and when. Both sides see the
-    /// same one as spare, the smaller initiator's SPI, and only its initiator acts, once the other carries all.
-    fn spares<C: IkeCrypto>(&self, endpoint: &Endpoint<'_, C, Peers>) -> Vec<(IkeId, Instant)> {
-        let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
-        let established = || endpoint.ike_sas().filter(|ike| ike.state == SaState::Established);
-        let mut kept: BTreeMap<PeerId, IkeView> = BTreeMap::new();
-        for ike in established() {
-            let Some(peer) = ike.peer else { continue };
-            let best = kept.entry(peer).or_insert(ike);
-            if spi(best) < spi(&ike) {
-                *best = ike;
-            }
+    /// Looks after exchanges that do not get on, so that nobody waits in the dark.
+    fn watch<C: IkeCrypto>(&mut self, id: PeerId, soonest: &mut Soonest, endpoint: &Endpoint<'_, C, Peers>) {
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        let Some(at) = entry.watch_at else { return };
+        if !soonest.reached(at) {
+            return;
         }
-        let carried = |ike: IkeId| self.sas.iter().filter(move |sa| sa.ike == ike);
-        let spare = |ike: IkeView| {
-            let kept = kept.get(&ike.peer?).filter(|kept| kept.id != ike.id && ike.initiator)?;
-            let all = carried(ike.id).all(|sa| carried(kept.id).any(|other| other.config == sa.config));
-            let since = ike.since.max(kept.since)?;
-            all.then(|| (ike.id, since + COURTESY))
-        };
-        established().filter_map(spare).collect()
+        entry.watch_at = None;
+        let attempt = entry.attempt.and_then(|ike| endpoint.ike_sa(ike));
+        if let Some(view) = attempt
+            && let Some((exchange, repeated)) = view.waiting.filter(|(_, repeated)| *repeated >= OFTEN)
+        {
+            let cause = Cause::unanswered(exchange, view.path.remote, repeated);
+            self.tell(Some(id), None, What::Waiting, Some(cause));
+            return;
+        }
+        let unheard = self.connections(id, endpoint).find(|ike| !ike.initiator && ike.unheard >= OFTEN);
+        if let Some(ike) = unheard {
+            let cause = Cause::unheard(ike.path.remote, ike.unheard);
+            if let Some(entry) = self.peers.get_mut(&id) {
+                entry.trouble = Some(cause.clone());
+            }
+            self.tell(Some(id), None, What::Waiting, Some(cause));
+        }
+    }
+
+    /// Something begins that is to be looked after.
+    pub(super) fn look_after(&mut self, now: Instant, id: PeerId) {
+        if let Some(entry) = self.peers.get_mut(&id) {
+            entry.watch_at = Some(now + LONG);
+            self.agenda.touch(id);
+        }
     }
 
     /// Calls a peer that is wanted.
     fn connect<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
-        let Some(turn) = self.peer(id).map(|entry| entry.turn) else { return };
+        let Some(turn) = self.peers.get(&id).map(|entry| entry.turn) else { return };
         let Some(peer) = endpoint.pad().get(id) else { return };
         match place(peer, turn) {
             Some(Place::Known(local, remote)) => {
@@ -127,18 +144,20 @@ impl Gateway {
             Some(Place::Unknown(question)) => {
                 let question = Locate { peer: id, ..question };
                 self.questions.push_back(question);
-                if let Some(entry) = self.peer(id) {
+                if let Some(entry) = self.peers.get_mut(&id) {
                     entry.locating = true;
                 }
             }
-            None => {
-                let cause = Cause::waiting();
-                if let Some(entry) = self.peer(id) {
-                    entry.fail(now, cause.clone());
-                }
-                self.tell(Some(id), None, What::Failed { remote: None }, Some(cause));
-            }
+            None => self.give_up(now, id, None, Cause::waiting()),
         }
+    }
+
+    /// An attempt could not even begin.
+    fn give_up(&mut self, now: Instant, id: PeerId, remote: Option<core::net::SocketAddr>, cause: Cause) {
+        if let Some(entry) = self.peers.get_mut(&id) {
+            entry.fail(now, cause.clone());
+        }
+        self.tell(Some(id), None, What::Failed { remote }, Some(cause));
     }
 
     /// The appliance found a peer, or did not.
@@ -150,13 +169,14 @@ impl Gateway {
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
         let id = question.peer;
+        self.agenda.touch(id);
         if let Some(name) = name_of(&question.remote) {
             let addresses = answer.as_ref().map(|located| located.resolved.as_slice());
             self.named(now, id, name, addresses, endpoint);
         }
-        let Some(entry) = self.peer(id).filter(|entry| entry.locating) else { return };
+        let Some(entry) = self.peers.get_mut(&id).filter(|entry| entry.locating) else { return };
         let turn = entry.turn;
-        let wanted = entry.is_wanted();
+        let (wanted, renew) = (entry.is_wanted(), entry.renew.is_some());
         // Another name of it may have been asked for than the one that is tried now.
         match endpoint.pad().get(id).and_then(|peer| place(peer, turn)) {
             Some(Place::Unknown(asked)) if asked.remote == question.remote => {}
@@ -173,20 +193,16 @@ impl Gateway {
             let none = || hindrance.unwrap_or_else(|| Cause::unroutable("no address of ours leads there"));
             way.map(|way| (way, ways.len())).ok_or_else(none)
         });
-        let Some(entry) = self.peer(id) else { return };
         entry.locating = false;
         match chosen {
             Ok((way, ways)) => {
                 entry.ways = u32::try_from(ways.saturating_mul(places)).unwrap_or(1);
                 endpoint.pad_mut().set_path(id, way.local, way.remote);
-                if wanted && connection(id, endpoint).is_none() {
+                if renew || (wanted && self.connection(id, endpoint).is_none()) {
                     self.initiate(now, id, endpoint);
                 }
             }
-            Err(cause) => {
-                entry.fail(now, cause.clone());
-                self.tell(Some(id), None, What::Failed { remote: None }, Some(cause));
-            }
+            Err(cause) => self.give_up(now, id, None, cause),
         }
     }
 
@@ -198,16 +214,14 @@ impl Gateway {
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
         let open = endpoint.ike_sas().filter(|ike| ike.state != SaState::Closing);
-        let open: Vec<_> = open.map(|ike| (ike.id, ike.peer, ike.path)).collect();
-        for (ike, peer, path) in open {
-            let ours = |entry: &&mut PeerEntry| Some(entry.id) == peer || entry.attempt == Some(ike);
+        let open: Vec<_> = open.filter_map(|ike| Some((ike.id, ike.peer?, ike.path))).collect();
+        for (ike, id, path) in open {
             // A peer that we do not call finds out by itself, and comes.
-            let Some(entry) = self.peers.iter_mut().find(ours).filter(|entry| entry.start != Start::Passive) else {
-                continue;
-            };
-            if stands(entry.id, path) {
+            let Some(entry) = self.peers.get_mut(&id).filter(|entry| entry.start != Start::Passive) else { continue };
+            if stands(id, path) {
                 continue;
             }
+            self.agenda.touch(id);
             if entry.attempt == Some(ike) {
                 entry.attempt = None;
             }
@@ -215,40 +229,37 @@ impl Gateway {
             entry.failures = 0;
             drop(endpoint.close(now, ike)); // denied: it is gone
         }
-        for entry in &mut self.peers {
+        for (id, entry) in &mut self.peers {
             if entry.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNROUTABLE) {
                 entry.retry_at = None;
+                self.agenda.touch(*id);
             }
         }
     }
 
     fn initiate<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
-        let active = self.peers.iter().any(|entry| entry.id == id && entry.start == Start::Active && !entry.held);
-        let due = |child: &&ChildEntry| child.peer == id && (child.wanted || (active && !child.held));
-        let first = self.children.iter().find(due);
-        let begun = endpoint.initiate(now, id, first.map(|child| child.id));
+        let Some(entry) = self.peers.get(&id) else { return };
+        let active = entry.is_active();
+        let due = |child: &&ChildConfigId| self.children.get(child).is_some_and(|child| child.is_wanted(active));
+        let first = entry.renew.or_else(|| entry.children.iter().find(due).copied());
+        let begun = endpoint.initiate(now, id, first);
         let remote = endpoint.pad().path(id).map(|path| path.remote);
         match begun {
             Ok(ike) => {
-                if let Some(entry) = self.peer(id) {
+                if let Some(entry) = self.peers.get_mut(&id) {
                     entry.attempt = Some(ike);
                 }
+                self.look_after(now, id);
                 if let Some(remote) = remote {
                     self.tell(Some(id), None, What::Connecting { remote }, None);
                 }
             }
-            Err(denied) => {
-                let cause = explained(&denied, endpoint.pad().get(id));
-                if let Some(entry) = self.peer(id) {
-                    entry.fail(now, cause.clone());
-                }
-                self.tell(Some(id), None, What::Failed { remote }, Some(cause));
-            }
+            Err(denied) => self.give_up(now, id, remote, explained(&denied, endpoint.pad().get(id))),
         }
     }
 
     /// Asks a connected peer for a child.
-    fn ask<C: IkeCrypto>(
+    pub(super) fn ask<C: IkeCrypto>(
         &mut self,
         now: Instant,
         ike: IkeId,
@@ -256,43 +267,11 @@ impl Gateway {
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
         let asked = endpoint.create_child(now, ike, config);
-        let about = endpoint.pad().get_child(config).map(|(_, peer, _)| peer);
-        let cause = asked.as_ref().err().map(|denied| explained(denied, about));
-        if let Some(child) = self.child(config) {
-            match cause {
-                None => child.asked = asked.ok(),
-                Some(cause) => child.fail(now, cause),
-            }
+        let Some(child) = self.children.get_mut(&config) else { return };
+        match asked {
+            Ok(asked) => child.asked = Some(asked),
+            Err(denied) => child.fail(now, explained(&denied, endpoint.pad().get(child.peer))),
         }
-    }
-
-    /// A packet wants through a child. Returns whether an SA for it is, or will be, under way.
-    pub(super) fn want_for_packet<C: IkeCrypto>(
-        &mut self,
-        now: Instant,
-        id: ChildConfigId,
-        endpoint: &Endpoint<'_, C, Peers>,
-    ) -> bool {
-        let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return false };
-        let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == child.peer) else { return false };
-        if peer.attempt.is_some() || peer.locating || child.asked.is_some() {
-            return true;
-        }
-        let connected = connection(peer.id, endpoint).is_some();
-        let willing = match peer.start {
-            Start::OnDemand => true,
-            Start::Active => !peer.held && !child.held,
-            // We do not call, but once we are connected a child can be asked for.
-            Start::Passive => connected && !child.held,
-        };
-        let tired = |retry_at: Option<Instant>| retry_at.is_some_and(|at| at > now);
-        if !willing || tired(child.retry_at) || (!connected && tired(peer.retry_at)) {
-            return false;
-        }
-        child.wanted = true;
-        peer.wanted |= !connected;
-        self.changed = true;
-        true
     }
 }
 
@@ -309,9 +288,9 @@ fn place(peer: &Peer, turn: usize) -> Option<Place> {
     let round = turn.checked_div(remotes)?;
     let question = || Locate { peer: PeerId(0), remote: remote.clone(), local: peer.local.clone() };
     let Remote::Address(address) = remote else { return Some(Place::Unknown(question())) };
-    let fitting: Vec<_> = peer.local.iter().filter(|local| local.is_ipv4() == address.is_ipv4()).collect();
-    match round.checked_rem(fitting.len()).and_then(|index| fitting.get(index)) {
-        Some(local) => Some(Place::Known(**local, *address)),
+    let fitting = || peer.local.iter().filter(|local| local.is_ipv4() == address.is_ipv4());
+    match round.checked_rem(fitting().count()).and_then(|index| fitting().nth(index)) {
+        Some(local) => Some(Place::Known(*local, *address)),
         None => Some(Place::Unknown(question())),
     }
 }

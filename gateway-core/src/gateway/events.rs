@@ -11,6 +11,7 @@ use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
+use super::demand::narrowed;
 use super::report::{Report, What};
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
@@ -18,6 +19,8 @@ use crate::policy::policy_of;
 
 /// A connection that lasted this long was a good one: the pauses between attempts start anew.
 const LASTING: Duration = Duration::from_secs(30);
+/// Rekeys that fail in a row before the connection is made anew.
+const PATIENCE: u32 = 3;
 
 /// An event of the endpoint without what it lends.
 enum Note {
@@ -35,7 +38,7 @@ enum Note {
         child: ChildId,
         config: ChildConfigId,
         report: Report,
-        refused: Option<Cause>,
+        came: Came,
     },
     Outbound {
         child: ChildId,
@@ -79,10 +82,38 @@ enum Note {
     Other,
 }
 
+/// What became of a Child SA that came up.
+enum Came {
+    Installed,
+    /// Nobody here wants it any more.
+    Unwanted,
+    /// It was made for the sake of a packet and does not carry it.
+    Beside,
+    Refused(Cause),
+}
+
+impl Note {
+    /// The peer that may want something now.
+    fn about(&self) -> Option<PeerId> {
+        match self {
+            Self::Established { peer, .. }
+            | Self::Rekeyed { peer, .. }
+            | Self::Down { peer, .. }
+            | Self::ChildFailed { peer, .. }
+            | Self::Noted { peer, .. }
+            | Self::RekeyFailed { peer, .. } => Some(*peer),
+            Self::Closed { peer, .. } => *peer,
+            Self::Up { .. } | Self::Outbound { .. } | Self::Moved { .. } | Self::Refused { .. } | Self::Other => None,
+        }
+    }
+}
+
 impl Gateway {
     pub(super) fn take_events<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
         while let Some(note) = self.next_note(now, parts) {
-            self.changed |= !matches!(note, Note::Refused { .. } | Note::Closed { peer: None, .. } | Note::Other);
+            if let Some(peer) = note.about().filter(|peer| self.peers.contains_key(peer)) {
+                self.agenda.touch(peer);
+            }
             self.take(now, note, parts);
         }
     }
@@ -107,8 +138,6 @@ impl Gateway {
             Event::Refused { path, cause } => Note::Refused { path, cause },
             Event::ChildUp(up) => {
                 // Its keys are lent until the next event: installed here and now.
-                let lifetime = self.child(up.config).map(|entry| entry.lifetime).unwrap_or_default();
-                let installed = install::install(now, &up, lifetime, self.window, parts.outbound, parts.inbound);
                 let what = What::ChildUp {
                     policy: policy_of(up.config),
                     suite: up.suite,
@@ -119,14 +148,28 @@ impl Gateway {
                 };
                 let (peer, child) = (self.peer_name(up.peer), self.child_name(up.config));
                 let report = Report { peer, child, what, cause: None };
-                let refused = match installed {
-                    Ok(installed) => {
-                        self.sas.push(installed);
-                        None
-                    }
-                    Err(refused) => Some(Cause::not_installed(&alloc::format!("{refused:?}"))),
+                let leaving = !self.peers.get(&up.peer).is_some_and(|entry| entry.ikes.contains(&up.ike));
+                let came = match self.children.get(&up.config) {
+                    Some(entry) if !leaving && entry.wants(&up) => match entry.covers(&up) {
+                        true => Came::Installed,
+                        false => Came::Beside,
+                    },
+                    _ => Came::Unwanted,
                 };
-                Note::Up { child: up.child, config: up.config, report, refused }
+                let lifetime = self.children.get(&up.config).map(|entry| entry.lifetime).unwrap_or_default();
+                let came = match came {
+                    Came::Installed => {
+                        match install::install(now, &up, lifetime, self.window, parts.outbound, parts.inbound) {
+                            Ok(installed) => {
+                                self.enter(installed);
+                                Came::Installed
+                            }
+                            Err(refused) => Came::Refused(Cause::not_installed(&alloc::format!("{refused:?}"))),
+                        }
+                    }
+                    other => other,
+                };
+                Note::Up { child: up.child, config: up.config, report, came }
             }
             _ => Note::Other,
         })
@@ -135,55 +178,45 @@ impl Gateway {
     fn take<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, note: Note, parts: &mut Parts<'_, '_, C, P>) {
         match note {
             Note::Established { ike, peer } => self.established(now, ike, peer),
-            Note::Rekeyed { old, new, peer } => {
-                self.sas.iter_mut().filter(|sa| sa.ike == old).for_each(|sa| sa.ike = new);
-                self.tell(Some(peer), None, What::Rekeyed, None);
-            }
-            Note::Up { child, config, report, refused: None } => {
-                let wanted = self.child_up(child, config, &report);
-                self.report(report);
-                if !wanted {
-                    drop(parts.endpoint.close_child(now, child));
-                }
-            }
-            Note::Up { child, config, report, refused: Some(cause) } => {
-                drop(parts.endpoint.close_child(now, child));
-                if let Some(entry) = self.child(config) {
-                    entry.fail(now, cause.clone());
-                }
-                self.report(Report { what: What::ChildFailed, cause: Some(cause), ..report });
-            }
+            Note::Rekeyed { old, new, peer } => self.rekeyed(old, new, peer),
+            Note::Up { child, config, report, came } => self.child_up(now, child, config, report, came, parts),
             Note::Outbound { child } => {
-                let installed = self.sas.iter_mut().find(|sa| sa.child == child);
+                let installed = self.sas.get_mut(&child);
                 if installed.is_some_and(|sa| sa.send_through(now, parts.outbound).is_err()) {
                     // Nothing can be sent through it: better none than half a one.
                     drop(parts.endpoint.close_child(now, child));
                 }
             }
             Note::Down { child, peer, config, cause } => {
-                self.uninstall(child, parts);
-                self.child_down(now, peer, config, &cause, parts);
-            }
-            Note::ChildFailed { peer, config, cause } => {
-                let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
-                if let Some(entry) = config.and_then(|config| self.child(config)) {
-                    entry.fail(now, cause.clone());
+                let since = self.sas.get(&child).and_then(|sa| parts.inbound.sa(sa.inbound)).map(|sa| sa.since);
+                // What was taken out before was told then.
+                if self.uninstall(child, parts) {
+                    let lasted = since.is_some_and(|since| now.since(since) >= LASTING);
+                    self.child_down(now, (peer, config), lasted, &cause, parts);
+                } else if let Some(entry) = self.children.get_mut(&config).filter(|entry| entry.asked == Some(child)) {
+                    entry.asked = None;
+                    entry.asked_for = None;
                 }
-                self.tell(Some(peer), config, What::ChildFailed, Some(cause));
             }
             Note::Noted { peer, remote, cause } => {
                 let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
-                let entry = self.peer(peer).filter(|entry| entry.cause.as_ref() != Some(&cause));
+                let entry = self.peers.get_mut(&peer).filter(|entry| entry.cause.as_ref() != Some(&cause));
                 if let Some(entry) = entry {
                     entry.cause = Some(cause.clone());
                     self.tell(Some(peer), None, What::Doubtful { remote }, Some(cause));
                 }
             }
+            Note::ChildFailed { peer, config, cause } => self.child_failed(now, peer, config, &cause, parts),
             Note::Moved { ike, path } => {
-                for sa in self.sas.iter_mut().filter(|sa| sa.ike == ike) {
-                    sa.move_to(path, parts.outbound, parts.inbound);
+                let peer = parts.endpoint.ike_sa(ike).and_then(|view| view.peer);
+                let children =
+                    peer.and_then(|peer| self.peers.get(&peer)).into_iter().flat_map(|entry| &entry.children);
+                let sas = children.filter_map(|child| self.children.get(child)).flat_map(|child| &child.sas);
+                for sa in sas {
+                    if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == ike) {
+                        sa.move_to(path, parts.outbound, parts.inbound);
+                    }
                 }
-                let peer = parts.endpoint.ike_sas().find(|view| view.id == ike).and_then(|view| view.peer);
                 self.tell(peer, None, What::Moved { remote: path.remote }, None);
             }
             Note::RekeyFailed { peer, cause } => {
@@ -206,53 +239,174 @@ impl Gateway {
     }
 
     fn established(&mut self, now: Instant, ike: IkeId, peer: PeerId) {
-        if let Some(entry) = self.peer(peer) {
-            entry.began = entry.attempt == Some(ike);
-            if entry.began {
-                entry.attempt = None;
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        entry.began = entry.attempt == Some(ike);
+        if entry.began {
+            entry.attempt = None;
+            if entry.renew.take().is_some() {
+                entry.superseded.extend(entry.ikes.iter().copied());
             }
-            entry.wanted = false;
-            entry.cause = None;
-            entry.retry_at = None;
-            entry.established_at = Some(now);
         }
+        entry.ikes.push(ike);
+        entry.wanted = false;
+        entry.cause = None;
+        entry.trouble = None;
+        entry.retry_at = None;
+        entry.established_at = Some(now);
+        self.look_after(now, peer);
         self.tell(Some(peer), None, What::Connected, None);
     }
 
-    /// Returns whether it is still wanted: not when we asked for it and the operator took it down meanwhile.
-    fn child_up(&mut self, child: ChildId, config: ChildConfigId, report: &Report) -> bool {
-        let Some(entry) = self.child(config) else { return false };
-        let ours = entry.asked == Some(child);
-        if ours {
+    fn rekeyed(&mut self, old: IkeId, new: IkeId, peer: PeerId) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let places = entry.ikes.iter_mut().chain(&mut entry.superseded).filter(|ike| **ike == old);
+        if places.map(|ike| *ike = new).count() == 0 {
+            return; // it was closed here meanwhile
+        }
+        for child in entry.children.iter().filter_map(|child| self.children.get(child)) {
+            for sa in &child.sas {
+                if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == old) {
+                    sa.ike = new;
+                }
+            }
+        }
+        self.tell(Some(peer), None, What::Rekeyed, None);
+    }
+
+    fn child_up<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        child: ChildId,
+        config: ChildConfigId,
+        report: Report,
+        came: Came,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        match came {
+            Came::Installed => {}
+            Came::Unwanted => {
+                if let Some(entry) = self.children.get_mut(&config).filter(|entry| entry.asked == Some(child)) {
+                    entry.asked = None;
+                    entry.asked_for = None;
+                }
+                return drop(parts.endpoint.close_child(now, child));
+            }
+            Came::Beside => {
+                self.uncovered(now, config, None);
+                return drop(parts.endpoint.close_child(now, child));
+            }
+            Came::Refused(cause) => {
+                drop(parts.endpoint.close_child(now, child));
+                if let Some(entry) = self.children.get_mut(&config) {
+                    entry.fail(now, cause.clone());
+                }
+                return self.report(Report { what: What::ChildFailed, cause: Some(cause), ..report });
+            }
+        }
+        let Some(entry) = self.children.get_mut(&config) else { return };
+        let peer = entry.peer;
+        let for_a_packet = entry.asked == Some(child) && entry.asked_for.take().is_some();
+        if entry.asked == Some(child) {
             entry.asked = None;
         }
+        let rekeyed = matches!(report.what, What::ChildUp { rekeyed: true, .. });
+        let before = entry.cause.take();
+        entry.differs &= !rekeyed;
+        if entry.differs {
+            entry.cause = before.clone(); // it is up, and will not be for long
+        }
         entry.wanted = false;
-        entry.cause = None;
+        entry.was_up = true;
         entry.failures = 0;
         entry.retry_at = None;
-        if matches!(report.what, What::ChildUp { rekeyed: true, .. }) {
+        entry.uncovered_until = None;
+        if rekeyed {
             entry.rekeys = entry.rekeys.saturating_add(1);
         }
-        !(ours && entry.held)
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.trouble = None;
+            peer.renewals = 0;
+        }
+        self.agenda.touch(peer);
+        self.report(report);
+        let narrowed = || {
+            let sa = parts.endpoint.child_sa(child)?;
+            let (_, config) = parts.endpoint.pad().children_of(peer).find(|(id, _)| *id == config)?;
+            narrowed(config, sa.local, sa.remote)
+        };
+        if let Some(cause) = narrowed().filter(|_| !for_a_packet) {
+            let news = before.as_ref() != Some(&cause);
+            if let Some(entry) = self.children.get_mut(&config) {
+                entry.cause.get_or_insert(cause.clone());
+            }
+            if news {
+                self.tell(Some(peer), Some(config), What::Narrowed, Some(cause));
+            }
+        }
+    }
+
+    fn child_failed<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        config: Option<ChildConfigId>,
+        failure: &Failure,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let child = config.and_then(|config| self.children.get_mut(&config));
+        let Some(child) = child else {
+            // The peer asked. What it was about shows in its own words only.
+            if config.is_none() {
+                entry.trouble = Some(cause.clone());
+            }
+            return self.tell(Some(peer), config, What::ChildFailed, Some(cause));
+        };
+        if child.asked_for.is_some() {
+            let config = child.id;
+            return self.uncovered(now, config, Some(&cause));
+        }
+        let asked = child.asked.is_some();
+        let up = !child.sas.is_empty();
+        child.fail(now, cause.clone());
+        child.differs |= failure.is_about_pfs();
+        // Keys of the first child come out of IKE_AUTH, which needs no agreement about key exchanges: a child that cannot be
+        // rekeyed, or that was up and is refused now, comes back with a new IKE SA.
+        let hopeless = failure.is_about_pfs() || child.failures >= PATIENCE;
+        let refused = failure.is_about_pfs() || *failure == Failure::ProposalsRefused;
+        let (id, was_up) = (child.id, child.was_up);
+        let renewed = if up { !asked && hopeless } else { was_up && refused };
+        let renewed = renewed && entry.renew(now, id);
+        let what = if up && !asked { What::RekeyFailed } else { What::ChildFailed };
+        self.tell(Some(peer), config, what, Some(cause));
+        if renewed {
+            self.tell(Some(peer), config, What::Renewing, None);
+        }
     }
 
     fn child_down<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
-        peer: PeerId,
-        config: ChildConfigId,
+        (peer, config): (PeerId, ChildConfigId),
+        lasted: bool,
         failure: &Failure,
         parts: &Parts<'_, '_, C, P>,
     ) {
         if *failure == Failure::Replaced {
             return; // the story is told by the one that replaces it
         }
-        let last = !self.sas.iter().any(|sa| sa.config == config);
         let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
-        if let Some(entry) = self.child(config).filter(|_| last)
-            && cause.kind != Kind::Intent
-        {
+        let Some(entry) = self.children.get_mut(&config) else { return };
+        if !entry.sas.is_empty() {
+            return; // another one goes on
+        }
+        if cause.kind != Kind::Intent {
             entry.fail(now, cause.clone());
+            if lasted && *failure != Failure::ClosedByPeer {
+                entry.failures = 0;
+                entry.retry_at = None;
+            }
         }
         self.tell(Some(peer), Some(config), What::ChildDown, Some(cause));
     }
@@ -268,35 +422,47 @@ impl Gateway {
         failure: &Failure,
         parts: &mut Parts<'_, '_, C, P>,
     ) {
-        let about = peer.or(claimed).or_else(|| sole_candidate(remote, parts));
-        let cause = Cause::of(failure, about.and_then(|id| parts.endpoint.pad().get(id)));
-        let connected = about.is_some_and(|id| super::drive::connection(id, parts.endpoint).is_some());
         if peer.is_none() && !established {
             self.knock(now);
         }
-        if let Some(entry) = about.and_then(|id| self.peer(id)) {
+        // Strangers neither fill the log nor keep us busy.
+        if peer.is_none() && !self.strangers.admit(now) {
+            return;
+        }
+        let about = peer.or(claimed).or_else(|| sole_candidate(remote, parts));
+        let cause = Cause::of(failure, about.and_then(|id| parts.endpoint.pad().get(id)));
+        let mut connected = false;
+        if let Some(id) = about {
+            let Some(entry) = self.peers.get_mut(&id) else { return };
+            let ours = entry.attempt == Some(ike);
+            let known = entry.ikes.len();
+            entry.ikes.retain(|held| *held != ike);
+            entry.superseded.retain(|held| *held != ike);
+            if established && known == entry.ikes.len() {
+                return; // it was closed here, and told then
+            }
+            connected = self.connection(id, parts.endpoint).is_some();
+            let Some(entry) = self.peers.get_mut(&id) else { return };
             if established && !connected && cause.kind != Kind::Intent {
                 entry.lost(now);
             }
-            let ours = entry.attempt == Some(ike);
             if ours && !established {
                 match cause.kind {
                     Kind::Intent => entry.attempt = None,
                     _ => entry.fail(now, cause.clone()),
                 }
             } else if !connected && cause.kind != Kind::Intent {
-                if established && entry.established_at.is_some_and(|since| now.since(since) >= LASTING) {
-                    entry.failures = 0;
-                }
-                // Of a handshake that a stranger began, only the cause is kept, for display.
-                match established {
-                    true => entry.fail(now, cause.clone()),
-                    false => entry.cause = Some(cause.clone()),
+                let lasted = entry.established_at.is_some_and(|since| now.since(since) >= LASTING);
+                match (established, lasted) {
+                    (true, true) if *failure != Failure::ClosedByPeer => entry.lose(cause.clone()),
+                    (true, lasted) => {
+                        entry.failures = if lasted { 0 } else { entry.failures };
+                        entry.fail(now, cause.clone());
+                    }
+                    // Of a handshake that a stranger began, only the cause is kept, for display.
+                    (false, _) => entry.cause = Some(cause.clone()),
                 }
             }
-        }
-        if peer.is_none() && !self.strangers.admit(now) {
-            return;
         }
         let what = match (established, connected) {
             (true, true) => What::Merged,
@@ -313,17 +479,22 @@ impl Gateway {
         what: What,
         cause: Option<Cause>,
     ) {
-        let peer = peer.and_then(|id| self.peer_name(id));
+        // Of a peer that is gone nobody wants to hear.
+        let about = peer;
+        let peer = about.and_then(|id| self.peer_name(id));
+        if about.is_some() && peer.is_none() {
+            return;
+        }
         let child = child.and_then(|id| self.child_name(id));
         self.report(Report { peer, child, what, cause });
     }
 
     fn peer_name(&self, id: PeerId) -> Option<alloc::string::String> {
-        self.peers.iter().find(|entry| entry.id == id).map(|entry| entry.name.clone())
+        self.peers.get(&id).map(|entry| entry.name.clone())
     }
 
     fn child_name(&self, id: ChildConfigId) -> Option<alloc::string::String> {
-        self.children.iter().find(|entry| entry.id == id).map(|entry| entry.name.clone())
+        self.children.get(&id).map(|entry| entry.name.clone())
     }
 }
 

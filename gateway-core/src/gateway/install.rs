@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::status::Totals;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
-use crate::policy::policy_of;
+use crate::policy::{child_of, policy_of};
 
 /// A Child SA in the engines.
 pub(super) struct Installed {
@@ -31,7 +31,9 @@ pub(super) struct Installed {
     pub(super) outbound: Sending,
     pub(super) encap: Encap,
     /// The last sign of life that IKE was told of.
-    heard: Option<Instant>,
+    pub(super) heard: Option<Instant>,
+    /// Since when packets go out and none comes in.
+    pub(super) unanswered: Option<Instant>,
 }
 
 /// The sending half.
@@ -119,6 +121,7 @@ pub(super) fn install<P: PacketCrypto>(
         outbound,
         encap: up.encap,
         heard: None,
+        unanswered: None,
     })
 }
 
@@ -190,6 +193,33 @@ impl Installed {
         Totals { bytes_in, bytes_out, packets_in, packets_out }
     }
 
+    /// When the last packet came in.
+    pub(super) fn last_heard<P: PacketCrypto>(&self, inbound: &Inbound<'_, P>) -> Option<Instant> {
+        inbound.sa(self.inbound).and_then(|status| status.last_used)
+    }
+
+    /// When the last packet went out.
+    pub(super) fn last_sent<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>) -> Option<Instant> {
+        match self.outbound {
+            Sending::Through(id) => outbound.sa(id).and_then(|status| status.last_used),
+            Sending::Later(_) => None,
+        }
+    }
+
+    /// Takes it out of the engines. What went through it is left.
+    pub(super) fn remove<P: PacketCrypto>(
+        self,
+        outbound: &mut Outbound<'_, P>,
+        inbound: &mut Inbound<'_, P>,
+    ) -> Totals {
+        let totals = self.totals(outbound, inbound);
+        if let Sending::Through(id) = self.outbound {
+            outbound.remove(id);
+        }
+        inbound.remove(self.inbound);
+        totals
+    }
+
     fn is(&self, sa: SaId, inbound: bool) -> bool {
         match (inbound, &self.outbound) {
             (true, _) => self.inbound == sa,
@@ -200,31 +230,28 @@ impl Installed {
 }
 
 impl Gateway {
-    /// Takes a Child SA out of the engines and keeps what went through it.
-    pub(super) fn uninstall<C: IkeCrypto, P: PacketCrypto>(&mut self, child: ChildId, parts: &mut Parts<'_, '_, C, P>) {
-        let Some(place) = self.sas.iter().position(|sa| sa.child == child) else { return };
-        let sa = self.sas.swap_remove(place);
-        let totals = sa.totals(parts.outbound, parts.inbound);
-        if let Some(entry) = self.child(sa.config) {
-            entry.past.add(totals);
+    /// Enters a Child SA that is in the engines.
+    pub(super) fn enter(&mut self, installed: Installed) {
+        if let Some(child) = self.children.get_mut(&installed.config) {
+            child.sas.insert(installed.child);
         }
-        if let Sending::Through(id) = sa.outbound {
-            parts.outbound.remove(id);
-        }
-        parts.inbound.remove(sa.inbound);
+        self.sas.insert(installed.child, installed);
     }
 
-    /// Tells IKE of the signs of life that the data plane saw. [`Gateway::handle_timeout`] does so; an appliance that calls
-    /// [`Endpoint::handle_timeout`](ike_core::endpoint::Endpoint::handle_timeout) itself, without locks on the engines, does
-    /// it before.
-    pub fn credit<C: IkeCrypto, P: PacketCrypto>(&mut self, parts: &mut Parts<'_, '_, C, P>) {
-        for sa in &mut self.sas {
-            let last = parts.inbound.sa(sa.inbound).and_then(|status| status.last_used);
-            if let Some(last) = last.filter(|_| last > sa.heard) {
-                sa.heard = Some(last);
-                parts.endpoint.heard(last, sa.child);
-            }
+    /// Takes a Child SA out of the engines and keeps what went through it. `false`: it was gone already.
+    pub(super) fn uninstall<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        child: ChildId,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) -> bool {
+        let Some(sa) = self.sas.remove(&child) else { return false };
+        let config = sa.config;
+        let totals = sa.remove(parts.outbound, parts.inbound);
+        if let Some(entry) = self.children.get_mut(&config) {
+            entry.sas.remove(&child);
+            entry.past.add(totals);
         }
+        true
     }
 
     /// An engine has something to say about an SA.
@@ -240,7 +267,10 @@ impl Gateway {
         | Event::FirstPacket { sa, .. }
         | Event::PathChanged { sa, .. }) = event;
         // An SA that is gone already has nothing left to be done about.
-        let Some(installed) = self.sas.iter().find(|installed| installed.is(sa, inbound)) else { return };
+        let status = if inbound { parts.inbound.sa(sa) } else { parts.outbound.sa(sa) };
+        let child = status.and_then(|status| self.children.get(&child_of(status.policy)));
+        let mut installed = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
+        let Some(installed) = installed.find(|installed| installed.is(sa, inbound)) else { return };
         let child = installed.child;
         match event {
             // Denied when it is being replaced or deleted already, which is what is wanted.

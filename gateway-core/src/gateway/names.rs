@@ -10,6 +10,7 @@ use ike_core::endpoint::Endpoint;
 use ike_core::pad::PeerId;
 use ipsec_core::time::Instant;
 
+use super::agenda::Soonest;
 use super::report::What;
 use super::state::PeerEntry;
 use super::{Gateway, Locate, pause};
@@ -69,26 +70,22 @@ impl PeerEntry {
 }
 
 impl Gateway {
-    /// Asks for the names that are due.
-    pub(super) fn ask_names(&mut self, now: Instant, peers: &Peers) {
-        for entry in &mut self.peers {
-            let (id, start) = (entry.id, entry.start);
-            let Some(names) = entry.names.as_mut().filter(|names| names.due <= now) else { continue };
+    /// Asks for the names of a peer when that is due.
+    pub(super) fn ask_for_names(&mut self, now: Instant, id: PeerId, soonest: &mut Soonest, peers: &Peers) {
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        let Some(names) = entry.names.as_mut() else { return };
+        if soonest.reached(names.due) {
             let first = names.asked.is_none();
             names.ask(now, id.0);
-            let Some(peer) = peers.get(id) else { continue };
-            if first && start == Start::Active && entry.locating && peer.remote.len() == 1 {
-                continue; // the first call asks already
+            soonest.reached(names.due);
+            let Some(peer) = peers.get(id) else { return };
+            if first && entry.start == Start::Active && entry.locating && peer.remote.len() == 1 {
+                return; // the first call asks already
             }
             let named = peer.remote.iter().filter(|place| place.address().is_none());
             let questions = named.map(|name| Locate { peer: id, remote: name.clone(), local: peer.local.clone() });
             self.questions.extend(questions);
         }
-    }
-
-    /// When the next names are due.
-    pub(super) fn names_due(&self) -> impl Iterator<Item = Instant> {
-        self.peers.iter().filter_map(|entry| entry.names.map(|names| names.due))
     }
 
     /// Somebody called whom we do not know: it may be a peer that moved.
@@ -97,11 +94,12 @@ impl Gateway {
             return;
         }
         self.knocked = Some(now);
-        let mut named: Vec<_> = self.peers.iter_mut().filter_map(|entry| entry.names.as_mut()).collect();
-        named.sort_unstable_by_key(|names| names.asked);
-        for names in named.into_iter().take(KNOCKED) {
+        let named = self.peers.iter_mut().filter_map(|(id, entry)| Some((*id, entry.names.as_mut()?)));
+        let mut named: Vec<_> = named.collect();
+        named.sort_unstable_by_key(|(_, names)| names.asked);
+        for (id, names) in named.into_iter().take(KNOCKED) {
             names.hurry(now);
-            self.next = Some(self.next.map_or(names.due, |next| next.min(names.due)));
+            self.agenda.touch(id);
         }
     }
 
@@ -114,8 +112,8 @@ impl Gateway {
         answer: Result<&[core::net::IpAddr], &Cause>,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let connected = super::drive::connection(id, endpoint).is_some();
-        let Some(entry) = self.peer(id) else { return };
+        let connected = self.connection(id, endpoint).is_some();
+        let Some(entry) = self.peers.get_mut(&id) else { return };
         let Some(names) = entry.names.as_mut() else { return };
         match answer {
             Ok(addresses) => {

@@ -4,11 +4,13 @@ use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::SaState;
+use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
 use super::install::place_rules;
+use super::report::What;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::{Config, Diff};
@@ -25,12 +27,6 @@ struct Target {
     child: Option<ChildConfigId>,
 }
 
-impl Target {
-    fn covers(&self, peer: PeerId, child: ChildConfigId) -> bool {
-        self.peer == peer && self.child.is_none_or(|only| only == child)
-    }
-}
-
 impl Gateway {
     /// Connects a peer (`cloud`) or one child (`cloud/net`). What comes of it: [`Gateway::outcome`].
     ///
@@ -43,26 +39,34 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) -> Result<(), Unknown> {
         let target = self.find(name)?;
-        self.changed = true;
-        let peer = self.peer(target.peer).ok_or(Unknown)?;
+        self.agenda.touch(target.peer);
+        let peer = self.peers.get_mut(&target.peer).ok_or(Unknown)?;
         peer.held = false;
         peer.wanted = true;
         peer.failures = 0;
         peer.retry_at = None;
         peer.cause = None;
-        for child in self.children.iter_mut().filter(|child| target.covers(child.peer, child.id)) {
-            let up = self.sas.iter().any(|sa| sa.config == child.id);
+        peer.renew_after = None;
+        peer.renewals = 0;
+        peer.merges = 0;
+        for config in self.covered(target) {
+            let Some(child) = self.children.get_mut(&config) else { continue };
             child.held = false;
-            child.wanted = !up;
+            child.wanted = child.sas.is_empty();
             child.failures = 0;
             child.retry_at = None;
-            child.cause = None;
+            child.uncovered_until = None;
+            child.uncovered = 0;
+            if child.wanted {
+                child.cause = None;
+            }
         }
         self.settle(now, parts);
         Ok(())
     }
 
-    /// Disconnects a peer or one child, and leaves it down until [`Gateway::up`], the peer, or with `on-demand` a packet
+    /// Disconnects a peer or one child: nothing is sent or taken through its SAs from here on, whether the peer answers or
+    /// not. Leaves it down until [`Gateway::up`], the peer, or with `on-demand` a packet
     /// wants it.
     ///
     /// # Errors
@@ -74,17 +78,18 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) -> Result<(), Unknown> {
         let target = self.find(name)?;
-        for child in self.children.iter_mut().filter(|child| target.covers(child.peer, child.id)) {
-            child.held = target.child.is_some();
-            child.wanted = false;
-        }
-        if target.child.is_some() {
-            for sa in self.sas.iter().filter(|sa| target.covers(sa.peer, sa.config)) {
-                drop(parts.endpoint.close_child(now, sa.child)); // denied: it is being deleted
+        for config in self.covered(target) {
+            if let Some(child) = self.children.get_mut(&config) {
+                child.held = target.child.is_some();
+                child.wanted = false;
             }
-        } else {
-            self.hold(target.peer);
-            close_all(now, parts, |peer| peer == Some(target.peer));
+        }
+        match target.child {
+            Some(child) => self.end_child(now, child, parts),
+            None => {
+                self.hold(target.peer);
+                self.end_peer(now, target.peer, parts);
+            }
         }
         self.settle(now, parts);
         Ok(())
@@ -104,12 +109,14 @@ impl Gateway {
         let target = self.find(name)?;
         let mut begun = false;
         if ike {
-            if let Some(ike) = super::drive::connection(target.peer, parts.endpoint) {
+            if let Some(ike) = self.connection(target.peer, parts.endpoint) {
                 begun = parts.endpoint.rekey_ike(now, ike.id).is_ok();
             }
         } else {
-            for sa in self.sas.iter().filter(|sa| target.covers(sa.peer, sa.config)) {
-                begun |= parts.endpoint.rekey_child(now, sa.child).is_ok();
+            for child in self.covered(target).iter().filter_map(|config| self.children.get(config)) {
+                for sa in &child.sas {
+                    begun |= parts.endpoint.rekey_child(now, *sa).is_ok();
+                }
             }
         }
         self.settle(now, parts);
@@ -126,14 +133,14 @@ impl Gateway {
         parts: &Parts<'_, '_, C, P>,
     ) -> Result<Option<Result<(), Cause>>, Unknown> {
         let target = self.find(name)?;
-        let entry = self.peers.iter().find(|entry| entry.id == target.peer).ok_or(Unknown)?;
-        if super::drive::connection(target.peer, parts.endpoint).is_none() {
+        let entry = self.peers.get(&target.peer).ok_or(Unknown)?;
+        if self.connection(target.peer, parts.endpoint).is_none() {
             let underway = entry.attempt.is_some() || entry.locating;
             return Ok(entry.cause.clone().filter(|_| !underway).map(Err));
         }
         let mut waiting = false;
-        for child in self.children.iter().filter(|child| target.covers(child.peer, child.id)) {
-            if self.sas.iter().any(|sa| sa.config == child.id) {
+        for child in self.covered(target).iter().filter_map(|config| self.children.get(config)) {
+            if !child.sas.is_empty() {
                 continue;
             }
             if let Some(cause) = &child.cause {
@@ -144,7 +151,14 @@ impl Gateway {
         Ok(if waiting { None } else { Some(Ok(())) })
     }
 
-    /// Takes up a new configuration, whose keys are loaded: what did not change goes on. Returns what changed.
+    /// What a reload of this configuration, whose keys are loaded, would do.
+    pub fn compare<C: IkeCrypto, P: PacketCrypto>(&self, config: &Config, parts: &Parts<'_, '_, C, P>) -> Diff {
+        let held: Vec<_> = parts.endpoint.pad().iter().map(|(_, peer)| peer).collect();
+        Config::diff_from(&self.settings, &held, &self.policies, config)
+    }
+
+    /// Takes up a new configuration, whose keys are loaded: what did not change goes on. Nothing is sent or taken through
+    /// SAs of what is gone from here on, whether the peer answers or not. Returns what changed.
     ///
     /// # Errors
     /// A table of an engine is too small for the new rules: those that do not fit are missing, the last ones first, and
@@ -155,9 +169,8 @@ impl Gateway {
         config: Config,
         parts: &mut Parts<'_, '_, C, P>,
     ) -> (Diff, Result<(), Cause>) {
+        let diff = self.compare(&config, parts);
         let peers = parts.endpoint.pad_mut();
-        let held: Vec<_> = peers.iter().map(|(_, peer)| peer).collect();
-        let diff = Config::diff_from(&self.settings, &held, &self.policies, &config);
         let changes = peers.replace(config.peers, &diff);
         self.settings = config.gateway;
         self.policies = config.policies;
@@ -165,13 +178,14 @@ impl Gateway {
         // Rules first: from here on nothing goes where the new configuration does not want it.
         let placed = place_rules(&self.rules, &rules, parts);
         self.rules = rules;
-        for sa in self.sas.iter().filter(|sa| changes.children_gone.contains(&sa.config)) {
-            drop(parts.endpoint.close_child(now, sa.child));
+        for child in changes.children_gone {
+            self.end_child(now, child, parts);
         }
-        close_all(now, parts, |peer| peer.is_some_and(|peer| changes.peers_gone.contains(&peer)));
+        for peer in changes.peers_gone {
+            self.end_peer(now, peer, parts);
+        }
         self.take_events(now, parts);
         self.follow(parts.endpoint.pad());
-        self.changed = true;
         self.settle(now, parts);
         (diff, placed)
     }
@@ -179,19 +193,26 @@ impl Gateway {
     /// Deletes every SA, with the peers. The appliance goes on until the endpoint has no IKE SA left, or for as long as
     /// it cares to wait.
     pub fn shutdown<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
-        for id in self.peers.iter().map(|entry| entry.id).collect::<Vec<_>>() {
+        for id in self.order.clone() {
             self.hold(id);
+            self.end_peer(now, id, parts);
         }
-        close_all(now, parts, |_| true);
+        // Handshakes of strangers.
+        let others: Vec<_> = parts.endpoint.ike_sas().filter(|ike| ike.state != SaState::Closing).collect();
+        for ike in others {
+            drop(parts.endpoint.close(now, ike.id)); // denied: it is gone
+        }
         self.settle(now, parts);
     }
 
     /// From now on nobody here wants this peer.
     fn hold(&mut self, id: PeerId) {
         self.questions.retain(|question| question.peer != id);
-        if let Some(entry) = self.peer(id) {
+        if let Some(entry) = self.peers.get_mut(&id) {
             entry.held = true;
             entry.wanted = false;
+            entry.renew = None;
+            entry.trouble = None;
             entry.locating = false;
             entry.retry_at = None;
             entry.cause = None;
@@ -203,23 +224,67 @@ impl Gateway {
             Some((peer, child)) => (peer, Some(child)),
             None => (name, None),
         };
-        let peer = self.peers.iter().find(|entry| entry.name == peer).ok_or(Unknown)?.id;
+        let entry = self.peers.values().find(|entry| entry.name == peer).ok_or(Unknown)?;
         let named = |child: &str| {
-            let mut children = self.children.iter().filter(|entry| entry.peer == peer);
-            children.find(|entry| entry.name == child).map(|entry| entry.id).ok_or(Unknown)
+            let named = |id: &&ChildConfigId| self.children.get(id).is_some_and(|entry| entry.name == child);
+            entry.children.iter().find(named).copied().ok_or(Unknown)
         };
-        Ok(Target { peer, child: child.map(named).transpose()? })
+        Ok(Target { peer: entry.id, child: child.map(named).transpose()? })
     }
-}
 
-fn close_all<C: IkeCrypto, P: PacketCrypto>(
-    now: Instant,
-    parts: &mut Parts<'_, '_, C, P>,
-    which: impl Fn(Option<PeerId>) -> bool,
-) {
-    let sas = parts.endpoint.ike_sas().filter(|ike| which(ike.peer) && ike.state != SaState::Closing);
-    for ike in sas.map(|ike| ike.id).collect::<Vec<_>>() {
-        drop(parts.endpoint.close(now, ike)); // denied: it is gone
+    /// The children that are meant.
+    fn covered(&self, target: Target) -> Vec<ChildConfigId> {
+        let all = self.peers.get(&target.peer).map(|entry| entry.children.as_slice()).unwrap_or_default();
+        all.iter().filter(|child| target.child.is_none_or(|only| only == **child)).copied().collect()
+    }
+
+    /// Takes the SAs of a child out of the engines and tells the peer. The peer's answer is not waited for: what nobody wants
+    /// any more protects nothing.
+    fn end_child<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        config: ChildConfigId,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        let Some(child) = self.children.get(&config) else { return };
+        let (peer, sas, asked) = (child.peer, child.sas.clone(), child.asked);
+        for sa in sas.iter().copied().chain(asked) {
+            drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted, or is not up yet
+            self.uninstall(sa, parts);
+        }
+        if !sas.is_empty() {
+            let cause = Cause::of(&Failure::ClosedHere, None);
+            self.tell(Some(peer), Some(config), What::ChildDown, Some(cause));
+        }
+    }
+
+    /// The same for a peer and everything it has.
+    fn end_peer<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C, P>) {
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        let (ikes, children) = (core::mem::take(&mut entry.ikes), entry.children.clone());
+        entry.superseded.clear();
+        let attempt = entry.attempt;
+        for ike in ikes.iter().copied().chain(attempt) {
+            drop(parts.endpoint.close(now, ike)); // denied: it is gone
+        }
+        for child in children {
+            let sas = self.children.get(&child).map(|child| child.sas.clone()).unwrap_or_default();
+            for sa in &sas {
+                self.uninstall(*sa, parts);
+            }
+            if let Some(child) = self.children.get_mut(&child) {
+                child.asked = None;
+                child.asked_for = None;
+            }
+            if !sas.is_empty() {
+                let cause = Cause::of(&Failure::ClosedHere, None);
+                self.tell(Some(id), Some(child), What::ChildDown, Some(cause));
+            }
+        }
+        if !ikes.is_empty() {
+            self.tell(Some(id), None, What::Closed, Some(Cause::of(&Failure::ClosedHere, None)));
+        }
+        self.agenda.touch(id);
     }
 }
 

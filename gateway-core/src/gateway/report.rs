@@ -38,7 +38,7 @@ pub enum What {
     Connected,
     /// The IKE SA was rekeyed.
     Rekeyed,
-    /// A rekey of the IKE SA did not come about; it goes on as it was.
+    /// A rekey of the IKE SA, or of the child, did not come about; it goes on as it was.
     RekeyFailed,
     /// A handshake failed, or could not begin.
     Failed {
@@ -79,6 +79,12 @@ pub enum What {
         /// It replaces another one.
         rekeyed: bool,
     },
+    /// Something takes long or goes one way only; the cause says what.
+    Waiting,
+    /// The connection is made anew beside the one that stands, because it cannot go on for long.
+    Renewing,
+    /// The peer took less than a child is configured for.
+    Narrowed,
     /// A Child SA is gone.
     ChildDown,
     /// A Child SA did not come about.
@@ -98,6 +104,8 @@ impl Report {
     /// How much it matters.
     pub fn level(&self) -> Level {
         match &self.cause {
+            // One connection goes on: nobody has to look.
+            _ if self.what == What::Merged => Level::Info,
             Some(cause) if cause.kind != Kind::Intent => Level::Warn,
             _ => Level::Info,
         }
@@ -115,6 +123,7 @@ impl fmt::Display for Report {
             What::Connecting { remote } => write!(f, "connecting to {remote}"),
             What::Connected => f.write_str("connected, the peer is authenticated"),
             What::Rekeyed => f.write_str("IKE SA rekeyed"),
+            What::RekeyFailed if self.child.is_some() => f.write_str("not rekeyed"),
             What::RekeyFailed => f.write_str("IKE SA not rekeyed"),
             What::Failed { remote: Some(remote) } => write!(f, "not connected to {remote}"),
             What::Failed { remote: None } => f.write_str("not connected"),
@@ -131,6 +140,9 @@ impl fmt::Display for Report {
                 };
                 write!(f, "{verb}, {carrier} {suite}, SPI in {:#010x} out {:#010x}", spi_in.get(), spi_out.get())
             }
+            What::Waiting => f.write_str("not well"),
+            What::Renewing => f.write_str("connecting anew beside the connection that stands"),
+            What::Narrowed => f.write_str("up for less than configured"),
             What::ChildDown => f.write_str("down"),
             What::ChildFailed => f.write_str("not up"),
         }?;

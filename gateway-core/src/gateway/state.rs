@@ -1,10 +1,14 @@
 //! What a gateway remembers of each peer and child between calls.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use ike_core::event::{ChildId, IkeId};
+use ike_core::child::within;
+use ike_core::event::{ChildId, ChildUp, IkeId};
 use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::net::TrafficSelector;
 use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
@@ -16,11 +20,23 @@ use crate::config::{Child, Peer, Start};
 /// The side that was called leaves this much time to the one that called to ask for the children itself.
 pub(super) const COURTESY: Duration = Duration::from_secs(10);
 
+/// The pause between renewals of a connection that do not help; the first of several.
+const RENEWAL: Duration = Duration::from_secs(60);
+
+/// For how long a packet that no SA is given for brings no other question; half of the first pause.
+const UNCOVERED: Duration = Duration::from_secs(30);
+
 /// A configured peer.
 pub(super) struct PeerEntry {
     pub(super) id: PeerId,
     pub(super) name: String,
     pub(super) start: Start,
+    /// Its children, in the order of the file.
+    pub(super) children: Vec<ChildConfigId>,
+    /// Its IKE SAs, as far as they are meant to stay.
+    pub(super) ikes: Vec<IkeId>,
+    /// Those of them that go once a newer one carries their children.
+    pub(super) superseded: Vec<IkeId>,
     /// The operator wants it down.
     pub(super) held: bool,
     /// Somebody wants it up although nobody would begin by himself.
@@ -41,8 +57,21 @@ pub(super) struct PeerEntry {
     pub(super) established_at: Option<Instant>,
     /// We called, not the peer.
     pub(super) began: bool,
+    /// It is to be authenticated anew beside the IKE SA that stands, with this child first.
+    pub(super) renew: Option<ChildConfigId>,
+    /// The next such renewal comes no earlier, and is the one after so many in vain.
+    pub(super) renew_after: Option<Instant>,
+    pub(super) renewals: u32,
+    /// How often one of two connections had to be closed.
+    pub(super) merges: u32,
+    /// When to look whether an exchange goes well.
+    pub(super) watch_at: Option<Instant>,
     /// Why it is not connected.
     pub(super) cause: Option<Cause>,
+    /// Why a request of the peer for a child was refused, or what else is wrong while it is connected.
+    pub(super) trouble: Option<Cause>,
+    /// When it stands in the queue.
+    pub(super) due: Option<Instant>,
 }
 
 impl PeerEntry {
@@ -51,6 +80,9 @@ impl PeerEntry {
             id,
             name: peer.name.clone(),
             start: peer.start,
+            children: Vec::new(),
+            ikes: Vec::new(),
+            superseded: Vec::new(),
             held: false,
             wanted: false,
             attempt: None,
@@ -62,13 +94,46 @@ impl PeerEntry {
             retry_at: None,
             established_at: None,
             began: false,
+            renew: None,
+            renew_after: None,
+            renewals: 0,
+            merges: 0,
+            watch_at: None,
             cause: None,
+            trouble: None,
+            due: None,
         }
+    }
+
+    /// We call it by ourselves.
+    pub(super) fn is_active(&self) -> bool {
+        self.start == Start::Active && !self.held
     }
 
     /// Whether we are to connect it.
     pub(super) fn is_wanted(&self) -> bool {
-        self.wanted || (self.start == Start::Active && !self.held)
+        self.wanted || self.is_active()
+    }
+
+    /// Its connection is to be made anew beside the one that stands, `child` first; not again at once when that does not
+    /// help.
+    pub(super) fn renew(&mut self, now: Instant, child: ChildConfigId) -> bool {
+        let may = self.began || self.start != Start::Passive;
+        if !may || self.held || self.renew.is_some() || self.renew_after.is_some_and(|at| at > now) {
+            return false;
+        }
+        self.renew_after = Some(now + RENEWAL.saturating_mul(1u32.checked_shl(self.renewals.min(6)).unwrap_or(1)));
+        self.renewals = self.renewals.saturating_add(1);
+        self.renew = Some(child);
+        self.retry_at = None;
+        true
+    }
+
+    /// A connection that was a good one is gone: it is made again at once.
+    pub(super) fn lose(&mut self, cause: Cause) {
+        self.failures = 0;
+        self.retry_at = None;
+        self.cause = Some(cause);
     }
 
     /// Until when missing children are left to the peer to ask for, when it was the one that called.
@@ -102,8 +167,23 @@ pub(super) struct ChildEntry {
     pub(super) held: bool,
     /// Somebody wants it although nobody would begin by himself.
     pub(super) wanted: bool,
+    /// Its SAs in the engines.
+    pub(super) sas: BTreeSet<ChildId>,
     /// The SA that we asked the peer for.
     pub(super) asked: Option<ChildId>,
+    /// It was asked for the sake of a packet that the peer's narrowing left out.
+    pub(super) asked_for: Option<(TrafficSelector, TrafficSelector)>,
+    /// Such packets are in vain until then, after so many tries.
+    pub(super) uncovered_until: Option<Instant>,
+    pub(super) uncovered: u32,
+    /// The sides differ in perfect forward secrecy, as long as no rekey shows otherwise.
+    pub(super) differs: bool,
+    /// It was up before: what refuses it now took it then.
+    pub(super) was_up: bool,
+    /// Something came in since the last look at its silence.
+    pub(super) answered: bool,
+    /// Its silence is no reason to rekey it before.
+    pub(super) probe_after: Option<Instant>,
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) cause: Option<Cause>,
@@ -121,7 +201,15 @@ impl ChildEntry {
             lifetime: lifetime(child),
             held: false,
             wanted: false,
+            sas: BTreeSet::new(),
             asked: None,
+            asked_for: None,
+            uncovered_until: None,
+            uncovered: 0,
+            differs: false,
+            was_up: false,
+            answered: false,
+            probe_after: None,
             failures: 0,
             retry_at: None,
             cause: None,
@@ -135,8 +223,38 @@ impl ChildEntry {
         self.lifetime = lifetime(child);
     }
 
+    /// Whether a Child SA that came up is still wanted: not when the operator took the child down since it was asked for, or
+    /// since the one was that it replaces.
+    pub(super) fn wants(&self, up: &ChildUp<'_>) -> bool {
+        let asked = self.asked == Some(up.child);
+        let taken_down = up.replaces.is_some_and(|old| !self.sas.contains(&old));
+        !(self.held && (asked || taken_down))
+    }
+
+    /// Whether a Child SA carries what it was asked for.
+    pub(super) fn covers(&self, up: &ChildUp<'_>) -> bool {
+        let wanted = self.asked_for.filter(|_| self.asked == Some(up.child));
+        wanted.is_none_or(|(local, remote)| within(&[local], up.local) && within(&[remote], up.remote))
+    }
+
+    /// It is to be up although it is not, or will not be for long. `active`: its peer is one that we call.
+    pub(super) fn is_wanted(&self, active: bool) -> bool {
+        self.wanted || (active && !self.held)
+    }
+
+    /// The peer gives no SA for packets that its narrowing left out.
+    pub(super) fn uncover(&mut self, now: Instant, cause: Cause) {
+        self.asked = None;
+        self.asked_for = None;
+        self.uncovered = self.uncovered.saturating_add(1);
+        let pause = UNCOVERED.saturating_mul(1u32.checked_shl(self.uncovered.min(7)).unwrap_or(1));
+        self.uncovered_until = Some(now + pause);
+        self.cause = Some(cause);
+    }
+
     pub(super) fn fail(&mut self, now: Instant, cause: Cause) {
         self.asked = None;
+        self.asked_for = None;
         self.wanted = false;
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now + super::pause(self.failures, self.id.0));

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{ChildView, IkeView, SaState};
+use ike_core::endpoint::{ChildView, IkeView};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Encap;
@@ -12,6 +12,7 @@ use ipsec_core::time::Instant;
 use super::state::PeerEntry;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
+use crate::config::Start;
 
 /// Inner octets and packets, over all rekeys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,8 +69,8 @@ pub struct PeerStatus<'s> {
     pub name: &'s str,
     /// Where it stands.
     pub state: PeerState,
-    /// Why it is not connected, or why a child of it is not up.
-    pub cause: Option<&'s Cause>,
+    /// Why it is not connected, what it waits for, or what is wrong with a child of it.
+    pub cause: Option<Cause>,
     /// When it is tried again.
     pub retry_at: Option<Instant>,
     /// Its newest IKE SA.
@@ -104,19 +105,21 @@ impl Gateway {
         &'s self,
         parts: &'s Parts<'_, '_, C, P>,
     ) -> impl Iterator<Item = PeerStatus<'s>> {
-        self.peers.iter().map(|entry| {
-            let ike = parts
-                .endpoint
-                .ike_sas()
-                .filter(|ike| ike.peer == Some(entry.id) && ike.state == SaState::Established)
-                .max_by_key(|ike| ike.since);
-            let children: Vec<_> = self.child_status(entry.id, parts).collect();
-            let child_cause = children.iter().filter(|child| child.sa.is_none()).find_map(|child| child.cause);
+        self.order.iter().filter_map(|id| self.peers.get(id)).map(|entry| {
+            let ike = self.connection(entry.id, parts.endpoint);
+            let children: Vec<_> = self.child_status(entry, parts).collect();
+            let wrong = |child: &&ChildStatus<'_>| child.cause.is_some_and(|cause| cause.kind != Kind::Intent);
+            let worst = children.iter().filter(wrong).min_by_key(|child| child.sa.is_some());
+            let child_cause = worst.and_then(|child| child.cause);
+            let cause = match ike {
+                Some(_) => child_cause.or(entry.trouble.as_ref()).cloned(),
+                None => entry.cause.clone().or_else(|| waiting(entry, parts)),
+            };
             PeerStatus {
                 id: entry.id,
                 name: &entry.name,
                 state: state(entry, ike.is_some()),
-                cause: if ike.is_some() { child_cause } else { entry.cause.as_ref() },
+                cause,
                 retry_at: entry.retry_at.filter(|_| ike.is_none() && entry.attempt.is_none() && entry.is_wanted()),
                 ike,
                 children,
@@ -126,32 +129,44 @@ impl Gateway {
 
     fn child_status<'s, C: IkeCrypto, P: PacketCrypto>(
         &'s self,
-        peer: PeerId,
+        peer: &'s PeerEntry,
         parts: &'s Parts<'_, '_, C, P>,
     ) -> impl Iterator<Item = ChildStatus<'s>> {
-        self.children.iter().filter(move |entry| entry.peer == peer).map(|entry| {
-            let installed = || self.sas.iter().filter(|sa| sa.config == entry.id);
-            let views = parts.endpoint.child_sas().filter(|view| view.config == entry.id && !view.replaced);
-            let since = |view: &ChildView<'_>| {
-                let sa = installed().find(|sa| sa.child == view.id)?;
-                parts.inbound.sa(sa.inbound).map(|status| status.since)
-            };
-            let newest = views.filter_map(|view| Some((since(&view)?, view))).max_by_key(|(since, _)| *since);
-            let (since, sa) = newest.unzip();
+        peer.children.iter().filter_map(|child| self.children.get(child)).map(|entry| {
+            let installed = || entry.sas.iter().filter_map(|sa| self.sas.get(sa));
+            let stands = installed().filter_map(|sa| {
+                let view = parts.endpoint.child_sa(sa.child).filter(|view| !view.replaced)?;
+                Some((parts.inbound.sa(sa.inbound)?.since, sa.encap, view))
+            });
+            let newest = stands.max_by_key(|(since, ..)| *since);
             let mut totals = entry.past;
             installed().for_each(|sa| totals.add(sa.totals(parts.outbound, parts.inbound)));
-            let id = sa.as_ref().map(|view| view.id);
             ChildStatus {
                 id: entry.id,
                 name: &entry.name,
                 cause: entry.cause.as_ref(),
-                encap: installed().find(|sa| Some(sa.child) == id).map(|sa| sa.encap),
-                sa,
-                since,
+                encap: newest.as_ref().map(|(_, encap, _)| *encap),
+                since: newest.as_ref().map(|(since, ..)| *since),
+                sa: newest.map(|(.., view)| view),
                 totals,
                 rekeys: entry.rekeys,
             }
         })
+    }
+}
+
+/// What a peer waits for that is neither connected nor failed.
+fn waiting<C: IkeCrypto, P: PacketCrypto>(entry: &PeerEntry, parts: &Parts<'_, '_, C, P>) -> Option<Cause> {
+    if let Some(view) = entry.attempt.and_then(|ike| parts.endpoint.ike_sa(ike)) {
+        let (exchange, repeated) = view.waiting?;
+        return Some(Cause::unanswered(exchange, view.path.remote, repeated));
+    }
+    match entry.start {
+        _ if entry.locating => Some(Cause::for_an_address()),
+        _ if entry.held => None,
+        Start::Passive => Some(Cause::for_the_peer()),
+        Start::OnDemand => Some(Cause::for_a_packet()),
+        Start::Active => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Two gateways back to back in memory: configuration, IKE, policies and packets together.
 
+mod firm_ground;
 mod places;
 mod world;
 
@@ -121,7 +122,7 @@ fn e13_on_demand_waits_for_a_packet_and_says_when_it_can_go() {
         World::new(&peer(true, "start = \"on-demand\"", ""), &peer(false, "start = \"passive\"", "")).start();
     world.pass(secs(120));
     assert_eq!(world.messages, 0);
-    assert_eq!(world.left.state("other"), (PeerState::Pending, None));
+    assert_eq!(world.left.state("other"), (PeerState::Pending, Some("waiting-for-packet")));
     let Err(Stopped::Acquire(policy, true)) = world.send(true, &packet(1, 2, b"first")) else { panic!() };
     // More packets while it is negotiated start nothing more.
     assert_eq!(world.send(true, &packet(1, 2, b"second")), Err(Stopped::Acquire(policy, true)));
@@ -153,7 +154,7 @@ fn a_passive_gateway_never_calls() {
     assert!(matches!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Acquire(_, false))));
     world.pass(secs(600));
     assert_eq!(world.messages, 0);
-    assert_eq!(world.left.state("other"), (PeerState::Pending, None));
+    assert_eq!(world.left.state("other"), (PeerState::Pending, Some("waiting-for-peer")));
 }
 
 #[test]
@@ -334,7 +335,7 @@ fn strangers_cannot_fill_the_log() {
 fn every_address_of_a_peer_is_tried_in_turn() {
     let left = peer(true, "", "").replace("\"192.0.2.2\"", "[\"192.0.2.98\", \"192.0.2.2\"]");
     let mut world = World::new(&left, &peer(false, "start = \"passive\"", "")).start();
-    assert_eq!(world.left.state("other"), (PeerState::Pending, None));
+    assert_eq!(world.left.state("other"), (PeerState::Pending, Some("waiting-for-answer")));
     world.pass(secs(240));
     world.ping();
     let calls: Vec<_> = world

@@ -145,6 +145,8 @@ pub(crate) struct World {
     pub(crate) cut: bool,
     /// Only ESP arrives.
     pub(crate) deaf: bool,
+    /// Nothing of IKE passes on port 4500 to one of the sides: (left, right).
+    pub(crate) blocked: (bool, bool),
     /// Datagrams of IKE that were sent.
     pub(crate) messages: usize,
     /// Another source port for what the right side sends, as a NAT with a new mapping would make it.
@@ -192,6 +194,7 @@ impl World {
             wire: VecDeque::new(),
             cut: false,
             deaf: false,
+            blocked: (false, false),
             messages: 0,
             mapping: None,
         }
@@ -233,7 +236,12 @@ impl World {
     pub(crate) fn step(&mut self) -> bool {
         self.collect();
         let Some(flight) = self.wire.pop_front() else { return false };
-        if !self.cut && (flight.esp || !self.deaf) {
+        let blocked = match flight.to.ip().to_string().as_str() {
+            LEFT => self.blocked.0,
+            _ => self.blocked.1,
+        };
+        let lost = flight.to.port() == 4500 && blocked && !flight.esp;
+        if !self.cut && (flight.esp || !self.deaf) && !lost {
             self.deliver(flight);
         }
         true
@@ -327,7 +335,7 @@ impl World {
             Ok(Verdict::Protect(sa)) => sa,
             Ok(Verdict::Clear) => return Err(Stopped::Clear),
             Ok(Verdict::Acquire(policy)) => {
-                let kept = site.gateway.acquire(self.now, policy, parts!(site));
+                let kept = site.gateway.acquire(self.now, policy, inner, parts!(site));
                 return Err(Stopped::Acquire(policy, kept));
             }
             Err(discard) => return Err(Stopped::Discarded(discard)),
@@ -356,6 +364,28 @@ impl World {
             assert_eq!(sent, Ok(()), "{}", self.story());
             let there = if left { &mut self.right } else { &mut self.left };
             assert_eq!(there.received.pop(), Some(inner), "{}", self.story());
+        }
+    }
+}
+
+impl Site {
+    /// Each SA in an engine belongs to one of IKE's and is known to the gateway.
+    fn owned(&self) {
+        let of_ike =
+            |out: bool, spi| self.endpoint.child_sas().any(|sa| if out { sa.spi_out == spi } else { sa.spi_in == spi });
+        assert!(self.inbound.sas().all(|sa| of_ike(false, sa.spi)), "an SA takes packets and IKE does not know it");
+        assert!(self.outbound.sas().all(|sa| of_ike(true, sa.spi)), "an SA sends packets and IKE does not know it");
+        assert_eq!(self.inbound.sas().count(), self.gateway.installed());
+        assert!(self.outbound.sas().count() <= self.gateway.installed());
+    }
+}
+
+/// After each run: nothing is left behind.
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.left.owned();
+            self.right.owned();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Wishes: what the caller asks the endpoint to do.
 
-use ipsec_core::net::Path;
+use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::Endpoint;
@@ -76,9 +76,38 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         {
             return Ok(id);
         }
+        self.want(now, (ike, peer), config, None)
+    }
+
+    /// The same for the sake of one packet that no Child SA of this configuration carries, because the peer narrowed the
+    /// selectors: those of the packet, which lie within the configured ones, are asked for first (RFC 7296 §2.9).
+    ///
+    /// # Errors
+    /// [`Denied`]
+    pub fn create_child_for(
+        &mut self,
+        now: Instant,
+        ike: IkeId,
+        config: ChildConfigId,
+        packet: (TrafficSelector, TrafficSelector),
+    ) -> Result<ChildId, Denied> {
+        let peer = self.established(ike).and_then(|sa| sa.peer).ok_or(Denied::UnknownSa)?;
+        let pad: &dyn Pad = &self.pad;
+        pad.child_named(peer, config).ok_or(Denied::UnknownChild)?;
+        self.want(now, (ike, peer), config, Some(packet))
+    }
+
+    fn want(
+        &mut self,
+        now: Instant,
+        (ike, peer): (IkeId, PeerId),
+        config: ChildConfigId,
+        packet: Option<(TrafficSelector, TrafficSelector)>,
+    ) -> Result<ChildId, Denied> {
         let (slot, spi) = self.children.reserve(&mut self.crypto).ok_or(Denied::Full)?;
         let mut child = Child::wanted(ike.slot, peer, config, spi, now);
         child.phase = Phase::WANTED_NOW;
+        child.packet = packet;
         let id = self.children.put(slot, child).ok_or(Denied::Full)?;
         self.go_on(now, ike.slot);
         Ok(id)

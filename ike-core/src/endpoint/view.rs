@@ -3,12 +3,13 @@
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::Endpoint;
+use super::{Endpoint, IkeSlot};
 use crate::child::{Child, Phase};
 use crate::crypto::{EspSuite, IkeCrypto, IkeSuite};
 use crate::event::{ChildId, IkeId};
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
+use crate::registry::ExchangeType;
 use crate::sa::State;
 
 /// Where an IKE SA stands.
@@ -52,6 +53,10 @@ pub struct IkeView {
     pub heard: Option<Instant>,
     /// Our rekey of it is under way; until then that keeps a slot of the table.
     pub rekeying: bool,
+    /// Our request that waits for an answer, and how often it was repeated.
+    pub waiting: Option<(ExchangeType, u8)>,
+    /// How often the peer repeated its last request although it was answered: our answers do not arrive there.
+    pub unheard: u8,
 }
 
 /// What stands in the caller's tables. All zero: everything was given back.
@@ -104,36 +109,46 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// Every IKE SA that is not over.
     pub fn ike_sas(&self) -> impl Iterator<Item = IkeView> + '_ {
-        (0..=u16::MAX).zip(self.slots.iter()).filter_map(|(slot, place)| {
-            let sa = place.sa.as_ref()?;
-            let (spi_local, spi_remote) = if sa.initiator { (sa.spi_i, sa.spi_r) } else { (sa.spi_r, sa.spi_i) };
-            let (state, suite, times) = match &sa.state {
-                State::Dead => return None,
-                State::InitSent(_) => (SaState::Connecting, None, None),
-                State::InitAnswered(answered) => (SaState::Connecting, Some(answered.keys.suite), None),
-                State::AuthSent(sent) => (SaState::Connecting, Some(sent.keys.suite), None),
-                State::Established(established) => {
-                    let state = if established.closing() { SaState::Closing } else { SaState::Established };
-                    (state, Some(established.keys.suite), Some((established.since, established.heard)))
-                }
-            };
-            let (since, heard) = times.unzip();
-            let rekeying = matches!(&sa.state, State::Established(established) if established.keeps().is_some());
-            Some(IkeView {
-                id: IkeId { slot, generation: place.generation },
-                peer: sa.peer,
-                state,
-                initiator: sa.initiator,
-                spi_local,
-                spi_remote,
-                suite,
-                path: sa.path,
-                nat: sa.nat,
-                encap: sa.encap,
-                since,
-                heard,
-                rekeying,
-            })
+        (0..=u16::MAX).zip(self.slots.iter()).filter_map(|(slot, place)| self.ike_view(slot, place))
+    }
+
+    /// An IKE SA that is not over.
+    pub fn ike_sa(&self, id: IkeId) -> Option<IkeView> {
+        let place = self.slots.get(usize::from(id.slot)).filter(|place| place.generation == id.generation)?;
+        self.ike_view(id.slot, place)
+    }
+
+    fn ike_view(&self, slot: u16, place: &IkeSlot<C>) -> Option<IkeView> {
+        let sa = place.sa.as_ref()?;
+        let (spi_local, spi_remote) = if sa.initiator { (sa.spi_i, sa.spi_r) } else { (sa.spi_r, sa.spi_i) };
+        let (state, suite, times) = match &sa.state {
+            State::Dead => return None,
+            State::InitSent(_) => (SaState::Connecting, None, None),
+            State::InitAnswered(answered) => (SaState::Connecting, Some(answered.keys.suite), None),
+            State::AuthSent(sent) => (SaState::Connecting, Some(sent.keys.suite), None),
+            State::Established(established) => {
+                let state = if established.closing() { SaState::Closing } else { SaState::Established };
+                (state, Some(established.keys.suite), Some((established.since, established.heard)))
+            }
+        };
+        let (since, heard) = times.unzip();
+        let rekeying = matches!(&sa.state, State::Established(established) if established.keeps().is_some());
+        Some(IkeView {
+            id: IkeId { slot, generation: place.generation },
+            peer: sa.peer,
+            state,
+            initiator: sa.initiator,
+            spi_local,
+            spi_remote,
+            suite,
+            path: sa.path,
+            nat: sa.nat,
+            encap: sa.encap,
+            since,
+            heard,
+            rekeying,
+            waiting: sa.window.outstanding.as_ref().map(|request| (request.exchange, request.repetitions)),
+            unheard: sa.window.repeated,
         })
     }
 
@@ -150,6 +165,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// Every Child SA that is up.
     pub fn child_sas(&self) -> impl Iterator<Item = ChildView<'_>> + '_ {
         self.children.iter().filter_map(|(slot, child)| self.child_view(slot, child))
+    }
+
+    /// A Child SA that is up.
+    pub fn child_sa(&self, id: ChildId) -> Option<ChildView<'_>> {
+        self.child_view(id.slot, self.children.by_id(id)?)
     }
 
     fn child_view<'e>(&self, slot: u16, child: &'e Child) -> Option<ChildView<'e>> {

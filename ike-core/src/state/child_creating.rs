@@ -4,7 +4,7 @@ use heapless::Vec;
 use ipsec_core::net::Path;
 
 use crate::agreement;
-use crate::child::{Child, Phase, narrow};
+use crate::child::{Child, Phase, first_of, narrow};
 use crate::crypto::{Group, IkeCrypto, KePublic, SharedSecret};
 use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
@@ -221,6 +221,9 @@ fn send<C: IkeCrypto>(
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let spi = child.spi_in;
+    // What replaces an SA is for the same packets.
+    let packet = child.packet.or_else(|| old.and_then(|old| env.children.by_id(old)?.packet));
+    let (first_local, first_remote) = packet.unzip();
     let mut public = KePublic::new();
     let ke = match group {
         Some(group) => {
@@ -242,11 +245,12 @@ fn send<C: IkeCrypto>(
     if let Some((group, _)) = &ke {
         message.ke(group.id(), &public)?;
     }
-    message.ts(PayloadType::TS_I, config.local)?;
-    message.ts(PayloadType::TS_R, config.remote)?;
+    message.ts(PayloadType::TS_I, &first_of(first_local, config.local))?;
+    message.ts(PayloadType::TS_R, &first_of(first_remote, config.remote))?;
     let len = message.seal(env.crypto, &mut established.keys.sender)?;
 
     if let Some(child) = env.children.get_mut(new) {
+        child.packet = packet;
         child.phase = Phase::Creating;
     }
     established.request = Some(Request::Child(ChildRequest { new, old, nonce, ke, narrow, restarts, crossed: None }));

@@ -33,8 +33,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     }
     let State::Established(established) = &mut sa.state else { return Err(Discard::Unexpected) };
     if !header.response && arrival == Arrival::Repeated {
-        sa.window.send_response = true;
-        sa.window.response_path = path;
+        sa.window.respond_again(path);
         return Ok(Effects::default());
     }
     let (first, inner) = established.keys.receiver.open(env.crypto, datagram)?;

@@ -1,0 +1,85 @@
+//! Which peers want to be looked at, and when: nothing here is linear in the number of peers.
+
+use alloc::collections::BTreeSet;
+
+use ike_core::pad::PeerId;
+use ipsec_core::time::Instant;
+
+use super::Gateway;
+
+/// Peers in the order in which they fall due.
+#[derive(Default)]
+pub(super) struct Agenda {
+    due: BTreeSet<(Instant, PeerId)>,
+    /// Something happened to these: they are looked at as soon as possible.
+    touched: BTreeSet<PeerId>,
+}
+
+impl Agenda {
+    /// The next peer to look at.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<PeerId> {
+        if let Some(peer) = self.touched.pop_first() {
+            return Some(peer);
+        }
+        let first = self.due.first().filter(|(at, _)| *at <= now).copied()?;
+        self.due.remove(&first);
+        Some(first.1)
+    }
+
+    /// When the next peer falls due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn touch(&mut self, peer: PeerId) {
+        self.touched.insert(peer);
+    }
+
+    /// Moves a peer from one moment to another.
+    pub(super) fn plan(&mut self, peer: PeerId, old: Option<Instant>, new: Option<Instant>) {
+        if let Some(old) = old {
+            self.due.remove(&(old, peer));
+        }
+        if let Some(new) = new {
+            self.due.insert((new, peer));
+        }
+    }
+}
+
+impl Gateway {
+    /// A peer falls due at `at`, and no longer when it did before.
+    pub(super) fn plan(&mut self, id: PeerId, at: Option<Instant>) {
+        if let Some(entry) = self.peers.get_mut(&id) {
+            let old = core::mem::replace(&mut entry.due, at);
+            self.agenda.plan(id, old, at);
+        }
+    }
+
+    /// Takes a peer out of everything.
+    pub(super) fn strike(&mut self, id: PeerId) {
+        self.plan(id, None);
+        self.agenda.touched.remove(&id);
+        self.questions.retain(|question| question.peer != id);
+        self.peers.remove(&id);
+    }
+}
+
+/// The soonest of several moments that are still to come.
+pub(super) struct Soonest {
+    now: Instant,
+    pub(super) at: Option<Instant>,
+}
+
+impl Soonest {
+    pub(super) fn after(now: Instant) -> Self {
+        Self { now, at: None }
+    }
+
+    /// Whether `at` has come; if not, it is noted.
+    pub(super) fn reached(&mut self, at: Instant) -> bool {
+        if at > self.now {
+            self.at = Some(self.at.map_or(at, |soonest| soonest.min(at)));
+        }
+        at <= self.now
+    }
+}

@@ -1,0 +1,80 @@
+//! Several connections with one peer: one stays.
+//!
+//! There are two when both sides called at once, and when a connection was made anew beside the one that stands. The rule
+//! looks only at what both sides know, and needs nothing of the peer: whoever it is, what is spare is closed by us.
+
+use core::time::Duration;
+
+use alloc::vec::Vec;
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::{Endpoint, IkeView};
+use ike_core::event::IkeId;
+use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::time::Instant;
+
+use super::Gateway;
+use super::agenda::Soonest;
+use super::state::COURTESY;
+use crate::peers::Peers;
+
+/// What is on its way through the SAs of a connection that was made anew may still arrive for as long as this.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A child that the connection that stays is refused stays where it is.
+const TRIES: u32 = 3;
+
+impl Gateway {
+    /// Closes what is spare. Both sides see the same one as spare, that with the smaller initiator's SPI, and its initiator
+    /// closes it; the other side does so later, when that one knows nothing of this rule. A peer that calls again at once
+    /// when that happens is met with ever more patience.
+    pub(super) fn merge<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        soonest: &mut Soonest,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        let Some(entry) = self.peers.get(&id).filter(|entry| entry.ikes.len() > 1) else { return };
+        let superseded = entry.superseded.clone();
+        let renewed = |ike: &IkeView| superseded.contains(&ike.id);
+        let patience = 1u32.checked_shl(entry.merges.min(6)).unwrap_or(1);
+        let all: Vec<_> = self.connections(id, endpoint).collect();
+        let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
+        let Some(kept) = all.iter().max_by_key(|ike| (!renewed(ike), spi(ike))).copied() else { return };
+        for spare in all.iter().filter(|ike| ike.id != kept.id) {
+            let pause = match (renewed(spare), spare.initiator) {
+                (true, _) => DRAIN,
+                (false, true) => COURTESY.saturating_mul(patience),
+                (false, false) => COURTESY.saturating_mul(2).saturating_mul(patience),
+            };
+            let since = spare.since.max(kept.since).unwrap_or(now);
+            let over = soonest.reached(since + pause);
+            let lacking = self.lacking(id, spare.id, kept.id);
+            if lacking.is_empty() && over {
+                drop(endpoint.close(now, spare.id)); // denied: it is gone
+                if let Some(entry) = self.peers.get_mut(&id).filter(|_| !renewed(spare)) {
+                    entry.merges = entry.merges.saturating_add(1);
+                }
+            }
+            for config in lacking.into_iter().filter(|_| over || renewed(spare)) {
+                let Some(child) = self.children.get(&config) else { continue };
+                if child.asked.is_none()
+                    && child.failures < TRIES
+                    && soonest.reached(child.retry_at.unwrap_or(Instant::ZERO))
+                {
+                    self.ask(now, kept.id, config, endpoint);
+                }
+            }
+        }
+    }
+
+    /// The children that one IKE SA carries and another does not.
+    fn lacking(&self, peer: PeerId, spare: IkeId, kept: IkeId) -> Vec<ChildConfigId> {
+        let carries = |config: &ChildConfigId, ike: IkeId| {
+            let sas = self.children.get(config).into_iter().flat_map(|child| &child.sas);
+            sas.filter_map(|sa| self.sas.get(sa)).any(|sa| sa.ike == ike)
+        };
+        let children = self.peers.get(&peer).into_iter().flat_map(|entry| &entry.children);
+        children.filter(|config| carries(config, spare) && !carries(config, kept)).copied().collect()
+    }
+}

@@ -1,0 +1,65 @@
+//! A peer that lives and whose SAs are dead: it lost them, and nothing of what we send arrives.
+//!
+//! IKE answers, so liveness checks see nothing. What shows it is that packets go out and none comes in, where some came in
+//! before. One rekey of the child then brings fresh SAs to both sides. Traffic that is one-way by nature looks alike: it
+//! costs one rekey, and no other before something came in again.
+
+use core::time::Duration;
+
+use ike_core::crypto::IkeCrypto;
+use ipsec_core::crypto::PacketCrypto;
+use ipsec_core::time::Instant;
+
+use super::report::What;
+use super::{Gateway, Parts};
+use crate::cause::Cause;
+
+/// A child is not rekeyed for its silence more often than once in so many liveness intervals.
+const REST: u32 = 10;
+
+impl Gateway {
+    /// Tells IKE of the signs of life that the data plane saw. [`Gateway::handle_timeout`] does so; an appliance that calls
+    /// [`Endpoint::handle_timeout`](ike_core::endpoint::Endpoint::handle_timeout) itself, without locks on the engines, does
+    /// it before.
+    pub fn credit<C: IkeCrypto, P: PacketCrypto>(&mut self, parts: &mut Parts<'_, '_, C, P>) {
+        for (id, sa) in &mut self.sas {
+            let last = sa.last_heard(parts.inbound);
+            if let Some(last) = last.filter(|_| last > sa.heard) {
+                sa.heard = Some(last);
+                sa.unanswered = None;
+                parts.endpoint.heard(last, *id);
+                if let Some(child) = self.children.get_mut(&sa.config) {
+                    child.answered = true;
+                }
+                continue;
+            }
+            let Some(sent) = sa.last_sent(parts.outbound).filter(|sent| Some(*sent) > sa.heard) else { continue };
+            let since = *sa.unanswered.get_or_insert(sent);
+            let interval = parts.endpoint.pad().get(sa.peer).map_or(Duration::ZERO, |peer| peer.dpd);
+            if !interval.is_zero() && sent.since(since) >= interval {
+                self.silent.push(*id);
+            }
+        }
+    }
+
+    /// Rekeys what sends and hears nothing.
+    pub(super) fn probe<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+        while let Some(id) = self.silent.pop() {
+            let Some((peer, config)) = self.sas.get(&id).map(|sa| (sa.peer, sa.config)) else { continue };
+            // Another SA of the child may be the one that is used.
+            let heard = |sa: &super::install::Installed| sa.unanswered.is_none();
+            let Some(child) = self.children.get_mut(&config) else { continue };
+            let others = child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(heard);
+            if others || !child.answered || child.probe_after.is_some_and(|at| at > now) {
+                continue;
+            }
+            if parts.endpoint.rekey_child(now, id).is_err() {
+                continue; // it is being replaced already
+            }
+            let interval = parts.endpoint.pad().get(peer).map_or(Duration::ZERO, |peer| peer.dpd);
+            child.answered = false;
+            child.probe_after = Some(now + interval.saturating_mul(REST));
+            self.tell(Some(peer), Some(config), What::Waiting, Some(Cause::one_way()));
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! What trials broke in the glue between IKE and packets: connections that end, begin at once, cannot be rekeyed, are
+//! narrowed, or are dead on one side.
+
+use gateway_core::gateway::{Level, Parts, PeerState, What};
+use ipsec_core::error::Discard;
+
+use crate::world::{LEFT, Stopped, World, config, packet, parts, peer};
+use crate::{secs, up};
+
+/// A packet to host 10.`to`.`third`.10.
+fn far(from: u8, to: u8, third: u8) -> Vec<u8> {
+    let mut packet = packet(from, to, b"far");
+    packet[18] = third;
+    packet
+}
+
+fn second(net: u8, far: u8) -> String {
+    format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
+}
+
+#[test]
+fn f_10_a_peer_that_a_reload_removes_neither_sends_nor_gets_anything_although_it_is_silent() {
+    let mut world = World::connected("", "");
+    world.ping();
+    world.deaf = true;
+    world.left.gateway.reload(world.now, config(""), parts!(world.left)).1.unwrap();
+    let engines = (world.left.inbound.sas().count(), world.left.outbound.sas().count());
+    assert_eq!(engines, (0, 0));
+    let _ = world.send(false, &packet(2, 1, b"late"));
+    assert!(world.left.received.is_empty());
+    assert_eq!(world.send(true, &packet(1, 2, b"late")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
+}
+
+#[test]
+fn f_10_the_peer_of_a_removed_one_is_told() {
+    let mut world = World::connected("", "");
+    world.pass(secs(30));
+    world.left.gateway.reload(world.now, config(""), parts!(world.left)).1.unwrap();
+    world.exchange();
+    assert_eq!(world.right.state("other"), (PeerState::Disconnected, Some("closed-by-peer")));
+    assert_eq!(world.right.inbound.sas().count(), 0);
+    assert_eq!(world.left.endpoint.ike_sas().count(), 0, "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::Closed), 1, "told once, at once\n{}", world.story());
+}
+
+#[test]
+fn f_10_down_is_down_while_the_peer_is_silent() {
+    for name in ["other", "other/net"] {
+        let mut world = World::connected("", "");
+        world.ping();
+        world.deaf = true;
+        world.left.gateway.down(world.now, name, parts!(world.left)).unwrap();
+        assert!(matches!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Acquire(_, false))), "{name}");
+        let _ = world.send(false, &packet(2, 1, b"late"));
+        assert!(world.left.received.is_empty(), "{name}");
+        world.pass(secs(60));
+        assert_eq!(world.left.told(|what| *what == What::ChildDown), 1, "{name}\n{}", world.story());
+    }
+}
+
+#[test]
+fn f_10_what_was_being_rekeyed_when_it_was_taken_down_does_not_come_back() {
+    for name in ["other", "other/net"] {
+        let mut world = World::connected("", "");
+        world.pass(secs(20));
+        assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+        world.left.gateway.down(world.now, name, parts!(world.left)).unwrap();
+        world.exchange();
+        world.pass(secs(60));
+        assert_eq!(world.left.inbound.sas().count(), 0, "{name}\n{}", world.story());
+        assert_eq!(world.right.inbound.sas().count(), 0, "{name}\n{}", world.story());
+    }
+}
+
+#[test]
+fn f_10_a_shutdown_stops_everything_at_once() {
+    let mut world = World::connected("", "");
+    world.deaf = true;
+    world.left.gateway.shutdown(world.now, parts!(world.left));
+    assert_eq!((world.left.inbound.sas().count(), world.left.outbound.sas().count()), (0, 0));
+}
+
+#[test]
+fn f_38_totals_go_on_when_the_child_or_the_connection_is_another_one() {
+    let mut world = World::connected("", "");
+    world.ping();
+    world.pass(secs(60));
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    world.pass(secs(3));
+    world.ping();
+    assert_eq!(world.left.child("other", "net").0.packets_out, 2, "{}", world.story());
+    let wider = |text: String| text.replace("10.2.0.0/16", "10.2.0.0/15");
+    for left in [false, true] {
+        let start = if left { "" } else { "start = \"passive\"" };
+        let site = if left { &mut world.left } else { &mut world.right };
+        site.gateway.reload(world.now, config(&wider(peer(left, start, ""))), parts!(site)).1.unwrap();
+        world.exchange();
+    }
+    world.pass(secs(30));
+    world.ping();
+    assert_eq!(world.left.child("other", "net").0.packets_out, 3, "{}", world.story());
+    assert_eq!(world.right.child("other", "net").0.packets_in, 3, "{}", world.story());
+}
+
+#[test]
+fn f_60_of_two_connections_one_stays_with_every_child_and_nobody_is_alarmed() {
+    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &(peer(false, "", "") + &second(4, 3))).start();
+    world.pass(secs(90));
+    world.ping();
+    assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()), "{}", world.story());
+    for site in [&world.left, &world.right] {
+        assert_eq!(site.endpoint.ike_sas().count(), 1, "{}", world.story());
+        assert!(site.story.iter().all(|report| report.level() == Level::Info), "{}", world.story());
+        assert_eq!(site.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_60_the_spare_one_goes_also_when_its_initiator_knows_nothing_of_the_rule() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "", "")).start();
+    assert_eq!(world.left.endpoint.ike_sas().count(), 2);
+    // Neither side hears the time that the other one does: only one at a time acts.
+    let spi = |ike: &ike_core::endpoint::IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
+    let spare = world.left.endpoint.ike_sas().min_by_key(spi).unwrap();
+    let asleep = if spare.initiator { "left" } else { "right" };
+    let start = world.now;
+    while world.now.since(start) < secs(40) {
+        world.now = world.now + secs(1);
+        let site = if asleep == "left" { &mut world.right } else { &mut world.left };
+        site.gateway.handle_timeout(world.now, parts!(site));
+        world.exchange();
+    }
+    assert_eq!(world.left.endpoint.ike_sas().count(), 1, "{}", world.story());
+    assert_eq!(world.right.endpoint.ike_sas().count(), 1, "{}", world.story());
+    world.ping();
+}
+
+/// The right side wants perfect forward secrecy for the child, the left one none.
+fn one_sided_pfs() -> World {
+    let left = "esp = \"aes256gcm16\"\nrekey = \"60s\"\nlifetime = \"90s\"";
+    let right = "esp = \"aes256gcm16-ecp256\"\nrekey = \"1h\"\nlifetime = \"2h\"";
+    World::new(&peer(true, "", left), &peer(false, "start = \"passive\"", right)).start()
+}
+
+#[test]
+fn f_61_a_child_that_cannot_be_rekeyed_is_carried_on_by_a_new_ike_sa_without_a_gap() {
+    let mut world = one_sided_pfs();
+    for _ in 0..600 {
+        world.ping();
+        world.pass(secs(1));
+    }
+    let renewals = world.left.told(|what| *what == What::Renewing);
+    assert!((6..=14).contains(&renewals), "{renewals}\n{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+    assert!(world.left.endpoint.ike_sas().count() <= 2, "{}", world.story());
+    assert!(world.story().contains("PFS"), "{}", world.story());
+    assert_eq!(world.left.child("other", "net").0.packets_out, 600);
+}
+
+#[test]
+fn f_61_status_shows_a_rekey_that_fails() {
+    let mut world = one_sided_pfs();
+    while !world.story().contains("PFS") {
+        world.pass(secs(1));
+        assert!(world.now.as_millis() < 100_000, "{}", world.story());
+        world.cut = world.story().contains("PFS");
+    }
+    assert_eq!(world.left.state("other"), (PeerState::Connected, Some("pfs-refused")), "{}", world.story());
+}
+
+#[test]
+fn f_62_what_the_peer_narrowed_away_is_asked_for_once_and_then_refused_at_once() {
+    let right = peer(false, "start = \"passive\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"");
+    let mut world = World::new(&peer(true, "", ""), &right).start();
+    world.ping();
+    let before = world.messages;
+    assert!(matches!(world.send(true, &far(1, 2, 9)), Err(Stopped::Acquire(_, true))));
+    world.exchange();
+    for _ in 0..20 {
+        assert!(matches!(world.send(true, &far(1, 2, 9)), Err(Stopped::Acquire(_, false))), "{}", world.story());
+        world.pass(secs(1));
+    }
+    assert!(world.messages - before <= 4 + 4, "one question\n{}", world.story());
+    assert_eq!(world.left.state("other"), (PeerState::Connected, Some("not-covered")), "{}", world.story());
+    assert!(world.story().contains("10.2.9.10/32"), "{}", world.story());
+    world.ping();
+    assert_eq!(world.left.inbound.sas().count(), 1, "{}", world.story());
+}
+
+#[test]
+fn f_62_a_peer_that_gives_each_network_an_sa_of_its_own_is_asked_for_the_one_of_the_packet() {
+    // The right side has a child for each of two networks, the left one a child for both.
+    let right = peer(false, "start = \"passive\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"")
+        + "[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.2.9.0/24\"\nremote-ts = \"10.1.0.0/16\"\n";
+    let mut world = World::new(&peer(true, "", ""), &right).start();
+    world.ping();
+    assert!(matches!(world.send(true, &far(1, 2, 9)), Err(Stopped::Acquire(_, true))));
+    world.exchange();
+    assert_eq!(world.send(true, &far(1, 2, 9)), Ok(()), "{}", world.story());
+    world.ping();
+    assert_eq!(world.left.inbound.sas().count(), 2, "{}", world.story());
+}
+
+#[test]
+fn f_71_narrowing_is_told_with_both_sets_of_selectors() {
+    let right = peer(false, "start = \"passive\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"");
+    let mut world = World::new(&peer(true, "", ""), &right).start();
+    let told: Vec<_> = world.left.story.iter().filter(|report| report.what == What::Narrowed).collect();
+    assert_eq!(told.len(), 1, "{}", world.story());
+    let text = told[0].to_string();
+    assert!(text.contains("from 10.1.0.0/16 == 10.2.0.0/16 to 10.1.0.0/16 == 10.2.0.0/24"), "{text}");
+    let parts = parts!(world.left);
+    let status = world.left.gateway.status(parts).next().unwrap();
+    let child = &status.children[0];
+    assert_eq!(child.cause.map(|cause| cause.code), Some("narrowed"));
+    assert_eq!(child.sa.as_ref().map(|sa| sa.remote.len()), Some(1));
+}
+
+#[test]
+fn f_65_a_peer_that_lost_its_sas_gets_new_ones_within_three_liveness_intervals() {
+    let mut world = World::connected("dpd = \"10s\"", "dpd = \"10s\"");
+    for _ in 0..5 {
+        world.ping();
+        world.pass(secs(1));
+    }
+    for id in world.right.inbound.sas().map(|sa| sa.id).collect::<Vec<_>>() {
+        world.right.inbound.remove(id);
+    }
+    for id in world.right.outbound.sas().map(|sa| sa.id).collect::<Vec<_>>() {
+        world.right.outbound.remove(id);
+    }
+    let mut dead = 0;
+    while world.send(false, &packet(2, 1, b"back")) != Ok(()) {
+        let _ = world.send(true, &packet(1, 2, b"out"));
+        world.pass(secs(1));
+        dead += 1;
+        assert!(dead <= 30, "{}", world.story());
+    }
+    world.left.received.clear();
+    world.right.received.clear();
+    world.pass(secs(10));
+    world.ping();
+}
+
+#[test]
+fn f_65_traffic_that_is_one_way_by_nature_costs_no_more_than_one_rekey() {
+    for answered in [false, true] {
+        let mut world = World::connected("dpd = \"10s\"", "dpd = \"10s\"");
+        if answered {
+            world.ping();
+        }
+        for _ in 0..600 {
+            world.send(true, &packet(1, 2, b"log")).unwrap();
+            world.right.received.clear();
+            world.pass(secs(1));
+        }
+        let rekeys = world.left.child("other", "net").1;
+        assert_eq!(rekeys, u64::from(answered), "{}", world.story());
+    }
+}
+
+#[test]
+fn f_53_a_connection_that_lasted_is_made_again_at_once() {
+    let mut world = World::connected("dpd = \"20s\"", "");
+    world.pass(secs(60));
+    world.cut = true;
+    while world.left.told(|what| *what == What::Closed) == 0 {
+        world.pass(secs(1));
+    }
+    assert_eq!(world.left.told(|what| matches!(what, What::Connecting { .. })), 2, "{}", world.story());
+    world.cut = false;
+    world.pass(secs(30));
+    world.ping();
+}
+
+#[test]
+fn f_72_the_responder_shows_why_it_refuses_a_child() {
+    let right = peer(false, "start = \"passive\"", "").replace("10.1.0.0/16", "10.9.0.0/16");
+    let mut world = World::new(&peer(true, "", ""), &right).start();
+    for (site, code) in [(&mut world.left, "ts-unacceptable"), (&mut world.right, "ts-unacceptable")] {
+        assert_eq!(site.state("other"), (PeerState::Connected, Some(code)));
+        let told = site.story.iter().find(|report| report.what == What::ChildFailed).unwrap().to_string();
+        assert!(told.contains("10.2.0.0/16"), "{told}");
+    }
+}
+
+#[test]
+fn f_72_pending_says_what_it_waits_for() {
+    for (start, code) in [("passive", "waiting-for-peer"), ("on-demand", "waiting-for-packet")] {
+        let mut world = World::new(&peer(true, &format!("start = \"{start}\""), ""), "").start();
+        assert_eq!(world.left.state("other"), (PeerState::Pending, Some(code)));
+    }
+    let mut world = World::new(&peer(true, "", ""), "");
+    world.cut = true;
+    let mut world = world.start();
+    assert_eq!(world.left.state("other"), (PeerState::Pending, Some("waiting-for-answer")));
+    world.pass(secs(6));
+    assert_eq!(world.left.told(|what| *what == What::Waiting), 1, "{}", world.story());
+    assert!(world.story().contains("no answer to IKE_SA_INIT from 192.0.2.2:500 yet, repeated"), "{}", world.story());
+    let named = peer(true, "", "").replace("remote = \"192.0.2.2\"", "remote = \"right.example.org\"");
+    let mut world = World::new(&named, "").start();
+    assert_eq!(world.left.state("other"), (PeerState::Pending, Some("waiting-for-address")));
+}
+
+#[test]
+fn f_73_a_blocked_port_4500_is_named_on_both_sides() {
+    let lines = "encap = \"always\"";
+    let passive = format!("start = \"passive\"\n{lines}");
+    // Our answers do not arrive: the responder believes it is connected.
+    let mut world = World::new(&peer(true, lines, ""), &peer(false, &passive, ""));
+    world.blocked = (true, false);
+    let mut world = world.start();
+    world.pass(secs(10));
+    assert_eq!(world.right.state("other"), (PeerState::Connected, Some("answers-do-not-arrive")), "{}", world.story());
+    assert!(world.story().contains("left: other: not well: no answer to IKE_AUTH"), "{}", world.story());
+    // The request does not arrive.
+    let mut world = World::new(&peer(true, lines, ""), &peer(false, &passive, ""));
+    world.blocked = (false, true);
+    let mut world = world.start();
+    world.pass(secs(60));
+    let told = world.right.story.iter().find(|report| report.to_string().contains("[half-open]"));
+    assert!(told.is_some_and(|report| report.to_string().contains("4500")), "{}", world.story());
+}
+
+#[test]
+fn f_83_a_reload_can_be_asked_what_it_would_do() {
+    let mut world = World::connected("", "");
+    let wider = peer(true, "", "").replace("10.2.0.0/16", "10.2.0.0/15");
+    let diff = world.left.gateway.compare(&config(&wider), &parts!(lent world.left));
+    assert_eq!(diff.peers.len(), 1);
+    world.ping();
+    assert_eq!(world.left.told(up), 1);
+    assert!(world.left.gateway.compare(&config(&peer(true, "", "")), &parts!(lent world.left)).is_empty());
+    assert!(world.story().contains(LEFT) || !world.story().is_empty());
+}
