@@ -91,7 +91,7 @@ impl Boundary {
             }
             return Err(error);
         }
-        for net in &boundary.last.spared {
+        for net in boundary.last.spared.keys() {
             info!(
                 "{net} is attached to this machine and stays reachable in clear; name it in a remote-ts to protect it"
             );
@@ -131,7 +131,7 @@ impl Boundary {
 
     /// Attached networks that stay reachable in clear although a remote network covers them.
     pub(crate) fn spared(&self) -> Vec<String> {
-        self.last.spared.iter().map(ToString::to_string).collect()
+        self.last.spared.keys().map(ToString::to_string).collect()
     }
 
     /// What the guard dropped: in, in by a discard policy, out, out by a discard policy.
@@ -185,7 +185,7 @@ impl Boundary {
         });
         put_back.extend(missed.map(|added| added.to_string()));
         if !self.last.routes.is_empty() {
-            for net in plan.spared.difference(&self.last.spared) {
+            for net in plan.spared.keys().filter(|net| !self.last.spared.contains_key(net)) {
                 warn!("{net} is attached to this machine now and is reached in clear");
             }
         }
@@ -243,12 +243,20 @@ impl Boundary {
                 .iter()
                 .filter(|local| facing.contains(&local.link))
                 .map(|local| local.addr)
-                .filter(|addr| !addr.is_loopback())
+                .filter(|addr| !addr.is_loopback() && !is_link_local(*addr))
                 .collect(),
             ours: addresses.into_iter().map(|local| local.addr).collect(),
             attached,
             v6,
         })
+    }
+}
+
+/// Nobody beyond the link meets us there.
+fn is_link_local(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_link_local(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
     }
 }
 

@@ -26,6 +26,7 @@ use ipsec_core::spd::{Action, Rule};
 
 use super::MARK;
 use super::net::{Net, address, number};
+use super::plan::Spared;
 
 /// Our table, of the family `inet`.
 pub(super) const TABLE: &str = "portcullis";
@@ -43,24 +44,32 @@ enum Way {
     Out,
 }
 
-/// How the captured part of an address space is captured.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Captured {
+/// How an interval of remote addresses is captured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Captured<'s> {
     No,
     /// By a network that somebody wrote.
     Named,
     /// By "everything".
     Rest,
+    /// Except through these interfaces, to which it is attached.
+    Elsewhere(&'s BTreeSet<String>),
+}
+
+/// What routes do with the address space.
+pub(super) struct Space<'s> {
+    /// Networks that go to the device.
+    pub(super) captured: &'s BTreeSet<Net>,
+    /// Networks that do not.
+    pub(super) throws: &'s BTreeSet<Net>,
+    /// Attached networks that do not, each with its interfaces.
+    pub(super) spared: &'s Spared,
+    /// Addresses of ours that pass by what is captured by "everything".
+    pub(super) outer: &'s BTreeSet<IpAddr>,
 }
 
 /// The whole table as one transaction, which replaces what there is of it.
-pub(super) fn script(
-    tun: &str,
-    rules: &[Rule],
-    captured: &BTreeSet<Net>,
-    throws: &BTreeSet<Net>,
-    outer: &BTreeSet<IpAddr>,
-) -> String {
+pub(super) fn script(tun: &str, rules: &[Rule], space: &Space<'_>) -> String {
     let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
     for counter in COUNTERS {
         let _ = writeln!(text, " counter {counter} {{ }}"); // writing into a string does not fail
@@ -74,7 +83,7 @@ pub(super) fn script(
                 (Way::Out, true) => "out4",
                 (Way::Out, false) => "out6",
             };
-            let segments = segments(way, v4, rules, captured, throws, outer);
+            let segments = segments(way, v4, rules, space);
             let mut bodies: BTreeMap<&str, usize> = BTreeMap::new();
             for (_, _, body) in &segments {
                 let next = bodies.len();
@@ -135,25 +144,17 @@ fn interval(v4: bool, start: u128, end: u128) -> String {
 }
 
 /// Intervals of remote addresses, disjoint and in order, and the rules that hold in each.
-fn segments(
-    way: Way,
-    v4: bool,
-    rules: &[Rule],
-    captured: &BTreeSet<Net>,
-    throws: &BTreeSet<Net>,
-    outer: &BTreeSet<IpAddr>,
-) -> Vec<(u128, u128, String)> {
-    /// What begins or ends somewhere: a rule, or a network of the routing tables (of one length the captured one wins).
+fn segments(way: Way, v4: bool, rules: &[Rule], space: &Space<'_>) -> Vec<(u128, u128, String)> {
+    /// What begins or ends somewhere: a rule, or a network of the routing tables.
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     enum Item {
         Rule(usize),
-        Net { prefix: u8, captured: bool },
+        Net(Net),
     }
     let top = if v4 { u128::from(u32::MAX) } else { u128::MAX };
     let of_rules = rules.iter().enumerate().map(|(index, rule)| (rule.selector.remote.addrs, Item::Rule(index)));
-    let of_nets = [(captured, true), (throws, false)].into_iter().flat_map(|(nets, captured)| {
-        nets.iter().map(move |net| (net.range(), Item::Net { prefix: net.prefix, captured }))
-    });
+    let nets = space.captured.iter().chain(space.throws).chain(space.spared.keys());
+    let of_nets = nets.map(|net| (net.range(), Item::Net(*net)));
     // Each item begins at its first address, and ends behind its last.
     let mut edges: BTreeMap<u128, Vec<(Item, bool)>> = BTreeMap::new();
     for (range, item) in of_rules.chain(of_nets).filter(|(range, _)| range.is_ipv4() == v4) {
@@ -164,7 +165,7 @@ fn segments(
         }
     }
     let mut active_rules: BTreeSet<usize> = BTreeSet::new();
-    let mut active_nets: BTreeSet<(u8, bool)> = BTreeSet::new();
+    let mut active_nets: BTreeSet<(u8, Net)> = BTreeSet::new();
     let mut list: Vec<(u128, u128, String)> = Vec::new();
     let mut ends = edges.keys().skip(1).map(|next| next - 1).chain([top]);
     for (start, items) in &edges {
@@ -175,17 +176,19 @@ fn segments(
             match (item, begins) {
                 (Item::Rule(index), true) => _ = active_rules.insert(*index),
                 (Item::Rule(index), false) => _ = active_rules.remove(index),
-                (Item::Net { prefix, captured }, true) => _ = active_nets.insert((*prefix, *captured)),
-                (Item::Net { prefix, captured }, false) => _ = active_nets.remove(&(*prefix, *captured)),
+                (Item::Net(net), true) => _ = active_nets.insert((net.prefix, *net)),
+                (Item::Net(net), false) => _ = active_nets.remove(&(net.prefix, *net)),
             }
         }
         let end = ends.next().unwrap_or(top);
+        // The longest network decides, as in the routing table.
         let held = match active_nets.last() {
-            Some((0, true)) => Captured::Rest,
-            Some((_, true)) => Captured::Named,
-            _ => Captured::No,
+            Some((0, net)) if space.captured.contains(net) => Captured::Rest,
+            Some((_, net)) if space.captured.contains(net) => Captured::Named,
+            Some((_, net)) => space.spared.get(net).map_or(Captured::No, Captured::Elsewhere),
+            None => Captured::No,
         };
-        let body = body(way, v4, active_rules.iter().filter_map(|index| rules.get(*index)), held, outer);
+        let body = body(way, v4, active_rules.iter().filter_map(|index| rules.get(*index)), held, space.outer);
         if body.is_empty() {
             continue;
         }
@@ -202,27 +205,35 @@ fn body<'r>(
     way: Way,
     v4: bool,
     rules: impl Iterator<Item = &'r Rule>,
-    captured: Captured,
+    captured: Captured<'_>,
     outer: &BTreeSet<IpAddr>,
 ) -> String {
     let mut text = String::new();
     // Rules that look at addresses alone and end alike are one rule.
-    let mut gathered: Option<(&str, Vec<AddrRange>)> = None;
+    let mut gathered: Option<(String, Vec<AddrRange>)> = None;
+    let elsewhere = match captured {
+        Captured::Elsewhere(interfaces) => {
+            let field = if way == Way::In { "iifname" } else { "oifname" };
+            let names: Vec<String> = interfaces.iter().map(|name| format!("\"{name}\"")).collect();
+            format!("{field} != {{ {} }} ", names.join(", "))
+        }
+        _ => String::new(),
+    };
     let mut drops = false;
-    let flush = |text: &mut String, gathered: &mut Option<(&str, Vec<AddrRange>)>| {
+    let flush = |text: &mut String, gathered: &mut Option<(String, Vec<AddrRange>)>| {
         if let Some((verdict, ranges)) = gathered.take() {
             let _ = writeln!(text, "  {}{verdict}", ours(way, v4, &ranges));
         }
     };
     for rule in rules {
         let verdict = match (rule.action, way) {
-            (Action::Bypass, _) => "accept",
-            (Action::Discard, Way::In) => "counter name in_discard drop",
-            (Action::Discard, Way::Out) => "counter name out_discard drop",
+            (Action::Bypass, _) => "accept".to_owned(),
+            (Action::Discard, Way::In) => "counter name in_discard drop".to_owned(),
+            (Action::Discard, Way::Out) => "counter name out_discard drop".to_owned(),
             // What routes do not capture is the operator's, or a network of this machine.
             (Action::Protect(_), _) if captured == Captured::No => continue,
-            (Action::Protect(_), Way::In) => "counter name in_clear drop",
-            (Action::Protect(_), Way::Out) => "counter name out_clear drop",
+            (Action::Protect(_), Way::In) => format!("{elsewhere}counter name in_clear drop"),
+            (Action::Protect(_), Way::Out) => format!("{elsewhere}counter name out_clear drop"),
         };
         drops |= verdict != "accept";
         let local = rule.selector.local;
@@ -253,7 +264,7 @@ fn body<'r>(
         if captured == Captured::Rest && !strangers.is_empty() {
             let _ = writeln!(text, "  {} {{ {} }} accept", field(v4, true), strangers.join(", "));
         }
-        text += "  counter name out_clear drop\n";
+        let _ = writeln!(text, "  {elsewhere}counter name out_clear drop");
     }
     if drops { text } else { String::new() }
 }

@@ -10,7 +10,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, R
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
 use super::net::Net;
-use super::plan::{Lead, MAIN, Plan, Route, Seen, Target};
+use super::plan::{Lead, MAIN, Plan, Route, Seen, Spared, Target};
 use super::{MARK, TABLE, TABLE_OF_THE_REST};
 use crate::netlink::{Netlink, family, ip};
 
@@ -303,8 +303,8 @@ fn lead_of(found: &RuleMessage) -> Option<Lead> {
 }
 
 /// Networks of this machine's interfaces as the kernel's own table has them, our device's excepted.
-pub(super) fn attached(netlink: &mut Netlink, v6: bool, except: Option<u32>) -> io::Result<Vec<Net>> {
-    let mut nets = Vec::new();
+pub(super) fn attached(netlink: &mut Netlink, v6: bool, except: Option<u32>) -> io::Result<Spared> {
+    let mut nets = Spared::new();
     for family in families(v6) {
         for protocol in [RouteProtocol::Kernel, RouteProtocol::Ra] {
             for route in netlink.routes(family, MAIN, protocol)? {
@@ -321,7 +321,13 @@ pub(super) fn attached(netlink: &mut Netlink, v6: bool, except: Option<u32>) -> 
                 }
                 let direct = route.header.kind == RouteType::Unicast && !beyond && through.is_some();
                 if direct && through != except && route.header.destination_prefix_length > 0 {
-                    nets.extend(destination(&route));
+                    let name = through.and_then(|link| nix::net::if_::if_indextoname(link).ok()?.into_string().ok());
+                    // A name that nft would read as more than a name is not spared.
+                    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-@".contains(&octet);
+                    let name = name.filter(|name| name.bytes().all(plain));
+                    if let (Some(net), Some(name)) = (destination(&route), name) {
+                        nets.entry(net).or_default().insert(name);
+                    }
                 }
             }
         }

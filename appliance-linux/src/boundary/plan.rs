@@ -94,11 +94,14 @@ pub(super) struct Seen {
     pub(super) ours: Vec<IpAddr>,
     /// Those of them on interfaces that face the peers.
     pub(super) facing: Vec<IpAddr>,
-    /// Networks of its interfaces, our own device excepted.
-    pub(super) attached: Vec<Net>,
+    /// Networks of its interfaces, our own device excepted, and through which interfaces.
+    pub(super) attached: Spared,
     /// Whether there is IPv6.
     pub(super) v6: bool,
 }
+
+/// Attached networks with the names of their interfaces.
+pub(super) type Spared = BTreeMap<Net, BTreeSet<String>>;
 
 /// What the kernel is to be told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,7 +111,7 @@ pub(super) struct Plan {
     /// The guard, in the language of nft.
     pub(super) guard: String,
     /// Attached networks that stay reachable although a remote network covers them.
-    pub(super) spared: BTreeSet<Net>,
+    pub(super) spared: Spared,
     /// The remote networks.
     pub(super) captured: BTreeSet<Net>,
 }
@@ -132,15 +135,14 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
     let mut throws = local;
     let never = NEVER.iter().filter_map(|(addr, prefix)| Net::new(addr.parse().ok()?, *prefix));
     throws.extend(never.filter(|net| nets.iter().any(|captured| captured.covers(*net))));
-    let spared: BTreeSet<Net> = seen
-        .attached
-        .iter()
-        .copied()
-        .filter(|net| parent(&nets, *net).is_some_and(means_all) && !throws.contains(net))
-        .collect();
-    throws.extend(&spared);
     // Where a network on our side is exactly what a child reaches, the tunnel wins.
     throws.retain(|net| !nets.contains(net));
+    let mut spared = seen.attached.clone();
+    spared.retain(|net, _| {
+        parent(&nets, *net).is_some_and(means_all)
+            && !nets.contains(net)
+            && !throws.iter().any(|throw| throw == net || throw.covers(*net))
+    });
 
     let mut plan = Plan { spared, captured: nets, ..Plan::default() };
     for (net, source) in &captured {
@@ -157,7 +159,7 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
         plan.leads.insert(lead(TABLE, TABLE));
         let rest = plan.captured.iter().any(|net| net.is_ipv4() == v4 && net.prefix == 0);
         let tables: &[u32] = if rest { &[TABLE, TABLE_OF_THE_REST] } else { &[TABLE] };
-        for net in throws.iter().filter(|net| net.is_ipv4() == v4) {
+        for net in throws.iter().chain(plan.spared.keys()).filter(|net| net.is_ipv4() == v4) {
             plan.routes.extend(tables.iter().map(|table| ((*table, *net, Target::Throw), None)));
         }
         if rest {
@@ -172,7 +174,8 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             }));
         }
     }
-    plan.guard = guard::script(&intent.tun, &intent.rules, &plan.captured, &throws, &outer);
+    let space = guard::Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer };
+    plan.guard = guard::script(&intent.tun, &intent.rules, &space);
     plan
 }
 
@@ -253,7 +256,7 @@ mod tests {
         Seen {
             ours: ours.iter().map(|addr| addr.parse().unwrap()).collect(),
             facing: Vec::new(),
-            attached: attached.iter().map(net).collect(),
+            attached: attached.iter().map(|text| (net(text), BTreeSet::from(["lan2".to_owned()]))).collect(),
             v6: true,
         }
     }
@@ -369,7 +372,10 @@ mod tests {
     fn f_13_the_guard_spares_what_the_routes_spare() {
         let text = guard_of(&[("\"10.2.0.0/16\"", "\"0.0.0.0/0\"")], "");
         let map = text.lines().skip_while(|line| !line.contains("map out4")).nth(3).unwrap();
-        assert!(map.contains("10.3.0.0-10.6.255.255 : goto out4_0"), "10.2/16 and 10.7/16 are spared: {map}");
+        assert!(map.contains("10.3.0.0-10.6.255.255 : goto out4_0"), "10.2/16 is spared: {map}");
+        // An attached network is spared on its own interface alone: should it vanish, the default route is none for it.
+        assert!(map.contains("10.7.0.0-10.7.255.255 : goto out4_1"), "{map}");
+        assert!(text.contains("  oifname != { \"lan2\" } counter name out_clear drop\n }"), "{text}");
         assert!(text.contains("  ip saddr { 192.0.2.2 } accept\n  counter name out_clear drop"), "{text}");
     }
 
