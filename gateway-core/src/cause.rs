@@ -7,7 +7,7 @@ use core::fmt;
 use ike_core::failure::{Failure, Side};
 use ike_core::registry::{ExchangeType, TransformType};
 
-use crate::config::Peer;
+use crate::config::{Child, Peer};
 
 /// A cause as the operator reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,21 @@ impl Cause {
     pub fn of(failure: &Failure, peer: Option<&Peer>) -> Self {
         let (code, kind, text, hint) = describe(failure, peer);
         Self { code, text, hint, kind }
+    }
+
+    /// Puts a failure of a child into words.
+    pub fn of_child(failure: &Failure, child: Option<&Child>) -> Self {
+        let cause = Self::of(failure, None);
+        match (failure, child) {
+            (Failure::ProposalsRefused, Some(child)) => Self {
+                text: format!("{}{}", cause.text, listed(&format!("esp of {}", child.name), &child.esp)),
+                hint: "it does not say what it wants: compare \"esp\" of the child with the peer's, key exchange \
+                       groups (PFS) included"
+                    .to_string(),
+                ..cause
+            },
+            _ => cause,
+        }
     }
 
     /// A DNS name of the peer has no address.
@@ -117,10 +132,11 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
         Failure::ProposalsRefused => (
             "no-proposal-chosen",
             Refusal,
-            format!("the peer accepts none of our proposals{}", offered(peer)),
-            "it does not say what it wants: compare with its configuration; \"ike\" belongs to the peer, \"esp\" to the \
-             child"
-                .to_string(),
+            format!(
+                "the peer accepts none of our proposals{}",
+                peer.map_or_else(String::new, |peer| listed("ike", &peer.ike))
+            ),
+            "it does not say what it wants: compare \"ike\" with the peer's IKE proposals".to_string(),
         ),
         Failure::PfsRefused => said(
             "pfs-refused",
@@ -248,12 +264,9 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "the peer speaks another version of IKE",
             "IKEv1 is deprecated (RFC 9395) and not built: switch the peer to IKEv2",
         ),
-        Failure::Notified(kind) => (
-            "notified",
-            Refusal,
-            format!("the peer answered with {kind}"),
-            "the peer's log says more".to_string(),
-        ),
+        Failure::Notified(kind) => {
+            ("notified", Refusal, format!("the peer answered with {kind}"), "the peer's log says more".to_string())
+        }
         Failure::NoRoom => said(
             "message-too-large",
             Refusal,
@@ -276,7 +289,8 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "half-open",
             Absence,
             "the peer began a handshake and did not finish it",
-            "our answers do not reach it, or it does not like them: its log says more",
+            "our answers do not reach it (UDP 500 and 4500 have to pass both ways), or it does not like them: its log says \
+             more",
         ),
         Failure::ClosedByPeer => said("closed-by-peer", Absence, "the peer closed it", ""),
         Failure::ClosedHere => said("closed-here", Intent, "it was closed here", ""),
@@ -286,18 +300,31 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
 }
 
 /// Our side's list, for causes where the peer does not tell its own.
-fn offered(peer: Option<&Peer>) -> String {
-    let Some(peer) = peer else { return String::new() };
-    let mut text = String::from(" (ike:");
-    for proposal in &peer.ike {
+fn listed<P: fmt::Display>(key: &str, proposals: &[P]) -> String {
+    let mut text = format!(" ({key}:");
+    for proposal in proposals {
         text.push_str(&format!(" {proposal}"));
-    }
-    for child in &peer.children {
-        text.push_str(&format!("; esp of {}:", child.name));
-        for proposal in &child.esp {
-            text.push_str(&format!(" {proposal}"));
-        }
     }
     text.push(')');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn f_81_a_refused_proposal_lists_what_was_refused() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
+                    ike='aes128gcm16-prfsha256-x25519'\n[[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\n\
+                    remote-ts='10.1.0.0/16'\nesp='aes256gcm16-ecp256'\n";
+        let (config, _) = Config::parse(text).unwrap();
+        let peer = &config.peers[0];
+        let child = Cause::of_child(&Failure::ProposalsRefused, peer.child("net"));
+        assert!(child.text.contains("(esp of net: aes256gcm16") && !child.text.contains("aes128"), "{child}");
+        assert!(child.hint.contains("\"esp\""), "{child}");
+        let ike = Cause::of(&Failure::ProposalsRefused, Some(peer));
+        assert!(ike.text.contains("(ike: aes128gcm16-prfsha256-x25519)") && !ike.text.contains("esp"), "{ike}");
+    }
 }

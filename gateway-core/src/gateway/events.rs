@@ -159,7 +159,8 @@ impl Gateway {
                 self.child_down(now, peer, config, &cause, parts);
             }
             Note::ChildFailed { peer, config, cause } => {
-                let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
+                let child = config.and_then(|config| parts.endpoint.pad().get_child(config));
+                let cause = Cause::of_child(&cause, child.map(|(_, _, child)| child));
                 if let Some(entry) = config.and_then(|config| self.child(config)) {
                     entry.fail(now, cause.clone());
                 }

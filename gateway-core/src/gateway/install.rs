@@ -190,6 +190,20 @@ impl Installed {
         Totals { bytes_in, bytes_out, packets_in, packets_out }
     }
 
+    /// When a packet last came in and last went out.
+    pub(super) fn last_used<P: PacketCrypto>(
+        &self,
+        outbound: &Outbound<'_, P>,
+        inbound: &Inbound<'_, P>,
+    ) -> (Option<Instant>, Option<Instant>) {
+        let sent = match self.outbound {
+            Sending::Through(id) => outbound.sa(id),
+            Sending::Later(_) => None,
+        };
+        let last = |status: Option<Status>| status.and_then(|status| status.last_used);
+        (last(inbound.sa(self.inbound)), last(sent))
+    }
+
     fn is(&self, sa: SaId, inbound: bool) -> bool {
         match (inbound, &self.outbound) {
             (true, _) => self.inbound == sa,

@@ -176,6 +176,12 @@ impl Gateway {
         (diff, placed)
     }
 
+    /// What a reload with this configuration would change.
+    pub fn compare<C: IkeCrypto, P: PacketCrypto>(&self, config: &Config, parts: &Parts<'_, '_, C, P>) -> Diff {
+        let held: Vec<_> = parts.endpoint.pad().iter().map(|(_, peer)| peer).collect();
+        Config::diff_from(&self.settings, &held, &self.policies, config)
+    }
+
     /// Deletes every SA, with the peers. The appliance goes on until the endpoint has no IKE SA left, or for as long as
     /// it cares to wait.
     pub fn shutdown<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {

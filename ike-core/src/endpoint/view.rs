@@ -52,6 +52,8 @@ pub struct IkeView {
     pub heard: Option<Instant>,
     /// Our rekey of it is under way; until then that keeps a slot of the table.
     pub rekeying: bool,
+    /// When it is to be rekeyed.
+    pub rekey_at: Option<Instant>,
 }
 
 /// What stands in the caller's tables. All zero: everything was given back.
@@ -89,6 +91,10 @@ pub struct ChildView<'e> {
     pub remote: &'e [TrafficSelector],
     /// A rekey replaced it.
     pub replaced: bool,
+    /// When it is to be rekeyed.
+    pub rekey_at: Option<Instant>,
+    /// When it ends if it is not.
+    pub expires_at: Option<Instant>,
 }
 
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
@@ -118,6 +124,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 }
             };
             let (since, heard) = times.unzip();
+            let rekey_at = match &sa.state {
+                State::Established(established) => established.rekey_at,
+                _ => None,
+            };
             let rekeying = matches!(&sa.state, State::Established(established) if established.keeps().is_some());
             Some(IkeView {
                 id: IkeId { slot, generation: place.generation },
@@ -133,6 +143,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 since,
                 heard,
                 rekeying,
+                rekey_at,
             })
         })
     }
@@ -166,6 +177,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             local: &child.local,
             remote: &child.remote,
             replaced: child.replaced_by.is_some(),
+            rekey_at: child.rekey_at,
+            expires_at: child.expires_at,
         })
     }
 }
