@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Where the control socket is when neither the command line nor the configuration says otherwise.
-pub(crate) const CONTROL: &str = "/run/portcullis/control.sock";
+/// Where the configuration is when the command line does not say otherwise.
+pub(crate) const CONFIG: &str = "/etc/portcullis/portcullis.toml";
 
 const EXAMPLES: &str = "\
 Examples:
-  portcullis check --config /etc/portcullis/portcullis.toml    is the configuration fine?
-  portcullis doctor --config /etc/portcullis/portcullis.toml   is this machine ready for it?
-  portcullis run --config /etc/portcullis/portcullis.toml      the daemon, in the foreground
-  portcullis status                                            which tunnels are up, and why not
-  portcullis up cloud                                          connect a peer, wait for the outcome
-  portcullis rekey cloud/net                                   fresh keys for one Child SA
-  portcullis show                                              flows and SAs, like `ipsecctl -s all`
-  portcullis release                                           let the remote networks be reached in clear again
+  portcullis check            is the configuration fine?
+  portcullis doctor           is this machine ready for it?
+  portcullis run              the daemon, in the foreground
+  portcullis status           which tunnels are up, and why not
+  portcullis up cloud         connect a peer, wait for the outcome
+  portcullis rekey cloud/net  fresh keys for one Child SA
+  portcullis show             flows and SAs, like `ipsecctl -s all`
+  portcullis events           what happens, as it happens
+  portcullis release          let the remote networks be reached in clear again
 
 The smallest configuration:
   [[peer]]
@@ -26,25 +27,30 @@ The smallest configuration:
   remote    = \"192.0.2.1\"
   local-id  = \"right.example\"
   remote-id = \"left.example\"
-  psk-file  = \"cloud.psk\"          # openssl rand -hex 32 >cloud.psk; chmod 600 cloud.psk
+  psk-file  = \"cloud.psk\"
   [[peer.child]]
   name      = \"net\"
   local-ts  = [\"10.2.0.0/16\"]
   remote-ts = [\"10.1.0.0/16\"]
 
+A key for it, which the other side gets too:
+  openssl rand -hex 32 | sed s/^/0x/ | install -m 600 /dev/stdin /etc/portcullis/cloud.psk
+
 Exit codes:
   0  done
   1  it did not work out; the cause and a hint stand on standard error
   2  the command line or the configuration is wrong (file:line:column: what was expected)
-  3  no daemon answers at the control socket";
+  3  no daemon answers at the control socket
+  4  `status`: something is not up that should be";
 
 /// An IKEv2/IPsec gateway (RFC 7296, RFC 4301, RFC 4303).
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// The daemon's control socket
-    #[arg(long, value_name = "SOCK", global = true, default_value = CONTROL)]
-    pub(crate) control: PathBuf,
+    /// The daemon's control socket [default: the one of the configuration for run and doctor, otherwise
+    /// /run/portcullis/control.sock]
+    #[arg(long, value_name = "SOCK", global = true)]
+    pub(crate) control: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -70,9 +76,20 @@ pub(crate) enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Show peers, their tunnels and what went through them
+    /// Show peers, their tunnels and what went through them; 0 when all is up that should be, else 4
     Status {
+        /// Only this peer ("cloud") or Child SA ("cloud/net"), which then should be up
+        name: Option<String>,
         /// One JSON object instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Counters that stand at zero too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Tell what happens as it happens, a line each, until interrupted
+    Events {
+        /// One JSON object a line
         #[arg(long)]
         json: bool,
     },
@@ -95,7 +112,11 @@ pub(crate) enum Command {
         ike: bool,
     },
     /// Read the configuration again and apply what changed; SAs that did not change go on
-    Reload,
+    Reload {
+        /// Only tell what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Open what a daemon that ended left blocked, so that it passes in clear; refused while a daemon runs
     Release,
     /// Show policies and SAs: flows and SAD in the style of `ipsecctl -s all`
@@ -112,7 +133,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFile {
     /// The configuration
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
     pub(crate) config: PathBuf,
 }
 
@@ -163,6 +184,10 @@ mod tests {
             "doctor --config f",
             "--control s status --json",
             "status",
+            "status cloud/net --json --all",
+            "events",
+            "events --json",
+            "reload --dry-run",
             "--control s up cloud",
             "up cloud/net --timeout 0.5",
             "down cloud",
@@ -178,6 +203,17 @@ mod tests {
         ] {
             let arguments = std::iter::once("portcullis").chain(line.split(' '));
             assert!(Cli::try_parse_from(arguments).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn f_77_every_command_that_reads_the_configuration_knows_where_it_is() {
+        for command in ["run", "check", "doctor"] {
+            let cli = Cli::try_parse_from(["portcullis", command]).unwrap();
+            let (Command::Run { file, .. } | Command::Check { file } | Command::Doctor { file }) = cli.command else {
+                panic!("{command}")
+            };
+            assert_eq!(file.config, PathBuf::from(CONFIG));
         }
     }
 

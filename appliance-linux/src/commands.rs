@@ -27,8 +27,10 @@ impl Daemon {
                 let _ = answer.send(Answer::Show { show: self.show() });
                 return;
             }
-            Request::Reload => {
-                let _ = answer.send(match self.reload() {
+            Request::Events => return, // the server's own business
+            Request::Reload { dry_run } => {
+                let done = if dry_run { self.compare() } else { self.reload() };
+                let _ = answer.send(match done {
                     Ok(lines) => Answer::Done { lines },
                     Err(cause) => Answer::Failed { cause },
                 });
@@ -79,6 +81,20 @@ impl Daemon {
         let children = status.map(|status| status.children).unwrap_or_default();
         let meant = children.into_iter().filter(|status| child.is_none_or(|child| child == status.name));
         Goal::Rekeyed(meant.filter_map(|status| Some((status.name, status.spi_in?))).collect())
+    }
+
+    /// Reads the configuration again and tells what a reload would change.
+    fn compare(&mut self) -> Result<Vec<String>, protocol::Cause> {
+        let Loaded { config, warnings } = configuration::load(&self.path).map_err(|lines| protocol::Cause {
+            code: "not-reloaded".to_owned(),
+            text: lines.join("\n"),
+            hint: "nothing was changed".to_owned(),
+        })?;
+        let diff = with_gateway!(self, |gateway, parts| gateway.compare(&config, &parts));
+        let mut lines = warnings;
+        lines.extend(story::changes(&diff));
+        lines.push("a dry run: everything is as it was".to_owned());
+        Ok(lines)
     }
 
     /// Reads the configuration again and applies what changed. Anything wrong leaves everything as it was.

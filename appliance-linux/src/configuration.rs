@@ -116,7 +116,8 @@ fn contents(file: File, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
     }
 }
 
-fn reason(error: &std::io::Error) -> String {
+/// Why the system refused, without its number.
+pub(crate) fn reason(error: &std::io::Error) -> String {
     let mut text = error.to_string();
     if let Some(end) = text.find(" (os error") {
         text.truncate(end);

@@ -414,11 +414,13 @@ pub(crate) fn reminders(config: &Config) -> Vec<String> {
     let children = config.peers.iter().flat_map(|peer| peer.children.iter().map(move |child| (peer, child)));
     children
         .map(|(peer, child)| {
+            let (local, remote) = (nets(&child.local_ts), nets(&child.remote_ts));
+            let whole = |nets: &str| nets.split(", ").any(|net| net.ends_with("/0"));
+            let hosts = if whole(&local) { "hosts behind it".to_owned() } else { format!("hosts in {local}") };
+            let route = if whole(&remote) { "a default route".to_owned() } else { format!("a route to {remote}") };
             format!(
-                "hosts in {} need a route to {} by way of this machine (cloud: in the subnet's route table); those behind \
-                 \"{}\" need the reverse",
-                nets(&child.local_ts),
-                nets(&child.remote_ts),
+                "when this machine is not their default gateway, {hosts} need {route} by way of it (cloud: in the subnet's \
+                 route table); those behind \"{}\" need the reverse",
                 peer.name
             )
         })

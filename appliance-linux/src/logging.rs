@@ -1,10 +1,11 @@
-//! The log: through `tracing`, on standard error, where systemd stamps and keeps it.
+//! The log: through `tracing`, on standard error, with the time of day (RFC 3339, UTC) unless the journal stamps it.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::time::uptime;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
 
@@ -23,12 +24,29 @@ pub(crate) fn start(level: LevelFilter, json: bool) -> Level {
     let registry = tracing_subscriber::registry().with(filter);
     if json {
         let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
-        registry.with(lines.with_timer(uptime()).with_writer(std::io::stderr)).init();
+        registry.with(lines.with_timer(SystemTime).with_writer(std::io::stderr)).init();
     } else {
         let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(std::io::stderr().is_terminal());
-        registry.with(lines.with_timer(uptime()).with_writer(std::io::stderr)).init();
+        let lines = lines.with_writer(std::io::stderr);
+        match goes_to_journal() {
+            true => registry.with(lines.without_time()).init(),
+            false => registry.with(lines.with_timer(SystemTime)).init(),
+        }
     }
     Level(handle)
+}
+
+/// Now, as RFC 3339 writes it, in UTC.
+pub(crate) fn now() -> String {
+    let mut text = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text)); // a string takes everything
+    text
+}
+
+/// Whether standard error is the journal's stream: systemd names its device and inode.
+fn goes_to_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    nix::sys::stat::fstat(std::io::stderr()).is_ok_and(|here| stream == format!("{}:{}", here.st_dev, here.st_ino))
 }
 
 /// Lets a few of an event that others can cause at will into the log, and counts the rest (ATK-50).

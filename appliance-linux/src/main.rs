@@ -28,7 +28,7 @@ mod story;
 mod tun;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,8 +36,9 @@ use clap::Parser;
 use cli::{Cli, Command, Target};
 use control::client;
 use control::print::{Because, Databases, Table};
-use control::protocol::{Answer, Request};
+use control::protocol::{Answer, Request, Status};
 use doctor::Grade;
+use gateway_core::config::Settings;
 use run::Ended;
 
 /// It did not work out.
@@ -46,33 +47,38 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 2;
 /// Nobody answers at the control socket.
 const NO_DAEMON: u8 = 3;
+/// `status`: something is not up that should be.
+const NOT_UP: u8 = 4;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let code = match cli.command {
-        Command::Run { file, log_json } => match run::run(&file.config, log_json) {
+    let Cli { control, command } = cli;
+    let socket = control.clone().unwrap_or_else(|| PathBuf::from(Settings::CONTROL));
+    let code = match command {
+        Command::Run { file, log_json } => match run::run(&file.config, control, log_json) {
             Ended::Asked => 0,
             Ended::Failed => FAILED,
             Ended::Configuration => REFUSED,
         },
         Command::Check { file } => check(&file.config),
-        Command::Doctor { file } => examine(&file.config),
-        Command::Status { json } => ask(&cli.control, &Request::Status, json, None),
-        Command::Show { what, json } => ask(&cli.control, &Request::Show, json, what),
+        Command::Doctor { file } => examine(&file.config, control),
+        Command::Status { name, json, all } => status(&socket, name.as_deref(), json, all),
+        Command::Events { json } => events(&socket, json),
+        Command::Show { what, json } => ask(&socket, &Request::Show, json, what),
         Command::Up { target } => {
             let Target { name, timeout } = target;
-            ask(&cli.control, &Request::Up { name, timeout_ms: millis(timeout) }, false, None)
+            ask(&socket, &Request::Up { name, timeout_ms: millis(timeout) }, false, None)
         }
         Command::Down { target } => {
             let Target { name, timeout } = target;
-            ask(&cli.control, &Request::Down { name, timeout_ms: millis(timeout) }, false, None)
+            ask(&socket, &Request::Down { name, timeout_ms: millis(timeout) }, false, None)
         }
         Command::Rekey { target, ike } => {
             let Target { name, timeout } = target;
-            ask(&cli.control, &Request::Rekey { name, ike, timeout_ms: millis(timeout) }, false, None)
+            ask(&socket, &Request::Rekey { name, ike, timeout_ms: millis(timeout) }, false, None)
         }
         Command::Release => release(),
-        Command::Reload => ask(&cli.control, &Request::Reload, false, None),
+        Command::Reload { dry_run } => ask(&socket, &Request::Reload { dry_run }, false, None),
     };
     ExitCode::from(code)
 }
@@ -109,8 +115,8 @@ fn check(path: &Path) -> u8 {
 }
 
 /// `portcullis doctor`.
-fn examine(path: &Path) -> u8 {
-    let loaded = match configuration::load(path) {
+fn examine(path: &Path, control: Option<PathBuf>) -> u8 {
+    let mut loaded = match configuration::load(path) {
         Ok(loaded) => loaded,
         Err(lines) => {
             lines.iter().for_each(|line| eprintln!("{line}"));
@@ -118,6 +124,9 @@ fn examine(path: &Path) -> u8 {
         }
     };
     loaded.warnings.iter().for_each(|line| eprintln!("{line}"));
+    if let Some(socket) = control {
+        loaded.config.gateway.control = socket.to_string_lossy().into_owned();
+    }
     let findings = doctor::examine(&loaded.config);
     for finding in &findings {
         print(format_args!("{finding}\n"));
@@ -145,15 +154,83 @@ fn release() -> u8 {
     }
 }
 
+/// Tells why no daemon answered.
+fn unanswered(socket: &Path, error: &std::io::Error) -> u8 {
+    eprintln!("no portcullis answers at {}: {}", socket.display(), configuration::reason(error));
+    eprintln!(
+        "hint: {}",
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => "only root and the daemon's own user may talk to it: use sudo",
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                "start it (systemctl start portcullis), or name its socket with --control"
+            }
+            _ => "something else listens there, or it is busy: `systemctl status portcullis` and its log say more",
+        }
+    );
+    NO_DAEMON
+}
+
+/// `portcullis status`: what there is, and whether it is as it should be.
+fn status(socket: &Path, name: Option<&str>, json: bool, all: bool) -> u8 {
+    let mut status = match client::call(socket, &Request::Status) {
+        Ok(Answer::Status { status }) => status,
+        Ok(Answer::Failed { cause }) => {
+            eprint!("{}", Because(&cause));
+            return FAILED;
+        }
+        Ok(_) => return unanswered(socket, &std::io::ErrorKind::InvalidData.into()),
+        Err(error) => return unanswered(socket, &error),
+    };
+    if !name.is_none_or(|name| status.narrow(name)) {
+        eprintln!(
+            "unknown-name: no peer or child has this name\nhint: `portcullis status` lists them; a child is peer/child"
+        );
+        return FAILED;
+    }
+    if !all {
+        status.counters.retain(|_, count| *count > 0);
+    }
+    match json {
+        true => {
+            if let Err(error) = print_json(&status) {
+                eprintln!("{error}");
+                return FAILED;
+            }
+        }
+        false => print(Table(&status)),
+    }
+    let fine = |status: &Status| match name {
+        Some(_) => status.peers.iter().all(|peer| peer.is_up()),
+        None => status.peers.iter().all(|peer| peer.is_up() || !peer.is_wanted()),
+    };
+    if fine(&status) { 0 } else { NOT_UP }
+}
+
+/// `portcullis events`: until it is interrupted, or the daemon ends.
+fn events(socket: &Path, json: bool) -> u8 {
+    let write = |event: control::protocol::Event| {
+        let mut out = io::stdout().lock();
+        let written = match json {
+            true => serde_json::to_string(&event).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}")),
+            false => writeln!(out, "{}  {}", event.time, event.text),
+        };
+        written.and_then(|()| out.flush()).is_ok()
+    };
+    match client::listen(socket, write) {
+        Ok(Some(Answer::Failed { cause })) => {
+            eprint!("{}", Because(&cause));
+            FAILED
+        }
+        Ok(_) => 0,
+        Err(error) => unanswered(socket, &error),
+    }
+}
+
 /// Asks the daemon and prints its answer.
 fn ask(socket: &Path, request: &Request, json: bool, what: Option<cli::What>) -> u8 {
     let answer = match client::call(socket, request) {
         Ok(answer) => answer,
-        Err(error) => {
-            eprintln!("no portcullis answers at {}: {error}", socket.display());
-            eprintln!("hint: start it (systemctl start portcullis), or name its socket with --control");
-            return NO_DAEMON;
-        }
+        Err(error) => return unanswered(socket, &error),
     };
     let shown = match &answer {
         Answer::Done { lines } => {
@@ -164,11 +241,7 @@ fn ask(socket: &Path, request: &Request, json: bool, what: Option<cli::What>) ->
             eprint!("{}", Because(cause));
             return FAILED;
         }
-        Answer::Status { status } if json => print_json(status),
-        Answer::Status { status } => {
-            print(Table(status));
-            Ok(())
-        }
+        Answer::Status { status } => print_json(status),
         Answer::Show { show } if json => match what {
             Some(cli::What::Spd) => print_json(&show.spd),
             Some(cli::What::Sa) => print_json(&show.sad),

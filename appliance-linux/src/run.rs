@@ -32,6 +32,8 @@ use crate::capacity::{Capacity, Need, SPARE_IKE_SAS};
 use crate::clock::Clock;
 use crate::commands::wire;
 use crate::configuration::{self, Loaded};
+use crate::control::events::Events;
+use crate::control::protocol::Event;
 use crate::control::server::{Call, Server};
 use crate::control::waiting::Waiting;
 use crate::logging::{Level, Throttle};
@@ -83,7 +85,7 @@ pub(crate) enum Ended {
 }
 
 /// Runs the daemon until it is asked to end.
-pub(crate) fn run(path: &Path, json: bool) -> Ended {
+pub(crate) fn run(path: &Path, control: Option<PathBuf>, json: bool) -> Ended {
     let hardened = hardening::no_core_dumps(); // before the first key is read
     let loaded = match configuration::load(path) {
         Ok(loaded) => loaded,
@@ -98,7 +100,8 @@ pub(crate) fn run(path: &Path, json: bool) -> Ended {
     if let Err(error) = hardened {
         warn!("core dumps could not be switched off: {error}");
     }
-    match Daemon::start(path, config, level) {
+    let control = control.unwrap_or_else(|| PathBuf::from(&config.gateway.control));
+    match Daemon::start(path, &control, config, level) {
         Ok((daemon, inputs)) => daemon.serve(&inputs),
         Err(trouble) => {
             error!("{trouble}");
@@ -138,6 +141,8 @@ pub(crate) struct Daemon {
     unsent: Throttle,
     /// Held for its drop, which removes the socket.
     server: Option<Server>,
+    /// Who wants to hear what happens.
+    events: Events,
 }
 
 /// Calls the gateway with everything it works on. The engines are locked for as long as that takes: what takes long is
@@ -155,7 +160,7 @@ macro_rules! with_gateway {
 pub(crate) use with_gateway;
 
 impl Daemon {
-    fn start(path: &Path, config: Config, level: Level) -> Result<(Self, Receiver<Input>), Trouble> {
+    fn start(path: &Path, control: &Path, config: Config, level: Level) -> Result<(Self, Receiver<Input>), Trouble> {
         // First of all: a second daemon must not touch what the first one has.
         let owner = Owner::claim().map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Trouble { text: TAKEN.to_owned(), hint: TAKEN_HINT.to_owned() },
@@ -175,10 +180,11 @@ impl Daemon {
         for line in doctor::reminders(&config) {
             info!("{line}");
         }
-        let control = PathBuf::from(&config.gateway.control);
         let to_inbox = inbox.clone();
-        let server = Server::start(&control, move |call| to_inbox.try_send(Input::Call(call))).map_err(|error| {
-            let hint = "control = \"…\" under [gateway] names the socket".to_owned();
+        let events = Events::default();
+        let calls = move |call| to_inbox.try_send(Input::Call(call));
+        let server = Server::start(control, events.clone(), calls).map_err(|error| {
+            let hint = "control = \"…\" under [gateway], or --control, names the socket".to_owned();
             Trouble { text: format!("the control socket {} cannot be made: {error}", control.display()), hint }
         })?;
         let machine = Machine::start(owner, &config, clock, &capacity, &inbox)?;
@@ -218,6 +224,7 @@ impl Daemon {
             received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
             server: Some(server),
+            events,
         };
         let started = with_gateway!(daemon, |gateway, parts| gateway.start(clock.now(), &mut parts));
         if let Err(cause) = started {
@@ -357,7 +364,10 @@ impl Daemon {
             if let Err(error) = self.plane.send(path, 0, transmit.datagram)
                 && let Some(others) = self.unsent.admit(Instant::now())
             {
-                warn!(local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {error}");
+                let mut sas = self.endpoint.ike_sas();
+                let peer = sas.find(|sa| sa.path.remote == path.remote).and_then(|sa| sa.peer);
+                let peer = peer.and_then(|id| self.endpoint.pad().get(id)).map(|peer| peer.name.as_str());
+                warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {error}");
             }
         }
     }
@@ -454,10 +464,19 @@ impl Daemon {
             _ => None,
         };
         story::tell(report, details.as_ref(), took);
+        if self.events.listeners() > 0 {
+            self.publish(&story::event(report));
+        }
         if let (Some(peer), Some(cause), Some(child)) = (&report.peer, &report.cause, story::failed(report))
             && cause.kind != Kind::Intent
         {
             self.waiting.fail(peer, child, &wire(cause));
+        }
+    }
+
+    fn publish(&self, event: &Event) {
+        if let Ok(line) = serde_json::to_string(event) {
+            self.events.publish(&line);
         }
     }
 

@@ -126,6 +126,7 @@ fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_
             Some(Start::OnDemand) => "on-demand",
         }
         .to_owned(),
+        held: peer.held,
         retry_ms: peer.retry_at.map(|at| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX)),
     }
 }
@@ -141,7 +142,11 @@ fn ike_status(view: &IkeView, parts: &Lent<'_, '_>, now: ipsec_core::time::Insta
         local: view.path.local.to_string(),
         remote: view.path.remote.to_string(),
         nat: view.nat.found(),
+        nat_local: view.nat.local,
+        nat_remote: view.nat.remote,
         age_s: view.since.map_or(0, |since| now.since(since).as_secs()),
+        heard_s: view.heard.map(|at| now.since(at).as_secs()),
+        rekey_s: view.rekey_at.map(|at| at.since(now).as_secs()),
         remote_id: remote_id.map_or_else(|| "any".to_owned(), ToString::to_string),
     }
 }
@@ -168,6 +173,11 @@ fn child_status(child: &gateway::ChildStatus<'_>, parts: &Lent<'_, '_>, now: ips
         rekeys: child.rekeys,
         encap: child.encap.map(|encap| carrier(encap).to_owned()),
         age_s: child.since.map(|since| now.since(since).as_secs()),
+        held: child.held,
+        last_in_s: child.last_in.map(|at| now.since(at).as_secs()),
+        last_out_s: child.last_out.map(|at| now.since(at).as_secs()),
+        rekey_s: sa.and_then(|sa| sa.rekey_at).map(|at| at.since(now).as_secs()),
+        expires_s: sa.and_then(|sa| sa.expires_at).map(|at| at.since(now).as_secs()),
     }
 }
 

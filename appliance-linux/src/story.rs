@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use gateway_core::cause::Cause;
 use gateway_core::config::{ChildDiff, Diff, PeerDiff};
 use gateway_core::gateway::{Level, Report, What};
 use tracing::{info, info_span, warn};
 
-use crate::control::protocol::PeerStatus;
+use crate::commands::wire;
+use crate::control::protocol::{Event, PeerStatus};
+use crate::logging;
 
 /// Which child a report says has failed: `Some(None)` is the whole connection, `None` is that nothing failed.
 pub(crate) fn failed(report: &Report) -> Option<Option<&str>> {
@@ -56,13 +59,34 @@ pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Du
         _ => {
             let (child, code) = (&report.child, report.cause.as_ref().map(|cause| cause.code));
             let level = report.level();
-            // The peer stands in the span, the child beside the text.
-            let report = Report { peer: None, ..report.clone() };
+            let text = text(report);
             match level {
-                Level::Info => info!(child, code, "{report}"),
-                Level::Warn => warn!(child, code, "{report}"),
+                Level::Info => info!(child, code, "{text}"),
+                Level::Warn => warn!(child, code, "{text}"),
             }
         }
+    }
+}
+
+/// A report as a sentence. The peer, the child and the code stand beside it.
+fn text(report: &Report) -> String {
+    let bare = Report { peer: None, child: None, cause: None, ..report.clone() };
+    match &report.cause {
+        Some(Cause { text, hint, .. }) if hint.is_empty() => format!("{bare}: {text}"),
+        Some(Cause { text, hint, .. }) => format!("{bare}: {text}; {hint}"),
+        None => bare.to_string(),
+    }
+}
+
+/// A report for those who listen to the events.
+pub(crate) fn event(report: &Report) -> Event {
+    Event {
+        time: logging::now(),
+        event: report.what.as_str().to_owned(),
+        peer: report.peer.clone(),
+        child: report.child.clone(),
+        cause: report.cause.as_ref().map(wire),
+        text: report.to_string(),
     }
 }
 
@@ -79,7 +103,9 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
         match change {
             PeerDiff::Added => lines.push(format!("{peer}: new")),
             PeerDiff::Removed => lines.push(format!("{peer}: gone, closed")),
-            PeerDiff::Replaced => lines.push(format!("{peer}: another one now, connected anew")),
+            PeerDiff::Replaced => lines.push(format!(
+                "{peer}: its addresses, identities, key, encap or ike changed: closed, and connected anew"
+            )),
             PeerDiff::Changed { children } if children.is_empty() => {
                 lines.push(format!("{peer}: timers changed, its SAs go on"));
             }
@@ -87,7 +113,7 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
                 let what = match change {
                     ChildDiff::Added => "new",
                     ChildDiff::Removed => "gone, deleted",
-                    ChildDiff::Replaced => "another one now, negotiated anew",
+                    ChildDiff::Replaced => "its selectors, mode or esp changed: deleted, and negotiated anew",
                     ChildDiff::Changed => "timers changed, its SAs go on",
                 };
                 format!("{peer}/{child}: {what}")
@@ -101,4 +127,54 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
         lines.push("nothing changed".to_owned());
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_core::cause::Kind;
+
+    use super::*;
+
+    #[test]
+    fn f_78_a_line_has_the_code_of_its_cause_once() {
+        let cause = Cause { code: "peer-silent", text: "no answer".into(), hint: "look".into(), kind: Kind::Absence };
+        let report = Report {
+            peer: Some("cloud".into()),
+            child: None,
+            what: What::Failed { remote: Some(([192, 0, 2, 1], 500).into()) },
+            cause: Some(cause),
+        };
+        // The code is a field of its own beside it.
+        assert_eq!(text(&report), "not connected to 192.0.2.1:500: no answer; look");
+    }
+
+    #[test]
+    fn f_83_an_event_names_its_subject_and_its_cause() {
+        let cause = Cause { code: "peer-silent", text: "no answer".into(), hint: String::new(), kind: Kind::Absence };
+        let (peer, child) = (Some("cloud".to_owned()), Some("net".to_owned()));
+        let told =
+            event(&Report { peer: peer.clone(), child: child.clone(), what: What::ChildFailed, cause: Some(cause) });
+        assert_eq!((told.peer, told.child, told.event.as_str()), (peer, child, "child-failed"));
+        assert_eq!(told.cause.unwrap().code, "peer-silent");
+        assert!(told.time.starts_with("20") && told.time.ends_with('Z') && told.time.contains('T'), "{}", told.time);
+        assert!(told.text.contains("cloud/net: not up: no answer"), "{}", told.text);
+    }
+
+    #[test]
+    fn f_81_a_reload_says_what_changed_and_what_follows() {
+        let diff = Diff {
+            peers: vec![
+                ("a".into(), PeerDiff::Replaced),
+                ("b".into(), PeerDiff::Changed { children: vec![("net".into(), ChildDiff::Replaced)] }),
+            ],
+            ..Diff::default()
+        };
+        assert_eq!(
+            changes(&diff),
+            [
+                "a: its addresses, identities, key, encap or ike changed: closed, and connected anew",
+                "b/net: its selectors, mode or esp changed: deleted, and negotiated anew",
+            ]
+        );
+    }
 }

@@ -9,8 +9,8 @@ use ike_core::failure::{Failure, Side};
 use ike_core::registry::{ExchangeType, TransformType};
 use ipsec_core::net::TrafficSelector;
 
-use crate::config::Peer;
 use crate::config::selector::Selector;
+use crate::config::{Child, Peer};
 
 /// A cause as the operator reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,23 @@ impl Cause {
 
     /// The code of [`Cause::unresolved`].
     pub const UNRESOLVED: &'static str = "name-not-resolved";
+
+    /// Puts a failure of a child into words.
+    pub fn of_child(failure: &Failure, child: Option<&Child>, peer: Option<&Peer>) -> Self {
+        match (failure, child) {
+            (Failure::ProposalsRefused, Some(child)) => {
+                let cause = Self::of(failure, None);
+                Self {
+                    text: format!("{}{}", cause.text, listed(&format!("esp of {}", child.name), &child.esp)),
+                    hint: "it does not say what it wants: compare \"esp\" of the child with the peer's, key exchange \
+                           groups (PFS) included"
+                        .to_string(),
+                    ..cause
+                }
+            }
+            _ => Self::of(failure, peer),
+        }
+    }
 
     /// A DNS name of the peer has no address.
     pub fn unresolved(name: &str, why: &str) -> Self {
@@ -169,10 +186,10 @@ impl Cause {
             code: "narrowed",
             text: format!(
                 "narrowed from {} == {} to {} == {}",
-                listed(local),
-                listed(remote),
-                listed(have_local),
-                listed(have_remote)
+                nets(local),
+                nets(remote),
+                nets(have_local),
+                nets(have_remote)
             ),
             hint: "the peer is configured for these only: packets for the rest ask it for an SA of their own"
                 .to_string(),
@@ -232,10 +249,11 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
         Failure::ProposalsRefused => (
             "no-proposal-chosen",
             Refusal,
-            format!("the peer accepts none of our proposals{}", offered(peer)),
-            "it does not say what it wants: compare with its configuration; \"ike\" belongs to the peer, \"esp\" to the \
-             child"
-                .to_string(),
+            format!(
+                "the peer accepts none of our proposals{}",
+                peer.map_or_else(String::new, |peer| listed("ike", &peer.ike))
+            ),
+            "it does not say what it wants: compare \"ike\" with the peer's IKE proposals".to_string(),
         ),
         Failure::PfsRefused => said(
             "pfs-refused",
@@ -298,8 +316,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "ts-unacceptable",
             Refusal,
             match side {
-                Side::Here => format!("none of the traffic selectors that the peer asks for fits ours{}", networks(peer)),
-                Side::Peer => format!("the peer accepts none of our traffic selectors (TS_UNACCEPTABLE){}", networks(peer)),
+                Side::Here => {
+                    format!("none of the traffic selectors that the peer asks for fits ours{}", networks(peer))
+                }
+                Side::Peer => {
+                    format!("the peer accepts none of our traffic selectors (TS_UNACCEPTABLE){}", networks(peer))
+                }
             },
             "our \"local-ts\" must meet its remote networks, and our \"remote-ts\" its local ones".to_string(),
         ),
@@ -363,12 +385,9 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "the peer speaks another version of IKE",
             "IKEv1 is deprecated (RFC 9395) and not built: switch the peer to IKEv2",
         ),
-        Failure::Notified(kind) => (
-            "notified",
-            Refusal,
-            format!("the peer answered with {kind}"),
-            "the peer's log says more".to_string(),
-        ),
+        Failure::Notified(kind) => {
+            ("notified", Refusal, format!("the peer answered with {kind}"), "the peer's log says more".to_string())
+        }
         Failure::NoRoom => said(
             "message-too-large",
             Refusal,
@@ -401,7 +420,7 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
     }
 }
 
-fn listed(selectors: &[TrafficSelector]) -> String {
+fn nets(selectors: &[TrafficSelector]) -> String {
     let mut text = String::new();
     for selector in selectors {
         text.push_str(if text.is_empty() { "" } else { " " });
@@ -416,25 +435,38 @@ fn networks(peer: Option<&Peer>) -> String {
     let mut text = String::new();
     for child in children {
         text.push_str(if text.is_empty() { " (" } else { "; " });
-        text.push_str(&format!("{}: {} == {}", child.name, listed(&child.local_ts), listed(&child.remote_ts)));
+        text.push_str(&format!("{}: {} == {}", child.name, nets(&child.local_ts), nets(&child.remote_ts)));
     }
     text.push_str(if text.is_empty() { "" } else { ")" });
     text
 }
 
 /// Our side's list, for causes where the peer does not tell its own.
-fn offered(peer: Option<&Peer>) -> String {
-    let Some(peer) = peer else { return String::new() };
-    let mut text = String::from(" (ike:");
-    for proposal in &peer.ike {
+fn listed<P: fmt::Display>(key: &str, proposals: &[P]) -> String {
+    let mut text = format!(" ({key}:");
+    for proposal in proposals {
         text.push_str(&format!(" {proposal}"));
-    }
-    for child in &peer.children {
-        text.push_str(&format!("; esp of {}:", child.name));
-        for proposal in &child.esp {
-            text.push_str(&format!(" {proposal}"));
-        }
     }
     text.push(')');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn f_81_a_refused_proposal_lists_what_was_refused() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
+                    ike='aes128gcm16-prfsha256-x25519'\n[[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\n\
+                    remote-ts='10.1.0.0/16'\nesp='aes256gcm16-ecp256'\n";
+        let (config, _) = Config::parse(text).unwrap();
+        let peer = &config.peers[0];
+        let child = Cause::of_child(&Failure::ProposalsRefused, peer.child("net"), None);
+        assert!(child.text.contains("(esp of net: aes256gcm16") && !child.text.contains("aes128"), "{child}");
+        assert!(child.hint.contains("\"esp\""), "{child}");
+        let ike = Cause::of(&Failure::ProposalsRefused, Some(peer));
+        assert!(ike.text.contains("(ike: aes128gcm16-prfsha256-x25519)") && !ike.text.contains("esp"), "{ike}");
+    }
 }

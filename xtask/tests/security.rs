@@ -24,6 +24,27 @@ fn sources(folder: &Path, text: &mut String) {
 }
 
 #[test]
+fn every_claim_names_the_tests_that_show_it() {
+    let manual = fs::read_to_string(root().join("SECURITY.md")).expect("SECURITY.md");
+    let mut text = String::new();
+    sources(root(), &mut text);
+    let (_, claims) = manual.split_once("## What is defended against whom").expect("the claims");
+    let (claims, _) = claims.split_once("\n## ").expect("the end of the claims");
+    let bullets: Vec<_> = claims.split("\n* ").skip(1).filter(|claim| !claim.starts_with("Not defended")).collect();
+    assert!(bullets.len() >= 4, "{} claims", bullets.len());
+    for claim in bullets {
+        let about = claim.split_whitespace().take(6).collect::<Vec<_>>().join(" ");
+        let (_, shown) = claim.split_once("Shown by").unwrap_or_else(|| panic!("\"{about}\" names no test"));
+        let (shown, _) = shown.split_once("\n\n").unwrap_or((shown, ""));
+        let tests: Vec<_> = shown.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "\"{about}\" names no test");
+        for test in tests {
+            assert!(text.contains(&format!("fn {test}()")), "\"{about}\": there is no test {test}");
+        }
+    }
+}
+
+#[test]
 fn every_bug_class_is_answered_by_a_test_or_a_reason() {
     let manual = fs::read_to_string(root().join("SECURITY.md")).expect("SECURITY.md");
     let mut text = String::new();

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::protocol::{Cause, ChildStatus, Flow, PeerState, PeerStatus, Sa, Show, ShownIke, Status};
+use super::protocol::{Cause, ChildStatus, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status};
 use crate::cli::What;
 
 /// `status` as a table.
@@ -49,10 +49,14 @@ impl Table<'_> {
         write!(f, "{:width$}  {:12}", peer.name, word(peer.state))?;
         match &peer.ike {
             Some(ike) => {
-                let nat = if ike.nat { ", NAT in between" } else { "" };
                 let role = if ike.initiator { "by us" } else { "by the peer" };
+                let nat = nat(ike);
                 writeln!(f, "  {} ({}){nat}, {}, {} ago {role}", ike.remote, ike.remote_id, ike.suite, Age(ike.age_s))?;
+                let heard = ike.heard_s.map(|at| format!("last heard {} ago", Age(at)));
+                let rekey = ike.rekey_s.map(|at| format!("IKE SA rekeyed in {}", Age(at)));
+                details(f, width, [heard, rekey])?;
             }
+            None if peer.held => writeln!(f, "  held down by you: `portcullis up {}` ends that", peer.name)?,
             None => match peer.retry_ms {
                 Some(retry) => writeln!(f, "  {}, next try in {}", peer.start, Age(retry.div_ceil(1000)))?,
                 None => writeln!(f, "  {}", peer.start)?,
@@ -73,20 +77,56 @@ impl Table<'_> {
         if let (Some(suite), Some(encap)) = (&child.suite, &child.encap) {
             write!(f, ", {suite}, {encap}")?;
         }
+        if child.held {
+            write!(f, ", held down by you")?;
+        }
         writeln!(f)?;
+        let rekey = child.rekey_s.map(|at| format!("rekeyed in {}", Age(at)));
+        let expires = child.expires_s.map(|at| format!("ends in {} if that fails", Age(at)));
+        details(f, width, [rekey, expires])?;
         if child.packets_in + child.packets_out > 0 || child.rekeys > 0 {
             writeln!(
                 f,
-                "{:width$}                in {} packets, {}; out {} packets, {}; {} rekeys",
+                "{:width$}                in {} packets, {}{}; out {} packets, {}{}; {} rekeys",
                 "",
                 child.packets_in,
                 Octets(child.bytes_in),
+                Last(child.last_in_s),
                 child.packets_out,
                 Octets(child.bytes_out),
+                Last(child.last_out_s),
                 child.rekeys
             )?;
         }
         Ok(())
+    }
+}
+
+/// A line of its own for what is known of these.
+fn details<const N: usize>(f: &mut Formatter<'_>, width: usize, known: [Option<String>; N]) -> fmt::Result {
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    if known.is_empty() { Ok(()) } else { writeln!(f, "{:width$}                {}", "", known.join(", ")) }
+}
+
+/// On whose side a NAT stands.
+fn nat(ike: &IkeStatus) -> &'static str {
+    match (ike.nat_local, ike.nat_remote) {
+        (true, true) => ", NAT on both sides",
+        (true, false) => ", NAT on our side",
+        (false, true) => ", NAT on the peer's side",
+        (false, false) => "",
+    }
+}
+
+/// How long ago the last packet was.
+struct Last(Option<u64>);
+
+impl Display for Last {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(seconds) => write!(f, ", last {} ago", Age(seconds)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -246,6 +286,56 @@ mod tests {
         for (count, text) in octets {
             assert_eq!(Octets(count).to_string(), text);
         }
+    }
+
+    fn shown(change: impl FnOnce(&mut PeerStatus)) -> String {
+        let mut peer: PeerStatus = serde_json::from_str(
+            r#"{"name":"cloud","state":"connected","cause":null,"start":"active","retry_ms":null,
+                "ike":{"initiator":true,"spi_local":"1","spi_remote":"2","suite":"aes256gcm16-prfsha384-x25519",
+                       "local":"192.0.2.2:4500","remote":"192.0.2.1:4500","nat":true,"nat_local":true,"age_s":63,
+                       "heard_s":3,"rekey_s":10740,"remote_id":"left.lab"},
+                "children":[{"name":"net","state":"up","mode":"tunnel","suite":"aes256gcm16-esn","spi_in":"0x1",
+                       "spi_out":"0x2","local_ts":["10.2.0.0/16"],"remote_ts":["10.1.0.0/16"],"bytes_in":84,
+                       "bytes_out":168,"packets_in":1,"packets_out":2,"rekeys":0,"encap":"esp-in-udp","age_s":63,
+                       "last_in_s":5,"last_out_s":4,"rekey_s":3000,"expires_s":3900}]}"#,
+        )
+        .unwrap();
+        change(&mut peer);
+        let status = Status {
+            version: "1".into(),
+            uptime_s: 70,
+            peers: vec![peer],
+            counters: [].into(),
+            boundary: Default::default(),
+        };
+        Table(&status).to_string()
+    }
+
+    #[test]
+    fn f_79_status_says_what_comes_next_and_on_whose_side_the_nat_is() {
+        assert_eq!(
+            shown(|_| {}),
+            "portcullis 1, up 1m10s\n\n\
+             cloud  connected     192.0.2.1:4500 (left.lab), NAT on our side, aes256gcm16-prfsha384-x25519, 1m03s ago by us\n\
+             \u{20}                    last heard 3s ago, IKE SA rekeyed in 2h59m\n  \
+             net  up            10.2.0.0/16 == 10.1.0.0/16, aes256gcm16-esn, esp-in-udp\n\
+             \u{20}                    rekeyed in 50m00s, ends in 1h05m if that fails\n\
+             \u{20}                    in 1 packets, 84 B, last 5s ago; out 2 packets, 168 B, last 4s ago; 0 rekeys\n"
+        );
+        let there = shown(|peer| {
+            let ike = peer.ike.as_mut().unwrap();
+            (ike.nat_local, ike.nat_remote) = (false, true);
+        });
+        assert!(there.contains("NAT on the peer's side"), "{there}");
+    }
+
+    #[test]
+    fn f_79_what_the_operator_took_down_does_not_look_like_a_lost_peer() {
+        let held = shown(|peer| {
+            (peer.held, peer.ike, peer.state) = (true, None, PeerState::Disconnected);
+        });
+        assert!(held.contains("disconnected  held down by you: `portcullis up cloud` ends that"), "{held}");
+        assert!(shown(|peer| peer.children[0].held = true).contains("held down by you"));
     }
 
     #[test]

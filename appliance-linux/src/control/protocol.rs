@@ -3,6 +3,7 @@
 //! `status --json` prints the `status` object of the answer as it is: keys are added, never renamed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +24,25 @@ pub(crate) enum Request {
     Down { name: String, timeout_ms: u64 },
     /// Fresh keys.
     Rekey { name: String, ike: bool, timeout_ms: u64 },
-    /// Read the configuration again.
-    Reload,
+    /// Read the configuration again; with `dry_run` only tell what would change.
+    Reload {
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// What happens from now on, a line each, until one side has enough.
+    Events,
+}
+
+impl Request {
+    /// How long it may wait for an outcome; `None` when it is answered at once.
+    pub(crate) fn waits(&self) -> Option<Duration> {
+        match self {
+            Self::Up { timeout_ms, .. } | Self::Down { timeout_ms, .. } | Self::Rekey { timeout_ms, .. } => {
+                Some(Duration::from_millis(*timeout_ms))
+            }
+            Self::Status | Self::Show | Self::Reload { .. } | Self::Events => None,
+        }
+    }
 }
 
 /// The answer to a request.
@@ -83,6 +101,18 @@ pub(crate) struct BoundaryStatus {
     pub(crate) reached_in_clear: Vec<String>,
 }
 
+impl Status {
+    /// Leaves one peer, or one child of one ("cloud/net"); `false` when there is no such.
+    pub(crate) fn narrow(&mut self, name: &str) -> bool {
+        let (peer, child) = name.split_once('/').map_or((name, None), |(peer, child)| (peer, Some(child)));
+        self.peers.retain(|status| status.name == peer);
+        for status in &mut self.peers {
+            status.children.retain(|status| child.is_none_or(|child| child == status.name));
+        }
+        self.peers.iter().any(|status| child.is_none() || !status.children.is_empty())
+    }
+}
+
 /// A configured peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PeerStatus {
@@ -94,6 +124,9 @@ pub(crate) struct PeerStatus {
     pub(crate) children: Vec<ChildStatus>,
     /// active, passive or on-demand.
     pub(crate) start: String,
+    /// The operator took it down; it stays down until `up`.
+    #[serde(default)]
+    pub(crate) held: bool,
     /// Milliseconds until it is tried again.
     pub(crate) retry_ms: Option<u64>,
 }
@@ -125,9 +158,17 @@ pub(crate) struct IkeStatus {
     /// Address and port.
     pub(crate) local: String,
     pub(crate) remote: String,
-    /// Whether a NAT stands in between.
+    /// Whether a NAT stands in between, and on whose side.
     pub(crate) nat: bool,
+    #[serde(default)]
+    pub(crate) nat_local: bool,
+    #[serde(default)]
+    pub(crate) nat_remote: bool,
     pub(crate) age_s: u64,
+    /// Seconds since the last authenticated message of the peer.
+    pub(crate) heard_s: Option<u64>,
+    /// Seconds until it is rekeyed.
+    pub(crate) rekey_s: Option<u64>,
     pub(crate) remote_id: String,
 }
 
@@ -154,6 +195,42 @@ pub(crate) struct ChildStatus {
     /// "esp" or "esp-in-udp".
     pub(crate) encap: Option<String>,
     pub(crate) age_s: Option<u64>,
+    /// The operator took it down; it stays down until `up`.
+    #[serde(default)]
+    pub(crate) held: bool,
+    /// Seconds since a packet last went through, each way.
+    pub(crate) last_in_s: Option<u64>,
+    pub(crate) last_out_s: Option<u64>,
+    /// Seconds until it is rekeyed, and until it is deleted when that does not succeed.
+    pub(crate) rekey_s: Option<u64>,
+    pub(crate) expires_s: Option<u64>,
+}
+
+impl PeerStatus {
+    /// Whether it should be up by itself: it begins by itself and nobody took it down.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.start == "active" && !self.held
+    }
+
+    /// Whether it is connected, and with it every child that nobody took down.
+    pub(crate) fn is_up(&self) -> bool {
+        let down = |child: &ChildStatus| child.spi_in.is_none() && !child.held;
+        self.state == PeerState::Connected && !self.children.iter().any(down)
+    }
+}
+
+/// Something that happened, as `events --json` prints it: keys are added, never renamed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Event {
+    /// RFC 3339, UTC.
+    pub(crate) time: String,
+    /// A word to match in scripts.
+    pub(crate) event: String,
+    pub(crate) peer: Option<String>,
+    pub(crate) child: Option<String>,
+    pub(crate) cause: Option<Cause>,
+    /// A sentence.
+    pub(crate) text: String,
 }
 
 /// The databases of RFC 4301 §4.4.
@@ -220,13 +297,16 @@ mod tests {
             Request::Show,
             Request::Up { name: "cloud/net".into(), timeout_ms: 1000 },
             Request::Rekey { name: "cloud".into(), ike: true, timeout_ms: 1 },
-            Request::Reload,
+            Request::Reload { dry_run: true },
+            Request::Events,
         ];
         for request in requests {
             let line = serde_json::to_string(&request).unwrap();
             assert!(!line.contains('\n') && line.len() < MAX_REQUEST);
             assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
         }
+        let plain: Request = serde_json::from_str(r#"{"command":"reload"}"#).unwrap();
+        assert_eq!(plain, Request::Reload { dry_run: false });
         assert_eq!(serde_json::to_string(&Request::Status).unwrap(), r#"{"command":"status"}"#);
     }
 

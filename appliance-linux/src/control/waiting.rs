@@ -1,9 +1,9 @@
 //! Commands that wait for an outcome: `up`, `down`, `rekey`.
 
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use super::protocol::{Answer, Cause, ChildStatus, PeerState, PeerStatus};
+use super::server::Reply;
 
 /// What a command waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) struct Wait {
     pub(crate) child: Option<String>,
     pub(crate) since: Instant,
     pub(crate) deadline: Instant,
-    pub(crate) answer: Sender<Answer>,
+    pub(crate) answer: Reply,
 }
 
 /// Every waiting command.
@@ -47,9 +47,12 @@ impl Waiting {
         self.0.iter().map(|wait| wait.deadline).min()
     }
 
-    /// Answers those whose goal is reached, and those whose time is over.
+    /// Answers those whose goal is reached, and those whose time is over; forgets those whose client has left.
     pub(crate) fn settle(&mut self, now: Instant, peers: &[PeerStatus]) {
         self.0.retain(|wait| {
+            if wait.answer.is_abandoned() {
+                return false;
+            }
             let peer = peers.iter().find(|peer| peer.name == wait.peer);
             let answer = match wait.reached(now, peer) {
                 Some(lines) => Answer::Done { lines },
@@ -161,10 +164,9 @@ impl std::fmt::Display for Seconds {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, channel};
-
     use super::*;
     use crate::control::protocol::IkeStatus;
+    use crate::control::server::Answered;
 
     fn child(name: &str, spi: Option<&str>) -> ChildStatus {
         ChildStatus {
@@ -183,6 +185,11 @@ mod tests {
             rekeys: 0,
             encap: spi.map(|_| "esp".into()),
             age_s: None,
+            held: false,
+            last_in_s: None,
+            last_out_s: None,
+            rekey_s: None,
+            expires_s: None,
         }
     }
 
@@ -195,16 +202,20 @@ mod tests {
             local: "192.0.2.2:500".into(),
             remote: "192.0.2.1:500".into(),
             nat: false,
+            nat_local: false,
+            nat_remote: false,
             age_s: 0,
+            heard_s: None,
+            rekey_s: None,
             remote_id: "left.lab".into(),
         });
         let state = if ike.is_some() { PeerState::Connected } else { PeerState::Pending };
         let (name, start) = ("cloud".into(), "active".into());
-        PeerStatus { name, state, cause: None, ike, children, start, retry_ms: None }
+        PeerStatus { name, state, cause: None, ike, children, start, held: false, retry_ms: None }
     }
 
-    fn wait(goal: Goal, only: Option<&str>, since: Instant) -> (Waiting, Receiver<Answer>) {
-        let (answer, answered) = channel();
+    fn wait(goal: Goal, only: Option<&str>, since: Instant) -> (Waiting, Answered) {
+        let (answer, answered) = Reply::new();
         let deadline = since + Duration::from_secs(5);
         let child = only.map(Into::into);
         let mut waiting = Waiting::default();
@@ -226,16 +237,16 @@ mod tests {
         let whole = [peer(Some("1"), vec![child("a", Some("0x1")), child("b", Some("0x2"))])];
         let (mut waiting, answered) = wait(Goal::Up, None, start);
         waiting.settle(start, &half);
-        assert!(answered.try_recv().is_err());
+        assert!(answered.answer.try_recv().is_err());
         waiting.settle(start + Duration::from_millis(120), &whole);
-        let Answer::Done { lines } = answered.try_recv().unwrap() else { panic!() };
+        let Answer::Done { lines } = answered.answer.try_recv().unwrap() else { panic!() };
         assert_eq!(
             lines[0],
             "cloud/a is up after 0.1 s: aes256gcm16 in esp with 192.0.2.1:500, 10.2.0.0/16 == 10.1.0.0/16"
         );
         let (mut waiting, answered) = wait(Goal::Up, Some("a"), start);
         waiting.settle(start, &half);
-        assert!(answered.try_recv().is_ok());
+        assert!(answered.answer.try_recv().is_ok());
     }
 
     #[test]
@@ -244,14 +255,14 @@ mod tests {
         let (mut waiting, answered) = wait(Goal::Rekeyed(vec![("a".into(), "0x1".into())]), None, start);
         waiting.settle(start, &[peer(Some("1"), vec![child("a", Some("0x1"))])]);
         waiting.settle(start, &[peer(Some("1"), vec![child("a", None)])]);
-        assert!(answered.try_recv().is_err());
+        assert!(answered.answer.try_recv().is_err());
         waiting.settle(start, &[peer(Some("1"), vec![child("a", Some("0x9"))])]);
-        assert!(answered.try_recv().is_ok());
+        assert!(answered.answer.try_recv().is_ok());
         let (mut waiting, answered) = wait(Goal::IkeRekeyed("1".into()), None, start);
         waiting.settle(start, &[peer(Some("1"), vec![])]);
-        assert!(answered.try_recv().is_err());
+        assert!(answered.answer.try_recv().is_err());
         waiting.settle(start, &[peer(Some("7"), vec![])]);
-        assert!(answered.try_recv().is_ok());
+        assert!(answered.answer.try_recv().is_ok());
     }
 
     #[test]
@@ -261,12 +272,23 @@ mod tests {
         let (mut waiting, answered) = wait(Goal::Up, Some("a"), start);
         waiting.fail("other", None, &silent);
         waiting.fail("cloud", Some("b"), &silent);
-        assert!(answered.try_recv().is_err());
+        assert!(answered.answer.try_recv().is_err());
         waiting.fail("cloud", None, &silent);
-        assert_eq!(code(answered.try_recv().unwrap()), "peer-silent");
+        assert_eq!(code(answered.answer.try_recv().unwrap()), "peer-silent");
         let (mut waiting, answered) = wait(Goal::Up, None, start);
         waiting.settle(start + Duration::from_secs(5), &[peer(None, vec![child("a", None)])]);
-        assert_eq!(code(answered.try_recv().unwrap()), "timeout");
+        assert_eq!(code(answered.answer.try_recv().unwrap()), "timeout");
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn f_34_who_left_is_not_waited_for() {
+        let start = Instant::now();
+        let (mut waiting, answered) = wait(Goal::Up, None, start);
+        waiting.settle(start, &[]);
+        assert!(!waiting.is_empty());
+        drop(answered);
+        waiting.settle(start, &[]);
         assert!(waiting.is_empty());
     }
 
@@ -276,8 +298,8 @@ mod tests {
         let (mut waiting, answered) = wait(Goal::Down, None, start);
         waiting.fail("cloud", None, &Cause { code: "closed-here".into(), text: String::new(), hint: String::new() });
         waiting.settle(start, &[peer(Some("1"), vec![child("a", None)])]);
-        assert!(answered.try_recv().is_err());
+        assert!(answered.answer.try_recv().is_err());
         waiting.settle(start, &[peer(None, vec![child("a", None)])]);
-        assert!(answered.try_recv().is_ok());
+        assert!(answered.answer.try_recv().is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use ipsec_core::net::TrafficSelector;
+use ipsec_core::net::{AddrRange, TrafficSelector};
 
 use super::reader::Reader;
 use super::selector::Selector;
@@ -36,6 +36,7 @@ pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers:
         for (child, places) in peer.0.children.iter().zip(&peer.1.children) {
             families(reader, child, places);
             smallest_mtu(reader, gateway, child, places);
+            two_sides(reader, child, places);
         }
         child_names(reader, peer);
         for other in earlier {
@@ -105,6 +106,24 @@ fn smallest_mtu(reader: &mut Reader<'_>, gateway: &Settings, child: &Child, plac
     {
         let found = format!("{} with mtu = {} under [gateway]", Selector(selector), gateway.mtu);
         reader.error(*at, found, "an mtu of at least 1280", "IPv6 needs it (RFC 8200)");
+    }
+}
+
+/// The same network on both sides is none: only a tunnel for everything (a VPN with routes of its own) means that.
+/// Networks inside each other are two sides, of a hub and its branches.
+fn two_sides(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
+    let covers = |outer: AddrRange, inner: AddrRange| outer.contains(inner.start()) && outer.contains(inner.end());
+    let meet = |one: AddrRange, other: AddrRange| one.contains(other.start()) || other.contains(one.start());
+    let whole = |addrs: AddrRange| Some(addrs) == AddrRange::prefix(addrs.start(), 0);
+    for (remote, at) in child.remote_ts.iter().zip(&places.remote_ts) {
+        let Some(local) = child.local_ts.iter().find(|local| meet(local.addrs, remote.addrs)) else { continue };
+        if local.addrs == remote.addrs && !whole(remote.addrs) {
+            let found = format!("{} under both \"local-ts\" and \"remote-ts\"", Selector(remote));
+            let hint = "networks with the same addresses cannot reach each other; renumber or translate one of them";
+            reader.error(*at, found, "the peer's network", hint);
+        } else if !covers(local.addrs, remote.addrs) && !covers(remote.addrs, local.addrs) {
+            reader.warn(*at, format!("{} overlaps our own {}", Selector(remote), Selector(local)));
+        }
     }
 }
 

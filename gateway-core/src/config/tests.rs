@@ -354,6 +354,22 @@ fn what_is_probably_not_meant_gets_a_warning() {
 }
 
 #[test]
+fn f_81_one_network_on_both_sides_is_refused_and_hubs_and_branches_are_not() {
+    let with = |local: &str, remote: &str| {
+        GOOD.replace("[\"10.2.0.0/16\"]", &format!("\"{local}\""))
+            .replace("[\"10.1.0.0/16\"]", &format!("\"{remote}\""))
+    };
+    let same = told(&errors(&with("10.2.0.0/16", "10.2.0.0/16")));
+    assert!(same.contains("found 10.2.0.0/16 under both \"local-ts\" and \"remote-ts\""), "{same}");
+    for (local, remote) in [("10.2.0.0/16", "10.0.0.0/8"), ("10.0.0.0/8", "10.2.0.0/16"), ("0.0.0.0/0", "0.0.0.0/0")] {
+        assert!(errors(&with(local, remote)).is_empty(), "{local} {remote}");
+        assert_eq!(parse(&with(local, remote)).1, [], "{local} {remote}");
+    }
+    let partly = parse(&with("10.2.0.0-10.2.0.9", "10.2.0.5-10.2.0.20")).1;
+    assert_eq!(partly[0].message, "10.2.0.5-10.2.0.20 overlaps our own 10.2.0.0-10.2.0.9");
+}
+
+#[test]
 fn keys_are_text_or_hexadecimal_or_in_a_file() {
     let hex = GOOD.replace("a pre-shared key of some length", "0x000102030405060708090a0B0c0d0e0f");
     let hex = parse(&hex).0;

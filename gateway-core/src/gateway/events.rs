@@ -353,7 +353,9 @@ impl Gateway {
         failure: &Failure,
         parts: &mut Parts<'_, '_, C, P>,
     ) {
-        let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
+        let pad = parts.endpoint.pad();
+        let configured = config.and_then(|config| pad.get_child(config)).map(|(_, _, child)| child);
+        let cause = Cause::of_child(failure, configured, pad.get(peer));
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let child = config.and_then(|config| self.children.get_mut(&config));
         let Some(child) = child else {

@@ -91,6 +91,31 @@ pub enum What {
     ChildFailed,
 }
 
+impl What {
+    /// A word in kebab-case that never changes its meaning.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Connecting { .. } => "connecting",
+            Self::Connected => "connected",
+            Self::Rekeyed => "rekeyed",
+            Self::RekeyFailed => "rekey-failed",
+            Self::Failed { .. } => "failed",
+            Self::Closed => "closed",
+            Self::Merged => "merged",
+            Self::Refused { .. } => "refused",
+            Self::Moved { .. } => "moved",
+            Self::ChildUp { rekeyed: false, .. } => "child-up",
+            Self::ChildUp { rekeyed: true, .. } => "child-rekeyed",
+            Self::ChildDown => "child-down",
+            Self::ChildFailed => "child-failed",
+            Self::Doubtful { .. } => "doubtful",
+            Self::Waiting => "waiting",
+            Self::Renewing => "renewing",
+            Self::Narrowed => "narrowed",
+        }
+    }
+}
+
 /// How much a report matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {

@@ -73,6 +73,8 @@ pub struct PeerStatus<'s> {
     pub cause: Option<Cause>,
     /// When it is tried again.
     pub retry_at: Option<Instant>,
+    /// The operator took it down.
+    pub held: bool,
     /// Its newest IKE SA.
     pub ike: Option<IkeView>,
     /// Its children.
@@ -97,6 +99,12 @@ pub struct ChildStatus<'s> {
     pub totals: Totals,
     /// How often it was rekeyed.
     pub rekeys: u64,
+    /// The operator took it down.
+    pub held: bool,
+    /// When a packet last came in through one of its SAs.
+    pub last_in: Option<Instant>,
+    /// When a packet last went out through one of its SAs.
+    pub last_out: Option<Instant>,
 }
 
 impl Gateway {
@@ -121,6 +129,7 @@ impl Gateway {
                 state: state(entry, ike.is_some()),
                 cause,
                 retry_at: entry.retry_at.filter(|_| ike.is_none() && entry.attempt.is_none() && entry.is_wanted()),
+                held: entry.held,
                 ike,
                 children,
             }
@@ -150,6 +159,9 @@ impl Gateway {
                 sa: newest.map(|(.., view)| view),
                 totals,
                 rekeys: entry.rekeys,
+                held: entry.held,
+                last_in: installed().filter_map(|sa| sa.last_heard(parts.inbound)).max(),
+                last_out: installed().filter_map(|sa| sa.last_sent(parts.outbound)).max(),
             }
         })
     }

@@ -57,6 +57,8 @@ pub struct IkeView {
     pub waiting: Option<(ExchangeType, u8)>,
     /// How often the peer repeated its last request although it was answered: our answers do not arrive there.
     pub unheard: u8,
+    /// When it is to be rekeyed.
+    pub rekey_at: Option<Instant>,
 }
 
 /// What stands in the caller's tables. All zero: everything was given back.
@@ -94,6 +96,10 @@ pub struct ChildView<'e> {
     pub remote: &'e [TrafficSelector],
     /// A rekey replaced it.
     pub replaced: bool,
+    /// When it is to be rekeyed.
+    pub rekey_at: Option<Instant>,
+    /// When it ends if it is not.
+    pub expires_at: Option<Instant>,
 }
 
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
@@ -149,6 +155,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             rekeying,
             waiting: sa.window.outstanding.as_ref().map(|request| (request.exchange, request.repetitions)),
             unheard: sa.window.repeated,
+            rekey_at: match &sa.state {
+                State::Established(established) => established.rekey_at,
+                _ => None,
+            },
         })
     }
 
@@ -186,6 +196,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             local: &child.local,
             remote: &child.remote,
             replaced: child.replaced_by.is_some(),
+            rekey_at: child.rekey_at,
+            expires_at: child.expires_at,
         })
     }
 }

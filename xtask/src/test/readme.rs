@@ -98,10 +98,11 @@ impl Place {
                 let lab = line.replace("--release", "--profile lab");
                 quiet(cargo(&lab.split_whitespace().skip(1).collect::<Vec<_>>()))
             }
+            ["portcullis", "check"] => self.shell(&format!("{line} --config /etc/portcullis/portcullis.toml")),
             ["portcullis", "check", ..] => self.shell(line),
             // They wait for ever, judge this machine, or want a daemon.
             ["portcullis", command, ..] => self.shell(&format!("portcullis {command} --help")),
-            ["install" | "openssl", ..] => self.shell(line),
+            ["install" | "openssl" | "cat", ..] => self.shell(line),
             // No service manager runs here: what it would start is there, and installed by the line before.
             ["systemctl", ..] => {
                 ensure(self.folder.join("systemd/portcullis.service").is_file(), || "no unit".to_owned())
