@@ -218,9 +218,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     };
     vec![
         group("ends", &[Trouble::Restart, Trouble::Kill, Trouble::DeviceGone]).thorough(),
-        group("kernel", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd, Trouble::DeviceDown]).thorough(),
-        group("others", &[Trouble::SecondInstance, Trouble::Routes, Trouble::DefaultRoute, Trouble::MainFirst])
-            .thorough(),
+        group("kernel", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd, Trouble::DeviceDown]),
+        group("others", &[Trouble::SecondInstance, Trouble::Routes, Trouble::DefaultRoute, Trouble::MainFirst]),
         fault("f-01-removed-rules-and-routes-are-put-back", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd]),
         fault("f-02-a-device-that-was-down-carries-again", &[Trouble::DeviceDown]),
         fault("f-03-a-device-that-is-removed-leaves-nothing-open", &[Trouble::DeviceGone]),
@@ -228,10 +227,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         fault("f-05-a-kill-and-a-start-leave-nothing-open", &[Trouble::Kill]),
         fault("f-06-a-second-daemon-changes-nothing", &[Trouble::SecondInstance]),
         fault("f-07-forged-packets-stay-out-while-the-ruleset-is-flushed", &[Trouble::Ruleset]),
-        group("reload", &[Trouble::ReloadPeer, Trouble::ReloadMtu, Trouble::ReloadLocal]).thorough(),
-        group("reload-outside", &[Trouble::ReloadOutside]).thorough(),
+        group("reload", &[Trouble::ReloadPeer, Trouble::ReloadMtu, Trouble::ReloadOutside, Trouble::ReloadLocal])
+            .thorough(),
         group("ruleset", &[Trouble::Ruleset]).thorough(),
-        group("machine", &[Trouble::Address, Trouble::LanDown]).thorough(),
+        group("machine", &[Trouble::Address, Trouble::LanDown]),
         group("peer", &[Trouble::PeerSilent, Trouble::PeerKilled]).thorough(),
     ]
 }

@@ -22,17 +22,17 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     [
         Scenario::new("f-13-another-lan-stays-reachable-under-a-full-tunnel", another_lan),
         Scenario::new("f-70-the-outside-network-reaches-the-gateway-under-a-full-tunnel", outside_network),
-        Scenario::new("f-11-bypassed-packets-are-masqueraded", bypass_under_masquerade),
-        Scenario::new("f-12-the-peers-name-is-asked-for-outside-the-tunnel", peer_by_name),
         Scenario::new("full-tunnel-under-a-strict-reverse-path-filter", strict_filter),
         Scenario::new("f-25-our-address-changes", our_address_changes),
         Scenario::new("f-26-the-lan-address-changes", lan_address_changes),
-        Scenario::new("f-26-the-lan-address-comes-late", lan_address_comes_late),
-        Scenario::new("f-27-a-lan-without-carrier-at-the-start", lan_without_carrier),
+        Scenario::new("f-26-the-lan-address-comes-late", lan_address_comes_late).thorough(),
+        Scenario::new("f-27-a-lan-without-carrier-at-the-start", lan_without_carrier).thorough(),
         Scenario::new("f-27-a-tentative-address-at-the-start", tentative_at_the_start),
+        Scenario::new("f-11-bypassed-packets-are-masqueraded", bypass_under_masquerade).thorough(),
+        Scenario::new("f-12-the-peers-name-is-asked-for-outside-the-tunnel", peer_by_name).thorough(),
     ]
     .into_iter()
-    .map(|scenario| scenario.ours().thorough())
+    .map(Scenario::ours)
     .collect()
 }
 
