@@ -215,7 +215,7 @@ fn read_sas(text: &str, name: &str, child: &str) -> Result<Vec<IkeSa>> {
             spis.push((words.contains(&"in"), spi));
         }
     }
-    ensure(spis.len() % 2 == 0, || format!("half a Child SA in {text}"))?;
+    ensure(spis.len().is_multiple_of(2), || format!("half a Child SA in {text}"))?;
     let [incoming, outgoing] =
         [true, false].map(|inward| spis.iter().filter(move |(way, _)| *way == inward).map(|(_, spi)| *spi));
     if let Some(sa) = sas.iter_mut().find(|sa| sa.established) {
