@@ -181,7 +181,7 @@ fn no_proposal_in_common_names_both_lists() {
     )
     .start();
     assert_eq!(world.left.state("other"), (PeerState::Error, Some("no-proposal-chosen")), "{}", world.story());
-    assert!(world.left.story.iter().any(|report| report.to_string().contains("(ike: aes256gcm16-prfsha384-x25519;")));
+    assert!(world.left.story.iter().any(|report| report.to_string().contains("(ike: aes256gcm16-prfsha384-x25519)")));
     let refused: Vec<_> =
         world.right.story.iter().filter(|report| matches!(report.what, What::Refused { .. })).collect();
     let text = refused[0].to_string();
