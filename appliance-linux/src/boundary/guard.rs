@@ -407,9 +407,9 @@ impl Guard {
     /// # Errors
     /// `NotFound`: there is no nft here. What nft says otherwise.
     pub(super) fn apply(&mut self, script: &str) -> io::Result<Applied> {
-        let applied = self.load(script)?;
+        // The copy first: while the kernel replaces the table that an earlier daemon left, a packet may pass it by.
         self.keep_alive(script);
-        Ok(applied)
+        self.load(script)
     }
 
     /// Makes the copy say the same: the new one first, then the old one goes.
