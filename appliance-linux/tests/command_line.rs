@@ -322,7 +322,7 @@ fn f_81_a_socket_that_is_closed_to_us_says_so() {
     if fs::metadata(&socket).unwrap().uid() == 0 {
         command.uid(65534).gid(65534);
     } else {
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o0)).unwrap();
     }
     let output = command.output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();

@@ -142,7 +142,7 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
         return Err(Refusal::of(Refused::Missing(PayloadType::TS_I)));
     };
     let mut refusal = Refusal::new(Failure::TrafficSelectors(Side::Here), NotifyKind::TS_UNACCEPTABLE);
-    let mut found: Option<((bool, bool), ChildConfig<'_>, proposal::ChosenEsp, Selectors, Selectors)> = None;
+    let (mut found, mut best) = (None, (false, false));
     for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
         if local.is_empty() || remote.is_empty() {
@@ -157,8 +157,9 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
                 let first = |ts: &Ts<'_>, ours: &[_]| ts.selectors().next().is_some_and(|first| within(&[first], ours));
                 let first = first(ts_r, &local) && first(ts_i, &remote);
                 let exact = within(config.local, &local) && within(config.remote, &remote);
-                if found.as_ref().is_none_or(|(fit, ..)| *fit < (first, exact)) {
-                    found = Some(((first, exact), config, chosen, local, remote));
+                if found.is_none() || best < (first, exact) {
+                    found = Some((config, chosen, local, remote));
+                    best = (first, exact);
                 }
                 if first && exact {
                     break;
@@ -166,7 +167,7 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
             }
         }
     }
-    let (_, config, chosen, local, remote) = found.ok_or(refusal)?;
+    let (config, chosen, local, remote) = found.ok_or(refusal)?;
     let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
     if !asker.may_have_another(children) {
         return Err(full());
