@@ -301,7 +301,8 @@ mod tests {
     fn waits(path: &Path, count: usize) -> Vec<UnixStream> {
         let line = serde_json::to_string(&Request::Up { name: "cloud".into(), timeout_ms: 3_600_000 }).unwrap();
         let clients = connected(path, count);
-        clients.iter().for_each(|mut client| client.write_all(format!("{line}\n").as_bytes()).unwrap());
+        // Beyond its seats the server may have closed one before it spoke.
+        clients.iter().for_each(|mut client| drop(client.write_all(format!("{line}\n").as_bytes())));
         clients
     }
 
