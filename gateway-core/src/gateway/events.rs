@@ -231,8 +231,14 @@ impl Gateway {
                 if !self.strangers.admit(now) {
                     return;
                 }
-                let cause = Cause::of(&cause, None);
-                self.tell(None, None, What::Refused { remote: path.remote }, Some(cause));
+                let about = sole_candidate(path.remote, parts);
+                let cause = Cause::of(&cause, about.and_then(|id| parts.endpoint.pad().get(id)));
+                let connected = about.is_some_and(|id| self.connection(id, parts.endpoint).is_some());
+                // Of what a stranger may have begun only the cause is kept, for display.
+                if let Some(entry) = about.and_then(|id| self.peers.get_mut(&id)).filter(|_| !connected) {
+                    entry.cause = Some(cause.clone());
+                }
+                self.tell(about, None, What::Refused { remote: path.remote }, Some(cause));
             }
             Note::Other => {}
         }

@@ -286,6 +286,22 @@ fn f_72_the_responder_shows_why_it_refuses_a_child() {
 }
 
 #[test]
+fn f_72_the_responder_shows_why_it_refuses_an_ike_sa() {
+    let ours = peer(true, "ike = \"aes128gcm16-prfsha256-x25519\"", "");
+    let theirs = peer(false, "start = \"passive\"\nike = \"aes256gcm16-prfsha512-x25519\"", "");
+    let mut world = World::new(&ours, &theirs).start();
+    assert_eq!(world.left.state("other"), (PeerState::Error, Some("no-proposal-chosen")));
+    assert_eq!(world.right.state("other"), (PeerState::Error, Some("no-proposal-in-common")), "{}", world.story());
+    assert!(world.story().contains("right: other: request from 192.0.2.1:500 refused"), "{}", world.story());
+    // Of a peer that may be anywhere an address tells nothing.
+    let anywhere = theirs.replace("remote = \"192.0.2.1\"", "remote = \"any\"");
+    let mut world = World::new(&ours, &anywhere).start();
+    let (_, cause) = world.right.state("other");
+    assert_ne!(cause, Some("no-proposal-in-common"));
+    assert!(world.story().contains("right: request from 192.0.2.1:500 refused"), "{}", world.story());
+}
+
+#[test]
 fn f_72_pending_says_what_it_waits_for() {
     for (start, code) in [("passive", "waiting-for-peer"), ("on-demand", "waiting-for-packet")] {
         let mut world = World::new(&peer(true, &format!("start = \"{start}\""), ""), "").start();

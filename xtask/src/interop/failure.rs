@@ -124,17 +124,15 @@ pub(super) fn refused(tunnel: &Tunnel, first: First, cause: &Cause) -> Result<St
         Ok(()) => return Err("it came up".into()),
         Err(error) => error.to_string(),
     };
-    for (gateway, code, may_not_know) in [(initiator, cause.initiator, false), (responder, cause.responder, true)] {
+    for (gateway, code) in [(initiator, cause.initiator), (responder, cause.responder)] {
         let is_ours = gateway.program() == Program::Portcullis;
         let expected = if is_ours { code } else { cause.strongswan };
         wait_for(&format!("{:?} to name {expected}", gateway.program()), Duration::from_secs(3), || {
             if is_ours {
                 logged(gateway, expected)?;
             }
-            // A responder cannot always tell which of its peers it has refused; then the log alone knows.
             let code = gateway.cause(PEER)?;
-            let named = code == expected || is_ours && may_not_know && code.is_empty();
-            ensure(named, || format!("it says {code:?}; the command said {words}"))?;
+            ensure(code == expected, || format!("it says {code:?}; the command said {words}"))?;
             Ok(Some(()))
         })?;
     }

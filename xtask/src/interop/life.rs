@@ -1,14 +1,20 @@
 //! A tunnel's plain life: it comes up, carries traffic, and goes.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::tunnel::{PEER, Plan};
 use super::{Ends, First, Scenario};
+use crate::lab::frame::Kind;
 use crate::lab::ike::INFORMATIONAL;
+use crate::lab::iproute::ip;
 use crate::lab::link;
+use crate::lab::nat::nft;
+use crate::lab::ping::ping;
+use crate::lab::portcullis::release;
 use crate::lab::tcp::transfer;
 use crate::lab::wait_for;
 use crate::outcome::{Result, ensure};
@@ -19,7 +25,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     list.extend(Scenario::both_ways("iperf3", iperf3));
     list.push(Scenario::new("delete-by-us", |ends| delete(ends, First::We)));
     list.push(Scenario::new("delete-by-peer", |ends| delete(ends, First::They)));
-    list.push(Scenario::new("a12-routes-and-tun-are-gone-after-sigterm", routes_are_clean_after_the_end).ours());
+    list.push(Scenario::new("a12-after-sigterm-the-boundary-stays-until-release", stays_closed_until_release).ours());
     list
 }
 
@@ -75,19 +81,32 @@ fn delete(ends: Ends, who: First) -> Result<String> {
     Ok(String::new())
 }
 
-fn routes_are_clean_after_the_end(ends: Ends) -> Result<String> {
+/// SIGTERM takes the device and leaves the rest: the remote network is unreachable, not reached in clear. `release` gives it
+/// back, to the last route and rule.
+fn stays_closed_until_release(ends: Ends) -> Result<String> {
     let plan = Plan::new(ends)?;
-    let before = plan.pair.west.gateway.within(link::routes)?;
+    let gateway = Arc::clone(&plan.pair.west.gateway);
+    let state = || -> Result<[Vec<String>; 2]> {
+        let rules = [ip(&gateway, "-4 rule show")?, ip(&gateway, "-6 rule show")?, nft(&gateway, "list ruleset")?];
+        Ok([gateway.within(link::routes)?, rules.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()])
+    };
+    let before = state()?;
     let mut tunnel = plan.establish(First::We)?;
     tunnel.carries()?;
-    let during = tunnel.pair.west.gateway.within(link::routes)?;
-    ensure(during.len() > before.len(), || "no route was installed".to_owned())?;
+    ensure(gateway.within(link::routes)?.len() > before[0].len(), || "no route was installed".to_owned())?;
     tunnel.us.stop()?;
     tunnel.peer.wait_down(PEER, Duration::from_secs(3))?;
-    let after = tunnel.pair.west.gateway.within(link::routes)?;
-    ensure(after == before, || format!("before {before:#?}\nafter {after:#?}"))?;
-    ensure(tunnel.pair.west.gateway.within(|| link::index("pcl0")).is_err(), || {
-        "the TUN device is still there".to_owned()
-    })?;
-    Ok(format!("{} routes before and after, {} with the tunnel", before.len(), during.len()))
+    ensure(gateway.within(|| link::index("pcl0")).is_err(), || "the TUN device is still there".to_owned())?;
+    tunnel.pair.wire.forget();
+    let tally = ping(&tunnel.pair.west.host, tunnel.pair.east.host_v4(0), 3, 56)?;
+    ensure(tally.lost.len() == 3, || format!("without a daemon: {tally}"))?;
+    ensure(tunnel.pair.wire.count(Kind::Clear) == 0, || format!("in clear: {:?}", tunnel.pair.wire.clear_packets()))?;
+    let held = state()?;
+    release(&gateway)?;
+    let after = state()?;
+    ensure(held != before && after == before, || format!("before {before:#?}\nafter {after:#?}"))?;
+    tunnel.us.start()?;
+    tunnel.establish(First::We)?;
+    tunnel.carries()?;
+    Ok(String::new())
 }

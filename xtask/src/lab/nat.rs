@@ -60,7 +60,7 @@ impl Nat {
                 ports.0, ports.1
             ),
         };
-        nft(&self.router, &format!("table ip lab\ndelete table ip lab\ntable ip lab {{ {rules} }}\n"))
+        nft(&self.router, &format!("table ip lab\ndelete table ip lab\ntable ip lab {{ {rules} }}\n")).map(drop)
     }
 
     /// As after a restart of the router: every mapping is forgotten, new ones come from other ports.
@@ -82,15 +82,16 @@ impl Nat {
     }
 }
 
-/// Gives `rules` to nft in `namespace`.
+/// Gives `rules` to nft in `namespace`; its output.
 ///
 /// # Errors
 /// nft's words.
-pub(crate) fn nft(namespace: &Namespace, rules: &str) -> Result {
+pub(crate) fn nft(namespace: &Namespace, rules: &str) -> Result<String> {
     let mut child = namespace.spawn(
-        Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()),
+        Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()),
     )?;
     child.stdin.take().ok_or("nft has no input")?.write_all(rules.as_bytes())?;
     let output = child.wait_with_output()?;
-    ensure(output.status.success(), || format!("nft: {}", String::from_utf8_lossy(&output.stderr)))
+    ensure(output.status.success(), || format!("nft: {}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::daemon::Daemon;
 use super::gateway::{ChildSa, Connection, Gateway, IkeSa, Program, Start};
 use super::namespace::Namespace;
 use super::sandbox::WORK;
-use crate::outcome::Result;
+use crate::outcome::{Result, ensure};
 
 /// One `portcullis` gateway.
 pub(crate) struct Portcullis {
@@ -83,6 +83,17 @@ impl Portcullis {
     pub(crate) fn status(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.command(&["status", "--json", "--all"])?)?)
     }
+}
+
+/// `portcullis release` on the machine of an ended gateway.
+///
+/// # Errors
+/// Its words.
+pub(crate) fn release(machine: &Namespace) -> Result {
+    let mut command = Portcullis::program()?;
+    command.arg("release").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = machine.spawn(&mut command)?.wait_with_output()?;
+    ensure(output.status.success(), || format!("portcullis release: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 impl Gateway for Portcullis {

@@ -158,7 +158,7 @@ impl Trouble {
                 std::thread::sleep(Duration::from_millis(150));
                 without(bench, true, true)
             }
-            Self::Ruleset => nft(bench.gateway(), "flush ruleset\n"),
+            Self::Ruleset => nft(bench.gateway(), "flush ruleset\n").map(drop),
             Self::DeviceDown => {
                 bench.ip("link set pcl0 down")?;
                 pause(dice, 300);
