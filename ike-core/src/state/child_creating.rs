@@ -199,9 +199,9 @@ fn begin<C: IkeCrypto>(
 /// The proposals of `all` with no other group than this; what may be without a group stays.
 fn with_group(all: &[EspProposal], group: Group) -> Vec<EspProposal, 8> {
     let narrowed = all.iter().filter_map(|proposal| {
-        let fits = |one: &Option<Group>| one.is_none_or(|one| one == group);
-        let fitting = proposal.group.iter().copied().filter(fits).collect();
-        let narrowed = EspProposal { group: fitting, ..proposal.clone() };
+        // Struck out instead of copied over: a copy would have to panic when it is full, for all that the compiler sees.
+        let mut narrowed = proposal.clone();
+        narrowed.group.retain(|one| one.is_none_or(|one| one == group));
         (proposal.group.is_empty() || !narrowed.group.is_empty()).then_some(narrowed)
     });
     narrowed.take(8).collect()
