@@ -96,9 +96,10 @@ const RULES: &[Rule] = &[
             (PayloadType::CERT, Repeated),
             (PayloadType::AUTH, Required),
             (PayloadType::CP, Optional),
-            (PayloadType::SA, Required),
-            (PayloadType::TS_I, Required),
-            (PayloadType::TS_R, Required),
+            // Whoever proves who it is has an IKE SA with us, whatever became of the child (§1.2).
+            (PayloadType::SA, Optional),
+            (PayloadType::TS_I, Optional),
+            (PayloadType::TS_R, Optional),
             (PayloadType::NOTIFY, Repeated),
             (PayloadType::VENDOR, Repeated),
         ],

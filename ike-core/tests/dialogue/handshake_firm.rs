@@ -7,13 +7,14 @@ use ike_core::endpoint::Settings;
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
 use ike_core::proposal::IkeProposal;
-use ike_core::registry::{ExchangeType, NotifyKind};
+use ike_core::registry::{ExchangeType, NotifyKind, PayloadType};
 use ike_core::wire::header::Header;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::hostile::peer::{
-    NOW, Payloads, Scripted, clear_payloads, host, in_clear, init_payloads, path_of, payloads, tell_at, transmits,
+    NOTHING, NOW, Payloads, Scripted, clear_payloads, host, in_clear, init_payloads, path_of, payloads, tell_at,
+    transmits, without,
 };
 use crate::network::{Host, Network, PEER, pair};
 
@@ -209,4 +210,27 @@ fn f_55_the_noted_cause_is_the_one_that_is_told_in_the_end() {
     let (mut host, ..) = asking();
     run_out(&mut host);
     assert_eq!(host.failures, [Failure::PeerSilent(INIT)]);
+}
+
+#[test]
+fn f_58_a_responder_that_proves_itself_and_says_nothing_of_the_child_has_an_ike_sa_without_child() {
+    let kinds = [PayloadType::SA, PayloadType::TS_I, PayloadType::TS_R];
+    for missing in 1..8u8 {
+        let mut host = host(true);
+        let (mut peer, _) = Scripted::answer(&mut host, 58);
+        peer.next[1] = 1;
+        let gone = kinds.iter().enumerate().filter(|(bit, _)| missing & (1 << bit) != 0);
+        let less = gone.fold(peer.auth_payloads(), |all, (_, kind)| without(&all, *kind));
+        let (handled, sent) = peer.respond(&mut host, ExchangeType::IKE_AUTH, &less);
+        assert_eq!(handled, Ok(()));
+        assert!(host.ike().is_some() && host.installed.is_empty(), "without {missing:b}: {:?}", host.story);
+        // Whoever named an SPI has installed the child, and is told to delete it.
+        let told: Vec<_> = sent.iter().map(|sent| peer.open(sent).0).collect();
+        assert_eq!(told, if missing & 1 == 0 { vec![PayloadType::DELETE.0] } else { vec![] }, "without {missing:b}");
+        if !told.is_empty() {
+            peer.respond(&mut host, ExchangeType::INFORMATIONAL, &NOTHING).0.unwrap();
+        }
+        assert_eq!(host.failures, [Failure::InvalidSyntax(Side::Here)]);
+        assert!(peer.alive(&mut host), "without {missing:b}");
+    }
 }
