@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use gateway_core::config::selector::Selector;
-use gateway_core::config::{Mode, Start};
+use gateway_core::config::{Identity, Mode, Start};
 use gateway_core::gateway::{self, Parts};
 use gateway_core::policy::child_of;
 use ike_core::endpoint::{IkeView, SaState};
@@ -133,7 +133,8 @@ fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_
 
 fn ike_status(view: &IkeView, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> IkeStatus {
     let peer = view.peer.and_then(|peer| parts.endpoint.pad().get(peer));
-    let remote_id = peer.and_then(|peer| peer.remote_id.as_ref());
+    let expected = peer.and_then(|peer| peer.remote_id.as_ref());
+    let proven = view.identity.filter(|_| view.since.is_some()).map(|id| Identity::printed(&id));
     IkeStatus {
         initiator: view.initiator,
         spi_local: format!("{:016x}", view.spi_local),
@@ -147,7 +148,7 @@ fn ike_status(view: &IkeView, parts: &Lent<'_, '_>, now: ipsec_core::time::Insta
         age_s: view.since.map_or(0, |since| now.since(since).as_secs()),
         heard_s: view.heard.map(|at| now.since(at).as_secs()),
         rekey_s: view.rekey_at.map(|at| at.since(now).as_secs()),
-        remote_id: remote_id.map_or_else(|| "any".to_owned(), ToString::to_string),
+        remote_id: proven.or(expected.map(ToString::to_string)).unwrap_or_else(|| "any".to_owned()),
     }
 }
 

@@ -7,10 +7,11 @@ use core::net::SocketAddr;
 
 use ike_core::failure::{Failure, Side};
 use ike_core::registry::{ExchangeType, TransformType};
+use ike_core::wire::id::ShortId;
 use ipsec_core::net::TrafficSelector;
 
 use crate::config::selector::Selector;
-use crate::config::{Child, Peer};
+use crate::config::{Child, Identity, Peer};
 
 /// A cause as the operator reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,35 @@ impl Cause {
             }
             _ => Self::of(failure, peer),
         }
+    }
+
+    /// Puts the failure of a handshake into words, with the identity that the peer sent where the failure is about that.
+    pub fn of_handshake(failure: &Failure, peer: Option<&Peer>, sent: Option<&ShortId>) -> Self {
+        let cause = Self::of(failure, peer);
+        let Some(sent) = sent else { return cause };
+        let identity = Identity::from(sent.id());
+        let writable = sent.is_whole() && identity.is_writable();
+        let named = Identity::printed(sent);
+        let (text, hint) = match failure {
+            Failure::UnknownIdentity => (format!("no [[peer]] has the identity \"{named}\" that the peer sends"), true),
+            Failure::WrongIdentity => {
+                let expected = peer.and_then(|peer| peer.remote_id.as_ref());
+                let expected = expected.map_or_else(String::new, |id| format!(" \"{id}\""));
+                (format!("the peer says to be \"{named}\", and not{expected} as under \"remote-id\""), true)
+            }
+            Failure::AuthenticationFailed(Side::Here) => {
+                (format!("the peer's proof that it is \"{named}\" does not verify"), false)
+            }
+            _ => return cause,
+        };
+        let hint = match (hint, writable) {
+            (false, _) => cause.hint,
+            (true, true) => "when that is the right peer, write this identity under \"remote-id\"".to_string(),
+            (true, false) => "an identity of this kind cannot be configured: let the peer send another, or have \
+                              remote-id = \"any\""
+                .to_string(),
+        };
+        Self { text, hint, ..cause }
     }
 
     /// A DNS name of the peer has no address.
@@ -297,13 +327,13 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
         Failure::UnknownIdentity => said(
             "unknown-identity",
             Refusal,
-            "no [[peer]] has the identities of the peer's request",
-            "compare \"remote-id\" with the identity the peer sends, and \"local-id\" with the one it asks for",
+            "no [[peer]] has the identity that the peer sends",
+            "compare \"remote-id\" with the peer's own identity",
         ),
         Failure::WrongIdentity => said(
             "wrong-identity",
             Refusal,
-            "the peer proved another identity than the one under \"remote-id\"",
+            "the peer says to be another than the one under \"remote-id\"",
             "compare \"remote-id\" with the peer's own identity",
         ),
         Failure::UnknownAddress => said(
@@ -453,8 +483,38 @@ fn listed<P: fmt::Display>(key: &str, proposals: &[P]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ike_core::registry::IdKind;
+    use ike_core::wire::id::Id;
+
     use super::*;
     use crate::config::Config;
+
+    #[test]
+    fn f_59_the_identity_that_the_peer_sent_is_told_as_it_is_to_be_written() {
+        let cause = |failure, kind, data: &[u8]| {
+            Cause::of_handshake(&failure, None, Some(&ShortId::from(&Id { kind, data }))).to_string()
+        };
+        let long = [b'x'; 129];
+        for (kind, data, named, writable) in [
+            (IdKind::FQDN, &b"other.lab"[..], "\"other.lab\"", true),
+            (IdKind::FQDN, b"192.0.2.1", "\"fqdn:192.0.2.1\"", true),
+            (IdKind::KEY_ID, &[1, 2], "\"@hex:0102\"", true),
+            (IdKind::IPV4_ADDR, &[192, 0, 2, 1], "\"192.0.2.1\"", true),
+            (IdKind::DER_ASN1_DN, &[0x30, 0], "ID_DER_ASN1_DN:3000\"", false),
+            (IdKind::FQDN, b"a\x1b[2Jb", "a\\x1b[2Jb\"", false),
+            (IdKind::FQDN, &long, "…\"", false),
+        ] {
+            for failure in [Failure::UnknownIdentity, Failure::WrongIdentity] {
+                let text = cause(failure, kind, data);
+                assert!(text.contains(named), "{text}");
+                assert_eq!(text.contains("write this identity"), writable, "{text}");
+            }
+            let unproven = cause(Failure::AuthenticationFailed(Side::Here), kind, data);
+            assert!(unproven.contains(named) && unproven.contains("pre-shared keys differ"), "{unproven}");
+        }
+        let silent = Failure::PeerSilent(ExchangeType::IKE_AUTH);
+        assert_eq!(cause(silent.clone(), IdKind::FQDN, b"a"), Cause::of(&silent, None).to_string());
+    }
 
     #[test]
     fn f_81_a_refused_proposal_lists_what_was_refused() {

@@ -8,6 +8,7 @@ use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use crate::crypto::EspSuite;
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, PeerId};
+use crate::wire::id::ShortId;
 
 /// Names an IKE SA for as long as it lives; a name is not used again soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +119,8 @@ pub enum Event<'e> {
         peer: Option<PeerId>,
         /// The connection of the identity that a stranger claimed and did not prove. For diagnosis only: anybody can claim.
         claimed: Option<PeerId>,
+        /// Who the other end said to be, if it came to that. For diagnosis only, unless it was `established`.
+        identity: Option<ShortId>,
         /// The other end's address.
         remote: SocketAddr,
         /// Whether it had been established.

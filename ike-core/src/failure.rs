@@ -33,9 +33,9 @@ pub enum Failure {
     /// AUTHENTICATION_FAILED. `Here`: the peer's AUTH does not verify, the pre-shared keys differ. `Peer`: the peer
     /// says the same of ours, or does not know our identity.
     AuthenticationFailed(Side),
-    /// No connection is configured for the identities in the peer's IKE_AUTH request.
+    /// No connection is configured for the identity in the peer's IKE_AUTH request.
     UnknownIdentity,
-    /// The responder proved another identity than `remote-id`.
+    /// The responder says to be another than the connection expects.
     WrongIdentity,
     /// No connection is configured for the peer's address.
     UnknownAddress,

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::timers::{self, Patience};
 use crate::window::Window;
 use crate::wire::header::Header;
-use crate::wire::id::Id;
+use crate::wire::id::{Id, ShortId};
 
 /// Octets of our nonces: at least half the key size of every PRF (RFC 7296 §2.10).
 pub(crate) const NONCE_LEN: usize = 32;
@@ -227,6 +227,8 @@ pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) peer: Option<PeerId>,
     /// Tells the identities apart that share a connection without `remote_id`.
     pub(crate) identity: IdentityDigest,
+    /// Who the peer says to be, to be shown; proven once the SA is established.
+    pub(crate) named: Option<ShortId>,
     /// We are the original initiator: our SPI is `spi_i`.
     pub(crate) initiator: bool,
     pub(crate) spi_i: u64,
@@ -253,6 +255,7 @@ impl<C: IkeCrypto> Sa<C> {
         Self {
             peer: None,
             identity: IdentityDigest::default(),
+            named: None,
             initiator,
             spi_i,
             spi_r,

@@ -97,6 +97,7 @@ pub(crate) fn successor<C: IkeCrypto>(
     Sa {
         peer: sa.peer,
         identity: sa.identity,
+        named: sa.named,
         nat: sa.nat,
         encap: sa.encap,
         keepalive_at: sa.keepalive_at,

@@ -7,7 +7,7 @@ use ipsec_core::net::{AddrRange, TrafficSelector};
 
 use super::reader::Reader;
 use super::selector::Selector;
-use super::{Child, Peer, Remote, Settings};
+use super::{Child, Identity, Peer, Remote, Settings};
 
 /// Where the parts of a peer stand: offsets in the text.
 pub(super) struct PeerPlaces {
@@ -133,7 +133,12 @@ fn identities(reader: &mut Reader<'_>, (earlier, places): &Placed, (peer, here):
         earlier.local.is_empty() || peer.local.is_empty() || earlier.local.iter().any(|end| peer.local.contains(end));
     let remote_same = earlier.remote.is_empty() && peer.remote.is_empty()
         || earlier.remote.iter().any(|end| peer.remote.contains(end));
-    if local_meets && remote_same && earlier.remote_id == peer.remote_id && earlier.local_id == peer.local_id {
+    let same = |one: &Option<Identity>, other: &Option<Identity>| match (one, other) {
+        (Some(one), Some(other)) => one.id().matches(&other.id()),
+        _ => one == other,
+    };
+    let ids_same = same(&earlier.remote_id, &peer.remote_id) && same(&earlier.local_id, &peer.local_id);
+    if local_meets && remote_same && ids_same {
         let line = reader.position(places.section).line;
         let found =
             format!("\"{}\" with the addresses and identities of \"{}\" (line {line})", peer.name, earlier.name);

@@ -1,11 +1,12 @@
 //! Identities of IKE_AUTH (RFC 7296 §3.5) as text.
 
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
 use ike_core::registry::IdKind;
-use ike_core::wire::id::Id;
+use ike_core::wire::id::{Id, ShortId};
 
 use super::grammar::{Bad, dns_name};
 use super::secret::unhex;
@@ -23,8 +24,24 @@ impl Identity {
         Id { kind: self.kind, data: &self.data }
     }
 
+    /// What a peer sent, as a configuration would name it.
+    pub fn printed(sent: &ShortId) -> String {
+        if sent.is_whole() { Self::from(sent.id()).to_string() } else { sent.to_string() }
+    }
+
+    /// Whether a configuration can name it.
+    pub(crate) fn is_writable(&self) -> bool {
+        identity(&self.to_string()).is_ok_and(|read| read == *self)
+    }
+
     fn new(kind: IdKind, data: &[u8]) -> Self {
         Self { kind, data: data.to_vec() }
+    }
+}
+
+impl From<Id<'_>> for Identity {
+    fn from(id: Id<'_>) -> Self {
+        Self::new(id.kind, id.data)
     }
 }
 
@@ -39,7 +56,14 @@ impl From<IpAddr> for Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.id().fmt(f)
+        let bare = self.id().to_string();
+        let prefix = match self.kind {
+            _ if bare != "any" && identity(&bare).is_ok_and(|read| read == *self) => "",
+            IdKind::FQDN => "fqdn:",
+            IdKind::RFC822_ADDR => "email:",
+            _ => "",
+        };
+        write!(f, "{prefix}{bare}")
     }
 }
 
@@ -65,7 +89,7 @@ pub(super) fn identity(word: &str) -> Result<Identity, Bad> {
     match word.split_once(':') {
         Some(("keyid", "")) => return Err(whole("after \"keyid:\" stands the text of the KEY_ID")),
         Some(("keyid", text)) => return Ok(Identity::new(IdKind::KEY_ID, text.as_bytes())),
-        Some(("fqdn", name)) => return fqdn(name).map_err(|bad| bad.after(5)),
+        Some(("fqdn", name)) => return named(name).map_err(|bad| bad.after(5)),
         Some(("email", text)) => return email(text).map_err(|bad| bad.after(6)),
         _ => {}
     }
@@ -77,6 +101,14 @@ pub(super) fn identity(word: &str) -> Result<Identity, Bad> {
         Some(_) => email(word),
         None => fqdn(word).map_err(|_| whole("for other text write \"keyid:…\"")),
     }
+}
+
+/// What stands behind `fqdn:`: whatever a peer may send as one, if it can be printed.
+fn named(name: &str) -> Result<Identity, Bad> {
+    if !name.is_empty() && name.chars().all(|letter| letter.is_ascii_graphic()) {
+        return Ok(Identity::new(IdKind::FQDN, name.as_bytes()));
+    }
+    Err(Bad::whole(name, "printable text without spaces"))
 }
 
 fn fqdn(name: &str) -> Result<Identity, Bad> {

@@ -7,6 +7,7 @@ use ike_core::crypto::IkeCrypto;
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
+use ike_core::wire::id::ShortId;
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
@@ -71,6 +72,7 @@ enum Note {
         ike: IkeId,
         peer: Option<PeerId>,
         claimed: Option<PeerId>,
+        identity: Option<ShortId>,
         remote: SocketAddr,
         established: bool,
         cause: Failure,
@@ -132,8 +134,8 @@ impl Gateway {
             Event::Noted { peer, remote, cause, .. } => Note::Noted { peer, remote, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
             Event::RekeyFailed { peer, cause, .. } => Note::RekeyFailed { peer, cause },
-            Event::Closed { ike, peer, claimed, remote, established, cause } => {
-                Note::Closed { ike, peer, claimed, remote, established, cause }
+            Event::Closed { ike, peer, claimed, identity, remote, established, cause } => {
+                Note::Closed { ike, peer, claimed, identity, remote, established, cause }
             }
             Event::Refused { path, cause } => Note::Refused { path, cause },
             Event::ChildUp(up) => {
@@ -223,8 +225,8 @@ impl Gateway {
                 let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
                 self.tell(Some(peer), None, What::RekeyFailed, Some(cause));
             }
-            Note::Closed { ike, peer, claimed, remote, established, cause } => {
-                self.closed(now, ike, (peer, claimed), remote, established, &cause, parts);
+            Note::Closed { ike, peer, claimed, identity, remote, established, cause } => {
+                self.closed(now, ike, (peer, claimed, identity), remote, established, &cause, parts);
             }
             Note::Refused { path, cause } => {
                 self.knock(now);
@@ -424,7 +426,7 @@ impl Gateway {
         &mut self,
         now: Instant,
         ike: IkeId,
-        (peer, claimed): (Option<PeerId>, Option<PeerId>),
+        (peer, claimed, identity): (Option<PeerId>, Option<PeerId>, Option<ShortId>),
         remote: SocketAddr,
         established: bool,
         failure: &Failure,
@@ -438,7 +440,8 @@ impl Gateway {
             return;
         }
         let about = peer.or(claimed).or_else(|| sole_candidate(remote, parts));
-        let cause = Cause::of(failure, about.and_then(|id| parts.endpoint.pad().get(id)));
+        let config = about.and_then(|id| parts.endpoint.pad().get(id));
+        let cause = Cause::of_handshake(failure, config, identity.as_ref());
         let mut connected = false;
         if let Some(id) = about {
             let Some(entry) = self.peers.get_mut(&id) else { return };

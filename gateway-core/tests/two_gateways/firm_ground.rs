@@ -1,7 +1,7 @@
 //! What trials broke in the glue between IKE and packets: connections that end, begin at once, cannot be rekeyed, are
 //! narrowed, or are dead on one side.
 
-use gateway_core::gateway::{Level, Parts, PeerState, What};
+use gateway_core::gateway::{Level, Parts, PeerState, Report, What};
 use ipsec_core::error::Discard;
 
 use crate::world::{LEFT, Stopped, World, config, packet, parts, peer};
@@ -349,4 +349,26 @@ fn f_83_a_reload_can_be_asked_what_it_would_do() {
     assert_eq!(world.left.told(up), 1);
     assert!(world.left.gateway.compare(&config(&peer(true, "", "")), &parts!(lent world.left)).is_empty());
     assert!(world.story().contains(LEFT) || !world.story().is_empty());
+}
+
+#[test]
+fn f_59_the_story_names_the_identity_that_the_peer_sent() {
+    let calls = |left: bool, id: &str, as_id: &str| {
+        let ours = peer(left, "", "").replace(&format!("local-id = \"{id}\""), &format!("local-id = \"{as_id}\""));
+        (ours, peer(!left, "start = \"passive\"", ""))
+    };
+    let line = |story: &[Report], code: &str| {
+        story.iter().map(ToString::to_string).find(|line| line.contains(code)).unwrap_or_else(|| panic!("{story:?}"))
+    };
+    for id in ["gate-7.lab", "fqdn:192.0.2.9"] {
+        let (left, right) = calls(true, "left.lab", id);
+        let world = World::new(&left, &right).start();
+        let told = line(&world.right.story, "unknown-identity");
+        assert!(told.contains(&format!("\"{id}\"")) && told.contains("write this identity"), "{told}");
+    }
+    // The other way round: whom we called says to be another.
+    let (right, left) = calls(false, "right.lab", "gate-7.lab");
+    let world = World::new(&left.replace("passive", "active"), &right).start();
+    let told = line(&world.left.story, "wrong-identity");
+    assert!(told.contains("\"gate-7.lab\", and not \"right.lab\""), "{told}");
 }

@@ -160,6 +160,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 ike: IkeId { slot, generation: place.generation },
                 peer: sa.peer.filter(|_| proven),
                 claimed: sa.peer.filter(|_| !proven),
+                identity: sa.named,
                 remote: sa.path.remote,
                 established,
                 cause,

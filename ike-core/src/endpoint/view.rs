@@ -11,6 +11,7 @@ use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::ExchangeType;
 use crate::sa::State;
+use crate::wire::id::ShortId;
 
 /// Where an IKE SA stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct IkeView {
     pub id: IkeId,
     /// With whom; `None` before the peer is authenticated.
     pub peer: Option<PeerId>,
+    /// Who the peer says to be; it has proven it when the SA is established.
+    pub identity: Option<ShortId>,
     /// Where it stands.
     pub state: SaState,
     /// We are its original initiator.
@@ -142,6 +145,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         Some(IkeView {
             id: IkeId { slot, generation: place.generation },
             peer: sa.peer,
+            identity: sa.named,
             state,
             initiator: sa.initiator,
             spi_local,

@@ -16,6 +16,7 @@ use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, Protoco
 use crate::rules::{Payloads, Rule};
 use crate::sa::{AuthSent, Effects, Env, NONCE_LEN, Sa, State, identity};
 use crate::wire::header::Header;
+use crate::wire::id::ShortId;
 use crate::wire::writer::MessageWriter;
 
 /// What IKE_SA_INIT came to.
@@ -128,7 +129,8 @@ fn authenticate<C: IkeCrypto>(
         let cause = payloads.error().map(|error| exchange::cause_of(&error));
         return Err(ended(cause.unwrap_or(Failure::InvalidSyntax(Side::Here)), false));
     };
-    if connection.remote_id.is_some_and(|expected| expected != *id) {
+    sa.named = Some(ShortId::from(id));
+    if connection.remote_id.is_some_and(|expected| !expected.matches(id)) {
         return Err(ended(Failure::WrongIdentity, true));
     }
     let answer = env.response.get(..sent.answer_len).unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, Protoco
 use crate::rules::{Payloads, Refused, Rule};
 use crate::sa::{Effects, Env, InitAnswered, NONCE_LEN, Sa, State, identity};
 use crate::wire::header::Header;
-use crate::wire::id::Id;
+use crate::wire::id::{Id, ShortId};
 use crate::wire::writer::MessageWriter;
 
 /// What we chose from an IKE_SA_INIT request.
@@ -129,7 +129,9 @@ fn answer_error<C: IkeCrypto>(
     Ok(())
 }
 
-/// The connection that these identities may use from this address with this suite.
+/// The connection that these identities may use from this address with this suite. Best one whose identity on our side
+/// is the one that the initiator asks for; but with the others, too, we may answer as who we are, and the initiator
+/// decides whether it wants to talk to that one (RFC 7296 §3.5).
 fn find_connection<'p>(
     pad: &'p dyn Pad,
     path: &Path,
@@ -137,19 +139,21 @@ fn find_connection<'p>(
     id_i: &Id<'_>,
     id_r: Option<&Id<'_>>,
 ) -> Option<(PeerId, Connection<'p>)> {
-    let mut after = None;
-    loop {
-        let peer = pad.candidate(path.local.ip(), path.remote.ip(), after)?;
+    let (mut after, mut other) = (None, None);
+    while let Some(peer) = pad.candidate(path.local.ip(), path.remote.ip(), after) {
         after = Some(peer);
         let fits = |connection: &Connection<'_>| {
-            connection.remote_id.is_none_or(|id| id == *id_i)
-                && id_r.is_none_or(|id| connection.local_id == *id)
+            connection.remote_id.is_none_or(|id| id.matches(id_i))
                 && connection.ike.iter().any(|proposal| allows(proposal, suite))
         };
         if let Some(connection) = pad.connection(peer).filter(fits) {
-            return Some((peer, connection));
+            if id_r.is_none_or(|id| connection.local_id.matches(id)) {
+                return Some((peer, connection));
+            }
+            other = other.or(Some((peer, connection)));
         }
     }
+    other
 }
 
 fn allows(proposal: &IkeProposal, suite: &IkeSuite) -> bool {
@@ -164,6 +168,7 @@ fn authenticate<C: IkeCrypto>(
     let syntax = || Refusal::of(Refused::Malformed);
     let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::default()) };
     let id_i = payloads.id_i.ok_or_else(syntax)?;
+    sa.named = Some(ShortId::from(&id_i));
     let (peer, connection) = find_connection(env.pad, &sa.path, &answered.keys.suite, &id_i, payloads.id_r.as_ref())
         .ok_or_else(|| unauthenticated(Failure::UnknownIdentity))?;
     sa.peer = Some(peer);

@@ -29,6 +29,57 @@ impl<'m> Id<'m> {
         reader.array::<3>()?; // RESERVED
         Ok(Self { kind, data: reader.rest() })
     }
+
+    /// Whether both name the same: names of hosts and mailboxes in whatever case (RFC 4343, RFC 4301 §4.4.3.1), all
+    /// others octet for octet.
+    pub fn matches(&self, other: &Id<'_>) -> bool {
+        self.kind == other.kind
+            && match self.kind {
+                IdKind::FQDN | IdKind::RFC822_ADDR => self.data.eq_ignore_ascii_case(other.data),
+                _ => self.data == other.data,
+            }
+    }
+}
+
+/// The longest identity that a [`ShortId`] keeps whole, octets.
+const SHORT: usize = 128;
+
+/// An identity that outlives its message, to be shown: its beginning, where it is longer than 128 octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ShortId {
+    kind: IdKind,
+    data: [u8; SHORT],
+    /// Of the whole.
+    len: usize,
+}
+
+impl ShortId {
+    /// What is kept of it.
+    pub fn id(&self) -> Id<'_> {
+        Id { kind: self.kind, data: self.data.get(..self.len).unwrap_or(&self.data) }
+    }
+
+    /// Whether it is the whole identity.
+    pub fn is_whole(&self) -> bool {
+        self.len <= SHORT
+    }
+}
+
+impl From<&Id<'_>> for ShortId {
+    fn from(id: &Id<'_>) -> Self {
+        let mut data = [0; SHORT];
+        data.iter_mut().zip(id.data).for_each(|(kept, octet)| *kept = *octet);
+        Self { kind: id.kind, data, len: id.data.len() }
+    }
+}
+
+/// As [`Id`] does; `…` where the rest was.
+impl fmt::Display for ShortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id().fmt(f)?;
+        if self.is_whole() { Ok(()) } else { f.write_str("…") }
+    }
 }
 
 /// Text as text, addresses as addresses, a key id as `@hex:…`; whatever is not printable ASCII is escaped.
@@ -101,6 +152,26 @@ mod tests {
         assert_eq!(id, Id { kind: IdKind::FQDN, data: b"a.b" });
         assert_eq!(body(|out| out.id(PayloadType::ID_I, &id)), octets);
         assert_eq!(Id::parse(&[2, 1, 2, 3, b'x']).unwrap().data, b"x"); // RESERVED is ignored
+    }
+
+    #[test]
+    fn f_59_names_are_the_same_in_whatever_case_and_nothing_else_is() {
+        let same = |kind, one: &[u8], other: &[u8]| Id { kind, data: one }.matches(&Id { kind, data: other });
+        assert!(same(IdKind::FQDN, b"Left.Example", b"left.eXample"));
+        assert!(same(IdKind::RFC822_ADDR, b"Me@Left.example", b"me@left.EXAMPLE"));
+        assert!(!same(IdKind::KEY_ID, b"Left", b"left"));
+        assert!(!same(IdKind::FQDN, b"left.example", b"left.example."));
+        assert!(!Id { kind: IdKind::FQDN, data: b"a" }.matches(&Id { kind: IdKind::KEY_ID, data: b"a" }));
+    }
+
+    #[test]
+    fn f_59_of_a_long_identity_the_beginning_is_shown() {
+        for (len, whole) in [(0, true), (1, true), (128, true), (129, false), (60_000, false)] {
+            let data = [b'x'].repeat(len);
+            let short = ShortId::from(&Id { kind: IdKind::FQDN, data: &data });
+            assert_eq!((short.is_whole(), short.id().data), (whole, &data[..len.min(128)]));
+            assert_eq!(short.to_string(), "x".repeat(len.min(128)) + if whole { "" } else { "…" });
+        }
     }
 
     #[test]

@@ -104,16 +104,14 @@ fn an_unknown_identity_is_named_by_the_responder_only() {
 
 #[test]
 fn a_responder_with_another_identity_is_told_and_forgets() {
-    let [mut left, mut right] = pair();
-    // The responder is asked for nobody in particular and answers as somebody else.
-    left.remote_id = Some("right.example");
+    let [left, mut right] = pair();
     right.local_id = "impostor.example";
-    right.remote_id = None;
     let mut network = Network::new(6, [vec![left.clone()], vec![right]], Settings::default());
     network.hosts[0].endpoint.initiate(network.now, PEER, None).unwrap();
     network.run_for(second());
-    // IDr names whom we want: a responder without that name has no connection for us.
-    assert_eq!(network.hosts[1].failures, [Failure::UnknownIdentity]);
+    // It answers as who it is (RFC 7296 §3.5), and we do not want that one.
+    assert_eq!(network.hosts[0].failures, [Failure::WrongIdentity]);
+    assert_eq!(network.hosts[1].failures, [Failure::AuthenticationFailed(Side::Peer)]);
     assert!(network.hosts.iter().all(|host| host.ike().is_none()));
 }
 

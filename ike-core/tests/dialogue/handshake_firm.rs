@@ -7,16 +7,17 @@ use ike_core::endpoint::Settings;
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
 use ike_core::proposal::IkeProposal;
-use ike_core::registry::{ExchangeType, NotifyKind, PayloadType};
+use ike_core::registry::{ExchangeType, IdKind, NotifyKind, PayloadType};
 use ike_core::wire::header::Header;
+use ike_core::wire::id::Id;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::hostile::peer::{
-    NOTHING, NOW, Payloads, Scripted, clear_payloads, host, in_clear, init_payloads, path_of, payloads, tell_at,
-    transmits, without,
+    NOTHING, NOW, Payloads, Scripted, clear_payloads, host, in_clear, init_payloads, notifies, path_of, payloads,
+    tell_at, transmits, with_body, without,
 };
-use crate::network::{Host, Network, PEER, pair};
+use crate::network::{Host, Network, PEER, fqdn, pair};
 
 const INIT: ExchangeType = ExchangeType::IKE_SA_INIT;
 
@@ -232,5 +233,80 @@ fn f_58_a_responder_that_proves_itself_and_says_nothing_of_the_child_has_an_ike_
         }
         assert_eq!(host.failures, [Failure::InvalidSyntax(Side::Here)]);
         assert!(peer.alive(&mut host), "without {missing:b}");
+    }
+}
+
+#[test]
+fn f_59_names_in_another_case_are_the_same() {
+    let [mut left, mut right] = pair();
+    left.local_id = "LEFT.example";
+    right.local_id = "Right.Example";
+    let mut network = Network::new(59, [vec![left], vec![right]], Settings::default());
+    network.connect();
+    assert!(network.passes());
+}
+
+#[test]
+fn f_59_another_identity_than_expected_is_told_with_the_one_that_came() {
+    let (mut host, request, _) = asking();
+    let (mut peer, _) = Scripted::answer_to(&mut host, 59, &request);
+    peer.next[1] = 1;
+    let named = payloads(|message| message.id(PayloadType::ID_R, &Id { kind: IdKind::KEY_ID, data: b"other" }));
+    let wrong = with_body(&peer.auth_payloads(), PayloadType::ID_R, &named.1[4..]);
+    let (_, sent) = peer.respond(&mut host, ExchangeType::IKE_AUTH, &wrong);
+    assert_eq!(host.failures, [Failure::WrongIdentity]);
+    assert_eq!(host.claims, [Some("@hex:6f74686572".to_owned())]);
+    // The peer holds the SA for established: it is told once that it is not.
+    let [last_word] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(notifies(&peer.open(last_word)), [NotifyKind::AUTHENTICATION_FAILED]);
+}
+
+#[test]
+fn f_59_the_identity_of_a_stranger_is_told_when_there_is_no_connection_for_it() {
+    let mut host = host(false);
+    let mut peer = Scripted::initiate(&mut host, 59);
+    let named = payloads(|message| message.id(PayloadType::ID_I, &fqdn("stranger.example")));
+    let other = with_body(&peer.auth_payloads(), PayloadType::ID_I, &named.1[4..]);
+    let answer = peer.ask(&mut host, ExchangeType::IKE_AUTH, &other);
+    assert_eq!(notifies(&answer), [NotifyKind::AUTHENTICATION_FAILED]);
+    assert_eq!(host.failures, [Failure::UnknownIdentity]);
+    assert_eq!((&host.claims[..], &host.ended[..]), (&[Some("stranger.example".to_owned())][..], &[[None, None]][..]));
+}
+
+#[test]
+fn f_59_whoever_is_asked_for_somebody_else_answers_as_the_one_it_is() {
+    // Two connections with the same peer, under two names of ours: the right one where it is asked for, else the first.
+    for (wanted, answers) in
+        [("right.example", "right.example"), ("second.EXAMPLE", "second.example"), ("third.example", "right.example")]
+    {
+        for anybody in [false, true] {
+            let [mut left, right] = pair();
+            // The initiator asks for that one, and takes any.
+            left.remote_id = Some(wanted);
+            let second = crate::network::Peer { local_id: "second.example", ..right.clone() };
+            let mut network = Network::new(159, [vec![left], vec![right, second]], Settings::default());
+            network.hosts[0].endpoint.initiate(network.now, PEER, None).unwrap();
+            network.run_for(Duration::from_millis(25));
+            if anybody {
+                network.hosts[0].endpoint.pad_mut().0[0].remote_id = None;
+            }
+            network.run_for(Duration::from_secs(1));
+            let hosts = &network.hosts;
+            let refused = !anybody && wanted == "third.example";
+            assert_eq!(hosts[0].ike().is_none(), refused, "{wanted}: {:?} {:?}", hosts[0].story, hosts[1].story);
+            if refused {
+                assert_eq!(hosts[0].claims, [Some(answers.to_owned())]);
+                continue;
+            }
+            let shown = [0, 1].map(|side: usize| hosts[side].ike().unwrap().identity.unwrap().to_string());
+            assert_eq!(shown, [answers, "left.example"], "{wanted}");
+            // The identity goes on with the SA that a rekey makes.
+            let old = hosts[0].ike_id();
+            network.hosts[0].endpoint.rekey_ike(network.now, old).unwrap();
+            network.run_for(Duration::from_secs(1));
+            let ike = network.hosts[0].ike().unwrap();
+            assert_ne!(ike.id, old);
+            assert_eq!(ike.identity.unwrap().to_string(), answers);
+        }
     }
 }

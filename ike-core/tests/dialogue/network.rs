@@ -185,6 +185,8 @@ pub(crate) struct Host {
     pub(crate) failures: Vec<Failure>,
     /// Whose IKE SAs ended: who proved to be there, and who was claimed.
     pub(crate) ended: Vec<[Option<PeerId>; 2]>,
+    /// Who the other ends of those said to be.
+    pub(crate) claims: Vec<Option<String>>,
     /// What was said in clear, unproven.
     pub(crate) noted: Vec<Failure>,
 }
@@ -210,6 +212,7 @@ impl Host {
             story: Vec::new(),
             failures: Vec::new(),
             ended: Vec::new(),
+            claims: Vec::new(),
             noted: Vec::new(),
         }
     }
@@ -264,8 +267,9 @@ impl Host {
                     self.noted.push(cause);
                 }
                 Event::PathChanged { path, .. } => self.story.push(format!("moved to {}", path.remote)),
-                Event::Closed { cause, peer, claimed, .. } => {
+                Event::Closed { cause, peer, claimed, identity, .. } => {
                     self.ended.push([peer, claimed]);
+                    self.claims.push(identity.map(|id| id.to_string()));
                     self.story.push(format!("closed: {cause:?}"));
                     self.failures.push(cause);
                 }
