@@ -17,7 +17,7 @@ use gateway_core::gateway::{Gateway, Locate, Located, Parts, Report, Way, What};
 use gateway_core::peers::Peers;
 use getrandom::SysRng;
 use ike_core::child::ChildSlot;
-use ike_core::endpoint::{self, Endpoint, IkeSlot, Storage};
+use ike_core::endpoint::{self, Endpoint, IkeSlot, ROOM_PER_SA, Storage};
 use ike_core::pad::PeerId;
 use ipsec_core::crypto::rustcrypto::RustCrypto as PacketCrypto;
 use ipsec_core::error::Discard;
@@ -67,8 +67,6 @@ pub(crate) enum Input {
 const INBOX: usize = 1024;
 /// Inputs taken before timers and commands are looked after.
 const TURN: usize = 64;
-/// Room for one IKE message.
-const MESSAGE: usize = 2048;
 /// How long peers are given to answer our Delete at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often packets that wait for an SA are looked through.
@@ -510,7 +508,7 @@ fn endpoint_for(
 ) -> Result<Endpoint<'static, Crypto, Peers>, Trouble> {
     let sas = (0..capacity.ike_sas).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak();
     let children = (0..capacity.child_sas).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
-    let messages = vec![0; capacity.ike_sas * 2 * MESSAGE].leak();
+    let messages = vec![0; capacity.ike_sas * ROOM_PER_SA].leak();
     let crypto = Crypto::new(UnwrapErr(SysRng), PacketCrypto);
     Endpoint::new(crypto, peers, Storage { sas, children, messages }, settings).map_err(|_| Trouble {
         text: "too many peers or children for one gateway".to_owned(),

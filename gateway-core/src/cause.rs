@@ -336,6 +336,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "the peer says to be another than the one under \"remote-id\"",
             "compare \"remote-id\" with the peer's own identity",
         ),
+        Failure::TooManyHalfOpen => said(
+            "too-many-half-open",
+            Absence,
+            "too many handshakes are half-open, all in all or with this address",
+            "a flood, or many peers behind one address that do not hear our answers; it passes by itself",
+        ),
         Failure::UnknownAddress => said(
             "unknown-address",
             Refusal,
@@ -423,6 +429,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             Refusal,
             "a message does not fit into its buffer",
             "offer fewer proposals or selectors",
+        ),
+        Failure::MessageTooLong(octets) => (
+            "peer-message-too-large",
+            Refusal,
+            format!("the peer's first message has {octets} octets, more than there is room for"),
+            "let the peer offer fewer proposals: the one that both sides have will do".to_string(),
         ),
         Failure::CryptoRefused => said(
             "crypto-refused",

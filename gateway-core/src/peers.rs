@@ -266,12 +266,18 @@ impl Pad for Peers {
     /// Peers that are known to be at `remote` come before those that may be anywhere; the order of the file decides among
     /// both.
     fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
-        let fitting = |anywhere| self.entries.iter().filter(move |entry| entry.fits(local, remote, anywhere));
-        let mut all = fitting(false).chain(fitting(true)).map(|entry| entry.id);
-        match after {
-            None => all.next(),
-            Some(after) => all.skip_while(|id| *id != after).nth(1),
-        }
+        let known = |entry: &&Entry| entry.fits(local, remote, false);
+        let last = match after {
+            Some(after) => Some(self.place(after)?),
+            None => None,
+        };
+        // It goes on where it was: whoever asks for all of them looks at each entry a few times and no more.
+        let rest = |last: Option<usize>| self.entries.iter().skip(last.map_or(0, |last| last.saturating_add(1)));
+        let anywhere = last.and_then(|last| self.entries.get(last)).is_some_and(|entry| !known(&entry));
+        let next = if anywhere { None } else { rest(last).find(known) };
+        let next = next
+            .or_else(|| rest(last.filter(|_| anywhere)).find(|entry| entry.fits(local, remote, true) && !known(entry)));
+        next.map(|entry| entry.id)
     }
 }
 

@@ -37,6 +37,9 @@ pub use view::{ChildView, IkeView, Occupancy, SaState};
 const MARKER_LEN: usize = 4;
 /// The smallest half of a slot's message room with which a handshake can succeed.
 const SMALLEST_MESSAGE: usize = 576;
+/// Octets in [`Storage::messages`] for one IKE SA with which messages of 3,000 octets come and go (RFC 7296 §2): what
+/// peers send first that offer everything they know.
+pub const ROOM_PER_SA: usize = 2 * (3_000 + MARKER_LEN);
 /// A NAT keepalive (RFC 3948 §2.3).
 const KEEPALIVE: [u8; 1] = [0xff];
 
@@ -61,8 +64,8 @@ pub struct Storage<'a, C: IkeCrypto> {
     /// Child SAs, with room for rekeys (twice as many as there are children); at most 65,535. The low bits of an
     /// inbound SPI are the number of its slot here, so an SAD of the same size finds it without a search.
     pub children: &'a mut [ChildSlot],
-    /// Room for messages, shared out evenly to the SAs: 2 × 1,280 octets for each are comfortable, 2 × 2,048 take
-    /// every first message seen in the field.
+    /// Room for messages, shared out evenly to the SAs: [`ROOM_PER_SA`] octets for each take every first message seen in
+    /// the field, half of that does for peers whose proposals are known to be few.
     pub messages: &'a mut [u8],
 }
 
@@ -106,8 +109,11 @@ pub struct Endpoint<'a, C: IkeCrypto, P: Pad> {
     lent: Option<ChildKeys>,
     reply: Option<Reply>,
     refused: Option<(Path, Failure)>,
+    fruitless: init::Fruitless,
     /// When the next foreign version may be answered.
     version_reply_at: Instant,
+    /// When the next first message that is too long may be told of.
+    told_size_at: Instant,
     /// When the next claim in clear may be looked at.
     doubt_at: Instant,
     /// There may be something to send.
@@ -142,7 +148,9 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             lent: None,
             reply: None,
             refused: None,
+            fruitless: init::Fruitless::NONE,
             version_reply_at: Instant::ZERO,
+            told_size_at: Instant::ZERO,
             doubt_at: Instant::ZERO,
             transmits: false,
             events: false,

@@ -37,6 +37,8 @@ pub enum Failure {
     UnknownIdentity,
     /// The responder says to be another than the connection expects.
     WrongIdentity,
+    /// Too many handshakes are half-open, all in all or with the same source.
+    TooManyHalfOpen,
     /// No connection is configured for the peer's address.
     UnknownAddress,
     /// Traffic selectors have nothing in common (TS_UNACCEPTABLE).
@@ -61,6 +63,8 @@ pub enum Failure {
     Notified(NotifyKind),
     /// A message does not fit the buffers that the caller provided.
     NoRoom,
+    /// A message of the peer has so many octets, more than the buffers that the caller provided.
+    MessageTooLong(usize),
     /// The crypto engine does not offer a negotiated algorithm.
     CryptoRefused,
     /// No traffic flowed or rekeying failed until the hard lifetime ended.

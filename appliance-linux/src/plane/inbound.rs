@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::wire::natt::{Datagram, classify};
+use tracing::warn;
 
 use super::{Inbox, News, Plane, Sockets, count, readable, wait};
-use crate::socket::{Batch, Carrier, Origin, Socket};
+use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
 
 /// The port on which ESP comes in UDP (RFC 3948).
 const NATT_PORT: u16 = 4500;
@@ -66,7 +67,10 @@ fn receive(plane: &Plane, inbox: &Inbox, batch: &mut Batch, socket: &Socket) -> 
         sockets.arrived(socket, &origin);
         plane.arrive(inbox, carrier, origin, datagram);
     });
-    plane.tally.truncated.fetch_add(std::mem::take(&mut batch.truncated), Ordering::Relaxed);
+    let cut = std::mem::take(&mut batch.truncated);
+    if cut > 0 && plane.tally.truncated.fetch_add(cut, Ordering::Relaxed) == 0 {
+        warn!("a datagram of more than {DATAGRAM} octets was dropped; others after it are only counted");
+    }
     received.unwrap_or(0)
 }
 

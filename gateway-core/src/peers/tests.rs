@@ -113,6 +113,27 @@ fn peers_with_a_known_address_are_candidates_before_those_that_may_be_anywhere()
 }
 
 #[test]
+fn f_54_each_peer_is_a_candidate_once() {
+    let (local, remote): (IpAddr, IpAddr) = ("192.0.2.2".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    let all = |count: u8| {
+        let text: String =
+            (1..=count).map(|n| peer(&format!("p{n}"), HERE, "\"any\"", &format!("p{n}.lab"), &[n])).collect();
+        let mut peers = Peers::default();
+        peers.replace(config(&text).peers, &Diff::default());
+        // One that may be anywhere was called, and is known to be there now.
+        let known = peers.named("p2").unwrap();
+        peers.set_path(known, local, remote);
+        peers
+    };
+    let peers = all(200);
+    let next = |after: &Option<PeerId>| peers.candidate(local, remote, *after);
+    let found: Vec<_> = std::iter::successors(next(&None), |id| next(&Some(*id))).take(1_000).collect();
+    let once: std::collections::BTreeSet<_> = found.iter().collect();
+    assert_eq!((found.len(), once.len(), found.first().copied()), (200, 200, peers.named("p2")));
+    assert_eq!(peers.candidate(local, remote, Some(PeerId(u32::MAX))), None);
+}
+
+#[test]
 fn b4_both_addresses_of_a_box_lead_to_its_key() {
     let text = "[[peer]]\nname = \"box\"\nlocal = [\"10.0.0.2\", \"50.0.0.2\"]\nremote = [\"10.0.0.5\", \"50.0.0.5\"]\n\
                 psk = \"0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"\n\

@@ -1,20 +1,66 @@
 //! IKE_SA_INIT requests of strangers: checks, cookies and choices before any state is made (RFC 7296 §2.6, §2.7).
 
+use core::net::IpAddr;
+use core::time::Duration;
+
+use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::Endpoint;
+use super::{Endpoint, MARKER_LEN};
 use crate::crypto::{Group, IkeCrypto};
 use crate::error::Discard;
 use crate::failure::Failure;
 use crate::pad::Pad;
-use crate::proposal;
+use crate::proposal::{self, IkeProposal};
 use crate::registry::NotifyKind;
 use crate::rules::{Payloads, Refused, Rule};
 use crate::sa::{Sa, State};
 use crate::state::init_answered;
 use crate::wire::header::Header;
 use crate::wire::sa;
+
+/// The least time between two requests that are told to be too long.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Which part of the half-open SAs one source may hold.
+const SHARE: usize = 4;
+/// What looking for a connection may cost, in octets of proposals that are compared.
+const SEARCH: usize = 64 * 1024;
+/// How many lists of proposals are remembered that did not fit: most connections have the same as others.
+const LISTS: usize = 8;
+
+/// Requests of this second that cost and left no SA that could be counted.
+pub(super) struct Fruitless {
+    since: Instant,
+    count: usize,
+}
+
+impl Fruitless {
+    pub(super) const NONE: Self = Self { since: Instant::ZERO, count: 0 };
+
+    fn lately(&mut self, now: Instant) -> usize {
+        if now.since(self.since) >= Duration::from_secs(1) {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count
+    }
+}
+
+/// Half-open SAs of strangers.
+#[derive(Default)]
+struct HalfOpen {
+    all: usize,
+    /// With the same source.
+    here: usize,
+}
+
+/// What one sender may have many of does not count: ports, and the addresses of an IPv6 /64.
+fn same_source(one: IpAddr, other: IpAddr) -> bool {
+    match (one, other) {
+        (IpAddr::V6(one), IpAddr::V6(other)) => one.octets().first_chunk::<8>() == other.octets().first_chunk::<8>(),
+        _ => one == other,
+    }
+}
 
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     pub(super) fn handle_init(
@@ -26,6 +72,14 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     ) -> Result<(), Discard> {
         if header.message_id != 0 || header.spi_r != 0 || header.spi_i == 0 || !header.initiator {
             return Err(Discard::Unexpected);
+        }
+        // It is kept for AUTH: what has no room there costs nothing but a look at its header.
+        if datagram.len().saturating_add(MARKER_LEN) > self.messages.half {
+            if now >= self.told_size_at {
+                self.told_size_at = now + PAUSE;
+                self.refused = Some((path, Failure::MessageTooLong(datagram.len())));
+            }
+            return Err(Discard::NoRoom);
         }
         let half_open = match self.repeated(path, header, datagram)? {
             Some(half_open) => half_open,
@@ -41,13 +95,16 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             }
             Err(_) => return Err(Discard::Malformed),
         };
-        let (Some(offered), Some(ke), Some(nonce)) = (&payloads.sa, &payloads.ke, &payloads.nonce) else {
-            return Err(Discard::Malformed);
-        };
-        if half_open >= self.settings.half_open_limit {
+        let nonce = payloads.nonce.as_ref().ok_or(Discard::Malformed)?;
+        let limit = self.settings.half_open_limit;
+        let share = (limit / SHARE).max(2);
+        if half_open.all >= limit || half_open.here >= share {
+            self.refused = Some((path, Failure::TooManyHalfOpen));
             return Err(Discard::NoRoom);
         }
-        if half_open >= self.settings.cookie_threshold {
+        // Without a cookie anybody can take what is there for the owner of an address, so that is only half of it.
+        let pressed = half_open.all.saturating_add(self.fruitless.lately(now)) >= self.settings.cookie_threshold;
+        if pressed || half_open.here >= share / 2 {
             let remote = path.remote.ip();
             let returned = payloads.notify(NotifyKind::COOKIE).is_some_and(|cookie| {
                 self.jar.check(&mut self.crypto, now, cookie.data, nonce.as_slice(), remote, header.spi_i)
@@ -58,36 +115,53 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 return Ok(());
             }
         }
-        let choice = match self.choose(&path, offered) {
+        let made = self.make(now, path, header, datagram, &payloads);
+        if !matches!(made, Ok(true)) {
+            self.fruitless.count = self.fruitless.count.saturating_add(1);
+        }
+        made.map(|_| ())
+    }
+
+    /// Chooses and answers. Returns whether an SA came of it.
+    fn make(
+        &mut self,
+        now: Instant,
+        path: Path,
+        header: &Header,
+        datagram: &[u8],
+        payloads: &Payloads<'_>,
+    ) -> Result<bool, Discard> {
+        let (Some(offered), Some(ke)) = (&payloads.sa, &payloads.ke) else { return Err(Discard::Malformed) };
+        let choice = match self.choose(&path, offered, datagram.len()) {
             Ok(choice) => choice,
             Err(cause) => {
                 self.answer(path, header, NotifyKind::NO_PROPOSAL_CHOSEN, &[]);
                 self.refused = Some((path, cause));
-                return Ok(());
+                return Ok(false);
             }
         };
         let group: Group = choice.suite.group;
         if ke.group != group.id() {
             self.answer(path, header, NotifyKind::INVALID_KE_PAYLOAD, &group.id().0.to_be_bytes());
-            return Ok(());
+            return Ok(false);
         }
         let slot = self.vacant().ok_or(Discard::NoRoom)?;
         let spi = self.spi(slot);
         self.put(slot, Sa::new(false, header.spi_i, spi, path, State::Dead));
         let begun = match self.open(now, slot, false) {
-            Some((sa, mut env)) => init_answered::begin(sa, &mut env, &choice, datagram, &payloads),
+            Some((sa, mut env)) => init_answered::begin(sa, &mut env, &choice, datagram, payloads),
             None => Err(Discard::NoRoom),
         };
         if begun.is_err() {
             self.take_back(slot);
         }
-        begun
+        begun.map(|()| true)
     }
 
     /// Looks for an SA that this request already made, or that made this request. `Ok(None)`: it was answered again; else
-    /// the number of half-open SAs.
-    fn repeated(&mut self, path: Path, header: &Header, datagram: &[u8]) -> Result<Option<usize>, Discard> {
-        let mut half_open: usize = 0;
+    /// the half-open SAs.
+    fn repeated(&mut self, path: Path, header: &Header, datagram: &[u8]) -> Result<Option<HalfOpen>, Discard> {
+        let mut half_open = HalfOpen::default();
         let mut found = None;
         for (slot, place) in (0..=u16::MAX).zip(self.slots.iter()) {
             let Some(sa) = &place.sa else { continue };
@@ -96,14 +170,17 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 return Err(Discard::Unexpected);
             }
             let State::InitAnswered(answered) = &sa.state else { continue };
-            half_open = half_open.saturating_add(1);
+            half_open.all = half_open.all.saturating_add(1);
+            if same_source(sa.path.remote.ip(), path.remote.ip()) {
+                half_open.here = half_open.here.saturating_add(1);
+            }
             if sa.spi_i == header.spi_i && sa.window.response_path.remote == path.remote {
                 found = Some((slot, answered.request_len));
             }
         }
         let Some((slot, len)) = found else { return Ok(Some(half_open)) };
         let (request, _) = self.messages.pair(slot).ok_or(Discard::NoRoom)?;
-        let kept = request.get(super::MARKER_LEN..).and_then(|request| request.get(..len));
+        let kept = request.get(MARKER_LEN..).and_then(|request| request.get(..len));
         let sa = self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut());
         match sa {
             Some(sa) if kept == Some(datagram) => {
@@ -114,12 +191,20 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
     }
 
-    /// The first connection for these addresses that has a proposal in common with the peer's.
-    fn choose(&self, path: &Path, offered: &sa::Sa<'_>) -> Result<init_answered::Choice, Failure> {
+    /// The first connection for these addresses that has a proposal in common with the peer's, whose request has `len`
+    /// octets.
+    fn choose(&self, path: &Path, offered: &sa::Sa<'_>, len: usize) -> Result<init_answered::Choice, Failure> {
         let (mut cause, mut after) = (Failure::UnknownAddress, None);
+        let (mut unfit, mut left) = (Vec::<&[IkeProposal], LISTS>::new(), SEARCH);
         while let Some(peer) = self.pad.candidate(path.local.ip(), path.remote.ip(), after) {
             after = Some(peer);
             let Some(connection) = self.pad.connection(peer) else { continue };
+            if unfit.contains(&connection.ike) {
+                continue;
+            }
+            // It is used up by a stranger who offers more than anybody needs, or where a hundred lists do not fit.
+            let Some(rest) = left.checked_sub(len) else { break };
+            left = rest;
             match proposal::select_ike(connection.ike, offered, false) {
                 Ok(chosen) => {
                     return Ok(init_answered::Choice {
@@ -130,6 +215,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 }
                 Err(mismatch) => cause = Failure::NoProposalInCommon(mismatch),
             }
+            // Those beyond the first few are compared each time.
+            let _ = unfit.push(connection.ike);
         }
         Err(cause)
     }

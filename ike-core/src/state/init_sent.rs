@@ -203,7 +203,8 @@ fn complete<C: IkeCrypto>(
     let keys =
         IkeKeys::derive(env.crypto, suite, &shared, &seed, Role::Initiator).map_err(|_| Failure::CryptoRefused)?;
     // Kept for AUTH and for the nonce.
-    env.response.get_mut(..datagram.len()).ok_or(Failure::NoRoom)?.copy_from_slice(datagram);
+    let room = env.response.get_mut(..datagram.len());
+    room.ok_or(Doubt::Noted(Failure::MessageTooLong(datagram.len())))?.copy_from_slice(datagram);
 
     sa.spi_r = header.spi_r;
     if let Some(nat) = natd::detect(env.crypto, sa.spi_i, sa.spi_r, &path, payloads) {

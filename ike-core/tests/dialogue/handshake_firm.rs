@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ike_core::crypto::Group;
-use ike_core::endpoint::Settings;
+use ike_core::endpoint::{ROOM_PER_SA, Settings};
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
 use ike_core::proposal::IkeProposal;
@@ -14,8 +14,8 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::hostile::peer::{
-    NOTHING, NOW, Payloads, Scripted, clear_payloads, host, in_clear, init_payloads, notifies, path_of, payloads,
-    tell_at, transmits, with_body, without,
+    NOTHING, NOW, Payloads, SUITE, Scripted, clear_payloads, host, in_clear, init_payloads, init_request, notifies,
+    path_of, payload, payloads, tell_at, transmits, with_body, without,
 };
 use crate::network::{Host, Network, PEER, fqdn, pair};
 
@@ -309,4 +309,50 @@ fn f_59_whoever_is_asked_for_somebody_else_answers_as_the_one_it_is() {
             assert_eq!(ike.identity.unwrap().to_string(), answers);
         }
     }
+}
+
+/// A host with room for the messages that RFC 7296 §2 wants taken.
+fn roomy(initiator: bool) -> Host {
+    let [left, right] = pair();
+    let mut end = if initiator { left } else { right };
+    end.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+    Host::sized(57, vec![end], Settings::default(), [4, 4, ROOM_PER_SA / 2])
+}
+
+#[test]
+fn f_57_a_first_message_of_three_thousand_octets_is_taken_and_what_is_too_long_is_told_once() {
+    let mut host = roomy(false);
+    let mut peer = Scripted::initiate_with(&mut host, 57, 3_000);
+    let auth = peer.auth_payloads();
+    assert!(notifies(&peer.ask(&mut host, ExchangeType::IKE_AUTH, &auth)).is_empty());
+    assert_eq!(host.installed.len(), 1);
+    for (seconds, told) in [(0, 1), (1, 0), (59, 0), (60, 1), (61, 0)] {
+        for octets in [3_001, 16_000] {
+            let long = init_request(99, &[9; 32], octets);
+            assert_eq!(long.len(), octets);
+            let at = NOW + Duration::from_secs(seconds);
+            assert_eq!(tell_at(&mut host, at, path_of(false), &long), (Err(Discard::NoRoom), vec![]));
+        }
+        let told: Vec<_> = std::iter::repeat_n(Failure::MessageTooLong(3_001), told).collect();
+        assert_eq!(std::mem::take(&mut host.failures), told, "after {seconds} s");
+    }
+    assert_eq!(host.endpoint.occupancy().ike_sas, 1);
+}
+
+#[test]
+fn f_57_an_answer_of_three_thousand_octets_is_taken_and_a_longer_one_is_only_noted() {
+    let mut host = roomy(true);
+    host.endpoint.initiate(NOW, PEER, None).unwrap();
+    let request = transmits(&mut host).remove(0);
+    let header = Header { response: true, ..Header::new(Header::parse(&request).unwrap().spi_i, 5, INIT, 0) };
+    let bare = init_payloads(Group::Curve25519, &[9; 32]);
+    let long = |octets: usize| {
+        let more = octets - in_clear(&header, &bare).len() - 4;
+        in_clear(&header, &payload(PayloadType::VENDOR.0, 0, &vec![0; more], &bare))
+    };
+    assert_eq!(tell_at(&mut host, NOW, path_of(true), &long(3_001)), (Ok(()), vec![]));
+    assert_eq!(host.noted, [Failure::MessageTooLong(3_001)]);
+    let (handled, sent) = tell_at(&mut host, NOW, path_of(true), &long(3_000));
+    assert_eq!((handled, sent.len()), (Ok(()), 1));
+    assert_eq!(Header::parse(&sent[0][4..]).or(Header::parse(&sent[0])).unwrap().exchange, ExchangeType::IKE_AUTH);
 }

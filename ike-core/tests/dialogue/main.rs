@@ -6,6 +6,7 @@ mod faults;
 mod firm_ground;
 mod handshake;
 mod handshake_firm;
+mod handshake_flood;
 mod hostile;
 mod life;
 mod network;

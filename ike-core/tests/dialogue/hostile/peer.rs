@@ -159,6 +159,16 @@ pub(crate) fn init_payloads(group: Group, public: &[u8]) -> Payloads {
     })
 }
 
+/// An IKE_SA_INIT request of ours that a Vendor ID makes so many octets long at least.
+pub(crate) fn init_request(spi_i: u64, public: &[u8], octets: usize) -> Vec<u8> {
+    let all = init_payloads(Group::Curve25519, public);
+    let bare = in_clear(&init_header(spi_i), &all);
+    match octets.checked_sub(bare.len() + 4) {
+        Some(more) => in_clear(&init_header(spi_i), &payload(PayloadType::VENDOR.0, 0, &vec![0; more], &all)),
+        None => bare,
+    }
+}
+
 pub(crate) fn init_header(spi_i: u64) -> Header {
     Header { initiator: true, ..Header::new(spi_i, 0, ExchangeType::IKE_SA_INIT, 0) }
 }
@@ -192,8 +202,13 @@ impl Scripted {
 
     /// IKE_SA_INIT with a host that answers.
     pub(crate) fn initiate(host: &mut Host, seed: u64) -> Self {
+        Self::initiate_with(host, seed, 0)
+    }
+
+    /// The same, with a first message that is so many octets long at least.
+    pub(crate) fn initiate_with(host: &mut Host, seed: u64, octets: usize) -> Self {
         let (mut peer, secret, public) = Self::new(true, seed);
-        let request = in_clear(&init_header(0x1111_0000 + seed), &init_payloads(Group::Curve25519, &public));
+        let request = init_request(0x1111_0000 + seed, &public, octets);
         let (handled, sent) = tell_at(host, NOW, peer.path, &request);
         assert_eq!((handled, sent.len()), (Ok(()), 1));
         peer.take_keys(secret, request, sent[0].clone());
