@@ -153,6 +153,16 @@ impl Cause {
         }
     }
 
+    /// The peer limits for how long it takes us for authenticated.
+    pub fn for_the_lifetime() -> Self {
+        Self {
+            code: "authentication-lifetime",
+            text: "the peer wants to be shown anew who we are (AUTH_LIFETIME, RFC 4478)".to_string(),
+            hint: String::new(),
+            kind: Kind::Intent,
+        }
+    }
+
     /// Where the peer is is being found out.
     pub fn for_an_address() -> Self {
         Self {

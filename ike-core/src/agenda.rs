@@ -45,6 +45,7 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= env.now).is_some();
     let rekey = due(&mut established.rekey_at);
     let orphan = due(&mut established.orphan_at);
+    let reauthenticate = due(&mut established.reauthenticate_at) && !established.closing();
     let liveness = established.liveness_at(peer, env.pad).is_some_and(|at| at <= env.now);
     established.want_rekey |= rekey;
     established.want_liveness |= liveness;
@@ -52,19 +53,23 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
         established.leaving.get_or_insert(Failure::Replaced);
     }
     sa.work |= rekey || orphan || liveness;
+    sa.report.reauthenticate |= reauthenticate;
 }
 
 /// The next moment at which [`on_time`] has something to do.
 pub(crate) fn timeout<C: IkeCrypto>(sa: &Sa<C>, pad: &dyn Pad) -> Option<Instant> {
     let request =
         sa.window.outstanding.as_ref().filter(|_| !matches!(sa.state, State::Dead)).map(|request| request.due);
-    let [rekey, orphan, liveness] = match &sa.state {
-        State::Established(established) => {
-            [established.rekey_at, established.orphan_at, established.liveness_at(sa.peer, pad)]
-        }
-        _ => [None; 3],
+    let established = match &sa.state {
+        State::Established(established) => [
+            established.rekey_at,
+            established.orphan_at,
+            established.liveness_at(sa.peer, pad),
+            established.reauthenticate_at,
+        ],
+        _ => [None; 4],
     };
-    [sa.expires, sa.keepalive_at, request, rekey, orphan, liveness].into_iter().flatten().min()
+    [sa.expires, sa.keepalive_at, request].into_iter().chain(established).flatten().min()
 }
 
 /// The next request to send; `None` when nobody waits for one, or one is outstanding. Each turn takes one wish off the

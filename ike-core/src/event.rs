@@ -92,6 +92,14 @@ pub enum Event<'e> {
         /// Why.
         cause: Failure,
     },
+    /// The peer takes us for authenticated for a limited time, which is nearly over (AUTH_LIFETIME, RFC 4478): make another
+    /// IKE SA with [`Endpoint::initiate`](crate::endpoint::Endpoint::initiate) and close this one then, or the peer ends it.
+    Reauthenticate {
+        /// The IKE SA.
+        ike: IkeId,
+        /// With whom.
+        peer: PeerId,
+    },
     /// Somebody answered our IKE_SA_INIT in clear with a reason why nothing will come of it. Nobody vouches for that: we go
     /// on asking, and only when no better answer comes it is the cause in [`Event::Closed`] (RFC 7296 §2.21.1).
     Noted {

@@ -11,7 +11,8 @@ use crate::failure::Failure;
 use crate::keys::IkeKeys;
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Connection, Pad, PeerId};
-use crate::registry::ExchangeType;
+use crate::registry::{ExchangeType, NotifyKind};
+use crate::rules::Payloads;
 use crate::settings::Settings;
 use crate::timers::{self, Patience};
 use crate::window::Window;
@@ -73,6 +74,9 @@ pub(crate) struct Established<C: IkeCrypto> {
     /// The group to begin our next rekey with.
     pub(crate) rekey_group: Group,
     pub(crate) rekey_at: Option<Instant>,
+    /// When to authenticate anew, because the peer said for how long it takes us for authenticated (RFC 4478). Passes on to
+    /// the SA that takes over: a rekey proves nothing.
+    pub(crate) reauthenticate_at: Option<Instant>,
     /// How often in a row the peer asked for another group.
     pub(crate) regroups: u8,
     /// What the peer's refusals of CREATE_CHILD_SA come to.
@@ -103,6 +107,7 @@ impl<C: IkeCrypto> Established<C> {
             want_liveness: false,
             doubted_at: None,
             rekey_at: timers::rekey_at(env.crypto, env.now, connection.rekey, ours),
+            reauthenticate_at: None,
             regroups: 0,
             busy: Patience::default(),
             refused: Patience::default(),
@@ -219,6 +224,8 @@ pub(crate) struct Report {
     pub(crate) closed: Option<(bool, Failure)>,
     /// A child that the peer asked for, or that had no slot yet, did not come about.
     pub(crate) child_failed: Option<(Option<ChildConfigId>, Failure)>,
+    /// It is time to authenticate anew.
+    pub(crate) reauthenticate: bool,
     /// A rekey of this SA did not come about.
     pub(crate) rekey_failed: Option<Failure>,
 }
@@ -305,6 +312,16 @@ impl<C: IkeCrypto> Sa<C> {
         self.keep_alive(env.now, env.settings);
         self.work = true;
         self.report.established = true;
+    }
+
+    /// The peer may have said for how long it takes us for authenticated; what it says last counts.
+    pub(crate) fn hear_lifetime(&mut self, env: &mut Env<'_, '_, C>, payloads: &Payloads<'_>) {
+        if let State::Established(established) = &mut self.state
+            && let Some(notify) = payloads.notify(NotifyKind::AUTH_LIFETIME)
+            && let Some(at) = timers::reauthenticate_at(env.crypto, env.now, notify.data)
+        {
+            established.reauthenticate_at = Some(at);
+        }
     }
 
     /// What our outstanding request asks for.

@@ -192,6 +192,7 @@ pub(crate) struct Estate {
     moved: bool,
     path: Path,
     leaving: Option<Failure>,
+    reauthenticate_at: Option<Instant>,
 }
 
 /// Takes from an SA what its heir gets.
@@ -203,6 +204,7 @@ pub(crate) fn bequeath<C: IkeCrypto>(sa: &mut Sa<C>, old: IkeId) -> Option<Estat
         announced: core::mem::take(&mut established.announced),
         moved: core::mem::take(&mut sa.report.moved),
         path: sa.path,
+        reauthenticate_at: established.reauthenticate_at.take(),
         // Whoever wanted this SA closed wants the connection closed.
         leaving: established.leaving.clone().filter(|cause| *cause != Failure::Replaced),
     })
@@ -210,11 +212,12 @@ pub(crate) fn bequeath<C: IkeCrypto>(sa: &mut Sa<C>, old: IkeId) -> Option<Estat
 
 /// Gives an SA what the one before left.
 pub(crate) fn inherit<C: IkeCrypto>(sa: &mut Sa<C>, estate: Estate) {
-    let Estate { old, announced, moved, path, leaving } = estate;
+    let Estate { old, announced, moved, path, leaving, reauthenticate_at } = estate;
     if let State::Established(established) = &mut sa.state {
         established.undecided = false;
         established.orphan_at = None;
         established.announced |= announced;
+        established.reauthenticate_at = established.reauthenticate_at.or(reauthenticate_at);
         if established.leaving.is_none() {
             established.leaving = leaving;
         }

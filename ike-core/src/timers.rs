@@ -25,6 +25,17 @@ pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Durati
     Some(now + Duration::from_millis(millis))
 }
 
+/// The least time that a peer can give us to authenticate anew.
+const SHORTEST: u64 = 10_000;
+
+/// When to authenticate anew, where the peer says in AUTH_LIFETIME for how many seconds it takes us for authenticated (RFC
+/// 4478 §3): a tenth to a fifth ahead. `None`: it does not say.
+pub(crate) fn reauthenticate_at<C: IkeCrypto>(crypto: &mut C, now: Instant, data: &[u8]) -> Option<Instant> {
+    let seconds = u32::from_be_bytes(data.try_into().ok()?);
+    let millis = u64::from(seconds).saturating_mul(900).max(SHORTEST);
+    rekey_at(crypto, now, Duration::from_millis(millis), true)
+}
+
 /// Refusals in a row: since when, and how long to wait before the next try.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Patience {

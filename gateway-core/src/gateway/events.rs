@@ -68,6 +68,9 @@ enum Note {
         peer: PeerId,
         cause: Failure,
     },
+    Reauthenticate {
+        peer: PeerId,
+    },
     Closed {
         ike: IkeId,
         peer: Option<PeerId>,
@@ -103,7 +106,8 @@ impl Note {
             | Self::Down { peer, .. }
             | Self::ChildFailed { peer, .. }
             | Self::Noted { peer, .. }
-            | Self::RekeyFailed { peer, .. } => Some(*peer),
+            | Self::RekeyFailed { peer, .. }
+            | Self::Reauthenticate { peer } => Some(*peer),
             Self::Closed { peer, .. } => *peer,
             Self::Up { .. } | Self::Outbound { .. } | Self::Moved { .. } | Self::Refused { .. } | Self::Other => None,
         }
@@ -134,6 +138,7 @@ impl Gateway {
             Event::Noted { peer, remote, cause, .. } => Note::Noted { peer, remote, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
             Event::RekeyFailed { peer, cause, .. } => Note::RekeyFailed { peer, cause },
+            Event::Reauthenticate { peer, .. } => Note::Reauthenticate { peer },
             Event::Closed { ike, peer, claimed, identity, remote, established, cause } => {
                 Note::Closed { ike, peer, claimed, identity, remote, established, cause }
             }
@@ -225,6 +230,7 @@ impl Gateway {
                 let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
                 self.tell(Some(peer), None, What::RekeyFailed, Some(cause));
             }
+            Note::Reauthenticate { peer } => self.reauthenticate(peer),
             Note::Closed { ike, peer, claimed, identity, remote, established, cause } => {
                 self.closed(now, ike, (peer, claimed, identity), remote, established, &cause, parts);
             }
@@ -243,6 +249,16 @@ impl Gateway {
                 self.tell(about, None, What::Refused { remote: path.remote }, Some(cause));
             }
             Note::Other => {}
+        }
+    }
+
+    /// The peer is about to take us for nobody any more: we prove anew who we are, beside the connection that stands.
+    fn reauthenticate(&mut self, peer: PeerId) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let up = |id: &&ChildConfigId| self.children.get(id).is_some_and(|child| !child.sas.is_empty());
+        let child = entry.children.iter().find(up).or(entry.children.first()).copied();
+        if child.is_some_and(|child| entry.reauthenticate(child)) {
+            self.tell(Some(peer), None, What::Renewing, Some(Cause::for_the_lifetime()));
         }
     }
 
@@ -514,4 +530,41 @@ fn sole_candidate<C: IkeCrypto, P: PacketCrypto>(remote: SocketAddr, parts: &Par
     let peers = parts.endpoint.pad();
     let mut there = peers.iter().map(|(id, _)| id).filter(|id| peers.addresses(*id).any(|addr| addr == remote.ip()));
     there.next().filter(|_| there.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn f_63_a_peer_that_we_called_is_authenticated_anew_beside_the_connection_and_told_why() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\nstart='passive'\n\
+                    psk='a key of more than twenty octets'\n[[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\n\
+                    remote-ts='10.1.0.0/16'\n";
+        // Who called, whether the operator took it down, and whether it is authenticated anew.
+        for (began, held, renewed) in [(true, false, true), (false, false, false), (true, true, false)] {
+            let (mut gateway, _) = Gateway::new(Config::parse(text).unwrap().0);
+            let (id, entry) = gateway.peers.iter_mut().next().unwrap();
+            let (id, child) = (*id, entry.children[0]);
+            entry.began = began;
+            entry.held = held;
+            // As often as the peer likes, and once at a time.
+            entry.renew_after = Some(Instant::from_millis(u64::MAX));
+            entry.retry_at = Some(Instant::from_millis(u64::MAX));
+            gateway.reauthenticate(id);
+            gateway.reauthenticate(id);
+            let entry = &gateway.peers[&id];
+            assert_eq!((entry.renew, entry.retry_at.is_none()), (renewed.then_some(child), renewed));
+            let told: Vec<_> = gateway.reports.iter().map(ToString::to_string).collect();
+            assert_eq!(told.len(), usize::from(renewed), "{told:?}");
+            assert!(
+                told.iter().all(|line| line.contains("anew") && line.contains("[authentication-lifetime]")),
+                "{told:?}"
+            );
+        }
+    }
 }

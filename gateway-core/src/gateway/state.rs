@@ -129,6 +129,16 @@ impl PeerEntry {
         true
     }
 
+    /// The peer wants to know anew who we are, as often as it likes; with `child` first. Whoever called it is to do that.
+    pub(super) fn reauthenticate(&mut self, child: ChildConfigId) -> bool {
+        if !self.began || self.held || self.renew.is_some() {
+            return false;
+        }
+        self.renew = Some(child);
+        self.retry_at = None;
+        true
+    }
+
     /// A connection that was a good one is gone: it is made again at once.
     pub(super) fn lose(&mut self, cause: Cause) {
         self.failures = 0;

@@ -91,6 +91,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             if core::mem::take(&mut sa.report.moved) {
                 return Some(Event::PathChanged { ike, path: sa.path });
             }
+            if core::mem::take(&mut sa.report.reauthenticate) {
+                return Some(Event::Reauthenticate { ike, peer: peer? });
+            }
             if let Some(cause) = sa.report.rekey_failed.take() {
                 return Some(Event::RekeyFailed { ike, peer: peer?, cause });
             }

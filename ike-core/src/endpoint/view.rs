@@ -62,6 +62,8 @@ pub struct IkeView {
     pub unheard: u8,
     /// When it is to be rekeyed.
     pub rekey_at: Option<Instant>,
+    /// When to authenticate anew, because the peer limits for how long it takes us for authenticated (RFC 4478).
+    pub reauthenticate_at: Option<Instant>,
 }
 
 /// What stands in the caller's tables. All zero: everything was given back.
@@ -141,6 +143,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             }
         };
         let (since, heard) = times.unzip();
+        let (rekey_at, reauthenticate_at) = match &sa.state {
+            State::Established(established) => (established.rekey_at, established.reauthenticate_at),
+            _ => (None, None),
+        };
         let rekeying = matches!(&sa.state, State::Established(established) if established.keeps().is_some());
         Some(IkeView {
             id: IkeId { slot, generation: place.generation },
@@ -159,10 +165,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             rekeying,
             waiting: sa.window.outstanding.as_ref().map(|request| (request.exchange, request.repetitions)),
             unheard: sa.window.repeated,
-            rekey_at: match &sa.state {
-                State::Established(established) => established.rekey_at,
-                _ => None,
-            },
+            rekey_at,
+            reauthenticate_at,
         })
     }
 

@@ -163,6 +163,7 @@ fn authenticate<C: IkeCrypto>(
     if let State::AuthSent(AuthSent { keys, .. }) = state {
         sa.window.answered();
         sa.establish(env, keys, &connection);
+        sa.hear_lifetime(env, &payloads);
     }
     Ok(())
 }

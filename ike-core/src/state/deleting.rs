@@ -70,6 +70,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
         return Ok(succession::closed_by_peer(sa));
     } else {
         on_invalid_spi(env, payloads);
+        sa.hear_lifetime(env, payloads);
     }
     Ok(Effects::default())
 }

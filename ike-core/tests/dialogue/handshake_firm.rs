@@ -6,8 +6,9 @@ use ike_core::crypto::Group;
 use ike_core::endpoint::{ROOM_PER_SA, Settings};
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
-use ike_core::proposal::IkeProposal;
-use ike_core::registry::{ExchangeType, IdKind, NotifyKind, PayloadType};
+use ike_core::proposal::{IkeProposal, offer_ike};
+use ike_core::registry::{ExchangeType, GroupId, IdKind, NotifyKind, PayloadType, ProtocolId};
+use ike_core::wire::chain::Chain;
 use ike_core::wire::header::Header;
 use ike_core::wire::id::Id;
 use ipsec_core::net::Path;
@@ -355,4 +356,79 @@ fn f_57_an_answer_of_three_thousand_octets_is_taken_and_a_longer_one_is_only_not
     let (handled, sent) = tell_at(&mut host, NOW, path_of(true), &long(3_000));
     assert_eq!((handled, sent.len()), (Ok(()), 1));
     assert_eq!(Header::parse(&sent[0][4..]).or(Header::parse(&sent[0])).unwrap().exchange, ExchangeType::IKE_AUTH);
+}
+
+fn lifetime(data: &[u8]) -> Payloads {
+    payloads(|message| message.notify_parts(NotifyKind::AUTH_LIFETIME, &[data]))
+}
+
+/// Payloads of one message behind those of another.
+fn and(all: &Payloads, more: &Payloads) -> Payloads {
+    let chain: Vec<_> = Chain::new(PayloadType(all.0), &all.1).map(Result::unwrap).collect();
+    chain.iter().rev().fold(more.clone(), |rest, one| payload(one.kind.0, 0, one.body, &rest))
+}
+
+/// An IKE SA with a child that the host asked for, of a peer that says for how many seconds it is authenticated.
+fn limited(seconds: u32) -> (Host, Scripted) {
+    let mut host = host(true);
+    let (mut peer, _) = Scripted::answer(&mut host, 63);
+    peer.next = [0, 1];
+    let auth = and(&peer.auth_payloads(), &lifetime(&seconds.to_be_bytes()));
+    assert_eq!(peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth).0, Ok(()));
+    assert_eq!(host.installed.len(), 1, "{:?}", host.story);
+    (host, peer)
+}
+
+/// After how many seconds the host is told to authenticate anew; it is told once.
+fn told_after(host: &mut Host) -> Option<u64> {
+    let due = host.ike().unwrap().reauthenticate_at?;
+    assert!(host.endpoint.poll_timeout().is_some_and(|next| next <= due), "it is not waited for");
+    let wanted = |host: &Host| host.story.iter().filter(|line| *line == "reauthenticate").count();
+    for (millis, told) in [(-1, 0), (0, 1), (100_000, 1)] {
+        let at = Instant::from_millis(due.as_millis().saturating_add_signed(millis));
+        host.endpoint.handle_timeout(at);
+        let _ = transmits(host);
+        assert_eq!(wanted(host), told);
+    }
+    Some(due.since(NOW).as_secs())
+}
+
+#[test]
+fn f_63_whoever_is_authenticated_for_a_limited_time_is_told_ahead_of_its_end() {
+    for (seconds, told) in
+        [(3_600, 2_900..=3_240), (60, 48..=54), (1, 8..=10), (0, 8..=10), (u32::MAX, 3_400_000_000..=3_900_000_000)]
+    {
+        let (mut host, _peer) = limited(seconds);
+        let after = told_after(&mut host).unwrap();
+        assert!(told.contains(&after), "{seconds}: {after}");
+    }
+    // Nobody who does not say so is bothered.
+    let (mut host, _peer) = Scripted::established_by_host(63);
+    assert_eq!(told_after(&mut host), None);
+}
+
+#[test]
+fn f_63_what_the_peer_says_last_counts_and_nonsense_does_not() {
+    let (mut host, mut peer) = limited(3_600);
+    for nonsense in [&[][..], &[0, 0, 9], &[0, 0, 0, 9, 0]] {
+        assert!(peer.ask(&mut host, ExchangeType::INFORMATIONAL, &lifetime(nonsense)).1.is_empty());
+        assert!(host.ike().unwrap().reauthenticate_at.unwrap().since(NOW) > Duration::from_secs(2_000));
+    }
+    assert!(peer.ask(&mut host, ExchangeType::INFORMATIONAL, &lifetime(&100u32.to_be_bytes())).1.is_empty());
+    assert!((80..=90).contains(&told_after(&mut host).unwrap()));
+}
+
+#[test]
+fn f_63_a_rekey_proves_nothing() {
+    let (mut host, mut peer) = limited(3_600);
+    let old = host.ike().unwrap();
+    let rekey = payloads(|message| {
+        message.sa(ProtocolId::IKE, &[7; 8], offer_ike(&[IkeProposal::parse(SUITE).unwrap()]))?;
+        message.nonce(&[0x6e; 32])?;
+        message.ke(GroupId::CURVE25519, &[9; 32])
+    });
+    assert!(notifies(&peer.ask(&mut host, ExchangeType::CREATE_CHILD_SA, &rekey)).is_empty());
+    let new = host.ike().unwrap();
+    assert!(new.id != old.id && old.reauthenticate_at.is_some());
+    assert_eq!(new.reauthenticate_at, old.reauthenticate_at);
 }

@@ -262,6 +262,7 @@ impl Host {
                     self.story.push(format!("rekey failed: {cause:?}"));
                     self.failures.push(cause);
                 }
+                Event::Reauthenticate { .. } => self.story.push("reauthenticate".into()),
                 Event::Noted { cause, .. } => {
                     self.story.push(format!("noted: {cause:?}"));
                     self.noted.push(cause);

@@ -229,6 +229,7 @@ impl Pair {
             start: Start::Passive,
             encap: false,
             dpd: Duration::from_secs(20),
+            reauth: None,
         }
     }
 
