@@ -25,14 +25,17 @@ pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Durati
     Some(now + Duration::from_millis(millis))
 }
 
-/// The least time that a peer can give us to authenticate anew.
+/// The least time that a peer can give us to authenticate anew, in milliseconds.
 const SHORTEST: u64 = 10_000;
+/// How long before the end at least: the SA that it is about has to be gone by then.
+const AHEAD: u64 = 15_000;
 
 /// When to authenticate anew, where the peer says in AUTH_LIFETIME for how many seconds it takes us for authenticated (RFC
-/// 4478 §3): a tenth to a fifth ahead. `None`: it does not say.
+/// 4478 §3): a tenth of it ahead, and some more. `None`: it does not say.
 pub(crate) fn reauthenticate_at<C: IkeCrypto>(crypto: &mut C, now: Instant, data: &[u8]) -> Option<Instant> {
     let seconds = u32::from_be_bytes(data.try_into().ok()?);
-    let millis = u64::from(seconds).saturating_mul(900).max(SHORTEST);
+    let whole = u64::from(seconds).saturating_mul(1_000);
+    let millis = whole.saturating_sub(AHEAD.max(whole / 10)).max(whole / 2).max(SHORTEST);
     rekey_at(crypto, now, Duration::from_millis(millis), true)
 }
 

@@ -395,9 +395,14 @@ fn told_after(host: &mut Host) -> Option<u64> {
 
 #[test]
 fn f_63_whoever_is_authenticated_for_a_limited_time_is_told_ahead_of_its_end() {
-    for (seconds, told) in
-        [(3_600, 2_900..=3_240), (60, 48..=54), (1, 8..=10), (0, 8..=10), (u32::MAX, 3_400_000_000..=3_900_000_000)]
-    {
+    for (seconds, told) in [
+        (3_600, 2_900..=3_240),
+        (60, 40..=45),
+        (20, 8..=10),
+        (1, 8..=10),
+        (0, 8..=10),
+        (u32::MAX, 3_400_000_000..=3_900_000_000),
+    ] {
         let (mut host, _peer) = limited(seconds);
         let after = told_after(&mut host).unwrap();
         assert!(told.contains(&after), "{seconds}: {after}");
@@ -415,7 +420,7 @@ fn f_63_what_the_peer_says_last_counts_and_nonsense_does_not() {
         assert!(host.ike().unwrap().reauthenticate_at.unwrap().since(NOW) > Duration::from_secs(2_000));
     }
     assert!(peer.ask(&mut host, ExchangeType::INFORMATIONAL, &lifetime(&100u32.to_be_bytes())).1.is_empty());
-    assert!((80..=90).contains(&told_after(&mut host).unwrap()));
+    assert!((76..=85).contains(&told_after(&mut host).unwrap()));
 }
 
 #[test]
