@@ -5,14 +5,15 @@ use core::time::Duration;
 use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
+use ipsec_core::wipe;
 
 use crate::agenda;
 use crate::agreement::share;
-use crate::child::{ChildKeys, ChildSlot, Children, index_mask};
+use crate::child::{ChildSlot, Children, index_mask};
 use crate::cookie::Jar;
 use crate::crypto::IkeCrypto;
 use crate::error::{Discard, NoRoom};
-use crate::event::IkeId;
+use crate::event::{ChildId, IkeId};
 use crate::exchange;
 use crate::failure::Failure;
 use crate::pad::{Pad, PeerId};
@@ -40,6 +41,8 @@ const SMALLEST_MESSAGE: usize = 576;
 /// Octets in [`Storage::messages`] for one IKE SA with which messages of 3,000 octets come and go (RFC 7296 §2): what
 /// peers send first that offer everything they know.
 pub const ROOM_PER_SA: usize = 2 * (3_000 + MARKER_LEN);
+/// Octets of the stack that are wiped after work that makes keys: what a handshake takes, with both of its key exchanges.
+const STACK: usize = 16 * 1024;
 /// A NAT keepalive (RFC 3948 §2.3).
 const KEEPALIVE: [u8; 1] = [0xff];
 
@@ -105,8 +108,8 @@ pub struct Endpoint<'a, C: IkeCrypto, P: Pad> {
     children: Children<'a>,
     messages: Messages<'a>,
     jar: Jar,
-    /// Keys that the last event lent.
-    lent: Option<ChildKeys>,
+    /// Whose keys the last event lent.
+    lent: Option<ChildId>,
     reply: Option<Reply>,
     refused: Option<(Path, Failure)>,
     fruitless: init::Fruitless,
@@ -164,6 +167,17 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// still be answered, without state.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) -> Result<(), Discard> {
         let header = Header::parse(datagram)?;
+        self.take_back_keys();
+        let outcome = self.take_in(now, path, header, datagram);
+        if header.exchange != ExchangeType::INFORMATIONAL {
+            // Values on their way into their slots leave copies behind.
+            wipe::stack(STACK);
+        }
+        outcome
+    }
+
+    #[inline(never)]
+    fn take_in(&mut self, now: Instant, path: Path, header: Header, datagram: &mut [u8]) -> Result<(), Discard> {
         if header.major != 2 {
             return self.refuse_version(now, path, &header);
         }
@@ -195,6 +209,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Time has passed: repeats, rekeys, deletes and gives up what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.take_back_keys();
         self.transmits = true;
         self.events = true;
         for child in self.children.slots.iter_mut().filter_map(|place| place.child.as_mut()) {
@@ -215,6 +230,13 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
                 continue;
             }
             self.pursue(now, slot);
+        }
+    }
+
+    /// The keys that the last event lent are where they are needed: they go from here.
+    fn take_back_keys(&mut self) {
+        if let Some(child) = self.lent.take().and_then(|id| self.children.by_id_mut(id)) {
+            child.keys = None;
         }
     }
 
@@ -424,6 +446,10 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         };
         let Some((sa, mut env)) = self.open(now, slot, rekeys) else { return };
         state::established::pursue(sa, &mut env);
+        if sa.ke.is_some() {
+            // A key exchange may have begun.
+            wipe::stack(STACK);
+        }
         let State::Established(established) = &sa.state else { return };
         if let Some(kept) = established.keeps().and_then(|kept| self.slots.get_mut(usize::from(kept))) {
             kept.keeper = Some(slot);

@@ -14,7 +14,7 @@ use crate::error::NoRoom;
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::Refused;
-use crate::sa::{Env, Established, Sa, State};
+use crate::sa::{Env, Established, Sa};
 use crate::settings::Settings;
 use crate::wire::chain::Chain;
 use crate::wire::header::Header;
@@ -140,10 +140,10 @@ pub(crate) fn respond<C: IkeCrypto>(
     payloads: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
 ) -> Result<(), NoRoom> {
     let header = sa.response_header(exchange);
-    let State::Established(established) = &mut sa.state else { return Err(NoRoom) };
+    let keys = sa.keys.as_mut().ok_or(NoRoom)?;
     let mut message = MessageWriter::protected(env.response, &header)?;
     payloads(&mut message)?;
-    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    let len = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.respond(len, path);
     Ok(())
 }
@@ -171,17 +171,17 @@ pub(crate) fn request<C: IkeCrypto>(
     payloads: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
 ) -> Result<(), Failure> {
     let header = sa.request_header(exchange).ok_or(Failure::NoRoom)?;
-    let State::Established(established) = &mut sa.state else { return Ok(()) };
+    let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
     let mut message = MessageWriter::protected(env.request, &header)?;
     payloads(&mut message)?;
-    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    let len = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.request_ready(env.now, len, exchange, &env.settings.retransmission);
     Ok(())
 }
 
 /// The peer was busy (TEMPORARY_FAILURE): how long to wait before the next try. When it has been so for too long, its state
 /// is another than ours: the SA is closed, to be made anew (RFC 7296 §2.25).
-pub(crate) fn wait<C: IkeCrypto>(established: &mut Established<C>, now: Instant, settings: &Settings) -> Duration {
+pub(crate) fn wait(established: &mut Established, now: Instant, settings: &Settings) -> Duration {
     let pause = established.busy.refused(now, settings.retry);
     if established.busy.is_over(now, settings.patience) {
         established.leaving.get_or_insert(Failure::Notified(NotifyKind::TEMPORARY_FAILURE));
@@ -194,11 +194,11 @@ pub(crate) fn wait<C: IkeCrypto>(established: &mut Established<C>, now: Instant,
 pub(crate) fn part<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failure) {
     sa.window.answered();
     if let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL)
-        && let State::Established(established) = &mut sa.state
+        && let Some(keys) = &mut sa.keys
     {
         let written = MessageWriter::protected(env.request, &header).and_then(|mut message| {
             message.delete_ike()?;
-            message.seal(env.crypto, &mut established.keys.sender)
+            message.seal(env.crypto, &mut keys.sender)
         });
         sa.farewell = written.ok();
     }

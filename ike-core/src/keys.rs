@@ -87,6 +87,12 @@ impl<C: IkeCrypto> IkeKeys<C> {
         Self::expand(crypto, suite, &skeyseed, seed, role)
     }
 
+    /// Both ends have proved who they are: wipes SK_pi and SK_pr, which served for that.
+    pub fn forget_auth(&mut self) {
+        self.sk_pi.resize(0);
+        self.sk_pr.resize(0);
+    }
+
     fn expand(
         crypto: &mut C,
         suite: IkeSuite,

@@ -27,8 +27,7 @@ pub(crate) const NONCE_LEN: usize = 32;
 pub(crate) type LowestNonce = Vec<u8, 32>;
 
 /// We asked for an IKE SA and wait for the responder's IKE_SA_INIT.
-pub(crate) struct InitSent<C: IkeCrypto> {
-    pub(crate) ke: C::KeSecret,
+pub(crate) struct InitSent {
     pub(crate) public: KePublic,
     pub(crate) group: Group,
     pub(crate) nonce: [u8; NONCE_LEN],
@@ -42,15 +41,13 @@ pub(crate) struct InitSent<C: IkeCrypto> {
 }
 
 /// We answered IKE_SA_INIT and wait for IKE_AUTH. The request stands in the request buffer, our answer in the other.
-pub(crate) struct InitAnswered<C: IkeCrypto> {
-    pub(crate) keys: IkeKeys<C>,
+pub(crate) struct InitAnswered {
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) request_len: usize,
 }
 
 /// We sent IKE_AUTH. The responder's IKE_SA_INIT stands in the response buffer.
-pub(crate) struct AuthSent<C: IkeCrypto> {
-    pub(crate) keys: IkeKeys<C>,
+pub(crate) struct AuthSent {
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) answer_len: usize,
     /// The child that travels with IKE_AUTH.
@@ -58,13 +55,12 @@ pub(crate) struct AuthSent<C: IkeCrypto> {
 }
 
 /// Both sides are authenticated.
-pub(crate) struct Established<C: IkeCrypto> {
-    pub(crate) keys: IkeKeys<C>,
+pub(crate) struct Established {
     pub(crate) since: Instant,
     /// The last authenticated sign of life.
     pub(crate) heard: Instant,
     /// What our outstanding request asks for.
-    pub(crate) request: Option<Request<C>>,
+    pub(crate) request: Option<Request>,
     /// Why the SA is to be deleted, as soon as no request is outstanding.
     pub(crate) leaving: Option<Failure>,
     pub(crate) want_rekey: bool,
@@ -93,12 +89,16 @@ pub(crate) struct Established<C: IkeCrypto> {
     pub(crate) orphan_at: Option<Instant>,
 }
 
-impl<C: IkeCrypto> Established<C> {
+impl Established {
     /// `ours`: we began the exchange that made it, so rekeying it is our turn first.
-    pub(crate) fn new(env: &mut Env<'_, '_, C>, keys: IkeKeys<C>, connection: &Connection<'_>, ours: bool) -> Self {
+    pub(crate) fn new<C: IkeCrypto>(
+        env: &mut Env<'_, '_, C>,
+        group: Group,
+        connection: &Connection<'_>,
+        ours: bool,
+    ) -> Self {
         Self {
-            rekey_group: keys.suite.group,
-            keys,
+            rekey_group: group,
             since: env.now,
             heard: env.now,
             request: None,
@@ -142,9 +142,9 @@ impl<C: IkeCrypto> Established<C> {
 }
 
 /// What an outstanding request asks for.
-pub(crate) enum Request<C: IkeCrypto> {
-    Child(ChildRequest<C>),
-    Rekey(RekeyRequest<C>),
+pub(crate) enum Request {
+    Child(ChildRequest),
+    Rekey(RekeyRequest),
     DeleteChild,
     /// Why the IKE SA goes.
     DeleteIke(Failure),
@@ -152,14 +152,15 @@ pub(crate) enum Request<C: IkeCrypto> {
 }
 
 /// CREATE_CHILD_SA for a Child SA, new or in place of another.
-pub(crate) struct ChildRequest<C: IkeCrypto> {
+pub(crate) struct ChildRequest {
     /// Slot of the new child.
     pub(crate) new: u16,
     /// The child to replace.
     pub(crate) old: Option<ChildId>,
     pub(crate) nonce: [u8; NONCE_LEN],
-    pub(crate) ke: Option<(Group, C::KeSecret)>,
-    /// Only the proposals with the group of `ke` were offered.
+    /// Whose private value stands in [`Sa::ke`].
+    pub(crate) group: Option<Group>,
+    /// Only the proposals with `group` were offered.
     pub(crate) narrow: bool,
     /// How often the same was asked before, with another group or other proposals.
     pub(crate) restarts: u8,
@@ -168,14 +169,13 @@ pub(crate) struct ChildRequest<C: IkeCrypto> {
 }
 
 /// CREATE_CHILD_SA for a new IKE SA in place of this one.
-pub(crate) struct RekeyRequest<C: IkeCrypto> {
+pub(crate) struct RekeyRequest {
     /// Slot and SPI of the new SA. The slot is kept as long as this request stands.
     pub(crate) new: u16,
     pub(crate) spi: u64,
     pub(crate) nonce: [u8; NONCE_LEN],
+    /// Whose private value stands in [`Sa::ke`].
     pub(crate) group: Group,
-    /// Taken when the answer comes.
-    pub(crate) ke: Option<C::KeSecret>,
     /// The peer's rekey that crossed ours.
     pub(crate) crossed: Option<Crossed<Heir>>,
 }
@@ -194,11 +194,11 @@ pub(crate) struct Heir {
 }
 
 #[allow(clippy::large_enum_variant, reason = "nothing is boxed here: the slot has the size of the largest anyway")]
-pub(crate) enum State<C: IkeCrypto> {
-    InitSent(InitSent<C>),
-    InitAnswered(InitAnswered<C>),
-    AuthSent(AuthSent<C>),
-    Established(Established<C>),
+pub(crate) enum State {
+    InitSent(InitSent),
+    InitAnswered(InitAnswered),
+    AuthSent(AuthSent),
+    Established(Established),
     /// Over. Stays for a while to repeat its last response.
     Dead,
 }
@@ -245,7 +245,12 @@ pub(crate) struct Sa<C: IkeCrypto> {
     /// How ESP of the children travels.
     pub(crate) encap: Encap,
     pub(crate) window: Window,
-    pub(crate) state: State<C>,
+    pub(crate) state: State,
+    /// From IKE_SA_INIT to the end. Here and not in the states, so that no change of state moves them: what a move leaves
+    /// behind nobody wipes.
+    pub(crate) keys: Option<IkeKeys<C>>,
+    /// Our private value of the key exchange that our outstanding request began; here for the same reason.
+    pub(crate) ke: Option<C::KeSecret>,
     /// End of a half-open or dead SA.
     pub(crate) expires: Option<Instant>,
     pub(crate) keepalive_at: Option<Instant>,
@@ -258,7 +263,7 @@ pub(crate) struct Sa<C: IkeCrypto> {
 }
 
 impl<C: IkeCrypto> Sa<C> {
-    pub(crate) fn new(initiator: bool, spi_i: u64, spi_r: u64, path: Path, state: State<C>) -> Self {
+    pub(crate) fn new(initiator: bool, spi_i: u64, spi_r: u64, path: Path, state: State) -> Self {
         Self {
             peer: None,
             identity: IdentityDigest::default(),
@@ -271,6 +276,8 @@ impl<C: IkeCrypto> Sa<C> {
             encap: Encap::None,
             window: Window::new(path),
             state,
+            keys: None,
+            ke: None,
             expires: None,
             keepalive_at: None,
             send_keepalive: false,
@@ -305,8 +312,10 @@ impl<C: IkeCrypto> Sa<C> {
     }
 
     /// The peer is authenticated.
-    pub(crate) fn establish(&mut self, env: &mut Env<'_, '_, C>, keys: IkeKeys<C>, connection: &Connection<'_>) {
-        let established = Established::new(env, keys, connection, self.initiator);
+    pub(crate) fn establish(&mut self, env: &mut Env<'_, '_, C>, connection: &Connection<'_>) {
+        let Some(keys) = &mut self.keys else { return };
+        keys.forget_auth();
+        let established = Established::new(env, keys.suite.group, connection, self.initiator);
         self.state = State::Established(Established { announced: true, ..established });
         self.expires = None;
         self.keep_alive(env.now, env.settings);
@@ -325,7 +334,7 @@ impl<C: IkeCrypto> Sa<C> {
     }
 
     /// What our outstanding request asks for.
-    pub(crate) fn expect(&mut self, request: Request<C>) {
+    pub(crate) fn expect(&mut self, request: Request) {
         if let State::Established(established) = &mut self.state {
             established.request = Some(request);
         }
@@ -365,6 +374,8 @@ impl<C: IkeCrypto> Sa<C> {
         self.send_keepalive = false;
         self.expires = Some(env.now + env.settings.linger);
         self.state = State::Dead;
+        self.keys = None;
+        self.ke = None;
     }
 }
 

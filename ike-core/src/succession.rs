@@ -13,6 +13,7 @@ use crate::child::{Children, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
+use crate::keys::IkeKeys;
 use crate::sa::{ChildRequest, Crossed, Effects, Env, Established, Heir, LowestNonce, Request, Sa, State};
 
 /// The lower of the two nonces of an exchange.
@@ -28,7 +29,7 @@ fn redundant<T>(ours: &LowestNonce, crossed: &Option<Crossed<T>>) -> bool {
 
 /// Our rekey of a child, or our wish for one, came up: decides what becomes of the old one, and of the one that the peer
 /// made at the same time. `nonce`: the peer's.
-pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &ChildRequest<C>, nonce: &[u8]) {
+pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &ChildRequest, nonce: &[u8]) {
     let Some(old) = request.old else { return };
     let ours = lowest(&request.nonce, nonce);
     let orphan_at = env.now + env.settings.orphan;
@@ -90,10 +91,11 @@ pub(crate) fn child_deleted(children: &mut Children<'_>, heir: u16, rekey_at: In
 pub(crate) fn successor<C: IkeCrypto>(
     sa: &Sa<C>,
     initiator: bool,
-    spi_i: u64,
-    spi_r: u64,
-    state: Established<C>,
+    (spi_i, spi_r): (u64, u64),
+    state: Established,
+    mut keys: IkeKeys<C>,
 ) -> Sa<C> {
+    keys.forget_auth();
     Sa {
         peer: sa.peer,
         identity: sa.identity,
@@ -102,6 +104,7 @@ pub(crate) fn successor<C: IkeCrypto>(
         encap: sa.encap,
         keepalive_at: sa.keepalive_at,
         work: true,
+        keys: Some(keys),
         ..Sa::new(initiator, spi_i, spi_r, sa.path, State::Established(state))
     }
 }
@@ -109,8 +112,8 @@ pub(crate) fn successor<C: IkeCrypto>(
 /// The peer rekeyed the IKE SA and `made` another. While our own rekey is outstanding it is not known which of them
 /// stays; that is known when our answer comes.
 pub(crate) fn ike_rekeyed_by_peer<C: IkeCrypto>(
-    established: &mut Established<C>,
-    new: &mut Established<C>,
+    established: &mut Established,
+    new: &mut Established,
     effects: &mut Effects<C>,
     made: Heir,
     lowest: LowestNonce,
@@ -128,8 +131,8 @@ pub(crate) fn ike_rekeyed_by_peer<C: IkeCrypto>(
 
 /// Our rekey of the IKE SA made `new`: it takes over, unless it is the redundant one of two.
 pub(crate) fn ike_rekeyed_by_us<C: IkeCrypto>(
-    established: &mut Established<C>,
-    new: &mut Established<C>,
+    established: &mut Established,
+    new: &mut Established,
     effects: &mut Effects<C>,
     made: Heir,
     (ours, crossed): (LowestNonce, Option<Crossed<Heir>>),
@@ -153,7 +156,7 @@ pub(crate) fn ike_rekeyed_by_us<C: IkeCrypto>(
 
 /// The SA that the peer's rekey made takes over; the peer deletes this one.
 pub(crate) fn give_way<C: IkeCrypto>(
-    established: &mut Established<C>,
+    established: &mut Established,
     effects: &mut Effects<C>,
     heir: Heir,
     orphan_at: Instant,

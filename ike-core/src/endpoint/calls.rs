@@ -2,8 +2,9 @@
 
 use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
+use ipsec_core::wipe;
 
-use super::Endpoint;
+use super::{Endpoint, STACK};
 use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
@@ -36,6 +37,13 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied`]
     pub fn initiate(&mut self, now: Instant, peer: PeerId, child: Option<ChildConfigId>) -> Result<IkeId, Denied> {
+        let begun = self.begin(now, peer, child);
+        wipe::stack(STACK);
+        begun
+    }
+
+    #[inline(never)]
+    fn begin(&mut self, now: Instant, peer: PeerId, child: Option<ChildConfigId>) -> Result<IkeId, Denied> {
         let slot = self.vacant().ok_or(Denied::Full)?;
         let spi = self.spi(slot);
         let connection = self.pad.connection(peer).ok_or(Denied::UnknownPeer)?;
@@ -44,8 +52,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if !pad.children(peer).any(|config| child.is_none_or(|child| config.id == child)) {
             return Err(Denied::UnknownChild);
         }
-        let state = init_sent::begin(&mut self.crypto, &connection, child).map_err(Denied::Failed)?;
-        let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::InitSent(state)) };
+        let (state, ke) = init_sent::begin(&mut self.crypto, &connection, child).map_err(Denied::Failed)?;
+        let sa = Sa { peer: Some(peer), ke: Some(ke), ..Sa::new(true, spi, 0, path, State::InitSent(state)) };
         let id = self.put(slot, sa).ok_or(Denied::Full)?;
         self.wake();
         let (sa, mut env) = self.open(now, slot, false).ok_or(Denied::Full)?;

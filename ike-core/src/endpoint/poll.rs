@@ -48,7 +48,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// What happened next; `None` when nothing. Keys lent by the event before are wiped.
     pub fn poll_event(&mut self) -> Option<Event<'_>> {
-        self.lent = None;
+        self.take_back_keys();
         if !self.events {
             return None;
         }
@@ -128,9 +128,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
         if core::mem::take(&mut child.report.up) {
             child.report.known = true;
-            self.lent = child.keys.take();
+            // In place: they stay in the child's slot until they are wiped there.
+            self.lent = Some(id);
             let child = self.children.get(slot)?;
-            let keys = self.lent.as_ref()?;
+            let keys = child.keys.as_ref()?;
             return Some(Event::ChildUp(ChildUp {
                 child: id,
                 ike,

@@ -132,14 +132,12 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     fn ike_view(&self, slot: u16, place: &IkeSlot<C>) -> Option<IkeView> {
         let sa = place.sa.as_ref()?;
         let (spi_local, spi_remote) = if sa.initiator { (sa.spi_i, sa.spi_r) } else { (sa.spi_r, sa.spi_i) };
-        let (state, suite, times) = match &sa.state {
+        let (state, times) = match &sa.state {
             State::Dead => return None,
-            State::InitSent(_) => (SaState::Connecting, None, None),
-            State::InitAnswered(answered) => (SaState::Connecting, Some(answered.keys.suite), None),
-            State::AuthSent(sent) => (SaState::Connecting, Some(sent.keys.suite), None),
+            State::InitSent(_) | State::InitAnswered(_) | State::AuthSent(_) => (SaState::Connecting, None),
             State::Established(established) => {
                 let state = if established.closing() { SaState::Closing } else { SaState::Established };
-                (state, Some(established.keys.suite), Some((established.since, established.heard)))
+                (state, Some((established.since, established.heard)))
             }
         };
         let (since, heard) = times.unzip();
@@ -156,7 +154,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             initiator: sa.initiator,
             spi_local,
             spi_remote,
-            suite,
+            suite: sa.keys.as_ref().map(|keys| keys.suite),
             path: sa.path,
             nat: sa.nat,
             encap: sa.encap,

@@ -20,8 +20,7 @@ use crate::wire::id::ShortId;
 use crate::wire::writer::MessageWriter;
 
 /// What IKE_SA_INIT came to.
-pub(crate) struct Handshake<'m, C: IkeCrypto> {
-    pub(crate) keys: IkeKeys<C>,
+pub(crate) struct Handshake<'m> {
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) peer_nonce: &'m [u8],
     /// Octets of our IKE_SA_INIT in the request buffer.
@@ -36,9 +35,9 @@ pub(crate) fn begin<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     connection: &Connection<'_>,
-    handshake: Handshake<'_, C>,
+    handshake: Handshake<'_>,
 ) -> Result<(), Failure> {
-    let Handshake { mut keys, nonce, peer_nonce, request_len, answer_len, child } = handshake;
+    let Handshake { nonce, peer_nonce, request_len, answer_len, child } = handshake;
     let peer = sa.peer.ok_or(Failure::ClosedHere)?;
     let config = env.pad.children(peer).find(|config| child.is_none_or(|child| config.id == child));
     let config = config.ok_or(Failure::TrafficSelectors(Side::Here))?;
@@ -47,6 +46,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     // The message it covers makes room for the message it stands in.
     let mut auth = Digest64::new();
     let first = env.request.get(..request_len).ok_or(Failure::NoRoom)?;
+    let keys = sa.keys.as_ref().ok_or(Failure::NoRoom)?;
     let signed = SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &keys.sk_pi };
     psk::auth_value(env.crypto, keys.suite.prf, connection.psk, &signed, &mut auth)?;
 
@@ -64,13 +64,14 @@ pub(crate) fn begin<C: IkeCrypto>(
     message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), proposal::offer_esp(config.esp, false))?;
     message.ts(PayloadType::TS_I, config.local)?;
     message.ts(PayloadType::TS_R, config.remote)?;
+    let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
     let len = message.seal(env.crypto, &mut keys.sender)?;
 
     let mut new = Child::wanted(env.slot, peer, config.id, spi, env.now);
     new.phase = Phase::Creating;
     env.children.put(slot, new);
     sa.window.request_ready(env.now, len, ExchangeType::IKE_AUTH, &env.settings.retransmission);
-    sa.state = State::AuthSent(AuthSent { keys, nonce, answer_len, child: slot });
+    sa.state = State::AuthSent(AuthSent { nonce, answer_len, child: slot });
     Ok(())
 }
 
@@ -85,9 +86,9 @@ pub(crate) fn on_message<C: IkeCrypto>(
     if !header.response || !sa.window.answers(header.message_id, header.exchange) {
         return Err(Discard::Unexpected);
     }
-    let State::AuthSent(sent) = &mut sa.state else { return Err(Discard::Unexpected) };
+    let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
     let rule = Rule::find(header.exchange, true, true).ok_or(Discard::Unexpected)?;
-    let (first, inner) = sent.keys.receiver.open(env.crypto, datagram)?;
+    let (first, inner) = keys.receiver.open(env.crypto, datagram)?;
     // From here on it is the peer's answer; whatever is wrong with it ends the SA.
     match authenticate(sa, env, first, inner, rule) {
         Ok(()) => {
@@ -134,9 +135,10 @@ fn authenticate<C: IkeCrypto>(
         return Err(ended(Failure::WrongIdentity, true));
     }
     let answer = env.response.get(..sent.answer_len).unwrap_or_default();
-    let signed = SignedOctets { message: &[answer], nonce: &sent.nonce, id: *id, sk_p: &sent.keys.sk_pr };
+    let keys = sa.keys.as_ref().ok_or_else(|| ended(Failure::ClosedHere, false))?;
+    let signed = SignedOctets { message: &[answer], nonce: &sent.nonce, id: *id, sk_p: &keys.sk_pr };
     let proven = auth.method == AuthMethod::SHARED_KEY
-        && psk::verify(env.crypto, sent.keys.suite.prf, connection.psk, &signed, auth.data);
+        && psk::verify(env.crypto, keys.suite.prf, connection.psk, &signed, auth.data);
     if !proven {
         return Err(ended(Failure::AuthenticationFailed(Side::Here), true));
     }
@@ -144,7 +146,7 @@ fn authenticate<C: IkeCrypto>(
     sa.identity = identity(env.crypto, id);
     // The peer is authenticated; what goes wrong with the child leaves the IKE SA alive (RFC 7296 §1.2).
     let slot = sent.child;
-    let outcome = first_child(sent, env, &payloads);
+    let outcome = first_child(sent, keys, env, &payloads);
     let known_to_peer = payloads.sa.is_some();
     match outcome {
         Ok(()) => {}
@@ -159,17 +161,15 @@ fn authenticate<C: IkeCrypto>(
             }
         }
     }
-    let state = core::mem::replace(&mut sa.state, State::Dead);
-    if let State::AuthSent(AuthSent { keys, .. }) = state {
-        sa.window.answered();
-        sa.establish(env, keys, &connection);
-        sa.hear_lifetime(env, &payloads);
-    }
+    sa.window.answered();
+    sa.establish(env, &connection);
+    sa.hear_lifetime(env, &payloads);
     Ok(())
 }
 
 fn first_child<C: IkeCrypto>(
-    sent: &AuthSent<C>,
+    sent: &AuthSent,
+    keys: &IkeKeys<C>,
     env: &mut Env<'_, '_, C>,
     payloads: &Payloads<'_>,
 ) -> Result<(), Failure> {
@@ -185,7 +185,7 @@ fn first_child<C: IkeCrypto>(
     let peer_nonce = exchange::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
     let keys = agreement::keys(
         env.crypto,
-        &sent.keys,
+        keys,
         chosen.suite,
         None,
         &agreement::Nonces { ni: &sent.nonce, nr: peer_nonce },
@@ -206,10 +206,10 @@ fn first_child<C: IkeCrypto>(
 fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     sa.window.answered();
     let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL) else { return };
-    let State::AuthSent(sent) = &mut sa.state else { return };
+    let Some(keys) = &mut sa.keys else { return };
     let written = MessageWriter::protected(env.request, &header).and_then(|mut message| {
         message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[])?;
-        message.seal(env.crypto, &mut sent.keys.sender)
+        message.seal(env.crypto, &mut keys.sender)
     });
     sa.farewell = written.ok();
 }

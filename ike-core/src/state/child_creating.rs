@@ -85,7 +85,8 @@ fn consent<C: IkeCrypto>(
     env.crypto.random(&mut nonce);
     let nonces = agreement::Nonces { ni: peer_nonce.as_slice(), nr: &nonce };
     let (secret, public) = shared.unzip();
-    let keys = agreement::keys(env.crypto, &established.keys, agreed.suite, secret.as_ref(), &nonces, false);
+    let ike = sa.keys.as_mut().ok_or_else(Refusal::crypto)?;
+    let keys = agreement::keys(env.crypto, ike, agreed.suite, secret.as_ref(), &nonces, false);
     let keys = keys.map_err(|_| Refusal::crypto())?;
     let mut message = MessageWriter::protected(env.response, &header)?;
     agreement::write_answer(&mut message, &agreed, |message| {
@@ -95,7 +96,7 @@ fn consent<C: IkeCrypto>(
             None => Ok(()),
         }
     })?;
-    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    let len = message.seal(env.crypto, &mut ike.sender)?;
 
     sa.window.respond(len, path);
     let made = agreement::install(env, peer, agreed, keys, old);
@@ -107,12 +108,12 @@ fn consent<C: IkeCrypto>(
     Ok(())
 }
 
-fn creating<C: IkeCrypto>(request: &Option<Request<C>>) -> bool {
+fn creating(request: &Option<Request>) -> bool {
     matches!(request, Some(Request::Child(_)))
 }
 
 /// The Child SA made by a rekey that crossed ours.
-fn undecided<C: IkeCrypto>(request: &Option<Request<C>>) -> Option<ChildId> {
+fn undecided(request: &Option<Request>) -> Option<ChildId> {
     match request {
         Some(Request::Child(request)) => request.crossed.as_ref().map(|crossed| crossed.made),
         _ => None,
@@ -182,15 +183,14 @@ fn begin<C: IkeCrypto>(
     new: u16,
     old: Option<ChildId>,
 ) -> Result<(), Failure> {
-    let State::Established(established) = &sa.state else { return Ok(()) };
+    let ike = sa.keys.as_ref().map(|keys| keys.suite.group);
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let before = old.and_then(|old| env.children.by_id(old)).and_then(|old| old.suite?.group);
     let ours = |group: &Group| config.esp.iter().any(|proposal| proposal.group.contains(&Some(*group)));
     let first = config.esp.first().and_then(|proposal| proposal.group.first().copied().flatten());
     // Without a key exchange first, the operator wants none where it can be.
-    let known =
-        [before, Some(established.keys.suite.group)].into_iter().flatten().find(ours).filter(|_| first.is_some());
+    let known = [before, ike].into_iter().flatten().find(ours).filter(|_| first.is_some());
     let others = |group: &&Option<Group>| group.is_some() && **group != known;
     let narrow = known.is_some() && config.esp.iter().flat_map(|proposal| &proposal.group).any(|group| others(&group));
     send(sa, env, new, old, Offer { group: known.or(first), narrow, restarts: 0 })
@@ -225,13 +225,10 @@ fn send<C: IkeCrypto>(
     let packet = child.packet.or_else(|| old.and_then(|old| env.children.by_id(old)?.packet));
     let (first_local, first_remote) = packet.unzip();
     let mut public = KePublic::new();
-    let ke = match group {
-        Some(group) => {
-            let secret = env.crypto.ke_generate(group, &mut public).ok_or(Failure::CryptoRefused)?;
-            Some((group, secret))
-        }
-        None => None,
-    };
+    sa.ke = None;
+    if let Some(group) = group {
+        sa.ke = Some(env.crypto.ke_generate(group, &mut public).ok_or(Failure::CryptoRefused)?);
+    }
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let mut message = MessageWriter::protected(env.request, &header)?;
@@ -242,18 +239,20 @@ fn send<C: IkeCrypto>(
     let esp = narrowed.as_deref().unwrap_or(config.esp);
     message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), proposal::offer_esp(esp, true))?;
     message.nonce(&nonce)?;
-    if let Some((group, _)) = &ke {
+    if let Some(group) = group {
         message.ke(group.id(), &public)?;
     }
     message.ts(PayloadType::TS_I, &first_of(first_local, config.local))?;
     message.ts(PayloadType::TS_R, &first_of(first_remote, config.remote))?;
-    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
+    let len = message.seal(env.crypto, &mut keys.sender)?;
 
     if let Some(child) = env.children.get_mut(new) {
         child.packet = packet;
         child.phase = Phase::Creating;
     }
-    established.request = Some(Request::Child(ChildRequest { new, old, nonce, ke, narrow, restarts, crossed: None }));
+    established.request =
+        Some(Request::Child(ChildRequest { new, old, nonce, group, narrow, restarts, crossed: None }));
     sa.window.request_ready(env.now, len, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
     Ok(())
 }
@@ -262,7 +261,7 @@ fn send<C: IkeCrypto>(
 pub(crate) fn on_response<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    mut request: ChildRequest<C>,
+    request: ChildRequest,
     payloads: &Payloads<'_>,
 ) {
     let (cause, known_to_peer) = match payloads.error() {
@@ -270,7 +269,7 @@ pub(crate) fn on_response<C: IkeCrypto>(
             Ok(()) => return,
             Err(cause) => (cause, false),
         },
-        None => match complete(sa, env, &mut request, payloads) {
+        None => match complete(sa, env, &request, payloads) {
             Ok(()) => {
                 let nonce = payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice());
                 succession::child_came_up(env, &request, nonce);
@@ -287,10 +286,10 @@ pub(crate) fn on_response<C: IkeCrypto>(
 fn retry<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    request: &ChildRequest<C>,
+    request: &ChildRequest,
     error: &Notify<'_>,
 ) -> Result<(), Failure> {
-    let before = request.ke.as_ref().map(|(group, _)| *group);
+    let before = request.group;
     let restarts = request.restarts.saturating_add(1);
     let old = request.old.map(|old| env.children.by_id(old));
     if old.is_some_and(|old| old.is_none_or(|old| old.phase != Phase::Up || old.replaced_by.is_some())) {
@@ -320,10 +319,9 @@ fn retry<C: IkeCrypto>(
 fn complete<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    request: &mut ChildRequest<C>,
+    request: &ChildRequest,
     payloads: &Payloads<'_>,
 ) -> Result<(), Failure> {
-    let State::Established(established) = &mut sa.state else { return Err(Failure::ClosedHere) };
     let child = env.children.get(request.new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let (Some(answer), Some(nonce), Some(ts_i), Some(ts_r)) =
@@ -331,23 +329,24 @@ fn complete<C: IkeCrypto>(
     else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };
-    let narrowed = request.ke.as_ref().filter(|_| request.narrow).map(|(group, _)| with_group(config.esp, *group));
+    let narrowed = request.group.filter(|_| request.narrow).map(|group| with_group(config.esp, group));
     let offered = narrowed.as_deref().unwrap_or(config.esp);
     let chosen = proposal::check_esp(offered, answer, true).map_err(|_| Failure::AnswerNotOffered)?;
     agreement::check_answer(ts_i, ts_r, &config)?;
-    let shared = match (chosen.suite.group, request.ke.take()) {
+    let shared = match (chosen.suite.group, request.group.zip(sa.ke.as_ref())) {
         (None, _) => None,
         (Some(chosen), Some((group, secret))) if chosen == group => {
             let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or(Failure::InvalidSyntax(Side::Here))?;
             let mut shared = SharedSecret::new();
-            env.crypto.ke_agree(&secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
+            env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
             Some(shared)
         }
         // The peer chose a group that we did not send a value for.
         (Some(_), _) => return Err(Failure::AnswerNotOffered),
     };
     let nonces = agreement::Nonces { ni: &request.nonce, nr: nonce.as_slice() };
-    let keys = agreement::keys(env.crypto, &established.keys, chosen.suite, shared.as_ref(), &nonces, true)?;
+    let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
+    let keys = agreement::keys(env.crypto, ike, chosen.suite, shared.as_ref(), &nonces, true)?;
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true };
     let child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
@@ -358,7 +357,7 @@ fn complete<C: IkeCrypto>(
 fn fail<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    request: &ChildRequest<C>,
+    request: &ChildRequest,
     cause: Failure,
     known_to_peer: bool,
 ) {

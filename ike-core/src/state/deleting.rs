@@ -10,7 +10,7 @@ use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::Payloads;
-use crate::sa::{Effects, Env, Request, Sa, State};
+use crate::sa::{Effects, Env, Request, Sa};
 use crate::succession;
 use crate::window::Arrival;
 use crate::wire::header::Header;
@@ -78,7 +78,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
 /// Names our halves of the Child SAs that the peer named. Whose Delete of ours is on its way is not named again (§2.25.1).
 fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, closes: bool) -> Result<(), NoRoom> {
     let header = sa.response_header(ExchangeType::INFORMATIONAL);
-    let State::Established(established) = &mut sa.state else { return Ok(()) };
+    let keys = sa.keys.as_mut().ok_or(NoRoom)?;
     let slot = env.slot;
     let named = env.children.iter().filter(|(_, child)| child.ike == slot && child.named && child.phase == Phase::Up);
     let spis = named.map(|(_, child)| child.spi_in);
@@ -86,7 +86,7 @@ fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, cl
     if !closes && spis.clone().next().is_some() {
         message.delete_each_esp(spis)?;
     }
-    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    let len = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.respond(len, path);
     Ok(())
 }

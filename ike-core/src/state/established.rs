@@ -36,7 +36,8 @@ pub(crate) fn on_message<C: IkeCrypto>(
         sa.window.respond_again(path);
         return Ok(Effects::default());
     }
-    let (first, inner) = established.keys.receiver.open(env.crypto, datagram)?;
+    let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
+    let (first, inner) = keys.receiver.open(env.crypto, datagram)?;
     // Only what is authenticated and new shows that the peer lives (RFC 7296 §2.4), and where (§2.23).
     established.heard = env.now;
     established.want_liveness = false;
@@ -45,7 +46,12 @@ pub(crate) fn on_message<C: IkeCrypto>(
     let rule = Rule::find(header.exchange, header.response, true);
     let payloads = rule.ok_or(Refused::Malformed).and_then(|rule| Payloads::collect(first, inner, rule));
     if header.response {
-        return Ok(on_response(sa, env, payloads));
+        let effects = on_response(sa, env, payloads);
+        if sa.window.outstanding.is_none() {
+            // The exchange that it was for is over; when it is made again, it has another.
+            sa.ke = None;
+        }
+        return Ok(effects);
     }
     env.children.settle(env.slot);
     Ok(on_request(sa, env, path, header, payloads).unwrap_or_else(|refusal| {
@@ -114,7 +120,8 @@ fn on_response<C: IkeCrypto>(
     Effects::default()
 }
 
-/// Sends the next request that somebody waits for.
+/// Sends the next request that somebody waits for. A frame of its own, which is wiped when it has returned.
+#[inline(never)]
 pub(crate) fn pursue<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     while let Some(task) = agenda::next(sa, env) {
         match task {

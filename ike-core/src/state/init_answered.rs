@@ -76,7 +76,8 @@ pub(crate) fn begin<C: IkeCrypto>(
     env.request.get_mut(..request.len()).ok_or(Discard::NoRoom)?.copy_from_slice(request);
     sa.window.respond(len, sa.path);
     sa.expires = Some(env.now + env.settings.half_open_life);
-    sa.state = State::InitAnswered(InitAnswered { keys, nonce, request_len: request.len() });
+    sa.state = State::InitAnswered(InitAnswered { nonce, request_len: request.len() });
+    sa.keys = Some(keys);
     Ok(())
 }
 
@@ -91,9 +92,9 @@ pub(crate) fn on_message<C: IkeCrypto>(
     if header.response || header.exchange != ExchangeType::IKE_AUTH || header.message_id != sa.window.expected() {
         return Err(Discard::Unexpected);
     }
-    let State::InitAnswered(answered) = &mut sa.state else { return Err(Discard::Unexpected) };
+    let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
     let rule = Rule::find(header.exchange, false, true).ok_or(Discard::Unexpected)?;
-    let (first, inner) = answered.keys.receiver.open(env.crypto, datagram)?;
+    let (first, inner) = keys.receiver.open(env.crypto, datagram)?;
     // The initiator of IKE_SA_INIT speaks, though not yet somebody we know.
     sa.path = path;
     let outcome = Payloads::collect(first, inner, rule)
@@ -121,10 +122,10 @@ fn answer_error<C: IkeCrypto>(
     refusal: &Refusal,
 ) -> Result<(), Discard> {
     let header = sa.response_header(ExchangeType::IKE_AUTH);
-    let State::InitAnswered(answered) = &mut sa.state else { return Ok(()) };
+    let keys = sa.keys.as_mut().ok_or(Discard::Unexpected)?;
     let mut message = MessageWriter::protected(env.response, &header)?;
     refusal.write(&mut message)?;
-    let len = message.seal(env.crypto, &mut answered.keys.sender)?;
+    let len = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.respond(len, path);
     Ok(())
 }
@@ -166,15 +167,16 @@ fn authenticate<C: IkeCrypto>(
     payloads: &Payloads<'_>,
 ) -> Result<Effects<C>, Refusal> {
     let syntax = || Refusal::of(Refused::Malformed);
-    let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::default()) };
+    let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::default()) };
+    let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
     let id_i = payloads.id_i.ok_or_else(syntax)?;
     sa.named = Some(ShortId::from(&id_i));
-    let (peer, connection) = find_connection(env.pad, &sa.path, &answered.keys.suite, &id_i, payloads.id_r.as_ref())
+    let (peer, connection) = find_connection(env.pad, &sa.path, &keys.suite, &id_i, payloads.id_r.as_ref())
         .ok_or_else(|| unauthenticated(Failure::UnknownIdentity))?;
     sa.peer = Some(peer);
-    let prf = answered.keys.suite.prf;
+    let prf = keys.suite.prf;
     let request = env.request.get(..answered.request_len).unwrap_or_default();
-    let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &answered.keys.sk_pi };
+    let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &keys.sk_pi };
     let proven = payloads.auth.as_ref().is_some_and(|auth| {
         auth.method == AuthMethod::SHARED_KEY && psk::verify(env.crypto, prf, connection.psk, &signed, auth.data)
     });
@@ -186,20 +188,18 @@ fn authenticate<C: IkeCrypto>(
     let peer_nonce = exchange::nonce_of(request);
     let mut auth = Digest64::new();
     let first = env.response.get(..sa.window.response_len).unwrap_or_default();
-    let signed =
-        SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &answered.keys.sk_pr };
+    let signed = SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &keys.sk_pr };
     psk::auth_value(env.crypto, prf, connection.psk, &signed, &mut auth).map_err(no_room)?;
 
     let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
     let agreed = agreement::agree(env.crypto, env.children, asker, None, payloads, false);
     let header = sa.response_header(ExchangeType::IKE_AUTH);
-    let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::default()) };
     let mut message = MessageWriter::protected(env.response, &header).map_err(no_room)?;
     message.id(PayloadType::ID_R, &connection.local_id).map_err(no_room)?;
     message.auth(AuthMethod::SHARED_KEY, auth.as_slice()).map_err(no_room)?;
     let agreed = agreed.and_then(|agreed| {
         let nonces = agreement::Nonces { ni: peer_nonce, nr: &answered.nonce };
-        let keys = agreement::keys(env.crypto, &answered.keys, agreed.suite, None, &nonces, false);
+        let keys = agreement::keys(env.crypto, keys, agreed.suite, None, &nonces, false);
         let keys = keys.map_err(|cause| Refusal::new(cause, NotifyKind::NO_PROPOSAL_CHOSEN))?;
         Ok((agreed, keys))
     });
@@ -208,7 +208,7 @@ fn authenticate<C: IkeCrypto>(
         // The IKE SA comes up without the child (RFC 7296 §1.2).
         Err(refusal) => refusal.write(&mut message).map_err(no_room)?,
     }
-    let len = message.seal(env.crypto, &mut answered.keys.sender).map_err(no_room)?;
+    let len = message.seal(env.crypto, &mut sa.keys.as_mut().ok_or_else(Refusal::crypto)?.sender).map_err(no_room)?;
     sa.window.respond(len, sa.path);
     sa.expires = None;
     match agreed {
@@ -219,8 +219,6 @@ fn authenticate<C: IkeCrypto>(
     }
     sa.identity = identity(env.crypto, &id_i);
     let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).is_some();
-    if let State::InitAnswered(InitAnswered { keys, .. }) = core::mem::replace(&mut sa.state, State::Dead) {
-        sa.establish(env, keys, &connection);
-    }
+    sa.establish(env, &connection);
     Ok(Effects { initial_contact, ..Effects::default() })
 }

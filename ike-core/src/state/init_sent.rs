@@ -27,13 +27,13 @@ pub(crate) fn begin<C: IkeCrypto>(
     crypto: &mut C,
     connection: &Connection<'_>,
     child: Option<ChildConfigId>,
-) -> Result<InitSent<C>, Failure> {
+) -> Result<(InitSent, C::KeSecret), Failure> {
     let group =
         connection.ike.iter().find_map(|proposal| proposal.group.first().copied()).ok_or(Failure::ProposalsRefused)?;
     let mut nonce = [0; NONCE_LEN];
     crypto.random(&mut nonce);
     let (ke, public) = key_pair(crypto, group)?;
-    Ok(InitSent { ke, public, group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: None, child })
+    Ok((InitSent { public, group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: None, child }, ke))
 }
 
 fn key_pair<C: IkeCrypto>(crypto: &mut C, group: Group) -> Result<(C::KeSecret, KePublic), Failure> {
@@ -167,7 +167,7 @@ fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &No
         return Err(Doubt::Noted(Failure::TooManyRestarts));
     }
     let (secret, public) = key_pair(env.crypto, group)?;
-    init.ke = secret;
+    sa.ke = Some(secret);
     init.public = public;
     init.group = group;
     restart(sa, env)
@@ -195,7 +195,8 @@ fn complete<C: IkeCrypto>(
         return Err(SYNTAX);
     }
     let mut shared = SharedSecret::new();
-    let agreed = env.crypto.ke_agree(&init.ke, ke.public, &mut shared);
+    let ours = sa.ke.as_ref().ok_or(Failure::CryptoRefused)?;
+    let agreed = env.crypto.ke_agree(ours, ke.public, &mut shared);
     agreed.map_err(|_| Doubt::Noted(Failure::BadKeyExchange))?;
     let our_nonce = init.nonce;
     let child = init.child;
@@ -206,6 +207,8 @@ fn complete<C: IkeCrypto>(
     let room = env.response.get_mut(..datagram.len());
     room.ok_or(Doubt::Noted(Failure::MessageTooLong(datagram.len())))?.copy_from_slice(datagram);
 
+    sa.keys = Some(keys);
+    sa.ke = None;
     sa.spi_r = header.spi_r;
     if let Some(nat) = natd::detect(env.crypto, sa.spi_i, sa.spi_r, &path, payloads) {
         sa.nat = nat;
@@ -224,7 +227,6 @@ fn complete<C: IkeCrypto>(
         env,
         &connection,
         auth_sent::Handshake {
-            keys,
             nonce: our_nonce,
             peer_nonce: nonce.as_slice(),
             request_len,

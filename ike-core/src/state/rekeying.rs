@@ -69,7 +69,7 @@ fn consent<C: IkeCrypto>(
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: chosen.spi, spi_r: spi };
-    let old = &established.keys;
+    let old = sa.keys.as_mut().ok_or_else(Refusal::busy)?;
     let keys =
         IkeKeys::derive_rekey(env.crypto, chosen.suite, old.suite.prf, &old.sk_d, &shared, &seed, Role::Responder)
             .map_err(|_| Refusal::crypto())?;
@@ -77,16 +77,16 @@ fn consent<C: IkeCrypto>(
     message.sa(ProtocolId::IKE, &spi.to_be_bytes(), [(chosen.number, chosen.suite.transforms())])?;
     message.nonce(&nonce)?;
     message.ke(group.id(), &public)?;
-    let len = message.seal(env.crypto, &mut established.keys.sender)?;
+    let len = message.seal(env.crypto, &mut old.sender)?;
 
     sa.window.respond(len, path);
     let mut effects = Effects::default();
-    let mut state = Established::new(env, keys, &connection, false);
+    let mut state = Established::new(env, group, &connection, false);
     let made = Heir { slot, spi };
     let lowest = lowest(peer_nonce.as_slice(), &nonce);
     let orphan_at = env.now + env.settings.orphan;
     succession::ike_rekeyed_by_peer(established, &mut state, &mut effects, made, lowest, orphan_at);
-    effects.place = Some((slot, successor(sa, false, chosen.spi, spi, state)));
+    effects.place = Some((slot, successor(sa, false, (chosen.spi, spi), state, keys)));
     Ok(effects)
 }
 
@@ -109,7 +109,8 @@ fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<()
     let first = connection.ike.first().and_then(|proposal| proposal.group.first().copied());
     let group = Some(established.rekey_group).filter(ours).or(first).ok_or(Failure::CryptoRefused)?;
     let mut public = KePublic::new();
-    let ke = env.crypto.ke_generate(group, &mut public).ok_or(Failure::CryptoRefused)?;
+    sa.ke = None;
+    sa.ke = Some(env.crypto.ke_generate(group, &mut public).ok_or(Failure::CryptoRefused)?);
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     exchange::request(sa, env, ExchangeType::CREATE_CHILD_SA, |message| {
@@ -117,7 +118,7 @@ fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<()
         message.nonce(&nonce)?;
         message.ke(group.id(), &public)
     })?;
-    sa.expect(Request::Rekey(RekeyRequest { new, spi, nonce, group, ke: Some(ke), crossed: None }));
+    sa.expect(Request::Rekey(RekeyRequest { new, spi, nonce, group, crossed: None }));
     Ok(())
 }
 
@@ -125,7 +126,7 @@ fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<()
 pub(crate) fn on_response<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    mut request: RekeyRequest<C>,
+    request: RekeyRequest,
     payloads: &Payloads<'_>,
 ) -> Effects<C> {
     let mut effects = Effects::default();
@@ -135,17 +136,17 @@ pub(crate) fn on_response<C: IkeCrypto>(
             Err(cause) => Err(cause),
         },
         Some(error) => Err(exchange::cause_of(&error)),
-        None => complete(sa, env, &mut request, payloads),
+        None => complete(sa, env, &request, payloads),
     };
     match completed {
-        Ok((mut state, spi_r)) => {
+        Ok((mut state, spi_r, keys)) => {
             let State::Established(established) = &mut sa.state else { return effects };
             let ours = lowest(&request.nonce, payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice()));
             let made = Heir { slot: request.new, spi: request.spi };
             let crossed = (ours, request.crossed);
             let orphan_at = env.now + env.settings.orphan;
             succession::ike_rekeyed_by_us(established, &mut state, &mut effects, made, crossed, orphan_at);
-            effects.place = Some((request.new, successor(sa, true, request.spi, spi_r, state)));
+            effects.place = Some((request.new, successor(sa, true, (request.spi, spi_r), state, keys)));
         }
         Err(cause) => fail(sa, env, &mut effects, request, cause),
     }
@@ -156,7 +157,7 @@ fn fail<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     effects: &mut Effects<C>,
-    request: RekeyRequest<C>,
+    request: RekeyRequest,
     cause: Failure,
 ) {
     let State::Established(established) = &mut sa.state else { return };
@@ -175,7 +176,7 @@ fn fail<C: IkeCrypto>(
 fn take_group<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &Env<'_, '_, C>,
-    request: &RekeyRequest<C>,
+    request: &RekeyRequest,
     error: &Notify<'_>,
 ) -> Result<(), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
@@ -199,11 +200,10 @@ fn take_group<C: IkeCrypto>(
 fn complete<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    request: &mut RekeyRequest<C>,
+    request: &RekeyRequest,
     payloads: &Payloads<'_>,
-) -> Result<(Established<C>, u64), Failure> {
+) -> Result<(Established, u64, IkeKeys<C>), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
-    let State::Established(established) = &mut sa.state else { return Err(Failure::ClosedHere) };
     let (Some(answer), Some(nonce), Some(ke)) = (&payloads.sa, &payloads.nonce, &payloads.ke) else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };
@@ -211,13 +211,13 @@ fn complete<C: IkeCrypto>(
     if chosen.suite.group != request.group || ke.group != request.group.id() {
         return Err(Failure::AnswerNotOffered);
     }
-    let secret = request.ke.take().ok_or(Failure::CryptoRefused)?;
+    let secret = sa.ke.as_ref().ok_or(Failure::CryptoRefused)?;
     let mut shared = SharedSecret::new();
-    env.crypto.ke_agree(&secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
+    env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };
-    let old = &established.keys;
+    let old = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
     let keys =
         IkeKeys::derive_rekey(env.crypto, chosen.suite, old.suite.prf, &old.sk_d, &shared, &seed, Role::Initiator)
             .map_err(|_| Failure::CryptoRefused)?;
-    Ok((Established::new(env, keys, &connection, true), chosen.spi))
+    Ok((Established::new(env, request.group, &connection, true), chosen.spi, keys))
 }
