@@ -7,11 +7,14 @@
 //! * Per remote network there is a route to the TUN device, and the same route as `unreachable` behind it. A `throw` leads
 //!   on to the machine's other tables: to our own networks, and to attached ones inside a remote network that means "all".
 //! * A remote network `0.0.0.0/0` or `::/0` stands in a second table, so that our outer addresses can pass it by.
+//! * Ahead of all that, rules lead what a bypass policy lets through around our device, where they can tell it apart (see
+//!   [`around`]).
 //! * The guard (see [`guard`]) drops what goes another way nevertheless. It stands before the first route.
 //!
 //! [`plan`] computes, [`kernel`] and [`guard`] compare and change, [`watch`] wakes. When the daemon ends, however it ends,
 //! all of this stays but the device and the routes to it: nothing passes until the next start, or [`release`].
 
+mod around;
 mod guard;
 mod kernel;
 mod net;
@@ -29,6 +32,7 @@ use tracing::{error, info, warn};
 
 use crate::logging::Throttle;
 use crate::netlink::Netlink;
+pub(crate) use guard::State as GuardState;
 use guard::{Applied, Guard};
 use kernel::{Added, Steps};
 pub(crate) use net::prefixes;
@@ -40,6 +44,10 @@ use watch::Touched;
 pub(crate) const TABLE: u32 = 4500;
 /// The table for a remote network that is everything.
 pub(crate) const TABLE_OF_THE_REST: u32 = 4501;
+/// The first priority of the rules that lead around our device.
+pub(crate) const AROUND: u32 = TABLE - 100;
+/// Where they lead: behind the last of our rules.
+pub(crate) const BEYOND: u32 = TABLE_OF_THE_REST + 2;
 /// The firewall mark of our own packets.
 pub(crate) const MARK: u32 = 0x4500;
 
@@ -158,7 +166,7 @@ impl Boundary {
     fn apply(&mut self, touched: Touched) -> io::Result<()> {
         let tun = self.device()?;
         let seen = self.look(tun)?;
-        let plan = plan::plan(&self.intent, &seen);
+        let mut plan = plan::plan(&self.intent, &seen);
         let mut put_back = Vec::new();
         if touched.guard || plan.guard != self.last.guard {
             match self.guard.apply(&plan.guard) {
@@ -177,6 +185,10 @@ impl Boundary {
                 }
                 Err(_) => {}
             }
+        }
+        if self.health.unguarded.is_some() {
+            // What these rules take for bypassed nobody would look at again.
+            plan.leads.retain(|lead| !lead.is_around());
         }
         let Steps { added, removed: _, refused } = kernel::reconcile(&mut self.netlink, &plan, &seen, tun)?;
         let missed = added.into_iter().filter(|added| match added {
@@ -299,7 +311,7 @@ pub(crate) fn blocked() -> io::Result<Option<String>> {
     Ok((!nets.is_empty()).then(|| shown(nets.iter(), 5)))
 }
 
-/// Whether the guard can be had, for `doctor`; it changes nothing.
-pub(crate) fn guard_installed() -> bool {
-    guard::works()
+/// How it stands with the guard, for `doctor`; it changes nothing.
+pub(crate) fn guard_state() -> GuardState {
+    guard::state()
 }

@@ -73,7 +73,7 @@ impl Daemon {
     /// What there is before a rekey, to see when it is done.
     fn rekey_goal(&mut self, name: &str, ike: bool) -> Goal {
         let (peer, child) = name.split_once('/').map_or((name, None), |(peer, child)| (peer, Some(child)));
-        let status = self.peers().into_iter().find(|status| status.name == peer);
+        let status = self.peer_named(peer);
         if ike {
             let spi = status.and_then(|status| status.ike).map(|ike| ike.spi_local);
             return Goal::IkeRekeyed(spi.unwrap_or_default());

@@ -60,24 +60,38 @@ impl std::fmt::Display for Place<'_> {
     }
 }
 
-/// A key file; a relative name starts at the folder of the configuration. What it is is asked of the open file, so that
-/// nobody changes it in between, and opening waits for nobody, whatever it is. The name is told only when there is such a
-/// file: else it may be a key.
+/// A key file; a relative name starts at the folder of the configuration. The name is told only when there is such a file:
+/// else it may be a key.
 fn read_key(config: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let path = match config.parent() {
         Some(folder) => folder.join(name),
         None => PathBuf::from(name),
     };
-    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&path);
-    let file = opened.map_err(|error| format!("no file that can be read ({})", reason(&error)))?;
-    let found = file.metadata().map_err(|error| reason(&error))?;
-    if !found.is_file() {
-        return Err(format!("{} at {}", kind(found.file_type()), path.display()));
-    }
+    let (file, found) = plain(&path).map_err(|unread| match unread {
+        Unread::Refused(error) => format!("no file that can be read ({})", reason(&error)),
+        Unread::Is(kind) => format!("{kind} at {}", path.display()),
+    })?;
     if let Some(advice) = exposed(&path, &found) {
         return Err(format!("a file that {advice}"));
     }
     contents(file, KEY_FILE)
+}
+
+/// Why there is nothing to read.
+enum Unread {
+    /// The system refuses it.
+    Refused(std::io::Error),
+    /// It is no plain file but this.
+    Is(&'static str),
+}
+
+/// Opens a plain file. What it is is asked of the open file, so that nobody changes it in between, and opening waits for
+/// nobody, whatever it is.
+fn plain(path: &Path) -> Result<(File, fs::Metadata), Unread> {
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let file = opened.map_err(Unread::Refused)?;
+    let found = file.metadata().map_err(Unread::Refused)?;
+    if found.is_file() { Ok((file, found)) } else { Err(Unread::Is(kind(found.file_type()))) }
 }
 
 /// What is no plain file.
@@ -103,7 +117,11 @@ fn exposed(path: &Path, found: &fs::Metadata) -> Option<String> {
 }
 
 fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
-    contents(File::open(path).map_err(|error| reason(&error))?, limit)
+    let (file, _) = plain(path).map_err(|unread| match unread {
+        Unread::Refused(error) => reason(&error),
+        Unread::Is(kind) => format!("a plain file was expected, found {kind}"),
+    })?;
+    contents(file, limit)
 }
 
 fn contents(file: File, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -140,8 +158,8 @@ mod tests {
     struct Folder(PathBuf);
 
     impl Folder {
-        fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("portcullis-keys-{}", std::process::id()));
+        fn new(what: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("portcullis-{what}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             Self(path)
         }
@@ -155,7 +173,7 @@ mod tests {
 
     #[test]
     fn f_36_only_a_plain_file_is_a_key_and_nobody_waits_for_another() {
-        let folder = Folder::new();
+        let folder = Folder::new("keys");
         let config = folder.0.join("portcullis.toml");
         nix::unistd::mkfifo(&folder.0.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
         fs::create_dir(folder.0.join("folder")).unwrap();
@@ -170,5 +188,15 @@ mod tests {
         assert_eq!(read_key(&config, "key").unwrap().len(), 36);
         let told = refused("a key by mistake");
         assert_eq!(told, "no file that can be read (no such file or directory)", "F-35: no name of what is not there");
+    }
+
+    #[test]
+    fn f_36_a_configuration_that_is_a_pipe_is_refused_and_nobody_waits_for_its_writer() {
+        let folder = Folder::new("configuration");
+        let path = folder.0.join("pipe.toml");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let told = |path: &Path| load(path).map(|_| ()).unwrap_err().join("\n");
+        assert_eq!(told(&path), format!("{}: a plain file was expected, found a pipe", path.display()));
+        assert!(told(&folder.0).ends_with(": a plain file was expected, found a directory"), "{}", told(&folder.0));
     }
 }

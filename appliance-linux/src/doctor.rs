@@ -1,18 +1,19 @@
 //! `portcullis doctor`: is this machine ready for this configuration? Every finding says what it means and how to mend it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use gateway_core::config::{Action, Config, Remote};
+use gateway_core::config::{Action, Child, Config, Peer, Remote};
 
-use crate::boundary::{self, MARK, prefixes};
+use crate::boundary::{self, GuardState, MARK, prefixes};
 use crate::control::client;
 use crate::control::protocol::Request;
 use crate::netlink::{LocalAddr, Netlink, NextHop};
+use crate::resolve;
 use crate::socket::{Carrier, Listen, Socket};
 use crate::tun::CLONE_DEVICE;
 
@@ -84,13 +85,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
 
 /// What keeps packets from crossing in clear, now and once the daemon runs.
 fn boundary(running: bool) -> Vec<Finding> {
-    let mut findings = vec![if boundary::guard_installed() {
-        fine("guard", "nft answers: what is protected is dropped where it would cross in clear")
-    } else {
-        let text = "nft cannot be used: if somebody removes our routes or rules, packets leave in clear until they are \
-                    put back, and nothing drops clear packets that come in in the name of a remote network";
-        finding(Grade::Warning, "guard", text, "install nftables; run this as root")
-    }];
+    let mut findings = vec![guard(&boundary::guard_state(), running)];
     if running {
         return findings;
     }
@@ -105,6 +100,37 @@ fn boundary(running: bool) -> Vec<Finding> {
         Err(error) => findings.push(finding(Grade::Warning, "blocked", format!("routes cannot be read: {error}"), "")),
     }
     findings
+}
+
+/// Whether what is protected is dropped where it would cross in clear.
+fn guard(state: &GuardState, running: bool) -> Finding {
+    let unguarded = "if somebody removes our routes or rules, packets leave in clear until they are put back, and nothing \
+                     drops clear packets that come in in the name of a remote network";
+    match (state, running) {
+        (GuardState::Stands, true) => {
+            fine("guard", "stands: what is protected is dropped where it would cross in clear")
+        }
+        (GuardState::Stands, false) => fine("guard", "still stands, until the next start or `portcullis release`"),
+        (GuardState::Absent, false) => fine("guard", "nft answers: the guard will stand before the first route"),
+        (GuardState::Absent, true) => finding(
+            Grade::Failure,
+            "guard",
+            format!("does not stand although the daemon runs: {unguarded}"),
+            "`portcullis status` says why; where nftables came later than the daemon: systemctl restart portcullis",
+        ),
+        (GuardState::NoNft, _) => finding(
+            Grade::Warning,
+            "guard",
+            format!("nft is not installed: {unguarded}"),
+            "install nftables (apt, dnf or apk: the package is nftables), then restart portcullis",
+        ),
+        (GuardState::Refused(why), _) => finding(
+            Grade::Warning,
+            "guard",
+            format!("nft cannot be used ({why}): {unguarded}"),
+            "run this as root; `modprobe nf_tables` tells whether the kernel has it",
+        ),
+    }
 }
 
 const NET_BIND_SERVICE: u32 = 10;
@@ -150,6 +176,17 @@ fn setting(name: &str) -> Option<String> {
     fs::read_to_string(Path::new("/proc/sys/net").join(name)).ok().map(|value| value.trim().to_owned())
 }
 
+/// Names or networks in words: each once, and no more than a reader takes in.
+fn a_few(mut all: Vec<String>) -> String {
+    const FEW: usize = 4;
+    all.sort_unstable();
+    all.dedup();
+    let more = all.len().saturating_sub(FEW);
+    all.truncate(FEW);
+    let named = all.join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
 /// Whether the kernel forwards packets of the families that children carry, and whether it has to.
 pub(crate) fn forwarding(config: &Config) -> Vec<Finding> {
     let families = [
@@ -172,7 +209,7 @@ pub(crate) fn forwarding(config: &Config) -> Vec<Finding> {
             Some("0") => finding(
                 Grade::Failure,
                 "ip_forward",
-                format!("{name} is 0: the kernel will not forward packets from and to {}", local.join(", ")),
+                format!("{name} is 0: the kernel will not forward packets from and to {}", a_few(local)),
                 format!("sysctl -w {name}=1 (and a line {name}=1 in /etc/sysctl.d/90-portcullis.conf to keep it)"),
             ),
             Some(_) => fine("ip_forward", format!("{name} is on")),
@@ -190,7 +227,7 @@ fn reverse_path(config: &Config, outside: &BTreeSet<String>) -> Vec<Finding> {
         let nets = || peer.children.iter().flat_map(|child| &child.remote_ts);
         peer.remote.iter().filter_map(Remote::address).any(|addr| nets().any(|net| net.addrs.contains(addr)))
     });
-    let guarded = boundary::guard_installed();
+    let guarded = !matches!(boundary::guard_state(), GuardState::NoNft | GuardState::Refused(_));
     let bypass = config.policies.iter().any(|policy| policy.action == Action::Bypass);
     let grade = |name: &String| {
         let effective = value(name)?.max(value("all").unwrap_or(0));
@@ -298,28 +335,32 @@ fn ports(config: &Config, running: bool) -> Vec<Finding> {
 }
 
 fn addresses(config: &Config, ours: &[LocalAddr]) -> Vec<Finding> {
-    let here = |addr: &IpAddr| ours.iter().any(|local| local.addr == *addr);
-    let mut findings = Vec::new();
+    let ours_alone: BTreeSet<IpAddr> = ours.iter().map(|local| local.addr).collect();
+    let here = |addr: &IpAddr| ours_alone.contains(addr);
+    let mut absent: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
+    let mut strange = Vec::new();
     for peer in &config.peers {
-        findings.extend(peer.local.iter().filter(|addr| !here(addr)).map(|addr| {
-            finding(
-                Grade::Failure,
-                "local",
-                format!("{addr}, from which \"{}\" is to be reached, is no address of this machine", peer.name),
-                "behind NAT (AWS, Azure, a home router) write the private address, or local = \"any\"",
-            )
-        }));
+        for addr in peer.local.iter().filter(|addr| !here(addr)) {
+            absent.entry(*addr).or_default().push(format!("\"{}\"", peer.name));
+        }
         for child in &peer.children {
-            let carried = |local: &&LocalAddr| child.local_ts.iter().any(|net| net.addrs.contains(local.addr));
-            if !ours.iter().any(|local| carried(&local)) {
-                findings.push(finding(
-                    Grade::Note,
-                    "local-ts",
-                    format!("this machine has no address in local-ts of \"{}/{}\": hosts behind it can use the tunnel, it cannot itself", peer.name, child.name),
-                    "",
-                ));
+            if !ours.iter().any(|local| child.local_ts.iter().any(|net| net.addrs.contains(local.addr))) {
+                strange.push(format!("\"{}/{}\"", peer.name, child.name));
             }
         }
+    }
+    let absent = absent.into_iter().map(|(addr, peers)| {
+        let text = format!("{addr}, from which {} is to be reached, is no address of this machine", a_few(peers));
+        let fix = "behind NAT (AWS, Azure, a home router) write the private address, or local = \"any\"";
+        finding(Grade::Failure, "local", text, fix)
+    });
+    let mut findings: Vec<Finding> = absent.collect();
+    if !strange.is_empty() {
+        let text = format!(
+            "this machine has no address in local-ts of {}: hosts behind it can use the tunnel, it cannot itself",
+            a_few(strange)
+        );
+        findings.push(finding(Grade::Note, "local-ts", text, ""));
     }
     findings
 }
@@ -330,17 +371,16 @@ fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
         for remote in &peer.remote {
             let addr = match remote {
                 Remote::Address(addr) => *addr,
-                Remote::Name(name) => {
-                    match (name.as_str(), 500).to_socket_addrs().ok().and_then(|mut all| all.next()) {
-                        Some(addr) => addr.ip(),
-                        None => {
-                            let fix = "check the name, and /etc/resolv.conf; it is asked for again at each attempt";
-                            let text = format!("\"{name}\" of \"{}\" does not resolve", peer.name);
-                            findings.push(finding(Grade::Failure, "peer", text, fix));
-                            continue;
-                        }
+                Remote::Name(name) => match resolve::now(name).map(|all| all.first().copied()) {
+                    Ok(Some(addr)) => addr,
+                    failed => {
+                        let why = failed.err().unwrap_or_default();
+                        let fix = "check the name, and /etc/resolv.conf; it is asked for again at each attempt";
+                        let text = format!("\"{name}\" of \"{}\" does not resolve: {why}", peer.name);
+                        findings.push(finding(Grade::Failure, "peer", text, fix));
+                        continue;
                     }
-                }
+                },
             };
             findings.push(match netlink.next_hop(addr, MARK) {
                 Ok(hop) => mtu(config, &peer.name, addr, hop, netlink),
@@ -407,22 +447,79 @@ fn elsewhere(config: &Config) -> Vec<Finding> {
 
 /// The routes that have to be added outside this machine (row A12 of the requirements).
 pub(crate) fn reminders(config: &Config) -> Vec<String> {
+    /// A route of its own for each network on either side is too much to read.
+    const FEW: usize = 4;
     let nets = |selectors: &[ipsec_core::net::TrafficSelector]| {
         let nets = selectors.iter().flat_map(|selector| prefixes(&selector.addrs)).map(|net| net.to_string());
-        nets.collect::<Vec<_>>().join(", ")
+        nets.collect::<Vec<_>>()
     };
+    let whole = |nets: &[String]| nets.iter().any(|net| net.ends_with("/0"));
     let children = config.peers.iter().flat_map(|peer| peer.children.iter().map(move |child| (peer, child)));
-    children
-        .map(|(peer, child)| {
-            let (local, remote) = (nets(&child.local_ts), nets(&child.remote_ts));
-            let whole = |nets: &str| nets.split(", ").any(|net| net.ends_with("/0"));
-            let hosts = if whole(&local) { "hosts behind it".to_owned() } else { format!("hosts in {local}") };
-            let route = if whole(&remote) { "a default route".to_owned() } else { format!("a route to {remote}") };
+    let line = |(peer, child): (&Peer, &Child)| {
+        let (local, remote) = (nets(&child.local_ts), nets(&child.remote_ts));
+        let hosts = if whole(&local) { "hosts behind it".to_owned() } else { format!("hosts in {}", a_few(local)) };
+        let route = if whole(&remote) { "a default route".to_owned() } else { format!("a route to {}", a_few(remote)) };
+        format!(
+            "when this machine is not their default gateway, {hosts} need {route} by way of it (cloud: in the subnet's \
+             route table); those behind \"{}\" need the reverse",
+            peer.name
+        )
+    };
+    let mut lines: Vec<String> = children.clone().take(FEW).map(line).collect();
+    let more = children.count().saturating_sub(FEW);
+    if more > 0 {
+        lines.push(format!("the same holds for the networks of {more} more children"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(peers: usize) -> Config {
+        let peer = |number: usize| {
             format!(
-                "when this machine is not their default gateway, {hosts} need {route} by way of it (cloud: in the subnet's \
-                 route table); those behind \"{}\" need the reverse",
-                peer.name
+                "[[peer]]\nname = \"p{number}\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\nstart = \"passive\"\n\
+                 remote-id = \"p{number}.lab\"\npsk = \"a key of more than twenty characters\"\n[[peer.child]]\n\
+                 name = \"n\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = \"11.{}.{}.0/24\"\n",
+                number / 250,
+                number % 250
             )
-        })
-        .collect()
+        };
+        let text: String = (0..peers).map(peer).collect();
+        Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0
+    }
+
+    #[test]
+    fn f_33_words_about_many_peers_are_few() {
+        assert_eq!(a_few(vec!["10.0.0.0/16".to_owned(); 1000]), "10.0.0.0/16");
+        let many: Vec<String> = (0..100).map(|net| format!("10.{net}.0.0/16")).collect();
+        assert_eq!(a_few(many), "10.0.0.0/16, 10.1.0.0/16, 10.10.0.0/16, 10.11.0.0/16 and 96 more");
+        let many = config(1000);
+        let lines = reminders(&many);
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[4], "the same holds for the networks of 996 more children");
+        let found = addresses(&many, &[]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        let texts = found.iter().chain(&forwarding(&many)).map(|found| found.text.len()).max().unwrap();
+        assert!(texts < 300, "{texts} octets in one line");
+    }
+
+    #[test]
+    fn whether_the_guard_stands_is_told_and_what_to_do_without_nft() {
+        let told = |state: GuardState, running| {
+            let found = guard(&state, running);
+            (found.grade, found.text.split(':').next().unwrap().to_owned(), found.fix)
+        };
+        assert_eq!(told(GuardState::Stands, true), (Grade::Fine, "stands".to_owned(), String::new()));
+        assert_eq!(told(GuardState::Absent, false).0, Grade::Fine);
+        let (grade, text, fix) = told(GuardState::Absent, true);
+        assert_eq!((grade, text.as_str()), (Grade::Failure, "does not stand although the daemon runs"));
+        assert!(fix.contains("portcullis status"), "{fix}");
+        let (grade, text, fix) = told(GuardState::NoNft, true);
+        assert_eq!((grade, text.as_str()), (Grade::Warning, "nft is not installed"));
+        assert!(fix.contains("install nftables"), "{fix}");
+        assert_eq!(told(GuardState::Refused("no".to_owned()), false).0, Grade::Warning);
+    }
 }

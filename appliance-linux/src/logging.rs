@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::prelude::*;
@@ -21,7 +22,9 @@ impl Level {
 /// Starts the log; once in a process.
 pub(crate) fn start(level: LevelFilter, json: bool) -> Level {
     let (filter, handle) = reload::Layer::new(level);
-    let registry = tracing_subscriber::registry().with(filter);
+    // What the resolver's library says of its own is not for operators.
+    let ours = filter_fn(|meta| !meta.target().starts_with("hickory"));
+    let registry = tracing_subscriber::registry().with(filter).with(ours);
     if json {
         let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
         registry.with(lines.with_timer(SystemTime).with_writer(std::io::stderr)).init();

@@ -350,7 +350,8 @@ impl Daemon {
         let lost = self.pending.expire(Instant::now());
         self.lose(lost);
         if !self.waiting.is_empty() {
-            let peers = self.peers();
+            let names = self.waiting.peers();
+            let peers: Vec<_> = names.iter().filter_map(|name| self.peer_named(name)).collect();
             self.waiting.settle(Instant::now(), &peers);
         }
     }
@@ -457,8 +458,7 @@ impl Daemon {
             _ => None,
         };
         let details = match (&report.what, &report.peer) {
-            (What::Connected, Some(peer)) => self.peers().into_iter().find(|status| status.name == *peer),
-            (What::ChildUp { .. }, Some(peer)) => self.peers().into_iter().find(|status| status.name == *peer),
+            (What::Connected | What::ChildUp { .. }, Some(peer)) => self.peer_named(peer),
             _ => None,
         };
         story::tell(report, details.as_ref(), took);

@@ -8,6 +8,7 @@ use gateway_core::config::{Identity, Mode, Start};
 use gateway_core::gateway::{self, Parts};
 use gateway_core::policy::child_of;
 use ike_core::endpoint::{IkeView, SaState};
+use ike_core::pad::PeerId;
 use ipsec_core::error::Discard;
 use ipsec_core::net::{Encap, TrafficSelector};
 use ipsec_core::sa;
@@ -34,11 +35,22 @@ impl Daemon {
         }
     }
 
-    /// The peers, in the order of the file.
+    /// The peers, in the order of the file. The engines are locked for one peer at a time: packets go on in between.
     pub(crate) fn peers(&mut self) -> Vec<PeerStatus> {
+        let ids = self.gateway.peers().to_vec();
+        ids.into_iter().filter_map(|id| self.peer(id)).collect()
+    }
+
+    /// The peer of this name.
+    pub(crate) fn peer_named(&mut self, name: &str) -> Option<PeerStatus> {
+        let id = self.endpoint.pad().named(name)?;
+        self.peer(id)
+    }
+
+    fn peer(&mut self, id: PeerId) -> Option<PeerStatus> {
         let now = self.clock.now();
         with_gateway!(self, |gateway, parts| {
-            gateway.status(&parts).map(|peer| peer_status(&peer, &parts, now)).collect()
+            gateway.peer_status(id, &parts).map(|peer| peer_status(&peer, &parts, now))
         })
     }
 

@@ -24,7 +24,7 @@ mod silence;
 mod state;
 mod status;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -114,6 +114,8 @@ pub struct Gateway {
     /// Size of anti-replay windows: the engines' storage was cut to it at the start.
     window: u16,
     strangers: report::Strangers,
+    /// Peers with names, those first that were asked for longest ago.
+    by_question: BTreeSet<(Option<Instant>, PeerId)>,
     /// When a stranger last made us ask for names.
     knocked: Option<Instant>,
 }
@@ -156,6 +158,7 @@ impl Gateway {
             questions: VecDeque::new(),
             discarded: Discarded::default(),
             strangers: report::Strangers::default(),
+            by_question: BTreeSet::new(),
             knocked: None,
         };
         gateway.follow(&peers);
@@ -337,6 +340,7 @@ impl Gateway {
             self.agenda.touch(id);
             let entry = self.peers.entry(id).or_insert_with(|| PeerEntry::new(id, peer));
             entry.start = peer.start;
+            entry.follow_names(peer);
             entry.children.clear();
             for (child_id, child) in peers.children_of(id) {
                 entry.children.push(child_id);
@@ -357,10 +361,12 @@ impl Gateway {
                 (child.past, child.rekeys) = (*past, *rekeys);
             }
         }
-        let kept: alloc::collections::BTreeSet<_> = self.order.iter().copied().collect();
+        let kept: BTreeSet<_> = self.order.iter().copied().collect();
         for id in self.peers.keys().filter(|id| !kept.contains(id)).copied().collect::<Vec<_>>() {
             self.strike(id);
         }
+        let asked = self.peers.iter().filter_map(|(id, entry)| Some((entry.names?.asked, *id)));
+        self.by_question = asked.collect();
     }
 }
 

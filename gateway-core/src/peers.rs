@@ -3,6 +3,7 @@
 //! Peers and children keep their numbers across reloads as long as they are the same party; whatever became another
 //! one gets a new number, so an SA never changes hands.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -22,6 +23,10 @@ pub struct Peers {
     entries: Vec<Entry>,
     /// Places in `entries` by number: IKE asks often.
     places: Vec<(PeerId, usize)>,
+    /// Places in `entries` by name.
+    names: BTreeMap<String, usize>,
+    /// Places in `entries`, and in the children there, by number.
+    children: Vec<(ChildConfigId, (usize, usize))>,
     next_peer: u32,
     next_child: u32,
 }
@@ -83,11 +88,13 @@ impl Peers {
     /// is held.
     pub fn replace(&mut self, peers: Vec<Peer>, diff: &Diff) -> Renumbered {
         let mut changes = Renumbered::default();
-        let mut old = core::mem::take(&mut self.entries);
+        let old = core::mem::take(&mut self.entries).into_iter();
+        let mut old: BTreeMap<String, Entry> = old.map(|entry| (entry.config.name.clone(), entry)).collect();
+        let differences: BTreeMap<&str, &PeerDiff> =
+            diff.peers.iter().map(|(name, change)| (name.as_str(), change)).collect();
         for config in peers {
-            let place = old.iter().position(|entry| entry.config.name == config.name);
-            let held = place.map(|place| old.remove(place));
-            let change = diff.peers.iter().find(|(name, _)| *name == config.name).map(|(_, change)| change);
+            let held = old.remove(&config.name);
+            let change = differences.get(config.name.as_str()).copied();
             match (held, change) {
                 (Some(entry), None | Some(PeerDiff::Changed { .. })) => {
                     let children = match change {
@@ -108,10 +115,21 @@ impl Peers {
                 }
             }
         }
-        changes.peers_gone.extend(old.iter().map(|entry| entry.id));
-        self.places = self.entries.iter().enumerate().map(|(place, entry)| (entry.id, place)).collect();
-        self.places.sort_unstable();
+        changes.peers_gone.extend(old.values().map(|entry| entry.id));
+        self.index();
         changes
+    }
+
+    fn index(&mut self) {
+        let places = || self.entries.iter().enumerate();
+        self.names = places().map(|(place, entry)| (entry.config.name.clone(), place)).collect();
+        let children = places().flat_map(|(place, entry)| {
+            entry.children.iter().enumerate().map(move |(index, child)| (*child, (place, index)))
+        });
+        self.children = children.collect();
+        self.children.sort_unstable();
+        self.places = places().map(|(place, entry)| (entry.id, place)).collect();
+        self.places.sort_unstable();
     }
 
     /// The same party with a new configuration.
@@ -165,15 +183,15 @@ impl Peers {
 
     /// One child, with its peer.
     pub fn get_child(&self, child: ChildConfigId) -> Option<(PeerId, &Peer, &Child)> {
-        self.entries.iter().find_map(|entry| {
-            let index = entry.children.iter().position(|id| *id == child)?;
-            Some((entry.id, &entry.config, entry.config.children.get(index)?))
-        })
+        let found = self.children.binary_search_by_key(&child, |(id, _)| *id).ok()?;
+        let (_, (place, index)) = *self.children.get(found)?;
+        let entry = self.entries.get(place)?;
+        Some((entry.id, &entry.config, entry.config.children.get(index)?))
     }
 
     /// The peer with this name.
     pub fn named(&self, name: &str) -> Option<PeerId> {
-        self.entries.iter().find(|entry| entry.config.name == name).map(|entry| entry.id)
+        self.names.get(name).and_then(|place| self.entries.get(*place)).map(|entry| entry.id)
     }
 
     /// Where to call a peer; `None` while its name is not resolved or our address towards it is not known.

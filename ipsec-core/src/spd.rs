@@ -189,6 +189,8 @@ pub struct Table<'a> {
     slots: &'a mut [Slot],
     /// Rules stand in the first `len` slots, ordered.
     len: usize,
+    /// No rule has a larger id: who numbers upwards has no duplicates to fear.
+    largest: Option<RuleId>,
 }
 
 /// What the first matching rule says.
@@ -210,7 +212,7 @@ impl<'a> Table<'a> {
     /// An empty table over the caller's slots; what was in them is forgotten.
     pub fn new(slots: &'a mut [Slot]) -> Self {
         slots.fill(Slot::EMPTY);
-        Self { slots, len: 0 }
+        Self { slots, len: 0, largest: None }
     }
 
     /// Adds a rule behind those of the same priority.
@@ -222,13 +224,18 @@ impl<'a> Table<'a> {
     }
 
     pub(crate) fn insert_linked(&mut self, rule: Rule, newest: Option<u32>) -> Result<(), Refused> {
-        if self.position(rule.id).is_some() {
+        if self.largest >= Some(rule.id) && self.position(rule.id).is_some() {
             return Err(Refused::Duplicate);
         }
-        let place = self.held().take_while(|held| held.rule.priority <= rule.priority).count();
+        // Rules that come in their order cost nothing to place.
+        let last = self.len.checked_sub(1).and_then(|last| self.slots.get(last)?.0.as_ref());
+        let behind = last.is_none_or(|last| last.rule.priority <= rule.priority);
+        let before = || self.held().take_while(|held| held.rule.priority <= rule.priority).count();
+        let place = if behind { self.len } else { before() };
         if self.len >= self.slots.len() {
             return Err(Refused::Full);
         }
+        self.largest = self.largest.max(Some(rule.id));
         let mut carried = Slot(Some(Held { rule, hits: Hits::default(), newest }));
         for slot in self.slots.iter_mut().skip(place) {
             core::mem::swap(slot, &mut carried);

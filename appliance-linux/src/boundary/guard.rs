@@ -419,7 +419,7 @@ impl Guard {
             return;
         }
         self.started = self.started.wrapping_add(1);
-        let before = live.as_ref().map(|live| counters(&live.table)).unwrap_or_default();
+        let before = live.as_ref().map(|live| counters(&[&live.table])).unwrap_or_default();
         let known = live.is_some();
         match Live::start(script, self.started) {
             Ok(new) => {
@@ -441,7 +441,7 @@ impl Guard {
             return Ok(Applied::Unchanged);
         }
         if self.loaded.is_some() && held.is_some() {
-            let counted = counters(TABLE);
+            let counted = counters(&[TABLE]);
             self.before.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
         }
         nft(&["-f", "-"], script)?;
@@ -454,16 +454,33 @@ impl Guard {
     pub(super) fn dropped(&self) -> Dropped {
         let mut sum = self.before;
         let live = self.live.as_ref().ok().and_then(Option::as_ref).map(|live| live.table.as_str());
-        for table in live.into_iter().chain([TABLE]) {
-            sum.iter_mut().zip(counters(table)).for_each(|(sum, count)| *sum = sum.saturating_add(count));
-        }
+        let tables: Vec<&str> = live.into_iter().chain([TABLE]).collect();
+        sum.iter_mut().zip(counters(&tables)).for_each(|(sum, count)| *sum = sum.saturating_add(count));
         sum
     }
 }
 
-/// Whether nft can be used here.
-pub(super) fn works() -> bool {
-    list(TABLE).is_ok()
+/// How it stands with the guard, for those who only look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The table is there.
+    Stands,
+    /// nft answers, and there is no table.
+    Absent,
+    /// There is no nft.
+    NoNft,
+    /// What nft says.
+    Refused(String),
+}
+
+/// Asks the kernel whether the table is there.
+pub(super) fn state() -> State {
+    match nft(&["list", "tables", "inet"], "") {
+        Ok(text) if text.lines().any(|line| line.trim() == format!("table inet {TABLE}")) => State::Stands,
+        Ok(_) => State::Absent,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => State::NoNft,
+        Err(error) => State::Refused(error.to_string()),
+    }
 }
 
 /// A table as the kernel lists it, without counts; `None`: there is none.
@@ -480,16 +497,19 @@ pub(super) fn remove() -> io::Result<()> {
     nft(&["-f", "-"], &format!("add table inet {TABLE}\ndelete table inet {TABLE}\n")).map(drop)
 }
 
-fn counters(table: &str) -> Dropped {
-    let text = nft(&["-j", "list", "counters", "table", "inet", table], "").unwrap_or_default();
+/// What the counters of these tables say together.
+fn counters(tables: &[&str]) -> Dropped {
+    let text = nft(&["-j", "list", "counters", "inet"], "").unwrap_or_default();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let listed = value.get("nftables").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let listed = value.get("nftables").and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let ours: Vec<_> = listed
+        .iter()
+        .filter_map(|item| item.get("counter"))
+        .filter(|counter| tables.iter().any(|table| counter.get("table").is_some_and(|found| found == table)))
+        .collect();
     COUNTERS.map(|name| {
-        let counter = listed
-            .iter()
-            .filter_map(|item| item.get("counter"))
-            .find(|counter| counter.get("name").is_some_and(|found| found == name));
-        counter.and_then(|counter| counter.get("packets")?.as_u64()).unwrap_or(0)
+        let named = ours.iter().filter(|counter| counter.get("name").is_some_and(|found| found == name));
+        named.filter_map(|counter| counter.get("packets")?.as_u64()).fold(0, u64::saturating_add)
     })
 }
 

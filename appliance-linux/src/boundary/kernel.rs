@@ -7,11 +7,11 @@ use std::path::Path;
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 
 use super::net::Net;
-use super::plan::{Lead, MAIN, Plan, Route, Seen, Spared, Target};
-use super::{MARK, TABLE, TABLE_OF_THE_REST};
+use super::plan::{Lead, MAIN, Plan, Route, Seen, Spared, Target, Then};
+use super::{AROUND, BEYOND, MARK, TABLE, TABLE_OF_THE_REST};
 use crate::netlink::{Netlink, family, ip};
 
 /// Who made a route or a rule, as `ip route` and `ip rule` show it.
@@ -159,9 +159,10 @@ fn rules(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RuleMessage>> {
         let rules = netlink.rules(family)?;
         found.extend(rules.into_iter().filter(|rule| {
             let ours = rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL));
-            let place = rule.attributes.iter().any(|attribute| {
-                matches!(attribute, RuleAttribute::Priority(at) if (TABLE..=TABLE_OF_THE_REST + 1).contains(at))
-            });
+            let place = rule
+                .attributes
+                .iter()
+                .any(|attribute| matches!(attribute, RuleAttribute::Priority(at) if (AROUND..=BEYOND).contains(at)));
             ours && place
         }));
     }
@@ -250,56 +251,72 @@ fn recognise(found: &RouteMessage, tun: Option<u32>) -> Option<(Route, Option<Ip
 fn rule(lead: Lead) -> RuleMessage {
     let mut rule = RuleMessage::default();
     rule.header.family = if lead.v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    rule.header.action = RuleAction::ToTable;
-    rule.attributes = vec![
-        RuleAttribute::Priority(lead.priority),
-        RuleAttribute::Table(lead.table),
-        RuleAttribute::Protocol(PROTOCOL),
-    ];
+    rule.attributes = vec![RuleAttribute::Priority(lead.priority), RuleAttribute::Protocol(PROTOCOL)];
+    rule.header.action = match lead.then {
+        Then::Table(table) => {
+            rule.attributes.push(RuleAttribute::Table(table));
+            RuleAction::ToTable
+        }
+        Then::Goto(priority) => {
+            rule.attributes.push(RuleAttribute::Goto(priority));
+            RuleAction::Goto
+        }
+        Then::Nothing => RuleAction::Nop,
+    };
     if lead.unmarked {
         rule.header.flags = RuleFlags::Invert;
         rule.attributes.push(RuleAttribute::FwMark(MARK));
     }
     if let Some(from) = lead.from {
-        rule.header.src_len = if from.is_ipv4() { 32 } else { 128 };
-        rule.attributes.push(RuleAttribute::Source(from));
+        rule.header.src_len = from.prefix;
+        rule.attributes.push(RuleAttribute::Source(from.addr));
     }
+    if let Some(to) = lead.to {
+        rule.header.dst_len = to.prefix;
+        rule.attributes.push(RuleAttribute::Destination(to.addr));
+    }
+    if lead.protocol != 0 {
+        rule.attributes.push(RuleAttribute::IpProtocol(lead.protocol.into()));
+    }
+    let ports = |(start, end)| RulePortRange { start, end };
+    rule.attributes.extend(lead.source_ports.map(ports).map(RuleAttribute::SourcePortRange));
+    rule.attributes.extend(lead.destination_ports.map(ports).map(RuleAttribute::DestinationPortRange));
     rule
 }
 
 /// A rule of ours as the kernel tells it; `None`: not as we make them.
 fn lead_of(found: &RuleMessage) -> Option<Lead> {
-    let mut lead = Lead {
-        v4: found.header.family == AddressFamily::Inet,
-        priority: 0,
-        from: None,
-        unmarked: found.header.flags.contains(RuleFlags::Invert),
-        table: u32::from(found.header.table),
-    };
-    let mut mark = None;
+    let v4 = found.header.family == AddressFamily::Inet;
+    let mut lead = Lead { unmarked: found.header.flags.contains(RuleFlags::Invert), ..Lead::new(v4, 0, Then::Nothing) };
+    let (mut mark, mut table, mut goto) = (None, u32::from(found.header.table), None);
+    let ports = |range: &RulePortRange| Some((range.start, range.end));
     for attribute in &found.attributes {
         match attribute {
             RuleAttribute::Priority(priority) => lead.priority = *priority,
-            RuleAttribute::Table(table) => lead.table = *table,
-            RuleAttribute::Source(addr) => lead.from = Some(*addr),
+            RuleAttribute::Table(number) => table = *number,
+            RuleAttribute::Goto(priority) => goto = Some(*priority),
+            RuleAttribute::Source(addr) => lead.from = Net::new(*addr, found.header.src_len),
+            RuleAttribute::Destination(addr) => lead.to = Net::new(*addr, found.header.dst_len),
+            RuleAttribute::IpProtocol(protocol) => lead.protocol = (*protocol).into(),
+            RuleAttribute::SourcePortRange(range) => lead.source_ports = ports(range),
+            RuleAttribute::DestinationPortRange(range) => lead.destination_ports = ports(range),
             RuleAttribute::FwMark(found) => mark = Some(*found),
             RuleAttribute::FwMask(mask) if *mask != u32::MAX => return None,
-            RuleAttribute::Destination(_)
-            | RuleAttribute::Iifname(_)
+            RuleAttribute::Iifname(_)
             | RuleAttribute::Oifname(_)
             | RuleAttribute::L3MDev(_)
-            | RuleAttribute::UidRange(_)
-            | RuleAttribute::IpProtocol(_)
-            | RuleAttribute::SourcePortRange(_)
-            | RuleAttribute::DestinationPortRange(_) => return None,
+            | RuleAttribute::UidRange(_) => return None,
             _ => {}
         }
     }
-    let whole = if lead.v4 { 32 } else { 128 };
-    let from_one = lead.from.is_none() || found.header.src_len == whole;
+    lead.then = match found.header.action {
+        RuleAction::ToTable => Then::Table(table),
+        RuleAction::Goto => Then::Goto(goto?),
+        RuleAction::Nop => Then::Nothing,
+        _ => return None,
+    };
     let marked = if lead.unmarked { mark == Some(MARK) } else { mark.is_none() };
-    let to_table = found.header.action == RuleAction::ToTable;
-    (from_one && marked && to_table && found.header.dst_len == 0).then_some(lead)
+    marked.then_some(lead)
 }
 
 /// Networks of this machine's interfaces as the kernel's own table has them, our device's excepted.

@@ -10,7 +10,7 @@ use ipsec_core::net::AddrRange;
 use ipsec_core::spd::Rule;
 
 use super::net::{Net, prefixes};
-use super::{TABLE, TABLE_OF_THE_REST, guard};
+use super::{TABLE, TABLE_OF_THE_REST, around, guard};
 
 /// What a route in our tables does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,11 +34,51 @@ pub(super) type Table = BTreeMap<Route, Option<IpAddr>>;
 pub(super) struct Lead {
     pub(super) v4: bool,
     pub(super) priority: u32,
-    /// For packets from this address only.
-    pub(super) from: Option<IpAddr>,
+    /// For packets from this network only.
+    pub(super) from: Option<Net>,
+    /// For packets to this network only.
+    pub(super) to: Option<Net>,
+    /// For packets of this protocol only; 0: any.
+    pub(super) protocol: u8,
+    /// For packets with these ports only.
+    pub(super) source_ports: Option<(u16, u16)>,
+    pub(super) destination_ports: Option<(u16, u16)>,
     /// Only for what does not carry our mark.
     pub(super) unmarked: bool,
-    pub(super) table: u32,
+    pub(super) then: Then,
+}
+
+/// What a routing rule does with a packet that fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Then {
+    /// Looks into this table.
+    Table(u32),
+    /// Goes on with the rules from this priority on.
+    Goto(u32),
+    /// Goes on: a place to go to.
+    Nothing,
+}
+
+impl Lead {
+    /// A rule for every packet of a family.
+    pub(super) fn new(v4: bool, priority: u32, then: Then) -> Self {
+        Self {
+            v4,
+            priority,
+            from: None,
+            to: None,
+            protocol: 0,
+            source_ports: None,
+            destination_ports: None,
+            unmarked: false,
+            then,
+        }
+    }
+
+    /// Whether it has to do with leading packets around our device.
+    pub(super) fn is_around(&self) -> bool {
+        !matches!(self.then, Then::Table(_))
+    }
 }
 
 /// What one Child SA's configuration asks of the routing table.
@@ -155,8 +195,9 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
         if !v4 && !seen.v6 {
             continue;
         }
-        let lead = |priority, table| Lead { v4, priority, from: None, unmarked: true, table };
+        let lead = |priority, table| Lead { unmarked: true, ..Lead::new(v4, priority, Then::Table(table)) };
         plan.leads.insert(lead(TABLE, TABLE));
+        plan.leads.extend(around::leads(v4, &intent.rules, &plan.captured));
         let rest = plan.captured.iter().any(|net| net.is_ipv4() == v4 && net.prefix == 0);
         let tables: &[u32] = if rest { &[TABLE, TABLE_OF_THE_REST] } else { &[TABLE] };
         for net in throws.iter().chain(plan.spared.keys()).filter(|net| net.is_ipv4() == v4) {
@@ -166,11 +207,8 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             plan.leads.insert(lead(TABLE_OF_THE_REST + 1, TABLE_OF_THE_REST));
             let ours = outer.iter().filter(|addr| addr.is_ipv4() == v4);
             plan.leads.extend(ours.map(|addr| Lead {
-                v4,
-                priority: TABLE_OF_THE_REST,
-                from: Some(*addr),
-                unmarked: false,
-                table: MAIN,
+                from: Net::new(*addr, if v4 { 32 } else { 128 }),
+                ..Lead::new(v4, TABLE_OF_THE_REST, Then::Table(MAIN))
             }));
         }
     }
@@ -322,9 +360,10 @@ mod tests {
         let children = [("\"10.2.0.0/16\"", "\"0.0.0.0/0\""), ("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")];
         let plan = made(&children, "", &seen(&["192.0.2.2", "10.2.0.1"], &[]));
         let leads: Vec<_> =
-            plan.leads.iter().filter(|lead| lead.v4).map(|lead| (lead.priority, lead.from, lead.table)).collect();
-        let outer = Some("192.0.2.2".parse().unwrap());
-        assert_eq!(leads, [(4500, None, 4500), (4501, outer, 254), (4502, None, 4501)]);
+            plan.leads.iter().filter(|lead| lead.v4).map(|lead| (lead.priority, lead.from, lead.then)).collect();
+        let outer = Net::new("192.0.2.2".parse().unwrap(), 32);
+        let table = Then::Table;
+        assert_eq!(leads, [(4500, None, table(4500)), (4501, outer, table(254)), (4502, None, table(4501))]);
         // A child that protects the outer address keeps it in.
         let inside = made(&[("\"192.0.2.2\"", "\"0.0.0.0/0\"")], "", &seen(&["192.0.2.2"], &[]));
         assert!(inside.leads.iter().all(|lead| lead.from.is_none()));

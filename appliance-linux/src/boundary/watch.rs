@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
+use nix::poll::PollTimeout;
 
 use super::guard;
 
@@ -19,11 +20,13 @@ pub(crate) struct Touched {
     pub(crate) addresses: bool,
     /// Our nftables table.
     pub(crate) guard: bool,
+    /// Somebody else's routes: the way to a peer may be another one.
+    ways: bool,
 }
 
 impl Touched {
     /// After messages were lost, or at the start.
-    pub(crate) const ALL: Self = Self { routes: true, addresses: true, guard: true };
+    pub(crate) const ALL: Self = Self { routes: true, addresses: true, guard: true, ways: false };
 
     fn any(self) -> bool {
         self != Self::default()
@@ -33,11 +36,14 @@ impl Touched {
         self.routes |= other.routes;
         self.addresses |= other.addresses;
         self.guard |= other.guard;
+        self.ways |= other.ways;
     }
 }
 
 /// Under a storm of changes: told at most this often.
 const PACE: Duration = Duration::from_millis(25);
+/// Routes of others may change thousands of times a second: after the first we wait this long, then look once.
+const CALM: Duration = Duration::from_secs(1);
 /// Room for messages that wait.
 const ROOM: usize = 4 << 20;
 
@@ -67,16 +73,29 @@ fn listen(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
 }
 
 fn run(routes: &Socket, guard: Option<&Socket>, tell: impl Fn(Touched)) {
+    // When to look at the ways to the peers.
+    let mut look: Option<Instant> = None;
     loop {
         let sockets = std::iter::once(routes).chain(guard);
         let mut descriptors: Vec<_> = sockets.map(readable).collect();
-        if let Err(error) = nix::poll::poll(&mut descriptors, nix::poll::PollTimeout::NONE)
+        let left = look.map(|at| at.saturating_duration_since(Instant::now()));
+        // Rounded up, else the last millisecond is spent in circles.
+        let left = left.map(|left| PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX));
+        if let Err(error) = nix::poll::poll(&mut descriptors, left.unwrap_or(PollTimeout::NONE))
             && error != nix::errno::Errno::EINTR
         {
             thread::sleep(PACE); // the look below finds out
         }
         let mut touched = drain(routes, of_route);
         touched.add(guard.map(|guard| drain(guard, of_nftables)).unwrap_or_default());
+        if std::mem::take(&mut touched.ways) {
+            look.get_or_insert_with(|| Instant::now() + CALM);
+        }
+        if look.is_some_and(|at| at <= Instant::now()) {
+            look = None;
+            touched.routes = true; // the outer addresses depend on the ways
+            touched.addresses = true;
+        }
         if touched.any() {
             tell(touched);
             thread::sleep(PACE);
@@ -122,24 +141,24 @@ fn word(octets: &[u8], at: usize) -> Option<u32> {
     octets.get(at..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
 }
 
-/// Links, addresses, rules; of routes those that may be ours, or of an attached network. Others may be changed thousands
-/// of times a second.
+/// Links, addresses, rules; routes that may be ours or of an attached network; and those of others.
 fn of_route(kind: u16, body: &[u8]) -> Touched {
     /// Stands for numbers of tables that do not fit one octet.
     const COMPAT: u8 = 252;
     /// Made by the kernel itself, or by router advertisements.
     const ATTACHED: [u8; 2] = [2, 9];
+    const OURS: u8 = 45;
     match kind {
         libc::RTM_NEWLINK | libc::RTM_DELLINK | libc::RTM_NEWADDR | libc::RTM_DELADDR => {
-            Touched { routes: true, addresses: true, guard: false }
+            Touched { routes: true, addresses: true, ..Touched::default() }
         }
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
             let (table, protocol) = (body.get(4).copied(), body.get(5).copied());
-            let ours = table == Some(COMPAT) || table == Some(0);
+            let maybe_ours = table == Some(COMPAT) || table == Some(0);
             let attached = table == Some(254) && protocol.is_some_and(|protocol| ATTACHED.contains(&protocol));
-            Touched { routes: ours || attached, ..Touched::default() }
+            Touched { routes: maybe_ours || attached, ways: protocol != Some(OURS), ..Touched::default() }
         }
-        libc::RTM_NEWRULE | libc::RTM_DELRULE => Touched { routes: true, ..Touched::default() },
+        libc::RTM_NEWRULE | libc::RTM_DELRULE => Touched { routes: true, ways: true, ..Touched::default() },
         _ => Touched::default(),
     }
 }
@@ -157,4 +176,23 @@ fn of_nftables(kind: u16, body: &[u8]) -> Touched {
     });
     let ours = name.is_some_and(|name| name.starts_with(guard::TABLE.as_bytes()));
     Touched { guard: ours, ..Touched::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f_25_a_route_of_somebody_else_is_a_reason_to_look_at_the_ways() {
+        // struct rtmsg: family, two lengths, type of service, table, protocol, scope, kind.
+        let touched = |kind, table, protocol| of_route(kind, &[2, 0, 0, 0, table, protocol, 0, 1]);
+        let (main, compat, dhcp, ours) = (254, 252, 16, 45);
+        let foreign = touched(libc::RTM_NEWROUTE, main, dhcp);
+        assert!(foreign.ways && !foreign.routes && !foreign.addresses);
+        assert!(touched(libc::RTM_DELROUTE, main, dhcp).ways);
+        assert!(touched(libc::RTM_NEWROUTE, compat, dhcp).ways, "a table of a policy rule");
+        assert!(touched(libc::RTM_NEWROUTE, main, 9).ways, "router advertisements");
+        assert!(touched(libc::RTM_NEWRULE, main, dhcp).ways);
+        assert!(!touched(libc::RTM_NEWROUTE, compat, ours).ways, "what we write ourselves is none");
+    }
 }

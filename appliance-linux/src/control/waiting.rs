@@ -1,5 +1,6 @@
 //! Commands that wait for an outcome: `up`, `down`, `rekey`.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::protocol::{Answer, Cause, ChildStatus, PeerState, PeerStatus};
@@ -40,6 +41,11 @@ impl Waiting {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The peers that somebody waits for, each once.
+    pub(crate) fn peers(&self) -> BTreeSet<String> {
+        self.0.iter().map(|wait| wait.peer.clone()).collect()
     }
 
     /// When the next one gives up.

@@ -1,5 +1,6 @@
 //! What changed between two configurations, so that a reload touches nothing else (requirement B2).
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -62,10 +63,12 @@ impl Config {
 
     /// The same, where the parts of the old configuration live in different places.
     pub(crate) fn diff_from(gateway: &Settings, old: &[&Peer], old_policies: &[Policy], new: &Self) -> Diff {
-        let removed = old.iter().filter(|peer| new.peer(&peer.name).is_none());
+        let names: BTreeSet<&str> = new.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let before: BTreeMap<&str, &Peer> = old.iter().map(|peer| (peer.name.as_str(), *peer)).collect();
+        let removed = old.iter().filter(|peer| !names.contains(peer.name.as_str()));
         let mut peers: Vec<_> = removed.map(|peer| (peer.name.clone(), PeerDiff::Removed)).collect();
         for peer in &new.peers {
-            let change = match old.iter().find(|before| before.name == peer.name) {
+            let change = match before.get(peer.name.as_str()) {
                 None => Some(PeerDiff::Added),
                 Some(before) => peer_diff(before, peer),
             };

@@ -2,7 +2,6 @@
 //! that a peer that moved is known before it calls.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
@@ -31,7 +30,7 @@ const KNOCKED: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Names {
     due: Instant,
-    asked: Option<Instant>,
+    pub(super) asked: Option<Instant>,
     failures: u32,
 }
 
@@ -61,6 +60,11 @@ fn spread(salt: u32) -> Duration {
 }
 
 impl PeerEntry {
+    /// A configuration may give it names, and take them.
+    pub(super) fn follow_names(&mut self, peer: &Peer) {
+        self.names = Names::of(peer).map(|new| self.names.unwrap_or(new));
+    }
+
     /// The peer was lost, or did not answer: it may be elsewhere by now. Whom we call we ask for then anyway.
     pub(super) fn lost(&mut self, now: Instant) {
         if let Some(names) = self.names.as_mut().filter(|_| self.start != Start::Active) {
@@ -76,7 +80,9 @@ impl Gateway {
         let Some(names) = entry.names.as_mut() else { return };
         if soonest.reached(names.due) {
             let first = names.asked.is_none();
+            self.by_question.remove(&(names.asked, id));
             names.ask(now, id.0);
+            self.by_question.insert((names.asked, id));
             soonest.reached(names.due);
             let Some(peer) = peers.get(id) else { return };
             if first && entry.start == Start::Active && entry.locating && peer.remote.len() == 1 {
@@ -94,12 +100,11 @@ impl Gateway {
             return;
         }
         self.knocked = Some(now);
-        let named = self.peers.iter_mut().filter_map(|(id, entry)| Some((*id, entry.names.as_mut()?)));
-        let mut named: Vec<_> = named.collect();
-        named.sort_unstable_by_key(|(_, names)| names.asked);
-        for (id, names) in named.into_iter().take(KNOCKED) {
-            names.hurry(now);
-            self.agenda.touch(id);
+        for (_, id) in self.by_question.iter().take(KNOCKED) {
+            if let Some(names) = self.peers.get_mut(id).and_then(|entry| entry.names.as_mut()) {
+                names.hurry(now);
+                self.agenda.touch(*id);
+            }
         }
     }
 

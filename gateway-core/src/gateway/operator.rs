@@ -14,6 +14,7 @@ use super::report::What;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::{Config, Diff};
+use crate::peers::Peers;
 use crate::policy;
 
 /// There is no such peer or child.
@@ -38,7 +39,7 @@ impl Gateway {
         name: &str,
         parts: &mut Parts<'_, '_, C, P>,
     ) -> Result<(), Unknown> {
-        let target = self.find(name)?;
+        let target = self.find(name, parts.endpoint.pad())?;
         self.agenda.touch(target.peer);
         let peer = self.peers.get_mut(&target.peer).ok_or(Unknown)?;
         peer.held = false;
@@ -77,7 +78,7 @@ impl Gateway {
         name: &str,
         parts: &mut Parts<'_, '_, C, P>,
     ) -> Result<(), Unknown> {
-        let target = self.find(name)?;
+        let target = self.find(name, parts.endpoint.pad())?;
         for config in self.covered(target) {
             if let Some(child) = self.children.get_mut(&config) {
                 child.held = target.child.is_some();
@@ -106,7 +107,7 @@ impl Gateway {
         ike: bool,
         parts: &mut Parts<'_, '_, C, P>,
     ) -> Result<Result<(), Cause>, Unknown> {
-        let target = self.find(name)?;
+        let target = self.find(name, parts.endpoint.pad())?;
         let mut begun = false;
         if ike {
             if let Some(ike) = self.connection(target.peer, parts.endpoint) {
@@ -132,7 +133,7 @@ impl Gateway {
         name: &str,
         parts: &Parts<'_, '_, C, P>,
     ) -> Result<Option<Result<(), Cause>>, Unknown> {
-        let target = self.find(name)?;
+        let target = self.find(name, parts.endpoint.pad())?;
         let entry = self.peers.get(&target.peer).ok_or(Unknown)?;
         if self.connection(target.peer, parts.endpoint).is_none() {
             let underway = entry.attempt.is_some() || entry.locating;
@@ -219,12 +220,12 @@ impl Gateway {
         }
     }
 
-    fn find(&self, name: &str) -> Result<Target, Unknown> {
+    fn find(&self, name: &str, peers: &Peers) -> Result<Target, Unknown> {
         let (peer, child) = match name.split_once('/') {
             Some((peer, child)) => (peer, Some(child)),
             None => (name, None),
         };
-        let entry = self.peers.values().find(|entry| entry.name == peer).ok_or(Unknown)?;
+        let entry = peers.named(peer).and_then(|id| self.peers.get(&id)).ok_or(Unknown)?;
         let named = |child: &str| {
             let named = |id: &&ChildConfigId| self.children.get(id).is_some_and(|entry| entry.name == child);
             entry.children.iter().find(named).copied().ok_or(Unknown)

@@ -113,7 +113,21 @@ impl Gateway {
         &'s self,
         parts: &'s Parts<'_, '_, C, P>,
     ) -> impl Iterator<Item = PeerStatus<'s>> {
-        self.order.iter().filter_map(|id| self.peers.get(id)).map(|entry| {
+        self.order.iter().filter_map(|id| self.peer_status(*id, parts))
+    }
+
+    /// The peers, in the order of the file.
+    pub fn peers(&self) -> &[PeerId] {
+        &self.order
+    }
+
+    /// How one peer stands. An appliance whose engines stand behind locks asks peer by peer, and packets go on in between.
+    pub fn peer_status<'s, C: IkeCrypto, P: PacketCrypto>(
+        &'s self,
+        id: PeerId,
+        parts: &'s Parts<'_, '_, C, P>,
+    ) -> Option<PeerStatus<'s>> {
+        self.peers.get(&id).map(|entry| {
             let ike = self.connection(entry.id, parts.endpoint);
             let children: Vec<_> = self.child_status(entry, parts).collect();
             let wrong = |child: &&ChildStatus<'_>| child.cause.is_some_and(|cause| cause.kind != Kind::Intent);

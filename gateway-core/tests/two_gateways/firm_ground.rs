@@ -1,10 +1,14 @@
 //! What trials broke in the glue between IKE and packets: connections that end, begin at once, cannot be rekeyed, are
 //! narrowed, or are dead on one side.
 
+use std::time::Duration;
+
 use gateway_core::gateway::{Level, Parts, PeerState, Report, What};
 use ipsec_core::error::Discard;
+use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
 
-use crate::world::{LEFT, Stopped, World, config, packet, parts, peer};
+use crate::world::{LEFT, Site, Stopped, World, config, packet, parts, peer};
 use crate::{secs, up};
 
 /// A packet to host 10.`to`.`third`.10.
@@ -78,6 +82,83 @@ fn f_10_a_shutdown_stops_everything_at_once() {
     world.deaf = true;
     world.left.gateway.shutdown(world.now, parts!(world.left));
     assert_eq!((world.left.inbound.sas().count(), world.left.outbound.sas().count()), (0, 0));
+}
+
+/// Passive peers, each with a child; `named`: found by name.
+fn many(count: usize, named: bool) -> String {
+    let passive = |number: usize| {
+        let (high, low) = (number / 250, number % 250);
+        let remote = if named { format!("p{number}.example") } else { format!("10.200.{high}.{}", low + 1) };
+        peer(true, "start = \"passive\"", "")
+            .replace("\"other\"", &format!("\"p{number}\""))
+            .replace("right.lab", &format!("p{number}.lab"))
+            .replace("192.0.2.2", &remote)
+            .replace("10.2.0.0/16", &format!("11.{high}.{low}.0/24"))
+    };
+    (0..count).map(passive).collect()
+}
+
+/// The shortest of several times that a start with `count` peers takes, and that a look at all of them does.
+fn times(count: usize) -> (Duration, Duration) {
+    let now = Instant::from_millis(1000);
+    let text = many(count, false);
+    let once = |_| {
+        let mut site = Site::new(1, &text, count);
+        let begun = std::time::Instant::now();
+        site.gateway.start(now, parts!(site)).unwrap();
+        let started = begun.elapsed();
+        assert_eq!(site.outbound.rules().count(), count, "F-31: every child has its rule");
+        let begun = std::time::Instant::now();
+        let parts = parts!(lent site);
+        let children: usize = site.gateway.status(&parts).map(|status| status.children.len()).sum();
+        let known = site.gateway.status(&parts).filter(|status| parts.endpoint.pad().get(status.id).is_some());
+        assert_eq!((children, known.count()), (count, count));
+        let child = |child: &gateway_core::gateway::ChildStatus<'_>| parts.endpoint.pad().get_child(child.id).is_some();
+        assert!(site.gateway.status(&parts).all(|status| status.children.iter().all(child)));
+        (started, begun.elapsed())
+    };
+    let all: Vec<_> = (0..3).map(once).collect();
+    (all.iter().map(|times| times.0).min().unwrap(), all.iter().map(|times| times.1).min().unwrap())
+}
+
+#[test]
+fn f_31_f_32_a_start_and_a_look_cost_each_of_many_peers_the_same() {
+    let (few, lots) = (times(500), times(5000));
+    eprintln!("500 peers: {few:?}, 5000 peers: {lots:?}");
+    // Ten times as many. Where each is looked for among all, it takes a hundred times as long.
+    assert!(lots.0 < few.0 * 35, "start: {few:?} and {lots:?}");
+    assert!(lots.1 < few.1 * 35, "look: {few:?} and {lots:?}");
+}
+
+#[test]
+fn f_32_a_knock_asks_for_those_who_were_not_asked_for_longest() {
+    let mut site = Site::new(1, &many(40, true), 64);
+    let mut now = Instant::from_millis(1000);
+    site.gateway.start(now, parts!(site)).unwrap();
+    let asked = |site: &mut Site| {
+        let questions = std::iter::from_fn(|| site.gateway.poll_locate());
+        questions.map(|question| question.peer).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(asked(&mut site).len(), 40);
+    let mut knock = |site: &mut Site, after: u64| {
+        now = now + secs(after);
+        let from = Path { local: "192.0.2.1:500".parse().unwrap(), remote: "203.0.113.7:500".parse().unwrap() };
+        let (mut other, begun) = (Site::new(2, &peer(false, "", ""), 8), now);
+        other.gateway.start(begun, parts!(other)).unwrap();
+        let mut call = other.endpoint.poll_transmit().map(|sent| sent.datagram.to_vec()).unwrap();
+        site.gateway.handle_datagram(now, from, &mut call, parts!(site));
+        site.gateway.handle_timeout(now, parts!(site));
+        asked(site)
+    };
+    let first = knock(&mut site, 20);
+    let second = knock(&mut site, 2);
+    let third = knock(&mut site, 2);
+    assert_eq!(
+        (first.len(), second.len(), third.len()),
+        (16, 16, 8),
+        "the others come first, and none within ten seconds"
+    );
+    assert!(first.is_disjoint(&second) && second.is_disjoint(&third) && first.is_disjoint(&third));
 }
 
 #[test]

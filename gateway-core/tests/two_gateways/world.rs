@@ -74,7 +74,7 @@ pub(crate) fn config(text: &str) -> Config {
 }
 
 impl Site {
-    fn new(seed: u64, text: &str, rules: usize) -> Self {
+    pub(crate) fn new(seed: u64, text: &str, rules: usize) -> Self {
         let (gateway, peers) = Gateway::new(config(text));
         let settings =
             Settings { cookie_threshold: usize::from(gateway.settings().cookie_threshold), ..Settings::default() };

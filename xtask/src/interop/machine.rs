@@ -1,12 +1,17 @@
 //! The machine around our gateway: its other networks, and addresses that come, go and are late.
 
-use std::net::ToSocketAddrs as _;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, ToSocketAddrs as _, UdpSocket};
+use std::process::{Command, Stdio};
 use std::slice::from_ref;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario};
-use crate::lab::gateway::{Child, Gateway, Start};
+use crate::lab::frame::{Kind, Packet, classify};
+use crate::lab::gateway::{Child, Connection, Gateway, IkeSa, Start};
 use crate::lab::iproute::ip;
 use crate::lab::link;
 use crate::lab::namespace::Namespace;
@@ -16,6 +21,7 @@ use crate::lab::portcullis::Portcullis;
 use crate::lab::resolver::Resolver;
 use crate::lab::tcp::connect;
 use crate::lab::wait_for;
+use crate::lab::watch::{Crossing, Watch};
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -28,8 +34,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("f-26-the-lan-address-comes-late", lan_address_comes_late).thorough(),
         Scenario::new("f-27-a-lan-without-carrier-at-the-start", lan_without_carrier).thorough(),
         Scenario::new("f-27-a-tentative-address-at-the-start", tentative_at_the_start),
-        Scenario::new("f-11-bypassed-packets-are-masqueraded", bypass_under_masquerade).thorough(),
-        Scenario::new("f-12-the-peers-name-is-asked-for-outside-the-tunnel", peer_by_name).thorough(),
+        Scenario::new("f-11-bypassed-packets-are-masqueraded", bypass_under_masquerade),
+        Scenario::new("f-12-the-peers-name-is-asked-for-outside-the-tunnel", peer_by_name),
+        Scenario::new("f-21-each-outside-interface-speaks-for-itself", two_outside_interfaces),
+        Scenario::new("f-25-the-default-route-moves", default_route_moves),
+        Scenario::new("f-29-a-reload-changes-our-address", reload_of_our_address),
+        Scenario::new("f-29-a-reload-that-fails-changes-nothing", reload_that_fails),
     ]
     .into_iter()
     .map(Scenario::ours)
@@ -135,6 +145,157 @@ fn peer_by_name(ends: Ends) -> Result<String> {
         Ok(ping(&pair.west.host, pair.east.host_v4(0), 1, 56)?.lost.is_empty().then_some(()))
     })?;
     Ok(format!("{before} questions, then {}", resolver.questions()))
+}
+
+/// F-21: a tunnel over one outside interface, calls to another peer over the other: each with the address of its own.
+fn two_outside_interfaces(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.us_settings = "outside = [\"wan\", \"wan2\"]".to_owned();
+    plan.us.local = None;
+    let gateway = &plan.pair.west.gateway;
+    let other = Arc::new(Namespace::new("other")?);
+    link::veth((gateway, "wan2"), (&other, "eth"))?;
+    ip(gateway, "addr add 198.51.100.2/24 dev wan2")?;
+    ip(&other, "addr add 198.51.100.1/24 dev eth")?;
+    let callers = |interface| -> Result<(Watch, Arc<Mutex<BTreeSet<(IpAddr, IpAddr)>>>)> {
+        let seen = Arc::new(Mutex::new(BTreeSet::new()));
+        let note = Arc::clone(&seen);
+        let watch = Watch::start(gateway, interface, move |crossing, frame| {
+            if crossing == Crossing::Out
+                && matches!(classify(frame), Kind::Ike | Kind::Keepalive | Kind::EspInUdp | Kind::Esp)
+                && let Some(packet) = Packet::in_frame(frame)
+            {
+                note.lock().unwrap_or_else(PoisonError::into_inner).insert((packet.from, packet.to));
+            }
+        })?;
+        Ok((watch, seen))
+    };
+    let (wan, wan2) = (callers("wan")?, callers("wan2")?);
+    let second = Connection {
+        name: "second".to_owned(),
+        remote: Some([198, 51, 100, 1].into()),
+        remote_id: "second.lab".to_owned(),
+        children: vec![Child::new("net", &["10.1.0.0/16"], &["10.66.0.0/16"])],
+        start: Start::Active,
+        ..plan.us.clone()
+    };
+    let mut us = Portcullis::new(gateway, &plan.us_settings)?;
+    let mut peer = plan.pair.gateway(Side::East, ends.peer, "")?;
+    us.configure(&[plan.us.clone(), second])?;
+    peer.configure(from_ref(&plan.peer))?;
+    peer.start()?;
+    us.start()?;
+    us.up(PEER, NET)?;
+    let host = &plan.pair.west.host;
+    wait_for("a ping and a call over the second interface", Duration::from_secs(10), || {
+        let answered = ping(host, plan.pair.east.host_v4(0), 1, 56)?.lost.is_empty();
+        let called = !wan2.1.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        Ok((answered && called).then_some(()))
+    })?;
+    let pair = |from: [u8; 4], to: [u8; 4]| BTreeSet::from([(IpAddr::from(from), IpAddr::from(to))]);
+    for (name, (_, seen), own) in [
+        ("wan", &wan, pair([192, 0, 2, 1], [192, 0, 2, 2])),
+        ("wan2", &wan2, pair([198, 51, 100, 2], [198, 51, 100, 1])),
+    ] {
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        ensure(*seen == own, || format!("through {name}: {seen:?}"))?;
+    }
+    Ok(String::new())
+}
+
+/// F-25: the default route moves to another uplink while every address stays.
+fn default_route_moves(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    let far: IpAddr = [203, 0, 113, 9].into();
+    (plan.us.local, plan.us.remote, plan.us.start) = (None, Some(far), Start::Active);
+    (plan.peer.local, plan.peer.remote) = (None, None);
+    let (west, east) = (&plan.pair.west.gateway, &plan.pair.east.gateway);
+    link::veth((west, "wan2"), (east, "wan2"))?;
+    ip(west, "addr add 198.51.100.2/24 dev wan2")?;
+    ip(east, "addr add 198.51.100.1/24 dev wan2")?;
+    ip(east, "addr add 203.0.113.9/32 dev lo")?;
+    ip(west, "route replace default via 192.0.2.2 dev wan")?;
+    let tunnel = plan.start()?;
+    tunnel.wait_up()?;
+    tunnel.warm_up()?;
+    let gateway = &tunnel.pair.west.gateway;
+    ip(gateway, "route replace default via 198.51.100.1 dev wan2")?;
+    let began = Instant::now();
+    wait_for("the peer to see the other address", Duration::from_secs(3), || {
+        let sas = tunnel.peer.sas()?;
+        Ok(sas.iter().any(|sa| sa.established && sa.remote.starts_with("198.51.100.2")).then_some(()))
+    })?;
+    let moved = began.elapsed();
+    let carried = again(&tunnel)?;
+    ensure(began.elapsed() < Duration::from_secs(4), || format!("carries after {:?}", began.elapsed()))?;
+    Ok(format!("moved after {:.1} s, carried {:.1} s later", moved.as_secs_f32(), carried.as_secs_f32()))
+}
+
+/// F-29: the peer hears of it through the socket that goes with the address.
+fn reload_of_our_address(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.peer.remote = None;
+    ip(&plan.pair.west.gateway, "addr add 192.0.2.11/24 dev wan")?;
+    let mut us = Portcullis::new(&plan.pair.west.gateway, "")?;
+    let mut peer = plan.pair.gateway(Side::East, ends.peer, "")?;
+    us.configure(from_ref(&plan.us))?;
+    peer.configure(from_ref(&plan.peer))?;
+    peer.start()?;
+    us.start()?;
+    us.up(PEER, NET)?;
+    peer.wait_up(PEER, NET, Duration::from_secs(10))?;
+    us.edit(|text| text.replace("local = \"192.0.2.1\"", "local = \"192.0.2.11\""))?;
+    us.reload()?;
+    wait_for("the peer to hear of it", Duration::from_secs(2), || Ok(peer.sas()?.is_empty().then_some(())))?;
+    us.up(PEER, NET)?;
+    let remote = peer.sas()?.into_iter().map(|sa| sa.remote).collect::<Vec<_>>();
+    ensure(remote.iter().all(|remote| remote.starts_with("192.0.2.11")), || format!("the peer sees {remote:?}"))?;
+    Ok(String::new())
+}
+
+/// F-29: all or nothing; and what takes a new start waits for it.
+fn reload_that_fails(ends: Ends) -> Result<String> {
+    let plan = Plan::new(ends)?;
+    ip(&plan.pair.west.gateway, "addr add 192.0.2.11/24 dev wan")?;
+    let mut us = Portcullis::new(&plan.pair.west.gateway, "")?;
+    let mut peer = plan.pair.gateway(Side::East, ends.peer, "")?;
+    us.configure(from_ref(&plan.us))?;
+    peer.configure(from_ref(&plan.peer))?;
+    peer.start()?;
+    us.start()?;
+    us.up(PEER, NET)?;
+    let gateway = &plan.pair.west.gateway;
+    let state = || -> Result<String> {
+        let spis = |sa: IkeSa| (sa.spis, sa.children.iter().map(|child| child.spi_in).collect::<Vec<_>>());
+        let sas: Vec<_> = us.sas()?.into_iter().map(spis).collect();
+        let mut nft = Command::new("nft");
+        nft.args(["-s", "list", "table", "inet", "portcullis"]).stdout(Stdio::piped());
+        let guard = gateway.spawn(&mut nft)?.wait_with_output()?.stdout;
+        let sockets = gateway.within(|| Ok(fs::read_to_string("/proc/thread-self/net/udp")?))?;
+        let sockets: Vec<_> = sockets.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        let routes = [ip(gateway, "route show table 4500")?, ip(gateway, "rule show")?];
+        Ok(format!("{sas:?} {routes:?} {sockets:?} {}", String::from_utf8_lossy(&guard)))
+    };
+    let before = state()?;
+    let other_net = |text: String| text.replace("remote-ts = [", "remote-ts = [\"10.77.0.0/16\", ");
+    let mut written = String::new();
+    us.edit(|text| {
+        written.clone_from(&text);
+        other_net(text.replace("local = \"192.0.2.1\"", "local = \"192.0.2.11\""))
+    })?;
+    // The first port of the new address is free, the second one somebody else's.
+    let taken = gateway.within(|| Ok(UdpSocket::bind("192.0.2.11:4500")?))?;
+    let told = us.reload().err().map(|error| error.to_string()).unwrap_or_default();
+    ensure(told.contains("the running configuration is unchanged"), || format!("told: {told}"))?;
+    drop(taken);
+    let after = state()?;
+    ensure(before == after, || format!("{before}\nbecame\n{after}"))?;
+    us.edit(|_| written.replace("[gateway]", "[gateway]\noutside = [\"wan\"]"))?;
+    us.reload()?;
+    let after = state()?;
+    ensure(before == after, || format!("outside is taken up without a new start: {before}\nbecame\n{after}"))?;
+    ping(&plan.pair.west.host, plan.pair.east.host_v4(0), 3, 56)?.all_answered()?;
+    Ok(String::new())
 }
 
 /// The kernel asks whether the peer's answers come from where packets to it would go.
