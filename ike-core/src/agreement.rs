@@ -3,6 +3,7 @@
 
 use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
+use ipsec_core::wipe;
 
 use crate::child::{Child, ChildKeys, Children, Phase, Selectors, narrow, within};
 use crate::crypto::{EspSuite, IkeCrypto, Secret, SharedSecret};
@@ -10,7 +11,7 @@ use crate::error::NoRoom;
 use crate::event::ChildId;
 use crate::exchange::Refusal;
 use crate::failure::{Failure, Side};
-use crate::keys::{IkeKeys, child_keymat};
+use crate::keys::{IkeKeys, STACK, child_keymat};
 use crate::pad::{ChildConfig, ChildConfigId, Pad, PeerId};
 use crate::proposal;
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
@@ -30,6 +31,20 @@ pub(crate) struct Nonces<'n> {
 
 /// The keys of a Child SA. `ours`: we began the exchange.
 pub(crate) fn keys<C: IkeCrypto>(
+    crypto: &mut C,
+    ike: &IkeKeys<C>,
+    suite: EspSuite,
+    shared: Option<&SharedSecret>,
+    nonces: &Nonces<'_>,
+    ours: bool,
+) -> Result<ChildKeys, Failure> {
+    let keys = split(crypto, ike, suite, shared, nonces, ours);
+    wipe::stack(STACK);
+    keys
+}
+
+#[inline(never)]
+fn split<C: IkeCrypto>(
     crypto: &mut C,
     ike: &IkeKeys<C>,
     suite: EspSuite,
@@ -204,15 +219,16 @@ pub(crate) fn install<C: IkeCrypto>(
     old: Option<ChildId>,
 ) -> Option<ChildId> {
     let Agreed { config, slot, spi_in, suite, spi_out, local, remote, .. } = agreed;
-    let mut child = Child::wanted(env.slot, peer, config.id, spi_in, env.now);
-    come_up(&mut child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, keys, ours: false });
+    // Into its place first: its keys are put there and not moved.
+    let new = env.children.put(slot, Child::wanted(env.slot, peer, config.id, spi_in, env.now));
+    let child = env.children.get_mut(slot).filter(|_| new.is_some())?;
+    come_up(child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, keys, ours: false });
     child.settles_at = Some(env.now + env.settings.settle);
     if old.is_some() {
         child.replaces = old;
         child.outbound_ready = false;
         child.outbound_at = Some(env.now + env.settings.outbound_delay);
     }
-    let new = env.children.put(slot, child);
     if let Some(old) = old {
         succession::child_replaced(env.children, old, new, env.now + env.settings.orphan);
     }

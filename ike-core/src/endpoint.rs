@@ -16,6 +16,7 @@ use crate::error::{Discard, NoRoom};
 use crate::event::{ChildId, IkeId};
 use crate::exchange;
 use crate::failure::Failure;
+use crate::keys::STACK;
 use crate::pad::{Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind};
 use crate::sa::{Effects, Env, Heir, Sa, State};
@@ -41,8 +42,6 @@ const SMALLEST_MESSAGE: usize = 576;
 /// Octets in [`Storage::messages`] for one IKE SA with which messages of 3,000 octets come and go (RFC 7296 §2): what
 /// peers send first that offer everything they know.
 pub const ROOM_PER_SA: usize = 2 * (3_000 + MARKER_LEN);
-/// Octets of the stack that are wiped after work that makes keys: what a handshake takes, with both of its key exchanges.
-const STACK: usize = 16 * 1024;
 /// A NAT keepalive (RFC 3948 §2.3).
 const KEEPALIVE: [u8; 1] = [0xff];
 

@@ -1,6 +1,7 @@
 //! Keying material (RFC 7296 §2.13–§2.18).
 
 use heapless::Vec;
+use ipsec_core::wipe;
 
 use crate::crypto::{Digest64, IkeCrypto, IkeSuite, PrfAlg, Secret, SharedSecret};
 use crate::error::{NoKey, NoRoom};
@@ -44,6 +45,9 @@ pub struct IkeSeed<'a> {
     /// The responder's SPI.
     pub spi_r: u64,
 }
+
+/// Octets of the stack that are wiped after work that makes keys: what a handshake takes, with both of its key exchanges.
+pub(crate) const STACK: usize = 16 * 1024;
 
 /// Octets of SK_d, SK_ei, SK_er, SK_pi and SK_pr at most.
 const KEYMAT_MAX: usize = 3 * 64 + 2 * (32 + 4);
@@ -94,6 +98,19 @@ impl<C: IkeCrypto> IkeKeys<C> {
     }
 
     fn expand(
+        crypto: &mut C,
+        suite: IkeSuite,
+        skeyseed: &Digest64,
+        seed: &IkeSeed<'_>,
+        role: Role,
+    ) -> Result<Self, NoKey> {
+        let keys = Self::split(crypto, suite, skeyseed, seed, role);
+        wipe::stack(STACK);
+        keys
+    }
+
+    #[inline(never)]
+    fn split(
         crypto: &mut C,
         suite: IkeSuite,
         skeyseed: &Digest64,

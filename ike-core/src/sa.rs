@@ -3,12 +3,13 @@
 use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::time::Instant;
+use ipsec_core::wipe;
 
 use crate::child::Children;
 use crate::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg};
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
-use crate::keys::IkeKeys;
+use crate::keys::{IkeKeys, STACK};
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Connection, Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind};
@@ -331,6 +332,25 @@ impl<C: IkeCrypto> Sa<C> {
         {
             established.reauthenticate_at = Some(at);
         }
+    }
+
+    /// Makes a private value for the request that is about to be sent, and wipes what that leaves on the stack: whatever is
+    /// built there next would take it along into its slot, in octets that it does not use.
+    pub(crate) fn begin_key_exchange(
+        &mut self,
+        crypto: &mut C,
+        group: Group,
+        public: &mut KePublic,
+    ) -> Result<(), Failure> {
+        self.ke = None;
+        self.generate(crypto, group, public);
+        wipe::stack(STACK);
+        self.ke.as_ref().map(|_| ()).ok_or(Failure::CryptoRefused)
+    }
+
+    #[inline(never)]
+    fn generate(&mut self, crypto: &mut C, group: Group, public: &mut KePublic) {
+        self.ke = crypto.ke_generate(group, public);
     }
 
     /// What our outstanding request asks for.

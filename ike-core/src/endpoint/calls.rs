@@ -4,11 +4,12 @@ use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
 
-use super::{Endpoint, STACK};
+use super::Endpoint;
 use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
+use crate::keys::STACK;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::sa::{Sa, State};
 use crate::state::init_sent;
@@ -52,12 +53,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if !pad.children(peer).any(|config| child.is_none_or(|child| config.id == child)) {
             return Err(Denied::UnknownChild);
         }
-        let (state, ke) = init_sent::begin(&mut self.crypto, &connection, child).map_err(Denied::Failed)?;
-        let sa = Sa { peer: Some(peer), ke: Some(ke), ..Sa::new(true, spi, 0, path, State::InitSent(state)) };
+        let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::Dead) };
         let id = self.put(slot, sa).ok_or(Denied::Full)?;
         self.wake();
         let (sa, mut env) = self.open(now, slot, false).ok_or(Denied::Full)?;
-        if let Err(cause) = init_sent::send(sa, &mut env) {
+        if let Err(cause) = init_sent::begin(sa, &mut env, child) {
             self.take_back(slot);
             return Err(Denied::Failed(cause));
         }

@@ -217,7 +217,6 @@ fn send<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let Offer { group, narrow, restarts } = offer;
     let header = sa.request_header(ExchangeType::CREATE_CHILD_SA).ok_or(Failure::NoRoom)?;
-    let State::Established(established) = &mut sa.state else { return Ok(()) };
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let spi = child.spi_in;
@@ -227,7 +226,7 @@ fn send<C: IkeCrypto>(
     let mut public = KePublic::new();
     sa.ke = None;
     if let Some(group) = group {
-        sa.ke = Some(env.crypto.ke_generate(group, &mut public).ok_or(Failure::CryptoRefused)?);
+        sa.begin_key_exchange(env.crypto, group, &mut public)?;
     }
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
@@ -251,8 +250,7 @@ fn send<C: IkeCrypto>(
         child.packet = packet;
         child.phase = Phase::Creating;
     }
-    established.request =
-        Some(Request::Child(ChildRequest { new, old, nonce, group, narrow, restarts, crossed: None }));
+    sa.expect(Request::Child(ChildRequest { new, old, nonce, group, narrow, restarts, crossed: None }));
     sa.window.request_ready(env.now, len, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
     Ok(())
 }
@@ -333,6 +331,7 @@ fn complete<C: IkeCrypto>(
     let offered = narrowed.as_deref().unwrap_or(config.esp);
     let chosen = proposal::check_esp(offered, answer, true).map_err(|_| Failure::AnswerNotOffered)?;
     agreement::check_answer(ts_i, ts_r, &config)?;
+    let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     let shared = match (chosen.suite.group, request.group.zip(sa.ke.as_ref())) {
         (None, _) => None,
         (Some(chosen), Some((group, secret))) if chosen == group => {
@@ -347,7 +346,6 @@ fn complete<C: IkeCrypto>(
     let nonces = agreement::Nonces { ni: &request.nonce, nr: nonce.as_slice() };
     let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
     let keys = agreement::keys(env.crypto, ike, chosen.suite, shared.as_ref(), &nonces, true)?;
-    let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true };
     let child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
     agreement::come_up(child, env.crypto, env.now, &config, terms);

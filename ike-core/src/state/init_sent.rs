@@ -10,7 +10,7 @@ use crate::exchange;
 use crate::failure::{Failure, Side};
 use crate::keys::{IkeKeys, IkeSeed, Role};
 use crate::natd;
-use crate::pad::{ChildConfigId, Connection};
+use crate::pad::ChildConfigId;
 use crate::proposal;
 use crate::registry::{ExchangeType, GroupId, NotifyKind, ProtocolId};
 use crate::rules::{Payloads, Rule};
@@ -22,28 +22,26 @@ use crate::wire::writer::MessageWriter;
 /// How often the responder may ask for another cookie or group before we no longer listen.
 const MAX_RESTARTS: u8 = 5;
 
-/// The state in which an initiator begins, with the group of its first proposal.
+/// Begins as initiator, with the group of the first proposal.
 pub(crate) fn begin<C: IkeCrypto>(
-    crypto: &mut C,
-    connection: &Connection<'_>,
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
     child: Option<ChildConfigId>,
-) -> Result<(InitSent, C::KeSecret), Failure> {
+) -> Result<(), Failure> {
+    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let group =
         connection.ike.iter().find_map(|proposal| proposal.group.first().copied()).ok_or(Failure::ProposalsRefused)?;
     let mut nonce = [0; NONCE_LEN];
-    crypto.random(&mut nonce);
-    let (ke, public) = key_pair(crypto, group)?;
-    Ok((InitSent { public, group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: None, child }, ke))
-}
-
-fn key_pair<C: IkeCrypto>(crypto: &mut C, group: Group) -> Result<(C::KeSecret, KePublic), Failure> {
+    env.crypto.random(&mut nonce);
     let mut public = KePublic::new();
-    let secret = crypto.ke_generate(group, &mut public).ok_or(Failure::CryptoRefused)?;
-    Ok((secret, public))
+    sa.begin_key_exchange(env.crypto, group, &mut public)?;
+    let init = InitSent { public, group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: None, child };
+    sa.state = State::InitSent(init);
+    send(sa, env)
 }
 
 /// Writes IKE_SA_INIT and sends it.
-pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Failure> {
+fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let State::InitSent(init) = &sa.state else { return Ok(()) };
     let header = Header { initiator: true, ..Header::new(sa.spi_i, 0, ExchangeType::IKE_SA_INIT, 0) };
@@ -154,7 +152,7 @@ fn take_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cookie: &
 /// INVALID_KE_PAYLOAD: the responder wants another group of those we offered (RFC 7296 §1.3, §2.7).
 fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &Notify<'_>) -> Result<(), Doubt> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
-    let State::InitSent(init) = &mut sa.state else { return Ok(()) };
+    let State::InitSent(init) = &sa.state else { return Ok(()) };
     let wanted = exchange::wanted_group(error).ok_or(Doubt::Noted(Failure::InvalidSyntax(Side::Here)))?;
     // Nobody asks for the group that it was given: this answers a request from before.
     if wanted == init.group.id() {
@@ -166,8 +164,9 @@ fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &No
     if init.restarts >= MAX_RESTARTS {
         return Err(Doubt::Noted(Failure::TooManyRestarts));
     }
-    let (secret, public) = key_pair(env.crypto, group)?;
-    sa.ke = Some(secret);
+    let mut public = KePublic::new();
+    sa.begin_key_exchange(env.crypto, group, &mut public)?;
+    let State::InitSent(init) = &mut sa.state else { return Ok(()) };
     init.public = public;
     init.group = group;
     restart(sa, env)

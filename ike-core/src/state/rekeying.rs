@@ -109,8 +109,7 @@ fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<()
     let first = connection.ike.first().and_then(|proposal| proposal.group.first().copied());
     let group = Some(established.rekey_group).filter(ours).or(first).ok_or(Failure::CryptoRefused)?;
     let mut public = KePublic::new();
-    sa.ke = None;
-    sa.ke = Some(env.crypto.ke_generate(group, &mut public).ok_or(Failure::CryptoRefused)?);
+    sa.begin_key_exchange(env.crypto, group, &mut public)?;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     exchange::request(sa, env, ExchangeType::CREATE_CHILD_SA, |message| {
