@@ -277,7 +277,8 @@ impl Daemon {
                     && let Some(others) = self.received.admit(Instant::now())
                 {
                     let (octets, dropped) = (message.len(), outcome.err().map(|discard| format!("{discard:?}")));
-                    debug!(remote = %path.remote, octets, dropped, others, "IKE message received");
+                    let what = story::heard(self.endpoint.last_message(), &message);
+                    debug!(remote = %path.remote, octets, dropped, others, "received {what}");
                 }
                 with_gateway!(self, |gateway, parts| gateway.handled(now, outcome, &mut parts));
             }
@@ -359,7 +360,11 @@ impl Daemon {
     pub(crate) fn transmit(&mut self) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             let path = transmit.path;
-            debug!(remote = %path.remote, octets = transmit.datagram.len(), "IKE message sent");
+            let (octets, repeated) = (transmit.datagram.len(), transmit.repeated);
+            match transmit.outline {
+                Some(what) => debug!(remote = %path.remote, octets, repeated, "sent {what}"),
+                None => debug!(remote = %path.remote, octets, "sent a NAT keepalive"),
+            }
             if let Err(error) = self.plane.send(path, 0, transmit.datagram)
                 && let Some(others) = self.unsent.admit(Instant::now())
             {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use gateway_core::cause::Cause;
 use gateway_core::config::{ChildDiff, Diff, PeerDiff};
 use gateway_core::gateway::{Level, Report, What};
+use ike_core::wire::header::Header;
+use ike_core::wire::outline::Outline;
 use tracing::{info, info_span, warn};
 
 use crate::commands::wire;
@@ -17,6 +19,18 @@ pub(crate) fn failed(report: &Report) -> Option<Option<&str>> {
         What::Failed { .. } | What::Closed => Some(None),
         What::ChildFailed => report.child.as_deref().map(Some),
         _ => None,
+    }
+}
+
+/// An IKE message that came, for the debug log: all of it when it could be read, else what stands in clear.
+pub(crate) fn heard(outline: Option<Outline>, message: &[u8]) -> String {
+    match (outline, Header::parse(message)) {
+        (Some(outline), _) => outline.to_string(),
+        (None, Ok(header)) => {
+            let direction = if header.response { "response" } else { "request" };
+            format!("{} {direction} {}, not read", header.exchange, header.message_id)
+        }
+        (None, Err(_)) => "what is no IKE message".to_owned(),
     }
 }
 
@@ -134,6 +148,16 @@ mod tests {
     use gateway_core::cause::Kind;
 
     use super::*;
+
+    #[test]
+    fn f_78_what_cannot_be_read_is_named_by_its_header() {
+        let mut message = [0; 28];
+        message[17..20].copy_from_slice(&[0x20, 35, 0x20]);
+        message[23] = 1;
+        message[27] = 28;
+        assert_eq!(heard(None, &message), "IKE_AUTH response 1, not read");
+        assert_eq!(heard(None, &message[..20]), "what is no IKE message");
+    }
 
     #[test]
     fn f_78_a_line_has_the_code_of_its_cause_once() {

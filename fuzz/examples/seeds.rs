@@ -98,7 +98,7 @@ fn payloads(write: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>) ->
     let mut buf = [0; 2048];
     let mut message = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::IKE_AUTH, 1)).expect("room");
     write(&mut message).expect("room");
-    let len = message.finish();
+    let len = message.finish().len;
     (buf[16], buf[Header::LEN..len].to_vec())
 }
 

@@ -41,7 +41,7 @@ fn read(body: &[u8]) -> Option<Vec<TrafficSelector>> {
     let mut buf = vec![0; 64 + 40 * selectors.len()];
     let mut message = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::IKE_AUTH, 1)).expect("room");
     message.ts(PayloadType::TS_I, &selectors).expect("room");
-    let len = message.finish();
+    let len = message.finish().len;
     let written =
         Chain::new(PayloadType::TS_I, &buf[Header::LEN..len]).next().expect("a payload").expect("well formed");
     if ts.unknown() == 0 && body[1..4] == [0; 3] {

@@ -23,7 +23,8 @@ use crate::sa::{Effects, Env, Heir, Sa, State};
 use crate::state;
 use crate::succession;
 use crate::wire::header::Header;
-use crate::wire::writer::MessageWriter;
+use crate::wire::outline::Outline;
+use crate::wire::writer::{MessageWriter, Written};
 
 mod calls;
 mod doubt;
@@ -90,7 +91,7 @@ struct Reply {
     path: Path,
     /// It was not sent yet.
     waiting: bool,
-    len: usize,
+    message: Written,
     bytes: [u8; MARKER_LEN + 92],
 }
 
@@ -112,6 +113,8 @@ pub struct Endpoint<'a, C: IkeCrypto, P: Pad> {
     reply: Option<Reply>,
     refused: Option<(Path, Failure)>,
     fruitless: init::Fruitless,
+    /// What the last datagram carried, as far as it could be read.
+    heard: Option<Outline>,
     /// When the next foreign version may be answered.
     version_reply_at: Instant,
     /// When the next first message that is too long may be told of.
@@ -151,6 +154,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             reply: None,
             refused: None,
             fruitless: init::Fruitless::NONE,
+            heard: None,
             version_reply_at: Instant::ZERO,
             told_size_at: Instant::ZERO,
             doubt_at: Instant::ZERO,
@@ -165,6 +169,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// [`Discard`]: no SA was changed; count it. Another major version and an unknown critical payload of a stranger may
     /// still be answered, without state.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) -> Result<(), Discard> {
+        self.heard = None;
         let header = Header::parse(datagram)?;
         self.take_back_keys();
         let outcome = self.take_in(now, path, header, datagram);
@@ -182,6 +187,10 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
         self.transmits = true;
         self.events = true;
+        if header.exchange == ExchangeType::IKE_SA_INIT {
+            let payloads = datagram.get(Header::LEN..).unwrap_or_default();
+            self.heard = Some(Outline::read(&header, header.next, payloads));
+        }
         if header.exchange == ExchangeType::IKE_SA_INIT && !header.response {
             return self.handle_init(now, path, &header, datagram);
         }
@@ -315,6 +324,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             response: response.get_mut(MARKER_LEN..)?,
             settings: &self.settings,
             pad: &self.pad,
+            heard: &mut self.heard,
             alone,
             spare,
         };
@@ -468,18 +478,17 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Answers in clear and without an SA.
     fn answer(&mut self, path: Path, header: &Header, kind: NotifyKind, data: &[u8]) {
-        let mut reply = Reply { path, waiting: true, len: 0, bytes: [0; MARKER_LEN + 92] };
+        let mut bytes = [0; MARKER_LEN + 92];
         let answer =
             Header { response: true, ..Header::new(header.spi_i, header.spi_r, header.exchange, header.message_id) };
-        let written = reply.bytes.get_mut(MARKER_LEN..).ok_or(NoRoom).and_then(|room| {
+        let written = bytes.get_mut(MARKER_LEN..).ok_or(NoRoom).and_then(|room| {
             let mut message = MessageWriter::new(room, &answer)?;
             message.notify_parts(kind, &[data])?;
             Ok(message.finish())
         });
-        if let Ok(len) = written {
-            reply.len = len;
+        if let Ok(message) = written {
             self.transmits = true;
-            self.reply = Some(reply);
+            self.reply = Some(Reply { path, waiting: true, message, bytes });
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::crypto::EspSuite;
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, PeerId};
 use crate::wire::id::ShortId;
+use crate::wire::outline::Outline;
 
 /// Names an IKE SA for as long as it lives; a name is not used again soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +34,10 @@ pub struct Transmit<'e> {
     pub path: Path,
     /// The whole UDP payload, with the non-ESP marker where the path needs one (RFC 3948 §2.2).
     pub datagram: &'e [u8],
+    /// What it carries, for a log; `None` for a NAT keepalive.
+    pub outline: Option<Outline>,
+    /// It was sent before.
+    pub repeated: bool,
 }
 
 /// Something happened. Borrowed from the endpoint: what is lent is wiped or gone with the next call.

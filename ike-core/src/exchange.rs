@@ -10,7 +10,7 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::crypto::{Group, IkeCrypto};
-use crate::error::NoRoom;
+use crate::error::{Discard, NoRoom};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::Refused;
@@ -19,6 +19,8 @@ use crate::settings::Settings;
 use crate::wire::chain::Chain;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
+use crate::wire::outline::Outline;
+use crate::wire::sk::SkReceiver;
 use crate::wire::writer::MessageWriter;
 
 /// What an error notification of the peer means.
@@ -131,6 +133,18 @@ pub(crate) fn nonce_of(message: &[u8]) -> &[u8] {
     nonce.map(|payload| payload.body).unwrap_or_default()
 }
 
+/// Decrypts a message of the peer in place: the type of its first payload, and the payloads.
+pub(crate) fn open<'m, C: IkeCrypto>(
+    env: &mut Env<'_, '_, C>,
+    receiver: &SkReceiver<C>,
+    header: &Header,
+    datagram: &'m mut [u8],
+) -> Result<(PayloadType, &'m [u8]), Discard> {
+    let (first, payloads) = receiver.open(env.crypto, datagram)?;
+    *env.heard = Some(Outline::read(header, first, payloads));
+    Ok((first, payloads))
+}
+
 /// Answers the request we expect next.
 pub(crate) fn respond<C: IkeCrypto>(
     sa: &mut Sa<C>,
@@ -143,8 +157,8 @@ pub(crate) fn respond<C: IkeCrypto>(
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
     let mut message = MessageWriter::protected(env.response, &header)?;
     payloads(&mut message)?;
-    let len = message.seal(env.crypto, &mut keys.sender)?;
-    sa.window.respond(len, path);
+    let message = message.seal(env.crypto, &mut keys.sender)?;
+    sa.window.respond(message, path);
     Ok(())
 }
 
@@ -174,8 +188,8 @@ pub(crate) fn request<C: IkeCrypto>(
     let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
     let mut message = MessageWriter::protected(env.request, &header)?;
     payloads(&mut message)?;
-    let len = message.seal(env.crypto, &mut keys.sender)?;
-    sa.window.request_ready(env.now, len, exchange, &env.settings.retransmission);
+    let message = message.seal(env.crypto, &mut keys.sender)?;
+    sa.window.request_ready(env.now, message, exchange, &env.settings.retransmission);
     Ok(())
 }
 

@@ -437,7 +437,7 @@ mod tests {
             });
             let number = u8::try_from(index + 1).unwrap();
             out.sa(ProtocolId(*protocol), spi, [(number, specs)]).unwrap();
-            let len = out.finish();
+            let len = out.finish().len;
             buf[32] = if index + 1 < offers.len() { 2 } else { 0 };
             octets.extend(&buf[32..len]);
         }
@@ -651,24 +651,24 @@ mod tests {
         let mut buf = [0; 1024];
         let mut out = MessageWriter::new(&mut buf, &Header::new(1, 0, ExchangeType::IKE_SA_INIT, 0)).unwrap();
         out.sa(ProtocolId::IKE, &[], offer_ike(&ours)).unwrap();
-        let len = out.finish();
+        let len = out.finish().len;
         let chosen = select_ike(&theirs, &Sa::parse(&buf[32..len]).unwrap(), false).unwrap();
         assert_eq!((chosen.number, chosen.suite.to_string().as_str()), (2, "aes256gcm16-prfsha384-x25519"));
         let mut out = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::IKE_SA_INIT, 0)).unwrap();
         out.sa(ProtocolId::IKE, &[], [(chosen.number, chosen.suite.transforms())]).unwrap();
-        let len = out.finish();
+        let len = out.finish().len;
         assert_eq!(check_ike(&ours, &Sa::parse(&buf[32..len]).unwrap(), false), Ok(chosen));
 
         let local = [EspProposal::default()];
         for with_ke in [false, true] {
             let mut out = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::IKE_AUTH, 1)).unwrap();
             out.sa(ProtocolId::ESP, SPI, offer_esp(&local, with_ke)).unwrap();
-            let len = out.finish();
+            let len = out.finish().len;
             let chosen = select_esp(&local, &Sa::parse(&buf[32..len]).unwrap(), with_ke).unwrap();
             assert_eq!(chosen.suite.group, with_ke.then_some(Group::Curve25519));
             let mut out = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::IKE_AUTH, 1)).unwrap();
             out.sa(ProtocolId::ESP, SPI, [(chosen.number, chosen.suite.transforms())]).unwrap();
-            let len = out.finish();
+            let len = out.finish().len;
             assert_eq!(check_esp(&local, &Sa::parse(&buf[32..len]).unwrap(), with_ke), Ok(chosen));
         }
     }

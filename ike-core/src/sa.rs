@@ -19,6 +19,8 @@ use crate::timers::{self, Patience};
 use crate::window::Window;
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
+use crate::wire::outline::Outline;
+use crate::wire::writer::Written;
 
 /// Octets of our nonces: at least half the key size of every PRF (RFC 7296 §2.10).
 pub(crate) const NONCE_LEN: usize = 32;
@@ -258,8 +260,8 @@ pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) send_keepalive: bool,
     /// Something may be waiting for the window.
     pub(crate) work: bool,
-    /// Octets of a last word in the request buffer, said once.
-    pub(crate) farewell: Option<usize>,
+    /// A last word in the request buffer, said once.
+    pub(crate) farewell: Option<Written>,
     pub(crate) report: Report,
 }
 
@@ -412,6 +414,8 @@ pub(crate) struct Env<'x, 'a, C> {
     pub(crate) response: &'x mut [u8],
     pub(crate) settings: &'x Settings,
     pub(crate) pad: &'x dyn Pad,
+    /// What the datagram carries that is being handled, once it could be read.
+    pub(crate) heard: &'x mut Option<Outline>,
     /// There is no other established SA with this peer.
     pub(crate) alone: bool,
     /// A free slot and an SPI for it, where the IKE SA may be rekeyed.

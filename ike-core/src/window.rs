@@ -6,6 +6,7 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::registry::ExchangeType;
+use crate::wire::writer::Written;
 
 /// How often and how far apart a request is repeated before the peer counts as silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl Retransmission {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outstanding {
     pub(crate) id: u32,
-    pub(crate) len: usize,
+    pub(crate) message: Written,
     pub(crate) exchange: ExchangeType,
     pub(crate) repetitions: u8,
     pub(crate) due: Instant,
@@ -75,8 +76,8 @@ pub(crate) struct Window {
     /// The datagram that is being handled, and the request that was answered last.
     received: Mark,
     answered: Mark,
-    /// Octets of the cached response; 0 when there is none.
-    pub(crate) response_len: usize,
+    /// The cached response.
+    pub(crate) response: Option<Written>,
     /// Where the cached response goes: back to where the request came from (RFC 7296 §2.11).
     pub(crate) response_path: Path,
     pub(crate) send_request: bool,
@@ -93,7 +94,7 @@ impl Window {
             next_expected: 0,
             received: Mark::default(),
             answered: Mark::default(),
-            response_len: 0,
+            response: None,
             response_path: path,
             send_request: false,
             send_response: false,
@@ -107,9 +108,15 @@ impl Window {
     }
 
     /// Our request with `request_id()` stands in the buffer: send it.
-    pub(crate) fn request_ready(&mut self, now: Instant, len: usize, exchange: ExchangeType, timing: &Retransmission) {
+    pub(crate) fn request_ready(
+        &mut self,
+        now: Instant,
+        message: Written,
+        exchange: ExchangeType,
+        timing: &Retransmission,
+    ) {
         let id = self.next_request;
-        self.outstanding = Some(Outstanding { id, len, exchange, repetitions: 0, due: now + timing.pause(0) });
+        self.outstanding = Some(Outstanding { id, message, exchange, repetitions: 0, due: now + timing.pause(0) });
         self.send_request = true;
     }
 
@@ -160,18 +167,18 @@ impl Window {
     pub(crate) fn admit(&self, id: u32) -> Arrival {
         if id == self.next_expected {
             Arrival::New
-        } else if self.response_len > 0 && id.checked_add(1) == Some(self.next_expected) {
+        } else if self.response.is_some() && id.checked_add(1) == Some(self.next_expected) {
             Arrival::Repeated
         } else {
             Arrival::Outside
         }
     }
 
-    /// The request with the expected ID was handled; its response of `len` octets stands in the buffer.
-    pub(crate) fn respond(&mut self, len: usize, path: Path) {
+    /// The request with the expected ID was handled; its response stands in the buffer.
+    pub(crate) fn respond(&mut self, response: Written, path: Path) {
         self.next_expected = self.next_expected.saturating_add(1);
         self.answered = self.received;
-        self.response_len = len;
+        self.response = Some(response);
         self.response_path = path;
         self.send_response = true;
         self.repeated = 0;
@@ -195,9 +202,17 @@ mod tests {
     use super::*;
     use core::net::SocketAddr;
 
+    use crate::wire::header::Header;
+    use crate::wire::writer::MessageWriter;
+
     fn window() -> Window {
         let addr: SocketAddr = "192.0.2.1:500".parse().unwrap();
         Window::new(Path { local: addr, remote: addr })
+    }
+
+    fn message() -> Written {
+        let header = Header::new(1, 2, ExchangeType::INFORMATIONAL, 0);
+        MessageWriter::new(&mut [0; 28], &header).unwrap().finish()
     }
 
     #[test]
@@ -205,10 +220,10 @@ mod tests {
         let mut window = window();
         assert_eq!(window.admit(0), Arrival::New);
         assert_eq!(window.admit(1), Arrival::Outside);
-        window.respond(80, window.response_path);
+        window.respond(message(), window.response_path);
         assert_eq!(window.admit(0), Arrival::Repeated);
         assert_eq!(window.admit(1), Arrival::New);
-        window.respond(80, window.response_path);
+        window.respond(message(), window.response_path);
         assert_eq!(window.admit(0), Arrival::Outside);
     }
 
@@ -216,7 +231,7 @@ mod tests {
     fn a_silent_peer_is_noticed_after_the_configured_repetitions() {
         let timing = Retransmission::default();
         let mut window = window();
-        window.request_ready(Instant::ZERO, 100, ExchangeType::INFORMATIONAL, &timing);
+        window.request_ready(Instant::ZERO, message(), ExchangeType::INFORMATIONAL, &timing);
         assert!(window.request_id().is_none());
         let (mut now, mut sent) = (Instant::ZERO, 0);
         let silent_at = loop {
@@ -238,7 +253,7 @@ mod tests {
         window.next_request = u32::MAX;
         assert!(window.request_id().is_none());
         window.next_expected = u32::MAX;
-        window.respond(10, window.response_path);
+        window.respond(message(), window.response_path);
         assert_eq!(window.expected(), u32::MAX);
     }
 }

@@ -12,6 +12,7 @@ pub mod id;
 pub mod ke;
 pub mod nonce;
 pub mod notify;
+pub mod outline;
 pub mod sa;
 pub mod sk;
 pub mod ts;
@@ -42,7 +43,7 @@ mod tests {
         let mut buf = [0xaa; 512];
         let mut out = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::INFORMATIONAL, 3)).unwrap();
         write(&mut out).unwrap();
-        let len = out.finish();
+        let len = out.finish().len;
         let length = u16::from_be_bytes([buf[30], buf[31]]);
         assert_eq!(usize::from(length), len - Header::LEN);
         buf[32..len].to_vec()

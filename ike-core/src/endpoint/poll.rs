@@ -11,11 +11,12 @@ use crate::event::{ChildUp, Event, IkeId, Transmit};
 use crate::failure::Failure;
 use crate::pad::Pad;
 use crate::sa::Sa;
+use crate::wire::writer::Written;
 
 /// Which buffer of a slot to send from.
 enum Source {
-    Request(usize),
-    Response(usize),
+    Request(Written),
+    Response(Written),
     Keepalive,
 }
 
@@ -28,21 +29,21 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if self.reply.as_ref().is_some_and(|reply| reply.waiting) {
             let reply = self.reply.as_mut()?;
             reply.waiting = false;
-            return datagram(reply.path, self.settings.natt_port, &reply.bytes, reply.len);
+            return datagram(reply.path, self.settings.natt_port, &reply.bytes, reply.message, false);
         }
         let found = (0..=u16::MAX).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
-            let (path, source) = next_transmit(place.sa.as_mut()?)?;
-            Some((slot, path, source))
+            let (path, source, repeated) = next_transmit(place.sa.as_mut()?)?;
+            Some((slot, path, source, repeated))
         });
-        let Some((slot, path, source)) = found else {
+        let Some((slot, path, source, repeated)) = found else {
             self.transmits = false;
             return None;
         };
         let (request, response) = self.messages.pair(slot)?;
         match source {
-            Source::Request(len) => datagram(path, self.settings.natt_port, request, len),
-            Source::Response(len) => datagram(path, self.settings.natt_port, response, len),
-            Source::Keepalive => Some(Transmit { path, datagram: &KEEPALIVE }),
+            Source::Request(message) => datagram(path, self.settings.natt_port, request, message, repeated),
+            Source::Response(message) => datagram(path, self.settings.natt_port, response, message, repeated),
+            Source::Keepalive => Some(Transmit { path, datagram: &KEEPALIVE, outline: None, repeated }),
         }
     }
 
@@ -173,23 +174,24 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     }
 }
 
-/// What an SA wants to send next: answers first, the peer waits for them.
-fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source)> {
+/// What an SA wants to send next, and whether it was sent before: answers first, the peer waits for them.
+fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source, bool)> {
     if core::mem::take(&mut sa.window.send_response) {
-        return Some((sa.window.response_path, Source::Response(sa.window.response_len)));
+        return Some((sa.window.response_path, Source::Response(sa.window.response?), sa.window.repeated > 0));
     }
     if core::mem::take(&mut sa.window.send_request) {
-        return Some((sa.path, Source::Request(sa.window.outstanding?.len)));
+        let request = sa.window.outstanding?;
+        return Some((sa.path, Source::Request(request.message), request.repetitions > 0));
     }
-    if let Some(len) = sa.farewell.take() {
-        return Some((sa.path, Source::Request(len)));
+    if let Some(message) = sa.farewell.take() {
+        return Some((sa.path, Source::Request(message), false));
     }
-    core::mem::take(&mut sa.send_keepalive).then_some((sa.path, Source::Keepalive))
+    core::mem::take(&mut sa.send_keepalive).then_some((sa.path, Source::Keepalive, false))
 }
 
-/// The datagram of `len` octets that stands in `buffer` behind the room for the marker.
-fn datagram(path: Path, natt_port: u16, buffer: &[u8], len: usize) -> Option<Transmit<'_>> {
-    let whole = buffer.get(..MARKER_LEN.checked_add(len)?)?;
+/// The message that stands in `buffer` behind the room for the marker.
+fn datagram(path: Path, natt_port: u16, buffer: &[u8], message: Written, repeated: bool) -> Option<Transmit<'_>> {
+    let whole = buffer.get(..MARKER_LEN.checked_add(message.len)?)?;
     let datagram = if path.local.port() == natt_port { whole } else { whole.get(MARKER_LEN..)? };
-    Some(Transmit { path, datagram })
+    Some(Transmit { path, datagram, outline: Some(message.outline), repeated })
 }

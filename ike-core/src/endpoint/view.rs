@@ -12,6 +12,7 @@ use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::ExchangeType;
 use crate::sa::State;
 use crate::wire::id::ShortId;
+use crate::wire::outline::Outline;
 
 /// Where an IKE SA stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,12 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// The caller's connections, to be changed. SAs of a connection that is gone stay until they are closed.
     pub fn pad_mut(&mut self) -> &mut P {
         &mut self.pad
+    }
+
+    /// What the datagram carried that was handled last, for a log; `None` when it could not be read, or was not worth it
+    /// (a request that was answered before).
+    pub fn last_message(&self) -> Option<Outline> {
+        self.heard
     }
 
     /// Every IKE SA that is not over.

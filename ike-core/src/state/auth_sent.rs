@@ -65,12 +65,12 @@ pub(crate) fn begin<C: IkeCrypto>(
     message.ts(PayloadType::TS_I, config.local)?;
     message.ts(PayloadType::TS_R, config.remote)?;
     let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
-    let len = message.seal(env.crypto, &mut keys.sender)?;
+    let message = message.seal(env.crypto, &mut keys.sender)?;
 
     let mut new = Child::wanted(env.slot, peer, config.id, spi, env.now);
     new.phase = Phase::Creating;
     env.children.put(slot, new);
-    sa.window.request_ready(env.now, len, ExchangeType::IKE_AUTH, &env.settings.retransmission);
+    sa.window.request_ready(env.now, message, ExchangeType::IKE_AUTH, &env.settings.retransmission);
     sa.state = State::AuthSent(AuthSent { nonce, answer_len, child: slot });
     Ok(())
 }
@@ -88,7 +88,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
     let rule = Rule::find(header.exchange, true, true).ok_or(Discard::Unexpected)?;
-    let (first, inner) = keys.receiver.open(env.crypto, datagram)?;
+    let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // From here on it is the peer's answer; whatever is wrong with it ends the SA.
     match authenticate(sa, env, first, inner, rule) {
         Ok(()) => {

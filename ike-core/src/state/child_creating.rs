@@ -96,9 +96,9 @@ fn consent<C: IkeCrypto>(
             None => Ok(()),
         }
     })?;
-    let len = message.seal(env.crypto, &mut ike.sender)?;
+    let message = message.seal(env.crypto, &mut ike.sender)?;
 
-    sa.window.respond(len, path);
+    sa.window.respond(message, path);
     let made = agreement::install(env, peer, agreed, keys, old);
     if let Some(Request::Child(request)) = &mut established.request
         && let Some(made) = made.filter(|_| old.is_some() && request.old == old)
@@ -244,14 +244,14 @@ fn send<C: IkeCrypto>(
     message.ts(PayloadType::TS_I, &first_of(first_local, config.local))?;
     message.ts(PayloadType::TS_R, &first_of(first_remote, config.remote))?;
     let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
-    let len = message.seal(env.crypto, &mut keys.sender)?;
+    let message = message.seal(env.crypto, &mut keys.sender)?;
 
     if let Some(child) = env.children.get_mut(new) {
         child.packet = packet;
         child.phase = Phase::Creating;
     }
     sa.expect(Request::Child(ChildRequest { new, old, nonce, group, narrow, restarts, crossed: None }));
-    sa.window.request_ready(env.now, len, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
+    sa.window.request_ready(env.now, message, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
     Ok(())
 }
 

@@ -86,8 +86,8 @@ fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, cl
     if !closes && spis.clone().next().is_some() {
         message.delete_each_esp(spis)?;
     }
-    let len = message.seal(env.crypto, &mut keys.sender)?;
-    sa.window.respond(len, path);
+    let message = message.seal(env.crypto, &mut keys.sender)?;
+    sa.window.respond(message, path);
     Ok(())
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         return Ok(Effects::default());
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
-    let (first, inner) = keys.receiver.open(env.crypto, datagram)?;
+    let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // Only what is authenticated and new shows that the peer lives (RFC 7296 §2.4), and where (§2.23).
     established.heard = env.now;
     established.want_liveness = false;

@@ -71,10 +71,10 @@ pub(crate) fn begin<C: IkeCrypto>(
         message.notify_parts(NotifyKind::NAT_DETECTION_SOURCE_IP, &[&source])?;
         message.notify_parts(NotifyKind::NAT_DETECTION_DESTINATION_IP, &[&destination])?;
     }
-    let len = message.finish();
+    let message = message.finish();
     // Kept for AUTH, for the nonce, and to tell a repetition from another request.
     env.request.get_mut(..request.len()).ok_or(Discard::NoRoom)?.copy_from_slice(request);
-    sa.window.respond(len, sa.path);
+    sa.window.respond(message, sa.path);
     sa.expires = Some(env.now + env.settings.half_open_life);
     sa.state = State::InitAnswered(InitAnswered { nonce, request_len: request.len() });
     sa.keys = Some(keys);
@@ -94,7 +94,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
     let rule = Rule::find(header.exchange, false, true).ok_or(Discard::Unexpected)?;
-    let (first, inner) = keys.receiver.open(env.crypto, datagram)?;
+    let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // The initiator of IKE_SA_INIT speaks, though not yet somebody we know.
     sa.path = path;
     let outcome = Payloads::collect(first, inner, rule)
@@ -125,8 +125,8 @@ fn answer_error<C: IkeCrypto>(
     let keys = sa.keys.as_mut().ok_or(Discard::Unexpected)?;
     let mut message = MessageWriter::protected(env.response, &header)?;
     refusal.write(&mut message)?;
-    let len = message.seal(env.crypto, &mut keys.sender)?;
-    sa.window.respond(len, path);
+    let message = message.seal(env.crypto, &mut keys.sender)?;
+    sa.window.respond(message, path);
     Ok(())
 }
 
@@ -187,7 +187,7 @@ fn authenticate<C: IkeCrypto>(
     let no_room = |_| unauthenticated(Failure::NoRoom);
     let peer_nonce = exchange::nonce_of(request);
     let mut auth = Digest64::new();
-    let first = env.response.get(..sa.window.response_len).unwrap_or_default();
+    let first = env.response.get(..sa.window.response.map_or(0, |response| response.len)).unwrap_or_default();
     let signed = SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &keys.sk_pr };
     psk::auth_value(env.crypto, prf, connection.psk, &signed, &mut auth).map_err(no_room)?;
 
@@ -208,8 +208,9 @@ fn authenticate<C: IkeCrypto>(
         // The IKE SA comes up without the child (RFC 7296 §1.2).
         Err(refusal) => refusal.write(&mut message).map_err(no_room)?,
     }
-    let len = message.seal(env.crypto, &mut sa.keys.as_mut().ok_or_else(Refusal::crypto)?.sender).map_err(no_room)?;
-    sa.window.respond(len, sa.path);
+    let message =
+        message.seal(env.crypto, &mut sa.keys.as_mut().ok_or_else(Refusal::crypto)?.sender).map_err(no_room)?;
+    sa.window.respond(message, sa.path);
     sa.expires = None;
     match agreed {
         Ok((agreed, keys)) => {

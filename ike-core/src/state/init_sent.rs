@@ -60,8 +60,8 @@ fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Fa
     message.nonce(&init.nonce)?;
     message.notify_parts(NotifyKind::NAT_DETECTION_SOURCE_IP, &[&source])?;
     message.notify_parts(NotifyKind::NAT_DETECTION_DESTINATION_IP, &[&destination])?;
-    let len = message.finish();
-    sa.window.request_ready(env.now, len, ExchangeType::IKE_SA_INIT, &env.settings.retransmission);
+    let message = message.finish();
+    sa.window.request_ready(env.now, message, ExchangeType::IKE_SA_INIT, &env.settings.retransmission);
     Ok(())
 }
 
@@ -219,7 +219,7 @@ fn complete<C: IkeCrypto>(
             }
         }
     }
-    let request_len = sa.window.outstanding.map(|request| request.len).unwrap_or(0);
+    let request_len = sa.window.outstanding.map_or(0, |request| request.message.len);
     sa.window.answered();
     auth_sent::begin(
         sa,

@@ -77,9 +77,9 @@ fn consent<C: IkeCrypto>(
     message.sa(ProtocolId::IKE, &spi.to_be_bytes(), [(chosen.number, chosen.suite.transforms())])?;
     message.nonce(&nonce)?;
     message.ke(group.id(), &public)?;
-    let len = message.seal(env.crypto, &mut old.sender)?;
+    let message = message.seal(env.crypto, &mut old.sender)?;
 
-    sa.window.respond(len, path);
+    sa.window.respond(message, path);
     let mut effects = Effects::default();
     let mut state = Established::new(env, group, &connection, false);
     let made = Heir { slot, spi };

@@ -330,7 +330,7 @@ mod tests {
             let header = crate::wire::header::Header::new(1, 2, crate::registry::ExchangeType::IKE_SA_INIT, 0);
             let mut out = MessageWriter::new(&mut buf, &header).unwrap();
             out.sa(ProtocolId::IKE, &[], (1..=9).map(|number| (number, specs.clone()))).unwrap();
-            let len = out.finish();
+            let len = out.finish().len;
             let sa = Sa::parse(&buf[32..len]).unwrap();
             assert_eq!(
                 sa.proposals().map(|proposal| proposal.transforms().count()).sum::<usize>(),

@@ -208,7 +208,7 @@ mod tests {
             let mut buf = [0; 128];
             let mut out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
             out.delete_ike().unwrap();
-            let len = out.seal(&mut crypto, &mut sender).unwrap();
+            let len = out.seal(&mut crypto, &mut sender).unwrap().len;
             assert_eq!(buf[32..40], iv.to_be_bytes());
             let opened = receiver().open(&mut crypto, &mut buf[..len]);
             assert_eq!(opened, Ok((PayloadType::DELETE, &[0, 0, 0, 8, 1, 0, 0, 0][..])));
@@ -234,7 +234,7 @@ mod tests {
         let mut crypto = engine();
         let mut sender = SkSender::new(&mut crypto, AeadAlg::Aes128Gcm16, &SK_E).unwrap();
         let mut buf = [0; 64];
-        let len = MessageWriter::protected(&mut buf, &HEADER).unwrap().seal(&mut crypto, &mut sender).unwrap();
+        let len = MessageWriter::protected(&mut buf, &HEADER).unwrap().seal(&mut crypto, &mut sender).unwrap().len;
         assert_eq!(receiver().open(&mut crypto, &mut buf[..len]), Ok((PayloadType::NONE, &[][..])));
     }
 

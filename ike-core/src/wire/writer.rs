@@ -2,14 +2,25 @@
 
 use super::chain::GENERIC_LEN;
 use super::header::Header;
+use super::outline::Outline;
 use super::sk::{IV_LEN, SkSender, TAG_LEN};
 use crate::crypto::IkeCrypto;
 use crate::error::NoRoom;
 use crate::registry::PayloadType;
 
+/// A message that stands in its buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Its octets.
+    pub len: usize,
+    /// What it carries.
+    pub outline: Outline,
+}
+
 /// Writes one message from front to back. A payload that does not fit leaves the message as it was before.
 pub struct MessageWriter<'b> {
     buf: &'b mut [u8],
+    header: Header,
     /// Octets written.
     len: usize,
     /// How far payloads may reach.
@@ -34,7 +45,7 @@ impl<'b> MessageWriter<'b> {
     /// [`NoRoom`] when `buf` cannot hold the header.
     pub fn new(buf: &'b mut [u8], header: &Header) -> Result<Self, NoRoom> {
         let limit = buf.len();
-        let mut writer = Self { buf, len: 0, limit, next_at: Self::HEADER_NEXT, unsealed: false };
+        let mut writer = Self { buf, header: *header, len: 0, limit, next_at: Self::HEADER_NEXT, unsealed: false };
         writer.put(&Header { next: PayloadType::NONE, ..*header }.to_octets())?;
         Ok(writer)
     }
@@ -55,25 +66,23 @@ impl<'b> MessageWriter<'b> {
         Ok(writer)
     }
 
-    /// Ends a message in clear and returns its length; 0 for one that was to be sealed, so that it cannot leave in clear.
-    pub fn finish(mut self) -> usize {
-        if self.unsealed {
-            return 0;
-        }
+    /// Ends a message in clear. One that was to be sealed has no octets, so that it cannot leave in clear.
+    pub fn finish(mut self) -> Written {
         self.patch_length();
-        self.len
+        let outline = self.outline(Self::HEADER_NEXT, Header::LEN);
+        Written { len: if self.unsealed { 0 } else { self.len }, outline }
     }
 
-    /// Ends a protected message: fills in IV and padding, encrypts, authenticates from the IKE header on (RFC 5282 §5.1),
-    /// and returns the length.
+    /// Ends a protected message: fills in IV and padding, encrypts, authenticates from the IKE header on (RFC 5282 §5.1).
     ///
     /// # Errors
     /// [`NoRoom`] when the message was not started with [`MessageWriter::protected`], or the key has no IV left.
-    pub fn seal<C: IkeCrypto>(mut self, crypto: &mut C, key: &mut SkSender<C>) -> Result<usize, NoRoom> {
+    pub fn seal<C: IkeCrypto>(mut self, crypto: &mut C, key: &mut SkSender<C>) -> Result<Written, NoRoom> {
         const TRAILER: [u8; MessageWriter::TRAILER_LEN] = [0; MessageWriter::TRAILER_LEN];
         if !self.unsealed {
             return Err(NoRoom);
         }
+        let outline = self.outline(Header::LEN, Header::LEN + GENERIC_LEN + IV_LEN);
         self.limit = self.buf.len();
         self.put(&TRAILER)?;
         let sk_len = self.len.saturating_sub(Header::LEN);
@@ -82,7 +91,14 @@ impl<'b> MessageWriter<'b> {
         let message = self.buf.get_mut(..self.len).ok_or(NoRoom)?;
         let (aad, payload) = message.split_at_mut_checked(Header::LEN + GENERIC_LEN).ok_or(NoRoom)?;
         key.seal(crypto, aad, payload)?;
-        Ok(self.len)
+        Ok(Written { len: self.len, outline })
+    }
+
+    /// The payloads from `start` on; the type of the first stands at `next_at`.
+    fn outline(&self, next_at: usize, start: usize) -> Outline {
+        let first = self.buf.get(next_at).map_or(PayloadType::NONE, |first| PayloadType(*first));
+        let payloads = self.buf.get(start..self.len).unwrap_or_default();
+        Outline::read(&self.header, first, payloads)
     }
 
     /// Writes a payload of type `kind` whose body is what `body` puts.
@@ -151,7 +167,7 @@ mod tests {
         let mut out = MessageWriter::new(&mut buf, &HEADER).unwrap();
         out.vendor(b"abc").unwrap();
         out.delete_ike().unwrap();
-        let len = out.finish();
+        let len = out.finish().len;
         assert_eq!(buf[28..len], [42, 0, 0, 7, b'a', b'b', b'c', 0, 0, 0, 8, 1, 0, 0, 0]);
         let header = Header::parse(&buf[..len]).unwrap();
         assert_eq!((header.next, header.length), (PayloadType::VENDOR, 43));
@@ -160,7 +176,7 @@ mod tests {
     #[test]
     fn a_message_without_payloads_says_so() {
         let mut buf = [0xaa; 28];
-        let len = MessageWriter::new(&mut buf, &Header { next: PayloadType::SA, ..HEADER }).unwrap().finish();
+        let len = MessageWriter::new(&mut buf, &Header { next: PayloadType::SA, ..HEADER }).unwrap().finish().len;
         assert_eq!(Header::parse(&buf[..len]).unwrap().next, PayloadType::NONE);
     }
 
@@ -176,7 +192,7 @@ mod tests {
             assert_eq!(first.is_ok(), room >= 28 + 7);
             let second = out.notify_parts(NotifyKind::COOKIE, &[&[1; 8], &[2; 8]]);
             assert_eq!(second.is_ok(), room >= 28 + 24 + if first.is_ok() { 7 } else { 0 });
-            let len = out.finish();
+            let len = out.finish().len;
             let header = Header::parse(&buf[..len]).unwrap();
             let payloads = Chain::new(header.next, &buf[28..len]).inspect(|payload| assert!(payload.is_ok())).count();
             assert_eq!(payloads, usize::from(first.is_ok()) + usize::from(second.is_ok()));
@@ -198,7 +214,7 @@ mod tests {
             assert!(MessageWriter::protected(&mut buf[..room], &HEADER).is_err(), "{room}");
         }
         let mut buf = [0; 64];
-        assert_eq!(MessageWriter::protected(&mut buf, &HEADER).unwrap().finish(), 0);
+        assert_eq!(MessageWriter::protected(&mut buf, &HEADER).unwrap().finish().len, 0);
         let mut buf = [0; 28 + 4 + 8 + 17];
         let mut out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
         assert_eq!(out.delete_ike(), Err(NoRoom));

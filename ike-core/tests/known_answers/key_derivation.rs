@@ -78,7 +78,7 @@ fn ike_keys_of_both_roles_are_the_expected_ones() {
             let header = Header::new(seed.spi_i, seed.spi_r, ExchangeType::INFORMATIONAL, 2);
             let mut message = MessageWriter::protected(&mut buf, &header).unwrap();
             message.delete_ike().unwrap();
-            let len = message.seal(&mut crypto, &mut keys.sender).unwrap();
+            let len = message.seal(&mut crypto, &mut keys.sender).unwrap().len;
             let receiver = SkReceiver::new(&mut crypto, suite.encr, &octets(&case, ours)).unwrap();
             let opened = receiver.open(&mut crypto, &mut { buf }[..len]).map(|(kind, _)| kind);
             assert_eq!(opened, Ok(PayloadType::DELETE));

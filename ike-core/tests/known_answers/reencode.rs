@@ -64,7 +64,7 @@ pub(crate) fn reencode(header: &Header, first: PayloadType, body: &[u8]) -> Opti
         }
         .unwrap();
     }
-    let len = out.finish();
+    let len = out.finish().len;
     buf.truncate(len);
     Some(buf)
 }

@@ -37,7 +37,7 @@ pub(crate) fn payloads(write: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), 
     let mut buf = [0; 8192];
     let mut message = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::IKE_AUTH, 0)).unwrap();
     write(&mut message).unwrap();
-    let len = message.finish();
+    let len = message.finish().len;
     Payloads(buf[16], buf[Header::LEN..len].to_vec())
 }
 
