@@ -12,7 +12,7 @@ use ike_core::pad::PeerId;
 use ipsec_core::error::Discard;
 use ipsec_core::net::{Encap, TrafficSelector};
 use ipsec_core::sa;
-use ipsec_core::spd::{Action, Direction, Entry};
+use ipsec_core::spd::{Action, Direction, Entry, Hits};
 
 use crate::commands::wire;
 use crate::control::protocol::{
@@ -103,8 +103,8 @@ impl Daemon {
     pub(crate) fn show(&mut self) -> Show {
         let now = self.clock.now();
         with_gateway!(self, |gateway, parts| {
-            let entries = parts.outbound.rules().flat_map(|(rule, _)| rule.entries());
-            let spd = entries.map(|entry| flow(&entry, &parts)).collect();
+            let entries = parts.outbound.rules().flat_map(|(rule, hits)| rule.entries().map(|entry| (entry, hits)));
+            let spd = entries.map(|(entry, hits)| flow(&entry, hits, &parts)).collect();
             let inbound = parts.inbound.sas().map(|status| shown_sa(&status, "in", &parts));
             let outbound = parts.outbound.sas().map(|status| shown_sa(&status, "out", &parts));
             let sad = inbound.chain(outbound).collect();
@@ -194,7 +194,7 @@ fn child_status(child: &gateway::ChildStatus<'_>, parts: &Lent<'_, '_>, now: ips
     }
 }
 
-fn flow(entry: &Entry, parts: &Lent<'_, '_>) -> Flow {
+fn flow(entry: &Entry, hits: Hits, parts: &Lent<'_, '_>) -> Flow {
     let pad = parts.endpoint.pad();
     let (action, child) = match entry.action {
         Action::Protect(policy) => ("protect", pad.get_child(child_of(policy))),
@@ -217,6 +217,8 @@ fn flow(entry: &Entry, parts: &Lent<'_, '_>) -> Flow {
         direction: direction.to_owned(),
         action: action.to_owned(),
         priority: entry.priority,
+        // Inbound packets meet the kernel's guard, or an SA and its selectors.
+        hits: (entry.direction == Direction::Out).then_some(hits.outbound),
         from: Selector(&entry.source).to_string(),
         to: Selector(&entry.destination).to_string(),
         child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)),

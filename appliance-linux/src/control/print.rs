@@ -206,8 +206,12 @@ fn flow(f: &mut Formatter<'_>, flow: &Flow) -> fmt::Result {
     };
     write!(f, " type {kind}")?;
     match &flow.child {
-        Some(child) => writeln!(f, " child {child}"),
-        None => writeln!(f, " priority {}", flow.priority),
+        Some(child) => write!(f, " child {child}")?,
+        None => write!(f, " priority {}", flow.priority)?,
+    }
+    match flow.hits {
+        Some(hits) => writeln!(f, " packets {hits}"),
+        None => writeln!(f),
     }
 }
 
@@ -344,6 +348,7 @@ mod tests {
             direction: direction.into(),
             action: "protect".into(),
             priority: 1000,
+            hits: (direction == "out").then_some(7),
             from: from.into(),
             to: to.into(),
             child: Some("cloud/net".into()),
@@ -376,7 +381,7 @@ mod tests {
              flow esp in from 10.1.0.0/16 to 10.2.0.0/16 peer 192.0.2.1 srcid FQDN/right.lab dstid FQDN/left.lab \
              type require child cloud/net\n\
              flow esp out from 10.2.0.0/16 to 10.1.0.0/16 peer 192.0.2.1 srcid FQDN/right.lab dstid FQDN/left.lab \
-             type require child cloud/net\n\n\
+             type require child cloud/net packets 7\n\n\
              SAD:\n\
              esp tunnel from 192.0.2.1 to 192.0.2.2 spi 0x0000beef enc aes256gcm16-esn child cloud/net packets 1 \
              bytes 84\n\n"

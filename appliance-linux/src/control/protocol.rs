@@ -249,6 +249,8 @@ pub(crate) struct Flow {
     /// "protect", "bypass" or "discard".
     pub(crate) action: String,
     pub(crate) priority: u32,
+    /// Packets that met it since the daemon started or the rule came; of outbound ones.
+    pub(crate) hits: Option<u64>,
     /// A selector as the configuration writes it.
     pub(crate) from: String,
     pub(crate) to: String,
