@@ -99,7 +99,7 @@ fn longest_misfit(spi_i: u64) -> Vec<u8> {
     let header = Header::new(1, 2, ExchangeType::IKE_AUTH, 0);
     let mut message = MessageWriter::new(&mut buf, &header).unwrap();
     message.sa(ProtocolId::IKE, &[], (1..=7).map(|number| (number, all.iter().copied()))).unwrap();
-    let len = message.finish();
+    let len = message.finish().len;
     let right = init_payloads(Group::Curve25519, &[9; 32]);
     let message = in_clear(&init_header(spi_i), &with_body(&right, PayloadType::SA, &buf[32..len]));
     assert!((13_900..16 * 1024).contains(&message.len()), "{}", message.len());
