@@ -333,7 +333,7 @@ impl Daemon {
         let now = self.clock.now();
         let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
         if due.is_some_and(|due| due <= now) {
-            with_gateway!(self, |gateway, parts| gateway.credit(&mut parts));
+            with_gateway!(self, |gateway, parts| gateway.credit(now, &mut parts));
             // Rekeys begin here with a key exchange, and packets go on meanwhile.
             self.endpoint.handle_timeout(now);
             with_gateway!(self, |gateway, parts| gateway.handle_timeout(now, &mut parts));

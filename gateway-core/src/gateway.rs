@@ -108,6 +108,9 @@ pub struct Gateway {
     agenda: Agenda,
     /// SAs that send and hear nothing.
     silent: Vec<ChildId>,
+    /// When the counters of the SAs are looked at, should nothing else fall due: a peer that itself looks whether we live
+    /// puts off our own looks for ever.
+    look_at: Option<Instant>,
     reports: VecDeque<Report>,
     questions: VecDeque<Locate>,
     discarded: Discarded,
@@ -154,6 +157,7 @@ impl Gateway {
             sas: BTreeMap::new(),
             agenda: Agenda::default(),
             silent: Vec::new(),
+            look_at: None,
             reports: VecDeque::new(),
             questions: VecDeque::new(),
             discarded: Discarded::default(),
@@ -208,7 +212,7 @@ impl Gateway {
 
     /// Time has passed.
     pub fn handle_timeout<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
-        self.credit(parts);
+        self.credit(now, parts);
         parts.endpoint.handle_timeout(now);
         parts.outbound.handle_timeout(now);
         parts.inbound.handle_timeout(now);
@@ -290,7 +294,7 @@ impl Gateway {
     /// When to call [`Gateway::handle_timeout`]; `None` when nothing is waiting.
     pub fn poll_timeout<C: IkeCrypto, P: PacketCrypto>(&self, parts: &Parts<'_, '_, C, P>) -> Option<Instant> {
         let engines = [parts.outbound.poll_timeout(), parts.inbound.poll_timeout()];
-        engines.into_iter().chain([parts.endpoint.poll_timeout(), self.agenda.next()]).flatten().min()
+        engines.into_iter().chain([parts.endpoint.poll_timeout(), self.agenda.next(), self.look_at]).flatten().min()
     }
 
     /// `[gateway]` as it stands.

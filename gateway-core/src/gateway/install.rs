@@ -236,6 +236,8 @@ impl Gateway {
             child.sas.insert(installed.child);
         }
         self.sas.insert(installed.child, installed);
+        // At once: only then is it known when to look again.
+        self.look_at = Some(Instant::ZERO);
     }
 
     /// Takes a Child SA out of the engines and keeps what went through it. `false`: it was gone already.

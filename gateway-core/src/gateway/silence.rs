@@ -21,8 +21,14 @@ impl Gateway {
     /// Tells IKE of the signs of life that the data plane saw. [`Gateway::handle_timeout`] does so; an appliance that calls
     /// [`Endpoint::handle_timeout`](ike_core::endpoint::Endpoint::handle_timeout) itself, without locks on the engines, does
     /// it before.
-    pub fn credit<C: IkeCrypto, P: PacketCrypto>(&mut self, parts: &mut Parts<'_, '_, C, P>) {
+    pub fn credit<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+        self.look_at = None;
         for (id, sa) in &mut self.sas {
+            let interval = parts.endpoint.pad().get(sa.peer).map_or(Duration::ZERO, |peer| peer.dpd);
+            if !interval.is_zero() {
+                let next = now + interval;
+                self.look_at = Some(self.look_at.map_or(next, |at| at.min(next)));
+            }
             let last = sa.last_heard(parts.inbound);
             if let Some(last) = last.filter(|_| last > sa.heard) {
                 sa.heard = Some(last);
@@ -35,7 +41,6 @@ impl Gateway {
             }
             let Some(sent) = sa.last_sent(parts.outbound).filter(|sent| Some(*sent) > sa.heard) else { continue };
             let since = *sa.unanswered.get_or_insert(sent);
-            let interval = parts.endpoint.pad().get(sa.peer).map_or(Duration::ZERO, |peer| peer.dpd);
             if !interval.is_zero() && sent.since(since) >= interval {
                 self.silent.push(*id);
             }

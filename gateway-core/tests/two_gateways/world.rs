@@ -321,9 +321,12 @@ impl World {
         panic!("a timer that is never satisfied:\n{}", self.story());
     }
 
+    /// Each side is called when it wants to be and not because the other is.
     fn tick(&mut self) {
         for site in [&mut self.left, &mut self.right] {
-            site.gateway.handle_timeout(self.now, parts!(site));
+            if site.gateway.poll_timeout(&parts!(lent site)).is_some_and(|due| due <= self.now) {
+                site.gateway.handle_timeout(self.now, parts!(site));
+            }
         }
         self.exchange();
     }
