@@ -27,7 +27,6 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     list.extend(Scenario::both_ways("rekey-child-simultaneously", child_by_both));
     list.extend(Scenario::both_ways("rekey-ike-simultaneously", ike_by_both));
     list.push(Scenario::new("rekey-ten-times", ten_times));
-    list.push(Scenario::new("f63-reauthenticate-ahead-of-auth-lifetime", reauthenticate).ours().thorough());
     list
 }
 
@@ -104,22 +103,6 @@ fn ten_times(ends: Ends) -> Result<String> {
         Ok(())
     })?;
     tally.all_answered()?;
-    Ok(tally.to_string())
-}
-
-/// The peer takes us for authenticated for 20 s: before that there is another IKE SA, and the old one goes.
-fn reauthenticate(ends: Ends) -> Result<String> {
-    let mut plan = Plan::new(ends)?;
-    plan.peer.reauth = Some(Duration::from_secs(20));
-    let tunnel = plan.establish(First::We)?;
-    let before = tunnel.us.ike_sa(PEER)?.spis;
-    let tally = tunnel.under_pings(|| {
-        let other = || Ok((tunnel.us.ike_sa(PEER)?.spis != before).then_some(()));
-        wait_for("another IKE SA", Duration::from_secs(20), other)?;
-        tunnel.agree()
-    })?;
-    tally.all_answered()?;
-    tunnel.carries()?;
     Ok(tally.to_string())
 }
 

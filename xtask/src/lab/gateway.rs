@@ -69,8 +69,6 @@ pub(crate) struct Connection {
     pub(crate) encap: bool,
     /// Liveness checks after so much silence.
     pub(crate) dpd: Duration,
-    /// It takes the peer for authenticated for so long and tells it so (RFC 4478); only strongSwan does.
-    pub(crate) reauth: Option<Duration>,
 }
 
 /// A Child SA, from the point of view of one gateway.

@@ -229,7 +229,6 @@ impl Pair {
             start: Start::Passive,
             encap: false,
             dpd: Duration::from_secs(20),
-            reauth: None,
         }
     }
 

@@ -232,9 +232,6 @@ fn swanctl_conf(connections: &[Connection]) -> Result<String> {
         writeln!(text, "    remote_addrs = {}", address(connection.remote))?;
         writeln!(text, "    proposals = {}", connection.ike.join(", "))?;
         writeln!(text, "    dpd_delay = {}s", connection.dpd.as_secs())?;
-        if let Some(after) = connection.reauth {
-            writeln!(text, "    reauth_time = {}s\n    rand_time = 0s\n    over_time = 60s", after.as_secs())?;
-        }
         writeln!(text, "    encap = {}", if connection.encap { "yes" } else { "no" })?;
         writeln!(text, "    keyingtries = 0\n    mobike = no")?;
         writeln!(text, "    local {{\n      auth = psk\n      id = {local_id}\n    }}")?;
