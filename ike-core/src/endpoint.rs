@@ -95,6 +95,11 @@ struct Reply {
     bytes: [u8; MARKER_LEN + 92],
 }
 
+/// Whether keys may come of a message.
+fn makes_keys(header: &Header) -> bool {
+    header.exchange != ExchangeType::INFORMATIONAL
+}
+
 /// Every IKE SA of a host.
 ///
 /// Methods come in four kinds: inputs (`handle_*`), wishes (`initiate`, `create_child`, `rekey_*`, `close*`, …), outputs
@@ -173,7 +178,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let header = Header::parse(datagram)?;
         self.take_back_keys();
         let outcome = self.take_in(now, path, header, datagram);
-        if header.exchange != ExchangeType::INFORMATIONAL {
+        if makes_keys(&header) {
             // Values on their way into their slots leave copies behind.
             wipe::stack(STACK);
         }
@@ -198,21 +203,40 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             return Err(self.hear_claim(now, path, &header, datagram));
         }
         let slot = self.find(&header).ok_or(Discard::UnknownSa)?;
-        let rekeys = header.exchange == ExchangeType::CREATE_CHILD_SA && !header.response;
-        let (sa, mut env) = self.open(now, slot, rekeys).ok_or(Discard::UnknownSa)?;
-        sa.window.receive(datagram);
-        let effects = match sa.state {
-            State::InitSent(_) => state::init_sent::on_message(sa, &mut env, path, &header, datagram),
-            State::InitAnswered(_) => state::init_answered::on_message(sa, &mut env, path, &header, datagram),
-            State::AuthSent(_) => state::auth_sent::on_message(sa, &mut env, path, &header, datagram),
-            State::Established(_) => state::established::on_message(sa, &mut env, path, &header, datagram),
-            State::Dead => state::deleting::on_message(sa, &header),
-        }?;
-        if sa.report.established {
+        let effects = self.step(now, slot, path, &header, datagram);
+        if makes_keys(&header) {
+            // What is built next in these frames goes into the slots together with the octets that it does not use.
+            wipe::stack(STACK);
+        }
+        let effects = effects?;
+        if self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref()).is_some_and(|sa| sa.report.established)
+        {
             self.crowd(now, slot);
         }
         self.apply(now, slot, effects);
         Ok(())
+    }
+
+    /// What the SA in a slot makes of a message.
+    #[inline(never)]
+    fn step(
+        &mut self,
+        now: Instant,
+        slot: u16,
+        path: Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Result<Effects<C>, Discard> {
+        let rekeys = header.exchange == ExchangeType::CREATE_CHILD_SA && !header.response;
+        let (sa, mut env) = self.open(now, slot, rekeys).ok_or(Discard::UnknownSa)?;
+        sa.window.receive(datagram);
+        match sa.state {
+            State::InitSent(_) => state::init_sent::on_message(sa, &mut env, path, header, datagram),
+            State::InitAnswered(_) => state::init_answered::on_message(sa, &mut env, path, header, datagram),
+            State::AuthSent(_) => state::auth_sent::on_message(sa, &mut env, path, header, datagram),
+            State::Established(_) => state::established::on_message(sa, &mut env, path, header, datagram),
+            State::Dead => state::deleting::on_message(sa, header),
+        }
     }
 
     /// Time has passed: repeats, rekeys, deletes and gives up what is due.
@@ -375,10 +399,13 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Does in other slots what the work on one SA asked for, and then lets each of them go on.
     fn apply(&mut self, now: Instant, slot: u16, effects: Effects<C>) {
-        let Effects { place, heir, orphan, die, initial_contact } = effects;
+        let Effects { place, keys, heir, orphan, die, initial_contact } = effects;
         let mut touched: Vec<u16, 3> = [slot].into_iter().collect();
         if let Some((slot, sa)) = place {
             self.put(slot, sa);
+            if let Some(sa) = self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut()) {
+                sa.keys = keys;
+            }
             touched.extend([slot]);
         }
         let orphan_at = now + self.settings.orphan;
@@ -455,10 +482,6 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         };
         let Some((sa, mut env)) = self.open(now, slot, rekeys) else { return };
         state::established::pursue(sa, &mut env);
-        if sa.ke.is_some() {
-            // A key exchange may have begun.
-            wipe::stack(STACK);
-        }
         let State::Established(established) = &sa.state else { return };
         if let Some(kept) = established.keeps().and_then(|kept| self.slots.get_mut(usize::from(kept))) {
             kept.keeper = Some(slot);

@@ -47,7 +47,7 @@ pub struct IkeSeed<'a> {
 }
 
 /// Octets of the stack that are wiped after work that makes keys: what a handshake takes, with both of its key exchanges.
-pub(crate) const STACK: usize = 16 * 1024;
+pub(crate) const STACK: usize = 8 * 1024;
 
 /// Octets of SK_d, SK_ei, SK_er, SK_pi and SK_pr at most.
 const KEYMAT_MAX: usize = 3 * 64 + 2 * (32 + 4);

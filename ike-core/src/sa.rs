@@ -426,6 +426,9 @@ pub(crate) struct Env<'x, 'a, C> {
 pub(crate) struct Effects<C: IkeCrypto> {
     /// Put an SA into the spare slot.
     pub(crate) place: Option<(u16, Sa<C>)>,
+    /// The keys of that SA, put into its slot by themselves: what is built beside keys takes copies of them along, in
+    /// octets that it does not use.
+    pub(crate) keys: Option<IkeKeys<C>>,
     /// This SA takes over the children.
     pub(crate) heir: Option<Heir>,
     /// This SA lost against a crossing rekey: delete it after a while, should the peer not.
@@ -438,6 +441,6 @@ pub(crate) struct Effects<C: IkeCrypto> {
 
 impl<C: IkeCrypto> Default for Effects<C> {
     fn default() -> Self {
-        Self { place: None, heir: None, orphan: None, die: None, initial_contact: false }
+        Self { place: None, keys: None, heir: None, orphan: None, die: None, initial_contact: false }
     }
 }

@@ -13,7 +13,6 @@ use crate::child::{Children, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
-use crate::keys::IkeKeys;
 use crate::sa::{ChildRequest, Crossed, Effects, Env, Established, Heir, LowestNonce, Request, Sa, State};
 
 /// The lower of the two nonces of an exchange.
@@ -93,9 +92,7 @@ pub(crate) fn successor<C: IkeCrypto>(
     initiator: bool,
     (spi_i, spi_r): (u64, u64),
     state: Established,
-    mut keys: IkeKeys<C>,
 ) -> Sa<C> {
-    keys.forget_auth();
     Sa {
         peer: sa.peer,
         identity: sa.identity,
@@ -104,7 +101,6 @@ pub(crate) fn successor<C: IkeCrypto>(
         encap: sa.encap,
         keepalive_at: sa.keepalive_at,
         work: true,
-        keys: Some(keys),
         ..Sa::new(initiator, spi_i, spi_r, sa.path, State::Established(state))
     }
 }

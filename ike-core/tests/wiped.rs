@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::{KeSecret, RustCrypto};
-use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
+use ike_core::crypto::{Digest64, Group, IkeCrypto, IkeSuite, KePublic, PrfAlg, SharedSecret};
 use ike_core::endpoint::{Endpoint, IkeSlot, ROOM_PER_SA, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
+use ike_core::keys::{IkeKeys, IkeSeed, Role};
 use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
@@ -43,8 +44,10 @@ enum Kind {
     Private,
     /// g^ir: nowhere once the keys are made.
     Shared,
-    /// The key of a PRF: SKEYSEED, SK_p and the key of AUTH nowhere, SK_d in the slot of its SA.
+    /// The key of a PRF: SK_p and the key of AUTH nowhere, SK_d in the slot of its SA.
     Prf,
+    /// The key of prf+ for an IKE SA: nowhere once the keys are made.
+    Skeyseed,
     /// SK_e: in the slot of its SA.
     Aead,
     /// The keys of a Child SA: in its slot until the caller has them.
@@ -147,10 +150,21 @@ impl IkeCrypto for Engine {
 
     fn prf(&mut self, alg: PrfAlg, key: &[u8], parts: &[&[u8]], out: &mut Digest64) {
         // Nonces and configured keys are keys too, and no secrets of a session.
-        if key.len() == alg.output_len() {
+        if let [_, _, _, spis, [_]] = parts
+            && spis.len() == 16
+        {
+            note(Kind::Skeyseed, key);
+        } else if key.len() == alg.output_len() {
             note(Kind::Prf, key);
         }
         self.0.prf(alg, key, parts, out);
+        match parts {
+            // The third and fourth block of prf+ for an IKE SA: SK_pi and SK_pr begin behind the rest of what is before.
+            [_, _, _, _, [3 | 4]] => note(Kind::Prf, &out.as_slice()[24..]),
+            // The first one for a Child SA begins with a key.
+            [_, _, _, nonce, [1]] if nonce.len() == 32 => note(Kind::Child, out.as_slice()),
+            _ => {}
+        }
     }
 
     fn sha1(&mut self, parts: &[&[u8]]) -> [u8; 20] {
@@ -243,22 +257,25 @@ impl Side {
 }
 
 fn settle(now: Instant, sides: &mut [Side; 2]) {
-    loop {
-        let mut moved = false;
-        for turn in 0..2 {
-            let [one, two] = &mut *sides;
-            let (from, to) = if turn == 0 { (one, two) } else { (two, one) };
-            while let Some(transmit) = from.host.poll_transmit() {
-                moved = true;
-                let path = Path { local: transmit.path.remote, remote: transmit.path.local };
-                to.host.handle_datagram(now, path, &mut transmit.datagram.to_vec()).unwrap();
-            }
-        }
+    while pass(now, sides) {
         sides.iter_mut().for_each(Side::listen);
-        if !moved {
-            return;
+    }
+    sides.iter_mut().for_each(Side::listen);
+}
+
+/// What one sends, the other gets; the callers are told nothing.
+fn pass(now: Instant, sides: &mut [Side; 2]) -> bool {
+    let mut moved = false;
+    for turn in 0..2 {
+        let [one, two] = &mut *sides;
+        let (from, to) = if turn == 0 { (one, two) } else { (two, one) };
+        while let Some(transmit) = from.host.poll_transmit() {
+            moved = true;
+            let path = Path { local: transmit.path.remote, remote: transmit.path.local };
+            to.host.handle_datagram(now, path, &mut transmit.datagram.to_vec()).unwrap();
         }
     }
+    moved
 }
 
 /// Where secrets stand in writable memory.
@@ -306,7 +323,7 @@ fn check(sides: &[Side; 2], most: &[(Kind, usize)], when: &str) {
     let at_home = |at: u64| sides.iter().flat_map(|side| &side.tables).any(|table| table.contains(&at));
     let strays: Vec<_> = found.iter().filter(|(_, at, _)| !at_home(*at)).collect();
     assert!(strays.is_empty(), "{when}, outside of the tables: {strays:#x?}");
-    for kind in [Kind::Private, Kind::Shared, Kind::Prf, Kind::Aead, Kind::Child] {
+    for kind in [Kind::Private, Kind::Shared, Kind::Skeyseed, Kind::Prf, Kind::Aead, Kind::Child] {
         let most = most.iter().find(|(of, _)| *of == kind).map_or(0, |(_, most)| *most);
         let count = found.iter().filter(|(found, ..)| *found == kind).count();
         assert!(count <= most, "{when}: {count} times {kind:?} instead of {most}: {found:#x?}");
@@ -342,6 +359,16 @@ fn life(group: &str) {
     }
     assert!(sides.iter().all(|side| side.children.len() == 1), "the old ones are gone");
 
+    // Its end comes before the caller has heard of it.
+    let (ike, most) = (sides[0].ike.unwrap(), [&lives[..], &[(Kind::Child, 4)]].concat());
+    let early = sides[0].host.create_child(now, ike, ChildConfigId(0)).unwrap();
+    while pass(now, &mut sides) {}
+    check(&sides, &most, "while nobody asks for the keys of a child");
+    sides[0].host.close_child(now, early).unwrap();
+    while pass(now, &mut sides) {}
+    check(&sides, &lives, "after a child that nobody heard of");
+    sides.iter_mut().for_each(Side::listen);
+
     let child = sides[0].children[0];
     sides[0].host.close_child(now, child).unwrap();
     settle(now, &mut sides);
@@ -351,13 +378,29 @@ fn life(group: &str) {
     settle(now, &mut sides);
     check(&sides, &[], "after the end");
 
-    // A child whose end comes before the caller heard of it, and an SA that nobody answers.
+    // An SA that nobody answers.
     sides[0].host.initiate(now, PeerId(0), None).unwrap();
     while sides[0].host.poll_transmit().is_some() {}
     let gone = sides[0].host.ike_sas().next().unwrap().id;
     sides[0].host.close(now, gone).unwrap();
     sides.iter_mut().for_each(Side::listen);
     check(&sides, &[], "after an attempt that was given up");
+}
+
+/// Whoever derives keys without an endpoint has nothing to wipe but what it got.
+fn derived() {
+    let mut engine = Engine(RustCrypto::new(Random, Packets));
+    let mut shared = SharedSecret::new();
+    engine.random(shared.resize(32).unwrap());
+    let suite = IkeSuite { encr: AeadAlg::Aes256Gcm16, prf: PrfAlg::HmacSha384, group: Group::Curve25519 };
+    let seed = IkeSeed { ni: &[1; 32], nr: &[2; 32], spi_i: 1, spi_r: 2 };
+    let keys = IkeKeys::derive(&mut engine, suite, &shared, &seed, Role::Initiator).ok().unwrap();
+    let skeyseed = NOTED.with_borrow(|noted| noted.values().filter(|kind| **kind == Kind::Skeyseed).count());
+    assert_eq!(skeyseed, 1);
+    assert!(places().iter().all(|(kind, ..)| *kind != Kind::Skeyseed), "after keys were derived");
+    drop(keys);
+    // Where this test moved them is its own affair.
+    NOTED.with_borrow_mut(Noted::clear);
 }
 
 #[test]
@@ -370,6 +413,7 @@ fn f_51_a_key_of_ike_is_in_its_slot_and_nowhere_after_it() {
     assert_eq!(places().len(), 1, "the search finds what is there");
     planted.as_mut_slice().zeroize();
     assert_eq!(places().len(), 0, "and nothing else");
+    derived();
     life("x25519");
     life("ecp256");
 }

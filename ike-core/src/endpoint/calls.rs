@@ -2,14 +2,12 @@
 
 use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
-use ipsec_core::wipe;
 
 use super::Endpoint;
 use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
-use crate::keys::STACK;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::sa::{Sa, State};
 use crate::state::init_sent;
@@ -38,13 +36,6 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied`]
     pub fn initiate(&mut self, now: Instant, peer: PeerId, child: Option<ChildConfigId>) -> Result<IkeId, Denied> {
-        let begun = self.begin(now, peer, child);
-        wipe::stack(STACK);
-        begun
-    }
-
-    #[inline(never)]
-    fn begin(&mut self, now: Instant, peer: PeerId, child: Option<ChildConfigId>) -> Result<IkeId, Denied> {
         let slot = self.vacant().ok_or(Denied::Full)?;
         let spi = self.spi(slot);
         let connection = self.pad.connection(peer).ok_or(Denied::UnknownPeer)?;

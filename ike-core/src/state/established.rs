@@ -120,8 +120,7 @@ fn on_response<C: IkeCrypto>(
     Effects::default()
 }
 
-/// Sends the next request that somebody waits for. A frame of its own, which is wiped when it has returned.
-#[inline(never)]
+/// Sends the next request that somebody waits for.
 pub(crate) fn pursue<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     while let Some(task) = agenda::next(sa, env) {
         match task {

@@ -1,11 +1,13 @@
 //! CREATE_CHILD_SA for the IKE SA itself, both roles (RFC 7296 §1.3.2, §2.8, §2.18, §2.25.2).
 
 use ipsec_core::net::Path;
+use ipsec_core::wipe;
 
-use crate::crypto::{Group, IkeCrypto, KePublic, SharedSecret};
+use crate::crypto::{Group, IkeCrypto, IkeSuite, KePublic, SharedSecret};
+use crate::error::NoKey;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
-use crate::keys::{IkeKeys, IkeSeed, Role};
+use crate::keys::{IkeKeys, IkeSeed, Role, STACK};
 use crate::proposal;
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::{Payloads, Refused};
@@ -62,17 +64,14 @@ fn consent<C: IkeCrypto>(
     let group = chosen.suite.group;
     let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
     let mut public = KePublic::new();
-    let mut shared = SharedSecret::new();
-    let secret = env.crypto.ke_generate(group, &mut public).ok_or_else(Refusal::crypto)?;
-    let bad = |_| Refusal::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX);
-    env.crypto.ke_agree(&secret, ke.public, &mut shared).map_err(bad)?;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: chosen.spi, spi_r: spi };
     let old = sa.keys.as_mut().ok_or_else(Refusal::busy)?;
-    let keys =
-        IkeKeys::derive_rekey(env.crypto, chosen.suite, old.suite.prf, &old.sk_d, &shared, &seed, Role::Responder)
-            .map_err(|_| Refusal::crypto())?;
+    let mut effects = Effects::default();
+    let exchanged = exchange_keys(env.crypto, old, chosen.suite, ke.public, &seed, &mut public, &mut effects.keys);
+    wipe::stack(STACK);
+    exchanged?;
     let mut message = MessageWriter::protected(env.response, &header)?;
     message.sa(ProtocolId::IKE, &spi.to_be_bytes(), [(chosen.number, chosen.suite.transforms())])?;
     message.nonce(&nonce)?;
@@ -80,14 +79,46 @@ fn consent<C: IkeCrypto>(
     let message = message.seal(env.crypto, &mut old.sender)?;
 
     sa.window.respond(message, path);
-    let mut effects = Effects::default();
     let mut state = Established::new(env, group, &connection, false);
     let made = Heir { slot, spi };
     let lowest = lowest(peer_nonce.as_slice(), &nonce);
     let orphan_at = env.now + env.settings.orphan;
     succession::ike_rekeyed_by_peer(established, &mut state, &mut effects, made, lowest, orphan_at);
-    effects.place = Some((slot, successor(sa, false, (chosen.spi, spi), state, keys)));
+    effects.place = Some((slot, successor(sa, false, (chosen.spi, spi), state)));
     Ok(effects)
+}
+
+/// Our half of the key exchange, and the keys that come of both.
+#[inline(never)]
+fn exchange_keys<C: IkeCrypto>(
+    crypto: &mut C,
+    old: &IkeKeys<C>,
+    suite: IkeSuite,
+    theirs: &[u8],
+    seed: &IkeSeed<'_>,
+    public: &mut KePublic,
+    keys: &mut Option<IkeKeys<C>>,
+) -> Result<(), Refusal> {
+    let mut shared = SharedSecret::new();
+    let secret = crypto.ke_generate(suite.group, public).ok_or_else(Refusal::crypto)?;
+    let bad = |_| Refusal::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX);
+    crypto.ke_agree(&secret, theirs, &mut shared).map_err(bad)?;
+    derive(crypto, old, suite, &shared, seed, Role::Responder, keys).map_err(|_| Refusal::crypto())
+}
+
+/// The keys of the new SA. Nobody proves who it is with them.
+fn derive<C: IkeCrypto>(
+    crypto: &mut C,
+    old: &IkeKeys<C>,
+    suite: IkeSuite,
+    shared: &SharedSecret,
+    seed: &IkeSeed<'_>,
+    role: Role,
+    keys: &mut Option<IkeKeys<C>>,
+) -> Result<(), NoKey> {
+    let made = IkeKeys::derive_rekey(crypto, suite, old.suite.prf, &old.sk_d, shared, seed, role)?;
+    keys.insert(made).forget_auth();
+    Ok(())
 }
 
 /// Rekeys.
@@ -135,17 +166,22 @@ pub(crate) fn on_response<C: IkeCrypto>(
             Err(cause) => Err(cause),
         },
         Some(error) => Err(exchange::cause_of(&error)),
-        None => complete(sa, env, &request, payloads),
+        None => {
+            let spi_r = complete(sa, env, &request, payloads, &mut effects.keys);
+            wipe::stack(STACK);
+            let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere);
+            spi_r.and_then(|spi_r| Ok((Established::new(env, request.group, &connection?, true), spi_r)))
+        }
     };
     match completed {
-        Ok((mut state, spi_r, keys)) => {
+        Ok((mut state, spi_r)) => {
             let State::Established(established) = &mut sa.state else { return effects };
             let ours = lowest(&request.nonce, payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice()));
             let made = Heir { slot: request.new, spi: request.spi };
             let crossed = (ours, request.crossed);
             let orphan_at = env.now + env.settings.orphan;
             succession::ike_rekeyed_by_us(established, &mut state, &mut effects, made, crossed, orphan_at);
-            effects.place = Some((request.new, successor(sa, true, (request.spi, spi_r), state, keys)));
+            effects.place = Some((request.new, successor(sa, true, (request.spi, spi_r), state)));
         }
         Err(cause) => fail(sa, env, &mut effects, request, cause),
     }
@@ -196,12 +232,15 @@ fn take_group<C: IkeCrypto>(
     Ok(())
 }
 
+/// Makes the new keys; returns the peer's SPI.
+#[inline(never)]
 fn complete<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     request: &RekeyRequest,
     payloads: &Payloads<'_>,
-) -> Result<(Established, u64, IkeKeys<C>), Failure> {
+    keys: &mut Option<IkeKeys<C>>,
+) -> Result<u64, Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let (Some(answer), Some(nonce), Some(ke)) = (&payloads.sa, &payloads.nonce, &payloads.ke) else {
         return Err(Failure::InvalidSyntax(Side::Here));
@@ -215,8 +254,6 @@ fn complete<C: IkeCrypto>(
     env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };
     let old = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
-    let keys =
-        IkeKeys::derive_rekey(env.crypto, chosen.suite, old.suite.prf, &old.sk_d, &shared, &seed, Role::Initiator)
-            .map_err(|_| Failure::CryptoRefused)?;
-    Ok((Established::new(env, request.group, &connection, true), chosen.spi, keys))
+    derive(env.crypto, old, chosen.suite, &shared, &seed, Role::Initiator, keys).map_err(|_| Failure::CryptoRefused)?;
+    Ok(chosen.spi)
 }
