@@ -25,7 +25,6 @@
 //! Two endpoints, talking to each other until they hold the same keys:
 //!
 //! ```
-//! # #[cfg(feature = "rustcrypto")] {
 //! use core::net::{IpAddr, SocketAddr};
 //! use core::time::Duration;
 //! use ike_core::child::ChildSlot;
@@ -38,20 +37,32 @@
 //! use ike_core::wire::id::Id;
 //! use ipsec_core::net::{AddrRange, Path, TrafficSelector};
 //! use ipsec_core::time::Instant;
-//! # struct Rng(u64);
-//! # impl rand_core::TryRng for Rng {
-//! #     type Error = core::convert::Infallible;
-//! #     fn try_next_u32(&mut self) -> Result<u32, Self::Error> { self.try_next_u64().map(|n| n as u32) }
-//! #     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-//! #         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-//! #         Ok(self.0 ^ (self.0 >> 29))
-//! #     }
-//! #     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-//! #         for octet in out { *octet = (self.try_next_u64()? >> 24) as u8; }
-//! #         Ok(())
-//! #     }
-//! # }
-//! # impl rand_core::TryCryptoRng for Rng {} // For this example only: never use such a generator.
+//! use rand_core::{TryCryptoRng, TryRng};
+//!
+//! /// Where nonces and private values come from: anything that implements `TryRng` and `TryCryptoRng` of the crate
+//! /// `rand_core` 0.10 without errors, such as the operating system's or a board's generator. This one is for the example
+//! /// only: whoever guesses its seed has every key.
+//! struct Rng(u64);
+//!
+//! impl TryRng for Rng {
+//!     type Error = core::convert::Infallible;
+//!
+//!     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+//!         self.try_next_u64().map(|number| (number >> 32) as u32)
+//!     }
+//!     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+//!         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+//!         Ok(self.0 ^ (self.0 >> 29))
+//!     }
+//!     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+//!         for octet in out {
+//!             *octet = (self.try_next_u64()? >> 24) as u8;
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl TryCryptoRng for Rng {}
 //!
 //! /// A host with a single connection. A gateway looks into its configuration instead.
 //! struct Single<'p>(Connection<'p>, ChildConfig<'p>);
@@ -131,7 +142,6 @@
 //! }
 //! let [ours, theirs] = &keys[..] else { panic!("no Child SA") };
 //! assert_eq!(ours, theirs);
-//! # }
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
