@@ -138,6 +138,7 @@ fn f_54_connections_with_the_same_lists_cost_nothing_more() {
     let lists = (0..5_000).map(|number| vec![misfit(); number % 7 + 1]).chain([list(SUITE)]);
     let mut host = open_to_all(Settings::default(), lists);
     assert_eq!(knock(&mut host, 1, path_of(false)), (true, false));
+    assert_eq!(host.endpoint.ike_sas().count(), 1, "{:?}", host.story);
 }
 
 #[test]
