@@ -147,6 +147,9 @@ fn peer_by_name(ends: Ends) -> Result<String> {
     Ok(format!("{before} questions, then {}", resolver.questions()))
 }
 
+/// From and to of packets that were seen.
+type Ways = Arc<Mutex<BTreeSet<(IpAddr, IpAddr)>>>;
+
 /// F-21: a tunnel over one outside interface, calls to another peer over the other: each with the address of its own.
 fn two_outside_interfaces(ends: Ends) -> Result<String> {
     let mut plan = Plan::new(ends)?;
@@ -157,8 +160,8 @@ fn two_outside_interfaces(ends: Ends) -> Result<String> {
     link::veth((gateway, "wan2"), (&other, "eth"))?;
     ip(gateway, "addr add 198.51.100.2/24 dev wan2")?;
     ip(&other, "addr add 198.51.100.1/24 dev eth")?;
-    let callers = |interface| -> Result<(Watch, Arc<Mutex<BTreeSet<(IpAddr, IpAddr)>>>)> {
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
+    let callers = |interface| -> Result<(Watch, Ways)> {
+        let seen = Ways::default();
         let note = Arc::clone(&seen);
         let watch = Watch::start(gateway, interface, move |crossing, frame| {
             if crossing == Crossing::Out
