@@ -310,7 +310,7 @@ fn places() -> Vec<(Kind, u64, String)> {
                     found.push((*kind, at + offset as u64, line.to_owned()));
                 }
             }
-            page.zeroize(); // what was read is no find of the next page
+            page.fill(0); // what was read is no find of the next page
         }
     }
     found

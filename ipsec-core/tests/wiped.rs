@@ -95,7 +95,7 @@ fn places(masked: &[u8; 36]) -> Vec<String> {
             let is_key = |window: &[u8]| window.iter().zip(masked).all(|(plain, masked)| plain ^ MASK == *masked);
             let hits = page[..read].windows(16).enumerate().filter(|(offset, window)| *offset < 4096 && is_key(window));
             found.extend(hits.map(|(offset, _)| format!("{:#x} in {line}", at + offset as u64)));
-            page.zeroize(); // what was read is no find of the next page
+            page.fill(0); // what was read is no find of the next page
         }
     }
     found
