@@ -96,7 +96,8 @@ pub(crate) struct Child {
     pub(crate) keys: Option<ChildKeys>,
     /// The Child SA this one was negotiated to replace.
     pub(crate) replaces: Option<ChildId>,
-    /// Our side sends through it; false while a rekey by the peer waits for its Delete.
+    /// Our side sends through it; false while a rekey by the peer waits for its Delete, and while nothing shows that the
+    /// peer has the IKE SA that it began beside another.
     pub(crate) outbound_ready: bool,
     pub(crate) replaced_by: Option<ChildId>,
     pub(crate) want_rekey: bool,
@@ -357,6 +358,19 @@ impl Children<'_> {
         for (_, child) in self.of(ike) {
             child.settles_at = None;
         }
+    }
+
+    /// The peer has the IKE SA that it began beside another: its child may be used.
+    pub(crate) fn confirm(&mut self, ike: u16) {
+        for (_, child) in self.of(ike) {
+            child.send_through();
+        }
+    }
+
+    /// Another IKE SA carries a child of this configuration.
+    pub(crate) fn carried_beside(&self, ike: u16, peer: PeerId, config: ChildConfigId) -> bool {
+        let beside = |child: &Child| (child.peer, child.config) == (peer, config) && child.ike != ike;
+        self.iter().any(|(_, child)| beside(child) && child.phase == Phase::Up)
     }
 
     pub(crate) fn free(&mut self, slot: u16) {

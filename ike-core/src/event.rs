@@ -61,7 +61,7 @@ pub enum Event<'e> {
     },
     /// A Child SA was negotiated: install it.
     ChildUp(ChildUp<'e>),
-    /// From now on send through this Child SA and no longer through the one it replaces.
+    /// From now on send through this Child SA, and no longer through the one it replaces.
     ChildOutbound {
         /// The Child SA whose `outbound_ready` was false.
         child: ChildId,
@@ -164,7 +164,8 @@ pub struct ChildUp<'e> {
     pub config: ChildConfigId,
     /// The Child SA this one replaces, when it is a rekey.
     pub replaces: Option<ChildId>,
-    /// False after a rekey that the peer began: receive at once, send when [`Event::ChildOutbound`] comes.
+    /// False after a rekey that the peer began, and when it connected beside an IKE SA that carries this child: receive at
+    /// once, send when [`Event::ChildOutbound`] comes.
     pub outbound_ready: bool,
     /// The negotiated algorithms.
     pub suite: EspSuite,

@@ -68,6 +68,9 @@ pub(crate) struct Established {
     pub(crate) leaving: Option<Failure>,
     pub(crate) want_rekey: bool,
     pub(crate) want_liveness: bool,
+    /// Something was heard after our answer that made it. Until then the peer may have no such SA: its own attempt may be
+    /// over, because both called at once and ours was answered first.
+    pub(crate) confirmed: bool,
     /// When somebody's claim in clear may make us ask for a sign of life again.
     pub(crate) doubted_at: Option<Instant>,
     /// The group to begin our next rekey with.
@@ -108,6 +111,7 @@ impl Established {
             leaving: None,
             want_rekey: false,
             want_liveness: false,
+            confirmed: true,
             doubted_at: None,
             rekey_at: timers::rekey_at(env.crypto, env.now, connection.rekey, ours),
             reauthenticate_at: None,

@@ -20,6 +20,8 @@ use crate::peers::Peers;
 
 /// What is on its way through the SAs of a connection that was made anew may still arrive for as long as this.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Between two looks whether the connection that is to stay is one for the peer, too.
+const LOOK: Duration = Duration::from_secs(1);
 /// A child that the connection that stays is refused stays where it is.
 const TRIES: u32 = 3;
 
@@ -41,6 +43,12 @@ impl Gateway {
         let all: Vec<_> = self.connections(id, endpoint).collect();
         let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
         let Some(kept) = all.iter().max_by_key(|ike| (!renewed(ike), spi(ike))).copied() else { return };
+        if !kept.confirmed {
+            // The peer may have given up the call that made it: nothing is closed for its sake before it was heard on it.
+            drop(endpoint.check_liveness(now, kept.id)); // denied: it is asked already, or goes
+            soonest.reached(now + LOOK);
+            return;
+        }
         for spare in all.iter().filter(|ike| ike.id != kept.id) {
             let pause = match (renewed(spare), spare.initiator) {
                 (true, _) => DRAIN,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Level, Parts, PeerState, Report, What};
+use ike_core::failure::Failure;
 use ipsec_core::error::Discard;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
@@ -215,6 +216,45 @@ fn f_60_the_spare_one_goes_also_when_its_initiator_knows_nothing_of_the_rule() {
     assert_eq!(world.left.endpoint.ike_sas().count(), 1, "{}", world.story());
     assert_eq!(world.right.endpoint.ike_sas().count(), 1, "{}", world.story());
     world.ping();
+}
+
+#[test]
+fn f_60_a_call_that_its_initiator_gives_up_without_a_word_never_costs_the_connection_that_works() {
+    let mut kept = Vec::new();
+    for left_gives_up in [false, true] {
+        let mut world = World::new(&peer(true, "", ""), &peer(false, "", ""));
+        world.left.gateway.start(world.now, parts!(world.left)).unwrap();
+        world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+        // It was answered, and the answer is on its way.
+        let answered = |site: &Site| site.endpoint.ike_sas().any(|ike| !ike.initiator && ike.since.is_some());
+        while !answered(if left_gives_up { &world.right } else { &world.left }) {
+            assert!(world.step());
+        }
+        let now = world.now;
+        let (site, other) = match left_gives_up {
+            true => (&mut world.left, &world.right),
+            false => (&mut world.right, &world.left),
+        };
+        let own = site.endpoint.ike_sas().find(|ike| ike.initiator).unwrap();
+        let others = other.endpoint.ike_sas().find(|ike| ike.initiator).unwrap();
+        kept.push(own.spi_local > others.spi_local);
+        site.endpoint.abandon(now, own.id, Failure::ClosedHere).unwrap();
+        world.exchange();
+        for _ in 0..120 {
+            world.ping();
+            world.pass(secs(1));
+        }
+        for site in [&world.left, &world.right] {
+            let left: Vec<_> = site.endpoint.ike_sas().filter(|ike| ike.since.is_some()).collect();
+            assert_eq!(left.len(), 1, "{}", world.story());
+            assert!(
+                left.iter().all(|ike| others.spi_local == if ike.initiator { ike.spi_local } else { ike.spi_remote })
+            );
+            assert_eq!(site.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+        }
+    }
+    kept.sort_unstable();
+    assert_eq!(kept, [false, true], "once it was the one that both sides would keep");
 }
 
 /// The right side wants perfect forward secrecy for the child, the left one none.

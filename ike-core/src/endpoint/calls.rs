@@ -139,6 +139,19 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         Ok(())
     }
 
+    /// Asks the peer of an established IKE SA for a sign of life, as soon as it has no other request to answer.
+    ///
+    /// # Errors
+    /// [`Denied::UnknownSa`]
+    pub fn check_liveness(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
+        let State::Established(established) = &mut self.established(ike).ok_or(Denied::UnknownSa)?.state else {
+            return Err(Denied::UnknownSa);
+        };
+        established.want_liveness = established.request.is_none();
+        self.go_on(now, ike.slot);
+        Ok(())
+    }
+
     /// Deletes a Child SA, with the peer.
     ///
     /// # Errors
@@ -190,11 +203,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let Some(child) = self.children.by_id_mut(child) else { return };
         let ike = child.ike;
         let waited = child.settles_at.take().is_some();
-        if child.outbound_at.is_some() {
-            child.send_through();
-        }
+        child.send_through();
         if let Some(State::Established(established)) = self.sa_at(ike).map(|sa| &mut sa.state) {
             established.heard = established.heard.max(now);
+            established.confirmed = true;
         }
         if waited {
             self.go_on(now, ike);

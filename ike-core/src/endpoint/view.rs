@@ -55,6 +55,8 @@ pub struct IkeView {
     pub since: Option<Instant>,
     /// The last authenticated sign of life.
     pub heard: Option<Instant>,
+    /// It is known that the peer has it, too: not, as the one that answered, before something was heard on it.
+    pub confirmed: bool,
     /// Our rekey of it is under way; until then that keeps a slot of the table.
     pub rekeying: bool,
     /// Our request that waits for an answer, and how often it was repeated.
@@ -148,6 +150,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             }
         };
         let (since, heard) = times.unzip();
+        let confirmed = matches!(&sa.state, State::Established(established) if established.confirmed);
         let (rekey_at, reauthenticate_at) = match &sa.state {
             State::Established(established) => (established.rekey_at, established.reauthenticate_at),
             _ => (None, None),
@@ -167,6 +170,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             encap: sa.encap,
             since,
             heard,
+            confirmed,
             rekeying,
             waiting: sa.window.outstanding.as_ref().map(|request| (request.exchange, request.repetitions)),
             unheard: sa.window.repeated,

@@ -41,6 +41,9 @@ pub(crate) fn on_message<C: IkeCrypto>(
     // Only what is authenticated and new shows that the peer lives (RFC 7296 §2.4), and where (§2.23).
     established.heard = env.now;
     established.want_liveness = false;
+    if !core::mem::replace(&mut established.confirmed, true) {
+        env.children.confirm(env.slot);
+    }
     sa.work = true;
     sa.follow(path);
     let rule = Rule::find(header.exchange, header.response, true);

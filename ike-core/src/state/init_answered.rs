@@ -212,14 +212,24 @@ fn authenticate<C: IkeCrypto>(
         message.seal(env.crypto, &mut sa.keys.as_mut().ok_or_else(Refusal::crypto)?.sender).map_err(no_room)?;
     sa.window.respond(message, sa.path);
     sa.expires = None;
+    let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).is_some();
+    let mut beside = false;
     match agreed {
         Ok((agreed, keys)) => {
-            agreement::install(env, peer, agreed, keys, None);
+            beside = !initial_contact && env.children.carried_beside(env.slot, peer, agreed.config.id);
+            let child = agreement::install(env, peer, agreed, keys, None);
+            if let Some(child) = child.and_then(|child| env.children.by_id_mut(child)).filter(|_| beside) {
+                child.outbound_ready = false;
+            }
         }
         Err(refusal) => sa.report.child_failed = Some((None, refusal.cause)),
     }
     sa.identity = identity(env.crypto, &id_i);
-    let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).is_some();
     sa.establish(env, &connection);
+    // When both called at once, the peer may be done with its own call: what works is not left for what only we have.
+    if let State::Established(established) = &mut sa.state {
+        established.confirmed = false;
+        established.want_liveness = beside;
+    }
     Ok(Effects { initial_contact, ..Effects::default() })
 }

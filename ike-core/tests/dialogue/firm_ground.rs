@@ -34,11 +34,25 @@ fn lax(dpd: u64, sizes: [usize; 3], settings: Settings) -> Host {
 /// The peer connects.
 fn up(host: &mut Host, seed: u64) -> Scripted {
     let mut peer = Scripted::initiate(host, seed);
-    let auth = peer.auth_payloads();
-    let answer = peer.ask(host, ExchangeType::IKE_AUTH, &auth);
-    assert!(notifies(&answer).is_empty(), "{:?}", host.story);
+    if begun(host, &mut peer) {
+        assert_eq!(peer.respond(host, INFO, &NOTHING), (Ok(()), vec![]));
+    }
     assert!(peer.alive(host));
     peer
+}
+
+/// The peer's IKE_AUTH is answered. Returns whether the host wants to know at once if it lives.
+fn begun(host: &mut Host, peer: &mut Scripted) -> bool {
+    let auth = peer.auth_payloads();
+    let header = peer.header(ExchangeType::IKE_AUTH, false, peer.next[0]);
+    let message = peer.seal(&header, &auth);
+    let (handled, sent) = peer.tell(host, &message);
+    peer.next[0] += 1;
+    assert_eq!(handled, Ok(()));
+    assert!(notifies(&peer.open(&sent[0])).is_empty(), "{:?}", host.story);
+    let looks: Vec<_> = sent[1..].iter().map(|message| (message[18], peer.open(message).1.is_empty())).collect();
+    assert!(looks.iter().all(|look| *look == (INFO.0, true)) && looks.len() <= 1, "{looks:?}");
+    looks.len() == 1
 }
 
 /// The host asks for a rekey of its child; returns the request.

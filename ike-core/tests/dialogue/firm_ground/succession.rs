@@ -433,3 +433,38 @@ fn d_an_ike_sa_is_rekeyed_by_one_exchange_of_each_side_and_no_more() {
     let (handled, sent) = peer.respond(&mut host, INFO, &NOTHING);
     assert_eq!((handled, sent.len()), (Ok(()), 0), "{:?}", host.story);
 }
+
+#[test]
+fn f_60_a_child_of_a_second_connection_is_used_once_the_peer_shows_that_it_has_it() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let _first = up(&mut host, 62);
+    let used = host.sending[&CHILD];
+    for shown in ["answers", "asks", "sends", "is silent"] {
+        let mut peer = Scripted::initiate(&mut host, 63);
+        assert!(begun(&mut host, &mut peer), "the host asks at once");
+        let view = |host: &Host, peer: &Scripted| {
+            host.endpoint.ike_sas().find(|ike| ike.spi_remote == peer.spis[0]).map(|ike| ike.confirmed)
+        };
+        let made = *host.installed.keys().find(|child| **child != used).unwrap();
+        assert_eq!((host.sending[&CHILD], view(&host, &peer)), (used, Some(false)), "{shown}");
+        match shown {
+            "answers" => assert_eq!(peer.respond(&mut host, INFO, &NOTHING).0, Ok(())),
+            "asks" => assert!(peer.alive(&mut host)),
+            "sends" => host.endpoint.heard(NOW, made),
+            _ => {
+                // It never had it, or is done with it: what works goes on.
+                (1..200).for_each(|second| {
+                    host.endpoint.handle_timeout(NOW + seconds(second));
+                    transmits(&mut host);
+                });
+                assert_eq!((host.sending[&CHILD], view(&host, &peer), host.installed.len()), (used, None, 1));
+                continue;
+            }
+        }
+        let _ = transmits(&mut host);
+        assert_eq!((host.sending[&CHILD], view(&host, &peer)), (made, Some(true)), "{shown}");
+        host.endpoint.abandon(NOW, host.endpoint.child_sa(made).unwrap().ike, Failure::ClosedHere).unwrap();
+        let _ = transmits(&mut host);
+        host.sending.insert(CHILD, used);
+    }
+}
