@@ -103,6 +103,7 @@ pub(crate) fn come_up<C: IkeCrypto>(
     child.local = terms.local;
     child.remote = terms.remote;
     child.keys = Some(terms.keys);
+    child.ours = terms.ours;
     child.rekey_at = timers::rekey_at(crypto, now, config.rekey, terms.ours);
     child.expires_at = (!config.lifetime.is_zero()).then(|| now + config.lifetime);
     child.report.up = true;

@@ -96,6 +96,8 @@ pub(crate) struct Child {
     pub(crate) keys: Option<ChildKeys>,
     /// The Child SA this one was negotiated to replace.
     pub(crate) replaces: Option<ChildId>,
+    /// We asked for it, not the peer.
+    pub(crate) ours: bool,
     /// Our side sends through it; false while a rekey by the peer waits for its Delete, and while nothing shows that the
     /// peer has the IKE SA that it began beside another.
     pub(crate) outbound_ready: bool,
@@ -136,6 +138,7 @@ impl Child {
             packet: None,
             keys: None,
             replaces: None,
+            ours: false,
             outbound_ready: true,
             replaced_by: None,
             want_rekey: false,

@@ -164,6 +164,8 @@ pub struct ChildUp<'e> {
     pub config: ChildConfigId,
     /// The Child SA this one replaces, when it is a rekey.
     pub replaces: Option<ChildId>,
+    /// We asked for it, not the peer.
+    pub ours: bool,
     /// False after a rekey that the peer began, and when it connected beside an IKE SA that carries this child: receive at
     /// once, send when [`Event::ChildOutbound`] comes.
     pub outbound_ready: bool,

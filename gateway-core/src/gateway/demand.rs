@@ -44,6 +44,10 @@ impl Gateway {
         if !willing || tired(child.retry_at) || (!connected && tired(entry.retry_at)) {
             return false;
         }
+        if entry.start == Start::OnDemand {
+            entry.held = false;
+            child.held = false;
+        }
         if let Some(ike) = connection
             && let Ok(flow) = Flow::of(packet)
             && !child.sas.is_empty()

@@ -7,12 +7,14 @@ use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Denied, Endpoint, IkeView, SaState};
 use ike_core::event::IkeId;
 use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
 use super::agenda::Soonest;
 use super::names::name_of;
 use super::report::What;
-use super::{Gateway, Locate, Located};
+use super::state::PeerEntry;
+use super::{Gateway, Locate, Located, Parts};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
 use crate::peers::Peers;
@@ -43,12 +45,26 @@ impl Gateway {
     /// Begins what is due for one peer, and notes when the next thing is.
     pub(super) fn drive<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
         let mut soonest = Soonest::after(now);
+        self.forget(id, endpoint);
         self.merge(now, id, &mut soonest, endpoint);
+        self.merge_children(now, id, &mut soonest, endpoint);
         self.call(now, id, &mut soonest, endpoint);
         self.ask_for_names(now, id, &mut soonest, endpoint.pad());
         self.ask_for_missing(now, id, &mut soonest, endpoint);
         self.watch(id, &mut soonest, endpoint);
         self.plan(id, soonest.at);
+    }
+
+    /// What was asked for is gone without a word when the IKE SA is that carried the question.
+    fn forget<C: IkeCrypto>(&mut self, id: PeerId, endpoint: &Endpoint<'_, C, Peers>) {
+        for config in self.peers.get(&id).into_iter().flat_map(|entry| &entry.children) {
+            if let Some(child) = self.children.get_mut(config)
+                && child.asked.is_some_and(|asked| !endpoint.has_child(asked))
+            {
+                child.asked = None;
+                child.asked_for = None;
+            }
+        }
     }
 
     /// Calls a peer that is wanted and not there, or that is to be authenticated anew.
@@ -62,7 +78,7 @@ impl Gateway {
         let connected = self.connection(id, endpoint).is_some();
         let Some(entry) = self.peers.get(&id) else { return };
         let due = entry.renew.is_some() || (!connected && entry.is_wanted());
-        if !due || entry.attempt.is_some() || entry.locating {
+        if !due || self.first_child(entry).is_none() || entry.attempt.is_some() || entry.locating {
             return;
         }
         if soonest.reached(entry.retry_at.unwrap_or(Instant::ZERO)) {
@@ -206,14 +222,14 @@ impl Gateway {
         }
     }
 
-    /// Our own addresses or routes changed.
-    pub(super) fn follow_addresses<C: IkeCrypto>(
+    /// Our own addresses or routes changed. What goes nowhere any more takes no packet from here on.
+    pub(super) fn follow_addresses<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
         mut stands: impl FnMut(PeerId, ipsec_core::net::Path) -> bool,
-        endpoint: &mut Endpoint<'_, C, Peers>,
+        parts: &mut Parts<'_, '_, C, P>,
     ) {
-        let open = endpoint.ike_sas().filter(|ike| ike.state != SaState::Closing);
+        let open = parts.endpoint.ike_sas().filter(|ike| ike.state != SaState::Closing);
         let open: Vec<_> = open.filter_map(|ike| Some((ike.id, ike.peer?, ike.path))).collect();
         for (ike, id, path) in open {
             // A peer that we do not call finds out by itself, and comes.
@@ -221,13 +237,9 @@ impl Gateway {
             if stands(id, path) {
                 continue;
             }
-            self.agenda.touch(id);
-            if entry.attempt == Some(ike) {
-                entry.attempt = None;
-            }
             entry.retry_at = None;
             entry.failures = 0;
-            drop(endpoint.close(now, ike)); // denied: it is gone
+            self.end_ikes(now, id, &[ike], parts);
         }
         for (id, entry) in &mut self.peers {
             if entry.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNROUTABLE) {
@@ -238,11 +250,8 @@ impl Gateway {
     }
 
     fn initiate<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
-        let Some(entry) = self.peers.get(&id) else { return };
-        let active = entry.is_active();
-        let due = |child: &&ChildConfigId| self.children.get(child).is_some_and(|child| child.is_wanted(active));
-        let first = entry.renew.or_else(|| entry.children.iter().find(due).copied());
-        let begun = endpoint.initiate(now, id, first);
+        let Some(first) = self.peers.get(&id).and_then(|entry| self.first_child(entry)) else { return };
+        let begun = endpoint.initiate(now, id, Some(first));
         let remote = endpoint.pad().path(id).map(|path| path.remote);
         match begun {
             Ok(ike) => {
@@ -256,6 +265,17 @@ impl Gateway {
             }
             Err(denied) => self.give_up(now, id, remote, explained(&denied, endpoint.pad().get(id))),
         }
+    }
+
+    /// The child that a connection begins with; `None` when the operator wants none of them.
+    fn first_child(&self, entry: &PeerEntry) -> Option<ChildConfigId> {
+        let active = entry.is_active();
+        let child = |id: &ChildConfigId| self.children.get(id).filter(|child| !child.held || child.wanted);
+        // What is to be renewed may have been taken down since, or be gone from the configuration.
+        let renewed = entry.renew.filter(|id| entry.children.contains(id) && child(id).is_some());
+        let due = || entry.children.iter().find(|id| child(id).is_some_and(|child| child.is_wanted(active)));
+        let any = || entry.children.iter().find(|id| child(id).is_some());
+        renewed.or_else(|| due().or_else(any).copied())
     }
 
     /// Asks a connected peer for a child.

@@ -167,7 +167,9 @@ impl Gateway {
                 let came = match came {
                     Came::Installed => {
                         match install::install(now, &up, lifetime, self.window, parts.outbound, parts.inbound) {
-                            Ok(installed) => {
+                            Ok(mut installed) => {
+                                let old = up.replaces.and_then(|old| self.sas.get(&old));
+                                installed.ours = old.map_or(up.ours, |old| old.ours);
                                 self.enter(installed);
                                 Came::Installed
                             }
@@ -210,7 +212,9 @@ impl Gateway {
                 let entry = self.peers.get_mut(&peer).filter(|entry| entry.cause.as_ref() != Some(&cause));
                 if let Some(entry) = entry {
                     entry.cause = Some(cause.clone());
-                    self.tell(Some(peer), None, What::Doubtful { remote }, Some(cause));
+                    if self.strangers.admit(now) {
+                        self.tell(Some(peer), None, What::Doubtful { remote }, Some(cause));
+                    }
                 }
             }
             Note::ChildFailed { peer, config, cause } => self.child_failed(now, peer, config, &cause, parts),

@@ -27,6 +27,8 @@ pub(super) struct Installed {
     pub(super) ike: IkeId,
     pub(super) peer: PeerId,
     pub(super) config: ChildConfigId,
+    /// We asked for it, or for the first of those whose rekeys led to it.
+    pub(super) ours: bool,
     pub(super) inbound: SaId,
     pub(super) outbound: Sending,
     pub(super) encap: Encap,
@@ -117,6 +119,7 @@ pub(super) fn install<P: PacketCrypto>(
         ike: up.ike,
         peer: up.peer,
         config: up.config,
+        ours: up.ours,
         inbound: receiving,
         outbound,
         encap: up.encap,
@@ -286,27 +289,35 @@ impl Gateway {
             Event::PathChanged { .. } => {}
         }
     }
-}
 
-/// Replaces the rules of both engines. No packet passes in between: the engines are lent to us.
-pub(super) fn place_rules<C: IkeCrypto, P: PacketCrypto>(
-    old: &[Rule],
-    new: &[Rule],
-    parts: &mut Parts<'_, '_, C, P>,
-) -> Result<(), Cause> {
-    if old == new {
-        return Ok(());
-    }
-    for rule in old {
-        parts.outbound.remove_rule(rule.id);
-        parts.inbound.remove_rule(rule.id);
-    }
-    for (placed, rule) in new.iter().enumerate() {
+    /// Replaces the rules of both engines. No packet passes in between: the engines are lent to us. What stands afterwards
+    /// is what is remembered, so that another try does not take for done what did not fit.
+    pub(super) fn place_rules<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        mut new: Vec<Rule>,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) -> Result<(), Cause> {
+        if self.rules == new {
+            return Ok(());
+        }
+        for rule in &self.rules {
+            parts.outbound.remove_rule(rule.id);
+            parts.inbound.remove_rule(rule.id);
+        }
         // Stops at the first that does not fit: what stands behind it must not overrule it.
-        let both = parts.outbound.insert_rule(*rule).and_then(|()| parts.inbound.insert_rule(*rule));
-        both.map_err(|refused| {
-            Cause::not_installed(&format!("{placed} of {} rules are in place ({refused:?})", new.len()))
-        })?;
+        let mut refused = None;
+        let place = |rule: &&Rule| {
+            refused = parts.outbound.insert_rule(**rule).and_then(|()| parts.inbound.insert_rule(**rule)).err();
+            refused.is_none()
+        };
+        let (wanted, placed) = (new.len(), new.iter().take_while(place).count());
+        new.truncate(placed);
+        self.rules = new;
+        match refused {
+            None => Ok(()),
+            Some(refused) => {
+                Err(Cause::not_installed(&format!("{placed} of {wanted} rules are in place ({refused:?})")))
+            }
+        }
     }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{Endpoint, IkeView};
+use ike_core::endpoint::{ChildView, Endpoint, IkeView};
 use ike_core::event::IkeId;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
@@ -43,8 +43,11 @@ impl Gateway {
         let all: Vec<_> = self.connections(id, endpoint).collect();
         let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
         let Some(kept) = all.iter().max_by_key(|ike| (!renewed(ike), spi(ike))).copied() else { return };
-        if !kept.confirmed {
-            // The peer may have given up the call that made it: nothing is closed for its sake before it was heard on it.
+        let newest = all.iter().filter(|ike| ike.id != kept.id).filter_map(|ike| ike.since).max();
+        let lives = kept.confirmed && (newest <= kept.since || newest < kept.heard);
+        if !lives {
+            // The peer may have given up the call that made it, or may have begun anew because nothing of it arrives any
+            // more: nothing is closed for its sake before it was heard on it.
             drop(endpoint.check_liveness(now, kept.id)); // denied: it is asked already, or goes
             soonest.reached(now + LOOK);
             return;
@@ -72,6 +75,38 @@ impl Gateway {
                 {
                     self.ask(now, kept.id, config, endpoint);
                 }
+            }
+        }
+    }
+
+    /// Closes one of two Child SAs for the same traffic that stand because both sides asked for one at once. What the peer
+    /// asked for twice it means to have.
+    pub(super) fn merge_children<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        soonest: &mut Soonest,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        for config in self.peers.get(&id).into_iter().flat_map(|entry| &entry.children) {
+            let Some(child) = self.children.get(config).filter(|child| child.sas.len() > 1) else { continue };
+            let of = |wanted: bool| {
+                let these = child.sas.iter().filter_map(|id| self.sas.get(id)).filter(move |sa| sa.ours == wanted);
+                these.filter_map(|sa| endpoint.child_sa(sa.child)).filter(|sa| !sa.replaced)
+            };
+            let twins = |(ours, theirs): &(ChildView<'_>, ChildView<'_>)| {
+                ours.ike == theirs.ike && (ours.local, ours.remote) == (theirs.local, theirs.remote)
+            };
+            let mut pairs = of(true).flat_map(|ours| of(false).map(move |theirs| (ours, theirs)));
+            let Some((ours, theirs)) = pairs.find(twins) else { continue };
+            // Both sides see the same one as spare. Whoever asked for it closes it, the other side later.
+            let spis = |sa: &ChildView<'_>| (sa.spi_in.min(sa.spi_out), sa.spi_in.max(sa.spi_out));
+            let (spare, pause) = match spis(&ours) < spis(&theirs) {
+                true => (ours.id, COURTESY),
+                false => (theirs.id, COURTESY.saturating_mul(2)),
+            };
+            if soonest.reached(ours.since.max(theirs.since) + pause) {
+                drop(endpoint.close_child(now, spare)); // denied: it is being deleted
             }
         }
     }

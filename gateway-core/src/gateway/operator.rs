@@ -4,12 +4,12 @@ use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::SaState;
+use ike_core::event::{ChildId, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
-use super::install::place_rules;
 use super::report::What;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
@@ -177,8 +177,7 @@ impl Gateway {
         self.policies = config.policies;
         let rules = policy::rules(&self.policies, peers);
         // Rules first: from here on nothing goes where the new configuration does not want it.
-        let placed = place_rules(&self.rules, &rules, parts);
-        self.rules = rules;
+        let placed = self.place_rules(rules, parts);
         for child in changes.children_gone {
             self.end_child(now, child, parts);
         }
@@ -261,28 +260,48 @@ impl Gateway {
 
     /// The same for a peer and everything it has.
     fn end_peer<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C, P>) {
-        let Some(entry) = self.peers.get_mut(&id) else { return };
-        let (ikes, children) = (core::mem::take(&mut entry.ikes), entry.children.clone());
-        entry.superseded.clear();
-        let attempt = entry.attempt;
-        for ike in ikes.iter().copied().chain(attempt) {
-            drop(parts.endpoint.close(now, ike)); // denied: it is gone
-        }
-        for child in children {
-            let sas = self.children.get(&child).map(|child| child.sas.clone()).unwrap_or_default();
-            for sa in &sas {
-                self.uninstall(*sa, parts);
-            }
-            if let Some(child) = self.children.get_mut(&child) {
+        let Some(entry) = self.peers.get(&id) else { return };
+        let all: Vec<_> = entry.ikes.iter().copied().chain(entry.attempt).collect();
+        for child in &entry.children {
+            if let Some(child) = self.children.get_mut(child) {
                 child.asked = None;
                 child.asked_for = None;
             }
-            if !sas.is_empty() {
+        }
+        self.end_ikes(now, id, &all, parts);
+    }
+
+    /// The same for some IKE SAs of a peer and what they carry.
+    pub(super) fn end_ikes<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        ended: &[IkeId],
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        let goes = |ike: &IkeId| ended.contains(ike);
+        let before = entry.ikes.len();
+        entry.ikes.retain(|ike| !goes(ike));
+        entry.superseded.retain(|ike| !goes(ike));
+        entry.attempt = entry.attempt.filter(|ike| !goes(ike));
+        let (told, children) = (entry.ikes.len() < before, entry.children.clone());
+        for ike in ended {
+            drop(parts.endpoint.close(now, *ike)); // denied: it is gone
+        }
+        for config in children {
+            let sas = self.children.get(&config).into_iter().flat_map(|child| &child.sas);
+            let lost = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| goes(&sa.ike));
+            let lost: Vec<_> = sas.filter(lost).copied().collect();
+            for sa in &lost {
+                self.uninstall(*sa, parts);
+            }
+            if !lost.is_empty() && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
                 let cause = Cause::of(&Failure::ClosedHere, None);
-                self.tell(Some(id), Some(child), What::ChildDown, Some(cause));
+                self.tell(Some(id), Some(config), What::ChildDown, Some(cause));
             }
         }
-        if !ikes.is_empty() {
+        if told {
             self.tell(Some(id), None, What::Closed, Some(Cause::of(&Failure::ClosedHere, None)));
         }
         self.agenda.touch(id);

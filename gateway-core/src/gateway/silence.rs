@@ -50,9 +50,10 @@ impl Gateway {
     /// Rekeys what sends and hears nothing.
     pub(super) fn probe<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
         while let Some(id) = self.silent.pop() {
-            let Some((peer, config)) = self.sas.get(&id).map(|sa| (sa.peer, sa.config)) else { continue };
-            // Another SA of the child may be the one that is used.
-            let heard = |sa: &super::install::Installed| sa.unanswered.is_none();
+            let Some(sa) = self.sas.get(&id) else { continue };
+            let (peer, config, since) = (sa.peer, sa.config, sa.unanswered);
+            // Another SA of the child may be the one that the peer uses.
+            let heard = |sa: &super::install::Installed| sa.heard > since;
             let Some(child) = self.children.get_mut(&config) else { continue };
             let others = child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(heard);
             if others || !child.answered || child.probe_after.is_some_and(|at| at > now) {

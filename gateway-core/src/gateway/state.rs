@@ -236,9 +236,8 @@ impl ChildEntry {
     /// Whether a Child SA that came up is still wanted: not when the operator took the child down since it was asked for, or
     /// since the one was that it replaces.
     pub(super) fn wants(&self, up: &ChildUp<'_>) -> bool {
-        let asked = self.asked == Some(up.child);
         let taken_down = up.replaces.is_some_and(|old| !self.sas.contains(&old));
-        !(self.held && (asked || taken_down))
+        !(self.held && (up.ours || taken_down))
     }
 
     /// Whether a Child SA carries what it was asked for.

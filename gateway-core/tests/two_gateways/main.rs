@@ -2,6 +2,7 @@
 
 mod firm_ground;
 mod places;
+mod trials;
 mod world;
 
 use std::time::Duration;

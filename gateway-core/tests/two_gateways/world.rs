@@ -151,6 +151,8 @@ pub(crate) struct World {
     pub(crate) messages: usize,
     /// Another source port for what the right side sends, as a NAT with a new mapping would make it.
     pub(crate) mapping: Option<u16>,
+    /// No message of the IKE SA with this initiator's SPI arrives.
+    pub(crate) drop_spi: Option<[u8; 8]>,
 }
 
 pub(crate) const LEFT: &str = "192.0.2.1";
@@ -197,6 +199,7 @@ impl World {
             blocked: (false, false),
             messages: 0,
             mapping: None,
+            drop_spi: None,
         }
     }
 
@@ -240,7 +243,8 @@ impl World {
             LEFT => self.blocked.0,
             _ => self.blocked.1,
         };
-        let lost = flight.to.port() == 4500 && blocked && !flight.esp;
+        let dropped = self.drop_spi.is_some_and(|spi| flight.octets.starts_with(&spi));
+        let lost = !flight.esp && (dropped || (flight.to.port() == 4500 && blocked));
         if !self.cut && (flight.esp || !self.deaf) && !lost {
             self.deliver(flight);
         }

@@ -139,6 +139,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 peer,
                 config,
                 replaces: child.replaces,
+                ours: child.ours,
                 outbound_ready: child.outbound_ready,
                 suite: child.suite?,
                 spi_in: child.spi_in,

@@ -102,6 +102,8 @@ pub struct ChildView<'e> {
     pub local: &'e [TrafficSelector],
     /// Negotiated selectors of the peer's side.
     pub remote: &'e [TrafficSelector],
+    /// When it came up.
+    pub since: Instant,
     /// A rekey replaced it.
     pub replaced: bool,
     /// When it is to be rekeyed.
@@ -199,6 +201,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         self.child_view(id.slot, self.children.by_id(id)?)
     }
 
+    /// Whether there is this Child SA, from the wish for it until its end was told.
+    pub fn has_child(&self, id: ChildId) -> bool {
+        self.children.by_id(id).is_some()
+    }
+
     fn child_view<'e>(&self, slot: u16, child: &'e Child) -> Option<ChildView<'e>> {
         let place = self.slots.get(usize::from(child.ike))?;
         let up = matches!(child.phase, Phase::Up | Phase::Deleting | Phase::Draining(_));
@@ -212,6 +219,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             spi_out: Spi::new(child.spi_out)?,
             local: &child.local,
             remote: &child.remote,
+            since: child.since,
             replaced: child.replaced_by.is_some(),
             rekey_at: child.rekey_at,
             expires_at: child.expires_at,
