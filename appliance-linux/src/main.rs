@@ -11,6 +11,7 @@ mod commands;
 mod configuration;
 mod control;
 mod doctor;
+mod early;
 mod hardening;
 mod listen;
 mod logging;

@@ -24,6 +24,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
+use crate::early::{EarlyPacket, Places};
 use crate::run::Input;
 use crate::tun::Tun;
 
@@ -38,6 +39,8 @@ pub(crate) enum News {
     Ike { path: Path, message: Vec<u8> },
     /// A packet that must be protected by this policy, and no SA to do it with.
     Acquire { policy: PolicyId, packet: Vec<u8> },
+    /// ESP with an SPI that no SA has, at least not yet.
+    Early(EarlyPacket),
     /// Something happened to an inbound SA.
     Inbound(Event),
     /// Something happened to an outbound SA.
@@ -57,6 +60,7 @@ pub(crate) struct Plane {
     clear: ClearSockets,
     clock: Clock,
     tally: Tally,
+    early: Places,
 }
 
 /// What is lost outside the engines.
@@ -107,6 +111,7 @@ impl Plane {
             clear,
             clock,
             tally: Tally::default(),
+            early: Places::default(),
         })
     }
 

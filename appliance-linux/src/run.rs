@@ -36,6 +36,7 @@ use crate::control::events::Events;
 use crate::control::protocol::Event;
 use crate::control::server::{Call, Server};
 use crate::control::waiting::Waiting;
+use crate::early::Early;
 use crate::logging::{Level, Throttle};
 use crate::machine::{Machine, Trouble};
 use crate::pending::Pending;
@@ -130,6 +131,7 @@ pub(crate) struct Daemon {
     pub(crate) endpoint: Endpoint<'static, Crypto, Peers>,
     pub(crate) gateway: Gateway,
     pending: Pending,
+    early: Early,
     resolver: Resolver,
     pub(crate) waiting: Waiting,
     /// When each peer's last attempt began, to say how long it took.
@@ -216,6 +218,7 @@ impl Daemon {
             endpoint,
             gateway,
             pending: Pending::default(),
+            early: Early::default(),
             resolver,
             waiting: Waiting::default(),
             begun: BTreeMap::new(),
@@ -262,7 +265,7 @@ impl Daemon {
         let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
         let core = due.map(|due| due.since(now));
         let waiting = self.waiting.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let sweep = (!self.pending.is_empty()).then_some(SWEEP);
+        let sweep = (!self.pending.is_empty() || !self.early.is_empty()).then_some(SWEEP);
         [core, waiting, sweep].into_iter().flatten().min().unwrap_or(Duration::from_secs(3600))
     }
 
@@ -283,6 +286,7 @@ impl Daemon {
                 with_gateway!(self, |gateway, parts| gateway.handled(now, outcome, &mut parts));
             }
             Input::News(News::Acquire { policy, packet }) => self.acquire(policy, packet),
+            Input::News(News::Early(packet)) => self.early.push(packet),
             Input::News(News::Inbound(event)) => {
                 with_gateway!(self, |gateway, parts| gateway.handle_inbound(now, event, &mut parts));
             }
@@ -322,6 +326,22 @@ impl Daemon {
         self.lose(lost);
     }
 
+    /// Packets that were here before the answer that made their SA.
+    fn resume_early(&mut self) {
+        if self.early.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        for mut packet in self.early.ripe(Instant::now(), |spi| self.endpoint.meaning_of(spi)) {
+            let mut events = Vec::new();
+            // The engine counts what is wrong with it.
+            let _ = self.plane.deliver(packet.origin, &mut packet.datagram, |event| events.push(event));
+            for event in events {
+                with_gateway!(self, |gateway, parts| gateway.handle_inbound(now, event, &mut parts));
+            }
+        }
+    }
+
     /// Packets that waited in vain are counted.
     fn lose(&self, packets: usize) {
         let mut engine = self.plane.outbound();
@@ -330,6 +350,7 @@ impl Daemon {
 
     /// Does what is due: timers, messages to send, places to find, news to tell, packets to resume, commands to answer.
     fn settle(&mut self) {
+        self.resume_early();
         let now = self.clock.now();
         let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
         if due.is_some_and(|due| due <= now) {

@@ -295,6 +295,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             ),
             "it does not say what it wants: compare \"ike\" with the peer's IKE proposals".to_string(),
         ),
+        Failure::ChildProposalsRefused => (
+            "no-proposal-chosen",
+            Refusal,
+            format!("the peer accepts none of our ESP proposals and so no connection either{}", ciphers(peer)),
+            "it does not say what it wants: compare \"esp\" of the child with the peer's".to_string(),
+        ),
         Failure::PfsRefused => said(
             "pfs-refused",
             Refusal,
@@ -369,7 +375,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
                     format!("the peer accepts none of our traffic selectors (TS_UNACCEPTABLE){}", networks(peer))
                 }
             },
-            "our \"local-ts\" must meet its remote networks, and our \"remote-ts\" its local ones".to_string(),
+            match side {
+                Side::Here => NETWORKS_MUST_MEET.to_string(),
+                Side::Peer => format!(
+                    "{NETWORKS_MUST_MEET}; some peers say the same when their own kernel refuses the SA: look at its log"
+                ),
+            },
         ),
         Failure::EmptyTrafficSelectors => said(
             "ts-empty",
@@ -472,6 +483,8 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
     }
 }
 
+const NETWORKS_MUST_MEET: &str = "our \"local-ts\" must meet its remote networks, and our \"remote-ts\" its local ones";
+
 fn nets(selectors: &[TrafficSelector]) -> String {
     let mut text = String::new();
     for selector in selectors {
@@ -491,6 +504,12 @@ fn networks(peer: Option<&Peer>) -> String {
     }
     text.push_str(if text.is_empty() { "" } else { ")" });
     text
+}
+
+/// Our side's ESP proposals, for causes where the peer does not tell its own.
+fn ciphers(peer: Option<&Peer>) -> String {
+    let children = peer.map(|peer| peer.children.as_slice()).unwrap_or_default();
+    children.iter().map(|child| listed(&format!("esp of {}", child.name), &child.esp)).collect()
 }
 
 /// Our side's list, for causes where the peer does not tell its own.
@@ -539,6 +558,12 @@ mod tests {
     }
 
     #[test]
+    fn f_81_unacceptable_selectors_may_be_the_peers_kernel() {
+        let hint = |side| Cause::of(&Failure::TrafficSelectors(side), None).hint;
+        assert!(hint(Side::Peer).contains("kernel") && !hint(Side::Here).contains("kernel"));
+    }
+
+    #[test]
     fn f_81_a_refused_proposal_lists_what_was_refused() {
         let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
                     ike='aes128gcm16-prfsha256-x25519'\n[[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\n\
@@ -548,6 +573,9 @@ mod tests {
         let child = Cause::of_child(&Failure::ProposalsRefused, peer.child("net"), None);
         assert!(child.text.contains("(esp of net: aes256gcm16") && !child.text.contains("aes128"), "{child}");
         assert!(child.hint.contains("\"esp\""), "{child}");
+        let in_ike_auth = Cause::of(&Failure::ChildProposalsRefused, Some(peer));
+        assert_eq!((in_ike_auth.code, &in_ike_auth.hint.contains("\"esp\"")), (child.code, &true));
+        assert!(in_ike_auth.text.contains("(esp of net: aes256gcm16"), "{in_ike_auth}");
         let ike = Cause::of(&Failure::ProposalsRefused, Some(peer));
         assert!(ike.text.contains("(ike: aes128gcm16-prfsha256-x25519)") && !ike.text.contains("esp"), "{ike}");
     }

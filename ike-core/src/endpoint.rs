@@ -34,7 +34,7 @@ mod view;
 
 pub use crate::settings::Settings;
 pub use calls::Denied;
-pub use view::{ChildView, IkeView, Occupancy, SaState};
+pub use view::{ChildView, IkeView, Occupancy, SaState, SpiMeaning};
 
 /// Octets before a message on port 4500 (RFC 3948 §2.2).
 const MARKER_LEN: usize = 4;

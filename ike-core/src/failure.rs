@@ -23,6 +23,9 @@ pub enum Failure {
     PeerSilent(ExchangeType),
     /// The peer accepted none of our proposals (NO_PROPOSAL_CHOSEN); it does not say which transform it missed.
     ProposalsRefused,
+    /// The peer ended the handshake because it accepted none of the Child SA's proposals: NO_PROPOSAL_CHOSEN in IKE_AUTH,
+    /// where those of the IKE SA were agreed on already.
+    ChildProposalsRefused,
     /// None of the peer's proposals suits ours; says what is missing.
     NoProposalInCommon(Mismatch),
     /// The peer refused a rekey with proposals that it took when the Child SA was made with the IKE SA, where they stand

@@ -5,16 +5,17 @@ mod boundary;
 mod failure;
 mod guard;
 mod leaks;
+mod libreswan;
 mod life;
 mod liveness;
 mod machine;
 mod many;
 mod nat;
+mod openiked;
 mod ours;
 mod rekey;
 mod runner;
 mod suites;
-mod third;
 mod tunnel;
 mod wild;
 mod wire;
@@ -114,9 +115,15 @@ impl Scenario {
         Self { quick: false, ..self }
     }
 
-    /// Meets another peer than strongSwan.
+    /// Meets another peer than strongSwan, one in a guest, and not in the quick selection.
     fn with(self, peer: Program) -> Self {
-        Self { peer, ..self }
+        Self { peer, quick: false, ..self }
+    }
+
+    /// The same with such a peer, whose name goes before its own.
+    fn also_with(self, peer: Program) -> Self {
+        let name = format!("{}-{}", format!("{peer:?}").to_lowercase(), self.name);
+        Self { name, ..self.with(peer) }
     }
 
     /// Looks at what only our program has.
@@ -130,7 +137,7 @@ impl Scenario {
     }
 
     /// Both ways round: we initiate, they initiate.
-    fn both_ways(name: &str, run: fn(Ends, First) -> Result<String>) -> [Self; 2] {
+    fn both_ways(name: &str, run: impl Fn(Ends, First) -> Result<String> + Copy + 'static) -> [Self; 2] {
         [
             Self::new(format!("{name}-we-initiate"), move |ends| run(ends, First::We)),
             Self::new(format!("{name}-they-initiate"), move |ends| run(ends, First::They)),
@@ -153,7 +160,8 @@ fn scenarios() -> Vec<Scenario> {
         wire::scenarios,
         ours::scenarios,
         suites::scenarios,
-        third::scenarios,
+        libreswan::scenarios,
+        openiked::scenarios,
         leaks::scenarios,
         wild::scenarios,
         machine::scenarios,

@@ -11,6 +11,7 @@ pub(crate) mod gateway;
 pub(crate) mod guest;
 pub(crate) mod ike;
 pub(crate) mod iked;
+pub(crate) mod in_guest;
 pub(crate) mod iproute;
 pub(crate) mod libreswan;
 pub(crate) mod link;

@@ -3,13 +3,17 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
+use ipsec_core::error::Discard;
+use ipsec_core::sa::Event;
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
 use super::{Inbox, News, Plane, Sockets, count, readable, wait};
+use crate::run::Input;
 use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
 
 /// The port on which ESP comes in UDP (RFC 3948).
@@ -92,8 +96,24 @@ impl Plane {
     }
 
     fn open(&self, inbox: &Inbox, origin: Origin, datagram: &mut [u8]) {
+        let opened = self.deliver(origin, datagram, |event| inbox.tell(News::Inbound(event)));
+        if opened == Err(Discard::InUnknownSpi)
+            && let Some(packet) = self.early.take(Instant::now(), origin, datagram)
+        {
+            // Behind the answer, when that is here already.
+            inbox.try_send(Input::News(News::Early(packet)));
+        }
+    }
+
+    /// Opens an ESP packet and hands what is in it to the kernel. `tell` hears what happened to its SA.
+    pub(crate) fn deliver(
+        &self,
+        origin: Origin,
+        datagram: &mut [u8],
+        mut tell: impl FnMut(Event),
+    ) -> Result<(), Discard> {
         let length = datagram.len();
-        let Ok(mut packet) = PacketBuf::new(datagram, 0, length) else { return };
+        let mut packet = PacketBuf::new(datagram, 0, length).map_err(|_| Discard::InHeader)?;
         let mut engine = self.inbound();
         let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.tos), &mut packet);
         let mut next = engine.poll_event();
@@ -102,8 +122,9 @@ impl Plane {
             count(&self.tally.tun_errors);
         }
         while let Some(event) = next {
-            inbox.tell(News::Inbound(event));
+            tell(event);
             next = self.inbound().poll_event();
         }
+        opened.map(drop)
     }
 }

@@ -4,7 +4,7 @@ use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::{Endpoint, IkeSlot};
-use crate::child::{Child, Phase};
+use crate::child::{Child, Phase, index_mask};
 use crate::crypto::{EspSuite, IkeCrypto, IkeSuite};
 use crate::event::{ChildId, IkeId};
 use crate::natd::Nat;
@@ -112,6 +112,19 @@ pub struct ChildView<'e> {
     pub expires_at: Option<Instant>,
 }
 
+/// What an SPI is to the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SpiMeaning {
+    /// No Child SA has it.
+    None,
+    /// A request of ours that is not answered yet offers it. A responder may send as soon as it has the keys, and what it
+    /// sends can be here before its answer (RFC 7296 §2.8): such a packet is worth keeping until the answer is.
+    Offered,
+    /// A Child SA receives through it.
+    Negotiated,
+}
+
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// The caller's connections.
     pub fn pad(&self) -> &P {
@@ -188,6 +201,17 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             ike_sas: slots().filter(|(_, place)| place.sa.is_some()).count(),
             reserved: slots().filter(|(slot, _)| self.is_kept(*slot)).count(),
             child_sas: self.children.iter().count(),
+        }
+    }
+
+    /// What an SPI that came in an ESP packet means here. Costs the same however many Child SAs there are.
+    pub fn meaning_of(&self, spi_in: u32) -> SpiMeaning {
+        let slot = u16::try_from(spi_in & index_mask(self.children.slots.len())).ok();
+        let child = slot.and_then(|slot| self.children.get(slot)).filter(|child| child.spi_in.get() == spi_in);
+        match child.map(|child| &child.phase) {
+            Some(Phase::Creating) => SpiMeaning::Offered,
+            Some(Phase::Up | Phase::Deleting | Phase::Draining(_)) => SpiMeaning::Negotiated,
+            Some(Phase::Wanted(_) | Phase::Ended(_)) | None => SpiMeaning::None,
         }
     }
 

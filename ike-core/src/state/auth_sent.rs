@@ -128,7 +128,10 @@ fn authenticate<C: IkeCrypto>(
     let payloads = Payloads::collect(first, inner, rule).map_err(|why| ended(exchange::refused(why), true))?;
     let (Some(id), Some(auth)) = (&payloads.id_r, &payloads.auth) else {
         let cause = payloads.error().map(|error| exchange::cause_of(&error));
-        return Err(ended(cause.unwrap_or(Failure::InvalidSyntax(Side::Here)), false));
+        return Err(match cause.unwrap_or(Failure::InvalidSyntax(Side::Here)) {
+            Failure::ProposalsRefused => ended(Failure::ChildProposalsRefused, false),
+            cause => ended(cause, false),
+        });
     };
     sa.named = Some(ShortId::from(id));
     if connection.remote_id.is_some_and(|expected| !expected.matches(id)) {

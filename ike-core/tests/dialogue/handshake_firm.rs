@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ike_core::crypto::Group;
-use ike_core::endpoint::{ROOM_PER_SA, Settings};
+use ike_core::endpoint::{ROOM_PER_SA, Settings, SpiMeaning};
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
 use ike_core::proposal::{IkeProposal, offer_ike};
@@ -234,6 +234,44 @@ fn f_58_a_responder_that_proves_itself_and_says_nothing_of_the_child_has_an_ike_
         }
         assert_eq!(host.failures, [Failure::InvalidSyntax(Side::Here)]);
         assert!(peer.alive(&mut host), "without {missing:b}");
+    }
+}
+
+#[test]
+fn what_an_spi_means_is_known_before_the_answer() {
+    // The same twice: the second time we know what SPI will have been offered.
+    let begun = || {
+        let mut host = host(true);
+        let (mut peer, _) = Scripted::answer(&mut host, 28);
+        peer.next[1] = 1;
+        (host, peer)
+    };
+    let (mut host, mut peer) = begun();
+    let auth = peer.auth_payloads();
+    peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth).0.unwrap();
+    let spi = host.endpoint.child_sas().next().unwrap().spi_in.get();
+    assert_eq!(host.endpoint.meaning_of(spi), SpiMeaning::Negotiated);
+    assert_eq!(host.endpoint.meaning_of(spi ^ 0x8000_0000), SpiMeaning::None);
+    let (host, _) = begun();
+    assert_eq!(host.endpoint.meaning_of(spi), SpiMeaning::Offered);
+    assert_eq!(host.endpoint.meaning_of(spi ^ 0x8000_0000), SpiMeaning::None);
+    assert_eq!(host.endpoint.meaning_of(spi ^ 1), SpiMeaning::None);
+}
+
+#[test]
+fn f_81_proposals_refused_in_ike_auth_are_those_of_the_child() {
+    for (kind, cause) in [
+        (NotifyKind::NO_PROPOSAL_CHOSEN, Failure::ChildProposalsRefused),
+        (NotifyKind::AUTHENTICATION_FAILED, Failure::AuthenticationFailed(Side::Peer)),
+    ] {
+        let mut host = host(true);
+        let (mut peer, _) = Scripted::answer(&mut host, 81);
+        peer.next[1] = 1;
+        // OpenIKED's whole answer, before it has looked at AUTH.
+        let refusal = payloads(|message| message.notify_parts(kind, &[]));
+        let (handled, _) = peer.respond(&mut host, ExchangeType::IKE_AUTH, &refusal);
+        assert_eq!((handled, &host.failures[..]), (Ok(()), &[cause][..]));
+        assert!(host.ike().is_none());
     }
 }
 

@@ -83,7 +83,8 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
     /// over to the inner one (RFC 6040).
     ///
     /// # Errors
-    /// [`Discard`], counted. The packet's content is unspecified then. Nothing but an authentic packet changes the SA.
+    /// [`Discard`], counted. The packet's content is unspecified then, but for [`Discard::InUnknownSpi`], which leaves it as
+    /// it was. Nothing but an authentic packet changes the SA.
     #[inline]
     pub fn open(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
         let opened = self.unwrap(now, from, ecn, packet);

@@ -12,34 +12,37 @@ use crate::lab::wait_for;
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let mut list = Vec::new();
-    list.extend(Scenario::both_ways("c8-wrong-psk", wrong_psk));
-    list.extend(Scenario::both_ways("c8-no-ike-proposal", no_ike_proposal));
-    list.extend(Scenario::both_ways("c8-no-esp-proposal", no_esp_proposal));
-    list.extend(Scenario::both_ways("c8-unacceptable-traffic-selectors", unacceptable_traffic_selectors));
+    let mut list = with_any_peer();
     list.extend(Scenario::both_ways("narrowed-by-the-responder", narrowed));
     list.push(Scenario::new("c8-peer-is-silent", peer_is_silent));
     list
 }
 
-/// A failure in each program's words: our codes for the initiator and the responder, strongSwan's notify.
-pub(super) struct Cause {
-    initiator: &'static str,
-    responder: &'static str,
-    strongswan: &'static str,
+/// Refusals that every peer knows.
+pub(super) fn with_any_peer() -> Vec<Scenario> {
+    let mut list = Vec::new();
+    list.extend(Scenario::both_ways("c8-wrong-psk", wrong_psk));
+    list.extend(Scenario::both_ways("c8-no-ike-proposal", no_ike_proposal));
+    list.extend(Scenario::both_ways("c8-no-esp-proposal", no_esp_proposal));
+    list.extend(Scenario::both_ways("c8-unacceptable-traffic-selectors", unacceptable_traffic_selectors));
+    list
 }
 
-pub(super) const AUTHENTICATION: Cause = Cause {
-    initiator: "authentication-refused",
-    responder: "authentication-failed",
-    strongswan: "AUTHENTICATION_FAILED",
-};
-pub(super) const PROPOSAL: Cause =
-    Cause { initiator: "no-proposal-chosen", responder: "no-proposal-in-common", strongswan: "NO_PROPOSAL_CHOSEN" };
-pub(super) const SELECTORS: Cause =
-    Cause { initiator: "ts-unacceptable", responder: "ts-unacceptable", strongswan: "TS_UNACCEPTABLE" };
+/// A failure in each program's words: our codes for the initiator and the responder, the notify that peers log.
+struct Cause {
+    initiator: &'static str,
+    responder: &'static str,
+    notify: &'static str,
+}
 
-fn wrong_psk(ends: Ends, first: First) -> Result<String> {
+const AUTHENTICATION: Cause =
+    Cause { initiator: "authentication-refused", responder: "authentication-failed", notify: "AUTHENTICATION_FAILED" };
+const PROPOSAL: Cause =
+    Cause { initiator: "no-proposal-chosen", responder: "no-proposal-in-common", notify: "NO_PROPOSAL_CHOSEN" };
+const SELECTORS: Cause =
+    Cause { initiator: "ts-unacceptable", responder: "ts-unacceptable", notify: "TS_UNACCEPTABLE" };
+
+pub(super) fn wrong_psk(ends: Ends, first: First) -> Result<String> {
     let mut plan = Plan::new(ends)?;
     plan.peer.psk = "0xffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff".to_owned();
     let tunnel = plan.start()?;
@@ -48,7 +51,7 @@ fn wrong_psk(ends: Ends, first: First) -> Result<String> {
     Ok(words)
 }
 
-fn no_ike_proposal(ends: Ends, first: First) -> Result<String> {
+pub(super) fn no_ike_proposal(ends: Ends, first: First) -> Result<String> {
     let mut plan = Plan::new(ends)?;
     plan.us.ike = vec!["aes128gcm16-prfsha256-x25519".to_owned()];
     plan.peer.ike = vec!["aes256gcm16-prfsha512-x25519".to_owned()];
@@ -118,7 +121,7 @@ fn peer_is_silent(ends: Ends) -> Result<String> {
 }
 
 /// The initiator's command fails, and both ends name the cause; ours also in its log (row C8).
-pub(super) fn refused(tunnel: &Tunnel, first: First, cause: &Cause) -> Result<String> {
+fn refused(tunnel: &Tunnel, first: First, cause: &Cause) -> Result<String> {
     let (initiator, responder) = tunnel.ends(first);
     let words = match initiator.up(PEER, NET) {
         Ok(()) => return Err("it came up".into()),
@@ -126,7 +129,7 @@ pub(super) fn refused(tunnel: &Tunnel, first: First, cause: &Cause) -> Result<St
     };
     for (gateway, code) in [(initiator, cause.initiator), (responder, cause.responder)] {
         let is_ours = gateway.program() == Program::Portcullis;
-        let expected = if is_ours { code } else { cause.strongswan };
+        let expected = if is_ours { code } else { cause.notify };
         wait_for(&format!("{:?} to name {expected}", gateway.program()), Duration::from_secs(3), || {
             if is_ours {
                 logged(gateway, expected)?;
@@ -136,16 +139,16 @@ pub(super) fn refused(tunnel: &Tunnel, first: First, cause: &Cause) -> Result<St
             Ok(Some(()))
         })?;
     }
-    Ok(format!("{} / {} / {}", cause.initiator, cause.responder, cause.strongswan))
+    Ok(format!("{} / {} / {}", cause.initiator, cause.responder, cause.notify))
 }
 
-fn logged(gateway: &dyn Gateway, code: &str) -> Result {
+pub(super) fn logged(gateway: &dyn Gateway, code: &str) -> Result {
     let named =
         gateway.log().lines().any(|line| line.contains(&format!("[{code}]")) || line.contains(&format!("\"{code}\"")));
     ensure(named, || format!("the log does not name {code}"))
 }
 
-pub(super) fn nothing_stands(tunnel: &Tunnel) -> Result {
+fn nothing_stands(tunnel: &Tunnel) -> Result {
     for gateway in [&tunnel.us, &tunnel.peer] {
         let sas = gateway.sas()?;
         ensure(!sas.iter().any(|sa| sa.established), || format!("{:?} has {sas:?}", gateway.program()))?;
@@ -153,7 +156,7 @@ pub(super) fn nothing_stands(tunnel: &Tunnel) -> Result {
     no_child_stands(tunnel)
 }
 
-fn no_child_stands(tunnel: &Tunnel) -> Result {
+pub(super) fn no_child_stands(tunnel: &Tunnel) -> Result {
     for gateway in [&tunnel.us, &tunnel.peer] {
         let sas = gateway.sas()?;
         ensure(sas.iter().all(|sa| sa.children.is_empty()), || format!("{:?} has {sas:?}", gateway.program()))?;

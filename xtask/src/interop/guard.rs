@@ -12,11 +12,15 @@ use crate::lab::wire::Way;
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let mut list = Vec::new();
+    let mut list = with_any_peer();
     list.extend(Scenario::both_ways("cookie", cookie));
-    list.extend(Scenario::both_ways("invalid-ke-payload", invalid_ke_payload));
     list.push(Scenario::new("b3-ikev1-is-refused-once", ikev1_is_refused).ours());
     list
+}
+
+/// What needs no setting of the peer's own.
+pub(super) fn with_any_peer() -> Vec<Scenario> {
+    Scenario::both_ways("invalid-ke-payload", invalid_ke_payload).into()
 }
 
 /// The responder has half-open SAs above its limit; the initiator has to return a cookie (RFC 7296 §2.6).
@@ -61,12 +65,7 @@ fn cookie(ends: Ends, first: First) -> Result<String> {
 /// The initiator guesses a group the responder does not take, and tries again with the one it is told.
 fn invalid_ke_payload(ends: Ends, first: First) -> Result<String> {
     let mut plan = Plan::new(ends)?;
-    let (guesses, insists) = match first {
-        First::We => (&mut plan.us.ike, &mut plan.peer.ike),
-        First::They => (&mut plan.peer.ike, &mut plan.us.ike),
-    };
-    *guesses = vec!["aes256gcm16-prfsha384-x25519-ecp256".to_owned()];
-    *insists = vec!["aes256gcm16-prfsha384-ecp256".to_owned()];
+    guess_and_insist(&mut plan, first);
     let tunnel = plan.establish(first)?;
     let asked = tunnel.pair.wire.ike().iter().any(|m| m.seen.notifies.contains(&INVALID_KE_PAYLOAD));
     ensure(asked, || format!("no INVALID_KE_PAYLOAD:\n{}", tunnel.pair.wire.story()))?;
@@ -74,6 +73,16 @@ fn invalid_ke_payload(ends: Ends, first: First) -> Result<String> {
     ensure(suite.contains("ecp256"), || format!("negotiated {suite}"))?;
     tunnel.carries()?;
     Ok(suite)
+}
+
+/// Has the initiator begin with a group that the responder does not take.
+pub(super) fn guess_and_insist(plan: &mut Plan, first: First) {
+    let (guesses, insists) = match first {
+        First::We => (&mut plan.us.ike, &mut plan.peer.ike),
+        First::They => (&mut plan.peer.ike, &mut plan.us.ike),
+    };
+    *guesses = vec!["aes256gcm16-prfsha384-x25519-ecp256".to_owned()];
+    *insists = vec!["aes256gcm16-prfsha384-ecp256".to_owned()];
 }
 
 /// Row B3: IKEv1 packets get an INVALID_MAJOR_VERSION now and then, and leave nothing behind.

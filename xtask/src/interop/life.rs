@@ -20,12 +20,18 @@ use crate::lab::wait_for;
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut list = with_any_peer();
+    list.extend(Scenario::both_ways("iperf3", iperf3));
+    list.push(Scenario::new("a12-after-sigterm-the-boundary-stays-until-release", stays_closed_until_release).ours());
+    list
+}
+
+/// What every peer can do.
+pub(super) fn with_any_peer() -> Vec<Scenario> {
     let mut list = Vec::new();
     list.extend(Scenario::both_ways("a1-establish-and-carry", establish_and_carry));
-    list.extend(Scenario::both_ways("iperf3", iperf3));
     list.push(Scenario::new("delete-by-us", |ends| delete(ends, First::We)));
     list.push(Scenario::new("delete-by-peer", |ends| delete(ends, First::They)));
-    list.push(Scenario::new("a12-after-sigterm-the-boundary-stays-until-release", stays_closed_until_release).ours());
     list
 }
 

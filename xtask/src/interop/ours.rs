@@ -4,15 +4,16 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::tunnel::{PEER, Plan};
+use super::tunnel::{NET, PEER, Plan};
 use super::{Ends, First, Scenario};
 use crate::checkout::root;
 use crate::lab::frame::Kind;
 use crate::lab::gateway::{Program, Start};
 use crate::lab::pair::{Outer, Pair, Side};
-use crate::lab::ping::ping;
+use crate::lab::ping::{Pinger, ping};
 use crate::lab::tcp::{connect, transfer};
 use crate::lab::wait_for;
+use crate::lab::wire::Faults;
 use crate::outcome::{Result, ensure};
 use crate::test::readme::blocks;
 
@@ -22,6 +23,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("ours-raw-esp-over-ipv6", raw_esp_over_v6).ours_twice(),
         Scenario::new("ours-esn", |ends| esn(ends, &["aes256gcm16-esn"])).ours_twice(),
         Scenario::new("ours-esn-or-not", |ends| esn(ends, &["aes256gcm16-esn-noesn"])).ours_twice(),
+        Scenario::new("esp-that-overtakes-the-answer-waits-for-it", overtaken).ours_twice(),
         Scenario::new("e13-on-demand-keeps-the-first-syn", on_demand).ours(),
         Scenario::new("a25-the-configurations-of-the-readme-meet", readme).ours(),
         Scenario::new("a13-ike-listens-outside-only", listens_outside_only).ours(),
@@ -44,6 +46,26 @@ fn carries_protocol_50(plan: Plan) -> Result<String> {
     tunnel.is_protected()?;
     ensure(tunnel.pair.wire.count(Kind::EspInUdp) == 0, || format!("ESP in UDP: {}", tunnel.pair.wire.summary()))?;
     Ok(tunnel.pair.wire.summary())
+}
+
+/// The responder's answer takes its time and its first packets do not: they carry an SPI that we have only offered yet.
+fn overtaken(ends: Ends) -> Result<String> {
+    let tunnel = Plan::new(ends)?.start()?;
+    let wire = &tunnel.pair.wire;
+    wire.faults(Faults { late_ike: Duration::from_millis(400), ..Faults::default() });
+    let (us, peer) = (&*tunnel.us, &*tunnel.peer);
+    std::thread::scope(|scope| {
+        let up = scope.spawn(|| us.up(PEER, NET));
+        peer.wait_up(PEER, NET, Duration::from_secs(10))?;
+        let pinger = Pinger::start(&tunnel.pair.east.host, tunnel.pair.west.host_v4(0), 56, Duration::from_millis(20))?;
+        std::thread::sleep(Duration::from_millis(100));
+        let early = tunnel.child().is_err();
+        up.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let tally = pinger.stop()?;
+        ensure(early, || "the answer was here before the packets".to_owned())?;
+        tally.all_answered()?;
+        Ok(tally.to_string())
+    })
 }
 
 fn esn(ends: Ends, proposals: &[&str]) -> Result<String> {

@@ -13,19 +13,23 @@ use crate::outcome::{Result, ensure};
 type Rekey = fn(Ends, First, First) -> Result<String>;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut list = with_any_peer();
+    list.extend(Scenario::both_ways("rekey-child-simultaneously", child_by_both));
+    list.extend(Scenario::both_ways("rekey-ike-simultaneously", ike_by_both));
+    list
+}
+
+/// One rekey at a time, by either end.
+pub(super) fn with_any_peer() -> Vec<Scenario> {
     let mut list = Vec::new();
     for (who, by) in [(First::We, "us"), (First::They, "peer")] {
         let rekeys: [(&str, Rekey); 3] =
             [("rekey-child", child), ("rekey-child-pfs", child_with_pfs), ("rekey-ike", ike)];
         for (name, rekey) in rekeys {
-            list.push(Scenario::new(format!("{name}-by-{by}-we-initiate"), move |ends| rekey(ends, First::We, who)));
-            list.push(Scenario::new(format!("{name}-by-{by}-they-initiate"), move |ends| {
-                rekey(ends, First::They, who)
-            }));
+            let name = format!("{name}-by-{by}");
+            list.extend(Scenario::both_ways(&name, move |ends, first| rekey(ends, first, who)));
         }
     }
-    list.extend(Scenario::both_ways("rekey-child-simultaneously", child_by_both));
-    list.extend(Scenario::both_ways("rekey-ike-simultaneously", ike_by_both));
     list.push(Scenario::new("rekey-ten-times", ten_times));
     list
 }
@@ -120,7 +124,7 @@ pub(super) fn rekey_ike(tunnel: &Tunnel, who: First) -> Result {
     new_ike(tunnel, before)
 }
 
-fn new_child(tunnel: &Tunnel, before: u32) -> Result {
+pub(super) fn new_child(tunnel: &Tunnel, before: u32) -> Result {
     wait_for("a new Child SA", Duration::from_secs(15), || Ok((tunnel.child()?.spi_in != before).then_some(())))?;
     tunnel.agree()
 }

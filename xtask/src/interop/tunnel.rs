@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Ends, First};
 use crate::lab::frame::Kind;
-use crate::lab::gateway::{ChildSa, Connection, Gateway};
+use crate::lab::gateway::{ChildSa, Connection, Gateway, Program};
 use crate::lab::nat::Translation;
 use crate::lab::pair::{Outer, Pair, Side};
 use crate::lab::ping::{Pinger, Tally, ping};
@@ -58,7 +58,10 @@ impl Plan {
     }
 
     fn of(ends: Ends, pair: Pair, outer: Outer) -> Result<Self> {
-        let (us, peer) = (pair.connection(Side::West, outer), pair.connection(Side::East, outer));
+        let (mut us, mut peer) = (pair.connection(Side::West, outer), pair.connection(Side::East, outer));
+        // strongSwan's ESP in user space knows no protocol 50.
+        us.encap = ends.us == Program::StrongSwan && ends.peer.in_a_guest();
+        peer.encap = us.encap;
         Ok(Self { ends, pair, us, peer, us_settings: String::new(), peer_settings: String::new() })
     }
 

@@ -124,6 +124,16 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The SPI, when it is ESP, in UDP or not.
+    pub(crate) fn esp_spi(&self) -> Option<u32> {
+        let packet = match self.kind() {
+            Kind::Esp => self.payload,
+            Kind::EspInUdp => self.udp()?.2,
+            _ => return None,
+        };
+        packet.first_chunk().map(|spi| u32::from_be_bytes(*spi))
+    }
+
     fn kind(&self) -> Kind {
         if self.later_fragment && matches!(self.protocol, UDP | ESP) {
             return Kind::Fragment;

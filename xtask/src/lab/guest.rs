@@ -45,11 +45,15 @@ ip link set door up
 exec socat -t 600 TCP-LISTEN:7000,reuseaddr,fork,bind=198.18.0.2 EXEC:/lab-door
 "#;
 
-/// Runs what it reads and says how that ended.
-const DOOR: &str = "#!/bin/sh\nscript=$(cat)\nsh -c \"$script\" 2>&1\necho \"ended $?\"\n";
+/// Runs what it reads and says how that ended. What stays in the background must not hold the door's own sockets open.
+const DOOR: &str =
+    "#!/bin/sh\nexec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-\nscript=$(cat)\nsh -c \"$script\" 2>&1\necho \"ended $?\"\n";
 
 const DOOR_HERE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const DOOR_THERE: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 18, 0, 2), 7000);
+
+/// A guest that has no time for its door may be starved by others on this machine.
+const DOOR_OPENS: Duration = Duration::from_secs(20);
 
 /// Where the guests' root lies.
 fn root() -> Result<PathBuf> {
@@ -153,7 +157,7 @@ impl Guest {
     /// Its output, when the last command fails; or when the guest does not answer within a minute.
     pub(crate) fn run(&self, script: &str) -> Result<String> {
         let answer = self.namespace.within(|| {
-            let mut stream = TcpStream::connect_timeout(&SocketAddr::from(DOOR_THERE), Duration::from_secs(2))?;
+            let mut stream = TcpStream::connect_timeout(&SocketAddr::from(DOOR_THERE), DOOR_OPENS)?;
             stream.set_read_timeout(Some(Duration::from_secs(60)))?;
             stream.write_all(script.as_bytes())?;
             stream.shutdown(std::net::Shutdown::Write)?;

@@ -1,146 +1,63 @@
 //! OpenIKED as one of the gateways: iked in a guest, ESP by the guest's kernel.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use super::gateway::{ChildSa, Connection, Gateway, IkeSa, Program, Start};
-use super::guest::Guest;
-use super::namespace::Namespace;
-use super::sandbox::WORK;
-use super::wait_for;
+use super::gateway::{ChildSa, Connection, IkeSa, Program, Start};
+use super::in_guest::Dialect;
 use crate::outcome::{Result, ensure};
 
-/// One OpenIKED gateway. It has no command to establish or to rekey: who begins stands in its configuration.
-pub(crate) struct OpenIked {
-    namespace: Arc<Namespace>,
-    folder: PathBuf,
-    guest: Option<Guest>,
-    /// Further lines before the policies.
-    settings: String,
-    connections: Mutex<Vec<Connection>>,
-}
+/// The words of iked.conf and `ikectl`. There is no command to establish or to rekey: who begins, and when, stands in the
+/// configuration.
+pub(crate) struct OpenIked;
 
-impl OpenIked {
-    /// Not started yet. `settings` are further lines of iked.conf.
-    ///
-    /// # Errors
-    /// When its folder cannot be made.
-    pub(crate) fn new(namespace: &Arc<Namespace>, settings: &str) -> Result<Self> {
-        let folder = PathBuf::from(WORK).join(namespace.name());
-        fs::create_dir_all(&folder)?;
-        let (namespace, settings) = (Arc::clone(namespace), settings.to_owned());
-        Ok(Self { namespace, folder, guest: None, settings, connections: Mutex::default() })
-    }
+const RELOAD: &str = "timeout 5 ikectl reload\n";
 
-    fn run(&self, script: &str) -> Result<String> {
-        self.guest.as_ref().ok_or("the guest does not run")?.run(script)
-    }
+impl Dialect for OpenIked {
+    const PROGRAM: Program = Program::OpenIked;
+    const PROCESS: &'static str = "iked";
+    const SHOW: &'static str = "timeout 5 ikectl show sa";
+    const STOP: &'static str = "kill $(pgrep -o -x iked)";
 
-    /// Puts the configuration where the daemon reads it; `active` is the connection that shall begin now.
-    fn write(&self, active: Option<&str>) -> Result {
-        let mut text = format!("{}\n", self.settings);
-        for connection in &*self.connections.lock().unwrap_or_else(PoisonError::into_inner) {
-            let begins = connection.start == Start::Active || active == Some(&connection.name);
-            text += &policies(connection, begins)?;
+    fn files(connections: &[Connection], settings: &str, begins: Option<&str>) -> Result<Vec<(&'static str, String)>> {
+        let mut text = format!("{settings}\n");
+        for connection in connections {
+            let active = connection.start == Start::Active || begins == Some(&connection.name);
+            text += &policies(connection, active)?;
         }
-        self.run(&format!("umask 077; cat >/run/iked.conf <<'END'\n{text}END\n")).map(|_| ())
-    }
-}
-
-impl Gateway for OpenIked {
-    fn program(&self) -> Program {
-        Program::OpenIked
+        Ok(vec![("iked.conf", text)])
     }
 
-    fn configure(&self, connections: &[Connection]) -> Result {
-        *self.connections.lock().unwrap_or_else(PoisonError::into_inner) = connections.to_vec();
-        if self.guest.is_some() { self.write(None) } else { Ok(()) }
+    fn start(_: &[Connection]) -> String {
+        "rm -f /run/iked.sock
+setsid iked -dvv -f /run/iked.conf >>/mnt/log 2>&1 </dev/null &
+for n in $(seq 200); do timeout 2 ikectl show sa >/dev/null 2>&1 && exit 0; sleep 0.1; done
+exit 1"
+            .to_owned()
     }
 
-    fn configure_as_written(&self, _: &str, _: &str) -> Result {
-        Err("no page shows a configuration of OpenIKED".into())
+    fn reload(_: &[Connection]) -> String {
+        RELOAD.to_owned()
     }
 
-    fn reload(&self) -> Result {
-        self.run("timeout 5 ikectl reload").map(|_| ())
+    fn up(_: &str, _: &str) -> String {
+        RELOAD.to_owned()
     }
 
-    fn start(&mut self) -> Result {
-        if self.guest.is_none() {
-            self.guest = Some(Guest::boot(&self.namespace, &self.folder)?);
-        }
-        self.write(None)?;
-        self.run("rm -f /run/iked.sock; setsid iked -dvv -f /run/iked.conf >>/mnt/log 2>&1 </dev/null &")?;
-        wait_for("iked", Duration::from_secs(20), || self.run("timeout 2 ikectl show sa").map(Some)).map(|_| ())
+    fn down(_: &Connection) -> String {
+        format!("{RELOAD}timeout 5 ikectl reset sa")
     }
 
-    fn up(&self, connection: &str, child: &str) -> Result {
-        self.write(Some(connection))?;
-        self.run("timeout 5 ikectl reload")?;
-        (self as &dyn Gateway).wait_up(connection, child, Duration::from_secs(20)).map(|_| ())
-    }
-
-    fn down(&self, _: &str) -> Result {
-        self.write(None)?;
-        self.run("timeout 5 ikectl reload && timeout 5 ikectl reset sa").map(|_| ())
-    }
-
-    fn rekey_child(&self, _: &str, _: &str) -> Result {
+    fn rekey_child(_: &str, _: &str) -> Result<String> {
         Err("OpenIKED rekeys when its lifetimes say so, not when asked".into())
     }
 
-    fn rekey_ike(&self, _: &str) -> Result {
-        Err("OpenIKED rekeys when its lifetimes say so, not when asked".into())
+    fn rekey_ike(connection: &str, child: &str) -> Result<String> {
+        Self::rekey_child(connection, child)
     }
 
-    fn sas(&self) -> Result<Vec<IkeSa>> {
-        let names: Vec<(String, String)> = {
-            let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-            connections
-                .iter()
-                .map(|c| (c.name.clone(), c.children.first().map_or("", |c| &c.name).to_owned()))
-                .collect()
-        };
-        let [(name, child)] = &names[..] else { return Err("one connection for OpenIKED".into()) };
-        read_sas(&self.run("timeout 5 ikectl show sa")?, name, child)
-    }
-
-    fn shown(&self) -> Result<String> {
-        self.run("timeout 5 ikectl show sa")
-    }
-
-    fn cause(&self, _: &str) -> Result<String> {
-        let log = self.log();
-        let named = log.lines().rev().find_map(|line| {
-            ["AUTHENTICATION_FAILED", "NO_PROPOSAL_CHOSEN", "TS_UNACCEPTABLE"].into_iter().find(|w| line.contains(w))
-        });
-        Ok(named.unwrap_or_default().to_owned())
-    }
-
-    fn lose_sas(&self) -> Result {
-        self.run("ip xfrm state flush").map(|_| ())
-    }
-
-    fn stop(&mut self) -> Result {
-        if self.guest.is_none() {
-            return Ok(());
-        }
-        self.run(
-            "kill $(pgrep -o iked); for n in $(seq 100); do pgrep iked >/dev/null || exit 0; sleep 0.1; done; exit 1",
-        )
-        .map(|_| ())
-    }
-
-    fn kill(&mut self) {
-        let _ = self.run("kill -9 $(pgrep iked)");
-    }
-
-    fn log(&self) -> String {
-        // The guest's view: what it has written may not have reached the folder yet.
-        self.run("cat /mnt/log").unwrap_or_default()
+    fn sas(shown: &str, connections: &[Connection]) -> Result<Vec<IkeSa>> {
+        let [connection] = connections else { return Err("one connection for OpenIKED".into()) };
+        read_sas(shown, &connection.name, connection.children.first().map_or("", |child| &child.name))
     }
 }
 

@@ -3,27 +3,13 @@
 //! It has one "connection" for each child, called PEER-CHILD. Its status tells no IKE SPIs and counts octets, not packets.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use super::gateway::{ChildSa, Connection, Gateway, IkeSa, Program, Start};
-use super::guest::Guest;
-use super::namespace::Namespace;
-use super::sandbox::WORK;
+use super::gateway::{ChildSa, Connection, IkeSa, Program, Start};
+use super::in_guest::Dialect;
 use crate::outcome::{Result, ensure};
 
-/// One Libreswan gateway.
-pub(crate) struct Libreswan {
-    namespace: Arc<Namespace>,
-    folder: PathBuf,
-    guest: Option<Guest>,
-    /// Lines for every `conn`.
-    settings: String,
-    /// What start adds: each connection, and whether it begins.
-    connections: Mutex<Vec<(String, bool)>>,
-}
+/// The words of pluto and of `ipsec`.
+pub(crate) struct Libreswan;
 
 /// What the service of the package does before and at a start.
 const START: &str = "\
@@ -32,7 +18,7 @@ test -e /run/nss/cert9.db || ipsec initnss --nssdir /run/nss >/dev/null
 rm -f /run/pluto/pluto.*
 ip xfrm state flush
 ip xfrm policy flush
-/usr/libexec/ipsec/pluto --config /mnt/ipsec.conf --secretsfile /mnt/ipsec.secrets --nssdir /run/nss \
+/usr/libexec/ipsec/pluto --config /run/ipsec.conf --secretsfile /run/ipsec.secrets --nssdir /run/nss \
   --rundir /run/pluto --logfile /mnt/log >>/mnt/out 2>&1 || exit 1
 tries=0
 until ipsec whack --listen >/dev/null 2>&1; do
@@ -41,145 +27,78 @@ until ipsec whack --listen >/dev/null 2>&1; do
 done
 ";
 
-impl Libreswan {
-    /// Not started yet. `settings` are further lines of every `conn`, such as `pfs=yes`.
-    ///
-    /// # Errors
-    /// When its folder cannot be made.
-    pub(crate) fn new(namespace: &Arc<Namespace>, settings: &str) -> Result<Self> {
-        let folder = PathBuf::from(WORK).join(namespace.name());
-        fs::create_dir_all(&folder)?;
-        let (namespace, settings) = (Arc::clone(namespace), settings.to_owned());
-        Ok(Self { namespace, folder, guest: None, settings, connections: Mutex::default() })
-    }
+impl Dialect for Libreswan {
+    const PROGRAM: Program = Program::Libreswan;
+    const PROCESS: &'static str = "pluto";
+    const SHOW: &'static str = "ipsec whack --status";
+    const STOP: &'static str = "ipsec whack --shutdown";
 
-    fn run(&self, script: &str) -> Result<String> {
-        self.guest.as_ref().ok_or("the guest does not run")?.run(script)
-    }
-
-    fn connections(&self) -> Vec<(String, bool)> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn add(&self) -> Result {
-        for (name, active) in self.connections() {
-            self.run(&format!("ipsec addconn --config /mnt/ipsec.conf {name}"))?;
-            if active {
-                self.run(&format!("ipsec whack --asynchronous --initiate --name {name}"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Gateway for Libreswan {
-    fn program(&self) -> Program {
-        Program::Libreswan
-    }
-
-    fn configure(&self, connections: &[Connection]) -> Result {
-        let (mut text, mut secrets, mut names) = ("config setup\n".to_owned(), String::new(), Vec::new());
+    fn files(connections: &[Connection], settings: &str, _: Option<&str>) -> Result<Vec<(&'static str, String)>> {
+        let (mut text, mut secrets) = ("config setup\n".to_owned(), String::new());
         for connection in connections {
             for child in &connection.children {
-                let name = format!("{}-{}", connection.name, child.name);
                 let [local, remote] = [&child.local_ts, &child.remote_ts];
                 ensure(local.len() == 1 && remote.len() == 1, || {
-                    format!("Libreswan's {name} has one selector a side")
+                    format!("Libreswan's {} has one selector a side", child.name)
                 })?;
-                writeln!(text, "conn {name}")?;
+                writeln!(text, "conn {}", name(&connection.name, &child.name))?;
                 text += &conn(connection, &local[0], &remote[0])?;
-                for line in self.settings.lines() {
+                for line in settings.lines() {
                     writeln!(text, "  {line}")?;
                 }
-                names.push((name, connection.start == Start::Active));
             }
             let quote = if connection.psk.starts_with("0x") { "" } else { "\"" };
             let Connection { local_id, remote_id, psk, .. } = connection;
             writeln!(secrets, "@{local_id} @{remote_id} : PSK {quote}{psk}{quote}")?;
         }
-        fs::write(self.folder.join("ipsec.conf"), text)?;
-        let file = self.folder.join("ipsec.secrets");
-        fs::write(&file, secrets)?;
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
-        *self.connections.lock().unwrap_or_else(PoisonError::into_inner) = names;
-        Ok(())
+        Ok(vec![("ipsec.conf", text), ("ipsec.secrets", secrets)])
     }
 
-    fn configure_as_written(&self, _: &str, _: &str) -> Result {
-        Err("no page shows a configuration of Libreswan".into())
+    fn start(connections: &[Connection]) -> String {
+        format!("{START}{}", Self::reload(connections))
     }
 
-    fn reload(&self) -> Result {
-        self.run("ipsec whack --rereadsecrets")?;
-        self.add()
-    }
-
-    fn start(&mut self) -> Result {
-        if self.guest.is_none() {
-            self.guest = Some(Guest::boot(&self.namespace, &self.folder)?);
+    fn reload(connections: &[Connection]) -> String {
+        let mut script = "ipsec whack --rereadsecrets\n".to_owned();
+        for connection in connections {
+            for name in names(connection) {
+                script += &format!("ipsec addconn --config /run/ipsec.conf {name} || exit 1\n");
+                if connection.start == Start::Active {
+                    script += &format!("ipsec whack --asynchronous --initiate --name {name} || exit 1\n");
+                }
+            }
         }
-        self.run(START)?;
-        self.add()
+        script
     }
 
-    fn up(&self, connection: &str, child: &str) -> Result {
-        self.run(&format!("timeout 25 ipsec whack --initiate --name {connection}-{child}")).map(|_| ())
+    fn up(connection: &str, child: &str) -> String {
+        format!("timeout 25 ipsec whack --initiate --name {}", name(connection, child))
     }
 
-    fn down(&self, connection: &str) -> Result {
-        for (name, _) in self.connections().iter().filter(|(name, _)| name.starts_with(&format!("{connection}-"))) {
-            self.run(&format!("ipsec whack --terminate --name {name}"))?;
-        }
-        Ok(())
+    fn down(connection: &Connection) -> String {
+        names(connection).map(|name| format!("ipsec whack --terminate --name {name}\n")).collect()
     }
 
-    fn rekey_child(&self, connection: &str, child: &str) -> Result {
-        self.run(&format!("ipsec whack --asynchronous --rekey-ipsec --name {connection}-{child}")).map(|_| ())
+    fn rekey_child(connection: &str, child: &str) -> Result<String> {
+        Ok(format!("ipsec whack --asynchronous --rekey-ipsec --name {}", name(connection, child)))
     }
 
-    fn rekey_ike(&self, connection: &str) -> Result {
-        let names = self.connections();
-        let name = names.iter().find(|(name, _)| name.starts_with(&format!("{connection}-"))).ok_or("no such peer")?;
-        self.run(&format!("ipsec whack --asynchronous --rekey-ike --name {}", name.0)).map(|_| ())
+    fn rekey_ike(connection: &str, child: &str) -> Result<String> {
+        Ok(format!("ipsec whack --asynchronous --rekey-ike --name {}", name(connection, child)))
     }
 
-    fn sas(&self) -> Result<Vec<IkeSa>> {
-        read_states(&self.run("ipsec whack --showstates")?, &self.run("ipsec whack --status")?)
+    fn sas(shown: &str, _: &[Connection]) -> Result<Vec<IkeSa>> {
+        read_status(shown)
     }
+}
 
-    fn shown(&self) -> Result<String> {
-        self.run("ipsec whack --showstates")
-    }
+/// Its name for a child.
+fn name(connection: &str, child: &str) -> String {
+    format!("{connection}-{child}")
+}
 
-    fn cause(&self, _: &str) -> Result<String> {
-        let log = self.log();
-        let named = log.lines().rev().find_map(|line| {
-            ["AUTHENTICATION_FAILED", "NO_PROPOSAL_CHOSEN", "TS_UNACCEPTABLE"].into_iter().find(|w| line.contains(w))
-        });
-        Ok(named.unwrap_or_default().to_owned())
-    }
-
-    fn lose_sas(&self) -> Result {
-        self.run("ip xfrm state flush").map(|_| ())
-    }
-
-    fn stop(&mut self) -> Result {
-        if self.guest.is_none() {
-            return Ok(());
-        }
-        self.run("ipsec whack --shutdown; for n in $(seq 100); do pgrep -x pluto >/dev/null || exit 0; sleep 0.1; done; exit 1")
-            .map(|_| ())
-    }
-
-    fn kill(&mut self) {
-        // As after a crash the kernel's SAs and policies stay.
-        let _ = self.run("kill -9 $(cat /run/pluto/pluto.pid)");
-    }
-
-    fn log(&self) -> String {
-        // The guest's view: what it has written may not have reached the folder yet.
-        self.run("cat /mnt/log /mnt/out").unwrap_or_default()
-    }
+fn names(connection: &Connection) -> impl Iterator<Item = String> + '_ {
+    connection.children.iter().map(|child| name(&connection.name, &child.name))
 }
 
 fn conn(connection: &Connection, local_ts: &str, remote_ts: &str) -> Result<String> {
@@ -225,8 +144,8 @@ fn proposals(list: &[String]) -> Result<(String, bool)> {
     Ok((words.join(","), any_group))
 }
 
-/// Reads `whack --showstates`; the suites come from `whack --status`.
-fn read_states(states: &str, status: &str) -> Result<Vec<IkeSa>> {
+/// Reads `whack --status`: its lines on connections tell the suites, those on states the rest.
+fn read_status(status: &str) -> Result<Vec<IkeSa>> {
     let suite = |name: &str, what: &str| {
         let line = status.lines().find(|line| line.contains(&format!("\"{name}\"")) && line.contains(what));
         line.and_then(|line| line.split(what).nth(1))
@@ -236,7 +155,7 @@ fn read_states(states: &str, status: &str) -> Result<Vec<IkeSa>> {
             .to_owned()
     };
     let (mut sas, mut children) = (Vec::new(), Vec::new());
-    for line in states.lines() {
+    for line in status.lines() {
         let Some((serial, rest)) = line.strip_prefix("000 #").and_then(|rest| rest.split_once(": \"")) else {
             continue;
         };
@@ -291,7 +210,11 @@ fn read_states(states: &str, status: &str) -> Result<Vec<IkeSa>> {
             sa.children.push(child);
         }
     }
-    Ok(sas.into_iter().map(|(_, sa)| sa).collect())
+    // After an INITIAL_CONTACT it keeps the old IKE SA, whose children it deleted, until it finds it dead.
+    let in_use: Vec<String> =
+        sas.iter().filter(|(_, sa)| !sa.children.is_empty()).map(|(_, sa)| sa.name.clone()).collect();
+    let sas = sas.into_iter().map(|(_, sa)| sa);
+    Ok(sas.filter(|sa| !sa.children.is_empty() || !in_use.contains(&sa.name)).collect())
 }
 
 #[cfg(test)]
@@ -300,21 +223,21 @@ mod tests {
 
     #[test]
     fn states_are_read_and_spis_belong_to_their_child() {
-        let states = "\
+        let status = "\
+000 \"peer-net\":   IKEv2 algorithm newest: AES_GCM_16_256-HMAC_SHA2_384-DH31
+000 \"peer-net\":   ESP algorithm newest: AES_GCM_16_256-NONE; pfsgroup=<N/A>
 000 #2: \"peer-net\":500 STATE_V2_ESTABLISHED_CHILD_SA (established Child SA); REKEY in 9s; newest; IKE SA #3; idle;
 000 #2: \"peer-net\" esp.f4ee4b5d@192.0.2.1 esp.26cd843b@192.0.2.2 tun.0@192.0.2.1 tun.0@192.0.2.2 Traffic: ESPin=168B
 000 #3: \"peer-net\":500 STATE_V2_ESTABLISHED_IKE_SA (established IKE SA); REKEY in 27939s; newest; idle;
 ";
-        let status = "000 \"peer-net\":   IKEv2 algorithm newest: AES_GCM_16_256-HMAC_SHA2_384-DH31\n\
-                      000 \"peer-net\":   ESP algorithm newest: AES_GCM_16_256-NONE; pfsgroup=<N/A>\n";
-        let sas = read_states(states, status).unwrap();
+        let sas = read_status(status).unwrap();
         assert_eq!(sas.len(), 1);
         assert_eq!((sas[0].name.as_str(), sas[0].suite.as_str()), ("peer", "AES_GCM_16_256-HMAC_SHA2_384-DH31"));
         let child = &sas[0].children[0];
         assert_eq!((child.name.as_str(), child.spi_in, child.spi_out), ("net", 0x26cd_843b, 0xf4ee_4b5d));
         assert_eq!(child.suite, "AES_GCM_16_256-NONE");
         // A Child SA whose SPIs are not told is no Child SA to compare with.
-        assert!(read_states(&states.replace(" esp.", " "), status).is_err());
+        assert!(read_status(&status.replace(" esp.", " ")).is_err());
     }
 
     #[test]

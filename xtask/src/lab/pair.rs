@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::gateway::{Child, Connection, Gateway, Program, Start};
 use super::iked::OpenIked;
+use super::in_guest::InGuest;
 use super::libreswan::Libreswan;
 use super::link;
 use super::namespace::Namespace;
@@ -242,8 +243,8 @@ impl Pair {
         Ok(match program {
             Program::StrongSwan => Box::new(StrongSwan::new(namespace, settings)?),
             Program::Portcullis => Box::new(Portcullis::new(namespace, settings)?),
-            Program::Libreswan => Box::new(Libreswan::new(namespace, settings)?),
-            Program::OpenIked => Box::new(OpenIked::new(namespace, settings)?),
+            Program::Libreswan => Box::new(InGuest::<Libreswan>::new(namespace, settings)?),
+            Program::OpenIked => Box::new(InGuest::<OpenIked>::new(namespace, settings)?),
         })
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Faults {
     pub(crate) corrupt: u32,
     /// How long every frame takes.
     pub(crate) delay: Duration,
+    /// How much longer those of IKE take: what was sent later overtakes them.
+    pub(crate) late_ike: Duration,
     /// Kinds that never pass.
     pub(crate) refuse: Vec<Kind>,
     /// Nothing passes at all.
@@ -72,6 +74,8 @@ struct Book {
     counts: BTreeMap<Kind, u64>,
     clear: Vec<String>,
     ike: Vec<IkeSeen>,
+    /// The first packet with each SPI, and how many there were.
+    esp: BTreeMap<(bool, u32), (Duration, u64)>,
 }
 
 /// The wire. Dropping it cuts it.
@@ -142,6 +146,7 @@ impl Wire {
         book.counts.clear();
         book.clear.clear();
         book.ike.clear();
+        book.esp.clear();
     }
 
     /// The IKE messages seen so far.
@@ -156,13 +161,17 @@ impl Wire {
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
     }
 
-    /// The IKE messages seen, one line each.
+    /// The IKE messages seen and the first packet with each ESP SPI, one line each, in order.
     pub(crate) fn story(&self) -> String {
-        let mut story = String::new();
-        for IkeSeen { at, way, seen, .. } in &self.book().ike {
-            story += &format!("{:8.3} s  to {way:?}  {seen}\n", at.as_secs_f64());
-        }
-        story
+        let book = self.book();
+        let mut lines: Vec<(Duration, Way, String)> =
+            book.ike.iter().map(|IkeSeen { at, way, seen, .. }| (*at, *way, seen.to_string())).collect();
+        lines.extend(book.esp.iter().map(|((east, spi), (at, packets))| {
+            let way = if *east { Way::East } else { Way::West };
+            (*at, way, format!("the first of {packets} ESP packets with SPI {spi:08x}"))
+        }));
+        lines.sort_by_key(|(at, ..)| *at);
+        lines.iter().map(|(at, way, what)| format!("{:10.5} s  to {way:?}  {what}\n", at.as_secs_f64())).collect()
     }
 }
 
@@ -233,6 +242,10 @@ impl Relay {
                 );
                 book.clear.push(words);
             }
+            if let Some(spi) = Packet::in_frame(frame).and_then(|packet| packet.esp_spi()) {
+                let now = self.start.elapsed();
+                book.esp.entry((self.way == Way::East, spi)).or_insert((now, 0)).1 += 1;
+            }
             if let Some(message) = Packet::in_frame(frame).and_then(|packet| packet.ike())
                 && let Some(seen) = Seen::parse(message)
             {
@@ -261,7 +274,8 @@ impl Relay {
             }
         }
         let copies = if self.dice.hit(faults.double) { 2 } else { 1 };
-        let overtaken = self.dice.hit(faults.reorder);
+        let late = if kind == Kind::Ike { faults.late_ike } else { Duration::ZERO };
+        let overtaken = self.dice.hit(faults.reorder) || !late.is_zero();
         for _ in 0..copies {
             if faults.delay.is_zero() && !overtaken && self.held.is_empty() {
                 self.deliver(&frame);
@@ -269,7 +283,7 @@ impl Relay {
             }
             let mut due = Instant::now() + faults.delay;
             if overtaken {
-                due += Duration::from_millis(5);
+                due += late.max(Duration::from_millis(5));
             } else {
                 // A shorter delay than a moment ago must not change the order.
                 due = due.max(self.last);

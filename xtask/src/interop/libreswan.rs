@@ -1,0 +1,105 @@
+//! What Libreswan, whose ESP is the kernel's, shows beside what every peer does.
+
+use std::time::{Duration, Instant};
+
+use super::liveness::{BEGUN, DPD};
+use super::rekey::new_child;
+use super::tunnel::{NET, PEER, Plan, Tunnel};
+use super::{Ends, First, Scenario, failure, guard, life, liveness, rekey};
+use crate::lab::gateway::{Program, Start};
+use crate::lab::ike::IKE_SA_INIT;
+use crate::lab::ping::ping;
+use crate::lab::wait_for;
+use crate::lab::wire::{Faults, Way};
+use crate::outcome::{Result, ensure};
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let shared = [
+        life::with_any_peer(),
+        rekey::with_any_peer(),
+        failure::with_any_peer(),
+        guard::with_any_peer(),
+        liveness::scenarios(),
+    ];
+    let mut list: Vec<_> =
+        shared.into_iter().flatten().map(|scenario| scenario.also_with(Program::Libreswan)).collect();
+    let mut own = Vec::new();
+    for (group, name) in [("ecp256", "knows"), ("x25519", "does-not-know")] {
+        let name = format!("f-64-libreswan-{name}-the-group-of-our-child-rekey");
+        own.extend(Scenario::both_ways(&name, move |ends, first| group_of_the_rekey(ends, first, group)));
+    }
+    own.extend(Scenario::both_ways("f-65-libreswan-loses-its-sas", loses_its_sas));
+    own.push(Scenario::new("f-60-libreswan-both-call-at-once", both_at_once));
+    list.extend(own.into_iter().map(|scenario| scenario.with(Program::Libreswan)));
+    list
+}
+
+/// F-64: our rekey offers two groups, with the public value of the one that the IKE SA was made with; the peer's child
+/// knows ecp256 alone. Whatever the peer says to that, the tunnel that worked goes on working and gets its new keys.
+fn group_of_the_rekey(ends: Ends, first: First, ike: &str) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.ike(&[&format!("aes256gcm16-prfsha384-{ike}")]);
+    plan.us.esp = vec!["aes256gcm16-x25519-ecp256".to_owned()];
+    plan.peer.esp = vec!["aes256gcm16-ecp256".to_owned()];
+    let tunnel = plan.establish(first)?;
+    tunnel.carries()?;
+    let before = tunnel.child()?.spi_in;
+    let tally = tunnel.under_pings(|| {
+        // A refusal is no error yet: what counts is what stands in the end.
+        let _ = tunnel.us.rekey_child(PEER, NET);
+        new_child(&tunnel, before)
+    })?;
+    tally.all_answered()?;
+    tunnel.carries()?;
+    Ok(tally.to_string())
+}
+
+/// F-65: the peer's kernel has forgotten its SAs, its daemon does not know. Traffic is back within three liveness intervals.
+fn loses_its_sas(ends: Ends, first: First) -> Result<String> {
+    const INTERVAL: Duration = Duration::from_secs(3);
+    let mut plan = Plan::new(ends)?;
+    (plan.us.dpd, plan.peer.dpd) = (INTERVAL, INTERVAL);
+    plan.us.start = if first == First::We { Start::Active } else { Start::Passive };
+    let tunnel = plan.start()?;
+    if first == First::They {
+        tunnel.peer.up(PEER, NET)?;
+    }
+    tunnel.wait_up_within(BEGUN)?;
+    tunnel.carries()?;
+    tunnel.peer.lose_sas()?;
+    let (host, to) = (&tunnel.pair.west.host, tunnel.pair.east.host_v4(0));
+    let lost = Instant::now();
+    ensure(!ping(host, to, 1, 56)?.lost.is_empty(), || "the peer has not lost its SAs".to_owned())?;
+    wait_for("traffic within three liveness intervals", 3 * INTERVAL, || {
+        Ok(ping(host, to, 1, 56)?.lost.is_empty().then_some(()))
+    })?;
+    let took = lost.elapsed();
+    tunnel.is_protected()?;
+    Ok(format!("traffic again after {:.1} s", took.as_secs_f32()))
+}
+
+/// F-60: both begin at the same moment. In the end one IKE SA and one pair of Child SAs stand, and stay.
+fn both_at_once(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    (plan.us.dpd, plan.peer.dpd) = (DPD, DPD);
+    plan.us.start = Start::Active;
+    plan.peer.start = Start::Active;
+    plan.pair.wire.faults(Faults { delay: Duration::from_millis(300), ..Faults::default() });
+    // The peer calls while its guest has just booted, and we are there a moment later: its call is under way.
+    let tunnel = plan.start()?;
+    tunnel.wait_up_within(Duration::from_secs(40))?;
+    crossed(&tunnel)?;
+    tunnel.pair.wire.faults(Faults::default());
+    tunnel.carries()?;
+    std::thread::sleep(4 * DPD);
+    tunnel.agree()?;
+    tunnel.carries()?;
+    Ok(String::new())
+}
+
+/// Each end has begun a connection.
+fn crossed(tunnel: &Tunnel) -> Result {
+    let seen = tunnel.pair.wire.ike();
+    let began = |way| seen.iter().any(|m| m.way == way && m.seen.exchange == IKE_SA_INIT && !m.seen.response);
+    ensure(began(Way::East) && began(Way::West), || format!("the calls did not cross:\n{}", tunnel.pair.wire.story()))
+}
