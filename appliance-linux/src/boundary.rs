@@ -147,12 +147,6 @@ impl Boundary {
         self.guard.dropped()
     }
 
-    /// The address of ours that packets to a peer leave from.
-    pub(crate) fn source_for(&mut self, remote: IpAddr) -> io::Result<IpAddr> {
-        let hop = self.netlink.next_hop(remote, MARK)?;
-        hop.source.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
-    }
-
     /// The end: everything stays. What stays blocked is told.
     pub(crate) fn stop(self) {
         if !self.last.captured.is_empty() {

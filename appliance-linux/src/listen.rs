@@ -1,11 +1,12 @@
 //! Which sockets a configuration needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use gateway_core::config::{Config, Remote};
+use nix::net::if_::if_nametoindex;
 
 use crate::plane::Sockets;
 use crate::socket::{Carrier, Listen, Socket};
@@ -15,7 +16,7 @@ const PORTS: [u16; 2] = [500, 4500];
 
 /// What to listen to: on the interfaces named under `outside` if there are any, else at the peers' `local` addresses, or
 /// at all when a peer has none.
-fn wanted(config: &Config, outside: &[String]) -> BTreeSet<Listen> {
+pub(crate) fn wanted(config: &Config, outside: &[String]) -> BTreeSet<Listen> {
     let mut ends: BTreeSet<(IpAddr, Option<String>)> = BTreeSet::new();
     for peer in &config.peers {
         if !outside.is_empty() || peer.local.is_empty() {
@@ -60,21 +61,38 @@ fn families(local: &[IpAddr], remote: &[Remote]) -> Vec<IpAddr> {
     families
 }
 
-/// Opens what a configuration needs on the interfaces `outside`; what is open already is kept, and goes on until the new
-/// ones are taken into use.
+/// Opens what is wanted; what is open already is kept, and goes on until the new ones are taken into use.
+///
+/// A socket is bound to an interface by its index, and an interface that is made anew (a PPPoE dial-in that reconnects)
+/// has another one: its socket would be deaf for ever and is opened again. One whose interface is not there is left out
+/// until it is.
 ///
 /// # Errors
 /// The socket that could not be opened, and why.
-pub(crate) fn open(
-    config: &Config,
-    outside: &[String],
-    held: &Sockets,
-) -> Result<Vec<Arc<Socket>>, (Listen, io::Error)> {
-    let one = |listen: Listen| match held.iter().find(|socket| *socket.listen() == listen) {
-        Some(socket) => Ok(Arc::clone(socket)),
-        None => beside(&listen, held).map(Arc::new).map_err(|error| (listen, error)),
+pub(crate) fn open(wanted: &BTreeSet<Listen>, held: &Sockets) -> Result<Vec<Arc<Socket>>, (Listen, io::Error)> {
+    let mut links: BTreeMap<&str, Option<u32>> = BTreeMap::new();
+    for name in wanted.iter().filter_map(|listen| listen.interface.as_deref()) {
+        links.entry(name).or_insert_with(|| if_nametoindex(name).ok());
+    }
+    let one = |listen: &Listen| {
+        let link = listen.interface.as_deref().map(|name| links.get(name).copied().flatten());
+        if link == Some(None) {
+            return None;
+        }
+        let stands = |socket: &&Arc<Socket>| socket.listen() == listen && socket.link() == link.flatten();
+        Some(match held.iter().find(stands) {
+            Some(socket) => Ok(Arc::clone(socket)),
+            None => beside(listen, held).map(Arc::new).map_err(|error| (listen.clone(), error)),
+        })
     };
-    wanted(config, outside).into_iter().map(one).collect()
+    wanted.iter().filter_map(one).collect()
+}
+
+/// The interfaces on which nothing can be heard yet, or any more.
+pub(crate) fn missing(wanted: &BTreeSet<Listen>, open: &Sockets) -> BTreeSet<String> {
+    let mut missing: BTreeSet<String> = wanted.iter().filter_map(|listen| listen.interface.clone()).collect();
+    missing.retain(|name| !open.iter().any(|socket| socket.listen().interface.as_ref() == Some(name)));
+    missing
 }
 
 /// A socket of ours is no other daemon.

@@ -1,23 +1,24 @@
 //! What the daemon makes of the machine, and unmakes: TUN device, routes, sockets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::boundary::watch::{self, Touched};
-use crate::boundary::{Boundary, Owner};
+use crate::boundary::{Boundary, MARK, Owner};
 use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::listen;
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, NextHop};
 use crate::plane::{Inbox, Plane, Sockets};
 use crate::run::Input;
 use crate::socket::{Carrier, Listen};
 use crate::tun::{CLONE_DEVICE, Tun};
 use gateway_core::config::{Config, Settings};
+use tracing::{info, warn};
 
 /// The machine while the daemon runs.
 pub(crate) struct Machine {
@@ -26,11 +27,16 @@ pub(crate) struct Machine {
     plane: Arc<Plane>,
     /// `[gateway]` at the start: a reload changes none of what the machine was told by it.
     started: Settings,
+    /// What to listen to, as far as it is there.
+    wanted: BTreeSet<Listen>,
 }
 
 /// What a new configuration needs, made but not in use yet: the running one goes on, also when this is
 /// dropped.
-pub(crate) struct Prepared(Option<Sockets>);
+pub(crate) struct Prepared {
+    wanted: BTreeSet<Listen>,
+    sockets: Sockets,
+}
 
 /// Something the machine does not grant.
 #[derive(Debug)]
@@ -78,13 +84,13 @@ impl Machine {
             Plane::new(tun, clear, clock, capacity).map_err(|error| trouble("the data plane cannot start", &error))?;
         let mut netlink = Netlink::open().map_err(|error| trouble("netlink cannot be opened", &error))?;
         let started = config.gateway.clone();
-        let opened =
-            listen::open(config, &started.outside, &Sockets::default()).map_err(|refused| not_open(&refused))?;
+        let wanted = listen::wanted(config, &started.outside);
+        let opened = listen::open(&wanted, &Sockets::default()).map_err(|refused| not_open(&refused))?;
         let ours =
             netlink.addresses().map_err(|error| trouble("the addresses of this machine cannot be read", &error))?;
-        plane
-            .set_sockets(Sockets::new(opened, &ours))
-            .map_err(|error| trouble("the data plane cannot start", &error))?;
+        let sockets = Sockets::new(opened, &ours);
+        tell_of_interfaces(&BTreeSet::new(), &listen::missing(&wanted, &sockets));
+        plane.set_sockets(sockets).map_err(|error| trouble("the data plane cannot start", &error))?;
         // Watched from before the first change, so that nothing is missed in between.
         let inbox = inbox.clone();
         watch::start(move |touched| {
@@ -96,7 +102,7 @@ impl Machine {
         .map_err(|error| trouble("the kernel's routes cannot be watched", &error))?;
         let boundary = Boundary::start(owner, config);
         let boundary = boundary.map_err(|error| trouble("routes and guard cannot be set", &error))?;
-        Ok(Self { boundary, netlink, plane: Arc::new(plane), started })
+        Ok(Self { boundary, netlink, plane: Arc::new(plane), started, wanted })
     }
 
     pub(crate) fn plane(&self) -> &Arc<Plane> {
@@ -108,34 +114,43 @@ impl Machine {
         &self.started
     }
 
-    /// Our addresses, as far as they are there now; the data plane sends through the interfaces that have them.
+    /// Our addresses, as far as they are there now, with their interfaces; the data plane sends through the interfaces that have them, and
+    /// listens on those outside interfaces that are there.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn readdress(&mut self) -> io::Result<BTreeSet<IpAddr>> {
+    pub(crate) fn readdress(&mut self) -> io::Result<BTreeMap<IpAddr, BTreeSet<u32>>> {
         let ours = self.netlink.addresses()?;
-        let open = self.plane.sockets().iter().map(Arc::clone).collect();
-        self.plane.set_sockets(Sockets::new(open, &ours))?;
-        Ok(ours.into_iter().map(|local| local.addr).collect())
+        let held = self.plane.sockets();
+        let open = listen::open(&self.wanted, &held).unwrap_or_else(|refused| {
+            warn!("{}", not_open(&refused));
+            held.iter().map(Arc::clone).collect()
+        });
+        let sockets = Sockets::new(open, &ours);
+        tell_of_interfaces(&listen::missing(&self.wanted, &held), &listen::missing(&self.wanted, &sockets));
+        self.plane.set_sockets(sockets)?;
+        let mut links: BTreeMap<IpAddr, BTreeSet<u32>> = BTreeMap::new();
+        for local in ours {
+            links.entry(local.addr).or_default().insert(local.link);
+        }
+        Ok(links)
     }
 
     /// Makes ready for a new configuration without touching what the running one uses.
     pub(crate) fn prepare(&mut self, config: &Config) -> Result<Prepared, Trouble> {
-        let held = self.plane.sockets();
-        let opened = listen::open(config, &self.started.outside, &held).map_err(|refused| not_open(&refused))?;
+        let wanted = listen::wanted(config, &self.started.outside);
+        let opened = listen::open(&wanted, &self.plane.sockets()).map_err(|refused| not_open(&refused))?;
         let ours = self
             .netlink
             .addresses()
             .map_err(|error| trouble("the addresses of this machine cannot be read", &error))?;
-        let same = held.iter().map(|socket| socket.listen()).eq(opened.iter().map(|socket| socket.listen()));
-        let sockets = (!same).then(|| Sockets::new(opened, &ours));
-        Ok(Prepared(sockets))
+        Ok(Prepared { wanted, sockets: Sockets::new(opened, &ours) })
     }
 
     /// Uses the new sockets from now on; what was to leave through the old ones has left.
     pub(crate) fn commit(&mut self, prepared: Prepared) -> Result<(), Trouble> {
-        let Some(sockets) = prepared.0 else { return Ok(()) };
-        self.plane.set_sockets(sockets).map_err(|error| trouble("the sockets cannot be changed", &error))
+        self.wanted = prepared.wanted;
+        self.plane.set_sockets(prepared.sockets).map_err(|error| trouble("the sockets cannot be changed", &error))
     }
 
     /// Makes routes and guard those of the configured children and policies.
@@ -152,14 +167,24 @@ impl Machine {
         self.boundary.reconcile(touched);
     }
 
-    /// The address of ours that packets to a peer leave from.
-    pub(crate) fn source_for(&mut self, remote: IpAddr) -> io::Result<IpAddr> {
-        self.boundary.source_for(remote)
+    /// The address of ours, and the interface, that packets to a peer leave from.
+    pub(crate) fn next_hop(&mut self, remote: IpAddr) -> io::Result<NextHop> {
+        self.netlink.next_hop(remote, MARK)
     }
 
     /// Leaves the boundary closed; the device goes with the process.
     pub(crate) fn stop(self) {
         self.boundary.stop();
+    }
+}
+
+/// Says which outside interfaces came and went.
+fn tell_of_interfaces(before: &BTreeSet<String>, now: &BTreeSet<String>) {
+    for name in now.difference(before) {
+        warn!("there is no interface {name}: nothing is heard and sent there until there is");
+    }
+    for name in before.difference(now) {
+        info!("the interface {name} is there: listening on it");
     }
 }
 

@@ -431,18 +431,24 @@ impl Daemon {
         let now = self.clock.now();
         // Asked before the engines are locked.
         let open: Vec<_> = self.endpoint.ike_sas().map(|ike| ike.path).collect();
-        let mut sources = BTreeMap::new();
+        let mut hops = BTreeMap::new();
         for path in open {
             let remote = path.remote.ip();
-            sources.entry(remote).or_insert_with(|| self.machine.source_for(remote).ok());
+            hops.entry(remote).or_insert_with(|| self.machine.next_hop(remote).ok());
         }
         let peers = self.endpoint.pad();
         let anywhere: BTreeSet<PeerId> =
             peers.iter().filter(|(_, peer)| peer.local.is_empty()).map(|(id, _)| id).collect();
         let stands = |peer: PeerId, path: ipsec_core::net::Path| {
             let local = path.local.ip();
-            let elsewhere = || sources.get(&path.remote.ip()).copied().flatten().is_some_and(|source| source != local);
-            ours.contains(&local) && !(anywhere.contains(&peer) && elsewhere())
+            let Some(owners) = ours.get(&local) else { return false };
+            // An address that new connections would not take any more serves those that have it (RFC 4862 §5.5.4), as
+            // long as the way leads through its interface.
+            let elsewhere = || {
+                let hop = hops.get(&path.remote.ip()).copied().flatten();
+                hop.is_some_and(|hop| hop.source.is_some_and(|source| source != local) && !owners.contains(&hop.link))
+            };
+            !(anywhere.contains(&peer) && elsewhere())
         };
         with_gateway!(self, |gateway, parts| gateway.readdress(now, stands, &mut parts));
     }
@@ -457,7 +463,8 @@ impl Daemon {
             } else if !question.local.is_empty() {
                 hindrance = Some(Cause::unroutable(&format!("{remote}: no address under \"local\" is of its family")));
             } else {
-                match self.machine.source_for(remote) {
+                let hop = self.machine.next_hop(remote);
+                match hop.and_then(|hop| hop.source.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())) {
                     Ok(local) => ways.push(Way { local, remote }),
                     Err(error) => hindrance = Some(Cause::unroutable(&format!("{remote}: {error}"))),
                 }

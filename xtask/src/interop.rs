@@ -3,6 +3,7 @@
 mod address;
 mod boundary;
 mod failure;
+mod field;
 mod guard;
 mod leaks;
 mod libreswan;
@@ -165,6 +166,7 @@ fn scenarios() -> Vec<Scenario> {
         leaks::scenarios,
         wild::scenarios,
         machine::scenarios,
+        field::scenarios,
     ] {
         all.extend(group());
     }
