@@ -243,8 +243,10 @@ pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) identity: IdentityDigest,
     /// Who the peer says to be, to be shown; proven once the SA is established.
     pub(crate) named: Option<ShortId>,
-    /// We are the original initiator: our SPI is `spi_i`.
+    /// We are the original initiator of this SA: our SPI is `spi_i`. Of one that a rekey made, that is whoever rekeyed.
     pub(crate) initiator: bool,
+    /// We began with IKE_SA_INIT. Passes on to the SA that takes over, whoever rekeys.
+    pub(crate) called: bool,
     pub(crate) spi_i: u64,
     pub(crate) spi_r: u64,
     pub(crate) path: Path,
@@ -276,6 +278,7 @@ impl<C: IkeCrypto> Sa<C> {
             identity: IdentityDigest::default(),
             named: None,
             initiator,
+            called: initiator,
             spi_i,
             spi_r,
             path,
@@ -309,10 +312,10 @@ impl<C: IkeCrypto> Sa<C> {
         }
     }
 
-    /// The peer was heard from elsewhere: its NAT has a new mapping (RFC 7296 §2.23). Whoever initiated from behind a NAT
-    /// of its own does not follow: its peer is the one that stays.
+    /// The peer was heard from elsewhere: its NAT has a new mapping (RFC 7296 §2.23). Whoever called from behind a NAT of
+    /// its own does not follow: its peer is the one that stays.
     pub(crate) fn follow(&mut self, path: Path) {
-        if path.remote != self.path.remote && !(self.nat.local && self.initiator) {
+        if path.remote != self.path.remote && !(self.nat.local && self.called) {
             self.path.remote = path.remote;
             self.report.moved = true;
         }

@@ -72,17 +72,20 @@ pub(crate) fn child_replaced(children: &mut Children<'_>, old: ChildId, new: Opt
     }
 }
 
-/// The peer deleted the Child SA in slot `heir`. What this one replaced is there no longer, or goes on instead.
+/// The peer deleted the Child SA in slot `heir`. What gave way to this one, the one that it was made for or one that
+/// crossed it, is there no longer, or goes on instead and is sent through.
 pub(crate) fn child_deleted(children: &mut Children<'_>, heir: u16, rekey_at: Instant) {
-    let Some(id) = children.id(heir) else { return };
-    let old = children.get(heir).and_then(|child| child.replaces);
-    let Some(old) = old.and_then(|old| children.by_id_mut(old)) else { return };
-    if old.replaced_by == Some(id) && old.phase == Phase::Up && !old.want_delete {
-        old.replaced_by = None;
-        old.orphan_at = None;
-        old.rekey_at = Some(rekey_at);
-        // What was not announced yet is announced as it is.
-        old.report.outbound = old.outbound_ready && !old.report.up;
+    let Some((id, ike)) = children.id(heir).zip(children.get(heir).map(|child| child.ike)) else { return };
+    for (_, child) in children.of(ike) {
+        if child.replaced_by == Some(id) && child.phase == Phase::Up && !child.want_delete {
+            child.replaced_by = None;
+            child.orphan_at = None;
+            child.rekey_at = Some(rekey_at);
+            child.outbound_at = None;
+            child.outbound_ready = true;
+            // What was not announced yet is announced as it is.
+            child.report.outbound = !child.report.up;
+        }
     }
 }
 
@@ -97,6 +100,7 @@ pub(crate) fn successor<C: IkeCrypto>(
         peer: sa.peer,
         identity: sa.identity,
         named: sa.named,
+        called: sa.called,
         nat: sa.nat,
         encap: sa.encap,
         keepalive_at: sa.keepalive_at,

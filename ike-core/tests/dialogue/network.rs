@@ -349,6 +349,8 @@ pub(crate) struct Network {
     pub(crate) tap: Box<Tap>,
     /// Host 0 sits behind a NAT with this public address.
     pub(crate) nat: Option<SocketAddr>,
+    /// Host 1 sits behind a NAT with this address that leaves its ports as they are.
+    pub(crate) cloud: Option<IpAddr>,
     pub(crate) sent: usize,
 }
 
@@ -366,6 +368,7 @@ impl Network {
             flights: Vec::new(),
             tap: Box::new(|_, _| true),
             nat: None,
+            cloud: None,
             sent: 0,
         }
     }
@@ -406,6 +409,12 @@ impl Network {
                     } else if path.remote.ip() == public.ip() {
                         // No such mapping any more.
                         continue;
+                    }
+                }
+                if let Some(cloud) = self.cloud {
+                    match from {
+                        0 => path.remote.set_ip("192.0.2.2".parse().unwrap()),
+                        _ => path.local.set_ip(cloud),
                     }
                 }
                 self.fly(1 - from, Path { local: path.remote, remote: path.local }, datagram);

@@ -7,7 +7,7 @@ use ike_core::failure::Failure;
 use ike_core::pad::ChildConfigId;
 use ike_core::registry::PayloadType;
 use ike_core::wire::header::Header;
-use ipsec_core::net::Spi;
+use ipsec_core::net::{Path, Spi};
 
 use super::*;
 use crate::network::{Network, child};
@@ -74,7 +74,7 @@ fn their_rekey(old: [u8; 4], new: [u8; 4], nonce: [u8; 32]) -> Payloads {
 }
 
 /// Rekeys of the child by both: what the host deletes, and its SPIs before, and of the SA that its own exchange made.
-fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> (Host, Vec<u32>, [u32; 2], usize) {
+fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> ((Host, Scripted), Vec<u32>, [u32; 2], usize) {
     let (mut host, mut peer, _) = asking(30);
     let old = host.installed[&host.sending[&CHILD]].spi_in;
     let made = peer.ask(&mut host, CREATE, &their_rekey(ESP_SPI, [4; 4], theirs));
@@ -89,18 +89,40 @@ fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> (Host, Vec<u32>, [u32; 
     let delete = deleted(&peer.open(&sent[0]));
     let _ = peer.respond(&mut host, INFO, &NOTHING);
     let sends = host.installed.get(&host.sending[&CHILD]).map_or(0, |child| child.spi_out as usize);
-    (host, delete, [old, ours], sends)
+    ((host, peer), delete, [old, ours], sends)
 }
 
 #[test]
 fn d_of_crossing_child_rekeys_the_one_with_the_lowest_nonce_goes() {
     // RFC 7296 §2.8.1: "the SA created with the lowest of the four nonces SHOULD be closed by the endpoint that created it".
     // The peer's answer to the host holds the lowest: the host closes what it made.
-    let (_host, delete, [_, ours], _) = crossing_child([0xff; 32], [0; 32]);
+    let (_ends, delete, [_, ours], _) = crossing_child([0xff; 32], [0; 32]);
     assert_eq!(delete, [ours]);
     // The peer's own request holds it: the peer closes that, the host the old one, and sends through its own.
-    let (_host, delete, [old, _], sends) = crossing_child([0; 32], [0xff; 32]);
+    let (_ends, delete, [old, _], sends) = crossing_child([0; 32], [0xff; 32]);
     assert_eq!((delete, sends), (vec![old], 0x0505_0505));
+}
+
+#[test]
+fn f_41_of_crossing_child_rekeys_the_one_that_the_peer_keeps_goes_on() {
+    let ((mut host, mut peer), _, _, sends) = crossing_child([0; 32], [0xff; 32]);
+    assert_eq!((host.installed.len(), sends), (3, 0x0505_0505), "{:?}", host.story);
+    // The peer decides otherwise and deletes what our exchange made: what its own made is all that is left.
+    let delete = payloads(|message| message.delete_esp(&[Spi::new(0x0505_0505).unwrap()]));
+    assert_eq!(deleted(&peer.ask(&mut host, INFO, &delete)).len(), 1);
+    let sends = |host: &Host| host.sending.get(&CHILD).map(|child| host.installed[child].spi_out);
+    assert_eq!(sends(&host), Some(0x0404_0404), "{:?}", host.story);
+    // And it stays, and is rekeyed in its time.
+    let mut asked = 0;
+    for second in 0..20 {
+        host.endpoint.handle_timeout(NOW + seconds(second));
+        for message in transmits(&mut host).iter().take(1 - asked) {
+            assert_eq!(notifies(&peer.open(message)), [NotifyKind::REKEY_SA], "{second}");
+            asked += 1;
+            let _ = peer.respond(&mut host, CREATE, &notify(NotifyKind::NO_ADDITIONAL_SAS, &[]));
+        }
+    }
+    assert_eq!((sends(&host), host.installed.len(), asked), (Some(0x0404_0404), 1, 1), "{:?}", host.story);
 }
 
 #[test]
@@ -153,6 +175,37 @@ fn f_48_an_ike_rekey_that_comes_from_a_new_mapping_is_followed() {
     network.hosts[0].endpoint.pad_mut().0[0].dpd = Duration::ZERO;
     network.run_for(seconds(600));
     assert!(network.sent - sent >= 29, "{} keepalives in 600 s", network.sent - sent);
+}
+
+#[test]
+fn f_48_who_called_from_behind_a_nat_is_remembered_whoever_rekeys() {
+    let ports = [1024, 2048].map(|port| std::net::SocketAddr::new("203.0.113.7".parse().unwrap(), port));
+    for rekeys in [&[][..], &[0], &[1], &[1, 0], &[1, 1]] {
+        // Both sit behind a NAT; that of the right one keeps its address.
+        let [mut left, mut right] = pair();
+        left.remote = Some("198.51.100.2:500".parse().unwrap());
+        right.remote = None;
+        let mut network = Network::new(28, [vec![left], vec![right]], Settings::default());
+        network.cloud = Some("198.51.100.2".parse().unwrap());
+        network.nat = Some(ports[0]);
+        network.connect();
+        assert!(network.hosts.iter().all(|host| host.ike().unwrap().nat.local && host.ike().unwrap().nat.remote));
+        for by in rekeys {
+            let ike = network.hosts[*by].ike_id();
+            network.hosts[*by].endpoint.rekey_ike(network.now, ike).unwrap();
+            network.run_for(seconds(2));
+        }
+        // The caller stays with the one that it called, whatever is said from elsewhere.
+        let sending = network.hosts[0].sending[&CHILD];
+        let elsewhere = Path { remote: ports[0], ..network.hosts[0].ike().unwrap().path };
+        network.hosts[0].endpoint.moved(sending, elsewhere);
+        assert_eq!(network.hosts[0].ike().unwrap().path.remote, "198.51.100.2:4500".parse().unwrap(), "{rekeys:?}");
+        // The one that was called follows.
+        network.nat = Some(ports[1]);
+        network.run_for(seconds(60));
+        assert_eq!(network.hosts[1].ike().unwrap().path.remote, ports[1], "{rekeys:?} {:?}", network.hosts[1].story);
+        network.agree().unwrap();
+    }
 }
 
 fn two_children(seed: u64) -> Network {
@@ -287,7 +340,7 @@ fn d_what_the_peer_should_have_deleted_goes_in_the_end_all_the_same() {
     assert_eq!(deleted(&peer.open(&transmits(&mut host)[0])), [old]);
     let _ = peer.respond(&mut host, INFO, &NOTHING);
     // The redundant one of two that crossed; nothing is sent through it meanwhile.
-    let (mut host, delete, [old, ours], _) = crossing_child([0; 32], [0xff; 32]);
+    let ((mut host, _), delete, [old, ours], _) = crossing_child([0; 32], [0xff; 32]);
     let theirs = host.installed.values().map(|child| child.spi_in).find(|spi| ![old, ours].contains(spi)).unwrap();
     assert_eq!(delete, [old]);
     let sending = host.sending[&CHILD];
