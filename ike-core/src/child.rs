@@ -370,10 +370,11 @@ impl Children<'_> {
         }
     }
 
-    /// Another IKE SA carries a child of this configuration.
-    pub(crate) fn carried_beside(&self, ike: u16, peer: PeerId, config: ChildConfigId) -> bool {
+    /// Another IKE SA carries a child of this configuration, that came up after `begun` where there is such a moment.
+    pub(crate) fn carried_beside(&self, ike: u16, peer: PeerId, config: ChildConfigId, begun: Option<Instant>) -> bool {
         let beside = |child: &Child| (child.peer, child.config) == (peer, config) && child.ike != ike;
-        self.iter().any(|(_, child)| beside(child) && child.phase == Phase::Up)
+        let meant = |child: &Child| begun.is_none_or(|begun| child.since > begun);
+        self.iter().any(|(_, child)| beside(child) && meant(child) && child.phase == Phase::Up)
     }
 
     pub(crate) fn free(&mut self, slot: u16) {

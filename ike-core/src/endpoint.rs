@@ -355,9 +355,10 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         Some((sa, env))
     }
 
+    /// Whether there is an IKE SA with this peer that is to stay: one that is about to go asks for nothing.
     fn established_with(&self, peer: Option<PeerId>) -> bool {
-        let established = |sa: &Sa<C>| sa.peer == peer && matches!(sa.state, State::Established(_));
-        self.slots.iter().filter_map(|place| place.sa.as_ref()).any(established)
+        let stays = |sa: &Sa<C>| matches!(&sa.state, State::Established(established) if !established.closing());
+        self.slots.iter().filter_map(|place| place.sa.as_ref()).any(|sa| sa.peer == peer && stays(sa))
     }
 
     /// IKE SAs that one peer may hold: one and its rekey in any case.
@@ -423,8 +424,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         {
             sa.die(&mut env, cause);
         }
-        if initial_contact {
-            self.forget_others(now, slot);
+        if let Some(begun) = initial_contact {
+            self.forget_others(now, slot, begun);
         }
         for slot in touched {
             self.pursue(now, slot);
@@ -458,17 +459,18 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
     }
 
-    /// The peer has lost its other SAs with us (RFC 7296 §2.4).
-    fn forget_others(&mut self, now: Instant, keep: u16) {
+    /// The peer has lost its other SAs with us (RFC 7296 §2.4), and is told in case it has not. Those that came up since it
+    /// began the one that says so are not meant: when both call at once, what it says may come after the other SA did.
+    fn forget_others(&mut self, now: Instant, keep: u16, begun: Instant) {
         let known = self.slots.get(usize::from(keep)).and_then(|place| place.sa.as_ref());
         let Some((peer, identity)) = known.map(|sa| (sa.peer, sa.identity)) else { return };
         for slot in (0..=u16::MAX).take(self.slots.len()).filter(|slot| *slot != keep) {
             if let Some((sa, mut env)) = self.open(now, slot, false)
                 && sa.peer == peer
                 && sa.identity == identity
-                && matches!(sa.state, State::Established(_))
+                && matches!(&sa.state, State::Established(established) if established.since <= begun)
             {
-                sa.die(&mut env, Failure::Replaced);
+                exchange::part(sa, &mut env, Failure::Replaced);
             }
         }
     }

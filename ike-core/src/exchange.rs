@@ -204,9 +204,11 @@ pub(crate) fn wait(established: &mut Established, now: Instant, settings: &Setti
 }
 
 /// Ends the SA because the two sides do not have the same state any more, and says so once with a Delete (RFC 7296
-/// §2.21.3): should the peer not have dropped it too, it would go on sending into the void.
+/// §2.21.3): should the peer not have dropped it too, it would go on sending into the void. Nothing is said while the peer
+/// may have a request of ours or not: under the same message ID it is another message (§2.1), under the next it is
+/// outside the peer's window (§2.3).
 pub(crate) fn part<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failure) {
-    sa.window.answered();
+    sa.window.take_back();
     if let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL)
         && let Some(keys) = &mut sa.keys
     {

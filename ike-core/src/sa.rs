@@ -45,6 +45,7 @@ pub(crate) struct InitSent {
 
 /// We answered IKE_SA_INIT and wait for IKE_AUTH. The request stands in the request buffer, our answer in the other.
 pub(crate) struct InitAnswered {
+    pub(crate) since: Instant,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) request_len: usize,
 }
@@ -423,7 +424,7 @@ pub(crate) struct Env<'x, 'a, C> {
     pub(crate) pad: &'x dyn Pad,
     /// What the datagram carries that is being handled, once it could be read.
     pub(crate) heard: &'x mut Option<Outline>,
-    /// There is no other established SA with this peer.
+    /// There is no other established SA with this peer, or none that is to stay.
     pub(crate) alone: bool,
     /// A free slot and an SPI for it, where the IKE SA may be rekeyed.
     pub(crate) spare: Option<(u16, u64)>,
@@ -442,12 +443,13 @@ pub(crate) struct Effects<C: IkeCrypto> {
     pub(crate) orphan: Option<Heir>,
     /// The SA itself ends, after its children found their heir.
     pub(crate) die: Option<Failure>,
-    /// Other SAs with this peer under this identity are history (INITIAL_CONTACT).
-    pub(crate) initial_contact: bool,
+    /// Other SAs with this peer under this identity are history (INITIAL_CONTACT), but for those that came up after this
+    /// moment: the peer did not know of them when it began.
+    pub(crate) initial_contact: Option<Instant>,
 }
 
 impl<C: IkeCrypto> Default for Effects<C> {
     fn default() -> Self {
-        Self { place: None, keys: None, heir: None, orphan: None, die: None, initial_contact: false }
+        Self { place: None, keys: None, heir: None, orphan: None, die: None, initial_contact: None }
     }
 }

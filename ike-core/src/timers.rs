@@ -39,20 +39,31 @@ pub(crate) fn reauthenticate_at<C: IkeCrypto>(crypto: &mut C, now: Instant, data
     rekey_at(crypto, now, Duration::from_millis(millis), true)
 }
 
+/// How long after its pause the next try may still be refused for it to be in the same row: it may have to wait for the
+/// window and for its answer. What is refused later begins anew.
+const ROW: Duration = Duration::from_secs(60);
+
 /// Refusals in a row: since when, and how long to wait before the next try.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,
+    /// When the row is over if nothing more is refused.
+    until: Option<Instant>,
     refusals: u8,
 }
 
 impl Patience {
     /// Refused once more: the pause before the next try, twice as long each time.
     pub(crate) fn refused(&mut self, now: Instant, first: Duration) -> Duration {
+        if self.until.is_some_and(|until| until < now) {
+            self.renew();
+        }
         self.since.get_or_insert(now);
         let factor = 1u32.checked_shl(u32::from(self.refusals)).map_or(LONGEST, |factor| factor.min(LONGEST));
         self.refusals = self.refusals.saturating_add(1);
-        first.saturating_mul(factor)
+        let pause = first.saturating_mul(factor);
+        self.until = Some(now + pause + ROW);
+        pause
     }
 
     /// Whether nothing but refusals came for so long.
@@ -60,7 +71,7 @@ impl Patience {
         self.since.is_some_and(|since| since + patience <= now)
     }
 
-    /// Not refused.
+    /// Not refused, or the peer shows otherwise that it goes on.
     pub(crate) fn renew(&mut self) {
         *self = Self::default();
     }
@@ -84,5 +95,18 @@ mod tests {
         for _ in 0..300 {
             assert!(patience.refused(Instant::ZERO, first) <= first * LONGEST);
         }
+    }
+
+    #[test]
+    fn what_is_refused_long_after_its_pause_is_in_no_row() {
+        let first = Duration::from_secs(2);
+        let (mut patience, mut now) = (Patience::default(), Instant::ZERO);
+        for pause in [2, 4, 8] {
+            assert_eq!(patience.refused(now, first).as_secs(), pause);
+            now = now + Duration::from_secs(pause) + ROW;
+        }
+        assert!(patience.is_over(now, Duration::from_secs(180)));
+        assert_eq!(patience.refused(now + Duration::from_millis(1), first), first);
+        assert!(!patience.is_over(now + Duration::from_secs(180), Duration::from_secs(180)));
     }
 }

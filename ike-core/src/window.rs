@@ -139,6 +139,13 @@ impl Window {
         self.send_request = false;
     }
 
+    /// Takes the outstanding request back, if it was not sent yet.
+    pub(crate) fn take_back(&mut self) {
+        if self.send_request && self.outstanding.is_some_and(|request| request.repetitions == 0) {
+            self.restart();
+        }
+    }
+
     /// Repeats the outstanding request when it is due. `Err`: the peer is silent.
     pub(crate) fn repeat(&mut self, now: Instant, timing: &Retransmission) -> Result<(), ExchangeType> {
         let Some(request) = self.outstanding.as_mut().filter(|request| request.due <= now) else {

@@ -70,7 +70,7 @@ fn on_request<C: IkeCrypto>(
     header: &Header,
     payloads: Result<Payloads<'_>, Refused>,
 ) -> Result<Effects<C>, Refusal> {
-    match payloads.map_err(Refusal::of)? {
+    let effects = match payloads.map_err(Refusal::of)? {
         payloads if header.exchange == ExchangeType::INFORMATIONAL => deleting::on_request(sa, env, path, &payloads),
         payloads if header.exchange == ExchangeType::CREATE_CHILD_SA && asks_for_ike_sa(&payloads) => {
             rekeying::on_request(sa, env, path, &payloads)
@@ -80,7 +80,14 @@ fn on_request<C: IkeCrypto>(
         }
         // A second IKE_AUTH is nothing that an SA in this state can do anything with.
         _ => Err(Refusal::of(Refused::Malformed)),
+    }?;
+    if header.exchange == ExchangeType::CREATE_CHILD_SA
+        && let State::Established(established) = &mut sa.state
+    {
+        // Who makes SAs itself has not lost its state, however busy it was with ours.
+        established.busy.renew();
     }
+    Ok(effects)
 }
 
 fn asks_for_ike_sa(payloads: &Payloads<'_>) -> bool {

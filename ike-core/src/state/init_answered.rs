@@ -76,7 +76,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     env.request.get_mut(..request.len()).ok_or(Discard::NoRoom)?.copy_from_slice(request);
     sa.window.respond(message, sa.path);
     sa.expires = Some(env.now + env.settings.half_open_life);
-    sa.state = State::InitAnswered(InitAnswered { nonce, request_len: request.len() });
+    sa.state = State::InitAnswered(InitAnswered { since: env.now, nonce, request_len: request.len() });
     sa.keys = Some(keys);
     Ok(())
 }
@@ -212,11 +212,11 @@ fn authenticate<C: IkeCrypto>(
         message.seal(env.crypto, &mut sa.keys.as_mut().ok_or_else(Refusal::crypto)?.sender).map_err(no_room)?;
     sa.window.respond(message, sa.path);
     sa.expires = None;
-    let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).is_some();
+    let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| answered.since);
     let mut beside = false;
     match agreed {
         Ok((agreed, keys)) => {
-            beside = !initial_contact && env.children.carried_beside(env.slot, peer, agreed.config.id);
+            beside = env.children.carried_beside(env.slot, peer, agreed.config.id, initial_contact);
             let child = agreement::install(env, peer, agreed, keys, None);
             if let Some(child) = child.and_then(|child| env.children.by_id_mut(child)).filter(|_| beside) {
                 child.outbound_ready = false;

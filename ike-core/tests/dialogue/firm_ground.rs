@@ -11,6 +11,7 @@ use crate::hostile::peer::*;
 use crate::network::{CHILD, Host, pair};
 
 mod answers;
+mod contact;
 mod refusals;
 mod slots;
 mod succession;

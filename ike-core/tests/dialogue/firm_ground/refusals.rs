@@ -4,6 +4,7 @@ use ike_core::endpoint::Settings;
 use ike_core::failure::{Failure, Side};
 use ike_core::registry::{NotifyKind, PayloadType, TransformType};
 use ike_core::wire::sa::Sa;
+use ipsec_core::net::Spi;
 
 use super::*;
 use crate::network::{Host, PEER, esp as proposals};
@@ -159,6 +160,78 @@ fn f_52_a_peer_that_is_busy_now_and_then_is_not() {
         _ => notify(NotifyKind::TEMPORARY_FAILURE, &[]),
     });
     assert!(after >= 3600 && host.ike().is_some(), "{:?}", host.story);
+}
+
+/// A Child SA that the peer, as the responder of the IKE SA, asks for, new or in place of `old`.
+fn their_child(old: Option<[u8; 4]>, new: [u8; 4]) -> Payloads {
+    let ts = |nets: &str| crate::network::selectors(&[nets]);
+    payloads(|message| {
+        if let Some(old) = old {
+            message.notify(ProtocolId::ESP, &old, NotifyKind::REKEY_SA, &[])?;
+        }
+        message.sa(ProtocolId::ESP, &new, [(1, esp(true).transforms(true))])?;
+        message.nonce(&[1; 32])?;
+        message.ke(GroupId::CURVE25519, &public())?;
+        message.ts(PayloadType::TS_I, ts("10.2.0.0/16"))?;
+        message.ts(PayloadType::TS_R, ts("10.1.0.0/16"))
+    })
+}
+
+#[test]
+fn f_52_two_refusals_with_hours_between_are_two_and_not_hours_of_them() {
+    let (mut host, mut peer, _) = asking(15);
+    let busy = notify(NotifyKind::TEMPORARY_FAILURE, &[]);
+    let mut child = ESP_SPI;
+    for (hour, new) in [(0, [4; 4]), (1, [5; 4]), (5, [6; 4])] {
+        let now = NOW + seconds(3600 * hour);
+        if hour > 0 {
+            host.endpoint.rekey_child(now, host.sending[&CHILD]).unwrap();
+            assert_eq!(transmits(&mut host).len(), 1);
+        }
+        // The peer's rekey crosses ours, which it refuses; then there is nothing to try again.
+        let asks = [(CREATE, false, their_child(Some(child), new)), (CREATE, true, busy.clone())];
+        let delete = payloads(|message| message.delete_esp(&[Spi::new(u32::from_be_bytes(child)).unwrap()]));
+        for (exchange, response, what) in asks.into_iter().chain([(INFO, false, delete)]) {
+            let header = peer.header(exchange, response, peer.next[usize::from(response)]);
+            peer.next[usize::from(response)] += 1;
+            let message = peer.seal(&header, &what);
+            let (handled, sent) = tell_at(&mut host, now, peer.path, &message);
+            assert_eq!((handled, sent.len()), (Ok(()), usize::from(!response)), "hour {hour}: {:?}", host.story);
+        }
+        host.endpoint.handle_timeout(now + seconds(60));
+        assert!(transmits(&mut host).is_empty());
+        child = new;
+    }
+    assert!(host.ike().is_some() && host.failures.is_empty(), "{:?}", host.story);
+}
+
+#[test]
+fn f_52_a_peer_that_makes_sas_itself_has_not_lost_its_state() {
+    let (mut host, mut peer) = asking_ike(16);
+    let (mut now, mut made) = (NOW, 0);
+    for number in 1.. {
+        let header = peer.header(CREATE, true, peer.next[1]);
+        peer.next[1] += 1;
+        let message = peer.seal(&header, &notify(NotifyKind::TEMPORARY_FAILURE, &[]));
+        let (handled, sent) = tell_at(&mut host, now, peer.path, &message);
+        assert_eq!((handled, sent.len()), (Ok(()), 0), "after {} s: {:?}", now.since(NOW).as_secs(), host.story);
+        if now.since(NOW) > seconds(240) {
+            break;
+        }
+        if number % 4 == 0 {
+            made += 1;
+            let header = peer.header(CREATE, false, peer.next[0]);
+            peer.next[0] += 1;
+            let message = peer.seal(&header, &their_child(None, [made; 4]));
+            let (_, sent) = tell_at(&mut host, now, peer.path, &message);
+            assert!(notifies(&peer.open(&sent[0])).is_empty());
+        }
+        while transmits(&mut host).is_empty() {
+            now = host.endpoint.poll_timeout().unwrap();
+            host.endpoint.handle_timeout(now);
+        }
+    }
+    assert!(host.ike().is_some() && host.installed.len() == 1 + usize::from(made));
 }
 
 #[test]

@@ -358,19 +358,6 @@ fn d_what_the_peer_should_have_deleted_goes_in_the_end_all_the_same() {
 }
 
 #[test]
-fn d_initial_contact_ends_what_a_rekey_made_too() {
-    let mut host = lax(0, [12, 16, 1280], Settings::default());
-    let mut peer = up(&mut host, 51);
-    peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));
-    assert!(host.ike().is_some_and(|sa| sa.spi_remote == u64::from_be_bytes([7; 8])));
-    let mut peer = Scripted::initiate(&mut host, 52);
-    let auth = payload(41, 0, &[0, 0, 0x40, 0], &peer.auth_payloads());
-    assert!(notifies(&peer.ask(&mut host, ExchangeType::IKE_AUTH, &auth)).is_empty());
-    assert_eq!(host.endpoint.ike_sas().filter(|sa| sa.since.is_some()).count(), 1, "{:?}", host.story);
-    assert_eq!((host.ended.len(), host.installed.len()), (1, 1), "{:?}", host.story);
-}
-
-#[test]
 fn d_an_sa_that_is_not_decided_on_is_used_for_nothing_yet() {
     let (mut host, mut peer) = asking_ike(53);
     let old = host.ike_id();
@@ -485,39 +472,4 @@ fn d_an_ike_sa_is_rekeyed_by_one_exchange_of_each_side_and_no_more() {
     assert!(notifies(&peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]))).is_empty());
     let (handled, sent) = peer.respond(&mut host, INFO, &NOTHING);
     assert_eq!((handled, sent.len()), (Ok(()), 0), "{:?}", host.story);
-}
-
-#[test]
-fn f_60_a_child_of_a_second_connection_is_used_once_the_peer_shows_that_it_has_it() {
-    let mut host = lax(0, [12, 16, 1280], Settings::default());
-    let _first = up(&mut host, 62);
-    let used = host.sending[&CHILD];
-    for shown in ["answers", "asks", "sends", "is silent"] {
-        let mut peer = Scripted::initiate(&mut host, 63);
-        assert!(begun(&mut host, &mut peer), "the host asks at once");
-        let view = |host: &Host, peer: &Scripted| {
-            host.endpoint.ike_sas().find(|ike| ike.spi_remote == peer.spis[0]).map(|ike| ike.confirmed)
-        };
-        let made = *host.installed.keys().find(|child| **child != used).unwrap();
-        assert_eq!((host.sending[&CHILD], view(&host, &peer)), (used, Some(false)), "{shown}");
-        match shown {
-            "answers" => assert_eq!(peer.respond(&mut host, INFO, &NOTHING).0, Ok(())),
-            "asks" => assert!(peer.alive(&mut host)),
-            "sends" => host.endpoint.heard(NOW, made),
-            _ => {
-                // It never had it, or is done with it: what works goes on.
-                (1..200).for_each(|second| {
-                    host.endpoint.handle_timeout(NOW + seconds(second));
-                    transmits(&mut host);
-                });
-                assert_eq!((host.sending[&CHILD], view(&host, &peer), host.installed.len()), (used, None, 1));
-                continue;
-            }
-        }
-        let _ = transmits(&mut host);
-        assert_eq!((host.sending[&CHILD], view(&host, &peer)), (made, Some(true)), "{shown}");
-        host.endpoint.abandon(NOW, host.endpoint.child_sa(made).unwrap().ike, Failure::ClosedHere).unwrap();
-        let _ = transmits(&mut host);
-        host.sending.insert(CHILD, used);
-    }
 }
