@@ -110,6 +110,7 @@ fn beside(listen: &Listen, held: &Sockets) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
 
     fn listens(head: &str, peers: &[&str]) -> Vec<String> {
         let mut text = format!("[gateway]\n{head}\n");
@@ -159,27 +160,28 @@ mod tests {
 
     #[test]
     fn f_28_any_step_between_addresses_wildcard_and_interface_finds_no_other_daemon() {
-        const PORT: u16 = 45_028;
-        let steps =
-            [("127.0.0.1", None), ("0.0.0.0", None), ("0.0.0.0", Some("lo")), ("127.0.0.2", None), ("0.0.0.0", None)];
-        let mut held = Sockets::default();
-        for (addr, interface) in steps {
-            let listen = port_of(PORT, addr, interface);
-            match beside(&listen, &held) {
-                Ok(opened) => held = Sockets::new(vec![Arc::new(opened)], &[]),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    println!("skipped: a socket with a firewall mark needs CAP_NET_ADMIN");
-                    return;
-                }
-                Err(error) => panic!("{listen:?}: {error}"),
+        in_a_network_of_its_own(|| {
+            const PORT: u16 = 45_028;
+            let steps = [
+                ("127.0.0.1", None),
+                ("0.0.0.0", None),
+                ("0.0.0.0", Some("lo")),
+                ("127.0.0.2", None),
+                ("0.0.0.0", None),
+            ];
+            let mut held = Sockets::default();
+            for (addr, interface) in steps {
+                let listen = port_of(PORT, addr, interface);
+                let opened = beside(&listen, &held).unwrap_or_else(|error| panic!("{listen:?}: {error}"));
+                held = Sockets::new(vec![Arc::new(opened)], &[]);
+                // Nobody else gets in between, however willing to share.
+                let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+                other.set_reuse_address(true).unwrap();
+                let at = std::net::SocketAddr::new(addr.parse().unwrap(), PORT);
+                assert_eq!(other.bind(&at.into()).unwrap_err().kind(), io::ErrorKind::AddrInUse, "{listen:?}");
+                let foreign = beside(&listen, &Sockets::default()).map(drop);
+                assert_eq!(foreign.unwrap_err().kind(), io::ErrorKind::AddrInUse, "another daemon is still noticed");
             }
-            // Nobody else gets in between, however willing to share.
-            let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
-            other.set_reuse_address(true).unwrap();
-            let at = std::net::SocketAddr::new(addr.parse().unwrap(), PORT);
-            assert_eq!(other.bind(&at.into()).unwrap_err().kind(), io::ErrorKind::AddrInUse, "{listen:?}");
-            let foreign = beside(&listen, &Sockets::default()).map(drop);
-            assert_eq!(foreign.unwrap_err().kind(), io::ErrorKind::AddrInUse, "another daemon is still noticed");
-        }
+        });
     }
 }

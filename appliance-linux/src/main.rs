@@ -16,6 +16,8 @@ mod hardening;
 mod listen;
 mod logging;
 mod machine;
+#[cfg(test)]
+mod namespace;
 mod netlink;
 mod notify;
 mod pending;

@@ -210,6 +210,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
 
     fn run<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -265,41 +266,35 @@ mod tests {
 
     #[test]
     fn f_12_every_socket_that_asks_carries_our_mark() {
-        run(async {
-            let provider = PastTheTunnel::default();
-            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let udp = match provider.bind_udp(here, here).await {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    println!("skipped: a socket with a firewall mark needs CAP_NET_ADMIN");
-                    return;
-                }
-                other => other.unwrap(),
-            };
-            assert_eq!(socket2::SockRef::from(&udp).mark().unwrap(), MARK);
-            let tcp = provider.connect_tcp(listener.local_addr().unwrap(), None, None).await.unwrap();
-            assert_eq!(socket2::SockRef::from(&tcp.0).mark().unwrap(), MARK);
+        in_a_network_of_its_own(|| {
+            run(async {
+                let provider = PastTheTunnel::default();
+                let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                let udp = provider.bind_udp(here, here).await.unwrap();
+                assert_eq!(socket2::SockRef::from(&udp).mark().unwrap(), MARK);
+                let tcp = provider.connect_tcp(listener.local_addr().unwrap(), None, None).await.unwrap();
+                assert_eq!(socket2::SockRef::from(&tcp.0).mark().unwrap(), MARK);
+            });
         });
     }
 
     #[test]
     fn f_12_a_name_is_asked_for_in_both_families_and_in_the_search_domains() {
-        let (at, questions) = server("gw.lab.example.");
-        let found = |name: &'static str| {
-            let (config, options) = config_for("nameserver 127.0.0.1\nsearch lab.example\noptions timeout:1\n", at);
-            run(ask(config, options, name))
-        };
-        let both: Vec<IpAddr> = vec!["2001:db8::9".parse().unwrap(), "192.0.2.9".parse().unwrap()];
-        match found("gw.lab.example") {
-            // The mark of the socket.
-            Err(error) if error.contains("not permitted") => return println!("skipped: {error}"),
-            found => assert_eq!(found, Ok(both.clone())),
-        }
-        let mut kinds: Vec<u16> = questions.try_iter().map(|(_, kind)| kind).collect();
-        kinds.sort_unstable();
-        assert_eq!(kinds, [1, 28]);
-        assert_eq!(found("gw"), Ok(both));
-        assert_eq!(found("unknown"), Err("no such name".to_owned()));
+        in_a_network_of_its_own(|| {
+            let (at, questions) = server("gw.lab.example.");
+            let found = |name: &'static str| {
+                let (config, options) = config_for("nameserver 127.0.0.1\nsearch lab.example\noptions timeout:1\n", at);
+                run(ask(config, options, name))
+            };
+            let both: Vec<IpAddr> = vec!["2001:db8::9".parse().unwrap(), "192.0.2.9".parse().unwrap()];
+            assert_eq!(found("gw.lab.example"), Ok(both.clone()));
+            let mut kinds: Vec<u16> = questions.try_iter().map(|(_, kind)| kind).collect();
+            kinds.sort_unstable();
+            assert_eq!(kinds, [1, 28]);
+            assert_eq!(found("gw"), Ok(both));
+            assert_eq!(found("unknown"), Err("no such name".to_owned()));
+        });
     }
 
     #[test]

@@ -298,35 +298,25 @@ fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
 
-    /// Opens a UDP socket of any free port, which needs no privilege but for the mark.
-    fn open(addr: &str) -> Option<(Socket, SocketAddr)> {
+    /// Opens a UDP socket of any free port.
+    fn open(addr: &str) -> (Socket, SocketAddr) {
         let listen = Listen { carrier: Carrier::Udp(0), addr: addr.parse().unwrap(), interface: None };
-        match Socket::open(listen) {
-            Ok(socket) => {
-                let at = SocketAddr::new(addr.parse().unwrap(), socket.port);
-                Some((socket, at))
-            }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                println!("skipped: a socket with a firewall mark needs CAP_NET_ADMIN");
-                None
-            }
-            Err(error) => panic!("{error}"),
-        }
+        let socket = Socket::open(listen).unwrap();
+        let at = SocketAddr::new(addr.parse().unwrap(), socket.port);
+        (socket, at)
     }
 
     #[test]
     fn sockets_for_protocol_50_open_at_addresses_of_both_families() {
-        for addr in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
-            let listen = Listen { carrier: Carrier::Esp, addr: addr.parse().unwrap(), interface: None };
-            match Socket::open(listen) {
-                Ok(socket) => assert!(socket.serves(SocketAddr::new(addr.parse().unwrap(), 0))),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    println!("skipped: raw sockets need CAP_NET_RAW");
-                }
-                Err(error) => panic!("{addr}: {error}"),
+        in_a_network_of_its_own(|| {
+            for addr in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
+                let listen = Listen { carrier: Carrier::Esp, addr: addr.parse().unwrap(), interface: None };
+                let socket = Socket::open(listen).unwrap_or_else(|error| panic!("{addr}: {error}"));
+                assert!(socket.serves(SocketAddr::new(addr.parse().unwrap(), 0)));
             }
-        }
+        });
     }
 
     fn receive_one(batch: &mut Batch, socket: &Socket) -> (Origin, Vec<u8>) {
@@ -343,57 +333,65 @@ mod tests {
 
     #[test]
     fn a_wildcard_socket_learns_the_address_it_was_asked_at_and_answers_from_it() {
-        for (wildcard, asked) in [("0.0.0.0", "127.0.0.9"), ("::", "::1")] {
-            let Some((server, at)) = open(wildcard) else { return };
-            let Some((client, from)) = open(if at.is_ipv4() { "127.0.0.1" } else { "::1" }) else { return };
-            let mut batch = Batch::new();
-            let asked = SocketAddr::new(asked.parse().unwrap(), at.port());
-            client.send(Path { local: from, remote: asked }, 0xb9, b"question").unwrap();
-            let (origin, datagram) = receive_one(&mut batch, &server);
-            assert_eq!(datagram, b"question");
-            assert_eq!(origin.path.local.ip(), asked.ip());
-            assert_eq!(origin.path.remote, from);
-            assert_eq!(origin.tos, 0xb9, "DSCP and ECN of the outer header come along");
-            server.send(Path { local: asked, remote: from }, 0, b"answer").unwrap();
-            assert_eq!(receive_one(&mut batch, &client).0.path.remote, asked);
-        }
+        in_a_network_of_its_own(|| {
+            for (wildcard, asked) in [("0.0.0.0", "127.0.0.9"), ("::", "::1")] {
+                let (server, at) = open(wildcard);
+                let (client, from) = open(if at.is_ipv4() { "127.0.0.1" } else { "::1" });
+                let mut batch = Batch::new();
+                let asked = SocketAddr::new(asked.parse().unwrap(), at.port());
+                client.send(Path { local: from, remote: asked }, 0xb9, b"question").unwrap();
+                let (origin, datagram) = receive_one(&mut batch, &server);
+                assert_eq!(datagram, b"question");
+                assert_eq!(origin.path.local.ip(), asked.ip());
+                assert_eq!(origin.path.remote, from);
+                assert_eq!(origin.tos, 0xb9, "DSCP and ECN of the outer header come along");
+                server.send(Path { local: asked, remote: from }, 0, b"answer").unwrap();
+                assert_eq!(receive_one(&mut batch, &client).0.path.remote, asked);
+            }
+        });
     }
 
     #[test]
     fn f_20_a_batch_that_served_one_family_serves_the_other() {
-        let (Some((v4, v4_at)), Some((v6, v6_at))) = (open("127.0.0.1"), open("::1")) else { return };
-        let (Some((from_v4, v4_from)), Some((from_v6, v6_from))) = (open("127.0.0.1"), open("::1")) else { return };
-        let mut batch = Batch::new();
-        for round in 0..3 {
-            from_v4.send(Path { local: v4_from, remote: v4_at }, 2, b"short address").unwrap();
-            let origin = receive_one(&mut batch, &v4).0;
-            assert_eq!((origin.path.local, origin.path.remote, origin.tos), (v4_at, v4_from, 2), "round {round}");
-            from_v6.send(Path { local: v6_from, remote: v6_at }, 3, b"long address").unwrap();
-            let origin = receive_one(&mut batch, &v6).0;
-            assert_eq!((origin.path.local, origin.path.remote, origin.tos), (v6_at, v6_from, 3), "round {round}");
-        }
+        in_a_network_of_its_own(|| {
+            let ((v4, v4_at), (v6, v6_at)) = (open("127.0.0.1"), open("::1"));
+            let ((from_v4, v4_from), (from_v6, v6_from)) = (open("127.0.0.1"), open("::1"));
+            let mut batch = Batch::new();
+            for round in 0..3 {
+                from_v4.send(Path { local: v4_from, remote: v4_at }, 2, b"short address").unwrap();
+                let origin = receive_one(&mut batch, &v4).0;
+                assert_eq!((origin.path.local, origin.path.remote, origin.tos), (v4_at, v4_from, 2), "round {round}");
+                from_v6.send(Path { local: v6_from, remote: v6_at }, 3, b"long address").unwrap();
+                let origin = receive_one(&mut batch, &v6).0;
+                assert_eq!((origin.path.local, origin.path.remote, origin.tos), (v6_at, v6_from, 3), "round {round}");
+            }
+        });
     }
 
     #[test]
     fn a_datagram_too_large_for_the_batch_is_counted_and_dropped() {
-        let Some((server, at)) = open("127.0.0.1") else { return };
-        let Some((client, from)) = open("127.0.0.1") else { return };
-        let mut batch = Batch::new();
-        client.send(Path { local: from, remote: at }, 0, &[0; DATAGRAM + 1]).unwrap();
-        client.send(Path { local: from, remote: at }, 0, b"small").unwrap();
-        assert_eq!(receive_one(&mut batch, &server).1, b"small");
-        assert_eq!(batch.truncated, 1);
+        in_a_network_of_its_own(|| {
+            let (server, at) = open("127.0.0.1");
+            let (client, from) = open("127.0.0.1");
+            let mut batch = Batch::new();
+            client.send(Path { local: from, remote: at }, 0, &[0; DATAGRAM + 1]).unwrap();
+            client.send(Path { local: from, remote: at }, 0, b"small").unwrap();
+            assert_eq!(receive_one(&mut batch, &server).1, b"small");
+            assert_eq!(batch.truncated, 1);
+        });
     }
 
     #[test]
     fn a_socket_serves_its_port_and_address() {
-        let Some((socket, at)) = open("127.0.0.1") else { return };
-        assert!(socket.serves(at));
-        for other in ["127.0.0.2", "::1"] {
-            assert!(!socket.serves(SocketAddr::new(other.parse().unwrap(), at.port())));
-        }
-        assert!(!socket.serves(SocketAddr::new(at.ip(), 0)), "a UDP socket does not carry protocol 50");
-        let Some((wildcard, at)) = open("0.0.0.0") else { return };
-        assert!(wildcard.serves(SocketAddr::new("192.0.2.7".parse().unwrap(), at.port())));
+        in_a_network_of_its_own(|| {
+            let (socket, at) = open("127.0.0.1");
+            assert!(socket.serves(at));
+            for other in ["127.0.0.2", "::1"] {
+                assert!(!socket.serves(SocketAddr::new(other.parse().unwrap(), at.port())));
+            }
+            assert!(!socket.serves(SocketAddr::new(at.ip(), 0)), "a UDP socket does not carry protocol 50");
+            let (wildcard, at) = open("0.0.0.0");
+            assert!(wildcard.serves(SocketAddr::new("192.0.2.7".parse().unwrap(), at.port())));
+        });
     }
 }

@@ -8,15 +8,15 @@ use gateway_core::config::{Identity, Mode, Start};
 use gateway_core::gateway::{self, Parts};
 use gateway_core::policy::child_of;
 use ike_core::endpoint::{IkeView, SaState};
-use ike_core::pad::PeerId;
-use ipsec_core::error::Discard;
+use ike_core::pad::{Pad, PeerId};
+use ipsec_core::error::{Counters, Discard};
 use ipsec_core::net::{Encap, TrafficSelector};
 use ipsec_core::sa;
 use ipsec_core::spd::{Action, Direction, Entry, Hits};
 
 use crate::commands::wire;
 use crate::control::protocol::{
-    BoundaryStatus, ChildStatus, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
+    BoundaryStatus, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
 };
 use crate::run::{Daemon, with_gateway};
 
@@ -73,14 +73,18 @@ impl Daemon {
         }
     }
 
-    fn counters(&self) -> BTreeMap<String, u64> {
+    /// By the engines and by the guard.
+    fn discarded(&self) -> Counters {
         let mut sum = self.plane.outbound().counters().clone();
         sum.add(self.plane.inbound().counters());
-        // What the guard dropped are discards like those of the engines.
-        let dropped = self.machine.boundary().dropped();
-        for (reason, count) in GUARDED.into_iter().zip(dropped) {
+        for (reason, count) in GUARDED.into_iter().zip(self.machine.boundary().dropped()) {
             sum.count_many(reason, count);
         }
+        sum
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let (sum, dropped) = (self.discarded(), self.machine.boundary().dropped());
         let mut counters: BTreeMap<String, u64> = sum.xfrm().map(|(name, count)| (name.to_owned(), count)).collect();
         // Each reason by itself as well: several share a name of Linux.
         counters.extend(sum.iter().map(|(reason, count)| (format!("{reason:?}"), count)));
@@ -102,9 +106,10 @@ impl Daemon {
     /// Everything for `show`.
     pub(crate) fn show(&mut self) -> Show {
         let now = self.clock.now();
+        let discards = discards(&self.discarded());
         with_gateway!(self, |gateway, parts| {
             let entries = parts.outbound.rules().flat_map(|(rule, hits)| rule.entries().map(|entry| (entry, hits)));
-            let spd = entries.map(|(entry, hits)| flow(&entry, hits, &parts)).collect();
+            let spd = entries.map(|(entry, hits)| flow(&entry, hits, &parts, now)).collect();
             let inbound = parts.inbound.sas().map(|status| shown_sa(&status, "in", &parts));
             let outbound = parts.outbound.sas().map(|status| shown_sa(&status, "out", &parts));
             let sad = inbound.chain(outbound).collect();
@@ -112,7 +117,7 @@ impl Daemon {
                 let ike = ike_status(&peer.ike?, &parts, now);
                 Some(ShownIke { peer: peer.name.to_owned(), ike })
             });
-            Show { spd, sad, ike: named.collect() }
+            Show { spd, discards, sad, ike: named.collect() }
         })
     }
 }
@@ -160,6 +165,11 @@ fn ike_status(view: &IkeView, parts: &Lent<'_, '_>, now: ipsec_core::time::Insta
         age_s: view.since.map_or(0, |since| now.since(since).as_secs()),
         heard_s: view.heard.map(|at| now.since(at).as_secs()),
         rekey_s: view.rekey_at.map(|at| at.since(now).as_secs()),
+        local_id: view
+            .peer
+            .and_then(|peer| parts.endpoint.pad().connection(peer))
+            .map(|connection| Identity::from(connection.local_id).to_string())
+            .unwrap_or_default(),
         remote_id: proven.or(expected.map(ToString::to_string)).unwrap_or_else(|| "any".to_owned()),
     }
 }
@@ -194,7 +204,18 @@ fn child_status(child: &gateway::ChildStatus<'_>, parts: &Lent<'_, '_>, now: ips
     }
 }
 
-fn flow(entry: &Entry, hits: Hits, parts: &Lent<'_, '_>) -> Flow {
+/// Each reason that discarded something.
+fn discards(counters: &Counters) -> Vec<Discarded> {
+    let met = counters.iter().filter(|(_, packets)| *packets > 0);
+    met.map(|(reason, packets)| {
+        let reason = format!("{reason:?}");
+        let direction = if reason.starts_with("Out") { "out" } else { "in" }.to_owned();
+        Discarded { direction, reason, packets }
+    })
+    .collect()
+}
+
+fn flow(entry: &Entry, hits: Hits, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> Flow {
     let pad = parts.endpoint.pad();
     let (action, child) = match entry.action {
         Action::Protect(policy) => ("protect", pad.get_child(child_of(policy))),
@@ -213,12 +234,14 @@ fn flow(entry: &Entry, hits: Hits, parts: &Lent<'_, '_>) -> Flow {
         known.map_or_else(|| "any".to_owned(), |addr| addr.to_string())
     });
     let peer = child.map(|(_, peer, _)| peer);
+    let outbound = entry.direction == Direction::Out;
     Flow {
         direction: direction.to_owned(),
         action: action.to_owned(),
         priority: entry.priority,
         // Inbound packets meet the kernel's guard, or an SA and its selectors.
-        hits: (entry.direction == Direction::Out).then_some(hits.outbound),
+        hits: outbound.then_some(hits.outbound),
+        last_s: hits.last.filter(|_| outbound).map(|at| now.since(at).as_secs()),
         from: Selector(&entry.source).to_string(),
         to: Selector(&entry.destination).to_string(),
         child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)),

@@ -45,6 +45,7 @@ pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Du
             info!(
                 local = ike.local,
                 remote = ike.remote,
+                local_id = ike.local_id,
                 remote_id = ike.remote_id,
                 suite = ike.suite,
                 nat = ike.nat,

@@ -37,10 +37,10 @@ pub fn run(data: &[u8]) {
         model.sas.insert(0, (policy, local[0], remote[0], id));
     }
     let packet = input.rest();
-    assert_eq!(outbound.classify(packet), model.outbound(packet));
+    assert_eq!(outbound.classify(Instant::ZERO, packet), model.outbound(packet));
     let direction = if packet.len().is_multiple_of(2) { Direction::In } else { Direction::Forward };
-    assert_eq!(inbound.check_clear(direction, packet).map(drop), model.inbound(packet));
-    assert_eq!(outbound.classify(packet), model.outbound(packet), "asked again, it says something else");
+    assert_eq!(inbound.check_clear(Instant::ZERO, direction, packet).map(drop), model.inbound(packet));
+    assert_eq!(outbound.classify(Instant::ZERO, packet), model.outbound(packet), "asked again, it says something else");
 }
 
 fn policy(input: &mut Input<'_>) -> PolicyId {

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
@@ -56,23 +57,55 @@ impl Cause {
 
     /// Puts a failure of a child into words.
     pub fn of_child(failure: &Failure, child: Option<&Child>, peer: Option<&Peer>) -> Self {
-        match (failure, child) {
-            (Failure::ProposalsRefused, Some(child)) => {
-                let cause = Self::of(failure, None);
-                Self {
-                    text: format!("{}{}", cause.text, listed(&format!("esp of {}", child.name), &child.esp)),
-                    hint: "it does not say what it wants: compare \"esp\" of the child with the peer's, key exchange \
-                           groups (PFS) included"
-                        .to_string(),
-                    ..cause
-                }
+        let Some(child) = child else { return Self::of(failure, peer) };
+        let cause = Self::of(failure, None);
+        let evidence = match failure {
+            Failure::ProposalsRefused | Failure::PfsRefused | Failure::AnswerNotOffered => {
+                listed(&format!("esp of {}", child.name), &child.esp)
             }
-            _ => Self::of(failure, peer),
-        }
+            Failure::TrafficSelectors(_) | Failure::EmptyTrafficSelectors | Failure::NoSelectorsInCommon(_) => {
+                networks(core::slice::from_ref(child))
+            }
+            _ => return Self::of(failure, peer),
+        };
+        let hint = match failure {
+            Failure::ProposalsRefused => {
+                "it does not say what it wants: compare \"esp\" of the child with the peer's, key \
+                                          exchange groups (PFS) included"
+                    .to_string()
+            }
+            _ => cause.hint,
+        };
+        Self { text: cause.text + &evidence, hint, ..cause }
     }
 
-    /// Puts the failure of a handshake into words, with the identity that the peer sent where the failure is about that.
-    pub fn of_handshake(failure: &Failure, peer: Option<&Peer>, sent: Option<&ShortId>) -> Self {
+    /// Puts the failure of a handshake into words, with both identities where the failure is about them: `ours`, and the
+    /// one that the peer sent, or else the one that is configured.
+    pub fn of_handshake(
+        failure: &Failure,
+        peer: Option<&Peer>,
+        ours: Option<&Identity>,
+        sent: Option<&ShortId>,
+    ) -> Self {
+        let mut cause = Self::of_identity(failure, peer, sent);
+        let expected = peer.and_then(|peer| peer.remote_id.as_ref()).filter(|_| sent.is_none());
+        let about = match failure {
+            Failure::UnknownIdentity | Failure::WrongIdentity | Failure::AuthenticationFailed(_) => true,
+            // Some say nothing to those they do not know.
+            Failure::PeerSilent(exchange) => *exchange == ExchangeType::IKE_AUTH,
+            Failure::HalfOpenTimeout => peer.is_some(),
+            _ => false,
+        };
+        let parts =
+            [ours.map(|id| format!("we are \"{id}\"")), expected.map(|id| format!("the peer is to be \"{id}\""))];
+        let known: Vec<String> = parts.into_iter().flatten().filter(|_| about).collect();
+        if !known.is_empty() {
+            cause.text = format!("{} ({})", cause.text, known.join(", "));
+        }
+        cause
+    }
+
+    fn of_identity(failure: &Failure, peer: Option<&Peer>, sent: Option<&ShortId>) -> Self {
         let cause = Self::of(failure, peer);
         let Some(sent) = sent else { return cause };
         let identity = Identity::from(sent.id());
@@ -87,6 +120,9 @@ impl Cause {
             }
             Failure::AuthenticationFailed(Side::Here) => {
                 (format!("the peer's proof that it is \"{named}\" does not verify"), false)
+            }
+            Failure::AuthenticationFailed(Side::Peer) => {
+                (format!("the peer, which says to be \"{named}\", answers AUTHENTICATION_FAILED"), false)
             }
             _ => return cause,
         };
@@ -321,11 +357,14 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
                     .to_string(),
             },
         ),
-        Failure::AnswerNotOffered => said(
+        Failure::AnswerNotOffered => (
             "answer-not-offered",
             Refusal,
-            "the peer chose algorithms that we did not offer",
-            "the peer is faulty: it must choose from our proposals (RFC 7296 §2.7)",
+            format!(
+                "the peer chose algorithms that we did not offer{}",
+                peer.map_or_else(String::new, |peer| listed("ike", &peer.ike))
+            ),
+            "the peer is faulty: it must choose from our proposals (RFC 7296 §2.7)".to_string(),
         ),
         Failure::AuthenticationFailed(Side::Here) => said(
             "authentication-failed",
@@ -368,11 +407,9 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "ts-unacceptable",
             Refusal,
             match side {
-                Side::Here => {
-                    format!("none of the traffic selectors that the peer asks for fits ours{}", networks(peer))
-                }
+                Side::Here => format!("there is no child to ask the peer for{}", children(peer)),
                 Side::Peer => {
-                    format!("the peer accepts none of our traffic selectors (TS_UNACCEPTABLE){}", networks(peer))
+                    format!("the peer accepts none of our traffic selectors (TS_UNACCEPTABLE){}", children(peer))
                 }
             },
             match side {
@@ -381,6 +418,18 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
                     "{NETWORKS_MUST_MEET}; some peers say the same when their own kernel refuses the SA: look at its log"
                 ),
             },
+        ),
+        Failure::NoSelectorsInCommon(asked) => (
+            "ts-unacceptable",
+            Refusal,
+            format!(
+                "the traffic selectors of the peer, {} == {}{}, do not fit ours{}",
+                nets(asked.local.as_slice()),
+                nets(asked.remote.as_slice()),
+                if asked.more { " and more" } else { "" },
+                children(peer)
+            ),
+            NETWORKS_MUST_MEET.to_string(),
         ),
         Failure::EmptyTrafficSelectors => said(
             "ts-empty",
@@ -494,9 +543,13 @@ fn nets(selectors: &[TrafficSelector]) -> String {
     text
 }
 
-/// Our side's selectors, for causes where the peer does not tell its own.
-fn networks(peer: Option<&Peer>) -> String {
-    let children = peer.map(|peer| peer.children.as_slice()).unwrap_or_default();
+/// Our side's selectors, of every child.
+fn children(peer: Option<&Peer>) -> String {
+    networks(peer.map(|peer| peer.children.as_slice()).unwrap_or_default())
+}
+
+/// Our side's selectors.
+fn networks(children: &[Child]) -> String {
     let mut text = String::new();
     for child in children {
         text.push_str(if text.is_empty() { " (" } else { "; " });
@@ -524,6 +577,7 @@ fn listed<P: fmt::Display>(key: &str, proposals: &[P]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ike_core::failure::Asked;
     use ike_core::registry::IdKind;
     use ike_core::wire::id::Id;
 
@@ -533,7 +587,7 @@ mod tests {
     #[test]
     fn f_59_the_identity_that_the_peer_sent_is_told_as_it_is_to_be_written() {
         let cause = |failure, kind, data: &[u8]| {
-            Cause::of_handshake(&failure, None, Some(&ShortId::from(&Id { kind, data }))).to_string()
+            Cause::of_handshake(&failure, None, None, Some(&ShortId::from(&Id { kind, data }))).to_string()
         };
         let long = [b'x'; 129];
         for (kind, data, named, writable) in [
@@ -561,6 +615,61 @@ mod tests {
     fn f_81_unacceptable_selectors_may_be_the_peers_kernel() {
         let hint = |side| Cause::of(&Failure::TrafficSelectors(side), None).hint;
         assert!(hint(Side::Peer).contains("kernel") && !hint(Side::Here).contains("kernel"));
+    }
+
+    #[test]
+    fn f_72_a_cause_that_is_about_identities_names_both() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
+                    local-id='right.lab'\nremote-id='left.lab'\n[[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\n\
+                    remote-ts='10.1.0.0/16'\n";
+        let (config, _) = Config::parse(text).unwrap();
+        let peer = &config.peers[0];
+        let sent = ShortId::from(&Id { kind: IdKind::FQDN, data: b"other.lab" });
+        for failure in [
+            Failure::UnknownIdentity,
+            Failure::WrongIdentity,
+            Failure::AuthenticationFailed(Side::Here),
+            Failure::AuthenticationFailed(Side::Peer),
+            Failure::PeerSilent(ExchangeType::IKE_AUTH),
+            Failure::HalfOpenTimeout,
+        ] {
+            let cause = |sent| Cause::of_handshake(&failure, Some(peer), peer.local_id.as_ref(), sent).text;
+            let expected = cause(None);
+            assert!(expected.contains("\"right.lab\"") && expected.contains("\"left.lab\""), "{expected}");
+            let told = cause(Some(&sent));
+            assert!(told.contains("\"right.lab\""), "{told}");
+            let silent = matches!(failure, Failure::PeerSilent(_) | Failure::HalfOpenTimeout);
+            assert!(silent || told.contains("\"other.lab\""), "{told}");
+        }
+        let other = Cause::of_handshake(&Failure::MajorVersion, Some(peer), peer.local_id.as_ref(), Some(&sent)).text;
+        assert!(!other.contains(".lab"), "{other}");
+    }
+
+    #[test]
+    fn f_72_a_cause_of_a_child_names_what_was_asked_and_what_is_configured() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
+                    [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\nesp='aes256gcm16-ecp256'\n\
+                    [[peer.child]]\nname='dmz'\nlocal-ts='10.4.0.0/16'\nremote-ts='10.1.0.0/16'\n";
+        let (config, _) = Config::parse(text).unwrap();
+        let peer = &config.peers[0];
+        let selectors = |child: &Child| Some(child.local_ts[0]);
+        let mut asked =
+            Asked { local: selectors(&peer.children[1]), remote: selectors(&peer.children[0]), more: false };
+        let unfit = |asked: &Asked| Failure::NoSelectorsInCommon(asked.clone());
+        let all = Cause::of_child(&unfit(&asked), None, Some(peer)).text;
+        assert!(all.contains("10.4.0.0/16 == 10.2.0.0/16, do not fit"), "{all}");
+        assert!(all.contains("(net: 10.2.0.0/16 == 10.1.0.0/16; dmz: 10.4.0.0/16 == 10.1.0.0/16)"), "{all}");
+        asked.more = true;
+        let one = Cause::of_child(&unfit(&asked), peer.child("net"), Some(peer)).text;
+        assert!(one.contains("== 10.2.0.0/16 and more, do not fit ours (net: 10.2.0.0/16 == 10.1.0.0/16)"), "{one}");
+        for failure in [Failure::TrafficSelectors(Side::Peer), Failure::EmptyTrafficSelectors] {
+            let told = Cause::of_child(&failure, peer.child("net"), Some(peer)).text;
+            assert!(told.contains("(net: 10.2.0.0/16 == 10.1.0.0/16)") && !told.contains("dmz"), "{told}");
+        }
+        for failure in [Failure::ProposalsRefused, Failure::PfsRefused, Failure::AnswerNotOffered] {
+            let told = Cause::of_child(&failure, peer.child("net"), Some(peer)).text;
+            assert!(told.contains("(esp of net: aes256gcm16") && told.contains("ecp256"), "{told}");
+        }
     }
 
     #[test]

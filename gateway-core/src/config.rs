@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
 
+mod areas;
 pub mod board;
 mod check;
 mod diagnostic;
@@ -41,8 +42,7 @@ pub use secret::{PSK_MAX, PSK_SHORT, Secret, SecretSource};
 use reader::{Reader, Section};
 
 /// A configuration without contradictions.
-///
-/// No `Debug`: it holds pre-shared keys.
+#[derive(Debug)]
 pub struct Config {
     /// `[gateway]`.
     pub gateway: Settings,
@@ -88,8 +88,7 @@ pub enum LogLevel {
 }
 
 /// `[[peer]]`.
-///
-/// No `Debug`: it holds a pre-shared key.
+#[derive(Debug)]
 pub struct Peer {
     /// Unique.
     pub name: String,
@@ -120,7 +119,7 @@ pub struct Peer {
 }
 
 /// A place where a peer can be reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remote {
     /// An address.
     Address(IpAddr),

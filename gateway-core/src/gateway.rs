@@ -24,6 +24,8 @@ mod silence;
 mod state;
 mod status;
 
+use core::fmt;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -62,6 +64,12 @@ pub struct Parts<'x, 'e, C: IkeCrypto, P: PacketCrypto> {
     pub outbound: &'x mut Outbound<'e, P>,
     /// The receiving engine.
     pub inbound: &'x mut Inbound<'e, P>,
+}
+
+impl<C: IkeCrypto, P: PacketCrypto> fmt::Debug for Parts<'_, '_, C, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
 }
 
 /// A question to the appliance: where is this peer, and which address of ours leads there?
@@ -121,6 +129,12 @@ pub struct Gateway {
     by_question: BTreeSet<(Option<Instant>, PeerId)>,
     /// When a stranger last made us ask for names.
     knocked: Option<Instant>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
 }
 
 /// IKE messages that were dropped without an answer.

@@ -3,6 +3,8 @@
 //! Peers and children keep their numbers across reloads as long as they are the same party; whatever became another
 //! one gets a new number, so an SA never changes hands.
 
+use core::fmt;
+
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,6 +31,12 @@ pub struct Peers {
     children: Vec<(ChildConfigId, (usize, usize))>,
     next_peer: u32,
     next_child: u32,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").finish_non_exhaustive()
+    }
 }
 
 /// One peer: its configuration, its numbers, and where it is found.

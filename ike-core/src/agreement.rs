@@ -10,7 +10,7 @@ use crate::crypto::{EspSuite, IkeCrypto, Secret, SharedSecret};
 use crate::error::NoRoom;
 use crate::event::ChildId;
 use crate::exchange::Refusal;
-use crate::failure::{Failure, Side};
+use crate::failure::{Asked, Failure, Side};
 use crate::keys::{IkeKeys, STACK, child_keymat};
 use crate::pad::{ChildConfig, ChildConfigId, Pad, PeerId};
 use crate::proposal;
@@ -73,7 +73,7 @@ pub(crate) fn check_answer(ts_i: &Ts<'_>, ts_r: &Ts<'_>, config: &ChildConfig<'_
     if inside(ts_i, config.local) && inside(ts_r, config.remote) {
         Ok(())
     } else {
-        Err(Failure::TrafficSelectors(Side::Here))
+        Err(Failure::NoSelectorsInCommon(Asked::of(ts_i, ts_r)))
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     let (Some(offered), Some(ts_i), Some(ts_r)) = (&payloads.sa, &payloads.ts_i, &payloads.ts_r) else {
         return Err(Refusal::of(Refused::Missing(PayloadType::TS_I)));
     };
-    let mut refusal = Refusal::new(Failure::TrafficSelectors(Side::Here), NotifyKind::TS_UNACCEPTABLE);
+    let mut refusal = Refusal::new(Failure::NoSelectorsInCommon(Asked::of(ts_r, ts_i)), NotifyKind::TS_UNACCEPTABLE);
     let (mut found, mut best) = (None, (false, false));
     for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));

@@ -2,6 +2,8 @@
 
 pub mod psk;
 
+use core::fmt;
+
 use crate::crypto::Digest64;
 use crate::wire::id::Id;
 
@@ -16,4 +18,10 @@ pub struct SignedOctets<'a> {
     pub id: Id<'a>,
     /// SK_pi for the initiator's AUTH, SK_pr for the responder's.
     pub sk_p: &'a Digest64,
+}
+
+impl fmt::Debug for SignedOctets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedOctets").finish_non_exhaustive()
+    }
 }

@@ -1,5 +1,7 @@
 //! Child SAs: their table, their life, and the narrowing of traffic selectors (RFC 7296 §2.9).
 
+use core::fmt;
+
 use heapless::Vec;
 use ipsec_core::net::{Spi, TrafficSelector};
 use ipsec_core::time::Instant;
@@ -263,6 +265,12 @@ impl Child {
 pub struct ChildSlot {
     generation: u32,
     pub(crate) child: Option<Child>,
+}
+
+impl fmt::Debug for ChildSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildSlot").finish_non_exhaustive()
+    }
 }
 
 impl ChildSlot {

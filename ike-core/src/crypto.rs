@@ -1,5 +1,7 @@
 //! The seam between IKEv2 and a crypto engine, and the algorithms that may stand in a suite.
 
+use core::fmt;
+
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use zeroize::Zeroize;
 
@@ -138,6 +140,12 @@ pub struct EspSuite {
 pub struct Secret<const N: usize> {
     bytes: [u8; N],
     len: usize,
+}
+
+impl<const N: usize> fmt::Debug for Secret<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").finish_non_exhaustive()
+    }
 }
 
 impl<const N: usize> Secret<N> {

@@ -1,5 +1,6 @@
 //! The endpoint: every IKE SA of a host, initiator and responder, behind `handle_*` and `poll_*`.
 
+use core::fmt;
 use core::time::Duration;
 
 use heapless::Vec;
@@ -54,6 +55,12 @@ pub struct IkeSlot<C: IkeCrypto> {
     keeper: Option<u16>,
 }
 
+impl<C: IkeCrypto> fmt::Debug for IkeSlot<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IkeSlot").finish_non_exhaustive()
+    }
+}
+
 impl<C: IkeCrypto> Default for IkeSlot<C> {
     fn default() -> Self {
         Self { generation: 0, sa: None, keeper: None }
@@ -70,6 +77,12 @@ pub struct Storage<'a, C: IkeCrypto> {
     /// Room for messages, shared out evenly to the SAs: [`ROOM_PER_SA`] octets for each take every first message seen in
     /// the field, half of that does for peers whose proposals are known to be few.
     pub messages: &'a mut [u8],
+}
+
+impl<C: IkeCrypto> fmt::Debug for Storage<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").finish_non_exhaustive()
+    }
 }
 
 /// Room for messages: for each SA one buffer for requests, one for responses.
@@ -130,6 +143,12 @@ pub struct Endpoint<'a, C: IkeCrypto, P: Pad> {
     transmits: bool,
     /// There may be something to tell.
     events: bool,
+}
+
+impl<C: IkeCrypto, P: Pad> fmt::Debug for Endpoint<'_, C, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").finish_non_exhaustive()
+    }
 }
 
 impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
@@ -235,7 +254,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             State::InitAnswered(_) => state::init_answered::on_message(sa, &mut env, path, header, datagram),
             State::AuthSent(_) => state::auth_sent::on_message(sa, &mut env, path, header, datagram),
             State::Established(_) => state::established::on_message(sa, &mut env, path, header, datagram),
-            State::Dead => state::deleting::on_message(sa, header),
+            State::Dead => state::deleting::on_message(sa, path, header),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the endpoint tells its caller.
 
+use core::fmt;
 use core::net::SocketAddr;
 
 use ipsec_core::crypto::AeadAlg;
@@ -42,6 +43,7 @@ pub struct Transmit<'e> {
 
 /// Something happened. Borrowed from the endpoint: what is lent is wiped or gone with the next call.
 #[non_exhaustive]
+#[derive(Debug)]
 pub enum Event<'e> {
     /// An IKE SA is up: the peer is authenticated.
     Established {
@@ -151,8 +153,6 @@ pub enum Event<'e> {
 }
 
 /// A Child SA with its keys, lent until the next call to `poll_event`.
-///
-/// No `Debug`: it holds keys.
 pub struct ChildUp<'e> {
     /// The new Child SA.
     pub child: ChildId,
@@ -187,6 +187,25 @@ pub struct ChildUp<'e> {
     pub path: Path,
     /// Protocol 50 or UDP.
     pub encap: Encap,
+}
+
+impl fmt::Debug for ChildUp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildUp")
+            .field("child", &self.child)
+            .field("ike", &self.ike)
+            .field("peer", &self.peer)
+            .field("config", &self.config)
+            .field("replaces", &self.replaces)
+            .field("suite", &self.suite)
+            .field("spi_in", &self.spi_in)
+            .field("spi_out", &self.spi_out)
+            .field("local", &self.local)
+            .field("remote", &self.remote)
+            .field("path", &self.path)
+            .field("encap", &self.encap)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ChildUp<'_> {

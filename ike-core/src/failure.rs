@@ -1,8 +1,11 @@
 //! Why something did not come about, as data: the appliance turns it into words and a hint.
 
+use ipsec_core::net::TrafficSelector;
+
 use crate::error::NoRoom;
 use crate::proposal::Mismatch;
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId, TransformType};
+use crate::wire::ts::Ts;
 
 /// Who refused: decides which side's configuration the operator has to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub enum Failure {
     UnknownAddress,
     /// Traffic selectors have nothing in common (TS_UNACCEPTABLE).
     TrafficSelectors(Side),
+    /// The traffic selectors that the peer asks for, or answers with, do not fit ours; says which.
+    NoSelectorsInCommon(Asked),
     /// The peer answered a child request without any traffic selector.
     EmptyTrafficSelectors,
     /// The peer wants no further Child SA (NO_ADDITIONAL_SAS), or we have no room for one.
@@ -80,6 +85,32 @@ pub enum Failure {
     ClosedHere,
     /// A newer SA with the same peer took over (INITIAL_CONTACT, RFC 7296 §2.4, or a rekey).
     Replaced,
+}
+
+/// Traffic selectors as the peer sent them: the evidence of a refusal. The first ones only, as a [`Failure`] has to be small:
+/// it is kept in the slots of SAs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Of our side.
+    pub local: Option<TrafficSelector>,
+    /// Of the peer's side.
+    pub remote: Option<TrafficSelector>,
+    /// There are more, or some of a type that is not known.
+    pub more: bool,
+}
+
+impl Asked {
+    pub(crate) fn of(local: &Ts<'_>, remote: &Ts<'_>) -> Self {
+        let more = |ts: &Ts<'_>| ts.unknown() > 0 || ts.selectors().nth(1).is_some();
+        Self { local: local.selectors().next(), remote: remote.selectors().next(), more: more(local) || more(remote) }
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Asked {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "selectors of the peer, more: {}", self.more);
+    }
 }
 
 impl Failure {

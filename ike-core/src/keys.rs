@@ -1,5 +1,7 @@
 //! Keying material (RFC 7296 §2.13–§2.18).
 
+use core::fmt;
+
 use heapless::Vec;
 use ipsec_core::wipe;
 
@@ -31,6 +33,12 @@ pub struct IkeKeys<C: IkeCrypto> {
     pub sender: SkSender<C>,
     /// Opens what the peer sends.
     pub receiver: SkReceiver<C>,
+}
+
+impl<C: IkeCrypto> fmt::Debug for IkeKeys<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IkeKeys").field("suite", &self.suite).finish_non_exhaustive()
+    }
 }
 
 /// What the keys of an IKE SA are made of, beside the shared secret.

@@ -3,6 +3,7 @@
 //! The caller implements [`Pad`] over whatever holds its configuration. Connections may be added, changed and removed
 //! at any time: the endpoint asks anew for each exchange and keeps no copy.
 
+use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -47,8 +48,6 @@ impl<'p> dyn Pad + 'p {
 }
 
 /// What is configured for a peer. Borrowed from the caller for the time of one exchange.
-///
-/// No `Debug`: it holds the pre-shared key.
 #[derive(Clone, Copy)]
 pub struct Connection<'p> {
     /// Where to reach the peer (IKE ports, normally 500); `None` when we can only answer.
@@ -67,6 +66,20 @@ pub struct Connection<'p> {
     pub dpd: Duration,
     /// Rekey the IKE SA after about this time; zero: never.
     pub rekey: Duration,
+}
+
+impl fmt::Debug for Connection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("path", &self.path)
+            .field("local_id", &self.local_id)
+            .field("remote_id", &self.remote_id)
+            .field("ike", &self.ike)
+            .field("force_encap", &self.force_encap)
+            .field("dpd", &self.dpd)
+            .field("rekey", &self.rekey)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is configured for a Child SA.

@@ -81,7 +81,7 @@ pub(crate) struct Window {
     /// Where the cached response goes: back to where the request came from (RFC 7296 §2.11).
     pub(crate) response_path: Path,
     pub(crate) send_request: bool,
-    pub(crate) send_response: bool,
+    send_response: bool,
     /// How often the request that was answered last came again.
     pub(crate) repeated: u8,
 }
@@ -196,6 +196,13 @@ impl Window {
         self.send_response = true;
         self.response_path = path;
         self.repeated = self.repeated.saturating_add(1);
+    }
+
+    /// The answer that is to be sent now, where to, and whether it was sent before.
+    pub(crate) fn take_response(&mut self) -> Option<(Path, Written, bool)> {
+        let response = self.response.filter(|_| self.send_response);
+        self.send_response = false;
+        response.map(|response| (self.response_path, response, self.repeated > 0))
     }
 
     /// The ID of the request we expect next.

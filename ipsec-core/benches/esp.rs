@@ -104,7 +104,9 @@ impl Bench<'_> {
         (0..self.buffers.len()).for_each(|index| self.inner_packet(index));
         let esp_seal = self.timed(|bench, index| {
             let mut packet = PacketBuf::new(&mut bench.buffers[index], HEADROOM, size).expect("room");
-            let Ok(Verdict::Protect(sa)) = bench.outbound.classify(packet.as_slice()) else { panic!("no SA") };
+            let Ok(Verdict::Protect(sa)) = bench.outbound.classify(Tick::ZERO, packet.as_slice()) else {
+                panic!("no SA")
+            };
             bench.outbound.seal(Tick::ZERO, sa, &mut packet).expect("sealed");
         });
         let esp_len = 16 + encrypted + 16;

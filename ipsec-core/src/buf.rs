@@ -1,5 +1,7 @@
 //! A packet as a window in the caller's bytes: headers are pushed in front and trailers behind without moving it.
 
+use core::fmt;
+
 use crate::error::NoRoom;
 
 /// Octets to keep free in front of an inner packet: IPv6 (40) + UDP (8) + ESP (8) + IV (8).
@@ -30,6 +32,12 @@ pub struct PacketBuf<'a> {
     bytes: &'a mut [u8],
     start: usize,
     end: usize,
+}
+
+impl fmt::Debug for PacketBuf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PacketBuf").field("start", &self.start).field("end", &self.end).finish_non_exhaustive()
+    }
 }
 
 impl<'a> PacketBuf<'a> {

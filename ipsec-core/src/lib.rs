@@ -56,11 +56,11 @@
 //!     0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9, // IPv4
 //!     0x13, 0x88, 0, 53, 0, 12, 0, 0, b'p', b'i', b'n', b'g', // UDP
 //! ];
-//! assert_eq!(outbound.classify(&inner), Ok(Verdict::Acquire(PolicyId(1))));
+//! assert_eq!(outbound.classify(now, &inner), Ok(Verdict::Acquire(PolicyId(1))));
 //! let sa = params(Path { local: a, remote: b }, &ts_a, &ts_b);
 //! let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
 //! let id = outbound.install(now, &sa).unwrap();
-//! assert_eq!(outbound.classify(&inner), Ok(Verdict::Protect(id)));
+//! assert_eq!(outbound.classify(now, &inner), Ok(Verdict::Protect(id)));
 //!
 //! // Packet out.
 //! let mut bytes = [0; 128];

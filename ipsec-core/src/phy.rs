@@ -1,6 +1,8 @@
 //! A [`smoltcp::phy::Device`] that speaks IPsec: it wraps any device of whole IP packets, so that a smoltcp interface on
 //! top sees the inner packets only. The one file that knows smoltcp.
 
+use core::fmt;
+
 use crate::buf::{HEADROOM, PacketBuf, TAILROOM};
 use crate::crypto::PacketCrypto;
 use crate::encap::{Arrival, pop_outer, push_outer};
@@ -31,6 +33,12 @@ pub struct Device<'a, D, P: PacketCrypto> {
     rx: &'a mut [u8],
     tx: &'a mut [u8],
     acquire: Option<PolicyId>,
+}
+
+impl<D, P: PacketCrypto> fmt::Debug for Device<'_, D, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").finish_non_exhaustive()
+    }
 }
 
 impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
@@ -86,7 +94,7 @@ impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
             // To this layer IKE is an application, and a keepalive a datagram: they keep their headers.
             Arrival::Ike { .. } | Arrival::Keepalive | Arrival::Clear => {
                 let whole = self.rx.get(..len).unwrap_or_default();
-                let flow = self.inbound.check_clear(Direction::In, whole)?;
+                let flow = self.inbound.check_clear(now, Direction::In, whole)?;
                 Ok((0, flow.len))
             }
         }
@@ -135,6 +143,12 @@ impl<'a, D: phy::Device, P: PacketCrypto> phy::Device for Device<'a, D, P> {
 /// A packet for the interface.
 pub struct RxToken<'t>(&'t [u8]);
 
+impl fmt::Debug for RxToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RxToken").finish_non_exhaustive()
+    }
+}
+
 impl phy::RxToken for RxToken<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         f(self.0)
@@ -148,6 +162,12 @@ pub struct TxToken<'t, 'a, D, P: PacketCrypto> {
     tx: &'t mut [u8],
     acquire: &'t mut Option<PolicyId>,
     timestamp: smoltcp::time::Instant,
+}
+
+impl<D, P: PacketCrypto> fmt::Debug for TxToken<'_, '_, D, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TxToken").finish_non_exhaustive()
+    }
 }
 
 impl<D: phy::Device, P: PacketCrypto> phy::TxToken for TxToken<'_, '_, D, P> {
@@ -176,7 +196,7 @@ fn protect<P: PacketCrypto>(
     now: Instant,
     packet: &mut PacketBuf<'_>,
 ) -> Result<bool, Discard> {
-    match outbound.classify(packet.as_slice())? {
+    match outbound.classify(now, packet.as_slice())? {
         Verdict::Clear => Ok(true),
         Verdict::Protect(sa) => {
             let egress = outbound.seal(now, sa, packet)?;

@@ -1,6 +1,8 @@
 //! Security Associations of ESP in tunnel mode (RFC 4301 §4.4.2): what the caller hands over, what is kept, and when
 //! it ends.
 
+use core::fmt;
+
 use crate::crypto::{AeadAlg, PacketCrypto};
 use crate::error::{Discard, Refused};
 use crate::flow::Flow;
@@ -109,7 +111,24 @@ pub struct Params<'k> {
     pub lifetime: Lifetime,
 }
 
+impl fmt::Debug for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Params")
+            .field("spi", &self.spi)
+            .field("alg", &self.alg)
+            .field("esn", &self.esn)
+            .field("path", &self.path)
+            .field("encap", &self.encap)
+            .field("policy", &self.policy)
+            .field("local_ts", &self.local_ts)
+            .field("remote_ts", &self.remote_ts)
+            .field("lifetime", &self.lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
 /// An SA to send with.
+#[derive(Debug)]
 pub struct OutboundParams<'k> {
     /// What both directions need.
     pub sa: Params<'k>,
@@ -123,6 +142,7 @@ pub struct OutboundParams<'k> {
 }
 
 /// An SA to receive with.
+#[derive(Debug)]
 pub struct InboundParams<'k> {
     /// What both directions need.
     pub sa: Params<'k>,
@@ -316,6 +336,12 @@ pub struct Outbound<K> {
     pub(crate) older: Option<u32>,
 }
 
+impl<K> fmt::Debug for Outbound<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound").field("last_sent", &self.last_sent).finish_non_exhaustive()
+    }
+}
+
 impl<K> Outbound<K> {
     pub(crate) fn new<P: PacketCrypto<AeadKey = K>>(
         crypto: &mut P,
@@ -349,6 +375,12 @@ pub struct Inbound<K> {
     first_packet: Once,
     /// Another path than the SA's, on which the newest packet came.
     moved_to: Option<(Path, Once)>,
+}
+
+impl<K> fmt::Debug for Inbound<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound").finish_non_exhaustive()
+    }
 }
 
 impl<K> Inbound<K> {

@@ -1,5 +1,7 @@
 //! The Security Association Database (RFC 4301 §4.4.2): slots of the caller, one table for each direction.
 
+use core::fmt;
+
 use crate::error::Refused;
 use crate::net::Spi;
 use crate::sa::SaId;
@@ -19,6 +21,12 @@ const PROBES: usize = 8;
 pub struct Slot<T> {
     generation: u32,
     state: State<T>,
+}
+
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("generation", &self.generation).finish_non_exhaustive()
+    }
 }
 
 enum State<T> {

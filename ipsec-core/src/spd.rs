@@ -3,6 +3,7 @@
 use crate::error::Refused;
 use crate::flow::{Flow, Ports};
 use crate::net::{AddrRange, PortRange, TrafficSelector};
+use crate::time::Instant;
 
 pub use crate::sa::PolicyId;
 
@@ -135,25 +136,28 @@ pub struct Hits {
     pub inbound: u64,
     /// Inbound and forwarded.
     pub forward: u64,
+    /// When the last one of them came.
+    pub last: Option<Instant>,
 }
 
 impl Hits {
     #[inline]
-    fn count(&mut self, direction: Direction) {
+    fn count(&mut self, now: Instant, direction: Direction) {
         let hits = match direction {
             Direction::Out => &mut self.outbound,
             Direction::In => &mut self.inbound,
             Direction::Forward => &mut self.forward,
         };
         *hits = hits.saturating_add(1);
+        self.last = Some(now);
     }
 }
 
 /// Storage for one rule.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Slot(Option<Held>);
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Held {
     rule: Rule,
     hits: Hits,
@@ -185,6 +189,7 @@ impl Default for Slot {
 /// spd.insert(Rule { id: RuleId(2), priority: 100, selector: ssh, action: Action::Bypass }).unwrap();
 /// assert!(spd.iter().map(|(rule, _)| rule.id).eq([RuleId(2), RuleId(1)]));
 /// ```
+#[derive(Debug)]
 pub struct Table<'a> {
     slots: &'a mut [Slot],
     /// Rules stand in the first `len` slots, ordered.
@@ -262,6 +267,13 @@ impl<'a> Table<'a> {
         true
     }
 
+    /// Removes every rule.
+    pub fn clear(&mut self) {
+        self.slots.fill(Slot::EMPTY);
+        self.len = 0;
+        self.largest = None;
+    }
+
     /// The rules in order, with their hits.
     pub fn iter(&self) -> impl Iterator<Item = (&Rule, Hits)> {
         self.held().map(|held| (&held.rule, held.hits))
@@ -269,7 +281,7 @@ impl<'a> Table<'a> {
 
     /// The first rule that matches, counted.
     #[inline]
-    pub(crate) fn lookup(&mut self, direction: Direction, flow: &Flow) -> Result<Match, Undecided> {
+    pub(crate) fn lookup(&mut self, now: Instant, direction: Direction, flow: &Flow) -> Result<Match, Undecided> {
         let matches = |held: &Held| {
             let (source, destination) = held.rule.selector.ends(direction);
             flow.fits(source, destination)
@@ -282,7 +294,7 @@ impl<'a> Table<'a> {
             return Err(Undecided::Fragment);
         }
         if let Some(held) = self.slots.get_mut(place).and_then(|slot| slot.0.as_mut()) {
-            held.hits.count(direction);
+            held.hits.count(now, direction);
         }
         Ok(Match { action, newest })
     }

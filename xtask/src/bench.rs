@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
 enum What {
     /// ESP seal and open of 64, 576, 1400 and 8900 octets beside the bare AEAD.
     Esp,
+    /// What 1,000 and 5,000 peers cost while a gateway starts, and when it is reloaded.
+    Start,
     /// The Raspberry Pi image: instructions a frame beside a copy of its octets, time to network, sizes.
     Rpi,
 }
@@ -29,6 +31,7 @@ enum What {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.what {
         What::Esp => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "esp"]))?,
+        What::Start => succeed(&mut cargo(&["bench", "-p", "gateway-core", "--bench", "start"]))?,
         What::Rpi => crate::rpi::bench::run()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::protocol::{Cause, ChildStatus, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status};
+use super::protocol::{
+    Cause, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
+};
 use crate::cli::What;
 
 /// `status` as a table.
@@ -161,6 +163,9 @@ impl Display for Databases<'_> {
         }
         if wanted(What::Spd) {
             section(f, what.is_none(), "FLOWS", &show.spd, flow)?;
+            if !show.discards.is_empty() {
+                section(f, what.is_none(), "DISCARDED", &show.discards, dropped)?;
+            }
         }
         if wanted(What::Sa) {
             section(f, what.is_none(), "SAD", &show.sad, sa)?;
@@ -209,10 +214,17 @@ fn flow(f: &mut Formatter<'_>, flow: &Flow) -> fmt::Result {
         Some(child) => write!(f, " child {child}")?,
         None => write!(f, " priority {}", flow.priority)?,
     }
-    match flow.hits {
-        Some(hits) => writeln!(f, " packets {hits}"),
+    if let Some(hits) = flow.hits {
+        write!(f, " packets {hits}")?;
+    }
+    match flow.last_s {
+        Some(last) => writeln!(f, " last {} ago", Age(last)),
         None => writeln!(f),
     }
+}
+
+fn dropped(f: &mut Formatter<'_>, Discarded { direction, reason, packets }: &Discarded) -> fmt::Result {
+    writeln!(f, "drop {direction} {reason} packets {packets}")
 }
 
 fn sa(f: &mut Formatter<'_>, sa: &Sa) -> fmt::Result {
@@ -228,10 +240,11 @@ fn ike(f: &mut Formatter<'_>, ShownIke { peer, ike }: &ShownIke) -> fmt::Result 
     let (role, nat) = (if ike.initiator { "initiator" } else { "responder" }, if ike.nat { " nat" } else { "" });
     writeln!(
         f,
-        "ike {peer} {role} {} from {} to {} dstid {} spi {} {} age {}{nat}",
+        "ike {peer} {role} {} from {} to {} srcid {} dstid {} spi {} {} age {}{nat}",
         ike.suite,
         ike.local,
         ike.remote,
+        ike.local_id,
         ike.remote_id,
         ike.spi_local,
         ike.spi_remote,
@@ -297,7 +310,7 @@ mod tests {
             r#"{"name":"cloud","state":"connected","cause":null,"start":"active","retry_ms":null,
                 "ike":{"initiator":true,"spi_local":"1","spi_remote":"2","suite":"aes256gcm16-prfsha384-x25519",
                        "local":"192.0.2.2:4500","remote":"192.0.2.1:4500","nat":true,"nat_local":true,"age_s":63,
-                       "heard_s":3,"rekey_s":10740,"remote_id":"left.lab"},
+                       "heard_s":3,"rekey_s":10740,"remote_id":"left.lab","local_id":"right.lab"},
                 "children":[{"name":"net","state":"up","mode":"tunnel","suite":"aes256gcm16-esn","spi_in":"0x1",
                        "spi_out":"0x2","local_ts":["10.2.0.0/16"],"remote_ts":["10.1.0.0/16"],"bytes_in":84,
                        "bytes_out":168,"packets_in":1,"packets_out":2,"rekeys":0,"encap":"esp-in-udp","age_s":63,
@@ -343,12 +356,43 @@ mod tests {
     }
 
     #[test]
+    fn f_83_what_was_discarded_stands_beside_the_rule_that_did_it_or_under_its_reason() {
+        let deny = Flow {
+            direction: "out".into(),
+            action: "discard".into(),
+            priority: 100,
+            hits: Some(3),
+            last_s: Some(2),
+            from: "10.2.0.0/16".into(),
+            to: "10.9.0.0/16".into(),
+            child: None,
+            peer: None,
+            local_id: None,
+            remote_id: None,
+        };
+        let discarded = |direction: &str, reason: &str| Discarded {
+            direction: direction.into(),
+            reason: reason.into(),
+            packets: 5,
+        };
+        let discards = vec![discarded("in", "InSelectors"), discarded("out", "OutNoPolicy")];
+        let show = Show { spd: vec![deny], discards, sad: vec![], ike: vec![] };
+        assert_eq!(
+            Databases(&show, Some(What::Spd)).to_string(),
+            "flow esp out from 10.2.0.0/16 to 10.9.0.0/16 type deny priority 100 packets 3 last 2s ago\n\
+             drop in InSelectors packets 5\ndrop out OutNoPolicy packets 5\n"
+        );
+        assert!(Databases(&show, None).to_string().contains("\n\nDISCARDED:\ndrop in InSelectors packets 5\n"));
+    }
+
+    #[test]
     fn flows_and_sas_look_like_those_of_ipsecctl() {
         let flow = |direction: &str, from: &str, to: &str| Flow {
             direction: direction.into(),
             action: "protect".into(),
             priority: 1000,
             hits: (direction == "out").then_some(7),
+            last_s: (direction == "out").then_some(64),
             from: from.into(),
             to: to.into(),
             child: Some("cloud/net".into()),
@@ -371,6 +415,7 @@ mod tests {
         };
         let show = Show {
             spd: vec![flow("in", "10.1.0.0/16", "10.2.0.0/16"), flow("out", "10.2.0.0/16", "10.1.0.0/16")],
+            discards: vec![],
             sad: vec![sa],
             ike: vec![],
         };
@@ -381,7 +426,7 @@ mod tests {
              flow esp in from 10.1.0.0/16 to 10.2.0.0/16 peer 192.0.2.1 srcid FQDN/right.lab dstid FQDN/left.lab \
              type require child cloud/net\n\
              flow esp out from 10.2.0.0/16 to 10.1.0.0/16 peer 192.0.2.1 srcid FQDN/right.lab dstid FQDN/left.lab \
-             type require child cloud/net packets 7\n\n\
+             type require child cloud/net packets 7 last 1m04s ago\n\n\
              SAD:\n\
              esp tunnel from 192.0.2.1 to 192.0.2.2 spi 0x0000beef enc aes256gcm16-esn child cloud/net packets 1 \
              bytes 84\n\n"

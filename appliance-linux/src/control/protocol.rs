@@ -170,6 +170,8 @@ pub(crate) struct IkeStatus {
     /// Seconds until it is rekeyed.
     pub(crate) rekey_s: Option<u64>,
     pub(crate) remote_id: String,
+    /// Who we say we are.
+    pub(crate) local_id: String,
 }
 
 /// A configured child and its SA pair, if it has one.
@@ -237,6 +239,8 @@ pub(crate) struct Event {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Show {
     pub(crate) spd: Vec<Flow>,
+    /// What no policy let pass, or an SA did not take.
+    pub(crate) discards: Vec<Discarded>,
     pub(crate) sad: Vec<Sa>,
     pub(crate) ike: Vec<ShownIke>,
 }
@@ -251,6 +255,8 @@ pub(crate) struct Flow {
     pub(crate) priority: u32,
     /// Packets that met it since the daemon started or the rule came; of outbound ones.
     pub(crate) hits: Option<u64>,
+    /// Seconds since the last of them.
+    pub(crate) last_s: Option<u64>,
     /// A selector as the configuration writes it.
     pub(crate) from: String,
     pub(crate) to: String,
@@ -260,6 +266,16 @@ pub(crate) struct Flow {
     pub(crate) peer: Option<String>,
     pub(crate) local_id: Option<String>,
     pub(crate) remote_id: Option<String>,
+}
+
+/// Packets that were discarded for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Discarded {
+    /// "out" or "in".
+    pub(crate) direction: String,
+    /// As among the counters of `status --all`.
+    pub(crate) reason: String,
+    pub(crate) packets: u64,
 }
 
 /// An ESP SA, one direction.

@@ -214,6 +214,7 @@ mod tests {
             heard_s: None,
             rekey_s: None,
             remote_id: "left.lab".into(),
+            local_id: "right.lab".into(),
         });
         let state = if ike.is_some() { PeerState::Connected } else { PeerState::Pending };
         let (name, start) = ("cloud".into(), "active".into());

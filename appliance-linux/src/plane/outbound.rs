@@ -71,10 +71,11 @@ fn drain(plane: &Plane, inbox: &Inbox, buffer: &mut [u8]) -> io::Result<()> {
 impl Plane {
     /// One packet from the protected side: sealed and sent, sent in clear, handed on, or dropped and counted.
     fn forward(&self, inbox: &Inbox, packet: &mut PacketBuf<'_>) {
+        let now = self.clock.now();
         let mut engine = self.outbound();
-        match engine.classify(packet.as_slice()) {
+        match engine.classify(now, packet.as_slice()) {
             Ok(Verdict::Protect(sa)) => {
-                let sealed = engine.seal(self.clock.now(), sa, packet);
+                let sealed = engine.seal(now, sa, packet);
                 let event = engine.poll_event();
                 drop(engine);
                 if let Ok(egress) = sealed {
@@ -100,9 +101,10 @@ impl Plane {
     pub(crate) fn resume(&self, packet: &[u8]) -> bool {
         let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
         let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
+        let now = self.clock.now();
         let mut engine = self.outbound();
-        let Ok(Verdict::Protect(sa)) = engine.classify(packet.as_slice()) else { return false };
-        let sealed = engine.seal(self.clock.now(), sa, &mut packet);
+        let Ok(Verdict::Protect(sa)) = engine.classify(now, packet.as_slice()) else { return false };
+        let sealed = engine.seal(now, sa, &mut packet);
         drop(engine);
         sealed.inspect(|egress| self.send_sealed(egress, packet.as_slice())).is_ok()
     }

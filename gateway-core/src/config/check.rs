@@ -1,10 +1,13 @@
 //! Contradictions between tables.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use ipsec_core::net::{AddrRange, TrafficSelector};
 
+use super::areas::{Area, meetings};
 use super::reader::Reader;
 use super::selector::Selector;
 use super::{Child, Identity, Peer, Remote, Settings};
@@ -28,38 +31,44 @@ pub(super) struct ChildPlaces {
 
 type Placed = (Peer, PeerPlaces);
 
-/// Tells what cannot be meant together.
+/// Tells what cannot be meant together. Peers are found by what they could have in common, and not each held against
+/// each: there may be thousands.
 pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers: &[Placed]) {
-    for (index, peer) in peers.iter().enumerate() {
-        let earlier = peers.get(..index).unwrap_or_default();
+    names(reader, peers);
+    for peer in peers {
         own_addresses(reader, peer);
+        child_names(reader, peer);
         for (child, places) in peer.0.children.iter().zip(&peer.1.children) {
             families(reader, child, places);
             smallest_mtu(reader, gateway, child, places);
             two_sides(reader, child, places);
         }
-        child_names(reader, peer);
-        for other in earlier {
-            names(reader, other, peer);
-            identities(reader, other, peer);
-        }
-        for other in peers.get(..=index).unwrap_or_default() {
-            traffic(reader, other, peer);
-        }
     }
+    identities(reader, peers);
+    traffic(reader, peers);
 }
 
-fn names(reader: &mut Reader<'_>, (earlier, places): &Placed, (peer, here): &Placed) {
-    if earlier.name == peer.name {
-        let line = reader.position(places.section).line;
-        let hint = format!("the first one begins in line {line}");
-        reader.error(here.name, format!("a second peer \"{}\"", peer.name), "a name of its own for each peer", hint);
+fn names(reader: &mut Reader<'_>, peers: &[Placed]) {
+    let mut first = BTreeMap::new();
+    for (peer, here) in peers {
+        if let Some(at) = first.get(peer.name.as_str()) {
+            let hint = format!("the first one begins in line {}", reader.position(*at).line);
+            reader.error(
+                here.name,
+                format!("a second peer \"{}\"", peer.name),
+                "a name of its own for each peer",
+                hint,
+            );
+        } else {
+            first.insert(peer.name.as_str(), here.section);
+        }
     }
 }
 
 fn child_names(reader: &mut Reader<'_>, (peer, places): &Placed) {
-    for (index, (child, here)) in peer.children.iter().zip(&places.children).enumerate() {
-        if peer.children.iter().take(index).any(|earlier| earlier.name == child.name) {
+    let mut seen = BTreeSet::new();
+    for (child, here) in peer.children.iter().zip(&places.children) {
+        if !seen.insert(child.name.as_str()) {
             let found = format!("a second child \"{}\" of \"{}\"", child.name, peer.name);
             reader.error(here.name, found, "a name of its own for each child of a peer", "");
         }
@@ -127,18 +136,10 @@ fn two_sides(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
     }
 }
 
-/// A request must lead to one peer: two that fit the same addresses and identity would hide each other.
-fn identities(reader: &mut Reader<'_>, (earlier, places): &Placed, (peer, here): &Placed) {
-    let local_meets =
-        earlier.local.is_empty() || peer.local.is_empty() || earlier.local.iter().any(|end| peer.local.contains(end));
-    let remote_same = earlier.remote.is_empty() && peer.remote.is_empty()
-        || earlier.remote.iter().any(|end| peer.remote.contains(end));
-    let same = |one: &Option<Identity>, other: &Option<Identity>| match (one, other) {
-        (Some(one), Some(other)) => one.id().matches(&other.id()),
-        _ => one == other,
-    };
-    let ids_same = same(&earlier.remote_id, &peer.remote_id) && same(&earlier.local_id, &peer.local_id);
-    if local_meets && remote_same && ids_same {
+/// A request must lead to one peer: two that fit the same addresses and identities would hide each other.
+fn identities(reader: &mut Reader<'_>, peers: &[Placed]) {
+    for (earlier, later) in alike(peers.iter().map(|(peer, _)| peer)) {
+        let (Some((earlier, places)), Some((peer, here))) = (peers.get(earlier), peers.get(later)) else { continue };
         let line = reader.position(places.section).line;
         let found =
             format!("\"{}\" with the addresses and identities of \"{}\" (line {line})", peer.name, earlier.name);
@@ -147,38 +148,109 @@ fn identities(reader: &mut Reader<'_>, (earlier, places): &Placed, (peer, here):
     }
 }
 
-/// Each packet must have one SA: compares the children of `peer` with those of `earlier`, which may be the same peer.
-fn traffic(reader: &mut Reader<'_>, earlier: &Placed, peer: &Placed) {
-    let same_peer = core::ptr::eq(earlier, peer);
-    for (index, (child, here)) in peer.0.children.iter().zip(&peer.1.children).enumerate() {
-        let others = earlier.0.children.iter().zip(&earlier.1.children);
-        let others = others.take(if same_peer { index } else { usize::MAX });
-        for (other, places) in others {
-            let named = |reader: &Reader<'_>| {
-                let line = reader.position(places.section).line;
-                format!("\"{}/{}\" (line {line})", earlier.0.name, other.name)
-            };
-            if same_set(&child.local_ts, &other.local_ts) && same_set(&child.remote_ts, &other.remote_ts) {
-                let found = format!("a child \"{}\" with the same selectors as {}", child.name, named(reader));
-                reader.error(
-                    here.section,
-                    found,
-                    "different selectors",
-                    "only one of the two could ever carry a packet",
-                );
-            } else if !same_peer
-                && reader.has_room()
-                && let Some((at, found)) = overlap(child, here, other)
-            {
-                let named = named(reader);
-                reader.warn(at, format!("{found} of {named}; what fits both goes to the child with the smaller \"priority\", else to the first one"));
+/// Peers with the same identities and one address of theirs.
+#[derive(Default)]
+struct Alike {
+    /// The first one at each address of ours; `None`: at any.
+    at: BTreeMap<Option<IpAddr>, usize>,
+}
+
+impl Alike {
+    /// The first one that also meets at one of these addresses of ours; none are any.
+    fn met(&self, local: &[IpAddr]) -> Option<usize> {
+        match local {
+            [] => self.at.values().min().copied(),
+            local => {
+                let here = local.iter().map(|addr| Some(*addr)).chain([None]);
+                here.filter_map(|addr| self.at.get(&addr)).min().copied()
             }
         }
     }
 }
 
-fn same_set(left: &[TrafficSelector], right: &[TrafficSelector]) -> bool {
-    left.len() == right.len() && left.iter().all(|selector| right.contains(selector))
+/// Each peer that cannot be told from an earlier one, behind the first of those.
+fn alike<'p>(peers: impl Iterator<Item = &'p Peer>) -> Vec<(usize, usize)> {
+    let mut doors: BTreeMap<_, Alike> = BTreeMap::new();
+    let mut pairs = Vec::new();
+    for (index, peer) in peers.enumerate() {
+        let ids = [&peer.local_id, &peer.remote_id].map(|id| id.as_ref().map(Identity::key));
+        let any = peer.remote.is_empty().then_some(None);
+        let doors_of = || any.into_iter().chain(peer.remote.iter().map(Some)).map(|remote| (ids.clone(), remote));
+        let met = doors_of().filter_map(|door| doors.get(&door)?.met(&peer.local)).min();
+        pairs.extend(met.map(|earlier| (earlier, index)));
+        for door in doors_of() {
+            let at = &mut doors.entry(door).or_default().at;
+            let any = peer.local.is_empty().then_some(None);
+            for local in any.into_iter().chain(peer.local.iter().map(|addr| Some(*addr))) {
+                at.entry(local).or_insert(index);
+            }
+        }
+    }
+    pairs
+}
+
+/// A child, its places, and its peer.
+#[derive(Clone, Copy)]
+struct Spot<'p> {
+    child: &'p Child,
+    places: &'p ChildPlaces,
+    peer: &'p Peer,
+}
+
+impl Spot<'_> {
+    fn named(&self, reader: &Reader<'_>) -> alloc::string::String {
+        let line = reader.position(self.places.section).line;
+        format!("\"{}/{}\" (line {line})", self.peer.name, self.child.name)
+    }
+}
+
+/// Each packet must have one SA.
+fn traffic(reader: &mut Reader<'_>, peers: &[Placed]) {
+    let all = peers.iter().flat_map(|(peer, places)| {
+        let children = peer.children.iter().zip(&places.children);
+        children.map(move |(child, places)| Spot { child, places, peer })
+    });
+    let mut first: BTreeMap<_, Spot<'_>> = BTreeMap::new();
+    let mut different = Vec::new();
+    for spot in all {
+        let key = (set(&spot.child.local_ts), set(&spot.child.remote_ts));
+        let Some(other) = first.get(&key) else {
+            first.insert(key, spot);
+            different.push(spot);
+            continue;
+        };
+        let found = format!("a child \"{}\" with the same selectors as {}", spot.child.name, other.named(reader));
+        let why = "only one of the two could ever carry a packet";
+        reader.error(spot.places.section, found, "different selectors", why);
+    }
+    let mut told = BTreeSet::new();
+    let areas: Vec<Area> = (0..).zip(&different).flat_map(|(number, spot)| areas(number, spot.child)).collect();
+    meetings(&areas, |one, other| {
+        let (earlier, later) = (one.min(other), one.max(other));
+        let (Some(earlier_one), Some(later_one)) = (different.get(earlier), different.get(later)) else { return true };
+        // Children of one peer are tried in their order, as one would expect.
+        if !core::ptr::eq(earlier_one.peer, later_one.peer)
+            && told.insert((earlier, later))
+            && let Some((at, found)) = overlap(later_one.child, later_one.places, earlier_one.child)
+        {
+            let named = earlier_one.named(reader);
+            reader.warn(at, format!("{found} of {named}; what fits both goes to the child with the smaller \"priority\", else to the first one"));
+        }
+        reader.has_room()
+    });
+}
+
+/// Selectors regardless of their order.
+fn set(selectors: &[TrafficSelector]) -> Vec<(IpAddr, IpAddr, u8, u16, u16)> {
+    let key = |ts: &TrafficSelector| (ts.addrs.start(), ts.addrs.end(), ts.protocol, ts.ports.start, ts.ports.end);
+    let mut keys: Vec<_> = selectors.iter().map(key).collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn areas(number: usize, child: &Child) -> impl Iterator<Item = Area> {
+    let pair = move |local: &TrafficSelector, remote: &TrafficSelector| Area::new(number, local.addrs, remote.addrs);
+    child.local_ts.iter().flat_map(move |local| child.remote_ts.iter().filter_map(move |remote| pair(local, remote)))
 }
 
 fn overlap(child: &Child, places: &ChildPlaces, other: &Child) -> Option<(usize, alloc::string::String)> {
@@ -190,4 +262,98 @@ fn overlap(child: &Child, places: &ChildPlaces, other: &Child) -> Option<(usize,
         let theirs = other.remote_ts.iter().find(|theirs| meet(ours, theirs))?;
         Some((*at, format!("{} overlaps {}", Selector(ours), Selector(theirs))))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+    use std::string::String;
+    use std::{assert_eq, write};
+
+    use super::*;
+    use crate::config::Config;
+
+    /// What the loop over all pairs would find: the first earlier one of each.
+    fn alike_one_by_one(peers: &[Peer]) -> Vec<(usize, usize)> {
+        let meet = |one: &Peer, other: &Peer| {
+            let local =
+                one.local.is_empty() || other.local.is_empty() || one.local.iter().any(|a| other.local.contains(a));
+            let remote = one.remote.is_empty() && other.remote.is_empty()
+                || one.remote.iter().any(|end| other.remote.contains(end));
+            let same = |one: &Option<Identity>, other: &Option<Identity>| match (one, other) {
+                (Some(one), Some(other)) => one.id().matches(&other.id()),
+                _ => one == other,
+            };
+            local && remote && same(&one.local_id, &other.local_id) && same(&one.remote_id, &other.remote_id)
+        };
+        let first = |later: usize| (0..later).find(|earlier| meet(&peers[*earlier], &peers[later]));
+        (0..peers.len()).filter_map(|later| first(later).map(|earlier| (earlier, later))).collect()
+    }
+
+    #[test]
+    fn f_32_peers_that_are_alike_are_those_of_the_loop_over_all_pairs() {
+        let mut seed = 32_u64;
+        let mut below = |limit: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(seed >> 33).unwrap() % limit
+        };
+        let mut found = BTreeSet::new();
+        for round in 0..300 {
+            let mut peers = Vec::new();
+            for _ in 0..12 {
+                let local = ["\"any\"", "\"192.0.2.1\"", "[\"192.0.2.1\", \"192.0.2.2\"]", "\"192.0.2.2\""][below(4)];
+                let remote = ["\"any\"", "\"192.0.2.9\"", "[\"192.0.2.8\", \"192.0.2.9\"]", "\"gw.lab\""][below(4)];
+                let ours = ["a", "A", "b", "10.0.0.1"][below(4)];
+                let theirs = ["x.lab", "X.LAB", "y@lab", "any"][below(4)];
+                let text = std::format!(
+                    "[[peer]]\nname = \"p\"\nlocal = {local}\nremote = {remote}\nlocal-id = \"{ours}\"\n\
+                     remote-id = \"{theirs}\"\nstart = \"passive\"\npsk = \"a key of more than twenty characters\"\n\
+                     [[peer.child]]\nname = \"n\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.0.0/16\"\n"
+                );
+                if let Ok((config, _)) = Config::parse(&text) {
+                    peers.extend(config.peers);
+                }
+            }
+            let pairs = alike(peers.iter());
+            assert_eq!(pairs, alike_one_by_one(&peers), "round {round}");
+            found.extend(pairs);
+        }
+        assert!(found.len() > 20, "there was something to be found: {found:?}");
+    }
+
+    #[test]
+    fn f_32_children_that_overlap_are_told_once_each_and_those_of_one_peer_not_at_all() {
+        let mut text = String::new();
+        for (number, networks) in
+            [["10.1.0.0/16", "10.1.7.0/24"], ["10.1.0.0/17", "10.9.0.0/16"], ["10.8.0.0/13", "10.7.0.0/16"]]
+                .iter()
+                .enumerate()
+        {
+            write!(
+                text,
+                "[[peer]]\nname = \"p{number}\"\nlocal = \"192.0.2.1\"\nremote = \"192.0.2.1{number}\"\n\
+                 psk = \"a key of more than twenty characters\"\n"
+            )
+            .unwrap();
+            for (child, network) in networks.iter().enumerate() {
+                write!(
+                    text,
+                    "[[peer.child]]\nname = \"c{child}\"\nlocal-ts = [\"10.2.0.0/16\", \"10.2.3.0/24\"]\n\
+                     remote-ts = \"{network}\"\n"
+                )
+                .unwrap();
+            }
+        }
+        let (_, warnings) = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let told: Vec<_> = warnings.iter().map(|warning| warning.message.split(';').next().unwrap()).collect();
+        assert_eq!(
+            told,
+            [
+                "10.1.0.0/17 overlaps 10.1.0.0/16 of \"p0/c0\" (line 6)",
+                "10.1.0.0/17 overlaps 10.1.7.0/24 of \"p0/c1\" (line 10)",
+                "10.8.0.0/13 overlaps 10.9.0.0/16 of \"p1/c1\" (line 23)",
+            ]
+        );
+    }
 }

@@ -24,6 +24,15 @@ impl Identity {
         Id { kind: self.kind, data: &self.data }
     }
 
+    /// The same for those that match each other ([`Id::matches`]), and different for all others.
+    pub(super) fn key(&self) -> (IdKind, Vec<u8>) {
+        let data = match self.kind {
+            IdKind::FQDN | IdKind::RFC822_ADDR => self.data.to_ascii_lowercase(),
+            _ => self.data.clone(),
+        };
+        (self.kind, data)
+    }
+
     /// What a peer sent, as a configuration would name it.
     pub fn printed(sent: &ShortId) -> String {
         if sent.is_whole() { Self::from(sent.id()).to_string() } else { sent.to_string() }

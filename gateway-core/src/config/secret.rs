@@ -1,5 +1,7 @@
 //! Pre-shared keys: from the file itself, or from a file of their own that the caller reads.
 
+use core::fmt;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,6 +18,12 @@ pub const PSK_SHORT: usize = 20;
 
 /// A pre-shared key. Wiped on drop, never printed, never cloned, compared in constant time.
 pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").finish_non_exhaustive()
+    }
+}
 
 impl Secret {
     /// The octets.
@@ -137,6 +145,12 @@ pub enum SecretSource {
         /// Where the configuration names it.
         at: Position,
     },
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretSource").finish_non_exhaustive()
+    }
 }
 
 impl SecretSource {

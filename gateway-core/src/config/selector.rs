@@ -85,6 +85,7 @@ pub(super) fn has_ports(protocol: u8) -> bool {
 }
 
 /// Writes a range of addresses as a network where it is one.
+#[derive(Debug)]
 pub struct Addresses<'r>(pub &'r AddrRange);
 
 impl fmt::Display for Addresses<'_> {
@@ -107,6 +108,7 @@ impl fmt::Display for Addresses<'_> {
 /// let web = TrafficSelector { addrs, protocol: 6, ports: PortRange::single(443) };
 /// assert_eq!(Selector(&web).to_string(), "10.1.0.0/16[tcp/443]");
 /// ```
+#[derive(Debug)]
 pub struct Selector<'s>(pub &'s TrafficSelector);
 
 impl fmt::Display for Selector<'_> {

@@ -6,7 +6,7 @@ use core::time::Duration;
 use ike_core::crypto::IkeCrypto;
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
-use ike_core::pad::{ChildConfigId, PeerId};
+use ike_core::pad::{ChildConfigId, Pad, PeerId};
 use ike_core::wire::id::ShortId;
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
@@ -16,6 +16,7 @@ use super::demand::narrowed;
 use super::report::{Report, What};
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
+use crate::config::Identity;
 use crate::policy::policy_of;
 
 /// A connection that lasted this long was a good one: the pauses between attempts start anew.
@@ -460,8 +461,10 @@ impl Gateway {
             return;
         }
         let about = peer.or(claimed).or_else(|| sole_candidate(remote, parts));
-        let config = about.and_then(|id| parts.endpoint.pad().get(id));
-        let cause = Cause::of_handshake(failure, config, identity.as_ref());
+        let pad = parts.endpoint.pad();
+        let config = about.and_then(|id| pad.get(id));
+        let ours = about.and_then(|id| pad.connection(id)).map(|connection| Identity::from(connection.local_id));
+        let cause = Cause::of_handshake(failure, config, ours.as_ref(), identity.as_ref());
         let mut connected = false;
         if let Some(id) = about {
             let Some(entry) = self.peers.get_mut(&id) else { return };

@@ -300,10 +300,8 @@ impl Gateway {
         if self.rules == new {
             return Ok(());
         }
-        for rule in &self.rules {
-            parts.outbound.remove_rule(rule.id);
-            parts.inbound.remove_rule(rule.id);
-        }
+        parts.outbound.clear_rules();
+        parts.inbound.clear_rules();
         // Stops at the first that does not fit: what stands behind it must not overrule it.
         let mut refused = None;
         let place = |rule: &&Rule| {

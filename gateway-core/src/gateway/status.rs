@@ -62,6 +62,7 @@ impl PeerState {
 }
 
 /// A configured peer.
+#[derive(Debug)]
 pub struct PeerStatus<'s> {
     /// Its number; its configuration is in the endpoint's [`Peers`](crate::peers::Peers).
     pub id: PeerId,
@@ -82,6 +83,7 @@ pub struct PeerStatus<'s> {
 }
 
 /// A configured child.
+#[derive(Debug)]
 pub struct ChildStatus<'s> {
     /// Its number; its configuration is in the endpoint's [`Peers`](crate::peers::Peers).
     pub id: ChildConfigId,

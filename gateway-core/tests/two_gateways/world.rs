@@ -124,7 +124,7 @@ impl Site {
 
     /// What policy says to a packet of ours.
     pub(crate) fn classify(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
-        self.outbound.classify(packet)
+        self.outbound.classify(Instant::ZERO, packet)
     }
 }
 
@@ -338,7 +338,7 @@ impl World {
     /// A packet from the protected side of a site. Returns what became of it.
     pub(crate) fn send(&mut self, left: bool, inner: &[u8]) -> Result<(), Stopped> {
         let site = if left { &mut self.left } else { &mut self.right };
-        let sa = match site.outbound.classify(inner) {
+        let sa = match site.outbound.classify(self.now, inner) {
             Ok(Verdict::Protect(sa)) => sa,
             Ok(Verdict::Clear) => return Err(Stopped::Clear),
             Ok(Verdict::Acquire(policy)) => {

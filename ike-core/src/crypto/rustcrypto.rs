@@ -1,5 +1,7 @@
 //! The default provider of what IKE needs beside packets, in portable Rust.
 
+use core::fmt;
+
 use hmac::{EagerHash, Hmac, KeyInit, Mac};
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 use p256::elliptic_curve::sec1::ToSec1Point;
@@ -17,8 +19,20 @@ pub struct RustCrypto<R, P = ipsec_core::crypto::rustcrypto::RustCrypto> {
     packets: P,
 }
 
+impl<R, P> fmt::Debug for RustCrypto<R, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RustCrypto").finish_non_exhaustive()
+    }
+}
+
 /// A private value of a key exchange.
 pub struct KeSecret(Private);
+
+impl fmt::Debug for KeSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeSecret").finish_non_exhaustive()
+    }
+}
 
 enum Private {
     Ecp256(p256::SecretKey),

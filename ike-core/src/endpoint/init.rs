@@ -184,7 +184,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let sa = self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut());
         match sa {
             Some(sa) if kept == Some(datagram) => {
-                sa.window.send_response = true;
+                sa.window.respond_again(path);
                 Ok(None)
             }
             _ => Err(Discard::Window),

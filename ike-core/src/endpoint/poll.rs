@@ -177,8 +177,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
 /// What an SA wants to send next, and whether it was sent before: answers first, the peer waits for them.
 fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source, bool)> {
-    if core::mem::take(&mut sa.window.send_response) {
-        return Some((sa.window.response_path, Source::Response(sa.window.response?), sa.window.repeated > 0));
+    if let Some((path, message, repeated)) = sa.window.take_response() {
+        return Some((path, Source::Response(message), repeated));
     }
     if core::mem::take(&mut sa.window.send_request) {
         let request = sa.window.outstanding?;

@@ -20,12 +20,12 @@ use crate::wire::writer::MessageWriter;
 const BATCH: usize = 32;
 
 /// A message for an SA that is over: its keys are gone, but the last answer may have been lost.
-pub(crate) fn on_message<C: IkeCrypto>(sa: &mut Sa<C>, header: &Header) -> Result<Effects<C>, Discard> {
+pub(crate) fn on_message<C: IkeCrypto>(sa: &mut Sa<C>, path: Path, header: &Header) -> Result<Effects<C>, Discard> {
     let repeated = sa.window.admit(header.message_id) == Arrival::Repeated && sa.window.is_repetition();
     if header.response || !repeated {
         return Err(Discard::UnknownSa);
     }
-    sa.window.send_response = true;
+    sa.window.respond_again(path);
     Ok(Effects::default())
 }
 

@@ -1,5 +1,7 @@
 //! The Encrypted payload (RFC 7296 §3.14) with an AEAD (RFC 5282), and the Encrypted Fragment payload (RFC 7383 §2.5).
 
+use core::fmt;
+
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::wire::cursor::Reader;
 use zeroize::Zeroize;
@@ -49,6 +51,12 @@ pub struct SkSender<C: IkeCrypto> {
     iv: u64,
 }
 
+impl<C: IkeCrypto> fmt::Debug for SkSender<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SkSender").finish_non_exhaustive()
+    }
+}
+
 impl<C: IkeCrypto> SkSender<C> {
     /// A sender from the octets of SK_ei or SK_er: cipher key, then salt.
     ///
@@ -70,6 +78,12 @@ impl<C: IkeCrypto> SkSender<C> {
 
 /// The key of the messages the peer sends.
 pub struct SkReceiver<C: IkeCrypto>(SkKey<C>);
+
+impl<C: IkeCrypto> fmt::Debug for SkReceiver<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SkReceiver").finish_non_exhaustive()
+    }
+}
 
 impl<C: IkeCrypto> SkReceiver<C> {
     /// A receiver from the octets of SK_ei or SK_er: cipher key, then salt.

@@ -1,5 +1,7 @@
 //! Building a message in the caller's buffer. The payload methods stand with their payloads.
 
+use core::fmt;
+
 use super::chain::GENERIC_LEN;
 use super::header::Header;
 use super::outline::Outline;
@@ -29,6 +31,12 @@ pub struct MessageWriter<'b> {
     next_at: usize,
     /// Whether the payloads are inside an SK payload, not encrypted yet.
     unsealed: bool,
+}
+
+impl fmt::Debug for MessageWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageWriter").field("header", &self.header).field("len", &self.len).finish_non_exhaustive()
+    }
 }
 
 impl<'b> MessageWriter<'b> {

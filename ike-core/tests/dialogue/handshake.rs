@@ -154,7 +154,11 @@ fn unacceptable_selectors_leave_the_ike_sa_alive() {
     let mut network = Network::new(10, [vec![left], vec![right]], Settings::default());
     network.connect();
     assert_eq!(network.hosts[0].failures, [Failure::TrafficSelectors(Side::Peer)]);
-    assert_eq!(network.hosts[1].failures, [Failure::TrafficSelectors(Side::Here)]);
+    let [Failure::NoSelectorsInCommon(asked)] = &network.hosts[1].failures[..] else {
+        panic!("{:?}", network.hosts[1].failures)
+    };
+    assert_eq!((asked.local, asked.more), (Some(selectors(&["10.2.0.0/16"])[0]), false));
+    assert_eq!(asked.remote, Some(selectors(&["172.16.0.0/16"])[0]), "what the peer wants is told");
     assert!(network.hosts.iter().all(|host| host.installed.is_empty() && host.ike().is_some()));
 }
 

@@ -1,6 +1,7 @@
 //! Two endpoints talk to each other over a simulated network.
 
 mod collisions;
+mod debug;
 mod engine;
 mod faults;
 mod firm_ground;

@@ -64,14 +64,12 @@ pub(crate) fn own_json(name: &str) -> Value {
     serde_json::from_slice(&own(name)).unwrap()
 }
 
-/// Files of other projects, which lie beside this one. `None`, with a notice, when they are not there.
-pub(crate) fn shared(name: &str) -> Option<PathBuf> {
+/// A file or folder of other projects, beside this one. Tests that need one are ignored where nobody says that it is
+/// there: `cargo xtask test` does.
+pub(crate) fn shared(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("NOTICE: skipped, ../shared/vectors/{name} is absent");
-    None
+    assert!(path.exists(), "{} is not there", path.display());
+    path
 }
 
 /// The IKE messages of a capture, pcap or pcapng, in order, without non-ESP marker.

@@ -4,15 +4,14 @@ use crate::support::{self, engine, octets};
 use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
 use serde_json::Value;
 
-fn tests(name: &str) -> Option<Vec<(Value, Value)>> {
+fn tests(name: &str) -> Vec<(Value, Value)> {
     let json: Value =
-        serde_json::from_slice(&std::fs::read(support::shared(&format!("crypto/wycheproof/{name}"))?).unwrap())
-            .unwrap();
+        serde_json::from_slice(&std::fs::read(support::shared(&format!("crypto/wycheproof/{name}"))).unwrap()).unwrap();
     let of_group = |group: &Value| {
         let tests = group["tests"].as_array().unwrap();
         tests.iter().map(|test| (group.clone(), test.clone())).collect::<Vec<_>>()
     };
-    Some(json["testGroups"].as_array().unwrap().iter().flat_map(of_group).collect())
+    json["testGroups"].as_array().unwrap().iter().flat_map(of_group).collect()
 }
 
 /// The agreement of a given private value with a public one; `None` when the public value is refused.
@@ -25,8 +24,9 @@ fn agree(group: Group, private: &[u8], public: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
+#[ignore = "reads ../shared/vectors, which is not part of the project"]
 fn x25519() {
-    let Some(tests) = tests("x25519_test.json") else { return };
+    let tests = tests("x25519_test.json");
     let (mut agreed, mut refused) = (0, 0);
     for (_, test) in tests {
         let (private, shared) = (octets(&test, "private"), octets(&test, "shared"));
@@ -39,8 +39,9 @@ fn x25519() {
 }
 
 #[test]
+#[ignore = "reads ../shared/vectors, which is not part of the project"]
 fn p256() {
-    let Some(tests) = tests("ecdh_secp256r1_ecpoint_test.json") else { return };
+    let tests = tests("ecdh_secp256r1_ecpoint_test.json");
     let (mut agreed, mut refused) = (0, 0);
     for (_, test) in tests {
         let private = octets(&test, "private");
@@ -70,9 +71,10 @@ fn p256_point_at_infinity_and_wrong_lengths_are_refused() {
 }
 
 #[test]
+#[ignore = "reads ../shared/vectors, which is not part of the project"]
 fn hmac() {
     for (name, prf) in [("hmac_sha256_test.json", PrfAlg::HmacSha256), ("hmac_sha384_test.json", PrfAlg::HmacSha384)] {
-        let Some(tests) = tests(name) else { return };
+        let tests = tests(name);
         let mut valid = 0;
         for (group, test) in tests {
             let (key, message, tag) = (octets(&test, "key"), octets(&test, "msg"), octets(&test, "tag"));

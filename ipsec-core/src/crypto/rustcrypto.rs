@@ -1,6 +1,8 @@
 //! The default engine: AES-GCM (NIST SP 800-38D) from the `aes` and `ghash` crates, in portable Rust. On x86 and aarch64
 //! these crates find the processor's instructions by themselves.
 
+use core::fmt;
+
 use super::{AeadAlg, Forged, PacketCrypto};
 use aes::cipher::{
     Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit, ParBlocks,
@@ -33,6 +35,12 @@ pub struct RustCrypto;
 pub struct AeadKey {
     cipher: Cipher,
     ghash: GHash,
+}
+
+impl fmt::Debug for AeadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AeadKey").finish_non_exhaustive()
+    }
 }
 
 enum Cipher {

@@ -1,5 +1,7 @@
 //! Packets in: SA, replay window, AEAD, trailer, selectors.
 
+use core::fmt;
+
 use super::{BUILD_FRAMES, InboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto};
@@ -40,6 +42,12 @@ pub struct Inbound<'a, P: PacketCrypto> {
     counters: Counters,
     /// Some SA may have an event due.
     events: bool,
+}
+
+impl<P: PacketCrypto> fmt::Debug for Inbound<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound").field("counters", &self.counters).finish_non_exhaustive()
+    }
 }
 
 /// Storage for replay windows, in equal shares, one for each slot.
@@ -143,14 +151,14 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
     /// # Errors
     /// [`Discard::InHeader`], [`Discard::InNoPolicy`], [`Discard::InBlocked`], [`Discard::InClear`],
     /// [`Discard::InFragment`], counted.
-    pub fn check_clear(&mut self, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
-        let checked = self.admit_clear(direction, packet);
+    pub fn check_clear(&mut self, now: Instant, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
+        let checked = self.admit_clear(now, direction, packet);
         checked.inspect_err(|discard| self.counters.count(*discard))
     }
 
-    fn admit_clear(&mut self, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
+    fn admit_clear(&mut self, now: Instant, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::InHeader)?;
-        let rule = self.spd.lookup(direction, &flow).map_err(|undecided| match undecided {
+        let rule = self.spd.lookup(now, direction, &flow).map_err(|undecided| match undecided {
             Undecided::NoRule => Discard::InNoPolicy,
             Undecided::Fragment => Discard::InFragment,
         })?;
@@ -217,6 +225,11 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
     /// Removes a rule. `false`: there is none with this id.
     pub fn remove_rule(&mut self, id: RuleId) -> bool {
         self.spd.remove(id)
+    }
+
+    /// Removes every rule, at the cost of one pass. SAs stay (RFC 4301 §4.4.1); without rules every packet is discarded.
+    pub fn clear_rules(&mut self) {
+        self.spd.clear();
     }
 
     /// The rules in order, with their hits by packets in clear.

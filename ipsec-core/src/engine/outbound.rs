@@ -1,5 +1,7 @@
 //! Packets out: policy, SA, ESP.
 
+use core::fmt;
+
 use super::{BUILD_FRAMES, OutboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::PacketCrypto;
@@ -43,6 +45,12 @@ pub struct Outbound<'a, P: PacketCrypto> {
     events: bool,
 }
 
+impl<P: PacketCrypto> fmt::Debug for Outbound<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
 impl<'a, P: PacketCrypto> Outbound<'a, P> {
     /// Starts with no rules and the SAs in `sas`, usually none. Without rules every packet is discarded.
     pub fn new(crypto: P, rules: &'a mut [spd::Slot], sas: &'a mut [OutboundSlot<P>]) -> Self {
@@ -56,15 +64,15 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
     /// # Errors
     /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], [`Discard::OutFragment`], counted.
     #[inline]
-    pub fn classify(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
-        let verdict = self.decide(packet);
+    pub fn classify(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
+        let verdict = self.decide(now, packet);
         verdict.inspect_err(|discard| self.counters.count(*discard))
     }
 
     #[inline]
-    fn decide(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
+    fn decide(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let rule = self.spd.lookup(Direction::Out, &flow).map_err(|undecided| match undecided {
+        let rule = self.spd.lookup(now, Direction::Out, &flow).map_err(|undecided| match undecided {
             Undecided::NoRule => Discard::OutNoPolicy,
             Undecided::Fragment => Discard::OutFragment,
         })?;
@@ -210,6 +218,11 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
     /// Removes a rule. SAs stay (RFC 4301 §4.4.1). `false`: there is none with this id.
     pub fn remove_rule(&mut self, id: RuleId) -> bool {
         self.spd.remove(id)
+    }
+
+    /// Removes every rule, at the cost of one pass. SAs stay (RFC 4301 §4.4.1); without rules every packet is discarded.
+    pub fn clear_rules(&mut self) {
+        self.spd.clear();
     }
 
     /// The rules in order, with their hits.

@@ -1,5 +1,7 @@
 //! Reading and writing network byte order without indexing.
 
+use core::fmt;
+
 /// The octets ended too early, or a field has a value that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -72,6 +74,12 @@ impl<'a> Reader<'a> {
 
 /// Puts fields one behind the other into octets.
 pub struct Writer<'a>(&'a mut [u8]);
+
+impl fmt::Debug for Writer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
 
 impl<'a> Writer<'a> {
     /// Starts at the first octet.

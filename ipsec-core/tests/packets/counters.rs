@@ -74,26 +74,28 @@ fn inject(fault: Discard) -> Counters {
         }
         Discard::InCongestion => _ = open_marked(&mut inn, Ecn::Ce, &good),
         Discard::InDummy => _ = open(&mut inn, &sa.esp(1, &with_trailer(&inner, 59))),
-        Discard::InClear => _ = inn.check_clear(Direction::In, &ip("10.1.0.5", "10.2.0.9", 17, &ports(1, 2, 0))),
-        Discard::InNoPolicy => _ = inn.check_clear(Direction::In, &ip("10.9.0.1", "10.9.0.2", 17, &ports(1, 2, 0))),
+        Discard::InClear => _ = inn.check_clear(NOW, Direction::In, &ip("10.1.0.5", "10.2.0.9", 17, &ports(1, 2, 0))),
+        Discard::InNoPolicy => {
+            _ = inn.check_clear(NOW, Direction::In, &ip("10.9.0.1", "10.9.0.2", 17, &ports(1, 2, 0)))
+        }
         Discard::InBlocked => {
             (_, inn) = ruled(&[(ANY, Action::Discard)]);
-            _ = inn.check_clear(Direction::In, &inner);
+            _ = inn.check_clear(NOW, Direction::In, &inner);
         }
         Discard::InFragment => {
             (_, inn) = ruled_by_port();
-            _ = inn.check_clear(Direction::In, &later_fragment(&ip("10.2.0.9", "10.1.0.5", 17, &ports(2, 1, 8))));
+            _ = inn.check_clear(NOW, Direction::In, &later_fragment(&ip("10.2.0.9", "10.1.0.5", 17, &ports(2, 1, 8))));
         }
         Discard::OutFragment => {
             (out, _) = ruled_by_port();
-            _ = out.classify(&later_fragment(&inner));
+            _ = out.classify(NOW, &later_fragment(&inner));
         }
-        Discard::OutHeader => _ = out.classify(&inner[..19]),
+        Discard::OutHeader => _ = out.classify(NOW, &inner[..19]),
         Discard::OutNoRoom => seal_into(&mut out, &mut [0; 60], 0),
-        Discard::OutNoPolicy => _ = out.classify(&ip("10.9.0.1", "10.9.0.2", 17, &ports(1, 2, 0))),
+        Discard::OutNoPolicy => _ = out.classify(NOW, &ip("10.9.0.1", "10.9.0.2", 17, &ports(1, 2, 0))),
         Discard::OutBlocked => {
             (out, _) = ruled(&[(ANY, Action::Discard)]);
-            _ = out.classify(&inner);
+            _ = out.classify(NOW, &inner);
         }
         Discard::OutNoSa => {
             let id = out.sas().next().unwrap().id;

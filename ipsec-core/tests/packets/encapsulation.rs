@@ -53,7 +53,7 @@ fn every_combination_crosses_with_a_well_formed_outer_packet() {
             for inner in [inner_v4(), inner_v6()] {
                 let path = path(ends, encap);
                 let mut out = sender(path, encap);
-                let id = out.classify(&inner).unwrap().sa().unwrap();
+                let id = out.classify(NOW, &inner).unwrap().sa().unwrap();
                 let mut bytes = [0; 400];
                 let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
                 let egress = out.seal(NOW, id, &mut packet).unwrap();

@@ -167,7 +167,7 @@ pub(crate) fn tunnel(sa: &Sa) -> (Out, In) {
 
 /// Classifies and seals an inner packet.
 pub(crate) fn seal(out: &mut Out, inner: &[u8]) -> Result<Vec<u8>, Discard> {
-    let sa = out.classify(inner)?.sa().expect("no SA fits");
+    let sa = out.classify(NOW, inner)?.sa().expect("no SA fits");
     let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
     let mut packet = PacketBuf::with_payload(&mut bytes, inner).unwrap();
     out.seal(NOW, sa, &mut packet)?;

@@ -112,7 +112,7 @@ fn sas_without_traffic_age_by_the_callers_clock() {
     assert_eq!(hard(out.poll_event()), Some(Reached::Age));
     assert_eq!(hard(inn.poll_event()), Some(Reached::Age));
     assert_eq!((out.poll_timeout(), inn.poll_timeout()), (None, None));
-    assert!(out.classify(&a_to_b(8)).unwrap().sa().is_none());
+    assert!(out.classify(NOW, &a_to_b(8)).unwrap().sa().is_none());
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn atk_57_71_a_buffer_that_is_too_small_is_refused_and_left_alone() {
     for inner_len in 20..60 {
         let (mut out, _) = tunnel(&Sa::default());
         let inner = a_to_b(inner_len - 20);
-        let id = out.classify(&inner).unwrap().sa().unwrap();
+        let id = out.classify(NOW, &inner).unwrap().sa().unwrap();
         let pad = (inner_len + 2).wrapping_neg() % 4;
         let (front, back) = (16, pad + 2 + 16);
         for headroom in 0..=front + 1 {
@@ -98,7 +98,7 @@ fn atk_57_71_a_buffer_that_is_too_small_is_refused_and_left_alone() {
 #[test]
 fn a_packet_that_would_exceed_what_ip_can_carry_is_refused() {
     let (mut out, _) = tunnel(&Sa::default());
-    let id = out.classify(&a_to_b(8)).unwrap().sa().unwrap();
+    let id = out.classify(NOW, &a_to_b(8)).unwrap().sa().unwrap();
     for (len, fits) in [(65_470, true), (65_471, false), (65_535, false)] {
         let mut bytes = vec![0x45; 64 + len + 64];
         let mut packet = PacketBuf::new(&mut bytes, 64, len).unwrap();
@@ -306,9 +306,9 @@ fn atk_61_an_error_at_any_step_leaves_engine_and_sa_in_order() {
 #[test]
 fn outbound_packets_that_are_no_ip_packets_are_refused() {
     let (mut out, _) = tunnel(&Sa::default());
-    let id = out.classify(&a_to_b(8)).unwrap().sa().unwrap();
+    let id = out.classify(NOW, &a_to_b(8)).unwrap().sa().unwrap();
     for bytes in [&[][..], &[0x45], &[0x00; 40], &a_to_b(8)[..19], &ip("fd01::5", "fd02::9", 17, &[0; 8])[..39]] {
-        assert_eq!(out.classify(bytes), Err(Discard::OutHeader));
+        assert_eq!(out.classify(NOW, bytes), Err(Discard::OutHeader));
     }
     let mut bytes = [0; 128];
     let mut packet = PacketBuf::new(&mut bytes, 64, 30).unwrap();

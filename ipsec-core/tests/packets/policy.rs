@@ -4,6 +4,8 @@ use crate::ends::{
     NOW, Out, POLICY, Sa, a_to_b, addr, inbound, ip, later_fragment, net, open, outbound, ports, reversed, seal,
     site_a, site_b, tunnel,
 };
+use std::time::Duration;
+
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::{Discard, Refused};
@@ -28,10 +30,10 @@ fn icmp(source: &str, destination: &str, kind: u8, code: u8) -> Vec<u8> {
 #[test]
 fn without_a_matching_rule_every_packet_is_discarded() {
     let (mut out, mut inn) = (outbound(1), inbound(1));
-    assert_eq!(out.classify(&a_to_b(8)), Err(Discard::OutNoPolicy));
-    assert_eq!(inn.check_clear(Direction::In, &a_to_b(8)), Err(Discard::InNoPolicy));
+    assert_eq!(out.classify(NOW, &a_to_b(8)), Err(Discard::OutNoPolicy));
+    assert_eq!(inn.check_clear(NOW, Direction::In, &a_to_b(8)), Err(Discard::InNoPolicy));
     out.insert_rule(rule(1, 1, ANY, Action::Bypass)).unwrap();
-    assert_eq!(out.classify(&ip("fd01::5", "fd02::9", 17, &ports(1, 2, 0))), Err(Discard::OutNoPolicy));
+    assert_eq!(out.classify(NOW, &ip("fd01::5", "fd02::9", 17, &ports(1, 2, 0))), Err(Discard::OutNoPolicy));
 }
 
 #[test]
@@ -53,19 +55,19 @@ fn ssh_bypasses_and_the_rest_is_protected_by_priority() {
 
     let (us, them) = ("10.1.0.5", "10.2.0.9");
     let protect = Ok(Verdict::Acquire(POLICY));
-    assert_eq!(out.classify(&tcp(us, 40_000, them, 22)), Ok(Verdict::Clear));
-    assert_eq!(out.classify(&tcp(us, 22, them, 40_000)), Ok(Verdict::Clear));
-    assert_eq!(out.classify(&tcp(us, 40_000, them, 23)), protect);
-    assert_eq!(out.classify(&tcp(us, 40_000, them, 21)), protect);
-    assert_eq!(out.classify(&ip(us, them, 17, &ports(1, 22, 0))), protect, "UDP port 22 is not SSH");
-    assert_eq!(out.classify(&tcp(us, 22, them, 6000)), Err(Discard::OutBlocked));
-    assert_eq!(out.classify(&tcp(us, 22, them, 6999)), Err(Discard::OutBlocked));
-    assert_eq!(out.classify(&tcp(us, 40_000, them, 7000)), protect);
+    assert_eq!(out.classify(NOW, &tcp(us, 40_000, them, 22)), Ok(Verdict::Clear));
+    assert_eq!(out.classify(NOW, &tcp(us, 22, them, 40_000)), Ok(Verdict::Clear));
+    assert_eq!(out.classify(NOW, &tcp(us, 40_000, them, 23)), protect);
+    assert_eq!(out.classify(NOW, &tcp(us, 40_000, them, 21)), protect);
+    assert_eq!(out.classify(NOW, &ip(us, them, 17, &ports(1, 22, 0))), protect, "UDP port 22 is not SSH");
+    assert_eq!(out.classify(NOW, &tcp(us, 22, them, 6000)), Err(Discard::OutBlocked));
+    assert_eq!(out.classify(NOW, &tcp(us, 22, them, 6999)), Err(Discard::OutBlocked));
+    assert_eq!(out.classify(NOW, &tcp(us, 40_000, them, 7000)), protect);
 
-    assert!(inn.check_clear(Direction::In, &tcp(them, 22, us, 40_000)).is_ok());
-    assert!(inn.check_clear(Direction::Forward, &tcp(them, 40_000, us, 22)).is_ok());
-    assert_eq!(inn.check_clear(Direction::In, &tcp(them, 40_000, us, 23)), Err(Discard::InClear));
-    assert_eq!(inn.check_clear(Direction::In, &tcp(them, 6000, us, 22)), Err(Discard::InBlocked));
+    assert!(inn.check_clear(NOW, Direction::In, &tcp(them, 22, us, 40_000)).is_ok());
+    assert!(inn.check_clear(NOW, Direction::Forward, &tcp(them, 40_000, us, 22)).is_ok());
+    assert_eq!(inn.check_clear(NOW, Direction::In, &tcp(them, 40_000, us, 23)), Err(Discard::InClear));
+    assert_eq!(inn.check_clear(NOW, Direction::In, &tcp(them, 6000, us, 22)), Err(Discard::InBlocked));
 
     let hits = |engine: &Out, id| engine.rules().find(|(rule, _)| rule.id == RuleId(id)).unwrap().1;
     assert_eq!([hits(&out, 2).outbound, hits(&out, 3).outbound, hits(&out, 5).outbound], [1, 1, 2]);
@@ -73,6 +75,32 @@ fn ssh_bypasses_and_the_rest_is_protected_by_priority() {
     assert_eq!((ssh.outbound, ssh.inbound, ssh.forward), (0, 1, 0));
     let (_, ssh) = inn.rules().find(|(rule, _)| rule.id == RuleId(3)).unwrap();
     assert_eq!((ssh.inbound, ssh.forward), (0, 1));
+}
+
+#[test]
+fn f_83_a_rule_knows_when_it_was_met_last() {
+    let us_and_them = Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16"));
+    let rules = [(1, 100, us_and_them.protocol(6), Action::Discard), (2, 200, us_and_them, Action::Bypass)];
+    let (mut out, mut inn) = (outbound(1), inbound(1));
+    for (id, priority, selector, action) in rules {
+        let rule = Rule { id: RuleId(id), priority, selector, action };
+        out.insert_rule(rule).unwrap();
+        inn.insert_rule(rule).unwrap();
+    }
+    let last = |engine: &Out| engine.rules().map(|(_, hits)| hits.last).collect::<Vec<_>>();
+    assert_eq!(last(&out), [None, None]);
+    let after = |seconds| NOW + Duration::from_secs(seconds);
+    assert_eq!(out.classify(after(1), &a_to_b(8)), Ok(Verdict::Clear));
+    let blocked = ip("10.1.0.5", "10.2.0.9", 6, &ports(1, 2, 16));
+    assert_eq!(out.classify(after(2), &blocked), Err(Discard::OutBlocked));
+    assert_eq!(out.classify(after(3), &a_to_b(8)), Ok(Verdict::Clear));
+    assert_eq!(last(&out), [Some(after(2)), Some(after(3))], "what discarded is known as well");
+    let back = ip("10.2.0.9", "10.1.0.5", 6, &ports(2, 1, 16));
+    assert_eq!(inn.check_clear(after(4), Direction::Forward, &back), Err(Discard::InBlocked));
+    assert_eq!(inn.rules().map(|(_, hits)| hits.last).collect::<Vec<_>>(), [Some(after(4)), None]);
+    out.clear_rules();
+    assert_eq!(out.classify(after(5), &a_to_b(8)), Err(Discard::OutNoPolicy));
+    assert_eq!(out.rules().count(), 0);
 }
 
 #[test]
@@ -100,11 +128,11 @@ fn icmp_types_are_selected_by_who_sends_them() {
         inn.insert_rule(engine_rule).unwrap();
     }
     let (us, them) = ("10.1.0.5", "10.2.0.9");
-    assert_eq!(out.classify(&icmp(us, them, 8, 0)), Ok(Verdict::Clear));
-    assert_eq!(out.classify(&icmp(us, them, 0, 0)), Err(Discard::OutBlocked));
-    assert!(inn.check_clear(Direction::In, &icmp(them, us, 0, 0)).is_ok());
-    assert_eq!(inn.check_clear(Direction::In, &icmp(them, us, 8, 0)), Err(Discard::InBlocked));
-    assert_eq!(inn.check_clear(Direction::In, &icmp(them, us, 3, 4)), Err(Discard::InBlocked));
+    assert_eq!(out.classify(NOW, &icmp(us, them, 8, 0)), Ok(Verdict::Clear));
+    assert_eq!(out.classify(NOW, &icmp(us, them, 0, 0)), Err(Discard::OutBlocked));
+    assert!(inn.check_clear(NOW, Direction::In, &icmp(them, us, 0, 0)).is_ok());
+    assert_eq!(inn.check_clear(NOW, Direction::In, &icmp(them, us, 8, 0)), Err(Discard::InBlocked));
+    assert_eq!(inn.check_clear(NOW, Direction::In, &icmp(them, us, 3, 4)), Err(Discard::InBlocked));
 }
 
 #[test]
@@ -116,16 +144,16 @@ fn rules_come_and_go_while_packets_flow() {
     }
     assert_eq!(out.insert_rule(rule(99, 1, ANY, Action::Bypass)), Err(Refused::Full));
     assert_eq!(out.insert_rule(rule(3, 1, ANY, Action::Bypass)), Err(Refused::Duplicate));
-    assert_eq!(out.classify(&packet), Err(Discard::OutBlocked));
+    assert_eq!(out.classify(NOW, &packet), Err(Discard::OutBlocked));
     assert!(out.remove_rule(RuleId(3)));
     assert!(!out.remove_rule(RuleId(3)));
     out.insert_rule(rule(3, 1, ANY, Action::Bypass)).unwrap();
-    assert_eq!(out.classify(&packet), Ok(Verdict::Clear));
+    assert_eq!(out.classify(NOW, &packet), Ok(Verdict::Clear));
     for id in 0..16 {
         assert!(out.remove_rule(RuleId(id)), "{id}");
     }
     assert_eq!(out.rules().count(), 0);
-    assert_eq!(out.classify(&packet), Err(Discard::OutNoPolicy));
+    assert_eq!(out.classify(NOW, &packet), Err(Discard::OutNoPolicy));
 }
 
 #[test]
@@ -139,25 +167,25 @@ fn the_newest_sa_whose_selectors_fit_is_used() {
     let other_policy = Sa { spi: 0x1003, policy: PolicyId(8), ..Sa::default() };
 
     let to = |host: &str| ip("10.1.0.5", host, 17, &ports(1, 2, 0));
-    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
+    assert_eq!(out.classify(NOW, &to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
     out.install(NOW, &other_policy.outbound()).unwrap();
-    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
+    assert_eq!(out.classify(NOW, &to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
     let narrow_id = out.install(NOW, &narrow.outbound()).unwrap();
-    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Protect(narrow_id)));
-    assert_eq!(out.classify(&to("10.2.0.8")), Ok(Verdict::Acquire(POLICY)), "not what was negotiated");
+    assert_eq!(out.classify(NOW, &to("10.2.0.9")), Ok(Verdict::Protect(narrow_id)));
+    assert_eq!(out.classify(NOW, &to("10.2.0.8")), Ok(Verdict::Acquire(POLICY)), "not what was negotiated");
     let wide_id = out.install(NOW, &wide.outbound()).unwrap();
-    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Protect(wide_id)), "newest first");
+    assert_eq!(out.classify(NOW, &to("10.2.0.9")), Ok(Verdict::Protect(wide_id)), "newest first");
     let newest_id = out.install(NOW, &Sa { spi: 0x1004, ..narrow }.outbound()).unwrap();
-    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Protect(newest_id)));
-    assert_eq!(out.classify(&to("10.2.0.8")), Ok(Verdict::Protect(wide_id)));
+    assert_eq!(out.classify(NOW, &to("10.2.0.9")), Ok(Verdict::Protect(newest_id)));
+    assert_eq!(out.classify(NOW, &to("10.2.0.8")), Ok(Verdict::Protect(wide_id)));
 
     // Remove from the middle, then the newest, then the last.
     assert!(out.remove(wide_id));
-    assert_eq!(out.classify(&to("10.2.0.8")), Ok(Verdict::Acquire(POLICY)));
+    assert_eq!(out.classify(NOW, &to("10.2.0.8")), Ok(Verdict::Acquire(POLICY)));
     assert!(out.remove(newest_id));
-    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Protect(narrow_id)));
+    assert_eq!(out.classify(NOW, &to("10.2.0.9")), Ok(Verdict::Protect(narrow_id)));
     assert!(out.remove(narrow_id));
-    assert_eq!(out.classify(&to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
+    assert_eq!(out.classify(NOW, &to("10.2.0.9")), Ok(Verdict::Acquire(POLICY)));
     assert!(!out.remove(narrow_id));
 }
 
@@ -167,11 +195,11 @@ fn a_rule_that_comes_after_its_sas_finds_them() {
     let first = out.install(NOW, &Sa::default().outbound()).unwrap();
     let second = out.install(NOW, &Sa::default().outbound()).unwrap();
     out.insert_rule(rule(1, 1, ANY, Action::Protect(POLICY))).unwrap();
-    assert_eq!(out.classify(&a_to_b(8)), Ok(Verdict::Protect(second)));
+    assert_eq!(out.classify(NOW, &a_to_b(8)), Ok(Verdict::Protect(second)));
     out.remove_rule(RuleId(1));
     out.remove(second);
     out.insert_rule(rule(2, 1, ANY, Action::Protect(POLICY))).unwrap();
-    assert_eq!(out.classify(&a_to_b(8)), Ok(Verdict::Protect(first)));
+    assert_eq!(out.classify(NOW, &a_to_b(8)), Ok(Verdict::Protect(first)));
 }
 
 #[test]
@@ -208,7 +236,7 @@ fn atk_59_nothing_that_must_be_protected_leaves_in_clear() {
             9 => assert!(out.remove_rule(RuleId(0)) && out.remove_rule(RuleId(1))),
             _ => {}
         }
-        match out.classify(&inner) {
+        match out.classify(NOW, &inner) {
             Ok(Verdict::Protect(sa)) => {
                 let mut bytes = [0; 300];
                 let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
@@ -345,17 +373,17 @@ fn f_09_a_fragment_that_may_belong_to_a_protected_flow_does_not_pass_in_clear() 
     for (us, them) in [("10.1.0.5", "10.2.0.9"), ("fd01::5", "fd02::9")] {
         let outbound = ip(us, them, 17, &ports(4000, 5000, 64));
         let inbound = ip(them, us, 17, &ports(5000, 4000, 64));
-        assert_eq!(out.classify(&outbound), Ok(Verdict::Acquire(POLICY)));
-        assert_eq!(out.classify(&later_fragment(&outbound)), Err(Discard::OutFragment));
+        assert_eq!(out.classify(NOW, &outbound), Ok(Verdict::Acquire(POLICY)));
+        assert_eq!(out.classify(NOW, &later_fragment(&outbound)), Err(Discard::OutFragment));
         for way in [Direction::In, Direction::Forward] {
-            assert_eq!(inn.check_clear(way, &later_fragment(&inbound)), Err(Discard::InFragment));
+            assert_eq!(inn.check_clear(NOW, way, &later_fragment(&inbound)), Err(Discard::InFragment));
         }
         // What cannot be of that flow passes: another protocol, other ports, no fragment.
         for pass in [later_fragment(&ip(us, them, 6, &[0x42; 64])), ip(us, them, 17, &ports(4000, 5001, 8))] {
-            assert_eq!(out.classify(&pass), Ok(Verdict::Clear));
+            assert_eq!(out.classify(NOW, &pass), Ok(Verdict::Clear));
         }
         // A first fragment that ends before its ports tells no more than a later one (RFC 1858).
-        assert_eq!(out.classify(&ip(us, them, 17, &[0x13, 0x88, 0x13])), Err(Discard::OutFragment));
+        assert_eq!(out.classify(NOW, &ip(us, them, 17, &[0x13, 0x88, 0x13])), Err(Discard::OutFragment));
     }
     assert!(out.rules().all(|(rule, hits)| hits.outbound == if rule.action == Action::Bypass { 2 } else { 1 }));
 }
@@ -369,9 +397,9 @@ fn f_09_a_fragment_behind_which_the_protocol_hides_does_not_pass_in_clear() {
     }
     // Destination options (60) stand in front of UDP, and both lie in the first fragment.
     let hidden = later_fragment(&ip("fd01::5", "fd02::9", 60, &[0x42; 64]));
-    assert_eq!(out.classify(&hidden), Err(Discard::OutFragment));
+    assert_eq!(out.classify(NOW, &hidden), Err(Discard::OutFragment));
     let hidden = later_fragment(&ip("fd02::9", "fd01::5", 60, &[0x42; 64]));
-    assert_eq!(inn.check_clear(Direction::In, &hidden), Err(Discard::InFragment));
+    assert_eq!(inn.check_clear(NOW, Direction::In, &hidden), Err(Discard::InFragment));
 }
 
 #[test]
@@ -382,5 +410,5 @@ fn f_09_a_fragment_is_protected_by_what_protects_everything() {
     out.insert_rule(rule(2, 2, ANY.protocol(17).remote_ports(PortRange::single(5001)), Action::Protect(other)))
         .unwrap();
     out.insert_rule(rule(3, 3, ANY, Action::Protect(POLICY))).unwrap();
-    assert_eq!(out.classify(&later_fragment(&a_to_b(64))), Ok(Verdict::Acquire(POLICY)));
+    assert_eq!(out.classify(NOW, &later_fragment(&a_to_b(64))), Ok(Verdict::Acquire(POLICY)));
 }

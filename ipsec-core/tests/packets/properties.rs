@@ -127,7 +127,7 @@ fn atk_45_noise_is_discarded_without_a_trace() {
         // Parsers on the way of a packet take anything.
         _ = Flow::of(&noise);
         _ = natt::classify(&noise);
-        _ = out.classify(&noise);
+        _ = out.classify(NOW, &noise);
         let len = noise.len();
         if let Some(first) = noise.first_mut() {
             *first = if round % 2 == 0 { 0x45 } else { 0x60 };
@@ -184,12 +184,12 @@ fn rules_decide_as_a_sorted_list_does() {
                 Some(Action::Bypass) => Ok(Verdict::Clear),
                 Some(Action::Protect(policy)) => Ok(Verdict::Acquire(policy)),
             };
-            assert_eq!(out.classify(&packet), expected, "seed {seed}, step {step}");
+            assert_eq!(out.classify(NOW, &packet), expected, "seed {seed}, step {step}");
             // F-09: no part of a packet passes in clear that does not pass as a whole.
             if expected != Ok(Verdict::Clear) {
                 for part in [later_fragment(&packet), ip(&source.to_string(), &destination.to_string(), protocol, &[])]
                 {
-                    assert_ne!(out.classify(&part), Ok(Verdict::Clear), "seed {seed}, step {step}");
+                    assert_ne!(out.classify(NOW, &part), Ok(Verdict::Clear), "seed {seed}, step {step}");
                 }
             }
             assert!(out.rules().map(|(rule, _)| rule).eq(&model), "seed {seed}, step {step}");
@@ -276,7 +276,7 @@ fn chains_of_sas_stay_newest_first_whatever_is_removed() {
                 assert!(out.remove(id));
             }
             let expected = newest_last.last().map_or(Verdict::Acquire(POLICY), |id| Verdict::Protect(*id));
-            assert_eq!(out.classify(&a_to_b(8)), Ok(expected), "seed {seed}");
+            assert_eq!(out.classify(NOW, &a_to_b(8)), Ok(expected), "seed {seed}");
         }
     }
 }

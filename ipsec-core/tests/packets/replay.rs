@@ -252,7 +252,7 @@ fn atk_63_69_the_counter_stops_hard_before_it_wraps() {
         let status = out.sa(id).unwrap();
         assert!(status.dead && status.sequence == last);
         // The dead SA is passed over.
-        assert!(out.classify(&inner).unwrap().sa().is_none());
+        assert!(out.classify(NOW, &inner).unwrap().sa().is_none());
     }
 }
 

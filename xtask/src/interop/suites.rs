@@ -41,7 +41,31 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             }
         }
     }
+    list.extend(Scenario::both_ways("f-57-a-peer-with-21-proposals", many_proposals));
     list
+}
+
+/// The peer has everything that it knows in its proposals, and what fits comes last: its first message has more octets
+/// than many a buffer, and comes in fragments.
+fn many_proposals(ends: Ends, first: First) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    let ciphers = ["aes128", "aes192", "aes256", "aes128ctr", "aes192ctr"];
+    let groups = ["ecp256-x25519", "ecp384-ecp256-x25519", "ecp521-ecp256-x25519", "x25519-ecp384-ecp521-ecp256"];
+    let others = ciphers.iter().flat_map(|cipher| {
+        groups.iter().map(move |group| format!("{cipher}-sha256-sha384-sha512-prfsha256-prfsha384-prfsha512-{group}"))
+    });
+    plan.peer.ike = others.chain(["aes256gcm16-prfsha384-x25519".to_owned()]).collect();
+    let proposals = plan.peer.ike.len();
+    let tunnel = plan.establish(first)?;
+    tunnel.carries()?;
+    // strongSwan's words, as the wire shows of a fragmented message the first part only.
+    let log = tunnel.peer.log();
+    let sent = log.lines().filter(|line| line.contains("sending packet"));
+    let sizes = sent.filter_map(|line| line.rsplit_once('(')?.1.split(' ').next()?.parse::<usize>().ok());
+    let longest = sizes.max().unwrap_or(0);
+    // As initiator it sends them all; as responder the one it chose.
+    ensure(first == First::We || longest > 2048, || format!("{proposals} proposals in {longest} octets"))?;
+    Ok(format!("{proposals} proposals, messages of up to {longest} octets"))
 }
 
 fn way(first: First) -> &'static str {

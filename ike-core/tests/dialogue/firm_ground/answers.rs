@@ -254,3 +254,32 @@ fn d_a_responder_that_is_not_whom_we_called_is_told_so_once_and_left() {
         assert!(transmits(&mut host).is_empty());
     }
 }
+
+/// Gives the host the same request again; returns whether it says of each answer that it was sent before.
+fn again(host: &mut Host, path: Path, request: &[u8]) -> Vec<bool> {
+    host.endpoint.handle_datagram(NOW, path, &mut request.to_vec()).unwrap();
+    let mut repeated = Vec::new();
+    while let Some(transmit) = host.endpoint.poll_transmit() {
+        repeated.push(transmit.repeated);
+    }
+    repeated
+}
+
+#[test]
+fn f_78_an_answer_that_is_sent_again_says_so_in_every_state() {
+    let mut host = lax(31, [12, 16, 1280], Settings::default());
+    let first = init_request(0x1111, &[9; 32], 0);
+    assert_eq!(again(&mut host, path_of(false), &first), [false]);
+    assert_eq!(again(&mut host, path_of(false), &first), [true], "half-open");
+    assert_eq!(host.endpoint.ike_sas().map(|ike| ike.unheard).collect::<Vec<_>>(), [1], "our answer does not arrive");
+
+    let (mut host, mut peer) = Scripted::established(31);
+    for content in [NOTHING, payloads(|message| message.delete_ike())] {
+        let header = peer.header(INFO, false, peer.next[0]);
+        let request = peer.seal(&header, &content);
+        peer.next[0] += 1;
+        assert_eq!(again(&mut host, path_of(false), &request), [false]);
+        assert_eq!(again(&mut host, path_of(false), &request), [true]);
+    }
+    assert!(host.ike().is_none());
+}

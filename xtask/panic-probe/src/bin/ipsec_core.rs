@@ -27,14 +27,14 @@ fn run() {
     let mut in_id: Option<SaId> = None;
     while any() != 0 {
         match any() {
-            0 => match outbound.classify(octets()) {
+            0 => match outbound.classify(instant(), octets()) {
                 Ok(Verdict::Protect(id)) => out_id = Some(id),
                 Ok(_) => keep(1),
                 Err(discard) => outbound.count(discard),
             },
             1 => seal(&mut outbound, out_id),
             2 => open(&mut inbound),
-            3 => match inbound.check_clear(direction(), octets()) {
+            3 => match inbound.check_clear(instant(), direction(), octets()) {
                 Ok(_) => keep(2),
                 Err(discard) => inbound.count(discard),
             },
@@ -49,7 +49,13 @@ fn run() {
                 in_id = inbound.install(instant(), &params).ok();
             }),
             6 => keep(u64::from(outbound.insert_rule(rule()).is_ok())),
-            7 => keep(u64::from(inbound.insert_rule(rule()).is_ok())),
+            7 => {
+                keep(u64::from(inbound.insert_rule(rule()).is_ok()));
+                if any() == 0 {
+                    inbound.clear_rules();
+                    outbound.clear_rules();
+                }
+            }
             8 => {
                 keep(u64::from(outbound.remove_rule(RuleId(any() as u32)) | inbound.remove_rule(RuleId(any() as u32))))
             }

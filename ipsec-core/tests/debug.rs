@@ -1,0 +1,63 @@
+//! What is printed of what holds keys.
+#![cfg(feature = "rustcrypto")]
+
+use std::fmt::Debug;
+
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::crypto::{AeadAlg, PacketCrypto};
+use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
+use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
+use ipsec_core::spd::{self, PolicyId};
+use ipsec_core::time::Instant;
+
+/// Octets that come up in nothing else here, in hexadecimal or decimal: "c7", "199".
+const KEYMAT: [u8; 36] = [0xc7; 36];
+
+fn prints_no_secret(value: &dyn Debug, name: &str) {
+    for text in [format!("{value:?}"), format!("{value:#?}"), format!("{value:x?}"), format!("{value:#X?}")] {
+        assert!(text.starts_with(name), "{text}");
+        let text = text.to_lowercase();
+        assert!(!text.contains("c7") && !text.contains("199"), "{text}");
+    }
+}
+
+#[test]
+fn f_80_debug_prints_no_secret() {
+    let everything = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+    let params = || Params {
+        spi: Spi::new(0x1000).unwrap(),
+        alg: AeadAlg::Aes256Gcm16,
+        keymat: &KEYMAT,
+        esn: true,
+        path: Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() },
+        encap: Encap::Udp,
+        policy: PolicyId(1),
+        local_ts: &everything,
+        remote_ts: &everything,
+        lifetime: Lifetime::default(),
+    };
+    let sending = OutboundParams { sa: params(), last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy };
+    let receiving = InboundParams { sa: params(), window: 64, highest_seen: 0 };
+    prints_no_secret(&params(), "Params");
+    prints_no_secret(&sending, "OutboundParams");
+    prints_no_secret(&receiving, "InboundParams");
+    assert!(format!("{sending:?}").contains("Aes256Gcm16"), "what is no secret is there");
+
+    let key = RustCrypto.aead_key(AeadAlg::Aes256Gcm16, &KEYMAT[..32]).unwrap();
+    prints_no_secret(&key, "AeadKey");
+
+    let (mut rules, mut words) = ([spd::Slot::EMPTY; 1], [0; 1]);
+    let mut sas = [OutboundSlot::<RustCrypto>::EMPTY];
+    let mut outbound = Outbound::new(RustCrypto, &mut rules, &mut sas);
+    outbound.install(Instant::ZERO, &sending).unwrap();
+    prints_no_secret(&outbound, "Outbound");
+    drop(outbound);
+    prints_no_secret(&sas[0], "Slot");
+    let (mut rules, mut sas) = ([spd::Slot::EMPTY; 1], [InboundSlot::<RustCrypto>::EMPTY]);
+    let mut inbound = Inbound::new(RustCrypto, &mut rules, &mut sas, &mut words);
+    inbound.install(Instant::ZERO, &receiving).unwrap();
+    prints_no_secret(&inbound, "Inbound");
+    drop(inbound);
+    prints_no_secret(&sas[0], "Slot");
+}
