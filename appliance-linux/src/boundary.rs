@@ -11,15 +11,20 @@
 //!   [`around`]).
 //! * The guard (see [`guard`]) drops what goes another way nevertheless. It stands before the first route.
 //!
-//! [`plan`] computes, [`kernel`] and [`guard`] compare and change, [`watch`] wakes. When the daemon ends, however it ends,
+//! [`plan`] computes, [`kernel`] and [`guard`] compare and change, [`watch`] wakes. What fails keeps nothing else from being
+//! done, stands in [`Health`], and is tried again until it is done ([`retry`]). When the daemon ends, however it ends,
 //! all of this stays but the device and the routes to it: nothing passes until the next start, or [`release`].
 
 mod around;
+mod attributes;
+mod counters;
 mod guard;
 mod kernel;
 mod net;
+mod nft;
 mod owner;
 mod plan;
+mod retry;
 pub(crate) mod watch;
 
 use std::collections::BTreeSet;
@@ -32,12 +37,14 @@ use tracing::{error, info, warn};
 
 use crate::logging::Throttle;
 use crate::netlink::Netlink;
+use crate::tun::{Place, Tun};
 pub(crate) use guard::State as GuardState;
 use guard::{Applied, Guard};
 use kernel::{Added, Steps};
 pub(crate) use net::prefixes;
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT};
 use plan::{Intent, Plan, Seen};
+use retry::Retry;
 use watch::Touched;
 
 /// Our routing table, and the priority of the rule that leads there.
@@ -54,10 +61,19 @@ pub(crate) const MARK: u32 = 0x4500;
 /// What the kernel is told, and the right to tell it.
 pub(crate) struct Boundary {
     netlink: Netlink,
+    /// The device itself: its name can be changed, and be another's.
+    tun: Tun,
     intent: Intent,
+    /// What the kernel said last.
+    seen: Seen,
     /// What was applied last: tells what others removed from what we changed ourselves.
     last: Plan,
     guard: Guard,
+    /// When what could not be done is tried again: nft, which can take its time to fail, and all else.
+    guard_again: Retry,
+    again: Retry,
+    /// What nft said last, unless all is well.
+    guard_trouble: Option<String>,
     health: Health,
     told: Throttle,
     _owner: Owner,
@@ -74,6 +90,15 @@ pub(crate) struct Health {
     pub(crate) last_put_back: Option<SystemTime>,
     /// Why there is no guard of nftables, if there is none.
     pub(crate) unguarded: Option<String>,
+    /// Whether the guard has a copy that nobody else can change.
+    pub(crate) flush_proof: bool,
+}
+
+/// What could not be done.
+struct Problem {
+    text: String,
+    /// Whether a configuration that meets it is refused.
+    serious: bool,
 }
 
 impl Boundary {
@@ -81,14 +106,19 @@ impl Boundary {
     ///
     /// # Errors
     /// When the kernel refuses what no configuration can do without. What was not there before is then gone again.
-    pub(crate) fn start(owner: Owner, config: &Config) -> io::Result<Self> {
+    pub(crate) fn start(owner: Owner, tun: Tun, config: &Config) -> io::Result<Self> {
         let mut netlink = Netlink::open()?;
         let fresh = kernel::blocked(&mut netlink)?.is_empty();
         let mut boundary = Self {
             netlink,
+            tun,
             intent: Intent::default(),
+            seen: Seen::default(),
             last: Plan::default(),
             guard: Guard::new(),
+            guard_again: Retry::default(),
+            again: Retry::default(),
+            guard_trouble: None,
             health: Health::default(),
             told: Throttle::new(20, Duration::from_secs(60), Instant::now()),
             _owner: owner,
@@ -115,20 +145,35 @@ impl Boundary {
     /// Follows a configuration. All or nothing: when the kernel refuses it, it is told the one before again.
     pub(crate) fn follow(&mut self, config: &Config) -> io::Result<()> {
         let before = std::mem::replace(&mut self.intent, Intent::of(config));
-        let outcome = self.apply(Touched::ALL);
+        let outcome = self.apply(Touched::ALL, true);
         if outcome.is_err() && before.mtu != 0 {
             self.intent = before;
-            let _ = self.apply(Touched::ALL);
+            let _ = self.apply(Touched::ALL, false); // what that leaves undone is tried again
         }
         outcome
     }
 
     /// Looks at what may have changed and puts back what is missing.
-    pub(crate) fn reconcile(&mut self, touched: Touched) {
-        if let Err(error) = self.apply(touched)
-            && self.told.admit(Instant::now()).is_some()
-        {
-            error!("the boundary is not as it should be: {error}");
+    ///
+    /// # Errors
+    /// When that can never be done: the device was moved to another network namespace.
+    pub(crate) fn reconcile(&mut self, touched: Touched) -> io::Result<()> {
+        let _ = self.apply(touched, false); // told, and tried again
+        match self.tun.place() {
+            Ok(Place::Elsewhere) => Err(io::Error::other("it was moved to another network namespace")),
+            _ => Ok(()),
+        }
+    }
+
+    /// When something that failed is to be tried again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        [self.again.at(), self.guard_again.at()].into_iter().flatten().min()
+    }
+
+    /// Tries again what failed, when it is time.
+    pub(crate) fn try_again(&mut self) {
+        if self.deadline().is_some_and(|at| at <= Instant::now()) {
+            let _ = self.apply(Touched::default(), false);
         }
     }
 
@@ -147,8 +192,9 @@ impl Boundary {
         self.guard.dropped()
     }
 
-    /// The end: everything stays. What stays blocked is told.
-    pub(crate) fn stop(self) {
+    /// The end: everything stays, and is looked at once more. What stays blocked is told.
+    pub(crate) fn stop(mut self) {
+        let _ = self.apply(Touched::ALL, false);
         if !self.last.captured.is_empty() {
             warn!(
                 "{} stay blocked until the next start, so that nothing leaves in clear; `portcullis release` opens them",
@@ -157,52 +203,113 @@ impl Boundary {
         }
     }
 
-    fn apply(&mut self, touched: Touched) -> io::Result<()> {
-        let tun = self.device()?;
-        let seen = self.look(tun)?;
-        let mut plan = plan::plan(&self.intent, &seen);
-        let mut put_back = Vec::new();
-        if touched.guard || plan.guard != self.last.guard {
-            match self.guard.apply(&plan.guard) {
-                Ok(applied) => {
-                    self.health.unguarded = None;
-                    put_back.extend((applied == Applied::PutBack).then(|| "the guard".to_owned()));
-                }
-                Err(error) if self.health.unguarded.is_none() && self.last.guard.is_empty() => {
-                    let missing = error.kind() == io::ErrorKind::NotFound;
-                    self.health.unguarded =
-                        Some(if missing { "nft is not installed".into() } else { error.to_string() });
-                }
-                Err(error) if self.health.unguarded.is_none() => {
-                    self.health.trouble = Some(error.to_string());
-                    return Err(error);
-                }
-                Err(_) => {}
-            }
+    /// Tells the kernel what is missing of the plan. Whatever fails, the rest is done. nft is left alone until its next turn
+    /// when it failed the last time, unless `now` is set.
+    ///
+    /// # Errors
+    /// The first problem for which a configuration is refused.
+    fn apply(&mut self, touched: Touched, now: bool) -> io::Result<()> {
+        let (mut put_back, mut problems) = (Vec::new(), Vec::new());
+        let tun = self.device(&mut put_back, &mut problems);
+        let index = tun.as_ref().map(|(index, _)| *index);
+        match self.look(index) {
+            Ok(seen) => self.seen = seen,
+            Err(error) => problems.push(Problem { text: format!("addresses cannot be read: {error}"), serious: true }),
         }
-        if self.health.unguarded.is_some() {
+        self.seen.device = tun.map(|(_, name)| name);
+        let mut plan = plan::plan(&self.intent, &self.seen);
+        let asked = self.guard_again.at().is_none() && (touched.guard || plan.guard != self.last.guard);
+        if now || asked || self.guard_again.is_due(Instant::now()) {
+            self.guard(&plan.guard, &mut put_back, &mut problems);
+        }
+        if !self.guard.stands() {
             // What these rules take for bypassed nobody would look at again.
             plan.leads.retain(|lead| !lead.is_around());
         }
-        let Steps { added, removed: _, refused } = kernel::reconcile(&mut self.netlink, &plan, &seen, tun)?;
-        let missed = added.into_iter().filter(|added| match added {
-            Added::Route(route) => self.last.routes.contains_key(route),
-            Added::Lead(lead) => self.last.leads.contains(lead),
-        });
-        put_back.extend(missed.map(|added| added.to_string()));
+        self.route(&mut plan, index, &mut put_back, &mut problems);
         if !self.last.routes.is_empty() {
             for net in plan.spared.keys().filter(|net| !self.last.spared.contains_key(net)) {
                 warn!("{net} is attached to this machine now and is reached in clear");
             }
         }
+        for net in plan.unspared.difference(&self.last.unspared) {
+            warn!("{net} is attached to this machine and too large to be reached in clear: it stays in the tunnel");
+        }
         self.last = plan;
         self.tell(&put_back);
-        self.health.trouble = refused.first().map(|refusal| format!("{}: {}", refusal.what, refusal.error));
-        // IPv6 that is switched off must not keep IPv4 from working.
-        match refused.into_iter().find(|refusal| refusal.v4) {
-            Some(refusal) => Err(io::Error::new(refusal.error.kind(), format!("{}: {}", refusal.what, refusal.error))),
+        let found = problems.first().map(|problem| problem.text.clone());
+        if problems.is_empty() {
+            self.again.done()
+        } else {
+            self.again.failed(Instant::now())
+        }
+        self.told_of(found.or_else(|| self.guard_trouble.clone()));
+        match problems.into_iter().find(|problem| problem.serious) {
+            Some(problem) => Err(io::Error::other(problem.text)),
             None => Ok(()),
         }
+    }
+
+    /// Makes guard and copy those of this script.
+    fn guard(&mut self, script: &str, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) {
+        let stood = self.guard.stands();
+        let (loaded, copied) = self.guard.apply(script);
+        put_back.extend(matches!(loaded, Ok(Applied::PutBack)).then(|| "the guard".to_owned()));
+        self.health.flush_proof = self.guard.is_flush_proof();
+        // A copy with the rules before these blocks what these let through.
+        let stale = copied.is_err() && self.guard.is_flush_proof();
+        let failed = loaded.err().or(copied.err());
+        match &failed {
+            Some(_) => self.guard_again.failed(Instant::now()),
+            None => self.guard_again.done(),
+        }
+        let why = failed.map(|error| match error.kind() {
+            io::ErrorKind::NotFound => "nft is not installed".to_owned(),
+            _ => error.to_string(),
+        });
+        self.health.unguarded = why.clone().filter(|_| !self.guard.stands());
+        self.guard_trouble = why.filter(|_| self.guard.stands());
+        if let Some(text) = self.guard_trouble.clone().filter(|_| stood || stale) {
+            problems.push(Problem { text, serious: true });
+        }
+    }
+
+    /// Makes routes and rules those of the plan; what the kernel refused is not in it afterwards.
+    fn route(&mut self, plan: &mut Plan, tun: Option<u32>, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) {
+        let Steps { added, refused } = match kernel::reconcile(&mut self.netlink, plan, &self.seen, tun) {
+            Ok(steps) => steps,
+            Err(error) => {
+                problems.push(Problem { text: format!("routes cannot be read: {error}"), serious: true });
+                plan.routes.clone_from(&self.last.routes);
+                plan.leads.clone_from(&self.last.leads);
+                return;
+            }
+        };
+        let missed = added.into_iter().filter(|added| match added {
+            Added::Route(route) => self.last.routes.contains_key(route),
+            Added::Lead(lead) => self.last.leads.contains(lead),
+        });
+        put_back.extend(missed.map(|added| added.to_string()));
+        for refusal in refused {
+            match refusal.missing {
+                Some(Added::Route(route)) => _ = plan.routes.remove(&route),
+                Some(Added::Lead(lead)) => _ = plan.leads.remove(&lead),
+                None => {}
+            }
+            // IPv6 that is switched off must not keep IPv4 from working.
+            problems.push(Problem { text: format!("{}: {}", refusal.what, refusal.error), serious: refusal.v4 });
+        }
+    }
+
+    /// Says what is not as it should be, when that is another thing than before.
+    fn told_of(&mut self, trouble: Option<String>) {
+        if trouble != self.health.trouble && self.told.admit(Instant::now()).is_some() {
+            match &trouble {
+                Some(trouble) => error!("the boundary is not as it should be: {trouble}; this is tried again"),
+                None => info!("the boundary is as it should be again"),
+            }
+        }
+        self.health.trouble = trouble;
     }
 
     fn tell(&mut self, put_back: &[String]) {
@@ -220,13 +327,38 @@ impl Boundary {
         }
     }
 
-    /// Our device, switched on: its index, if it is there.
-    fn device(&mut self) -> io::Result<Option<u32>> {
-        let Ok(index) = nix::net::if_::if_nametoindex(self.intent.tun.as_str()) else { return Ok(None) };
-        if !self.netlink.link_is(index, self.intent.mtu).unwrap_or(false) {
-            self.netlink.link_up(index, self.intent.mtu)?;
+    /// Our device, switched on and under its own name: index and name, if it is there.
+    fn device(&mut self, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) -> Option<(u32, String)> {
+        let wanted = self.intent.tun.clone();
+        let found = match self.tun.place() {
+            Ok(Place::Here(name)) => nix::net::if_::if_nametoindex(name.as_str()).ok().map(|index| (index, name)),
+            _ => None,
+        };
+        let Some((index, mut name)) = found else {
+            problems.push(Problem { text: format!("the device {wanted} is not there"), serious: false });
+            return None;
+        };
+        if name != wanted {
+            let taken = nix::net::if_::if_nametoindex(wanted.as_str()).is_ok();
+            let renamed =
+                if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { self.netlink.rename(index, &wanted) };
+            match renamed {
+                Ok(()) => {
+                    put_back.push(format!("the name of {wanted}, which somebody had called {name}"));
+                    name = wanted;
+                }
+                Err(error) => problems.push(Problem {
+                    text: format!("somebody called {wanted} {name}, and that cannot be undone: {error}"),
+                    serious: false,
+                }),
+            }
         }
-        Ok(Some(index))
+        if !self.netlink.link_is(index, self.intent.mtu).unwrap_or(false)
+            && let Err(error) = self.netlink.link_up(index, self.intent.mtu)
+        {
+            problems.push(Problem { text: format!("{name} cannot be switched on: {error}"), serious: true });
+        }
+        Some((index, name))
     }
 
     fn look(&mut self, tun: Option<u32>) -> io::Result<Seen> {
@@ -254,6 +386,7 @@ impl Boundary {
             ours: addresses.into_iter().map(|local| local.addr).collect(),
             attached,
             v6,
+            device: None,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::boundary::watch::{self, Touched};
 use crate::boundary::{Boundary, MARK, Owner};
@@ -79,6 +80,7 @@ impl Machine {
             },
             _ => trouble(format_args!("the TUN device {name} cannot be made through {CLONE_DEVICE}"), &error),
         })?;
+        let handle = tun.handle().map_err(|error| trouble("the TUN device cannot be had twice", &error))?;
         let clear = ClearSockets::open().map_err(|error| trouble("raw sockets cannot be opened", &error))?;
         let plane =
             Plane::new(tun, clear, clock, capacity).map_err(|error| trouble("the data plane cannot start", &error))?;
@@ -100,7 +102,7 @@ impl Machine {
             }
         })
         .map_err(|error| trouble("the kernel's routes cannot be watched", &error))?;
-        let boundary = Boundary::start(owner, config);
+        let boundary = Boundary::start(owner, handle, config);
         let boundary = boundary.map_err(|error| trouble("routes and guard cannot be set", &error))?;
         Ok(Self { boundary, netlink, plane: Arc::new(plane), started, wanted })
     }
@@ -163,8 +165,21 @@ impl Machine {
     }
 
     /// Puts back what others removed.
-    pub(crate) fn reconcile(&mut self, touched: Touched) {
-        self.boundary.reconcile(touched);
+    ///
+    /// # Errors
+    /// When that can never be done.
+    pub(crate) fn reconcile(&mut self, touched: Touched) -> io::Result<()> {
+        self.boundary.reconcile(touched)
+    }
+
+    /// When something that the kernel refused is to be tried again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.boundary.deadline()
+    }
+
+    /// Tries that again, when it is time.
+    pub(crate) fn try_again(&mut self) {
+        self.boundary.try_again();
     }
 
     /// The address of ours, and the interface, that packets to a peer leave from.

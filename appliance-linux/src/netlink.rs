@@ -62,6 +62,15 @@ impl Netlink {
         self.set_link(link, LinkFlags::Up, LinkAttribute::Mtu(mtu))
     }
 
+    /// Gives an interface another name. It is switched off: before Linux 6.2 the kernel renames nothing that is on.
+    pub(crate) fn rename(&mut self, link: u32, name: &str) -> io::Result<()> {
+        let mut off = LinkMessage::default();
+        off.header.index = link;
+        off.header.change_mask = LinkFlags::Up;
+        self.change(RouteNetlinkMessage::SetLink(off), 0)?;
+        self.set_link(link, LinkFlags::empty(), LinkAttribute::IfName(name.to_owned()))
+    }
+
     fn set_link(&mut self, link: u32, flags: LinkFlags, attribute: LinkAttribute) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = link;

@@ -266,7 +266,8 @@ impl Daemon {
         let core = due.map(|due| due.since(now));
         let waiting = self.waiting.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let sweep = (!self.pending.is_empty() || !self.early.is_empty()).then_some(SWEEP);
-        [core, waiting, sweep].into_iter().flatten().min().unwrap_or(Duration::from_secs(3600))
+        let boundary = self.machine.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        [core, waiting, sweep, boundary].into_iter().flatten().min().unwrap_or(Duration::from_secs(3600))
     }
 
     /// Takes one input; `Some` when it ends the daemon.
@@ -305,7 +306,12 @@ impl Daemon {
                 }
             }
             Input::Resolved { question, result } => self.found(&question, result),
-            Input::BoundaryTouched(touched) => self.machine.reconcile(touched),
+            Input::BoundaryTouched(touched) => {
+                if let Err(error) = self.machine.reconcile(touched) {
+                    error!("the TUN device failed: {error}");
+                    return Some(Ended::Failed);
+                }
+            }
             Input::AddressesChanged => self.readdress(),
         }
         None
@@ -369,6 +375,7 @@ impl Daemon {
                 break;
             }
         }
+        self.machine.try_again();
         let lost = self.pending.expire(Instant::now());
         self.lose(lost);
         if !self.waiting.is_empty() {
@@ -525,6 +532,8 @@ impl Daemon {
             match inputs.recv_timeout(left.min(self.patience())) {
                 // Nothing new begins any more; answers to our Deletes are what we wait for.
                 Ok(Input::News(news @ News::Ike { .. })) => drop(self.take(Input::News(news))),
+                // The end leaves the boundary closed, whoever opened it meanwhile.
+                Ok(Input::BoundaryTouched(touched)) => drop(self.take(Input::BoundaryTouched(touched))),
                 Ok(Input::Wish(Wish::Stop)) => break, // asked twice: at once
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

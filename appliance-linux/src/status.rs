@@ -65,7 +65,12 @@ impl Daemon {
         let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         BoundaryStatus {
             state: state.to_owned(),
-            guard: if health.unguarded.is_none() { "nftables" } else { "none" }.to_owned(),
+            guard: match (&health.unguarded, health.flush_proof) {
+                (Some(_), _) => "none",
+                (None, true) => "nftables",
+                (None, false) => "nftables, not flush-proof",
+            }
+            .to_owned(),
             why: health.trouble.clone().or_else(|| health.unguarded.clone()),
             put_back: health.put_back,
             last_put_back: health.last_put_back.map(since_1970),

@@ -2,19 +2,35 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 /// Where the kernel offers TUN devices.
 pub(crate) const CLONE_DEVICE: &str = "/dev/net/tun";
 
+/// The network namespace of a device, as a new descriptor (Linux 5.2, linux/if_tun.h): `_IO('T', 227)`.
+const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
+
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
+nix::ioctl_read_bad!(tun_get_iff, libc::TUNGETIFF, libc::ifreq);
+nix::ioctl_none_bad!(tun_get_namespace, TUNGETDEVNETNS);
 
 /// A TUN device without packet information header: one read is one IP packet, one write likewise. It disappears, and
 /// its routes with it, when the last handle is closed.
 pub(crate) struct Tun {
     file: File,
     name: String,
+}
+
+/// Where a device is now. Its name may be another device's; this is asked of the device itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Here, under this name.
+    Here(String),
+    /// In another network namespace.
+    Elsewhere,
+    /// It was removed.
+    Gone,
 }
 
 impl Tun {
@@ -40,6 +56,37 @@ impl Tun {
         self.attach()
     }
 
+    /// Another handle of the same device.
+    pub(crate) fn handle(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, name: self.name.clone() })
+    }
+
+    /// Where the device is, and what it is called there.
+    pub(crate) fn place(&self) -> io::Result<Place> {
+        let mut request = interface_request(&self.name)?;
+        // SAFETY: `file` is open for as long as the call lasts, and TUNGETIFF writes an ifreq, which `request` is: a whole
+        // value that outlives the call.
+        match unsafe { tun_get_iff(self.file.as_raw_fd(), &raw mut request) } {
+            Err(nix::errno::Errno::EBADFD) => return Ok(Place::Gone),
+            done => done?,
+        };
+        if self.namespace().is_some_and(|of_device| current_namespace().is_some_and(|ours| ours != of_device)) {
+            return Ok(Place::Elsewhere);
+        }
+        let octets: Vec<u8> =
+            request.ifr_name.iter().map(|octet| octet.cast_unsigned()).take_while(|octet| *octet != 0).collect();
+        String::from_utf8(octets).map(Place::Here).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The namespace of the device; `None`: this kernel does not tell.
+    fn namespace(&self) -> Option<(u64, u64)> {
+        // SAFETY: `file` is open for as long as the call lasts; the call takes no argument.
+        let opened = unsafe { tun_get_namespace(self.file.as_raw_fd()) }.ok()?;
+        // SAFETY: the call above opened this descriptor for us, and nobody else has it.
+        let namespace = File::from(unsafe { OwnedFd::from_raw_fd(opened) });
+        namespace.metadata().ok().as_ref().map(identity)
+    }
+
     fn attach(&self) -> io::Result<()> {
         let request = interface_request(&self.name)?;
         // SAFETY: `file` is open for as long as the call lasts, and TUNSETIFF reads (and writes back the name into) an
@@ -63,6 +110,14 @@ impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+fn current_namespace() -> Option<(u64, u64)> {
+    std::fs::metadata("/proc/thread-self/ns/net").ok().as_ref().map(identity)
+}
+
+fn identity(file: &std::fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// The ifreq that asks for a TUN device of this name, of this name alone (`IFF_TUN_EXCL`).

@@ -16,26 +16,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{Action, Rule};
 
-use super::MARK;
+use super::counters::{self, Dropped};
 use super::net::{Net, address, number};
+use super::nft::{self, Nft};
 use super::plan::Spared;
+use super::{MARK, counters::NAMES};
 
 /// Our table, of the family `inet`.
 pub(super) const TABLE: &str = "portcullis";
-
-/// Packets the guard dropped, in the order of [`COUNTERS`].
-pub(super) type Dropped = [u64; 4];
-
-/// The names of its counters.
-const COUNTERS: [&str; 4] = ["in_clear", "in_discard", "out_clear", "out_discard"];
 
 /// The way of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,10 +63,11 @@ pub(super) struct Space<'s> {
     pub(super) outer: &'s BTreeSet<IpAddr>,
 }
 
-/// The whole table as one transaction, which replaces what there is of it.
-pub(super) fn script(tun: &str, rules: &[Rule], space: &Space<'_>) -> String {
+/// The whole table as one transaction, which replaces what there is of it. `tun` is the name that our device has now;
+/// where it is not there, no interface stands in for it.
+pub(super) fn script(tun: Option<&str>, rules: &[Rule], space: &Space<'_>) -> String {
     let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
-    for counter in COUNTERS {
+    for counter in NAMES {
         let _ = writeln!(text, " counter {counter} {{ }}"); // writing into a string does not fail
     }
     let mut verdicts = [String::new(), String::new()];
@@ -113,16 +109,17 @@ pub(super) fn script(tun: &str, rules: &[Rule], space: &Space<'_>) -> String {
         }
     }
     let [inward, outward] = verdicts;
+    let inside = tun.map_or_else(|| "\"lo\"".to_owned(), |tun| format!("\"lo\", \"{tun}\""));
     // Neighbour discovery (RFC 4861) never leaves the link, and without it no peer would be found.
     let neighbours = "icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept";
     let _ = write!(
         text,
-        " chain inward {{\n  iifname {{ \"lo\", \"{tun}\" }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{inward} }}\n \
+        " chain inward {{\n  iifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{inward} }}\n \
          chain input {{\n  type filter hook input priority -10; policy accept;\n  meta l4proto esp accept\n  \
          udp dport {{ 500, 4500 }} accept\n  meta l4proto udp frag frag-off != 0 accept\n  jump inward\n }}\n \
          chain forward {{\n  type filter hook forward priority -10; policy accept;\n  jump inward\n }}\n \
          chain outward {{\n  type filter hook postrouting priority 90; policy accept;\n  \
-         oifname {{ \"lo\", \"{tun}\" }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{outward} }}\n}}\n"
+         oifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{outward} }}\n}}\n"
     );
     text
 }
@@ -252,7 +249,7 @@ fn body<'r>(
         let ours = ours(way, v4, &[local.addrs]);
         let [exact, fragments] = conditions;
         let _ = writeln!(text, "  {ours}{exact}{verdict}");
-        // A later fragment has no ports (RFC 4301 §7): what could be protected is not let through.
+        // A fragment may tell neither (RFC 4301 §7): what could be protected is not let through.
         if verdict != "accept" && !fragments.is_empty() {
             let _ = writeln!(text, "  {ours}{fragments}{verdict}");
         }
@@ -292,7 +289,8 @@ fn ours(way: Way, v4: bool, ranges: &[AddrRange]) -> String {
     format!("{} {{ {} }} ", field(v4, way == Way::Out), list.join(", "))
 }
 
-/// What protocol and ports ask: of a packet whose ports can be read, and of a later fragment. Both empty: nothing.
+/// What protocol and ports ask: of a packet in which they can be read, and of a fragment that could be of such a packet.
+/// Both empty: nothing.
 fn conditions(way: Way, v4: bool, local: &TrafficSelector, remote: &TrafficSelector) -> [String; 2] {
     let protocol = if local.protocol == 0 { remote.protocol } else { local.protocol };
     if protocol == 0 {
@@ -321,69 +319,80 @@ fn conditions(way: Way, v4: bool, local: &TrafficSelector, remote: &TrafficSelec
             ask("th dport", destination.ports);
         }
     }
+    let opaque = source.ports == PortRange::OPAQUE || destination.ports == PortRange::OPAQUE;
+    // Of IPv6 even the first fragment may end before its protocol, and the later ones tell that of an extension header.
+    let unknown = if v4 { String::new() } else { "exthdr frag exists ".to_owned() };
     if !narrowed {
-        return [exact, String::new()];
+        return [exact, unknown];
     }
     let later = if v4 { "ip frag-off & 0x1fff != 0 " } else { "frag frag-off != 0 " };
-    let fragments = format!("{later}{protocol_is}");
-    let opaque = |ports: PortRange| ports == PortRange::OPAQUE;
-    if opaque(source.ports) || opaque(destination.ports) { [fragments, String::new()] } else { [exact, fragments] }
+    let later = format!("{later}{protocol_is}");
+    match (opaque, v4) {
+        (true, _) => [later, unknown],
+        (false, true) => [exact, later],
+        (false, false) => [exact, unknown],
+    }
 }
 
 /// The guard in the kernel.
 pub(super) struct Guard {
-    /// What was loaded, and how the kernel lists it since.
+    /// What was loaded last, and how the kernel lists it since; `None`: nobody knows what stands there.
     loaded: Option<(String, String)>,
-    /// The copy that nobody else can change; `Err`: this kernel or this nft has none such.
-    live: Result<Option<Live>, ()>,
-    /// How many such copies there were.
+    /// Whether a table of ours was ever set.
+    stands: bool,
+    twin: Twin,
+    /// How many copies there were.
     started: u32,
     /// What earlier tables of ours dropped.
     before: Dropped,
+}
+
+/// The copy that nobody else can change.
+enum Twin {
+    /// None yet, or it could not be made.
+    Missing,
+    /// It stands; perhaps with the rules before these.
+    Kept(Live),
+    /// This kernel or this nft has none such.
+    Unsupported,
 }
 
 /// A table that belongs to a process of nft; both end with this value.
 struct Live {
     table: String,
     script: String,
-    nft: Child,
+    nft: Nft,
 }
-
-/// How long nft may take for a large table.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Live {
     /// Sets up a copy of the table that `script` makes.
-    fn start(script: &str, number: u32) -> io::Result<Self> {
+    fn start(script: &str, number: u32, until: Instant) -> io::Result<Self> {
         let table = format!("{TABLE}_live_{}_{number}", std::process::id());
         let head = format!("table inet {TABLE} {{\n");
         let body = script.split_once(head.as_str()).map(|(_, body)| body).unwrap_or_default();
         // An interactive nft takes one line at a time, and keeps its socket, which owns the table.
         let line = format!("table inet {table} {{; flags owner; {}\n", body.trim_end().replace('\n', "; "));
-        let mut nft = command(&["-i"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let written = nft.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(line.as_bytes()));
-        let mut live = Self { table, script: script.to_owned(), nft };
-        written?;
-        let since = Instant::now();
-        while since.elapsed() < PATIENCE && live.runs() {
-            if list(&live.table)?.is_some() {
+        let mut live = Self { table, script: script.to_owned(), nft: Nft::interactive(&line, until)? };
+        while live.nft.runs() && Instant::now() < until {
+            // The table is one transaction.
+            if counters::of(&live.table).is_some() {
                 return Ok(live);
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        Err(io::ErrorKind::Unsupported.into())
+        Err(io::Error::other("the copy that nobody else can change was not made"))
     }
 
-    fn runs(&mut self) -> bool {
-        matches!(self.nft.try_wait(), Ok(None))
+    fn is(&mut self, script: &str) -> bool {
+        self.script == script && self.nft.runs()
     }
 }
 
-impl Drop for Live {
-    fn drop(&mut self) {
-        let _ = self.nft.kill(); // it may have ended
-        let _ = self.nft.wait();
-    }
+/// Whether kernel and nft take tables, but none with an owner. Tables are only checked here, not made.
+fn owners_are_unknown() -> bool {
+    let fails =
+        |flags| nft::run(&["-c", "-f", "-"], &format!("table inet probe {{ {flags} }}\n"), nft::deadline("")).err();
+    fails("flags owner;").is_some_and(|error| error.kind() != io::ErrorKind::TimedOut) && fails("").is_none()
 }
 
 /// What applying did.
@@ -399,63 +408,90 @@ pub(super) enum Applied {
 
 impl Guard {
     pub(super) fn new() -> Self {
-        Self { loaded: None, live: Ok(None), started: 0, before: Dropped::default() }
+        Self { loaded: None, stands: false, twin: Twin::Missing, started: 0, before: Dropped::default() }
     }
 
-    /// Makes the table what `script` says, in one step.
-    ///
-    /// # Errors
-    /// `NotFound`: there is no nft here. What nft says otherwise.
-    pub(super) fn apply(&mut self, script: &str) -> io::Result<Applied> {
+    /// Whether a table was ever set; from then on it is there, or put back.
+    pub(super) fn stands(&self) -> bool {
+        self.stands
+    }
+
+    /// Whether the copy that nobody else can change is there.
+    pub(super) fn is_flush_proof(&self) -> bool {
+        matches!(self.twin, Twin::Kept(_))
+    }
+
+    /// Makes the table, and the copy, what `script` says, each in one step. One that fails does not keep back the other:
+    /// `NotFound`: there is no nft here; what nft says otherwise.
+    pub(super) fn apply(&mut self, script: &str) -> (io::Result<Applied>, io::Result<()>) {
+        let until = nft::deadline(script);
         // The copy first: while the kernel replaces the table that an earlier daemon left, a packet may pass it by.
-        self.keep_alive(script);
-        self.load(script)
+        let copied = self.keep_alive(script, until);
+        // What hangs for the one hangs for the other.
+        let hung = copied.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        let loaded = if hung { Err(io::ErrorKind::TimedOut.into()) } else { self.load(script, until) };
+        (loaded, copied)
     }
 
     /// Makes the copy say the same: the new one first, then the old one goes.
-    fn keep_alive(&mut self, script: &str) {
-        let Ok(live) = &mut self.live else { return };
-        if live.as_mut().is_some_and(|live| live.script == script && live.runs()) {
-            return;
-        }
-        self.started = self.started.wrapping_add(1);
-        let before = live.as_ref().map(|live| counters(&[&live.table])).unwrap_or_default();
-        let known = live.is_some();
-        match Live::start(script, self.started) {
-            Ok(new) => {
-                self.live = Ok(Some(new));
-                self.before.iter_mut().zip(before).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+    fn keep_alive(&mut self, script: &str, until: Instant) -> io::Result<()> {
+        let before = match &mut self.twin {
+            Twin::Unsupported => return Ok(()),
+            Twin::Kept(live) => {
+                if live.is(script) {
+                    return Ok(());
+                }
+                counters::of(&live.table).unwrap_or_default()
             }
-            // One that worked before is tried again at the next change; the old one serves until then.
-            Err(_) if known => {}
-            Err(_) => self.live = Err(()),
+            Twin::Missing => Dropped::default(),
+        };
+        self.started = self.started.wrapping_add(1);
+        match Live::start(script, self.started, until) {
+            Ok(new) => {
+                self.twin = Twin::Kept(new);
+                self.keep_count(before);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            Err(_) if !self.is_flush_proof() && owners_are_unknown() => {
+                self.twin = Twin::Unsupported;
+                Ok(())
+            }
+            // An old one serves until the next attempt.
+            Err(error) => Err(error),
         }
     }
 
-    fn load(&mut self, script: &str) -> io::Result<Applied> {
-        let held = list(TABLE)?;
+    fn load(&mut self, script: &str, until: Instant) -> io::Result<Applied> {
+        let held = list(until)?;
         let same = self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
         if let (true, Some(held), Some((_, listed))) = (same, &held, &self.loaded)
             && held == listed
         {
             return Ok(Applied::Unchanged);
         }
-        if self.loaded.is_some() && held.is_some() {
-            let counted = counters(&[TABLE]);
-            self.before.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
-        }
-        nft(&["-f", "-"], script)?;
-        let listed = list(TABLE)?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
+        let counted = if self.stands { counters::of(TABLE).unwrap_or_default() } else { Dropped::default() };
+        self.loaded = None; // whatever becomes of it
+        nft::run(&["-f", "-"], script, until)?;
+        self.keep_count(counted);
+        self.stands = true;
+        let listed = list(until)?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
         self.loaded = Some((script.to_owned(), listed));
         Ok(if same { Applied::PutBack } else { Applied::Loaded })
+    }
+
+    fn keep_count(&mut self, counted: Dropped) {
+        self.before.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
     }
 
     /// What was dropped since the daemon began.
     pub(super) fn dropped(&self) -> Dropped {
         let mut sum = self.before;
-        let live = self.live.as_ref().ok().and_then(Option::as_ref).map(|live| live.table.as_str());
-        let tables: Vec<&str> = live.into_iter().chain([TABLE]).collect();
-        sum.iter_mut().zip(counters(&tables)).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        let live = if let Twin::Kept(live) = &self.twin { Some(live.table.as_str()) } else { None };
+        for table in live.into_iter().chain([TABLE]) {
+            let counted = counters::of(table).unwrap_or_default();
+            sum.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        }
         sum
     }
 }
@@ -475,7 +511,7 @@ pub(crate) enum State {
 
 /// Asks the kernel whether the table is there.
 pub(super) fn state() -> State {
-    match nft(&["list", "tables", "inet"], "") {
+    match nft::run(&["list", "tables", "inet"], "", nft::deadline("")) {
         Ok(text) if text.lines().any(|line| line.trim() == format!("table inet {TABLE}")) => State::Stands,
         Ok(_) => State::Absent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => State::NoNft,
@@ -483,57 +519,20 @@ pub(super) fn state() -> State {
     }
 }
 
-/// A table as the kernel lists it, without counts; `None`: there is none.
-fn list(table: &str) -> io::Result<Option<String>> {
-    match nft(&["-s", "list", "table", "inet", table], "") {
+/// The table as the kernel lists it, without counts; `None`: there is none.
+fn list(until: Instant) -> io::Result<Option<String>> {
+    match nft::run(&["-s", "list", "table", "inet", TABLE], "", until) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
-        Err(_) => Ok(None),
+        // What nft says when there is no such table.
+        Err(error) if error.to_string().contains("No such file or directory") && error.raw_os_error().is_none() => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// Removes the table; none is fine.
 pub(super) fn remove() -> io::Result<()> {
-    nft(&["-f", "-"], &format!("add table inet {TABLE}\ndelete table inet {TABLE}\n")).map(drop)
-}
-
-/// What the counters of these tables say together.
-fn counters(tables: &[&str]) -> Dropped {
-    let text = nft(&["-j", "list", "counters", "inet"], "").unwrap_or_default();
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let listed = value.get("nftables").and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let ours: Vec<_> = listed
-        .iter()
-        .filter_map(|item| item.get("counter"))
-        .filter(|counter| tables.iter().any(|table| counter.get("table").is_some_and(|found| found == table)))
-        .collect();
-    COUNTERS.map(|name| {
-        let named = ours.iter().filter(|counter| counter.get("name").is_some_and(|found| found == name));
-        named.filter_map(|counter| counter.get("packets")?.as_u64()).fold(0, u64::saturating_add)
-    })
-}
-
-/// A run of nft.
-fn command(arguments: &[&str]) -> Command {
-    // A daemon's PATH may lack the folders of the administrator's programs.
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
-    let mut command = Command::new("nft");
-    command.args(arguments).env("PATH", path).env("LC_ALL", "C");
-    command
-}
-
-/// Runs nft; its output.
-fn nft(arguments: &[&str], input: &str) -> io::Result<String> {
-    let mut command = command(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(input.as_bytes()); // what it did not read it tells at its end
-    }
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let why = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(io::Error::other(format!("nft: {}", why.lines().next().unwrap_or("failed"))))
+    let script = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
+    nft::run(&["-f", "-"], &script, nft::deadline(&script)).map(drop)
 }

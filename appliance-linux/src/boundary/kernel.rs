@@ -24,8 +24,6 @@ const LAST_RESORT: u32 = 0x7fff_ffff;
 pub(super) struct Steps {
     /// Routes and rules that were missing and are there now.
     pub(super) added: Vec<Added>,
-    /// What was not wanted (any more) and is gone.
-    pub(super) removed: Vec<String>,
     /// What the kernel refused.
     pub(super) refused: Vec<Refusal>,
 }
@@ -40,9 +38,17 @@ pub(super) enum Added {
 /// What the kernel refused, and why.
 #[derive(Debug)]
 pub(super) struct Refusal {
+    /// What is missing for it, unless it is something that should not be there.
+    pub(super) missing: Option<Added>,
     pub(super) what: String,
     pub(super) v4: bool,
     pub(super) error: io::Error,
+}
+
+impl Refusal {
+    fn of(missing: Added, v4: bool, error: io::Error) -> Self {
+        Self { missing: Some(missing), what: missing.to_string(), v4, error }
+    }
 }
 
 impl std::fmt::Display for Added {
@@ -85,7 +91,7 @@ pub(super) fn reconcile(netlink: &mut Netlink, plan: &Plan, seen: &Seen, tun: Op
             Ok(()) if present.is_none() => steps.added.push(Added::Route(*route)),
             Ok(()) => {}
             Err(error) => {
-                steps.refused.push(Refusal { what: Added::Route(*route).to_string(), v4: net.is_ipv4(), error })
+                steps.refused.push(Refusal::of(Added::Route(*route), net.is_ipv4(), error));
             }
         }
     }
@@ -101,19 +107,24 @@ pub(super) fn reconcile(netlink: &mut Netlink, plan: &Plan, seen: &Seen, tun: Op
             Ok(()) => steps.added.push(Added::Lead(*lead)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                steps.refused.push(Refusal { what: Added::Lead(*lead).to_string(), v4: lead.v4, error });
+                steps.refused.push(Refusal::of(Added::Lead(*lead), lead.v4, error));
             }
         }
     }
+    // One that stays where it is not wanted keeps none of the others.
     for found in stray {
-        gone(netlink.remove_rule(found))?;
-        steps.removed.push("a rule".to_owned());
+        let v4 = found.header.family == AddressFamily::Inet;
+        if let Err(error) = gone(netlink.remove_rule(found)) {
+            steps.refused.push(Refusal { missing: None, what: "a rule too many".to_owned(), v4, error });
+        }
     }
     for found in stale {
         // A route that was replaced meanwhile is gone.
-        let what = destination(&found).map_or_else(String::new, |net| format!("the route to {net}"));
-        gone(netlink.remove_route(found))?;
-        steps.removed.push(what);
+        let what = destination(&found).map_or_else(String::new, |net| net.to_string());
+        let v4 = found.header.address_family == AddressFamily::Inet;
+        if let Err(error) = gone(netlink.remove_route(found)) {
+            steps.refused.push(Refusal { missing: None, what: format!("the old route to {what}"), v4, error });
+        }
     }
     Ok(steps)
 }

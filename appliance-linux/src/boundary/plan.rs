@@ -138,6 +138,8 @@ pub(super) struct Seen {
     pub(super) attached: Spared,
     /// Whether there is IPv6.
     pub(super) v6: bool,
+    /// The name that our device has now, if it is there.
+    pub(super) device: Option<String>,
 }
 
 /// Attached networks with the names of their interfaces.
@@ -152,6 +154,8 @@ pub(super) struct Plan {
     pub(super) guard: String,
     /// Attached networks that stay reachable although a remote network covers them.
     pub(super) spared: Spared,
+    /// Attached networks that are too large for that.
+    pub(super) unspared: BTreeSet<Net>,
     /// The remote networks.
     pub(super) captured: BTreeSet<Net>,
 }
@@ -166,6 +170,12 @@ const NEVER: [(&str, u8); 6] =
 fn means_all(net: Net) -> bool {
     let private = Net { addr: IpAddr::from([192, 168, 0, 0]), prefix: 16 };
     net.prefix <= if net.is_ipv4() { 12 } else { 16 } || net == private
+}
+
+/// Whether an attached network is of the size of a site. A larger one is not spared: it could take half of the internet
+/// out of the tunnel, and any DHCP server or router on the link can name one.
+fn is_a_site(net: Net) -> bool {
+    net.prefix >= if net.is_ipv4() { 16 } else { 48 }
 }
 
 /// The plan.
@@ -183,8 +193,10 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             && !nets.contains(net)
             && !throws.iter().any(|throw| throw == net || throw.covers(*net))
     });
+    let unspared = spared.keys().copied().filter(|net| !is_a_site(*net)).collect();
+    spared.retain(|net, _| is_a_site(*net));
 
-    let mut plan = Plan { spared, captured: nets, ..Plan::default() };
+    let mut plan = Plan { spared, unspared, captured: nets, ..Plan::default() };
     for (net, source) in &captured {
         let table = if net.prefix == 0 { TABLE_OF_THE_REST } else { TABLE };
         plan.routes.insert((table, *net, Target::Tun), *source);
@@ -213,7 +225,7 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
         }
     }
     let space = guard::Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer };
-    plan.guard = guard::script(&intent.tun, &intent.rules, &space);
+    plan.guard = guard::script(seen.device.as_deref(), &intent.rules, &space);
     plan
 }
 
@@ -296,6 +308,7 @@ mod tests {
             facing: Vec::new(),
             attached: attached.iter().map(|text| (net(text), BTreeSet::from(["lan2".to_owned()]))).collect(),
             v6: true,
+            device: Some("pcl0".to_owned()),
         }
     }
 
@@ -416,6 +429,43 @@ mod tests {
         assert!(map.contains("10.7.0.0-10.7.255.255 : goto out4_1"), "{map}");
         assert!(text.contains("  oifname != { \"lan2\" } counter name out_clear drop\n }"), "{text}");
         assert!(text.contains("  ip saddr { 192.0.2.2 } accept\n  counter name out_clear drop"), "{text}");
+    }
+
+    #[test]
+    fn f_13_a_huge_attached_network_is_not_spared() {
+        let huge = seen(&[], &["128.0.0.0/1", "10.0.0.0/15", "10.7.0.0/16", "2000::/3", "2001:db8:1::/48"]);
+        let plan = made(&[("\"10.2.0.0/16\", \"fd02::/64\"", "\"0.0.0.0/0\", \"::/0\"")], "", &huge);
+        let names = |nets: Vec<&Net>| nets.into_iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(plan.spared.keys().collect()), ["10.7.0.0/16", "2001:db8:1::/48"]);
+        assert_eq!(names(plan.unspared.iter().collect()), ["10.0.0.0/15", "128.0.0.0/1", "2000::/3"]);
+        let throws = shown(&plan).into_iter().filter(|line| line.contains("Throw")).collect::<Vec<_>>();
+        assert!(!throws.iter().any(|line| line.contains("128.0.0.0/1") || line.contains("2000::/3")), "{throws:?}");
+    }
+
+    #[test]
+    fn f_02_no_interface_stands_in_for_a_device_that_is_not_there() {
+        let gone = Seen { device: None, ..seen(&[], &[]) };
+        let text = made(&[("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")], "", &gone).guard;
+        assert!(!text.contains("pcl0") && text.contains("oifname { \"lo\" } accept"), "{text}");
+        let renamed = Seen { device: Some("foo".to_owned()), ..seen(&[], &[]) };
+        let text = made(&[("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")], "", &renamed).guard;
+        assert!(text.contains("iifname { \"lo\", \"foo\" } accept"), "{text}");
+    }
+
+    #[test]
+    fn f_07_of_ipv6_any_fragment_counts_as_protected_where_protocol_or_ports_decide() {
+        for (local, remote) in
+            [("\"fd02::/64[udp/5000]\"", "\"fd01::/64[udp]\""), ("\"fd02::/64[udp]\"", "\"fd01::/64[udp]\"")]
+        {
+            let text = guard_of(&[(local, remote)], "");
+            let line = "ip6 daddr { fd02::-fd02::ffff:ffff:ffff:ffff } exthdr frag exists counter name in_clear drop";
+            assert!(text.contains(line), "{text}");
+        }
+        let bypassed = guard_of(
+            &[("\"fd02::/64\"", "\"fd01::/64\"")],
+            "[[policy]]\naction = \"bypass\"\nprotocol = \"udp\"\nremote = \"fd01::/64\"\n",
+        );
+        assert!(!bypassed.contains("exthdr"), "no fragment is let through for what it could be: {bypassed}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::poll::PollTimeout;
 
+use super::attributes::{attribute, messages};
 use super::guard;
 
 /// What may have changed.
@@ -123,24 +124,6 @@ fn drain(socket: &Socket, meaning: fn(u16, &[u8]) -> Touched) -> Touched {
     }
 }
 
-/// Splits a datagram into netlink messages: length (4), type (2), flags, sequence, port, then the body.
-fn messages(mut rest: &[u8], mut each: impl FnMut(u16, &[u8])) {
-    while let (Some(length), Some(kind)) = (word(rest, 0), half(rest, 4)) {
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let Some(body) = rest.get(16..length) else { return };
-        each(kind, body);
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-}
-
-fn half(octets: &[u8], at: usize) -> Option<u16> {
-    octets.get(at..)?.first_chunk().map(|octets| u16::from_ne_bytes(*octets))
-}
-
-fn word(octets: &[u8], at: usize) -> Option<u32> {
-    octets.get(at..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
-}
-
 /// Links, addresses, rules; routes that may be ours or of an attached network; and those of others.
 fn of_route(kind: u16, body: &[u8]) -> Touched {
     /// Stands for numbers of tables that do not fit one octet.
@@ -169,11 +152,8 @@ fn of_nftables(kind: u16, body: &[u8]) -> Touched {
     if kind >> 8 != SUBSYSTEM {
         return Touched::default();
     }
-    // nfgenmsg (4), then attributes: length (2), type (2), value.
-    let name = body.get(4..).and_then(|attribute| {
-        let length = usize::from(half(attribute, 0)?);
-        (half(attribute, 2)? & 0x3fff == 1).then(|| attribute.get(4..length))?
-    });
+    // nfgenmsg (4), then attributes.
+    let name = body.get(4..).and_then(|attributes| attribute(attributes, 1));
     let ours = name.is_some_and(|name| name.starts_with(guard::TABLE.as_bytes()));
     Touched { guard: ours, ..Touched::default() }
 }

@@ -89,7 +89,7 @@ pub(crate) struct Status {
 pub(crate) struct BoundaryStatus {
     /// "closed": all stands as it should; "weak": no guard; "trouble": the kernel refused something.
     pub(crate) state: String,
-    /// "nftables", or "none".
+    /// "nftables"; "nftables, not flush-proof": without the copy that nobody else can change; or "none".
     pub(crate) guard: String,
     /// Why it is not closed.
     pub(crate) why: Option<String>,

@@ -1,17 +1,253 @@
-//! What our guard holds beside the tunnels.
+//! What our guard holds beside the tunnels, and what happens when the kernel, nft or somebody else is in the way.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::slice::from_ref;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::tunnel::Plan;
 use super::{Ends, First, Scenario};
 use crate::lab::frame::Kind;
+use crate::lab::gateway::Gateway as _;
 use crate::lab::iproute::ip;
+use crate::lab::namespace::Namespace;
 use crate::lab::ping::ping;
+use crate::lab::portcullis::Portcullis;
+use crate::lab::sandbox::WORK;
+use crate::lab::wait_for;
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("f-08-discard-holds-where-no-child-is", discard).ours(),
         Scenario::new("f-37-without-ipv6-ipv4-works", without_v6).ours(),
+        Scenario::new("f-01-nft-fails-for-a-while", nft_fails).ours(),
+        Scenario::new("f-01-nft-hangs", nft_hangs).ours().thorough(),
+        Scenario::new("f-01-nft-fails-at-the-start", nft_fails_at_the_start).ours(),
+        Scenario::new("f-02-the-device-is-renamed", device_renamed).ours(),
+        Scenario::new("f-03-the-device-is-taken-away", device_taken_away).ours(),
+        Scenario::new("f-04-the-boundary-is-opened-during-the-farewell", opened_during_the_farewell).ours(),
+        Scenario::new("f-13-a-huge-attached-network-is-not-spared", huge_network).ours(),
     ]
+}
+
+/// An nft that stands before the real one, and does what it is told.
+struct Nft(PathBuf);
+
+impl Nft {
+    fn new() -> Result<Self> {
+        let folder = Path::new(WORK).join("programs");
+        fs::create_dir_all(&folder)?;
+        let (nft, mode) = (folder.join("nft"), folder.join("mode"));
+        let text = format!(
+            "#!/bin/sh\ncase \"$(cat {})\" in\nfail) echo out of order >&2; exit 1 ;;\nhang) exec sleep 1000 ;;\nesac\n\
+             PATH=\"${{PATH#*:}}\"\nexec nft \"$@\"\n",
+            mode.display()
+        );
+        fs::write(&nft, text)?;
+        fs::set_permissions(&nft, fs::Permissions::from_mode(0o755))?;
+        let nft = Self(folder);
+        nft.does("work")?;
+        Ok(nft)
+    }
+
+    fn does(&self, mode: &str) -> Result {
+        Ok(fs::write(self.0.join("mode"), mode)?)
+    }
+}
+
+/// Our gateway alone, with everything beyond it in the tunnel.
+fn alone(plan: &mut Plan, nft: Option<&Nft>) -> Result<Portcullis> {
+    plan.us.children[0].remote_ts = vec!["0.0.0.0/0".to_owned()];
+    let mut us = Portcullis::new(&plan.pair.west.gateway, "")?;
+    if let Some(nft) = nft {
+        us.look_first_in(&nft.0);
+    }
+    us.configure(from_ref(&plan.us))?;
+    Ok(us)
+}
+
+fn boundary(us: &Portcullis) -> Result<Value> {
+    Ok(us.status()?["boundary"].clone())
+}
+
+fn wait_for_boundary(us: &Portcullis, state: &str, guard: &str) -> Result {
+    let mut last = Value::Null;
+    let wanted = wait_for(state, Duration::from_secs(5), || {
+        last = boundary(us)?;
+        Ok((last["state"] == state && last["guard"] == guard).then_some(()))
+    });
+    wanted.map_err(|error| format!("{error}: {last}").into())
+}
+
+fn wait_for_rule(gateway: &Namespace, priority: &str, limit: Duration) -> Result {
+    let what = format!("rule {priority}");
+    wait_for(&what, limit, || Ok(ip(gateway, &format!("rule show pref {priority}"))?.contains(priority).then_some(())))
+}
+
+/// One failure of nft keeps nothing else from being put back, and is mended when nft works again.
+fn nft_fails(ends: Ends) -> Result<String> {
+    let (mut plan, nft) = (Plan::new(ends)?, Nft::new()?);
+    let mut us = alone(&mut plan, Some(&nft))?;
+    us.start()?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    nft.does("fail")?;
+    let gateway = &plan.pair.west.gateway;
+    // The guard names this address.
+    ip(gateway, "addr add 192.0.2.77/24 dev wan")?;
+    wait_for_boundary(&us, "trouble", "nftables")?;
+    for priority in ["4502", "4500"] {
+        ip(gateway, &format!("rule del pref {priority}"))?;
+        wait_for_rule(gateway, priority, Duration::from_secs(1))?;
+    }
+    let found = us.doctor()?;
+    ensure(!found.0 && found.1.contains("out of order"), || format!("doctor says {}", found.1))?;
+    nft.does("work")?;
+    // What failed four times waits for four seconds.
+    wait_for_boundary(&us, "closed", "nftables")?;
+    let guard = listed(gateway)?;
+    ensure(guard.contains("192.0.2.77"), || format!("the guard is the old one: {guard}"))?;
+    Ok(String::new())
+}
+
+fn listed(gateway: &Namespace) -> Result<String> {
+    let mut nft = std::process::Command::new("nft");
+    nft.args(["list", "table", "inet", "portcullis"]).stdout(std::process::Stdio::piped());
+    let output = gateway.spawn(&mut nft)?.wait_with_output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// An nft that never ends keeps the daemon from nothing for longer than its deadline.
+fn nft_hangs(ends: Ends) -> Result<String> {
+    let (mut plan, nft) = (Plan::new(ends)?, Nft::new()?);
+    let mut us = alone(&mut plan, Some(&nft))?;
+    us.start()?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    nft.does("hang")?;
+    let gateway = &plan.pair.west.gateway;
+    let began = Instant::now();
+    let mut longest = Duration::ZERO;
+    ip(gateway, "addr add 192.0.2.77/24 dev wan")?;
+    while began.elapsed() < Duration::from_secs(5) {
+        let asked = Instant::now();
+        us.status()?;
+        longest = longest.max(asked.elapsed());
+    }
+    ensure(longest < Duration::from_secs(3), || format!("status took {longest:?}"))?;
+    ensure(boundary(&us)?["state"] == "trouble", || "nft hangs, and all is well".to_owned())?;
+    ip(gateway, "rule del pref 4500")?;
+    wait_for_rule(gateway, "4500", Duration::from_secs(3))?;
+    let began = Instant::now();
+    us.stop()?;
+    ensure(began.elapsed() < Duration::from_secs(6), || format!("ended after {:?}", began.elapsed()))?;
+    Ok(format!("status took {:.1} s at most", longest.as_secs_f32()))
+}
+
+/// A guard that could not be had at the start comes when it can be had.
+fn nft_fails_at_the_start(ends: Ends) -> Result<String> {
+    let (mut plan, nft) = (Plan::new(ends)?, Nft::new()?);
+    let mut us = alone(&mut plan, Some(&nft))?;
+    nft.does("fail")?;
+    us.start()?;
+    wait_for_boundary(&us, "weak", "none")?;
+    nft.does("work")?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    Ok(String::new())
+}
+
+/// The device is asked what it is called. Where its name is somebody else's, nothing goes to him.
+fn device_renamed(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    let mut us = alone(&mut plan, None)?;
+    us.start()?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    let gateway = &plan.pair.west.gateway;
+    let leads_to = |name: &str| {
+        let what = format!("a route to {name}");
+        wait_for(&what, Duration::from_secs(2), || {
+            Ok(ip(gateway, "route show table 4501")?.contains(&format!("default dev {name} ")).then_some(()))
+        })
+    };
+    let rename = || -> Result {
+        ip(gateway, "link set pcl0 down")?;
+        ip(gateway, "link set pcl0 name foo")?;
+        ip(gateway, "link set foo up")?;
+        Ok(())
+    };
+    rename()?;
+    leads_to("pcl0")?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    ensure(boundary(&us)?["put_back"].as_u64() > Some(0), || "not counted".to_owned())?;
+    // While it sleeps, the name becomes somebody else's.
+    us.signal(Signal::SIGSTOP)?;
+    rename()?;
+    ip(gateway, "link add pcl0 type dummy")?;
+    ip(gateway, "link set pcl0 up")?;
+    us.signal(Signal::SIGCONT)?;
+    leads_to("foo")?;
+    wait_for_boundary(&us, "trouble", "nftables")?;
+    let guard = listed(gateway)?;
+    ensure(guard.contains("\"foo\"") && !guard.contains("\"pcl0\""), || format!("the guard lets pcl0 pass: {guard}"))?;
+    ip(gateway, "link del pcl0")?;
+    leads_to("pcl0")?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    Ok(String::new())
+}
+
+/// A device that is in another namespace serves nobody: the daemon ends, so that a new start makes a new one.
+fn device_taken_away(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    let mut us = alone(&mut plan, None)?;
+    us.start()?;
+    let gateway = &plan.pair.west.gateway;
+    let away = Namespace::new("away")?;
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&away.fd());
+    ip(gateway, &format!("link set pcl0 netns /proc/{}/fd/{fd}", std::process::id()))?;
+    wait_for("the end", Duration::from_secs(5), || Ok((!us.runs()).then_some(())))?;
+    let held = ip(gateway, "route show table 4501")?;
+    ensure(held.contains("unreachable default"), || format!("open: {held}"))?;
+    us.start()?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    Ok(String::new())
+}
+
+/// The peer does not answer our farewell, and somebody uses the time.
+fn opened_during_the_farewell(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    let mut peer = plan.pair.gateway(crate::lab::pair::Side::East, ends.peer, "")?;
+    plan.peer.children[0].local_ts = vec!["0.0.0.0/0".to_owned()];
+    peer.configure(from_ref(&plan.peer))?;
+    peer.start()?;
+    let mut us = alone(&mut plan, None)?;
+    us.start()?;
+    us.up(super::tunnel::PEER, super::tunnel::NET)?;
+    peer.kill();
+    us.signal(Signal::SIGTERM)?;
+    std::thread::sleep(Duration::from_millis(500));
+    ensure(us.runs(), || "nobody was waited for".to_owned())?;
+    let gateway = &plan.pair.west.gateway;
+    ip(gateway, "rule del pref 4500")?;
+    us.stop()?;
+    let rules = ip(gateway, "rule show")?;
+    ensure(rules.contains("4500:"), || format!("open after the end: {rules}"))?;
+    Ok(String::new())
+}
+
+/// Whoever can give an interface an address does not take half of the internet out of the tunnel.
+fn huge_network(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    let mut us = alone(&mut plan, None)?;
+    us.start()?;
+    let gateway = &plan.pair.west.gateway;
+    ip(gateway, "addr add 128.0.0.9/1 dev wan")?;
+    wait_for("a word about it", Duration::from_secs(2), || Ok(us.log().contains("128.0.0.0/1").then_some(())))?;
+    let way = ip(gateway, "route get 203.0.113.5")?;
+    ensure(way.contains("dev pcl0"), || format!("in clear: {way}"))?;
+    Ok(String::new())
 }
 
 /// F-08: no route leads such packets to the device, and they are dropped nevertheless, both ways.

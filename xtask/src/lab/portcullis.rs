@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::daemon::Daemon;
@@ -22,6 +23,8 @@ pub(crate) struct Portcullis {
     daemon: Daemon,
     /// Lines for `[gateway]`.
     settings: String,
+    /// Where it looks for programs first.
+    programs: Option<PathBuf>,
 }
 
 impl Portcullis {
@@ -33,7 +36,7 @@ impl Portcullis {
         let folder = PathBuf::from(WORK).join(namespace.name());
         fs::create_dir_all(&folder)?;
         let daemon = Daemon::new(folder.join("log"));
-        Ok(Self { namespace: Arc::clone(namespace), folder, daemon, settings: settings.to_owned() })
+        Ok(Self { namespace: Arc::clone(namespace), folder, daemon, settings: settings.to_owned(), programs: None })
     }
 
     fn program() -> Result<Command> {
@@ -65,6 +68,32 @@ impl Portcullis {
     /// Whether the daemon runs.
     pub(crate) fn runs(&mut self) -> bool {
         self.daemon.runs()
+    }
+
+    /// From its next start on it looks for programs in `folder` first.
+    pub(crate) fn look_first_in(&mut self, folder: &Path) {
+        self.programs = Some(folder.to_owned());
+    }
+
+    /// Sends a signal to the daemon.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub(crate) fn signal(&self, signal: Signal) -> Result {
+        self.daemon.signal(signal)
+    }
+
+    /// `doctor`, which is run where the daemon is: whether all is well, and its words.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(crate) fn doctor(&self) -> Result<(bool, String)> {
+        let mut command = Self::program()?;
+        command.arg("--control").arg(self.control()).arg("doctor").arg("--config");
+        command.arg(self.folder.join("portcullis.toml")).stdin(Stdio::null()).stdout(Stdio::piped());
+        let output = self.namespace.spawn(command.stderr(Stdio::piped()))?.wait_with_output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// Changes the text of its configuration.
@@ -124,7 +153,12 @@ impl Gateway for Portcullis {
 
     fn start(&mut self) -> Result {
         let config = self.folder.join("portcullis.toml");
-        self.daemon.start(&self.namespace, Self::program()?.arg("run").arg("--config").arg(config))?;
+        let mut command = Self::program()?;
+        if let Some(first) = &self.programs {
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{path}", first.display()));
+        }
+        self.daemon.start(&self.namespace, command.arg("run").arg("--config").arg(config))?;
         let control = self.control();
         self.daemon.wait_for_socket(&control)
     }
@@ -219,7 +253,7 @@ fn hex(value: &Value) -> u64 {
     u64::from_str_radix(digits.strip_prefix("0x").unwrap_or(digits), 16).unwrap_or(0)
 }
 
-fn toml(control: &std::path::Path, settings: &str, connections: &[Connection]) -> Result<String> {
+fn toml(control: &Path, settings: &str, connections: &[Connection]) -> Result<String> {
     let mut file = String::new();
     writeln!(file, "[gateway]\ncontrol = \"{}\"\ntun = \"pcl0\"\nlog = \"debug\"\n{settings}", control.display())?;
     for connection in connections {

@@ -1,0 +1,75 @@
+//! What the guard counted, asked of the kernel itself: whoever looks at the status waits for no program.
+
+use std::io;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+
+use super::attributes::{attribute, messages};
+
+/// Packets the guard dropped, in the order of [`NAMES`].
+pub(super) type Dropped = [u64; 4];
+
+/// The names of its counters.
+pub(super) const NAMES: [&str; 4] = ["in_clear", "in_discard", "out_clear", "out_discard"];
+
+// linux/netfilter/nfnetlink.h and nf_tables.h.
+const SUBSYSTEM: u16 = 10;
+const NEW_OBJECT: u16 = SUBSYSTEM << 8 | 18;
+const GET_OBJECT: u16 = SUBSYSTEM << 8 | 19;
+const OBJECT_TABLE: u16 = 1;
+const OBJECT_NAME: u16 = 2;
+const OBJECT_DATA: u16 = 4;
+const COUNTER_PACKETS: u16 = 2;
+/// NFPROTO_INET.
+const INET: u8 = 1;
+
+/// The counters of a table; `None`: there is no such table, or it has not all of them.
+pub(super) fn of(table: &str) -> Option<Dropped> {
+    let objects = dump().ok()?;
+    let mut found = NAMES.map(|_| None);
+    for object in &objects {
+        if attribute(object, OBJECT_TABLE).map(text) != Some(table) {
+            continue;
+        }
+        let name = attribute(object, OBJECT_NAME).map(text);
+        let packets = attribute(object, OBJECT_DATA)
+            .and_then(|data| attribute(data, COUNTER_PACKETS))
+            .and_then(|octets| octets.first_chunk().map(|octets| u64::from_be_bytes(*octets)));
+        NAMES.iter().zip(&mut found).filter(|(known, _)| name == Some(**known)).for_each(|(_, held)| *held = packets);
+    }
+    let [Some(in_clear), Some(in_discard), Some(out_clear), Some(out_discard)] = found else { return None };
+    Some([in_clear, in_discard, out_clear, out_discard])
+}
+
+fn text(octets: &[u8]) -> &str {
+    std::str::from_utf8(octets.strip_suffix(&[0]).unwrap_or(octets)).unwrap_or_default()
+}
+
+/// The attributes of every object of the family `inet`.
+fn dump() -> io::Result<Vec<Vec<u8>>> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut request = 20_u32.to_ne_bytes().to_vec();
+    request.extend(GET_OBJECT.to_ne_bytes());
+    request.extend(u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).unwrap_or(0).to_ne_bytes());
+    request.extend([0; 8]); // sequence, port
+    request.extend([INET, 0, 0, 0]); // nfgenmsg
+    socket.send(&request, 0)?;
+    let (mut objects, mut ended) = (Vec::new(), false);
+    while !ended {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut any = false;
+        messages(&datagram, |kind, body| {
+            any = true;
+            match i32::from(kind) {
+                libc::NLMSG_DONE | libc::NLMSG_ERROR => ended = true,
+                _ if kind == NEW_OBJECT => objects.push(body.get(4..).unwrap_or_default().to_vec()),
+                _ => {}
+            }
+        });
+        ended |= !any;
+    }
+    Ok(objects)
+}

@@ -1,0 +1,183 @@
+//! Runs of nft, each with a deadline: a program that hangs must not keep us from anything else. Its child belongs to a
+//! value whose end is its end.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// How long nft may take for a small thing.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// And for each octet of a ruleset.
+const PER_OCTET: Duration = Duration::from_micros(5);
+/// How often a child is asked whether it has ended.
+const GLANCE: Duration = Duration::from_millis(1);
+/// How long a killed child may take to end before somebody else waits for it.
+const LAST_BREATH: Duration = Duration::from_millis(100);
+
+/// Until when something with `script` has to be done.
+pub(super) fn deadline(script: &str) -> Instant {
+    let octets = u32::try_from(script.len()).unwrap_or(u32::MAX);
+    Instant::now() + PATIENCE + PER_OCTET.saturating_mul(octets)
+}
+
+/// A process of nft, which ends with this value.
+pub(super) struct Nft(Option<Child>);
+
+impl Nft {
+    fn start(command: &mut Command) -> io::Result<Self> {
+        command.spawn().map(|child| Self(Some(child)))
+    }
+
+    /// One that waits for commands, and lives until it is dropped; it is given this line.
+    pub(super) fn interactive(line: &str, until: Instant) -> io::Result<Self> {
+        let mut command = command(&["-i"]);
+        let mut nft = Self::start(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()))?;
+        // Its end of the pipe stays open with the child.
+        if let Some(stdin) = nft.0.as_mut().and_then(|child| child.stdin.as_mut()) {
+            feed(stdin, line.as_bytes(), until)?;
+        }
+        Ok(nft)
+    }
+
+    pub(super) fn runs(&mut self) -> bool {
+        self.ended().is_ok_and(|ended| ended.is_none())
+    }
+
+    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.as_mut().map_or(Err(io::ErrorKind::NotFound.into()), Child::try_wait)
+    }
+
+    fn wait(&mut self, until: Instant) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if Instant::now() >= until {
+                return Err(too_long());
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+}
+
+impl Drop for Nft {
+    fn drop(&mut self) {
+        let _ = self.0.as_mut().map(Child::kill); // it may have ended
+        if self.wait(Instant::now() + LAST_BREATH).is_ok() {
+            return;
+        }
+        // The kernel holds it in a call that no signal ends.
+        if let Some(mut child) = self.0.take() {
+            let _ = thread::Builder::new().name("nft".into()).spawn(move || child.wait());
+        }
+    }
+}
+
+/// Writes without ever waiting for a reader that does not read.
+fn feed(stdin: &mut ChildStdin, mut octets: &[u8], until: Instant) -> io::Result<()> {
+    fcntl(&*stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    while !octets.is_empty() {
+        match stdin.write(octets) {
+            Ok(written) => octets = octets.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => thread::sleep(GLANCE),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(too_long()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "nft takes too long")
+}
+
+fn command(arguments: &[&str]) -> Command {
+    // A daemon's PATH may lack the folders of the administrator's programs.
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
+    let mut command = Command::new("nft");
+    command.args(arguments).env("PATH", path).env("LC_ALL", "C");
+    command
+}
+
+/// Runs nft; its output.
+///
+/// # Errors
+/// `NotFound`: there is no nft here. `TimedOut`: it did not end, and was ended. What it says otherwise.
+pub(super) fn run(arguments: &[&str], input: &str, until: Instant) -> io::Result<String> {
+    run_command(command(arguments), input, until)
+}
+
+fn run_command(mut command: Command, input: &str, until: Instant) -> io::Result<String> {
+    // Files in memory: whatever it, or a child of its own, does with them, nobody waits for a pipe.
+    let (mut from, mut out, mut errors) = (memory()?, memory()?, memory()?);
+    from.write_all(input.as_bytes())?;
+    from.rewind()?;
+    let pass = |file: &File| file.try_clone().map(|file| Stdio::from(OwnedFd::from(file)));
+    let mut nft = Nft::start(command.stdin(pass(&from)?).stdout(pass(&out)?).stderr(pass(&errors)?))?;
+    let status = nft.wait(until)?;
+    if status.success() {
+        return said(&mut out);
+    }
+    let why = said(&mut errors)?;
+    Err(io::Error::other(format!("nft: {}", why.lines().next().unwrap_or("failed"))))
+}
+
+fn memory() -> io::Result<File> {
+    Ok(memfd_create(c"nft", MFdFlags::MFD_CLOEXEC)?.into())
+}
+
+fn said(file: &mut File) -> io::Result<String> {
+    let mut octets = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut octets)?;
+    Ok(String::from_utf8_lossy(&octets).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, input: &str, limit: Duration) -> io::Result<String> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run_command(command, input, Instant::now() + limit)
+    }
+
+    #[test]
+    fn f_01_what_hangs_is_ended_at_its_deadline_and_so_is_the_wait_for_it() {
+        let began = Instant::now();
+        // The inner one keeps what the outer one was given, and is not ended with it.
+        let hung = shell("sleep 3; true", "x", Duration::from_millis(200)).map_err(|error| error.kind());
+        assert_eq!(hung, Err(io::ErrorKind::TimedOut));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn what_was_said_is_returned_however_long_and_whatever_was_read() {
+        let long = "0123456789abcdef".repeat(20_000);
+        assert_eq!(shell("cat", &long, Duration::from_secs(10)).unwrap(), long);
+        assert_eq!(shell("echo x", &long, Duration::from_secs(10)).unwrap(), "x\n");
+        let failed = shell("echo no >&2; exit 1", "", Duration::from_secs(10)).unwrap_err();
+        assert_eq!(failed.to_string(), "nft: no");
+    }
+
+    #[test]
+    fn f_01_a_reader_that_does_not_read_keeps_nobody() {
+        let mut command = Command::new("sleep");
+        let mut nft = Nft::start(command.arg("3").stdin(Stdio::piped())).unwrap();
+        let stdin = nft.0.as_mut().and_then(|child| child.stdin.as_mut()).unwrap();
+        let began = Instant::now();
+        let fed = feed(stdin, &[0; 1 << 20], began + Duration::from_millis(200)).map_err(|error| error.kind());
+        assert_eq!(fed, Err(io::ErrorKind::TimedOut));
+        assert!(nft.runs());
+        drop(nft);
+        assert!(began.elapsed() < Duration::from_secs(2));
+    }
+}
