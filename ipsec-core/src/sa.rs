@@ -10,6 +10,7 @@ use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::replay::Window;
 use crate::time::Instant;
 use core::time::Duration;
+use zeroize::Zeroizing;
 
 /// Traffic selectors an SA holds for each side.
 pub const MAX_SELECTORS: usize = 8;
@@ -234,7 +235,7 @@ pub struct Status {
 /// What both directions keep.
 pub(crate) struct Common<K> {
     pub(crate) key: K,
-    pub(crate) salt: [u8; 4],
+    pub(crate) salt: Zeroizing<[u8; 4]>,
     pub(crate) esn: bool,
     pub(crate) encap: Encap,
     pub(crate) alg: AeadAlg,
@@ -258,7 +259,7 @@ impl<K> Common<K> {
             return Err(Refused::Path);
         }
         let (key, salt) = params.keymat.split_at_checked(params.alg.key_len()).ok_or(Refused::KeyLength)?;
-        let salt = salt.try_into().map_err(|_| Refused::KeyLength)?;
+        let salt = Zeroizing::new(salt.try_into().map_err(|_| Refused::KeyLength)?);
         Ok(Self {
             key: crypto.aead_key(params.alg, key).ok_or(Refused::Algorithm)?,
             salt,
@@ -313,12 +314,6 @@ impl<K> Common<K> {
             last_used: (self.meter.packets > 0).then_some(self.meter.last_used),
             dead: self.meter.is_dead(),
         }
-    }
-}
-
-impl<K> Drop for Common<K> {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.salt);
     }
 }
 

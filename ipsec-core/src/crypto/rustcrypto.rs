@@ -12,6 +12,7 @@ use aes::{Aes128Enc, Aes192Enc, Aes256Enc, Block};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 const BLOCK_LEN: usize = 16;
 
@@ -56,14 +57,14 @@ impl AeadKey {
             AeadAlg::Aes192Gcm16 => Cipher::Aes192(Aes192Enc::new_from_slice(key).ok()?),
             AeadAlg::Aes256Gcm16 => Cipher::Aes256(Aes256Enc::new_from_slice(key).ok()?),
         };
-        let mut hash_key = Block::default();
+        let mut hash_key = Zeroizing::new([0; BLOCK_LEN]);
+        let block: &mut Block = (&mut *hash_key).into();
         match &cipher {
-            Cipher::Aes128(aes) => aes.encrypt_block(&mut hash_key),
-            Cipher::Aes192(aes) => aes.encrypt_block(&mut hash_key),
-            Cipher::Aes256(aes) => aes.encrypt_block(&mut hash_key),
+            Cipher::Aes128(aes) => aes.encrypt_block(block),
+            Cipher::Aes192(aes) => aes.encrypt_block(block),
+            Cipher::Aes256(aes) => aes.encrypt_block(block),
         }
-        let ghash = GHash::new(&hash_key);
-        zeroize::Zeroize::zeroize(hash_key.as_mut_slice());
+        let ghash = GHash::new(block);
         Some(Self { cipher, ghash })
     }
 

@@ -53,16 +53,13 @@ impl<P: PacketCrypto> fmt::Debug for Inbound<'_, P> {
 /// Storage for replay windows, in equal shares, one for each slot.
 struct Windows<'a> {
     words: &'a mut [u64],
-    /// Words of a share; a power of two, or 0.
+    /// Words of a share.
     share: usize,
 }
 
 impl<'a> Windows<'a> {
     fn new(words: &'a mut [u64], slots: usize) -> Self {
-        let share = match words.len().checked_div(slots) {
-            None | Some(0) => 0,
-            Some(share) => 1 << share.ilog2(),
-        };
+        let share = words.len().checked_div(slots).unwrap_or(0);
         Self { words, share }
     }
 
@@ -76,8 +73,8 @@ impl<'a> Windows<'a> {
 impl<'a, P: PacketCrypto> Inbound<'a, P> {
     /// Starts with no rules and the SAs in `sas`, usually none.
     ///
-    /// `windows` is the storage for replay windows: every slot of `sas` gets an equal share, rounded down to a power of
-    /// two, of 64 packets a word. 16 words a slot are windows of up to 1024 packets.
+    /// `windows` is the storage for replay windows: every slot of `sas` gets an equal share, of 64 packets a word. 16 words
+    /// a slot are windows of up to 1024 packets.
     pub fn new(crypto: P, rules: &'a mut [spd::Slot], sas: &'a mut [InboundSlot<P>], windows: &'a mut [u64]) -> Self {
         let windows = Windows::new(windows, sas.len());
         let (spd, sad) = (spd::Table::new(rules), sad::Table::new(sas));

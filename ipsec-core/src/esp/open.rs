@@ -40,7 +40,7 @@ pub(crate) fn open<P: PacketCrypto>(
 ) -> Result<(), Forged> {
     let aad = Aad::new(sa.spi, sequence, sa.esn);
     packet.pop_front(FRONT_LEN).map_err(|NoRoom| Forged)?;
-    crypto.open(&sa.key, &nonce(sa.salt, front.iv), aad.as_slice(), packet.as_mut_slice())?;
+    crypto.open(&sa.key, &nonce(*sa.salt, front.iv), aad.as_slice(), packet.as_mut_slice())?;
     packet.pop_back(ICV_LEN).map_err(|NoRoom| Forged)
 }
 

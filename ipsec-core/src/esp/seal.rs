@@ -26,7 +26,7 @@ pub(crate) fn seal<P: PacketCrypto>(
     pad::write(packet.push_back(pad::trailer_len(packet.len()))?, next_header)?;
     let iv = sequence.to_be_bytes();
     let aad = Aad::new(sa.spi, sequence, sa.esn);
-    crypto.seal(&sa.key, &nonce(sa.salt, iv), aad.as_slice(), packet.as_mut_slice());
+    crypto.seal(&sa.key, &nonce(*sa.salt, iv), aad.as_slice(), packet.as_mut_slice());
     let mut front = Writer::new(packet.push_front(FRONT_LEN)?);
     let header = Header { spi: sa.spi, sequence: sequence as u32 };
     header.write(&mut front).and_then(|()| front.put(&iv)).map_err(|Malformed| NoRoom)

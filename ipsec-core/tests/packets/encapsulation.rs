@@ -168,6 +168,15 @@ fn port_4500_carries_ike_keepalives_and_esp_and_other_packets_are_left_alone() {
 }
 
 #[test]
+fn what_lies_behind_the_end_of_a_udp_datagram_is_no_part_of_it() {
+    let egress =
+        Egress { path: path(V4, Encap::Udp), encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 0 };
+    let mut longer = outer(&egress, &[1, 2, 3, 4, 5, 9, 9]);
+    longer[24..26].copy_from_slice(&13u16.to_be_bytes());
+    assert_eq!(pop(&longer).1, [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn outer_headers_need_room() {
     for (ends, encap, needed) in
         [(V4, Encap::None, 20), (V4, Encap::Udp, 28), (V6, Encap::None, 40), (V6, Encap::Udp, 48)]

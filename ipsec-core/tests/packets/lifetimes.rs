@@ -45,7 +45,7 @@ fn outbound_limits_raise_one_soft_and_one_hard_event_and_then_stop_the_sa() {
     // One packet of 100 octets a second; soft with the third, hard at the sixth.
     let cases = [
         (Lifetime { soft: age(2), hard: age(5) }, Reached::Age),
-        (Lifetime { soft: bytes(300), hard: bytes(599) }, Reached::Bytes),
+        (Lifetime { soft: bytes(300), hard: bytes(500) }, Reached::Bytes),
         (Lifetime { soft: packets(3), hard: packets(5) }, Reached::Packets),
     ];
     for (lifetime, which) in cases {
@@ -113,6 +113,35 @@ fn sas_without_traffic_age_by_the_callers_clock() {
     assert_eq!(hard(inn.poll_event()), Some(Reached::Age));
     assert_eq!((out.poll_timeout(), inn.poll_timeout()), (None, None));
     assert!(out.classify(NOW, &a_to_b(8)).unwrap().sa().is_none());
+}
+
+#[test]
+fn what_falls_due_together_is_all_told_and_of_a_dead_sa_only_its_end() {
+    let age = |seconds| Limit { age: Some(Duration::from_secs(seconds)), ..Limit::default() };
+    let sa = Sa { lifetime: Lifetime { soft: age(60), hard: age(90) }, ..Sa::default() };
+    let (mut out, mut inn) = tunnel(&sa);
+    let other = Sa { spi: 0x7777_7700, ..sa };
+    out.install(NOW, &other.outbound()).unwrap();
+    inn.install(NOW, &other.inbound()).unwrap();
+    out.handle_timeout(NOW + Duration::from_secs(90));
+    inn.handle_timeout(NOW + Duration::from_secs(90));
+    for told in
+        [std::iter::from_fn(|| out.poll_event()).collect::<Vec<_>>(), std::iter::from_fn(|| inn.poll_event()).collect()]
+    {
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told.into_iter().all(|event| hard(Some(event)) == Some(Reached::Age)));
+    }
+}
+
+#[test]
+fn the_last_quarter_of_the_sequence_numbers_asks_for_a_rekey() {
+    let last = u64::from(u32::MAX);
+    let (mut out, _) = tunnel(&Sa { sequence: last - last / 4 - 2, ..Sa::default() });
+    let id = out.sas().next().unwrap().id;
+    send(&mut out, id, NOW).unwrap();
+    assert_eq!(out.poll_event(), None);
+    send(&mut out, id, NOW).unwrap();
+    assert_eq!(soft(out.poll_event()), Some(Reached::Sequence));
 }
 
 #[test]

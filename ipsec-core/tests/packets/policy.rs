@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::{Discard, Refused};
-use ipsec_core::net::{AddrRange, Encap, PortRange, TrafficSelector};
+use ipsec_core::net::{AddrRange, Encap, Path, PortRange, TrafficSelector};
 use ipsec_core::sa::{Event, Lifetime, Limit};
 use ipsec_core::spd::{Action, Direction, PolicyId, Rule, RuleId, Selector};
 
@@ -220,37 +220,39 @@ fn ids_of_removed_sas_are_never_valid_again() {
 #[test]
 fn atk_59_nothing_that_must_be_protected_leaves_in_clear() {
     let lifetime = Lifetime { hard: Limit { packets: Some(3), ..Limit::default() }, ..Lifetime::default() };
-    let (mut out, _) = tunnel(&Sa { lifetime, ..Sa::default() });
-    out.insert_rule(rule(50, 500, ANY, Action::Discard)).unwrap();
-    let inner = a_to_b(64);
-    let mut leaked = 0;
-    // An SA that ends under traffic, is replaced, is removed; a rule that is removed: after every step, no clear packet.
-    for step in 0..12 {
-        match step {
-            5 => _ = out.install(NOW, &Sa { spi: 0x2222, ..Sa::default() }.outbound()).unwrap(),
-            7 => {
-                for status in out.sas().collect::<Vec<_>>() {
-                    out.remove(status.id);
+    // What stands behind the rules that protect would let everything pass, or nothing.
+    for behind in [Action::Bypass, Action::Discard] {
+        let (mut out, _) = tunnel(&Sa { lifetime, ..Sa::default() });
+        out.insert_rule(rule(50, 500, ANY, behind)).unwrap();
+        let inner = a_to_b(64);
+        // An SA that ends under traffic, is replaced, is removed: after every step, no clear packet.
+        for step in 0..10 {
+            match step {
+                5 => _ = out.install(NOW, &Sa { spi: 0x2222, ..Sa::default() }.outbound()).unwrap(),
+                7 => {
+                    for status in out.sas().collect::<Vec<_>>() {
+                        out.remove(status.id);
+                    }
                 }
+                _ => {}
             }
-            9 => assert!(out.remove_rule(RuleId(0)) && out.remove_rule(RuleId(1))),
-            _ => {}
-        }
-        match out.classify(NOW, &inner) {
-            Ok(Verdict::Protect(sa)) => {
-                let mut bytes = [0; 300];
-                let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
-                match out.seal(NOW, sa, &mut packet) {
-                    Ok(_) => assert!(!packet.as_slice().windows(16).any(|part| part == [0x42; 16]), "step {step}"),
-                    Err(discard) => assert_eq!(discard, Discard::OutExpired),
+            match out.classify(NOW, &inner) {
+                Ok(Verdict::Protect(sa)) => {
+                    let mut bytes = [0; 300];
+                    let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+                    match out.seal(NOW, sa, &mut packet) {
+                        Ok(_) => assert!(!packet.as_slice().windows(16).any(|part| part == [0x42; 16]), "step {step}"),
+                        Err(discard) => assert_eq!(discard, Discard::OutExpired),
+                    }
                 }
+                other => assert_eq!(other, Ok(Verdict::Acquire(POLICY)), "step {step}"),
             }
-            Ok(Verdict::Acquire(policy)) => assert_eq!(policy, POLICY),
-            Ok(Verdict::Clear) => leaked += 1,
-            Err(discard) => assert_eq!(discard, Discard::OutBlocked),
         }
+        // Only when the rules are gone does what stands behind them decide.
+        assert!(out.remove_rule(RuleId(0)) && out.remove_rule(RuleId(1)));
+        let expected = if behind == Action::Bypass { Ok(Verdict::Clear) } else { Err(Discard::OutBlocked) };
+        assert_eq!(out.classify(NOW, &inner), expected);
     }
-    assert_eq!(leaked, 0);
 }
 
 #[test]
@@ -344,6 +346,47 @@ fn a_peer_behind_a_new_mapping_is_reported_once_and_only_by_authentic_new_packet
 }
 
 #[test]
+fn a_peer_that_comes_back_and_leaves_again_is_reported_again() {
+    let (mut out, mut inn) = tunnel(&Sa::default());
+    let home = reversed(crate::ends::path());
+    let mut moved = home;
+    moved.remote = "198.51.100.7:31337".parse().unwrap();
+    let mut told = Vec::new();
+    for from in [home, moved, home, moved] {
+        let mut bytes = seal(&mut out, &a_to_b(8)).unwrap();
+        let len = bytes.len();
+        let mut packet = PacketBuf::new(&mut bytes, 0, len).unwrap();
+        inn.open(NOW, from, ipsec_core::ecn::Ecn::NotEct, &mut packet).unwrap();
+        told.push(std::iter::from_fn(|| inn.poll_event()).filter(|e| matches!(e, Event::PathChanged { .. })).count());
+    }
+    assert_eq!(told, [0, 1, 0, 1]);
+}
+
+#[test]
+fn an_sa_that_moves_takes_its_packets_along_in_the_new_encapsulation() {
+    let (mut out, _) = tunnel(&Sa { encap: Encap::None, ..Sa::default() });
+    let id = out.sas().next().unwrap().id;
+    let path = Path { remote: "198.51.100.7:31337".parse().unwrap(), ..crate::ends::path() };
+    assert!(out.set_path(id, path, Encap::Udp));
+    let mut bytes = [0; 200];
+    let mut packet = PacketBuf::with_payload(&mut bytes, &a_to_b(8)).unwrap();
+    let egress = out.seal(NOW, id, &mut packet).unwrap();
+    assert_eq!((egress.path, egress.encap), (path, Encap::Udp));
+}
+
+#[test]
+fn an_spi_that_another_slot_holds_is_not_given_out() {
+    let mut inn = inbound(4);
+    let install = |inn: &mut crate::ends::In, spi| inn.install(NOW, &Sa { spi, ..Sa::default() }.inbound()).unwrap();
+    // Two that the peer's side chose and that both belong into slot 1; the second one finds it taken.
+    let first = install(&mut inn, 0x1000_0001);
+    install(&mut inn, 0x2000_0001);
+    assert!(inn.remove(first));
+    let spi = inn.reserve_spi(0x2000_0001).unwrap();
+    assert_ne!(spi.get(), 0x2000_0001);
+}
+
+#[test]
 fn selectors_of_an_sa_can_be_shown() {
     let (out, inn) = tunnel(&Sa::default());
     let (out_id, in_id) = (out.sas().next().unwrap().id, inn.sas().next().unwrap().id);
@@ -400,6 +443,34 @@ fn f_09_a_fragment_behind_which_the_protocol_hides_does_not_pass_in_clear() {
     assert_eq!(out.classify(NOW, &hidden), Err(Discard::OutFragment));
     let hidden = later_fragment(&ip("fd02::9", "fd01::5", 60, &[0x42; 64]));
     assert_eq!(inn.check_clear(NOW, Direction::In, &hidden), Err(Discard::InFragment));
+}
+
+#[test]
+fn f_09_a_fragment_passes_in_clear_when_one_of_its_ends_has_nothing_to_protect() {
+    let mut out = outbound(1);
+    let protected = Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16"));
+    let protected = protected.protocol(17).remote_ports(PortRange::single(5000));
+    out.insert_rule(rule(1, 1, protected, Action::Protect(POLICY))).unwrap();
+    out.insert_rule(rule(2, 2, ANY, Action::Bypass)).unwrap();
+    let from_to = |from: &str, to: &str| later_fragment(&ip(from, to, 17, &[0x42; 64]));
+    assert_eq!(out.classify(NOW, &from_to("10.1.0.5", "10.2.0.9")), Err(Discard::OutFragment));
+    assert_eq!(out.classify(NOW, &from_to("10.1.0.5", "10.3.0.9")), Ok(Verdict::Clear));
+    assert_eq!(out.classify(NOW, &from_to("10.3.0.5", "10.2.0.9")), Ok(Verdict::Clear));
+}
+
+#[test]
+fn f_09_the_header_in_front_of_a_hidden_protocol_is_not_taken_for_it() {
+    const ANY_V6: Selector = Selector::between(AddrRange::ANY_V6, AddrRange::ANY_V6);
+    let options = |side: TrafficSelector| TrafficSelector { protocol: 60, ..side };
+    let hidden = later_fragment(&ip("fd01::5", "fd02::9", 60, &[0x42; 64]));
+    // The protocol is named on one side, or on the other.
+    for selector in
+        [Selector { local: options(ANY_V6.local), ..ANY_V6 }, Selector { remote: options(ANY_V6.remote), ..ANY_V6 }]
+    {
+        let mut out = outbound(1);
+        out.insert_rule(rule(1, 1, selector, Action::Bypass)).unwrap();
+        assert_eq!(out.classify(NOW, &hidden), Err(Discard::OutNoPolicy));
+    }
 }
 
 #[test]

@@ -95,11 +95,12 @@ fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> ((Host, Scripted), Vec<
 #[test]
 fn d_of_crossing_child_rekeys_the_one_with_the_lowest_nonce_goes() {
     // RFC 7296 §2.8.1: "the SA created with the lowest of the four nonces SHOULD be closed by the endpoint that created it".
+    // Both of the peer's are lower than what the host draws: it makes a difference that the lowest decides, not the highest.
     // The peer's answer to the host holds the lowest: the host closes what it made.
-    let (_ends, delete, [_, ours], _) = crossing_child([0xff; 32], [0; 32]);
+    let (_ends, delete, [_, ours], _) = crossing_child([1; 32], [0; 32]);
     assert_eq!(delete, [ours]);
     // The peer's own request holds it: the peer closes that, the host the old one, and sends through its own.
-    let (_ends, delete, [old, _], sends) = crossing_child([0; 32], [0xff; 32]);
+    let (_ends, delete, [old, _], sends) = crossing_child([0; 32], [1; 32]);
     assert_eq!((delete, sends), (vec![old], 0x0505_0505));
 }
 
@@ -127,7 +128,7 @@ fn f_41_of_crossing_child_rekeys_the_one_that_the_peer_keeps_goes_on() {
 
 #[test]
 fn d_of_crossing_ike_rekeys_the_one_with_the_lowest_nonce_goes() {
-    for (theirs, answer, ours_goes) in [([0xff; 32], [0; 32], true), ([0; 32], [0xff; 32], false)] {
+    for (theirs, answer, ours_goes) in [([1; 32], [0; 32], true), ([0; 32], [1; 32], false)] {
         let (mut host, mut peer) = asking_ike(31);
         let old = host.ike().unwrap();
         let made = peer.ask(&mut host, CREATE, &ike_rekey([7; 8], theirs));
@@ -340,7 +341,7 @@ fn d_what_the_peer_should_have_deleted_goes_in_the_end_all_the_same() {
     assert_eq!(deleted(&peer.open(&transmits(&mut host)[0])), [old]);
     let _ = peer.respond(&mut host, INFO, &NOTHING);
     // The redundant one of two that crossed; nothing is sent through it meanwhile.
-    let ((mut host, _), delete, [old, ours], _) = crossing_child([0; 32], [0xff; 32]);
+    let ((mut host, _), delete, [old, ours], _) = crossing_child([0; 32], [1; 32]);
     let theirs = host.installed.values().map(|child| child.spi_in).find(|spi| ![old, ours].contains(spi)).unwrap();
     assert_eq!(delete, [old]);
     let sending = host.sending[&CHILD];
