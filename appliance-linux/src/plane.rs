@@ -10,44 +10,26 @@ mod sockets;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::net::{Encap, Path};
-use ipsec_core::sa::Event;
-use ipsec_core::spd::{self, PolicyId};
+use ipsec_core::spd;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
-use crate::early::{EarlyPacket, Places};
-use crate::run::Input;
+use crate::early::Places;
+use crate::inbox::{Inbox, News};
 use crate::tun::Tun;
 
 pub(crate) use sockets::Sockets;
 
 /// Replay window storage for each inbound SA, in words of 64 packets.
 const WINDOW_WORDS: usize = 64;
-
-/// What the data plane tells the control thread.
-pub(crate) enum News {
-    /// An IKE message, without non-ESP marker.
-    Ike { path: Path, message: Vec<u8> },
-    /// A packet that must be protected by this policy, and no SA to do it with.
-    Acquire { policy: PolicyId, packet: Vec<u8> },
-    /// ESP with an SPI that no SA has, at least not yet.
-    Early(EarlyPacket),
-    /// Something happened to an inbound SA.
-    Inbound(Event),
-    /// Something happened to an outbound SA.
-    Outbound(Event),
-    /// A device or socket failed for good.
-    Broken { what: &'static str, error: io::Error },
-}
 
 /// The data plane's state, shared by its threads and the control thread.
 pub(crate) struct Plane {
@@ -154,6 +136,13 @@ impl Plane {
         self.sockets().send(path, tos, datagram)
     }
 
+    /// Hands over what may be lost when the control thread does not keep up; that is counted.
+    fn offer(&self, inbox: &Inbox, news: News) {
+        if !inbox.offer(news) {
+            count(&self.tally.inbox_full);
+        }
+    }
+
     /// Sends a sealed packet; what the kernel does not take is counted.
     fn send_sealed(&self, egress: &Egress, packet: &[u8]) {
         let path = match egress.encap {
@@ -168,34 +157,6 @@ impl Plane {
         if self.send(path, egress.traffic_class, packet).is_err() {
             count(&self.tally.send_errors);
         }
-    }
-}
-
-/// The control thread's inbox, as the data plane sees it.
-#[derive(Clone)]
-pub(crate) struct Inbox(pub(crate) SyncSender<Input>);
-
-impl Inbox {
-    /// Hands over what must not be lost; waits when the inbox is full.
-    pub(crate) fn send(&self, input: Input) {
-        let _ = self.0.send(input); // fails only when the daemon ends
-    }
-
-    /// Hands over what somebody else answers for when it is lost.
-    pub(crate) fn try_send(&self, input: Input) -> bool {
-        self.0.try_send(input).is_ok()
-    }
-
-    /// Hands over what may be lost when the control thread does not keep up.
-    fn offer(&self, plane: &Plane, news: News) {
-        if let Err(TrySendError::Full(_)) = self.0.try_send(Input::News(news)) {
-            count(&plane.tally.inbox_full);
-        }
-    }
-
-    /// Hands over what happens once and must not be lost.
-    fn tell(&self, news: News) {
-        self.send(Input::News(news));
     }
 }
 

@@ -3,6 +3,9 @@
 //! The control thread owns IKE and everything that changes; it waits at its inbox for messages, packets in want of an SA,
 //! commands and signals. The data plane's threads run beside it and never wait for it.
 
+mod commands;
+mod status;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -26,43 +29,26 @@ use rand_core::UnwrapErr;
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, enabled, error, info, warn};
 
-use crate::boundary::watch::Touched;
 use crate::boundary::{Owner, TAKEN, TAKEN_HINT};
 use crate::capacity::{Capacity, Need, SPARE_IKE_SAS};
 use crate::clock::Clock;
-use crate::commands::wire;
 use crate::configuration::{self, Loaded};
 use crate::control::events::Events;
 use crate::control::protocol::Event;
-use crate::control::server::{Call, Server};
+use crate::control::server::Server;
 use crate::control::waiting::Waiting;
 use crate::early::Early;
+use crate::inbox::{Inbox, Input, News};
 use crate::logging::{Level, Throttle};
 use crate::machine::{Machine, Trouble};
 use crate::pending::Pending;
-use crate::plane::{Inbox, News, Plane};
+use crate::plane::Plane;
 use crate::resolve::Resolver;
 use crate::signals::{self, Wish};
 use crate::{doctor, hardening, logging, notify, story};
 
 /// IKE's engine: the system's random numbers, everything else in portable Rust.
 pub(crate) type Crypto = ike_core::crypto::rustcrypto::RustCrypto<UnwrapErr<SysRng>, PacketCrypto>;
-
-/// What comes to the control thread.
-pub(crate) enum Input {
-    /// From the data plane.
-    News(News),
-    /// From the command line.
-    Call(Call),
-    /// From a signal.
-    Wish(Wish),
-    /// From the resolver: the addresses of a name.
-    Resolved { question: Locate, result: Result<Vec<IpAddr>, String> },
-    /// From the kernel: something of the boundary may have changed.
-    BoundaryTouched(Touched),
-    /// From the kernel: interfaces or addresses changed.
-    AddressesChanged,
-}
 
 /// Inputs that wait for the control thread; beyond that IKE messages are dropped, which peers repeat.
 const INBOX: usize = 1024;
@@ -508,7 +494,7 @@ impl Daemon {
         if let (Some(peer), Some(cause), Some(child)) = (&report.peer, &report.cause, story::failed(report))
             && cause.kind != Kind::Intent
         {
-            self.waiting.fail(peer, child, &wire(cause));
+            self.waiting.fail(peer, child, &cause.into());
         }
     }
 

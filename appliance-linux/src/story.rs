@@ -9,7 +9,6 @@ use ike_core::wire::header::Header;
 use ike_core::wire::outline::Outline;
 use tracing::{info, info_span, warn};
 
-use crate::commands::wire;
 use crate::control::protocol::{Event, PeerStatus};
 use crate::logging;
 
@@ -100,7 +99,7 @@ pub(crate) fn event(report: &Report) -> Event {
         event: report.what.as_str().to_owned(),
         peer: report.peer.clone(),
         child: report.child.clone(),
-        cause: report.cause.as_ref().map(wire),
+        cause: report.cause.as_ref().map(Into::into),
         text: report.to_string(),
     }
 }

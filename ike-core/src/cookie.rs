@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use ipsec_core::time::Instant;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use crate::crypto::{Digest64, IkeCrypto, PrfAlg};
 
@@ -17,20 +17,14 @@ const LIFE: Duration = Duration::from_secs(60);
 /// the change is still good.
 pub(crate) struct Jar {
     generation: u8,
-    secrets: [[u8; 32]; 2],
+    secrets: Zeroizing<[[u8; 32]; 2]>,
     renew_at: Instant,
-}
-
-impl Drop for Jar {
-    fn drop(&mut self) {
-        self.secrets.zeroize();
-    }
 }
 
 impl Jar {
     pub(crate) fn new<C: IkeCrypto>(crypto: &mut C) -> Self {
-        let mut secrets = [[0; 32]; 2];
-        for secret in &mut secrets {
+        let mut secrets = Zeroizing::new([[0; 32]; 2]);
+        for secret in secrets.iter_mut() {
             crypto.random(secret);
         }
         Self { generation: 0, secrets, renew_at: Instant::ZERO }
@@ -44,7 +38,7 @@ impl Jar {
         let outlived = self.renew_at + LIFE <= now;
         self.renew_at = now + LIFE;
         self.generation = self.generation.wrapping_add(1);
-        let [current, previous] = &mut self.secrets;
+        let [current, previous] = &mut *self.secrets;
         if outlived {
             crypto.random(previous);
         } else {
@@ -63,7 +57,7 @@ impl Jar {
         spi_i: u64,
     ) -> [u8; LEN] {
         self.renew(crypto, now);
-        let [current, _] = &self.secrets;
+        let [current, _] = &*self.secrets;
         mac(crypto, self.generation, current, nonce, remote, spi_i)
     }
 
@@ -78,7 +72,7 @@ impl Jar {
         spi_i: u64,
     ) -> bool {
         self.renew(crypto, now);
-        let [current, previous] = &self.secrets;
+        let [current, previous] = &*self.secrets;
         let secret = match cookie.first() {
             Some(&generation) if generation == self.generation => current,
             Some(&generation) if generation.wrapping_add(1) == self.generation => previous,

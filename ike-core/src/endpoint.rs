@@ -428,9 +428,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             }
             touched.extend([slot]);
         }
-        let orphan_at = now + self.settings.orphan;
         if let Some(loser) = orphan.and_then(|loser| self.alive(loser)) {
-            succession::orphan(loser, orphan_at);
+            succession::orphan(loser);
         }
         if let Some(heir) = heir {
             self.inherit(now, slot, heir);

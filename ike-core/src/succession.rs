@@ -179,12 +179,12 @@ pub(crate) fn closed_by_peer<C: IkeCrypto>(sa: &mut Sa<C>) -> Effects<C> {
     effects
 }
 
-/// This SA lost against a crossing rekey: it goes, by the peer's Delete or else by ours.
-pub(crate) fn orphan<C: IkeCrypto>(sa: &mut Sa<C>, at: Instant) {
+/// This SA lost against a crossing rekey: it goes, by the peer's Delete or else, at the moment that was set when it was
+/// made, by ours.
+pub(crate) fn orphan<C: IkeCrypto>(sa: &mut Sa<C>) {
     if let State::Established(established) = &mut sa.state {
         established.replaced = true;
         established.rekey_at = None;
-        established.orphan_at = Some(at);
     }
 }
 

@@ -5,11 +5,13 @@
 //! that is secret passes the seam of the crypto engine, and there it is noted, masked.
 #![cfg(all(feature = "rustcrypto", target_os = "linux"))]
 
+#[path = "../../ipsec-core/tests/memory/mod.rs"]
+mod memory;
+
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -31,10 +33,8 @@ use ipsec_core::net::{AddrRange, Path, TrafficSelector};
 use ipsec_core::time::Instant;
 use zeroize::Zeroize;
 
-/// What is noted is never in memory as it is. Not one of the constants of HMAC, which masks keys as well.
-const MASK: u8 = 0xa7;
-/// Octets by which a secret is known.
-const BEGINNING: usize = 16;
+use memory::masked;
+
 const PSK: &[u8] = b"correct horse battery staple";
 
 /// What a secret is, which says where it may be.
@@ -54,7 +54,7 @@ enum Kind {
     Child,
 }
 
-type Noted = BTreeMap<[u8; BEGINNING], Kind>;
+type Noted = memory::Noted<Kind>;
 
 thread_local! {
     static NOTED: RefCell<Noted> = const { RefCell::new(Noted::new()) };
@@ -62,16 +62,11 @@ thread_local! {
 }
 
 fn note(kind: Kind, secret: &[u8]) {
-    let masked = |octets: &mut dyn Iterator<Item = &u8>| {
-        let mut masked = [0; BEGINNING];
-        masked.iter_mut().zip(octets).for_each(|(to, from)| *to = from ^ MASK);
-        masked
-    };
     NOTED.with_borrow_mut(|noted| {
-        noted.entry(masked(&mut secret.iter())).or_insert(kind);
+        noted.entry(masked(secret)).or_insert(kind);
         // A number may stand in memory with its lowest octet first.
         if kind == Kind::Private {
-            noted.entry(masked(&mut secret.iter().rev())).or_insert(kind);
+            noted.entry(masked(secret.iter().rev())).or_insert(kind);
         }
     });
 }
@@ -280,40 +275,7 @@ fn pass(now: Instant, sides: &mut [Side; 2]) -> bool {
 
 /// Where secrets stand in writable memory.
 fn places() -> Vec<(Kind, u64, String)> {
-    let noted = NOTED.with_borrow(Noted::clone);
-    let mut starts = vec![false; 1 << 16];
-    for masked in noted.keys() {
-        starts[usize::from(masked[0] ^ MASK) << 8 | usize::from(masked[1] ^ MASK)] = true;
-    }
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let mut memory = File::open("/proc/self/mem").unwrap();
-    let mut found = Vec::new();
-    let mut page = vec![0; 4096 + BEGINNING];
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
-        if !rights.starts_with("rw") {
-            continue;
-        }
-        let (from, to) = range.split_once('-').unwrap();
-        let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
-        for at in (from..to).step_by(4096) {
-            memory.seek(SeekFrom::Start(at)).unwrap();
-            let read = memory.read(&mut page).unwrap_or(0);
-            for (offset, window) in page[..read].windows(BEGINNING).enumerate().take(4096) {
-                if !starts[usize::from(window[0]) << 8 | usize::from(window[1])] {
-                    continue;
-                }
-                let mut masked = [0; BEGINNING];
-                masked.iter_mut().zip(window).for_each(|(to, from)| *to = from ^ MASK);
-                if let Some(kind) = noted.get(&masked) {
-                    found.push((*kind, at + offset as u64, line.to_owned()));
-                }
-            }
-            page.fill(0); // what was read is no find of the next page
-        }
-    }
-    found
+    memory::places(&NOTED.with_borrow(Noted::clone))
 }
 
 /// What is found lies in the slots of the SAs, no more than once for each end, and nothing of a kind that is used up.

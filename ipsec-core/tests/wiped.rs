@@ -3,9 +3,11 @@
 //! One test, alone in its process: whatever ran beside it would move and copy memory while it is searched.
 #![cfg(all(feature = "rustcrypto", target_os = "linux"))]
 
+mod memory;
+
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::{AeadAlg, rustcrypto::RustCrypto};
@@ -17,8 +19,7 @@ use ipsec_core::spd::{PolicyId, Slot};
 use ipsec_core::time::Instant;
 use zeroize::Zeroize;
 
-/// The test itself never holds the key as it is, but while it is handed over.
-const MASK: u8 = 0x5c;
+use memory::{MASK, Noted};
 
 struct Gateway {
     outbound: Outbound<'static, RustCrypto>,
@@ -36,7 +37,8 @@ impl Gateway {
         }
     }
 
-    /// Both halves; the one that is made last leaves its stack to be searched.
+    /// Both halves; the one that is made last leaves its stack to be searched. The test never holds the key as it is but
+    /// while it is handed over.
     fn install(&mut self, masked: &[u8; 36], outbound_last: bool) -> (SaId, SaId) {
         let mut keymat = [0; 36];
         keymat.iter_mut().zip(masked).for_each(|(plain, masked)| *plain = masked ^ MASK);
@@ -78,30 +80,10 @@ impl Gateway {
     }
 }
 
-/// Where the first 16 octets of the key stand in writable memory.
+/// Where the key begins in writable memory.
 fn places(masked: &[u8; 36]) -> Vec<String> {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let mut memory = File::open("/proc/self/mem").unwrap();
-    let mut found = Vec::new();
-    let mut page = vec![0; 4096 + 16];
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
-        if !rights.starts_with("rw") {
-            continue;
-        }
-        let (from, to) = range.split_once('-').unwrap();
-        let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
-        for at in (from..to).step_by(4096) {
-            memory.seek(SeekFrom::Start(at)).unwrap();
-            let read = memory.read(&mut page).unwrap_or(0);
-            let is_key = |window: &[u8]| window.iter().zip(masked).all(|(plain, masked)| plain ^ MASK == *masked);
-            let hits = page[..read].windows(16).enumerate().filter(|(offset, window)| *offset < 4096 && is_key(window));
-            found.extend(hits.map(|(offset, _)| format!("{:#x} in {line}", at + offset as u64)));
-            page.fill(0); // what was read is no find of the next page
-        }
-    }
-    found
+    let noted = Noted::from([(*masked.first_chunk().unwrap(), ())]);
+    memory::places(&noted).into_iter().map(|(_, at, line)| format!("{at:#x} in {line}")).collect()
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gateway_core::cause;
 use serde::{Deserialize, Serialize};
 
 /// A request is one line of at most this many octets.
@@ -69,6 +70,12 @@ pub(crate) struct Cause {
     /// What to do about it; may be empty.
     #[serde(default)]
     pub(crate) hint: String,
+}
+
+impl From<&cause::Cause> for Cause {
+    fn from(cause: &cause::Cause) -> Self {
+        Self { code: cause.code.to_owned(), text: cause.text.clone(), hint: cause.hint.clone() }
+    }
 }
 
 /// Everything about the gateway that changes by itself.

@@ -12,8 +12,8 @@ use ipsec_core::sa::Event;
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
-use super::{Inbox, News, Plane, Sockets, count, readable, wait};
-use crate::run::Input;
+use super::{Plane, Sockets, count, readable, wait};
+use crate::inbox::{Inbox, Input, News};
 use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
 
 /// The port on which ESP comes in UDP (RFC 3948).
@@ -86,11 +86,11 @@ impl Plane {
             Carrier::Esp => self.open(inbox, origin, datagram),
             Carrier::Udp(NATT_PORT) => match classify(datagram) {
                 Ok(Datagram::Esp(_)) => self.open(inbox, origin, datagram),
-                Ok(Datagram::Ike(message)) => inbox.offer(self, ike(message)),
+                Ok(Datagram::Ike(message)) => self.offer(inbox, ike(message)),
                 Ok(Datagram::Keepalive) | Err(_) => {}
             },
             Carrier::Udp(_) => {
-                inbox.offer(self, ike(datagram));
+                self.offer(inbox, ike(datagram));
             }
         }
     }

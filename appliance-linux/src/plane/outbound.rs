@@ -8,7 +8,8 @@ use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::engine::Verdict;
 use tracing::warn;
 
-use super::{Inbox, News, Plane, count, readable, wait};
+use super::{Plane, count, readable, wait};
+use crate::inbox::{Inbox, News};
 
 /// The largest packet of the TUN device.
 const PACKET: usize = 16 * 1024;
@@ -91,7 +92,7 @@ impl Plane {
             }
             Ok(Verdict::Acquire(policy)) => {
                 drop(engine);
-                inbox.offer(self, News::Acquire { policy, packet: packet.as_slice().to_vec() });
+                self.offer(inbox, News::Acquire { policy, packet: packet.as_slice().to_vec() });
             }
             Err(_) => {} // counted by the engine
         }

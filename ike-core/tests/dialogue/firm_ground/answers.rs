@@ -283,3 +283,32 @@ fn f_78_an_answer_that_is_sent_again_says_so_in_every_state() {
     }
     assert!(host.ike().is_none());
 }
+
+#[test]
+fn d_our_answer_narrows_to_what_both_sides_want_and_says_so() {
+    let ts = |net: &str| payloads(|message| message.ts(PayloadType::TS_I, selectors(&[net]))).1[4..].to_vec();
+    // What the peer asks for on either side, and what comes of it.
+    for ([theirs, ours], [remote, local]) in [
+        (["10.1.2.0/24", "10.2.2.0/24"], ["10.1.2.0/24", "10.2.2.0/24"]),
+        (["10.1.2.0/24", "10.2.0.0/16"], ["10.1.2.0/24", "10.2.0.0/16"]),
+        (["10.0.0.0/8", "10.0.0.0/8"], ["10.1.0.0/16", "10.2.0.0/16"]),
+    ] {
+        let narrowed =
+            |all: &Payloads| with_body(&with_body(all, PayloadType::TS_I, &ts(theirs)), PayloadType::TS_R, &ts(ours));
+        let check = |host: &Host, answer: &Payloads| {
+            assert_eq!(body(answer, PayloadType::TS_I), Some(ts(remote)), "{theirs} {ours}");
+            assert_eq!(body(answer, PayloadType::TS_R), Some(ts(local)), "{theirs} {ours}");
+            let held = host.installed.values().last().unwrap();
+            assert_eq!((&held.local[..], &held.remote[..]), (selectors(&[local]), selectors(&[remote])));
+        };
+        // With IKE_AUTH, and later.
+        let mut host = lax(0, [12, 16, 1280], Settings::default());
+        let mut peer = Scripted::initiate(&mut host, 15);
+        let auth = narrowed(&peer.auth_payloads());
+        let answer = peer.ask(&mut host, ExchangeType::IKE_AUTH, &auth);
+        check(&host, &answer);
+        let answer = peer.ask(&mut host, CREATE, &narrowed(&child_payloads(None)));
+        assert_eq!(host.installed.len(), 2);
+        check(&host, &answer);
+    }
+}

@@ -254,3 +254,13 @@ fn f_44_the_oldest_goes_first() {
     let held: Vec<_> = host.endpoint.ike_sas().map(|sa| sa.spi_remote).collect();
     assert!(!held.contains(&gone) && spis.iter().all(|spi| held.contains(spi)), "{held:x?}");
 }
+
+#[test]
+fn f_40_a_rekey_of_a_child_that_is_refused_gives_its_slot_back_at_once() {
+    for kind in [NotifyKind::TEMPORARY_FAILURE, NotifyKind::NO_ADDITIONAL_SAS, NotifyKind::TS_UNACCEPTABLE] {
+        let (mut host, mut peer, _) = asking(16);
+        assert_eq!(host.endpoint.occupancy().child_sas, 2);
+        let (handled, sent) = peer.respond(&mut host, CREATE, &notify(kind, &[]));
+        assert_eq!((handled, sent.len(), host.endpoint.occupancy().child_sas), (Ok(()), 0, 1), "{kind:?}");
+    }
+}

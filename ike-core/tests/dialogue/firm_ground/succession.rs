@@ -388,6 +388,37 @@ fn d_an_ike_sa_that_the_peer_should_have_deleted_goes_in_the_end_all_the_same() 
 }
 
 #[test]
+fn d_the_loser_of_crossing_ike_rekeys_goes_in_the_end_all_the_same() {
+    let (mut host, mut peer) = asking_ike(62);
+    peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [0; 32]));
+    let _ = peer.respond(&mut host, CREATE, &ike_rekey([6; 8], [1; 32]));
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    // The peer made it, and should delete it.
+    let loser = host.endpoint.ike_sas().find(|sa| sa.spi_remote == u64::from_be_bytes([7; 8])).unwrap();
+    host.endpoint.handle_timeout(NOW + Duration::from_millis(29_999));
+    assert!(transmits(&mut host).is_empty());
+    host.endpoint.handle_timeout(NOW + seconds(30));
+    let sent = transmits(&mut host);
+    let header = Header::parse(&sent[0]).unwrap();
+    assert_eq!((sent.len(), header.spi_i, header.spi_r), (1, loser.spi_remote, loser.spi_local));
+}
+
+#[test]
+fn d_an_ike_sa_whose_heir_is_gone_goes_on_and_is_rekeyed_later() {
+    let (mut host, mut peer) = asking_ike(63);
+    let old = host.ike_id();
+    peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));
+    let made = host.endpoint.ike_sas().find(|sa| sa.id != old).unwrap().id;
+    host.endpoint.abandon(NOW, made, Failure::ClosedHere).unwrap();
+    let (handled, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::TEMPORARY_FAILURE, &[]));
+    assert_eq!((handled, sent.len(), host.ike_id()), (Ok(()), 0, old));
+    host.endpoint.handle_timeout(NOW + Settings::default().retry);
+    let sent = transmits(&mut host);
+    assert_eq!((sent.len(), Header::parse(&sent[0]).unwrap().exchange), (1, CREATE));
+    assert!(body(&peer.open(&sent[0]), PayloadType::TS_I).is_none(), "the IKE SA itself");
+}
+
+#[test]
 fn f_48_the_heir_of_a_crossing_rekey_follows_where_the_peer_went_meanwhile() {
     let (mut host, mut peer) = asking_ike(55);
     peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));

@@ -2,16 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_core::cause::Cause;
 use gateway_core::gateway::{Parts, Unknown};
 use tracing::info;
 
+use super::{Daemon, filter, with_gateway};
 use crate::capacity::Need;
 use crate::configuration::{self, Loaded};
 use crate::control::protocol::{self, Answer, Request};
 use crate::control::server::Call;
 use crate::control::waiting::{Goal, Wait};
-use crate::run::{Daemon, filter, with_gateway};
 use crate::{notify, story};
 
 impl Daemon {
@@ -60,7 +59,7 @@ impl Daemon {
                 let deadline = since + Duration::from_millis(timeout_ms.min(86_400_000));
                 return self.waiting.push(Wait { goal, peer, child, since, deadline, answer });
             }
-            Ok(Err(cause)) => wire(&cause),
+            Ok(Err(cause)) => (&cause).into(),
             Err(Unknown) => protocol::Cause {
                 code: "unknown-name".to_owned(),
                 text: "no peer or child has this name".to_owned(),
@@ -128,7 +127,7 @@ impl Daemon {
         self.transmit();
         let committed = self.machine.commit(prepared);
         self.level.set(filter(level));
-        placed.map_err(|cause| wire(&cause))?;
+        placed.map_err(|cause| protocol::Cause::from(&cause))?;
         committed.map_err(|trouble| protocol::Cause {
             code: "not-reloaded".to_owned(),
             text: trouble.text,
@@ -139,9 +138,4 @@ impl Daemon {
         lines.iter().for_each(|line| info!("reload: {line}"));
         Ok(lines)
     }
-}
-
-/// A cause for the control socket.
-pub(crate) fn wire(cause: &Cause) -> protocol::Cause {
-    protocol::Cause { code: cause.code.to_owned(), text: cause.text.clone(), hint: cause.hint.clone() }
 }

@@ -14,11 +14,10 @@ use ipsec_core::net::{Encap, TrafficSelector};
 use ipsec_core::sa;
 use ipsec_core::spd::{Action, Direction, Entry, Hits};
 
-use crate::commands::wire;
+use super::{Crypto, Daemon, with_gateway};
 use crate::control::protocol::{
     BoundaryStatus, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
 };
-use crate::run::{Daemon, with_gateway};
 
 /// Why the guard drops, in the order in which it counts.
 const GUARDED: [Discard; 4] = [Discard::InClear, Discard::InBlocked, Discard::OutNoPolicy, Discard::OutBlocked];
@@ -127,7 +126,7 @@ impl Daemon {
     }
 }
 
-type Lent<'x, 'e> = Parts<'x, 'e, crate::run::Crypto, ipsec_core::crypto::rustcrypto::RustCrypto>;
+type Lent<'x, 'e> = Parts<'x, 'e, Crypto, ipsec_core::crypto::rustcrypto::RustCrypto>;
 
 fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> PeerStatus {
     let config = parts.endpoint.pad().get(peer.id);
@@ -139,7 +138,7 @@ fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_
             gateway::PeerState::Disconnected => PeerState::Disconnected,
             gateway::PeerState::Error => PeerState::Error,
         },
-        cause: peer.cause.as_ref().map(wire),
+        cause: peer.cause.as_ref().map(Into::into),
         ike: peer.ike.as_ref().map(|view| ike_status(view, parts, now)),
         children: peer.children.iter().map(|child| child_status(child, parts, now)).collect(),
         start: match config.map(|config| config.start) {

@@ -1,0 +1,54 @@
+//! A search through the memory of this process for secrets that were noted, masked: the search holds none as it is.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+/// Not one of the constants of HMAC, which masks keys as well.
+pub(crate) const MASK: u8 = 0xa7;
+/// Octets by which a secret is known.
+pub(crate) const BEGINNING: usize = 16;
+
+/// What is looked for, by its masked beginning.
+pub(crate) type Noted<K> = BTreeMap<[u8; BEGINNING], K>;
+
+/// The masked beginning of a secret.
+pub(crate) fn masked<'o>(octets: impl IntoIterator<Item = &'o u8>) -> [u8; BEGINNING] {
+    let mut masked = [0; BEGINNING];
+    masked.iter_mut().zip(octets).for_each(|(to, from)| *to = from ^ MASK);
+    masked
+}
+
+/// Where secrets stand in writable memory: which, at what address, and in which part of the memory.
+pub(crate) fn places<K: Copy>(noted: &Noted<K>) -> Vec<(K, u64, String)> {
+    let mut starts = vec![false; 1 << 16];
+    for masked in noted.keys() {
+        starts[usize::from(masked[0] ^ MASK) << 8 | usize::from(masked[1] ^ MASK)] = true;
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut memory = File::open("/proc/self/mem").unwrap();
+    let mut found = Vec::new();
+    let mut page = vec![0; 4096 + BEGINNING];
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
+        if !rights.starts_with("rw") {
+            continue;
+        }
+        let (from, to) = range.split_once('-').unwrap();
+        let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
+        for at in (from..to).step_by(4096) {
+            memory.seek(SeekFrom::Start(at)).unwrap();
+            let read = memory.read(&mut page).unwrap_or(0);
+            for (offset, window) in page[..read].windows(BEGINNING).enumerate().take(4096) {
+                if starts[usize::from(window[0]) << 8 | usize::from(window[1])]
+                    && let Some(kind) = noted.get(&masked(window))
+                {
+                    found.push((*kind, at + offset as u64, line.to_owned()));
+                }
+            }
+            page.fill(0); // what was read is no find of the next page
+        }
+    }
+    found
+}
