@@ -83,3 +83,19 @@ impl Soonest {
         at <= self.now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_falls_due_once_at_the_moment_that_was_planned_last() {
+        let (peer, at) = (PeerId(7), Instant::from_millis);
+        let mut agenda = Agenda::default();
+        agenda.plan(peer, None, Some(at(10)));
+        assert_eq!(agenda.pop(at(9)), None);
+        agenda.plan(peer, Some(at(10)), Some(at(20)));
+        assert_eq!((agenda.next(), agenda.pop(at(19))), (Some(at(20)), None));
+        assert_eq!((agenda.pop(at(20)), agenda.pop(at(20)), agenda.next()), (Some(peer), None, None));
+    }
+}

@@ -2,6 +2,7 @@
 
 use ike_core::endpoint::Settings;
 use ike_core::failure::{Failure, Side};
+use ike_core::proposal::EspProposal;
 use ike_core::registry::{ExchangeType, NotifyKind, PayloadType};
 use ike_core::wire::header::Header;
 use ipsec_core::net::{Path, Spi};
@@ -310,5 +311,45 @@ fn d_our_answer_narrows_to_what_both_sides_want_and_says_so() {
         let answer = peer.ask(&mut host, CREATE, &narrowed(&child_payloads(None)));
         assert_eq!(host.installed.len(), 2);
         check(&host, &answer);
+    }
+}
+
+#[test]
+fn d_a_group_that_no_value_was_sent_for_is_not_taken() {
+    let (mut host, mut peer, _) = asking(65);
+    // The host began with the group that it knows to work; now it offers all.
+    let (handled, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::NO_PROPOSAL_CHOSEN, &[]));
+    assert_eq!((handled, sent.len()), (Ok(()), 1));
+    let other = EspProposal::parse("aes256gcm16-ecp256-esn").unwrap();
+    let sa = payloads(|message| message.sa(ProtocolId::ESP, &[5; 4], [(1, other.transforms(true))]));
+    let answer = with_body(&child_payloads(Some(&public())), PayloadType::SA, &sa.1[4..]);
+    let _ = peer.respond(&mut host, CREATE, &answer);
+    assert_eq!((&host.failures[..], host.installed.len()), (&[Failure::AnswerNotOffered][..], 1), "{:?}", host.story);
+}
+
+#[test]
+fn d_a_sign_of_life_that_is_told_late_takes_nothing_back() {
+    let mut host = lax(20, [12, 16, 1280], Settings::default());
+    let _peer = up(&mut host, 66);
+    let child = host.sending[&CHILD];
+    host.endpoint.heard(NOW + seconds(10), child);
+    host.endpoint.heard(NOW + seconds(5), child);
+    assert_eq!(host.ike().unwrap().heard, Some(NOW + seconds(10)));
+}
+
+#[test]
+fn d_whoever_called_from_behind_a_nat_does_not_follow_and_the_other_side_does() {
+    let [left, mut right] = pair();
+    right.remote = None;
+    let mut network = crate::network::Network::new(67, [vec![left], vec![right]], Settings::default());
+    network.nat = Some("203.0.113.7:1024".parse().unwrap());
+    network.connect();
+    for (host, follows) in network.hosts.iter_mut().zip([false, true]) {
+        let before = host.ike().unwrap().path;
+        let path = Path { remote: "203.0.113.99:4500".parse().unwrap(), ..before };
+        let child = host.sending[&CHILD];
+        host.endpoint.moved(child, path);
+        host.listen();
+        assert_eq!(host.ike().unwrap().path, if follows { path } else { before });
     }
 }
