@@ -24,6 +24,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list: Vec<_> =
         shared.into_iter().flatten().map(|scenario| scenario.also_with(Program::Libreswan)).collect();
     let mut own = Vec::new();
+    own.extend(Scenario::both_ways("libreswan-establish", establish));
     for (group, name) in [("ecp256", "knows"), ("x25519", "does-not-know")] {
         let name = format!("f-64-libreswan-{name}-the-group-of-our-child-rekey");
         own.extend(Scenario::both_ways(&name, move |ends, first| group_of_the_rekey(ends, first, group)));
@@ -32,6 +33,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     own.push(Scenario::new("f-60-libreswan-both-call-at-once", both_at_once));
     list.extend(own.into_iter().map(|scenario| scenario.with(Program::Libreswan)));
     list
+}
+
+/// Pings of several sizes, and no file as with other peers: TCP that user-mode Linux forwards arrives altered.
+fn establish(ends: Ends, first: First) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(first)?;
+    tunnel.carries()?;
+    let child = tunnel.child()?;
+    ensure(child.packets.0 > 20 && child.packets.1 > 20, || format!("packets are not counted: {child:?}"))?;
+    Ok(format!("{}; {}", tunnel.peer.ike_sa(PEER)?.suite, tunnel.pair.wire.summary()))
 }
 
 /// F-64: our rekey offers two groups, with the public value of the one that the IKE SA was made with; the peer's child

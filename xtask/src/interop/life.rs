@@ -21,6 +21,7 @@ use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list = with_any_peer();
+    list.extend(Scenario::both_ways("a1-establish-and-carry", establish_and_carry));
     list.extend(Scenario::both_ways("iperf3", iperf3));
     list.push(Scenario::new("a12-after-sigterm-the-boundary-stays-until-release", stays_closed_until_release).ours());
     list
@@ -28,11 +29,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 
 /// What every peer can do.
 pub(super) fn with_any_peer() -> Vec<Scenario> {
-    let mut list = Vec::new();
-    list.extend(Scenario::both_ways("a1-establish-and-carry", establish_and_carry));
-    list.push(Scenario::new("delete-by-us", |ends| delete(ends, First::We)));
-    list.push(Scenario::new("delete-by-peer", |ends| delete(ends, First::They)));
-    list
+    vec![
+        Scenario::new("delete-by-us", |ends| delete(ends, First::We)),
+        Scenario::new("delete-by-peer", |ends| delete(ends, First::They)),
+    ]
 }
 
 fn establish_and_carry(ends: Ends, first: First) -> Result<String> {
