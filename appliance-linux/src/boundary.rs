@@ -438,6 +438,11 @@ pub(crate) fn blocked() -> io::Result<Option<String>> {
     Ok((!nets.is_empty()).then(|| shown(nets.iter(), 5)))
 }
 
+/// The priorities of routing rules of others that come before ours, for `doctor`.
+pub(crate) fn foreign_rules(netlink: &mut Netlink) -> io::Result<Vec<String>> {
+    kernel::foreign_before(netlink)
+}
+
 /// How it stands with the guard, for `doctor`; it changes nothing.
 pub(crate) fn guard_state() -> GuardState {
     guard::state()

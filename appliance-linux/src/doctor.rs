@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use gateway_core::config::{Action, Child, Config, Peer, Remote};
+use ipsec_core::net::AddrRange;
 
 use crate::boundary::{self, GuardState, MARK, prefixes};
 use crate::control::client;
-use crate::control::protocol::Request;
+use crate::control::protocol::{Answer, BoundaryStatus, Request};
 use crate::netlink::{LocalAddr, Netlink, NextHop};
 use crate::resolve;
 use crate::socket::{Carrier, Listen, Socket};
@@ -64,14 +65,23 @@ fn fine(about: &'static str, text: impl Into<String>) -> Finding {
 
 /// Looks at everything.
 pub(crate) fn examine(config: &Config) -> Vec<Finding> {
-    let running = client::call(Path::new(&config.gateway.control), &Request::Status).is_ok();
+    let answer = client::call(Path::new(&config.gateway.control), &Request::Status);
+    let running = answer.is_ok();
+    let status = match answer {
+        Ok(Answer::Status { status }) => Some(status),
+        _ => None,
+    };
     let mut findings = vec![privileges(), tun(config, running)];
     findings.extend(forwarding(config));
     findings.extend(interfaces(config));
     findings.extend(ports(config, running));
     findings.extend(boundary(running));
+    findings.extend(status.map(|status| as_the_daemon_sees_it(&status.boundary)));
     match Netlink::open() {
         Ok(mut netlink) => {
+            if running {
+                findings.extend(ways(config, &mut netlink));
+            }
             let outside = outside(config, &mut netlink);
             findings.extend(reverse_path(config, &outside));
             findings.extend(addresses(config, &netlink.addresses().unwrap_or_default()));
@@ -100,6 +110,80 @@ fn boundary(running: bool) -> Vec<Finding> {
         Err(error) => findings.push(finding(Grade::Warning, "blocked", format!("routes cannot be read: {error}"), "")),
     }
     findings
+}
+
+/// What the daemon itself says of the boundary.
+fn as_the_daemon_sees_it(boundary: &BoundaryStatus) -> Finding {
+    let why = || boundary.why.clone().unwrap_or_default();
+    match boundary.state.as_str() {
+        "closed" => fine("boundary", format!("closed, says the daemon; guard: {}", boundary.guard)),
+        "weak" => finding(Grade::Warning, "boundary", format!("weak, says the daemon: {}", why()), "see guard"),
+        state => finding(
+            Grade::Failure,
+            "boundary",
+            format!("{state}, says the daemon: {}", why()),
+            "it is tried again all the time; the log says since when",
+        ),
+    }
+}
+
+/// Whether the kernel leads packets to the remote networks to our device, and what else has a say before our rules.
+fn ways(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
+    /// A question each for thousands of networks would take long; so many show what is wrong.
+    const ASKED: usize = 256;
+    let device = &config.gateway.tun;
+    let index = nix::net::if_::if_nametoindex(device.as_str()).ok();
+    let (mut astray, mut asked) = (Vec::new(), 0_usize);
+    for child in config.peers.iter().flat_map(|peer| &peer.children) {
+        for net in child.remote_ts.iter().map(|remote| &remote.addrs) {
+            // Everything to everything is the operator's own to route.
+            let everything = |net: &AddrRange| *net == AddrRange::ANY_V4 || *net == AddrRange::ANY_V6;
+            let ours = child.local_ts.iter().any(|local| everything(&local.addrs)) && everything(net);
+            let Some(addr) = inside(config, net).filter(|_| !ours && asked < ASKED) else { continue };
+            asked += 1;
+            match netlink.next_hop(addr, 0) {
+                Ok(hop) if Some(hop.link) == index => {}
+                Ok(hop) => {
+                    let name = nix::net::if_::if_indextoname(hop.link).ok().and_then(|name| name.into_string().ok());
+                    astray.push(format!("{addr} by {}", name.unwrap_or_default()));
+                }
+                Err(error) => astray.push(format!("{addr} nowhere ({error})")),
+            }
+        }
+    }
+    let mut findings = Vec::new();
+    if !astray.is_empty() {
+        let fix = "`ip rule` shows what comes before our rules, `ip route get ADDRESS` where a packet goes";
+        let text = format!("packets to remote networks do not go to {device}: {}", a_few(astray));
+        findings.push(finding(Grade::Failure, "routes", text, fix));
+    } else if asked > 0 {
+        findings.push(fine("routes", format!("an address of each of {asked} remote networks is led to {device}")));
+    }
+    match boundary::foreign_rules(netlink) {
+        Ok(before) if before.is_empty() => {}
+        Ok(before) => findings.push(finding(
+            Grade::Note,
+            "rules",
+            format!("routing rules of others come before ours, at priority {}", a_few(before)),
+            "what they take does not reach the tunnel, and is dropped by the guard where it would leave in clear",
+        )),
+        Err(error) => findings.push(finding(Grade::Warning, "rules", format!("cannot be read: {error}"), "")),
+    }
+    findings
+}
+
+/// An address of a remote network that nothing but its route decides about: no policy, and no network on our side.
+fn inside(config: &Config, net: &AddrRange) -> Option<IpAddr> {
+    let locals = config.peers.iter().flat_map(|peer| &peer.children).flat_map(|child| &child.local_ts);
+    let locals: Vec<AddrRange> = locals.map(|local| local.addrs).filter(|local| local != net).collect();
+    let bypassed = |addr: IpAddr| {
+        let mut bypasses = config.policies.iter().filter(|policy| policy.action == Action::Bypass);
+        bypasses.any(|policy| policy.remote.is_none_or(|range| range.contains(addr)))
+    };
+    let usual = ["198.51.100.77", "2001:db8:77::77"].into_iter().filter_map(|addr| addr.parse().ok());
+    let own = prefixes(net).into_iter().map(|net| net.second());
+    let mut candidates = usual.chain(own).filter(|addr| net.contains(*addr));
+    candidates.find(|addr| !bypassed(*addr) && !locals.iter().any(|local| local.contains(*addr)))
 }
 
 /// Whether what is protected is dropped where it would cross in clear.
@@ -296,7 +380,9 @@ fn interfaces(config: &Config) -> Vec<Finding> {
 
 fn ports(config: &Config, running: bool) -> Vec<Finding> {
     if running {
-        return vec![fine("ports", "a running portcullis holds UDP 500 and 4500")];
+        return vec![held(
+            ["net/udp", "net/udp6"].map(|file| fs::read_to_string(Path::new("/proc").join(file)).unwrap_or_default()),
+        )];
     }
     let v6 = config.peers.iter().any(|peer| {
         peer.local.iter().any(IpAddr::is_ipv6)
@@ -332,6 +418,28 @@ fn ports(config: &Config, running: bool) -> Vec<Finding> {
         findings.push(fine("ports", "UDP 500 and 4500 are free"));
     }
     findings
+}
+
+/// Whether somebody holds the ports while the daemon runs, in the lists of /proc/net.
+fn held(lists: [String; 2]) -> Finding {
+    // sl, local address and port in hexadecimal, …
+    let open: BTreeSet<u16> = lists
+        .iter()
+        .flat_map(|list| list.lines())
+        .filter_map(|line| u16::from_str_radix(line.split_whitespace().nth(1)?.rsplit_once(':')?.1, 16).ok())
+        .collect();
+    let missing: Vec<String> =
+        [500, 4500].into_iter().filter(|port| !open.contains(port)).map(|port: u16| port.to_string()).collect();
+    if missing.is_empty() {
+        return fine("ports", "UDP 500 and 4500 are open, and the daemon runs");
+    }
+    let text = format!("the daemon runs, and nobody holds UDP {}", missing.join(" and "));
+    finding(
+        Grade::Failure,
+        "ports",
+        text,
+        "its log says why; `local` may name an address that this machine does not have",
+    )
 }
 
 fn addresses(config: &Config, ours: &[LocalAddr]) -> Vec<Finding> {
@@ -504,6 +612,41 @@ mod tests {
         assert_eq!(found.len(), 2, "{found:?}");
         let texts = found.iter().chain(&forwarding(&many)).map(|found| found.text.len()).max().unwrap();
         assert!(texts < 300, "{texts} octets in one line");
+    }
+
+    #[test]
+    fn f_01_doctor_fails_on_the_trouble_of_the_daemon() {
+        let state = |state: &str| BoundaryStatus {
+            state: state.to_owned(),
+            why: Some("rule 4500: no".to_owned()),
+            ..BoundaryStatus::default()
+        };
+        let grades = ["closed", "weak", "trouble"].map(|word| as_the_daemon_sees_it(&state(word)).grade);
+        assert_eq!(grades, [Grade::Fine, Grade::Warning, Grade::Failure]);
+        assert!(as_the_daemon_sees_it(&state("trouble")).text.contains("rule 4500: no"));
+    }
+
+    #[test]
+    fn ports_that_nobody_holds_are_told_while_the_daemon_runs() {
+        let line = |port: &str| format!(" 1: 00000000:{port} 00000000:0000 07 00000000:00000000");
+        assert_eq!(held([line("01F4"), line("1194")]).grade, Grade::Fine);
+        let found = held([line("01F4"), line("1195")]);
+        assert_eq!((found.grade, found.text.as_str()), (Grade::Failure, "the daemon runs, and nobody holds UDP 4500"));
+    }
+
+    #[test]
+    fn the_address_that_is_asked_for_is_the_networks_own() {
+        let text = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+                    psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+                    local-ts = \"10.2.0.0/16\"\nremote-ts = \"10.0.0.0/8\"\n[[policy]]\naction = \"bypass\"\n\
+                    remote = \"198.51.100.0/24\"\n";
+        let config = Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+        let asked = |net: &str, prefix| inside(&config, &AddrRange::prefix(net.parse().unwrap(), prefix).unwrap());
+        let addr = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(asked("10.0.0.0", 8), addr("10.0.0.1"));
+        assert_eq!(asked("10.2.0.0", 24), None, "ours");
+        assert_eq!(asked("2001:db8::", 32), addr("2001:db8:77::77"));
+        assert_eq!(asked("198.51.100.0", 25), None, "goes by a policy");
     }
 
     #[test]

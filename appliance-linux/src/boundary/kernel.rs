@@ -180,6 +180,25 @@ fn rules(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RuleMessage>> {
     Ok(found)
 }
 
+/// The priorities of rules that others made and that come before ours; the kernel's own for its local addresses is none.
+pub(super) fn foreign_before(netlink: &mut Netlink) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for family in families(has_ipv6()) {
+        for rule in netlink.rules(family)? {
+            let priority = rule.attributes.iter().find_map(|attribute| match attribute {
+                RuleAttribute::Priority(priority) => Some(*priority),
+                _ => None,
+            });
+            // The kernel tells no priority of the one at 0.
+            let priority = priority.unwrap_or(0);
+            if priority > 0 && priority < TABLE && !rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)) {
+                found.push(priority.to_string());
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Whether the kernel has IPv6 at all.
 pub(super) fn has_ipv6() -> bool {
     Path::new("/proc/sys/net/ipv6").exists()

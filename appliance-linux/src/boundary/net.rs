@@ -29,6 +29,13 @@ impl Net {
         AddrRange::prefix(self.addr, self.prefix).unwrap_or(AddrRange::single(self.addr))
     }
 
+    /// Its second address, or its only one.
+    pub(crate) fn second(self) -> IpAddr {
+        let (v4, first) = (self.is_ipv4(), number(self.addr));
+        let single = self.prefix >= if v4 { 32 } else { 128 };
+        address(v4, if single { first } else { first | 1 })
+    }
+
     pub(super) fn is_ipv4(self) -> bool {
         self.addr.is_ipv4()
     }

@@ -26,6 +26,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("f-08-discard-holds-where-no-child-is", discard).ours(),
         Scenario::new("f-37-without-ipv6-ipv4-works", without_v6).ours(),
         Scenario::new("f-01-nft-fails-for-a-while", nft_fails).ours(),
+        Scenario::new("f-01-doctor-sees-a-rule-before-ours", rule_before_ours).ours(),
         Scenario::new("f-01-nft-hangs", nft_hangs).ours().thorough(),
         Scenario::new("f-01-nft-fails-at-the-start", nft_fails_at_the_start).ours(),
         Scenario::new("f-02-the-device-is-renamed", device_renamed).ours(),
@@ -104,6 +105,8 @@ fn nft_fails(ends: Ends) -> Result<String> {
         ip(gateway, &format!("rule del pref {priority}"))?;
         wait_for_rule(gateway, priority, Duration::from_secs(1))?;
     }
+    let found = us.doctor()?;
+    ensure(!found.0 && found.1.contains("out of order"), || format!("doctor says {}", found.1))?;
     nft.does("work")?;
     // What failed four times waits for four seconds.
     wait_for_boundary(&us, "closed", "nftables")?;
@@ -117,6 +120,23 @@ fn listed(gateway: &Namespace) -> Result<String> {
     nft.args(["list", "table", "inet", "portcullis"]).stdout(std::process::Stdio::piped());
     let output = gateway.spawn(&mut nft)?.wait_with_output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A rule of somebody else leads remote networks elsewhere: the guard makes a black hole of it, and doctor says so.
+fn rule_before_ours(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    let mut us = alone(&mut plan, None)?;
+    us.start()?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    let (fine, words) = us.doctor()?;
+    ensure(fine && words.contains("is led to pcl0"), || format!("doctor says {words}"))?;
+    let gateway = &plan.pair.west.gateway;
+    ip(gateway, "route add default via 192.0.2.2 dev wan table 77")?;
+    ip(gateway, "rule add pref 1000 lookup 77")?;
+    let (fine, words) = us.doctor()?;
+    ensure(!fine && words.contains("by wan"), || format!("doctor says {words}"))?;
+    ensure(words.contains("at priority 1000"), || format!("doctor names no rule: {words}"))?;
+    Ok(String::new())
 }
 
 /// An nft that never ends keeps the daemon from nothing for longer than its deadline.

@@ -83,6 +83,19 @@ impl Portcullis {
         self.daemon.signal(signal)
     }
 
+    /// `doctor`, which is run where the daemon is: whether all is well, and its words.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(crate) fn doctor(&self) -> Result<(bool, String)> {
+        let mut command = Self::program()?;
+        command.arg("--control").arg(self.control()).arg("doctor").arg("--config");
+        command.arg(self.folder.join("portcullis.toml")).stdin(Stdio::null()).stdout(Stdio::piped());
+        let output = self.namespace.spawn(command.stderr(Stdio::piped()))?.wait_with_output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
     /// Changes the text of its configuration.
     ///
     /// # Errors
