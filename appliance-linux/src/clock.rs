@@ -1,17 +1,53 @@
 //! The clock that the cores are told of.
 
 use ipsec_core::time::Instant;
+use nix::time::{ClockId, clock_gettime};
 
-/// Milliseconds since the daemon started, monotonic.
+/// Milliseconds since the machine started, monotonic, those included that it slept: the lifetimes of keys go on then, and
+/// the peer's timers do.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock(std::time::Instant);
+pub(crate) struct Clock(());
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self(std::time::Instant::now())
+        Self(())
     }
 
+    #[allow(clippy::unused_self, reason = "the clock is given to those who may ask it")]
     pub(crate) fn now(self) -> Instant {
-        Instant::from_millis(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+        // Every kernel that runs us has this clock.
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(std::time::Duration::from).unwrap_or_default();
+        Instant::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set in the second run of the test below.
+    const SLEPT: &str = "PORTCULLIS_TEST_SLEPT";
+
+    /// A namespace where the machine seems to have slept for two days.
+    #[test]
+    fn f_34_what_the_machine_slept_counts() {
+        let awake = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from).unwrap();
+        let now = Clock::start().now().as_millis();
+        if std::env::var_os(SLEPT).is_some() {
+            assert!(now > 172_000_000 + u64::try_from(awake.as_millis()).unwrap(), "{now} ms, awake for {awake:?}");
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--boottime", "172800", "--fork", "--"]).arg(this);
+        command.args(["--exact", "clock::tests::f_34_what_the_machine_slept_counts"]).env(SLEPT, "1");
+        let Ok(output) = command.output() else { return println!("skipped: there is no unshare(1)") };
+        let text = String::from_utf8_lossy(&output.stdout);
+        if text.is_empty() {
+            return println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
     }
 }

@@ -53,7 +53,8 @@ impl fmt::Display for Trouble {
     }
 }
 
-fn trouble(what: impl fmt::Display, error: &io::Error) -> Trouble {
+/// What the kernel refused, in words.
+pub(crate) fn trouble(what: impl fmt::Display, error: &io::Error) -> Trouble {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => "root is needed, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrInUse => "another IKE daemon runs: `ss -ulpn` names it; stop it",

@@ -17,9 +17,21 @@ pub(crate) fn notify(assignments: &str) {
     }
 }
 
-/// Tells that the configuration is being read again; `READY=1` ends it.
-pub(crate) fn notify_reloading() {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| now.tv_sec().saturating_mul(1_000_000).saturating_add(now.tv_nsec() / 1000));
-    notify(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+/// The configuration is being read again; its end tells that this is over, whatever came of it.
+pub(crate) struct Reloading(());
+
+impl Reloading {
+    /// Tells that it begins.
+    pub(crate) fn begin() -> Self {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .map_or(0, |now| now.tv_sec().saturating_mul(1_000_000).saturating_add(now.tv_nsec() / 1000));
+        notify(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        Self(())
+    }
+}
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        notify("READY=1");
+    }
 }

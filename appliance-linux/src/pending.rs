@@ -1,6 +1,6 @@
 //! Packets that wait for their SA, so that the first packet of a connection is not lost (row E13 of the requirements).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use ipsec_core::spd::PolicyId;
@@ -12,7 +12,11 @@ const AGE: Duration = Duration::from_secs(10);
 
 /// Every waiting packet.
 #[derive(Default)]
-pub(crate) struct Pending(Vec<(PolicyId, VecDeque<Waiting>)>);
+pub(crate) struct Pending {
+    queues: BTreeMap<PolicyId, VecDeque<Waiting>>,
+    /// Before that, none has waited too long.
+    due: Option<Instant>,
+}
 
 struct Waiting {
     since: Instant,
@@ -22,35 +26,35 @@ struct Waiting {
 impl Pending {
     /// Keeps a packet. Returns how many others it pushed out.
     pub(crate) fn push(&mut self, now: Instant, policy: PolicyId, packet: Vec<u8>) -> usize {
-        let place = self.0.iter().position(|(of, _)| *of == policy).unwrap_or_else(|| {
-            self.0.push((policy, VecDeque::new()));
-            self.0.len() - 1
-        });
-        let Some((_, queue)) = self.0.get_mut(place) else { return 0 };
+        let queue = self.queues.entry(policy).or_default();
         queue.push_back(Waiting { since: now, packet });
+        self.due.get_or_insert(now + AGE);
         let surplus = queue.len().saturating_sub(PACKETS);
         queue.drain(..surplus).count()
     }
 
     /// Takes the packets of a policy that now has an SA, oldest first.
     pub(crate) fn take(&mut self, policy: PolicyId) -> impl Iterator<Item = Vec<u8>> + use<> {
-        let place = self.0.iter().position(|(of, _)| *of == policy);
-        let queue = place.map(|place| self.0.swap_remove(place).1).unwrap_or_default();
-        queue.into_iter().map(|waiting| waiting.packet)
+        self.queues.remove(&policy).unwrap_or_default().into_iter().map(|waiting| waiting.packet)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// When to look for packets that waited too long.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.due
     }
 
-    /// Forgets packets that waited too long. Returns how many.
+    /// Forgets packets that waited too long. Returns how many. Looks through them only when it is time to.
     pub(crate) fn expire(&mut self, now: Instant) -> usize {
+        if self.due.is_none_or(|due| now < due) {
+            return 0;
+        }
         let mut expired = 0;
-        self.0.retain_mut(|(_, queue)| {
+        self.queues.retain(|_, queue| {
             let old = queue.iter().take_while(|waiting| now.saturating_duration_since(waiting.since) >= AGE).count();
             expired += queue.drain(..old).count();
             !queue.is_empty()
         });
+        self.due = self.queues.values().filter_map(|queue| Some(queue.front()?.since + AGE)).min();
         expired
     }
 }
@@ -72,5 +76,24 @@ mod tests {
         assert_eq!(pending.expire(start + Duration::from_secs(9)), 0);
         assert_eq!(pending.expire(start + Duration::from_secs(10)), 1);
         assert_eq!(pending.take(PolicyId(2)).count(), 0);
+    }
+
+    #[test]
+    fn f_34_waiting_packets_are_looked_through_when_the_oldest_has_waited_long_enough() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut pending = Pending::default();
+        assert_eq!(pending.deadline(), None);
+        for second in 0..3 {
+            pending.push(after(second), PolicyId(u32::try_from(second).unwrap()), vec![1]);
+        }
+        assert_eq!(pending.deadline(), Some(after(10)));
+        assert_eq!(pending.expire(after(10)), 1);
+        assert_eq!(pending.deadline(), Some(after(11)));
+        assert_eq!(pending.take(PolicyId(1)).count(), 1);
+        assert_eq!(pending.expire(after(11)), 0);
+        assert_eq!(pending.deadline(), Some(after(12)), "taken ones are not waited for");
+        assert_eq!(pending.expire(after(13)), 1);
+        assert_eq!(pending.deadline(), None);
     }
 }

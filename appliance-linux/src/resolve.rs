@@ -46,29 +46,30 @@ const BEHIND_THE_STUB: &str = "/run/systemd/resolve/resolv.conf";
 /// Addresses of that stub.
 const STUB: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54))];
 
-/// What becomes of a question.
-type Tell = Box<dyn FnOnce(Result<Vec<IpAddr>, String>) + Send>;
+/// What the name servers say: the addresses in the order in which to try them, or why there are none.
+pub(crate) type Answer = Result<Vec<IpAddr>, String>;
 
-/// The thread that asks; it ends with it.
-pub(crate) struct Resolver {
-    questions: Sender<(String, Tell)>,
+/// The thread that asks; it ends with it. Each name comes with a question `Q`, which comes back with the answer.
+pub(crate) struct Resolver<Q> {
+    questions: Sender<(String, Q)>,
 }
 
-impl Resolver {
-    /// Starts the thread.
-    pub(crate) fn start() -> io::Result<Self> {
+impl<Q: Send + 'static> Resolver<Q> {
+    /// Starts the thread. `tell` is called there, and nowhere else: it may wait for who asks.
+    pub(crate) fn start(tell: impl Fn(Q, Answer) + Send + Sync + 'static) -> io::Result<Self> {
         let (questions, queue) = mpsc::channel(QUEUE);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("resolver".into()).spawn(move || runtime.block_on(serve(queue)))?;
+        let tell = Arc::new(tell);
+        thread::Builder::new().name("resolver".into()).spawn(move || runtime.block_on(serve(queue, tell)))?;
         Ok(Self { questions })
     }
 
-    /// Asks for a name; `tell` gets the addresses in the order in which to try them, or why there are none.
-    pub(crate) fn ask(&self, name: String, tell: impl FnOnce(Result<Vec<IpAddr>, String>) + Send + 'static) {
-        if let Err(refused) = self.questions.try_send((name, Box::new(tell))) {
-            let (_, tell) = refused.into_inner();
-            tell(Err("too many names are being asked for".to_owned()));
-        }
+    /// Asks for a name.
+    ///
+    /// # Errors
+    /// The question, at once, when too many wait already.
+    pub(crate) fn ask(&self, name: String, question: Q) -> Result<(), Q> {
+        self.questions.try_send((name, question)).map_err(|refused| refused.into_inner().1)
     }
 }
 
@@ -78,17 +79,21 @@ pub(crate) fn now(name: &str) -> Result<Vec<IpAddr>, String> {
     runtime.map_err(|error| error.to_string())?.block_on(patiently(name))
 }
 
-async fn patiently(name: &str) -> Result<Vec<IpAddr>, String> {
+async fn patiently(name: &str) -> Answer {
     let answer = timeout(PATIENCE, resolve(name)).await;
     answer.unwrap_or_else(|_| Err("no name server answered in time".to_owned()))
 }
 
-async fn serve(mut queue: Receiver<(String, Tell)>) {
+async fn serve<Q: Send + 'static>(
+    mut queue: Receiver<(String, Q)>,
+    tell: Arc<impl Fn(Q, Answer) + Send + Sync + 'static>,
+) {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some((name, tell)) = queue.recv().await {
+    while let Some((name, question)) = queue.recv().await {
         let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
+        let tell = Arc::clone(&tell);
         tokio::spawn(async move {
-            tell(patiently(&name).await);
+            tell(question, patiently(&name).await);
             drop(turn);
         });
     }
@@ -337,15 +342,35 @@ mod tests {
 
     #[test]
     fn every_question_is_answered_in_some_order() {
-        let resolver = Resolver::start().unwrap();
         let (sender, answers) = std::sync::mpsc::channel();
+        let resolver = Resolver::start(move |number, answer: Answer| {
+            sender.send((number, answer.unwrap()[0])).unwrap();
+        })
+        .unwrap();
         for number in 0..50_u8 {
-            let sender = sender.clone();
-            resolver.ask(format!("192.0.2.{number}"), move |answer| sender.send(answer.unwrap()[0]).unwrap());
+            resolver.ask(format!("192.0.2.{number}"), number).unwrap();
         }
-        drop(sender);
-        let mut answers: Vec<_> = answers.iter().collect();
+        let mut answers: Vec<_> = answers.iter().take(50).collect();
         answers.sort_unstable();
-        assert!(answers.into_iter().eq((0..50).map(|number| IpAddr::from([192, 0, 2, number]))));
+        assert!(answers.into_iter().eq((0..50).map(|number| (number, IpAddr::from([192, 0, 2, number])))));
+    }
+
+    #[test]
+    fn f_34_who_asks_for_too_many_names_is_refused_and_never_waits_for_itself() {
+        // As when the inbox of who asks is full, which only who asks can empty.
+        let (sender, inbox) = std::sync::mpsc::sync_channel(0);
+        let here = thread::current().id();
+        let resolver = Resolver::start(move |number: usize, _: Answer| {
+            assert_ne!(thread::current().id(), here);
+            let _ = sender.send(number);
+        })
+        .unwrap();
+        let asked = QUEUE + 1000;
+        let refused = (0..asked).filter(|number| resolver.ask("192.0.2.1".to_owned(), *number).is_err()).count();
+        assert!(refused > 0 && refused <= 1000, "{refused}");
+        for answered in refused..asked {
+            let answer = inbox.recv_timeout(Duration::from_secs(5));
+            assert!(answer.is_ok(), "{} of {asked} questions have neither answer nor refusal", asked - answered);
+        }
     }
 }

@@ -40,11 +40,12 @@ use crate::control::waiting::Waiting;
 use crate::early::Early;
 use crate::inbox::{Inbox, Input, News};
 use crate::logging::{Level, Throttle};
-use crate::machine::{Machine, Trouble};
+use crate::machine::{Machine, Trouble, trouble};
 use crate::pending::Pending;
 use crate::plane::Plane;
 use crate::resolve::Resolver;
-use crate::signals::{self, Wish};
+use crate::signals::{self, Stops, Wish};
+use crate::tun::CLONE_DEVICE;
 use crate::{doctor, hardening, logging, notify, story};
 
 /// IKE's engine: the system's random numbers, everything else in portable Rust.
@@ -56,8 +57,10 @@ const INBOX: usize = 1024;
 const TURN: usize = 64;
 /// How long peers are given to answer our Delete at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How often packets that wait for an SA are looked through.
+/// How often packets that came before their SA are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The longest wait: what ends it stands still while the machine sleeps, and the clock does not.
+const DOZE: Duration = Duration::from_secs(10);
 
 /// Why the daemon ended.
 pub(crate) enum Ended {
@@ -110,7 +113,8 @@ pub(crate) struct Daemon {
     pub(crate) path: PathBuf,
     pub(crate) level: Level,
     pub(crate) clock: Clock,
-    inbox: Inbox,
+    /// Asks for the end. There is no sender of the inbox here: this thread would wait for itself.
+    stops: Stops,
     pub(crate) machine: Machine,
     pub(crate) capacity: Capacity,
     pub(crate) plane: Arc<Plane>,
@@ -118,7 +122,7 @@ pub(crate) struct Daemon {
     pub(crate) gateway: Gateway,
     pending: Pending,
     early: Early,
-    resolver: Resolver,
+    resolver: Resolver<Locate>,
     pub(crate) waiting: Waiting,
     /// When each peer's last attempt began, to say how long it took.
     begun: BTreeMap<String, Instant>,
@@ -150,13 +154,13 @@ impl Daemon {
         // First of all: a second daemon must not touch what the first one has.
         let owner = Owner::claim().map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Trouble { text: TAKEN.to_owned(), hint: TAKEN_HINT.to_owned() },
-            _ => Trouble { text: format!("the boundary cannot be claimed: {error}"), hint: String::new() },
+            _ => trouble(format_args!("the boundary cannot be claimed through {CLONE_DEVICE}"), &error),
         })?;
         let clock = Clock::start();
         let (sender, inputs): (SyncSender<Input>, _) = sync_channel(INBOX);
         let inbox = Inbox(sender);
         let to_inbox = inbox.clone();
-        signals::start(move |wish| to_inbox.send(Input::Wish(wish)))
+        let stops = signals::start(move |wish| to_inbox.send(Input::Wish(wish)))
             .map_err(|error| Trouble { text: format!("signals cannot be taken: {error}"), hint: String::new() })?;
 
         let capacity = Need::of(&config).capacity().map_err(|text| Trouble { text, hint: String::new() })?;
@@ -183,7 +187,9 @@ impl Daemon {
         let (gateway, peers) = Gateway::new(config);
         let no_threads = |error| Trouble { text: format!("no threads to be had: {error}"), hint: String::new() };
         let ready = endpoint_for(&capacity, peers, settings).and_then(|endpoint| {
-            let threads = plane.start(&inbox).and_then(|()| Resolver::start());
+            let to_inbox = inbox.clone();
+            let tell = move |question, result| to_inbox.send(Input::Resolved { question, result });
+            let threads = plane.start(&inbox).and_then(|()| Resolver::start(tell));
             threads.map_err(no_threads).map(|resolver| (endpoint, resolver))
         });
         let (endpoint, resolver) = match ready {
@@ -197,7 +203,7 @@ impl Daemon {
             path: path.to_owned(),
             level,
             clock,
-            inbox,
+            stops,
             machine,
             capacity,
             plane,
@@ -226,9 +232,14 @@ impl Daemon {
         notify::notify("READY=1");
         let ended = loop {
             self.settle();
+            if self.stops.count() > 0 {
+                break Ended::Asked;
+            }
             match inputs.recv_timeout(self.patience()) {
                 Ok(first) => {
+                    let stops = self.stops.clone();
                     let more = std::iter::from_fn(|| inputs.try_recv().ok()).take(TURN);
+                    let more = more.take_while(move |_| stops.count() == 0);
                     if let Some(ended) = std::iter::once(first).chain(more).find_map(|input| self.take(input)) {
                         break ended;
                     }
@@ -250,10 +261,10 @@ impl Daemon {
         let now = self.clock.now();
         let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
         let core = due.map(|due| due.since(now));
-        let waiting = self.waiting.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let sweep = (!self.pending.is_empty() || !self.early.is_empty()).then_some(SWEEP);
-        let boundary = self.machine.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        [core, waiting, sweep, boundary].into_iter().flatten().min().unwrap_or(Duration::from_secs(3600))
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        let waits = [self.waiting.deadline(), self.pending.deadline(), self.machine.deadline()];
+        let sweep = (!self.early.is_empty()).then_some(SWEEP);
+        waits.map(|at| at.map(until)).into_iter().chain([core, sweep]).flatten().min().unwrap_or(DOZE).min(DOZE)
     }
 
     /// Takes one input; `Some` when it ends the daemon.
@@ -285,7 +296,7 @@ impl Daemon {
                 return Some(Ended::Failed);
             }
             Input::Call(call) => self.answer(call),
-            Input::Wish(Wish::Stop) => return Some(Ended::Asked),
+            Input::Wish(Wish::Stop) => {} // woke us; it is counted
             Input::Wish(Wish::Reload) => {
                 if let Err(cause) = self.reload() {
                     error!("the configuration was not changed: {}", cause.text);
@@ -395,8 +406,9 @@ impl Daemon {
         match question.remote.clone() {
             Remote::Address(address) => self.found(&question, Ok(vec![address])),
             Remote::Name(name) => {
-                let (inbox, asked) = (self.inbox.clone(), question);
-                self.resolver.ask(name, move |result| inbox.send(Input::Resolved { question: asked, result }));
+                if let Err(question) = self.resolver.ask(name, question) {
+                    self.found(&question, Err("too many names are being asked for".to_owned()));
+                }
             }
         }
     }
@@ -473,9 +485,8 @@ impl Daemon {
                 self.begun.insert(report.peer.clone().unwrap_or_default(), Instant::now());
             }
             What::ChildUp { policy, .. } => {
-                for packet in self.pending.take(*policy) {
-                    self.plane.resume(&packet);
-                }
+                let lost = self.pending.take(*policy).filter(|packet| !self.plane.resume(packet)).count();
+                self.lose(lost);
             }
             _ => {}
         }
@@ -508,11 +519,12 @@ impl Daemon {
     fn say_farewell(&mut self, inputs: &Receiver<Input>) {
         let now = self.clock.now();
         with_gateway!(self, |gateway, parts| gateway.shutdown(now, &mut parts));
-        let deadline = Instant::now() + FAREWELL;
+        let (deadline, asked) = (Instant::now() + FAREWELL, self.stops.count());
         loop {
             self.settle();
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.endpoint.ike_sas().next().is_none() {
+            let at_once = self.stops.count() > asked; // asked again
+            if at_once || left.is_zero() || self.endpoint.ike_sas().next().is_none() {
                 break;
             }
             match inputs.recv_timeout(left.min(self.patience())) {
@@ -520,7 +532,6 @@ impl Daemon {
                 Ok(Input::News(news @ News::Ike { .. })) => drop(self.take(Input::News(news))),
                 // The end leaves the boundary closed, whoever opened it meanwhile.
                 Ok(Input::BoundaryTouched(touched)) => drop(self.take(Input::BoundaryTouched(touched))),
-                Ok(Input::Wish(Wish::Stop)) => break, // asked twice: at once
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }

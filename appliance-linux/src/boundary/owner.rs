@@ -1,44 +1,76 @@
 //! One daemon for each network namespace.
 
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
 
-/// The name whose holder owns our routing tables, rules and guard. Abstract names belong to the network namespace, as
-/// those do, and vanish with the process that holds them, however it ends.
-const NAME: &str = "portcullis/4500";
+use crate::tun::Tun;
+
+/// The interface whose holder owns our routing tables, rules and guard. Names of interfaces belong to the network
+/// namespace, as those do; only who may change those can make one; and this one vanishes with the process that holds it,
+/// however it ends. It is never switched on and carries nothing.
+const NAME: &str = "portcullis-own";
 
 /// The right to change what the kernel is told of the boundary; its end gives the right back.
 pub(crate) struct Owner {
-    _held: UnixListener,
+    _held: Tun,
 }
 
 impl Owner {
     /// Takes the right.
     ///
     /// # Errors
-    /// `AddrInUse`: another process has it.
+    /// `AddrInUse`: another process has it. `PermissionDenied`: this one may not have it. What [`Tun::create`] reports
+    /// otherwise.
     pub(crate) fn claim() -> io::Result<Self> {
-        let name = SocketAddr::from_abstract_name(NAME)?;
-        UnixListener::bind_addr(&name).map(|held| Self { _held: held })
+        match Tun::create(NAME) {
+            Ok(held) => Ok(Self { _held: held }),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) => Err(error),
+        }
     }
 }
 
 /// What is said to a second daemon.
 pub(crate) const TAKEN: &str = "another portcullis runs in this network namespace";
-pub(crate) const TAKEN_HINT: &str = "one daemon serves any number of peers: give it all of them, or stop it first; another network namespace may have its own";
+pub(crate) const TAKEN_HINT: &str = "one daemon serves any number of peers: give it all of them, or stop it first (`ip -d link show portcullis-own` shows what it holds); another network namespace may have its own";
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
     use super::*;
+
+    /// Runs in a network of its own, if that is allowed.
+    fn apart(test: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::spawn(move || {
+            // SAFETY: it takes no pointer, and changes nothing but the network namespace of this thread, which ends below.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
+                test();
+            } else {
+                println!("skipped: a network namespace needs CAP_SYS_ADMIN");
+            }
+        });
+        thread.join().unwrap();
+    }
 
     #[test]
     fn f_06_the_boundary_has_one_owner_and_its_end_gives_it_back() {
-        let Ok(first) = Owner::claim() else {
-            return assert_eq!(Owner::claim().map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        };
-        assert_eq!(Owner::claim().map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(first);
-        assert!(Owner::claim().is_ok());
+        apart(|| {
+            let first = Owner::claim().unwrap();
+            assert_eq!(Owner::claim().map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            apart(|| assert!(Owner::claim().is_ok(), "another namespace has its own"));
+            drop(first);
+            assert!(Owner::claim().is_ok());
+        });
+    }
+
+    /// Names of sockets are anybody's, as ports are.
+    #[test]
+    fn f_06_who_may_not_change_the_boundary_keeps_nobody_from_it() {
+        apart(|| {
+            let name = SocketAddr::from_abstract_name("portcullis/4500").unwrap();
+            let _anybody = UnixListener::bind_addr(&name).unwrap();
+            assert!(Owner::claim().is_ok());
+        });
     }
 }

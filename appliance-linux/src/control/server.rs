@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::clients::{Clients, Seat, Stage};
 use super::events::Events;
@@ -72,6 +73,8 @@ pub(crate) struct Answered {
 /// The listening socket. Its end removes the file, sends the clients away, and waits until nobody is taken any more.
 pub(crate) struct Server {
     path: PathBuf,
+    /// The file that we made there: another daemon may have put its own in the place.
+    ours: Option<(u64, u64)>,
     listener: Arc<UnixListener>,
     clients: Arc<Clients>,
     accepting: Option<JoinHandle<()>>,
@@ -96,6 +99,7 @@ impl Server {
         let listener = UnixListener::bind(path);
         umask(mask);
         let listener = Arc::new(listener?);
+        let ours = identity(path);
         let clients = Arc::new(Clients::default());
         let (door, room, calls) = (Arc::clone(&listener), Arc::clone(&clients), Arc::new(calls));
         let accepting = thread::Builder::new().name("control".into()).spawn(move || {
@@ -119,13 +123,15 @@ impl Server {
                 });
             }
         })?;
-        Ok(Self { path: path.to_owned(), listener, clients, accepting: Some(accepting) })
+        Ok(Self { path: path.to_owned(), ours, listener, clients, accepting: Some(accepting) })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.ours.is_some() && self.ours == identity(&self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
         self.clients.close();
         let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both); // wakes the thread below
         if let Some(accepting) = self.accepting.take() {
@@ -140,10 +146,21 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !found.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file, and it is not a socket"));
     }
-    if UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another portcullis answers there"));
+    // Who is busy, or has not started to listen yet, is somebody; and is not waited for.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(()) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another portcullis answers there")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::Error::new(io::ErrorKind::AddrInUse, "another portcullis listens there, and is busy"))
+        }
+        Err(error) => Err(error),
     }
-    fs::remove_file(path)
+}
+
+/// What tells one file from another at the same path.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Reads one request, waits for its answer, writes it.
@@ -492,5 +509,44 @@ mod tests {
         fs::write(&file, "precious").unwrap();
         assert_eq!(started(&file, echo).map(drop).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert!(file.exists());
+    }
+
+    #[test]
+    fn f_34_a_daemon_that_is_too_busy_to_answer_is_not_taken_for_dead() {
+        let folder = Folder::new("busy");
+        let path = folder.0.join("control.sock");
+        let busy = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        busy.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        busy.listen(0).unwrap();
+        let mut queued = Vec::new();
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+            match client.connect(&SockAddr::unix(&path).unwrap()) {
+                Ok(()) => queued.push(client),
+                Err(error) => break assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        let since = Instant::now();
+        let (sender, outcome) = mpsc::channel();
+        let at = path.clone();
+        thread::spawn(move || sender.send(started(&at, echo).map(drop)));
+        let outcome = outcome.recv_timeout(Duration::from_secs(5)).expect("waits for who is busy");
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists() && since.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn f_34_the_end_of_a_daemon_leaves_the_socket_of_another_one() {
+        let folder = Folder::new("other");
+        let path = folder.0.join("control.sock");
+        let first = started(&path, echo).unwrap();
+        // Kept under another name, so that its number is not given away again.
+        fs::rename(&path, folder.0.join("moved.sock")).unwrap();
+        let second = started(&path, echo).unwrap();
+        drop(first);
+        assert!(path.exists());
+        assert!(matches!(quick(&path).0, Answer::Done { .. }));
+        drop(second);
+        assert!(!path.exists());
     }
 }

@@ -98,16 +98,23 @@ impl Plane {
         }
     }
 
-    /// A packet that waited for an SA. Returns whether it went.
+    /// A packet that waited for an SA. Returns whether that is over: it went, or the engine dropped and counted it.
     pub(crate) fn resume(&self, packet: &[u8]) -> bool {
         let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
         let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
         let now = self.clock.now();
         let mut engine = self.outbound();
-        let Ok(Verdict::Protect(sa)) = engine.classify(now, packet.as_slice()) else { return false };
+        let sa = match engine.classify(now, packet.as_slice()) {
+            Ok(Verdict::Protect(sa)) => sa,
+            Ok(_) => return false,
+            Err(_) => return true,
+        };
         let sealed = engine.seal(now, sa, &mut packet);
         drop(engine);
-        sealed.inspect(|egress| self.send_sealed(egress, packet.as_slice())).is_ok()
+        if let Ok(egress) = sealed {
+            self.send_sealed(&egress, packet.as_slice());
+        }
+        true
     }
 
     fn report(&self, inbox: &Inbox, first: Option<ipsec_core::sa::Event>) {

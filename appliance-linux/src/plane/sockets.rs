@@ -1,6 +1,6 @@
 //! Which of the open sockets a datagram leaves through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +17,34 @@ pub(crate) struct Sockets {
     open: Box<[Arc<Socket>]>,
     /// The interfaces that have an address of ours.
     owners: BTreeMap<IpAddr, Vec<u32>>,
-    /// The interface through which an address of ours that none of them has was last asked at: it belongs to the loopback
-    /// or to an inner interface. There are at most as many as the machine has addresses.
-    arrivals: Mutex<BTreeMap<IpAddr, u32>>,
+    arrivals: Mutex<Arrivals>,
+}
+
+/// The interface through which an address of ours that none of them has was last asked at: it belongs to the loopback or to
+/// an inner interface.
+#[derive(Default)]
+struct Arrivals {
+    links: BTreeMap<IpAddr, u32>,
+    /// The addresses, the one known longest first.
+    order: VecDeque<IpAddr>,
+}
+
+impl Arrivals {
+    /// Addresses that are remembered. Where a whole network is local (`ip route add local 10.0.0.0/8 dev lo`) strangers
+    /// decide how many are asked at; an answer leaves soon after it was asked for.
+    const MOST: usize = 1024;
+
+    fn note(&mut self, local: IpAddr, link: u32) {
+        if self.links.insert(local, link).is_some() {
+            return;
+        }
+        self.order.push_back(local);
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.links.remove(&oldest);
+        }
+    }
 }
 
 impl Sockets {
@@ -41,7 +66,7 @@ impl Sockets {
         let Some(link) = socket.link() else { return };
         let local = origin.path.local.ip();
         if !self.owners.contains_key(&local) {
-            self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).insert(local, link);
+            self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).note(local, link);
         }
     }
 
@@ -54,7 +79,7 @@ impl Sockets {
             return first.send(path, tos, datagram);
         }
         let owners = self.owners.get(&local).map_or(&[][..], Vec::as_slice);
-        let arrival = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).get(&local).copied();
+        let arrival = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).links.get(&local).copied();
         let mut serving: Vec<_> = std::iter::once(first).chain(serving).collect();
         serving.sort_by_key(|socket| preference(socket.link(), owners, arrival)); // stable
         let mut failed = io::ErrorKind::AddrNotAvailable.into();
@@ -97,5 +122,18 @@ mod tests {
         assert_eq!(in_line(&[3], Some(4)), [3, 4, 2], "a datagram that came another way turns nothing round");
         assert_eq!(in_line(&[], Some(4)), [4, 2, 3]);
         assert_eq!(in_line(&[], None), [2, 3, 4]);
+    }
+
+    #[test]
+    fn f_34_of_addresses_that_strangers_choose_the_last_ones_are_remembered() {
+        let mut arrivals = Arrivals::default();
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        for number in 0..100_000 {
+            arrivals.note(address(number), 2);
+            arrivals.note(address(number), 3);
+        }
+        assert_eq!((arrivals.links.len(), arrivals.order.len()), (Arrivals::MOST, Arrivals::MOST));
+        assert_eq!(arrivals.links.get(&address(99_999)), Some(&3));
+        assert_eq!(arrivals.links.get(&address(0)), None);
     }
 }

@@ -11,7 +11,8 @@ use crate::configuration::{self, Loaded};
 use crate::control::protocol::{self, Answer, Request};
 use crate::control::server::Call;
 use crate::control::waiting::{Goal, Wait};
-use crate::{notify, story};
+use crate::notify::Reloading;
+use crate::story;
 
 impl Daemon {
     /// Does what the command line asks for.
@@ -103,22 +104,16 @@ impl Daemon {
             text: format!("{text}\nthe running configuration is unchanged"),
             hint: hint.to_owned(),
         };
-        notify::notify_reloading();
+        let _reloading = Reloading::begin();
         let loaded = configuration::load(&self.path);
-        let Loaded { mut config, warnings } = loaded.map_err(|lines| {
-            notify::notify("READY=1");
-            refused(lines.join("\n"), "")
-        })?;
+        let Loaded { mut config, warnings } = loaded.map_err(|lines| refused(lines.join("\n"), ""))?;
+        // Asked before anything is changed. What fits is taken: see `Gateway::reload`.
         let room = Need::of(&config).squeezes_into(&self.capacity);
-        room.map_err(|text| {
-            notify::notify("READY=1");
-            refused(text, "a restart makes room")
-        })?;
+        room.map_err(|text| refused(text, "a restart makes room"))?;
         // What takes a new start goes on as it was at the last one.
         let written = std::mem::replace(&mut config.gateway, self.machine.started().clone());
         let prepared = self.machine.prepare(&config).and_then(|ready| self.machine.route(&config).map(|()| ready));
         config.gateway = written;
-        notify::notify("READY=1");
         let prepared = prepared.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
         let level = config.gateway.log;
         let now = self.clock.now();
