@@ -432,6 +432,23 @@ pub(crate) fn release() -> io::Result<String> {
     })
 }
 
+/// `portcullis block`: keeps in what a daemon with this configuration would protect, as one that ended leaves it. Returns
+/// what that is.
+///
+/// # Errors
+/// `AddrInUse`: a daemon runs, and keeps it in. What the kernel says otherwise.
+pub(crate) fn block(config: &Config) -> io::Result<String> {
+    let owner = Owner::claim()?;
+    // Goes with this process, as the device of a daemon does, and the routes to it.
+    let device = Tun::create(&config.gateway.tun)?;
+    let nets: BTreeSet<_> = Boundary::start(owner, device, config)?.last.captured.iter().copied().collect();
+    Ok(if nets.is_empty() {
+        "there is nothing to block".to_owned()
+    } else {
+        format!("blocked until the daemon runs: {}", shown(nets.iter(), 20))
+    })
+}
+
 /// What a daemon that ended left blocked, for `doctor`; it changes nothing.
 pub(crate) fn blocked() -> io::Result<Option<String>> {
     let nets: BTreeSet<_> = kernel::blocked(&mut Netlink::open()?)?.into_iter().collect();

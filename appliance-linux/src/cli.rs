@@ -18,6 +18,7 @@ Examples:
   portcullis rekey cloud/net  fresh keys for one Child SA
   portcullis show             flows and SAs, like `ipsecctl -s all`
   portcullis events           what happens, as it happens
+  portcullis block            keep in what is to be protected before the daemon runs
   portcullis release          let the remote networks be reached in clear again
 
 The smallest configuration:
@@ -117,6 +118,11 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Keep in what is to be protected, until a daemon runs: for the time before its first start; refused while one runs
+    Block {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Open what a daemon that ended left blocked, so that it passes in clear; refused while a daemon runs
     Release,
     /// Show policies and SAs: flows and SAD in the style of `ipsecctl -s all`
@@ -195,6 +201,7 @@ mod tests {
             "rekey cloud/net",
             "rekey cloud --ike",
             "reload",
+            "block --config f",
             "release",
             "show",
             "show spd --json",
@@ -208,9 +215,13 @@ mod tests {
 
     #[test]
     fn f_77_every_command_that_reads_the_configuration_knows_where_it_is() {
-        for command in ["run", "check", "doctor"] {
+        for command in ["run", "check", "doctor", "block"] {
             let cli = Cli::try_parse_from(["portcullis", command]).unwrap();
-            let (Command::Run { file, .. } | Command::Check { file } | Command::Doctor { file }) = cli.command else {
+            let (Command::Run { file, .. }
+            | Command::Check { file }
+            | Command::Doctor { file }
+            | Command::Block { file }) = cli.command
+            else {
                 panic!("{command}")
             };
             assert_eq!(file.config, PathBuf::from(CONFIG));

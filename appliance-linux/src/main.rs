@@ -79,7 +79,8 @@ fn main() -> ExitCode {
             let Target { name, timeout } = target;
             ask(&socket, &Request::Rekey { name, ike, timeout_ms: millis(timeout) }, false, None)
         }
-        Command::Release => release(),
+        Command::Block { file } => block(&file.config),
+        Command::Release => changed(boundary::release(), "released"),
         Command::Reload { dry_run } => ask(&socket, &Request::Reload { dry_run }, false, None),
     };
     ExitCode::from(code)
@@ -137,9 +138,23 @@ fn examine(path: &Path, control: Option<PathBuf>) -> u8 {
     if worst == Some(Grade::Failure) { FAILED } else { 0 }
 }
 
-/// `portcullis release`.
-fn release() -> u8 {
-    match boundary::release() {
+/// `portcullis block`.
+fn block(path: &Path) -> u8 {
+    match configuration::load(path) {
+        Ok(loaded) => {
+            logging::start(run::filter(loaded.config.gateway.log), false);
+            changed(boundary::block(&loaded.config), "blocked")
+        }
+        Err(lines) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            REFUSED
+        }
+    }
+}
+
+/// What came of a change to the boundary.
+fn changed(outcome: io::Result<String>, done: &str) -> u8 {
+    match outcome {
         Ok(line) => {
             print(format_args!("{line}\n"));
             0
@@ -150,7 +165,7 @@ fn release() -> u8 {
             FAILED
         }
         Err(error) => {
-            eprintln!("not released: {error}");
+            eprintln!("not {done}: {error}");
             FAILED
         }
     }

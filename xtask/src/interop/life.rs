@@ -1,6 +1,7 @@
 //! A tunnel's plain life: it comes up, carries traffic, and goes.
 
 use std::process::{Command, Stdio};
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,13 @@ use serde_json::Value;
 use super::tunnel::{PEER, Plan};
 use super::{Ends, First, Scenario};
 use crate::lab::frame::Kind;
+use crate::lab::gateway::Gateway as _;
 use crate::lab::ike::INFORMATIONAL;
 use crate::lab::iproute::ip;
 use crate::lab::link;
 use crate::lab::nat::nft;
 use crate::lab::ping::ping;
-use crate::lab::portcullis::release;
+use crate::lab::portcullis::{Portcullis, release};
 use crate::lab::tcp::transfer;
 use crate::lab::wait_for;
 use crate::outcome::{Result, ensure};
@@ -24,6 +26,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     list.extend(Scenario::both_ways("a1-establish-and-carry", establish_and_carry));
     list.extend(Scenario::both_ways("iperf3", iperf3));
     list.push(Scenario::new("a12-after-sigterm-the-boundary-stays-until-release", stays_closed_until_release).ours());
+    list.push(Scenario::new("f-04-block-closes-the-boundary-before-the-first-start", closed_before_the_start).ours());
     list
 }
 
@@ -113,6 +116,40 @@ fn stays_closed_until_release(ends: Ends) -> Result<String> {
     ensure(held != before && after == before, || format!("before {before:#?}\nafter {after:#?}"))?;
     tunnel.us.start()?;
     tunnel.establish(First::We)?;
+    tunnel.carries()?;
+    Ok(String::new())
+}
+
+/// F-04, before there ever was a daemon: `block` keeps the packets in, also when a start fails, and the first start that does
+/// not takes over.
+fn closed_before_the_start(ends: Ends) -> Result<String> {
+    let plan = Plan::new(ends)?;
+    let (gateway, host) = (&plan.pair.west.gateway, &plan.pair.west.host);
+    let there = plan.pair.east.host_v4(0);
+    ping(host, there, 3, 56)?.all_answered()?;
+    let mut us = Portcullis::new(gateway, "")?;
+    us.configure(from_ref(&plan.us))?;
+    let closed = |when: &str| -> Result {
+        plan.pair.wire.forget();
+        let tally = ping(host, there, 3, 56)?;
+        ensure(tally.lost.len() == 3 && plan.pair.wire.count(Kind::Clear) == 0, || format!("{when}: {tally}"))
+    };
+    us.block()?;
+    ensure(gateway.within(|| link::index("pcl0")).is_err(), || "a device is left".to_owned())?;
+    closed("after block")?;
+    ip(gateway, "tuntap add dev pcl0 mode tun")?;
+    drop(us.start()); // its socket is there before it fails
+    wait_for("the start to fail", Duration::from_secs(5), || Ok((!us.runs()).then_some(())))?;
+    closed("after a start that failed")?;
+    ip(gateway, "link del pcl0")?;
+    us.block()?;
+    closed("after a second block")?;
+    release(gateway)?;
+    ping(host, there, 3, 56)?.all_answered()?;
+    us.block()?;
+    let tunnel = plan.establish(First::We)?;
+    tunnel.carries()?;
+    ensure(us.block().is_err(), || "block beside a daemon".to_owned())?;
     tunnel.carries()?;
     Ok(String::new())
 }

@@ -105,6 +105,15 @@ impl Portcullis {
         Ok(fs::write(&file, change(fs::read_to_string(&file)?))?)
     }
 
+    /// `block`: as before the first start.
+    ///
+    /// # Errors
+    /// Its words.
+    pub(crate) fn block(&self) -> Result {
+        let config = self.folder.join("portcullis.toml");
+        on(&self.namespace, Self::program()?.arg("block").arg("--config").arg(config))
+    }
+
     /// `status --json`.
     ///
     /// # Errors
@@ -119,10 +128,14 @@ impl Portcullis {
 /// # Errors
 /// Its words.
 pub(crate) fn release(machine: &Namespace) -> Result {
-    let mut command = Portcullis::program()?;
-    command.arg("release").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = machine.spawn(&mut command)?.wait_with_output()?;
-    ensure(output.status.success(), || format!("portcullis release: {}", String::from_utf8_lossy(&output.stderr)))
+    on(machine, Portcullis::program()?.arg("release"))
+}
+
+/// Runs a command of the program that wants no daemon.
+fn on(machine: &Namespace, command: &mut Command) -> Result {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = machine.spawn(command)?.wait_with_output()?;
+    ensure(output.status.success(), || format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 impl Gateway for Portcullis {
