@@ -137,8 +137,6 @@ pub struct Endpoint<'a, C: IkeCrypto, P: Pad> {
     version_reply_at: Instant,
     /// When the next first message that is too long may be told of.
     told_size_at: Instant,
-    /// When the next claim in clear may be looked at.
-    doubt_at: Instant,
     /// There may be something to send.
     transmits: bool,
     /// There may be something to tell.
@@ -181,7 +179,6 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             heard: None,
             version_reply_at: Instant::ZERO,
             told_size_at: Instant::ZERO,
-            doubt_at: Instant::ZERO,
             transmits: false,
             events: false,
         })

@@ -25,6 +25,9 @@ use crate::wire::writer::Written;
 /// Octets of our nonces: at least half the key size of every PRF (RFC 7296 §2.10).
 pub(crate) const NONCE_LEN: usize = 32;
 
+/// How many reasons why nothing will come of an attempt are told: anybody can make them up.
+pub(crate) const NOTED: usize = 4;
+
 /// The beginning of the lowest nonce of an exchange: decides which of two crossing rekeys stays (RFC 7296 §2.8.1).
 /// Nonces are random, 32 octets of each are enough to tell which is lower.
 pub(crate) type LowestNonce = Vec<u8, 32>;
@@ -38,8 +41,8 @@ pub(crate) struct InitSent {
     pub(crate) restarts: u8,
     /// Copies of earlier versions of our request that may still be answered.
     pub(crate) late: u8,
-    /// What somebody gave as the reason why nothing will come of it.
-    pub(crate) noted: Option<Failure>,
+    /// What somebody gave as the reason why nothing will come of it: each is told once, and no more of them.
+    pub(crate) noted: Vec<Failure, NOTED>,
     pub(crate) child: Option<ChildConfigId>,
 }
 
@@ -378,7 +381,7 @@ impl<C: IkeCrypto> Sa<C> {
     /// Why an SA ends whose request of this exchange nobody answered in a way that we could go on with.
     pub(crate) fn silence(&self, exchange: ExchangeType) -> Failure {
         match &self.state {
-            State::InitSent(InitSent { noted: Some(cause), .. }) => cause.clone(),
+            State::InitSent(InitSent { noted, .. }) => noted.last().cloned().unwrap_or(Failure::PeerSilent(exchange)),
             _ => Failure::PeerSilent(exchange),
         }
     }

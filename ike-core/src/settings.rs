@@ -16,10 +16,11 @@ pub struct Settings {
     /// Pause between NAT keepalives (RFC 7296 §2.23).
     pub keepalive: Duration,
     /// Half-open SAs of strangers, and requests within a second of which none came, above which each new request has to
-    /// return a cookie first (RFC 7296 §2.6).
+    /// return a cookie first (RFC 7296 §2.6). At most half of the half-open SAs that may be, so that it works in a small
+    /// table, too.
     pub cookie_threshold: usize,
-    /// Half-open SAs of strangers above which no further is made, cookie or not. One source (an IPv4 address, an IPv6 /64)
-    /// holds a quarter of them at most, and half of its share without a cookie.
+    /// Half-open SAs of strangers above which no further is made, cookie or not; within half of the table. One source (an
+    /// IPv4 address, an IPv6 /64) holds a quarter of them at most, and half of its share without a cookie.
     pub half_open_limit: usize,
     /// How long a stranger may take from IKE_SA_INIT to IKE_AUTH.
     pub half_open_life: Duration,

@@ -286,8 +286,7 @@ impl<'a> Table<'a> {
             let (source, destination) = held.rule.selector.ends(direction);
             flow.fits(source, destination)
         };
-        let place = self.held().position(matches).ok_or(Undecided::NoRule)?;
-        let held = self.held().nth(place).ok_or(Undecided::NoRule)?;
+        let (place, held) = self.held().enumerate().find(|(_, held)| matches(held)).ok_or(Undecided::NoRule)?;
         let (action, newest) = (held.rule.action, held.newest);
         let unreadable = matches!(flow.ports, Ports::Opaque | Ports::Hidden);
         if unreadable && action == Action::Bypass && self.may_be_meant_before(place, direction, flow) {

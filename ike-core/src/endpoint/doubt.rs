@@ -1,8 +1,6 @@
 //! What somebody claims in clear about an SA. It proves nothing; at most it makes us ask the peer for a sign of life
 //! (RFC 7296 §1.5, §2.4, §2.21.4), and that seldom.
 
-use core::time::Duration;
-
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
@@ -16,42 +14,31 @@ use crate::wire::chain::Chain;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 
-/// The least time between two claims that are looked at, whoever makes them.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// Whether a message only claims something: a notification in clear, where SAs protect theirs.
 pub(super) fn is_claim(header: &Header) -> bool {
     header.exchange == ExchangeType::INFORMATIONAL && header.next == PayloadType::NOTIFY
 }
 
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
-    /// Somebody claims that the peer knows an SA no more. Asks the peer, when the claim comes from where it is.
+    /// Somebody claims that the peer knows an SA no more. Asks the peer, when the claim comes from where it is. Nobody's
+    /// claim keeps another's from being looked at: what bounds them is how seldom each peer is asked.
     pub(super) fn hear_claim(&mut self, now: Instant, path: Path, header: &Header, datagram: &[u8]) -> Discard {
-        if now < self.doubt_at {
-            return Discard::Unexpected;
-        }
         let body = datagram.get(Header::LEN..).unwrap_or_default();
         let first = Chain::new(header.next, body).next().and_then(Result::ok);
         let Some(claim) = first.and_then(|payload| Notify::parse(payload.body).ok()) else { return Discard::Malformed };
         let slot = match claim.kind {
             NotifyKind::INVALID_IKE_SPI => self.find(header),
-            NotifyKind::INVALID_SPI => claim.data.try_into().ok().map(u32::from_be_bytes).and_then(|spi| {
-                self.doubt_at = now + PAUSE;
-                let mut children = self.children.iter().filter(|(_, child)| child.live());
-                children.find(|(_, child)| child.spi_out == spi).map(|(_, child)| child.ike)
-            }),
+            NotifyKind::INVALID_SPI => {
+                claim.data.try_into().ok().and_then(|spi| self.carrier(now, path, u32::from_be_bytes(spi)))
+            }
             _ => None,
         };
         let Some(slot) = slot else { return Discard::Unexpected };
-        let pad: &dyn Pad = &self.pad;
-        let Some(sa) = self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut()) else {
-            return Discard::UnknownSa;
-        };
-        let there = sa.path.remote.ip() == path.remote.ip();
-        if let State::Established(established) = &mut sa.state
-            // Who never asks for signs of life does not ask for one because of a stranger.
-            && there && established.liveness_at(sa.peer, pad).is_some()
-            && established.doubted_at.is_none_or(|at| at <= now)
+        if !self.may_ask(now, path, slot) {
+            return Discard::Unexpected;
+        }
+        if let Some(sa) = self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut())
+            && let State::Established(established) = &mut sa.state
         {
             established.doubted_at = Some(now + self.settings.doubt);
             established.want_liveness = true;
@@ -59,5 +46,27 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             self.pursue(now, slot);
         }
         Discard::Unexpected
+    }
+
+    /// The IKE SA with a peer there whose child sends with this SPI. The children are looked at only for the sake of an SA
+    /// that may be asked: a stranger costs no more than with a first message.
+    fn carrier(&self, now: Instant, path: Path, spi: u32) -> Option<u16> {
+        (0..=u16::MAX).take(self.slots.len()).find(|slot| self.may_ask(now, path, *slot))?;
+        let mut named = self.children.iter().filter(|(_, child)| child.spi_out == spi && child.live());
+        // Peers choose their SPIs by themselves: another one may have the same.
+        named.find(|(_, child)| self.may_ask(now, path, child.ike)).map(|(_, child)| child.ike)
+    }
+
+    /// Whether the SA in a slot is with a peer there, that may be asked for a sign of life. Who is never asked is not asked
+    /// because of a stranger.
+    fn may_ask(&self, now: Instant, path: Path, slot: u16) -> bool {
+        let sa = self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref());
+        sa.filter(|sa| sa.path.remote.ip() == path.remote.ip()).is_some_and(|sa| match &sa.state {
+            State::Established(established) => {
+                established.liveness_at(sa.peer, &self.pad).is_some()
+                    && established.doubted_at.is_none_or(|at| at <= now)
+            }
+            _ => false,
+        })
     }
 }

@@ -96,14 +96,16 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             Err(_) => return Err(Discard::Malformed),
         };
         let nonce = payloads.nonce.as_ref().ok_or(Discard::Malformed)?;
-        let limit = self.settings.half_open_limit;
+        // Whatever the settings, strangers leave half of the table, and half of theirs is for whoever shows where it is.
+        let limit = self.settings.half_open_limit.min((self.slots.len() / 2).max(1));
+        let threshold = self.settings.cookie_threshold.min((limit / 2).max(1));
         let share = (limit / SHARE).max(2);
         if half_open.all >= limit || half_open.here >= share {
             self.refused = Some((path, Failure::TooManyHalfOpen));
             return Err(Discard::NoRoom);
         }
         // Without a cookie anybody can take what is there for the owner of an address, so that is only half of it.
-        let pressed = half_open.all.saturating_add(self.fruitless.lately(now)) >= self.settings.cookie_threshold;
+        let pressed = half_open.all.saturating_add(self.fruitless.lately(now)) >= threshold;
         if pressed || half_open.here >= share / 2 {
             let remote = path.remote.ip();
             let returned = payloads.notify(NotifyKind::COOKIE).is_some_and(|cookie| {

@@ -1,7 +1,10 @@
 //! CREATE_CHILD_SA for Child SAs, both roles, new and rekeyed (RFC 7296 §1.3.1, §1.3.3, §2.8, §2.25.1).
 
+use core::time::Duration;
+
 use heapless::Vec;
 use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
 
 use crate::agreement;
 use crate::child::{Child, Phase, first_of, narrow};
@@ -161,10 +164,16 @@ pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot
     if let Err(cause) = begin(sa, env, new, Some(old)) {
         env.children.free(new);
         if let Some(child) = env.children.get_mut(slot) {
-            child.attempt = Some(cause);
-            child.report.attempt_failed = true;
+            put_off(child, env.now, env.settings.retry, cause);
         }
     }
+}
+
+/// A rekey failed for a reason that will not be gone soon: told, and tried again later and later.
+fn put_off(old: &mut Child, now: Instant, pause: Duration, cause: Failure) {
+    old.rekey_at = Some(now + old.refused.refused(now, pause.saturating_mul(REFUSED_FACTOR)));
+    old.attempt = Some(cause);
+    old.report.attempt_failed = true;
 }
 
 /// Asks for the Child SA that waits in `slot`.
@@ -385,8 +394,6 @@ fn fail<C: IkeCrypto>(
     } else if busy {
         old.rekey_at = Some(env.now + pause);
     } else {
-        old.rekey_at = Some(env.now + old.refused.refused(env.now, pause.saturating_mul(REFUSED_FACTOR)));
-        old.attempt = Some(cause);
-        old.report.attempt_failed = true;
+        put_off(old, env.now, pause, cause);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     env.crypto.random(&mut nonce);
     let mut public = KePublic::new();
     sa.begin_key_exchange(env.crypto, group, &mut public)?;
-    let init = InitSent { public, group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: None, child };
+    let init = InitSent { public, group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: Vec::new(), child };
     sa.state = State::InitSent(init);
     send(sa, env)
 }
@@ -110,11 +110,11 @@ pub(crate) fn on_message<C: IkeCrypto>(
     Ok(Effects::default())
 }
 
-/// Keeps what will be told as the cause should nothing better come, and tells it once at once.
+/// Keeps what will be told as the cause should nothing better come, and tells it once at once. Causes beyond the first few
+/// are somebody's game.
 fn note<C: IkeCrypto>(sa: &mut Sa<C>, cause: Failure) {
     let State::InitSent(init) = &mut sa.state else { return };
-    if init.noted.as_ref() != Some(&cause) {
-        init.noted = Some(cause.clone());
+    if !init.noted.contains(&cause) && init.noted.push(cause.clone()).is_ok() {
         sa.report.noted = Some(cause);
     }
 }

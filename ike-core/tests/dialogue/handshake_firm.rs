@@ -215,6 +215,32 @@ fn f_55_the_noted_cause_is_the_one_that_is_told_in_the_end() {
 }
 
 #[test]
+fn f_55_a_cause_is_noted_once_and_no_more_than_a_few_are() {
+    let (mut host, _, header) = asking();
+    let error = |number: u16| in_clear(&header, &payloads(|message| message.notify_parts(NotifyKind(number), &[])));
+    let noted =
+        |numbers: &[u16]| numbers.iter().map(|number| Failure::Notified(NotifyKind(*number))).collect::<Vec<_>>();
+    for _ in 0..500 {
+        for number in [8192, 8193] {
+            let _ = tell_at(&mut host, NOW, path_of(true), &error(number));
+        }
+    }
+    assert_eq!(host.noted, noted(&[8192, 8193]));
+    for number in 8192..10_192 {
+        let _ = tell_at(&mut host, NOW, path_of(true), &error(number));
+    }
+    assert_eq!(host.noted, noted(&[8192, 8193, 8194, 8195]));
+    // The next attempt has causes of its own.
+    run_out(&mut host);
+    host.noted.clear();
+    host.endpoint.initiate(NOW, PEER, None).unwrap();
+    let spi_i = Header::parse(&transmits(&mut host)[0]).unwrap().spi_i;
+    let said = in_clear(&Header { spi_i, ..header }, &payloads(|message| message.notify_parts(NotifyKind(8193), &[])));
+    let _ = tell_at(&mut host, NOW, path_of(true), &said);
+    assert_eq!(host.noted, noted(&[8193]));
+}
+
+#[test]
 fn f_58_a_responder_that_proves_itself_and_says_nothing_of_the_child_has_an_ike_sa_without_child() {
     let kinds = [PayloadType::SA, PayloadType::TS_I, PayloadType::TS_R];
     for missing in 1..8u8 {

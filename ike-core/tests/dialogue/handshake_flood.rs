@@ -25,6 +25,14 @@ fn open_to_all(settings: Settings, lists: impl IntoIterator<Item = Vec<IkePropos
     Host::sized(44, connections, settings, [64, 64, 16 * 1024])
 }
 
+/// The same with one connection, the default settings and a table of that size.
+fn small(slots: usize) -> Host {
+    let [_, mut right] = pair();
+    right.remote = None;
+    right.ike = list(SUITE);
+    Host::sized(45, vec![right], Settings::default(), [slots, 2, 1280])
+}
+
 fn list(words: &str) -> Vec<IkeProposal> {
     vec![IkeProposal::parse(words).unwrap()]
 }
@@ -87,6 +95,21 @@ fn f_44_all_sources_together_take_no_more_than_the_limit() {
     let mut host = open_to_all(settings, [list(SUITE)]);
     let answered = (1..=40).filter(|spi| knock(&mut host, *spi, from(&format!("203.0.113.{spi}:500"))).0).count();
     assert_eq!((answered, host.endpoint.ike_sas().count()), (6, 6));
+}
+
+#[test]
+fn f_44_strangers_leave_half_of_a_small_table_with_the_default_settings() {
+    for (slots, without_cookie, with_cookies) in [(2, 1, 1), (4, 1, 2), (12, 3, 6), (40, 10, 20)] {
+        let everywhere = || (1..=100).map(|spi| (spi, from(&format!("203.0.113.{spi}:500"))));
+        let mut host = small(slots);
+        for (spi, path) in everywhere() {
+            let _ = tell_at(&mut host, NOW, path, &first_message(spi, None));
+        }
+        assert_eq!(host.endpoint.occupancy().ike_sas, without_cookie, "{slots}: nobody is known to be there");
+        let mut host = small(slots);
+        let answered = everywhere().filter(|(spi, path)| knock(&mut host, *spi, *path).0).count();
+        assert_eq!((answered, host.endpoint.occupancy().ike_sas), (with_cookies, with_cookies), "{slots}");
+    }
 }
 
 /// An IKE_SA_INIT of 14,000 octets that fits nothing.

@@ -202,6 +202,47 @@ fn f_65_a_claim_in_clear_makes_us_ask_the_peer_and_no_more() {
 }
 
 #[test]
+fn f_65_nobodys_claim_keeps_that_of_the_peer_from_being_looked_at() {
+    let claim = |kind, data: &[u8]| in_clear(&Header::new(0, 0, INFO, 0), &notify(kind, data));
+    let other = |path: Path, host: &str| Path { remote: host.parse().unwrap(), ..path };
+    for named in [false, true] {
+        let mut host = lax(60, [12, 16, 1280], Settings::default());
+        let peer = up(&mut host, 18);
+        let said = match named {
+            true => in_clear(&peer.header(INFO, true, 0), &notify(NotifyKind::INVALID_IKE_SPI, &[])),
+            false => claim(NotifyKind::INVALID_SPI, &ESP_SPI),
+        };
+        for second in 0..20 {
+            // From anywhere, and in the peer's name.
+            for path in [other(peer.path, "198.51.100.9:500"), peer.path] {
+                let now = NOW + seconds(20 + second);
+                let (_, sent) = tell_at(&mut host, now, path, &claim(NotifyKind::INVALID_SPI, &[1, 2, 3, 4]));
+                assert!(sent.is_empty());
+            }
+        }
+        let (_, sent) = tell_at(&mut host, NOW + seconds(39), peer.path, &said);
+        assert_eq!(sent.len(), 1, "the peer is asked");
+    }
+}
+
+#[test]
+fn f_65_a_claim_is_about_the_peer_that_makes_it() {
+    // Two peers that happen to have chosen the same SPI.
+    let mut host = lax(60, [12, 16, 1280], Settings::default());
+    let one = up(&mut host, 19);
+    let mut two = Scripted::initiate(&mut host, 20);
+    two.path.remote = "198.51.100.7:500".parse().unwrap();
+    assert!(begun(&mut host, &mut two));
+    assert_eq!(two.respond(&mut host, INFO, &NOTHING), (Ok(()), vec![]));
+    let said = in_clear(&Header::new(0, 0, INFO, 0), &notify(NotifyKind::INVALID_SPI, &ESP_SPI));
+    for peer in [&two, &one] {
+        let (_, sent) = tell_at(&mut host, NOW + seconds(20), peer.path, &said);
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0][..8], peer.spis[0].to_be_bytes());
+    }
+}
+
+#[test]
 fn d_what_both_sides_delete_at_once_is_named_by_each_in_its_own_message_only() {
     let (mut host, mut peer) = Scripted::established_by_host(80);
     peer.next = [0, 2];

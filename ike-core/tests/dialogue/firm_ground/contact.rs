@@ -84,7 +84,7 @@ fn f_60_a_connection_in_place_of_one_that_is_being_closed_is_the_only_one() {
 
 #[test]
 fn f_60_initial_contact_is_about_what_was_there_before_and_the_peer_is_told() {
-    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut host = lax(0, [40, 16, 1280], Settings::default());
     let mut before = up(&mut host, 66);
     let mut peer = Scripted::initiate(&mut host, 67);
     // Called from here, or from there once more, while the IKE_AUTH of that one is on its way.

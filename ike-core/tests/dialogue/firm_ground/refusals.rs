@@ -7,6 +7,7 @@ use ike_core::wire::sa::Sa;
 use ipsec_core::net::Spi;
 
 use super::*;
+use crate::engine::{Refuse, refuse};
 use crate::network::{Host, PEER, esp as proposals};
 
 /// The group of the KE payload, and the groups offered.
@@ -232,6 +233,28 @@ fn f_52_a_peer_that_makes_sas_itself_has_not_lost_its_state() {
         }
     }
     assert!(host.ike().is_some() && host.installed.len() == 1 + usize::from(made));
+}
+
+#[test]
+fn d_a_rekey_that_could_not_be_written_is_tried_again() {
+    for ike in [true, false] {
+        let (mut host, mut peer) = Scripted::established_by_host(17);
+        peer.next = [0, 2];
+        refuse(Refuse::KeyExchanges);
+        match ike {
+            true => host.endpoint.rekey_ike(NOW, host.ike_id()).unwrap(),
+            false => host.endpoint.rekey_child(NOW, host.sending[&CHILD]).unwrap(),
+        }
+        assert!(transmits(&mut host).is_empty());
+        refuse(Refuse::Nothing);
+        assert_eq!(host.failures, [Failure::CryptoRefused]);
+        let due = host.endpoint.poll_timeout().expect("another try");
+        assert!(due <= NOW + seconds(60));
+        host.endpoint.handle_timeout(due);
+        let sent = transmits(&mut host);
+        assert_eq!(sent.len(), 1);
+        assert_eq!(notifies(&peer.open(&sent[0])) == [NotifyKind::REKEY_SA], !ike);
+    }
 }
 
 #[test]
