@@ -58,7 +58,7 @@ impl Cause {
     /// Puts a failure of a child into words.
     pub fn of_child(failure: &Failure, child: Option<&Child>, peer: Option<&Peer>) -> Self {
         let Some(child) = child else { return Self::of(failure, peer) };
-        let cause = Self::of(failure, None);
+        let mut cause = Self::of(failure, None);
         let evidence = match failure {
             Failure::ProposalsRefused | Failure::PfsRefused | Failure::AnswerNotOffered => {
                 listed(&format!("esp of {}", child.name), &child.esp)
@@ -68,15 +68,14 @@ impl Cause {
             }
             _ => return Self::of(failure, peer),
         };
-        let hint = match failure {
-            Failure::ProposalsRefused => {
-                "it does not say what it wants: compare \"esp\" of the child with the peer's, key \
-                                          exchange groups (PFS) included"
-                    .to_string()
-            }
-            _ => cause.hint,
-        };
-        Self { text: cause.text + &evidence, hint, ..cause }
+        cause.text.push_str(&evidence);
+        if *failure == Failure::ProposalsRefused {
+            cause.hint =
+                "it does not say what it wants: compare \"esp\" of the child with the peer's, key exchange groups \
+                          (PFS) included"
+                    .to_string();
+        }
+        cause
     }
 
     /// Puts the failure of a handshake into words, with both identities where the failure is about them: `ours`, and the

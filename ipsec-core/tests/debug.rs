@@ -52,12 +52,10 @@ fn f_80_debug_prints_no_secret() {
     let mut outbound = Outbound::new(RustCrypto, &mut rules, &mut sas);
     outbound.install(Instant::ZERO, &sending).unwrap();
     prints_no_secret(&outbound, "Outbound");
-    drop(outbound);
     prints_no_secret(&sas[0], "Slot");
     let (mut rules, mut sas) = ([spd::Slot::EMPTY; 1], [InboundSlot::<RustCrypto>::EMPTY]);
     let mut inbound = Inbound::new(RustCrypto, &mut rules, &mut sas, &mut words);
     inbound.install(Instant::ZERO, &receiving).unwrap();
     prints_no_secret(&inbound, "Inbound");
-    drop(inbound);
     prints_no_secret(&sas[0], "Slot");
 }
