@@ -39,26 +39,20 @@ mod tests {
     use std::os::unix::net::{SocketAddr, UnixListener};
 
     use super::*;
-
-    /// Runs in a network of its own, if that is allowed.
-    fn apart(test: impl FnOnce() + Send + 'static) {
-        let thread = std::thread::spawn(move || {
-            // SAFETY: it takes no pointer, and changes nothing but the network namespace of this thread, which ends below.
-            if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
-                test();
-            } else {
-                println!("skipped: a network namespace needs CAP_SYS_ADMIN");
-            }
-        });
-        thread.join().unwrap();
-    }
+    use crate::namespace::in_a_network_of_its_own;
 
     #[test]
     fn f_06_the_boundary_has_one_owner_and_its_end_gives_it_back() {
-        apart(|| {
+        in_a_network_of_its_own(|| {
             let first = Owner::claim().unwrap();
             assert_eq!(Owner::claim().map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-            apart(|| assert!(Owner::claim().is_ok(), "another namespace has its own"));
+            std::thread::spawn(|| {
+                // SAFETY: it takes no pointer, and changes nothing but the network namespace of this thread, which ends.
+                assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+                assert!(Owner::claim().is_ok(), "another namespace has its own");
+            })
+            .join()
+            .unwrap();
             drop(first);
             assert!(Owner::claim().is_ok());
         });
@@ -67,7 +61,7 @@ mod tests {
     /// Names of sockets are anybody's, as ports are.
     #[test]
     fn f_06_who_may_not_change_the_boundary_keeps_nobody_from_it() {
-        apart(|| {
+        in_a_network_of_its_own(|| {
             let name = SocketAddr::from_abstract_name("portcullis/4500").unwrap();
             let _anybody = UnixListener::bind_addr(&name).unwrap();
             assert!(Owner::claim().is_ok());

@@ -315,6 +315,9 @@ mod tests {
         (client::call(path, &Request::Status).unwrap(), since.elapsed())
     }
 
+    /// Whoever waits for longer than this waits for ever: tests run on machines that are busy with others.
+    const HANGS: Duration = Duration::from_secs(60);
+
     fn waits(path: &Path, count: usize) -> Vec<UnixStream> {
         let line = serde_json::to_string(&Request::Up { name: "cloud".into(), timeout_ms: 3_600_000 }).unwrap();
         let clients = connected(path, count);
@@ -332,7 +335,7 @@ mod tests {
             let _idle = connected(&path, count);
             let (answer, took) = quick(&path);
             assert_eq!(answer, Answer::Done { lines: vec!["Status".into()] }, "beside {count}");
-            assert!(took < Duration::from_secs(2), "{took:?} beside {count}");
+            assert!(took < PATIENCE, "{took:?} beside {count}: the idle ones were waited for");
         }
     }
 
@@ -349,10 +352,10 @@ mod tests {
         assert!(sent < 100 * MAX_REQUEST, "a request of {sent} octets is still read");
         let mut slow = UnixStream::connect(&path).unwrap();
         let since = Instant::now();
-        while slow.write_all(b" ").is_ok() && since.elapsed() < 3 * PATIENCE {
+        while slow.write_all(b" ").is_ok() && since.elapsed() < HANGS {
             thread::sleep(Duration::from_millis(100));
         }
-        assert!(since.elapsed() < 2 * PATIENCE, "still read after {:?}", since.elapsed());
+        assert!(since.elapsed() < HANGS, "still read after {:?}", since.elapsed());
     }
 
     #[test]
@@ -368,7 +371,7 @@ mod tests {
         for mut client in &deaf {
             let _ = client.write_all(b"{\"command\":\"show\"}\n"); // may be sent away meanwhile
         }
-        assert!(quick(&path).1 < Duration::from_secs(2));
+        assert!(quick(&path).1 < PATIENCE, "the others were waited for");
     }
 
     #[test]
@@ -386,18 +389,18 @@ mod tests {
         })
         .unwrap();
         let clients = waits(&path, 100);
-        assert!(quick(&path).1 < Duration::from_secs(2));
+        assert!(quick(&path).1 < PATIENCE, "the others were waited for");
         let taken = held.lock().unwrap().len();
         assert!((1..=crate::control::clients::WAITING).contains(&taken), "{taken} wait");
         drop(clients);
         let since = Instant::now();
         while !held.lock().unwrap().iter().all(Reply::is_abandoned) {
-            assert!(since.elapsed() < Duration::from_secs(3), "the clients have left and are waited for");
+            assert!(since.elapsed() < HANGS, "the clients have left and are waited for");
             thread::sleep(Duration::from_millis(20));
         }
         let _again = waits(&path, 1);
         while held.lock().unwrap().len() == taken {
-            assert!(since.elapsed() < Duration::from_secs(6), "their room is not given back");
+            assert!(since.elapsed() < HANGS, "their room is not given back");
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -436,7 +439,7 @@ mod tests {
         let (mut reader, slow) = (listen(), listen());
         let since = Instant::now();
         while events.listeners() < 2 {
-            assert!(since.elapsed() < Duration::from_secs(3));
+            assert!(since.elapsed() < HANGS);
             thread::sleep(Duration::from_millis(10));
         }
         events.publish("{\"event\":\"first\"}");
