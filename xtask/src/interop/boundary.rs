@@ -190,12 +190,8 @@ fn device_renamed(ends: Ends) -> Result<String> {
             Ok(ip(gateway, "route show table 4501")?.contains(&format!("default dev {name} ")).then_some(()))
         })
     };
-    let rename = || -> Result {
-        ip(gateway, "link set pcl0 down")?;
-        ip(gateway, "link set pcl0 name foo")?;
-        ip(gateway, "link set foo up")?;
-        Ok(())
-    };
+    // In one process, before the daemon has it switched on again.
+    let rename = || ip(gateway, "link set pcl0 down name foo");
     rename()?;
     leads_to("pcl0")?;
     wait_for_boundary(&us, "closed", "nftables")?;
