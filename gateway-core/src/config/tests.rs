@@ -425,12 +425,14 @@ fn f_36_what_is_no_line_of_text_is_no_key() {
         (b"0sQSBrZXkgaW4gYmFzZTY0IGFzIGVsc2V3aGVyZQ==", "base64"),
         (b"   \n", "nothing but spaces"),
         (b"\n", "1 to 256 octets"),
+        (&[b'k'; 257], "1 to 256 octets"),
         (b"\xff\xfe in the middle", "no text in UTF-8"),
     ] {
         let told = told(&loaded(octets).unwrap_err());
         assert!(told.contains(why), "{told}");
         assert!(!told.contains("line of two") && !told.contains("QSBr"), "{told}");
     }
+    assert_eq!(loaded(&[b'k'; 256]).map(|(key, _)| key.len()).ok(), Some(256), "the longest one");
     for (octets, doubt) in [
         (&b"\"a key in quotes, as strongSwan has it\"\n"[..], "quotes"),
         (b"00112233445566778899aabbccddeeff", "write 0x in front"),

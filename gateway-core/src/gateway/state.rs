@@ -280,3 +280,29 @@ fn lifetime(child: &Child) -> Lifetime {
         hard: Limit { age: None, bytes: hard(child.rekey_bytes), packets: hard(child.rekey_packets) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::gateway::{Gateway, pause};
+
+    #[test]
+    fn f_53_pauses_grow_when_every_place_was_tried_and_not_with_each() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='gw.lab'\npsk='a key of more than twenty octets'\n\
+                    [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\n";
+        let (mut gateway, _) = Gateway::new(Config::parse(text).unwrap().0);
+        let (_, entry) = gateway.peers.iter_mut().next().unwrap();
+        let now = Instant::from_millis(1000);
+        entry.ways = 3;
+        let mut pauses = || {
+            entry.fail(now, Cause::waiting());
+            entry.retry_at.map(|at| at.since(now))
+        };
+        let pauses: Vec<_> = (0..9).map(|_| pauses()).collect();
+        let expected = [1, 1, 1, 2, 2, 2, 3, 3, 3].map(|round| Some(pause(round, entry.id.0)));
+        assert_eq!(pauses, expected);
+    }
+}

@@ -132,6 +132,7 @@ fn f_32_a_knock_asks_for_those_who_were_not_asked_for_longest() {
         asked(site)
     };
     let first = knock(&mut site, 20);
+    assert!(knock(&mut site, 0).is_empty(), "once in a second");
     let second = knock(&mut site, 2);
     let third = knock(&mut site, 2);
     assert_eq!(
@@ -140,6 +141,23 @@ fn f_32_a_knock_asks_for_those_who_were_not_asked_for_longest() {
         "the others come first, and none within ten seconds"
     );
     assert!(first.is_disjoint(&second) && second.is_disjoint(&third) && first.is_disjoint(&third));
+}
+
+#[test]
+fn f_32_those_who_were_asked_for_together_are_not_asked_for_together_again() {
+    let mut site = Site::new(1, &many(40, true), 64);
+    let mut now = Instant::from_millis(1000);
+    site.gateway.start(now, parts!(site)).unwrap();
+    let mut asked = |site: &mut Site, after: u64| {
+        now = now + secs(after);
+        site.gateway.handle_timeout(now, parts!(site));
+        std::iter::from_fn(|| site.gateway.poll_locate()).count()
+    };
+    assert_eq!(asked(&mut site, 0), 40);
+    assert_eq!(asked(&mut site, 299), 0);
+    let each: Vec<_> = (0..34).map(|_| asked(&mut site, 1)).collect();
+    assert_eq!(each.iter().sum::<usize>(), 40, "{each:?}");
+    assert!(each.iter().all(|asked| *asked <= 8), "{each:?}");
 }
 
 #[test]

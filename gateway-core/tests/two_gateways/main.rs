@@ -1,6 +1,7 @@
 //! Two gateways back to back in memory: configuration, IKE, policies and packets together.
 
 mod firm_ground;
+mod limits;
 mod places;
 mod trials;
 mod world;

@@ -128,6 +128,22 @@ fn f_24_an_attempt_at_an_address_that_the_name_left_is_given_up() {
 }
 
 #[test]
+fn f_24_an_attempt_is_given_up_although_the_peer_does_not_call() {
+    let mut world = named("", "start = \"passive\"");
+    let asked = questions(&mut world.left);
+    for address in ["192.0.2.77", RIGHT] {
+        world.left.gateway.located(world.now, &asked[0], at(&[address]), parts!(world.left));
+        world.exchange();
+    }
+    for _ in 0..5 {
+        answer(&mut world, &at(&[RIGHT]));
+        world.pass(secs(1));
+    }
+    assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
+    assert_eq!(tried(&world), ["192.0.2.77", RIGHT], "{}", world.story());
+}
+
+#[test]
 fn f_25_a_connection_from_an_address_that_is_gone_is_made_anew_at_once() {
     let mut world = World::connected("", "");
     world.ping();

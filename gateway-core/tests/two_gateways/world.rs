@@ -75,12 +75,16 @@ pub(crate) fn config(text: &str) -> Config {
 
 impl Site {
     pub(crate) fn new(seed: u64, text: &str, rules: usize) -> Self {
+        Self::with_children(seed, text, rules, 16)
+    }
+
+    pub(crate) fn with_children(seed: u64, text: &str, rules: usize, children: usize) -> Self {
         let (gateway, peers) = Gateway::new(config(text));
         let settings =
             Settings { cookie_threshold: usize::from(gateway.settings().cookie_threshold), ..Settings::default() };
         let storage = Storage {
             sas: leak(8, IkeSlot::default),
-            children: leak(16, ChildSlot::default),
+            children: leak(children, ChildSlot::default),
             messages: leak(8 * 2 * 2048, || 0),
         };
         let endpoint =
