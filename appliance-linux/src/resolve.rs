@@ -252,10 +252,11 @@ mod tests {
                     reply.push(u8::try_from(data.len()).unwrap());
                     reply.extend(data);
                 }
-                socket.send_to(&reply, from).unwrap();
+                // First: whoever has the answer may look at once.
                 if asked.send((name, kind)).is_err() {
                     return;
                 }
+                socket.send_to(&reply, from).unwrap();
             }
         });
         (at, questions)
