@@ -27,7 +27,7 @@ impl Daemon {
     pub(crate) fn status(&mut self) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_s: self.clock.now().as_millis() / 1000,
+            uptime_s: self.clock.uptime().as_secs(),
             peers: self.peers(),
             boundary: self.boundary(),
             counters: self.counters(),
