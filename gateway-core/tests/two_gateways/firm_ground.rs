@@ -7,19 +7,8 @@ use ipsec_core::error::Discard;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use crate::world::{Site, Stopped, World, config, packet, parts, peer};
+use crate::world::{Site, Stopped, World, config, far, packet, parts, peer, second};
 use crate::{secs, up};
-
-/// A packet to host 10.`to`.`third`.10.
-fn far(from: u8, to: u8, third: u8) -> Vec<u8> {
-    let mut packet = packet(from, to, b"far");
-    packet[18] = third;
-    packet
-}
-
-fn second(net: u8, far: u8) -> String {
-    format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
-}
 
 #[test]
 fn f_10_a_peer_that_a_reload_removes_neither_sends_nor_gets_anything_although_it_is_silent() {
@@ -345,23 +334,8 @@ fn f_65_a_peer_that_lost_its_sas_gets_new_ones_within_three_liveness_intervals()
             world.ping();
             world.pass(secs(1));
         }
-        for id in world.right.inbound.sas().map(|sa| sa.id).collect::<Vec<_>>() {
-            world.right.inbound.remove(id);
-        }
-        for id in world.right.outbound.sas().map(|sa| sa.id).collect::<Vec<_>>() {
-            world.right.outbound.remove(id);
-        }
-        let mut dead = 0;
-        while world.send(false, &packet(2, 1, b"back")) != Ok(()) {
-            let _ = world.send(true, &packet(1, 2, b"out"));
-            world.pass(secs(1));
-            dead += 1;
-            assert!(dead <= 30, "{}", world.story());
-        }
-        world.left.received.clear();
-        world.right.received.clear();
-        world.pass(secs(10));
-        world.ping();
+        world.right.lose(|_| true);
+        world.heals_within_30_s();
     }
 }
 

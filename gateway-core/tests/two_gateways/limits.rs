@@ -7,19 +7,8 @@ use ipsec_core::net::Path;
 use ipsec_core::sa::{Event, Reached};
 use ipsec_core::spd;
 
-use crate::world::{LEFT, RIGHT, Site, Stopped, World, config, leak, packet, parts, peer};
+use crate::world::{LEFT, RIGHT, Site, Stopped, World, config, far, leak, packet, parts, peer, second};
 use crate::{secs, up};
-
-/// A packet to host 10.`to`.`third`.10.
-fn far(from: u8, to: u8, third: u8) -> Vec<u8> {
-    let mut packet = packet(from, to, b"far");
-    packet[18] = third;
-    packet
-}
-
-fn second(net: u8, far: u8) -> String {
-    format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
-}
 
 fn ports(site: &Site) -> Vec<u16> {
     let mut ports: Vec<_> = site.outbound.sas().map(|sa| sa.path.remote.port()).collect();

@@ -11,11 +11,7 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::secs;
-use crate::world::{Site, Stopped, World, config, packet, parts, peer};
-
-fn second(net: u8, far: u8) -> String {
-    format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
-}
+use crate::world::{Site, Stopped, World, config, packet, parts, peer, second};
 
 #[test]
 fn f_53_a_child_that_was_asked_for_when_the_connection_ended_is_asked_for_again() {
@@ -193,23 +189,8 @@ fn f_65_an_idle_sa_does_not_hide_a_dead_one() {
         world.ping();
         world.pass(secs(1));
     }
-    for id in world.right.inbound.sas().filter(|sa| sa.last_used.is_some()).map(|sa| sa.id).collect::<Vec<_>>() {
-        world.right.inbound.remove(id);
-    }
-    for id in world.right.outbound.sas().filter(|sa| sa.last_used.is_some()).map(|sa| sa.id).collect::<Vec<_>>() {
-        world.right.outbound.remove(id);
-    }
-    let mut dead = 0;
-    while world.send(false, &packet(2, 1, b"back")) != Ok(()) {
-        let _ = world.send(true, &packet(1, 2, b"out"));
-        world.pass(secs(1));
-        dead += 1;
-        assert!(dead <= 30, "{}", world.story());
-    }
-    world.left.received.clear();
-    world.right.received.clear();
-    world.pass(secs(10));
-    world.ping();
+    world.right.lose(|sa| sa.last_used.is_some());
+    world.heals_within_30_s();
 }
 
 #[test]

@@ -17,6 +17,7 @@ use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{Encap, Path};
+use ipsec_core::sa::Status;
 use ipsec_core::spd::{self, PolicyId};
 use ipsec_core::time::Instant;
 
@@ -126,6 +127,16 @@ impl Site {
         self.story.iter().filter(|report| wanted(&report.what)).count()
     }
 
+    /// The data plane loses SAs that IKE does not know of.
+    pub(crate) fn lose(&mut self, which: impl Fn(&Status) -> bool) {
+        for id in self.inbound.sas().filter(&which).map(|sa| sa.id).collect::<Vec<_>>() {
+            self.inbound.remove(id);
+        }
+        for id in self.outbound.sas().filter(&which).map(|sa| sa.id).collect::<Vec<_>>() {
+            self.outbound.remove(id);
+        }
+    }
+
     /// What policy says to a packet of ours.
     pub(crate) fn classify(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
         self.outbound.classify(Instant::ZERO, packet)
@@ -185,6 +196,18 @@ pub(crate) fn packet(from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
     packet.extend([0x13, 0x88, 0x13, 0x89, 0, 8 + payload.len() as u8, 0, 0]);
     packet.extend(payload);
     packet
+}
+
+/// A packet to host 10.`to`.`third`.10.
+pub(crate) fn far(from: u8, to: u8, third: u8) -> Vec<u8> {
+    let mut packet = packet(from, to, b"far");
+    packet[18] = third;
+    packet
+}
+
+/// A second child of the peer.
+pub(crate) fn second(net: u8, far: u8) -> String {
+    format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
 }
 
 impl World {
@@ -365,6 +388,21 @@ impl World {
         self.wire.push_back(flight);
         self.exchange();
         Ok(())
+    }
+
+    /// The right side lost its SAs: the left one, which sends, finds out within three liveness intervals of 10 s.
+    pub(crate) fn heals_within_30_s(&mut self) {
+        let mut dead = 0;
+        while self.send(false, &packet(2, 1, b"back")) != Ok(()) {
+            let _ = self.send(true, &packet(1, 2, b"out"));
+            self.pass(Duration::from_secs(1));
+            dead += 1;
+            assert!(dead <= 30, "{}", self.story());
+        }
+        self.left.received.clear();
+        self.right.received.clear();
+        self.pass(Duration::from_secs(10));
+        self.ping();
     }
 
     /// A packet each way: both arrive, as they were.
