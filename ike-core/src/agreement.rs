@@ -7,11 +7,11 @@ use ipsec_core::wipe;
 
 use crate::child::{Child, ChildKeys, Children, Phase, Selectors, narrow, within};
 use crate::crypto::{EspSuite, IkeCrypto, Secret, SharedSecret};
-use crate::error::NoRoom;
+use crate::error::{NoRoom, Unkeyed};
 use crate::event::ChildId;
 use crate::exchange::Refusal;
 use crate::failure::{Asked, Failure, Side};
-use crate::keys::{IkeKeys, STACK, child_keymat};
+use crate::keys::{Exchange, IkeKeys, STACK, child_keymat};
 use crate::pad::{ChildConfig, ChildConfigId, Pad, PeerId};
 use crate::proposal;
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
@@ -29,39 +29,31 @@ pub(crate) struct Nonces<'n> {
     pub(crate) nr: &'n [u8],
 }
 
-/// The keys of a Child SA. `ours`: we began the exchange.
-pub(crate) fn keys<C: IkeCrypto>(
+/// Makes the keys of a Child SA where they stay. `ours`: we began the exchange.
+pub(crate) fn make_keys<C: IkeCrypto>(
     crypto: &mut C,
     ike: &IkeKeys<C>,
     suite: EspSuite,
-    shared: Option<&SharedSecret>,
+    exchange: Option<Exchange<'_, C>>,
     nonces: &Nonces<'_>,
     ours: bool,
-) -> Result<ChildKeys, Failure> {
-    let keys = split(crypto, ike, suite, shared, nonces, ours);
-    wipe::stack(STACK);
-    keys
-}
-
-#[inline(never)]
-fn split<C: IkeCrypto>(
-    crypto: &mut C,
-    ike: &IkeKeys<C>,
-    suite: EspSuite,
-    shared: Option<&SharedSecret>,
-    nonces: &Nonces<'_>,
-    ours: bool,
-) -> Result<ChildKeys, Failure> {
+    place: &mut Option<ChildKeys>,
+) -> Result<(), Unkeyed> {
     let len = suite.aead.key_len().saturating_add(suite.aead.salt_len());
-    let mut keymat = Secret::<72>::new();
-    let room = keymat.resize(len.saturating_mul(2)).ok_or(Failure::CryptoRefused)?;
-    child_keymat(crypto, ike.suite.prf, &ike.sk_d, shared, nonces.ni, nonces.nr, room)?;
-    let (from_initiator, from_responder) = keymat.as_slice().split_at_checked(len).ok_or(Failure::CryptoRefused)?;
-    let (inbound, outbound) = if ours { (from_responder, from_initiator) } else { (from_initiator, from_responder) };
-    Secret::copy_from(inbound)
-        .zip(Secret::copy_from(outbound))
-        .map(|(inbound, outbound)| ChildKeys { inbound, outbound })
-        .ok_or(Failure::CryptoRefused)
+    wipe::after(STACK, || {
+        let mut shared = SharedSecret::new();
+        let exchanged = exchange.map(|exchange| exchange.agree(crypto, &mut shared)).transpose()?.map(|()| &shared);
+        let mut keymat = Secret::<72>::new();
+        let room = keymat.resize(len.saturating_mul(2)).ok_or(Unkeyed::NoKey)?;
+        child_keymat(crypto, ike.suite.prf, &ike.sk_d, exchanged, nonces.ni, nonces.nr, room)
+            .map_err(|NoRoom| Unkeyed::NoKey)?;
+        let (from_initiator, from_responder) = keymat.as_slice().split_at_checked(len).ok_or(Unkeyed::NoKey)?;
+        let (inbound, outbound) =
+            if ours { (from_responder, from_initiator) } else { (from_initiator, from_responder) };
+        let keys = Secret::copy_from(inbound).zip(Secret::copy_from(outbound)).ok_or(Unkeyed::NoKey)?;
+        *place = Some(ChildKeys { inbound: keys.0, outbound: keys.1 });
+        Ok(())
+    })
 }
 
 /// Whether the responder's selectors are a narrowing of what `config` asked for.
@@ -83,12 +75,11 @@ pub(crate) struct Terms {
     pub(crate) spi_out: Spi,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
-    pub(crate) keys: ChildKeys,
     /// We began the exchange: rekeying it is our turn first.
     pub(crate) ours: bool,
 }
 
-/// Fills in what was negotiated.
+/// Fills in what was negotiated, beside the keys.
 pub(crate) fn come_up<C: IkeCrypto>(
     child: &mut Child,
     crypto: &mut C,
@@ -102,7 +93,6 @@ pub(crate) fn come_up<C: IkeCrypto>(
     child.suite = Some(terms.suite);
     child.local = terms.local;
     child.remote = terms.remote;
-    child.keys = Some(terms.keys);
     child.ours = terms.ours;
     child.rekey_at = timers::rekey_at(crypto, now, config.rekey, terms.ours);
     child.expires_at = (!config.lifetime.is_zero()).then(|| now + config.lifetime);
@@ -211,19 +201,36 @@ pub(crate) fn write_answer(
     message.ts(PayloadType::TS_R, &agreed.local)
 }
 
-/// Puts the Child SA that the peer asked for into the table. After a rekey it sends only once the peer deleted `old`.
+/// Puts the Child SA that the peer asked for into its place, and makes its keys there.
+pub(crate) fn place<C: IkeCrypto>(
+    crypto: &mut C,
+    children: &mut Children<'_>,
+    ike: &IkeKeys<C>,
+    new: Child,
+    agreed: &Agreed<'_>,
+    exchange: Option<Exchange<'_, C>>,
+    nonces: &Nonces<'_>,
+) -> Result<(), Refusal> {
+    children.put(agreed.slot, new);
+    let Some(child) = children.get_mut(agreed.slot) else { return Err(Refusal::crypto()) };
+    let made = make_keys(crypto, ike, agreed.suite, exchange, nonces, false, &mut child.keys);
+    if made.is_err() {
+        children.free(agreed.slot);
+    }
+    Ok(made?)
+}
+
+/// The Child SA that the peer asked for, and that has its keys, comes up. After a rekey it sends only once the peer deleted
+/// `old`.
 pub(crate) fn install<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
-    peer: PeerId,
     agreed: Agreed<'_>,
-    keys: ChildKeys,
     old: Option<ChildId>,
 ) -> Option<ChildId> {
-    let Agreed { config, slot, spi_in, suite, spi_out, local, remote, .. } = agreed;
-    // Into its place first: its keys are put there and not moved.
-    let new = env.children.put(slot, Child::wanted(env.slot, peer, config.id, spi_in, env.now));
-    let child = env.children.get_mut(slot).filter(|_| new.is_some())?;
-    come_up(child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, keys, ours: false });
+    let Agreed { config, slot, suite, spi_out, local, remote, .. } = agreed;
+    let new = env.children.id(slot);
+    let child = env.children.get_mut(slot)?;
+    come_up(child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, ours: false });
     child.settles_at = Some(env.now + env.settings.settle);
     if old.is_some() {
         child.replaces = old;

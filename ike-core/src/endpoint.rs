@@ -6,7 +6,6 @@ use core::time::Duration;
 use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
-use ipsec_core::wipe;
 
 use crate::agenda;
 use crate::agreement::share;
@@ -17,10 +16,9 @@ use crate::error::{Discard, NoRoom};
 use crate::event::{ChildId, IkeId};
 use crate::exchange;
 use crate::failure::Failure;
-use crate::keys::STACK;
 use crate::pad::{Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind};
-use crate::sa::{Effects, Env, Heir, Sa, State};
+use crate::sa::{Effects, Env, Heir, Sa, Spare, State};
 use crate::state;
 use crate::succession;
 use crate::wire::header::Header;
@@ -108,9 +106,14 @@ struct Reply {
     bytes: [u8; MARKER_LEN + 92],
 }
 
-/// Whether keys may come of a message.
-fn makes_keys(header: &Header) -> bool {
-    header.exchange != ExchangeType::INFORMATIONAL
+/// What the work on one SA may need of another place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    /// A free one, for an SA that takes over.
+    New,
+    /// The one that its outstanding rekey keeps.
+    Kept,
 }
 
 /// Every IKE SA of a host.
@@ -193,16 +196,6 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         self.heard = None;
         let header = Header::parse(datagram)?;
         self.take_back_keys();
-        let outcome = self.take_in(now, path, header, datagram);
-        if makes_keys(&header) {
-            // Values on their way into their slots leave copies behind.
-            wipe::stack(STACK);
-        }
-        outcome
-    }
-
-    #[inline(never)]
-    fn take_in(&mut self, now: Instant, path: Path, header: Header, datagram: &mut [u8]) -> Result<(), Discard> {
         if header.major != 2 {
             return self.refuse_version(now, path, &header);
         }
@@ -219,12 +212,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             return Err(self.hear_claim(now, path, &header, datagram));
         }
         let slot = self.find(&header).ok_or(Discard::UnknownSa)?;
-        let effects = self.step(now, slot, path, &header, datagram);
-        if makes_keys(&header) {
-            // What is built next in these frames goes into the slots together with the octets that it does not use.
-            wipe::stack(STACK);
-        }
-        let effects = effects?;
+        let effects = self.step(now, slot, path, &header, datagram)?;
         if self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref()).is_some_and(|sa| sa.report.established)
         {
             self.crowd(now, slot);
@@ -234,7 +222,6 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     /// What the SA in a slot makes of a message.
-    #[inline(never)]
     fn step(
         &mut self,
         now: Instant,
@@ -242,9 +229,13 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         path: Path,
         header: &Header,
         datagram: &mut [u8],
-    ) -> Result<Effects<C>, Discard> {
-        let rekeys = header.exchange == ExchangeType::CREATE_CHILD_SA && !header.response;
-        let (sa, mut env) = self.open(now, slot, rekeys).ok_or(Discard::UnknownSa)?;
+    ) -> Result<Effects, Discard> {
+        let beside = match header.exchange {
+            ExchangeType::CREATE_CHILD_SA if header.response => Beside::Kept,
+            ExchangeType::CREATE_CHILD_SA => Beside::New,
+            _ => Beside::Nothing,
+        };
+        let (sa, mut env) = self.open(now, slot, beside).ok_or(Discard::UnknownSa)?;
         sa.window.receive(datagram);
         match sa.state {
             State::InitSent(_) => state::init_sent::on_message(sa, &mut env, path, header, datagram),
@@ -268,7 +259,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             }
         }
         for slot in (0..=u16::MAX).take(self.slots.len()) {
-            let Some((sa, mut env)) = self.open(now, slot, false) else { continue };
+            let Some((sa, mut env)) = self.open(now, slot, Beside::Nothing) else { continue };
             agenda::on_time(sa, &mut env);
             let over = matches!(sa.state, State::Dead) && sa.expires.is_some_and(|at| at <= now);
             if over && sa.report.closed.is_none() {
@@ -316,7 +307,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let place = self.slots.get(usize::from(slot));
         let keeper = place.and_then(|place| place.keeper).and_then(|keeper| self.slots.get(usize::from(keeper)));
         match keeper.and_then(|keeper| keeper.sa.as_ref()).map(|sa| &sa.state) {
-            Some(State::Established(established)) => established.keeps() == Some(slot),
+            Some(State::Established(established)) => established.keeps().is_some_and(|(kept, _)| kept == slot),
             _ => false,
         }
     }
@@ -331,9 +322,14 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     fn put(&mut self, slot: u16, sa: Sa<C>) -> Option<IkeId> {
+        self.slots.get_mut(usize::from(slot))?.sa = Some(sa);
+        self.renumber(slot)
+    }
+
+    /// There is another SA in a slot: it has an id of its own.
+    fn renumber(&mut self, slot: u16) -> Option<IkeId> {
         let place = self.slots.get_mut(usize::from(slot))?;
         place.generation = place.generation.wrapping_add(1);
-        place.sa = Some(sa);
         Some(IkeId { slot, generation: place.generation })
     }
 
@@ -344,16 +340,25 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
     }
 
-    /// Takes the endpoint apart for work on one SA. `rekeys`: it may have to make another.
-    fn open(&mut self, now: Instant, slot: u16, rekeys: bool) -> Option<(&mut Sa<C>, Env<'_, 'a, C>)> {
+    /// Takes the endpoint apart for work on one SA.
+    fn open(&mut self, now: Instant, slot: u16, beside: Beside) -> Option<(&mut Sa<C>, Env<'_, 'a, C>)> {
         let sa = self.slots.get(usize::from(slot))?.sa.as_ref()?;
         let alone = matches!(sa.state, State::InitSent(_)) && !self.established_with(sa.peer);
-        let spare = match sa.state {
-            State::Established(_) if rekeys && self.held(sa) < self.share() => self.vacant(),
+        let spare = match &sa.state {
+            State::Established(established) if beside == Beside::Kept => established.keeps(),
+            State::Established(_) if beside == Beside::New && self.held(sa) < self.share() => {
+                self.vacant().map(|slot| (slot, self.spi(slot)))
+            }
             _ => None,
         };
-        let spare = spare.map(|slot| (slot, self.spi(slot)));
-        let sa = self.slots.get_mut(usize::from(slot))?.sa.as_mut()?;
+        let (place, spare) = match spare {
+            Some((other, spi)) => {
+                let [place, other_place] = self.slots.get_disjoint_mut([slot, other].map(usize::from)).ok()?;
+                (place, Some(Spare { slot: other, spi, place: &mut other_place.sa }))
+            }
+            None => (self.slots.get_mut(usize::from(slot))?, None),
+        };
+        let sa = place.sa.as_mut()?;
         let (request, response) = self.messages.pair(slot)?;
         let env = Env {
             now,
@@ -409,21 +414,18 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             }
         }
         // Its peer may not answer any more, and it must not stay until that is known.
-        if let Some((sa, mut env)) = oldest.and_then(|(_, slot)| self.open(now, slot, false)) {
+        if let Some((sa, mut env)) = oldest.and_then(|(_, slot)| self.open(now, slot, Beside::Nothing)) {
             exchange::part(sa, &mut env, Failure::Replaced);
         }
     }
 
     /// Does in other slots what the work on one SA asked for, and then lets each of them go on.
-    fn apply(&mut self, now: Instant, slot: u16, effects: Effects<C>) {
-        let Effects { place, keys, heir, orphan, die, initial_contact } = effects;
+    fn apply(&mut self, now: Instant, slot: u16, effects: Effects) {
+        let Effects { made, heir, orphan, die, initial_contact } = effects;
         let mut touched: Vec<u16, 3> = [slot].into_iter().collect();
-        if let Some((slot, sa)) = place {
-            self.put(slot, sa);
-            if let Some(sa) = self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut()) {
-                sa.keys = keys;
-            }
-            touched.extend([slot]);
+        if let Some(made) = made {
+            self.renumber(made);
+            touched.extend([made]);
         }
         if let Some(loser) = orphan.and_then(|loser| self.alive(loser)) {
             succession::orphan(loser);
@@ -435,7 +437,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             }
         }
         if let Some(cause) = die
-            && let Some((sa, mut env)) = self.open(now, slot, false)
+            && let Some((sa, mut env)) = self.open(now, slot, Beside::Nothing)
         {
             sa.die(&mut env, cause);
         }
@@ -480,7 +482,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let known = self.slots.get(usize::from(keep)).and_then(|place| place.sa.as_ref());
         let Some((peer, identity)) = known.map(|sa| (sa.peer, sa.identity)) else { return };
         for slot in (0..=u16::MAX).take(self.slots.len()).filter(|slot| *slot != keep) {
-            if let Some((sa, mut env)) = self.open(now, slot, false)
+            if let Some((sa, mut env)) = self.open(now, slot, Beside::Nothing)
                 && sa.peer == peer
                 && sa.identity == identity
                 && matches!(&sa.state, State::Established(established) if established.since <= begun)
@@ -493,14 +495,15 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// Sends the next request that somebody waits for, when none is outstanding.
     fn pursue(&mut self, now: Instant, slot: u16) {
         let place = self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref());
-        let rekeys = match place.map(|sa| &sa.state) {
-            Some(State::Established(established)) => established.want_rekey,
+        let beside = match place.map(|sa| &sa.state) {
+            Some(State::Established(established)) if established.want_rekey => Beside::New,
+            Some(State::Established(_)) => Beside::Nothing,
             _ => return,
         };
-        let Some((sa, mut env)) = self.open(now, slot, rekeys) else { return };
+        let Some((sa, mut env)) = self.open(now, slot, beside) else { return };
         state::established::pursue(sa, &mut env);
         let State::Established(established) = &sa.state else { return };
-        if let Some(kept) = established.keeps().and_then(|kept| self.slots.get_mut(usize::from(kept))) {
+        if let Some(kept) = established.keeps().and_then(|(kept, _)| self.slots.get_mut(usize::from(kept))) {
             kept.keeper = Some(slot);
         }
     }

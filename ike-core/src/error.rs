@@ -17,6 +17,21 @@ pub struct NoKey;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BadPublic;
 
+/// Why no keys came of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unkeyed {
+    /// The peer's public value is none.
+    BadPublic,
+    /// The crypto engine does not take part.
+    NoKey,
+}
+
+impl From<NoKey> for Unkeyed {
+    fn from(_: NoKey) -> Self {
+        Self::NoKey
+    }
+}
+
 /// Why a datagram was dropped without an answer. The sender learns nothing; the caller counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -45,6 +60,15 @@ pub enum Discard {
 impl From<Malformed> for Discard {
     fn from(_: Malformed) -> Self {
         Self::Malformed
+    }
+}
+
+impl From<Unkeyed> for Discard {
+    fn from(why: Unkeyed) -> Self {
+        match why {
+            Unkeyed::BadPublic => Self::BadKeyExchange,
+            Unkeyed::NoKey => Self::NoRoom,
+        }
     }
 }
 

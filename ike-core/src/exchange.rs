@@ -10,7 +10,7 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::crypto::{Group, IkeCrypto};
-use crate::error::{Discard, NoRoom};
+use crate::error::{Discard, NoRoom, Unkeyed};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::Refused;
@@ -108,6 +108,15 @@ impl Refusal {
         match &self.about {
             Some((protocol, spi)) => message.notify(*protocol, spi, self.kind, &self.data),
             None => message.notify_parts(self.kind, &[&self.data]),
+        }
+    }
+}
+
+impl From<Unkeyed> for Refusal {
+    fn from(why: Unkeyed) -> Self {
+        match why {
+            Unkeyed::BadPublic => Self::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX),
+            Unkeyed::NoKey => Self::crypto(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use ipsec_core::net::TrafficSelector;
 
-use crate::error::NoRoom;
+use crate::error::{NoRoom, Unkeyed};
 use crate::proposal::Mismatch;
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId, TransformType};
 use crate::wire::ts::Ts;
@@ -123,6 +123,15 @@ impl Failure {
                 mismatch.protocol == ProtocolId::ESP && mismatch.kind == Some(TransformType::KE)
             }
             _ => false,
+        }
+    }
+}
+
+impl From<Unkeyed> for Failure {
+    fn from(why: Unkeyed) -> Self {
+        match why {
+            Unkeyed::BadPublic => Self::BadKeyExchange,
+            Unkeyed::NoKey => Self::CryptoRefused,
         }
     }
 }

@@ -5,8 +5,8 @@ use core::fmt;
 use heapless::Vec;
 use ipsec_core::wipe;
 
-use crate::crypto::{Digest64, IkeCrypto, IkeSuite, PrfAlg, Secret, SharedSecret};
-use crate::error::{NoKey, NoRoom};
+use crate::crypto::{Digest64, Group, IkeCrypto, IkeSuite, KePublic, PrfAlg, Secret, SharedSecret};
+use crate::error::{BadPublic, NoKey, NoRoom, Unkeyed};
 pub use crate::wire::sk::{SkReceiver, SkSender};
 
 /// Which end of the IKE SA we are.
@@ -38,6 +38,35 @@ pub struct IkeKeys<C: IkeCrypto> {
 impl<C: IkeCrypto> fmt::Debug for IkeKeys<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IkeKeys").field("suite", &self.suite).finish_non_exhaustive()
+    }
+}
+
+/// A key exchange whose other half has come.
+pub(crate) struct Exchange<'k, C: IkeCrypto> {
+    pub(crate) ours: Private<'k, C>,
+    /// The peer's public value.
+    pub(crate) theirs: &'k [u8],
+}
+
+/// Our private value.
+pub(crate) enum Private<'k, C: IkeCrypto> {
+    /// Its public value is on its way already.
+    Sent(&'k C::KeSecret),
+    /// It is made now, of this group, and used once. Its public value goes here.
+    New(Group, &'k mut KePublic),
+}
+
+impl<C: IkeCrypto> Exchange<'_, C> {
+    /// Computes g^ir. Only where the stack is wiped after it.
+    pub(crate) fn agree(self, crypto: &mut C, shared: &mut SharedSecret) -> Result<(), Unkeyed> {
+        match self.ours {
+            Private::Sent(secret) => crypto.ke_agree(secret, self.theirs, shared),
+            Private::New(group, public) => {
+                let secret = crypto.ke_generate(group, public).ok_or(Unkeyed::NoKey)?;
+                crypto.ke_agree(&secret, self.theirs, shared)
+            }
+        }
+        .map_err(|BadPublic| Unkeyed::BadPublic)
     }
 }
 
@@ -97,6 +126,31 @@ impl<C: IkeCrypto> IkeKeys<C> {
         let mut skeyseed = Digest64::new();
         crypto.prf(old_prf, old_sk_d.as_slice(), &[shared.as_slice(), seed.ni, seed.nr], &mut skeyseed);
         Self::expand(crypto, suite, &skeyseed, seed, role)
+    }
+
+    /// Makes the keys of an IKE SA, in place of `old` if there is one, where they stay.
+    pub(crate) fn make(
+        crypto: &mut C,
+        old: Option<&Self>,
+        suite: IkeSuite,
+        exchange: Exchange<'_, C>,
+        seed: &IkeSeed<'_>,
+        role: Role,
+        place: &mut Option<Self>,
+    ) -> Result<(), Unkeyed> {
+        wipe::after(STACK, || {
+            let mut shared = SharedSecret::new();
+            exchange.agree(crypto, &mut shared)?;
+            match old {
+                None => *place = Some(Self::derive(crypto, suite, &shared, seed, role)?),
+                Some(old) => {
+                    let made = Self::derive_rekey(crypto, suite, old.suite.prf, &old.sk_d, &shared, seed, role)?;
+                    // Nobody proves who it is with these.
+                    place.insert(made).forget_auth();
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Both ends have proved who they are: wipes SK_pi and SK_pr, which served for that.

@@ -143,10 +143,10 @@ impl Established {
         (!dpd.is_zero()).then(|| self.heard + dpd)
     }
 
-    /// The slot that our outstanding rekey keeps for the new SA.
-    pub(crate) fn keeps(&self) -> Option<u16> {
+    /// The slot that our outstanding rekey keeps for the new SA, and its SPI.
+    pub(crate) fn keeps(&self) -> Option<(u16, u64)> {
         match &self.request {
-            Some(Request::Rekey(rekey)) => Some(rekey.new),
+            Some(Request::Rekey(rekey)) => Some((rekey.new, rekey.spi)),
             _ => None,
         }
     }
@@ -347,23 +347,15 @@ impl<C: IkeCrypto> Sa<C> {
         }
     }
 
-    /// Makes a private value for the request that is about to be sent, and wipes what that leaves on the stack: whatever is
-    /// built there next would take it along into its slot, in octets that it does not use.
+    /// Makes a private value for the request that is about to be sent, where it stays.
     pub(crate) fn begin_key_exchange(
         &mut self,
         crypto: &mut C,
         group: Group,
         public: &mut KePublic,
     ) -> Result<(), Failure> {
-        self.ke = None;
-        self.generate(crypto, group, public);
-        wipe::stack(STACK);
+        wipe::after(STACK, || self.ke = crypto.ke_generate(group, public));
         self.ke.as_ref().map(|_| ()).ok_or(Failure::CryptoRefused)
-    }
-
-    #[inline(never)]
-    fn generate(&mut self, crypto: &mut C, group: Group, public: &mut KePublic) {
-        self.ke = crypto.ke_generate(group, public);
     }
 
     /// What our outstanding request asks for.
@@ -413,7 +405,7 @@ impl<C: IkeCrypto> Sa<C> {
 }
 
 /// What a state works with besides its SA: the rest of the endpoint, taken apart so that each can be borrowed.
-pub(crate) struct Env<'x, 'a, C> {
+pub(crate) struct Env<'x, 'a, C: IkeCrypto> {
     pub(crate) now: Instant,
     /// Slot of the SA.
     pub(crate) slot: u16,
@@ -429,17 +421,22 @@ pub(crate) struct Env<'x, 'a, C> {
     pub(crate) heard: &'x mut Option<Outline>,
     /// There is no other established SA with this peer, or none that is to stay.
     pub(crate) alone: bool,
-    /// A free slot and an SPI for it, where the IKE SA may be rekeyed.
-    pub(crate) spare: Option<(u16, u64)>,
+    /// Where the IKE SA may be rekeyed.
+    pub(crate) spare: Option<Spare<'x, C>>,
+}
+
+/// The place of the SA that a rekey makes. Its keys are made there, and not moved.
+pub(crate) struct Spare<'x, C: IkeCrypto> {
+    pub(crate) slot: u16,
+    pub(crate) spi: u64,
+    pub(crate) place: &'x mut Option<Sa<C>>,
 }
 
 /// What a state asks the endpoint to do in other slots.
-pub(crate) struct Effects<C: IkeCrypto> {
-    /// Put an SA into the spare slot.
-    pub(crate) place: Option<(u16, Sa<C>)>,
-    /// The keys of that SA, put into its slot by themselves: what is built beside keys takes copies of them along, in
-    /// octets that it does not use.
-    pub(crate) keys: Option<IkeKeys<C>>,
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// There is a new SA in this slot, the spare one.
+    pub(crate) made: Option<u16>,
     /// This SA takes over the children.
     pub(crate) heir: Option<Heir>,
     /// This SA lost against a crossing rekey: delete it after a while, should the peer not.
@@ -449,10 +446,4 @@ pub(crate) struct Effects<C: IkeCrypto> {
     /// Other SAs with this peer under this identity are history (INITIAL_CONTACT), but for those that came up after this
     /// moment: the peer did not know of them when it began.
     pub(crate) initial_contact: Option<Instant>,
-}
-
-impl<C: IkeCrypto> Default for Effects<C> {
-    fn default() -> Self {
-        Self { place: None, keys: None, heir: None, orphan: None, die: None, initial_contact: None }
-    }
 }

@@ -111,10 +111,10 @@ pub(crate) fn successor<C: IkeCrypto>(
 
 /// The peer rekeyed the IKE SA and `made` another. While our own rekey is outstanding it is not known which of them
 /// stays; that is known when our answer comes.
-pub(crate) fn ike_rekeyed_by_peer<C: IkeCrypto>(
+pub(crate) fn ike_rekeyed_by_peer(
     established: &mut Established,
     new: &mut Established,
-    effects: &mut Effects<C>,
+    effects: &mut Effects,
     made: Heir,
     lowest: LowestNonce,
     orphan_at: Instant,
@@ -130,10 +130,10 @@ pub(crate) fn ike_rekeyed_by_peer<C: IkeCrypto>(
 }
 
 /// Our rekey of the IKE SA made `new`: it takes over, unless it is the redundant one of two.
-pub(crate) fn ike_rekeyed_by_us<C: IkeCrypto>(
+pub(crate) fn ike_rekeyed_by_us(
     established: &mut Established,
     new: &mut Established,
-    effects: &mut Effects<C>,
+    effects: &mut Effects,
     made: Heir,
     (ours, crossed): (LowestNonce, Option<Crossed<Heir>>),
     orphan_at: Instant,
@@ -155,12 +155,7 @@ pub(crate) fn ike_rekeyed_by_us<C: IkeCrypto>(
 }
 
 /// The SA that the peer's rekey made takes over; the peer deletes this one.
-pub(crate) fn give_way<C: IkeCrypto>(
-    established: &mut Established,
-    effects: &mut Effects<C>,
-    heir: Heir,
-    orphan_at: Instant,
-) {
+pub(crate) fn give_way(established: &mut Established, effects: &mut Effects, heir: Heir, orphan_at: Instant) {
     established.replaced = true;
     established.orphan_at = Some(orphan_at);
     established.rekey_at = None;
@@ -169,7 +164,7 @@ pub(crate) fn give_way<C: IkeCrypto>(
 
 /// The peer closed the IKE SA. When it did so because its rekey crossed ours and stays, the children live on in the SA
 /// that its rekey made.
-pub(crate) fn closed_by_peer<C: IkeCrypto>(sa: &mut Sa<C>) -> Effects<C> {
+pub(crate) fn closed_by_peer<C: IkeCrypto>(sa: &mut Sa<C>) -> Effects {
     let mut effects = Effects { die: Some(Failure::ClosedByPeer), ..Effects::default() };
     if let State::Established(established) = &mut sa.state
         && let Some(Request::Rekey(request)) = established.request.take()

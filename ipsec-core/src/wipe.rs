@@ -1,8 +1,8 @@
 //! Wiping of what dead stack frames keep of a key.
 //!
-//! A key that is returned by value is copied from frame to frame, and dropping the last copy wipes only that one. Whoever
-//! makes a key therefore does so in a function of its own, never inlined, and overwrites the stack below itself when that
-//! has returned.
+//! A key that is returned by value is copied from frame to frame, and dropping the last copy wipes only that one. Whatever
+//! is built there next takes what it finds along, in octets that it does not use, to wherever it is moved. Whoever makes a
+//! key therefore does so [apart](after), and leaves it where it stays.
 
 use core::hint::black_box;
 
@@ -10,6 +10,28 @@ use zeroize::Zeroize;
 
 /// Octets that one call overwrites itself.
 const FRAME: usize = 256;
+
+/// Does work that makes keys in frames of its own, and overwrites `octets` of the stack there when it has returned. What it
+/// makes it has to leave behind a reference: what it returns is moved, and must not be secret.
+///
+/// ```
+/// let mut key = None;
+/// let made = ipsec_core::wipe::after(512, || {
+///     key = Some([7; 32]);
+///     Ok::<_, ()>(())
+/// });
+/// assert_eq!((made, key), (Ok(()), Some([7; 32])));
+/// ```
+pub fn after<R>(octets: usize, work: impl FnOnce() -> R) -> R {
+    let outcome = apart(work);
+    stack(octets);
+    outcome
+}
+
+#[inline(never)]
+fn apart<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
 
 /// Overwrites at least `octets` of the stack below the caller's frame with zeros. Takes that much stack: no more than the
 /// calls before it took.

@@ -1,11 +1,13 @@
 //! Shared Key Message Integrity Code (RFC 7296 §2.15).
 
 use heapless::Vec;
+use ipsec_core::wipe;
 use subtle::ConstantTimeEq;
 
 use super::SignedOctets;
 use crate::crypto::{Digest64, IkeCrypto, PrfAlg};
 use crate::error::NoRoom;
+use crate::keys::STACK;
 
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 
@@ -20,18 +22,20 @@ pub fn auth_value<C: IkeCrypto>(
     signed: &SignedOctets<'_>,
     out: &mut Digest64,
 ) -> Result<(), NoRoom> {
-    // The RESERVED octets of the payload are covered too; whoever sends others than zero breaks a MUST of §2.5.
-    let id_header = [signed.id.kind.0, 0, 0, 0];
-    let mut id_mac = Digest64::new();
-    crypto.prf(prf, signed.sk_p.as_slice(), &[&id_header, signed.id.data], &mut id_mac);
-    let mut parts: Vec<&[u8], 8> = Vec::new();
-    parts.extend_from_slice(signed.message).map_err(|_| NoRoom)?;
-    parts.push(signed.nonce).map_err(|_| NoRoom)?;
-    parts.push(id_mac.as_slice()).map_err(|_| NoRoom)?;
-    let mut key = Digest64::new();
-    crypto.prf(prf, psk, &[KEY_PAD], &mut key);
-    crypto.prf(prf, key.as_slice(), &parts, out);
-    Ok(())
+    wipe::after(STACK, || {
+        // The RESERVED octets of the payload are covered too; whoever sends others than zero breaks a MUST of §2.5.
+        let id_header = [signed.id.kind.0, 0, 0, 0];
+        let mut id_mac = Digest64::new();
+        crypto.prf(prf, signed.sk_p.as_slice(), &[&id_header, signed.id.data], &mut id_mac);
+        let mut parts: Vec<&[u8], 8> = Vec::new();
+        parts.extend_from_slice(signed.message).map_err(|_| NoRoom)?;
+        parts.push(signed.nonce).map_err(|_| NoRoom)?;
+        parts.push(id_mac.as_slice()).map_err(|_| NoRoom)?;
+        let mut key = Digest64::new();
+        crypto.prf(prf, psk, &[KEY_PAD], &mut key);
+        crypto.prf(prf, key.as_slice(), &parts, out);
+        Ok(())
+    })
 }
 
 /// Whether `received` is the AUTH value, in constant time.

@@ -3,7 +3,7 @@
 use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::Endpoint;
+use super::{Beside, Endpoint};
 use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
@@ -47,7 +47,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::Dead) };
         let id = self.put(slot, sa).ok_or(Denied::Full)?;
         self.wake();
-        let (sa, mut env) = self.open(now, slot, false).ok_or(Denied::Full)?;
+        let (sa, mut env) = self.open(now, slot, Beside::Nothing).ok_or(Denied::Full)?;
         if let Err(cause) = init_sent::begin(sa, &mut env, child) {
             self.take_back(slot);
             return Err(Denied::Failed(cause));
@@ -174,7 +174,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// [`Denied::UnknownSa`]
     pub fn close(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
         self.sa_mut(ike).ok_or(Denied::UnknownSa)?;
-        let (sa, mut env) = self.open(now, ike.slot, false).ok_or(Denied::UnknownSa)?;
+        let (sa, mut env) = self.open(now, ike.slot, Beside::Nothing).ok_or(Denied::UnknownSa)?;
         match &mut sa.state {
             State::Established(established) => {
                 established.leaving.get_or_insert(Failure::ClosedHere);
@@ -191,7 +191,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// [`Denied::UnknownSa`]
     pub fn abandon(&mut self, now: Instant, ike: IkeId, cause: Failure) -> Result<(), Denied> {
         self.sa_mut(ike).ok_or(Denied::UnknownSa)?;
-        let (sa, mut env) = self.open(now, ike.slot, false).ok_or(Denied::UnknownSa)?;
+        let (sa, mut env) = self.open(now, ike.slot, Beside::Nothing).ok_or(Denied::UnknownSa)?;
         sa.die(&mut env, cause);
         self.wake();
         Ok(())

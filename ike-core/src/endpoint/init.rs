@@ -7,7 +7,7 @@ use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, MARKER_LEN};
+use super::{Beside, Endpoint, MARKER_LEN};
 use crate::crypto::{Group, IkeCrypto};
 use crate::error::Discard;
 use crate::failure::Failure;
@@ -150,7 +150,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let slot = self.vacant().ok_or(Discard::NoRoom)?;
         let spi = self.spi(slot);
         self.put(slot, Sa::new(false, header.spi_i, spi, path, State::Dead));
-        let begun = match self.open(now, slot, false) {
+        let begun = match self.open(now, slot, Beside::Nothing) {
             Some((sa, mut env)) => init_answered::begin(sa, &mut env, &choice, datagram, payloads),
             None => Err(Discard::NoRoom),
         };

@@ -82,7 +82,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     path: Path,
     header: &Header,
     datagram: &mut [u8],
-) -> Result<Effects<C>, Discard> {
+) -> Result<Effects, Discard> {
     if !header.response || !sa.window.answers(header.message_id, header.exchange) {
         return Err(Discard::Unexpected);
     }
@@ -186,22 +186,11 @@ fn first_child<C: IkeCrypto>(
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     agreement::check_answer(ts_i, ts_r, &config)?;
     let peer_nonce = exchange::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
-    let keys = agreement::keys(
-        env.crypto,
-        keys,
-        chosen.suite,
-        None,
-        &agreement::Nonces { ni: &sent.nonce, nr: peer_nonce },
-        true,
-    )?;
+    let nonces = agreement::Nonces { ni: &sent.nonce, nr: peer_nonce };
     let child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
-    agreement::come_up(
-        child,
-        env.crypto,
-        env.now,
-        &config,
-        agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true },
-    );
+    agreement::make_keys(env.crypto, keys, chosen.suite, None, &nonces, true, &mut child.keys)?;
+    let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
+    agreement::come_up(child, env.crypto, env.now, &config, terms);
     Ok(())
 }
 

@@ -8,10 +8,12 @@ use ipsec_core::time::Instant;
 
 use crate::agreement;
 use crate::child::{Child, Phase, first_of, narrow};
-use crate::crypto::{Group, IkeCrypto, KePublic, SharedSecret};
+use crate::crypto::{Group, IkeCrypto, KePublic};
 use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
+use crate::keys::{Exchange, Private};
+use crate::pad::PeerId;
 use crate::proposal::{self, EspProposal};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
@@ -61,8 +63,7 @@ fn consent<C: IkeCrypto>(
     path: Path,
     payloads: &Payloads<'_>,
 ) -> Result<(), Refusal> {
-    let header = sa.response_header(ExchangeType::CREATE_CHILD_SA);
-    let State::Established(established) = &mut sa.state else { return Err(Refusal::busy()) };
+    let State::Established(established) = &sa.state else { return Err(Refusal::busy()) };
     if established.closing() || matches!(established.request, Some(Request::Rekey(_))) {
         return Err(Refusal::busy());
     }
@@ -80,30 +81,53 @@ fn consent<C: IkeCrypto>(
     let Some(peer) = sa.peer.filter(|peer| env.pad.connection(*peer).is_some()) else {
         return Err(Refusal::busy());
     };
-    let peer_nonce = payloads.nonce.ok_or_else(|| Refusal::of(Refused::Malformed))?;
     let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
     let agreed = agreement::agree(env.crypto, env.children, asker, only, payloads, true)?;
-    let shared = key_exchange(env.crypto, agreed.suite.group, payloads)?;
+    let slot = agreed.slot;
+    let accepted = accept(sa, env, path, payloads, peer, agreed, old);
+    if accepted.is_err() {
+        env.children.free(slot);
+    }
+    accepted
+}
+
+/// Makes the Child SA that was agreed on, and answers.
+fn accept<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    path: Path,
+    payloads: &Payloads<'_>,
+    peer: PeerId,
+    agreed: agreement::Agreed<'_>,
+    old: Option<ChildId>,
+) -> Result<(), Refusal> {
+    let header = sa.response_header(ExchangeType::CREATE_CHILD_SA);
+    let ike = sa.keys.as_mut().ok_or_else(Refusal::crypto)?;
+    let peer_nonce = payloads.nonce.ok_or_else(|| Refusal::of(Refused::Malformed))?;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let nonces = agreement::Nonces { ni: peer_nonce.as_slice(), nr: &nonce };
-    let (secret, public) = shared.unzip();
-    let ike = sa.keys.as_mut().ok_or_else(Refusal::crypto)?;
-    let keys = agreement::keys(env.crypto, ike, agreed.suite, secret.as_ref(), &nonces, false);
-    let keys = keys.map_err(|_| Refusal::crypto())?;
+    let mut public = KePublic::new();
+    let exchange = match agreed.suite.group {
+        None => None,
+        Some(group) => {
+            let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
+            Some(Exchange { ours: Private::New(group, &mut public), theirs: ke.public })
+        }
+    };
+    let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);
+    agreement::place(env.crypto, env.children, ike, new, &agreed, exchange, &nonces)?;
     let mut message = MessageWriter::protected(env.response, &header)?;
     agreement::write_answer(&mut message, &agreed, |message| {
         message.nonce(&nonce)?;
-        match agreed.suite.group.zip(public.as_ref()) {
-            Some((group, public)) => message.ke(group.id(), public),
-            None => Ok(()),
-        }
+        agreed.suite.group.map_or(Ok(()), |group| message.ke(group.id(), &public))
     })?;
     let message = message.seal(env.crypto, &mut ike.sender)?;
 
     sa.window.respond(message, path);
-    let made = agreement::install(env, peer, agreed, keys, old);
-    if let Some(Request::Child(request)) = &mut established.request
+    let made = agreement::install(env, agreed, old);
+    if let State::Established(established) = &mut sa.state
+        && let Some(Request::Child(request)) = &mut established.request
         && let Some(made) = made.filter(|_| old.is_some() && request.old == old)
     {
         request.crossed = Some(Crossed { made, lowest: lowest(peer_nonce.as_slice(), &nonce) });
@@ -121,22 +145,6 @@ fn undecided(request: &Option<Request>) -> Option<ChildId> {
         Some(Request::Child(request)) => request.crossed.as_ref().map(|crossed| crossed.made),
         _ => None,
     }
-}
-
-/// Our half of the key exchange for a chosen group: the shared secret and our public value.
-fn key_exchange<C: IkeCrypto>(
-    crypto: &mut C,
-    group: Option<Group>,
-    payloads: &Payloads<'_>,
-) -> Result<Option<(SharedSecret, KePublic)>, Refusal> {
-    let Some(group) = group else { return Ok(None) };
-    let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
-    let mut public = KePublic::new();
-    let secret = crypto.ke_generate(group, &mut public).ok_or_else(Refusal::crypto)?;
-    let mut shared = SharedSecret::new();
-    let bad = |_| Refusal::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX);
-    crypto.ke_agree(&secret, ke.public, &mut shared).map_err(bad)?;
-    Ok(Some((shared, public)))
 }
 
 /// What one try offers.
@@ -341,22 +349,20 @@ fn complete<C: IkeCrypto>(
     let chosen = proposal::check_esp(offered, answer, true).map_err(|_| Failure::AnswerNotOffered)?;
     agreement::check_answer(ts_i, ts_r, &config)?;
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
-    let shared = match (chosen.suite.group, request.group.zip(sa.ke.as_ref())) {
+    let exchange = match (chosen.suite.group, request.group.zip(sa.ke.as_ref())) {
         (None, _) => None,
         (Some(chosen), Some((group, secret))) if chosen == group => {
             let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or(Failure::InvalidSyntax(Side::Here))?;
-            let mut shared = SharedSecret::new();
-            env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
-            Some(shared)
+            Some(Exchange { ours: Private::Sent(secret), theirs: ke.public })
         }
         // The peer chose a group that we did not send a value for.
         (Some(_), _) => return Err(Failure::AnswerNotOffered),
     };
     let nonces = agreement::Nonces { ni: &request.nonce, nr: nonce.as_slice() };
     let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
-    let keys = agreement::keys(env.crypto, ike, chosen.suite, shared.as_ref(), &nonces, true)?;
-    let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, keys, ours: true };
     let child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
+    agreement::make_keys(env.crypto, ike, chosen.suite, exchange, &nonces, true, &mut child.keys)?;
+    let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
     agreement::come_up(child, env.crypto, env.now, &config, terms);
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::wire::writer::MessageWriter;
 const BATCH: usize = 32;
 
 /// A message for an SA that is over: its keys are gone, but the last answer may have been lost.
-pub(crate) fn on_message<C: IkeCrypto>(sa: &mut Sa<C>, path: Path, header: &Header) -> Result<Effects<C>, Discard> {
+pub(crate) fn on_message<C: IkeCrypto>(sa: &mut Sa<C>, path: Path, header: &Header) -> Result<Effects, Discard> {
     let repeated = sa.window.admit(header.message_id) == Arrival::Repeated && sa.window.is_repetition();
     if header.response || !repeated {
         return Err(Discard::UnknownSa);
@@ -35,7 +35,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
     path: Path,
     payloads: &Payloads<'_>,
-) -> Result<Effects<C>, Refusal> {
+) -> Result<Effects, Refusal> {
     let closes = payloads.deletes().any(|delete| delete.protocol == ProtocolId::IKE);
     // The initiator does not accept us as responder (RFC 7296 §2.21.2).
     let rejects = payloads.notify(NotifyKind::AUTHENTICATION_FAILED).is_some();

@@ -22,7 +22,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     path: Path,
     header: &Header,
     datagram: &mut [u8],
-) -> Result<Effects<C>, Discard> {
+) -> Result<Effects, Discard> {
     let arrival = sa.window.admit(header.message_id);
     let expected = match header.response {
         true => sa.window.answers(header.message_id, header.exchange),
@@ -69,7 +69,7 @@ fn on_request<C: IkeCrypto>(
     path: Path,
     header: &Header,
     payloads: Result<Payloads<'_>, Refused>,
-) -> Result<Effects<C>, Refusal> {
+) -> Result<Effects, Refusal> {
     let effects = match payloads.map_err(Refusal::of)? {
         payloads if header.exchange == ExchangeType::INFORMATIONAL => deleting::on_request(sa, env, path, &payloads),
         payloads if header.exchange == ExchangeType::CREATE_CHILD_SA && asks_for_ike_sa(&payloads) => {
@@ -99,7 +99,7 @@ fn on_response<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     payloads: Result<Payloads<'_>, Refused>,
-) -> Effects<C> {
+) -> Effects {
     sa.window.answered();
     let State::Established(established) = &mut sa.state else { return Effects::default() };
     let Some(request) = established.request.take() else { return Effects::default() };

@@ -4,11 +4,12 @@ use ipsec_core::net::{Encap, Path};
 
 use crate::agreement;
 use crate::auth::{SignedOctets, psk};
-use crate::crypto::{Digest64, IkeCrypto, IkeSuite, KePublic, SharedSecret};
+use crate::child::Child;
+use crate::crypto::{Digest64, IkeCrypto, IkeSuite, KePublic};
 use crate::error::Discard;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
-use crate::keys::{IkeKeys, IkeSeed, Role};
+use crate::keys::{Exchange, IkeKeys, IkeSeed, Private, Role};
 use crate::natd;
 use crate::pad::{Connection, Pad, PeerId};
 use crate::proposal::IkeProposal;
@@ -43,11 +44,9 @@ pub(crate) fn begin<C: IkeCrypto>(
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let mut public = KePublic::new();
-    let secret = env.crypto.ke_generate(suite.group, &mut public).ok_or(Discard::NoRoom)?;
-    let mut shared = SharedSecret::new();
-    env.crypto.ke_agree(&secret, ke.public, &mut shared).map_err(|_| Discard::BadKeyExchange)?;
     let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: sa.spi_i, spi_r: sa.spi_r };
-    let keys = IkeKeys::derive(env.crypto, *suite, &shared, &seed, Role::Responder).map_err(|_| Discard::NoRoom)?;
+    let exchange = Exchange { ours: Private::New(suite.group, &mut public), theirs: ke.public };
+    IkeKeys::make(env.crypto, None, *suite, exchange, &seed, Role::Responder, &mut sa.keys)?;
     let nat = natd::detect(env.crypto, sa.spi_i, 0, &sa.path, payloads);
     if let Some(nat) = nat {
         sa.nat = nat;
@@ -77,7 +76,6 @@ pub(crate) fn begin<C: IkeCrypto>(
     sa.window.respond(message, sa.path);
     sa.expires = Some(env.now + env.settings.half_open_life);
     sa.state = State::InitAnswered(InitAnswered { since: env.now, nonce, request_len: request.len() });
-    sa.keys = Some(keys);
     Ok(())
 }
 
@@ -88,7 +86,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     path: Path,
     header: &Header,
     datagram: &mut [u8],
-) -> Result<Effects<C>, Discard> {
+) -> Result<Effects, Discard> {
     if header.response || header.exchange != ExchangeType::IKE_AUTH || header.message_id != sa.window.expected() {
         return Err(Discard::Unexpected);
     }
@@ -165,7 +163,7 @@ fn authenticate<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     payloads: &Payloads<'_>,
-) -> Result<Effects<C>, Refusal> {
+) -> Result<Effects, Refusal> {
     let syntax = || Refusal::of(Refused::Malformed);
     let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::default()) };
     let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
@@ -199,12 +197,12 @@ fn authenticate<C: IkeCrypto>(
     message.auth(AuthMethod::SHARED_KEY, auth.as_slice()).map_err(no_room)?;
     let agreed = agreed.and_then(|agreed| {
         let nonces = agreement::Nonces { ni: peer_nonce, nr: &answered.nonce };
-        let keys = agreement::keys(env.crypto, keys, agreed.suite, None, &nonces, false);
-        let keys = keys.map_err(|cause| Refusal::new(cause, NotifyKind::NO_PROPOSAL_CHOSEN))?;
-        Ok((agreed, keys))
+        let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);
+        agreement::place(env.crypto, env.children, keys, new, &agreed, None, &nonces)?;
+        Ok(agreed)
     });
     match &agreed {
-        Ok((agreed, _)) => agreement::write_answer(&mut message, agreed, |_| Ok(())).map_err(no_room)?,
+        Ok(agreed) => agreement::write_answer(&mut message, agreed, |_| Ok(())).map_err(no_room)?,
         // The IKE SA comes up without the child (RFC 7296 §1.2).
         Err(refusal) => refusal.write(&mut message).map_err(no_room)?,
     }
@@ -215,9 +213,9 @@ fn authenticate<C: IkeCrypto>(
     let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| answered.since);
     let mut beside = false;
     match agreed {
-        Ok((agreed, keys)) => {
+        Ok(agreed) => {
             beside = env.children.carried_beside(env.slot, peer, agreed.config.id, initial_contact);
-            let child = agreement::install(env, peer, agreed, keys, None);
+            let child = agreement::install(env, agreed, None);
             if let Some(child) = child.and_then(|child| env.children.by_id_mut(child)).filter(|_| beside) {
                 child.outbound_ready = false;
             }

@@ -4,11 +4,11 @@ use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 
 use super::auth_sent;
-use crate::crypto::{Group, IkeCrypto, KePublic, SharedSecret};
-use crate::error::Discard;
+use crate::crypto::{Group, IkeCrypto, KePublic};
+use crate::error::{Discard, Unkeyed};
 use crate::exchange;
 use crate::failure::{Failure, Side};
-use crate::keys::{IkeKeys, IkeSeed, Role};
+use crate::keys::{Exchange, IkeKeys, IkeSeed, Private, Role};
 use crate::natd;
 use crate::pad::ChildConfigId;
 use crate::proposal;
@@ -88,7 +88,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     path: Path,
     header: &Header,
     datagram: &[u8],
-) -> Result<Effects<C>, Discard> {
+) -> Result<Effects, Discard> {
     if !sa.window.answers(header.message_id, header.exchange) || !header.response {
         return Err(Discard::Unexpected);
     }
@@ -193,20 +193,21 @@ fn complete<C: IkeCrypto>(
     if header.spi_r == 0 || suite.group != init.group || ke.group != group {
         return Err(SYNTAX);
     }
-    let mut shared = SharedSecret::new();
-    let ours = sa.ke.as_ref().ok_or(Failure::CryptoRefused)?;
-    let agreed = env.crypto.ke_agree(ours, ke.public, &mut shared);
-    agreed.map_err(|_| Doubt::Noted(Failure::BadKeyExchange))?;
-    let our_nonce = init.nonce;
-    let child = init.child;
-    let seed = IkeSeed { ni: &our_nonce, nr: nonce.as_slice(), spi_i: sa.spi_i, spi_r: header.spi_r };
-    let keys =
-        IkeKeys::derive(env.crypto, suite, &shared, &seed, Role::Initiator).map_err(|_| Failure::CryptoRefused)?;
     // Kept for AUTH and for the nonce.
     let room = env.response.get_mut(..datagram.len());
     room.ok_or(Doubt::Noted(Failure::MessageTooLong(datagram.len())))?.copy_from_slice(datagram);
+    let our_nonce = init.nonce;
+    let child = init.child;
+    let seed = IkeSeed { ni: &our_nonce, nr: nonce.as_slice(), spi_i: sa.spi_i, spi_r: header.spi_r };
+    let ours = sa.ke.as_ref().ok_or(Failure::CryptoRefused)?;
+    let exchange = Exchange { ours: Private::Sent(ours), theirs: ke.public };
+    IkeKeys::make(env.crypto, None, suite, exchange, &seed, Role::Initiator, &mut sa.keys).map_err(
+        |why| match why {
+            Unkeyed::BadPublic => Doubt::Noted(why.into()),
+            Unkeyed::NoKey => Doubt::Ended(why.into()),
+        },
+    )?;
 
-    sa.keys = Some(keys);
     sa.ke = None;
     sa.spi_r = header.spi_r;
     if let Some(nat) = natd::detect(env.crypto, sa.spi_i, sa.spi_r, &path, payloads) {

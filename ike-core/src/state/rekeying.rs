@@ -1,17 +1,15 @@
 //! CREATE_CHILD_SA for the IKE SA itself, both roles (RFC 7296 §1.3.2, §2.8, §2.18, §2.25.2).
 
 use ipsec_core::net::Path;
-use ipsec_core::wipe;
 
-use crate::crypto::{Group, IkeCrypto, IkeSuite, KePublic, SharedSecret};
-use crate::error::NoKey;
+use crate::crypto::{Group, IkeCrypto, KePublic};
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
-use crate::keys::{IkeKeys, IkeSeed, Role, STACK};
-use crate::proposal;
+use crate::keys::{Exchange, IkeKeys, IkeSeed, Private, Role};
+use crate::proposal::{self, ChosenIke};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::{Payloads, Refused};
-use crate::sa::{Effects, Env, Established, Heir, NONCE_LEN, RekeyRequest, Request, Sa, State};
+use crate::sa::{Effects, Env, Established, Heir, NONCE_LEN, RekeyRequest, Request, Sa, Spare, State};
 use crate::succession::{self, lowest, successor};
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
@@ -27,7 +25,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
     path: Path,
     payloads: &Payloads<'_>,
-) -> Result<Effects<C>, Refusal> {
+) -> Result<Effects, Refusal> {
     let consent = consent(sa, env, path, payloads);
     if let Err(refusal) = &consent
         && !refusal.is_normal()
@@ -42,9 +40,8 @@ fn consent<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
     path: Path,
     payloads: &Payloads<'_>,
-) -> Result<Effects<C>, Refusal> {
-    let header = sa.response_header(ExchangeType::CREATE_CHILD_SA);
-    let State::Established(established) = &mut sa.state else { return Err(Refusal::busy()) };
+) -> Result<Effects, Refusal> {
+    let State::Established(established) = &sa.state else { return Err(Refusal::busy()) };
     let child_at_work = matches!(established.request, Some(Request::Child(_) | Request::DeleteChild));
     if established.closing() || child_at_work {
         return Err(Refusal::busy());
@@ -55,7 +52,7 @@ fn consent<C: IkeCrypto>(
         return Err(Refusal::busy());
     }
     let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
-    let (slot, spi) = env.spare.ok_or_else(full)?;
+    let Spare { slot, spi, place } = env.spare.take().ok_or_else(full)?;
     let (Some(offered), Some(peer_nonce)) = (&payloads.sa, &payloads.nonce) else {
         return Err(Refusal::of(Refused::Malformed));
     };
@@ -63,62 +60,48 @@ fn consent<C: IkeCrypto>(
         .map_err(|mismatch| Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN))?;
     let group = chosen.suite.group;
     let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
+    let state = Established::new(env, group, &connection, false);
+    let new = place.insert(successor(sa, false, (chosen.spi, spi), state));
+    let accepted = accept(sa, env, path, &chosen, (peer_nonce.as_slice(), ke.public), new, Heir { slot, spi });
+    if accepted.is_err() {
+        *place = None;
+    }
+    accepted
+}
+
+/// Makes the keys of the SA that takes over, and answers. `theirs`: the peer's nonce and public value.
+fn accept<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    path: Path,
+    chosen: &ChosenIke,
+    theirs: (&[u8], &[u8]),
+    new: &mut Sa<C>,
+    made: Heir,
+) -> Result<Effects, Refusal> {
+    let (peer_nonce, theirs) = theirs;
+    let header = sa.response_header(ExchangeType::CREATE_CHILD_SA);
+    let group = chosen.suite.group;
     let mut public = KePublic::new();
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
-    let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: chosen.spi, spi_r: spi };
+    let seed = IkeSeed { ni: peer_nonce, nr: &nonce, spi_i: chosen.spi, spi_r: made.spi };
+    let exchange = Exchange { ours: Private::New(group, &mut public), theirs };
     let old = sa.keys.as_mut().ok_or_else(Refusal::busy)?;
-    let mut effects = Effects::default();
-    let exchanged = exchange_keys(env.crypto, old, chosen.suite, ke.public, &seed, &mut public, &mut effects.keys);
-    wipe::stack(STACK);
-    exchanged?;
+    IkeKeys::make(env.crypto, Some(old), chosen.suite, exchange, &seed, Role::Responder, &mut new.keys)?;
     let mut message = MessageWriter::protected(env.response, &header)?;
-    message.sa(ProtocolId::IKE, &spi.to_be_bytes(), [(chosen.number, chosen.suite.transforms())])?;
+    message.sa(ProtocolId::IKE, &made.spi.to_be_bytes(), [(chosen.number, chosen.suite.transforms())])?;
     message.nonce(&nonce)?;
     message.ke(group.id(), &public)?;
     let message = message.seal(env.crypto, &mut old.sender)?;
 
     sa.window.respond(message, path);
-    let mut state = Established::new(env, group, &connection, false);
-    let made = Heir { slot, spi };
-    let lowest = lowest(peer_nonce.as_slice(), &nonce);
-    let orphan_at = env.now + env.settings.orphan;
-    succession::ike_rekeyed_by_peer(established, &mut state, &mut effects, made, lowest, orphan_at);
-    effects.place = Some((slot, successor(sa, false, (chosen.spi, spi), state)));
+    let mut effects = Effects { made: Some(made.slot), ..Effects::default() };
+    if let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) {
+        let orphan_at = env.now + env.settings.orphan;
+        succession::ike_rekeyed_by_peer(old, new, &mut effects, made, lowest(peer_nonce, &nonce), orphan_at);
+    }
     Ok(effects)
-}
-
-/// Our half of the key exchange, and the keys that come of both.
-#[inline(never)]
-fn exchange_keys<C: IkeCrypto>(
-    crypto: &mut C,
-    old: &IkeKeys<C>,
-    suite: IkeSuite,
-    theirs: &[u8],
-    seed: &IkeSeed<'_>,
-    public: &mut KePublic,
-    keys: &mut Option<IkeKeys<C>>,
-) -> Result<(), Refusal> {
-    let mut shared = SharedSecret::new();
-    let secret = crypto.ke_generate(suite.group, public).ok_or_else(Refusal::crypto)?;
-    let bad = |_| Refusal::new(Failure::BadKeyExchange, NotifyKind::INVALID_SYNTAX);
-    crypto.ke_agree(&secret, theirs, &mut shared).map_err(bad)?;
-    derive(crypto, old, suite, &shared, seed, Role::Responder, keys).map_err(|_| Refusal::crypto())
-}
-
-/// The keys of the new SA. Nobody proves who it is with them.
-fn derive<C: IkeCrypto>(
-    crypto: &mut C,
-    old: &IkeKeys<C>,
-    suite: IkeSuite,
-    shared: &SharedSecret,
-    seed: &IkeSeed<'_>,
-    role: Role,
-    keys: &mut Option<IkeKeys<C>>,
-) -> Result<(), NoKey> {
-    let made = IkeKeys::derive_rekey(crypto, suite, old.suite.prf, &old.sk_d, shared, seed, role)?;
-    keys.insert(made).forget_auth();
-    Ok(())
 }
 
 /// Rekeys.
@@ -134,7 +117,8 @@ pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
 fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let State::Established(established) = &mut sa.state else { return Ok(()) };
-    let (new, spi) = env.spare.ok_or(Failure::NoAdditionalSas(Side::Here))?;
+    let (new, spi) =
+        env.spare.as_ref().map(|spare| (spare.slot, spare.spi)).ok_or(Failure::NoAdditionalSas(Side::Here))?;
     // The connection may have changed since the suite was negotiated.
     let ours = |group: &Group| connection.ike.iter().any(|proposal| proposal.group.contains(group));
     let first = connection.ike.first().and_then(|proposal| proposal.group.first().copied());
@@ -158,7 +142,7 @@ pub(crate) fn on_response<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
     request: RekeyRequest,
     payloads: &Payloads<'_>,
-) -> Effects<C> {
+) -> Effects {
     let mut effects = Effects::default();
     let completed = match payloads.error() {
         Some(error) if error.kind == NotifyKind::INVALID_KE_PAYLOAD => match take_group(sa, env, &request, &error) {
@@ -166,22 +150,19 @@ pub(crate) fn on_response<C: IkeCrypto>(
             Err(cause) => Err(cause),
         },
         Some(error) => Err(exchange::cause_of(&error)),
-        None => {
-            let spi_r = complete(sa, env, &request, payloads, &mut effects.keys);
-            wipe::stack(STACK);
-            let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere);
-            spi_r.and_then(|spi_r| Ok((Established::new(env, request.group, &connection?, true), spi_r)))
-        }
+        None => complete(sa, env, &request, payloads),
     };
     match completed {
-        Ok((mut state, spi_r)) => {
-            let State::Established(established) = &mut sa.state else { return effects };
+        Ok(new) => {
+            let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) else {
+                return effects;
+            };
+            effects.made = Some(request.new);
             let ours = lowest(&request.nonce, payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice()));
             let made = Heir { slot: request.new, spi: request.spi };
             let crossed = (ours, request.crossed);
             let orphan_at = env.now + env.settings.orphan;
-            succession::ike_rekeyed_by_us(established, &mut state, &mut effects, made, crossed, orphan_at);
-            effects.place = Some((request.new, successor(sa, true, (request.spi, spi_r), state)));
+            succession::ike_rekeyed_by_us(old, new, &mut effects, made, crossed, orphan_at);
         }
         Err(cause) => fail(sa, env, &mut effects, request, cause),
     }
@@ -191,7 +172,7 @@ pub(crate) fn on_response<C: IkeCrypto>(
 fn fail<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    effects: &mut Effects<C>,
+    effects: &mut Effects,
     request: RekeyRequest,
     cause: Failure,
 ) {
@@ -232,15 +213,13 @@ fn take_group<C: IkeCrypto>(
     Ok(())
 }
 
-/// Makes the new keys; returns the peer's SPI.
-#[inline(never)]
-fn complete<C: IkeCrypto>(
-    sa: &mut Sa<C>,
-    env: &mut Env<'_, '_, C>,
+/// Puts the SA that the peer agreed to into its place, with its keys.
+fn complete<'x, C: IkeCrypto>(
+    sa: &Sa<C>,
+    env: &mut Env<'x, '_, C>,
     request: &RekeyRequest,
     payloads: &Payloads<'_>,
-    keys: &mut Option<IkeKeys<C>>,
-) -> Result<u64, Failure> {
+) -> Result<&'x mut Sa<C>, Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let (Some(answer), Some(nonce), Some(ke)) = (&payloads.sa, &payloads.nonce, &payloads.ke) else {
         return Err(Failure::InvalidSyntax(Side::Here));
@@ -249,11 +228,16 @@ fn complete<C: IkeCrypto>(
     if chosen.suite.group != request.group || ke.group != request.group.id() {
         return Err(Failure::AnswerNotOffered);
     }
-    let secret = sa.ke.as_ref().ok_or(Failure::CryptoRefused)?;
-    let mut shared = SharedSecret::new();
-    env.crypto.ke_agree(secret, ke.public, &mut shared).map_err(|_| Failure::BadKeyExchange)?;
+    let (old, secret) = sa.keys.as_ref().zip(sa.ke.as_ref()).ok_or(Failure::ClosedHere)?;
+    let Spare { place, .. } = env.spare.take().ok_or(Failure::ClosedHere)?;
+    let state = Established::new(env, request.group, &connection, true);
+    let new = place.insert(successor(sa, true, (request.spi, chosen.spi), state));
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };
-    let old = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
-    derive(env.crypto, old, chosen.suite, &shared, &seed, Role::Initiator, keys).map_err(|_| Failure::CryptoRefused)?;
-    Ok(chosen.spi)
+    let exchange = Exchange { ours: Private::Sent(secret), theirs: ke.public };
+    let made = IkeKeys::make(env.crypto, Some(old), chosen.suite, exchange, &seed, Role::Initiator, &mut new.keys);
+    if let Err(why) = made {
+        *place = None;
+        return Err(why.into());
+    }
+    place.as_mut().ok_or(Failure::ClosedHere)
 }

@@ -185,13 +185,9 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
     /// # Errors
     /// [`Refused`]; nothing changed.
     pub fn install(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
-        let installed = self.build(now, params);
-        wipe::stack(BUILD_FRAMES.saturating_mul(size_of::<InboundSlot<P>>()));
-        installed
+        wipe::after(BUILD_FRAMES.saturating_mul(size_of::<InboundSlot<P>>()), || self.build(now, params))
     }
 
-    /// In a frame of its own, which is wiped after it.
-    #[inline(never)]
     fn build(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place_by_spi(params.sa.spi)?;
         let sa = sa::Inbound::new(&mut self.crypto, now, params, self.windows.share(place))?;

@@ -158,13 +158,9 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
     /// # Errors
     /// [`Refused`]; nothing changed.
     pub fn install(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
-        let installed = self.build(now, params);
-        wipe::stack(BUILD_FRAMES.saturating_mul(size_of::<OutboundSlot<P>>()));
-        installed
+        wipe::after(BUILD_FRAMES.saturating_mul(size_of::<OutboundSlot<P>>()), || self.build(now, params))
     }
 
-    /// In a frame of its own, which is wiped after it.
-    #[inline(never)]
     fn build(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place()?;
         let mut sa = sa::Outbound::new(&mut self.crypto, now, params)?;

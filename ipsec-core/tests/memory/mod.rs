@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 
 /// Not one of the constants of HMAC, which masks keys as well.
 pub(crate) const MASK: u8 = 0xa7;
@@ -22,35 +23,53 @@ pub(crate) fn masked<'o>(octets: impl IntoIterator<Item = &'o u8>) -> [u8; BEGIN
 
 /// Where secrets stand in writable memory: which, at what address, and in which part of the memory.
 pub(crate) fn places<K: Copy>(noted: &Noted<K>) -> Vec<(K, u64, String)> {
-    let mut starts = vec![false; 1 << 16];
-    for masked in noted.keys() {
-        starts[usize::from(masked[0] ^ MASK) << 8 | usize::from(masked[1] ^ MASK)] = true;
-    }
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let mut memory = File::open("/proc/self/mem").unwrap();
+    let mut search = Search::new(noted);
     let mut found = Vec::new();
-    let mut page = vec![0; 4096 + BEGINNING];
     for line in maps.lines() {
         let mut words = line.split_whitespace();
         let (range, rights) = (words.next().unwrap(), words.next().unwrap());
-        if !rights.starts_with("rw") {
-            continue;
-        }
-        let (from, to) = range.split_once('-').unwrap();
-        let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
-        for at in (from..to).step_by(4096) {
-            memory.seek(SeekFrom::Start(at)).unwrap();
-            let read = memory.read(&mut page).unwrap_or(0);
-            for (offset, window) in page[..read].windows(BEGINNING).enumerate().take(4096) {
-                if starts[usize::from(window[0]) << 8 | usize::from(window[1])] {
-                    let kind = noted.get(&masked(window));
-                    // Over what that left of a find: the stack of the search is searched, too.
-                    std::hint::black_box(masked(std::hint::black_box(&[0; BEGINNING])));
-                    found.extend(kind.map(|kind| (*kind, at + offset as u64, line.to_owned())));
-                }
-            }
-            page.fill(0); // what was read is no find of the next page
+        if rights.starts_with("rw") {
+            let (from, to) = range.split_once('-').unwrap();
+            let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
+            search.through(from..to, |kind, at| found.push((kind, at, line.to_owned())));
         }
     }
     found
+}
+
+/// A search through parts of the memory.
+pub(crate) struct Search<'n, K> {
+    noted: &'n Noted<K>,
+    /// Whether a secret begins with these two octets.
+    starts: Vec<bool>,
+    memory: File,
+    page: Vec<u8>,
+}
+
+impl<'n, K: Copy> Search<'n, K> {
+    pub(crate) fn new(noted: &'n Noted<K>) -> Self {
+        let mut starts = vec![false; 1 << 16];
+        for masked in noted.keys() {
+            starts[usize::from(masked[0] ^ MASK) << 8 | usize::from(masked[1] ^ MASK)] = true;
+        }
+        let memory = File::open("/proc/self/mem").unwrap();
+        Self { noted, starts, memory, page: vec![0; 4096 + BEGINNING] }
+    }
+
+    pub(crate) fn through(&mut self, range: Range<u64>, mut found: impl FnMut(K, u64)) {
+        for at in range.step_by(4096) {
+            self.memory.seek(SeekFrom::Start(at)).unwrap();
+            let read = self.memory.read(&mut self.page).unwrap_or(0);
+            for (offset, window) in self.page[..read].windows(BEGINNING).enumerate().take(4096) {
+                if self.starts[usize::from(window[0]) << 8 | usize::from(window[1])] {
+                    let kind = self.noted.get(&masked(window));
+                    // Over what that left of a find: the stack of the search is searched, too.
+                    std::hint::black_box(masked(std::hint::black_box(&[0; BEGINNING])));
+                    kind.into_iter().for_each(|kind| found(*kind, at + offset as u64));
+                }
+            }
+            self.page.fill(0); // what was read is no find of the next page
+        }
+    }
 }
