@@ -30,6 +30,17 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// The same cargo in another workspace of the repository, by its manifest. It builds into our target directory, so that
+/// what the workspaces share is built once.
+pub(crate) fn cargo_beside(manifest: &str, arguments: &[&str]) -> Command {
+    let mut command = cargo(arguments);
+    command.args(["--manifest-path", manifest]);
+    if let Ok(target) = target() {
+        command.env("CARGO_TARGET_DIR", target);
+    }
+    command
+}
+
 /// Runs a command to its end, output to the terminal.
 ///
 /// # Errors

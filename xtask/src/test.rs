@@ -39,9 +39,11 @@ pub(crate) struct Arguments {
 /// Who a stage shares the machine with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lane {
-    /// Before all others, alone.
-    First,
-    /// Keeps the processors busy, one stage after the other.
+    /// Brings the tools that `Compiles` and `Waits` need.
+    Tools,
+    /// Keeps the processors busy, one stage after the other, and needs no tools: runs beside `Tools`.
+    Style,
+    /// Follows `Style` when the tools are there.
     Compiles,
     /// Waits for clocks and guests most of the time: runs beside the compilers, which are nicer than it.
     Waits,
@@ -61,21 +63,21 @@ const STAGES: [Stage; 10] = [
     Stage {
         name: "packages",
         checks: "the tools the later stages need are there",
-        lane: Lane::First,
+        lane: Lane::Tools,
         budget: 120,
         run: packages::stage,
     },
     Stage {
         name: "format",
         checks: "cargo fmt has nothing to change, in all workspaces",
-        lane: Lane::Compiles,
+        lane: Lane::Style,
         budget: 20,
         run: quality::format,
     },
     Stage {
         name: "clippy",
         checks: "no lint fires, all targets and features",
-        lane: Lane::Compiles,
+        lane: Lane::Style,
         budget: 300,
         run: quality::clippy,
     },
@@ -146,13 +148,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         stop: AtomicBool::new(false),
         total: Mutex::new(Total::default()),
     };
-    pipeline.lane(Lane::First);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let compiles = |lane| {
             nicer();
-            pipeline.lane(Lane::Compiles);
-        });
+            pipeline.lane(lane);
+        };
+        let style = scope.spawn(move || compiles(Lane::Style));
+        pipeline.lane(Lane::Tools);
         scope.spawn(|| pipeline.lane(Lane::Waits));
+        if style.join().is_ok() {
+            compiles(Lane::Compiles);
+        }
     });
     let total = pipeline.total.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     println!("{:.0} s", pipeline.start.elapsed().as_secs_f32());

@@ -1,7 +1,9 @@
 //! Style.
 
+use std::process::Command;
+
 use super::report::Report;
-use crate::checkout::{cargo, root};
+use crate::checkout::{cargo, cargo_beside, root};
 
 /// Every workspace of the repository, by its manifest.
 pub(super) fn workspaces() -> impl Iterator<Item = &'static str> {
@@ -19,14 +21,13 @@ pub(super) fn format(report: &mut Report) {
 
 /// `cargo clippy`, warnings denied.
 pub(super) fn clippy(report: &mut Report) {
-    let lint = |selection: &[&str]| {
-        let mut command = cargo(&["clippy", "--quiet", "--locked"]);
-        command.args(selection).args(["--", "-D", "warnings"]);
-        command
+    const LINT: [&str; 3] = ["clippy", "--quiet", "--locked"];
+    let mut lint = |name: &str, mut command: Command, selection: &[&str]| {
+        report.command(name, command.args(selection).args(["--", "-D", "warnings"]));
     };
-    report.command("all features", &mut lint(&["--workspace", "--all-features", "--all-targets"]));
+    lint("all features", cargo(&LINT), &["--workspace", "--all-features", "--all-targets"]);
     for core in ["ipsec-core", "ike-core"] {
-        report.command(&format!("{core} without features"), &mut lint(&["-p", core, "--no-default-features"]));
+        lint(&format!("{core} without features"), cargo(&LINT), &["-p", core, "--no-default-features"]);
     }
     let others: [(&str, &[&str]); 3] = [
         ("fuzz/Cargo.toml", &["--all-targets"]),
@@ -34,6 +35,6 @@ pub(super) fn clippy(report: &mut Report) {
         ("xtask/panic-probe/Cargo.toml", &["--features", "rustcrypto"]),
     ];
     for (manifest, selection) in others {
-        report.command(manifest, &mut lint(&[&["--manifest-path", manifest], selection].concat()));
+        lint(manifest, cargo_beside(manifest, &LINT), selection);
     }
 }

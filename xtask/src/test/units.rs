@@ -1,7 +1,7 @@
 //! Unit, scenario and doc tests.
 
 use super::report::Report;
-use crate::checkout::{cargo, installed, root};
+use crate::checkout::{cargo, cargo_beside, installed, root};
 
 /// All tests of the host.
 pub(super) fn tests(report: &mut Report) {
@@ -28,7 +28,7 @@ pub(super) fn tests(report: &mut Report) {
         ("services of the Raspberry Pi image", "appliance-rpi/Cargo.toml", Some("rpi-services")),
     ] {
         if root().join(manifest).is_file() {
-            let mut command = cargo(&["test", "--locked", "--quiet", "--no-fail-fast", "--manifest-path", manifest]);
+            let mut command = cargo_beside(manifest, &["test", "--locked", "--quiet", "--no-fail-fast"]);
             if let Some(package) = package {
                 command.args(["-p", package]);
             }
