@@ -16,6 +16,7 @@ mod openiked;
 mod ours;
 mod rekey;
 mod runner;
+mod service;
 mod suites;
 mod tunnel;
 mod wild;
@@ -166,6 +167,7 @@ fn scenarios() -> Vec<Scenario> {
         leaks::scenarios,
         wild::scenarios,
         machine::scenarios,
+        service::scenarios,
         field::scenarios,
     ] {
         all.extend(group());
