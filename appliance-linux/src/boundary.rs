@@ -9,7 +9,8 @@
 //! * A remote network `0.0.0.0/0` or `::/0` stands in a second table, so that our outer addresses can pass it by.
 //! * Ahead of all that, rules lead what a bypass policy lets through around our device, where they can tell it apart (see
 //!   [`around`]).
-//! * The guard (see [`guard`]) drops what goes another way nevertheless. It stands before the first route.
+//! * The guard (see [`guard`]) drops what goes another way nevertheless. It stands before the first route, and says what it
+//!   has to say for a new one before that is there. A thread of its own runs nft ([`keeper`]).
 //!
 //! [`plan`] computes, [`kernel`] and [`guard`] compare and change, [`watch`] wakes. What fails keeps nothing else from being
 //! done, stands in [`Health`], and is tried again until it is done ([`retry`]). When the daemon ends, however it ends,
@@ -19,17 +20,21 @@ mod around;
 mod attributes;
 mod counters;
 mod guard;
+mod keeper;
 mod kernel;
 mod net;
 mod nft;
 mod owner;
 mod plan;
 mod retry;
+mod routes;
+mod ruleset;
 pub(crate) mod watch;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use gateway_core::config::Config;
@@ -38,8 +43,10 @@ use tracing::{error, info, warn};
 use crate::logging::Throttle;
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};
+use counters::Tally;
 pub(crate) use guard::State as GuardState;
-use guard::{Applied, Guard};
+use guard::{Applied, Guard, Report};
+use keeper::Keeper;
 use kernel::{Added, Steps};
 pub(crate) use net::prefixes;
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT};
@@ -68,12 +75,19 @@ pub(crate) struct Boundary {
     seen: Seen,
     /// What was applied last: tells what others removed from what we changed ourselves.
     last: Plan,
-    guard: Guard,
+    /// Runs nft.
+    guard: Keeper<Report>,
+    /// Whether a guard was ever set.
+    guarded: bool,
+    dropped: Arc<Tally>,
     /// When what could not be done is tried again: nft, which can take its time to fail, and all else.
     guard_again: Retry,
     again: Retry,
     /// What nft said last, unless all is well.
     guard_trouble: Option<String>,
+    /// What the configuration before asked for, until a new one is decided on; and the decision.
+    before: Option<Intent>,
+    decided: Option<io::Result<()>>,
     health: Health,
     told: Throttle,
     _owner: Owner,
@@ -102,29 +116,22 @@ struct Problem {
 }
 
 impl Boundary {
-    /// Takes over what an earlier run left, and makes it what the configuration asks for, without a gap.
+    /// Takes over what an earlier run left, and makes it what the configuration asks for, without a gap. `wake` is called
+    /// when [`Boundary::try_again`] has something to do before its time; it must not wait.
     ///
     /// # Errors
     /// When the kernel refuses what no configuration can do without. What was not there before is then gone again.
-    pub(crate) fn start(owner: Owner, tun: Tun, config: &Config) -> io::Result<Self> {
-        let mut netlink = Netlink::open()?;
-        let fresh = kernel::blocked(&mut netlink)?.is_empty();
-        let mut boundary = Self {
-            netlink,
-            tun,
-            intent: Intent::default(),
-            seen: Seen::default(),
-            last: Plan::default(),
-            guard: Guard::new(),
-            guard_again: Retry::default(),
-            again: Retry::default(),
-            guard_trouble: None,
-            health: Health::default(),
-            told: Throttle::new(20, Duration::from_secs(60), Instant::now()),
-            _owner: owner,
-        };
-        if let Err(error) = boundary.follow(config) {
+    pub(crate) fn start(owner: Owner, tun: Tun, config: &Config, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let dropped = Arc::new(Tally::default());
+        let mut guard = Guard::new(Arc::clone(&dropped));
+        let mut boundary =
+            Self::new(owner, tun, dropped, Keeper::start("guard", move |script| guard.apply(script), wake)?)?;
+        let fresh = kernel::blocked(&mut boundary.netlink)?.is_empty();
+        boundary.follow(config);
+        boundary.wait_for_guard();
+        if let Err(error) = boundary.followed().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
             if fresh {
+                drop(boundary.guard); // it is given no more to do
                 let _ = remove(&mut boundary.netlink); // the first trouble is the one to tell
             }
             return Err(error);
@@ -142,15 +149,46 @@ impl Boundary {
         Ok(boundary)
     }
 
-    /// Follows a configuration. All or nothing: when the kernel refuses it, it is told the one before again.
-    pub(crate) fn follow(&mut self, config: &Config) -> io::Result<()> {
+    fn new(owner: Owner, tun: Tun, dropped: Arc<Tally>, guard: Keeper<Report>) -> io::Result<Self> {
+        Ok(Self {
+            netlink: Netlink::open()?,
+            tun,
+            intent: Intent::default(),
+            seen: Seen::default(),
+            last: Plan::default(),
+            guard,
+            guarded: false,
+            dropped,
+            guard_again: Retry::default(),
+            again: Retry::default(),
+            guard_trouble: None,
+            before: None,
+            decided: None,
+            health: Health::default(),
+            told: Throttle::new(20, Duration::from_secs(60), Instant::now()),
+            _owner: owner,
+        })
+    }
+
+    /// Begins to follow a configuration. All or nothing: when the kernel refuses it, it is told the one before again.
+    pub(crate) fn follow(&mut self, config: &Config) {
         let before = std::mem::replace(&mut self.intent, Intent::of(config));
-        let outcome = self.apply(Touched::ALL, true);
-        if outcome.is_err() && before.mtu != 0 {
-            self.intent = before;
-            let _ = self.apply(Touched::ALL, false); // what that leaves undone is tried again
+        self.before.get_or_insert(before);
+        self.decided = None;
+        self.apply(Touched::ALL, true);
+    }
+
+    /// What became of it, once; `None`: nobody knows yet.
+    pub(crate) fn followed(&mut self) -> Option<io::Result<()>> {
+        self.decided.take()
+    }
+
+    /// Waits until the guard has no more to do, as long as that can take: at the start and at the end.
+    fn wait_for_guard(&mut self) {
+        let until = guard::patience(self.guard.ordered());
+        while self.guard.is_busy() && self.guard.wait(until) {
+            self.apply(Touched::default(), false);
         }
-        outcome
     }
 
     /// Looks at what may have changed and puts back what is missing.
@@ -158,7 +196,7 @@ impl Boundary {
     /// # Errors
     /// When that can never be done: the device was moved to another network namespace.
     pub(crate) fn reconcile(&mut self, touched: Touched) -> io::Result<()> {
-        let _ = self.apply(touched, false); // told, and tried again
+        self.apply(touched, false);
         match self.tun.place() {
             Ok(Place::Elsewhere) => Err(io::Error::other("it was moved to another network namespace")),
             _ => Ok(()),
@@ -167,13 +205,14 @@ impl Boundary {
 
     /// When something that failed is to be tried again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.again.at(), self.guard_again.at()].into_iter().flatten().min()
+        let guard = self.guard_again.at().filter(|_| !self.guard.is_busy());
+        [self.again.at(), guard].into_iter().flatten().min()
     }
 
-    /// Tries again what failed, when it is time.
+    /// Goes on where the guard has reported, and tries again what failed, when it is time.
     pub(crate) fn try_again(&mut self) {
-        if self.deadline().is_some_and(|at| at <= Instant::now()) {
-            let _ = self.apply(Touched::default(), false);
+        if self.guard.has_reported() || self.deadline().is_some_and(|at| at <= Instant::now()) {
+            self.apply(Touched::default(), false);
         }
     }
 
@@ -189,12 +228,13 @@ impl Boundary {
 
     /// What the guard dropped: in, in by a discard policy, out, out by a discard policy.
     pub(crate) fn dropped(&self) -> [u64; 4] {
-        self.guard.dropped()
+        self.dropped.dropped()
     }
 
     /// The end: everything stays, and is looked at once more. What stays blocked is told.
     pub(crate) fn stop(mut self) {
-        let _ = self.apply(Touched::ALL, false);
+        self.apply(Touched::ALL, false);
+        self.wait_for_guard();
         if !self.last.captured.is_empty() {
             warn!(
                 "{} stay blocked until the next start, so that nothing leaves in clear; `portcullis release` opens them",
@@ -205,10 +245,7 @@ impl Boundary {
 
     /// Tells the kernel what is missing of the plan. Whatever fails, the rest is done. nft is left alone until its next turn
     /// when it failed the last time, unless `now` is set.
-    ///
-    /// # Errors
-    /// The first problem for which a configuration is refused.
-    fn apply(&mut self, touched: Touched, now: bool) -> io::Result<()> {
+    fn apply(&mut self, touched: Touched, now: bool) {
         let (mut put_back, mut problems) = (Vec::new(), Vec::new());
         let tun = self.device(&mut put_back, &mut problems);
         let index = tun.as_ref().map(|(index, _)| *index);
@@ -218,15 +255,24 @@ impl Boundary {
         }
         self.seen.device = tun.map(|(_, name)| name);
         let mut plan = plan::plan(&self.intent, &self.seen);
-        let asked = self.guard_again.at().is_none() && (touched.guard || plan.guard != self.last.guard);
-        if now || asked || self.guard_again.is_due(Instant::now()) {
-            self.guard(&plan.guard, &mut put_back, &mut problems);
+        if let Some(report) = self.guard.report() {
+            self.reported(report, &mut put_back, &mut problems);
         }
-        if !self.guard.stands() {
+        let asked = self.guard_again.at().is_none() && (touched.guard || plan.guard != self.guard.ordered());
+        if now || asked || !self.guard.is_busy() && self.guard_again.is_due(Instant::now()) {
+            self.guard.order(&plan.guard);
+        }
+        if !self.guarded {
             // What these rules take for bypassed nobody would look at again.
             plan.leads.retain(|lead| !lead.is_around());
         }
-        self.route(&mut plan, index, &mut put_back, &mut problems);
+        let whole = !self.guard.owes(&plan.guard);
+        if !whole {
+            // Until the guard says the same, what there was stays, and is put back.
+            plan.routes.clone_from(&self.last.routes);
+            plan.leads.clone_from(&self.last.leads);
+        }
+        self.route(&mut plan, whole, index, &mut put_back, &mut problems);
         if !self.last.routes.is_empty() {
             for net in plan.spared.keys().filter(|net| !self.last.spared.contains_key(net)) {
                 warn!("{net} is attached to this machine now and is reached in clear");
@@ -244,20 +290,31 @@ impl Boundary {
             self.again.failed(Instant::now())
         }
         self.told_of(found.or_else(|| self.guard_trouble.clone()));
-        match problems.into_iter().find(|problem| problem.serious) {
-            Some(problem) => Err(io::Error::other(problem.text)),
-            None => Ok(()),
+        if !self.guard.is_busy() {
+            let refused = problems.into_iter().find(|problem| problem.serious);
+            self.decide(refused.map_or(Ok(()), |problem| Err(io::Error::other(problem.text))));
         }
     }
 
-    /// Makes guard and copy those of this script.
-    fn guard(&mut self, script: &str, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) {
-        let stood = self.guard.stands();
-        let (loaded, copied) = self.guard.apply(script);
+    /// Everybody has said what they think of the configuration, if there is a new one.
+    fn decide(&mut self, outcome: io::Result<()>) {
+        let Some(before) = self.before.take() else { return };
+        let refused = outcome.is_err();
+        self.decided = Some(outcome);
+        if refused && before.mtu != 0 {
+            self.intent = before;
+            self.apply(Touched::ALL, false); // what that leaves undone is tried again
+        }
+    }
+
+    /// Guard and copy are those of a script, or why not.
+    fn reported(&mut self, report: Report, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) {
+        let Report { loaded, copied, stands, flush_proof } = report;
+        let stood = std::mem::replace(&mut self.guarded, stands);
         put_back.extend(matches!(loaded, Ok(Applied::PutBack)).then(|| "the guard".to_owned()));
-        self.health.flush_proof = self.guard.is_flush_proof();
+        self.health.flush_proof = flush_proof;
         // A copy with the rules before these blocks what these let through.
-        let stale = copied.is_err() && self.guard.is_flush_proof();
+        let stale = copied.is_err() && flush_proof;
         let failed = loaded.err().or(copied.err());
         match &failed {
             Some(_) => self.guard_again.failed(Instant::now()),
@@ -267,16 +324,24 @@ impl Boundary {
             io::ErrorKind::NotFound => "nft is not installed".to_owned(),
             _ => error.to_string(),
         });
-        self.health.unguarded = why.clone().filter(|_| !self.guard.stands());
-        self.guard_trouble = why.filter(|_| self.guard.stands());
+        self.health.unguarded = why.clone().filter(|_| !stands);
+        self.guard_trouble = why.filter(|_| stands);
         if let Some(text) = self.guard_trouble.clone().filter(|_| stood || stale) {
             problems.push(Problem { text, serious: true });
         }
     }
 
-    /// Makes routes and rules those of the plan; what the kernel refused is not in it afterwards.
-    fn route(&mut self, plan: &mut Plan, tun: Option<u32>, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) {
-        let Steps { added, refused } = match kernel::reconcile(&mut self.netlink, plan, &self.seen, tun) {
+    /// Makes routes and rules those of the plan, or puts back what is missing when it is not the whole one; what the kernel
+    /// refused is not in it afterwards.
+    fn route(
+        &mut self,
+        plan: &mut Plan,
+        whole: bool,
+        tun: Option<u32>,
+        put_back: &mut Vec<String>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let Steps { added, refused } = match kernel::reconcile(&mut self.netlink, plan, whole, &self.seen, tun) {
             Ok(steps) => steps,
             Err(error) => {
                 problems.push(Problem { text: format!("routes cannot be read: {error}"), serious: true });
@@ -441,7 +506,7 @@ pub(crate) fn block(config: &Config) -> io::Result<String> {
     let owner = Owner::claim()?;
     // Goes with this process, as the device of a daemon does, and the routes to it.
     let device = Tun::create(&config.gateway.tun)?;
-    let nets: BTreeSet<_> = Boundary::start(owner, device, config)?.last.captured.iter().copied().collect();
+    let nets: BTreeSet<_> = Boundary::start(owner, device, config, || {})?.last.captured.iter().copied().collect();
     Ok(if nets.is_empty() {
         "there is nothing to block".to_owned()
     } else {
@@ -463,4 +528,94 @@ pub(crate) fn foreign_rules(netlink: &mut Netlink) -> io::Result<Vec<String>> {
 /// How it stands with the guard, for `doctor`; it changes nothing.
 pub(crate) fn guard_state() -> GuardState {
     guard::state()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::namespace::in_a_network_of_its_own;
+
+    fn config(remote: &str) -> Config {
+        let text = format!(
+            "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+             psk = \"a key of more than twenty characters\"\n\
+             [[peer.child]]\nname = \"n\"\nlocal-ts = [\"10.2.0.0/16\"]\nremote-ts = [\"{remote}\"]\n"
+        );
+        Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0
+    }
+
+    /// A boundary whose guard does nothing until it is told what to report.
+    fn boundary() -> (Boundary, mpsc::Sender<Report>) {
+        let (says, said) = mpsc::channel::<Report>();
+        let guard = Keeper::start("guard", move |_| said.recv().unwrap(), || {}).unwrap();
+        let (owner, tun) = (Owner::claim().unwrap(), Tun::create("pcl0").unwrap());
+        (Boundary::new(owner, tun, Arc::default(), guard).unwrap(), says)
+    }
+
+    fn stands() -> Report {
+        Report { loaded: Ok(Applied::Loaded), copied: Ok(()), stands: true, flush_proof: true }
+    }
+
+    fn fails() -> Report {
+        Report { loaded: Err(io::ErrorKind::TimedOut.into()), ..stands() }
+    }
+
+    /// What the kernel keeps in.
+    fn held() -> Vec<String> {
+        kernel::blocked(&mut Netlink::open().unwrap()).unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn f_01_what_is_new_waits_for_the_guard_and_nothing_else_does() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, guard) = boundary();
+            boundary.follow(&config("10.1.0.0/16"));
+            boundary.try_again();
+            assert!(held().is_empty(), "a route before the guard");
+            assert!(boundary.followed().is_none());
+            guard.send(stands()).unwrap();
+            boundary.wait_for_guard();
+            boundary.followed().unwrap().unwrap();
+            assert_eq!(held(), ["10.1.0.0/16"]);
+
+            // From here on nft hangs.
+            boundary.follow(&config("10.3.0.0/16"));
+            assert_eq!(held(), ["10.1.0.0/16"], "the guard says nothing of the new one yet");
+            assert_eq!(boundary.deadline(), None, "nothing to be done until it does");
+            kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
+            boundary.reconcile(Touched::ALL).unwrap();
+            assert_eq!(held(), ["10.1.0.0/16"], "until the new one is there");
+        });
+    }
+
+    #[test]
+    fn f_01_while_nft_hangs_the_rest_is_put_back_and_a_refusal_leaves_all_as_it_was() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, guard) = boundary();
+            guard.send(stands()).unwrap();
+            boundary.follow(&config("10.1.0.0/16"));
+            boundary.wait_for_guard();
+            boundary.followed().unwrap().unwrap();
+            boundary.reconcile(Touched::ALL).unwrap();
+            assert!(boundary.guard.is_busy(), "nft is asked whether the table is still there");
+            kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
+            boundary.reconcile(Touched::ALL).unwrap();
+            assert_eq!(held(), ["10.1.0.0/16"]);
+            assert!(boundary.health().put_back > 0);
+
+            boundary.follow(&config("10.3.0.0/16"));
+            guard.send(stands()).unwrap(); // of the question above
+            guard.send(fails()).unwrap();
+            boundary.guard.wait(Instant::now() + Duration::from_secs(10));
+            boundary.try_again();
+            assert!(boundary.followed().is_none(), "the guard has not seen it yet");
+            boundary.guard.wait(Instant::now() + Duration::from_secs(10));
+            boundary.try_again();
+            boundary.followed().unwrap().unwrap_err();
+            assert_eq!(held(), ["10.1.0.0/16"]);
+            assert!(boundary.deadline().is_some(), "tried again");
+        });
+    }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Input {
     BoundaryTouched(Touched),
     /// From the kernel: interfaces or addresses changed.
     AddressesChanged,
+    /// From the thread that runs nft: it is done with something.
+    Guarded,
 }
 
 /// What the data plane tells the control thread.

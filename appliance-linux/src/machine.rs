@@ -95,15 +95,17 @@ impl Machine {
         tell_of_interfaces(&BTreeSet::new(), &listen::missing(&wanted, &sockets));
         plane.set_sockets(sockets).map_err(|error| trouble("the data plane cannot start", &error))?;
         // Watched from before the first change, so that nothing is missed in between.
-        let inbox = inbox.clone();
+        let to_inbox = inbox.clone();
         watch::start(move |touched| {
-            inbox.send(Input::BoundaryTouched(touched));
+            to_inbox.send(Input::BoundaryTouched(touched));
             if touched.addresses {
-                inbox.send(Input::AddressesChanged);
+                to_inbox.send(Input::AddressesChanged);
             }
         })
         .map_err(|error| trouble("the kernel's routes cannot be watched", &error))?;
-        let boundary = Boundary::start(owner, handle, config);
+        let inbox = inbox.clone();
+        // Where the inbox is full nobody has to be woken.
+        let boundary = Boundary::start(owner, handle, config, move || _ = inbox.try_send(Input::Guarded));
         let boundary = boundary.map_err(|error| trouble("routes and guard cannot be set", &error))?;
         Ok(Self { boundary, netlink, plane: Arc::new(plane), started, wanted })
     }
@@ -156,9 +158,15 @@ impl Machine {
         self.plane.set_sockets(prepared.sockets).map_err(|error| trouble("the sockets cannot be changed", &error))
     }
 
-    /// Makes routes and guard those of the configured children and policies.
-    pub(crate) fn route(&mut self, config: &Config) -> Result<(), Trouble> {
-        self.boundary.follow(config).map_err(|error| trouble("routes and guard cannot be set", &error))
+    /// Begins to make routes and guard those of the configured children and policies.
+    pub(crate) fn route(&mut self, config: &Config) {
+        self.boundary.follow(config);
+    }
+
+    /// What became of it, once.
+    pub(crate) fn routed(&mut self) -> Option<Result<(), Trouble>> {
+        let outcome = self.boundary.followed()?;
+        Some(outcome.map_err(|error| trouble("routes and guard cannot be set", &error)))
     }
 
     pub(crate) fn boundary(&self) -> &Boundary {
@@ -178,7 +186,7 @@ impl Machine {
         self.boundary.deadline()
     }
 
-    /// Tries that again, when it is time.
+    /// Tries that again, when it is time, and goes on where the guard has reported.
     pub(crate) fn try_again(&mut self) {
         self.boundary.try_again();
     }

@@ -47,6 +47,7 @@ use crate::resolve::Resolver;
 use crate::signals::{self, Stops, Wish};
 use crate::tun::CLONE_DEVICE;
 use crate::{doctor, hardening, logging, notify, story};
+use commands::Reload;
 
 /// IKE's engine: the system's random numbers, everything else in portable Rust.
 pub(crate) type Crypto = ike_core::crypto::rustcrypto::RustCrypto<UnwrapErr<SysRng>, PacketCrypto>;
@@ -124,6 +125,8 @@ pub(crate) struct Daemon {
     early: Early,
     resolver: Resolver<Locate>,
     pub(crate) waiting: Waiting,
+    /// A configuration that the boundary is being told of.
+    reload: Option<Reload>,
     /// When each peer's last attempt began, to say how long it took.
     begun: BTreeMap<String, Instant>,
     /// Log lines about messages that came in, and about those that could not be sent: strangers decide how many there are.
@@ -213,6 +216,7 @@ impl Daemon {
             early: Early::default(),
             resolver,
             waiting: Waiting::default(),
+            reload: None,
             begun: BTreeMap::new(),
             received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
@@ -297,11 +301,7 @@ impl Daemon {
             }
             Input::Call(call) => self.answer(call),
             Input::Wish(Wish::Stop) => {} // woke us; it is counted
-            Input::Wish(Wish::Reload) => {
-                if let Err(cause) = self.reload() {
-                    error!("the configuration was not changed: {}", cause.text);
-                }
-            }
+            Input::Wish(Wish::Reload) => self.reload(None),
             Input::Resolved { question, result } => self.found(&question, result),
             Input::BoundaryTouched(touched) => {
                 if let Err(error) = self.machine.reconcile(touched) {
@@ -310,6 +310,7 @@ impl Daemon {
                 }
             }
             Input::AddressesChanged => self.readdress(),
+            Input::Guarded => {} // woke us
         }
         None
     }
@@ -351,9 +352,13 @@ impl Daemon {
         (0..packets).for_each(|_| engine.count(Discard::OutNoSa));
     }
 
-    /// Does what is due: timers, messages to send, places to find, news to tell, packets to resume, commands to answer.
+    /// Does what is due: the boundary, timers, messages to send, places to find, news to tell, packets to resume, commands to answer.
     fn settle(&mut self) {
         self.resume_early();
+        self.machine.try_again();
+        if let Some(outcome) = self.machine.routed() {
+            self.finish_reload(outcome);
+        }
         let now = self.clock.now();
         let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
         if due.is_some_and(|due| due <= now) {
@@ -372,7 +377,6 @@ impl Daemon {
                 break;
             }
         }
-        self.machine.try_again();
         let lost = self.pending.expire(Instant::now());
         self.lose(lost);
         if !self.waiting.is_empty() {
@@ -518,6 +522,7 @@ impl Daemon {
     /// Tells the peers that we end, and waits a moment for their answers.
     fn say_farewell(&mut self, inputs: &Receiver<Input>) {
         let now = self.clock.now();
+        self.reload = None;
         with_gateway!(self, |gateway, parts| gateway.shutdown(now, &mut parts));
         let (deadline, asked) = (Instant::now() + FAREWELL, self.stops.count());
         loop {

@@ -1,17 +1,16 @@
 //! What the guard counted, asked of the kernel itself: whoever looks at the status waits for no program.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
 use super::attributes::{attribute, messages};
+use super::ruleset::{NAMES, TABLE};
 
 /// Packets the guard dropped, in the order of [`NAMES`].
 pub(super) type Dropped = [u64; 4];
-
-/// The names of its counters.
-pub(super) const NAMES: [&str; 4] = ["in_clear", "in_discard", "out_clear", "out_discard"];
 
 // linux/netfilter/nfnetlink.h and nf_tables.h.
 const SUBSYSTEM: u16 = 10;
@@ -23,6 +22,53 @@ const OBJECT_DATA: u16 = 4;
 const COUNTER_PACKETS: u16 = 2;
 /// NFPROTO_INET.
 const INET: u8 = 1;
+
+/// What tables of ours dropped since the daemon began, for whoever looks while they are replaced.
+#[derive(Default)]
+pub(super) struct Tally(Mutex<Tallied>);
+
+#[derive(Default)]
+struct Tallied {
+    /// By tables that are gone.
+    before: Dropped,
+    /// The table of the copy.
+    live: Option<String>,
+    /// What was shown last: a table that is gone may not be in `before` yet, and no count ever goes back.
+    shown: Dropped,
+}
+
+impl Tally {
+    /// Keeps what a table counted that is gone.
+    pub(super) fn keep(&self, counted: Dropped) {
+        add(&mut self.lock().before, counted);
+    }
+
+    /// The copy is this table from now on; what the one before it counted is kept.
+    pub(super) fn replace(&self, live: String, counted: Dropped) {
+        let mut tallied = self.lock();
+        tallied.live = Some(live);
+        add(&mut tallied.before, counted);
+    }
+
+    pub(super) fn dropped(&self) -> Dropped {
+        let mut tallied = self.lock();
+        let mut sum = tallied.before;
+        for table in tallied.live.as_deref().into_iter().chain([TABLE]) {
+            add(&mut sum, of(table).unwrap_or_default());
+        }
+        tallied.shown.iter_mut().zip(sum).for_each(|(shown, sum)| *shown = sum.max(*shown));
+        tallied.shown
+    }
+
+    /// Nothing panics under it, so a poisoned lock still guards sound data.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Tallied> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn add(sum: &mut Dropped, counted: Dropped) {
+    sum.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+}
 
 /// The counters of a table; `None`: there is no such table, or it has not all of them.
 pub(super) fn of(table: &str) -> Option<Dropped> {

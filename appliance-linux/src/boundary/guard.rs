@@ -10,329 +10,14 @@
 //! While the daemon runs a second copy stands in a table with an owner: a process of nft that lives as long as we do. Nobody
 //! else can change such a table, so that a `flush ruleset` opens nothing until the first one is put back. The kernel removes
 //! it with its owner; the first one stays.
-//!
-//! The space of remote addresses is cut into intervals in which the same rules hold; each interval names a chain with
-//! these rules in their order. A packet costs one lookup, however many peers there are.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
-use ipsec_core::spd::{Action, Rule};
-
-use super::counters::{self, Dropped};
-use super::net::{Net, address, number};
+use super::counters::{self, Dropped, Tally};
 use super::nft::{self, Nft};
-use super::plan::Spared;
-use super::{MARK, counters::NAMES};
-
-/// Our table, of the family `inet`.
-pub(super) const TABLE: &str = "portcullis";
-
-/// The way of a packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    In,
-    Out,
-}
-
-/// How an interval of remote addresses is captured.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Captured<'s> {
-    No,
-    /// By a network that somebody wrote.
-    Named,
-    /// By "everything".
-    Rest,
-    /// Except through these interfaces, to which it is attached.
-    Elsewhere(&'s BTreeSet<String>),
-}
-
-/// What routes do with the address space.
-pub(super) struct Space<'s> {
-    /// Networks that go to the device.
-    pub(super) captured: &'s BTreeSet<Net>,
-    /// Networks that do not.
-    pub(super) throws: &'s BTreeSet<Net>,
-    /// Attached networks that do not, each with its interfaces.
-    pub(super) spared: &'s Spared,
-    /// Addresses of ours that pass by what is captured by "everything".
-    pub(super) outer: &'s BTreeSet<IpAddr>,
-}
-
-/// The whole table as one transaction, which replaces what there is of it. `tun` is the name that our device has now;
-/// where it is not there, no interface stands in for it.
-pub(super) fn script(tun: Option<&str>, rules: &[Rule], space: &Space<'_>) -> String {
-    let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
-    for counter in NAMES {
-        let _ = writeln!(text, " counter {counter} {{ }}"); // writing into a string does not fail
-    }
-    let mut verdicts = [String::new(), String::new()];
-    for (way, verdict) in [Way::In, Way::Out].into_iter().zip(&mut verdicts) {
-        for v4 in [true, false] {
-            let name = match (way, v4) {
-                (Way::In, true) => "in4",
-                (Way::In, false) => "in6",
-                (Way::Out, true) => "out4",
-                (Way::Out, false) => "out6",
-            };
-            let segments = segments(way, v4, rules, space);
-            let mut bodies: BTreeMap<&str, usize> = BTreeMap::new();
-            for (_, _, body) in &segments {
-                let next = bodies.len();
-                if bodies.contains_key(body.as_str()) {
-                    continue;
-                }
-                bodies.insert(body, next);
-                let _ = writeln!(text, " chain {name}_{next} {{\n{body} }}");
-            }
-            if segments.is_empty() {
-                continue;
-            }
-            let field = field(v4, way == Way::In);
-            let elements: Vec<String> = segments
-                .iter()
-                .map(|(start, end, body)| {
-                    let chain = bodies.get(body.as_str()).copied().unwrap_or_default();
-                    format!("{} : goto {name}_{chain}", interval(v4, *start, *end))
-                })
-                .collect();
-            let _ = writeln!(
-                text,
-                " map {name} {{\n  typeof {field} : verdict\n  flags interval\n  elements = {{ {} }}\n }}",
-                elements.join(", ")
-            );
-            let _ = writeln!(verdict, "  {field} vmap @{name}");
-        }
-    }
-    let [inward, outward] = verdicts;
-    let inside = tun.map_or_else(|| "\"lo\"".to_owned(), |tun| format!("\"lo\", \"{tun}\""));
-    // Neighbour discovery (RFC 4861) never leaves the link, and without it no peer would be found.
-    let neighbours = "icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept";
-    let _ = write!(
-        text,
-        " chain inward {{\n  iifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{inward} }}\n \
-         chain input {{\n  type filter hook input priority -10; policy accept;\n  meta l4proto esp accept\n  \
-         udp dport {{ 500, 4500 }} accept\n  meta l4proto udp frag frag-off != 0 accept\n  jump inward\n }}\n \
-         chain forward {{\n  type filter hook forward priority -10; policy accept;\n  jump inward\n }}\n \
-         chain outward {{\n  type filter hook postrouting priority 90; policy accept;\n  \
-         oifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{outward} }}\n}}\n"
-    );
-    text
-}
-
-fn field(v4: bool, source: bool) -> &'static str {
-    match (v4, source) {
-        (true, true) => "ip saddr",
-        (true, false) => "ip daddr",
-        (false, true) => "ip6 saddr",
-        (false, false) => "ip6 daddr",
-    }
-}
-
-fn interval(v4: bool, start: u128, end: u128) -> String {
-    if start == end {
-        return address(v4, start).to_string();
-    }
-    format!("{}-{}", address(v4, start), address(v4, end))
-}
-
-/// Intervals of remote addresses, disjoint and in order, and the rules that hold in each.
-fn segments(way: Way, v4: bool, rules: &[Rule], space: &Space<'_>) -> Vec<(u128, u128, String)> {
-    /// What begins or ends somewhere: a rule, or a network of the routing tables.
-    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-    enum Item {
-        Rule(usize),
-        Net(Net),
-    }
-    let top = if v4 { u128::from(u32::MAX) } else { u128::MAX };
-    let of_rules = rules.iter().enumerate().map(|(index, rule)| (rule.selector.remote.addrs, Item::Rule(index)));
-    let nets = space.captured.iter().chain(space.throws).chain(space.spared.keys());
-    let of_nets = nets.map(|net| (net.range(), Item::Net(*net)));
-    // Each item begins at its first address, and ends behind its last.
-    let mut edges: BTreeMap<u128, Vec<(Item, bool)>> = BTreeMap::new();
-    for (range, item) in of_rules.chain(of_nets).filter(|(range, _)| range.is_ipv4() == v4) {
-        edges.entry(number(range.start())).or_default().push((item, true));
-        let end = number(range.end());
-        if end < top {
-            edges.entry(end + 1).or_default().push((item, false));
-        }
-    }
-    let mut active_rules: BTreeSet<usize> = BTreeSet::new();
-    let mut active_nets: BTreeSet<(u8, Net)> = BTreeSet::new();
-    let mut list: Vec<(u128, u128, String)> = Vec::new();
-    let mut ends = edges.keys().skip(1).map(|next| next - 1).chain([top]);
-    for (start, items) in &edges {
-        // Two networks of one length never overlap, so that ends may come before beginnings.
-        for (item, begins) in
-            items.iter().filter(|(_, begins)| !begins).chain(items.iter().filter(|(_, begins)| *begins))
-        {
-            match (item, begins) {
-                (Item::Rule(index), true) => _ = active_rules.insert(*index),
-                (Item::Rule(index), false) => _ = active_rules.remove(index),
-                (Item::Net(net), true) => _ = active_nets.insert((net.prefix, *net)),
-                (Item::Net(net), false) => _ = active_nets.remove(&(net.prefix, *net)),
-            }
-        }
-        let end = ends.next().unwrap_or(top);
-        // The longest network decides, as in the routing table.
-        let held = match active_nets.last() {
-            Some((0, net)) if space.captured.contains(net) => Captured::Rest,
-            Some((_, net)) if space.captured.contains(net) => Captured::Named,
-            Some((_, net)) => space.spared.get(net).map_or(Captured::No, Captured::Elsewhere),
-            None => Captured::No,
-        };
-        let body = body(way, v4, active_rules.iter().filter_map(|index| rules.get(*index)), held, space.outer);
-        if body.is_empty() {
-            continue;
-        }
-        match list.last_mut() {
-            Some((_, last, same)) if last.checked_add(1) == Some(*start) && *same == body => *last = end,
-            _ => list.push((*start, end, body)),
-        }
-    }
-    list
-}
-
-/// The rules of one interval, in order; none when everything passes.
-fn body<'r>(
-    way: Way,
-    v4: bool,
-    rules: impl Iterator<Item = &'r Rule>,
-    captured: Captured<'_>,
-    outer: &BTreeSet<IpAddr>,
-) -> String {
-    let mut text = String::new();
-    // Rules that look at addresses alone and end alike are one rule.
-    let mut gathered: Option<(String, Vec<AddrRange>)> = None;
-    let elsewhere = match captured {
-        Captured::Elsewhere(interfaces) => {
-            let field = if way == Way::In { "iifname" } else { "oifname" };
-            let names: Vec<String> = interfaces.iter().map(|name| format!("\"{name}\"")).collect();
-            format!("{field} != {{ {} }} ", names.join(", "))
-        }
-        _ => String::new(),
-    };
-    let mut drops = false;
-    let flush = |text: &mut String, gathered: &mut Option<(String, Vec<AddrRange>)>| {
-        if let Some((verdict, ranges)) = gathered.take() {
-            let _ = writeln!(text, "  {}{verdict}", ours(way, v4, &ranges));
-        }
-    };
-    for rule in rules {
-        let verdict = match (rule.action, way) {
-            (Action::Bypass, _) => "accept".to_owned(),
-            (Action::Discard, Way::In) => "counter name in_discard drop".to_owned(),
-            (Action::Discard, Way::Out) => "counter name out_discard drop".to_owned(),
-            // What routes do not capture is the operator's, or a network of this machine.
-            (Action::Protect(_), _) if captured == Captured::No => continue,
-            (Action::Protect(_), Way::In) => format!("{elsewhere}counter name in_clear drop"),
-            (Action::Protect(_), Way::Out) => format!("{elsewhere}counter name out_clear drop"),
-        };
-        drops |= verdict != "accept";
-        let local = rule.selector.local;
-        let conditions = conditions(way, v4, &local, &rule.selector.remote);
-        if conditions.iter().all(String::is_empty) {
-            match &mut gathered {
-                Some((same, ranges)) if *same == verdict => ranges.push(local.addrs),
-                _ => {
-                    flush(&mut text, &mut gathered);
-                    gathered = Some((verdict, vec![local.addrs]));
-                }
-            }
-            continue;
-        }
-        flush(&mut text, &mut gathered);
-        let ours = ours(way, v4, &[local.addrs]);
-        let [exact, fragments] = conditions;
-        let _ = writeln!(text, "  {ours}{exact}{verdict}");
-        // A fragment may tell neither (RFC 4301 §7): what could be protected is not let through.
-        if verdict != "accept" && !fragments.is_empty() {
-            let _ = writeln!(text, "  {ours}{fragments}{verdict}");
-        }
-    }
-    flush(&mut text, &mut gathered);
-    if way == Way::Out && captured != Captured::No {
-        drops = true;
-        let strangers: Vec<String> = outer.iter().filter(|addr| addr.is_ipv4() == v4).map(IpAddr::to_string).collect();
-        if captured == Captured::Rest && !strangers.is_empty() {
-            let _ = writeln!(text, "  {} {{ {} }} accept", field(v4, true), strangers.join(", "));
-        }
-        let _ = writeln!(text, "  {elsewhere}counter name out_clear drop");
-    }
-    if drops { text } else { String::new() }
-}
-
-/// The condition that our side lies in one of these ranges; empty when any address does.
-fn ours(way: Way, v4: bool, ranges: &[AddrRange]) -> String {
-    let mut numbers: Vec<(u128, u128)> = ranges
-        .iter()
-        .filter(|range| range.is_ipv4() == v4)
-        .map(|range| (number(range.start()), number(range.end())))
-        .collect();
-    numbers.sort_unstable();
-    let mut merged: Vec<(u128, u128)> = Vec::new();
-    for (start, end) in numbers {
-        match merged.last_mut() {
-            Some((_, last)) if last.checked_add(1).is_none_or(|next| start <= next) => *last = (*last).max(end),
-            _ => merged.push((start, end)),
-        }
-    }
-    let top = if v4 { u128::from(u32::MAX) } else { u128::MAX };
-    if merged == [(0, top)] {
-        return String::new();
-    }
-    let list: Vec<String> = merged.into_iter().map(|(start, end)| interval(v4, start, end)).collect();
-    format!("{} {{ {} }} ", field(v4, way == Way::Out), list.join(", "))
-}
-
-/// What protocol and ports ask: of a packet in which they can be read, and of a fragment that could be of such a packet.
-/// Both empty: nothing.
-fn conditions(way: Way, v4: bool, local: &TrafficSelector, remote: &TrafficSelector) -> [String; 2] {
-    let protocol = if local.protocol == 0 { remote.protocol } else { local.protocol };
-    if protocol == 0 {
-        return Default::default();
-    }
-    let protocol_is = format!("meta l4proto {protocol} ");
-    let (source, destination) = if way == Way::In { (remote, local) } else { (local, remote) };
-    let (mut exact, mut narrowed) = (protocol_is.clone(), false);
-    let mut ask = |what: &str, ports: PortRange| {
-        if ports == PortRange::ANY {
-            return;
-        }
-        narrowed = true;
-        if ports != PortRange::OPAQUE {
-            let (start, end) = (u32::from(ports.start), u32::from(ports.end));
-            let _ =
-                if start == end { write!(exact, "{what} {start} ") } else { write!(exact, "{what} {start}-{end} ") };
-        }
-    };
-    match protocol {
-        // A type and a code; the sender's side decides (RFC 4301 §4.4.1.3).
-        1 | 58 => ask("@th,0,16", source.ports),
-        135 => {}
-        _ => {
-            ask("th sport", source.ports);
-            ask("th dport", destination.ports);
-        }
-    }
-    let opaque = source.ports == PortRange::OPAQUE || destination.ports == PortRange::OPAQUE;
-    // Of IPv6 even the first fragment may end before its protocol, and the later ones tell that of an extension header.
-    let unknown = if v4 { String::new() } else { "exthdr frag exists ".to_owned() };
-    if !narrowed {
-        return [exact, unknown];
-    }
-    let later = if v4 { "ip frag-off & 0x1fff != 0 " } else { "frag frag-off != 0 " };
-    let later = format!("{later}{protocol_is}");
-    match (opaque, v4) {
-        (true, _) => [later, unknown],
-        (false, true) => [exact, later],
-        (false, false) => [exact, unknown],
-    }
-}
+use super::ruleset::TABLE;
 
 /// The guard in the kernel.
 pub(super) struct Guard {
@@ -343,8 +28,7 @@ pub(super) struct Guard {
     twin: Twin,
     /// How many copies there were.
     started: u32,
-    /// What earlier tables of ours dropped.
-    before: Dropped,
+    tally: Arc<Tally>,
 }
 
 /// The copy that nobody else can change.
@@ -395,6 +79,11 @@ fn owners_are_unknown() -> bool {
     fails("flags owner;").is_some_and(|error| error.kind() != io::ErrorKind::TimedOut) && fails("").is_none()
 }
 
+/// Until when it must have been done, however nft behaves: both tables, and the questions about what it can.
+pub(super) fn patience(script: &str) -> Instant {
+    nft::deadline(script) + 3 * nft::PATIENCE
+}
+
 /// What applying did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
@@ -406,31 +95,36 @@ pub(super) enum Applied {
     PutBack,
 }
 
-impl Guard {
-    pub(super) fn new() -> Self {
-        Self { loaded: None, stands: false, twin: Twin::Missing, started: 0, before: Dropped::default() }
-    }
-
+/// How it went, and how it stands since.
+pub(super) struct Report {
+    /// The table. `NotFound`: there is no nft here; what nft says otherwise.
+    pub(super) loaded: io::Result<Applied>,
+    /// The copy.
+    pub(super) copied: io::Result<()>,
     /// Whether a table was ever set; from then on it is there, or put back.
-    pub(super) fn stands(&self) -> bool {
-        self.stands
+    pub(super) stands: bool,
+    /// Whether the copy that nobody else can change is there.
+    pub(super) flush_proof: bool,
+}
+
+impl Guard {
+    pub(super) fn new(tally: Arc<Tally>) -> Self {
+        Self { loaded: None, stands: false, twin: Twin::Missing, started: 0, tally }
     }
 
-    /// Whether the copy that nobody else can change is there.
-    pub(super) fn is_flush_proof(&self) -> bool {
+    fn is_flush_proof(&self) -> bool {
         matches!(self.twin, Twin::Kept(_))
     }
 
-    /// Makes the table, and the copy, what `script` says, each in one step. One that fails does not keep back the other:
-    /// `NotFound`: there is no nft here; what nft says otherwise.
-    pub(super) fn apply(&mut self, script: &str) -> (io::Result<Applied>, io::Result<()>) {
+    /// Makes the table, and the copy, what `script` says, each in one step. One that fails does not keep back the other.
+    pub(super) fn apply(&mut self, script: &str) -> Report {
         let until = nft::deadline(script);
         // The copy first: while the kernel replaces the table that an earlier daemon left, a packet may pass it by.
         let copied = self.keep_alive(script, until);
         // What hangs for the one hangs for the other.
         let hung = copied.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
         let loaded = if hung { Err(io::ErrorKind::TimedOut.into()) } else { self.load(script, until) };
-        (loaded, copied)
+        Report { loaded, copied, stands: self.stands, flush_proof: self.is_flush_proof() }
     }
 
     /// Makes the copy say the same: the new one first, then the old one goes.
@@ -448,8 +142,8 @@ impl Guard {
         self.started = self.started.wrapping_add(1);
         match Live::start(script, self.started, until) {
             Ok(new) => {
+                self.tally.replace(new.table.clone(), before);
                 self.twin = Twin::Kept(new);
-                self.keep_count(before);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
@@ -473,26 +167,11 @@ impl Guard {
         let counted = if self.stands { counters::of(TABLE).unwrap_or_default() } else { Dropped::default() };
         self.loaded = None; // whatever becomes of it
         nft::run(&["-f", "-"], script, until)?;
-        self.keep_count(counted);
+        self.tally.keep(counted);
         self.stands = true;
         let listed = list(until)?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
         self.loaded = Some((script.to_owned(), listed));
         Ok(if same { Applied::PutBack } else { Applied::Loaded })
-    }
-
-    fn keep_count(&mut self, counted: Dropped) {
-        self.before.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
-    }
-
-    /// What was dropped since the daemon began.
-    pub(super) fn dropped(&self) -> Dropped {
-        let mut sum = self.before;
-        let live = if let Twin::Kept(live) = &self.twin { Some(live.table.as_str()) } else { None };
-        for table in live.into_iter().chain([TABLE]) {
-            let counted = counters::of(table).unwrap_or_default();
-            sum.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
-        }
-        sum
     }
 }
 

@@ -9,8 +9,9 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 
-use super::net::Net;
-use super::plan::{Lead, MAIN, Plan, Route, Seen, Spared, Target, Then};
+use super::net::{Net, Spared};
+use super::plan::{Plan, Seen};
+use super::routes::{Lead, MAIN, Route, Target, Then};
 use super::{AROUND, BEYOND, MARK, TABLE, TABLE_OF_THE_REST};
 use crate::netlink::{Netlink, family, ip};
 
@@ -62,11 +63,18 @@ impl std::fmt::Display for Added {
     }
 }
 
-/// Takes the kernel from what it has to what is planned. `tun` is the index of our device, if it is there.
+/// Takes the kernel from what it has to what is planned. `tun` is the index of our device, if it is there. What is not in
+/// the plan stays when that is not the `whole` one.
 ///
 /// # Errors
 /// When the kernel does not even tell what it has. What it refuses to change stands in the result.
-pub(super) fn reconcile(netlink: &mut Netlink, plan: &Plan, seen: &Seen, tun: Option<u32>) -> io::Result<Steps> {
+pub(super) fn reconcile(
+    netlink: &mut Netlink,
+    plan: &Plan,
+    whole: bool,
+    seen: &Seen,
+    tun: Option<u32>,
+) -> io::Result<Steps> {
     let mut steps = Steps::default();
     let (mut held, mut stale) = (BTreeMap::new(), Vec::new());
     for found in tables(netlink, seen.v6)? {
@@ -110,6 +118,9 @@ pub(super) fn reconcile(netlink: &mut Netlink, plan: &Plan, seen: &Seen, tun: Op
                 steps.refused.push(Refusal::of(Added::Lead(*lead), lead.v4, error));
             }
         }
+    }
+    if !whole {
+        return Ok(steps);
     }
     // One that stays where it is not wanted keeps none of the others.
     for found in stray {

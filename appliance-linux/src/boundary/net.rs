@@ -1,5 +1,6 @@
 //! Networks in the notation that routes need, and how ranges of addresses become them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -45,6 +46,9 @@ impl Net {
         self.prefix < other.prefix && self.is_ipv4() == other.is_ipv4() && self.range().contains(other.addr)
     }
 }
+
+/// Attached networks with the names of their interfaces.
+pub(super) type Spared = BTreeMap<Net, BTreeSet<String>>;
 
 /// An address as a number.
 pub(super) fn number(addr: IpAddr) -> u128 {

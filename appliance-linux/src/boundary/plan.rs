@@ -9,77 +9,10 @@ use ike_core::pad::ChildConfigId;
 use ipsec_core::net::AddrRange;
 use ipsec_core::spd::Rule;
 
-use super::net::{Net, prefixes};
-use super::{TABLE, TABLE_OF_THE_REST, around, guard};
-
-/// What a route in our tables does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Target {
-    /// To the TUN device.
-    Tun,
-    /// Nowhere: the sender is told.
-    Unreachable,
-    /// On to the next routing rule.
-    Throw,
-}
-
-/// Which route: table, network, what it does.
-pub(super) type Route = (u32, Net, Target);
-
-/// The routes of our tables, with the address of ours that a packet of our own is best sent from.
-pub(super) type Table = BTreeMap<Route, Option<IpAddr>>;
-
-/// A routing rule of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Lead {
-    pub(super) v4: bool,
-    pub(super) priority: u32,
-    /// For packets from this network only.
-    pub(super) from: Option<Net>,
-    /// For packets to this network only.
-    pub(super) to: Option<Net>,
-    /// For packets of this protocol only; 0: any.
-    pub(super) protocol: u8,
-    /// For packets with these ports only.
-    pub(super) source_ports: Option<(u16, u16)>,
-    pub(super) destination_ports: Option<(u16, u16)>,
-    /// Only for what does not carry our mark.
-    pub(super) unmarked: bool,
-    pub(super) then: Then,
-}
-
-/// What a routing rule does with a packet that fits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Then {
-    /// Looks into this table.
-    Table(u32),
-    /// Goes on with the rules from this priority on.
-    Goto(u32),
-    /// Goes on: a place to go to.
-    Nothing,
-}
-
-impl Lead {
-    /// A rule for every packet of a family.
-    pub(super) fn new(v4: bool, priority: u32, then: Then) -> Self {
-        Self {
-            v4,
-            priority,
-            from: None,
-            to: None,
-            protocol: 0,
-            source_ports: None,
-            destination_ports: None,
-            unmarked: false,
-            then,
-        }
-    }
-
-    /// Whether it has to do with leading packets around our device.
-    pub(super) fn is_around(&self) -> bool {
-        !matches!(self.then, Then::Table(_))
-    }
-}
+use super::net::{Net, Spared, prefixes};
+use super::routes::{Lead, MAIN, Table, Target, Then};
+use super::ruleset::{self, Space};
+use super::{TABLE, TABLE_OF_THE_REST, around};
 
 /// What one Child SA's configuration asks of the routing table.
 #[derive(Debug, Clone, Default)]
@@ -141,9 +74,6 @@ pub(super) struct Seen {
     /// The name that our device has now, if it is there.
     pub(super) device: Option<String>,
 }
-
-/// Attached networks with the names of their interfaces.
-pub(super) type Spared = BTreeMap<Net, BTreeSet<String>>;
 
 /// What the kernel is to be told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -224,13 +154,10 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             }));
         }
     }
-    let space = guard::Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer };
-    plan.guard = guard::script(seen.device.as_deref(), &intent.rules, &space);
+    let space = Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer };
+    plan.guard = ruleset::script(seen.device.as_deref(), &intent.rules, &space);
     plan
 }
-
-/// The kernel's own table.
-pub(super) const MAIN: u32 = 254;
 
 /// The smallest of the networks that covers `net`, or is it.
 fn parent(nets: &BTreeSet<Net>, net: Net) -> Option<Net> {
@@ -282,6 +209,7 @@ fn outer(intent: &Intent, seen: &Seen) -> BTreeSet<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes::Route;
     use super::*;
 
     fn config(children: &[(&str, &str)], policies: &str) -> Config {

@@ -10,7 +10,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::poll::PollTimeout;
 
 use super::attributes::{attribute, messages};
-use super::guard;
+use super::ruleset::TABLE;
 
 /// What may have changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -154,7 +154,7 @@ fn of_nftables(kind: u16, body: &[u8]) -> Touched {
     }
     // nfgenmsg (4), then attributes.
     let name = body.get(4..).and_then(|attributes| attribute(attributes, 1));
-    let ours = name.is_some_and(|name| name.starts_with(guard::TABLE.as_bytes()));
+    let ours = name.is_some_and(|name| name.starts_with(TABLE.as_bytes()));
     Touched { guard: ours, ..Touched::default() }
 }
 

@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use gateway_core::config::Config;
 use gateway_core::gateway::{Parts, Unknown};
-use tracing::info;
+use tracing::{error, info};
 
 use super::{Daemon, filter, with_gateway};
 use crate::capacity::Need;
 use crate::configuration::{self, Loaded};
 use crate::control::protocol::{self, Answer, Request};
-use crate::control::server::Call;
+use crate::control::server::{Call, Reply};
 use crate::control::waiting::{Goal, Wait};
+use crate::machine::{Prepared, Trouble};
 use crate::notify::Reloading;
 use crate::story;
 
@@ -29,12 +31,11 @@ impl Daemon {
             }
             Request::Events => return, // the server's own business
             Request::Reload { dry_run } => {
-                let done = if dry_run { self.compare() } else { self.reload() };
-                let _ = answer.send(match done {
-                    Ok(lines) => Answer::Done { lines },
-                    Err(cause) => Answer::Failed { cause },
-                });
-                return;
+                if dry_run {
+                    let _ = answer.send(done(self.compare()));
+                    return;
+                }
+                return self.reload(Some(answer));
             }
             Request::Up { name, timeout_ms } => {
                 let known = with_gateway!(self, |gateway, parts| gateway.up(now, &name, &mut parts));
@@ -97,14 +98,30 @@ impl Daemon {
         Ok(lines)
     }
 
-    /// Reads the configuration again and applies what changed. Anything wrong leaves everything as it was.
-    pub(crate) fn reload(&mut self) -> Result<Vec<String>, protocol::Cause> {
-        let refused = |text: String, hint: &str| protocol::Cause {
-            code: "not-reloaded".to_owned(),
-            text: format!("{text}\nthe running configuration is unchanged"),
-            hint: hint.to_owned(),
-        };
-        let _reloading = Reloading::begin();
+    /// Reads the configuration again and applies what changed. Anything wrong leaves everything as it was. The boundary is
+    /// told first; when it has followed, the rest does.
+    pub(crate) fn reload(&mut self, answer: Option<Reply>) {
+        if let Some(reload) = &mut self.reload {
+            match answer {
+                Some(answer) => {
+                    let cause = refused("another reload is under way".to_owned(), "try again when it is over");
+                    let _ = answer.send(Answer::Failed { cause });
+                }
+                // The file may have changed since it was read.
+                None => reload.again = true,
+            }
+            return;
+        }
+        let reloading = Reloading::begin();
+        match self.prepare_reload() {
+            Ok((config, warnings, prepared)) => {
+                self.reload = Some(Reload { config, warnings, prepared, answer, again: false, reloading });
+            }
+            Err(cause) => tell(answer, Err(cause)),
+        }
+    }
+
+    fn prepare_reload(&mut self) -> Result<(Config, Vec<String>, Prepared), protocol::Cause> {
         let loaded = configuration::load(&self.path);
         let Loaded { mut config, warnings } = loaded.map_err(|lines| refused(lines.join("\n"), ""))?;
         // Asked before anything is changed. What fits is taken: see `Gateway::reload`.
@@ -112,15 +129,41 @@ impl Daemon {
         room.map_err(|text| refused(text, "a restart makes room"))?;
         // What takes a new start goes on as it was at the last one.
         let written = std::mem::replace(&mut config.gateway, self.machine.started().clone());
-        let prepared = self.machine.prepare(&config).and_then(|ready| self.machine.route(&config).map(|()| ready));
+        let prepared = self.machine.prepare(&config).inspect(|_| self.machine.route(&config));
         config.gateway = written;
         let prepared = prepared.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
+        Ok((config, warnings, prepared))
+    }
+
+    /// The boundary has followed the new configuration, or has not.
+    pub(super) fn finish_reload(&mut self, followed: Result<(), Trouble>) {
+        let Some(reload) = self.reload.take() else { return };
+        let Reload { config, warnings, prepared, answer, again, reloading } = reload;
+        let done = match followed {
+            Ok(()) => self.apply_reload(config, warnings, prepared),
+            Err(trouble) => Err(refused(trouble.text, &trouble.hint)),
+        };
+        tell(answer, done);
+        drop(reloading);
+        if again {
+            self.reload(None);
+        }
+    }
+
+    fn apply_reload(
+        &mut self,
+        config: Config,
+        warnings: Vec<String>,
+        prepared: Prepared,
+    ) -> Result<Vec<String>, protocol::Cause> {
         let level = config.gateway.log;
         let now = self.clock.now();
         let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.reload(now, config, &mut parts));
         // Those who are gone are told through the sockets that they know.
         self.transmit();
         let committed = self.machine.commit(prepared);
+        // Addresses may have come and gone since the sockets were made ready.
+        self.readdress();
         self.level.set(filter(level));
         placed.map_err(|cause| protocol::Cause::from(&cause))?;
         committed.map_err(|trouble| protocol::Cause {
@@ -132,5 +175,41 @@ impl Daemon {
         lines.extend(story::changes(&diff));
         lines.iter().for_each(|line| info!("reload: {line}"));
         Ok(lines)
+    }
+}
+
+/// A new configuration, ready but for the boundary.
+pub(super) struct Reload {
+    config: Config,
+    warnings: Vec<String>,
+    prepared: Prepared,
+    /// Who asked for it; none: a signal.
+    answer: Option<Reply>,
+    /// A signal came meanwhile.
+    again: bool,
+    reloading: Reloading,
+}
+
+fn refused(text: String, hint: &str) -> protocol::Cause {
+    protocol::Cause {
+        code: "not-reloaded".to_owned(),
+        text: format!("{text}\nthe running configuration is unchanged"),
+        hint: hint.to_owned(),
+    }
+}
+
+fn done(outcome: Result<Vec<String>, protocol::Cause>) -> Answer {
+    match outcome {
+        Ok(lines) => Answer::Done { lines },
+        Err(cause) => Answer::Failed { cause },
+    }
+}
+
+/// Tells whoever asked for a reload what became of it.
+fn tell(answer: Option<Reply>, outcome: Result<Vec<String>, protocol::Cause>) {
+    match (answer, outcome) {
+        (Some(answer), outcome) => _ = answer.send(done(outcome)), // the client may have left
+        (None, Err(cause)) => error!("the configuration was not changed: {}", cause.text),
+        (None, Ok(_)) => {}
     }
 }
