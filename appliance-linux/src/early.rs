@@ -2,11 +2,12 @@
 //!
 //! A responder may send through a Child SA as soon as it has the keys: Libreswan has its kernel do so before it sends its
 //! answer, and where the answer was first it may still stand in the control thread's inbox (RFC 7296 §2.8). Packets with an
-//! SPI that we have offered wait for the answer; all others with an SPI that nobody knows are lost, as ever.
+//! SPI that we have offered wait for the answer; all others with an SPI that nobody knows are lost, as ever. While nothing
+//! is offered the control thread does not hear of them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ike_core::endpoint::SpiMeaning;
@@ -18,16 +19,22 @@ const PLACES: usize = 256;
 /// Packets older than this are of no use to anybody any more.
 const AGE: Duration = Duration::from_secs(2);
 
-/// Places for packets that wait.
+/// Places for packets that wait, while there is something to wait for.
 #[derive(Clone, Default)]
-pub(crate) struct Places(Arc<AtomicUsize>);
+pub(crate) struct Places(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    offered: AtomicBool,
+    taken: AtomicUsize,
+}
 
 /// One of them, taken until its end.
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<Shared>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -41,40 +48,69 @@ pub(crate) struct EarlyPacket {
 }
 
 impl Places {
+    /// Whether an SPI of ours waits for an answer. To be asked before the SAs are: an SA is there before its offer goes.
+    pub(crate) fn are_open(&self) -> bool {
+        self.0.offered.load(Ordering::Acquire)
+    }
+
     /// Keeps a copy of a packet that begins with its SPI, while there is a place for it.
     pub(crate) fn take(&self, now: Instant, origin: Origin, datagram: &[u8]) -> Option<EarlyPacket> {
-        let spi = u32::from_be_bytes(*datagram.first_chunk()?);
+        let spi = spi_of(datagram)?;
         let free = |taken: usize| (taken < PLACES).then_some(taken + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?;
+        self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?;
         let place = Place(Arc::clone(&self.0));
         Some(EarlyPacket { since: now, spi, origin, datagram: datagram.to_vec(), _place: place })
     }
 }
 
-/// Packets that wait for the answer to a request of ours.
-#[derive(Default)]
-pub(crate) struct Early(VecDeque<EarlyPacket>);
+/// The SPI that an ESP packet begins with.
+pub(crate) fn spi_of(datagram: &[u8]) -> Option<u32> {
+    datagram.first_chunk().map(|octets| u32::from_be_bytes(*octets))
+}
+
+/// Packets that wait for the answer to a request of ours. Its end is that of the waiting.
+pub(crate) struct Early {
+    packets: VecDeque<EarlyPacket>,
+    places: Places,
+}
 
 impl Early {
+    pub(crate) fn new(places: Places) -> Self {
+        Self { packets: VecDeque::new(), places }
+    }
+
+    /// Whether an SPI of ours waits for an answer. To be told before the offer leaves.
+    pub(crate) fn expect(&self, offered: bool) {
+        self.places.0.offered.store(offered, Ordering::Release);
+    }
+
     pub(crate) fn push(&mut self, packet: EarlyPacket) {
-        self.0.push_back(packet);
+        self.packets.push_back(packet);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.packets.is_empty()
     }
 
-    /// Takes the packets whose SA is there now, oldest first, and forgets those that wait in vain.
-    pub(crate) fn ripe(&mut self, now: Instant, meaning: impl Fn(u32) -> SpiMeaning) -> Vec<EarlyPacket> {
-        let mut ripe = Vec::new();
-        for packet in std::mem::take(&mut self.0) {
+    /// Takes the packets whose SA is there now, oldest first, and forgets those that wait in vain; how many those are.
+    pub(crate) fn ripe(&mut self, now: Instant, meaning: impl Fn(u32) -> SpiMeaning) -> (Vec<EarlyPacket>, usize) {
+        let (mut ripe, mut lost) = (Vec::new(), 0);
+        for packet in std::mem::take(&mut self.packets) {
             match meaning(packet.spi) {
                 SpiMeaning::Negotiated => ripe.push(packet),
-                SpiMeaning::Offered if now.saturating_duration_since(packet.since) < AGE => self.0.push_back(packet),
-                SpiMeaning::Offered | SpiMeaning::None => {}
+                SpiMeaning::Offered if now.saturating_duration_since(packet.since) < AGE => {
+                    self.packets.push_back(packet);
+                }
+                SpiMeaning::Offered | SpiMeaning::None => lost += 1,
             }
         }
-        ripe
+        (ripe, lost)
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        self.expect(false);
     }
 }
 
@@ -89,19 +125,35 @@ mod tests {
 
     #[test]
     fn packets_wait_for_an_spi_that_we_offered_and_for_no_other() {
-        let (start, places, mut early) = (Instant::now(), Places::default(), Early::default());
+        let (start, places) = (Instant::now(), Places::default());
+        let mut early = Early::new(places.clone());
         for spi in [7_u32, 8, 9, 7] {
             early.push(places.take(start, origin(), &spi.to_be_bytes()).unwrap());
         }
         let offered = |spi| if spi == 7 { SpiMeaning::Offered } else { SpiMeaning::None };
-        assert!(early.ripe(start, offered).is_empty());
-        assert_eq!(early.0.len(), 2, "8 and 9 wait for nothing");
-        let ripe = early.ripe(start, |_| SpiMeaning::Negotiated);
-        assert!(ripe.iter().map(|packet| packet.spi).eq([7, 7]));
+        let (ripe, lost) = early.ripe(start, offered);
+        assert!(ripe.is_empty() && lost == 2, "8 and 9 wait for nothing");
+        let (ripe, lost) = early.ripe(start, |_| SpiMeaning::Negotiated);
+        assert!(ripe.iter().map(|packet| packet.spi).eq([7, 7]) && lost == 0);
         assert!(early.is_empty());
         early.push(places.take(start, origin(), &7_u32.to_be_bytes()).unwrap());
-        assert!(early.ripe(start + AGE, offered).is_empty());
-        assert!(early.is_empty(), "nobody waits for ever");
+        let (ripe, lost) = early.ripe(start + AGE, offered);
+        assert!(ripe.is_empty() && lost == 1 && early.is_empty(), "nobody waits for ever");
+    }
+
+    #[test]
+    fn nobody_waits_where_nothing_is_offered_any_more() {
+        let places = Places::default();
+        assert!(!places.are_open());
+        let early = Early::new(places.clone());
+        assert!(!places.are_open());
+        early.expect(true);
+        assert!(places.are_open());
+        early.expect(false);
+        assert!(!places.are_open());
+        early.expect(true);
+        drop(early);
+        assert!(!places.are_open());
     }
 
     #[test]

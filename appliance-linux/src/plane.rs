@@ -116,6 +116,11 @@ impl Plane {
         self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where packets wait whose SA is not there yet.
+    pub(crate) fn early(&self) -> Places {
+        self.early.clone()
+    }
+
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }

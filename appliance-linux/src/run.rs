@@ -182,6 +182,7 @@ impl Daemon {
         })?;
         let machine = Machine::start(owner, &config, clock, &capacity, &inbox)?;
         let plane = Arc::clone(machine.plane());
+        let early = Early::new(plane.early());
         let settings = endpoint::Settings {
             cookie_threshold: usize::from(config.gateway.cookie_threshold),
             half_open_limit: SPARE_IKE_SAS / 2,
@@ -213,7 +214,7 @@ impl Daemon {
             endpoint,
             gateway,
             pending: Pending::default(),
-            early: Early::default(),
+            early,
             resolver,
             waiting: Waiting::default(),
             reload: None,
@@ -336,7 +337,12 @@ impl Daemon {
             return;
         }
         let now = self.clock.now();
-        for mut packet in self.early.ripe(Instant::now(), |spi| self.endpoint.meaning_of(spi)) {
+        let (ripe, lost) = self.early.ripe(Instant::now(), |spi| self.endpoint.meaning_of(spi));
+        if lost > 0 {
+            let mut engine = self.plane.inbound();
+            (0..lost).for_each(|_| engine.count(Discard::InUnknownSpi));
+        }
+        for mut packet in ripe {
             let mut events = Vec::new();
             // The engine counts what is wrong with it.
             let _ = self.plane.deliver(packet.origin, &mut packet.datagram, |event| events.push(event));
@@ -387,6 +393,8 @@ impl Daemon {
     }
 
     pub(crate) fn transmit(&mut self) {
+        // Before the offer leaves, and after the answer was taken.
+        self.early.expect(self.endpoint.offers());
         while let Some(transmit) = self.endpoint.poll_transmit() {
             let path = transmit.path;
             let (octets, repeated) = (transmit.datagram.len(), transmit.repeated);

@@ -115,6 +115,12 @@ impl<'a, T> Table<'a, T> {
         slot.live_mut().map(|sa| (id, sa))
     }
 
+    /// Whether there is an SA with this SPI. Costs what [`Self::find_mut`] does.
+    pub(crate) fn has(&self, spi: Spi) -> bool {
+        let found = self.probe(spi).find(|index| self.spi_at(*index) == Some(spi));
+        found.and_then(|index| self.slots.get(index)).is_some_and(|slot| slot.live().is_some())
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SaId, &T)> {
         (0u32..)
             .zip(self.slots.iter())

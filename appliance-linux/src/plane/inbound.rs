@@ -8,11 +8,13 @@ use std::time::Instant;
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::error::Discard;
+use ipsec_core::net::Spi;
 use ipsec_core::sa::Event;
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
 use super::{Plane, Sockets, count, readable, wait};
+use crate::early::spi_of;
 use crate::inbox::{Inbox, Input, News};
 use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
 
@@ -96,13 +98,16 @@ impl Plane {
     }
 
     fn open(&self, inbox: &Inbox, origin: Origin, datagram: &mut [u8]) {
-        let opened = self.deliver(origin, datagram, |event| inbox.tell(News::Inbound(event)));
-        if opened == Err(Discard::InUnknownSpi)
+        if self.early.are_open()
+            && spi_of(datagram).and_then(Spi::new).is_some_and(|spi| !self.inbound().has(spi))
             && let Some(packet) = self.early.take(Instant::now(), origin, datagram)
-        {
             // Behind the answer, when that is here already.
-            inbox.try_send(Input::News(News::Early(packet)));
+            && inbox.try_send(Input::News(News::Early(packet)))
+        {
+            return; // counted by who gives it up
         }
+        // The engine counts what is wrong with it.
+        let _ = self.deliver(origin, datagram, |event| inbox.tell(News::Inbound(event)));
     }
 
     /// Opens an ESP packet and hands what is in it to the kernel. `tell` hears what happened to its SA.
@@ -126,5 +131,47 @@ impl Plane {
             next = self.inbound().poll_event();
         }
         opened.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::capacity::Capacity;
+    use crate::clear::ClearSockets;
+    use crate::clock::Clock;
+    use crate::early::Early;
+    use crate::namespace::in_a_network_of_its_own;
+    use crate::tun::Tun;
+
+    #[test]
+    fn an_spi_that_nobody_knows_reaches_the_control_thread_while_it_waits_for_one_and_is_counted_once() {
+        in_a_network_of_its_own(|| {
+            let capacity = Capacity { ike_sas: 1, child_sas: 4, rules: 4 };
+            let clear = ClearSockets::open().unwrap();
+            let plane = Plane::new(Tun::create("pcl0").unwrap(), clear, Clock::start(), &capacity).unwrap();
+            let (sender, inputs) = sync_channel(1);
+            let inbox = Inbox(sender);
+            let early = Early::new(plane.early());
+            let remote = "127.0.0.1:4500".parse().unwrap();
+            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, tos: 0 };
+            let arrives = || plane.open(&inbox, origin, &mut [4; 64]);
+            let counted = || plane.inbound().counters().get(Discard::InUnknownSpi);
+            arrives();
+            assert!(inputs.try_recv().is_err(), "nothing is offered");
+            assert_eq!(counted(), 1);
+            early.expect(true);
+            arrives();
+            assert_eq!(counted(), 1, "nobody has given it up");
+            arrives();
+            assert_eq!(counted(), 2, "the inbox is full");
+            assert!(matches!(inputs.try_recv(), Ok(Input::News(News::Early(_)))));
+            drop(early);
+            arrives();
+            assert!(inputs.try_recv().is_err());
+            assert_eq!(counted(), 3);
+        });
     }
 }

@@ -215,6 +215,12 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
     }
 
+    /// Whether some Child SA waits for the peer's answer to our offer: only then does [`Self::meaning_of`] ever say
+    /// [`SpiMeaning::Offered`]. Looks at every Child SA.
+    pub fn offers(&self) -> bool {
+        self.children.iter().any(|(_, child)| child.phase == Phase::Creating)
+    }
+
     /// Every Child SA that is up.
     pub fn child_sas(&self) -> impl Iterator<Item = ChildView<'_>> + '_ {
         self.children.iter().filter_map(|(slot, child)| self.child_view(slot, child))

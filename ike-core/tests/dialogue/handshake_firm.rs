@@ -277,8 +277,10 @@ fn what_an_spi_means_is_known_before_the_answer() {
     peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth).0.unwrap();
     let spi = host.endpoint.child_sas().next().unwrap().spi_in.get();
     assert_eq!(host.endpoint.meaning_of(spi), SpiMeaning::Negotiated);
+    assert!(!host.endpoint.offers());
     assert_eq!(host.endpoint.meaning_of(spi ^ 0x8000_0000), SpiMeaning::None);
     let (host, _) = begun();
+    assert!(host.endpoint.offers());
     assert_eq!(host.endpoint.meaning_of(spi), SpiMeaning::Offered);
     assert_eq!(host.endpoint.meaning_of(spi ^ 0x8000_0000), SpiMeaning::None);
     assert_eq!(host.endpoint.meaning_of(spi ^ 1), SpiMeaning::None);

@@ -235,6 +235,11 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
         self.sad.iter().map(|(id, sa)| sa.status(id))
     }
 
+    /// Whether an SA has this SPI.
+    pub fn has(&self, spi: Spi) -> bool {
+        self.sad.has(spi)
+    }
+
     /// One SA, for display.
     pub fn sa(&self, id: SaId) -> Option<Status> {
         self.sad.get(id).map(|sa| sa.status(id))
