@@ -49,6 +49,7 @@ use guard::{Applied, Guard, Report};
 use keeper::Keeper;
 use kernel::{Added, Steps};
 pub(crate) use net::prefixes;
+use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT};
 use plan::{Intent, Plan, Seen};
 use retry::Retry;
@@ -90,7 +91,7 @@ pub(crate) struct Boundary {
     decided: Option<io::Result<()>>,
     health: Health,
     told: Throttle,
-    _owner: Owner,
+    owner: Owner,
 }
 
 /// How it stands.
@@ -166,7 +167,7 @@ impl Boundary {
             decided: None,
             health: Health::default(),
             told: Throttle::new(20, Duration::from_secs(60), Instant::now()),
-            _owner: owner,
+            owner,
         })
     }
 
@@ -247,6 +248,18 @@ impl Boundary {
     /// when it failed the last time, unless `now` is set.
     fn apply(&mut self, touched: Touched, now: bool) {
         let (mut put_back, mut problems) = (Vec::new(), Vec::new());
+        if let Some(report) = self.guard.report() {
+            self.reported(report, &mut put_back, &mut problems);
+        }
+        match self.owner.hold() {
+            Ok(held) => put_back.extend(held.then(|| MARK_OF_OURS.to_owned())),
+            // What is another's is left alone: each would undo what the other does.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return self.lost(),
+            Err(error) => {
+                problems
+                    .push(Problem { text: format!("portcullis-own cannot be made again: {error}"), serious: false });
+            }
+        }
         let tun = self.device(&mut put_back, &mut problems);
         let index = tun.as_ref().map(|(index, _)| *index);
         match self.look(index) {
@@ -255,9 +268,6 @@ impl Boundary {
         }
         self.seen.device = tun.map(|(_, name)| name);
         let mut plan = plan::plan(&self.intent, &self.seen);
-        if let Some(report) = self.guard.report() {
-            self.reported(report, &mut put_back, &mut problems);
-        }
         let asked = self.guard_again.at().is_none() && (touched.guard || plan.guard != self.guard.ordered());
         if now || asked || !self.guard.is_busy() && self.guard_again.is_due(Instant::now()) {
             self.guard.order(&plan.guard);
@@ -294,6 +304,13 @@ impl Boundary {
             let refused = problems.into_iter().find(|problem| problem.serious);
             self.decide(refused.map_or(Ok(()), |problem| Err(io::Error::other(problem.text))));
         }
+    }
+
+    /// The right to change anything is another's.
+    fn lost(&mut self) {
+        self.again.failed(Instant::now());
+        self.told_of(Some(LOST.to_owned()));
+        self.decide(Err(io::Error::other(LOST)));
     }
 
     /// Everybody has said what they think of the configuration, if there is a new one.
@@ -616,6 +633,40 @@ mod tests {
             boundary.followed().unwrap().unwrap_err();
             assert_eq!(held(), ["10.1.0.0/16"]);
             assert!(boundary.deadline().is_some(), "tried again");
+        });
+    }
+
+    #[test]
+    fn f_06_a_daemon_that_lost_its_mark_puts_it_back_or_leaves_the_boundary_to_whoever_has_it() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, guard) = boundary();
+            for _ in 0..20 {
+                guard.send(stands()).unwrap();
+            }
+            boundary.follow(&config("10.1.0.0/16"));
+            boundary.wait_for_guard();
+            boundary.followed().unwrap().unwrap();
+            let mut netlink = Netlink::open().unwrap();
+            let index = || nix::net::if_::if_nametoindex("portcullis-own").unwrap();
+            netlink.remove_link(index()).unwrap();
+            boundary.reconcile(Touched::ALL).unwrap();
+            assert_eq!(boundary.health().put_back, 1);
+            assert_eq!(boundary.health().trouble, None);
+            boundary.wait_for_guard();
+
+            netlink.remove_link(index()).unwrap();
+            let other = Owner::claim().unwrap();
+            kernel::remove_all(&mut netlink).unwrap();
+            boundary.reconcile(Touched::ALL).unwrap();
+            assert!(held().is_empty(), "the other one's");
+            assert_eq!(boundary.health().trouble.as_deref(), Some(LOST));
+            boundary.follow(&config("10.3.0.0/16"));
+            boundary.followed().unwrap().unwrap_err();
+            drop(other);
+            boundary.reconcile(Touched::ALL).unwrap();
+            boundary.wait_for_guard();
+            assert_eq!(held(), ["10.1.0.0/16"]);
+            assert_eq!(boundary.health().trouble, None);
         });
     }
 }

@@ -71,6 +71,14 @@ impl Netlink {
         self.set_link(link, LinkFlags::empty(), LinkAttribute::IfName(name.to_owned()))
     }
 
+    /// Removes an interface, as an operator might.
+    #[cfg(test)]
+    pub(crate) fn remove_link(&mut self, link: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        self.change(RouteNetlinkMessage::DelLink(message), 0)
+    }
+
     fn set_link(&mut self, link: u32, flags: LinkFlags, attribute: LinkAttribute) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = link;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::tun::Tun;
+use crate::tun::{Place, Tun};
 
 /// The interface whose holder owns our routing tables, rules and guard. Names of interfaces belong to the network
 /// namespace, as those do; only who may change those can make one; and this one vanishes with the process that holds it,
@@ -11,7 +11,7 @@ const NAME: &str = "portcullis-own";
 
 /// The right to change what the kernel is told of the boundary; its end gives the right back.
 pub(crate) struct Owner {
-    _held: Tun,
+    held: Tun,
 }
 
 impl Owner {
@@ -22,16 +22,33 @@ impl Owner {
     /// otherwise.
     pub(crate) fn claim() -> io::Result<Self> {
         match Tun::create(NAME) {
-            Ok(held) => Ok(Self { _held: held }),
+            Ok(held) => Ok(Self { held }),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(io::ErrorKind::AddrInUse.into()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes the right again if somebody removed, renamed or moved the interface. `true`: somebody had.
+    ///
+    /// # Errors
+    /// As for [`Owner::claim`].
+    pub(super) fn hold(&mut self) -> io::Result<bool> {
+        if matches!(self.held.place(), Ok(Place::Here(name)) if name == NAME) {
+            return Ok(false);
+        }
+        *self = Self::claim()?;
+        Ok(true)
     }
 }
 
 /// What is said to a second daemon.
 pub(crate) const TAKEN: &str = "another portcullis runs in this network namespace";
 pub(crate) const TAKEN_HINT: &str = "one daemon serves any number of peers: give it all of them, or stop it first (`ip -d link show portcullis-own` shows what it holds); another network namespace may have its own";
+
+/// What the first one says when somebody took the interface away and another daemon has it since.
+pub(super) const LOST: &str = "another portcullis has taken the boundary of this network namespace: somebody removed portcullis-own, which kept it out; stop one of them";
+/// What was put back.
+pub(super) const MARK_OF_OURS: &str = "portcullis-own, which keeps other daemons out";
 
 #[cfg(test)]
 mod tests {
@@ -40,6 +57,7 @@ mod tests {
 
     use super::*;
     use crate::namespace::in_a_network_of_its_own;
+    use crate::netlink::Netlink;
 
     #[test]
     fn f_06_the_boundary_has_one_owner_and_its_end_gives_it_back() {
@@ -55,6 +73,28 @@ mod tests {
             .unwrap();
             drop(first);
             assert!(Owner::claim().is_ok());
+        });
+    }
+
+    #[test]
+    fn f_06_who_removes_the_mark_of_the_owner_does_not_make_it_somebody_elses() {
+        in_a_network_of_its_own(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let index = || nix::net::if_::if_nametoindex(NAME).unwrap();
+            let mut first = Owner::claim().unwrap();
+            assert!(!first.hold().unwrap());
+            netlink.remove_link(index()).unwrap();
+            assert!(first.hold().unwrap(), "removed");
+            assert_eq!(Owner::claim().map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            netlink.rename(index(), "foo").unwrap();
+            assert!(first.hold().unwrap(), "renamed");
+            assert!(!first.hold().unwrap());
+            assert_eq!(Owner::claim().map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            netlink.remove_link(index()).unwrap();
+            let second = Owner::claim().unwrap();
+            assert_eq!(first.hold().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            drop(second);
+            assert!(first.hold().unwrap());
         });
     }
 
