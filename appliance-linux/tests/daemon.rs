@@ -1,0 +1,233 @@
+//! The daemon as its service manager meets it: when it says that it is ready, and how it ends.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe};
+
+use namespace::in_a_network_of_its_own;
+
+#[path = "../src/namespace.rs"]
+mod namespace;
+#[allow(dead_code, reason = "the other half serves the daemon")]
+#[path = "../src/netlink.rs"]
+mod netlink;
+
+/// Long enough for whatever must happen.
+const SOON: Duration = Duration::from_secs(30);
+
+const CONFIG: &str = r#"
+[[peer]]
+name   = "cloud"
+local  = "127.0.0.1"
+remote = "127.0.0.2"
+psk    = "a key of more than twenty characters"
+start  = "passive"
+
+[[peer.child]]
+name      = "net"
+local-ts  = ["10.2.0.0/16"]
+remote-ts = ["10.1.0.0/16"]
+"#;
+
+/// A daemon, and what it tells its service manager; its end is that of the daemon and of its files.
+struct Daemon {
+    folder: PathBuf,
+    manager: UnixDatagram,
+    process: Option<Child>,
+}
+
+impl Daemon {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("portcullis-daemon-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let manager = UnixDatagram::bind(folder.join("notify")).unwrap();
+        let daemon = Self { folder, manager, process: None };
+        daemon.configure(CONFIG);
+        daemon
+    }
+
+    fn configure(&self, text: &str) {
+        let path = self.folder.join("config");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.arg("--control").arg(self.folder.join("control")).args(arguments);
+        command
+    }
+
+    fn start(&mut self, path: &str, log: Stdio) {
+        let mut run = self.command(&["run", "--config"]);
+        run.arg(self.folder.join("config")).env("NOTIFY_SOCKET", self.folder.join("notify")).env("PATH", path);
+        self.process = Some(run.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// What the manager is told next; none within this time.
+    fn told(&self, limit: Duration) -> Option<String> {
+        self.manager.set_read_timeout(Some(limit)).unwrap();
+        let mut text = [0; 256];
+        let length = self.manager.recv(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text[..length]).into_owned())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().unwrap();
+        kill(Pid::from_raw(process.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Its exit code, when it has ended by itself.
+    fn ended(&mut self) -> Option<i32> {
+        let process = self.process.as_mut().unwrap();
+        let until = Instant::now() + SOON;
+        while Instant::now() < until {
+            if let Some(status) = process.try_wait().unwrap() {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn said(output: Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+    let until = Instant::now() + SOON;
+    while !there() {
+        assert!(Instant::now() < until, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn ready_is_said_when_the_boundary_stands_and_the_sockets_listen() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("ready");
+        let taken = UdpSocket::bind("0.0.0.0:500").unwrap();
+        daemon.start(&path, Stdio::null());
+        assert_ne!(daemon.ended(), Some(0), "without a socket");
+        assert_eq!(daemon.told(Duration::from_millis(1)), None);
+        drop(taken);
+
+        // An nft that waits before it does anything.
+        let nft = daemon.folder.join("nft");
+        let (asked, go) = (daemon.folder.join("asked"), daemon.folder.join("go"));
+        let text = format!(
+            "#!/bin/sh\n: > {}\nwhile [ ! -e {} ]; do sleep 0.02; done\nPATH=\"${{PATH#*:}}\"\nexec nft \"$@\"\n",
+            asked.display(),
+            go.display()
+        );
+        fs::write(&nft, text).unwrap();
+        fs::set_permissions(&nft, fs::Permissions::from_mode(0o755)).unwrap();
+        daemon.start(&format!("{}:{path}", daemon.folder.display()), Stdio::null());
+        wait_for("nft is asked", || asked.exists());
+        assert_eq!(daemon.told(Duration::from_millis(300)), None, "before the guard");
+        File::create(&go).unwrap();
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let run = |program: &str, arguments: &[&str]| {
+            said(Command::new(program).args(arguments).env("PATH", &path).output().unwrap())
+        };
+        let guard = run("nft", &["list", "tables", "inet"]);
+        assert!(guard.lines().any(|line| line == "table inet portcullis"), "{guard}");
+        let routes = run("ip", &["route", "show", "table", "4500"]);
+        assert!(routes.contains("10.1.0.0/16 dev pcl0"), "{routes}");
+        assert!(fs::read_to_string("/proc/net/udp").unwrap().contains(":01F4 "), "nobody listens");
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.told(SOON).as_deref(), Some("STOPPING=1"));
+        assert_eq!(daemon.ended(), Some(0));
+    });
+}
+
+/// Reads what there is to read until the other end is closed.
+fn drained(mut pipe: File) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        pipe.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}
+
+#[test]
+fn sigterm_ends_the_daemon_in_order_although_its_inbox_is_full() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("full");
+        // The control thread waits for whoever reads the log.
+        let (mut log, write) = pipe().map(|(read, write)| (File::from(read), write)).unwrap();
+        fcntl(&write, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        let blocks = write.try_clone().unwrap();
+        let first = Stdio::from(write);
+        daemon.start(&path, first);
+        // Its first lines fit.
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let flood = |daemon: &Daemon, blocks: &OwnedFd| {
+            fill(blocks);
+            daemon.configure("what is this");
+            daemon.signal(Signal::SIGHUP);
+            assert!(daemon.told(SOON).unwrap().starts_with("RELOADING=1"));
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for _ in 0..128 {
+                (0..32).for_each(|_| drop(socket.send_to(&[0; 28], "127.0.0.1:500")));
+                wait_for("datagrams are taken", || {
+                    let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+                    sockets.lines().filter(|line| line.contains(":01F4 ")).all(|line| line.contains(":00000000 "))
+                });
+            }
+        };
+        flood(&daemon, &blocks);
+        let mut some = [0; 4096];
+        // Once round without the end: the inbox is full indeed.
+        while daemon.told(Duration::from_millis(1)).is_none() {
+            let _ = log.read(&mut some).unwrap();
+        }
+        let status = said(daemon.command(&["status", "--json"]).output().unwrap());
+        let full = status.split("\"InboxFull\":").nth(1).unwrap_or_else(|| panic!("{status}"));
+        assert!(!full.trim_start().starts_with('0'), "the inbox was never full");
+
+        flood(&daemon, &blocks);
+        daemon.signal(Signal::SIGTERM);
+        drop(blocks);
+        let log = drained(log);
+        wait_for("the end is told", || daemon.told(SOON).as_deref() == Some("STOPPING=1"));
+        assert_eq!(daemon.ended(), Some(0));
+        assert!(!daemon.folder.join("control").exists(), "the socket is left");
+        let log = log.join().unwrap();
+        assert!(log.contains("portcullis ends"), "{log}");
+    });
+}
+
+/// Fills a pipe, so that the next one who writes waits.
+fn fill(pipe: &OwnedFd) {
+    // Of this end alone: a new opening of the pipe has flags of its own.
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(pipe));
+    let mut file = File::options().write(true).open(path).unwrap();
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while file.write(&[b'x'; 64]).is_ok() {}
+    while file.write(b"x").is_ok() {}
+}
