@@ -78,11 +78,14 @@ impl<T> Default for Slot<T> {
 /// SAs of one direction.
 pub(crate) struct Table<'a, T> {
     slots: &'a mut [Slot<T>],
+    /// How many SAs there are: whoever looks at all of them stops at the last.
+    live: usize,
 }
 
 impl<'a, T> Table<'a, T> {
     pub(crate) fn new(slots: &'a mut [Slot<T>]) -> Self {
-        Self { slots }
+        let live = slots.iter().filter(|slot| slot.live().is_some()).count();
+        Self { slots, live }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -125,13 +128,16 @@ impl<'a, T> Table<'a, T> {
         (0u32..)
             .zip(self.slots.iter())
             .filter_map(|(index, slot)| slot.live().map(|sa| (SaId { slot: index, generation: slot.generation }, sa)))
+            .take(self.live)
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SaId, &mut T)> {
-        (0u32..).zip(self.slots.iter_mut()).filter_map(|(index, slot)| {
+        let live = self.live;
+        let sas = (0u32..).zip(self.slots.iter_mut()).filter_map(|(index, slot)| {
             let id = SaId { slot: index, generation: slot.generation };
             slot.live_mut().map(|sa| (id, sa))
-        })
+        });
+        sas.take(live)
     }
 
     /// Gives out an SPI whose low bits are a free slot, and keeps that slot for it.
@@ -190,6 +196,9 @@ impl<'a, T> Table<'a, T> {
     pub(crate) fn put(&mut self, index: usize, spi: Spi, sa: T) -> Result<SaId, Refused> {
         let slot = self.slots.get_mut(index).ok_or(Refused::Full)?;
         slot.generation = slot.generation.wrapping_add(1);
+        if slot.live().is_none() {
+            self.live = self.live.saturating_add(1);
+        }
         slot.state = State::Live(spi, sa);
         Ok(SaId { slot: index as u32, generation: slot.generation })
     }
@@ -200,6 +209,7 @@ impl<'a, T> Table<'a, T> {
         match found.filter(|slot| slot.generation == id.generation && slot.live().is_some()) {
             Some(slot) => {
                 slot.state = State::Free;
+                self.live = self.live.saturating_sub(1);
                 true
             }
             None => false,

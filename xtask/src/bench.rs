@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 enum What {
     /// ESP seal and open of 64, 576, 1400 and 8900 octets beside the bare AEAD.
     Esp,
-    /// What 1,000 and 5,000 peers cost while a gateway starts, and when it is reloaded.
+    /// What 4,000 and 20,000 peers cost while a gateway starts, and when it is reloaded.
     Start,
     /// The Raspberry Pi image: instructions a frame beside a copy of its octets, time to network, sizes.
     Rpi,
