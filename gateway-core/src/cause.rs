@@ -637,6 +637,7 @@ mod tests {
             assert!(expected.contains("\"right.lab\"") && expected.contains("\"left.lab\""), "{expected}");
             let told = cause(Some(&sent));
             assert!(told.contains("\"right.lab\""), "{told}");
+            assert!(!told.contains("the peer is to be"), "{told}");
             let silent = matches!(failure, Failure::PeerSilent(_) | Failure::HalfOpenTimeout);
             assert!(silent || told.contains("\"other.lab\""), "{told}");
         }

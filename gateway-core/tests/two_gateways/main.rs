@@ -4,6 +4,7 @@ mod firm_ground;
 mod limits;
 mod places;
 mod trials;
+mod wishes;
 mod world;
 
 use std::time::Duration;

@@ -1,0 +1,239 @@
+//! Who asked for what: two questions for the same child, packets that wake what was taken down, addresses that go, and what
+//! an operator is shown and told meanwhile.
+
+use std::time::Duration;
+
+use gateway_core::gateway::{Parts, PeerState, What};
+
+use crate::world::{Site, World, config, far, packet, parts, peer, second};
+use crate::{secs, up};
+
+fn connecting(what: &What) -> bool {
+    matches!(what, What::Connecting { .. })
+}
+
+/// Two connected sites that both ask for the second child at once: each has two SAs of it.
+fn twins() -> World {
+    let (left, right) = (peer(true, "", ""), peer(false, "start = \"passive\"", ""));
+    let mut world = World::new(&left, &right).start();
+    let (left, right) = (left + &second(3, 4), right + &second(4, 3));
+    world.right.gateway.reload(world.now, config(&right), parts!(world.right)).1.unwrap();
+    world.pass(secs(15));
+    world.left.gateway.reload(world.now, config(&left), parts!(world.left)).1.unwrap();
+    world.right.gateway.up(world.now, "other/two", parts!(world.right)).unwrap();
+    world.exchange();
+    assert_eq!(counts(&world), (3, 3), "{}", world.story());
+    world
+}
+
+fn counts(world: &World) -> (usize, usize) {
+    (world.left.inbound.sas().count(), world.right.inbound.sas().count())
+}
+
+/// A packet each way through the second child.
+fn ping_two(world: &mut World) {
+    assert_eq!(world.send(true, &packet(3, 4, b"x")), Ok(()), "{}", world.story());
+    assert!(world.right.received.pop().is_some(), "{}", world.story());
+    assert_eq!(world.send(false, &packet(4, 3, b"x")), Ok(()), "{}", world.story());
+    assert!(world.left.received.pop().is_some(), "{}", world.story());
+}
+
+/// The SAs of the second child: the SPIs of both sides.
+fn spis(site: &Site) -> Vec<(u32, u32)> {
+    let two = site.endpoint.child_sas().filter(|sa| sa.local[0].addrs.start().to_string() == "10.3.0.0");
+    two.map(|sa| (sa.spi_in.get().min(sa.spi_out.get()), sa.spi_in.get().max(sa.spi_out.get()))).collect()
+}
+
+#[test]
+fn of_two_questions_for_one_child_one_answer_stays_without_a_gap_and_nobody_is_alarmed() {
+    let mut world = twins();
+    for _ in 0..8 {
+        let lower = spis(&world.left).into_iter().min().unwrap();
+        world.pass(secs(9));
+        assert_eq!(counts(&world), (3, 3), "whoever asked is given time to close its own\n{}", world.story());
+        for _ in 0..20 {
+            world.pass(secs(1));
+            ping_two(&mut world);
+        }
+        assert_eq!(counts(&world), (2, 2), "{}", world.story());
+        assert!(!spis(&world.left).contains(&lower), "the one with the lowest SPI goes");
+        assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+        // And once more.
+        for site in [&mut world.left, &mut world.right] {
+            site.gateway.down(world.now, "other/two", parts!(site)).unwrap();
+        }
+        world.pass(secs(10));
+        for site in [&mut world.left, &mut world.right] {
+            site.gateway.up(world.now, "other/two", parts!(site)).unwrap();
+            site.story.clear();
+        }
+        world.exchange();
+        assert_eq!(counts(&world), (3, 3), "{}", world.story());
+    }
+}
+
+#[test]
+fn of_two_answers_one_goes_whoever_rekeyed_them_meanwhile() {
+    for left in [true, false] {
+        let mut world = twins();
+        world.pass(secs(2));
+        let site = if left { &mut world.left } else { &mut world.right };
+        assert_eq!(site.gateway.rekey(world.now, "other/two", false, parts!(site)), Ok(Ok(())));
+        for _ in 0..40 {
+            world.pass(secs(1));
+            ping_two(&mut world);
+        }
+        assert_eq!(counts(&world), (2, 2), "{}", world.story());
+    }
+}
+
+#[test]
+fn two_answers_for_other_networks_of_one_child_both_stay() {
+    let right = peer(false, "start = \"passive\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"")
+        + "[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.2.9.0/24\"\nremote-ts = \"10.1.0.0/16\"\n";
+    let mut world = World::new(&peer(true, "", ""), &right).start();
+    world.right.gateway.up(world.now, "other/two", parts!(world.right)).unwrap();
+    world.exchange();
+    assert_eq!(counts(&world), (2, 2), "{}", world.story());
+    world.pass(secs(60));
+    assert_eq!(counts(&world), (2, 2), "{}", world.story());
+    assert_eq!(world.send(true, &far(1, 2, 9)), Ok(()));
+    world.ping();
+}
+
+#[test]
+fn a_packet_brings_back_what_was_taken_down_on_demand_and_it_is_shown_so() {
+    for target in ["other", "other/net"] {
+        let left = peer(true, "start = \"on-demand\"", "") + &second(3, 4);
+        let mut world = World::new(&left, &(peer(false, "start = \"passive\"", "") + &second(4, 3))).start();
+        let _ = world.send(true, &packet(1, 2, b"x"));
+        world.exchange();
+        world.ping();
+        world.left.gateway.down(world.now, target, parts!(world.left)).unwrap();
+        world.pass(secs(10));
+        let held = |world: &mut World| {
+            let parts = parts!(world.left);
+            let status = world.left.gateway.status(parts).next().unwrap();
+            status.held || status.children.iter().any(|child| child.held)
+        };
+        assert!(held(&mut world) && !world.left.child("other", "net").2, "{}", world.story());
+        let _ = world.send(true, &packet(1, 2, b"x"));
+        world.exchange();
+        assert!(!held(&mut world), "{target} is shown as taken down\n{}", world.story());
+        world.ping();
+        world.pass(secs(10));
+        assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+        world.pass(secs(30));
+        world.ping();
+        // Nobody wanted the other one.
+        assert!(!world.left.child("other", "two").2, "{}", world.story());
+    }
+}
+
+#[test]
+fn a_packet_connects_with_its_own_child() {
+    let left = peer(true, "start = \"on-demand\"", "") + &second(3, 4);
+    let mut world = World::new(&left, &(peer(false, "start = \"passive\"", "") + &second(4, 3))).start();
+    let _ = world.send(true, &packet(3, 4, b"x"));
+    world.exchange();
+    ping_two(&mut world);
+    assert!(!world.left.child("other", "net").2, "{}", world.story());
+}
+
+#[test]
+fn what_was_asked_for_a_packet_is_forgotten_with_the_connection_that_was_asked() {
+    let left = peer(true, "dpd = \"10s\"", "") + &second(3, 4);
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3).replace("\"10.4.0.0/16\"", "\"10.4.0.0/24\"");
+    let mut world = World::new(&left, &right).start();
+    ping_two(&mut world);
+    // The peer narrowed this one away: it is asked for by itself, and the connection is lost.
+    world.cut = true;
+    let _ = world.send(true, &far(3, 4, 9));
+    world.pass(secs(300));
+    world.cut = false;
+    world.left.story.clear();
+    world.pass(secs(120));
+    ping_two(&mut world);
+    assert_eq!(world.left.told(|what| *what == What::ChildFailed), 0, "{}", world.story());
+}
+
+#[test]
+fn nobody_calls_when_every_child_is_down() {
+    let mut world = World::connected("dpd = \"10s\"", "");
+    world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+    world.pass(secs(10));
+    world.cut = true;
+    world.pass(secs(300));
+    world.cut = false;
+    let before = world.left.told(connecting);
+    world.pass(secs(300));
+    assert_eq!(world.left.told(connecting), before, "{}", world.story());
+    assert_ne!(world.left.state("other").0, PeerState::Connected);
+}
+
+#[test]
+fn an_attempt_from_an_address_that_goes_is_begun_again_at_once_and_no_failure() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
+    world.cut = true;
+    let mut world = world.start();
+    world.pass(secs(1200));
+    let fails = |world: &World| world.left.told(|what| matches!(what, What::Failed { .. }));
+    let (begun, failed) = (world.left.told(connecting), fails(&world));
+    assert_eq!((begun, failed > 3), (failed + 1, true), "one is under way");
+    world.left.gateway.readdress(world.now, |_, _| false, parts!(world.left));
+    world.exchange();
+    assert_eq!(world.left.told(connecting), begun + 1, "{}", world.story());
+    let failed = fails(&world);
+    for _ in 0..600 {
+        if fails(&world) == failed {
+            world.pass(secs(1));
+        }
+    }
+    // From the new address it is the first one.
+    world.pass(secs(3));
+    assert_eq!(world.left.told(connecting), begun + 2, "{}", world.story());
+}
+
+#[test]
+fn of_two_connections_only_the_one_whose_address_went_loses_its_children() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "", "")).start();
+    assert_eq!((world.left.endpoint.ike_sas().count(), counts(&world)), (2, (2, 2)), "{}", world.story());
+    let mut first = true;
+    let stands = |_, _| !std::mem::take(&mut first);
+    world.left.gateway.readdress(world.now, stands, parts!(world.left));
+    assert_eq!(world.left.inbound.sas().count(), 1, "{}", world.story());
+    world.exchange();
+    assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn an_sa_that_only_drains_is_not_shown_as_up() {
+    let mut world = World::connected("", "");
+    world.pass(secs(20));
+    assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+    world.exchange();
+    assert_eq!(world.left.inbound.sas().count(), 2, "the old one receives what is on its way\n{}", world.story());
+    assert!(world.left.child("other", "net").2);
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.exchange();
+    assert_eq!(world.left.inbound.sas().count(), 1, "{}", world.story());
+    assert!(!world.left.child("other", "net").2, "{}", world.story());
+}
+
+#[test]
+fn a_child_that_was_up_only_briefly_is_asked_for_again_after_a_pause() {
+    let mut world = World::new(&peer(true, "", "rekey = \"5s\"\nlifetime = \"8s\""), "");
+    // There is no room for what takes its place.
+    world.right = Site::with_children(2, &peer(false, "start = \"passive\"", ""), 64, 1);
+    let mut world = world.start();
+    let down = |world: &World| world.left.told(|what| *what == What::ChildDown);
+    while down(&world) == 0 {
+        world.pass(Duration::from_millis(50));
+    }
+    let before = world.left.told(up);
+    world.pass(Duration::from_millis(600));
+    assert_eq!(world.left.told(up), before, "{}", world.story());
+    world.pass(secs(2));
+    assert_eq!(world.left.told(up), before + 1, "{}", world.story());
+}
