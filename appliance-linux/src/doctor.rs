@@ -11,6 +11,7 @@ use gateway_core::config::{Action, Child, Config, Peer, Remote};
 use ipsec_core::net::AddrRange;
 
 use crate::boundary::{self, GuardState, MARK, prefixes};
+use crate::configuration::reason;
 use crate::control::client;
 use crate::control::protocol::{Answer, BoundaryStatus, Request};
 use crate::netlink::{LocalAddr, Netlink, NextHop};
@@ -65,13 +66,20 @@ fn fine(about: &'static str, text: impl Into<String>) -> Finding {
 
 /// Looks at everything.
 pub(crate) fn examine(config: &Config) -> Vec<Finding> {
-    let answer = client::call(Path::new(&config.gateway.control), &Request::Status);
-    let running = answer.is_ok();
+    let socket = Path::new(&config.gateway.control);
+    let answer = client::call(socket, &Request::Status);
+    // Who cannot be asked may run all the same: whether somebody does is for the kernel to say.
+    let running = answer.is_ok() || boundary::is_claimed();
+    let mut findings = vec![privileges(), tun(config, running)];
+    if let Some(error) = answer.as_ref().err().filter(|_| running) {
+        let text = format!("one runs, and cannot be asked at {}: {}", socket.display(), reason(error));
+        let fix = "ask as root or as the daemon's user, with the configuration (or --control) that it was started with";
+        findings.push(finding(Grade::Warning, "daemon", text, fix));
+    }
     let status = match answer {
         Ok(Answer::Status { status }) => Some(status),
         _ => None,
     };
-    let mut findings = vec![privileges(), tun(config, running)];
     findings.extend(forwarding(config));
     findings.extend(interfaces(config));
     findings.extend(ports(config, running));
@@ -248,11 +256,11 @@ fn tun(config: &Config, running: bool) -> Finding {
         }
         Ok(_) => {}
     }
-    if !running && Path::new("/sys/class/net").join(name).exists() {
+    if !running && nix::net::if_::if_nametoindex(name.as_str()).is_ok() {
         let fix = format!("ip link delete {name}, or another name with tun = \"…\" under [gateway]");
         return finding(Grade::Failure, "tun", format!("an interface {name} exists already"), fix);
     }
-    fine("tun", format!("{name} can be created"))
+    fine("tun", if running { format!("{CLONE_DEVICE} can be opened") } else { format!("{name} can be created") })
 }
 
 /// The value of a setting below /proc/sys/net.
@@ -368,7 +376,7 @@ fn outside(config: &Config, netlink: &mut Netlink) -> BTreeSet<String> {
 }
 
 fn interfaces(config: &Config) -> Vec<Finding> {
-    let exists = |name: &String| Path::new("/sys/class/net").join(name).exists();
+    let exists = |name: &String| nix::net::if_::if_nametoindex(name.as_str()).is_ok();
     let missing = config.gateway.outside.iter().filter(|name| !exists(name));
     missing
         .map(|name| {
@@ -584,6 +592,7 @@ pub(crate) fn reminders(config: &Config) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
 
     fn config(peers: usize) -> Config {
         let peer = |number: usize| {
@@ -624,6 +633,30 @@ mod tests {
         let grades = ["closed", "weak", "trouble"].map(|word| as_the_daemon_sees_it(&state(word)).grade);
         assert_eq!(grades, [Grade::Fine, Grade::Warning, Grade::Failure]);
         assert!(as_the_daemon_sees_it(&state("trouble")).text.contains("rule 4500: no"));
+    }
+
+    #[test]
+    fn f_01_doctor_does_not_take_a_daemon_that_it_cannot_ask_for_none() {
+        in_a_network_of_its_own(|| {
+            let mut config = config(1);
+            config.gateway.control = "/nowhere/control.sock".to_owned();
+            let lines = || examine(&config).iter().map(ToString::to_string).collect::<Vec<_>>();
+            let about = |lines: Vec<String>, what: &str| lines.into_iter().find(|line| line.contains(what));
+            assert_eq!(about(lines(), "daemon: "), None, "nobody runs");
+            let owner = boundary::Owner::claim().unwrap();
+            let device = crate::tun::Tun::create(&config.gateway.tun).unwrap();
+            let told = lines();
+            assert!(
+                about(told.clone(), "warn  daemon: one runs, and cannot be asked at /nowhere").is_some(),
+                "{told:?}"
+            );
+            for wrong in ["ip link delete", "no daemon runs", "another program uses", "until the next start"] {
+                assert_eq!(about(told.clone(), wrong), None);
+            }
+            drop(owner);
+            assert!(about(lines(), "ip link delete").is_some(), "a device that nobody who owns the boundary has");
+            drop(device);
+        });
     }
 
     #[test]

@@ -61,37 +61,50 @@ fn families(local: &[IpAddr], remote: &[Remote]) -> Vec<IpAddr> {
     families
 }
 
-/// Opens what is wanted; what is open already is kept, and goes on until the new ones are taken into use.
+/// What came of opening sockets.
+pub(crate) struct Opened {
+    pub(crate) sockets: Vec<Arc<Socket>>,
+    /// What could not be opened, and why.
+    pub(crate) refused: Vec<(Listen, io::Error)>,
+}
+
+/// Opens what is wanted, each socket for itself; what is open already is kept, and goes on until the new ones are taken into
+/// use.
 ///
 /// A socket is bound to an interface by its index, and an interface that is made anew (a PPPoE dial-in that reconnects)
-/// has another one: its socket would be deaf for ever and is opened again. One whose interface is not there is left out
-/// until it is.
-///
-/// # Errors
-/// The socket that could not be opened, and why.
-pub(crate) fn open(wanted: &BTreeSet<Listen>, held: &Sockets) -> Result<Vec<Arc<Socket>>, (Listen, io::Error)> {
+/// has another one: its socket would be deaf for ever and is opened again. Until that can be done the deaf one stays, and
+/// with it the port stays ours.
+pub(crate) fn open(wanted: &BTreeSet<Listen>, held: &Sockets) -> Opened {
     let mut links: BTreeMap<&str, Option<u32>> = BTreeMap::new();
-    for name in wanted.iter().filter_map(|listen| listen.interface.as_deref()) {
-        links.entry(name).or_insert_with(|| if_nametoindex(name).ok());
+    let mut opened = Opened { sockets: Vec::new(), refused: Vec::new() };
+    for listen in wanted {
+        let name = listen.interface.as_deref();
+        let link = name.map(|name| *links.entry(name).or_insert_with(|| if_nametoindex(name).ok()));
+        let standing = held.iter().find(|socket| socket.listen() == listen);
+        let new = match (link, standing) {
+            (Some(None), _) => None,
+            (_, Some(socket)) if socket.link() == link.flatten() => None,
+            _ => match beside(listen, held) {
+                Ok(socket) => Some(Arc::new(socket)),
+                Err(error) => {
+                    opened.refused.push((listen.clone(), error));
+                    None
+                }
+            },
+        };
+        opened.sockets.extend(new.or_else(|| standing.cloned()));
     }
-    let one = |listen: &Listen| {
-        let link = listen.interface.as_deref().map(|name| links.get(name).copied().flatten());
-        if link == Some(None) {
-            return None;
-        }
-        let stands = |socket: &&Arc<Socket>| socket.listen() == listen && socket.link() == link.flatten();
-        Some(match held.iter().find(stands) {
-            Some(socket) => Ok(Arc::clone(socket)),
-            None => beside(listen, held).map(Arc::new).map_err(|error| (listen.clone(), error)),
-        })
-    };
-    wanted.iter().filter_map(one).collect()
+    opened
 }
 
 /// The interfaces on which nothing can be heard yet, or any more.
-pub(crate) fn missing(wanted: &BTreeSet<Listen>, open: &Sockets) -> BTreeSet<String> {
+pub(crate) fn missing(wanted: &BTreeSet<Listen>, open: &[Arc<Socket>]) -> BTreeSet<String> {
     let mut missing: BTreeSet<String> = wanted.iter().filter_map(|listen| listen.interface.clone()).collect();
-    missing.retain(|name| !open.iter().any(|socket| socket.listen().interface.as_ref() == Some(name)));
+    missing.retain(|name| {
+        let link = if_nametoindex(name.as_str()).ok();
+        let hears = |socket: &Arc<Socket>| socket.listen().interface.as_ref() == Some(name) && socket.link() == link;
+        link.is_none() || !open.iter().any(hears)
+    });
     missing
 }
 
@@ -182,6 +195,60 @@ mod tests {
                 let foreign = beside(&listen, &Sockets::default()).map(drop);
                 assert_eq!(foreign.unwrap_err().kind(), io::ErrorKind::AddrInUse, "another daemon is still noticed");
             }
+        });
+    }
+
+    #[test]
+    fn f_28_what_cannot_be_opened_keeps_nothing_else_closed_and_nobody_gets_what_goes_deaf() {
+        in_a_network_of_its_own(|| {
+            let anybody = |at: &str| {
+                let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+                socket.set_reuse_address(true).unwrap();
+                let at: std::net::SocketAddr = at.parse().unwrap();
+                socket.bind(&at.into()).map(|()| socket)
+            };
+            let wanted: BTreeSet<_> = [45_029, 45_030].map(|port| port_of(port, "0.0.0.0", Some("ppp0"))).into();
+            let listen = |held: &Sockets| {
+                let opened = open(&wanted, held);
+                let refused: Vec<_> = opened.refused.iter().map(|(listen, _)| listen.carrier).collect();
+                let deaf = missing(&wanted, &opened.sockets).len();
+                (Sockets::new(opened.sockets, &[]), refused, deaf)
+            };
+            let (held, refused, deaf) = listen(&Sockets::default());
+            assert_eq!((held.iter().count(), refused.len(), deaf), (0, 0, 1), "there is no such interface");
+            let somebody = anybody("0.0.0.0:45030").unwrap();
+            let first = crate::tun::Tun::create("ppp0").unwrap();
+            let (held, refused, deaf) = listen(&held);
+            assert_eq!((held.iter().count(), refused, deaf), (1, vec![Carrier::Udp(45_030)], 0));
+            drop(somebody);
+            let (held, refused, _) = listen(&held);
+            assert_eq!((held.iter().count(), refused.len()), (2, 0), "free again");
+            drop(first);
+            let (held, _, deaf) = listen(&held);
+            assert_eq!((held.iter().count(), deaf), (2, 1), "deaf, and ours");
+            assert_eq!(anybody("0.0.0.0:45029").unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            let _second = crate::tun::Tun::create("ppp0").unwrap();
+            let (held, refused, deaf) = listen(&held);
+            let link = if_nametoindex("ppp0").ok();
+            assert_eq!((refused.len(), deaf, held.iter().filter(|socket| socket.link() == link).count()), (0, 0, 2));
+        });
+    }
+
+    #[test]
+    fn f_28_while_we_share_with_ourselves_nobody_else_gets_in() {
+        in_a_network_of_its_own(|| {
+            let held = Socket::open(port_of(45_031, "0.0.0.0", None)).unwrap();
+            let _shared = held.shared().unwrap();
+            let stranger = std::thread::spawn(|| {
+                // SAFETY: it takes no pointer; the raw call changes the user of this thread alone, which ends.
+                assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) }, 0);
+                let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+                socket.set_reuse_address(true).unwrap();
+                socket.set_reuse_port(true).unwrap();
+                let at: std::net::SocketAddr = "127.0.0.1:45031".parse().unwrap();
+                socket.bind(&at.into()).map_err(|error| error.kind())
+            });
+            assert_eq!(stranger.join().unwrap(), Err(io::ErrorKind::AddrInUse));
         });
     }
 }

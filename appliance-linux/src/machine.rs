@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::boundary::retry::Retry;
 use crate::boundary::watch::{self, Touched};
 use crate::boundary::{Boundary, MARK, Owner};
 use crate::capacity::Capacity;
@@ -14,7 +15,7 @@ use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Input};
 use crate::listen;
-use crate::netlink::{Netlink, NextHop};
+use crate::netlink::{LocalAddr, Netlink, NextHop};
 use crate::plane::{Plane, Sockets};
 use crate::socket::{Carrier, Listen};
 use crate::tun::{CLONE_DEVICE, Tun};
@@ -30,12 +31,19 @@ pub(crate) struct Machine {
     started: Settings,
     /// What to listen to, as far as it is there.
     wanted: BTreeSet<Listen>,
+    /// The interfaces among it that are not there.
+    missing: BTreeSet<String>,
+    /// What of it could not be opened although it is there.
+    closed: BTreeSet<Listen>,
+    /// When that is tried again.
+    listening: Retry,
 }
 
 /// What a new configuration needs, made but not in use yet: the running one goes on, also when this is
 /// dropped.
 pub(crate) struct Prepared {
     wanted: BTreeSet<Listen>,
+    missing: BTreeSet<String>,
     sockets: Sockets,
 }
 
@@ -88,12 +96,17 @@ impl Machine {
         let mut netlink = Netlink::open().map_err(|error| trouble("netlink cannot be opened", &error))?;
         let started = config.gateway.clone();
         let wanted = listen::wanted(config, &started.outside);
-        let opened = listen::open(&wanted, &Sockets::default()).map_err(|refused| not_open(&refused))?;
+        let mut opened = listen::open(&wanted, &Sockets::default());
+        if let Some(refused) = opened.refused.pop() {
+            return Err(not_open(&refused));
+        }
         let ours =
             netlink.addresses().map_err(|error| trouble("the addresses of this machine cannot be read", &error))?;
-        let sockets = Sockets::new(opened, &ours);
-        tell_of_interfaces(&BTreeSet::new(), &listen::missing(&wanted, &sockets));
-        plane.set_sockets(sockets).map_err(|error| trouble("the data plane cannot start", &error))?;
+        let missing = listen::missing(&wanted, &opened.sockets);
+        tell_of_interfaces(&BTreeSet::new(), &missing);
+        plane
+            .set_sockets(Sockets::new(opened.sockets, &ours))
+            .map_err(|error| trouble("the data plane cannot start", &error))?;
         // Watched from before the first change, so that nothing is missed in between.
         let to_inbox = inbox.clone();
         watch::start(move |touched| {
@@ -107,7 +120,8 @@ impl Machine {
         // Where the inbox is full nobody has to be woken.
         let boundary = Boundary::start(owner, handle, config, move || _ = inbox.try_send(Input::Guarded));
         let boundary = boundary.map_err(|error| trouble("routes and guard cannot be set", &error))?;
-        Ok(Self { boundary, netlink, plane: Arc::new(plane), started, wanted })
+        let (closed, listening) = (BTreeSet::new(), Retry::default());
+        Ok(Self { boundary, netlink, plane: Arc::new(plane), started, wanted, missing, closed, listening })
     }
 
     pub(crate) fn plane(&self) -> &Arc<Plane> {
@@ -126,14 +140,7 @@ impl Machine {
     /// What the kernel says.
     pub(crate) fn readdress(&mut self) -> io::Result<BTreeMap<IpAddr, BTreeSet<u32>>> {
         let ours = self.netlink.addresses()?;
-        let held = self.plane.sockets();
-        let open = listen::open(&self.wanted, &held).unwrap_or_else(|refused| {
-            warn!("{}", not_open(&refused));
-            held.iter().map(Arc::clone).collect()
-        });
-        let sockets = Sockets::new(open, &ours);
-        tell_of_interfaces(&listen::missing(&self.wanted, &held), &listen::missing(&self.wanted, &sockets));
-        self.plane.set_sockets(sockets)?;
+        self.listen(&ours)?;
         let mut links: BTreeMap<IpAddr, BTreeSet<u32>> = BTreeMap::new();
         for local in ours {
             links.entry(local.addr).or_default().insert(local.link);
@@ -141,20 +148,48 @@ impl Machine {
         Ok(links)
     }
 
+    /// Listens to what there is of what is wanted; what cannot be opened is tried again.
+    fn listen(&mut self, ours: &[LocalAddr]) -> io::Result<()> {
+        let opened = listen::open(&self.wanted, &self.plane.sockets());
+        for refused in opened.refused.iter().filter(|(listen, _)| !self.closed.contains(listen)) {
+            warn!("{}", not_open(refused));
+        }
+        let closed: BTreeSet<Listen> = opened.refused.into_iter().map(|(listen, _)| listen).collect();
+        for listen in self.closed.difference(&closed).filter(|listen| self.wanted.contains(listen)) {
+            info!("{} is open again", named(listen));
+        }
+        if closed.is_empty() {
+            self.listening.done();
+        } else {
+            self.listening.failed(Instant::now());
+        }
+        self.closed = closed;
+        let missing = listen::missing(&self.wanted, &opened.sockets);
+        tell_of_interfaces(&self.missing, &missing);
+        self.missing = missing;
+        self.plane.set_sockets(Sockets::new(opened.sockets, ours))
+    }
+
     /// Makes ready for a new configuration without touching what the running one uses.
     pub(crate) fn prepare(&mut self, config: &Config) -> Result<Prepared, Trouble> {
         let wanted = listen::wanted(config, &self.started.outside);
-        let opened = listen::open(&wanted, &self.plane.sockets()).map_err(|refused| not_open(&refused))?;
+        let opened = listen::open(&wanted, &self.plane.sockets());
+        // What is closed already is tried again as before.
+        if let Some(refused) = opened.refused.iter().find(|(listen, _)| !self.closed.contains(listen)) {
+            return Err(not_open(refused));
+        }
+        let missing = listen::missing(&wanted, &opened.sockets);
         let ours = self
             .netlink
             .addresses()
             .map_err(|error| trouble("the addresses of this machine cannot be read", &error))?;
-        Ok(Prepared { wanted, sockets: Sockets::new(opened, &ours) })
+        Ok(Prepared { wanted, missing, sockets: Sockets::new(opened.sockets, &ours) })
     }
 
     /// Uses the new sockets from now on; what was to leave through the old ones has left.
     pub(crate) fn commit(&mut self, prepared: Prepared) -> Result<(), Trouble> {
         self.wanted = prepared.wanted;
+        self.missing = prepared.missing;
         self.plane.set_sockets(prepared.sockets).map_err(|error| trouble("the sockets cannot be changed", &error))
     }
 
@@ -183,12 +218,18 @@ impl Machine {
 
     /// When something that the kernel refused is to be tried again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.boundary.deadline()
+        self.boundary.deadline().into_iter().chain(self.listening.at()).min()
     }
 
     /// Tries that again, when it is time, and goes on where the guard has reported.
     pub(crate) fn try_again(&mut self) {
         self.boundary.try_again();
+        if self.listening.is_due(Instant::now())
+            && let Err(error) = self.netlink.addresses().and_then(|ours| self.listen(&ours))
+        {
+            self.listening.failed(Instant::now());
+            warn!("the sockets cannot be opened: {error}");
+        }
     }
 
     /// The address of ours, and the interface, that packets to a peer leave from.
@@ -213,10 +254,15 @@ fn tell_of_interfaces(before: &BTreeSet<String>, now: &BTreeSet<String>) {
 }
 
 fn not_open((listen, error): &(Listen, io::Error)) -> Trouble {
+    trouble(format_args!("{} cannot be opened", named(listen)), error)
+}
+
+/// What is listened to, in words.
+fn named(listen: &Listen) -> String {
     let carrier = match listen.carrier {
         Carrier::Udp(port) => format!("UDP port {port}"),
         Carrier::Esp => "IP protocol 50".to_owned(),
     };
     let interface = listen.interface.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
-    trouble(format_args!("{carrier} at {}{interface} cannot be opened", listen.addr), error)
+    format!("{carrier} at {}{interface}", listen.addr)
 }

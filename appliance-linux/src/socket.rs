@@ -90,16 +90,23 @@ impl Socket {
 
     /// Opens and binds a socket beside `held` ones of ours that are in its way.
     pub(crate) fn open_beside(listen: Listen, held: &[&Self]) -> io::Result<Self> {
-        let shared = held.iter().map(|socket| Shared::begin(socket)).collect::<io::Result<Vec<_>>>()?;
+        let shared = held.iter().map(|socket| socket.shared()).collect::<io::Result<Vec<_>>>()?;
         let opened = Self::open_as(listen, true)?;
-        // From here on the port is ours alone again, whoever else would share it.
+        // From here on the port is this socket's alone again.
         opened.share(false)?;
         drop(shared);
         Ok(opened)
     }
 
+    /// Lets sockets of the same user in for as long as the value lasts.
+    pub(crate) fn shared(&self) -> io::Result<Shared<'_>> {
+        self.share(true)?;
+        Ok(Shared(self))
+    }
+
+    /// With others of the same user: SO_REUSEADDR would let in anybody's who sets it too.
     fn share(&self, shared: bool) -> io::Result<()> {
-        setsockopt(&self.fd, sockopt::ReuseAddr, &shared).map_err(io::Error::from)
+        setsockopt(&self.fd, sockopt::ReusePort, &shared).map_err(io::Error::from)
     }
 
     fn open_as(listen: Listen, shared: bool) -> io::Result<Self> {
@@ -115,7 +122,7 @@ impl Socket {
         }
         socket.set_mark(MARK)?;
         if shared {
-            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
         }
         // More than the system-wide limit where we may, else as much as it allows.
         if setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
@@ -188,15 +195,8 @@ impl Socket {
     }
 }
 
-/// A socket whose port may be taken once more for as long as this lasts.
-struct Shared<'s>(&'s Socket);
-
-impl<'s> Shared<'s> {
-    fn begin(socket: &'s Socket) -> io::Result<Self> {
-        socket.share(true)?;
-        Ok(Self(socket))
-    }
-}
+/// A socket whose port may be taken once more, by the same user, for as long as this lasts.
+pub(crate) struct Shared<'s>(&'s Socket);
 
 impl Drop for Shared<'_> {
     fn drop(&mut self) {

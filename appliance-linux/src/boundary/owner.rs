@@ -41,6 +41,11 @@ impl Owner {
     }
 }
 
+/// Whether somebody has the right, for those who may not take it.
+pub(crate) fn is_claimed() -> bool {
+    nix::net::if_::if_nametoindex(NAME).is_ok()
+}
+
 /// What is said to a second daemon.
 pub(crate) const TAKEN: &str = "another portcullis runs in this network namespace";
 pub(crate) const TAKEN_HINT: &str = "one daemon serves any number of peers: give it all of them, or stop it first (`ip -d link show portcullis-own` shows what it holds); another network namespace may have its own";

@@ -9,14 +9,14 @@ const LATEST: Duration = Duration::from_secs(8);
 
 /// Nothing to do, or a time at which to do it; each failure in a row doubles the wait.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Retry {
+pub(crate) struct Retry {
     at: Option<Instant>,
     wait: Duration,
 }
 
 impl Retry {
     /// It failed, at `now`. A failure before its time moves nothing.
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         if self.at.is_some_and(|at| at > now) {
             return;
         }
@@ -25,17 +25,17 @@ impl Retry {
     }
 
     /// It worked.
-    pub(super) fn done(&mut self) {
+    pub(crate) fn done(&mut self) {
         self.at = None;
     }
 
     /// When it is tried again; `None`: it worked.
-    pub(super) fn at(&self) -> Option<Instant> {
+    pub(crate) fn at(&self) -> Option<Instant> {
         self.at
     }
 
     /// Whether it is time.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.at.is_some_and(|at| at <= now)
     }
 }

@@ -1,5 +1,7 @@
 //! What people of this field told of their machines, built small.
 
+use std::net::UdpSocket;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::tunnel::{NET, PEER, Plan, Tunnel};
@@ -16,6 +18,7 @@ use crate::outcome::{Result, ensure};
 pub(super) fn scenarios() -> Vec<Scenario> {
     [
         Scenario::new("an-outside-interface-comes-late-and-is-made-anew", dial_in),
+        Scenario::new("a-port-that-somebody-had-is-taken-when-it-is-free", port_of_somebody),
         Scenario::new("a-temporary-address-gives-way-without-a-break", temporary_address),
     ]
     .into_iter()
@@ -55,6 +58,35 @@ fn dial_in(ends: Ends) -> Result<String> {
         took.push(format!("{:.1} s", began.elapsed().as_secs_f32()));
     }
     Ok(format!("carries after {}", took.join(", ")))
+}
+
+/// While the interface that is named under `outside` is away, somebody takes one of the ports, and keeps it for a while.
+fn port_of_somebody(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    (plan.us.local, plan.us.start) = (None, Start::Active);
+    plan.peer.remote = None;
+    let gateway = Arc::clone(&plan.pair.west.gateway);
+    let mut us = Portcullis::new(&gateway, "outside = [\"late\"]")?;
+    let mut peer = plan.pair.gateway(Side::East, ends.peer, "")?;
+    us.configure(std::slice::from_ref(&plan.us))?;
+    peer.configure(std::slice::from_ref(&plan.peer))?;
+    peer.start()?;
+    us.start()?;
+    let somebody = gateway.within(|| Ok(UdpSocket::bind("0.0.0.0:4500")?))?;
+    ip(&gateway, "link set wan down")?;
+    ip(&gateway, "link set wan name late")?;
+    ip(&gateway, "link set late up")?;
+    ip(&gateway, "route replace default via 192.0.2.2 dev late")?;
+    wait_for("a word about the port", Duration::from_secs(5), || {
+        Ok(us.log().contains("UDP port 4500 at 0.0.0.0 on late cannot be opened").then_some(()))
+    })?;
+    std::thread::sleep(Duration::from_secs(2));
+    drop(somebody);
+    let began = Instant::now();
+    wait_for("a connection", Duration::from_secs(20), || Ok(us.sas()?.iter().any(|sa| sa.established).then_some(())))?;
+    ensure(us.log().contains("UDP port 4500 at 0.0.0.0 on late is open again"), || "not a word".to_owned())?;
+    ping(&plan.pair.west.host, plan.pair.east.host_v4(0), 3, 56)?.all_answered()?;
+    Ok(format!("carries {:.1} s after the port was free", began.elapsed().as_secs_f32()))
 }
 
 /// IPv6 addresses that live for a day (RFC 8981): a connection stays at the one that it began with for as long as that is
