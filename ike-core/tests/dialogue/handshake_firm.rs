@@ -208,6 +208,13 @@ fn f_55_the_noted_cause_is_the_one_that_is_told_in_the_end() {
         assert_eq!(run_out(&mut host), 6, "{cause:?}");
         assert_eq!(host.failures, [cause]);
     }
+    // The last of them is the nearest to the end.
+    let (mut host, _, header) = asking();
+    for (said, _) in forgeries(&header).iter().take(2) {
+        let _ = tell_at(&mut host, NOW, path_of(true), said);
+    }
+    run_out(&mut host);
+    assert_eq!(host.failures, [forgeries(&header).remove(1).1]);
     // And without a word, silence.
     let (mut host, ..) = asking();
     run_out(&mut host);

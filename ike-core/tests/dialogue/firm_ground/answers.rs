@@ -226,6 +226,19 @@ fn f_65_nobodys_claim_keeps_that_of_the_peer_from_being_looked_at() {
 }
 
 #[test]
+fn f_65_who_is_never_asked_for_a_sign_of_life_is_not_asked_because_of_a_claim() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let peer = up(&mut host, 24);
+    let stranger = Header { initiator: true, ..Header::new(0, 0, INFO, 0) };
+    for claim in [
+        in_clear(&stranger, &notify(NotifyKind::INVALID_SPI, &ESP_SPI)),
+        in_clear(&peer.header(INFO, true, 0), &notify(NotifyKind::INVALID_IKE_SPI, &[])),
+    ] {
+        assert_eq!(tell_at(&mut host, NOW + seconds(60), peer.path, &claim).1, Vec::<Vec<u8>>::new());
+    }
+}
+
+#[test]
 fn f_65_a_claim_is_about_the_peer_that_makes_it() {
     // Two peers that happen to have chosen the same SPI.
     let mut host = lax(60, [12, 16, 1280], Settings::default());

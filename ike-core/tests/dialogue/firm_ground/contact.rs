@@ -116,7 +116,8 @@ fn f_60_initial_contact_is_about_what_was_there_before_and_the_peer_is_told() {
 
 #[test]
 fn d_a_farewell_is_said_within_the_window_of_the_peer_or_not_at_all() {
-    for (asked, sent) in [(false, false), (true, false), (true, true)] {
+    for (asked, sent, repeats) in [(false, false, false), (true, false, false), (true, true, false), (true, true, true)]
+    {
         let mut host = lax(0, [12, 16, 1280], Settings::default());
         let mut before = up(&mut host, 69);
         let mut peer = Scripted::initiate(&mut host, 70);
@@ -126,6 +127,10 @@ fn d_a_farewell_is_said_within_the_window_of_the_peer_or_not_at_all() {
         }
         if sent {
             assert_eq!(transmits(&mut host).len(), 1);
+        }
+        if repeats {
+            // It is about to be sent once more.
+            host.endpoint.handle_timeout(host.endpoint.poll_timeout().unwrap());
         }
         let messages = first_contact(&mut host, &mut peer, 0);
         let farewell: Vec<_> = messages.iter().filter(|message| message[..8] == before.spis[0].to_be_bytes()).collect();

@@ -120,6 +120,13 @@ fn an_hour_of(host: &mut Host, peer: &mut Scripted, mut answer: impl FnMut(u32) 
         assert_eq!(handled, Ok(()));
         peer.next[1] += 1;
         tries += 1;
+        // That it lives and says so is no sign that it is done with what keeps it busy.
+        if host.ike().is_some() {
+            let header = peer.header(INFO, false, peer.next[0]);
+            let message = peer.seal(&header, &NOTHING);
+            assert_eq!(tell_at(host, now, peer.path, &message).0, Ok(()));
+            peer.next[0] += 1;
+        }
         if sent.is_empty() {
             while let Some(due) = host.endpoint.poll_timeout() {
                 now = due;

@@ -113,6 +113,13 @@ fn f_41_of_crossing_child_rekeys_the_one_that_the_peer_keeps_goes_on() {
     assert_eq!(deleted(&peer.ask(&mut host, INFO, &delete)).len(), 1);
     let sends = |host: &Host| host.sending.get(&CHILD).map(|child| host.installed[child].spi_out);
     assert_eq!(sends(&host), Some(0x0404_0404), "{:?}", host.story);
+    // That was told, and is no news when something comes through it.
+    let left = host.sending[&CHILD];
+    host.sending.clear();
+    host.endpoint.heard(NOW, left);
+    let _ = transmits(&mut host);
+    assert!(host.sending.is_empty(), "{:?}", host.story);
+    host.sending.insert(CHILD, left);
     // And it stays, and is rekeyed in its time.
     let mut asked = 0;
     for second in 0..20 {
@@ -124,6 +131,40 @@ fn f_41_of_crossing_child_rekeys_the_one_that_the_peer_keeps_goes_on() {
         }
     }
     assert_eq!((sends(&host), host.installed.len(), asked), (Some(0x0404_0404), 1, 1), "{:?}", host.story);
+}
+
+#[test]
+fn f_38_every_ike_sa_has_an_id_of_its_own_also_where_another_one_was() {
+    let mut network = Network::connected(64);
+    let mut known = [vec![], vec![]];
+    for round in 0..12 {
+        for (host, known) in network.hosts.iter().zip(&mut known) {
+            assert!(!known.contains(&host.ike_id()), "round {round}");
+            known.push(host.ike_id());
+        }
+        let ike = network.hosts[round % 2].ike_id();
+        network.hosts[round % 2].endpoint.rekey_ike(network.now, ike).unwrap();
+        network.run_for(seconds(120));
+        network.agree().unwrap();
+    }
+}
+
+#[test]
+fn f_40_an_answer_without_a_public_value_leaves_no_sa_behind() {
+    let (mut host, mut peer) = asking_ike(32);
+    let answer = with_body(&ike_rekey([6; 8], [1; 32]), PayloadType::KE, &[&[0, 31, 0, 0], &[0; 32][..]].concat());
+    assert_eq!(peer.respond(&mut host, CREATE, &answer).0, Ok(()));
+    assert_eq!(host.endpoint.ike_sas().count(), 1, "{:?}", host.story);
+    assert_eq!(host.endpoint.occupancy().ike_sas, 1);
+}
+
+#[test]
+fn f_52_a_rekey_of_a_child_that_is_refused_for_good_is_tried_again_much_later() {
+    let (mut host, mut peer, _) = asking(33);
+    let (_, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::NO_ADDITIONAL_SAS, &[]));
+    assert!(sent.is_empty());
+    let retry = host.endpoint.child_sas().next().unwrap().rekey_at.unwrap().since(NOW);
+    assert_eq!(retry, 15 * Settings::default().retry);
 }
 
 #[test]
