@@ -204,6 +204,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let ike = child.ike;
         let waited = child.settles_at.take().is_some();
         child.send_through();
+        self.events |= child.to_tell();
         if let Some(State::Established(established)) = self.sa_at(ike).map(|sa| &mut sa.state) {
             established.heard = established.heard.max(now);
             established.confirmed = true;

@@ -44,6 +44,22 @@ fn f_41_a_rekeyed_child_goes_on_when_the_peer_deletes_the_new_one_again() {
 }
 
 #[test]
+fn f_41_that_a_child_may_be_used_is_told_when_something_comes_through_it_however_late() {
+    let settings = Settings { settle: seconds(1), outbound_delay: seconds(60), ..Settings::default() };
+    let mut host = lax(0, [12, 16, 1280], settings);
+    let mut peer = up(&mut host, 4);
+    let old = host.sending[&CHILD];
+    peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+    let made = *host.installed.keys().find(|child| **child != old).unwrap();
+    host.endpoint.handle_timeout(NOW + seconds(5));
+    let _ = transmits(&mut host);
+    assert_eq!(host.sending[&CHILD], old);
+    host.endpoint.heard(NOW + seconds(6), made);
+    let _ = transmits(&mut host);
+    assert_eq!(host.sending[&CHILD], made, "not before the next message");
+}
+
+#[test]
 fn f_41_both_deleted_in_one_message_are_both_gone() {
     for turned in [false, true] {
         let mut host = lax(0, [12, 16, 1280], Settings::default());
@@ -117,6 +133,7 @@ fn f_41_of_crossing_child_rekeys_the_one_that_the_peer_keeps_goes_on() {
     let left = host.sending[&CHILD];
     host.sending.clear();
     host.endpoint.heard(NOW, left);
+    host.endpoint.handle_timeout(NOW);
     let _ = transmits(&mut host);
     assert!(host.sending.is_empty(), "{:?}", host.story);
     host.sending.insert(CHILD, left);
