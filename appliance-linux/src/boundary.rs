@@ -430,7 +430,7 @@ impl Boundary {
                     name = wanted;
                 }
                 Err(error) => problems.push(Problem {
-                    text: format!("somebody called {wanted} {name}, and that cannot be undone: {error}"),
+                    text: format!("the device is called {name} and not {wanted}, and that cannot be changed: {error}"),
                     serious: false,
                 }),
             }
@@ -519,11 +519,14 @@ pub(crate) fn release() -> io::Result<String> {
 ///
 /// # Errors
 /// `AddrInUse`: a daemon runs, and keeps it in. What the kernel says otherwise.
-pub(crate) fn block(config: &Config) -> io::Result<String> {
+pub(crate) fn block(mut config: Config) -> io::Result<String> {
     let owner = Owner::claim()?;
-    // Goes with this process, as the device of a daemon does, and the routes to it.
-    let device = Tun::create(&config.gateway.tun)?;
-    let nets: BTreeSet<_> = Boundary::start(owner, device, config, || {})?.last.captured.iter().copied().collect();
+    // Goes with this process, as the device of a daemon does, and the routes to it: no matter whose the name is.
+    let device = Tun::create_anywhere()?;
+    if let Place::Here(name) = device.place()? {
+        config.gateway.tun = name;
+    }
+    let nets: BTreeSet<_> = Boundary::start(owner, device, &config, || {})?.last.captured.iter().copied().collect();
     Ok(if nets.is_empty() {
         "there is nothing to block".to_owned()
     } else {

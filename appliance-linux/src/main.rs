@@ -143,7 +143,7 @@ fn block(path: &Path) -> u8 {
     match configuration::load(path) {
         Ok(loaded) => {
             logging::start(run::filter(loaded.config.gateway.log), false);
-            changed(boundary::block(&loaded.config), "blocked")
+            changed(boundary::block(loaded.config), "blocked")
         }
         Err(lines) => {
             lines.iter().for_each(|line| eprintln!("{line}"));

@@ -8,12 +8,19 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 /// Where the kernel offers TUN devices.
 pub(crate) const CLONE_DEVICE: &str = "/dev/net/tun";
 
+/// The kernel puts the lowest number there that makes it a name nobody has.
+const ANY: &str = "pcl%d";
+
 /// The network namespace of a device, as a new descriptor (Linux 5.2, linux/if_tun.h): `_IO('T', 227)`.
 const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
 
-nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
+nix::ioctl_read_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 nix::ioctl_read_bad!(tun_get_iff, libc::TUNGETIFF, libc::ifreq);
 nix::ioctl_none_bad!(tun_get_namespace, TUNGETDEVNETNS);
+
+fn open() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(CLONE_DEVICE)
+}
 
 /// A TUN device without packet information header: one read is one IP packet, one write likewise. It disappears, and
 /// its routes with it, when the last handle is closed.
@@ -40,20 +47,32 @@ impl Tun {
     /// `InvalidInput` for a name the kernel would not take; `ResourceBusy` when another program holds it; what opening
     /// and the ioctl report otherwise (no permission, no module).
     pub(crate) fn create(name: &str) -> io::Result<Self> {
-        interface_request(name)?; // a bad name is told before the device is opened
-        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(CLONE_DEVICE)?;
-        let tun = Self { file, name: name.to_owned() };
-        tun.attach()?;
+        let request = interface_request(name)?; // a bad name is told before the device is opened
+        let tun = Self { file: open()?, name: name.to_owned() };
+        tun.attach(&request)?;
         Ok(tun)
     }
 
-    /// Makes the device again after somebody removed it. The handle stays the same, so whoever waits for packets on it
-    /// goes on.
+    /// Creates a device under a name that nobody has.
+    ///
+    /// # Errors
+    /// What opening and the ioctl report.
+    pub(crate) fn create_anywhere() -> io::Result<Self> {
+        let tun = Self { file: open()?, name: String::new() };
+        tun.attach(&request(ANY)?)?;
+        Ok(tun)
+    }
+
+    /// Makes the device again after somebody removed it, under another name where its own is another interface's by now. The
+    /// handle stays the same, so whoever waits for packets on it goes on.
     ///
     /// # Errors
     /// As for [`Tun::create`]; `AlreadyExists` (of the handle) when the device is still there.
     pub(crate) fn renew(&self) -> io::Result<()> {
-        self.attach()
+        match self.attach(&interface_request(&self.name)?) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => self.attach(&request(ANY)?),
+            done => done,
+        }
     }
 
     /// Another handle of the same device.
@@ -63,7 +82,7 @@ impl Tun {
 
     /// Where the device is, and what it is called there.
     pub(crate) fn place(&self) -> io::Result<Place> {
-        let mut request = interface_request(&self.name)?;
+        let mut request = request("")?;
         // SAFETY: `file` is open for as long as the call lasts, and TUNGETIFF writes an ifreq, which `request` is: a whole
         // value that outlives the call.
         match unsafe { tun_get_iff(self.file.as_raw_fd(), &raw mut request) } {
@@ -87,11 +106,11 @@ impl Tun {
         namespace.metadata().ok().as_ref().map(identity)
     }
 
-    fn attach(&self) -> io::Result<()> {
-        let request = interface_request(&self.name)?;
+    fn attach(&self, request: &libc::ifreq) -> io::Result<()> {
+        let mut request = *request;
         // SAFETY: `file` is open for as long as the call lasts, and TUNSETIFF reads (and writes back the name into) an
         // ifreq, which `request` is: a whole, initialised value that outlives the call.
-        unsafe { tun_set_iff(self.file.as_raw_fd(), &raw const request) }?;
+        unsafe { tun_set_iff(self.file.as_raw_fd(), &raw mut request) }?;
         Ok(())
     }
 
@@ -122,10 +141,20 @@ fn identity(file: &std::fs::Metadata) -> (u64, u64) {
 
 /// The ifreq that asks for a TUN device of this name, of this name alone (`IFF_TUN_EXCL`).
 fn interface_request(name: &str) -> io::Result<libc::ifreq> {
-    let mut ifr_name = [0; libc::IFNAMSIZ];
-    let fits = !name.is_empty() && name.len() < ifr_name.len() && name != "." && name != "..";
+    let fits = !name.is_empty() && name != "." && name != "..";
     if !fits || name.bytes().any(|byte| byte == b'/' || byte == b'%' || byte == 0 || byte.is_ascii_whitespace()) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a name for an interface (1 to 15 letters)"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, NO_NAME));
+    }
+    request(name)
+}
+
+const NO_NAME: &str = "not a name for an interface (1 to 15 letters)";
+
+/// A request with a name or a pattern for one.
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    let mut ifr_name = [0; libc::IFNAMSIZ];
+    if name.len() >= ifr_name.len() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, NO_NAME));
     }
     for (to, from) in ifr_name.iter_mut().zip(name.bytes()) {
         *to = from.cast_signed();
@@ -138,6 +167,7 @@ fn interface_request(name: &str) -> io::Result<libc::ifreq> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
 
     #[test]
     fn names_the_kernel_would_change_or_refuse_are_refused() {
@@ -156,5 +186,20 @@ mod tests {
         // SAFETY: every bit pattern is a valid c_short, and the union was written as one.
         let flags = unsafe { request.ifr_ifru.ifru_flags };
         assert_eq!(flags.cast_unsigned(), 0x0001 | 0x1000 | 0x8000, "TUN, no packet information, exclusive");
+    }
+
+    #[test]
+    fn f_02_a_device_is_made_again_also_where_its_name_is_taken() {
+        in_a_network_of_its_own(|| {
+            let mut netlink = crate::netlink::Netlink::open().unwrap();
+            let first = Tun::create("pcl0").unwrap();
+            netlink.remove_link(nix::net::if_::if_nametoindex("pcl0").unwrap()).unwrap();
+            assert_eq!(first.place().unwrap(), Place::Gone);
+            let taken = Tun::create("pcl0").unwrap();
+            first.renew().unwrap();
+            assert_eq!(first.place().unwrap(), Place::Here("pcl1".to_owned()));
+            assert_eq!(taken.place().unwrap(), Place::Here("pcl0".to_owned()));
+            assert_eq!(Tun::create_anywhere().unwrap().place().unwrap(), Place::Here("pcl2".to_owned()));
+        });
     }
 }

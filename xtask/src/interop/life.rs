@@ -141,9 +141,10 @@ fn closed_before_the_start(ends: Ends) -> Result<String> {
     drop(us.start()); // its socket is there before it fails
     wait_for("the start to fail", Duration::from_secs(5), || Ok((!us.runs()).then_some(())))?;
     closed("after a start that failed")?;
-    ip(gateway, "link del pcl0")?;
+    release(gateway)?;
     us.block()?;
-    closed("after a second block")?;
+    closed("after a second block, beside a device of that name")?;
+    ip(gateway, "link del pcl0")?;
     release(gateway)?;
     ping(host, there, 3, 56)?.all_answered()?;
     us.block()?;
