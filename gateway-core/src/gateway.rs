@@ -50,7 +50,8 @@ use crate::policy;
 
 pub use operator::Unknown;
 pub use report::{Level, Report, What};
-pub use status::{ChildStatus, PeerState, PeerStatus, Totals};
+pub use state::Totals;
+pub use status::{ChildStatus, PeerState, PeerStatus};
 
 use agenda::Agenda;
 use install::Installed;

@@ -16,7 +16,7 @@ use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
 
-use super::status::Totals;
+use super::state::Totals;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::policy::{child_of, policy_of};

@@ -11,7 +11,6 @@ use ipsec_core::time::Instant;
 
 use super::agenda::Soonest;
 use super::report::What;
-use super::state::PeerEntry;
 use super::{Gateway, Locate, pause};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
@@ -48,7 +47,7 @@ impl Names {
     }
 
     /// There is a reason to ask soon.
-    fn hurry(&mut self, now: Instant) {
+    pub(super) fn hurry(&mut self, now: Instant) {
         let earliest = self.asked.map_or(now, |asked| (asked + SPARING).max(now));
         self.due = self.due.min(earliest);
     }
@@ -57,20 +56,6 @@ impl Names {
 /// Who was asked for together is not asked for together again.
 fn spread(salt: u32) -> Duration {
     Duration::from_secs(u64::from(salt.wrapping_mul(2_654_435_761) >> 24) >> 3) // 0 to 31 s
-}
-
-impl PeerEntry {
-    /// A configuration may give it names, and take them.
-    pub(super) fn follow_names(&mut self, peer: &Peer) {
-        self.names = Names::of(peer).map(|new| self.names.unwrap_or(new));
-    }
-
-    /// The peer was lost, or did not answer: it may be elsewhere by now. Whom we call we ask for then anyway.
-    pub(super) fn lost(&mut self, now: Instant) {
-        if let Some(names) = self.names.as_mut().filter(|_| self.start != Start::Active) {
-            names.hurry(now);
-        }
-    }
 }
 
 impl Gateway {

@@ -13,7 +13,6 @@ use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
 use super::names::Names;
-use super::status::Totals;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
 
@@ -25,6 +24,28 @@ const RENEWAL: Duration = Duration::from_secs(60);
 
 /// For how long a packet that no SA is given for brings no other question; half of the first pause.
 const UNCOVERED: Duration = Duration::from_secs(30);
+
+/// Inner octets and packets, over all rekeys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Octets received.
+    pub bytes_in: u64,
+    /// Octets sent.
+    pub bytes_out: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, more: Self) {
+        self.bytes_in = self.bytes_in.saturating_add(more.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(more.bytes_out);
+        self.packets_in = self.packets_in.saturating_add(more.packets_in);
+        self.packets_out = self.packets_out.saturating_add(more.packets_out);
+    }
+}
 
 /// A configured peer.
 pub(super) struct PeerEntry {
@@ -75,6 +96,18 @@ pub(super) struct PeerEntry {
 }
 
 impl PeerEntry {
+    /// A configuration may give it names, and take them.
+    pub(super) fn follow_names(&mut self, peer: &Peer) {
+        self.names = Names::of(peer).map(|new| self.names.unwrap_or(new));
+    }
+
+    /// The peer was lost, or did not answer: it may be elsewhere by now. Whom we call we ask for then anyway.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if let Some(names) = self.names.as_mut().filter(|_| self.start != Start::Active) {
+            names.hurry(now);
+        }
+    }
+
     pub(super) fn new(id: PeerId, peer: &Peer) -> Self {
         Self {
             id,

@@ -9,32 +9,10 @@ use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Encap;
 use ipsec_core::time::Instant;
 
-use super::state::PeerEntry;
+use super::state::{PeerEntry, Totals};
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::Start;
-
-/// Inner octets and packets, over all rekeys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Octets received.
-    pub bytes_in: u64,
-    /// Octets sent.
-    pub bytes_out: u64,
-    /// Packets received.
-    pub packets_in: u64,
-    /// Packets sent.
-    pub packets_out: u64,
-}
-
-impl Totals {
-    pub(super) fn add(&mut self, more: Self) {
-        self.bytes_in = self.bytes_in.saturating_add(more.bytes_in);
-        self.bytes_out = self.bytes_out.saturating_add(more.bytes_out);
-        self.packets_in = self.packets_in.saturating_add(more.packets_in);
-        self.packets_out = self.packets_out.saturating_add(more.packets_out);
-    }
-}
 
 /// Where a peer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
