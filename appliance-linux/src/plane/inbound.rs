@@ -22,7 +22,7 @@ use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
 const NATT_PORT: u16 = 4500;
 
 /// What is taken from a socket that goes: more than the kernel holds for it, and not all that somebody may send meanwhile.
-const LAST_BATCHES: usize = 256;
+const LAST_BATCHES: usize = 512;
 
 /// Runs until waiting fails.
 pub(super) fn run(plane: &Plane, inbox: &Inbox) {
@@ -37,11 +37,16 @@ pub(super) fn run(plane: &Plane, inbox: &Inbox) {
         let next = plane.sockets();
         // What arrived at those that go is not lost with them.
         for gone in sockets.iter().filter(|socket| !next.iter().any(|held| Arc::ptr_eq(held, socket))) {
-            let _ = (0..LAST_BATCHES).find(|_| receive(plane, inbox, &mut batch, gone) == 0);
+            drain(|| receive(plane, inbox, &mut batch, gone));
         }
         sockets = next;
     };
     inbox.tell(News::Broken { what: "receiving", error: failed });
+}
+
+/// Takes batches until there is none, or for as long as what waited at the beginning can last.
+fn drain(mut batch: impl FnMut() -> usize) {
+    let _ = (0..LAST_BATCHES).find(|_| batch() == 0);
 }
 
 /// Serves these sockets until there are others.
@@ -139,6 +144,7 @@ impl Plane {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
     use std::sync::mpsc::sync_channel;
 
     use super::*;
@@ -147,6 +153,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::early::Early;
     use crate::namespace::in_a_network_of_its_own;
+    use crate::socket::Listen;
     use crate::tun::Tun;
 
     #[test]
@@ -175,6 +182,32 @@ mod tests {
             arrives();
             assert!(inputs.try_recv().is_err());
             assert_eq!(counted(), 3);
+        });
+    }
+
+    #[test]
+    fn f_34_the_last_of_a_socket_is_taken_and_no_more_than_that() {
+        let mut asked = 0;
+        drain(|| {
+            asked += 1;
+            1
+        });
+        assert_eq!(asked, LAST_BATCHES, "somebody sends faster than we take");
+        in_a_network_of_its_own(|| {
+            let addr = "127.0.0.1".parse().unwrap();
+            let socket = Socket::open(Listen { carrier: Carrier::Udp(45_034), addr, interface: None }).unwrap();
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for _ in 0..20_000 {
+                sender.send_to(&[0xff], "127.0.0.1:45034").unwrap();
+            }
+            let (mut batch, mut taken) = (Batch::new(), 0);
+            drain(|| {
+                let count = batch.receive(&socket, |_, _| {}).unwrap();
+                taken += count;
+                count
+            });
+            assert!(taken < 20_000, "the kernel held all that was sent: send more");
+            assert_eq!(batch.receive(&socket, |_, _| {}).unwrap(), 0, "more waited than the {taken} taken");
         });
     }
 }
