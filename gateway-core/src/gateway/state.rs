@@ -267,10 +267,14 @@ impl ChildEntry {
     }
 
     /// Whether a Child SA that came up is still wanted: not when the operator took the child down since it was asked for, or
-    /// since the one was that it replaces.
+    /// since the one was that it replaces. Whoever rekeys, what it replaces was wanted by somebody: by the peer, perhaps,
+    /// since the operator took the child down.
     pub(super) fn wants(&self, up: &ChildUp<'_>) -> bool {
-        let taken_down = up.replaces.is_some_and(|old| !self.sas.contains(&old));
-        !(self.held && (up.ours || taken_down))
+        let taken_down = match up.replaces {
+            Some(old) => !self.sas.contains(&old),
+            None => up.ours,
+        };
+        !(self.held && taken_down)
     }
 
     /// Whether a Child SA carries what it was asked for.

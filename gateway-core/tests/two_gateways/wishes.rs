@@ -237,3 +237,35 @@ fn a_child_that_was_up_only_briefly_is_asked_for_again_after_a_pause() {
     world.pass(secs(2));
     assert_eq!(world.left.told(up), before + 1, "{}", world.story());
 }
+
+/// The right side took its child down, and the left one, which calls for packets only, wanted it back.
+fn wanted_back(child: &str) -> World {
+    let mut world =
+        World::new(&peer(true, "start = \"on-demand\"", ""), &peer(false, "start = \"passive\"", child)).start();
+    let _ = world.send(true, &packet(1, 2, b"first"));
+    world.pass(secs(10));
+    world.ping();
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(10));
+    let _ = world.send(true, &packet(1, 2, b"again"));
+    world.pass(secs(20));
+    world.ping();
+    world
+}
+
+#[test]
+fn f_10_our_rekey_of_what_the_peer_wanted_back_does_not_take_it_down() {
+    let mut world = wanted_back("");
+    assert_eq!(world.right.gateway.rekey(world.now, "other/net", false, parts!(world.right)), Ok(Ok(())));
+    world.pass(secs(30));
+    assert!(world.right.child("other", "net").2, "{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn f_10_our_lifetime_does_not_end_what_the_peer_wanted_back() {
+    let mut world = wanted_back("rekey = \"60s\"\nlifetime = \"5m\"");
+    world.pass(secs(120));
+    assert!(world.right.child("other", "net").2, "{}", world.story());
+    world.ping();
+}
