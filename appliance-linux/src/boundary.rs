@@ -588,6 +588,17 @@ mod tests {
     }
 
     #[test]
+    fn f_01_what_is_to_be_blocked_is_blocked_whoever_has_the_name_of_the_device() {
+        in_a_network_of_its_own(|| {
+            let config = config("10.1.0.0/16");
+            let _others = Tun::create(&config.gateway.tun).unwrap();
+            let said = block(config).unwrap();
+            assert_eq!(said, "blocked until the daemon runs: 10.1.0.0/16");
+            assert_eq!(held(), ["10.1.0.0/16"]);
+        });
+    }
+
+    #[test]
     fn f_01_what_is_new_waits_for_the_guard_and_nothing_else_does() {
         in_a_network_of_its_own(|| {
             let (mut boundary, guard) = boundary();
