@@ -35,6 +35,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use gateway_core::config::Config;
@@ -66,6 +67,8 @@ pub(crate) const BEYOND: u32 = TABLE_OF_THE_REST + 2;
 /// The firewall mark of our own packets.
 pub(crate) const MARK: u32 = 0x4500;
 
+const NO_NFT: &str = "nft is not installed";
+
 /// What the kernel is told, and the right to tell it.
 pub(crate) struct Boundary {
     netlink: Netlink,
@@ -81,8 +84,11 @@ pub(crate) struct Boundary {
     /// Whether a guard was ever set.
     guarded: bool,
     dropped: Arc<Tally>,
-    /// When what could not be done is tried again: nft, which can take its time to fail, and all else.
+    /// A copy of the guard has ended.
+    copy_ended: Arc<AtomicBool>,
+    /// When what could not be done is tried again: the guard, its copy, and all else.
     guard_again: Retry,
+    copy_again: Retry,
     again: Retry,
     /// What nft said last, unless all is well.
     guard_trouble: Option<String>,
@@ -122,11 +128,21 @@ impl Boundary {
     ///
     /// # Errors
     /// When the kernel refuses what no configuration can do without. What was not there before is then gone again.
-    pub(crate) fn start(owner: Owner, tun: Tun, config: &Config, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let dropped = Arc::new(Tally::default());
-        let mut guard = Guard::new(Arc::clone(&dropped));
-        let mut boundary =
-            Self::new(owner, tun, dropped, Keeper::start("guard", move |script| guard.apply(script), wake)?)?;
+    pub(crate) fn start(
+        owner: Owner,
+        tun: Tun,
+        config: &Config,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let (dropped, copy_ended, wake) =
+            (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)), Arc::new(wake));
+        let (ended, woken) = (Arc::clone(&copy_ended), Arc::clone(&wake));
+        let mut guard = Guard::new(Arc::clone(&dropped), move || {
+            ended.store(true, Ordering::SeqCst);
+            woken();
+        });
+        let guard = Keeper::start("guard", move |script| guard.apply(script), move || wake())?;
+        let mut boundary = Self { copy_ended, ..Self::new(owner, tun, dropped, guard)? };
         let fresh = kernel::blocked(&mut boundary.netlink)?.is_empty();
         boundary.follow(config);
         boundary.wait_for_guard();
@@ -160,7 +176,9 @@ impl Boundary {
             guard,
             guarded: false,
             dropped,
+            copy_ended: Arc::default(),
             guard_again: Retry::default(),
+            copy_again: Retry::default(),
             again: Retry::default(),
             guard_trouble: None,
             before: None,
@@ -206,12 +224,15 @@ impl Boundary {
 
     /// When something that failed is to be tried again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let guard = self.guard_again.at().filter(|_| !self.guard.is_busy());
-        [self.again.at(), guard].into_iter().flatten().min()
+        let guard = [self.guard_again.at(), self.copy_again.at()].into_iter().flatten();
+        guard.filter(|_| !self.guard.is_busy()).chain(self.again.at()).min()
     }
 
     /// Goes on where the guard has reported, and tries again what failed, when it is time.
     pub(crate) fn try_again(&mut self) {
+        if self.copy_ended.swap(false, Ordering::SeqCst) {
+            self.copy_again.failed(Instant::now());
+        }
         if self.guard.has_reported() || self.deadline().is_some_and(|at| at <= Instant::now()) {
             self.apply(Touched::default(), false);
         }
@@ -244,8 +265,8 @@ impl Boundary {
         }
     }
 
-    /// Tells the kernel what is missing of the plan. Whatever fails, the rest is done. nft is left alone until its next turn
-    /// when it failed the last time, unless `now` is set.
+    /// Tells the kernel what is missing of the plan. Whatever fails, the rest is done. The guard is asked for when `now` is
+    /// set, when somebody touched it, when it changes, and when it is its turn again; one that failed waits for its turn.
     fn apply(&mut self, touched: Touched, now: bool) {
         let (mut put_back, mut problems) = (Vec::new(), Vec::new());
         if let Some(report) = self.guard.report() {
@@ -268,8 +289,9 @@ impl Boundary {
         }
         self.seen.device = tun.map(|(_, name)| name);
         let mut plan = plan::plan(&self.intent, &self.seen);
-        let asked = self.guard_again.at().is_none() && (touched.guard || plan.guard != self.guard.ordered());
-        if now || asked || !self.guard.is_busy() && self.guard_again.is_due(Instant::now()) {
+        let changes = plan.guard != self.guard.ordered() && self.guard_again.at().is_none();
+        let due = [&self.guard_again, &self.copy_again].into_iter().any(|again| again.is_due(Instant::now()));
+        if now || touched.guard || changes || due && !self.guard.is_busy() {
             self.guard.order(&plan.guard);
         }
         if !self.guarded {
@@ -320,29 +342,35 @@ impl Boundary {
         self.decided = Some(outcome);
         if refused && before.mtu != 0 {
             self.intent = before;
-            self.apply(Touched::ALL, false); // what that leaves undone is tried again
+            // The routes at once; the guard, which has just failed, at its turn.
+            self.apply(Touched::default(), false);
         }
     }
 
     /// Guard and copy are those of a script, or why not.
     fn reported(&mut self, report: Report, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) {
         let Report { loaded, copied, stands, flush_proof } = report;
-        let stood = std::mem::replace(&mut self.guarded, stands);
-        put_back.extend(matches!(loaded, Ok(Applied::PutBack)).then(|| "the guard".to_owned()));
-        self.health.flush_proof = flush_proof;
-        // A copy with the rules before these blocks what these let through.
-        let stale = copied.is_err() && flush_proof;
-        let failed = loaded.err().or(copied.err());
-        match &failed {
-            Some(_) => self.guard_again.failed(Instant::now()),
-            None => self.guard_again.done(),
+        let is_back = |done: &io::Result<Applied>| matches!(done, Ok(Applied::PutBack));
+        put_back.extend(is_back(&loaded).then(|| "the guard".to_owned()));
+        put_back.extend(is_back(&copied).then(|| "the copy of the guard that nobody else can change".to_owned()));
+        for (again, done) in [(&mut self.guard_again, &loaded), (&mut self.copy_again, &copied)] {
+            match done {
+                Ok(_) => again.done(),
+                Err(_) => again.failed(Instant::now()),
+            }
         }
+        self.health.flush_proof = flush_proof;
+        let stood = self.guarded;
+        self.guarded |= stands;
+        // A copy with the rules before these blocks what these let through; none at all is only less than there could be.
+        let stale = copied.is_err() && flush_proof;
+        let failed = loaded.err().or(copied.err().filter(|_| stale));
         let why = failed.map(|error| match error.kind() {
-            io::ErrorKind::NotFound => "nft is not installed".to_owned(),
+            io::ErrorKind::NotFound => NO_NFT.to_owned(),
             _ => error.to_string(),
         });
-        self.health.unguarded = why.clone().filter(|_| !stands);
-        self.guard_trouble = why.filter(|_| stands);
+        self.health.unguarded = why.clone().filter(|_| !self.guarded);
+        self.guard_trouble = why.filter(|_| self.guarded);
         if let Some(text) = self.guard_trouble.clone().filter(|_| stood || stale) {
             problems.push(Problem { text, serious: true });
         }
@@ -526,12 +554,16 @@ pub(crate) fn block(mut config: Config) -> io::Result<String> {
     if let Place::Here(name) = device.place()? {
         config.gateway.tun = name;
     }
-    let nets: BTreeSet<_> = Boundary::start(owner, device, &config, || {})?.last.captured.iter().copied().collect();
-    Ok(if nets.is_empty() {
-        "there is nothing to block".to_owned()
-    } else {
-        format!("blocked until the daemon runs: {}", shown(nets.iter(), 20))
-    })
+    let boundary = Boundary::start(owner, device, &config, || {})?;
+    let nets: BTreeSet<_> = boundary.last.captured.iter().copied().collect();
+    let shown = shown(nets.iter(), 20);
+    match &boundary.health.unguarded {
+        _ if nets.is_empty() => Ok("there is nothing to block".to_owned()),
+        None => Ok(format!("blocked until the daemon runs: {shown}")),
+        Some(why) if why == NO_NFT => Ok(format!("blocked until the daemon runs, by routes alone ({why}): {shown}")),
+        // Nobody tries again.
+        Some(why) => Err(io::Error::other(format!("no guard ({why}); routes alone keep in what goes to {shown}"))),
+    }
 }
 
 /// What a daemon that ended left blocked, for `doctor`; it changes nothing.
@@ -575,7 +607,7 @@ mod tests {
     }
 
     fn stands() -> Report {
-        Report { loaded: Ok(Applied::Loaded), copied: Ok(()), stands: true, flush_proof: true }
+        Report { loaded: Ok(Applied::Loaded), copied: Ok(Applied::Loaded), stands: true, flush_proof: true }
     }
 
     fn fails() -> Report {
@@ -647,6 +679,32 @@ mod tests {
             boundary.followed().unwrap().unwrap_err();
             assert_eq!(held(), ["10.1.0.0/16"]);
             assert!(boundary.deadline().is_some(), "tried again");
+        });
+    }
+
+    #[test]
+    fn f_01_a_copy_that_cannot_be_had_keeps_neither_the_guard_nor_a_reload_back() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, guard) = boundary();
+            let without = || Report { copied: Err(io::ErrorKind::TimedOut.into()), flush_proof: false, ..stands() };
+            let follows = |boundary: &mut Boundary, net: &str, report: Report| {
+                guard.send(report).unwrap();
+                boundary.follow(&config(net));
+                boundary.wait_for_guard();
+                boundary.followed().unwrap()
+            };
+            follows(&mut boundary, "10.1.0.0/16", without()).unwrap();
+            follows(&mut boundary, "10.3.0.0/16", without()).unwrap();
+            assert_eq!((boundary.health().trouble.clone(), boundary.health().flush_proof), (None, false));
+            assert!(boundary.deadline().is_some(), "tried again");
+            guard.send(stands()).unwrap();
+            boundary.reconcile(Touched::ALL).unwrap();
+            assert!(boundary.guard.is_busy(), "who touches the guard waits for no turn of the copy");
+            boundary.wait_for_guard();
+            assert_eq!(boundary.deadline(), None);
+            // One with the rules before blocks what is new.
+            let stale = Report { copied: Err(io::ErrorKind::TimedOut.into()), ..stands() };
+            follows(&mut boundary, "10.4.0.0/16", stale).unwrap_err();
         });
     }
 

@@ -96,9 +96,9 @@ impl Machine {
         let mut netlink = Netlink::open().map_err(|error| trouble("netlink cannot be opened", &error))?;
         let started = config.gateway.clone();
         let wanted = listen::wanted(config, &started.outside);
-        let mut opened = listen::open(&wanted, &Sockets::default());
-        if let Some(refused) = opened.refused.pop() {
-            return Err(not_open(&refused));
+        let opened = listen::open(&wanted, &Sockets::default());
+        if let Some(refused) = opened.refused.first() {
+            return Err(not_open(refused));
         }
         let ours =
             netlink.addresses().map_err(|error| trouble("the addresses of this machine cannot be read", &error))?;
@@ -139,7 +139,11 @@ impl Machine {
     /// # Errors
     /// What the kernel says.
     pub(crate) fn readdress(&mut self) -> io::Result<BTreeMap<IpAddr, BTreeSet<u32>>> {
-        let ours = self.netlink.addresses()?;
+        let ours = self.netlink.addresses();
+        if ours.is_err() {
+            self.listening.failed(Instant::now());
+        }
+        let ours = ours?;
         self.listen(&ours)?;
         let mut links: BTreeMap<IpAddr, BTreeSet<u32>> = BTreeMap::new();
         for local in ours {

@@ -13,75 +13,71 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::counters::{self, Dropped, Tally};
-use super::nft::{self, Nft};
+use super::nft::{self, Interactive};
 use super::ruleset::TABLE;
 
 /// The guard in the kernel.
 pub(super) struct Guard {
     /// What was loaded last, and how the kernel lists it since; `None`: nobody knows what stands there.
     loaded: Option<(String, String)>,
-    /// Whether a table of ours was ever set.
+    /// Whether the table is there, as far as it was asked.
     stands: bool,
-    twin: Twin,
+    /// The copy that nobody else can change; perhaps with the rules before these.
+    twin: Option<Live>,
+    /// Whether a copy could not be made the last time.
+    twin_fails: bool,
     /// How many copies there were.
     started: u32,
     tally: Arc<Tally>,
-}
-
-/// The copy that nobody else can change.
-enum Twin {
-    /// None yet, or it could not be made.
-    Missing,
-    /// It stands; perhaps with the rules before these.
-    Kept(Live),
-    /// This kernel or this nft has none such.
-    Unsupported,
+    /// Called when a copy has ended, by whomever.
+    ended: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// A table that belongs to a process of nft; both end with this value.
 struct Live {
     table: String,
     script: String,
-    nft: Nft,
+    nft: Interactive,
 }
 
 impl Live {
     /// Sets up a copy of the table that `script` makes.
-    fn start(script: &str, number: u32, until: Instant) -> io::Result<Self> {
+    fn start(script: &str, number: u32, ended: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
+        let until = nft::deadline(script);
         let table = format!("{TABLE}_live_{}_{number}", std::process::id());
         let head = format!("table inet {TABLE} {{\n");
         let body = script.split_once(head.as_str()).map(|(_, body)| body).unwrap_or_default();
         // An interactive nft takes one line at a time, and keeps its socket, which owns the table.
         let line = format!("table inet {table} {{; flags owner; {}\n", body.trim_end().replace('\n', "; "));
-        let mut live = Self { table, script: script.to_owned(), nft: Nft::interactive(&line, until)? };
-        while live.nft.runs() && Instant::now() < until {
+        let nft = Interactive::start(&line, until, move || ended())?;
+        let mut live = Self { table, script: script.to_owned(), nft };
+        loop {
+            let runs = live.nft.runs();
             // The table is one transaction.
             if counters::of(&live.table).is_some() {
                 return Ok(live);
             }
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            if let Some(refusal) = live.nft.refusal()? {
+                return Err(refusal);
+            }
+            if !runs {
+                return Err(io::Error::other("nft ended before it had set up what nobody else can change"));
+            }
+            if Instant::now() >= until {
+                return Err(nft::too_long());
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
-        Err(io::Error::other("the copy that nobody else can change was not made"))
-    }
-
-    fn is(&mut self, script: &str) -> bool {
-        self.script == script && self.nft.runs()
     }
 }
 
-/// Whether kernel and nft take tables, but none with an owner. Tables are only checked here, not made.
-fn owners_are_unknown() -> bool {
-    let fails =
-        |flags| nft::run(&["-c", "-f", "-"], &format!("table inet probe {{ {flags} }}\n"), nft::deadline("")).err();
-    fails("flags owner;").is_some_and(|error| error.kind() != io::ErrorKind::TimedOut) && fails("").is_none()
-}
-
-/// Until when it must have been done, however nft behaves: both tables, and the questions about what it can.
+/// Until when it must have been done, however nft behaves: both tables, and what is asked before and after.
 pub(super) fn patience(script: &str) -> Instant {
-    nft::deadline(script) + 3 * nft::PATIENCE
+    let one = nft::deadline(script).saturating_duration_since(Instant::now());
+    Instant::now() + 2 * one + nft::PATIENCE
 }
 
 /// What applying did.
@@ -100,71 +96,66 @@ pub(super) struct Report {
     /// The table. `NotFound`: there is no nft here; what nft says otherwise.
     pub(super) loaded: io::Result<Applied>,
     /// The copy.
-    pub(super) copied: io::Result<()>,
-    /// Whether a table was ever set; from then on it is there, or put back.
+    pub(super) copied: io::Result<Applied>,
+    /// Whether the table is there.
     pub(super) stands: bool,
-    /// Whether the copy that nobody else can change is there.
+    /// Whether a copy that nobody else can change is there, perhaps one with the rules before these.
     pub(super) flush_proof: bool,
 }
 
 impl Guard {
-    pub(super) fn new(tally: Arc<Tally>) -> Self {
-        Self { loaded: None, stands: false, twin: Twin::Missing, started: 0, tally }
-    }
-
-    fn is_flush_proof(&self) -> bool {
-        matches!(self.twin, Twin::Kept(_))
+    /// Nothing is set. `ended` is called when a copy has ended, by whomever.
+    pub(super) fn new(tally: Arc<Tally>, ended: impl Fn() + Send + Sync + 'static) -> Self {
+        let ended = Arc::new(ended);
+        Self { loaded: None, stands: false, twin: None, twin_fails: false, started: 0, tally, ended }
     }
 
     /// Makes the table, and the copy, what `script` says, each in one step. One that fails does not keep back the other.
     pub(super) fn apply(&mut self, script: &str) -> Report {
-        let until = nft::deadline(script);
-        // The copy first: while the kernel replaces the table that an earlier daemon left, a packet may pass it by.
-        let copied = self.keep_alive(script, until);
-        // What hangs for the one hangs for the other.
-        let hung = copied.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
-        let loaded = if hung { Err(io::ErrorKind::TimedOut.into()) } else { self.load(script, until) };
-        Report { loaded, copied, stands: self.stands, flush_proof: self.is_flush_proof() }
+        // The copy first: while the kernel replaces the table that an earlier daemon left, a packet may pass it by. But
+        // where there was none to be had it is not waited for again.
+        let (loaded, copied) = if self.twin_fails {
+            let loaded = self.load(script);
+            (loaded, self.keep_alive(script))
+        } else {
+            let copied = self.keep_alive(script);
+            (self.load(script), copied)
+        };
+        self.twin_fails = copied.is_err();
+        let flush_proof = self.twin.as_mut().is_some_and(|live| live.nft.runs());
+        Report { loaded, copied, stands: self.stands, flush_proof }
     }
 
     /// Makes the copy say the same: the new one first, then the old one goes.
-    fn keep_alive(&mut self, script: &str, until: Instant) -> io::Result<()> {
-        let before = match &mut self.twin {
-            Twin::Unsupported => return Ok(()),
-            Twin::Kept(live) => {
-                if live.is(script) {
-                    return Ok(());
-                }
-                counters::of(&live.table).unwrap_or_default()
+    fn keep_alive(&mut self, script: &str) -> io::Result<Applied> {
+        let (mut applied, mut before) = (Applied::Loaded, Dropped::default());
+        if let Some(live) = &mut self.twin {
+            match (live.script == script, live.nft.runs()) {
+                (true, true) => return Ok(Applied::Unchanged),
+                (true, false) => applied = Applied::PutBack,
+                (false, _) => {}
             }
-            Twin::Missing => Dropped::default(),
-        };
-        self.started = self.started.wrapping_add(1);
-        match Live::start(script, self.started, until) {
-            Ok(new) => {
-                self.tally.replace(new.table.clone(), before);
-                self.twin = Twin::Kept(new);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
-            Err(_) if !self.is_flush_proof() && owners_are_unknown() => {
-                self.twin = Twin::Unsupported;
-                Ok(())
-            }
-            // An old one serves until the next attempt.
-            Err(error) => Err(error),
+            before = counters::of(&live.table).unwrap_or_default();
         }
+        self.started = self.started.wrapping_add(1);
+        // An old one serves until it works.
+        let new = Live::start(script, self.started, Arc::clone(&self.ended))?;
+        self.tally.replace(new.table.clone(), before);
+        self.twin = Some(new);
+        Ok(applied)
     }
 
-    fn load(&mut self, script: &str, until: Instant) -> io::Result<Applied> {
+    fn load(&mut self, script: &str) -> io::Result<Applied> {
+        let until = nft::deadline(script);
         let held = list(until)?;
+        let counted = if self.stands { counters::of(TABLE).unwrap_or_default() } else { Dropped::default() };
+        self.stands = held.is_some();
         let same = self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
         if let (true, Some(held), Some((_, listed))) = (same, &held, &self.loaded)
             && held == listed
         {
             return Ok(Applied::Unchanged);
         }
-        let counted = if self.stands { counters::of(TABLE).unwrap_or_default() } else { Dropped::default() };
         self.loaded = None; // whatever becomes of it
         nft::run(&["-f", "-"], script, until)?;
         self.tally.keep(counted);

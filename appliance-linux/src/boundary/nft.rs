@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// How long nft may take for a small thing.
@@ -29,23 +30,49 @@ pub(super) fn deadline(script: &str) -> Instant {
 /// A process of nft, which ends with this value.
 pub(super) struct Nft(Option<Child>);
 
+/// One that waits for commands.
+pub(super) struct Interactive {
+    nft: Nft,
+    errors: File,
+}
+
+impl Interactive {
+    /// Lives until it is dropped, or somebody ends it: then `ended` is called, in a thread of its own. It is given this
+    /// line.
+    pub(super) fn start(line: &str, until: Instant, ended: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let errors = memory()?;
+        let mut command = command(&["-i"]);
+        let mut nft = Nft::start(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(pass(&errors)?))?;
+        // Its end of the pipe stays open with the child.
+        if let Some(stdin) = nft.0.as_mut().and_then(|child| child.stdin.as_mut()) {
+            feed(stdin, line.as_bytes(), until)?;
+            let pipe = stdin.as_fd().try_clone_to_owned()?;
+            thread::Builder::new().name("nft".into()).spawn(move || {
+                // Nothing is asked for: what is told all the same is that nobody reads any more.
+                let _ = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::empty())], PollTimeout::NONE);
+                ended();
+            })?;
+        }
+        Ok(Self { nft, errors })
+    }
+
+    pub(super) fn runs(&mut self) -> bool {
+        self.nft.runs()
+    }
+
+    /// What it has against what it was told, if it said anything.
+    pub(super) fn refusal(&mut self) -> io::Result<Option<io::Error>> {
+        let words = said(&mut self.errors)?;
+        Ok((!words.is_empty()).then(|| refusal(&words)))
+    }
+}
+
 impl Nft {
     fn start(command: &mut Command) -> io::Result<Self> {
         command.spawn().map(|child| Self(Some(child)))
     }
 
-    /// One that waits for commands, and lives until it is dropped; it is given this line.
-    pub(super) fn interactive(line: &str, until: Instant) -> io::Result<Self> {
-        let mut command = command(&["-i"]);
-        let mut nft = Self::start(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()))?;
-        // Its end of the pipe stays open with the child.
-        if let Some(stdin) = nft.0.as_mut().and_then(|child| child.stdin.as_mut()) {
-            feed(stdin, line.as_bytes(), until)?;
-        }
-        Ok(nft)
-    }
-
-    pub(super) fn runs(&mut self) -> bool {
+    fn runs(&mut self) -> bool {
         self.ended().is_ok_and(|ended| ended.is_none())
     }
 
@@ -94,7 +121,11 @@ fn feed(stdin: &mut ChildStdin, mut octets: &[u8], until: Instant) -> io::Result
     Ok(())
 }
 
-fn too_long() -> io::Error {
+fn refusal(words: &str) -> io::Error {
+    io::Error::other(format!("nft: {}", words.lines().next().unwrap_or("failed")))
+}
+
+pub(super) fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "nft takes too long")
 }
 
@@ -102,7 +133,8 @@ fn command(arguments: &[&str]) -> Command {
     // A daemon's PATH may lack the folders of the administrator's programs.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
     let mut command = Command::new("nft");
-    command.args(arguments).env("PATH", path).env("LC_ALL", "C");
+    // An interactive one would write all it is told into a history below HOME.
+    command.args(arguments).env("PATH", path).env("LC_ALL", "C").env("HOME", "/dev/null");
     command
 }
 
@@ -119,14 +151,16 @@ fn run_command(mut command: Command, input: &str, until: Instant) -> io::Result<
     let (mut from, mut out, mut errors) = (memory()?, memory()?, memory()?);
     from.write_all(input.as_bytes())?;
     from.rewind()?;
-    let pass = |file: &File| file.try_clone().map(|file| Stdio::from(OwnedFd::from(file)));
     let mut nft = Nft::start(command.stdin(pass(&from)?).stdout(pass(&out)?).stderr(pass(&errors)?))?;
     let status = nft.wait(until)?;
     if status.success() {
         return said(&mut out);
     }
-    let why = said(&mut errors)?;
-    Err(io::Error::other(format!("nft: {}", why.lines().next().unwrap_or("failed"))))
+    Err(refusal(&said(&mut errors)?))
+}
+
+fn pass(file: &File) -> io::Result<Stdio> {
+    file.try_clone().map(|file| Stdio::from(OwnedFd::from(file)))
 }
 
 fn memory() -> io::Result<File> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use super::tunnel::Plan;
@@ -30,6 +30,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("f-01-nft-hangs", nft_hangs).ours().thorough(),
         Scenario::new("f-01-nft-fails-at-the-start", nft_fails_at_the_start).ours(),
         Scenario::new("f-02-the-device-is-renamed", device_renamed).ours(),
+        Scenario::new("f-01-the-copy-of-the-guard-is-killed", copy_killed).ours(),
+        Scenario::new("f-01-no-copy-of-the-guard-can-be-had", no_copy).ours(),
         Scenario::new("f-03-the-device-is-taken-away", device_taken_away).ours(),
         Scenario::new("f-04-the-boundary-is-opened-during-the-farewell", opened_during_the_farewell).ours(),
         Scenario::new("f-13-a-huge-attached-network-is-not-spared", huge_network).ours(),
@@ -45,7 +47,8 @@ impl Nft {
         fs::create_dir_all(&folder)?;
         let (nft, mode) = (folder.join("nft"), folder.join("mode"));
         let text = format!(
-            "#!/bin/sh\ncase \"$(cat {})\" in\nfail) echo out of order >&2; exit 1 ;;\nhang) exec sleep 1000 ;;\nesac\n\
+            "#!/bin/sh\ncase \"$(cat {})\" in\nfail) echo out of order >&2; exit 1 ;;\nhang) exec sleep 1000 ;;\n\
+             no-copy) case \"$*\" in -i) echo no line editor >&2; exit 1 ;; esac ;;\nesac\n\
              PATH=\"${{PATH#*:}}\"\nexec nft \"$@\"\n",
             mode.display()
         );
@@ -116,8 +119,13 @@ fn nft_fails(ends: Ends) -> Result<String> {
 }
 
 fn listed(gateway: &Namespace) -> Result<String> {
+    nft(gateway, &["list", "table", "inet", "portcullis"])
+}
+
+/// What the real nft says; nothing when it fails.
+fn nft(gateway: &Namespace, arguments: &[&str]) -> Result<String> {
     let mut nft = std::process::Command::new("nft");
-    nft.args(["list", "table", "inet", "portcullis"]).stdout(std::process::Stdio::piped());
+    nft.args(arguments).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
     let output = gateway.spawn(&mut nft)?.wait_with_output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -240,6 +248,55 @@ fn device_taken_away(ends: Ends) -> Result<String> {
     us.start()?;
     wait_for_boundary(&us, "closed", "nftables")?;
     Ok(String::new())
+}
+
+/// The process that keeps the copy of the guard is an easy prey for whoever looks for memory or for nft.
+fn copy_killed(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    let mut us = alone(&mut plan, None)?;
+    us.start()?;
+    wait_for_boundary(&us, "closed", "nftables")?;
+    let gateway = &plan.pair.west.gateway;
+    let copies = || -> Result<Vec<String>> {
+        let tables = nft(gateway, &["list", "tables", "inet"])?;
+        Ok(tables.lines().filter(|line| line.contains("portcullis_live")).map(str::to_owned).collect())
+    };
+    let before = copies()?;
+    ensure(before.len() == 1, || format!("copies: {before:?}"))?;
+    for process in us.children()? {
+        kill(process, Signal::SIGKILL)?;
+    }
+    let began = Instant::now();
+    wait_for("another copy", Duration::from_secs(2), || {
+        let now = copies()?;
+        Ok((now.len() == 1 && now != before).then_some(()))
+    })?;
+    let took = began.elapsed();
+    wait_for_boundary(&us, "closed", "nftables")?;
+    ensure(boundary(&us)?["put_back"] == 1, || "not counted".to_owned())?;
+    us.stop()?;
+    ensure(copies()?.is_empty(), || "a copy outlives the daemon".to_owned())?;
+    Ok(format!("there again after {} ms", took.as_millis()))
+}
+
+/// An nft that was built without its command line: the guard stands all the same, is put back at once, and can change.
+fn no_copy(ends: Ends) -> Result<String> {
+    let (mut plan, nft) = (Plan::new(ends)?, Nft::new()?);
+    nft.does("no-copy")?;
+    let mut us = alone(&mut plan, Some(&nft))?;
+    us.start()?;
+    wait_for_boundary(&us, "closed", "nftables, not flush-proof")?;
+    us.reload()?;
+    // Long enough for the copy to be tried less and less often.
+    std::thread::sleep(Duration::from_secs(8));
+    let gateway = &plan.pair.west.gateway;
+    self::nft(gateway, &["flush", "ruleset"])?;
+    let began = Instant::now();
+    wait_for("the guard", Duration::from_secs(1), || Ok(listed(gateway)?.contains("chain").then_some(())))?;
+    let took = began.elapsed();
+    us.reload()?;
+    wait_for_boundary(&us, "closed", "nftables, not flush-proof")?;
+    Ok(format!("there again after {} ms", took.as_millis()))
 }
 
 /// The peer does not answer our farewell, and somebody uses the time.

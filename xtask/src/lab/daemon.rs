@@ -63,9 +63,16 @@ impl Daemon {
     /// # Errors
     /// When it does not run.
     pub(crate) fn signal(&self, signal: Signal) -> Result {
+        Ok(kill(self.process()?, signal)?)
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub(crate) fn process(&self) -> Result<Pid> {
         let child = self.child.as_ref().ok_or("not started")?;
-        kill(Pid::from_raw(child.id().cast_signed()), signal)?;
-        Ok(())
+        Ok(Pid::from_raw(child.id().cast_signed()))
     }
 
     /// SIGTERM, and waits for the end.

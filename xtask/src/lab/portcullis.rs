@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::daemon::Daemon;
@@ -73,6 +74,16 @@ impl Portcullis {
     /// From its next start on it looks for programs in `folder` first.
     pub(crate) fn look_first_in(&mut self, folder: &Path) {
         self.programs = Some(folder.to_owned());
+    }
+
+    /// The processes that the daemon has started.
+    pub(crate) fn children(&self) -> Result<Vec<Pid>> {
+        let mut children = Vec::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.daemon.process()?))? {
+            let list = fs::read_to_string(thread?.path().join("children"))?;
+            children.extend(list.split_whitespace().filter_map(|id| id.parse().ok()).map(Pid::from_raw));
+        }
+        Ok(children)
     }
 
     /// Sends a signal to the daemon.
