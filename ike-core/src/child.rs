@@ -73,10 +73,24 @@ pub(crate) struct Report {
     pub(crate) up: bool,
     /// `ChildOutbound` is due.
     pub(crate) outbound: bool,
+    /// `ChildDraining` is due.
+    pub(crate) draining: bool,
     /// `ChildUp` was delivered.
     pub(crate) known: bool,
     /// `ChildFailed` is due for an attempt that left this SA as it was (a rekey).
     pub(crate) attempt_failed: bool,
+}
+
+impl Report {
+    /// What is told first has the lowest: what comes, then what made room for it, then what ends. So nobody takes for lost
+    /// what another one carries on.
+    pub(crate) fn rank(self) -> u8 {
+        match self {
+            Self { up: true, .. } | Self { outbound: true, .. } => 0,
+            Self { draining: true, .. } => 1,
+            _ => 2,
+        }
+    }
 }
 
 pub(crate) struct Child {
@@ -165,6 +179,7 @@ impl Child {
             self.keys = None;
             self.report.up = false;
             self.report.outbound = false;
+            self.report.draining = false;
         }
     }
 
@@ -186,8 +201,8 @@ impl Child {
 
     /// Whether the caller has to be told something.
     pub(crate) fn to_tell(&self) -> bool {
-        let Report { up, outbound, attempt_failed, .. } = self.report;
-        up || outbound || attempt_failed || matches!(self.phase, Phase::Ended(_))
+        let Report { up, outbound, draining, attempt_failed, .. } = self.report;
+        up || outbound || draining || attempt_failed || matches!(self.phase, Phase::Ended(_))
     }
 
     /// The next moment at which [`Child::on_time`] has something to do.
@@ -209,6 +224,8 @@ impl Child {
         if self.replaced_by.is_some() && !matches!(self.phase, Phase::Ended(_) | Phase::Draining(_)) {
             self.phase = Phase::Draining(drain_until);
             self.calm();
+            self.report.outbound = false;
+            self.report.draining = true;
             self.want_rekey = false;
             self.want_delete = false;
         } else if self.replaced_by.is_none() {
@@ -383,6 +400,12 @@ impl Children<'_> {
         let beside = |child: &Child| (child.peer, child.config) == (peer, config) && child.ike != ike;
         let meant = |child: &Child| begun.is_none_or(|begun| child.since > begun);
         self.iter().any(|(_, child)| beside(child) && meant(child) && child.phase == Phase::Up)
+    }
+
+    /// The last of those that took the place of `child` one after the other; it is that one itself while nothing did.
+    pub(crate) fn last_heir(&self, child: ChildId) -> ChildId {
+        let next = |child: &ChildId| self.by_id(*child).and_then(|child| child.replaced_by);
+        core::iter::successors(Some(child), next).take(self.slots.len()).last().unwrap_or(child)
     }
 
     pub(crate) fn free(&mut self, slot: u16) {

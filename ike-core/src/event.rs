@@ -68,6 +68,12 @@ pub enum Event<'e> {
         /// The Child SA whose `outbound_ready` was false.
         child: ChildId,
     },
+    /// Both sides deleted this Child SA after another one replaced it: send nothing through it any more. What is on its way
+    /// is received until [`Event::ChildDown`].
+    ChildDraining {
+        /// The Child SA.
+        child: ChildId,
+    },
     /// Remove this Child SA from the data plane, both directions.
     ChildDown {
         /// The Child SA.

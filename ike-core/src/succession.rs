@@ -73,12 +73,17 @@ pub(crate) fn child_replaced(children: &mut Children<'_>, old: ChildId, new: Opt
 }
 
 /// The peer deleted the Child SA in slot `heir`. What gave way to this one, the one that it was made for or one that
-/// crossed it, is there no longer, or goes on instead and is sent through.
+/// crossed it, is there no longer, goes too because we are deleting it, or goes on instead and is sent through.
 pub(crate) fn child_deleted(children: &mut Children<'_>, heir: u16, rekey_at: Instant) {
     let Some((id, ike)) = children.id(heir).zip(children.get(heir).map(|child| child.ike)) else { return };
     for (_, child) in children.of(ike) {
-        if child.replaced_by == Some(id) && child.phase == Phase::Up && !child.want_delete {
-            child.replaced_by = None;
+        if child.replaced_by != Some(id) || !child.live() {
+            continue;
+        }
+        child.replaced_by = None;
+        if child.phase == Phase::Deleting || child.want_delete {
+            child.attempt = Some(Failure::ClosedByPeer);
+        } else {
             child.orphan_at = None;
             child.rekey_at = Some(rekey_at);
             child.outbound_at = None;

@@ -14,6 +14,7 @@ use ipsec_core::time::Instant;
 
 use super::demand::narrowed;
 use super::report::{Report, What};
+use super::state::ChildEntry;
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
 use crate::config::Identity;
@@ -43,6 +44,9 @@ enum Note {
         came: Came,
     },
     Outbound {
+        child: ChildId,
+    },
+    Draining {
         child: ChildId,
     },
     Down {
@@ -110,7 +114,12 @@ impl Note {
             | Self::RekeyFailed { peer, .. }
             | Self::Reauthenticate { peer } => Some(*peer),
             Self::Closed { peer, .. } => *peer,
-            Self::Up { .. } | Self::Outbound { .. } | Self::Moved { .. } | Self::Refused { .. } | Self::Other => None,
+            Self::Up { .. }
+            | Self::Outbound { .. }
+            | Self::Draining { .. }
+            | Self::Moved { .. }
+            | Self::Refused { .. }
+            | Self::Other => None,
         }
     }
 }
@@ -134,6 +143,7 @@ impl Gateway {
             Event::Established { ike, peer } => Note::Established { ike, peer },
             Event::IkeRekeyed { old, new, peer } => Note::Rekeyed { old, new, peer },
             Event::ChildOutbound { child } => Note::Outbound { child },
+            Event::ChildDraining { child } => Note::Draining { child },
             Event::ChildDown { child, peer, config, cause } => Note::Down { child, peer, config, cause },
             Event::ChildFailed { peer, config, cause, .. } => Note::ChildFailed { peer, config, cause },
             Event::Noted { peer, remote, cause, .. } => Note::Noted { peer, remote, cause },
@@ -197,6 +207,7 @@ impl Gateway {
                     drop(parts.endpoint.close_child(now, child));
                 }
             }
+            Note::Draining { child } => self.child_drains(child, parts),
             Note::Down { child, peer, config, cause } => {
                 let since = self.sas.get(&child).and_then(|sa| parts.inbound.sa(sa.inbound)).map(|sa| sa.since);
                 // What was taken out before was told then.
@@ -223,7 +234,7 @@ impl Gateway {
                 let peer = parts.endpoint.ike_sa(ike).and_then(|view| view.peer);
                 let children =
                     peer.and_then(|peer| self.peers.get(&peer)).into_iter().flat_map(|entry| &entry.children);
-                let sas = children.filter_map(|child| self.children.get(child)).flat_map(|child| &child.sas);
+                let sas = children.filter_map(|child| self.children.get(child)).flat_map(ChildEntry::all);
                 for sa in sas {
                     if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == ike) {
                         sa.move_to(path, parts.outbound, parts.inbound);
@@ -293,7 +304,7 @@ impl Gateway {
             return; // it was closed here meanwhile
         }
         for child in entry.children.iter().filter_map(|child| self.children.get(child)) {
-            for sa in &child.sas {
+            for sa in child.all() {
                 if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == old) {
                     sa.ike = new;
                 }
@@ -416,6 +427,21 @@ impl Gateway {
         }
     }
 
+    /// Another one took the place of a Child SA: no packet goes into what the peer does not have any more.
+    fn child_drains<C: IkeCrypto, P: PacketCrypto>(&mut self, child: ChildId, parts: &mut Parts<'_, '_, C, P>) {
+        let Some(sa) = self.sas.get_mut(&child) else { return };
+        sa.drain(parts.outbound);
+        let (peer, config) = (sa.peer, sa.config);
+        let Some(entry) = self.children.get_mut(&config) else { return };
+        entry.draining.extend(entry.sas.take(&child));
+        if entry.sas.is_empty() {
+            // What took its place is gone already, and could not be told as the end.
+            let cause = entry.cause.clone();
+            self.agenda.touch(peer);
+            self.tell(Some(peer), Some(config), What::ChildDown, cause);
+        }
+    }
+
     fn child_down<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
@@ -424,13 +450,10 @@ impl Gateway {
         failure: &Failure,
         parts: &Parts<'_, '_, C, P>,
     ) {
-        if *failure == Failure::Replaced {
-            return; // the story is told by the one that replaces it
-        }
         let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
         let Some(entry) = self.children.get_mut(&config) else { return };
         if !entry.sas.is_empty() {
-            return; // another one goes on
+            return; // another one goes on, and tells the story
         }
         if cause.kind != Kind::Intent {
             entry.fail(now, cause.clone());

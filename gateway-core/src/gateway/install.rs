@@ -16,7 +16,7 @@ use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
 
-use super::state::Totals;
+use super::state::{ChildEntry, Totals};
 use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::policy::{child_of, policy_of};
@@ -44,6 +44,8 @@ pub(super) enum Sending {
     Through(SaId),
     /// The peer began the rekey: to be used when it uses it too (RFC 7296 §2.8).
     Later(Box<Waiting>),
+    /// Gone before the receiving half, which drains; as it stood then.
+    Over(Option<Status>),
 }
 
 /// An outbound SA to be.
@@ -182,17 +184,33 @@ impl Installed {
                 outbound.set_path(*id, path, self.encap);
             }
             Sending::Later(waiting) => waiting.path = path,
+            Sending::Over(_) => {}
+        }
+    }
+
+    /// Sends nothing through this SA any more, and receives on.
+    pub(super) fn drain<P: PacketCrypto>(&mut self, outbound: &mut Outbound<'_, P>) {
+        let last = self.sent(outbound);
+        if let Sending::Through(id) = self.outbound {
+            outbound.remove(id);
+        }
+        self.outbound = Sending::Over(last);
+    }
+
+    /// How the sending half stands, or stood last.
+    fn sent<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>) -> Option<Status> {
+        match &self.outbound {
+            Sending::Through(id) => outbound.sa(*id),
+            Sending::Over(last) => *last,
+            Sending::Later(_) => None,
         }
     }
 
     /// What went through so far.
     pub(super) fn totals<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>, inbound: &Inbound<'_, P>) -> Totals {
-        let sent = match self.outbound {
-            Sending::Through(id) => outbound.sa(id),
-            Sending::Later(_) => None,
-        };
         let amount = |status: Option<Status>| status.map_or((0, 0), |status| (status.bytes, status.packets));
-        let ((bytes_in, packets_in), (bytes_out, packets_out)) = (amount(inbound.sa(self.inbound)), amount(sent));
+        let ((bytes_in, packets_in), (bytes_out, packets_out)) =
+            (amount(inbound.sa(self.inbound)), amount(self.sent(outbound)));
         Totals { bytes_in, bytes_out, packets_in, packets_out }
     }
 
@@ -203,10 +221,7 @@ impl Installed {
 
     /// When the last packet went out.
     pub(super) fn last_sent<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>) -> Option<Instant> {
-        match self.outbound {
-            Sending::Through(id) => outbound.sa(id).and_then(|status| status.last_used),
-            Sending::Later(_) => None,
-        }
+        self.sent(outbound).and_then(|status| status.last_used)
     }
 
     /// Takes it out of the engines. What went through it is left.
@@ -227,7 +242,7 @@ impl Installed {
         match (inbound, &self.outbound) {
             (true, _) => self.inbound == sa,
             (false, Sending::Through(id)) => *id == sa,
-            (false, Sending::Later(_)) => false,
+            (false, Sending::Later(_) | Sending::Over(_)) => false,
         }
     }
 }
@@ -243,7 +258,8 @@ impl Gateway {
         self.look_at = Some(Instant::ZERO);
     }
 
-    /// Takes a Child SA out of the engines and keeps what went through it. `false`: it was gone already.
+    /// Takes a Child SA out of the engines and keeps what went through it. Whether it stood: `false` when it was gone
+    /// already, or only received what was on its way.
     pub(super) fn uninstall<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         child: ChildId,
@@ -253,8 +269,9 @@ impl Gateway {
         let config = sa.config;
         let totals = sa.remove(parts.outbound, parts.inbound);
         if let Some(entry) = self.children.get_mut(&config) {
-            entry.sas.remove(&child);
             entry.past.add(totals);
+            entry.draining.remove(&child);
+            return entry.sas.remove(&child);
         }
         true
     }
@@ -274,7 +291,7 @@ impl Gateway {
         // An SA that is gone already has nothing left to be done about.
         let status = if inbound { parts.inbound.sa(sa) } else { parts.outbound.sa(sa) };
         let child = status.and_then(|status| self.children.get(&child_of(status.policy)));
-        let mut installed = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
+        let mut installed = child.into_iter().flat_map(ChildEntry::all).filter_map(|id| self.sas.get(id));
         let Some(installed) = installed.find(|installed| installed.is(sa, inbound)) else { return };
         let child = installed.child;
         match event {

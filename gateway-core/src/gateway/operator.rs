@@ -11,6 +11,7 @@ use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
 use super::report::What;
+use super::state::ChildEntry;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::{Config, Diff};
@@ -247,12 +248,13 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         let Some(child) = self.children.get(&config) else { return };
-        let (peer, sas, asked) = (child.peer, child.sas.clone(), child.asked);
-        for sa in sas.iter().copied().chain(asked) {
+        let (peer, asked) = (child.peer, child.asked);
+        let mut stood = false;
+        for sa in child.all().copied().chain(asked).collect::<Vec<_>>() {
             drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted, or is not up yet
-            self.uninstall(sa, parts);
+            stood |= self.uninstall(sa, parts);
         }
-        if !sas.is_empty() {
+        if stood {
             let cause = Cause::of(&Failure::ClosedHere, None);
             self.tell(Some(peer), Some(config), What::ChildDown, Some(cause));
         }
@@ -290,13 +292,13 @@ impl Gateway {
             drop(parts.endpoint.close(now, *ike)); // denied: it is gone
         }
         for config in children {
-            let sas = self.children.get(&config).into_iter().flat_map(|child| &child.sas);
+            let sas = self.children.get(&config).into_iter().flat_map(ChildEntry::all);
             let lost = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| goes(&sa.ike));
-            let lost: Vec<_> = sas.filter(lost).copied().collect();
-            for sa in &lost {
-                self.uninstall(*sa, parts);
+            let mut stood = false;
+            for sa in sas.filter(lost).copied().collect::<Vec<_>>() {
+                stood |= self.uninstall(sa, parts);
             }
-            if !lost.is_empty() && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
+            if stood && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
                 let cause = Cause::of(&Failure::ClosedHere, None);
                 self.tell(Some(id), Some(config), What::ChildDown, Some(cause));
             }

@@ -212,6 +212,8 @@ pub(super) struct ChildEntry {
     pub(super) wanted: bool,
     /// Its SAs in the engines.
     pub(super) sas: BTreeSet<ChildId>,
+    /// Those that only receive what is on its way, after another one took their place: they carry nothing on.
+    pub(super) draining: BTreeSet<ChildId>,
     /// The SA that we asked the peer for.
     pub(super) asked: Option<ChildId>,
     /// It was asked for the sake of a packet that the peer's narrowing left out.
@@ -245,6 +247,7 @@ impl ChildEntry {
             held: false,
             wanted: false,
             sas: BTreeSet::new(),
+            draining: BTreeSet::new(),
             asked: None,
             asked_for: None,
             uncovered_until: None,
@@ -264,6 +267,11 @@ impl ChildEntry {
     /// Takes over what may change without a new number.
     pub(super) fn follow(&mut self, child: &Child) {
         self.lifetime = lifetime(child);
+    }
+
+    /// All its SAs in the engines, those that only drain too.
+    pub(super) fn all(&self) -> impl Iterator<Item = &ChildId> {
+        self.sas.iter().chain(&self.draining)
     }
 
     /// Whether a Child SA that came up is still wanted: not when the operator took the child down since it was asked for, or

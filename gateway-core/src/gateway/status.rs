@@ -136,7 +136,7 @@ impl Gateway {
         parts: &'s Parts<'_, '_, C, P>,
     ) -> impl Iterator<Item = ChildStatus<'s>> {
         peer.children.iter().filter_map(|child| self.children.get(child)).map(|entry| {
-            let installed = || entry.sas.iter().filter_map(|sa| self.sas.get(sa));
+            let installed = || entry.all().filter_map(|sa| self.sas.get(sa));
             let stands = installed().filter_map(|sa| {
                 let view = parts.endpoint.child_sa(sa.child).filter(|view| !view.replaced)?;
                 Some((parts.inbound.sa(sa.inbound)?.since, sa.encap, view))

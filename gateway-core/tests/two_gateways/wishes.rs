@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Parts, PeerState, What};
+use ipsec_core::engine::Verdict;
 
 use crate::world::{Site, World, config, far, packet, parts, peer, second};
 use crate::{secs, up};
@@ -268,4 +269,36 @@ fn f_10_our_lifetime_does_not_end_what_the_peer_wanted_back() {
     world.pass(secs(120));
     assert!(world.right.child("other", "net").2, "{}", world.story());
     world.ping();
+}
+
+#[test]
+fn f_10_a_child_that_is_deleted_after_its_rekey_is_told_of_and_takes_no_packet() {
+    let mut world =
+        World::new(&peer(true, "start = \"on-demand\"", ""), &peer(false, "start = \"passive\"", "")).start();
+    let _ = world.send(true, &packet(1, 2, b"first"));
+    world.pass(secs(20));
+    world.ping();
+    world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
+    world.exchange();
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(1));
+    assert!(world.right.inbound.sas().next().is_none());
+    let sent = world.left.classify(&packet(1, 2, b"into the void"));
+    let told = world.left.told(|what| *what == What::ChildDown);
+    assert!(!matches!(sent, Ok(Verdict::Protect(_))), "{sent:?}, told {told}\n{}", world.story());
+    assert_eq!(told, 1, "{}", world.story());
+}
+
+#[test]
+fn f_10_the_end_of_a_child_after_its_rekey_is_told() {
+    let mut world =
+        World::new(&peer(true, "start = \"on-demand\"", ""), &peer(false, "start = \"passive\"", "")).start();
+    let _ = world.send(true, &packet(1, 2, b"first"));
+    world.pass(secs(20));
+    world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
+    world.exchange();
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(100));
+    assert!(!world.left.child("other", "net").2);
+    assert_eq!(world.left.told(|what| *what == What::ChildDown), 1, "{}", world.story());
 }

@@ -59,8 +59,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if let Some(event) = self.beginning() {
             return Some(event);
         }
-        let child = self.children.iter().find(|(_, child)| child.to_tell()).map(|(slot, _)| slot);
-        if let Some(slot) = child {
+        let telling = self.children.iter().filter(|(_, child)| child.to_tell());
+        if let Some(slot) = telling.min_by_key(|(_, child)| child.report.rank()).map(|(slot, _)| slot) {
             return self.child_event(slot);
         }
         if let Some(event) = self.end() {
@@ -152,8 +152,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 encap: encap?,
             }));
         }
-        child.report.outbound = false;
-        Some(Event::ChildOutbound { child: id })
+        if core::mem::take(&mut child.report.outbound) {
+            return Some(Event::ChildOutbound { child: id });
+        }
+        child.report.draining = false;
+        Some(Event::ChildDraining { child: id })
     }
 
     fn end(&mut self) -> Option<Event<'static>> {

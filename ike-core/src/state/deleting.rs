@@ -59,6 +59,8 @@ pub(crate) fn on_request<C: IkeCrypto>(
             child.deleted(Failure::ClosedByPeer, drain_until);
             child.replaced_by
         });
+        // The peer has all of them: it asked for this Delete after our answers that made them.
+        let heir = heir.map(|heir| env.children.last_heir(heir));
         match heir.and_then(|heir| env.children.by_id_mut(heir)) {
             Some(heir) => heir.send_through(),
             None => succession::child_deleted(env.children, slot, rekey_at),

@@ -247,6 +247,12 @@ impl Host {
                     let config = self.installed[&child].config;
                     self.sending.insert(config, child);
                 }
+                Event::ChildDraining { child } => {
+                    let config = self.installed[&child].config;
+                    if self.sending.get(&config) == Some(&child) {
+                        self.sending.remove(&config);
+                    }
+                }
                 Event::ChildDown { child, config, cause, .. } => {
                     self.story.push(format!("child {} down: {cause:?}", config.0));
                     self.installed.remove(&child).expect("a child that was up");
