@@ -1,0 +1,104 @@
+//! What keeps packets from crossing in clear, now and once the daemon runs.
+
+use super::finding::{Finding, Grade, finding, fine};
+use crate::boundary::{self, GuardState};
+use crate::control::protocol::BoundaryStatus;
+
+/// What keeps packets from crossing in clear, now and once the daemon runs.
+pub(super) fn boundary(running: bool) -> Vec<Finding> {
+    let mut findings = vec![guard(&boundary::guard_state(), running)];
+    if running {
+        return findings;
+    }
+    match boundary::blocked() {
+        Ok(None) => {}
+        Ok(Some(nets)) => findings.push(finding(
+            Grade::Note,
+            "blocked",
+            format!("no daemon runs, and {nets} stay blocked, so that nothing leaves in clear"),
+            "start the daemon; or `portcullis release`, to reach them in clear",
+        )),
+        Err(error) => findings.push(finding(Grade::Warning, "blocked", format!("routes cannot be read: {error}"), "")),
+    }
+    findings
+}
+
+/// What the daemon itself says of the boundary.
+pub(super) fn as_the_daemon_sees_it(boundary: &BoundaryStatus) -> Finding {
+    let why = || boundary.why.clone().unwrap_or_default();
+    match boundary.state.as_str() {
+        "closed" => fine("boundary", format!("closed, says the daemon; guard: {}", boundary.guard)),
+        "weak" => finding(Grade::Warning, "boundary", format!("weak, says the daemon: {}", why()), "see guard"),
+        state => finding(
+            Grade::Failure,
+            "boundary",
+            format!("{state}, says the daemon: {}", why()),
+            "it is tried again all the time; the log says since when",
+        ),
+    }
+}
+
+/// Whether what is protected is dropped where it would cross in clear.
+fn guard(state: &GuardState, running: bool) -> Finding {
+    let unguarded = "if somebody removes our routes or rules, packets leave in clear until they are put back, and nothing \
+                     drops clear packets that come in in the name of a remote network";
+    match (state, running) {
+        (GuardState::Stands, true) => {
+            fine("guard", "stands: what is protected is dropped where it would cross in clear")
+        }
+        (GuardState::Stands, false) => fine("guard", "still stands, until the next start or `portcullis release`"),
+        (GuardState::Absent, false) => fine("guard", "nft answers: the guard will stand before the first route"),
+        (GuardState::Absent, true) => finding(
+            Grade::Failure,
+            "guard",
+            format!("does not stand although the daemon runs: {unguarded}"),
+            "`portcullis status` says why; where nftables came later than the daemon: systemctl restart portcullis",
+        ),
+        (GuardState::NoNft, _) => finding(
+            Grade::Warning,
+            "guard",
+            format!("nft is not installed: {unguarded}"),
+            "install nftables (apt, dnf or apk: the package is nftables), then restart portcullis",
+        ),
+        (GuardState::Refused(why), _) => finding(
+            Grade::Warning,
+            "guard",
+            format!("nft cannot be used ({why}): {unguarded}"),
+            "run this as root; `modprobe nf_tables` tells whether the kernel has it",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f_01_doctor_fails_on_the_trouble_of_the_daemon() {
+        let state = |state: &str| BoundaryStatus {
+            state: state.to_owned(),
+            why: Some("rule 4500: no".to_owned()),
+            ..BoundaryStatus::default()
+        };
+        let grades = ["closed", "weak", "trouble"].map(|word| as_the_daemon_sees_it(&state(word)).grade);
+        assert_eq!(grades, [Grade::Fine, Grade::Warning, Grade::Failure]);
+        assert!(as_the_daemon_sees_it(&state("trouble")).text.contains("rule 4500: no"));
+    }
+
+    #[test]
+    fn whether_the_guard_stands_is_told_and_what_to_do_without_nft() {
+        let told = |state: GuardState, running| {
+            let found = guard(&state, running);
+            (found.grade, found.text.split(':').next().unwrap().to_owned(), found.fix)
+        };
+        assert_eq!(told(GuardState::Stands, true), (Grade::Fine, "stands".to_owned(), String::new()));
+        assert_eq!(told(GuardState::Absent, false).0, Grade::Fine);
+        let (grade, text, fix) = told(GuardState::Absent, true);
+        assert_eq!((grade, text.as_str()), (Grade::Failure, "does not stand although the daemon runs"));
+        assert!(fix.contains("portcullis status"), "{fix}");
+        let (grade, text, fix) = told(GuardState::NoNft, true);
+        assert_eq!((grade, text.as_str()), (Grade::Warning, "nft is not installed"));
+        assert!(fix.contains("install nftables"), "{fix}");
+        assert_eq!(told(GuardState::Refused("no".to_owned()), false).0, Grade::Warning);
+    }
+}

@@ -1,0 +1,186 @@
+//! What this machine allows and has: privileges, the TUN device, settings of its kernel, interfaces, addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use gateway_core::config::{Action, Config, Remote};
+
+use super::finding::{Finding, Grade, a_few, finding, fine};
+use crate::boundary::{self, GuardState, prefixes};
+use crate::netlink::LocalAddr;
+use crate::tun::CLONE_DEVICE;
+
+const NET_BIND_SERVICE: u32 = 10;
+const NET_ADMIN: u32 = 12;
+const NET_RAW: u32 = 13;
+
+pub(super) fn privileges() -> Finding {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
+    let needed = [(NET_ADMIN, "CAP_NET_ADMIN"), (NET_RAW, "CAP_NET_RAW"), (NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE")];
+    let missing: Vec<_> =
+        needed.into_iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| name).collect();
+    if missing.is_empty() {
+        return fine("privileges", "may create the TUN device, routes and raw sockets");
+    }
+    let fix = "run as root, or with these capabilities (the systemd unit grants them)";
+    finding(Grade::Failure, "privileges", format!("{} missing", missing.join(", ")), fix)
+}
+
+pub(super) fn tun(config: &Config, running: bool) -> Finding {
+    let name = &config.gateway.tun;
+    match fs::OpenOptions::new().read(true).write(true).open(CLONE_DEVICE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let fix = "modprobe tun; in a container: --device /dev/net/tun";
+            return finding(Grade::Failure, "tun", format!("{CLONE_DEVICE} does not exist"), fix);
+        }
+        Err(error) => {
+            let fix = "check the permissions of the device, and of the container";
+            return finding(Grade::Failure, "tun", format!("{CLONE_DEVICE} cannot be opened: {error}"), fix);
+        }
+        Ok(_) => {}
+    }
+    if !running && nix::net::if_::if_nametoindex(name.as_str()).is_ok() {
+        let fix = format!("ip link delete {name}, or another name with tun = \"…\" under [gateway]");
+        return finding(Grade::Failure, "tun", format!("an interface {name} exists already"), fix);
+    }
+    fine("tun", if running { format!("{CLONE_DEVICE} can be opened") } else { format!("{name} can be created") })
+}
+
+/// The value of a setting below /proc/sys/net.
+fn setting(name: &str) -> Option<String> {
+    fs::read_to_string(Path::new("/proc/sys/net").join(name)).ok().map(|value| value.trim().to_owned())
+}
+
+/// Whether the kernel forwards packets of the families that children carry, and whether it has to.
+pub(crate) fn forwarding(config: &Config) -> Vec<Finding> {
+    let families = [
+        (true, "ipv4/ip_forward", "net.ipv4.ip_forward"),
+        (false, "ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
+    ];
+    let children = || config.peers.iter().flat_map(|peer| &peer.children);
+    let mut findings = Vec::new();
+    for (v4, file, name) in families {
+        let local: Vec<String> = children()
+            .flat_map(|child| &child.local_ts)
+            .filter(|selector| selector.addrs.is_ipv4() == v4 && selector.addrs.start() != selector.addrs.end())
+            .flat_map(|selector| prefixes(&selector.addrs))
+            .map(|net| net.to_string())
+            .collect();
+        if local.is_empty() {
+            continue; // only single addresses, which may well be our own
+        }
+        findings.push(match setting(file).as_deref() {
+            Some("0") => finding(
+                Grade::Failure,
+                "ip_forward",
+                format!("{name} is 0: the kernel will not forward packets from and to {}", a_few(local)),
+                format!("sysctl -w {name}=1 (and a line {name}=1 in /etc/sysctl.d/90-portcullis.conf to keep it)"),
+            ),
+            Some(_) => fine("ip_forward", format!("{name} is on")),
+            None => finding(Grade::Warning, "ip_forward", format!("{name} cannot be read"), ""),
+        });
+    }
+    findings
+}
+
+/// Without a guard, strict reverse path filtering makes it harder for others to inject clear packets in the name of
+/// protected networks (over IPv4, and by another interface than that of the route back), but also drops what a bypass
+/// policy, or a peer inside its own remote network, sends in clear.
+pub(super) fn reverse_path(config: &Config, outside: &BTreeSet<String>) -> Vec<Finding> {
+    let value = |name: &str| setting(&format!("ipv4/conf/{name}/rp_filter")).and_then(|value| value.parse::<u8>().ok());
+    let inside = config.peers.iter().find(|peer| {
+        let nets = || peer.children.iter().flat_map(|child| &child.remote_ts);
+        peer.remote.iter().filter_map(Remote::address).any(|addr| nets().any(|net| net.addrs.contains(addr)))
+    });
+    let guarded = !matches!(boundary::guard_state(), GuardState::NoNft | GuardState::Refused(_));
+    let bypass = config.policies.iter().any(|policy| policy.action == Action::Bypass);
+    let grade = |name: &String| {
+        let effective = value(name)?.max(value("all").unwrap_or(0));
+        let setting = format!("net.ipv4.conf.{name}.rp_filter");
+        Some(match (effective, inside, bypass) {
+            (1, Some(peer), _) => finding(
+                Grade::Failure,
+                "rp_filter",
+                format!(
+                    "{setting} is 1, and the address of \"{}\" lies inside its own remote-ts: the kernel drops what it \
+                     sends",
+                    peer.name
+                ),
+                format!("sysctl -w {setting}=2"),
+            ),
+            (1, None, true) => finding(
+                Grade::Warning,
+                "rp_filter",
+                format!(
+                    "{setting} is 1: what a bypass policy lets in clear is dropped when it comes from a remote network"
+                ),
+                format!("sysctl -w {setting}=2 when such packets are expected, and a firewall rule for the others"),
+            ),
+            (1, None, false) => fine("rp_filter", format!("{setting} is 1")),
+            _ if guarded => fine("rp_filter", format!("{setting} is {effective}; the guard does not need it")),
+            _ => finding(
+                Grade::Warning,
+                "rp_filter",
+                format!(
+                    "{setting} is {effective}: whoever is outside can send clear packets in the name of a remote network, \
+                     and the kernel takes them"
+                ),
+                match bypass || inside.is_some() {
+                    true => {
+                        "a firewall rule that drops what comes in there from the remote networks, but for what bypasses"
+                            .to_owned()
+                    }
+                    false => format!("sysctl -w {setting}=1"),
+                },
+            ),
+        })
+    };
+    outside.iter().filter_map(grade).collect()
+}
+
+pub(super) fn interfaces(config: &Config) -> Vec<Finding> {
+    let exists = |name: &String| nix::net::if_::if_nametoindex(name.as_str()).is_ok();
+    let missing = config.gateway.outside.iter().filter(|name| !exists(name));
+    missing
+        .map(|name| {
+            let fix = "ip link shows which there are; correct outside under [gateway]";
+            finding(Grade::Failure, "outside", format!("there is no interface {name}"), fix)
+        })
+        .collect()
+}
+
+pub(super) fn addresses(config: &Config, ours: &[LocalAddr]) -> Vec<Finding> {
+    let ours_alone: BTreeSet<IpAddr> = ours.iter().map(|local| local.addr).collect();
+    let here = |addr: &IpAddr| ours_alone.contains(addr);
+    let mut absent: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
+    let mut strange = Vec::new();
+    for peer in &config.peers {
+        for addr in peer.local.iter().filter(|addr| !here(addr)) {
+            absent.entry(*addr).or_default().push(format!("\"{}\"", peer.name));
+        }
+        for child in &peer.children {
+            if !ours.iter().any(|local| child.local_ts.iter().any(|net| net.addrs.contains(local.addr))) {
+                strange.push(format!("\"{}/{}\"", peer.name, child.name));
+            }
+        }
+    }
+    let absent = absent.into_iter().map(|(addr, peers)| {
+        let text = format!("{addr}, from which {} is to be reached, is no address of this machine", a_few(peers));
+        let fix = "behind NAT (AWS, Azure, a home router) write the private address, or local = \"any\"";
+        finding(Grade::Failure, "local", text, fix)
+    });
+    let mut findings: Vec<Finding> = absent.collect();
+    if !strange.is_empty() {
+        let text = format!(
+            "this machine has no address in local-ts of {}: hosts behind it can use the tunnel, it cannot itself",
+            a_few(strange)
+        );
+        findings.push(finding(Grade::Note, "local-ts", text, ""));
+    }
+    findings
+}
