@@ -229,7 +229,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         fault("f-07-forged-packets-stay-out-while-the-ruleset-is-flushed", &[Trouble::Ruleset]),
         group("reload", &[Trouble::ReloadPeer, Trouble::ReloadMtu, Trouble::ReloadOutside, Trouble::ReloadLocal])
             .thorough(),
-        group("ruleset", &[Trouble::Ruleset]).thorough(),
+        group("ruleset", &[Trouble::Ruleset, Trouble::CopyKilled]).thorough(),
         group("machine", &[Trouble::Address, Trouble::LanDown]),
         group("peer", &[Trouble::PeerSilent, Trouble::PeerKilled]).thorough(),
     ]

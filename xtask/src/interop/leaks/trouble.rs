@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+
 use super::bench::Bench;
 use crate::lab::daemon::Daemon;
 use crate::lab::gateway::{Child, Gateway};
@@ -29,6 +31,7 @@ pub(super) enum Trouble {
     RulesAndTables,
     Networkd,
     Ruleset,
+    CopyKilled,
     DeviceDown,
     DeviceGone,
     SecondInstance,
@@ -44,7 +47,7 @@ pub(super) enum Trouble {
 
 impl Trouble {
     /// All but the one that is done once.
-    pub(super) const USUAL: [Self; 21] = [
+    pub(super) const USUAL: [Self; 22] = [
         Self::Restart,
         Self::Kill,
         Self::ReloadPeer,
@@ -56,6 +59,7 @@ impl Trouble {
         Self::RulesAndTables,
         Self::Networkd,
         Self::Ruleset,
+        Self::CopyKilled,
         Self::DeviceDown,
         Self::DeviceGone,
         Self::SecondInstance,
@@ -82,6 +86,7 @@ impl Trouble {
             Self::RulesAndTables => "rules and routes removed",
             Self::Networkd => "systemd-networkd restarts",
             Self::Ruleset => "nft flush ruleset",
+            Self::CopyKilled => "nft killed, then flush ruleset",
             Self::DeviceDown => "device down and up",
             Self::DeviceGone => "device deleted",
             Self::SecondInstance => "second instance",
@@ -159,6 +164,14 @@ impl Trouble {
                 without(bench, true, true)
             }
             Self::Ruleset => nft(bench.gateway(), "flush ruleset\n").map(drop),
+            Self::CopyKilled => {
+                for process in bench.us.children()? {
+                    kill(process, Signal::SIGKILL)?;
+                }
+                // The copy is there again when the other one goes.
+                std::thread::sleep(Duration::from_secs(1));
+                nft(bench.gateway(), "flush ruleset\n").map(drop)
+            }
             Self::DeviceDown => {
                 bench.ip("link set pcl0 down")?;
                 pause(dice, 300);
