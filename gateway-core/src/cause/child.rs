@@ -1,0 +1,131 @@
+//! What is said of a child: that it failed, became smaller, or was not taken.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use ike_core::failure::Failure;
+use ipsec_core::net::TrafficSelector;
+
+use super::evidence::{listed, nets, networks};
+use super::{Cause, Kind};
+use crate::config::selector::Selector;
+use crate::config::{Child, Peer};
+
+impl Cause {
+    /// Puts a failure of a child into words.
+    pub fn of_child(failure: &Failure, child: Option<&Child>, peer: Option<&Peer>) -> Self {
+        let Some(child) = child else { return Self::of(failure, peer) };
+        let mut cause = Self::of(failure, None);
+        let evidence = match failure {
+            Failure::ProposalsRefused | Failure::PfsRefused | Failure::AnswerNotOffered => {
+                listed(&format!("esp of {}", child.name), &child.esp)
+            }
+            Failure::TrafficSelectors(_) | Failure::EmptyTrafficSelectors | Failure::NoSelectorsInCommon(_) => {
+                networks(core::slice::from_ref(child))
+            }
+            _ => return Self::of(failure, peer),
+        };
+        cause.text.push_str(&evidence);
+        if *failure == Failure::ProposalsRefused {
+            cause.hint =
+                "it does not say what it wants: compare \"esp\" of the child with the peer's, key exchange groups \
+                          (PFS) included"
+                    .to_string();
+        }
+        cause
+    }
+
+    /// Less than what is configured was negotiated.
+    pub fn narrowed(
+        (local, remote): (&[TrafficSelector], &[TrafficSelector]),
+        (have_local, have_remote): (&[TrafficSelector], &[TrafficSelector]),
+    ) -> Self {
+        Self {
+            code: "narrowed",
+            text: format!(
+                "narrowed from {} == {} to {} == {}",
+                nets(local),
+                nets(remote),
+                nets(have_local),
+                nets(have_remote)
+            ),
+            hint: "the peer is configured for these only: packets for the rest ask it for an SA of their own"
+                .to_string(),
+            kind: Kind::Intent,
+        }
+    }
+
+    /// No SA for a packet that the negotiated selectors leave out.
+    pub fn not_covered(local: &TrafficSelector, remote: &TrafficSelector, why: Option<&Cause>) -> Self {
+        let why = why.map_or_else(String::new, |why| format!(": {}", why.text));
+        Self {
+            code: "not-covered",
+            text: format!("the peer gives no SA for {} == {}{why}", Selector(local), Selector(remote)),
+            hint: "its networks are smaller than ours: compare \"local-ts\" and \"remote-ts\" with its configuration"
+                .to_string(),
+            kind: Kind::Refusal,
+        }
+    }
+
+    /// The data plane did not take an SA or a rule.
+    pub fn not_installed(why: &str) -> Self {
+        Self {
+            code: "not-installed",
+            text: format!("the data plane refused: {why}"),
+            hint: "the tables are sized at the start: restart after adding many peers or children".to_string(),
+            kind: Kind::Refusal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ike_core::failure::{Asked, Side};
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn f_72_a_cause_of_a_child_names_what_was_asked_and_what_is_configured() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
+                    [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\nesp='aes256gcm16-ecp256'\n\
+                    [[peer.child]]\nname='dmz'\nlocal-ts='10.4.0.0/16'\nremote-ts='10.1.0.0/16'\n";
+        let (config, _) = Config::parse(text).unwrap();
+        let peer = &config.peers[0];
+        let selectors = |child: &Child| Some(child.local_ts[0]);
+        let mut asked =
+            Asked { local: selectors(&peer.children[1]), remote: selectors(&peer.children[0]), more: false };
+        let unfit = |asked: &Asked| Failure::NoSelectorsInCommon(asked.clone());
+        let all = Cause::of_child(&unfit(&asked), None, Some(peer)).text;
+        assert!(all.contains("10.4.0.0/16 == 10.2.0.0/16, do not fit"), "{all}");
+        assert!(all.contains("(net: 10.2.0.0/16 == 10.1.0.0/16; dmz: 10.4.0.0/16 == 10.1.0.0/16)"), "{all}");
+        asked.more = true;
+        let one = Cause::of_child(&unfit(&asked), peer.child("net"), Some(peer)).text;
+        assert!(one.contains("== 10.2.0.0/16 and more, do not fit ours (net: 10.2.0.0/16 == 10.1.0.0/16)"), "{one}");
+        for failure in [Failure::TrafficSelectors(Side::Peer), Failure::EmptyTrafficSelectors] {
+            let told = Cause::of_child(&failure, peer.child("net"), Some(peer)).text;
+            assert!(told.contains("(net: 10.2.0.0/16 == 10.1.0.0/16)") && !told.contains("dmz"), "{told}");
+        }
+        for failure in [Failure::ProposalsRefused, Failure::PfsRefused, Failure::AnswerNotOffered] {
+            let told = Cause::of_child(&failure, peer.child("net"), Some(peer)).text;
+            assert!(told.contains("(esp of net: aes256gcm16") && told.contains("ecp256"), "{told}");
+        }
+    }
+
+    #[test]
+    fn f_81_a_refused_proposal_lists_what_was_refused() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
+                    ike='aes128gcm16-prfsha256-x25519'\n[[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\n\
+                    remote-ts='10.1.0.0/16'\nesp='aes256gcm16-ecp256'\n";
+        let (config, _) = Config::parse(text).unwrap();
+        let peer = &config.peers[0];
+        let child = Cause::of_child(&Failure::ProposalsRefused, peer.child("net"), None);
+        assert!(child.text.contains("(esp of net: aes256gcm16") && !child.text.contains("aes128"), "{child}");
+        assert!(child.hint.contains("\"esp\""), "{child}");
+        let in_ike_auth = Cause::of(&Failure::ChildProposalsRefused, Some(peer));
+        assert_eq!((in_ike_auth.code, &in_ike_auth.hint.contains("\"esp\"")), (child.code, &true));
+        assert!(in_ike_auth.text.contains("(esp of net: aes256gcm16"), "{in_ike_auth}");
+        let ike = Cause::of(&Failure::ProposalsRefused, Some(peer));
+        assert!(ike.text.contains("(ike: aes128gcm16-prfsha256-x25519)") && !ike.text.contains("esp"), "{ike}");
+    }
+}

@@ -1,0 +1,131 @@
+//! What is said while nothing has failed: what is waited for, and what is in the way.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::net::SocketAddr;
+
+use ike_core::registry::ExchangeType;
+
+use super::{Cause, Kind};
+
+impl Cause {
+    /// The code of [`Cause::unresolved`].
+    pub const UNRESOLVED: &'static str = "name-not-resolved";
+
+    /// A DNS name of the peer has no address.
+    pub fn unresolved(name: &str, why: &str) -> Self {
+        Self {
+            code: Self::UNRESOLVED,
+            text: format!("the peer's name {name} has no address: {why}"),
+            hint: "check the name under \"remote\" and this machine's resolver".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// The code of [`Cause::unroutable`].
+    pub const UNROUTABLE: &'static str = "no-route";
+
+    /// This machine does not know how to reach the peer.
+    pub fn unroutable(why: &str) -> Self {
+        Self {
+            code: Self::UNROUTABLE,
+            text: format!("there is no way to the peer's address: {why}"),
+            hint: "check this machine's routes and the address under \"local\"".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// Only the peer can begin.
+    pub fn waiting() -> Self {
+        Self {
+            code: "address-unknown",
+            text: "with remote = \"any\" there is no address to call".to_string(),
+            hint: "the peer has to begin, or write its address under \"remote\"".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// The peer is to begin.
+    pub fn for_the_peer() -> Self {
+        Self {
+            code: "waiting-for-peer",
+            text: "the peer has not called, and start = \"passive\" leaves it to the peer".to_string(),
+            hint: "start it on the other side, or here with: up".to_string(),
+            kind: Kind::Intent,
+        }
+    }
+
+    /// A packet is to begin.
+    pub fn for_a_packet() -> Self {
+        Self {
+            code: "waiting-for-packet",
+            text: "no packet for it has come, and start = \"on-demand\" waits for one".to_string(),
+            hint: String::new(),
+            kind: Kind::Intent,
+        }
+    }
+
+    /// The peer limits for how long it takes us for authenticated.
+    pub fn for_the_lifetime() -> Self {
+        Self {
+            code: "authentication-lifetime",
+            text: "the peer wants to be shown anew who we are (AUTH_LIFETIME, RFC 4478)".to_string(),
+            hint: String::new(),
+            kind: Kind::Intent,
+        }
+    }
+
+    /// Where the peer is is being found out.
+    pub fn for_an_address() -> Self {
+        Self {
+            code: "waiting-for-address",
+            text: "the peer's address is being looked up".to_string(),
+            hint: String::new(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// A message of ours waits for its answer.
+    pub fn unanswered(exchange: ExchangeType, remote: SocketAddr, repeated: u8) -> Self {
+        let again = match repeated {
+            0 => String::new(),
+            1 => ", repeated once".to_string(),
+            times => format!(", repeated {times} times"),
+        };
+        Self {
+            code: "waiting-for-answer",
+            text: format!("no answer to {exchange} from {remote} yet{again}"),
+            hint: match (repeated, exchange) {
+                (0 | 1, _) => String::new(),
+                (_, ExchangeType::IKE_AUTH) => {
+                    "check that UDP 4500 passes both ways, also fragmented packets".to_string()
+                }
+                _ => "check the address, that the peer runs, and that UDP 500 and 4500 pass on the way".to_string(),
+            },
+            kind: Kind::Absence,
+        }
+    }
+
+    /// The peer repeats a request that we answered.
+    pub fn unheard(remote: SocketAddr, repeated: u8) -> Self {
+        Self {
+            code: "answers-do-not-arrive",
+            text: format!(
+                "the peer at {remote} sent its last request {} times: our answers do not arrive there",
+                repeated.saturating_add(1)
+            ),
+            hint: "check that UDP 4500 passes both ways between the two, also fragmented packets".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
+    /// Packets go out and none comes in.
+    pub fn one_way() -> Self {
+        Self {
+            code: "one-way",
+            text: "packets go out and none comes back, though some did before: new keys are negotiated".to_string(),
+            hint: "the peer may have lost its SAs; if that goes on, look at the way of ESP between the two".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+}
