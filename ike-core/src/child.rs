@@ -395,13 +395,6 @@ impl Children<'_> {
         }
     }
 
-    /// Another IKE SA carries a child of this configuration, that came up after `begun` where there is such a moment.
-    pub(crate) fn carried_beside(&self, ike: u16, peer: PeerId, config: ChildConfigId, begun: Option<Instant>) -> bool {
-        let beside = |child: &Child| (child.peer, child.config) == (peer, config) && child.ike != ike;
-        let meant = |child: &Child| begun.is_none_or(|begun| child.since > begun);
-        self.iter().any(|(_, child)| beside(child) && meant(child) && child.phase == Phase::Up)
-    }
-
     /// The last of those that took the place of `child` one after the other; it is that one itself while nothing did.
     pub(crate) fn last_heir(&self, child: ChildId) -> ChildId {
         let next = |child: &ChildId| self.by_id(*child).and_then(|child| child.replaced_by);

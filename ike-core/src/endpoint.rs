@@ -9,7 +9,7 @@ use ipsec_core::time::Instant;
 
 use crate::agenda;
 use crate::agreement::share;
-use crate::child::{ChildSlot, Children, index_mask};
+use crate::child::{Child, ChildSlot, Children, Phase, index_mask};
 use crate::cookie::Jar;
 use crate::crypto::IkeCrypto;
 use crate::error::{Discard, NoRoom};
@@ -390,7 +390,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// The IKE SAs that the peer of `sa` holds under the same identity.
     fn held(&self, sa: &Sa<C>) -> usize {
         let same = |other: &&Sa<C>| {
-            other.peer == sa.peer && other.identity == sa.identity && matches!(other.state, State::Established(_))
+            other.peer == sa.peer && other.party == sa.party && matches!(other.state, State::Established(_))
         };
         self.slots.iter().filter_map(|place| place.sa.as_ref()).filter(same).count()
     }
@@ -402,12 +402,12 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         if self.held(new) <= self.share() {
             return;
         }
-        let (peer, identity) = (new.peer, new.identity);
+        let (peer, party) = (new.peer, new.party);
         let mut oldest: Option<(Instant, u16)> = None;
         for (other, place) in (0..=u16::MAX).zip(self.slots.iter()).filter(|(other, _)| *other != slot) {
             if let Some(sa) = &place.sa
                 && let State::Established(established) = &sa.state
-                && (sa.peer, sa.identity) == (peer, identity)
+                && (sa.peer, sa.party) == (peer, party)
                 && oldest.is_none_or(|(since, _)| established.since < since)
             {
                 oldest = Some((established.since, other));
@@ -421,7 +421,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Does in other slots what the work on one SA asked for, and then lets each of them go on.
     fn apply(&mut self, now: Instant, slot: u16, effects: Effects) {
-        let Effects { made, heir, orphan, die, initial_contact } = effects;
+        let Effects { made, heir, orphan, die, first_child, initial_contact } = effects;
         let mut touched: Vec<u16, 3> = [slot].into_iter().collect();
         if let Some(made) = made {
             self.renumber(made);
@@ -440,6 +440,9 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             && let Some((sa, mut env)) = self.open(now, slot, Beside::Nothing)
         {
             sa.die(&mut env, cause);
+        }
+        if let Some(first) = first_child {
+            self.hold_back(slot, first, initial_contact);
         }
         if let Some(begun) = initial_contact {
             self.forget_others(now, slot, begun);
@@ -476,15 +479,39 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
     }
 
+    /// The party that connected with the child `first` may be done with its own call, because both called at once. Where
+    /// another IKE SA with it carries the same, what works is not left for what only we have: before this one is sent
+    /// through, the party has to show that it has it. Of what it has lost (`begun`) nothing works.
+    fn hold_back(&mut self, slot: u16, first: ChildId, begun: Option<Instant>) {
+        let party = |slot: u16| {
+            let sa = self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref())?;
+            Some((sa.peer, sa.party))
+        };
+        let Some(config) = self.children.by_id(first).map(|child| child.config) else { return };
+        let works = |child: &Child| child.phase == Phase::Up && begun.is_none_or(|begun| child.since > begun);
+        let same = |child: &Child| child.ike != slot && child.config == config && party(child.ike) == party(slot);
+        if !self.children.iter().any(|(_, child)| works(child) && same(child)) {
+            return;
+        }
+        if let Some(child) = self.children.by_id_mut(first) {
+            child.outbound_ready = false;
+        }
+        if let Some(State::Established(established)) =
+            self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut()).map(|sa| &mut sa.state)
+        {
+            established.want_liveness = true;
+        }
+    }
+
     /// The peer has lost its other SAs with us (RFC 7296 §2.4), and is told in case it has not. Those that came up since it
     /// began the one that says so are not meant: when both call at once, what it says may come after the other SA did.
     fn forget_others(&mut self, now: Instant, keep: u16, begun: Instant) {
         let known = self.slots.get(usize::from(keep)).and_then(|place| place.sa.as_ref());
-        let Some((peer, identity)) = known.map(|sa| (sa.peer, sa.identity)) else { return };
+        let Some((peer, party)) = known.map(|sa| (sa.peer, sa.party)) else { return };
         for slot in (0..=u16::MAX).take(self.slots.len()).filter(|slot| *slot != keep) {
             if let Some((sa, mut env)) = self.open(now, slot, Beside::Nothing)
                 && sa.peer == peer
-                && sa.identity == identity
+                && sa.party == party
                 && matches!(&sa.state, State::Established(established) if established.since <= begun)
             {
                 exchange::part(sa, &mut env, Failure::Replaced);

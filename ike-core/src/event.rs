@@ -28,6 +28,15 @@ pub struct ChildId {
     pub(crate) generation: u32,
 }
 
+/// Tells the parties apart that share a connection without `remote_id`: it is the same for IKE SAs in which the peer proved
+/// the same identity. Says nothing before that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Party {
+    /// The beginning of a hash of the identity: enough to tell whether two are the same.
+    pub(crate) digest: [u8; 16],
+}
+
 /// A datagram to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Transmit<'e> {
@@ -142,6 +151,8 @@ pub enum Event<'e> {
         claimed: Option<PeerId>,
         /// Who the other end said to be, if it came to that. For diagnosis only, unless it was `established`.
         identity: Option<ShortId>,
+        /// Which of the parties that share the connection it was, when it was `established`.
+        party: Party,
         /// The other end's address.
         remote: SocketAddr,
         /// Whether it had been established.

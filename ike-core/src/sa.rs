@@ -7,7 +7,7 @@ use ipsec_core::wipe;
 
 use crate::child::Children;
 use crate::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg};
-use crate::event::{ChildId, IkeId};
+use crate::event::{ChildId, IkeId, Party};
 use crate::failure::Failure;
 use crate::keys::{IkeKeys, STACK};
 use crate::natd::Nat;
@@ -214,13 +214,11 @@ pub(crate) enum State {
     Dead,
 }
 
-/// The beginning of a hash of an identity: enough to tell whether two are the same.
-pub(crate) type IdentityDigest = [u8; 16];
-
-pub(crate) fn identity<C: IkeCrypto>(crypto: &mut C, id: &Id<'_>) -> IdentityDigest {
+/// The party that this identity stands for.
+pub(crate) fn party<C: IkeCrypto>(crypto: &mut C, id: &Id<'_>) -> Party {
     let mut digest = Digest64::new();
     crypto.prf(PrfAlg::HmacSha256, &[id.kind.0], &[id.data], &mut digest);
-    digest.as_slice().first_chunk().copied().unwrap_or_default()
+    Party { digest: digest.as_slice().first_chunk().copied().unwrap_or_default() }
 }
 
 /// What the caller has to be told.
@@ -244,7 +242,7 @@ pub(crate) struct Report {
 pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) peer: Option<PeerId>,
     /// Tells the identities apart that share a connection without `remote_id`.
-    pub(crate) identity: IdentityDigest,
+    pub(crate) party: Party,
     /// Who the peer says to be, to be shown; proven once the SA is established.
     pub(crate) named: Option<ShortId>,
     /// We are the original initiator of this SA: our SPI is `spi_i`. Of one that a rekey made, that is whoever rekeyed.
@@ -279,7 +277,7 @@ impl<C: IkeCrypto> Sa<C> {
     pub(crate) fn new(initiator: bool, spi_i: u64, spi_r: u64, path: Path, state: State) -> Self {
         Self {
             peer: None,
-            identity: IdentityDigest::default(),
+            party: Party::default(),
             named: None,
             initiator,
             called: initiator,
@@ -443,6 +441,8 @@ pub(crate) struct Effects {
     pub(crate) orphan: Option<Heir>,
     /// The SA itself ends, after its children found their heir.
     pub(crate) die: Option<Failure>,
+    /// The peer connected with this child.
+    pub(crate) first_child: Option<ChildId>,
     /// Other SAs with this peer under this identity are history (INITIAL_CONTACT), but for those that came up after this
     /// moment: the peer did not know of them when it began.
     pub(crate) initial_contact: Option<Instant>,

@@ -103,7 +103,7 @@ pub(crate) fn successor<C: IkeCrypto>(
 ) -> Sa<C> {
     Sa {
         peer: sa.peer,
-        identity: sa.identity,
+        party: sa.party,
         named: sa.named,
         called: sa.called,
         nat: sa.nat,

@@ -99,7 +99,7 @@ impl Gateway {
     ) {
         let Some(ike) = self.connection(id, endpoint) else { return };
         let Some(entry) = self.peers.get(&id) else { return };
-        let (active, courtesy) = (entry.is_active(), entry.courtesy());
+        let (active, courtesy) = (entry.is_active(), entry.courtesy().filter(|_| !ike.called));
         for config in entry.children.clone() {
             let Some(child) = self.children.get(&config) else { continue };
             if !child.is_wanted(active) || child.asked.is_some() || !child.sas.is_empty() {

@@ -4,7 +4,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::event::{ChildId, Event, IkeId};
+use ike_core::endpoint::Endpoint;
+use ike_core::event::{ChildId, Event, IkeId, Party};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, Pad, PeerId};
 use ike_core::wire::id::ShortId;
@@ -18,6 +19,7 @@ use super::state::ChildEntry;
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
 use crate::config::Identity;
+use crate::peers::Peers;
 use crate::policy::policy_of;
 
 /// A connection that lasted this long was a good one: the pauses between attempts start anew.
@@ -56,6 +58,7 @@ enum Note {
         cause: Failure,
     },
     ChildFailed {
+        ike: IkeId,
         peer: PeerId,
         config: Option<ChildConfigId>,
         cause: Failure,
@@ -74,13 +77,12 @@ enum Note {
         cause: Failure,
     },
     Reauthenticate {
+        ike: IkeId,
         peer: PeerId,
     },
     Closed {
         ike: IkeId,
-        peer: Option<PeerId>,
-        claimed: Option<PeerId>,
-        identity: Option<ShortId>,
+        who: Who,
         remote: SocketAddr,
         established: bool,
         cause: Failure,
@@ -90,6 +92,14 @@ enum Note {
         cause: Failure,
     },
     Other,
+}
+
+/// Who was at the other end of an IKE SA that is gone.
+struct Who {
+    peer: Option<PeerId>,
+    claimed: Option<PeerId>,
+    identity: Option<ShortId>,
+    party: Party,
 }
 
 /// What became of a Child SA that came up.
@@ -112,8 +122,8 @@ impl Note {
             | Self::ChildFailed { peer, .. }
             | Self::Noted { peer, .. }
             | Self::RekeyFailed { peer, .. }
-            | Self::Reauthenticate { peer } => Some(*peer),
-            Self::Closed { peer, .. } => *peer,
+            | Self::Reauthenticate { peer, .. } => Some(*peer),
+            Self::Closed { who, .. } => who.peer,
             Self::Up { .. }
             | Self::Outbound { .. }
             | Self::Draining { .. }
@@ -145,13 +155,13 @@ impl Gateway {
             Event::ChildOutbound { child } => Note::Outbound { child },
             Event::ChildDraining { child } => Note::Draining { child },
             Event::ChildDown { child, peer, config, cause } => Note::Down { child, peer, config, cause },
-            Event::ChildFailed { peer, config, cause, .. } => Note::ChildFailed { peer, config, cause },
+            Event::ChildFailed { ike, peer, config, cause } => Note::ChildFailed { ike, peer, config, cause },
             Event::Noted { peer, remote, cause, .. } => Note::Noted { peer, remote, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
             Event::RekeyFailed { peer, cause, .. } => Note::RekeyFailed { peer, cause },
-            Event::Reauthenticate { peer, .. } => Note::Reauthenticate { peer },
-            Event::Closed { ike, peer, claimed, identity, remote, established, cause } => {
-                Note::Closed { ike, peer, claimed, identity, remote, established, cause }
+            Event::Reauthenticate { ike, peer } => Note::Reauthenticate { ike, peer },
+            Event::Closed { ike, peer, claimed, identity, party, remote, established, cause } => {
+                Note::Closed { ike, who: Who { peer, claimed, identity, party }, remote, established, cause }
             }
             Event::Refused { path, cause } => Note::Refused { path, cause },
             Event::ChildUp(up) => {
@@ -197,7 +207,7 @@ impl Gateway {
 
     fn take<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, note: Note, parts: &mut Parts<'_, '_, C, P>) {
         match note {
-            Note::Established { ike, peer } => self.established(now, ike, peer),
+            Note::Established { ike, peer } => self.established(now, ike, peer, parts.endpoint),
             Note::Rekeyed { old, new, peer } => self.rekeyed(old, new, peer),
             Note::Up { child, config, report, came } => self.child_up(now, child, config, report, came, parts),
             Note::Outbound { child } => {
@@ -229,7 +239,9 @@ impl Gateway {
                     }
                 }
             }
-            Note::ChildFailed { peer, config, cause } => self.child_failed(now, peer, config, &cause, parts),
+            Note::ChildFailed { ike, peer, config, cause } => {
+                self.child_failed(now, (ike, peer), config, &cause, parts)
+            }
             Note::Moved { ike, path } => {
                 let peer = parts.endpoint.ike_sa(ike).and_then(|view| view.peer);
                 let children =
@@ -246,9 +258,14 @@ impl Gateway {
                 let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
                 self.tell(Some(peer), None, What::RekeyFailed, Some(cause));
             }
-            Note::Reauthenticate { peer } => self.reauthenticate(peer),
-            Note::Closed { ike, peer, claimed, identity, remote, established, cause } => {
-                self.closed(now, ike, (peer, claimed, identity), remote, established, &cause, parts);
+            Note::Reauthenticate { ike, peer } => {
+                // Whoever called is to do that.
+                if parts.endpoint.ike_sa(ike).is_some_and(|view| view.called) {
+                    self.reauthenticate(peer);
+                }
+            }
+            Note::Closed { ike, who, remote, established, cause } => {
+                self.closed(now, ike, &who, remote, established, &cause, parts);
             }
             Note::Refused { path, cause } => {
                 self.knock(now);
@@ -278,13 +295,13 @@ impl Gateway {
         }
     }
 
-    fn established(&mut self, now: Instant, ike: IkeId, peer: PeerId) {
+    fn established<C: IkeCrypto>(&mut self, now: Instant, ike: IkeId, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
-        entry.began = entry.attempt == Some(ike);
-        if entry.began {
+        if entry.attempt == Some(ike) {
             entry.attempt = None;
             if entry.renew.take().is_some() {
-                entry.superseded.extend(entry.ikes.iter().copied());
+                let party = |ike: &IkeId| endpoint.ike_sa(*ike).map(|view| view.party);
+                entry.superseded.extend(entry.ikes.iter().filter(|held| party(held) == party(&ike)));
             }
         }
         entry.ikes.push(ike);
@@ -388,7 +405,7 @@ impl Gateway {
     fn child_failed<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
-        peer: PeerId,
+        (ike, peer): (IkeId, PeerId),
         config: Option<ChildConfigId>,
         failure: &Failure,
         parts: &mut Parts<'_, '_, C, P>,
@@ -419,7 +436,8 @@ impl Gateway {
         let refused = failure.is_about_pfs() || *failure == Failure::ProposalsRefused;
         let (id, was_up) = (child.id, child.was_up);
         let renewed = if up { !asked && hopeless } else { was_up && refused };
-        let renewed = renewed && entry.renew(now, id);
+        let called = parts.endpoint.ike_sa(ike).is_some_and(|view| view.called);
+        let renewed = renewed && entry.renew(now, id, called);
         let what = if up && !asked { What::RekeyFailed } else { What::ChildFailed };
         self.tell(Some(peer), config, what, Some(cause));
         if renewed {
@@ -470,7 +488,7 @@ impl Gateway {
         &mut self,
         now: Instant,
         ike: IkeId,
-        (peer, claimed, identity): (Option<PeerId>, Option<PeerId>, Option<ShortId>),
+        &Who { peer, claimed, identity, party }: &Who,
         remote: SocketAddr,
         established: bool,
         failure: &Failure,
@@ -488,7 +506,7 @@ impl Gateway {
         let config = about.and_then(|id| pad.get(id));
         let ours = about.and_then(|id| pad.connection(id)).map(|connection| Identity::from(connection.local_id));
         let cause = Cause::of_handshake(failure, config, ours.as_ref(), identity.as_ref());
-        let mut connected = false;
+        let mut goes_on = false;
         if let Some(id) = about {
             let Some(entry) = self.peers.get_mut(&id) else { return };
             let ours = entry.attempt == Some(ike);
@@ -498,7 +516,8 @@ impl Gateway {
             if established && known == entry.ikes.len() {
                 return; // it was closed here, and told then
             }
-            connected = self.connection(id, parts.endpoint).is_some();
+            let connected = self.connection(id, parts.endpoint).is_some();
+            goes_on = self.connections(id, parts.endpoint).any(|ike| ike.party == party);
             let Some(entry) = self.peers.get_mut(&id) else { return };
             if established && !connected && cause.kind != Kind::Intent {
                 entry.lost(now);
@@ -521,7 +540,7 @@ impl Gateway {
                 }
             }
         }
-        let what = match (established, connected) {
+        let what = match (established, goes_on) {
             (true, true) => What::Merged,
             (true, false) => What::Closed,
             (false, _) => What::Failed { remote: Some(remote) },
@@ -575,12 +594,12 @@ mod tests {
         let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\nstart='passive'\n\
                     psk='a key of more than twenty octets'\n[[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\n\
                     remote-ts='10.1.0.0/16'\n";
-        // Who called, whether the operator took it down, and whether it is authenticated anew.
-        for (began, held, renewed) in [(true, false, true), (false, false, false), (true, true, false)] {
+        // Whether the operator took it down.
+        for held in [false, true] {
+            let renewed = !held;
             let (mut gateway, _) = Gateway::new(Config::parse(text).unwrap().0);
             let (id, entry) = gateway.peers.iter_mut().next().unwrap();
             let (id, child) = (*id, entry.children[0]);
-            entry.began = began;
             entry.held = held;
             // As often as the peer likes, and once at a time.
             entry.renew_after = Some(Instant::from_millis(u64::MAX));

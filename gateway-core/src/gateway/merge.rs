@@ -36,11 +36,30 @@ impl Gateway {
         soonest: &mut Soonest,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let Some(entry) = self.peers.get(&id).filter(|entry| entry.ikes.len() > 1) else { return };
+        if self.peers.get(&id).is_none_or(|entry| entry.ikes.len() < 2) {
+            return;
+        }
+        // Other parties may share what is configured for this peer: to each its own connection.
+        let mut all: Vec<_> = self.connections(id, endpoint).collect();
+        all.sort_by_key(|ike| ike.party);
+        for same in all.chunk_by(|one, other| one.party == other.party) {
+            self.merge_party(now, id, same, soonest, endpoint);
+        }
+    }
+
+    /// The same for `all` connections with one party.
+    fn merge_party<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        all: &[IkeView],
+        soonest: &mut Soonest,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        let Some(entry) = self.peers.get(&id).filter(|_| all.len() > 1) else { return };
         let superseded = entry.superseded.clone();
         let renewed = |ike: &IkeView| superseded.contains(&ike.id);
         let patience = 1u32.checked_shl(entry.merges.min(6)).unwrap_or(1);
-        let all: Vec<_> = self.connections(id, endpoint).collect();
         let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
         let Some(kept) = all.iter().max_by_key(|ike| (!renewed(ike), spi(ike))).copied() else { return };
         let newest = all.iter().filter(|ike| ike.id != kept.id).filter_map(|ike| ike.since).max();

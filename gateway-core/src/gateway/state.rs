@@ -76,8 +76,6 @@ pub(super) struct PeerEntry {
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) established_at: Option<Instant>,
-    /// We called, not the peer.
-    pub(super) began: bool,
     /// It is to be authenticated anew beside the IKE SA that stands, with this child first.
     pub(super) renew: Option<ChildConfigId>,
     /// The next such renewal comes no earlier, and is the one after so many in vain.
@@ -126,7 +124,6 @@ impl PeerEntry {
             failures: 0,
             retry_at: None,
             established_at: None,
-            began: false,
             renew: None,
             renew_after: None,
             renewals: 0,
@@ -149,9 +146,9 @@ impl PeerEntry {
     }
 
     /// Its connection is to be made anew beside the one that stands, `child` first; not again at once when that does not
-    /// help.
-    pub(super) fn renew(&mut self, now: Instant, child: ChildConfigId) -> bool {
-        let may = self.began || self.start != Start::Passive;
+    /// help. `called`: we called for the one that stands.
+    pub(super) fn renew(&mut self, now: Instant, child: ChildConfigId, called: bool) -> bool {
+        let may = called || self.start != Start::Passive;
         if !may || self.held || self.renew.is_some() || self.renew_after.is_some_and(|at| at > now) {
             return false;
         }
@@ -162,9 +159,9 @@ impl PeerEntry {
         true
     }
 
-    /// The peer wants to know anew who we are, as often as it likes; with `child` first. Whoever called it is to do that.
+    /// The peer wants to know anew who we are, as often as it likes; with `child` first.
     pub(super) fn reauthenticate(&mut self, child: ChildConfigId) -> bool {
-        if !self.began || self.held || self.renew.is_some() {
+        if self.held || self.renew.is_some() {
             return false;
         }
         self.renew = Some(child);
@@ -179,10 +176,9 @@ impl PeerEntry {
         self.cause = Some(cause);
     }
 
-    /// Until when missing children are left to the peer to ask for, when it was the one that called.
+    /// Until when missing children are left to the peer to ask for, where it was the one that called.
     pub(super) fn courtesy(&self) -> Option<Instant> {
-        let since = self.established_at.filter(|_| !self.began)?;
-        Some(since + COURTESY)
+        self.established_at.map(|since| since + COURTESY)
     }
 
     /// An attempt failed: the next one comes after a pause that grows.

@@ -170,6 +170,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 peer: sa.peer.filter(|_| proven),
                 claimed: sa.peer.filter(|_| !proven),
                 identity: sa.named,
+                party: sa.party,
                 remote: sa.path.remote,
                 established,
                 cause,

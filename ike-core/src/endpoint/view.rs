@@ -6,7 +6,7 @@ use ipsec_core::time::Instant;
 use super::{Endpoint, IkeSlot};
 use crate::child::{Child, Phase, index_mask};
 use crate::crypto::{EspSuite, IkeCrypto, IkeSuite};
-use crate::event::{ChildId, IkeId};
+use crate::event::{ChildId, IkeId, Party};
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::ExchangeType;
@@ -35,10 +35,14 @@ pub struct IkeView {
     pub peer: Option<PeerId>,
     /// Who the peer says to be; it has proven it when the SA is established.
     pub identity: Option<ShortId>,
+    /// With which of the parties that share the connection.
+    pub party: Party,
     /// Where it stands.
     pub state: SaState,
-    /// We are its original initiator.
+    /// We are its original initiator; of one that a rekey made, we rekeyed.
     pub initiator: bool,
+    /// We began with IKE_SA_INIT, whoever rekeyed since.
+    pub called: bool,
     /// Our SPI.
     pub spi_local: u64,
     /// The peer's SPI; 0 when not known yet.
@@ -175,8 +179,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             id: IkeId { slot, generation: place.generation },
             peer: sa.peer,
             identity: sa.named,
+            party: sa.party,
             state,
             initiator: sa.initiator,
+            called: sa.called,
             spi_local,
             spi_remote,
             suite: sa.keys.as_ref().map(|keys| keys.suite),

@@ -14,7 +14,7 @@ use crate::pad::{ChildConfigId, Connection};
 use crate::proposal;
 use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Rule};
-use crate::sa::{AuthSent, Effects, Env, NONCE_LEN, Sa, State, identity};
+use crate::sa::{AuthSent, Effects, Env, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::ShortId;
 use crate::wire::writer::MessageWriter;
@@ -146,7 +146,7 @@ fn authenticate<C: IkeCrypto>(
         return Err(ended(Failure::AuthenticationFailed(Side::Here), true));
     }
 
-    sa.identity = identity(env.crypto, id);
+    sa.party = party(env.crypto, id);
     // The peer is authenticated; what goes wrong with the child leaves the IKE SA alive (RFC 7296 §1.2).
     let slot = sent.child;
     let outcome = first_child(sent, keys, env, &payloads);

@@ -15,7 +15,7 @@ use crate::pad::{Connection, Pad, PeerId};
 use crate::proposal::IkeProposal;
 use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused, Rule};
-use crate::sa::{Effects, Env, InitAnswered, NONCE_LEN, Sa, State, identity};
+use crate::sa::{Effects, Env, InitAnswered, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
 use crate::wire::writer::MessageWriter;
@@ -211,23 +211,15 @@ fn authenticate<C: IkeCrypto>(
     sa.window.respond(message, sa.path);
     sa.expires = None;
     let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| answered.since);
-    let mut beside = false;
+    let mut first_child = None;
     match agreed {
-        Ok(agreed) => {
-            beside = env.children.carried_beside(env.slot, peer, agreed.config.id, initial_contact);
-            let child = agreement::install(env, agreed, None);
-            if let Some(child) = child.and_then(|child| env.children.by_id_mut(child)).filter(|_| beside) {
-                child.outbound_ready = false;
-            }
-        }
+        Ok(agreed) => first_child = agreement::install(env, agreed, None),
         Err(refusal) => sa.report.child_failed = Some((None, refusal.cause)),
     }
-    sa.identity = identity(env.crypto, &id_i);
+    sa.party = party(env.crypto, &id_i);
     sa.establish(env, &connection);
-    // When both called at once, the peer may be done with its own call: what works is not left for what only we have.
     if let State::Established(established) = &mut sa.state {
         established.confirmed = false;
-        established.want_liveness = beside;
     }
-    Ok(Effects { initial_contact, ..Effects::default() })
+    Ok(Effects { first_child, initial_contact, ..Effects::default() })
 }

@@ -69,6 +69,13 @@ fn an_ike_rekey_by_either_side_keeps_the_children() {
         network.agree().unwrap();
         let after = network.hosts[by].ike().unwrap();
         assert_ne!(before.spi_local, after.spi_local);
+        // Whoever rekeys, the same side called, and the same party is at the other end.
+        for (side, host) in network.hosts.iter().enumerate() {
+            assert_eq!(host.ike().unwrap().called, side == 0);
+        }
+        assert_eq!(after.party, before.party);
+        let parties = [0, 1].map(|side| network.hosts[side].ike().unwrap().party);
+        assert_ne!(parties[0], parties[1]);
         assert_eq!(network.hosts[by].sending, children);
         // The children live on in the new SA.
         let child = network.hosts[1 - by].sending[&CHILD];
