@@ -77,7 +77,7 @@ fn sources(folder: &Path) -> Vec<(Vec<String>, String)> {
         for entry in fs::read_dir(next).expect("a readable folder") {
             let path = entry.expect("a readable folder").path();
             if path.is_dir() {
-                folders.push(path);
+                folders.extend(Some(path).filter(|path| !path.ends_with("tests")));
             } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
                 let inside = path.strip_prefix(folder).expect("a path inside").with_extension("");
                 let place = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();

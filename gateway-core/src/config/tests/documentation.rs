@@ -1,0 +1,36 @@
+//! docs/configuration.md says what is built.
+
+use super::*;
+
+/// The `toml` blocks of docs/configuration.md.
+fn documented() -> Vec<&'static str> {
+    let text = include_str!("../../../../docs/configuration.md");
+    text.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
+}
+
+#[test]
+fn every_example_of_the_documentation_is_read() {
+    let blocks = documented();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        let (config, warnings) = parse(block);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert!(!config.peers.is_empty() || !config.policies.is_empty());
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let text = include_str!("../../../../docs/configuration.md");
+    for key in settings::KEYS.iter().chain(peer::KEYS).chain(peer::CHILD_KEYS).chain(policy::KEYS) {
+        assert!(text.contains(&format!("`{key}`")) || *key == "child", "{key}");
+    }
+    assert!(text.contains(&ike_core::proposal::IkeProposal::default().to_string()));
+    assert!(text.contains(&ike_core::proposal::EspProposal::default().to_string()));
+    assert!(text.contains(&format!("| `mtu` | `{}` |", Settings::MTU)));
+    assert!(text.contains(&format!("| `replay-window` | `{}` |", Settings::REPLAY_WINDOW)));
+    assert!(text.contains(&format!("| `cookie-threshold` | `{}` |", Settings::COOKIE_THRESHOLD)));
+    assert!(text.contains(&format!("| `dpd` | `\"{}s\"` |", Peer::DPD.as_secs())));
+    assert!(text.contains(&format!("| `rekey` | `\"{}h\"` |", Peer::REKEY.as_secs() / 3600)));
+    assert!(text.contains(&format!("| `priority` | `{}` |", Child::PRIORITY)));
+}
