@@ -164,7 +164,7 @@ impl Gateway {
         let mut gateway = Self {
             window: settings.replay_window,
             settings,
-            rules: policy::rules(&policies, &peers),
+            rules: Vec::new(),
             policies,
             order: Vec::new(),
             peers: BTreeMap::new(),
@@ -194,7 +194,9 @@ impl Gateway {
         now: Instant,
         parts: &mut Parts<'_, '_, C, P>,
     ) -> Result<(), Cause> {
-        let rules = core::mem::take(&mut self.rules);
+        // The engines may be others than at a start before.
+        self.rules.clear();
+        let rules = policy::rules(&self.policies, parts.endpoint.pad());
         let placed = self.place_rules(rules, parts);
         self.settle(now, parts);
         placed

@@ -323,6 +323,10 @@ impl Gateway {
         let mut refused = None;
         let place = |rule: &&Rule| {
             refused = parts.outbound.insert_rule(**rule).and_then(|()| parts.inbound.insert_rule(**rule)).err();
+            if refused.is_some() {
+                // In both or in neither: one engine may have room where the other has none.
+                parts.outbound.remove_rule(rule.id);
+            }
             refused.is_none()
         };
         let (wanted, placed) = (new.len(), new.iter().take_while(place).count());

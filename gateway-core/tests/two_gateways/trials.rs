@@ -7,11 +7,15 @@ use gateway_core::gateway::{Parts, PeerState, What};
 use ike_core::registry::{ExchangeType, NotifyKind};
 use ike_core::wire::header::Header;
 use ike_core::wire::writer::MessageWriter;
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::engine::{Inbound, InboundSlot};
+use ipsec_core::error::Discard;
 use ipsec_core::net::Path;
+use ipsec_core::spd;
 use ipsec_core::time::Instant;
 
 use crate::secs;
-use crate::world::{Site, Stopped, World, config, packet, parts, peer, second};
+use crate::world::{Site, Stopped, World, config, leak, packet, parts, peer, second};
 
 #[test]
 fn f_53_a_child_that_was_asked_for_when_the_connection_ended_is_asked_for_again() {
@@ -96,6 +100,38 @@ fn f_31_rules_that_do_not_fit_are_told_at_each_reload() {
     let again = world.left.gateway.reload(world.now, config(&more), parts!(world.left)).1;
     assert!(first.is_err());
     assert!(again.is_err(), "the second reload says all is well");
+}
+
+#[test]
+fn f_31_rules_that_do_not_fit_are_told_at_each_start() {
+    let text = peer(true, "", "") + &second(3, 4);
+    let mut world = World::with_rules(&text, "", 1);
+    assert!(world.left.gateway.start(world.now, parts!(world.left)).is_err());
+    assert!(world.left.gateway.start(world.now, parts!(world.left)).is_err(), "the second start says all is well");
+}
+
+#[test]
+fn f_31_a_rule_that_fits_one_engine_only_is_in_neither() {
+    let policies = |count: u8| -> String {
+        (0..count)
+            .map(|n| {
+                let net = 50 + n;
+                format!("[[policy]]\naction = \"bypass\"\nremote = \"10.{net}.0.0/16\"\npriority = {n}\n")
+            })
+            .collect()
+    };
+    let mut world = World::new(&policies(2), "");
+    world.left.inbound = Inbound::new(
+        RustCrypto,
+        leak(1, || spd::Slot::EMPTY),
+        leak(16, || InboundSlot::<RustCrypto>::EMPTY),
+        leak(16 * 16, || 0),
+    );
+    assert!(world.left.gateway.start(world.now, parts!(world.left)).is_err());
+    // Nobody wants the second one any more.
+    assert!(world.left.gateway.reload(world.now, config(&policies(1)), parts!(world.left)).1.is_ok());
+    assert_eq!(world.send(true, &packet(1, 50, b"x")), Err(Stopped::Clear));
+    assert_eq!(world.send(true, &packet(1, 51, b"x")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
 }
 
 #[test]
