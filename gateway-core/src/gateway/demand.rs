@@ -11,6 +11,7 @@ use ipsec_core::time::Instant;
 use super::Gateway;
 use super::drive::explained;
 use super::report::What;
+use super::state::Asked;
 use crate::cause::Cause;
 use crate::config::{Child, Start};
 use crate::peers::Peers;
@@ -31,7 +32,7 @@ impl Gateway {
         let connection = self.connection(peer, endpoint);
         let connected = connection.is_some();
         let (Some(child), Some(entry)) = (self.children.get_mut(&id), self.peers.get_mut(&peer)) else { return false };
-        if child.asked.is_some() || (!connected && (entry.attempt.is_some() || entry.locating)) {
+        if entry.waits_for(child).is_some() || (!connected && (entry.attempt.is_some() || entry.locating)) {
             return true;
         }
         let willing = match entry.start {
@@ -62,8 +63,7 @@ impl Gateway {
             let Some(wanted) = wanted else { return false };
             return match endpoint.create_child_for(now, ike.id, id, wanted) {
                 Ok(asked) => {
-                    child.asked = Some(asked);
-                    child.asked_for = Some(wanted);
+                    child.asked = Some(Asked { child: asked, ike: ike.id, packet: Some(wanted) });
                     true
                 }
                 Err(denied) => {
@@ -81,7 +81,7 @@ impl Gateway {
     /// No SA comes of a packet that the peer's narrowing left out: `why`, or it made one that does not carry it.
     pub(super) fn uncovered(&mut self, now: Instant, config: ChildConfigId, why: Option<&Cause>) {
         let Some(child) = self.children.get_mut(&config) else { return };
-        let Some((local, remote)) = child.asked_for else { return };
+        let Some((local, remote)) = child.asked.and_then(|asked| asked.packet) else { return };
         let cause = Cause::not_covered(&local, &remote, why);
         let peer = child.peer;
         child.uncover(now, cause.clone());

@@ -13,7 +13,7 @@ use ipsec_core::time::Instant;
 use super::agenda::Soonest;
 use super::names::name_of;
 use super::report::What;
-use super::state::PeerEntry;
+use super::state::{Asked, PeerEntry};
 use super::{Gateway, Locate, Located, Parts};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
@@ -45,7 +45,6 @@ impl Gateway {
     /// Begins what is due for one peer, and notes when the next thing is.
     pub(super) fn drive<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
         let mut soonest = Soonest::after(now);
-        self.forget(id, endpoint);
         self.merge(now, id, &mut soonest, endpoint);
         self.merge_children(now, id, &mut soonest, endpoint);
         self.call(now, id, &mut soonest, endpoint);
@@ -53,18 +52,6 @@ impl Gateway {
         self.ask_for_missing(now, id, &mut soonest, endpoint);
         self.watch(id, &mut soonest, endpoint);
         self.plan(id, soonest.at);
-    }
-
-    /// What was asked for is gone without a word when the IKE SA is that carried the question.
-    fn forget<C: IkeCrypto>(&mut self, id: PeerId, endpoint: &Endpoint<'_, C, Peers>) {
-        for config in self.peers.get(&id).into_iter().flat_map(|entry| &entry.children) {
-            if let Some(child) = self.children.get_mut(config)
-                && child.asked.is_some_and(|asked| !endpoint.has_child(asked))
-            {
-                child.asked = None;
-                child.asked_for = None;
-            }
-        }
     }
 
     /// Calls a peer that is wanted and not there, or that is to be authenticated anew.
@@ -101,13 +88,14 @@ impl Gateway {
         let Some(entry) = self.peers.get(&id) else { return };
         let (active, courtesy) = (entry.is_active(), entry.courtesy().filter(|_| !ike.called));
         for config in entry.children.clone() {
-            let Some(child) = self.children.get(&config) else { continue };
-            if !child.is_wanted(active) || child.asked.is_some() || !child.sas.is_empty() {
+            let Some((entry, child)) = self.peers.get(&id).zip(self.children.get(&config)) else { continue };
+            if !child.is_wanted(active) || entry.waits_for(child).is_some() || !child.sas.is_empty() {
                 continue;
             }
             let courtesy = courtesy.filter(|_| !child.wanted);
             if soonest.reached(child.retry_at.max(courtesy).unwrap_or(Instant::ZERO)) {
                 self.ask(now, ike.id, config, endpoint);
+                // What could not even be asked has its pause.
                 let retry_at = self.children.get(&config).filter(|child| child.asked.is_none());
                 retry_at.and_then(|child| child.retry_at).map(|at| soonest.reached(at));
             }
@@ -168,11 +156,21 @@ impl Gateway {
         }
     }
 
+    /// An attempt failed, or a connection did soon. Whoever wanted it or a child of it has to want that again, unless we call
+    /// by ourselves.
+    pub(super) fn fail(&mut self, now: Instant, id: PeerId, cause: Cause) {
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        entry.fail(now, cause);
+        for config in entry.children.iter().filter(|_| !entry.is_wanted()) {
+            if let Some(child) = self.children.get_mut(config) {
+                child.wanted = false;
+            }
+        }
+    }
+
     /// An attempt could not even begin.
     fn give_up(&mut self, now: Instant, id: PeerId, remote: Option<core::net::SocketAddr>, cause: Cause) {
-        if let Some(entry) = self.peers.get_mut(&id) {
-            entry.fail(now, cause.clone());
-        }
+        self.fail(now, id, cause.clone());
         self.tell(Some(id), None, What::Failed { remote }, Some(cause));
     }
 
@@ -289,7 +287,7 @@ impl Gateway {
         let asked = endpoint.create_child(now, ike, config);
         let Some(child) = self.children.get_mut(&config) else { return };
         match asked {
-            Ok(asked) => child.asked = Some(asked),
+            Ok(asked) => child.asked = Some(Asked { child: asked, ike, packet: None }),
             Err(denied) => child.fail(now, explained(&denied, endpoint.pad().get(child.peer))),
         }
     }

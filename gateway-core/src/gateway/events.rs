@@ -224,9 +224,8 @@ impl Gateway {
                 if self.uninstall(child, parts) {
                     let lasted = since.is_some_and(|since| now.since(since) >= LASTING);
                     self.child_down(now, (peer, config), lasted, &cause, parts);
-                } else if let Some(entry) = self.children.get_mut(&config).filter(|entry| entry.asked == Some(child)) {
-                    entry.asked = None;
-                    entry.asked_for = None;
+                } else if let Some(entry) = self.children.get_mut(&config) {
+                    entry.answered(child);
                 }
             }
             Note::Noted { peer, remote, cause } => {
@@ -320,7 +319,11 @@ impl Gateway {
         if places.map(|ike| *ike = new).count() == 0 {
             return; // it was closed here meanwhile
         }
-        for child in entry.children.iter().filter_map(|child| self.children.get(child)) {
+        for config in &entry.children {
+            let Some(child) = self.children.get_mut(config) else { continue };
+            if let Some(asked) = child.asked.as_mut().filter(|asked| asked.ike == old) {
+                asked.ike = new;
+            }
             for sa in child.all() {
                 if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == old) {
                     sa.ike = new;
@@ -342,9 +345,8 @@ impl Gateway {
         match came {
             Came::Installed => {}
             Came::Unwanted => {
-                if let Some(entry) = self.children.get_mut(&config).filter(|entry| entry.asked == Some(child)) {
-                    entry.asked = None;
-                    entry.asked_for = None;
+                if let Some(entry) = self.children.get_mut(&config) {
+                    entry.answered(child);
                 }
                 return drop(parts.endpoint.close_child(now, child));
             }
@@ -362,10 +364,7 @@ impl Gateway {
         }
         let Some(entry) = self.children.get_mut(&config) else { return };
         let peer = entry.peer;
-        let for_a_packet = entry.asked == Some(child) && entry.asked_for.take().is_some();
-        if entry.asked == Some(child) {
-            entry.asked = None;
-        }
+        let for_a_packet = entry.answered(child).is_some_and(|asked| asked.packet.is_some());
         let rekeyed = matches!(report.what, What::ChildUp { rekeyed: true, .. });
         let before = entry.cause.take();
         entry.differs &= !rekeyed;
@@ -422,11 +421,12 @@ impl Gateway {
             }
             return self.tell(Some(peer), config, What::ChildFailed, Some(cause));
         };
-        if child.asked_for.is_some() {
+        let asked = entry.waits_for(child);
+        if asked.is_some_and(|asked| asked.packet.is_some()) {
             let config = child.id;
             return self.uncovered(now, config, Some(&cause));
         }
-        let asked = child.asked.is_some();
+        let asked = asked.is_some();
         let up = !child.sas.is_empty();
         child.fail(now, cause.clone());
         child.differs |= failure.is_about_pfs();
@@ -525,7 +525,7 @@ impl Gateway {
             if ours && !established {
                 match cause.kind {
                     Kind::Intent => entry.attempt = None,
-                    _ => entry.fail(now, cause.clone()),
+                    _ => self.fail(now, id, cause.clone()),
                 }
             } else if !connected && cause.kind != Kind::Intent {
                 let lasted = entry.established_at.is_some_and(|since| now.since(since) >= LASTING);
@@ -533,7 +533,7 @@ impl Gateway {
                     (true, true) if *failure != Failure::ClosedByPeer => entry.lose(cause.clone()),
                     (true, lasted) => {
                         entry.failures = if lasted { 0 } else { entry.failures };
-                        entry.fail(now, cause.clone());
+                        self.fail(now, id, cause.clone());
                     }
                     // Of a handshake that a stranger began, only the cause is kept, for display.
                     (false, _) => entry.cause = Some(cause.clone()),

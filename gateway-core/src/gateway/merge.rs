@@ -87,8 +87,8 @@ impl Gateway {
                 }
             }
             for config in lacking.into_iter().filter(|_| over || renewed(spare)) {
-                let Some(child) = self.children.get(&config) else { continue };
-                if child.asked.is_none()
+                let Some((entry, child)) = self.peers.get(&id).zip(self.children.get(&config)) else { continue };
+                if entry.waits_for(child).is_none()
                     && child.failures < TRIES
                     && soonest.reached(child.retry_at.unwrap_or(Instant::ZERO))
                 {

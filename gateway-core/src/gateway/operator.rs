@@ -42,9 +42,11 @@ impl Gateway {
     ) -> Result<(), Unknown> {
         let target = self.find(name, parts.endpoint.pad())?;
         self.agenda.touch(target.peer);
+        let connected = self.connection(target.peer, parts.endpoint).is_some();
         let peer = self.peers.get_mut(&target.peer).ok_or(Unknown)?;
         peer.held = false;
-        peer.wanted = true;
+        // What is there is not wished for: that would be a wish to call later.
+        peer.wanted = !connected;
         peer.failures = 0;
         peer.retry_at = None;
         peer.cause = None;
@@ -248,7 +250,7 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         let Some(child) = self.children.get(&config) else { return };
-        let (peer, asked) = (child.peer, child.asked);
+        let (peer, asked) = (child.peer, child.asked.map(|asked| asked.child));
         let mut stood = false;
         for sa in child.all().copied().chain(asked).collect::<Vec<_>>() {
             drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted, or is not up yet
@@ -264,12 +266,6 @@ impl Gateway {
     fn end_peer<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C, P>) {
         let Some(entry) = self.peers.get(&id) else { return };
         let all: Vec<_> = entry.ikes.iter().copied().chain(entry.attempt).collect();
-        for child in &entry.children {
-            if let Some(child) = self.children.get_mut(child) {
-                child.asked = None;
-                child.asked_for = None;
-            }
-        }
         self.end_ikes(now, id, &all, parts);
     }
 

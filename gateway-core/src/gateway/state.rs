@@ -135,6 +135,11 @@ impl PeerEntry {
         }
     }
 
+    /// What this peer was asked for and did not answer yet. A question ends without a word with the IKE SA that carries it.
+    pub(super) fn waits_for(&self, child: &ChildEntry) -> Option<Asked> {
+        child.asked.filter(|asked| self.ikes.contains(&asked.ike))
+    }
+
     /// We call it by ourselves.
     pub(super) fn is_active(&self) -> bool {
         self.start == Start::Active && !self.held
@@ -197,6 +202,17 @@ impl PeerEntry {
     }
 }
 
+/// A question to a peer: for an SA of a child.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// The SA to be.
+    pub(super) child: ChildId,
+    /// The IKE SA that carries the question, and ends it when it ends.
+    pub(super) ike: IkeId,
+    /// For the sake of this packet, which the peer's narrowing left out.
+    pub(super) packet: Option<(TrafficSelector, TrafficSelector)>,
+}
+
 /// A configured child.
 pub(super) struct ChildEntry {
     pub(super) id: ChildConfigId,
@@ -210,10 +226,8 @@ pub(super) struct ChildEntry {
     pub(super) sas: BTreeSet<ChildId>,
     /// Those that only receive what is on its way, after another one took their place: they carry nothing on.
     pub(super) draining: BTreeSet<ChildId>,
-    /// The SA that we asked the peer for.
-    pub(super) asked: Option<ChildId>,
-    /// It was asked for the sake of a packet that the peer's narrowing left out.
-    pub(super) asked_for: Option<(TrafficSelector, TrafficSelector)>,
+    /// What we asked the peer for last; it counts only as long as the IKE SA does ([`PeerEntry::waits_for`]).
+    pub(super) asked: Option<Asked>,
     /// Such packets are in vain until then, after so many tries.
     pub(super) uncovered_until: Option<Instant>,
     pub(super) uncovered: u32,
@@ -245,7 +259,6 @@ impl ChildEntry {
             sas: BTreeSet::new(),
             draining: BTreeSet::new(),
             asked: None,
-            asked_for: None,
             uncovered_until: None,
             uncovered: 0,
             differs: false,
@@ -283,7 +296,7 @@ impl ChildEntry {
 
     /// Whether a Child SA carries what it was asked for.
     pub(super) fn covers(&self, up: &ChildUp<'_>) -> bool {
-        let wanted = self.asked_for.filter(|_| self.asked == Some(up.child));
+        let wanted = self.asked.filter(|asked| asked.child == up.child).and_then(|asked| asked.packet);
         wanted.is_none_or(|(local, remote)| within(&[local], up.local) && within(&[remote], up.remote))
     }
 
@@ -292,10 +305,14 @@ impl ChildEntry {
         self.wanted || (active && !self.held)
     }
 
+    /// A question is answered, whatever the answer. Returns it when it was the last one.
+    pub(super) fn answered(&mut self, child: ChildId) -> Option<Asked> {
+        self.asked.take_if(|asked| asked.child == child)
+    }
+
     /// The peer gives no SA for packets that its narrowing left out.
     pub(super) fn uncover(&mut self, now: Instant, cause: Cause) {
         self.asked = None;
-        self.asked_for = None;
         self.uncovered = self.uncovered.saturating_add(1);
         let pause = UNCOVERED.saturating_mul(1u32.checked_shl(self.uncovered.min(7)).unwrap_or(1));
         self.uncovered_until = Some(now + pause);
@@ -304,7 +321,6 @@ impl ChildEntry {
 
     pub(super) fn fail(&mut self, now: Instant, cause: Cause) {
         self.asked = None;
-        self.asked_for = None;
         self.wanted = false;
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now + super::pause(self.failures, self.id.0));

@@ -2,6 +2,7 @@
 
 mod firm_ground;
 mod limits;
+mod parties;
 mod places;
 mod trials;
 mod wishes;

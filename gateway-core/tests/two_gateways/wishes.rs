@@ -302,3 +302,55 @@ fn f_10_the_end_of_a_child_after_its_rekey_is_told() {
     assert!(!world.left.child("other", "net").2);
     assert_eq!(world.left.told(|what| *what == What::ChildDown), 1, "{}", world.story());
 }
+
+#[test]
+fn f_53_up_of_a_peer_that_is_connected_is_no_wish_to_call_it_later() {
+    let mut world = World::connected("", "");
+    world.right.gateway.up(world.now, "other", parts!(world.right)).unwrap();
+    world.pass(secs(60));
+    world.cut = true;
+    world.pass(secs(600));
+    assert_eq!(world.right.told(connecting), 0, "a passive side calls\n{}", world.story());
+}
+
+#[test]
+fn f_53_up_of_a_child_of_a_peer_that_fails_is_no_wish_to_have_it_later() {
+    let mut world = World::new(
+        &(peer(true, "start = \"passive\"", "") + &second(3, 4)),
+        &(peer(false, "start = \"passive\"", "") + &second(4, 3)),
+    )
+    .start();
+    world.cut = true;
+    world.left.gateway.up(world.now, "other/two", parts!(world.left)).unwrap();
+    world.pass(secs(300));
+    assert_eq!(
+        world.left.gateway.outcome("other/two", parts!(world.left)).unwrap().map(|came| came.is_err()),
+        Some(true)
+    );
+    // The peer comes by itself, and for another one.
+    world.cut = false;
+    world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(60));
+    world.ping();
+    let asked = world.left.told(|what| matches!(what, What::ChildUp { .. }));
+    assert_eq!(asked, 1, "{}", world.story());
+}
+
+#[test]
+fn f_25_a_child_that_was_asked_for_at_the_old_address_is_asked_for_at_the_new_one() {
+    let mut world =
+        World::new(&(peer(true, "", "") + &second(3, 4)), &(peer(false, "start = \"passive\"", "") + &second(4, 3)));
+    world.left.gateway.start(world.now, parts!(world.left)).unwrap();
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    while !world.left.child("other", "net").2 {
+        assert!(world.step());
+    }
+    // The question for the second child, and all else of this IKE SA, gets lost: the address is gone.
+    let old = world.left.endpoint.ike_sas().next().unwrap();
+    world.drop_spi = Some(old.spi_local.to_be_bytes());
+    world.pass(secs(1));
+    world.left.gateway.readdress(world.now, |_, _| false, parts!(world.left));
+    world.pass(secs(5));
+    assert!(world.left.child("other", "net").2, "{}", world.story());
+    assert!(world.left.child("other", "two").2, "{}", world.story());
+}

@@ -1,0 +1,68 @@
+//! Several connections of one peer: of which party they are, and who called for them.
+
+use gateway_core::gateway::{Parts, What};
+use ike_core::endpoint::SaState;
+
+use crate::secs;
+use crate::world::{Site, World, parts, peer};
+
+#[test]
+fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
+    let left = peer(true, "start = \"passive\"", "")
+        .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
+        .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
+    let party = |id: &str, net: &str| {
+        peer(false, "", "")
+            .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
+            .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"{net}\""))
+    };
+    let mut world = World::new(&left, &party("a.lab", "10.2.1.0/24")).start();
+    let mut other = Site::new(3, &party("b.lab", "10.2.2.0/24"), 64);
+    world.pass(secs(5));
+    core::mem::swap(&mut world.right, &mut other);
+    let before = world.messages;
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    world.exchange();
+    assert_eq!(world.messages - before, 4, "asked for a sign of life, as if it were the first one again");
+    for _ in 0..120 {
+        world.pass(secs(1));
+        core::mem::swap(&mut world.right, &mut other);
+    }
+    let ended = |what: &What| matches!(what, What::Merged | What::Closed | What::ChildDown);
+    let story = world.story() + &other.story.iter().map(|report| format!("other: {report}\n")).collect::<String>();
+    assert_eq!(world.left.told(ended) + world.right.told(ended) + other.told(ended), 0, "{story}");
+    let open = world.left.endpoint.ike_sas().filter(|ike| ike.state == SaState::Established).count();
+    assert_eq!((open, world.left.outbound.sas().count()), (2, 2), "{story}");
+    world.left.story.clear();
+    world.right.gateway.shutdown(world.now, parts!(world.right));
+    world.exchange();
+    let told = [What::Closed, What::Merged].map(|what| world.left.told(|told| *told == what));
+    assert_eq!(told, [1, 0], "the other one is no other connection of this one\n{}", world.story());
+}
+
+#[test]
+fn f_61_whoever_called_for_the_connection_that_stays_makes_it_anew() {
+    let child = |esp: &str| format!("esp = \"{esp}\"\n");
+    for left in [true, false] {
+        let passive = "start = \"passive\"";
+        let mut world = World::new(
+            &peer(true, passive, &child("aes256gcm16")),
+            &peer(false, passive, &child("aes256gcm16-ecp256")),
+        )
+        .start();
+        for site in [&mut world.left, &mut world.right] {
+            site.gateway.up(world.now, "other", parts!(site)).unwrap();
+        }
+        world.exchange();
+        assert_eq!(world.left.endpoint.ike_sas().count(), 2, "{}", world.story());
+        world.pass(secs(60));
+        let called = |site: &Site| site.endpoint.ike_sas().map(|ike| ike.called).collect::<Vec<_>>();
+        let ours = if left { called(&world.left) } else { called(&world.right) };
+        assert_eq!(ours.len(), 1, "{}", world.story());
+        let site = if left { &mut world.left } else { &mut world.right };
+        assert_eq!(site.gateway.rekey(world.now, "other/net", false, parts!(site)), Ok(Ok(())));
+        world.exchange();
+        let site = if left { &world.left } else { &world.right };
+        assert_eq!(site.told(|what| *what == What::Renewing), usize::from(ours[0]), "{}", world.story());
+    }
+}
