@@ -23,6 +23,8 @@ pub(crate) struct Tally {
     pub(crate) sent: usize,
     /// Numbers of the requests without an answer.
     pub(crate) lost: Vec<usize>,
+    /// How many requests or answers were lost where nobody can help it: inside the other gateway.
+    pub(crate) lost_beyond: usize,
     /// Answers that came a second time.
     pub(crate) doubled: usize,
     /// The longest row of lost requests, in time.
@@ -45,6 +47,9 @@ impl fmt::Display for Tally {
         if !self.lost.is_empty() {
             let first: Vec<usize> = self.lost.iter().copied().take(10).collect();
             write!(f, " (numbers {first:?}, longest gap {:.1} s)", self.longest_gap.as_secs_f32())?;
+        }
+        if self.lost_beyond > 0 {
+            write!(f, ", {} inside the peer", self.lost_beyond)?;
         }
         if self.doubled > 0 { write!(f, ", {} answered twice", self.doubled) } else { Ok(()) }
     }
@@ -157,6 +162,7 @@ fn run(socket: &Socket, v4: bool, size: usize, interval: Duration, mut done: imp
     Ok(Tally {
         sent: answers.len(),
         lost: answers.iter().enumerate().filter(|(_, count)| **count == 0).map(|(number, _)| number).collect(),
+        lost_beyond: 0,
         doubled: answers.iter().filter(|&&count| count > 1).count(),
         longest_gap: interval * longest,
     })
@@ -227,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_tally_with_loss_or_doubles_is_an_error() {
-        let good = Tally { sent: 3, lost: vec![], doubled: 0, longest_gap: Duration::ZERO };
+        let good = Tally { sent: 3, lost: vec![], lost_beyond: 0, doubled: 0, longest_gap: Duration::ZERO };
         assert!(good.all_answered().is_ok());
         assert!(Tally { lost: vec![1], ..good.clone() }.all_answered().is_err());
         assert!(Tally { doubled: 1, ..good.clone() }.all_answered().is_err());

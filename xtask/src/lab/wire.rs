@@ -135,6 +135,12 @@ impl Wire {
         self.book().counts.get(&kind).copied().unwrap_or(0)
     }
 
+    /// How many ESP packets went that way.
+    pub(crate) fn esp(&self, way: Way) -> u64 {
+        let book = self.book();
+        book.esp.iter().filter(|((east, _), _)| *east == (way == Way::East)).map(|(_, (_, packets))| packets).sum()
+    }
+
     /// What was seen in clear, the first few packets in words.
     pub(crate) fn clear_packets(&self) -> Vec<String> {
         self.book().clear.clone()
