@@ -266,11 +266,16 @@ impl Boundary {
     }
 
     /// Tells the kernel what is missing of the plan. Whatever fails, the rest is done. The guard is asked for when `now` is
-    /// set, when somebody touched it, when it changes, and when it is its turn again; one that failed waits for its turn.
+    /// set, when somebody touched it or it changes, and when it is its turn again; one that failed waits for its turn.
     fn apply(&mut self, touched: Touched, now: bool) {
         let (mut put_back, mut problems) = (Vec::new(), Vec::new());
         if let Some(report) = self.guard.report() {
             self.reported(report, &mut put_back, &mut problems);
+        }
+        if self.before.is_some() && !self.guard.is_busy() && !problems.is_empty() {
+            // Before a route of it is set and one of the old goes.
+            self.tell(&put_back);
+            return self.settle(problems);
         }
         match self.owner.hold() {
             Ok(held) => put_back.extend(held.then(|| MARK_OF_OURS.to_owned())),
@@ -289,9 +294,9 @@ impl Boundary {
         }
         self.seen.device = tun.map(|(_, name)| name);
         let mut plan = plan::plan(&self.intent, &self.seen);
-        let changes = plan.guard != self.guard.ordered() && self.guard_again.at().is_none();
+        let asked = self.guard_again.at().is_none() && (touched.guard || plan.guard != self.guard.ordered());
         let due = [&self.guard_again, &self.copy_again].into_iter().any(|again| again.is_due(Instant::now()));
-        if now || touched.guard || changes || due && !self.guard.is_busy() {
+        if now || asked || due && !self.guard.is_busy() {
             self.guard.order(&plan.guard);
         }
         if !self.guarded {
@@ -301,8 +306,8 @@ impl Boundary {
         let whole = !self.guard.owes(&plan.guard);
         if !whole {
             // Until the guard says the same, what there was stays, and is put back.
-            plan.routes.clone_from(&self.last.routes);
-            plan.leads.clone_from(&self.last.leads);
+            let Plan { guard, .. } = plan;
+            plan = Plan { guard, ..self.last.clone() };
         }
         self.route(&mut plan, whole, index, &mut put_back, &mut problems);
         if !self.last.routes.is_empty() {
@@ -315,6 +320,11 @@ impl Boundary {
         }
         self.last = plan;
         self.tell(&put_back);
+        self.settle(problems);
+    }
+
+    /// What follows from what could not be done.
+    fn settle(&mut self, problems: Vec<Problem>) {
         let found = problems.first().map(|problem| problem.text.clone());
         if problems.is_empty() {
             self.again.done()
@@ -331,6 +341,12 @@ impl Boundary {
     /// The right to change anything is another's.
     fn lost(&mut self) {
         self.again.failed(Instant::now());
+        // Its own turn has come when the right is ours again. Until then no copy drops what the other one lets through.
+        self.guard_again.done();
+        self.copy_again.done();
+        if !self.guard.ordered().is_empty() {
+            self.guard.order("");
+        }
         self.told_of(Some(LOST.to_owned()));
         self.decide(Err(io::Error::other(LOST)));
     }
@@ -353,11 +369,10 @@ impl Boundary {
         let is_back = |done: &io::Result<Applied>| matches!(done, Ok(Applied::PutBack));
         put_back.extend(is_back(&loaded).then(|| "the guard".to_owned()));
         put_back.extend(is_back(&copied).then(|| "the copy of the guard that nobody else can change".to_owned()));
-        for (again, done) in [(&mut self.guard_again, &loaded), (&mut self.copy_again, &copied)] {
-            match done {
-                Ok(_) => again.done(),
-                Err(_) => again.failed(Instant::now()),
-            }
+        // One that was there when it was asked for may have been killed since.
+        let done = [(&mut self.guard_again, loaded.is_ok()), (&mut self.copy_again, copied.is_ok() && flush_proof)];
+        for (again, done) in done {
+            if done { again.done() } else { again.failed(Instant::now()) }
         }
         self.health.flush_proof = flush_proof;
         let stood = self.guarded;
@@ -583,162 +598,4 @@ pub(crate) fn guard_state() -> GuardState {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::namespace::in_a_network_of_its_own;
-
-    fn config(remote: &str) -> Config {
-        let text = format!(
-            "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
-             psk = \"a key of more than twenty characters\"\n\
-             [[peer.child]]\nname = \"n\"\nlocal-ts = [\"10.2.0.0/16\"]\nremote-ts = [\"{remote}\"]\n"
-        );
-        Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0
-    }
-
-    /// A boundary whose guard does nothing until it is told what to report.
-    fn boundary() -> (Boundary, mpsc::Sender<Report>) {
-        let (says, said) = mpsc::channel::<Report>();
-        let guard = Keeper::start("guard", move |_| said.recv().unwrap(), || {}).unwrap();
-        let (owner, tun) = (Owner::claim().unwrap(), Tun::create("pcl0").unwrap());
-        (Boundary::new(owner, tun, Arc::default(), guard).unwrap(), says)
-    }
-
-    fn stands() -> Report {
-        Report { loaded: Ok(Applied::Loaded), copied: Ok(Applied::Loaded), stands: true, flush_proof: true }
-    }
-
-    fn fails() -> Report {
-        Report { loaded: Err(io::ErrorKind::TimedOut.into()), ..stands() }
-    }
-
-    /// What the kernel keeps in.
-    fn held() -> Vec<String> {
-        kernel::blocked(&mut Netlink::open().unwrap()).unwrap().iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn f_01_what_is_to_be_blocked_is_blocked_whoever_has_the_name_of_the_device() {
-        in_a_network_of_its_own(|| {
-            let config = config("10.1.0.0/16");
-            let _others = Tun::create(&config.gateway.tun).unwrap();
-            let said = block(config).unwrap();
-            assert_eq!(said, "blocked until the daemon runs: 10.1.0.0/16");
-            assert_eq!(held(), ["10.1.0.0/16"]);
-        });
-    }
-
-    #[test]
-    fn f_01_what_is_new_waits_for_the_guard_and_nothing_else_does() {
-        in_a_network_of_its_own(|| {
-            let (mut boundary, guard) = boundary();
-            boundary.follow(&config("10.1.0.0/16"));
-            boundary.try_again();
-            assert!(held().is_empty(), "a route before the guard");
-            assert!(boundary.followed().is_none());
-            guard.send(stands()).unwrap();
-            boundary.wait_for_guard();
-            boundary.followed().unwrap().unwrap();
-            assert_eq!(held(), ["10.1.0.0/16"]);
-
-            // From here on nft hangs.
-            boundary.follow(&config("10.3.0.0/16"));
-            assert_eq!(held(), ["10.1.0.0/16"], "the guard says nothing of the new one yet");
-            assert_eq!(boundary.deadline(), None, "nothing to be done until it does");
-            kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
-            boundary.reconcile(Touched::ALL).unwrap();
-            assert_eq!(held(), ["10.1.0.0/16"], "until the new one is there");
-        });
-    }
-
-    #[test]
-    fn f_01_while_nft_hangs_the_rest_is_put_back_and_a_refusal_leaves_all_as_it_was() {
-        in_a_network_of_its_own(|| {
-            let (mut boundary, guard) = boundary();
-            guard.send(stands()).unwrap();
-            boundary.follow(&config("10.1.0.0/16"));
-            boundary.wait_for_guard();
-            boundary.followed().unwrap().unwrap();
-            boundary.reconcile(Touched::ALL).unwrap();
-            assert!(boundary.guard.is_busy(), "nft is asked whether the table is still there");
-            kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
-            boundary.reconcile(Touched::ALL).unwrap();
-            assert_eq!(held(), ["10.1.0.0/16"]);
-            assert!(boundary.health().put_back > 0);
-
-            boundary.follow(&config("10.3.0.0/16"));
-            guard.send(stands()).unwrap(); // of the question above
-            guard.send(fails()).unwrap();
-            boundary.guard.wait(Instant::now() + Duration::from_secs(10));
-            boundary.try_again();
-            assert!(boundary.followed().is_none(), "the guard has not seen it yet");
-            boundary.guard.wait(Instant::now() + Duration::from_secs(10));
-            boundary.try_again();
-            boundary.followed().unwrap().unwrap_err();
-            assert_eq!(held(), ["10.1.0.0/16"]);
-            assert!(boundary.deadline().is_some(), "tried again");
-        });
-    }
-
-    #[test]
-    fn f_01_a_copy_that_cannot_be_had_keeps_neither_the_guard_nor_a_reload_back() {
-        in_a_network_of_its_own(|| {
-            let (mut boundary, guard) = boundary();
-            let without = || Report { copied: Err(io::ErrorKind::TimedOut.into()), flush_proof: false, ..stands() };
-            let follows = |boundary: &mut Boundary, net: &str, report: Report| {
-                guard.send(report).unwrap();
-                boundary.follow(&config(net));
-                boundary.wait_for_guard();
-                boundary.followed().unwrap()
-            };
-            follows(&mut boundary, "10.1.0.0/16", without()).unwrap();
-            follows(&mut boundary, "10.3.0.0/16", without()).unwrap();
-            assert_eq!((boundary.health().trouble.clone(), boundary.health().flush_proof), (None, false));
-            assert!(boundary.deadline().is_some(), "tried again");
-            guard.send(stands()).unwrap();
-            boundary.reconcile(Touched::ALL).unwrap();
-            assert!(boundary.guard.is_busy(), "who touches the guard waits for no turn of the copy");
-            boundary.wait_for_guard();
-            assert_eq!(boundary.deadline(), None);
-            // One with the rules before blocks what is new.
-            let stale = Report { copied: Err(io::ErrorKind::TimedOut.into()), ..stands() };
-            follows(&mut boundary, "10.4.0.0/16", stale).unwrap_err();
-        });
-    }
-
-    #[test]
-    fn f_06_a_daemon_that_lost_its_mark_puts_it_back_or_leaves_the_boundary_to_whoever_has_it() {
-        in_a_network_of_its_own(|| {
-            let (mut boundary, guard) = boundary();
-            for _ in 0..20 {
-                guard.send(stands()).unwrap();
-            }
-            boundary.follow(&config("10.1.0.0/16"));
-            boundary.wait_for_guard();
-            boundary.followed().unwrap().unwrap();
-            let mut netlink = Netlink::open().unwrap();
-            let index = || nix::net::if_::if_nametoindex("portcullis-own").unwrap();
-            netlink.remove_link(index()).unwrap();
-            boundary.reconcile(Touched::ALL).unwrap();
-            assert_eq!(boundary.health().put_back, 1);
-            assert_eq!(boundary.health().trouble, None);
-            boundary.wait_for_guard();
-
-            netlink.remove_link(index()).unwrap();
-            let other = Owner::claim().unwrap();
-            kernel::remove_all(&mut netlink).unwrap();
-            boundary.reconcile(Touched::ALL).unwrap();
-            assert!(held().is_empty(), "the other one's");
-            assert_eq!(boundary.health().trouble.as_deref(), Some(LOST));
-            boundary.follow(&config("10.3.0.0/16"));
-            boundary.followed().unwrap().unwrap_err();
-            drop(other);
-            boundary.reconcile(Touched::ALL).unwrap();
-            boundary.wait_for_guard();
-            assert_eq!(held(), ["10.1.0.0/16"]);
-            assert_eq!(boundary.health().trouble, None);
-        });
-    }
-}
+mod tests;

@@ -159,7 +159,8 @@ impl Machine {
             warn!("{}", not_open(refused));
         }
         let closed: BTreeSet<Listen> = opened.refused.into_iter().map(|(listen, _)| listen).collect();
-        for listen in self.closed.difference(&closed).filter(|listen| self.wanted.contains(listen)) {
+        let opened_since = |listen: &&Listen| opened.sockets.iter().any(|socket| socket.hears(listen));
+        for listen in self.closed.difference(&closed).filter(opened_since) {
             info!("{} is open again", named(listen));
         }
         if closed.is_empty() {

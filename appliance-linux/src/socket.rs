@@ -161,6 +161,12 @@ impl Socket {
         self.link
     }
 
+    /// Whether this is such a socket, and its interface the one that has the name now.
+    pub(crate) fn hears(&self, listen: &Listen) -> bool {
+        let link = listen.interface.as_deref().map(|name| if_nametoindex(name).ok());
+        self.listen == *listen && link != Some(None) && self.link == link.flatten()
+    }
+
     /// Whether a datagram that leaves from `local` (port 0: protocol 50) is sent here.
     pub(crate) fn serves(&self, local: SocketAddr) -> bool {
         self.port == local.port()

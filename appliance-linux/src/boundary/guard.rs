@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::counters::{self, Dropped, Tally};
 use super::nft::{self, Interactive};
+use super::retry::Retry;
 use super::ruleset::TABLE;
 
 /// The guard in the kernel.
@@ -27,8 +28,10 @@ pub(super) struct Guard {
     stands: bool,
     /// The copy that nobody else can change; perhaps with the rules before these.
     twin: Option<Live>,
-    /// Whether a copy could not be made the last time.
-    twin_fails: bool,
+    /// What a copy was made of last, or was to be; why it could not be, and when that is tried again.
+    tried: String,
+    refused: Option<io::Error>,
+    again: Retry,
     /// How many copies there were.
     started: u32,
     tally: Arc<Tally>,
@@ -107,26 +110,37 @@ impl Guard {
     /// Nothing is set. `ended` is called when a copy has ended, by whomever.
     pub(super) fn new(tally: Arc<Tally>, ended: impl Fn() + Send + Sync + 'static) -> Self {
         let ended = Arc::new(ended);
-        Self { loaded: None, stands: false, twin: None, twin_fails: false, started: 0, tally, ended }
+        let (tried, refused, again) = (String::new(), None, Retry::default());
+        Self { loaded: None, stands: false, twin: None, tried, refused, again, started: 0, tally, ended }
     }
 
-    /// Makes the table, and the copy, what `script` says, each in one step. One that fails does not keep back the other.
+    /// Makes the table, and the copy, what `script` says, each in one step. One that fails does not keep back the other. Of an
+    /// empty script nothing is made: the copy goes, and the table is left to whoever has it now.
     pub(super) fn apply(&mut self, script: &str) -> Report {
+        if script.is_empty() {
+            (self.twin, self.loaded) = (None, None);
+            return Report {
+                loaded: Ok(Applied::Unchanged),
+                copied: Ok(Applied::Unchanged),
+                stands: false,
+                flush_proof: false,
+            };
+        }
         // The copy first: while the kernel replaces the table that an earlier daemon left, a packet may pass it by. But
         // where there was none to be had it is not waited for again.
-        let (loaded, copied) = if self.twin_fails {
+        let (loaded, copied) = if self.refused.is_some() {
             let loaded = self.load(script);
             (loaded, self.keep_alive(script))
         } else {
             let copied = self.keep_alive(script);
             (self.load(script), copied)
         };
-        self.twin_fails = copied.is_err();
         let flush_proof = self.twin.as_mut().is_some_and(|live| live.nft.runs());
         Report { loaded, copied, stands: self.stands, flush_proof }
     }
 
-    /// Makes the copy say the same: the new one first, then the old one goes.
+    /// Makes the copy say the same: the new one first, then the old one goes. What was refused is tried again at its turn, or
+    /// when there is something new to say.
     fn keep_alive(&mut self, script: &str) -> io::Result<Applied> {
         let (mut applied, mut before) = (Applied::Loaded, Dropped::default());
         if let Some(live) = &mut self.twin {
@@ -137,12 +151,27 @@ impl Guard {
             }
             before = counters::of(&live.table).unwrap_or_default();
         }
+        if let Some(why) = self.refused.as_ref().filter(|_| self.tried == script && !self.again.is_due(Instant::now()))
+        {
+            return Err(io::Error::new(why.kind(), why.to_string()));
+        }
+        script.clone_into(&mut self.tried);
         self.started = self.started.wrapping_add(1);
         // An old one serves until it works.
-        let new = Live::start(script, self.started, Arc::clone(&self.ended))?;
-        self.tally.replace(new.table.clone(), before);
-        self.twin = Some(new);
-        Ok(applied)
+        match Live::start(script, self.started, Arc::clone(&self.ended)) {
+            Ok(new) => {
+                self.tally.replace(new.table.clone(), before);
+                self.twin = Some(new);
+                self.refused = None;
+                self.again.done();
+                Ok(applied)
+            }
+            Err(error) => {
+                self.refused = Some(io::Error::new(error.kind(), error.to_string()));
+                self.again.failed(Instant::now());
+                Err(error)
+            }
+        }
     }
 
     fn load(&mut self, script: &str) -> io::Result<Applied> {
