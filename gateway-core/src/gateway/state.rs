@@ -288,7 +288,7 @@ impl ChildEntry {
     /// since the operator took the child down.
     pub(super) fn wants(&self, up: &ChildUp<'_>) -> bool {
         let taken_down = match up.replaces {
-            Some(old) => !self.sas.contains(&old),
+            Some(old) => self.all().all(|sa| *sa != old),
             None => up.ours,
         };
         !(self.held && taken_down)
