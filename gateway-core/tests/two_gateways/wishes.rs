@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Parts, PeerState, What};
-use ipsec_core::engine::Verdict;
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::engine::{Outbound, OutboundSlot, Verdict};
+use ipsec_core::spd;
 
-use crate::world::{Site, World, config, far, packet, parts, peer, second};
+use crate::world::{Site, World, config, far, leak, packet, parts, peer, second};
 use crate::{secs, up};
 
 fn connecting(what: &What) -> bool {
@@ -353,4 +355,36 @@ fn f_25_a_child_that_was_asked_for_at_the_old_address_is_asked_for_at_the_new_on
     world.pass(secs(5));
     assert!(world.left.child("other", "net").2, "{}", world.story());
     assert!(world.left.child("other", "two").2, "{}", world.story());
+}
+
+#[test]
+fn f_10_what_a_peer_that_begins_anew_does_not_bring_back_is_told_as_down() {
+    let left = peer(true, "start = \"passive\"", "") + &second(3, 4);
+    let mut world = World::new(&left, &(peer(false, "", "") + &second(4, 3))).start();
+    ping_two(&mut world);
+    // It comes back with one of its two children.
+    world.right = Site::new(9, &peer(false, "", ""), 64);
+    world.left.story.clear();
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    world.exchange();
+    world.ping();
+    let down: Vec<_> = world.left.story.iter().filter(|report| report.what == What::ChildDown).collect();
+    assert_eq!(down.len(), 1, "{}", world.story());
+    assert_eq!(down[0].child.as_deref(), Some("two"));
+}
+
+#[test]
+fn f_10_a_child_whose_rekey_finds_no_room_in_an_engine_is_told_as_down_and_comes_back() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
+    world.left.outbound =
+        Outbound::new(RustCrypto, leak(64, || spd::Slot::EMPTY), leak(1, || OutboundSlot::<RustCrypto>::EMPTY));
+    let mut world = world.start();
+    world.ping();
+    world.pass(secs(20));
+    world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
+    world.exchange();
+    let told = [What::ChildFailed, What::ChildDown].map(|what| world.left.told(|told| *told == what));
+    assert_eq!(told, [1, 1], "{}", world.story());
+    world.pass(secs(30));
+    world.ping();
 }
