@@ -275,7 +275,9 @@ impl Side<'_> {
                         assert!(within(&local, config.local) && within(&remote, config.remote), "more than allowed");
                     }
                 }
-                Event::ChildOutbound { child } | Event::ChildDraining { child } => assert!(self.children.contains_key(&child)),
+                Event::ChildOutbound { child } | Event::ChildDraining { child } => {
+                    assert!(self.children.contains_key(&child))
+                }
                 Event::ChildDown { child, .. } => assert!(self.children.remove(&child).is_some(), "down, never up"),
                 Event::Closed { ike, established, .. } => {
                     assert_eq!(self.ikes.remove(&ike), established);
