@@ -71,7 +71,7 @@ const STAGES: [Stage; 10] = [
         name: "format",
         checks: "cargo fmt has nothing to change, in all workspaces",
         lane: Lane::Style,
-        budget: 20,
+        budget: 40,
         run: quality::format,
     },
     Stage {
