@@ -1,10 +1,12 @@
 //! Several connections of one peer: of which party they are, and who called for them.
 
+use std::time::Duration;
+
 use gateway_core::gateway::{Parts, What};
 use ike_core::endpoint::SaState;
 
 use crate::secs;
-use crate::world::{Site, World, parts, peer};
+use crate::world::{Site, World, packet, parts, peer, second};
 
 #[test]
 fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
@@ -68,5 +70,76 @@ fn f_61_whoever_called_for_the_connection_that_stays_makes_it_anew() {
         world.exchange();
         let site = if left { &world.left } else { &world.right };
         assert_eq!(site.told(|what| *what == What::Renewing), usize::from(ours[0]), "{}", world.story());
+    }
+}
+
+fn renewing(site: &Site) -> bool {
+    site.told(|what| *what == What::Renewing) > 0
+}
+
+#[test]
+fn what_the_peer_made_anew_is_not_closed_for_a_connection_on_which_nothing_arrives() {
+    let mut above = false;
+    for rekeys in 0..6 {
+        let right = peer(false, "start = \"passive\"", "esp = \"aes256gcm16-modpnone\"");
+        let mut world = World::new(&peer(true, "", "esp = \"aes256gcm16-x25519\""), &right).start();
+        for _ in 0..rekeys {
+            world.pass(secs(15));
+            assert_eq!(world.left.gateway.rekey(world.now, "other", true, parts!(world.left)), Ok(Ok(())));
+            world.exchange();
+        }
+        world.pass(secs(20));
+        let old = world.left.endpoint.ike_sas().next().unwrap();
+        assert!(old.initiator);
+        let _ = world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left));
+        while !renewing(&world.left) {
+            assert!(world.step(), "{}", world.story());
+        }
+        world.drop_spi = Some(old.spi_local.to_be_bytes());
+        world.exchange();
+        let calls: Vec<_> = world.right.endpoint.ike_sas().map(|ike| ike.spi_remote).collect();
+        assert!(calls.len() == 2 && calls.contains(&old.spi_local), "{}", world.story());
+        // By its number the old one would be the one to stay.
+        above |= calls.iter().all(|spi| *spi <= old.spi_local);
+        world.left.story.clear();
+        world.pass(secs(100));
+        let anew = |what: &What| matches!(what, What::Connecting { .. } | What::ChildDown);
+        assert_eq!(world.left.told(anew), 0, "after {rekeys} rekeys\n{}", world.story());
+        world.ping();
+    }
+    assert!(above, "the old one never was the one that the numbers keep");
+}
+
+#[test]
+fn a_renewal_begins_with_a_child_that_nobody_took_down_meanwhile() {
+    for start in ["", "start = \"on-demand\""] {
+        let left = peer(true, start, "esp = \"aes256gcm16-x25519\"") + &second(3, 4);
+        let right = peer(false, "start = \"passive\"", "esp = \"aes256gcm16-modpnone\"") + &second(4, 3);
+        let mut world = World::new(&left, &right).start();
+        for (from, to) in [(1, 2), (3, 4)] {
+            let _ = world.send(true, &packet(from, to, b"x"));
+            world.exchange();
+        }
+        world.pass(secs(20));
+        assert!(world.left.child("other", "net").2 && world.left.child("other", "two").2, "{}", world.story());
+        let _ = world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left));
+        while !renewing(&world.left) {
+            assert!(world.step(), "{}", world.story());
+        }
+        // The first attempt fails, and before the next one the operator does not want that child any more.
+        world.cut = true;
+        while world.left.told(|what| matches!(what, What::Failed { .. })) == 0 {
+            world.pass(Duration::from_millis(100));
+        }
+        world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+        world.cut = false;
+        world.left.story.clear();
+        world.right.story.clear();
+        world.pass(secs(300));
+        assert_eq!(world.left.told(|what| *what == What::Connected), 1, "{start}\n{}", world.story());
+        let ups = world.right.story.iter().filter(|report| matches!(report.what, What::ChildUp { .. }));
+        let ups: Vec<_> = ups.map(|report| report.child.as_deref()).collect();
+        assert_eq!(ups, [Some("two")], "{start}\n{}", world.story());
+        assert_eq!(world.send(true, &packet(3, 4, b"x")), Ok(()), "{}", world.story());
     }
 }

@@ -90,6 +90,61 @@ fn of_two_answers_one_goes_whoever_rekeyed_them_meanwhile() {
     }
 }
 
+/// One side looks at the clock, the other one does not; what is said arrives.
+fn tick(world: &mut World, left: bool) {
+    let site = if left { &mut world.left } else { &mut world.right };
+    site.gateway.handle_timeout(world.now, parts!(site));
+    world.exchange();
+}
+
+#[test]
+fn of_two_answers_the_one_that_goes_is_left_to_whoever_asked_for_it_for_twice_as_long() {
+    // Which of the two sides asked for it: the one that closes it first, when only that one looks.
+    let closes = |left: bool, after: u64| {
+        let mut world = twins();
+        world.now = world.now + secs(after);
+        tick(&mut world, left);
+        counts(&world) == (2, 2)
+    };
+    let first = [true, false].map(|left| closes(left, 11));
+    assert_eq!(first.iter().filter(|closed| **closed).count(), 1, "{first:?}");
+    assert_eq!([true, false].map(|left| closes(left, 19)), first);
+    assert_eq!([true, false].map(|left| closes(left, 21)), [true; 2]);
+}
+
+#[test]
+fn what_the_peer_has_yet_to_delete_after_its_rekey_is_none_of_two_answers() {
+    for (left, which) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
+        let mut world = twins();
+        let begun = world.now;
+        // Each hears from the other that its answer arrived.
+        for site in [&mut world.left, &mut world.right] {
+            let ike = site.endpoint.ike_sas().next().unwrap().id;
+            site.endpoint.check_liveness(begun, ike).unwrap();
+        }
+        world.exchange();
+        // The peer rekeys one of them, and its Delete of the old one is lost.
+        world.now = begun + secs(8);
+        let (spi, _) = spis(&world.left)[which];
+        let other = if left { &mut world.right } else { &mut world.left };
+        let old = other.endpoint.child_sas().find(|sa| [sa.spi_in, sa.spi_out].map(|spi| spi.get()).contains(&spi));
+        let old = old.unwrap().id;
+        other.endpoint.rekey_child(world.now, old).unwrap();
+        assert!(world.step() && world.step());
+        world.cut = true;
+        world.exchange();
+        world.cut = false;
+        let sent = world.messages;
+        // The new one is younger than that.
+        world.now = begun + secs(12);
+        tick(&mut world, left);
+        assert_eq!(world.messages, sent, "{left} {which}\n{}", world.story());
+        world.pass(secs(60));
+        assert_eq!(counts(&world), (2, 2), "{}", world.story());
+        ping_two(&mut world);
+    }
+}
+
 #[test]
 fn two_answers_for_other_networks_of_one_child_both_stay() {
     let right = peer(false, "start = \"passive\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"")

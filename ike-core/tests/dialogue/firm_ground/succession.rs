@@ -382,6 +382,13 @@ fn d_a_responder_may_narrow_and_not_widen_nor_say_what_we_do_not_know() {
         let (mut host, mut peer, _) = asking(42);
         let _ = peer.respond(&mut host, CREATE, &with_body(&child_payloads(Some(&public())), kind, &answered));
         assert_eq!(host.installed.len() == 2, taken, "{kind:?} {answered:?}: {:?}", host.story);
+        // That there was more than the one selector that is told is told, too.
+        let more = host.failures.iter().map(|cause| matches!(cause, Failure::NoSelectorsInCommon(asked) if asked.more));
+        assert_eq!(
+            more.collect::<Vec<_>>(),
+            if taken { vec![] } else { vec![answered[0] == 2] },
+            "{kind:?} {answered:?}"
+        );
     }
 }
 
