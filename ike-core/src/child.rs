@@ -135,6 +135,8 @@ pub(crate) struct Child {
     pub(crate) refused: Patience,
     /// The request that is being handled deletes it.
     pub(crate) named: bool,
+    /// Somebody was handed its id and waits for it, beside the one that it is to replace.
+    pub(crate) wished: bool,
     pub(crate) report: Report,
 }
 
@@ -167,6 +169,7 @@ impl Child {
             settles_at: None,
             refused: Patience::default(),
             named: false,
+            wished: false,
             report: Report::default(),
         }
     }

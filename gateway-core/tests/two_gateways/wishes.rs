@@ -381,7 +381,7 @@ fn f_53_up_of_a_child_of_a_peer_that_fails_is_no_wish_to_have_it_later() {
     world.left.gateway.up(world.now, "other/two", parts!(world.left)).unwrap();
     world.pass(secs(300));
     assert_eq!(
-        world.left.gateway.outcome("other/two", parts!(world.left)).unwrap().map(|came| came.is_err()),
+        world.left.gateway.outcome("other/two", &parts!(lent world.left)).unwrap().map(|came| came.is_err()),
         Some(true)
     );
     // The peer comes by itself, and for another one.
@@ -441,5 +441,21 @@ fn f_10_a_child_whose_rekey_finds_no_room_in_an_engine_is_told_as_down_and_comes
     let told = [What::ChildFailed, What::ChildDown].map(|what| world.left.told(|told| *told == what));
     assert_eq!(told, [1, 1], "{}", world.story());
     world.pass(secs(30));
+    world.ping();
+}
+
+/// What was asked for is, for a moment, the heir of an SA that both sides have given up; and nothing comes of the heir.
+#[test]
+fn f_53_a_wish_that_a_rekey_was_to_fulfil_outlives_the_rekey() {
+    let mut world = World::connected("", "");
+    world.pass(secs(15));
+    let _ = world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap();
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    assert!(world.step(), "the rekey crosses the Delete");
+    assert!(world.step(), "and the Delete is here first");
+    assert!(!world.left.child("other", "net").2, "{}", world.story());
+    world.left.gateway.up(world.now, "other/net", parts!(world.left)).unwrap();
+    world.pass(secs(30));
+    assert!(world.left.child("other", "net").2, "{}", world.story());
     world.ping();
 }

@@ -70,9 +70,12 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             let beginning = matches!(child.phase, Phase::Wanted(_) | Phase::Creating);
             child.ike == ike.slot && child.config == config && beginning
         };
-        if let Some(id) =
-            self.children.iter().find(|(_, child)| begun(child)).and_then(|(slot, _)| self.children.id(slot))
-        {
+        let slot = self.children.iter().find(|(_, child)| begun(child)).map(|(slot, _)| slot);
+        if let Some((child, id)) = slot.and_then(|slot| {
+            let id = self.children.id(slot)?;
+            self.children.get_mut(slot).map(|child| (child, id))
+        }) {
+            child.wished = true;
             return Ok(id);
         }
         self.want(now, (ike, peer), config, None)

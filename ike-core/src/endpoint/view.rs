@@ -237,11 +237,6 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         self.child_view(id.slot, self.children.by_id(id)?)
     }
 
-    /// Whether there is this Child SA, from the wish for it until its end was told.
-    pub fn has_child(&self, id: ChildId) -> bool {
-        self.children.by_id(id).is_some()
-    }
-
     fn child_view<'e>(&self, slot: u16, child: &'e Child) -> Option<ChildView<'e>> {
         let place = self.slots.get(usize::from(child.ike))?;
         let up = matches!(child.phase, Phase::Up | Phase::Deleting | Phase::Draining(_));

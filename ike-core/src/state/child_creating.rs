@@ -391,6 +391,8 @@ fn fail<C: IkeCrypto>(
             None => new.end(cause.clone()),
             // The peer does not have the old one any more: made anew (§2.25.1).
             Some(_) if lost && open => new.phase = Phase::WANTED_NOW,
+            // Whoever waits for it is told.
+            Some(_) if new.wished => new.end(cause.clone()),
             Some(_) => env.children.free(request.new),
         }
     }
