@@ -272,7 +272,8 @@ impl Boundary {
         if let Some(report) = self.guard.report() {
             self.reported(report, &mut put_back, &mut problems);
         }
-        if self.before.is_some() && !self.guard.is_busy() && !problems.is_empty() {
+        // What is ordered now has a report of its own to come.
+        if !now && self.before.is_some() && !self.guard.is_busy() && !problems.is_empty() {
             // Before a route of it is set and one of the old goes.
             self.tell(&put_back);
             return self.settle(problems);

@@ -145,7 +145,11 @@ impl Guard {
         let (mut applied, mut before) = (Applied::Loaded, Dropped::default());
         if let Some(live) = &mut self.twin {
             match (live.script == script, live.nft.runs()) {
-                (true, true) => return Ok(Applied::Unchanged),
+                (true, true) => {
+                    self.refused = None;
+                    self.again.done();
+                    return Ok(Applied::Unchanged);
+                }
                 (true, false) => applied = Applied::PutBack,
                 (false, _) => {}
             }

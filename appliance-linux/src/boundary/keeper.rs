@@ -51,6 +51,10 @@ impl<R: Send + 'static> Keeper<R> {
     /// Has this done, instead of what was ordered before and has not begun.
     pub(super) fn order(&mut self, script: &str) {
         script.clone_into(&mut self.ordered);
+        if script != self.reported {
+            // What stood then is being taken away.
+            self.reported.clear();
+        }
         if self.busy {
             self.next = Some(script.to_owned());
         } else {
