@@ -67,6 +67,26 @@ fn f_60_a_child_of_a_second_connection_is_used_once_the_peer_shows_that_it_has_i
 }
 
 #[test]
+fn f_60_only_a_second_connection_of_the_same_party_waits_for_a_sign_of_life() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    host.endpoint.pad_mut().0[0].remote_id = None;
+    let _first = up(&mut host, 71);
+    // None of them says INITIAL_CONTACT; those that wait answer nothing, and what their party has goes on.
+    for (seed, name, waits) in
+        [(72, "other.example", false), (73, "left.example", true), (74, "other.example", true), (75, "third", false)]
+    {
+        let used = host.sending[&CHILD];
+        let mut peer = Scripted::initiate(&mut host, seed);
+        peer.name = name;
+        assert_eq!(begun(&mut host, &mut peer), waits, "{name} {seed}: asked whether it lives");
+        let ike = host.endpoint.ike_sas().find(|ike| ike.spi_remote == peer.spis[0]).unwrap().id;
+        let made = host.endpoint.child_sas().find(|child| child.ike == ike).unwrap().id;
+        assert_eq!(host.sending[&CHILD], if waits { used } else { made }, "{name} {seed}");
+        assert!(host.installed.contains_key(&made), "{name} {seed}");
+    }
+}
+
+#[test]
 fn f_60_a_connection_in_place_of_one_that_is_being_closed_is_the_only_one() {
     for closes in [false, true] {
         let (mut host, _old) = Scripted::established_by_host(64);

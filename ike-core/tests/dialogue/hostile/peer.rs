@@ -137,6 +137,8 @@ pub(crate) struct Scripted {
     engine: Engine,
     /// The peer is the original initiator.
     pub(crate) initiator: bool,
+    /// Who it says to be.
+    pub(crate) name: &'static str,
     pub(crate) spis: [u64; 2],
     pub(crate) nonces: [Vec<u8>; 2],
     /// IKE_SA_INIT, request and response.
@@ -187,6 +189,7 @@ impl Scripted {
         let peer = Self {
             engine,
             initiator,
+            name: if initiator { "left.example" } else { "right.example" },
             spis: [0; 2],
             nonces: [vec![], vec![]],
             init: [vec![], vec![]],
@@ -268,8 +271,7 @@ impl Scripted {
         let sk_p = Digest64::copy_from(&self.sk_p[side]).unwrap();
         let message = self.init[side].clone();
         let nonce = self.nonces[1 - side].clone();
-        let id = fqdn(["left.example", "right.example"][side]);
-        let signed = SignedOctets { message: &[&message], nonce: &nonce, id, sk_p: &sk_p };
+        let signed = SignedOctets { message: &[&message], nonce: &nonce, id: fqdn(self.name), sk_p: &sk_p };
         let mut auth = Digest64::new();
         psk::auth_value(&mut self.engine, PRF, b"correct horse battery staple", &signed, &mut auth).unwrap();
         auth.as_slice().to_vec()
@@ -278,12 +280,9 @@ impl Scripted {
     /// What IKE_AUTH of this side carries.
     pub(crate) fn auth_payloads(&mut self) -> Payloads {
         let auth = self.auth();
-        let (kind, name) = match self.initiator {
-            true => (PayloadType::ID_I, "left.example"),
-            false => (PayloadType::ID_R, "right.example"),
-        };
+        let kind = if self.initiator { PayloadType::ID_I } else { PayloadType::ID_R };
         payloads(|message| {
-            message.id(kind, &fqdn(name))?;
+            message.id(kind, &fqdn(self.name))?;
             message.auth(AuthMethod::SHARED_KEY, &auth)?;
             message.sa(ProtocolId::ESP, &ESP_SPI, [(1, esp(false).transforms(false))])?;
             message.ts(PayloadType::TS_I, left_ts())?;
