@@ -182,6 +182,8 @@ pub(crate) struct Host {
     /// What each child configuration sends through.
     pub(crate) sending: BTreeMap<ChildConfigId, ChildId>,
     pub(crate) story: Vec<String>,
+    /// What was told of children that were up before, in this order.
+    pub(crate) turns: Vec<(&'static str, ChildId)>,
     pub(crate) failures: Vec<Failure>,
     /// Whose IKE SAs ended: who proved to be there, and who was claimed.
     pub(crate) ended: Vec<[Option<PeerId>; 2]>,
@@ -210,6 +212,7 @@ impl Host {
             installed: BTreeMap::new(),
             sending: BTreeMap::new(),
             story: Vec::new(),
+            turns: Vec::new(),
             failures: Vec::new(),
             ended: Vec::new(),
             claims: Vec::new(),
@@ -244,16 +247,19 @@ impl Host {
                     }
                 }
                 Event::ChildOutbound { child } => {
+                    self.turns.push(("outbound", child));
                     let config = self.installed[&child].config;
                     self.sending.insert(config, child);
                 }
                 Event::ChildDraining { child } => {
+                    self.turns.push(("draining", child));
                     let config = self.installed[&child].config;
                     if self.sending.get(&config) == Some(&child) {
                         self.sending.remove(&config);
                     }
                 }
                 Event::ChildDown { child, config, cause, .. } => {
+                    self.turns.push(("down", child));
                     self.story.push(format!("child {} down: {cause:?}", config.0));
                     self.installed.remove(&child).expect("a child that was up");
                     if self.sending.get(&config) == Some(&child) {

@@ -508,6 +508,34 @@ fn d_a_child_that_was_replaced_before_it_was_used_is_not_sent_through() {
 }
 
 #[test]
+fn f_10_what_goes_on_and_what_drains_is_told_before_what_ends_whatever_its_place() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 78);
+    let esp_spi = u32::from_be_bytes(ESP_SPI);
+    let rekey = |host: &mut Host, peer: &mut Scripted, old: u32, new: u32| {
+        assert!(notifies(&peer.ask(host, CREATE, &child_of(Some(old.to_be_bytes()), new))).is_empty());
+        let made = host.endpoint.child_sas().find(|child| child.spi_out.get() == new).unwrap();
+        (made.id, made.spi_in.get() & 0xf)
+    };
+    let delete = |spis: [u32; 2]| payloads(|message| message.delete_esp(&spis.map(|spi| Spi::new(spi).unwrap())));
+    // The one in use sits behind two places that become free.
+    rekey(&mut host, &mut peer, esp_spi, 0x0102_0301);
+    let (old, place) = rekey(&mut host, &mut peer, 0x0102_0301, 0x0102_0302);
+    peer.ask(&mut host, INFO, &delete([esp_spi, 0x0102_0301]));
+    host.endpoint.handle_timeout(NOW + seconds(5));
+    let _ = transmits(&mut host);
+    assert_eq!((host.installed.len(), host.sending[&CHILD]), (1, old), "{:?}", host.story);
+    // It is replaced twice; then the peer deletes the first and the last of the three at once.
+    let (heir, _) = rekey(&mut host, &mut peer, 0x0102_0302, 0x0102_0303);
+    let (last, last_place) = rekey(&mut host, &mut peer, 0x0102_0303, 0x0102_0304);
+    assert!(last_place < place, "the other way round shows nothing");
+    host.turns.clear();
+    peer.ask(&mut host, INFO, &delete([0x0102_0302, 0x0102_0304]));
+    assert_eq!(host.turns, [("outbound", heir), ("draining", old), ("down", last)]);
+    assert_eq!(host.sending[&CHILD], heir);
+}
+
+#[test]
 fn d_a_child_of_the_peer_is_rekeyed_once_the_peer_has_our_answer_for_sure() {
     for by_time in [false, true] {
         let mut host = lax(0, [12, 16, 1280], Settings::default());
