@@ -143,3 +143,17 @@ fn a_renewal_begins_with_a_child_that_nobody_took_down_meanwhile() {
         assert_eq!(world.send(true, &packet(3, 4, b"x")), Ok(()), "{}", world.story());
     }
 }
+
+#[test]
+fn f_63_whoever_called_and_nobody_else_is_authenticated_anew() {
+    for called in [true, false] {
+        let mut world = World::connected("", "");
+        let site = if called { &world.left } else { &world.right };
+        let ike = site.endpoint.ike_sas().next().unwrap();
+        assert_eq!(ike.called, called);
+        world.limit(called, &ike, 1);
+        world.pass(secs(12));
+        let told = [&world.left, &world.right].map(|site| site.told(|what| *what == What::Renewing));
+        assert_eq!(told, [usize::from(called), 0], "{}", world.story());
+    }
+}

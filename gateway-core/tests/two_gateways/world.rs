@@ -1,8 +1,10 @@
 //! Two sites with a gateway each, and a network between them that can be cut. No clock but this one.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use gateway_core::config::Config;
@@ -10,9 +12,10 @@ use gateway_core::gateway::{Gateway, Parts, PeerState, Report, Totals, What};
 use gateway_core::peers::Peers;
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, Settings, Storage};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
@@ -44,7 +47,38 @@ impl rand_core::TryRng for Numbers {
 
 impl rand_core::TryCryptoRng for Numbers {}
 
-type Ike = IkeRustCrypto<Numbers>;
+/// The engine that IKE protects its messages with. The test can use every key in it, and so say what no gateway says.
+pub(crate) struct Overheard;
+
+type Key = Rc<<RustCrypto as PacketCrypto>::AeadKey>;
+
+thread_local! {
+    /// By SPIs and direction: the key of a sender, and its salt.
+    static KEYS: RefCell<BTreeMap<(Vec<u8>, bool), (Key, [u8; 4])>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The I flag of a message.
+const INITIATOR: u8 = 0x08;
+
+impl PacketCrypto for Overheard {
+    type AeadKey = Key;
+
+    fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Key> {
+        RustCrypto.aead_key(alg, key).map(Rc::new)
+    }
+
+    fn seal(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+        let sender = (aad[..16].to_vec(), aad[19] & INITIATOR != 0);
+        KEYS.with_borrow_mut(|keys| keys.insert(sender, (key.clone(), nonce[..4].try_into().unwrap())));
+        RustCrypto.seal(key, nonce, aad, text_and_tag);
+    }
+
+    fn open(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
+        RustCrypto.open(key, nonce, aad, text_and_tag)
+    }
+}
+
+type Ike = IkeRustCrypto<Numbers, Overheard>;
 
 pub(crate) struct Site {
     pub(crate) gateway: Gateway,
@@ -89,7 +123,7 @@ impl Site {
             messages: leak(8 * 2 * 2048, || 0),
         };
         let endpoint =
-            Endpoint::new(Ike::new(Numbers(seed), RustCrypto), peers, storage, settings).unwrap_or_else(|_| panic!());
+            Endpoint::new(Ike::new(Numbers(seed), Overheard), peers, storage, settings).unwrap_or_else(|_| panic!());
         Self {
             gateway,
             endpoint,
@@ -250,6 +284,30 @@ impl World {
             site.story.iter().map(|report| format!("{name} {report}\n")).collect()
         };
         tell("left:", &self.left) + &tell("right:", &self.right)
+    }
+
+    /// A side hears in an IKE SA for how many seconds its peer takes it for authenticated (AUTH_LIFETIME, RFC 4478).
+    pub(crate) fn limit(&mut self, left: bool, ike: &IkeView, seconds: u32) {
+        let spis = if ike.initiator { [ike.spi_local, ike.spi_remote] } else { [ike.spi_remote, ike.spi_local] };
+        let spis = spis.map(u64::to_be_bytes).concat();
+        let (key, salt) = KEYS.with_borrow(|keys| keys[&(spis.clone(), !ike.initiator)].clone());
+        let site = if left { &mut self.left } else { &mut self.right };
+        // Whichever request of the peer is the next one.
+        for id in 0..8 {
+            let flags = if ike.initiator { 0 } else { INITIATOR };
+            let iv = (u64::MAX - u64::from(id)).to_be_bytes();
+            let notify = [&[0, 0, 0, 12, 0, 0, 0x40, 0x13], &seconds.to_be_bytes()[..]].concat();
+            let mut text = [&notify[..], &[0; 17]].concat();
+            let sk_len = 4 + 8 + text.len() as u8;
+            let aad = [&spis[..], &[46, 0x20, 37, flags, 0, 0, 0, id, 0, 0, 0, 28 + sk_len, 41, 0, 0, sk_len]].concat();
+            RustCrypto.seal(&key, &[&salt[..], &iv].concat().try_into().unwrap(), &aad, &mut text);
+            let mut message = [&aad[..], &iv, &text].concat();
+            site.gateway.handle_datagram(self.now, ike.path, &mut message, parts!(site));
+            if site.endpoint.ike_sa(ike.id).unwrap().reauthenticate_at.is_some() {
+                return;
+            }
+        }
+        panic!("it was not heard");
     }
 
     /// Carries what was sent until nothing is on its way.
