@@ -157,3 +157,42 @@ fn f_63_whoever_called_and_nobody_else_is_authenticated_anew() {
         assert_eq!(told, [usize::from(called), 0], "{}", world.story());
     }
 }
+
+#[test]
+fn f_60_a_connection_made_anew_takes_the_place_of_none_with_another_party() {
+    let left = peer(true, "", "").replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
+    let party = |lines: &str, id: &str, net: &str| {
+        peer(false, lines, "")
+            .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
+            .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"{net}\""))
+    };
+    let mut world = World::new(&left, &party("start = \"passive\"", "a.lab", "10.2.1.0/24")).start();
+    let ours = world.left.endpoint.ike_sas().next().unwrap();
+    let [mut one, mut two] = [3, 4].map(|seed| Site::new(seed, &party("", "b.lab", "10.2.2.0/24"), 64));
+    // The other party calls twice at once: what was begun first comes up last, so neither is told to forget the other.
+    core::mem::swap(&mut world.right, &mut two);
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    assert!(world.step() && world.step());
+    core::mem::swap(&mut world.right, &mut two);
+    world.pass(secs(1));
+    core::mem::swap(&mut world.right, &mut one);
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    world.exchange();
+    core::mem::swap(&mut world.right, &mut one);
+    let other = world.left.endpoint.ike_sas().find(|ike| !ike.called && ike.since.is_some()).unwrap();
+    assert_ne!(other.party, ours.party);
+    // Between the two, the first party is connected anew.
+    world.limit(true, &ours, 1);
+    world.pass(secs(12));
+    assert_eq!(world.left.told(|what| *what == What::Renewing), 1, "{}", world.story());
+    core::mem::swap(&mut world.right, &mut two);
+    world.exchange();
+    let open = |world: &World| {
+        let open = world.left.endpoint.ike_sas().filter(|ike| ike.state == SaState::Established);
+        open.filter(|ike| ike.party == other.party).count()
+    };
+    assert_eq!(open(&world), 2, "{}", world.story());
+    // Its own two are merged as always, with patience, and not as what was made anew.
+    world.pass(secs(8));
+    assert_eq!(open(&world), 2, "{}", world.story());
+}
