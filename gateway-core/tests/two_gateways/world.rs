@@ -52,9 +52,11 @@ pub(crate) struct Overheard;
 
 type Key = Rc<<RustCrypto as PacketCrypto>::AeadKey>;
 
+type Keys = BTreeMap<(Vec<u8>, bool), (Key, [u8; 4])>;
+
 thread_local! {
     /// By SPIs and direction: the key of a sender, and its salt.
-    static KEYS: RefCell<BTreeMap<(Vec<u8>, bool), (Key, [u8; 4])>> = const { RefCell::new(BTreeMap::new()) };
+    static KEYS: RefCell<Keys> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// The I flag of a message.
