@@ -84,7 +84,7 @@ pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Du
 
 /// A report as a sentence. The peer, the child and the code stand beside it.
 fn text(report: &Report) -> String {
-    let bare = Report { peer: None, child: None, cause: None, ..report.clone() };
+    let bare = Report { peer: None, cause: None, ..report.clone() };
     match &report.cause {
         Some(Cause { text, hint, .. }) if hint.is_empty() => format!("{bare}: {text}"),
         Some(Cause { text, hint, .. }) => format!("{bare}: {text}; {hint}"),
@@ -170,6 +170,16 @@ mod tests {
         };
         // The code is a field of its own beside it.
         assert_eq!(text(&report), "not connected to 192.0.2.1:500: no answer; look");
+    }
+
+    #[test]
+    fn f_78_a_child_that_is_not_rekeyed_is_not_called_an_ike_sa() {
+        let failed = |child: Option<&str>| {
+            let (peer, child) = (Some("cloud".to_owned()), child.map(str::to_owned));
+            text(&Report { peer, child, what: What::RekeyFailed, cause: None })
+        };
+        // Its name is a field of its own beside it.
+        assert_eq!((failed(Some("net")).as_str(), failed(None).as_str()), ("not rekeyed", "IKE SA not rekeyed"));
     }
 
     #[test]
