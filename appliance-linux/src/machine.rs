@@ -139,11 +139,7 @@ impl Machine {
     /// # Errors
     /// What the kernel says.
     pub(crate) fn readdress(&mut self) -> io::Result<BTreeMap<IpAddr, BTreeSet<u32>>> {
-        let ours = self.netlink.addresses();
-        if ours.is_err() {
-            self.listening.failed(Instant::now());
-        }
-        let ours = ours?;
+        let ours = self.netlink.addresses().inspect_err(|_| self.listening.failed(Instant::now()))?;
         self.listen(&ours)?;
         let mut links: BTreeMap<IpAddr, BTreeSet<u32>> = BTreeMap::new();
         for local in ours {

@@ -70,11 +70,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             let beginning = matches!(child.phase, Phase::Wanted(_) | Phase::Creating);
             child.ike == ike.slot && child.config == config && beginning
         };
-        let slot = self.children.iter().find(|(_, child)| begun(child)).map(|(slot, _)| slot);
-        if let Some((child, id)) = slot.and_then(|slot| {
-            let id = self.children.id(slot)?;
-            self.children.get_mut(slot).map(|child| (child, id))
-        }) {
+        let begun = self.children.iter().find(|(_, child)| begun(child)).and_then(|(slot, _)| self.children.id(slot));
+        if let Some(id) = begun
+            && let Some(child) = self.children.by_id_mut(id)
+        {
             child.wished = true;
             return Ok(id);
         }
