@@ -173,6 +173,8 @@ pub(crate) struct ChildRequest {
     pub(crate) group: Option<Group>,
     /// Only the proposals with `group` were offered.
     pub(crate) narrow: bool,
+    /// Asked for as a new one, without REKEY_SA: the peer may have lost `old`.
+    pub(crate) fresh: bool,
     /// How often the same was asked before, with another group or other proposals.
     pub(crate) restarts: u8,
     /// The peer's rekey of the same child that crossed ours.

@@ -432,7 +432,9 @@ impl Gateway {
         child.differs |= failure.is_about_pfs();
         // Keys of the first child come out of IKE_AUTH, which needs no agreement about key exchanges: a child that cannot be
         // rekeyed, or that was up and is refused now, comes back with a new IKE SA.
-        let hopeless = failure.is_about_pfs() || child.failures >= PATIENCE;
+        let silent =
+            !child.answered && child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.unanswered.is_some());
+        let hopeless = silent || failure.is_about_pfs() || child.failures >= PATIENCE;
         let refused = failure.is_about_pfs() || *failure == Failure::ProposalsRefused;
         let (id, was_up) = (child.id, child.was_up);
         let renewed = if up { !asked && hopeless } else { was_up && refused };

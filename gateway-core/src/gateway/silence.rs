@@ -1,7 +1,8 @@
 //! A peer that lives and whose SAs are dead: it lost them, and nothing of what we send arrives.
 //!
 //! IKE answers, so liveness checks see nothing. What shows it is that packets go out and none comes in, where some came in
-//! before. One rekey of the child then brings fresh SAs to both sides. Traffic that is one-way by nature looks alike: it
+//! before. One rekey of the child then brings fresh SAs to both sides, or a new connection where the peer refuses that.
+//! Traffic that is one-way by nature looks alike: it
 //! costs one rekey, and no other before something came in again.
 
 use core::time::Duration;

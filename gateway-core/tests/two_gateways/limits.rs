@@ -336,6 +336,33 @@ fn f_61_two_rekeys_that_fail_are_no_reason_to_connect_anew_and_three_are() {
 }
 
 #[test]
+fn f_65_silence_that_no_rekey_can_end_is_a_reason_to_connect_anew() {
+    for lost in [false, true] {
+        let right = peer(false, "start = \"passive\"", "");
+        let mut world = World::new(&peer(true, "dpd = \"10s\"", ""), &right);
+        // The right side has room for one Child SA.
+        world.right = Site::with_children(2, &right, 64, 1);
+        let mut world = world.start();
+        world.ping();
+        if lost {
+            world.right.lose(|_| true);
+        }
+        for _ in 0..25 {
+            let _ = world.send(true, &packet(1, 2, b"out"));
+            if !lost {
+                let _ = world.send(false, &packet(2, 1, b"back"));
+            }
+            world.pass(secs(1));
+        }
+        assert_eq!(world.left.told(|what| *what == What::Renewing), usize::from(lost), "{}", world.story());
+        world.left.received.clear();
+        world.right.received.clear();
+        // What it has lost it cannot give back.
+        world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    }
+}
+
+#[test]
 fn f_60_a_peer_that_calls_again_whenever_its_second_connection_is_closed_is_met_with_ever_more_patience() {
     let mut world = World::connected("", "");
     let id = world.right.endpoint.pad().named("other").unwrap();

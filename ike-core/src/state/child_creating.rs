@@ -154,6 +154,8 @@ struct Offer {
     /// Only proposals with that group: the peer has nothing to choose from, and so cannot choose another than the one
     /// whose value it gets. Not every peer answers INVALID_KE_PAYLOAD then.
     narrow: bool,
+    /// Without REKEY_SA, as what the peer knows nothing of.
+    fresh: bool,
     restarts: u8,
 }
 
@@ -210,7 +212,7 @@ fn begin<C: IkeCrypto>(
     let known = [before, ike].into_iter().flatten().find(ours).filter(|_| first.is_some());
     let others = |group: &&Option<Group>| group.is_some() && **group != known;
     let narrow = known.is_some() && config.esp.iter().flat_map(|proposal| &proposal.group).any(|group| others(&group));
-    send(sa, env, new, old, Offer { group: known.or(first), narrow, restarts: 0 })
+    send(sa, env, new, old, Offer { group: known.or(first), narrow, fresh: false, restarts: 0 })
 }
 
 /// The proposals of `all` with no other group than this; what may be without a group stays.
@@ -232,7 +234,7 @@ fn send<C: IkeCrypto>(
     old: Option<ChildId>,
     offer: Offer,
 ) -> Result<(), Failure> {
-    let Offer { group, narrow, restarts } = offer;
+    let Offer { group, narrow, fresh, restarts } = offer;
     let header = sa.request_header(ExchangeType::CREATE_CHILD_SA).ok_or(Failure::NoRoom)?;
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
@@ -248,7 +250,7 @@ fn send<C: IkeCrypto>(
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let mut message = MessageWriter::protected(env.request, &header)?;
-    if let Some(old) = old.and_then(|old| env.children.by_id(old)) {
+    if let Some(old) = old.filter(|_| !fresh).and_then(|old| env.children.by_id(old)) {
         message.notify(ProtocolId::ESP, &old.spi_in.get().to_be_bytes(), NotifyKind::REKEY_SA, &[])?;
     }
     let narrowed = group.filter(|_| narrow).map(|group| with_group(config.esp, group));
@@ -267,7 +269,7 @@ fn send<C: IkeCrypto>(
         child.packet = packet;
         child.phase = Phase::Creating;
     }
-    sa.expect(Request::Child(ChildRequest { new, old, nonce, group, narrow, restarts, crossed: None }));
+    sa.expect(Request::Child(ChildRequest { new, old, nonce, group, narrow, fresh, restarts, crossed: None }));
     sa.window.request_ready(env.now, message, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
     Ok(())
 }
@@ -297,14 +299,15 @@ pub(crate) fn on_response<C: IkeCrypto>(
 }
 
 /// The same again, once more of a few times, when the peer wants another group (INVALID_KE_PAYLOAD) that is one of ours,
-/// or none of the proposals with the group we began with. Else what the error means.
+/// or none of the proposals with the group we began with; and as a new Child SA when it may refuse because it has lost the
+/// one that is to be rekeyed. Else what the error means.
 fn retry<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     request: &ChildRequest,
     error: &Notify<'_>,
 ) -> Result<(), Failure> {
-    let before = request.group;
+    let ChildRequest { group: before, narrow, fresh, .. } = *request;
     let restarts = request.restarts.saturating_add(1);
     let old = request.old.map(|old| env.children.by_id(old));
     if old.is_some_and(|old| old.is_none_or(|old| old.phase != Phase::Up || old.replaced_by.is_some())) {
@@ -312,7 +315,7 @@ fn retry<C: IkeCrypto>(
         return Err(exchange::cause_of(error));
     }
     let offer = match error.kind {
-        NotifyKind::NO_PROPOSAL_CHOSEN if request.narrow => Offer { group: before, narrow: false, restarts },
+        NotifyKind::NO_PROPOSAL_CHOSEN if narrow => Offer { group: before, narrow: false, fresh, restarts },
         NotifyKind::INVALID_KE_PAYLOAD => {
             let wanted = exchange::wanted_group(error).ok_or(Failure::InvalidSyntax(Side::Here))?;
             let config = env.children.get(request.new).and_then(|child| env.pad.child_named(child.peer, child.config));
@@ -321,7 +324,10 @@ fn retry<C: IkeCrypto>(
                 .filter(|group| Some(*group) != before)
                 .filter(|group| config.esp.iter().any(|proposal| proposal.group.contains(&Some(*group))))
                 .ok_or(Failure::GroupNotOffered(wanted.0))?;
-            Offer { group: Some(group), narrow: true, restarts }
+            Offer { group: Some(group), narrow: true, fresh, restarts }
+        }
+        kind if old.is_some() && !fresh && may_have_lost_it(kind) => {
+            Offer { group: before, narrow, fresh: true, restarts }
         }
         _ => return Err(exchange::cause_of(error)),
     };
@@ -329,6 +335,19 @@ fn retry<C: IkeCrypto>(
         return Err(Failure::TooManyRestarts);
     }
     send(sa, env, request.new, request.old, offer)
+}
+
+/// Whether a peer that refuses a rekey may have lost the SA: not every one says CHILD_SA_NOT_FOUND then (§2.25.1), and what
+/// it took once it may take again. The others of its reasons speak as much against a new SA.
+fn may_have_lost_it(why: NotifyKind) -> bool {
+    !matches!(
+        why,
+        NotifyKind::CHILD_SA_NOT_FOUND
+            | NotifyKind::TEMPORARY_FAILURE
+            | NotifyKind::NO_ADDITIONAL_SAS
+            | NotifyKind::NO_PROPOSAL_CHOSEN
+            | NotifyKind::INVALID_KE_PAYLOAD
+    )
 }
 
 fn complete<C: IkeCrypto>(

@@ -314,6 +314,38 @@ fn f_53_a_child_that_the_peer_has_lost_is_made_anew() {
     assert_eq!((host.installed.len(), host.sending.len()), (1, 1), "{:?}", host.story);
 }
 
+/// Libreswan 4.10 answers TS_UNACCEPTABLE to a rekey of what its kernel has lost.
+#[test]
+fn f_65_a_rekey_that_is_refused_without_a_word_of_the_sa_is_asked_for_as_a_new_one() {
+    for kind in [NotifyKind::TS_UNACCEPTABLE, NotifyKind::INVALID_SPI, NotifyKind(3000)] {
+        let (mut host, mut peer, _) = asking(16);
+        let old = host.sending[&CHILD];
+        let (_, sent) = peer.respond(&mut host, CREATE, &notify(kind, &[]));
+        let request = peer.open(&sent[0]);
+        assert!(notifies(&request).is_empty() && body(&request, PayloadType::TS_I).is_some(), "{kind:?}");
+        // The old one is there until the new one is, and is taken back then.
+        assert_eq!((host.installed.len(), host.failures.len(), host.ended.len()), (1, 0, 0), "{:?}", host.story);
+        let (_, sent) = peer.respond(&mut host, CREATE, &child_payloads(Some(&public())));
+        let delete = peer.open(&sent[0]);
+        assert!(body(&delete, PayloadType::DELETE).is_some(), "{kind:?}: {:?}", host.story);
+        let _ = peer.respond(&mut host, ExchangeType::INFORMATIONAL, &payloads(|_| Ok(())));
+        assert!(host.failures.is_empty() && host.turns.iter().any(|(turn, _)| *turn == "draining"), "{:?}", host.turns);
+        assert_eq!(host.installed[&host.sending[&CHILD]].replaces, Some(old));
+    }
+}
+
+#[test]
+fn f_65_what_is_refused_as_a_new_one_too_costs_no_working_sa() {
+    let (mut host, mut peer, _) = asking(16);
+    let refused = notify(NotifyKind::TS_UNACCEPTABLE, &[]);
+    let (_, sent) = peer.respond(&mut host, CREATE, &refused);
+    assert_eq!(sent.len(), 1);
+    let (_, sent) = peer.respond(&mut host, CREATE, &refused);
+    assert!(sent.is_empty() && host.endpoint.occupancy().child_sas == 1);
+    assert_eq!(host.failures, [Failure::TrafficSelectors(Side::Peer)]);
+    assert!(host.installed.len() == 1 && host.ended.is_empty() && peer.alive(&mut host), "{:?}", host.story);
+}
+
 #[test]
 fn f_64_a_rekey_that_the_peer_s_has_overtaken_is_not_begun_again() {
     for answer in [notify(NotifyKind::NO_PROPOSAL_CHOSEN, &[]), notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19])] {
