@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::keys::{IkeKeys, STACK};
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Connection, Pad, PeerId};
-use crate::registry::{ExchangeType, NotifyKind};
+use crate::registry::{ExchangeType, IdKind, NotifyKind};
 use crate::rules::Payloads;
 use crate::settings::Settings;
 use crate::timers::{self, Patience};
@@ -216,10 +216,20 @@ pub(crate) enum State {
     Dead,
 }
 
-/// The party that this identity stands for.
+/// The party that this identity stands for: the same one for all names that [match](Id::matches), as long as names of
+/// hosts and mailboxes can be.
 pub(crate) fn party<C: IkeCrypto>(crypto: &mut C, id: &Id<'_>) -> Party {
+    let is_name = matches!(id.kind, IdKind::FQDN | IdKind::RFC822_ADDR);
+    let mut name = Vec::<u8, 255>::new();
+    let data = match name.extend_from_slice(id.data) {
+        Ok(()) if is_name => {
+            name.make_ascii_lowercase();
+            name.as_slice()
+        }
+        _ => id.data,
+    };
     let mut digest = Digest64::new();
-    crypto.prf(PrfAlg::HmacSha256, &[id.kind.0], &[id.data], &mut digest);
+    crypto.prf(PrfAlg::HmacSha256, &[id.kind.0], &[data], &mut digest);
     Party { digest: digest.as_slice().first_chunk().copied().unwrap_or_default() }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! IKE answers, so liveness checks see nothing. What shows it is that packets go out and none comes in, where some came in
 //! before. One rekey of the child then brings fresh SAs to both sides, or a new connection where the peer refuses that.
-//! Traffic that is one-way by nature looks alike: it
-//! costs one rekey, and no other before something came in again.
+//! Traffic that is one-way by nature looks alike: it costs one rekey, and no other before something came in again.
 
 use core::time::Duration;
 

@@ -311,6 +311,24 @@ fn f_62_a_peer_that_gives_each_network_an_sa_of_its_own_is_asked_for_the_one_of_
 }
 
 #[test]
+fn f_62_a_question_goes_on_with_the_ike_sa_that_takes_over() {
+    let right = peer(false, "start = \"passive\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"")
+        + "[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.2.9.0/24\"\nremote-ts = \"10.1.0.0/16\"\n";
+    let mut world = World::new(&peer(true, "", ""), &right).start();
+    world.left.gateway.rekey(world.now, "other", true, parts!(world.left)).unwrap().unwrap();
+    // Each packet finds the question under way: before, while and after the IKE SA is replaced.
+    let mut asked = 0;
+    while world.send(true, &far(1, 2, 9)) != Ok(()) {
+        asked += 1;
+        assert!(world.step(), "{}", world.story());
+    }
+    assert!(asked > 2 && world.left.told(|what| *what == What::Rekeyed) == 1, "{asked}\n{}", world.story());
+    world.pass(secs(30));
+    assert_eq!(world.left.endpoint.child_sas().count(), 2, "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::ChildFailed), 0, "{}", world.story());
+}
+
+#[test]
 fn f_71_narrowing_is_told_with_both_sets_of_selectors() {
     let right = peer(false, "start = \"passive\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"");
     let mut world = World::new(&peer(true, "", ""), &right).start();

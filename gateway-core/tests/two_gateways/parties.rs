@@ -43,6 +43,21 @@ fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
 }
 
 #[test]
+fn f_60_a_party_is_the_same_one_in_whatever_case_it_writes_its_name() {
+    // The kind of the name, and whether the second call takes the place of the first (INITIAL_CONTACT).
+    for (kind, connections) in [("", 1), ("keyid:", 2)] {
+        let left = peer(true, "start = \"passive\"", "").replace("\"right.lab\"", "\"any\"");
+        let party = |id: &str| peer(false, "", "").replace("\"right.lab\"", &format!("\"{kind}{id}\""));
+        let mut world = World::new(&left, &party("right.lab")).start();
+        let mut other = Site::new(3, &party("Right.LAB"), 64);
+        core::mem::swap(&mut world.right, &mut other);
+        world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+        world.exchange();
+        assert_eq!(world.left.endpoint.ike_sas().count(), connections, "{}", world.story());
+    }
+}
+
+#[test]
 fn f_61_whoever_called_for_the_connection_that_stays_makes_it_anew() {
     let child = |esp: &str| format!("esp = \"{esp}\"\n");
     for left in [true, false] {
