@@ -48,7 +48,7 @@ use counters::Tally;
 pub(crate) use guard::State as GuardState;
 use guard::{Applied, Guard, Report};
 use keeper::Keeper;
-use kernel::{Added, Steps};
+use kernel::{Added, Refusal, Steps};
 pub(crate) use net::prefixes;
 use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT, is_claimed};
@@ -120,6 +120,13 @@ struct Problem {
     text: String,
     /// Whether a configuration that meets it is refused.
     serious: bool,
+}
+
+impl From<Refusal> for Problem {
+    /// IPv6 that is switched off must not keep IPv4 from working.
+    fn from(refusal: Refusal) -> Self {
+        Self { text: format!("{}: {}", refusal.what, refusal.error), serious: refusal.v4 }
+    }
 }
 
 impl Boundary {
@@ -393,7 +400,7 @@ impl Boundary {
     }
 
     /// Makes routes and rules those of the plan, or puts back what is missing when it is not the whole one; what the kernel
-    /// refused is not in it afterwards.
+    /// refused is not in it afterwards. A configuration that is refused takes nothing away.
     fn route(
         &mut self,
         plan: &mut Plan,
@@ -402,7 +409,7 @@ impl Boundary {
         put_back: &mut Vec<String>,
         problems: &mut Vec<Problem>,
     ) {
-        let Steps { added, refused } = match kernel::reconcile(&mut self.netlink, plan, whole, &self.seen, tun) {
+        let Steps { added, refused, stale } = match kernel::complete(&mut self.netlink, plan, &self.seen, tun) {
             Ok(steps) => steps,
             Err(error) => {
                 problems.push(Problem { text: format!("routes cannot be read: {error}"), serious: true });
@@ -416,14 +423,17 @@ impl Boundary {
             Added::Lead(lead) => self.last.leads.contains(lead),
         });
         put_back.extend(missed.map(|added| added.to_string()));
-        for refusal in refused {
-            match refusal.missing {
-                Some(Added::Route(route)) => _ = plan.routes.remove(&route),
-                Some(Added::Lead(lead)) => _ = plan.leads.remove(&lead),
+        for refusal in &refused {
+            match &refusal.missing {
+                Some(Added::Route(route)) => _ = plan.routes.remove(route),
+                Some(Added::Lead(lead)) => _ = plan.leads.remove(lead),
                 None => {}
             }
-            // IPv6 that is switched off must not keep IPv4 from working.
-            problems.push(Problem { text: format!("{}: {}", refusal.what, refusal.error), serious: refusal.v4 });
+        }
+        problems.extend(refused.into_iter().map(Problem::from));
+        let is_refused = self.before.is_some() && problems.iter().any(|problem| problem.serious);
+        if whole && !is_refused {
+            problems.extend(kernel::clear(&mut self.netlink, stale).into_iter().map(Problem::from));
         }
     }
 

@@ -27,6 +27,15 @@ pub(super) struct Steps {
     pub(super) added: Vec<Added>,
     /// What the kernel refused.
     pub(super) refused: Vec<Refusal>,
+    /// What is ours and not in the plan.
+    pub(super) stale: Stale,
+}
+
+/// Rules and routes that go once those that take their place are there.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    rules: Vec<RuleMessage>,
+    routes: Vec<RouteMessage>,
 }
 
 /// Something that was missing.
@@ -63,24 +72,17 @@ impl std::fmt::Display for Added {
     }
 }
 
-/// Takes the kernel from what it has to what is planned. `tun` is the index of our device, if it is there. What is not in
-/// the plan stays when that is not the `whole` one.
+/// Gives the kernel what it lacks of the plan. `tun` is the index of our device, if it is there.
 ///
 /// # Errors
 /// When the kernel does not even tell what it has. What it refuses to change stands in the result.
-pub(super) fn reconcile(
-    netlink: &mut Netlink,
-    plan: &Plan,
-    whole: bool,
-    seen: &Seen,
-    tun: Option<u32>,
-) -> io::Result<Steps> {
+pub(super) fn complete(netlink: &mut Netlink, plan: &Plan, seen: &Seen, tun: Option<u32>) -> io::Result<Steps> {
     let mut steps = Steps::default();
-    let (mut held, mut stale) = (BTreeMap::new(), Vec::new());
+    let mut held = BTreeMap::new();
     for found in tables(netlink, seen.v6)? {
         match recognise(&found, tun) {
             Some((route, source)) if plan.routes.contains_key(&route) => _ = held.insert(route, source),
-            _ => stale.push(found),
+            _ => steps.stale.routes.push(found),
         }
     }
     for (route, source) in &plan.routes {
@@ -103,11 +105,11 @@ pub(super) fn reconcile(
             }
         }
     }
-    let (mut led, mut stray) = (Vec::new(), Vec::new());
+    let mut led = Vec::new();
     for found in rules(netlink, seen.v6)? {
         match lead_of(&found) {
             Some(lead) if plan.leads.contains(&lead) && !led.contains(&lead) => led.push(lead),
-            _ => stray.push(found),
+            _ => steps.stale.rules.push(found),
         }
     }
     for lead in plan.leads.iter().filter(|lead| !led.contains(lead)) {
@@ -119,25 +121,28 @@ pub(super) fn reconcile(
             }
         }
     }
-    if !whole {
-        return Ok(steps);
-    }
-    // One that stays where it is not wanted keeps none of the others.
-    for found in stray {
+    Ok(steps)
+}
+
+/// Takes away what is in no plan any more. One that stays where it is not wanted keeps none of the others. Returns what the
+/// kernel refused.
+pub(super) fn clear(netlink: &mut Netlink, stale: Stale) -> Vec<Refusal> {
+    let mut refused = Vec::new();
+    for found in stale.rules {
         let v4 = found.header.family == AddressFamily::Inet;
         if let Err(error) = gone(netlink.remove_rule(found)) {
-            steps.refused.push(Refusal { missing: None, what: "a rule too many".to_owned(), v4, error });
+            refused.push(Refusal { missing: None, what: "a rule too many".to_owned(), v4, error });
         }
     }
-    for found in stale {
+    for found in stale.routes {
         // A route that was replaced meanwhile is gone.
         let what = destination(&found).map_or_else(String::new, |net| net.to_string());
         let v4 = found.header.address_family == AddressFamily::Inet;
         if let Err(error) = gone(netlink.remove_route(found)) {
-            steps.refused.push(Refusal { missing: None, what: format!("the old route to {what}"), v4, error });
+            refused.push(Refusal { missing: None, what: format!("the old route to {what}"), v4, error });
         }
     }
-    Ok(steps)
+    refused
 }
 
 /// Removes everything of ours: rules, then routes. Returns what was blocked.

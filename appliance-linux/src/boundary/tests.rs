@@ -116,6 +116,30 @@ fn f_01_while_nft_hangs_the_rest_is_put_back_and_a_refusal_leaves_all_as_it_was(
 }
 
 #[test]
+fn f_29_a_configuration_that_the_kernel_refuses_takes_no_route_of_the_one_before() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        guard.send(stands()).unwrap();
+        boundary.follow(&config("10.1.0.0/16"));
+        boundary.wait_for_guard();
+        boundary.followed().unwrap().unwrap();
+
+        let mut removed = removed_routes();
+        let next = Intent::of(&config("10.3.0.0/16"));
+        for undecided in [true, false] {
+            boundary.before = undecided.then(|| Intent::of(&config("10.1.0.0/16")));
+            let mut plan = plan::plan(&next, &boundary.seen);
+            let (mut put_back, mut problems) = (Vec::new(), Vec::new());
+            // Nothing leads to a device that is not there.
+            boundary.route(&mut plan, true, Some(9999), &mut put_back, &mut problems);
+            assert!(problems.iter().any(|problem| problem.serious));
+            assert_eq!(removed() == 0, undecided);
+            assert_eq!(held().contains(&"10.1.0.0/16".to_owned()), undecided, "{:?}", held());
+        }
+    });
+}
+
+#[test]
 fn f_01_a_copy_that_cannot_be_had_keeps_neither_the_guard_nor_a_reload_back() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
