@@ -356,13 +356,26 @@ impl Children<'_> {
     pub(crate) fn reserve<C: IkeCrypto>(&self, crypto: &mut C) -> Option<(u16, Spi)> {
         let slot = self.slots.iter().position(|place| place.child.is_none())?;
         let slot = u16::try_from(slot).ok()?;
+        Some((slot, self.draw(slot, crypto)?))
+    }
+
+    /// An SPI for this slot.
+    fn draw<C: IkeCrypto>(&self, slot: u16, crypto: &mut C) -> Option<Spi> {
         let mask = index_mask(self.slots.len());
         // A reserved value, 0–255, comes out once in 2^24 tries; the bound is for a generator that fails.
         (0..16).find_map(|_| {
             let mut random = [0; 4];
             crypto.random(&mut random);
-            Some((slot, Spi::new((u32::from_be_bytes(random) & !mask) | u32::from(slot))?))
+            Spi::new((u32::from_be_bytes(random) & !mask) | u32::from(slot))
         })
+    }
+
+    /// Gives the child in a slot, which is about to be asked for, an SPI that no request had before: the peer may have made
+    /// an SA with the last one, and its answer been lost.
+    pub(crate) fn renew_spi<C: IkeCrypto>(&mut self, slot: u16, crypto: &mut C) -> Option<Spi> {
+        let spi = self.draw(slot, crypto)?;
+        self.get_mut(slot)?.spi_in = spi;
+        Some(spi)
     }
 
     pub(crate) fn put(&mut self, slot: u16, child: Child) -> Option<ChildId> {

@@ -236,9 +236,9 @@ fn send<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let Offer { group, narrow, fresh, restarts } = offer;
     let header = sa.request_header(ExchangeType::CREATE_CHILD_SA).ok_or(Failure::NoRoom)?;
+    let spi = env.children.renew_spi(new, env.crypto).ok_or(Failure::CryptoRefused)?;
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
-    let spi = child.spi_in;
     // What replaces an SA is for the same packets.
     let packet = child.packet.or_else(|| old.and_then(|old| env.children.by_id(old)?.packet));
     let (first_local, first_remote) = packet.unzip();

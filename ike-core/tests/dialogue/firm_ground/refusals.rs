@@ -314,7 +314,29 @@ fn f_53_a_child_that_the_peer_has_lost_is_made_anew() {
     assert_eq!((host.installed.len(), host.sending.len()), (1, 1), "{:?}", host.story);
 }
 
-/// Libreswan 4.10 answers TS_UNACCEPTABLE to a rekey of what its kernel has lost.
+/// The SPI of the first proposal.
+fn offered(request: &Payloads) -> Vec<u8> {
+    body(request, PayloadType::SA).unwrap()[8..12].to_vec()
+}
+
+/// Libreswan 4.10 can lose its answer to a rekey that it has carried out; to our repetition it says TS_UNACCEPTABLE then,
+/// because its kernel has an SA with that SPI already.
+#[test]
+fn f_65_no_request_offers_an_spi_that_one_before_offered() {
+    let group = notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19]);
+    for answer in [notify(NotifyKind::TS_UNACCEPTABLE, &[]), notify(NotifyKind::NO_PROPOSAL_CHOSEN, &[]), group] {
+        let (mut host, mut peer, first) = asking(17);
+        let (_, sent) = peer.respond(&mut host, CREATE, &answer);
+        assert_ne!(offered(&peer.open(&sent[0])), offered(&first));
+    }
+    let (mut host, mut peer, first) = asking(17);
+    let (_, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::TS_UNACCEPTABLE, &[]));
+    let second = offered(&peer.open(&sent[0]));
+    let _ = peer.respond(&mut host, CREATE, &child_payloads(Some(&public())));
+    let spi_in = host.installed[&host.sending[&CHILD]].spi_in.to_be_bytes();
+    assert_eq!((spi_in == *second, spi_in[3] == offered(&first)[3]), (true, true), "the slot is the same one");
+}
+
 #[test]
 fn f_65_a_rekey_that_is_refused_without_a_word_of_the_sa_is_asked_for_as_a_new_one() {
     for kind in [NotifyKind::TS_UNACCEPTABLE, NotifyKind::INVALID_SPI, NotifyKind(3000)] {
