@@ -100,7 +100,9 @@ pub enum Event<'e> {
         ike: IkeId,
         /// With whom.
         peer: PeerId,
-        /// Which child; `None` when the peer asked and nothing configured fits.
+        /// Which one: that was asked for, or that was to be rekeyed and goes on; `None` when the peer asked.
+        child: Option<ChildId>,
+        /// Its configuration; `None` when the peer asked and nothing configured fits.
         config: Option<ChildConfigId>,
         /// Why.
         cause: Failure,
@@ -177,6 +179,8 @@ pub struct ChildUp<'e> {
     pub ike: IkeId,
     /// With whom.
     pub peer: PeerId,
+    /// Who that proved to be.
+    pub party: Party,
     /// Its configuration.
     pub config: ChildConfigId,
     /// The Child SA this one replaces, when it is a rekey.

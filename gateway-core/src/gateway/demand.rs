@@ -31,6 +31,7 @@ impl Gateway {
         let Some(peer) = self.children.get(&id).map(|child| child.peer) else { return false };
         let connection = self.connection(peer, endpoint);
         let connected = connection.is_some();
+        let shared = self.is_shared(peer, endpoint);
         let (Some(child), Some(entry)) = (self.children.get_mut(&id), self.peers.get_mut(&peer)) else { return false };
         if entry.waits_for(child).is_some() || (!connected && (entry.attempt.is_some() || entry.locating)) {
             return true;
@@ -54,8 +55,8 @@ impl Gateway {
             && !child.sas.is_empty()
             && !child.sas.iter().filter_map(|sa| endpoint.child_sa(*sa)).any(|sa| carries(&sa, &flow))
         {
-            // Its SAs are up and not for this packet.
-            if tired(child.uncovered_until) || child.sas.len() >= SAS_OF_A_CHILD {
+            // Its SAs are up and not for this packet. Of several parties nobody knows whose it is.
+            if tired(child.uncovered_until) || child.sas.len() >= SAS_OF_A_CHILD || shared {
                 return false;
             }
             let config = endpoint.pad().children_of(peer).find(|(child, _)| *child == id);

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Denied, Endpoint, IkeView, SaState};
-use ike_core::event::IkeId;
+use ike_core::event::{IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
@@ -13,7 +13,7 @@ use ipsec_core::time::Instant;
 use super::agenda::Soonest;
 use super::names::name_of;
 use super::report::What;
-use super::state::{Asked, PeerEntry};
+use super::state::{Asked, ChildEntry, PeerEntry};
 use super::{Gateway, Locate, Located, Parts};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
@@ -25,11 +25,12 @@ const LONG: Duration = Duration::from_secs(4);
 const OFTEN: u8 = 2;
 
 impl Gateway {
-    /// The newest IKE SA with a peer, best one that is to stay.
+    /// The newest IKE SA with a peer, best one that is to stay; of a peer that we call, with the party that we met there.
     pub(super) fn connection<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {
         let entry = self.peers.get(&peer)?;
         let stays = |ike: &IkeView| !entry.superseded.contains(&ike.id);
-        self.connections(peer, endpoint).max_by_key(|ike| (stays(ike), ike.since))
+        let these = self.connections(peer, endpoint).filter(|ike| entry.looks_after(ike.party));
+        these.max_by_key(|ike| (stays(ike), ike.since))
     }
 
     /// Every established IKE SA with a peer.
@@ -40,6 +41,12 @@ impl Gateway {
     ) -> impl Iterator<Item = IkeView> {
         let ikes = self.peers.get(&peer).into_iter().flat_map(|entry| &entry.ikes);
         ikes.filter_map(|ike| endpoint.ike_sa(*ike)).filter(|ike| ike.state == SaState::Established)
+    }
+
+    /// Whether several parties share what is configured for this peer.
+    pub(super) fn is_shared<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> bool {
+        let mut parties = self.connections(peer, endpoint).map(|ike| ike.party);
+        parties.next().is_some_and(|first| parties.any(|party| party != first))
     }
 
     /// Begins what is due for one peer, and notes when the next thing is.
@@ -63,6 +70,9 @@ impl Gateway {
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
         let connected = self.connection(id, endpoint).is_some();
+        if let Some(entry) = self.peers.get_mut(&id).filter(|_| !connected) {
+            entry.renew = None; // there is nothing to make anew
+        }
         let Some(entry) = self.peers.get(&id) else { return };
         let due = entry.renew.is_some() || (!connected && entry.is_wanted());
         if !due || self.first_child(entry).is_none() || entry.attempt.is_some() || entry.locating {
@@ -89,7 +99,8 @@ impl Gateway {
         let (active, courtesy) = (entry.is_active(), entry.courtesy().filter(|_| !ike.called));
         for config in entry.children.clone() {
             let Some((entry, child)) = self.peers.get(&id).zip(self.children.get(&config)) else { continue };
-            if !child.is_wanted(active) || entry.waits_for(child).is_some() || !child.sas.is_empty() {
+            let up = self.is_up_with(child, ike.party);
+            if !child.is_wanted(active) || entry.waits_for(child).is_some() || up {
                 continue;
             }
             let courtesy = courtesy.filter(|_| !child.wanted);
@@ -100,6 +111,11 @@ impl Gateway {
                 retry_at.and_then(|child| child.retry_at).map(|at| soonest.reached(at));
             }
         }
+    }
+
+    /// Whether a child is up with this party, of those that share a peer.
+    pub(super) fn is_up_with(&self, child: &ChildEntry, party: Party) -> bool {
+        child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.party == party)
     }
 
     /// Looks after exchanges that do not get on, so that nobody waits in the dark.
@@ -161,6 +177,19 @@ impl Gateway {
     pub(super) fn fail(&mut self, now: Instant, id: PeerId, cause: Cause) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
         entry.fail(now, cause);
+        self.forget_wishes(id);
+    }
+
+    /// A connection that was a good one is gone: it is made again at once.
+    pub(super) fn lose(&mut self, id: PeerId, cause: Cause) {
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        entry.lose(cause);
+        self.forget_wishes(id);
+    }
+
+    /// What was wished for of a peer that we do not call by ourselves goes with the connection.
+    fn forget_wishes(&mut self, id: PeerId) {
+        let Some(entry) = self.peers.get(&id) else { return };
         for config in entry.children.iter().filter(|_| !entry.is_wanted()) {
             if let Some(child) = self.children.get_mut(config) {
                 child.wanted = false;

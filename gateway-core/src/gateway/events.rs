@@ -18,7 +18,7 @@ use super::report::{Report, What};
 use super::state::ChildEntry;
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
-use crate::config::Identity;
+use crate::config::{Identity, Start};
 use crate::peers::Peers;
 use crate::policy::policy_of;
 
@@ -60,6 +60,7 @@ enum Note {
     ChildFailed {
         ike: IkeId,
         peer: PeerId,
+        child: Option<ChildId>,
         config: Option<ChildConfigId>,
         cause: Failure,
     },
@@ -155,7 +156,9 @@ impl Gateway {
             Event::ChildOutbound { child } => Note::Outbound { child },
             Event::ChildDraining { child } => Note::Draining { child },
             Event::ChildDown { child, peer, config, cause } => Note::Down { child, peer, config, cause },
-            Event::ChildFailed { ike, peer, config, cause } => Note::ChildFailed { ike, peer, config, cause },
+            Event::ChildFailed { ike, peer, child, config, cause } => {
+                Note::ChildFailed { ike, peer, child, config, cause }
+            }
             Event::Noted { peer, remote, cause, .. } => Note::Noted { peer, remote, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
             Event::RekeyFailed { peer, cause, .. } => Note::RekeyFailed { peer, cause },
@@ -219,11 +222,11 @@ impl Gateway {
             }
             Note::Draining { child } => self.child_drains(child, parts),
             Note::Down { child, peer, config, cause } => {
-                let since = self.sas.get(&child).and_then(|sa| parts.inbound.sa(sa.inbound)).map(|sa| sa.since);
+                let sa = self.sas.get(&child).map(|sa| (sa.party, parts.inbound.sa(sa.inbound).map(|sa| sa.since)));
                 // What was taken out before was told then.
-                if self.uninstall(child, parts) {
+                if let Some((party, since)) = sa.filter(|_| self.uninstall(child, parts)) {
                     let lasted = since.is_some_and(|since| now.since(since) >= LASTING);
-                    self.child_down(now, (peer, config), lasted, &cause, parts);
+                    self.child_down(now, (peer, config, party), lasted, &cause, parts);
                 } else if let Some(entry) = self.children.get_mut(&config) {
                     entry.answered(child);
                 }
@@ -238,8 +241,8 @@ impl Gateway {
                     }
                 }
             }
-            Note::ChildFailed { ike, peer, config, cause } => {
-                self.child_failed(now, (ike, peer), config, &cause, parts)
+            Note::ChildFailed { ike, peer, child, config, cause } => {
+                self.child_failed(now, (ike, peer), (child, config), &cause, parts)
             }
             Note::Moved { ike, path } => {
                 let peer = parts.endpoint.ike_sa(ike).and_then(|view| view.peer);
@@ -298,6 +301,7 @@ impl Gateway {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         if entry.attempt == Some(ike) {
             entry.attempt = None;
+            entry.party = endpoint.ike_sa(ike).map(|view| view.party);
             if entry.renew.take().is_some() {
                 let party = |ike: &IkeId| endpoint.ike_sa(*ike).map(|view| view.party);
                 entry.superseded.extend(entry.ikes.iter().filter(|held| party(held) == party(&ike)));
@@ -405,25 +409,23 @@ impl Gateway {
         &mut self,
         now: Instant,
         (ike, peer): (IkeId, PeerId),
-        config: Option<ChildConfigId>,
+        (id, config): (Option<ChildId>, Option<ChildConfigId>),
         failure: &Failure,
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         let pad = parts.endpoint.pad();
         let configured = config.and_then(|config| pad.get_child(config)).map(|(_, _, child)| child);
         let cause = Cause::of_child(failure, configured, pad.get(peer));
+        let shared = self.is_shared(peer, parts.endpoint);
         let Some(entry) = self.peers.get_mut(&peer) else { return };
-        let child = config.and_then(|config| self.children.get_mut(&config));
-        let Some(child) = child else {
+        let Some(config) = config else {
             // The peer asked. What it was about shows in its own words only.
-            if config.is_none() {
-                entry.trouble = Some(cause.clone());
-            }
-            return self.tell(Some(peer), config, What::ChildFailed, Some(cause));
+            entry.trouble = Some(cause.clone());
+            return self.tell(Some(peer), None, What::ChildFailed, Some(cause));
         };
-        let asked = entry.waits_for(child);
+        let Some(child) = self.children.get_mut(&config) else { return }; // a reload took it
+        let asked = entry.waits_for(child).filter(|asked| Some(asked.child) == id);
         if asked.is_some_and(|asked| asked.packet.is_some()) {
-            let config = child.id;
             return self.uncovered(now, config, Some(&cause));
         }
         let asked = asked.is_some();
@@ -436,14 +438,14 @@ impl Gateway {
             !child.answered && child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.unanswered.is_some());
         let hopeless = silent || failure.is_about_pfs() || child.failures >= PATIENCE;
         let refused = failure.is_about_pfs() || *failure == Failure::ProposalsRefused;
-        let (id, was_up) = (child.id, child.was_up);
-        let renewed = if up { !asked && hopeless } else { was_up && refused };
+        let renewed = if up { !asked && hopeless } else { child.was_up && refused };
         let called = parts.endpoint.ike_sa(ike).is_some_and(|view| view.called);
-        let renewed = renewed && entry.renew(now, id, called);
+        let ours = called || (!shared && entry.start != Start::Passive);
+        let renewed = renewed && entry.renew(now, config, ours);
         let what = if up && !asked { What::RekeyFailed } else { What::ChildFailed };
-        self.tell(Some(peer), config, what, Some(cause));
+        self.tell(Some(peer), Some(config), what, Some(cause));
         if renewed {
-            self.tell(Some(peer), config, What::Renewing, None);
+            self.tell(Some(peer), Some(config), What::Renewing, None);
         }
     }
 
@@ -465,16 +467,16 @@ impl Gateway {
     fn child_down<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
-        (peer, config): (PeerId, ChildConfigId),
+        (peer, config, party): (PeerId, ChildConfigId, Party),
         lasted: bool,
         failure: &Failure,
         parts: &Parts<'_, '_, C, P>,
     ) {
         let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
-        let Some(entry) = self.children.get_mut(&config) else { return };
-        if !entry.sas.is_empty() {
+        if self.children.get(&config).is_some_and(|entry| self.is_up_with(entry, party)) {
             return; // another one goes on, and tells the story
         }
+        let Some(entry) = self.children.get_mut(&config) else { return };
         if cause.kind != Kind::Intent {
             entry.fail(now, cause.clone());
             if lasted && *failure != Failure::ClosedByPeer {
@@ -529,10 +531,12 @@ impl Gateway {
                     Kind::Intent => entry.attempt = None,
                     _ => self.fail(now, id, cause.clone()),
                 }
+            } else if established && (entry.attempt.is_some() || !entry.looks_after(party)) {
+                // Another one is made already, or it was nobody that we call.
             } else if !connected && cause.kind != Kind::Intent {
                 let lasted = entry.established_at.is_some_and(|since| now.since(since) >= LASTING);
                 match (established, lasted) {
-                    (true, true) if *failure != Failure::ClosedByPeer => entry.lose(cause.clone()),
+                    (true, true) if *failure != Failure::ClosedByPeer => self.lose(id, cause.clone()),
                     (true, lasted) => {
                         entry.failures = if lasted { 0 } else { entry.failures };
                         self.fail(now, id, cause.clone());

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::event::{ChildId, ChildUp, IkeId};
+use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::engine::{Inbound, Outbound};
@@ -27,6 +27,8 @@ pub(super) struct Installed {
     pub(super) ike: IkeId,
     pub(super) peer: PeerId,
     pub(super) config: ChildConfigId,
+    /// Who is at its other end.
+    pub(super) party: Party,
     /// We asked for it, or for the first of those whose rekeys led to it.
     pub(super) ours: bool,
     pub(super) inbound: SaId,
@@ -121,6 +123,7 @@ pub(super) fn install<P: PacketCrypto>(
         ike: up.ike,
         peer: up.peer,
         config: up.config,
+        party: up.party,
         ours: up.ours,
         inbound: receiving,
         outbound,

@@ -10,6 +10,7 @@ use ike_core::crypto::IkeCrypto;
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
+use super::install::Installed;
 use super::report::What;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
@@ -41,7 +42,9 @@ impl Gateway {
             }
             let Some(sent) = sa.last_sent(parts.outbound).filter(|sent| Some(*sent) > sa.heard) else { continue };
             let since = *sa.unanswered.get_or_insert(sent);
-            if !interval.is_zero() && sent.since(since) >= interval {
+            // One packet waits for an answer as long as this, and the last of those behind it was not sent only now.
+            let silent = now.since(since) >= interval && sent.since(since) >= interval / 2;
+            if !interval.is_zero() && silent {
                 self.silent.push(*id);
             }
         }
@@ -51,9 +54,9 @@ impl Gateway {
     pub(super) fn probe<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
         while let Some(id) = self.silent.pop() {
             let Some(sa) = self.sas.get(&id) else { continue };
-            let (peer, config, since) = (sa.peer, sa.config, sa.unanswered);
+            let (peer, config, party, since) = (sa.peer, sa.config, sa.party, sa.unanswered);
             // Another SA of the child may be the one that the peer uses.
-            let heard = |sa: &super::install::Installed| sa.heard > since;
+            let heard = |sa: &Installed| sa.party == party && sa.heard > since;
             let Some(child) = self.children.get_mut(&config) else { continue };
             let others = child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(heard);
             if others || !child.answered || child.probe_after.is_some_and(|at| at > now) {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use ike_core::child::within;
-use ike_core::event::{ChildId, ChildUp, IkeId};
+use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::net::TrafficSelector;
 use ipsec_core::sa::{Lifetime, Limit};
@@ -62,6 +62,9 @@ pub(super) struct PeerEntry {
     pub(super) held: bool,
     /// Somebody wants it up although nobody would begin by himself.
     pub(super) wanted: bool,
+    /// Whom we met when we called last: others may share what is configured for it, when they know the key and no identity
+    /// is asked of them.
+    pub(super) party: Option<Party>,
     /// The handshake that we began.
     pub(super) attempt: Option<IkeId>,
     /// The appliance was asked where it is.
@@ -116,6 +119,7 @@ impl PeerEntry {
             superseded: Vec::new(),
             held: false,
             wanted: false,
+            party: None,
             attempt: None,
             locating: false,
             turn: 0,
@@ -140,6 +144,11 @@ impl PeerEntry {
         child.asked.filter(|asked| self.ikes.contains(&asked.ike))
     }
 
+    /// Whether it is the one that we are to be connected with, when it is on us to see to that.
+    pub(super) fn looks_after(&self, party: Party) -> bool {
+        !self.is_active() || self.party.is_none_or(|ours| ours == party)
+    }
+
     /// We call it by ourselves.
     pub(super) fn is_active(&self) -> bool {
         self.start == Start::Active && !self.held
@@ -151,10 +160,9 @@ impl PeerEntry {
     }
 
     /// Its connection is to be made anew beside the one that stands, `child` first; not again at once when that does not
-    /// help. `called`: we called for the one that stands.
-    pub(super) fn renew(&mut self, now: Instant, child: ChildConfigId, called: bool) -> bool {
-        let may = called || self.start != Start::Passive;
-        if !may || self.held || self.renew.is_some() || self.renew_after.is_some_and(|at| at > now) {
+    /// help. `ours`: it is on us to call.
+    pub(super) fn renew(&mut self, now: Instant, child: ChildConfigId, ours: bool) -> bool {
+        if !ours || self.held || self.renew.is_some() || self.renew_after.is_some_and(|at| at > now) {
             return false;
         }
         self.renew_after = Some(now + RENEWAL.saturating_mul(1u32.checked_shl(self.renewals.min(6)).unwrap_or(1)));

@@ -102,7 +102,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 return Some(Event::Noted { ike, peer: peer?, remote: sa.path.remote, cause });
             }
             let (config, cause) = sa.report.child_failed.take()?;
-            Some(Event::ChildFailed { ike, peer: peer?, config, cause })
+            Some(Event::ChildFailed { ike, peer: peer?, child: None, config, cause })
         })
     }
 
@@ -111,20 +111,20 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let ike_slot = self.children.get(slot)?.ike;
         let place = self.slots.get(usize::from(ike_slot))?;
         let ike = IkeId { slot: ike_slot, generation: place.generation };
-        let (path, encap) = place.sa.as_ref().map(|sa| (sa.path, sa.encap)).unzip();
+        let sa = place.sa.as_ref().map(|sa| (sa.path, sa.encap, sa.party));
         let child = self.children.get_mut(slot)?;
         let (peer, config) = (child.peer, child.config);
         if child.report.attempt_failed {
             child.report.attempt_failed = false;
             let cause = child.attempt.take().unwrap_or(Failure::Expired);
-            return Some(Event::ChildFailed { ike, peer, config: Some(config), cause });
+            return Some(Event::ChildFailed { ike, peer, child: Some(id), config: Some(config), cause });
         }
         if let Phase::Ended(cause) = &child.phase {
             let (cause, known) = (cause.clone(), child.report.known);
             self.children.free(slot);
             return Some(match known {
                 true => Event::ChildDown { child: id, peer, config, cause },
-                false => Event::ChildFailed { ike, peer, config: Some(config), cause },
+                false => Event::ChildFailed { ike, peer, child: Some(id), config: Some(config), cause },
             });
         }
         if core::mem::take(&mut child.report.up) {
@@ -133,6 +133,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             self.lent = Some(id);
             let child = self.children.get(slot)?;
             let keys = child.keys.as_ref()?;
+            let (path, encap, party) = sa?;
             return Some(Event::ChildUp(ChildUp {
                 child: id,
                 ike,
@@ -148,8 +149,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 key_out: keys.outbound.as_slice(),
                 local: &child.local,
                 remote: &child.remote,
-                path: path?,
-                encap: encap?,
+                path,
+                encap,
+                party,
             }));
         }
         if core::mem::take(&mut child.report.outbound) {

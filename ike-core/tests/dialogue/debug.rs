@@ -53,6 +53,7 @@ fn f_80_debug_prints_no_secret() {
         child: *host.installed.keys().next().unwrap(),
         ike: host.ike_id(),
         peer: PEER,
+        party: host.endpoint.ike_sas().next().unwrap().party,
         config: CHILD,
         replaces: None,
         outbound_ready: true,
