@@ -79,10 +79,16 @@ impl Gateway {
         true
     }
 
-    /// No SA comes of a packet that the peer's narrowing left out: `why`, or it made one that does not carry it.
-    pub(super) fn uncovered(&mut self, now: Instant, config: ChildConfigId, why: Option<&Cause>) {
+    /// No SA comes of the question for a packet that the peer's narrowing left out: `why`, or it made one that does not carry
+    /// it.
+    pub(super) fn uncovered(
+        &mut self,
+        now: Instant,
+        config: ChildConfigId,
+        (local, remote): (TrafficSelector, TrafficSelector),
+        why: Option<&Cause>,
+    ) {
         let Some(child) = self.children.get_mut(&config) else { return };
-        let Some((local, remote)) = child.asked.and_then(|asked| asked.packet) else { return };
         let cause = Cause::not_covered(&local, &remote, why);
         let peer = child.peer;
         child.uncover(now, cause.clone());

@@ -317,7 +317,10 @@ impl Gateway {
         let Some(child) = self.children.get_mut(&config) else { return };
         match asked {
             Ok(asked) => child.asked = Some(Asked { child: asked, ike, packet: None }),
-            Err(denied) => child.fail(now, explained(&denied, endpoint.pad().get(child.peer))),
+            Err(denied) => {
+                child.asked = None;
+                child.fail(now, explained(&denied, endpoint.pad().get(child.peer)));
+            }
         }
     }
 }

@@ -355,12 +355,16 @@ impl Gateway {
                 return drop(parts.endpoint.close_child(now, child));
             }
             Came::Beside => {
-                self.uncovered(now, config, None);
+                let asked = self.children.get_mut(&config).and_then(|entry| entry.answered(child));
+                if let Some(packet) = asked.and_then(|asked| asked.packet) {
+                    self.uncovered(now, config, packet, None);
+                }
                 return drop(parts.endpoint.close_child(now, child));
             }
             Came::Refused(cause) => {
                 drop(parts.endpoint.close_child(now, child));
                 if let Some(entry) = self.children.get_mut(&config) {
+                    entry.answered(child);
                     entry.fail(now, cause.clone());
                 }
                 return self.report(Report { what: What::ChildFailed, cause: Some(cause), ..report });
@@ -424,9 +428,9 @@ impl Gateway {
             return self.tell(Some(peer), None, What::ChildFailed, Some(cause));
         };
         let Some(child) = self.children.get_mut(&config) else { return }; // a reload took it
-        let asked = entry.waits_for(child).filter(|asked| Some(asked.child) == id);
-        if asked.is_some_and(|asked| asked.packet.is_some()) {
-            return self.uncovered(now, config, Some(&cause));
+        let asked = id.and_then(|id| child.answered(id));
+        if let Some(packet) = asked.and_then(|asked| asked.packet) {
+            return self.uncovered(now, config, packet, Some(&cause));
         }
         let asked = asked.is_some();
         let up = !child.sas.is_empty();

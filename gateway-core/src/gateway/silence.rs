@@ -26,10 +26,6 @@ impl Gateway {
         self.look_at = None;
         for (id, sa) in &mut self.sas {
             let interval = parts.endpoint.pad().get(sa.peer).map_or(Duration::ZERO, |peer| peer.dpd);
-            if !interval.is_zero() {
-                let next = now + interval;
-                self.look_at = Some(self.look_at.map_or(next, |at| at.min(next)));
-            }
             let last = sa.last_heard(parts.inbound);
             if let Some(last) = last.filter(|_| last > sa.heard) {
                 sa.heard = Some(last);
@@ -38,15 +34,19 @@ impl Gateway {
                 if let Some(child) = self.children.get_mut(&sa.config) {
                     child.answered = true;
                 }
+            }
+            let sent = sa.last_sent(parts.outbound).filter(|sent| Some(*sent) > sa.heard);
+            let waits = sent.map(|sent| (sent, *sa.unanswered.get_or_insert(sent)));
+            if interval.is_zero() {
                 continue;
             }
-            let Some(sent) = sa.last_sent(parts.outbound).filter(|sent| Some(*sent) > sa.heard) else { continue };
-            let since = *sa.unanswered.get_or_insert(sent);
             // One packet waits for an answer as long as this, and the last of those behind it was not sent only now.
-            let silent = now.since(since) >= interval && sent.since(since) >= interval / 2;
-            if !interval.is_zero() && silent {
+            if waits.is_some_and(|(sent, since)| since + interval <= now && sent.since(since) >= interval / 2) {
                 self.silent.push(*id);
             }
+            let over = waits.map(|(_, since)| since + interval).filter(|over| *over > now);
+            let next = over.unwrap_or(now + interval);
+            self.look_at = Some(self.look_at.map_or(next, |at| at.min(next)));
         }
     }
 

@@ -320,7 +320,6 @@ impl ChildEntry {
 
     /// The peer gives no SA for packets that its narrowing left out.
     pub(super) fn uncover(&mut self, now: Instant, cause: Cause) {
-        self.asked = None;
         self.uncovered = self.uncovered.saturating_add(1);
         let pause = UNCOVERED.saturating_mul(1u32.checked_shl(self.uncovered.min(7)).unwrap_or(1));
         self.uncovered_until = Some(now + pause);
@@ -328,7 +327,6 @@ impl ChildEntry {
     }
 
     pub(super) fn fail(&mut self, now: Instant, cause: Cause) {
-        self.asked = None;
         self.wanted = false;
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now + super::pause(self.failures, self.id.0));

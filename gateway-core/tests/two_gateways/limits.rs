@@ -1,5 +1,7 @@
 //! What stops at a limit, goes with its connection, or is left alone: lifetimes, tables, reloads, rekeys, silence.
 
+use std::time::Duration;
+
 use gateway_core::gateway::{Parts, PeerState, What};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
@@ -333,6 +335,27 @@ fn f_61_two_rekeys_that_fail_are_no_reason_to_connect_anew_and_three_are() {
         world.exchange();
     }
     assert_eq!(world.left.told(|what| *what == What::Renewing), 1, "{}", world.story());
+}
+
+#[test]
+fn f_65_silence_is_noticed_within_two_liveness_intervals() {
+    for phase in 0..20 {
+        let mut world = World::connected("dpd = \"10s\"", "dpd = \"10s\"");
+        for _ in 0..phase {
+            world.ping();
+            world.pass(Duration::from_millis(700));
+        }
+        world.ping();
+        let since = world.now;
+        world.right.lose(|_| true);
+        while world.left.told(|what| *what == What::Waiting) == 0 {
+            let _ = world.send(true, &packet(1, 2, b"out"));
+            world.pass(secs(1));
+            assert!(world.now.since(since) <= secs(21), "phase {phase}\n{}", world.story());
+        }
+        world.pass(secs(60));
+        world.right.received.clear();
+    }
 }
 
 #[test]

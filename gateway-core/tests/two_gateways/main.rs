@@ -4,6 +4,7 @@ mod firm_ground;
 mod limits;
 mod parties;
 mod places;
+mod shared;
 mod trials;
 mod wishes;
 mod world;

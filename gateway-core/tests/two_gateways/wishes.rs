@@ -8,7 +8,7 @@ use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Outbound, OutboundSlot, Verdict};
 use ipsec_core::spd;
 
-use crate::world::{Site, World, config, far, leak, packet, parts, peer, second};
+use crate::world::{Site, Stopped, World, config, far, leak, packet, parts, peer, second};
 use crate::{secs, up};
 
 fn connecting(what: &What) -> bool {
@@ -458,4 +458,72 @@ fn f_53_a_wish_that_a_rekey_was_to_fulfil_outlives_the_rekey() {
     world.pass(secs(30));
     assert!(world.left.child("other", "net").2, "{}", world.story());
     world.ping();
+}
+
+#[test]
+fn f_61_what_is_to_be_made_anew_is_not_called_for_when_it_is_gone() {
+    let pfs = |esp: &str| format!("esp = \"{esp}\"");
+    let left = peer(true, "start = \"passive\"\ndpd = \"10s\"", &pfs("aes256gcm16"));
+    let mut world = World::new(&left, &peer(false, "start = \"passive\"", &pfs("aes256gcm16-ecp256"))).start();
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(15));
+    world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
+    while world.left.told(|what| *what == What::Renewing) == 0 {
+        assert!(world.step(), "{}", world.story());
+    }
+    world.cut = true;
+    world.pass(secs(300));
+    assert_eq!(world.left.endpoint.ike_sas().count(), 0, "{}", world.story());
+    world.left.story.clear();
+    world.pass(secs(600));
+    assert_eq!(world.left.told(connecting), 0, "{}", world.story());
+}
+
+#[test]
+fn f_61_a_connection_that_ends_while_it_is_made_anew_is_made_anew_once() {
+    let pfs = |esp: &str| format!("esp = \"{esp}\"");
+    let right = peer(false, "start = \"passive\"", &pfs("aes256gcm16-ecp256"));
+    let mut world = World::new(&peer(true, "", &pfs("aes256gcm16")), &right).start();
+    world.pass(secs(15));
+    world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
+    while world.left.told(connecting) < 2 {
+        assert!(world.step(), "{}", world.story());
+    }
+    let old = world.right.endpoint.ike_sas().next().unwrap().id;
+    world.right.endpoint.close(world.now, old).unwrap();
+    world.exchange();
+    world.pass(secs(120));
+    assert_eq!(world.left.told(connecting), 2, "{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn f_53_a_wish_of_a_packet_goes_with_the_connection() {
+    let left = peer(true, "start = \"on-demand\"\ndpd = \"10s\"", "") + &second(3, 4);
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = World::new(&left, &right).start();
+    let _ = world.send(true, &packet(1, 2, b"x"));
+    world.pass(secs(60));
+    world.ping();
+    world.cut = true;
+    let _ = world.send(true, &packet(3, 4, b"x"));
+    world.pass(secs(300));
+    assert_eq!(world.left.endpoint.ike_sas().count(), 0, "{}", world.story());
+    // Later the peer calls, for the other child.
+    world.cut = false;
+    world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(60));
+    assert_eq!((world.left.child("other", "net").2, world.left.child("other", "two").2), (true, false));
+}
+
+#[test]
+fn f_62_a_rekey_that_fails_is_not_the_answer_to_the_question_of_a_packet() {
+    let right = peer(false, "start = \"passive\"", "esp = \"aes256gcm16-ecp256\"")
+        .replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"");
+    let mut world = World::new(&peer(true, "", "esp = \"aes256gcm16\""), &right).start();
+    world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
+    assert!(matches!(world.send(true, &far(1, 2, 9)), Err(Stopped::Acquire(_, true))));
+    world.exchange();
+    let told = [What::RekeyFailed, What::ChildFailed].map(|what| world.left.told(|told| *told == what));
+    assert_eq!(told, [1, 1], "{}", world.story());
 }

@@ -1,0 +1,139 @@
+//! Two parties share what is configured for one peer: whoever is at its address, knows the key and calls.
+
+use std::time::Duration;
+
+use gateway_core::gateway::{Parts, What};
+
+use crate::secs;
+use crate::world::{Site, Stopped, World, far, packet, parts, peer};
+
+/// The left side called the first party, and was called by the second one from the same address. The first is at the right.
+fn shared(left: &str) -> (World, Site) {
+    shared_with(left, "", "")
+}
+
+/// The same with lines for the left side's child, and for that of the second party.
+fn shared_with(left: &str, child: &str, second: &str) -> (World, Site) {
+    let left = peer(true, left, child).replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
+    let party = |lines: &str, id: &str, net: &str, child: &str| {
+        peer(false, lines, child)
+            .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
+            .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"{net}\""))
+    };
+    let mut world = World::new(&left, &party("start = \"passive\"", "a.lab", "10.2.1.0/24", "")).start();
+    let mut second = Site::new(3, &party("", "b.lab", "10.2.2.0/24", second), 64);
+    core::mem::swap(&mut world.right, &mut second);
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    world.exchange();
+    core::mem::swap(&mut world.right, &mut second);
+    assert_eq!(world.left.outbound.sas().count(), 2, "{}", world.story());
+    world.left.story.clear();
+    (world, second)
+}
+
+/// A packet from the second party.
+fn from_second() -> Vec<u8> {
+    let mut packet = packet(2, 1, b"second");
+    packet[14] = 2;
+    packet
+}
+
+fn connecting(what: &What) -> bool {
+    matches!(what, What::Connecting { .. })
+}
+
+#[test]
+fn f_53_a_party_that_we_called_is_called_again_although_another_one_is_there() {
+    let (mut world, _second) = shared("");
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.pass(secs(5));
+    assert_eq!(world.left.told(connecting), 1, "{}", world.story());
+    assert_eq!(world.send(true, &far(1, 2, 1)), Ok(()), "{}", world.story());
+    world.right.received.clear();
+}
+
+#[test]
+fn f_53_the_end_of_one_partys_child_is_told_and_the_child_asked_for_although_the_other_has_it() {
+    let (mut world, _second) = shared("");
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    while world.left.told(|what| *what == What::ChildDown) == 0 {
+        world.pass(Duration::from_millis(100));
+        assert!(world.now.as_millis() < 20_000, "{}", world.story());
+    }
+    world.pass(secs(5));
+    assert!(world.right.child("other", "net").2, "{}", world.story());
+}
+
+#[test]
+fn f_53_who_was_not_called_is_not_missed() {
+    let (mut world, mut second) = shared("");
+    core::mem::swap(&mut world.right, &mut second);
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    core::mem::swap(&mut world.right, &mut second);
+    world.pass(secs(5));
+    assert_eq!(world.left.told(connecting), 0, "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::Closed), 1, "{}", world.story());
+}
+
+#[test]
+fn f_65_what_one_party_sends_hides_no_silence_of_the_other() {
+    let (mut world, mut second) = shared("dpd = \"10s\"");
+    // Something came from the first party before.
+    let mut first = packet(2, 1, b"first");
+    first[14] = 1;
+    world.send(false, &first).unwrap();
+    world.pass(secs(1));
+    world.right.lose(|_| true);
+    for _ in 0..25 {
+        let _ = world.send(true, &far(1, 2, 1));
+        core::mem::swap(&mut world.right, &mut second);
+        world.send(false, &from_second()).unwrap();
+        core::mem::swap(&mut world.right, &mut second);
+        world.pass(secs(1));
+    }
+    world.left.received.clear();
+    world.right.received.clear();
+    assert_eq!(world.left.child("other", "net").1, 1, "{}", world.story());
+}
+
+#[test]
+fn f_62_no_party_is_asked_for_what_may_be_another_ones() {
+    let (mut world, _second) = shared("");
+    let before = world.messages;
+    assert!(matches!(world.send(true, &far(1, 2, 9)), Err(Stopped::Acquire(_, false))), "{}", world.story());
+    world.exchange();
+    assert_eq!(world.messages, before);
+}
+
+#[test]
+fn f_53_who_was_not_called_keeps_nobody_from_being_called() {
+    let again = |both: bool| {
+        let (mut world, mut second) = shared("");
+        world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+        world.exchange();
+        if both {
+            core::mem::swap(&mut world.right, &mut second);
+            world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+            world.exchange();
+        }
+        let since = world.now;
+        while world.left.told(connecting) == 0 {
+            world.pass(Duration::from_millis(50));
+        }
+        world.now.since(since)
+    };
+    assert_eq!(again(true), again(false));
+}
+
+#[test]
+fn f_61_what_one_party_refuses_makes_no_connection_with_the_other_anew() {
+    let (mut world, mut second) = shared_with("", "esp = \"aes256gcm16\"", "esp = \"aes256gcm16-ecp256\"");
+    core::mem::swap(&mut world.right, &mut second);
+    world.pass(secs(35));
+    world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
+    world.exchange();
+    core::mem::swap(&mut world.right, &mut second);
+    assert_eq!(world.left.told(|what| *what == What::RekeyFailed), 1, "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::Renewing), 0, "{}", world.story());
+}
