@@ -103,7 +103,7 @@ fn child_task<C: IkeCrypto>(env: &mut Env<'_, '_, C>) -> Option<Task> {
     for (slot, child) in env.children.of(env.slot) {
         match &child.phase {
             Phase::Up if child.settles_at.is_some() => {}
-            Phase::Up if child.want_delete => return Some(Task::DeleteChildren),
+            Phase::Up if child.leaving.is_some() => return Some(Task::DeleteChildren),
             Phase::Up if child.want_rekey => best = Some((slot, true)),
             Phase::Wanted(at) if *at <= env.now && best.is_none() => best = Some((slot, false)),
             _ => {}

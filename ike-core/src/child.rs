@@ -53,8 +53,8 @@ pub(crate) enum Phase {
     /// Our request is on its way.
     Creating,
     Up,
-    /// Our Delete is on its way.
-    Deleting,
+    /// Our Delete is on its way; why.
+    Deleting(Failure),
     /// Replaced and deleted; receives what is still on its way until this moment.
     Draining(Instant),
     /// Gone; stays until the caller was told.
@@ -77,8 +77,6 @@ pub(crate) struct Report {
     pub(crate) draining: bool,
     /// `ChildUp` was delivered.
     pub(crate) known: bool,
-    /// `ChildFailed` is due for an attempt that left this SA as it was (a rekey).
-    pub(crate) attempt_failed: bool,
 }
 
 impl Report {
@@ -110,7 +108,8 @@ pub(crate) struct Child {
     /// The packet that it was asked for: it stands before the configured selectors (RFC 7296 §2.9).
     pub(crate) packet: Option<(TrafficSelector, TrafficSelector)>,
     pub(crate) keys: Option<ChildKeys>,
-    /// The Child SA this one was negotiated to replace.
+    /// The Child SA this one was negotiated to replace; `None` while it is asked for and somebody waits for it for its own
+    /// sake, too.
     pub(crate) replaces: Option<ChildId>,
     /// We asked for it, not the peer.
     pub(crate) ours: bool,
@@ -119,9 +118,10 @@ pub(crate) struct Child {
     pub(crate) outbound_ready: bool,
     pub(crate) replaced_by: Option<ChildId>,
     pub(crate) want_rekey: bool,
-    pub(crate) want_delete: bool,
-    /// Why the last attempt to rekey failed.
-    pub(crate) attempt: Option<Failure>,
+    /// Why it is to be deleted, as soon as the window is free.
+    pub(crate) leaving: Option<Failure>,
+    /// Why a rekey came to nothing and left this SA as it was: `ChildFailed` is due.
+    pub(crate) rekey_failed: Option<Failure>,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) expires_at: Option<Instant>,
     /// When to send through it although the peer did not delete the old SA yet.
@@ -135,8 +135,6 @@ pub(crate) struct Child {
     pub(crate) refused: Patience,
     /// The request that is being handled deletes it.
     pub(crate) named: bool,
-    /// Somebody was handed its id and waits for it, beside the one that it is to replace.
-    pub(crate) wished: bool,
     pub(crate) report: Report,
 }
 
@@ -160,8 +158,8 @@ impl Child {
             outbound_ready: true,
             replaced_by: None,
             want_rekey: false,
-            want_delete: false,
-            attempt: None,
+            leaving: None,
+            rekey_failed: None,
             rekey_at: None,
             expires_at: None,
             outbound_at: None,
@@ -169,7 +167,6 @@ impl Child {
             settles_at: None,
             refused: Patience::default(),
             named: false,
-            wished: false,
             report: Report::default(),
         }
     }
@@ -198,14 +195,13 @@ impl Child {
     /// The peer set it up and we do not want it: it is deleted, and never comes up here.
     pub(crate) fn refuse(&mut self, cause: Failure) {
         self.phase = Phase::Up;
-        self.want_delete = true;
-        self.attempt = Some(cause);
+        self.leaving = Some(cause);
     }
 
     /// Whether the caller has to be told something.
     pub(crate) fn to_tell(&self) -> bool {
-        let Report { up, outbound, draining, attempt_failed, .. } = self.report;
-        up || outbound || draining || attempt_failed || matches!(self.phase, Phase::Ended(_))
+        let Report { up, outbound, draining, .. } = self.report;
+        up || outbound || draining || self.rekey_failed.is_some() || matches!(self.phase, Phase::Ended(_))
     }
 
     /// The next moment at which [`Child::on_time`] has something to do.
@@ -218,7 +214,7 @@ impl Child {
                 .into_iter()
                 .flatten()
                 .min(),
-            Phase::Creating | Phase::Deleting | Phase::Ended(_) => None,
+            Phase::Creating | Phase::Deleting(_) | Phase::Ended(_) => None,
         }
     }
 
@@ -230,7 +226,7 @@ impl Child {
             self.report.outbound = false;
             self.report.draining = true;
             self.want_rekey = false;
-            self.want_delete = false;
+            self.leaving = None;
         } else if self.replaced_by.is_none() {
             self.end(cause);
         }
@@ -250,13 +246,14 @@ impl Child {
                     self.send_through();
                 }
                 if due(&mut self.expires_at) {
-                    self.want_delete = true;
-                    self.attempt = Some(Failure::Expired);
+                    self.leave(Failure::Expired);
                 }
                 due(&mut self.settles_at);
-                self.want_delete |= due(&mut self.orphan_at);
+                if due(&mut self.orphan_at) {
+                    self.leave(Failure::Replaced);
+                }
                 self.want_rekey |= due(&mut self.rekey_at);
-                return self.want_delete || self.want_rekey;
+                return self.leaving.is_some() || self.want_rekey;
             }
             _ => {}
         }
@@ -274,9 +271,19 @@ impl Child {
         }
     }
 
+    /// To be deleted, with the peer; a reason given earlier stays.
+    pub(crate) fn leave(&mut self, why: Failure) {
+        self.leaving.get_or_insert(why);
+    }
+
+    /// Whether it is up and goes on: what was replaced or is to be deleted is neither rekeyed nor put off nor asked for anew.
+    pub(crate) fn stays(&self) -> bool {
+        self.phase == Phase::Up && self.leaving.is_none() && self.replaced_by.is_none()
+    }
+
     /// Whether the peer knows this SA and either side may still name it in a Delete or a rekey.
     pub(crate) fn live(&self) -> bool {
-        matches!(self.phase, Phase::Up | Phase::Deleting)
+        matches!(self.phase, Phase::Up | Phase::Deleting(_))
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
                 new.outbound_ready = false;
                 new.replaced_by = Some(crossed.made);
                 new.rekey_at = None;
-                new.want_delete = true;
+                new.leave(Failure::Replaced);
             }
         }
         crossed => {
@@ -56,7 +56,9 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
                 old.replaced_by = new_id;
                 old.rekey_at = None;
                 old.orphan_at = None;
-                old.want_delete = old.phase == Phase::Up;
+                if old.phase == Phase::Up {
+                    old.leave(Failure::Replaced);
+                }
             }
         }
     }
@@ -72,18 +74,21 @@ pub(crate) fn child_replaced(children: &mut Children<'_>, old: ChildId, new: Opt
     }
 }
 
-/// The peer deleted the Child SA in slot `heir`. What gave way to this one, the one that it was made for or one that
+/// The Child SA `heir` is gone, for this reason. What gave way to it, the one that it was made for or one that
 /// crossed it, is there no longer, goes too because we are deleting it, or goes on instead and is sent through.
-pub(crate) fn child_deleted(children: &mut Children<'_>, heir: u16, rekey_at: Instant) {
-    let Some((id, ike)) = children.id(heir).zip(children.get(heir).map(|child| child.ike)) else { return };
+pub(crate) fn child_deleted(children: &mut Children<'_>, heir: ChildId, cause: Failure, rekey_at: Instant) {
+    let Some(ike) = children.by_id(heir).map(|child| child.ike) else { return };
     for (_, child) in children.of(ike) {
-        if child.replaced_by != Some(id) || !child.live() {
+        if child.replaced_by != Some(heir) || !child.live() {
             continue;
         }
         child.replaced_by = None;
-        if child.phase == Phase::Deleting || child.want_delete {
-            child.attempt = Some(Failure::ClosedByPeer);
-        } else {
+        child.leaving.take_if(|why| *why == Failure::Replaced);
+        if let Phase::Deleting(why) = &mut child.phase {
+            if *why == Failure::Replaced {
+                *why = cause.clone();
+            }
+        } else if child.leaving.is_none() {
             child.orphan_at = None;
             child.rekey_at = Some(rekey_at);
             child.outbound_at = None;

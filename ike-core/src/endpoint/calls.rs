@@ -74,7 +74,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if let Some(id) = begun
             && let Some(child) = self.children.by_id_mut(id)
         {
-            child.wished = true;
+            // For its own sake from now on, whatever becomes of the one that it was to replace.
+            child.replaces = None;
             return Ok(id);
         }
         self.want(now, (ike, peer), config, None)
@@ -119,9 +120,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied::UnknownSa`] also when it is already replaced or being deleted.
     pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Denied> {
-        let child =
-            self.children.by_id_mut(child).filter(|child| child.phase == Phase::Up && child.replaced_by.is_none());
-        let child = child.ok_or(Denied::UnknownSa)?;
+        let child = self.children.by_id_mut(child).filter(|child| child.stays()).ok_or(Denied::UnknownSa)?;
         child.want_rekey = true;
         let ike = child.ike;
         self.go_on(now, ike);
@@ -161,7 +160,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     pub fn close_child(&mut self, now: Instant, child: ChildId) -> Result<(), Denied> {
         let child = self.children.by_id_mut(child).ok_or(Denied::UnknownSa)?;
         match child.phase {
-            Phase::Up => child.want_delete = true,
+            Phase::Up => child.leave(Failure::ClosedHere),
             Phase::Wanted(_) => child.end(Failure::ClosedHere),
             _ => return Err(Denied::UnknownSa),
         }

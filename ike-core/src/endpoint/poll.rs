@@ -8,7 +8,6 @@ use crate::agenda;
 use crate::child::Phase;
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildUp, Event, IkeId, Transmit};
-use crate::failure::Failure;
 use crate::pad::Pad;
 use crate::sa::Sa;
 use crate::wire::writer::Written;
@@ -114,9 +113,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let sa = place.sa.as_ref().map(|sa| (sa.path, sa.encap, sa.party));
         let child = self.children.get_mut(slot)?;
         let (peer, config) = (child.peer, child.config);
-        if child.report.attempt_failed {
-            child.report.attempt_failed = false;
-            let cause = child.attempt.take().unwrap_or(Failure::Expired);
+        if let Some(cause) = child.rekey_failed.take() {
             return Some(Event::ChildFailed { ike, peer, child: Some(id), config: Some(config), cause });
         }
         if let Phase::Ended(cause) = &child.phase {

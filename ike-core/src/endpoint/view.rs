@@ -216,7 +216,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let child = slot.and_then(|slot| self.children.get(slot)).filter(|child| child.spi_in.get() == spi_in);
         match child.map(|child| &child.phase) {
             Some(Phase::Creating) => SpiMeaning::Offered,
-            Some(Phase::Up | Phase::Deleting | Phase::Draining(_)) => SpiMeaning::Negotiated,
+            Some(Phase::Up | Phase::Deleting(_) | Phase::Draining(_)) => SpiMeaning::Negotiated,
             Some(Phase::Wanted(_) | Phase::Ended(_)) | None => SpiMeaning::None,
         }
     }
@@ -239,7 +239,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     fn child_view<'e>(&self, slot: u16, child: &'e Child) -> Option<ChildView<'e>> {
         let place = self.slots.get(usize::from(child.ike))?;
-        let up = matches!(child.phase, Phase::Up | Phase::Deleting | Phase::Draining(_));
+        let up = matches!(child.phase, Phase::Up | Phase::Deleting(_) | Phase::Draining(_));
         Some(ChildView {
             id: self.children.id(slot).filter(|_| up)?,
             ike: IkeId { slot: child.ike, generation: place.generation },

@@ -51,7 +51,7 @@ fn replaced<C: IkeCrypto>(env: &Env<'_, '_, C>, payloads: &Payloads<'_>) -> Resu
     let spi = spi.try_into().map_err(|_| gone())?;
     let slot = env.children.by_spi_out(env.slot, u32::from_be_bytes(spi)).ok_or_else(gone)?;
     let child = env.children.get(slot).ok_or_else(gone)?;
-    if child.phase != Phase::Up || child.want_delete || child.replaced_by.is_some() {
+    if !child.stays() {
         return Err(Refusal::busy());
     }
     Ok(env.children.id(slot))
@@ -170,7 +170,7 @@ pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot
         return;
     };
     let wanted = Child::wanted(env.slot, child.peer, child.config, spi, env.now);
-    env.children.put(new, wanted);
+    env.children.put(new, Child { replaces: Some(old), ..wanted });
     if let Err(cause) = begin(sa, env, new, Some(old)) {
         env.children.free(new);
         if let Some(child) = env.children.get_mut(slot) {
@@ -182,8 +182,7 @@ pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot
 /// A rekey failed for a reason that will not be gone soon: told, and tried again later and later.
 fn put_off(old: &mut Child, now: Instant, pause: Duration, cause: Failure) {
     old.rekey_at = Some(now + old.refused.refused(now, pause.saturating_mul(REFUSED_FACTOR)));
-    old.attempt = Some(cause);
-    old.report.attempt_failed = true;
+    old.rekey_failed = Some(cause);
 }
 
 /// Asks for the Child SA that waits in `slot`.
@@ -309,8 +308,9 @@ fn retry<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let ChildRequest { group: before, narrow, fresh, .. } = *request;
     let restarts = request.restarts.saturating_add(1);
-    let old = request.old.map(|old| env.children.by_id(old));
-    if old.is_some_and(|old| old.is_none_or(|old| old.phase != Phase::Up || old.replaced_by.is_some())) {
+    let child = env.children.get(request.new).ok_or(Failure::ClosedHere)?;
+    let old = request.old.filter(|old| env.children.by_id(*old).is_some_and(Child::stays));
+    if old.is_none() && child.replaces.is_some() {
         // The peer's rekey crossed ours, or the child goes: there is nothing left to ask for.
         return Err(exchange::cause_of(error));
     }
@@ -318,15 +318,14 @@ fn retry<C: IkeCrypto>(
         NotifyKind::NO_PROPOSAL_CHOSEN if narrow => Offer { group: before, narrow: false, fresh, restarts },
         NotifyKind::INVALID_KE_PAYLOAD => {
             let wanted = exchange::wanted_group(error).ok_or(Failure::InvalidSyntax(Side::Here))?;
-            let config = env.children.get(request.new).and_then(|child| env.pad.child_named(child.peer, child.config));
-            let config = config.ok_or(Failure::ClosedHere)?;
+            let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
             let group = Group::from_id(wanted)
                 .filter(|group| Some(*group) != before)
                 .filter(|group| config.esp.iter().any(|proposal| proposal.group.contains(&Some(*group))))
                 .ok_or(Failure::GroupNotOffered(wanted.0))?;
             Offer { group: Some(group), narrow: true, fresh, restarts }
         }
-        kind if old.is_some() && !fresh && may_have_lost_it(kind) => {
+        kind if request.old.is_some() && !fresh && may_have_lost_it(kind) => {
             Offer { group: before, narrow, fresh: true, restarts }
         }
         _ => return Err(exchange::cause_of(error)),
@@ -334,7 +333,7 @@ fn retry<C: IkeCrypto>(
     if restarts > MAX_RESTARTS {
         return Err(Failure::TooManyRestarts);
     }
-    send(sa, env, request.new, request.old, offer)
+    send(sa, env, request.new, old, offer)
 }
 
 /// Whether a peer that refuses a rekey may have lost the SA: not every one says CHILD_SA_NOT_FOUND then (§2.25.1), and what
@@ -397,27 +396,32 @@ fn fail<C: IkeCrypto>(
     let busy = cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE);
     let pause = if busy { exchange::wait(established, env.now, env.settings) } else { env.settings.retry };
     let old = request.old.and_then(|old| env.children.by_id(old));
-    // A replaced or closed one needs no rekey any more.
-    let open = old.is_some_and(|old| old.phase == Phase::Up && old.replaced_by.is_none());
+    let stays = old.is_some_and(Child::stays);
     // The peer took the same proposals before, where no key exchange of the child's own is negotiated (§1.2).
     let without_pfs = old.is_some_and(|old| old.suite.is_some_and(|suite| suite.group.is_none()));
     let cause = if cause == Failure::ProposalsRefused && without_pfs { Failure::PfsRefused } else { cause };
-    let lost = cause == Failure::Notified(NotifyKind::CHILD_SA_NOT_FOUND);
+    let lost = request.old.is_some() && cause == Failure::Notified(NotifyKind::CHILD_SA_NOT_FOUND);
     if let Some(new) = env.children.get_mut(request.new) {
-        match request.old {
-            _ if known_to_peer => new.refuse(cause.clone()),
-            None if busy => new.phase = Phase::Wanted(env.now + pause),
-            None => new.end(cause.clone()),
+        let for_itself = new.replaces.is_none();
+        if known_to_peer {
+            new.refuse(cause.clone());
+        } else if lost && (stays || for_itself) {
             // The peer does not have the old one any more: made anew (§2.25.1).
-            Some(_) if lost && open => new.phase = Phase::WANTED_NOW,
-            // Whoever waits for it is told.
-            Some(_) if new.wished => new.end(cause.clone()),
-            Some(_) => env.children.free(request.new),
+            new.replaces = None;
+            new.phase = Phase::WANTED_NOW;
+        } else if !for_itself {
+            env.children.free(request.new);
+        } else if busy {
+            new.phase = Phase::Wanted(env.now + pause);
+        } else {
+            new.end(cause.clone());
         }
     }
-    let Some(old) = request.old.and_then(|old| env.children.by_id_mut(old)).filter(|_| open) else { return };
+    let Some(id) = request.old.filter(|_| stays) else { return };
+    let Some(old) = env.children.by_id_mut(id) else { return };
     if lost {
         old.end(Failure::ClosedByPeer);
+        succession::child_deleted(env.children, id, Failure::ClosedByPeer, env.now + env.settings.retry);
     } else if busy {
         old.rekey_at = Some(env.now + pause);
     } else {

@@ -6,6 +6,7 @@ use ipsec_core::net::{Path, Spi};
 use crate::child::Phase;
 use crate::crypto::IkeCrypto;
 use crate::error::{Discard, NoRoom};
+use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
@@ -50,20 +51,12 @@ pub(crate) fn on_request<C: IkeCrypto>(
         // No room for all: the peer knows which it named (§1.4.1), and is answered in any case.
         exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(()))?;
     }
-    let drain_until = env.now + env.settings.drain;
-    let rekey_at = env.now + env.settings.retry;
     let mut from = 0;
     while let Some(slot) = env.children.take_named(env.slot, from) {
         from = slot;
-        let heir = env.children.get_mut(slot).and_then(|child| {
-            child.deleted(Failure::ClosedByPeer, drain_until);
-            child.replaced_by
-        });
         // The peer has all of them: it asked for this Delete after our answers that made them.
-        let heir = heir.map(|heir| env.children.last_heir(heir));
-        match heir.and_then(|heir| env.children.by_id_mut(heir)) {
-            Some(heir) => heir.send_through(),
-            None => succession::child_deleted(env.children, slot, rekey_at),
+        if let Some(heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
+            heir.send_through();
         }
     }
     if rejects {
@@ -100,8 +93,7 @@ fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_
     for spi in named.filter_map(|notify| notify.data.try_into().ok().map(u32::from_be_bytes)) {
         let slot = env.children.by_spi_out(env.slot, spi);
         if let Some(child) = slot.and_then(|slot| env.children.get_mut(slot))
-            && child.phase == Phase::Up
-            && child.replaced_by.is_none()
+            && child.stays()
             // Its packets may have come before it did.
             && child.since + env.settings.settle <= env.now
         {
@@ -115,12 +107,9 @@ pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>)
     let mut spis = Vec::<Spi, BATCH>::new();
     for (_, child) in env.children.of(env.slot) {
         if child.phase == Phase::Up
-            && child.want_delete
-            && child.settles_at.is_none()
-            && spis.push(child.spi_in).is_ok()
+            && let Some(why) = child.leaving.take_if(|_| child.settles_at.is_none() && spis.push(child.spi_in).is_ok())
         {
-            child.phase = Phase::Deleting;
-            child.want_delete = false;
+            child.phase = Phase::Deleting(why);
             child.want_rekey = false;
             child.orphan_at = None;
         }
@@ -133,13 +122,36 @@ pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>)
 
 /// The peer confirmed our Delete; it may have named its SPIs or not (§2.25.1).
 pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
-    let drain_until = env.now + env.settings.drain;
     for (_, child) in env.children.of(env.slot) {
-        if child.phase == Phase::Deleting {
-            let cause = child.attempt.take().unwrap_or(Failure::ClosedHere);
-            child.deleted(cause, drain_until);
-        }
+        child.named = matches!(child.phase, Phase::Deleting(_));
     }
+    let mut from = 0;
+    while let Some(slot) = env.children.take_named(env.slot, from) {
+        from = slot;
+        deleted(env, slot);
+    }
+}
+
+/// The Child SA in a slot is deleted on both sides. Returns the one that carries on what it carried.
+fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId> {
+    let id = env.children.id(slot)?;
+    let child = env.children.by_id_mut(id)?;
+    if child.suite.is_none() && child.replaces.is_some() {
+        // It never came up, and that the rekey came to nothing was told with the SA that it was to replace.
+        env.children.free(slot);
+        return None;
+    }
+    let cause = match &child.phase {
+        Phase::Deleting(why) => why.clone(),
+        _ => Failure::ClosedByPeer,
+    };
+    child.deleted(cause.clone(), env.now + env.settings.drain);
+    let heir = child.replaced_by.map(|heir| env.children.last_heir(heir));
+    let heir = heir.filter(|heir| env.children.by_id(*heir).is_some());
+    if heir.is_none() {
+        succession::child_deleted(env.children, id, cause, env.now + env.settings.retry);
+    }
+    heir
 }
 
 /// Asks the peer to delete the IKE SA and all its children.

@@ -13,6 +13,7 @@ use crate::network::{CHILD, Host, pair};
 mod answers;
 mod contact;
 mod refusals;
+mod rekeys;
 mod slots;
 mod succession;
 
