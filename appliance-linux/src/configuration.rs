@@ -29,18 +29,10 @@ pub(crate) struct Loaded {
 /// # Errors
 /// One line for each thing that is wrong: `file:line:column: what was expected`.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<String>> {
-    let text = read(path, CONFIG_FILE).map_err(|why| vec![format!("{}: {why}", path.display())])?;
-    let text = std::str::from_utf8(&text).map_err(|error| {
-        let line = text.get(..error.valid_up_to()).unwrap_or_default().iter().filter(|octet| **octet == b'\n').count();
-        vec![format!("{}:{}:1: text in UTF-8 was expected", path.display(), line + 1)]
-    })?;
-    let told = |errors: Vec<ConfigError>| -> Vec<String> {
-        errors.iter().map(|error| format!("{}: {error}", Place(path, error.at))).collect()
-    };
-    let (mut config, mut warnings) = Config::parse(text).map_err(told)?;
+    let (mut config, mut warnings) = parse(path)?;
     Need::of(&config).capacity().map_err(|found| vec![format!("{}: found {found}", path.display())])?;
     let inline = config.peers.iter().find(|peer| peer.secret.loaded().is_some()).map(|peer| peer.at);
-    warnings.extend(config.load_secrets(|key| read_key(path, key)).map_err(told)?);
+    warnings.extend(config.load_secrets(|key| read_key(path, key)).map_err(|errors| told(path, &errors))?);
     if let Some(at) = inline
         && let Ok(found) = fs::metadata(path)
         && let Some(advice) = exposed(path, &found)
@@ -49,6 +41,29 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<String>> {
     }
     let warnings = warnings.iter().map(|warning| format!("{}: warning: {warning}", Place(path, warning.at))).collect();
     Ok(Loaded { config, warnings })
+}
+
+/// Reads what is to be protected, for `block`: what only the daemon needs keeps nothing open. No key is asked for, and none
+/// has to be there.
+///
+/// # Errors
+/// As for [`load`].
+pub(crate) fn without_keys(path: &Path) -> Result<Config, Vec<String>> {
+    parse(path).map(|(config, _)| config)
+}
+
+/// The file as it is written, without the keys that stand elsewhere.
+fn parse(path: &Path) -> Result<(Config, Vec<Warning>), Vec<String>> {
+    let text = read(path, CONFIG_FILE).map_err(|why| vec![format!("{}: {why}", path.display())])?;
+    let text = std::str::from_utf8(&text).map_err(|error| {
+        let line = text.get(..error.valid_up_to()).unwrap_or_default().iter().filter(|octet| **octet == b'\n').count();
+        vec![format!("{}:{}:1: text in UTF-8 was expected", path.display(), line + 1)]
+    })?;
+    Config::parse(text).map_err(|errors| told(path, &errors))
+}
+
+fn told(path: &Path, errors: &[ConfigError]) -> Vec<String> {
+    errors.iter().map(|error| format!("{}: {error}", Place(path, error.at))).collect()
 }
 
 /// `file:line:column`.

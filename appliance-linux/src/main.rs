@@ -41,6 +41,7 @@ use control::print::{Because, Databases, Table};
 use control::protocol::{Answer, Request, Status};
 use doctor::Grade;
 use gateway_core::config::Settings;
+use machine::{Trouble, trouble};
 use run::Ended;
 
 /// It did not work out.
@@ -140,10 +141,10 @@ fn examine(path: &Path, control: Option<PathBuf>) -> u8 {
 
 /// `portcullis block`.
 fn block(path: &Path) -> u8 {
-    match configuration::load(path) {
-        Ok(loaded) => {
-            logging::start(run::filter(loaded.config.gateway.log), false);
-            changed(boundary::block(loaded.config), "blocked")
+    match configuration::without_keys(path) {
+        Ok(config) => {
+            logging::start(run::filter(config.gateway.log), false);
+            changed(boundary::block(config), "blocked")
         }
         Err(lines) => {
             lines.iter().for_each(|line| eprintln!("{line}"));
@@ -165,7 +166,8 @@ fn changed(outcome: io::Result<String>, done: &str) -> u8 {
             FAILED
         }
         Err(error) => {
-            eprintln!("not {done}: {error}");
+            let Trouble { text, hint } = trouble(format_args!("not {done}"), &error);
+            eprintln!("{text}\nhint: {hint}");
             FAILED
         }
     }

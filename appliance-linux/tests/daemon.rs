@@ -231,3 +231,70 @@ fn fill(pipe: &OwnedFd) {
     while file.write(&[b'x'; 64]).is_ok() {}
     while file.write(b"x").is_ok() {}
 }
+
+#[test]
+fn f_03_block_keeps_in_what_is_to_be_protected_whatever_became_of_the_keys() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("keys");
+        let key = daemon.folder.join("cloud.psk");
+        daemon.configure(
+            &CONFIG.replace("psk    = \"a key of more than twenty characters\"", "psk-file = \"cloud.psk\""),
+        );
+        let run = |program: &str, arguments: &[&str]| {
+            said(Command::new(program).args(arguments).env("PATH", &path).output().unwrap())
+        };
+        let command = |arguments: &[&str]| {
+            let output = daemon.command(arguments).env("PATH", &path).output().unwrap();
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let config = daemon.folder.join("config");
+        let open_to_all = || {
+            fs::write(&key, "a key of more than twenty characters").unwrap();
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        };
+        let a_folder = || {
+            fs::remove_file(&key).unwrap();
+            fs::create_dir(&key).unwrap();
+        };
+        let spoilt: [(&str, &dyn Fn()); 3] = [("gone", &|| ()), ("open", &open_to_all), ("a folder", &a_folder)];
+        for (what, spoil) in spoilt {
+            spoil();
+            assert_eq!(command(&["check", "--config", config.to_str().unwrap()]).0, Some(2), "{what}");
+            let (code, error) = command(&["block", "--config", config.to_str().unwrap()]);
+            assert_eq!((code, error.as_str()), (Some(0), ""), "{what}");
+            let guard = run("nft", &["list", "table", "inet", "portcullis"]);
+            assert!(guard.contains("10.1.0.0/16"), "{what}: {guard}");
+            let routes = run("ip", &["route", "show", "table", "4500"]);
+            assert!(routes.contains("unreachable 10.1.0.0/16"), "{what}: {routes}");
+            assert_eq!(command(&["release"]), (Some(0), String::new()), "{what}");
+            assert_eq!(run("nft", &["list", "tables"]), "", "{what}");
+        }
+        // A daemon that does not start for want of its keys leaves that in place.
+        assert_eq!(command(&["block", "--config", config.to_str().unwrap()]).0, Some(0));
+        daemon.start(&path, Stdio::null());
+        assert_eq!(daemon.ended(), Some(2));
+        let guard = run("nft", &["list", "table", "inet", "portcullis"]);
+        assert!(guard.contains("10.1.0.0/16"), "{guard}");
+    });
+}
+
+#[test]
+fn f_81_block_and_release_say_what_they_lack() {
+    in_a_network_of_its_own(|| {
+        let daemon = Daemon::new("lack");
+        let config = daemon.folder.join("config");
+        for (arguments, done) in
+            [(&["release"][..], "released"), (&["block", "--config", config.to_str().unwrap()], "blocked")]
+        {
+            let mut command = Command::new("setpriv");
+            command.args(["--inh-caps=-all", "--bounding-set=-all", "--", env!("CARGO_BIN_EXE_portcullis")]);
+            let output = command.args(arguments).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{error}");
+            let lines: Vec<_> = error.lines().collect();
+            assert!(lines[0].starts_with(&format!("not {done}: ")), "{error}");
+            assert!(lines[1].starts_with("hint: root is needed, or CAP_NET_ADMIN"), "{error}");
+        }
+    });
+}
