@@ -298,3 +298,37 @@ fn f_81_block_and_release_say_what_they_lack() {
         }
     });
 }
+
+#[test]
+fn f_29_a_reload_that_is_refused_after_its_client_has_left_is_told_in_the_log() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("left");
+        // An nft that, when it is told to, waits and then refuses.
+        let nft = daemon.folder.join("nft");
+        let [refuse, asked, go] = ["refuse", "asked", "go"].map(|name| daemon.folder.join(name));
+        let text = format!(
+            "#!/bin/sh\nif [ -e {} ]; then : > {}; while [ ! -e {} ]; do sleep 0.02; done; echo no >&2; exit 1; fi\n\
+             PATH=\"${{PATH#*:}}\"\nexec nft \"$@\"\n",
+            refuse.display(),
+            asked.display(),
+            go.display()
+        );
+        fs::write(&nft, text).unwrap();
+        fs::set_permissions(&nft, fs::Permissions::from_mode(0o755)).unwrap();
+        let log = daemon.folder.join("log");
+        let search = format!("{}:{path}", daemon.folder.display());
+        daemon.start(&search, Stdio::from(File::create(&log).unwrap()));
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        File::create(&refuse).unwrap();
+        daemon.configure(&CONFIG.replace("10.1.0.0/16", "10.3.0.0/16"));
+        let mut client = daemon.command(&["reload"]).stderr(Stdio::null()).spawn().unwrap();
+        wait_for("nft is asked", || asked.exists());
+        client.kill().unwrap();
+        client.wait().unwrap();
+        File::create(&go).unwrap();
+        wait_for("the reload is over", || daemon.told(SOON).as_deref() == Some("READY=1"));
+        let log = fs::read_to_string(&log).unwrap();
+        assert!(log.contains("the configuration was not changed: "), "{log}");
+    });
+}

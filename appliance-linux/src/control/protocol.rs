@@ -34,14 +34,26 @@ pub(crate) enum Request {
     Events,
 }
 
+/// How long the daemon may take for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// It is answered at once.
+    No,
+    /// For this long, until there is an outcome.
+    For(Duration),
+    /// For the outcome, which comes.
+    ForIt,
+}
+
 impl Request {
-    /// How long it may wait for an outcome; `None` when it is answered at once.
-    pub(crate) fn waits(&self) -> Option<Duration> {
+    pub(crate) fn waits(&self) -> Waits {
         match self {
             Self::Up { timeout_ms, .. } | Self::Down { timeout_ms, .. } | Self::Rekey { timeout_ms, .. } => {
-                Some(Duration::from_millis(*timeout_ms))
+                Waits::For(Duration::from_millis(*timeout_ms))
             }
-            Self::Status | Self::Show | Self::Reload { .. } | Self::Events => None,
+            // The guard goes first: how long that takes depends on its rules, and on what it is about already.
+            Self::Reload { dry_run: false } => Waits::ForIt,
+            Self::Status | Self::Show | Self::Reload { dry_run: true } | Self::Events => Waits::No,
         }
     }
 }

@@ -19,7 +19,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::clients::{Clients, Seat, Stage};
 use super::events::Events;
-use super::protocol::{Answer, Cause, MAX_REQUEST, Request};
+use super::protocol::{Answer, Cause, MAX_REQUEST, Request, Waits};
 
 /// How long a client may take to say all that it wants, and to read all that it asked for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -179,7 +179,7 @@ fn serve(
         Ok(Request::Events) if seat.take(Stage::Listening) => return stream(client, events),
         Ok(Request::Events) => refusal("busy", "too many listen to the events already", "end one of them"),
         Ok(request) => {
-            let stage = if request.waits().is_some() { Stage::Waiting } else { Stage::Asking };
+            let stage = if request.waits() == Waits::No { Stage::Asking } else { Stage::Waiting };
             match seat.take(stage) {
                 true => ask(client, request, calls),
                 false => refusal("busy", "too many commands wait for an outcome already", "end one of them"),
@@ -230,13 +230,18 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 }
 
 fn ask(client: &UnixStream, request: Request, calls: &(impl Fn(Call) -> bool + ?Sized)) -> Answer {
-    let deadline = Instant::now() + request.waits().unwrap_or_default().saturating_add(DAEMON);
+    let limit = match request.waits() {
+        Waits::No => Some(DAEMON),
+        Waits::For(time) => Some(time.saturating_add(DAEMON)),
+        Waits::ForIt => None, // as long as the daemon and the client live
+    };
+    let since = Instant::now();
     let (answer, answered) = Reply::new();
     if !calls(Call { request, answer }) {
         return refusal("busy", "the daemon is busy or about to end", "try again");
     }
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = limit.map_or(GLANCE, |limit| limit.saturating_sub(since.elapsed()));
         match answered.answer.recv_timeout(left.min(GLANCE)) {
             Ok(answer) => return answer,
             Err(RecvTimeoutError::Timeout) if !left.is_zero() && !has_left(client) => {}
@@ -423,6 +428,34 @@ mod tests {
         let mut answer = String::new();
         BufReader::new(client).read_line(&mut answer).unwrap();
         assert!(answer.contains("done"), "{answer}");
+    }
+
+    #[test]
+    fn f_34_a_reload_is_waited_for_as_long_as_its_client_and_the_daemon_live() {
+        let folder = Folder::new("reload");
+        let path = folder.0.join("control.sock");
+        let (held, calls) = mpsc::channel();
+        let held = std::sync::Mutex::new(held);
+        let _server = started(&path, move |call| held.lock().unwrap().send(call.answer).is_ok()).unwrap();
+        let reload = |dry_run| {
+            let path = path.clone();
+            let client = thread::spawn(move || client::call(&path, &Request::Reload { dry_run }).unwrap());
+            (client, calls.recv_timeout(HANGS).unwrap())
+        };
+        let ((patient, answer), (quick, dry), (orphan, dropped)) = (reload(false), reload(true), reload(false));
+        let mut gone = UnixStream::connect(&path).unwrap();
+        gone.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+        let nobody = calls.recv_timeout(HANGS).unwrap();
+        assert!(!nobody.is_abandoned());
+        drop((gone, dropped));
+        assert!(matches!(orphan.join().unwrap(), Answer::Failed { cause } if cause.text == "the daemon ends"));
+        let Answer::Failed { cause } = quick.join().unwrap() else { panic!("nobody answered") };
+        assert_eq!((cause.code.as_str(), dry.is_abandoned()), ("no-answer", true), "what is done at once has a bound");
+        assert!(nobody.is_abandoned(), "its client has left");
+        thread::sleep(3 * GLANCE);
+        let done = Answer::Done { lines: vec!["reloaded".into()] };
+        assert!(answer.send(done.clone()), "given up");
+        assert_eq!(patient.join().unwrap(), done);
     }
 
     #[test]

@@ -173,7 +173,6 @@ impl Daemon {
         })?;
         let mut lines = warnings;
         lines.extend(story::changes(&diff));
-        lines.iter().for_each(|line| info!("reload: {line}"));
         Ok(lines)
     }
 }
@@ -205,11 +204,13 @@ fn done(outcome: Result<Vec<String>, protocol::Cause>) -> Answer {
     }
 }
 
-/// Tells whoever asked for a reload what became of it.
+/// Tells the log, and whoever asked for a reload, what became of it. Who asked may have left, and nobody would know.
 fn tell(answer: Option<Reply>, outcome: Result<Vec<String>, protocol::Cause>) {
-    match (answer, outcome) {
-        (Some(answer), outcome) => _ = answer.send(done(outcome)), // the client may have left
-        (None, Err(cause)) => error!("the configuration was not changed: {}", cause.text),
-        (None, Ok(_)) => {}
+    match &outcome {
+        Ok(lines) => lines.iter().for_each(|line| info!("reload: {line}")),
+        Err(cause) => error!("the configuration was not changed: {}", cause.text),
+    }
+    if let Some(answer) = answer {
+        answer.send(done(outcome));
     }
 }
