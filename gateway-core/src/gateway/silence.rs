@@ -41,7 +41,9 @@ impl Gateway {
                 continue;
             }
             // One packet waits for an answer as long as this, and the last of those behind it was not sent only now.
-            if waits.is_some_and(|(sent, since)| since + interval <= now && sent.since(since) >= interval / 2) {
+            if waits
+                .is_some_and(|(sent, since)| since + interval <= now && sent.since(since).saturating_mul(2) >= interval)
+            {
                 self.silent.push(*id);
             }
             let over = waits.map(|(_, since)| since + interval).filter(|over| *over > now);
