@@ -359,6 +359,19 @@ fn f_65_silence_is_noticed_within_two_liveness_intervals() {
 }
 
 #[test]
+fn f_65_a_packet_now_and_then_without_an_answer_is_no_silence() {
+    let mut world = World::connected("dpd = \"10s\"", "dpd = \"10s\"");
+    for _ in 0..10 {
+        world.ping();
+        world.pass(secs(1));
+        world.send(true, &packet(1, 2, b"out")).unwrap();
+        world.pass(secs(30));
+        world.right.received.clear();
+    }
+    assert_eq!(world.left.child("other", "net").1, 0, "{}", world.story());
+}
+
+#[test]
 fn f_65_silence_that_no_rekey_can_end_is_a_reason_to_connect_anew() {
     for lost in [false, true] {
         let right = peer(false, "start = \"passive\"", "");
