@@ -323,11 +323,12 @@ fn f_29_a_reload_that_is_refused_after_its_client_has_left_is_told_in_the_log() 
         File::create(&refuse).unwrap();
         daemon.configure(&CONFIG.replace("10.1.0.0/16", "10.3.0.0/16"));
         let mut client = daemon.command(&["reload"]).stderr(Stdio::null()).spawn().unwrap();
+        assert!(daemon.told(SOON).unwrap().starts_with("RELOADING=1"));
         wait_for("nft is asked", || asked.exists());
         client.kill().unwrap();
         client.wait().unwrap();
         File::create(&go).unwrap();
-        wait_for("the reload is over", || daemon.told(SOON).as_deref() == Some("READY=1"));
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
         let log = fs::read_to_string(&log).unwrap();
         assert!(log.contains("the configuration was not changed: "), "{log}");
     });
