@@ -20,8 +20,10 @@ mod around;
 mod attributes;
 mod counters;
 mod guard;
+mod health;
 mod keeper;
 mod kernel;
+mod left;
 mod net;
 mod nft;
 mod owner;
@@ -29,6 +31,7 @@ mod plan;
 pub(crate) mod retry;
 mod routes;
 mod ruleset;
+mod table;
 pub(crate) mod watch;
 
 use std::collections::BTreeSet;
@@ -36,19 +39,22 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use gateway_core::config::Config;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::logging::Throttle;
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};
 use counters::Tally;
 pub(crate) use guard::State as GuardState;
-use guard::{Applied, Guard, Report};
+use guard::{Guard, Report};
+pub(crate) use health::Health;
+use health::{Problem, Round, Standing, Told};
 use keeper::Keeper;
-use kernel::{Added, Refusal, Steps};
+use kernel::{Added, Steps};
+use left::Undo;
+pub(crate) use left::{block, blocked, foreign_rules, guard_state, release};
 pub(crate) use net::prefixes;
 use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT, is_claimed};
@@ -67,8 +73,6 @@ pub(crate) const BEYOND: u32 = TABLE_OF_THE_REST + 2;
 /// The firewall mark of our own packets.
 pub(crate) const MARK: u32 = 0x4500;
 
-const NO_NFT: &str = "nft is not installed";
-
 /// What the kernel is told, and the right to tell it.
 pub(crate) struct Boundary {
     netlink: Netlink,
@@ -81,8 +85,8 @@ pub(crate) struct Boundary {
     last: Plan,
     /// Runs nft.
     guard: Keeper<Report>,
-    /// Whether a guard was ever set.
-    guarded: bool,
+    /// What it reported last.
+    standing: Standing,
     dropped: Arc<Tally>,
     /// A copy of the guard has ended.
     copy_ended: Arc<AtomicBool>,
@@ -90,43 +94,21 @@ pub(crate) struct Boundary {
     guard_again: Retry,
     copy_again: Retry,
     again: Retry,
-    /// What nft said last, unless all is well.
-    guard_trouble: Option<String>,
-    /// What the configuration before asked for, until a new one is decided on; and the decision.
-    before: Option<Intent>,
-    decided: Option<io::Result<()>>,
+    change: Change,
     health: Health,
-    told: Throttle,
+    told: Told,
+    /// Comes to its end after the guard, which could set something yet, and before the right to take anything away.
+    undo: Undo,
     owner: Owner,
 }
 
-/// How it stands.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Health {
-    /// What is not as it should be; none when all is.
-    pub(crate) trouble: Option<String>,
-    /// Things that others removed or changed and that were put back.
-    pub(crate) put_back: u64,
-    /// When that was last.
-    pub(crate) last_put_back: Option<SystemTime>,
-    /// Why there is no guard of nftables, if there is none.
-    pub(crate) unguarded: Option<String>,
-    /// Whether the guard has a copy that nobody else can change.
-    pub(crate) flush_proof: bool,
-}
-
-/// What could not be done.
-struct Problem {
-    text: String,
-    /// Whether a configuration that meets it is refused.
-    serious: bool,
-}
-
-impl From<Refusal> for Problem {
-    /// IPv6 that is switched off must not keep IPv4 from working.
-    fn from(refusal: Refusal) -> Self {
-        Self { text: format!("{}: {}", refusal.what, refusal.error), serious: refusal.v4 }
-    }
+/// What becomes of a new configuration.
+enum Change {
+    /// There is none, or whoever brought it knows.
+    Settled,
+    /// Not everybody has said what they think of it. This is what the one before asked for.
+    Undecided(Intent),
+    Decided(io::Result<()>),
 }
 
 impl Boundary {
@@ -134,7 +116,8 @@ impl Boundary {
     /// when [`Boundary::try_again`] has something to do before its time; it must not wait.
     ///
     /// # Errors
-    /// When the kernel refuses what no configuration can do without. What was not there before is then gone again.
+    /// When the kernel refuses what no configuration can do without. Where nothing was there before there is then nothing
+    /// again: until [`Boundary::keep`] or [`Boundary::stop`] the end of this value takes away what it has set.
     pub(crate) fn start(
         owner: Owner,
         tun: Tun,
@@ -150,16 +133,10 @@ impl Boundary {
         });
         let guard = Keeper::start("guard", move |script| guard.apply(script), move || wake())?;
         let mut boundary = Self { copy_ended, ..Self::new(owner, tun, dropped, guard)? };
-        let fresh = kernel::blocked(&mut boundary.netlink)?.is_empty();
+        boundary.undo.arm(&mut boundary.netlink)?;
         boundary.follow(config);
         boundary.wait_for_guard();
-        if let Err(error) = boundary.followed().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
-            if fresh {
-                drop(boundary.guard); // it is given no more to do
-                let _ = remove(&mut boundary.netlink); // the first trouble is the one to tell
-            }
-            return Err(error);
-        }
+        boundary.followed().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         for net in boundary.last.spared.keys() {
             info!(
                 "{net} is attached to this machine and stays reachable in clear; name it in a remote-ts to protect it"
@@ -181,37 +158,52 @@ impl Boundary {
             seen: Seen::default(),
             last: Plan::default(),
             guard,
-            guarded: false,
+            standing: Standing::default(),
             dropped,
             copy_ended: Arc::default(),
             guard_again: Retry::default(),
             copy_again: Retry::default(),
             again: Retry::default(),
-            guard_trouble: None,
-            before: None,
-            decided: None,
+            change: Change::Settled,
             health: Health::default(),
-            told: Throttle::new(20, Duration::from_secs(60), Instant::now()),
+            told: Told::new(Instant::now()),
+            undo: Undo::default(),
             owner,
         })
+    }
+
+    /// From now on it stays, however we end.
+    pub(crate) fn keep(&mut self) {
+        self.undo.disarm();
     }
 
     /// Begins to follow a configuration. All or nothing: when the kernel refuses it, it is told the one before again.
     pub(crate) fn follow(&mut self, config: &Config) {
         let before = std::mem::replace(&mut self.intent, Intent::of(config));
-        self.before.get_or_insert(before);
-        self.decided = None;
+        if !self.is_undecided() {
+            self.change = Change::Undecided(before);
+        }
         self.apply(Touched::ALL, true);
     }
 
     /// What became of it, once; `None`: nobody knows yet.
     pub(crate) fn followed(&mut self) -> Option<io::Result<()>> {
-        self.decided.take()
+        match std::mem::replace(&mut self.change, Change::Settled) {
+            Change::Decided(outcome) => Some(outcome),
+            other => {
+                self.change = other;
+                None
+            }
+        }
+    }
+
+    fn is_undecided(&self) -> bool {
+        matches!(self.change, Change::Undecided(_))
     }
 
     /// Waits until the guard has no more to do, as long as that can take: at the start and at the end.
     fn wait_for_guard(&mut self) {
-        let until = guard::patience(self.guard.ordered());
+        let until = Instant::now() + guard::patience(self.guard.ordered()) * self.guard.orders();
         while self.guard.is_busy() && self.guard.wait(until) {
             self.apply(Touched::default(), false);
         }
@@ -260,64 +252,67 @@ impl Boundary {
         self.dropped.dropped()
     }
 
-    /// The end: everything stays, and is looked at once more. What stays blocked is told.
-    pub(crate) fn stop(mut self) {
-        self.apply(Touched::ALL, false);
+    /// Everything is looked at once more before the end, the guard too: there will be no other turn for it.
+    fn finish(&mut self) {
+        self.keep();
+        self.apply(Touched::ALL, true);
         self.wait_for_guard();
-        if !self.last.captured.is_empty() {
-            warn!(
-                "{} stay blocked until the next start, so that nothing leaves in clear; `portcullis release` opens them",
-                shown(self.last.captured.iter(), 5)
-            );
-        }
     }
 
     /// Tells the kernel what is missing of the plan. Whatever fails, the rest is done. The guard is asked for when `now` is
     /// set, when somebody touched it or it changes, and when it is its turn again; one that failed waits for its turn.
     fn apply(&mut self, touched: Touched, now: bool) {
-        let (mut put_back, mut problems) = (Vec::new(), Vec::new());
+        let mut round = Round::default();
         if let Some(report) = self.guard.report() {
-            self.reported(report, &mut put_back, &mut problems);
+            self.reported(report, &mut round);
         }
         // What is ordered now has a report of its own to come.
-        if !now && self.before.is_some() && !self.guard.is_busy() && !problems.is_empty() {
+        if !now && self.is_undecided() && !self.guard.is_busy() && !round.problems.is_empty() {
             // Before a route of it is set and one of the old goes.
-            self.tell(&put_back);
-            return self.settle(problems);
+            return self.settle(round);
         }
         match self.owner.hold() {
-            Ok(held) => put_back.extend(held.then(|| MARK_OF_OURS.to_owned())),
+            Ok(held) => round.put_back.extend(held.then(|| MARK_OF_OURS.to_owned())),
             // What is another's is left alone: each would undo what the other does.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return self.lost(),
-            Err(error) => {
-                problems
-                    .push(Problem { text: format!("portcullis-own cannot be made again: {error}"), serious: false });
-            }
+            Err(error) => round.fails(false, format!("portcullis-own cannot be made again: {error}")),
         }
-        let tun = self.device(&mut put_back, &mut problems);
+        let tun = self.device(&mut round);
         let index = tun.as_ref().map(|(index, _)| *index);
         match self.look(index) {
             Ok(seen) => self.seen = seen,
-            Err(error) => problems.push(Problem { text: format!("addresses cannot be read: {error}"), serious: true }),
+            Err(error) => round.fails(true, format!("addresses cannot be read: {error}")),
         }
         self.seen.device = tun.map(|(_, name)| name);
         let mut plan = plan::plan(&self.intent, &self.seen);
-        let asked = self.guard_again.at().is_none() && (touched.guard || plan.guard != self.guard.ordered());
-        let due = [&self.guard_again, &self.copy_again].into_iter().any(|again| again.is_due(Instant::now()));
-        if now || asked || due && !self.guard.is_busy() {
-            self.guard.order(&plan.guard);
-        }
-        if !self.guarded {
-            // What these rules take for bypassed nobody would look at again.
-            plan.leads.retain(|lead| !lead.is_around());
-        }
+        self.order(&plan.guard, touched, now);
         let whole = !self.guard.owes(&plan.guard);
         if !whole {
             // Until the guard says the same, what there was stays, and is put back.
             let Plan { guard, .. } = plan;
             plan = Plan { guard, ..self.last.clone() };
         }
-        self.route(&mut plan, whole, index, &mut put_back, &mut problems);
+        if !self.standing.stands() {
+            // What these rules take for bypassed nobody would look at again.
+            plan.leads.retain(|lead| !lead.is_around());
+        }
+        self.route(&mut plan, whole, index, &mut round);
+        self.tell_of_attached(&plan);
+        self.last = plan;
+        self.settle(round);
+    }
+
+    /// Has the guard looked at, if there is a reason to.
+    fn order(&mut self, script: &str, touched: Touched, now: bool) {
+        let asked = self.guard_again.at().is_none() && (touched.guard || script != self.guard.ordered());
+        let due = [&self.guard_again, &self.copy_again].into_iter().any(|again| again.is_due(Instant::now()));
+        if now || asked || due && !self.guard.is_busy() {
+            self.guard.order(script);
+        }
+    }
+
+    /// Says which attached networks are reached in clear from now on, and which are not although one might think so.
+    fn tell_of_attached(&self, plan: &Plan) {
         if !self.last.routes.is_empty() {
             for net in plan.spared.keys().filter(|net| !self.last.spared.contains_key(net)) {
                 warn!("{net} is attached to this machine now and is reached in clear");
@@ -326,20 +321,19 @@ impl Boundary {
         for net in plan.unspared.difference(&self.last.unspared) {
             warn!("{net} is attached to this machine and too large to be reached in clear: it stays in the tunnel");
         }
-        self.last = plan;
-        self.tell(&put_back);
-        self.settle(problems);
     }
 
-    /// What follows from what could not be done.
-    fn settle(&mut self, problems: Vec<Problem>) {
+    /// What follows from what was found.
+    fn settle(&mut self, round: Round) {
+        let Round { put_back, problems } = round;
+        self.tell(&put_back);
         let found = problems.first().map(|problem| problem.text.clone());
-        if problems.is_empty() {
+        let told = self.trouble(found.or_else(|| self.standing.trouble()));
+        if problems.is_empty() && told {
             self.again.done()
         } else {
             self.again.failed(Instant::now())
         }
-        self.told_of(found.or_else(|| self.guard_trouble.clone()));
         if !self.guard.is_busy() {
             let refused = problems.into_iter().find(|problem| problem.serious);
             self.decide(refused.map_or(Ok(()), |problem| Err(io::Error::other(problem.text))));
@@ -349,22 +343,27 @@ impl Boundary {
     /// The right to change anything is another's.
     fn lost(&mut self) {
         self.again.failed(Instant::now());
+        self.undo.disarm(); // what there is may be the other one's
         // Its own turn has come when the right is ours again. Until then no copy drops what the other one lets through.
         self.guard_again.done();
         self.copy_again.done();
         if !self.guard.ordered().is_empty() {
             self.guard.order("");
         }
-        self.told_of(Some(LOST.to_owned()));
+        self.trouble(Some(LOST.to_owned()));
         self.decide(Err(io::Error::other(LOST)));
     }
 
     /// Everybody has said what they think of the configuration, if there is a new one.
     fn decide(&mut self, outcome: io::Result<()>) {
-        let Some(before) = self.before.take() else { return };
+        if !self.is_undecided() {
+            return;
+        }
         let refused = outcome.is_err();
-        self.decided = Some(outcome);
-        if refused && before.mtu != 0 {
+        if let Change::Undecided(before) = std::mem::replace(&mut self.change, Change::Decided(outcome))
+            && refused
+            && before.mtu != 0
+        {
             self.intent = before;
             // The routes at once; the guard, which has just failed, at its turn.
             self.apply(Touched::default(), false);
@@ -372,47 +371,24 @@ impl Boundary {
     }
 
     /// Guard and copy are those of a script, or why not.
-    fn reported(&mut self, report: Report, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) {
-        let Report { loaded, copied, stands, flush_proof } = report;
-        let is_back = |done: &io::Result<Applied>| matches!(done, Ok(Applied::PutBack));
-        put_back.extend(is_back(&loaded).then(|| "the guard".to_owned()));
-        put_back.extend(is_back(&copied).then(|| "the copy of the guard that nobody else can change".to_owned()));
+    fn reported(&mut self, report: Report, round: &mut Round) {
         // One that was there when it was asked for may have been killed since.
-        let done = [(&mut self.guard_again, loaded.is_ok()), (&mut self.copy_again, copied.is_ok() && flush_proof)];
-        for (again, done) in done {
+        let copied = report.copied.is_ok() && report.flush_proof;
+        for (again, done) in [(&mut self.guard_again, report.loaded.is_ok()), (&mut self.copy_again, copied)] {
             if done { again.done() } else { again.failed(Instant::now()) }
         }
-        self.health.flush_proof = flush_proof;
-        let stood = self.guarded;
-        self.guarded |= stands;
-        // A copy with the rules before these blocks what these let through; none at all is only less than there could be.
-        let stale = copied.is_err() && flush_proof;
-        let failed = loaded.err().or(copied.err().filter(|_| stale));
-        let why = failed.map(|error| match error.kind() {
-            io::ErrorKind::NotFound => NO_NFT.to_owned(),
-            _ => error.to_string(),
-        });
-        self.health.unguarded = why.clone().filter(|_| !self.guarded);
-        self.guard_trouble = why.filter(|_| self.guarded);
-        if let Some(text) = self.guard_trouble.clone().filter(|_| stood || stale) {
-            problems.push(Problem { text, serious: true });
-        }
+        self.standing.reported(report, round);
+        self.health.flush_proof = self.standing.has_copy();
+        self.health.unguarded = self.standing.unguarded();
     }
 
     /// Makes routes and rules those of the plan, or puts back what is missing when it is not the whole one; what the kernel
     /// refused is not in it afterwards. A configuration that is refused takes nothing away.
-    fn route(
-        &mut self,
-        plan: &mut Plan,
-        whole: bool,
-        tun: Option<u32>,
-        put_back: &mut Vec<String>,
-        problems: &mut Vec<Problem>,
-    ) {
+    fn route(&mut self, plan: &mut Plan, whole: bool, tun: Option<u32>, round: &mut Round) {
         let Steps { added, refused, stale } = match kernel::complete(&mut self.netlink, plan, &self.seen, tun) {
             Ok(steps) => steps,
             Err(error) => {
-                problems.push(Problem { text: format!("routes cannot be read: {error}"), serious: true });
+                round.fails(true, format!("routes cannot be read: {error}"));
                 plan.routes.clone_from(&self.last.routes);
                 plan.leads.clone_from(&self.last.leads);
                 return;
@@ -422,7 +398,7 @@ impl Boundary {
             Added::Route(route) => self.last.routes.contains_key(route),
             Added::Lead(lead) => self.last.leads.contains(lead),
         });
-        put_back.extend(missed.map(|added| added.to_string()));
+        round.put_back.extend(missed.map(|added| added.to_string()));
         for refusal in &refused {
             match &refusal.missing {
                 Some(Added::Route(route)) => _ = plan.routes.remove(route),
@@ -430,22 +406,20 @@ impl Boundary {
                 None => {}
             }
         }
-        problems.extend(refused.into_iter().map(Problem::from));
-        let is_refused = self.before.is_some() && problems.iter().any(|problem| problem.serious);
-        if whole && !is_refused {
-            problems.extend(kernel::clear(&mut self.netlink, stale).into_iter().map(Problem::from));
-        }
+        round.problems.extend(refused.into_iter().map(Problem::from));
+        let is_refused = self.is_undecided() && round.is_serious();
+        let stale = match whole && !is_refused {
+            true => stale,
+            false if self.standing.is_gone() => stale.around(),
+            false => return,
+        };
+        round.problems.extend(kernel::clear(&mut self.netlink, stale).into_iter().map(Problem::from));
     }
 
-    /// Says what is not as it should be, when that is another thing than before.
-    fn told_of(&mut self, trouble: Option<String>) {
-        if trouble != self.health.trouble && self.told.admit(Instant::now()).is_some() {
-            match &trouble {
-                Some(trouble) => error!("the boundary is not as it should be: {trouble}; this is tried again"),
-                None => info!("the boundary is as it should be again"),
-            }
-        }
+    /// What is not as it should be. `false`: the log does not know of it yet.
+    fn trouble(&mut self, trouble: Option<String>) -> bool {
         self.health.trouble = trouble;
+        self.told.trouble(self.health.trouble.as_deref(), Instant::now())
     }
 
     fn tell(&mut self, put_back: &[String]) {
@@ -454,24 +428,18 @@ impl Boundary {
         }
         self.health.put_back = self.health.put_back.saturating_add(u64::try_from(put_back.len()).unwrap_or(u64::MAX));
         self.health.last_put_back = Some(SystemTime::now());
-        if let Some(others) = self.told.admit(Instant::now()) {
-            warn!(
-                others,
-                "somebody removed what keeps packets from leaving in clear; put back: {}",
-                shown(put_back.iter(), 5)
-            );
-        }
+        self.told.put_back(put_back, Instant::now());
     }
 
     /// Our device, switched on and under its own name: index and name, if it is there.
-    fn device(&mut self, put_back: &mut Vec<String>, problems: &mut Vec<Problem>) -> Option<(u32, String)> {
+    fn device(&mut self, round: &mut Round) -> Option<(u32, String)> {
         let wanted = self.intent.tun.clone();
         let found = match self.tun.place() {
             Ok(Place::Here(name)) => nix::net::if_::if_nametoindex(name.as_str()).ok().map(|index| (index, name)),
             _ => None,
         };
         let Some((index, mut name)) = found else {
-            problems.push(Problem { text: format!("the device {wanted} is not there"), serious: false });
+            round.fails(false, format!("the device {wanted} is not there"));
             return None;
         };
         if name != wanted {
@@ -480,19 +448,19 @@ impl Boundary {
                 if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { self.netlink.rename(index, &wanted) };
             match renamed {
                 Ok(()) => {
-                    put_back.push(format!("the name of {wanted}, which somebody had called {name}"));
+                    round.put_back.push(format!("the name of {wanted}, which somebody had called {name}"));
                     name = wanted;
                 }
-                Err(error) => problems.push(Problem {
-                    text: format!("the device is called {name} and not {wanted}, and that cannot be changed: {error}"),
-                    serious: false,
-                }),
+                Err(error) => round.fails(
+                    false,
+                    format!("the device is called {name} and not {wanted}, and that cannot be changed: {error}"),
+                ),
             }
         }
         if !self.netlink.link_is(index, self.intent.mtu).unwrap_or(false)
             && let Err(error) = self.netlink.link_up(index, self.intent.mtu)
         {
-            problems.push(Problem { text: format!("{name} cannot be switched on: {error}"), serious: true });
+            round.fails(true, format!("{name} cannot be switched on: {error}"));
         }
         Some((index, name))
     }
@@ -543,69 +511,6 @@ fn shown<T: std::fmt::Display>(list: impl ExactSizeIterator<Item = T>, most: usi
         text += &format!(" and {more} more");
     }
     text
-}
-
-/// Takes everything away: rules, routes, then the guard.
-fn remove(netlink: &mut Netlink) -> io::Result<Vec<net::Net>> {
-    let nets = kernel::remove_all(netlink)?;
-    match guard::remove() {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(nets),
-    }
-}
-
-/// `portcullis release`: opens what a daemon that ended left blocked. Returns what that was.
-///
-/// # Errors
-/// `AddrInUse`: a daemon runs. What the kernel says otherwise.
-pub(crate) fn release() -> io::Result<String> {
-    let _owner = Owner::claim()?;
-    let nets: BTreeSet<_> = remove(&mut Netlink::open()?)?.into_iter().collect();
-    Ok(if nets.is_empty() {
-        "nothing was blocked".to_owned()
-    } else {
-        format!("no longer blocked: {}", shown(nets.iter(), 20))
-    })
-}
-
-/// `portcullis block`: keeps in what a daemon with this configuration would protect, as one that ended leaves it. Returns
-/// what that is.
-///
-/// # Errors
-/// `AddrInUse`: a daemon runs, and keeps it in. What the kernel says otherwise.
-pub(crate) fn block(mut config: Config) -> io::Result<String> {
-    let owner = Owner::claim()?;
-    // Goes with this process, as the device of a daemon does, and the routes to it: no matter whose the name is.
-    let device = Tun::create_anywhere()?;
-    if let Place::Here(name) = device.place()? {
-        config.gateway.tun = name;
-    }
-    let boundary = Boundary::start(owner, device, &config, || {})?;
-    let nets: BTreeSet<_> = boundary.last.captured.iter().copied().collect();
-    let shown = shown(nets.iter(), 20);
-    match &boundary.health.unguarded {
-        _ if nets.is_empty() => Ok("there is nothing to block".to_owned()),
-        None => Ok(format!("blocked until the daemon runs: {shown}")),
-        Some(why) if why == NO_NFT => Ok(format!("blocked until the daemon runs, by routes alone ({why}): {shown}")),
-        // Nobody tries again.
-        Some(why) => Err(io::Error::other(format!("no guard ({why}); routes alone keep in what goes to {shown}"))),
-    }
-}
-
-/// What a daemon that ended left blocked, for `doctor`; it changes nothing.
-pub(crate) fn blocked() -> io::Result<Option<String>> {
-    let nets: BTreeSet<_> = kernel::blocked(&mut Netlink::open()?)?.into_iter().collect();
-    Ok((!nets.is_empty()).then(|| shown(nets.iter(), 5)))
-}
-
-/// The priorities of routing rules of others that come before ours, for `doctor`.
-pub(crate) fn foreign_rules(netlink: &mut Netlink) -> io::Result<Vec<String>> {
-    kernel::foreign_before(netlink)
-}
-
-/// How it stands with the guard, for `doctor`; it changes nothing.
-pub(crate) fn guard_state() -> GuardState {
-    guard::state()
 }
 
 #[cfg(test)]

@@ -238,6 +238,11 @@ impl Machine {
         self.netlink.next_hop(remote, MARK)
     }
 
+    /// The daemon runs: from now on the boundary stays closed, however it ends. Before, its end leaves all as it was.
+    pub(crate) fn keep(&mut self) {
+        self.boundary.keep();
+    }
+
     /// Leaves the boundary closed; the device goes with the process.
     pub(crate) fn stop(self) {
         self.boundary.stop();

@@ -189,20 +189,12 @@ impl Daemon {
             ..endpoint::Settings::default()
         };
         let (gateway, peers) = Gateway::new(config);
-        let no_threads = |error| Trouble { text: format!("no threads to be had: {error}"), hint: String::new() };
-        let ready = endpoint_for(&capacity, peers, settings).and_then(|endpoint| {
-            let to_inbox = inbox.clone();
-            let tell = move |question, result| to_inbox.send(Input::Resolved { question, result });
-            let threads = plane.start(&inbox).and_then(|()| Resolver::start(tell));
-            threads.map_err(no_threads).map(|resolver| (endpoint, resolver))
-        });
-        let (endpoint, resolver) = match ready {
-            Ok(ready) => ready,
-            Err(trouble) => {
-                machine.stop();
-                return Err(trouble);
-            }
-        };
+        let endpoint = endpoint_for(&capacity, peers, settings)?;
+        let to_inbox = inbox.clone();
+        let tell = move |question, result| to_inbox.send(Input::Resolved { question, result });
+        let threads = plane.start(&inbox).and_then(|()| Resolver::start(tell));
+        let resolver =
+            threads.map_err(|error| Trouble { text: format!("no threads to be had: {error}"), hint: String::new() })?;
         let mut daemon = Self {
             path: path.to_owned(),
             level,
@@ -228,6 +220,7 @@ impl Daemon {
         if let Err(cause) = started {
             error!("{cause}");
         }
+        daemon.machine.keep();
         Ok((daemon, inputs))
     }
 

@@ -3,25 +3,20 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use netlink_sys::protocols::NETLINK_NETFILTER;
-use netlink_sys::{Socket, SocketAddr};
-
-use super::attributes::{attribute, messages};
+use super::attributes::{SUBSYSTEM, ask, attribute, messages};
 use super::ruleset::{NAMES, TABLE};
 
 /// Packets the guard dropped, in the order of [`NAMES`].
 pub(super) type Dropped = [u64; 4];
 
-// linux/netfilter/nfnetlink.h and nf_tables.h.
-const SUBSYSTEM: u16 = 10;
-const NEW_OBJECT: u16 = SUBSYSTEM << 8 | 18;
-const GET_OBJECT: u16 = SUBSYSTEM << 8 | 19;
+// linux/netfilter/nf_tables.h.
+const NEW_OBJECT: u16 = 18;
+const GET_OBJECT: u16 = 19;
+const DUMP: u16 = 0x300; // NLM_F_DUMP
 const OBJECT_TABLE: u16 = 1;
 const OBJECT_NAME: u16 = 2;
 const OBJECT_DATA: u16 = 4;
 const COUNTER_PACKETS: u16 = 2;
-/// NFPROTO_INET.
-const INET: u8 = 1;
 
 /// What tables of ours dropped since the daemon began, for whoever looks while they are replaced.
 #[derive(Default)]
@@ -94,15 +89,7 @@ fn text(octets: &[u8]) -> &str {
 
 /// The attributes of every object of the family `inet`.
 fn dump() -> io::Result<Vec<Vec<u8>>> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut request = 20_u32.to_ne_bytes().to_vec();
-    request.extend(GET_OBJECT.to_ne_bytes());
-    request.extend(u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).unwrap_or(0).to_ne_bytes());
-    request.extend([0; 8]); // sequence, port
-    request.extend([INET, 0, 0, 0]); // nfgenmsg
-    socket.send(&request, 0)?;
+    let socket = ask(GET_OBJECT, DUMP, None)?;
     let (mut objects, mut ended) = (Vec::new(), false);
     while !ended {
         let (datagram, _) = socket.recv_from_full()?;
@@ -111,7 +98,7 @@ fn dump() -> io::Result<Vec<Vec<u8>>> {
             any = true;
             match i32::from(kind) {
                 libc::NLMSG_DONE | libc::NLMSG_ERROR => ended = true,
-                _ if kind == NEW_OBJECT => objects.push(body.get(4..).unwrap_or_default().to_vec()),
+                _ if kind == SUBSYSTEM << 8 | NEW_OBJECT => objects.push(body.get(4..).unwrap_or_default().to_vec()),
                 _ => {}
             }
         });

@@ -19,12 +19,13 @@ use super::counters::{self, Dropped, Tally};
 use super::nft::{self, Interactive};
 use super::retry::Retry;
 use super::ruleset::TABLE;
+use super::table;
 
 /// The guard in the kernel.
 pub(super) struct Guard {
     /// What was loaded last, and how the kernel lists it since; `None`: nobody knows what stands there.
     loaded: Option<(String, String)>,
-    /// Whether the table is there, as far as it was asked.
+    /// Whether the table is there, as the kernel said last.
     stands: bool,
     /// The copy that nobody else can change; perhaps with the rules before these.
     twin: Option<Live>,
@@ -77,10 +78,9 @@ impl Live {
     }
 }
 
-/// Until when it must have been done, however nft behaves: both tables, and what is asked before and after.
-pub(super) fn patience(script: &str) -> Instant {
-    let one = nft::deadline(script).saturating_duration_since(Instant::now());
-    Instant::now() + 2 * one + nft::PATIENCE
+/// After how long it must have been done, however nft behaves: both tables, and what is asked before and after.
+pub(super) fn patience(script: &str) -> Duration {
+    2 * nft::deadline(script).saturating_duration_since(Instant::now()) + nft::PATIENCE
 }
 
 /// What applying did.
@@ -100,7 +100,7 @@ pub(super) struct Report {
     pub(super) loaded: io::Result<Applied>,
     /// The copy.
     pub(super) copied: io::Result<Applied>,
-    /// Whether the table is there.
+    /// Whether the table is there, perhaps with the rules before these: it is what is left when we end.
     pub(super) stands: bool,
     /// Whether a copy that nobody else can change is there, perhaps one with the rules before these.
     pub(super) flush_proof: bool,
@@ -136,6 +136,8 @@ impl Guard {
             (self.load(script), copied)
         };
         let flush_proof = self.twin.as_mut().is_some_and(|live| live.nft.runs());
+        // Not nft, which may be what fails; a kernel that does not tell changes nothing.
+        self.stands = table::stands(TABLE).unwrap_or(self.stands);
         Report { loaded, copied, stands: self.stands, flush_proof }
     }
 
@@ -182,7 +184,6 @@ impl Guard {
         let until = nft::deadline(script);
         let held = list(until)?;
         let counted = if self.stands { counters::of(TABLE).unwrap_or_default() } else { Dropped::default() };
-        self.stands = held.is_some();
         let same = self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
         if let (true, Some(held), Some((_, listed))) = (same, &held, &self.loaded)
             && held == listed
@@ -192,7 +193,6 @@ impl Guard {
         self.loaded = None; // whatever becomes of it
         nft::run(&["-f", "-"], script, until)?;
         self.tally.keep(counted);
-        self.stands = true;
         let listed = list(until)?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
         self.loaded = Some((script.to_owned(), listed));
         Ok(if same { Applied::PutBack } else { Applied::Loaded })
@@ -234,8 +234,59 @@ fn list(until: Instant) -> io::Result<Option<String>> {
     }
 }
 
-/// Removes the table; none is fine.
-pub(super) fn remove() -> io::Result<()> {
+/// Removes the table. `false`: there was none.
+///
+/// # Errors
+/// When there is one and nft does not remove it.
+pub(super) fn remove() -> io::Result<bool> {
+    if table::stands(TABLE).is_ok_and(|stands| !stands) {
+        return Ok(false);
+    }
     let script = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
-    nft::run(&["-f", "-"], &script, nft::deadline(&script)).map(drop)
+    match nft::run(&["-f", "-"], &script, nft::deadline(&script)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(io::Error::other(format!("the table inet {TABLE} stands, and nft, which removes it, is not installed")))
+        }
+        removed => removed.map(|_| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::FakeNft;
+    use super::*;
+    use crate::namespace::in_a_network_of_its_own;
+
+    #[test]
+    fn f_01_the_kernel_says_whether_a_guard_stands_that_nft_does_not_list() {
+        in_a_network_of_its_own(|| {
+            let (nft, mut guard) = (FakeNft::new(), Guard::new(Arc::default(), || {}));
+            let script = super::super::ruleset::script(
+                Some("pcl0"),
+                &[],
+                &super::super::ruleset::Space {
+                    captured: &Default::default(),
+                    throws: &Default::default(),
+                    spared: &Default::default(),
+                    outer: &Default::default(),
+                },
+            );
+            let standing = |guard: &mut Guard| {
+                let Report { loaded, stands, flush_proof, .. } = guard.apply(&script);
+                (loaded.is_ok(), stands, flush_proof)
+            };
+            assert_eq!(standing(&mut guard), (true, true, true));
+            nft.fails(true);
+            assert_eq!(standing(&mut guard), (false, true, true), "nothing but nft");
+            nft.fails(false);
+            nft::run(&["delete", "table", "inet", TABLE], "", nft::deadline("")).unwrap();
+            nft.fails(true);
+            assert_eq!(standing(&mut guard), (false, false, true));
+            guard.twin = None;
+            assert_eq!(standing(&mut guard), (false, false, false));
+            nft.fails(false);
+            assert!(standing(&mut guard).1);
+            assert!(remove().unwrap() && !remove().unwrap());
+        });
+    }
 }

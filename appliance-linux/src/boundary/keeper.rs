@@ -74,6 +74,11 @@ impl<R: Send + 'static> Keeper<R> {
         self.busy
     }
 
+    /// How many orders have not been reported on.
+    pub(super) fn orders(&self) -> u32 {
+        u32::from(self.busy) + u32::from(self.next.is_some())
+    }
+
     /// What was ordered last.
     pub(super) fn ordered(&self) -> &str {
         &self.ordered

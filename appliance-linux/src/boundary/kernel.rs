@@ -38,6 +38,15 @@ pub(super) struct Stale {
     routes: Vec<RouteMessage>,
 }
 
+impl Stale {
+    /// Of that what leads around our device. Without it more goes to the device, never less.
+    pub(super) fn around(mut self) -> Self {
+        self.routes.clear();
+        self.rules.retain(|found| found.header.action != RuleAction::ToTable);
+        self
+    }
+}
+
 /// Something that was missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Added {
@@ -128,7 +137,8 @@ pub(super) fn complete(netlink: &mut Netlink, plan: &Plan, seen: &Seen, tun: Opt
 /// kernel refused.
 pub(super) fn clear(netlink: &mut Netlink, stale: Stale) -> Vec<Refusal> {
     let mut refused = Vec::new();
-    for found in stale.rules {
+    // The last one first: as long as a rule leads around our device, those before it keep from it what they kept.
+    for found in stale.rules.into_iter().rev() {
         let v4 = found.header.family == AddressFamily::Inet;
         if let Err(error) = gone(netlink.remove_rule(found)) {
             refused.push(Refusal { missing: None, what: "a rule too many".to_owned(), v4, error });
@@ -160,6 +170,11 @@ pub(super) fn remove_all(netlink: &mut Netlink) -> io::Result<Vec<Net>> {
     Ok(nets)
 }
 
+/// Whether there is nothing of ours.
+pub(super) fn is_bare(netlink: &mut Netlink) -> io::Result<bool> {
+    Ok(rules(netlink, has_ipv6())?.is_empty() && tables(netlink, has_ipv6())?.is_empty())
+}
+
 /// The networks that the kernel keeps from leaving when our device is not there.
 pub(super) fn blocked(netlink: &mut Netlink) -> io::Result<Vec<Net>> {
     let found = tables(netlink, has_ipv6())?;
@@ -167,7 +182,7 @@ pub(super) fn blocked(netlink: &mut Netlink) -> io::Result<Vec<Net>> {
 }
 
 /// What we put into our tables. What others put there is theirs: it can make a black hole, and the guard no leak.
-fn tables(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RouteMessage>> {
+pub(super) fn tables(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RouteMessage>> {
     let mut found = Vec::new();
     for family in families(v6) {
         for table in [TABLE, TABLE_OF_THE_REST] {

@@ -111,6 +111,11 @@ pub(super) fn script(tun: Option<&str>, rules: &[Rule], space: &Space<'_>) -> St
     text
 }
 
+/// Whether a script drops what policies discard.
+pub(super) fn discards(script: &str) -> bool {
+    script.contains("_discard drop\n")
+}
+
 fn field(v4: bool, source: bool) -> &'static str {
     match (v4, source) {
         (true, true) => "ip saddr",

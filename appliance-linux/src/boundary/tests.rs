@@ -1,15 +1,58 @@
 //! The boundary with a guard that says what it is told to say.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::mpsc;
+use std::time::Duration;
 
+use super::attributes::{attribute, messages};
+use super::guard::Applied;
 use super::*;
 use crate::namespace::in_a_network_of_its_own;
 
-fn config(remote: &str) -> Config {
+/// An nft that fails when it is told to.
+pub(super) struct FakeNft(PathBuf);
+
+impl FakeNft {
+    /// From here on this process runs it.
+    pub(super) fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("portcullis-nft-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (program, path) = (folder.join("nft"), std::env::var("PATH").unwrap_or_default());
+        let text = format!(
+            "#!/bin/sh\n[ -e {}/fails ] && {{ echo no >&2; exit 1; }}\nPATH='{path}:/usr/sbin:/sbin' exec nft \"$@\"\n",
+            folder.display()
+        );
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        // SAFETY: this process runs this one test, and nothing of it reads the environment meanwhile.
+        unsafe { std::env::set_var("PATH", format!("{}:{path}", folder.display())) };
+        Self(folder)
+    }
+
+    pub(super) fn fails(&self, fails: bool) {
+        let mark = self.0.join("fails");
+        if fails { fs::write(mark, "").unwrap() } else { fs::remove_file(mark).unwrap() }
+    }
+}
+
+impl Drop for FakeNft {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(super) fn config(remote: &str) -> Config {
+    with_policies(remote, "")
+}
+
+pub(super) fn with_policies(remote: &str, policies: &str) -> Config {
+    let local = if remote == "0.0.0.0/0" { remote } else { "10.2.0.0/16" };
     let text = format!(
         "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
          psk = \"a key of more than twenty characters\"\n\
-         [[peer.child]]\nname = \"n\"\nlocal-ts = [\"10.2.0.0/16\"]\nremote-ts = [\"{remote}\"]\n"
+         [[peer.child]]\nname = \"n\"\nlocal-ts = [\"{local}\"]\nremote-ts = [\"{remote}\"]\n{policies}"
     );
     Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0
 }
@@ -31,7 +74,7 @@ fn fails() -> Report {
 }
 
 /// What the kernel keeps in.
-fn held() -> Vec<String> {
+pub(super) fn held() -> Vec<String> {
     kernel::blocked(&mut Netlink::open().unwrap()).unwrap().iter().map(ToString::to_string).collect()
 }
 
@@ -46,17 +89,36 @@ fn f_01_what_is_to_be_blocked_is_blocked_whoever_has_the_name_of_the_device() {
     });
 }
 
+/// The bodies of messages of this kind to this group since it was made, each time it is asked.
+fn heard(group: u32, wanted: u16) -> impl FnMut() -> Vec<Vec<u8>> {
+    let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).unwrap();
+    socket.bind(&netlink_sys::SocketAddr::new(0, group)).unwrap();
+    socket.set_non_blocking(true).unwrap();
+    move || {
+        let mut bodies = Vec::new();
+        for (octets, _) in std::iter::from_fn(|| socket.recv_from_full().ok()) {
+            messages(&octets, |kind, body| bodies.extend((kind == wanted).then(|| body.to_vec())));
+        }
+        bodies
+    }
+}
+
 /// How many routes were removed since it was made, each time it is asked.
 fn removed_routes() -> impl FnMut() -> usize {
     const ROUTES_V4: u32 = 0x40; // RTMGRP_IPV4_ROUTE
-    const DELETED: u16 = 25; // RTM_DELROUTE
-    let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).unwrap();
-    socket.bind(&netlink_sys::SocketAddr::new(0, ROUTES_V4)).unwrap();
-    socket.set_non_blocking(true).unwrap();
-    move || {
-        let messages = std::iter::from_fn(|| socket.recv_from_full().ok());
-        messages.filter(|(octets, _)| octets.get(4..6) == Some(DELETED.to_ne_bytes().as_slice())).count()
-    }
+    let mut removed = heard(ROUTES_V4, libc::RTM_DELROUTE);
+    move || removed().len()
+}
+
+/// The priorities of the rules of IPv4 that were removed since it was made, each time it is asked.
+fn removed_rules() -> impl FnMut() -> Vec<u32> {
+    const RULES_V4: u32 = 0x80; // RTNLGRP_IPV4_RULE
+    const PRIORITY: u16 = 6; // FRA_PRIORITY, behind struct fib_rule_hdr
+    let mut removed = heard(RULES_V4, libc::RTM_DELRULE);
+    let priority = |rule: Vec<u8>| {
+        attribute(&rule[12..], PRIORITY).map_or(0, |octets| u32::from_ne_bytes(octets.try_into().unwrap()))
+    };
+    move || removed().into_iter().map(priority).collect()
 }
 
 #[test]
@@ -127,12 +189,13 @@ fn f_29_a_configuration_that_the_kernel_refuses_takes_no_route_of_the_one_before
         let mut removed = removed_routes();
         let next = Intent::of(&config("10.3.0.0/16"));
         for undecided in [true, false] {
-            boundary.before = undecided.then(|| Intent::of(&config("10.1.0.0/16")));
+            let before = Intent::of(&config("10.1.0.0/16"));
+            boundary.change = if undecided { Change::Undecided(before) } else { Change::Settled };
             let mut plan = plan::plan(&next, &boundary.seen);
-            let (mut put_back, mut problems) = (Vec::new(), Vec::new());
+            let mut round = Round::default();
             // Nothing leads to a device that is not there.
-            boundary.route(&mut plan, true, Some(9999), &mut put_back, &mut problems);
-            assert!(problems.iter().any(|problem| problem.serious));
+            boundary.route(&mut plan, true, Some(9999), &mut round);
+            assert!(round.is_serious());
             assert_eq!(removed() == 0, undecided);
             assert_eq!(held().contains(&"10.1.0.0/16".to_owned()), undecided, "{:?}", held());
         }
@@ -208,5 +271,69 @@ fn f_06_a_daemon_that_lost_its_mark_puts_it_back_or_leaves_the_boundary_to_whoev
         boundary.wait_for_guard();
         assert_eq!(held(), ["10.1.0.0/16"]);
         assert_eq!(boundary.health().trouble, None);
+    });
+}
+
+/// What a bypass lets through around the device is looked at by the guard; and its rules go so that none of what they keep
+/// from it is let through meanwhile.
+#[test]
+fn f_11_nothing_goes_around_the_device_while_no_guard_stands() {
+    const BYPASS: &str = "[[policy]]\naction = \"discard\"\nremote = \"10.1.1.0/24\"\n\
+                          [[policy]]\naction = \"bypass\"\nremote = \"10.1.0.0/20\"\n";
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        let around = |boundary: &Boundary| boundary.last.leads.iter().filter(|lead| lead.is_around()).count();
+        guard.send(stands()).unwrap();
+        boundary.follow(&with_policies("10.1.0.0/16", BYPASS));
+        assert_eq!(around(&boundary), 0, "before the guard");
+        boundary.wait_for_guard();
+        assert_eq!(around(&boundary), 3);
+
+        let mut removed = removed_rules();
+        let says = |boundary: &mut Boundary, report: Report| {
+            guard.send(report).unwrap();
+            boundary.guard_again.done();
+            boundary.reconcile(Touched::ALL).unwrap();
+            boundary.wait_for_guard();
+        };
+        for (stands, flush_proof) in [(true, true), (true, false), (false, true)] {
+            says(&mut boundary, Report { stands, flush_proof, ..fails() });
+            assert_eq!((around(&boundary), removed()), (3, vec![]), "nft alone fails: {stands}, {flush_proof}");
+            assert!(boundary.health().trouble.is_some());
+            assert_eq!(boundary.health().unguarded, None);
+        }
+        says(&mut boundary, Report { stands: false, flush_proof: false, ..fails() });
+        assert_eq!(removed(), [BEYOND, AROUND + 1, AROUND]);
+        assert!(boundary.health().unguarded.is_some() && boundary.health().trouble.is_some());
+        says(&mut boundary, stands());
+        assert_eq!((around(&boundary), removed()), (3, vec![]));
+        assert_eq!((boundary.health().unguarded.clone(), boundary.health().trouble.clone()), (None, None));
+        assert_eq!(boundary.health().put_back, 0, "nobody removed them");
+
+        // It goes while a reload waits for what nft says of another one.
+        boundary.reconcile(Touched::ALL).unwrap();
+        boundary.follow(&with_policies("10.3.0.0/16", BYPASS));
+        guard.send(Report { stands: false, flush_proof: false, ..fails() }).unwrap();
+        boundary.guard.wait(Instant::now() + Duration::from_secs(10));
+        boundary.try_again();
+        assert!(boundary.followed().is_none() && boundary.guard.is_busy());
+        assert_eq!(removed(), [BEYOND, AROUND + 1, AROUND]);
+        assert_eq!(held(), ["10.1.0.0/16"], "all else waits");
+    });
+}
+
+#[test]
+fn f_01_what_the_log_was_not_told_is_tried_again_too() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        guard.send(stands()).unwrap();
+        boundary.follow(&config("10.1.0.0/16"));
+        boundary.wait_for_guard();
+        assert_eq!(boundary.deadline(), None);
+        let now = Instant::now();
+        while boundary.told.trouble(Some("one"), now) && boundary.told.trouble(Some("other"), now) {}
+        boundary.reconcile(Touched::default()).unwrap();
+        assert_eq!(boundary.health().trouble, None);
+        assert!(boundary.deadline().is_some(), "the log still says that there is trouble");
     });
 }

@@ -9,7 +9,7 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::poll::PollTimeout;
 
-use super::attributes::{attribute, messages};
+use super::attributes::{SUBSYSTEM, attribute, messages};
 use super::ruleset::TABLE;
 
 /// What may have changed.
@@ -148,7 +148,6 @@ fn of_route(kind: u16, body: &[u8]) -> Touched {
 
 /// Messages about our own tables. All kinds begin with the name of a table.
 fn of_nftables(kind: u16, body: &[u8]) -> Touched {
-    const SUBSYSTEM: u16 = 10;
     if kind >> 8 != SUBSYSTEM {
         return Touched::default();
     }

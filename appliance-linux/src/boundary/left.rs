@@ -1,0 +1,344 @@
+//! What is left where no daemon runs: how it comes to that, and how it ends.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use gateway_core::config::Config;
+use tracing::{error, warn};
+
+use super::guard::{self, State as GuardState};
+use super::health::NO_NFT;
+use super::net::Net;
+use super::{Boundary, LOST, Owner, kernel, ruleset, shown, table};
+use crate::netlink::Netlink;
+use crate::tun::{Place, Tun};
+
+/// Takes everything away that a start has set, if there was nothing before, and until somebody relies on it.
+#[derive(Default)]
+pub(super) struct Undo {
+    armed: bool,
+}
+
+impl Undo {
+    /// There is something to be undone if there is nothing now: no routes, no rules and no guard. A guard alone may be all
+    /// that others have left of what somebody blocked.
+    pub(super) fn arm(&mut self, netlink: &mut Netlink) -> io::Result<()> {
+        self.armed = kernel::is_bare(netlink)? && table::stands(ruleset::TABLE).is_ok_and(|stands| !stands);
+        Ok(())
+    }
+
+    pub(super) fn disarm(&mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if self.armed
+            && let Err(error) = Netlink::open().and_then(|mut netlink| remove(&mut netlink))
+        {
+            error!("what was set cannot be taken away again: {error}; `portcullis release` tries once more");
+        }
+    }
+}
+
+/// What stays when the daemon ends, as the kernel has it.
+pub(super) struct Left {
+    /// What routes keep in.
+    nets: BTreeSet<Net>,
+    /// Whether policies discard anything.
+    discards: bool,
+    /// Whether the guard is there.
+    guard: bool,
+    /// Why not, or why it is an old one.
+    why: Option<String>,
+}
+
+impl Left {
+    /// What there is to be kept from crossing in clear, with so many networks at most; `None`: nothing.
+    fn kept(&self, most: usize) -> Option<String> {
+        let nets = (!self.nets.is_empty()).then(|| shown(self.nets.iter(), most));
+        let discards = self.discards.then(|| "what policies discard".to_owned());
+        nets.into_iter().chain(discards).reduce(|nets, discards| format!("{nets} and {discards}"))
+    }
+
+    /// The last words of a daemon, and whether that is how it should be.
+    pub(super) fn last_words(&self) -> Option<Result<String, String>> {
+        let kept = self.kept(5)?;
+        if self.guard {
+            return Some(Ok(format!(
+                "{kept} stay blocked until the next start, so that nothing leaves in clear; `portcullis release` opens them"
+            )));
+        }
+        let why = self.why.as_deref().unwrap_or("somebody removed it");
+        Some(Err(if self.nets.is_empty() {
+            format!("no guard stands ({why}): until the next start {kept} is let through")
+        } else {
+            format!(
+                "no guard stands ({why}): until the next start routes alone keep in what goes to {}; `portcullis release` opens that",
+                shown(self.nets.iter(), 5)
+            )
+        }))
+    }
+
+    /// What `portcullis block` says.
+    fn blocked(&self) -> io::Result<String> {
+        let Some(kept) = self.kept(20) else { return Ok("there is nothing to block".to_owned()) };
+        let nets = shown(self.nets.iter(), 20);
+        match self.why.as_deref().or((!self.guard).then_some("somebody removed it")) {
+            None => Ok(format!("blocked until the daemon runs: {kept}")),
+            Some(why) if why == NO_NFT && !self.nets.is_empty() => {
+                Ok(format!("blocked until the daemon runs, by routes alone ({why}): {nets}"))
+            }
+            // Nobody tries again.
+            Some(why) if self.nets.is_empty() => {
+                Err(io::Error::other(format!("the guard cannot be set ({why}); {kept} is let through")))
+            }
+            Some(why) => Err(io::Error::other(format!(
+                "the guard cannot be set ({why}); routes alone keep in what goes to {nets}"
+            ))),
+        }
+    }
+}
+
+impl Boundary {
+    /// What stays of this boundary when it ends now.
+    pub(super) fn left(&mut self) -> Left {
+        let nets = match kernel::blocked(&mut self.netlink) {
+            Ok(nets) => nets.into_iter().collect(),
+            Err(_) => self.last.captured.clone(),
+        };
+        let slow = self.guard.is_busy().then(|| "nft takes too long".to_owned());
+        Left {
+            nets,
+            discards: ruleset::discards(&self.last.guard),
+            guard: table::stands(ruleset::TABLE).unwrap_or(false),
+            why: slow.or_else(|| self.standing.why().map(ToOwned::to_owned)),
+        }
+    }
+
+    /// The end: everything stays, and is looked at once more. What stays blocked is told.
+    pub(crate) fn stop(mut self) {
+        self.finish();
+        if self.health.trouble.as_deref() == Some(LOST) {
+            return; // what stays is the other one's
+        }
+        match self.left().last_words() {
+            None => {}
+            Some(Ok(words)) => warn!("{words}"),
+            Some(Err(words)) => error!("{words}"),
+        }
+    }
+}
+
+/// Takes everything away: rules, routes, then the guard. What was blocked, and whether there was a guard.
+pub(super) fn remove(netlink: &mut Netlink) -> io::Result<(Vec<Net>, bool)> {
+    let nets = kernel::remove_all(netlink)?;
+    Ok((nets, guard::remove()?))
+}
+
+/// `portcullis release`: opens what a daemon that ended left blocked. Returns what that was.
+///
+/// # Errors
+/// `AddrInUse`: a daemon runs. What the kernel says otherwise.
+pub(crate) fn release() -> io::Result<String> {
+    let _owner = Owner::claim()?;
+    let (nets, guard) = remove(&mut Netlink::open()?)?;
+    let nets: BTreeSet<_> = nets.into_iter().collect();
+    Ok(match (nets.is_empty(), guard) {
+        (false, _) => format!("no longer blocked: {}", shown(nets.iter(), 20)),
+        (true, true) => "no longer blocked: what the guard dropped; there were no routes beside it".to_owned(),
+        (true, false) => "nothing was blocked".to_owned(),
+    })
+}
+
+/// `portcullis block`: keeps in what a daemon with this configuration would protect, as one that ended leaves it. Returns
+/// what that is.
+///
+/// # Errors
+/// `AddrInUse`: a daemon runs, and keeps it in. What the kernel says otherwise.
+pub(crate) fn block(mut config: Config) -> io::Result<String> {
+    let owner = Owner::claim()?;
+    // Goes with this process, as the device of a daemon does, and the routes to it: no matter whose the name is.
+    let device = Tun::create_anywhere()?;
+    if let Place::Here(name) = device.place()? {
+        config.gateway.tun = name;
+    }
+    let mut boundary = Boundary::start(owner, device, &config, || {})?;
+    let left = boundary.left();
+    if left.kept(1).is_some() {
+        boundary.keep();
+    }
+    left.blocked()
+}
+
+/// What a daemon that ended left blocked, for `doctor`; it changes nothing.
+pub(crate) fn blocked() -> io::Result<Option<String>> {
+    let nets: BTreeSet<_> = kernel::blocked(&mut Netlink::open()?)?.into_iter().collect();
+    Ok((!nets.is_empty()).then(|| shown(nets.iter(), 5)))
+}
+
+/// The priorities of routing rules of others that come before ours, for `doctor`.
+pub(crate) fn foreign_rules(netlink: &mut Netlink) -> io::Result<Vec<String>> {
+    kernel::foreign_before(netlink)
+}
+
+/// How it stands with the guard, for `doctor`; it changes nothing.
+pub(crate) fn guard_state() -> GuardState {
+    guard::state()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::tests::{FakeNft, config, held, with_policies};
+    use super::super::watch::Touched;
+    use super::*;
+    use crate::boundary::nft;
+    use crate::namespace::in_a_network_of_its_own;
+
+    const DISCARD: &str = "[[policy]]\naction = \"discard\"\nremote = \"10.66.0.0/16\"\n";
+
+    fn start(config: &Config) -> io::Result<Boundary> {
+        let (owner, tun) = (Owner::claim().unwrap(), Tun::create(&config.gateway.tun).unwrap());
+        Boundary::start(owner, tun, config, || {})
+    }
+
+    /// One that the kernel refuses: with this MTU there is no IPv4.
+    fn refused() -> Config {
+        let mut config = config("10.1.0.0/16");
+        config.gateway.mtu = 10;
+        config
+    }
+
+    fn guard() -> bool {
+        table::stands(ruleset::TABLE).unwrap()
+    }
+
+    fn is_bare() -> bool {
+        kernel::is_bare(&mut Netlink::open().unwrap()).unwrap()
+    }
+
+    fn nft(words: &[&str]) {
+        nft::run(words, "", nft::deadline("")).map(drop).unwrap();
+    }
+
+    #[test]
+    fn f_01_a_start_that_fails_leaves_all_as_it_was_and_no_less_than_that() {
+        in_a_network_of_its_own(|| {
+            start(&refused()).map(drop).unwrap_err();
+            assert!(is_bare() && !guard(), "fresh");
+
+            block(config("10.1.0.0/16")).unwrap();
+            start(&refused()).map(drop).unwrap_err();
+            assert!(held() == ["10.1.0.0/16"] && guard());
+            // Somebody flushes rules and routes: the guard alone is left.
+            kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
+            start(&refused()).map(drop).unwrap_err();
+            assert!(guard(), "what somebody blocked");
+
+            // Somebody flushes routes and guard: the rules alone are left.
+            release().unwrap();
+            block(config("10.1.0.0/16")).unwrap();
+            let mut netlink = Netlink::open().unwrap();
+            for route in kernel::tables(&mut netlink, true).unwrap() {
+                netlink.remove_route(route).unwrap();
+            }
+            nft(&["flush", "ruleset"]);
+            start(&refused()).map(drop).unwrap_err();
+            assert!(!is_bare());
+            release().unwrap();
+            assert!(is_bare() && !guard());
+        });
+    }
+
+    #[test]
+    fn f_01_what_a_start_has_set_stays_only_when_all_else_has_started() {
+        in_a_network_of_its_own(|| {
+            let mut boundary = start(&config("10.1.0.0/16")).unwrap();
+            assert!(held() == ["10.1.0.0/16"] && guard());
+            drop(boundary);
+            assert!(is_bare() && !guard());
+            boundary = start(&config("10.1.0.0/16")).unwrap();
+            boundary.keep();
+            drop(boundary);
+            assert!(held() == ["10.1.0.0/16"] && guard());
+            // It was blocked before.
+            drop(start(&config("10.1.0.0/16")).unwrap());
+            assert!(held() == ["10.1.0.0/16"] && guard());
+            release().unwrap();
+            start(&config("10.1.0.0/16")).unwrap().stop();
+            assert!(held() == ["10.1.0.0/16"] && guard());
+            release().unwrap();
+            // Another daemon has the boundary since.
+            boundary = start(&config("10.1.0.0/16")).unwrap();
+            let index = nix::net::if_::if_nametoindex("portcullis-own").unwrap();
+            Netlink::open().unwrap().remove_link(index).unwrap();
+            let _other = Owner::claim().unwrap();
+            boundary.reconcile(Touched::ALL).unwrap();
+            drop(boundary);
+            assert!(held() == ["10.1.0.0/16"] && guard());
+        });
+    }
+
+    #[test]
+    fn f_01_the_end_tries_a_guard_that_waits_for_its_turn_and_says_when_there_is_none() {
+        in_a_network_of_its_own(|| {
+            let nft = FakeNft::new();
+            for works_again in [true, false] {
+                let mut boundary = start(&config("10.1.0.0/16")).unwrap();
+                super::tests::nft(&["delete", "table", "inet", ruleset::TABLE]);
+                nft.fails(true);
+                for _ in 0..4 {
+                    boundary.reconcile(Touched::ALL).unwrap();
+                    boundary.wait_for_guard();
+                    boundary.guard_again.failed(boundary.guard_again.at().unwrap());
+                }
+                assert!(boundary.guard_again.at().unwrap() > Instant::now() && !guard());
+                if works_again {
+                    nft.fails(false);
+                }
+                boundary.finish();
+                let words = boundary.left().last_words().unwrap();
+                drop(boundary);
+                assert_eq!(guard(), works_again);
+                match words {
+                    Ok(words) => assert!(works_again && words.contains("10.1.0.0/16 stay blocked"), "{words}"),
+                    Err(words) => assert!(!works_again && words.contains("no guard stands (nft: no)"), "{words}"),
+                }
+                assert_eq!(held(), ["10.1.0.0/16"]);
+            }
+            nft.fails(false);
+        });
+    }
+
+    #[test]
+    fn f_08_what_only_the_guard_drops_is_blocked_and_released_too() {
+        in_a_network_of_its_own(|| {
+            let discards = || with_policies("0.0.0.0/0", DISCARD);
+            assert_eq!(block(config("0.0.0.0/0")).unwrap(), "there is nothing to block");
+            assert!(!guard() && is_bare());
+            assert_eq!(release().unwrap(), "nothing was blocked");
+            assert_eq!(block(discards()).unwrap(), "blocked until the daemon runs: what policies discard");
+            assert!(guard());
+            assert!(release().unwrap().starts_with("no longer blocked: what the guard dropped"));
+            assert!(!guard());
+
+            let mut boundary = start(&discards()).unwrap();
+            boundary.finish();
+            let words = boundary.left().last_words().unwrap().unwrap();
+            assert!(words.starts_with("what policies discard stay blocked"), "{words}");
+            drop(boundary);
+            let said = block(with_policies("10.1.0.0/16", DISCARD)).unwrap();
+            assert_eq!(said, "blocked until the daemon runs: 10.1.0.0/16 and what policies discard");
+            assert_eq!(release().unwrap(), "no longer blocked: 10.1.0.0/16");
+            assert!(!guard());
+
+            let nft = FakeNft::new();
+            nft.fails(true);
+            let said = block(discards()).unwrap_err().to_string();
+            assert_eq!(said, "the guard cannot be set (nft: no); what policies discard is let through");
+        });
+    }
+}
