@@ -117,6 +117,16 @@ pub(super) fn interface(word: &str) -> Result<String, Bad> {
     if fits { Ok(word.to_string()) } else { Err(Bad::whole(word, "an interface name of 1 to 15 characters")) }
 }
 
+/// The name of our own interface. It stands in the rules of the guard: nothing there may read more than a name in it, `*`
+/// as any end of a name for instance. Nor may the kernel, which puts a number for `%d`.
+pub(super) fn device(word: &str) -> Result<String, Bad> {
+    let plain = word.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-@".contains(&octet));
+    interface(word)
+        .ok()
+        .filter(|_| plain)
+        .ok_or_else(|| Bad::whole(word, "an interface name of 1 to 15 letters, digits, '.', '_', '-' and '@'"))
+}
+
 /// The path of a file with a key. It is not repeated: it may be a key by mistake.
 pub(super) fn secret_file(word: &str) -> Result<String, Bad> {
     file(word).map_err(|_| Bad::secret(0, "the path of a file with the pre-shared key"))

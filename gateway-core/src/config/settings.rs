@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::grammar::{Bad, interface, socket};
+use super::grammar::{device, interface, socket};
 use super::reader::{Reader, Section};
 use super::{LogLevel, Settings};
 
@@ -43,14 +43,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         control: reader
             .read(section, "control", "the path of a socket", socket)
             .map_or(defaults.control, |word| word.value),
-        tun: reader
-            .read(section, "tun", "the name of an interface", |word| {
-                interface(word).and_then(|name| match name.contains('%') {
-                    true => Err(Bad::whole(word, "a name without '%'")),
-                    false => Ok(name),
-                })
-            })
-            .map_or(defaults.tun, |word| word.value),
+        tun: reader.read(section, "tun", "the name of an interface", device).map_or(defaults.tun, |word| word.value),
         log: reader.choice(section, "log", LEVELS).unwrap_or(defaults.log),
         outside: outside.unwrap_or_default().into_iter().map(|word| word.value).collect(),
         mtu: reader.number(section, "mtu", 576..=9000).unwrap_or(defaults.mtu),

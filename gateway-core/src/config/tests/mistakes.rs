@@ -33,7 +33,7 @@ fn each_mistake_is_named_with_its_place_and_a_way_out() {
         ("log     = ", "mtu = 1", "4:7", "found 1, expected a whole number 576 to 9000"),
         ("log     = ", "mtu = 99999999999999999999", "4:7", "expected a whole number 576 to 9000"),
         ("log     = ", "replay-window = 100", "4:1", "a power of two"),
-        ("tun     = ", "tun = \"far-too-long-for-linux\"", "3:8", "an interface name of 1 to 15 characters"),
+        ("tun     = ", "tun = \"far-too-long-for-linux\"", "3:8", "an interface name of 1 to 15 letters"),
         ("name      = \"cloud", "name = \"clo ud\"", "7:12", "found \" \", expected a name of 1 to 32 letters"),
         ("name      = \"cloud", "name = \"\"", "7:9", "found \"\", expected a name"),
         ("name      = \"cloud", "", "6:1", "found [[peer]] without \"name\""),
@@ -269,6 +269,22 @@ fn f_30_an_mtu_that_carries_no_ipv6_is_refused_with_an_ipv6_network() {
     let told = told(&errors(&six(&small)));
     assert!(told.contains("2001:db8:2::/48 with mtu = 1279") && told.contains("at least 1280"), "{told}");
     parse(&six(&small.replace("1279", "1280")));
+}
+
+#[test]
+fn f_01_our_own_interface_has_a_name_that_the_guard_reads_as_nothing_but_a_name() {
+    let named = |name: &str| errors(&format!("[gateway]\ntun = '{name}'\n"));
+    for bad in
+        ["p*", "*", "pcl\"0", "pcl%d", "pcl$x", "a,b", "a}b", "\\", "#", "a b", "ä", "", ".", "..", "0123456789abcdef"]
+    {
+        let told = told(&named(bad));
+        assert!(told.contains("expected an interface name of 1 to 15 letters, digits"), "{bad}: {told}");
+    }
+    for good in ["pcl0", "eth0.10", "br-lan_1", "veth@2", "0123456789abcde"] {
+        assert!(named(good).is_empty(), "{good}");
+    }
+    // What only the kernel is told of may have any name that it takes.
+    assert!(errors("[gateway]\noutside = 'wan+*'\n").is_empty());
 }
 
 #[test]
