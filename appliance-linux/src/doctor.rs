@@ -42,15 +42,17 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(host::interfaces(config));
     findings.extend(ports::ports(config, running));
     findings.extend(guard::boundary(running));
-    findings.extend(status.map(|status| guard::as_the_daemon_sees_it(&status.boundary)));
+    findings.extend(status.iter().map(|status| guard::as_the_daemon_sees_it(&status.boundary)));
     match Netlink::open() {
         Ok(mut netlink) => {
+            let ours = netlink.addresses().unwrap_or_default();
             if running {
-                findings.extend(ways::ways(config, &mut netlink));
+                let spared = status.as_ref().map(|status| status.boundary.reached_in_clear.as_slice());
+                findings.extend(ways::ways(config, &mut netlink, &ways::elsewhere(&ours, spared)));
             }
             let outside = ways::outside(config, &mut netlink);
             findings.extend(host::reverse_path(config, &outside));
-            findings.extend(host::addresses(config, &netlink.addresses().unwrap_or_default()));
+            findings.extend(host::addresses(config, &ours));
             findings.extend(ways::peers(config, &mut netlink));
         }
         Err(error) => findings.push(finding(Grade::Failure, "netlink", format!("cannot be opened: {error}"), "")),

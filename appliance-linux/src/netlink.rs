@@ -26,6 +26,8 @@ pub(crate) struct Netlink {
 pub(crate) struct LocalAddr {
     /// The address.
     pub(crate) addr: IpAddr,
+    /// The length of the prefix of its network.
+    pub(crate) prefix: u8,
     /// The index of its interface.
     pub(crate) link: u32,
     /// Whether packets may be sent from it: an IPv6 address may not until nobody else is found to have it.
@@ -299,5 +301,5 @@ fn local_addr(message: &AddressMessage) -> Option<LocalAddr> {
             usable = !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
         }
     }
-    Some(LocalAddr { addr, link: message.header.index, usable })
+    Some(LocalAddr { addr, prefix: message.header.prefix_len, link: message.header.index, usable })
 }

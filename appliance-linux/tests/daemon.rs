@@ -333,3 +333,34 @@ fn f_29_a_reload_that_is_refused_after_its_client_has_left_is_told_in_the_log() 
         assert!(log.contains("the configuration was not changed: "), "{log}");
     });
 }
+
+#[test]
+fn f_13_doctor_finds_nothing_wrong_with_networks_that_are_reached_in_clear_and_sees_what_is() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let ip = |line: &str| {
+            let output = Command::new("ip").args(line.split(' ')).env("PATH", &path).output().unwrap();
+            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        ip("link add wan type veth peer name far");
+        ["link set wan up", "link set far up"].into_iter().for_each(ip);
+        // Two inside a network that means all, one inside a smaller one, where the tunnel wins but for the address.
+        for net in ["192.168.0.9/24", "10.0.0.5/24", "172.20.0.1/24"] {
+            ip(&format!("addr add {net} dev wan"));
+        }
+        ip("route add default via 192.168.0.1");
+        let mut daemon = Daemon::new("clear");
+        let remote = "\"192.168.0.0/16\", \"10.0.0.0/8\", \"172.20.0.0/16\", \"0.0.0.0/1\"";
+        let config = CONFIG.replace("\"10.1.0.0/16\"", remote).replace("10.2.0.0/16", "198.18.0.0/24");
+        daemon.configure(&config);
+        daemon.start(&path, Stdio::null());
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let file = daemon.folder.join("config");
+        let doctor = || said(daemon.command(&["doctor", "--config"]).arg(&file).env("PATH", &path).output().unwrap());
+        let found = doctor();
+        assert!(found.contains("an address of each of 4 remote networks is led to pcl0"), "{found}");
+        ip("rule add pref 10 lookup main");
+        let found = doctor();
+        assert!(found.contains("FAIL  routes: packets to remote networks do not go to pcl0"), "{found}");
+    });
+}
