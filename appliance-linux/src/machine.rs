@@ -35,7 +35,7 @@ pub(crate) struct Machine {
     missing: BTreeSet<String>,
     /// What of it could not be opened although it is there.
     closed: BTreeSet<Listen>,
-    /// When that is tried again.
+    /// When that is tried again, or addresses that could not be read are.
     listening: Retry,
 }
 
@@ -137,10 +137,10 @@ impl Machine {
     /// listens on those outside interfaces that are there.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says. It is tried again: see [`Machine::try_again`].
     pub(crate) fn readdress(&mut self) -> io::Result<BTreeMap<IpAddr, BTreeSet<u32>>> {
-        let ours = self.netlink.addresses().inspect_err(|_| self.listening.failed(Instant::now()))?;
-        self.listen(&ours)?;
+        let listened = self.netlink.addresses().and_then(|ours| self.listen(&ours).map(|()| ours));
+        let ours = listened.inspect_err(|_| self.listening.failed(Instant::now()))?;
         let mut links: BTreeMap<IpAddr, BTreeSet<u32>> = BTreeMap::new();
         for local in ours {
             links.entry(local.addr).or_default().insert(local.link);
@@ -159,16 +159,17 @@ impl Machine {
         for listen in self.closed.difference(&closed).filter(opened_since) {
             info!("{} is open again", named(listen));
         }
-        if closed.is_empty() {
-            self.listening.done();
-        } else {
-            self.listening.failed(Instant::now());
-        }
         self.closed = closed;
         let missing = listen::missing(&self.wanted, &opened.sockets);
         tell_of_interfaces(&self.missing, &missing);
         self.missing = missing;
-        self.plane.set_sockets(Sockets::new(opened.sockets, ours))
+        self.plane.set_sockets(Sockets::new(opened.sockets, ours))?;
+        if self.closed.is_empty() {
+            self.listening.done();
+        } else {
+            self.listening.failed(Instant::now());
+        }
+        Ok(())
     }
 
     /// Makes ready for a new configuration without touching what the running one uses.
@@ -222,15 +223,18 @@ impl Machine {
         self.boundary.deadline().into_iter().chain(self.listening.at()).min()
     }
 
-    /// Tries that again, when it is time, and goes on where the guard has reported.
-    pub(crate) fn try_again(&mut self) {
+    /// Tries that again, when it is time, and goes on where the guard has reported. `true`: it is time for
+    /// [`Machine::readdress`], and whatever follows from it.
+    #[must_use]
+    pub(crate) fn try_again(&mut self) -> bool {
         self.boundary.try_again();
-        if self.listening.is_due(Instant::now())
-            && let Err(error) = self.netlink.addresses().and_then(|ours| self.listen(&ours))
-        {
-            self.listening.failed(Instant::now());
-            warn!("the sockets cannot be opened: {error}");
-        }
+        self.listening.is_due(Instant::now())
+    }
+
+    /// Puts another connection to the kernel in the place of this one.
+    #[cfg(test)]
+    pub(crate) fn ask_through(&mut self, netlink: Netlink) -> Netlink {
+        std::mem::replace(&mut self.netlink, netlink)
     }
 
     /// The address of ours, and the interface, that packets to a peer leave from.

@@ -55,6 +55,15 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
+    /// A connection to nobody: every question fails.
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> io::Result<Self> {
+        let mut socket = Socket::new(netlink_sys::protocols::NETLINK_USERSOCK)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
     /// Switches an interface on, with this MTU.
     pub(crate) fn link_up(&mut self, link: u32, mtu: u32) -> io::Result<()> {
         // Without a link-local address the kernel sends no router solicitations of its own accord. Where there is no

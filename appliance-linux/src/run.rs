@@ -354,7 +354,9 @@ impl Daemon {
     /// Does what is due: the boundary, timers, messages to send, places to find, news to tell, packets to resume, commands to answer.
     fn settle(&mut self) {
         self.resume_early();
-        self.machine.try_again();
+        if self.machine.try_again() {
+            self.readdress();
+        }
         if let Some(outcome) = self.machine.routed() {
             self.finish_reload(outcome);
         }
@@ -434,7 +436,7 @@ impl Daemon {
         let ours = match self.machine.readdress() {
             Ok(ours) => ours,
             Err(error) => {
-                warn!("the addresses of this machine cannot be read: {error}");
+                warn!("the addresses of this machine cannot be followed: {error}; this is tried again");
                 return;
             }
         };
@@ -560,3 +562,6 @@ fn endpoint_for(
         hint: "at most 65,535 SAs of each kind fit".to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests;
