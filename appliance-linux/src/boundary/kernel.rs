@@ -309,7 +309,7 @@ fn recognise(found: &RouteMessage, tun: Option<u32>) -> Option<(Route, Option<Ip
     Some(((table, destination(found)?, target), source))
 }
 
-fn rule(lead: Lead) -> RuleMessage {
+pub(super) fn rule(lead: Lead) -> RuleMessage {
     let mut rule = RuleMessage::default();
     rule.header.family = if lead.v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
     rule.attributes = vec![RuleAttribute::Priority(lead.priority), RuleAttribute::Protocol(PROTOCOL)];

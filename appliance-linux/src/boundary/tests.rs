@@ -313,12 +313,14 @@ fn f_11_nothing_goes_around_the_device_while_no_guard_stands() {
         // It goes while a reload waits for what nft says of another one.
         boundary.reconcile(Touched::ALL).unwrap();
         boundary.follow(&with_policies("10.3.0.0/16", BYPASS));
+        let to_the_rest = routes::Lead::new(true, TABLE_OF_THE_REST + 1, routes::Then::Table(TABLE_OF_THE_REST));
+        boundary.netlink.add_rule(kernel::rule(to_the_rest)).unwrap();
         guard.send(Report { stands: false, flush_proof: false, ..fails() }).unwrap();
         boundary.guard.wait(Instant::now() + Duration::from_secs(10));
         boundary.try_again();
         assert!(boundary.followed().is_none() && boundary.guard.is_busy());
-        assert_eq!(removed(), [BEYOND, AROUND + 1, AROUND]);
-        assert_eq!(held(), ["10.1.0.0/16"], "all else waits");
+        assert_eq!(removed(), [BEYOND, AROUND + 1, AROUND], "all else waits");
+        assert_eq!(held(), ["10.1.0.0/16"]);
     });
 }
 
