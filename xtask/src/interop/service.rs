@@ -80,8 +80,15 @@ closed
 portcullis status | grep -q '^cloud'
 
 : "killed, it comes again, and in between nothing is open"
+printf '[Service]\nRestartSec=5s\n' > units/portcullis.service.d/slow.conf
+systemctl daemon-reload
 systemctl kill --signal KILL portcullis
+soon '[ "$(state SubState)" = auto-restart ]'
+[ ! -e /sys/class/net/pcl0 ]
 closed
+[ "$(state SubState)" = auto-restart ]
+rm units/portcullis.service.d/slow.conf
+systemctl daemon-reload
 soon '[ "$(state NRestarts)" = 1 ] && [ "$(state ActiveState)" = active ]'
 
 : "it reloads, restarts and stops, and what it leaves is closed"
@@ -90,6 +97,13 @@ systemctl restart portcullis
 portcullis status | grep -q '^cloud'
 systemctl stop portcullis
 [ "$(state Result)" = success ]
+closed
+
+: "what somebody removes while none runs the other unit sets again"
+nft delete table inet portcullis
+ip route flush table 4500
+if closed; then exit 1; fi
+systemctl restart portcullis-block
 closed
 
 : "a wrong configuration stays wrong: nobody tries again"

@@ -14,6 +14,7 @@ use crate::lab::gateway::{Child, Gateway};
 use crate::lab::iproute::{batch, foreign_rules, foreign_tables};
 use crate::lab::nat::nft;
 use crate::lab::sandbox::WORK;
+use crate::lab::wait_for;
 use crate::lab::wire::{Dice, Faults};
 use crate::outcome::{Result, ensure};
 
@@ -178,7 +179,7 @@ impl Trouble {
                 bench.ip("link set pcl0 up").map(drop)
             }
             Self::DeviceGone => bench.ip("link del pcl0").map(drop),
-            Self::SecondInstance => second_instance(bench, dice),
+            Self::SecondInstance => second_instance(bench),
             Self::PeerSilent => {
                 bench.pair.wire.faults(Faults { cut: true, ..Faults::default() });
                 // Sometimes long enough for us to give the peer up.
@@ -279,9 +280,10 @@ fn foreign_routes(bench: &mut Bench, count: u32) -> Result {
     batch(bench.gateway(), "-4", &delete)
 }
 
-/// A second daemon of somebody who did not know of the first.
-fn second_instance(bench: &mut Bench, dice: &mut Dice) -> Result {
+/// A second daemon of somebody who did not know of the first: it ends by itself, and says why.
+fn second_instance(bench: &mut Bench) -> Result {
     let folder = PathBuf::from(WORK).join("second");
+    let _ = fs::remove_dir_all(&folder); // what the last one said
     fs::create_dir_all(&folder)?;
     let text = format!(
         "[gateway]\ncontrol = \"{}\"\ntun = \"pcl9\"\n\n[[peer]]\nname = \"peer\"\nlocal = \"198.51.100.2\"\n\
@@ -294,12 +296,12 @@ fn second_instance(bench: &mut Bench, dice: &mut Dice) -> Result {
     let mut second = Daemon::new(folder.join("log"));
     let program = crate::checkout::target()?.join("lab/portcullis");
     second.start(bench.gateway(), Command::new(program).arg("run").arg("--config").arg(&file))?;
-    std::thread::sleep(Duration::from_millis(1200));
-    bench.wait_for_traffic(Trouble::SecondInstance.limit())?;
-    if !second.runs() || dice.below(2) == 0 {
-        second.kill();
-    } else {
-        second.stop()?;
-    }
-    Ok(())
+    wait_for("the end of the second daemon", Duration::from_secs(10), || Ok((!second.runs()).then_some(())))?;
+    let said = second.output();
+    ensure(said.contains("another portcullis runs in this network namespace"), || {
+        format!("the second daemon has ended, and said {said:?}")
+    })?;
+    // What it changed nevertheless would show by now.
+    std::thread::sleep(Duration::from_millis(500));
+    bench.wait_for_traffic(Trouble::SecondInstance.limit()).map(drop)
 }
