@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections at once.
 pub(crate) const CLIENTS: usize = 64;
-/// Commands that wait for an outcome at once (`up`, `down`, `rekey`).
+/// Commands that wait for an outcome at once (`up`, `down`, `rekey`, `reload`).
 pub(crate) const WAITING: usize = 32;
 /// Listeners to events at once.
 pub(crate) const LISTENING: usize = 8;
