@@ -199,6 +199,11 @@ fn f_53_a_wish_that_a_rekey_was_to_fulfil_is_asked_for_by_itself_when_only_the_r
         }
         fulfilled(&mut host, &mut peer, &sent[0], wish);
     }
+    // With another group too.
+    let (mut host, mut peer, _) = wished_again(9);
+    let (_, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19]));
+    let request = peer.open(&sent[0]);
+    assert_eq!((notifies(&request), &body(&request, PayloadType::KE).unwrap()[..2]), (vec![], &[0, 19][..]));
     // And no more often than that.
     let (mut host, mut peer, _) = wished_again(9);
     let _ = peer.respond(&mut host, CREATE, &not_found(ESP_SPI));
@@ -219,7 +224,24 @@ fn f_53_whoever_waits_for_what_a_rekey_makes_is_told_once_that_nothing_comes_of_
 }
 
 #[test]
+fn f_53_what_is_made_anew_and_refused_is_told() {
+    let (mut host, mut peer, _) = asking(12);
+    let (_, sent) = peer.respond(&mut host, CREATE, &not_found(ESP_SPI));
+    assert!(sent.len() == 1 && host.failures.is_empty());
+    let _ = peer.respond(&mut host, CREATE, &notify(NotifyKind::NO_ADDITIONAL_SAS, &[]));
+    assert_eq!(host.failures, [Failure::NoAdditionalSas(Side::Peer)], "{:?}", host.story);
+    assert_eq!(host.endpoint.occupancy().child_sas, 0);
+}
+
+#[test]
 fn f_52_a_child_whose_lifetime_ends_during_its_rekey_is_told_as_expired() {
+    // Unless it was closed before that.
+    for (closed, told) in [(false, "child 0 down: Expired"), (true, "child 0 down: ClosedHere")] {
+        expiring(closed, told);
+    }
+}
+
+fn expiring(closed: bool, told: &str) {
     let [mut left, _] = pair();
     left.ike = vec![IkeProposal::parse(SUITE).unwrap()];
     left.dpd = Duration::ZERO;
@@ -232,6 +254,9 @@ fn f_52_a_child_whose_lifetime_ends_during_its_rekey_is_told_as_expired() {
     host.endpoint.rekey_child(NOW + Duration::from_millis(99_900), host.sending[&CHILD]).unwrap();
     assert_eq!(transmits(&mut host).len(), 1);
     let now = NOW + seconds(100);
+    if closed {
+        host.endpoint.close_child(NOW + Duration::from_millis(99_950), host.sending[&CHILD]).unwrap();
+    }
     host.endpoint.handle_timeout(now);
     assert!(transmits(&mut host).is_empty());
     for (exchange, answer) in [(CREATE, notify(NotifyKind::NO_ADDITIONAL_SAS, &[])), (INFO, NOTHING)] {
@@ -242,5 +267,5 @@ fn f_52_a_child_whose_lifetime_ends_during_its_rekey_is_told_as_expired() {
         assert_eq!((handled, sent.len()), (Ok(()), usize::from(exchange == CREATE)));
     }
     assert!(host.failures.is_empty() && host.installed.is_empty(), "{:?}", host.story);
-    assert_eq!(host.story.last().unwrap(), "child 0 down: Expired");
+    assert_eq!(host.story.last().unwrap(), told);
 }
