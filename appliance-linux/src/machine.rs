@@ -35,8 +35,10 @@ pub(crate) struct Machine {
     missing: BTreeSet<String>,
     /// What of it could not be opened although it is there.
     closed: BTreeSet<Listen>,
-    /// When that is tried again, or addresses that could not be read are.
+    /// When that is tried again, or addresses that could not be followed are.
     listening: Retry,
+    /// Whether there are such addresses.
+    behind: bool,
 }
 
 /// What a new configuration needs, made but not in use yet: the running one goes on, also when this is
@@ -121,7 +123,8 @@ impl Machine {
         let boundary = Boundary::start(owner, handle, config, move || _ = inbox.try_send(Input::Guarded));
         let boundary = boundary.map_err(|error| trouble("routes and guard cannot be set", &error))?;
         let (closed, listening) = (BTreeSet::new(), Retry::default());
-        Ok(Self { boundary, netlink, plane: Arc::new(plane), started, wanted, missing, closed, listening })
+        let plane = Arc::new(plane);
+        Ok(Self { boundary, netlink, plane, started, wanted, missing, closed, listening, behind: false })
     }
 
     pub(crate) fn plane(&self) -> &Arc<Plane> {
@@ -137,10 +140,16 @@ impl Machine {
     /// listens on those outside interfaces that are there.
     ///
     /// # Errors
-    /// What the kernel says. It is tried again: see [`Machine::try_again`].
+    /// What the kernel says, which the log is told once. It is tried again: see [`Machine::try_again`].
     pub(crate) fn readdress(&mut self) -> io::Result<BTreeMap<IpAddr, BTreeSet<u32>>> {
         let listened = self.netlink.addresses().and_then(|ours| self.listen(&ours).map(|()| ours));
-        let ours = listened.inspect_err(|_| self.listening.failed(Instant::now()))?;
+        let was_behind = std::mem::replace(&mut self.behind, listened.is_err());
+        let ours = listened.inspect_err(|error| {
+            self.listening.failed(Instant::now());
+            if !was_behind {
+                warn!("the addresses of this machine cannot be followed: {error}; this is tried again");
+            }
+        })?;
         let mut links: BTreeMap<IpAddr, BTreeSet<u32>> = BTreeMap::new();
         for local in ours {
             links.entry(local.addr).or_default().insert(local.link);
@@ -228,7 +237,13 @@ impl Machine {
     #[must_use]
     pub(crate) fn try_again(&mut self) -> bool {
         self.boundary.try_again();
-        self.listening.is_due(Instant::now())
+        if !self.listening.is_due(Instant::now()) {
+            return false;
+        }
+        if !self.behind && self.netlink.addresses().and_then(|ours| self.listen(&ours)).is_err() {
+            self.listening.failed(Instant::now());
+        }
+        self.behind
     }
 
     /// Puts another connection to the kernel in the place of this one.

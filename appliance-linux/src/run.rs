@@ -433,13 +433,7 @@ impl Daemon {
 
     /// Addresses or routes of this machine changed: connections whose way is gone do not wait for their end.
     pub(crate) fn readdress(&mut self) {
-        let ours = match self.machine.readdress() {
-            Ok(ours) => ours,
-            Err(error) => {
-                warn!("the addresses of this machine cannot be followed: {error}; this is tried again");
-                return;
-            }
-        };
+        let Ok(ours) = self.machine.readdress() else { return };
         let now = self.clock.now();
         // Asked before the engines are locked.
         let open: Vec<_> = self.endpoint.ike_sas().map(|ike| ike.path).collect();
@@ -525,7 +519,7 @@ impl Daemon {
     /// Tells the peers that we end, and waits a moment for their answers.
     fn say_farewell(&mut self, inputs: &Receiver<Input>) {
         let now = self.clock.now();
-        self.reload = None;
+        self.give_up_reload();
         with_gateway!(self, |gateway, parts| gateway.shutdown(now, &mut parts));
         let (deadline, asked) = (Instant::now() + FAREWELL, self.stops.count());
         loop {

@@ -271,9 +271,11 @@ impl Child {
         }
     }
 
-    /// To be deleted, with the peer; a reason given earlier stays.
+    /// To be deleted, with the peer; a reason given earlier stays, unless it only made room for another one, which may end.
     pub(crate) fn leave(&mut self, why: Failure) {
-        self.leaving.get_or_insert(why);
+        if self.leaving.as_ref().is_none_or(|held| *held == Failure::Replaced) {
+            self.leaving = Some(why);
+        }
     }
 
     /// Whether it is up and goes on: what was replaced or is to be deleted is neither rekeyed nor put off nor asked for anew.
@@ -467,6 +469,20 @@ mod tests {
         assert!(within(&[net("10.2.1.0/24")], &proposed));
         assert!(!within(&[net("10.0.0.0/8")], &proposed));
         assert!(!within(&[net("10.2.1.0/24"), net("10.3.0.0/16")], &proposed));
+    }
+
+    #[test]
+    fn f_41_whoever_closes_what_only_made_room_closes_it_whatever_becomes_of_the_other_one() {
+        let mut child = Child::wanted(0, PeerId(0), ChildConfigId(0), Spi::new(256).unwrap(), Instant::ZERO);
+        for (why, then) in [
+            (Failure::Replaced, Failure::Replaced),
+            (Failure::Expired, Failure::Expired),
+            (Failure::ClosedHere, Failure::Expired),
+            (Failure::Replaced, Failure::Expired),
+        ] {
+            child.leave(why);
+            assert_eq!(child.leaving, Some(then));
+        }
     }
 
     #[test]

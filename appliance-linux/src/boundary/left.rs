@@ -62,41 +62,45 @@ impl Left {
         nets.into_iter().chain(discards).reduce(|nets, discards| format!("{nets} and {discards}"))
     }
 
+    /// What routes alone do.
+    fn by_routes(&self, most: usize) -> String {
+        let nets = shown(self.nets.iter(), most);
+        let but = if self.discards { ", and what policies discard is let through" } else { "" };
+        format!("routes alone keep in what goes to {nets}{but}")
+    }
+
     /// The last words of a daemon, and whether that is how it should be.
     pub(super) fn last_words(&self) -> Option<Result<String, String>> {
         let kept = self.kept(5)?;
         if self.guard {
+            let old =
+                self.why.as_ref().map_or(String::new(), |why| format!(" by the rules before the last ones ({why})"));
             return Some(Ok(format!(
-                "{kept} stay blocked until the next start, so that nothing leaves in clear; `portcullis release` opens them"
+                "{kept} stay blocked{old} until the next start, so that nothing leaves in clear; `portcullis release` opens them"
             )));
         }
         let why = self.why.as_deref().unwrap_or("somebody removed it");
         Some(Err(if self.nets.is_empty() {
             format!("no guard stands ({why}): until the next start {kept} is let through")
         } else {
-            format!(
-                "no guard stands ({why}): until the next start routes alone keep in what goes to {}; `portcullis release` opens that",
-                shown(self.nets.iter(), 5)
-            )
+            let routes = self.by_routes(5);
+            format!("no guard stands ({why}): until the next start {routes}; `portcullis release` opens that")
         }))
     }
 
     /// What `portcullis block` says.
     fn blocked(&self) -> io::Result<String> {
         let Some(kept) = self.kept(20) else { return Ok("there is nothing to block".to_owned()) };
-        let nets = shown(self.nets.iter(), 20);
         match self.why.as_deref().or((!self.guard).then_some("somebody removed it")) {
             None => Ok(format!("blocked until the daemon runs: {kept}")),
             Some(why) if why == NO_NFT && !self.nets.is_empty() => {
-                Ok(format!("blocked until the daemon runs, by routes alone ({why}): {nets}"))
+                Ok(format!("blocked until the daemon runs, without a guard ({why}): {}", self.by_routes(20)))
             }
             // Nobody tries again.
             Some(why) if self.nets.is_empty() => {
                 Err(io::Error::other(format!("the guard cannot be set ({why}); {kept} is let through")))
             }
-            Some(why) => Err(io::Error::other(format!(
-                "the guard cannot be set ({why}); routes alone keep in what goes to {nets}"
-            ))),
+            Some(why) => Err(io::Error::other(format!("the guard cannot be set ({why}); {}", self.by_routes(20)))),
         }
     }
 }

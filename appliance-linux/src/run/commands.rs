@@ -150,6 +150,13 @@ impl Daemon {
         }
     }
 
+    /// The daemon ends before it is known what becomes of a new configuration.
+    pub(super) fn give_up_reload(&mut self) {
+        if let Some(reload) = self.reload.take() {
+            tell(reload.answer, Err(refused("the daemon ends".to_owned(), "")));
+        }
+    }
+
     fn apply_reload(
         &mut self,
         config: Config,
@@ -208,7 +215,7 @@ fn done(outcome: Result<Vec<String>, protocol::Cause>) -> Answer {
 fn tell(answer: Option<Reply>, outcome: Result<Vec<String>, protocol::Cause>) {
     match &outcome {
         Ok(lines) => lines.iter().for_each(|line| info!("reload: {line}")),
-        Err(cause) => error!("the configuration was not changed: {}", cause.text),
+        Err(cause) => error!("reload: {}", cause.text),
     }
     if let Some(answer) = answer {
         answer.send(done(outcome));

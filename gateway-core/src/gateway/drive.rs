@@ -25,12 +25,17 @@ const LONG: Duration = Duration::from_secs(4);
 const OFTEN: u8 = 2;
 
 impl Gateway {
-    /// The newest IKE SA with a peer, best one that is to stay; of a peer that we call, with the party that we met there.
+    /// The newest IKE SA with a peer, best one that is to stay, and of a peer that we call with the party that we met there.
     pub(super) fn connection<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {
         let entry = self.peers.get(&peer)?;
         let stays = |ike: &IkeView| !entry.superseded.contains(&ike.id);
-        let these = self.connections(peer, endpoint).filter(|ike| entry.looks_after(ike.party));
-        these.max_by_key(|ike| (stays(ike), ike.since))
+        self.connections(peer, endpoint).max_by_key(|ike| (entry.looks_after(ike.party), stays(ike), ike.since))
+    }
+
+    /// Whether a peer is connected, one that we call with the party that we met there.
+    pub(super) fn is_connected<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> bool {
+        let ike = self.connection(peer, endpoint);
+        ike.zip(self.peers.get(&peer)).is_some_and(|(ike, entry)| entry.looks_after(ike.party))
     }
 
     /// Every established IKE SA with a peer.
@@ -69,7 +74,7 @@ impl Gateway {
         soonest: &mut Soonest,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let connected = self.connection(id, endpoint).is_some();
+        let connected = self.is_connected(id, endpoint);
         if let Some(entry) = self.peers.get_mut(&id).filter(|_| !connected) {
             entry.renew = None; // there is nothing to make anew
         }
@@ -241,7 +246,7 @@ impl Gateway {
             Ok((way, ways)) => {
                 entry.ways = u32::try_from(ways.saturating_mul(places)).unwrap_or(1);
                 endpoint.pad_mut().set_path(id, way.local, way.remote);
-                if renew || (wanted && self.connection(id, endpoint).is_none()) {
+                if renew || (wanted && !self.is_connected(id, endpoint)) {
                     self.initiate(now, id, endpoint);
                 }
             }

@@ -480,8 +480,10 @@ impl Gateway {
         if self.children.get(&config).is_some_and(|entry| self.is_up_with(entry, party)) {
             return; // another one goes on, and tells the story
         }
+        let ours = self.peers.get(&peer).is_some_and(|entry| entry.party == Some(party));
         let Some(entry) = self.children.get_mut(&config) else { return };
-        if cause.kind != Kind::Intent {
+        // What others who share it have is up; whoever called asks again.
+        if cause.kind != Kind::Intent && (ours || entry.sas.is_empty()) {
             entry.fail(now, cause.clone());
             if lasted && *failure != Failure::ClosedByPeer {
                 entry.failures = 0;
@@ -524,7 +526,7 @@ impl Gateway {
             if established && known == entry.ikes.len() {
                 return; // it was closed here, and told then
             }
-            let connected = self.connection(id, parts.endpoint).is_some();
+            let connected = self.is_connected(id, parts.endpoint);
             goes_on = self.connections(id, parts.endpoint).any(|ike| ike.party == party);
             let Some(entry) = self.peers.get_mut(&id) else { return };
             if established && !connected && cause.kind != Kind::Intent {

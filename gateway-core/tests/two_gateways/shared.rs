@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_core::gateway::{Parts, What};
+use gateway_core::gateway::{Parts, PeerState, What};
 
 use crate::secs;
 use crate::world::{Site, Stopped, World, far, packet, parts, peer};
@@ -46,6 +46,8 @@ fn connecting(what: &What) -> bool {
 fn f_53_a_party_that_we_called_is_called_again_although_another_one_is_there() {
     let (mut world, _second) = shared("");
     world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    assert_eq!(world.left.state("other").0, PeerState::Connected, "with the other one\n{}", world.story());
     world.pass(secs(5));
     assert_eq!(world.left.told(connecting), 1, "{}", world.story());
     assert_eq!(world.send(true, &far(1, 2, 1)), Ok(()), "{}", world.story());
@@ -62,6 +64,18 @@ fn f_53_the_end_of_one_partys_child_is_told_and_the_child_asked_for_although_the
     }
     world.pass(secs(5));
     assert!(world.right.child("other", "net").2, "{}", world.story());
+}
+
+#[test]
+fn f_53_the_end_of_a_child_that_the_other_party_asks_for_is_told_and_no_failure_of_ours() {
+    let (mut world, mut second) = shared("");
+    core::mem::swap(&mut world.right, &mut second);
+    world.pass(secs(11));
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.exchange();
+    core::mem::swap(&mut world.right, &mut second);
+    assert_eq!(world.left.told(|what| *what == What::ChildDown), 1, "{}", world.story());
+    assert_eq!(world.left.state("other"), (PeerState::Connected, None), "{}", world.story());
 }
 
 #[test]
