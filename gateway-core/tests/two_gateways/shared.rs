@@ -48,6 +48,7 @@ fn f_53_a_party_that_we_called_is_called_again_although_another_one_is_there() {
     world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
     world.exchange();
     assert_eq!(world.left.state("other").0, PeerState::Connected, "with the other one\n{}", world.story());
+    assert_eq!(world.left.told(connecting), 0, "not without a pause\n{}", world.story());
     world.pass(secs(5));
     assert_eq!(world.left.told(connecting), 1, "{}", world.story());
     assert_eq!(world.send(true, &far(1, 2, 1)), Ok(()), "{}", world.story());
