@@ -6,12 +6,14 @@
 mod inbound;
 mod outbound;
 mod sockets;
+mod stray;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
+use std::time::Instant;
 
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot};
@@ -27,6 +29,7 @@ use crate::inbox::{Inbox, News};
 use crate::tun::Tun;
 
 pub(crate) use sockets::Sockets;
+use stray::Strays;
 
 /// Replay window storage for each inbound SA, in words of 64 packets.
 const WINDOW_WORDS: usize = 64;
@@ -43,6 +46,7 @@ pub(crate) struct Plane {
     clock: Clock,
     tally: Tally,
     early: Places,
+    strays: Strays,
 }
 
 /// What is lost outside the engines.
@@ -94,6 +98,7 @@ impl Plane {
             clock,
             tally: Tally::default(),
             early: Places::default(),
+            strays: Strays::new(Instant::now()),
         })
     }
 

@@ -364,3 +364,30 @@ fn f_13_doctor_finds_nothing_wrong_with_networks_that_are_reached_in_clear_and_s
         assert!(found.contains("FAIL  routes: packets to remote networks do not go to pcl0"), "{found}");
     });
 }
+
+/// What NAT has rewritten, and what comes back because somebody changes our firewall mark, has an address of ours.
+#[test]
+fn f_72_packets_of_ours_that_fit_no_policy_are_told_with_what_may_have_brought_them() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut ip = Command::new("ip");
+        assert!(ip.args(["addr", "add", "192.0.2.2/32", "dev", "lo"]).env("PATH", &path).status().unwrap().success());
+        for (port, word) in [(5060, "NAT"), (4500, "firewall mark")] {
+            let mut daemon = Daemon::new(&format!("strays-{port}"));
+            let log = daemon.folder.join("log");
+            daemon.start(&path, File::create(&log).unwrap().into());
+            assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+            let socket = UdpSocket::bind(("192.0.2.2", port)).unwrap();
+            let until = Instant::now() + SOON;
+            let told = || fs::read_to_string(&log).unwrap();
+            while !told().contains("fits no policy") {
+                let _ = socket.send_to(b"x", "10.1.0.9:4500"); // it is dropped
+                assert!(Instant::now() < until, "{}", told());
+                thread::sleep(Duration::from_millis(20));
+            }
+            let line = told();
+            assert!(line.contains(word) && line.contains("192.0.2.2, which is ours, to 10.1.0.9"), "{line}");
+            assert_eq!(line.matches("fits no policy").count(), 1, "{line}");
+        }
+    });
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::engine::Verdict;
+use ipsec_core::error::Discard;
 use tracing::warn;
 
 use super::{Plane, count, readable, wait};
@@ -94,7 +95,13 @@ impl Plane {
                 drop(engine);
                 self.offer(inbox, News::Acquire { policy, packet: packet.as_slice().to_vec() });
             }
-            Err(_) => {} // counted by the engine
+            Err(discard) => {
+                // The engine has counted it.
+                drop(engine);
+                if discard == Discard::OutNoPolicy {
+                    self.strays.tell(packet.as_slice(), &self.sockets());
+                }
+            }
         }
     }
 

@@ -61,6 +61,11 @@ impl Sockets {
         self.open.iter()
     }
 
+    /// Whether this is an address of this machine.
+    pub(super) fn is_ours(&self, addr: IpAddr) -> bool {
+        self.owners.contains_key(&addr)
+    }
+
     /// Notes where a datagram came from, where that decides through which socket its answer leaves.
     pub(super) fn arrived(&self, socket: &Socket, origin: &Origin) {
         let Some(link) = socket.link() else { return };
