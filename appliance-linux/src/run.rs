@@ -246,6 +246,7 @@ impl Daemon {
                 Err(RecvTimeoutError::Disconnected) => break Ended::Failed,
             }
         };
+        self.give_up_reload(); // it says READY yet
         notify::notify("STOPPING=1");
         self.say_farewell(inputs);
         self.server = None;
@@ -519,7 +520,6 @@ impl Daemon {
     /// Tells the peers that we end, and waits a moment for their answers.
     fn say_farewell(&mut self, inputs: &Receiver<Input>) {
         let now = self.clock.now();
-        self.give_up_reload();
         with_gateway!(self, |gateway, parts| gateway.shutdown(now, &mut parts));
         let (deadline, asked) = (Instant::now() + FAREWELL, self.stops.count());
         loop {

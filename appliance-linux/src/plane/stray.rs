@@ -18,8 +18,8 @@ const UDP: u8 = 17;
 const NAT: &str = "where a host behind us has sent it, NAT has rewritten it before it came here: exempt what goes to remote \
                    networks, and have conntrack forget the flow (conntrack -D -d ADDRESS); where this machine has, its \
                    address is in no \"local-ts\"";
-const MARK: &str = "it is IKE or ESP of our own: somebody changes the firewall mark of our packets, 0x4500, so that they \
-                    come back to us";
+const MARK: &str = "it is IKE or ESP of our own: somebody changes the firewall mark of our packets, so that they come back \
+                    to us";
 
 /// What was told of them.
 pub(super) struct Strays(Mutex<Throttle>);
