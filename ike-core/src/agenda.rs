@@ -7,7 +7,7 @@ use crate::crypto::IkeCrypto;
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::pad::Pad;
-use crate::sa::{Env, Sa, State};
+use crate::sa::{Effects, Env, Sa, State};
 
 /// A request that somebody waits for.
 pub(crate) enum Task {
@@ -23,25 +23,23 @@ pub(crate) enum Task {
 }
 
 /// What falls due by itself; in every state but a dead one.
-pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Effects {
     if matches!(sa.state, State::Dead) {
-        return;
+        return Effects::default();
     }
     if let Err(exchange) = sa.window.repeat(env.now, &env.settings.retransmission) {
         let cause = sa.silence(exchange);
-        sa.die(env, cause);
-        return;
+        return sa.over(cause);
     }
     if sa.expires.is_some_and(|at| at <= env.now) {
-        sa.die(env, Failure::HalfOpenTimeout);
-        return;
+        return sa.over(Failure::HalfOpenTimeout);
     }
     if sa.keepalive_at.is_some_and(|at| at <= env.now) {
         sa.send_keepalive = true;
         sa.keep_alive(env.now, env.settings);
     }
     let peer = sa.peer;
-    let State::Established(established) = &mut sa.state else { return };
+    let State::Established(established) = &mut sa.state else { return Effects::default() };
     let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= env.now).is_some();
     let rekey = due(&mut established.rekey_at);
     let orphan = due(&mut established.orphan_at);
@@ -54,6 +52,7 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     }
     sa.work |= rekey || orphan || liveness;
     sa.report.reauthenticate |= reauthenticate;
+    Effects::default()
 }
 
 /// The next moment at which [`on_time`] has something to do.

@@ -260,7 +260,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
         for slot in (0..=u16::MAX).take(self.slots.len()) {
             let Some((sa, mut env)) = self.open(now, slot, Beside::Nothing) else { continue };
-            agenda::on_time(sa, &mut env);
+            let effects = agenda::on_time(sa, &mut env);
             let over = matches!(sa.state, State::Dead) && sa.expires.is_some_and(|at| at <= now);
             if over && sa.report.closed.is_none() {
                 if let Some(place) = self.slots.get_mut(usize::from(slot)) {
@@ -268,7 +268,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
                 }
                 continue;
             }
-            self.pursue(now, slot);
+            self.apply(now, slot, effects);
         }
     }
 

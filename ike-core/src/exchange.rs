@@ -7,15 +7,13 @@ use core::time::Duration;
 
 use heapless::Vec;
 use ipsec_core::net::Path;
-use ipsec_core::time::Instant;
 
 use crate::crypto::{Group, IkeCrypto};
 use crate::error::{Discard, NoRoom, Unkeyed};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::Refused;
-use crate::sa::{Env, Established, Sa};
-use crate::settings::Settings;
+use crate::sa::{Effects, Env, Established, Sa};
 use crate::wire::chain::Chain;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
@@ -179,10 +177,11 @@ pub(crate) fn refuse<C: IkeCrypto>(
     path: Path,
     exchange: ExchangeType,
     refusal: Refusal,
-) {
+) -> Effects {
     let answered = respond(sa, env, path, exchange, |message| refusal.write(message));
-    if answered.is_err() || refusal.kind == NotifyKind::INVALID_SYNTAX {
-        sa.die(env, refusal.cause);
+    match answered {
+        Ok(()) if refusal.kind != NotifyKind::INVALID_SYNTAX => Effects::default(),
+        _ => sa.over(refusal.cause),
     }
 }
 
@@ -204,19 +203,24 @@ pub(crate) fn request<C: IkeCrypto>(
 
 /// The peer was busy (TEMPORARY_FAILURE): how long to wait before the next try. When it has been so for too long, its state
 /// is another than ours: the SA is closed, to be made anew (RFC 7296 §2.25).
-pub(crate) fn wait(established: &mut Established, now: Instant, settings: &Settings) -> Duration {
-    let pause = established.busy.refused(now, settings.retry);
-    if established.busy.is_over(now, settings.patience) {
+pub(crate) fn wait<C: IkeCrypto>(established: &mut Established, env: &mut Env<'_, '_, C>) -> Duration {
+    let pause = established.busy.refused_by_chance(env.crypto, env.now, env.settings.retry);
+    if established.busy.is_over(env.now, env.settings.patience) {
         established.leaving.get_or_insert(Failure::Notified(NotifyKind::TEMPORARY_FAILURE));
     }
     pause
 }
 
-/// Ends the SA because the two sides do not have the same state any more, and says so once with a Delete (RFC 7296
-/// §2.21.3): should the peer not have dropped it too, it would go on sending into the void. Nothing is said while the peer
-/// may have a request of ours or not: under the same message ID it is another message (§2.1), under the next it is
-/// outside the peer's window (§2.3).
+/// Ends the SA because the two sides do not have the same state any more, and says so once.
 pub(crate) fn part<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failure) {
+    say_farewell(sa, env);
+    sa.die(env, cause);
+}
+
+/// The last word of an SA that is over, a Delete (RFC 7296 §2.21.3): should the peer not have dropped it too, it would go on
+/// sending into the void. Nothing is said while the peer may have a request of ours or not: under the same message ID it
+/// is another message (§2.1), under the next it is outside the peer's window (§2.3).
+pub(crate) fn say_farewell<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     sa.window.take_back();
     if let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL)
         && let Some(keys) = &mut sa.keys
@@ -227,5 +231,4 @@ pub(crate) fn part<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause
         });
         sa.farewell = written.ok();
     }
-    sa.die(env, cause);
 }

@@ -393,6 +393,18 @@ impl<C: IkeCrypto> Sa<C> {
         if self.initiator { self.spi_i } else { self.spi_r }
     }
 
+    /// The SA is over. When the peer's rekey crossed ours and is done, the children live on in the SA that it made: what
+    /// becomes of our own request does not matter to it.
+    pub(crate) fn over(&mut self, cause: Failure) -> Effects {
+        let mut effects = Effects { die: Some(cause), ..Effects::default() };
+        if let State::Established(established) = &mut self.state
+            && let Some(Request::Rekey(request)) = established.request.take()
+        {
+            effects.heir = request.crossed.map(|crossed| crossed.made);
+        }
+        effects
+    }
+
     /// Ends the SA and its children. The caller is told when it knows the SA.
     pub(crate) fn die(&mut self, env: &mut Env<'_, '_, C>, cause: Failure) {
         let (established, told) = match &self.state {

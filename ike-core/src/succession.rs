@@ -172,18 +172,6 @@ pub(crate) fn give_way(established: &mut Established, effects: &mut Effects, hei
     effects.heir = Some(heir);
 }
 
-/// The peer closed the IKE SA. When it did so because its rekey crossed ours and stays, the children live on in the SA
-/// that its rekey made.
-pub(crate) fn closed_by_peer<C: IkeCrypto>(sa: &mut Sa<C>) -> Effects {
-    let mut effects = Effects { die: Some(Failure::ClosedByPeer), ..Effects::default() };
-    if let State::Established(established) = &mut sa.state
-        && let Some(Request::Rekey(request)) = established.request.take()
-    {
-        effects.heir = request.crossed.map(|crossed| crossed.made);
-    }
-    effects
-}
-
 /// This SA lost against a crossing rekey: it goes, by the peer's Delete or else, at the moment that was set when it was
 /// made, by ours.
 pub(crate) fn orphan<C: IkeCrypto>(sa: &mut Sa<C>) {

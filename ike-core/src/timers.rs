@@ -53,6 +53,21 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// Refused once more: the pause before the next try, twice as long each time, half of it by chance: what met the peer's
+    /// request would meet it each time again when the peer pauses for the same reason.
+    pub(crate) fn refused_by_chance<C: IkeCrypto>(
+        &mut self,
+        crypto: &mut C,
+        now: Instant,
+        first: Duration,
+    ) -> Duration {
+        let pause = u64::try_from(self.refused(now, first).as_millis()).unwrap_or(u64::MAX);
+        let mut random = [0];
+        crypto.random(&mut random);
+        let [random] = random;
+        Duration::from_millis((pause / 512).saturating_mul(u64::from(random)).saturating_add(pause / 2))
+    }
+
     /// Refused once more: the pause before the next try, twice as long each time.
     pub(crate) fn refused(&mut self, now: Instant, first: Duration) -> Duration {
         if self.until.is_some_and(|until| until < now) {

@@ -394,7 +394,7 @@ fn fail<C: IkeCrypto>(
 ) {
     let State::Established(established) = &mut sa.state else { return };
     let busy = cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE);
-    let pause = if busy { exchange::wait(established, env.now, env.settings) } else { env.settings.retry };
+    let pause = if busy { exchange::wait(established, env) } else { env.settings.retry };
     let old = request.old.and_then(|old| env.children.by_id(old));
     let stays = old.is_some_and(Child::stays);
     // The peer took the same proposals before, where no key exchange of the child's own is negotiated (§1.2).

@@ -62,7 +62,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
     if rejects {
         sa.die(env, Failure::AuthenticationFailed(Side::Peer));
     } else if closes {
-        return Ok(succession::closed_by_peer(sa));
+        return Ok(sa.over(Failure::ClosedByPeer));
     } else {
         on_invalid_spi(env, payloads);
         sa.hear_lifetime(env, payloads);

@@ -57,10 +57,8 @@ pub(crate) fn on_message<C: IkeCrypto>(
         return Ok(effects);
     }
     env.children.settle(env.slot);
-    Ok(on_request(sa, env, path, header, payloads).unwrap_or_else(|refusal| {
-        exchange::refuse(sa, env, path, header.exchange, refusal);
-        Effects::default()
-    }))
+    Ok(on_request(sa, env, path, header, payloads)
+        .unwrap_or_else(|refusal| exchange::refuse(sa, env, path, header.exchange, refusal)))
 }
 
 fn on_request<C: IkeCrypto>(
@@ -101,22 +99,21 @@ fn on_response<C: IkeCrypto>(
     payloads: Result<Payloads<'_>, Refused>,
 ) -> Effects {
     sa.window.answered();
+    let (payloads, error) = match payloads.map(|payloads| (payloads.error().map(|error| error.kind), payloads)) {
+        // What the peer did is not to be known: neither side can go on with this SA.
+        Err(why) => {
+            exchange::say_farewell(sa, env);
+            return sa.over(exchange::refused(why));
+        }
+        // Fatal on both sides (RFC 7296 §2.21.3), but not every peer keeps to that.
+        Ok((Some(NotifyKind::INVALID_SYNTAX), _)) => {
+            exchange::say_farewell(sa, env);
+            return sa.over(Failure::InvalidSyntax(Side::Peer));
+        }
+        Ok((error, payloads)) => (payloads, error),
+    };
     let State::Established(established) = &mut sa.state else { return Effects::default() };
     let Some(request) = established.request.take() else { return Effects::default() };
-    let payloads = match payloads {
-        Ok(payloads) => payloads,
-        Err(why) => {
-            // What the peer did is not to be known: neither side can go on with this SA.
-            exchange::part(sa, env, exchange::refused(why));
-            return Effects::default();
-        }
-    };
-    let error = payloads.error().map(|error| error.kind);
-    if error == Some(NotifyKind::INVALID_SYNTAX) {
-        // Fatal on both sides (RFC 7296 §2.21.3), but not every peer keeps to that.
-        exchange::part(sa, env, Failure::InvalidSyntax(Side::Peer));
-        return Effects::default();
-    }
     if error != Some(NotifyKind::TEMPORARY_FAILURE) && matches!(request, Request::Child(_) | Request::Rekey(_)) {
         established.busy.renew();
     }

@@ -180,7 +180,7 @@ fn fail<C: IkeCrypto>(
     if let Some(crossed) = request.crossed {
         succession::give_way(established, effects, crossed.made, env.now + env.settings.orphan);
     } else if cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE) {
-        established.rekey_at = Some(env.now + exchange::wait(established, env.now, env.settings));
+        established.rekey_at = Some(env.now + exchange::wait(established, env));
     } else {
         let first = env.settings.retry.saturating_mul(REFUSED_FACTOR);
         established.rekey_at = Some(env.now + established.refused.refused(env.now, first));

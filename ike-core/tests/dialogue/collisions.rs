@@ -89,6 +89,54 @@ fn atk_41_a_child_rekey_crossing_an_ike_rekey_is_settled() {
     }
 }
 
+/// Two ends that pause for as long as each other meet again, try after try: both come to take the connection for broken.
+#[test]
+fn f_52_what_crosses_an_ike_rekey_is_done_soon_and_costs_no_connection() {
+    for seed in 0..8 {
+        for gap in [0, 5, 25, 35] {
+            for first in [0, 1] {
+                let network = at_once(700 + seed, gap, |network, by| match by == first {
+                    true => rekey_child(network, by),
+                    false => rekey_ike(network, by),
+                });
+                one_pair_is_left(&network, &format!("seed {seed} gap {gap}"));
+                for host in &network.hosts {
+                    let done = |what: &str| host.story.iter().filter(|line| line.starts_with(what)).count();
+                    assert_eq!(
+                        (done("ike rekeyed"), done("child 0 up")),
+                        (1, 2),
+                        "seed {seed} gap {gap}: {:?}",
+                        host.story
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The peer's rekey is done; of what happens on the old SA nothing arrives any more, neither our own rekey nor a Delete.
+#[test]
+fn f_40_what_the_peers_rekey_made_outlives_an_old_sa_on_which_ours_is_never_answered() {
+    for seed in 0..8 {
+        let mut network = Network::connected(720 + seed);
+        network.run_for(Duration::from_secs(11));
+        network.delay = Duration::from_millis(40);
+        let old = network.hosts[0].ike().unwrap().spi_local.to_be_bytes();
+        for by in 0..2 {
+            rekey_ike(&mut network, by);
+        }
+        network.tap = Box::new(move |from, datagram| {
+            let (exchange, is_response) = (datagram[18], datagram[19] & 0x20 != 0);
+            datagram[..8] != old || (exchange == 36 && is_response != (from == 1))
+        });
+        network.run_for(Duration::from_secs(90));
+        for host in &network.hosts {
+            assert!(host.ended.is_empty(), "seed {seed}: {:?}", host.story);
+        }
+        one_pair_is_left(&network, &format!("seed {seed}"));
+    }
+}
+
 #[test]
 fn atk_41_traffic_goes_on_during_crossing_rekeys() {
     for seed in 0..16 {
