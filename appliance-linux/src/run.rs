@@ -36,7 +36,7 @@ use crate::configuration::{self, Loaded};
 use crate::control::events::Events;
 use crate::control::protocol::Event;
 use crate::control::server::Server;
-use crate::control::waiting::Waiting;
+use crate::control::waiting::{Failed, Waiting};
 use crate::early::Early;
 use crate::inbox::{Inbox, Input, News};
 use crate::logging::{Level, Throttle};
@@ -504,11 +504,18 @@ impl Daemon {
         if self.events.listeners() > 0 {
             self.publish(&story::event(report));
         }
-        if let (Some(peer), Some(cause), Some(child)) = (&report.peer, &report.cause, story::failed(report))
-            && cause.kind != Kind::Intent
+        if let (false, Some(peer), Some(cause)) = (self.waiting.is_empty(), &report.peer, &report.cause)
+            && let Some(failed) = story::failed(report)
+            && !(failed == Failed::Handshake && self.goes_on(peer))
         {
-            self.waiting.fail(peer, child, &cause.into());
+            let status = self.peer_named(peer);
+            self.waiting.fail(peer, failed, (&cause.into(), cause.kind == Kind::Intent), status.as_ref());
         }
+    }
+
+    /// Whether we are about to call a peer: then it was somebody else's handshake that failed.
+    fn goes_on(&mut self, peer: &str) -> bool {
+        with_gateway!(self, |gateway, parts| gateway.outcome(peer, &parts) == Ok(None))
     }
 
     fn publish(&self, event: &Event) {

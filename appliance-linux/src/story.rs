@@ -10,13 +10,18 @@ use ike_core::wire::outline::Outline;
 use tracing::{info, info_span, warn};
 
 use crate::control::protocol::{Event, PeerStatus};
+use crate::control::waiting::Failed;
 use crate::logging;
 
-/// Which child a report says has failed: `Some(None)` is the whole connection, `None` is that nothing failed.
-pub(crate) fn failed(report: &Report) -> Option<Option<&str>> {
+/// What a report says has failed or is gone, of what somebody may wait for.
+pub(crate) fn failed(report: &Report) -> Option<Failed<'_>> {
+    let child = report.child.as_deref();
     match report.what {
-        What::Failed { .. } | What::Closed => Some(None),
-        What::ChildFailed => report.child.as_deref().map(Some),
+        What::Failed { .. } => Some(Failed::Handshake),
+        What::Closed => Some(Failed::Closed),
+        What::ChildFailed => child.map(Failed::Child),
+        What::ChildDown => child.map(Failed::Down),
+        What::RekeyFailed => Some(child.map_or(Failed::IkeRekey, Failed::Rekey)),
         _ => None,
     }
 }
@@ -180,6 +185,23 @@ mod tests {
         };
         // Its name is a field of its own beside it.
         assert_eq!((failed(Some("net")).as_str(), failed(None).as_str()), ("not rekeyed", "IKE SA not rekeyed"));
+    }
+
+    #[test]
+    fn f_34_a_rekey_that_failed_is_something_that_failed() {
+        let failed = |what: What, child: Option<&str>| {
+            let report = Report { peer: Some("cloud".into()), child: child.map(Into::into), what, cause: None };
+            failed(&report).map(|failed| format!("{failed:?}"))
+        };
+        assert_eq!(failed(What::RekeyFailed, Some("net")).unwrap(), "Rekey(\"net\")");
+        assert_eq!(failed(What::RekeyFailed, None).unwrap(), "IkeRekey");
+        assert_eq!(failed(What::ChildFailed, Some("net")).unwrap(), "Child(\"net\")");
+        assert_eq!(failed(What::ChildDown, Some("net")).unwrap(), "Down(\"net\")");
+        assert_eq!(failed(What::Failed { remote: None }, None).unwrap(), "Handshake");
+        assert_eq!(failed(What::Closed, None).unwrap(), "Closed");
+        // The peer asked for it: nobody here waits for that.
+        assert_eq!(failed(What::ChildFailed, None), None);
+        assert_eq!(failed(What::Merged, None), None);
     }
 
     #[test]

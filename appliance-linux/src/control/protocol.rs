@@ -225,6 +225,9 @@ pub(crate) struct ChildStatus {
     /// Seconds until it is rekeyed, and until it is deleted when that does not succeed.
     pub(crate) rekey_s: Option<u64>,
     pub(crate) expires_s: Option<u64>,
+    /// Why it is not up, or what is wrong with it.
+    #[serde(default)]
+    pub(crate) cause: Option<Cause>,
 }
 
 impl PeerStatus {

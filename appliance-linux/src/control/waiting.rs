@@ -13,10 +13,27 @@ pub(crate) enum Goal {
     Up,
     /// Nothing that is meant has an SA.
     Down,
-    /// Every child that is meant has another SPI than this one.
+    /// Each of these children has another SPI than this one.
     Rekeyed(Vec<(String, String)>),
     /// The IKE SA has another SPI than this one.
     IkeRekeyed(String),
+}
+
+/// What did not come about, or is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failed<'r> {
+    /// A handshake with the peer.
+    Handshake,
+    /// An IKE SA is gone.
+    Closed,
+    /// An SA of this child.
+    Child(&'r str),
+    /// The SAs of this child are gone.
+    Down(&'r str),
+    /// A rekey of this child.
+    Rekey(&'r str),
+    /// A rekey of the IKE SA.
+    IkeRekey,
 }
 
 /// A waiting command.
@@ -60,23 +77,28 @@ impl Waiting {
                 return false;
             }
             let peer = peers.iter().find(|peer| peer.name == wait.peer);
-            let answer = match wait.reached(now, peer) {
-                Some(lines) => Answer::Done { lines },
-                None if now >= wait.deadline => Answer::Failed { cause: wait.too_late(now, peer) },
-                None => return true,
+            let answer = match (wait.hindrance(peer), wait.reached(now, peer)) {
+                (Some(cause), _) => Answer::Failed { cause },
+                (None, Some(lines)) => Answer::Done { lines },
+                (None, None) if now >= wait.deadline => Answer::Failed { cause: wait.too_late(now, peer) },
+                (None, None) => return true,
             };
             let _ = wait.answer.send(answer); // the client may have left
             false
         });
     }
 
-    /// Answers those who wait for what has just failed: `child` of `peer`, or all of it.
-    pub(crate) fn fail(&mut self, peer: &str, child: Option<&str>, cause: &Cause) {
+    /// Answers those who wait for what has just failed at the peer `name`, which stands like `peer` since. `intended`: somebody
+    /// here wanted that.
+    pub(crate) fn fail(
+        &mut self,
+        name: &str,
+        failed: Failed<'_>,
+        (cause, intended): (&Cause, bool),
+        peer: Option<&PeerStatus>,
+    ) {
         self.0.retain(|wait| {
-            let about =
-                wait.peer == peer && (child.is_none() || wait.child.is_none() || wait.child.as_deref() == child);
-            // What goes away while somebody waits for that is no failure.
-            if !about || wait.goal == Goal::Down {
+            if wait.peer != name || !peer.is_some_and(|peer| wait.ends_with(failed, intended, peer)) {
                 return true;
             }
             let _ = wait.answer.send(Answer::Failed { cause: cause.clone() });
@@ -86,9 +108,58 @@ impl Waiting {
 }
 
 impl Wait {
+    fn means(&self, child: &str) -> bool {
+        self.child.as_ref().is_none_or(|only| only == child)
+    }
+
     fn meant<'p>(&self, peer: &'p PeerStatus) -> impl Iterator<Item = &'p ChildStatus> {
-        let only = self.child.clone();
-        peer.children.iter().filter(move |child| only.as_ref().is_none_or(|only| *only == child.name))
+        peer.children.iter().filter(|child| self.means(&child.name))
+    }
+
+    /// Whether nothing comes of what is waited for, now that this has failed at its peer.
+    fn ends_with(&self, failed: Failed<'_>, intended: bool, peer: &PeerStatus) -> bool {
+        let has_sa = |name: &str| peer.children.iter().any(|child| child.name == name && child.spi_in.is_some());
+        match (&self.goal, failed) {
+            // What goes away while somebody waits for that is no failure.
+            (Goal::Down, _) => false,
+            // Others may share the peer, or come in its name.
+            (Goal::Up, Failed::Handshake | Failed::Closed) => !intended && peer.state != PeerState::Connected,
+            (Goal::Up, Failed::Child(child)) => !intended && self.means(child) && !has_sa(child),
+            (Goal::Rekeyed(before), Failed::Rekey(child)) => before.iter().any(|(name, _)| name == child),
+            // What is made anew is not rekeyed.
+            (Goal::Rekeyed(before), Failed::Down(child)) => {
+                before.iter().any(|(name, _)| name == child) && !has_sa(child)
+            }
+            (Goal::Rekeyed(before), Failed::Closed) => before.iter().any(|(name, _)| !has_sa(name)),
+            (Goal::IkeRekeyed(_), Failed::IkeRekey) => true,
+            (Goal::IkeRekeyed(before), Failed::Closed) => peer.ike.as_ref().is_none_or(|ike| ike.spi_local != *before),
+            _ => false,
+        }
+    }
+
+    /// Why the goal cannot be reached any more, however things go on.
+    fn hindrance(&self, peer: Option<&PeerStatus>) -> Option<Cause> {
+        let gone = || Cause {
+            code: "unknown-name".into(),
+            text: format!("the running configuration has no {} any more", self.name()),
+            hint: "a reload has removed it; `portcullis status` lists what there is".into(),
+        };
+        let held = || Cause {
+            code: "taken-down".into(),
+            text: format!("{} was taken down meanwhile", self.name()),
+            hint: "`portcullis up` takes it up again".into(),
+        };
+        match (&self.goal, peer) {
+            (Goal::Down, _) => None,
+            (_, None) => Some(gone()),
+            (Goal::Up, Some(peer)) if self.meant(peer).next().is_none() => Some(gone()),
+            (Goal::Up, Some(peer)) => (peer.held || self.meant(peer).any(|child| child.held)).then(held),
+            (Goal::Rekeyed(before), Some(peer)) => {
+                let is_there = |(name, _): &(String, String)| peer.children.iter().any(|child| child.name == *name);
+                (!before.iter().all(is_there)).then(gone)
+            }
+            (Goal::IkeRekeyed(_), Some(_)) => None,
+        }
     }
 
     /// What to say when the goal is reached.
@@ -113,7 +184,9 @@ impl Wait {
                     child.and_then(|child| child.spi_in.as_ref()).is_some_and(|now| now != spi)
                 };
                 let rekeyed = before.iter().all(fresh);
-                rekeyed.then(|| self.meant(peer).map(|child| described(peer, child, "rekeyed", after)).collect())
+                let asked = |child: &&ChildStatus| before.iter().any(|(name, _)| *name == child.name);
+                let told = |child| described(peer, child, "rekeyed", after);
+                rekeyed.then(|| peer.children.iter().filter(asked).map(told).collect())
             }
             (Goal::IkeRekeyed(before), Some(peer)) => {
                 let ike =
@@ -131,7 +204,7 @@ impl Wait {
     }
 
     fn too_late(&self, now: Instant, peer: Option<&PeerStatus>) -> Cause {
-        let known = peer.and_then(|peer| peer.cause.clone());
+        let known = peer.filter(|_| self.goal != Goal::Down).and_then(|peer| self.known(peer));
         known.unwrap_or_else(|| Cause {
             code: "timeout".into(),
             text: format!(
@@ -141,6 +214,19 @@ impl Wait {
             ),
             hint: "the daemon goes on trying; `portcullis status` tells how it stands, --timeout waits longer".into(),
         })
+    }
+
+    /// What is known to be in the way: of the connection, or of a child that is meant and down.
+    fn known(&self, peer: &PeerStatus) -> Option<Cause> {
+        let of_a_child = |cause: &&Cause| peer.children.iter().any(|child| child.cause.as_ref() == Some(*cause));
+        let of_all = peer.cause.as_ref().filter(|cause| peer.state != PeerState::Connected || !of_a_child(cause));
+        let down = self.meant(peer).filter(|child| child.spi_in.is_none());
+        let of_these = down.filter(|_| self.goal == Goal::Up).find_map(|child| child.cause.as_ref());
+        match peer.state {
+            PeerState::Connected => of_these.or(of_all),
+            _ => of_all,
+        }
+        .cloned()
     }
 }
 
@@ -196,6 +282,7 @@ mod tests {
             last_out_s: None,
             rekey_s: None,
             expires_s: None,
+            cause: None,
         }
     }
 
@@ -228,6 +315,10 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.push(Wait { goal, peer: "cloud".into(), child, since, deadline, answer });
         (waiting, answered)
+    }
+
+    fn cause(code: &str) -> Cause {
+        Cause { code: code.into(), text: String::new(), hint: String::new() }
     }
 
     fn code(answer: Answer) -> String {
@@ -275,12 +366,13 @@ mod tests {
     #[test]
     fn a_failure_and_the_end_of_patience_are_told_with_their_cause() {
         let start = Instant::now();
-        let silent = Cause { code: "peer-silent".into(), text: "…".into(), hint: String::new() };
+        let silent = cause("peer-silent");
         let (mut waiting, answered) = wait(Goal::Up, Some("a"), start);
-        waiting.fail("other", None, &silent);
-        waiting.fail("cloud", Some("b"), &silent);
+        let away = peer(None, vec![child("a", None), child("b", None)]);
+        waiting.fail("other", Failed::Closed, (&silent, false), Some(&away));
+        waiting.fail("cloud", Failed::Child("b"), (&silent, false), Some(&away));
         assert!(answered.answer.try_recv().is_err());
-        waiting.fail("cloud", None, &silent);
+        waiting.fail("cloud", Failed::Closed, (&silent, false), Some(&away));
         assert_eq!(code(answered.answer.try_recv().unwrap()), "peer-silent");
         let (mut waiting, answered) = wait(Goal::Up, None, start);
         waiting.settle(start + Duration::from_secs(5), &[peer(None, vec![child("a", None)])]);
@@ -292,10 +384,11 @@ mod tests {
     fn f_34_who_left_is_not_waited_for() {
         let start = Instant::now();
         let (mut waiting, answered) = wait(Goal::Up, None, start);
-        waiting.settle(start, &[]);
+        let away = [peer(None, vec![child("a", None)])];
+        waiting.settle(start, &away);
         assert!(!waiting.is_empty());
         drop(answered);
-        waiting.settle(start, &[]);
+        waiting.settle(start, &away);
         assert!(waiting.is_empty());
     }
 
@@ -303,10 +396,132 @@ mod tests {
     fn down_waits_until_the_sas_are_gone() {
         let start = Instant::now();
         let (mut waiting, answered) = wait(Goal::Down, None, start);
-        waiting.fail("cloud", None, &Cause { code: "closed-here".into(), text: String::new(), hint: String::new() });
+        waiting.fail("cloud", Failed::Closed, (&cause("closed-here"), true), Some(&peer(None, vec![])));
         waiting.settle(start, &[peer(Some("1"), vec![child("a", None)])]);
         assert!(answered.answer.try_recv().is_err());
         waiting.settle(start, &[peer(None, vec![child("a", None)])]);
         assert!(answered.answer.try_recv().is_ok());
+    }
+
+    #[test]
+    fn f_34_only_what_fails_of_what_was_asked_for_ends_the_waiting() {
+        use Failed::{Child, Closed, Down, Handshake, IkeRekey, Rekey};
+        let (start, refused) = (Instant::now(), cause("refused"));
+        let up = || vec![child("a", Some("0x1")), child("b", Some("0x2"))];
+        let b_is_down = || vec![child("a", Some("0x1")), child("b", None)];
+        let a_is_down = || vec![child("a", None), child("b", Some("0x2"))];
+        let stands = |children| peer(Some("1"), children);
+        let (away, anew) = (peer(None, vec![child("a", None), child("b", None)]), peer(Some("7"), up()));
+        let ends = |goal: &Goal, only, failed, intended, peer: &PeerStatus| {
+            let (mut waiting, answered) = wait(goal.clone(), only, start);
+            waiting.fail("cloud", failed, (&refused, intended), Some(peer));
+            assert_eq!(waiting.is_empty(), answered.answer.try_recv().is_ok());
+            waiting.is_empty()
+        };
+        let ike = Goal::IkeRekeyed("1".into());
+        let rekeyed = Goal::Rekeyed(vec![("a".into(), "0x1".into())]);
+        for (expected, goal, only, failed, peer) in [
+            (true, &Goal::Up, None, Handshake, &away),
+            (true, &Goal::Up, Some("a"), Closed, &away),
+            (true, &Goal::Up, None, Child("b"), &stands(b_is_down())),
+            (true, &Goal::Up, Some("b"), Child("b"), &stands(b_is_down())),
+            (false, &Goal::Up, Some("a"), Child("b"), &stands(b_is_down())),
+            // For a packet beside what is up; another party; a rekey that leaves up what is up.
+            (false, &Goal::Up, None, Child("b"), &stands(up())),
+            (false, &Goal::Up, None, Handshake, &stands(b_is_down())),
+            (false, &Goal::Up, None, Closed, &stands(b_is_down())),
+            (false, &Goal::Up, None, Rekey("a"), &stands(b_is_down())),
+            (false, &Goal::Up, None, IkeRekey, &stands(b_is_down())),
+            (true, &rekeyed, Some("a"), Rekey("a"), &stands(up())),
+            (true, &rekeyed, None, Down("a"), &stands(a_is_down())),
+            (true, &rekeyed, None, Closed, &away),
+            (false, &rekeyed, None, Rekey("b"), &stands(up())),
+            (false, &rekeyed, None, IkeRekey, &stands(up())),
+            (false, &rekeyed, None, Child("a"), &stands(up())),
+            (false, &rekeyed, None, Child("b"), &stands(b_is_down())),
+            (false, &rekeyed, None, Down("b"), &stands(b_is_down())),
+            (false, &rekeyed, None, Down("a"), &stands(up())),
+            (false, &rekeyed, None, Closed, &stands(up())),
+            (false, &rekeyed, None, Handshake, &stands(up())),
+            (true, &ike, None, IkeRekey, &stands(up())),
+            (true, &ike, None, Closed, &away),
+            (true, &ike, None, Closed, &anew),
+            (false, &ike, None, Closed, &stands(up())),
+            (false, &ike, None, Rekey("a"), &stands(up())),
+            (false, &ike, None, Child("b"), &stands(b_is_down())),
+            (false, &ike, None, Handshake, &stands(up())),
+            (false, &Goal::Down, None, Closed, &away),
+        ] {
+            let intended = *goal != Goal::Up;
+            assert_eq!(ends(goal, only, failed, intended, peer), expected, "{goal:?} {only:?} {failed:?} {peer:?}");
+        }
+        // A reload makes it anew.
+        assert!(!ends(&Goal::Up, None, Closed, true, &away));
+        assert!(!ends(&Goal::Up, None, Child("b"), true, &stands(b_is_down())));
+    }
+
+    #[test]
+    fn f_34_what_cannot_be_any_more_is_told_at_once() {
+        let start = Instant::now();
+        let told = |goal: Goal, only, peers: &[PeerStatus]| {
+            let (mut waiting, answered) = wait(goal, only, start);
+            waiting.settle(start, peers);
+            answered.answer.try_recv().ok().map(code)
+        };
+        let a = || peer(Some("1"), vec![child("a", Some("0x1"))]);
+        let rekeyed = |name: &str| Goal::Rekeyed(vec![(name.into(), "0x1".into())]);
+        let gone = Some("unknown-name".to_owned());
+        assert_eq!(told(Goal::Up, Some("net"), &[a()]), gone);
+        for goal in [Goal::Up, rekeyed("a"), Goal::IkeRekeyed("1".into())] {
+            assert_eq!(told(goal, None, &[]), gone);
+        }
+        assert_eq!(told(rekeyed("net"), None, &[a()]), gone);
+        assert_eq!(told(rekeyed("a"), None, &[a()]), None);
+
+        let down = Some("taken-down".to_owned());
+        let held = PeerStatus { held: true, ..peer(None, vec![child("a", None)]) };
+        assert_eq!(told(Goal::Up, None, &[held]), down);
+        let half = [ChildStatus { held: true, ..child("a", None) }, child("b", None)];
+        let half = [peer(Some("1"), half.to_vec())];
+        assert_eq!(told(Goal::Up, None, &half), down);
+        assert_eq!(told(Goal::Up, Some("b"), &half), None);
+    }
+
+    #[test]
+    fn f_34_who_waited_too_long_hears_of_what_was_asked_for_only() {
+        let start = Instant::now();
+        let with = |name: &str, spi, code: Option<&str>| ChildStatus { cause: code.map(cause), ..child(name, spi) };
+        let children = || vec![with("a", None, Some("refused")), with("b", None, None), with("c", Some("0x3"), None)];
+        let status = |ike, code: &str, children| PeerStatus { cause: Some(cause(code)), ..peer(ike, children) };
+        let connected = status(Some("1"), "refused", children());
+        let told = |goal: Goal, only, peer: &PeerStatus| {
+            let (mut waiting, answered) = wait(goal, only, start);
+            waiting.settle(start + Duration::from_secs(5), std::slice::from_ref(peer));
+            code(answered.answer.try_recv().unwrap())
+        };
+        assert_eq!(told(Goal::Up, None, &connected), "refused");
+        assert_eq!(told(Goal::Up, Some("a"), &connected), "refused");
+        assert_eq!(told(Goal::Up, Some("b"), &connected), "timeout");
+        assert_eq!(told(Goal::Rekeyed(vec![("c".into(), "0x3".into())]), None, &connected), "timeout");
+        assert_eq!(told(Goal::IkeRekeyed("1".into()), None, &connected), "timeout");
+        assert_eq!(told(Goal::Down, None, &connected), "timeout");
+        // What is about all of it is about each.
+        let unheard = status(Some("1"), "unheard", children());
+        assert_eq!(told(Goal::Up, Some("b"), &unheard), "unheard");
+        assert_eq!(told(Goal::Up, Some("a"), &unheard), "refused");
+        assert_eq!(told(Goal::IkeRekeyed("1".into()), None, &unheard), "unheard");
+        let away = status(None, "peer-silent", vec![with("a", None, Some("refused")), with("b", None, None)]);
+        assert_eq!(told(Goal::Up, Some("a"), &away), "peer-silent");
+        let same = status(None, "refused", vec![with("a", None, Some("refused")), with("b", None, None)]);
+        assert_eq!(told(Goal::Up, Some("b"), &same), "refused");
+    }
+
+    #[test]
+    fn f_34_of_a_rekey_only_what_was_rekeyed_is_told() {
+        let start = Instant::now();
+        let (mut waiting, answered) = wait(Goal::Rekeyed(vec![("a".into(), "0x1".into())]), None, start);
+        waiting.settle(start, &[peer(Some("1"), vec![child("a", Some("0x9")), child("b", None)])]);
+        let Answer::Done { lines } = answered.answer.try_recv().unwrap() else { panic!() };
+        assert!(lines.len() == 1 && lines[0].starts_with("cloud/a is rekeyed"), "{lines:?}");
     }
 }
