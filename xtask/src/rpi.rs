@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Result {
     match arguments.first().map(String::as_str) {
         Some("build") => {
             for machine in [Machine::Raspi, Machine::Virt] {
-                let built = build::build(machine, "target")?;
+                let built = build::build(machine)?;
                 println!("{}: {} octets", built.image.display(), std::fs::metadata(&built.image)?.len());
             }
             Ok(())
@@ -60,7 +60,7 @@ fn boot() -> Result {
         (Machine::Raspi, &["-M", "raspi3b"][..], "on Raspberry Pi"),
         (Machine::Virt, &["-M", "virt", "-cpu", "cortex-a53", "-nic", "none"][..], "on QEMU virt"),
     ] {
-        let built = build::build(machine, "target")?;
+        let built = build::build(machine)?;
         let mut guest = qemu::Guest::start(&emulator::Emulator::usual(), &built.image, arguments)?;
         let line = guest.wait_for(banner, Duration::from_secs(20))?;
         println!("{machine:?}: {line}");

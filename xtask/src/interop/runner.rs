@@ -127,7 +127,8 @@ pub(super) fn alone(arguments: &Arguments, scenario: &Scenario) -> Result<ExitCo
     }
     sandbox::run(|| {
         let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(ends(arguments, scenario)?)))
-            .unwrap_or_else(|_| Err("the scenario itself panicked".into()));
+            .unwrap_or_else(|_| Err("the scenario itself panicked".into()))
+            .and_then(|remark| pair::nothing_panicked().map(|()| remark));
         let folder = target()?.join("lab").join(&scenario.name);
         let _ = fs::remove_dir_all(&folder);
         if outcome.is_err() || arguments.keep {

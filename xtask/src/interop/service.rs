@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Ends, Scenario};
-use crate::checkout::{root, target};
+use crate::checkout::{portcullis, root};
 use crate::lab::daemon::Daemon;
 use crate::lab::pair::Pair;
 use crate::lab::sandbox::WORK;
@@ -164,7 +164,7 @@ fn units(_ends: Ends) -> Result<String> {
     fs::write(folder.join("boot.sh"), BOOT)?;
     fs::write(folder.join("portcullis.toml"), CONFIGURATION)?;
     fs::set_permissions(folder.join("portcullis.toml"), fs::Permissions::from_mode(0o600))?;
-    fs::copy(target()?.join("lab/portcullis"), folder.join("portcullis"))?;
+    fs::copy(portcullis()?, folder.join("portcullis"))?;
 
     let mut systemd = Daemon::new(PathBuf::from(WORK).join("systemd.log"));
     systemd.start(&pair.west.gateway, Command::new("sh").args(["-eu", "/run/service/boot.sh", SYSTEMD]))?;

@@ -22,6 +22,7 @@ use super::namespace::Namespace;
 use super::nat::{Nat, Translation};
 use super::ping::{Tally, ping_from};
 use super::portcullis::Portcullis;
+use super::sandbox::WORK;
 use super::strongswan::StrongSwan;
 use super::terrain::Wild;
 use super::wire::Wire;
@@ -249,21 +250,45 @@ impl Pair {
     }
 }
 
+/// What a panic says.
+const PANIC: &str = "panicked at";
+
+/// That no log in the sandbox tells of a panic: sums are checked in what runs there.
+///
+/// # Errors
+/// The line that does; when a log cannot be read.
+pub(crate) fn nothing_panicked() -> Result {
+    every_file(&mut |path| {
+        let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+        let line = text.lines().find(|line| line.contains(PANIC));
+        line.map_or(Ok(()), |line| Err(format!("{}: {line}", path.display()).into()))
+    })
+}
+
 /// Copies the daemons' folders out of the sandbox, for whoever wants to know why.
 ///
 /// # Errors
 /// When they cannot be read or written.
 pub(crate) fn keep_logs(to: &Path) -> Result {
-    let mut folders = vec![(Path::new(super::sandbox::WORK).to_path_buf(), to.to_path_buf())];
-    while let Some((from, to)) = folders.pop() {
-        fs::create_dir_all(&to)?;
-        for entry in fs::read_dir(&from)? {
+    every_file(&mut |path| {
+        let kept = to.join(path.strip_prefix(WORK)?);
+        fs::create_dir_all(kept.parent().unwrap_or(to))?;
+        fs::copy(path, kept)?;
+        Ok(())
+    })
+}
+
+/// Goes through the plain files of the sandbox.
+fn every_file(look: &mut dyn FnMut(&Path) -> Result) -> Result {
+    let mut folders = vec![Path::new(WORK).to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                folders.push((entry.path(), to.join(entry.file_name())));
+                folders.push(entry.path());
             } else if kind.is_file() {
-                fs::copy(entry.path(), to.join(entry.file_name()))?;
+                look(&entry.path())?;
             }
         }
     }

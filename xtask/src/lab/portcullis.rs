@@ -41,7 +41,7 @@ impl Portcullis {
     }
 
     fn program() -> Result<Command> {
-        Ok(Command::new(crate::checkout::target()?.join("lab/portcullis")))
+        Ok(Command::new(crate::checkout::portcullis()?))
     }
 
     fn write_psk(&self, name: &str, psk: &str) -> Result {

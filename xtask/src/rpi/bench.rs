@@ -37,7 +37,7 @@ const CONFIG: &str = "[[network]]\naddress = \"192.0.2.1/24\"\n";
 pub(crate) fn run() -> Result {
     let folder = root().join("target/rpi/bench");
     fs::create_dir_all(&folder)?;
-    let (raspi, virt) = (build(Machine::Raspi, "target")?, build(Machine::Virt, "target")?);
+    let (raspi, virt) = (build(Machine::Raspi)?, build(Machine::Virt)?);
 
     println!("instructions a frame, virtio-net on QEMU virt; in brackets times the copy of its octets");
     println!(

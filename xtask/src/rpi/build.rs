@@ -6,7 +6,7 @@ use std::process::Command;
 
 use object::read::elf::{ElfFile64, ProgramHeader};
 
-use crate::checkout::root;
+use crate::checkout::{cargo, root, succeed};
 use crate::cross::{Route, cargo_for, route};
 use crate::outcome::{Result, ensure};
 
@@ -30,13 +30,16 @@ pub(crate) struct Built {
     pub(crate) image: PathBuf,
 }
 
-/// Builds the image of one machine below `target` in `appliance-rpi`.
+/// The packages of this repository in the image.
+const OURS: [&str; 6] = ["appliance-rpi", "rpi-drivers", "rpi-services", "gateway-core", "ike-core", "ipsec-core"];
+
+/// Builds the image of one machine below `appliance-rpi/target`.
 ///
 /// # Errors
 /// Without a compiler for the target, and when the build fails.
-pub(crate) fn build(machine: Machine, target: &str) -> Result<Built> {
-    let directory = root().join("appliance-rpi");
-    let target = directory.join(target);
+pub(crate) fn build(machine: Machine) -> Result<Built> {
+    let directory = directory();
+    let target = directory.join("target");
     // The MMU is on before anything but `mmu::enable` runs, and with it accesses to memory need no alignment.
     let mut flags = "-C force-frame-pointers=yes -C target-feature=-strict-align".to_owned();
     // This machine's paths stay out of the image, so that two checkouts build the same octets.
@@ -73,6 +76,21 @@ pub(crate) fn build(machine: Machine, target: &str) -> Result<Built> {
     fs::write(&built.image, flatten(&elf)?)?;
     fs::write(&built.elf, elf)?;
     Ok(built)
+}
+
+/// Has the next build compile all that is ours anew, and make all machine code anew: the link does that, as what others
+/// wrote is kept as bitcode.
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn forget() -> Result {
+    let mut command = cargo(&["clean", "--quiet", "--release", "--target", TARGET, "--target-dir", "target"]);
+    command.args(OURS.iter().flat_map(|package| ["-p", package]));
+    succeed(command.current_dir(directory()))
+}
+
+fn directory() -> PathBuf {
+    root().join("appliance-rpi")
 }
 
 /// The commit, with a "+" when the tree has changes.

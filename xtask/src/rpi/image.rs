@@ -66,7 +66,7 @@ const LICENCES: [&str; 2] = ["LICENCE.broadcom", "copyright"];
 /// # Errors
 /// When the kernel does not build, or a file is missing.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let kernel = fs::read(build(Machine::Raspi, "target")?.image)?;
+    let kernel = fs::read(build(Machine::Raspi)?.image)?;
     let firmware = match &arguments.firmware_dir {
         Some(directory) => firmware(directory, arguments.firmware_licence.as_deref())?,
         None => {

@@ -34,10 +34,9 @@ address = \"198.51.100.1/24\"
 allow-panic = \"yes\"
 ";
 
-/// The images and the place for what a scenario leaves behind.
+/// The image and the place for what a scenario leaves behind.
 struct Setting {
     raspi: Built,
-    virt: Built,
     folder: PathBuf,
 }
 
@@ -113,7 +112,7 @@ const SCENARIOS: [Scenario; 17] = [
 pub(crate) fn run(filter: &str) -> Result {
     let folder = root().join("target/rpi/test");
     fs::create_dir_all(&folder)?;
-    let setting = Setting { raspi: build(Machine::Raspi, "target")?, virt: build(Machine::Virt, "target")?, folder };
+    let setting = Setting { raspi: build(Machine::Raspi)?, folder };
     let (mut passed, mut failed) = (0, 0);
     for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(filter)) {
         let start = Instant::now();

@@ -2,7 +2,7 @@
 //!
 //! Fenced blocks of the language `sh` are commands, one a line; `\` continues one. They run in the order of the file, in
 //! a copy of the places they name: /etc/portcullis and /usr/local/bin are folders below the target directory, and the
-//! release build is the one of the lab. What would start this pipeline again, or wait for ever, is asked for its help.
+//! release build is that of the tests. What would start this pipeline again, or wait for ever, is asked for its help.
 //! Blocks of the language `toml` are configurations; the daemon's own check has to accept them. A command of a form not
 //! known here is an error, and so is a README without commands. That the configurations of README.md really meet a
 //! strongSwan is a scenario of `cargo xtask interop`.
@@ -95,8 +95,8 @@ impl Place {
             // The pipeline itself, or what has a stage of its own or takes long.
             ["cargo", "xtask", command, ..] => quiet(cargo(&["xtask", command, "--help"])),
             ["cargo", "build" | "doc", ..] => {
-                let lab = line.replace("--release", "--profile lab");
-                quiet(cargo(&lab.split_whitespace().skip(1).collect::<Vec<_>>()))
+                let words = line.split_whitespace().skip(1).filter(|word| *word != "--release");
+                quiet(cargo(&words.collect::<Vec<_>>()))
             }
             ["portcullis", "check"] => self.shell(&format!("{line} --config /etc/portcullis/portcullis.toml")),
             ["portcullis", "check", ..] => self.shell(line),

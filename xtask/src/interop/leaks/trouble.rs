@@ -294,7 +294,7 @@ fn second_instance(bench: &mut Bench) -> Result {
     let file = folder.join("portcullis.toml");
     fs::write(&file, text)?;
     let mut second = Daemon::new(folder.join("log"));
-    let program = crate::checkout::target()?.join("lab/portcullis");
+    let program = crate::checkout::portcullis()?;
     second.start(bench.gateway(), Command::new(program).arg("run").arg("--config").arg(&file))?;
     wait_for("the end of the second daemon", Duration::from_secs(10), || Ok((!second.runs()).then_some(())))?;
     let said = second.output();

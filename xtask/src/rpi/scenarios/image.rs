@@ -1,13 +1,12 @@
 //! The image as files on the host.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use super::Setting;
 use crate::checkout::installed;
 use crate::outcome::{Result, ensure};
-use crate::rpi::build::{Machine, build, check_instructions};
+use crate::rpi::build::{Built, Machine, build, check_instructions, forget};
 use crate::rpi::{card, image};
 
 pub(super) fn instructions(setting: &Setting) -> Result<String> {
@@ -16,11 +15,13 @@ pub(super) fn instructions(setting: &Setting) -> Result<String> {
 }
 
 pub(super) fn reproducible(setting: &Setting) -> Result<String> {
-    let again = build(Machine::Raspi, "target/again")?;
-    let make = |kernel: &Path| -> Result<Vec<u8>> {
-        image::compress(&image::assemble(fs::read(kernel)?, image::default_config()?, Vec::new())?)
+    let make = |built: &Built| -> Result<String> {
+        let card = image::assemble(fs::read(&built.image)?, image::default_config()?, Vec::new())?;
+        Ok(image::sha256(&image::compress(&card)?))
     };
-    let (first, second) = (image::sha256(&make(&setting.raspi.image)?), image::sha256(&make(&again.image)?));
+    let first = make(&setting.raspi)?;
+    forget()?;
+    let second = make(&build(Machine::Raspi)?)?;
     ensure(first == second, || format!("{first} and {second}"))?;
     Ok(format!(".img.xz {first}"))
 }

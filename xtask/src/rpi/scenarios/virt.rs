@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Board, CONFIG, GUEST, PATIENCE, PEER, Setting, expect, pings, status};
 use crate::outcome::{Result, ensure};
+use crate::rpi::build::{Machine, build};
 use crate::rpi::peer::Peer;
 use crate::rpi::qemu::{Guest, virt_arguments};
 
@@ -29,7 +30,7 @@ pub(super) fn whole(setting: &Setting, board: &Board) -> Result<String> {
     let second = Ipv4Addr::new(198, 51, 100, 1);
     let mut peers = [Peer::new(PEER)?, Peer::new(Ipv4Addr::new(198, 51, 100, 2))?];
     let netdevs = [peers[0].netdev("n0")?, peers[1].netdev("n1")?];
-    let _guest = boot(setting, board, ("virt", &setting.virt.image), CONFIG, &netdevs)?;
+    let _guest = boot(setting, board, ("virt", &build(Machine::Virt)?.image), CONFIG, &netdevs)?;
     pings(&mut peers[0], GUEST, 1_000)?;
     pings(&mut peers[1], second, 1_000)?;
     let before = status(&mut peers[0], GUEST)?;
@@ -78,11 +79,12 @@ fn flood(peer: &mut Peer) -> u32 {
 
 pub(super) fn entry_levels(setting: &Setting, board: &Board) -> Result<String> {
     let mut times = Vec::new();
+    let virt = build(Machine::Virt)?;
     for (machine, kernel, level) in [
-        ("virt", &setting.virt.image, "EL1"),
-        ("virt,virtualization=on", &setting.virt.image, "EL2"),
+        ("virt", &virt.image, "EL1"),
+        ("virt,virtualization=on", &virt.image, "EL2"),
         // QEMU enters an ELF file, which it does not take for Linux, at the highest level.
-        ("virt,virtualization=on,secure=on", &setting.virt.elf, "EL3"),
+        ("virt,virtualization=on,secure=on", &virt.elf, "EL3"),
     ] {
         // QEMU's own network has a DHCP server; the guest's port 80 is reached through loopback.
         let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
@@ -124,7 +126,7 @@ pub(super) fn clients(setting: &Setting, board: &Board) -> Result<String> {
     let mut peer = Peer::new(PEER)?;
     let config = CONFIG.replace("\"yes\"", "\"no\"");
     let netdev = peer.netdev("n0")?;
-    let _guest = boot(setting, board, ("virt", &setting.virt.image), &config, &[netdev])?;
+    let _guest = boot(setting, board, ("virt", &build(Machine::Virt)?.image), &config, &[netdev])?;
     pings(&mut peer, GUEST, 1)?;
     for (method, path, wanted) in
         [("POST", "/panic", 403), ("GET", "/panic", 405), ("GET", "/none", 404), ("\u{1}", "/", 400)]
