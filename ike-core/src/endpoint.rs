@@ -342,6 +342,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Takes the endpoint apart for work on one SA.
     fn open(&mut self, now: Instant, slot: u16, beside: Beside) -> Option<(&mut Sa<C>, Env<'_, 'a, C>)> {
+        let holder = self.holder(slot);
         let sa = self.slots.get(usize::from(slot))?.sa.as_ref()?;
         let alone = matches!(sa.state, State::InitSent(_)) && !self.established_with(sa.peer);
         let spare = match &sa.state {
@@ -363,6 +364,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let env = Env {
             now,
             slot,
+            holder,
             crypto: &mut self.crypto,
             children: &mut self.children,
             request: request.get_mut(MARKER_LEN..)?,
@@ -374,6 +376,21 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             spare,
         };
         Some((sa, env))
+    }
+
+    /// The slot of the SA that has the children which the peer may mean on the one in `slot`. While a rekey goes on, either
+    /// end may already name them on the new SA or still name them on the old one.
+    fn holder(&self, slot: u16) -> u16 {
+        let kin = |slot: &u16| {
+            let State::Established(established) = &self.slots.get(usize::from(*slot))?.sa.as_ref()?.state else {
+                return None;
+            };
+            let heir = established.kin.filter(|_| established.replaced || established.undecided)?;
+            let sa = self.slots.get(usize::from(heir.slot))?.sa.as_ref()?;
+            (sa.spi() == heir.spi && matches!(sa.state, State::Established(_))).then_some(heir.slot)
+        };
+        // From one that the peer made, over the old one, to the one that we made.
+        core::iter::successors(Some(slot), kin).take(3).last().unwrap_or(slot)
     }
 
     /// Whether there is an IKE SA with this peer that is to stay: one that is about to go asks for nothing.
@@ -470,7 +487,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             succession::stay(sa, retry_at);
             return;
         }
-        let Some(estate) = succession::bequeath(sa, id) else { return };
+        let Some(estate) = succession::bequeath(sa, id, heir) else { return };
         for (_, child) in self.children.of(old) {
             child.ike = heir.slot;
         }

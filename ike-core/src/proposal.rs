@@ -217,6 +217,24 @@ pub fn check_ike(local: &[IkeProposal], answered: &Sa<'_>, rekey: bool) -> Resul
     Ok(Chosen { suite, number: proposal.number, spi })
 }
 
+/// What an answer chooses, offered or not. `None`: nothing that we can do.
+pub(crate) fn read_ike(answered: &Sa<'_>) -> Option<ChosenIke> {
+    let proposal = only(answered).ok()?;
+    let spi = ike_spi(&proposal, true)?;
+    let picks = KINDS.map(|kind| {
+        let picked = proposal.transforms().find(|transform| transform.kind == kind);
+        (0, picked.map_or(TransformSpec::none(kind), |transform| TransformSpec::from(&transform)))
+    });
+    // What else it may have chosen would go into the keys.
+    let known = [TransformType::ENCR, TransformType::PRF, TransformType::KE];
+    let foreign = |transform: Transform<'_>| !known.contains(&transform.kind) && transform.id != 0;
+    if repeated(&proposal).is_some() || proposal.transforms().any(foreign) {
+        return None;
+    }
+    let suite = ike_suite(&picks)?;
+    Some(Chosen { suite, number: proposal.number, spi })
+}
+
 /// Verifies that the answer chooses one of the proposals [`offer_esp`] made with the same `with_ke`.
 ///
 /// # Errors
@@ -401,11 +419,14 @@ fn numbered<T>(local: &[T], number: u8) -> Result<&T, NotOffered> {
     usize::from(number).checked_sub(1).and_then(|index| local.get(index)).ok_or(NotOffered { kind: None })
 }
 
+/// A type of which there is more than one transform, so that nothing was chosen.
+fn repeated(proposal: &Proposal<'_>) -> Option<TransformType> {
+    let of = |kind: TransformType| proposal.transforms().filter(move |transform| transform.kind == kind);
+    KINDS.into_iter().find(|kind| of(*kind).nth(1).is_some())
+}
+
 fn check(ours: impl Iterator<Item = TransformSpec> + Clone, proposal: &Proposal<'_>) -> Result<Picks, NotOffered> {
-    let repeated = KINDS
-        .into_iter()
-        .find(|kind| proposal.transforms().filter(|transform| transform.kind == *kind).nth(1).is_some());
-    match repeated {
+    match repeated(proposal) {
         Some(kind) => Err(NotOffered { kind: Some(kind) }),
         None => agree(ours, proposal, true).map_err(|kind| NotOffered { kind: Some(kind) }),
     }

@@ -1,5 +1,7 @@
 //! The nouns: an IKE SA, what each of its states holds, and the questions one may ask them.
 
+use core::time::Duration;
+
 use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::time::Instant;
@@ -91,22 +93,20 @@ pub(crate) struct Established {
     pub(crate) refused: Patience,
     /// The caller knows this SA, so its end is told. Passes on to the SA that takes over.
     pub(crate) announced: bool,
-    /// The SA that took over; this one only waits to be deleted.
+    /// Another SA took over; this one only waits to be deleted.
     pub(crate) replaced: bool,
     /// Made by a rekey of the peer that crossed ours: it is not known yet whether it stays.
     pub(crate) undecided: bool,
+    /// Who has the children while this one is replaced or undecided: the SA that took over, or the one that it was made from.
+    pub(crate) kin: Option<Heir>,
     /// When to delete it ourselves, because the peer that should have did not.
     pub(crate) orphan_at: Option<Instant>,
 }
 
 impl Established {
-    /// `ours`: we began the exchange that made it, so rekeying it is our turn first.
-    pub(crate) fn new<C: IkeCrypto>(
-        env: &mut Env<'_, '_, C>,
-        group: Group,
-        connection: &Connection<'_>,
-        ours: bool,
-    ) -> Self {
+    /// `rekey`: after about what time, zero for never. `ours`: we began the exchange that made it, so rekeying it is our turn
+    /// first.
+    pub(crate) fn new<C: IkeCrypto>(env: &mut Env<'_, '_, C>, group: Group, rekey: Duration, ours: bool) -> Self {
         Self {
             rekey_group: group,
             since: env.now,
@@ -117,7 +117,7 @@ impl Established {
             want_liveness: false,
             confirmed: true,
             doubted_at: None,
-            rekey_at: timers::rekey_at(env.crypto, env.now, connection.rekey, ours),
+            rekey_at: timers::rekey_at(env.crypto, env.now, rekey, ours),
             reauthenticate_at: None,
             regroups: 0,
             busy: Patience::default(),
@@ -125,6 +125,7 @@ impl Established {
             announced: false,
             replaced: false,
             undecided: false,
+            kin: None,
             orphan_at: None,
         }
     }
@@ -339,7 +340,7 @@ impl<C: IkeCrypto> Sa<C> {
     pub(crate) fn establish(&mut self, env: &mut Env<'_, '_, C>, connection: &Connection<'_>) {
         let Some(keys) = &mut self.keys else { return };
         keys.forget_auth();
-        let established = Established::new(env, keys.suite.group, connection, self.initiator);
+        let established = Established::new(env, keys.suite.group, connection.rekey, self.initiator);
         self.state = State::Established(Established { announced: true, ..established });
         self.expires = None;
         self.keep_alive(env.now, env.settings);
@@ -431,6 +432,8 @@ pub(crate) struct Env<'x, 'a, C: IkeCrypto> {
     pub(crate) now: Instant,
     /// Slot of the SA.
     pub(crate) slot: u16,
+    /// Slot of the SA that has the children which the peer may mean on this one: another only while a rekey goes on.
+    pub(crate) holder: u16,
     pub(crate) crypto: &'x mut C,
     pub(crate) children: &'x mut Children<'a>,
     /// Our outstanding request, or what the handshake keeps there. Without the non-ESP marker.

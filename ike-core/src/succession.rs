@@ -119,18 +119,19 @@ pub(crate) fn successor<C: IkeCrypto>(
     }
 }
 
-/// The peer rekeyed the IKE SA and `made` another. While our own rekey is outstanding it is not known which of them
+/// The peer rekeyed the IKE SA `old` and `made` another. While our own rekey is outstanding it is not known which of them
 /// stays; that is known when our answer comes.
 pub(crate) fn ike_rekeyed_by_peer(
     established: &mut Established,
     new: &mut Established,
     effects: &mut Effects,
-    made: Heir,
+    (old, made): (Heir, Heir),
     lowest: LowestNonce,
     orphan_at: Instant,
 ) {
     if let Some(Request::Rekey(request)) = &mut established.request {
         new.undecided = true;
+        new.kin = Some(old);
         // Should the old SA end before that, nobody will know what this one is for.
         new.orphan_at = Some(orphan_at);
         request.crossed = Some(Crossed { made, lowest });
@@ -192,9 +193,10 @@ pub(crate) struct Estate {
 }
 
 /// Takes from an SA what its heir gets.
-pub(crate) fn bequeath<C: IkeCrypto>(sa: &mut Sa<C>, old: IkeId) -> Option<Estate> {
+pub(crate) fn bequeath<C: IkeCrypto>(sa: &mut Sa<C>, old: IkeId, heir: Heir) -> Option<Estate> {
     let State::Established(established) = &mut sa.state else { return None };
     established.replaced = true;
+    established.kin = Some(heir);
     Some(Estate {
         old,
         announced: core::mem::take(&mut established.announced),
@@ -214,7 +216,7 @@ pub(crate) fn inherit<C: IkeCrypto>(sa: &mut Sa<C>, estate: Estate) {
         established.orphan_at = None;
         established.announced |= announced;
         established.reauthenticate_at = established.reauthenticate_at.or(reauthenticate_at);
-        if established.leaving.is_none() {
+        if leaving.is_some() {
             established.leaving = leaving;
         }
     }

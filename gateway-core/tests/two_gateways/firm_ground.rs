@@ -35,6 +35,25 @@ fn f_10_the_peer_of_a_removed_one_is_told() {
     assert_eq!(world.left.told(|what| *what == What::Closed), 1, "told once, at once\n{}", world.story());
 }
 
+/// What the peer agreed to in the same moment stands at its end, without anybody at the other.
+#[test]
+fn f_29_the_peer_of_one_that_is_removed_or_down_during_a_rekey_is_told() {
+    for (rekeyed, reload) in [("other", true), ("other", false), ("other/net", true)] {
+        let mut world = World::connected("", "dpd = \"0s\"");
+        world.pass(secs(11));
+        let ike = rekeyed == "other";
+        assert_eq!(world.left.gateway.rekey(world.now, rekeyed, ike, parts!(world.left)), Ok(Ok(())));
+        assert!(world.step(), "our request");
+        match reload {
+            true => world.left.gateway.reload(world.now, config(""), parts!(world.left)).1.unwrap(),
+            false => world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap(),
+        };
+        world.pass(secs(60));
+        let left = (world.right.endpoint.ike_sas().count(), world.right.outbound.sas().count());
+        assert_eq!(left, (0, 0), "{rekeyed}, reload {reload}\n{}", world.story());
+    }
+}
+
 #[test]
 fn f_10_down_is_down_while_the_peer_is_silent() {
     for name in ["other", "other/net"] {

@@ -41,7 +41,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
     // The initiator does not accept us as responder (RFC 7296 §2.21.2).
     let rejects = payloads.notify(NotifyKind::AUTHENTICATION_FAILED).is_some();
     for spi in payloads.deletes().flat_map(|delete| delete.esp_spis()) {
-        let slot = env.children.by_spi_out(env.slot, spi.get());
+        let slot = env.children.by_spi_out(env.holder, spi.get());
         if let Some(child) = slot.and_then(|slot| env.children.get_mut(slot)) {
             child.named = true;
         }
@@ -52,7 +52,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
         exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(()))?;
     }
     let mut from = 0;
-    while let Some(slot) = env.children.take_named(env.slot, from) {
+    while let Some(slot) = env.children.take_named(env.holder, from) {
         from = slot;
         // The peer has all of them: it asked for this Delete after our answers that made them.
         if let Some(heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
@@ -74,7 +74,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
 fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, closes: bool) -> Result<(), NoRoom> {
     let header = sa.response_header(ExchangeType::INFORMATIONAL);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
-    let slot = env.slot;
+    let slot = env.holder;
     let named = env.children.iter().filter(|(_, child)| child.ike == slot && child.named && child.phase == Phase::Up);
     let spis = named.map(|(_, child)| child.spi_in);
     let mut message = MessageWriter::protected(env.response, &header)?;
@@ -91,7 +91,7 @@ fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, cl
 fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_>) {
     let named = payloads.notifies().filter(|notify| notify.kind == NotifyKind::INVALID_SPI);
     for spi in named.filter_map(|notify| notify.data.try_into().ok().map(u32::from_be_bytes)) {
-        let slot = env.children.by_spi_out(env.slot, spi);
+        let slot = env.children.by_spi_out(env.holder, spi);
         if let Some(child) = slot.and_then(|slot| env.children.get_mut(slot))
             && child.stays()
             // Its packets may have come before it did.

@@ -1,6 +1,9 @@
 //! CREATE_CHILD_SA for the IKE SA itself, both roles (RFC 7296 §1.3.2, §2.8, §2.18, §2.25.2).
 
+use core::time::Duration;
+
 use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
 
 use crate::crypto::{Group, IkeCrypto, KePublic};
 use crate::exchange::{self, Refusal};
@@ -60,7 +63,7 @@ fn consent<C: IkeCrypto>(
         .map_err(|mismatch| Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN))?;
     let group = chosen.suite.group;
     let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
-    let state = Established::new(env, group, &connection, false);
+    let state = Established::new(env, group, connection.rekey, false);
     let new = place.insert(successor(sa, false, (chosen.spi, spi), state));
     let accepted = accept(sa, env, path, &chosen, (peer_nonce.as_slice(), ke.public), new, Heir { slot, spi });
     if accepted.is_err() {
@@ -87,6 +90,7 @@ fn accept<C: IkeCrypto>(
     env.crypto.random(&mut nonce);
     let seed = IkeSeed { ni: peer_nonce, nr: &nonce, spi_i: chosen.spi, spi_r: made.spi };
     let exchange = Exchange { ours: Private::New(group, &mut public), theirs };
+    let this = Heir { slot: env.slot, spi: sa.spi() };
     let old = sa.keys.as_mut().ok_or_else(Refusal::busy)?;
     IkeKeys::make(env.crypto, Some(old), chosen.suite, exchange, &seed, Role::Responder, &mut new.keys)?;
     let mut message = MessageWriter::protected(env.response, &header)?;
@@ -99,7 +103,7 @@ fn accept<C: IkeCrypto>(
     let mut effects = Effects { made: Some(made.slot), ..Effects::default() };
     if let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) {
         let orphan_at = env.now + env.settings.orphan;
-        succession::ike_rekeyed_by_peer(old, new, &mut effects, made, lowest(peer_nonce, &nonce), orphan_at);
+        succession::ike_rekeyed_by_peer(old, new, &mut effects, (this, made), lowest(peer_nonce, &nonce), orphan_at);
     }
     Ok(effects)
 }
@@ -144,31 +148,65 @@ pub(crate) fn on_response<C: IkeCrypto>(
     payloads: &Payloads<'_>,
 ) -> Effects {
     let mut effects = Effects::default();
-    let completed = match payloads.error() {
+    let refused = match payloads.error() {
         Some(error) if error.kind == NotifyKind::INVALID_KE_PAYLOAD => match take_group(sa, env, &request, &error) {
             Ok(()) => return effects,
-            Err(cause) => Err(cause),
+            Err(cause) => cause,
         },
-        Some(error) => Err(exchange::cause_of(&error)),
-        None => complete(sa, env, &request, payloads),
-    };
-    match completed {
-        Ok(new) => {
-            let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) else {
-                return effects;
-            };
-            effects.made = Some(request.new);
-            let ours = lowest(&request.nonce, payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice()));
-            let made = Heir { slot: request.new, spi: request.spi };
-            let crossed = (ours, request.crossed);
-            let orphan_at = env.now + env.settings.orphan;
-            succession::ike_rekeyed_by_us(old, new, &mut effects, made, crossed, orphan_at);
+        Some(error) => exchange::cause_of(&error),
+        None => {
+            match complete(sa, env, &request, payloads) {
+                Ok((new, unwanted)) => {
+                    let nonce = payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice());
+                    take_over(sa, new, env.now + env.settings.orphan, &mut effects, request, nonce, unwanted);
+                }
+                Err(cause) => tear(sa, env, &mut effects, request, cause),
+            }
+            return effects;
         }
-        Err(cause) => fail(sa, env, &mut effects, request, cause),
-    }
+    };
+    fail(sa, env, &mut effects, request, refused);
     effects
 }
 
+/// Our rekey made `new`. `unwanted`: why it goes again at once, with all that it takes over.
+fn take_over<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    new: &mut Sa<C>,
+    orphan_at: Instant,
+    effects: &mut Effects,
+    request: RekeyRequest,
+    nonce: &[u8],
+    unwanted: Option<Failure>,
+) {
+    let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) else { return };
+    new.leaving = unwanted;
+    effects.made = Some(request.new);
+    let ours = lowest(&request.nonce, nonce);
+    let made = Heir { slot: request.new, spi: request.spi };
+    succession::ike_rekeyed_by_us(old, new, effects, made, (ours, request.crossed), orphan_at);
+}
+
+/// The peer made an SA that cannot be made here, and takes the children for moved there: this one cannot go on, and ends as
+/// soon as the peer knows. What the peer has goes when the connection is made anew (INITIAL_CONTACT), or is silent.
+fn tear<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &Env<'_, '_, C>,
+    effects: &mut Effects,
+    request: RekeyRequest,
+    cause: Failure,
+) {
+    let State::Established(established) = &mut sa.state else { return };
+    if let Some(crossed) = request.crossed {
+        // The peer decides which of the two goes. When it is the one that can be made, that ends the connection.
+        succession::give_way(established, effects, crossed.made, env.now + env.settings.orphan);
+    } else {
+        established.rekey_at = None;
+        established.leaving.get_or_insert(cause);
+    }
+}
+
+/// The peer refused.
 fn fail<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -213,24 +251,32 @@ fn take_group<C: IkeCrypto>(
     Ok(())
 }
 
-/// Puts the SA that the peer agreed to into its place, with its keys.
+/// Puts the SA that the peer agreed to into its place, with its keys. The peer has it by now: what is not as it should be is
+/// made all the same where it can be, to be deleted for the reason that comes with it.
 fn complete<'x, C: IkeCrypto>(
     sa: &Sa<C>,
     env: &mut Env<'x, '_, C>,
     request: &RekeyRequest,
     payloads: &Payloads<'_>,
-) -> Result<&'x mut Sa<C>, Failure> {
-    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
+) -> Result<(&'x mut Sa<C>, Option<Failure>), Failure> {
     let (Some(answer), Some(nonce), Some(ke)) = (&payloads.sa, &payloads.nonce, &payloads.ke) else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };
-    let chosen = proposal::check_ike(connection.ike, answer, true).map_err(|_| Failure::AnswerNotOffered)?;
+    // It may have been removed meanwhile, or have other proposals.
+    let connection = sa.peer.and_then(|peer| env.pad.connection(peer));
+    let chosen = connection.map(|connection| proposal::check_ike(connection.ike, answer, true));
+    let (chosen, unwanted) = match chosen {
+        Some(Ok(chosen)) => (chosen, None),
+        Some(Err(_)) => (proposal::read_ike(answer).ok_or(Failure::AnswerNotOffered)?, Some(Failure::AnswerNotOffered)),
+        None => (proposal::read_ike(answer).ok_or(Failure::ClosedHere)?, Some(Failure::ClosedHere)),
+    };
     if chosen.suite.group != request.group || ke.group != request.group.id() {
         return Err(Failure::AnswerNotOffered);
     }
     let (old, secret) = sa.keys.as_ref().zip(sa.ke.as_ref()).ok_or(Failure::ClosedHere)?;
     let Spare { place, .. } = env.spare.take().ok_or(Failure::ClosedHere)?;
-    let state = Established::new(env, request.group, &connection, true);
+    let rekey = connection.map_or(Duration::ZERO, |connection| connection.rekey);
+    let state = Established::new(env, request.group, rekey, true);
     let new = place.insert(successor(sa, true, (request.spi, chosen.spi), state));
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };
     let exchange = Exchange { ours: Private::Sent(secret), theirs: ke.public };
@@ -239,5 +285,5 @@ fn complete<'x, C: IkeCrypto>(
         *place = None;
         return Err(why.into());
     }
-    place.as_mut().ok_or(Failure::ClosedHere)
+    place.as_mut().map(|new| (new, unwanted)).ok_or(Failure::ClosedHere)
 }

@@ -1,5 +1,7 @@
 //! Both sides act at once (RFC 7296 §2.8, §2.25): exactly one SA pair is left, and traffic never stops.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::network::{CHILD, Network};
@@ -111,6 +113,63 @@ fn f_52_what_crosses_an_ike_rekey_is_done_soon_and_costs_no_connection() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn f_52_a_wish_for_a_child_that_crosses_an_ike_rekey_is_met_soon_and_costs_no_connection() {
+    for seed in 0..8 {
+        for gap in [0, 5, 25, 35] {
+            for first in [0, 1] {
+                let network = at_once(740 + seed, gap, |network, by| {
+                    let ike = network.hosts[by].ike_id();
+                    match by == first {
+                        true => drop(network.hosts[by].endpoint.create_child(network.now, ike, CHILD).unwrap()),
+                        false => rekey_ike(network, by),
+                    }
+                });
+                let at = format!("seed {seed} gap {gap} first {first}");
+                network.agree().unwrap_or_else(|why| panic!("{at}: {why}"));
+                for host in &network.hosts {
+                    let done = |what: &str| host.story.iter().filter(|line| line.starts_with(what)).count();
+                    assert_eq!((done("ike rekeyed"), host.installed.len()), (1, 2), "{at}: {:?}", host.story);
+                    assert!(host.failures.is_empty(), "{at}: {:?}", host.story);
+                }
+            }
+        }
+    }
+}
+
+/// The peer's rekey is done and ours is not: the peer deletes a child on the new SA, of which only it knows that it stays.
+#[test]
+fn f_41_a_child_that_the_peer_deletes_on_an_sa_that_is_not_decided_on_is_gone() {
+    for seed in 0..4 {
+        let mut network = Network::connected(760 + seed);
+        network.run_for(Duration::from_secs(11));
+        network.delay = Duration::from_millis(40);
+        let old = network.hosts[0].ike().unwrap().spi_local.to_be_bytes();
+        for by in 0..2 {
+            rekey_ike(&mut network, by);
+        }
+        let late = Rc::new(Cell::new(true));
+        let held = late.clone();
+        network.tap = Box::new(move |from, datagram| {
+            let (exchange, is_response) = (datagram[18], datagram[19] & 0x20 != 0);
+            !held.get() || datagram[..8] != old || (exchange == 36 && is_response != (from == 1))
+        });
+        network.run_for(Duration::from_millis(400));
+        let child = network.hosts[1].sending[&CHILD];
+        network.hosts[1].endpoint.close_child(network.now, child).unwrap();
+        network.run_for(Duration::from_secs(1));
+        assert!(
+            network.hosts.iter().all(|host| host.installed.is_empty()),
+            "seed {seed}: {:?}",
+            network.hosts[0].story
+        );
+        late.set(false);
+        network.run_for(Duration::from_secs(60));
+        network.agree().unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert!(network.hosts.iter().all(|host| host.ike().is_some() && host.failures.is_empty()));
     }
 }
 

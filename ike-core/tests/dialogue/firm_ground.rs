@@ -10,6 +10,7 @@ use ike_core::wire::chain::Chain;
 use crate::hostile::peer::*;
 use crate::network::{CHILD, Host, pair};
 
+mod agreed;
 mod answers;
 mod contact;
 mod refusals;

@@ -377,21 +377,6 @@ fn atk_72_whatever_the_engine_refuses_our_own_wishes_fail_and_the_sa_goes_on() {
     assert_eq!((full.ike_sas, full.reserved, full.child_sas), (1, 0, 1));
     peer.next = [0, 2];
     assert!(peer.alive(&mut host));
-    // The answer to our request is good, and the engine has no key for it.
-    let (mut host, mut peer) = Scripted::established_by_host(21);
-    let ike = host.ike_id();
-    host.endpoint.rekey_ike(NOW, ike).unwrap();
-    assert_eq!(transmits(&mut host).len(), 1);
-    peer.next = [0, 2];
-    let header = peer.header(CREATE, true, 2);
-    let mut public = [0; 32];
-    public[0] = 9;
-    let message = peer.seal(&header, &ike_rekey(&public));
-    refuse(Refuse::Keys);
-    assert_eq!(peer.tell(&mut host, &message).0, Ok(()));
-    refuse(Refuse::Nothing);
-    assert_eq!((&host.failures[..], host.endpoint.occupancy().reserved), (&[Failure::CryptoRefused][..], 0));
-    assert!(peer.alive(&mut host));
 }
 
 #[test]

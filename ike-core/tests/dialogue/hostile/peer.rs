@@ -171,6 +171,15 @@ pub(crate) fn init_request(spi_i: u64, public: &[u8], octets: usize) -> Vec<u8> 
     }
 }
 
+/// What a rekey of the IKE SA carries.
+fn rekey_payloads(number: u8, spi: u64, nonce: [u8; 32], public: &[u8]) -> Payloads {
+    payloads(|message| {
+        message.sa(ProtocolId::IKE, &spi.to_be_bytes(), [(number, IkeProposal::parse(SUITE).unwrap().transforms())])?;
+        message.nonce(&nonce)?;
+        message.ke(GroupId::CURVE25519, public)
+    })
+}
+
 pub(crate) fn init_header(spi_i: u64) -> Header {
     Header { initiator: true, ..Header::new(spi_i, 0, ExchangeType::IKE_SA_INIT, 0) }
 }
@@ -249,6 +258,11 @@ impl Scripted {
         self.engine.ke_agree(&secret, &body_of(theirs, PayloadType::KE)[4..], &mut shared).unwrap();
         let mut skeyseed = Digest64::new();
         self.engine.prf(PRF, &self.nonces.concat(), &[shared.as_slice()], &mut skeyseed);
+        self.expand(&skeyseed);
+        self.init = [request, response];
+    }
+
+    fn expand(&mut self, skeyseed: &Digest64) {
         let spis = self.spis.map(u64::to_be_bytes).concat();
         let mut keymat = vec![0; 3 * PRF_LEN + 2 * KEY_LEN];
         let seed = [&self.nonces[0][..], &self.nonces[1], &spis];
@@ -262,7 +276,73 @@ impl Scripted {
         self.sk_d = take(PRF_LEN);
         self.sk_e = [take(KEY_LEN), take(KEY_LEN)];
         self.sk_p = [take(PRF_LEN), take(PRF_LEN)];
-        self.init = [request, response];
+    }
+
+    /// The new IKE SA of a rekey (RFC 7296 §2.18): what the host says in it, our private value, our SPI and nonce, and
+    /// whether we began.
+    fn heir(
+        &self,
+        said: &Payloads,
+        secret: &<Engine as IkeCrypto>::KeSecret,
+        (spi, nonce): (u64, [u8; 32]),
+        initiator: bool,
+    ) -> Self {
+        let body = |kind| {
+            let mut chain = Chain::new(PayloadType(said.0), &said.1).map(Result::unwrap);
+            chain.find(|payload| payload.kind == kind).unwrap_or_else(|| panic!("no {kind:?}")).body.to_vec()
+        };
+        let host_spi = u64::from_be_bytes(body(PayloadType::SA)[8..16].try_into().unwrap());
+        let (mut spis, mut nonces) = ([spi, host_spi], [nonce.to_vec(), body(PayloadType::NONCE)]);
+        if !initiator {
+            spis.reverse();
+            nonces.reverse();
+        }
+        let mut new = Self {
+            engine: Engine::new(Seed(spi), Packets),
+            initiator,
+            name: self.name,
+            spis,
+            nonces,
+            init: [vec![], vec![]],
+            sk_d: vec![],
+            sk_e: [vec![], vec![]],
+            sk_p: [vec![], vec![]],
+            path: self.path,
+            iv: 0,
+            next: [0; 2],
+        };
+        let mut shared = SharedSecret::new();
+        new.engine.ke_agree(secret, &body(PayloadType::KE)[4..], &mut shared).unwrap();
+        let mut skeyseed = Digest64::new();
+        let parts = [shared.as_slice(), &new.nonces[0], &new.nonces[1]];
+        new.engine.prf(PRF, &self.sk_d, &parts, &mut skeyseed);
+        new.expand(&skeyseed);
+        new
+    }
+
+    /// Rekeys the IKE SA.
+    pub(crate) fn rekey(&mut self, host: &mut Host, spi: u64, nonce: [u8; 32]) -> Self {
+        let mut public = KePublic::new();
+        let secret = self.engine.ke_generate(Group::Curve25519, &mut public).unwrap();
+        let answer = self.ask(host, ExchangeType::CREATE_CHILD_SA, &rekey_payloads(1, spi, nonce, &public));
+        self.heir(&answer, &secret, (spi, nonce), true)
+    }
+
+    /// Agrees to the host's rekey of the IKE SA, to the proposal of this number; returns what it sends then, too.
+    pub(crate) fn agree(
+        &mut self,
+        host: &mut Host,
+        request: &Payloads,
+        number: u8,
+        (spi, nonce): (u64, [u8; 32]),
+    ) -> (Self, Vec<Vec<u8>>) {
+        let mut public = KePublic::new();
+        let secret = self.engine.ke_generate(Group::Curve25519, &mut public).unwrap();
+        let new = self.heir(request, &secret, (spi, nonce), false);
+        let answer = rekey_payloads(number, spi, nonce, &public);
+        let (handled, sent) = self.respond(host, ExchangeType::CREATE_CHILD_SA, &answer);
+        assert_eq!(handled, Ok(()));
+        (new, sent)
     }
 
     /// AUTH of this side.
