@@ -196,6 +196,14 @@ impl Boundary {
         }
     }
 
+    /// It has not happened, if nobody knows yet what becomes of it: what the one before asked for is made so again.
+    pub(crate) fn give_up(&mut self) {
+        if let Change::Undecided(before) = std::mem::replace(&mut self.change, Change::Settled) {
+            self.intent = before;
+            self.apply(Touched::default(), false);
+        }
+    }
+
     fn is_undecided(&self) -> bool {
         matches!(self.change, Change::Undecided(_))
     }

@@ -215,6 +215,11 @@ impl Machine {
         Some(outcome.map_err(|error| trouble("routes and guard cannot be set", &error)))
     }
 
+    /// Nothing becomes of it any more.
+    pub(crate) fn give_up_route(&mut self) {
+        self.boundary.give_up();
+    }
+
     pub(crate) fn boundary(&self) -> &Boundary {
         &self.boundary
     }

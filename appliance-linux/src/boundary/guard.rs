@@ -102,6 +102,8 @@ pub(super) struct Report {
     pub(super) copied: io::Result<Applied>,
     /// Whether the table is there, perhaps with the rules before these: it is what is left when we end.
     pub(super) stands: bool,
+    /// Whether it has these rules, unless somebody changed them since nobody looked.
+    pub(super) latest: bool,
     /// Whether a copy that nobody else can change is there, perhaps one with the rules before these.
     pub(super) flush_proof: bool,
 }
@@ -123,6 +125,7 @@ impl Guard {
                 loaded: Ok(Applied::Unchanged),
                 copied: Ok(Applied::Unchanged),
                 stands: false,
+                latest: false,
                 flush_proof: false,
             };
         }
@@ -138,7 +141,8 @@ impl Guard {
         let flush_proof = self.twin.as_mut().is_some_and(|live| live.nft.runs());
         // Not nft, which may be what fails; a kernel that does not tell changes nothing.
         self.stands = table::stands(TABLE).unwrap_or(self.stands);
-        Report { loaded, copied, stands: self.stands, flush_proof }
+        let latest = self.stands && self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
+        Report { loaded, copied, stands: self.stands, latest, flush_proof }
     }
 
     /// Makes the copy say the same: the new one first, then the old one goes. What was refused is tried again at its turn, or
@@ -261,16 +265,19 @@ mod tests {
     fn f_01_the_kernel_says_whether_a_guard_stands_that_nft_does_not_list() {
         in_a_network_of_its_own(|| {
             let (nft, mut guard) = (FakeNft::new(), Guard::new(Arc::default(), || {}));
-            let script = super::super::ruleset::script(
-                Some("pcl0"),
-                &[],
-                &super::super::ruleset::Space {
-                    captured: &Default::default(),
-                    throws: &Default::default(),
-                    spared: &Default::default(),
-                    outer: &Default::default(),
-                },
-            );
+            let script = |device| {
+                super::super::ruleset::script(
+                    Some(device),
+                    &[],
+                    &super::super::ruleset::Space {
+                        captured: &Default::default(),
+                        throws: &Default::default(),
+                        spared: &Default::default(),
+                        outer: &Default::default(),
+                    },
+                )
+            };
+            let (script, other) = (script("pcl0"), script("pcl1"));
             let standing = |guard: &mut Guard| {
                 let Report { loaded, stands, flush_proof, .. } = guard.apply(&script);
                 (loaded.is_ok(), stands, flush_proof)
@@ -278,10 +285,12 @@ mod tests {
             assert_eq!(standing(&mut guard), (true, true, true));
             nft.fails(true);
             assert_eq!(standing(&mut guard), (false, true, true), "nothing but nft");
+            assert!(!guard.apply(&other).latest && guard.apply(&script).latest, "what stands is what stood");
             nft.fails(false);
             nft::run(&["delete", "table", "inet", TABLE], "", nft::deadline("")).unwrap();
             nft.fails(true);
             assert_eq!(standing(&mut guard), (false, false, true));
+            assert!(!guard.apply(&script).latest);
             guard.twin = None;
             assert_eq!(standing(&mut guard), (false, false, false));
             nft.fails(false);

@@ -67,6 +67,8 @@ pub(super) struct Standing {
     /// Whether the table is there, and the copy.
     table: bool,
     copy: bool,
+    /// Whether the table has the rules that the report was about.
+    latest: bool,
     /// What nft said, unless all is well.
     why: Option<String>,
 }
@@ -74,7 +76,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Takes a report; what a configuration may be refused for, and what was put back, is for `round`.
     pub(super) fn reported(&mut self, report: Report, round: &mut Round) {
-        let Report { loaded, copied, stands, flush_proof } = report;
+        let Report { loaded, copied, stands, latest, flush_proof } = report;
         let is_back = |done: &io::Result<Applied>| matches!(done, Ok(Applied::PutBack));
         round.put_back.extend(is_back(&loaded).then(|| "the guard".to_owned()));
         let copy = || "the copy of the guard that nobody else can change".to_owned();
@@ -87,7 +89,7 @@ impl Standing {
             _ => error.to_string(),
         });
         let stood = self.once;
-        (self.table, self.copy) = (stands, flush_proof);
+        (self.table, self.copy, self.latest) = (stands, flush_proof, latest);
         self.once |= self.stands();
         if let Some(text) = self.trouble().filter(|_| stood || stale) {
             round.fails(true, text);
@@ -104,8 +106,16 @@ impl Standing {
         self.once && !self.stands()
     }
 
+    pub(super) fn has_table(&self) -> bool {
+        self.table
+    }
+
     pub(super) fn has_copy(&self) -> bool {
         self.copy
+    }
+
+    pub(super) fn is_latest(&self) -> bool {
+        self.latest
     }
 
     /// Why it is not as it should be.
@@ -193,6 +203,7 @@ mod tests {
             loaded: loaded.map_err(Into::into),
             copied: Ok(Applied::Unchanged),
             stands,
+            latest: stands,
             flush_proof,
         };
         let (mut standing, timed_out) = (Standing::default(), Err(io::ErrorKind::TimedOut));

@@ -84,6 +84,11 @@ impl<R: Send + 'static> Keeper<R> {
         &self.ordered
     }
 
+    /// Whether the last report was about what was ordered last.
+    pub(super) fn is_reported(&self) -> bool {
+        self.reported == self.ordered
+    }
+
     /// Whether this was ordered and the last report was about something else.
     pub(super) fn owes(&self, script: &str) -> bool {
         self.busy && self.reported != script
@@ -166,7 +171,7 @@ mod tests {
         for script in ["a", "bb", "ccc"] {
             keeper.order(script);
         }
-        assert!(keeper.is_busy() && keeper.owes("ccc") && keeper.ordered() == "ccc");
+        assert!(keeper.is_busy() && keeper.owes("ccc") && keeper.ordered() == "ccc" && !keeper.is_reported());
         assert!(keeper.report().is_none());
         goes.send(()).unwrap();
         assert!(keeper.wait(soon()));

@@ -50,7 +50,9 @@ pub(super) struct Left {
     discards: bool,
     /// Whether the guard is there.
     guard: bool,
-    /// Why not, or why it is an old one.
+    /// Whether it may be one with the rules before the last ones.
+    old: bool,
+    /// Why it is not there, or is an old one.
     why: Option<String>,
 }
 
@@ -62,19 +64,24 @@ impl Left {
         nets.into_iter().chain(discards).reduce(|nets, discards| format!("{nets} and {discards}"))
     }
 
-    /// What routes alone do.
+    /// What routes do where no guard stands, or an old one.
     fn by_routes(&self, most: usize) -> String {
         let nets = shown(self.nets.iter(), most);
-        let but = if self.discards { ", and what policies discard is let through" } else { "" };
-        format!("routes alone keep in what goes to {nets}{but}")
+        let alone = if self.guard { "" } else { " alone" };
+        let but = match (self.discards, self.guard) {
+            (false, _) => "",
+            (true, false) => ", and what policies discard is let through",
+            (true, true) => ", and what policies discard is dropped as far as that guard does it",
+        };
+        format!("routes{alone} keep in what goes to {nets}{but}")
     }
 
     /// The last words of a daemon, and whether that is how it should be.
     pub(super) fn last_words(&self) -> Option<Result<String, String>> {
         let kept = self.kept(5)?;
         if self.guard {
-            let old =
-                self.why.as_ref().map_or(String::new(), |why| format!(" by the rules before the last ones ({why})"));
+            let why = self.why.as_deref().filter(|_| self.old);
+            let old = why.map_or(String::new(), |why| format!(" by the rules before the last ones ({why})"));
             return Some(Ok(format!(
                 "{kept} stay blocked{old} until the next start, so that nothing leaves in clear; `portcullis release` opens them"
             )));
@@ -91,17 +98,21 @@ impl Left {
     /// What `portcullis block` says.
     fn blocked(&self) -> io::Result<String> {
         let Some(kept) = self.kept(20) else { return Ok("there is nothing to block".to_owned()) };
-        match self.why.as_deref().or((!self.guard).then_some("somebody removed it")) {
-            None => Ok(format!("blocked until the daemon runs: {kept}")),
-            Some(why) if why == NO_NFT && !self.nets.is_empty() => {
-                Ok(format!("blocked until the daemon runs, without a guard ({why}): {}", self.by_routes(20)))
-            }
-            // Nobody tries again.
-            Some(why) if self.nets.is_empty() => {
-                Err(io::Error::other(format!("the guard cannot be set ({why}); {kept} is let through")))
-            }
-            Some(why) => Err(io::Error::other(format!("the guard cannot be set ({why}); {}", self.by_routes(20)))),
+        if self.guard && !self.old {
+            return Ok(format!("blocked until the daemon runs: {kept}"));
         }
+        let why = self.why.as_deref().unwrap_or("somebody removed it");
+        if why == NO_NFT && !self.nets.is_empty() {
+            let how = if self.guard { "with the guard that stood, perhaps an old one" } else { "without a guard" };
+            return Ok(format!("blocked until the daemon runs, {how} ({why}): {}", self.by_routes(20)));
+        }
+        // Nobody tries again.
+        let (lacks, rest) = match self.guard {
+            true => ("renewed", "what policies discard is dropped as far as the one that stands does it".to_owned()),
+            false => ("set", format!("{kept} is let through")),
+        };
+        let rest = if self.nets.is_empty() { rest } else { self.by_routes(20) };
+        Err(io::Error::other(format!("the guard cannot be {lacks} ({why}); {rest}")))
     }
 }
 
@@ -112,12 +123,16 @@ impl Boundary {
             Ok(nets) => nets.into_iter().collect(),
             Err(_) => self.last.captured.clone(),
         };
-        let slow = self.guard.is_busy().then(|| "nft takes too long".to_owned());
+        let guard = table::stands(ruleset::TABLE).unwrap_or(self.standing.has_table());
+        let slow = self.guard.is_busy().then_some("nft takes too long");
+        // What stood then and does not now was removed by somebody since, whatever nft said of the copy.
+        let why = slow.or_else(|| self.standing.why().filter(|_| guard || !self.standing.has_table()));
         Left {
             nets,
             discards: ruleset::discards(&self.last.guard),
-            guard: table::stands(ruleset::TABLE).unwrap_or(false),
-            why: slow.or_else(|| self.standing.why().map(ToOwned::to_owned)),
+            guard,
+            old: !(self.standing.is_latest() && self.guard.is_reported()),
+            why: why.map(ToOwned::to_owned),
         }
     }
 
@@ -343,6 +358,65 @@ mod tests {
             nft.fails(true);
             let said = block(discards()).unwrap_err().to_string();
             assert_eq!(said, "the guard cannot be set (nft: no); what policies discard is let through");
+        });
+    }
+
+    #[test]
+    fn f_01_a_guard_with_the_newest_rules_is_not_called_an_old_one_because_nft_fails_at_the_end() {
+        in_a_network_of_its_own(|| {
+            let nft = FakeNft::new();
+            let mut boundary = start(&config("10.1.0.0/16")).unwrap();
+            nft.fails(true);
+            boundary.finish();
+            let mut left = boundary.left();
+            let words = left.last_words().unwrap().unwrap();
+            assert!(words.starts_with("10.1.0.0/16 stay blocked until the next start"), "{words}");
+            left.old = true;
+            let words = left.last_words().unwrap().unwrap();
+            assert!(
+                words.starts_with("10.1.0.0/16 stay blocked by the rules before the last ones (nft: no)"),
+                "{words}"
+            );
+            // Somebody removes it, and nft had nothing to say of that.
+            nft.fails(false);
+            boundary.finish();
+            super::tests::nft(&["delete", "table", "inet", ruleset::TABLE]);
+            let words = boundary.left().last_words().unwrap().unwrap_err();
+            assert!(words.starts_with("no guard stands (somebody removed it)"), "{words}");
+        });
+    }
+
+    #[test]
+    fn f_01_block_says_of_a_guard_that_stands_already_that_it_stands() {
+        in_a_network_of_its_own(|| {
+            let nft = FakeNft::new();
+            let both = || with_policies("10.1.0.0/16", DISCARD);
+            block(both()).unwrap();
+            nft.fails(true);
+            let said = block(both()).unwrap_err().to_string();
+            assert_eq!(
+                said,
+                "the guard cannot be renewed (nft: no); routes keep in what goes to 10.1.0.0/16, and what policies discard is \
+                 dropped as far as that guard does it"
+            );
+            let said = block(with_policies("0.0.0.0/0", DISCARD)).unwrap_err().to_string();
+            assert!(
+                said.ends_with("(nft: no); what policies discard is dropped as far as the one that stands does it"),
+                "{said}"
+            );
+            nft.fails(false);
+
+            let mut left = start(&both()).unwrap().left();
+            assert_eq!(left.blocked().unwrap(), "blocked until the daemon runs: 10.1.0.0/16 and what policies discard");
+            (left.old, left.why) = (true, Some(NO_NFT.to_owned()));
+            let said = left.blocked().unwrap();
+            assert!(said.contains("with the guard that stood") && !said.contains("alone"), "{said}");
+            left.guard = false;
+            let said = left.blocked().unwrap();
+            assert!(
+                said.contains("without a guard") && said.contains("routes alone") && said.contains("let through"),
+                "{said}"
+            );
         });
     }
 }

@@ -66,11 +66,11 @@ fn boundary() -> (Boundary, mpsc::Sender<Report>) {
 }
 
 fn stands() -> Report {
-    Report { loaded: Ok(Applied::Loaded), copied: Ok(Applied::Loaded), stands: true, flush_proof: true }
+    Report { loaded: Ok(Applied::Loaded), copied: Ok(Applied::Loaded), stands: true, latest: true, flush_proof: true }
 }
 
 fn fails() -> Report {
-    Report { loaded: Err(io::ErrorKind::TimedOut.into()), ..stands() }
+    Report { loaded: Err(io::ErrorKind::TimedOut.into()), latest: false, ..stands() }
 }
 
 /// What the kernel keeps in.
@@ -174,6 +174,36 @@ fn f_01_while_nft_hangs_the_rest_is_put_back_and_a_refusal_leaves_all_as_it_was(
         kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
         assert_ne!(removed(), 0, "it can be seen");
         assert!(boundary.deadline().is_some(), "tried again");
+    });
+}
+
+#[test]
+fn f_29_what_is_given_up_has_not_happened_when_the_end_comes() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        guard.send(stands()).unwrap();
+        boundary.follow(&config("10.1.0.0/16"));
+        boundary.wait_for_guard();
+        boundary.followed().unwrap().unwrap();
+        let before = boundary.guard.ordered().to_owned();
+
+        boundary.follow(&config("10.3.0.0/16"));
+        assert_ne!(boundary.guard.ordered(), before);
+        boundary.give_up();
+        assert_eq!(boundary.guard.ordered(), before);
+        assert!(boundary.followed().is_none());
+        for _ in 0..3 {
+            guard.send(stands()).unwrap();
+        }
+        boundary.finish();
+        assert_eq!((boundary.guard.ordered(), boundary.guard.is_busy()), (before.as_str(), false));
+        assert_eq!(held(), ["10.1.0.0/16"]);
+        // Of what has happened nothing is taken back.
+        guard.send(stands()).unwrap();
+        boundary.follow(&config("10.3.0.0/16"));
+        boundary.wait_for_guard();
+        boundary.give_up();
+        assert_eq!(held(), ["10.3.0.0/16"]);
     });
 }
 

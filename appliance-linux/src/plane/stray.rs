@@ -18,8 +18,8 @@ const UDP: u8 = 17;
 const NAT: &str = "where a host behind us has sent it, NAT has rewritten it before it came here: exempt what goes to remote \
                    networks, and have conntrack forget the flow (conntrack -D -d ADDRESS); where this machine has, its \
                    address is in no \"local-ts\"";
-const MARK: &str = "it is IKE or ESP of our own: somebody changes the firewall mark of our packets, so that they come back \
-                    to us";
+const MARK: &str = "it is ESP, or from a port of IKE; where it is our own, somebody changes the firewall mark of our packets, \
+                    so that they come back to us; ";
 
 /// What was told of them.
 pub(super) struct Strays(Mutex<Throttle>);
@@ -38,15 +38,13 @@ impl Strays {
         let admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
         if let Some(others) = admitted {
             let (from, to) = (flow.source, flow.destination);
-            warn!(others, "a packet from {from}, which is ours, to {to} fits no policy and is dropped: {}", why(&flow));
+            let mark = if is_like_ours(&flow) { MARK } else { "" };
+            warn!(others, "a packet from {from}, which is ours, to {to} fits no policy and is dropped: {mark}{NAT}");
         }
     }
 }
 
-fn why(flow: &Flow) -> &'static str {
-    match (flow.protocol, flow.ports) {
-        (ESP, _) => MARK,
-        (UDP, Ports::Pair { source: 500 | 4500, .. }) => MARK,
-        _ => NAT,
-    }
+/// Whether it may be one of those that carry our mark. NAT leaves protocol and ports of a host behind us as they are, where it can.
+fn is_like_ours(flow: &Flow) -> bool {
+    flow.protocol == ESP || flow.protocol == UDP && matches!(flow.ports, Ports::Pair { source: 500 | 4500, .. })
 }

@@ -152,7 +152,12 @@ impl Daemon {
 
     /// The daemon ends before it is known what becomes of a new configuration.
     pub(super) fn give_up_reload(&mut self) {
+        if let Some(outcome) = self.machine.routed() {
+            self.finish_reload(outcome);
+        }
         if let Some(reload) = self.reload.take() {
+            // What is left is what the running configuration asks for.
+            self.machine.give_up_route();
             tell(reload.answer, Err(refused("the daemon ends".to_owned(), "")));
         }
     }
