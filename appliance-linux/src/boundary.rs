@@ -450,4 +450,6 @@ fn shown<T: std::fmt::Display>(list: impl ExactSizeIterator<Item = T>, most: usi
 }
 
 #[cfg(test)]
+mod promise;
+#[cfg(test)]
 mod tests;

@@ -97,7 +97,7 @@ const NEVER: [(&str, u8); 6] =
 /// Whether a remote network is so large that it means "all" rather than one network: attached networks inside it stay
 /// reachable. Inside a smaller one they do not: whoever can give an interface an address (a DHCP server, say) could
 /// otherwise take addresses out of the tunnel.
-fn means_all(net: Net) -> bool {
+pub(super) fn means_all(net: Net) -> bool {
     let private = Net { addr: IpAddr::from([192, 168, 0, 0]), prefix: 16 };
     net.prefix <= if net.is_ipv4() { 12 } else { 16 } || net == private
 }
@@ -112,16 +112,17 @@ fn is_a_site(net: Net) -> bool {
 pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
     let (captured, local) = captures(intent, seen);
     let nets: BTreeSet<Net> = captured.keys().copied().collect();
-    let mut throws = local;
+    // What is ours inside a remote network is reached as without us only where that network decides: where a smaller one
+    // covers it, or one child reaches exactly that, it is protected.
+    let decides = |cut: &Cut| cut.out_of.covers(cut.net) && parent(&nets, cut.net) == Some(cut.out_of);
+    let mut throws: BTreeSet<Net> = local.into_iter().filter(decides).map(|cut| cut.net).collect();
     let never = NEVER.iter().filter_map(|(addr, prefix)| Net::new(addr.parse().ok()?, *prefix));
-    throws.extend(never.filter(|net| nets.iter().any(|captured| captured.covers(*net))));
-    // Where a network on our side is exactly what a child reaches, the tunnel wins.
-    throws.retain(|net| !nets.contains(net));
+    throws.extend(never.filter(|net| !nets.contains(net) && parent(&nets, *net).is_some()));
     let mut spared = seen.attached.clone();
     spared.retain(|net, _| {
-        parent(&nets, *net).is_some_and(means_all)
-            && !nets.contains(net)
-            && !throws.iter().any(|throw| throw == net || throw.covers(*net))
+        let thrown = parent(&throws, *net);
+        !nets.contains(net)
+            && parent(&nets, *net).is_some_and(|held| means_all(held) && !thrown.is_some_and(|net| held.covers(net)))
     });
     let unspared = spared.keys().copied().filter(|net| !is_a_site(*net)).collect();
     spared.retain(|net, _| is_a_site(*net));
@@ -164,12 +165,19 @@ fn parent(nets: &BTreeSet<Net>, net: Net) -> Option<Net> {
     (0..=net.prefix).rev().filter_map(|prefix| Net::new(net.addr, prefix)).find(|net| nets.contains(net))
 }
 
+/// A network on our side that lies inside a remote network of the same child, or is it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Cut {
+    net: Net,
+    out_of: Net,
+}
+
 /// The networks that go to the device, each with the address of ours that a packet of our own is best sent from; and
 /// those on our side that lie inside.
 ///
 /// A child that connects everything with everything gets none: with such selectors (route-based VPNs) the operator's own
 /// routes through the TUN device decide.
-fn captures(intent: &Intent, seen: &Seen) -> (BTreeMap<Net, Option<IpAddr>>, BTreeSet<Net>) {
+fn captures(intent: &Intent, seen: &Seen) -> (BTreeMap<Net, Option<IpAddr>>, BTreeSet<Cut>) {
     let (mut captured, mut local_inside) = (BTreeMap::new(), BTreeSet::new());
     for reach in &intent.reaches {
         for v4 in [true, false] {
@@ -187,12 +195,13 @@ fn captures(intent: &Intent, seen: &Seen) -> (BTreeMap<Net, Option<IpAddr>>, BTr
                 if local.is_empty() || *remote == whole && local.contains(&whole) {
                     continue;
                 }
-                for net in prefixes(remote) {
-                    let held = captured.entry(net).or_insert(source);
+                for out_of in prefixes(remote) {
+                    let held = captured.entry(out_of).or_insert(source);
                     *held = held.or(source);
+                    let ours = local.iter().filter(|local| *local != remote);
+                    let inside = ours.filter_map(|local| local.intersect(&out_of.range()));
+                    local_inside.extend(inside.flat_map(|range| prefixes(&range)).map(|net| Cut { net, out_of }));
                 }
-                let covered = local.iter().filter(|local| *local != remote).filter_map(|local| local.intersect(remote));
-                local_inside.extend(covered.flat_map(|range| prefixes(&range)));
             }
         }
     }
@@ -357,6 +366,34 @@ mod tests {
         assert!(map.contains("10.7.0.0-10.7.255.255 : goto out4_1"), "{map}");
         assert!(text.contains("  oifname != { \"lan2\" } counter name out_clear drop\n }"), "{text}");
         assert!(text.contains("  ip saddr { 192.0.2.2 } accept\n  counter name out_clear drop"), "{text}");
+    }
+
+    #[test]
+    fn f_07_a_network_of_ours_inside_all_stays_protected_where_it_is_in_the_remote_network_of_another_child() {
+        let all = ("\"10.1.5.0/24\"", "\"0.0.0.0/0\"");
+        let throws = |children: &[(&str, &str)]| {
+            let plan = made(children, "", &seen(&["192.0.2.2"], &["10.1.5.0/24"]));
+            shown(&plan).iter().any(|line| line.contains("10.1.5.0/24 Throw"))
+        };
+        assert!(throws(&[all]));
+        for lan in ["\"10.2.0.0/16\"", "\"0.0.0.0/0\""] {
+            assert!(!throws(&[all, (lan, "\"10.1.0.0/16\"")]));
+        }
+        assert!(
+            throws(&[all, ("\"10.1.5.0/24\"", "\"10.1.0.0/16\"")]),
+            "whoever has that network says that it is ours"
+        );
+        // The wider of the two says nothing about it.
+        let inner = ("\"10.2.0.0/16\"", "\"10.1.0.0/16\"");
+        assert!(!throws(&[("\"10.1.5.0/24\"", "\"10.0.0.0/8\""), all, inner]));
+    }
+
+    #[test]
+    fn f_13_an_attached_network_is_spared_where_ours_around_it_does_not_decide() {
+        let children = [("\"10.0.0.0/8\"", "\"0.0.0.0/0\""), ("\"10.2.0.0/16\"", "\"10.0.0.0/12\"")];
+        let plan = made(&children, "", &seen(&[], &["10.7.0.0/16", "10.128.0.0/16"]));
+        let spared: Vec<_> = plan.spared.keys().map(ToString::to_string).collect();
+        assert_eq!(spared, ["10.7.0.0/16"], "the other one is ours");
     }
 
     #[test]
