@@ -116,7 +116,7 @@ pub struct Gateway {
     sas: BTreeMap<ChildId, Installed>,
     agenda: Agenda,
     /// SAs that send and hear nothing.
-    silent: Vec<ChildId>,
+    silent: Vec<(ChildId, Instant)>,
     /// When the counters of the SAs are looked at, should nothing else fall due: a peer that itself looks whether we live
     /// puts off our own looks for ever.
     look_at: Option<Instant>,

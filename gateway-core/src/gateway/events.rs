@@ -192,8 +192,10 @@ impl Gateway {
                     Came::Installed => {
                         match install::install(now, &up, lifetime, self.window, parts.outbound, parts.inbound) {
                             Ok(mut installed) => {
-                                let old = up.replaces.and_then(|old| self.sas.get(&old));
-                                installed.ours = old.map_or(up.ours, |old| old.ours);
+                                if let Some(old) = up.replaces.and_then(|old| self.sas.get(&old)) {
+                                    installed.ours = old.ours;
+                                    installed.silence = old.silence_handed_on(parts.inbound);
+                                }
                                 self.enter(installed);
                                 Came::Installed
                             }
@@ -215,18 +217,23 @@ impl Gateway {
             Note::Up { child, config, report, came } => self.child_up(now, child, config, report, came, parts),
             Note::Outbound { child } => {
                 let installed = self.sas.get_mut(&child);
-                if installed.is_some_and(|sa| sa.send_through(now, parts.outbound).is_err()) {
+                if let Some(Err(refused)) = installed.map(|sa| sa.send_through(now, parts.outbound)) {
                     // Nothing can be sent through it: better none than half a one.
-                    drop(parts.endpoint.close_child(now, child));
+                    let cause = Cause::not_installed(&alloc::format!("{refused:?}"));
+                    self.close_for(now, child, cause, parts.endpoint);
                 }
             }
             Note::Draining { child } => self.child_drains(child, parts),
             Note::Down { child, peer, config, cause } => {
-                let sa = self.sas.get(&child).map(|sa| (sa.party, parts.inbound.sa(sa.inbound).map(|sa| sa.since)));
+                let since = |sa| parts.inbound.sa(sa).map(|status| status.since);
+                let sa = self.sas.get(&child).map(|sa| (sa.party, since(sa.inbound), sa.ended.clone()));
                 // What was taken out before was told then.
-                if let Some((party, since)) = sa.filter(|_| self.uninstall(child, parts)) {
+                if let Some((party, since, ended)) = sa.filter(|_| self.uninstall(child, parts)) {
                     let lasted = since.is_some_and(|since| now.since(since) >= LASTING);
-                    self.child_down(now, (peer, config, party), lasted, &cause, parts);
+                    let lasted = lasted && cause != Failure::ClosedByPeer;
+                    let ended = ended.filter(|_| cause == Failure::ClosedHere);
+                    let cause = ended.unwrap_or_else(|| Cause::of(&cause, parts.endpoint.pad().get(peer)));
+                    self.child_down(now, (peer, config, party), lasted, cause);
                 } else if let Some(entry) = self.children.get_mut(&config) {
                     entry.answered(child);
                 }
@@ -370,8 +377,10 @@ impl Gateway {
                 return self.report(Report { what: What::ChildFailed, cause: Some(cause), ..report });
             }
         }
+        let party = self.sas.get(&child).map(|sa| sa.party);
         let Some(entry) = self.children.get_mut(&config) else { return };
         let peer = entry.peer;
+        let ours = self.peers.get(&peer).zip(party).is_some_and(|(peer, party)| peer.looks_after(party));
         let for_a_packet = entry.answered(child).is_some_and(|asked| asked.packet.is_some());
         let rekeyed = matches!(report.what, What::ChildUp { rekeyed: true, .. });
         let before = entry.cause.take();
@@ -380,7 +389,7 @@ impl Gateway {
             entry.cause = before.clone(); // it is up, and will not be for long
         }
         entry.wanted = false;
-        entry.was_up = true;
+        entry.was_up |= ours;
         entry.failures = 0;
         entry.retry_at = None;
         entry.uncovered_until = None;
@@ -421,6 +430,11 @@ impl Gateway {
         let configured = config.and_then(|config| pad.get_child(config)).map(|(_, _, child)| child);
         let cause = Cause::of_child(failure, configured, pad.get(peer));
         let shared = self.is_shared(peer, parts.endpoint);
+        let view = parts.endpoint.ike_sa(ike);
+        let up = config.and_then(|config| self.children.get(&config)).is_some_and(|child| match view {
+            Some(view) => self.is_up_with(child, view.party),
+            None => !child.sas.is_empty(),
+        });
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let Some(config) = config else {
             // The peer asked. What it was about shows in its own words only.
@@ -428,25 +442,31 @@ impl Gateway {
             return self.tell(Some(peer), None, What::ChildFailed, Some(cause));
         };
         let Some(child) = self.children.get_mut(&config) else { return }; // a reload took it
-        let asked = id.and_then(|id| child.answered(id));
-        if let Some(packet) = asked.and_then(|asked| asked.packet) {
+        if let Some(packet) = id.and_then(|id| child.answered(id)).and_then(|asked| asked.packet) {
             return self.uncovered(now, config, packet, Some(&cause));
         }
-        let asked = asked.is_some();
-        let up = !child.sas.is_empty();
-        child.fail(now, cause.clone());
         child.differs |= failure.is_about_pfs();
+        // Which SA of it was to be rekeyed. What the peer asks for is one beside, or instead of, what its IKE SA carries.
+        let carried = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| sa.ike == ike);
+        let stands = id.or_else(|| child.sas.iter().rev().find(carried).copied());
         // Keys of the first child come out of IKE_AUTH, which needs no agreement about key exchanges: a child that cannot be
         // rekeyed, or that was up and is refused now, comes back with a new IKE SA.
-        let silent =
-            !child.answered && child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.unanswered.is_some());
-        let hopeless = silent || failure.is_about_pfs() || child.failures >= PATIENCE;
-        let refused = failure.is_about_pfs() || *failure == Failure::ProposalsRefused;
-        let renewed = if up { !asked && hopeless } else { child.was_up && refused };
-        let called = parts.endpoint.ike_sa(ike).is_some_and(|view| view.called);
+        let (what, renewed) = match stands.and_then(|id| self.sas.get_mut(&id)) {
+            Some(sa) => {
+                child.cause = Some(cause.clone());
+                sa.refused = sa.refused.saturating_add(1);
+                let silent = sa.probed_in_vain(parts.inbound);
+                (What::RekeyFailed, silent || failure.is_about_pfs() || sa.refused >= PATIENCE)
+            }
+            None => {
+                child.fail(now, cause.clone());
+                let refused = failure.is_about_pfs() || *failure == Failure::ProposalsRefused;
+                (What::ChildFailed, !up && child.was_up && refused)
+            }
+        };
+        let called = view.is_some_and(|view| view.called);
         let ours = called || (!shared && entry.start != Start::Passive);
         let renewed = renewed && entry.renew(now, config, ours);
-        let what = if up && !asked { What::RekeyFailed } else { What::ChildFailed };
         self.tell(Some(peer), Some(config), what, Some(cause));
         if renewed {
             self.tell(Some(peer), Some(config), What::Renewing, None);
@@ -468,15 +488,14 @@ impl Gateway {
         }
     }
 
-    fn child_down<C: IkeCrypto, P: PacketCrypto>(
+    /// `lasted`: it was a good one, and comes again without a pause.
+    fn child_down(
         &mut self,
         now: Instant,
         (peer, config, party): (PeerId, ChildConfigId, Party),
         lasted: bool,
-        failure: &Failure,
-        parts: &Parts<'_, '_, C, P>,
+        cause: Cause,
     ) {
-        let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
         if self.children.get(&config).is_some_and(|entry| self.is_up_with(entry, party)) {
             return; // another one goes on, and tells the story
         }
@@ -485,7 +504,7 @@ impl Gateway {
         // What others who share it have is up; whoever called asks again.
         if cause.kind != Kind::Intent && (ours || entry.sas.is_empty()) {
             entry.fail(now, cause.clone());
-            if lasted && *failure != Failure::ClosedByPeer {
+            if lasted {
                 entry.failures = 0;
                 entry.retry_at = None;
             }

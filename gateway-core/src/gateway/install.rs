@@ -5,7 +5,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::Endpoint;
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
+use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::engine::{Inbound, Outbound};
@@ -16,9 +18,11 @@ use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
 
+use super::silence::Silence;
 use super::state::{ChildEntry, Totals};
 use super::{Gateway, Parts};
 use crate::cause::Cause;
+use crate::peers::Peers;
 use crate::policy::{child_of, policy_of};
 
 /// A Child SA in the engines.
@@ -34,10 +38,11 @@ pub(super) struct Installed {
     pub(super) inbound: SaId,
     pub(super) outbound: Sending,
     pub(super) encap: Encap,
-    /// The last sign of life that IKE was told of.
-    pub(super) heard: Option<Instant>,
-    /// Since when packets go out and none comes in.
-    pub(super) unanswered: Option<Instant>,
+    pub(super) silence: Silence,
+    /// Rekeys of it that were refused.
+    pub(super) refused: u32,
+    /// Why we had IKE delete it, when nobody here wished for that.
+    pub(super) ended: Option<Cause>,
 }
 
 /// The sending half.
@@ -128,8 +133,9 @@ pub(super) fn install<P: PacketCrypto>(
         inbound: receiving,
         outbound,
         encap: up.encap,
-        heard: None,
-        unanswered: None,
+        silence: Silence::default(),
+        refused: 0,
+        ended: None,
     })
 }
 
@@ -279,6 +285,22 @@ impl Gateway {
         true
     }
 
+    /// Has IKE delete a Child SA that is in the engines, and says why when it is gone.
+    pub(super) fn close_for<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        child: ChildId,
+        cause: Cause,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        // Denied: it is being deleted.
+        if endpoint.close_child(now, child).is_ok()
+            && let Some(sa) = self.sas.get_mut(&child)
+        {
+            sa.ended = Some(cause);
+        }
+    }
+
     /// An engine has something to say about an SA.
     pub(super) fn sa_event<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
@@ -294,16 +316,18 @@ impl Gateway {
         // An SA that is gone already has nothing left to be done about.
         let status = if inbound { parts.inbound.sa(sa) } else { parts.outbound.sa(sa) };
         let child = status.and_then(|status| self.children.get(&child_of(status.policy)));
-        let mut installed = child.into_iter().flat_map(ChildEntry::all).filter_map(|id| self.sas.get(id));
-        let Some(installed) = installed.find(|installed| installed.is(sa, inbound)) else { return };
-        let child = installed.child;
+        let is = |installed: &&Installed| installed.is(sa, inbound);
+        let installed = child.into_iter().flat_map(ChildEntry::all).filter_map(|id| self.sas.get(id)).find(is);
+        let Some((child, encap)) = installed.map(|installed| (installed.child, installed.encap)) else { return };
         match event {
             // Denied when it is being replaced or deleted already, which is what is wanted.
             Event::SoftLifetime { .. } => drop(parts.endpoint.rekey_child(now, child)),
-            Event::HardLifetime { .. } => drop(parts.endpoint.close_child(now, child)),
+            Event::HardLifetime { .. } => {
+                self.close_for(now, child, Cause::of(&Failure::Expired, None), parts.endpoint)
+            }
             Event::FirstPacket { .. } => parts.endpoint.heard(now, child),
             // Protocol 50 has no NAT mapping to follow.
-            Event::PathChanged { path, .. } if installed.encap == Encap::Udp && path.remote.port() != 0 => {
+            Event::PathChanged { path, .. } if encap == Encap::Udp && path.remote.port() != 0 => {
                 parts.endpoint.moved(child, path);
             }
             Event::PathChanged { .. } => {}

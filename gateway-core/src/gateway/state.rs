@@ -241,12 +241,8 @@ pub(super) struct ChildEntry {
     pub(super) uncovered: u32,
     /// The sides differ in perfect forward secrecy, as long as no rekey shows otherwise.
     pub(super) differs: bool,
-    /// It was up before: what refuses it now took it then.
+    /// It was up before, with the one that we call: what refuses it now took it then.
     pub(super) was_up: bool,
-    /// Something came in since the last look at its silence.
-    pub(super) answered: bool,
-    /// Its silence is no reason to rekey it before.
-    pub(super) probe_after: Option<Instant>,
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) cause: Option<Cause>,
@@ -271,8 +267,6 @@ impl ChildEntry {
             uncovered: 0,
             differs: false,
             was_up: false,
-            answered: false,
-            probe_after: None,
             failures: 0,
             retry_at: None,
             cause: None,

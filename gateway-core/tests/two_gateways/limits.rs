@@ -184,7 +184,7 @@ fn f_65_answers_now_and_then_cost_one_rekey_in_ten_intervals() {
 }
 
 #[test]
-fn f_65_an_sa_beside_one_that_is_answered_is_not_rekeyed_for_its_silence() {
+fn f_65_an_sa_that_was_never_heard_is_not_rekeyed_for_its_silence_beside_one_that_is() {
     let right = peer(false, "start = \"passive\"\ndpd = \"10s\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"")
         + "[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.2.9.0/24\"\nremote-ts = \"10.1.0.0/16\"\n";
     let mut world = World::new(&peer(true, "dpd = \"10s\"", ""), &right).start();

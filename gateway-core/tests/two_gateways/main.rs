@@ -5,6 +5,7 @@ mod limits;
 mod parties;
 mod places;
 mod shared;
+mod silence;
 mod trials;
 mod wishes;
 mod world;

@@ -1,0 +1,422 @@
+//! SAs of one child are looked at each for itself: their silence, and the rekeys that are refused.
+
+use std::time::Duration;
+
+use gateway_core::gateway::{Parts, What};
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::engine::{Outbound, OutboundSlot};
+use ipsec_core::sa::{Event, Reached};
+use ipsec_core::spd;
+
+use crate::secs;
+use crate::world::{Site, Stopped, World, far, leak, packet, parts, peer, second};
+
+fn waiting(what: &What) -> bool {
+    *what == What::Waiting
+}
+
+/// A site that shares a peer with others: its lines, its identity, its network, lines of its child, its room for Child SAs.
+fn party(seed: u64, lines: &str, (id, net): (&str, u8), child: &str, room: usize) -> Site {
+    let text = peer(false, lines, child)
+        .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
+        .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"10.2.{net}.0/24\""));
+    Site::with_children(seed, &text, 64, room)
+}
+
+/// The left side and those who share its peer: a is at the right, b beside.
+struct Three {
+    world: World,
+    b: Site,
+}
+
+impl Three {
+    /// Both call.
+    fn called(b_first: bool) -> Self {
+        let left = peer(true, "start = \"passive\"\ndpd = \"10s\"", "")
+            .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
+            .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
+        let mut world = World::new(&left, "");
+        world.right = party(2, "dpd = \"0s\"", ("a.lab", 1), "", 16);
+        world.left.gateway.start(world.now, parts!(world.left)).unwrap();
+        let mut three = Self { world, b: party(3, "dpd = \"0s\"", ("b.lab", 2), "", 16) };
+        for turn in [b_first, !b_first] {
+            let start = |world: &mut World| {
+                world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+                world.exchange();
+            };
+            if turn { three.beside(start) } else { start(&mut three.world) }
+        }
+        assert_eq!(three.world.left.outbound.sas().count(), 2, "{}", three.world.story());
+        three
+    }
+
+    /// The left side calls a, and is called by b.
+    fn calling(left: &str, a: Site, b: Site) -> Self {
+        let mut world = World::new(&left.replace("remote-id = \"right.lab\"", "remote-id = \"any\""), "");
+        world.right = a;
+        let mut three = Self { world: world.start(), b };
+        three.beside(|world| {
+            world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+            world.exchange();
+        });
+        three
+    }
+
+    /// While b is at the right.
+    fn beside<T>(&mut self, what: impl FnOnce(&mut World) -> T) -> T {
+        core::mem::swap(&mut self.world.right, &mut self.b);
+        let done = what(&mut self.world);
+        core::mem::swap(&mut self.world.right, &mut self.b);
+        done
+    }
+
+    /// b is sent a line of a log. IKE hears both of them: what comes while the other one is there is repeated.
+    fn log_to_b(&mut self) {
+        self.world.pass(Duration::from_millis(300));
+        self.beside(|world| {
+            let _ = world.send(true, &far(1, 2, 2));
+            world.right.received.clear();
+            world.pass(Duration::from_millis(400));
+        });
+    }
+
+    fn told(&self, what: impl Fn(&What) -> bool) -> usize {
+        self.world.left.told(what)
+    }
+}
+
+/// What a side has lost it cannot give back.
+fn end(world: &mut World) {
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+}
+
+fn from(net: u8) -> Vec<u8> {
+    let mut packet = packet(2, 1, b"back");
+    packet[14] = net;
+    packet
+}
+
+#[test]
+fn f_65_one_way_traffic_of_one_party_hides_no_silence_of_another() {
+    for b_first in [false, true] {
+        let mut three = Three::called(b_first);
+        three.world.send(false, &from(1)).unwrap();
+        three.beside(|world| world.send(false, &from(2)).unwrap());
+        for _ in 0..40 {
+            three.log_to_b();
+        }
+        assert_eq!(three.told(waiting), 1, "{}", three.world.story());
+        three.world.left.received.clear();
+        three.world.right.lose(|_| true);
+        let since = three.world.now;
+        loop {
+            let _ = three.world.send(true, &far(1, 2, 1));
+            three.log_to_b();
+            if three.world.send(false, &from(1)) == Ok(()) && three.world.left.received.pop().is_some() {
+                break;
+            }
+            assert!(three.world.now.since(since) <= secs(30), "b_first {b_first}\n{}", three.world.story());
+        }
+        end(&mut three.world);
+    }
+}
+
+#[test]
+fn f_65_one_way_traffic_costs_one_rekey_although_another_party_talks() {
+    let mut three = Three::called(false);
+    three.beside(|world| world.send(false, &from(2)).unwrap());
+    for _ in 0..500 {
+        three.world.send(true, &far(1, 2, 1)).unwrap();
+        three.world.send(false, &from(1)).unwrap();
+        three.log_to_b();
+    }
+    three.world.left.received.clear();
+    three.world.right.received.clear();
+    assert_eq!(three.told(waiting), 1, "{}", three.world.story());
+}
+
+/// One child with two SAs, for other hosts each.
+fn two_networks() -> World {
+    let right = peer(false, "start = \"passive\"\ndpd = \"10s\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"")
+        + "[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.2.9.0/24\"\nremote-ts = \"10.1.0.0/16\"\n";
+    let mut world = World::new(&peer(true, "dpd = \"10s\"", ""), &right).start();
+    assert!(matches!(world.send(true, &far(1, 2, 9)), Err(Stopped::Acquire(_, true))));
+    world.exchange();
+    // Both were heard.
+    world.ping();
+    world.send(true, &far(1, 2, 9)).unwrap();
+    world.send(false, &from(9)).unwrap();
+    world.left.received.clear();
+    world.right.received.clear();
+    world
+}
+
+#[test]
+fn f_65_an_sa_of_the_same_child_for_other_hosts_hides_no_dead_one() {
+    let mut world = two_networks();
+    let last = world.right.endpoint.child_sas().map(|sa| sa.config).max().unwrap();
+    let dead = world.right.endpoint.child_sas().find(|sa| sa.config == last).map(|sa| [sa.spi_in, sa.spi_out]).unwrap();
+    world.right.lose(|status| dead.contains(&status.spi));
+    let since = world.now;
+    loop {
+        world.ping();
+        let _ = world.send(true, &far(1, 2, 9));
+        world.right.received.clear();
+        world.pass(secs(1));
+        if world.send(false, &from(9)) == Ok(()) && world.left.received.pop().is_some() {
+            break;
+        }
+        assert!(world.now.since(since) <= secs(30), "{}", world.story());
+    }
+    end(&mut world);
+}
+
+#[test]
+fn f_65_one_way_traffic_beside_an_sa_for_other_hosts_costs_one_rekey() {
+    let mut world = two_networks();
+    for _ in 0..300 {
+        world.ping();
+        world.send(true, &far(1, 2, 9)).unwrap();
+        world.right.received.clear();
+        world.pass(secs(1));
+    }
+    assert_eq!((world.left.child("other", "net").1, world.left.told(waiting)), (1, 1), "{}", world.story());
+}
+
+/// The left side sends through the newer one of two SAs for the same packets, and the right side through the older one.
+#[test]
+fn f_65_what_comes_through_a_twin_is_an_answer_and_the_end_of_both_is_noticed() {
+    let left = peer(true, "start = \"passive\"\ndpd = \"10s\"", "");
+    let mut world = World::new(&left, &peer(false, "dpd = \"10s\"", "")).start();
+    let first = world.right.endpoint.child_sas().next().map(|sa| (sa.ike, sa.config)).unwrap();
+    world.right.endpoint.create_child(world.now, first.0, first.1).unwrap();
+    world.pass(secs(1));
+    assert_eq!(world.left.inbound.sas().count(), 2, "{}", world.story());
+    let newer = world.right.outbound.sas().max_by_key(|sa| sa.since).unwrap().id;
+    world.right.outbound.remove(newer);
+    // A last packet without an answer, and much later the next talk.
+    for rest in [1, 200] {
+        for _ in 0..60 {
+            world.ping();
+            world.pass(secs(1));
+        }
+        world.send(true, &packet(1, 2, b"ack")).unwrap();
+        world.pass(secs(rest));
+        world.right.received.clear();
+    }
+    let used = world.left.inbound.sas().filter(|sa| sa.last_used.is_some()).count();
+    assert_eq!((used, world.left.told(waiting)), (1, 0), "{}", world.story());
+    world.ping();
+    world.right.lose(|_| true);
+    world.heals_within_30_s();
+    end(&mut world);
+}
+
+#[test]
+fn f_65_what_came_in_just_before_a_rekey_counts_for_the_new_sa() {
+    let mut world = World::connected("dpd = \"10s\"", "dpd = \"0s\"");
+    world.pass(secs(11));
+    world.ping();
+    assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+    world.exchange();
+    world.right.lose(|_| true);
+    world.heals_within_30_s();
+}
+
+/// The last packet of a talk has no answer, as a last ACK. Later one is answered after half a second.
+#[test]
+fn f_65_an_answer_that_takes_half_a_second_after_a_rest_is_no_silence() {
+    for rest in [4, 300] {
+        let mut rekeys = Vec::new();
+        for phase in 0..24 {
+            let mut world = World::connected("dpd = \"10s\"", "dpd = \"0s\"");
+            world.ping();
+            world.pass(secs(1));
+            world.send(true, &packet(1, 2, b"ack")).unwrap();
+            world.pass(secs(rest));
+            world.pass(Duration::from_millis(450 * phase));
+            world.send(true, &packet(1, 2, b"question")).unwrap();
+            world.pass(Duration::from_millis(500));
+            world.send(false, &packet(2, 1, b"answer")).unwrap();
+            world.pass(secs(15));
+            world.left.received.clear();
+            world.right.received.clear();
+            rekeys.push((world.left.child("other", "net").1, world.left.told(waiting)));
+        }
+        assert!(rekeys.iter().all(|told| *told == (0, 0)), "{rest}: {rekeys:?}");
+    }
+}
+
+#[test]
+fn f_65_a_packet_in_a_minute_is_enough_to_notice_silence() {
+    let mut world = World::connected("dpd = \"10s\"", "dpd = \"10s\"");
+    world.ping();
+    world.pass(secs(60));
+    world.right.lose(|_| true);
+    for _ in 0..3 {
+        let _ = world.send(true, &packet(1, 2, b"out"));
+        world.pass(secs(60));
+    }
+    assert_eq!(world.left.told(waiting), 1, "{}", world.story());
+    world.ping();
+}
+
+/// A rekey that is refused once is no reason to connect anew, unless it was to end a silence.
+#[test]
+fn f_65_a_rekey_for_its_own_sake_that_is_refused_says_nothing_of_silence() {
+    let left = peer(true, "dpd = \"10s\"", "") + &second(3, 4);
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = World::new(&left, "");
+    world.right = Site::with_children(2, &right, 64, 2);
+    world.left.gateway.down(world.now, "other/two", parts!(world.left)).unwrap();
+    let mut world = world.start();
+    world.ping();
+    for _ in 0..40 {
+        world.send(true, &packet(1, 2, b"log")).unwrap();
+        world.pass(secs(1));
+    }
+    world.right.received.clear();
+    assert_eq!((world.left.child("other", "net").1, world.left.told(waiting)), (1, 1), "{}", world.story());
+    // Now there is no room for another one.
+    world.left.gateway.up(world.now, "other/two", parts!(world.left)).unwrap();
+    world.exchange();
+    assert!(world.left.child("other", "two").2, "{}", world.story());
+    assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+    world.exchange();
+    assert_eq!(world.left.told(|what| *what == What::RekeyFailed), 1, "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::Renewing), 0, "{}", world.story());
+}
+
+/// a has room for one Child SA, so that no rekey succeeds there; b for as many.
+fn refusing(left: &str, a: usize, b: usize) -> Three {
+    let party = |seed, lines, whose, room| party(seed, lines, whose, "", room);
+    let a = party(2, "start = \"passive\"\ndpd = \"0s\"", ("a.lab", 1), a);
+    Three::calling(&peer(true, left, ""), a, party(3, "dpd = \"0s\"", ("b.lab", 2), b))
+}
+
+#[test]
+fn f_65_silence_of_one_party_makes_no_connection_with_another_anew() {
+    let mut three = refusing("dpd = \"10s\"", 1, 16);
+    for _ in 0..20 {
+        three.log_to_b();
+    }
+    assert_eq!(
+        three.world.left.gateway.rekey(three.world.now, "other/net", false, parts!(three.world.left)),
+        Ok(Ok(()))
+    );
+    three.world.exchange();
+    assert_eq!(three.told(|what| *what == What::RekeyFailed), 1, "{}", three.world.story());
+    assert_eq!(three.told(|what| *what == What::Renewing), 0, "{}", three.world.story());
+}
+
+#[test]
+fn f_61_rekeys_with_one_party_hide_none_that_another_one_refuses() {
+    let mut three = refusing("dpd = \"0s\"", 1, 16);
+    for round in 0..3 {
+        let renewed = three.told(|what| *what == What::Renewing);
+        assert_eq!(renewed, 0, "{round}\n{}", three.world.story());
+        three.world.pass(secs(15));
+        let world = &mut three.world;
+        assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+        world.exchange();
+        three.beside(|world| world.pass(secs(8)));
+    }
+    let told = (three.told(|what| *what == What::RekeyFailed), three.told(|what| *what == What::Renewing));
+    assert_eq!(told, (3, 1), "{}", three.world.story());
+    assert_eq!(three.world.left.child("other", "net").1, 3, "b was rekeyed\n{}", three.world.story());
+}
+
+#[test]
+fn f_61_what_one_party_refuses_puts_off_no_question_to_another() {
+    let mut three = refusing("dpd = \"0s\"", 16, 1);
+    three.beside(|world| world.pass(secs(12)));
+    for _ in 0..5 {
+        let of_b = |sa: &ike_core::endpoint::ChildView<'_>| {
+            sa.remote.iter().any(|remote| remote.addrs.contains("10.2.2.1".parse().unwrap()))
+        };
+        three.beside(|world| {
+            let sa = world.left.endpoint.child_sas().find(of_b).unwrap().id;
+            world.left.endpoint.rekey_child(world.now, sa).unwrap();
+            world.pass(secs(1));
+        });
+        three.world.pass(secs(7));
+    }
+    assert!(three.told(|what| *what == What::RekeyFailed) >= 5, "{}", three.world.story());
+    let world = &mut three.world;
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.exchange();
+    assert!(!world.right.child("other", "net").2, "{}", world.story());
+    world.pass(secs(5));
+    assert!(world.right.child("other", "net").2, "{}", world.story());
+}
+
+/// Keys of the first child need no agreement about key exchanges: what was up with a party, and is refused now, comes back
+/// with a new connection.
+#[test]
+fn f_61_a_child_that_another_party_has_comes_back_with_a_new_connection() {
+    let left = peer(true, "", "esp = \"aes256gcm16\"");
+    let a = party(2, "start = \"passive\"", ("a.lab", 1), "esp = \"aes256gcm16-ecp256\"", 16);
+    let mut three = Three::calling(&left, a, party(3, "", ("b.lab", 2), "esp = \"aes256gcm16\"", 16));
+    assert_eq!(three.world.left.outbound.sas().count(), 2, "{}", three.world.story());
+    three.world.pass(secs(12));
+    let world = &mut three.world;
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.exchange();
+    assert!(!world.right.child("other", "net").2, "{}", world.story());
+    world.pass(secs(15));
+    assert!(world.right.child("other", "net").2, "{}", world.story());
+}
+
+#[test]
+fn f_61_a_child_that_only_another_party_had_is_no_reason_to_connect_anew() {
+    let two = |net: u8, far: u8, esp: &str| "\n".to_owned() + &second(net, far) + &format!("esp = \"{esp}\"\n");
+    let left = peer(true, "", "") + &two(3, 4, "aes128gcm16");
+    let a = party(2, "start = \"passive\"", ("a.lab", 1), &two(4, 3, "aes256gcm16"), 16);
+    let b = party(3, "", ("b.lab", 2), &two(4, 3, "aes128gcm16"), 16);
+    let mut three = Three::calling(&left, a, b);
+    three.beside(|world| world.pass(secs(3)));
+    assert!(three.b.child("other", "two").2, "{}", three.world.story());
+    for _ in 0..20 {
+        three.world.pass(secs(5));
+        three.beside(|world| world.pass(secs(1)));
+    }
+    assert!(three.told(|what| *what == What::ChildFailed) > 2, "{}", three.world.story());
+    assert_eq!(three.told(|what| *what == What::Renewing), 0, "{}", three.world.story());
+}
+
+fn ends(world: &World) -> Vec<String> {
+    let down = world.left.story.iter().filter(|report| report.what == What::ChildDown);
+    down.filter_map(|report| report.cause.as_ref()).map(|cause| cause.code.to_string()).collect()
+}
+
+#[test]
+fn f_72_a_child_that_ends_at_its_limit_is_told_as_expired() {
+    let mut world = World::connected("", "");
+    world.pass(secs(60));
+    let sa = world.left.outbound.sas().next().unwrap();
+    let event = Event::HardLifetime { sa: sa.id, spi: sa.spi, reached: Reached::Bytes };
+    world.left.gateway.handle_outbound(world.now, event, parts!(world.left));
+    world.exchange();
+    assert_eq!(ends(&world), ["expired"], "{}", world.story());
+    // What is closed here later is told as that.
+    world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+    world.exchange();
+    assert_eq!(ends(&world), ["expired", "closed-here"], "{}", world.story());
+}
+
+/// The engine that sends has room for one SA: the peer rekeys, and ours is still in its place when the new one may send.
+#[test]
+fn f_72_a_child_that_the_engine_has_no_room_for_is_told_as_that() {
+    let right = peer(false, "start = \"passive\"", "");
+    let mut world = World::new(&peer(true, "", ""), &right);
+    world.left.outbound =
+        Outbound::new(RustCrypto, leak(64, || spd::Slot::EMPTY), leak(1, || OutboundSlot::<RustCrypto>::EMPTY));
+    let mut world = world.start();
+    world.pass(secs(60));
+    assert_eq!(world.right.gateway.rekey(world.now, "other/net", false, parts!(world.right)), Ok(Ok(())));
+    world.exchange();
+    world.pass(secs(30));
+    assert_eq!(ends(&world).first().map(String::as_str), Some("not-installed"), "{}", world.story());
+    world.ping();
+}
