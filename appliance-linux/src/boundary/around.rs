@@ -6,6 +6,7 @@
 //! A later fragment has no ports, so that a rule on ports leads none of it around (RFC 4301 §7).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{Action, Rule, Selector};
@@ -43,7 +44,7 @@ pub(super) fn leads(v4: bool, rules: &[Rule], captured: &BTreeSet<Net>) -> Vec<L
             if rule.action == Action::Bypass || !later.any(|other| overlap(&rule.selector, &other.selector)) {
                 continue;
             }
-            (vec![at_least(v4, &rule.selector)], Then::Goto(TABLE))
+            (at_least(v4, &rule.selector), Then::Goto(TABLE))
         };
         // What finds no room crosses the device, and so does all behind it.
         if leads.len() + way.len() > MOST {
@@ -79,12 +80,19 @@ fn exactly(v4: bool, selector: &Selector) -> Vec<Lead> {
     pairs.map(|(from, to)| Lead { from: some(from), to: some(to), ..template }).collect()
 }
 
-/// A rule that fits every packet that could be of a selector.
-fn at_least(v4: bool, selector: &Selector) -> Lead {
+/// Rules that fit every packet that could be of a selector. A packet of our own that has no source yet gets one by its route:
+/// by that to our device one that the selector wants, by another one that it does not. So it is kept whatever its source.
+fn at_least(v4: bool, selector: &Selector) -> Vec<Lead> {
     // Of IPv6 the kernel may not find the protocol behind all extension headers.
     let protocol = if v4 { protocol_of(selector) } else { 0 };
     let (from, to) = (some(cover(&selector.local.addrs)), some(cover(&selector.remote.addrs)));
-    Lead { from, to, protocol, ..Lead::new(v4, AROUND, Then::Nothing) }
+    let lead = Lead { from, to, protocol, ..Lead::new(v4, AROUND, Then::Nothing) };
+    // Of IPv4 no source is 0.0.0.0; of IPv6 it is in no network.
+    let without = match v4 {
+        true => Lead { from: Net::new(IpAddr::from([0; 4]), 32), ..lead },
+        false => Lead { from: None, own: true, ..lead },
+    };
+    if from.is_some() { vec![lead, without] } else { vec![lead] }
 }
 
 fn protocol_of(selector: &Selector) -> u8 {
@@ -140,6 +148,9 @@ mod tests {
             for (word, net) in [("from", lead.from), ("to", lead.to)] {
                 text += &net.map_or_else(String::new, |net| format!(" {word} {net}"));
             }
+            if lead.own {
+                text += " iif lo";
+            }
             if lead.protocol != 0 {
                 text += &format!(" protocol {}", lead.protocol);
             }
@@ -180,11 +191,24 @@ mod tests {
         // Later fragments have no ports: all of UDP is kept.
         assert_eq!(
             shown(&child, bypass),
-            ["4400 from 10.2.0.0/29 to 10.1.0.0/16 protocol 17 goto 4500", "4401 goto 4503", "4503"]
+            [
+                "4400 from 10.2.0.0/29 to 10.1.0.0/16 protocol 17 goto 4500",
+                "4401 from 0.0.0.0/32 to 10.1.0.0/16 protocol 17 goto 4500",
+                "4402 goto 4503",
+                "4503"
+            ]
         );
         let child = [("\"fd02::/64[udp/5000]\"", "\"fd01::/64[udp]\"")];
         let kept = shown(&child, bypass);
-        assert_eq!(kept, ["4400 from fd02::/64 to fd01::/64 goto 4500", "4401 goto 4503", "4503"]);
+        assert_eq!(
+            kept,
+            [
+                "4400 from fd02::/64 to fd01::/64 goto 4500",
+                "4401 to fd01::/64 iif lo goto 4500",
+                "4402 goto 4503",
+                "4503"
+            ]
+        );
         let discard = "[[policy]]\naction = \"discard\"\nprotocol = \"tcp\"\nremote = \"10.1.5.0/24\"\n\
                        [[policy]]\naction = \"bypass\"\nremote = \"10.1.5.9\"\n\
                        [[policy]]\naction = \"discard\"\nremote = \"10.1.6.0/24\"\n";

@@ -20,6 +20,9 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(45);
 /// The metric of the route that is left when the TUN device is gone.
 const LAST_RESORT: u32 = 0x7fff_ffff;
 
+/// Where the kernel lets routing rules have a packet of our own come in.
+const LOOPBACK: &str = "lo";
+
 /// What the steps were.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -328,6 +331,9 @@ pub(super) fn rule(lead: Lead) -> RuleMessage {
         rule.header.flags = RuleFlags::Invert;
         rule.attributes.push(RuleAttribute::FwMark(MARK));
     }
+    if lead.own {
+        rule.attributes.push(RuleAttribute::Iifname(LOOPBACK.to_owned()));
+    }
     if let Some(from) = lead.from {
         rule.header.src_len = from.prefix;
         rule.attributes.push(RuleAttribute::Source(from.addr));
@@ -363,6 +369,7 @@ fn lead_of(found: &RuleMessage) -> Option<Lead> {
             RuleAttribute::DestinationPortRange(range) => lead.destination_ports = ports(range),
             RuleAttribute::FwMark(found) => mark = Some(*found),
             RuleAttribute::FwMask(mask) if *mask != u32::MAX => return None,
+            RuleAttribute::Iifname(name) if name == LOOPBACK => lead.own = true,
             RuleAttribute::Iifname(_)
             | RuleAttribute::Oifname(_)
             | RuleAttribute::L3MDev(_)

@@ -1,6 +1,7 @@
 //! Whatever the configuration: what it protects is led to the device, and the guard drops it elsewhere. Small configurations
 //! by chance, and the plan of each read as the kernel and nft read it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use gateway_core::config::Config;
@@ -108,7 +109,7 @@ fn seen(dice: &mut Dice, v4: bool) -> Seen {
     seen
 }
 
-/// A UDP packet.
+/// A UDP packet; without a source it is one of our own that has none yet.
 #[derive(Debug, Clone, Copy)]
 struct Packet {
     from: Option<IpAddr>,
@@ -131,6 +132,7 @@ fn way(plan: &Plan, packet: &Packet) -> Way {
         let ports = |asked: Option<(u16, u16)>, port| asked.is_none_or(|(start, end)| (start..=end).contains(&port));
         lead.v4 == to.is_ipv4()
             && lead.from.is_none_or(|net| source.is_some_and(|from| net.range().contains(from)))
+            && (!lead.own || from.is_none())
             && lead.to.is_none_or(|net| net.range().contains(to))
             && [0, 17].contains(&lead.protocol)
             && ports(lead.source_ports, source_port)
@@ -160,22 +162,54 @@ fn way(plan: &Plan, packet: &Packet) -> Way {
     Way::Main
 }
 
+/// The guard as nft reads it: by way and family the intervals with the chains that they name, and the chains' lines.
+struct Guard<'s> {
+    maps: BTreeMap<&'s str, Vec<(u128, u128, &'s str)>>,
+    chains: BTreeMap<&'s str, Vec<&'s str>>,
+}
+
+impl<'s> Guard<'s> {
+    fn read(script: &'s str) -> Self {
+        let (mut maps, mut chains) = (BTreeMap::new(), BTreeMap::new());
+        for part in script.split("\n }\n") {
+            if let Some((name, lines)) = part.split_once(" chain ").and_then(|(_, part)| part.split_once(" {\n")) {
+                chains.insert(name, lines.lines().collect());
+            } else if let Some((name, map)) = part.split_once(" map ").and_then(|(_, part)| part.split_once(" {\n")) {
+                let elements = map.split_once("elements = { ").unwrap().1.trim_end_matches(" }").split(", ");
+                let elements = elements.map(|element| {
+                    let (range, chain) = element.split_once(" : goto ").unwrap();
+                    let (first, last) = ends(range);
+                    (number(first), number(last), chain)
+                });
+                maps.insert(name, elements.collect());
+            }
+        }
+        Self { maps, chains }
+    }
+}
+
+fn ends(range: &str) -> (IpAddr, IpAddr) {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    (first.parse().unwrap(), last.parse().unwrap())
+}
+
 /// Whether the guard drops a packet that leaves, or comes in, by this interface.
-fn drops(guard: &str, outward: bool, packet: &Packet, interface: &str) -> bool {
+fn drops(guard: &Guard<'_>, outward: bool, packet: &Packet, interface: &str) -> bool {
     let Packet { from: Some(from), to, source_port, port } = *packet else { unreachable!() };
-    let (there, name) = if outward { (to, "out") } else { (from, "in") };
-    let within = |element: &str, addr: IpAddr| {
-        let (start, end) = element.split_once('-').unwrap_or((element, element));
-        let [start, end] = [start, end].map(|addr| addr.parse::<IpAddr>().unwrap());
-        start.is_ipv4() == addr.is_ipv4() && (number(start)..=number(end)).contains(&number(addr))
+    let within = |range: &str, addr: IpAddr| {
+        let (first, last) = ends(range);
+        (number(first)..=number(last)).contains(&number(addr))
     };
-    let map = format!(" map {name}{} {{\n", if to.is_ipv4() { 4 } else { 6 });
-    let Some((_, map)) = guard.split_once(&map) else { return false };
-    let elements = map.split_once("elements = { ").unwrap().1.split_once(" }").unwrap().0;
-    let chain = elements.split(", ").filter_map(|element| element.split_once(" : goto "));
-    let Some((_, chain)) = chain.into_iter().find(|(range, _)| within(range, there)) else { return false };
-    let body = guard.split_once(&format!(" chain {chain} {{\n")).unwrap().1;
-    for line in body.lines().take_while(|line| *line != " }") {
+    let (name, there) = match (outward, to.is_ipv4()) {
+        (true, true) => ("out4", to),
+        (true, false) => ("out6", to),
+        (false, true) => ("in4", from),
+        (false, false) => ("in6", from),
+    };
+    let there = number(there);
+    let mut elements = guard.maps.get(name).into_iter().flatten();
+    let Some((.., chain)) = elements.find(|(first, last, _)| (*first..=*last).contains(&there)) else { return false };
+    for line in &guard.chains[chain] {
         let mut words = line.split_whitespace();
         let set = |words: &mut std::str::SplitWhitespace<'_>| -> Vec<String> {
             let set = words.by_ref().take_while(|word| *word != "}").filter(|word| *word != "{");
@@ -260,6 +294,7 @@ fn meant(config: &Config, seen: &Seen, addr: IpAddr) -> Meant {
 /// Tries every packet between some addresses.
 fn hold(text: &str, config: &Config, seen: &Seen) {
     let plan = plan(&Intent::of(config), seen);
+    let guard = Guard::read(&plan.guard);
     let children = config.peers.iter().flat_map(|peer| &peer.children);
     let rules = policy::ordered(&config.policies, (0..).map(ChildConfigId).zip(children));
     let own = seen.ours[1];
@@ -273,7 +308,7 @@ fn hold(text: &str, config: &Config, seen: &Seen) {
             let back = Packet { from: Some(theirs), to: ours, source_port: ports.1, port: ports.0 };
             let all = || format!("{out:?} is {action:?}, {meant:?}\n{text}{:?}\n{}", plan.routes, plan.guard);
             for interface in ["wan", "lan"] {
-                let dropped = [drops(&plan.guard, true, &out, interface), drops(&plan.guard, false, &back, interface)];
+                let dropped = [drops(&guard, true, &out, interface), drops(&guard, false, &back, interface)];
                 match action {
                     Some(Action::Protect(_)) if meant == Meant::Ours || meant == Meant::Attached(interface) => {}
                     Some(Action::Protect(_) | Action::Discard) => assert_eq!(dropped, [true; 2], "{}", all()),
@@ -283,6 +318,9 @@ fn hold(text: &str, config: &Config, seen: &Seen) {
             }
             if matches!(action, Some(Action::Protect(_))) && meant == Meant::Inside {
                 assert_eq!(way(&plan, &out), Way::Device, "{}", all());
+                // It is by its route that a packet of our own gets this source.
+                let unbound = Packet { from: None, ..out };
+                assert!(ours != own || way(&plan, &unbound) == Way::Device, "without a source: {}", all());
             }
         }
     }

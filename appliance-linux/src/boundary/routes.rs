@@ -39,6 +39,8 @@ pub(super) struct Lead {
     /// For packets with these ports only.
     pub(super) source_ports: Option<(u16, u16)>,
     pub(super) destination_ports: Option<(u16, u16)>,
+    /// Only for what this machine sends itself.
+    pub(super) own: bool,
     /// Only for what does not carry our mark.
     pub(super) unmarked: bool,
     pub(super) then: Then,
@@ -66,6 +68,7 @@ impl Lead {
             protocol: 0,
             source_ports: None,
             destination_ports: None,
+            own: false,
             unmarked: false,
             then,
         }

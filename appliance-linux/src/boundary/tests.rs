@@ -65,6 +65,12 @@ fn boundary() -> (Boundary, mpsc::Sender<Report>) {
     (Boundary::new(owner, tun, Arc::default(), guard).unwrap(), says)
 }
 
+fn ip(line: &str) {
+    let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+    let status = std::process::Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap();
+    assert!(status.success(), "ip {line}");
+}
+
 fn stands() -> Report {
     Report { loaded: Ok(Applied::Loaded), copied: Ok(Applied::Loaded), stands: true, latest: true, flush_proof: true }
 }
@@ -367,5 +373,48 @@ fn f_01_what_the_log_was_not_told_is_tried_again_too() {
         boundary.reconcile(Touched::default()).unwrap();
         assert_eq!(boundary.health().trouble, None);
         assert!(boundary.deadline().is_some(), "the log still says that there is trouble");
+    });
+}
+
+#[test]
+fn f_11_what_has_no_source_yet_gets_the_protected_one_also_beside_a_bypass_behind_the_child() {
+    const CHILD: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+         psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+         local-ts = [\"10.2.0.0/16\", \"fd02::/64\"]\nremote-ts = [\"10.1.0.0/16\", \"fd01::/64\"]\n";
+    const BYPASS: &str = "[[policy]]\naction = \"bypass\"\npriority = 2000\n";
+    in_a_network_of_its_own(|| {
+        for line in [
+            "tuntap add wan mode tun",
+            "link set wan up",
+            "addr add 192.0.2.2/24 dev wan",
+            "addr add 2001:db8::2/64 dev wan nodad",
+            "addr add 10.2.0.1/16 dev lo",
+            "addr add fd02::1/64 dev lo",
+            "route add default via 192.0.2.254",
+            "route add default via 2001:db8::9",
+        ] {
+            ip(line);
+        }
+        let (mut boundary, guard) = boundary();
+        let index = nix::net::if_::if_nametoindex("pcl0").unwrap();
+        for policies in ["", BYPASS] {
+            guard.send(stands()).unwrap();
+            boundary.follow(&Config::parse(&(CHILD.to_owned() + policies)).unwrap().0);
+            boundary.wait_for_guard();
+            boundary.followed().unwrap().unwrap();
+            for (to, from) in [("10.1.0.5", "10.2.0.1"), ("fd01::5", "fd02::1")] {
+                let hop = boundary.netlink.next_hop(to.parse().unwrap(), 0).unwrap();
+                assert_eq!((hop.link, hop.source), (index, Some(from.parse().unwrap())), "{policies}");
+            }
+            // They are known again for what they are.
+            boundary.reconcile(Touched::ALL).unwrap();
+            assert_eq!((boundary.health().put_back, boundary.health().trouble.clone()), (0, None));
+            guard.send(stands()).unwrap();
+            boundary.wait_for_guard();
+        }
+        let around = |boundary: &Boundary| boundary.last.leads.iter().filter(|lead| lead.is_around()).count();
+        assert_eq!(around(&boundary), 8);
+        let other = boundary.netlink.next_hop("10.3.0.5".parse().unwrap(), 0).unwrap();
+        assert_ne!(other.link, index, "bypassed");
     });
 }
