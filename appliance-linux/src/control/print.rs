@@ -57,6 +57,10 @@ impl Table<'_> {
                 let heard = ike.heard_s.map(|at| format!("last heard {} ago", Age(at)));
                 let rekey = ike.rekey_s.map(|at| format!("IKE SA rekeyed in {}", Age(at)));
                 details(f, width, [heard, rekey])?;
+                if peer.state != PeerState::Connected {
+                    let next = peer.retry_ms.map(|at| format!(", next try in {}", Age(at.div_ceil(1000))));
+                    writeln!(f, "{:width$}  who is called is not there{}", "", next.unwrap_or_default())?;
+                }
             }
             None if peer.held => writeln!(f, "  held down by you: `portcullis up {}` ends that", peer.name)?,
             None => match peer.retry_ms {
@@ -344,6 +348,17 @@ mod tests {
             (ike.nat_local, ike.nat_remote) = (false, true);
         });
         assert!(there.contains("NAT on the peer's side"), "{there}");
+    }
+
+    #[test]
+    fn f_79_that_the_one_who_is_called_is_away_shows_whoever_else_is_there() {
+        let away = shown(|peer| {
+            (peer.state, peer.retry_ms) = (PeerState::Disconnected, Some(4100));
+            peer.cause = Some(Cause { code: "peer-silent".into(), text: "no answer".into(), hint: String::new() });
+        });
+        let lines = "\n       who is called is not there, next try in 5s\n       peer-silent: no answer\n";
+        assert!(away.contains("cloud  disconnected  192.0.2.1:4500") && away.contains(lines), "{away}");
+        assert!(!shown(|_| {}).contains("is called"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Gateway {
     ) -> bool {
         let Some(peer) = self.children.get(&id).map(|child| child.peer) else { return false };
         let connection = self.connection(peer, endpoint);
-        let connected = connection.is_some();
+        let connected = self.is_connected(peer, endpoint);
         let shared = self.is_shared(peer, endpoint);
         let (Some(child), Some(entry)) = (self.children.get_mut(&id), self.peers.get_mut(&peer)) else { return false };
         if entry.waits_for(child).is_some() || (!connected && (entry.attempt.is_some() || entry.locating)) {
@@ -50,7 +50,7 @@ impl Gateway {
             entry.held = false;
             child.held = false;
         }
-        if let Some(ike) = connection
+        if let Some(ike) = connection.filter(|_| connected)
             && let Ok(flow) = Flow::of(packet)
             && !child.sas.is_empty()
             && !child.sas.iter().filter_map(|sa| endpoint.child_sa(*sa)).any(|sa| carries(&sa, &flow))

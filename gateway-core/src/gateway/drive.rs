@@ -99,8 +99,10 @@ impl Gateway {
         soonest: &mut Soonest,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let Some(ike) = self.connection(id, endpoint) else { return };
         let Some(entry) = self.peers.get(&id) else { return };
+        // Of another one nothing is wanted while the one that we call is away.
+        let ours = self.connection(id, endpoint).filter(|ike| entry.looks_after(ike.party));
+        let Some(ike) = ours else { return };
         let (active, courtesy) = (entry.is_active(), entry.courtesy().filter(|_| !ike.called));
         for config in entry.children.clone() {
             let Some((entry, child)) = self.peers.get(&id).zip(self.children.get(&config)) else { continue };

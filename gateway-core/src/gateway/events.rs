@@ -283,7 +283,7 @@ impl Gateway {
                 }
                 let about = sole_candidate(path.remote, parts);
                 let cause = Cause::of(&cause, about.and_then(|id| parts.endpoint.pad().get(id)));
-                let connected = about.is_some_and(|id| self.connection(id, parts.endpoint).is_some());
+                let connected = about.is_some_and(|id| self.is_connected(id, parts.endpoint));
                 // Of what a stranger may have begun only the cause is kept, for display.
                 if let Some(entry) = about.and_then(|id| self.peers.get_mut(&id)).filter(|_| !connected) {
                     entry.cause = Some(cause.clone());
@@ -315,10 +315,13 @@ impl Gateway {
             }
         }
         entry.ikes.push(ike);
-        entry.wanted = false;
-        entry.cause = None;
         entry.trouble = None;
-        entry.retry_at = None;
+        // Of the one that we call it is no news that another one is there.
+        if endpoint.ike_sa(ike).is_some_and(|view| entry.looks_after(view.party)) {
+            entry.wanted = false;
+            entry.cause = None;
+            entry.retry_at = None;
+        }
         entry.established_at = Some(now);
         self.look_after(now, peer);
         self.tell(Some(peer), None, What::Connected, None);

@@ -102,7 +102,7 @@ impl Gateway {
         answer: Result<&[core::net::IpAddr], &Cause>,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let connected = self.connection(id, endpoint).is_some();
+        let connected = self.is_connected(id, endpoint);
         let Some(entry) = self.peers.get_mut(&id) else { return };
         let Some(names) = entry.names.as_mut() else { return };
         match answer {

@@ -138,7 +138,7 @@ impl Gateway {
     ) -> Result<Option<Result<(), Cause>>, Unknown> {
         let target = self.find(name, parts.endpoint.pad())?;
         let entry = self.peers.get(&target.peer).ok_or(Unknown)?;
-        if self.connection(target.peer, parts.endpoint).is_none() {
+        if !self.is_connected(target.peer, parts.endpoint) {
             let underway = entry.attempt.is_some() || entry.locating;
             return Ok(entry.cause.clone().filter(|_| !underway).map(Err));
         }

@@ -19,7 +19,7 @@ use crate::config::Start;
 pub enum PeerState {
     /// Nothing was tried yet, or the first handshake is under way.
     Pending,
-    /// The peer is authenticated.
+    /// The peer is authenticated: of several parties that share it, the one that we call.
     Connected,
     /// It is down: silent, lost, closed by the peer, or by the operator.
     Disconnected,
@@ -54,7 +54,7 @@ pub struct PeerStatus<'s> {
     pub retry_at: Option<Instant>,
     /// The operator took it down.
     pub held: bool,
-    /// Its newest IKE SA.
+    /// Its newest IKE SA, of several parties' with the one that we call. While that one is away it is another one's.
     pub ike: Option<IkeView>,
     /// Its children.
     pub children: Vec<ChildStatus<'s>>,
@@ -109,20 +109,21 @@ impl Gateway {
     ) -> Option<PeerStatus<'s>> {
         self.peers.get(&id).map(|entry| {
             let ike = self.connection(entry.id, parts.endpoint);
+            let connected = self.is_connected(entry.id, parts.endpoint);
             let children: Vec<_> = self.child_status(entry, parts).collect();
             let wrong = |child: &&ChildStatus<'_>| child.cause.is_some_and(|cause| cause.kind != Kind::Intent);
             let worst = children.iter().filter(wrong).min_by_key(|child| child.sa.is_some());
             let child_cause = worst.and_then(|child| child.cause);
-            let cause = match ike {
-                Some(_) => child_cause.or(entry.trouble.as_ref()).cloned(),
-                None => entry.cause.clone().or_else(|| waiting(entry, parts)),
+            let cause = match connected {
+                true => child_cause.or(entry.trouble.as_ref()).cloned(),
+                false => entry.cause.clone().or_else(|| waiting(entry, parts)),
             };
             PeerStatus {
                 id: entry.id,
                 name: &entry.name,
-                state: state(entry, ike.is_some()),
+                state: state(entry, connected),
                 cause,
-                retry_at: entry.retry_at.filter(|_| ike.is_none() && entry.attempt.is_none() && entry.is_wanted()),
+                retry_at: entry.retry_at.filter(|_| !connected && entry.attempt.is_none() && entry.is_wanted()),
                 held: entry.held,
                 ike,
                 children,

@@ -47,7 +47,7 @@ fn f_53_a_party_that_we_called_is_called_again_although_another_one_is_there() {
     let (mut world, _second) = shared("");
     world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
     world.exchange();
-    assert_eq!(world.left.state("other").0, PeerState::Connected, "with the other one\n{}", world.story());
+    assert_eq!(world.left.state("other").0, PeerState::Disconnected, "{}", world.story());
     assert_eq!(world.left.told(connecting), 0, "not without a pause\n{}", world.story());
     world.pass(secs(5));
     assert_eq!(world.left.told(connecting), 1, "{}", world.story());
@@ -151,4 +151,85 @@ fn f_61_what_one_party_refuses_makes_no_connection_with_the_other_anew() {
     core::mem::swap(&mut world.right, &mut second);
     assert_eq!(world.left.told(|what| *what == What::RekeyFailed), 1, "{}", world.story());
     assert_eq!(world.left.told(|what| *what == What::Renewing), 0, "{}", world.story());
+}
+
+#[test]
+fn f_79_that_the_party_that_we_call_is_away_is_shown_with_its_cause_and_the_next_try() {
+    let (mut world, mut second) = shared("");
+    let shown = |world: &mut World| {
+        let parts = parts!(world.left);
+        let status = world.left.gateway.status(parts).next().unwrap();
+        let there = status.ike.and_then(|ike| ike.identity).map(|id| id.to_string());
+        let seen = (status.state, status.cause.clone().map(|cause| cause.code), there);
+        (seen, status.retry_at.map(|at| at.since(world.now)))
+    };
+    let before = shown(&mut world);
+    assert_eq!((before.0.0, before.1), (PeerState::Connected, None), "{before:?}");
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    let away = shown(&mut world);
+    assert_eq!((away.0.0, away.0.1), (PeerState::Disconnected, Some("closed-by-peer")), "{}", world.story());
+    assert!(away.0.2.is_some() && away.0.2 != before.0.2, "{away:?}");
+    assert!(away.1.is_some_and(|pause| pause >= Duration::from_millis(500)), "{away:?}");
+    let outcome = world.left.gateway.outcome("other", &parts!(lent world.left)).unwrap();
+    assert_eq!(outcome.unwrap().unwrap_err().code, "closed-by-peer");
+
+    // The other one comes anew.
+    core::mem::swap(&mut world.right, &mut second);
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    world.right.gateway.up(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    core::mem::swap(&mut world.right, &mut second);
+    assert_eq!(shown(&mut world), away, "{}", world.story());
+    assert_eq!(world.left.told(connecting), 0, "{}", world.story());
+    world.pass(secs(5));
+    assert_eq!(shown(&mut world), before, "{}", world.story());
+}
+
+#[test]
+fn f_53_what_is_for_the_party_that_we_call_waits_for_it_and_nobody_else_is_asked() {
+    let (mut world, _second) = shared("");
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    let before = world.messages;
+    assert!(matches!(world.send(true, &far(1, 2, 1)), Err(Stopped::Acquire(_, false))), "{}", world.story());
+    world.exchange();
+    assert_eq!(world.messages, before, "in the pause\n{}", world.story());
+    world.cut = true;
+    world.pass(secs(3));
+    assert_eq!(world.left.told(connecting), 1, "{}", world.story());
+    assert!(matches!(world.send(true, &far(1, 2, 1)), Err(Stopped::Acquire(_, true))), "{}", world.story());
+    let asked = |world: &mut World| {
+        let mut sas = world.left.endpoint.ike_sas();
+        sas.any(|ike| ike.since.is_some() && ike.waiting.is_some())
+    };
+    assert!(!asked(&mut world), "{}", world.story());
+    world.cut = false;
+    world.pass(secs(10));
+    assert_eq!(world.send(true, &far(1, 2, 1)), Ok(()), "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::ChildFailed), 0, "{}", world.story());
+    world.right.received.clear();
+}
+
+#[test]
+fn f_53_a_child_is_wanted_of_the_party_that_we_call_and_of_no_other() {
+    let (mut world, mut second) = shared("");
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    core::mem::swap(&mut world.right, &mut second);
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.exchange();
+    core::mem::swap(&mut world.right, &mut second);
+    assert!(!world.left.child("other", "net").2, "{}", world.story());
+    world.cut = true;
+    world.left.gateway.up(world.now, "other/net", parts!(world.left)).unwrap();
+    world.exchange();
+    assert_eq!(world.left.told(connecting), 1, "{}", world.story());
+    let mut established = world.left.endpoint.ike_sas().filter(|ike| ike.since.is_some());
+    assert_eq!(established.next().map(|ike| ike.waiting), Some(None), "the other one");
+    drop(established);
+    world.cut = false;
+    world.pass(secs(10));
+    assert!(world.left.child("other", "net").2, "{}", world.story());
 }
