@@ -55,9 +55,6 @@ pub(super) fn leads(v4: bool, rules: &[Rule], captured: &BTreeSet<Net>) -> Vec<L
             leads.push(Lead { priority, then, ..lead });
         }
     }
-    if !leads.is_empty() {
-        leads.push(Lead::new(v4, BEYOND, Then::Nothing));
-    }
     leads
 }
 
@@ -177,7 +174,6 @@ mod tests {
             "4400 to 192.0.2.53/32 goto 4503",
             "4401 from 10.2.7.0/24 to 10.9.0.0/31 protocol 6 dport 80-90 goto 4503",
             "4402 from 10.2.7.0/24 to 10.9.0.2/32 protocol 6 dport 80-90 goto 4503",
-            "4503",
         ];
         assert_eq!(shown(&ALL, text), lines);
         let narrow = [("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")];
@@ -195,26 +191,20 @@ mod tests {
                 "4400 from 10.2.0.0/29 to 10.1.0.0/16 protocol 17 goto 4500",
                 "4401 from 0.0.0.0/32 to 10.1.0.0/16 protocol 17 goto 4500",
                 "4402 goto 4503",
-                "4503"
             ]
         );
         let child = [("\"fd02::/64[udp/5000]\"", "\"fd01::/64[udp]\"")];
         let kept = shown(&child, bypass);
         assert_eq!(
             kept,
-            [
-                "4400 from fd02::/64 to fd01::/64 goto 4500",
-                "4401 to fd01::/64 iif lo goto 4500",
-                "4402 goto 4503",
-                "4503"
-            ]
+            ["4400 from fd02::/64 to fd01::/64 goto 4500", "4401 to fd01::/64 iif lo goto 4500", "4402 goto 4503",]
         );
         let discard = "[[policy]]\naction = \"discard\"\nprotocol = \"tcp\"\nremote = \"10.1.5.0/24\"\n\
                        [[policy]]\naction = \"bypass\"\nremote = \"10.1.5.9\"\n\
                        [[policy]]\naction = \"discard\"\nremote = \"10.1.6.0/24\"\n";
         assert_eq!(
             shown(&[("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")], discard),
-            ["4400 to 10.1.5.0/24 protocol 6 goto 4500", "4401 to 10.1.5.9/32 goto 4503", "4503"]
+            ["4400 to 10.1.5.0/24 protocol 6 goto 4500", "4401 to 10.1.5.9/32 goto 4503"]
         );
     }
 
@@ -229,7 +219,7 @@ mod tests {
             .map(|number| format!("[[policy]]\naction = \"bypass\"\nremote = \"192.0.2.{number}\"\n"))
             .collect();
         let lines = shown(&ALL, &many);
-        assert_eq!(lines.len(), MOST + 1);
+        assert_eq!(lines.len(), MOST);
         assert_eq!(lines[MOST - 1], "4499 to 192.0.2.99/32 goto 4503");
     }
 }

@@ -11,7 +11,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessa
 
 use super::net::{Net, Spared};
 use super::plan::{Plan, Seen};
-use super::routes::{Lead, MAIN, Route, Target, Then};
+use super::routes::{Lead, Route, Target, Then};
 use super::{AROUND, BEYOND, MARK, TABLE, TABLE_OF_THE_REST};
 use crate::netlink::{Netlink, family, ip};
 
@@ -20,6 +20,8 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(45);
 /// The metric of the route that is left when the TUN device is gone.
 const LAST_RESORT: u32 = 0x7fff_ffff;
 
+/// The kernel's own table.
+const MAIN: u32 = 254;
 /// Where the kernel lets routing rules have a packet of our own come in.
 const LOOPBACK: &str = "lo";
 
@@ -45,7 +47,7 @@ impl Stale {
     /// Of that what leads around our device. Without it more goes to the device, never less.
     pub(super) fn around(mut self) -> Self {
         self.routes.clear();
-        self.rules.retain(|found| found.header.action != RuleAction::ToTable);
+        self.rules.retain(|found| (AROUND..TABLE).contains(&priority(found)));
         self
     }
 }
@@ -204,14 +206,19 @@ fn rules(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RuleMessage>> {
         let rules = netlink.rules(family)?;
         found.extend(rules.into_iter().filter(|rule| {
             let ours = rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL));
-            let place = rule
-                .attributes
-                .iter()
-                .any(|attribute| matches!(attribute, RuleAttribute::Priority(at) if (AROUND..=BEYOND).contains(at)));
-            ours && place
+            ours && (AROUND..=BEYOND).contains(&priority(rule))
         }));
     }
     Ok(found)
+}
+
+fn priority(rule: &RuleMessage) -> u32 {
+    let priority = rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    });
+    // The kernel tells no priority of the one at 0.
+    priority.unwrap_or(0)
 }
 
 /// The priorities of rules that others made and that come before ours; the kernel's own for its local addresses is none.
@@ -219,12 +226,7 @@ pub(super) fn foreign_before(netlink: &mut Netlink) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for family in families(has_ipv6()) {
         for rule in netlink.rules(family)? {
-            let priority = rule.attributes.iter().find_map(|attribute| match attribute {
-                RuleAttribute::Priority(priority) => Some(*priority),
-                _ => None,
-            });
-            // The kernel tells no priority of the one at 0.
-            let priority = priority.unwrap_or(0);
+            let priority = priority(&rule);
             if priority > 0 && priority < TABLE && !rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)) {
                 found.push(priority.to_string());
             }

@@ -10,9 +10,9 @@ use ipsec_core::net::AddrRange;
 use ipsec_core::spd::Rule;
 
 use super::net::{Net, Spared, prefixes};
-use super::routes::{Lead, MAIN, Table, Target, Then};
+use super::routes::{Lead, Table, Target, Then};
 use super::ruleset::{self, Space};
-use super::{TABLE, TABLE_OF_THE_REST, around};
+use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around};
 
 /// What one Child SA's configuration asks of the routing table.
 #[derive(Debug, Clone, Default)]
@@ -151,8 +151,11 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             let ours = outer.iter().filter(|addr| addr.is_ipv4() == v4);
             plan.leads.extend(ours.map(|addr| Lead {
                 from: Net::new(*addr, if v4 { 32 } else { 128 }),
-                ..Lead::new(v4, TABLE_OF_THE_REST, Then::Table(MAIN))
+                ..Lead::new(v4, TABLE_OF_THE_REST, Then::Goto(BEYOND))
             }));
+        }
+        if plan.leads.iter().any(|lead| lead.v4 == v4 && lead.then == Then::Goto(BEYOND)) {
+            plan.leads.insert(Lead::new(v4, BEYOND, Then::Nothing));
         }
     }
     let space = Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer };
@@ -313,7 +316,9 @@ mod tests {
             plan.leads.iter().filter(|lead| lead.v4).map(|lead| (lead.priority, lead.from, lead.then)).collect();
         let outer = Net::new("192.0.2.2".parse().unwrap(), 32);
         let table = Then::Table;
-        assert_eq!(leads, [(4500, None, table(4500)), (4501, outer, table(254)), (4502, None, table(4501))]);
+        let around = (4501, outer, Then::Goto(4503));
+        let last = (4503, None, Then::Nothing);
+        assert_eq!(leads, [(4500, None, table(4500)), around, (4502, None, table(4501)), last]);
         // A child that protects the outer address keeps it in.
         let inside = made(&[("\"192.0.2.2\"", "\"0.0.0.0/0\"")], "", &seen(&["192.0.2.2"], &[]));
         assert!(inside.leads.iter().all(|lead| lead.from.is_none()));

@@ -11,7 +11,7 @@ use ipsec_core::spd::{Action, Rule};
 
 use super::net::{Net, number, prefixes};
 use super::plan::{Intent, Plan, Seen, means_all, plan};
-use super::routes::{Lead, MAIN, Target, Then};
+use super::routes::{Lead, Target, Then};
 
 const V4: [&str; 9] = [
     "0.0.0.0/0",
@@ -146,7 +146,6 @@ fn way(plan: &Plan, packet: &Packet) -> Way {
             continue;
         }
         match lead.then {
-            Then::Table(MAIN) => return Way::Main,
             Then::Table(table) => {
                 let routes = plan.routes.keys().filter(|(at, net, _)| *at == table && net.range().contains(to));
                 // A route to the device comes before the one behind it.

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::net::Net;
-
-/// The kernel's own table.
-pub(super) const MAIN: u32 = 254;
+use super::{AROUND, TABLE};
 
 /// What a route in our tables does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,8 +72,8 @@ impl Lead {
         }
     }
 
-    /// Whether it has to do with leading packets around our device.
+    /// Whether it leads what a bypass lets through around our device, or keeps from that.
     pub(super) fn is_around(&self) -> bool {
-        !matches!(self.then, Then::Table(_))
+        (AROUND..TABLE).contains(&self.priority)
     }
 }
