@@ -48,3 +48,37 @@ impl Strays {
 fn is_like_ours(flow: &Flow) -> bool {
     flow.protocol == ESP || flow.protocol == UDP && matches!(flow.ports, Ports::Pair { source: 500 | 4500, .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::LocalAddr;
+
+    /// A packet of this protocol, from 192.0.2.2 and this port.
+    fn packet(protocol: u8, source: u16) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 2, 10, 1, 0, 9];
+        packet.extend(source.to_be_bytes());
+        packet.extend([0x11, 0x94, 0, 8, 0, 0]);
+        packet
+    }
+
+    #[test]
+    fn f_72_what_may_carry_our_mark_is_esp_or_from_a_port_of_ike() {
+        const TCP: u8 = 6;
+        let like_ours = |protocol, source| is_like_ours(&Flow::of(&packet(protocol, source)).unwrap());
+        assert!(like_ours(ESP, 7) && like_ours(UDP, 500) && like_ours(UDP, 4500));
+        assert!(!like_ours(UDP, 5060) && !like_ours(TCP, 4500) && !like_ours(1, 500));
+    }
+
+    #[test]
+    fn f_72_nobody_else_s_packets_take_the_line_of_those_that_are_ours() {
+        let now = Instant::now();
+        let is_told = |addr: &str| {
+            let local = LocalAddr { addr: addr.parse().unwrap(), prefix: 32, link: 1, usable: true };
+            let strays = Strays::new(now);
+            strays.tell(&packet(UDP, 500), &Sockets::new(vec![], &[local]));
+            strays.0.lock().unwrap().admit(now).is_none()
+        };
+        assert_eq!((is_told("192.0.2.2"), is_told("192.0.2.3")), (true, false));
+    }
+}

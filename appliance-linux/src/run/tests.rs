@@ -2,6 +2,8 @@ use std::fs;
 use std::process::Command;
 
 use super::*;
+use crate::control::server::Reply;
+use crate::control::waiting::{Goal, Wait};
 use crate::namespace::in_a_network_of_its_own;
 use crate::netlink::Netlink;
 
@@ -29,15 +31,65 @@ impl Drop for Folder {
     }
 }
 
+fn daemon(name: &str) -> (Daemon, Receiver<Input>, Folder) {
+    let folder = Folder(std::env::temp_dir().join(format!("portcullis-{name}-{}", std::process::id())));
+    fs::create_dir_all(&folder.0).unwrap();
+    let config = Config::parse(CONFIG).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+    let level = logging::start(LevelFilter::OFF, false);
+    let started = Daemon::start(&folder.0.join("config"), &folder.0.join("control"), config, level);
+    let (daemon, inputs) = started.unwrap_or_else(|trouble| panic!("{trouble}"));
+    (daemon, inputs, folder)
+}
+
+/// From here on the peer can be called.
+fn add_address() {
+    let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+    let mut ip = Command::new("ip");
+    assert!(ip.args(["addr", "add", "192.0.2.2/24", "dev", "lo"]).env("PATH", path).status().unwrap().success());
+}
+
+#[test]
+fn f_34_a_handshake_that_fails_while_we_call_is_somebody_elses_and_what_is_wanted_here_no_failure() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, inputs, _folder) = daemon("waits");
+        let told = |daemon: &mut Daemon, what: What, kind: Kind| {
+            let (answer, answered) = Reply::new();
+            let (since, peer, child) = (Instant::now(), "cloud".to_owned(), None);
+            daemon.waiting = Waiting::default();
+            daemon.waiting.push(Wait {
+                goal: Goal::Up,
+                peer: peer.clone(),
+                child,
+                since,
+                deadline: since + DOZE,
+                answer,
+            });
+            let cause = Cause { code: "refused", text: String::new(), hint: String::new(), kind };
+            daemon.tell(&Report { peer: Some(peer), child: None, what, cause: Some(cause) });
+            answered.answer.try_recv().is_ok()
+        };
+        let failed = || What::Failed { remote: None };
+        daemon.settle();
+        assert!(daemon.peer_named("cloud").unwrap().retry_ms.is_some(), "nowhere to call it from");
+        assert!(told(&mut daemon, failed(), Kind::Refusal));
+        assert!(!told(&mut daemon, failed(), Kind::Intent));
+        add_address();
+        let began = Instant::now();
+        while daemon.endpoint.ike_sas().next().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", daemon.peer_named("cloud"));
+            std::thread::sleep(daemon.patience().min(Duration::from_millis(20)));
+            daemon.settle();
+        }
+        assert!(!told(&mut daemon, failed(), Kind::Refusal));
+        assert!(told(&mut daemon, What::Closed, Kind::Absence));
+        drop(inputs);
+    });
+}
+
 #[test]
 fn f_25_addresses_that_could_not_be_read_once_are_followed_all_the_same() {
     in_a_network_of_its_own(|| {
-        let folder = Folder(std::env::temp_dir().join(format!("portcullis-readdress-{}", std::process::id())));
-        fs::create_dir_all(&folder.0).unwrap();
-        let config = Config::parse(CONFIG).unwrap_or_else(|errors| panic!("{errors:?}")).0;
-        let level = logging::start(LevelFilter::OFF, false);
-        let started = Daemon::start(&folder.0.join("config"), &folder.0.join("control"), config, level);
-        let (mut daemon, inputs) = started.unwrap_or_else(|trouble| panic!("{trouble}"));
+        let (mut daemon, inputs, _folder) = daemon("readdress");
         let peer = |daemon: &mut Daemon| daemon.peer_named("cloud").unwrap();
         // Until its next turn is far enough away.
         while peer(&mut daemon).retry_ms.is_none_or(|wait| wait < 3500) {
@@ -47,9 +99,7 @@ fn f_25_addresses_that_could_not_be_read_once_are_followed_all_the_same() {
         assert_eq!(peer(&mut daemon).cause.unwrap().code, Cause::UNROUTABLE);
 
         // What its threads tell of this nobody takes here: it is told once, and then not read.
-        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
-        let mut ip = Command::new("ip");
-        assert!(ip.args(["addr", "add", "192.0.2.2/24", "dev", "lo"]).env("PATH", path).status().unwrap().success());
+        add_address();
         let whole = daemon.machine.ask_through(Netlink::to_nobody().unwrap());
         daemon.readdress();
         daemon.settle();
