@@ -140,11 +140,20 @@ impl Netlink {
 
     /// How the kernel would route a packet of our own to `remote`, one that carries the firewall mark `mark`.
     pub(crate) fn next_hop(&mut self, remote: IpAddr, mark: u32) -> io::Result<NextHop> {
+        self.next_hop_from(None, remote, mark)
+    }
+
+    /// The same, of a packet that has this source already.
+    pub(crate) fn next_hop_from(&mut self, source: Option<IpAddr>, remote: IpAddr, mark: u32) -> io::Result<NextHop> {
         let mut message = RouteMessage::default();
         message.header.address_family = family(remote);
         message.header.destination_prefix_length = if remote.is_ipv4() { 32 } else { 128 };
         message.attributes.push(RouteAttribute::Destination(remote.into()));
         message.attributes.push(RouteAttribute::Mark(mark));
+        if let Some(source) = source {
+            message.header.source_prefix_length = message.header.destination_prefix_length;
+            message.attributes.push(RouteAttribute::Source(source.into()));
+        }
         let answers = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK)?;
         let mut source = None;
         let mut link = None;

@@ -221,22 +221,36 @@ fn priority(rule: &RuleMessage) -> u32 {
     priority.unwrap_or(0)
 }
 
-/// The priorities of rules that others made and that come before ours; the kernel's own for its local addresses is none.
+/// The priorities of rules that others made and that come before the last of ours that leads to the device, or beside it;
+/// the kernel's own for its local addresses is none.
 pub(super) fn foreign_before(netlink: &mut Netlink) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for family in families(has_ipv6()) {
-        for rule in netlink.rules(family)? {
-            let priority = priority(&rule);
-            if priority > 0 && priority < TABLE && !rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)) {
-                found.push(priority.to_string());
-            }
-        }
+        let rules = netlink.rules(family)?;
+        let (ours, others): (Vec<_>, Vec<_>) =
+            rules.iter().partition(|rule| rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)));
+        let lead = |rule: &&&RuleMessage| rule.header.action == RuleAction::ToTable && priority(rule) < BEYOND;
+        let last = ours.iter().filter(lead).map(|rule| priority(rule)).max().unwrap_or(TABLE);
+        let before = others.into_iter().map(priority).filter(|priority| (1..=last).contains(priority));
+        found.extend(before.map(|priority| priority.to_string()));
     }
     Ok(found)
 }
 
+/// The link that our routes lead to.
+pub(super) fn device(netlink: &mut Netlink) -> io::Result<Option<u32>> {
+    let through = |route: RouteMessage| {
+        route.attributes.into_iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(link) => Some(link),
+            _ => None,
+        })
+    };
+    let routes = tables(netlink, has_ipv6())?.into_iter();
+    Ok(routes.filter(|route| route.header.kind == RouteType::Unicast).find_map(through))
+}
+
 /// Whether the kernel has IPv6 at all.
-pub(super) fn has_ipv6() -> bool {
+pub(crate) fn has_ipv6() -> bool {
     Path::new("/proc/sys/net/ipv6").exists()
 }
 

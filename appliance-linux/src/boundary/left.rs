@@ -197,9 +197,14 @@ pub(crate) fn blocked() -> io::Result<Option<String>> {
     Ok((!nets.is_empty()).then(|| shown(nets.iter(), 5)))
 }
 
-/// The priorities of routing rules of others that come before ours, for `doctor`.
+/// The priorities of routing rules of others that come before one of ours, or beside it, for `doctor`.
 pub(crate) fn foreign_rules(netlink: &mut Netlink) -> io::Result<Vec<String>> {
     kernel::foreign_before(netlink)
+}
+
+/// The link that our routes lead to, for `doctor`; `None`: there are none, or they cannot be read.
+pub(crate) fn device(netlink: &mut Netlink) -> Option<u32> {
+    kernel::device(netlink).ok().flatten()
 }
 
 /// How it stands with the guard, for `doctor`; it changes nothing.

@@ -425,11 +425,13 @@ fn f_11_what_has_no_source_yet_gets_the_protected_one_also_beside_a_bypass_behin
     });
 }
 
+/// Everything through the tunnel, from one network.
+const ALL: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+    psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+    local-ts = \"10.2.0.0/16\"\nremote-ts = \"0.0.0.0/0\"\n";
+
 #[test]
 fn f_12_the_outer_address_leaves_by_the_operators_own_rules_whether_a_guard_stands_or_not() {
-    const ALL: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
-         psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
-         local-ts = \"10.2.0.0/16\"\nremote-ts = \"0.0.0.0/0\"\n";
     in_a_network_of_its_own(|| {
         for line in [
             "tuntap add wan mode tun",
@@ -458,6 +460,29 @@ fn f_12_the_outer_address_leaves_by_the_operators_own_rules_whether_a_guard_stan
             }
             let way = said("route get 203.0.113.5");
             assert!(way.contains("dev pcl0"), "{way}");
+        }
+    });
+}
+
+#[test]
+fn f_01_doctor_sees_rules_beside_ours_and_knows_the_device_by_our_routes() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        let index = nix::net::if_::if_nametoindex("pcl0").unwrap();
+        for pref in ["100", "4450", "4500", "4501", "4502", "4503"] {
+            ip(&format!("rule add pref {pref} lookup 200"));
+        }
+        for (config, expected) in [
+            (config("10.1.0.0/16"), &["100", "4450", "4500"][..]),
+            (Config::parse(ALL).unwrap().0, &["100", "4450", "4500", "4501", "4502"]),
+        ] {
+            guard.send(stands()).unwrap();
+            boundary.follow(&config);
+            boundary.wait_for_guard();
+            boundary.followed().unwrap().unwrap();
+            let found = foreign_rules(&mut boundary.netlink).unwrap();
+            assert_eq!(found, expected);
+            assert_eq!(device(&mut boundary.netlink), Some(index));
         }
     });
 }

@@ -1,39 +1,30 @@
 //! Where packets go: to the remote networks through our device, and to the peers outside of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use gateway_core::config::{Action, Config, Remote};
+use gateway_core::config::{Action, Child, Config, Peer, Policy, Remote};
 use ipsec_core::net::AddrRange;
 
 use super::finding::{Finding, Grade, a_few, finding, fine};
-use crate::boundary::{self, MARK, prefixes};
+use crate::boundary::{self, GuardState, MARK, prefixes};
 use crate::netlink::{LocalAddr, Netlink, NextHop};
 use crate::resolve;
 
 /// Whether the kernel leads packets to the remote networks to our device, and what else has a say before our rules. What lies
 /// `elsewhere` is not led there, and is not to be.
 pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRange]) -> Vec<Finding> {
-    /// A question each for thousands of networks would take long; so many show what is wrong.
-    const ASKED: usize = 256;
-    let device = &config.gateway.tun;
-    let index = nix::net::if_::if_nametoindex(device.as_str()).ok();
-    let (mut astray, mut asked) = (Vec::new(), 0_usize);
-    for child in config.peers.iter().flat_map(|peer| &peer.children) {
-        for net in child.remote_ts.iter().map(|remote| &remote.addrs) {
-            // Everything to everything is the operator's own to route.
-            let everything = |net: &AddrRange| *net == AddrRange::ANY_V4 || *net == AddrRange::ANY_V6;
-            let ours = child.local_ts.iter().any(|local| everything(&local.addrs)) && everything(net);
-            let Some(addr) = inside(config, net, elsewhere).filter(|_| !ours && asked < ASKED) else { continue };
-            asked += 1;
-            match netlink.next_hop(addr, 0) {
-                Ok(hop) if Some(hop.link) == index => {}
-                Ok(hop) => {
-                    let name = nix::net::if_::if_indextoname(hop.link).ok().and_then(|name| name.into_string().ok());
-                    astray.push(format!("{addr} by {}", name.unwrap_or_default()));
-                }
-                Err(error) => astray.push(format!("{addr} nowhere ({error})")),
-            }
+    let link = |index: u32| nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok());
+    // It may have another name than its own, where that is somebody else's.
+    let index = boundary::device(netlink).or_else(|| nix::net::if_::if_nametoindex(config.gateway.tun.as_str()).ok());
+    let device = index.and_then(link).unwrap_or_else(|| config.gateway.tun.clone());
+    let Questions { asked, unasked } = questions(config, elsewhere, boundary::has_ipv6());
+    let mut astray = Vec::new();
+    for &addr in &asked {
+        match netlink.next_hop(addr, 0) {
+            Ok(hop) if Some(hop.link) == index => {}
+            Ok(hop) => astray.push(format!("{addr} by {}", link(hop.link).unwrap_or_default())),
+            Err(error) => astray.push(format!("{addr} nowhere ({error})")),
         }
     }
     let mut findings = Vec::new();
@@ -41,20 +32,66 @@ pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRang
         let fix = "`ip rule` shows what comes before our rules, `ip route get ADDRESS` where a packet goes";
         let text = format!("packets to remote networks do not go to {device}: {}", a_few(astray));
         findings.push(finding(Grade::Failure, "routes", text, fix));
-    } else if asked > 0 {
-        findings.push(fine("routes", format!("an address of each of {asked} remote networks is led to {device}")));
+    } else if !asked.is_empty() {
+        let text = format!("an address of each of {} remote networks is led to {device}", asked.len());
+        findings.push(fine("routes", text));
+    }
+    for (why, nets) in unasked {
+        let text = format!("{} remote networks were not asked for, {why}: {}", nets.len(), a_few(nets));
+        findings.push(finding(Grade::Note, "routes", text, ""));
     }
     match boundary::foreign_rules(netlink) {
         Ok(before) if before.is_empty() => {}
-        Ok(before) => findings.push(finding(
-            Grade::Note,
-            "rules",
-            format!("routing rules of others come before ours, at priority {}", a_few(before)),
-            "what they take does not reach the tunnel, and is dropped by the guard where it would leave in clear",
-        )),
+        Ok(before) => {
+            let text = format!("routing rules of others come before ours, at priority {}", a_few(before));
+            let fix = match boundary::guard_state() {
+                GuardState::Stands => {
+                    "what they take does not reach the tunnel, and is dropped by the guard where it would leave in clear"
+                }
+                _ => "what they take does not reach the tunnel, and no guard keeps it from leaving in clear",
+            };
+            findings.push(finding(Grade::Note, "rules", text, fix));
+        }
         Err(error) => findings.push(finding(Grade::Warning, "rules", format!("cannot be read: {error}"), "")),
     }
     findings
+}
+
+/// What the kernel is asked for.
+#[derive(Debug, Default)]
+struct Questions {
+    /// An address of each remote network.
+    asked: Vec<IpAddr>,
+    /// The networks that none is asked for, by the reason.
+    unasked: BTreeMap<&'static str, Vec<String>>,
+}
+
+fn questions(config: &Config, elsewhere: &[AddrRange], v6: bool) -> Questions {
+    /// A question each for thousands of networks would take long; so many show what is wrong.
+    const ASKED: usize = 256;
+    let mut questions = Questions::default();
+    for child in config.peers.iter().flat_map(|peer| &peer.children) {
+        for net in child.remote_ts.iter().map(|remote| &remote.addrs) {
+            // Everything to everything is the operator's own to route.
+            let everything = |net: &AddrRange| *net == AddrRange::ANY_V4 || *net == AddrRange::ANY_V6;
+            if everything(net) && child.local_ts.iter().any(|local| local.addrs == *net) {
+                continue;
+            }
+            let why = if !v6 && !net.is_ipv4() {
+                "as this machine has no IPv6"
+            } else if questions.asked.len() == ASKED {
+                "as so many others were"
+            } else if let Some(addr) = inside(config, child, net, elsewhere) {
+                questions.asked.push(addr);
+                continue;
+            } else {
+                "as all that was tried there is ours, attached to this machine, bypassed or never beyond its link"
+            };
+            let nets = prefixes(net).into_iter().take(1).map(|first| first.to_string());
+            questions.unasked.entry(why).or_default().extend(nets);
+        }
+    }
+    questions
 }
 
 /// Where no packet to a remote network goes to our device: our own addresses, and the attached networks that the daemon
@@ -71,15 +108,23 @@ pub(super) fn elsewhere(ours: &[LocalAddr], spared: Option<&[String]>) -> Vec<Ad
     ours.iter().map(|local| AddrRange::single(local.addr)).chain(attached).collect()
 }
 
-/// An address of a remote network that nothing but its route decides about: no policy, no network on our side, and nothing
-/// that is reached `elsewhere` or never by a gateway.
-fn inside(config: &Config, net: &AddrRange, elsewhere: &[AddrRange]) -> Option<IpAddr> {
+/// An address of a child's remote network that nothing but its route decides about: no policy, no network on our side, and
+/// nothing that is reached `elsewhere` or never by a gateway. The question has neither source nor protocol.
+fn inside(config: &Config, child: &Child, net: &AddrRange, elsewhere: &[AddrRange]) -> Option<IpAddr> {
     let locals = config.peers.iter().flat_map(|peer| &peer.children).flat_map(|child| &child.local_ts);
-    let locals = locals.map(|local| local.addrs).filter(|local| local != net);
+    // Where ours is all of it, or more, the tunnel has it.
+    let locals = locals.map(|local| local.addrs).filter(|local| local.intersect(net) != Some(*net));
     let taken: Vec<AddrRange> = locals.chain(elsewhere.iter().copied()).collect();
+    let selectors = || child.local_ts.iter().chain(&child.remote_ts);
+    // What such a child keeps from a bypass behind it a question without a protocol does not show.
+    let narrow = selectors().any(|selector| selector.protocol != 0);
     let bypassed = |addr: IpAddr| {
-        let mut bypasses = config.policies.iter().filter(|policy| policy.action == Action::Bypass);
-        bypasses.any(|policy| policy.remote.is_none_or(|range| range.contains(addr)))
+        let before = |policy: &&Policy| narrow || policy.priority <= child.priority;
+        let mut bypasses = config.policies.iter().filter(|policy| policy.action == Action::Bypass).filter(before);
+        bypasses.any(|policy| {
+            let all = policy.protocol == 0 && policy.local.is_none();
+            all && policy.remote.is_none_or(|range| range.contains(addr))
+        })
     };
     let usual = ["198.51.100.77", "2001:db8:77::77"].into_iter().filter_map(|addr| addr.parse().ok());
     let own = prefixes(net).into_iter().map(|net| net.second());
@@ -120,8 +165,11 @@ pub(super) fn outside(config: &Config, netlink: &mut Netlink) -> BTreeSet<String
     if !config.gateway.outside.is_empty() {
         return config.gateway.outside.iter().cloned().collect();
     }
-    let remotes = config.peers.iter().flat_map(|peer| peer.remote.iter().filter_map(Remote::address));
-    let links = remotes.filter_map(|remote| netlink.next_hop(remote, MARK).ok());
+    let remotes: Vec<_> = config.peers.iter().flat_map(|peer| peer.remote.iter().map(Remote::address)).collect();
+    // Where a peer is not known, where strangers would be: by the default route.
+    let unknown = remotes.contains(&None) || config.peers.iter().any(|peer| peer.remote.is_empty());
+    let strangers = ["192.0.2.1", "2001:db8::1"].into_iter().filter(|_| unknown).filter_map(|addr| addr.parse().ok());
+    let links = remotes.into_iter().flatten().chain(strangers).filter_map(|remote| netlink.next_hop(remote, MARK).ok());
     links.filter_map(|hop| nix::net::if_::if_indextoname(hop.link).ok()?.into_string().ok()).collect()
 }
 
@@ -129,10 +177,10 @@ pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
     let mut findings = Vec::new();
     for peer in &config.peers {
         for remote in &peer.remote {
-            let addr = match remote {
-                Remote::Address(addr) => *addr,
-                Remote::Name(name) => match resolve::now(name).map(|all| all.first().copied()) {
-                    Ok(Some(addr)) => addr,
+            let addrs = match remote {
+                Remote::Address(addr) => vec![*addr],
+                Remote::Name(name) => match resolve::now(name) {
+                    Ok(addrs) if !addrs.is_empty() => addrs,
                     failed => {
                         let why = failed.err().unwrap_or_default();
                         let fix = "check the name, and /etc/resolv.conf; it is asked for again at each attempt";
@@ -142,18 +190,36 @@ pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
                     }
                 },
             };
-            findings.push(match netlink.next_hop(addr, MARK) {
-                Ok(hop) => mtu(config, &peer.name, addr, hop, netlink),
-                Err(error) => finding(
-                    Grade::Failure,
-                    "peer",
-                    format!("no route to \"{}\" at {addr}: {error}", peer.name),
-                    format!("ip route get {addr}; add a default route"),
-                ),
-            });
+            findings.extend(reached(config, peer, &addrs, netlink));
         }
     }
     findings
+}
+
+/// How the addresses of a peer, each of which will do, are reached from ours.
+fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink) -> Vec<Finding> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for addr in addrs {
+        let same_family = |local: &&IpAddr| local.is_ipv4() == addr.is_ipv4();
+        let local = peer.local.iter().find(same_family).copied();
+        if local.is_none() && !peer.local.is_empty() {
+            bad.push((*addr, None, "local names no address of its family".to_owned()));
+            continue;
+        }
+        match netlink.next_hop_from(local, *addr, MARK) {
+            Ok(hop) => {
+                good.push(mtu(config, &peer.name, *addr, NextHop { source: local.or(hop.source), ..hop }, netlink))
+            }
+            Err(error) => bad.push((*addr, local, error.to_string())),
+        }
+    }
+    let grade = if good.is_empty() { Grade::Failure } else { Grade::Note };
+    good.extend(bad.into_iter().map(|(addr, local, why)| {
+        let from = local.map_or_else(String::new, |local| format!(" from {local}"));
+        let fix = format!("ip route get {addr}{from}; add a default route");
+        finding(grade, "peer", format!("no route to \"{}\" at {addr}{from}: {why}", peer.name), fix)
+    }));
+    good
 }
 
 /// Octets around an inner packet at worst: IP, UDP, ESP with IV, padding and ICV.
@@ -172,7 +238,17 @@ fn mtu(config: &Config, peer: &str, addr: IpAddr, hop: NextHop, netlink: &mut Ne
         let text = format!(
             "packets of {inner} octets to \"{peer}\" do not fit an MTU of {link} outside: they will be fragmented"
         );
-        return finding(Grade::Warning, "mtu", text, format!("mtu = {fits} under [gateway]"));
+        let mut locals = config.peers.iter().flat_map(|peer| &peer.children).flat_map(|child| &child.local_ts);
+        // What `check` takes (RFC 791, RFC 8200).
+        let least = if locals.all(|local| local.addrs.is_ipv4()) { 576 } else { 1280 };
+        let fix = match fits >= least {
+            true => format!("mtu = {fits} under [gateway]"),
+            false => format!(
+                "an MTU of {} or more outside; mtu under [gateway] can be {least} at least",
+                least + overhead(addr)
+            ),
+        };
+        return finding(Grade::Warning, "mtu", text, fix);
     }
     let from = hop.source.map_or_else(String::new, |source| format!(" from {source}"));
     fine("peer", format!("\"{peer}\" is reached at {addr}{from}, MTU {link}"))
@@ -181,6 +257,7 @@ fn mtu(config: &Config, peer: &str, addr: IpAddr, hop: NextHop, netlink: &mut Ne
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
 
     #[test]
     fn the_address_that_is_asked_for_is_the_networks_own() {
@@ -189,21 +266,27 @@ mod tests {
                     local-ts = \"10.2.0.0/16\"\nremote-ts = \"10.0.0.0/8\"\n[[policy]]\naction = \"bypass\"\n\
                     remote = \"198.51.100.0/24\"\n";
         let config = Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0;
-        let asked = |net: &str, prefix| inside(&config, &AddrRange::prefix(net.parse().unwrap(), prefix).unwrap(), &[]);
+        let child = &config.peers[0].children[0];
+        let asked =
+            |net: &str, prefix| inside(&config, child, &AddrRange::prefix(net.parse().unwrap(), prefix).unwrap(), &[]);
         let addr = |text: &str| Some(text.parse().unwrap());
         assert_eq!(asked("10.0.0.0", 8), addr("10.0.0.1"));
-        assert_eq!(asked("10.2.0.0", 24), None, "ours");
+        assert_eq!(asked("10.2.0.0", 15), addr("10.3.0.0"), "the other half is ours");
+        assert_eq!(asked("10.2.0.0", 24), addr("10.2.0.1"), "all of it is ours: so says a hub");
         assert_eq!(asked("2001:db8::", 32), addr("2001:db8:77::77"));
         assert_eq!(asked("198.51.100.0", 25), None, "goes by a policy");
     }
 
     #[test]
     fn f_13_what_is_reached_in_clear_and_what_is_ours_is_not_asked_for_and_the_rest_of_the_network_is() {
-        let config = Config::parse("").unwrap_or_else(|errors| panic!("{errors:?}")).0;
+        let text = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+                    psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+                    local-ts = \"172.16.0.0/16\"\nremote-ts = \"172.17.0.0/16\"\n";
+        let config = Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0;
         let ours = |addr: &str, prefix| LocalAddr { addr: addr.parse().unwrap(), prefix, link: 2, usable: true };
         let asked = |net: (&str, u8), ours: &[LocalAddr], spared: Option<&[String]>| {
             let net = AddrRange::prefix(net.0.parse().unwrap(), net.1).unwrap();
-            inside(&config, &net, &elsewhere(ours, spared)).map(|addr| addr.to_string())
+            inside(&config, &config.peers[0].children[0], &net, &elsewhere(ours, spared)).map(|addr| addr.to_string())
         };
         let wan = [ours("192.168.0.9", 24), ours("10.0.0.1", 24), ours("fd00:1::1", 64)];
         let spared = ["192.168.0.0/24".to_owned(), "fd00:1::/64".to_owned()];
@@ -222,5 +305,107 @@ mod tests {
         assert_eq!(asked(("0.0.0.0", 1), &[], None).as_deref(), Some("64.0.0.0"), "0.0.0.1 is nobody's");
         assert_eq!(asked(("10.0.0.5", 32), &[], None).as_deref(), Some("10.0.0.5"));
         assert_eq!(asked(("169.254.0.0", 16), &[], None), None, "stays on its link");
+    }
+
+    fn of_a_child(local: &str, remote: &str, rest: &str) -> Config {
+        let text = format!(
+            "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+             psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+             local-ts = {local}\nremote-ts = {remote}\n{rest}"
+        );
+        Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0
+    }
+
+    #[test]
+    fn f_01_every_remote_network_is_asked_for_or_named_with_a_reason() {
+        let asked = |local: &str, policy: &str| {
+            let config = of_a_child(local, "\"10.1.0.0/16\"", &format!("[[policy]]\naction = \"bypass\"\n{policy}"));
+            let Questions { asked, unasked } = questions(&config, &[], true);
+            assert_eq!(asked.len() + unasked.values().flatten().count(), 1);
+            asked.len() == 1
+        };
+        let lan = "\"10.2.0.0/16\"";
+        assert!(!asked(lan, "priority = 100\n"));
+        assert!(!asked(lan, "priority = 1000\n"), "of equals the policy comes first");
+        for other in [
+            "priority = 2000\n",
+            "priority = 100\nprotocol = \"tcp\"\nremote-port = \"22\"\n",
+            "priority = 100\nlocal = \"10.2.0.0/16\"\n",
+            "priority = 100\nremote = \"10.1.0.0/24\"\n",
+        ] {
+            assert!(asked(lan, other), "{other}");
+        }
+        assert!(!asked("\"10.2.0.0/16[udp]\"", "priority = 2000\n"), "of UDP alone is it not true");
+        assert!(asked("\"10.0.0.0/8\"", "remote = \"192.0.2.9\"\n"), "a hub");
+        let everything = of_a_child("\"0.0.0.0/0\"", "\"0.0.0.0/0\"", "");
+        let Questions { asked, unasked } = questions(&everything, &[], true);
+        assert!(asked.is_empty() && unasked.is_empty(), "the operator's own");
+    }
+
+    #[test]
+    fn f_37_without_ipv6_nothing_of_it_is_asked_for() {
+        let config = of_a_child("[\"10.2.0.0/16\", \"fd02::/64\"]", "[\"10.1.0.0/16\", \"fd01::/64\"]", "");
+        let Questions { asked, unasked } = questions(&config, &[], false);
+        assert_eq!(asked, ["10.1.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            unasked.into_iter().collect::<Vec<_>>(),
+            [("as this machine has no IPv6", vec!["fd01::/64".to_owned()])]
+        );
+        assert_eq!(questions(&config, &[], true).asked.len(), 2);
+    }
+
+    #[test]
+    fn a_peer_is_reached_from_the_address_that_local_names_at_whichever_of_its_own_and_no_mtu_is_proposed_that_check_refuses()
+     {
+        in_a_network_of_its_own(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let _wan = crate::tun::Tun::create("wan").unwrap();
+            let index = nix::net::if_::if_nametoindex("wan").unwrap();
+            netlink.link_up(index, 1500).unwrap();
+            let ip = |line: &str| {
+                let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+                let status = std::process::Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap();
+                assert!(status.success(), "ip {line}");
+            };
+            ip("addr add 192.0.2.2/24 dev wan");
+            ip("addr add 192.0.2.3/24 dev wan");
+            let mut config = of_a_child("\"10.2.0.0/16\"", "\"10.1.0.0/16\"", "");
+            config.peers[0].local = vec!["192.0.2.3".parse().unwrap()];
+            let addrs = ["198.51.100.1", "2001:db8::1", "192.0.2.1"].map(|addr| addr.parse().unwrap());
+            let mut told = |config: &Config, addrs: &[IpAddr]| {
+                let found = reached(config, &config.peers[0], addrs, &mut netlink);
+                found.iter().map(ToString::to_string).collect::<Vec<_>>()
+            };
+            let lines = told(&config, &addrs);
+            assert_eq!(lines[0], "ok    peer: \"a\" is reached at 192.0.2.1 from 192.0.2.3, MTU 1500");
+            assert!(lines[1].starts_with("note  peer: no route to \"a\" at 198.51.100.1 from 192.0.2.3"), "{lines:?}");
+            assert!(lines[2].contains("local names no address of its family"), "{lines:?}");
+            assert!(told(&config, &addrs[..2]).iter().all(|line| line.starts_with("FAIL")));
+            ip("link set wan mtu 1300");
+            assert!(told(&config, &addrs)[0].contains("fix: mtu = 1235 under"), "{:?}", told(&config, &addrs));
+            ip("link set wan mtu 600");
+            assert!(
+                told(&config, &addrs)[0].contains("fix: an MTU of 641 or more outside"),
+                "{:?}",
+                told(&config, &addrs)
+            );
+        });
+    }
+
+    #[test]
+    fn f_13_where_peers_are_known_by_name_the_default_route_is_what_faces_them() {
+        in_a_network_of_its_own(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let _wan = crate::tun::Tun::create("wan").unwrap();
+            netlink.link_up(nix::net::if_::if_nametoindex("wan").unwrap(), 1500).unwrap();
+            let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+            let line = "route add default dev wan";
+            assert!(
+                std::process::Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap().success()
+            );
+            let mut config = of_a_child("\"10.2.0.0/16\"", "\"10.1.0.0/16\"", "");
+            config.peers[0].remote = vec![Remote::Name("vpn.example.net".to_owned())];
+            assert_eq!(outside(&config, &mut netlink), BTreeSet::from(["wan".to_owned()]));
+        });
     }
 }
