@@ -105,6 +105,25 @@ fn rekeys_come_by_themselves_before_the_lifetime_ends() {
     assert!(network.hosts.iter().all(|host| host.failures.is_empty()));
 }
 
+/// Also where the other end never does it.
+#[test]
+fn d_what_a_rekey_of_the_ike_sa_made_is_rekeyed_in_its_time_by_the_end_that_wants_it() {
+    for by in 0..2 {
+        let mut ends = pair();
+        ends[by].rekey = seconds(3600);
+        let [left, right] = ends;
+        let mut network = Network::new(28, [vec![left], vec![right]], Settings::default());
+        network.connect();
+        let ike = network.hosts[1 - by].ike_id();
+        network.hosts[1 - by].endpoint.rekey_ike(network.now, ike).unwrap();
+        network.run_for(seconds(3 * 3600));
+        for host in &network.hosts {
+            let rekeys = host.story.iter().filter(|line| *line == "ike rekeyed").count();
+            assert!((3..=4).contains(&rekeys), "{by}: {:?}", host.story);
+        }
+    }
+}
+
 #[test]
 fn a_deleted_child_goes_on_both_sides_and_the_ike_sa_stays() {
     for by in 0..2 {
