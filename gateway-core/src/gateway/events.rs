@@ -449,12 +449,10 @@ impl Gateway {
             return self.uncovered(now, config, packet, Some(&cause));
         }
         child.differs |= failure.is_about_pfs();
-        // Which SA of it was to be rekeyed. What the peer asks for is one beside, or instead of, what its IKE SA carries.
-        let carried = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| sa.ike == ike);
-        let stands = id.or_else(|| child.sas.iter().rev().find(carried).copied());
         // Keys of the first child come out of IKE_AUTH, which needs no agreement about key exchanges: a child that cannot be
         // rekeyed, or that was up and is refused now, comes back with a new IKE SA.
-        let (what, renewed) = match stands.and_then(|id| self.sas.get_mut(&id)) {
+        let (what, renewed) = match id.and_then(|id| self.sas.get_mut(&id)) {
+            // It was to be rekeyed, and goes on.
             Some(sa) => {
                 child.cause = Some(cause.clone());
                 sa.refused = sa.refused.saturating_add(1);

@@ -293,10 +293,8 @@ impl Gateway {
         cause: Cause,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        // Denied: it is being deleted.
-        if endpoint.close_child(now, child).is_ok()
-            && let Some(sa) = self.sas.get_mut(&child)
-        {
+        drop(endpoint.close_child(now, child)); // denied: it is being deleted
+        if let Some(sa) = self.sas.get_mut(&child) {
             sa.ended = Some(cause);
         }
     }

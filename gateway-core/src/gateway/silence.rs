@@ -26,7 +26,7 @@ const REST: u32 = 10;
 /// What the packets of an SA tell of the peer's.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Silence {
-    /// The last sign of life on it, which IKE was told of; or on what it replaced, or on another one for its packets.
+    /// The last sign of life on it, which IKE was told of, or on what it replaced.
     heard: Option<Instant>,
     /// A packet that went out since.
     first: Option<Instant>,
@@ -118,14 +118,11 @@ impl Gateway {
                 continue;
             }
             let heard = self.heard_for(sa, parts.endpoint);
+            // The peer may use another one. Where nothing came in since it was tried last, it is not tried again.
+            if heard > Some(since) || heard <= probed || parts.endpoint.rekey_child(now, id).is_err() {
+                continue; // an error: it is being replaced already
+            }
             let Some(sa) = self.sas.get_mut(&id) else { continue };
-            if heard > Some(since) {
-                sa.silence.hear(heard); // on the one that the peer uses
-                continue;
-            }
-            if heard <= probed || parts.endpoint.rekey_child(now, id).is_err() {
-                continue; // nothing came in since it was tried last, or it is being replaced already
-            }
             sa.silence.probed = Some(now);
             self.tell(Some(peer), Some(config), What::Waiting, Some(Cause::one_way()));
         }
@@ -147,4 +144,29 @@ impl Gateway {
 
 fn meet(some: &[TrafficSelector], others: &[TrafficSelector]) -> bool {
     some.iter().any(|one| others.iter().any(|other| one.intersect(other).is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of an SA that sends a packet in so many milliseconds and hears nothing: when that is found to be silence.
+    fn noticed(period: u64) -> u64 {
+        let (mut silence, interval, mut now) = (Silence::default(), Duration::from_secs(10), 0);
+        for _ in 0..20 {
+            let at = Instant::from_millis(now);
+            let sent = now.checked_div(period).unwrap() * period;
+            if silence.look(at, Some(Instant::from_millis(sent)), interval).is_some() {
+                assert_eq!(silence.look(at, Some(Instant::from_millis(sent)), interval), None, "twice");
+                return now;
+            }
+            now = silence.next(at, interval).since(Instant::ZERO).as_millis().try_into().unwrap();
+        }
+        panic!("never");
+    }
+
+    #[test]
+    fn f_65_silence_is_found_as_soon_as_a_later_packet_has_waited_too() {
+        assert_eq!([1000, 4000, 7000, 9000, 12_000].map(noticed), [10_000, 10_500, 10_000, 11_500, 20_000]);
+    }
 }

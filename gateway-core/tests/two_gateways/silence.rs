@@ -31,14 +31,14 @@ struct Three {
 
 impl Three {
     /// Both call.
-    fn called(b_first: bool) -> Self {
+    fn called(b_first: bool, net_of_b: u8) -> Self {
         let left = peer(true, "start = \"passive\"\ndpd = \"10s\"", "")
             .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
             .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
         let mut world = World::new(&left, "");
         world.right = party(2, "dpd = \"0s\"", ("a.lab", 1), "", 16);
         world.left.gateway.start(world.now, parts!(world.left)).unwrap();
-        let mut three = Self { world, b: party(3, "dpd = \"0s\"", ("b.lab", 2), "", 16) };
+        let mut three = Self { world, b: party(3, "dpd = \"0s\"", ("b.lab", net_of_b), "", 16) };
         for turn in [b_first, !b_first] {
             let start = |world: &mut World| {
                 world.right.gateway.start(world.now, parts!(world.right)).unwrap();
@@ -100,7 +100,7 @@ fn from(net: u8) -> Vec<u8> {
 #[test]
 fn f_65_one_way_traffic_of_one_party_hides_no_silence_of_another() {
     for b_first in [false, true] {
-        let mut three = Three::called(b_first);
+        let mut three = Three::called(b_first, 2);
         three.world.send(false, &from(1)).unwrap();
         three.beside(|world| world.send(false, &from(2)).unwrap());
         for _ in 0..40 {
@@ -124,7 +124,7 @@ fn f_65_one_way_traffic_of_one_party_hides_no_silence_of_another() {
 
 #[test]
 fn f_65_one_way_traffic_costs_one_rekey_although_another_party_talks() {
-    let mut three = Three::called(false);
+    let mut three = Three::called(false, 2);
     three.beside(|world| world.send(false, &from(2)).unwrap());
     for _ in 0..500 {
         three.world.send(true, &far(1, 2, 1)).unwrap();
@@ -136,17 +136,48 @@ fn f_65_one_way_traffic_costs_one_rekey_although_another_party_talks() {
     assert_eq!(three.told(waiting), 1, "{}", three.world.story());
 }
 
+/// With two parties for the same hosts, the one whose SA is the newer one is sent everything.
+#[test]
+fn f_65_what_one_party_says_from_the_same_hosts_is_no_answer_of_another() {
+    let mut three = Three::called(false, 1);
+    three.beside(|world| world.send(false, &from(1)).unwrap());
+    for _ in 0..40 {
+        three.world.send(true, &far(1, 2, 1)).unwrap();
+        three.world.send(false, &from(1)).unwrap();
+        three.log_to_b();
+    }
+    three.world.left.received.clear();
+    three.world.right.received.clear();
+    assert_eq!(three.told(waiting), 1, "{}", three.world.story());
+}
+
+/// A packet of the left side, and one of the right side, between hosts of whose networks the second SA is: `ours` differ,
+/// or theirs.
+fn second_sa(ours: bool) -> [Vec<u8>; 2] {
+    let [mut out, mut back] = [packet(1, 2, b"out"), packet(2, 1, b"back")];
+    let (source, destination) = (14, 18);
+    out[if ours { source } else { destination }] = 9;
+    back[if ours { destination } else { source }] = 9;
+    [out, back]
+}
+
 /// One child with two SAs, for other hosts each.
-fn two_networks() -> World {
-    let right = peer(false, "start = \"passive\"\ndpd = \"10s\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"")
-        + "[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.2.9.0/24\"\nremote-ts = \"10.1.0.0/16\"\n";
+fn two_networks(ours: bool) -> World {
+    let net = |third: u8, mask: u8| match ours {
+        true => format!("local-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.{third}.0/{mask}\"\n"),
+        false => format!("local-ts = \"10.2.{third}.0/{mask}\"\nremote-ts = \"10.1.0.0/16\"\n"),
+    };
+    let right = peer(false, "start = \"passive\"\ndpd = \"10s\"", "").replace(&net(0, 16), &net(0, 24))
+        + "[[peer.child]]\nname = \"two\"\n"
+        + &net(9, 24);
     let mut world = World::new(&peer(true, "dpd = \"10s\"", ""), &right).start();
-    assert!(matches!(world.send(true, &far(1, 2, 9)), Err(Stopped::Acquire(_, true))));
+    let [out, back] = second_sa(ours);
+    assert!(matches!(world.send(true, &out), Err(Stopped::Acquire(_, true))));
     world.exchange();
     // Both were heard.
     world.ping();
-    world.send(true, &far(1, 2, 9)).unwrap();
-    world.send(false, &from(9)).unwrap();
+    world.send(true, &out).unwrap();
+    world.send(false, &back).unwrap();
     world.left.received.clear();
     world.right.received.clear();
     world
@@ -154,34 +185,39 @@ fn two_networks() -> World {
 
 #[test]
 fn f_65_an_sa_of_the_same_child_for_other_hosts_hides_no_dead_one() {
-    let mut world = two_networks();
-    let last = world.right.endpoint.child_sas().map(|sa| sa.config).max().unwrap();
-    let dead = world.right.endpoint.child_sas().find(|sa| sa.config == last).map(|sa| [sa.spi_in, sa.spi_out]).unwrap();
-    world.right.lose(|status| dead.contains(&status.spi));
-    let since = world.now;
-    loop {
-        world.ping();
-        let _ = world.send(true, &far(1, 2, 9));
-        world.right.received.clear();
-        world.pass(secs(1));
-        if world.send(false, &from(9)) == Ok(()) && world.left.received.pop().is_some() {
-            break;
+    for ours in [false, true] {
+        let (mut world, [out, back]) = (two_networks(ours), second_sa(ours));
+        let last = world.right.endpoint.child_sas().map(|sa| sa.config).max().unwrap();
+        let dead = world.right.endpoint.child_sas().find(|sa| sa.config == last);
+        let dead = dead.map(|sa| [sa.spi_in, sa.spi_out]).unwrap();
+        world.right.lose(|status| dead.contains(&status.spi));
+        let since = world.now;
+        loop {
+            world.ping();
+            let _ = world.send(true, &out);
+            world.right.received.clear();
+            world.pass(secs(1));
+            if world.send(false, &back) == Ok(()) && world.left.received.pop().is_some() {
+                break;
+            }
+            assert!(world.now.since(since) <= secs(30), "{}", world.story());
         }
-        assert!(world.now.since(since) <= secs(30), "{}", world.story());
+        end(&mut world);
     }
-    end(&mut world);
 }
 
 #[test]
 fn f_65_one_way_traffic_beside_an_sa_for_other_hosts_costs_one_rekey() {
-    let mut world = two_networks();
-    for _ in 0..300 {
-        world.ping();
-        world.send(true, &far(1, 2, 9)).unwrap();
-        world.right.received.clear();
-        world.pass(secs(1));
+    for ours in [false, true] {
+        let (mut world, [out, _]) = (two_networks(ours), second_sa(ours));
+        for _ in 0..300 {
+            world.ping();
+            world.send(true, &out).unwrap();
+            world.right.received.clear();
+            world.pass(secs(1));
+        }
+        assert_eq!((world.left.child("other", "net").1, world.left.told(waiting)), (1, 1), "{}", world.story());
     }
-    assert_eq!((world.left.child("other", "net").1, world.left.told(waiting)), (1, 1), "{}", world.story());
 }
 
 /// The left side sends through the newer one of two SAs for the same packets, and the right side through the older one.
@@ -288,6 +324,32 @@ fn f_65_a_rekey_for_its_own_sake_that_is_refused_says_nothing_of_silence() {
     assert_eq!(world.left.told(|what| *what == What::Renewing), 0, "{}", world.story());
 }
 
+/// The peer does not answer the rekey and refuses it later; meanwhile something came in.
+#[test]
+fn f_65_a_refusal_that_comes_when_the_silence_is_over_is_no_reason_to_connect_anew() {
+    for broken in [false, true] {
+        let mut world = World::new(&peer(true, "dpd = \"10s\"", ""), "");
+        world.right = Site::with_children(2, &peer(false, "start = \"passive\"\ndpd = \"0s\"", ""), 64, 1);
+        let mut world = world.start();
+        world.ping();
+        world.deaf = true;
+        while world.left.told(waiting) == 0 {
+            world.send(true, &packet(1, 2, b"out")).unwrap();
+            world.pass(secs(1));
+        }
+        if broken {
+            world.send(false, &packet(2, 1, b"back")).unwrap();
+        }
+        world.deaf = false;
+        while world.left.told(|what| *what == What::RekeyFailed) == 0 {
+            world.pass(Duration::from_millis(100));
+        }
+        world.left.received.clear();
+        world.right.received.clear();
+        assert_eq!(world.left.told(|what| *what == What::Renewing), usize::from(!broken), "{}", world.story());
+    }
+}
+
 /// a has room for one Child SA, so that no rekey succeeds there; b for as many.
 fn refusing(left: &str, a: usize, b: usize) -> Three {
     let party = |seed, lines, whose, room| party(seed, lines, whose, "", room);
@@ -331,24 +393,28 @@ fn f_61_rekeys_with_one_party_hide_none_that_another_one_refuses() {
 fn f_61_what_one_party_refuses_puts_off_no_question_to_another() {
     let mut three = refusing("dpd = \"0s\"", 16, 1);
     three.beside(|world| world.pass(secs(12)));
-    for _ in 0..5 {
+    let rekey_b = |three: &mut Three| {
         let of_b = |sa: &ike_core::endpoint::ChildView<'_>| {
             sa.remote.iter().any(|remote| remote.addrs.contains("10.2.2.1".parse().unwrap()))
         };
         three.beside(|world| {
             let sa = world.left.endpoint.child_sas().find(of_b).unwrap().id;
             world.left.endpoint.rekey_child(world.now, sa).unwrap();
-            world.pass(secs(1));
+            world.exchange();
         });
-        three.world.pass(secs(7));
+    };
+    for _ in 0..5 {
+        rekey_b(&mut three);
+        three.world.pass(secs(8));
     }
-    assert!(three.told(|what| *what == What::RekeyFailed) >= 5, "{}", three.world.story());
-    let world = &mut three.world;
-    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
-    world.exchange();
-    assert!(!world.right.child("other", "net").2, "{}", world.story());
-    world.pass(secs(5));
-    assert!(world.right.child("other", "net").2, "{}", world.story());
+    assert_eq!(three.told(|what| *what == What::RekeyFailed), 5, "{}", three.world.story());
+    three.world.right.gateway.down(three.world.now, "other/net", parts!(three.world.right)).unwrap();
+    three.world.exchange();
+    assert!(!three.world.right.child("other", "net").2, "{}", three.world.story());
+    rekey_b(&mut three);
+    assert_eq!(three.told(|what| *what == What::RekeyFailed), 6, "{}", three.world.story());
+    three.world.pass(secs(5));
+    assert!(three.world.right.child("other", "net").2, "{}", three.world.story());
 }
 
 /// Keys of the first child need no agreement about key exchanges: what was up with a party, and is refused now, comes back
@@ -366,6 +432,24 @@ fn f_61_a_child_that_another_party_has_comes_back_with_a_new_connection() {
     assert!(!world.right.child("other", "net").2, "{}", world.story());
     world.pass(secs(15));
     assert!(world.right.child("other", "net").2, "{}", world.story());
+}
+
+/// Of two connections one stays, and is refused the child that only the other one carries.
+#[test]
+fn f_61_a_child_that_is_up_is_no_reason_to_connect_anew_where_it_is_asked_for_too() {
+    let (ours, theirs) = ("esp = \"aes256gcm16\"\n", "esp = \"aes256gcm16-ecp256\"\n");
+    let left = peer(true, "", ours) + &second(3, 4) + ours;
+    let right = peer(false, "", theirs);
+    let (head, net) = right.split_at(right.find("[[peer.child]]").unwrap());
+    let mut world = World::new(&left, &(head.to_owned() + &second(4, 3) + theirs + net)).start();
+    assert_eq!(world.left.endpoint.ike_sas().count(), 2, "{}", world.story());
+    world.pass(secs(30));
+    for site in [&world.left, &world.right] {
+        assert_eq!(site.told(|what| *what == What::Renewing), 0, "{}", world.story());
+    }
+    let failed =
+        world.left.told(|what| *what == What::ChildFailed) + world.right.told(|what| *what == What::ChildFailed);
+    assert!(failed > 0, "{}", world.story());
 }
 
 #[test]
@@ -419,4 +503,16 @@ fn f_72_a_child_that_the_engine_has_no_room_for_is_told_as_that() {
     world.pass(secs(30));
     assert_eq!(ends(&world).first().map(String::as_str), Some("not-installed"), "{}", world.story());
     world.ping();
+}
+
+#[test]
+fn f_72_a_child_whose_peer_is_lost_while_it_is_deleted_at_its_limit_is_told_as_that() {
+    let mut world = World::connected("", "dpd = \"0s\"");
+    let sa = world.left.outbound.sas().next().unwrap();
+    let event = Event::HardLifetime { sa: sa.id, spi: sa.spi, reached: Reached::Bytes };
+    world.cut = true;
+    world.left.gateway.handle_outbound(world.now, event, parts!(world.left));
+    world.pass(secs(60));
+    assert_eq!(ends(&world), ["peer-lost"], "{}", world.story());
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
 }
