@@ -15,6 +15,7 @@ use crate::lab::frame::Kind;
 use crate::lab::gateway::Gateway as _;
 use crate::lab::iproute::ip;
 use crate::lab::namespace::Namespace;
+use crate::lab::pair::Outer;
 use crate::lab::ping::ping;
 use crate::lab::portcullis::Portcullis;
 use crate::lab::sandbox::WORK;
@@ -24,6 +25,7 @@ use crate::outcome::{Result, ensure};
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("f-08-discard-holds-where-no-child-is", discard).ours(),
+        Scenario::new("f-07-ours-inside-all-and-behind-another-child", ours_inside_all).ours(),
         Scenario::new("f-37-without-ipv6-ipv4-works", without_v6).ours(),
         Scenario::new("f-01-nft-fails-for-a-while", nft_fails).ours(),
         Scenario::new("f-01-doctor-sees-a-rule-before-ours", rule_before_ours).ours(),
@@ -356,6 +358,27 @@ fn discard(ends: Ends) -> Result<String> {
     for counter in ["OutBlocked", "InBlocked"] {
         ensure(shown.contains(counter), || format!("{counter} is not counted:\n{shown}"))?;
     }
+    Ok(String::new())
+}
+
+/// F-07: a child with all on the other side says of a network that it is on ours; it lies behind another child all the same.
+fn ours_inside_all(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.us_settings = format!(
+        "\n[[peer]]\nname = \"upstream\"\nlocal = \"{}\"\nremote = \"203.0.113.9\"\nstart = \"passive\"\n\
+         psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"all\"\nlocal-ts = \"10.2.0.0/24\"\n\
+         remote-ts = \"0.0.0.0/0\"\n",
+        plan.pair.west.address(Outer::V4)
+    );
+    let tunnel = plan.establish(First::We)?;
+    tunnel.carries()?;
+    let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
+    // As in `discard`: in clear, past strongSwan's own route.
+    ip(&east.gateway, "rule add from 10.2.0.0/16 lookup main pref 100")?;
+    tunnel.pair.wire.forget();
+    let back = east.ping_from(0, west.host_v4(0), 5)?;
+    ensure(back.lost.len() == 5, || format!("answered although it came in clear: {back}"))?;
+    ensure(tunnel.pair.wire.count(Kind::Clear) == 5, || "they did not reach us, or were answered in clear".to_owned())?;
     Ok(String::new())
 }
 
