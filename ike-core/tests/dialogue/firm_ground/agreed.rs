@@ -241,3 +241,26 @@ fn f_41_an_sa_whose_kin_is_gone_speaks_for_nobody_in_its_place() {
     assert!(deleted(&theirs.ask(&mut host, INFO, &delete_of(ESP_SPI))).is_empty());
     assert_eq!(host.installed.len(), 1, "{:?}", host.story);
 }
+
+#[test]
+fn d_an_ike_sa_is_not_rekeyed_while_a_child_is_nor_begun_anew_where_that_is_no_use() {
+    let (mut host, mut peer, _) = asking(13);
+    let answer = peer.ask(&mut host, CREATE, &ike_rekey([7; 8], [5; 32]));
+    assert_eq!(notifies(&answer), [NotifyKind::TEMPORARY_FAILURE]);
+    // The peer asks for another group, and has rekeyed itself meanwhile.
+    let (mut host, mut peer) = asking_ike(14);
+    let theirs = peer.rekey(&mut host, 0x88, [5; 32]);
+    let (_, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19]));
+    assert_eq!((sent.len(), host.ike().unwrap().spi_remote), (0, theirs.spis[0]), "{:?}", host.story);
+    // It asks for the one that it got.
+    let (mut host, mut peer) = asking_ike(15);
+    let (_, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 31]));
+    assert_eq!((sent.len(), &host.failures[..]), (0, &[Failure::GroupNotOffered(31)][..]));
+    // The group that the old one was made with is none of ours any more.
+    let (mut host, mut peer) = Scripted::established_by_host(16);
+    host.endpoint.pad_mut().0[0].ike.remove(0);
+    let ike = host.ike_id();
+    host.endpoint.rekey_ike(NOW, ike).unwrap();
+    let request = peer.open(&transmits(&mut host)[0]);
+    assert_eq!(body(&request, PayloadType::KE).unwrap()[..2], [0, 19]);
+}
