@@ -381,6 +381,9 @@ mod tests {
             assert!(lines[1].starts_with("note  peer: no route to \"a\" at 198.51.100.1 from 192.0.2.3"), "{lines:?}");
             assert!(lines[2].contains("local names no address of its family"), "{lines:?}");
             assert!(told(&config, &addrs[..2]).iter().all(|line| line.starts_with("FAIL")));
+            ip("rule add from 192.0.2.3 lookup 200");
+            ip("route add 203.0.113.0/24 dev wan table 200");
+            assert!(told(&config, &["203.0.113.1".parse().unwrap()])[0].starts_with("ok"), "by a rule for that source");
             ip("link set wan mtu 1300");
             assert!(told(&config, &addrs)[0].contains("fix: mtu = 1235 under"), "{:?}", told(&config, &addrs));
             ip("link set wan mtu 600");
