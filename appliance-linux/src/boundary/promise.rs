@@ -148,8 +148,8 @@ fn way(plan: &Plan, packet: &Packet) -> Way {
         match lead.then {
             Then::Table(table) => {
                 let routes = plan.routes.keys().filter(|(at, net, _)| *at == table && net.range().contains(to));
-                // A route to the device comes before the one behind it.
-                match routes.max_by_key(|(_, net, target)| (net.prefix, *target == Target::Tun)) {
+                // Of one network and metric either could be the one: the worse is taken.
+                match routes.max_by_key(|(_, net, target)| (net.prefix, *target == Target::Throw)) {
                     Some((_, _, Target::Throw)) | None => {}
                     Some(_) => return Way::Device,
                 }
@@ -282,8 +282,9 @@ fn meant(config: &Config, seen: &Seen, addr: IpAddr) -> Meant {
     });
     let nets: Vec<_> = nets.collect();
     let Some(held) = nets.iter().map(|(net, _)| *net).max_by_key(|net| net.prefix) else { return Meant::Ours };
-    // Whoever asks for the network that decides says what of it is ours.
-    if nets.iter().any(|(net, local)| *net == held && local.contains(addr) && *local != held.range()) {
+    // Whoever asks for the network that decides says what of it is ours, unless that is all of it.
+    let all = Some(held.range());
+    if nets.iter().any(|(net, local)| *net == held && local.contains(addr) && local.intersect(&held.range()) != all) {
         return Meant::Ours;
     }
     let attached = seen.attached.keys().any(|net| held.covers(*net) && net.range().contains(addr));
