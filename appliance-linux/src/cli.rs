@@ -1,6 +1,6 @@
 //! The command line: a contract with those who script it. Commands and options are added, never renamed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -140,7 +140,17 @@ pub(crate) enum Command {
 pub(crate) struct ConfigFile {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
-    pub(crate) config: PathBuf,
+    config: PathBuf,
+    /// The same, without --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    named: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.named.as_deref().unwrap_or(&self.config)
+    }
 }
 
 /// A peer, or a Child SA of a peer, and how long to wait.
@@ -216,15 +226,18 @@ mod tests {
     #[test]
     fn f_77_every_command_that_reads_the_configuration_knows_where_it_is() {
         for command in ["run", "check", "doctor", "block"] {
-            let cli = Cli::try_parse_from(["portcullis", command]).unwrap();
-            let (Command::Run { file, .. }
-            | Command::Check { file }
-            | Command::Doctor { file }
-            | Command::Block { file }) = cli.command
-            else {
-                panic!("{command}")
-            };
-            assert_eq!(file.config, PathBuf::from(CONFIG));
+            for (rest, place) in [(&[][..], CONFIG), (&["--config", "f"], "f"), (&["f"], "f")] {
+                let cli = Cli::try_parse_from(["portcullis", command].iter().chain(rest)).unwrap();
+                let (Command::Run { file, .. }
+                | Command::Check { file }
+                | Command::Doctor { file }
+                | Command::Block { file }) = cli.command
+                else {
+                    panic!("{command}")
+                };
+                assert_eq!(file.path(), Path::new(place));
+            }
+            assert!(Cli::try_parse_from(["portcullis", command, "f", "--config", "g"]).is_err());
         }
     }
 

@@ -58,13 +58,13 @@ fn main() -> ExitCode {
     let Cli { control, command } = cli;
     let socket = control.clone().unwrap_or_else(|| PathBuf::from(Settings::CONTROL));
     let code = match command {
-        Command::Run { file, log_json } => match run::run(&file.config, control, log_json) {
+        Command::Run { file, log_json } => match run::run(file.path(), control, log_json) {
             Ended::Asked => 0,
             Ended::Failed => FAILED,
             Ended::Configuration => REFUSED,
         },
-        Command::Check { file } => check(&file.config),
-        Command::Doctor { file } => examine(&file.config, control),
+        Command::Check { file } => check(file.path()),
+        Command::Doctor { file } => examine(file.path(), control),
         Command::Status { name, json, all } => status(&socket, name.as_deref(), json, all),
         Command::Events { json } => events(&socket, json),
         Command::Show { what, json } => ask(&socket, &Request::Show, json, what),
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
             let Target { name, timeout } = target;
             ask(&socket, &Request::Rekey { name, ike, timeout_ms: millis(timeout) }, false, None)
         }
-        Command::Block { file } => block(&file.config),
+        Command::Block { file } => block(file.path()),
         Command::Release => changed(boundary::release(), "released"),
         Command::Reload { dry_run } => ask(&socket, &Request::Reload { dry_run }, false, None),
     };

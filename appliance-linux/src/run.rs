@@ -392,19 +392,20 @@ impl Daemon {
         // Before the offer leaves, and after the answer was taken.
         self.early.expect(self.endpoint.offers());
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            let path = transmit.path;
+            let (ike, path) = (transmit.ike, transmit.path);
             let (octets, repeated) = (transmit.datagram.len(), transmit.repeated);
             match transmit.outline {
                 Some(what) => debug!(remote = %path.remote, octets, repeated, "sent {what}"),
                 None => debug!(remote = %path.remote, octets, "sent a NAT keepalive"),
             }
-            if let Err(error) = self.plane.send(path, 0, transmit.datagram)
-                && let Some(others) = self.unsent.admit(Instant::now())
-            {
-                let mut sas = self.endpoint.ike_sas();
-                let peer = sas.find(|sa| sa.path.remote == path.remote).and_then(|sa| sa.peer);
+            let Err(error) = self.plane.send(path, 0, transmit.datagram) else { continue };
+            if let Some(others) = self.unsent.admit(Instant::now()) {
+                let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
                 let peer = peer.and_then(|id| self.endpoint.pad().get(id)).map(|peer| peer.name.as_str());
                 warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {error}");
+            }
+            if let Some(ike) = ike {
+                self.gateway.not_sent(ike, &error.to_string(), &self.endpoint);
             }
         }
     }

@@ -142,6 +142,9 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
     if diff.policies {
         lines.push("policies: changed".to_owned());
     }
+    for network in &diff.bared {
+        lines.push(format!("{network}: protected no longer, in clear from now on unless a policy discards it"));
+    }
     if lines.is_empty() {
         lines.push("nothing changed".to_owned());
     }
@@ -223,6 +226,7 @@ mod tests {
                 ("a".into(), PeerDiff::Replaced),
                 ("b".into(), PeerDiff::Changed { children: vec![("net".into(), ChildDiff::Replaced)] }),
             ],
+            bared: vec!["10.1.0.0/16".into()],
             ..Diff::default()
         };
         assert_eq!(
@@ -230,6 +234,7 @@ mod tests {
             [
                 "a: its addresses, identities, key, encap or ike changed: closed, and connected anew",
                 "b/net: its selectors, mode or esp changed: deleted, and negotiated anew",
+                "10.1.0.0/16: protected no longer, in clear from now on unless a policy discards it",
             ]
         );
     }

@@ -34,7 +34,7 @@ use core::time::Duration;
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::Endpoint;
 use ike_core::error::Discard;
-use ike_core::event::ChildId;
+use ike_core::event::{ChildId, IkeId};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::engine::{Inbound, Outbound};
@@ -180,7 +180,7 @@ impl Gateway {
             by_question: BTreeSet::new(),
             knocked: None,
         };
-        gateway.follow(&peers);
+        gateway.follow(&peers, &BTreeSet::new());
         (gateway, peers)
     }
 
@@ -296,6 +296,16 @@ impl Gateway {
         self.settle(now, parts);
     }
 
+    /// A message of this IKE SA could not be sent, for this reason: what it was to begin is told as that, not as the peer's
+    /// silence.
+    pub fn not_sent<C: IkeCrypto>(&mut self, ike: IkeId, why: &str, endpoint: &Endpoint<'_, C, Peers>) {
+        let Some(view) = endpoint.ike_sa(ike) else { return };
+        let entry = view.peer.and_then(|peer| self.peers.get_mut(&peer)).filter(|entry| entry.attempt == Some(ike));
+        if let Some((entry, (exchange, _))) = entry.zip(view.waiting) {
+            entry.unsent = Some(Cause::unsent(exchange, view.path.remote, why));
+        }
+    }
+
     /// Addresses or routes of this machine changed. `stands` tells of a pair of addresses whether packets still go that
     /// way. Connections whose way is gone and that we would make are made anew at once, and those that had no way are
     /// tried again.
@@ -352,35 +362,38 @@ impl Gateway {
         }
     }
 
-    /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one. A child that was
-    /// there under the same name goes on counting.
-    fn follow(&mut self, peers: &Peers) {
+    /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one. Who was there under
+    /// the same name goes on counting, is held down if it was, and is made anew if it was `ended` with its number.
+    fn follow(&mut self, peers: &Peers, ended: &BTreeSet<ChildConfigId>) {
+        let down: BTreeSet<_> = self.peers.values().filter(|peer| peer.held).map(|peer| peer.name.clone()).collect();
         let mut gone: BTreeMap<_, _> = core::mem::take(&mut self.children);
+        let mut new = Vec::new();
         self.order.clear();
         for (id, peer) in peers.iter() {
             self.order.push(id);
             self.agenda.touch(id);
             let entry = self.peers.entry(id).or_insert_with(|| PeerEntry::new(id, peer));
             entry.start = peer.start;
+            entry.held |= down.contains(&peer.name);
             entry.follow_names(peer);
             entry.children.clear();
             for (child_id, child) in peers.children_of(id) {
                 entry.children.push(child_id);
                 let held = gone.remove(&child_id);
+                if held.is_none() {
+                    new.push((child_id, (peer.name.clone(), child.name.clone())));
+                }
                 let mut held = held.unwrap_or_else(|| ChildEntry::new(child_id, id, child));
                 held.follow(child);
                 self.children.insert(child_id, held);
             }
         }
         let name = |child: &ChildEntry| Some((self.peers.get(&child.peer)?.name.clone(), child.name.clone()));
-        let left: BTreeMap<_, _> =
-            gone.values().filter_map(|child| Some((name(child)?, (child.past, child.rekeys)))).collect();
-        let named: Vec<_> = self.children.values().filter_map(|child| Some((child.id, name(child)?))).collect();
-        for (id, name) in named {
-            if let (Some(child), Some((past, rekeys))) = (self.children.get_mut(&id), left.get(&name))
-                && child.past == Totals::default()
-            {
-                (child.past, child.rekeys) = (*past, *rekeys);
+        let left: BTreeMap<_, _> = gone.values().filter_map(|child| Some((name(child)?, child))).collect();
+        for (id, name) in new {
+            if let (Some(child), Some(before)) = (self.children.get_mut(&id), left.get(&name)) {
+                (child.past, child.rekeys, child.held) = (before.past, before.rekeys, before.held);
+                child.wanted = ended.contains(&before.id);
             }
         }
         let kept: BTreeSet<_> = self.order.iter().copied().collect();

@@ -40,6 +40,8 @@ pub struct Party {
 /// A datagram to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Transmit<'e> {
+    /// Of which IKE SA; `None` for an answer that belongs to none.
+    pub ike: Option<IkeId>,
     /// From and to.
     pub path: Path,
     /// The whole UDP payload, with the non-ESP marker where the path needs one (RFC 3948 §2.2).

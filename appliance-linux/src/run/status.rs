@@ -70,7 +70,7 @@ impl Daemon {
                 (None, false) => "nftables, not flush-proof",
             }
             .to_owned(),
-            why: health.trouble.clone().or_else(|| health.unguarded.clone()),
+            why: health.trouble.clone().or_else(|| Some(format!("no guard: {}", health.unguarded.as_ref()?))),
             put_back: health.put_back,
             last_put_back: health.last_put_back.map(since_1970),
             reached_in_clear: boundary.spared(),

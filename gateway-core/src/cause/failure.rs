@@ -51,13 +51,17 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
                 "the peer accepts none of our proposals{}",
                 peer.map_or_else(String::new, |peer| listed("ike", &peer.ike))
             ),
-            "it does not say what it wants: compare \"ike\" with the peer's IKE proposals".to_string(),
+            "it does not say what it wants: compare \"ike\" with the peer's IKE proposals; some peers say the same when they \
+             have no connection for our address: look at its log"
+                .to_string(),
         ),
         Failure::ChildProposalsRefused => (
             "no-proposal-chosen",
             Refusal,
             format!("the peer accepts none of our ESP proposals and so no connection either{}", ciphers(peer)),
-            "it does not say what it wants: compare \"esp\" of the child with the peer's".to_string(),
+            "it does not say what it wants: compare \"esp\" of the child with the peer's; some peers say the same when their \
+             own kernel refuses the SA: look at its log"
+                .to_string(),
         ),
         Failure::PfsRefused => said(
             "pfs-refused",
@@ -98,8 +102,8 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "authentication-refused",
             Refusal,
             "the peer says AUTHENTICATION_FAILED",
-            "the pre-shared keys differ, or the peer does not know our identity: compare \"local-id\" with what it \
-             expects",
+            "the pre-shared keys differ, or the peer knows other identities: compare \"local-id\" with what it expects, and \
+             \"remote-id\" with its own",
         ),
         Failure::UnknownIdentity => said(
             "unknown-identity",

@@ -85,6 +85,17 @@ impl Cause {
         }
     }
 
+    /// A message of ours could not be sent, so that nothing answers it.
+    pub fn unsent(exchange: ExchangeType, remote: SocketAddr, why: &str) -> Self {
+        Self {
+            code: "not-sent",
+            text: format!("{exchange} to {remote} could not be sent: {why}"),
+            hint: "`portcullis doctor` says whether \"local\" is an address of this machine, and whether a route leads there"
+                .to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
     /// A message of ours waits for its answer.
     pub fn unanswered(exchange: ExchangeType, remote: SocketAddr, repeated: u8) -> Self {
         let again = match repeated {

@@ -1,9 +1,13 @@
 //! What changed between two configurations, so that a reload touches nothing else (requirement B2).
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use ike_core::child::within;
+use ipsec_core::net::TrafficSelector;
+
+use super::selector::Selector;
 use super::{Child, Config, Peer, Policy, SecretSource, Settings};
 
 /// What a reload has to do.
@@ -15,6 +19,9 @@ pub struct Diff {
     pub peers: Vec<(String, PeerDiff)>,
     /// Whether the `[[policy]]` rules changed.
     pub policies: bool,
+    /// What children protected and none does any more, as it is written: from here on packets from there and to there
+    /// are in clear, unless a policy discards them.
+    pub bared: Vec<String>,
 }
 
 /// What happened to a peer.
@@ -75,8 +82,27 @@ impl Config {
             peers.extend(change.map(|change| (peer.name.clone(), change)));
         }
         let policies = placeless(old_policies) != placeless(&new.policies);
-        Diff { settings: settings(gateway, &new.gateway), peers, policies }
+        Diff { settings: settings(gateway, &new.gateway), bared: bared(&before, &peers, new), peers, policies }
     }
+}
+
+/// Remote selectors of children that are gone or are others now, which no child of the new configuration covers.
+fn bared(before: &BTreeMap<&str, &Peer>, changes: &[(String, PeerDiff)], new: &Config) -> Vec<String> {
+    let after: BTreeMap<&str, &Peer> = new.peers.iter().map(|peer| (peer.name.as_str(), peer)).collect();
+    let covers = |by: &Child, child: &Child, remote: &TrafficSelector| {
+        within(core::slice::from_ref(remote), &by.remote_ts) && within(&child.local_ts, &by.local_ts)
+    };
+    let mut bared = BTreeSet::new();
+    for peer in changes.iter().filter_map(|(name, _)| before.get(name.as_str())) {
+        for child in &peer.children {
+            // Where nothing changed but other things, it is covered by itself.
+            let same = after.get(peer.name.as_str()).and_then(|peer| peer.child(&child.name));
+            let by = || same.into_iter().chain(new.peers.iter().flat_map(|peer| &peer.children));
+            let bare = child.remote_ts.iter().filter(|remote| !by().any(|by| covers(by, child, remote)));
+            bared.extend(bare.map(|remote| Selector(remote).to_string()));
+        }
+    }
+    bared.into_iter().collect()
 }
 
 fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {

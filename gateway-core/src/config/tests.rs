@@ -105,6 +105,24 @@ fn policies_are_tried_by_priority_then_in_the_order_of_the_file() {
 }
 
 #[test]
+fn f_83_a_diff_names_what_is_protected_no_longer() {
+    let bared = |from: &str, to: &str| {
+        assert!(GOOD.contains(from));
+        Config::diff(&parse(GOOD).0, &parse(&GOOD.replace(from, to)).0).bared
+    };
+    assert_eq!(bared("10.1.0.0/16", "10.9.0.0/16"), ["10.1.0.0/16"]);
+    assert_eq!(bared("10.1.0.0/16", "10.1.0.0/17"), ["10.1.0.0/16"]);
+    assert_eq!(bared("10.2.0.0/16", "10.2.0.0/17"), ["10.1.0.0/16"]);
+    for (from, to) in
+        [("10.1.0.0/16", "10.0.0.0/8"), ("\"cloud\"", "\"sky\""), ("\"net\"", "\"lan\""), ("key of some", "key of any")]
+    {
+        assert!(bared(from, to).is_empty(), "{from} {to}");
+    }
+    let none = Config::diff(&parse(GOOD).0, &Config { peers: Vec::new(), ..parse(GOOD).0 });
+    assert_eq!(none.bared, ["10.1.0.0/16"]);
+}
+
+#[test]
 fn a_diff_names_what_changed_and_nothing_else() {
     let old = parse(GOOD).0;
     assert!(Config::diff(&old, &parse(&format!("# moved\n{GOOD}")).0).is_empty());

@@ -134,10 +134,9 @@ impl Gateway {
         }
         entry.watch_at = None;
         let attempt = entry.attempt.and_then(|ike| endpoint.ike_sa(ike));
-        if let Some(view) = attempt
-            && let Some((exchange, repeated)) = view.waiting.filter(|(_, repeated)| *repeated >= OFTEN)
+        if let Some(view) = attempt.filter(|view| view.waiting.is_some_and(|(_, repeated)| repeated >= OFTEN))
+            && let Some(cause) = entry.unanswered(&view)
         {
-            let cause = Cause::unanswered(exchange, view.path.remote, repeated);
             self.tell(Some(id), None, What::Waiting, Some(cause));
             return;
         }
@@ -290,7 +289,7 @@ impl Gateway {
         match begun {
             Ok(ike) => {
                 if let Some(entry) = self.peers.get_mut(&id) {
-                    entry.attempt = Some(ike);
+                    (entry.attempt, entry.unsent) = (Some(ike), None);
                 }
                 self.look_after(now, id);
                 if let Some(remote) = remote {

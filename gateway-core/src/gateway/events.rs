@@ -535,11 +535,14 @@ impl Gateway {
         let pad = parts.endpoint.pad();
         let config = about.and_then(|id| pad.get(id));
         let ours = about.and_then(|id| pad.connection(id)).map(|connection| Identity::from(connection.local_id));
-        let cause = Cause::of_handshake(failure, config, ours.as_ref(), identity.as_ref());
+        let mut cause = Cause::of_handshake(failure, config, ours.as_ref(), identity.as_ref());
         let mut goes_on = false;
         if let Some(id) = about {
             let Some(entry) = self.peers.get_mut(&id) else { return };
             let ours = entry.attempt == Some(ike);
+            if ours && matches!(failure, Failure::PeerSilent(_)) {
+                cause = entry.unsent.take().unwrap_or(cause);
+            }
             let known = entry.ikes.len();
             entry.ikes.retain(|held| *held != ike);
             entry.superseded.retain(|held| *held != ike);

@@ -1,5 +1,6 @@
 //! What the operator wants: up, down, rekey, reload, shutdown.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
@@ -89,7 +90,9 @@ impl Gateway {
             }
         }
         match target.child {
-            Some(child) => self.end_child(now, child, parts),
+            Some(child) => {
+                self.end_child(now, child, parts);
+            }
             None => {
                 self.hold(target.peer);
                 self.end_peer(now, target.peer, parts);
@@ -181,14 +184,13 @@ impl Gateway {
         let rules = policy::rules(&self.policies, peers);
         // Rules first: from here on nothing goes where the new configuration does not want it.
         let placed = self.place_rules(rules, parts);
-        for child in changes.children_gone {
-            self.end_child(now, child, parts);
-        }
+        let ended: BTreeSet<_> =
+            changes.children_gone.into_iter().filter(|child| self.end_child(now, *child, parts)).collect();
         for peer in changes.peers_gone {
             self.end_peer(now, peer, parts);
         }
         self.take_events(now, parts);
-        self.follow(parts.endpoint.pad());
+        self.follow(parts.endpoint.pad(), &ended);
         self.settle(now, parts);
         (diff, placed)
     }
@@ -242,14 +244,14 @@ impl Gateway {
     }
 
     /// Takes the SAs of a child out of the engines and tells the peer. The peer's answer is not waited for: what nobody wants
-    /// any more protects nothing.
+    /// any more protects nothing. Returns whether there were any.
     fn end_child<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
         config: ChildConfigId,
         parts: &mut Parts<'_, '_, C, P>,
-    ) {
-        let Some(child) = self.children.get(&config) else { return };
+    ) -> bool {
+        let Some(child) = self.children.get(&config) else { return false };
         let (peer, asked) = (child.peer, child.asked.map(|asked| asked.child));
         let mut stood = false;
         for sa in child.all().copied().chain(asked).collect::<Vec<_>>() {
@@ -260,6 +262,7 @@ impl Gateway {
             let cause = Cause::of(&Failure::ClosedHere, None);
             self.tell(Some(peer), Some(config), What::ChildDown, Some(cause));
         }
+        stood
     }
 
     /// The same for a peer and everything it has.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use ike_core::child::within;
+use ike_core::endpoint::IkeView;
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::net::TrafficSelector;
@@ -67,6 +68,8 @@ pub(super) struct PeerEntry {
     pub(super) party: Option<Party>,
     /// The handshake that we began.
     pub(super) attempt: Option<IkeId>,
+    /// That a message of that could not even be sent.
+    pub(super) unsent: Option<Cause>,
     /// The appliance was asked where it is.
     pub(super) locating: bool,
     /// How many places were tried, to try the next one.
@@ -121,6 +124,7 @@ impl PeerEntry {
             wanted: false,
             party: None,
             attempt: None,
+            unsent: None,
             locating: false,
             turn: 0,
             ways: 1,
@@ -187,6 +191,12 @@ impl PeerEntry {
         self.failures = 0;
         self.retry_at = None;
         self.cause = Some(cause);
+    }
+
+    /// What our handshake waits for.
+    pub(super) fn unanswered(&self, attempt: &IkeView) -> Option<Cause> {
+        let (exchange, repeated) = attempt.waiting?;
+        Some(self.unsent.clone().unwrap_or_else(|| Cause::unanswered(exchange, attempt.path.remote, repeated)))
     }
 
     /// Until when missing children are left to the peer to ask for, where it was the one that called.

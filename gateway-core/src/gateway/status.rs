@@ -165,8 +165,7 @@ impl Gateway {
 /// What a peer waits for that is neither connected nor failed.
 fn waiting<C: IkeCrypto, P: PacketCrypto>(entry: &PeerEntry, parts: &Parts<'_, '_, C, P>) -> Option<Cause> {
     if let Some(view) = entry.attempt.and_then(|ike| parts.endpoint.ike_sa(ike)) {
-        let (exchange, repeated) = view.waiting?;
-        return Some(Cause::unanswered(exchange, view.path.remote, repeated));
+        return entry.unanswered(&view);
     }
     match entry.start {
         _ if entry.locating => Some(Cause::for_an_address()),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gateway_core::gateway::{Parts, PeerState, What};
+use gateway_core::gateway::{Parts, PeerState, Report, What};
 use ike_core::registry::{ExchangeType, NotifyKind};
 use ike_core::wire::header::Header;
 use ike_core::wire::writer::MessageWriter;
@@ -76,6 +76,65 @@ fn f_61_a_reload_during_a_renewal_begins_with_a_child_that_there_is() {
     world.cut = false;
     world.pass(secs(900));
     assert!(world.left.child("other", "net").2, "never reconnects\n{}", world.story());
+}
+
+#[test]
+fn f_81_what_could_not_be_sent_is_not_told_as_silence() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
+    world.cut = true;
+    world.left.gateway.start(world.now, parts!(world.left)).unwrap();
+    let ike = world.left.endpoint.ike_sas().next().unwrap().id;
+    assert_eq!(world.left.state("other").1, Some("waiting-for-answer"));
+    world.left.gateway.not_sent(ike, "no such address", &world.left.endpoint);
+    assert_eq!(world.left.state("other").1, Some("not-sent"));
+    let told = |world: &World, code| {
+        let of = |report: &&Report| report.cause.as_ref().is_some_and(|cause| cause.code == code);
+        world.left.story.iter().filter(of).count()
+    };
+    world.pass(secs(40));
+    // While it waits, and when it is over. The next try is another one.
+    let told = ["not-sent", "peer-silent", "waiting-for-answer"].map(|code| told(&world, code));
+    assert_eq!(told, [2, 0, 1], "{}", world.story());
+}
+
+/// Of the child: negotiated anew.
+const OTHERS: &str = "esp = \"aes256gcm16-x25519\"";
+
+#[test]
+fn f_10_what_is_down_stays_down_through_a_reload() {
+    let texts = [peer(true, "", OTHERS), peer(true, "encap = \"always\"", "")];
+    for (name, text) in ["other/net", "other"].into_iter().zip(texts) {
+        let mut world = World::connected("", "");
+        world.left.gateway.down(world.now, name, parts!(world.left)).unwrap();
+        world.pass(secs(20));
+        let diff = world.left.gateway.reload(world.now, config(&text), parts!(world.left)).0;
+        assert!(!diff.peers.is_empty());
+        world.pass(secs(100));
+        assert!(!world.left.child("other", "net").2, "{name} came back by itself\n{}", world.story());
+        world.left.gateway.up(world.now, name, parts!(world.left)).unwrap();
+        world.pass(secs(10));
+        assert!(world.left.child("other", "net").2, "{name}\n{}", world.story());
+    }
+}
+
+/// What the peer called for, and what it wanted although it is down here.
+#[test]
+fn f_29_what_a_reload_changes_is_made_anew_at_once_whoever_wanted_it() {
+    for (start, down) in [("passive", false), ("active", false), ("active", true)] {
+        let mut world = World::connected("", "");
+        if down {
+            world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+            world.pass(secs(5));
+        }
+        assert!(world.right.child("other", "net").2, "{}", world.story());
+        let text = peer(false, &format!("start = \"{start}\""), OTHERS);
+        let ups = |world: &World| world.right.told(|what| matches!(what, What::ChildUp { .. }));
+        let before = ups(&world);
+        world.right.gateway.reload(world.now, config(&text), parts!(world.right)).1.unwrap();
+        world.exchange();
+        assert!(world.right.child("other", "net").2, "{start} {down}\n{}", world.story());
+        assert_eq!(ups(&world), before + 1, "{}", world.story());
+    }
 }
 
 #[test]

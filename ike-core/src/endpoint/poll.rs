@@ -28,22 +28,25 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if self.reply.as_ref().is_some_and(|reply| reply.waiting) {
             let reply = self.reply.as_mut()?;
             reply.waiting = false;
-            return datagram(reply.path, self.settings.natt_port, &reply.bytes, reply.message, false);
+            return datagram(None, reply.path, self.settings.natt_port, &reply.bytes, reply.message, false);
         }
         let found = (0..=u16::MAX).zip(self.slots.iter_mut()).find_map(|(slot, place)| {
             let (path, source, repeated) = next_transmit(place.sa.as_mut()?)?;
-            Some((slot, path, source, repeated))
+            Some((IkeId { slot, generation: place.generation }, path, source, repeated))
         });
-        let Some((slot, path, source, repeated)) = found else {
+        let Some((ike, path, source, repeated)) = found else {
             self.transmits = false;
             return None;
         };
-        let (request, response) = self.messages.pair(slot)?;
-        match source {
-            Source::Request(message) => datagram(path, self.settings.natt_port, request, message, repeated),
-            Source::Response(message) => datagram(path, self.settings.natt_port, response, message, repeated),
-            Source::Keepalive => Some(Transmit { path, datagram: &KEEPALIVE, outline: None, repeated }),
-        }
+        let (request, response) = self.messages.pair(ike.slot)?;
+        let (buffer, message) = match source {
+            Source::Request(message) => (request, message),
+            Source::Response(message) => (response, message),
+            Source::Keepalive => {
+                return Some(Transmit { ike: Some(ike), path, datagram: &KEEPALIVE, outline: None, repeated });
+            }
+        };
+        datagram(Some(ike), path, self.settings.natt_port, buffer, message, repeated)
     }
 
     /// What happened next; `None` when nothing. Keys lent by the event before are wiped.
@@ -194,8 +197,15 @@ fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source, bool)> {
 }
 
 /// The message that stands in `buffer` behind the room for the marker.
-fn datagram(path: Path, natt_port: u16, buffer: &[u8], message: Written, repeated: bool) -> Option<Transmit<'_>> {
+fn datagram(
+    ike: Option<IkeId>,
+    path: Path,
+    natt_port: u16,
+    buffer: &[u8],
+    message: Written,
+    repeated: bool,
+) -> Option<Transmit<'_>> {
     let whole = buffer.get(..MARKER_LEN.checked_add(message.len)?)?;
     let datagram = if path.local.port() == natt_port { whole } else { whole.get(MARKER_LEN..)? };
-    Some(Transmit { path, datagram, outline: Some(message.outline), repeated })
+    Some(Transmit { ike, path, datagram, outline: Some(message.outline), repeated })
 }
