@@ -19,6 +19,7 @@ mod install;
 mod merge;
 mod names;
 mod operator;
+mod probe;
 mod report;
 mod silence;
 mod state;
