@@ -398,14 +398,16 @@ impl Daemon {
                 Some(what) => debug!(remote = %path.remote, octets, repeated, "sent {what}"),
                 None => debug!(remote = %path.remote, octets, "sent a NAT keepalive"),
             }
-            let Err(error) = self.plane.send(path, 0, transmit.datagram) else { continue };
-            if let Some(others) = self.unsent.admit(Instant::now()) {
+            let refused = self.plane.send(path, 0, transmit.datagram).err().map(|error| error.to_string());
+            if let Some(error) = &refused
+                && let Some(others) = self.unsent.admit(Instant::now())
+            {
                 let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
                 let peer = peer.and_then(|id| self.endpoint.pad().get(id)).map(|peer| peer.name.as_str());
                 warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {error}");
             }
             if let Some(ike) = ike {
-                self.gateway.not_sent(ike, &error.to_string(), &self.endpoint);
+                self.gateway.sent(ike, refused.as_deref().map_or(Ok(()), Err), &self.endpoint);
             }
         }
     }
@@ -507,14 +509,14 @@ impl Daemon {
         }
         if let (false, Some(peer), Some(cause)) = (self.waiting.is_empty(), &report.peer, &report.cause)
             && let Some(failed) = story::failed(report)
-            && !(failed == Failed::Handshake && self.goes_on(peer))
+            && !(matches!(failed, Failed::Handshake | Failed::Closed) && self.goes_on(peer))
         {
             let status = self.peer_named(peer);
             self.waiting.fail(peer, failed, (&cause.into(), cause.kind == Kind::Intent), status.as_ref());
         }
     }
 
-    /// Whether we are about to call a peer: then it was somebody else's handshake that failed.
+    /// Whether we are about to call a peer: then it was somebody else's handshake that failed, or connection that ended.
     fn goes_on(&mut self, peer: &str) -> bool {
         with_gateway!(self, |gateway, parts| gateway.outcome(peer, &parts) == Ok(None))
     }

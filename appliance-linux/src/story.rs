@@ -143,7 +143,9 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
         lines.push("policies: changed".to_owned());
     }
     for network in &diff.bared {
-        lines.push(format!("{network}: protected no longer, in clear from now on unless a policy discards it"));
+        lines.push(format!(
+            "{network}: no child has it any more, it is in clear from now on unless a policy discards it"
+        ));
     }
     if lines.is_empty() {
         lines.push("nothing changed".to_owned());
@@ -234,7 +236,7 @@ mod tests {
             [
                 "a: its addresses, identities, key, encap or ike changed: closed, and connected anew",
                 "b/net: its selectors, mode or esp changed: deleted, and negotiated anew",
-                "10.1.0.0/16: protected no longer, in clear from now on unless a policy discards it",
+                "10.1.0.0/16: no child has it any more, it is in clear from now on unless a policy discards it",
             ]
         );
     }

@@ -33,7 +33,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::Endpoint;
+use ike_core::endpoint::{Endpoint, SaState};
 use ike_core::error::Discard;
 use ike_core::event::{ChildId, IkeId};
 use ike_core::pad::{ChildConfigId, PeerId};
@@ -297,13 +297,13 @@ impl Gateway {
         self.settle(now, parts);
     }
 
-    /// A message of this IKE SA could not be sent, for this reason: what it was to begin is told as that, not as the peer's
-    /// silence.
-    pub fn not_sent<C: IkeCrypto>(&mut self, ike: IkeId, why: &str, endpoint: &Endpoint<'_, C, Peers>) {
-        let Some(view) = endpoint.ike_sa(ike) else { return };
+    /// What came of sending a message of this IKE SA, when it could not be sent the reason: what it was to begin is told as
+    /// that, not as the peer's silence.
+    pub fn sent<C: IkeCrypto>(&mut self, ike: IkeId, outcome: Result<(), &str>, endpoint: &Endpoint<'_, C, Peers>) {
+        let Some(view) = endpoint.ike_sa(ike).filter(|view| view.state == SaState::Connecting) else { return };
         let entry = view.peer.and_then(|peer| self.peers.get_mut(&peer)).filter(|entry| entry.attempt == Some(ike));
         if let Some((entry, (exchange, _))) = entry.zip(view.waiting) {
-            entry.unsent = Some(Cause::unsent(exchange, view.path.remote, why));
+            entry.unsent = outcome.err().map(|why| Cause::unsent(exchange, view.path.remote, why));
         }
     }
 
@@ -393,8 +393,10 @@ impl Gateway {
         let left: BTreeMap<_, _> = gone.values().filter_map(|child| Some((name(child)?, child))).collect();
         for (id, name) in new {
             if let (Some(child), Some(before)) = (self.children.get_mut(&id), left.get(&name)) {
-                (child.past, child.rekeys, child.held) = (before.past, before.rekeys, before.held);
+                (child.past, child.rekeys) = (before.past, before.rekeys);
+                // Of what is down and yet was there, the peer ended that.
                 child.wanted = ended.contains(&before.id);
+                child.held = before.held && !child.wanted;
             }
         }
         let kept: BTreeSet<_> = self.order.iter().copied().collect();

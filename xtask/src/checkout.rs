@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::outcome::{Result, ensure};
 
@@ -70,11 +72,17 @@ pub(crate) fn installed(program: &str) -> bool {
 /// When it does not build.
 pub(crate) fn build_portcullis() -> Result {
     succeed(&mut cargo(&["build", "--quiet", "--locked", "-p", "appliance-linux"]))?;
-    // Another cargo may put its own there at any time, and for a moment there is none.
-    let kept = portcullis()?;
-    let new = kept.with_extension("new");
+    let (built, kept) = (target()?.join("debug/portcullis"), portcullis()?);
+    let new = kept.with_extension(std::process::id().to_string());
     fs::create_dir_all(kept.parent().unwrap_or(&kept))?;
-    fs::copy(target()?.join("debug/portcullis"), &new)?;
+    // Another cargo may put its own there at any time, and for a moment there is none.
+    for _ in 0..100 {
+        if built.exists() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    fs::copy(built, &new)?;
     Ok(fs::rename(new, kept)?)
 }
 

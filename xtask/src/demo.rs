@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::checkout::build_portcullis;
 use crate::lab::frame::Kind;
 use crate::lab::gateway::{Gateway, Program};
-use crate::lab::pair::{Outer, Pair, Side};
+use crate::lab::pair::{Outer, Pair, Side, nothing_panicked};
 use crate::lab::ping::{Pinger, ping};
 use crate::lab::tcp::transfer;
 use crate::lab::{sandbox, wait_for};
@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     sandbox::run(|| {
         let start = Instant::now();
         tell(arguments.octets)?;
+        nothing_panicked()?;
         println!("\ndone in {:.1} s; nothing is left behind", start.elapsed().as_secs_f32());
         Ok(ExitCode::SUCCESS)
     })

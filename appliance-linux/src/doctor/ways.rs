@@ -1,7 +1,7 @@
 //! Where packets go: to the remote networks through our device, and to the peers outside of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gateway_core::config::{Action, Child, Config, Peer, Policy, Remote};
 use ipsec_core::net::AddrRange;
@@ -122,7 +122,9 @@ fn inside(config: &Config, child: &Child, net: &AddrRange, elsewhere: &[AddrRang
         let before = |policy: &&Policy| narrow || policy.priority <= child.priority;
         let mut bypasses = config.policies.iter().filter(|policy| policy.action == Action::Bypass).filter(before);
         bypasses.any(|policy| {
-            let all = policy.protocol == 0 && policy.local.is_none();
+            // A question without a source fits what fits everything, or no address yet.
+            let none = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let all = policy.protocol == 0 && policy.local.is_none_or(|range| range.contains(none));
             all && policy.remote.is_none_or(|range| range.contains(addr))
         })
     };
@@ -200,17 +202,23 @@ pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
 fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink) -> Vec<Finding> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for addr in addrs {
-        let same_family = |local: &&IpAddr| local.is_ipv4() == addr.is_ipv4();
-        let local = peer.local.iter().find(same_family).copied();
-        if local.is_none() && !peer.local.is_empty() {
+        // The daemon tries each of ours in turn.
+        let same_family = peer.local.iter().filter(|local| local.is_ipv4() == addr.is_ipv4());
+        let mut from: Vec<Option<IpAddr>> = same_family.copied().map(Some).collect();
+        if peer.local.is_empty() {
+            from.push(None);
+        } else if from.is_empty() {
             bad.push((*addr, None, "local names no address of its family".to_owned()));
-            continue;
         }
-        match netlink.next_hop_from(local, *addr, MARK) {
-            Ok(hop) => {
-                good.push(mtu(config, &peer.name, *addr, NextHop { source: local.or(hop.source), ..hop }, netlink))
+        for local in from {
+            match netlink.next_hop_from(local, *addr, MARK) {
+                Ok(hop) => {
+                    let hop = NextHop { source: local.or(hop.source), ..hop };
+                    good.push(mtu(config, &peer.name, *addr, hop, netlink));
+                    break;
+                }
+                Err(error) => bad.push((*addr, local, error.to_string())),
             }
-            Err(error) => bad.push((*addr, local, error.to_string())),
         }
     }
     let grade = if good.is_empty() { Grade::Failure } else { Grade::Note };
@@ -327,6 +335,7 @@ mod tests {
         let lan = "\"10.2.0.0/16\"";
         assert!(!asked(lan, "priority = 100\n"));
         assert!(!asked(lan, "priority = 1000\n"), "of equals the policy comes first");
+        assert!(!asked(lan, "priority = 100\nlocal = \"0.0.0.0/1\"\n"), "a packet without a source is among these");
         for other in [
             "priority = 2000\n",
             "priority = 100\nprotocol = \"tcp\"\nremote-port = \"22\"\n",
@@ -384,6 +393,10 @@ mod tests {
             ip("rule add from 192.0.2.3 lookup 200");
             ip("route add 203.0.113.0/24 dev wan table 200");
             assert!(told(&config, &["203.0.113.1".parse().unwrap()])[0].starts_with("ok"), "by a rule for that source");
+            config.peers[0].local.insert(0, "192.0.2.2".parse().unwrap());
+            let lines = told(&config, &["203.0.113.1".parse().unwrap()]);
+            assert!(lines[0].starts_with("ok") && lines[1].starts_with("note"), "one of ours is enough: {lines:?}");
+            config.peers[0].local.remove(0);
             ip("link set wan mtu 1300");
             assert!(told(&config, &addrs)[0].contains("fix: mtu = 1235 under"), "{:?}", told(&config, &addrs));
             ip("link set wan mtu 600");

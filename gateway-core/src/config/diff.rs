@@ -3,8 +3,8 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
-use ike_core::child::within;
 use ipsec_core::net::TrafficSelector;
 
 use super::selector::Selector;
@@ -19,8 +19,8 @@ pub struct Diff {
     pub peers: Vec<(String, PeerDiff)>,
     /// Whether the `[[policy]]` rules changed.
     pub policies: bool,
-    /// What children protected and none does any more, as it is written: from here on packets from there and to there
-    /// are in clear, unless a policy discards them.
+    /// Remote networks that a child had and none has any more, as they are written: from here on packets from there and to
+    /// there are in clear, unless a policy discards them.
     pub bared: Vec<String>,
 }
 
@@ -86,23 +86,51 @@ impl Config {
     }
 }
 
-/// Remote selectors of children that are gone or are others now, which no child of the new configuration covers.
+/// Remote selectors of children that are gone or are others now, whose addresses no child of the new configuration has,
+/// nor several together.
 fn bared(before: &BTreeMap<&str, &Peer>, changes: &[(String, PeerDiff)], new: &Config) -> Vec<String> {
-    let after: BTreeMap<&str, &Peer> = new.peers.iter().map(|peer| (peer.name.as_str(), peer)).collect();
-    let covers = |by: &Child, child: &Child, remote: &TrafficSelector| {
-        within(core::slice::from_ref(remote), &by.remote_ts) && within(&child.local_ts, &by.local_ts)
+    fn remotes(children: &[Child]) -> impl Iterator<Item = &TrafficSelector> {
+        children.iter().flat_map(|child| &child.remote_ts)
+    }
+    let after = united(new.peers.iter().flat_map(|peer| remotes(&peer.children)));
+    let covered = |remote: &TrafficSelector| {
+        let (start, end) = ends(remote);
+        let below = after.range(..=start).next_back();
+        below.is_some_and(|(first, last)| first.0 == start.0 && *last >= end)
     };
-    let mut bared = BTreeSet::new();
-    for peer in changes.iter().filter_map(|(name, _)| before.get(name.as_str())) {
-        for child in &peer.children {
-            // Where nothing changed but other things, it is covered by itself.
-            let same = after.get(peer.name.as_str()).and_then(|peer| peer.child(&child.name));
-            let by = || same.into_iter().chain(new.peers.iter().flat_map(|peer| &peer.children));
-            let bare = child.remote_ts.iter().filter(|remote| !by().any(|by| covers(by, child, remote)));
-            bared.extend(bare.map(|remote| Selector(remote).to_string()));
+    let changed = changes.iter().filter_map(|(name, _)| before.get(name.as_str()));
+    let remotes = changed.flat_map(|peer| remotes(&peer.children));
+    let bared: BTreeSet<_> = remotes.filter(|remote| !covered(remote)).map(|one| Selector(one).to_string()).collect();
+    bared.into_iter().collect()
+}
+
+/// An address among those of its family.
+type Place = (bool, u128);
+
+/// The first and the last address of a selector.
+fn ends(selector: &TrafficSelector) -> (Place, Place) {
+    let place = |address| match address {
+        IpAddr::V4(address) => (false, u128::from(address.to_bits())),
+        IpAddr::V6(address) => (true, address.to_bits()),
+    };
+    (place(selector.addrs.start()), place(selector.addrs.end()))
+}
+
+/// What the selectors have together: from where to where, nothing twice.
+fn united<'s>(selectors: impl Iterator<Item = &'s TrafficSelector>) -> BTreeMap<Place, Place> {
+    let mut all: Vec<_> = selectors.map(ends).collect();
+    all.sort_unstable();
+    let mut united = BTreeMap::<Place, Place>::new();
+    for (start, end) in all {
+        match united.last_entry() {
+            Some(mut last) if last.get().0 == start.0 && last.get().1.saturating_add(1) >= start.1 => {
+                let further = (*last.get()).max(end);
+                last.insert(further);
+            }
+            _ => _ = united.insert(start, end),
         }
     }
-    bared.into_iter().collect()
+    united
 }
 
 fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {

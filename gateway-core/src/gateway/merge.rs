@@ -92,6 +92,10 @@ impl Gateway {
                     && child.failures < TRIES
                     && soonest.reached(child.retry_at.unwrap_or(Instant::ZERO))
                 {
+                    // Though it was taken down here, the peer wants it.
+                    if let Some(child) = self.children.get_mut(&config) {
+                        child.held = false;
+                    }
                     self.ask(now, kept.id, config, endpoint);
                 }
             }

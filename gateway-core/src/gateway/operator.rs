@@ -145,9 +145,10 @@ impl Gateway {
             let underway = entry.attempt.is_some() || entry.locating;
             return Ok(entry.cause.clone().filter(|_| !underway).map(Err));
         }
+        let party = self.connection(target.peer, parts.endpoint).map(|ike| ike.party);
         let mut waiting = false;
         for child in self.covered(target).iter().filter_map(|config| self.children.get(config)) {
-            if !child.sas.is_empty() {
+            if party.is_some_and(|party| self.is_up_with(child, party)) {
                 continue;
             }
             if let Some(cause) = &child.cause {
@@ -215,6 +216,7 @@ impl Gateway {
         self.questions.retain(|question| question.peer != id);
         if let Some(entry) = self.peers.get_mut(&id) {
             entry.held = true;
+            entry.party = None;
             entry.wanted = false;
             entry.renew = None;
             entry.trouble = None;

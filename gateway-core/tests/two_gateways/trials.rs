@@ -85,8 +85,12 @@ fn f_81_what_could_not_be_sent_is_not_told_as_silence() {
     world.left.gateway.start(world.now, parts!(world.left)).unwrap();
     let ike = world.left.endpoint.ike_sas().next().unwrap().id;
     assert_eq!(world.left.state("other").1, Some("waiting-for-answer"));
-    world.left.gateway.not_sent(ike, "no such address", &world.left.endpoint);
-    assert_eq!(world.left.state("other").1, Some("not-sent"));
+    for (outcome, code) in
+        [(Err("no such address"), "not-sent"), (Ok(()), "waiting-for-answer"), (Err("x"), "not-sent")]
+    {
+        world.left.gateway.sent(ike, outcome, &world.left.endpoint);
+        assert_eq!(world.left.state("other").1, Some(code));
+    }
     let told = |world: &World, code| {
         let of = |report: &&Report| report.cause.as_ref().is_some_and(|cause| cause.code == code);
         world.left.story.iter().filter(of).count()
@@ -120,11 +124,12 @@ fn f_10_what_is_down_stays_down_through_a_reload() {
 /// What the peer called for, and what it wanted although it is down here.
 #[test]
 fn f_29_what_a_reload_changes_is_made_anew_at_once_whoever_wanted_it() {
-    for (start, down) in [("passive", false), ("active", false), ("active", true)] {
+    for (start, down) in [("passive", None), ("active", None), ("active", Some("other")), ("active", Some("other/net"))]
+    {
         let mut world = World::connected("", "");
-        if down {
-            world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
-            world.pass(secs(5));
+        if let Some(name) = down {
+            world.right.gateway.down(world.now, name, parts!(world.right)).unwrap();
+            world.pass(secs(40));
         }
         assert!(world.right.child("other", "net").2, "{}", world.story());
         let text = peer(false, &format!("start = \"{start}\""), OTHERS);
@@ -132,7 +137,8 @@ fn f_29_what_a_reload_changes_is_made_anew_at_once_whoever_wanted_it() {
         let before = ups(&world);
         world.right.gateway.reload(world.now, config(&text), parts!(world.right)).1.unwrap();
         world.exchange();
-        assert!(world.right.child("other", "net").2, "{start} {down}\n{}", world.story());
+        assert!(world.right.child("other", "net").2, "{start} {down:?}\n{}", world.story());
+        world.pass(secs(5));
         assert_eq!(ups(&world), before + 1, "{}", world.story());
     }
 }

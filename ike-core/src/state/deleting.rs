@@ -40,8 +40,10 @@ pub(crate) fn on_request<C: IkeCrypto>(
     let closes = payloads.deletes().any(|delete| delete.protocol == ProtocolId::IKE);
     // The initiator does not accept us as responder (RFC 7296 §2.21.2).
     let rejects = payloads.notify(NotifyKind::AUTHENTICATION_FAILED).is_some();
+    // Who names what it once carried while it closes an IKE SA that was replaced takes nothing from the one that took over.
+    let holder = if closes { env.slot } else { env.holder };
     for spi in payloads.deletes().flat_map(|delete| delete.esp_spis()) {
-        let slot = env.children.by_spi_out(env.holder, spi.get());
+        let slot = env.children.by_spi_out(holder, spi.get());
         if let Some(child) = slot.and_then(|slot| env.children.get_mut(slot)) {
             child.named = true;
         }
@@ -52,7 +54,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
         exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(()))?;
     }
     let mut from = 0;
-    while let Some(slot) = env.children.take_named(env.holder, from) {
+    while let Some(slot) = env.children.take_named(holder, from) {
         from = slot;
         // The peer has all of them: it asked for this Delete after our answers that made them.
         if let Some(heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {

@@ -163,6 +163,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
         }
     }
+    let broken = broken.or_else(|| pair::nothing_panicked().err());
     let bad = rounds.iter().filter(|round| !round.is_good()).count();
     print!("{}", table(&rounds));
     if bad > 0 || broken.is_some() {

@@ -28,6 +28,10 @@ pub(super) fn cross(report: &mut Report) {
         };
         for (package, features) in BUILDS {
             let mut command = cargo_for(target, route, &["check", "--locked", "--quiet", "-p", package]);
+            // A folder of its own: in the one of the tests it would wait for them.
+            if let Ok(folder) = crate::checkout::target() {
+                command.env("CARGO_TARGET_DIR", folder.join("cross"));
+            }
             report.command(&format!("{package} {} for {target} ({route})", features.join(" ")), command.args(features));
         }
     }
