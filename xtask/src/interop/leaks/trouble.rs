@@ -166,6 +166,8 @@ impl Trouble {
             }
             Self::Ruleset => nft(bench.gateway(), "flush ruleset\n").map(drop),
             Self::CopyKilled => {
+                // What a trouble before took away is put back: else both are gone at once, and nothing is left to guard.
+                wait_for("the guard", limit, || Ok(nft(bench.gateway(), "list table inet portcullis\n").ok()))?;
                 for process in bench.us.children()? {
                     kill(process, Signal::SIGKILL)?;
                 }
