@@ -70,8 +70,9 @@ pub(crate) const TABLE_OF_THE_REST: u32 = 4501;
 pub(crate) const AROUND: u32 = TABLE - 100;
 /// Where they lead: behind the last of our rules.
 pub(crate) const BEYOND: u32 = TABLE_OF_THE_REST + 2;
-/// The firewall mark of our own packets.
-pub(crate) const MARK: u32 = 0x4500;
+/// The firewall mark of our own packets. None of its bits is one of those that kube-proxy (0xc000), mwan3 and Cilium (0x3f00),
+/// or Tailscale (0xff0000) look at alone: they would translate or lead away what carries them.
+pub(crate) const MARK: u32 = 0x4500_0000;
 
 /// What the kernel is told, and the right to tell it.
 pub(crate) struct Boundary {

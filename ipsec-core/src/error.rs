@@ -1,5 +1,7 @@
 //! Why packets are discarded, counted once, and what a caller can do wrong.
 
+use core::fmt;
+
 /// The caller's buffer has no room for what must be added, or less in it than must be taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -27,6 +29,23 @@ pub enum Refused {
     /// The two addresses of the path are of different families.
     Path,
 }
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the table is full",
+            Self::Duplicate => "it is there already",
+            Self::Algorithm => "the crypto engine does not offer the algorithm, or has no room left",
+            Self::KeyLength => "the keying material has the wrong length",
+            Self::Window => "the replay window has no size that can be kept",
+            Self::Selectors => "it has no traffic selector on one side, or too many",
+            Self::Sequence => "no sequence number is left to send with",
+            Self::Path => "the two addresses are of different families",
+        })
+    }
+}
+
+impl core::error::Error for Refused {}
 
 macro_rules! discards {
     ($($(#[doc = $doc:literal])+ $name:ident => $xfrm:expr,)+) => {

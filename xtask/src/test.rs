@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 /// Who a stage shares the machine with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lane {
-    /// Brings the tools that `Compiles` and `Waits` need.
+    /// Brings the tools that `Compiles` and `Beside` need.
     Tools,
     /// Keeps the processors busy, one stage after the other, and needs no tools: runs beside `Tools`.
     Style,
@@ -47,7 +47,7 @@ enum Lane {
     Compiles,
     /// Waits for clocks and guests most of the time, or builds where the others do not: runs beside the compilers, which
     /// are nicer than it.
-    Waits,
+    Beside,
 }
 
 /// A part of the pipeline.
@@ -89,7 +89,7 @@ const STAGES: [Stage; 10] = [
         name: "tests",
         checks: "unit, scenario and doc tests, fuzz corpora replayed",
         lane: Lane::Compiles,
-        budget: 480,
+        budget: 600,
         run: units::tests,
     },
     Stage {
@@ -103,30 +103,30 @@ const STAGES: [Stage; 10] = [
     Stage {
         name: "rpi",
         checks: "the Raspberry Pi image in QEMU, from boot to panic",
-        lane: Lane::Waits,
+        lane: Lane::Beside,
         budget: 800,
         run: targets::rpi,
     },
     Stage {
         name: "demo",
         checks: "cargo xtask demo",
-        lane: Lane::Waits,
+        lane: Lane::Beside,
         budget: 180,
         run: |report| own_command(report, "demo", &["demo"]),
     },
-    Stage { name: "interop", checks: "scenarios against strongSwan", lane: Lane::Waits, budget: 300, run: interop },
+    Stage { name: "interop", checks: "scenarios against strongSwan", lane: Lane::Beside, budget: 300, run: interop },
     // They build elsewhere too.
     Stage {
         name: "cross",
         checks: "the cores build for bare metal, with every feature",
-        lane: Lane::Waits,
-        budget: 150,
+        lane: Lane::Beside,
+        budget: 180,
         run: targets::cross,
     },
     Stage {
         name: "panic",
         checks: "no panic is reachable in the cores' machine code",
-        lane: Lane::Waits,
+        lane: Lane::Beside,
         budget: 300,
         run: targets::panic,
     },
@@ -161,7 +161,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         let style = scope.spawn(move || compiles(Lane::Style));
         pipeline.lane(Lane::Tools);
-        scope.spawn(|| pipeline.lane(Lane::Waits));
+        scope.spawn(|| pipeline.lane(Lane::Beside));
         if style.join().is_ok() {
             compiles(Lane::Compiles);
         }

@@ -1,5 +1,6 @@
 //! What IKE tells, taken up: SAs installed and removed, states kept, the story told.
 
+use alloc::string::ToString;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -199,7 +200,7 @@ impl Gateway {
                                 self.enter(installed);
                                 Came::Installed
                             }
-                            Err(refused) => Came::Refused(Cause::not_installed(&alloc::format!("{refused:?}"))),
+                            Err(refused) => Came::Refused(Cause::not_installed(&refused.to_string())),
                         }
                     }
                     other => other,
@@ -219,7 +220,7 @@ impl Gateway {
                 let installed = self.sas.get_mut(&child);
                 if let Some(Err(refused)) = installed.map(|sa| sa.send_through(now, parts.outbound)) {
                     // Nothing can be sent through it: better none than half a one.
-                    let cause = Cause::not_installed(&alloc::format!("{refused:?}"));
+                    let cause = Cause::not_installed(&refused.to_string());
                     self.close_for(now, child, cause, parts.endpoint);
                 }
             }

@@ -359,9 +359,7 @@ impl Gateway {
         self.rules = new;
         match refused {
             None => Ok(()),
-            Some(refused) => {
-                Err(Cause::not_installed(&format!("{placed} of {wanted} rules are in place ({refused:?})")))
-            }
+            Some(refused) => Err(Cause::not_installed(&format!("{placed} of {wanted} rules are in place: {refused}"))),
         }
     }
 }

@@ -148,24 +148,34 @@ pub(crate) fn on_response<C: IkeCrypto>(
     payloads: &Payloads<'_>,
 ) -> Effects {
     let mut effects = Effects::default();
-    let refused = match payloads.error() {
+    let cause = match payloads.error() {
         Some(error) if error.kind == NotifyKind::INVALID_KE_PAYLOAD => match take_group(sa, env, &request, &error) {
             Ok(()) => return effects,
             Err(cause) => cause,
         },
         Some(error) => exchange::cause_of(&error),
-        None => {
-            match complete(sa, env, &request, payloads) {
-                Ok((new, unwanted)) => {
-                    let nonce = payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice());
-                    take_over(sa, new, env.now + env.settings.orphan, &mut effects, request, nonce, unwanted);
-                }
-                Err(cause) => tear(sa, env, &mut effects, request, cause),
+        None => match complete(sa, env, &request, payloads) {
+            Ok((new, unwanted)) => {
+                let nonce = payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice());
+                take_over(sa, new, env.now + env.settings.orphan, &mut effects, request, nonce, unwanted);
+                return effects;
             }
-            return effects;
-        }
+            Err(cause) => cause,
+        },
     };
-    fail(sa, env, &mut effects, request, refused);
+    let State::Established(established) = &mut sa.state else { return effects };
+    if let Some(crossed) = request.crossed {
+        // The peer decides which of the two goes. When it keeps the one that cannot be made, that ends the connection.
+        succession::give_way(established, &mut effects, crossed.made, env.now + env.settings.orphan);
+    } else if payloads.error().is_none() {
+        // The peer made an SA that cannot be made here, and takes the children for moved there: this one cannot go on, and
+        // ends as soon as the peer knows. What the peer has goes when the connection is made anew (INITIAL_CONTACT), or is
+        // silent.
+        established.rekey_at = None;
+        established.leaving.get_or_insert(cause);
+    } else {
+        refused(sa, env, cause);
+    }
     effects
 }
 
@@ -187,37 +197,10 @@ fn take_over<C: IkeCrypto>(
     succession::ike_rekeyed_by_us(old, new, effects, made, (ours, request.crossed), orphan_at);
 }
 
-/// The peer made an SA that cannot be made here, and takes the children for moved there: this one cannot go on, and ends as
-/// soon as the peer knows. What the peer has goes when the connection is made anew (INITIAL_CONTACT), or is silent.
-fn tear<C: IkeCrypto>(
-    sa: &mut Sa<C>,
-    env: &Env<'_, '_, C>,
-    effects: &mut Effects,
-    request: RekeyRequest,
-    cause: Failure,
-) {
+/// The peer refused: it is asked again later.
+fn refused<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failure) {
     let State::Established(established) = &mut sa.state else { return };
-    if let Some(crossed) = request.crossed {
-        // The peer decides which of the two goes. When it is the one that can be made, that ends the connection.
-        succession::give_way(established, effects, crossed.made, env.now + env.settings.orphan);
-    } else {
-        established.rekey_at = None;
-        established.leaving.get_or_insert(cause);
-    }
-}
-
-/// The peer refused.
-fn fail<C: IkeCrypto>(
-    sa: &mut Sa<C>,
-    env: &mut Env<'_, '_, C>,
-    effects: &mut Effects,
-    request: RekeyRequest,
-    cause: Failure,
-) {
-    let State::Established(established) = &mut sa.state else { return };
-    if let Some(crossed) = request.crossed {
-        succession::give_way(established, effects, crossed.made, env.now + env.settings.orphan);
-    } else if cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE) {
+    if cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE) {
         established.rekey_at = Some(env.now + exchange::wait(established, env));
     } else {
         let first = env.settings.retry.saturating_mul(REFUSED_FACTOR);
