@@ -70,9 +70,13 @@ pub(crate) const TABLE_OF_THE_REST: u32 = 4501;
 pub(crate) const AROUND: u32 = TABLE - 100;
 /// Where they lead: behind the last of our rules.
 pub(crate) const BEYOND: u32 = TABLE_OF_THE_REST + 2;
-/// The firewall mark of our own packets. None of its bits is one of those that kube-proxy (0xc000), mwan3 and Cilium (0x3f00),
-/// or Tailscale (0xff0000) look at alone: they would translate or lead away what carries them.
+/// The firewall mark of our own packets. Others look at some bits of a mark alone, and would translate or lead away what
+/// carries them; Calico and Cilium take nearly all for themselves, so that no mark keeps clear of everybody.
 pub(crate) const MARK: u32 = 0x4500_0000;
+const KUBE_PROXY: u32 = 0xc000;
+const MWAN3: u32 = 0x3f00;
+const TAILSCALE: u32 = 0x00ff_0000;
+const _: () = assert!(MARK & (KUBE_PROXY | MWAN3 | TAILSCALE) == 0);
 
 /// What the kernel is told, and the right to tell it.
 pub(crate) struct Boundary {

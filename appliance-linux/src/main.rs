@@ -38,7 +38,7 @@ use clap::Parser;
 use cli::{Cli, Command, Target};
 use control::client;
 use control::print::{Because, Databases, Table};
-use control::protocol::{Answer, Request, Status};
+use control::protocol::{Answer, Request};
 use doctor::Grade;
 use gateway_core::config::Settings;
 use machine::{Trouble, trouble};
@@ -218,11 +218,7 @@ fn status(socket: &Path, name: Option<&str>, json: bool, all: bool) -> u8 {
         }
         false => print(Table(&status)),
     }
-    let fine = |status: &Status| match name {
-        Some(_) => status.peers.iter().all(|peer| peer.is_up()),
-        None => status.peers.iter().all(|peer| peer.is_up() || !peer.is_wanted()),
-    };
-    if fine(&status) { 0 } else { NOT_UP }
+    if status.peers.iter().all(|peer| peer.is_fine(name.is_some())) { 0 } else { NOT_UP }
 }
 
 /// `portcullis events`: until it is interrupted, or the daemon ends.

@@ -18,11 +18,14 @@ pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Durati
     let mut random = [0];
     crypto.random(&mut random);
     let [random] = random;
-    // In milliseconds, by up to 255/2560: arithmetic on a Duration could panic.
+    Some(now + moved(after, random, ours))
+}
+
+/// By up to 255/2560 earlier or later, in milliseconds: arithmetic on a Duration could panic.
+fn moved(after: Duration, random: u8, earlier: bool) -> Duration {
     let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
     let jitter = (millis / 2560).saturating_mul(u64::from(random));
-    let millis = if ours { millis.saturating_sub(jitter) } else { millis.saturating_add(jitter) };
-    Some(now + Duration::from_millis(millis))
+    Duration::from_millis(if earlier { millis.saturating_sub(jitter) } else { millis.saturating_add(jitter) })
 }
 
 /// The least time that a peer can give us to authenticate anew, in milliseconds.
@@ -95,6 +98,16 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rekey_comes_up_to_a_tenth_earlier_or_later_and_no_more() {
+        let (hour, tenth) = (Duration::from_secs(3600), Duration::from_secs(360));
+        assert_eq!((moved(hour, 0, true), moved(hour, 0, false)), (hour, hour));
+        let (earliest, latest) = (moved(hour, u8::MAX, true), moved(hour, u8::MAX, false));
+        assert!(earliest >= hour - tenth && earliest < hour - tenth * 9 / 10, "{earliest:?}");
+        assert!(latest <= hour + tenth && latest > hour + tenth * 9 / 10, "{latest:?}");
+        assert_eq!(moved(Duration::MAX, u8::MAX, false), Duration::from_millis(u64::MAX));
+    }
 
     #[test]
     fn pauses_grow_up_to_a_limit_and_start_anew() {

@@ -486,3 +486,24 @@ fn f_01_doctor_sees_rules_beside_ours_and_knows_the_device_by_our_routes() {
         }
     });
 }
+
+#[test]
+fn f_12_a_rule_that_an_older_version_left_with_another_mark_goes_and_catches_none_of_our_packets() {
+    in_a_network_of_its_own(|| {
+        for line in ["tuntap add wan mode tun", "link set wan up", "addr add 192.0.2.2/24 dev wan"] {
+            ip(line);
+        }
+        ip("route add default dev wan");
+        ip("rule add not fwmark 0x4500 lookup 4500 priority 4500 protocol 45");
+        let (mut boundary, guard) = boundary();
+        guard.send(stands()).unwrap();
+        boundary.follow(&config("10.1.0.0/16"));
+        boundary.wait_for_guard();
+        let rules = said("rule show priority 4500");
+        assert_eq!(rules.lines().count(), 1, "{rules}");
+        let ours = said(&format!("route get 10.1.0.9 mark {MARK:#x}"));
+        assert!(ours.contains("dev wan "), "{ours}");
+        let others = said("route get 10.1.0.9");
+        assert!(others.contains("dev pcl0 "), "{others}");
+    });
+}

@@ -309,7 +309,7 @@ mod tests {
         }
     }
 
-    fn shown(change: impl FnOnce(&mut PeerStatus)) -> String {
+    fn peer(change: impl FnOnce(&mut PeerStatus)) -> PeerStatus {
         let mut peer: PeerStatus = serde_json::from_str(
             r#"{"name":"cloud","state":"connected","cause":null,"start":"active","retry_ms":null,
                 "ike":{"initiator":true,"spi_local":"1","spi_remote":"2","suite":"aes256gcm16-prfsha384-x25519",
@@ -322,6 +322,11 @@ mod tests {
         )
         .unwrap();
         change(&mut peer);
+        peer
+    }
+
+    fn shown(change: impl FnOnce(&mut PeerStatus)) -> String {
+        let peer = peer(change);
         let status = Status {
             version: "1".into(),
             uptime_s: 70,
@@ -359,6 +364,16 @@ mod tests {
         let lines = "\n       who is called is not there, next try in 5s\n       peer-silent: no answer\n";
         assert!(away.contains("cloud  disconnected  192.0.2.1:4500") && away.contains(lines), "{away}");
         assert!(!shown(|_| {}).contains("is called"));
+    }
+
+    #[test]
+    fn f_79_what_is_held_and_away_is_no_failure_unless_the_peer_is_asked_for_by_name() {
+        let fine = |change: fn(&mut PeerStatus)| [false, true].map(|by_name| peer(change).is_fine(by_name));
+        assert_eq!(fine(|_| {}), [true, true]);
+        assert_eq!(fine(|peer| peer.state = PeerState::Disconnected), [false, false]);
+        assert_eq!(fine(|peer| (peer.held, peer.state) = (true, PeerState::Disconnected)), [true, false]);
+        assert_eq!(fine(|peer| peer.children[0].spi_in = None), [false, false]);
+        assert_eq!(fine(|peer| (peer.children[0].held, peer.children[0].spi_in) = (true, None)), [true, true]);
     }
 
     #[test]

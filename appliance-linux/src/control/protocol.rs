@@ -241,6 +241,11 @@ impl PeerStatus {
         let down = |child: &ChildStatus| child.spi_in.is_none() && !child.held;
         self.state == PeerState::Connected && !self.children.iter().any(down)
     }
+
+    /// Whether `status` has nothing to say against it; who is asked for by name has to be up.
+    pub(crate) fn is_fine(&self, by_name: bool) -> bool {
+        self.is_up() || !by_name && !self.is_wanted()
+    }
 }
 
 /// Something that happened, as `events --json` prints it: keys are added, never renamed.
