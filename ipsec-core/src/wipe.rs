@@ -4,9 +4,7 @@
 //! is built there next takes what it finds along, in octets that it does not use, to wherever it is moved. Whoever makes a
 //! key therefore does so [apart](after), and leaves it where it stays.
 
-use core::hint::black_box;
-
-use zeroize::Zeroize;
+use zeroize::optimization_barrier;
 
 /// Octets that one call overwrites itself.
 const FRAME: usize = 256;
@@ -47,11 +45,11 @@ fn apart<R>(work: impl FnOnce() -> R) -> R {
 /// ```
 #[inline(never)]
 pub fn stack(octets: usize) {
-    let mut frame = [0; FRAME];
-    frame.zeroize();
+    let frame = [0_u8; FRAME];
+    optimization_barrier(&frame);
     if let Some(below) = octets.checked_sub(FRAME) {
         stack(below);
     }
     // Needed after the call, so that the frames lie below each other instead of taking each other's place.
-    black_box(&frame);
+    optimization_barrier(&frame);
 }

@@ -396,6 +396,12 @@ mod tests {
             config.peers[0].local.insert(0, "192.0.2.2".parse().unwrap());
             let lines = told(&config, &["203.0.113.1".parse().unwrap()]);
             assert!(lines[0].starts_with("ok") && lines[1].starts_with("note"), "one of ours is enough: {lines:?}");
+            let near = ["192.0.2.1".parse().unwrap()];
+            let from_first = "ok    peer: \"a\" is reached at 192.0.2.1 from 192.0.2.2, MTU 1500";
+            assert_eq!(told(&config, &near), [from_first], "the first that does is taken");
+            let anywhere = std::mem::take(&mut config.peers[0].local);
+            assert_eq!(told(&config, &near), [from_first], "as the kernel has it");
+            config.peers[0].local = anywhere;
             config.peers[0].local.remove(0);
             ip("link set wan mtu 1300");
             assert!(told(&config, &addrs)[0].contains("fix: mtu = 1235 under"), "{:?}", told(&config, &addrs));

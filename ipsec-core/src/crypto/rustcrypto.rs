@@ -12,9 +12,14 @@ use aes::{Aes128Enc, Aes192Enc, Aes256Enc, Block};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroizing, zeroize_stack};
 
 const BLOCK_LEN: usize = 16;
+/// Back ends that work on more blocks at once (VAES) spread out the round keys, the first of which is the key itself, on the
+/// stack for each packet.
+const WIDEST_WITHOUT_COPY: usize = 8;
+/// Octets of stack that those take at most: twice fifteen round keys of 64 octets, twice 64 blocks, and what is around them.
+const FRAMES: usize = 4608;
 
 /// Software AES-GCM with 128-, 192- and 256-bit keys.
 ///
@@ -64,16 +69,22 @@ impl AeadKey {
             Cipher::Aes192(aes) => aes.encrypt_block(block),
             Cipher::Aes256(aes) => aes.encrypt_block(block),
         }
+        zeroize_stack::<FRAMES>();
         let ghash = GHash::new(block);
         Some(Self { cipher, ghash })
     }
 
     #[inline]
-    fn run(&self, job: Counter<'_>) {
+    fn run(&self, nonce: &[u8; 12], blocks: &mut [[u8; BLOCK_LEN]], then: Then<'_>) {
+        let mut copies_keys = false;
+        let job = Counter { nonce, blocks, then, copies_keys: &mut copies_keys };
         match &self.cipher {
             Cipher::Aes128(aes) => aes.encrypt_with_backend(job),
             Cipher::Aes192(aes) => aes.encrypt_with_backend(job),
             Cipher::Aes256(aes) => aes.encrypt_with_backend(job),
+        }
+        if copies_keys {
+            zeroize_stack::<FRAMES>();
         }
     }
 
@@ -168,7 +179,7 @@ impl PacketCrypto for RustCrypto {
         let Some((text, len)) = Text::new(text_and_tag) else { return };
         let (ghash, lengths) = (key.hash(aad), lengths(aad, len));
         let mut mask = [0; BLOCK_LEN];
-        key.run(Counter { nonce, blocks: &mut *text.blocks, then: Then::Seal(&mut mask) });
+        key.run(nonce, text.blocks, Then::Seal(&mut mask));
         let sealed = xor(text.hash(ghash, lengths), mask);
         if let Some(tag) = text_and_tag.last_chunk_mut() {
             *tag = sealed;
@@ -181,7 +192,7 @@ impl PacketCrypto for RustCrypto {
         let (text, len) = Text::new(text_and_tag).ok_or(Forged)?;
         let mask = xor(text.hash(key.hash(aad), lengths(aad, len)), tag);
         let mut verdict = Err(Forged);
-        key.run(Counter { nonce, blocks: text.blocks, then: Then::Open(&mask, &mut verdict) });
+        key.run(nonce, text.blocks, Then::Open(&mask, &mut verdict));
         verdict
     }
 }
@@ -192,6 +203,8 @@ struct Counter<'p> {
     nonce: &'p [u8; 12],
     blocks: &'p mut [[u8; BLOCK_LEN]],
     then: Then<'p>,
+    /// Told by the back end.
+    copies_keys: &'p mut bool,
 }
 
 enum Then<'p> {
@@ -208,7 +221,8 @@ impl BlockSizeUser for Counter<'_> {
 impl BlockCipherEncClosure for Counter<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
-        let Self { nonce, blocks, then } = self;
+        let Self { nonce, blocks, then, copies_keys } = self;
+        *copies_keys = B::ParBlocksSize::USIZE > WIDEST_WITHOUT_COPY;
         let mut stream = KeyStream::new(backend, nonce);
         // Block 1 masks the tag, the text starts with block 2; the first batch holds both.
         let tag_mask = stream.first_batch(blocks.len());
