@@ -42,11 +42,10 @@ pub(crate) fn on_request<C: IkeCrypto>(
     let rejects = payloads.notify(NotifyKind::AUTHENTICATION_FAILED).is_some();
     // Who names what it once carried while it closes an IKE SA that was replaced takes nothing from the one that took over.
     let holder = if closes { env.slot } else { env.holder };
-    for spi in payloads.deletes().flat_map(|delete| delete.esp_spis()) {
-        let slot = env.children.by_spi_out(holder, spi.get());
-        if let Some(child) = slot.and_then(|slot| env.children.get_mut(slot)) {
-            child.named = true;
-        }
+    // The table is walked once, however many SPIs are named.
+    for (_, child) in env.children.of(holder) {
+        let mut spis = payloads.deletes().flat_map(|delete| delete.esp_spis());
+        child.named = child.live() && spis.any(|spi| spi.get() == child.spi_out);
     }
     let answered = answer(sa, env, path, closes);
     if answered.is_err() {
@@ -91,16 +90,17 @@ fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, cl
 /// The peer got packets on a Child SA that it does not know (RFC 7296 §1.5): it has lost it, or never had it. A rekey
 /// brings another, or tells that the IKE SA does not know it either.
 fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_>) {
-    let named = payloads.notifies().filter(|notify| notify.kind == NotifyKind::INVALID_SPI);
-    for spi in named.filter_map(|notify| notify.data.try_into().ok().map(u32::from_be_bytes)) {
-        let slot = env.children.by_spi_out(env.holder, spi);
-        if let Some(child) = slot.and_then(|slot| env.children.get_mut(slot))
-            && child.stays()
-            // Its packets may have come before it did.
-            && child.since + env.settings.settle <= env.now
-        {
-            child.want_rekey = true;
-        }
+    let named = || {
+        let lost = payloads.notifies().filter(|notify| notify.kind == NotifyKind::INVALID_SPI);
+        lost.filter_map(|notify| notify.data.try_into().ok().map(u32::from_be_bytes))
+    };
+    if named().next().is_none() {
+        return;
+    }
+    for (_, child) in env.children.of(env.holder) {
+        // Its packets may have come before it did.
+        let settled = child.stays() && child.since + env.settings.settle <= env.now;
+        child.want_rekey |= settled && named().any(|spi| spi == child.spi_out);
     }
 }
 
