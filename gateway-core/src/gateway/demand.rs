@@ -9,9 +9,7 @@ use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::Gateway;
-use super::drive::explained;
 use super::report::What;
-use super::state::Asked;
 use crate::cause::Cause;
 use crate::config::{Child, Start};
 use crate::peers::Peers;
@@ -62,16 +60,8 @@ impl Gateway {
             let config = endpoint.pad().children_of(peer).find(|(child, _)| *child == id);
             let wanted = config.and_then(|(_, config)| around(config, &flow));
             let Some(wanted) = wanted else { return false };
-            return match endpoint.create_child_for(now, ike.id, id, wanted) {
-                Ok(asked) => {
-                    child.asked = Some(Asked { child: asked, ike: ike.id, packet: Some(wanted) });
-                    true
-                }
-                Err(denied) => {
-                    child.uncover(now, explained(&denied, endpoint.pad().get(peer)));
-                    false
-                }
-            };
+            self.ask(now, ike.id, id, Some(wanted), endpoint);
+            return self.children.get(&id).is_some_and(|child| child.asked.is_some());
         }
         child.wanted = true;
         entry.wanted |= !connected;
@@ -79,8 +69,7 @@ impl Gateway {
         true
     }
 
-    /// No SA comes of the question for a packet that the peer's narrowing left out: `why`, or it made one that does not carry
-    /// it.
+    /// No SA comes of the question for what the peer's narrowing left out: `why`, or it made one that does not carry that.
     pub(super) fn uncovered(
         &mut self,
         now: Instant,
@@ -92,6 +81,7 @@ impl Gateway {
         let cause = Cause::not_covered(&local, &remote, why);
         let peer = child.peer;
         child.uncover(now, cause.clone());
+        self.agenda.touch(peer);
         self.tell(Some(peer), Some(config), What::ChildFailed, Some(cause));
     }
 }

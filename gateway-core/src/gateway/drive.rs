@@ -8,6 +8,7 @@ use ike_core::endpoint::{Denied, Endpoint, IkeView, SaState};
 use ike_core::event::{IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
+use ipsec_core::net::TrafficSelector;
 use ipsec_core::time::Instant;
 
 use super::agenda::Soonest;
@@ -112,10 +113,7 @@ impl Gateway {
             }
             let courtesy = courtesy.filter(|_| !child.wanted);
             if soonest.reached(child.retry_at.max(courtesy).unwrap_or(Instant::ZERO)) {
-                self.ask(now, ike.id, config, endpoint);
-                // What could not even be asked has its pause.
-                let retry_at = self.children.get(&config).filter(|child| child.asked.is_none());
-                retry_at.and_then(|child| child.retry_at).map(|at| soonest.reached(at));
+                self.ask(now, ike.id, config, None, endpoint);
             }
         }
     }
@@ -311,22 +309,28 @@ impl Gateway {
         renewed.or_else(|| due().or_else(any).copied())
     }
 
-    /// Asks a connected peer for a child.
+    /// Asks a connected peer for a child, or for an SA of it of its own: one for these selectors.
     pub(super) fn ask<C: IkeCrypto>(
         &mut self,
         now: Instant,
         ike: IkeId,
         config: ChildConfigId,
+        only: Option<(TrafficSelector, TrafficSelector)>,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let asked = endpoint.create_child(now, ike, config);
+        let asked = match only {
+            None => endpoint.create_child(now, ike, config),
+            Some(only) => endpoint.create_child_for(now, ike, config, only),
+        };
         let Some(child) = self.children.get_mut(&config) else { return };
-        match asked {
-            Ok(asked) => child.asked = Some(Asked { child: asked, ike, packet: None }),
-            Err(denied) => {
-                child.asked = None;
-                child.fail(now, explained(&denied, endpoint.pad().get(child.peer)));
+        child.asked = asked.as_ref().ok().map(|asked| Asked { child: *asked, ike, only });
+        if let Err(denied) = asked {
+            let cause = explained(&denied, endpoint.pad().get(child.peer));
+            match only {
+                None => child.fail(now, cause),
+                Some(_) => child.uncover(now, cause),
             }
+            self.agenda.touch(child.peer); // it has its pause
         }
     }
 }
@@ -351,7 +355,7 @@ fn place(peer: &Peer, turn: usize) -> Option<Place> {
     }
 }
 
-pub(super) fn explained(denied: &Denied, peer: Option<&Peer>) -> Cause {
+fn explained(denied: &Denied, peer: Option<&Peer>) -> Cause {
     match denied {
         Denied::Failed(failure) => Cause::of(failure, peer),
         Denied::Full => Cause::not_installed("the table of SAs is full"),

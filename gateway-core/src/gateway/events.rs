@@ -109,7 +109,7 @@ enum Came {
     Installed,
     /// Nobody here wants it any more.
     Unwanted,
-    /// It was made for the sake of a packet and does not carry it.
+    /// It was asked for with selectors of its own and does not carry them.
     Beside,
     Refused(Cause),
 }
@@ -367,8 +367,8 @@ impl Gateway {
             }
             Came::Beside => {
                 let asked = self.children.get_mut(&config).and_then(|entry| entry.answered(child));
-                if let Some(packet) = asked.and_then(|asked| asked.packet) {
-                    self.uncovered(now, config, packet, None);
+                if let Some(only) = asked.and_then(|asked| asked.only) {
+                    self.uncovered(now, config, only, None);
                 }
                 return drop(parts.endpoint.close_child(now, child));
             }
@@ -385,7 +385,7 @@ impl Gateway {
         let Some(entry) = self.children.get_mut(&config) else { return };
         let peer = entry.peer;
         let ours = self.peers.get(&peer).zip(party).is_some_and(|(peer, party)| peer.looks_after(party));
-        let for_a_packet = entry.answered(child).is_some_and(|asked| asked.packet.is_some());
+        let of_its_own = entry.answered(child).is_some_and(|asked| asked.only.is_some());
         let rekeyed = matches!(report.what, What::ChildUp { rekeyed: true, .. });
         let before = entry.cause.take();
         entry.differs &= !rekeyed;
@@ -411,7 +411,7 @@ impl Gateway {
             let (_, config) = parts.endpoint.pad().children_of(peer).find(|(id, _)| *id == config)?;
             narrowed(config, sa.local, sa.remote)
         };
-        if let Some(cause) = narrowed().filter(|_| !for_a_packet) {
+        if let Some(cause) = narrowed().filter(|_| !of_its_own) {
             let news = before.as_ref() != Some(&cause);
             if let Some(entry) = self.children.get_mut(&config) {
                 entry.cause.get_or_insert(cause.clone());
@@ -446,8 +446,8 @@ impl Gateway {
             return self.tell(Some(peer), None, What::ChildFailed, Some(cause));
         };
         let Some(child) = self.children.get_mut(&config) else { return }; // a reload took it
-        if let Some(packet) = id.and_then(|id| child.answered(id)).and_then(|asked| asked.packet) {
-            return self.uncovered(now, config, packet, Some(&cause));
+        if let Some(only) = id.and_then(|id| child.answered(id)).and_then(|asked| asked.only) {
+            return self.uncovered(now, config, only, Some(&cause));
         }
         child.differs |= failure.is_about_pfs();
         // Keys of the first child come out of IKE_AUTH, which needs no agreement about key exchanges: a child that cannot be

@@ -7,10 +7,12 @@ use core::time::Duration;
 
 use alloc::vec::Vec;
 
+use ike_core::child::narrow;
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{ChildView, Endpoint, IkeView};
 use ike_core::event::IkeId;
 use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::net::TrafficSelector;
 use ipsec_core::time::Instant;
 
 use super::Gateway;
@@ -22,7 +24,7 @@ use crate::peers::Peers;
 const DRAIN: Duration = Duration::from_secs(5);
 /// Between two looks whether the connection that is to stay is one for the peer, too.
 const LOOK: Duration = Duration::from_secs(1);
-/// A child that the connection that stays is refused stays where it is.
+/// What the connection that stays is refused stays where it is.
 const TRIES: u32 = 3;
 
 impl Gateway {
@@ -79,24 +81,25 @@ impl Gateway {
             };
             let since = spare.since.max(kept.since).unwrap_or(now);
             let over = soonest.reached(since + pause);
-            let lacking = self.lacking(id, spare.id, kept.id);
+            let lacking = self.lacking(id, spare.id, kept.id, endpoint);
             if lacking.is_empty() && over {
                 drop(endpoint.close(now, spare.id)); // denied: it is gone
                 if let Some(entry) = self.peers.get_mut(&id).filter(|_| !renewed(spare)) {
                     entry.merges = entry.merges.saturating_add(1);
                 }
             }
-            for config in lacking.into_iter().filter(|_| over || renewed(spare)) {
+            for (config, selectors) in lacking.into_iter().filter(|_| over || renewed(spare)) {
                 let Some((entry, child)) = self.peers.get(&id).zip(self.children.get(&config)) else { continue };
+                let again = child.retry_at.max(selectors.and(child.uncovered_until));
                 if entry.waits_for(child).is_none()
                     && child.failures < TRIES
-                    && soonest.reached(child.retry_at.unwrap_or(Instant::ZERO))
+                    && soonest.reached(again.unwrap_or(Instant::ZERO))
                 {
                     // Though it was taken down here, the peer wants it.
                     if let Some(child) = self.children.get_mut(&config) {
                         child.held = false;
                     }
-                    self.ask(now, kept.id, config, endpoint);
+                    self.ask(now, kept.id, config, selectors, endpoint);
                 }
             }
         }
@@ -134,13 +137,33 @@ impl Gateway {
         }
     }
 
-    /// The children that one IKE SA carries and another does not.
-    fn lacking(&self, peer: PeerId, spare: IkeId, kept: IkeId) -> Vec<ChildConfigId> {
-        let carries = |config: &ChildConfigId, ike: IkeId| {
+    /// What one IKE SA carries and another does not: for each such SA its child, with the first selectors of the SA where the
+    /// child is not missing altogether. A peer may give each of its networks an SA of its own (RFC 7296 §2.9).
+    fn lacking<C: IkeCrypto>(
+        &self,
+        peer: PeerId,
+        spare: IkeId,
+        kept: IkeId,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) -> Vec<(ChildConfigId, Option<(TrafficSelector, TrafficSelector)>)> {
+        let sas = |config: &ChildConfigId, ike: IkeId| {
             let sas = self.children.get(config).into_iter().flat_map(|child| &child.sas);
-            sas.filter_map(|sa| self.sas.get(sa)).any(|sa| sa.ike == ike)
+            let carried = sas.filter(move |sa| self.sas.get(sa).is_some_and(|sa| sa.ike == ike));
+            carried.filter_map(|sa| endpoint.child_sa(*sa))
         };
+        let first = |sa: &ChildView<'_>| sa.local.first().copied().zip(sa.remote.first().copied());
         let children = self.peers.get(&peer).into_iter().flat_map(|entry| &entry.children);
-        children.filter(|config| carries(config, spare) && !carries(config, kept)).copied().collect()
+        let lacking = |config: &ChildConfigId| {
+            let there: Vec<_> = sas(config, kept).collect();
+            let missing = sas(config, spare).filter(|sa| !there.iter().any(|other| meet(sa, other)));
+            missing.map(|sa| (*config, first(&sa).filter(|_| !there.is_empty()))).collect::<Vec<_>>()
+        };
+        children.flat_map(lacking).collect()
     }
+}
+
+/// Whether two SAs have traffic in common: the peer may have become less, or more, generous since it gave the older one.
+fn meet(one: &ChildView<'_>, other: &ChildView<'_>) -> bool {
+    let common = |one: &[TrafficSelector], other: &[_]| !narrow(one.iter().copied(), other).is_empty();
+    common(one.local, other.local) && common(one.remote, other.remote)
 }

@@ -227,8 +227,8 @@ pub(super) struct Asked {
     pub(super) child: ChildId,
     /// The IKE SA that carries the question, and ends it when it ends.
     pub(super) ike: IkeId,
-    /// For the sake of this packet, which the peer's narrowing left out.
-    pub(super) packet: Option<(TrafficSelector, TrafficSelector)>,
+    /// For these only: a packet that the peer's narrowing left out, or what an SA carries on another IKE SA.
+    pub(super) only: Option<(TrafficSelector, TrafficSelector)>,
 }
 
 /// A configured child.
@@ -308,7 +308,7 @@ impl ChildEntry {
 
     /// Whether a Child SA carries what it was asked for.
     pub(super) fn covers(&self, up: &ChildUp<'_>) -> bool {
-        let wanted = self.asked.filter(|asked| asked.child == up.child).and_then(|asked| asked.packet);
+        let wanted = self.asked.filter(|asked| asked.child == up.child).and_then(|asked| asked.only);
         wanted.is_none_or(|(local, remote)| within(&[local], up.local) && within(&[remote], up.remote))
     }
 

@@ -2,6 +2,7 @@
 
 mod firm_ground;
 mod limits;
+mod networks;
 mod parties;
 mod places;
 mod shared;

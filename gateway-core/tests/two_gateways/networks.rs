@@ -1,0 +1,71 @@
+//! A peer that gives each of its networks an SA of its own: all of them are one child here (RFC 7296 §2.9).
+
+use gateway_core::gateway::What;
+
+use crate::secs;
+use crate::world::{Site, World, far, peer};
+
+/// The networks of the right side that the left one has one child for.
+const THIRDS: [u8; 3] = [0, 9, 17];
+
+/// The right side has a child for each of its networks and room for so many SAs, the left one a child for all.
+fn each_its_own(lines: &str, room: usize) -> World {
+    let more = |third: u8| {
+        format!("[[peer.child]]\nname = \"n{third}\"\nlocal-ts = \"10.2.{third}.0/24\"\nremote-ts = \"10.1.0.0/16\"\n")
+    };
+    let right = peer(false, lines, "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"") + &more(9) + &more(17);
+    let mut world = World::new(&peer(true, "", ""), "");
+    world.right = Site::with_children(2, &right, 64, room);
+    let mut world = world.start();
+    for third in THIRDS {
+        let _ = world.send(true, &far(1, 2, third));
+        world.exchange();
+    }
+    all_pass(&mut world);
+    world
+}
+
+/// A packet from each network of the right side, and to it.
+fn all_pass(world: &mut World) {
+    for third in THIRDS {
+        let mut back = far(2, 1, 0);
+        back[14] = third;
+        assert_eq!(world.send(false, &back), Ok(()), "from 10.2.{third}.10\n{}", world.story());
+        assert_eq!(world.left.received.pop(), Some(back), "from 10.2.{third}.10\n{}", world.story());
+        let out = far(1, 2, third);
+        assert_eq!(world.send(true, &out), Ok(()), "to 10.2.{third}.10\n{}", world.story());
+        assert_eq!(world.right.received.pop(), Some(out), "to 10.2.{third}.10\n{}", world.story());
+    }
+}
+
+#[test]
+fn f_61_a_connection_that_is_made_anew_carries_every_sa_of_a_child_on_without_a_gap() {
+    let mut world = each_its_own("start = \"passive\"", 16);
+    for _ in 0..3 {
+        world.pass(secs(15));
+        let ike = world.left.endpoint.ike_sas().next().unwrap();
+        world.limit(true, &ike, 20);
+        for _ in 0..60 {
+            all_pass(&mut world);
+            world.pass(secs(1));
+        }
+        assert!(world.left.endpoint.ike_sa(ike.id).is_none(), "{}", world.story());
+        assert_eq!(world.left.endpoint.ike_sas().count(), 1, "{}", world.story());
+        assert_eq!(world.left.inbound.sas().count(), 3, "{}", world.story());
+    }
+    assert_eq!(world.left.told(|what| *what == What::Renewing), 3, "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::ChildFailed), 0, "{}", world.story());
+}
+
+#[test]
+fn f_60_an_sa_that_the_connection_that_stays_is_refused_goes_on_where_it_is() {
+    // There is no room for two of each.
+    let mut world = each_its_own("", 4);
+    for _ in 0..300 {
+        all_pass(&mut world);
+        world.pass(secs(1));
+    }
+    let refused = world.left.told(|what| *what == What::ChildFailed);
+    assert!((1..=4).contains(&refused), "{refused}\n{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+}
