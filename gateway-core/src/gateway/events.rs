@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::Endpoint;
+use ike_core::endpoint::{Endpoint, SaState};
 use ike_core::event::{ChildId, Event, IkeId, Party};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, Pad, PeerId};
@@ -450,25 +450,30 @@ impl Gateway {
             return self.uncovered(now, config, only, Some(&cause));
         }
         child.differs |= failure.is_about_pfs();
-        // Keys of the first child come out of IKE_AUTH, which needs no agreement about key exchanges: a child that cannot be
-        // rekeyed, or that was up and is refused now, comes back with a new IKE SA.
+        let refused = cause.kind == Kind::Refusal;
+        // A child that cannot be rekeyed before its end, or that was up and is refused now, comes back with a new IKE SA (RFC
+        // 7296 §2.8), whatever the reason: the first child comes with IKE_AUTH, without CREATE_CHILD_SA and without an
+        // agreement about key exchanges.
         let (what, renewed) = match id.and_then(|id| self.sas.get_mut(&id)) {
             // It was to be rekeyed, and goes on.
             Some(sa) => {
                 child.cause = Some(cause.clone());
                 sa.refused = sa.refused.saturating_add(1);
                 let silent = sa.probed_in_vain(parts.inbound);
-                (What::RekeyFailed, silent || failure.is_about_pfs() || sa.refused >= PATIENCE)
+                let times = parts.endpoint.child_sa(sa.child).and_then(|sa| sa.expires_at.zip(sa.rekey_at));
+                let last = times.is_some_and(|(end, next_try)| end <= next_try);
+                (What::RekeyFailed, silent || last || failure.is_about_pfs() || sa.refused >= PATIENCE)
             }
             None => {
                 child.fail(now, cause.clone());
-                let refused = failure.is_about_pfs() || *failure == Failure::ProposalsRefused;
-                (What::ChildFailed, !up && child.was_up && refused)
+                // A connection that ends fails its children too.
+                let stands = view.is_some_and(|view| view.state == SaState::Established);
+                (What::ChildFailed, stands && refused && !up && child.was_up)
             }
         };
         let called = view.is_some_and(|view| view.called);
         let ours = called || (!shared && entry.start != Start::Passive);
-        let renewed = renewed && entry.renew(now, config, ours);
+        let renewed = renewed && !child.held && entry.renew(now, config, ours);
         self.tell(Some(peer), Some(config), what, Some(cause));
         if renewed {
             self.tell(Some(peer), Some(config), What::Renewing, None);

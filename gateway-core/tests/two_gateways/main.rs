@@ -5,6 +5,7 @@ mod limits;
 mod networks;
 mod parties;
 mod places;
+mod refusals;
 mod shared;
 mod silence;
 mod trials;

@@ -24,6 +24,8 @@ use ipsec_core::sa::Status;
 use ipsec_core::spd::{self, PolicyId};
 use ipsec_core::time::Instant;
 
+use crate::refusals::Refusal;
+
 /// A generator of reproducible numbers: for tests only.
 pub(crate) struct Numbers(u64);
 
@@ -78,6 +80,18 @@ impl PacketCrypto for Overheard {
     fn open(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
         RustCrypto.open(key, nonce, aad, text_and_tag)
     }
+}
+
+/// A message of IKE as its sender would protect it: the header without its length, and the first of the payloads.
+pub(crate) fn sealed(header: &[u8], first: u8, payloads: &[u8]) -> Vec<u8> {
+    let sender = (header[..16].to_vec(), header[19] & INITIATOR != 0);
+    let (key, salt) = KEYS.with_borrow(|keys| keys[&sender].clone());
+    let iv = (u64::MAX - u64::from(header[23])).to_be_bytes();
+    let mut text = [payloads, &[0; 17]].concat();
+    let sk_len = 4 + 8 + text.len() as u8;
+    let aad = [header, &[0, 0, 0, 28 + sk_len, first, 0, 0, sk_len]].concat();
+    RustCrypto.seal(&key, &[&salt[..], &iv].concat().try_into().unwrap(), &aad, &mut text);
+    [&aad[..], &iv, &text].concat()
 }
 
 type Ike = IkeRustCrypto<Numbers, Overheard>;
@@ -180,11 +194,11 @@ impl Site {
 }
 
 /// A datagram of IKE or an ESP packet on its way.
-struct Flight {
+pub(crate) struct Flight {
     from: SocketAddr,
-    to: SocketAddr,
-    esp: bool,
-    octets: Vec<u8>,
+    pub(crate) to: SocketAddr,
+    pub(crate) esp: bool,
+    pub(crate) octets: Vec<u8>,
 }
 
 pub(crate) struct World {
@@ -204,6 +218,8 @@ pub(crate) struct World {
     pub(crate) mapping: Option<u16>,
     /// No message of the IKE SA with this initiator's SPI arrives.
     pub(crate) drop_spi: Option<[u8; 8]>,
+    /// What the right side is made to refuse.
+    pub(crate) refusal: Option<Refusal>,
 }
 
 pub(crate) const LEFT: &str = "192.0.2.1";
@@ -263,6 +279,7 @@ impl World {
             messages: 0,
             mapping: None,
             drop_spi: None,
+            refusal: None,
         }
     }
 
@@ -292,18 +309,13 @@ impl World {
     pub(crate) fn limit(&mut self, left: bool, ike: &IkeView, seconds: u32) {
         let spis = if ike.initiator { [ike.spi_local, ike.spi_remote] } else { [ike.spi_remote, ike.spi_local] };
         let spis = spis.map(u64::to_be_bytes).concat();
-        let (key, salt) = KEYS.with_borrow(|keys| keys[&(spis.clone(), !ike.initiator)].clone());
         let site = if left { &mut self.left } else { &mut self.right };
         // Whichever request of the peer is the next one.
         for id in 0..8 {
             let flags = if ike.initiator { 0 } else { INITIATOR };
-            let iv = (u64::MAX - u64::from(id)).to_be_bytes();
             let notify = [&[0, 0, 0, 12, 0, 0, 0x40, 0x13], &seconds.to_be_bytes()[..]].concat();
-            let mut text = [&notify[..], &[0; 17]].concat();
-            let sk_len = 4 + 8 + text.len() as u8;
-            let aad = [&spis[..], &[46, 0x20, 37, flags, 0, 0, 0, id, 0, 0, 0, 28 + sk_len, 41, 0, 0, sk_len]].concat();
-            RustCrypto.seal(&key, &[&salt[..], &iv].concat().try_into().unwrap(), &aad, &mut text);
-            let mut message = [&aad[..], &iv, &text].concat();
+            let header = [&spis[..], &[46, 0x20, 37, flags, 0, 0, 0, id]].concat();
+            let mut message = sealed(&header, 41, &notify);
             site.gateway.handle_datagram(self.now, ike.path, &mut message, parts!(site));
             if site.endpoint.ike_sa(ike.id).unwrap().reauthenticate_at.is_some() {
                 return;
@@ -325,7 +337,8 @@ impl World {
     /// Carries what was sent first. Returns whether there was something.
     pub(crate) fn step(&mut self) -> bool {
         self.collect();
-        let Some(flight) = self.wire.pop_front() else { return false };
+        let Some(mut flight) = self.wire.pop_front() else { return false };
+        self.refuse(&mut flight);
         let blocked = match flight.to.ip().to_string().as_str() {
             LEFT => self.blocked.0,
             _ => self.blocked.1,

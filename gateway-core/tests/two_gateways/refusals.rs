@@ -1,0 +1,105 @@
+//! Peers that refuse what others take, and what becomes of the connection and its other children.
+
+use std::collections::BTreeSet;
+
+use gateway_core::gateway::{Parts, What};
+
+use crate::secs;
+use crate::world::{Flight, RIGHT, World, parts, peer, sealed};
+
+/// What the right side is made to refuse, as no gateway does.
+pub(crate) enum Refusal {
+    /// Each CREATE_CHILD_SA, with this notification and its data; the requests, by IKE SA and number.
+    Children(u16, &'static [u8], BTreeSet<Vec<u8>>),
+}
+
+const NO_ADDITIONAL_SAS: u16 = 35;
+const INVALID_KE_PAYLOAD: u16 = 17;
+
+/// Places in the header.
+const EXCHANGE: usize = 18;
+const FLAGS: usize = 19;
+const RESPONSE: u8 = 0x20;
+const CREATE_CHILD_SA: u8 = 36;
+const INFORMATIONAL: u8 = 37;
+
+fn notify(kind: u16, data: &[u8]) -> Vec<u8> {
+    [&[0, 0, 0, 8 + data.len() as u8, 0, 0][..], &kind.to_be_bytes(), data].concat()
+}
+
+impl World {
+    /// Puts the refusal in the place of what goes by.
+    pub(crate) fn refuse(&mut self, flight: &mut Flight) {
+        let Flight { to, esp: false, octets, .. } = flight else { return };
+        let (right, answer) = (to.ip().to_string() == RIGHT, octets[FLAGS] & RESPONSE != 0);
+        let mut header = octets[..24].to_vec();
+        let name = || [&octets[..16], &octets[20..24]].concat();
+        match &mut self.refusal {
+            // The right side sees a question whether it lives, so that it counts the messages as the left one does.
+            Some(Refusal::Children(.., refused)) if right && !answer && octets[EXCHANGE] == CREATE_CHILD_SA => {
+                refused.insert(name());
+                header[EXCHANGE] = INFORMATIONAL;
+                flight.octets = sealed(&header, 0, &[]);
+            }
+            Some(Refusal::Children(kind, data, refused)) if !right && answer && refused.contains(&name()) => {
+                header[EXCHANGE] = CREATE_CHILD_SA;
+                flight.octets = sealed(&header, 41, &notify(*kind, data));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn renewing(what: &What) -> bool {
+    *what == What::Renewing
+}
+
+/// The left site calls, the right one makes no Child SA but with an IKE SA.
+fn with_ike_sas_only(left: &str, (kind, data): (u16, &'static [u8])) -> World {
+    let mut world = World::new(left, &peer(false, "start = \"passive\"", ""));
+    world.refusal = Some(Refusal::Children(kind, data, BTreeSet::new()));
+    let mut world = world.start();
+    world.ping();
+    world
+}
+
+const REFUSALS: [(u16, &[u8]); 2] = [(NO_ADDITIONAL_SAS, &[]), (INVALID_KE_PAYLOAD, &[0, 14])];
+
+#[test]
+fn f_61_a_child_whose_rekeys_are_refused_for_any_reason_is_carried_on_by_a_new_ike_sa_before_its_end() {
+    for refusal in REFUSALS {
+        let mut world = with_ike_sas_only(&peer(true, "", "rekey = \"60s\"\nlifetime = \"90s\""), refusal);
+        for _ in 0..300 {
+            world.pass(secs(1));
+            world.ping();
+        }
+        assert!(world.left.told(renewing) > 0, "{}", world.story());
+        assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_61_a_child_that_ended_and_is_refused_for_any_reason_comes_back_with_a_new_ike_sa() {
+    for refusal in REFUSALS {
+        let mut world = with_ike_sas_only(&peer(true, "", ""), refusal);
+        world.pass(secs(60));
+        world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+        world.exchange();
+        assert!(world.left.told(|what| *what == What::ChildDown) > 0, "{}", world.story());
+        world.pass(secs(10));
+        world.ping();
+        assert_eq!(world.left.told(renewing), 1, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_61_a_child_that_is_taken_down_while_it_is_asked_for_is_no_reason_to_connect_anew() {
+    let mut world = with_ike_sas_only(&peer(true, "", ""), REFUSALS[0]);
+    world.pass(secs(60));
+    world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+    world.exchange();
+    world.left.gateway.up(world.now, "other/net", parts!(world.left)).unwrap();
+    world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+    world.pass(secs(300));
+    assert_eq!(world.left.told(renewing), 0, "{}", world.story());
+}
