@@ -394,15 +394,12 @@ impl Gateway {
         }
         entry.wanted = false;
         entry.was_up |= ours;
-        entry.failures = 0;
-        entry.retry_at = None;
-        entry.uncovered_until = None;
+        entry.trust();
         if rekeyed {
             entry.rekeys = entry.rekeys.saturating_add(1);
         }
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.trouble = None;
-            peer.renewals = 0;
         }
         self.agenda.touch(peer);
         self.report(report);
@@ -473,7 +470,7 @@ impl Gateway {
         };
         let called = view.is_some_and(|view| view.called);
         let ours = called || (!shared && entry.start != Start::Passive);
-        let renewed = renewed && !child.held && entry.renew(now, config, ours);
+        let renewed = renewed && entry.renew(now, child, ours);
         self.tell(Some(peer), Some(config), what, Some(cause));
         if renewed {
             self.tell(Some(peer), Some(config), What::Renewing, None);

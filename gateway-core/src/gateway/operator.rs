@@ -52,15 +52,12 @@ impl Gateway {
         peer.retry_at = None;
         peer.cause = None;
         peer.renew_after = None;
-        peer.renewals = 0;
         peer.merges = 0;
         for config in self.covered(target) {
             let Some(child) = self.children.get_mut(&config) else { continue };
             child.held = false;
             child.wanted = child.sas.is_empty();
-            child.failures = 0;
-            child.retry_at = None;
-            child.uncovered_until = None;
+            child.trust();
             child.uncovered = 0;
             if child.wanted {
                 child.cause = None;

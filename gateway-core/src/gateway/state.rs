@@ -84,9 +84,8 @@ pub(super) struct PeerEntry {
     pub(super) established_at: Option<Instant>,
     /// It is to be authenticated anew beside the IKE SA that stands, with this child first.
     pub(super) renew: Option<ChildConfigId>,
-    /// The next such renewal comes no earlier, and is the one after so many in vain.
+    /// The next such renewal comes no earlier, whichever child it is for.
     pub(super) renew_after: Option<Instant>,
-    pub(super) renewals: u32,
     /// How often one of two connections had to be closed.
     pub(super) merges: u32,
     /// When to look whether an exchange goes well.
@@ -134,7 +133,6 @@ impl PeerEntry {
             established_at: None,
             renew: None,
             renew_after: None,
-            renewals: 0,
             merges: 0,
             watch_at: None,
             cause: None,
@@ -165,13 +163,16 @@ impl PeerEntry {
 
     /// Its connection is to be made anew beside the one that stands, `child` first; not again at once when that does not
     /// help. `ours`: it is on us to call.
-    pub(super) fn renew(&mut self, now: Instant, child: ChildConfigId, ours: bool) -> bool {
-        if !ours || self.held || self.renew.is_some() || self.renew_after.is_some_and(|at| at > now) {
+    pub(super) fn renew(&mut self, now: Instant, child: &mut ChildEntry, ours: bool) -> bool {
+        let early = self.renew_after.max(child.renew_after).is_some_and(|at| at > now);
+        if !ours || self.held || child.held || self.renew.is_some() || early {
             return false;
         }
-        self.renew_after = Some(now + RENEWAL.saturating_mul(1u32.checked_shl(self.renewals.min(6)).unwrap_or(1)));
-        self.renewals = self.renewals.saturating_add(1);
-        self.renew = Some(child);
+        self.renew_after = Some(now + RENEWAL);
+        let pause = RENEWAL.saturating_mul(1u32.checked_shl(child.renewals.min(6)).unwrap_or(1));
+        child.renew_after = Some(now + pause);
+        child.renewals = child.renewals.saturating_add(1);
+        self.renew = Some(child.id);
         self.retry_at = None;
         true
     }
@@ -253,6 +254,9 @@ pub(super) struct ChildEntry {
     pub(super) differs: bool,
     /// It was up before, with the one that we call: what refuses it now took it then.
     pub(super) was_up: bool,
+    /// The next renewal for its sake comes no earlier, and is the one after so many in vain.
+    pub(super) renew_after: Option<Instant>,
+    pub(super) renewals: u32,
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) cause: Option<Cause>,
@@ -277,6 +281,8 @@ impl ChildEntry {
             uncovered: 0,
             differs: false,
             was_up: false,
+            renew_after: None,
+            renewals: 0,
             failures: 0,
             retry_at: None,
             cause: None,
@@ -315,6 +321,15 @@ impl ChildEntry {
     /// It is to be up although it is not, or will not be for long. `active`: its peer is one that we call.
     pub(super) fn is_wanted(&self, active: bool) -> bool {
         self.wanted || (active && !self.held)
+    }
+
+    /// What it was refused counts no more: its connection may be made anew for it at once.
+    pub(super) fn trust(&mut self) {
+        self.failures = 0;
+        self.retry_at = None;
+        self.renew_after = None;
+        self.renewals = 0;
+        self.uncovered_until = None;
     }
 
     /// A question is answered, whatever the answer. Returns it when it was the last one.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gateway_core::gateway::{Parts, What};
 
 use crate::secs;
-use crate::world::{Flight, RIGHT, World, parts, peer, sealed};
+use crate::world::{Flight, RIGHT, World, config, packet, parts, peer, sealed, second};
 
 /// What the right side is made to refuse, as no gateway does.
 pub(crate) enum Refusal {
@@ -102,4 +102,28 @@ fn f_61_a_child_that_is_taken_down_while_it_is_asked_for_is_no_reason_to_connect
     world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
     world.pass(secs(300));
     assert_eq!(world.left.told(renewing), 0, "{}", world.story());
+}
+
+#[test]
+fn f_61_a_child_that_a_new_connection_does_not_bring_back_costs_ever_fewer_of_them_whatever_its_neighbours_do() {
+    let esp = |net: &str| format!("esp = \"{net}\"");
+    let right = |net: &str| peer(false, "start = \"passive\"", &esp(net)) + &second(4, 3);
+    let left = peer(true, "", &esp("aes256gcm16")) + &second(3, 4);
+    let mut world = World::new(&left, &right("aes256gcm16")).start();
+    world.pass(secs(60));
+    world.ping();
+    world.right.gateway.reload(world.now, config(&right("aes128gcm16")), parts!(world.right)).1.unwrap();
+    world.pass(secs(3600));
+    // After pauses of 1, 2, 4, 8, 16 and 32 minutes.
+    let renewed = world.left.told(renewing);
+    assert!((5..=7).contains(&renewed), "{renewed}\n{}", world.story());
+    assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()), "{}", world.story());
+    // Agreed with again, it is trusted again.
+    world.right.gateway.reload(world.now, config(&right("aes256gcm16")), parts!(world.right)).1.unwrap();
+    world.pass(secs(70));
+    world.right.received.clear();
+    world.ping();
+    world.right.gateway.reload(world.now, config(&right("aes128gcm16")), parts!(world.right)).1.unwrap();
+    world.pass(secs(10));
+    assert_eq!(world.left.told(renewing), renewed + 1, "{}", world.story());
 }
