@@ -364,7 +364,8 @@ impl Gateway {
     }
 
     /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one. Who was there under
-    /// the same name goes on counting, is held down if it was, and is made anew if it was `ended` with its number.
+    /// the same name goes on counting, is known to have been up, is held down if it was, and is made anew if it was `ended`
+    /// with its number.
     fn follow(&mut self, peers: &Peers, ended: &BTreeSet<ChildConfigId>) {
         let down: BTreeSet<_> = self.peers.values().filter(|peer| peer.held).map(|peer| peer.name.clone()).collect();
         let mut gone: BTreeMap<_, _> = core::mem::take(&mut self.children);
@@ -393,7 +394,7 @@ impl Gateway {
         let left: BTreeMap<_, _> = gone.values().filter_map(|child| Some((name(child)?, child))).collect();
         for (id, name) in new {
             if let (Some(child), Some(before)) = (self.children.get_mut(&id), left.get(&name)) {
-                (child.past, child.rekeys) = (before.past, before.rekeys);
+                (child.past, child.rekeys, child.was_up) = (before.past, before.rekeys, before.was_up);
                 // Of what is down and yet was there, the peer ended that.
                 child.wanted = ended.contains(&before.id);
                 child.held = before.held && !child.wanted;

@@ -127,3 +127,13 @@ fn f_61_a_child_that_a_new_connection_does_not_bring_back_costs_ever_fewer_of_th
     world.pass(secs(10));
     assert_eq!(world.left.told(renewing), renewed + 1, "{}", world.story());
 }
+
+#[test]
+fn f_61_a_child_that_a_reload_changed_comes_back_with_a_new_ike_sa_too() {
+    let mut world = with_ike_sas_only(&peer(true, "", ""), REFUSALS[0]);
+    world.pass(secs(60));
+    let narrower = peer(true, "", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/17\"");
+    world.left.gateway.reload(world.now, config(&narrower), parts!(world.left)).1.unwrap();
+    world.pass(secs(10));
+    world.ping();
+}
