@@ -276,6 +276,7 @@ impl Gateway {
     ) -> bool {
         let Some(sa) = self.sas.remove(&child) else { return false };
         let config = sa.config;
+        self.hand_silence_on(&sa, parts.inbound);
         let totals = sa.remove(parts.outbound, parts.inbound);
         if let Some(entry) = self.children.get_mut(&config) {
             entry.past.add(totals);

@@ -8,7 +8,6 @@
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{ChildView, Endpoint};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::engine::Inbound;
 use ipsec_core::net::TrafficSelector;
@@ -19,7 +18,6 @@ use super::report::What;
 use super::silence::Silence;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
-use crate::peers::Peers;
 
 /// An SA is not rekeyed for its silence more often than once in so many liveness intervals.
 const REST: u32 = 10;
@@ -30,6 +28,13 @@ impl Installed {
         let mut silence = self.silence;
         silence.hear(silence.heard.max(self.last_heard(inbound)));
         silence
+    }
+
+    /// Whether what comes through one SA may answer what goes through the other.
+    fn meets<P: PacketCrypto>(&self, other: &Self, inbound: &Inbound<'_, P>) -> bool {
+        let selectors = inbound.selectors(self.inbound).zip(inbound.selectors(other.inbound));
+        let meet = selectors.is_some_and(|(one, other)| meet(one.0, other.0) && meet(one.1, other.1));
+        meet && self.party == other.party
     }
 
     /// Whether it is being rekeyed for its silence, and nothing came in since.
@@ -71,7 +76,7 @@ impl Gateway {
             if probed.is_some_and(|at| at + interval.saturating_mul(REST) > now) {
                 continue;
             }
-            let heard = self.heard_for(sa, parts.endpoint);
+            let heard = self.heard_for(sa, parts.inbound);
             // The peer may use another one. Where nothing came in since it was tried last, it is not tried again.
             if heard > Some(since) || heard <= probed || parts.endpoint.rekey_child(now, id).is_err() {
                 continue; // an error: it is being replaced already
@@ -82,17 +87,23 @@ impl Gateway {
         }
     }
 
-    /// When this SA was last heard, or another one of the same party that may carry the answers to what goes through it.
-    fn heard_for<C: IkeCrypto>(&self, sa: &Installed, endpoint: &Endpoint<'_, C, Peers>) -> Option<Instant> {
-        let this = endpoint.child_sa(sa.child);
-        let same = |other: &ChildView<'_>| {
-            this.as_ref().is_some_and(|this| meet(this.local, other.local) && meet(this.remote, other.remote))
-        };
+    /// When this SA was last heard, or another one that may carry the answers to what goes through it.
+    fn heard_for<P: PacketCrypto>(&self, sa: &Installed, inbound: &Inbound<'_, P>) -> Option<Instant> {
         let child = self.children.get(&sa.config);
         let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
-        let others = others.filter(|other| other.party == sa.party && other.silence.heard > sa.silence.heard);
-        let others = others.filter(|other| endpoint.child_sa(other.child).as_ref().is_some_and(same));
+        let others = others.filter(|other| other.silence.heard > sa.silence.heard && other.meets(sa, inbound));
         others.map(|other| other.silence.heard).max().unwrap_or(sa.silence.heard)
+    }
+
+    /// Those that carry on what an SA did that is `gone` are judged by what it heard, as one that replaces it is: of several
+    /// the peer may have sent through this one alone, and have lost the others.
+    pub(super) fn hand_silence_on<P: PacketCrypto>(&mut self, gone: &Installed, inbound: &Inbound<'_, P>) {
+        let silence = gone.silence_handed_on(inbound);
+        for id in self.children.get(&gone.config).into_iter().flat_map(|child| &child.sas) {
+            if let Some(sa) = self.sas.get_mut(id).filter(|sa| sa.meets(gone, inbound)) {
+                sa.silence.take_over(silence);
+            }
+        }
     }
 }
 

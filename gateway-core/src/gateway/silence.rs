@@ -23,6 +23,14 @@ impl Silence {
         *self = Self { heard: last, first: None, again: None, ..*self };
     }
 
+    /// What another SA heard before it ended counts for this one.
+    pub(super) fn take_over(&mut self, gone: Self) {
+        if gone.heard > self.heard {
+            self.probed = self.probed.max(gone.probed);
+            self.hear(gone.heard);
+        }
+    }
+
     /// Looks at what was `sent` last. When that is silence, returns since when, and begins anew.
     pub(super) fn look(&mut self, now: Instant, sent: Option<Instant>, interval: Duration) -> Option<Instant> {
         let sent = sent.filter(|sent| Some(*sent) > self.heard)?;

@@ -2,6 +2,7 @@
 
 mod firm_ground;
 mod limits;
+mod merging;
 mod networks;
 mod parties;
 mod places;

@@ -1,0 +1,54 @@
+//! Of two of a kind one stays: what the one that goes knew, and when the next look comes.
+
+use gateway_core::gateway::What;
+use ike_core::endpoint::IkeView;
+use ipsec_core::net::Spi;
+
+use crate::secs;
+use crate::world::{Site, World, packet, peer};
+
+/// The peer has lost the SA with one of these SPIs, and talks through another one until that is closed as spare: what sends
+/// through the lost one then finds out within three liveness intervals of 10 s, and not only at the next rekey.
+fn heals_after_the_spare_one_is_closed(world: &mut World, lost: &[Spi]) {
+    world.right.lose(|sa| lost.contains(&sa.spi));
+    let since = world.now;
+    while world.left.inbound.sas().count() > 1 {
+        let _ = world.send(true, &packet(1, 2, b"out"));
+        world.send(false, &packet(2, 1, b"back")).unwrap();
+        world.pass(secs(1));
+        assert!(world.now.since(since) <= secs(60), "none was spare\n{}", world.story());
+    }
+    world.heals_within_30_s();
+    assert_eq!(world.left.told(|what| *what == What::Waiting), 1, "{}", world.story());
+}
+
+#[test]
+fn f_65_what_the_spare_connection_heard_counts_for_the_one_that_stays() {
+    let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
+    let mut called = [false; 2];
+    for seed in 2..8 {
+        let mut world = World::new(&peer(true, "dpd = \"10s\"", ""), "");
+        world.right = Site::new(seed, &peer(false, "dpd = \"0s\"", ""), 64);
+        let mut world = world.start();
+        assert_eq!(world.left.endpoint.ike_sas().count(), 2, "{}", world.story());
+        let kept = world.left.endpoint.ike_sas().max_by_key(spi).unwrap();
+        called[usize::from(kept.initiator)] = true;
+        let of_kept = world.left.endpoint.child_sas().filter(|sa| sa.ike == kept.id);
+        let lost: Vec<_> = of_kept.flat_map(|sa| [sa.spi_in, sa.spi_out]).collect();
+        heals_after_the_spare_one_is_closed(&mut world, &lost);
+    }
+    assert_eq!(called, [true; 2], "whoever called for the one that stays");
+}
+
+#[test]
+fn f_65_what_the_spare_sa_of_a_child_heard_counts_for_the_one_that_stays() {
+    let left = peer(true, "start = \"passive\"\ndpd = \"10s\"", "");
+    let mut world = World::new(&left, &peer(false, "dpd = \"0s\"", "")).start();
+    let theirs = world.left.endpoint.child_sas().next().map(|sa| (sa.ike, sa.config)).unwrap();
+    world.left.endpoint.create_child(world.now, theirs.0, theirs.1).unwrap();
+    world.pass(secs(1));
+    let spis = |sa: &ike_core::endpoint::ChildView<'_>| [sa.spi_in.min(sa.spi_out), sa.spi_in.max(sa.spi_out)];
+    let lost = world.left.endpoint.child_sas().map(|sa| spis(&sa)).max().unwrap();
+    assert_eq!(world.left.inbound.sas().count(), 2, "{}", world.story());
+    heals_after_the_spare_one_is_closed(&mut world, &lost);
+}
