@@ -509,14 +509,14 @@ impl Daemon {
         }
         if let (false, Some(peer), Some(cause)) = (self.waiting.is_empty(), &report.peer, &report.cause)
             && let Some(failed) = story::failed(report)
-            && !(matches!(failed, Failed::Handshake | Failed::Closed) && self.goes_on(peer))
         {
+            let goes_on = matches!(failed, Failed::Handshake | Failed::Closed) && self.goes_on(peer);
             let status = self.peer_named(peer);
-            self.waiting.fail(peer, failed, (&cause.into(), cause.kind == Kind::Intent), status.as_ref());
+            self.waiting.fail(peer, failed, (&cause.into(), cause.kind == Kind::Intent || goes_on), status.as_ref());
         }
     }
 
-    /// Whether we are about to call a peer: then it was somebody else's handshake that failed, or connection that ended.
+    /// Whether we are about to call a peer: it was somebody else's handshake that failed, or what ended is made anew.
     fn goes_on(&mut self, peer: &str) -> bool {
         with_gateway!(self, |gateway, parts| gateway.outcome(peer, &parts) == Ok(None))
     }

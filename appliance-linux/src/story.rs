@@ -18,7 +18,7 @@ pub(crate) fn failed(report: &Report) -> Option<Failed<'_>> {
     let child = report.child.as_deref();
     match report.what {
         What::Failed { .. } => Some(Failed::Handshake),
-        What::Closed => Some(Failed::Closed),
+        What::Closed | What::Merged => Some(Failed::Closed),
         What::ChildFailed => child.map(Failed::Child),
         What::ChildDown => child.map(Failed::Down),
         What::RekeyFailed => Some(child.map_or(Failed::IkeRekey, Failed::Rekey)),
@@ -204,9 +204,10 @@ mod tests {
         assert_eq!(failed(What::ChildDown, Some("net")).unwrap(), "Down(\"net\")");
         assert_eq!(failed(What::Failed { remote: None }, None).unwrap(), "Handshake");
         assert_eq!(failed(What::Closed, None).unwrap(), "Closed");
+        // What goes on is another connection, and has not been rekeyed.
+        assert_eq!(failed(What::Merged, None).unwrap(), "Closed");
         // The peer asked for it: nobody here waits for that.
         assert_eq!(failed(What::ChildFailed, None), None);
-        assert_eq!(failed(What::Merged, None), None);
     }
 
     #[test]

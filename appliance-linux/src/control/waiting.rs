@@ -88,17 +88,17 @@ impl Waiting {
         });
     }
 
-    /// Answers those who wait for what has just failed at the peer `name`, which stands like `peer` since. `intended`: somebody
-    /// here wanted that.
+    /// Answers those who wait for what has just failed at the peer `name`, which stands like `peer` since. `goes_on`: what is
+    /// to come up may do so all the same, as somebody here wanted that end, or the peer is called already.
     pub(crate) fn fail(
         &mut self,
         name: &str,
         failed: Failed<'_>,
-        (cause, intended): (&Cause, bool),
+        (cause, goes_on): (&Cause, bool),
         peer: Option<&PeerStatus>,
     ) {
         self.0.retain(|wait| {
-            if wait.peer != name || !peer.is_some_and(|peer| wait.ends_with(failed, intended, peer)) {
+            if wait.peer != name || !peer.is_some_and(|peer| wait.ends_with(failed, goes_on, peer)) {
                 return true;
             }
             let _ = wait.answer.send(Answer::Failed { cause: cause.clone() });
@@ -117,14 +117,14 @@ impl Wait {
     }
 
     /// Whether nothing comes of what is waited for, now that this has failed at its peer.
-    fn ends_with(&self, failed: Failed<'_>, intended: bool, peer: &PeerStatus) -> bool {
+    fn ends_with(&self, failed: Failed<'_>, goes_on: bool, peer: &PeerStatus) -> bool {
         let has_sa = |name: &str| peer.children.iter().any(|child| child.name == name && child.spi_in.is_some());
         match (&self.goal, failed) {
             // What goes away while somebody waits for that is no failure.
             (Goal::Down, _) => false,
             // Others may share the peer, or come in its name.
-            (Goal::Up, Failed::Handshake | Failed::Closed) => !intended && peer.state != PeerState::Connected,
-            (Goal::Up, Failed::Child(child)) => !intended && self.means(child) && !has_sa(child),
+            (Goal::Up, Failed::Handshake | Failed::Closed) => !goes_on && peer.state != PeerState::Connected,
+            (Goal::Up, Failed::Child(child)) => !goes_on && self.means(child) && !has_sa(child),
             (Goal::Rekeyed(before), Failed::Rekey(child)) => before.iter().any(|(name, _)| name == child),
             // What is made anew is not rekeyed.
             (Goal::Rekeyed(before), Failed::Down(child)) => {
@@ -412,9 +412,9 @@ mod tests {
         let a_is_down = || vec![child("a", None), child("b", Some("0x2"))];
         let stands = |children| peer(Some("1"), children);
         let (away, anew) = (peer(None, vec![child("a", None), child("b", None)]), peer(Some("7"), up()));
-        let ends = |goal: &Goal, only, failed, intended, peer: &PeerStatus| {
+        let ends = |goal: &Goal, only, failed, goes_on, peer: &PeerStatus| {
             let (mut waiting, answered) = wait(goal.clone(), only, start);
-            waiting.fail("cloud", failed, (&refused, intended), Some(peer));
+            waiting.fail("cloud", failed, (&refused, goes_on), Some(peer));
             assert_eq!(waiting.is_empty(), answered.answer.try_recv().is_ok());
             waiting.is_empty()
         };
@@ -452,8 +452,8 @@ mod tests {
             (false, &ike, None, Handshake, &stands(up())),
             (false, &Goal::Down, None, Closed, &away),
         ] {
-            let intended = *goal != Goal::Up;
-            assert_eq!(ends(goal, only, failed, intended, peer), expected, "{goal:?} {only:?} {failed:?} {peer:?}");
+            let goes_on = *goal != Goal::Up;
+            assert_eq!(ends(goal, only, failed, goes_on, peer), expected, "{goal:?} {only:?} {failed:?} {peer:?}");
         }
         // A reload makes it anew.
         assert!(!ends(&Goal::Up, None, Closed, true, &away));

@@ -52,12 +52,12 @@ fn add_address() {
 fn f_34_a_handshake_that_fails_while_we_call_is_somebody_elses_and_what_is_wanted_here_no_failure() {
     in_a_network_of_its_own(|| {
         let (mut daemon, inputs, _folder) = daemon("waits");
-        let told = |daemon: &mut Daemon, what: What, kind: Kind| {
+        let told_of = |daemon: &mut Daemon, goal: Goal, what: What, kind: Kind| {
             let (answer, answered) = Reply::new();
             let (since, peer, child) = (Instant::now(), "cloud".to_owned(), None);
             daemon.waiting = Waiting::default();
             daemon.waiting.push(Wait {
-                goal: Goal::Up,
+                goal,
                 peer: peer.clone(),
                 child,
                 since,
@@ -68,6 +68,7 @@ fn f_34_a_handshake_that_fails_while_we_call_is_somebody_elses_and_what_is_wante
             daemon.tell(&Report { peer: Some(peer), child: None, what, cause: Some(cause) });
             answered.answer.try_recv().is_ok()
         };
+        let told = |daemon: &mut Daemon, what: What, kind: Kind| told_of(daemon, Goal::Up, what, kind);
         let failed = || What::Failed { remote: None };
         daemon.settle();
         assert!(daemon.peer_named("cloud").unwrap().retry_ms.is_some(), "nowhere to call it from");
@@ -83,6 +84,9 @@ fn f_34_a_handshake_that_fails_while_we_call_is_somebody_elses_and_what_is_wante
         }
         assert!(!told(&mut daemon, failed(), Kind::Refusal));
         assert!(!told(&mut daemon, What::Closed, Kind::Absence));
+        // What comes up in its place is new, and has not been rekeyed.
+        let rekey = Goal::IkeRekeyed("1".to_owned());
+        assert!(told_of(&mut daemon, rekey, What::Closed, Kind::Absence), "it was lost, and would be told as rekeyed");
         drop(inputs);
     });
 }
