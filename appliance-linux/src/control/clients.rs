@@ -41,7 +41,7 @@ impl Stage {
     }
 }
 
-/// Everybody who is connected, the oldest first.
+/// Everybody who is connected; first who has been at its stage for longest.
 #[derive(Default)]
 pub(crate) struct Clients(Mutex<Room>);
 
@@ -127,11 +127,12 @@ impl Seat {
     pub(crate) fn take(&self, stage: Stage) -> bool {
         let mut room = self.clients.room();
         let others = room.seats.iter().filter(|taken| taken.stage == stage && taken.number != self.number).count();
+        // Who was sent away has none.
+        let Some(place) = room.seats.iter().position(|taken| taken.number == self.number) else { return false };
         let room_left = others < stage.limit();
-        match room.seats.iter_mut().find(|taken| taken.number == self.number) {
-            Some(taken) if room_left => taken.stage = stage,
-            Some(_) => {}
-            None => return false, // sent away
+        if room_left {
+            let taken = room.seats.remove(place);
+            room.seats.push(Taken { stage, ..taken });
         }
         room_left
     }
@@ -172,5 +173,23 @@ mod tests {
         assert_eq!(waiting, WAITING);
         drop(held);
         assert!(clients.room().seats.is_empty(), "seats are given back");
+    }
+
+    #[test]
+    fn f_34_who_has_just_got_its_answer_is_not_the_one_who_has_been_slow_for_longest() {
+        let clients = Arc::new(Clients::default());
+        let mut streams = Vec::new();
+        let mut admit = || {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            streams.push(theirs);
+            Clients::admit(&clients, &ours, 0).unwrap()
+        };
+        let waited = admit();
+        assert!(waited.take(Stage::Waiting));
+        let _slow: Vec<_> = (1..CLIENTS).map(|_| admit()).collect();
+        assert!(waited.take(Stage::Reading), "its answer is there");
+        let _one_too_many = admit();
+        let open: Vec<_> = streams.iter().take(2).map(is_open).collect();
+        assert_eq!(open, [true, false]);
     }
 }
