@@ -97,6 +97,13 @@ pub(crate) fn open(wanted: &BTreeSet<Listen>, held: &Sockets) -> Opened {
     opened
 }
 
+/// What of it could not be opened, and why. Nothing stays open: the kernel would have its datagrams wait where nobody reads them,
+/// those of an address beside our wildcard too. What one of ours has already nobody else can have.
+pub(crate) fn refused(wanted: &BTreeSet<Listen>, held: &Sockets) -> Vec<(Listen, io::Error)> {
+    let others = |listen: &&Listen| !held.iter().any(|socket| socket.listen().includes(listen));
+    open(&wanted.iter().filter(others).cloned().collect(), held).refused
+}
+
 /// The interfaces on which nothing can be heard yet, or any more.
 pub(crate) fn missing(wanted: &BTreeSet<Listen>, open: &[Arc<Socket>]) -> BTreeSet<String> {
     let mut missing: BTreeSet<String> = wanted.iter().filter_map(|listen| listen.interface.clone()).collect();
@@ -231,6 +238,24 @@ mod tests {
             let (held, refused, deaf) = listen(&held);
             let link = if_nametoindex("ppp0").ok();
             assert_eq!((refused.len(), deaf, held.iter().filter(|socket| socket.link() == link).count()), (0, 0, 2));
+        });
+    }
+
+    #[test]
+    fn f_28_while_a_reload_waits_the_sockets_in_use_get_what_comes_to_an_address_that_it_names() {
+        in_a_network_of_its_own(|| {
+            let everywhere = Arc::new(Socket::open(port_of(45_035, "0.0.0.0", None)).unwrap());
+            let held = Sockets::new(vec![Arc::clone(&everywhere)], &[]);
+            let named: BTreeSet<_> = [port_of(45_035, "127.0.0.1", None)].into();
+            let refused = refused(&named, &held);
+            std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", "127.0.0.1:45035").unwrap();
+            assert_eq!(crate::socket::Batch::new().receive(&everywhere, |_, _| {}).unwrap(), 1);
+            assert!(refused.is_empty(), "it is ours");
+            let stranger = std::net::UdpSocket::bind("127.0.0.1:45036").unwrap();
+            let taken: BTreeSet<_> = [port_of(45_036, "0.0.0.0", None)].into();
+            let found = super::refused(&taken, &held);
+            assert_eq!(found.first().map(|(_, error)| error.kind()), Some(io::ErrorKind::AddrInUse));
+            drop(stranger);
         });
     }
 

@@ -41,14 +41,6 @@ pub(crate) struct Machine {
     behind: bool,
 }
 
-/// What a new configuration needs, made but not in use yet: the running one goes on, also when this is
-/// dropped.
-pub(crate) struct Prepared {
-    wanted: BTreeSet<Listen>,
-    missing: BTreeSet<String>,
-    sockets: Sockets,
-}
-
 /// Something the machine does not grant.
 #[derive(Debug)]
 pub(crate) struct Trouble {
@@ -181,27 +173,26 @@ impl Machine {
         Ok(())
     }
 
-    /// Makes ready for a new configuration without touching what the running one uses.
-    pub(crate) fn prepare(&mut self, config: &Config) -> Result<Prepared, Trouble> {
+    /// What a new configuration wants to listen to, once that can be had. The running one goes on.
+    pub(crate) fn prepare(&self, config: &Config) -> Result<BTreeSet<Listen>, Trouble> {
         let wanted = listen::wanted(config, &self.started.outside);
-        let opened = listen::open(&wanted, &self.plane.sockets());
+        let refused = listen::refused(&wanted, &self.plane.sockets());
         // What is closed already is tried again as before.
-        if let Some(refused) = opened.refused.iter().find(|(listen, _)| !self.closed.contains(listen)) {
-            return Err(not_open(refused));
+        match refused.iter().find(|(listen, _)| !self.closed.contains(listen)) {
+            Some(refused) => Err(not_open(refused)),
+            None => Ok(wanted),
         }
-        let missing = listen::missing(&wanted, &opened.sockets);
-        let ours = self
-            .netlink
-            .addresses()
-            .map_err(|error| trouble("the addresses of this machine cannot be read", &error))?;
-        Ok(Prepared { wanted, missing, sockets: Sockets::new(opened.sockets, &ours) })
     }
 
-    /// Uses the new sockets from now on; what was to leave through the old ones has left.
-    pub(crate) fn commit(&mut self, prepared: Prepared) -> Result<(), Trouble> {
-        self.wanted = prepared.wanted;
-        self.missing = prepared.missing;
-        self.plane.set_sockets(prepared.sockets).map_err(|error| trouble("the sockets cannot be changed", &error))
+    /// Listens to these too, until [`Machine::listen_only`].
+    pub(crate) fn listen_also(&mut self, wanted: &BTreeSet<Listen>) {
+        self.wanted.extend(wanted.iter().cloned());
+        let _ = self.readdress(); // it has told, and tries again
+    }
+
+    /// Listens to these alone from the next [`Machine::readdress`] on; what was to leave through others has left.
+    pub(crate) fn listen_only(&mut self, wanted: BTreeSet<Listen>) {
+        self.wanted = wanted;
     }
 
     /// Begins to make routes and guard those of the configured children and policies.

@@ -61,6 +61,12 @@ impl Listen {
         let one_interface = self.interface == other.interface || self.interface.is_none() || other.interface.is_none();
         self.carrier == other.carrier && self.addr.is_ipv4() == other.addr.is_ipv4() && one_address && one_interface
     }
+
+    /// Whether all that comes to the other one came here if there were no other one.
+    pub(crate) fn includes(&self, other: &Self) -> bool {
+        let address = self.addr == other.addr || self.addr.is_unspecified();
+        self.overlaps(other) && address && (self.interface == other.interface || self.interface.is_none())
+    }
 }
 
 /// An open socket.

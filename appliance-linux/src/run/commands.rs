@@ -1,5 +1,6 @@
 //! What the daemon does for the command line.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
@@ -12,8 +13,9 @@ use crate::configuration::{self, Loaded};
 use crate::control::protocol::{self, Answer, Request};
 use crate::control::server::{Call, Reply};
 use crate::control::waiting::{Goal, Wait};
-use crate::machine::{Prepared, Trouble};
+use crate::machine::Trouble;
 use crate::notify::Reloading;
+use crate::socket::Listen;
 use crate::story;
 
 impl Daemon {
@@ -114,14 +116,14 @@ impl Daemon {
         }
         let reloading = Reloading::begin();
         match self.prepare_reload() {
-            Ok((config, warnings, prepared)) => {
-                self.reload = Some(Reload { config, warnings, prepared, answer, again: false, reloading });
+            Ok((config, warnings, wanted)) => {
+                self.reload = Some(Reload { config, warnings, wanted, answer, again: false, reloading });
             }
             Err(cause) => tell(answer, Err(cause)),
         }
     }
 
-    fn prepare_reload(&mut self) -> Result<(Config, Vec<String>, Prepared), protocol::Cause> {
+    fn prepare_reload(&mut self) -> Result<(Config, Vec<String>, BTreeSet<Listen>), protocol::Cause> {
         let loaded = configuration::load(&self.path);
         let Loaded { mut config, warnings } = loaded.map_err(|lines| refused(lines.join("\n"), ""))?;
         // Asked before anything is changed. What fits is taken: see `Gateway::reload`.
@@ -129,18 +131,18 @@ impl Daemon {
         room.map_err(|text| refused(text, "a restart makes room"))?;
         // What takes a new start goes on as it was at the last one.
         let written = std::mem::replace(&mut config.gateway, self.machine.started().clone());
-        let prepared = self.machine.prepare(&config).inspect(|_| self.machine.route(&config));
+        let wanted = self.machine.prepare(&config).inspect(|_| self.machine.route(&config));
         config.gateway = written;
-        let prepared = prepared.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
-        Ok((config, warnings, prepared))
+        let wanted = wanted.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
+        Ok((config, warnings, wanted))
     }
 
     /// The boundary has followed the new configuration, or has not.
     pub(super) fn finish_reload(&mut self, followed: Result<(), Trouble>) {
         let Some(reload) = self.reload.take() else { return };
-        let Reload { config, warnings, prepared, answer, again, reloading } = reload;
+        let Reload { config, warnings, wanted, answer, again, reloading } = reload;
         let done = match followed {
-            Ok(()) => self.apply_reload(config, warnings, prepared),
+            Ok(()) => self.apply_reload(config, warnings, wanted),
             Err(trouble) => Err(refused(trouble.text, &trouble.hint)),
         };
         tell(answer, done);
@@ -166,23 +168,18 @@ impl Daemon {
         &mut self,
         config: Config,
         warnings: Vec<String>,
-        prepared: Prepared,
+        wanted: BTreeSet<Listen>,
     ) -> Result<Vec<String>, protocol::Cause> {
         let level = config.gateway.log;
         let now = self.clock.now();
         let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.reload(now, config, &mut parts));
-        // Those who are gone are told through the sockets that they know.
+        // Those who are gone are told through the sockets that they know, and those who are new are called through theirs.
+        self.machine.listen_also(&wanted);
         self.transmit();
-        let committed = self.machine.commit(prepared);
-        // Addresses may have come and gone since the sockets were made ready.
+        self.machine.listen_only(wanted);
         self.readdress();
         self.level.set(filter(level));
         placed.map_err(|cause| protocol::Cause::from(&cause))?;
-        committed.map_err(|trouble| protocol::Cause {
-            code: "not-reloaded".to_owned(),
-            text: trouble.text,
-            hint: trouble.hint,
-        })?;
         let mut lines = warnings;
         lines.extend(story::changes(&diff));
         Ok(lines)
@@ -193,7 +190,8 @@ impl Daemon {
 pub(super) struct Reload {
     config: Config,
     warnings: Vec<String>,
-    prepared: Prepared,
+    /// What to listen to then.
+    wanted: BTreeSet<Listen>,
     /// Who asked for it; none: a signal.
     answer: Option<Reply>,
     /// A signal came meanwhile.
