@@ -42,7 +42,7 @@ Exit codes:
   1  it did not work out; the cause and a hint stand on standard error
   2  the command line or the configuration is wrong (file:line:column: what was expected)
   3  no daemon answers at the control socket
-  4  `status`: something is not up that should be";
+  4  `status`: something is not up that should be, or the boundary is not closed";
 
 /// An IKEv2/IPsec gateway (RFC 7296, RFC 4301, RFC 4303).
 #[derive(Debug, Parser)]
@@ -77,7 +77,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Show peers, their tunnels and what went through them; 0 when all is up that should be, else 4
+    /// Show peers, their tunnels and what went through them; 0 when all is up that should be and nothing can leave in clear,
+    /// else 4
     Status {
         /// Only this peer ("cloud") or Child SA ("cloud/net"), which then should be up
         name: Option<String>,

@@ -1,4 +1,4 @@
-//! What the process gives up at the start.
+//! What every process of ours gives up at its start.
 
 use std::io;
 

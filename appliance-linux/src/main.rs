@@ -50,10 +50,14 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 2;
 /// Nobody answers at the control socket.
 const NO_DAEMON: u8 = 3;
-/// `status`: something is not up that should be.
+/// `status`: something is not up that should be, or the boundary is not closed.
 const NOT_UP: u8 = 4;
 
 fn main() -> ExitCode {
+    // Before the first key is read, whatever the command.
+    if let Err(error) = hardening::no_core_dumps() {
+        eprintln!("core dumps could not be switched off: {error}");
+    }
     let cli = Cli::parse();
     let Cli { control, command } = cli;
     let socket = control.clone().unwrap_or_else(|| PathBuf::from(Settings::CONTROL));
@@ -218,7 +222,7 @@ fn status(socket: &Path, name: Option<&str>, json: bool, all: bool) -> u8 {
         }
         false => print(Table(&status)),
     }
-    if status.peers.iter().all(|peer| peer.is_fine(name.is_some())) { 0 } else { NOT_UP }
+    if status.is_fine(name) { 0 } else { NOT_UP }
 }
 
 /// `portcullis events`: until it is interrupted, or the daemon ends.

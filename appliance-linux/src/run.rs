@@ -46,7 +46,7 @@ use crate::plane::Plane;
 use crate::resolve::Resolver;
 use crate::signals::{self, Stops, Wish};
 use crate::tun::CLONE_DEVICE;
-use crate::{doctor, hardening, logging, notify, story};
+use crate::{doctor, logging, notify, story};
 use commands::Reload;
 
 /// IKE's engine: the system's random numbers, everything else in portable Rust.
@@ -75,7 +75,6 @@ pub(crate) enum Ended {
 
 /// Runs the daemon until it is asked to end.
 pub(crate) fn run(path: &Path, control: Option<PathBuf>, json: bool) -> Ended {
-    let hardened = hardening::no_core_dumps(); // before the first key is read
     let loaded = match configuration::load(path) {
         Ok(loaded) => loaded,
         Err(lines) => {
@@ -86,9 +85,6 @@ pub(crate) fn run(path: &Path, control: Option<PathBuf>, json: bool) -> Ended {
     let Loaded { config, warnings } = loaded;
     let level = logging::start(filter(config.gateway.log), json);
     warnings.iter().for_each(|line| warn!("{line}"));
-    if let Err(error) = hardened {
-        warn!("core dumps could not be switched off: {error}");
-    }
     let control = control.unwrap_or_else(|| PathBuf::from(&config.gateway.control));
     match Daemon::start(path, &control, config, level) {
         Ok((daemon, inputs)) => daemon.serve(&inputs),
@@ -129,8 +125,10 @@ pub(crate) struct Daemon {
     reload: Option<Reload>,
     /// When each peer's last attempt began, to say how long it took.
     begun: BTreeMap<String, Instant>,
-    /// Log lines about messages that came in, and about those that could not be sent: strangers decide how many there are.
+    /// Log lines about messages that came in, those that answer them, and those that could not be sent: strangers decide how
+    /// many there are.
     received: Throttle,
+    sent: Throttle,
     unsent: Throttle,
     /// Held for its drop, which removes the socket.
     server: Option<Server>,
@@ -212,6 +210,7 @@ impl Daemon {
             reload: None,
             begun: BTreeMap::new(),
             received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
+            sent: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
             server: Some(server),
             events,
@@ -394,9 +393,13 @@ impl Daemon {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             let (ike, path) = (transmit.ike, transmit.path);
             let (octets, repeated) = (transmit.datagram.len(), transmit.repeated);
-            match transmit.outline {
-                Some(what) => debug!(remote = %path.remote, octets, repeated, "sent {what}"),
-                None => debug!(remote = %path.remote, octets, "sent a NAT keepalive"),
+            if enabled!(tracing::Level::DEBUG)
+                && let Some(others) = self.sent.admit(Instant::now())
+            {
+                match transmit.outline {
+                    Some(what) => debug!(remote = %path.remote, octets, repeated, others, "sent {what}"),
+                    None => debug!(remote = %path.remote, octets, others, "sent a NAT keepalive"),
+                }
             }
             let refused = self.plane.send(path, 0, transmit.datagram).err().map(|error| error.to_string());
             if let Some(error) = &refused

@@ -289,19 +289,49 @@ fn f_79_a_script_can_tell_from_the_exit_code_of_status_whether_all_is_up() {
     ];
     for (index, (about, peer, all, named)) in cases.into_iter().enumerate() {
         let socket = folder.0.join(format!("{index}.sock"));
-        let status = format!(r#"{{"version":"1","uptime_s":1,"peers":[{peer}],"counters":{{"A":0,"B":1}}}}"#);
+        let boundary = r#"{"state":"closed","guard":"nftables","why":null,"put_back":0,"last_put_back":null,
+                           "reached_in_clear":[]}"#;
+        let status = format!(
+            r#"{{"version":"1","uptime_s":1,"peers":[{peer}],"boundary":{boundary},"counters":{{"A":0,"B":1}}}}"#
+        );
         answering(&socket, format!(r#"{{"answer":"status","status":{status}}}"#).replace('\n', " "));
         let run =
             |arguments: &[&str]| portcullis(&[&["--control", socket.to_str().unwrap(), "status"], arguments].concat());
         assert_eq!(run(&[]).status.code(), Some(all), "{about}");
         assert_eq!(run(&["a"]).status.code(), Some(named), "{about}, by its name");
-        assert_eq!(run(&["a/net", "--json"]).status.code(), Some(named), "{about}, by its name");
+        let child_alone = if about == "a held child" { 4 } else { named };
+        assert_eq!(run(&["a/net", "--json"]).status.code(), Some(child_alone), "{about}, by its name");
         assert_eq!(run(&["b"]).status.code(), Some(1), "no such peer");
         assert_eq!(run(&["a/other"]).status.code(), Some(1), "no such child");
         let json = |arguments: &[&str]| serde_json::from_slice::<serde_json::Value>(&run(arguments).stdout).unwrap();
         assert_eq!(json(&["--json"])["counters"], serde_json::json!({"B": 1}), "F-83: zeros on demand only");
         assert_eq!(json(&["--json", "--all"])["counters"], serde_json::json!({"A": 0, "B": 1}));
     }
+}
+
+#[test]
+fn f_51_no_command_that_has_read_keys_leaves_a_core() {
+    let folder = Folder::new("core");
+    folder.write("cloud.psk", "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n");
+    let config = folder.write("p.toml", GOOD);
+    let socket = folder.0.join("control.sock");
+    // It takes the question, and does not answer.
+    let daemon = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut doctor = Command::new("sh");
+    doctor.args([
+        "-c",
+        "ulimit -c unlimited; exec \"$0\" --control \"$1\" doctor \"$2\"",
+        env!("CARGO_BIN_EXE_portcullis"),
+    ]);
+    doctor.args([&socket, &config]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut doctor = doctor.spawn().unwrap();
+    let asked = daemon.accept().unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", doctor.id())).unwrap();
+    doctor.kill().unwrap();
+    doctor.wait().unwrap();
+    drop(asked);
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
 }
 
 #[test]

@@ -432,3 +432,43 @@ fn f_72_packets_of_ours_that_fit_no_policy_are_told_with_what_may_have_brought_t
         }
     });
 }
+
+/// An IKE_SA_INIT request with this SPI, which everybody answers with a cookie.
+fn knock(spi: u32) -> Vec<u8> {
+    let mut message = vec![0xff; 4];
+    message.extend(spi.to_be_bytes());
+    message.extend([0; 8]);
+    message.extend([33, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 144]);
+    // AES-256 in GCM, PRF_HMAC_SHA2_256, x25519.
+    message.extend([34, 0, 0, 40, 0, 0, 0, 36, 1, 1, 0, 3]);
+    message.extend([3, 0, 0, 12, 1, 0, 0, 20, 0x80, 14, 1, 0, 3, 0, 0, 8, 2, 0, 0, 5, 0, 0, 0, 8, 4, 0, 0, 31]);
+    message.extend([40, 0, 0, 40, 0, 31, 0, 0]);
+    message.extend([9; 32]);
+    message.extend([0, 0, 0, 36]);
+    message.extend([7; 32]);
+    message
+}
+
+#[test]
+fn atk_50_strangers_do_not_fill_the_log_of_messages_with_our_answers_to_them() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("flood");
+        daemon.configure(&format!("[gateway]\nlog = \"debug\"\ncookie-threshold = 0\n{CONFIG}"));
+        let log = daemon.folder.join("log");
+        daemon.start(&path, File::create(&log).unwrap().into());
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let socket = UdpSocket::bind(("127.0.0.2", 500)).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        let began = Instant::now();
+        for spi in 1..=2000 {
+            socket.send_to(&knock(spi), "127.0.0.1:500").unwrap();
+            socket.recv(&mut [0; 256]).unwrap();
+        }
+        let periods = usize::try_from(began.elapsed().as_secs() / 10).unwrap() + 2;
+        let log = fs::read_to_string(&log).unwrap();
+        let told = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+        let (sent, received) = (told("sent IKE_SA_INIT response"), told("received IKE_SA_INIT request"));
+        assert!((100..=200 * periods).contains(&sent), "{sent} lines of 2000 answers, {received} of the questions");
+    });
+}

@@ -1,22 +1,45 @@
 //! The command line's end of the control socket.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::protocol::{Answer, Event, Request};
 
-/// Sends one request and waits for its answer; the daemon bounds the time.
+/// More than the daemon takes to answer: it bounds the time itself, unless it is stopped or frozen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sends one request and waits for its answer.
 ///
 /// # Errors
-/// When nobody listens at `socket`, or what answers is no daemon.
+/// When nobody listens at `socket`, or what answers is no daemon; `TimedOut`: it does not answer.
 pub(crate) fn call(socket: &Path, request: &Request) -> io::Result<Answer> {
+    call_within(socket, request, PATIENCE)
+}
+
+fn call_within(socket: &Path, request: &Request, daemon: Duration) -> io::Result<Answer> {
+    let stream = send(socket, request, daemon)?;
+    stream.set_read_timeout(request.waits().limit(daemon))?;
     let mut answer = String::new();
-    BufReader::new(send(socket, request)?).read_line(&mut answer)?;
+    BufReader::new(stream).read_line(&mut answer).map_err(in_words)?;
     if answer.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection without an answer"));
     }
     Ok(serde_json::from_str(&answer)?)
+}
+
+/// A time that is over, as what it is.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time: it may be stopped, or frozen")
+        }
+        _ => error,
+    }
 }
 
 /// Hands over events as they come, until `take` has enough (`false`) or the daemon ends; what it refuses is the answer.
@@ -24,7 +47,7 @@ pub(crate) fn call(socket: &Path, request: &Request) -> io::Result<Answer> {
 /// # Errors
 /// When nobody listens at `socket`, or what answers is no daemon.
 pub(crate) fn listen(socket: &Path, mut take: impl FnMut(Event) -> bool) -> io::Result<Option<Answer>> {
-    for line in BufReader::new(send(socket, &Request::Events)?).lines() {
+    for line in BufReader::new(send(socket, &Request::Events, PATIENCE)?).lines() {
         let line = line?;
         match serde_json::from_str::<Event>(&line) {
             Ok(event) => {
@@ -38,13 +61,48 @@ pub(crate) fn listen(socket: &Path, mut take: impl FnMut(Event) -> bool) -> io::
     Ok(None)
 }
 
-fn send(socket: &Path, request: &Request) -> io::Result<UnixStream> {
-    let mut stream = UnixStream::connect(socket)?;
+fn send(path: &Path, request: &Request, patience: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+    // Also for the connection: who is stopped takes none, once as many wait as may.
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(path)?).map_err(in_words)?;
+    let mut stream = UnixStream::from(OwnedFd::from(socket));
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     match stream.write_all(&line) {
         // It may have answered already, with a refusal.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn f_34_a_daemon_that_is_stopped_is_not_waited_for_without_end() {
+        let folder = std::env::temp_dir().join(format!("portcullis-stopped-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("sock");
+        // The kernel takes connections for it, until as many wait as may.
+        let _stopped = UnixListener::bind(&path).unwrap();
+        let patience = Duration::from_millis(50);
+        let since = Instant::now();
+        let asked = call_within(&path, &Request::Status, patience);
+        assert_eq!(asked.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        let waiting: Vec<_> = (0..10_000)
+            .map_while(|_| {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+                socket.connect(&SockAddr::unix(&path).unwrap()).is_ok().then_some(socket)
+            })
+            .collect();
+        let asked = call_within(&path, &Request::Status, patience);
+        assert_eq!(asked.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut), "{} wait", waiting.len());
+        assert!(since.elapsed() < Duration::from_secs(30));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

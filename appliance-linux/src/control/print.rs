@@ -295,6 +295,7 @@ impl Display for Octets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::protocol::BoundaryStatus;
 
     #[test]
     fn ages_and_octets_are_readable() {
@@ -325,16 +326,13 @@ mod tests {
         peer
     }
 
+    fn status(peers: Vec<PeerStatus>) -> Status {
+        let boundary = BoundaryStatus { state: "closed".into(), ..BoundaryStatus::default() };
+        Status { version: "1".into(), uptime_s: 70, peers, counters: [].into(), boundary }
+    }
+
     fn shown(change: impl FnOnce(&mut PeerStatus)) -> String {
-        let peer = peer(change);
-        let status = Status {
-            version: "1".into(),
-            uptime_s: 70,
-            peers: vec![peer],
-            counters: [].into(),
-            boundary: Default::default(),
-        };
-        Table(&status).to_string()
+        Table(&status(vec![peer(change)])).to_string()
     }
 
     #[test]
@@ -368,12 +366,26 @@ mod tests {
 
     #[test]
     fn f_79_what_is_held_and_away_is_no_failure_unless_the_peer_is_asked_for_by_name() {
-        let fine = |change: fn(&mut PeerStatus)| [false, true].map(|by_name| peer(change).is_fine(by_name));
-        assert_eq!(fine(|_| {}), [true, true]);
-        assert_eq!(fine(|peer| peer.state = PeerState::Disconnected), [false, false]);
-        assert_eq!(fine(|peer| (peer.held, peer.state) = (true, PeerState::Disconnected)), [true, false]);
-        assert_eq!(fine(|peer| peer.children[0].spi_in = None), [false, false]);
-        assert_eq!(fine(|peer| (peer.children[0].held, peer.children[0].spi_in) = (true, None)), [true, true]);
+        let fine = |change: fn(&mut PeerStatus)| {
+            [None, Some("cloud"), Some("cloud/net")].map(|name| status(vec![peer(change)]).is_fine(name))
+        };
+        assert_eq!(fine(|_| {}), [true, true, true]);
+        assert_eq!(fine(|peer| peer.state = PeerState::Disconnected), [false, false, false]);
+        assert_eq!(fine(|peer| (peer.held, peer.state) = (true, PeerState::Disconnected)), [true, false, false]);
+        assert_eq!(fine(|peer| peer.children[0].spi_in = None), [false, false, false]);
+        assert_eq!(fine(|peer| (peer.children[0].held, peer.children[0].spi_in) = (true, None)), [true, true, false]);
+    }
+
+    #[test]
+    fn f_01_a_boundary_that_is_not_closed_is_a_failure_of_status_and_of_nobody_by_name() {
+        let fine = |state: &str| {
+            let mut status = status(vec![peer(|_| {})]);
+            status.boundary.state = state.to_owned();
+            [None, Some("cloud")].map(|name| status.is_fine(name))
+        };
+        assert_eq!(fine("closed"), [true, true]);
+        assert_eq!(fine("weak"), [false, true]);
+        assert_eq!(fine("trouble"), [false, true]);
     }
 
     #[test]

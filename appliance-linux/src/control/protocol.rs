@@ -45,6 +45,17 @@ pub(crate) enum Waits {
     ForIt,
 }
 
+impl Waits {
+    /// The time until there must be an answer, where `daemon` is what it takes to give one; `None`: there is no such time.
+    pub(crate) fn limit(self, daemon: Duration) -> Option<Duration> {
+        match self {
+            Self::No => Some(daemon),
+            Self::For(time) => Some(time.saturating_add(daemon)),
+            Self::ForIt => None,
+        }
+    }
+}
+
 impl Request {
     pub(crate) fn waits(&self) -> Waits {
         match self {
@@ -129,6 +140,18 @@ impl Status {
             status.children.retain(|status| child.is_none_or(|child| child == status.name));
         }
         self.peers.iter().any(|status| child.is_none() || !status.children.is_empty())
+    }
+
+    /// Whether all is as it should be; with `name`, to which it is narrowed, only of that.
+    pub(crate) fn is_fine(&self, name: Option<&str>) -> bool {
+        self.peers.iter().all(|peer| peer.is_fine(name)) && (name.is_some() || self.boundary.is_closed())
+    }
+}
+
+impl BoundaryStatus {
+    /// Whether nothing keeps packets from being kept in.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state == "closed"
     }
 }
 
@@ -236,15 +259,13 @@ impl PeerStatus {
         self.start == "active" && !self.held
     }
 
-    /// Whether it is connected, and with it every child that nobody took down.
-    pub(crate) fn is_up(&self) -> bool {
-        let down = |child: &ChildStatus| child.spi_in.is_none() && !child.held;
-        self.state == PeerState::Connected && !self.children.iter().any(down)
-    }
-
-    /// Whether `status` has nothing to say against it; who is asked for by name has to be up.
-    pub(crate) fn is_fine(&self, by_name: bool) -> bool {
-        self.is_up() || !by_name && !self.is_wanted()
+    /// Whether `status` has nothing to say against it, or by `name` against this peer or this child of it, which has to be up
+    /// then. Of a peer that is meant as a whole a child that somebody took down may be missing.
+    fn is_fine(&self, name: Option<&str>) -> bool {
+        let by_itself = name.is_some_and(|name| name.contains('/'));
+        let down = |child: &ChildStatus| child.spi_in.is_none() && (by_itself || !child.held);
+        let up = self.state == PeerState::Connected && !self.children.iter().any(down);
+        up || name.is_none() && !self.is_wanted()
     }
 }
 

@@ -230,11 +230,7 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 }
 
 fn ask(client: &UnixStream, request: Request, calls: &(impl Fn(Call) -> bool + ?Sized)) -> Answer {
-    let limit = match request.waits() {
-        Waits::No => Some(DAEMON),
-        Waits::For(time) => Some(time.saturating_add(DAEMON)),
-        Waits::ForIt => None, // as long as the daemon and the client live
-    };
+    let limit = request.waits().limit(DAEMON); // none: as long as the daemon and the client live
     let since = Instant::now();
     let (answer, answered) = Reply::new();
     if !calls(Call { request, answer }) {

@@ -56,14 +56,7 @@ fn f_34_a_handshake_that_fails_while_we_call_is_somebody_elses_and_what_is_wante
             let (answer, answered) = Reply::new();
             let (since, peer, child) = (Instant::now(), "cloud".to_owned(), None);
             daemon.waiting = Waiting::default();
-            daemon.waiting.push(Wait {
-                goal,
-                peer: peer.clone(),
-                child,
-                since,
-                deadline: since + DOZE,
-                answer,
-            });
+            daemon.waiting.push(Wait { goal, peer: peer.clone(), child, since, deadline: since + DOZE, answer });
             let cause = Cause { code: "refused", text: String::new(), hint: String::new(), kind };
             daemon.tell(&Report { peer: Some(peer), child: None, what, cause: Some(cause) });
             answered.answer.try_recv().is_ok()
