@@ -251,12 +251,12 @@ impl Child {
     /// Default of `priority`.
     pub const PRIORITY: u32 = 1000;
 
-    /// Default of `lifetime`: a tenth above `rekey`, and at least half a minute.
+    /// Default of `lifetime`: a tenth above `rekey`, and at least two minutes.
     pub fn default_lifetime(rekey: Duration) -> Duration {
         if rekey.is_zero() {
             return Duration::ZERO;
         }
-        rekey.saturating_add(Duration::from_secs(rekey.as_secs().div_ceil(10).max(30)))
+        rekey.saturating_add(Duration::from_secs(rekey.as_secs().div_ceil(10).max(120)))
     }
 }
 

@@ -94,7 +94,8 @@ pub(crate) fn come_up<C: IkeCrypto>(
     child.local = terms.local;
     child.remote = terms.remote;
     child.ours = terms.ours;
-    child.rekey_at = timers::rekey_at(crypto, now, config.rekey, terms.ours);
+    let latest = timers::in_time(config.lifetime);
+    child.rekey_at = timers::rekey_at(crypto, now, config.rekey, latest, terms.ours);
     child.expires_at = (!config.lifetime.is_zero()).then(|| now + config.lifetime);
     child.report.up = true;
 }

@@ -93,7 +93,7 @@ pub struct ChildConfig<'p> {
     pub local: &'p [TrafficSelector],
     /// Traffic selectors of the peer's side, at most [`MAX_SELECTORS`](crate::child::MAX_SELECTORS).
     pub remote: &'p [TrafficSelector],
-    /// Rekey after about this time; zero: never.
+    /// Rekey after about this time, earlier where that leaves no room for a few tries before the end; zero: never.
     pub rekey: Duration,
     /// Delete after this time when rekeying did not succeed; zero: never.
     pub lifetime: Duration,

@@ -117,7 +117,7 @@ impl Established {
             want_liveness: false,
             confirmed: true,
             doubted_at: None,
-            rekey_at: timers::rekey_at(env.crypto, env.now, rekey, ours),
+            rekey_at: timers::rekey_at(env.crypto, env.now, rekey, Duration::MAX, ours),
             reauthenticate_at: None,
             regroups: 0,
             busy: Patience::default(),

@@ -9,23 +9,46 @@ use crate::crypto::IkeCrypto;
 /// The most by which a pause grows.
 const LONGEST: u32 = 32;
 
+/// What a Child SA keeps before its end for three tries to replace it: a peer that refuses them is asked again after 30 s and
+/// after 60 s more.
+const ROOM: u64 = 120_000;
+
 /// When to rekey: up to a tenth before `after` where we began, up to a tenth after it where the peer did, so that the
-/// sides seldom start at the same moment.
-pub(crate) fn rekey_at<C: IkeCrypto>(crypto: &mut C, now: Instant, after: Duration, ours: bool) -> Option<Instant> {
+/// sides seldom start at the same moment; and not after `latest`.
+pub(crate) fn rekey_at<C: IkeCrypto>(
+    crypto: &mut C,
+    now: Instant,
+    after: Duration,
+    latest: Duration,
+    ours: bool,
+) -> Option<Instant> {
     if after.is_zero() {
         return None;
     }
     let mut random = [0];
     crypto.random(&mut random);
     let [random] = random;
-    Some(now + moved(after, random, ours))
+    Some(now + moved(after, latest, random, ours))
+}
+
+/// The latest age at which a rekey still has room for some tries before the SA ends at this one, zero for never.
+pub(crate) fn in_time(lifetime: Duration) -> Duration {
+    match millis(lifetime) {
+        0 => Duration::MAX,
+        all => Duration::from_millis(all.saturating_sub(ROOM.min(all / 4))),
+    }
 }
 
 /// By up to 255/2560 earlier or later, in milliseconds: arithmetic on a Duration could panic.
-fn moved(after: Duration, random: u8, earlier: bool) -> Duration {
-    let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-    let jitter = (millis / 2560).saturating_mul(u64::from(random));
-    Duration::from_millis(if earlier { millis.saturating_sub(jitter) } else { millis.saturating_add(jitter) })
+fn moved(after: Duration, latest: Duration, random: u8, earlier: bool) -> Duration {
+    let (after, latest) = (millis(after.min(latest)), millis(latest));
+    let span = if earlier { after / 10 } else { latest.saturating_sub(after).min(after / 10) };
+    let jitter = (span / 256).saturating_mul(u64::from(random));
+    Duration::from_millis(if earlier { after.saturating_sub(jitter) } else { after.saturating_add(jitter) })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The least time that a peer can give us to authenticate anew, in milliseconds.
@@ -39,7 +62,7 @@ pub(crate) fn reauthenticate_at<C: IkeCrypto>(crypto: &mut C, now: Instant, data
     let seconds = u32::from_be_bytes(data.try_into().ok()?);
     let whole = u64::from(seconds).saturating_mul(1_000);
     let millis = whole.saturating_sub(AHEAD.max(whole / 10)).max(whole / 2).max(SHORTEST);
-    rekey_at(crypto, now, Duration::from_millis(millis), true)
+    rekey_at(crypto, now, Duration::from_millis(millis), Duration::MAX, true)
 }
 
 /// How long after its pause the next try may still be refused for it to be in the same row: it may have to wait for the
@@ -102,11 +125,26 @@ mod tests {
     #[test]
     fn a_rekey_comes_up_to_a_tenth_earlier_or_later_and_no_more() {
         let (hour, tenth) = (Duration::from_secs(3600), Duration::from_secs(360));
+        let moved = |after, random, earlier| moved(after, Duration::MAX, random, earlier);
         assert_eq!((moved(hour, 0, true), moved(hour, 0, false)), (hour, hour));
         let (earliest, latest) = (moved(hour, u8::MAX, true), moved(hour, u8::MAX, false));
         assert!(earliest >= hour - tenth && earliest < hour - tenth * 9 / 10, "{earliest:?}");
         assert!(latest <= hour + tenth && latest > hour + tenth * 9 / 10, "{latest:?}");
         assert_eq!(moved(Duration::MAX, u8::MAX, false), Duration::from_millis(u64::MAX));
+    }
+
+    #[test]
+    fn f_61_a_rekey_comes_with_room_for_some_tries_before_the_lifetime_ends() {
+        let secs = Duration::from_secs;
+        for (rekey, lifetime) in [(3600, 3960), (600, 720), (600, 660), (3600, 3601), (60, 180), (60, 61)] {
+            for random in [0, 1, 100, u8::MAX] {
+                let moved = |earlier| moved(secs(rekey), in_time(secs(lifetime)), random, earlier);
+                let room = secs(120).min(secs(lifetime) / 4);
+                assert!(moved(false) + room <= secs(lifetime), "{rekey} {lifetime} {random}");
+                assert!(random < 100 || moved(true) < moved(false), "{rekey} {lifetime} {random}: both at once");
+            }
+        }
+        assert_eq!(in_time(Duration::ZERO), Duration::MAX);
     }
 
     #[test]

@@ -37,6 +37,21 @@ fn an_sa_at_its_hard_limit_is_deleted_with_the_peer_and_another_one_comes() {
 }
 
 #[test]
+fn f_61_a_child_whose_lifetime_is_hardly_longer_than_its_rekey_is_rekeyed_all_the_same() {
+    let tight = "rekey = \"60s\"\nlifetime = \"61s\"";
+    for left in ["", tight] {
+        let right = peer(false, "start = \"passive\"", tight);
+        let mut world = World::new(&peer(true, "", left), &right).start();
+        for _ in 0..600 {
+            world.ping();
+            world.pass(secs(1));
+        }
+        let told = [&world.left, &world.right].map(|site| site.told(|what| *what == What::ChildDown));
+        assert_eq!(told, [0, 0], "{}", world.story());
+    }
+}
+
+#[test]
 fn what_a_reload_sets_and_allows_holds_from_then_on() {
     let mut world = World::connected("", "");
     let bypass = "[[policy]]\naction = \"bypass\"\nremote = \"10.7.0.0/16\"\n";
