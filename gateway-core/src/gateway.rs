@@ -364,10 +364,11 @@ impl Gateway {
     }
 
     /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one. Who was there under
-    /// the same name goes on counting, is known to have been up, is held down if it was, and is made anew if it was `ended`
-    /// with its number.
+    /// the same name goes on counting, is known to have been up, is held down or wished for if it was, and is made anew if it
+    /// was `ended` with its number.
     fn follow(&mut self, peers: &Peers, ended: &BTreeSet<ChildConfigId>) {
-        let down: BTreeSet<_> = self.peers.values().filter(|peer| peer.held).map(|peer| peer.name.clone()).collect();
+        let words = self.peers.values().map(|peer| (peer.name.clone(), (peer.held, peer.wanted)));
+        let words: BTreeMap<_, _> = words.collect();
         let mut gone: BTreeMap<_, _> = core::mem::take(&mut self.children);
         let mut new = Vec::new();
         self.order.clear();
@@ -376,7 +377,9 @@ impl Gateway {
             self.agenda.touch(id);
             let entry = self.peers.entry(id).or_insert_with(|| PeerEntry::new(id, peer));
             entry.start = peer.start;
-            entry.held |= down.contains(&peer.name);
+            let (held, wanted) = words.get(&peer.name).copied().unwrap_or_default();
+            entry.held |= held;
+            entry.wanted |= wanted;
             entry.follow_names(peer);
             entry.children.clear();
             for (child_id, child) in peers.children_of(id) {
@@ -396,8 +399,9 @@ impl Gateway {
             if let (Some(child), Some(before)) = (self.children.get_mut(&id), left.get(&name)) {
                 (child.past, child.rekeys, child.was_up) = (before.past, before.rekeys, before.was_up);
                 // Of what is down and yet was there, the peer ended that.
-                child.wanted = ended.contains(&before.id);
-                child.held = before.held && !child.wanted;
+                let ended = ended.contains(&before.id);
+                child.wanted = before.wanted || ended;
+                child.held = before.held && !ended;
             }
         }
         let kept: BTreeSet<_> = self.order.iter().copied().collect();

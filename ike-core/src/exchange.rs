@@ -26,7 +26,7 @@ pub(crate) fn cause_of(error: &Notify<'_>) -> Failure {
     match error.kind {
         NotifyKind::NO_PROPOSAL_CHOSEN => Failure::ProposalsRefused,
         NotifyKind::AUTHENTICATION_FAILED => Failure::AuthenticationFailed(Side::Peer),
-        NotifyKind::TS_UNACCEPTABLE => Failure::TrafficSelectors(Side::Peer),
+        NotifyKind::TS_UNACCEPTABLE => Failure::TrafficSelectors,
         NotifyKind::NO_ADDITIONAL_SAS => Failure::NoAdditionalSas(Side::Peer),
         NotifyKind::INVALID_SYNTAX => Failure::InvalidSyntax(Side::Peer),
         NotifyKind::INVALID_MAJOR_VERSION => Failure::MajorVersion,

@@ -47,8 +47,8 @@ pub enum Failure {
     TooManyHalfOpen,
     /// No connection is configured for the peer's address.
     UnknownAddress,
-    /// Traffic selectors have nothing in common (TS_UNACCEPTABLE).
-    TrafficSelectors(Side),
+    /// The peer accepts none of our traffic selectors (TS_UNACCEPTABLE).
+    TrafficSelectors,
     /// The traffic selectors that the peer asks for, or answers with, do not fit ours; says which.
     NoSelectorsInCommon(Asked),
     /// The peer answered a child request without any traffic selector.

@@ -20,7 +20,7 @@ impl Cause {
             Failure::ProposalsRefused | Failure::PfsRefused | Failure::AnswerNotOffered => {
                 listed(&format!("esp of {}", child.name), &child.esp)
             }
-            Failure::TrafficSelectors(_) | Failure::EmptyTrafficSelectors | Failure::NoSelectorsInCommon(_) => {
+            Failure::TrafficSelectors | Failure::EmptyTrafficSelectors | Failure::NoSelectorsInCommon(_) => {
                 networks(core::slice::from_ref(child))
             }
             _ => return Self::of(failure, peer),
@@ -80,7 +80,7 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use ike_core::failure::{Asked, Side};
+    use ike_core::failure::Asked;
 
     use super::*;
     use crate::config::Config;
@@ -102,7 +102,7 @@ mod tests {
         asked.more = true;
         let one = Cause::of_child(&unfit(&asked), peer.child("net"), Some(peer)).text;
         assert!(one.contains("== 10.2.0.0/16 and more, do not fit ours (net: 10.2.0.0/16 == 10.1.0.0/16)"), "{one}");
-        for failure in [Failure::TrafficSelectors(Side::Peer), Failure::EmptyTrafficSelectors] {
+        for failure in [Failure::TrafficSelectors, Failure::EmptyTrafficSelectors] {
             let told = Cause::of_child(&failure, peer.child("net"), Some(peer)).text;
             assert!(told.contains("(net: 10.2.0.0/16 == 10.1.0.0/16)") && !told.contains("dmz"), "{told}");
         }

@@ -121,6 +121,29 @@ fn f_10_what_is_down_stays_down_through_a_reload() {
     }
 }
 
+/// The reload comes while the peer does not answer yet, or is answering already; it changes the child, or the peer too.
+#[test]
+fn f_53_what_was_wished_for_and_not_there_yet_is_wished_for_through_a_reload() {
+    let key = "psk = \"another key of more than twenty characters\"";
+    let before = peer(true, "start = \"passive\"", "");
+    for (lines, child, steps) in [("", OTHERS, 0), ("", OTHERS, 1), ("", OTHERS, 2), ("", OTHERS, 3), (key, "", 0)] {
+        let right = peer(false, &format!("start = \"passive\"\n{lines}"), "");
+        let mut world = World::new(&before, &right).start();
+        world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+        (0..steps).for_each(|_| assert!(world.step()));
+        world.cut = true;
+        world.pass(secs(1));
+        let after = peer(true, &format!("start = \"passive\"\n{lines}"), child);
+        world.left.gateway.reload(world.now, config(&after), parts!(world.left)).1.unwrap();
+        world.pass(secs(1));
+        world.cut = false;
+        world.pass(secs(60));
+        assert!(world.left.child("other", "net").2, "{child:?} {lines:?} after {steps}\n{}", world.story());
+        let refused = |report: &Report| report.cause.as_ref().is_some_and(|cause| cause.code == "ts-unacceptable");
+        assert!(!world.left.story.iter().any(refused), "{}", world.story());
+    }
+}
+
 /// What the peer called for, and what it wanted although it is down here.
 #[test]
 fn f_29_what_a_reload_changes_is_made_anew_at_once_whoever_wanted_it() {

@@ -40,7 +40,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     let Handshake { nonce, peer_nonce, request_len, answer_len, child } = handshake;
     let peer = sa.peer.ok_or(Failure::ClosedHere)?;
     let config = env.pad.children(peer).find(|config| child.is_none_or(|child| config.id == child));
-    let config = config.ok_or(Failure::TrafficSelectors(Side::Here))?;
+    let config = config.ok_or(Failure::ClosedHere)?; // it was removed since
     let (slot, spi) = env.children.reserve(env.crypto).ok_or(Failure::NoAdditionalSas(Side::Here))?;
 
     // The message it covers makes room for the message it stands in.

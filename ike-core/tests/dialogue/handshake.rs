@@ -153,7 +153,7 @@ fn unacceptable_selectors_leave_the_ike_sa_alive() {
     left.children = vec![child(0, &["172.16.0.0/16"], &["10.2.0.0/16"], "aes256gcm16")];
     let mut network = Network::new(10, [vec![left], vec![right]], Settings::default());
     network.connect();
-    assert_eq!(network.hosts[0].failures, [Failure::TrafficSelectors(Side::Peer)]);
+    assert_eq!(network.hosts[0].failures, [Failure::TrafficSelectors]);
     let [Failure::NoSelectorsInCommon(asked)] = &network.hosts[1].failures[..] else {
         panic!("{:?}", network.hosts[1].failures)
     };

@@ -90,7 +90,7 @@ fn f_65_what_is_asked_for_as_a_new_one_stays_so_whatever_else_the_peer_wants() {
     assert_eq!(transmits(&mut host).len(), 1);
     let (_, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::TS_UNACCEPTABLE, &[]));
     assert!(sent.is_empty());
-    assert_eq!(host.failures, [Failure::TrafficSelectors(Side::Peer)]);
+    assert_eq!(host.failures, [Failure::TrafficSelectors]);
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn f_65_what_is_refused_as_a_new_one_too_costs_no_working_sa() {
     assert_eq!(sent.len(), 1);
     let (_, sent) = peer.respond(&mut host, CREATE, &refused);
     assert!(sent.is_empty() && host.endpoint.occupancy().child_sas == 1);
-    assert_eq!(host.failures, [Failure::TrafficSelectors(Side::Peer)]);
+    assert_eq!(host.failures, [Failure::TrafficSelectors]);
     assert!(host.installed.len() == 1 && host.ended.is_empty() && peer.alive(&mut host), "{:?}", host.story);
 }
 
