@@ -54,7 +54,7 @@ use keeper::Keeper;
 pub(crate) use kernel::has_ipv6;
 use kernel::{Added, Steps};
 use left::Undo;
-pub(crate) use left::{block, blocked, device, foreign_rules, guard_state, release};
+pub(crate) use left::{bared, block, blocked, device, foreign_rules, guard_state, release};
 pub(crate) use net::prefixes;
 use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT, is_claimed};
@@ -139,9 +139,13 @@ impl Boundary {
         let guard = Keeper::start("guard", move |script| guard.apply(script), move || wake())?;
         let mut boundary = Self { copy_ended, ..Self::new(owner, tun, dropped, guard)? };
         boundary.undo.arm(&mut boundary.netlink)?;
+        let before = kernel::blocked(&mut boundary.netlink)?;
         boundary.follow(config);
         boundary.wait_for_guard();
         boundary.followed().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+        for net in before.into_iter().filter(|net| !net::cover(&boundary.last.captured, *net)) {
+            warn!("{}", bared(net));
+        }
         for net in boundary.last.spared.keys() {
             info!(
                 "{net} is attached to this machine and stays reachable in clear; name it in a remote-ts to protect it"
@@ -258,6 +262,11 @@ impl Boundary {
     /// Attached networks that stay reachable in clear although a remote network covers them.
     pub(crate) fn spared(&self) -> Vec<String> {
         self.last.spared.keys().map(ToString::to_string).collect()
+    }
+
+    /// The children of which the operator's routes decide what goes to the peer: `cloud/net`.
+    pub(crate) fn left_to_routes(&self) -> &[String] {
+        &self.intent.left_to_routes
     }
 
     /// What the guard dropped: in, in by a discard policy, out, out by a discard policy.

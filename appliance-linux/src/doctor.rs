@@ -20,6 +20,7 @@ use crate::netlink::Netlink;
 pub(crate) use elsewhere::reminders;
 use finding::finding;
 pub(crate) use finding::{Finding, Grade};
+pub(crate) use guard::left_to_routes;
 pub(crate) use host::forwarding;
 
 /// Looks at everything.
@@ -41,7 +42,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(forwarding(config));
     findings.extend(host::interfaces(config));
     findings.extend(ports::ports(config, running));
-    findings.extend(guard::boundary(running));
+    findings.extend(guard::boundary(config, running));
     findings.extend(status.iter().map(|status| guard::as_the_daemon_sees_it(&status.boundary)));
     match Netlink::open() {
         Ok(mut netlink) => {

@@ -9,6 +9,7 @@ use ike_core::wire::header::Header;
 use ike_core::wire::outline::Outline;
 use tracing::{info, info_span, warn};
 
+use crate::boundary;
 use crate::control::protocol::{Event, PeerStatus};
 use crate::control::waiting::Failed;
 use crate::logging;
@@ -142,11 +143,7 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
     if diff.policies {
         lines.push("policies: changed".to_owned());
     }
-    for network in &diff.bared {
-        lines.push(format!(
-            "{network}: no child has it any more, it is in clear from now on unless a policy discards it"
-        ));
-    }
+    lines.extend(diff.bared.iter().map(boundary::bared));
     if lines.is_empty() {
         lines.push("nothing changed".to_owned());
     }

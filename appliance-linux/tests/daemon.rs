@@ -366,6 +366,52 @@ fn f_29_a_reload_that_the_end_comes_before_has_not_happened() {
     });
 }
 
+/// What a start with this configuration logs until it is ended, and what `status --json` said meanwhile.
+fn told_by_a_run(daemon: &mut Daemon, config: &str) -> (String, String) {
+    let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+    daemon.configure(config);
+    let (log, write) = pipe().map(|(read, write)| (File::from(read), write)).unwrap();
+    let log = drained(log);
+    daemon.start(&path, Stdio::from(write));
+    assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+    let status = said(daemon.command(&["status", "--json"]).output().unwrap());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.told(SOON).as_deref(), Some("STOPPING=1"));
+    assert_eq!(daemon.ended(), Some(0));
+    (log.join().unwrap(), status)
+}
+
+#[test]
+fn f_04_a_restart_names_the_networks_that_the_one_before_protected_and_this_one_does_not() {
+    in_a_network_of_its_own(|| {
+        let mut daemon = Daemon::new("bared");
+        let two = CONFIG.replace("[\"10.1.0.0/16\"]", "[\"10.1.0.0/16\", \"10.4.0.0/15\"]");
+        let (first, status) = told_by_a_run(&mut daemon, &two);
+        assert!(!first.contains("no child has it any more"), "{first}");
+        assert!(status.contains("\"state\":\"closed\""), "{status}");
+        // In two parts one of them is still protected.
+        let other = two.replace("10.4.0.0/15", "10.4.0.0/16\", \"10.5.0.0/16").replace("10.1.0.0/16", "10.9.0.0/16");
+        let (log, _) = told_by_a_run(&mut daemon, &other);
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("no child has it any more")).collect();
+        assert!(told.len() == 1 && told[0].contains("WARN 10.1.0.0/16: no child has it"), "{log}");
+    });
+}
+
+#[test]
+fn f_13_of_everything_to_everything_the_log_and_status_say_that_it_is_not_guarded() {
+    in_a_network_of_its_own(|| {
+        let mut daemon = Daemon::new("everything");
+        let (log, status) =
+            told_by_a_run(&mut daemon, &CONFIG.replace("10.2.0.0/16", "any").replace("10.1.0.0/16", "any"));
+        assert!(log.contains("warning: everything to everything: what your own routes do not lead to pcl0"), "{log}");
+        assert!(
+            status.contains("\"state\":\"weak\"") && status.contains("\"left_to_routes\":[\"cloud/net\"]"),
+            "{status}"
+        );
+        assert!(status.contains("what your own routes do not lead to pcl0 is in clear"), "{status}");
+    });
+}
+
 #[test]
 fn f_13_doctor_finds_nothing_wrong_with_networks_that_are_reached_in_clear_and_sees_what_is() {
     in_a_network_of_its_own(|| {

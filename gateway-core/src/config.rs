@@ -258,6 +258,13 @@ impl Child {
         }
         rekey.saturating_add(Duration::from_secs(rekey.as_secs().div_ceil(10).max(120)))
     }
+
+    /// Whether a network of `remote_ts` stands for everything, and everything of our side may go there: such a child (a
+    /// route-based VPN) does not say what goes to the peer, the routes of the operator do.
+    pub fn is_left_to_routes(&self, remote: &AddrRange) -> bool {
+        let whole = AddrRange::prefix(remote.start(), 0);
+        whole == Some(*remote) && self.local_ts.iter().any(|local| local.addrs == *remote)
+    }
 }
 
 impl Policy {
@@ -266,6 +273,13 @@ impl Policy {
 }
 
 impl Config {
+    /// The children of which the routes of the operator decide what goes to the peer: `cloud/net`.
+    pub fn left_to_routes(&self) -> Vec<String> {
+        let children = self.peers.iter().flat_map(|peer| peer.children.iter().map(move |child| (peer, child)));
+        let left = children.filter(|(_, child)| child.remote_ts.iter().any(|to| child.is_left_to_routes(&to.addrs)));
+        left.map(|(peer, child)| format!("{}/{}", peer.name, child.name)).collect()
+    }
+
     /// Reads a configuration.
     ///
     /// Keys that stand in files of their own (`psk-file`) are read by [`Config::load_secrets`] afterwards. Keys in `text`

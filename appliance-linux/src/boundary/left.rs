@@ -1,6 +1,7 @@
 //! What is left where no daemon runs: how it comes to that, and how it ends.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io;
 
 use gateway_core::config::Config;
@@ -114,6 +115,11 @@ impl Left {
         let rest = if self.nets.is_empty() { rest } else { self.by_routes(20) };
         Err(io::Error::other(format!("the guard cannot be {lacks} ({why}); {rest}")))
     }
+}
+
+/// What is said of a network that was protected until now.
+pub(crate) fn bared(network: impl Display) -> String {
+    format!("{network}: no child has it any more, it is in clear from now on unless a policy discards it")
 }
 
 impl Boundary {

@@ -47,6 +47,25 @@ impl Net {
     }
 }
 
+/// The smallest of the networks that covers `net`, or is it.
+pub(super) fn parent(nets: &BTreeSet<Net>, net: Net) -> Option<Net> {
+    (0..=net.prefix).rev().filter_map(|prefix| Net::new(net.addr, prefix)).find(|net| nets.contains(net))
+}
+
+/// Whether networks together have every address of `net`.
+pub(super) fn cover(nets: &BTreeSet<Net>, net: Net) -> bool {
+    let (v4, range) = (net.is_ipv4(), net.range());
+    let (mut next, end) = (number(range.start()), number(range.end()));
+    let single = |number| Net { addr: address(v4, number), prefix: if v4 { 32 } else { 128 } };
+    while let Some(held) = parent(nets, single(next)) {
+        match number(held.range().end()).checked_add(1) {
+            Some(beyond) if beyond <= end => next = beyond,
+            _ => return true,
+        }
+    }
+    false
+}
+
 /// Attached networks with the names of their interfaces.
 pub(super) type Spared = BTreeMap<Net, BTreeSet<String>>;
 

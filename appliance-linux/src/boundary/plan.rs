@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use gateway_core::config::Config;
+use gateway_core::config::{Child, Config};
 use gateway_core::policy;
 use ike_core::pad::ChildConfigId;
 use ipsec_core::net::AddrRange;
 use ipsec_core::spd::Rule;
 
-use super::net::{Net, Spared, prefixes};
+use super::net::{Net, Spared, parent, prefixes};
 use super::routes::{Lead, Table, Target, Then};
 use super::ruleset::{self, Space};
 use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around};
@@ -19,7 +19,7 @@ use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around};
 struct Reach {
     /// Networks on our side.
     local: Vec<AddrRange>,
-    /// Networks behind the peer.
+    /// Networks behind the peer, but for those that the operator's own routes through the TUN device decide about.
     remote: Vec<AddrRange>,
 }
 
@@ -31,6 +31,8 @@ pub(super) struct Intent {
     reaches: Vec<Reach>,
     /// The Security Policy Database, in order.
     rules: Vec<Rule>,
+    /// The children of which the operator's routes decide what goes to the peer.
+    pub(super) left_to_routes: Vec<String>,
     /// Addresses of ours that peers are told to meet us at.
     outer: Vec<IpAddr>,
     /// Interfaces that face the peers, where they are named.
@@ -41,18 +43,19 @@ pub(super) struct Intent {
 
 impl Intent {
     pub(super) fn of(config: &Config) -> Self {
-        let addrs = |selectors: &[ipsec_core::net::TrafficSelector]| -> Vec<AddrRange> {
-            selectors.iter().map(|selector| selector.addrs).collect()
-        };
         let children = || config.peers.iter().flat_map(|peer| &peer.children);
-        let reaches =
-            children().map(|child| Reach { local: addrs(&child.local_ts), remote: addrs(&child.remote_ts) }).collect();
+        let reach = |child: &Child| Reach {
+            local: child.local_ts.iter().map(|local| local.addrs).collect(),
+            remote: child.remote_ts.iter().map(|to| to.addrs).filter(|to| !child.is_left_to_routes(to)).collect(),
+        };
+        let reaches = children().map(reach).collect();
         let numbered = (0..).map(ChildConfigId).zip(children());
         Self {
             tun: config.gateway.tun.clone(),
             mtu: u32::from(config.gateway.mtu),
             reaches,
             rules: policy::ordered(&config.policies, numbered),
+            left_to_routes: config.left_to_routes(),
             outer: config.peers.iter().flat_map(|peer| peer.local.iter().copied()).collect(),
             outside: config.gateway.outside.clone(),
             remotes: config.peers.iter().flat_map(|peer| peer.remote.iter().filter_map(|at| at.address())).collect(),
@@ -163,11 +166,6 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
     plan
 }
 
-/// The smallest of the networks that covers `net`, or is it.
-fn parent(nets: &BTreeSet<Net>, net: Net) -> Option<Net> {
-    (0..=net.prefix).rev().filter_map(|prefix| Net::new(net.addr, prefix)).find(|net| nets.contains(net))
-}
-
 /// A network on our side that lies inside a remote network of the same child, or is it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Cut {
@@ -177,9 +175,6 @@ struct Cut {
 
 /// The networks that go to the device, each with the address of ours that a packet of our own is best sent from; and
 /// those on our side that lie inside.
-///
-/// A child that connects everything with everything gets none: with such selectors (route-based VPNs) the operator's own
-/// routes through the TUN device decide.
 fn captures(intent: &Intent, seen: &Seen) -> (BTreeMap<Net, Option<IpAddr>>, BTreeSet<Cut>) {
     let (mut captured, mut local_inside) = (BTreeMap::new(), BTreeSet::new());
     for reach in &intent.reaches {
@@ -188,14 +183,13 @@ fn captures(intent: &Intent, seen: &Seen) -> (BTreeMap<Net, Option<IpAddr>>, BTr
                 continue;
             }
             let local: Vec<AddrRange> = reach.local.iter().copied().filter(|range| range.is_ipv4() == v4).collect();
-            let whole = if v4 { AddrRange::ANY_V4 } else { AddrRange::ANY_V6 };
             let source = seen
                 .ours
                 .iter()
                 .copied()
                 .find(|addr| !addr.is_loopback() && local.iter().any(|net| net.contains(*addr)));
             for remote in reach.remote.iter().filter(|range| range.is_ipv4() == v4) {
-                if local.is_empty() || *remote == whole && local.contains(&whole) {
+                if local.is_empty() {
                     continue;
                 }
                 for out_of in prefixes(remote) {
@@ -288,8 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn everything_to_everything_is_left_to_the_operators_routes() {
-        assert!(made(&[("\"0.0.0.0/0\"", "\"0.0.0.0/0\"")], "", &seen(&[], &[])).routes.is_empty());
+    fn f_13_everything_to_everything_is_left_to_the_operators_routes_and_named() {
+        let everything = config(&[("\"0.0.0.0/0\"", "\"0.0.0.0/0\""), ("\"10.2.0.0/16\"", "\"10.1.0.0/16\"")], "");
+        let intent = Intent::of(&everything);
+        assert_eq!(shown(&plan(&intent, &seen(&[], &[]))), ["4500 10.1.0.0/16 Tun", "4500 10.1.0.0/16 Unreachable"]);
+        assert_eq!(intent.left_to_routes, ["a/n0"]);
     }
 
     #[test]

@@ -117,7 +117,7 @@ pub(crate) struct Status {
 /// Routes, rules and guard.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BoundaryStatus {
-    /// "closed": all stands as it should; "weak": no guard; "trouble": the kernel refused something.
+    /// "closed": all stands as it should; "weak": no guard, or none for some children; "trouble": the kernel refused something.
     pub(crate) state: String,
     /// "nftables"; "nftables, not flush-proof": without the copy that nobody else can change; or "none".
     pub(crate) guard: String,
@@ -129,6 +129,9 @@ pub(crate) struct BoundaryStatus {
     pub(crate) last_put_back: Option<u64>,
     /// Attached networks that are reached in clear although a remote network covers them.
     pub(crate) reached_in_clear: Vec<String>,
+    /// Children that connect everything with everything: what no route of the operator leads to the device is in clear.
+    #[serde(default)]
+    pub(crate) left_to_routes: Vec<String>,
 }
 
 impl Status {

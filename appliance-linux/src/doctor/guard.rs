@@ -1,12 +1,22 @@
 //! What keeps packets from crossing in clear, now and once the daemon runs.
 
-use super::finding::{Finding, Grade, finding, fine};
+use gateway_core::config::Config;
+
+use super::finding::{Finding, Grade, a_few, finding, fine};
 use crate::boundary::{self, GuardState};
 use crate::control::protocol::BoundaryStatus;
 
 /// What keeps packets from crossing in clear, now and once the daemon runs.
-pub(super) fn boundary(running: bool) -> Vec<Finding> {
+pub(super) fn boundary(config: &Config, running: bool) -> Vec<Finding> {
     let mut findings = vec![guard(&boundary::guard_state(), running)];
+    if let Some(text) = left_to_routes(config.left_to_routes(), &config.gateway.tun) {
+        let fix = "name the peer's networks under remote-ts; or lead all that is the peer's to the device, and drop it at \
+                   other interfaces by rules of your own";
+        for stands in findings.iter_mut().filter(|finding| finding.grade == Grade::Fine) {
+            stands.text += ", but for this:";
+        }
+        findings.push(finding(Grade::Warning, "guard", text, fix));
+    }
     if running {
         return findings;
     }
@@ -21,6 +31,14 @@ pub(super) fn boundary(running: bool) -> Vec<Finding> {
         Err(error) => findings.push(finding(Grade::Warning, "blocked", format!("routes cannot be read: {error}"), "")),
     }
     findings
+}
+
+/// What is not guarded although children, if there are any of these, connect everything with everything.
+pub(crate) fn left_to_routes(children: Vec<String>, device: &str) -> Option<String> {
+    (!children.is_empty()).then(|| {
+        let children = a_few(children);
+        format!("{children}: everything to everything has no guard: what your own routes do not lead to {device} is in clear")
+    })
 }
 
 /// What the daemon itself says of the boundary.
@@ -72,6 +90,7 @@ fn guard(state: &GuardState, running: bool) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
 
     #[test]
     fn f_01_doctor_fails_on_the_trouble_of_the_daemon() {
@@ -83,6 +102,29 @@ mod tests {
         let grades = ["closed", "weak", "trouble"].map(|word| as_the_daemon_sees_it(&state(word)).grade);
         assert_eq!(grades, [Grade::Fine, Grade::Warning, Grade::Failure]);
         assert!(as_the_daemon_sees_it(&state("trouble")).text.contains("rule 4500: no"));
+    }
+
+    #[test]
+    fn f_13_doctor_says_of_everything_to_everything_that_nothing_guards_it() {
+        in_a_network_of_its_own(|| {
+            let told = |local: &str| {
+                let text = format!(
+                    "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\npsk = \"a key of more than twenty \
+                     characters\"\n[[peer.child]]\nname = \"n\"\nlocal-ts = \"{local}\"\nremote-ts = \"::/0\"\n"
+                );
+                let config = Config::parse(&text).unwrap().0;
+                boundary(&config, false).iter().map(ToString::to_string).collect::<Vec<_>>()
+            };
+            let lines = told("::/0");
+            assert!(lines[0].ends_with("but for this:"), "{lines:?}");
+            assert!(
+                lines[1].starts_with(
+                    "warn  guard: a/n: everything to everything has no guard: what your own routes do not lead to pcl0 is in clear"
+                ),
+                "{lines:?}"
+            );
+            assert_eq!(told("fd00::/64").len(), 1);
+        });
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::{Crypto, Daemon, with_gateway};
 use crate::control::protocol::{
     BoundaryStatus, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
 };
+use crate::doctor;
 
 /// Why the guard drops, in the order in which it counts.
 const GUARDED: [Discard; 4] = [Discard::InClear, Discard::InBlocked, Discard::OutNoPolicy, Discard::OutBlocked];
@@ -56,9 +57,11 @@ impl Daemon {
     fn boundary(&self) -> BoundaryStatus {
         let boundary = self.machine.boundary();
         let health = boundary.health();
+        let left = boundary.left_to_routes();
         let state = match (&health.trouble, &health.unguarded) {
             (Some(_), _) => "trouble",
             (None, Some(_)) => "weak",
+            (None, None) if !left.is_empty() => "weak",
             (None, None) => "closed",
         };
         let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -70,10 +73,15 @@ impl Daemon {
                 (None, false) => "nftables, not flush-proof",
             }
             .to_owned(),
-            why: health.trouble.clone().or_else(|| Some(format!("no guard: {}", health.unguarded.as_ref()?))),
+            why: health
+                .trouble
+                .clone()
+                .or_else(|| Some(format!("no guard: {}", health.unguarded.as_ref()?)))
+                .or_else(|| doctor::left_to_routes(left.to_vec(), &self.machine.started().tun)),
             put_back: health.put_back,
             last_put_back: health.last_put_back.map(since_1970),
             reached_in_clear: boundary.spared(),
+            left_to_routes: left.to_vec(),
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers:
             families(reader, child, places);
             smallest_mtu(reader, gateway, child, places);
             two_sides(reader, child, places);
+            left_to_routes(reader, gateway, child, places);
         }
     }
     identities(reader, peers);
@@ -123,16 +124,27 @@ fn smallest_mtu(reader: &mut Reader<'_>, gateway: &Settings, child: &Child, plac
 fn two_sides(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
     let covers = |outer: AddrRange, inner: AddrRange| outer.contains(inner.start()) && outer.contains(inner.end());
     let meet = |one: AddrRange, other: AddrRange| one.contains(other.start()) || other.contains(one.start());
-    let whole = |addrs: AddrRange| Some(addrs) == AddrRange::prefix(addrs.start(), 0);
     for (remote, at) in child.remote_ts.iter().zip(&places.remote_ts) {
         let Some(local) = child.local_ts.iter().find(|local| meet(local.addrs, remote.addrs)) else { continue };
-        if local.addrs == remote.addrs && !whole(remote.addrs) {
+        if local.addrs == remote.addrs && !child.is_left_to_routes(&remote.addrs) {
             let found = format!("{} under both \"local-ts\" and \"remote-ts\"", Selector(remote));
             let hint = "networks with the same addresses cannot reach each other; renumber or translate one of them";
             reader.error(*at, found, "the peer's network", hint);
         } else if !covers(local.addrs, remote.addrs) && !covers(remote.addrs, local.addrs) {
             reader.warn(*at, format!("{} overlaps our own {}", Selector(remote), Selector(local)));
         }
+    }
+}
+
+fn left_to_routes(reader: &mut Reader<'_>, gateway: &Settings, child: &Child, places: &ChildPlaces) {
+    let mut placed = child.remote_ts.iter().zip(&places.remote_ts);
+    if let Some((_, at)) = placed.find(|(remote, _)| child.is_left_to_routes(&remote.addrs)) {
+        let message = format!(
+            "everything to everything: what your own routes do not lead to {} leaves in clear, and no guard drops it, nor \
+             what comes in in clear",
+            gateway.tun
+        );
+        reader.warn(*at, message);
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Diff {
     /// Whether the `[[policy]]` rules changed.
     pub policies: bool,
     /// Remote networks that a child had and none has any more, as they are written: from here on packets from there and to
-    /// there are in clear, unless a policy discards them.
+    /// there are in clear, unless a policy discards them. What is left to routes ([`Child::is_left_to_routes`]) nobody has.
     pub bared: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ impl Config {
 /// nor several together.
 fn bared(before: &BTreeMap<&str, &Peer>, changes: &[(String, PeerDiff)], new: &Config) -> Vec<String> {
     fn remotes(children: &[Child]) -> impl Iterator<Item = &TrafficSelector> {
-        children.iter().flat_map(|child| &child.remote_ts)
+        children.iter().flat_map(|child| child.remote_ts.iter().filter(|to| !child.is_left_to_routes(&to.addrs)))
     }
     let after = united(new.peers.iter().flat_map(|peer| remotes(&peer.children)));
     let covered = |remote: &TrafficSelector| {

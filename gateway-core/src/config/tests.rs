@@ -123,6 +123,11 @@ fn f_83_a_diff_names_what_is_protected_no_longer() {
     }
     let none = Config::diff(&parse(GOOD).0, &Config { peers: Vec::new(), ..parse(GOOD).0 });
     assert_eq!(none.bared, ["10.1.0.0/16"]);
+    let all = GOOD.replace("10.1.0.0/16", "0.0.0.0/0");
+    let left = parse(&all.replace("10.2.0.0/16", "0.0.0.0/0")).0;
+    assert_eq!(left.left_to_routes(), ["cloud/net"]);
+    assert_eq!(Config::diff(&parse(&all).0, &left).bared, ["0.0.0.0/0"], "nobody guards it");
+    assert_eq!(Config::diff(&left, &parse(GOOD).0).bared, [""; 0], "nobody did");
 }
 
 #[test]

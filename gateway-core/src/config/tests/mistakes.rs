@@ -246,6 +246,28 @@ fn what_is_probably_not_meant_gets_a_warning() {
 }
 
 #[test]
+fn f_13_that_nothing_guards_everything_to_everything_is_said_once_for_each_child() {
+    let with = |local: &str, remote: &str| {
+        let text = GOOD
+            .replace("[\"10.2.0.0/16\"]", &format!("\"{local}\""))
+            .replace("[\"10.1.0.0/16\"]", &format!("\"{remote}\""));
+        let (config, warnings) = parse(&text);
+        (config.left_to_routes(), warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>())
+    };
+    for all in ["0.0.0.0/0", "any"] {
+        let (left, told) = with(all, all);
+        assert_eq!(left, ["cloud/net"]);
+        assert!(
+            told.len() == 1 && told[0].contains("what your own routes do not lead to pcl0 leaves in clear"),
+            "{told:?}"
+        );
+    }
+    for (local, remote) in [("10.2.0.0/16", "0.0.0.0/0"), ("0.0.0.0/0", "10.1.0.0/16")] {
+        assert_eq!(with(local, remote).0, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn f_81_one_network_on_both_sides_is_refused_and_hubs_and_branches_are_not() {
     let with = |local: &str, remote: &str| {
         GOOD.replace("[\"10.2.0.0/16\"]", &format!("\"{local}\""))
@@ -255,7 +277,8 @@ fn f_81_one_network_on_both_sides_is_refused_and_hubs_and_branches_are_not() {
     assert!(same.contains("found 10.2.0.0/16 under both \"local-ts\" and \"remote-ts\""), "{same}");
     for (local, remote) in [("10.2.0.0/16", "10.0.0.0/8"), ("10.0.0.0/8", "10.2.0.0/16"), ("0.0.0.0/0", "0.0.0.0/0")] {
         assert!(errors(&with(local, remote)).is_empty(), "{local} {remote}");
-        assert_eq!(parse(&with(local, remote)).1, [], "{local} {remote}");
+        let everything = local == remote;
+        assert_eq!(parse(&with(local, remote)).1.len(), usize::from(everything), "{local} {remote}");
     }
     let partly = parse(&with("10.2.0.0-10.2.0.9", "10.2.0.5-10.2.0.20")).1;
     assert_eq!(partly[0].message, "10.2.0.5-10.2.0.20 overlaps our own 10.2.0.0-10.2.0.9");
