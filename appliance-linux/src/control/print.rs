@@ -22,7 +22,7 @@ impl Display for Table<'_> {
             writeln!(f)?;
             self.peer(f, peer, width)?;
             for child in &peer.children {
-                self.child(f, child, width)?;
+                self.child(f, peer, child, width)?;
             }
         }
         let boundary = &status.boundary;
@@ -76,7 +76,7 @@ impl Table<'_> {
         Ok(())
     }
 
-    fn child(&self, f: &mut Formatter<'_>, child: &ChildStatus, width: usize) -> fmt::Result {
+    fn child(&self, f: &mut Formatter<'_>, peer: &PeerStatus, child: &ChildStatus, width: usize) -> fmt::Result {
         let name = format!("  {}", child.name);
         let networks = format!("{} == {}", child.local_ts.join(" "), child.remote_ts.join(" "));
         write!(f, "{name:width$}  {:12}  {networks}", child.state)?;
@@ -90,6 +90,12 @@ impl Table<'_> {
         let rekey = child.rekey_s.map(|at| format!("rekeyed in {}", Age(at)));
         let expires = child.expires_s.map(|at| format!("ends in {} if that fails", Age(at)));
         details(f, width, [rekey, expires])?;
+        // The worst of them stands at the peer.
+        if let Some(cause) = child.cause.as_ref().filter(|cause| peer.cause.as_ref() != Some(*cause)) {
+            let hint = Some(format!("hint: {}", cause.hint)).filter(|_| !cause.hint.is_empty());
+            details(f, width, [Some(format!("{}: {}", cause.code, cause.text))])?;
+            details(f, width, [hint])?;
+        }
         if child.packets_in + child.packets_out > 0 || child.rekeys > 0 {
             writeln!(
                 f,
@@ -351,6 +357,21 @@ mod tests {
             (ike.nat_local, ike.nat_remote) = (false, true);
         });
         assert!(there.contains("NAT on the peer's side"), "{there}");
+    }
+
+    #[test]
+    fn f_71_a_child_that_is_up_for_less_than_configured_says_so_at_its_line_and_is_fine() {
+        let cause = |code: &str| Cause { code: code.into(), text: "less".into(), hint: "look".into() };
+        let change = |peer: &mut PeerStatus| peer.children[0].cause = Some(cause("narrowed"));
+        let told = shown(change);
+        let line =
+            "ends in 1h05m if that fails\n                     narrowed: less\n                     hint: look\n";
+        assert!(told.contains(line), "{told}");
+        assert!(peer(change).is_fine(true));
+        let twice = shown(|peer| {
+            (peer.cause, peer.children[0].cause) = (Some(cause("not-covered")), Some(cause("not-covered")));
+        });
+        assert_eq!(twice.matches("not-covered").count(), 1, "{twice}");
     }
 
     #[test]

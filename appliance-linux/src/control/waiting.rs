@@ -233,8 +233,9 @@ impl Wait {
 fn described(peer: &PeerStatus, child: &ChildStatus, what: &str, after: Seconds) -> String {
     let of = |value: &Option<String>| value.clone().unwrap_or_default();
     let remote = peer.ike.as_ref().map(|ike| ike.remote.clone()).unwrap_or_default();
+    let less = child.cause.as_ref().map(|cause| format!("; {}: {}", cause.code, cause.text)).unwrap_or_default();
     format!(
-        "{}/{} is {what} after {after}: {} in {} with {remote}, {} == {}",
+        "{}/{} is {what} after {after}: {} in {} with {remote}, {} == {}{less}",
         peer.name,
         child.name,
         of(&child.suite),
@@ -326,6 +327,17 @@ mod tests {
             Answer::Failed { cause } => cause.code,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn f_71_up_says_what_the_peer_gave_less_than_configured() {
+        let start = Instant::now();
+        let mut less = child("a", Some("0x1"));
+        less.cause = Some(Cause { code: "narrowed".into(), text: "from so much".into(), hint: String::new() });
+        let (mut waiting, answered) = wait(Goal::Up, None, start);
+        waiting.settle(start, &[peer(Some("1"), vec![less])]);
+        let Answer::Done { lines } = answered.answer.try_recv().unwrap() else { panic!() };
+        assert!(lines[0].ends_with("10.2.0.0/16 == 10.1.0.0/16; narrowed: from so much"), "{lines:?}");
     }
 
     #[test]
