@@ -55,7 +55,7 @@ pub(crate) use kernel::has_ipv6;
 use kernel::{Added, Steps};
 use left::Undo;
 pub(crate) use left::{bared, block, blocked, device, foreign_rules, guard_state, release};
-pub(crate) use net::prefixes;
+pub(crate) use net::{is_beyond_links, prefixes};
 use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT, is_claimed};
 use plan::{Intent, Plan, Seen};

@@ -69,6 +69,17 @@ pub(super) fn cover(nets: &BTreeSet<Net>, net: Net) -> bool {
 /// Attached networks with the names of their interfaces.
 pub(super) type Spared = BTreeMap<Net, BTreeSet<String>>;
 
+/// Whether an address can lie behind a gateway at all.
+pub(crate) fn is_beyond_links(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(v4) => {
+            v4.octets().first() != Some(&0)
+                && !(v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast())
+        }
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_loopback() || v6.is_unicast_link_local() || v6.is_multicast()),
+    }
+}
+
 /// An address as a number.
 pub(super) fn number(addr: IpAddr) -> u128 {
     match addr {

@@ -7,7 +7,7 @@ use gateway_core::config::{Action, Child, Config, Peer, Policy, Remote};
 use ipsec_core::net::AddrRange;
 
 use super::finding::{Finding, Grade, a_few, finding, fine};
-use crate::boundary::{self, GuardState, MARK, prefixes};
+use crate::boundary::{self, GuardState, MARK, is_beyond_links, prefixes};
 use crate::netlink::{LocalAddr, Netlink, NextHop};
 use crate::resolve;
 
@@ -72,9 +72,7 @@ fn questions(config: &Config, elsewhere: &[AddrRange], v6: bool) -> Questions {
     let mut questions = Questions::default();
     for child in config.peers.iter().flat_map(|peer| &peer.children) {
         for net in child.remote_ts.iter().map(|remote| &remote.addrs) {
-            // Everything to everything is the operator's own to route.
-            let everything = |net: &AddrRange| *net == AddrRange::ANY_V4 || *net == AddrRange::ANY_V6;
-            if everything(net) && child.local_ts.iter().any(|local| local.addrs == *net) {
+            if child.is_left_to_routes(net) {
                 continue;
             }
             let why = if !v6 && !net.is_ipv4() {
@@ -149,17 +147,6 @@ fn far_apart(range: &AddrRange) -> impl Iterator<Item = IpAddr> {
         false => Some(IpAddr::V6(number.into())),
     };
     parted.into_iter().chain([last.saturating_sub(1)]).filter_map(address)
-}
-
-/// Whether an address can lie behind a gateway at all.
-fn is_beyond_links(addr: IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(v4) => {
-            v4.octets().first() != Some(&0)
-                && !(v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast())
-        }
-        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_loopback() || v6.is_unicast_link_local() || v6.is_multicast()),
-    }
 }
 
 /// The interfaces that face the peers: those that are named, else those that the routes to the peers use.

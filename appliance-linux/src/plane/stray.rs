@@ -7,6 +7,7 @@ use ipsec_core::flow::{Flow, Ports};
 use tracing::warn;
 
 use super::Sockets;
+use crate::boundary::is_beyond_links;
 use crate::logging::Throttle;
 
 /// Whose tunnel is up and whose packets vanish looks into the log; one line in so much time is enough.
@@ -29,10 +30,11 @@ impl Strays {
         Self(Mutex::new(Throttle::new(1, EVERY, now)))
     }
 
-    /// Tells of a packet that was dropped because no policy wants it, if its source is one of our own addresses.
+    /// Tells of a packet that was dropped because no policy wants it, if its source is one of our own addresses. What never
+    /// leaves its link the kernel itself sends through any interface, to find its neighbours.
     pub(super) fn tell(&self, packet: &[u8], sockets: &Sockets) {
         let Ok(flow) = Flow::of(packet) else { return };
-        if !sockets.is_ours(flow.source) {
+        if !sockets.is_ours(flow.source) || ![flow.source, flow.destination].into_iter().all(is_beyond_links) {
             return;
         }
         let admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
@@ -68,6 +70,23 @@ mod tests {
         let like_ours = |protocol, source| is_like_ours(&Flow::of(&packet(protocol, source)).unwrap());
         assert!(like_ours(ESP, 7) && like_ours(UDP, 500) && like_ours(UDP, 4500));
         assert!(!like_ours(UDP, 5060) && !like_ours(TCP, 4500) && !like_ours(1, 500));
+    }
+
+    #[test]
+    fn f_72_what_the_kernel_asks_on_its_links_is_no_stray() {
+        let now = Instant::now();
+        let is_told = |from: &str, to: &str| {
+            let (from, to): (std::net::Ipv6Addr, std::net::Ipv6Addr) = (from.parse().unwrap(), to.parse().unwrap());
+            let local = LocalAddr { addr: from.into(), prefix: 64, link: 1, usable: true };
+            // A report of group membership (ICMPv6).
+            let mut packet = vec![0x60, 0, 0, 0, 0, 8, 58, 1];
+            packet.extend(from.octets().into_iter().chain(to.octets()).chain([143, 0, 0, 0, 0, 0, 0, 0]));
+            let strays = Strays::new(now);
+            strays.tell(&packet, &Sockets::new(vec![], &[local]));
+            strays.0.lock().unwrap().admit(now).is_none()
+        };
+        assert!(!is_told("fe80::1", "ff02::16") && !is_told("fd00::1", "ff02::16") && !is_told("fe80::1", "fd00::9"));
+        assert!(is_told("fd00::1", "fd00:1::9"));
     }
 
     #[test]
