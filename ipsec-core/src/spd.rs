@@ -279,9 +279,14 @@ impl<'a> Table<'a> {
         self.held().map(|held| (&held.rule, held.hits))
     }
 
-    /// The first rule that matches, counted.
+    /// The first rule that matches. `met`: counted as met at this time; `None`: that was done before.
     #[inline]
-    pub(crate) fn lookup(&mut self, now: Instant, direction: Direction, flow: &Flow) -> Result<Match, Undecided> {
+    pub(crate) fn lookup(
+        &mut self,
+        met: Option<Instant>,
+        direction: Direction,
+        flow: &Flow,
+    ) -> Result<Match, Undecided> {
         let matches = |held: &Held| {
             let (source, destination) = held.rule.selector.ends(direction);
             flow.fits(source, destination)
@@ -292,7 +297,7 @@ impl<'a> Table<'a> {
         if unreadable && action == Action::Bypass && self.may_be_meant_before(place, direction, flow) {
             return Err(Undecided::Fragment);
         }
-        if let Some(held) = self.slots.get_mut(place).and_then(|slot| slot.0.as_mut()) {
+        if let (Some(now), Some(held)) = (met, self.slots.get_mut(place).and_then(|slot| slot.0.as_mut())) {
             held.hits.count(now, direction);
         }
         Ok(Match { action, newest })

@@ -111,7 +111,7 @@ impl Plane {
         let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
         let now = self.clock.now();
         let mut engine = self.outbound();
-        let sa = match engine.classify(now, packet.as_slice()) {
+        let sa = match engine.classify_again(packet.as_slice()) {
             Ok(Verdict::Protect(sa)) => sa,
             Ok(_) => return false,
             Err(_) => return true,

@@ -1,6 +1,8 @@
 use std::fs;
 use std::process::Command;
 
+use ipsec_core::engine::Verdict;
+
 use super::*;
 use crate::control::server::Reply;
 use crate::control::waiting::{Goal, Wait};
@@ -110,6 +112,23 @@ fn f_25_addresses_that_could_not_be_read_once_are_followed_all_the_same() {
             daemon.settle();
         }
         assert_eq!(daemon.machine.deadline(), None, "tried again and again");
+        drop(inputs);
+    });
+}
+
+#[test]
+fn f_83_a_packet_that_waits_for_an_sa_has_met_its_policy_once() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, inputs, _folder) = daemon("hits");
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 2, 0, 5, 10, 1, 0, 9];
+        packet.extend([0, 7, 0, 9, 0, 8, 0, 0]);
+        // As the data plane does, before it hands the packet on.
+        let verdict = daemon.plane.outbound().classify(daemon.clock.now(), &packet);
+        let Ok(Verdict::Acquire(policy)) = verdict else { panic!("{verdict:?}") };
+        daemon.acquire(policy, packet.clone());
+        assert!(!daemon.plane.resume(&packet), "there is none yet");
+        let hits: Vec<_> = daemon.show().spd.iter().filter_map(|flow| flow.hits).collect();
+        assert_eq!(hits, [1]);
         drop(inputs);
     });
 }

@@ -155,7 +155,7 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
 
     fn admit_clear(&mut self, now: Instant, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::InHeader)?;
-        let rule = self.spd.lookup(now, direction, &flow).map_err(|undecided| match undecided {
+        let rule = self.spd.lookup(Some(now), direction, &flow).map_err(|undecided| match undecided {
             Undecided::NoRule => Discard::InNoPolicy,
             Undecided::Fragment => Discard::InFragment,
         })?;

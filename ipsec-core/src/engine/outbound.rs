@@ -65,14 +65,23 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
     /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], [`Discard::OutFragment`], counted.
     #[inline]
     pub fn classify(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
-        let verdict = self.decide(now, packet);
+        let verdict = self.decide(Some(now), packet);
+        verdict.inspect_err(|discard| self.counters.count(*discard))
+    }
+
+    /// The same for a packet that waited since it was classified. It met its rule then: [`spd::Hits`] stay as they are.
+    ///
+    /// # Errors
+    /// As for [`Outbound::classify`].
+    pub fn classify_again(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
+        let verdict = self.decide(None, packet);
         verdict.inspect_err(|discard| self.counters.count(*discard))
     }
 
     #[inline]
-    fn decide(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
+    fn decide(&mut self, met: Option<Instant>, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let rule = self.spd.lookup(now, Direction::Out, &flow).map_err(|undecided| match undecided {
+        let rule = self.spd.lookup(met, Direction::Out, &flow).map_err(|undecided| match undecided {
             Undecided::NoRule => Discard::OutNoPolicy,
             Undecided::Fragment => Discard::OutFragment,
         })?;
