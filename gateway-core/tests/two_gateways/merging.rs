@@ -1,11 +1,11 @@
 //! Of two of a kind one stays: what the one that goes knew, and when the next look comes.
 
-use gateway_core::gateway::What;
+use gateway_core::gateway::{Parts, What};
 use ike_core::endpoint::IkeView;
 use ipsec_core::net::Spi;
 
 use crate::secs;
-use crate::world::{Site, World, packet, peer};
+use crate::world::{Site, World, packet, parts, peer, second};
 
 /// The peer has lost the SA with one of these SPIs, and talks through another one until that is closed as spare: what sends
 /// through the lost one then finds out within three liveness intervals of 10 s, and not only at the next rekey.
@@ -22,9 +22,12 @@ fn heals_after_the_spare_one_is_closed(world: &mut World, lost: &[Spi]) {
     assert_eq!(world.left.told(|what| *what == What::Waiting), 1, "{}", world.story());
 }
 
+fn spi(ike: &IkeView) -> u64 {
+    if ike.initiator { ike.spi_local } else { ike.spi_remote }
+}
+
 #[test]
 fn f_65_what_the_spare_connection_heard_counts_for_the_one_that_stays() {
-    let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
     let mut called = [false; 2];
     for seed in 2..8 {
         let mut world = World::new(&peer(true, "dpd = \"10s\"", ""), "");
@@ -51,4 +54,37 @@ fn f_65_what_the_spare_sa_of_a_child_heard_counts_for_the_one_that_stays() {
     let lost = world.left.endpoint.child_sas().map(|sa| spis(&sa)).max().unwrap();
     assert_eq!(world.left.inbound.sas().count(), 2, "{}", world.story());
     heals_after_the_spare_one_is_closed(&mut world, &lost);
+}
+
+/// Each side begins with another child, and ours is to come over to the connection that the peer called for. There is no
+/// room for that at first, and nothing but the pause says when to ask again.
+#[test]
+fn f_60_a_child_that_could_not_even_be_asked_for_comes_over_after_a_pause() {
+    let away = |left: bool| {
+        let names = [("\"other\"", "\"away\""), (".lab", ".org"), ("10.1.", "10.5."), ("10.2.", "10.6.")];
+        let text = peer(left, "start = \"passive\"", "");
+        names.iter().fold(text, |text, (this, another)| text.replace(this, another))
+    };
+    let right = peer(false, "", "");
+    let (head, net) = right.split_at(right.find("[[peer.child]]").unwrap());
+    let right = head.to_owned() + &second(4, 3) + net + &away(false);
+    let world = |seed| {
+        let mut world = World::new("", "");
+        world.left = Site::with_children(1, &(peer(true, "", "") + &second(3, 4) + &away(true)), 64, 3);
+        world.right = Site::new(seed, &right, 64);
+        let world = world.start();
+        assert_eq!(world.left.endpoint.ike_sas().count(), 2, "{}", world.story());
+        world
+    };
+    let ours_is_spare = |world: &World| !world.left.endpoint.ike_sas().max_by_key(spi).unwrap().initiator;
+    let mut world = (2..20).map(world).find(ours_is_spare).unwrap();
+    world.pass(secs(9));
+    world.left.gateway.up(world.now, "away", parts!(world.left)).unwrap();
+    world.pass(secs(2));
+    assert_eq!(world.left.endpoint.occupancy().child_sas, 3, "{}", world.story());
+    world.left.gateway.down(world.now, "away", parts!(world.left)).unwrap();
+    world.pass(secs(5));
+    assert_eq!(world.left.endpoint.ike_sas().count(), 1, "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::ChildDown), 1, "that of the other peer\n{}", world.story());
+    world.ping();
 }
