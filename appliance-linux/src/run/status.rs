@@ -213,7 +213,7 @@ fn child_status(child: &gateway::ChildStatus<'_>, parts: &Lent<'_, '_>, now: ips
         last_out_s: child.last_out.map(|at| now.since(at).as_secs()),
         rekey_s: sa.and_then(|sa| sa.rekey_at).map(|at| at.since(now).as_secs()),
         expires_s: sa.and_then(|sa| sa.expires_at).map(|at| at.since(now).as_secs()),
-        cause: child.cause.map(Into::into),
+        cause: child.cause.as_ref().map(Into::into),
     }
 }
 

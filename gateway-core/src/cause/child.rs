@@ -11,6 +11,9 @@ use super::{Cause, Kind};
 use crate::config::selector::Selector;
 use crate::config::{Child, Peer};
 
+/// So many SAs of a child are named one by one.
+const NAMED: usize = 4;
+
 impl Cause {
     /// Puts a failure of a child into words.
     pub fn of_child(failure: &Failure, child: Option<&Child>, peer: Option<&Peer>) -> Self {
@@ -35,20 +38,22 @@ impl Cause {
         cause
     }
 
-    /// Less than what is configured was negotiated.
+    /// Less than what is configured was negotiated: `sas`, each with our side's selectors and the peer's.
     pub fn narrowed(
         (local, remote): (&[TrafficSelector], &[TrafficSelector]),
-        (have_local, have_remote): (&[TrafficSelector], &[TrafficSelector]),
+        sas: &[(&[TrafficSelector], &[TrafficSelector])],
     ) -> Self {
+        let mut text = format!("narrowed from {} == {}", nets(local), nets(remote));
+        for (place, (local, remote)) in sas.iter().take(NAMED).enumerate() {
+            text.push_str(if place == 0 { " to " } else { ", " });
+            text.push_str(&format!("{} == {}", nets(local), nets(remote)));
+        }
+        if let Some(more) = sas.len().checked_sub(NAMED).filter(|more| *more > 0) {
+            text.push_str(&format!(" and {more} more"));
+        }
         Self {
             code: "narrowed",
-            text: format!(
-                "narrowed from {} == {} to {} == {}",
-                nets(local),
-                nets(remote),
-                nets(have_local),
-                nets(have_remote)
-            ),
+            text,
             hint: "the peer is configured for these only: packets for the rest ask it for an SA of their own"
                 .to_string(),
             kind: Kind::Intent,

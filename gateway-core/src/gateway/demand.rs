@@ -3,13 +3,16 @@
 use ike_core::child::within;
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{ChildView, Endpoint};
+use ike_core::event::ChildId;
 use ike_core::pad::ChildConfigId;
+use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::Gateway;
+use super::install::Installed;
 use super::report::What;
+use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::config::{Child, Start};
 use crate::peers::Peers;
@@ -84,7 +87,26 @@ impl Gateway {
         self.agenda.touch(peer);
         self.tell(Some(peer), Some(config), What::ChildFailed, Some(cause));
     }
+
+    /// That a new SA carries less than its child is configured for, when that is news: another one does not carry just the
+    /// same, as what it replaces mostly does.
+    pub(super) fn narrowed_anew<C: IkeCrypto, P: PacketCrypto>(
+        &self,
+        child: ChildId,
+        parts: &Parts<'_, '_, C, P>,
+    ) -> Option<Cause> {
+        let sa = self.sas.get(&child)?;
+        let selectors = |sa: &Installed| parts.inbound.selectors(sa.inbound);
+        let others = self.children.get(&sa.config)?.all().filter(|other| **other != child);
+        let mut others = others.filter_map(|other| self.sas.get(other)).filter(|other| other.party == sa.party);
+        let (_, _, config) = parts.endpoint.pad().get_child(sa.config)?;
+        let news = !others.any(|other| selectors(other) == selectors(sa));
+        narrowed(config, &[selectors(sa)?]).filter(|_| news)
+    }
 }
+
+/// Of our side and of the peer's.
+pub(super) type Selectors<'s> = (&'s [TrafficSelector], &'s [TrafficSelector]);
 
 fn carries(sa: &ChildView<'_>, flow: &Flow) -> bool {
     sa.local.iter().any(|local| flow.fits_source(local)) && sa.remote.iter().any(|remote| flow.fits_destination(remote))
@@ -98,8 +120,9 @@ fn around(config: &Child, flow: &Flow) -> Option<(TrafficSelector, TrafficSelect
     Some((only(local, flow.source), only(remote, flow.destination)))
 }
 
-/// Why not all that a child is configured for went into its SA, when that is so.
-pub(super) fn narrowed(config: &Child, local: &[TrafficSelector], remote: &[TrafficSelector]) -> Option<Cause> {
-    let whole = within(&config.local_ts, local) && within(&config.remote_ts, remote);
-    (!whole).then(|| Cause::narrowed((&config.local_ts, &config.remote_ts), (local, remote)))
+/// Why not all that a child is configured for went into these SAs of it, when that is so.
+pub(super) fn narrowed(config: &Child, sas: &[Selectors<'_>]) -> Option<Cause> {
+    let carried = |local, remote| sas.iter().any(|sa| within(&[local], sa.0) && within(&[remote], sa.1));
+    let whole = config.local_ts.iter().all(|local| config.remote_ts.iter().all(|remote| carried(*local, *remote)));
+    (!whole && !sas.is_empty()).then(|| Cause::narrowed((&config.local_ts, &config.remote_ts), sas))
 }

@@ -14,7 +14,6 @@ use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::demand::narrowed;
 use super::report::{Report, What};
 use super::state::ChildEntry;
 use super::{Gateway, Parts, install};
@@ -387,10 +386,9 @@ impl Gateway {
         let ours = self.peers.get(&peer).zip(party).is_some_and(|(peer, party)| peer.looks_after(party));
         let of_its_own = entry.answered(child).is_some_and(|asked| asked.only.is_some());
         let rekeyed = matches!(report.what, What::ChildUp { rekeyed: true, .. });
-        let before = entry.cause.take();
         entry.differs &= !rekeyed;
-        if entry.differs {
-            entry.cause = before.clone(); // it is up, and will not be for long
+        if !entry.differs {
+            entry.cause = None; // else it is up, and will not be for long
         }
         entry.wanted = false;
         entry.was_up |= ours;
@@ -403,19 +401,8 @@ impl Gateway {
         }
         self.agenda.touch(peer);
         self.report(report);
-        let narrowed = || {
-            let sa = parts.endpoint.child_sa(child)?;
-            let (_, config) = parts.endpoint.pad().children_of(peer).find(|(id, _)| *id == config)?;
-            narrowed(config, sa.local, sa.remote)
-        };
-        if let Some(cause) = narrowed().filter(|_| !of_its_own) {
-            let news = before.as_ref() != Some(&cause);
-            if let Some(entry) = self.children.get_mut(&config) {
-                entry.cause.get_or_insert(cause.clone());
-            }
-            if news {
-                self.tell(Some(peer), Some(config), What::Narrowed, Some(cause));
-            }
+        if let Some(cause) = self.narrowed_anew(child, parts).filter(|_| !of_its_own) {
+            self.tell(Some(peer), Some(config), What::Narrowed, Some(cause));
         }
     }
 

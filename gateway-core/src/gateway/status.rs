@@ -4,11 +4,13 @@ use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{ChildView, IkeView};
+use ike_core::event::Party;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Encap;
 use ipsec_core::time::Instant;
 
+use super::demand::narrowed;
 use super::state::{PeerEntry, Totals};
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
@@ -67,8 +69,8 @@ pub struct ChildStatus<'s> {
     pub id: ChildConfigId,
     /// Its name.
     pub name: &'s str,
-    /// Why it is not up.
-    pub cause: Option<&'s Cause>,
+    /// Why it is not up, or what is wrong with it, or that the peer narrowed it.
+    pub cause: Option<Cause>,
     /// Its newest SA; `None` while it is down.
     pub sa: Option<ChildView<'s>>,
     /// Protocol 50 or UDP.
@@ -110,10 +112,10 @@ impl Gateway {
         self.peers.get(&id).map(|entry| {
             let ike = self.connection(entry.id, parts.endpoint);
             let connected = self.is_connected(entry.id, parts.endpoint);
-            let children: Vec<_> = self.child_status(entry, parts).collect();
-            let wrong = |child: &&ChildStatus<'_>| child.cause.is_some_and(|cause| cause.kind != Kind::Intent);
+            let children: Vec<_> = self.child_status(entry, ike.map(|ike| ike.party), parts).collect();
+            let wrong = |child: &&ChildStatus<'_>| child.cause.as_ref().is_some_and(|cause| cause.kind != Kind::Intent);
             let worst = children.iter().filter(wrong).min_by_key(|child| child.sa.is_some());
-            let child_cause = worst.and_then(|child| child.cause);
+            let child_cause = worst.and_then(|child| child.cause.as_ref());
             let cause = match connected {
                 true => child_cause.or(entry.trouble.as_ref()).cloned(),
                 false => entry.cause.clone().or_else(|| waiting(entry, parts)),
@@ -134,21 +136,32 @@ impl Gateway {
     fn child_status<'s, C: IkeCrypto, P: PacketCrypto>(
         &'s self,
         peer: &'s PeerEntry,
+        party: Option<Party>,
         parts: &'s Parts<'_, '_, C, P>,
     ) -> impl Iterator<Item = ChildStatus<'s>> {
-        peer.children.iter().filter_map(|child| self.children.get(child)).map(|entry| {
+        peer.children.iter().filter_map(|child| self.children.get(child)).map(move |entry| {
             let installed = || entry.all().filter_map(|sa| self.sas.get(sa));
             let stands = installed().filter_map(|sa| {
                 let view = parts.endpoint.child_sa(sa.child).filter(|view| !view.replaced)?;
                 Some((parts.inbound.sa(sa.inbound)?.since, sa.encap, view))
             });
+            let with_party = installed().filter(|sa| Some(sa.party) == party);
+            let carrying = with_party.filter_map(|sa| parts.endpoint.child_sa(sa.child)).filter(|view| !view.replaced);
+            let mut carried = Vec::new();
+            for selectors in carrying.map(|view| (view.local, view.remote)) {
+                if !carried.contains(&selectors) {
+                    carried.push(selectors);
+                }
+            }
+            let configured = parts.endpoint.pad().get_child(entry.id);
+            let narrowed = || configured.and_then(|(_, _, child)| narrowed(child, &carried));
             let newest = stands.max_by_key(|(since, ..)| *since);
             let mut totals = entry.past;
             installed().for_each(|sa| totals.add(sa.totals(parts.outbound, parts.inbound)));
             ChildStatus {
                 id: entry.id,
                 name: &entry.name,
-                cause: entry.cause.as_ref(),
+                cause: entry.cause.clone().or_else(narrowed),
                 encap: newest.as_ref().map(|(_, encap, _)| *encap),
                 since: newest.as_ref().map(|(since, ..)| *since),
                 sa: newest.map(|(.., view)| view),

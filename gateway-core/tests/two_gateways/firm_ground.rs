@@ -358,7 +358,7 @@ fn f_71_narrowing_is_told_with_both_sets_of_selectors() {
     let parts = parts!(world.left);
     let status = world.left.gateway.status(parts).next().unwrap();
     let child = &status.children[0];
-    assert_eq!(child.cause.map(|cause| cause.code), Some("narrowed"));
+    assert_eq!(child.cause.as_ref().map(|cause| cause.code), Some("narrowed"));
     assert_eq!(child.sa.as_ref().map(|sa| sa.remote.len()), Some(1));
 }
 

@@ -1,9 +1,9 @@
 //! A peer that gives each of its networks an SA of its own: all of them are one child here (RFC 7296 §2.9).
 
-use gateway_core::gateway::What;
+use gateway_core::gateway::{Parts, What};
 
 use crate::secs;
-use crate::world::{Site, World, far, peer};
+use crate::world::{Site, World, config, far, parts, peer};
 
 /// The networks of the right side that the left one has one child for.
 const THIRDS: [u8; 3] = [0, 9, 17];
@@ -68,4 +68,26 @@ fn f_60_an_sa_that_the_connection_that_stays_is_refused_goes_on_where_it_is() {
     let refused = world.left.told(|what| *what == What::ChildFailed);
     assert!((1..=4).contains(&refused), "{refused}\n{}", world.story());
     assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+}
+
+#[test]
+fn f_71_a_narrowed_child_says_in_status_what_all_its_sas_carry_and_tells_no_rekey_as_news() {
+    let mut world = each_its_own("start = \"passive\"", 16);
+    for _ in 0..10 {
+        world.pass(secs(15));
+        assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+        all_pass(&mut world);
+        let parts = parts!(world.left);
+        let cause = world.left.gateway.status(parts).next().unwrap().children[0].cause.clone().unwrap();
+        assert!(THIRDS.iter().all(|third| cause.text.contains(&format!("10.2.{third}.0/24"))), "{cause}");
+    }
+    assert_eq!(world.left.told(|what| *what == What::Narrowed), 1, "{}", world.story());
+    assert_eq!(world.left.child("other", "net").1, 30, "{}", world.story());
+    // What a reload ends is not carried any more, and what stands is.
+    let two = peer(false, "start = \"passive\"", "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"");
+    world.right.gateway.reload(world.now, config(&two), parts!(world.right)).1.unwrap();
+    world.exchange();
+    let parts = parts!(world.left);
+    let cause = world.left.gateway.status(parts).next().unwrap().children[0].cause.clone().unwrap();
+    assert!(cause.text.ends_with("to 10.1.0.0/16 == 10.2.0.0/24"), "{cause}");
 }
