@@ -114,6 +114,12 @@ impl defmt::Format for Asked {
 }
 
 impl Failure {
+    /// Whether the peer refuses what is asked for one child, which says nothing of the others: some peers end a handshake
+    /// with it.
+    pub fn is_about_child(&self) -> bool {
+        matches!(self, Self::ChildProposalsRefused | Self::TrafficSelectors)
+    }
+
     /// Whether the two sides differ in perfect forward secrecy: no rekey of the child will ever succeed, but a new IKE SA
     /// brings it back.
     pub fn is_about_pfs(&self) -> bool {

@@ -287,7 +287,7 @@ impl Gateway {
         match begun {
             Ok(ike) => {
                 if let Some(entry) = self.peers.get_mut(&id) {
-                    (entry.attempt, entry.unsent) = (Some(ike), None);
+                    (entry.attempt, entry.begun, entry.unsent) = (Some(ike), Some(first), None);
                 }
                 self.look_after(now, id);
                 if let Some(remote) = remote {
@@ -302,10 +302,15 @@ impl Gateway {
     fn first_child(&self, entry: &PeerEntry) -> Option<ChildConfigId> {
         let active = entry.is_active();
         let child = |id: &ChildConfigId| self.children.get(id).filter(|child| !child.held || child.wanted);
+        // In turn, from the one on that follows the one for whose sake the peer ended the last handshake.
+        let spoiled = entry.children.iter().position(|id| Some(*id) == entry.spoiler);
+        let (before, after) = entry.children.split_at(spoiled.map_or(0, |at| at.saturating_add(1)));
+        let all = || after.iter().chain(before);
         // What is to be renewed may have been taken down since, or be gone from the configuration.
-        let renewed = entry.renew.filter(|id| entry.children.contains(id) && child(id).is_some());
-        let due = || entry.children.iter().find(|id| child(id).is_some_and(|child| child.is_wanted(active)));
-        let any = || entry.children.iter().find(|id| child(id).is_some());
+        let renewed =
+            entry.renew.filter(|id| entry.spoiler != Some(*id) && all().any(|one| one == id) && child(id).is_some());
+        let due = || all().find(|id| child(id).is_some_and(|child| child.is_wanted(active)));
+        let any = || all().find(|id| child(id).is_some());
         renewed.or_else(|| due().or_else(any).copied())
     }
 

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{Endpoint, SaState};
+use ike_core::endpoint::Endpoint;
 use ike_core::event::{ChildId, Event, IkeId, Party};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, Pad, PeerId};
@@ -398,6 +398,7 @@ impl Gateway {
         }
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.trouble = None;
+            peer.spoiler.take_if(|spoiler| *spoiler == config);
         }
         self.agenda.touch(peer);
         self.report(report);
@@ -450,9 +451,7 @@ impl Gateway {
             }
             None => {
                 child.fail(now, cause.clone());
-                // A connection that ends fails its children too.
-                let stands = view.is_some_and(|view| view.state == SaState::Established);
-                (What::ChildFailed, stands && refused && !up && child.was_up)
+                (What::ChildFailed, refused && !up && child.was_up)
             }
         };
         let called = view.is_some_and(|view| view.called);
@@ -532,6 +531,9 @@ impl Gateway {
             let ours = entry.attempt == Some(ike);
             if ours && matches!(failure, Failure::PeerSilent(_)) {
                 cause = entry.unsent.take().unwrap_or(cause);
+            }
+            if ours && failure.is_about_child() {
+                entry.spoiler = entry.begun;
             }
             let known = entry.ikes.len();
             entry.ikes.retain(|held| *held != ike);

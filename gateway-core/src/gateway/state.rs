@@ -68,6 +68,10 @@ pub(super) struct PeerEntry {
     pub(super) party: Option<Party>,
     /// The handshake that we began.
     pub(super) attempt: Option<IkeId>,
+    /// The child that the last one began with.
+    pub(super) begun: Option<ChildConfigId>,
+    /// The child for whose sake the peer ended one: the next one begins with another.
+    pub(super) spoiler: Option<ChildConfigId>,
     /// That a message of that could not even be sent.
     pub(super) unsent: Option<Cause>,
     /// The appliance was asked where it is.
@@ -123,6 +127,8 @@ impl PeerEntry {
             wanted: false,
             party: None,
             attempt: None,
+            begun: None,
+            spoiler: None,
             unsent: None,
             locating: false,
             turn: 0,
@@ -173,6 +179,7 @@ impl PeerEntry {
         child.renew_after = Some(now + pause);
         child.renewals = child.renewals.saturating_add(1);
         self.renew = Some(child.id);
+        self.spoiler.take_if(|spoiler| *spoiler == child.id);
         self.retry_at = None;
         true
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use gateway_core::gateway::{Parts, What};
+use ike_core::failure::Failure;
 
 use crate::secs;
 use crate::world::{Flight, RIGHT, World, config, packet, parts, peer, sealed, second};
@@ -11,15 +12,20 @@ use crate::world::{Flight, RIGHT, World, config, packet, parts, peer, sealed, se
 pub(crate) enum Refusal {
     /// Each CREATE_CHILD_SA, with this notification and its data; the requests, by IKE SA and number.
     Children(u16, &'static [u8], BTreeSet<Vec<u8>>),
+    /// With a child that it refuses the whole connection, with this notification.
+    Connections(u16),
 }
 
 const NO_ADDITIONAL_SAS: u16 = 35;
 const INVALID_KE_PAYLOAD: u16 = 17;
+const NO_PROPOSAL_CHOSEN: u16 = 14;
+const TS_UNACCEPTABLE: u16 = 38;
 
 /// Places in the header.
 const EXCHANGE: usize = 18;
 const FLAGS: usize = 19;
 const RESPONSE: u8 = 0x20;
+const IKE_AUTH: u8 = 35;
 const CREATE_CHILD_SA: u8 = 36;
 const INFORMATIONAL: u8 = 37;
 
@@ -44,6 +50,15 @@ impl World {
             Some(Refusal::Children(kind, data, refused)) if !right && answer && refused.contains(&name()) => {
                 header[EXCHANGE] = CREATE_CHILD_SA;
                 flight.octets = sealed(&header, 41, &notify(*kind, data));
+            }
+            Some(Refusal::Connections(kind)) if !right && answer && octets[EXCHANGE] == IKE_AUTH => {
+                let site = &mut self.right;
+                let spi = u64::from_be_bytes(octets[8..16].try_into().unwrap());
+                let ike = site.endpoint.ike_sas().find(|ike| ike.spi_local == spi).unwrap().id;
+                if site.endpoint.child_sas().all(|sa| sa.ike != ike) {
+                    flight.octets = sealed(&header, 41, &notify(*kind, &[]));
+                    site.endpoint.abandon(self.now, ike, Failure::ClosedHere).unwrap();
+                }
             }
             _ => {}
         }
@@ -136,4 +151,47 @@ fn f_61_a_child_that_a_reload_changed_comes_back_with_a_new_ike_sa_too() {
     world.left.gateway.reload(world.now, config(&narrower), parts!(world.left)).1.unwrap();
     world.pass(secs(10));
     world.ping();
+}
+
+#[test]
+fn f_53_a_child_for_whose_sake_the_peer_refuses_the_whole_connection_keeps_no_other_one_down() {
+    // Two children before the one that the peer takes, wrong in either way.
+    let left = |wrong: &str| {
+        let good = peer(true, "", "");
+        let (head, net) = good.split_at(good.find("[[peer.child]]").unwrap());
+        let bad = second(3, 4) + wrong;
+        let worse = bad.replace("two", "three").replace("10.3.", "10.5.").replace("10.4.", "10.6.");
+        format!("{head}{bad}\n{worse}\n{net}")
+    };
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3) + "esp = \"aes256gcm16\"\n";
+    for (wrong, refusal) in [("esp = \"aes128gcm16\"", NO_PROPOSAL_CHOSEN), ("", TS_UNACCEPTABLE)] {
+        let right = if wrong.is_empty() { right.replace("10.3.0.0/16", "10.9.0.0/16") } else { right.clone() };
+        let mut world = World::new(&left(wrong), &right);
+        world.refusal = Some(Refusal::Connections(refusal));
+        let mut world = world.start();
+        world.pass(secs(20));
+        world.ping();
+        let failed = |world: &World| world.left.told(|what| matches!(what, What::Failed { .. }));
+        assert_eq!(failed(&world), 2, "{}", world.story());
+        // Nor does it when the connection was lost: it begins with what the peer took.
+        world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+        world.pass(secs(5));
+        world.ping();
+        assert_eq!(failed(&world), 2, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_61_a_child_for_whose_sake_the_peer_refuses_a_new_connection_does_not_keep_it_from_coming_about() {
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right).start();
+    world.pass(secs(60));
+    world.refusal = Some(Refusal::Connections(TS_UNACCEPTABLE));
+    let other = right.replace("\"10.2.0.0/16\"", "\"10.9.0.0/16\"");
+    world.right.gateway.reload(world.now, config(&other), parts!(world.right)).1.unwrap();
+    world.pass(secs(300));
+    assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()), "{}", world.story());
+    let told = |wanted: &dyn Fn(&What) -> bool| world.left.told(wanted);
+    assert_eq!(told(&|what| matches!(what, What::Failed { .. })), told(&renewing), "{}", world.story());
+    assert!(told(&renewing) <= 3, "{}", world.story());
 }
