@@ -87,8 +87,11 @@ impl Plane {
             }
             Ok(Verdict::Clear) => {
                 drop(engine);
-                if self.clear.send(packet.as_slice()).is_err() {
+                if let Err(error) = self.clear.send(packet.as_mut_slice()) {
                     count(&self.tally.send_errors);
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        self.strays.tell_of_circle(packet.as_slice());
+                    }
                 }
             }
             Ok(Verdict::Acquire(policy)) => {

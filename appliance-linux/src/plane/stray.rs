@@ -1,4 +1,5 @@
-//! Packets from an address of this machine that no policy wants: what may have brought them to our device, told now and then.
+//! Packets that find no way: those from an address of this machine that no policy wants, and those that a policy lets through
+//! and a route leads back. What may have brought them to our device is told now and then.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,12 +23,19 @@ const NAT: &str = "where a host behind us has sent it, NAT has rewritten it befo
 const MARK: &str = "it is ESP, or from a port of IKE; where it is our own, somebody changes the firewall mark of our packets, \
                     so that they come back to us; ";
 
+const CIRCLE: &str = "where a route of yours leads it to our device, it comes back each time; give it a route that leads elsewhere, \
+                      or take the policy away";
+
 /// What was told of them.
-pub(super) struct Strays(Mutex<Throttle>);
+pub(super) struct Strays {
+    unwanted: Mutex<Throttle>,
+    circling: Mutex<Throttle>,
+}
 
 impl Strays {
     pub(super) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Throttle::new(1, EVERY, now)))
+        let throttle = || Mutex::new(Throttle::new(1, EVERY, now));
+        Self { unwanted: throttle(), circling: throttle() }
     }
 
     /// Tells of a packet that was dropped because no policy wants it, if its source is one of our own addresses. What never
@@ -37,13 +45,29 @@ impl Strays {
         if !sockets.is_ours(flow.source) || ![flow.source, flow.destination].into_iter().all(is_beyond_links) {
             return;
         }
-        let admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
-        if let Some(others) = admitted {
+        if let Some(others) = admit(&self.unwanted) {
             let (from, to) = (flow.source, flow.destination);
             let mark = if is_like_ours(&flow) { MARK } else { "" };
             warn!(others, "a packet from {from}, which is ours, to {to} fits no policy and is dropped: {mark}{NAT}");
         }
     }
+
+    /// Tells of a packet that a policy lets through, and whose hop limit has ended here.
+    pub(super) fn tell_of_circle(&self, packet: &[u8]) {
+        let Ok(flow) = Flow::of(packet) else { return };
+        if let Some(others) = admit(&self.circling) {
+            let (from, to) = (flow.source, flow.destination);
+            warn!(
+                others,
+                "a packet from {from} to {to}, which a policy lets through in clear, is dropped, as its hop limit has ended: {CIRCLE}"
+            );
+        }
+    }
+}
+
+/// Whether it is told, and how many were not since the last one.
+fn admit(throttle: &Mutex<Throttle>) -> Option<u64> {
+    throttle.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now())
 }
 
 /// Whether it may be one of those that carry our mark. NAT leaves protocol and ports of a host behind us as they are, where it can.
@@ -83,7 +107,7 @@ mod tests {
             packet.extend(from.octets().into_iter().chain(to.octets()).chain([143, 0, 0, 0, 0, 0, 0, 0]));
             let strays = Strays::new(now);
             strays.tell(&packet, &Sockets::new(vec![], &[local]));
-            strays.0.lock().unwrap().admit(now).is_none()
+            strays.unwanted.lock().unwrap().admit(now).is_none()
         };
         assert!(!is_told("fe80::1", "ff02::16") && !is_told("fd00::1", "ff02::16") && !is_told("fe80::1", "fd00::9"));
         assert!(is_told("fd00::1", "fd00:1::9"));
@@ -96,7 +120,7 @@ mod tests {
             let local = LocalAddr { addr: addr.parse().unwrap(), prefix: 32, link: 1, usable: true };
             let strays = Strays::new(now);
             strays.tell(&packet(UDP, 500), &Sockets::new(vec![], &[local]));
-            strays.0.lock().unwrap().admit(now).is_none()
+            strays.unwanted.lock().unwrap().admit(now).is_none()
         };
         assert_eq!((is_told("192.0.2.2"), is_told("192.0.2.3")), (true, false));
     }
