@@ -38,7 +38,7 @@ pub(crate) mod watch;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use gateway_core::config::Config;
 use tracing::{info, warn};
@@ -78,6 +78,9 @@ const MWAN3: u32 = 0x3f00;
 const TAILSCALE: u32 = 0x00ff_0000;
 const _: () = assert!(MARK & (KUBE_PROXY | MWAN3 | TAILSCALE) == 0);
 
+/// A copy of the guard that ends earlier than this after the one before is not made again at once.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
 /// What the kernel is told, and the right to tell it.
 pub(crate) struct Boundary {
     netlink: Netlink,
@@ -95,6 +98,8 @@ pub(crate) struct Boundary {
     dropped: Arc<Tally>,
     /// A copy of the guard has ended.
     copy_ended: Arc<AtomicBool>,
+    /// When the last one did.
+    last_copy: Option<Instant>,
     /// When what could not be done is tried again: the guard, its copy, and all else.
     guard_again: Retry,
     copy_again: Retry,
@@ -170,6 +175,7 @@ impl Boundary {
             standing: Standing::default(),
             dropped,
             copy_ended: Arc::default(),
+            last_copy: None,
             guard_again: Retry::default(),
             copy_again: Retry::default(),
             again: Retry::default(),
@@ -247,7 +253,12 @@ impl Boundary {
     /// Goes on where the guard has reported, and tries again what failed, when it is time.
     pub(crate) fn try_again(&mut self) {
         if self.copy_ended.swap(false, Ordering::SeqCst) {
-            self.copy_again.failed(Instant::now());
+            let now = Instant::now();
+            // One that ends as soon as it is there waits as if it had failed.
+            match self.last_copy.replace(now) {
+                Some(before) if now - before < SHORT_LIFE => self.copy_again.failed(now),
+                _ => self.copy_again.wanted(now),
+            }
         }
         if self.guard.has_reported() || self.deadline().is_some_and(|at| at <= Instant::now()) {
             self.apply(Touched::default(), false);

@@ -20,8 +20,15 @@ impl Retry {
         if self.at.is_some_and(|at| at > now) {
             return;
         }
-        self.wait = if self.at.is_none() { SOON } else { self.wait.saturating_mul(2).min(LATEST) };
+        self.wait = if self.at.is_none() { SOON } else { self.wait.saturating_mul(2).clamp(SOON, LATEST) };
         self.at = Some(now + self.wait);
+    }
+
+    /// It is to be done now, and is no failure yet.
+    pub(crate) fn wanted(&mut self, now: Instant) {
+        if self.at.is_none() {
+            (self.at, self.wait) = (Some(now), Duration::ZERO);
+        }
     }
 
     /// It worked.
@@ -60,8 +67,16 @@ mod tests {
             now = at;
         }
         assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        let (at, before) = (retry.at(), now - LATEST);
+        retry.wanted(before);
+        assert_eq!(retry.at(), at, "no excuse");
         retry.done();
         assert_eq!(retry.at(), None);
+        retry.wanted(now);
+        assert!(retry.is_due(now));
+        retry.failed(now);
+        assert_eq!(retry.at(), Some(now + SOON), "wanted and failed");
+        retry.done();
         retry.failed(now);
         assert_eq!(retry.at(), Some(now + SOON), "from the beginning");
     }

@@ -275,6 +275,27 @@ fn f_01_a_copy_that_cannot_be_had_keeps_neither_the_guard_nor_a_reload_back() {
 }
 
 #[test]
+fn f_07_a_copy_that_somebody_ended_is_made_again_at_once_unless_each_ends_so() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        guard.send(stands()).unwrap();
+        boundary.follow(&config("10.1.0.0/16"));
+        boundary.wait_for_guard();
+        let ends = |boundary: &mut Boundary| {
+            boundary.copy_ended.store(true, Ordering::SeqCst);
+            boundary.try_again();
+            boundary.guard.is_busy()
+        };
+        assert!(ends(&mut boundary));
+        guard.send(stands()).unwrap();
+        boundary.wait_for_guard();
+        assert_eq!(boundary.deadline(), None);
+        assert!(!ends(&mut boundary), "a circle without end");
+        assert!(boundary.deadline().is_some());
+    });
+}
+
+#[test]
 fn f_06_a_daemon_that_lost_its_mark_puts_it_back_or_leaves_the_boundary_to_whoever_has_it() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
