@@ -21,6 +21,7 @@ mod attributes;
 mod counters;
 mod guard;
 mod health;
+mod home;
 mod keeper;
 mod kernel;
 mod left;
@@ -330,7 +331,7 @@ impl Boundary {
             plan.leads.retain(|lead| !lead.is_around());
         }
         self.route(&mut plan, whole, index, &mut round);
-        self.tell_of_attached(&plan);
+        self.tell_of_networks(&plan);
         self.last = plan;
         self.settle(round);
     }
@@ -344,8 +345,9 @@ impl Boundary {
         }
     }
 
-    /// Says which attached networks are reached in clear from now on, and which are not although one might think so.
-    fn tell_of_attached(&self, plan: &Plan) {
+    /// Says which attached networks are reached in clear from now on, which are not although one might think so, and which
+    /// of ours are nowhere.
+    fn tell_of_networks(&self, plan: &Plan) {
         if !self.last.routes.is_empty() {
             for net in plan.spared.keys().filter(|net| !self.last.spared.contains_key(net)) {
                 warn!("{net} is attached to this machine now and is reached in clear");
@@ -353,6 +355,11 @@ impl Boundary {
         }
         for net in plan.unspared.difference(&self.last.unspared) {
             warn!("{net} is attached to this machine and too large to be reached in clear: it stays in the tunnel");
+        }
+        for net in plan.astray.difference(&self.last.astray) {
+            warn!(
+                "{net} is on our side, and nothing but the default route leads there, outside: what peers send there is dropped; where it lies there, give it a route of its own"
+            );
         }
     }
 
@@ -479,3 +486,5 @@ fn shown<T: std::fmt::Display>(list: impl ExactSizeIterator<Item = T>, most: usi
 mod promise;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial;

@@ -9,7 +9,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -145,11 +145,7 @@ impl Netlink {
 
     /// The same, of a packet that has this source already.
     pub(crate) fn next_hop_from(&mut self, source: Option<IpAddr>, remote: IpAddr, mark: u32) -> io::Result<NextHop> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = family(remote);
-        message.header.destination_prefix_length = if remote.is_ipv4() { 32 } else { 128 };
-        message.attributes.push(RouteAttribute::Destination(remote.into()));
-        message.attributes.push(RouteAttribute::Mark(mark));
+        let mut message = question(remote, mark);
         if let Some(source) = source {
             message.header.source_prefix_length = message.header.destination_prefix_length;
             message.attributes.push(RouteAttribute::Source(source.into()));
@@ -169,6 +165,25 @@ impl Netlink {
         }
         let link = link.ok_or_else(|| io::Error::from(io::ErrorKind::NetworkUnreachable))?;
         Ok(NextHop { source, link })
+    }
+
+    /// By which route the kernel would send a packet of our own to `remote`, one that carries the firewall mark `mark`: the
+    /// prefix length of its network, and the index of its interface.
+    pub(crate) fn matched(&mut self, remote: IpAddr, mark: u32) -> io::Result<(u8, u32)> {
+        let mut message = question(remote, mark);
+        message.header.flags = RouteFlags::FibMatch;
+        let answers = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK)?;
+        let found = answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => {
+                let link = route.attributes.iter().find_map(|attribute| match attribute {
+                    RouteAttribute::Oif(link) => Some(*link),
+                    _ => None,
+                });
+                link.map(|link| (route.header.destination_prefix_length, link))
+            }
+            _ => None,
+        });
+        found.ok_or_else(|| io::ErrorKind::NetworkUnreachable.into())
     }
 
     /// The routes of a table that `protocol` made.
@@ -273,6 +288,15 @@ impl Netlink {
             }
         }
     }
+}
+
+/// Asks for the route of a packet to `remote` with the firewall mark `mark`.
+fn question(remote: IpAddr, mark: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(remote);
+    message.header.destination_prefix_length = if remote.is_ipv4() { 32 } else { 128 };
+    message.attributes = vec![RouteAttribute::Destination(remote.into()), RouteAttribute::Mark(mark)];
+    message
 }
 
 /// The netlink family of an address.

@@ -5,6 +5,8 @@
 //!   removes leaves a black hole and no leak.
 //! * In (`input`, `forward`): what a rule of the inbound Security Policy Database protects or discards, and comes from
 //!   another interface than our device.
+//! * On (`forward`): what our device gives out for a network on our side, and leaves by an interface outside where that does
+//!   not lie (see [`super::home`]).
 //! * `[[policy]] action = "discard"` in both directions, whether or not a route leads to the device.
 //!
 //! While the daemon runs a second copy stands in a table with an owner: a process of nft that lives as long as we do. Nobody
@@ -274,6 +276,7 @@ mod tests {
                         throws: &Default::default(),
                         spared: &Default::default(),
                         outer: &Default::default(),
+                        barred: &Default::default(),
                     },
                 )
             };

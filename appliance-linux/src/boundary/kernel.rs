@@ -9,7 +9,7 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 
-use super::net::{Net, Spared};
+use super::net::{Interfaces, Net};
 use super::plan::{Plan, Seen};
 use super::routes::{Lead, Route, Target, Then};
 use super::{AROUND, BEYOND, MARK, TABLE, TABLE_OF_THE_REST};
@@ -403,9 +403,16 @@ fn lead_of(found: &RuleMessage) -> Option<Lead> {
     marked.then_some(lead)
 }
 
+/// The name of an interface; none where nft would read it as more than a name.
+pub(super) fn plain_name(link: u32) -> Option<String> {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-@".contains(&octet);
+    let name = nix::net::if_::if_indextoname(link).ok()?.into_string().ok()?;
+    name.bytes().all(plain).then_some(name)
+}
+
 /// Networks of this machine's interfaces as the kernel's own table has them, our device's excepted.
-pub(super) fn attached(netlink: &mut Netlink, v6: bool, except: Option<u32>) -> io::Result<Spared> {
-    let mut nets = Spared::new();
+pub(super) fn attached(netlink: &mut Netlink, v6: bool, except: Option<u32>) -> io::Result<Interfaces> {
+    let mut nets = Interfaces::new();
     for family in families(v6) {
         for protocol in [RouteProtocol::Kernel, RouteProtocol::Ra] {
             for route in netlink.routes(family, MAIN, protocol)? {
@@ -421,14 +428,12 @@ pub(super) fn attached(netlink: &mut Netlink, v6: bool, except: Option<u32>) -> 
                     }
                 }
                 let direct = route.header.kind == RouteType::Unicast && !beyond && through.is_some();
-                if direct && through != except && route.header.destination_prefix_length > 0 {
-                    let name = through.and_then(|link| nix::net::if_::if_indextoname(link).ok()?.into_string().ok());
-                    // A name that nft would read as more than a name is not spared.
-                    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-@".contains(&octet);
-                    let name = name.filter(|name| name.bytes().all(plain));
-                    if let (Some(net), Some(name)) = (destination(&route), name) {
-                        nets.entry(net).or_default().insert(name);
-                    }
+                if direct
+                    && through != except
+                    && route.header.destination_prefix_length > 0
+                    && let (Some(net), Some(name)) = (destination(&route), through.and_then(plain_name))
+                {
+                    nets.entry(net).or_default().insert(name);
                 }
             }
         }

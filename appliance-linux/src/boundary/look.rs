@@ -5,6 +5,8 @@ use std::io;
 use std::net::IpAddr;
 
 use super::health::Round;
+use super::home::Outside;
+use super::net::Net;
 use super::plan::Seen;
 use super::{Boundary, MARK, kernel};
 use crate::tun::Place;
@@ -49,29 +51,45 @@ impl Boundary {
         let v6 = kernel::has_ipv6();
         let mut addresses = self.netlink.addresses()?;
         addresses.retain(|local| local.usable && Some(local.link) != tun && (v6 || local.addr.is_ipv4()));
-        let mut facing: BTreeSet<u32> =
+        let named: BTreeSet<u32> =
             self.intent.outside.iter().filter_map(|name| nix::net::if_::if_nametoindex(name.as_str()).ok()).collect();
-        if facing.is_empty() {
-            // Where the peers are not known, where strangers would be: by the default route.
-            let strangers = ["192.0.2.1", "2001:db8::1"].into_iter().filter_map(|addr| addr.parse().ok());
-            let remotes = self.intent.remotes.iter().copied().take(64).chain(strangers);
-            for remote in remotes {
-                facing.extend(self.netlink.next_hop(remote, MARK).ok().map(|hop| hop.link));
-            }
-        }
-        let attached = kernel::attached(&mut self.netlink, v6, tun)?;
-        Ok(Seen {
+        // Where the peers are not known, where strangers would be: by the default route.
+        let strangers = ["192.0.2.1", "2001:db8::1"].into_iter().filter_map(|addr| addr.parse().ok());
+        let remotes = self.intent.remotes.iter().copied().take(64).chain(strangers);
+        let ways = remotes.filter_map(|remote| Some(self.netlink.next_hop(remote, MARK).ok()?.link));
+        let ways: BTreeSet<u32> = ways.filter(|link| Some(*link) != tun).collect();
+        let facing = if named.is_empty() { &ways } else { &named };
+        let mut seen = Seen {
             facing: addresses
                 .iter()
                 .filter(|local| facing.contains(&local.link))
                 .map(|local| local.addr)
                 .filter(|addr| !addr.is_loopback() && !is_link_local(*addr))
                 .collect(),
-            ours: addresses.into_iter().map(|local| local.addr).collect(),
-            attached,
+            ours: addresses.iter().map(|local| local.addr).collect(),
+            attached: kernel::attached(&mut self.netlink, v6, tun)?,
+            outside: Outside::default(),
             v6,
             device: None,
-        })
+        };
+        let mut outside = Outside::default();
+        outside.interfaces.extend(self.intent.outside.iter().map(|name| (name.clone(), BTreeSet::new())));
+        for link in named.union(&ways) {
+            let Some(name) = kernel::plain_name(*link) else { continue };
+            let there = addresses.iter().filter(|local| local.link == *link);
+            let nets = there.filter_map(|local| Net::new(local.addr, local.prefix)).collect();
+            outside.interfaces.insert(name, nets);
+        }
+        if ways.is_empty() && named.is_empty() {
+            // Where the last ones were the next ones come.
+            outside.interfaces.clone_from(&self.seen.outside.interfaces);
+        }
+        outside.follow(&self.intent, &seen, |addr| {
+            let (prefix, link) = self.netlink.matched(addr, MARK).ok()?;
+            Some((Net::new(addr, prefix)?, kernel::plain_name(link)?))
+        });
+        seen.outside = outside;
+        Ok(seen)
     }
 }
 

@@ -66,8 +66,8 @@ pub(super) fn cover(nets: &BTreeSet<Net>, net: Net) -> bool {
     false
 }
 
-/// Attached networks with the names of their interfaces.
-pub(super) type Spared = BTreeMap<Net, BTreeSet<String>>;
+/// Networks, each with names of interfaces.
+pub(super) type Interfaces = BTreeMap<Net, BTreeSet<String>>;
 
 /// Whether an address can lie behind a gateway at all.
 pub(crate) fn is_beyond_links(addr: IpAddr) -> bool {
@@ -91,6 +91,21 @@ pub(super) fn number(addr: IpAddr) -> u128 {
 /// The address of a family that a number stands for.
 pub(super) fn address(v4: bool, number: u128) -> IpAddr {
     if v4 { IpAddr::V4(u32::try_from(number).unwrap_or(u32::MAX).into()) } else { IpAddr::V6(number.into()) }
+}
+
+/// Ranges of addresses of a family as numbers, in order, those that touch as one.
+pub(super) fn merged(v4: bool, ranges: impl Iterator<Item = AddrRange>) -> Vec<(u128, u128)> {
+    let ranges = ranges.filter(|range| range.is_ipv4() == v4);
+    let mut numbers: Vec<(u128, u128)> = ranges.map(|range| (number(range.start()), number(range.end()))).collect();
+    numbers.sort_unstable();
+    let mut merged: Vec<(u128, u128)> = Vec::new();
+    for (start, end) in numbers {
+        match merged.last_mut() {
+            Some((_, last)) if last.checked_add(1).is_none_or(|next| start <= next) => *last = (*last).max(end),
+            _ => merged.push((start, end)),
+        }
+    }
+    merged
 }
 
 /// The fewest networks that make up a range of addresses.

@@ -9,16 +9,17 @@ use ike_core::pad::ChildConfigId;
 use ipsec_core::net::AddrRange;
 use ipsec_core::spd::Rule;
 
-use super::net::{Net, Spared, parent, prefixes};
+use super::home::Outside;
+use super::net::{Interfaces, Net, parent, prefixes};
 use super::routes::{Lead, Table, Target, Then};
 use super::ruleset::{self, Space};
-use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around};
+use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around, home};
 
 /// What one Child SA's configuration asks of the routing table.
 #[derive(Debug, Clone, Default)]
-struct Reach {
+pub(super) struct Reach {
     /// Networks on our side.
-    local: Vec<AddrRange>,
+    pub(super) local: Vec<AddrRange>,
     /// Networks behind the peer, but for those that the operator's own routes through the TUN device decide about.
     remote: Vec<AddrRange>,
 }
@@ -28,7 +29,7 @@ struct Reach {
 pub(super) struct Intent {
     pub(super) tun: String,
     pub(super) mtu: u32,
-    reaches: Vec<Reach>,
+    pub(super) reaches: Vec<Reach>,
     /// The Security Policy Database, in order.
     rules: Vec<Rule>,
     /// The children of which the operator's routes decide what goes to the peer.
@@ -71,7 +72,9 @@ pub(super) struct Seen {
     /// Those of them on interfaces that face the peers.
     pub(super) facing: Vec<IpAddr>,
     /// Networks of its interfaces, our own device excepted, and through which interfaces.
-    pub(super) attached: Spared,
+    pub(super) attached: Interfaces,
+    /// Where strangers are.
+    pub(super) outside: Outside,
     /// Whether there is IPv6.
     pub(super) v6: bool,
     /// The name that our device has now, if it is there.
@@ -86,11 +89,13 @@ pub(super) struct Plan {
     /// The guard, in the language of nft.
     pub(super) guard: String,
     /// Attached networks that stay reachable although a remote network covers them.
-    pub(super) spared: Spared,
+    pub(super) spared: Interfaces,
     /// Attached networks that are too large for that.
     pub(super) unspared: BTreeSet<Net>,
     /// The remote networks.
     pub(super) captured: BTreeSet<Net>,
+    /// Networks on our side that nothing but the default route leads to, and that goes outside.
+    pub(super) astray: BTreeSet<Net>,
 }
 
 /// Never captured unless named: nothing of it is ever routed. Link-local, multicast, broadcast, "this network".
@@ -161,7 +166,13 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             plan.leads.insert(Lead::new(v4, BEYOND, Then::Nothing));
         }
     }
-    let space = Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer };
+    let barred = home::barred(intent, seen);
+    // What is behind another peer too goes there.
+    let is_behind =
+        |net| parent(&plan.captured, net).map(|held| held.prefix) > parent(&throws, net).map(|out| out.prefix);
+    plan.astray = home::astray(seen, &barred).filter(|net| !is_behind(*net)).collect();
+    let space =
+        Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer, barred: &barred };
     plan.guard = ruleset::script(seen.device.as_deref(), &intent.rules, &space);
     plan
 }
@@ -240,6 +251,7 @@ mod tests {
         Seen {
             ours: ours.iter().map(|addr| addr.parse().unwrap()).collect(),
             facing: Vec::new(),
+            outside: Outside::default(),
             attached: attached.iter().map(|text| (net(text), BTreeSet::from(["lan2".to_owned()]))).collect(),
             v6: true,
             device: Some("pcl0".to_owned()),

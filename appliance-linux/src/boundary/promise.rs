@@ -103,6 +103,9 @@ fn seen(dice: &mut Dice, v4: bool) -> Seen {
     let attached = if v4 { ["10.2.0.0/16", "10.1.5.0/24"] } else { ["fd00:2::/48", "fd00:1:5::/48"] };
     let mut seen = Seen { v6: true, device: Some("pcl0".to_owned()), ..Seen::default() };
     seen.ours = ours.iter().map(|addr| addr.parse().unwrap()).collect();
+    let at_wan = if v4 { ["192.0.2.0/24", "10.2.5.0/24"] } else { ["2001:db8::/64", "fd00:2:5::/48"] };
+    let at_wan = at_wan.iter().take(1 + usize::from(dice.below(3) == 0));
+    seen.outside.interfaces.insert("wan".to_owned(), at_wan.map(|text| net(text)).collect());
     for attached in attached.iter().filter(|_| dice.below(3) == 0) {
         seen.attached.insert(net(attached), ["lan".to_owned()].into());
     }
@@ -192,21 +195,17 @@ fn ends(range: &str) -> (IpAddr, IpAddr) {
     (first.parse().unwrap(), last.parse().unwrap())
 }
 
-/// Whether the guard drops a packet that leaves, or comes in, by this interface.
-fn drops(guard: &Guard<'_>, outward: bool, packet: &Packet, interface: &str) -> bool {
+/// Whether the guard drops a packet that leaves (`out`) or comes in (`in`) by this interface, or has come out of our device
+/// and leaves by it (`on`).
+fn drops(guard: &Guard<'_>, way: &str, packet: &Packet, interface: &str) -> bool {
     let Packet { from: Some(from), to, source_port, port } = *packet else { unreachable!() };
     let within = |range: &str, addr: IpAddr| {
         let (first, last) = ends(range);
         (number(first)..=number(last)).contains(&number(addr))
     };
-    let (name, there) = match (outward, to.is_ipv4()) {
-        (true, true) => ("out4", to),
-        (true, false) => ("out6", to),
-        (false, true) => ("in4", from),
-        (false, false) => ("in6", from),
-    };
-    let there = number(there);
-    let mut elements = guard.maps.get(name).into_iter().flatten();
+    let name = format!("{way}{}", if to.is_ipv4() { 4 } else { 6 });
+    let there = number(if way == "in" { from } else { to });
+    let mut elements = guard.maps.get(name.as_str()).into_iter().flatten();
     let Some((.., chain)) = elements.find(|(first, last, _)| (*first..=*last).contains(&there)) else { return false };
     for line in &guard.chains[chain] {
         let mut words = line.split_whitespace();
@@ -222,8 +221,10 @@ fn drops(guard: &Guard<'_>, outward: bool, packet: &Packet, interface: &str) -> 
                 "meta" if words.nth(1) != Some("17") => break false,
                 "meta" => {}
                 "oifname" | "iifname" => {
-                    assert_eq!(words.next(), Some("!="));
-                    if set(&mut words).iter().any(|name| name == interface) {
+                    let mut ahead = words.clone();
+                    let others = ahead.next() == Some("!=");
+                    words = if others { ahead } else { words };
+                    if set(&mut words).iter().any(|name| name == interface) == others {
                         break false;
                     }
                 }
@@ -268,8 +269,10 @@ enum Meant {
     Inside,
     /// In clear through this interface, and through the tunnel else.
     Attached(&'static str),
-    /// As the operator's routes have it: one of our own networks, or nobody leads it anywhere.
+    /// As the operator's routes have it, where it lies: one of our own networks.
     Ours,
+    /// As the operator's routes have it: nobody leads it anywhere.
+    Free,
 }
 
 fn meant(config: &Config, seen: &Seen, addr: IpAddr) -> Meant {
@@ -281,7 +284,7 @@ fn meant(config: &Config, seen: &Seen, addr: IpAddr) -> Meant {
         prefixes(&remote).into_iter().filter(move |net| led && net.range().contains(addr)).map(move |net| (net, local))
     });
     let nets: Vec<_> = nets.collect();
-    let Some(held) = nets.iter().map(|(net, _)| *net).max_by_key(|net| net.prefix) else { return Meant::Ours };
+    let Some(held) = nets.iter().map(|(net, _)| *net).max_by_key(|net| net.prefix) else { return Meant::Free };
     // Whoever asks for the network that decides says what of it is ours, unless that is all of it.
     let all = Some(held.range());
     if nets.iter().any(|(net, local)| *net == held && local.contains(addr) && local.intersect(&held.range()) != all) {
@@ -289,6 +292,18 @@ fn meant(config: &Config, seen: &Seen, addr: IpAddr) -> Meant {
     }
     let attached = seen.attached.keys().any(|net| held.covers(*net) && net.range().contains(addr));
     if attached && means_all(held) { Meant::Attached("lan") } else { Meant::Inside }
+}
+
+/// Whether an address of ours may be reached in clear at `wan`, where strangers are: the smallest network around it that
+/// somebody names is all there is, or it is named with an address that `wan` has.
+fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
+    let local = config.peers.iter().flat_map(|peer| &peer.children).map(|child| child.local_ts[0].addrs);
+    let around = local.flat_map(|local| prefixes(&local).into_iter().map(move |net| (net, local)));
+    let around: Vec<_> = around.filter(|(net, _)| net.range().contains(addr)).collect();
+    let smallest = around.iter().map(|(net, _)| net.prefix).max();
+    let mut named = around.iter().filter(|(net, _)| Some(net.prefix) == smallest);
+    let at_wan = &seen.outside.interfaces["wan"];
+    named.any(|(net, local)| net.prefix == 0 || at_wan.iter().any(|there| there.range().intersect(local).is_some()))
 }
 
 /// Tries every packet between some addresses.
@@ -308,12 +323,17 @@ fn hold(text: &str, config: &Config, seen: &Seen) {
             let back = Packet { from: Some(theirs), to: ours, source_port: ports.1, port: ports.0 };
             let all = || format!("{out:?} is {action:?}, {meant:?}\n{text}{:?}\n{}", plan.routes, plan.guard);
             for interface in ["wan", "lan"] {
-                let dropped = [drops(&guard, true, &out, interface), drops(&guard, false, &back, interface)];
+                let dropped = [drops(&guard, "out", &out, interface), drops(&guard, "in", &back, interface)];
+                let strange = |addr| interface == "wan" && !lies_outside(config, seen, addr);
                 match action {
-                    Some(Action::Protect(_)) if meant == Meant::Ours || meant == Meant::Attached(interface) => {}
+                    Some(Action::Protect(_)) if meant == Meant::Free || meant == Meant::Attached(interface) => {}
+                    Some(Action::Protect(_)) if meant == Meant::Ours && !strange(theirs) => {}
                     Some(Action::Protect(_) | Action::Discard) => assert_eq!(dropped, [true; 2], "{}", all()),
                     Some(Action::Bypass) => assert_eq!(dropped, [false; 2], "{}", all()),
                     None => {}
+                }
+                if matches!(action, Some(Action::Protect(_))) {
+                    assert_eq!(drops(&guard, "on", &back, interface), strange(ours), "{}", all());
                 }
             }
             if matches!(action, Some(Action::Protect(_))) && meant == Meant::Inside {

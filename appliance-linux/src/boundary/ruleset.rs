@@ -11,7 +11,7 @@ use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{Action, Rule};
 
 use super::MARK;
-use super::net::{Net, Spared, address, number};
+use super::net::{Interfaces, Net, address, merged, number};
 
 /// Our table, of the family `inet`.
 pub(super) const TABLE: &str = "portcullis";
@@ -24,6 +24,8 @@ pub(super) const NAMES: [&str; 4] = ["in_clear", "in_discard", "out_clear", "out
 enum Way {
     In,
     Out,
+    /// Out of our device and on.
+    On,
 }
 
 /// How an interval of remote addresses is captured.
@@ -36,6 +38,8 @@ enum Captured<'s> {
     Rest,
     /// Except through these interfaces, to which it is attached.
     Elsewhere(&'s BTreeSet<String>),
+    /// By nobody: a network of ours. But it is not at these interfaces.
+    Ours(&'s BTreeSet<String>),
 }
 
 /// What routes do with the address space.
@@ -45,9 +49,11 @@ pub(super) struct Space<'s> {
     /// Networks that do not.
     pub(super) throws: &'s BTreeSet<Net>,
     /// Attached networks that do not, each with its interfaces.
-    pub(super) spared: &'s Spared,
+    pub(super) spared: &'s Interfaces,
     /// Addresses of ours that pass by what is captured by "everything".
     pub(super) outer: &'s BTreeSet<IpAddr>,
+    /// Networks of ours, each with the interfaces outside at which it is not.
+    pub(super) barred: &'s Interfaces,
 }
 
 /// The whole table as one transaction, which replaces what there is of it. `tun` is the name that our device has now;
@@ -57,14 +63,16 @@ pub(super) fn script(tun: Option<&str>, rules: &[Rule], space: &Space<'_>) -> St
     for counter in NAMES {
         let _ = writeln!(text, " counter {counter} {{ }}"); // writing into a string does not fail
     }
-    let mut verdicts = [String::new(), String::new()];
-    for (way, verdict) in [Way::In, Way::Out].into_iter().zip(&mut verdicts) {
+    let mut verdicts = [String::new(), String::new(), String::new()];
+    for (way, verdict) in [Way::In, Way::Out, Way::On].into_iter().zip(&mut verdicts) {
         for v4 in [true, false] {
             let name = match (way, v4) {
                 (Way::In, true) => "in4",
                 (Way::In, false) => "in6",
                 (Way::Out, true) => "out4",
                 (Way::Out, false) => "out6",
+                (Way::On, true) => "on4",
+                (Way::On, false) => "on6",
             };
             let segments = segments(way, v4, rules, space);
             let mut bodies: BTreeMap<&str, usize> = BTreeMap::new();
@@ -95,16 +103,17 @@ pub(super) fn script(tun: Option<&str>, rules: &[Rule], space: &Space<'_>) -> St
             let _ = writeln!(verdict, "  {field} vmap @{name}");
         }
     }
-    let [inward, outward] = verdicts;
+    let [inward, outward, on] = verdicts;
+    let opened = tun.map_or_else(String::new, |tun| format!("  iifname \"{tun}\" jump onward\n"));
     let inside = tun.map_or_else(|| "\"lo\"".to_owned(), |tun| format!("\"lo\", \"{tun}\""));
     // Neighbour discovery (RFC 4861) never leaves the link, and without it no peer would be found.
     let neighbours = "icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept";
     let _ = write!(
         text,
-        " chain inward {{\n  iifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{inward} }}\n \
+        " chain onward {{\n{on} }}\n chain inward {{\n  iifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{inward} }}\n \
          chain input {{\n  type filter hook input priority -10; policy accept;\n  meta l4proto esp accept\n  \
          udp dport {{ 500, 4500 }} accept\n  meta l4proto udp frag frag-off != 0 accept\n  jump inward\n }}\n \
-         chain forward {{\n  type filter hook forward priority -10; policy accept;\n  jump inward\n }}\n \
+         chain forward {{\n  type filter hook forward priority -10; policy accept;\n{opened}  jump inward\n }}\n \
          chain outward {{\n  type filter hook postrouting priority 90; policy accept;\n  \
          oifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{outward} }}\n}}\n"
     );
@@ -134,19 +143,21 @@ fn interval(v4: bool, start: u128, end: u128) -> String {
 
 /// Intervals of remote addresses, disjoint and in order, and the rules that hold in each.
 fn segments(way: Way, v4: bool, rules: &[Rule], space: &Space<'_>) -> Vec<(u128, u128, String)> {
-    /// What begins or ends somewhere: a rule, or a network of the routing tables.
+    /// What begins or ends somewhere: a rule, a network of the routing tables, or one of ours.
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     enum Item {
         Rule(usize),
         Net(Net),
+        Ours(Net),
     }
     let top = if v4 { u128::from(u32::MAX) } else { u128::MAX };
     let of_rules = rules.iter().enumerate().map(|(index, rule)| (rule.selector.remote.addrs, Item::Rule(index)));
     let nets = space.captured.iter().chain(space.throws).chain(space.spared.keys());
     let of_nets = nets.map(|net| (net.range(), Item::Net(*net)));
+    let of_ours = space.barred.keys().map(|net| (net.range(), Item::Ours(*net)));
     // Each item begins at its first address, and ends behind its last.
     let mut edges: BTreeMap<u128, Vec<(Item, bool)>> = BTreeMap::new();
-    for (range, item) in of_rules.chain(of_nets).filter(|(range, _)| range.is_ipv4() == v4) {
+    for (range, item) in of_rules.chain(of_nets).chain(of_ours).filter(|(range, _)| range.is_ipv4() == v4) {
         edges.entry(number(range.start())).or_default().push((item, true));
         let end = number(range.end());
         if end < top {
@@ -155,6 +166,7 @@ fn segments(way: Way, v4: bool, rules: &[Rule], space: &Space<'_>) -> Vec<(u128,
     }
     let mut active_rules: BTreeSet<usize> = BTreeSet::new();
     let mut active_nets: BTreeSet<(u8, Net)> = BTreeSet::new();
+    let mut active_ours: BTreeSet<(u8, Net)> = BTreeSet::new();
     let mut list: Vec<(u128, u128, String)> = Vec::new();
     let mut ends = edges.keys().skip(1).map(|next| next - 1).chain([top]);
     for (start, items) in &edges {
@@ -167,17 +179,28 @@ fn segments(way: Way, v4: bool, rules: &[Rule], space: &Space<'_>) -> Vec<(u128,
                 (Item::Rule(index), false) => _ = active_rules.remove(index),
                 (Item::Net(net), true) => _ = active_nets.insert((net.prefix, *net)),
                 (Item::Net(net), false) => _ = active_nets.remove(&(net.prefix, *net)),
+                (Item::Ours(net), true) => _ = active_ours.insert((net.prefix, *net)),
+                (Item::Ours(net), false) => _ = active_ours.remove(&(net.prefix, *net)),
             }
         }
         let end = ends.next().unwrap_or(top);
         // The longest network decides, as in the routing table.
+        let barred = active_ours.last().and_then(|(_, net)| space.barred.get(net)).filter(|names| !names.is_empty());
         let held = match active_nets.last() {
             Some((0, net)) if space.captured.contains(net) => Captured::Rest,
             Some((_, net)) if space.captured.contains(net) => Captured::Named,
-            Some((_, net)) => space.spared.get(net).map_or(Captured::No, Captured::Elsewhere),
+            Some((_, net)) => match (space.spared.get(net), barred) {
+                (Some(attached), _) => Captured::Elsewhere(attached),
+                (None, barred) => barred.map_or(Captured::No, Captured::Ours),
+            },
             None => Captured::No,
         };
-        let body = body(way, v4, active_rules.iter().filter_map(|index| rules.get(*index)), held, space.outer);
+        let policy = || body(way, v4, active_rules.iter().filter_map(|index| rules.get(*index)), held, space.outer);
+        let body = match way {
+            Way::In | Way::Out => policy(),
+            Way::On => barred
+                .map_or(String::new(), |strange| format!("  oifname {} counter name out_clear drop\n", set(strange))),
+        };
         if body.is_empty() {
             continue;
         }
@@ -200,12 +223,10 @@ fn body<'r>(
     let mut text = String::new();
     // Rules that look at addresses alone and end alike are one rule.
     let mut gathered: Option<(String, Vec<AddrRange>)> = None;
+    let side = if way == Way::In { "iifname" } else { "oifname" };
     let elsewhere = match captured {
-        Captured::Elsewhere(interfaces) => {
-            let field = if way == Way::In { "iifname" } else { "oifname" };
-            let names: Vec<String> = interfaces.iter().map(|name| format!("\"{name}\"")).collect();
-            format!("{field} != {{ {} }} ", names.join(", "))
-        }
+        Captured::Elsewhere(interfaces) => format!("{side} != {} ", set(interfaces)),
+        Captured::Ours(strange) => format!("{side} {} ", set(strange)),
         _ => String::new(),
     };
     let mut drops = false;
@@ -218,11 +239,11 @@ fn body<'r>(
         let verdict = match (rule.action, way) {
             (Action::Bypass, _) => "accept".to_owned(),
             (Action::Discard, Way::In) => "counter name in_discard drop".to_owned(),
-            (Action::Discard, Way::Out) => "counter name out_discard drop".to_owned(),
+            (Action::Discard, _) => "counter name out_discard drop".to_owned(),
             // What routes do not capture is the operator's, or a network of this machine.
             (Action::Protect(_), _) if captured == Captured::No => continue,
             (Action::Protect(_), Way::In) => format!("{elsewhere}counter name in_clear drop"),
-            (Action::Protect(_), Way::Out) => format!("{elsewhere}counter name out_clear drop"),
+            (Action::Protect(_), _) => format!("{elsewhere}counter name out_clear drop"),
         };
         drops |= verdict != "accept";
         let local = rule.selector.local;
@@ -247,7 +268,7 @@ fn body<'r>(
         }
     }
     flush(&mut text, &mut gathered);
-    if way == Way::Out && captured != Captured::No {
+    if way == Way::Out && !matches!(captured, Captured::No | Captured::Ours(_)) {
         drops = true;
         let strangers: Vec<String> = outer.iter().filter(|addr| addr.is_ipv4() == v4).map(IpAddr::to_string).collect();
         if captured == Captured::Rest && !strangers.is_empty() {
@@ -258,21 +279,15 @@ fn body<'r>(
     if drops { text } else { String::new() }
 }
 
+/// Interfaces by their names.
+fn set(interfaces: &BTreeSet<String>) -> String {
+    let names: Vec<String> = interfaces.iter().map(|name| format!("\"{name}\"")).collect();
+    format!("{{ {} }}", names.join(", "))
+}
+
 /// The condition that our side lies in one of these ranges; empty when any address does.
 fn ours(way: Way, v4: bool, ranges: &[AddrRange]) -> String {
-    let mut numbers: Vec<(u128, u128)> = ranges
-        .iter()
-        .filter(|range| range.is_ipv4() == v4)
-        .map(|range| (number(range.start()), number(range.end())))
-        .collect();
-    numbers.sort_unstable();
-    let mut merged: Vec<(u128, u128)> = Vec::new();
-    for (start, end) in numbers {
-        match merged.last_mut() {
-            Some((_, last)) if last.checked_add(1).is_none_or(|next| start <= next) => *last = (*last).max(end),
-            _ => merged.push((start, end)),
-        }
-    }
+    let merged = merged(v4, ranges.iter().copied());
     let top = if v4 { u128::from(u32::MAX) } else { u128::MAX };
     if merged == [(0, top)] {
         return String::new();

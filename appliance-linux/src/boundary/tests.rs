@@ -65,12 +65,12 @@ fn boundary() -> (Boundary, mpsc::Sender<Report>) {
     (Boundary::new(owner, tun, Arc::default(), guard).unwrap(), says)
 }
 
-fn ip(line: &str) {
+pub(super) fn ip(line: &str) {
     said(line);
 }
 
 /// What `ip` says.
-fn said(line: &str) -> String {
+pub(super) fn said(line: &str) -> String {
     let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
     let output = std::process::Command::new("ip").args(line.split(' ')).env("PATH", path).output().unwrap();
     assert!(output.status.success(), "ip {line}: {output:?}");
@@ -447,7 +447,7 @@ fn f_11_what_has_no_source_yet_gets_the_protected_one_also_beside_a_bypass_behin
 }
 
 /// Everything through the tunnel, from one network.
-const ALL: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+pub(super) const ALL: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
     psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
     local-ts = \"10.2.0.0/16\"\nremote-ts = \"0.0.0.0/0\"\n";
 

@@ -139,7 +139,10 @@ fn of_route(kind: u16, body: &[u8]) -> Touched {
             let (table, protocol) = (body.get(4).copied(), body.get(5).copied());
             let maybe_ours = table == Some(COMPAT) || table == Some(0);
             let attached = table == Some(254) && protocol.is_some_and(|protocol| ATTACHED.contains(&protocol));
-            Touched { routes: maybe_ours || attached, ways: protocol != Some(OURS), ..Touched::default() }
+            // Which interfaces are outside: those change seldom.
+            let default = body.get(1) == Some(&0) && protocol != Some(OURS);
+            let routes = maybe_ours || attached || default;
+            Touched { routes, ways: protocol != Some(OURS), ..Touched::default() }
         }
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Touched { routes: true, ways: true, ..Touched::default() },
         _ => Touched::default(),
@@ -164,7 +167,7 @@ mod tests {
     #[test]
     fn f_25_a_route_of_somebody_else_is_a_reason_to_look_at_the_ways() {
         // struct rtmsg: family, two lengths, type of service, table, protocol, scope, kind.
-        let touched = |kind, table, protocol| of_route(kind, &[2, 0, 0, 0, table, protocol, 0, 1]);
+        let touched = |kind, table, protocol| of_route(kind, &[2, 24, 0, 0, table, protocol, 0, 1]);
         let (main, compat, dhcp, ours) = (254, 252, 16, 45);
         let foreign = touched(libc::RTM_NEWROUTE, main, dhcp);
         assert!(foreign.ways && !foreign.routes && !foreign.addresses);
@@ -173,5 +176,12 @@ mod tests {
         assert!(touched(libc::RTM_NEWROUTE, main, 9).ways, "router advertisements");
         assert!(touched(libc::RTM_NEWRULE, main, dhcp).ways);
         assert!(!touched(libc::RTM_NEWROUTE, compat, ours).ways, "what we write ourselves is none");
+    }
+
+    #[test]
+    fn f_07_another_default_route_is_looked_at_at_once() {
+        let routes = |prefix, protocol| of_route(libc::RTM_NEWROUTE, &[2, prefix, 0, 0, 254, protocol, 0, 1]).routes;
+        let (dhcp, ours) = (16, 45);
+        assert!(routes(0, dhcp) && !routes(24, dhcp) && !routes(0, ours));
     }
 }

@@ -156,7 +156,7 @@ impl Ledger {
                 }
             }
             // Neighbour discovery is about the link.
-            Crossing::Out if classify(frame) != Kind::Neighbour && (ours(packet.from) || theirs(packet.to)) => {
+            Crossing::Out if classify(frame) != Kind::Neighbour && is_protected(&packet) => {
                 let flow = stamp.map_or(HONEST, |stamp| usize::from(stamp.flow)).min(HONEST);
                 self.out[flow] += 1;
                 self.left_in_clear.extend(stamp);
@@ -201,6 +201,11 @@ impl Ledger {
 
 fn stamp(frame: &[u8]) -> Option<Stamp> {
     Stamp::read(Packet::in_frame(frame)?.udp()?.2)
+}
+
+/// Whether it is to be seen outside in the tunnel alone: to the peer's side, from ours, or for ours from the peer's.
+fn is_protected(packet: &Packet<'_>) -> bool {
+    ours(packet.from) || theirs(packet.to) || theirs(packet.from) && ours(packet.to)
 }
 
 /// 10.1.0.0/16 and fd01::/64: what is protected on our side.

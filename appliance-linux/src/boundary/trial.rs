@@ -1,0 +1,121 @@
+//! The whole boundary in a kernel of its own: packets are put in at one interface and looked for at another.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use super::tests::{ALL, config, ip, said};
+use super::*;
+use crate::namespace::in_a_network_of_its_own;
+
+/// A gateway with a default route by `wan`.
+struct Gateway {
+    wan: Tun,
+    lan: Tun,
+    device: Tun,
+    boundary: Boundary,
+}
+
+impl Gateway {
+    /// With these addresses of its two interfaces.
+    fn new(wan: &str, lan: &str, config: &Config) -> Self {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let (outer, inner) = (Tun::create("wan").unwrap(), Tun::create("lan").unwrap());
+        for (name, address) in [("wan", wan), ("lan", lan)] {
+            ip(&format!("addr add {address} dev {name}"));
+            ip(&format!("link set {name} up"));
+        }
+        ip("route add default dev wan");
+        let device = Tun::create("pcl0").unwrap();
+        let handle = device.handle().unwrap();
+        let boundary = Boundary::start(Owner::claim().unwrap(), handle, config, || {}).unwrap();
+        Self { wan: outer, lan: inner, device, boundary }
+    }
+
+    fn look(&mut self) {
+        self.boundary.reconcile(Touched::ALL).unwrap();
+        self.boundary.wait_for_guard();
+    }
+}
+
+/// A UDP packet.
+fn packet(from: (&str, u16), to: (&str, u16)) -> Vec<u8> {
+    let octets = |addr: &str| addr.parse::<Ipv4Addr>().unwrap().octets();
+    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend(octets(from.0).into_iter().chain(octets(to.0)));
+    let sum: u32 = packet.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    for number in [from.1, to.1, 8, 0] {
+        packet.extend(number.to_be_bytes());
+    }
+    packet
+}
+
+/// What comes out at an interface within a moment: ports and addresses of the first UDP packet.
+fn out_of(interface: &Tun) -> Option<((IpAddr, u16), (IpAddr, u16))> {
+    let until = Instant::now() + Duration::from_millis(200);
+    let mut buffer = [0; 2048];
+    while Instant::now() < until {
+        match interface.recv(&mut buffer) {
+            Ok(28..) if buffer[0] == 0x45 && buffer[9] == 17 => {
+                let addr = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&buffer[at..at + 4]).unwrap());
+                let port = |at: usize| u16::from_be_bytes([buffer[at], buffer[at + 1]]);
+                return Some(((addr(12), port(20)), (addr(16), port(22))));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(2)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    None
+}
+
+const PEER: (&str, u16) = ("10.1.0.9", 7);
+const HOST: (&str, u16) = ("10.2.0.5", 9);
+
+#[test]
+fn f_07_what_the_tunnel_brings_for_our_network_leaves_nowhere_else_when_that_is_gone() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &config("10.1.0.0/16"));
+        let brought = packet(PEER, HOST);
+        gateway.device.send(&brought).unwrap();
+        assert!(out_of(&gateway.lan).is_some());
+        ip("link set lan down");
+        let way = said("route get 10.2.0.5 from 10.1.0.9 iif pcl0");
+        assert!(way.contains("dev wan"), "{way}");
+        for looked in [false, true] {
+            gateway.device.send(&brought).unwrap();
+            assert_eq!(out_of(&gateway.wan), None, "in clear to the provider; we know of it: {looked}");
+            gateway.look();
+        }
+        assert!(gateway.boundary.dropped()[2] >= 2);
+        // An operator who has it there after all says so.
+        ip("route add 10.2.0.0/16 dev wan");
+        gateway.look();
+        gateway.device.send(&brought).unwrap();
+        assert!(out_of(&gateway.wan).is_some());
+    });
+}
+
+#[test]
+fn f_07_a_gateway_with_one_interface_gives_out_by_it_what_the_tunnel_brings() {
+    in_a_network_of_its_own(|| {
+        let gateway = Gateway::new("10.2.1.4/24", "172.17.0.1/16", &config("10.1.0.0/16"));
+        gateway.device.send(&packet(PEER, HOST)).unwrap();
+        assert!(out_of(&gateway.wan).is_some(), "by the router of that network");
+    });
+}
+
+#[test]
+fn f_07_under_a_remote_network_around_ours_the_rest_of_ours_is_not_in_clear_outside() {
+    in_a_network_of_its_own(|| {
+        let gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/24", &Config::parse(ALL).unwrap().0);
+        let way = said("route get 10.2.77.1 from 10.2.0.5 iif lan");
+        assert!(way.contains("dev wan"), "{way}");
+        gateway.lan.send(&packet(HOST, ("10.2.77.1", 9))).unwrap();
+        assert_eq!(out_of(&gateway.wan), None, "out");
+        gateway.wan.send(&packet(("10.2.0.7", 7), HOST)).unwrap();
+        assert_eq!(out_of(&gateway.lan), None, "in");
+    });
+}
