@@ -101,6 +101,8 @@ pub(crate) struct Boundary {
     copy_ended: Arc<AtomicBool>,
     /// When the last one did.
     last_copy: Option<Instant>,
+    /// Whether nft can tell which socket will take a packet.
+    sockets: bool,
     /// When what could not be done is tried again: the guard, its copy, and all else.
     guard_again: Retry,
     copy_again: Retry,
@@ -143,7 +145,8 @@ impl Boundary {
             woken();
         });
         let guard = Keeper::start("guard", move |script| guard.apply(script), move || wake())?;
-        let mut boundary = Self { copy_ended, ..Self::new(owner, tun, dropped, guard)? };
+        let sockets = guard::tells_sockets();
+        let mut boundary = Self { copy_ended, sockets, ..Self::new(owner, tun, dropped, guard)? };
         boundary.undo.arm(&mut boundary.netlink)?;
         let before = kernel::blocked(&mut boundary.netlink)?;
         boundary.follow(config);
@@ -177,6 +180,7 @@ impl Boundary {
             dropped,
             copy_ended: Arc::default(),
             last_copy: None,
+            sockets: false,
             guard_again: Retry::default(),
             copy_again: Retry::default(),
             again: Retry::default(),

@@ -228,6 +228,12 @@ pub(super) fn state() -> State {
     }
 }
 
+/// Whether nft, and the kernel, can tell which socket will take a packet.
+pub(super) fn tells_sockets() -> bool {
+    let script = "table inet portcullis_trial {\n chain trial {\n  socket mark 1 accept\n }\n}\n";
+    nft::run(&["-c", "-f", "-"], script, nft::deadline(script)).is_ok()
+}
+
 /// The table as the kernel lists it, without counts; `None`: there is none.
 fn list(until: Instant) -> io::Result<Option<String>> {
     match nft::run(&["-s", "list", "table", "inet", TABLE], "", until) {
@@ -270,6 +276,7 @@ mod tests {
             let script = |device| {
                 super::super::ruleset::script(
                     Some(device),
+                    true,
                     &[],
                     &super::super::ruleset::Space {
                         captured: &Default::default(),

@@ -71,6 +71,7 @@ impl Boundary {
             outside: Outside::default(),
             v6,
             device: None,
+            sockets: self.sockets,
         };
         let mut outside = Outside::default();
         outside.interfaces.extend(self.intent.outside.iter().map(|name| (name.clone(), BTreeSet::new())));

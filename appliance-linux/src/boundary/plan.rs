@@ -79,6 +79,8 @@ pub(super) struct Seen {
     pub(super) v6: bool,
     /// The name that our device has now, if it is there.
     pub(super) device: Option<String>,
+    /// Whether nft can tell which socket will take a packet.
+    pub(super) sockets: bool,
 }
 
 /// What the kernel is to be told.
@@ -173,7 +175,7 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
     plan.astray = home::astray(seen, &barred).filter(|net| !is_behind(*net)).collect();
     let space =
         Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer, barred: &barred };
-    plan.guard = ruleset::script(seen.device.as_deref(), &intent.rules, &space);
+    plan.guard = ruleset::script(seen.device.as_deref(), seen.sockets, &intent.rules, &space);
     plan
 }
 
@@ -255,6 +257,7 @@ mod tests {
             attached: attached.iter().map(|text| (net(text), BTreeSet::from(["lan2".to_owned()]))).collect(),
             v6: true,
             device: Some("pcl0".to_owned()),
+            sockets: true,
         }
     }
 

@@ -57,8 +57,8 @@ pub(super) struct Space<'s> {
 }
 
 /// The whole table as one transaction, which replaces what there is of it. `tun` is the name that our device has now;
-/// where it is not there, no interface stands in for it.
-pub(super) fn script(tun: Option<&str>, rules: &[Rule], space: &Space<'_>) -> String {
+/// where it is not there, no interface stands in for it. `sockets`: nft can tell which socket will take a packet.
+pub(super) fn script(tun: Option<&str>, sockets: bool, rules: &[Rule], space: &Space<'_>) -> String {
     let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
     for counter in NAMES {
         let _ = writeln!(text, " counter {counter} {{ }}"); // writing into a string does not fail
@@ -105,6 +105,8 @@ pub(super) fn script(tun: Option<&str>, rules: &[Rule], space: &Space<'_>) -> St
     }
     let [inward, outward, on] = verdicts;
     let opened = tun.map_or_else(String::new, |tun| format!("  iifname \"{tun}\" jump onward\n"));
+    // Answers to what we have asked by our mark.
+    let asked = if sockets { format!("  socket mark {MARK:#x} accept\n") } else { String::new() };
     let inside = tun.map_or_else(|| "\"lo\"".to_owned(), |tun| format!("\"lo\", \"{tun}\""));
     // Neighbour discovery (RFC 4861) never leaves the link, and without it no peer would be found.
     let neighbours = "icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept";
@@ -112,7 +114,7 @@ pub(super) fn script(tun: Option<&str>, rules: &[Rule], space: &Space<'_>) -> St
         text,
         " chain onward {{\n{on} }}\n chain inward {{\n  iifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{inward} }}\n \
          chain input {{\n  type filter hook input priority -10; policy accept;\n  meta l4proto esp accept\n  \
-         udp dport {{ 500, 4500 }} accept\n  meta l4proto udp frag frag-off != 0 accept\n  jump inward\n }}\n \
+         udp dport {{ 500, 4500 }} accept\n  meta l4proto udp frag frag-off != 0 accept\n{asked}  jump inward\n }}\n \
          chain forward {{\n  type filter hook forward priority -10; policy accept;\n{opened}  jump inward\n }}\n \
          chain outward {{\n  type filter hook postrouting priority 90; policy accept;\n  \
          oifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{outward} }}\n}}\n"

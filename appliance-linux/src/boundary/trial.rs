@@ -1,7 +1,7 @@
 //! The whole boundary in a kernel of its own: packets are put in at one interface and looked for at another.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::tests::{ALL, config, ip, said};
@@ -117,5 +117,27 @@ fn f_07_under_a_remote_network_around_ours_the_rest_of_ours_is_not_in_clear_outs
         assert_eq!(out_of(&gateway.wan), None, "out");
         gateway.wan.send(&packet(("10.2.0.7", 7), HOST)).unwrap();
         assert_eq!(out_of(&gateway.lan), None, "in");
+    });
+}
+
+#[test]
+fn f_12_the_answer_to_a_question_of_ours_comes_in_where_the_address_that_asks_is_protected() {
+    in_a_network_of_its_own(|| {
+        let text = ALL.replace("10.2.0.0/16", "192.0.2.2");
+        let gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &Config::parse(&text).unwrap().0);
+        let answer = |marked: bool| {
+            let socket = UdpSocket::bind("192.0.2.2:0").unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            if marked {
+                nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Mark, &MARK).unwrap();
+                socket.send_to(b"?", "198.51.100.53:53").unwrap();
+                assert!(out_of(&gateway.wan).is_some());
+            }
+            let port = socket.local_addr().unwrap().port();
+            gateway.wan.send(&packet(("198.51.100.53", 53), ("192.0.2.2", port))).unwrap();
+            socket.recv(&mut [0; 64]).is_ok()
+        };
+        assert!(answer(true), "nobody is ever found by name");
+        assert!(!answer(false), "in clear for somebody else");
     });
 }
