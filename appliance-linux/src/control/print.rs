@@ -367,7 +367,7 @@ mod tests {
         let line =
             "ends in 1h05m if that fails\n                     narrowed: less\n                     hint: look\n";
         assert!(told.contains(line), "{told}");
-        assert!(peer(change).is_fine(true));
+        assert!(status(vec![peer(change)]).is_fine(None));
         let twice = shown(|peer| {
             (peer.cause, peer.children[0].cause) = (Some(cause("not-covered")), Some(cause("not-covered")));
         });
