@@ -270,7 +270,7 @@ impl Gateway {
         packet: &[u8],
         parts: &mut Parts<'_, '_, C, P>,
     ) -> bool {
-        let underway = self.want_for_packet(now, policy::child_of(policy), packet, parts.endpoint);
+        let underway = self.want_for_packet(now, policy::child_of(policy), packet, parts);
         self.settle(now, parts);
         underway
     }

@@ -72,6 +72,19 @@ impl Cause {
         }
     }
 
+    /// No SA for a packet that the negotiated selectors leave out: there are `most` for parts of the child already.
+    pub fn too_many_sas(most: usize) -> Self {
+        Self {
+            code: "too-many-sas",
+            text: format!(
+                "the child has {most} SAs, each for a part of its networks, and all were used lately: no packet gets another"
+            ),
+            hint: "let both sides have the same networks, or give each network of the peer's a child of its own"
+                .to_string(),
+            kind: Kind::Refusal,
+        }
+    }
+
     /// The data plane did not take an SA or a rule.
     pub fn not_installed(why: &str) -> Self {
         Self {

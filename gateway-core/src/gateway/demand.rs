@@ -1,8 +1,10 @@
 //! Packets that have no SA: `on-demand`, and what the peer's narrowing left out (RFC 7296 §2.9).
 
+use core::time::Duration;
+
 use ike_core::child::within;
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{ChildView, Endpoint};
+use ike_core::endpoint::ChildView;
 use ike_core::event::ChildId;
 use ike_core::pad::ChildConfigId;
 use ipsec_core::crypto::PacketCrypto;
@@ -15,21 +17,23 @@ use super::report::What;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::config::{Child, Start};
-use crate::peers::Peers;
 
 /// SAs of one child, for the sake of single packets: the peer may give each of them one.
 const SAS_OF_A_CHILD: usize = 16;
+/// One that carried nothing for so long gives its place to a packet that has none.
+const IDLE: Duration = Duration::from_secs(3600);
 
 impl Gateway {
     /// A packet wants through a child. Returns whether an SA for it is, or will be, under way.
-    pub(super) fn want_for_packet<C: IkeCrypto>(
+    pub(super) fn want_for_packet<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
         id: ChildConfigId,
         packet: &[u8],
-        endpoint: &mut Endpoint<'_, C, Peers>,
+        parts: &mut Parts<'_, '_, C, P>,
     ) -> bool {
         let Some(peer) = self.children.get(&id).map(|child| child.peer) else { return false };
+        let endpoint = &*parts.endpoint;
         let connection = self.connection(peer, endpoint);
         let connected = self.is_connected(peer, endpoint);
         let shared = self.is_shared(peer, endpoint);
@@ -57,19 +61,51 @@ impl Gateway {
             && !child.sas.iter().filter_map(|sa| endpoint.child_sa(*sa)).any(|sa| carries(&sa, &flow))
         {
             // Its SAs are up and not for this packet. Of several parties nobody knows whose it is.
-            if tired(child.uncovered_until) || child.sas.len() >= SAS_OF_A_CHILD || shared {
+            if tired(child.uncovered_until) || shared {
                 return false;
             }
             let config = endpoint.pad().children_of(peer).find(|(child, _)| *child == id);
             let wanted = config.and_then(|(_, config)| around(config, &flow));
             let Some(wanted) = wanted else { return false };
-            self.ask(now, ike.id, id, Some(wanted), endpoint);
+            if !self.has_room(now, id, parts) {
+                return false;
+            }
+            self.ask(now, ike.id, id, Some(wanted), parts.endpoint);
             return self.children.get(&id).is_some_and(|child| child.asked.is_some());
         }
         child.wanted = true;
         entry.wanted |= !connected;
         self.agenda.touch(peer);
         true
+    }
+
+    /// Whether a child may have another SA for a single packet: one of ours that was unused for long makes room. That there is
+    /// none is told once.
+    fn has_room<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        config: ChildConfigId,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) -> bool {
+        let Some(child) = self.children.get_mut(&config) else { return false };
+        if child.sas.len() < SAS_OF_A_CHILD {
+            return true;
+        }
+        let ours = child.sas.iter().filter_map(|sa| self.sas.get(sa)).filter(|sa| sa.ours);
+        let used = ours.map(|sa| (sa.last_used(parts.outbound, parts.inbound), sa.child));
+        let idle = used.min().filter(|(used, _)| now.since(*used) >= IDLE);
+        if let Some((_, sa)) = idle {
+            drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted
+            self.uninstall(sa, parts);
+            return true;
+        }
+        let cause = Cause::too_many_sas(SAS_OF_A_CHILD);
+        if child.cause.as_ref() != Some(&cause) {
+            child.cause = Some(cause.clone());
+            let peer = child.peer;
+            self.tell(Some(peer), Some(config), What::ChildFailed, Some(cause));
+        }
+        false
     }
 
     /// No SA comes of the question for what the peer's narrowing left out: `why`, or it made one that does not carry that.

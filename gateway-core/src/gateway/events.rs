@@ -194,6 +194,7 @@ impl Gateway {
                             Ok(mut installed) => {
                                 if let Some(old) = up.replaces.and_then(|old| self.sas.get(&old)) {
                                     installed.ours = old.ours;
+                                    installed.since = old.last_used(parts.outbound, parts.inbound);
                                     installed.silence = old.silence_handed_on(parts.inbound);
                                 }
                                 self.enter(installed);

@@ -38,6 +38,8 @@ pub(super) struct Installed {
     pub(super) inbound: SaId,
     pub(super) outbound: Sending,
     pub(super) encap: Encap,
+    /// When it came, or what it replaced was last used.
+    pub(super) since: Instant,
     pub(super) silence: Silence,
     /// Rekeys of it that were refused.
     pub(super) refused: u32,
@@ -133,6 +135,7 @@ pub(super) fn install<P: PacketCrypto>(
         inbound: receiving,
         outbound,
         encap: up.encap,
+        since: now,
         silence: Silence::default(),
         refused: 0,
         ended: None,
@@ -231,6 +234,11 @@ impl Installed {
     /// When the last packet went out.
     pub(super) fn last_sent<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>) -> Option<Instant> {
         self.sent(outbound).and_then(|status| status.last_used)
+    }
+
+    /// When a packet last went through it, or through what it replaced; else when that came.
+    pub(super) fn last_used<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>, inbound: &Inbound<'_, P>) -> Instant {
+        [self.last_heard(inbound), self.last_sent(outbound)].into_iter().flatten().fold(self.since, Instant::max)
     }
 
     /// Takes it out of the engines. What went through it is left.

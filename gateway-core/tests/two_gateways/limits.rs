@@ -499,7 +499,7 @@ fn e13_a_child_that_a_packet_wants_of_a_connected_peer_is_no_wish_to_connect_it_
 }
 
 #[test]
-fn f_62_single_packets_bring_a_child_no_more_than_sixteen_sas() {
+fn f_62_single_packets_bring_a_child_sixteen_sas_and_more_only_in_the_place_of_unused_ones_which_is_told() {
     let networks = (1..20).map(|third| {
         format!("[[peer.child]]\nname = \"n{third}\"\nlocal-ts = \"10.2.{third}.0/24\"\nremote-ts = \"10.1.0.0/16\"\n")
     });
@@ -523,6 +523,30 @@ fn f_62_single_packets_bring_a_child_no_more_than_sixteen_sas() {
         world.exchange();
     }
     assert_eq!(asked, (1..16).collect::<Vec<_>>(), "{}", world.story());
+    assert_eq!(world.left.inbound.sas().count(), 16, "{}", world.story());
+    // That no other packet gets one is told, once; some are in use.
+    let told = |world: &World| {
+        let about = world.left.story.iter().filter(|report| report.what == What::ChildFailed);
+        about.filter_map(|report| report.cause.as_ref()).map(|cause| cause.code).collect::<Vec<_>>()
+    };
+    assert_eq!((told(&world), world.left.state("other").1), (vec!["too-many-sas"], Some("too-many-sas")));
+    for _ in 0..6 {
+        world.pass(secs(1200));
+        for third in 0..14 {
+            assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
+        }
+    }
+    // Two were used by nobody, over a rekey and more, and make room.
+    for third in 16..19 {
+        let asked = matches!(world.send(true, &far(1, 2, third)), Err(Stopped::Acquire(_, true)));
+        assert_eq!(asked, third < 18, "{third}\n{}", world.story());
+        world.pass(secs(10));
+        let sent = world.send(true, &far(1, 2, third));
+        assert_eq!(sent.is_ok(), third < 18, "{third} {sent:?}\n{}", world.story());
+    }
+    for third in 0..14 {
+        assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
+    }
     assert_eq!(world.left.inbound.sas().count(), 16, "{}", world.story());
 }
 
