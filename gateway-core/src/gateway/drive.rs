@@ -23,7 +23,7 @@ use crate::peers::Peers;
 /// An exchange that takes longer than this is worth a word.
 const LONG: Duration = Duration::from_secs(4);
 /// So many repetitions of a message are no accident.
-const OFTEN: u8 = 2;
+pub(super) const OFTEN: u8 = 2;
 
 impl Gateway {
     /// The newest IKE SA with a peer, best one that is to stay, and of a peer that we call with the party that we met there.

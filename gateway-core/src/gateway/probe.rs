@@ -69,8 +69,18 @@ impl Gateway {
 
     /// Rekeys what sends and hears nothing.
     pub(super) fn probe<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
-        while let Some((id, since)) = self.silent.pop() {
+        for (id, since) in core::mem::take(&mut self.silent) {
             let Some(sa) = self.sas.get(&id) else { continue };
+            // Where IKE waits for an answer too, that shows whether the peer is away altogether. Whoever has to be asked
+            // again says nothing of the way of ESP, and is looked at anew.
+            match parts.endpoint.ike_sa(sa.ike).and_then(|ike| ike.waiting) {
+                Some((_, 0)) => {
+                    self.silent.push((id, since));
+                    continue;
+                }
+                Some(_) => continue,
+                None => {}
+            }
             let (peer, config, probed) = (sa.peer, sa.config, sa.silence.probed);
             let interval = parts.endpoint.pad().get(peer).map_or(Duration::ZERO, |peer| peer.dpd);
             if probed.is_some_and(|at| at + interval.saturating_mul(REST) > now) {
@@ -91,8 +101,8 @@ impl Gateway {
     fn heard_for<P: PacketCrypto>(&self, sa: &Installed, inbound: &Inbound<'_, P>) -> Option<Instant> {
         let child = self.children.get(&sa.config);
         let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
-        let others = others.filter(|other| other.silence.heard > sa.silence.heard && other.meets(sa, inbound));
-        others.map(|other| other.silence.heard).max().unwrap_or(sa.silence.heard)
+        let others = others.filter(|other| other.meets(sa, inbound));
+        others.chain([sa]).map(|sa| sa.silence_handed_on(inbound).heard).max().flatten()
     }
 
     /// Those that carry on what an SA did that is `gone` are judged by what it heard, as one that replaces it is: of several

@@ -11,6 +11,7 @@ use ipsec_core::net::Encap;
 use ipsec_core::time::Instant;
 
 use super::demand::narrowed;
+use super::drive::OFTEN;
 use super::state::{PeerEntry, Totals};
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
@@ -116,8 +117,10 @@ impl Gateway {
             let wrong = |child: &&ChildStatus<'_>| child.cause.as_ref().is_some_and(|cause| cause.kind != Kind::Intent);
             let worst = children.iter().filter(wrong).min_by_key(|child| child.sa.is_some());
             let child_cause = worst.and_then(|child| child.cause.as_ref());
+            // Before anything else that a peer says it has to be there.
+            let unanswered = ike.and_then(|ike| unanswered(&ike));
             let cause = match connected {
-                true => child_cause.or(entry.trouble.as_ref()).cloned(),
+                true => unanswered.or_else(|| child_cause.or(entry.trouble.as_ref()).cloned()),
                 false => entry.cause.clone().or_else(|| waiting(entry, parts)),
             };
             PeerStatus {
@@ -173,6 +176,13 @@ impl Gateway {
             }
         })
     }
+}
+
+/// That a peer which is connected does not answer a request of ours, a liveness check mostly; since when shows what was heard
+/// last.
+fn unanswered(ike: &IkeView) -> Option<Cause> {
+    let (exchange, repeated) = ike.waiting.filter(|(_, repeated)| *repeated >= OFTEN)?;
+    Some(Cause::unanswered(exchange, ike.path.remote, repeated))
 }
 
 /// What a peer waits for that is neither connected nor failed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_core::gateway::{Parts, What};
+use gateway_core::gateway::{Parts, PeerState, What};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Outbound, OutboundSlot};
 use ipsec_core::sa::{Event, Reached};
@@ -284,6 +284,35 @@ fn f_65_an_answer_that_takes_half_a_second_after_a_rest_is_no_silence() {
     }
 }
 
+/// Whenever in its liveness interval the peer goes away, with IKE and ESP.
+#[test]
+fn f_65_a_peer_that_is_silent_altogether_is_lost_and_not_told_as_one_way() {
+    for phase in 0..20 {
+        let mut world = World::connected("dpd = \"10s\"", "");
+        world.pass(Duration::from_millis(500 * phase));
+        for _ in 0..15 {
+            world.ping();
+            world.pass(secs(1));
+        }
+        world.cut = true;
+        let since = world.now;
+        let mut shown = 0;
+        while world.left.told(|what| *what == What::Closed) == 0 {
+            let _ = world.send(true, &packet(1, 2, b"out"));
+            world.pass(Duration::from_millis(700));
+            let (state, cause) = world.left.state("other");
+            if let (PeerState::Connected, Some(cause)) = (state, cause) {
+                assert_eq!(cause, "waiting-for-answer", "{}", world.story());
+                shown += 1;
+            }
+            assert!(world.now.since(since) <= secs(31), "{}", world.story());
+        }
+        assert!(shown >= 17 * 10 / 7, "for {shown} looks only\n{}", world.story());
+        assert_eq!(world.left.told(waiting), 0, "{}", world.story());
+        world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    }
+}
+
 #[test]
 fn f_65_a_packet_in_a_minute_is_enough_to_notice_silence() {
     let mut world = World::connected("dpd = \"10s\"", "dpd = \"10s\"");
@@ -332,10 +361,14 @@ fn f_65_a_refusal_that_comes_when_the_silence_is_over_is_no_reason_to_connect_an
         world.right = Site::with_children(2, &peer(false, "start = \"passive\"\ndpd = \"0s\"", ""), 64, 1);
         let mut world = world.start();
         world.ping();
-        world.deaf = true;
-        while world.left.told(waiting) == 0 {
+        // The peer still answers whether it lives, a moment before the silence of its ESP is noticed.
+        for second in 1.. {
             world.send(true, &packet(1, 2, b"out")).unwrap();
             world.pass(secs(1));
+            world.deaf = second >= 10;
+            if world.left.told(waiting) > 0 {
+                break;
+            }
         }
         if broken {
             world.send(false, &packet(2, 1, b"back")).unwrap();
