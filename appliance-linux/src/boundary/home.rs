@@ -9,8 +9,7 @@ use std::net::IpAddr;
 
 use ipsec_core::net::AddrRange;
 
-use super::net::{Interfaces, Net, address, merged, number, prefixes};
-use super::plan::{Intent, Seen, means_all};
+use super::net::{Interfaces, Net, address, means_all, merged, number, prefixes};
 
 /// The interfaces that face the peers and strangers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,19 +24,19 @@ pub(super) struct Outside {
 impl Outside {
     /// Looks where routes lead to what of our networks is attached to no interface. `route` is asked for addresses, and says
     /// by which route the kernel would send there: its network and its interface.
-    pub(super) fn follow(
+    pub(super) fn follow<'s>(
         &mut self,
-        intent: &Intent,
-        seen: &Seen,
+        sites: impl Iterator<Item = &'s [AddrRange]>,
+        attached: &Interfaces,
+        ours: &[IpAddr],
         mut route: impl FnMut(IpAddr) -> Option<(Net, String)>,
     ) {
         let here = || {
-            let attached = seen.attached.keys().map(|net| net.range());
-            attached.chain(seen.ours.iter().map(|addr| AddrRange::single(*addr)))
+            let attached = attached.keys().map(|net| net.range());
+            attached.chain(ours.iter().map(|addr| AddrRange::single(*addr)))
         };
         let (here_v4, here_v6) = (merged(true, here()), merged(false, here()));
-        let local = intent.reaches.iter().flat_map(|reach| &reach.local).flat_map(prefixes);
-        for net in local.filter(|net| net.prefix > 0).collect::<BTreeSet<_>>() {
+        for net in sites.flatten().flat_map(prefixes).filter(|net| net.prefix > 0).collect::<BTreeSet<_>>() {
             let Some(gap) = gap(net, if net.is_ipv4() { &here_v4 } else { &here_v6 }) else { continue };
             let Some((by, name)) = route(gap.start()) else { continue };
             let Some(nets) = self.interfaces.get_mut(&name) else { continue };
@@ -63,19 +62,25 @@ fn gap(net: Net, here: &[(u128, u128)]) -> Option<AddrRange> {
     AddrRange::new(address(net.is_ipv4(), first), address(net.is_ipv4(), last))
 }
 
-/// Networks on our side, each with the interfaces outside that are barred for it. The longest decides.
-pub(super) fn barred(intent: &Intent, seen: &Seen) -> Interfaces {
+/// Networks on our side, each with the interfaces outside that are barred for it; the longest decides. `sites` are those of
+/// each child, `ours` our addresses.
+pub(super) fn barred<'s>(
+    sites: impl Iterator<Item = &'s [AddrRange]>,
+    ours: &[IpAddr],
+    outside: &Outside,
+) -> Interfaces {
     let mut barred = Interfaces::new();
-    for reach in &intent.reaches {
+    for site in sites {
         // That one of our addresses is protected too says nothing of where the others are.
-        let lone = |range: &AddrRange| range.start() == range.end() && seen.ours.contains(&range.start());
+        let lone = |range: &AddrRange| range.start() == range.end() && ours.contains(&range.start());
         for v4 in [true, false] {
-            let local = || reach.local.iter().filter(move |range| range.is_ipv4() == v4);
+            let local = || site.iter().filter(move |range| range.is_ipv4() == v4);
             let is_home = |nets: &BTreeSet<Net>| {
-                let mut site = local().filter(|range| !lone(range));
-                site.any(|range| nets.iter().any(|net| net.range().intersect(range).is_some()))
+                local()
+                    .filter(|range| !lone(range))
+                    .any(|range| nets.iter().any(|net| net.range().intersect(range).is_some()))
             };
-            let strange = seen.outside.interfaces.iter().filter(|(_, nets)| !is_home(nets));
+            let strange = outside.interfaces.iter().filter(|(_, nets)| !is_home(nets));
             let strange: BTreeSet<String> = strange.map(|(name, _)| name.clone()).collect();
             for net in local().flat_map(prefixes) {
                 // Who gives the peers everything leads them outside.
@@ -89,8 +94,8 @@ pub(super) fn barred(intent: &Intent, seen: &Seen) -> Interfaces {
 }
 
 /// Networks on our side that nothing but the default route leads to, and that goes where they are barred.
-pub(super) fn astray(seen: &Seen, barred: &Interfaces) -> impl Iterator<Item = Net> {
-    let led = seen.outside.by_default.iter();
+pub(super) fn astray(outside: &Outside, barred: &Interfaces) -> impl Iterator<Item = Net> {
+    let led = outside.by_default.iter();
     led.filter(|(net, name)| barred.get(*net).is_some_and(|names| names.contains(*name))).map(|(net, _)| *net)
 }
 
@@ -98,7 +103,7 @@ pub(super) fn astray(seen: &Seen, barred: &Interfaces) -> impl Iterator<Item = N
 mod tests {
     use gateway_core::config::Config;
 
-    use super::super::plan::plan;
+    use super::super::plan::{Intent, Seen, plan};
     use super::*;
 
     fn net(text: &str) -> Net {
@@ -129,7 +134,7 @@ mod tests {
     }
 
     fn is_barred(local: &[&str], seen: &Seen, asked: &str) -> bool {
-        !barred(&intent(local), seen)[&net(asked)].is_empty()
+        !barred(intent(local).sites(), &seen.ours, &seen.outside)[&net(asked)].is_empty()
     }
 
     #[test]
@@ -159,7 +164,7 @@ mod tests {
             let config = Config::parse(&text(local, remote)).unwrap_or_else(|errors| panic!("{errors:?}")).0;
             let (intent, mut seen) = (Intent::of(&config), machine(&[wan], &["192.168.1.0/24"]));
             let mut outside = seen.outside.clone();
-            outside.follow(&intent, &seen, |_| Some((net("0.0.0.0/0"), "wan".to_owned())));
+            outside.follow(intent.sites(), &seen.attached, &seen.ours, |_| Some((net("0.0.0.0/0"), "wan".to_owned())));
             seen.outside = outside;
             plan(&intent, &seen).astray.into_iter().map(|net| net.to_string()).collect::<Vec<_>>()
         };
@@ -187,7 +192,7 @@ mod tests {
         let led = |lan: &[&str], by: &str| {
             let mut seen = machine(&["192.0.2.0/24"], lan);
             let (mut outside, mut asked) = (seen.outside.clone(), Vec::new());
-            outside.follow(&intent(&LAN), &seen, |addr| {
+            outside.follow(intent(&LAN).sites(), &seen.attached, &seen.ours, |addr| {
                 asked.push(addr.to_string());
                 Some((net(by), "wan".to_owned()))
             });

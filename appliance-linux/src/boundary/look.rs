@@ -85,7 +85,7 @@ impl Boundary {
             // Where the last ones were the next ones come.
             outside.interfaces.clone_from(&self.seen.outside.interfaces);
         }
-        outside.follow(&self.intent, &seen, |addr| {
+        outside.follow(self.intent.sites(), &seen.attached, &seen.ours, |addr| {
             let (prefix, link) = self.netlink.matched(addr, MARK).ok()?;
             Some((Net::new(addr, prefix)?, kernel::plain_name(link)?))
         });

@@ -66,6 +66,14 @@ pub(super) fn cover(nets: &BTreeSet<Net>, net: Net) -> bool {
     false
 }
 
+/// Whether a remote network is so large that it means "all" rather than one network: attached networks inside it stay
+/// reachable. Inside a smaller one they do not: whoever can give an interface an address (a DHCP server, say) could
+/// otherwise take addresses out of the tunnel.
+pub(super) fn means_all(net: Net) -> bool {
+    let private = Net { addr: IpAddr::from([192, 168, 0, 0]), prefix: 16 };
+    net.prefix <= if net.is_ipv4() { 12 } else { 16 } || net == private
+}
+
 /// Networks, each with names of interfaces.
 pub(super) type Interfaces = BTreeMap<Net, BTreeSet<String>>;
 

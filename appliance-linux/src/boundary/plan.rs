@@ -10,16 +10,16 @@ use ipsec_core::net::AddrRange;
 use ipsec_core::spd::Rule;
 
 use super::home::Outside;
-use super::net::{Interfaces, Net, parent, prefixes};
+use super::net::{Interfaces, Net, means_all, parent, prefixes};
 use super::routes::{Lead, Table, Target, Then};
 use super::ruleset::{self, Space};
 use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around, home};
 
 /// What one Child SA's configuration asks of the routing table.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reach {
+struct Reach {
     /// Networks on our side.
-    pub(super) local: Vec<AddrRange>,
+    local: Vec<AddrRange>,
     /// Networks behind the peer, but for those that the operator's own routes through the TUN device decide about.
     remote: Vec<AddrRange>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Reach {
 pub(super) struct Intent {
     pub(super) tun: String,
     pub(super) mtu: u32,
-    pub(super) reaches: Vec<Reach>,
+    reaches: Vec<Reach>,
     /// The Security Policy Database, in order.
     rules: Vec<Rule>,
     /// The children of which the operator's routes decide what goes to the peer.
@@ -61,6 +61,11 @@ impl Intent {
             outside: config.gateway.outside.clone(),
             remotes: config.peers.iter().flat_map(|peer| peer.remote.iter().filter_map(|at| at.address())).collect(),
         }
+    }
+
+    /// The networks on our side, by child.
+    pub(super) fn sites(&self) -> impl Iterator<Item = &[AddrRange]> {
+        self.reaches.iter().map(|reach| reach.local.as_slice())
     }
 }
 
@@ -103,14 +108,6 @@ pub(super) struct Plan {
 /// Never captured unless named: nothing of it is ever routed. Link-local, multicast, broadcast, "this network".
 const NEVER: [(&str, u8); 6] =
     [("0.0.0.0", 8), ("169.254.0.0", 16), ("224.0.0.0", 4), ("255.255.255.255", 32), ("fe80::", 10), ("ff00::", 8)];
-
-/// Whether a remote network is so large that it means "all" rather than one network: attached networks inside it stay
-/// reachable. Inside a smaller one they do not: whoever can give an interface an address (a DHCP server, say) could
-/// otherwise take addresses out of the tunnel.
-pub(super) fn means_all(net: Net) -> bool {
-    let private = Net { addr: IpAddr::from([192, 168, 0, 0]), prefix: 16 };
-    net.prefix <= if net.is_ipv4() { 12 } else { 16 } || net == private
-}
 
 /// Whether an attached network is of the size of a site. A larger one is not spared: it could take half of the internet
 /// out of the tunnel, and any DHCP server or router on the link can name one.
@@ -168,11 +165,11 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             plan.leads.insert(Lead::new(v4, BEYOND, Then::Nothing));
         }
     }
-    let barred = home::barred(intent, seen);
+    let barred = home::barred(intent.sites(), &seen.ours, &seen.outside);
     // What is behind another peer too goes there.
     let is_behind =
         |net| parent(&plan.captured, net).map(|held| held.prefix) > parent(&throws, net).map(|out| out.prefix);
-    plan.astray = home::astray(seen, &barred).filter(|net| !is_behind(*net)).collect();
+    plan.astray = home::astray(&seen.outside, &barred).filter(|net| !is_behind(*net)).collect();
     let space =
         Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer, barred: &barred };
     plan.guard = ruleset::script(seen.device.as_deref(), seen.sockets, &intent.rules, &space);

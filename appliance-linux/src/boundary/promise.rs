@@ -9,8 +9,8 @@ use gateway_core::policy;
 use ike_core::pad::ChildConfigId;
 use ipsec_core::spd::{Action, Rule};
 
-use super::net::{Net, number, prefixes};
-use super::plan::{Intent, Plan, Seen, means_all, plan};
+use super::net::{Net, means_all, number, prefixes};
+use super::plan::{Intent, Plan, Seen, plan};
 use super::routes::{Lead, Target, Then};
 
 const V4: [&str; 9] = [
