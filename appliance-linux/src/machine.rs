@@ -20,6 +20,7 @@ use crate::plane::{Plane, Sockets};
 use crate::socket::{Carrier, Listen};
 use crate::tun::{CLONE_DEVICE, Tun};
 use gateway_core::config::{Config, Settings};
+use nix::net::if_::if_nametoindex;
 use tracing::{info, warn};
 
 /// The machine while the daemon runs.
@@ -250,7 +251,20 @@ impl Machine {
 
     /// The address of ours, and the interface, that packets to a peer leave from.
     pub(crate) fn next_hop(&mut self, remote: IpAddr) -> io::Result<NextHop> {
-        self.netlink.next_hop(remote, MARK)
+        self.netlink.next_hop_outside(&self.started.outside, None, remote, MARK)
+    }
+
+    /// Whether packets to a peer leave from another address of ours than this one, and through none of the interfaces
+    /// (`owners`) that have it. Of an interface under `outside`, which has sockets of its own, any route that leads
+    /// through it will do, also when another one is preferred.
+    pub(crate) fn leads_elsewhere(&mut self, local: IpAddr, owners: &BTreeSet<u32>, remote: IpAddr) -> bool {
+        let outside = self.started.outside.iter().filter_map(|name| if_nametoindex(name.as_str()).ok());
+        let mut bound = outside.filter(|link| owners.contains(link)).collect::<Vec<_>>().into_iter();
+        if bound.any(|link| self.netlink.next_hop_through(link, Some(local), remote, MARK).is_ok()) {
+            return false;
+        }
+        let hop = self.next_hop(remote).ok();
+        hop.is_some_and(|hop| hop.source.is_some_and(|source| source != local) && !owners.contains(&hop.link))
     }
 
     /// The daemon runs: from now on the boundary stays closed, however it ends. Before, its end leaves all as it was.

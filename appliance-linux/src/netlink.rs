@@ -14,6 +14,7 @@ use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
+use nix::net::if_::if_nametoindex;
 
 /// A connection to the kernel's routing netlink.
 pub(crate) struct Netlink {
@@ -145,11 +146,53 @@ impl Netlink {
 
     /// The same, of a packet that has this source already.
     pub(crate) fn next_hop_from(&mut self, source: Option<IpAddr>, remote: IpAddr, mark: u32) -> io::Result<NextHop> {
-        let mut message = question(remote, mark);
-        if let Some(source) = source {
-            message.header.source_prefix_length = message.header.destination_prefix_length;
-            message.attributes.push(RouteAttribute::Source(source.into()));
+        self.route_to(question(source, remote, mark))
+    }
+
+    /// The same, of a packet of a socket that is bound to the interface with the index `link`.
+    ///
+    /// # Errors
+    /// When no route leads through it: the kernel would take any IPv4 address for one on the link then.
+    pub(crate) fn next_hop_through(
+        &mut self,
+        link: u32,
+        source: Option<IpAddr>,
+        remote: IpAddr,
+        mark: u32,
+    ) -> io::Result<NextHop> {
+        let mut message = question(source, remote, mark);
+        message.attributes.push(RouteAttribute::Oif(link));
+        let mut route = message.clone();
+        route.header.flags |= RouteFlags::FibMatch;
+        self.route_to(route)?;
+        self.route_to(message)
+    }
+
+    /// The same, of a packet that leaves through one of these interfaces only, if any are named: the one that the kernel
+    /// would choose if that is among them, else the first that a route leads through.
+    pub(crate) fn next_hop_outside(
+        &mut self,
+        outside: &[String],
+        source: Option<IpAddr>,
+        remote: IpAddr,
+        mark: u32,
+    ) -> io::Result<NextHop> {
+        let links: Vec<u32> = outside.iter().filter_map(|name| if_nametoindex(name.as_str()).ok()).collect();
+        let chosen = self.next_hop_from(source, remote, mark);
+        if outside.is_empty() || chosen.as_ref().is_ok_and(|hop| links.contains(&hop.link)) {
+            return chosen;
         }
+        let mut why = io::Error::from(io::ErrorKind::NetworkUnreachable);
+        for link in links {
+            match self.next_hop_through(link, source, remote, mark) {
+                Ok(hop) => return Ok(hop),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    fn route_to(&mut self, message: RouteMessage) -> io::Result<NextHop> {
         let answers = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK)?;
         let mut source = None;
         let mut link = None;
@@ -170,7 +213,7 @@ impl Netlink {
     /// By which route the kernel would send a packet of our own to `remote`, one that carries the firewall mark `mark`: the
     /// prefix length of its network, and the index of its interface.
     pub(crate) fn matched(&mut self, remote: IpAddr, mark: u32) -> io::Result<(u8, u32)> {
-        let mut message = question(remote, mark);
+        let mut message = question(None, remote, mark);
         message.header.flags = RouteFlags::FibMatch;
         let answers = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK)?;
         let found = answers.into_iter().find_map(|answer| match answer {
@@ -290,12 +333,17 @@ impl Netlink {
     }
 }
 
-/// Asks for the route of a packet to `remote` with the firewall mark `mark`.
-fn question(remote: IpAddr, mark: u32) -> RouteMessage {
+/// Asks for the route of a packet, from `source` if it has one already.
+fn question(source: Option<IpAddr>, remote: IpAddr, mark: u32) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(remote);
     message.header.destination_prefix_length = if remote.is_ipv4() { 32 } else { 128 };
-    message.attributes = vec![RouteAttribute::Destination(remote.into()), RouteAttribute::Mark(mark)];
+    message.attributes.push(RouteAttribute::Destination(remote.into()));
+    message.attributes.push(RouteAttribute::Mark(mark));
+    if let Some(source) = source {
+        message.header.source_prefix_length = message.header.destination_prefix_length;
+        message.attributes.push(RouteAttribute::Source(source.into()));
+    }
     message
 }
 

@@ -443,25 +443,23 @@ impl Daemon {
         let Ok(ours) = self.machine.readdress() else { return };
         let now = self.clock.now();
         // Asked before the engines are locked.
-        let open: Vec<_> = self.endpoint.ike_sas().map(|ike| ike.path).collect();
-        let mut hops = BTreeMap::new();
-        for path in open {
-            let remote = path.remote.ip();
-            hops.entry(remote).or_insert_with(|| self.machine.next_hop(remote).ok());
-        }
+        let open: BTreeSet<_> =
+            self.endpoint.ike_sas().map(|ike| (ike.path.local.ip(), ike.path.remote.ip())).collect();
+        // An address that new connections would not take any more serves those that have it (RFC 4862 §5.5.4), as long as
+        // the way leads through its interface.
+        let astray: BTreeSet<_> = open
+            .into_iter()
+            .filter(|(local, remote)| {
+                let owners = ours.get(local);
+                owners.is_some_and(|owners| self.machine.leads_elsewhere(*local, owners, *remote))
+            })
+            .collect();
         let peers = self.endpoint.pad();
         let anywhere: BTreeSet<PeerId> =
             peers.iter().filter(|(_, peer)| peer.local.is_empty()).map(|(id, _)| id).collect();
         let stands = |peer: PeerId, path: ipsec_core::net::Path| {
-            let local = path.local.ip();
-            let Some(owners) = ours.get(&local) else { return false };
-            // An address that new connections would not take any more serves those that have it (RFC 4862 §5.5.4), as
-            // long as the way leads through its interface.
-            let elsewhere = || {
-                let hop = hops.get(&path.remote.ip()).copied().flatten();
-                hop.is_some_and(|hop| hop.source.is_some_and(|source| source != local) && !owners.contains(&hop.link))
-            };
-            !(anywhere.contains(&peer) && elsewhere())
+            let ends = (path.local.ip(), path.remote.ip());
+            ours.contains_key(&ends.0) && !(anywhere.contains(&peer) && astray.contains(&ends))
         };
         with_gateway!(self, |gateway, parts| gateway.readdress(now, stands, &mut parts));
     }

@@ -198,7 +198,7 @@ fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink
             bad.push((*addr, None, "local names no address of its family".to_owned()));
         }
         for local in from {
-            match netlink.next_hop_from(local, *addr, MARK) {
+            match netlink.next_hop_outside(&config.gateway.outside, local, *addr, MARK) {
                 Ok(hop) => {
                     let hop = NextHop { source: local.or(hop.source), ..hop };
                     good.push(mtu(config, &peer.name, *addr, hop, netlink));
@@ -388,6 +388,15 @@ mod tests {
             assert_eq!(told(&config, &near), [from_first], "the first that does is taken");
             let anywhere = std::mem::take(&mut config.peers[0].local);
             assert_eq!(told(&config, &near), [from_first], "as the kernel has it");
+            let _other = crate::tun::Tun::create("wan2").unwrap();
+            ip("link set wan2 up");
+            ip("addr add 198.51.101.2/24 dev wan2");
+            ip("route add 192.0.2.1 dev wan2");
+            assert!(told(&config, &near)[0].contains("from 198.51.101.2"), "{:?}", told(&config, &near));
+            config.gateway.outside = vec!["wan".to_owned()];
+            assert_eq!(told(&config, &near), [from_first], "as the daemon has it, whose sockets are bound to it");
+            config.gateway.outside.clear();
+            ip("route del 192.0.2.1 dev wan2");
             config.peers[0].local = anywhere;
             config.peers[0].local.remove(0);
             ip("link set wan mtu 1300");

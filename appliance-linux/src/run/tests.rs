@@ -34,9 +34,13 @@ impl Drop for Folder {
 }
 
 fn daemon(name: &str) -> (Daemon, Receiver<Input>, Folder) {
+    daemon_of(name, CONFIG)
+}
+
+fn daemon_of(name: &str, config: &str) -> (Daemon, Receiver<Input>, Folder) {
     let folder = Folder(std::env::temp_dir().join(format!("portcullis-{name}-{}", std::process::id())));
     fs::create_dir_all(&folder.0).unwrap();
-    let config = Config::parse(CONFIG).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+    let config = Config::parse(config).unwrap_or_else(|errors| panic!("{errors:?}")).0;
     let level = logging::start(LevelFilter::OFF, false);
     let started = Daemon::start(&folder.0.join("config"), &folder.0.join("control"), config, level);
     let (daemon, inputs) = started.unwrap_or_else(|trouble| panic!("{trouble}"));
@@ -45,9 +49,12 @@ fn daemon(name: &str) -> (Daemon, Receiver<Input>, Folder) {
 
 /// From here on the peer can be called.
 fn add_address() {
+    ip("addr add 192.0.2.2/24 dev lo");
+}
+
+fn ip(line: &str) {
     let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
-    let mut ip = Command::new("ip");
-    assert!(ip.args(["addr", "add", "192.0.2.2/24", "dev", "lo"]).env("PATH", path).status().unwrap().success());
+    assert!(Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap().success(), "ip {line}");
 }
 
 #[test]
@@ -129,6 +136,46 @@ fn f_83_a_packet_that_waits_for_an_sa_has_met_its_policy_once() {
         assert!(!daemon.plane.resume(&packet), "there is none yet");
         let hits: Vec<_> = daemon.show().spd.iter().filter_map(|flow| flow.hits).collect();
         assert_eq!(hits, [1]);
+        drop(inputs);
+    });
+}
+
+#[test]
+fn f_21_the_way_to_a_peer_leads_through_an_interface_under_outside_whatever_others_are_preferred() {
+    in_a_network_of_its_own(|| {
+        let mut netlink = Netlink::open().unwrap();
+        let _devices = ["wan0", "wan1", "wan2"].map(|name| {
+            let device = crate::tun::Tun::create(name).unwrap();
+            netlink.link_up(nix::net::if_::if_nametoindex(name).unwrap(), 1500).unwrap();
+            device
+        });
+        for line in [
+            "addr add 198.51.100.2/24 dev wan0",
+            "addr add 198.51.101.2/24 dev wan1",
+            "addr add 203.0.113.2/24 dev wan2",
+            "route add default via 198.51.101.1 metric 100",
+            "route add default via 203.0.113.1 metric 10",
+        ] {
+            ip(line);
+        }
+        let outside = "[gateway]\noutside = [\"wan0\", \"wan1\"]\n";
+        let (mut daemon, inputs, _folder) = daemon_of("outside", &format!("{outside}{CONFIG}"));
+        let standing = |daemon: &mut Daemon| {
+            daemon.settle();
+            let sas: Vec<_> = daemon.endpoint.ike_sas().map(|ike| (ike.id, ike.path.local.ip().to_string())).collect();
+            let [(id, local)] = sas.try_into().expect("one IKE SA");
+            (id, local)
+        };
+        let (id, local) = standing(&mut daemon);
+        assert_eq!(local, "198.51.101.2", "no route leads through wan0, and wan2 is not named");
+        for line in ["route add default via 203.0.113.9 metric 1", "route add default via 198.51.100.1 metric 5"] {
+            ip(line);
+            daemon.readdress();
+            assert_eq!(standing(&mut daemon), (id, local.clone()), "{line}: it was thrown away");
+        }
+        ip("route del default via 198.51.101.1");
+        daemon.readdress();
+        assert_eq!(standing(&mut daemon).1, "198.51.100.2", "its own interface leads nowhere any more");
         drop(inputs);
     });
 }
