@@ -23,43 +23,52 @@ pub(crate) use finding::{Finding, Grade};
 pub(crate) use guard::left_to_routes;
 pub(crate) use host::forwarding;
 
-/// Looks at everything.
-pub(crate) fn examine(config: &Config) -> Vec<Finding> {
+/// Looks at everything, and tells each thing as soon as it is found: name servers, or a daemon, may take long to answer.
+pub(crate) fn examine(config: &Config, tell: &mut dyn FnMut(Finding)) {
+    let mut told = |found: Vec<Finding>| found.into_iter().for_each(&mut *tell);
+    told(vec![host::privileges()]);
     let socket = Path::new(&config.gateway.control);
     let answer = client::call(socket, &Request::Status);
     // Who cannot be asked may run all the same: whether somebody does is for the kernel to say.
     let running = answer.is_ok() || boundary::is_claimed();
-    let mut findings = vec![host::privileges(), host::tun(config, running)];
     if let Some(error) = answer.as_ref().err().filter(|_| running) {
         let text = format!("one runs, and cannot be asked at {}: {}", socket.display(), reason(error));
         let fix = "ask as root or as the daemon's user, with the configuration (or --control) that it was started with";
-        findings.push(finding(Grade::Warning, "daemon", text, fix));
+        told(vec![finding(Grade::Warning, "daemon", text, fix)]);
     }
     let status = match answer {
         Ok(Answer::Status { status }) => Some(status),
         _ => None,
     };
-    findings.extend(forwarding(config));
-    findings.extend(host::interfaces(config));
-    findings.extend(ports::ports(config, running));
-    findings.extend(guard::boundary(config, running));
-    findings.extend(status.iter().map(|status| guard::as_the_daemon_sees_it(&status.boundary)));
+    told(forwarding(config));
+    told(host::interfaces(config));
+    told(ports::ports(config, running));
+    let guard = boundary::guard_state();
+    told(guard::boundary(config, &guard, running));
+    told(status.iter().map(|status| guard::as_the_daemon_sees_it(&status.boundary)).collect());
     match Netlink::open() {
         Ok(mut netlink) => {
+            told(vec![host::tun(config, running, &mut netlink)]);
             let ours = netlink.addresses().unwrap_or_default();
             if running {
                 let spared = status.as_ref().map(|status| status.boundary.reached_in_clear.as_slice());
-                findings.extend(ways::ways(config, &mut netlink, &ways::elsewhere(&ours, spared)));
+                told(ways::ways(config, &mut netlink, &ways::elsewhere(&ours, spared)));
             }
+            told(ways::beside_a_full_tunnel(config, &mut netlink));
             let outside = ways::outside(config, &mut netlink);
-            findings.extend(host::reverse_path(config, &outside));
-            findings.extend(host::addresses(config, &ours));
-            findings.extend(ways::peers(config, &mut netlink));
+            told(host::reverse_path(config, &outside, host::is_guarded(&guard, running)));
+            told(host::addresses(config, &ours));
+            told(ways::peers(config, &mut netlink));
         }
-        Err(error) => findings.push(finding(Grade::Failure, "netlink", format!("cannot be opened: {error}"), "")),
+        Err(error) => told(vec![finding(Grade::Failure, "netlink", format!("cannot be opened: {error}"), "")]),
     }
-    findings.extend(elsewhere::elsewhere(config));
-    findings
+    told(elsewhere::elsewhere(config));
+}
+
+/// What `check` says of this machine beside the configuration, a line each.
+pub(crate) fn in_clear_beside(config: &Config) -> Vec<String> {
+    let found = Netlink::open().map(|mut netlink| ways::beside_a_full_tunnel(config, &mut netlink)).unwrap_or_default();
+    found.into_iter().map(|found| format!("{}; {}", found.text, found.fix)).collect()
 }
 
 #[cfg(test)]
@@ -102,7 +111,11 @@ mod tests {
         in_a_network_of_its_own(|| {
             let mut config = config(1);
             config.gateway.control = "/nowhere/control.sock".to_owned();
-            let lines = || examine(&config).iter().map(ToString::to_string).collect::<Vec<_>>();
+            let lines = || {
+                let mut lines = Vec::new();
+                examine(&config, &mut |found| lines.push(found.to_string()));
+                lines
+            };
             let about = |lines: Vec<String>, what: &str| lines.into_iter().find(|line| line.contains(what));
             assert_eq!(about(lines(), "daemon: "), None, "nobody runs");
             let owner = boundary::Owner::claim().unwrap();

@@ -17,7 +17,7 @@ use crate::inbox::{Inbox, Input};
 use crate::listen;
 use crate::netlink::{LocalAddr, Netlink, NextHop};
 use crate::plane::{Plane, Sockets};
-use crate::socket::{Carrier, Listen};
+use crate::socket::Listen;
 use crate::tun::{CLONE_DEVICE, Tun};
 use gateway_core::config::{Config, Settings};
 use nix::net::if_::if_nametoindex;
@@ -159,7 +159,7 @@ impl Machine {
         let closed: BTreeSet<Listen> = opened.refused.into_iter().map(|(listen, _)| listen).collect();
         let opened_since = |listen: &&Listen| opened.sockets.iter().any(|socket| socket.hears(listen));
         for listen in self.closed.difference(&closed).filter(opened_since) {
-            info!("{} is open again", named(listen));
+            info!("{listen} is open again");
         }
         self.closed = closed;
         let missing = listen::missing(&self.wanted, &opened.sockets);
@@ -289,15 +289,5 @@ fn tell_of_interfaces(before: &BTreeSet<String>, now: &BTreeSet<String>) {
 }
 
 fn not_open((listen, error): &(Listen, io::Error)) -> Trouble {
-    trouble(format_args!("{} cannot be opened", named(listen)), error)
-}
-
-/// What is listened to, in words.
-fn named(listen: &Listen) -> String {
-    let carrier = match listen.carrier {
-        Carrier::Udp(port) => format!("UDP port {port}"),
-        Carrier::Esp => "IP protocol 50".to_owned(),
-    };
-    let interface = listen.interface.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
-    format!("{carrier} at {}{interface}", listen.addr)
+    trouble(format_args!("{listen} cannot be opened"), error)
 }

@@ -106,6 +106,7 @@ fn check(path: &Path) -> u8 {
         Ok(loaded) => {
             loaded.warnings.iter().for_each(|line| eprintln!("{line}"));
             let config = &loaded.config;
+            doctor::in_clear_beside(config).iter().for_each(|line| eprintln!("{}: warning: {line}", path.display()));
             let children: usize = config.peers.iter().map(|peer| peer.children.len()).sum();
             print(format_args!(
                 "{}: fine: peers {}, children {children}, policies {}\n",
@@ -135,12 +136,12 @@ fn examine(path: &Path, control: Option<PathBuf>) -> u8 {
     if let Some(socket) = control {
         loaded.config.gateway.control = socket.to_string_lossy().into_owned();
     }
-    let findings = doctor::examine(&loaded.config);
-    for finding in &findings {
+    let mut worst = Grade::Fine;
+    doctor::examine(&loaded.config, &mut |finding| {
         print(format_args!("{finding}\n"));
-    }
-    let worst = findings.iter().map(|finding| finding.grade).max();
-    if worst == Some(Grade::Failure) { FAILED } else { 0 }
+        worst = worst.max(finding.grade);
+    });
+    if worst == Grade::Failure { FAILED } else { 0 }
 }
 
 /// `portcullis block`.

@@ -8,7 +8,9 @@ use netlink_packet_core::{
     NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -116,6 +118,17 @@ impl Netlink {
             _ => None,
         });
         found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Whether an interface is a TUN device; one that cannot be asked about is none.
+    pub(crate) fn is_tun(&mut self, link: u32) -> bool {
+        let attributes = self.link(link).map(|found| found.attributes).unwrap_or_default();
+        attributes.iter().any(|attribute| match attribute {
+            LinkAttribute::LinkInfo(about) => {
+                about.iter().any(|about| matches!(about, LinkInfo::Kind(kind) if kind.to_string() == "tun"))
+            }
+            _ => false,
+        })
     }
 
     /// The MTU of an interface.

@@ -4,6 +4,7 @@
 //! `/etc/hosts` and `/etc/resolv.conf` are read anew for each name. Where the latter names nothing but the stub of
 //! systemd-resolved, the servers behind the stub are asked: its own questions do not carry our mark.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,7 +27,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::boundary::MARK;
 
@@ -38,6 +39,8 @@ const QUEUE: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a server may take to accept a TCP connection, unless the caller says.
 const TCP_PATIENCE: Duration = Duration::from_secs(5);
+
+const TOO_LATE: &str = "no name server answered in time";
 
 /// The servers, as every program is told.
 const SERVERS: &str = "/etc/resolv.conf";
@@ -73,15 +76,37 @@ impl<Q: Send + 'static> Resolver<Q> {
     }
 }
 
-/// Asks for one name, and waits for the answer: for `doctor`.
-pub(crate) fn now(name: &str) -> Result<Vec<IpAddr>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| error.to_string())?.block_on(patiently(name))
+/// Asks for several names side by side, and waits until each has its answer, for no longer than one may take: for `doctor`.
+pub(crate) fn now(names: BTreeSet<String>) -> BTreeMap<String, Answer> {
+    let until = Instant::now() + PATIENCE;
+    let ask = async {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let asked = names.into_iter().map(|name| {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move {
+                let answer = timeout_at(until, async {
+                    let _turn = turns.acquire().await;
+                    resolve(&name).await
+                });
+                let answer = answer.await.unwrap_or_else(|_| Err(TOO_LATE.to_owned()));
+                (name, answer)
+            })
+        });
+        let mut answers = BTreeMap::new();
+        for task in asked.collect::<Vec<_>>() {
+            answers.extend(task.await); // it does not panic
+        }
+        answers
+    };
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(ask),
+        Err(_) => BTreeMap::new(),
+    }
 }
 
 async fn patiently(name: &str) -> Answer {
     let answer = timeout(PATIENCE, resolve(name)).await;
-    answer.unwrap_or_else(|_| Err("no name server answered in time".to_owned()))
+    answer.unwrap_or_else(|_| Err(TOO_LATE.to_owned()))
 }
 
 async fn serve<Q: Send + 'static>(
@@ -157,7 +182,7 @@ fn in_words(error: &NetError) -> String {
     match error {
         error if error.is_nx_domain() => "no such name".to_owned(),
         error if error.is_no_records_found() => "no address".to_owned(),
-        NetError::Timeout => "no name server answered in time".to_owned(),
+        NetError::Timeout => TOO_LATE.to_owned(),
         error => error.to_string(),
     }
 }
@@ -373,5 +398,12 @@ mod tests {
             let answer = inbox.recv_timeout(Duration::from_secs(5));
             assert!(answer.is_ok(), "{} of {asked} questions have neither answer nor refusal", asked - answered);
         }
+    }
+
+    #[test]
+    fn f_34_names_of_doctor_are_asked_for_side_by_side_and_none_is_left_without_an_answer() {
+        let names: BTreeSet<String> = (0..50).map(|number| format!("192.0.2.{number}")).collect();
+        let answers = now(names.clone());
+        assert!(answers.keys().eq(&names) && answers.values().all(Result::is_ok), "{answers:?}");
     }
 }

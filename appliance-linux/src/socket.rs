@@ -3,6 +3,7 @@
 //! Each carries our firewall mark, so that what it sends never comes back through the TUN device. Answers leave from the
 //! address that the question was sent to, which a socket bound to a wildcard address learns with each datagram.
 
+use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -52,6 +53,17 @@ pub(crate) struct Listen {
     pub(crate) addr: IpAddr,
     /// Only what comes through this interface.
     pub(crate) interface: Option<String>,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.carrier {
+            Carrier::Udp(port) => write!(f, "UDP port {port}")?,
+            Carrier::Esp => f.write_str("IP protocol 50")?,
+        }
+        write!(f, " at {}", self.addr)?;
+        self.interface.as_ref().map_or(Ok(()), |name| write!(f, " on {name}"))
+    }
 }
 
 impl Listen {

@@ -218,10 +218,12 @@ pub(crate) enum State {
     Refused(String),
 }
 
-/// Asks the kernel whether the table is there.
+/// Asks the kernel whether the table is there, and nft whether it could be.
 pub(super) fn state() -> State {
+    if table::stands(TABLE).unwrap_or(false) {
+        return State::Stands; // with and without nft
+    }
     match nft::run(&["list", "tables", "inet"], "", nft::deadline("")) {
-        Ok(text) if text.lines().any(|line| line.trim() == format!("table inet {TABLE}")) => State::Stands,
         Ok(_) => State::Absent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => State::NoNft,
         Err(error) => State::Refused(error.to_string()),
@@ -295,6 +297,7 @@ mod tests {
             assert_eq!(standing(&mut guard), (true, true, true));
             nft.fails(true);
             assert_eq!(standing(&mut guard), (false, true, true), "nothing but nft");
+            assert_eq!(state(), State::Stands, "doctor asks the kernel too");
             assert!(!guard.apply(&other).latest && guard.apply(&script).latest, "what stands is what stood");
             nft.fails(false);
             nft::run(&["delete", "table", "inet", TABLE], "", nft::deadline("")).unwrap();

@@ -7,8 +7,8 @@ use crate::boundary::{self, GuardState};
 use crate::control::protocol::BoundaryStatus;
 
 /// What keeps packets from crossing in clear, now and once the daemon runs.
-pub(super) fn boundary(config: &Config, running: bool) -> Vec<Finding> {
-    let mut findings = vec![guard(&boundary::guard_state(), running)];
+pub(super) fn boundary(config: &Config, state: &GuardState, running: bool) -> Vec<Finding> {
+    let mut findings = vec![guard(state, running)];
     if let Some(text) = left_to_routes(config.left_to_routes(), &config.gateway.tun) {
         let fix = "name the peer's networks under remote-ts; or lead all that is the peer's to the device, and drop it at \
                    other interfaces by rules of your own";
@@ -113,7 +113,7 @@ mod tests {
                      characters\"\n[[peer.child]]\nname = \"n\"\nlocal-ts = \"{local}\"\nremote-ts = \"::/0\"\n"
                 );
                 let config = Config::parse(&text).unwrap().0;
-                boundary(&config, false).iter().map(ToString::to_string).collect::<Vec<_>>()
+                boundary(&config, &GuardState::Absent, false).iter().map(ToString::to_string).collect::<Vec<_>>()
             };
             let lines = told("::/0");
             assert!(lines[0].ends_with("but for this:"), "{lines:?}");

@@ -9,8 +9,8 @@ use std::path::Path;
 use gateway_core::config::{Action, Config, Remote};
 
 use super::finding::{Finding, Grade, a_few, finding, fine};
-use crate::boundary::{self, GuardState, prefixes};
-use crate::netlink::LocalAddr;
+use crate::boundary::{GuardState, prefixes};
+use crate::netlink::{LocalAddr, Netlink};
 use crate::tun::CLONE_DEVICE;
 
 const NET_BIND_SERVICE: u32 = 10;
@@ -31,7 +31,7 @@ pub(super) fn privileges() -> Finding {
     finding(Grade::Failure, "privileges", format!("{} missing", missing.join(", ")), fix)
 }
 
-pub(super) fn tun(config: &Config, running: bool) -> Finding {
+pub(super) fn tun(config: &Config, running: bool, netlink: &mut Netlink) -> Finding {
     let name = &config.gateway.tun;
     match fs::OpenOptions::new().read(true).write(true).open(CLONE_DEVICE) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -44,8 +44,12 @@ pub(super) fn tun(config: &Config, running: bool) -> Finding {
         }
         Ok(_) => {}
     }
-    if !running && nix::net::if_::if_nametoindex(name.as_str()).is_ok() {
-        let fix = format!("ip link delete {name}, or another name with tun = \"…\" under [gateway]");
+    if !running && let Ok(link) = nix::net::if_::if_nametoindex(name.as_str()) {
+        let fix = match netlink.is_tun(link) {
+            true => format!("ip link delete {name}, or another name with tun = \"…\" under [gateway]"),
+            // It may well be the uplink.
+            false => "another name with tun = \"…\" under [gateway]".to_owned(),
+        };
         return finding(Grade::Failure, "tun", format!("an interface {name} exists already"), fix);
     }
     fine("tun", if running { format!("{CLONE_DEVICE} can be opened") } else { format!("{name} can be created") })
@@ -88,16 +92,24 @@ pub(crate) fn forwarding(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Whether a guard stands, or will from the start on.
+pub(super) fn is_guarded(state: &GuardState, running: bool) -> bool {
+    match state {
+        GuardState::Stands => true,
+        GuardState::Absent => !running,
+        GuardState::NoNft | GuardState::Refused(_) => false,
+    }
+}
+
 /// Without a guard, strict reverse path filtering makes it harder for others to inject clear packets in the name of
 /// protected networks (over IPv4, and by another interface than that of the route back), but also drops what a bypass
 /// policy, or a peer inside its own remote network, sends in clear.
-pub(super) fn reverse_path(config: &Config, outside: &BTreeSet<String>) -> Vec<Finding> {
+pub(super) fn reverse_path(config: &Config, outside: &BTreeSet<String>, guarded: bool) -> Vec<Finding> {
     let value = |name: &str| setting(&format!("ipv4/conf/{name}/rp_filter")).and_then(|value| value.parse::<u8>().ok());
     let inside = config.peers.iter().find(|peer| {
         let nets = || peer.children.iter().flat_map(|child| &child.remote_ts);
         peer.remote.iter().filter_map(Remote::address).any(|addr| nets().any(|net| net.addrs.contains(addr)))
     });
-    let guarded = !matches!(boundary::guard_state(), GuardState::NoNft | GuardState::Refused(_));
     let bypass = config.policies.iter().any(|policy| policy.action == Action::Bypass);
     let grade = |name: &String| {
         let effective = value(name)?.max(value("all").unwrap_or(0));
@@ -183,4 +195,35 @@ pub(super) fn addresses(config: &Config, ours: &[LocalAddr]) -> Vec<Finding> {
         findings.push(finding(Grade::Note, "local-ts", text, ""));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::in_a_network_of_its_own;
+
+    #[test]
+    fn f_07_a_guard_that_does_not_stand_while_the_daemon_runs_guards_nothing() {
+        let guarded = |state: &GuardState| [false, true].map(|running| is_guarded(state, running));
+        assert_eq!(guarded(&GuardState::Stands), [true, true]);
+        assert_eq!(guarded(&GuardState::Absent), [true, false]);
+        assert_eq!(guarded(&GuardState::NoNft), [false, false]);
+    }
+
+    #[test]
+    fn f_81_nobody_is_told_to_delete_an_interface_that_is_no_tun_device() {
+        in_a_network_of_its_own(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let _device = crate::tun::Tun::create("pcl0").unwrap();
+            let text = "[gateway]\ntun = \"pcl0\"\n[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+                        psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+                        local-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.0.0/16\"\n";
+            let mut fix = |name: &str| {
+                let config = Config::parse(&text.replace("pcl0", name)).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+                tun(&config, false, &mut netlink).fix
+            };
+            assert!(fix("pcl0").contains("ip link delete pcl0"));
+            assert!(!fix("lo").contains("delete") && fix("lo").contains("another name"), "{}", fix("lo"));
+        });
+    }
 }

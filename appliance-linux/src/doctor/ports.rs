@@ -1,89 +1,108 @@
-//! The ports of IKE and of ESP in UDP.
+//! The ports of IKE and of ESP in UDP, and IP protocol 50: opened as the daemon opens them.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 
-use gateway_core::config::{Config, Remote};
+use gateway_core::config::Config;
 
 use super::finding::{Finding, Grade, finding, fine};
-use crate::socket::{Carrier, Listen, Socket};
+use crate::listen;
+use crate::plane::Sockets;
+use crate::socket::{Carrier, Listen};
 
 pub(super) fn ports(config: &Config, running: bool) -> Vec<Finding> {
-    if running {
-        return vec![held(
-            ["net/udp", "net/udp6"].map(|file| fs::read_to_string(Path::new("/proc").join(file)).unwrap_or_default()),
-        )];
+    // An interface that is not there is told of by itself.
+    let wanted = listen::wanted(config, &config.gateway.outside);
+    match running {
+        true => held(&wanted),
+        false => free(&wanted),
     }
-    let v6 = config.peers.iter().any(|peer| {
-        peer.local.iter().any(IpAddr::is_ipv6)
-            || peer.remote.iter().any(|remote| matches!(remote, Remote::Address(IpAddr::V6(_))))
-    });
-    let mut findings = Vec::new();
-    for addr in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
-        if addr.is_ipv6() && !v6 {
-            continue;
-        }
-        for port in [500, 4500] {
-            let listen = Listen { carrier: Carrier::Udp(port), addr, interface: None };
-            match Socket::open(listen) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => findings.push(finding(
-                    Grade::Failure,
-                    "ports",
-                    format!("another program uses UDP port {port}"),
-                    format!(
-                        "`ss -ulpn sport = :{port}` names it; stop it (strongSwan: systemctl disable --now strongswan)"
-                    ),
-                )),
-                Err(error) => findings.push(finding(
-                    Grade::Failure,
-                    "ports",
-                    format!("UDP port {port} cannot be opened: {error}"),
-                    "",
-                )),
-            }
-        }
-    }
-    if findings.is_empty() {
-        findings.push(fine("ports", "UDP 500 and 4500 are free"));
-    }
-    findings
 }
 
-/// Whether somebody holds the ports while the daemon runs, in the lists of /proc/net.
-fn held(lists: [String; 2]) -> Finding {
-    // sl, local address and port in hexadecimal, …
-    let open: BTreeSet<u16> = lists
-        .iter()
-        .flat_map(|list| list.lines())
-        .filter_map(|line| u16::from_str_radix(line.split_whitespace().nth(1)?.rsplit_once(':')?.1, 16).ok())
-        .collect();
-    let missing: Vec<String> =
-        [500, 4500].into_iter().filter(|port| !open.contains(port)).map(|port: u16| port.to_string()).collect();
-    if missing.is_empty() {
-        return fine("ports", "UDP 500 and 4500 are open, and the daemon runs");
-    }
-    let text = format!("the daemon runs, and nobody holds UDP {}", missing.join(" and "));
-    finding(
-        Grade::Failure,
-        "ports",
-        text,
-        "its log says why; `local` may name an address that this machine does not have",
-    )
+/// Whether everything can be had that the daemon is going to ask for.
+fn free(wanted: &BTreeSet<Listen>) -> Vec<Finding> {
+    let refused = listen::open(wanted, &Sockets::default()).refused;
+    let told = refused.into_iter().map(|(listen, error)| match (error.kind(), listen.carrier) {
+        (io::ErrorKind::AddrInUse, Carrier::Udp(port)) => finding(
+            Grade::Failure,
+            "ports",
+            format!("another program uses {listen}"),
+            format!("`ss -ulpn sport = :{port}` names it; stop it (strongSwan: systemctl disable --now strongswan)"),
+        ),
+        _ => finding(Grade::Failure, "ports", format!("{listen} cannot be opened: {error}"), ""),
+    });
+    let told: Vec<_> = told.collect();
+    if told.is_empty() { vec![fine("ports", "UDP 500 and 4500 are free, and IP protocol 50 can be had")] } else { told }
+}
+
+/// Whether somebody has all that could be had once while the daemon runs. Protocol 50 anybody may have beside others.
+fn held(wanted: &BTreeSet<Listen>) -> Vec<Finding> {
+    let udp = |listen: &&Listen| matches!(listen.carrier, Carrier::Udp(_));
+    let opened = listen::open(&wanted.iter().filter(udp).cloned().collect(), &Sockets::default());
+    let told = opened.sockets.iter().map(|socket| {
+        let text = format!("the daemon runs, and nobody holds {}", socket.listen());
+        let fix = "its log says why; or the configuration has changed since: `portcullis reload`";
+        finding(Grade::Failure, "ports", text, fix)
+    });
+    let told: Vec<_> = told.collect();
+    if told.is_empty() { vec![fine("ports", "UDP 500 and 4500 are in use, and the daemon runs")] } else { told }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
+    use crate::socket::Socket;
+
+    fn config(local: &str, remote: &str) -> Config {
+        let text = format!(
+            "[[peer]]\nname = \"a\"\nlocal = \"{local}\"\nlocal-id = \"us\"\nremote-id = \"them\"\nremote = \"{remote}\"\n\
+             psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+             local-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.0.0/16\"\n"
+        );
+        Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0
+    }
+
+    fn lines(config: &Config, running: bool) -> Vec<String> {
+        ports(config, running).iter().map(|found| format!("{:?} {}", found.grade, found.text)).collect()
+    }
+
+    #[test]
+    fn f_28_doctor_finds_in_the_way_what_would_be_in_the_way_of_the_daemon_and_nothing_else() {
+        in_a_network_of_its_own(|| {
+            let (named, everywhere) = (config("127.0.0.1", "127.0.0.9"), config("any", "gw.example"));
+            let fine = "Fine UDP 500 and 4500 are free, and IP protocol 50 can be had";
+            let other_address = UdpSocket::bind("127.0.0.2:4500").unwrap();
+            assert_eq!(lines(&named, false), [fine]);
+            assert_eq!(lines(&everywhere, false), ["Failure another program uses UDP port 4500 at 0.0.0.0"]);
+            drop(other_address);
+            let v6 = UdpSocket::bind("[::]:500").unwrap();
+            assert!(lines(&everywhere, false).contains(&"Failure another program uses UDP port 500 at ::".to_owned()));
+            drop(v6);
+            assert_eq!(lines(&everywhere, false), [fine]);
+        });
+    }
 
     #[test]
     fn ports_that_nobody_holds_are_told_while_the_daemon_runs() {
-        let line = |port: &str| format!(" 1: 00000000:{port} 00000000:0000 07 00000000:00000000");
-        assert_eq!(held([line("01F4"), line("1194")]).grade, Grade::Fine);
-        let found = held([line("01F4"), line("1195")]);
-        assert_eq!((found.grade, found.text.as_str()), (Grade::Failure, "the daemon runs, and nobody holds UDP 4500"));
+        in_a_network_of_its_own(|| {
+            let config = config("127.0.0.1", "127.0.0.9");
+            let open = |addr: &str, port| {
+                Socket::open(Listen { carrier: Carrier::Udp(port), addr: addr.parse().unwrap(), interface: None })
+                    .unwrap()
+            };
+            let _ours = open("127.0.0.1", 500);
+            let elsewhere = open("127.0.0.2", 4500);
+            assert_eq!(
+                lines(&config, true),
+                ["Failure the daemon runs, and nobody holds UDP port 4500 at 127.0.0.1"],
+                "what somebody has elsewhere is not ours"
+            );
+            drop(elsewhere);
+            let _ours = open("0.0.0.0", 4500);
+            assert_eq!(lines(&config, true), ["Fine UDP 500 and 4500 are in use, and the daemon runs"]);
+        });
     }
 }

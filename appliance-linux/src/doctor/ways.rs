@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gateway_core::config::{Action, Child, Config, Peer, Policy, Remote};
-use ipsec_core::net::AddrRange;
+use ipsec_core::net::{AddrRange, TrafficSelector};
 
 use super::finding::{Finding, Grade, a_few, finding, fine};
 use crate::boundary::{self, GuardState, MARK, is_beyond_links, prefixes};
@@ -149,6 +149,39 @@ fn far_apart(range: &AddrRange) -> impl Iterator<Item = IpAddr> {
     parted.into_iter().chain([last.saturating_sub(1)]).filter_map(address)
 }
 
+/// Whether one family leaves in clear by a default route while a child takes all of the other one.
+pub(super) fn beside_a_full_tunnel(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
+    let all = |everything: &AddrRange| {
+        let mut children = config.peers.iter().flat_map(|peer| &peer.children);
+        children.any(|child| {
+            let whole = |list: &[TrafficSelector]| list.iter().any(|one| one.addrs == *everything && one.protocol == 0);
+            // Everything to everything is the operator's own to route.
+            whole(&child.remote_ts) && !child.local_ts.iter().any(|one| one.addrs == *everything)
+        })
+    };
+    let discarded = |everything: &AddrRange| {
+        let mut discards = config.policies.iter().filter(|policy| policy.action == Action::Discard);
+        discards.any(|policy| policy.protocol == 0 && policy.remote.is_none_or(|range| range == *everything))
+    };
+    let families = [
+        (&AddrRange::ANY_V4, "IPv4", &AddrRange::ANY_V6, "IPv6", "::/0", "2000::1"),
+        (&AddrRange::ANY_V6, "IPv6", &AddrRange::ANY_V4, "IPv4", "0.0.0.0/0", "192.0.2.1"),
+    ];
+    let beside = families.into_iter().filter(|(full, _, other, ..)| all(full) && !all(other) && !discarded(other));
+    let led = beside.filter(|(.., somewhere)| {
+        // Past our own routes: what a smaller network of ours takes says nothing about the rest.
+        somewhere.parse().is_ok_and(|somewhere| netlink.next_hop(somewhere, MARK).is_ok())
+    });
+    led.map(|(_, full, _, other, net, _)| {
+        let text =
+            format!("all of {full} goes into a tunnel, and {other} has a route to the world: it leaves in clear");
+        let fix =
+            format!("{net} in \"remote-ts\" of a child, a [[policy]] with action = \"discard\", or no {other} here");
+        finding(Grade::Warning, "full tunnel", text, fix)
+    })
+    .collect()
+}
+
 /// The interfaces that face the peers: those that are named, else those that the routes to the peers use.
 pub(super) fn outside(config: &Config, netlink: &mut Netlink) -> BTreeSet<String> {
     if !config.gateway.outside.is_empty() {
@@ -164,14 +197,20 @@ pub(super) fn outside(config: &Config, netlink: &mut Netlink) -> BTreeSet<String
 
 pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let places = config.peers.iter().flat_map(|peer| &peer.remote);
+    let names = places.filter_map(|place| match place {
+        Remote::Name(name) => Some(name.clone()),
+        Remote::Address(_) => None,
+    });
+    let answers = resolve::now(names.collect());
     for peer in &config.peers {
         for remote in &peer.remote {
             let addrs = match remote {
                 Remote::Address(addr) => vec![*addr],
-                Remote::Name(name) => match resolve::now(name) {
-                    Ok(addrs) if !addrs.is_empty() => addrs,
+                Remote::Name(name) => match answers.get(name) {
+                    Some(Ok(addrs)) if !addrs.is_empty() => addrs.clone(),
                     failed => {
-                        let why = failed.err().unwrap_or_default();
+                        let why = failed.and_then(|answer| answer.as_ref().err()).map_or("", String::as_str);
                         let fix = "check the name, and /etc/resolv.conf; it is asked for again at each attempt";
                         let text = format!("\"{name}\" of \"{}\" does not resolve: {why}", peer.name);
                         findings.push(finding(Grade::Failure, "peer", text, fix));
@@ -424,6 +463,32 @@ mod tests {
             let mut config = of_a_child("\"10.2.0.0/16\"", "\"10.1.0.0/16\"", "");
             config.peers[0].remote = vec![Remote::Name("vpn.example.net".to_owned())];
             assert_eq!(outside(&config, &mut netlink), BTreeSet::from(["wan".to_owned()]));
+        });
+    }
+
+    #[test]
+    fn f_12_a_full_tunnel_of_one_family_beside_a_default_route_of_the_other_is_warned_of() {
+        in_a_network_of_its_own(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let _wan = crate::tun::Tun::create("wan").unwrap();
+            netlink.link_up(nix::net::if_::if_nametoindex("wan").unwrap(), 1500).unwrap();
+            let mut found = |remote: &str, rest: &str| {
+                let both = ["\"10.2.0.0/16\"", "[\"10.2.0.0/16\", \"fd02::/64\"]"];
+                let config = of_a_child(both[usize::from(remote.contains(':'))], remote, rest);
+                beside_a_full_tunnel(&config, &mut netlink).iter().map(|found| found.text.clone()).collect::<Vec<_>>()
+            };
+            assert!(found("\"0.0.0.0/0\"", "").is_empty(), "there is no IPv6");
+            let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+            let line = "-6 route add default dev wan";
+            let ip = std::process::Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap();
+            assert!(ip.success());
+            let told = found("\"0.0.0.0/0\"", "");
+            assert!(told.len() == 1 && told[0].starts_with("all of IPv4 goes into a tunnel, and IPv6 has"), "{told:?}");
+            assert_eq!(found("[\"0.0.0.0/0\", \"fd01::/64\"]", "").len(), 1, "a part of it is not all of it");
+            assert!(found("[\"0.0.0.0/0\", \"::/0\"]", "").is_empty());
+            assert!(found("\"10.1.0.0/16\"", "").is_empty(), "no full tunnel");
+            let discarded = "[[policy]]\naction = \"discard\"\nremote = \"::/0\"\n";
+            assert!(found("\"0.0.0.0/0\"", discarded).is_empty(), "somebody has thought of it");
         });
     }
 }
