@@ -3,10 +3,12 @@
 //! Neither ever waits for IKE. What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to the
 //! control thread through its inbox, and they go on.
 
+mod discarded;
 mod inbound;
 mod outbound;
 mod sockets;
 mod stray;
+mod unsent;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,7 +20,8 @@ use std::time::Instant;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::net::{Encap, Path};
-use ipsec_core::spd;
+use ipsec_core::sa::SaId;
+use ipsec_core::spd::{self, PolicyId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::capacity::Capacity;
@@ -28,8 +31,11 @@ use crate::early::Places;
 use crate::inbox::{Inbox, News};
 use crate::tun::Tun;
 
+use discarded::Discards;
 pub(crate) use sockets::Sockets;
 use stray::Strays;
+use unsent::Unsent;
+pub(crate) use unsent::{Lost, unsent};
 
 /// Replay window storage for each inbound SA, in words of 64 packets.
 const WINDOW_WORDS: usize = 64;
@@ -47,6 +53,8 @@ pub(crate) struct Plane {
     tally: Tally,
     early: Places,
     strays: Strays,
+    discards: Discards,
+    unsent: Unsent,
 }
 
 /// What is lost outside the engines.
@@ -99,6 +107,8 @@ impl Plane {
             tally: Tally::default(),
             early: Places::default(),
             strays: Strays::new(Instant::now()),
+            discards: Discards::new(Instant::now()),
+            unsent: Unsent::new(Instant::now()),
         })
     }
 
@@ -153,8 +163,13 @@ impl Plane {
         }
     }
 
-    /// Sends a sealed packet; what the kernel does not take is counted.
-    fn send_sealed(&self, egress: &Egress, packet: &[u8]) {
+    /// What the kernel did not take of a child's packets.
+    pub(crate) fn lost(&self, child: PolicyId) -> Option<Lost> {
+        self.unsent.of(child)
+    }
+
+    /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.
+    fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
         let path = match egress.encap {
             Encap::Udp => egress.path,
             Encap::None => {
@@ -164,8 +179,15 @@ impl Plane {
                 Path { local, remote }
             }
         };
-        if self.send(path, egress.traffic_class, packet).is_err() {
+        let sent = self.send(path, egress.traffic_class, packet);
+        if sent.is_err() {
             count(&self.tally.send_errors);
+        } else if !self.unsent.is_failing() {
+            return;
+        }
+        let child = self.outbound().sa(sa).map(|status| status.policy);
+        if let (Some(child), Ok(octets)) = (child, u64::try_from(inner)) {
+            self.unsent.note(child, path.remote, octets, sent);
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::inbox::{Inbox, Input, News};
 use crate::logging::{Level, Throttle};
 use crate::machine::{Machine, Trouble, trouble};
 use crate::pending::Pending;
-use crate::plane::Plane;
+use crate::plane::{Plane, unsent};
 use crate::resolve::Resolver;
 use crate::signals::{self, Stops, Wish};
 use crate::tun::CLONE_DEVICE;
@@ -401,16 +401,16 @@ impl Daemon {
                     None => debug!(remote = %path.remote, octets, others, "sent a NAT keepalive"),
                 }
             }
-            let refused = self.plane.send(path, 0, transmit.datagram).err().map(|error| error.to_string());
-            if let Some(error) = &refused
+            let sent = self.plane.send(path, 0, transmit.datagram).map_err(|error| unsent(&error));
+            if let Err(unsent) = &sent
                 && let Some(others) = self.unsent.admit(Instant::now())
             {
                 let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
                 let peer = peer.and_then(|id| self.endpoint.pad().get(id)).map(|peer| peer.name.as_str());
-                warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {error}");
+                warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {}", unsent.why);
             }
             if let Some(ike) = ike {
-                self.gateway.sent(ike, refused.as_deref().map_or(Ok(()), Err), &self.endpoint);
+                self.gateway.sent(ike, sent, &self.endpoint);
             }
         }
     }

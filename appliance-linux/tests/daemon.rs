@@ -518,3 +518,30 @@ fn atk_50_strangers_do_not_fill_the_log_of_messages_with_our_answers_to_them() {
         assert!((100..=200 * periods).contains(&sent), "{sent} lines of 2000 answers, {received} of the questions");
     });
 }
+
+#[test]
+fn f_83_at_trace_each_packet_that_is_discarded_is_told_with_the_reason_and_a_flood_of_them_is_not() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("trace");
+        daemon.configure(&format!("[gateway]\nlog = \"trace\"\n{CONFIG}"));
+        let log = daemon.folder.join("log");
+        daemon.start(&path, File::create(&log).unwrap().into());
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+        let lines = || {
+            let log = fs::read_to_string(&log).unwrap();
+            log.lines().filter(|line| line.contains("a packet was discarded")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let began = Instant::now();
+        wait_for("one of them is told", || {
+            let _ = socket.send_to(b"x", "10.1.0.9:7");
+            lines()
+                .iter()
+                .any(|line| line.contains("OutNoPolicy") && line.contains("10.1.0.9") && line.contains("TRACE"))
+        });
+        (0..2000).for_each(|_| drop(socket.send_to(b"x", "10.1.0.9:7")));
+        let periods = usize::try_from(began.elapsed().as_secs() / 10).unwrap() + 2;
+        assert!(lines().len() <= 200 * periods, "{} lines", lines().len());
+    });
+}

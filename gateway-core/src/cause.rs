@@ -9,6 +9,8 @@ mod waiting;
 use alloc::string::String;
 use core::fmt;
 
+pub use waiting::Unsent;
+
 /// A cause as the operator reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {

@@ -44,7 +44,7 @@ use ipsec_core::sa::Event;
 use ipsec_core::spd::{PolicyId, Rule};
 use ipsec_core::time::Instant;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Unsent};
 use crate::config::{Config, Diff, Policy, Remote, Settings};
 use crate::peers::Peers;
 use crate::policy;
@@ -299,11 +299,11 @@ impl Gateway {
 
     /// What came of sending a message of this IKE SA, when it could not be sent the reason: what it was to begin is told as
     /// that, not as the peer's silence.
-    pub fn sent<C: IkeCrypto>(&mut self, ike: IkeId, outcome: Result<(), &str>, endpoint: &Endpoint<'_, C, Peers>) {
+    pub fn sent<C: IkeCrypto>(&mut self, ike: IkeId, outcome: Result<(), Unsent>, endpoint: &Endpoint<'_, C, Peers>) {
         let Some(view) = endpoint.ike_sa(ike).filter(|view| view.state == SaState::Connecting) else { return };
         let entry = view.peer.and_then(|peer| self.peers.get_mut(&peer)).filter(|entry| entry.attempt == Some(ike));
         if let Some((entry, (exchange, _))) = entry.zip(view.waiting) {
-            entry.unsent = outcome.err().map(|why| Cause::unsent(exchange, view.path.remote, why));
+            entry.unsent = outcome.err().map(|why| Cause::unsent(exchange, view.path.remote, &why));
         }
     }
 

@@ -138,7 +138,7 @@ impl Plane {
             tell(event);
             next = self.inbound().poll_event();
         }
-        opened.map(drop)
+        opened.map(drop).inspect_err(|discard| self.discards.tell_of_esp(*discard, &origin))
     }
 }
 

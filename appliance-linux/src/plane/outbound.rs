@@ -77,11 +77,13 @@ impl Plane {
         let mut engine = self.outbound();
         match engine.classify(now, packet.as_slice()) {
             Ok(Verdict::Protect(sa)) => {
+                let inner = packet.as_slice().len();
                 let sealed = engine.seal(now, sa, packet);
                 let event = engine.poll_event();
                 drop(engine);
-                if let Ok(egress) = sealed {
-                    self.send_sealed(&egress, packet.as_slice());
+                match sealed {
+                    Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
+                    Err(discard) => self.discards.tell(discard, packet.as_slice()),
                 }
                 self.report(inbox, event);
             }
@@ -101,6 +103,7 @@ impl Plane {
             Err(discard) => {
                 // The engine has counted it.
                 drop(engine);
+                self.discards.tell(discard, packet.as_slice());
                 if discard == Discard::OutNoPolicy {
                     self.strays.tell(packet.as_slice(), &self.sockets());
                 }
@@ -119,10 +122,11 @@ impl Plane {
             Ok(_) => return false,
             Err(_) => return true,
         };
+        let inner = packet.as_slice().len();
         let sealed = engine.seal(now, sa, &mut packet);
         drop(engine);
         if let Ok(egress) = sealed {
-            self.send_sealed(&egress, packet.as_slice());
+            self.send_sealed(sa, inner, &egress, packet.as_slice());
         }
         true
     }

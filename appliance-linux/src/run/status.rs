@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use gateway_core::config::selector::Selector;
 use gateway_core::config::{Identity, Mode, Start};
 use gateway_core::gateway::{self, Parts};
-use gateway_core::policy::child_of;
+use gateway_core::policy::{child_of, policy_of};
 use ike_core::endpoint::{IkeView, SaState};
 use ike_core::pad::{Pad, PeerId};
 use ipsec_core::error::{Counters, Discard};
@@ -19,6 +19,7 @@ use crate::control::protocol::{
     BoundaryStatus, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
 };
 use crate::doctor;
+use crate::plane::Lost;
 
 /// Why the guard drops, in the order in which it counts.
 const GUARDED: [Discard; 4] = [Discard::InClear, Discard::InBlocked, Discard::OutNoPolicy, Discard::OutBlocked];
@@ -49,9 +50,18 @@ impl Daemon {
 
     fn peer(&mut self, id: PeerId) -> Option<PeerStatus> {
         let now = self.clock.now();
-        with_gateway!(self, |gateway, parts| {
+        let mut status = with_gateway!(self, |gateway, parts| {
             gateway.peer_status(id, &parts).map(|peer| peer_status(&peer, &parts, now))
-        })
+        })?;
+        let ids = self.endpoint.pad().children_of(id);
+        for (child, (id, _)) in status.children.iter_mut().zip(ids) {
+            if let Some(lost) = self.plane.lost(policy_of(id)) {
+                let cause = lost.cause.as_ref().map(Into::into);
+                without(child, lost);
+                status.cause = status.cause.or(cause);
+            }
+        }
+        Some(status)
     }
 
     fn boundary(&self) -> BoundaryStatus {
@@ -157,6 +167,16 @@ fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_
         .to_owned(),
         held: peer.held,
         retry_ms: peer.retry_at.map(|at| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// What the engine sealed and the kernel did not take was not sent.
+fn without(child: &mut ChildStatus, lost: Lost) {
+    child.packets_out = child.packets_out.saturating_sub(lost.packets);
+    child.bytes_out = child.bytes_out.saturating_sub(lost.octets);
+    if let Some(cause) = lost.cause {
+        child.last_out_s = None; // that was when the last one was tried
+        child.cause.get_or_insert((&cause).into());
     }
 }
 

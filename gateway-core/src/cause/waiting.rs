@@ -2,11 +2,21 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::fmt;
 use core::net::SocketAddr;
 
 use ike_core::registry::ExchangeType;
 
 use super::{Cause, Kind};
+
+/// Why this machine did not send something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// What it says.
+    pub why: String,
+    /// Its packet filter does not let it out.
+    pub filtered: bool,
+}
 
 impl Cause {
     /// The code of [`Cause::unresolved`].
@@ -16,7 +26,7 @@ impl Cause {
     pub fn unresolved(name: &str, why: &str) -> Self {
         Self {
             code: Self::UNRESOLVED,
-            text: format!("the peer's name {name} has no address: {why}"),
+            text: format!("the peer's name {name} does not resolve: {why}"),
             hint: "check the name under \"remote\" and this machine's resolver".to_string(),
             kind: Kind::Absence,
         }
@@ -85,13 +95,21 @@ impl Cause {
         }
     }
 
-    /// A message of ours could not be sent, so that nothing answers it.
-    pub fn unsent(exchange: ExchangeType, remote: SocketAddr, why: &str) -> Self {
+    /// A message of ours, or ESP, could not be sent: nothing can answer it.
+    pub fn unsent(what: impl fmt::Display, remote: SocketAddr, unsent: &Unsent) -> Self {
+        let hint = match unsent.filtered {
+            true => {
+                "a firewall of this machine drops it (`nft list ruleset` and `iptables-save` show the rules), or its table of \
+                 connections is full: let UDP 500, UDP 4500 and IP protocol 50 out"
+            }
+            false => {
+                "`portcullis doctor` says whether \"local\" is an address of this machine, and whether a route leads there"
+            }
+        };
         Self {
             code: "not-sent",
-            text: format!("{exchange} to {remote} could not be sent: {why}"),
-            hint: "`portcullis doctor` says whether \"local\" is an address of this machine, and whether a route leads there"
-                .to_string(),
+            text: format!("{what} to {remote} could not be sent: {}", unsent.why),
+            hint: hint.to_string(),
             kind: Kind::Absence,
         }
     }

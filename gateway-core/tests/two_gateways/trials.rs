@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use gateway_core::cause::Unsent;
 use gateway_core::gateway::{Parts, PeerState, Report, What};
 use ike_core::registry::{ExchangeType, NotifyKind};
 use ike_core::wire::header::Header;
@@ -85,9 +86,8 @@ fn f_81_what_could_not_be_sent_is_not_told_as_silence() {
     world.left.gateway.start(world.now, parts!(world.left)).unwrap();
     let ike = world.left.endpoint.ike_sas().next().unwrap().id;
     assert_eq!(world.left.state("other").1, Some("waiting-for-answer"));
-    for (outcome, code) in
-        [(Err("no such address"), "not-sent"), (Ok(()), "waiting-for-answer"), (Err("x"), "not-sent")]
-    {
+    let unsent = || Err(Unsent { why: "no such address".to_owned(), filtered: false });
+    for (outcome, code) in [(unsent(), "not-sent"), (Ok(()), "waiting-for-answer"), (unsent(), "not-sent")] {
         world.left.gateway.sent(ike, outcome, &world.left.endpoint);
         assert_eq!(world.left.state("other").1, Some(code));
     }
