@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use gateway_core::config::time;
 
 /// Where the configuration is when the command line does not say otherwise.
 pub(crate) const CONFIG: &str = "/etc/portcullis/portcullis.toml";
@@ -42,11 +43,11 @@ Exit codes:
   1  it did not work out; the cause and a hint stand on standard error
   2  the command line or the configuration is wrong (file:line:column: what was expected)
   3  no daemon answers at the control socket
-  4  `status`: something is not up that should be, or the boundary is not closed";
+  4  `status`: something is not up that should be, or the boundary has no guard or is in trouble";
 
 /// An IKEv2/IPsec gateway (RFC 7296, RFC 4301, RFC 4303).
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "portcullis", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// The daemon's control socket [default: the one of the configuration for run and doctor, otherwise
     /// /run/portcullis/control.sock]
@@ -77,8 +78,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// Show peers, their tunnels and what went through them; 0 when all is up that should be and nothing can leave in clear,
-    /// else 4
+    /// Show peers, their tunnels and what went through them; 0 when all is up that should be and the boundary stands, else 4
     Status {
         /// Only this peer ("cloud") or Child SA ("cloud/net"), which then should be up
         name: Option<String>,
@@ -159,8 +159,8 @@ impl ConfigFile {
 pub(crate) struct Target {
     /// The peer's name, or peer/child
     pub(crate) name: String,
-    /// Seconds to wait for the outcome
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    /// Time to wait for the outcome: seconds (5), or with a unit as in the configuration (500ms, 5s, 2m)
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = wait)]
     pub(crate) timeout: Duration,
 }
 
@@ -175,12 +175,12 @@ pub(crate) enum What {
     Ike,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds was expected".to_owned())?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
+fn wait(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .or_else(|| time(text))
         .filter(|wait| !wait.is_zero() && *wait <= Duration::from_secs(86_400))
-        .ok_or_else(|| "more than 0 and at most 86400 seconds were expected".to_owned())
+        .ok_or_else(|| "a time was expected, 5s for instance: more than 0 and at most 1d".to_owned())
 }
 
 #[cfg(test)]
@@ -225,6 +225,14 @@ mod tests {
     }
 
     #[test]
+    fn f_77_help_is_a_command_too() {
+        for line in [&["portcullis", "help"][..], &["portcullis", "help", "up"]] {
+            let told = Cli::try_parse_from(line).unwrap_err();
+            assert_eq!(told.kind(), clap::error::ErrorKind::DisplayHelp, "{told}");
+        }
+    }
+
+    #[test]
     fn f_77_every_command_that_reads_the_configuration_knows_where_it_is() {
         for command in ["run", "check", "doctor", "block"] {
             for (rest, place) in [(&[][..], CONFIG), (&["--config", "f"], "f"), (&["f"], "f")] {
@@ -244,9 +252,11 @@ mod tests {
 
     #[test]
     fn a_time_out_is_a_positive_number() {
-        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
-        for bad in ["0", "-1", "nan", "inf", "1e9", "soon", ""] {
-            assert!(seconds(bad).is_err(), "{bad}");
+        for (text, millis) in [("1.5", 1500), ("5", 5000), ("5s", 5000), ("500ms", 500), ("1d", 86_400_000)] {
+            assert_eq!(wait(text), Ok(Duration::from_millis(millis)));
+        }
+        for bad in ["0", "-1", "nan", "inf", "1e9", "soon", "", "0s", "2d", "5x"] {
+            assert!(wait(bad).is_err(), "{bad}");
         }
     }
 }

@@ -38,7 +38,7 @@ use clap::Parser;
 use cli::{Cli, Command, Target};
 use control::client;
 use control::print::{Because, Databases, Table};
-use control::protocol::{Answer, Request};
+use control::protocol::{Answer, Cause, Request};
 use doctor::Grade;
 use gateway_core::config::Settings;
 use machine::{Trouble, trouble};
@@ -50,7 +50,7 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 2;
 /// Nobody answers at the control socket.
 const NO_DAEMON: u8 = 3;
-/// `status`: something is not up that should be, or the boundary is not closed.
+/// `status`: something is not up that should be, or the boundary does not stand.
 const NOT_UP: u8 = 4;
 
 fn main() -> ExitCode {
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         Command::Show { what, json } => ask(&socket, &Request::Show, json, what),
         Command::Up { target } => {
             let Target { name, timeout } = target;
-            ask(&socket, &Request::Up { name, timeout_ms: millis(timeout) }, false, None)
+            ask(&socket, &Request::Up { name, timeout_ms: millis(timeout), progress: true }, false, None)
         }
         Command::Down { target } => {
             let Target { name, timeout } = target;
@@ -248,7 +248,8 @@ fn events(socket: &Path, json: bool) -> u8 {
 
 /// Asks the daemon and prints its answer.
 fn ask(socket: &Path, request: &Request, json: bool, what: Option<cli::What>) -> u8 {
-    let answer = match client::call(socket, request) {
+    let progress = |cause: Cause| eprint!("not yet: {}", Because(&cause));
+    let answer = match client::call_telling(socket, request, progress) {
         Ok(answer) => answer,
         Err(error) => return unanswered(socket, &error),
     };
@@ -259,8 +260,9 @@ fn ask(socket: &Path, request: &Request, json: bool, what: Option<cli::What>) ->
         }
         Answer::Failed { cause } => {
             eprint!("{}", Because(cause));
-            return FAILED;
+            return if cause.code == Cause::CONFIGURATION { REFUSED } else { FAILED };
         }
+        Answer::Progress { .. } => return unanswered(socket, &io::ErrorKind::InvalidData.into()),
         Answer::Status { status } => print_json(status),
         Answer::Show { show } if json => match what {
             Some(cli::What::Spd) => print_json(&show.spd),

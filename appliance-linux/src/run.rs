@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use gateway_core::cause::{Cause, Kind};
 use gateway_core::config::{Config, LogLevel, Remote};
-use gateway_core::gateway::{Gateway, Locate, Located, Parts, Report, Way, What};
+use gateway_core::gateway::{Gateway, Level, Locate, Located, Parts, Report, Way, What};
 use gateway_core::peers::Peers;
 use getrandom::SysRng;
 use ike_core::child::ChildSlot;
@@ -39,14 +39,14 @@ use crate::control::server::Server;
 use crate::control::waiting::{Failed, Waiting};
 use crate::early::Early;
 use crate::inbox::{Inbox, Input, News};
-use crate::logging::{Level, Throttle};
+use crate::logging::{self, Throttle};
 use crate::machine::{Machine, Trouble, trouble};
 use crate::pending::Pending;
 use crate::plane::{Plane, unsent};
 use crate::resolve::Resolver;
 use crate::signals::{self, Stops, Wish};
 use crate::tun::CLONE_DEVICE;
-use crate::{doctor, logging, notify, story};
+use crate::{doctor, notify, story};
 use commands::Reload;
 
 /// IKE's engine: the system's random numbers, everything else in portable Rust.
@@ -108,7 +108,7 @@ pub(crate) fn filter(level: LogLevel) -> LevelFilter {
 /// The control thread's state.
 pub(crate) struct Daemon {
     pub(crate) path: PathBuf,
-    pub(crate) level: Level,
+    pub(crate) level: logging::Level,
     pub(crate) clock: Clock,
     /// Asks for the end. There is no sender of the inbox here: this thread would wait for itself.
     stops: Stops,
@@ -151,7 +151,12 @@ macro_rules! with_gateway {
 pub(crate) use with_gateway;
 
 impl Daemon {
-    fn start(path: &Path, control: &Path, config: Config, level: Level) -> Result<(Self, Receiver<Input>), Trouble> {
+    fn start(
+        path: &Path,
+        control: &Path,
+        config: Config,
+        level: logging::Level,
+    ) -> Result<(Self, Receiver<Input>), Trouble> {
         // First of all: a second daemon must not touch what the first one has.
         let owner = Owner::claim().map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Trouble { text: TAKEN.to_owned(), hint: TAKEN_HINT.to_owned() },
@@ -514,6 +519,9 @@ impl Daemon {
             let goes_on = matches!(failed, Failed::Handshake | Failed::Closed) && self.goes_on(peer);
             let status = self.peer_named(peer);
             self.waiting.fail(peer, failed, (&cause.into(), cause.kind == Kind::Intent || goes_on), status.as_ref());
+        }
+        if let (Some(peer), Some(cause), Level::Warn) = (&report.peer, &report.cause, report.level()) {
+            self.waiting.hinder(peer, report.child.as_deref(), &cause.into());
         }
     }
 

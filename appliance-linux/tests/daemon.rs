@@ -545,3 +545,20 @@ fn f_83_at_trace_each_packet_that_is_discarded_is_told_with_the_reason_and_a_flo
         assert!(lines().len() <= 200 * periods, "{} lines", lines().len());
     });
 }
+
+#[test]
+fn f_81_a_reload_of_a_file_that_is_wrong_exits_as_check_does() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("wrong");
+        daemon.start(&path, Stdio::null());
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        daemon.configure(&CONFIG.replace("10.1.0.0/16", "10.1.0.0/99"));
+        for arguments in [&["reload"][..], &["reload", "--dry-run"]] {
+            let output = daemon.command(arguments).output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{told}");
+            assert!(told.contains("config:11:") && told.contains("unchanged"), "{told}");
+        }
+    });
+}

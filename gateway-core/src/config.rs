@@ -41,6 +41,11 @@ pub use secret::{PSK_MAX, PSK_SHORT, Secret, SecretSource};
 
 use reader::{Reader, Section};
 
+/// A time as the configuration writes it: `500ms`, `20s`, `30m`, `8h`, `1d`.
+pub fn time(word: &str) -> Option<core::time::Duration> {
+    grammar::duration(word).ok()
+}
+
 /// A configuration without contradictions.
 #[derive(Debug)]
 pub struct Config {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::protocol::{Answer, Event, Request};
+use super::protocol::{Answer, Cause, Event, Request};
 
 /// More than the daemon takes to answer: it bounds the time itself, unless it is stopped or frozen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,18 +18,34 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// When nobody listens at `socket`, or what answers is no daemon; `TimedOut`: it does not answer.
 pub(crate) fn call(socket: &Path, request: &Request) -> io::Result<Answer> {
-    call_within(socket, request, PATIENCE)
+    call_telling(socket, request, |_| {})
 }
 
-fn call_within(socket: &Path, request: &Request, daemon: Duration) -> io::Result<Answer> {
+/// The same; `progress` hears what is in the way meanwhile, where the request asks for that.
+pub(crate) fn call_telling(socket: &Path, request: &Request, progress: impl FnMut(Cause)) -> io::Result<Answer> {
+    call_within(socket, request, PATIENCE, progress)
+}
+
+fn call_within(
+    socket: &Path,
+    request: &Request,
+    daemon: Duration,
+    mut progress: impl FnMut(Cause),
+) -> io::Result<Answer> {
     let stream = send(socket, request, daemon)?;
     stream.set_read_timeout(request.waits().limit(daemon))?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).map_err(in_words)?;
-    if answer.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection without an answer"));
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut answer = String::new();
+        stream.read_line(&mut answer).map_err(in_words)?;
+        if answer.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection without an answer"));
+        }
+        match serde_json::from_str(&answer)? {
+            Answer::Progress { cause } => progress(cause),
+            answer => return Ok(answer),
+        }
     }
-    Ok(serde_json::from_str(&answer)?)
 }
 
 /// A time that is over, as what it is.
@@ -92,7 +108,7 @@ mod tests {
         let _stopped = UnixListener::bind(&path).unwrap();
         let patience = Duration::from_millis(50);
         let since = Instant::now();
-        let asked = call_within(&path, &Request::Status, patience);
+        let asked = call_within(&path, &Request::Status, patience, |_| {});
         assert_eq!(asked.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         let waiting: Vec<_> = (0..10_000)
             .map_while(|_| {
@@ -100,7 +116,7 @@ mod tests {
                 socket.connect(&SockAddr::unix(&path).unwrap()).is_ok().then_some(socket)
             })
             .collect();
-        let asked = call_within(&path, &Request::Status, patience);
+        let asked = call_within(&path, &Request::Status, patience, |_| {});
         assert_eq!(asked.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut), "{} wait", waiting.len());
         assert!(since.elapsed() < Duration::from_secs(30));
         std::fs::remove_dir_all(&folder).unwrap();

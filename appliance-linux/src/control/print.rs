@@ -57,23 +57,25 @@ impl Table<'_> {
                 let heard = ike.heard_s.map(|at| format!("last heard {} ago", Age(at)));
                 let rekey = ike.rekey_s.map(|at| format!("IKE SA rekeyed in {}", Age(at)));
                 details(f, width, [heard, rekey])?;
-                if peer.state != PeerState::Connected {
+                if peer.held {
+                    writeln!(f, "{:width$}  held down by you, and connected by the peer", "")?;
+                } else if peer.state != PeerState::Connected {
                     let next = peer.retry_ms.map(|at| format!(", next try in {}", Age(at.div_ceil(1000))));
                     writeln!(f, "{:width$}  who is called is not there{}", "", next.unwrap_or_default())?;
                 }
             }
-            None if peer.held => writeln!(f, "  held down by you: `portcullis up {}` ends that", peer.name)?,
+            None if peer.held => {
+                let packet = if peer.start == "on-demand" { ", or a packet for it," } else { "" };
+                writeln!(f, "  held down by you: `portcullis up {}`{packet} ends that", peer.name)?;
+            }
             None => match peer.retry_ms {
                 Some(retry) => writeln!(f, "  {}, next try in {}", peer.start, Age(retry.div_ceil(1000)))?,
                 None => writeln!(f, "  {}", peer.start)?,
             },
         }
-        let Some(cause) = &peer.cause else { return Ok(()) };
-        writeln!(f, "{:width$}  {}: {}", "", cause.code, cause.text)?;
-        if !cause.hint.is_empty() {
-            writeln!(f, "{:width$}  hint: {}", "", cause.hint)?;
-        }
-        Ok(())
+        // What is wrong with a child stands there.
+        let of_a_child = |cause: &&Cause| peer.children.iter().any(|child| child.cause.as_ref() == Some(*cause));
+        why(f, width + 2, peer.cause.as_ref().filter(|cause| !of_a_child(cause)))
     }
 
     fn child(&self, f: &mut Formatter<'_>, peer: &PeerStatus, child: &ChildStatus, width: usize) -> fmt::Result {
@@ -86,7 +88,11 @@ impl Table<'_> {
         if child.held {
             write!(f, ", held down by you")?;
         }
+        if let Some(retry) = child.retry_ms {
+            write!(f, ", next try in {}", Age(retry.div_ceil(1000)))?;
+        }
         writeln!(f)?;
+        why(f, width + 16, child.cause.as_ref())?;
         let rekey = child.rekey_s.map(|at| format!("rekeyed in {}", Age(at)));
         let expires = child.expires_s.map(|at| format!("ends in {} if that fails", Age(at)));
         details(f, width, [rekey, expires])?;
@@ -112,6 +118,13 @@ impl Table<'_> {
         }
         Ok(())
     }
+}
+
+/// A cause, where there is one, and its hint on the next line.
+fn why(f: &mut Formatter<'_>, indent: usize, cause: Option<&Cause>) -> fmt::Result {
+    let Some(cause) = cause else { return Ok(()) };
+    writeln!(f, "{:indent$}{}: {}", "", cause.code, cause.text)?;
+    if cause.hint.is_empty() { Ok(()) } else { writeln!(f, "{:indent$}hint: {}", "", cause.hint) }
 }
 
 /// A line of its own for what is known of these.
@@ -386,6 +399,25 @@ mod tests {
     }
 
     #[test]
+    fn f_79_what_is_wrong_with_a_child_stands_under_it_with_its_next_try() {
+        let cause = |code: &str, hint: &str| Some(Cause { code: code.into(), text: "why".into(), hint: hint.into() });
+        let table = shown(|peer| {
+            let child = &mut peer.children[0];
+            (child.spi_in, child.suite, child.rekey_s, child.expires_s) = (None, None, None, None);
+            (child.cause, child.retry_ms, child.packets_in, child.packets_out) =
+                (cause("refused", "do"), Some(2100), 0, 0);
+            peer.cause = child.cause.clone();
+        });
+        let child = "10.2.0.0/16 == 10.1.0.0/16, next try in 3s\n                     refused: why\n                     hint: do\n";
+        assert!(table.ends_with(child) && table.matches("refused").count() == 1, "{table}");
+        let other = shown(|peer| (peer.cause, peer.children[0].cause) = (cause("unheard", ""), cause("refused", "")));
+        assert!(
+            other.contains("\n       unheard: why\n") && other.contains("\n                     refused: why\n"),
+            "{other}"
+        );
+    }
+
+    #[test]
     fn f_79_what_is_held_and_away_is_no_failure_unless_the_peer_is_asked_for_by_name() {
         let fine = |change: fn(&mut PeerStatus)| {
             [None, Some("cloud"), Some("cloud/net")].map(|name| status(vec![peer(change)]).is_fine(name))
@@ -398,15 +430,16 @@ mod tests {
     }
 
     #[test]
-    fn f_01_a_boundary_that_is_not_closed_is_a_failure_of_status_and_of_nobody_by_name() {
-        let fine = |state: &str| {
+    fn f_01_a_boundary_that_does_not_stand_is_a_failure_of_status_and_of_nobody_by_name() {
+        let fine = |state: &str, guard: &str| {
             let mut status = status(vec![peer(|_| {})]);
-            status.boundary.state = state.to_owned();
+            (status.boundary.state, status.boundary.guard) = (state.to_owned(), guard.to_owned());
             [None, Some("cloud")].map(|name| status.is_fine(name))
         };
-        assert_eq!(fine("closed"), [true, true]);
-        assert_eq!(fine("weak"), [false, true]);
-        assert_eq!(fine("trouble"), [false, true]);
+        assert_eq!(fine("closed", "nftables"), [true, true]);
+        assert_eq!(fine("weak", "none"), [false, true]);
+        assert_eq!(fine("trouble", "nftables"), [false, true]);
+        assert_eq!(fine("weak", "nftables"), [true, true], "everything to everything is for the operator's routes");
     }
 
     #[test]
@@ -416,6 +449,13 @@ mod tests {
         });
         assert!(held.contains("disconnected  held down by you: `portcullis up cloud` ends that"), "{held}");
         assert!(shown(|peer| peer.children[0].held = true).contains("held down by you"));
+        let by_a_packet = shown(|peer| {
+            (peer.held, peer.ike, peer.state, peer.start) =
+                (true, None, PeerState::Disconnected, "on-demand".to_owned());
+        });
+        assert!(by_a_packet.contains("`portcullis up cloud`, or a packet for it, ends that"), "{by_a_packet}");
+        let by_the_peer = shown(|peer| peer.held = true);
+        assert!(by_the_peer.contains("\n       held down by you, and connected by the peer\n"), "{by_the_peer}");
     }
 
     #[test]

@@ -19,8 +19,13 @@ pub(crate) enum Request {
     Status,
     /// Policies, SAs.
     Show,
-    /// Connect and wait for the outcome.
-    Up { name: String, timeout_ms: u64 },
+    /// Connect and wait for the outcome; with `progress` what is in the way meanwhile is told before it.
+    Up {
+        name: String,
+        timeout_ms: u64,
+        #[serde(default)]
+        progress: bool,
+    },
     /// Disconnect.
     Down { name: String, timeout_ms: u64 },
     /// Fresh keys.
@@ -77,6 +82,8 @@ pub(crate) enum Answer {
     Done { lines: Vec<String> },
     /// It did not work out.
     Failed { cause: Cause },
+    /// Something is in the way, and the answer is still to come.
+    Progress { cause: Cause },
     /// The answer to [`Request::Status`].
     Status { status: Status },
     /// The answer to [`Request::Show`].
@@ -93,6 +100,11 @@ pub(crate) struct Cause {
     /// What to do about it; may be empty.
     #[serde(default)]
     pub(crate) hint: String,
+}
+
+impl Cause {
+    /// The code of a file that is no configuration.
+    pub(crate) const CONFIGURATION: &str = "configuration-wrong";
 }
 
 impl From<&cause::Cause> for Cause {
@@ -147,14 +159,14 @@ impl Status {
 
     /// Whether all is as it should be; with `name`, to which it is narrowed, only of that.
     pub(crate) fn is_fine(&self, name: Option<&str>) -> bool {
-        self.peers.iter().all(|peer| peer.is_fine(name)) && (name.is_some() || self.boundary.is_closed())
+        self.peers.iter().all(|peer| peer.is_fine(name)) && (name.is_some() || self.boundary.is_fine())
     }
 }
 
 impl BoundaryStatus {
-    /// Whether nothing keeps packets from being kept in.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state == "closed"
+    /// Whether all stands that can. What the operator's own routes decide about is weak, and no failure.
+    fn is_fine(&self) -> bool {
+        self.state != "trouble" && self.guard != "none"
     }
 }
 
@@ -254,6 +266,9 @@ pub(crate) struct ChildStatus {
     /// Why it is not up, or what is wrong with it.
     #[serde(default)]
     pub(crate) cause: Option<Cause>,
+    /// Milliseconds until a connected peer is asked for it again.
+    #[serde(default)]
+    pub(crate) retry_ms: Option<u64>,
 }
 
 impl PeerStatus {
@@ -364,7 +379,7 @@ mod tests {
         let requests = [
             Request::Status,
             Request::Show,
-            Request::Up { name: "cloud/net".into(), timeout_ms: 1000 },
+            Request::Up { name: "cloud/net".into(), timeout_ms: 1000, progress: true },
             Request::Rekey { name: "cloud".into(), ike: true, timeout_ms: 1 },
             Request::Reload { dry_run: true },
             Request::Events,

@@ -231,6 +231,7 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 
 fn ask(client: &UnixStream, request: Request, calls: &(impl Fn(Call) -> bool + ?Sized)) -> Answer {
     let limit = request.waits().limit(DAEMON); // none: as long as the daemon and the client live
+    let progress = matches!(request, Request::Up { progress: true, .. });
     let since = Instant::now();
     let (answer, answered) = Reply::new();
     if !calls(Call { request, answer }) {
@@ -239,6 +240,8 @@ fn ask(client: &UnixStream, request: Request, calls: &(impl Fn(Call) -> bool + ?
     loop {
         let left = limit.map_or(GLANCE, |limit| limit.saturating_sub(since.elapsed()));
         match answered.answer.recv_timeout(left.min(GLANCE)) {
+            // Who does not read it has left, or is found to be slow at the answer.
+            Ok(told @ Answer::Progress { .. }) => drop(progress.then(|| write(client, &told))),
             Ok(answer) => return answer,
             Err(RecvTimeoutError::Timeout) if !left.is_zero() && !has_left(client) => {}
             Err(RecvTimeoutError::Timeout) => return refusal("no-answer", "the daemon did not answer in time", ""),
@@ -320,7 +323,8 @@ mod tests {
     const HANGS: Duration = Duration::from_secs(60);
 
     fn waits(path: &Path, count: usize) -> Vec<UnixStream> {
-        let line = serde_json::to_string(&Request::Up { name: "cloud".into(), timeout_ms: 3_600_000 }).unwrap();
+        let line = serde_json::to_string(&Request::Up { name: "cloud".into(), timeout_ms: 3_600_000, progress: false })
+            .unwrap();
         let clients = connected(path, count);
         // Beyond its seats the server may have closed one before it spoke.
         clients.iter().for_each(|mut client| drop(client.write_all(format!("{line}\n").as_bytes())));
@@ -403,6 +407,25 @@ mod tests {
         while held.lock().unwrap().len() == taken {
             assert!(since.elapsed() < HANGS, "their room is not given back");
             thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn f_73_what_is_in_the_way_is_told_before_the_answer_to_whoever_asks_for_that() {
+        let folder = Folder::new("progress");
+        let path = folder.0.join("control.sock");
+        let _server = started(&path, |call| {
+            let cause = Cause { code: "peer-silent".into(), text: String::new(), hint: String::new() };
+            call.answer.send(Answer::Progress { cause });
+            echo(call)
+        })
+        .unwrap();
+        for progress in [true, false] {
+            let mut heard = Vec::new();
+            let up = Request::Up { name: "cloud".into(), timeout_ms: 1000, progress };
+            let answer = client::call_telling(&path, &up, |cause| heard.push(cause.code)).unwrap();
+            assert!(matches!(answer, Answer::Done { .. }), "{answer:?}");
+            assert_eq!(heard.len(), usize::from(progress), "{heard:?}");
         }
     }
 

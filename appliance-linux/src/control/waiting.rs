@@ -107,6 +107,17 @@ impl Waiting {
     }
 }
 
+impl Waiting {
+    /// Tells those who wait for the peer `name`, or for `child` of it, to come up what is in the way.
+    pub(crate) fn hinder(&self, name: &str, child: Option<&str>, cause: &Cause) {
+        let meant =
+            |wait: &&Wait| wait.goal == Goal::Up && wait.peer == name && child.is_none_or(|child| wait.means(child));
+        for wait in self.0.iter().filter(meant) {
+            let _ = wait.answer.send(Answer::Progress { cause: cause.clone() }); // the client may have left
+        }
+    }
+}
+
 impl Wait {
     fn means(&self, child: &str) -> bool {
         self.child.as_ref().is_none_or(|only| only == child)
@@ -284,6 +295,7 @@ mod tests {
             rekey_s: None,
             expires_s: None,
             cause: None,
+            retry_ms: None,
         }
     }
 
@@ -390,6 +402,23 @@ mod tests {
         waiting.settle(start + Duration::from_secs(5), &[peer(None, vec![child("a", None)])]);
         assert_eq!(code(answered.answer.try_recv().unwrap()), "timeout");
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn f_73_who_waits_hears_what_is_in_the_way_of_what_was_asked_for() {
+        let start = Instant::now();
+        let hears = |goal: Goal, only, peer: &str, child| {
+            let (waiting, answered) = wait(goal, only, start);
+            waiting.hinder(peer, child, &cause("no-proposal-chosen"));
+            assert!(!waiting.is_empty(), "it goes on waiting");
+            matches!(answered.answer.try_recv(), Ok(Answer::Progress { .. }))
+        };
+        assert!(hears(Goal::Up, None, "cloud", None));
+        assert!(hears(Goal::Up, Some("a"), "cloud", None));
+        assert!(hears(Goal::Up, Some("a"), "cloud", Some("a")));
+        assert!(!hears(Goal::Up, Some("a"), "cloud", Some("b")));
+        assert!(!hears(Goal::Up, None, "other", None));
+        assert!(!hears(Goal::Down, None, "cloud", None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tracing::{error, info};
 use super::{Daemon, filter, with_gateway};
 use crate::capacity::Need;
 use crate::configuration::{self, Loaded};
-use crate::control::protocol::{self, Answer, Request};
+use crate::control::protocol::{self, Answer, PeerState, Request};
 use crate::control::server::{Call, Reply};
 use crate::control::waiting::{Goal, Wait};
 use crate::machine::Trouble;
@@ -39,7 +39,7 @@ impl Daemon {
                 }
                 return self.reload(Some(answer));
             }
-            Request::Up { name, timeout_ms } => {
+            Request::Up { name, timeout_ms, .. } => {
                 let known = with_gateway!(self, |gateway, parts| gateway.up(now, &name, &mut parts));
                 known.map(|()| Ok((name, Goal::Up, timeout_ms)))
             }
@@ -61,6 +61,11 @@ impl Daemon {
                 };
                 let since = Instant::now();
                 let deadline = since + Duration::from_millis(timeout_ms.min(86_400_000));
+                // What is known of a handshake that is under way already is not told again.
+                let known = self.peer_named(&peer).filter(|known| goal == Goal::Up && known.state == PeerState::Error);
+                if let Some(cause) = known.and_then(|known| known.cause) {
+                    answer.send(Answer::Progress { cause });
+                }
                 return self.waiting.push(Wait { goal, peer, child, since, deadline, answer });
             }
             Ok(Err(cause)) => (&cause).into(),
@@ -88,11 +93,7 @@ impl Daemon {
 
     /// Reads the configuration again and tells what a reload would change.
     fn compare(&mut self) -> Result<Vec<String>, protocol::Cause> {
-        let Loaded { config, warnings } = configuration::load(&self.path).map_err(|lines| protocol::Cause {
-            code: "not-reloaded".to_owned(),
-            text: lines.join("\n"),
-            hint: "nothing was changed".to_owned(),
-        })?;
+        let Loaded { config, warnings } = configuration::load(&self.path).map_err(|lines| wrong(&lines))?;
         let diff = with_gateway!(self, |gateway, parts| gateway.compare(&config, &parts));
         let mut lines = warnings;
         lines.extend(story::changes(&diff));
@@ -125,7 +126,7 @@ impl Daemon {
 
     fn prepare_reload(&mut self) -> Result<(Config, Vec<String>, BTreeSet<Listen>), protocol::Cause> {
         let loaded = configuration::load(&self.path);
-        let Loaded { mut config, warnings } = loaded.map_err(|lines| refused(lines.join("\n"), ""))?;
+        let Loaded { mut config, warnings } = loaded.map_err(|lines| wrong(&lines))?;
         // Asked before anything is changed. What fits is taken: see `Gateway::reload`.
         let room = Need::of(&config).squeezes_into(&self.capacity);
         room.map_err(|text| refused(text, "a restart makes room"))?;
@@ -197,6 +198,11 @@ pub(super) struct Reload {
     /// A signal came meanwhile.
     again: bool,
     reloading: Reloading,
+}
+
+/// The file is no configuration.
+fn wrong(lines: &[String]) -> protocol::Cause {
+    protocol::Cause { code: protocol::Cause::CONFIGURATION.to_owned(), ..refused(lines.join("\n"), "") }
 }
 
 fn refused(text: String, hint: &str) -> protocol::Cause {

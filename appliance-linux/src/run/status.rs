@@ -176,7 +176,7 @@ fn without(child: &mut ChildStatus, lost: Lost) {
     child.bytes_out = child.bytes_out.saturating_sub(lost.octets);
     if let Some(cause) = lost.cause {
         child.last_out_s = None; // that was when the last one was tried
-        child.cause.get_or_insert((&cause).into());
+        child.cause = Some((&cause).into());
     }
 }
 
@@ -234,6 +234,7 @@ fn child_status(child: &gateway::ChildStatus<'_>, parts: &Lent<'_, '_>, now: ips
         rekey_s: sa.and_then(|sa| sa.rekey_at).map(|at| at.since(now).as_secs()),
         expires_s: sa.and_then(|sa| sa.expires_at).map(|at| at.since(now).as_secs()),
         cause: child.cause.as_ref().map(Into::into),
+        retry_ms: child.retry_at.map(|at| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX)),
     }
 }
 

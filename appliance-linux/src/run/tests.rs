@@ -4,6 +4,7 @@ use std::process::Command;
 use ipsec_core::engine::Verdict;
 
 use super::*;
+use crate::control::protocol::Answer;
 use crate::control::server::Reply;
 use crate::control::waiting::{Goal, Wait};
 use crate::namespace::in_a_network_of_its_own;
@@ -68,7 +69,7 @@ fn f_34_a_handshake_that_fails_while_we_call_is_somebody_elses_and_what_is_wante
             daemon.waiting.push(Wait { goal, peer: peer.clone(), child, since, deadline: since + DOZE, answer });
             let cause = Cause { code: "refused", text: String::new(), hint: String::new(), kind };
             daemon.tell(&Report { peer: Some(peer), child: None, what, cause: Some(cause) });
-            answered.answer.try_recv().is_ok()
+            matches!(answered.answer.try_recv(), Ok(Answer::Failed { .. }))
         };
         let told = |daemon: &mut Daemon, what: What, kind: Kind| told_of(daemon, Goal::Up, what, kind);
         let failed = || What::Failed { remote: None };

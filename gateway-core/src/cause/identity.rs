@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use ike_core::failure::{Failure, Side};
 use ike_core::registry::ExchangeType;
@@ -12,15 +13,20 @@ use super::Cause;
 use crate::config::{Identity, Peer};
 
 impl Cause {
-    /// Puts the failure of a handshake into words, with both identities where the failure is about them: `ours`, and the
-    /// one that the peer sent, or else the one that is configured.
+    /// Puts the failure of a handshake with `remote` into words, with both identities where the failure is about them: `ours`,
+    /// and the one that the peer sent, or else the one that is configured.
     pub fn of_handshake(
         failure: &Failure,
+        remote: SocketAddr,
         peer: Option<&Peer>,
         ours: Option<&Identity>,
         sent: Option<&ShortId>,
     ) -> Self {
         let mut cause = Self::of_identity(failure, peer, sent);
+        if matches!(failure, Failure::PeerSilent(_)) {
+            // It may have several addresses.
+            cause.text = cause.text.replacen("the peer", &format!("the peer at {remote}"), 1);
+        }
         let expected = peer.and_then(|peer| peer.remote_id.as_ref()).filter(|_| sent.is_none());
         let about = match failure {
             Failure::UnknownIdentity | Failure::WrongIdentity | Failure::AuthenticationFailed(_) => true,
@@ -78,10 +84,12 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
+    const THERE: SocketAddr = SocketAddr::V4(core::net::SocketAddrV4::new(core::net::Ipv4Addr::new(192, 0, 2, 1), 500));
+
     #[test]
     fn f_59_the_identity_that_the_peer_sent_is_told_as_it_is_to_be_written() {
         let cause = |failure, kind, data: &[u8]| {
-            Cause::of_handshake(&failure, None, None, Some(&ShortId::from(&Id { kind, data }))).to_string()
+            Cause::of_handshake(&failure, THERE, None, None, Some(&ShortId::from(&Id { kind, data }))).to_string()
         };
         let long = [b'x'; 129];
         for (kind, data, named, writable) in [
@@ -102,7 +110,8 @@ mod tests {
             assert!(unproven.contains(named) && unproven.contains("pre-shared keys differ"), "{unproven}");
         }
         let silent = Failure::PeerSilent(ExchangeType::IKE_AUTH);
-        assert_eq!(cause(silent.clone(), IdKind::FQDN, b"a"), Cause::of(&silent, None).to_string());
+        let told = Cause::of(&silent, None).to_string().replacen("the peer", "the peer at 192.0.2.1:500", 1);
+        assert_eq!(cause(silent, IdKind::FQDN, b"a"), told);
     }
 
     #[test]
@@ -121,7 +130,7 @@ mod tests {
             Failure::PeerSilent(ExchangeType::IKE_AUTH),
             Failure::HalfOpenTimeout,
         ] {
-            let cause = |sent| Cause::of_handshake(&failure, Some(peer), peer.local_id.as_ref(), sent).text;
+            let cause = |sent| Cause::of_handshake(&failure, THERE, Some(peer), peer.local_id.as_ref(), sent).text;
             let expected = cause(None);
             assert!(expected.contains("\"right.lab\"") && expected.contains("\"left.lab\""), "{expected}");
             let told = cause(Some(&sent));
@@ -130,7 +139,8 @@ mod tests {
             let silent = matches!(failure, Failure::PeerSilent(_) | Failure::HalfOpenTimeout);
             assert!(silent || told.contains("\"other.lab\""), "{told}");
         }
-        let other = Cause::of_handshake(&Failure::MajorVersion, Some(peer), peer.local_id.as_ref(), Some(&sent)).text;
+        let other =
+            Cause::of_handshake(&Failure::MajorVersion, THERE, Some(peer), peer.local_id.as_ref(), Some(&sent)).text;
         assert!(!other.contains(".lab"), "{other}");
     }
 }

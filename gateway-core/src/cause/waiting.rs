@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use ike_core::registry::ExchangeType;
 
@@ -45,6 +45,16 @@ impl Cause {
         }
     }
 
+    /// Our end of a connection is no way to the peer any more.
+    pub fn readdressed(local: IpAddr) -> Self {
+        Self {
+            code: "address-changed",
+            text: format!("our address {local} is gone, or the way to the peer leads from another one now"),
+            hint: "it is called anew from where the way leads".to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
     /// Only the peer can begin.
     pub fn waiting() -> Self {
         Self {
@@ -60,7 +70,7 @@ impl Cause {
         Self {
             code: "waiting-for-peer",
             text: "the peer has not called, and start = \"passive\" leaves it to the peer".to_string(),
-            hint: "start it on the other side, or here with: up".to_string(),
+            hint: "start it on the other side, or here with `portcullis up`".to_string(),
             kind: Kind::Intent,
         }
     }

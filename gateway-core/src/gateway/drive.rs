@@ -131,7 +131,8 @@ impl Gateway {
             return;
         }
         entry.watch_at = None;
-        let attempt = entry.attempt.and_then(|ike| endpoint.ike_sa(ike));
+        // Somebody answers, and was told.
+        let attempt = entry.attempt.filter(|_| entry.doubt.is_none()).and_then(|ike| endpoint.ike_sa(ike));
         if let Some(view) = attempt.filter(|view| view.waiting.is_some_and(|(_, repeated)| repeated >= OFTEN))
             && let Some(cause) = entry.unanswered(&view)
         {
@@ -161,7 +162,10 @@ impl Gateway {
         let Some(turn) = self.peers.get(&id).map(|entry| entry.turn) else { return };
         let Some(peer) = endpoint.pad().get(id) else { return };
         match place(peer, turn) {
-            Some(Place::Known(local, remote)) => {
+            Some(Place::Known { local, remote, ways }) => {
+                if let Some(entry) = self.peers.get_mut(&id) {
+                    entry.ways = ways;
+                }
                 endpoint.pad_mut().set_path(id, local, remote);
                 self.initiate(now, id, endpoint);
             }
@@ -270,7 +274,7 @@ impl Gateway {
             }
             entry.retry_at = None;
             entry.failures = 0;
-            self.end_ikes(now, id, &[ike], parts);
+            self.end_ikes(now, id, &[ike], &Cause::readdressed(path.local.ip()), parts);
         }
         for (id, entry) in &mut self.peers {
             if entry.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNROUTABLE) {
@@ -287,7 +291,8 @@ impl Gateway {
         match begun {
             Ok(ike) => {
                 if let Some(entry) = self.peers.get_mut(&id) {
-                    (entry.attempt, entry.begun, entry.unsent) = (Some(ike), Some(first), None);
+                    (entry.attempt, entry.begun) = (Some(ike), Some(first));
+                    (entry.unsent, entry.doubt) = (None, None);
                 }
                 self.look_after(now, id);
                 if let Some(remote) = remote {
@@ -342,7 +347,12 @@ impl Gateway {
 
 /// Where to call a peer.
 enum Place {
-    Known(core::net::IpAddr, core::net::IpAddr),
+    Known {
+        local: core::net::IpAddr,
+        remote: core::net::IpAddr,
+        /// How many places there are, as far as one can see from this one.
+        ways: u32,
+    },
     Unknown(Locate),
 }
 
@@ -354,8 +364,12 @@ fn place(peer: &Peer, turn: usize) -> Option<Place> {
     let question = || Locate { peer: PeerId(0), remote: remote.clone(), local: peer.local.clone() };
     let Remote::Address(address) = remote else { return Some(Place::Unknown(question())) };
     let fitting = || peer.local.iter().filter(|local| local.is_ipv4() == address.is_ipv4());
-    match round.checked_rem(fitting().count()).and_then(|index| fitting().nth(index)) {
-        Some(local) => Some(Place::Known(*local, *address)),
+    let ours = fitting().count();
+    match round.checked_rem(ours).and_then(|index| fitting().nth(index)) {
+        Some(local) => {
+            let ways = u32::try_from(ours.saturating_mul(remotes)).unwrap_or(1);
+            Some(Place::Known { local: *local, remote: *address, ways })
+        }
         None => Some(Place::Unknown(question())),
     }
 }

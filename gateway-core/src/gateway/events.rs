@@ -65,6 +65,7 @@ enum Note {
         cause: Failure,
     },
     Noted {
+        ike: IkeId,
         peer: PeerId,
         remote: SocketAddr,
         cause: Failure,
@@ -159,7 +160,7 @@ impl Gateway {
             Event::ChildFailed { ike, peer, child, config, cause } => {
                 Note::ChildFailed { ike, peer, child, config, cause }
             }
-            Event::Noted { peer, remote, cause, .. } => Note::Noted { peer, remote, cause },
+            Event::Noted { ike, peer, remote, cause } => Note::Noted { ike, peer, remote, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
             Event::RekeyFailed { peer, cause, .. } => Note::RekeyFailed { peer, cause },
             Event::Reauthenticate { ike, peer } => Note::Reauthenticate { ike, peer },
@@ -239,11 +240,16 @@ impl Gateway {
                     entry.answered(child);
                 }
             }
-            Note::Noted { peer, remote, cause } => {
+            Note::Noted { ike, peer, remote, cause } => {
                 let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
-                let entry = self.peers.get_mut(&peer).filter(|entry| entry.cause.as_ref() != Some(&cause));
-                if let Some(entry) = entry {
-                    entry.cause = Some(cause.clone());
+                let entry = self.peers.get_mut(&peer).filter(|entry| entry.attempt == Some(ike));
+                if let Some(entry) = entry.filter(|entry| entry.doubt.as_ref() != Some(&cause)) {
+                    // Of several the last one, and of one in each attempt the first time.
+                    let known = entry.cause.as_ref() == Some(&cause);
+                    entry.doubt = Some(cause.clone());
+                    if known {
+                        return;
+                    }
                     if self.strangers.admit(now) {
                         self.tell(Some(peer), None, What::Doubtful { remote }, Some(cause));
                     }
@@ -525,7 +531,7 @@ impl Gateway {
         let pad = parts.endpoint.pad();
         let config = about.and_then(|id| pad.get(id));
         let ours = about.and_then(|id| pad.connection(id)).map(|connection| Identity::from(connection.local_id));
-        let mut cause = Cause::of_handshake(failure, config, ours.as_ref(), identity.as_ref());
+        let mut cause = Cause::of_handshake(failure, remote, config, ours.as_ref(), identity.as_ref());
         let mut goes_on = false;
         if let Some(id) = about {
             let Some(entry) = self.peers.get_mut(&id) else { return };

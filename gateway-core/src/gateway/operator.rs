@@ -1,6 +1,7 @@
 //! What the operator wants: up, down, rekey, reload, shutdown.
 
 use alloc::collections::BTreeSet;
+use alloc::format;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
@@ -84,6 +85,7 @@ impl Gateway {
             if let Some(child) = self.children.get_mut(&config) {
                 child.held = target.child.is_some();
                 child.wanted = false;
+                child.cause = None; // it is down because somebody wants that
             }
         }
         match target.child {
@@ -124,7 +126,7 @@ impl Gateway {
             }
         }
         self.settle(now, parts);
-        Ok(if begun { Ok(()) } else { Err(Cause::not_connected()) })
+        Ok(if begun { Ok(()) } else { Err(Cause::not_connected(name)) })
     }
 
     /// What came of [`Gateway::up`]: `None` while it is under way.
@@ -139,7 +141,7 @@ impl Gateway {
         let target = self.find(name, parts.endpoint.pad())?;
         let entry = self.peers.get(&target.peer).ok_or(Unknown)?;
         if !self.is_connected(target.peer, parts.endpoint) {
-            let underway = entry.attempt.is_some() || entry.locating;
+            let underway = entry.attempt.is_some() || entry.locating || entry.has_other_places();
             return Ok(entry.cause.clone().filter(|_| !underway).map(Err));
         }
         let party = self.connection(target.peer, parts.endpoint).map(|ike| ike.party);
@@ -268,15 +270,16 @@ impl Gateway {
     fn end_peer<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C, P>) {
         let Some(entry) = self.peers.get(&id) else { return };
         let all: Vec<_> = entry.ikes.iter().copied().chain(entry.attempt).collect();
-        self.end_ikes(now, id, &all, parts);
+        self.end_ikes(now, id, &all, &Cause::of(&Failure::ClosedHere, None), parts);
     }
 
-    /// The same for some IKE SAs of a peer and what they carry.
+    /// The same for some IKE SAs of a peer and what they carry, because of `cause`.
     pub(super) fn end_ikes<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
         id: PeerId,
         ended: &[IkeId],
+        cause: &Cause,
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
@@ -297,23 +300,22 @@ impl Gateway {
                 stood |= self.uninstall(sa, parts);
             }
             if stood && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
-                let cause = Cause::of(&Failure::ClosedHere, None);
-                self.tell(Some(id), Some(config), What::ChildDown, Some(cause));
+                self.tell(Some(id), Some(config), What::ChildDown, Some(cause.clone()));
             }
         }
         if told {
-            self.tell(Some(id), None, What::Closed, Some(Cause::of(&Failure::ClosedHere, None)));
+            self.tell(Some(id), None, What::Closed, Some(cause.clone()));
         }
         self.agenda.touch(id);
     }
 }
 
 impl Cause {
-    fn not_connected() -> Self {
+    fn not_connected(name: &str) -> Self {
         Self {
             code: "not-connected",
             text: "there is no SA to rekey".into(),
-            hint: "connect it first: up".into(),
+            hint: format!("connect it first: `portcullis up {name}`"),
             kind: Kind::Absence,
         }
     }

@@ -74,6 +74,8 @@ pub(super) struct PeerEntry {
     pub(super) spoiler: Option<ChildConfigId>,
     /// That a message of that could not even be sent.
     pub(super) unsent: Option<Cause>,
+    /// What somebody says in clear of why nothing will come of that.
+    pub(super) doubt: Option<Cause>,
     /// The appliance was asked where it is.
     pub(super) locating: bool,
     /// How many places were tried, to try the next one.
@@ -130,6 +132,7 @@ impl PeerEntry {
             begun: None,
             spoiler: None,
             unsent: None,
+            doubt: None,
             locating: false,
             turn: 0,
             ways: 1,
@@ -201,6 +204,16 @@ impl PeerEntry {
         self.cause = Some(cause);
     }
 
+    /// Why it is not connected, as far as that is known: of the handshake under way, or of what was before.
+    pub(super) fn known(&self) -> Option<&Cause> {
+        self.doubt.as_ref().filter(|_| self.attempt.is_some()).or(self.cause.as_ref())
+    }
+
+    /// Whether other places of the peer are tried before the first one is again.
+    pub(super) fn has_other_places(&self) -> bool {
+        self.is_wanted() && (1..self.ways).contains(&self.failures)
+    }
+
     /// What our handshake waits for.
     pub(super) fn unanswered(&self, attempt: &IkeView) -> Option<Cause> {
         let (exchange, repeated) = attempt.waiting?;
@@ -221,7 +234,7 @@ impl PeerEntry {
         let rounds = self.failures.saturating_sub(1).checked_div(self.ways).unwrap_or(0).saturating_add(1);
         self.retry_at = Some(now + super::pause(rounds, self.id.0));
         self.lost(now);
-        if self.start != Start::Active {
+        if self.start != Start::Active && !self.has_other_places() {
             self.wanted = false;
         }
         self.cause = Some(cause);

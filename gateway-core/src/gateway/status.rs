@@ -72,6 +72,8 @@ pub struct ChildStatus<'s> {
     pub name: &'s str,
     /// Why it is not up, or what is wrong with it, or that the peer narrowed it.
     pub cause: Option<Cause>,
+    /// When a connected peer is asked for it again.
+    pub retry_at: Option<Instant>,
     /// Its newest SA; `None` while it is down.
     pub sa: Option<ChildView<'s>>,
     /// Protocol 50 or UDP.
@@ -113,15 +115,20 @@ impl Gateway {
         self.peers.get(&id).map(|entry| {
             let ike = self.connection(entry.id, parts.endpoint);
             let connected = self.is_connected(entry.id, parts.endpoint);
-            let children: Vec<_> = self.child_status(entry, ike.map(|ike| ike.party), parts).collect();
+            let mut children: Vec<_> = self.child_status(entry, ike.map(|ike| ike.party), parts).collect();
+            children
+                .iter_mut()
+                .filter(|child| !connected || child.sa.is_some())
+                .for_each(|child| child.retry_at = None);
             let wrong = |child: &&ChildStatus<'_>| child.cause.as_ref().is_some_and(|cause| cause.kind != Kind::Intent);
             let worst = children.iter().filter(wrong).min_by_key(|child| child.sa.is_some());
             let child_cause = worst.and_then(|child| child.cause.as_ref());
             // Before anything else that a peer says it has to be there.
             let unanswered = ike.and_then(|ike| unanswered(&ike));
             let cause = match connected {
-                true => unanswered.or_else(|| child_cause.or(entry.trouble.as_ref()).cloned()),
-                false => entry.cause.clone().or_else(|| waiting(entry, parts)),
+                // What the peer asked for tells the values of both sides; the children show their own.
+                true => unanswered.or_else(|| entry.trouble.as_ref().or(child_cause).cloned()),
+                false => entry.known().cloned().or_else(|| waiting(entry, parts)),
             };
             PeerStatus {
                 id: entry.id,
@@ -165,6 +172,7 @@ impl Gateway {
                 id: entry.id,
                 name: &entry.name,
                 cause: entry.cause.clone().or_else(narrowed),
+                retry_at: entry.retry_at.filter(|_| entry.is_wanted(peer.is_active())),
                 encap: newest.as_ref().map(|(_, encap, _)| *encap),
                 since: newest.as_ref().map(|(since, ..)| *since),
                 sa: newest.map(|(.., view)| view),
@@ -200,7 +208,7 @@ fn waiting<C: IkeCrypto, P: PacketCrypto>(entry: &PeerEntry, parts: &Parts<'_, '
 }
 
 pub(super) fn state(entry: &PeerEntry, connected: bool) -> PeerState {
-    match &entry.cause {
+    match entry.known() {
         _ if connected => PeerState::Connected,
         Some(cause) if cause.kind == Kind::Refusal => PeerState::Error,
         Some(_) => PeerState::Disconnected,

@@ -19,7 +19,7 @@ use gateway_core::config::PeerDiff;
 use gateway_core::gateway::{Parts, PeerState, What};
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
-use world::{LEFT, RIGHT, Stopped, World, config, packet, parts, peer};
+use world::{LEFT, RIGHT, Site, Stopped, World, config, packet, parts, peer};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -195,6 +195,29 @@ fn no_proposal_in_common_names_both_lists() {
         world.right.story.iter().filter(|report| matches!(report.what, What::Refused { .. })).collect();
     let text = refused[0].to_string();
     assert!(text.contains("[no-proposal-in-common]") && text.contains("ours") && text.contains("peer's"), "{text}");
+    // The handshake goes on, as anybody may say so; nobody is told meanwhile that nobody answers.
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    assert_eq!(world.left.state("other"), (PeerState::Error, Some("no-proposal-chosen")), "{}", world.story());
+    world.pass(secs(15));
+    let told = world.left.story.iter().filter_map(|report| report.cause.as_ref());
+    assert!(told.into_iter().all(|cause| cause.code != "waiting-for-answer"), "{}", world.story());
+}
+
+#[test]
+fn f_72_what_both_sides_want_of_a_child_shows_before_what_the_peer_says_of_it() {
+    let mut world =
+        World::new(&peer(true, "", "esp = \"aes256gcm16\""), &peer(false, "", "esp = \"aes128gcm16\"")).start();
+    world.pass(secs(60));
+    let told = |site: &mut Site| {
+        let parts = parts!(site);
+        let status = site.gateway.status(parts).next().unwrap();
+        let child = &status.children[0];
+        let retried = child.retry_at.is_some();
+        (status.state, status.cause.map(|cause| cause.code), child.cause.as_ref().map(|cause| cause.code), retried)
+    };
+    let (left, right) = (told(&mut world.left), told(&mut world.right));
+    let shown = (PeerState::Connected, Some("no-proposal-in-common"), Some("no-proposal-chosen"), true);
+    assert!(left == shown || right == shown, "{left:?} {right:?}\n{}", world.story());
 }
 
 #[test]

@@ -155,4 +155,35 @@ fn f_25_a_connection_from_an_address_that_is_gone_is_made_anew_at_once() {
     assert_eq!(tried(&world).len(), before + 1, "{}", world.story());
     assert_eq!(world.left.state("other").0, PeerState::Connected);
     world.ping();
+    // Nobody has closed it, and which address it was is told.
+    let ends = world.left.story.iter().filter(|report| matches!(report.what, What::Closed | What::ChildDown));
+    let causes: Vec<_> = ends.filter_map(|report| report.cause.as_ref()).collect();
+    assert_eq!(causes.len(), 2, "{}", world.story());
+    assert!(causes.iter().all(|cause| cause.code == "address-changed" && cause.text.contains(LEFT)), "{causes:?}");
+}
+
+#[test]
+fn f_22_who_wants_a_peer_up_waits_for_each_of_its_addresses_and_hears_which_one_is_silent() {
+    let lists = peer(true, "start = \"passive\"", "")
+        .replace(&format!("\"{RIGHT}\""), &format!("[\"192.0.2.77\", \"{RIGHT}\"]"));
+    let mut world = World::new(&lists, &peer(false, "start = \"passive\"", "")).start();
+    let outcome = |world: &mut World| world.left.gateway.outcome("other", parts!(world.left)).unwrap();
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    let mut seconds = 0;
+    while world.left.state("other").0 != PeerState::Connected {
+        assert_eq!(outcome(&mut world), None, "after {seconds} s\n{}", world.story());
+        world.pass(secs(1));
+        seconds += 1;
+        assert!(seconds < 60, "{}", world.story());
+    }
+    assert_eq!(tried(&world), ["192.0.2.77", RIGHT], "{}", world.story());
+    let silent =
+        world.left.story.iter().filter_map(|report| report.cause.as_ref()).find(|cause| cause.code == "peer-silent");
+    assert!(silent.is_some_and(|cause| cause.text.contains("192.0.2.77:500")), "{}", world.story());
+    // And hears of it when the last one does not take us either.
+    let mut world = World::new(&lists, "").start();
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(60));
+    let end = outcome(&mut world).and_then(Result::err).map(|cause| cause.code);
+    assert_eq!((end, tried(&world).len()), (Some("no-proposal-chosen"), 2), "{}", world.story());
 }
