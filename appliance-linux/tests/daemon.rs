@@ -558,7 +558,7 @@ fn f_81_a_reload_of_a_file_that_is_wrong_exits_as_check_does() {
             let output = daemon.command(arguments).output().unwrap();
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(2), "{told}");
-            assert!(told.contains("config:11:") && told.contains("unchanged"), "{told}");
+            assert!(told.contains("config:12:") && told.contains("unchanged"), "{told}");
         }
     });
 }

@@ -22,7 +22,7 @@ impl Display for Table<'_> {
             writeln!(f)?;
             self.peer(f, peer, width)?;
             for child in &peer.children {
-                self.child(f, peer, child, width)?;
+                self.child(f, child, width)?;
             }
         }
         let boundary = &status.boundary;
@@ -78,7 +78,7 @@ impl Table<'_> {
         why(f, width + 2, peer.cause.as_ref().filter(|cause| !of_a_child(cause)))
     }
 
-    fn child(&self, f: &mut Formatter<'_>, peer: &PeerStatus, child: &ChildStatus, width: usize) -> fmt::Result {
+    fn child(&self, f: &mut Formatter<'_>, child: &ChildStatus, width: usize) -> fmt::Result {
         let name = format!("  {}", child.name);
         let networks = format!("{} == {}", child.local_ts.join(" "), child.remote_ts.join(" "));
         write!(f, "{name:width$}  {:12}  {networks}", child.state)?;
@@ -92,16 +92,10 @@ impl Table<'_> {
             write!(f, ", next try in {}", Age(retry.div_ceil(1000)))?;
         }
         writeln!(f)?;
-        why(f, width + 16, child.cause.as_ref())?;
         let rekey = child.rekey_s.map(|at| format!("rekeyed in {}", Age(at)));
         let expires = child.expires_s.map(|at| format!("ends in {} if that fails", Age(at)));
         details(f, width, [rekey, expires])?;
-        // The worst of them stands at the peer.
-        if let Some(cause) = child.cause.as_ref().filter(|cause| peer.cause.as_ref() != Some(*cause)) {
-            let hint = Some(format!("hint: {}", cause.hint)).filter(|_| !cause.hint.is_empty());
-            details(f, width, [Some(format!("{}: {}", cause.code, cause.text))])?;
-            details(f, width, [hint])?;
-        }
+        why(f, width + 16, child.cause.as_ref())?;
         if child.packets_in + child.packets_out > 0 || child.rekeys > 0 {
             writeln!(
                 f,

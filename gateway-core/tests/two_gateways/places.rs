@@ -167,7 +167,7 @@ fn f_22_who_wants_a_peer_up_waits_for_each_of_its_addresses_and_hears_which_one_
     let lists = peer(true, "start = \"passive\"", "")
         .replace(&format!("\"{RIGHT}\""), &format!("[\"192.0.2.77\", \"{RIGHT}\"]"));
     let mut world = World::new(&lists, &peer(false, "start = \"passive\"", "")).start();
-    let outcome = |world: &mut World| world.left.gateway.outcome("other", parts!(world.left)).unwrap();
+    let outcome = |world: &mut World| world.left.gateway.outcome("other", &parts!(lent world.left)).unwrap();
     world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
     let mut seconds = 0;
     while world.left.state("other").0 != PeerState::Connected {
