@@ -403,11 +403,15 @@ fn lead_of(found: &RuleMessage) -> Option<Lead> {
     marked.then_some(lead)
 }
 
-/// The name of an interface; none where nft would read it as more than a name.
+/// Whether nft reads no more than a name in it.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-@".contains(&octet))
+}
+
+/// The name of an interface, if it is a plain one.
 pub(super) fn plain_name(link: u32) -> Option<String> {
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-@".contains(&octet);
     let name = nix::net::if_::if_indextoname(link).ok()?.into_string().ok()?;
-    name.bytes().all(plain).then_some(name)
+    is_plain(&name).then_some(name)
 }
 
 /// Networks of this machine's interfaces as the kernel's own table has them, our device's excepted.

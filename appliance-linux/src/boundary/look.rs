@@ -74,7 +74,8 @@ impl Boundary {
             sockets: self.sockets,
         };
         let mut outside = Outside::default();
-        outside.interfaces.extend(self.intent.outside.iter().map(|name| (name.clone(), BTreeSet::new())));
+        let plain = self.intent.outside.iter().filter(|name| kernel::is_plain(name));
+        outside.interfaces.extend(plain.map(|name| (name.clone(), BTreeSet::new())));
         for link in named.union(&ways) {
             let Some(name) = kernel::plain_name(*link) else { continue };
             let there = addresses.iter().filter(|local| local.link == *link);

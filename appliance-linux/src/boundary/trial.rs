@@ -141,3 +141,16 @@ fn f_12_the_answer_to_a_question_of_ours_comes_in_where_the_address_that_asks_is
         assert!(!answer(false), "in clear for somebody else");
     });
 }
+
+#[test]
+fn f_21_a_name_that_nft_would_read_as_more_than_a_name_does_not_spoil_the_guard() {
+    in_a_network_of_its_own(|| {
+        let mut config = config("10.1.0.0/16");
+        config.gateway.outside = vec!["w\"{;".to_owned(), "wan".to_owned()];
+        let gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &config);
+        assert_eq!(gateway.boundary.health().unguarded, None);
+        ip("link set lan down");
+        gateway.device.send(&packet(PEER, HOST)).unwrap();
+        assert_eq!(out_of(&gateway.wan), None);
+    });
+}
