@@ -144,6 +144,12 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
         lines.push("policies: changed".to_owned());
     }
     lines.extend(diff.bared.iter().map(boundary::bared));
+    for (local, remote) in &diff.opened {
+        lines.push(format!(
+            "{local}: no child has all of it with all of {remote} any more, what comes in clear from there for the rest of \
+             it is let in from now on unless a policy discards it"
+        ));
+    }
     if lines.is_empty() {
         lines.push("nothing changed".to_owned());
     }
@@ -227,6 +233,7 @@ mod tests {
                 ("b".into(), PeerDiff::Changed { children: vec![("net".into(), ChildDiff::Replaced)] }),
             ],
             bared: vec!["10.1.0.0/16".into()],
+            opened: vec![("10.2.0.0/16".into(), "10.3.0.0/16".into())],
             ..Diff::default()
         };
         assert_eq!(
@@ -235,6 +242,8 @@ mod tests {
                 "a: its addresses, identities, key, encap or ike changed: closed, and connected anew",
                 "b/net: its selectors, mode or esp changed: deleted, and negotiated anew",
                 "10.1.0.0/16: no child has it any more, it is in clear from now on unless a policy discards it",
+                "10.2.0.0/16: no child has all of it with all of 10.3.0.0/16 any more, what comes in clear from there for \
+                 the rest of it is let in from now on unless a policy discards it",
             ]
         );
     }

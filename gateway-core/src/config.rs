@@ -26,6 +26,7 @@ mod identity;
 mod peer;
 mod policy;
 mod proposal;
+mod reach;
 mod reader;
 mod secret;
 pub mod selector;

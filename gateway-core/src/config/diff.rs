@@ -1,13 +1,10 @@
 //! What changed between two configurations, so that a reload touches nothing else (requirement B2).
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
-use ipsec_core::net::TrafficSelector;
-
-use super::selector::Selector;
+use super::reach::Exposed;
 use super::{Child, Config, Peer, Policy, SecretSource, Settings};
 
 /// What a reload has to do.
@@ -19,9 +16,13 @@ pub struct Diff {
     pub peers: Vec<(String, PeerDiff)>,
     /// Whether the `[[policy]]` rules changed.
     pub policies: bool,
-    /// Remote networks that a child had and none has any more, as they are written: from here on packets from there and to
-    /// there are in clear, unless a policy discards them. What is left to routes ([`Child::is_left_to_routes`]) nobody has.
+    /// Remote networks that a child sent into its tunnel and none does any more: from here on packets from there and to there
+    /// are in clear, unless a policy discards them. What is left to routes ([`Child::is_left_to_routes`]) nobody sends there.
     pub bared: Vec<String>,
+    /// Networks on our side that a child had with a remote one and of which none has all with all of that any more, as they
+    /// are written: from here on packets from there to the rest are let in in clear, unless a policy discards them. To there
+    /// none leaves so.
+    pub opened: Vec<(String, String)>,
 }
 
 /// What happened to a peer.
@@ -82,55 +83,10 @@ impl Config {
             peers.extend(change.map(|change| (peer.name.clone(), change)));
         }
         let policies = placeless(old_policies) != placeless(&new.policies);
-        Diff { settings: settings(gateway, &new.gateway), bared: bared(&before, &peers, new), peers, policies }
+        let changed = peers.iter().filter_map(|(name, _)| before.get(name.as_str())).flat_map(|peer| &peer.children);
+        let Exposed { bared, opened } = Exposed::between(changed, new.peers.iter().flat_map(|peer| &peer.children));
+        Diff { settings: settings(gateway, &new.gateway), peers, policies, bared, opened }
     }
-}
-
-/// Remote selectors of children that are gone or are others now, whose addresses no child of the new configuration has,
-/// nor several together.
-fn bared(before: &BTreeMap<&str, &Peer>, changes: &[(String, PeerDiff)], new: &Config) -> Vec<String> {
-    fn remotes(children: &[Child]) -> impl Iterator<Item = &TrafficSelector> {
-        children.iter().flat_map(|child| child.remote_ts.iter().filter(|to| !child.is_left_to_routes(&to.addrs)))
-    }
-    let after = united(new.peers.iter().flat_map(|peer| remotes(&peer.children)));
-    let covered = |remote: &TrafficSelector| {
-        let (start, end) = ends(remote);
-        let below = after.range(..=start).next_back();
-        below.is_some_and(|(first, last)| first.0 == start.0 && *last >= end)
-    };
-    let changed = changes.iter().filter_map(|(name, _)| before.get(name.as_str()));
-    let remotes = changed.flat_map(|peer| remotes(&peer.children));
-    let bared: BTreeSet<_> = remotes.filter(|remote| !covered(remote)).map(|one| Selector(one).to_string()).collect();
-    bared.into_iter().collect()
-}
-
-/// An address among those of its family.
-type Place = (bool, u128);
-
-/// The first and the last address of a selector.
-fn ends(selector: &TrafficSelector) -> (Place, Place) {
-    let place = |address| match address {
-        IpAddr::V4(address) => (false, u128::from(address.to_bits())),
-        IpAddr::V6(address) => (true, address.to_bits()),
-    };
-    (place(selector.addrs.start()), place(selector.addrs.end()))
-}
-
-/// What the selectors have together: from where to where, nothing twice.
-fn united<'s>(selectors: impl Iterator<Item = &'s TrafficSelector>) -> BTreeMap<Place, Place> {
-    let mut all: Vec<_> = selectors.map(ends).collect();
-    all.sort_unstable();
-    let mut united = BTreeMap::<Place, Place>::new();
-    for (start, end) in all {
-        match united.last_entry() {
-            Some(mut last) if last.get().0 == start.0 && last.get().1.saturating_add(1) >= start.1 => {
-                let further = (*last.get()).max(end);
-                last.insert(further);
-            }
-            _ => _ = united.insert(start, end),
-        }
-    }
-    united
 }
 
 fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {

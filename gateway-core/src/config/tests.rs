@@ -106,20 +106,64 @@ fn policies_are_tried_by_priority_then_in_the_order_of_the_file() {
 
 #[test]
 fn f_83_a_diff_names_what_is_protected_no_longer() {
-    let bared = |from: &str, to: &str| {
-        assert!(GOOD.contains(from));
-        Config::diff(&parse(GOOD).0, &parse(&GOOD.replace(from, to)).0).bared
+    let net = "local-ts  = [\"10.2.0.0/16\"]\nremote-ts = [\"10.1.0.0/16\"]";
+    let exposed = |before: &str, after: &str| {
+        let with = |children: &str| {
+            let children = children.split(';').map(|child| {
+                let (local, remote) = child.split_once(" == ").unwrap();
+                let list = |nets: &str| nets.split(' ').map(|net| format!("\"{net}\"")).collect::<Vec<_>>().join(", ");
+                format!("local-ts = [{}]\nremote-ts = [{}]", list(local), list(remote))
+            });
+            let children = children.enumerate().map(|(n, child)| match n {
+                0 => child,
+                n => format!("[[peer.child]]\nname = \"n{n}\"\n{child}"),
+            });
+            // What belongs to the first child stands behind it.
+            let (start, rest) = GOOD.split_once(net).unwrap();
+            let (first, policy) = rest.split_once("[[policy]]").unwrap();
+            let mut children = children.collect::<Vec<_>>();
+            children[0] += first;
+            parse(&format!("{start}{}\n[[policy]]{policy}", children.join("\n"))).0
+        };
+        let diff = Config::diff(&with(before), &with(after));
+        let opened = diff.opened.iter().map(|(local, remote)| format!("{local} == {remote}"));
+        diff.bared.into_iter().chain(opened).collect::<Vec<_>>()
     };
-    assert_eq!(bared("10.1.0.0/16", "10.9.0.0/16"), ["10.1.0.0/16"]);
-    assert_eq!(bared("\"10.1.0.0/16\"", "\"10.1.0.0/17\", \"10.1.129.0/24\""), ["10.1.0.0/16"]);
-    for (from, to) in [
-        ("10.1.0.0/16", "10.0.0.0/8"),
-        ("\"10.1.0.0/16\"", "\"10.1.128.0/17\", \"10.0.0.0/16\", \"10.1.0.0/17\", \"10.1.3.0/24\""),
-        ("\"cloud\"", "\"sky\""),
-        ("\"net\"", "\"lan\""),
-        ("key of some", "key of any"),
+    let was = "10.2.0.0/16 == 10.1.0.0/16";
+    for (before, after, gone) in [
+        (was, "10.2.0.0/16 == 10.9.0.0/16", "10.1.0.0/16"),
+        (was, "10.2.0.0/16 == 10.1.0.0/17 10.1.129.0/24", "10.1.128.0/24 10.1.130.0-10.1.255.255"),
+        // Neither routed nor guarded: that is left to the operator.
+        (was, "0.0.0.0/0 == 0.0.0.0/0", "10.1.0.0/16"),
+        ("10.2.0.0/16 == 10.1.0.0/16;0.0.0.0/0 == 0.0.0.0/0", "0.0.0.0/0 == 0.0.0.0/0", "10.1.0.0/16"),
+        // Ours now, and reached as without us.
+        (was, "10.1.0.0/16 == 10.0.0.0/8", "10.1.0.0/16"),
+        (was, "10.1.4.0/24 10.2.0.0/16 == 10.0.0.0/8", "10.1.4.0/24"),
+        ("10.2.0.0/16 == 0.0.0.0/0", "10.2.0.0/15 == 0.0.0.0/0", "10.3.0.0/16"),
+        ("2001:db8::/32 == ::/0", "2001:db8::/32 == ::/1", "8000::/1"),
+        ("10.2.0.0/16 == 0.0.0.0/0", "10.2.0.0/16 == 10.1.0.0/16", "0.0.0.0-10.0.255.255 10.3.0.0-255.255.255.255"),
+        // Nothing leaves in clear, and may come in.
+        (was, "10.2.0.0/17 == 10.1.0.0/16", "10.2.0.0/16 == 10.1.0.0/16"),
+        (was, "10.3.0.0/16 == 10.1.0.0/16", "10.2.0.0/16 == 10.1.0.0/16"),
+        (was, "10.2.0.0/17 == 10.1.0.0/16;10.2.128.0/17 == 10.1.0.0/17", "10.2.0.0/16 == 10.1.0.0/16"),
     ] {
-        assert_eq!(bared(from, to), [""; 0], "{from} {to}");
+        assert_eq!(exposed(before, after).join(" "), gone, "{before} {after}");
+    }
+    for (before, after) in [
+        (was, "10.2.0.0/16 == 10.0.0.0/8"),
+        (was, "10.0.0.0/8 == 10.1.0.0/16"),
+        (was, "10.2.0.0/16 == 10.1.128.0/17 10.0.0.0/16 10.1.0.0/17 10.1.3.0/24"),
+        (was, "10.2.0.0/17 == 10.1.0.0/16;10.2.128.0/17 == 10.1.128.0/17;10.2.0.0/16 == 10.1.0.0/17"),
+        (was, "10.1.4.0/24 == 0.0.0.0/0;10.2.0.0/16 == 10.1.0.0/16"),
+        ("10.2.0.0/16 == 0.0.0.0/0", "10.2.0.0/16 == 0.0.0.0/0 10.77.0.0/16"),
+        ("0.0.0.0/0 == 0.0.0.0/0", was),
+    ] {
+        assert_eq!(exposed(before, after), [""; 0], "{before} {after}");
+    }
+    for (from, to) in [("\"cloud\"", "\"sky\""), ("\"net\"", "\"lan\""), ("key of some", "key of any")] {
+        assert!(GOOD.contains(from));
+        let diff = Config::diff(&parse(GOOD).0, &parse(&GOOD.replace(from, to)).0);
+        assert_eq!((diff.bared, diff.opened), (Vec::new(), Vec::new()), "{from} {to}");
     }
     let none = Config::diff(&parse(GOOD).0, &Config { peers: Vec::new(), ..parse(GOOD).0 });
     assert_eq!(none.bared, ["10.1.0.0/16"]);
