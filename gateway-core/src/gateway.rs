@@ -398,10 +398,9 @@ impl Gateway {
         for (id, name) in new {
             if let (Some(child), Some(before)) = (self.children.get_mut(&id), left.get(&name)) {
                 (child.past, child.rekeys, child.was_up) = (before.past, before.rekeys, before.was_up);
-                // Of what is down and yet was there, the peer ended that.
-                let ended = ended.contains(&before.id);
-                child.wanted = before.wanted || ended;
-                child.held = before.held && !ended;
+                child.held = before.held;
+                // What is held down and yet was there, the peer wants.
+                child.wanted = before.wanted || ended.contains(&before.id);
             }
         }
         let kept: BTreeSet<_> = self.order.iter().copied().collect();

@@ -95,9 +95,9 @@ impl Gateway {
                     && child.failures < TRIES
                     && soonest.reached(again.unwrap_or(Instant::ZERO))
                 {
-                    // Though it was taken down here, the peer wants it.
+                    // Though it may be held down here, the peer wants it.
                     if let Some(child) = self.children.get_mut(&config) {
-                        child.held = false;
+                        child.wanted = true;
                     }
                     self.ask(now, kept.id, config, selectors, endpoint);
                 }

@@ -83,7 +83,7 @@ impl Gateway {
         let target = self.find(name, parts.endpoint.pad())?;
         for config in self.covered(target) {
             if let Some(child) = self.children.get_mut(&config) {
-                child.held = target.child.is_some();
+                child.held |= target.child.is_some(); // what is held by itself stays so when its peer is taken down
                 child.wanted = false;
                 child.cause = None; // it is down because somebody wants that
             }

@@ -59,7 +59,7 @@ pub(super) struct PeerEntry {
     pub(super) ikes: Vec<IkeId>,
     /// Those of them that go once a newer one carries their children.
     pub(super) superseded: Vec<IkeId>,
-    /// The operator wants it down.
+    /// The operator took it down, and nobody here wanted it since: we do not call it. The peer may.
     pub(super) held: bool,
     /// Somebody wants it up although nobody would begin by himself.
     pub(super) wanted: bool,
@@ -258,6 +258,8 @@ pub(super) struct ChildEntry {
     pub(super) peer: PeerId,
     pub(super) name: String,
     pub(super) lifetime: Lifetime,
+    /// The operator took it down by itself, and nobody here wanted it since: we do not ask for it of our own accord. The peer
+    /// may, and what it wants is kept up for it; that is no end to this.
     pub(super) held: bool,
     /// Somebody wants it although nobody would begin by himself.
     pub(super) wanted: bool,
@@ -323,11 +325,11 @@ impl ChildEntry {
 
     /// Whether a Child SA that came up is still wanted: not when the operator took the child down since it was asked for, or
     /// since the one was that it replaces. Whoever rekeys, what it replaces was wanted by somebody: by the peer, perhaps,
-    /// since the operator took the child down.
+    /// since the operator took the child down. What is asked for although it is down has a wish of its own.
     pub(super) fn wants(&self, up: &ChildUp<'_>) -> bool {
         let taken_down = match up.replaces {
             Some(old) => self.all().all(|sa| *sa != old),
-            None => up.ours,
+            None => up.ours && !self.wanted,
         };
         !(self.held && taken_down)
     }

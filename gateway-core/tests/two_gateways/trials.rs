@@ -166,6 +166,59 @@ fn f_29_what_a_reload_changes_is_made_anew_at_once_whoever_wanted_it() {
     }
 }
 
+/// Whether the right side shows a child as held down.
+fn held(world: &mut World, child: &str) -> bool {
+    let parts = parts!(world.right);
+    let status = world.right.gateway.status(parts).next().unwrap();
+    status.children.iter().any(|status| status.name == child && status.held)
+}
+
+#[test]
+fn f_10_what_the_peer_wanted_back_is_down_when_both_took_it_down_whatever_was_made_anew_meanwhile() {
+    for renewed in [false, true] {
+        let left = peer(true, "start = \"passive\"", "") + &second(3, 4);
+        let mut world = World::new(&left, &(peer(false, "", "") + &second(4, 3))).start();
+        world.pass(secs(20));
+        world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+        world.pass(secs(20));
+        world.left.gateway.up(world.now, "other/net", parts!(world.left)).unwrap();
+        world.pass(secs(20));
+        assert!(world.right.child("other", "net").2 && held(&mut world, "net"), "{}", world.story());
+        if renewed {
+            let ike = world.right.endpoint.ike_sas().next().unwrap();
+            world.limit(false, &ike, 1);
+        } else {
+            let text = peer(false, "", OTHERS) + &second(4, 3);
+            world.right.gateway.reload(world.now, config(&text), parts!(world.right)).1.unwrap();
+        }
+        world.pass(secs(30));
+        assert_eq!(world.right.told(|what| *what == What::Connected), if renewed { 2 } else { 1 }, "{}", world.story());
+        assert!(world.right.child("other", "net").2 && held(&mut world, "net"), "{renewed}\n{}", world.story());
+        world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+        world.pass(secs(60));
+        assert!(!world.right.child("other", "net").2 && held(&mut world, "net"), "{renewed}\n{}", world.story());
+        assert!(world.right.child("other", "two").2, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_10_a_child_that_is_down_stays_down_when_its_peer_is_taken_down_and_another_child_wanted() {
+    let right = peer(false, "", "") + &second(4, 3);
+    let mut world = World::new(&(peer(true, "start = \"passive\"", "") + &second(3, 4)), &right).start();
+    world.pass(secs(20));
+    for name in ["other/two", "other"] {
+        world.right.gateway.down(world.now, name, parts!(world.right)).unwrap();
+        world.pass(secs(10));
+    }
+    world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(30));
+    assert!(world.right.child("other", "net").2, "{}", world.story());
+    assert!(!world.right.child("other", "two").2 && held(&mut world, "two"), "{}", world.story());
+    world.right.gateway.up(world.now, "other", parts!(world.right)).unwrap();
+    world.pass(secs(30));
+    assert!(world.right.child("other", "two").2 && !held(&mut world, "two"), "{}", world.story());
+}
+
 #[test]
 fn f_10_a_child_that_is_down_stays_down_when_its_connection_is_lost() {
     let mut world = World::connected("", "");
