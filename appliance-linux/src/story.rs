@@ -124,17 +124,19 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
             PeerDiff::Added => lines.push(format!("{peer}: new")),
             PeerDiff::Removed => lines.push(format!("{peer}: gone, closed")),
             PeerDiff::Replaced => lines.push(format!(
-                "{peer}: its addresses, identities, key, encap or ike changed: closed, and connected anew"
+                "{peer}: its addresses, identities, key, encap or ike changed: closed, and connected anew unless `down` holds it"
             )),
             PeerDiff::Changed { children } if children.is_empty() => {
-                lines.push(format!("{peer}: timers changed, its SAs go on"));
+                lines.push(format!("{peer}: dpd, rekey or start changed, its SAs go on"));
             }
             PeerDiff::Changed { children } => lines.extend(children.iter().map(|(child, change)| {
                 let what = match change {
                     ChildDiff::Added => "new",
                     ChildDiff::Removed => "gone, deleted",
-                    ChildDiff::Replaced => "its selectors, mode or esp changed: deleted, and negotiated anew",
-                    ChildDiff::Changed => "timers changed, its SAs go on",
+                    ChildDiff::Replaced => {
+                        "its selectors, mode or esp changed: deleted, and negotiated anew unless `down` holds it"
+                    }
+                    ChildDiff::Changed => "lifetime, priority or when it is rekeyed changed, its SAs go on",
                 };
                 format!("{peer}/{child}: {what}")
             })),
@@ -231,6 +233,7 @@ mod tests {
             peers: vec![
                 ("a".into(), PeerDiff::Replaced),
                 ("b".into(), PeerDiff::Changed { children: vec![("net".into(), ChildDiff::Replaced)] }),
+                ("c".into(), PeerDiff::Changed { children: Vec::new() }),
             ],
             bared: vec!["10.1.0.0/16".into()],
             opened: vec![("10.2.0.0/16".into(), "10.3.0.0/16".into())],
@@ -239,8 +242,9 @@ mod tests {
         assert_eq!(
             changes(&diff),
             [
-                "a: its addresses, identities, key, encap or ike changed: closed, and connected anew",
-                "b/net: its selectors, mode or esp changed: deleted, and negotiated anew",
+                "a: its addresses, identities, key, encap or ike changed: closed, and connected anew unless `down` holds it",
+                "b/net: its selectors, mode or esp changed: deleted, and negotiated anew unless `down` holds it",
+                "c: dpd, rekey or start changed, its SAs go on",
                 "10.1.0.0/16: no child has it any more, it is in clear from now on unless a policy discards it",
                 "10.2.0.0/16: no child has all of it with all of 10.3.0.0/16 any more, what comes in clear from there for \
                  the rest of it is let in from now on unless a policy discards it",
