@@ -17,6 +17,8 @@ use crate::config::{Child, ChildDiff, Diff, Encapsulation, Identity, Peer, PeerD
 
 /// The port of IKE (RFC 7296 §2).
 pub const IKE_PORT: u16 = 500;
+/// The port of IKE and ESP behind a NAT, where IKE may also begin (RFC 7296 §2.23).
+pub const NATT_PORT: u16 = 4500;
 
 /// Every configured peer.
 #[derive(Default)]
@@ -221,10 +223,10 @@ impl Peers {
         }
     }
 
-    /// Calls the peer at `remote` from `local` from now on.
-    pub fn set_path(&mut self, peer: PeerId, local: IpAddr, remote: IpAddr) {
+    /// Calls the peer at `remote` from `local` from now on, from this port to the same one.
+    pub fn set_path(&mut self, peer: PeerId, local: IpAddr, remote: IpAddr, port: u16) {
         if let Some(entry) = self.entry_mut(peer) {
-            let at = |address| SocketAddr::new(address, IKE_PORT);
+            let at = |address| SocketAddr::new(address, port);
             entry.path = Some(Path { local: at(local), remote: at(remote) });
             if entry.config.local_id.is_none() {
                 entry.local_id = Some(local.into());

@@ -159,22 +159,18 @@ impl Gateway {
 
     /// Calls a peer that is wanted.
     fn connect<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
-        let Some(turn) = self.peers.get(&id).map(|entry| entry.turn) else { return };
+        let Some(entry) = self.peers.get_mut(&id) else { return };
         let Some(peer) = endpoint.pad().get(id) else { return };
-        match place(peer, turn) {
+        match place(peer, entry.turn) {
             Some(Place::Known { local, remote, ways }) => {
-                if let Some(entry) = self.peers.get_mut(&id) {
-                    entry.ways = ways;
-                }
-                endpoint.pad_mut().set_path(id, local, remote);
+                entry.ways = ways;
+                endpoint.pad_mut().set_path(id, local, remote, entry.port());
                 self.initiate(now, id, endpoint);
             }
             Some(Place::Unknown(question)) => {
+                entry.locating = true;
                 let question = Locate { peer: id, ..question };
                 self.questions.push_back(question);
-                if let Some(entry) = self.peers.get_mut(&id) {
-                    entry.locating = true;
-                }
             }
             None => self.give_up(now, id, None, Cause::waiting()),
         }
@@ -248,7 +244,7 @@ impl Gateway {
         match chosen {
             Ok((way, ways)) => {
                 entry.ways = u32::try_from(ways.saturating_mul(places)).unwrap_or(1);
-                endpoint.pad_mut().set_path(id, way.local, way.remote);
+                endpoint.pad_mut().set_path(id, way.local, way.remote, entry.port());
                 if renew || (wanted && !self.is_connected(id, endpoint)) {
                     self.initiate(now, id, endpoint);
                 }

@@ -16,6 +16,7 @@ use ipsec_core::time::Instant;
 use super::names::Names;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
+use crate::peers::{IKE_PORT, NATT_PORT};
 
 /// The side that was called leaves this much time to the one that called to ask for the children itself.
 pub(super) const COURTESY: Duration = Duration::from_secs(10);
@@ -223,6 +224,15 @@ impl PeerEntry {
     /// Until when missing children are left to the peer to ask for, where it was the one that called.
     pub(super) fn courtesy(&self) -> Option<Instant> {
         self.established_at.map(|since| since + COURTESY)
+    }
+
+    /// The port to call from, and at. A NAT whose own address changed may go on translating to the old one, each time for some
+    /// minutes from our last packet, and calls at short intervals keep it at that: once a peer was silent for long, every third
+    /// round leaves port 500 alone and begins at 4500, which was left alone for three minutes or more by then.
+    pub(super) fn port(&self) -> u16 {
+        let round = self.failures.checked_div(self.ways).unwrap_or(0);
+        let silent = self.cause.as_ref().is_some_and(|cause| cause.code == Cause::SILENT);
+        if silent && round > 5 && round.is_multiple_of(3) { NATT_PORT } else { IKE_PORT }
     }
 
     /// An attempt failed: the next one comes after a pause that grows.

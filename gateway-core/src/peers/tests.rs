@@ -122,7 +122,7 @@ fn f_54_each_peer_is_a_candidate_once() {
         peers.replace(config(&text).peers, &Diff::default());
         // One that may be anywhere was called, and is known to be there now.
         let known = peers.named("p2").unwrap();
-        peers.set_path(known, local, remote);
+        peers.set_path(known, local, remote, IKE_PORT);
         peers
     };
     let peers = all(200);
@@ -144,7 +144,7 @@ fn b4_both_addresses_of_a_box_lead_to_its_key() {
     for (local, remote) in [("10.0.0.2", "10.0.0.5"), ("50.0.0.2", "50.0.0.5")] {
         let (local, remote): (IpAddr, IpAddr) = (local.parse().unwrap(), remote.parse().unwrap());
         assert_eq!(peers.candidate(local, remote, None), Some(id));
-        peers.set_path(id, local, remote);
+        peers.set_path(id, local, remote, IKE_PORT);
         let connection = peers.connection(id).unwrap();
         assert_eq!(connection.psk.len(), 32);
         assert!(connection.remote_id.is_none());

@@ -421,7 +421,7 @@ fn f_60_a_peer_that_calls_again_whenever_its_second_connection_is_closed_is_met_
     let mut lasted = Vec::new();
     for _ in 0..3 {
         world.pass(secs(5));
-        world.right.endpoint.pad_mut().set_path(id, RIGHT.parse().unwrap(), LEFT.parse().unwrap());
+        world.right.endpoint.pad_mut().set_path(id, RIGHT.parse().unwrap(), LEFT.parse().unwrap(), 500);
         world.right.endpoint.initiate(world.now, id, child).unwrap();
         world.exchange();
         let begun = world.now;

@@ -549,3 +549,16 @@ fn f_72_a_child_whose_peer_is_lost_while_it_is_deleted_at_its_limit_is_told_as_t
     assert_eq!(ends(&world), ["peer-lost"], "{}", world.story());
     world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
 }
+
+#[test]
+fn f_25_a_nat_that_keeps_what_it_translated_to_does_not_keep_us_away_for_ever() {
+    for encap in ["", "encap = \"always\""] {
+        let mut world = World::connected("dpd = \"3s\"", encap);
+        world.ping();
+        world.stale = [(500, world.now), (4500, world.now)].into();
+        world.pass(secs(300));
+        assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
+        world.ping();
+        assert!(world.stale.contains_key(&500), "each call at port 500 kept it there");
+    }
+}

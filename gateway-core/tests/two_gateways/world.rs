@@ -212,6 +212,9 @@ pub(crate) struct World {
     pub(crate) deaf: bool,
     /// Nothing of IKE passes on port 4500 to one of the sides: (left, right).
     pub(crate) blocked: (bool, bool),
+    /// Ports that a NAT before the left side translates as for an uplink that is gone, and when each was used last. It
+    /// forgets that after two minutes.
+    pub(crate) stale: BTreeMap<u16, Instant>,
     /// Datagrams of IKE that were sent.
     pub(crate) messages: usize,
     /// Another source port for what the right side sends, as a NAT with a new mapping would make it.
@@ -276,6 +279,7 @@ impl World {
             cut: false,
             deaf: false,
             blocked: (false, false),
+            stale: BTreeMap::new(),
             messages: 0,
             mapping: None,
             drop_spi: None,
@@ -345,10 +349,20 @@ impl World {
         };
         let dropped = self.drop_spi.is_some_and(|spi| flight.octets.starts_with(&spi));
         let lost = !flight.esp && (dropped || (flight.to.port() == 4500 && blocked));
+        let stale = flight.from.ip().to_string() == LEFT && self.astray(flight.from.port());
+        if stale {
+            return true;
+        }
         if !self.cut && (flight.esp || !self.deaf) && !lost {
             self.deliver(flight);
         }
         true
+    }
+
+    fn astray(&mut self, port: u16) -> bool {
+        let now = self.now;
+        self.stale.retain(|of, used| *of != port || now.since(*used) < Duration::from_secs(120));
+        self.stale.get_mut(&port).map(|used| *used = now).is_some()
     }
 
     fn collect(&mut self) {
