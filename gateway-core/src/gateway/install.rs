@@ -284,14 +284,17 @@ impl Gateway {
     ) -> bool {
         let Some(sa) = self.sas.remove(&child) else { return false };
         let config = sa.config;
-        self.hand_silence_on(&sa, parts.inbound);
+        let entry = self.children.get_mut(&config);
+        let stood = entry.is_none_or(|entry| {
+            entry.draining.remove(&child);
+            entry.sas.remove(&child)
+        });
+        self.hand_silence_on(&sa, stood, parts.inbound);
         let totals = sa.remove(parts.outbound, parts.inbound);
         if let Some(entry) = self.children.get_mut(&config) {
             entry.past.add(totals);
-            entry.draining.remove(&child);
-            return entry.sas.remove(&child);
         }
-        true
+        stood
     }
 
     /// Has IKE delete a Child SA that is in the engines, and says why when it is gone.

@@ -106,9 +106,13 @@ impl Gateway {
     }
 
     /// Those that carry on what an SA did that is `gone` are judged by what it heard, as one that replaces it is: of several
-    /// the peer may have sent through this one alone, and have lost the others.
-    pub(super) fn hand_silence_on<P: PacketCrypto>(&mut self, gone: &Installed, inbound: &Inbound<'_, P>) {
-        let silence = gone.silence_handed_on(inbound);
+    /// the peer may have sent through this one alone, and have lost the others. One that `stood`, and was not replaced, says
+    /// that the peer was there when it came up, although nothing was heard on it.
+    pub(super) fn hand_silence_on<P: PacketCrypto>(&mut self, gone: &Installed, stood: bool, inbound: &Inbound<'_, P>) {
+        let mut silence = gone.silence_handed_on(inbound);
+        if let (true, None, Some(status)) = (stood, silence.heard, inbound.sa(gone.inbound)) {
+            silence.hear(Some(status.since));
+        }
         for id in self.children.get(&gone.config).into_iter().flat_map(|child| &child.sas) {
             if let Some(sa) = self.sas.get_mut(id).filter(|sa| sa.meets(gone, inbound)) {
                 sa.silence.take_over(silence);

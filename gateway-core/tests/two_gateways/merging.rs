@@ -56,6 +56,24 @@ fn f_65_what_the_spare_sa_of_a_child_heard_counts_for_the_one_that_stays() {
     heals_after_the_spare_one_is_closed(&mut world, &lost);
 }
 
+#[test]
+fn f_65_an_sa_that_the_peer_never_had_is_rekeyed_once_its_spare_one_is_closed_though_nothing_was_heard_on_either() {
+    let left = peer(true, "start = \"passive\"\ndpd = \"10s\"", "");
+    let mut world = World::new(&left, &peer(false, "dpd = \"0s\"", "")).start();
+    let theirs = world.left.endpoint.child_sas().next().map(|sa| (sa.ike, sa.config)).unwrap();
+    world.left.endpoint.create_child(world.now, theirs.0, theirs.1).unwrap();
+    let spis = |sa: &ike_core::endpoint::ChildView<'_>| [sa.spi_in.min(sa.spi_out), sa.spi_in.max(sa.spi_out)];
+    world.exchange();
+    let lost = world.left.endpoint.child_sas().map(|sa| spis(&sa)).max().unwrap();
+    world.right.lose(|sa| lost.contains(&sa.spi));
+    for _ in 0..60 {
+        let _ = world.send(true, &packet(1, 2, b"out"));
+        world.pass(secs(1));
+    }
+    world.ping();
+    assert_eq!(world.left.inbound.sas().count(), 1, "{}", world.story());
+}
+
 /// Each side begins with another child, and ours is to come over to the connection that the peer called for. There is no
 /// room for that at first, and nothing but the pause says when to ask again.
 #[test]
