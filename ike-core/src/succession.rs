@@ -224,7 +224,8 @@ pub(crate) fn inherit<C: IkeCrypto>(sa: &mut Sa<C>, estate: Estate) {
     if sa.window.expected() == 0 {
         sa.path = path;
     }
-    sa.report.moved |= moved;
+    // The caller knows the path of the one before.
+    sa.report.moved |= moved || sa.path != path;
     sa.report.rekeyed_from = announced.then_some(old);
     sa.work = true;
 }

@@ -9,7 +9,7 @@ use crate::child::Phase;
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildUp, Event, IkeId, Transmit};
 use crate::pad::Pad;
-use crate::sa::Sa;
+use crate::sa::{Sa, State};
 use crate::wire::writer::Written;
 
 /// Which buffer of a slot to send from.
@@ -91,7 +91,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             if let Some(old) = sa.report.rekeyed_from.take() {
                 return Some(Event::IkeRekeyed { old, new: ike, peer: peer? });
             }
-            if core::mem::take(&mut sa.report.moved) {
+            // Of an SA of which it is not decided yet whether it takes over, the caller does not know.
+            let known = !matches!(&sa.state, State::Established(established) if !established.announced);
+            if known && core::mem::take(&mut sa.report.moved) {
                 return Some(Event::PathChanged { ike, path: sa.path });
             }
             if core::mem::take(&mut sa.report.reauthenticate) {

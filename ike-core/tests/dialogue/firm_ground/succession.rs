@@ -495,6 +495,20 @@ fn f_48_the_heir_of_a_crossing_rekey_follows_where_the_peer_went_meanwhile() {
 }
 
 #[test]
+fn f_48_where_the_peer_went_is_told_once_the_sa_on_which_it_shows_has_the_children() {
+    let (mut host, mut peer) = asking_ike(57);
+    let mut heir = peer.rekey(&mut host, 0x0707_0707_0707_0707, [5; 32]);
+    heir.path.remote = "203.0.113.7:2048".parse().unwrap();
+    heir.ask(&mut host, INFO, &NOTHING);
+    let moved = |host: &Host| host.story.iter().filter(|line| line.starts_with("moved")).count();
+    assert_eq!(moved(&host), 0, "under an id that nobody knows\n{:?}", host.story);
+    let _ = peer.respond(&mut host, CREATE, &notify(NotifyKind::TEMPORARY_FAILURE, &[]));
+    assert_eq!(host.ike().unwrap().path.remote, heir.path.remote);
+    assert_eq!(host.story.last().map(String::as_str), Some("moved to 203.0.113.7:2048"), "{:?}", host.story);
+    assert_eq!(moved(&host), 1, "{:?}", host.story);
+}
+
+#[test]
 fn d_a_child_that_was_replaced_before_it_was_used_is_not_sent_through() {
     let mut host = lax(0, [12, 16, 1280], Settings::default());
     let mut peer = up(&mut host, 56);
