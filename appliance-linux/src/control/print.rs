@@ -51,12 +51,13 @@ impl Table<'_> {
         write!(f, "{:width$}  {:12}", peer.name, word(peer.state))?;
         match &peer.ike {
             Some(ike) => {
-                let role = if ike.initiator { "by us" } else { "by the peer" };
+                let called = if ike.called { "called by us" } else { "called by the peer" };
                 let nat = nat(ike);
-                writeln!(f, "  {} ({}){nat}, {}, {} ago {role}", ike.remote, ike.remote_id, ike.suite, Age(ike.age_s))?;
+                writeln!(f, "  {} ({}){nat}, {}, {called}", ike.remote, ike.remote_id, ike.suite)?;
+                let age = Some(format!("IKE SA {} old", Age(ike.age_s)));
                 let heard = ike.heard_s.map(|at| format!("last heard {} ago", Age(at)));
-                let rekey = ike.rekey_s.map(|at| format!("IKE SA rekeyed in {}", Age(at)));
-                details(f, width, [heard, rekey])?;
+                let rekey = ike.rekey_s.map(|at| format!("rekeyed in {}", Age(at)));
+                details(f, width, [heard, age, rekey])?;
                 if peer.held {
                     writeln!(f, "{:width$}  held down by you, and connected by the peer", "")?;
                 } else if peer.state != PeerState::Connected {
@@ -326,7 +327,7 @@ mod tests {
     fn peer(change: impl FnOnce(&mut PeerStatus)) -> PeerStatus {
         let mut peer: PeerStatus = serde_json::from_str(
             r#"{"name":"cloud","state":"connected","cause":null,"start":"active","retry_ms":null,
-                "ike":{"initiator":true,"spi_local":"1","spi_remote":"2","suite":"aes256gcm16-prfsha384-x25519",
+                "ike":{"initiator":false,"called":true,"spi_local":"1","spi_remote":"2","suite":"aes256gcm16-prfsha384-x25519",
                        "local":"192.0.2.2:4500","remote":"192.0.2.1:4500","nat":true,"nat_local":true,"age_s":63,
                        "heard_s":3,"rekey_s":10740,"remote_id":"left.lab","local_id":"right.lab"},
                 "children":[{"name":"net","state":"up","mode":"tunnel","suite":"aes256gcm16-esn","spi_in":"0x1",
@@ -353,8 +354,8 @@ mod tests {
         assert_eq!(
             shown(|_| {}),
             "portcullis 1, up 1m10s\n\n\
-             cloud  connected     192.0.2.1:4500 (left.lab), NAT on our side, aes256gcm16-prfsha384-x25519, 1m03s ago by us\n\
-             \u{20}                    last heard 3s ago, IKE SA rekeyed in 2h59m\n  \
+             cloud  connected     192.0.2.1:4500 (left.lab), NAT on our side, aes256gcm16-prfsha384-x25519, called by us\n\
+             \u{20}                    last heard 3s ago, IKE SA 1m03s old, rekeyed in 2h59m\n  \
              net  up            10.2.0.0/16 == 10.1.0.0/16, aes256gcm16-esn, esp-in-udp\n\
              \u{20}                    rekeyed in 50m00s, ends in 1h05m if that fails\n\
              \u{20}                    in 1 packets, 84 B, last 5s ago; out 2 packets, 168 B, last 4s ago; 0 rekeys\n"
@@ -379,6 +380,20 @@ mod tests {
             (peer.cause, peer.children[0].cause) = (Some(cause("not-covered")), Some(cause("not-covered")));
         });
         assert_eq!(twice.matches("not-covered").count(), 1, "{twice}");
+    }
+
+    #[test]
+    fn f_79_who_called_stays_the_same_whoever_rekeyed_the_ike_sa_since() {
+        for called in [true, false] {
+            for initiator in [true, false] {
+                let text = shown(|peer| {
+                    let ike = peer.ike.as_mut().unwrap();
+                    (ike.called, ike.initiator) = (called, initiator);
+                });
+                let who = if called { ", called by us\n" } else { ", called by the peer\n" };
+                assert!(text.contains(who), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -205,8 +205,11 @@ pub(crate) enum PeerState {
 /// An IKE SA.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IkeStatus {
-    /// Whether we began it.
+    /// Whether we began it; of one that a rekey made, whether we rekeyed.
     pub(crate) initiator: bool,
+    /// Whether we called the peer, whoever rekeyed since.
+    #[serde(default)]
+    pub(crate) called: bool,
     /// Sixteen hexadecimal digits.
     pub(crate) spi_local: String,
     pub(crate) spi_remote: String,

@@ -302,6 +302,7 @@ mod tests {
     fn peer(ike: Option<&str>, children: Vec<ChildStatus>) -> PeerStatus {
         let ike = ike.map(|spi| IkeStatus {
             initiator: true,
+            called: true,
             spi_local: spi.into(),
             spi_remote: "2".into(),
             suite: "aes256gcm16-prfsha384-x25519".into(),

@@ -186,6 +186,7 @@ fn ike_status(view: &IkeView, parts: &Lent<'_, '_>, now: ipsec_core::time::Insta
     let proven = view.identity.filter(|_| view.since.is_some()).map(|id| Identity::printed(&id));
     IkeStatus {
         initiator: view.initiator,
+        called: view.called,
         spi_local: format!("{:016x}", view.spi_local),
         spi_remote: format!("{:016x}", view.spi_remote),
         suite: view.suite.map(|suite| suite.to_string()).unwrap_or_default(),
