@@ -60,7 +60,12 @@ impl Unsent {
         lost.cause = sent.err().map(|error| {
             lost.packets += 1;
             lost.octets += octets;
-            let cause = Cause::unsent("ESP", remote, &unsent(&error));
+            let unsent = unsent(&error);
+            // Protocol 50 has no ports.
+            let cause = match remote.port() {
+                0 => Cause::unsent("ESP", remote.ip(), &unsent),
+                _ => Cause::unsent("ESP in UDP", remote, &unsent),
+            };
             let admitted = self.lines.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
             if let Some(others) = admitted {
                 warn!(code = cause.code, others, "{}; {}", cause.text, cause.hint);
@@ -98,7 +103,7 @@ mod tests {
         let cause = lost.cause.unwrap();
         assert_eq!(cause.code, "not-sent");
         assert!(
-            cause.text.starts_with("ESP to 192.0.2.1:0") && cause.hint.contains("a firewall of this machine"),
+            cause.text.starts_with("ESP to 192.0.2.1 could") && cause.hint.contains("a firewall of this machine"),
             "{cause}"
         );
         assert!(unsent.is_failing());

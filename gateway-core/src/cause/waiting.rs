@@ -106,7 +106,7 @@ impl Cause {
     }
 
     /// A message of ours, or ESP, could not be sent: nothing can answer it.
-    pub fn unsent(what: impl fmt::Display, remote: SocketAddr, unsent: &Unsent) -> Self {
+    pub fn unsent(what: impl fmt::Display, remote: impl fmt::Display, unsent: &Unsent) -> Self {
         let hint = match unsent.filtered {
             true => {
                 "a firewall of this machine drops it (`nft list ruleset` and `iptables-save` show the rules), or its table of \
