@@ -2,12 +2,14 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use ipsec_core::net::{AddrRange, TrafficSelector};
 
 use super::areas::{Area, meetings};
+use super::diff::same_key;
 use super::reader::Reader;
 use super::selector::Selector;
 use super::{Child, Identity, Peer, Remote, Settings};
@@ -232,7 +234,19 @@ fn traffic(reader: &mut Reader<'_>, peers: &[Placed]) {
             continue;
         };
         let found = format!("a child \"{}\" with the same selectors as {}", spot.child.name, other.named(reader));
-        let why = "only one of the two could ever carry a packet";
+        let mut why = "only one of the two could ever carry a packet".to_string();
+        let (peer, before) = (spot.peer, other.peer);
+        let same_ids = peer.local_id == before.local_id && peer.remote_id == before.remote_id;
+        if !core::ptr::eq(peer, before) && same_ids && same_key(peer, before) {
+            let remotes = before.remote.iter().chain(&peer.remote).map(|remote| match remote {
+                Remote::Address(addr) => format!("\"{addr}\""),
+                Remote::Name(name) => format!("\"{name}\""),
+            });
+            let remotes = remotes.collect::<Vec<_>>().join(", ");
+            why.push_str(&format!(
+                "; where both are one peer at several addresses, write one [[peer]] with remote = [{remotes}]"
+            ));
+        }
         reader.error(spot.places.section, found, "different selectors", why);
     }
     let mut told = BTreeSet::new();

@@ -102,12 +102,17 @@ fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-fn peer_diff(old: &Peer, new: &Peer) -> Option<PeerDiff> {
-    let same_key = match (&old.secret, &new.secret) {
-        (SecretSource::Loaded(old), SecretSource::Loaded(new)) => old == new,
-        (SecretSource::File { path: old, .. }, SecretSource::File { path: new, .. }) => old == new,
+/// Whether two peers have one pre-shared key, as far as that is known.
+pub(super) fn same_key(one: &Peer, other: &Peer) -> bool {
+    match (&one.secret, &other.secret) {
+        (SecretSource::Loaded(one), SecretSource::Loaded(other)) => one == other,
+        (SecretSource::File { path: one, .. }, SecretSource::File { path: other, .. }) => one == other,
         _ => false,
-    };
+    }
+}
+
+fn peer_diff(old: &Peer, new: &Peer) -> Option<PeerDiff> {
+    let same_key = same_key(old, new);
     let same_party = old.local == new.local
         && old.remote == new.remote
         && old.local_id == new.local_id

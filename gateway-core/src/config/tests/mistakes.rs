@@ -333,3 +333,18 @@ fn atk_34_no_text_makes_the_reader_panic() {
     let nested = format!("x = {}1{}", "[".repeat(50_000), "]".repeat(50_000));
     assert!(Config::parse(&nested).is_err());
 }
+
+#[test]
+fn f_81_two_peers_that_are_one_at_two_addresses_are_shown_how_to_be_written_as_one() {
+    let same = "remote = \"192.0.2.9\"\n[[peer.child]]\nname = \"net\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.0.0/16\"\n";
+    let ids = "local-id = \"right.lab\"\nremote-id = \"left.lab\"\n";
+    let key = |text: String| text.replace("another key of sufficient length", "a pre-shared key of some length");
+    let hint = "write one [[peer]] with remote = [\"192.0.2.1\", \"192.0.2.9\"]";
+    let told_of = |text: String| told(&errors(&text));
+    let one = told_of(key(second_peer("b", &format!("{ids}{same}"))));
+    assert!(one.contains("with the same selectors") && one.contains(hint), "{one}");
+    for other in [second_peer("b", &format!("{ids}{same}")), key(second_peer("b", same))] {
+        let two = told_of(other);
+        assert!(two.contains("with the same selectors") && !two.contains("write one"), "{two}");
+    }
+}
