@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod finding;
+mod firewall;
 mod guard;
 mod host;
 mod ports;
@@ -46,6 +47,7 @@ pub(crate) fn examine(config: &Config, tell: &mut dyn FnMut(Finding)) {
     let guard = boundary::guard_state();
     told(guard::boundary(config, &guard, running));
     told(status.iter().map(|status| guard::as_the_daemon_sees_it(&status.boundary)).collect());
+    told(firewall::firewall(config));
     match Netlink::open() {
         Ok(mut netlink) => {
             told(vec![host::tun(config, running, &mut netlink)]);

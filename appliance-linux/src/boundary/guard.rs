@@ -236,6 +236,16 @@ pub(super) fn tells_sockets() -> bool {
     nft::run(&["-c", "-f", "-"], script, nft::deadline(script)).is_ok()
 }
 
+/// Every table of everybody, as nft lists them.
+pub(crate) fn tables_of_all() -> io::Result<String> {
+    nft::run(&["list", "ruleset"], "", nft::deadline(""))
+}
+
+/// Whether a table of this name is the guard, or a copy of it.
+pub(crate) fn is_table_of_ours(name: &str) -> bool {
+    name.strip_prefix(TABLE).is_some_and(|rest| rest.is_empty() || rest.starts_with("_live_"))
+}
+
 /// The table as the kernel lists it, without counts; `None`: there is none.
 fn list(until: Instant) -> io::Result<Option<String>> {
     match nft::run(&["-s", "list", "table", "inet", TABLE], "", until) {

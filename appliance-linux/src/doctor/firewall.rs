@@ -1,0 +1,268 @@
+//! What other tables of nftables (Docker's, ufw's, firewalld's, or the operator's) do with what our device sends and takes.
+
+use std::net::IpAddr;
+
+use gateway_core::config::{Config, Remote};
+use ipsec_core::net::AddrRange;
+
+use super::finding::{Finding, Grade, a_few, finding};
+use crate::boundary;
+
+/// A chain as nft lists it.
+#[derive(Debug, Default)]
+struct Chain<'t> {
+    name: &'t str,
+    /// `type filter hook forward priority filter; policy drop;`; none of a chain that others jump to.
+    base: Option<&'t str>,
+    rules: Vec<&'t str>,
+}
+
+/// A table as nft lists it.
+#[derive(Debug)]
+struct Table<'t> {
+    family: &'t str,
+    name: &'t str,
+    chains: Vec<Chain<'t>>,
+}
+
+/// What of the other tables is in the way. Who may not list them sees nothing here: that is told of the guard.
+pub(super) fn firewall(config: &Config) -> Vec<Finding> {
+    boundary::tables_of_all().map(|text| in_the_way(&text, config)).unwrap_or_default()
+}
+
+fn in_the_way(text: &str, config: &Config) -> Vec<Finding> {
+    let device = config.gateway.tun.as_str();
+    let mut findings = Vec::new();
+    for table in tables(text).iter().filter(|table| concerns(table, config) && !table.names(device)) {
+        for chain in &table.chains {
+            findings.extend(drops(table, chain, device));
+        }
+        let nat = |chain: &&Chain<'_>| chain.base.is_some_and(|base| base.contains("type nat hook postrouting"));
+        if table.chains.iter().any(|chain| nat(&chain)) {
+            let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+            let rewrites: Vec<String> =
+                rules.filter(|rule| rewrites(rule, config)).map(|rule| format!("`{rule}`")).collect();
+            if !rewrites.is_empty() {
+                let text = format!(
+                    "the table {} {} may rewrite the source of what goes to {device}, which then fits no policy: {}",
+                    table.family,
+                    table.name,
+                    a_few(rewrites)
+                );
+                findings.push(finding(
+                    Grade::Note,
+                    "nat",
+                    text,
+                    format!("have such a rule say: oifname != \"{device}\""),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// Every table but ours.
+fn tables(text: &str) -> Vec<Table<'_>> {
+    let mut tables: Vec<Table<'_>> = Vec::new();
+    // Between its braces; what else stands in a table (a set, a map, a counter) has no rules.
+    let mut chain: Option<Chain<'_>> = None;
+    for line in text.lines().map(str::trim) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match (words.as_slice(), &mut chain) {
+            (["table", family, name, "{"], _) => tables.push(Table { family, name, chains: Vec::new() }),
+            (["chain", name, "{"], _) => chain = Some(Chain { name, ..Chain::default() }),
+            (["}"], Some(_)) => {
+                if let (Some(table), Some(chain)) = (tables.last_mut(), chain.take()) {
+                    table.chains.push(chain);
+                }
+            }
+            (["type", _, "hook", ..], Some(chain)) => chain.base = Some(line),
+            ([_, ..], Some(chain)) => chain.rules.push(line),
+            _ => {}
+        }
+    }
+    tables.retain(|table| !boundary::is_table_of_ours(table.name));
+    tables
+}
+
+impl Table<'_> {
+    /// Whether somebody thought of our device here.
+    fn names(&self, device: &str) -> bool {
+        let name = format!("\"{device}\"");
+        self.chains.iter().flat_map(|chain| &chain.rules).any(|rule| rule.contains(&name))
+    }
+}
+
+/// Whether a table is of a family that is used here.
+fn concerns(table: &Table<'_>, config: &Config) -> bool {
+    let used = |v4: bool| {
+        let children = config.peers.iter().flat_map(|peer| &peer.children);
+        let inside = children.flat_map(|child| &child.remote_ts).any(|remote| remote.addrs.is_ipv4() == v4);
+        let mut remotes = config.peers.iter().flat_map(|peer| &peer.remote).filter_map(Remote::address);
+        inside || remotes.any(|addr| addr.is_ipv4() == v4)
+    };
+    match table.family {
+        "ip" => used(true),
+        "ip6" => used(false),
+        family => family == "inet",
+    }
+}
+
+/// What a rule does with every packet, without the counter in front of it.
+fn verdict_of_all(rule: &str) -> &str {
+    match rule.strip_prefix("counter packets ") {
+        // The counts, with a word in between.
+        Some(rest) => rest.splitn(4, ' ').nth(3).unwrap_or_default(),
+        None => rule,
+    }
+}
+
+/// A chain that drops what nobody let pass, and what is to be let pass there.
+fn drops(table: &Table<'_>, chain: &Chain<'_>, device: &str) -> Option<Finding> {
+    let base = chain.base.filter(|base| base.starts_with("type filter hook"))?;
+    let verdicts = || chain.rules.iter().map(|rule| verdict_of_all(rule));
+    let last = verdicts().next_back().unwrap_or_default();
+    let drops =
+        base.contains("policy drop") || ["drop", "reject"].contains(&last.split(' ').next().unwrap_or_default());
+    if !drops || verdicts().any(|verdict| verdict == "accept") {
+        return None;
+    }
+    let (what, allow) = match base.split_whitespace().nth(3)? {
+        "forward" => {
+            ("what is forwarded from and to", format!("iifname \"{device}\" accept and oifname \"{device}\" accept"))
+        }
+        "input" => (
+            "IKE and ESP that come in, and what comes for this machine by",
+            format!("udp dport {{ 500, 4500 }} accept, meta l4proto esp accept and iifname \"{device}\" accept"),
+        ),
+        "output" => (
+            "our IKE and ESP, and what this machine sends to",
+            format!("udp sport {{ 500, 4500 }} accept, meta l4proto esp accept and oifname \"{device}\" accept"),
+        ),
+        _ => return None,
+    };
+    let Table { family, name, .. } = table;
+    let text = format!(
+        "the chain {} of the table {family} {name} drops {what} {device}, unless a rule lets it pass",
+        chain.name
+    );
+    Some(finding(Grade::Note, "firewall", text, format!("where none does, let pass there: {allow}")))
+}
+
+/// Whether a rule rewrites the source of packets of ours that go to our device, as far as it tells.
+fn rewrites(rule: &str, config: &Config) -> bool {
+    let rewrites = ["masquerade", "MASQUERADE", "snat "].iter().any(|word| rule.contains(word));
+    // Another interface is named.
+    let elsewhere =
+        ["oifname ", "oif "].iter().any(|word| rule.contains(word) && !rule.contains(&format!("{word}!= ")));
+    let source = rule.split_once(" saddr ").map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
+    let locals = || config.peers.iter().flat_map(|peer| &peer.children).flat_map(|child| &child.local_ts);
+    let from_ours =
+        source.and_then(network).is_none_or(|net| locals().any(|local| local.addrs.intersect(&net).is_some()));
+    rewrites && !elsewhere && from_ours
+}
+
+/// A network, or one address, as nft writes it; `None`: a set, or what else there may be.
+fn network(word: &str) -> Option<AddrRange> {
+    match word.split_once('/') {
+        Some((addr, prefix)) => AddrRange::prefix(addr.parse().ok()?, prefix.parse().ok()?),
+        None => word.parse::<IpAddr>().ok().map(AddrRange::single),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::namespace::in_a_network_of_its_own;
+
+    fn config() -> Config {
+        let text = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+                    psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+                    local-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.0.0/16\"\n";
+        Config::parse(text).unwrap().0
+    }
+
+    /// What is said where this is loaded.
+    fn told(rules: &str) -> Vec<String> {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let nft = |arguments: &[&str], input: &str| {
+            let mut nft = Command::new("nft").args(arguments).env("PATH", &path).stdin(Stdio::piped()).spawn().unwrap();
+            nft.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            assert!(nft.wait().unwrap().success(), "{input}");
+        };
+        nft(&["flush", "ruleset"], "");
+        nft(&["-f", "-"], rules);
+        firewall(&config()).iter().map(ToString::to_string).collect()
+    }
+
+    const DOCKER: &str = "table ip filter {\n chain DOCKER-USER {\n }\n chain FORWARD {\n  type filter hook forward priority \
+                          filter; policy drop;\n  counter jump DOCKER-USER\n  oifname \"docker0\" counter accept\n }\n}\n";
+    const FIREWALLD: &str = "table inet firewalld {\n chain filter_INPUT {\n  type filter hook input priority filter + 10; \
+                             policy accept;\n  ct state established,related accept\n  iifname \"lo\" accept\n  reject with \
+                             icmpx admin-prohibited\n }\n}\n";
+
+    #[test]
+    fn f_83_doctor_names_the_chains_of_others_that_drop_what_nobody_lets_pass() {
+        in_a_network_of_its_own(|| {
+            let lines = told(DOCKER);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].starts_with(
+                "note  firewall: the chain FORWARD of the table ip filter drops what is forwarded from and to pcl0"
+            ));
+            assert!(
+                lines[0].ends_with("let pass there: iifname \"pcl0\" accept and oifname \"pcl0\" accept"),
+                "{lines:?}"
+            );
+            let lines = told(FIREWALLD);
+            assert!(
+                lines.len() == 1 && lines[0].contains("the chain filter_INPUT of the table inet firewalld"),
+                "{lines:?}"
+            );
+            assert!(lines[0].contains("udp dport { 500, 4500 } accept, meta l4proto esp accept"), "{lines:?}");
+            let output = "table inet own {\n chain out {\n  type filter hook output priority 0; policy drop;\n }\n}\n";
+            assert!(told(output)[0].contains("udp sport { 500, 4500 }"), "{:?}", told(output));
+            for fine in [
+                DOCKER.replace("chain DOCKER-USER {", "chain DOCKER-USER {\n  iifname \"pcl0\" counter accept"),
+                DOCKER.replace("policy drop", "policy accept"),
+                DOCKER.replace("oifname \"docker0\" counter accept", "counter accept"),
+                DOCKER.replace("table ip ", "table ip6 "),
+                FIREWALLD.replace("firewalld", "portcullis"),
+                String::new(),
+            ] {
+                assert_eq!(told(&fine), [""; 0], "{fine}");
+            }
+        });
+    }
+
+    #[test]
+    fn f_83_doctor_names_the_rules_that_rewrite_what_goes_to_our_device() {
+        in_a_network_of_its_own(|| {
+            let nat = |rule: &str| {
+                told(&format!(
+                    "table ip nat {{\n chain out {{\n  type nat hook postrouting priority srcnat;\n  {rule}\n }}\n}}\n"
+                ))
+            };
+            for rule in
+                ["masquerade", "oifname != \"docker0\" counter masquerade", "ip saddr 10.2.3.0/24 snat to 192.0.2.2"]
+            {
+                let lines = nat(rule);
+                assert!(
+                    lines.len() == 1 && lines[0].starts_with("note  nat: the table ip nat may rewrite"),
+                    "{lines:?}"
+                );
+                assert!(lines[0].ends_with("say: oifname != \"pcl0\""), "{lines:?}");
+            }
+            for rule in [
+                "oifname \"wan0\" masquerade",
+                "oifname != \"pcl0\" masquerade",
+                "ip saddr 172.17.0.0/16 oifname != \"docker0\" masquerade",
+                "counter",
+            ] {
+                assert_eq!(nat(rule), [""; 0], "{rule}");
+            }
+        });
+    }
+}
