@@ -44,6 +44,8 @@ pub(crate) enum News {
     Inbound(Event),
     /// Something happened to an outbound SA.
     Outbound(Event),
+    /// Who is at `from` says that an IKE message did not arrive, and why; unproven.
+    Unreachable { path: Path, from: IpAddr, why: &'static str },
     /// A device or socket failed for good.
     Broken { what: &'static str, error: io::Error },
 }

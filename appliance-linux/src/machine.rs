@@ -16,9 +16,10 @@ use crate::clock::Clock;
 use crate::inbox::{Inbox, Input};
 use crate::listen;
 use crate::netlink::{LocalAddr, Netlink, NextHop};
-use crate::plane::{Plane, Sockets};
+use crate::plane::{Plane, Sockets, unsent};
 use crate::socket::Listen;
 use crate::tun::{CLONE_DEVICE, Tun};
+use gateway_core::cause::Unsent;
 use gateway_core::config::{Config, Settings};
 use nix::net::if_::if_nametoindex;
 use tracing::{info, warn};
@@ -194,6 +195,16 @@ impl Machine {
     /// Listens to these alone from the next [`Machine::readdress`] on; what was to leave through others has left.
     pub(crate) fn listen_only(&mut self, wanted: BTreeSet<Listen>) {
         self.wanted = wanted;
+    }
+
+    /// Why a message of ours could not be sent, in words.
+    pub(crate) fn why_not_sent(&self, error: &io::Error) -> Unsent {
+        let mut unsent = unsent(error);
+        if error.kind() == io::ErrorKind::AddrNotAvailable && !self.missing.is_empty() {
+            let missing: Vec<_> = self.missing.iter().map(String::as_str).collect();
+            unsent.why += &format!("; \"outside\" names {}, and there is no such interface", missing.join(", "));
+        }
+        unsent
     }
 
     /// Begins to make routes and guard those of the configured children and policies.

@@ -4,6 +4,7 @@
 //! control thread through its inbox, and they go on.
 
 mod discarded;
+mod icmp;
 mod inbound;
 mod outbound;
 mod sockets;
@@ -112,12 +113,14 @@ impl Plane {
         })
     }
 
-    /// Starts the two threads.
+    /// Starts the two threads, and one that hears what ICMP says.
     pub(crate) fn start(self: &Arc<Self>, news: &Inbox) -> io::Result<()> {
         let (plane, inbox) = (Arc::clone(self), news.clone());
         thread::Builder::new().name("outbound".into()).spawn(move || outbound::run(&plane, &inbox))?;
         let (plane, inbox) = (Arc::clone(self), news.clone());
         thread::Builder::new().name("inbound".into()).spawn(move || inbound::run(&plane, &inbox))?;
+        let (errors, inbox) = (icmp::Errors::open(), news.clone());
+        thread::Builder::new().name("icmp".into()).spawn(move || errors.run(&inbox))?;
         Ok(())
     }
 

@@ -42,7 +42,7 @@ use crate::inbox::{Inbox, Input, News};
 use crate::logging::{self, Throttle};
 use crate::machine::{Machine, Trouble, trouble};
 use crate::pending::Pending;
-use crate::plane::{Plane, unsent};
+use crate::plane::Plane;
 use crate::resolve::Resolver;
 use crate::signals::{self, Stops, Wish};
 use crate::tun::CLONE_DEVICE;
@@ -234,6 +234,9 @@ impl Daemon {
         notify::notify("READY=1");
         let ended = loop {
             self.settle();
+            if let Some(server) = &mut self.server {
+                server.look_after(Instant::now());
+            }
             if self.stops.count() > 0 {
                 break Ended::Asked;
             }
@@ -284,7 +287,7 @@ impl Daemon {
                     let what = story::heard(self.endpoint.last_message(), &message);
                     debug!(remote = %path.remote, octets, dropped, others, "received {what}");
                 }
-                with_gateway!(self, |gateway, parts| gateway.handled(now, outcome, &mut parts));
+                with_gateway!(self, |gateway, parts| gateway.handled(now, path, outcome, &mut parts));
             }
             Input::News(News::Acquire { policy, packet }) => self.acquire(policy, packet),
             Input::News(News::Early(packet)) => self.early.push(packet),
@@ -293,6 +296,9 @@ impl Daemon {
             }
             Input::News(News::Outbound(event)) => {
                 with_gateway!(self, |gateway, parts| gateway.handle_outbound(now, event, &mut parts));
+            }
+            Input::News(News::Unreachable { path, from, why }) => {
+                self.gateway.unreachable(now, path, (from, why), &self.endpoint);
             }
             Input::News(News::Broken { what, error }) => {
                 error!("{what} failed: {error}");
@@ -406,7 +412,7 @@ impl Daemon {
                     None => debug!(remote = %path.remote, octets, others, "sent a NAT keepalive"),
                 }
             }
-            let sent = self.plane.send(path, 0, transmit.datagram).map_err(|error| unsent(&error));
+            let sent = self.plane.send(path, 0, transmit.datagram).map_err(|error| self.machine.why_not_sent(&error));
             if let Err(unsent) = &sent
                 && let Some(others) = self.unsent.admit(Instant::now())
             {

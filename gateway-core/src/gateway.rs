@@ -12,6 +12,7 @@
 //! 3. Sleep until [`Gateway::poll_timeout`].
 
 mod agenda;
+mod contest;
 mod demand;
 mod drive;
 mod events;
@@ -36,6 +37,7 @@ use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Endpoint, SaState};
 use ike_core::error::Discard;
 use ike_core::event::{ChildId, IkeId};
+use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::engine::{Inbound, Outbound};
@@ -127,6 +129,7 @@ pub struct Gateway {
     /// Size of anti-replay windows: the engines' storage was cut to it at the start.
     window: u16,
     strangers: report::Strangers,
+    of_another_version: report::Strangers,
     /// Peers with names, those first that were asked for longest ago.
     by_question: BTreeSet<(Option<Instant>, PeerId)>,
     /// When a stranger last made us ask for names.
@@ -177,7 +180,8 @@ impl Gateway {
             reports: VecDeque::new(),
             questions: VecDeque::new(),
             discarded: Discarded::default(),
-            strangers: report::Strangers::default(),
+            strangers: report::Strangers::in_general(),
+            of_another_version: report::Strangers::of_another_version(),
             by_question: BTreeSet::new(),
             knocked: None,
         };
@@ -212,7 +216,7 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         let outcome = parts.endpoint.handle_datagram(now, path, datagram);
-        self.handled(now, outcome, parts);
+        self.handled(now, path, outcome, parts);
     }
 
     /// The second half of [`Gateway::handle_datagram`], for an appliance whose engines stand behind locks: it hands the
@@ -220,11 +224,15 @@ impl Gateway {
     pub fn handled<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
+        path: Path,
         outcome: Result<(), Discard>,
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         if let Err(discard) = outcome {
             self.discarded.count(discard);
+            if discard == Discard::Version && self.of_another_version.admit(now) {
+                self.refused(path.remote, &Failure::MajorVersion, parts);
+            }
         }
         self.settle(now, parts);
     }
@@ -304,6 +312,31 @@ impl Gateway {
         let entry = view.peer.and_then(|peer| self.peers.get_mut(&peer)).filter(|entry| entry.attempt == Some(ike));
         if let Some((entry, (exchange, _))) = entry.zip(view.waiting) {
             entry.unsent = outcome.err().map(|why| Cause::unsent(exchange, view.path.remote, &why));
+        }
+    }
+
+    /// Who is at `from` says that what we sent this way does not arrive, and why. Anybody can say that: it is told where we wait
+    /// for an answer, and ends nothing.
+    pub fn unreachable<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        path: Path,
+        (from, why): (IpAddr, &str),
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) {
+        let waits = |entry: &&mut PeerEntry| {
+            let view = entry.attempt.and_then(|ike| endpoint.ike_sa(ike));
+            view.is_some_and(|view| view.state == SaState::Connecting && view.path == path)
+        };
+        let cause = Cause::unreachable(from, why);
+        // What the peer itself says does not give way to it.
+        let doubts = |entry: &&mut PeerEntry| entry.doubt.as_ref().is_none_or(|doubt| *doubt == cause);
+        let Some(entry) = self.peers.values_mut().find(waits).filter(doubts) else { return };
+        entry.unsent = Some(cause.clone());
+        let news = entry.doubt.replace(cause.clone()).is_none() && entry.cause.as_ref() != Some(&cause);
+        if news && self.strangers.admit(now) {
+            let peer = Some(entry.id);
+            self.tell(peer, None, What::Doubtful { remote: path.remote }, Some(cause));
         }
     }
 

@@ -93,11 +93,6 @@ impl Clients {
         }
     }
 
-    /// Whether the server ends.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.room().closed
-    }
-
     fn room(&self) -> MutexGuard<'_, Room> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

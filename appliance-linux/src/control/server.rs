@@ -16,6 +16,7 @@ use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt::PeerCredentials}
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
+use tracing::warn;
 
 use super::clients::{Clients, Seat, Stage};
 use super::events::Events;
@@ -29,6 +30,8 @@ const DAEMON: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(250);
 /// A pause after a connection could not be taken, for want of descriptors for instance.
 const BREATH: Duration = Duration::from_millis(50);
+/// How often the file is looked after.
+const LOOK: Duration = Duration::from_secs(1);
 /// Stack of a client's thread: a request has 4 kB and an answer is written from the heap.
 const STACK: usize = 256 << 10;
 
@@ -70,14 +73,20 @@ pub(crate) struct Answered {
     _waits: Arc<()>,
 }
 
-/// The listening socket. Its end removes the file, sends the clients away, and waits until nobody is taken any more.
+/// Where calls go.
+type Calls = Arc<dyn Fn(Call) -> bool + Send + Sync>;
+
+/// The control socket. Its end sends the clients away.
 pub(crate) struct Server {
     path: PathBuf,
-    /// The file that we made there: another daemon may have put its own in the place.
-    ours: Option<(u64, u64)>,
-    listener: Arc<UnixListener>,
+    /// Whoever comes in is taken; `None`: not at the moment.
+    door: Option<Door>,
     clients: Arc<Clients>,
-    accepting: Option<JoinHandle<()>>,
+    events: Events,
+    calls: Calls,
+    /// When the file was looked after last, and whether the log knows that there is none.
+    looked: Instant,
+    told: bool,
 }
 
 impl Server {
@@ -90,6 +99,57 @@ impl Server {
         events: Events,
         calls: impl Fn(Call) -> bool + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        let (clients, calls): (_, Calls) = (Arc::new(Clients::default()), Arc::new(calls));
+        let door = Some(Door::open(path, &clients, &events, &calls)?);
+        Ok(Self { path: path.to_owned(), door, clients, events, calls, looked: Instant::now(), told: false })
+    }
+
+    /// Puts the file back where somebody removed it: no command finds us then, and nobody tells us. `now` and then is enough.
+    pub(crate) fn look_after(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.looked) < LOOK {
+            return;
+        }
+        self.looked = now;
+        if self.door.as_ref().is_some_and(Door::is_there) {
+            return;
+        }
+        self.door = None;
+        match Door::open(&self.path, &self.clients, &self.events, &self.calls) {
+            Ok(door) => {
+                self.door = Some(door);
+                self.told = false;
+                warn!("somebody removed the control socket {}: it is there again", self.path.display());
+            }
+            Err(error) if !self.told => {
+                self.told = true;
+                warn!(
+                    "somebody removed the control socket {}, and it cannot be made again: {error}; no command reaches this \
+                     daemon until it can, and all else goes on",
+                    self.path.display()
+                );
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.clients.close();
+    }
+}
+
+/// The listening socket. Its end removes the file, and waits until nobody is taken any more.
+struct Door {
+    path: PathBuf,
+    /// The file that we made there: another daemon may have put its own in the place.
+    ours: Option<(u64, u64)>,
+    listener: Arc<UnixListener>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Door {
+    fn open(path: &Path, clients: &Arc<Clients>, events: &Events, calls: &Calls) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -100,16 +160,18 @@ impl Server {
         umask(mask);
         let listener = Arc::new(listener?);
         let ours = identity(path);
-        let clients = Arc::new(Clients::default());
-        let (door, room, calls) = (Arc::clone(&listener), Arc::clone(&clients), Arc::new(calls));
+        let (door, room, events, calls) =
+            (Arc::clone(&listener), Arc::clone(clients), events.clone(), Arc::clone(calls));
         let accepting = thread::Builder::new().name("control".into()).spawn(move || {
             for client in door.incoming() {
-                let Ok(client) = client else {
-                    if room.is_closed() {
-                        break;
+                let client = match client {
+                    Ok(client) => client,
+                    // It is shut.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
+                    Err(_) => {
+                        thread::sleep(BREATH);
+                        continue;
                     }
-                    thread::sleep(BREATH);
-                    continue;
                 };
                 let Ok(seat) = getsockopt(&client, PeerCredentials)
                     .map_err(io::Error::from)
@@ -123,16 +185,19 @@ impl Server {
                 });
             }
         })?;
-        Ok(Self { path: path.to_owned(), ours, listener, clients, accepting: Some(accepting) })
+        Ok(Self { path: path.to_owned(), ours, listener, accepting: Some(accepting) })
+    }
+
+    fn is_there(&self) -> bool {
+        self.ours.is_some() && self.ours == identity(&self.path)
     }
 }
 
-impl Drop for Server {
+impl Drop for Door {
     fn drop(&mut self) {
-        if self.ours.is_some() && self.ours == identity(&self.path) {
+        if self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
-        self.clients.close();
         let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both); // wakes the thread below
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join(); // it has nothing to say
@@ -329,6 +394,34 @@ mod tests {
         // Beyond its seats the server may have closed one before it spoke.
         clients.iter().for_each(|mut client| drop(client.write_all(format!("{line}\n").as_bytes())));
         clients
+    }
+
+    #[test]
+    fn f_34_a_control_socket_that_somebody_removed_is_put_back_and_nobody_elses_is_taken() {
+        let folder = Folder::new("gone");
+        let path = folder.0.join("run").join("control.sock");
+        let mut server = started(&path, echo).unwrap();
+        let mut later = Instant::now();
+        let mut look = |server: &mut Server| {
+            later += LOOK;
+            server.look_after(later);
+        };
+        let is_there = || matches!(client::call(&path, &Request::Status), Ok(Answer::Done { .. }));
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert!(!is_there());
+        look(&mut server);
+        assert!(is_there());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // Another daemon's, until it ends.
+        fs::remove_file(&path).unwrap();
+        let other = started(&path, |_| false).unwrap();
+        look(&mut server);
+        assert!(!is_there(), "the other one answers nothing");
+        drop(other);
+        look(&mut server);
+        assert!(is_there());
+        drop(server);
+        assert!(!path.exists());
     }
 
     #[test]

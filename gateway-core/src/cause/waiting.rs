@@ -124,6 +124,17 @@ impl Cause {
         }
     }
 
+    /// Somebody on the way, or the peer's machine, says that no message of ours arrives.
+    pub fn unreachable(from: IpAddr, why: &str) -> Self {
+        Self {
+            code: "unreachable",
+            text: format!("{from} answers that {why} (ICMP, unproven)"),
+            hint: "check the address under \"remote\", that IKE runs there, and that UDP 500 and 4500 pass on the way"
+                .to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
     /// A message of ours waits for its answer.
     pub fn unanswered(exchange: ExchangeType, remote: SocketAddr, repeated: u8) -> Self {
         let again = match repeated {
@@ -155,6 +166,18 @@ impl Cause {
             ),
             hint: "check that UDP 4500 passes both ways between the two, also fragmented packets".to_string(),
             kind: Kind::Absence,
+        }
+    }
+
+    /// Callers from two places take the connection of one peer from each other.
+    pub fn two_places(one: SocketAddr, other: SocketAddr) -> Self {
+        Self {
+            code: "two-places",
+            text: format!("the peer calls from two places in turn, {one} and {other}: each call ends the connection before it"),
+            hint: "where two machines have this identity and key, as a cloned one has, give each its own, and a [[peer]] of its \
+                   own here; else the peer's address changes all the time"
+                .to_string(),
+            kind: Kind::Refusal,
         }
     }
 

@@ -64,6 +64,7 @@ impl Gateway {
         self.ask_for_names(now, id, &mut soonest, endpoint.pad());
         self.ask_for_missing(now, id, &mut soonest, endpoint);
         self.watch(id, &mut soonest, endpoint);
+        self.calm_down(id, &mut soonest);
         self.plan(id, soonest.at);
     }
 

@@ -285,20 +285,29 @@ impl Gateway {
             }
             Note::Refused { path, cause } => {
                 self.knock(now);
-                if !self.strangers.admit(now) {
-                    return;
+                if self.strangers.admit(now) {
+                    self.refused(path.remote, &cause, parts);
                 }
-                let about = sole_candidate(path.remote, parts);
-                let cause = Cause::of(&cause, about.and_then(|id| parts.endpoint.pad().get(id)));
-                let connected = about.is_some_and(|id| self.is_connected(id, parts.endpoint));
-                // Of what a stranger may have begun only the cause is kept, for display.
-                if let Some(entry) = about.and_then(|id| self.peers.get_mut(&id)).filter(|_| !connected) {
-                    entry.cause = Some(cause.clone());
-                }
-                self.tell(about, None, What::Refused { remote: path.remote }, Some(cause));
             }
             Note::Other => {}
         }
+    }
+
+    /// Somebody's request was refused, unproven who that is.
+    pub(super) fn refused<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        remote: SocketAddr,
+        cause: &Failure,
+        parts: &Parts<'_, '_, C, P>,
+    ) {
+        let about = sole_candidate(remote, parts);
+        let cause = Cause::of(cause, about.and_then(|id| parts.endpoint.pad().get(id)));
+        let connected = about.is_some_and(|id| self.is_connected(id, parts.endpoint));
+        // Of what a stranger may have begun only the cause is kept, for display.
+        if let Some(entry) = about.and_then(|id| self.peers.get_mut(&id)).filter(|_| !connected) {
+            entry.cause = Some(cause.clone());
+        }
+        self.tell(about, None, What::Refused { remote }, Some(cause));
     }
 
     /// The peer is about to take us for nobody any more: we prove anew who we are, beside the connection that stands.
@@ -547,6 +556,9 @@ impl Gateway {
             entry.superseded.retain(|held| *held != ike);
             if established && known == entry.ikes.len() {
                 return; // it was closed here, and told then
+            }
+            if established && *failure == Failure::Replaced {
+                self.replaced(now, id, remote, parts.endpoint);
             }
             let connected = self.is_connected(id, parts.endpoint);
             goes_on = self.connections(id, parts.endpoint).any(|ike| ike.party == party);

@@ -178,26 +178,34 @@ impl fmt::Display for Report {
     }
 }
 
-/// Strangers must not be able to fill a log: of what they cause, a few lines a second are told, the rest is counted.
-#[derive(Default)]
+/// Strangers must not be able to fill a log: of what they cause, a few lines are told, the rest is counted.
 pub(super) struct Strangers {
+    /// So many lines in this time.
+    most: u32,
+    period: Duration,
     since: Option<Instant>,
     told: u32,
     pub(super) untold: u64,
 }
 
-/// Lines about strangers in [`STRANGERS_PERIOD`].
-const STRANGERS_TOLD: u32 = 20;
-const STRANGERS_PERIOD: Duration = Duration::from_secs(10);
-
 impl Strangers {
+    /// For what comes to nothing in IKEv2.
+    pub(super) fn in_general() -> Self {
+        Self { most: 20, period: Duration::from_secs(10), since: None, told: 0, untold: 0 }
+    }
+
+    /// For those who speak another version of IKE, as who looks for any gateway at all does.
+    pub(super) fn of_another_version() -> Self {
+        Self { most: 3, period: Duration::from_secs(60), ..Self::in_general() }
+    }
+
     /// Whether one more is told.
     pub(super) fn admit(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now.since(since) >= STRANGERS_PERIOD) {
+        if self.since.is_none_or(|since| now.since(since) >= self.period) {
             self.since = Some(now);
             self.told = 0;
         }
-        let admitted = self.told < STRANGERS_TOLD;
+        let admitted = self.told < self.most;
         match admitted {
             true => self.told = self.told.saturating_add(1),
             false => self.untold = self.untold.saturating_add(1),

@@ -13,6 +13,7 @@ use ipsec_core::net::TrafficSelector;
 use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
+use super::contest::Contest;
 use super::names::Names;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
@@ -73,7 +74,7 @@ pub(super) struct PeerEntry {
     pub(super) begun: Option<ChildConfigId>,
     /// The child for whose sake the peer ended one: the next one begins with another.
     pub(super) spoiler: Option<ChildConfigId>,
-    /// That a message of that could not even be sent.
+    /// That a message of the attempt could not even be sent, or somebody says that it does not arrive.
     pub(super) unsent: Option<Cause>,
     /// What somebody says in clear of why nothing will come of that.
     pub(super) doubt: Option<Cause>,
@@ -101,6 +102,8 @@ pub(super) struct PeerEntry {
     pub(super) cause: Option<Cause>,
     /// Why a request of the peer for a child was refused, or what else is wrong while it is connected.
     pub(super) trouble: Option<Cause>,
+    /// Whether callers from two places throw each other out.
+    pub(super) contest: Contest,
     /// When it stands in the queue.
     pub(super) due: Option<Instant>,
 }
@@ -147,6 +150,7 @@ impl PeerEntry {
             watch_at: None,
             cause: None,
             trouble: None,
+            contest: Contest::default(),
             due: None,
         }
     }

@@ -127,7 +127,10 @@ impl Gateway {
             let unanswered = ike.and_then(|ike| unanswered(&ike));
             let cause = match connected {
                 // What the peer asked for tells the values of both sides; the children show their own.
-                true => unanswered.or_else(|| entry.trouble.as_ref().or(child_cause).cloned()),
+                true => {
+                    let trouble = entry.contest.cause.as_ref().or(entry.trouble.as_ref());
+                    unanswered.or_else(|| trouble.or(child_cause).cloned())
+                }
                 false => entry.known().cloned().or_else(|| waiting(entry, parts)),
             };
             PeerStatus {

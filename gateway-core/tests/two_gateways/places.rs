@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use gateway_core::cause::Cause;
 use gateway_core::gateway::{Locate, Located, Parts, PeerState, Way, What};
+use ipsec_core::net::Path;
 
 use super::secs;
 use super::world::{LEFT, RIGHT, Site, World, parts, peer};
@@ -186,4 +187,108 @@ fn f_22_who_wants_a_peer_up_waits_for_each_of_its_addresses_and_hears_which_one_
     world.pass(secs(60));
     let end = outcome(&mut world).and_then(Result::err).map(|cause| cause.code);
     assert_eq!((end, tried(&world).len()), (Some("no-proposal-chosen"), 2), "{}", world.story());
+}
+
+/// The right side, made anew: what it was before it does not know, nor that it is gone.
+fn clone_calls(world: &mut World, seed: u64, mapping: u16) {
+    world.mapping = Some(mapping);
+    world.right = Site::new(seed, &peer(false, "encap = \"always\"", ""), 64);
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    world.exchange();
+    assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
+}
+
+#[test]
+fn f_83_two_machines_with_one_identity_are_told_of_and_one_that_comes_back_is_not() {
+    let contests = |world: &World| world.left.told(|what| *what == What::Waiting);
+    let called =
+        || World::new(&peer(true, "start = \"passive\"\nencap = \"always\"", ""), &peer(false, "", "")).start();
+    let mut world = called();
+    for seed in 2..8 {
+        clone_calls(&mut world, seed, 40_001);
+        world.pass(secs(20));
+    }
+    assert_eq!((contests(&world), world.left.state("other").1), (0, None), "one place\n{}", world.story());
+
+    let mut world = called();
+    for (seed, place) in [(2, 40_001), (3, 40_002), (4, 40_001)] {
+        assert_eq!(contests(&world), 0, "{}", world.story());
+        clone_calls(&mut world, seed, place);
+        world.pass(secs(20));
+    }
+    let state = world.left.state("other");
+    assert_eq!((contests(&world), state), (1, (PeerState::Connected, Some("two-places"))), "{}", world.story());
+    let told = world.story();
+    assert!(told.contains("192.0.2.2:40001") && told.contains("192.0.2.2:40002"), "{told}");
+    // As long as it goes on, and no longer.
+    for (seed, place) in (5..25).zip([40_002, 40_001].into_iter().cycle()) {
+        clone_calls(&mut world, seed, place);
+        world.pass(secs(30));
+    }
+    assert_eq!((contests(&world), world.left.state("other").1), (1, Some("two-places")), "{}", world.story());
+    world.pass(secs(700));
+    assert_eq!(world.left.state("other").1, None, "{}", world.story());
+}
+
+#[test]
+fn f_81_a_peer_that_speaks_another_version_is_told_as_that_a_few_times_a_minute() {
+    // Of IKEv1, in main mode.
+    let call = |world: &mut World, from: &str| {
+        let mut message = vec![7; 8];
+        message.extend([0; 8]);
+        message.extend([1, 0x10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 28]);
+        let path =
+            Path { local: format!("{LEFT}:500").parse().unwrap(), remote: format!("{from}:500").parse().unwrap() };
+        world.left.gateway.handle_datagram(world.now, path, &mut message, parts!(world.left));
+        world.exchange();
+    };
+    let refusals = |world: &World| world.left.told(|what| matches!(what, What::Refused { .. }));
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
+    world.cut = true;
+    let mut world = world.start();
+    call(&mut world, RIGHT);
+    let told = world.story();
+    assert!(told.contains("other: request from 192.0.2.2:500 refused: the peer speaks another version"), "{told}");
+    assert!(told.contains("switch the peer to IKEv2"), "{told}");
+    assert_eq!(world.left.state("other"), (PeerState::Error, Some("major-version")), "{told}");
+    (0..50).for_each(|_| call(&mut world, "198.51.100.7"));
+    assert_eq!(refusals(&world), 3, "{}", world.story());
+    world.pass(secs(61));
+    call(&mut world, "198.51.100.7");
+    assert_eq!(refusals(&world), 4, "{}", world.story());
+
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", "")).start();
+    call(&mut world, RIGHT);
+    assert_eq!(world.left.state("other"), (PeerState::Connected, None), "{}", world.story());
+}
+
+#[test]
+fn f_73_what_somebody_says_of_the_way_to_the_peer_is_told_and_ends_nothing() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
+    world.cut = true;
+    let mut world = world.start();
+    let says = |world: &mut World, remote: &str| {
+        let path =
+            Path { local: format!("{LEFT}:500").parse().unwrap(), remote: format!("{remote}:500").parse().unwrap() };
+        let said = (remote.parse().unwrap(), "nothing listens there");
+        world.left.gateway.unreachable(world.now, path, said, &world.left.endpoint);
+        world.exchange();
+    };
+    says(&mut world, "198.51.100.7");
+    assert_eq!(world.left.state("other").1, Some("waiting-for-answer"), "of nobody that we call");
+    for _ in 0..3 {
+        says(&mut world, RIGHT);
+        assert_eq!(world.left.state("other"), (PeerState::Disconnected, Some("unreachable")), "{}", world.story());
+        world.pass(secs(1));
+    }
+    let told = |world: &World| world.left.told(|what| matches!(what, What::Doubtful { .. }));
+    assert_eq!(told(&world), 1, "{}", world.story());
+    assert!(world.story().contains("192.0.2.2 answers that nothing listens there"), "{}", world.story());
+    assert_eq!(world.left.told(|what| matches!(what, What::Connecting { .. })), 1, "{}", world.story());
+    // The attempt is the same one.
+    world.cut = false;
+    world.pass(secs(10));
+    assert_eq!(world.left.state("other"), (PeerState::Connected, None), "{}", world.story());
+    says(&mut world, RIGHT);
+    assert_eq!(world.left.state("other"), (PeerState::Connected, None), "{}", world.story());
 }

@@ -1,0 +1,179 @@
+//! What ICMP says of our IKE messages: that nothing listens where they go, or that nothing leads there. Anybody can write that,
+//! and nothing is ended by it: it is told, where there would be nothing to tell but silence.
+//!
+//! A socket that hears errors (IP_RECVERR) would fail to send the next packet, whosever that is, for each of them. These are read
+//! from sockets of their own, which carry nothing.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use ipsec_core::net::Path;
+use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt};
+use nix::{setsockopt_impl, sockopt_impl};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{readable, wait};
+use crate::inbox::{Inbox, News};
+use crate::logging::Throttle;
+
+/// So many are looked at in so much time: each call brings seven at most.
+const MOST: u32 = 20;
+const PERIOD: Duration = Duration::from_secs(1);
+
+const UDP: u8 = 17;
+/// The ports that we send IKE from.
+const IKE: [u16; 2] = [500, 4500];
+
+/// linux/icmp.h: the types that are not taken, a bit each.
+const ICMP_FILTER: i32 = 1;
+const UNREACHABLE: u8 = 3;
+/// linux/icmpv6.h: the same, for 256 types.
+const ICMPV6_FILTER: i32 = 1;
+const UNREACHABLE_V6: u8 = 1;
+
+sockopt_impl!(
+    /// Which messages of ICMP are not taken.
+    FilterV4,
+    SetOnly,
+    libc::SOL_RAW,
+    ICMP_FILTER,
+    u32
+);
+sockopt_impl!(
+    /// Which messages of ICMPv6 are not taken.
+    FilterV6,
+    SetOnly,
+    libc::IPPROTO_ICMPV6,
+    ICMPV6_FILTER,
+    [u32; 8]
+);
+
+/// A socket of each family, as far as there is one, that hears only that something is unreachable.
+pub(super) struct Errors(Vec<Socket>);
+
+impl Errors {
+    pub(super) fn open() -> Self {
+        let open = |domain, protocol| {
+            let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(protocol)).ok()?;
+            let filtered = match domain {
+                Domain::IPV4 => setsockopt(&socket, FilterV4, &!(1 << UNREACHABLE)),
+                _ => setsockopt(&socket, FilterV6, &[!(1 << UNREACHABLE_V6), !0, !0, !0, !0, !0, !0, !0]),
+            };
+            filtered.is_ok().then_some(socket)
+        };
+        Self(
+            [open(Domain::IPV4, Protocol::ICMPV4), open(Domain::IPV6, Protocol::ICMPV6)]
+                .into_iter()
+                .flatten()
+                .collect(),
+        )
+    }
+
+    /// Runs until waiting fails, which costs nothing but these words.
+    pub(super) fn run(&self, inbox: &Inbox) {
+        let mut throttle = Throttle::new(MOST, PERIOD, Instant::now());
+        while !self.0.is_empty() {
+            let mut descriptors: Vec<_> = self.0.iter().map(readable).collect();
+            if wait(&mut descriptors).is_err() {
+                return;
+            }
+            for socket in &self.0 {
+                // Of what is quoted the ports are wanted.
+                let mut room = [0; 256];
+                while let Ok((from, length)) = receive(socket, &mut room) {
+                    if let Some((path, why)) = said(from.is_ipv4(), room.get(..length).unwrap_or_default())
+                        && throttle.admit(Instant::now()).is_some()
+                    {
+                        inbox.offer(News::Unreachable { path, from, why });
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn receive(socket: &Socket, room: &mut [u8]) -> io::Result<(IpAddr, usize)> {
+    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), room)?;
+    let v4 = from.as_ref().and_then(|from| from.as_sockaddr_in()).map(|from| IpAddr::from(from.ip()));
+    let v6 = || from.as_ref().and_then(|from| from.as_sockaddr_in6()).map(|from| IpAddr::from(from.ip()));
+    Ok((v4.or_else(v6).ok_or(io::ErrorKind::InvalidData)?, length))
+}
+
+/// The way of a message of ours, and why it did not arrive: from an ICMP message, which of IPv4 has its IP header in front.
+fn said(v4: bool, message: &[u8]) -> Option<(Path, &'static str)> {
+    const NOTHING: &str = "nothing listens there";
+    const NOBODY: &str = "there is no such host";
+    const NOWHERE: &str = "nothing leads there";
+    const FORBIDDEN: &str = "a firewall does not let it pass";
+    let header = |packet: &[u8]| packet.first().map(|first| usize::from(first & 0x0f) * 4);
+    let message = if v4 { message.get(header(message)?..)? } else { message };
+    let (kind, code, quoted) = (*message.first()?, *message.get(1)?, message.get(8..)?);
+    let why = match (v4, kind, code) {
+        (true, UNREACHABLE, 3) | (false, UNREACHABLE_V6, 4) => NOTHING,
+        (true, UNREACHABLE, 1 | 7) | (false, UNREACHABLE_V6, 3) => NOBODY,
+        (true, UNREACHABLE, 0 | 6) | (false, UNREACHABLE_V6, 0 | 2) => NOWHERE,
+        (true, UNREACHABLE, 9 | 10 | 13) | (false, UNREACHABLE_V6, 1 | 5 | 6) => FORBIDDEN,
+        _ => return None,
+    };
+    let (protocol, ends, udp) = match v4 {
+        true => (*quoted.get(9)?, quoted.get(12..20)?, quoted.get(header(quoted)?..)?),
+        false => (*quoted.get(6)?, quoted.get(8..40)?, quoted.get(40..)?),
+    };
+    let (local, remote) = ends.split_at(ends.len() / 2);
+    let address = |octets: &[u8]| match v4 {
+        true => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+        false => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
+    };
+    let port = |at: usize| Some(u16::from_be_bytes([*udp.get(at)?, *udp.get(at + 1)?]));
+    let (local, remote) = (SocketAddr::new(address(local)?, port(0)?), SocketAddr::new(address(remote)?, port(2)?));
+    (protocol == UDP && IKE.contains(&local.port())).then_some((Path { local, remote }, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::inbox::Input;
+    use crate::namespace::in_a_network_of_its_own;
+
+    #[test]
+    fn f_73_what_icmp_says_of_a_message_of_ours_is_heard_and_what_of_others_is_not() {
+        in_a_network_of_its_own(|| {
+            let (sender, inputs) = std::sync::mpsc::sync_channel(9);
+            let errors = Errors::open();
+            assert_eq!(errors.0.len(), 2);
+            std::thread::spawn(move || errors.run(&Inbox(sender)));
+            for (ours, theirs) in [("127.0.0.1", "127.0.0.2:500"), ("::1", "[::1]:4501")] {
+                for port in [5000, 500] {
+                    let socket = UdpSocket::bind((ours, port)).unwrap();
+                    socket.send_to(&[7; 600], theirs).unwrap();
+                }
+                let heard = inputs.recv_timeout(Duration::from_secs(10)).unwrap();
+                let Input::News(News::Unreachable { path, from, why }) = heard else { panic!() };
+                let remote: SocketAddr = theirs.parse().unwrap();
+                assert_eq!(
+                    (path.local.to_string(), path.remote),
+                    (SocketAddr::new(ours.parse().unwrap(), 500).to_string(), remote)
+                );
+                assert_eq!((from, why), (remote.ip(), "nothing listens there"));
+            }
+            assert!(inputs.recv_timeout(Duration::from_millis(100)).is_err());
+        });
+    }
+
+    #[test]
+    fn f_73_an_icmp_message_of_any_length_is_read_or_not() {
+        let mut message =
+            vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 3, 13, 0, 0, 0, 0, 0, 0];
+        message.extend([0x45, 0, 1, 0, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1, 1, 0xf4, 1, 0xf4]);
+        let (path, why) = said(true, &message).unwrap();
+        assert_eq!((path.remote.to_string().as_str(), why), ("192.0.2.1:500", "a firewall does not let it pass"));
+        for length in 0..message.len() {
+            assert_eq!(said(true, &message[..length]), None);
+            let _ = said(false, &message[..length]);
+        }
+    }
+}
