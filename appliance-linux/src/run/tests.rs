@@ -180,3 +180,36 @@ fn f_21_the_way_to_a_peer_leads_through_an_interface_under_outside_whatever_othe
         drop(inputs);
     });
 }
+
+#[test]
+fn f_21_what_cannot_be_sent_for_want_of_an_outside_interface_says_so() {
+    in_a_network_of_its_own(|| {
+        add_address();
+        let outside = format!("[gateway]\noutside = [\"wan7\"]\n{}", CONFIG.replace("\"any\"", "\"192.0.2.2\""));
+        let (mut daemon, inputs, _folder) = daemon_of("missing", &outside);
+        let cause = |daemon: &mut Daemon| daemon.peer_named("cloud").unwrap().cause;
+        daemon.settle();
+        let told = cause(&mut daemon).unwrap();
+        assert!(told.code == "not-sent" && told.text.contains("\"outside\" names wan7"), "{told:?}");
+        drop(inputs);
+    });
+}
+
+/// The names in the first column of the table of counters in docs/operations.md.
+fn documented_counters() -> BTreeSet<String> {
+    let text = include_str!("../../../docs/operations.md");
+    let table = text.split("| counter | counts |").nth(1).unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|')).filter_map(|line| line.split('|').nth(1));
+    rows.flat_map(|names| names.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[test]
+fn f_83_every_counter_is_documented_and_no_other() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, inputs, _folder) = daemon("counters");
+        let counters = daemon.status().counters;
+        let ours: BTreeSet<String> = counters.into_keys().filter(|name| !name.starts_with("Xfrm")).collect();
+        assert_eq!(documented_counters(), ours);
+        drop(inputs);
+    });
+}
