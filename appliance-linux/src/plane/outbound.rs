@@ -5,11 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
-use ipsec_core::engine::Verdict;
+use ipsec_core::engine::{Egress, Verdict};
 use ipsec_core::error::Discard;
 use tracing::warn;
 
-use super::{Plane, count, readable, wait};
+use super::{Plane, count, readable, stray, wait};
 use crate::inbox::{Inbox, News};
 
 /// The largest packet of the TUN device.
@@ -78,10 +78,17 @@ impl Plane {
         match engine.classify(now, packet.as_slice()) {
             Ok(Verdict::Protect(sa)) => {
                 let inner = packet.as_slice().len();
+                let own = stray::own(packet.as_slice(), &self.sockets());
                 let sealed = engine.seal(now, sa, packet);
                 let event = engine.poll_event();
                 drop(engine);
+                let ends = |egress: &Egress| (egress.path.local.ip(), egress.path.remote.ip());
                 match sealed {
+                    // In its own tunnel it would come back each time, longer than before.
+                    Ok(egress) if own == Some(ends(&egress)) => {
+                        count(&self.tally.send_errors);
+                        self.strays.tell_of_own(ends(&egress));
+                    }
                     Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
                     Err(discard) => self.discards.tell(discard, packet.as_slice()),
                 }
@@ -98,6 +105,9 @@ impl Plane {
             }
             Ok(Verdict::Acquire(policy)) => {
                 drop(engine);
+                if let Some(ends) = stray::own(packet.as_slice(), &self.sockets()) {
+                    self.strays.tell_of_own(ends);
+                }
                 self.offer(inbox, News::Acquire { policy, packet: packet.as_slice().to_vec() });
             }
             Err(discard) => {

@@ -1,6 +1,7 @@
-//! Packets that find no way: those from an address of this machine that no policy wants, and those that a policy lets through
-//! and a route leads back. What may have brought them to our device is told now and then.
+//! Packets that find no way: those from an address of this machine that no policy wants, and those that a route leads back to
+//! our device: what a policy lets through, and our own to the peer. What may have brought them there is told now and then.
 
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,13 @@ const CIRCLE: &str = "where a route of yours leads it to our device, it comes ba
 pub(super) struct Strays {
     unwanted: Mutex<Throttle>,
     circling: Mutex<Throttle>,
+    swallowed: Mutex<Throttle>,
 }
 
 impl Strays {
     pub(super) fn new(now: Instant) -> Self {
         let throttle = || Mutex::new(Throttle::new(1, EVERY, now));
-        Self { unwanted: throttle(), circling: throttle() }
+        Self { unwanted: throttle(), circling: throttle(), swallowed: throttle() }
     }
 
     /// Tells of a packet that was dropped because no policy wants it, if its source is one of our own addresses. What never
@@ -52,6 +54,17 @@ impl Strays {
         }
     }
 
+    /// Tells of a packet of our own to a peer that would have gone through its own tunnel.
+    pub(super) fn tell_of_own(&self, (from, to): (IpAddr, IpAddr)) {
+        if let Some(others) = admit(&self.swallowed) {
+            warn!(
+                others,
+                "a packet of our own from {from} to the peer at {to} came back through our device and is dropped: a route of yours \
+                 leads the peer's address there; give that one a route through the uplink (ip route add {to} via GATEWAY)"
+            );
+        }
+    }
+
     /// Tells of a packet that a policy lets through, and whose hop limit has ended here.
     pub(super) fn tell_of_circle(&self, packet: &[u8]) {
         let Ok(flow) = Flow::of(packet) else { return };
@@ -63,6 +76,12 @@ impl Strays {
             );
         }
     }
+}
+
+/// One of our own packets to a peer, IKE or ESP, that came out of our device: who sent it, and where it was to go.
+pub(super) fn own(packet: &[u8], sockets: &Sockets) -> Option<(IpAddr, IpAddr)> {
+    let flow = Flow::of(packet).ok().filter(is_like_ours).filter(|flow| sockets.is_ours(flow.source))?;
+    Some((flow.source, flow.destination))
 }
 
 /// Whether it is told, and how many were not since the last one.
@@ -94,6 +113,15 @@ mod tests {
         let like_ours = |protocol, source| is_like_ours(&Flow::of(&packet(protocol, source)).unwrap());
         assert!(like_ours(ESP, 7) && like_ours(UDP, 500) && like_ours(UDP, 4500));
         assert!(!like_ours(UDP, 5060) && !like_ours(TCP, 4500) && !like_ours(1, 500));
+    }
+
+    #[test]
+    fn f_11_our_own_are_those_from_an_address_of_this_machine_that_are_like_ours() {
+        let local = LocalAddr { addr: "192.0.2.2".parse().unwrap(), prefix: 32, link: 1, usable: true };
+        let (here, elsewhere) = (Sockets::new(vec![], &[local]), Sockets::new(vec![], &[]));
+        let ends = ("192.0.2.2".parse().unwrap(), "10.1.0.9".parse().unwrap());
+        assert_eq!((own(&packet(ESP, 7), &here), own(&packet(UDP, 4500), &here)), (Some(ends), Some(ends)));
+        assert_eq!((own(&packet(UDP, 53), &here), own(&packet(ESP, 7), &elsewhere)), (None, None));
     }
 
     #[test]
