@@ -31,7 +31,7 @@ impl Secret {
         &self.0
     }
 
-    /// A key as it is written, in the configuration or in a file of its own: text, or `0x…` for octets in hexadecimal; and
+    /// A key as it is written, in the configuration or in a file of its own: text, or `0x…` (some write `0X…`) for octets in hexadecimal; and
     /// what is probably not meant about it.
     pub(super) fn parse(written: &str) -> Result<(Self, Vec<Doubt>), Bad> {
         const EXPECTED: &str = "1 to 256 octets, as text or as \"0x…\" with an even number of hexadecimal digits";
@@ -50,7 +50,7 @@ impl Secret {
         if !written.is_empty() && written.trim().is_empty() {
             return Err(refused(0, "there is nothing but spaces"));
         }
-        let (octets, length) = match written.strip_prefix("0x") {
+        let (octets, length) = match written.strip_prefix("0x").or_else(|| written.strip_prefix("0X")) {
             Some(digits) => {
                 let octets = unhex(digits).map_err(|at| {
                     let hint = "a character is not a hexadecimal digit, or the last octet has only one digit";

@@ -27,6 +27,8 @@ fn a_key_with_escapes_leaves_no_copy_in_the_document() {
 
 #[test]
 fn keys_are_text_or_hexadecimal_or_in_a_file() {
+    let capital = parse(&GOOD.replace("a pre-shared key of some length", "0X000102030405060708090a0B0c0d0e0f")).0;
+    assert_eq!(capital.peers[0].secret.loaded().unwrap().expose(), (0..16).collect::<Vec<_>>());
     let hex = GOOD.replace("a pre-shared key of some length", "0x000102030405060708090a0B0c0d0e0f");
     let hex = parse(&hex).0;
     assert_eq!(hex.peers[0].secret.loaded().unwrap().expose(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
