@@ -265,6 +265,11 @@ impl Machine {
         self.netlink.next_hop_outside(&self.started.outside, None, remote, MARK)
     }
 
+    /// Whether an address is our own: the kernel sends there from nowhere else.
+    pub(crate) fn has(&mut self, address: IpAddr) -> bool {
+        self.netlink.next_hop(address, MARK).is_ok_and(|hop| hop.source == Some(address))
+    }
+
     /// Whether packets to a peer leave from another address of ours than this one, and through none of the interfaces
     /// (`owners`) that have it. Of an interface under `outside`, which has sockets of its own, any route that leads
     /// through it will do, also when another one is preferred.

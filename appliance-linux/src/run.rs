@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use gateway_core::cause::{Cause, Kind};
-use gateway_core::config::{Config, LogLevel, Remote};
+use gateway_core::config::{Config, LogLevel, Remote, nobodys};
 use gateway_core::gateway::{Gateway, Level, Locate, Located, Parts, Report, Way, What};
 use gateway_core::peers::Peers;
 use getrandom::SysRng;
@@ -479,6 +479,14 @@ impl Daemon {
     fn ways(&mut self, question: &Locate, resolved: Vec<IpAddr>) -> Located {
         let (mut ways, mut hindrance) = (Vec::new(), None);
         for remote in resolved.iter().copied() {
+            // Names stand for such where DNS blocks them, or is another one inside a network.
+            if let Some(what) =
+                nobodys(remote, &question.local).or_else(|| self.machine.has(remote).then_some("which is this machine"))
+            {
+                info!("one place to call is passed over: {remote}, {what}");
+                hindrance = Some(Cause::nobodys(remote, what));
+                continue;
+            }
             let mut own = question.local.iter().copied().filter(|local| local.is_ipv4() == remote.is_ipv4()).peekable();
             if own.peek().is_some() {
                 ways.extend(own.map(|local| Way { local, remote }));

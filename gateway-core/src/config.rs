@@ -34,6 +34,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use check::nobodys;
 pub use diagnostic::{ConfigError, Position, Warning};
 pub use diff::{ChildDiff, Diff, PeerDiff};
 pub use grammar::protocol_name;

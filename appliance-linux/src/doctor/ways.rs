@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use gateway_core::config::{Action, Child, Config, Peer, Policy, Remote};
+use gateway_core::config::{self, Action, Child, Config, Peer, Policy, Remote};
 use ipsec_core::net::{AddrRange, TrafficSelector};
 
 use super::finding::{Finding, Grade, a_few, finding, fine};
@@ -227,7 +227,9 @@ pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
 /// How the addresses of a peer, each of which will do, are reached from ours.
 fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink) -> Vec<Finding> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for addr in addrs {
+    let (others, nobodys): (Vec<&IpAddr>, Vec<&IpAddr>) =
+        addrs.iter().partition(|addr| config::nobodys(**addr, &peer.local).is_none());
+    for addr in others {
         // The daemon tries each of ours in turn.
         let same_family = peer.local.iter().filter(|local| local.is_ipv4() == addr.is_ipv4());
         let mut from: Vec<Option<IpAddr>> = same_family.copied().map(Some).collect();
@@ -248,6 +250,14 @@ fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink
         }
     }
     let grade = if good.is_empty() { Grade::Failure } else { Grade::Note };
+    good.extend(nobodys.into_iter().map(|addr| {
+        let text = format!(
+            "\"{}\" is at {addr}, says its name, {}",
+            peer.name,
+            config::nobodys(*addr, &peer.local).unwrap_or_default()
+        );
+        finding(grade, "peer", text, "correct what DNS, or /etc/hosts, says of it")
+    }));
     good.extend(bad.into_iter().map(|(addr, local, why)| {
         let from = local.map_or_else(String::new, |local| format!(" from {local}"));
         let fix = format!("ip route get {addr}{from}; add a default route");

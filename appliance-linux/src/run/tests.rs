@@ -213,3 +213,30 @@ fn f_83_every_counter_is_documented_and_no_other() {
         drop(inputs);
     });
 }
+
+#[test]
+fn f_22_an_address_that_no_peer_can_have_is_passed_over_and_told_where_there_is_no_other() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, inputs, _folder) = daemon("nobodys");
+        ip("addr add 192.0.2.2/32 dev lo");
+        ip("route add 192.0.2.0/24 dev pcl0");
+        for local in [vec![], vec!["192.0.2.2".parse().unwrap()]] {
+            let remote = Remote::Name("vpn.example.net".to_owned());
+            let question = Locate { peer: PeerId(1), remote, local };
+            let mut found = |addresses: &[&str]| {
+                let resolved = addresses.iter().map(|address| address.parse().unwrap()).collect();
+                let Located { ways, hindrance, .. } = daemon.ways(&question, resolved);
+                let remotes = ways.iter().map(|way| way.remote.to_string()).collect::<Vec<_>>().join(" ");
+                (remotes, hindrance.map(|cause| cause.text).unwrap_or_default())
+            };
+            let none = ["0.0.0.0", "::", "127.0.0.1", "::1", "::ffff:127.0.0.1", "224.0.0.5", "ff02::1", "192.0.2.2"];
+            for address in none {
+                let (remotes, why) = found(&[address]);
+                assert_eq!(remotes, "", "{address}");
+                assert!(why.contains(&format!("stands for {address}, which is ")), "{address}: {why}");
+            }
+            assert_eq!(found(&[&none[..], &["192.0.2.1"]].concat()).0, "192.0.2.1");
+        }
+        drop(inputs);
+    });
+}

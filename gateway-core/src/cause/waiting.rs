@@ -55,6 +55,17 @@ impl Cause {
         }
     }
 
+    /// What stands for the peer is an address that it cannot have.
+    pub fn nobodys(address: IpAddr, what: &str) -> Self {
+        Self {
+            code: "not-a-peer",
+            text: format!("the peer's name stands for {address}, {what}"),
+            hint: "correct what DNS, or /etc/hosts, says of it, or write the peer's address under \"remote\""
+                .to_string(),
+            kind: Kind::Absence,
+        }
+    }
+
     /// Only the peer can begin.
     pub fn waiting() -> Self {
         Self {

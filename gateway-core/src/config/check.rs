@@ -83,12 +83,29 @@ fn own_addresses(reader: &mut Reader<'_>, (peer, places): &Placed) {
     if let Some(address) = addresses.iter().find(|address| peer.local.contains(address)) {
         reader.error(places.remote, format!("{address} as both \"local\" and \"remote\""), "the peer's address", "");
     }
+    if let Some((address, what)) = addresses.iter().find_map(|address| Some((address, nobodys(*address, &peer.local)?)))
+    {
+        reader.error(places.remote, format!("{address}, {what}"), "the peer's address", "");
+    }
     let v4 = |list: &[core::net::IpAddr]| (list.iter().any(|a| a.is_ipv4()), list.iter().any(|a| a.is_ipv6()));
     let (local, remote) = (v4(&peer.local), v4(&addresses));
     let all_known = !peer.local.is_empty() && !addresses.is_empty() && addresses.len() == peer.remote.len();
     if all_known && !(local.0 && remote.0) && !(local.1 && remote.1) {
         reader.error(places.local, "\"local\" and \"remote\" of two families", "addresses of one family", "");
     }
+}
+
+/// What an address is that no peer can have which is called from these addresses of ours; none are any. Within the loopback
+/// network one may want to try things out.
+pub fn nobodys(address: IpAddr, local: &[IpAddr]) -> Option<&'static str> {
+    let address = address.to_canonical();
+    let kinds = [
+        (address.is_unspecified(), "which is no address"),
+        (address.is_loopback() && !local.iter().any(IpAddr::is_loopback), "which is this machine"),
+        (address.is_multicast(), "which is a group"),
+        (address == IpAddr::V4(core::net::Ipv4Addr::BROADCAST), "which is everybody on the link"),
+    ];
+    kinds.into_iter().find_map(|(holds, what)| holds.then_some(what))
 }
 
 fn families(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
