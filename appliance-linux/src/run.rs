@@ -63,6 +63,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// The longest wait: what ends it stands still while the machine sleeps, and the clock does not.
 const DOZE: Duration = Duration::from_secs(10);
 
+/// So much later than planned nobody wakes who was only busy.
+const SLEPT: Duration = Duration::from_secs(5);
+
 /// Why the daemon ended.
 pub(crate) enum Ended {
     /// Somebody asked for it.
@@ -240,7 +243,15 @@ impl Daemon {
             if self.stops.count() > 0 {
                 break Ended::Asked;
             }
-            match inputs.recv_timeout(self.patience()) {
+            let patience = self.patience();
+            let planned = self.clock.now() + patience;
+            let input = inputs.recv_timeout(patience);
+            let now = self.clock.now();
+            if now > planned + SLEPT {
+                info!("this machine slept, or we were stopped: every peer is asked for a sign of life");
+                with_gateway!(self, |gateway, parts| gateway.woke(now, &mut parts));
+            }
+            match input {
                 Ok(first) => {
                     let stops = self.stops.clone();
                     let more = std::iter::from_fn(|| inputs.try_recv().ok()).take(TURN);

@@ -353,6 +353,16 @@ impl Gateway {
         self.settle(now, parts);
     }
 
+    /// Nothing was done for long: the machine slept, or the process was stopped. Peers may have given us up meanwhile, so each
+    /// is asked for a sign of life at once.
+    pub fn woke<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+        let ikes = parts.endpoint.ike_sas().filter(|ike| ike.state == SaState::Established);
+        for ike in ikes.map(|ike| ike.id).collect::<Vec<_>>() {
+            let _ = parts.endpoint.check_liveness(now, ike); // or it is about to end
+        }
+        self.settle(now, parts);
+    }
+
     /// When to call [`Gateway::handle_timeout`]; `None` when nothing is waiting.
     pub fn poll_timeout<C: IkeCrypto, P: PacketCrypto>(&self, parts: &Parts<'_, '_, C, P>) -> Option<Instant> {
         let engines = [parts.outbound.poll_timeout(), parts.inbound.poll_timeout()];

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Parts, PeerState, What};
+use ike_core::failure::Failure;
+use ike_core::registry::ExchangeType;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Outbound, OutboundSlot};
 use ipsec_core::sa::{Event, Reached};
@@ -561,4 +563,20 @@ fn f_25_a_nat_that_keeps_what_it_translated_to_does_not_keep_us_away_for_ever() 
         world.ping();
         assert!(world.stale.contains_key(&500), "each call at port 500 kept it there");
     }
+}
+
+#[test]
+fn f_34_after_a_sleep_each_peer_is_asked_for_a_sign_of_life_at_once() {
+    let mut world = World::connected("dpd = \"30s\"", "dpd = \"0s\"");
+    world.pass(secs(1));
+    // We sleep, and the peer gives us up.
+    let (slept, given_up) = (world.now + secs(24), world.now);
+    for ike in world.right.endpoint.ike_sas().collect::<Vec<_>>() {
+        world.right.endpoint.abandon(given_up, ike.id, Failure::PeerSilent(ExchangeType::INFORMATIONAL)).unwrap();
+    }
+    world.now = slept;
+    world.left.gateway.woke(world.now, parts!(world.left));
+    world.pass(secs(22));
+    assert_eq!(world.left.told(|what| *what == What::Closed), 1, "{}", world.story());
+    world.ping();
 }
