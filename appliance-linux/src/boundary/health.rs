@@ -55,7 +55,15 @@ pub(super) struct Problem {
 impl From<Refusal> for Problem {
     /// IPv6 that is switched off must not keep IPv4 from working.
     fn from(refusal: Refusal) -> Self {
-        Self { text: format!("{}: {}", refusal.what, refusal.error), serious: refusal.v4 }
+        // This is how the kernel refuses a route through a device on which IPv6 is switched off.
+        let off = !refusal.v4 && refusal.error.raw_os_error() == Some(libc::EACCES);
+        let hint = match off {
+            true => {
+                " (IPv6 is switched off at our device: `sysctl -w net.ipv6.conf.DEVICE.disable_ipv6=0` with its name)"
+            }
+            false => "",
+        };
+        Self { text: format!("{}: {}{hint}", refusal.what, refusal.error), serious: refusal.v4 }
     }
 }
 

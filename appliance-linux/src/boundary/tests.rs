@@ -528,3 +528,19 @@ fn f_12_a_rule_that_an_older_version_left_with_another_mark_goes_and_catches_non
         assert!(others.contains("dev pcl0 "), "{others}");
     });
 }
+
+#[test]
+fn f_37_where_ipv6_is_switched_off_at_our_device_alone_the_trouble_names_the_way_out() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        std::fs::write("/proc/sys/net/ipv6/conf/pcl0/disable_ipv6", "1").unwrap();
+        let text = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+                    psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+                    local-ts = [\"10.2.0.0/16\", \"fd02::/64\"]\nremote-ts = [\"10.1.0.0/16\", \"fd01::/64\"]\n";
+        guard.send(stands()).unwrap();
+        boundary.follow(&Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0);
+        boundary.wait_for_guard();
+        let trouble = boundary.health().trouble.clone().unwrap_or_default();
+        assert!(trouble.contains("route to fd01::/64") && trouble.contains("disable_ipv6=0"), "{trouble}");
+    });
+}
