@@ -108,6 +108,7 @@ pub(super) fn identity(word: &str) -> Result<Identity, Bad> {
     match word.find('@') {
         Some(0) => Err(whole("write the name without \"@\", or \"@hex:…\" for a KEY_ID")),
         Some(_) => email(word),
+        None if word.contains('=') => Err(whole("distinguished names cannot be written: let the peer send a name")),
         None => fqdn(word).map_err(|_| whole("for other text write \"keyid:…\"")),
     }
 }

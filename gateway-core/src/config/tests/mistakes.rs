@@ -67,6 +67,7 @@ fn each_mistake_is_named_with_its_place_and_a_way_out() {
         ("local-id  = ", "local-id = \"@hex:12z4\"", "10:20", "found \"z4\", expected pairs of hexadecimal digits"),
         ("local-id  = ", "local-id = \"@right.lab\"", "10:13", "write the name without \"@\""),
         ("local-id  = ", "local-id = \"a@b@c\"", "10:13", "an e-mail address such as"),
+        ("local-id  = ", "local-id = \"C=DE, CN=gw\"", "10:13", "distinguished names cannot be written"),
         ("local-id  = ", "local-id = \"not a name\"", "10:13", "for other text write \"keyid:…\""),
         ("psk       = ", "", "6:1", "found [[peer]] without \"psk-file\""),
         ("psk       = ", "psk = \"0x123\"", "12:13", "found a key that cannot be read, expected 1 to 256 octets"),
