@@ -1,12 +1,15 @@
 //! Packets out: TUN device, policy, ESP, socket.
 
 use std::io;
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
-use ipsec_core::engine::{Egress, Verdict};
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::engine::{Outbound, Verdict};
 use ipsec_core::error::Discard;
+use ipsec_core::sa::SaId;
 use tracing::warn;
 
 use super::{Plane, count, readable, stray, wait};
@@ -70,25 +73,28 @@ fn drain(plane: &Plane, inbox: &Inbox, buffer: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an SA leads to where a packet of our own is going.
+fn leads_back(engine: &Outbound<'_, RustCrypto>, sa: SaId, (from, to): (IpAddr, IpAddr)) -> bool {
+    engine.sa(sa).is_some_and(|sa| (sa.path.local.ip(), sa.path.remote.ip()) == (from, to))
+}
+
 impl Plane {
     /// One packet from the protected side: sealed and sent, sent in clear, handed on, or dropped and counted.
     fn forward(&self, inbox: &Inbox, packet: &mut PacketBuf<'_>) {
         let now = self.clock.now();
+        let own = stray::own(packet.as_slice(), |addr| self.sockets().is_ours(addr));
         let mut engine = self.outbound();
         match engine.classify(now, packet.as_slice()) {
+            Ok(Verdict::Protect(sa)) if own.is_some_and(|own| leads_back(&engine, sa, own)) => {
+                drop(engine);
+                self.end_circle(own);
+            }
             Ok(Verdict::Protect(sa)) => {
                 let inner = packet.as_slice().len();
-                let own = stray::own(packet.as_slice(), &self.sockets());
                 let sealed = engine.seal(now, sa, packet);
                 let event = engine.poll_event();
                 drop(engine);
-                let ends = |egress: &Egress| (egress.path.local.ip(), egress.path.remote.ip());
                 match sealed {
-                    // In its own tunnel it would come back each time, longer than before.
-                    Ok(egress) if own == Some(ends(&egress)) => {
-                        count(&self.tally.send_errors);
-                        self.strays.tell_of_own(ends(&egress));
-                    }
                     Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
                     Err(discard) => self.discards.tell(discard, packet.as_slice()),
                 }
@@ -105,8 +111,8 @@ impl Plane {
             }
             Ok(Verdict::Acquire(policy)) => {
                 drop(engine);
-                if let Some(ends) = stray::own(packet.as_slice(), &self.sockets()) {
-                    self.strays.tell_of_own(ends);
+                if let Some(own) = own {
+                    self.strays.tell_of_own(own, true);
                 }
                 self.offer(inbox, News::Acquire { policy, packet: packet.as_slice().to_vec() });
             }
@@ -121,17 +127,29 @@ impl Plane {
         }
     }
 
+    /// A packet of our own to the peer would go through its own tunnel, and come back each time, longer than before.
+    fn end_circle(&self, own: Option<(IpAddr, IpAddr)>) {
+        count(&self.tally.send_errors);
+        own.into_iter().for_each(|own| self.strays.tell_of_own(own, false));
+    }
+
     /// A packet that waited for an SA. Returns whether that is over: it went, or the engine dropped and counted it.
     pub(crate) fn resume(&self, packet: &[u8]) -> bool {
         let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
         let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
         let now = self.clock.now();
+        let own = stray::own(packet.as_slice(), |addr| self.sockets().is_ours(addr));
         let mut engine = self.outbound();
         let sa = match engine.classify_again(packet.as_slice()) {
             Ok(Verdict::Protect(sa)) => sa,
             Ok(_) => return false,
             Err(_) => return true,
         };
+        if own.is_some_and(|own| leads_back(&engine, sa, own)) {
+            drop(engine);
+            self.end_circle(own);
+            return true;
+        }
         let inner = packet.as_slice().len();
         let sealed = engine.seal(now, sa, &mut packet);
         drop(engine);

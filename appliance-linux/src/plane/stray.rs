@@ -54,15 +54,16 @@ impl Strays {
         }
     }
 
-    /// Tells of a packet of our own to a peer that would have gone through its own tunnel.
-    pub(super) fn tell_of_own(&self, (from, to): (IpAddr, IpAddr)) {
-        if let Some(others) = admit(&self.swallowed) {
-            warn!(
-                others,
-                "a packet of our own from {from} to the peer at {to} came back through our device and is dropped: a route of yours \
-                 leads the peer's address there; give that one a route through the uplink (ip route add {to} via GATEWAY)"
-            );
-        }
+    /// Tells of a packet of our own to a peer that would have gone through its own tunnel, and is dropped, or that waits for
+    /// an SA, which it may be to bring about itself.
+    pub(super) fn tell_of_own(&self, (from, to): (IpAddr, IpAddr), waits: bool) {
+        let Some(others) = admit(&self.swallowed) else { return };
+        let what = if waits { "waits there for an SA" } else { "is dropped" };
+        warn!(
+            others,
+            "a packet of our own from {from} to {to} came through our device and {what}: a route of yours leads there; where {to} \
+             is the peer of that tunnel, give it a route through the uplink (ip route add {to} via GATEWAY)"
+        );
     }
 
     /// Tells of a packet that a policy lets through, and whose hop limit has ended here.
@@ -79,9 +80,9 @@ impl Strays {
 }
 
 /// One of our own packets to a peer, IKE or ESP, that came out of our device: who sent it, and where it was to go.
-pub(super) fn own(packet: &[u8], sockets: &Sockets) -> Option<(IpAddr, IpAddr)> {
-    let flow = Flow::of(packet).ok().filter(is_like_ours).filter(|flow| sockets.is_ours(flow.source))?;
-    Some((flow.source, flow.destination))
+pub(super) fn own(packet: &[u8], is_ours: impl FnOnce(IpAddr) -> bool) -> Option<(IpAddr, IpAddr)> {
+    let flow = Flow::of(packet).ok().filter(is_like_ours)?;
+    is_ours(flow.source).then_some((flow.source, flow.destination))
 }
 
 /// Whether it is told, and how many were not since the last one.
@@ -120,8 +121,9 @@ mod tests {
         let local = LocalAddr { addr: "192.0.2.2".parse().unwrap(), prefix: 32, link: 1, usable: true };
         let (here, elsewhere) = (Sockets::new(vec![], &[local]), Sockets::new(vec![], &[]));
         let ends = ("192.0.2.2".parse().unwrap(), "10.1.0.9".parse().unwrap());
-        assert_eq!((own(&packet(ESP, 7), &here), own(&packet(UDP, 4500), &here)), (Some(ends), Some(ends)));
-        assert_eq!((own(&packet(UDP, 53), &here), own(&packet(ESP, 7), &elsewhere)), (None, None));
+        let own = |protocol, port, sockets: &Sockets| own(&packet(protocol, port), |addr| sockets.is_ours(addr));
+        assert_eq!((own(ESP, 7, &here), own(UDP, 4500, &here)), (Some(ends), Some(ends)));
+        assert_eq!((own(UDP, 53, &here), own(ESP, 7, &elsewhere)), (None, None));
     }
 
     #[test]

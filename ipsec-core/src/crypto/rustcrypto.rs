@@ -15,11 +15,12 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroizing, zeroize_stack};
 
 const BLOCK_LEN: usize = 16;
-/// Back ends that work on more blocks at once (VAES) spread out the round keys, the first of which is the key itself, on the
-/// stack for each packet.
-const WIDEST_WITHOUT_COPY: usize = 8;
-/// Octets of stack that those take. The tests `wiped` search the stack for what lies deeper.
-const FRAMES: usize = 3072;
+/// The back ends that work on so many blocks at once (AES-NI, ARMv8) leave the round keys where they are. The others, the
+/// portable one and those for VAES, spread them out on the stack for each packet, and the first of them is the key itself.
+const KEYS_BORROWED: usize = 8;
+/// Octets of stack that those take. The tests `wiped` search the stack for what lies deeper. Words of half the size are spread
+/// out to half as much.
+const FRAMES: usize = if cfg!(target_pointer_width = "64") { 3072 } else { 1536 };
 
 /// Software AES-GCM with 128-, 192- and 256-bit keys.
 ///
@@ -55,6 +56,18 @@ enum Cipher {
     Aes256(Aes256Enc),
 }
 
+impl Cipher {
+    /// In a frame of its own, so that what it leaves on the stack lies below the caller's.
+    #[inline(never)]
+    fn encrypt(&self, job: impl BlockCipherEncClosure<BlockSize = U16>) {
+        match self {
+            Self::Aes128(aes) => aes.encrypt_with_backend(job),
+            Self::Aes192(aes) => aes.encrypt_with_backend(job),
+            Self::Aes256(aes) => aes.encrypt_with_backend(job),
+        }
+    }
+}
+
 impl AeadKey {
     fn new(alg: AeadAlg, key: &[u8]) -> Option<Self> {
         let cipher = match alg {
@@ -64,11 +77,7 @@ impl AeadKey {
         };
         let mut hash_key = Zeroizing::new([0; BLOCK_LEN]);
         let block: &mut Block = (&mut *hash_key).into();
-        match &cipher {
-            Cipher::Aes128(aes) => aes.encrypt_block(block),
-            Cipher::Aes192(aes) => aes.encrypt_block(block),
-            Cipher::Aes256(aes) => aes.encrypt_block(block),
-        }
+        cipher.encrypt(One(block));
         zeroize_stack::<FRAMES>();
         let ghash = GHash::new(block);
         Some(Self { cipher, ghash })
@@ -77,12 +86,7 @@ impl AeadKey {
     #[inline]
     fn run(&self, nonce: &[u8; 12], blocks: &mut [[u8; BLOCK_LEN]], then: Then<'_>) {
         let mut copies_keys = false;
-        let job = Counter { nonce, blocks, then, copies_keys: &mut copies_keys };
-        match &self.cipher {
-            Cipher::Aes128(aes) => aes.encrypt_with_backend(job),
-            Cipher::Aes192(aes) => aes.encrypt_with_backend(job),
-            Cipher::Aes256(aes) => aes.encrypt_with_backend(job),
-        }
+        self.cipher.encrypt(Counter { nonce, blocks, then, copies_keys: &mut copies_keys });
         if copies_keys {
             zeroize_stack::<FRAMES>();
         }
@@ -197,6 +201,20 @@ impl PacketCrypto for RustCrypto {
     }
 }
 
+/// A single block.
+struct One<'b>(&'b mut Block);
+
+impl BlockSizeUser for One<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for One<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        backend.encrypt_block_inplace(self.0);
+    }
+}
+
 /// Counter mode over a packet. It runs inside the cipher's back end, so that the processor is asked for its instructions
 /// once.
 struct Counter<'p> {
@@ -222,7 +240,7 @@ impl BlockCipherEncClosure for Counter<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let Self { nonce, blocks, then, copies_keys } = self;
-        *copies_keys = B::ParBlocksSize::USIZE > WIDEST_WITHOUT_COPY;
+        *copies_keys = B::ParBlocksSize::USIZE != KEYS_BORROWED;
         let mut stream = KeyStream::new(backend, nonce);
         // Block 1 masks the tag, the text starts with block 2; the first batch holds both.
         let tag_mask = stream.first_batch(blocks.len());
