@@ -2,10 +2,12 @@
 
 use core::time::Duration;
 
+use alloc::vec::Vec;
+
 use ike_core::child::within;
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::ChildView;
-use ike_core::event::ChildId;
+use ike_core::event::{ChildId, IkeId};
 use ike_core::pad::ChildConfigId;
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::flow::Flow;
@@ -14,14 +16,22 @@ use ipsec_core::time::Instant;
 
 use super::install::Installed;
 use super::report::What;
+use super::state::ChildEntry;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::config::{Child, Start};
 
 /// SAs of one child, for the sake of single packets: the peer may give each of them one.
 const SAS_OF_A_CHILD: usize = 16;
-/// One that carried nothing for so long gives its place to a packet that has none.
+/// One that carried nothing for so long gives its place to the SA of a packet that has none.
 const IDLE: Duration = Duration::from_secs(3600);
+
+impl ChildEntry {
+    /// Why a packet has to do without an SA although others of the child are up, when that is so.
+    pub(super) fn too_many(&self) -> Option<Cause> {
+        (self.crowded && self.sas.len() >= SAS_OF_A_CHILD).then(|| Cause::too_many_sas(SAS_OF_A_CHILD))
+    }
+}
 
 impl Gateway {
     /// A packet wants through a child. Returns whether an SA for it is, or will be, under way.
@@ -79,33 +89,54 @@ impl Gateway {
         true
     }
 
-    /// Whether a child may have another SA for a single packet: one of ours that was unused for long makes room. That there is
-    /// none is told once.
+    /// Whether a child may have another SA for a single packet: so many are not in use over one connection. That there is no
+    /// place is told once, until there is one again.
     fn has_room<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
         config: ChildConfigId,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &Parts<'_, '_, C, P>,
     ) -> bool {
+        let Some(child) = self.children.get(&config) else { return false };
+        let ikes = self.peers.get(&child.peer).map(|entry| entry.ikes.as_slice()).unwrap_or_default();
+        let in_use = |ike: &IkeId| {
+            let sas = self.sas_of(child, *ike);
+            sas.filter(|sa| !(sa.ours && now.since(sa.last_used(parts.outbound, parts.inbound)) >= IDLE)).count()
+        };
+        // While a connection is made anew each network may have an SA over both.
+        let crowded = ikes.iter().any(|ike| in_use(ike) >= SAS_OF_A_CHILD);
+        let peer = child.peer;
         let Some(child) = self.children.get_mut(&config) else { return false };
-        if child.sas.len() < SAS_OF_A_CHILD {
-            return true;
+        if core::mem::replace(&mut child.crowded, crowded) < crowded {
+            self.tell(Some(peer), Some(config), What::ChildFailed, Some(Cause::too_many_sas(SAS_OF_A_CHILD)));
         }
-        let ours = child.sas.iter().filter_map(|sa| self.sas.get(sa)).filter(|sa| sa.ours);
+        !crowded
+    }
+
+    /// An SA for a single packet is up: those of ours that were unused for longest give up their places, now that it is sure
+    /// that another one has them.
+    pub(super) fn make_room<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        newest: ChildId,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        let Some((ike, config)) = self.sas.get(&newest).map(|sa| (sa.ike, sa.config)) else { return };
+        let Some(child) = self.children.get(&config) else { return };
+        let spare = self.sas_of(child, ike).count().saturating_sub(SAS_OF_A_CHILD);
+        let ours = self.sas_of(child, ike).filter(|sa| sa.ours && sa.child != newest);
         let used = ours.map(|sa| (sa.last_used(parts.outbound, parts.inbound), sa.child));
-        let idle = used.min().filter(|(used, _)| now.since(*used) >= IDLE);
-        if let Some((_, sa)) = idle {
+        let mut unused: Vec<_> = used.filter(|(used, _)| now.since(*used) >= IDLE).collect();
+        unused.sort_unstable();
+        for (_, sa) in unused.into_iter().take(spare) {
             drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted
             self.uninstall(sa, parts);
-            return true;
         }
-        let cause = Cause::too_many_sas(SAS_OF_A_CHILD);
-        if child.cause.as_ref() != Some(&cause) {
-            child.cause = Some(cause.clone());
-            let peer = child.peer;
-            self.tell(Some(peer), Some(config), What::ChildFailed, Some(cause));
-        }
-        false
+    }
+
+    /// The SAs of a child that one IKE SA carries.
+    fn sas_of<'s>(&'s self, child: &'s ChildEntry, ike: IkeId) -> impl Iterator<Item = &'s Installed> {
+        child.sas.iter().filter_map(|sa| self.sas.get(sa)).filter(move |sa| sa.ike == ike)
     }
 
     /// No SA comes of the question for what the peer's narrowing left out: `why`, or it made one that does not carry that.

@@ -416,6 +416,9 @@ impl Gateway {
             peer.trouble = None;
             peer.spoiler.take_if(|spoiler| *spoiler == config);
         }
+        if of_its_own {
+            self.make_room(now, child, parts);
+        }
         self.agenda.touch(peer);
         self.report(report);
         if let Some(cause) = self.narrowed_anew(child, parts).filter(|_| !of_its_own) {

@@ -60,6 +60,7 @@ impl Gateway {
             child.wanted = child.sas.is_empty();
             child.trust();
             child.uncovered = 0;
+            child.crowded = false;
             if child.wanted {
                 child.cause = None;
             }

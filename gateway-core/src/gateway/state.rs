@@ -286,6 +286,8 @@ pub(super) struct ChildEntry {
     /// Such packets are in vain until then, after so many tries.
     pub(super) uncovered_until: Option<Instant>,
     pub(super) uncovered: u32,
+    /// The last packet that wanted another SA found all places in use.
+    pub(super) crowded: bool,
     /// The sides differ in perfect forward secrecy, as long as no rekey shows otherwise.
     pub(super) differs: bool,
     /// It was up before, with the one that we call: what refuses it now took it then.
@@ -315,6 +317,7 @@ impl ChildEntry {
             asked: None,
             uncovered_until: None,
             uncovered: 0,
+            crowded: false,
             differs: false,
             was_up: false,
             renew_after: None,

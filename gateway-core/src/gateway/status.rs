@@ -174,7 +174,7 @@ impl Gateway {
             ChildStatus {
                 id: entry.id,
                 name: &entry.name,
-                cause: entry.cause.clone().or_else(narrowed),
+                cause: entry.cause.clone().or_else(|| entry.too_many()).or_else(narrowed),
                 retry_at: entry.retry_at.filter(|_| entry.is_wanted(peer.is_active())),
                 encap: newest.as_ref().map(|(_, encap, _)| *encap),
                 since: newest.as_ref().map(|(since, ..)| *since),
