@@ -107,7 +107,8 @@ impl Gateway {
         let crowded = ikes.iter().any(|ike| in_use(ike) >= SAS_OF_A_CHILD);
         let peer = child.peer;
         let Some(child) = self.children.get_mut(&config) else { return false };
-        if core::mem::replace(&mut child.crowded, crowded) < crowded {
+        let known = core::mem::replace(&mut child.crowded, crowded);
+        if crowded && !known {
             self.tell(Some(peer), Some(config), What::ChildFailed, Some(Cause::too_many_sas(SAS_OF_A_CHILD)));
         }
         !crowded

@@ -296,6 +296,8 @@ pub(super) struct ChildEntry {
     pub(super) renew_after: Option<Instant>,
     pub(super) renewals: u32,
     pub(super) failures: u32,
+    /// So many times in a row it could not even be asked for.
+    pub(super) denied: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) cause: Option<Cause>,
     /// What went through SAs that are gone.
@@ -323,6 +325,7 @@ impl ChildEntry {
             renew_after: None,
             renewals: 0,
             failures: 0,
+            denied: 0,
             retry_at: None,
             cause: None,
             past: Totals::default(),
@@ -378,9 +381,17 @@ impl ChildEntry {
 
     /// The peer gives no SA for packets that its narrowing left out.
     pub(super) fn uncover(&mut self, now: Instant, cause: Cause) {
+        self.wanted = false;
         self.uncovered = self.uncovered.saturating_add(1);
         let pause = UNCOVERED.saturating_mul(1u32.checked_shl(self.uncovered.min(7)).unwrap_or(1));
         self.uncovered_until = Some(now + pause);
+        self.cause = Some(cause);
+    }
+
+    /// It could not even be asked for, and is tried again for as long as that takes: nobody refused it.
+    pub(super) fn put_off(&mut self, now: Instant, cause: Cause) {
+        self.wanted = false;
+        self.retry_at = Some(now + super::pause(self.denied, self.id.0));
         self.cause = Some(cause);
     }
 
