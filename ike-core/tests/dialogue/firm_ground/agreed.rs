@@ -222,6 +222,20 @@ fn f_41_a_lost_child_that_is_named_on_an_sa_that_is_not_decided_on_is_rekeyed() 
 }
 
 #[test]
+fn f_41_who_closes_a_replaced_sa_and_names_what_it_carried_takes_nothing_from_the_one_that_took_over() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 14);
+    let mut theirs = peer.rekey(&mut host, 0x88, [5; 32]);
+    let both = payloads(|message| {
+        message.delete_ike()?;
+        message.delete_esp(&[Spi::new(u32::from_be_bytes(ESP_SPI)).unwrap()])
+    });
+    let _ = peer.ask(&mut host, INFO, &both);
+    assert_eq!(host.installed.len(), 1, "{:?}", host.story);
+    assert!(!deleted(&theirs.ask(&mut host, INFO, &delete_of(ESP_SPI))).is_empty(), "it goes where it is");
+}
+
+#[test]
 fn f_41_an_sa_whose_kin_is_gone_speaks_for_nobody_in_its_place() {
     let mut host = lax(0, [12, 16, 1280], Settings::default());
     let mut peer = up(&mut host, 11);
