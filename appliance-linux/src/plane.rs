@@ -182,15 +182,11 @@ impl Plane {
                 Path { local, remote }
             }
         };
-        let sent = self.send(path, egress.traffic_class, packet);
-        if sent.is_err() {
-            count(&self.tally.send_errors);
-        } else if !self.unsent.is_failing() {
-            return;
-        }
+        let Err(error) = self.send(path, egress.traffic_class, packet) else { return };
+        count(&self.tally.send_errors);
         let child = self.outbound().sa(sa).map(|status| status.policy);
         if let (Some(child), Ok(octets)) = (child, u64::try_from(inner)) {
-            self.unsent.note(child, path.remote, octets, sent);
+            self.unsent.note(self.clock.now(), child, path.remote, octets, &error);
         }
     }
 }

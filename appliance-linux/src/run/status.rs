@@ -1,6 +1,7 @@
 //! What the operator is shown: the gateway's view in the words of the control socket.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use gateway_core::config::selector::Selector;
@@ -16,7 +17,7 @@ use ipsec_core::spd::{Action, Direction, Entry, Hits};
 
 use super::{Crypto, Daemon, with_gateway};
 use crate::control::protocol::{
-    BoundaryStatus, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
+    BoundaryStatus, Cause, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
 };
 use crate::doctor;
 use crate::plane::Lost;
@@ -50,18 +51,19 @@ impl Daemon {
 
     fn peer(&mut self, id: PeerId) -> Option<PeerStatus> {
         let now = self.clock.now();
-        let mut status = with_gateway!(self, |gateway, parts| {
-            gateway.peer_status(id, &parts).map(|peer| peer_status(&peer, &parts, now))
-        })?;
-        let ids = self.endpoint.pad().children_of(id);
-        for (child, (id, _)) in status.children.iter_mut().zip(ids) {
-            if let Some(lost) = self.plane.lost(policy_of(id)) {
-                let cause = lost.cause.as_ref().map(Into::into);
-                without(child, lost);
-                status.cause = status.cause.or(cause);
+        let plane = Arc::clone(&self.plane);
+        with_gateway!(self, |gateway, parts| {
+            let peer = gateway.peer_status(id, &parts)?;
+            let mut status = peer_status(&peer, &parts, now);
+            for (shown, child) in status.children.iter_mut().zip(&peer.children) {
+                if let Some(lost) = plane.lost(policy_of(child.id)) {
+                    let cause = lost.cause(child.since, child.last_out, now).map(Into::into);
+                    without(shown, &lost, cause.clone());
+                    status.cause = status.cause.or(cause);
+                }
             }
-        }
-        Some(status)
+            Some(status)
+        })
     }
 
     fn boundary(&self) -> BoundaryStatus {
@@ -170,13 +172,13 @@ fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_
     }
 }
 
-/// What the engine sealed and the kernel did not take was not sent.
-fn without(child: &mut ChildStatus, lost: Lost) {
+/// What the engine sealed and the kernel did not take was not sent; `cause`: neither was the last one.
+fn without(child: &mut ChildStatus, lost: &Lost, cause: Option<Cause>) {
     child.packets_out = child.packets_out.saturating_sub(lost.packets);
     child.bytes_out = child.bytes_out.saturating_sub(lost.octets);
-    if let Some(cause) = lost.cause {
+    if cause.is_some() {
         child.last_out_s = None; // that was when the last one was tried
-        child.cause = Some((&cause).into());
+        child.cause = cause;
     }
 }
 
