@@ -119,8 +119,9 @@ impl Plane {
         thread::Builder::new().name("outbound".into()).spawn(move || outbound::run(&plane, &inbox))?;
         let (plane, inbox) = (Arc::clone(self), news.clone());
         thread::Builder::new().name("inbound".into()).spawn(move || inbound::run(&plane, &inbox))?;
-        let (errors, inbox) = (icmp::Errors::open(), news.clone());
-        thread::Builder::new().name("icmp".into()).spawn(move || errors.run(&inbox))?;
+        let (errors, plane, inbox) = (icmp::Errors::open(), Arc::clone(self), news.clone());
+        let is_ours = move |local| plane.sockets().send_from(local);
+        thread::Builder::new().name("icmp".into()).spawn(move || errors.run(is_ours, &inbox))?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ipsec_core::net::Path;
@@ -21,6 +22,11 @@ use crate::logging::Throttle;
 /// So many are looked at in so much time: each call brings seven at most.
 const MOST: u32 = 20;
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Messages that are read of each family in a turn; a pause comes after it.
+/// What comes faster than that the kernel drops.
+const TURN: usize = 64;
+const PAUSE: Duration = Duration::from_millis(10);
 
 const UDP: u8 = 17;
 /// The ports that we send IKE from.
@@ -71,8 +77,8 @@ impl Errors {
         )
     }
 
-    /// Runs until waiting fails, which costs nothing but these words.
-    pub(super) fn run(&self, inbox: &Inbox) {
+    /// Runs until waiting fails, which costs nothing but these words. `is_ours`: we send from that address and port.
+    pub(super) fn run(&self, is_ours: impl Fn(SocketAddr) -> bool, inbox: &Inbox) {
         let mut throttle = Throttle::new(MOST, PERIOD, Instant::now());
         while !self.0.is_empty() {
             let mut descriptors: Vec<_> = self.0.iter().map(readable).collect();
@@ -82,14 +88,17 @@ impl Errors {
             for socket in &self.0 {
                 // Of what is quoted the ports are wanted.
                 let mut room = [0; 256];
-                while let Ok((from, length)) = receive(socket, &mut room) {
+                for _ in 0..TURN {
+                    let Ok((from, length)) = receive(socket, &mut room) else { break };
                     if let Some((path, why)) = said(from.is_ipv4(), room.get(..length).unwrap_or_default())
+                        && is_ours(path.local)
                         && throttle.admit(Instant::now()).is_some()
                     {
                         inbox.offer(News::Unreachable { path, from, why });
                     }
                 }
             }
+            thread::sleep(PAUSE);
         }
     }
 }
@@ -145,7 +154,7 @@ mod tests {
             let (sender, inputs) = std::sync::mpsc::sync_channel(9);
             let errors = Errors::open();
             assert_eq!(errors.0.len(), 2);
-            std::thread::spawn(move || errors.run(&Inbox(sender)));
+            thread::spawn(move || errors.run(|_| true, &Inbox(sender)));
             for (ours, theirs) in [("127.0.0.1", "127.0.0.2:500"), ("::1", "[::1]:4501")] {
                 for port in [5000, 500] {
                     let socket = UdpSocket::bind((ours, port)).unwrap();
@@ -161,6 +170,27 @@ mod tests {
                 assert_eq!((from, why), (remote.ip(), "nothing listens there"));
             }
             assert!(inputs.recv_timeout(Duration::from_millis(100)).is_err());
+        });
+    }
+
+    #[test]
+    fn f_73_what_icmp_says_of_others_does_not_take_the_place_of_what_it_says_of_ours() {
+        in_a_network_of_its_own(|| {
+            let (sender, inputs) = std::sync::mpsc::sync_channel(99);
+            let errors = Errors::open();
+            let ours = "127.0.0.9:500".parse().unwrap();
+            thread::spawn(move || errors.run(|local| local == ours, &Inbox(sender)));
+            let began = Instant::now();
+            for addr in ["127.0.0.1:500", "127.0.0.9:500"] {
+                let socket = UdpSocket::bind(addr).unwrap();
+                for _ in 0..300 {
+                    socket.send_to(&[7; 60], "127.0.0.2:500").unwrap();
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            let heard = inputs.recv_timeout(Duration::from_secs(10)).expect("what is ours has a place");
+            assert!(matches!(heard, Input::News(News::Unreachable { path, .. }) if path.local == ours));
+            assert!(began.elapsed() < PERIOD, "the test was too slow to show anything");
         });
     }
 

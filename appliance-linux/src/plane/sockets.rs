@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipsec_core::net::Path;
@@ -64,6 +64,12 @@ impl Sockets {
     /// Whether this is an address of this machine.
     pub(super) fn is_ours(&self, addr: IpAddr) -> bool {
         self.owners.contains_key(&addr)
+    }
+
+    /// Whether this is an address and port that we send from.
+    pub(super) fn send_from(&self, local: SocketAddr) -> bool {
+        let mut serving = self.open.iter().filter(|socket| socket.serves(local));
+        serving.any(|socket| self.is_ours(local.ip()) || socket.listen().addr == local.ip())
     }
 
     /// Notes where a datagram came from, where that decides through which socket its answer leaves.

@@ -11,9 +11,6 @@ use super::{Cause, Kind};
 use crate::config::Peer;
 
 impl Cause {
-    /// The peer answers nothing at all.
-    pub const SILENT: &'static str = "peer-silent";
-
     /// Puts a failure into words. `peer` is the configuration it is about, where that is known.
     pub fn of(failure: &Failure, peer: Option<&Peer>) -> Self {
         let (code, kind, text, hint) = describe(failure, peer);
@@ -26,7 +23,7 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
     let said = |code, kind, text: &str, hint: &str| (code, kind, text.to_string(), hint.to_string());
     let exchange = |exchange: &ExchangeType| match *exchange {
         ExchangeType::IKE_SA_INIT => said(
-            Cause::SILENT,
+            "peer-silent",
             Absence,
             "the peer does not answer (no answer to IKE_SA_INIT)",
             "check the address under \"remote\", that the peer runs, and that UDP 500 and 4500 pass on the way",

@@ -9,6 +9,7 @@ use ike_core::endpoint::Endpoint;
 use ike_core::event::{ChildId, Event, IkeId, Party};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, Pad, PeerId};
+use ike_core::registry::ExchangeType;
 use ike_core::wire::id::ShortId;
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
@@ -548,6 +549,9 @@ impl Gateway {
         if let Some(id) = about {
             let Some(entry) = self.peers.get_mut(&id) else { return };
             let ours = entry.attempt == Some(ike);
+            if ours {
+                entry.silent = *failure == Failure::PeerSilent(ExchangeType::IKE_SA_INIT);
+            }
             if ours && matches!(failure, Failure::PeerSilent(_)) {
                 cause = entry.unsent.take().unwrap_or(cause);
             }

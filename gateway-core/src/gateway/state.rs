@@ -76,6 +76,8 @@ pub(super) struct PeerEntry {
     pub(super) spoiler: Option<ChildConfigId>,
     /// That a message of the attempt could not even be sent, or somebody says that it does not arrive.
     pub(super) unsent: Option<Cause>,
+    /// Nothing was heard of the peer in the attempt that ended last, whatever others say of why.
+    pub(super) silent: bool,
     /// What somebody says in clear of why nothing will come of that.
     pub(super) doubt: Option<Cause>,
     /// The appliance was asked where it is.
@@ -136,6 +138,7 @@ impl PeerEntry {
             begun: None,
             spoiler: None,
             unsent: None,
+            silent: false,
             doubt: None,
             locating: false,
             turn: 0,
@@ -235,8 +238,7 @@ impl PeerEntry {
     /// round leaves port 500 alone and begins at 4500, which was left alone for three minutes or more by then.
     pub(super) fn port(&self) -> u16 {
         let round = self.failures.checked_div(self.ways).unwrap_or(0);
-        let silent = self.cause.as_ref().is_some_and(|cause| cause.code == Cause::SILENT);
-        if silent && round > 5 && round.is_multiple_of(3) { NATT_PORT } else { IKE_PORT }
+        if self.silent && round > 5 && round.is_multiple_of(3) { NATT_PORT } else { IKE_PORT }
     }
 
     /// An attempt failed: the next one comes after a pause that grows.

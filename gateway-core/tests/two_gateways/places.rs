@@ -267,13 +267,7 @@ fn f_73_what_somebody_says_of_the_way_to_the_peer_is_told_and_ends_nothing() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
     world.cut = true;
     let mut world = world.start();
-    let says = |world: &mut World, remote: &str| {
-        let path =
-            Path { local: format!("{LEFT}:500").parse().unwrap(), remote: format!("{remote}:500").parse().unwrap() };
-        let said = (remote.parse().unwrap(), "nothing listens there");
-        world.left.gateway.unreachable(world.now, path, said, &world.left.endpoint);
-        world.exchange();
-    };
+    let says = |world: &mut World, remote: &str| world.say_unreachable(remote);
     says(&mut world, "198.51.100.7");
     assert_eq!(world.left.state("other").1, Some("waiting-for-answer"), "of nobody that we call");
     for _ in 0..3 {

@@ -11,7 +11,7 @@ use ipsec_core::sa::{Event, Reached};
 use ipsec_core::spd;
 
 use crate::secs;
-use crate::world::{Site, Stopped, World, far, leak, packet, parts, peer, second};
+use crate::world::{RIGHT, Site, Stopped, World, far, leak, packet, parts, peer, second};
 
 fn waiting(what: &What) -> bool {
     *what == What::Waiting
@@ -554,11 +554,16 @@ fn f_72_a_child_whose_peer_is_lost_while_it_is_deleted_at_its_limit_is_told_as_t
 
 #[test]
 fn f_25_a_nat_that_keeps_what_it_translated_to_does_not_keep_us_away_for_ever() {
-    for encap in ["", "encap = \"always\""] {
+    for (encap, somebody_says) in [("", false), ("encap = \"always\"", false), ("", true)] {
         let mut world = World::connected("dpd = \"3s\"", encap);
         world.ping();
         world.stale = [(500, world.now), (4500, world.now)].into();
-        world.pass(secs(300));
+        for _ in 0..300 {
+            world.pass(secs(1));
+            if somebody_says {
+                world.say_unreachable(RIGHT);
+            }
+        }
         assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
         world.ping();
         assert!(world.stale.contains_key(&500), "each call at port 500 kept it there");

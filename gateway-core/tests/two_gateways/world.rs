@@ -359,6 +359,15 @@ impl World {
         true
     }
 
+    /// Somebody says to the left side that nothing listens at port 500 of `remote`.
+    pub(crate) fn say_unreachable(&mut self, remote: &str) {
+        let path =
+            Path { local: format!("{LEFT}:500").parse().unwrap(), remote: format!("{remote}:500").parse().unwrap() };
+        let said = (remote.parse().unwrap(), "nothing listens there");
+        self.left.gateway.unreachable(self.now, path, said, &self.left.endpoint);
+        self.exchange();
+    }
+
     fn astray(&mut self, port: u16) -> bool {
         let now = self.now;
         self.stale.retain(|of, used| *of != port || now.since(*used) < Duration::from_secs(120));
