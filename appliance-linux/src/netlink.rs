@@ -175,10 +175,16 @@ impl Netlink {
     ) -> io::Result<NextHop> {
         let mut message = question(source, remote, mark);
         message.attributes.push(RouteAttribute::Oif(link));
-        let mut route = message.clone();
-        route.header.flags |= RouteFlags::FibMatch;
-        self.route_to(route)?;
-        self.route_to(message)
+        let mut matched = message.clone();
+        matched.header.flags |= RouteFlags::FibMatch;
+        let answers = self.ask(RouteNetlinkMessage::GetRoute(matched), NLM_F_ACK)?;
+        let leads = answers
+            .iter()
+            .any(|answer| matches!(answer, RouteNetlinkMessage::NewRoute(route) if hops(route).any(|hop| hop == link)));
+        match leads {
+            true => self.route_to(message),
+            false => Err(io::ErrorKind::NetworkUnreachable.into()),
+        }
     }
 
     /// The same, of a packet that leaves through one of these interfaces only, if any are named: the one that the kernel
@@ -358,6 +364,15 @@ fn question(source: Option<IpAddr>, remote: IpAddr, mark: u32) -> RouteMessage {
         message.attributes.push(RouteAttribute::Source(source.into()));
     }
     message
+}
+
+/// The interfaces that a route leads through: one, or of several hops that of each.
+fn hops(route: &RouteMessage) -> impl Iterator<Item = u32> {
+    route.attributes.iter().flat_map(|attribute| match attribute {
+        RouteAttribute::Oif(link) => vec![*link],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    })
 }
 
 /// The netlink family of an address.

@@ -182,6 +182,38 @@ fn f_21_the_way_to_a_peer_leads_through_an_interface_under_outside_whatever_othe
 }
 
 #[test]
+fn f_21_a_route_of_several_hops_leads_through_the_one_that_is_under_outside() {
+    in_a_network_of_its_own(|| {
+        let mut netlink = Netlink::open().unwrap();
+        let devices = ["wan1", "wan2"].map(|name| {
+            let device = crate::tun::Tun::create(name).unwrap();
+            let link = nix::net::if_::if_nametoindex(name).unwrap();
+            netlink.link_up(link, 1500).unwrap();
+            (device, link)
+        });
+        for line in [
+            "addr add 198.51.101.2/24 dev wan1",
+            "addr add 203.0.113.2/24 dev wan2",
+            "route add default nexthop via 198.51.101.1 dev wan1 nexthop via 203.0.113.1 dev wan2",
+            "-6 addr add 2001:db8:1::2/64 dev wan1 nodad",
+            "-6 addr add 2001:db8:2::2/64 dev wan2 nodad",
+            "-6 route add default nexthop via 2001:db8:1::1 dev wan1 nexthop via 2001:db8:2::1 dev wan2",
+        ] {
+            ip(line);
+        }
+        let outside = ["wan1".to_owned()];
+        for number in 1..=16 {
+            for remote in [format!("192.0.2.{number}"), format!("2001:db8:9::{number}")] {
+                let hop = netlink.next_hop_outside(&outside, None, remote.parse().unwrap(), crate::boundary::MARK);
+                let source = if remote.contains(':') { "2001:db8:1::2" } else { "198.51.101.2" };
+                let wanted = crate::netlink::NextHop { source: Some(source.parse().unwrap()), link: devices[0].1 };
+                assert_eq!(hop.ok(), Some(wanted), "{remote}");
+            }
+        }
+    });
+}
+
+#[test]
 fn f_21_what_cannot_be_sent_for_want_of_an_outside_interface_says_so() {
     in_a_network_of_its_own(|| {
         add_address();
