@@ -6,7 +6,7 @@ use std::io;
 use gateway_core::config::Config;
 
 use super::finding::{Finding, Grade, finding, fine};
-use crate::listen;
+use crate::listen::{self, Opened};
 use crate::plane::Sockets;
 use crate::socket::{Carrier, Listen};
 
@@ -37,15 +37,32 @@ fn free(wanted: &BTreeSet<Listen>) -> Vec<Finding> {
 
 /// Whether somebody has all that could be had once while the daemon runs. Protocol 50 anybody may have beside others.
 fn held(wanted: &BTreeSet<Listen>) -> Vec<Finding> {
-    let udp = |listen: &&Listen| matches!(listen.carrier, Carrier::Udp(_));
-    let opened = listen::open(&wanted.iter().filter(udp).cloned().collect(), &Sockets::default());
-    let told = opened.sockets.iter().map(|socket| {
+    let udp: BTreeSet<Listen> =
+        wanted.iter().filter(|listen| matches!(listen.carrier, Carrier::Udp(_))).cloned().collect();
+    of_a_running_daemon(&listen::open(&udp, &Sockets::default()))
+}
+
+fn of_a_running_daemon(opened: &Opened) -> Vec<Finding> {
+    let nobodys = opened.sockets.iter().map(|socket| {
         let text = format!("the daemon runs, and nobody holds {}", socket.listen());
-        let fix = "its log says why; or the configuration has changed since: `portcullis reload`";
+        let fix = match socket.listen().interface {
+            Some(_) => "its log says why; or \"outside\" has changed since: restart it",
+            None => "its log says why; or the configuration has changed since: `portcullis reload`",
+        };
         finding(Grade::Failure, "ports", text, fix)
     });
-    let told: Vec<_> = told.collect();
-    if told.is_empty() { vec![fine("ports", "UDP 500 and 4500 are in use, and the daemon runs")] } else { told }
+    let untried = opened.refused.iter().filter(|(_, error)| error.kind() != io::ErrorKind::AddrInUse);
+    let untried = untried.map(|(listen, error)| {
+        let fix = if error.kind() == io::ErrorKind::PermissionDenied { "run doctor as root" } else { "" };
+        finding(Grade::Note, "ports", format!("whether the daemon holds {listen} could not be tried: {error}"), fix)
+    });
+    let told: Vec<_> = nobodys.chain(untried).collect();
+    let tried = opened.refused.iter().any(|(_, error)| error.kind() == io::ErrorKind::AddrInUse);
+    match (told.is_empty(), tried) {
+        (true, true) => vec![fine("ports", "UDP 500 and 4500 are in use, and the daemon runs")],
+        // Where no interface under "outside" is there nothing is open.
+        _ => told,
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +99,26 @@ mod tests {
             assert!(lines(&everywhere, false).contains(&"Failure another program uses UDP port 500 at ::".to_owned()));
             drop(v6);
             assert_eq!(lines(&everywhere, false), [fine]);
+        });
+    }
+
+    #[test]
+    fn f_28_doctor_does_not_call_in_use_what_it_could_not_try() {
+        in_a_network_of_its_own(|| {
+            let mut config = config("127.0.0.1", "127.0.0.9");
+            config.gateway.outside = vec!["wan7".to_owned()];
+            assert!(lines(&config, true).is_empty(), "there is no such interface, which is told by itself");
+            config.gateway.outside.clear();
+            let wanted = listen::wanted(&config, &[]);
+            let denied = |listen: &Listen| (listen.clone(), io::ErrorKind::PermissionDenied.into());
+            let refused = wanted.iter().take(2).map(denied).collect();
+            let told = of_a_running_daemon(&Opened { sockets: Vec::new(), refused });
+            let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+            assert!(told.len() == 2 && told.iter().all(|line| line.starts_with("note")), "{told:?}");
+            assert!(
+                told[0].contains("whether the daemon holds UDP port 500 at 127.0.0.1 could not be tried"),
+                "{told:?}"
+            );
         });
     }
 
