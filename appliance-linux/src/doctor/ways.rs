@@ -15,8 +15,7 @@ use crate::resolve;
 /// `elsewhere` is not led there, and is not to be.
 pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRange]) -> Vec<Finding> {
     let link = |index: u32| nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok());
-    // It may have another name than its own, where that is somebody else's.
-    let index = boundary::device(netlink).or_else(|| nix::net::if_::if_nametoindex(config.gateway.tun.as_str()).ok());
+    let index = our_device(config, netlink);
     let device = index.and_then(link).unwrap_or_else(|| config.gateway.tun.clone());
     let Questions { asked, unasked } = questions(config, elsewhere, boundary::has_ipv6());
     let mut astray = Vec::new();
@@ -55,6 +54,11 @@ pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRang
         Err(error) => findings.push(finding(Grade::Warning, "rules", format!("cannot be read: {error}"), "")),
     }
     findings
+}
+
+/// Our device: it may have another name than its own, where that is somebody else's.
+fn our_device(config: &Config, netlink: &mut Netlink) -> Option<u32> {
+    boundary::device(netlink).or_else(|| nix::net::if_::if_nametoindex(config.gateway.tun.as_str()).ok())
 }
 
 /// What the kernel is asked for.
@@ -168,9 +172,12 @@ pub(super) fn beside_a_full_tunnel(config: &Config, netlink: &mut Netlink) -> Ve
         (&AddrRange::ANY_V6, "IPv6", &AddrRange::ANY_V4, "IPv4", "0.0.0.0/0", "192.0.2.1"),
     ];
     let beside = families.into_iter().filter(|(full, _, other, ..)| all(full) && !all(other) && !discarded(other));
+    let device = our_device(config, netlink);
     let led = beside.filter(|(.., somewhere)| {
-        // Past our own routes: what a smaller network of ours takes says nothing about the rest.
-        somewhere.parse().is_ok_and(|somewhere| netlink.next_hop(somewhere, MARK).is_ok())
+        // Past our own routes: what a smaller network of ours takes says nothing about the rest. The operator's may lead to
+        // the device.
+        let hop = somewhere.parse().ok().and_then(|somewhere| netlink.next_hop(somewhere, MARK).ok());
+        hop.is_some_and(|hop| Some(hop.link) != device)
     });
     led.map(|(_, full, _, other, net, _)| {
         let text =
@@ -488,10 +495,12 @@ mod tests {
                 beside_a_full_tunnel(&config, &mut netlink).iter().map(|found| found.text.clone()).collect::<Vec<_>>()
             };
             assert!(found("\"0.0.0.0/0\"", "").is_empty(), "there is no IPv6");
-            let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
-            let line = "-6 route add default dev wan";
-            let ip = std::process::Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap();
-            assert!(ip.success());
+            let ip = |line: &str| {
+                let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+                let ip = std::process::Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap();
+                assert!(ip.success(), "ip {line}");
+            };
+            ip("-6 route add default dev wan");
             let told = found("\"0.0.0.0/0\"", "");
             assert!(told.len() == 1 && told[0].starts_with("all of IPv4 goes into a tunnel, and IPv6 has"), "{told:?}");
             assert_eq!(found("[\"0.0.0.0/0\", \"fd01::/64\"]", "").len(), 1, "a part of it is not all of it");
@@ -499,6 +508,10 @@ mod tests {
             assert!(found("\"10.1.0.0/16\"", "").is_empty(), "no full tunnel");
             let discarded = "[[policy]]\naction = \"discard\"\nremote = \"::/0\"\n";
             assert!(found("\"0.0.0.0/0\"", discarded).is_empty(), "somebody has thought of it");
+            let _device = crate::tun::Tun::create("pcl0").unwrap();
+            ip("link set pcl0 up");
+            ip("-6 route replace default dev pcl0");
+            assert!(found("\"0.0.0.0/0\"", "").is_empty(), "a route of the operator's leads it into the device");
         });
     }
 }
