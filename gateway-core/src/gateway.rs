@@ -21,6 +21,7 @@ mod merge;
 mod names;
 mod operator;
 mod probe;
+mod renewal;
 mod report;
 mod silence;
 mod state;

@@ -131,7 +131,7 @@ impl Gateway {
         unused.sort_unstable();
         for (_, sa) in unused.into_iter().take(spare) {
             drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted
-            self.uninstall(sa, parts);
+            self.uninstall(now, sa, parts);
         }
     }
 

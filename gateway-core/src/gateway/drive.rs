@@ -13,6 +13,7 @@ use ipsec_core::time::Instant;
 
 use super::agenda::Soonest;
 use super::names::name_of;
+use super::renewal::Renewal;
 use super::report::What;
 use super::state::{Asked, ChildEntry, PeerEntry};
 use super::{Gateway, Locate, Located, Parts};
@@ -77,8 +78,11 @@ impl Gateway {
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
         let connected = self.is_connected(id, endpoint);
-        if let Some(entry) = self.peers.get_mut(&id).filter(|_| !connected) {
-            entry.renew = None; // there is nothing to make anew
+        let begun = |entry: &PeerEntry| entry.attempt.is_some();
+        let renewal = self.peers.get(&id).filter(|entry| !begun(entry)).and_then(|entry| entry.renew);
+        let void = renewal.is_some_and(|renewal| self.is_void(renewal));
+        if let Some(entry) = self.peers.get_mut(&id).filter(|_| !connected || void) {
+            entry.renew = None; // there is nothing to make anew, or nobody to do it for
         }
         let Some(entry) = self.peers.get(&id) else { return };
         let due = entry.renew.is_some() || (!connected && entry.is_wanted());
@@ -309,8 +313,10 @@ impl Gateway {
         let (before, after) = entry.children.split_at(spoiled.map_or(0, |at| at.saturating_add(1)));
         let all = || after.iter().chain(before);
         // What is to be renewed may have been taken down since, or be gone from the configuration.
-        let renewed =
-            entry.renew.filter(|id| entry.spoiler != Some(*id) && all().any(|one| one == id) && child(id).is_some());
+        let renewed = entry
+            .renew
+            .map(Renewal::child)
+            .filter(|id| entry.spoiler != Some(*id) && all().any(|one| one == id) && child(id).is_some());
         let due = || all().find(|id| child(id).is_some_and(|child| child.is_wanted(active)));
         let any = || all().find(|id| child(id).is_some());
         renewed.or_else(|| due().or_else(any).copied())

@@ -2,7 +2,6 @@
 
 use alloc::string::ToString;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::Endpoint;
@@ -15,16 +14,15 @@ use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
+use super::renewal::Renewal;
 use super::report::{Report, What};
-use super::state::ChildEntry;
+use super::state::{ChildEntry, LASTING};
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
 use crate::config::{Identity, Start};
 use crate::peers::Peers;
 use crate::policy::policy_of;
 
-/// A connection that lasted this long was a good one: the pauses between attempts start anew.
-const LASTING: Duration = Duration::from_secs(30);
 /// Rekeys that fail in a row before the connection is made anew.
 const PATIENCE: u32 = 3;
 
@@ -199,7 +197,7 @@ impl Gateway {
                                     installed.since = old.last_used(parts.outbound, parts.inbound);
                                     installed.silence = old.silence_handed_on(parts.inbound);
                                 }
-                                self.enter(installed);
+                                self.enter(now, installed);
                                 Came::Installed
                             }
                             Err(refused) => Came::Refused(Cause::not_installed(&refused.to_string())),
@@ -226,17 +224,15 @@ impl Gateway {
                     self.close_for(now, child, cause, parts.endpoint);
                 }
             }
-            Note::Draining { child } => self.child_drains(child, parts),
+            Note::Draining { child } => self.child_drains(now, child, parts),
             Note::Down { child, peer, config, cause } => {
-                let since = |sa| parts.inbound.sa(sa).map(|status| status.since);
-                let sa = self.sas.get(&child).map(|sa| (sa.party, since(sa.inbound), sa.ended.clone()));
+                let sa = self.sas.get(&child).map(|sa| (sa.party, sa.ended.clone()));
                 // What was taken out before was told then.
-                if let Some((party, since, ended)) = sa.filter(|_| self.uninstall(child, parts)) {
-                    let lasted = since.is_some_and(|since| now.since(since) >= LASTING);
-                    let lasted = lasted && cause != Failure::ClosedByPeer;
+                if let Some((party, ended)) = sa.filter(|_| self.uninstall(now, child, parts)) {
+                    let at_once = cause != Failure::ClosedByPeer;
                     let ended = ended.filter(|_| cause == Failure::ClosedHere);
                     let cause = ended.unwrap_or_else(|| Cause::of(&cause, parts.endpoint.pad().get(peer)));
-                    self.child_down(now, (peer, config, party), lasted, cause);
+                    self.child_down(now, (peer, config, party), at_once, cause);
                 } else if let Some(entry) = self.children.get_mut(&config) {
                     entry.answered(child);
                 }
@@ -416,6 +412,9 @@ impl Gateway {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.trouble = None;
             peer.spoiler.take_if(|spoiler| *spoiler == config);
+            // It came without the renewal that is to be begun for it.
+            let needless = ours && !of_its_own && peer.attempt.is_none();
+            peer.renew.take_if(|renewal| needless && *renewal == Renewal::Refused(config));
         }
         if of_its_own {
             self.make_room(now, child, parts);
@@ -476,7 +475,7 @@ impl Gateway {
         };
         let called = view.is_some_and(|view| view.called);
         let ours = called || (!shared && entry.start != Start::Passive);
-        let renewed = renewed && entry.renew(now, child, ours);
+        let renewed = renewed && ours && self.renew(now, config);
         self.tell(Some(peer), Some(config), what, Some(cause));
         if renewed {
             self.tell(Some(peer), Some(config), What::Renewing, None);
@@ -484,12 +483,18 @@ impl Gateway {
     }
 
     /// Another one took the place of a Child SA: no packet goes into what the peer does not have any more.
-    fn child_drains<C: IkeCrypto, P: PacketCrypto>(&mut self, child: ChildId, parts: &mut Parts<'_, '_, C, P>) {
+    fn child_drains<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        child: ChildId,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
         let Some(sa) = self.sas.get_mut(&child) else { return };
         sa.drain(parts.outbound);
         let (peer, config) = (sa.peer, sa.config);
         let Some(entry) = self.children.get_mut(&config) else { return };
         entry.draining.extend(entry.sas.take(&child));
+        entry.leave(now);
         if entry.sas.is_empty() {
             // What took its place is gone already, and could not be told as the end.
             let cause = entry.cause.clone();
@@ -498,12 +503,12 @@ impl Gateway {
         }
     }
 
-    /// `lasted`: it was a good one, and comes again without a pause.
+    /// `at_once`: when it was up for long it comes again without a pause.
     fn child_down(
         &mut self,
         now: Instant,
         (peer, config, party): (PeerId, ChildConfigId, Party),
-        lasted: bool,
+        at_once: bool,
         cause: Cause,
     ) {
         if self.children.get(&config).is_some_and(|entry| self.is_up_with(entry, party)) {
@@ -513,11 +518,7 @@ impl Gateway {
         let Some(entry) = self.children.get_mut(&config) else { return };
         // What others who share it have is up; whoever called asks again.
         if cause.kind != Kind::Intent && (ours || entry.sas.is_empty()) {
-            entry.fail(now, cause.clone());
-            if lasted {
-                entry.failures = 0;
-                entry.retry_at = None;
-            }
+            entry.lose(now, at_once, cause.clone());
         }
         self.tell(Some(peer), Some(config), What::ChildDown, Some(cause));
     }
@@ -655,12 +656,11 @@ mod tests {
             let (id, child) = (*id, entry.children[0]);
             entry.held = held;
             // As often as the peer likes, and once at a time.
-            entry.renew_after = Some(Instant::from_millis(u64::MAX));
             entry.retry_at = Some(Instant::from_millis(u64::MAX));
             gateway.reauthenticate(id);
             gateway.reauthenticate(id);
             let entry = &gateway.peers[&id];
-            assert_eq!((entry.renew, entry.retry_at.is_none()), (renewed.then_some(child), renewed));
+            assert_eq!((entry.renew, entry.retry_at.is_none()), (renewed.then_some(Renewal::Proof(child)), renewed));
             let told: Vec<_> = gateway.reports.iter().map(ToString::to_string).collect();
             assert_eq!(told.len(), usize::from(renewed), "{told:?}");
             assert!(

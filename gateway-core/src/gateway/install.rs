@@ -18,6 +18,7 @@ use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
 
+use super::renewal::Standing;
 use super::silence::Silence;
 use super::state::{ChildEntry, Totals};
 use super::{Gateway, Parts};
@@ -266,9 +267,10 @@ impl Installed {
 
 impl Gateway {
     /// Enters a Child SA that is in the engines.
-    pub(super) fn enter(&mut self, installed: Installed) {
+    pub(super) fn enter(&mut self, now: Instant, installed: Installed) {
         if let Some(child) = self.children.get_mut(&installed.config) {
             child.sas.insert(installed.child);
+            Standing::enter(&mut child.standing, now);
         }
         self.sas.insert(installed.child, installed);
         // At once: only then is it known when to look again.
@@ -279,6 +281,7 @@ impl Gateway {
     /// already, or only received what was on its way.
     pub(super) fn uninstall<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
+        now: Instant,
         child: ChildId,
         parts: &mut Parts<'_, '_, C, P>,
     ) -> bool {
@@ -293,6 +296,7 @@ impl Gateway {
         let totals = sa.remove(parts.outbound, parts.inbound);
         if let Some(entry) = self.children.get_mut(&config) {
             entry.past.add(totals);
+            entry.leave(now);
         }
         stood
     }

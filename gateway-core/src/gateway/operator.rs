@@ -12,6 +12,7 @@ use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
+use super::renewal::Renewals;
 use super::report::What;
 use super::state::ChildEntry;
 use super::{Gateway, Parts};
@@ -52,13 +53,14 @@ impl Gateway {
         peer.failures = 0;
         peer.retry_at = None;
         peer.cause = None;
-        peer.renew_after = None;
+        peer.renewals = Renewals::default();
         peer.merges = 0;
         for config in self.covered(target) {
             let Some(child) = self.children.get_mut(&config) else { continue };
             child.held = false;
             child.wanted = child.sas.is_empty();
             child.trust();
+            child.brief = 0;
             child.uncovered = 0;
             child.crowded = false;
             if child.wanted {
@@ -258,7 +260,7 @@ impl Gateway {
         let mut stood = false;
         for sa in child.all().copied().chain(asked).collect::<Vec<_>>() {
             drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted, or is not up yet
-            stood |= self.uninstall(sa, parts);
+            stood |= self.uninstall(now, sa, parts);
         }
         if stood {
             let cause = Cause::of(&Failure::ClosedHere, None);
@@ -298,7 +300,7 @@ impl Gateway {
             let lost = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| goes(&sa.ike));
             let mut stood = false;
             for sa in sas.filter(lost).copied().collect::<Vec<_>>() {
-                stood |= self.uninstall(sa, parts);
+                stood |= self.uninstall(now, sa, parts);
             }
             if stood && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
                 self.tell(Some(id), Some(config), What::ChildDown, Some(cause.clone()));

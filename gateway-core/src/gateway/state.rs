@@ -15,6 +15,7 @@ use ipsec_core::time::Instant;
 
 use super::contest::Contest;
 use super::names::Names;
+use super::renewal::{Renewal, Renewals, Standing};
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
 use crate::peers::{IKE_PORT, NATT_PORT};
@@ -22,8 +23,8 @@ use crate::peers::{IKE_PORT, NATT_PORT};
 /// The side that was called leaves this much time to the one that called to ask for the children itself.
 pub(super) const COURTESY: Duration = Duration::from_secs(10);
 
-/// The pause between renewals of a connection that do not help; the first of several.
-const RENEWAL: Duration = Duration::from_secs(60);
+/// A connection, or a child, that was up this long was a good one: the pauses between attempts start anew.
+pub(super) const LASTING: Duration = Duration::from_secs(30);
 
 /// For how long a packet that no SA is given for brings no other question; half of the first pause.
 const UNCOVERED: Duration = Duration::from_secs(30);
@@ -92,10 +93,9 @@ pub(super) struct PeerEntry {
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) established_at: Option<Instant>,
-    /// It is to be authenticated anew beside the IKE SA that stands, with this child first.
-    pub(super) renew: Option<ChildConfigId>,
-    /// The next such renewal comes no earlier, whichever child it is for.
-    pub(super) renew_after: Option<Instant>,
+    /// It is to be authenticated anew beside the IKE SA that stands.
+    pub(super) renew: Option<Renewal>,
+    pub(super) renewals: Renewals,
     /// How often one of two connections had to be closed.
     pub(super) merges: u32,
     /// When to look whether an exchange goes well.
@@ -148,7 +148,7 @@ impl PeerEntry {
             retry_at: None,
             established_at: None,
             renew: None,
-            renew_after: None,
+            renewals: Renewals::default(),
             merges: 0,
             watch_at: None,
             cause: None,
@@ -176,33 +176,6 @@ impl PeerEntry {
     /// Whether we are to connect it.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted || self.is_active()
-    }
-
-    /// Its connection is to be made anew beside the one that stands, `child` first; not again at once when that does not
-    /// help. `ours`: it is on us to call.
-    pub(super) fn renew(&mut self, now: Instant, child: &mut ChildEntry, ours: bool) -> bool {
-        let early = self.renew_after.max(child.renew_after).is_some_and(|at| at > now);
-        if !ours || self.held || child.held || self.renew.is_some() || early {
-            return false;
-        }
-        self.renew_after = Some(now + RENEWAL);
-        let pause = RENEWAL.saturating_mul(1u32.checked_shl(child.renewals.min(6)).unwrap_or(1));
-        child.renew_after = Some(now + pause);
-        child.renewals = child.renewals.saturating_add(1);
-        self.renew = Some(child.id);
-        self.spoiler.take_if(|spoiler| *spoiler == child.id);
-        self.retry_at = None;
-        true
-    }
-
-    /// The peer wants to know anew who we are, as often as it likes; with `child` first.
-    pub(super) fn reauthenticate(&mut self, child: ChildConfigId) -> bool {
-        if self.held || self.renew.is_some() {
-            return false;
-        }
-        self.renew = Some(child);
-        self.retry_at = None;
-        true
     }
 
     /// A connection that was a good one is gone: it is made again at once.
@@ -245,6 +218,7 @@ impl PeerEntry {
     pub(super) fn fail(&mut self, now: Instant, cause: Cause) {
         self.attempt = None;
         self.locating = false;
+        self.renew.take_if(|renewal| matches!(renewal, Renewal::Refused(_)));
         self.turn = self.turn.wrapping_add(1);
         self.failures = self.failures.saturating_add(1);
         let rounds = self.failures.saturating_sub(1).checked_div(self.ways).unwrap_or(0).saturating_add(1);
@@ -294,9 +268,12 @@ pub(super) struct ChildEntry {
     pub(super) differs: bool,
     /// It was up before, with the one that we call: what refuses it now took it then.
     pub(super) was_up: bool,
-    /// The next renewal for its sake comes no earlier, and is the one after so many in vain.
-    pub(super) renew_after: Option<Instant>,
-    pub(super) renewals: u32,
+    /// That it is up, or was.
+    pub(super) standing: Option<Standing>,
+    /// How often in a row it came up and was gone soon.
+    pub(super) brief: u32,
+    /// When its connection was last to be made anew for its sake.
+    pub(super) renewed_at: Option<Instant>,
     pub(super) failures: u32,
     /// So many times in a row it could not even be asked for.
     pub(super) denied: u32,
@@ -324,8 +301,9 @@ impl ChildEntry {
             crowded: false,
             differs: false,
             was_up: false,
-            renew_after: None,
-            renewals: 0,
+            standing: None,
+            brief: 0,
+            renewed_at: None,
             failures: 0,
             denied: 0,
             retry_at: None,
@@ -367,12 +345,10 @@ impl ChildEntry {
         self.wanted || (active && !self.held)
     }
 
-    /// What it was refused counts no more: its connection may be made anew for it at once.
+    /// What it was refused counts no more.
     pub(super) fn trust(&mut self) {
         self.failures = 0;
         self.retry_at = None;
-        self.renew_after = None;
-        self.renewals = 0;
         self.uncovered_until = None;
     }
 
@@ -395,6 +371,25 @@ impl ChildEntry {
         self.wanted = false;
         self.retry_at = Some(now + super::pause(self.denied, self.id.0));
         self.cause = Some(cause);
+    }
+
+    /// An SA of it is gone, or carries nothing on: with the last one it is down.
+    pub(super) fn leave(&mut self, now: Instant) {
+        if let Some(standing) = self.standing.as_mut().filter(|_| self.sas.is_empty()) {
+            standing.leave(now);
+        }
+    }
+
+    /// It is down again. `at_once`: one that was up for long comes again without a pause.
+    pub(super) fn lose(&mut self, now: Instant, at_once: bool, cause: Cause) {
+        let lasted = self.standing.is_some_and(|standing| standing.lasted(now));
+        self.failures = if lasted { 0 } else { self.brief };
+        self.brief = if lasted { 0 } else { self.brief.saturating_add(1) };
+        self.fail(now, cause);
+        if lasted && at_once {
+            self.failures = 0;
+            self.retry_at = None;
+        }
     }
 
     pub(super) fn fail(&mut self, now: Instant, cause: Cause) {

@@ -6,7 +6,7 @@ use gateway_core::gateway::{Parts, What};
 use ike_core::failure::Failure;
 
 use crate::secs;
-use crate::world::{Flight, RIGHT, World, config, packet, parts, peer, sealed, second};
+use crate::world::{Flight, RIGHT, Site, World, config, packet, parts, peer, sealed, second};
 
 /// What the right side is made to refuse, as no gateway does.
 pub(crate) enum Refusal {
@@ -20,6 +20,7 @@ const NO_ADDITIONAL_SAS: u16 = 35;
 const INVALID_KE_PAYLOAD: u16 = 17;
 const NO_PROPOSAL_CHOSEN: u16 = 14;
 const TS_UNACCEPTABLE: u16 = 38;
+const AUTHENTICATION_FAILED: u16 = 24;
 
 /// Places in the header.
 const EXCHANGE: usize = 18;
@@ -171,13 +172,12 @@ fn f_53_a_child_for_whose_sake_the_peer_refuses_the_whole_connection_keeps_no_ot
         let mut world = world.start();
         world.pass(secs(20));
         world.ping();
-        let failed = |world: &World| world.left.told(|what| matches!(what, What::Failed { .. }));
-        assert_eq!(failed(&world), 2, "{}", world.story());
+        assert_eq!(world.left.told(failed), 2, "{}", world.story());
         // Nor does it when the connection was lost: it begins with what the peer took.
         world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
         world.pass(secs(5));
         world.ping();
-        assert_eq!(failed(&world), 2, "{}", world.story());
+        assert_eq!(world.left.told(failed), 2, "{}", world.story());
     }
 }
 
@@ -191,7 +191,127 @@ fn f_61_a_child_for_whose_sake_the_peer_refuses_a_new_connection_does_not_keep_i
     world.right.gateway.reload(world.now, config(&other), parts!(world.right)).1.unwrap();
     world.pass(secs(300));
     assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()), "{}", world.story());
-    let told = |wanted: &dyn Fn(&What) -> bool| world.left.told(wanted);
-    assert_eq!(told(&|what| matches!(what, What::Failed { .. })), told(&renewing), "{}", world.story());
-    assert!(told(&renewing) <= 3, "{}", world.story());
+    assert_eq!(world.left.told(failed), world.left.told(renewing), "{}", world.story());
+    assert!(world.left.told(renewing) <= 3, "{}", world.story());
+}
+
+fn down(what: &What) -> bool {
+    *what == What::ChildDown
+}
+
+fn failed(what: &What) -> bool {
+    matches!(what, What::Failed { .. })
+}
+
+#[test]
+fn f_61_a_child_that_the_peer_takes_and_deletes_at_once_is_no_more_welcome_by_that() {
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    for refused in [true, false] {
+        let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right).start();
+        if refused {
+            let (kind, data) = REFUSALS[0];
+            world.refusal = Some(Refusal::Children(kind, data, BTreeSet::new()));
+        }
+        for _ in 0..3600 {
+            world.pass(secs(1));
+            if world.right.child("other", "net").2 {
+                world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+                world.exchange();
+            }
+        }
+        // After pauses of 1, 2, 4, .. minutes anew, or asked for once a minute.
+        let renewed = world.left.told(renewing);
+        assert!(renewed <= 8 && (renewed > 4) == refused, "{renewed}\n{}", world.story());
+        let up = world.left.told(|what| matches!(what, What::ChildUp { .. }));
+        assert!(up <= 100, "{up}\n{}", world.story());
+        assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()), "{}", world.story());
+    }
+}
+
+#[test]
+fn f_61_many_children_that_a_new_connection_does_not_bring_back_cost_no_more_of_them_than_one() {
+    let another = |net: u8, left: bool, far: &str| {
+        let (ours, theirs) = if left { (1, 2) } else { (2, 1) };
+        format!(
+            "[[peer.child]]\nname = \"n{net}\"\nlocal-ts = \"10.{ours}0.{net}.0/24\"\n\
+             remote-ts = \"10.{theirs}0.{net}.0/24\"\n{far}\n"
+        )
+    };
+    let right = |esp: &str| {
+        let others: String = (0..8).map(|net| another(net, false, esp)).collect();
+        peer(false, "start = \"passive\"", "") + &others
+    };
+    let left = peer(true, "", "") + &(0..8).map(|net| another(net, true, "esp = \"aes256gcm16\"")).collect::<String>();
+    let mut world = World::new(&left, &right(""));
+    world.left = Site::with_children(1, &left, 64, 64);
+    world.right = Site::with_children(2, &right(""), 64, 64);
+    let mut world = world.start();
+    world.pass(secs(60));
+    assert_eq!(world.left.inbound.sas().count(), 9, "{}", world.story());
+    let other = config(&right("esp = \"aes128gcm16\""));
+    world.right.gateway.reload(world.now, other, parts!(world.right)).1.unwrap();
+    world.pass(secs(3600));
+    let renewed = world.left.told(renewing);
+    assert!((5..=8).contains(&renewed), "{renewed}\n{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn f_61_a_renewal_that_the_peer_refuses_is_one_in_vain_and_none_is_tried_once_the_child_is_up() {
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right).start();
+    world.pass(secs(60));
+    world.refusal = Some(Refusal::Connections(AUTHENTICATION_FAILED));
+    let other = right.replace("\"10.2.0.0/16\"", "\"10.9.0.0/16\"");
+    world.right.gateway.reload(world.now, config(&other), parts!(world.right)).1.unwrap();
+    world.pass(secs(3600));
+    let tried = world.left.told(failed);
+    assert!((5..=8).contains(&tried), "{tried}\n{}", world.story());
+    assert_eq!(world.send(true, &packet(3, 4, b"two")), Ok(()), "{}", world.story());
+    world.right.gateway.reload(world.now, config(&right), parts!(world.right)).1.unwrap();
+    world.pass(secs(100));
+    world.right.received.clear();
+    world.ping();
+    world.pass(secs(1800));
+    assert_eq!(world.left.told(failed), tried, "{}", world.story());
+}
+
+#[test]
+fn f_61_children_that_take_the_only_connection_from_each_other_do_so_ever_more_rarely() {
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let left = peer(true, "", "rekey = \"10m\"") + &second(3, 4);
+    let mut world = World::new(&left, &right).start();
+    let (kind, data) = REFUSALS[0];
+    world.refusal = Some(Refusal::Children(kind, data, BTreeSet::new()));
+    for _ in 0..3600 {
+        world.pass(secs(1));
+        // It keeps the newest connection only.
+        let mut open: Vec<_> = world.right.endpoint.ike_sas().filter(|ike| ike.since.is_some()).collect();
+        open.sort_by_key(|ike| ike.since);
+        open.pop();
+        for ike in open {
+            let _ = world.right.endpoint.close(world.now, ike.id);
+        }
+        world.exchange();
+        let up = ["net", "two"].map(|child| world.left.child("other", child).2);
+        assert!(up.contains(&true), "{}", world.story());
+    }
+    let renewed = world.left.told(renewing);
+    assert!((4..=10).contains(&renewed), "{renewed}\n{}", world.story());
+}
+
+#[test]
+fn f_61_a_child_that_the_last_renewal_helped_does_not_suffer_from_one_that_it_does_not() {
+    let esp = |net: &str| format!("esp = \"{net}\"");
+    let right = |two: &str| peer(false, "start = \"passive\"", &esp("aes256gcm16-ecp256")) + &second(4, 3) + &esp(two);
+    let left = peer(true, "", "esp = \"aes256gcm16\"\nrekey = \"10m\"") + &second(3, 4) + &esp("aes256gcm16");
+    let mut world = World::new(&left, &right("aes256gcm16")).start();
+    world.pass(secs(900));
+    world.right.gateway.reload(world.now, config(&right("aes128gcm16")), parts!(world.right)).1.unwrap();
+    let before = world.left.told(down);
+    for _ in 0..7200 {
+        world.pass(secs(1));
+    }
+    assert_eq!(world.left.told(down), before + 1, "{}", world.story());
+    world.ping();
 }

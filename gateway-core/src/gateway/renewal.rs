@@ -1,0 +1,154 @@
+//! Connections that are made anew beside the one that stands, and whether that helped.
+//!
+//! A peer may refuse on the connection that stands what it takes with a new one (RFC 7296 §2.8), or refuse it for good. Which
+//! of the two shows afterwards: a renewal is judged when the next one is asked for.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use ike_core::pad::ChildConfigId;
+use ipsec_core::time::Instant;
+
+use super::Gateway;
+use super::merge::DRAIN;
+use super::state::{LASTING, PeerEntry};
+
+/// The pause after a renewal that did not help; the first of several.
+const RENEWAL: Duration = Duration::from_secs(60);
+
+/// Why a connection is to be made anew beside the one that stands, and with which child first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// The peer refuses this child on the one that stands. It is tried once.
+    Refused(ChildConfigId),
+    /// The peer is about to take us for nobody any more. It is tried until the peer knows who we are.
+    Proof(ChildConfigId),
+}
+
+impl Renewal {
+    pub(super) fn child(self) -> ChildConfigId {
+        match self {
+            Self::Refused(child) | Self::Proof(child) => child,
+        }
+    }
+}
+
+/// The last renewal of a connection for the sake of a child, and how many were in vain before it, one after the other.
+#[derive(Default)]
+pub(super) struct Renewals {
+    last: Option<Last>,
+    in_vain: u32,
+}
+
+struct Last {
+    at: Instant,
+    child: ChildConfigId,
+    /// The other children that were up then.
+    beside: Vec<ChildConfigId>,
+}
+
+/// For how long a child was up without a break; the last time, when it is not.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    from: Instant,
+    /// When the newest of its SAs came.
+    newest: Instant,
+    until: Option<Instant>,
+}
+
+impl Standing {
+    /// An SA came up.
+    pub(super) fn enter(this: &mut Option<Self>, now: Instant) {
+        match this {
+            Some(standing) if standing.until.is_none() => standing.newest = now,
+            _ => *this = Some(Self { from: now, newest: now, until: None }),
+        }
+    }
+
+    /// The last SA is gone.
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.until.get_or_insert(now);
+    }
+
+    /// Whether it was a good one.
+    pub(super) fn lasted(&self, now: Instant) -> bool {
+        self.until.unwrap_or(now).since(self.from) >= LASTING
+    }
+
+    /// Whether it goes on, with an SA that came since `at`.
+    fn is_up_since(&self, at: Instant) -> bool {
+        self.until.is_none() && self.newest >= at
+    }
+
+    /// Whether it goes on, or went on for long since `at`.
+    fn goes_on(&self, at: Instant) -> bool {
+        self.until.is_none_or(|until| until.since(self.from.max(at)) >= LASTING)
+    }
+}
+
+impl PeerEntry {
+    /// The peer wants to know anew who we are, as often as it likes; with `child` first.
+    pub(super) fn reauthenticate(&mut self, child: ChildConfigId) -> bool {
+        if self.held || matches!(self.renew, Some(Renewal::Proof(_))) {
+            return false;
+        }
+        self.renew = Some(Renewal::Proof(child));
+        self.retry_at = None;
+        true
+    }
+}
+
+impl Gateway {
+    /// The connection of a peer is to be made anew beside the one that stands, for the sake of this child and with it first; not
+    /// again at once when that does not help. After each renewal in vain the pause is twice as long, whichever of the peer's
+    /// children it was for. One that stands by its own last renewal is carried on whatever that did for others.
+    pub(super) fn renew(&mut self, now: Instant, config: ChildConfigId) -> bool {
+        let Some(child) = self.children.get(&config).filter(|child| !child.held) else { return false };
+        let entry = self.peers.get(&child.peer).filter(|entry| !entry.held && entry.renew.is_none());
+        let Some(entry) = entry else { return false };
+        let judged = entry.renewals.last.as_ref().and_then(|last| Some((last.at, self.helped(last)?)));
+        let in_vain = match judged {
+            Some((_, false)) => entry.renewals.in_vain.saturating_add(1),
+            Some((_, true)) | None => 0,
+        };
+        let pause = match in_vain.checked_sub(1) {
+            Some(times) => RENEWAL.saturating_mul(1u32.checked_shl(times.min(6)).unwrap_or(1)),
+            None => DRAIN,
+        };
+        let early = judged.is_some_and(|(at, _)| at + pause > now);
+        let renewed = child.renewed_at.filter(|at| *at + DRAIN <= now);
+        if early && !renewed.is_some_and(|at| child.standing.is_some_and(|standing| standing.is_up_since(at))) {
+            return false;
+        }
+        let others = entry.children.iter().filter(|id| **id != config);
+        let up = |id: &&ChildConfigId| self.children.get(id).is_some_and(|child| !child.sas.is_empty());
+        let last = Last { at: now, child: config, beside: others.filter(up).copied().collect() };
+        let Some(child) = self.children.get_mut(&config) else { return false };
+        child.renewed_at = Some(now);
+        let Some(entry) = self.peers.get_mut(&child.peer) else { return false };
+        if !early {
+            entry.renewals = Renewals { last: Some(last), in_vain };
+        }
+        entry.renew = Some(Renewal::Refused(config));
+        entry.spoiler.take_if(|spoiler| *spoiler == config);
+        entry.retry_at = None;
+        true
+    }
+
+    /// Whether a renewal helped: the child that it was for came up since, and that child and all that were up beside it are up or
+    /// were for long. `None` when the child is gone from the configuration.
+    fn helped(&self, last: &Last) -> Option<bool> {
+        let came = self.children.get(&last.child)?.standing.is_some_and(|standing| standing.newest >= last.at);
+        let children = last.beside.iter().chain([&last.child]).filter_map(|id| self.children.get(id));
+        let mut standing = children.filter_map(|child| child.standing);
+        Some(came && standing.all(|standing| standing.goes_on(last.at)))
+    }
+
+    /// Whether a renewal is for the sake of a child that nobody here wants any more.
+    pub(super) fn is_void(&self, renewal: Renewal) -> bool {
+        match renewal {
+            Renewal::Refused(id) => self.children.get(&id).is_none_or(|child| child.held && !child.wanted),
+            Renewal::Proof(_) => false,
+        }
+    }
+}
