@@ -19,6 +19,7 @@ use zeroize::{Zeroize, Zeroizing};
 mod areas;
 pub mod board;
 mod check;
+mod cover;
 mod diagnostic;
 mod diff;
 mod grammar;

@@ -111,7 +111,7 @@ pub(super) fn same_key(one: &Peer, other: &Peer) -> bool {
     }
 }
 
-fn peer_diff(old: &Peer, new: &Peer) -> Option<PeerDiff> {
+fn peer_diff<'p>(old: &'p Peer, new: &'p Peer) -> Option<PeerDiff> {
     let same_key = same_key(old, new);
     let same_party = old.local == new.local
         && old.remote == new.remote
@@ -122,10 +122,14 @@ fn peer_diff(old: &Peer, new: &Peer) -> Option<PeerDiff> {
     if !same_key || !same_party {
         return Some(PeerDiff::Replaced);
     }
-    let removed = old.children.iter().filter(|child| new.child(&child.name).is_none());
+    let by_name = |peer: &'p Peer| -> BTreeMap<&str, &Child> {
+        peer.children.iter().map(|child| (child.name.as_str(), child)).collect()
+    };
+    let (before, after) = (by_name(old), by_name(new));
+    let removed = old.children.iter().filter(|child| !after.contains_key(child.name.as_str()));
     let mut children: Vec<_> = removed.map(|child| (child.name.clone(), ChildDiff::Removed)).collect();
     for child in &new.children {
-        let change = match old.child(&child.name) {
+        let change = match before.get(child.name.as_str()) {
             None => Some(ChildDiff::Added),
             Some(before) => child_diff(before, child),
         };

@@ -8,7 +8,12 @@ use core::net::IpAddr;
 use ipsec_core::net::AddrRange;
 
 use super::Child;
+use super::cover::{Pair, Place, Span, covered};
 use super::selector::Addresses;
+
+/// The families, in the order of their places.
+const V4: u8 = 0;
+const V6: u8 = 1;
 
 /// A remote network of a child that is sent into the tunnel, and guarded.
 struct Reach {
@@ -46,9 +51,6 @@ pub(super) struct Exposed {
     pub(super) opened: Vec<(String, String)>,
 }
 
-/// An address among those of its family.
-type Place = (bool, u128);
-
 /// From where to where, disjoint.
 type Places = BTreeMap<Place, Place>;
 
@@ -57,75 +59,68 @@ impl Exposed {
     pub(super) fn between<'c>(before: impl Iterator<Item = &'c Child>, after: impl Iterator<Item = &'c Child>) -> Self {
         let after: Vec<_> = after.flat_map(Reach::of).collect();
         let taken = united(after.iter().flat_map(taken_in));
-        let pairs: BTreeSet<_> = after.iter().flat_map(pairs).collect();
-        let (mut bared, mut opened) = (BTreeSet::new(), BTreeSet::new());
+        let mut kept: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for reach in before.flat_map(Reach::of) {
-            let (whole, had) = (Addresses(&reach.remote).to_string(), taken_in(&reach));
-            let left: Vec<_> = had.iter().flat_map(|piece| without(*piece, &taken)).collect();
-            if left == had {
-                bared.insert(whole);
-                continue;
-            }
-            if !left.is_empty() {
-                bared.extend(left.into_iter().filter_map(named));
-                continue;
-            }
-            let lost = |local: &&AddrRange| {
-                !pairs.contains(&(ends(local), ends(&reach.remote))) && open(local, &reach, &after)
-            };
-            let local = reach.local.iter().filter(lost).map(|local| Addresses(local).to_string());
-            opened.extend(local.map(|local| (local, whole.clone())));
+            kept.entry(ends(&reach.remote)).or_default().push(reach);
         }
+        let (mut bared, mut connected) = (BTreeSet::new(), Vec::new());
+        for reaches in kept.into_values() {
+            let Some(remote) = reaches.first().map(|reach| reach.remote) else { continue };
+            let lost = lost(&remote, &united(reaches.iter().flat_map(taken_in)), &taken);
+            match lost.is_empty() {
+                true => connected.extend(reaches),
+                false => bared.extend(lost),
+            }
+        }
+        let there: Vec<_> = after.iter().flat_map(pairs).collect();
+        let asked: Vec<_> = connected.iter().flat_map(pairs).collect();
+        let names = connected.iter().flat_map(|reach| reach.local.iter().map(move |local| (local, &reach.remote)));
+        let open = names.zip(covered(&there, &asked)).filter(|(_, whole)| !whole);
+        let opened: BTreeSet<_> =
+            open.map(|((local, remote), _)| (Addresses(local).to_string(), Addresses(remote).to_string())).collect();
         Self { bared: bared.into_iter().collect(), opened: opened.into_iter().collect() }
     }
 }
 
-fn pairs(reach: &Reach) -> impl Iterator<Item = ((Place, Place), (Place, Place))> {
-    reach.local.iter().map(|local| (ends(local), ends(&reach.remote)))
+/// What of a remote network was kept from passing in clear, `had`, and is no more: its name where that is all of it.
+fn lost(remote: &AddrRange, had: &Places, taken: &Places) -> Vec<String> {
+    let left: Vec<_> = had.iter().flat_map(|(start, end)| without((*start, *end), taken)).collect();
+    match had.iter().map(|(start, end)| (*start, *end)).eq(left.iter().copied()) {
+        // Nothing was, where all of it is ours.
+        true if left.is_empty() => Vec::new(),
+        true => alloc::vec![Addresses(remote).to_string()],
+        false => left.into_iter().filter_map(named).collect(),
+    }
 }
 
-/// Whether no child, nor several together, connects all of a network on our side with all of a remote one.
-fn open(local: &AddrRange, reach: &Reach, after: &[Reach]) -> bool {
-    let there: Vec<_> = after.iter().filter(|other| other.remote.intersect(&reach.remote).is_some()).collect();
-    let (start, end) = ends(&reach.remote);
-    // Between two of these places the same children have it.
-    let behind = |(v6, last): Place| Some((v6, last.checked_add(1)?));
-    let edges = there.iter().flat_map(|other| [Some(ends(&other.remote).0), behind(ends(&other.remote).1)]);
-    let edges: BTreeSet<_> = edges.flatten().filter(|place| (start..=end).contains(place)).chain([start]).collect();
-    let covered = |place: &Place| {
-        let here = there.iter().filter(|other| {
-            let (start, end) = ends(&other.remote);
-            (start..=end).contains(place)
-        });
-        without(ends(local), &united(here.flat_map(|other| &other.local).map(ends))).is_empty()
-    };
-    !edges.iter().all(covered)
+fn pairs(reach: &Reach) -> impl Iterator<Item = Pair> {
+    reach.local.iter().map(|local| Pair { local: ends(local), remote: ends(&reach.remote) })
 }
 
-fn named((start, end): (Place, Place)) -> Option<String> {
-    let address = |(v6, number): Place| match v6 {
-        true => Some(IpAddr::V6(number.into())),
-        false => u32::try_from(number).ok().map(|number| IpAddr::V4(number.into())),
+fn named((start, end): Span) -> Option<String> {
+    let address = |(family, number): Place| match family {
+        V6 => Some(IpAddr::V6(number.into())),
+        _ => u32::try_from(number).ok().map(|number| IpAddr::V4(number.into())),
     };
     AddrRange::new(address(start)?, address(end)?).map(|range| Addresses(&range).to_string())
 }
 
 /// The first and the last address of a network.
-fn ends(range: &AddrRange) -> (Place, Place) {
+fn ends(range: &AddrRange) -> Span {
     let place = |address| match address {
-        IpAddr::V4(address) => (false, u128::from(address.to_bits())),
-        IpAddr::V6(address) => (true, address.to_bits()),
+        IpAddr::V4(address) => (V4, u128::from(address.to_bits())),
+        IpAddr::V6(address) => (V6, address.to_bits()),
     };
     (place(range.start()), place(range.end()))
 }
 
 /// The pieces of a remote network that are sent into the tunnel: all but our own side inside it.
-fn taken_in(reach: &Reach) -> Vec<(Place, Place)> {
+fn taken_in(reach: &Reach) -> Vec<Span> {
     without(ends(&reach.remote), &united(reach.inside().map(|inside| ends(&inside))))
 }
 
 /// What is left of a piece without these places.
-fn without((begin, end): (Place, Place), places: &Places) -> Vec<(Place, Place)> {
+fn without((begin, end): Span, places: &Places) -> Vec<Span> {
     let (mut start, mut left) = (begin, Vec::new());
     let nearest = places.range(..=begin).next_back().map_or(begin, |(first, _)| *first);
     for (first, last) in places.range(nearest..=end).filter(|(_, last)| **last >= begin) {
@@ -142,7 +137,7 @@ fn without((begin, end): (Place, Place), places: &Places) -> Vec<(Place, Place)>
 }
 
 /// What all have together, nothing twice.
-fn united(all: impl Iterator<Item = (Place, Place)>) -> Places {
+fn united(all: impl Iterator<Item = Span>) -> Places {
     let mut all: Vec<_> = all.collect();
     all.sort_unstable();
     let mut united = Places::new();

@@ -157,6 +157,9 @@ fn f_83_a_diff_names_what_is_protected_no_longer() {
         (was, "10.1.4.0/24 == 0.0.0.0/0;10.2.0.0/16 == 10.1.0.0/16"),
         ("10.2.0.0/16 == 0.0.0.0/0", "10.2.0.0/16 == 0.0.0.0/0 10.77.0.0/16"),
         ("0.0.0.0/0 == 0.0.0.0/0", was),
+        // All of it is ours: none of it was ever sent into the tunnel.
+        ("10.1.0.0/17 10.1.128.0/17 == 10.1.0.0/16", "10.1.0.0/17 10.1.128.0/17 == 10.1.0.0/16 10.9.0.0/16"),
+        ("10.1.0.0/16 == 10.0.0.0/8;10.3.0.0/16 == 10.0.0.0/8", "10.3.0.0/16 == 10.0.0.0/8;10.1.0.0/16 == 10.0.0.0/8"),
     ] {
         assert_eq!(exposed(before, after), [""; 0], "{before} {after}");
     }
@@ -172,6 +175,53 @@ fn f_83_a_diff_names_what_is_protected_no_longer() {
     assert_eq!(left.left_to_routes(), ["cloud/net"]);
     assert_eq!(Config::diff(&parse(&all).0, &left).bared, ["0.0.0.0/0"], "nobody guards it");
     assert_eq!(Config::diff(&left, &parse(GOOD).0).bared, [""; 0], "nobody did");
+}
+
+/// What work takes at best, when the machine does nothing else meanwhile.
+fn took(work: impl Fn()) -> std::time::Duration {
+    let time = || {
+        let since = std::time::Instant::now();
+        work();
+        since.elapsed()
+    };
+    (0..5).map(|_| time()).min().unwrap()
+}
+
+#[test]
+fn f_32_a_diff_takes_a_time_that_grows_as_the_children_do() {
+    // Many of ours to one of the peer's, and one of ours and many of the peer's beside it; all of ours are renumbered.
+    let config = |count: usize, ours: u8, beside: bool| {
+        let (mut config, _) = parse(GOOD);
+        let peer = config.peers.remove(0);
+        let net = |first: u8, n: usize, prefix| {
+            let addr = std::net::Ipv4Addr::from((u32::from(first) << 24) + (u32::try_from(n).unwrap() << 8));
+            TrafficSelector { addrs: AddrRange::prefix(addr.into(), prefix).unwrap(), ..peer.children[0].local_ts[0] }
+        };
+        let child = |n: usize| {
+            let mut child = peer.children[0].clone();
+            child.name = format!("n{n}");
+            child.local_ts = std::vec![net(ours, n, 24)];
+            child.remote_ts = std::vec![net(0, 0, 0)];
+            if beside {
+                child.remote_ts.push(net(100, n, 24));
+                child.local_ts.push(net(60, 0, 8));
+            }
+            child
+        };
+        let children = (0..count).map(child).collect();
+        config.peers = std::vec![Peer { children, ..peer }];
+        config
+    };
+    for beside in [false, true] {
+        let both = |count| (config(count, 50, beside), config(count, 51, beside));
+        let time = |count| {
+            let (old, new) = both(count);
+            assert!(!Config::diff(&old, &new).opened.is_empty());
+            took(|| drop(Config::diff(&old, &new)))
+        };
+        let (few, many) = (time(2000), time(8000));
+        assert!(many < few * 10, "{beside}: {few:?} for 2000 children and {many:?} for 8000");
+    }
 }
 
 #[test]
