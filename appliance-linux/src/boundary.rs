@@ -35,6 +35,7 @@ mod routes;
 mod ruleset;
 mod table;
 pub(crate) mod watch;
+mod ways;
 
 use std::io;
 use std::sync::Arc;

@@ -229,25 +229,6 @@ impl Netlink {
         Ok(NextHop { source, link })
     }
 
-    /// By which route the kernel would send a packet of our own to `remote`, one that carries the firewall mark `mark`: the
-    /// prefix length of its network, and the index of its interface.
-    pub(crate) fn matched(&mut self, remote: IpAddr, mark: u32) -> io::Result<(u8, u32)> {
-        let mut message = question(None, remote, mark);
-        message.header.flags = RouteFlags::FibMatch;
-        let answers = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK)?;
-        let found = answers.into_iter().find_map(|answer| match answer {
-            RouteNetlinkMessage::NewRoute(route) => {
-                let link = route.attributes.iter().find_map(|attribute| match attribute {
-                    RouteAttribute::Oif(link) => Some(*link),
-                    _ => None,
-                });
-                link.map(|link| (route.header.destination_prefix_length, link))
-            }
-            _ => None,
-        });
-        found.ok_or_else(|| io::ErrorKind::NetworkUnreachable.into())
-    }
-
     /// The routes of a table that `protocol` made.
     pub(crate) fn routes(
         &mut self,
@@ -255,11 +236,34 @@ impl Netlink {
         table: u32,
         protocol: RouteProtocol,
     ) -> io::Result<Vec<RouteMessage>> {
+        let mut found = self.table(family, table, protocol, |_| true)?;
+        found.retain(|route| route.header.protocol == protocol);
+        Ok(found)
+    }
+
+    /// Those routes of a table, by whomever, whose message (struct rtmsg and attributes) is to be looked at: of hundreds of
+    /// thousands few are.
+    pub(crate) fn routes_of_all(
+        &mut self,
+        family: AddressFamily,
+        table: u32,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<RouteMessage>> {
+        self.table(family, table, RouteProtocol::Unspec, wanted)
+    }
+
+    fn table(
+        &mut self,
+        family: AddressFamily,
+        table: u32,
+        protocol: RouteProtocol,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<RouteMessage>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         message.header.protocol = protocol;
         message.attributes.push(RouteAttribute::Table(table));
-        let answers = match self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP) {
+        let answers = match self.ask_for(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, wanted) {
             // There is no such table yet.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(Vec::new()),
             answers => answers?,
@@ -268,9 +272,7 @@ impl Netlink {
             .into_iter()
             .filter_map(|answer| match answer {
                 RouteNetlinkMessage::NewRoute(route)
-                    if route_table(&route) == table
-                        && route.header.address_family == family
-                        && route.header.protocol == protocol =>
+                    if route_table(&route) == table && route.header.address_family == family =>
                 {
                     Some(route)
                 }
@@ -319,6 +321,16 @@ impl Netlink {
 
     /// Sends a request and collects what comes back until the kernel's acknowledgement, error or end of dump.
     fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.ask_for(message, flags, |_| true)
+    }
+
+    /// The same; of routes only those whose message is wanted.
+    fn ask_for(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -334,6 +346,12 @@ impl Netlink {
             let (datagram, _) = self.socket.recv_from_full()?;
             let mut rest = datagram.as_slice();
             while !rest.is_empty() {
+                if let Some((route, beyond)) = route(rest)
+                    && !wanted(route)
+                {
+                    rest = beyond;
+                    continue;
+                }
                 let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
                 let length = usize::try_from(answer.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
@@ -350,6 +368,14 @@ impl Netlink {
             }
         }
     }
+}
+
+/// The body of the first of these messages, if it is a route, and what is behind it.
+fn route(messages: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(*messages.first_chunk()?)).ok()?;
+    let kind = u16::from_ne_bytes(*messages.get(4..)?.first_chunk()?);
+    let body = messages.get(16..length).filter(|_| kind == libc::RTM_NEWROUTE)?;
+    Some((body, messages.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
 /// Asks for the route of a packet, from `source` if it has one already.

@@ -1,102 +1,192 @@
 //! Where the networks on our side are: nothing of theirs that policy protects is in clear anywhere else outside.
 //!
 //! The default route leads to each of them as soon as nothing else does; a cable that is pulled is enough. So an interface
-//! that faces the peers, or strangers, is barred for a network of ours, unless that lies there: by an address that the
-//! interface has in a network of the same child (a gateway with one interface, in a cloud), or by a route of its own.
+//! that faces the peers, or strangers, is barred for a network of ours, unless that lies there. The longest network
+//! decides, as in a routing table:
+//!
+//! * What is attached to an interface lies there. What another interface than these has, or had since the start, lies
+//!   nowhere outside, whatever address somebody gives an interface there.
+//! * What a route of its own leads somewhere lies there, as far as that route goes.
+//! * Where neither says anything, the network lies behind the default route of an interface that has a network of the same
+//!   child (a gateway with one interface, in a cloud), unless some of it is, or was, elsewhere. That a single address is
+//!   protected says nothing of where others are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipsec_core::net::AddrRange;
 
-use super::net::{Interfaces, Net, address, means_all, merged, number, prefixes};
+use super::net::{Interfaces, Net, parent, prefixes};
 
-/// The interfaces that face the peers and strangers.
+/// Networks that were attached once are kept in mind up to this number.
+const MOST: usize = 1000;
+
+/// The interfaces that face the peers and strangers, and what lies where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Outside {
-    /// By their names, with the networks that lie there: those of their addresses, and those on our side that a route of
-    /// their own leads there.
-    pub(super) interfaces: BTreeMap<String, BTreeSet<Net>>,
-    /// Networks on our side of which nothing is attached to this machine, and which the default route leads to one of these.
-    pub(super) by_default: BTreeMap<Net, String>,
+    /// Their names.
+    pub(super) interfaces: BTreeSet<String>,
+    /// Interfaces that a default route leads to: of IPv4 or not, and the name.
+    pub(super) defaults: BTreeSet<(bool, String)>,
+    /// Networks of addresses, and where these are.
+    pub(super) attached: Interfaces,
+    /// Networks of routes that are no default routes, and where these lead.
+    pub(super) routed: Interfaces,
+    /// What was so since the start.
+    past: Past,
+}
+
+/// What was once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Past {
+    attached: Interfaces,
+    /// Networks on our side, with the interfaces at which some of each was.
+    parts: Interfaces,
+    /// Our addresses.
+    ours: BTreeSet<IpAddr>,
 }
 
 impl Outside {
-    /// Looks where routes lead to what of our networks is attached to no interface. `route` is asked for addresses, and says
-    /// by which route the kernel would send there: its network and its interface.
-    pub(super) fn follow<'s>(
+    /// Keeps in mind what was `before`, and what is now. `sites` are the networks on our side, by child; `ours` our addresses.
+    pub(super) fn remember<'s>(
         &mut self,
+        before: &Self,
         sites: impl Iterator<Item = &'s [AddrRange]>,
-        attached: &Interfaces,
-        ours: &[IpAddr],
-        mut route: impl FnMut(IpAddr) -> Option<(Net, String)>,
+        ours: impl Iterator<Item = IpAddr>,
     ) {
-        let here = || {
-            let attached = attached.keys().map(|net| net.range());
-            attached.chain(ours.iter().map(|addr| AddrRange::single(*addr)))
-        };
-        let (here_v4, here_v6) = (merged(true, here()), merged(false, here()));
-        for net in sites.flatten().flat_map(prefixes).filter(|net| net.prefix > 0).collect::<BTreeSet<_>>() {
-            let Some(gap) = gap(net, if net.is_ipv4() { &here_v4 } else { &here_v6 }) else { continue };
-            let Some((by, name)) = route(gap.start()) else { continue };
-            let Some(nets) = self.interfaces.get_mut(&name) else { continue };
-            if !means_all(by) {
-                nets.insert(net);
-            } else if gap == net.range() {
-                self.by_default.insert(net, name);
+        self.past = before.past.clone();
+        self.past.ours.extend(ours);
+        for (net, names) in self.attached.iter().filter(|(net, _)| !is_single(**net)) {
+            if self.past.attached.len() < MOST || self.past.attached.contains_key(net) {
+                self.past.attached.entry(*net).or_default().extend(names.iter().cloned());
             }
         }
-    }
-}
-
-/// The first range of addresses of a network that is in none of these, which are in order.
-fn gap(net: Net, here: &[(u128, u128)]) -> Option<AddrRange> {
-    let (mut first, last) = (number(net.range().start()), number(net.range().end()));
-    for (start, end) in here.get(here.partition_point(|(_, end)| *end < first)..).unwrap_or_default() {
-        if first < *start {
-            let before = last.min(start - 1);
-            return AddrRange::new(address(net.is_ipv4(), first), address(net.is_ipv4(), before));
+        let nets: BTreeSet<Net> = sites.flatten().flat_map(prefixes).collect();
+        let mut parts: Interfaces = nets.iter().map(|net| (*net, BTreeSet::new())).collect();
+        for homes in [&self.attached, &self.routed] {
+            for (home, names) in homes.iter().filter(|(home, _)| !is_single(**home)) {
+                for net in around(*home) {
+                    if let Some(held) = parts.get_mut(&net) {
+                        held.extend(names.iter().cloned());
+                    }
+                }
+            }
+            for (net, held) in &mut parts {
+                held.extend(around(*net).find_map(|around| homes.get(&around)).into_iter().flatten().cloned());
+            }
         }
-        first = end.checked_add(1).filter(|next| *next <= last)?;
+        for (net, names) in parts {
+            self.past.parts.entry(net).or_default().extend(names);
+        }
+        self.past.parts.retain(|net, _| nets.contains(net));
     }
-    AddrRange::new(address(net.is_ipv4(), first), address(net.is_ipv4(), last))
+
+    /// Where what is attached lies: at interfaces that are not outside now or once, or at those outside now.
+    fn attachments(&self) -> Interfaces {
+        let mut held = Interfaces::new();
+        for (net, names) in self.attached.iter().chain(&self.past.attached) {
+            let inside: BTreeSet<String> = names.difference(&self.interfaces).cloned().collect();
+            if !inside.is_empty() {
+                held.entry(*net).or_default().extend(inside);
+            }
+        }
+        let inside: BTreeSet<Net> = held.keys().copied().collect();
+        for (net, names) in &self.attached {
+            let outside: BTreeSet<String> = names.intersection(&self.interfaces).cloned().collect();
+            if !outside.is_empty() && parent(&inside, *net).is_none() {
+                held.entry(*net).or_default().extend(outside);
+            }
+        }
+        held
+    }
 }
 
-/// Networks on our side, each with the interfaces outside that are barred for it; the longest decides. `sites` are those of
-/// each child, `ours` our addresses.
-pub(super) fn barred<'s>(
-    sites: impl Iterator<Item = &'s [AddrRange]>,
-    ours: &[IpAddr],
-    outside: &Outside,
-) -> Interfaces {
-    let mut barred = Interfaces::new();
+/// A network and those around it, the longest first.
+fn around(net: Net) -> impl Iterator<Item = Net> {
+    (0..=net.prefix).rev().filter_map(move |prefix| Net::new(net.addr, prefix))
+}
+
+fn is_single(net: Net) -> bool {
+    net.prefix == if net.is_ipv4() { 32 } else { 128 }
+}
+
+/// What is held, and what that costs.
+#[derive(Debug, Default)]
+pub(super) struct Barred {
+    /// Networks on our side, and parts of them that lie elsewhere than the rest, each with the interfaces outside that are
+    /// barred for it; the longest decides.
+    pub(super) nets: Interfaces,
+    /// Networks on our side that nothing but the default route leads to, and that goes where they are barred; `true`: some of
+    /// it lies elsewhere.
+    pub(super) astray: BTreeMap<Net, bool>,
+}
+
+/// Where networks on our side may not be. `sites` are those of each child, `ours` our addresses.
+pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, ours: &[IpAddr], outside: &Outside) -> Barred {
+    let attached = outside.attachments();
+    // The networks on our side, each with the interfaces that have a network of the same child.
+    let mut arms = Interfaces::new();
     for site in sites {
-        // That one of our addresses is protected too says nothing of where the others are.
-        let lone = |range: &AddrRange| range.start() == range.end() && ours.contains(&range.start());
         for v4 in [true, false] {
             let local = || site.iter().filter(move |range| range.is_ipv4() == v4);
-            let is_home = |nets: &BTreeSet<Net>| {
-                local()
-                    .filter(|range| !lone(range))
-                    .any(|range| nets.iter().any(|net| net.range().intersect(range).is_some()))
-            };
-            let strange = outside.interfaces.iter().filter(|(_, nets)| !is_home(nets));
-            let strange: BTreeSet<String> = strange.map(|(name, _)| name.clone()).collect();
+            let at = |range: &AddrRange| range.start() != range.end();
+            let met = attached
+                .iter()
+                .filter(|(net, _)| local().any(|range| at(range) && net.range().intersect(range).is_some()));
+            let met: BTreeSet<String> =
+                met.flat_map(|(_, names)| names.intersection(&outside.interfaces)).cloned().collect();
             for net in local().flat_map(prefixes) {
-                // Who gives the peers everything leads them outside.
-                let strange = if net.prefix == 0 { BTreeSet::new() } else { strange.clone() };
-                let held = barred.entry(net).or_insert_with(|| strange.clone());
-                held.retain(|name| strange.contains(name));
+                arms.entry(net).or_default().extend(met.iter().cloned());
             }
+        }
+    }
+    let locals: BTreeSet<Net> = arms.keys().copied().collect();
+    let parts = attached.keys().chain(outside.routed.keys()).copied().filter(|net| parent(&locals, *net).is_some());
+    let parts: BTreeSet<Net> = parts.collect();
+
+    let mut barred = Barred::default();
+    // Those around come before those within.
+    for net in locals.union(&parts).copied() {
+        let Some(local) = parent(&locals, net) else { continue };
+        if local.prefix == 0 {
+            // Who gives the peers everything leads them outside.
+            barred.nets.insert(net, BTreeSet::new());
+            continue;
+        }
+        let moves = is_single(net) && outside.past.ours.contains(&net.addr);
+        let home: BTreeSet<String> = around(net)
+            .find_map(|around| {
+                let found = [attached.get(&around).filter(|_| !moves), outside.routed.get(&around)];
+                let names: BTreeSet<String> = found.into_iter().flatten().flatten().cloned().collect();
+                (!names.is_empty()).then_some(names)
+            })
+            .unwrap_or_default();
+        let elsewhere = outside.past.parts.get(&local).is_some_and(|names| !names.is_subset(&outside.interfaces));
+        let one_armed = !elsewhere && home.is_subset(&outside.interfaces);
+        let arms = arms.get(&local).filter(|_| one_armed);
+        let strange =
+            outside.interfaces.difference(&home).filter(|name| !arms.is_some_and(|arms| arms.contains(*name)));
+        let strange: BTreeSet<String> = strange.cloned().collect();
+        if net == local && home.is_empty() {
+            let led = outside.defaults.iter().any(|(v4, name)| *v4 == net.is_ipv4() && strange.contains(name));
+            let some = parts.range(net..).next().is_some_and(|part| net.covers(*part));
+            let here = ours.iter().any(|addr| net.range().contains(*addr));
+            let cut = elsewhere && arms_of(&attached, net, outside);
+            if led && (cut || !some && !here) {
+                barred.astray.insert(net, some);
+            }
+        }
+        if net == local || around(net).skip(1).find_map(|around| barred.nets.get(&around)) != Some(&strange) {
+            barred.nets.insert(net, strange);
         }
     }
     barred
 }
 
-/// Networks on our side that nothing but the default route leads to, and that goes where they are barred.
-pub(super) fn astray(outside: &Outside, barred: &Interfaces) -> impl Iterator<Item = Net> {
-    let led = outside.by_default.iter();
-    led.filter(|(net, name)| barred.get(*net).is_some_and(|names| names.contains(*name))).map(|(net, _)| *net)
+/// Whether an interface outside has some of a network.
+fn arms_of(attached: &Interfaces, net: Net, outside: &Outside) -> bool {
+    let within = attached.range(net..).take_while(|(part, _)| net.range().contains(part.addr));
+    within.into_iter().any(|(_, names)| !names.is_disjoint(&outside.interfaces))
 }
 
 #[cfg(test)]
@@ -117,8 +207,8 @@ mod tests {
                         psk = \"a key of more than twenty characters\"\n"
             .to_owned();
         for (number, local) in local.iter().enumerate() {
-            text +=
-                &format!("[[peer.child]]\nname = \"n{number}\"\nlocal-ts = [{local}]\nremote-ts = \"10.1.0.0/16\"\n");
+            let there = if local.contains(':') { "fd01::/64" } else { "10.1.0.0/16" };
+            text += &format!("[[peer.child]]\nname = \"n{number}\"\nlocal-ts = [{local}]\nremote-ts = \"{there}\"\n");
         }
         Intent::of(&Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0)
     }
@@ -127,14 +217,31 @@ mod tests {
     fn machine(wan: &[&str], lan: &[&str]) -> Seen {
         let mut seen = Seen::default();
         for (name, nets) in [("wan", wan), ("lan", lan)] {
-            seen.attached.extend(nets.iter().map(|text| (net(text), [name.to_owned()].into())));
+            seen.outside.attached.extend(nets.iter().map(|text| (net(text), [name.to_owned()].into())));
         }
-        seen.outside.interfaces.insert("wan".to_owned(), wan.iter().map(|text| net(text)).collect());
+        seen.outside.interfaces.insert("wan".to_owned());
+        seen.outside.defaults.extend([true, false].map(|v4| (v4, "wan".to_owned())));
         seen
     }
 
+    /// The same later, with the machine as it is now.
+    fn later(before: &Seen, now: Seen, local: &[&str]) -> Seen {
+        let (intent, mut seen) = (intent(local), now);
+        let mut was = before.outside.clone();
+        was.remember(&Outside::default(), intent.sites(), before.ours.iter().copied());
+        seen.outside.remember(&was, intent.sites(), seen.ours.clone().into_iter());
+        seen
+    }
+
+    /// A route of its own, by these interfaces.
+    fn route(seen: &mut Seen, to: &str, names: &[&str]) {
+        seen.outside.routed.insert(net(to), names.iter().map(|name| (*name).to_owned()).collect());
+    }
+
+    /// Whether `wan` is barred for the first address of a network.
     fn is_barred(local: &[&str], seen: &Seen, asked: &str) -> bool {
-        !barred(intent(local).sites(), &seen.ours, &seen.outside)[&net(asked)].is_empty()
+        let held = barred(intent(local).sites(), &seen.ours, &seen.outside).nets;
+        around(net(asked)).find_map(|net| held.get(&net)).is_some_and(|names| names.contains("wan"))
     }
 
     #[test]
@@ -144,6 +251,7 @@ mod tests {
         assert!(gateway(&["10.2.0.0/16"]) && gateway(&["172.16.0.0/30"]) && gateway(&[]), "wherever it is");
         let cloud = machine(&["10.2.1.0/24"], &[]);
         assert!(!is_barred(&[LAN], &cloud, "10.2.0.0/16"), "behind the only interface");
+        assert!(!is_barred(&[LAN], &machine(&["10.2.1.4/32"], &[]), "10.2.0.0/16"), "as some clouds give addresses");
         let listed = ["\"10.2.1.0/24\", \"10.2.7.0/24\"", "\"10.3.0.0/16\""];
         assert!(!is_barred(&listed, &cloud, "10.2.7.0/24"), "beside the network of the interface");
         assert!(is_barred(&listed, &cloud, "10.3.0.0/16"), "another child says nothing of it");
@@ -162,11 +270,8 @@ mod tests {
         };
         let told = |local: &str, remote: &str, wan: &str| {
             let config = Config::parse(&text(local, remote)).unwrap_or_else(|errors| panic!("{errors:?}")).0;
-            let (intent, mut seen) = (Intent::of(&config), machine(&[wan], &["192.168.1.0/24"]));
-            let mut outside = seen.outside.clone();
-            outside.follow(intent.sites(), &seen.attached, &seen.ours, |_| Some((net("0.0.0.0/0"), "wan".to_owned())));
-            seen.outside = outside;
-            plan(&intent, &seen).astray.into_iter().map(|net| net.to_string()).collect::<Vec<_>>()
+            let (intent, seen) = (Intent::of(&config), machine(&[wan], &["192.168.1.0/24"]));
+            plan(&intent, &seen).astray.into_iter().collect::<Vec<_>>()
         };
         for remote in ["\"10.1.0.0/16\"", "\"0.0.0.0/0\""] {
             assert_eq!(told("\"10.2.0.0/16\"", remote, "192.0.2.0/24"), ["10.2.0.0/16"], "{remote}");
@@ -182,30 +287,80 @@ mod tests {
         let mut seen = machine(&["192.0.2.0/24"], &[]);
         seen.ours = vec!["192.0.2.2".parse().unwrap()];
         assert!(is_barred(&["\"192.0.2.2\", \"10.2.0.0/16\""], &seen, "10.2.0.0/16"));
+        let moved = Seen { ours: vec!["192.0.2.3".parse().unwrap()], ..machine(&["192.0.2.0/24"], &[]) };
+        let moved = later(&seen, moved, &["\"192.0.2.2\", \"10.2.0.0/16\""]);
+        for lost in ["10.2.0.0/16", "192.0.2.2/32"] {
+            assert!(is_barred(&["\"192.0.2.2\", \"10.2.0.0/16\""], &moved, lost), "{lost}, when it is another's");
+        }
+        assert!(!is_barred(&["\"192.0.2.50\""], &moved, "192.0.2.50/32"), "a server there");
         let servers = ["\"192.0.2.0/28\", \"10.2.0.0/16\""];
         assert!(!is_barred(&servers, &seen, "10.2.0.0/16"), "the network of the interface");
     }
 
     #[test]
-    fn f_07_a_route_of_its_own_leads_a_network_of_ours_outside_and_the_default_route_does_not() {
+    fn f_07_a_route_of_its_own_leads_as_much_of_ours_outside_as_it_is_for_and_the_default_route_nothing() {
         const LAN: [&str; 1] = ["\"10.2.0.0/16\""];
-        let led = |lan: &[&str], by: &str| {
-            let mut seen = machine(&["192.0.2.0/24"], lan);
-            let (mut outside, mut asked) = (seen.outside.clone(), Vec::new());
-            outside.follow(intent(&LAN).sites(), &seen.attached, &seen.ours, |addr| {
-                asked.push(addr.to_string());
-                Some((net(by), "wan".to_owned()))
-            });
-            let by_default = !outside.by_default.is_empty();
-            seen.outside = outside;
-            (is_barred(&LAN, &seen, "10.2.0.0/16"), by_default, asked.concat())
-        };
-        let asked = |addr: &str| addr.to_owned();
-        assert_eq!(led(&[], "10.2.0.0/16"), (false, false, asked("10.2.0.0")));
-        for all in ["0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/8"] {
-            assert_eq!(led(&[], all), (true, true, asked("10.2.0.0")), "{all}");
+        let told = |seen: &Seen| barred(intent(&LAN).sites(), &seen.ours, &seen.outside).astray.len();
+        let mut gateway = machine(&["192.0.2.0/24"], &[]);
+        assert!(is_barred(&LAN, &gateway, "10.2.0.0/16") && told(&gateway) == 1);
+        for own in ["10.2.0.0/16", "10.0.0.0/8"] {
+            let mut gateway = gateway.clone();
+            route(&mut gateway, own, &["wan"]);
+            assert!(!is_barred(&LAN, &gateway, "10.2.0.0/16") && told(&gateway) == 0, "{own}");
         }
-        assert_eq!(led(&["10.2.0.0/17"], "0.0.0.0/0"), (true, false, asked("10.2.128.0")), "the rest of it");
-        assert_eq!(led(&["10.2.0.0/16"], "0.0.0.0/0"), (true, false, asked("")), "there is no rest");
+        for (local, own) in [("192.168.0.0/16", "192.168.0.0/16"), ("fd02::/64", "fc00::/7")] {
+            let mut gateway = gateway.clone();
+            route(&mut gateway, own, &["wan"]);
+            assert!(!is_barred(&[&format!("\"{local}\"")], &gateway, local), "{own}");
+        }
+        route(&mut gateway, "10.2.0.0/30", &["wan"]);
+        route(&mut gateway, "10.2.4.0/22", &["wan"]);
+        assert!(is_barred(&LAN, &gateway, "10.2.0.0/16") && is_barred(&LAN, &gateway, "10.2.0.4/32"));
+        assert!(!is_barred(&LAN, &gateway, "10.2.0.1/32") && !is_barred(&LAN, &gateway, "10.2.4.5/32"));
+        assert_eq!(told(&gateway), 0, "there are routes into it");
+        let mut gateway = machine(&["192.0.2.0/24"], &["172.16.0.0/30"]);
+        route(&mut gateway, "10.2.3.0/24", &["lan"]);
+        assert!(is_barred(&LAN, &gateway, "10.2.3.0/24") && told(&gateway) == 0, "behind a router of ours");
+    }
+
+    #[test]
+    fn f_07_what_was_attached_elsewhere_is_never_outside_whatever_address_an_interface_gets_there() {
+        const LAN: [&str; 1] = ["\"192.168.0.0/16\""];
+        let offices = machine(&["192.168.1.0/24"], &["192.168.10.0/24"]);
+        let unplugged = later(&offices, machine(&["192.168.1.0/24"], &[]), &LAN);
+        for seen in [&later(&Seen::default(), offices.clone(), &LAN), &unplugged] {
+            assert!(is_barred(&LAN, seen, "192.168.10.5/32") && is_barred(&LAN, seen, "192.168.77.5/32"));
+            assert!(!is_barred(&LAN, seen, "192.168.1.5/32"), "attached there");
+        }
+        let moved = later(&offices, machine(&["192.168.10.0/25"], &[]), &LAN);
+        assert!(is_barred(&LAN, &moved, "192.168.10.5/32"), "an address from a stranger");
+        // The box of the provider is protected too.
+        let both = ["\"192.168.1.0/24\", \"10.2.0.0/16\""];
+        let offices = machine(&["192.168.1.0/24"], &["10.2.0.0/24"]);
+        let unplugged = later(&offices, machine(&["192.168.1.0/24"], &[]), &both);
+        assert!(is_barred(&both, &unplugged, "10.2.0.5/32") && is_barred(&both, &unplugged, "10.2.7.5/32"));
+        assert!(!is_barred(&both, &unplugged, "192.168.1.5/32"));
+        let mut routed = machine(&["192.168.1.0/24"], &["172.16.0.0/30"]);
+        route(&mut routed, "10.2.3.0/24", &["lan"]);
+        let unplugged = later(&routed, machine(&["192.168.1.0/24"], &[]), &both);
+        assert!(is_barred(&both, &unplugged, "10.2.3.5/32"), "behind a router of ours once");
+        // The address of the LAN alone, on the line.
+        let line = ["\"203.0.113.8/29\""];
+        let gone = later(&machine(&["203.0.113.9/32"], &["203.0.113.8/29"]), machine(&["203.0.113.9/32"], &[]), &line);
+        assert!(is_barred(&line, &gone, "203.0.113.10/32"));
+    }
+
+    #[test]
+    fn f_07_an_uplink_that_has_not_become_one_yet_is_no_other_home() {
+        const LAN: [&str; 1] = ["\"10.2.0.0/16\""];
+        let mut early = machine(&["10.2.1.0/24"], &[]);
+        early.outside.interfaces.clear();
+        let cloud = later(&early, machine(&["10.2.1.0/24"], &[]), &LAN);
+        assert!(!is_barred(&LAN, &cloud, "10.2.7.0/24"));
+        // Two legs, and a second way out by the LAN.
+        let mut legs = machine(&["10.2.1.0/24"], &["10.2.2.0/24"]);
+        legs.outside.interfaces.insert("lan".to_owned());
+        let legs = later(&Seen::default(), legs, &LAN);
+        assert!(barred(intent(&LAN).sites(), &legs.ours, &legs.outside).nets.values().all(BTreeSet::is_empty));
     }
 }

@@ -21,7 +21,7 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(45);
 const LAST_RESORT: u32 = 0x7fff_ffff;
 
 /// The kernel's own table.
-const MAIN: u32 = 254;
+pub(super) const MAIN: u32 = 254;
 /// Where the kernel lets routing rules have a packet of our own come in.
 const LOOPBACK: &str = "lo";
 
@@ -254,7 +254,7 @@ pub(crate) fn has_ipv6() -> bool {
     Path::new("/proc/sys/net/ipv6").exists()
 }
 
-fn families(v6: bool) -> impl Iterator<Item = AddressFamily> {
+pub(super) fn families(v6: bool) -> impl Iterator<Item = AddressFamily> {
     [AddressFamily::Inet, AddressFamily::Inet6].into_iter().take(if v6 { 2 } else { 1 })
 }
 
@@ -290,7 +290,7 @@ fn message((table, net, target): Route, source: Option<IpAddr>, tun: Option<u32>
     message
 }
 
-fn destination(found: &RouteMessage) -> Option<Net> {
+pub(super) fn destination(found: &RouteMessage) -> Option<Net> {
     let addr = found.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(addr) => ip(addr),
         _ => None,

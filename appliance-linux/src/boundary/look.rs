@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
+use ipsec_core::net::AddrRange;
+
 use super::health::Round;
 use super::home::Outside;
 use super::net::Net;
 use super::plan::Seen;
-use super::{Boundary, MARK, kernel};
+use super::{Boundary, MARK, kernel, ways};
 use crate::tun::Place;
 
 impl Boundary {
@@ -53,13 +55,17 @@ impl Boundary {
         addresses.retain(|local| local.usable && Some(local.link) != tun && (v6 || local.addr.is_ipv4()));
         let named: BTreeSet<u32> =
             self.intent.outside.iter().filter_map(|name| nix::net::if_::if_nametoindex(name.as_str()).ok()).collect();
-        // Where the peers are not known, where strangers would be: by the default route.
-        let strangers = ["192.0.2.1", "2001:db8::1"].into_iter().filter_map(|addr| addr.parse().ok());
-        let remotes = self.intent.remotes.iter().copied().take(64).chain(strangers);
-        let ways = remotes.filter_map(|remote| Some(self.netlink.next_hop(remote, MARK).ok()?.link));
-        let ways: BTreeSet<u32> = ways.filter(|link| Some(*link) != tun).collect();
-        let facing = if named.is_empty() { &ways } else { &named };
-        let mut seen = Seen {
+        let sites: Vec<AddrRange> = self.intent.sites().flatten().copied().collect();
+        let ways = ways::ways(&mut self.netlink, v6, &sites, tun)?;
+        // Where the peers are, and where strangers are.
+        let remotes = self.intent.remotes.iter().copied().take(64);
+        let mut uplinks: BTreeSet<u32> =
+            remotes.filter_map(|remote| Some(self.netlink.next_hop(remote, MARK).ok()?.link)).collect();
+        uplinks.extend(ways.defaults.iter().map(|(_, link)| *link));
+        uplinks.extend(addresses.iter().filter(|at| self.intent.outer.contains(&at.addr)).map(|at| at.link));
+        uplinks.retain(|link| Some(*link) != tun);
+        let facing = if named.is_empty() { &uplinks } else { &named };
+        let seen = Seen {
             facing: addresses
                 .iter()
                 .filter(|local| facing.contains(&local.link))
@@ -74,25 +80,36 @@ impl Boundary {
             sockets: self.sockets,
         };
         let mut outside = Outside::default();
+        outside.attached.clone_from(&seen.attached);
         let plain = self.intent.outside.iter().filter(|name| kernel::is_plain(name));
-        outside.interfaces.extend(plain.map(|name| (name.clone(), BTreeSet::new())));
-        for link in named.union(&ways) {
-            let Some(name) = kernel::plain_name(*link) else { continue };
-            let there = addresses.iter().filter(|local| local.link == *link);
-            let nets = there.filter_map(|local| Net::new(local.addr, local.prefix)).collect();
-            outside.interfaces.insert(name, nets);
-        }
-        if ways.is_empty() && named.is_empty() {
+        outside.interfaces.extend(plain.cloned());
+        outside.interfaces.extend(named.union(&uplinks).filter_map(|link| kernel::plain_name(*link)));
+        if uplinks.is_empty() && named.is_empty() {
             // Where the last ones were the next ones come.
             outside.interfaces.clone_from(&self.seen.outside.interfaces);
         }
-        outside.follow(self.intent.sites(), &seen.attached, &seen.ours, |addr| {
-            let (prefix, link) = self.netlink.matched(addr, MARK).ok()?;
-            Some((Net::new(addr, prefix)?, kernel::plain_name(link)?))
-        });
-        seen.outside = outside;
-        Ok(seen)
+        let names = |links: BTreeSet<u32>| links.into_iter().map(name).collect::<BTreeSet<_>>();
+        outside.defaults = ways.defaults.into_iter().map(|(v4, link)| (v4, name(link))).collect();
+        // An interface that is switched off keeps its addresses of IPv4, and its networks nowhere else.
+        for local in &addresses {
+            if let Some(net) = Net::new(local.addr, local.prefix) {
+                outside.attached.entry(net).or_default().insert(name(local.link));
+            }
+        }
+        outside.routed = ways.others.into_iter().map(|(net, links)| (net, names(links))).collect();
+        for (net, names) in &mut outside.routed {
+            names.retain(|name| !outside.attached.get(net).is_some_and(|at| at.contains(name)));
+        }
+        outside.routed.retain(|_, names| !names.is_empty());
+        let ours = seen.ours.iter().chain(&self.intent.outer).copied();
+        outside.remember(&self.seen.outside, self.intent.sites(), ours);
+        Ok(Seen { outside, ..seen })
     }
+}
+
+/// The name of an interface, or something that stands for it.
+fn name(link: u32) -> String {
+    kernel::plain_name(link).unwrap_or_else(|| format!("#{link}"))
 }
 
 /// Nobody beyond the link meets us there.

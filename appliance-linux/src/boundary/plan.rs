@@ -35,7 +35,7 @@ pub(super) struct Intent {
     /// The children of which the operator's routes decide what goes to the peer.
     pub(super) left_to_routes: Vec<String>,
     /// Addresses of ours that peers are told to meet us at.
-    outer: Vec<IpAddr>,
+    pub(super) outer: Vec<IpAddr>,
     /// Interfaces that face the peers, where they are named.
     pub(super) outside: Vec<String>,
     /// Where the peers are.
@@ -101,8 +101,8 @@ pub(super) struct Plan {
     pub(super) unspared: BTreeSet<Net>,
     /// The remote networks.
     pub(super) captured: BTreeSet<Net>,
-    /// Networks on our side that nothing but the default route leads to, and that goes outside.
-    pub(super) astray: BTreeSet<Net>,
+    /// Networks on our side, or the rest of some, that nothing but the default route leads to, and that goes outside.
+    pub(super) astray: BTreeSet<String>,
 }
 
 /// Never captured unless named: nothing of it is ever routed. Link-local, multicast, broadcast, "this network".
@@ -169,9 +169,11 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
     // What is behind another peer too goes there.
     let is_behind =
         |net| parent(&plan.captured, net).map(|held| held.prefix) > parent(&throws, net).map(|out| out.prefix);
-    plan.astray = home::astray(&seen.outside, &barred).filter(|net| !is_behind(*net)).collect();
+    let astray = barred.astray.into_iter().filter(|(net, _)| !is_behind(*net));
+    let shown = |(net, rest): (Net, bool)| if rest { format!("the rest of {net}") } else { net.to_string() };
+    plan.astray = astray.map(shown).collect();
     let space =
-        Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer, barred: &barred };
+        Space { captured: &plan.captured, throws: &throws, spared: &plan.spared, outer: &outer, barred: &barred.nets };
     plan.guard = ruleset::script(seen.device.as_deref(), seen.sockets, &intent.rules, &space);
     plan
 }

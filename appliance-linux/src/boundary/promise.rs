@@ -9,6 +9,7 @@ use gateway_core::policy;
 use ike_core::pad::ChildConfigId;
 use ipsec_core::spd::{Action, Rule};
 
+use super::home::Outside;
 use super::net::{Net, means_all, number, prefixes};
 use super::plan::{Intent, Plan, Seen, plan};
 use super::routes::{Lead, Target, Then};
@@ -105,9 +106,11 @@ fn seen(dice: &mut Dice, v4: bool) -> Seen {
     seen.ours = ours.iter().map(|addr| addr.parse().unwrap()).collect();
     let at_wan = if v4 { ["192.0.2.0/24", "10.2.5.0/24"] } else { ["2001:db8::/64", "fd00:2:5::/48"] };
     let at_wan = at_wan.iter().take(1 + usize::from(dice.below(3) == 0));
-    seen.outside.interfaces.insert("wan".to_owned(), at_wan.map(|text| net(text)).collect());
+    seen.outside.interfaces.insert("wan".to_owned());
+    seen.outside.attached.extend(at_wan.map(|text| (net(text), ["wan".to_owned()].into())));
     for attached in attached.iter().filter(|_| dice.below(3) == 0) {
         seen.attached.insert(net(attached), ["lan".to_owned()].into());
+        seen.outside.attached.insert(net(attached), ["lan".to_owned()].into());
     }
     seen
 }
@@ -295,20 +298,32 @@ fn meant(config: &Config, seen: &Seen, addr: IpAddr) -> Meant {
 }
 
 /// Whether an address of ours may be reached in clear at `wan`, where strangers are: the smallest network around it that
-/// somebody names is all there is, or it is named with an address that `wan` has.
+/// somebody names is all there is; `wan` has it and `lan` has not; or it is named with a network that `wan` alone has, and
+/// nothing of it is at `lan`.
 fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
     let local = config.peers.iter().flat_map(|peer| &peer.children).map(|child| child.local_ts[0].addrs);
     let around = local.flat_map(|local| prefixes(&local).into_iter().map(move |net| (net, local)));
     let around: Vec<_> = around.filter(|(net, _)| net.range().contains(addr)).collect();
-    let smallest = around.iter().map(|(net, _)| net.prefix).max();
-    let mut named = around.iter().filter(|(net, _)| Some(net.prefix) == smallest);
-    let at_wan = &seen.outside.interfaces["wan"];
-    named.any(|(net, local)| net.prefix == 0 || at_wan.iter().any(|there| there.range().intersect(local).is_some()))
+    let Some(smallest) = around.iter().map(|(net, _)| *net).max_by_key(|net| net.prefix) else { return true };
+    let at = |name: &'static str| {
+        let attached = seen.outside.attached.iter().filter(move |(_, names)| names.contains(name));
+        attached.map(|(net, _)| net.range())
+    };
+    let at_wan = || at("wan").filter(|there| !at("lan").any(|lan| lan.contains(there.start())));
+    let one_armed = || {
+        let mut named = around.iter().filter(|(net, _)| *net == smallest);
+        named.any(|(_, local)| at_wan().any(|there| there.intersect(local).is_some()))
+            && at("lan").all(|lan| lan.intersect(&smallest.range()).is_none())
+    };
+    smallest.prefix == 0
+        || !at("lan").any(|lan| lan.contains(addr)) && (at_wan().any(|wan| wan.contains(addr)) || one_armed())
 }
 
 /// Tries every packet between some addresses.
 fn hold(text: &str, config: &Config, seen: &Seen) {
-    let plan = plan(&Intent::of(config), seen);
+    let (intent, mut seen) = (Intent::of(config), seen.clone());
+    seen.outside.remember(&Outside::default(), intent.sites(), seen.ours.clone().into_iter());
+    let (plan, seen) = (plan(&intent, &seen), &seen);
     let guard = Guard::read(&plan.guard);
     let children = config.peers.iter().flat_map(|peer| &peer.children);
     let rules = policy::ordered(&config.policies, (0..).map(ChildConfigId).zip(children));

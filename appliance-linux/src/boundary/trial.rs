@@ -98,6 +98,99 @@ fn f_07_what_the_tunnel_brings_for_our_network_leaves_nowhere_else_when_that_is_
     });
 }
 
+/// Another interface that is on, with this address.
+fn another(name: &str, address: &str) -> Tun {
+    let interface = Tun::create(name).unwrap();
+    ip(&format!("addr add {address} dev {name}"));
+    ip(&format!("link set {name} up"));
+    interface
+}
+
+#[test]
+fn f_07_every_hop_of_a_default_route_is_outside() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &config("10.1.0.0/16"));
+        let second = another("wan2", "198.51.100.2/24");
+        ip("route replace default nexthop dev wan nexthop dev wan2");
+        ip("link set lan down");
+        gateway.look();
+        for host in 1..=64 {
+            gateway.device.send(&packet(PEER, (&format!("10.2.0.{host}"), 9))).unwrap();
+        }
+        assert_eq!((out_of(&gateway.wan), out_of(&second)), (None, None));
+    });
+}
+
+#[test]
+fn f_07_an_uplink_that_waits_behind_another_or_has_a_table_of_its_own_is_outside() {
+    in_a_network_of_its_own(|| {
+        let config = Config::parse(ALL).unwrap().0;
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/24", &config);
+        let (second, third) = (another("wan2", "198.51.100.2/24"), another("wan3", "203.0.113.2/24"));
+        ip("route add default dev wan2 metric 200");
+        ip("route add default dev wan3 table 102");
+        ip("rule add from 203.0.113.2 lookup 102");
+        gateway.look();
+        for interface in [&second, &third] {
+            interface.send(&packet(("10.2.0.7", 7), HOST)).unwrap();
+            assert_eq!(out_of(&gateway.lan), None);
+        }
+    });
+}
+
+#[test]
+fn f_07_what_has_the_default_route_is_outside_where_networks_of_documentation_lead_nowhere() {
+    in_a_network_of_its_own(|| {
+        for net in ["192.0.2.0/24", "198.51.100.0/24"] {
+            ip(&format!("route add blackhole {net}"));
+        }
+        let mut config = config("10.1.0.0/16");
+        config.peers[0].remote.clear();
+        config.peers[0].local.clear();
+        let mut gateway = Gateway::new("203.0.113.2/24", "10.2.0.1/16", &config);
+        ip("link set lan down");
+        for _ in 0..2 {
+            gateway.device.send(&packet(PEER, HOST)).unwrap();
+            assert_eq!(out_of(&gateway.wan), None);
+            gateway.look();
+        }
+    });
+}
+
+#[test]
+fn f_07_a_route_outside_of_its_own_is_good_for_its_own_network() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.128.1/17", &config("10.1.0.0/16"));
+        ip("route add 10.2.4.0/22 dev wan");
+        gateway.look();
+        let leaves = |to: &str| {
+            gateway.device.send(&packet(PEER, (to, 9))).unwrap();
+            out_of(&gateway.wan).is_some()
+        };
+        assert!(leaves("10.2.4.5"), "although its first address goes the default way");
+        assert!(!leaves("10.2.0.1"));
+        ip("link set lan down");
+        assert!(!leaves("10.2.128.5"));
+    });
+}
+
+#[test]
+fn f_07_a_lan_beside_an_uplink_in_the_same_network_is_not_outside_when_its_cable_is_pulled() {
+    in_a_network_of_its_own(|| {
+        let text = ALL.replace("10.2.0.0/16", "192.168.0.0/16").replace("0.0.0.0/0", "10.1.0.0/16");
+        let mut gateway = Gateway::new("192.168.1.2/24", "192.168.10.1/24", &Config::parse(&text).unwrap().0);
+        ip("link set lan down");
+        for _ in 0..2 {
+            let leaves = |to: &str| {
+                gateway.device.send(&packet(PEER, (to, 9))).unwrap();
+                out_of(&gateway.wan).is_some()
+            };
+            assert!(!leaves("192.168.10.5") && leaves("192.168.1.5"));
+            gateway.look();
+        }
+    });
+}
+
 #[test]
 fn f_07_a_gateway_with_one_interface_gives_out_by_it_what_the_tunnel_brings() {
     in_a_network_of_its_own(|| {
