@@ -13,6 +13,7 @@ use ipsec_core::sa::SaId;
 use tracing::warn;
 
 use super::{Plane, count, readable, stray, wait};
+use crate::clear::Refused;
 use crate::inbox::{Inbox, News};
 
 /// The largest packet of the TUN device.
@@ -102,9 +103,9 @@ impl Plane {
             }
             Ok(Verdict::Clear) => {
                 drop(engine);
-                if let Err(error) = self.clear.send(packet.as_mut_slice()) {
+                if let Err(refused) = self.clear.send(packet.as_mut_slice(), &self.tun) {
                     count(&self.tally.send_errors);
-                    if error.kind() == io::ErrorKind::TimedOut {
+                    if matches!(refused, Refused::Circle) {
                         self.strays.tell_of_circle(packet.as_slice());
                     }
                 }

@@ -24,9 +24,6 @@ const NAT: &str = "where a host behind us has sent it, NAT has rewritten it befo
 const MARK: &str = "it is ESP, or from a port of IKE; where it is our own, somebody changes the firewall mark of our packets, \
                     so that they come back to us; ";
 
-const CIRCLE: &str = "where a route of yours leads it to our device, it comes back each time; give it a route that leads elsewhere, \
-                      or take the policy away";
-
 /// What was told of them.
 pub(super) struct Strays {
     unwanted: Mutex<Throttle>,
@@ -66,14 +63,15 @@ impl Strays {
         );
     }
 
-    /// Tells of a packet that a policy lets through, and whose hop limit has ended here.
+    /// Tells of a packet that a policy lets through, and that a route leads back to our device.
     pub(super) fn tell_of_circle(&self, packet: &[u8]) {
         let Ok(flow) = Flow::of(packet) else { return };
         if let Some(others) = admit(&self.circling) {
             let (from, to) = (flow.source, flow.destination);
             warn!(
                 others,
-                "a packet from {from} to {to}, which a policy lets through in clear, is dropped, as its hop limit has ended: {CIRCLE}"
+                "a packet from {from} to {to}, which a policy lets through in clear, is dropped: a route of yours leads it back to \
+                 our device; give it a route that leads elsewhere, or take the policy away"
             );
         }
     }
