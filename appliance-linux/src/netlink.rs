@@ -1,5 +1,6 @@
 //! Questions to the kernel's routing netlink, and changes through it: links, addresses, routes, rules.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
@@ -180,7 +181,7 @@ impl Netlink {
         let answers = self.ask(RouteNetlinkMessage::GetRoute(matched), NLM_F_ACK)?;
         let leads = answers
             .iter()
-            .any(|answer| matches!(answer, RouteNetlinkMessage::NewRoute(route) if hops(route).any(|hop| hop == link)));
+            .any(|answer| matches!(answer, RouteNetlinkMessage::NewRoute(route) if links(route).contains(&link)));
         match leads {
             true => self.route_to(message),
             false => Err(io::ErrorKind::NetworkUnreachable.into()),
@@ -392,13 +393,14 @@ fn question(source: Option<IpAddr>, remote: IpAddr, mark: u32) -> RouteMessage {
     message
 }
 
-/// The interfaces that a route leads through: one, or of several hops that of each.
-fn hops(route: &RouteMessage) -> impl Iterator<Item = u32> {
-    route.attributes.iter().flat_map(|attribute| match attribute {
+/// The interfaces that a route leads through, by whichever hop.
+pub(crate) fn links(route: &RouteMessage) -> BTreeSet<u32> {
+    let hops = route.attributes.iter().flat_map(|attribute| match attribute {
         RouteAttribute::Oif(link) => vec![*link],
         RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
         _ => Vec::new(),
-    })
+    });
+    hops.collect()
 }
 
 /// The netlink family of an address.

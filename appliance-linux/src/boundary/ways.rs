@@ -6,14 +6,14 @@ use std::net::IpAddr;
 
 use ipsec_core::net::AddrRange;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::RouteType;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 use super::attributes::attribute;
 use super::kernel::{MAIN, destination, families};
 use super::net::{Net, merged, number};
 use super::{TABLE, TABLE_OF_THE_REST};
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, links};
 
 /// The kernel's table of our own addresses.
 const LOCAL: u32 = 255;
@@ -84,14 +84,4 @@ fn leads_to(rule: &RuleMessage) -> Option<u32> {
     let table = table.unwrap_or(u32::from(rule.header.table));
     let theirs = rule.header.action == RuleAction::ToTable && ![0, LOCAL, TABLE, TABLE_OF_THE_REST].contains(&table);
     theirs.then_some(table)
-}
-
-/// The links that a route leads to, by whichever hop.
-fn links(route: &RouteMessage) -> BTreeSet<u32> {
-    let hops = route.attributes.iter().flat_map(|attribute| match attribute {
-        RouteAttribute::Oif(link) => vec![*link],
-        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
-        _ => Vec::new(),
-    });
-    hops.collect()
 }
