@@ -465,7 +465,7 @@ impl Gateway {
                 sa.refused = sa.refused.saturating_add(1);
                 let silent = sa.probed_in_vain(parts.inbound);
                 let times = parts.endpoint.child_sa(sa.child).and_then(|sa| sa.expires_at.zip(sa.rekey_at));
-                let last = times.is_some_and(|(end, next_try)| end <= next_try);
+                let last = sa.spent || times.is_some_and(|(end, next_try)| end <= next_try);
                 (What::RekeyFailed, silent || last || failure.is_about_pfs() || sa.refused >= PATIENCE)
             }
             None => {

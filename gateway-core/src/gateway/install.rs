@@ -44,6 +44,8 @@ pub(super) struct Installed {
     pub(super) silence: Silence,
     /// Rekeys of it that were refused.
     pub(super) refused: u32,
+    /// An amount of it is used up but for a quarter, which may pass in no time.
+    pub(super) spent: bool,
     /// Why we had IKE delete it, when nobody here wished for that.
     pub(super) ended: Option<Cause>,
 }
@@ -139,6 +141,7 @@ pub(super) fn install<P: PacketCrypto>(
         since: now,
         silence: Silence::default(),
         refused: 0,
+        spent: false,
         ended: None,
     })
 }
@@ -334,8 +337,12 @@ impl Gateway {
         let installed = child.into_iter().flat_map(ChildEntry::all).filter_map(|id| self.sas.get(id)).find(is);
         let Some((child, encap)) = installed.map(|installed| (installed.child, installed.encap)) else { return };
         match event {
-            // Denied when it is being replaced or deleted already, which is what is wanted.
-            Event::SoftLifetime { .. } => drop(parts.endpoint.rekey_child(now, child)),
+            Event::SoftLifetime { .. } => {
+                if let Some(sa) = self.sas.get_mut(&child) {
+                    sa.spent = true;
+                }
+                drop(parts.endpoint.rekey_child(now, child)); // denied: it is being replaced or deleted already
+            }
             Event::HardLifetime { .. } => {
                 self.close_for(now, child, Cause::of(&Failure::Expired, None), parts.endpoint)
             }

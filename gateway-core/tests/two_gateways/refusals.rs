@@ -1,6 +1,7 @@
 //! Peers that refuse what others take, and what becomes of the connection and its other children.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use gateway_core::gateway::{Parts, What};
 use ike_core::failure::Failure;
@@ -314,4 +315,19 @@ fn f_61_a_child_that_the_last_renewal_helped_does_not_suffer_from_one_that_it_do
     }
     assert_eq!(world.left.told(down), before + 1, "{}", world.story());
     world.ping();
+}
+
+#[test]
+fn f_61_a_child_whose_rekeys_for_an_amount_are_refused_is_carried_on_by_a_new_ike_sa_before_that_is_used_up() {
+    let limited = peer(true, "", "rekey-packets = 1000");
+    let mut world = with_ike_sas_only(&limited, REFUSALS[0]);
+    // The amount lasts for eight seconds, which leaves two for the rekey.
+    for _ in 0..100 * 125 {
+        let _ = world.send(true, &packet(1, 2, b"much"));
+        world.pass(Duration::from_millis(8));
+        world.right.received.clear();
+    }
+    assert_eq!(world.left.told(down), 0, "{}", world.story());
+    let renewed = world.left.told(renewing);
+    assert!((10..=13).contains(&renewed), "{renewed}\n{}", world.story());
 }
