@@ -196,6 +196,8 @@ impl Gateway {
                                     installed.ours = old.ours;
                                     installed.since = old.last_used(parts.outbound, parts.inbound);
                                     installed.silence = old.silence_handed_on(parts.inbound);
+                                } else if let Some(used) = self.used_before(&installed, parts.outbound, parts.inbound) {
+                                    installed.since = used;
                                 }
                                 self.enter(now, installed);
                                 Came::Installed

@@ -39,7 +39,7 @@ pub(super) struct Installed {
     pub(super) inbound: SaId,
     pub(super) outbound: Sending,
     pub(super) encap: Encap,
-    /// When it came, or what it replaced was last used.
+    /// When it came, or what it replaced or carries on was last used.
     pub(super) since: Instant,
     pub(super) silence: Silence,
     /// Rekeys of it that were refused.
@@ -278,6 +278,18 @@ impl Gateway {
         self.sas.insert(installed.child, installed);
         // At once: only then is it known when to look again.
         self.look_at = Some(Instant::ZERO);
+    }
+
+    /// When that was last used what a new SA carries on from another connection with the same party.
+    pub(super) fn used_before<P: PacketCrypto>(
+        &self,
+        new: &Installed,
+        outbound: &Outbound<'_, P>,
+        inbound: &Inbound<'_, P>,
+    ) -> Option<Instant> {
+        let others = self.children.get(&new.config)?.sas.iter().filter_map(|sa| self.sas.get(sa));
+        let carried = others.filter(|other| other.ike != new.ike && other.meets(new, inbound));
+        carried.map(|other| other.last_used(outbound, inbound)).max()
     }
 
     /// Takes a Child SA out of the engines and keeps what went through it. Whether it stood: `false` when it was gone

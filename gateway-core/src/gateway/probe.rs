@@ -31,7 +31,7 @@ impl Installed {
     }
 
     /// Whether what comes through one SA may answer what goes through the other.
-    fn meets<P: PacketCrypto>(&self, other: &Self, inbound: &Inbound<'_, P>) -> bool {
+    pub(super) fn meets<P: PacketCrypto>(&self, other: &Self, inbound: &Inbound<'_, P>) -> bool {
         let selectors = inbound.selectors(self.inbound).zip(inbound.selectors(other.inbound));
         let meet = selectors.is_some_and(|(one, other)| meet(one.0, other.0) && meet(one.1, other.1));
         meet && self.party == other.party

@@ -598,6 +598,28 @@ fn f_62_single_packets_bring_a_child_sixteen_sas_and_more_only_in_the_place_of_u
 }
 
 #[test]
+fn f_62_an_sa_that_a_new_connection_carried_on_is_no_more_in_use_by_that() {
+    let mut world = filled();
+    // The peer wants to know anew who we are, each half an hour.
+    for minute in 0..120 {
+        world.pass(secs(60));
+        if minute % 30 == 20 {
+            let ike = world.left.endpoint.ike_sas().next().unwrap();
+            world.limit(true, &ike, 20);
+        }
+        for third in 0..14 {
+            assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
+        }
+    }
+    assert_eq!(world.left.told(|what| *what == What::Renewing), 4, "{}", world.story());
+    assert_eq!(world.left.inbound.sas().count(), 16, "{}", world.story());
+    assert!(matches!(world.send(true, &far(1, 2, 17)), Err(Stopped::Acquire(_, true))), "{}", world.story());
+    world.exchange();
+    assert_eq!(world.send(true, &far(1, 2, 17)), Ok(()), "{}", world.story());
+    assert_eq!(failures(&world), [""; 0], "{}", world.story());
+}
+
+#[test]
 fn f_71_narrowing_of_our_own_networks_is_told_too() {
     let right = peer(false, "start = \"passive\"", "").replace("\"10.1.0.0/16\"", "\"10.1.0.0/24\"");
     let world = World::new(&peer(true, "", ""), &right).start();

@@ -315,7 +315,7 @@ impl World {
         let spis = spis.map(u64::to_be_bytes).concat();
         let site = if left { &mut self.left } else { &mut self.right };
         // Whichever request of the peer is the next one.
-        for id in 0..8 {
+        for id in 0..200 {
             let flags = if ike.initiator { 0 } else { INITIATOR };
             let notify = [&[0, 0, 0, 12, 0, 0, 0x40, 0x13], &seconds.to_be_bytes()[..]].concat();
             let header = [&spis[..], &[46, 0x20, 37, flags, 0, 0, 0, id]].concat();
