@@ -9,7 +9,7 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::poll::PollTimeout;
 
-use super::attributes::{SUBSYSTEM, attribute, messages};
+use super::attributes::{SUBSYSTEM, attribute, messages, word};
 use super::ruleset::TABLE;
 
 /// What may have changed.
@@ -23,11 +23,13 @@ pub(crate) struct Touched {
     pub(crate) guard: bool,
     /// Somebody else's routes: the way to a peer may be another one.
     ways: bool,
+    /// Somebody else's default routes: other interfaces may be outside.
+    defaults: bool,
 }
 
 impl Touched {
     /// After messages were lost, or at the start.
-    pub(crate) const ALL: Self = Self { routes: true, addresses: true, guard: true, ways: false };
+    pub(crate) const ALL: Self = Self { routes: true, addresses: true, guard: true, ways: false, defaults: false };
 
     fn any(self) -> bool {
         self != Self::default()
@@ -38,12 +40,14 @@ impl Touched {
         self.addresses |= other.addresses;
         self.guard |= other.guard;
         self.ways |= other.ways;
+        self.defaults |= other.defaults;
     }
 }
 
 /// Under a storm of changes: told at most this often.
 const PACE: Duration = Duration::from_millis(25);
-/// Routes of others may change thousands of times a second: after the first we wait this long, then look once.
+/// Routes of others may change thousands of times a second: after the first we wait this long, then look once. At a default
+/// route we look at once, and then not for this long.
 const CALM: Duration = Duration::from_secs(1);
 /// Room for messages that wait.
 const ROOM: usize = 4 << 20;
@@ -74,12 +78,11 @@ fn listen(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
 }
 
 fn run(routes: &Socket, guard: Option<&Socket>, tell: impl Fn(Touched)) {
-    // When to look at the ways to the peers.
-    let mut look: Option<Instant> = None;
+    let mut calm = Calm::default();
     loop {
         let sockets = std::iter::once(routes).chain(guard);
         let mut descriptors: Vec<_> = sockets.map(readable).collect();
-        let left = look.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = calm.look.map(|at| at.saturating_duration_since(Instant::now()));
         // Rounded up, else the last millisecond is spent in circles.
         let left = left.map(|left| PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX));
         if let Err(error) = nix::poll::poll(&mut descriptors, left.unwrap_or(PollTimeout::NONE))
@@ -89,17 +92,38 @@ fn run(routes: &Socket, guard: Option<&Socket>, tell: impl Fn(Touched)) {
         }
         let mut touched = drain(routes, of_route);
         touched.add(guard.map(|guard| drain(guard, of_nftables)).unwrap_or_default());
-        if std::mem::take(&mut touched.ways) {
-            look.get_or_insert_with(|| Instant::now() + CALM);
-        }
-        if look.is_some_and(|at| at <= Instant::now()) {
-            look = None;
-            touched.routes = true; // the outer addresses depend on the ways
-            touched.addresses = true;
-        }
+        calm.weigh(&mut touched, Instant::now());
         if touched.any() {
             tell(touched);
             thread::sleep(PACE);
+        }
+    }
+}
+
+/// When routes of others are looked at.
+#[derive(Default)]
+struct Calm {
+    /// The next look at the ways to the peers.
+    look: Option<Instant>,
+    /// The last one for a default route.
+    looked: Option<Instant>,
+}
+
+impl Calm {
+    /// Turns what others did to routes into a look now, or later.
+    fn weigh(&mut self, touched: &mut Touched, now: Instant) {
+        let (ways, defaults) = (std::mem::take(&mut touched.ways), std::mem::take(&mut touched.defaults));
+        if ways {
+            self.look.get_or_insert(now + CALM);
+        }
+        if defaults && self.looked.is_none_or(|at| now.saturating_duration_since(at) >= CALM) {
+            self.looked = Some(now);
+            touched.routes = true;
+        }
+        if self.look.is_some_and(|at| at <= now) {
+            self.look = None;
+            touched.routes = true; // the outer addresses depend on the ways
+            touched.addresses = true;
         }
     }
 }
@@ -137,12 +161,16 @@ fn of_route(kind: u16, body: &[u8]) -> Touched {
         }
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
             let (table, protocol) = (body.get(4).copied(), body.get(5).copied());
-            let maybe_ours = table == Some(COMPAT) || table == Some(0);
+            let number = body.get(12..).and_then(|attributes| attribute(attributes, 15)); // RTA_TABLE
+            let maybe_ours = match number.and_then(|octets| word(octets, 0)) {
+                Some(number) => [super::TABLE, super::TABLE_OF_THE_REST].contains(&number),
+                None => table == Some(COMPAT) || table == Some(0),
+            };
             let attached = table == Some(254) && protocol.is_some_and(|protocol| ATTACHED.contains(&protocol));
-            // Which interfaces are outside: those change seldom.
-            let default = body.get(1) == Some(&0) && protocol != Some(OURS);
-            let routes = maybe_ours || attached || default;
-            Touched { routes, ways: protocol != Some(OURS), ..Touched::default() }
+            let defaults = body.get(1) == Some(&0) && protocol != Some(OURS);
+            // One of a router's advertisements, too, is no attached network.
+            let routes = maybe_ours || attached && !defaults;
+            Touched { routes, ways: protocol != Some(OURS), defaults, ..Touched::default() }
         }
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Touched { routes: true, ways: true, ..Touched::default() },
         _ => Touched::default(),
@@ -179,9 +207,29 @@ mod tests {
     }
 
     #[test]
-    fn f_07_another_default_route_is_looked_at_at_once() {
-        let routes = |prefix, protocol| of_route(libc::RTM_NEWROUTE, &[2, prefix, 0, 0, 254, protocol, 0, 1]).routes;
-        let (dhcp, ours) = (16, 45);
-        assert!(routes(0, dhcp) && !routes(24, dhcp) && !routes(0, ours));
+    fn f_07_another_default_route_is_looked_at_at_once_and_a_storm_of_them_now_and_then() {
+        let route = |prefix, table, protocol| of_route(libc::RTM_NEWROUTE, &[2, prefix, 0, 0, table, protocol, 0, 1]);
+        let (dhcp, advertised, ours) = (16, 9, 45);
+        for (table, protocol) in [(254, dhcp), (254, advertised)] {
+            let (mut calm, start) = (Calm::default(), Instant::now());
+            let looks = |calm: &mut Calm, millis| {
+                let mut touched = route(0, table, protocol);
+                calm.weigh(&mut touched, start + Duration::from_millis(millis));
+                touched.any()
+            };
+            assert!(looks(&mut calm, 0), "at once");
+            assert!((1..40).all(|turn| !looks(&mut calm, turn * 25)), "a storm");
+            let mut later = Touched::default();
+            calm.weigh(&mut later, start + CALM);
+            assert!(later.routes && calm.look.is_none(), "what the last of them left");
+            assert!(looks(&mut calm, 3000), "at once again");
+        }
+        let in_table = |table: u32| {
+            let mut body = vec![2, 0, 0, 0, 252, dhcp, 0, 1, 0, 0, 0, 0, 8, 0, 15, 0];
+            body.extend(table.to_ne_bytes());
+            of_route(libc::RTM_NEWROUTE, &body)
+        };
+        assert!(!in_table(1000).routes && in_table(1000).defaults && in_table(4501).routes, "a table of somebody else");
+        assert!(!route(24, 254, dhcp).defaults && !route(0, 254, ours).defaults);
     }
 }
