@@ -281,6 +281,11 @@ impl Boundary {
         self.last.spared.keys().map(ToString::to_string).collect()
     }
 
+    /// Networks on our side, or the rest of some, that nothing but the default route leads to, and that outside.
+    pub(crate) fn astray(&self) -> Vec<String> {
+        self.last.astray.iter().cloned().collect()
+    }
+
     /// The children of which the operator's routes decide what goes to the peer: `cloud/net`.
     pub(crate) fn left_to_routes(&self) -> &[String] {
         &self.intent.left_to_routes
@@ -361,9 +366,10 @@ impl Boundary {
         for net in plan.unspared.difference(&self.last.unspared) {
             warn!("{net} is attached to this machine and too large to be reached in clear: it stays in the tunnel");
         }
+        let becomes = if self.standing.stands() { "is dropped" } else { "leaves in clear, as there is no guard" };
         for net in plan.astray.difference(&self.last.astray) {
             warn!(
-                "{net} is on our side, and nothing but the default route leads there, outside: what peers send there is dropped; where it lies there, give it a route of its own"
+                "{net} is on our side, and nothing but the default route leads there, outside: what peers send there {becomes}; where it lies there, give it a route of its own"
             );
         }
     }

@@ -47,6 +47,7 @@ pub(crate) fn examine(config: &Config, tell: &mut dyn FnMut(Finding)) {
     let guard = boundary::guard_state();
     told(guard::boundary(config, &guard, running));
     told(status.iter().map(|status| guard::as_the_daemon_sees_it(&status.boundary)).collect());
+    told(status.iter().filter_map(|status| guard::nowhere(&status.boundary)).collect());
     told(firewall::firewall(config));
     match Netlink::open() {
         Ok(mut netlink) => {

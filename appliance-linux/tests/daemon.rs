@@ -413,6 +413,50 @@ fn f_13_of_everything_to_everything_the_log_and_status_say_that_it_is_not_guarde
 }
 
 #[test]
+fn f_07_a_network_of_ours_that_the_default_route_alone_leads_to_is_named_as_long_as_it_is_so() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let ip = |line: &str| {
+            let output = Command::new("ip").args(line.split(' ')).env("PATH", &path).output().unwrap();
+            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        ip("link add wan type veth peer name far");
+        ["link set wan up", "link set far up", "addr add 192.0.2.2/24 dev wan"].into_iter().for_each(ip);
+        ip("route add default via 192.0.2.1");
+        // Without nft, or one that works, nothing drops it.
+        let mut unguarded = Daemon::new("nowhere-in-clear");
+        let (log, nft) = (unguarded.folder.join("log"), unguarded.folder.join("nft"));
+        fs::write(&nft, "#!/bin/sh\nexit 1\n").unwrap();
+        fs::set_permissions(&nft, fs::Permissions::from_mode(0o755)).unwrap();
+        unguarded.start(&format!("{}:{path}", unguarded.folder.display()), File::create(&log).unwrap().into());
+        assert_eq!(unguarded.told(SOON).as_deref(), Some("READY=1"));
+        let log = fs::read_to_string(&log).unwrap();
+        assert!(log.contains("what peers send there leaves in clear, as there is no guard"), "{log}");
+        drop(unguarded);
+        let mut daemon = Daemon::new("nowhere");
+        daemon.configure(CONFIG);
+        daemon.start(&path, Stdio::null());
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let status = |arguments: &[&str]| said(daemon.command(&[&["status"], arguments].concat()).output().unwrap());
+        let listed = || {
+            let status: serde_json::Value = serde_json::from_str(&status(&["--json"])).unwrap();
+            status["boundary"]["by_default_route_alone"].clone()
+        };
+        let file = daemon.folder.join("config");
+        let doctor = || said(daemon.command(&["doctor", "--config"]).arg(&file).env("PATH", &path).output().unwrap());
+        assert_eq!(listed(), serde_json::json!(["10.2.0.0/16"]));
+        let text = status(&[]);
+        assert!(text.contains("led outside by the default route alone: 10.2.0.0/16"), "{text}");
+        let found = doctor();
+        let line = "nothing but the default route leads to 10.2.0.0/16: what peers send there is dropped";
+        assert!(found.contains(line), "{found}");
+        ip("route add 10.2.0.0/16 via 192.0.2.9");
+        wait_for("it lies there", || listed() == serde_json::json!([]));
+        assert!(!doctor().contains("default route leads to"), "{}", doctor());
+    });
+}
+
+#[test]
 fn f_13_doctor_finds_nothing_wrong_with_networks_that_are_reached_in_clear_and_sees_what_is() {
     in_a_network_of_its_own(|| {
         let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
