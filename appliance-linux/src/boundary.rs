@@ -141,12 +141,12 @@ impl Boundary {
         let (dropped, copy_ended, wake) =
             (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)), Arc::new(wake));
         let (ended, woken) = (Arc::clone(&copy_ended), Arc::clone(&wake));
-        let mut guard = Guard::new(Arc::clone(&dropped), move || {
+        let sockets = guard::tells_sockets();
+        let mut guard = Guard::new(Arc::clone(&dropped), sockets, move || {
             ended.store(true, Ordering::SeqCst);
             woken();
         });
         let guard = Keeper::start("guard", move |script| guard.apply(script), move || wake())?;
-        let sockets = guard::tells_sockets();
         let mut boundary = Self { copy_ended, sockets, ..Self::new(owner, tun, dropped, guard)? };
         boundary.undo.arm(&mut boundary.netlink)?;
         let before = kernel::blocked(&mut boundary.netlink)?;
@@ -428,6 +428,7 @@ impl Boundary {
         for (again, done) in [(&mut self.guard_again, report.loaded.is_ok()), (&mut self.copy_again, copied)] {
             if done { again.done() } else { again.failed(Instant::now()) }
         }
+        self.sockets |= report.sockets;
         self.standing.reported(report, round);
         self.health.flush_proof = self.standing.has_copy();
         self.health.unguarded = self.standing.unguarded();

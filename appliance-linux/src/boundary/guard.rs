@@ -17,6 +17,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::warn;
+
 use super::counters::{self, Dropped, Tally};
 use super::nft::{self, Interactive};
 use super::retry::Retry;
@@ -37,6 +39,10 @@ pub(super) struct Guard {
     again: Retry,
     /// How many copies there were.
     started: u32,
+    /// Whether nft can tell which socket will take a packet, and whether it is to be asked again: what failed may have been
+    /// nft, and not the question.
+    sockets: bool,
+    ask: bool,
     tally: Arc<Tally>,
     /// Called when a copy has ended, by whomever.
     ended: Arc<dyn Fn() + Send + Sync>,
@@ -80,9 +86,10 @@ impl Live {
     }
 }
 
-/// After how long it must have been done, however nft behaves: both tables, and what is asked before and after.
+/// After how long it must have been done, however nft behaves: both tables, and what is asked before and after, of sockets
+/// too.
 pub(super) fn patience(script: &str) -> Duration {
-    2 * nft::deadline(script).saturating_duration_since(Instant::now()) + nft::PATIENCE
+    2 * nft::deadline(script).saturating_duration_since(Instant::now()) + 2 * nft::PATIENCE
 }
 
 /// What applying did.
@@ -108,14 +115,28 @@ pub(super) struct Report {
     pub(super) latest: bool,
     /// Whether a copy that nobody else can change is there, perhaps one with the rules before these.
     pub(super) flush_proof: bool,
+    /// Whether nft can tell which socket will take a packet.
+    pub(super) sockets: bool,
 }
 
 impl Guard {
-    /// Nothing is set. `ended` is called when a copy has ended, by whomever.
-    pub(super) fn new(tally: Arc<Tally>, ended: impl Fn() + Send + Sync + 'static) -> Self {
+    /// Nothing is set. `sockets`: what [`tells_sockets`] said. `ended` is called when a copy has ended, by whomever.
+    pub(super) fn new(tally: Arc<Tally>, sockets: bool, ended: impl Fn() + Send + Sync + 'static) -> Self {
         let ended = Arc::new(ended);
         let (tried, refused, again) = (String::new(), None, Retry::default());
-        Self { loaded: None, stands: false, twin: None, tried, refused, again, started: 0, tally, ended }
+        Self {
+            loaded: None,
+            stands: false,
+            twin: None,
+            tried,
+            refused,
+            again,
+            started: 0,
+            sockets,
+            ask: !sockets,
+            tally,
+            ended,
+        }
     }
 
     /// Makes the table, and the copy, what `script` says, each in one step. One that fails does not keep back the other. Of an
@@ -129,6 +150,7 @@ impl Guard {
                 stands: false,
                 latest: false,
                 flush_proof: false,
+                sockets: self.sockets,
             };
         }
         // The copy first: while the kernel replaces the table that an earlier daemon left, a packet may pass it by. But
@@ -144,7 +166,16 @@ impl Guard {
         // Not nft, which may be what fails; a kernel that does not tell changes nothing.
         self.stands = table::stands(TABLE).unwrap_or(self.stands);
         let latest = self.stands && self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
-        Report { loaded, copied, stands: self.stands, latest, flush_proof }
+        if !self.sockets && loaded.is_ok() && std::mem::take(&mut self.ask) {
+            self.sockets = tells_sockets();
+            if !self.sockets {
+                warn!(
+                    "nft cannot tell which socket takes a packet: answers about names do not come in for an address that a child protects"
+                );
+            }
+        }
+        self.ask |= loaded.is_err();
+        Report { loaded, copied, stands: self.stands, latest, flush_proof, sockets: self.sockets }
     }
 
     /// Makes the copy say the same: the new one first, then the old one goes. What was refused is tried again at its turn, or
@@ -284,7 +315,7 @@ mod tests {
     #[test]
     fn f_01_the_kernel_says_whether_a_guard_stands_that_nft_does_not_list() {
         in_a_network_of_its_own(|| {
-            let (nft, mut guard) = (FakeNft::new(), Guard::new(Arc::default(), || {}));
+            let (nft, mut guard) = (FakeNft::new(), Guard::new(Arc::default(), true, || {}));
             let script = |device| {
                 super::super::ruleset::script(
                     Some(device),

@@ -84,7 +84,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Takes a report; what a configuration may be refused for, and what was put back, is for `round`.
     pub(super) fn reported(&mut self, report: Report, round: &mut Round) {
-        let Report { loaded, copied, stands, latest, flush_proof } = report;
+        let Report { loaded, copied, stands, latest, flush_proof, .. } = report;
         let is_back = |done: &io::Result<Applied>| matches!(done, Ok(Applied::PutBack));
         round.put_back.extend(is_back(&loaded).then(|| "the guard".to_owned()));
         let copy = || "the copy of the guard that nobody else can change".to_owned();
@@ -213,6 +213,7 @@ mod tests {
             stands,
             latest: stands,
             flush_proof,
+            sockets: true,
         };
         let (mut standing, timed_out) = (Standing::default(), Err(io::ErrorKind::TimedOut));
         let mut serious = |report| {

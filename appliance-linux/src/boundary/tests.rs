@@ -21,7 +21,8 @@ impl FakeNft {
         fs::create_dir_all(&folder).unwrap();
         let (program, path) = (folder.join("nft"), std::env::var("PATH").unwrap_or_default());
         let text = format!(
-            "#!/bin/sh\n[ -e {}/fails ] && {{ echo no >&2; exit 1; }}\nPATH='{path}:/usr/sbin:/sbin' exec nft \"$@\"\n",
+            "#!/bin/sh\ncd {}\n[ -e fails ] && {{ echo no >&2; exit 1; }}\nrm once 2>/dev/null && exit 1\n\
+             PATH='{path}:/usr/sbin:/sbin' exec nft \"$@\"\n",
             folder.display()
         );
         fs::write(&program, text).unwrap();
@@ -34,6 +35,11 @@ impl FakeNft {
     pub(super) fn fails(&self, fails: bool) {
         let mark = self.0.join("fails");
         if fails { fs::write(mark, "").unwrap() } else { fs::remove_file(mark).unwrap() }
+    }
+
+    /// The next time.
+    pub(super) fn fails_once(&self) {
+        fs::write(self.0.join("once"), "").unwrap();
     }
 }
 
@@ -78,7 +84,8 @@ pub(super) fn said(line: &str) -> String {
 }
 
 fn stands() -> Report {
-    Report { loaded: Ok(Applied::Loaded), copied: Ok(Applied::Loaded), stands: true, latest: true, flush_proof: true }
+    let loaded = || Ok(Applied::Loaded);
+    Report { loaded: loaded(), copied: loaded(), stands: true, latest: true, flush_proof: true, sockets: false }
 }
 
 fn fails() -> Report {
@@ -482,6 +489,28 @@ fn f_12_the_outer_address_leaves_by_the_operators_own_rules_whether_a_guard_stan
             let way = said("route get 203.0.113.5");
             assert!(way.contains("dev pcl0"), "{way}");
         }
+    });
+}
+
+#[test]
+fn f_12_nft_is_asked_about_sockets_again_when_it_failed_once() {
+    in_a_network_of_its_own(|| {
+        let nft = FakeNft::new();
+        nft.fails_once();
+        let device = Tun::create("pcl0").unwrap();
+        let boundary = || {
+            Boundary::start(Owner::claim().unwrap(), device.handle().unwrap(), &config("10.1.0.0/16"), || {}).unwrap()
+        };
+        let tells = |boundary: &Boundary| boundary.guard.ordered().contains("socket mark");
+        assert!(tells(&boundary()), "the question alone failed");
+        nft.fails(true);
+        let mut later = boundary();
+        assert!(!tells(&later));
+        nft.fails(false);
+        std::thread::sleep(later.deadline().unwrap().saturating_duration_since(Instant::now()));
+        later.try_again();
+        later.wait_for_guard();
+        assert!(tells(&later));
     });
 }
 
