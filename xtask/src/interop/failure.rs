@@ -9,6 +9,7 @@ use crate::lab::gateway::{Gateway, Program};
 use crate::lab::ike::NO_PROPOSAL_CHOSEN;
 use crate::lab::ping::ping;
 use crate::lab::wait_for;
+use crate::lab::wire::Faults;
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -109,10 +110,15 @@ fn peer_is_silent(ends: Ends) -> Result<String> {
     tunnel.us.stop()?;
     tunnel.us.start()?;
     if tunnel.us.program() == Program::Portcullis {
-        wait_for("the cause peer-silent", Duration::from_secs(90), || {
-            Ok((tunnel.us.cause(PEER)? == "peer-silent").then_some(()))
-        })?;
-        logged(&*tunnel.us, "peer-silent")?;
+        // The machine is there and says that nothing listens; then it is away altogether.
+        for (cut, cause) in [(false, "unreachable"), (true, "peer-silent")] {
+            tunnel.pair.wire.faults(Faults { cut, ..Faults::default() });
+            wait_for(&format!("the cause {cause}"), Duration::from_secs(90), || {
+                Ok((tunnel.us.cause(PEER)? == cause).then_some(()))
+            })?;
+            logged(&*tunnel.us, cause)?;
+        }
+        tunnel.pair.wire.faults(Faults::default());
     }
     tunnel.peer.start()?;
     tunnel.wait_up_within(Duration::from_secs(60))?;
