@@ -84,6 +84,7 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C, P>,
     ) -> Result<(), Unknown> {
         let target = self.find(name, parts.endpoint.pad())?;
+        self.agenda.touch(target.peer); // what was to begin for its sake may be over
         for config in self.covered(target) {
             if let Some(child) = self.children.get_mut(&config) {
                 child.held |= target.child.is_some(); // what is held by itself stays so when its peer is taken down

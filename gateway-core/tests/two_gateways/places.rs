@@ -1,13 +1,15 @@
 //! Where peers and we are: names that have several addresses, move, and are asked for; addresses of ours that go.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use gateway_core::cause::Cause;
 use gateway_core::gateway::{Locate, Located, Parts, PeerState, Way, What};
 use ipsec_core::net::Path;
 
+use super::refusals::{NO_ADDITIONAL_SAS, Refusal};
 use super::secs;
-use super::world::{LEFT, RIGHT, Site, World, parts, peer};
+use super::world::{LEFT, RIGHT, Site, World, parts, peer, second};
 
 const NAME: &str = "right.example.org";
 
@@ -285,4 +287,33 @@ fn f_73_what_somebody_says_of_the_way_to_the_peer_is_told_and_ends_nothing() {
     assert_eq!(world.left.state("other"), (PeerState::Connected, None), "{}", world.story());
     says(&mut world, RIGHT);
     assert_eq!(world.left.state("other"), (PeerState::Connected, None), "{}", world.story());
+}
+
+#[test]
+fn f_61_nothing_is_made_anew_for_a_child_that_came_up_or_was_taken_down_while_the_peer_is_looked_for() {
+    for taken_down in [false, true] {
+        let left = peer(true, "", "").replace(RIGHT, NAME) + &second(3, 4);
+        let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+        let mut world = World::new(&left, &right).start();
+        assert_eq!(answer(&mut world, &at(&[RIGHT])), 1);
+        world.exchange();
+        world.refusal = Some(Refusal::Children(NO_ADDITIONAL_SAS, &[], BTreeSet::new()));
+        world.pass(secs(40));
+        world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+        while world.left.told(|what| *what == What::Renewing) == 0 {
+            world.pass(secs(1));
+            assert!(world.now.as_millis() < 100_000, "{}", world.story());
+        }
+        if taken_down {
+            world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+        } else {
+            world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
+            world.exchange();
+            world.ping();
+        }
+        answer(&mut world, &at(&[RIGHT]));
+        world.pass(secs(60));
+        let connecting = world.left.told(|what| matches!(what, What::Connecting { .. }));
+        assert_eq!(connecting, 1, "taken down: {taken_down}\n{}", world.story());
+    }
 }

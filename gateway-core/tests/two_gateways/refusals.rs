@@ -17,7 +17,7 @@ pub(crate) enum Refusal {
     Connections(u16),
 }
 
-const NO_ADDITIONAL_SAS: u16 = 35;
+pub(crate) const NO_ADDITIONAL_SAS: u16 = 35;
 const INVALID_KE_PAYLOAD: u16 = 17;
 const NO_PROPOSAL_CHOSEN: u16 = 14;
 const TS_UNACCEPTABLE: u16 = 38;
