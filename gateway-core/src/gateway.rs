@@ -52,7 +52,7 @@ use crate::config::{Config, Diff, Policy, Remote, Settings};
 use crate::peers::Peers;
 use crate::policy;
 
-pub use operator::Unknown;
+pub use operator::{Change, Unknown};
 pub use report::{Level, Report, What};
 pub use state::Totals;
 pub use status::{ChildStatus, PeerState, PeerStatus};

@@ -94,9 +94,9 @@ impl Daemon {
     /// Reads the configuration again and tells what a reload would change.
     fn compare(&mut self) -> Result<Vec<String>, protocol::Cause> {
         let Loaded { config, warnings } = configuration::load(&self.path).map_err(|lines| wrong(&lines))?;
-        let diff = with_gateway!(self, |gateway, parts| gateway.compare(&config, &parts));
+        let change = self.gateway.compare(config, self.endpoint.pad());
         let mut lines = warnings;
-        lines.extend(story::changes(&diff));
+        lines.extend(story::changes(change.diff()));
         lines.push("a dry run: everything is as it was".to_owned());
         Ok(lines)
     }
@@ -173,7 +173,9 @@ impl Daemon {
     ) -> Result<Vec<String>, protocol::Cause> {
         let level = config.gateway.log;
         let now = self.clock.now();
-        let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.reload(now, config, &mut parts));
+        // Packets go on meanwhile.
+        let change = self.gateway.compare(config, self.endpoint.pad());
+        let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.take_up(now, change, &mut parts));
         // Those who are gone are told through the sockets that they know, and those who are new are called through theirs.
         self.machine.listen_also(&wanted);
         self.transmit();

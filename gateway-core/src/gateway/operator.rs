@@ -32,6 +32,20 @@ struct Target {
     child: Option<ChildConfigId>,
 }
 
+/// A configuration that may be taken up, and what leads there from the one that runs.
+#[derive(Debug)]
+pub struct Change {
+    config: Config,
+    diff: Diff,
+}
+
+impl Change {
+    /// What changes with it.
+    pub fn diff(&self) -> &Diff {
+        &self.diff
+    }
+}
+
 impl Gateway {
     /// Connects a peer (`cloud`) or one child (`cloud/net`). What comes of it: [`Gateway::outcome`].
     ///
@@ -162,25 +176,40 @@ impl Gateway {
         Ok(if waiting { None } else { Some(Ok(())) })
     }
 
-    /// What a reload of this configuration, whose keys are loaded, would do.
-    pub fn compare<C: IkeCrypto, P: PacketCrypto>(&self, config: &Config, parts: &Parts<'_, '_, C, P>) -> Diff {
-        let held: Vec<_> = parts.endpoint.pad().iter().map(|(_, peer)| peer).collect();
-        Config::diff_from(&self.settings, &held, &self.policies, config)
+    /// What a reload of this configuration, whose keys are loaded, would do. That needs no engine, and takes a time that grows
+    /// with the configuration: an appliance whose engines stand behind locks asks before it takes them.
+    pub fn compare(&self, config: Config, peers: &Peers) -> Change {
+        let held: Vec<_> = peers.iter().map(|(_, peer)| peer).collect();
+        let diff = Config::diff_from(&self.settings, &held, &self.policies, &config);
+        Change { config, diff }
     }
 
-    /// Takes up a new configuration, whose keys are loaded: what did not change goes on. Nothing is sent or taken through
-    /// SAs of what is gone from here on, whether the peer answers or not. Returns what changed.
+    /// [`Gateway::compare`] and [`Gateway::take_up`] in one.
     ///
     /// # Errors
-    /// A table of an engine is too small for the new rules: those that do not fit are missing, the last ones first, and
-    /// what they are about is discarded.
+    /// Those of [`Gateway::take_up`].
     pub fn reload<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
         config: Config,
         parts: &mut Parts<'_, '_, C, P>,
     ) -> (Diff, Result<(), Cause>) {
-        let diff = self.compare(&config, parts);
+        let change = self.compare(config, parts.endpoint.pad());
+        self.take_up(now, change, parts)
+    }
+
+    /// Takes up a new configuration: what did not change since it was compared goes on. Nothing is sent or taken through SAs
+    /// of what is gone from here on, whether the peer answers or not. Returns what changed.
+    ///
+    /// # Errors
+    /// A table of an engine is too small for the new rules: those that do not fit are missing, the last ones first, and
+    /// what they are about is discarded.
+    pub fn take_up<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        Change { config, diff }: Change,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) -> (Diff, Result<(), Cause>) {
         let peers = parts.endpoint.pad_mut();
         let changes = peers.replace(config.peers, &diff);
         self.settings = config.gateway;

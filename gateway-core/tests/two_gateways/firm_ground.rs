@@ -490,11 +490,11 @@ fn f_73_a_blocked_port_4500_is_named_on_both_sides() {
 fn f_83_a_reload_can_be_asked_what_it_would_do() {
     let mut world = World::connected("", "");
     let wider = peer(true, "", "").replace("10.2.0.0/16", "10.2.0.0/15");
-    let diff = world.left.gateway.compare(&config(&wider), &parts!(lent world.left));
-    assert_eq!(diff.peers.len(), 1);
+    let change = world.left.gateway.compare(config(&wider), world.left.endpoint.pad());
+    assert_eq!(change.diff().peers.len(), 1);
     world.ping();
     assert_eq!(world.left.told(up), 1);
-    assert!(world.left.gateway.compare(&config(&peer(true, "", "")), &parts!(lent world.left)).is_empty());
+    assert!(world.left.gateway.compare(config(&peer(true, "", "")), world.left.endpoint.pad()).diff().is_empty());
 }
 
 #[test]
