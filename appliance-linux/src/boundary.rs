@@ -57,6 +57,7 @@ pub(crate) use kernel::has_ipv6;
 use kernel::{Added, Steps};
 use left::Undo;
 pub(crate) use left::{bared, block, blocked, device, foreign_rules, guard_state, release};
+use net::Net;
 pub(crate) use net::{is_beyond_links, prefixes};
 use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT, is_claimed};
@@ -149,11 +150,12 @@ impl Boundary {
         let guard = Keeper::start("guard", move |script| guard.apply(script), move || wake())?;
         let mut boundary = Self { copy_ended, sockets, ..Self::new(owner, tun, dropped, guard)? };
         boundary.undo.arm(&mut boundary.netlink)?;
-        let before = kernel::blocked(&mut boundary.netlink)?;
+        let before = kernel::kept(&mut boundary.netlink)?;
         boundary.follow(config);
         boundary.wait_for_guard();
         boundary.followed().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
-        for net in before.into_iter().filter(|net| !net::cover(&boundary.last.captured, *net)) {
+        let ranges = |(net, left): (Net, Vec<Net>)| (net.range(), left.into_iter().map(Net::range).collect());
+        for net in config.bared(before.into_iter().map(ranges)) {
             warn!("{}", bared(net));
         }
         for net in boundary.last.spared.keys() {

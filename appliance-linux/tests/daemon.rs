@@ -394,6 +394,17 @@ fn f_04_a_restart_names_the_networks_that_the_one_before_protected_and_this_one_
         let (log, _) = told_by_a_run(&mut daemon, &other);
         let told: Vec<&str> = log.lines().filter(|line| line.contains("no child has it any more")).collect();
         assert!(told.len() == 1 && told[0].contains("WARN 10.1.0.0/16: no child has it"), "{log}");
+        // One that is ours now is reached as without us; what a reload says of that, a start says too.
+        told_by_a_run(&mut daemon, CONFIG);
+        let (log, _) =
+            told_by_a_run(&mut daemon, &CONFIG.replace("10.1.0.0/16", "10.0.0.0/8").replace("10.2.", "10.1."));
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("no child has it any more")).collect();
+        assert!(told.len() == 1 && told[0].contains("WARN 10.1.0.0/16: no child has it"), "{log}");
+        let all = CONFIG.replace("10.1.0.0/16", "0.0.0.0/0");
+        told_by_a_run(&mut daemon, &all);
+        let (log, _) = told_by_a_run(&mut daemon, &all.replace("10.2.0.0/16", "10.2.0.0/15"));
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("no child has it any more")).collect();
+        assert!(told.len() == 1 && told[0].contains("WARN 10.3.0.0/16: no child has it"), "{log}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! Routes and rules as the kernel has them, and the steps from there to the plan: new ones first, stale ones last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -184,6 +184,21 @@ pub(super) fn is_bare(netlink: &mut Netlink) -> io::Result<bool> {
 pub(super) fn blocked(netlink: &mut Netlink) -> io::Result<Vec<Net>> {
     let found = tables(netlink, has_ipv6())?;
     Ok(found.iter().filter(|route| route.header.kind == RouteType::Unreachable).filter_map(destination).collect())
+}
+
+/// The same networks, each with those inside it that its table leaves to the machine's others.
+pub(super) fn kept(netlink: &mut Netlink) -> io::Result<Vec<(Net, Vec<Net>)>> {
+    let found = tables(netlink, has_ipv6())?;
+    let routes: Vec<_> = found.iter().filter_map(|route| recognise(route, None)).map(|(route, _)| route).collect();
+    let of = |wanted| routes.iter().filter(move |(.., target)| *target == wanted).map(|(table, net, _)| (*table, *net));
+    let thrown: BTreeSet<_> = of(Target::Throw).collect();
+    let inside = |(table, net): (u32, Net)| {
+        let behind = thrown
+            .range((table, net)..)
+            .take_while(|(other, throw)| *other == table && net.range().contains(throw.addr));
+        behind.map(|(_, throw)| *throw).filter(|throw| net.covers(*throw)).collect()
+    };
+    Ok(of(Target::Unreachable).map(|route| (route.1, inside(route))).collect())
 }
 
 /// What we put into our tables. What others put there is theirs: it can make a black hole, and the guard no leak.

@@ -52,20 +52,6 @@ pub(super) fn parent(nets: &BTreeSet<Net>, net: Net) -> Option<Net> {
     (0..=net.prefix).rev().filter_map(|prefix| Net::new(net.addr, prefix)).find(|net| nets.contains(net))
 }
 
-/// Whether networks together have every address of `net`.
-pub(super) fn cover(nets: &BTreeSet<Net>, net: Net) -> bool {
-    let (v4, range) = (net.is_ipv4(), net.range());
-    let (mut next, end) = (number(range.start()), number(range.end()));
-    let single = |number| Net { addr: address(v4, number), prefix: if v4 { 32 } else { 128 } };
-    while let Some(held) = parent(nets, single(next)) {
-        match number(held.range().end()).checked_add(1) {
-            Some(beyond) if beyond <= end => next = beyond,
-            _ => return true,
-        }
-    }
-    false
-}
-
 /// Whether a remote network is so large that it means "all" rather than one network: attached networks inside it stay
 /// reachable. Inside a smaller one they do not: whoever can give an interface an address (a DHCP server, say) could
 /// otherwise take addresses out of the tunnel.

@@ -4,7 +4,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::reach::Exposed;
+use ipsec_core::net::AddrRange;
+
+use super::reach::{self, Exposed};
 use super::{Child, Config, Peer, Policy, SecretSource, Settings};
 
 /// What a reload has to do.
@@ -69,7 +71,13 @@ impl Config {
         Self::diff_from(&old.gateway, &peers, &old.policies, new)
     }
 
-    /// The same, where the parts of the old configuration live in different places.
+    /// What no child keeps from passing in clear any more, where not an old configuration tells that but what there is of it,
+    /// as after a restart: `kept`, each network with those inside it that were left out. As [`Diff::bared`].
+    pub fn bared(&self, kept: impl Iterator<Item = (AddrRange, Vec<AddrRange>)>) -> Vec<String> {
+        reach::bared(kept, self.peers.iter().flat_map(|peer| &peer.children))
+    }
+
+    /// What [`Config::diff`] tells, where the parts of the old configuration live in different places.
     pub(crate) fn diff_from(gateway: &Settings, old: &[&Peer], old_policies: &[Policy], new: &Self) -> Diff {
         let names: BTreeSet<&str> = new.peers.iter().map(|peer| peer.name.as_str()).collect();
         let before: BTreeMap<&str, &Peer> = old.iter().map(|peer| (peer.name.as_str(), *peer)).collect();

@@ -82,6 +82,19 @@ impl Exposed {
     }
 }
 
+/// What was kept from passing in clear, each network but for those inside it, as far as the children `after` do not keep it.
+pub(super) fn bared<'c>(
+    before: impl Iterator<Item = (AddrRange, Vec<AddrRange>)>,
+    after: impl Iterator<Item = &'c Child>,
+) -> Vec<String> {
+    let taken = united(after.flat_map(Reach::of).flat_map(|reach| taken_in(&reach)));
+    let lost = |(net, left): (AddrRange, Vec<AddrRange>)| {
+        let had = without(ends(&net), &united(left.iter().map(ends)));
+        lost(&net, &had.into_iter().collect(), &taken)
+    };
+    before.flat_map(lost).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// What of a remote network was kept from passing in clear, `had`, and is no more: its name where that is all of it.
 fn lost(remote: &AddrRange, had: &Places, taken: &Places) -> Vec<String> {
     let left: Vec<_> = had.iter().flat_map(|(start, end)| without((*start, *end), taken)).collect();

@@ -225,6 +225,19 @@ fn f_32_a_diff_takes_a_time_that_grows_as_the_children_do() {
 }
 
 #[test]
+fn f_04_what_is_found_of_an_older_configuration_is_compared_as_that_is() {
+    let net = |text: &str| selector::addresses(text).ok().unwrap().0;
+    let config =
+        |local: &str, remote: &str| parse(&GOOD.replace("\"10.1.0.0/16\"", remote).replace("\"10.2.0.0/16\"", local)).0;
+    let all = || [(net("0.0.0.0/0"), [net("10.2.0.0/16"), net("10.7.0.0/16")].to_vec())].into_iter();
+    assert_eq!(config("\"10.2.0.0/15\"", "\"0.0.0.0/0\"").bared(all()), ["10.3.0.0/16"]);
+    assert_eq!(config("\"10.2.0.0/16\"", "\"0.0.0.0/0\"").bared(all()), [""; 0]);
+    let one = || [(net("10.1.0.0/16"), Vec::new())].into_iter();
+    assert_eq!(config("\"10.2.0.0/16\"", "\"10.9.0.0/16\"").bared(one()), ["10.1.0.0/16"]);
+    assert_eq!(config("\"10.1.0.0/16\"", "\"10.0.0.0/8\"").bared(one()), ["10.1.0.0/16"]);
+}
+
+#[test]
 fn a_diff_names_what_changed_and_nothing_else() {
     let old = parse(GOOD).0;
     assert!(Config::diff(&old, &parse(&format!("# moved\n{GOOD}")).0).is_empty());
