@@ -184,7 +184,7 @@ fn took(work: impl Fn()) -> std::time::Duration {
         work();
         since.elapsed()
     };
-    (0..5).map(|_| time()).min().unwrap()
+    (0..3).map(|_| time()).min().unwrap()
 }
 
 #[test]
@@ -219,8 +219,9 @@ fn f_32_a_diff_takes_a_time_that_grows_as_the_children_do() {
             assert!(!Config::diff(&old, &new).opened.is_empty());
             took(|| drop(Config::diff(&old, &new)))
         };
-        let (few, many) = (time(2000), time(8000));
-        assert!(many < few * 10, "{beside}: {few:?} for 2000 children and {many:?} for 8000");
+        // 32 times as many: what grows with the square takes a thousand times as long. The machine may be busy.
+        let (few, many) = (time(200), time(6400));
+        assert!(many < few * 320, "{beside}: {few:?} for 200 children and {many:?} for 6400");
     }
 }
 
