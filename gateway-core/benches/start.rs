@@ -1,4 +1,4 @@
-//! What peers cost while a gateway starts: five times as many are to take about five times as long.
+//! What peers cost while a gateway starts and is reloaded: five times as many are to take about five times as long.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -61,15 +61,29 @@ fn text(peers: usize, ours: &str) -> String {
     text
 }
 
+/// So many networks of ours that all reach everything at one peer.
+fn crowd(children: usize, ours: u8) -> Config {
+    let mut text = text(1, "10.0.0.0/16");
+    for number in 0..children {
+        let (high, low) = (number / 250, number % 250 + 1);
+        write!(
+            text,
+            "[[peer.child]]\nname = \"c{number}\"\nlocal-ts = \"{ours}.{high}.{low}.0/24\"\nremote-ts = \"0.0.0.0/0\"\n"
+        )
+        .expect("a string");
+    }
+    read(&text)
+}
+
 fn read(text: &str) -> Config {
     Config::parse(text).unwrap_or_else(|errors| panic!("{}", errors[0])).0
 }
 
-const STEPS: [&str; 4] = ["read", "start", "look at all", "reload"];
+const STEPS: [&str; 5] = ["read", "start", "look at all", "reload", "compare"];
 
 /// What each step takes.
-fn times(peers: usize) -> [Duration; 4] {
-    let now = Tick::from_millis(1000);
+fn times(peers: usize) -> [Duration; 5] {
+    let (now, rules) = (Tick::from_millis(1000), peers);
     let (text, other) = (text(peers, "10.0.0.0/16"), text(peers, "10.0.0.0/17"));
     let begun = Instant::now();
     let config = read(&text);
@@ -101,13 +115,18 @@ fn times(peers: usize) -> [Duration; 4] {
 
     let begun = Instant::now();
     gateway.reload(now, other, &mut parts).1.expect("room for every rule");
-    [reading, starting, looking, begun.elapsed()]
+    let reloading = begun.elapsed();
+
+    let (old, new) = (crowd(rules, 50), crowd(rules, 51));
+    let begun = Instant::now();
+    assert_eq!(Config::diff(&old, &new).opened.len(), rules, "all of ours are other networks");
+    [reading, starting, looking, reloading, begun.elapsed()]
 }
 
 /// The shortest of several times: what is slower was disturbed.
-fn shortest(peers: usize) -> [Duration; 4] {
+fn shortest(peers: usize) -> [Duration; 5] {
     let rounds: Vec<_> = (0..ROUNDS).map(|_| times(peers)).collect();
-    [0, 1, 2, 3].map(|step| rounds.iter().map(|round| round[step]).min().unwrap_or_default())
+    [0, 1, 2, 3, 4].map(|step| rounds.iter().map(|round| round[step]).min().unwrap_or_default())
 }
 
 fn main() -> ExitCode {
