@@ -14,9 +14,9 @@ use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::renewal::Renewal;
+use super::renewal::{LASTING, Renewal};
 use super::report::{Report, What};
-use super::state::{ChildEntry, LASTING};
+use super::state::ChildEntry;
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
 use crate::config::{Identity, Start};

@@ -17,11 +17,10 @@ use ipsec_core::time::Instant;
 
 use super::Gateway;
 use super::agenda::Soonest;
+use super::renewal::DRAIN;
 use super::state::COURTESY;
 use crate::peers::Peers;
 
-/// What is on its way through the SAs of a connection that was made anew may still arrive for as long as this.
-pub(super) const DRAIN: Duration = Duration::from_secs(5);
 /// Between two looks whether the connection that is to stay is one for the peer, too.
 const LOOK: Duration = Duration::from_secs(1);
 /// What the connection that stays is refused stays where it is.

@@ -10,9 +10,11 @@ use ike_core::pad::ChildConfigId;
 use ipsec_core::time::Instant;
 
 use super::Gateway;
-use super::merge::DRAIN;
-use super::state::{LASTING, PeerEntry};
 
+/// A connection, or a child, that was up this long was a good one: the pauses between attempts start anew.
+pub(super) const LASTING: Duration = Duration::from_secs(30);
+/// What is on its way through the SAs of a connection that was made anew may still arrive for as long as this.
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
 /// The pause after a renewal that did not help; the first of several.
 const RENEWAL: Duration = Duration::from_secs(60);
 
@@ -83,18 +85,6 @@ impl Standing {
     /// Whether it goes on, or went on for long since `at`.
     fn goes_on(&self, at: Instant) -> bool {
         self.until.is_none_or(|until| until.since(self.from.max(at)) >= LASTING)
-    }
-}
-
-impl PeerEntry {
-    /// The peer wants to know anew who we are, as often as it likes; with `child` first.
-    pub(super) fn reauthenticate(&mut self, child: ChildConfigId) -> bool {
-        if self.held || matches!(self.renew, Some(Renewal::Proof(_))) {
-            return false;
-        }
-        self.renew = Some(Renewal::Proof(child));
-        self.retry_at = None;
-        true
     }
 }
 

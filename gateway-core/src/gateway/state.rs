@@ -23,9 +23,6 @@ use crate::peers::{IKE_PORT, NATT_PORT};
 /// The side that was called leaves this much time to the one that called to ask for the children itself.
 pub(super) const COURTESY: Duration = Duration::from_secs(10);
 
-/// A connection, or a child, that was up this long was a good one: the pauses between attempts start anew.
-pub(super) const LASTING: Duration = Duration::from_secs(30);
-
 /// For how long a packet that no SA is given for brings no other question; half of the first pause.
 const UNCOVERED: Duration = Duration::from_secs(30);
 
@@ -111,6 +108,16 @@ pub(super) struct PeerEntry {
 }
 
 impl PeerEntry {
+    /// The peer wants to know anew who we are, as often as it likes; with `child` first.
+    pub(super) fn reauthenticate(&mut self, child: ChildConfigId) -> bool {
+        if self.held || matches!(self.renew, Some(Renewal::Proof(_))) {
+            return false;
+        }
+        self.renew = Some(Renewal::Proof(child));
+        self.retry_at = None;
+        true
+    }
+
     /// A configuration may give it names, and take them.
     pub(super) fn follow_names(&mut self, peer: &Peer) {
         self.names = Names::of(peer).map(|new| self.names.unwrap_or(new));
