@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use ipsec_core::net::AddrRange;
 
-use super::net::{Interfaces, Net, parent, prefixes};
+use super::net::{Interfaces, Net, is_default, parent, prefixes};
 
 /// Networks that were attached once are kept in mind up to this number.
 const MOST: usize = 1000;
@@ -40,6 +40,12 @@ pub(super) struct Outside {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Past {
     attached: Interfaces,
+    /// Who had a network when it was first there.
+    first: Interfaces,
+    /// Networks of routes.
+    routed: Interfaces,
+    /// Interfaces that were outside.
+    outside: BTreeSet<String>,
     /// Networks on our side, with the interfaces at which some of each was.
     parts: Interfaces,
     /// Our addresses.
@@ -56,12 +62,19 @@ impl Outside {
     ) {
         self.past = before.past.clone();
         self.past.ours.extend(ours);
+        self.past.outside.extend(self.interfaces.iter().cloned());
+        let nets: BTreeSet<Net> = sites.flatten().flat_map(prefixes).collect();
         for (net, names) in self.attached.iter().filter(|(net, _)| !is_single(**net)) {
             if self.past.attached.len() < MOST || self.past.attached.contains_key(net) {
+                self.past.first.entry(*net).or_insert_with(|| names.clone());
                 self.past.attached.entry(*net).or_default().extend(names.iter().cloned());
             }
         }
-        let nets: BTreeSet<Net> = sites.flatten().flat_map(prefixes).collect();
+        for (net, names) in self.routed.iter().filter(|(net, _)| parent(&nets, **net).is_some()) {
+            if self.past.routed.len() < MOST || self.past.routed.contains_key(net) {
+                self.past.routed.entry(*net).or_default().extend(names.iter().cloned());
+            }
+        }
         let mut parts: Interfaces = nets.iter().map(|net| (*net, BTreeSet::new())).collect();
         for homes in [&self.attached, &self.routed] {
             for (home, names) in homes.iter().filter(|(home, _)| !is_single(**home)) {
@@ -81,29 +94,51 @@ impl Outside {
         self.past.parts.retain(|net, _| nets.contains(net));
     }
 
-    /// Where what is attached lies: at interfaces that are not outside now or once, or at those outside now.
+    /// Where what is attached lies. Where an interface that is and was not outside has it, or had it, it lies there, and at
+    /// those that had it when it was first there; else where it is now, or was last.
     fn attachments(&self) -> Interfaces {
         let mut held = Interfaces::new();
         for (net, names) in self.attached.iter().chain(&self.past.attached) {
-            let inside: BTreeSet<String> = names.difference(&self.interfaces).cloned().collect();
-            if !inside.is_empty() {
-                held.entry(*net).or_default().extend(inside);
-            }
+            held.entry(*net).or_default().extend(self.inside(names));
         }
+        held.retain(|_, names| !names.is_empty());
         let inside: BTreeSet<Net> = held.keys().copied().collect();
-        for (net, names) in &self.attached {
-            let outside: BTreeSet<String> = names.intersection(&self.interfaces).cloned().collect();
-            if !outside.is_empty() && parent(&inside, *net).is_none() {
-                held.entry(*net).or_default().extend(outside);
+        for (net, names) in self.attached.iter().chain(&self.past.attached) {
+            let theirs = match inside.contains(net) {
+                true => self.past.first.get(net).and_then(|first| Some(first.intersection(self.attached.get(net)?))),
+                false => None,
+            };
+            if let Some(theirs) = theirs {
+                held.entry(*net).or_default().extend(theirs.cloned());
+            } else if parent(&inside, *net).is_none() {
+                held.entry(*net).or_insert_with(|| names.clone());
             }
         }
         held
+    }
+
+    /// Those that are not outside, nor were.
+    fn inside(&self, names: &BTreeSet<String>) -> impl Iterator<Item = String> {
+        let strange = |name: &&String| self.interfaces.contains(*name) || self.past.outside.contains(*name);
+        names.iter().filter(move |name| !strange(name)).cloned()
+    }
+
+    /// Where what routes of its own lead to a network lies: where they lead, and where those led that are gone, unless that
+    /// was outside.
+    fn led(&self, net: Net) -> impl Iterator<Item = String> {
+        let past = self.past.routed.get(&net).into_iter().flat_map(|names| self.inside(names));
+        self.routed.get(&net).into_iter().flatten().cloned().chain(past)
     }
 }
 
 /// A network and those around it, the longest first.
 fn around(net: Net) -> impl Iterator<Item = Net> {
     (0..=net.prefix).rev().filter_map(move |prefix| Net::new(net.addr, prefix))
+}
+
+/// As of routes: what halves or quarters it counts too.
+fn is_everything(net: Net) -> bool {
+    is_default(net.is_ipv4(), net.prefix)
 }
 
 fn is_single(net: Net) -> bool {
@@ -121,8 +156,8 @@ pub(super) struct Barred {
     pub(super) astray: BTreeMap<Net, bool>,
 }
 
-/// Where networks on our side may not be. `sites` are those of each child, `ours` our addresses.
-pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, ours: &[IpAddr], outside: &Outside) -> Barred {
+/// Where networks on our side may not be. `sites` are those of each child.
+pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, outside: &Outside) -> Barred {
     let attached = outside.attachments();
     // The networks on our side, each with the interfaces that have a network of the same child.
     let mut arms = Interfaces::new();
@@ -141,14 +176,16 @@ pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, ours: &[I
         }
     }
     let locals: BTreeSet<Net> = arms.keys().copied().collect();
-    let parts = attached.keys().chain(outside.routed.keys()).copied().filter(|net| parent(&locals, *net).is_some());
-    let parts: BTreeSet<Net> = parts.collect();
+    let parts = attached.keys().chain(outside.routed.keys()).chain(outside.past.routed.keys()).copied();
+    // Of everything nothing is barred, whatever lies in it.
+    let parts: BTreeSet<Net> =
+        parts.filter(|net| parent(&locals, *net).is_some_and(|net| !is_everything(net))).collect();
 
     let mut barred = Barred::default();
     // Those around come before those within.
     for net in locals.union(&parts).copied() {
         let Some(local) = parent(&locals, net) else { continue };
-        if local.prefix == 0 {
+        if is_everything(local) {
             // Who gives the peers everything leads them outside.
             barred.nets.insert(net, BTreeSet::new());
             continue;
@@ -156,21 +193,21 @@ pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, ours: &[I
         let moves = is_single(net) && outside.past.ours.contains(&net.addr);
         let home: BTreeSet<String> = around(net)
             .find_map(|around| {
-                let found = [attached.get(&around).filter(|_| !moves), outside.routed.get(&around)];
-                let names: BTreeSet<String> = found.into_iter().flatten().flatten().cloned().collect();
+                let attached = attached.get(&around).filter(|_| !moves).into_iter().flatten().cloned();
+                let names: BTreeSet<String> = attached.chain(outside.led(around)).collect();
                 (!names.is_empty()).then_some(names)
             })
             .unwrap_or_default();
-        let elsewhere = outside.past.parts.get(&local).is_some_and(|names| !names.is_subset(&outside.interfaces));
-        let one_armed = !elsewhere && home.is_subset(&outside.interfaces);
+        let elsewhere = outside.past.parts.get(&local).is_some_and(|names| outside.inside(names).next().is_some());
+        let one_armed = !elsewhere && home.is_empty();
         let arms = arms.get(&local).filter(|_| one_armed);
         let strange =
             outside.interfaces.difference(&home).filter(|name| !arms.is_some_and(|arms| arms.contains(*name)));
         let strange: BTreeSet<String> = strange.cloned().collect();
         if net == local && home.is_empty() {
             let led = outside.defaults.iter().any(|(v4, name)| *v4 == net.is_ipv4() && strange.contains(name));
-            let some = parts.range(net..).next().is_some_and(|part| net.covers(*part));
-            let here = ours.iter().any(|addr| net.range().contains(*addr));
+            let some = parts.range(net..).take_while(|part| net.covers(**part)).any(|part| !is_single(*part));
+            let here = attached.keys().any(|other| !is_single(*other) && other.covers(net));
             let cut = elsewhere && arms_of(&attached, net, outside);
             if led && (cut || !some && !here) {
                 barred.astray.insert(net, some);
@@ -240,7 +277,7 @@ mod tests {
 
     /// Whether `wan` is barred for the first address of a network.
     fn is_barred(local: &[&str], seen: &Seen, asked: &str) -> bool {
-        let held = barred(intent(local).sites(), &seen.ours, &seen.outside).nets;
+        let held = barred(intent(local).sites(), &seen.outside).nets;
         around(net(asked)).find_map(|net| held.get(&net)).is_some_and(|names| names.contains("wan"))
     }
 
@@ -300,7 +337,7 @@ mod tests {
     #[test]
     fn f_07_a_route_of_its_own_leads_as_much_of_ours_outside_as_it_is_for_and_the_default_route_nothing() {
         const LAN: [&str; 1] = ["\"10.2.0.0/16\""];
-        let told = |seen: &Seen| barred(intent(&LAN).sites(), &seen.ours, &seen.outside).astray.len();
+        let told = |seen: &Seen| barred(intent(&LAN).sites(), &seen.outside).astray.len();
         let mut gateway = machine(&["192.0.2.0/24"], &[]);
         assert!(is_barred(&LAN, &gateway, "10.2.0.0/16") && told(&gateway) == 1);
         for own in ["10.2.0.0/16", "10.0.0.0/8"] {
@@ -361,6 +398,39 @@ mod tests {
         let mut legs = machine(&["10.2.1.0/24"], &["10.2.2.0/24"]);
         legs.outside.interfaces.insert("lan".to_owned());
         let legs = later(&Seen::default(), legs, &LAN);
-        assert!(barred(intent(&LAN).sites(), &legs.ours, &legs.outside).nets.values().all(BTreeSet::is_empty));
+        assert!(!is_barred(&LAN, &legs, "10.2.7.0/24") && !is_barred(&LAN, &legs, "10.2.1.0/24"));
+        assert!(is_barred(&LAN, &legs, "10.2.2.0/24"), "it lies at the other one");
+        let mut unplugged = machine(&["10.2.1.0/24"], &[]);
+        unplugged.outside.interfaces.insert("lan".to_owned());
+        assert!(is_barred(&LAN, &later(&legs, unplugged, &LAN), "10.2.2.5/32"), "and nowhere else without it");
+    }
+
+    #[test]
+    fn f_07_a_gateway_whose_only_interface_becomes_another_one_is_not_barred_from_its_own_network() {
+        const LAN: [&str; 1] = ["\"10.2.0.0/16\""];
+        // A cable and a radio in one network, both with a default route; the cable is pulled.
+        let mut cable = machine(&["10.2.1.0/24"], &[]);
+        cable.outside.attached.insert(net("10.2.1.0/24"), ["eth".to_owned(), "wan".to_owned()].into());
+        cable.outside.interfaces.insert("eth".to_owned());
+        let radio = later(&cable, machine(&["10.2.1.0/24"], &[]), &LAN);
+        assert!(!is_barred(&LAN, &radio, "10.2.1.7/32") && !is_barred(&LAN, &radio, "10.2.7.0/24"));
+        // An interface for management beside it, without a default route.
+        let mut beside = machine(&["10.2.1.0/24"], &[]);
+        beside.outside.attached.insert(net("10.2.1.0/24"), ["mgmt".to_owned(), "wan".to_owned()].into());
+        assert!(!is_barred(&LAN, &later(&Seen::default(), beside, &LAN), "10.2.1.7/32"));
+    }
+
+    #[test]
+    fn f_07_what_a_router_of_ours_had_is_not_outside_because_a_wider_route_leads_there() {
+        const LAN: [&str; 1] = ["\"10.2.0.0/16\""];
+        let mut site = machine(&["192.0.2.0/24"], &["10.2.0.0/24"]);
+        route(&mut site, "10.0.0.0/8", &["wan"]);
+        route(&mut site, "10.2.3.0/24", &["lan"]);
+        let mut unplugged = machine(&["192.0.2.0/24"], &[]);
+        route(&mut unplugged, "10.0.0.0/8", &["wan"]);
+        let lost = later(&site, unplugged.clone(), &LAN);
+        assert!(is_barred(&LAN, &lost, "10.2.3.5/32") && is_barred(&LAN, &lost, "10.2.0.5/32"));
+        route(&mut unplugged, "10.2.3.0/24", &["wan"]);
+        assert!(!is_barred(&LAN, &later(&site, unplugged, &LAN), "10.2.3.5/32"), "a route of its own");
     }
 }

@@ -8,7 +8,7 @@ use ipsec_core::net::AddrRange;
 
 use super::health::Round;
 use super::home::Outside;
-use super::net::Net;
+use super::net::{Net, is_default, prefixes};
 use super::plan::Seen;
 use super::{Boundary, MARK, kernel, ways};
 use crate::tun::Place;
@@ -55,7 +55,9 @@ impl Boundary {
         addresses.retain(|local| local.usable && Some(local.link) != tun && (v6 || local.addr.is_ipv4()));
         let named: BTreeSet<u32> =
             self.intent.outside.iter().filter_map(|name| nix::net::if_::if_nametoindex(name.as_str()).ok()).collect();
-        let sites: Vec<AddrRange> = self.intent.sites().flatten().copied().collect();
+        // Of everything nothing is barred, wherever a part of it is led.
+        let part = |range: &&AddrRange| !prefixes(range).iter().any(|net| is_default(net.is_ipv4(), net.prefix));
+        let sites: Vec<AddrRange> = self.intent.sites().flatten().filter(part).copied().collect();
         let ways = ways::ways(&mut self.netlink, v6, &sites, tun)?;
         // Where the peers are, and where strangers are.
         let remotes = self.intent.remotes.iter().copied().take(64);

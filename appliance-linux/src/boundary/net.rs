@@ -125,6 +125,12 @@ fn block_end(first: u128, host_bits: u32) -> u128 {
     first | 1u128.checked_shl(host_bits).map_or(u128::MAX, |size| size - 1)
 }
 
+/// Whether a route to this network is one to everywhere, or a part of one: others halve or quarter it to be preferred, and
+/// of IPv6 it may be `2000::/3`. The private networks of both families are longer.
+pub(super) fn is_default(v4: bool, prefix: u8) -> bool {
+    prefix < if v4 { 8 } else { 7 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -165,7 +165,7 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             plan.leads.insert(Lead::new(v4, BEYOND, Then::Nothing));
         }
     }
-    let barred = home::barred(intent.sites(), &seen.ours, &seen.outside);
+    let barred = home::barred(intent.sites(), &seen.outside);
     // What is behind another peer too goes there.
     let is_behind =
         |net| parent(&plan.captured, net).map(|held| held.prefix) > parent(&throws, net).map(|out| out.prefix);

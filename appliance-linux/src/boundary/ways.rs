@@ -11,7 +11,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 use super::attributes::attribute;
 use super::kernel::{MAIN, destination, families};
-use super::net::{Net, merged, number};
+use super::net::{Net, is_default, merged, number};
 use super::{TABLE, TABLE_OF_THE_REST};
 use crate::netlink::{Netlink, links};
 
@@ -25,12 +25,6 @@ pub(super) struct Ways {
     pub(super) defaults: BTreeSet<(bool, u32)>,
     /// What is no default route and has some of the networks asked about, with the links it leads to.
     pub(super) others: BTreeMap<Net, BTreeSet<u32>>,
-}
-
-/// Whether a route to this network is one to everywhere, or a part of one: others halve or quarter it to be preferred, and
-/// of IPv6 it may be `2000::/3`. The private networks of both families are longer.
-fn is_default(v4: bool, prefix: u8) -> bool {
-    prefix < if v4 { 8 } else { 7 }
 }
 
 /// Looks where routes lead, to everywhere and into `nets`, by whatever hop; those to the link `except` are left out.

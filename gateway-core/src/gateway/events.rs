@@ -418,7 +418,9 @@ impl Gateway {
             let needless = ours && !of_its_own && peer.attempt.is_none();
             peer.renew.take_if(|renewal| needless && *renewal == Renewal::Refused(config));
         }
-        if of_its_own {
+        // What came over from another connection takes nobody's place.
+        let carries_on = self.sas.get(&child).and_then(|sa| self.used_before(sa, parts.outbound, parts.inbound));
+        if of_its_own && carries_on.is_none() {
             self.make_room(now, child, parts);
         }
         self.agenda.touch(peer);
@@ -445,6 +447,8 @@ impl Gateway {
             Some(view) => self.is_up_with(child, view.party),
             None => !child.sas.is_empty(),
         });
+        let sa = id.and_then(|id| self.sas.get(&id));
+        let carried_on = sa.is_some_and(|sa| self.is_carried_on(sa, parts.inbound));
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let Some(config) = config else {
             // The peer asked. What it was about shows in its own words only.
@@ -468,7 +472,8 @@ impl Gateway {
                 let silent = sa.probed_in_vain(parts.inbound);
                 let times = parts.endpoint.child_sa(sa.child).and_then(|sa| sa.expires_at.zip(sa.rekey_at));
                 let last = sa.spent || times.is_some_and(|(end, next_try)| end <= next_try);
-                (What::RekeyFailed, silent || last || failure.is_about_pfs() || sa.refused >= PATIENCE)
+                let over = silent || last || failure.is_about_pfs() || sa.refused >= PATIENCE;
+                (What::RekeyFailed, over && !carried_on)
             }
             None => {
                 child.fail(now, cause.clone());

@@ -287,9 +287,20 @@ impl Gateway {
         outbound: &Outbound<'_, P>,
         inbound: &Inbound<'_, P>,
     ) -> Option<Instant> {
-        let others = self.children.get(&new.config)?.sas.iter().filter_map(|sa| self.sas.get(sa));
-        let carried = others.filter(|other| other.ike != new.ike && other.meets(new, inbound));
-        carried.map(|other| other.last_used(outbound, inbound)).max()
+        self.elsewhere(new, inbound).map(|other| other.last_used(outbound, inbound)).max()
+    }
+
+    /// Whether a newer SA over another connection with the same party carries on what this one does.
+    pub(super) fn is_carried_on<P: PacketCrypto>(&self, sa: &Installed, inbound: &Inbound<'_, P>) -> bool {
+        let since = |sa: &Installed| inbound.sa(sa.inbound).map(|status| status.since);
+        self.elsewhere(sa, inbound).any(|other| since(other) > since(sa))
+    }
+
+    /// The SAs over other connections with the same party that carry what this one does.
+    fn elsewhere<P: PacketCrypto>(&self, sa: &Installed, inbound: &Inbound<'_, P>) -> impl Iterator<Item = &Installed> {
+        let child = self.children.get(&sa.config);
+        let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
+        others.filter(move |other| other.ike != sa.ike && other.meets(sa, inbound))
     }
 
     /// Takes a Child SA out of the engines and keeps what went through it. Whether it stood: `false` when it was gone

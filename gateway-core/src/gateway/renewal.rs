@@ -91,7 +91,7 @@ impl Standing {
 impl Gateway {
     /// The connection of a peer is to be made anew beside the one that stands, for the sake of this child and with it first; not
     /// again at once when that does not help. After each renewal in vain the pause is twice as long, whichever of the peer's
-    /// children it was for. One that stands by its own last renewal is carried on whatever that did for others.
+    /// children it was for. One that stands, and had none in vain itself, is carried on whatever that did for others.
     pub(super) fn renew(&mut self, now: Instant, config: ChildConfigId) -> bool {
         let Some(child) = self.children.get(&config).filter(|child| !child.held) else { return false };
         let entry = self.peers.get(&child.peer).filter(|entry| !entry.held && entry.renew.is_none());
@@ -106,8 +106,11 @@ impl Gateway {
             None => DRAIN,
         };
         let early = judged.is_some_and(|(at, _)| at + pause > now);
-        let renewed = child.renewed_at.filter(|at| *at + DRAIN <= now);
-        if early && !renewed.is_some_and(|at| child.standing.is_some_and(|standing| standing.is_up_since(at))) {
+        let stands = child.standing.is_some_and(|standing| match child.renewed_at {
+            Some(at) => at + DRAIN <= now && standing.is_up_since(at),
+            None => standing.until.is_none(),
+        });
+        if early && !stands {
             return false;
         }
         let others = entry.children.iter().filter(|id| **id != config);
