@@ -46,8 +46,6 @@ struct Past {
     routed: Interfaces,
     /// Interfaces that were outside.
     outside: BTreeSet<String>,
-    /// Networks on our side, with the interfaces at which some of each was.
-    parts: Interfaces,
     /// Our addresses.
     ours: BTreeSet<IpAddr>,
 }
@@ -70,64 +68,72 @@ impl Outside {
                 self.past.attached.entry(*net).or_default().extend(names.iter().cloned());
             }
         }
-        for (net, names) in self.routed.iter().filter(|(net, _)| parent(&nets, **net).is_some()) {
+        let ours =
+            |net: Net| parent(&nets, net).is_some() || nets.range(net..).next().is_some_and(|own| net.covers(*own));
+        for (net, names) in self.routed.iter().filter(|(net, _)| !is_single(**net) && ours(**net)) {
             if self.past.routed.len() < MOST || self.past.routed.contains_key(net) {
                 self.past.routed.entry(*net).or_default().extend(names.iter().cloned());
             }
         }
-        let mut parts: Interfaces = nets.iter().map(|net| (*net, BTreeSet::new())).collect();
-        for homes in [&self.attached, &self.routed] {
-            for (home, names) in homes.iter().filter(|(home, _)| !is_single(**home)) {
-                for net in around(*home) {
-                    if let Some(held) = parts.get_mut(&net) {
-                        held.extend(names.iter().cloned());
-                    }
-                }
-            }
-            for (net, held) in &mut parts {
-                held.extend(around(*net).find_map(|around| homes.get(&around)).into_iter().flatten().cloned());
-            }
-        }
-        for (net, names) in parts {
-            self.past.parts.entry(net).or_default().extend(names);
-        }
-        self.past.parts.retain(|net, _| nets.contains(net));
     }
 
-    /// Where what is attached lies. Where an interface that is and was not outside has it, or had it, it lies there, and at
-    /// those that had it when it was first there; else where it is now, or was last.
+    /// Where what is attached lies. Where an interface that is not outside has it, or had it, it lies there, and at those that
+    /// had it when it was first there; else where it is now, or with whoever had it last and has nothing else now.
     fn attachments(&self) -> Interfaces {
         let mut held = Interfaces::new();
         for (net, names) in self.attached.iter().chain(&self.past.attached) {
-            held.entry(*net).or_default().extend(self.inside(names));
+            held.entry(*net).or_default().extend(self.inside(*net, names));
         }
         held.retain(|_, names| !names.is_empty());
         let inside: BTreeSet<Net> = held.keys().copied().collect();
-        for (net, names) in self.attached.iter().chain(&self.past.attached) {
-            let theirs = match inside.contains(net) {
-                true => self.past.first.get(net).and_then(|first| Some(first.intersection(self.attached.get(net)?))),
-                false => None,
-            };
-            if let Some(theirs) = theirs {
-                held.entry(*net).or_default().extend(theirs.cloned());
+        for (net, names) in &self.attached {
+            if inside.contains(net) {
+                let first = self.past.first.get(net).into_iter().flat_map(|first| first.intersection(names));
+                held.entry(*net).or_default().extend(first.cloned());
             } else if parent(&inside, *net).is_none() {
-                held.entry(*net).or_insert_with(|| names.clone());
+                held.insert(*net, names.clone());
+            }
+        }
+        for (net, names) in &self.past.attached {
+            let bare = |name: &&String| {
+                let mut others = self.attached.iter().filter(|(other, _)| other.is_ipv4() == net.is_ipv4());
+                !others.any(|(_, names)| names.contains(*name))
+            };
+            let last: BTreeSet<String> = names.iter().filter(bare).cloned().collect();
+            if !last.is_empty() && parent(&inside, *net).is_none() {
+                held.entry(*net).or_insert(last);
             }
         }
         held
     }
 
-    /// Those that are not outside, nor were.
-    fn inside(&self, names: &BTreeSet<String>) -> impl Iterator<Item = String> {
-        let strange = |name: &&String| self.interfaces.contains(*name) || self.past.outside.contains(*name);
-        names.iter().filter(move |name| !strange(name)).cloned()
+    /// Those of `names` that are not outside. One that was outside and is gone does not count where another one outside has the
+    /// same network now: it took its place.
+    fn inside(&self, net: Net, names: &BTreeSet<String>) -> impl Iterator<Item = String> {
+        let replaced = self.attached.get(&net).is_some_and(|now| !now.is_disjoint(&self.interfaces));
+        let gone = move |name: &String| replaced && self.past.outside.contains(name);
+        names.iter().filter(move |name| !self.interfaces.contains(*name) && !gone(name)).cloned()
     }
 
-    /// Where what routes of its own lead to a network lies: where they lead, and where those led that are gone, unless that
-    /// was outside.
-    fn led(&self, net: Net) -> impl Iterator<Item = String> {
-        let past = self.past.routed.get(&net).into_iter().flat_map(|names| self.inside(names));
-        self.routed.get(&net).into_iter().flatten().cloned().chain(past)
+    /// Where what routes of its own lead to a network lies: where they lead, and where nothing leads there now, where those
+    /// led that are gone, unless that is outside.
+    fn led(&self, net: Net) -> BTreeSet<String> {
+        let past = || self.past.routed.get(&net).map(|names| names.difference(&self.interfaces).cloned().collect());
+        self.routed.get(&net).cloned().or_else(past).unwrap_or_default()
+    }
+
+    /// Whether some of a network on our side, or what it is some of, is or was at an interface that is not outside.
+    fn is_elsewhere(&self, local: Net) -> bool {
+        let homes = [&self.attached, &self.past.attached, &self.routed, &self.past.routed];
+        let within = |homes: &Interfaces| {
+            let within = homes.range(local..).take_while(|(net, _)| local.covers(**net));
+            within.into_iter().any(|(net, names)| !is_single(*net) && self.inside(*net, names).next().is_some())
+        };
+        let beyond = |homes: &Interfaces| {
+            let nearest = around(local).skip(1).find_map(|net| Some((net, homes.get(&net)?)));
+            nearest.is_some_and(|(net, names)| self.inside(net, names).next().is_some())
+        };
+        homes.into_iter().any(|homes| within(homes) || beyond(homes))
     }
 }
 
@@ -165,7 +171,8 @@ pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, outside: 
         for v4 in [true, false] {
             let local = || site.iter().filter(move |range| range.is_ipv4() == v4);
             let at = |range: &AddrRange| range.start() != range.end();
-            let met = attached
+            let met = outside
+                .attached
                 .iter()
                 .filter(|(net, _)| local().any(|range| at(range) && net.range().intersect(range).is_some()));
             let met: BTreeSet<String> =
@@ -198,7 +205,7 @@ pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, outside: 
                 (!names.is_empty()).then_some(names)
             })
             .unwrap_or_default();
-        let elsewhere = outside.past.parts.get(&local).is_some_and(|names| outside.inside(names).next().is_some());
+        let elsewhere = outside.is_elsewhere(local);
         let one_armed = !elsewhere && home.is_empty();
         let arms = arms.get(&local).filter(|_| one_armed);
         let strange =
@@ -212,6 +219,9 @@ pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, outside: 
             if led && (cut || !some && !here) {
                 barred.astray.insert(net, some);
             }
+        }
+        if outside.attached.get(&net).is_some_and(|names| !names.is_disjoint(&strange)) {
+            barred.astray.insert(net, true); // it is attached there
         }
         if net == local || around(net).skip(1).find_map(|around| barred.nets.get(&around)) != Some(&strange) {
             barred.nets.insert(net, strange);
@@ -417,7 +427,48 @@ mod tests {
         // An interface for management beside it, without a default route.
         let mut beside = machine(&["10.2.1.0/24"], &[]);
         beside.outside.attached.insert(net("10.2.1.0/24"), ["mgmt".to_owned(), "wan".to_owned()].into());
-        assert!(!is_barred(&LAN, &later(&Seen::default(), beside, &LAN), "10.2.1.7/32"));
+        assert!(!is_barred(&LAN, &later(&Seen::default(), beside.clone(), &LAN), "10.2.1.7/32"));
+        let mut late = beside.clone();
+        late.outside.attached.insert(net("10.2.1.0/24"), ["mgmt".to_owned()].into());
+        let late = later(&late, beside, &LAN);
+        assert!(is_barred(&LAN, &late, "10.2.1.7/32"), "it came later");
+        assert!(
+            barred(intent(&LAN).sites(), &late.outside).astray.contains_key(&net("10.2.1.0/24")),
+            "and that is told"
+        );
+    }
+
+    #[test]
+    fn f_07_an_interface_outside_does_not_keep_what_it_had_before_and_one_of_ours_that_was_outside_once_does() {
+        const LAN: [&str; 1] = ["\"10.2.0.0/16\""];
+        let lease = later(&machine(&["10.2.1.0/24"], &[]), machine(&["192.168.43.0/24"], &[]), &LAN);
+        for lost in ["10.2.1.5/32", "10.2.7.5/32"] {
+            assert!(is_barred(&LAN, &lease, lost), "{lost}, at a stranger's");
+        }
+        assert!(!barred(intent(&LAN).sites(), &lease.outside).astray.is_empty());
+        // A default route by the LAN, for a while.
+        const OFFICE: [&str; 1] = ["\"192.168.0.0/16\""];
+        let office = |lan: &[&str]| machine(&["192.168.1.0/24"], lan);
+        let mut backup = office(&["192.168.10.0/24"]);
+        backup.outside.interfaces.insert("lan".to_owned());
+        for now in [&["192.168.10.0/24"][..], &[]] {
+            let seen = later(&backup, office(now), &OFFICE);
+            for lost in ["192.168.77.5/32", "192.168.10.5/32"] {
+                assert!(is_barred(&OFFICE, &seen, lost), "{lost} {now:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn f_07_a_summary_that_led_to_a_router_of_ours_is_kept_in_mind() {
+        const PARTS: [&str; 1] = ["\"10.2.3.0/24\", \"10.2.4.0/24\""];
+        let mut site = machine(&["192.0.2.0/24"], &["172.16.0.0/30"]);
+        site.outside.interfaces.insert("lan".to_owned());
+        route(&mut site, "10.0.0.0/8", &["wan"]);
+        route(&mut site, "10.2.0.0/16", &["lan"]);
+        let mut unplugged = machine(&["192.0.2.0/24"], &[]);
+        route(&mut unplugged, "10.0.0.0/8", &["wan"]);
+        assert!(is_barred(&PARTS, &later(&site, unplugged, &PARTS), "10.2.3.5/32"), "though it was outside once");
     }
 
     #[test]

@@ -56,8 +56,9 @@ impl Boundary {
         let named: BTreeSet<u32> =
             self.intent.outside.iter().filter_map(|name| nix::net::if_::if_nametoindex(name.as_str()).ok()).collect();
         // Of everything nothing is barred, wherever a part of it is led.
-        let part = |range: &&AddrRange| !prefixes(range).iter().any(|net| is_default(net.is_ipv4(), net.prefix));
-        let sites: Vec<AddrRange> = self.intent.sites().flatten().filter(part).copied().collect();
+        let nets = self.intent.sites().flatten().flat_map(prefixes);
+        let sites: Vec<AddrRange> =
+            nets.filter(|net| !is_default(net.is_ipv4(), net.prefix)).map(|net| net.range()).collect();
         let ways = ways::ways(&mut self.netlink, v6, &sites, tun)?;
         // Where the peers are, and where strangers are.
         let remotes = self.intent.remotes.iter().copied().take(64);
