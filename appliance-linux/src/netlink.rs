@@ -53,8 +53,8 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        // Dumps by table: the routes of others, of which there may be hundreds of thousands, stay in the kernel. Where it
-        // is too old for this they are sorted out here.
+        // Dumps by table: of the routes of others, of which there may be hundreds of thousands, those in tables that nobody asks
+        // for stay in the kernel. Where it is too old for this they are sorted out here.
         let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self { socket, sequence: 0 })
     }

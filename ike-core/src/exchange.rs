@@ -21,6 +21,9 @@ use crate::wire::outline::Outline;
 use crate::wire::sk::SkReceiver;
 use crate::wire::writer::MessageWriter;
 
+/// How much longer than after TEMPORARY_FAILURE to wait after a rekey that the peer refused for good.
+pub(crate) const REFUSED_FACTOR: u32 = 15;
+
 /// What an error notification of the peer means.
 pub(crate) fn cause_of(error: &Notify<'_>) -> Failure {
     match error.kind {

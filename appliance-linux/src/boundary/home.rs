@@ -46,8 +46,8 @@ struct Past {
     routed: Interfaces,
     /// Interfaces that were outside.
     outside: BTreeSet<String>,
-    /// Our addresses.
-    ours: BTreeSet<IpAddr>,
+    /// Addresses of ours that are protected by themselves.
+    ours: BTreeSet<Net>,
 }
 
 impl Outside {
@@ -59,9 +59,10 @@ impl Outside {
         ours: impl Iterator<Item = IpAddr>,
     ) {
         self.past = before.past.clone();
-        self.past.ours.extend(ours);
-        self.past.outside.extend(self.interfaces.iter().cloned());
         let nets: BTreeSet<Net> = sites.flatten().flat_map(prefixes).collect();
+        let singles = ours.filter_map(|addr| Net::new(addr, if addr.is_ipv4() { 32 } else { 128 }));
+        self.past.ours.extend(singles.filter(|single| nets.contains(single)));
+        self.past.outside.extend(self.interfaces.iter().cloned());
         for (net, names) in self.attached.iter().filter(|(net, _)| !is_single(**net)) {
             if self.past.attached.len() < MOST || self.past.attached.contains_key(net) {
                 self.past.first.entry(*net).or_insert_with(|| names.clone());
@@ -94,12 +95,11 @@ impl Outside {
                 held.insert(*net, names.clone());
             }
         }
+        let busy: BTreeSet<(bool, &String)> =
+            self.attached.iter().flat_map(|(net, names)| names.iter().map(|name| (net.is_ipv4(), name))).collect();
         for (net, names) in &self.past.attached {
-            let bare = |name: &&String| {
-                let mut others = self.attached.iter().filter(|(other, _)| other.is_ipv4() == net.is_ipv4());
-                !others.any(|(_, names)| names.contains(*name))
-            };
-            let last: BTreeSet<String> = names.iter().filter(bare).cloned().collect();
+            let last = names.iter().filter(|name| !busy.contains(&(net.is_ipv4(), *name)));
+            let last: BTreeSet<String> = last.cloned().collect();
             if !last.is_empty() && parent(&inside, *net).is_none() {
                 held.entry(*net).or_insert(last);
             }
@@ -197,7 +197,7 @@ pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, outside: 
             barred.nets.insert(net, BTreeSet::new());
             continue;
         }
-        let moves = is_single(net) && outside.past.ours.contains(&net.addr);
+        let moves = outside.past.ours.contains(&net);
         let home: BTreeSet<String> = around(net)
             .find_map(|around| {
                 let attached = attached.get(&around).filter(|_| !moves).into_iter().flatten().cloned();

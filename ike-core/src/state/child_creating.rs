@@ -24,8 +24,6 @@ use crate::wire::writer::MessageWriter;
 
 /// How often one request is made again with another group or other proposals.
 const MAX_RESTARTS: u8 = 3;
-/// How much longer than after TEMPORARY_FAILURE to wait after a rekey that the peer refused for good.
-const REFUSED_FACTOR: u32 = 15;
 
 /// The peer asks for a Child SA.
 pub(crate) fn on_request<C: IkeCrypto>(
@@ -181,7 +179,7 @@ pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot
 
 /// A rekey failed for a reason that will not be gone soon: told, and tried again later and later.
 fn put_off(old: &mut Child, now: Instant, pause: Duration, cause: Failure) {
-    old.rekey_at = Some(now + old.refused.refused(now, pause.saturating_mul(REFUSED_FACTOR)));
+    old.rekey_at = Some(now + old.refused.refused(now, pause.saturating_mul(exchange::REFUSED_FACTOR)));
     old.rekey_failed = Some(cause);
 }
 

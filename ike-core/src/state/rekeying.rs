@@ -19,8 +19,6 @@ use crate::wire::writer::MessageWriter;
 
 /// How often in a row the peer may ask for another group.
 const MAX_REGROUPS: u8 = 3;
-/// How much longer than after TEMPORARY_FAILURE to wait after a rekey that the peer refused for good.
-const REFUSED_FACTOR: u32 = 15;
 
 /// The peer rekeys.
 pub(crate) fn on_request<C: IkeCrypto>(
@@ -203,7 +201,7 @@ fn refused<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failur
     if cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE) {
         established.rekey_at = Some(env.now + exchange::wait(established, env));
     } else {
-        let first = env.settings.retry.saturating_mul(REFUSED_FACTOR);
+        let first = env.settings.retry.saturating_mul(exchange::REFUSED_FACTOR);
         established.rekey_at = Some(env.now + established.refused.refused(env.now, first));
         sa.report.rekey_failed = Some(cause);
     }
