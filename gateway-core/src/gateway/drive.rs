@@ -196,9 +196,9 @@ impl Gateway {
         self.forget_wishes(id);
     }
 
-    /// What was wished for of a peer that we do not call by ourselves goes with the connection.
+    /// What was wished for of a peer that we do not call by ourselves goes with the last connection.
     fn forget_wishes(&mut self, id: PeerId) {
-        let Some(entry) = self.peers.get(&id) else { return };
+        let Some(entry) = self.peers.get(&id).filter(|entry| entry.ikes.is_empty()) else { return };
         for config in entry.children.iter().filter(|_| !entry.is_wanted()) {
             if let Some(child) = self.children.get_mut(config) {
                 child.wanted = false;
@@ -308,18 +308,17 @@ impl Gateway {
     fn first_child(&self, entry: &PeerEntry) -> Option<ChildConfigId> {
         let active = entry.is_active();
         let child = |id: &ChildConfigId| self.children.get(id).filter(|child| !child.held || child.wanted);
-        // In turn, from the one on that follows the one for whose sake the peer ended the last handshake.
-        let spoiled = entry.children.iter().position(|id| Some(*id) == entry.spoiler);
-        let (before, after) = entry.children.split_at(spoiled.map_or(0, |at| at.saturating_add(1)));
-        let all = || after.iter().chain(before);
+        // Best one that is not refused, and not the one for whose sake the peer ended the last handshake.
+        let hope = |child: &&ChildEntry| (Some(child.id) == entry.spoiler, child.failures);
+        let all = || entry.children.iter().filter_map(child);
         // What is to be renewed may have been taken down since, or be gone from the configuration.
         let renewed = entry
             .renew
             .map(Renewal::child)
-            .filter(|id| entry.spoiler != Some(*id) && all().any(|one| one == id) && child(id).is_some());
-        let due = || all().find(|id| child(id).is_some_and(|child| child.is_wanted(active)));
-        let any = || all().find(|id| child(id).is_some());
-        renewed.or_else(|| due().or_else(any).copied())
+            .filter(|id| entry.spoiler != Some(*id) && entry.children.contains(id) && child(id).is_some());
+        let due = || all().filter(|child| child.is_wanted(active)).min_by_key(hope);
+        let any = || all().min_by_key(hope);
+        renewed.or_else(|| due().or_else(any).map(|child| child.id))
     }
 
     /// Asks a connected peer for a child, or for an SA of it of its own: one for these selectors.

@@ -324,9 +324,14 @@ impl Gateway {
         if entry.attempt == Some(ike) {
             entry.attempt = None;
             entry.party = endpoint.ike_sa(ike).map(|view| view.party);
-            if entry.renew.take().is_some() {
+            if let Some(renewal) = entry.renew.take() {
                 let party = |ike: &IkeId| endpoint.ike_sa(*ike).map(|view| view.party);
                 entry.superseded.extend(entry.ikes.iter().filter(|held| party(held) == party(&ike)));
+                if let Renewal::Refused(config) = renewal
+                    && let Some(child) = self.children.get_mut(&config)
+                {
+                    child.renewed_at = Some(now);
+                }
             }
         }
         entry.ikes.push(ike);
@@ -498,10 +503,11 @@ impl Gateway {
     ) {
         let Some(sa) = self.sas.get_mut(&child) else { return };
         sa.drain(parts.outbound);
-        let (peer, config) = (sa.peer, sa.config);
+        let (peer, config, spent) = (sa.peer, sa.config, sa.spent);
         let Some(entry) = self.children.get_mut(&config) else { return };
         entry.draining.extend(entry.sas.take(&child));
-        entry.leave(now);
+        self.leave(now, config, spent);
+        let Some(entry) = self.children.get(&config) else { return };
         if entry.sas.is_empty() {
             // What took its place is gone already, and could not be told as the end.
             let cause = entry.cause.clone();
@@ -565,6 +571,9 @@ impl Gateway {
             }
             if ours && failure.is_about_child() {
                 entry.spoiler = entry.begun;
+                if let Some(child) = entry.begun.and_then(|begun| self.children.get_mut(&begun)) {
+                    child.failures = child.failures.saturating_add(1);
+                }
             }
             let known = entry.ikes.len();
             entry.ikes.retain(|held| *held != ike);

@@ -273,7 +273,9 @@ impl Gateway {
     pub(super) fn enter(&mut self, now: Instant, installed: Installed) {
         if let Some(child) = self.children.get_mut(&installed.config) {
             child.sas.insert(installed.child);
-            Standing::enter(&mut child.standing, now);
+            if self.peers.get(&child.peer).is_none_or(|entry| entry.looks_after(installed.party)) {
+                Standing::enter(&mut child.standing, now);
+            }
         }
         self.sas.insert(installed.child, installed);
         // At once: only then is it known when to look again.
@@ -319,12 +321,25 @@ impl Gateway {
             entry.sas.remove(&child)
         });
         self.hand_silence_on(&sa, stood, parts.inbound);
+        let spent = sa.spent;
         let totals = sa.remove(parts.outbound, parts.inbound);
         if let Some(entry) = self.children.get_mut(&config) {
             entry.past.add(totals);
-            entry.leave(now);
         }
+        self.leave(now, config, spent);
         stood
+    }
+
+    /// An SA of a child is gone, or carries nothing on: with the last one with whom we look after it is down.
+    pub(super) fn leave(&mut self, now: Instant, config: ChildConfigId, spent: bool) {
+        let Some(child) = self.children.get_mut(&config) else { return };
+        let peer = self.peers.get(&child.peer);
+        let ours = |sa: &Installed| peer.is_none_or(|entry| entry.looks_after(sa.party));
+        if !child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(ours)
+            && let Some(standing) = child.standing.as_mut()
+        {
+            standing.leave(now, spent);
+        }
     }
 
     /// Has IKE delete a Child SA that is in the engines, and says why when it is gone.

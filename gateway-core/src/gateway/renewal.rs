@@ -56,6 +56,8 @@ pub(super) struct Standing {
     /// When the newest of its SAs came.
     newest: Instant,
     until: Option<Instant>,
+    /// The last of its SAs had carried what it may: its end says nothing of whether the child is welcome.
+    spent: bool,
 }
 
 impl Standing {
@@ -63,18 +65,20 @@ impl Standing {
     pub(super) fn enter(this: &mut Option<Self>, now: Instant) {
         match this {
             Some(standing) if standing.until.is_none() => standing.newest = now,
-            _ => *this = Some(Self { from: now, newest: now, until: None }),
+            _ => *this = Some(Self { from: now, newest: now, until: None, spent: false }),
         }
     }
 
-    /// The last SA is gone.
-    pub(super) fn leave(&mut self, now: Instant) {
-        self.until.get_or_insert(now);
+    /// The last SA is gone, spent or not.
+    pub(super) fn leave(&mut self, now: Instant, spent: bool) {
+        if self.until.is_none() {
+            (self.until, self.spent) = (Some(now), spent);
+        }
     }
 
     /// Whether it was a good one.
     pub(super) fn lasted(&self, now: Instant) -> bool {
-        self.until.unwrap_or(now).since(self.from) >= LASTING
+        self.spent || self.until.unwrap_or(now).since(self.from) >= LASTING
     }
 
     /// Whether it goes on, with an SA that came since `at`.
@@ -84,7 +88,7 @@ impl Standing {
 
     /// Whether it goes on, or went on for long since `at`.
     fn goes_on(&self, at: Instant) -> bool {
-        self.until.is_none_or(|until| until.since(self.from.max(at)) >= LASTING)
+        self.until.is_none_or(|until| self.spent || until.since(self.from.max(at)) >= LASTING)
     }
 }
 
@@ -116,8 +120,6 @@ impl Gateway {
         let others = entry.children.iter().filter(|id| **id != config);
         let up = |id: &&ChildConfigId| self.children.get(id).is_some_and(|child| !child.sas.is_empty());
         let last = Last { at: now, child: config, beside: others.filter(up).copied().collect() };
-        let Some(child) = self.children.get_mut(&config) else { return false };
-        child.renewed_at = Some(now);
         let Some(entry) = self.peers.get_mut(&child.peer) else { return false };
         if !early {
             entry.renewals = Renewals { last: Some(last), in_vain };

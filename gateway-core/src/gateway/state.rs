@@ -279,7 +279,7 @@ pub(super) struct ChildEntry {
     pub(super) standing: Option<Standing>,
     /// How often in a row it came up and was gone soon.
     pub(super) brief: u32,
-    /// When its connection was last to be made anew for its sake.
+    /// When its connection was last made anew for its sake.
     pub(super) renewed_at: Option<Instant>,
     pub(super) failures: u32,
     /// So many times in a row it could not even be asked for.
@@ -378,13 +378,6 @@ impl ChildEntry {
         self.wanted = false;
         self.retry_at = Some(now + super::pause(self.denied, self.id.0));
         self.cause = Some(cause);
-    }
-
-    /// An SA of it is gone, or carries nothing on: with the last one it is down.
-    pub(super) fn leave(&mut self, now: Instant) {
-        if let Some(standing) = self.standing.as_mut().filter(|_| self.sas.is_empty()) {
-            standing.leave(now);
-        }
     }
 
     /// It is down again. `at_once`: one that was up for long comes again without a pause.

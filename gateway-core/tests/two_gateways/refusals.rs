@@ -334,3 +334,69 @@ fn f_61_a_child_whose_rekeys_for_an_amount_are_refused_is_carried_on_by_a_new_ik
     let renewed = world.left.told(renewing);
     assert!((10..=13).contains(&renewed), "{renewed}\n{}", world.story());
 }
+
+/// Two children of which IKE_AUTH alone brings the first here, and the right side takes the second no more after a minute.
+fn with_a_neighbour_in_vain(order: [&str; 2]) -> World {
+    let esp = |net: &str| format!("esp = \"{net}\"");
+    let right = |two: &str| peer(false, "start = \"passive\"", &esp("aes256gcm16-ecp256")) + &second(4, 3) + &esp(two);
+    let net = peer(true, "", "esp = \"aes256gcm16\"\nrekey = \"10m\"");
+    let (head, net) = net.split_at(net.find("[[peer.child]]").unwrap());
+    let two = second(3, 4) + &esp("aes256gcm16") + "\n";
+    let children = order.map(|name| if name == "net" { net } else { &two }).concat();
+    let mut world = World::new(&format!("{head}{children}"), &right("aes256gcm16")).start();
+    world.pass(secs(60));
+    world.right.gateway.reload(world.now, config(&right("aes128gcm16")), parts!(world.right)).1.unwrap();
+    world
+}
+
+#[test]
+fn f_61_a_lost_connection_comes_back_with_a_child_that_the_peer_takes_and_not_with_the_first_of_the_file() {
+    let mut world = with_a_neighbour_in_vain(["two", "net"]);
+    world.pass(secs(3600));
+    world.cut = true;
+    world.pass(secs(300));
+    assert!(!world.left.child("other", "net").2, "{}", world.story());
+    world.cut = false;
+    world.pass(secs(120));
+    world.ping();
+}
+
+#[test]
+fn f_61_a_renewal_that_nobody_answered_is_none_that_was_in_vain() {
+    let mut world = with_a_neighbour_in_vain(["net", "two"]);
+    let story = |world: &World| (world.left.told(renewing), world.left.told(down));
+    world.pass(secs(3600));
+    // Nothing of the next one that is for its sake arrives.
+    let (renewed, _) = story(&world);
+    world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
+    let begun = |world: &World| world.left.endpoint.ike_sas().find(|ike| ike.since.is_none());
+    while world.left.told(renewing) == renewed || begun(&world).is_none() {
+        assert!(world.step(), "{}", world.story());
+    }
+    world.drop_spi = begun(&world).map(|ike| ike.spi_local.to_be_bytes());
+    let before = world.left.told(failed);
+    while world.left.told(failed) == before {
+        world.pass(secs(1));
+    }
+    world.drop_spi = None;
+    let (_, ended) = story(&world);
+    world.pass(secs(3600));
+    assert_eq!(story(&world).1, ended, "{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn f_61_a_child_whose_amount_passes_in_seconds_is_made_again_as_often_as_that_takes() {
+    let mut world = with_ike_sas_only(&peer(true, "", "rekey-packets = 1000"), REFUSALS[0]);
+    let mut passed = 0;
+    let mut last = 0;
+    for count in 0..300_000 / 3 {
+        if world.send(true, &packet(1, 2, b"much")) == Ok(()) {
+            passed += 1;
+            last = count;
+        }
+        world.pass(Duration::from_millis(3));
+        world.right.received.clear();
+    }
+    assert!(passed > 50_000 && last > 99_000, "{passed} of 100000, the last one was {last}\n{}", world.story());
+}

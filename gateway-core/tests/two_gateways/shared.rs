@@ -233,3 +233,21 @@ fn f_53_a_child_is_wanted_of_the_party_that_we_call_and_of_no_other() {
     world.pass(secs(10));
     assert!(world.left.child("other", "net").2, "{}", world.story());
 }
+
+#[test]
+fn f_61_what_one_party_deletes_at_once_is_asked_for_ever_more_rarely_although_the_other_has_it() {
+    let (mut world, mut second) = shared("");
+    for _ in 0..600 {
+        core::mem::swap(&mut world.right, &mut second);
+        world.pass(Duration::from_millis(500));
+        core::mem::swap(&mut world.right, &mut second);
+        world.pass(Duration::from_millis(500));
+        if world.right.child("other", "net").2 {
+            world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+            world.exchange();
+        }
+    }
+    let up = world.left.told(|what| matches!(what, What::ChildUp { .. }));
+    assert!((4..=20).contains(&up), "{up}\n{}", world.story());
+    assert!(world.left.child("other", "net").2, "the other one has it\n{}", world.story());
+}
