@@ -9,8 +9,9 @@ use ike_core::proposal::{IkeProposal, offer_ike};
 use ike_core::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId, TransformType};
 use ike_core::wire::chain::Chain;
 use ike_core::wire::sa::TransformSpec;
+use ike_core::wire::writer::MessageWriter;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
-use ipsec_core::net::Spi;
+use ipsec_core::net::{Path, Spi};
 
 use super::peer::*;
 use crate::engine::{Engine, Refuse, refuse};
@@ -189,38 +190,57 @@ fn atk_19_every_subset_of_the_transforms_of_esp_but_the_whole_is_refused() {
 
 #[test]
 fn atk_35_nothing_in_clear_changes_an_established_sa() {
+    let delete = |message: &mut MessageWriter<'_>| {
+        message.delete_esp(&[Spi::new(u32::from_be_bytes(ESP_SPI)).unwrap()])?;
+        message.delete_ike()
+    };
+    let claim = |kind, data: &[u8]| (notify(kind, data), true);
+    let hidden = payloads(|message| {
+        message.notify_parts(NotifyKind::INVALID_SPI, &[&ESP_SPI])?;
+        delete(message)
+    });
     let messages = [
-        payloads(|message| message.delete_ike()),
-        payloads(|message| message.delete_esp(&[Spi::new(u32::from_be_bytes(ESP_SPI)).unwrap()])),
-        notify(NotifyKind::AUTHENTICATION_FAILED, &[]),
-        notify(NotifyKind::INVALID_SYNTAX, &[]),
-        notify(NotifyKind::INITIAL_CONTACT, &[]),
-        notify(NotifyKind(4), &[]),  // INVALID_IKE_SPI
-        notify(NotifyKind(11), &[]), // INVALID_SPI
-        NOTHING,
+        (payloads(|message| message.delete_ike()), false),
+        (payloads(delete), false),
+        (notify(NotifyKind::AUTHENTICATION_FAILED, &[]), false),
+        (notify(NotifyKind::INVALID_SYNTAX, &[]), false),
+        (notify(NotifyKind::INITIAL_CONTACT, &[]), false),
+        (notify(NotifyKind::INVALID_SPI, &[1, 2, 3, 4]), false),
+        (NOTHING, false),
+        // These are looked at when they come from where the peer is: it is asked for a sign of life, and that is all.
+        claim(NotifyKind::INVALID_IKE_SPI, &[]),
+        claim(NotifyKind::INVALID_SPI, &ESP_SPI),
+        (hidden, true),
     ];
-    for by_host in [false, true] {
-        let (mut host, mut peer) = if by_host { asking(8) } else { Scripted::established(8) };
-        // With signs of life asked for: none of these is one, nor hurries the next.
-        host.endpoint.pad_mut().0[0].dpd = std::time::Duration::from_secs(20);
-        let heard = |host: &Host| host.ike().unwrap().heard;
-        let (before, due, last) = (snapshot(&host), host.endpoint.poll_timeout(), heard(&host));
-        // What claims that an SA is not known is looked at (f_65), from where the peer is.
-        peer.path.remote.set_ip("203.0.113.9".parse().unwrap());
-        for content in &messages {
+    for (by_host, foreign) in [(false, false), (false, true), (true, false), (true, true)] {
+        for (number, (content, is_claim)) in messages.iter().enumerate() {
+            let (mut host, mut peer) = if by_host { asking(8) } else { Scripted::established(8) };
+            // With signs of life asked for: none of these is one, nor hurries the next.
+            host.endpoint.pad_mut().0[0].dpd = std::time::Duration::from_secs(20);
+            let heard = |host: &Host| host.ike().unwrap().heard;
+            let (before, due, last) = (snapshot(&host), host.endpoint.poll_timeout(), heard(&host));
+            let from = if foreign { "203.0.113.9:500".parse().unwrap() } else { peer.path.remote };
+            let from = Path { remote: from, ..peer.path };
+            let mut asked = Vec::new();
             for (exchange, response, id) in [34, 35, 36, 37]
                 .into_iter()
                 .flat_map(|exchange| (0..8).map(move |bits| (exchange, bits & 1, bits >> 1)))
             {
                 let header = peer.header(ExchangeType(exchange), response == 1, id);
-                let (handled, sent) = tell_at(&mut host, LATER, peer.path, &in_clear(&header, content));
-                assert!(handled.is_err() && sent.is_empty(), "{handled:?}");
-                assert_eq!((&snapshot(&host), host.endpoint.poll_timeout()), (&before, due));
-                assert_eq!(heard(&host), last);
+                let (handled, sent) = tell_at(&mut host, LATER, from, &in_clear(&header, content));
+                assert!(handled.is_err(), "{number}: {handled:?}");
+                asked.extend(sent);
+                assert_eq!((&snapshot(&host), heard(&host)), (&before, last), "{number}");
+                assert!(host.endpoint.poll_timeout() == due || !asked.is_empty(), "{number}");
             }
+            // Whoever waits for an answer hears from the peer anyway.
+            assert_eq!(asked.len(), usize::from(*is_claim && !foreign && !by_host), "{number}");
+            for request in asked {
+                assert_eq!(peer.open(&request).1, [], "{number}: a sign of life is asked for");
+                assert_eq!(peer.respond(&mut host, INFO, &NOTHING), (Ok(()), vec![]), "{number}");
+            }
+            assert!(peer.alive(&mut host) && snapshot(&host) == before, "{number}");
         }
-        peer.path.remote = path_of(by_host).remote;
-        assert!(peer.alive(&mut host));
     }
 }
 
