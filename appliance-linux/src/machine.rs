@@ -270,13 +270,18 @@ impl Machine {
         self.netlink.next_hop(address, MARK).is_ok_and(|hop| hop.source == Some(address))
     }
 
-    /// Whether packets to a peer leave from another address of ours than this one, and through none of the interfaces
-    /// (`owners`) that have it. Of an interface under `outside`, which has sockets of its own, any route that leads
-    /// through it will do, also when another one is preferred.
+    /// Whether packets to a peer leave from another address of ours than this one, and those from this one through none of the
+    /// interfaces (`owners`) that have it. Of an interface under `outside`, which has sockets of its own, any route that
+    /// leads through it will do, also when another one is preferred.
     pub(crate) fn leads_elsewhere(&mut self, local: IpAddr, owners: &BTreeSet<u32>, remote: IpAddr) -> bool {
         let outside = self.started.outside.iter().filter_map(|name| if_nametoindex(name.as_str()).ok());
         let mut bound = outside.filter(|link| owners.contains(link)).collect::<Vec<_>>().into_iter();
         if bound.any(|link| self.netlink.next_hop_through(link, Some(local), remote, MARK).is_ok()) {
+            return false;
+        }
+        // A rule may lead what has this source where it came from, though it leads what has none elsewhere.
+        let from_it = self.netlink.next_hop_outside(&self.started.outside, Some(local), remote, MARK);
+        if from_it.is_ok_and(|hop| owners.contains(&hop.link)) {
             return false;
         }
         let hop = self.next_hop(remote).ok();

@@ -182,6 +182,46 @@ fn f_21_the_way_to_a_peer_leads_through_an_interface_under_outside_whatever_othe
 }
 
 #[test]
+fn f_21_what_the_peer_made_with_the_second_uplink_stands_while_a_rule_leads_its_answers_there() {
+    in_a_network_of_its_own(|| {
+        let mut netlink = Netlink::open().unwrap();
+        let _devices = ["wan0", "wan1"].map(|name| {
+            let device = crate::tun::Tun::create(name).unwrap();
+            netlink.link_up(nix::net::if_::if_nametoindex(name).unwrap(), 1500).unwrap();
+            device
+        });
+        for line in [
+            "addr add 198.51.100.2/24 dev wan0",
+            "addr add 198.51.101.2/24 dev wan1",
+            "route add default via 198.51.100.1",
+            "route add default via 198.51.101.1 dev wan1 table 77",
+            "rule add from 198.51.101.2 lookup 77",
+            "-6 addr add 2001:db8:100::2/64 dev wan0 nodad",
+            "-6 addr add 2001:db8:101::2/64 dev wan1 nodad",
+            "-6 route add default via 2001:db8:100::1",
+            "-6 route add default via 2001:db8:101::1 dev wan1 table 77",
+            "-6 rule add from 2001:db8:101::2 lookup 77",
+        ] {
+            ip(line);
+        }
+        let (mut daemon, inputs, _folder) = daemon("second-uplink");
+        let ends = [("198.51.101.2", "192.0.2.1"), ("2001:db8:101::2", "2001:db8:9::1")];
+        let mut is_elsewhere = || {
+            let ours = daemon.machine.readdress().unwrap();
+            ends.map(|(local, remote)| {
+                let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+                daemon.machine.leads_elsewhere(local, &ours[&local], remote)
+            })
+        };
+        assert_eq!(is_elsewhere(), [false; 2], "each new link would end it");
+        ip("rule del from 198.51.101.2 lookup 77");
+        ip("-6 rule del from 2001:db8:101::2 lookup 77");
+        assert_eq!(is_elsewhere(), [true; 2], "answers leave through the other uplink");
+        drop(inputs);
+    });
+}
+
+#[test]
 fn f_21_a_route_of_several_hops_leads_through_the_one_that_is_under_outside() {
     in_a_network_of_its_own(|| {
         let mut netlink = Netlink::open().unwrap();
