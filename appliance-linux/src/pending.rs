@@ -24,18 +24,18 @@ struct Waiting {
 }
 
 impl Pending {
-    /// Keeps a packet. Returns how many others it pushed out.
-    pub(crate) fn push(&mut self, now: Instant, policy: PolicyId, packet: Vec<u8>) -> usize {
+    /// Keeps a packet that waits since this moment. Returns how many others it pushed out.
+    pub(crate) fn push(&mut self, since: Instant, policy: PolicyId, packet: Vec<u8>) -> usize {
         let queue = self.queues.entry(policy).or_default();
-        queue.push_back(Waiting { since: now, packet });
-        self.due.get_or_insert(now + AGE);
+        queue.push_back(Waiting { since, packet });
+        self.due = self.due.into_iter().chain([since + AGE]).min();
         let surplus = queue.len().saturating_sub(PACKETS);
         queue.drain(..surplus).count()
     }
 
-    /// Takes the packets of a policy that now has an SA, oldest first.
-    pub(crate) fn take(&mut self, policy: PolicyId) -> impl Iterator<Item = Vec<u8>> + use<> {
-        self.queues.remove(&policy).unwrap_or_default().into_iter().map(|waiting| waiting.packet)
+    /// Takes the packets of a policy that has another SA now, oldest first, with the moment since when each waits.
+    pub(crate) fn take(&mut self, policy: PolicyId) -> impl Iterator<Item = (Instant, Vec<u8>)> + use<> {
+        self.queues.remove(&policy).unwrap_or_default().into_iter().map(|waiting| (waiting.since, waiting.packet))
     }
 
     /// When to look for packets that waited too long.
@@ -71,7 +71,7 @@ mod tests {
             assert_eq!(pending.push(start, PolicyId(1), vec![octet]), usize::from(octet >= 32));
         }
         pending.push(start, PolicyId(2), vec![99]);
-        assert!(pending.take(PolicyId(1)).eq((8..40).map(|octet| vec![octet])));
+        assert!(pending.take(PolicyId(1)).eq((8..40).map(|octet| (start, vec![octet]))));
         assert_eq!(pending.take(PolicyId(1)).count(), 0);
         assert_eq!(pending.expire(start + Duration::from_secs(9)), 0);
         assert_eq!(pending.expire(start + Duration::from_secs(10)), 1);

@@ -300,7 +300,7 @@ impl Daemon {
                 }
                 with_gateway!(self, |gateway, parts| gateway.handled(now, path, outcome, &mut parts));
             }
-            Input::News(News::Acquire { policy, packet }) => self.acquire(policy, packet),
+            Input::News(News::Acquire { policy, packet }) => self.acquire(Instant::now(), policy, packet),
             Input::News(News::Early(packet)) => self.early.push(packet),
             Input::News(News::Inbound(event)) => {
                 with_gateway!(self, |gateway, parts| gateway.handle_inbound(now, event, &mut parts));
@@ -331,15 +331,15 @@ impl Daemon {
         None
     }
 
-    /// A packet has no SA: keeps it when one is on its way.
-    fn acquire(&mut self, policy: PolicyId, packet: Vec<u8>) {
+    /// A packet has no SA since this moment: keeps it when one is on its way.
+    fn acquire(&mut self, since: Instant, policy: PolicyId, packet: Vec<u8>) {
         let now = self.clock.now();
         // It may have come up while the packet was on its way here.
         if self.plane.resume(&packet) {
             return;
         }
         let lost = if with_gateway!(self, |gateway, parts| gateway.acquire(now, policy, &packet, &mut parts)) {
-            self.pending.push(Instant::now(), policy, packet)
+            self.pending.push(since, policy, packet)
         } else {
             1
         };
@@ -520,9 +520,9 @@ impl Daemon {
             What::Connecting { .. } => {
                 self.begun.insert(report.peer.clone().unwrap_or_default(), Instant::now());
             }
+            // What it does not carry waits for another one, which is asked for as for any packet.
             What::ChildUp { policy, .. } => {
-                let lost = self.pending.take(*policy).filter(|packet| !self.plane.resume(packet)).count();
-                self.lose(lost);
+                self.pending.take(*policy).for_each(|(since, packet)| self.acquire(since, *policy, packet));
             }
             _ => {}
         }

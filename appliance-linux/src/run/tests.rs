@@ -1,7 +1,10 @@
 use std::fs;
 use std::process::Command;
 
+use ike_core::proposal::EspSuite;
+use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::Verdict;
+use ipsec_core::net::{Encap, Spi};
 
 use super::*;
 use crate::control::protocol::Answer;
@@ -133,10 +136,35 @@ fn f_83_a_packet_that_waits_for_an_sa_has_met_its_policy_once() {
         // As the data plane does, before it hands the packet on.
         let verdict = daemon.plane.outbound().classify(daemon.clock.now(), &packet);
         let Ok(Verdict::Acquire(policy)) = verdict else { panic!("{verdict:?}") };
-        daemon.acquire(policy, packet.clone());
+        daemon.acquire(Instant::now(), policy, packet.clone());
         assert!(!daemon.plane.resume(&packet), "there is none yet");
         let hits: Vec<_> = daemon.show().spd.iter().filter_map(|flow| flow.hits).collect();
         assert_eq!(hits, [1]);
+        drop(inputs);
+    });
+}
+
+#[test]
+fn f_62_an_sa_that_comes_up_throws_away_no_packet_that_waits_for_another_one_of_its_child() {
+    in_a_network_of_its_own(|| {
+        add_address();
+        let (mut daemon, inputs, _folder) = daemon("another-sa");
+        daemon.settle();
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 2, 0, 5, 10, 1, 0, 9];
+        packet.extend([0, 7, 0, 9, 0, 8, 0, 0]);
+        let verdict = daemon.plane.outbound().classify(daemon.clock.now(), &packet);
+        let Ok(Verdict::Acquire(policy)) = verdict else { panic!("{verdict:?}") };
+        let since = Instant::now();
+        daemon.acquire(since, policy, packet.clone());
+        // Whichever this is, it is none for that packet.
+        let suite = EspSuite { aead: AeadAlg::Aes128Gcm16, esn: true, group: None };
+        let spi = Spi::new(4711).unwrap();
+        let (spi_in, spi_out, encap) = (spi, spi, Encap::Udp);
+        let what = What::ChildUp { policy, suite, spi_in, spi_out, encap, rekeyed: true };
+        let [peer, child] = ["cloud", "net"].map(|name| Some(name.to_owned()));
+        daemon.tell(&Report { peer, child, what, cause: None });
+        assert_eq!(daemon.status().counters["OutNoSa"], 0, "lost");
+        assert_eq!(daemon.pending.take(policy).collect::<Vec<_>>(), [(since, packet)]);
         drop(inputs);
     });
 }
