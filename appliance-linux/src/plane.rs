@@ -12,6 +12,7 @@ mod stray;
 mod unsent;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -172,6 +173,11 @@ impl Plane {
         self.unsent.of(child)
     }
 
+    /// Which numbers the children have from now on that had others; none: it is gone.
+    pub(crate) fn renumber(&self, number: impl Fn(PolicyId) -> Option<PolicyId>) {
+        self.unsent.renumber(number);
+    }
+
     /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.
     fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
         let path = match egress.encap {
@@ -184,10 +190,15 @@ impl Plane {
             }
         };
         let Err(error) = self.send(path, egress.traffic_class, packet) else { return };
-        count(&self.tally.send_errors);
         let child = self.outbound().sa(sa).map(|status| status.policy);
+        self.not_sent(child, inner, path.remote, &error);
+    }
+
+    /// The kernel did not take a packet of a child with so many inner octets.
+    pub(crate) fn not_sent(&self, child: Option<PolicyId>, inner: usize, remote: SocketAddr, error: &io::Error) {
+        count(&self.tally.send_errors);
         if let (Some(child), Ok(octets)) = (child, u64::try_from(inner)) {
-            self.unsent.note(self.clock.now(), child, path.remote, octets, &error);
+            self.unsent.note(self.clock.now(), child, remote, octets, error);
         }
     }
 }

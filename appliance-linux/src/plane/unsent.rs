@@ -91,6 +91,13 @@ impl Unsent {
         lost.refused = Some((now, cause));
     }
 
+    /// The children have these numbers from now on: their losses go on, and of those without one nothing is kept.
+    pub(super) fn renumber(&self, number: impl Fn(PolicyId) -> Option<PolicyId>) {
+        let mut children = self.children();
+        let before = std::mem::take(&mut *children);
+        children.extend(before.into_iter().filter_map(|(child, lost)| Some((number(child)?, lost))));
+    }
+
     /// What a child lost; nothing, of most.
     pub(super) fn of(&self, child: PolicyId) -> Option<Lost> {
         self.children().get(&child).cloned()

@@ -1,10 +1,13 @@
 //! What the daemon does for the command line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
 use gateway_core::gateway::{Parts, Unknown};
+use gateway_core::peers::Peers;
+use gateway_core::policy::policy_of;
+use ipsec_core::spd::PolicyId;
 use tracing::{error, info};
 
 use super::{Daemon, filter, with_gateway};
@@ -174,8 +177,12 @@ impl Daemon {
         let level = config.gateway.log;
         let now = self.clock.now();
         // Packets go on meanwhile.
+        let names = named_children(self.endpoint.pad());
         let change = self.gateway.compare(config, self.endpoint.pad());
         let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.take_up(now, change, &mut parts));
+        let numbers: BTreeMap<_, _> =
+            named_children(self.endpoint.pad()).into_iter().map(|(number, name)| (name, number)).collect();
+        self.plane.renumber(|number| numbers.get(names.get(&number)?).copied());
         // Those who are gone are told through the sockets that they know, and those who are new are called through theirs.
         self.machine.listen_also(&wanted);
         self.transmit();
@@ -200,6 +207,15 @@ pub(super) struct Reload {
     /// A signal came meanwhile.
     again: bool,
     reloading: Reloading,
+}
+
+/// The children by number, each with the names of its peer and its own: who has the same names goes on counting.
+fn named_children(peers: &Peers) -> BTreeMap<PolicyId, (String, String)> {
+    let named = peers.children().filter_map(|(id, child)| {
+        let (_, peer, _) = peers.get_child(id)?;
+        Some((policy_of(id), (peer.name.clone(), child.name.clone())))
+    });
+    named.collect()
 }
 
 /// The file is no configuration.

@@ -1,6 +1,7 @@
 use std::fs;
 use std::process::Command;
 
+use gateway_core::policy::policy_of;
 use ike_core::proposal::EspSuite;
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::Verdict;
@@ -291,6 +292,38 @@ fn f_21_what_cannot_be_sent_for_want_of_an_outside_interface_says_so() {
         daemon.settle();
         let told = cause(&mut daemon).unwrap();
         assert!(told.code == "not-sent" && told.text.contains("\"outside\" names wan7"), "{told:?}");
+        drop(inputs);
+    });
+}
+
+#[test]
+fn f_79_what_a_child_lost_goes_with_its_name_over_reloads_and_goes_with_the_child() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, inputs, folder) = daemon("lost");
+        let number = |daemon: &Daemon| daemon.endpoint.pad().children().next().map(|(child, _)| policy_of(child));
+        let reload = |daemon: &mut Daemon, config: &str| {
+            fs::write(folder.0.join("config"), config).unwrap();
+            daemon.reload(None);
+            let began = Instant::now();
+            while daemon.reload.is_some() {
+                assert!(began.elapsed() < Duration::from_secs(10));
+                std::thread::sleep(Duration::from_millis(20));
+                daemon.settle();
+            }
+            number(daemon)
+        };
+        let first = number(&daemon);
+        let refused = io::Error::from_raw_os_error(libc::EPERM);
+        daemon.plane.not_sent(first, 84, "192.0.2.1:0".parse().unwrap(), &refused);
+        let packets = |daemon: &Daemon, child: Option<PolicyId>| Some(daemon.plane.lost(child?)?.packets);
+        assert_eq!(reload(&mut daemon, &CONFIG.replace("active", "passive")), first);
+        assert_eq!(packets(&daemon, first), Some(1), "it is the same child");
+        let second = reload(&mut daemon, &CONFIG.replace("a key", "another key"));
+        assert_ne!(second, first);
+        assert_eq!(packets(&daemon, second), Some(1), "its totals go on, and would tell this as sent");
+        assert_eq!(packets(&daemon, first), None, "each reload would leave one more");
+        reload(&mut daemon, &CONFIG.replace("cloud", "other"));
+        assert_eq!(packets(&daemon, second), None);
         drop(inputs);
     });
 }
