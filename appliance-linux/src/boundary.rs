@@ -25,6 +25,7 @@ mod home;
 mod keeper;
 mod kernel;
 mod left;
+mod legs;
 mod look;
 mod net;
 mod nft;
@@ -283,7 +284,7 @@ impl Boundary {
         self.last.spared.keys().map(ToString::to_string).collect()
     }
 
-    /// Networks on our side, or the rest of some, that nothing but the default route leads to, and that outside.
+    /// Networks on our side, or the rest of some, that are led outside where nothing says that they lie.
     pub(crate) fn astray(&self) -> Vec<String> {
         self.last.astray.iter().cloned().collect()
     }
@@ -371,7 +372,7 @@ impl Boundary {
         let becomes = if self.standing.stands() { "is dropped" } else { "leaves in clear, as there is no guard" };
         for net in plan.astray.difference(&self.last.astray) {
             warn!(
-                "{net} is on our side, and nothing but the default route leads there, outside: what peers send there {becomes}; where it lies there, give it a route of its own"
+                "{net} is on our side, and is led outside, where nothing says that it lies: what peers send there {becomes}; bring its own interface up, or, where it lies there, give it a route of its own"
             );
         }
     }

@@ -38,6 +38,19 @@ pub(crate) struct LocalAddr {
     pub(crate) usable: bool,
 }
 
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    /// Whether it is switched on, with a carrier or without.
+    pub(crate) up: bool,
+    pub(crate) loopback: bool,
+    /// What it is made by, `bridge` say; `None`: nothing but its driver.
+    pub(crate) kind: Option<String>,
+    /// The index of the interface that it is a part of.
+    pub(crate) master: Option<u32>,
+}
+
 /// How the kernel would send to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NextHop {
@@ -123,13 +136,27 @@ impl Netlink {
 
     /// Whether an interface is a TUN device; one that cannot be asked about is none.
     pub(crate) fn is_tun(&mut self, link: u32) -> bool {
-        let attributes = self.link(link).map(|found| found.attributes).unwrap_or_default();
-        attributes.iter().any(|attribute| match attribute {
-            LinkAttribute::LinkInfo(about) => {
-                about.iter().any(|about| matches!(about, LinkInfo::Kind(kind) if kind.to_string() == "tun"))
-            }
-            _ => false,
-        })
+        self.link(link).is_ok_and(|found| kind(&found).as_deref() == Some("tun"))
+    }
+
+    /// Every interface.
+    pub(crate) fn links(&mut self) -> io::Result<Vec<Link>> {
+        let answers = self.ask(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+        let links = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        });
+        let seen = |link: LinkMessage| Link {
+            index: link.header.index,
+            up: link.header.flags.contains(LinkFlags::Up),
+            loopback: link.header.flags.contains(LinkFlags::Loopback),
+            kind: kind(&link),
+            master: link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Controller(master) => Some(*master),
+                _ => None,
+            }),
+        };
+        Ok(links.map(seen).collect())
     }
 
     /// The MTU of an interface.
@@ -428,6 +455,17 @@ pub(crate) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
+/// What an interface is made by; `None`: nothing but its driver.
+fn kind(link: &LinkMessage) -> Option<String> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(about) => about.iter().find_map(|about| match about {
+            LinkInfo::Kind(kind) => Some(kind.to_string()),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
 /// The address itself: `Local` on IPv4, where `Address` is the other end of a point-to-point link, else `Address`.
 fn local_addr(message: &AddressMessage) -> Option<LocalAddr> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
@@ -447,5 +485,15 @@ fn local_addr(message: &AddressMessage) -> Option<LocalAddr> {
             usable = !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
         }
     }
-    Some(LocalAddr { addr, prefix: message.header.prefix_len, link: message.header.index, usable })
+    // The network of an address with another end is that of the other end.
+    let beyond = message
+        .attributes
+        .iter()
+        .any(|attribute| matches!(attribute, AddressAttribute::Address(other) if *other != addr));
+    let prefix = match beyond {
+        true if addr.is_ipv4() => 32,
+        true => 128,
+        false => message.header.prefix_len,
+    };
+    Some(LocalAddr { addr, prefix, link: message.header.index, usable })
 }

@@ -10,7 +10,7 @@ use super::health::Round;
 use super::home::Outside;
 use super::net::{Net, is_default, prefixes};
 use super::plan::Seen;
-use super::{Boundary, MARK, kernel, ways};
+use super::{Boundary, MARK, kernel, legs, ways};
 use crate::tun::Place;
 
 impl Boundary {
@@ -94,7 +94,8 @@ impl Boundary {
         let names = |links: BTreeSet<u32>| links.into_iter().map(name).collect::<BTreeSet<_>>();
         outside.defaults = ways.defaults.into_iter().map(|(v4, link)| (v4, name(link))).collect();
         // An interface that is switched off keeps its addresses of IPv4, and its networks nowhere else.
-        for local in &addresses {
+        for local in addresses.iter().filter(|local| !is_link_local(local.addr)) {
+            outside.addresses.insert(local.addr, name(local.link));
             if let Some(net) = Net::new(local.addr, local.prefix) {
                 outside.attached.entry(net).or_default().insert(name(local.link));
             }
@@ -104,8 +105,8 @@ impl Boundary {
             names.retain(|name| !outside.attached.get(net).is_some_and(|at| at.contains(name)));
         }
         outside.routed.retain(|_, names| !names.is_empty());
-        let ours = seen.ours.iter().chain(&self.intent.outer).copied();
-        outside.remember(&self.seen.outside, self.intent.sites(), ours);
+        outside.several = legs::lines(&self.netlink.links()?) > 1;
+        outside.remember(&self.seen.outside, self.intent.sites(), self.intent.outer.iter().copied());
         Ok(Seen { outside, ..seen })
     }
 }

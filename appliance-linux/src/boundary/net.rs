@@ -60,6 +60,12 @@ pub(super) fn means_all(net: Net) -> bool {
     net.prefix <= if net.is_ipv4() { 12 } else { 16 } || net == private
 }
 
+/// Whether an attached network is of the size of a site. A larger one is taken for no place of anything: any DHCP server or
+/// router on the link can name one, and it could be half of the internet.
+pub(super) fn is_a_site(net: Net) -> bool {
+    net.prefix >= if net.is_ipv4() { 16 } else { 48 }
+}
+
 /// Networks, each with names of interfaces.
 pub(super) type Interfaces = BTreeMap<Net, BTreeSet<String>>;
 

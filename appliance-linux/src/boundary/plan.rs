@@ -10,7 +10,7 @@ use ipsec_core::net::AddrRange;
 use ipsec_core::spd::Rule;
 
 use super::home::Outside;
-use super::net::{Interfaces, Net, means_all, parent, prefixes};
+use super::net::{Interfaces, Net, is_a_site, means_all, parent, prefixes};
 use super::routes::{Lead, Table, Target, Then};
 use super::ruleset::{self, Space};
 use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around, home};
@@ -101,19 +101,13 @@ pub(super) struct Plan {
     pub(super) unspared: BTreeSet<Net>,
     /// The remote networks.
     pub(super) captured: BTreeSet<Net>,
-    /// Networks on our side, or the rest of some, that nothing but the default route leads to, and that goes outside.
+    /// Networks on our side, or the rest of some, that are led outside where nothing says that they lie.
     pub(super) astray: BTreeSet<String>,
 }
 
 /// Never captured unless named: nothing of it is ever routed. Link-local, multicast, broadcast, "this network".
 const NEVER: [(&str, u8); 6] =
     [("0.0.0.0", 8), ("169.254.0.0", 16), ("224.0.0.0", 4), ("255.255.255.255", 32), ("fe80::", 10), ("ff00::", 8)];
-
-/// Whether an attached network is of the size of a site. A larger one is not spared: it could take half of the internet
-/// out of the tunnel, and any DHCP server or router on the link can name one.
-fn is_a_site(net: Net) -> bool {
-    net.prefix >= if net.is_ipv4() { 16 } else { 48 }
-}
 
 /// The plan.
 pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use gateway_core::config::Config;
 use gateway_core::policy;
 use ike_core::pad::ChildConfigId;
+use ipsec_core::net::AddrRange;
 use ipsec_core::spd::{Action, Rule};
 
 use super::home::Outside;
@@ -107,7 +108,11 @@ fn seen(dice: &mut Dice, v4: bool) -> Seen {
     let at_wan = if v4 { ["192.0.2.0/24", "10.2.5.0/24"] } else { ["2001:db8::/64", "fd00:2:5::/48"] };
     let at_wan = at_wan.iter().take(1 + usize::from(dice.below(3) == 0));
     seen.outside.interfaces.insert("wan".to_owned());
-    seen.outside.attached.extend(at_wan.map(|text| (net(text), ["wan".to_owned()].into())));
+    seen.outside.several = dice.below(2) == 0;
+    for text in at_wan {
+        seen.outside.addresses.insert(net(text).second(), "wan".to_owned());
+        seen.outside.attached.insert(net(text), ["wan".to_owned()].into());
+    }
     for attached in attached.iter().filter(|_| dice.below(3) == 0) {
         seen.attached.insert(net(attached), ["lan".to_owned()].into());
         seen.outside.attached.insert(net(attached), ["lan".to_owned()].into());
@@ -298,8 +303,8 @@ fn meant(config: &Config, seen: &Seen, addr: IpAddr) -> Meant {
 }
 
 /// Whether an address of ours may be reached in clear at `wan`, where strangers are: the smallest network around it that
-/// somebody names is all there is; `wan` has it and `lan` has not; or it is named with a network that `wan` alone has, and
-/// nothing of it is at `lan`.
+/// somebody names is all there is; or `lan` has it not, and `wan` has a network around it of which `lan` has nothing, or is
+/// the only way in and has an address in what is named with it.
 fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
     let local = config.peers.iter().flat_map(|peer| &peer.children).map(|child| child.local_ts[0].addrs);
     let around = local.flat_map(|local| prefixes(&local).into_iter().map(move |net| (net, local)));
@@ -309,20 +314,22 @@ fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
         let attached = seen.outside.attached.iter().filter(move |(_, names)| names.contains(name));
         attached.map(|(net, _)| net.range())
     };
-    let at_wan = || at("wan").filter(|there| !at("lan").any(|lan| lan.contains(there.start())));
+    let of_ours =
+        |there: &AddrRange| smallest.range().contains(there.start()) && smallest.range().contains(there.end());
+    let large = |there: &AddrRange| prefixes(there).iter().any(|net| net.prefix < if addr.is_ipv4() { 16 } else { 48 });
+    let shared = |there: &AddrRange| at("lan").any(|lan| lan.intersect(there).is_some());
+    let attached = || at("wan").any(|wan| wan.contains(addr) && (of_ours(&wan) || !large(&wan)) && !shared(&wan));
     let one_armed = || {
-        let mut named = around.iter().filter(|(net, _)| *net == smallest);
-        named.any(|(_, local)| at_wan().any(|there| there.intersect(local).is_some()))
-            && at("lan").all(|lan| lan.intersect(&smallest.range()).is_none())
+        let mut named = around.iter().filter(|(net, local)| *net == smallest && local.start() != local.end());
+        !seen.outside.several && named.any(|(_, local)| seen.outside.addresses.keys().any(|addr| local.contains(*addr)))
     };
-    smallest.prefix == 0
-        || !at("lan").any(|lan| lan.contains(addr)) && (at_wan().any(|wan| wan.contains(addr)) || one_armed())
+    smallest.prefix == 0 || !at("lan").any(|lan| lan.contains(addr)) && (attached() || one_armed())
 }
 
 /// Tries every packet between some addresses.
 fn hold(text: &str, config: &Config, seen: &Seen) {
     let (intent, mut seen) = (Intent::of(config), seen.clone());
-    seen.outside.remember(&Outside::default(), intent.sites(), seen.ours.clone().into_iter());
+    seen.outside.remember(&Outside::default(), intent.sites(), std::iter::empty());
     let (plan, seen) = (plan(&intent, &seen), &seen);
     let guard = Guard::read(&plan.guard);
     let children = config.peers.iter().flat_map(|peer| &peer.children);

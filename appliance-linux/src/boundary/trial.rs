@@ -201,6 +201,31 @@ fn f_07_a_gateway_with_one_interface_gives_out_by_it_what_the_tunnel_brings() {
 }
 
 #[test]
+fn f_07_a_port_that_waits_for_its_lan_keeps_what_is_for_that_from_the_only_way_that_is_there() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("10.2.1.4/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        let leaves = |gateway: &Gateway| {
+            gateway.device.send(&packet(PEER, ("10.2.77.5", 9))).unwrap();
+            out_of(&gateway.wan).is_some()
+        };
+        assert!(leaves(&gateway), "behind the router of a cloud");
+        // As far as the kernel knows these are two lines, none of which has an address.
+        ip("link add port0 type veth peer name port1");
+        ip("link set port0 up");
+        ip("link set port1 up");
+        gateway.look();
+        assert!(!leaves(&gateway) && gateway.boundary.astray() == ["the rest of 10.2.0.0/16"]);
+        // Nor does a start know more than that.
+        let Gateway { wan, lan, device, boundary } = gateway;
+        drop(boundary);
+        let handle = device.handle().unwrap();
+        let again = Boundary::start(Owner::claim().unwrap(), handle, &config("10.1.0.0/16"), || {}).unwrap();
+        let gateway = Gateway { wan, lan, device, boundary: again };
+        assert!(!leaves(&gateway));
+    });
+}
+
+#[test]
 fn f_07_under_a_remote_network_around_ours_the_rest_of_ours_is_not_in_clear_outside() {
     in_a_network_of_its_own(|| {
         let gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/24", &Config::parse(ALL).unwrap().0);

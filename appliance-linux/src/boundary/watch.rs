@@ -10,6 +10,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::poll::PollTimeout;
 
 use super::attributes::{SUBSYSTEM, attribute, messages, word};
+use super::net::is_default;
 use super::ruleset::TABLE;
 
 /// What may have changed.
@@ -167,7 +168,8 @@ fn of_route(kind: u16, body: &[u8]) -> Touched {
                 None => table == Some(COMPAT) || table == Some(0),
             };
             let attached = table == Some(254) && protocol.is_some_and(|protocol| ATTACHED.contains(&protocol));
-            let defaults = body.get(1) == Some(&0) && protocol != Some(OURS);
+            let v4 = body.first().copied().map(i32::from) == Some(libc::AF_INET);
+            let defaults = body.get(1).is_some_and(|prefix| is_default(v4, *prefix)) && protocol != Some(OURS);
             // One of a router's advertisements, too, is no attached network.
             let routes = maybe_ours || attached && !defaults;
             Touched { routes, ways: protocol != Some(OURS), defaults, ..Touched::default() }
@@ -231,5 +233,6 @@ mod tests {
         };
         assert!(!in_table(1000).routes && in_table(1000).defaults && in_table(4501).routes, "a table of somebody else");
         assert!(!route(24, 254, dhcp).defaults && !route(0, 254, ours).defaults);
+        assert!(route(1, 254, dhcp).defaults, "a half of it");
     }
 }

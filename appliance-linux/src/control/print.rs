@@ -36,7 +36,11 @@ impl Display for Table<'_> {
             writeln!(f, "\nreached in clear: {}", boundary.reached_in_clear.join(", "))?;
         }
         if !boundary.by_default_route_alone.is_empty() {
-            writeln!(f, "\nled outside by the default route alone: {}", boundary.by_default_route_alone.join(", "))?;
+            writeln!(
+                f,
+                "\non our side, and led outside by no route of its own: {}",
+                boundary.by_default_route_alone.join(", ")
+            )?;
         }
         let discarded: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
         if !discarded.is_empty() {

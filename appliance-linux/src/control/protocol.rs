@@ -144,7 +144,7 @@ pub(crate) struct BoundaryStatus {
     /// Children that connect everything with everything: what no route of the operator leads to the device is in clear.
     #[serde(default)]
     pub(crate) left_to_routes: Vec<String>,
-    /// Networks on our side, or "the rest of" one, that nothing but the default route leads to, and that outside: what peers
+    /// Networks on our side, or "the rest of" one, that are led outside where nothing says that they lie: what peers
     /// send there is dropped, where there is a guard.
     #[serde(default)]
     pub(crate) by_default_route_alone: Vec<String>,
