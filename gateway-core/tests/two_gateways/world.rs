@@ -12,7 +12,7 @@ use gateway_core::gateway::{Gateway, Parts, PeerState, Report, Totals, What};
 use gateway_core::peers::Peers;
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, Occupancy, Settings, Storage};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
@@ -523,14 +523,39 @@ impl Site {
         assert_eq!(self.inbound.sas().count(), self.gateway.installed());
         assert!(self.outbound.sas().count() <= self.gateway.installed());
     }
+
+    /// Nobody is configured any more, and nobody answers.
+    fn end(&mut self, mut now: Instant) {
+        let (_, placed) = self.gateway.reload(now, config(""), parts!(self));
+        assert_eq!(placed, Ok(()));
+        let engines = |site: &Self| (site.inbound.sas().count(), site.outbound.sas().count(), site.gateway.installed());
+        assert_eq!(engines(self), (0, 0, 0), "an SA of nobody takes or sends packets: {:#?}", self.story);
+        for round in 0.. {
+            assert!(round < 1000, "it never comes to rest: {:#?}", self.story);
+            while self.endpoint.poll_transmit().is_some() {}
+            let Some(due) = self.gateway.poll_timeout(&parts!(lent self)) else { break };
+            now = now.max(due);
+            self.gateway.handle_timeout(now, parts!(self));
+        }
+        assert_eq!(self.endpoint.occupancy(), Occupancy::default(), "something was not given back: {:#?}", self.story);
+        assert_eq!((engines(self), self.gateway.rules()), ((0, 0, 0), &[][..]), "{:#?}", self.story);
+    }
 }
 
-/// After each run: nothing is left behind.
+/// After each run the wire is cut and everything is ended, on one side by the end of the appliance, on the other by a
+/// configuration without peers. Then every slot, key, timer and SPI must be back.
 impl Drop for World {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.left.owned();
-            self.right.owned();
+        if std::thread::panicking() {
+            return;
+        }
+        let now = self.now;
+        for site in [&self.left, &self.right] {
+            site.owned();
+        }
+        self.left.gateway.shutdown(now, parts!(self.left));
+        for site in [&mut self.left, &mut self.right] {
+            site.end(now);
         }
     }
 }
