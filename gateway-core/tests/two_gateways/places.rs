@@ -115,6 +115,32 @@ fn f_23_a_knock_makes_us_ask_but_not_as_often_as_it_knocks() {
 }
 
 #[test]
+fn f_24_the_name_of_a_peer_that_is_lost_is_asked_for_at_once_whoever_calls() {
+    for start in ["passive", "on-demand"] {
+        let mut world = named(&format!("start = \"{start}\"\ndpd = \"20s\""), "start = \"passive\"");
+        assert_eq!(answer(&mut world, &at(&[RIGHT])), 1, "asked at the start");
+        world.right.gateway.up(world.now, "other", parts!(world.right)).unwrap();
+        world.exchange();
+        assert_eq!(world.left.state("other").0, PeerState::Connected, "{start}\n{}", world.story());
+        world.pass(secs(60));
+        assert_eq!(answer(&mut world, &at(&[RIGHT])), 0);
+        world.cut = true;
+        let closed = |world: &World| world.left.told(|what| *what == What::Closed);
+        for _ in 0..120 {
+            assert_eq!(questions(&mut world.left), [], "{start}: it is not known yet that it is lost");
+            world.pass(secs(1));
+            if closed(&world) == 1 {
+                break;
+            }
+        }
+        assert_eq!((closed(&world), answer(&mut world, &at(&[RIGHT]))), (1, 1), "{start}\n{}", world.story());
+        // Not again and again.
+        world.pass(secs(60));
+        assert_eq!(answer(&mut world, &at(&[RIGHT])), 0, "{start}");
+    }
+}
+
+#[test]
 fn f_24_an_attempt_at_an_address_that_the_name_left_is_given_up() {
     let mut world = named("", "");
     assert_eq!(answer(&mut world, &at(&["192.0.2.77"])), 1);
