@@ -3,6 +3,7 @@
 mod firm_ground;
 mod limits;
 mod merging;
+mod narrowing;
 mod networks;
 mod parties;
 mod places;
