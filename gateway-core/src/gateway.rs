@@ -26,6 +26,7 @@ mod report;
 mod silence;
 mod state;
 mod status;
+mod uncovered;
 
 use core::fmt;
 

@@ -71,13 +71,10 @@ impl Gateway {
             && !child.sas.iter().filter_map(|sa| endpoint.child_sa(*sa)).any(|sa| carries(&sa, &flow))
         {
             // Its SAs are up and not for this packet. Of several parties nobody knows whose it is.
-            if tired(child.uncovered_until) || shared {
-                return false;
-            }
             let config = endpoint.pad().children_of(peer).find(|(child, _)| *child == id);
             let wanted = config.and_then(|(_, config)| around(config, &flow));
             let Some(wanted) = wanted else { return false };
-            if !self.has_room(now, id, parts) {
+            if shared || tired(child.uncovered.again(&wanted)) || !self.has_room(now, id, parts) {
                 return false;
             }
             self.ask(now, ike.id, id, Some(wanted), parts.endpoint);
@@ -145,15 +142,19 @@ impl Gateway {
         &mut self,
         now: Instant,
         config: ChildConfigId,
-        (local, remote): (TrafficSelector, TrafficSelector),
+        only: (TrafficSelector, TrafficSelector),
         why: Option<&Cause>,
     ) {
         let Some(child) = self.children.get_mut(&config) else { return };
-        let cause = Cause::not_covered(&local, &remote, why);
+        let cause = Cause::not_covered(&only.0, &only.1, why);
         let peer = child.peer;
-        child.uncover(now, cause.clone());
+        child.wanted = false;
+        child.cause = Some(cause.clone());
+        let news = child.uncovered.refuse(now, only);
         self.agenda.touch(peer);
-        self.tell(Some(peer), Some(config), What::ChildFailed, Some(cause));
+        if news {
+            self.tell(Some(peer), Some(config), What::ChildFailed, Some(cause));
+        }
     }
 
     /// That a new SA carries less than its child is configured for, when that is news: another one does not carry just the

@@ -17,6 +17,7 @@ use ipsec_core::time::Instant;
 use super::renewal::{LASTING, Renewal};
 use super::report::{Report, What};
 use super::state::ChildEntry;
+use super::uncovered::Uncovered;
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
 use crate::config::{Identity, Start};
@@ -415,6 +416,8 @@ impl Gateway {
         entry.trust();
         if rekeyed {
             entry.rekeys = entry.rekeys.saturating_add(1);
+        } else if !of_its_own {
+            entry.uncovered = Uncovered::default(); // the peer may take more of it by now
         }
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.trouble = None;

@@ -89,7 +89,7 @@ impl Gateway {
             }
             for (config, selectors) in lacking.into_iter().filter(|_| over || renewed(spare)) {
                 let Some((entry, child)) = self.peers.get(&id).zip(self.children.get(&config)) else { continue };
-                let again = child.retry_at.max(selectors.and(child.uncovered_until));
+                let again = child.retry_at.max(selectors.and_then(|pair| child.uncovered.again(&pair)));
                 if entry.waits_for(child).is_none()
                     && child.failures < TRIES
                     && soonest.reached(again.unwrap_or(Instant::ZERO))

@@ -15,6 +15,7 @@ use ipsec_core::time::Instant;
 use super::renewal::Renewals;
 use super::report::What;
 use super::state::ChildEntry;
+use super::uncovered::Uncovered;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::{Config, Diff};
@@ -75,7 +76,7 @@ impl Gateway {
             child.wanted = child.sas.is_empty();
             child.trust();
             child.brief = 0;
-            child.uncovered = 0;
+            child.uncovered = Uncovered::default();
             child.crowded = false;
             if child.wanted {
                 child.cause = None;

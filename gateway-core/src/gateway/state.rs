@@ -16,15 +16,13 @@ use ipsec_core::time::Instant;
 use super::contest::Contest;
 use super::names::Names;
 use super::renewal::{Renewal, Renewals, Standing};
+use super::uncovered::Uncovered;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
 use crate::peers::{IKE_PORT, NATT_PORT};
 
 /// The side that was called leaves this much time to the one that called to ask for the children itself.
 pub(super) const COURTESY: Duration = Duration::from_secs(10);
-
-/// For how long a packet that no SA is given for brings no other question; half of the first pause.
-const UNCOVERED: Duration = Duration::from_secs(30);
 
 /// Inner octets and packets, over all rekeys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -266,9 +264,8 @@ pub(super) struct ChildEntry {
     pub(super) draining: BTreeSet<ChildId>,
     /// What we asked the peer for last; it counts only as long as the IKE SA does ([`PeerEntry::waits_for`]).
     pub(super) asked: Option<Asked>,
-    /// Such packets are in vain until then, after so many tries.
-    pub(super) uncovered_until: Option<Instant>,
-    pub(super) uncovered: u32,
+    /// What it has no SA for, although others of it are up.
+    pub(super) uncovered: Uncovered,
     /// The last packet that wanted another SA found all places in use.
     pub(super) crowded: bool,
     /// The sides differ in perfect forward secrecy, as long as no rekey shows otherwise.
@@ -303,8 +300,7 @@ impl ChildEntry {
             sas: BTreeSet::new(),
             draining: BTreeSet::new(),
             asked: None,
-            uncovered_until: None,
-            uncovered: 0,
+            uncovered: Uncovered::default(),
             crowded: false,
             differs: false,
             was_up: false,
@@ -356,21 +352,11 @@ impl ChildEntry {
     pub(super) fn trust(&mut self) {
         self.failures = 0;
         self.retry_at = None;
-        self.uncovered_until = None;
     }
 
     /// A question is answered, whatever the answer. Returns it when it was the last one.
     pub(super) fn answered(&mut self, child: ChildId) -> Option<Asked> {
         self.asked.take_if(|asked| asked.child == child)
-    }
-
-    /// The peer gives no SA for packets that its narrowing left out.
-    pub(super) fn uncover(&mut self, now: Instant, cause: Cause) {
-        self.wanted = false;
-        self.uncovered = self.uncovered.saturating_add(1);
-        let pause = UNCOVERED.saturating_mul(1u32.checked_shl(self.uncovered.min(7)).unwrap_or(1));
-        self.uncovered_until = Some(now + pause);
-        self.cause = Some(cause);
     }
 
     /// It could not even be asked for, and is tried again for as long as that takes: nobody refused it.

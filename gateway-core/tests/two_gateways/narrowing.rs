@@ -1,12 +1,14 @@
 //! Packets for what the peer's narrowing left out: who asks for an SA of their own, how often, and how many there are.
 
-use gateway_core::gateway::{Parts, What};
+use std::time::Duration;
+
+use gateway_core::gateway::What;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::spd;
 
 use crate::secs;
-use crate::world::{Site, Stopped, World, far, leak, parts, peer};
+use crate::world::{Site, Stopped, World, far, leak, peer};
 
 /// We have a /16, the peer gives each /24 an SA of its own; the first of them is up, and there is room for many.
 fn narrow() -> World {
@@ -137,4 +139,46 @@ fn f_71_narrowing_of_our_own_networks_is_told_too() {
     let right = peer(false, "start = \"passive\"", "").replace("\"10.1.0.0/16\"", "\"10.1.0.0/24\"");
     let world = World::new(&peer(true, "", ""), &right).start();
     assert_eq!(world.left.told(|what| *what == What::Narrowed), 1, "{}", world.story());
+}
+
+#[test]
+fn f_62_a_packet_that_the_peer_gives_no_sa_for_keeps_no_other_network_out() {
+    let mut world = narrow();
+    for _ in 0..7 {
+        assert!(matches!(world.send(true, &far(1, 2, 200)), Err(Stopped::Acquire(_, true))), "{}", world.story());
+        world.exchange();
+        world.pass(secs(7200));
+    }
+    // It is asked for ever more rarely, whatever others are given meanwhile.
+    assert!(matches!(world.send(true, &far(1, 2, 200)), Err(Stopped::Acquire(_, true))), "{}", world.story());
+    for third in [9, 10] {
+        world.pass(secs(5));
+        assert!(matches!(world.send(true, &far(1, 2, 200)), Err(Stopped::Acquire(_, false))), "{}", world.story());
+        assert!(matches!(world.send(true, &far(1, 2, third)), Err(Stopped::Acquire(_, true))), "{}", world.story());
+        world.exchange();
+        assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{}", world.story());
+    }
+}
+
+#[test]
+fn f_62_who_sends_everywhere_brings_one_question_a_second_and_a_few_lines_and_shuts_nobody_out() {
+    let mut world = narrow();
+    let (before, mut asked) = (world.messages, 0);
+    for tenth in 0..1200 {
+        let mut stray = far(1, 2, 20 + (tenth % 200) as u8);
+        stray[19] = (tenth / 200) as u8;
+        asked += usize::from(matches!(world.send(true, &stray), Err(Stopped::Acquire(_, true))));
+        world.pass(Duration::from_millis(97));
+        if tenth == 600 {
+            assert!((50..=61).contains(&asked), "{asked}\n{}", world.story());
+            assert!(world.messages - before <= 4 * asked, "{}", world.story());
+        }
+        if tenth > 600 && tenth % 7 == 0 {
+            let _ = world.send(true, &far(1, 2, 9));
+            world.exchange();
+        }
+    }
+    assert_eq!(world.send(true, &far(1, 2, 9)), Ok(()), "{}", world.story());
+    assert!(failures(&world).len() <= 20, "{}", world.story());
+    world.right.received.clear();
 }
