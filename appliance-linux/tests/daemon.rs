@@ -17,6 +17,8 @@ use nix::unistd::{Pid, pipe};
 
 use namespace::in_a_network_of_its_own;
 
+#[path = "daemon/capacity.rs"]
+mod capacity;
 #[path = "../src/namespace.rs"]
 mod namespace;
 #[allow(dead_code, reason = "the other half serves the daemon")]
