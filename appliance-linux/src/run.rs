@@ -4,6 +4,7 @@
 //! commands and signals. The data plane's threads run beside it and never wait for it.
 
 mod commands;
+mod show;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};

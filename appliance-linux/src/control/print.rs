@@ -239,6 +239,9 @@ fn flow(f: &mut Formatter<'_>, flow: &Flow) -> fmt::Result {
         Some(child) => write!(f, " child {child}")?,
         None => write!(f, " priority {}", flow.priority)?,
     }
+    if flow.narrowed {
+        write!(f, " narrowed")?;
+    }
     if let Some(hits) = flow.hits {
         write!(f, " packets {hits}")?;
     }
@@ -254,26 +257,29 @@ fn dropped(f: &mut Formatter<'_>, Discarded { direction, reason, packets }: &Dis
 
 fn sa(f: &mut Formatter<'_>, sa: &Sa) -> fmt::Result {
     let udp = if sa.encap == "esp" { "" } else { " udpencap" };
-    writeln!(
-        f,
-        "esp {} from {} to {} spi {} enc {}{udp} child {} packets {} bytes {}",
-        sa.mode, sa.from, sa.to, sa.spi, sa.suite, sa.child, sa.packets, sa.bytes
-    )
+    let replaced = if sa.replaced { " replaced" } else { "" };
+    let (local, remote) = (sa.local_ts.join(" "), sa.remote_ts.join(" "));
+    write!(f, "esp {} from {} to {} spi {} enc {}{udp} child {}", sa.mode, sa.from, sa.to, sa.spi, sa.suite, sa.child)?;
+    writeln!(f, " for {local} == {remote}{replaced} packets {} bytes {}", sa.packets, sa.bytes)
 }
 
-fn ike(f: &mut Formatter<'_>, ShownIke { peer, ike }: &ShownIke) -> fmt::Result {
+fn ike(f: &mut Formatter<'_>, ShownIke { peer, state, ike }: &ShownIke) -> fmt::Result {
     let (role, nat) = (if ike.initiator { "initiator" } else { "responder" }, if ike.nat { " nat" } else { "" });
+    // What is not known yet has its place all the same.
+    let known = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
     writeln!(
         f,
-        "ike {peer} {role} {} from {} to {} srcid {} dstid {} spi {} {} age {}{nat}",
-        ike.suite,
+        "ike {} {role} {} from {} to {} srcid {} dstid {} spi {} {} age {}{nat}{}",
+        known(peer.as_deref().unwrap_or_default()),
+        known(&ike.suite),
         ike.local,
         ike.remote,
-        ike.local_id,
+        known(&ike.local_id),
         ike.remote_id,
         ike.spi_local,
         ike.spi_remote,
-        Age(ike.age_s)
+        Age(ike.age_s),
+        if state == "established" { String::new() } else { format!(" {state}") }
     )
 }
 
@@ -345,6 +351,10 @@ mod tests {
         .unwrap();
         change(&mut peer);
         peer
+    }
+
+    fn shown_ike(change: impl FnOnce(&mut IkeStatus)) -> IkeStatus {
+        peer(|peer| change(peer.ike.as_mut().unwrap())).ike.unwrap()
     }
 
     fn status(peers: Vec<PeerStatus>) -> Status {
@@ -485,6 +495,7 @@ mod tests {
             from: "10.2.0.0/16".into(),
             to: "10.9.0.0/16".into(),
             child: None,
+            narrowed: false,
             peer: None,
             local_id: None,
             remote_id: None,
@@ -515,6 +526,7 @@ mod tests {
             from: from.into(),
             to: to.into(),
             child: Some("cloud/net".into()),
+            narrowed: false,
             peer: Some("192.0.2.1".into()),
             local_id: Some("FQDN/right.lab".into()),
             remote_id: Some("FQDN/left.lab".into()),
@@ -529,8 +541,11 @@ mod tests {
             suite: "aes256gcm16-esn".into(),
             esn: true,
             encap: "esp".into(),
+            local_ts: vec!["10.2.0.0/16".into()],
+            remote_ts: vec!["10.1.7.0/24".into(), "10.1.9.0/24".into()],
             bytes: 84,
             packets: 1,
+            ..Sa::default()
         };
         let show = Show {
             spd: vec![flow("in", "10.1.0.0/16", "10.2.0.0/16"), flow("out", "10.2.0.0/16", "10.1.0.0/16")],
@@ -547,9 +562,45 @@ mod tests {
              flow esp out from 10.2.0.0/16 to 10.1.0.0/16 peer 192.0.2.1 srcid FQDN/right.lab dstid FQDN/left.lab \
              type require child cloud/net packets 7 last 1m04s ago\n\n\
              SAD:\n\
-             esp tunnel from 192.0.2.1 to 192.0.2.2 spi 0x0000beef enc aes256gcm16-esn child cloud/net packets 1 \
-             bytes 84\n\n"
+             esp tunnel from 192.0.2.1 to 192.0.2.2 spi 0x0000beef enc aes256gcm16-esn child cloud/net \
+             for 10.2.0.0/16 == 10.1.7.0/24 10.1.9.0/24 packets 1 bytes 84\n\n"
         );
         assert_eq!(Databases(&show, Some(What::Ike)).to_string(), "No entries\n");
+    }
+
+    #[test]
+    fn f_60_an_ike_sa_that_nobody_is_known_of_or_that_is_on_its_way_out_has_a_line_like_the_others() {
+        let shown = |peer: Option<&str>, state: &str| {
+            let ike = shown_ike(|ike| {
+                if state == "connecting" {
+                    (ike.suite, ike.local_id, ike.age_s) = (String::new(), String::new(), 0);
+                }
+            });
+            let ike = vec![ShownIke { peer: peer.map(str::to_owned), state: state.to_owned(), ike }];
+            Databases(&Show { spd: vec![], discards: vec![], sad: vec![], ike }, Some(What::Ike)).to_string()
+        };
+        let ends = "from 192.0.2.2:4500 to 192.0.2.1:4500";
+        let known = format!(
+            "ike cloud responder aes256gcm16-prfsha384-x25519 {ends} srcid right.lab dstid left.lab spi 1 2 age 1m03s nat"
+        );
+        assert_eq!(shown(Some("cloud"), "established"), format!("{known}\n"));
+        assert_eq!(shown(Some("cloud"), "closing"), format!("{known} closing\n"));
+        let nobodys = format!("ike - responder - {ends} srcid - dstid left.lab spi 1 2 age 0s nat connecting\n");
+        assert_eq!(shown(None, "connecting"), nobodys);
+    }
+
+    #[test]
+    fn f_71_show_marks_a_rule_that_no_sa_carries_whole_and_an_sa_that_another_one_replaced() {
+        let flow: Flow = serde_json::from_str(
+            r#"{"direction":"out","action":"protect","priority":1000,"hits":7,"last_s":null,"from":"10.2.0.0/16",
+                "to":"10.1.0.0/16","child":"cloud/net","narrowed":true,"peer":null,"local_id":null,"remote_id":null}"#,
+        )
+        .unwrap();
+        let net = |net: &str| vec![net.to_owned()];
+        let sa = Sa { replaced: true, local_ts: net("10.2.0.0/16"), remote_ts: net("10.1.7.0/24"), ..Sa::default() };
+        let shown =
+            Databases(&Show { spd: vec![flow], discards: vec![], sad: vec![sa], ike: vec![] }, None).to_string();
+        assert!(shown.contains(" type require child cloud/net narrowed packets 7\n"), "{shown}");
+        assert!(shown.contains(" for 10.2.0.0/16 == 10.1.7.0/24 replaced packets 0 bytes 0\n"), "{shown}");
     }
 }

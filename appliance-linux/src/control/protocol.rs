@@ -335,6 +335,9 @@ pub(crate) struct Flow {
     pub(crate) to: String,
     /// peer/child, of a protecting policy.
     pub(crate) child: Option<String>,
+    /// The child has SAs, and none of them carries all of this: the peer agreed to less.
+    #[serde(default)]
+    pub(crate) narrowed: bool,
     /// The peer's address, or "any".
     pub(crate) peer: Option<String>,
     pub(crate) local_id: Option<String>,
@@ -352,7 +355,7 @@ pub(crate) struct Discarded {
 }
 
 /// An ESP SA, one direction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sa {
     /// peer/child.
     pub(crate) child: String,
@@ -361,6 +364,22 @@ pub(crate) struct Sa {
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) spi: String,
+    /// This one's and that of the other direction.
+    #[serde(default)]
+    pub(crate) spi_in: String,
+    #[serde(default)]
+    pub(crate) spi_out: String,
+    /// `spi_local` of the IKE SA that carries it.
+    #[serde(default)]
+    pub(crate) ike: String,
+    /// As negotiated.
+    #[serde(default)]
+    pub(crate) local_ts: Vec<String>,
+    #[serde(default)]
+    pub(crate) remote_ts: Vec<String>,
+    /// Another one took its place; it receives what is on its way.
+    #[serde(default)]
+    pub(crate) replaced: bool,
     pub(crate) suite: String,
     pub(crate) esn: bool,
     /// "esp" or "esp-in-udp".
@@ -372,7 +391,11 @@ pub(crate) struct Sa {
 /// An IKE SA with its peer's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownIke {
-    pub(crate) peer: String,
+    /// None: it is not known yet who calls, or a reload took the peer away.
+    pub(crate) peer: Option<String>,
+    /// "connecting", "established", or "closing": replaced, or being deleted.
+    #[serde(default)]
+    pub(crate) state: String,
     #[serde(flatten)]
     pub(crate) ike: IkeStatus,
 }

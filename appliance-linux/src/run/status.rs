@@ -7,18 +7,15 @@ use std::time::SystemTime;
 use gateway_core::config::selector::Selector;
 use gateway_core::config::{Identity, Mode, Start};
 use gateway_core::gateway::{self, Parts};
-use gateway_core::policy::{child_of, policy_of};
-use ike_core::endpoint::{IkeView, SaState};
+use gateway_core::peers::Peers;
+use gateway_core::policy::policy_of;
+use ike_core::endpoint::IkeView;
 use ike_core::pad::{Pad, PeerId};
 use ipsec_core::error::{Counters, Discard};
 use ipsec_core::net::{Encap, TrafficSelector};
-use ipsec_core::sa;
-use ipsec_core::spd::{Action, Direction, Entry, Hits};
 
 use super::{Crypto, Daemon, with_gateway};
-use crate::control::protocol::{
-    BoundaryStatus, Cause, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
-};
+use crate::control::protocol::{BoundaryStatus, Cause, ChildStatus, IkeStatus, PeerState, PeerStatus, Status};
 use crate::doctor;
 use crate::plane::Lost;
 
@@ -31,16 +28,16 @@ impl Daemon {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.clock.uptime().as_secs(),
-            peers: self.peers(),
+            peers: self.peers().collect(),
             boundary: self.boundary(),
             counters: self.counters(),
         }
     }
 
     /// The peers, in the order of the file. The engines are locked for one peer at a time: packets go on in between.
-    pub(crate) fn peers(&mut self) -> Vec<PeerStatus> {
+    pub(super) fn peers(&mut self) -> impl Iterator<Item = PeerStatus> {
         let ids = self.gateway.peers().to_vec();
-        ids.into_iter().filter_map(|id| self.peer(id)).collect()
+        ids.into_iter().filter_map(|id| self.peer(id))
     }
 
     /// The peer of this name.
@@ -99,7 +96,7 @@ impl Daemon {
     }
 
     /// By the engines and by the guard.
-    fn discarded(&self) -> Counters {
+    pub(super) fn discarded(&self) -> Counters {
         let mut sum = self.plane.outbound().counters().clone();
         sum.add(self.plane.inbound().counters());
         for (reason, count) in GUARDED.into_iter().zip(self.machine.boundary().dropped()) {
@@ -127,24 +124,6 @@ impl Daemon {
         counters.extend(ike.into_iter().chain(self.plane.tally().read()).map(|(name, count)| (name.to_owned(), count)));
         counters
     }
-
-    /// Everything for `show`.
-    pub(crate) fn show(&mut self) -> Show {
-        let now = self.clock.now();
-        let discards = discards(&self.discarded());
-        with_gateway!(self, |gateway, parts| {
-            let entries = parts.outbound.rules().flat_map(|(rule, hits)| rule.entries().map(|entry| (entry, hits)));
-            let spd = entries.map(|(entry, hits)| flow(&entry, hits, &parts, now)).collect();
-            let inbound = parts.inbound.sas().map(|status| shown_sa(&status, "in", &parts));
-            let outbound = parts.outbound.sas().map(|status| shown_sa(&status, "out", &parts));
-            let sad = inbound.chain(outbound).collect();
-            let named = gateway.status(&parts).filter_map(|peer| {
-                let ike = ike_status(&peer.ike?, &parts, now);
-                Some(ShownIke { peer: peer.name.to_owned(), ike })
-            });
-            Show { spd, discards, sad, ike: named.collect() }
-        })
-    }
 }
 
 type Lent<'x, 'e> = Parts<'x, 'e, Crypto, ipsec_core::crypto::rustcrypto::RustCrypto>;
@@ -160,7 +139,7 @@ fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_
             gateway::PeerState::Error => PeerState::Error,
         },
         cause: peer.cause.as_ref().map(Into::into),
-        ike: peer.ike.as_ref().map(|view| ike_status(view, parts, now)),
+        ike: peer.ike.as_ref().map(|view| ike_status(view, parts.endpoint.pad(), now)),
         children: peer.children.iter().map(|child| child_status(child, parts, now)).collect(),
         start: match config.map(|config| config.start) {
             Some(Start::Active) | None => "active",
@@ -183,8 +162,8 @@ fn without(child: &mut ChildStatus, lost: &Lost, cause: Option<Cause>) {
     }
 }
 
-fn ike_status(view: &IkeView, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> IkeStatus {
-    let peer = view.peer.and_then(|peer| parts.endpoint.pad().get(peer));
+pub(super) fn ike_status(view: &IkeView, peers: &Peers, now: ipsec_core::time::Instant) -> IkeStatus {
+    let peer = view.peer.and_then(|peer| peers.get(peer));
     let expected = peer.and_then(|peer| peer.remote_id.as_ref());
     let proven = view.identity.filter(|_| view.since.is_some()).map(|id| Identity::printed(&id));
     IkeStatus {
@@ -203,7 +182,7 @@ fn ike_status(view: &IkeView, parts: &Lent<'_, '_>, now: ipsec_core::time::Insta
         rekey_s: view.rekey_at.map(|at| at.since(now).as_secs()),
         local_id: view
             .peer
-            .and_then(|peer| parts.endpoint.pad().connection(peer))
+            .and_then(|peer| peers.connection(peer))
             .map(|connection| Identity::from(connection.local_id).to_string())
             .unwrap_or_default(),
         remote_id: proven.or(expected.map(ToString::to_string)).unwrap_or_else(|| "any".to_owned()),
@@ -242,83 +221,16 @@ fn child_status(child: &gateway::ChildStatus<'_>, parts: &Lent<'_, '_>, now: ips
     }
 }
 
-/// Each reason that discarded something.
-fn discards(counters: &Counters) -> Vec<Discarded> {
-    let met = counters.iter().filter(|(_, packets)| *packets > 0);
-    met.map(|(reason, packets)| {
-        let reason = format!("{reason:?}");
-        let direction = if reason.starts_with("Out") { "out" } else { "in" }.to_owned();
-        Discarded { direction, reason, packets }
-    })
-    .collect()
-}
-
-fn flow(entry: &Entry, hits: Hits, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> Flow {
-    let pad = parts.endpoint.pad();
-    let (action, child) = match entry.action {
-        Action::Protect(policy) => ("protect", pad.get_child(child_of(policy))),
-        Action::Bypass => ("bypass", None),
-        Action::Discard => ("discard", None),
-    };
-    let direction = match entry.direction {
-        Direction::Out => "out",
-        Direction::In => "in",
-        Direction::Forward => "fwd",
-    };
-    let remote = child.map(|(id, ..)| {
-        let mut sas = parts.endpoint.ike_sas();
-        let connected = sas.find(|sa| sa.peer == Some(id) && sa.state == SaState::Established);
-        let known = connected.map(|sa| sa.path.remote.ip()).or_else(|| pad.addresses(id).next());
-        known.map_or_else(|| "any".to_owned(), |addr| addr.to_string())
-    });
-    let peer = child.map(|(_, peer, _)| peer);
-    let outbound = entry.direction == Direction::Out;
-    Flow {
-        direction: direction.to_owned(),
-        action: action.to_owned(),
-        priority: entry.priority,
-        // Inbound packets meet the kernel's guard, or an SA and its selectors.
-        hits: outbound.then_some(hits.outbound),
-        last_s: hits.last.filter(|_| outbound).map(|at| now.since(at).as_secs()),
-        from: Selector(&entry.source).to_string(),
-        to: Selector(&entry.destination).to_string(),
-        child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)),
-        peer: remote,
-        local_id: peer.and_then(|peer| peer.local_id.as_ref()).map(ToString::to_string),
-        remote_id: peer.and_then(|peer| peer.remote_id.as_ref()).map(ToString::to_string),
-    }
-}
-
-fn shown_sa(status: &sa::Status, direction: &str, parts: &Lent<'_, '_>) -> Sa {
-    let child = parts.endpoint.pad().get_child(child_of(status.policy));
-    let (local, remote) = (status.path.local.ip().to_string(), status.path.remote.ip().to_string());
-    let (from, to) = if direction == "in" { (remote, local) } else { (local, remote) };
-    let mut views = parts.endpoint.child_sas();
-    let view = views.find(|view| if direction == "in" { view.spi_in } else { view.spi_out } == status.spi);
-    Sa {
-        child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)).unwrap_or_default(),
-        direction: direction.to_owned(),
-        mode: Mode::Tunnel.as_str().to_owned(),
-        from,
-        to,
-        spi: spi(status.spi.get()),
-        suite: view.map(|view| view.suite.to_string()).unwrap_or_default(),
-        esn: status.esn,
-        encap: carrier(status.encap).to_owned(),
-        bytes: status.bytes,
-        packets: status.packets,
-    }
-}
-
-fn selectors(list: &[TrafficSelector]) -> Vec<String> {
+/// As the configuration writes them.
+pub(super) fn selectors(list: &[TrafficSelector]) -> Vec<String> {
     list.iter().map(|selector| Selector(selector).to_string()).collect()
 }
 
-fn spi(spi: u32) -> String {
+pub(super) fn spi(spi: u32) -> String {
     format!("{spi:#010x}")
 }
 
-fn carrier(encap: Encap) -> &'static str {
+pub(super) fn carrier(encap: Encap) -> &'static str {
     match encap {
         Encap::None => "esp",
         Encap::Udp => "esp-in-udp",

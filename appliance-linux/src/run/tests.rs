@@ -1,3 +1,5 @@
+mod show;
+
 use std::fs;
 use std::process::Command;
 

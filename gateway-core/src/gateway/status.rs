@@ -4,14 +4,16 @@ use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{ChildView, IkeView};
-use ike_core::event::Party;
+use ike_core::event::{ChildId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Encap;
+use ipsec_core::sa::SaId;
 use ipsec_core::time::Instant;
 
 use super::demand::narrowed;
 use super::drive::OFTEN;
+use super::install::Sending;
 use super::state::{PeerEntry, Totals};
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
@@ -104,6 +106,18 @@ impl Gateway {
     /// The peers, in the order of the file.
     pub fn peers(&self) -> &[PeerId] {
         &self.order
+    }
+
+    /// Every Child SA in the engines: the receiving half, and the sending one, which is not there before it may be used and
+    /// goes before the other.
+    pub fn halves(&self) -> impl Iterator<Item = (ChildId, SaId, Option<SaId>)> {
+        self.sas.values().map(|sa| {
+            let sending = match sa.outbound {
+                Sending::Through(id) => Some(id),
+                Sending::Later(_) | Sending::Over(_) => None,
+            };
+            (sa.child, sa.inbound, sending)
+        })
     }
 
     /// How one peer stands. An appliance whose engines stand behind locks asks peer by peer, and packets go on in between.

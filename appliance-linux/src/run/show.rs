@@ -1,0 +1,193 @@
+//! The databases of RFC 4301 §4.4, as they are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use gateway_core::config::Mode;
+use gateway_core::config::selector::Selector;
+use gateway_core::gateway::Gateway;
+use gateway_core::peers::Peers;
+use gateway_core::policy::{child_of, policy_of};
+use ike_core::child::within;
+use ike_core::endpoint::{ChildView, Endpoint, SaState};
+use ike_core::pad::PeerId;
+use ipsec_core::error::Counters;
+use ipsec_core::sa::{SaId, Status};
+use ipsec_core::spd::{self, Action, Direction, Hits, PolicyId, Rule};
+use ipsec_core::time::Instant;
+
+use super::status::{carrier, ike_status, selectors, spi};
+use super::{Crypto, Daemon};
+use crate::control::protocol::{Discarded, Flow, Sa, Show, ShownIke};
+use crate::plane::Plane;
+
+impl Daemon {
+    /// Everything for `show`.
+    pub(crate) fn show(&mut self) -> Show {
+        let discards = discards(&self.discarded());
+        let held = Held::by(&self.plane);
+        let known = Known::of(&self.gateway, &self.endpoint, self.clock.now());
+        Show { spd: held.flows(&known), discards, sad: held.sas(&known), ike: known.ike_sas() }
+    }
+}
+
+/// What is in the engines.
+pub(super) struct Held {
+    rules: Vec<(Rule, Hits)>,
+    inbound: Vec<Status>,
+    outbound: Vec<Status>,
+}
+
+impl Held {
+    /// Each engine is locked while it is copied. What that means is looked up afterwards, and packets go on meanwhile.
+    pub(super) fn by(plane: &Plane) -> Self {
+        let inbound = plane.inbound().sas().collect();
+        let engine = plane.outbound();
+        let rules = engine.rules().map(|(rule, hits)| (*rule, hits)).collect();
+        Self { rules, inbound, outbound: engine.sas().collect() }
+    }
+
+    pub(super) fn flows(&self, known: &Known<'_>) -> Vec<Flow> {
+        self.rules.iter().flat_map(|(rule, hits)| known.flows(rule, *hits)).collect()
+    }
+
+    pub(super) fn sas(&self, known: &Known<'_>) -> Vec<Sa> {
+        let inbound = self.inbound.iter().map(|sa| known.sa(sa, "in", known.inbound.get(&sa.id)));
+        let outbound = self.outbound.iter().map(|sa| known.sa(sa, "out", known.outbound.get(&sa.id)));
+        inbound.chain(outbound).collect()
+    }
+}
+
+/// What IKE and the configuration know, by what is asked for: nothing is searched through for each rule and each SA.
+pub(super) struct Known<'d> {
+    endpoint: &'d Endpoint<'static, Crypto, Peers>,
+    now: Instant,
+    /// Where peers are; of several parties that share one, the first.
+    connected: BTreeMap<PeerId, IpAddr>,
+    /// What an SA of either engine is the half of.
+    inbound: HashMap<SaId, ChildView<'d>>,
+    outbound: HashMap<SaId, ChildView<'d>>,
+    /// The SAs of each child that none has replaced.
+    standing: BTreeMap<PolicyId, Vec<ChildView<'d>>>,
+}
+
+impl<'d> Known<'d> {
+    pub(super) fn of(gateway: &Gateway, endpoint: &'d Endpoint<'static, Crypto, Peers>, now: Instant) -> Self {
+        let (mut connected, mut standing) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
+        for ike in endpoint.ike_sas().filter(|ike| ike.state == SaState::Established) {
+            if let Some(peer) = ike.peer {
+                connected.entry(peer).or_insert(ike.path.remote.ip());
+            }
+        }
+        for view in endpoint.child_sas().filter(|view| !view.replaced) {
+            standing.entry(policy_of(view.config)).or_default().push(view);
+        }
+        let (mut inbound, mut outbound) = (HashMap::new(), HashMap::new());
+        for (child, receiving, sending) in gateway.halves() {
+            if let Some(view) = endpoint.child_sa(child) {
+                inbound.insert(receiving, view);
+                outbound.extend(sending.map(|id| (id, view)));
+            }
+        }
+        Self { endpoint, now, connected, inbound, outbound, standing }
+    }
+
+    /// Every IKE SA, those of one peer together.
+    pub(super) fn ike_sas(&self) -> Vec<ShownIke> {
+        let peers = self.endpoint.pad();
+        let shown = self.endpoint.ike_sas().map(|view| ShownIke {
+            peer: view.peer.and_then(|id| peers.get(id)).map(|peer| peer.name.clone()),
+            state: match view.state {
+                SaState::Connecting => "connecting",
+                SaState::Established => "established",
+                SaState::Closing => "closing",
+            }
+            .to_owned(),
+            ike: ike_status(&view, peers, self.now),
+        });
+        let mut shown: Vec<_> = shown.collect();
+        shown.sort_by(|a, b| a.peer.cmp(&b.peer)); // stable
+        shown
+    }
+
+    /// A rule, both ways.
+    fn flows(&self, rule: &Rule, hits: Hits) -> impl Iterator<Item = Flow> {
+        let peers = self.endpoint.pad();
+        let (action, policy) = match rule.action {
+            Action::Protect(policy) => ("protect", Some(policy)),
+            Action::Bypass => ("bypass", None),
+            Action::Discard => ("discard", None),
+        };
+        let child = policy.and_then(|policy| peers.get_child(child_of(policy)));
+        let remote = child.map(|(id, ..)| {
+            let address = self.connected.get(&id).copied().or_else(|| peers.addresses(id).next());
+            address.map_or_else(|| "any".to_owned(), |address| address.to_string())
+        });
+        let narrowed = policy.and_then(|policy| self.standing.get(&policy)).is_some_and(|sas| {
+            let spd::Selector { local, remote } = rule.selector;
+            !sas.iter().any(|sa| within(&[local], sa.local) && within(&[remote], sa.remote))
+        });
+        rule.entries().into_iter().map(move |entry| {
+            let direction = match entry.direction {
+                Direction::Out => "out",
+                Direction::In => "in",
+                Direction::Forward => "fwd",
+            };
+            let outbound = entry.direction == Direction::Out;
+            let peer = child.map(|(_, peer, _)| peer);
+            Flow {
+                direction: direction.to_owned(),
+                action: action.to_owned(),
+                priority: entry.priority,
+                // Inbound packets meet the kernel's guard, or an SA and its selectors.
+                hits: outbound.then_some(hits.outbound),
+                last_s: hits.last.filter(|_| outbound).map(|at| self.now.since(at).as_secs()),
+                from: Selector(&entry.source).to_string(),
+                to: Selector(&entry.destination).to_string(),
+                child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)),
+                narrowed,
+                peer: remote.clone(),
+                local_id: peer.and_then(|peer| peer.local_id.as_ref()).map(ToString::to_string),
+                remote_id: peer.and_then(|peer| peer.remote_id.as_ref()).map(ToString::to_string),
+            }
+        })
+    }
+
+    /// An SA of an engine, and what it is a half of.
+    fn sa(&self, sa: &Status, direction: &str, view: Option<&ChildView<'_>>) -> Sa {
+        let child = self.endpoint.pad().get_child(child_of(sa.policy));
+        let (local, remote) = (sa.path.local.ip().to_string(), sa.path.remote.ip().to_string());
+        let (from, to) = if direction == "in" { (remote, local) } else { (local, remote) };
+        let ike = view.and_then(|view| self.endpoint.ike_sa(view.ike));
+        Sa {
+            child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)).unwrap_or_default(),
+            direction: direction.to_owned(),
+            mode: Mode::Tunnel.as_str().to_owned(),
+            from,
+            to,
+            spi: spi(sa.spi.get()),
+            spi_in: view.map(|view| spi(view.spi_in.get())).unwrap_or_default(),
+            spi_out: view.map(|view| spi(view.spi_out.get())).unwrap_or_default(),
+            ike: ike.map(|ike| format!("{:016x}", ike.spi_local)).unwrap_or_default(),
+            local_ts: view.map(|view| selectors(view.local)).unwrap_or_default(),
+            remote_ts: view.map(|view| selectors(view.remote)).unwrap_or_default(),
+            replaced: view.is_some_and(|view| view.replaced),
+            suite: view.map(|view| view.suite.to_string()).unwrap_or_default(),
+            esn: sa.esn,
+            encap: carrier(sa.encap).to_owned(),
+            bytes: sa.bytes,
+            packets: sa.packets,
+        }
+    }
+}
+
+/// Each reason that discarded something.
+fn discards(counters: &Counters) -> Vec<Discarded> {
+    let met = counters.iter().filter(|(_, packets)| *packets > 0);
+    met.map(|(reason, packets)| {
+        let reason = format!("{reason:?}");
+        let direction = if reason.starts_with("Out") { "out" } else { "in" }.to_owned();
+        Discarded { direction, reason, packets }
+    })
+    .collect()
+}
