@@ -1,4 +1,5 @@
-//! The configuration: one TOML file for both appliances. docs/configuration.md describes every key.
+//! The configuration of a gateway: one TOML file. docs/configuration.md describes every key. That of an appliance without
+//! an operating system, which has no tunnels yet, is another one: [`board`].
 //!
 //! [`Config::parse`] reads text and answers with everything that is wrong with it, each with its place and a way to
 //! mend it. [`Config::diff`] says what a reload has to touch.

@@ -1,4 +1,4 @@
-//! What the Portcullis appliances share.
+//! What makes a gateway of `ipsec-core` and `ike-core`, and the configuration files of the Portcullis appliances.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

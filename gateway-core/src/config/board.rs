@@ -1,5 +1,5 @@
-//! What an appliance without an operating system has to be told beside peers and policies: its addresses and how it is
-//! managed. The same file and the same words as everywhere else.
+//! The file of an appliance without an operating system: its addresses and how it is managed. It has no tunnels yet, and the
+//! file neither peers nor policies. docs/rpi.md describes every key.
 
 use alloc::format;
 use alloc::vec::Vec;
