@@ -4,4 +4,5 @@ mod established;
 mod flood;
 mod handshake;
 mod matrix;
+mod neighbours;
 pub(crate) mod peer;
