@@ -204,14 +204,11 @@ pub(crate) fn request<C: IkeCrypto>(
     Ok(())
 }
 
-/// The peer was busy (TEMPORARY_FAILURE): how long to wait before the next try. When it has been so for too long, its state
-/// is another than ours: the SA is closed, to be made anew (RFC 7296 §2.25).
-pub(crate) fn wait<C: IkeCrypto>(established: &mut Established, env: &mut Env<'_, '_, C>) -> Duration {
+/// The peer was busy (TEMPORARY_FAILURE): how long to wait before the next try (RFC 7296 §2.25), and whether that lasts, so
+/// that somebody is to know.
+pub(crate) fn wait<C: IkeCrypto>(established: &mut Established, env: &mut Env<'_, '_, C>) -> (Duration, bool) {
     let pause = established.busy.refused_by_chance(env.crypto, env.now, env.settings.retry);
-    if established.busy.is_over(env.now, env.settings.patience) {
-        established.leaving.get_or_insert(Failure::Notified(NotifyKind::TEMPORARY_FAILURE));
-    }
-    pause
+    (pause, established.busy.is_over(env.now, env.settings.patience))
 }
 
 /// Ends the SA because the two sides do not have the same state any more, and says so once.

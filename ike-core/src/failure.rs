@@ -120,6 +120,11 @@ impl Failure {
         matches!(self, Self::ChildProposalsRefused | Self::TrafficSelectors)
     }
 
+    /// Whether the peer refuses only for the moment (TEMPORARY_FAILURE, RFC 7296 §2.25).
+    pub fn is_busy(&self) -> bool {
+        *self == Self::Notified(NotifyKind::TEMPORARY_FAILURE)
+    }
+
     /// Whether the two sides differ in perfect forward secrecy: no rekey of the child will ever succeed, but a new IKE SA
     /// brings it back.
     pub fn is_about_pfs(&self) -> bool {

@@ -36,8 +36,8 @@ pub struct Settings {
     pub settle: Duration,
     /// How long to wait after the peer was busy (TEMPORARY_FAILURE) or a rekey failed; longer with each time.
     pub retry: Duration,
-    /// How long the peer may be busy without a break before the IKE SA is closed, to be made anew (RFC 7296 §2.25). A try
-    /// that it does not refuse, and a CREATE_CHILD_SA of its own, are a break.
+    /// How long the peer may be busy without a break before that is told as any other refusal. A try that it does not refuse,
+    /// and a CREATE_CHILD_SA of its own, are a break.
     pub patience: Duration,
     /// How seldom what somebody claims in clear makes us ask the peer for a sign of life.
     pub doubt: Duration,
@@ -64,7 +64,7 @@ impl Default for Settings {
             outbound_delay: Duration::from_secs(3),
             settle: Duration::from_secs(10),
             retry: Duration::from_secs(2),
-            patience: Duration::from_secs(180),
+            patience: Duration::from_secs(20),
             doubt: Duration::from_secs(10),
             children_per_peer: 64,
             ike_sas_per_peer: 8,

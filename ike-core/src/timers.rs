@@ -112,6 +112,11 @@ impl Patience {
         self.since.is_some_and(|since| since + patience <= now)
     }
 
+    /// Since when nothing but refusals came.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
     /// Not refused, or the peer shows otherwise that it goes on.
     pub(crate) fn renew(&mut self) {
         *self = Self::default();

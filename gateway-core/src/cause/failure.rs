@@ -207,6 +207,13 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "the peer speaks another version of IKE",
             "IKEv1 is deprecated (RFC 9395) and not built: switch the peer to IKEv2",
         ),
+        busy if busy.is_busy() => said(
+            "peer-busy",
+            Refusal,
+            "the peer is busy (TEMPORARY_FAILURE)",
+            "it is asked again; a peer that stays busy for minutes has lost track of the connection, or means something else \
+             by it: its log says more",
+        ),
         Failure::Notified(kind) => {
             ("notified", Refusal, format!("the peer answered with {kind}"), "the peer's log says more".to_string())
         }

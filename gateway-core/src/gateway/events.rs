@@ -14,13 +14,13 @@ use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::renewal::{LASTING, Renewal};
+use super::renewal::{LASTING, Renewal, is_out_of_step};
 use super::report::{Report, What};
 use super::state::ChildEntry;
 use super::uncovered::Uncovered;
 use super::{Gateway, Parts, install};
 use crate::cause::{Cause, Kind};
-use crate::config::{Identity, Start};
+use crate::config::Identity;
 use crate::peers::Peers;
 use crate::policy::policy_of;
 
@@ -75,6 +75,7 @@ enum Note {
         path: Path,
     },
     RekeyFailed {
+        ike: IkeId,
         peer: PeerId,
         cause: Failure,
     },
@@ -162,7 +163,7 @@ impl Gateway {
             }
             Event::Noted { ike, peer, remote, cause } => Note::Noted { ike, peer, remote, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
-            Event::RekeyFailed { peer, cause, .. } => Note::RekeyFailed { peer, cause },
+            Event::RekeyFailed { ike, peer, cause } => Note::RekeyFailed { ike, peer, cause },
             Event::Reauthenticate { ike, peer } => Note::Reauthenticate { ike, peer },
             Event::Closed { ike, peer, claimed, identity, party, remote, established, cause } => {
                 Note::Closed { ike, who: Who { peer, claimed, identity, party }, remote, established, cause }
@@ -270,10 +271,7 @@ impl Gateway {
                 }
                 self.tell(peer, None, What::Moved { remote: path.remote }, None);
             }
-            Note::RekeyFailed { peer, cause } => {
-                let cause = Cause::of(&cause, parts.endpoint.pad().get(peer));
-                self.tell(Some(peer), None, What::RekeyFailed, Some(cause));
-            }
+            Note::RekeyFailed { ike, peer, cause } => self.ike_rekey_failed(now, (ike, peer), &cause, parts),
             Note::Reauthenticate { ike, peer } => {
                 // Whoever called is to do that.
                 if parts.endpoint.ike_sa(ike).is_some_and(|view| view.called) {
@@ -449,8 +447,9 @@ impl Gateway {
         let pad = parts.endpoint.pad();
         let configured = config.and_then(|config| pad.get_child(config)).map(|(_, _, child)| child);
         let cause = Cause::of_child(failure, configured, pad.get(peer));
-        let shared = self.is_shared(peer, parts.endpoint);
         let view = parts.endpoint.ike_sa(ike);
+        let ours = self.makes_anew(peer, view.as_ref(), parts.endpoint);
+        let out_of_step = view.is_some_and(|view| is_out_of_step(now, &view, failure));
         let up = config.and_then(|config| self.children.get(&config)).is_some_and(|child| match view {
             Some(view) => self.is_up_with(child, view.party),
             None => !child.sas.is_empty(),
@@ -485,15 +484,17 @@ impl Gateway {
             }
             None => {
                 child.fail(now, cause.clone());
-                (What::ChildFailed, refused && !up && child.was_up)
+                // Who is busy for the moment is asked again, and who is for minutes may take with a new IKE SA what it never took.
+                let anew = if failure.is_busy() { out_of_step } else { refused && child.was_up };
+                (What::ChildFailed, anew && !up)
             }
         };
-        let called = view.is_some_and(|view| view.called);
-        let ours = called || (!shared && entry.start != Start::Passive);
         let renewed = renewed && ours && self.renew(now, config);
-        self.tell(Some(peer), Some(config), what, Some(cause));
+        self.tell(Some(peer), Some(config), what, Some(cause.clone()));
         if renewed {
             self.tell(Some(peer), Some(config), What::Renewing, None);
+        } else if out_of_step && !ours && self.carried(peer, ike).is_none() {
+            self.end_ikes(now, peer, &[ike], &cause, parts);
         }
     }
 

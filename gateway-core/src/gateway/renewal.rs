@@ -6,15 +6,26 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use ike_core::pad::ChildConfigId;
+use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::{Endpoint, IkeView};
+use ike_core::event::{ChildId, IkeId};
+use ike_core::failure::Failure;
+use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
-use super::Gateway;
+use super::report::What;
+use super::{Gateway, Parts};
+use crate::cause::Cause;
+use crate::config::Start;
+use crate::peers::Peers;
 
 /// A connection, or a child, that was up this long was a good one: the pauses between attempts start anew.
 pub(super) const LASTING: Duration = Duration::from_secs(30);
 /// What is on its way through the SAs of a connection that was made anew may still arrive for as long as this.
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
+/// A peer that is busy for so long has another state of the connection than we (RFC 7296 §2.25).
+const MINUTES: Duration = Duration::from_secs(180);
 /// The pause after a renewal that did not help; the first of several.
 const RENEWAL: Duration = Duration::from_secs(60);
 
@@ -130,6 +141,46 @@ impl Gateway {
         true
     }
 
+    /// Whether it is on us to make a connection anew: whoever was called waits for the one that calls.
+    pub(super) fn makes_anew<C: IkeCrypto>(
+        &self,
+        peer: PeerId,
+        ike: Option<&IkeView>,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) -> bool {
+        let calls = self.peers.get(&peer).is_some_and(|entry| entry.start != Start::Passive);
+        ike.is_some_and(|ike| ike.called) || (calls && !self.is_shared(peer, endpoint))
+    }
+
+    /// An IKE SA could not be rekeyed. When its peer has another state than we, it is made anew with what it carries; where that
+    /// is not on us it is closed once it carries nothing, as RFC 7296 §2.25 wants it.
+    pub(super) fn ike_rekey_failed<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        (ike, peer): (IkeId, PeerId),
+        failure: &Failure,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
+        self.tell(Some(peer), None, What::RekeyFailed, Some(cause.clone()));
+        let newest = self.connection(peer, parts.endpoint).filter(|newest| newest.id == ike);
+        let Some(view) = newest.filter(|view| is_out_of_step(now, view, failure)) else { return };
+        match (self.carried(peer, ike), self.makes_anew(peer, Some(&view), parts.endpoint)) {
+            (Some(child), true) if self.renew(now, child) => {
+                self.tell(Some(peer), Some(child), What::Renewing, None);
+            }
+            (None, false) => self.end_ikes(now, peer, &[ike], &cause, parts),
+            _ => {}
+        }
+    }
+
+    /// The first child that is up on this IKE SA.
+    pub(super) fn carried(&self, peer: PeerId, ike: IkeId) -> Option<ChildConfigId> {
+        let stands = |sa: &ChildId| self.sas.get(sa).is_some_and(|sa| sa.ike == ike);
+        let mut children = self.peers.get(&peer)?.children.iter().filter_map(|id| self.children.get(id));
+        children.find(|child| child.sas.iter().any(stands)).map(|child| child.id)
+    }
+
     /// Whether a renewal helped: the child that it was for came up since, and that child and all that were up beside it are up or
     /// were for long. `None` when the child is gone from the configuration.
     fn helped(&self, last: &Last) -> Option<bool> {
@@ -146,4 +197,10 @@ impl Gateway {
             Renewal::Proof(_) => false,
         }
     }
+}
+
+/// Whether the peer refuses something because it was busy on this IKE SA for several minutes: its state is another than ours,
+/// and only another IKE SA helps (RFC 7296 §2.25).
+pub(super) fn is_out_of_step(now: Instant, ike: &IkeView, failure: &Failure) -> bool {
+    failure.is_busy() && ike.busy.is_some_and(|since| since + MINUTES <= now)
 }

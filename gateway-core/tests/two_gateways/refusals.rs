@@ -80,6 +80,7 @@ fn with_ike_sas_only(left: &str, (kind, data): (u16, &'static [u8])) -> World {
     world
 }
 
+const TEMPORARY_FAILURE: u16 = 43;
 const REFUSALS: [(u16, &[u8]); 2] = [(NO_ADDITIONAL_SAS, &[]), (INVALID_KE_PAYLOAD, &[0, 14])];
 
 #[test]
@@ -399,4 +400,64 @@ fn f_61_a_child_whose_amount_passes_in_seconds_is_made_again_as_often_as_that_ta
         world.right.received.clear();
     }
     assert!(passed > 50_000 && last > 99_000, "{passed} of 100000, the last one was {last}\n{}", world.story());
+}
+
+fn busy() -> Option<Refusal> {
+    Some(Refusal::Children(TEMPORARY_FAILURE, &[], BTreeSet::new()))
+}
+
+#[test]
+fn f_61_a_peer_that_is_busy_for_one_child_costs_neither_the_connection_nor_the_others_and_is_told() {
+    // The peer makes the first child with IKE_AUTH, and nothing afterwards; and the second one not even then.
+    for with_auth in [true, false] {
+        let two = if with_auth { second(4, 3) } else { second(4, 3).replace("10.4.", "10.9.") };
+        let right = peer(false, "start = \"passive\"", "") + &two;
+        let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right);
+        world.refusal = busy();
+        let mut world = world.start();
+        world.pass(secs(60));
+        assert_eq!(world.left.cause_of("two"), Some("peer-busy"), "{}", world.story());
+        for _ in 0..3600 {
+            world.pass(secs(1));
+            world.ping();
+            world.right.received.clear();
+        }
+        let connected = world.left.told(|what| *what == What::Connected);
+        assert!((2..=8).contains(&connected), "{connected}\n{}", world.story());
+        assert_eq!(world.left.told(down), 0, "{}", world.story());
+        assert_eq!(world.left.child("other", "two").2, with_auth, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_61_a_rekey_that_the_peer_is_always_too_busy_for_is_carried_on_beside_what_stands() {
+    for lines in ["rekey = \"10m\"", ""] {
+        let child = if lines.is_empty() { "rekey = \"10m\"" } else { "rekey = \"8h\"" };
+        let mut world = World::new(&peer(true, lines, child), &peer(false, "start = \"passive\"", ""));
+        world.refusal = busy();
+        let mut world = world.start();
+        for _ in 0..7200 {
+            world.pass(secs(1));
+            world.ping();
+            world.right.received.clear();
+        }
+        let connected = world.left.told(|what| *what == What::Connected);
+        assert!((5..=13).contains(&connected), "{connected}\n{}", world.story());
+        assert_eq!(world.left.told(down), 0, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_61_a_connection_of_a_peer_that_stays_busy_ends_once_it_carries_nothing_where_the_peer_is_to_call() {
+    let mut world = World::new(&peer(true, "start = \"passive\"", ""), &peer(false, "", "")).start();
+    world.refusal = busy();
+    for up in [true, false] {
+        for _ in 0..600 {
+            let _ = world.send(true, &packet(1, 2, b"on and on"));
+            world.pass(secs(1));
+        }
+        assert_eq!(world.left.told(|what| *what == What::Closed), usize::from(!up), "{}", world.story());
+        world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+        world.exchange();
+    }
 }

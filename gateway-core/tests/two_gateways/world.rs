@@ -173,6 +173,14 @@ impl Site {
         (child.totals, child.rekeys, child.sa.is_some())
     }
 
+    /// What is wrong with a child of the only peer.
+    pub(crate) fn cause_of(&mut self, child: &str) -> Option<&'static str> {
+        let parts = parts!(self);
+        let status = self.gateway.status(parts).next().unwrap();
+        let child = status.children.iter().find(|status| status.name == child).unwrap();
+        child.cause.as_ref().map(|cause| cause.code)
+    }
+
     pub(crate) fn told(&self, wanted: impl Fn(&What) -> bool) -> usize {
         self.story.iter().filter(|report| wanted(&report.what)).count()
     }

@@ -67,6 +67,9 @@ pub struct IkeView {
     pub waiting: Option<(ExchangeType, u8)>,
     /// How often the peer repeated its last request although it was answered: our answers do not arrive there.
     pub unheard: u8,
+    /// Since when the peer refuses whatever we ask for with TEMPORARY_FAILURE. After several minutes its state is another than
+    /// ours: make another IKE SA, and close this one (RFC 7296 §2.25).
+    pub busy: Option<Instant>,
     /// When it is to be rekeyed.
     pub rekey_at: Option<Instant>,
     /// When to authenticate anew, because the peer limits for how long it takes us for authenticated (RFC 4478).
@@ -170,9 +173,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         };
         let (since, heard) = times.unzip();
         let confirmed = matches!(&sa.state, State::Established(established) if established.confirmed);
-        let (rekey_at, reauthenticate_at) = match &sa.state {
-            State::Established(established) => (established.rekey_at, established.reauthenticate_at),
-            _ => (None, None),
+        let (busy, rekey_at, reauthenticate_at) = match &sa.state {
+            State::Established(established) => {
+                (established.busy.since(), established.rekey_at, established.reauthenticate_at)
+            }
+            _ => (None, None, None),
         };
         let rekeying = matches!(&sa.state, State::Established(established) if established.keeps().is_some());
         Some(IkeView {
@@ -195,6 +200,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             rekeying,
             waiting: sa.window.outstanding.as_ref().map(|request| (request.exchange, request.repetitions)),
             unheard: sa.window.repeated,
+            busy,
             rekey_at,
             reauthenticate_at,
         })

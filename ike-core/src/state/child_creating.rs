@@ -391,8 +391,8 @@ fn fail<C: IkeCrypto>(
     known_to_peer: bool,
 ) {
     let State::Established(established) = &mut sa.state else { return };
-    let busy = cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE);
-    let pause = if busy { exchange::wait(established, env) } else { env.settings.retry };
+    let busy = cause.is_busy();
+    let (pause, told) = if busy { exchange::wait(established, env) } else { (env.settings.retry, true) };
     let old = request.old.and_then(|old| env.children.by_id(old));
     let stays = old.is_some_and(Child::stays);
     // The peer took the same proposals before, where no key exchange of the child's own is negotiated (§1.2).
@@ -409,7 +409,7 @@ fn fail<C: IkeCrypto>(
             new.phase = Phase::WANTED_NOW;
         } else if !for_itself {
             env.children.free(request.new);
-        } else if busy {
+        } else if !told {
             new.phase = Phase::Wanted(env.now + pause);
         } else {
             new.end(cause.clone());
@@ -422,6 +422,7 @@ fn fail<C: IkeCrypto>(
         succession::child_deleted(env.children, id, Failure::ClosedByPeer, env.now + env.settings.retry);
     } else if busy {
         old.rekey_at = Some(env.now + pause);
+        old.rekey_failed = told.then_some(cause);
     } else {
         put_off(old, env.now, pause, cause);
     }

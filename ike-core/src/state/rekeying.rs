@@ -198,8 +198,10 @@ fn take_over<C: IkeCrypto>(
 /// The peer refused: it is asked again later.
 fn refused<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failure) {
     let State::Established(established) = &mut sa.state else { return };
-    if cause == Failure::Notified(NotifyKind::TEMPORARY_FAILURE) {
-        established.rekey_at = Some(env.now + exchange::wait(established, env));
+    if cause.is_busy() {
+        let (pause, told) = exchange::wait(established, env);
+        established.rekey_at = Some(env.now + pause);
+        sa.report.rekey_failed = told.then_some(cause);
     } else {
         let first = env.settings.retry.saturating_mul(exchange::REFUSED_FACTOR);
         established.rekey_at = Some(env.now + established.refused.refused(env.now, first));
