@@ -8,6 +8,8 @@ use super::tests::{ALL, config, ip, said};
 use super::*;
 use crate::namespace::in_a_network_of_its_own;
 
+mod fragments;
+
 /// A gateway with a default route by `wan`.
 struct Gateway {
     wan: Tun,
@@ -43,13 +45,18 @@ fn packet(from: (&str, u16), to: (&str, u16)) -> Vec<u8> {
     let octets = |addr: &str| addr.parse::<Ipv4Addr>().unwrap().octets();
     let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
     packet.extend(octets(from.0).into_iter().chain(octets(to.0)));
-    let sum: u32 = packet.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    checked(&mut packet);
     for number in [from.1, to.1, 8, 0] {
         packet.extend(number.to_be_bytes());
     }
     packet
+}
+
+/// Puts the sum into a header of IPv4.
+fn checked(header: &mut [u8]) {
+    let sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// What comes out at an interface within a moment: ports and addresses of the first UDP packet.
