@@ -140,8 +140,7 @@ impl Boundary {
         config: &Config,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let (dropped, copy_ended, wake) =
-            (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)), Arc::new(wake));
+        let (dropped, copy_ended, wake) = (Arc::new(Tally::begin()), Arc::new(AtomicBool::new(false)), Arc::new(wake));
         let (ended, woken) = (Arc::clone(&copy_ended), Arc::clone(&wake));
         let sockets = guard::tells_sockets();
         let mut guard = Guard::new(Arc::clone(&dropped), sockets, move || {

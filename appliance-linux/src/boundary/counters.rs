@@ -24,45 +24,68 @@ pub(super) struct Tally(Mutex<Tallied>);
 
 #[derive(Default)]
 struct Tallied {
-    /// By tables that are gone.
-    before: Dropped,
-    /// The table of the copy.
-    live: Option<String>,
-    /// What was shown last: a table that is gone may not be in `before` yet, and no count ever goes back.
-    shown: Dropped,
+    /// By all of them, as far as anybody has looked.
+    sum: Dropped,
+    /// What the table had counted when it was looked at last.
+    table: Dropped,
+    /// The table of the copy, and the same of it.
+    live: Option<(String, Dropped)>,
+}
+
+impl Tallied {
+    fn look(&mut self) {
+        for (table, last) in
+            self.live.iter_mut().map(|(table, last)| (table.as_str(), last)).chain([(TABLE, &mut self.table)])
+        {
+            // What does not answer may be there the next time.
+            let Some(now) = of(table) else { continue };
+            for ((sum, last), now) in self.sum.iter_mut().zip(last).zip(now) {
+                // Less than last time: it is another table, which somebody removed and we put back.
+                *sum = sum.saturating_add(now.checked_sub(*last).unwrap_or(now));
+                *last = now;
+            }
+        }
+    }
 }
 
 impl Tally {
-    /// Keeps what a table counted that is gone.
-    pub(super) fn keep(&self, counted: Dropped) {
-        add(&mut self.lock().before, counted);
+    /// From now on: what an earlier daemon's table has counted is not ours.
+    pub(super) fn begin() -> Self {
+        Self(Mutex::new(Tallied { table: of(TABLE).unwrap_or_default(), ..Tallied::default() }))
     }
 
-    /// The copy is this table from now on; what the one before it counted is kept.
-    pub(super) fn replace(&self, live: String, counted: Dropped) {
+    /// Before a table is replaced: what it has counted is kept, and returned for [`Tally::replaced`].
+    pub(super) fn keep(&self) -> Dropped {
         let mut tallied = self.lock();
-        tallied.live = Some(live);
-        add(&mut tallied.before, counted);
+        tallied.look();
+        tallied.table
+    }
+
+    /// The table counts from zero. `kept`: what the one before it had counted, unless somebody has looked since.
+    pub(super) fn replaced(&self, kept: Dropped) {
+        let mut tallied = self.lock();
+        if tallied.table == kept {
+            tallied.table = Dropped::default();
+        }
+    }
+
+    /// The copy is this table from now on, which counts from zero.
+    pub(super) fn copied(&self, live: String) {
+        let mut tallied = self.lock();
+        tallied.look();
+        tallied.live = Some((live, Dropped::default()));
     }
 
     pub(super) fn dropped(&self) -> Dropped {
         let mut tallied = self.lock();
-        let mut sum = tallied.before;
-        for table in tallied.live.as_deref().into_iter().chain([TABLE]) {
-            add(&mut sum, of(table).unwrap_or_default());
-        }
-        tallied.shown.iter_mut().zip(sum).for_each(|(shown, sum)| *shown = sum.max(*shown));
-        tallied.shown
+        tallied.look();
+        tallied.sum
     }
 
     /// Nothing panics under it, so a poisoned lock still guards sound data.
     fn lock(&self) -> std::sync::MutexGuard<'_, Tallied> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn add(sum: &mut Dropped, counted: Dropped) {
-    sum.iter_mut().zip(counted).for_each(|(sum, count)| *sum = sum.saturating_add(count));
 }
 
 /// The counters of a table; `None`: there is no such table, or it has not all of them.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::counters::{self, Dropped, Tally};
+use super::counters::{self, Tally};
 use super::nft::{self, Interactive};
 use super::retry::Retry;
 use super::ruleset::TABLE;
@@ -181,7 +181,7 @@ impl Guard {
     /// Makes the copy say the same: the new one first, then the old one goes. What was refused is tried again at its turn, or
     /// when there is something new to say.
     fn keep_alive(&mut self, script: &str) -> io::Result<Applied> {
-        let (mut applied, mut before) = (Applied::Loaded, Dropped::default());
+        let mut applied = Applied::Loaded;
         if let Some(live) = &mut self.twin {
             match (live.script == script, live.nft.runs()) {
                 (true, true) => {
@@ -192,7 +192,6 @@ impl Guard {
                 (true, false) => applied = Applied::PutBack,
                 (false, _) => {}
             }
-            before = counters::of(&live.table).unwrap_or_default();
         }
         if let Some(why) = self.refused.as_ref().filter(|_| self.tried == script && !self.again.is_due(Instant::now()))
         {
@@ -203,7 +202,7 @@ impl Guard {
         // An old one serves until it works.
         match Live::start(script, self.started, Arc::clone(&self.ended)) {
             Ok(new) => {
-                self.tally.replace(new.table.clone(), before);
+                self.tally.copied(new.table.clone());
                 self.twin = Some(new);
                 self.refused = None;
                 self.again.done();
@@ -220,7 +219,6 @@ impl Guard {
     fn load(&mut self, script: &str) -> io::Result<Applied> {
         let until = nft::deadline(script);
         let held = list(until)?;
-        let counted = if self.stands { counters::of(TABLE).unwrap_or_default() } else { Dropped::default() };
         let same = self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
         if let (true, Some(held), Some((_, listed))) = (same, &held, &self.loaded)
             && held == listed
@@ -228,8 +226,9 @@ impl Guard {
             return Ok(Applied::Unchanged);
         }
         self.loaded = None; // whatever becomes of it
+        let kept = self.tally.keep();
         nft::run(&["-f", "-"], script, until)?;
-        self.tally.keep(counted);
+        self.tally.replaced(kept);
         let listed = list(until)?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
         self.loaded = Some((script.to_owned(), listed));
         Ok(if same { Applied::PutBack } else { Applied::Loaded })

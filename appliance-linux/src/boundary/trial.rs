@@ -4,6 +4,9 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::tests::{ALL, config, ip, said};
 use super::*;
 use crate::namespace::in_a_network_of_its_own;
@@ -102,6 +105,35 @@ fn f_07_what_the_tunnel_brings_for_our_network_leaves_nowhere_else_when_that_is_
         gateway.look();
         gateway.device.send(&brought).unwrap();
         assert!(out_of(&gateway.wan).is_some());
+    });
+}
+
+#[test]
+fn f_07_what_is_dropped_is_counted_after_a_flush_as_before() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &config("10.1.0.0/16"));
+        let forged = packet(PEER, HOST);
+        // The table that came first sees a packet first: where the copy was put back, the other one counts until it is flushed.
+        for task in std::fs::read_dir("/proc/self/task").unwrap() {
+            for copy in std::fs::read_to_string(task.unwrap().path().join("children")).unwrap().split_whitespace() {
+                kill(Pid::from_raw(copy.parse().unwrap()), Signal::SIGKILL).unwrap();
+            }
+        }
+        gateway.look();
+        let mut more = |count: usize| {
+            let before = gateway.boundary.dropped()[0];
+            (0..count).for_each(|_| gateway.wan.send(&forged).unwrap());
+            assert_eq!(out_of(&gateway.lan), None);
+            assert_eq!(gateway.boundary.dropped()[0] - before, u64::try_from(count).unwrap());
+            nft::run(&["flush", "ruleset"], "", nft::deadline("")).unwrap();
+            gateway.look();
+        };
+        more(20);
+        more(3);
+        more(5);
+        (0..4).for_each(|_| gateway.wan.send(&forged).unwrap());
+        assert_eq!(out_of(&gateway.lan), None);
+        assert_eq!(Tally::begin().dropped(), [0; 4], "a daemon that starts now has dropped nothing");
     });
 }
 
