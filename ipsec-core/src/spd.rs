@@ -196,6 +196,8 @@ pub struct Table<'a> {
     len: usize,
     /// No rule has a larger id: who numbers upwards has no duplicates to fear.
     largest: Option<RuleId>,
+    /// Some rule discards, or did.
+    discards: bool,
 }
 
 /// What the first matching rule says.
@@ -217,7 +219,7 @@ impl<'a> Table<'a> {
     /// An empty table over the caller's slots; what was in them is forgotten.
     pub fn new(slots: &'a mut [Slot]) -> Self {
         slots.fill(Slot::EMPTY);
-        Self { slots, len: 0, largest: None }
+        Self { slots, len: 0, largest: None, discards: false }
     }
 
     /// Adds a rule behind those of the same priority.
@@ -241,6 +243,7 @@ impl<'a> Table<'a> {
             return Err(Refused::Full);
         }
         self.largest = self.largest.max(Some(rule.id));
+        self.discards |= rule.action == Action::Discard;
         let mut carried = Slot(Some(Held { rule, hits: Hits::default(), newest }));
         for slot in self.slots.iter_mut().skip(place) {
             core::mem::swap(slot, &mut carried);
@@ -272,6 +275,7 @@ impl<'a> Table<'a> {
         self.slots.fill(Slot::EMPTY);
         self.len = 0;
         self.largest = None;
+        self.discards = false;
     }
 
     /// The rules in order, with their hits.
@@ -287,11 +291,7 @@ impl<'a> Table<'a> {
         direction: Direction,
         flow: &Flow,
     ) -> Result<Match, Undecided> {
-        let matches = |held: &Held| {
-            let (source, destination) = held.rule.selector.ends(direction);
-            flow.fits(source, destination)
-        };
-        let (place, held) = self.held().enumerate().find(|(_, held)| matches(held)).ok_or(Undecided::NoRule)?;
+        let (place, held) = self.first(direction, flow).ok_or(Undecided::NoRule)?;
         let (action, newest) = (held.rule.action, held.newest);
         let unreadable = matches!(flow.ports, Ports::Opaque | Ports::Hidden);
         if unreadable && action == Action::Bypass && self.may_be_meant_before(place, direction, flow) {
@@ -301,6 +301,21 @@ impl<'a> Table<'a> {
             held.hits.count(now, direction);
         }
         Ok(Match { action, newest })
+    }
+
+    /// Whether the first rule that matches discards. Where none does that at all, no packet pays for the question.
+    #[inline]
+    pub(crate) fn blocks(&self, direction: Direction, flow: &Flow) -> bool {
+        self.discards && self.first(direction, flow).is_some_and(|(_, held)| held.rule.action == Action::Discard)
+    }
+
+    /// The first rule that matches, and its place.
+    #[inline]
+    fn first(&self, direction: Direction, flow: &Flow) -> Option<(usize, &Held)> {
+        self.held().enumerate().find(|(_, held)| {
+            let (source, destination) = held.rule.selector.ends(direction);
+            flow.fits(source, destination)
+        })
     }
 
     /// Whether a rule before this place that does not let pass may be about this packet, were all of it to be read.

@@ -134,6 +134,10 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
         if !sa.common.admits_inbound(&flow) {
             return Err(Discard::InSelectors);
         }
+        // The policies are in order (RFC 4301 §4.4.1): what one before the SA's own discards was never meant for it.
+        if self.spd.blocks(Direction::Forward, &flow) {
+            return Err(Discard::InBlocked);
+        }
         let inner_ecn = Ecn::of(marks.traffic_class);
         let merged = inner_ecn.decapsulate(ecn).ok_or(Discard::InCongestion)?;
         if merged != inner_ecn {

@@ -104,6 +104,22 @@ fn f_83_a_rule_knows_when_it_was_met_last() {
 }
 
 #[test]
+fn f_08_what_a_policy_before_the_child_discards_comes_out_of_no_tunnel_either() {
+    let sa = Sa::default();
+    let (mut out, mut inn) = tunnel(&sa);
+    let mut arrives = |inn: &mut _| open(inn, &seal(&mut out, &a_to_b(8)).unwrap());
+    let from_a = Selector::between(net("10.2.0.0/16"), net("10.1.0.0/16"));
+    inn.insert_rule(rule(8, 2000, from_a, Action::Discard)).unwrap();
+    assert!(arrives(&mut inn).is_ok(), "behind the child's own rule it says nothing");
+    inn.insert_rule(rule(9, 50, from_a.protocol(6), Action::Discard)).unwrap();
+    assert!(arrives(&mut inn).is_ok(), "it is of another protocol");
+    inn.insert_rule(rule(10, 50, from_a, Action::Discard)).unwrap();
+    assert_eq!(arrives(&mut inn), Err(Discard::InBlocked));
+    assert!(inn.remove_rule(RuleId(10)));
+    assert!(arrives(&mut inn).is_ok());
+}
+
+#[test]
 fn e5_one_rule_is_three_entries() {
     let selector = Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16")).protocol(6);
     let [out, inn, fwd] = rule(1, 7, selector, Action::Protect(POLICY)).entries();
