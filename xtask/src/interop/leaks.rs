@@ -1,6 +1,8 @@
 //! `cargo xtask interop leaks`: nothing protected leaves in clear and nothing comes in, whatever happens to the gateway.
 
 mod bench;
+mod flow;
+mod kind;
 mod ledger;
 mod trouble;
 
@@ -9,6 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bench::Bench;
+use kind::Kind;
 use ledger::Seen;
 use trouble::Trouble;
 
@@ -24,7 +27,8 @@ use crate::outcome::{Result, ensure};
 /// A LAN, our gateway, a wire and the peer, in network namespaces, with steady traffic in both directions and both IP
 /// families, from hosts and from the gateway itself, and forged packets from outside. First the watch has to see leaks
 /// that are planted: without any gateway program. Then rounds of trouble; in each the tunnel has to carry again within
-/// its limit, and nothing may have been in clear.
+/// its limit, and nothing may have been in clear. Half of the rounds are with networks in the tunnel; in the others it has
+/// everything, but what a policy lets by, which has to pass then, and what a policy discards, which is to be seen nowhere.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Arguments {
     /// How many rounds.
@@ -36,9 +40,12 @@ pub(super) struct Arguments {
     /// Where chance begins.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only rounds of this kind; may be given several times.
-    #[arg(long, value_name = "KIND")]
+    /// Only rounds of this trouble; may be given several times.
+    #[arg(long, value_name = "TROUBLE")]
     only: Vec<Trouble>,
+    /// Only rounds with such a gateway.
+    #[arg(long)]
+    kind: Option<Kind>,
     /// Put Portcullis on the other end too.
     #[arg(long)]
     ours_twice: bool,
@@ -46,6 +53,7 @@ pub(super) struct Arguments {
 
 /// What became of a round.
 struct Round {
+    kind: Kind,
     trouble: Trouble,
     sent: u64,
     seen: Seen,
@@ -63,30 +71,43 @@ impl Round {
     }
 
     fn is_good(&self) -> bool {
-        self.out() == 0 && self.inward() == 0 && self.finding.is_none()
+        let spoken = self.seen.spoken > 0 && !self.trouble.hides_our_rules();
+        self.out() == 0 && !spoken && self.inward() == 0 && self.finding.is_none()
     }
 
     /// One line, and one more for each thing that was wrong.
     fn words(&self) -> String {
         let (outage, flow) = self.seen.outage;
         let mut words = format!(
-            "{:30} {:6} sent, {} out, {} in, longest silence {:.2} s ({})",
+            "{:10} {:30} {:6} sent, {} out, {} in, longest silence {:.2} s ({})",
+            self.kind.word(),
             self.trouble.words(),
             self.sent,
             self.out(),
             self.inward(),
             outage.as_secs_f32(),
-            ledger::name(flow)
+            flow::name(flow)
         );
-        for line in self.finding.iter().chain(&self.seen.story) {
+        if self.seen.spoken > 0 {
+            words += &format!(", {} from an outside address", self.seen.spoken);
+        }
+        for line in self.finding.iter().chain(&self.seen.story).filter(|_| !self.is_good()) {
             words += &format!("\n            {line}");
         }
         words
     }
 }
 
+/// How many rounds with which gateway, and their troubles.
+fn plan(arguments: &Arguments, dice: &mut Dice) -> Vec<(Kind, Vec<Trouble>)> {
+    let kinds = arguments.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+    let first = arguments.rounds.div_ceil(kinds.len());
+    let shares = [first, arguments.rounds - first];
+    kinds.into_iter().zip(shares).map(|(kind, rounds)| (kind, troubles(rounds, &arguments.only, dice))).collect()
+}
+
 /// Which troubles, in which order: each kind once, then each again in another order; the longest one once at the end.
-fn plan(rounds: usize, only: &[Trouble], dice: &mut Dice) -> Vec<Trouble> {
+fn troubles(rounds: usize, only: &[Trouble], dice: &mut Dice) -> Vec<Trouble> {
     let kinds = if only.is_empty() { Trouble::USUAL.to_vec() } else { only.to_vec() };
     let mut plan = Vec::new();
     while plan.len() < rounds {
@@ -117,7 +138,7 @@ fn round(bench: &mut Bench, trouble: Trouble, dice: &mut Dice) -> Result<Round> 
         bench.us.configure(std::slice::from_ref(&bench.config))?;
         bench.start().map_err(|error| format!("after {}: {error}", trouble.words()))?;
     }
-    Ok(Round { trouble, sent: bench.sent() - before, seen, finding })
+    Ok(Round { kind: bench.kind, trouble, sent: bench.sent() - before, seen, finding })
 }
 
 fn recover(bench: &mut Bench, trouble: Trouble) -> Result {
@@ -125,42 +146,20 @@ fn recover(bench: &mut Bench, trouble: Trouble) -> Result {
     // What goes on for a moment only because nobody has noticed yet is no recovery.
     std::thread::sleep(Duration::from_millis(200));
     let again = bench.wait_for_traffic(trouble.limit());
-    let ended = !bench.us.runs();
-    ensure(!ended || trouble.may_end_the_daemon(), || "the daemon has ended".to_owned())?;
-    if ended {
-        bench.us.start()?;
-        bench.wait_for_traffic(trouble.limit())?;
-    } else {
-        again.map_err(|error| format!("{error} ({:.1} s after the trouble)", began.elapsed().as_secs_f32()))?;
-    }
-    Ok(())
+    ensure(bench.us.runs(), || "the daemon has ended".to_owned())?;
+    again.map_err(|error| format!("{error} ({:.1} s after the trouble)", began.elapsed().as_secs_f32()))?;
+    bench.is_counted()
 }
 
 /// Runs `cargo xtask interop leaks`, inside the lab.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let peer = if arguments.ours_twice { Program::Portcullis } else { Program::StrongSwan };
     let mut dice = Dice(arguments.seed);
-    let plan = plan(arguments.rounds, &arguments.only, &mut dice);
     let began = Instant::now();
-    let mut bench = Bench::new(peer, arguments.rate, arguments.seed)?;
-    bench.watches_can_fail()?;
-    println!("every planted leak was counted");
-    bench.start()?;
-    println!("the tunnel carries; {} rounds", plan.len());
-    let mut rounds = Vec::new();
-    let mut broken = None;
-    for (number, &trouble) in plan.iter().enumerate() {
-        match round(&mut bench, trouble, &mut dice) {
-            Ok(round) => {
-                let verdict = if round.is_good() { "ok  " } else { "FAIL" };
-                println!("{:4}/{} {verdict} {}", number + 1, plan.len(), round.words());
-                rounds.push(round);
-            }
-            Err(error) => {
-                println!("{:4}/{} FAIL {}: {error}", number + 1, plan.len(), trouble.words());
-                broken = Some(error);
-                break;
-            }
+    let (mut rounds, mut broken) = (Vec::new(), None);
+    for (kind, plan) in plan(arguments, &mut dice) {
+        broken = rounds_of(kind, &plan, arguments, &mut dice, &mut rounds).err();
+        if broken.is_some() {
+            break;
         }
     }
     let broken = broken.or_else(|| pair::nothing_panicked().err());
@@ -179,21 +178,39 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
+/// Rounds with one gateway, told as they are done.
+fn rounds_of(kind: Kind, plan: &[Trouble], arguments: &Arguments, dice: &mut Dice, done: &mut Vec<Round>) -> Result {
+    let peer = if arguments.ours_twice { Program::Portcullis } else { Program::StrongSwan };
+    let mut bench = Bench::new(kind, peer, arguments.rate, arguments.seed)?;
+    bench.watches_can_fail()?;
+    println!("{}: every planted leak was counted", kind.word());
+    bench.start()?;
+    println!("the tunnel carries; {} rounds", plan.len());
+    for (number, &trouble) in plan.iter().enumerate() {
+        let place = format!("{:4}/{}", number + 1, plan.len());
+        let round = round(&mut bench, trouble, dice)
+            .inspect_err(|error| println!("{place} FAIL {} {}: {error}", kind.word(), trouble.words()))?;
+        println!("{place} {} {}", if round.is_good() { "ok  " } else { "FAIL" }, round.words());
+        done.push(round);
+    }
+    Ok(())
+}
+
 /// By kind: rounds, packets sent, in clear out, in clear in, longest silence, other findings.
 fn table(rounds: &[Round]) -> String {
-    let mut kinds: BTreeMap<Trouble, Vec<&Round>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(Kind, Trouble), Vec<&Round>> = BTreeMap::new();
     for round in rounds {
-        kinds.entry(round.trouble).or_default().push(round);
+        kinds.entry((round.kind, round.trouble)).or_default().push(round);
     }
     let mut text = format!(
-        "\n{:30} {:>6} {:>10} {:>8} {:>8} {:>9} {:>8}\n",
+        "\n{:41} {:>6} {:>10} {:>8} {:>8} {:>9} {:>8}\n",
         "trouble", "rounds", "sent", "out", "in", "silence", "findings"
     );
     let mut line = |name: &str, rounds: &[&Round]| {
         let sum = |of: fn(&Round) -> u64| rounds.iter().map(|round| of(round)).sum::<u64>();
         let silence = rounds.iter().map(|round| round.seen.outage.0).max().unwrap_or_default();
         text += &format!(
-            "{name:30} {:>6} {:>10} {:>8} {:>8} {:>7.2} s {:>8}\n",
+            "{name:41} {:>6} {:>10} {:>8} {:>8} {:>7.2} s {:>8}\n",
             rounds.len(),
             sum(|round| round.sent),
             sum(Round::out),
@@ -202,42 +219,55 @@ fn table(rounds: &[Round]) -> String {
             rounds.iter().filter(|round| round.finding.is_some()).count()
         );
     };
-    for (trouble, rounds) in &kinds {
-        line(trouble.words(), rounds);
+    for ((kind, trouble), rounds) in &kinds {
+        line(&format!("{:10} {}", kind.word(), trouble.words()), rounds);
     }
     line("all", &rounds.iter().collect::<Vec<_>>());
     text
 }
 
-/// A few of the rounds, in the pipeline.
+/// A few of the rounds: in the pipeline the commonest, and what belongs together.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let group = |name: &str, troubles: &'static [Trouble]| {
-        Scenario::new(format!("leaks-{name}"), move |ends| few(ends, troubles)).ours()
+    use Kind::{Everything, Networks};
+    let group = |name: &str, kind: Kind, troubles: &'static [Trouble]| {
+        Scenario::new(name, move |ends| few(ends, kind, troubles)).ours()
     };
-    let fault = |name: &str, troubles: &'static [Trouble]| {
-        Scenario::new(name, move |ends| few(ends, troubles)).ours().thorough()
-    };
-    vec![
-        group("ends", &[Trouble::Restart, Trouble::Kill, Trouble::DeviceGone]).thorough(),
-        group("kernel", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd, Trouble::DeviceDown]),
-        group("others", &[Trouble::SecondInstance, Trouble::Routes, Trouble::DefaultRoute, Trouble::MainFirst]),
-        fault("f-01-removed-rules-and-routes-are-put-back", &[Trouble::Rules, Trouble::Tables, Trouble::Networkd]),
-        fault("f-02-a-device-that-was-down-carries-again", &[Trouble::DeviceDown]),
-        fault("f-03-a-device-that-is-removed-leaves-nothing-open", &[Trouble::DeviceGone]),
-        fault("f-04-a-restart-leaves-nothing-open", &[Trouble::Restart]),
-        fault("f-05-a-kill-and-a-start-leave-nothing-open", &[Trouble::Kill]),
-        fault("f-06-a-second-daemon-changes-nothing", &[Trouble::SecondInstance]),
-        fault("f-07-forged-packets-stay-out-while-the-ruleset-is-flushed", &[Trouble::Ruleset]),
-        group("reload", &[Trouble::ReloadPeer, Trouble::ReloadMtu, Trouble::ReloadOutside, Trouble::ReloadLocal])
-            .thorough(),
-        group("ruleset", &[Trouble::Ruleset, Trouble::CopyKilled]).thorough(),
-        group("machine", &[Trouble::Address, Trouble::LanDown]),
-        group("peer", &[Trouble::PeerSilent, Trouble::PeerKilled]).thorough(),
-    ]
+    let commonest = &[Trouble::Restart, Trouble::Kill, Trouble::ReloadLess, Trouble::Ruleset];
+    let ends = &[Trouble::Restart, Trouble::Kill, Trouble::RestartOther, Trouble::DeviceGone];
+    let reload = &[Trouble::ReloadPeer, Trouble::ReloadLess, Trouble::ReloadPolicy, Trouble::ReloadLocal];
+    let kernel = &[Trouble::Rules, Trouble::Tables, Trouble::Networkd, Trouble::DeviceDown];
+    let others = &[Trouble::SecondInstance, Trouble::Routes, Trouble::DefaultRoute, Trouble::MainFirst];
+    let removed = &[Trouble::Rules, Trouble::Tables, Trouble::Networkd];
+    let mut list = vec![
+        group("leaks-commonest", Everything, commonest),
+        group("leaks-kernel", Networks, kernel),
+        group("leaks-others", Networks, others),
+        group("leaks-machine", Networks, &[Trouble::Address, Trouble::LanDown]),
+    ];
+    let thorough = [
+        group("leaks-ends", Networks, ends),
+        group("leaks-reload", Networks, reload),
+        group("leaks-ruleset", Networks, &[Trouble::Ruleset, Trouble::CopyKilled]),
+        group("leaks-peer", Networks, &[Trouble::PeerSilent, Trouble::PeerKilled]),
+        group("leaks-everything-ends", Everything, ends),
+        group("leaks-everything-reload", Everything, reload),
+        group("leaks-everything-kernel", Everything, kernel),
+        group("leaks-everything-others", Everything, others),
+        group("leaks-everything-machine", Everything, &[Trouble::Address, Trouble::LanDown, Trouble::CopyKilled]),
+        group("f-01-removed-rules-and-routes-are-put-back", Networks, removed),
+        group("f-02-a-device-that-was-down-carries-again", Networks, &[Trouble::DeviceDown]),
+        group("f-03-a-device-that-is-removed-leaves-nothing-open", Networks, &[Trouble::DeviceGone]),
+        group("f-04-a-restart-leaves-nothing-open", Networks, &[Trouble::Restart]),
+        group("f-05-a-kill-and-a-start-among-200000-routes-leave-nothing-open", Networks, &[Trouble::ManyRoutes]),
+        group("f-06-a-second-daemon-changes-nothing", Networks, &[Trouble::SecondInstance]),
+        group("f-07-forged-packets-stay-out-while-the-ruleset-is-flushed", Networks, &[Trouble::Ruleset]),
+    ];
+    list.extend(thorough.map(Scenario::thorough));
+    list
 }
 
-fn few(ends: Ends, troubles: &[Trouble]) -> Result<String> {
-    let mut bench = Bench::new(ends.peer, 500, 1)?;
+fn few(ends: Ends, kind: Kind, troubles: &[Trouble]) -> Result<String> {
+    let mut bench = Bench::new(kind, ends.peer, 500, 1)?;
     bench.watches_can_fail()?;
     bench.start()?;
     let (mut dice, mut sent, mut silence) = (Dice(1), 0, Duration::ZERO);
@@ -255,12 +285,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_hundred_rounds_have_every_kind() {
-        let plan = plan(200, &[], &mut Dice(1));
-        assert_eq!(plan.len(), 200);
-        for trouble in Trouble::USUAL {
-            assert!(plan.iter().filter(|&&planned| planned == trouble).count() >= 9, "{trouble:?}");
+    fn two_hundred_rounds_have_every_kind_with_either_gateway() {
+        let arguments = Arguments { rounds: 200, rate: 500, seed: 1, only: Vec::new(), kind: None, ours_twice: false };
+        let plan = plan(&arguments, &mut Dice(1));
+        assert_eq!(plan.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), Kind::ALL);
+        for (kind, troubles) in plan {
+            assert_eq!(troubles.len(), 100);
+            for trouble in Trouble::USUAL {
+                assert!(troubles.iter().filter(|&&planned| planned == trouble).count() >= 3, "{kind:?} {trouble:?}");
+            }
+            assert_eq!(troubles.last(), Some(&Trouble::ManyRoutes));
         }
-        assert_eq!(plan.last(), Some(&Trouble::ManyRoutes));
     }
 }

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::iproute::mac;
+use super::link;
 use super::namespace::Namespace;
 use super::wire::{Hears, packet_socket};
 use crate::outcome::Result;
@@ -50,16 +51,25 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    /// Sends `rate` packets a second from `namespace` in each flow, each to its address.
+    /// Sends `rate` packets a second from `namespace` in each flow, each to its address, with the source that the kernel
+    /// gives them.
     ///
     /// # Errors
     /// When no socket can be had.
     pub(crate) fn honest(namespace: &Namespace, flows: &[(u8, IpAddr)], rate: u32) -> Result<Self> {
+        let from_any = |&(flow, to): &(u8, IpAddr)| (flow, link::unspecified(to), to);
+        Self::bound(namespace, &flows.iter().map(from_any).collect::<Vec<_>>(), rate)
+    }
+
+    /// The same, each from an address of its own.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub(crate) fn bound(namespace: &Namespace, flows: &[(u8, IpAddr, IpAddr)], rate: u32) -> Result<Self> {
         let mut senders = Vec::new();
-        for &(flow, to) in flows {
-            // Not connected: the kernel looks for route and source anew with each packet.
-            let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            senders.push((flow, namespace.within(|| Ok(UdpSocket::bind(any)?))?, SocketAddr::new(to, PORT)));
+        for &(flow, from, to) in flows {
+            // Not connected: the kernel looks for the route anew with each packet.
+            senders.push((flow, namespace.within(|| Ok(UdpSocket::bind((from, 0))?))?, SocketAddr::new(to, PORT)));
         }
         Ok(Self::start(rate, move |number| {
             for (flow, socket, to) in &senders {

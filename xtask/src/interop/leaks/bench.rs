@@ -7,9 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::ledger::{FORGED_TO_GATEWAY, FORGED_TO_LAN, FROM_GATEWAY, FROM_LAN, Ledger, Seen, TO_LAN, name};
+use super::flow::{
+    BYPASSED_FROM_GATEWAY, BYPASSED_FROM_LAN, BYPASSED_TO_LAN, DISCARDED_FROM_GATEWAY, DISCARDED_FROM_LAN,
+    DISCARDED_IN_TUNNEL, DISCARDED_TO_LAN, FORGED_TO_GATEWAY, FORGED_TO_LAN, FROM_GATEWAY, FROM_INSIDE, FROM_LAN,
+    TO_LAN, name,
+};
+use super::kind::Kind;
+use super::ledger::{Ledger, Seen};
 use crate::lab::flood::{Flood, PORT};
-use crate::lab::gateway::{Child, Connection, Gateway, Program, Start};
+use crate::lab::gateway::{Connection, Gateway, Program, Start};
 use crate::lab::iproute::{ip, mac};
 use crate::lab::link;
 use crate::lab::namespace::Namespace;
@@ -28,6 +34,8 @@ pub(super) struct Bench {
     ledger: Arc<Mutex<Ledger>>,
     /// Our daemon.
     pub(super) us: Portcullis,
+    /// How it is configured, in the large.
+    pub(super) kind: Kind,
     /// The other end.
     pub(super) peer: Box<dyn Gateway>,
     /// How we are configured.
@@ -58,7 +66,7 @@ fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 
 impl Bench {
     /// Lays everything out, with traffic and watches and without any gateway program.
-    pub(super) fn new(peer: Program, rate: u32, seed: u64) -> Result<Self> {
+    pub(super) fn new(kind: Kind, peer: Program, rate: u32, seed: u64) -> Result<Self> {
         let pair = Pair::new(seed)?;
         let gateway = &pair.west.gateway;
         // A second provider, who takes what he is given and says nothing.
@@ -71,21 +79,29 @@ impl Bench {
         // A second address of ours, for the reload that changes `local`.
         gateway.address("wan", [192, 0, 2, 3].into(), 32)?;
 
+        // What is bypassed and what is discarded lie at the peer's site too: without us all of it is there.
+        for (number, site) in [(1, &pair.east.gateway as &Namespace), (0x10, &pair.east.host)] {
+            let interface = if number == 1 { "lan" } else { "eth" };
+            for net in [0xfd12, 0xfd22] {
+                site.address(interface, Ipv6Addr::new(net, 0, 0, 0, 0, 0, 0, number).into(), 64)?;
+            }
+        }
+
         let mut config = pair.connection(Side::West, Outer::V4);
         let mut peer_config = pair.connection(Side::East, Outer::V4);
         let (west, east) = (&pair.west, &pair.east);
-        config.children.push(Child::new("net6", &[&west.net_v6()], &[&east.net_v6()]));
-        peer_config.children.push(Child::new("net6", &[&east.net_v6()], &[&west.net_v6()]));
+        Kind::children(&mut config, INSIDE, kind.remote());
+        Kind::children(&mut peer_config, kind.remote(), INSIDE);
         config.start = Start::Active;
         config.dpd = Duration::from_secs(2);
         // We may come from either of our addresses.
         peer_config.remote = None;
-        let us = Portcullis::new(gateway, "")?;
+        let us = Portcullis::new(gateway, &kind.policies())?;
         us.configure(from_ref(&config))?;
         let peer = pair.gateway(Side::East, peer, "")?;
         peer.configure(from_ref(&peer_config))?;
 
-        let ledger = Arc::new(Mutex::new(Ledger::new()));
+        let ledger = Arc::new(Mutex::new(Ledger::new(kind)));
         let watch = |namespace: &Namespace, interface, see: fn(&mut Ledger, _, &[u8])| {
             let ledger = Arc::clone(&ledger);
             Watch::start(namespace, interface, move |crossing, frame| see(&mut locked(&ledger), crossing, frame))
@@ -102,28 +118,20 @@ impl Bench {
             // Nobody reads; without them every packet would be answered with an ICMP error.
             sinks.push(host.within(|| Ok(UdpSocket::bind(("::", PORT))?))?);
         }
-        let (host_v4, host_v6) = (west.host_v4(0), west.host_v6());
-        let (peer_v4, peer_v6) = (east.host_v4(0), east.host_v6());
-        let to_peer = |flows: [u8; 2]| [(flows[0], peer_v4), (flows[1], peer_v6)];
-        let forger: (IpAddr, IpAddr) = ([10, 2, 0, 99].into(), Ipv6Addr::new(0xfd02, 0, 0, 0, 0, 0, 0, 0x99).into());
-        let inside: (IpAddr, IpAddr) = ([10, 1, 0, 1].into(), Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 1).into());
-        let floods = vec![
-            Flood::honest(&west.host, &to_peer(FROM_LAN), rate)?,
-            Flood::honest(&east.host, &[(TO_LAN[0], host_v4), (TO_LAN[1], host_v6)], rate)?,
-            Flood::honest(gateway, &to_peer(FROM_GATEWAY), rate)?,
-            Flood::forged(
-                (&east.gateway, "wan"),
-                mac(gateway, "wan")?,
-                &[
-                    (FORGED_TO_LAN[0], forger.0, host_v4),
-                    (FORGED_TO_LAN[1], forger.1, host_v6),
-                    (FORGED_TO_GATEWAY[0], forger.0, inside.0),
-                    (FORGED_TO_GATEWAY[1], forger.1, inside.1),
-                ],
-                rate.div_ceil(5),
-            )?,
-        ];
-        Ok(Self { floods, watches, _ear: ear, _sinks: sinks, ledger, us, peer, config, pair, _provider: provider })
+        let floods = floods(kind, &pair, rate)?;
+        Ok(Self {
+            floods,
+            watches,
+            _ear: ear,
+            _sinks: sinks,
+            ledger,
+            us,
+            kind,
+            peer,
+            config,
+            pair,
+            _provider: provider,
+        })
     }
 
     /// Our gateway's machine.
@@ -161,9 +169,8 @@ impl Bench {
 
     /// No gateway program runs, nothing guards: every watch has to see what it is there for, on either uplink.
     pub(super) fn watches_can_fail(&self) -> Result {
-        let from_here = [FROM_LAN, FROM_GATEWAY].concat();
-        let inward = [TO_LAN, FORGED_TO_LAN, FORGED_TO_GATEWAY].concat();
-        self.planted_leaks(&from_here, &inward)
+        let from_here = self.kind.kept_in();
+        self.planted_leaks(&from_here, &self.kind.kept_out())
             .map_err(|error| format!("the watch cannot fail, so it proves nothing: {error}"))?;
         self.ip("route replace default via 198.51.100.1 dev wan2")?;
         self.ip("-6 route replace default via 2001:db8:ff::1 dev wan2")?;
@@ -193,6 +200,31 @@ impl Bench {
         })
     }
 
+    /// That nothing of these flows arrives any more.
+    pub(super) fn is_silent(&self, flows: &[u8]) -> Result {
+        // What was under way, and what waits to be judged.
+        std::thread::sleep(Duration::from_millis(300));
+        let before = locked(&self.ledger).arrived();
+        std::thread::sleep(Duration::from_millis(300));
+        let now = locked(&self.ledger).arrived();
+        let heard = flows.iter().find(|flow| now[usize::from(**flow)] > before[usize::from(**flow)]);
+        heard.map_or(Ok(()), |flow| Err(format!("{} goes on", name(*flow)).into()))
+    }
+
+    /// That what our gateway drops here all the time is counted by it.
+    pub(super) fn is_counted(&self) -> Result {
+        let counts = || -> Result<Vec<u64>> {
+            let status = self.us.status()?;
+            Ok(self.kind.counters().iter().map(|name| status["counters"][name].as_u64().unwrap_or(0)).collect())
+        };
+        let before = counts()?;
+        wait_for("what is dropped to be counted", Duration::from_secs(2), || {
+            let now = counts()?;
+            let all = now.iter().zip(&before).all(|(now, before)| now > before);
+            ensure(all, || format!("{:?} went from {before:?} to {now:?}", self.kind.counters())).map(Some)
+        })
+    }
+
     /// Starts both programs and waits for the tunnel.
     pub(super) fn start(&mut self) -> Result {
         self.peer.start()?;
@@ -208,8 +240,8 @@ impl Bench {
         let before = locked(&self.ledger).arrived();
         loop {
             let now = locked(&self.ledger).arrived();
-            let silent = (0..).zip(now.iter().zip(&before)).find(|(_, (now, before))| **now < **before + ENOUGH);
-            let Some((flow, _)) = silent else { return Ok(began.elapsed()) };
+            let waits = |flow: &u8| now[usize::from(*flow)] < before[usize::from(*flow)] + ENOUGH;
+            let Some(flow) = self.kind.to_arrive().into_iter().find(waits) else { return Ok(began.elapsed()) };
             if began.elapsed() > limit {
                 return Err(format!("{} is silent after {:.1} s", name(flow), limit.as_secs_f32()).into());
             }
@@ -236,6 +268,49 @@ impl Bench {
             let _ = self.ip(words);
         }
     }
+}
+
+/// Our side of the tunnels.
+const INSIDE: [&str; 2] = ["10.1.0.0/16", "fd01::/64"];
+
+/// The traffic of such a gateway.
+fn floods(kind: Kind, pair: &Pair, rate: u32) -> Result<Vec<Flood>> {
+    let (west, east, seldom) = (&pair.west, &pair.east, rate.div_ceil(5));
+    let (host, peer) = ([west.host_v4(0), west.host_v6()], [east.host_v4(0), east.host_v6()]);
+    // A host of theirs in network 10.`tens`2.0.0/16 and fd`tens`2::/64, and one that there is not.
+    let in_network = |tens: u8, v4: u8, v6: u16| -> [IpAddr; 2] {
+        let network_v6 = 0xfd02 + 16 * u16::from(tens);
+        [[10, 10 * tens + 2, 0, v4].into(), Ipv6Addr::new(network_v6, 0, 0, 0, 0, 0, 0, v6).into()]
+    };
+    let (beyond, nobody) = (|tens| in_network(tens, 10, 0x10), |tens| in_network(tens, 99, 0x99));
+    let to = |flows: [u8; 2], to: [IpAddr; 2]| flows.into_iter().zip(to);
+    let from = |flows: [u8; 2], from: [IpAddr; 2], to: [IpAddr; 2]| {
+        let ends = from.into_iter().zip(to);
+        flows.into_iter().zip(ends).map(|(flow, (from, to))| (flow, from, to)).collect::<Vec<_>>()
+    };
+    let inside = [[10, 1, 0, 1].into(), Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 1).into()];
+    let mut forged = [from(FORGED_TO_LAN, nobody(0), host), from(FORGED_TO_GATEWAY, nobody(0), inside)].concat();
+    let mut floods = vec![
+        Flood::honest(&west.host, &to(FROM_LAN, peer).collect::<Vec<_>>(), rate)?,
+        Flood::honest(&east.host, &to(TO_LAN, host).collect::<Vec<_>>(), rate)?,
+        Flood::honest(&west.gateway, &to(FROM_GATEWAY, peer).collect::<Vec<_>>(), rate)?,
+    ];
+    if kind == Kind::Everything {
+        let (bypassed, discarded) = (beyond(1), beyond(2));
+        for (machine, flows) in [
+            (&west.host, (BYPASSED_FROM_LAN, DISCARDED_FROM_LAN)),
+            (&*west.gateway, (BYPASSED_FROM_GATEWAY, DISCARDED_FROM_GATEWAY)),
+        ] {
+            let exceptions = to(flows.0, bypassed).chain(to(flows.1, discarded));
+            floods.push(Flood::honest(machine, &exceptions.collect::<Vec<_>>(), seldom)?);
+        }
+        floods.push(Flood::bound(&west.gateway, &from(FROM_INSIDE, inside, peer), seldom)?);
+        floods.push(Flood::bound(&east.host, &from(DISCARDED_IN_TUNNEL, discarded, host), seldom)?);
+        forged.extend(from(BYPASSED_TO_LAN, nobody(1), host));
+        forged.extend(from(DISCARDED_TO_LAN, nobody(2), host));
+    }
+    floods.push(Flood::forged((&east.gateway, "wan"), mac(&west.gateway, "wan")?, &forged, seldom)?);
+    Ok(floods)
 }
 
 /// The second provider's network.

@@ -1,46 +1,22 @@
 //! What the watches saw.
 
 use std::collections::{HashSet, VecDeque};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::flow::{
+    BYPASSED_FROM_GATEWAY, BYPASSED_FROM_LAN, BYPASSED_TO_LAN, DISCARDED_FROM_GATEWAY, DISCARDED_FROM_LAN,
+    DISCARDED_IN_TUNNEL, DISCARDED_TO_LAN, FLOWS, FORGED_TO_GATEWAY, FORGED_TO_LAN, FROM_GATEWAY, FROM_INSIDE,
+    FROM_LAN, TO_LAN, name,
+};
+use super::kind::Kind;
 use crate::lab::flood::Stamp;
-use crate::lab::frame::{Kind, Packet, classify};
+use crate::lab::frame::{self, Packet, classify};
 use crate::lab::watch::Crossing;
 
-/// Streams of numbered packets. Even ones are IPv4, odd ones IPv6.
-pub(super) const FROM_LAN: [u8; 2] = [0, 1];
-/// From the peer's host to ours.
-pub(super) const TO_LAN: [u8; 2] = [2, 3];
-/// From the gateway itself, its source left to the kernel.
-pub(super) const FROM_GATEWAY: [u8; 2] = [4, 5];
-/// Forged outside, for our host.
-pub(super) const FORGED_TO_LAN: [u8; 2] = [6, 7];
-/// Forged outside, for the gateway's address inside.
-pub(super) const FORGED_TO_GATEWAY: [u8; 2] = [8, 9];
-/// How many of the flows are to arrive; the others are not.
-const HONEST: usize = 6;
+/// What is not to arrive here.
+const KEPT_OUT: [[u8; 2]; 4] = [FORGED_TO_LAN, FORGED_TO_GATEWAY, DISCARDED_TO_LAN, DISCARDED_IN_TUNNEL];
 /// How long an arrival waits for the other watches to tell that the packet was in clear on its way.
 const HEARING: Duration = Duration::from_millis(100);
-
-/// Words for a flow.
-pub(super) fn name(flow: u8) -> &'static str {
-    [
-        "LAN to peer, IPv4",
-        "LAN to peer, IPv6",
-        "peer to LAN, IPv4",
-        "peer to LAN, IPv6",
-        "gateway to peer, IPv4",
-        "gateway to peer, IPv6",
-        "forged to LAN, IPv4",
-        "forged to LAN, IPv6",
-        "forged to gateway, IPv4",
-        "forged to gateway, IPv6",
-    ]
-    .get(usize::from(flow))
-    .copied()
-    .unwrap_or("no flow of ours")
-}
 
 /// How a flow arrives.
 #[derive(Debug, Clone, Copy)]
@@ -52,18 +28,21 @@ struct Arrival {
 
 /// What was seen since the last [`Ledger::turn`].
 pub(super) struct Ledger {
+    kind: Kind,
     began: Instant,
-    arrivals: [Arrival; HONEST],
+    arrivals: [Arrival; FLOWS],
     /// Arrivals that may turn out to have been in clear.
     heard: VecDeque<(Instant, Stamp)>,
-    /// Packets with a protected address that left in clear, by flow; the last is for all else.
-    out: [u64; HONEST + 1],
+    /// Packets that are to be seen nowhere outside and left, by flow; the last is for all else.
+    out: [u64; FLOWS + 1],
+    /// Packets of the gateway's own that left in clear with an outside address.
+    spoken: u64,
     /// Honest packets that left in clear, those that came to the gateway in clear, and those that it delivered.
     left_in_clear: HashSet<Stamp>,
     came_in_clear: HashSet<Stamp>,
     delivered: HashSet<Stamp>,
-    /// Forged packets that arrived, by flow.
-    forged: [u64; 10],
+    /// Forged and discarded packets that arrived, by flow.
+    arrived_wrongly: [u64; FLOWS],
     story: Vec<String>,
 }
 
@@ -72,7 +51,9 @@ pub(super) struct Ledger {
 pub(super) struct Seen {
     /// In clear, out: by flow, the last one for all else.
     pub(super) out: Vec<u64>,
-    /// In clear, in: by flow.
+    /// The gateway's own in clear, out, with an outside address that the kernel has chosen.
+    pub(super) spoken: u64,
+    /// Arrived in clear, or though it is discarded: by flow.
     pub(super) inward: Vec<u64>,
     /// The longest time that a flow was silent, and which.
     pub(super) outage: (Duration, u8),
@@ -81,17 +62,19 @@ pub(super) struct Seen {
 }
 
 impl Ledger {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         let now = Instant::now();
         Self {
+            kind,
             began: now,
-            arrivals: [Arrival { last: now, longest: Duration::ZERO, count: 0 }; HONEST],
+            arrivals: [Arrival { last: now, longest: Duration::ZERO, count: 0 }; FLOWS],
             heard: VecDeque::new(),
-            out: [0; HONEST + 1],
+            out: [0; FLOWS + 1],
+            spoken: 0,
             left_in_clear: HashSet::new(),
             came_in_clear: HashSet::new(),
             delivered: HashSet::new(),
-            forged: [0; 10],
+            arrived_wrongly: [0; FLOWS],
             story: Vec::new(),
         }
     }
@@ -103,19 +86,19 @@ impl Ledger {
         // Younger arrivals are not settled yet.
         let settled = now.checked_sub(HEARING).unwrap_or(now);
         let mut outage = (Duration::ZERO, 0);
-        for (flow, arrival) in (0..).zip(&self.arrivals) {
+        for (flow, arrival) in (0..).zip(&self.arrivals).filter(|(flow, _)| self.kind.to_arrive().contains(flow)) {
             outage = outage.max((arrival.longest.max(settled.saturating_duration_since(arrival.last)), flow));
         }
-        let old = std::mem::replace(self, Self::new());
-        let mut inward = old.forged.to_vec();
+        let old = std::mem::replace(self, Self::new(self.kind));
+        let mut inward = old.arrived_wrongly.to_vec();
         for stamp in old.came_in_clear.intersection(&old.delivered) {
             inward[usize::from(stamp.flow)] += 1;
         }
-        Seen { out: old.out.to_vec(), inward, outage, story: old.story }
+        Seen { out: old.out.to_vec(), spoken: old.spoken, inward, outage, story: old.story }
     }
 
-    /// How many packets of each honest flow have arrived through the tunnel.
-    pub(super) fn arrived(&mut self) -> [u64; HONEST] {
+    /// How many packets of each flow have arrived by the way that is theirs: through the tunnel, or around it.
+    pub(super) fn arrived(&mut self) -> [u64; FLOWS] {
         self.settle(Instant::now());
         self.arrivals.map(|arrival| arrival.count)
     }
@@ -156,13 +139,20 @@ impl Ledger {
                 }
             }
             // Neighbour discovery is about the link.
-            Crossing::Out if classify(frame) != Kind::Neighbour && is_protected(&packet) => {
-                let flow = stamp.map_or(HONEST, |stamp| usize::from(stamp.flow)).min(HONEST);
-                self.out[flow] += 1;
+            Crossing::Out if classify(frame) != frame::Kind::Neighbour && self.kind.hides(&packet) => {
                 self.left_in_clear.extend(stamp);
+                if stamp.is_some_and(|stamp| self.kind.lets_speak(stamp.flow, &packet)) {
+                    self.spoken += 1;
+                } else {
+                    self.out[stamp.map_or(FLOWS, |stamp| usize::from(stamp.flow)).min(FLOWS)] += 1;
+                }
                 self.tell("out in clear", frame);
             }
-            Crossing::Out => {}
+            Crossing::Out => {
+                let bypassed = [BYPASSED_FROM_LAN, BYPASSED_FROM_GATEWAY];
+                let passed = stamp.filter(|stamp| bypassed.as_flattened().contains(&stamp.flow));
+                self.heard.extend(passed.map(|stamp| (Instant::now(), stamp)));
+            }
         }
     }
 
@@ -172,55 +162,39 @@ impl Ledger {
         if TO_LAN.contains(&stamp.flow) {
             self.heard.push_back((Instant::now(), stamp));
             self.delivered.insert(stamp);
+        } else if BYPASSED_TO_LAN.contains(&stamp.flow) {
+            self.heard.push_back((Instant::now(), stamp));
         } else {
-            self.takes_forged(stamp, frame);
+            self.takes(stamp, &KEPT_OUT, frame);
         }
     }
 
     /// A packet that the gateway itself was given.
     pub(super) fn at_gateway(&mut self, payload: &[u8]) {
         if let Some(stamp) = Stamp::read(payload) {
-            self.takes_forged(stamp, &[]);
+            self.takes(stamp, &KEPT_OUT, &[]);
         }
     }
 
-    fn takes_forged(&mut self, stamp: Stamp, frame: &[u8]) {
-        if FORGED_TO_LAN.contains(&stamp.flow) || FORGED_TO_GATEWAY.contains(&stamp.flow) {
-            self.forged[usize::from(stamp.flow)] += 1;
-            self.tell(name(stamp.flow), frame);
+    /// Counts it where it is of one of these flows, which are not to arrive.
+    fn takes(&mut self, stamp: Stamp, flows: &[[u8; 2]], frame: &[u8]) {
+        if flows.as_flattened().contains(&stamp.flow) {
+            self.arrived_wrongly[usize::from(stamp.flow)] += 1;
+            self.tell(&name(stamp.flow), frame);
         }
     }
 
     /// A frame on the interface of the peer's host.
     pub(super) fn at_peer(&mut self, crossing: Crossing, frame: &[u8]) {
-        if let (Crossing::In, Some(stamp)) = (crossing, stamp(frame)) {
+        let (Crossing::In, Some(stamp)) = (crossing, stamp(frame)) else { return };
+        // What went around the tunnel was noted when it left.
+        if [FROM_LAN, FROM_GATEWAY, FROM_INSIDE].as_flattened().contains(&stamp.flow) {
             self.heard.push_back((Instant::now(), stamp));
         }
+        self.takes(stamp, &[DISCARDED_FROM_LAN, DISCARDED_FROM_GATEWAY], frame);
     }
 }
 
 fn stamp(frame: &[u8]) -> Option<Stamp> {
     Stamp::read(Packet::in_frame(frame)?.udp()?.2)
-}
-
-/// Whether it is to be seen outside in the tunnel alone: to the peer's side, from ours, or for ours from the peer's.
-fn is_protected(packet: &Packet<'_>) -> bool {
-    ours(packet.from) || theirs(packet.to) || theirs(packet.from) && ours(packet.to)
-}
-
-/// 10.1.0.0/16 and fd01::/64: what is protected on our side.
-fn ours(address: IpAddr) -> bool {
-    belongs(address, 1)
-}
-
-/// 10.2.0.0/16 and fd02::/64.
-fn theirs(address: IpAddr) -> bool {
-    belongs(address, 2)
-}
-
-fn belongs(address: IpAddr, site: u8) -> bool {
-    match address {
-        IpAddr::V4(address) => address.octets()[..2] == [10, site],
-        IpAddr::V6(address) => address.segments()[..4] == [0xfd00 + u16::from(site), 0, 0, 0],
-    }
 }

@@ -4,13 +4,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::slice::from_ref;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
 use super::bench::Bench;
+use super::kind::policy;
 use crate::lab::daemon::Daemon;
-use crate::lab::gateway::{Child, Gateway};
+use crate::lab::gateway::{Child, Connection, Gateway};
 use crate::lab::iproute::{batch, foreign_rules, foreign_tables};
 use crate::lab::nat::nft;
 use crate::lab::sandbox::WORK;
@@ -23,9 +25,10 @@ use crate::outcome::{Result, ensure};
 pub(super) enum Trouble {
     Restart,
     Kill,
+    RestartOther,
     ReloadPeer,
-    ReloadMtu,
-    ReloadOutside,
+    ReloadLess,
+    ReloadPolicy,
     ReloadLocal,
     Rules,
     Tables,
@@ -48,12 +51,13 @@ pub(super) enum Trouble {
 
 impl Trouble {
     /// All but the one that is done once.
-    pub(super) const USUAL: [Self; 22] = [
+    pub(super) const USUAL: [Self; 23] = [
         Self::Restart,
         Self::Kill,
+        Self::RestartOther,
         Self::ReloadPeer,
-        Self::ReloadMtu,
-        Self::ReloadOutside,
+        Self::ReloadLess,
+        Self::ReloadPolicy,
         Self::ReloadLocal,
         Self::Rules,
         Self::Tables,
@@ -78,9 +82,10 @@ impl Trouble {
         match self {
             Self::Restart => "SIGTERM and start",
             Self::Kill => "kill -9 and start",
+            Self::RestartOther => "start with other tun, outside",
             Self::ReloadPeer => "reload: a peer comes and goes",
-            Self::ReloadMtu => "reload: mtu",
-            Self::ReloadOutside => "reload: outside",
+            Self::ReloadLess => "reload: children narrowed",
+            Self::ReloadPolicy => "reload: a policy discards",
             Self::ReloadLocal => "reload: local",
             Self::Rules => "rules removed",
             Self::Tables => "routes flushed",
@@ -112,9 +117,9 @@ impl Trouble {
         })
     }
 
-    /// Whether the daemon may end over it, as long as whoever supervises it starts it again.
-    pub(super) fn may_end_the_daemon(self) -> bool {
-        self == Self::DeviceGone
+    /// Whether the kernel may find no rule of ours, or another before it, when it chooses the source of a packet.
+    pub(super) fn hides_our_rules(self) -> bool {
+        matches!(self, Self::Rules | Self::Tables | Self::RulesAndTables | Self::Networkd | Self::MainFirst)
     }
 
     /// Makes it happen. Where the trouble has two parts the tunnel has to carry in between too.
@@ -131,6 +136,16 @@ impl Trouble {
                 pause(dice, 1000);
                 bench.us.start()
             }
+            Self::RestartOther => {
+                bench.us.stop()?;
+                let other = "tun = \"pcl1\"\noutside = [\"wan\"]\nmtu = 1300";
+                bench.us.edit(|text| text.replacen("tun = \"pcl0\"", other, 1))?;
+                bench.us.start()?;
+                bench.wait_for_traffic(limit)?;
+                bench.us.stop()?;
+                bench.us.configure(from_ref(&bench.config))?;
+                bench.us.start()
+            }
             Self::ReloadPeer => {
                 let mut other = bench.config.clone();
                 other.name = "other".to_owned();
@@ -141,19 +156,28 @@ impl Trouble {
                 bench.us.reload()?;
                 pause(dice, 500);
                 bench.wait_for_traffic(limit)?;
-                bench.us.configure(std::slice::from_ref(&bench.config))?;
+                bench.us.configure(from_ref(&bench.config))?;
                 bench.us.reload()
             }
-            Self::ReloadMtu => reload_there_and_back(bench, limit, "mtu = 1300"),
-            Self::ReloadOutside => reload_there_and_back(bench, limit, "outside = [\"wan\"]"),
+            Self::ReloadLess => {
+                let mut narrow = bench.config.clone();
+                for (child, less) in narrow.children.iter_mut().zip(bench.kind.less()) {
+                    child.remote_ts = vec![less.to_owned()];
+                }
+                reload_there_and_back(bench, limit, narrow)
+            }
+            Self::ReloadPolicy => {
+                let (networks, flows) = bench.kind.to_close();
+                bench.us.edit(|text| text + &policy("discard", networks, 50))?;
+                bench.us.reload()?;
+                bench.is_silent(flows.as_flattened())?;
+                bench.us.configure(from_ref(&bench.config))?;
+                bench.us.reload()
+            }
             Self::ReloadLocal => {
                 let mut moved = bench.config.clone();
                 moved.local = Some([192, 0, 2, 3].into());
-                bench.us.configure(&[moved])?;
-                bench.us.reload()?;
-                bench.wait_for_traffic(limit)?;
-                bench.us.configure(std::slice::from_ref(&bench.config))?;
-                bench.us.reload()
+                reload_there_and_back(bench, limit, moved)
             }
             Self::Rules => without(bench, true, false),
             Self::Tables => without(bench, false, true),
@@ -234,12 +258,12 @@ fn pause(dice: &mut Dice, most: usize) {
     std::thread::sleep(Duration::from_millis(u64::try_from(dice.below(most)).unwrap_or(0)));
 }
 
-fn reload_there_and_back(bench: &mut Bench, limit: Duration, setting: &str) -> Result {
-    bench.us.edit(|text| text.replacen("[gateway]\n", &format!("[gateway]\n{setting}\n"), 1))?;
+fn reload_there_and_back(bench: &mut Bench, limit: Duration, other: Connection) -> Result {
+    bench.us.configure(&[other])?;
     bench.us.reload()?;
     std::thread::sleep(Duration::from_millis(200));
     bench.wait_for_traffic(limit)?;
-    bench.us.configure(std::slice::from_ref(&bench.config))?;
+    bench.us.configure(from_ref(&bench.config))?;
     bench.us.reload()
 }
 
