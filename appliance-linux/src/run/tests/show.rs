@@ -137,10 +137,10 @@ fn f_71_show_prints_what_was_negotiated_and_a_packet_for_the_rest_is_counted_at_
         let lost = |daemon: &mut Daemon| daemon.status().counters["OutNoSa"];
         let policy = policy_of(daemon.endpoint.pad().children().next().unwrap().0);
         // An SA for what is left out is asked for, and refused.
-        daemon.acquire(policy, packet([10, 1, 9, 9]));
+        daemon.acquire(Instant::now(), policy, packet([10, 1, 9, 9]));
         assert!(one.talk(&mut daemon, usize::MAX) > 0, "nobody asked for an SA");
         assert_eq!(lost(&mut daemon), 0, "it waits for the answer");
-        daemon.acquire(policy, packet([10, 1, 9, 9]));
+        daemon.acquire(Instant::now(), policy, packet([10, 1, 9, 9]));
         assert_eq!(lost(&mut daemon), 1);
 
         // What another one replaced receives what is on its way.
