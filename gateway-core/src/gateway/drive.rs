@@ -8,7 +8,7 @@ use ike_core::endpoint::{Denied, Endpoint, IkeView, SaState};
 use ike_core::event::{IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
-use ipsec_core::net::TrafficSelector;
+use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::agenda::Soonest;
@@ -164,7 +164,15 @@ impl Gateway {
 
     /// Calls a peer that is wanted.
     fn connect<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
+        // What stands is made anew where it stands, as long as that is a place of the peer's: other places may lead to other
+        // machines, and nobody has to say what a name stands for.
+        let known = |path: &Path| endpoint.pad().addresses(id).any(|address| address == path.remote.ip());
+        let stands = self.connection(id, endpoint).map(|ike| ike.path).filter(known);
         let Some(entry) = self.peers.get_mut(&id) else { return };
+        if let Some(path) = stands.filter(|_| entry.renew.is_some()) {
+            endpoint.pad_mut().set_path(id, path.local.ip(), path.remote.ip(), entry.port());
+            return self.initiate(now, id, endpoint);
+        }
         let Some(peer) = endpoint.pad().get(id) else { return };
         match place(peer, entry.turn) {
             Some(Place::Known { local, remote, ways }) => {
@@ -262,7 +270,7 @@ impl Gateway {
     pub(super) fn follow_addresses<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
-        mut stands: impl FnMut(PeerId, ipsec_core::net::Path) -> bool,
+        mut stands: impl FnMut(PeerId, Path) -> bool,
         parts: &mut Parts<'_, '_, C, P>,
     ) {
         let open = parts.endpoint.ike_sas().filter(|ike| ike.state != SaState::Closing);

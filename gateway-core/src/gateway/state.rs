@@ -223,8 +223,10 @@ impl PeerEntry {
     pub(super) fn fail(&mut self, now: Instant, cause: Cause) {
         self.attempt = None;
         self.locating = false;
+        if self.renew.is_none() {
+            self.turn = self.turn.wrapping_add(1); // else the place is that of the connection that stands
+        }
         self.renew.take_if(|renewal| matches!(renewal, Renewal::Refused(_)));
-        self.turn = self.turn.wrapping_add(1);
         self.failures = self.failures.saturating_add(1);
         let rounds = self.failures.saturating_sub(1).checked_div(self.ways).unwrap_or(0).saturating_add(1);
         self.retry_at = Some(now + super::pause(rounds, self.id.0));

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use gateway_core::cause::Cause;
 use gateway_core::gateway::{Locate, Located, Parts, PeerState, Way, What};
+use ike_core::endpoint::SaState;
 use ipsec_core::net::Path;
 
 use super::refusals::{NO_ADDITIONAL_SAS, Refusal};
@@ -325,6 +327,9 @@ fn f_61_nothing_is_made_anew_for_a_child_that_came_up_or_was_taken_down_while_th
         world.exchange();
         world.refusal = Some(Refusal::Children(NO_ADDITIONAL_SAS, &[], BTreeSet::new()));
         world.pass(secs(40));
+        // The name leads elsewhere by now, and is asked for anew.
+        let id = world.left.endpoint.pad().named("other").unwrap();
+        world.left.endpoint.pad_mut().set_resolved(id, NAME, &["192.0.2.77".parse().unwrap()]);
         world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
         while world.left.told(|what| *what == What::Renewing) == 0 {
             world.pass(secs(1));
@@ -342,4 +347,42 @@ fn f_61_nothing_is_made_anew_for_a_child_that_came_up_or_was_taken_down_while_th
         let connecting = world.left.told(|what| matches!(what, What::Connecting { .. }));
         assert_eq!(connecting, 1, "taken down: {taken_down}\n{}", world.story());
     }
+}
+
+/// Nobody asks whether the other one lives meanwhile.
+const CALM: &str = "dpd = \"10m\"";
+
+/// The peer wants to know anew who we are, and does not hear the first call for that.
+fn renewed_at_the_second_call(world: &mut World) {
+    let ike = world.left.endpoint.ike_sas().next().unwrap();
+    world.limit(true, &ike, 20);
+    let due = world.left.endpoint.ike_sa(ike.id).and_then(|ike| ike.reauthenticate_at).unwrap();
+    world.pass(due.since(world.now) - Duration::from_millis(1));
+    world.cut = true;
+    world.pass(Duration::from_millis(100));
+    world.cut = false;
+    let attempt = world.left.endpoint.ike_sas().find(|ike| ike.state == SaState::Connecting);
+    world.drop_spi = attempt.map(|attempt| attempt.spi_local.to_be_bytes());
+    world.pass(secs(60));
+    assert_eq!(world.left.told(|what| *what == What::Connected), 2, "{}", world.story());
+    assert_eq!(tried(world), [RIGHT, RIGHT, RIGHT], "{}", world.story());
+}
+
+#[test]
+fn f_63_a_connection_is_made_anew_where_it_stands_and_at_no_other_place_of_the_peer() {
+    let places = peer(true, CALM, "").replace(&format!("\"{RIGHT}\""), &format!("[\"{RIGHT}\", \"192.0.2.77\"]"));
+    let mut world = World::new(&places, &peer(false, &format!("start = \"passive\"\n{CALM}"), "")).start();
+    renewed_at_the_second_call(&mut world);
+    // It is lost: now the others are tried as well.
+    world.cut = true;
+    world.pass(secs(900));
+    assert!(tried(&world).contains(&"192.0.2.77".to_owned()), "{}", world.story());
+}
+
+#[test]
+fn f_63_a_connection_is_made_anew_although_nobody_says_what_the_name_of_the_peer_stands_for() {
+    let mut world = named(CALM, &format!("start = \"passive\"\n{CALM}"));
+    assert_eq!(answer(&mut world, &at(&[RIGHT])), 1);
+    renewed_at_the_second_call(&mut world);
+    assert_eq!(questions(&mut world.left), [], "{}", world.story());
 }
