@@ -315,7 +315,10 @@ impl Gateway {
     /// The child that a connection begins with; `None` when the operator wants none of them.
     fn first_child(&self, entry: &PeerEntry) -> Option<ChildConfigId> {
         let active = entry.is_active();
-        let child = |id: &ChildConfigId| self.children.get(id).filter(|child| !child.held || child.wanted);
+        // What is held down here and up all the same, the peer wants, and with us beside the connection that stands.
+        let up = |child: &ChildEntry| entry.renew.is_some() && !child.sas.is_empty();
+        let wanted = |child: &&ChildEntry| !child.held || child.wanted || up(child);
+        let child = |id: &ChildConfigId| self.children.get(id).filter(wanted);
         // Best one that is not refused, and not the one for whose sake the peer ended the last handshake.
         let hope = |child: &&ChildEntry| (Some(child.id) == entry.spoiler, child.failures);
         let all = || entry.children.iter().filter_map(child);

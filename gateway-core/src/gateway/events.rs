@@ -275,7 +275,7 @@ impl Gateway {
             Note::Reauthenticate { ike, peer } => {
                 // Whoever called is to do that.
                 if parts.endpoint.ike_sa(ike).is_some_and(|view| view.called) {
-                    self.reauthenticate(peer);
+                    self.reauthenticate(peer, self.carried(peer, ike));
                 }
             }
             Note::Closed { ike, who, remote, established, cause } => {
@@ -308,11 +308,11 @@ impl Gateway {
         self.tell(about, None, What::Refused { remote }, Some(cause));
     }
 
-    /// The peer is about to take us for nobody any more: we prove anew who we are, beside the connection that stands.
-    fn reauthenticate(&mut self, peer: PeerId) {
+    /// The peer is about to take us for nobody any more: we prove anew who we are, beside the connection that stands, with
+    /// what that carries first.
+    fn reauthenticate(&mut self, peer: PeerId, carried: Option<ChildConfigId>) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
-        let up = |id: &&ChildConfigId| self.children.get(id).is_some_and(|child| !child.sas.is_empty());
-        let child = entry.children.iter().find(up).or(entry.children.first()).copied();
+        let child = carried.or(entry.children.first().copied());
         if child.is_some_and(|child| entry.reauthenticate(child)) {
             self.tell(Some(peer), None, What::Renewing, Some(Cause::for_the_lifetime()));
         }
@@ -677,8 +677,8 @@ mod tests {
             entry.held = held;
             // As often as the peer likes, and once at a time.
             entry.retry_at = Some(Instant::from_millis(u64::MAX));
-            gateway.reauthenticate(id);
-            gateway.reauthenticate(id);
+            gateway.reauthenticate(id, None);
+            gateway.reauthenticate(id, None);
             let entry = &gateway.peers[&id];
             assert_eq!((entry.renew, entry.retry_at.is_none()), (renewed.then_some(Renewal::Proof(child)), renewed));
             let told: Vec<_> = gateway.reports.iter().map(ToString::to_string).collect();

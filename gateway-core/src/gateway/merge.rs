@@ -94,10 +94,6 @@ impl Gateway {
                     && child.failures < TRIES
                     && soonest.reached(again.unwrap_or(Instant::ZERO))
                 {
-                    // Though it may be held down here, the peer wants it.
-                    if let Some(child) = self.children.get_mut(&config) {
-                        child.wanted = true;
-                    }
                     self.ask(now, kept.id, config, selectors, endpoint);
                 }
             }

@@ -330,11 +330,11 @@ impl ChildEntry {
 
     /// Whether a Child SA that came up is still wanted: not when the operator took the child down since it was asked for, or
     /// since the one was that it replaces. Whoever rekeys, what it replaces was wanted by somebody: by the peer, perhaps,
-    /// since the operator took the child down. What is asked for although it is down has a wish of its own.
+    /// since the operator took the child down; and so was what stands on another connection, when we ask for it on this one.
     pub(super) fn wants(&self, up: &ChildUp<'_>) -> bool {
         let taken_down = match up.replaces {
             Some(old) => self.all().all(|sa| *sa != old),
-            None => up.ours && !self.wanted,
+            None => up.ours && !self.wanted && self.sas.is_empty(),
         };
         !(self.held && taken_down)
     }

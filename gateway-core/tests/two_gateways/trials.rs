@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gateway_core::cause::Unsent;
+use gateway_core::cause::{Kind, Unsent};
 use gateway_core::gateway::{Parts, PeerState, Report, What};
 use ike_core::registry::{ExchangeType, NotifyKind};
 use ike_core::wire::header::Header;
@@ -199,6 +199,65 @@ fn f_10_what_the_peer_wanted_back_is_down_when_both_took_it_down_whatever_was_ma
         assert!(!world.right.child("other", "net").2 && held(&mut world, "net"), "{renewed}\n{}", world.story());
         assert!(world.right.child("other", "two").2, "{}", world.story());
     }
+}
+
+/// Also when the first call for that is not heard.
+#[test]
+fn f_63_a_connection_is_made_anew_ahead_of_its_end_although_the_peer_alone_wants_what_it_carries() {
+    for lost in [false, true] {
+        let mut world = World::new(&peer(true, "start = \"passive\"", ""), &peer(false, "", "")).start();
+        world.pass(secs(20));
+        world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+        world.pass(secs(20));
+        world.left.gateway.up(world.now, "other/net", parts!(world.left)).unwrap();
+        world.pass(secs(20));
+        assert!(world.right.child("other", "net").2 && held(&mut world, "net"), "{}", world.story());
+        let ike = world.right.endpoint.ike_sas().next().unwrap();
+        world.limit(false, &ike, 1);
+        if lost {
+            let due = world.right.endpoint.ike_sa(ike.id).and_then(|ike| ike.reauthenticate_at).unwrap();
+            world.pass(due.since(world.now) - Duration::from_millis(1));
+            world.cut = true;
+            world.pass(Duration::from_millis(100));
+            let attempt = world.right.endpoint.ike_sas().find(|ike| ike.since.is_none()).unwrap();
+            world.drop_spi = Some(attempt.spi_local.to_be_bytes());
+            world.cut = false;
+        }
+        world.pass(secs(40));
+        assert_eq!(world.right.told(|what| *what == What::Connected), 2, "{}", world.story());
+        assert_eq!(world.right.told(|what| *what == What::ChildDown), 1, "the operator's\n{}", world.story());
+        assert_eq!(world.right.endpoint.ike_sas().count(), 1, "{}", world.story());
+        // The peer wants it, and nobody here.
+        world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+        world.pass(secs(60));
+        assert!(!world.right.child("other", "net").2 && held(&mut world, "net"), "{}", world.story());
+    }
+}
+
+#[test]
+fn f_63_of_two_connections_the_one_whose_time_is_up_is_made_anew_with_what_it_carries() {
+    // Each of two children stays on the connection that it came with: the right side has room for two.
+    let turned = |text: String, two: &str| {
+        let (head, net) = text.split_at(text.find("[[peer.child]]").unwrap());
+        format!("{head}{two}{net}")
+    };
+    let right = turned(peer(false, "", ""), &second(4, 3));
+    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right);
+    world.right = Site::with_children(2, &right, 64, 2);
+    let mut world = world.start();
+    world.pass(secs(5));
+    let called = world.left.endpoint.ike_sas().find(|ike| ike.called).unwrap();
+    let carried = world.left.endpoint.child_sas().find(|sa| sa.ike == called.id).unwrap().config;
+    assert_eq!(world.left.endpoint.pad().get_child(carried).map(|(.., child)| child.name.as_str()), Some("net"));
+    assert!(world.left.child("other", "net").2 && world.left.child("other", "two").2, "{}", world.story());
+    // What came with it is not the first one in the file.
+    let text = turned(peer(true, "", ""), &second(3, 4));
+    world.left.gateway.reload(world.now, config(&text), parts!(world.left)).1.unwrap();
+    world.limit(true, &called, 1);
+    world.pass(secs(12));
+    let refused = world.left.story.iter().skip_while(|report| report.what != What::Renewing);
+    let refused = refused.filter(|report| report.cause.as_ref().is_some_and(|cause| cause.kind == Kind::Refusal));
+    assert_eq!(refused.map(|report| report.child.clone()).next(), Some(Some("net".to_owned())), "{}", world.story());
 }
 
 #[test]
