@@ -18,7 +18,7 @@ use super::state::ChildEntry;
 use super::uncovered::Uncovered;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
-use crate::config::{Config, Diff};
+use crate::config::{Config, Diff, Start};
 use crate::peers::Peers;
 use crate::policy;
 
@@ -218,10 +218,18 @@ impl Gateway {
         let rules = policy::rules(&self.policies, peers);
         // Rules first: from here on nothing goes where the new configuration does not want it.
         let placed = self.place_rules(rules, parts);
-        let ended: BTreeSet<_> =
+        let mut ended: BTreeSet<_> =
             changes.children_gone.into_iter().filter(|child| self.end_child(now, *child, parts)).collect();
-        for peer in changes.peers_gone {
-            self.end_peer(now, peer, parts);
+        for id in changes.peers_gone {
+            // Who calls by himself does so again; whom somebody here wanted is wanted still, with what was up.
+            let called = self.connections(id, parts.endpoint).any(|ike| ike.called);
+            let entry = self.peers.get_mut(&id).filter(|entry| called && entry.start != Start::Active && !entry.held);
+            if let Some(entry) = entry {
+                entry.wanted = true;
+                let up = |child: &ChildEntry| !child.sas.is_empty() && !child.held;
+                ended.extend(entry.children.iter().filter(|child| self.children.get(child).is_some_and(up)));
+            }
+            self.end_peer(now, id, parts);
         }
         self.take_events(now, parts);
         self.follow(parts.endpoint.pad(), &ended);

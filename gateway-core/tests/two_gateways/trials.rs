@@ -166,6 +166,42 @@ fn f_29_what_a_reload_changes_is_made_anew_at_once_whoever_wanted_it() {
     }
 }
 
+#[test]
+fn f_29_a_peer_that_a_reload_replaces_is_called_again_where_we_had_called_it_and_for_what_was_up() {
+    const KEY: &str = "psk = \"another key of more than twenty characters\"";
+    let connecting = |site: &Site| site.told(|what| matches!(what, What::Connecting { .. }));
+    for (start, lines) in [("on-demand", "encap = \"always\""), ("on-demand", KEY), ("passive", "encap = \"always\"")] {
+        for down in [false, true] {
+            let text = |lines: &str| peer(true, &format!("start = \"{start}\"\n{lines}"), "") + &second(3, 4);
+            let right = |lines: &str| peer(false, &format!("start = \"passive\"\n{lines}"), "") + &second(4, 3);
+            let mut world = World::new(&text(""), &right("")).start();
+            match start {
+                "passive" => world.left.gateway.up(world.now, "other/two", parts!(world.left)).unwrap(),
+                _ => drop(world.send(true, &packet(3, 4, b"first"))),
+            }
+            world.exchange();
+            assert!(world.left.child("other", "two").2 && !world.left.child("other", "net").2, "{}", world.story());
+            if down {
+                world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap();
+            }
+            world.pass(secs(20));
+            if lines == KEY {
+                world.right.gateway.reload(world.now, config(&right(lines)), parts!(world.right)).1.unwrap();
+            }
+            world.left.gateway.reload(world.now, config(&text(lines)), parts!(world.left)).1.unwrap();
+            world.pass(secs(10));
+            assert_eq!(connecting(&world.left), if down { 1 } else { 2 }, "{}", world.story());
+            assert_eq!(world.left.child("other", "two").2, !down, "{start} {lines}\n{}", world.story());
+            assert!(!world.left.child("other", "net").2, "{}", world.story());
+            // Who was called waits.
+            let other = right(if lines == KEY { "" } else { KEY });
+            world.right.gateway.reload(world.now, config(&other), parts!(world.right)).1.unwrap();
+            world.pass(secs(10));
+            assert_eq!(connecting(&world.right), 0, "{}", world.story());
+        }
+    }
+}
+
 /// Whether the right side shows a child as held down.
 fn held(world: &mut World, child: &str) -> bool {
     let parts = parts!(world.right);
