@@ -21,6 +21,9 @@ pub(crate) const PEER: &str = "peer";
 /// Name of its first child.
 pub(crate) const NET: &str = "net";
 
+/// Until what was begun stands, and what it took the place of is gone.
+const SOON: Duration = Duration::from_secs(15);
+
 /// What will be started; a scenario changes what it is about.
 pub(crate) struct Plan {
     ends: Ends,
@@ -133,21 +136,25 @@ impl Tunnel {
 
     /// Waits until every child is up on both ends and both mean the same SAs.
     pub(crate) fn wait_up(&self) -> Result {
-        self.wait_up_within(Duration::from_secs(10))
+        self.wait_up_within(SOON)
     }
 
-    /// As [`Tunnel::wait_up`] with a limit of one's own.
+    /// As [`Tunnel::wait_up`] with a limit of one's own. Where both ends called, that has room for what one of them gave up.
     pub(crate) fn wait_up_within(&self, limit: Duration) -> Result {
         for child in &self.us_config.children {
             self.us.wait_up(PEER, &child.name, limit)?;
             self.peer.wait_up(PEER, &child.name, limit)?;
         }
-        self.agree()
+        self.agree_within(limit)
     }
 
     /// Both ends have exactly one IKE SA and one pair of SAs per child, and they are the same ones.
     pub(crate) fn agree(&self) -> Result {
-        wait_for("both ends to agree", Duration::from_secs(15), || {
+        self.agree_within(SOON)
+    }
+
+    fn agree_within(&self, limit: Duration) -> Result {
+        wait_for("both ends to agree", limit, || {
             let (us, peer) = (self.us.ike_sa(PEER)?, self.peer.ike_sa(PEER)?);
             let told = self.peer.program().tells_ike_spis();
             ensure(!told || us.spis == peer.spis, || format!("IKE SPIs differ: {:x?} and {:x?}", us.spis, peer.spis))?;

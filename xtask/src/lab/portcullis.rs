@@ -130,7 +130,11 @@ impl Portcullis {
     /// # Errors
     /// When the daemon does not answer or the answer is no JSON.
     pub(crate) fn status(&self) -> Result<Value> {
-        Ok(serde_json::from_str(&self.command(&["status", "--json", "--all"])?)?)
+        self.json(&["status", "--json", "--all"])
+    }
+
+    fn json(&self, arguments: &[&str]) -> Result<Value> {
+        Ok(serde_json::from_str(&self.command(arguments)?)?)
     }
 }
 
@@ -204,9 +208,7 @@ impl Gateway for Portcullis {
     }
 
     fn sas(&self) -> Result<Vec<IkeSa>> {
-        let status = self.status()?;
-        let peers = status["peers"].as_array().ok_or("status --json has no peers")?;
-        Ok(peers.iter().filter(|peer| peer["ike"].is_object()).map(ike_sa).collect())
+        ike_sas(&self.json(&["show", "--json"])?, &self.status()?)
     }
 
     fn shown(&self) -> Result<String> {
@@ -215,8 +217,7 @@ impl Gateway for Portcullis {
 
     fn cause(&self, connection: &str) -> Result<String> {
         let status = self.status()?;
-        let peer = status["peers"].as_array().into_iter().flatten().find(|peer| peer["name"] == connection);
-        Ok(peer.map(|peer| text(&peer["cause"]["code"])).unwrap_or_default())
+        Ok(text(&named(&status["peers"], connection)["cause"]["code"]))
     }
 
     fn stop(&mut self) -> Result {
@@ -232,39 +233,49 @@ impl Gateway for Portcullis {
     }
 }
 
-fn ike_sa(peer: &Value) -> IkeSa {
-    let ike = &peer["ike"];
-    let spi = |key: &str| hex(&ike[key]);
-    let (local, remote) = (spi("spi_local"), spi("spi_remote"));
+/// Those of `show --json`: `status` shows one of each peer and would hide another.
+fn ike_sas(shown: &Value, status: &Value) -> Result<Vec<IkeSa>> {
+    let ike = shown["ike"].as_array().ok_or("show --json has no IKE SAs")?;
+    Ok(ike.iter().map(|ike| ike_sa(ike, shown, status)).collect())
+}
+
+fn ike_sa(ike: &Value, shown: &Value, status: &Value) -> IkeSa {
+    let (local, remote) = (hex(&ike["spi_local"]), hex(&ike["spi_remote"]));
+    let name = text(&ike["peer"]);
+    let own = |sa: &&Value| sa["ike"] == ike["spi_local"] && sa["direction"] == "in" && sa["replaced"] == false;
+    let children = shown["sad"].as_array().into_iter().flatten().filter(own);
     IkeSa {
-        name: text(&peer["name"]),
-        spis: if ike["initiator"].as_bool() == Some(true) { (local, remote) } else { (remote, local) },
-        established: peer["state"] == "connected",
+        spis: if ike["initiator"] == true { (local, remote) } else { (remote, local) },
+        established: ike["state"] == "established",
         remote: text(&ike["remote"]),
         suite: text(&ike["suite"]),
-        nat: ike["nat"].as_bool().unwrap_or(!ike["nat"].is_null() && ike["nat"] != "none"),
-        children: peer["children"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|child| !child["spi_in"].is_null())
-            .map(child_sa)
-            .collect(),
+        nat: ike["nat"] == true,
+        children: children.map(|sa| child_sa(sa, named(&status["peers"], &name))).collect(),
+        name,
     }
 }
 
-fn child_sa(child: &Value) -> ChildSa {
-    let list = |key: &str| child[key].as_array().into_iter().flatten().map(text).collect();
-    let number = |key: &str| child[key].as_u64().unwrap_or(0);
+/// A Child SA by its receiving half, and what went through its child, whose counts go on over rekeys.
+fn child_sa(sa: &Value, peer: &Value) -> ChildSa {
+    let name = text(&sa["child"]).split_once('/').map(|(_, child)| child.to_owned()).unwrap_or_default();
+    let child = named(&peer["children"], &name);
+    let list = |key: &str| sa[key].as_array().into_iter().flatten().map(text).collect();
+    let spi = |key: &str| u32::try_from(hex(&sa[key])).unwrap_or(0);
+    let packets = |key: &str| child[key].as_u64().unwrap_or(0);
     ChildSa {
-        name: text(&child["name"]),
-        spi_in: u32::try_from(hex(&child["spi_in"])).unwrap_or(0),
-        spi_out: u32::try_from(hex(&child["spi_out"])).unwrap_or(0),
-        suite: text(&child["suite"]),
+        spi_in: spi("spi_in"),
+        spi_out: spi("spi_out"),
+        suite: text(&sa["suite"]),
         local_ts: list("local_ts"),
         remote_ts: list("remote_ts"),
-        packets: (number("packets_in"), number("packets_out")),
+        packets: (packets("packets_in"), packets("packets_out")),
+        name,
     }
+}
+
+/// The one of a list that has this name.
+fn named<'v>(list: &'v Value, name: &str) -> &'v Value {
+    list.as_array().into_iter().flatten().find(|one| one["name"] == name).unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value) -> String {
@@ -300,4 +311,33 @@ fn toml(control: &Path, settings: &str, connections: &[Connection]) -> Result<St
         }
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn f_60_a_second_ike_sa_and_a_second_child_sa_on_our_side_are_seen() {
+        let ike = |local: &str, state: &str| {
+            json!({"peer": "peer", "state": state, "initiator": true, "spi_local": local, "spi_remote": "0b",
+                   "suite": "", "remote": "192.0.2.2:500", "nat": false})
+        };
+        let half = |spi: &str, direction: &str, replaced: bool| {
+            json!({"child": "peer/net", "ike": "0a", "direction": direction, "replaced": replaced, "spi_in": spi,
+                   "spi_out": "0x00000009", "suite": "", "local_ts": ["10.1.0.0/16"], "remote_ts": ["10.2.0.0/16"]})
+        };
+        let received = [half("0x1", "in", true), half("0x2", "in", false), half("0x3", "in", false)];
+        let sad = [&received[..], &[half("0x2", "out", false)]].concat();
+        let ikes = [ike("0a", "established"), ike("0c", "established"), ike("0d", "closing")];
+        let shown = json!({"ike": ikes, "sad": sad});
+        let child = json!({"name": "net", "packets_in": 5, "packets_out": 7});
+        let sas = ike_sas(&shown, &json!({"peers": [{"name": "peer", "children": [child]}]})).unwrap();
+        let seen: Vec<_> = sas.iter().map(|sa| (sa.spis, sa.established, sa.children.len())).collect();
+        assert_eq!(seen, [((0xa, 0xb), true, 2), ((0xc, 0xb), true, 0), ((0xd, 0xb), false, 0)]);
+        let children: Vec<_> = sas[0].children.iter().map(|sa| (sa.name.as_str(), sa.spi_in, sa.packets)).collect();
+        assert_eq!(children, [("net", 2, (5, 7)), ("net", 3, (5, 7))]);
+    }
 }
