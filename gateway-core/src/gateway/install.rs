@@ -111,19 +111,11 @@ pub(super) fn install<P: PacketCrypto>(
         highest_seen: 0,
     };
     let receiving = inbound.install(now, &params)?;
-    let waiting = Waiting {
-        spi: up.spi_out,
-        alg: up.aead(),
-        keymat: Zeroizing::new(up.key_out.to_vec()),
-        esn: up.suite.esn,
-        path: params.sa.path,
-        local: up.local.to_vec(),
-        remote: up.remote.to_vec(),
-        lifetime,
-    };
+    let sa = Params { spi: up.spi_out, keymat: up.key_out, ..params.sa };
     let sending = match up.outbound_ready {
-        false => Ok(Sending::Later(Box::new(waiting))),
-        true => waiting.install(now, up.config, up.encap, outbound).map(Sending::Through),
+        true => install_outbound(now, sa, outbound).map(Sending::Through),
+        // Only what has to wait needs a key of its own: the other one goes from where it was made to where it stays.
+        false => Ok(Sending::Later(Box::new(Waiting::of(&sa)))),
     };
     let outbound = sending.inspect_err(|_| {
         inbound.remove(receiving);
@@ -146,7 +138,30 @@ pub(super) fn install<P: PacketCrypto>(
     })
 }
 
+/// A fresh key out of IKE: nothing was ever sent under it.
+fn install_outbound<P: PacketCrypto>(
+    now: Instant,
+    sa: Params<'_>,
+    outbound: &mut Outbound<'_, P>,
+) -> Result<SaId, Refused> {
+    let params = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Clear };
+    outbound.install(now, &params)
+}
+
 impl Waiting {
+    fn of(sa: &Params<'_>) -> Self {
+        Self {
+            spi: sa.spi,
+            alg: sa.alg,
+            keymat: Zeroizing::new(sa.keymat.to_vec()),
+            esn: sa.esn,
+            path: sa.path,
+            local: sa.local_ts.to_vec(),
+            remote: sa.remote_ts.to_vec(),
+            lifetime: sa.lifetime,
+        }
+    }
+
     fn install<P: PacketCrypto>(
         &self,
         now: Instant,
@@ -166,9 +181,7 @@ impl Waiting {
             remote_ts: &self.remote,
             lifetime: self.lifetime,
         };
-        // A fresh key out of IKE: nothing was ever sent under it.
-        let params = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Clear };
-        outbound.install(now, &params)
+        install_outbound(now, sa, outbound)
     }
 }
 
