@@ -369,9 +369,12 @@ impl Boundary {
             warn!("{net} is attached to this machine and too large to be reached in clear: it stays in the tunnel");
         }
         let becomes = if self.standing.stands() { "is dropped" } else { "leaves in clear, as there is no guard" };
-        for net in plan.astray.difference(&self.last.astray) {
+        let mut astray = plan.astray.difference(&self.last.astray);
+        if let Some(net) = astray.next() {
+            let more = astray.count();
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more networks)") };
             warn!(
-                "{net} is on our side, and is led outside, where nothing says that it lies: what peers send there {becomes}; bring its own interface up, or, where it lies there, give it a route of its own"
+                "{net}{more} is on our side, and is led outside, where nothing says that it lies: what peers send there {becomes}; bring its own interface up, or, where it lies there, give it a route of its own"
             );
         }
     }

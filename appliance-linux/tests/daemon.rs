@@ -459,9 +459,9 @@ fn f_07_a_network_of_ours_that_the_default_route_alone_leads_to_is_named_as_long
         let doctor = || said(daemon.command(&["doctor", "--config"]).arg(&file).env("PATH", &path).output().unwrap());
         assert_eq!(listed(), serde_json::json!(["10.2.0.0/16"]));
         let text = status(&[]);
-        assert!(text.contains("led outside by no route of its own: 10.2.0.0/16"), "{text}");
+        assert!(text.contains("led outside where nothing says that they lie: 10.2.0.0/16"), "{text}");
         let found = doctor();
-        let line = "10.2.0.0/16 is led outside, where nothing says that it lies: what peers send there is dropped";
+        let line = "led outside, where nothing says that they lie: 10.2.0.0/16; what peers send there is dropped";
         assert!(found.contains(line), "{found}");
         ip("route add 10.2.0.0/16 via 192.0.2.9");
         wait_for("it lies there", || listed() == serde_json::json!([]));

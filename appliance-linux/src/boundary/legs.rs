@@ -1,27 +1,21 @@
-//! By how many ways a network can come into this machine.
+//! Whether a gateway has one interface for everything, as in a cloud.
 //!
-//! Lines do not come and go with their addresses. So they tell a gateway that has a LAN, which may have no carrier yet, from
-//! one in a cloud, which has one interface for everything.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Interfaces do not come and go with their addresses. So they tell it from a gateway with a LAN that has no carrier yet.
 
 use crate::netlink::Link;
 
-/// How many lines there are: interfaces that are switched on and made by a driver, and what stands for such a line: VLANs,
-/// several lines that are one, what a namespace is given. Bridges, containers and tunnels are none.
-pub(super) fn lines(links: &[Link]) -> usize {
-    let kinds: BTreeMap<u32, Option<&str>> = links.iter().map(|link| (link.index, link.kind.as_deref())).collect();
-    let is_line = |link: &&Link| {
-        let master = link.master.map(|master| kinds.get(&master).copied().flatten());
-        let made = match link.kind.as_deref() {
-            None => !matches!(master, Some(Some("bond" | "team"))),
-            Some("vlan" | "macvlan" | "ipvlan" | "bond" | "team") => true,
-            Some("veth") => master.is_none(),
-            Some(_) => false,
-        };
-        link.up && !link.loopback && made
+/// Whether there are several interfaces, our own device and the loopback one aside: those that are switched on, and those of a
+/// driver that are not. What is a part of another one does not count.
+pub(super) fn several(links: &[Link], device: Option<u32>) -> bool {
+    let is_divided = |master: u32| {
+        let master = links.iter().find(|link| link.index == master);
+        master.is_some_and(|master| master.kind.as_deref() == Some("vrf"))
     };
-    links.iter().filter(is_line).map(|link| link.index).collect::<BTreeSet<_>>().len()
+    let counts = |link: &&Link| {
+        let whole = link.master.is_none_or(is_divided);
+        !link.loopback && Some(link.index) != device && whole && (link.up || link.kind.is_none())
+    };
+    links.iter().filter(counts).count() > 1
 }
 
 #[cfg(test)]
@@ -35,40 +29,37 @@ mod tests {
     }
 
     #[test]
-    fn f_07_a_line_is_one_whatever_is_built_on_it_and_a_second_one_counts_without_an_address() {
+    fn f_07_an_interface_is_one_whatever_it_is_made_of_and_a_second_one_counts_without_an_address() {
         let eth = link(2, None, None);
-        let loopback = Link { loopback: true, ..link(1, None, None) };
-        let with = |more: &[Link]| lines(&[&[loopback.clone(), eth.clone()], more].concat());
-        assert_eq!(with(&[]), 1);
-        assert_eq!(with(&[link(3, None, None)]), 2);
-        assert_eq!(with(&[Link { up: false, ..link(3, None, None) }]), 1, "never switched on");
-        assert_eq!(with(&[link(3, Some("bridge"), None), link(4, Some("veth"), Some(3))]), 1, "containers");
-        assert_eq!(with(&[link(3, Some("tun"), None), link(4, Some("wireguard"), None)]), 1, "tunnels");
-        assert_eq!(with(&[link(3, Some("vlan"), None)]), 2, "a LAN on the same line");
+        let (loopback, ours) = (Link { loopback: true, ..link(1, None, None) }, link(8, Some("tun"), None));
+        let with = |more: &[Link]| several(&[&[loopback.clone(), ours.clone(), eth.clone()], more].concat(), Some(8));
+        assert!(!with(&[]));
+        for kind in [None, Some("vlan"), Some("dsa"), Some("wwan"), Some("bridge"), Some("wireguard"), Some("tun")] {
+            assert!(with(&[link(3, kind, None)]), "{kind:?}");
+        }
+        assert!(with(&[Link { up: false, ..link(3, None, None) }]), "a port that is off");
+        assert!(!with(&[Link { up: false, ..link(3, Some("sit"), None) }]), "what a module of the kernel brings");
+        assert!(!with(&[link(3, None, Some(2))]), "half of one, as some clouds have them");
         let parts = [link(2, None, Some(9)), link(3, None, Some(9))];
-        assert_eq!(lines(&[&parts[..], &[link(9, Some("bond"), None)]].concat()), 1);
-        assert_eq!(lines(&[&parts[..], &[link(9, Some("bridge"), None)]].concat()), 2);
-        assert_eq!(lines(&[link(2, Some("veth"), None)]), 1, "of a namespace");
+        let of = |kind: &str| several(&[&parts[..], &[link(9, Some(kind), None)]].concat(), None);
+        assert!(!of("bond") && of("vrf"));
     }
 
     #[test]
-    fn f_07_the_kernel_tells_lines_from_what_is_built_on_them() {
+    fn f_07_the_kernel_tells_what_is_a_part_of_another_interface() {
         in_a_network_of_its_own(|| {
             let ip = super::super::tests::ip;
             let mut netlink = Netlink::open().unwrap();
-            let mut count = || lines(&netlink.links().unwrap());
-            assert_eq!(count(), 0);
-            ip("link add line type veth peer name far");
-            ip("link set line up");
-            assert_eq!(count(), 1);
+            let mut several = || several(&netlink.links().unwrap(), None);
             ip("link add br0 type bridge");
-            ip("link add guest type veth peer name inside");
-            ip("link set guest master br0");
             ip("link set br0 up");
-            ip("link set guest up");
-            assert_eq!(count(), 1);
-            ip("link set far up");
-            assert_eq!(count(), 2);
+            assert!(!several());
+            ip("link add part type veth peer name other");
+            ip("link set part master br0");
+            ip("link set part up");
+            assert!(!several());
+            ip("link set other up");
+            assert!(several());
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Looks at what the plan depends on: our device, which is made what it should be, and the addresses of this machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -83,7 +83,6 @@ impl Boundary {
             sockets: self.sockets,
         };
         let mut outside = Outside::default();
-        outside.attached.clone_from(&seen.attached);
         let plain = self.intent.outside.iter().filter(|name| kernel::is_plain(name));
         outside.interfaces.extend(plain.cloned());
         outside.interfaces.extend(named.union(&uplinks).filter_map(|link| kernel::plain_name(*link)));
@@ -95,17 +94,15 @@ impl Boundary {
         outside.defaults = ways.defaults.into_iter().map(|(v4, link)| (v4, name(link))).collect();
         // An interface that is switched off keeps its addresses of IPv4, and its networks nowhere else.
         for local in addresses.iter().filter(|local| !is_link_local(local.addr)) {
-            outside.addresses.insert(local.addr, name(local.link));
+            outside.addresses.insert((local.addr, name(local.link)));
             if let Some(net) = Net::new(local.addr, local.prefix) {
-                outside.attached.entry(net).or_default().insert(name(local.link));
+                outside.addressed.entry(net).or_default().insert(name(local.link));
             }
         }
-        outside.routed = ways.others.into_iter().map(|(net, links)| (net, names(links))).collect();
-        for (net, names) in &mut outside.routed {
-            names.retain(|name| !outside.attached.get(net).is_some_and(|at| at.contains(name)));
-        }
-        outside.routed.retain(|_, names| !names.is_empty());
-        outside.several = legs::lines(&self.netlink.links()?) > 1;
+        let led =
+            |ways: BTreeMap<Net, BTreeSet<u32>>| ways.into_iter().map(|(net, links)| (net, names(links))).collect();
+        (outside.given, outside.routed) = (led(ways.given), led(ways.others));
+        outside.several = self.netlink.links().map_or(true, |links| legs::several(&links, tun));
         outside.remember(&self.seen.outside, self.intent.sites(), self.intent.outer.iter().copied());
         Ok(Seen { outside, ..seen })
     }

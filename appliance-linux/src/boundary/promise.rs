@@ -110,12 +110,12 @@ fn seen(dice: &mut Dice, v4: bool) -> Seen {
     seen.outside.interfaces.insert("wan".to_owned());
     seen.outside.several = dice.below(2) == 0;
     for text in at_wan {
-        seen.outside.addresses.insert(net(text).second(), "wan".to_owned());
-        seen.outside.attached.insert(net(text), ["wan".to_owned()].into());
+        seen.outside.addresses.insert((net(text).second(), "wan".to_owned()));
+        seen.outside.given.insert(net(text), ["wan".to_owned()].into());
     }
     for attached in attached.iter().filter(|_| dice.below(3) == 0) {
         seen.attached.insert(net(attached), ["lan".to_owned()].into());
-        seen.outside.attached.insert(net(attached), ["lan".to_owned()].into());
+        seen.outside.given.insert(net(attached), ["lan".to_owned()].into());
     }
     seen
 }
@@ -311,7 +311,7 @@ fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
     let around: Vec<_> = around.filter(|(net, _)| net.range().contains(addr)).collect();
     let Some(smallest) = around.iter().map(|(net, _)| *net).max_by_key(|net| net.prefix) else { return true };
     let at = |name: &'static str| {
-        let attached = seen.outside.attached.iter().filter(move |(_, names)| names.contains(name));
+        let attached = seen.outside.given.iter().filter(move |(_, names)| names.contains(name));
         attached.map(|(net, _)| net.range())
     };
     let of_ours =
@@ -321,7 +321,8 @@ fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
     let attached = || at("wan").any(|wan| wan.contains(addr) && (of_ours(&wan) || !large(&wan)) && !shared(&wan));
     let one_armed = || {
         let mut named = around.iter().filter(|(net, local)| *net == smallest && local.start() != local.end());
-        !seen.outside.several && named.any(|(_, local)| seen.outside.addresses.keys().any(|addr| local.contains(*addr)))
+        !seen.outside.several
+            && named.any(|(_, local)| seen.outside.addresses.iter().any(|(addr, _)| local.contains(*addr)))
     };
     smallest.prefix == 0 || !at("lan").any(|lan| lan.contains(addr)) && (attached() || one_armed())
 }

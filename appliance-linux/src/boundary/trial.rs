@@ -231,36 +231,53 @@ fn f_07_a_lan_beside_an_uplink_in_the_same_network_is_not_outside_when_its_cable
 }
 
 #[test]
-fn f_07_a_gateway_with_one_interface_gives_out_by_it_what_the_tunnel_brings() {
+fn f_07_a_gateway_with_one_interface_gives_out_by_it_what_the_tunnel_brings_until_there_is_a_second_one() {
     in_a_network_of_its_own(|| {
-        let gateway = Gateway::new("10.2.1.4/24", "172.17.0.1/16", &config("10.1.0.0/16"));
-        gateway.device.send(&packet(PEER, HOST)).unwrap();
-        assert!(out_of(&gateway.wan).is_some(), "by the router of that network");
+        let Gateway { wan, lan, device, boundary } =
+            Gateway::new("10.2.1.4/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        drop((lan, boundary));
+        let start = || {
+            Boundary::start(Owner::claim().unwrap(), device.handle().unwrap(), &config("10.1.0.0/16"), || {}).unwrap()
+        };
+        let leaves = |to: &str| {
+            device.send(&packet(PEER, (to, 9))).unwrap();
+            out_of(&wan).is_some()
+        };
+        let boundary = start();
+        assert!(leaves("10.2.77.5") && leaves("10.2.1.5"), "behind the router of a cloud");
+        drop(boundary);
+        // A port without an address, which is not even switched on.
+        ip("link add port type veth peer name end");
+        ip("link set end up");
+        let mut boundary = start();
+        assert!(!leaves("10.2.77.5") && leaves("10.2.1.5"));
+        assert_eq!(boundary.astray(), ["the rest of 10.2.0.0/16"]);
+        // It stays so when that is gone; the operator says what lies there.
+        ip("link del port");
+        boundary.reconcile(Touched::ALL).unwrap();
+        boundary.wait_for_guard();
+        assert!(!leaves("10.2.77.5"));
+        ip("route add 10.2.0.0/16 dev wan");
+        boundary.reconcile(Touched::ALL).unwrap();
+        boundary.wait_for_guard();
+        assert!(leaves("10.2.77.5"));
     });
 }
 
 #[test]
-fn f_07_a_port_that_waits_for_its_lan_keeps_what_is_for_that_from_the_only_way_that_is_there() {
+fn f_07_a_network_at_two_interfaces_is_outside_where_a_route_says_so() {
     in_a_network_of_its_own(|| {
-        let mut gateway = Gateway::new("10.2.1.4/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        let mut gateway = Gateway::new("10.2.1.4/24", "10.2.1.5/24", &config("10.1.0.0/16"));
         let leaves = |gateway: &Gateway| {
-            gateway.device.send(&packet(PEER, ("10.2.77.5", 9))).unwrap();
+            gateway.device.send(&packet(PEER, ("10.2.1.7", 9))).unwrap();
             out_of(&gateway.wan).is_some()
         };
-        assert!(leaves(&gateway), "behind the router of a cloud");
-        // As far as the kernel knows these are two lines, none of which has an address.
-        ip("link add port0 type veth peer name port1");
-        ip("link set port0 up");
-        ip("link set port1 up");
-        gateway.look();
-        assert!(!leaves(&gateway) && gateway.boundary.astray() == ["the rest of 10.2.0.0/16"]);
-        // Nor does a start know more than that.
-        let Gateway { wan, lan, device, boundary } = gateway;
-        drop(boundary);
-        let handle = device.handle().unwrap();
-        let again = Boundary::start(Owner::claim().unwrap(), handle, &config("10.1.0.0/16"), || {}).unwrap();
-        let gateway = Gateway { wan, lan, device, boundary: again };
         assert!(!leaves(&gateway));
+        assert_eq!(gateway.boundary.astray(), ["10.2.0.0/16"]);
+        ip("route add 10.2.1.0/24 dev wan metric 1");
+        gateway.look();
+        assert!(leaves(&gateway));
+        assert_eq!(gateway.boundary.astray(), ["the rest of 10.2.0.0/16"]);
     });
 }
 

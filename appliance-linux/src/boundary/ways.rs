@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipsec_core::net::AddrRange;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::route::RouteType;
+use netlink_packet_route::route::{RouteProtocol, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 use super::attributes::attribute;
@@ -23,7 +23,10 @@ const LOCAL: u32 = 255;
 pub(super) struct Ways {
     /// Links that a default route leads to: of IPv4 or not, and the index.
     pub(super) defaults: BTreeSet<(bool, u32)>,
-    /// What is no default route and has some of the networks asked about, with the links it leads to.
+    /// Of what is no default route and has some of the networks asked about, with the links it leads to: what comes of an
+    /// address, or was named by whoever gives addresses (DHCP, a router that advertises).
+    pub(super) given: BTreeMap<Net, BTreeSet<u32>>,
+    /// And the rest of that.
     pub(super) others: BTreeMap<Net, BTreeSet<u32>>,
 }
 
@@ -56,11 +59,14 @@ pub(super) fn ways(netlink: &mut Netlink, v6: bool, nets: &[AddrRange], except: 
                     continue;
                 }
                 let Some(net) = destination(&route) else { continue };
+                let given =
+                    matches!(route.header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra | RouteProtocol::Dhcp);
+                let nets = if given { &mut ways.given } else { &mut ways.others };
                 for link in links(&route).into_iter().filter(|link| Some(*link) != except) {
                     if is_default(v4, net.prefix) {
                         ways.defaults.insert((v4, link));
                     } else {
-                        ways.others.entry(net).or_default().insert(link);
+                        nets.entry(net).or_default().insert(link);
                     }
                 }
             }

@@ -38,7 +38,7 @@ impl Display for Table<'_> {
         if !boundary.by_default_route_alone.is_empty() {
             writeln!(
                 f,
-                "\non our side, and led outside by no route of its own: {}",
+                "\non our side, and led outside where nothing says that they lie: {}",
                 boundary.by_default_route_alone.join(", ")
             )?;
         }

@@ -63,7 +63,7 @@ pub(super) fn nowhere(boundary: &BoundaryStatus) -> Option<Finding> {
     }
     let nets = a_few(boundary.by_default_route_alone.clone());
     let becomes = if boundary.guard == "none" { "leaves in clear, as there is no guard" } else { "is dropped" };
-    let text = format!("{nets} is led outside, where nothing says that it lies: what peers send there {becomes}");
+    let text = format!("led outside, where nothing says that they lie: {nets}; what peers send there {becomes}");
     let fix = "bring its interface up, or give it a route of its own (ip route add 10.2.7.0/24 via 10.2.1.1), also where it \
                lies behind the default gateway";
     Some(finding(Grade::Warning, "networks", text, fix))
