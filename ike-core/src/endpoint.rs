@@ -347,7 +347,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let alone = matches!(sa.state, State::InitSent(_)) && !self.established_with(sa.peer);
         let spare = match &sa.state {
             State::Established(established) if beside == Beside::Kept => established.keeps(),
-            State::Established(_) if beside == Beside::New && self.held(sa) < self.share() => {
+            State::Established(_) if beside == Beside::New && self.held(sa) < self.share(sa) => {
                 self.vacant().map(|slot| (slot, self.spi(slot)))
             }
             _ => None,
@@ -399,9 +399,11 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         self.slots.iter().filter_map(|place| place.sa.as_ref()).any(|sa| sa.peer == peer && stays(sa))
     }
 
-    /// IKE SAs that one peer may hold: one and its rekey in any case.
-    fn share(&self) -> usize {
-        self.settings.ike_sas_per_peer.min(share(self.slots.len())).max(2)
+    /// IKE SAs that the peer of `sa` may hold: one and its rekey in any case.
+    fn share(&self, sa: &Sa<C>) -> usize {
+        // One that makes Child SAs with IKE_AUTH alone has an IKE SA for each, and for each another one in its place.
+        let own = sa.peer.map_or(0, |peer| (&self.pad as &dyn Pad).children(peer).count().saturating_mul(2));
+        self.settings.ike_sas_per_peer.max(own).min(share(self.slots.len())).max(2)
     }
 
     /// The IKE SAs that the peer of `sa` holds under the same identity.
@@ -416,7 +418,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// INITIAL_CONTACT, does not fill the table.
     fn crowd(&mut self, now: Instant, slot: u16) {
         let Some(new) = self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref()) else { return };
-        if self.held(new) <= self.share() {
+        if self.held(new) <= self.share(new) {
             return;
         }
         let (peer, party) = (new.peer, new.party);

@@ -44,7 +44,8 @@ pub struct Settings {
     /// Child SAs that one peer may ask us for; twice as many as it has configured are always granted, and never more than
     /// three quarters of the table beyond that. Identities that share a connection count each for itself.
     pub children_per_peer: usize,
-    /// IKE SAs that one peer may hold with us, within three quarters of the table; for one more the oldest is closed.
+    /// IKE SAs that one peer may hold with us, or twice as many as it has children configured, within three quarters of the
+    /// table; for one more the oldest is closed.
     pub ike_sas_per_peer: usize,
 }
 

@@ -230,31 +230,55 @@ fn f_61_a_child_that_the_peer_takes_and_deletes_at_once_is_no_more_welcome_by_th
     }
 }
 
-#[test]
-fn f_61_many_children_that_a_new_connection_does_not_bring_back_cost_no_more_of_them_than_one() {
-    let another = |net: u8, left: bool, far: &str| {
-        let (ours, theirs) = if left { (1, 2) } else { (2, 1) };
-        format!(
-            "[[peer.child]]\nname = \"n{net}\"\nlocal-ts = \"10.{ours}0.{net}.0/24\"\n\
-             remote-ts = \"10.{theirs}0.{net}.0/24\"\n{far}\n"
-        )
+/// A child more, of the left side or the right one.
+fn another(net: u8, left: bool, lines: &str) -> String {
+    let (ours, theirs) = if left { (1, 2) } else { (2, 1) };
+    format!(
+        "[[peer.child]]\nname = \"n{net}\"\nlocal-ts = \"10.{ours}0.{net}.0/24\"\n\
+         remote-ts = \"10.{theirs}0.{net}.0/24\"\n{lines}\n"
+    )
+}
+
+/// The left site calls, with so many children more, and after a minute the right one has other lines for its children. The
+/// lines are those of the first child and of the others.
+fn with_many(count: u8, left: [&str; 2], right: [&str; 2]) -> World {
+    let site = |left: bool, lines: &str, [first, others]: [&str; 2]| {
+        peer(left, lines, first) + &(0..count).map(|net| another(net, left, others)).collect::<String>()
     };
-    let right = |esp: &str| {
-        let others: String = (0..8).map(|net| another(net, false, esp)).collect();
-        peer(false, "start = \"passive\"", "") + &others
-    };
-    let left = peer(true, "", "") + &(0..8).map(|net| another(net, true, "esp = \"aes256gcm16\"")).collect::<String>();
-    let mut world = World::new(&left, &right(""));
-    world.left = Site::with_children(1, &left, 64, 64);
-    world.right = Site::with_children(2, &right(""), 64, 64);
+    let passive = "start = \"passive\"";
+    let (left, begun, right) = (site(true, "", left), site(false, passive, [""; 2]), site(false, passive, right));
+    let mut world = World::new(&left, &begun);
+    world.left = Site::with_tables(1, &left, 64, [32, 64, 64]);
+    world.right = Site::with_tables(2, &begun, 64, [32, 64, 64]);
     let mut world = world.start();
     world.pass(secs(60));
-    assert_eq!(world.left.inbound.sas().count(), 9, "{}", world.story());
-    let other = config(&right("esp = \"aes128gcm16\""));
-    world.right.gateway.reload(world.now, other, parts!(world.right)).1.unwrap();
+    assert_eq!(world.left.inbound.sas().count(), 1 + usize::from(count), "{}", world.story());
+    world.right.gateway.reload(world.now, config(&right), parts!(world.right)).1.unwrap();
+    world
+}
+
+#[test]
+fn f_61_many_children_that_a_new_connection_does_not_bring_back_cost_no_more_of_them_than_one() {
+    let mut world = with_many(8, ["", "esp = \"aes256gcm16\""], ["", "esp = \"aes128gcm16\""]);
     world.pass(secs(3600));
     let renewed = world.left.told(renewing);
     assert!((5..=8).contains(&renewed), "{renewed}\n{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn f_61_more_children_than_a_peer_mostly_has_ike_sas_are_carried_on_by_one_each() {
+    // Perfect forward secrecy with another group: IKE_AUTH, where no group is agreed on, brings each of them.
+    let (ours, theirs) = ("esp = \"aes256gcm16\"\nrekey = \"10m\"", "esp = \"aes256gcm16-ecp256\"");
+    let mut world = with_many(9, [ours; 2], [theirs; 2]);
+    world.pass(secs(600));
+    let before = world.left.told(down);
+    for _ in 0..7200 {
+        world.pass(secs(1));
+    }
+    assert_eq!(world.left.told(down), before, "{}", world.story());
+    let standing = world.left.endpoint.ike_sas().filter(|ike| ike.since.is_some()).count();
+    assert!((10..=12).contains(&standing), "{standing}\n{}", world.story());
     world.ping();
 }
 

@@ -130,13 +130,18 @@ impl Site {
     }
 
     pub(crate) fn with_children(seed: u64, text: &str, rules: usize, children: usize) -> Self {
+        Self::with_tables(seed, text, rules, [8, children, 16])
+    }
+
+    /// With room for so many IKE SAs and Child SAs, and for these in the engines.
+    pub(crate) fn with_tables(seed: u64, text: &str, rules: usize, [ikes, children, engine]: [usize; 3]) -> Self {
         let (gateway, peers) = Gateway::new(config(text));
         let settings =
             Settings { cookie_threshold: usize::from(gateway.settings().cookie_threshold), ..Settings::default() };
         let storage = Storage {
-            sas: leak(8, IkeSlot::default),
+            sas: leak(ikes, IkeSlot::default),
             children: leak(children, ChildSlot::default),
-            messages: leak(8 * 2 * 2048, || 0),
+            messages: leak(ikes * 2 * 2048, || 0),
         };
         let endpoint =
             Endpoint::new(Ike::new(Numbers(seed), Overheard), peers, storage, settings).unwrap_or_else(|_| panic!());
@@ -146,13 +151,13 @@ impl Site {
             outbound: Outbound::new(
                 RustCrypto,
                 leak(rules, || spd::Slot::EMPTY),
-                leak(16, || OutboundSlot::<RustCrypto>::EMPTY),
+                leak(engine, || OutboundSlot::<RustCrypto>::EMPTY),
             ),
             inbound: Inbound::new(
                 RustCrypto,
                 leak(rules, || spd::Slot::EMPTY),
-                leak(16, || InboundSlot::<RustCrypto>::EMPTY),
-                leak(16 * 16, || 0),
+                leak(engine, || InboundSlot::<RustCrypto>::EMPTY),
+                leak(engine * 16, || 0),
             ),
             story: Vec::new(),
             received: Vec::new(),
