@@ -106,7 +106,7 @@ impl Gateway {
         let Some(child) = self.children.get_mut(&config) else { return false };
         let known = core::mem::replace(&mut child.crowded, crowded);
         if crowded && !known {
-            self.tell(Some(peer), Some(config), What::ChildFailed, Some(Cause::too_many_sas(SAS_OF_A_CHILD)));
+            self.tell(Some(peer), Some(config), What::Narrowed, Some(Cause::too_many_sas(SAS_OF_A_CHILD)));
         }
         !crowded
     }
@@ -153,7 +153,7 @@ impl Gateway {
         let news = child.uncovered.refuse(now, only);
         self.agenda.touch(peer);
         if news {
-            self.tell(Some(peer), Some(config), What::ChildFailed, Some(cause));
+            self.tell(Some(peer), Some(config), What::Narrowed, Some(cause));
         }
     }
 

@@ -486,7 +486,7 @@ impl Gateway {
                 child.fail(now, cause.clone());
                 // Who is busy for the moment is asked again, and who is for minutes may take with a new IKE SA what it never took.
                 let anew = if failure.is_busy() { out_of_step } else { refused && child.was_up };
-                (What::ChildFailed, anew && !up)
+                (if up { What::RekeyFailed } else { What::ChildFailed }, anew && !up)
             }
         };
         let renewed = renewed && ours && self.renew(now, config);

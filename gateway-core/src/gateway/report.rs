@@ -38,7 +38,8 @@ pub enum What {
     Connected,
     /// The IKE SA was rekeyed.
     Rekeyed,
-    /// A rekey of the IKE SA, or of the child, did not come about; it goes on as it was.
+    /// The IKE SA, or a child that is up, did not get another SA: it was to be rekeyed, or to be carried over to another
+    /// connection. It goes on as it was.
     RekeyFailed,
     /// A handshake failed, or could not begin.
     Failed {
@@ -83,7 +84,7 @@ pub enum What {
     Waiting,
     /// The connection is made anew beside the one that stands, because it cannot go on for long.
     Renewing,
-    /// The peer took less than a child is configured for.
+    /// The peer took less than a child is configured for, or gives no SA for the rest.
     Narrowed,
     /// A Child SA is gone.
     ChildDown,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway_core::cause::Kind;
 use gateway_core::gateway::What;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
@@ -31,8 +32,10 @@ fn narrow() -> World {
 }
 
 fn failures(world: &World) -> Vec<&'static str> {
-    let about = world.left.story.iter().filter(|report| report.what == What::ChildFailed);
-    about.filter_map(|report| report.cause.as_ref()).map(|cause| cause.code).collect()
+    let about = world.left.story.iter().filter_map(|report| report.cause.as_ref().map(|cause| (&report.what, cause)));
+    let about: Vec<_> = about.filter(|(_, cause)| cause.kind == Kind::Refusal).collect();
+    assert!(about.iter().all(|(what, _)| **what == What::Narrowed), "the child is up\n{}", world.story());
+    about.iter().map(|(_, cause)| cause.code).collect()
 }
 
 /// As many SAs as single packets may bring.

@@ -65,7 +65,8 @@ fn f_60_an_sa_that_the_connection_that_stays_is_refused_goes_on_where_it_is() {
         all_pass(&mut world);
         world.pass(secs(1));
     }
-    let refused = world.left.told(|what| *what == What::ChildFailed);
+    let causes = world.left.story.iter().filter_map(|report| report.cause.as_ref());
+    let refused = causes.filter(|cause| cause.code == "not-covered").count();
     assert!((1..=6).contains(&refused), "{refused}\n{}", world.story());
     assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
 }

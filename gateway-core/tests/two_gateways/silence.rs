@@ -420,7 +420,7 @@ fn f_61_rekeys_with_one_party_hide_none_that_another_one_refuses() {
         three.beside(|world| world.pass(secs(8)));
     }
     let told = (three.told(|what| *what == What::RekeyFailed), three.told(|what| *what == What::Renewing));
-    assert_eq!(told, (3, 1), "{}", three.world.story());
+    assert_eq!(told, (4, 1), "the last time over the new connection\n{}", three.world.story());
     assert_eq!(three.world.left.child("other", "net").1, 3, "b was rekeyed\n{}", three.world.story());
 }
 

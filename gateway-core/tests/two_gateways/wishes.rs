@@ -530,7 +530,7 @@ fn f_62_a_rekey_that_fails_is_not_the_answer_to_the_question_of_a_packet() {
     world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap().unwrap();
     assert!(matches!(world.send(true, &far(1, 2, 9)), Err(Stopped::Acquire(_, true))));
     world.exchange();
-    let failed = world.left.story.iter().filter(|report| matches!(report.what, What::RekeyFailed | What::ChildFailed));
+    let failed = world.left.story.iter().filter(|report| matches!(report.what, What::RekeyFailed | What::Narrowed));
     let failed: Vec<_> = failed.map(|report| report.what.clone()).collect();
-    assert_eq!(failed, [What::RekeyFailed, What::ChildFailed], "{}", world.story());
+    assert_eq!(failed, [What::Narrowed, What::RekeyFailed, What::Narrowed], "{}", world.story());
 }
