@@ -348,9 +348,10 @@ impl Gateway {
 
     fn rekeyed(&mut self, old: IkeId, new: IkeId, peer: PeerId) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
-        let places = entry.ikes.iter_mut().chain(&mut entry.superseded).filter(|ike| **ike == old);
-        if places.map(|ike| *ike = new).count() == 0 {
-            return; // it was closed here meanwhile
+        let Some(ike) = entry.ikes.iter_mut().find(|ike| **ike == old) else { return }; // it was closed here meanwhile
+        *ike = new;
+        if entry.superseded.remove(&old) {
+            entry.superseded.insert(new);
         }
         for config in &entry.children {
             let Some(child) = self.children.get_mut(config) else { continue };
@@ -581,7 +582,7 @@ impl Gateway {
             }
             let known = entry.ikes.len();
             entry.ikes.retain(|held| *held != ike);
-            entry.superseded.retain(|held| *held != ike);
+            entry.superseded.remove(&ike);
             if established && known == entry.ikes.len() {
                 return; // it was closed here, and told then
             }

@@ -26,6 +26,33 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What the connection that stays is refused stays where it is.
 const TRIES: u32 = 3;
 
+/// Two connections that come so long after the last ones are none of the same row.
+const ROW: Duration = Duration::from_secs(3600);
+
+/// How often in a row one of two connections had to be closed, and when last.
+#[derive(Default)]
+pub(super) struct Merges {
+    row: u32,
+    last: Option<Instant>,
+}
+
+impl Merges {
+    /// How many in a row were before two connections that there are since then.
+    fn before(&self, since: Instant) -> u32 {
+        self.last.filter(|last| since.since(*last) < ROW).map_or(0, |_| self.row)
+    }
+
+    /// How many times as long as the first time to wait with closing one of them.
+    fn patience(&self, since: Instant) -> u32 {
+        1u32.checked_shl(self.before(since).min(6)).unwrap_or(1)
+    }
+
+    /// One of them is closed.
+    fn count(&mut self, now: Instant, since: Instant) {
+        *self = Self { row: self.before(since).saturating_add(1), last: Some(now) };
+    }
+}
+
 impl Gateway {
     /// Closes what is spare. Both sides see the same one as spare, that with the smaller initiator's SPI, and its initiator
     /// closes it; the other side does so later, when that one knows nothing of this rule. A peer that calls again at once
@@ -60,7 +87,6 @@ impl Gateway {
         let Some(entry) = self.peers.get(&id).filter(|_| all.len() > 1) else { return };
         let superseded = entry.superseded.clone();
         let renewed = |ike: &IkeView| superseded.contains(&ike.id);
-        let patience = 1u32.checked_shl(entry.merges.min(6)).unwrap_or(1);
         let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
         let Some(kept) = all.iter().max_by_key(|ike| (!renewed(ike), spi(ike))).copied() else { return };
         let newest = all.iter().filter(|ike| ike.id != kept.id).filter_map(|ike| ike.since).max();
@@ -73,18 +99,19 @@ impl Gateway {
             return;
         }
         for spare in all.iter().filter(|ike| ike.id != kept.id) {
+            let since = spare.since.max(kept.since).unwrap_or(now);
+            let patience = self.peers.get(&id).map_or(1, |entry| entry.merges.patience(since));
             let pause = match (renewed(spare), spare.initiator) {
                 (true, _) => DRAIN,
                 (false, true) => COURTESY.saturating_mul(patience),
                 (false, false) => COURTESY.saturating_mul(2).saturating_mul(patience),
             };
-            let since = spare.since.max(kept.since).unwrap_or(now);
             let over = soonest.reached(since + pause);
             let lacking = self.lacking(id, spare.id, kept.id, endpoint);
             if lacking.is_empty() && over {
                 drop(endpoint.close(now, spare.id)); // denied: it is gone
                 if let Some(entry) = self.peers.get_mut(&id).filter(|_| !renewed(spare)) {
-                    entry.merges = entry.merges.saturating_add(1);
+                    entry.merges.count(now, since);
                 }
             }
             for (config, selectors) in lacking.into_iter().filter(|_| over || renewed(spare)) {

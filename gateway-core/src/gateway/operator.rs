@@ -12,6 +12,7 @@ use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
+use super::merge::Merges;
 use super::renewal::Renewals;
 use super::report::What;
 use super::state::ChildEntry;
@@ -69,7 +70,7 @@ impl Gateway {
         peer.retry_at = None;
         peer.cause = None;
         peer.renewals = Renewals::default();
-        peer.merges = 0;
+        peer.merges = Merges::default();
         for config in self.covered(target) {
             let Some(child) = self.children.get_mut(&config) else { continue };
             child.held = false;

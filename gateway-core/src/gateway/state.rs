@@ -14,6 +14,7 @@ use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
 use super::contest::Contest;
+use super::merge::Merges;
 use super::names::Names;
 use super::renewal::{Renewal, Renewals, Standing};
 use super::uncovered::Uncovered;
@@ -56,7 +57,7 @@ pub(super) struct PeerEntry {
     /// Its IKE SAs, as far as they are meant to stay.
     pub(super) ikes: Vec<IkeId>,
     /// Those of them that go once a newer one carries their children.
-    pub(super) superseded: Vec<IkeId>,
+    pub(super) superseded: BTreeSet<IkeId>,
     /// The operator took it down, and nobody here wanted it since: we do not call it. The peer may.
     pub(super) held: bool,
     /// Somebody wants it up although nobody would begin by himself.
@@ -91,8 +92,7 @@ pub(super) struct PeerEntry {
     /// It is to be authenticated anew beside the IKE SA that stands.
     pub(super) renew: Option<Renewal>,
     pub(super) renewals: Renewals,
-    /// How often one of two connections had to be closed.
-    pub(super) merges: u32,
+    pub(super) merges: Merges,
     /// When to look whether an exchange goes well.
     pub(super) watch_at: Option<Instant>,
     /// Why it is not connected.
@@ -135,7 +135,7 @@ impl PeerEntry {
             start: peer.start,
             children: Vec::new(),
             ikes: Vec::new(),
-            superseded: Vec::new(),
+            superseded: BTreeSet::new(),
             held: false,
             wanted: false,
             party: None,
@@ -154,7 +154,7 @@ impl PeerEntry {
             established_at: None,
             renew: None,
             renewals: Renewals::default(),
-            merges: 0,
+            merges: Merges::default(),
             watch_at: None,
             cause: None,
             trouble: None,
