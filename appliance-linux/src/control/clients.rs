@@ -171,6 +171,27 @@ mod tests {
     }
 
     #[test]
+    fn f_34_so_many_listen_as_the_manual_says_and_keep_nobody_else_out() {
+        let clients = Arc::new(Clients::default());
+        let mut streams = Vec::new();
+        let seats: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                streams.push(theirs);
+                Clients::admit(&clients, &ours, 0).unwrap()
+            })
+            .collect();
+        let (listening, others): (Vec<_>, Vec<_>) = seats.iter().partition(|seat| seat.take(Stage::Listening));
+        assert_eq!(listening.len(), LISTENING);
+        assert_eq!(others.iter().filter(|seat| seat.take(Stage::Waiting)).count(), WAITING);
+        let manual = include_str!("../../../docs/operations.md");
+        let told = format!(
+            "There are {CLIENTS} seats, {WAITING} of them for commands that wait (`up`, `down`, `rekey`, `reload`) and {LISTENING} for listeners;"
+        );
+        assert!(manual.split_whitespace().collect::<Vec<_>>().join(" ").contains(&told), "{told}");
+    }
+
+    #[test]
     fn f_34_who_has_just_got_its_answer_is_not_the_one_who_has_been_slow_for_longest() {
         let clients = Arc::new(Clients::default());
         let mut streams = Vec::new();

@@ -402,6 +402,8 @@ pub(crate) struct ShownIke {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -429,5 +431,71 @@ mod tests {
         for bad in [r#"{"command":"halt"}"#, r#"{"command":"up","name":"x"}"#, "[]", ""] {
             assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }
+    }
+
+    /// Each with all that it may have.
+    const STATUS: &str = r#"{"version":"1","uptime_s":1,"counters":{},
+        "boundary":{"state":"closed","guard":"nftables","why":null,"put_back":0,"last_put_back":null,"reached_in_clear":[]},
+        "peers":[{"name":"cloud","state":"connected","cause":null,"start":"active","retry_ms":null,
+            "ike":{"initiator":false,"spi_local":"1","spi_remote":"2","suite":"","local":"","remote":"","nat":true,"age_s":1,
+                   "heard_s":null,"rekey_s":null,"remote_id":"left.lab","local_id":"right.lab"},
+            "children":[{"name":"net","state":"up","mode":"tunnel","suite":null,"spi_in":null,"spi_out":null,"local_ts":[],
+                   "remote_ts":[],"bytes_in":1,"bytes_out":1,"packets_in":1,"packets_out":1,"rekeys":0,"encap":null,
+                   "age_s":null,"last_in_s":null,"last_out_s":null,"rekey_s":null,"expires_s":null}]}]}"#;
+
+    /// What the manual names of their values.
+    const WORDS: [&str; 13] = [
+        "closed",
+        "connected",
+        "down",
+        "esp",
+        "esp-in-udp",
+        "nftables",
+        "nftables, not flush-proof",
+        "none",
+        "not-sent",
+        "the rest of",
+        "trouble",
+        "up",
+        "weak",
+    ];
+
+    /// The keys of an object, those of what is in it too: `peers[].ike.nat`.
+    fn keys(value: &serde_json::Value, place: &str, found: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(object) => object.iter().for_each(|(key, value)| {
+                let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+                keys(value, &place, found);
+                found.insert(place);
+            }),
+            serde_json::Value::Array(list) => list.iter().for_each(|value| keys(value, &format!("{place}[]"), found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn f_79_the_manual_has_every_key_of_status_and_no_other() {
+        let status: Status = serde_json::from_str(STATUS).unwrap();
+        let mut ours = BTreeSet::new();
+        keys(&serde_json::to_value(&status).unwrap(), "", &mut ours);
+
+        let manual = include_str!("../../../docs/operations.md");
+        let table = manual.split("| key | meaning |").nth(1).unwrap();
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let mut told = BTreeSet::new();
+        for row in rows {
+            let [_, places, meaning, _] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+            for place in quoted(places) {
+                // Of what has keys itself the meaning names them, and words that stand under them.
+                let has_keys = ours.iter().any(|key| key.starts_with(&format!("{place}.")));
+                let words = quoted(meaning).into_iter().filter(|word| !WORDS.contains(&word.as_str()));
+                told.extend(words.filter(|_| has_keys).map(|word| format!("{place}.{word}")));
+                told.insert(place.trim_end_matches("[]").to_owned());
+            }
+        }
+        // What holds others.
+        told.insert("peers".to_owned());
+        assert_eq!(told, ours);
     }
 }

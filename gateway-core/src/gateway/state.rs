@@ -406,11 +406,30 @@ mod tests {
     use crate::config::Config;
     use crate::gateway::{Gateway, pause};
 
+    const NAMED: &str = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='gw.lab'\npsk='a key of more than twenty octets'\n\
+                         [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\n";
+
+    #[test]
+    fn f_25_a_silent_peer_is_called_at_the_other_port_every_third_time_from_the_seventh_on() {
+        let (mut gateway, _) = Gateway::new(Config::parse(NAMED).unwrap().0);
+        let (_, entry) = gateway.peers.iter_mut().next().unwrap();
+        let mut calls = |silent: bool, ways: u32| {
+            (entry.silent, entry.ways, entry.failures) = (silent, ways, 0);
+            let mut port = || {
+                let port = entry.port();
+                entry.fail(Instant::from_millis(1000), Cause::waiting());
+                port
+            };
+            (1..=20).filter(|_| port() == NATT_PORT).collect::<Vec<_>>()
+        };
+        assert_eq!(calls(true, 1), [7, 10, 13, 16, 19]);
+        assert_eq!(calls(true, 2), [13, 14, 19, 20], "rounds over all its places");
+        assert_eq!(calls(false, 1), [], "who answers is where it is called");
+    }
+
     #[test]
     fn f_53_pauses_grow_when_every_place_was_tried_and_not_with_each() {
-        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='gw.lab'\npsk='a key of more than twenty octets'\n\
-                    [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\n";
-        let (mut gateway, _) = Gateway::new(Config::parse(text).unwrap().0);
+        let (mut gateway, _) = Gateway::new(Config::parse(NAMED).unwrap().0);
         let (_, entry) = gateway.peers.iter_mut().next().unwrap();
         let now = Instant::from_millis(1000);
         entry.ways = 3;
