@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::tunnel::Plan;
 use super::{Ends, First, Scenario};
 use crate::lab::frame::Kind;
-use crate::lab::gateway::Gateway as _;
+use crate::lab::gateway::{Child, Gateway as _};
 use crate::lab::iproute::ip;
 use crate::lab::namespace::Namespace;
 use crate::lab::pair::Outer;
@@ -66,9 +66,12 @@ impl Nft {
     }
 }
 
-/// Our gateway alone, with everything beyond it in the tunnel.
+/// Our gateway alone, with everything beyond it in tunnels, and a network that has one of its own, in both families.
 fn alone(plan: &mut Plan, nft: Option<&Nft>) -> Result<Portcullis> {
     plan.us.children[0].remote_ts = vec!["0.0.0.0/0".to_owned()];
+    let (v4, v6) = (plan.pair.west.net_v4(0), plan.pair.west.net_v6());
+    plan.us.children.push(Child::new("all6", &[&v6], &["::/0"]));
+    plan.us.children.push(Child::new("named", &[&v4, &v6], &["10.77.0.0/16", "fd77::/64"]));
     let mut us = Portcullis::new(&plan.pair.west.gateway, "")?;
     if let Some(nft) = nft {
         us.look_first_in(&nft.0);
@@ -90,9 +93,37 @@ fn wait_for_boundary(us: &Portcullis, state: &str, guard: &str) -> Result {
     wanted.map_err(|error| format!("{error}: {last}").into())
 }
 
-fn wait_for_rule(gateway: &Namespace, priority: &str, limit: Duration) -> Result {
-    let what = format!("rule {priority}");
-    wait_for(&what, limit, || Ok(ip(gateway, &format!("rule show pref {priority}"))?.contains(priority).then_some(())))
+/// Removes something of ours: within the second of F-01 it is there again, as what shows it says.
+fn remove(gateway: &Namespace, removal: &str, shows: &str, it: &str) -> Result {
+    ip(gateway, removal)?;
+    wait_for(&format!("{it} after `ip {removal}`"), Duration::from_secs(1), || {
+        Ok(ip(gateway, shows)?.contains(it).then_some(()))
+    })
+}
+
+fn remove_rule(gateway: &Namespace, family: &str, priority: &str) -> Result {
+    remove(
+        gateway,
+        &format!("{family} rule del pref {priority}"),
+        &format!("{family} rule show"),
+        &format!("{priority}:"),
+    )
+}
+
+fn remove_routes(gateway: &Namespace, family: &str, table: &str) -> Result {
+    let shows = format!("{family} route show table {table}");
+    remove(gateway, &format!("{family} route flush table {table}"), &shows, "dev pcl0")
+}
+
+/// Rule by rule and table by table.
+fn remove_all(gateway: &Namespace) -> Result {
+    for family in ["-4", "-6"] {
+        for (priority, table) in [("4502", "4501"), ("4500", "4500")] {
+            remove_rule(gateway, family, priority)?;
+            remove_routes(gateway, family, table)?;
+        }
+    }
+    Ok(())
 }
 
 /// One failure of nft keeps nothing else from being put back, and is mended when nft works again.
@@ -101,15 +132,16 @@ fn nft_fails(ends: Ends) -> Result<String> {
     let mut us = alone(&mut plan, Some(&nft))?;
     us.start()?;
     wait_for_boundary(&us, "closed", "nftables")?;
-    nft.does("fail")?;
     let gateway = &plan.pair.west.gateway;
+    remove_all(gateway)?;
+    nft.does("fail")?;
     // The guard names this address.
     ip(gateway, "addr add 192.0.2.77/24 dev wan")?;
     wait_for_boundary(&us, "trouble", "nftables")?;
-    for priority in ["4502", "4500"] {
-        ip(gateway, &format!("rule del pref {priority}"))?;
-        wait_for_rule(gateway, priority, Duration::from_secs(1))?;
-    }
+    remove_all(gateway)?;
+    ensure(us.log().contains("somebody removed what keeps packets from leaving in clear"), || {
+        "the log tells nothing of what was removed".to_owned()
+    })?;
     let found = us.doctor()?;
     ensure(!found.0 && found.1.contains("out of order"), || format!("doctor says {}", found.1))?;
     nft.does("work")?;
@@ -165,8 +197,7 @@ fn nft_hangs(ends: Ends) -> Result<String> {
     let began = Instant::now();
     let mut longest = Duration::ZERO;
     ip(gateway, "addr add 192.0.2.77/24 dev wan")?;
-    ip(gateway, "rule del pref 4500")?;
-    wait_for_rule(gateway, "4500", Duration::from_secs(1))?;
+    remove_rule(gateway, "-4", "4500")?;
     us.up(super::tunnel::PEER, super::tunnel::NET)?;
     let connected = began.elapsed();
     ensure(connected < Duration::from_millis(1800), || format!("a rule and a tunnel took {connected:?}"))?;
