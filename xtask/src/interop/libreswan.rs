@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::liveness::{BEGUN, DPD};
-use super::rekey::new_child;
+use super::rekey::{crossing_child, crossing_ike, new_child};
 use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario, failure, guard, life, liveness, rekey};
 use crate::lab::gateway::{Program, Start};
@@ -29,6 +29,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         let name = format!("f-64-libreswan-{name}-the-group-of-our-child-rekey");
         own.extend(Scenario::both_ways(&name, move |ends, first| group_of_the_rekey(ends, first, group)));
     }
+    own.extend(Scenario::both_ways("libreswan-rekey-child-simultaneously", |ends, first| {
+        crossing(ends, first, crossing_child)
+    }));
+    own.extend(Scenario::both_ways("libreswan-rekey-ike-simultaneously", |ends, first| {
+        crossing(ends, first, crossing_ike)
+    }));
     own.extend(Scenario::both_ways("f-65-libreswan-loses-its-sas", loses_its_sas));
     own.push(Scenario::new("f-60-libreswan-both-call-at-once", both_at_once));
     list.extend(own.into_iter().map(|scenario| scenario.with(Program::Libreswan)));
@@ -60,6 +66,30 @@ fn group_of_the_rekey(ends: Ends, first: First, ike: &str) -> Result<String> {
         new_child(&tunnel, before)
     })?;
     tally.all_answered()?;
+    tunnel.carries()?;
+    Ok(tally.to_string())
+}
+
+/// Both ask for new keys at once. Traffic goes on, and we send into an SA that the peer has. It leaves the Child SA that is one
+/// too many open, which it should close (RFC 7296 §2.8.1): "exactly one" does not hold here.
+fn crossing(ends: Ends, first: First, rekeys: fn(&Tunnel) -> Result) -> Result<String> {
+    /// Longer than anybody waits for what the other one might still do.
+    const SETTLED: Duration = Duration::from_secs(12);
+    /// What a guest may lose in the moments when it is busy; a wrong SA loses a hundred a second.
+    const MOST: usize = 10;
+    let tunnel = Plan::new(ends)?.establish(first)?;
+    let before = (tunnel.us.ike_sa(PEER)?.spis, tunnel.child()?.spi_in);
+    let tally = tunnel.under_pings(|| {
+        rekeys(&tunnel)?;
+        std::thread::sleep(SETTLED);
+        Ok(())
+    })?;
+    ensure(tally.lost.len() < MOST, || format!("the new SAs do not carry: {tally}"))?;
+    let ours = tunnel.us.ike_sa(PEER)?;
+    let child = tunnel.child()?;
+    ensure((ours.spis, child.spi_in) != before, || "nothing is new".to_owned())?;
+    let known = tunnel.peer.sas()?.into_iter().flat_map(|sa| sa.children).any(|sa| sa.spi_in == child.spi_out);
+    ensure(known, || format!("we send into an SA that the peer has not: {child:?}"))?;
     tunnel.carries()?;
     Ok(tally.to_string())
 }

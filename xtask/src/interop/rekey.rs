@@ -6,7 +6,7 @@ use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario};
 use crate::lab::ike::CREATE_CHILD_SA;
 use crate::lab::wait_for;
-use crate::lab::wire::{Faults, IkeSeen, Way};
+use crate::lab::wire::{Faults, Way};
 use crate::outcome::{Result, ensure};
 
 /// A rekey in a tunnel that one end has initiated, by one end.
@@ -74,7 +74,7 @@ fn child_by_both(ends: Ends, first: First) -> Result<String> {
     let tunnel = Plan::new(ends)?.establish(first)?;
     let before = tunnel.child()?.spi_in;
     let tally = tunnel.under_pings(|| {
-        crossing(&tunnel, || tunnel.us.rekey_child(PEER, NET), || tunnel.peer.rekey_child(PEER, NET))?;
+        crossing_child(&tunnel)?;
         new_child(&tunnel, before)
     })?;
     tally.all_answered()?;
@@ -86,7 +86,7 @@ fn ike_by_both(ends: Ends, first: First) -> Result<String> {
     let tunnel = Plan::new(ends)?.establish(first)?;
     let before = tunnel.us.ike_sa(PEER)?.spis;
     let tally = tunnel.under_pings(|| {
-        crossing(&tunnel, || tunnel.us.rekey_ike(PEER), || tunnel.peer.rekey_ike(PEER))?;
+        crossing_ike(&tunnel)?;
         new_ike(&tunnel, before)
     })?;
     tally.all_answered()?;
@@ -134,34 +134,44 @@ fn new_ike(tunnel: &Tunnel, before: (u64, u64)) -> Result {
     tunnel.agree()
 }
 
-/// Both ends give the order within the time a message takes, and the wire confirms that the requests crossed.
-fn crossing(tunnel: &Tunnel, ours: impl FnOnce() -> Result + Send, theirs: impl FnOnce() -> Result + Send) -> Result {
-    let wire = &tunnel.pair.wire;
-    wire.forget();
-    wire.faults(Faults { delay: Duration::from_millis(300), ..Faults::default() });
-    std::thread::scope(|scope| {
-        let orders = [scope.spawn(ours), scope.spawn(theirs)];
-        let crossed = wait_for("both requests", Duration::from_secs(5), || {
-            let seen = wire.ike();
-            let asked = |way| seen.iter().any(|message| message.way == way && is_request(message));
-            Ok((asked(Way::East) && asked(Way::West)).then_some(()))
-        });
-        let seen = wire.ike();
-        // The wire notes a message when it enters; a request that enters before the other one leaves has crossed it.
-        let entered =
-            |way| seen.iter().find(|message| message.way == way && is_request(message)).map(|message| message.at);
-        wire.faults(Faults::default());
-        for order in orders {
-            order.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
-        crossed?;
-        let (east, west) = (entered(Way::East).unwrap_or_default(), entered(Way::West).unwrap_or_default());
-        ensure(east.abs_diff(west) < Duration::from_millis(250), || {
-            format!("the rekeys did not cross:\n{}", wire.story())
-        })
-    })
+/// Both ends ask for new child keys, and neither knows of the other's request.
+pub(super) fn crossing_child(tunnel: &Tunnel) -> Result {
+    crossing(tunnel, || tunnel.us.rekey_child(PEER, NET), || tunnel.peer.rekey_child(PEER, NET))
 }
 
-fn is_request(message: &IkeSeen) -> bool {
-    message.seen.exchange == CREATE_CHILD_SA && !message.seen.response
+/// The same with the IKE SA.
+pub(super) fn crossing_ike(tunnel: &Tunnel) -> Result {
+    crossing(tunnel, || tunnel.us.rekey_ike(PEER), || tunnel.peer.rekey_ike(PEER))
+}
+
+/// Both ends give the order within the time a message takes, and the wire confirms that the requests crossed. Ours follows
+/// when theirs is on its way: how long an order takes in a guest nobody knows.
+fn crossing(tunnel: &Tunnel, ours: impl FnOnce() -> Result + Send, theirs: impl FnOnce() -> Result + Send) -> Result {
+    const DELAY: Duration = Duration::from_millis(300);
+    let wire = &tunnel.pair.wire;
+    wire.forget();
+    wire.faults(Faults { delay: DELAY, ..Faults::default() });
+    // The wire notes a message when it enters; a request that enters before the other one leaves has crossed it.
+    let entered = |what, way, response| {
+        wait_for(what, Duration::from_secs(5), || {
+            let seen = wire.ike();
+            let mut rekeys = seen.iter().filter(|message| message.seen.exchange == CREATE_CHILD_SA);
+            Ok(rekeys.find(|message| message.way == way && message.seen.response == response).map(|message| message.at))
+        })
+    };
+    std::thread::scope(|scope| {
+        let theirs = scope.spawn(theirs);
+        let west = entered("the peer's request", Way::West, false);
+        let ours = scope.spawn(ours);
+        let east = entered("our request", Way::East, false);
+        // No message is to overtake another.
+        let answered = entered("the peer's answer", Way::West, true).and(entered("our answer", Way::East, true));
+        std::thread::sleep(DELAY);
+        wire.faults(Faults::default());
+        for order in [theirs, ours] {
+            order.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        answered?;
+        ensure(east?.saturating_sub(west?) < DELAY, || format!("the rekeys did not cross:\n{}", wire.story()))
+    })
 }
