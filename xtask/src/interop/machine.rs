@@ -144,7 +144,9 @@ fn peer_by_name(ends: Ends) -> Result<String> {
     wait_for("the first ping", Duration::from_secs(5), || {
         Ok(ping(&pair.west.host, pair.east.host_v4(0), 1, 56)?.lost.is_empty().then_some(()))
     })?;
-    Ok(format!("{before} questions, then {}", resolver.questions()))
+    let after = resolver.questions();
+    ensure(after > before, || "after the loss nobody asked for the name".to_owned())?;
+    Ok(format!("{before} questions, then {after}"))
 }
 
 /// From and to of packets that were seen.
