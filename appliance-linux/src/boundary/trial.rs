@@ -11,6 +11,7 @@ use super::tests::{ALL, config, ip, said};
 use super::*;
 use crate::namespace::in_a_network_of_its_own;
 
+mod discard;
 mod fragments;
 
 /// A gateway with a default route by `wan`.
