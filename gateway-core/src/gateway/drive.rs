@@ -16,6 +16,7 @@ use super::names::name_of;
 use super::renewal::Renewal;
 use super::report::What;
 use super::state::{Asked, ChildEntry, PeerEntry};
+use super::status::unheard;
 use super::{Gateway, Locate, Located, Parts};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
@@ -64,7 +65,7 @@ impl Gateway {
         self.call(now, id, &mut soonest, endpoint);
         self.ask_for_names(now, id, &mut soonest, endpoint.pad());
         self.ask_for_missing(now, id, &mut soonest, endpoint);
-        self.watch(id, &mut soonest, endpoint);
+        self.watch(now, id, &mut soonest, endpoint);
         self.calm_down(id, &mut soonest);
         self.plan(id, soonest.at);
     }
@@ -129,7 +130,13 @@ impl Gateway {
     }
 
     /// Looks after exchanges that do not get on, so that nobody waits in the dark.
-    fn watch<C: IkeCrypto>(&mut self, id: PeerId, soonest: &mut Soonest, endpoint: &Endpoint<'_, C, Peers>) {
+    fn watch<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        soonest: &mut Soonest,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
         let Some(at) = entry.watch_at else { return };
         if !soonest.reached(at) {
@@ -144,13 +151,14 @@ impl Gateway {
             self.tell(Some(id), None, What::Waiting, Some(cause));
             return;
         }
-        let unheard = self.connections(id, endpoint).find(|ike| !ike.initiator && ike.unheard >= OFTEN);
-        if let Some(ike) = unheard {
-            let cause = Cause::unheard(ike.path.remote, ike.unheard);
-            if let Some(entry) = self.peers.get_mut(&id) {
-                entry.trouble = Some(cause.clone());
-            }
+        // Some repeat what is not answered after half a second, others after many: who was called looks until it is heard.
+        let unconfirmed = self.connections(id, endpoint).filter(|ike| !ike.confirmed);
+        let Some(ike) = unconfirmed.max_by_key(|ike| ike.unheard) else { return };
+        if let Some(cause) = unheard(&ike) {
             self.tell(Some(id), None, What::Waiting, Some(cause));
+        } else if let Some(entry) = self.peers.get_mut(&id) {
+            entry.watch_at = Some(now + LONG);
+            soonest.reached(now + LONG);
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) struct PeerEntry {
     pub(super) watch_at: Option<Instant>,
     /// Why it is not connected.
     pub(super) cause: Option<Cause>,
-    /// Why a request of the peer for a child was refused, or what else is wrong while it is connected.
+    /// Why a request of the peer for a child was refused.
     pub(super) trouble: Option<Cause>,
     /// Whether callers from two places throw each other out.
     pub(super) contest: Contest,

@@ -138,12 +138,12 @@ impl Gateway {
             let worst = children.iter().filter(wrong).min_by_key(|child| child.sa.is_some());
             let child_cause = worst.and_then(|child| child.cause.as_ref());
             // Before anything else that a peer says it has to be there.
-            let unanswered = ike.and_then(|ike| unanswered(&ike));
+            let away = ike.and_then(|ike| unanswered(&ike).or_else(|| unheard(&ike)));
             let cause = match connected {
                 // What the peer asked for tells the values of both sides; the children show their own.
                 true => {
                     let trouble = entry.contest.cause.as_ref().or(entry.trouble.as_ref());
-                    unanswered.or_else(|| trouble.or(child_cause).cloned())
+                    away.or_else(|| trouble.or(child_cause).cloned())
                 }
                 false => entry.known().cloned().or_else(|| waiting(entry, parts)),
             };
@@ -208,6 +208,11 @@ impl Gateway {
 fn unanswered(ike: &IkeView) -> Option<Cause> {
     let (exchange, repeated) = ike.waiting.filter(|(_, repeated)| *repeated >= OFTEN)?;
     Some(Cause::unanswered(exchange, ike.path.remote, repeated))
+}
+
+/// That our answers do not arrive at a peer that called, for as long as nothing else is heard of it.
+pub(super) fn unheard(ike: &IkeView) -> Option<Cause> {
+    (!ike.confirmed && ike.unheard >= OFTEN).then(|| Cause::unheard(ike.path.remote, ike.unheard))
 }
 
 /// What a peer waits for that is neither connected nor failed.

@@ -487,6 +487,32 @@ fn f_73_a_blocked_port_4500_is_named_on_both_sides() {
 }
 
 #[test]
+fn f_73_that_our_answers_do_not_arrive_is_told_of_slow_callers_too_and_not_any_more_once_they_do() {
+    let unheard = (PeerState::Connected, Some("answers-do-not-arrive"));
+    let lines = "encap = \"always\"";
+    let begun = || {
+        let mut world = World::new(&peer(true, lines, ""), &peer(false, &format!("start = \"passive\"\n{lines}"), ""));
+        world.blocked = (true, false);
+        world.start()
+    };
+    let mut world = begun();
+    world.pass(secs(5));
+    assert_eq!(world.right.state("other"), unheard, "{}", world.story());
+    world.blocked = (false, false);
+    world.pass(secs(60));
+    world.ping();
+    assert_eq!(world.right.state("other"), (PeerState::Connected, None), "{}", world.story());
+    // Of the repetitions those after 7.5 and 11.5 s arrive.
+    let mut world = begun();
+    world.blocked = (true, true);
+    world.pass(secs(7));
+    world.blocked = (true, false);
+    world.pass(secs(6));
+    assert_eq!(world.right.state("other"), unheard, "{}", world.story());
+    assert_eq!(world.right.told(|what| *what == What::Waiting), 1, "{}", world.story());
+}
+
+#[test]
 fn f_83_a_reload_can_be_asked_what_it_would_do() {
     let mut world = World::connected("", "");
     let wider = peer(true, "", "").replace("10.2.0.0/16", "10.2.0.0/15");
