@@ -453,7 +453,7 @@ fn f_07_a_network_of_ours_that_the_default_route_alone_leads_to_is_named_as_long
         let status = |arguments: &[&str]| said(daemon.command(&[&["status"], arguments].concat()).output().unwrap());
         let listed = || {
             let status: serde_json::Value = serde_json::from_str(&status(&["--json"])).unwrap();
-            status["boundary"]["by_default_route_alone"].clone()
+            status["boundary"]["led_outside"].clone()
         };
         let file = daemon.folder.join("config");
         let doctor = || said(daemon.command(&["doctor", "--config"]).arg(&file).env("PATH", &path).output().unwrap());

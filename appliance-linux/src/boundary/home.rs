@@ -40,7 +40,7 @@ pub(super) struct Outside {
     pub(super) routed: Interfaces,
     /// Whether the machine has several interfaces, or had since the start.
     pub(super) several: bool,
-    /// Networks that lie nowhere outside, with interfaces that have them, had them since the start or lead there.
+    /// Networks that lie nowhere outside, with interfaces that have or had them, or lead there, without being outside then.
     kept: Interfaces,
     /// Addresses that are protected by themselves, and were ours at some time since the start.
     ours: BTreeSet<Net>,
@@ -64,31 +64,35 @@ impl Outside {
         if self.interfaces.is_empty() {
             return; // who faces strangers is not known yet
         }
-        self.kept.retain(|_, holders| {
-            holders.retain(|name| !self.interfaces.contains(name));
-            !holders.is_empty()
-        });
         let meets = |net: Net| {
             parent(&locals, net).is_some() || locals.range(net..).next().is_some_and(|local| net.covers(*local))
         };
         let all = self.addressed.iter().chain(&self.given).chain(&self.routed);
+        let mut present = BTreeSet::new();
         for (net, names) in all.filter(|(net, _)| !is_single(**net) && meets(**net)) {
             for name in names.difference(&self.interfaces) {
-                if self.kept.len() < MOST || self.kept.contains_key(net) {
-                    let holders = self.kept.entry(*net).or_default();
-                    if holders.len() < HOLDERS {
-                        holders.insert(name.clone());
-                    }
+                present.insert(*net);
+                let holders = self.kept.entry(*net).or_default();
+                if holders.len() < HOLDERS {
+                    holders.insert(name.clone());
                 }
             }
         }
+        let mut excess = self.kept.len().saturating_sub(MOST);
+        self.kept.retain(|net, _| {
+            let stays = excess == 0 || present.contains(net);
+            excess = excess.saturating_sub(usize::from(!stays));
+            stays
+        });
     }
 
-    /// Whether a network of an address outside says that it lies there, for one of ours: one of the size of a site, or inside
-    /// it, and of which nobody else has anything.
-    fn is_home(&self, net: Net, local: Net) -> bool {
-        let all = || around(net).any(|net| self.kept.contains_key(&net));
-        let some = || self.kept.range(net..).next().is_some_and(|(part, _)| net.covers(*part));
+    /// Whether a network that an interface outside has by its address says that it lies there, for one of ours: one of the
+    /// size of a site, or inside it, and of which nobody else has or had anything.
+    fn is_home(&self, net: Net, local: Net, name: &String) -> bool {
+        let others = |holders: &BTreeSet<String>| holders.iter().any(|holder| holder != name);
+        let all = || around(net).any(|net| self.kept.get(&net).is_some_and(others));
+        let within = || self.kept.range(net..).take_while(|(part, _)| net.range().contains(part.addr));
+        let some = || within().any(|(part, holders)| net.covers(*part) && others(holders));
         (is_a_site(net) || net == local || local.covers(net)) && !all() && !some()
     }
 
@@ -97,12 +101,11 @@ impl Outside {
         let moved = self.ours.contains(&part);
         for net in around(part) {
             let route = self.routed.get(&net).filter(|_| net.prefix >= local.prefix);
-            let given = self.given.get(&net).filter(|_| !moved && self.is_home(net, local));
-            if route.is_some() || given.is_some() {
-                return Some(route.into_iter().chain(given).flatten().cloned().collect());
-            }
-            if self.kept.contains_key(&net) {
-                return Some(BTreeSet::new());
+            let given = self.given.get(&net).into_iter().flatten();
+            let given = given.filter(|name| !moved && self.is_home(net, local, name));
+            let home: BTreeSet<String> = route.into_iter().flatten().chain(given).cloned().collect();
+            if !home.is_empty() || route.is_some() || self.kept.contains_key(&net) {
+                return Some(home);
             }
         }
         moved.then(BTreeSet::new)
@@ -114,10 +117,10 @@ impl Outside {
         {
             return BTreeSet::new();
         }
-        let ways = |net: Net| [&self.given, &self.routed].into_iter().filter_map(move |ways| ways.get(&net)).flatten();
-        let longest = around(net).map(|net| ways(net).collect::<BTreeSet<_>>()).find(|names| !names.is_empty());
+        let ways = |net: Net| [&self.given, &self.routed].into_iter().filter_map(move |ways| ways.get(&net));
+        let longest = around(net).find(|net| ways(*net).next().is_some());
         let defaults = || self.defaults.iter().filter(|(v4, _)| *v4 == net.is_ipv4()).map(|(_, name)| name).collect();
-        longest.unwrap_or_else(defaults)
+        longest.map_or_else(defaults, |net| ways(net).flatten().collect())
     }
 }
 
@@ -150,8 +153,12 @@ pub(super) struct Barred {
     pub(super) astray: BTreeMap<Net, bool>,
 }
 
-/// Where networks on our side may not be. `sites` are those of each child.
-pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, outside: &Outside) -> Barred {
+/// Where networks on our side may not be. `sites` are those of each child; `beyond` the remote networks.
+pub(super) fn barred<'s>(
+    sites: impl Iterator<Item = &'s [AddrRange]>,
+    outside: &Outside,
+    beyond: &BTreeSet<Net>,
+) -> Barred {
     // The networks on our side, each with the interfaces outside that have an address in one of the same child.
     let mut arms = Interfaces::new();
     let at: Vec<_> = outside.addresses.iter().filter(|(_, name)| outside.interfaces.contains(name)).collect();
@@ -165,20 +172,20 @@ pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, outside: 
     }
     let locals: BTreeSet<Net> = arms.keys().copied().collect();
     let parts = outside.given.keys().chain(outside.routed.keys()).chain(outside.kept.keys()).copied();
-    // Of everything nothing is barred, whatever lies in it.
-    let parts: BTreeSet<Net> =
-        parts.filter(|net| parent(&locals, *net).is_some_and(|local| !is_everything(local))).collect();
+    // Of everything nothing is barred, whatever lies in it. What stands in it by itself is a part of the widest around it.
+    let is_local = |net: Net| parent(&locals, net).is_some_and(|local| !is_everything(local));
+    let widest = |net: Net| around(net).filter(|net| locals.contains(net)).last().filter(|_| is_local(net));
+    let parts: BTreeSet<Net> = parts.filter(|net| is_local(*net)).collect();
 
     let mut barred = Barred::default();
     // Those around come before those within.
     for net in locals.union(&parts).copied() {
-        let local = parent(&locals, net).and_then(|local| arms.get_key_value(&local));
-        let Some((local, arms)) = local.map(|(local, arms)| (*local, arms)) else { continue };
-        if is_everything(local) {
+        let Some(local) = widest(net) else {
             // Who gives the peers everything leads them outside.
             barred.nets.insert(net, BTreeSet::new());
             continue;
-        }
+        };
+        let arms: BTreeSet<String> = around(net).filter_map(|net| arms.get(&net)).flatten().cloned().collect();
         let strange = |part: Net| {
             let guess = || if outside.several { BTreeSet::new() } else { arms.clone() };
             let home = outside.home(part, local).unwrap_or_else(guess);
@@ -192,7 +199,8 @@ pub(super) fn barred<'s>(sites: impl Iterator<Item = &'s [AddrRange]>, outside: 
             let within = parts.range(net..).filter(|part| **part != net).take_while(|part| net.covers(**part));
             let some = within.into_iter().any(|part| !is_single(*part) && lies(*part));
             // A site may be less than the network that stands for it. Where an interface outside is of it, it is not that.
-            let is_less = net == local && arms.is_empty() && some;
+            let peers = || beyond.range(net..).next().is_some_and(|beyond| net.covers(*beyond));
+            let is_less = net == local && arms.is_empty() && (some || peers());
             if !is_less && barred.astray.get(&local) != Some(&false) {
                 barred.astray.insert(net, some);
             }
@@ -275,12 +283,12 @@ mod tests {
 
     /// Whether `wan` is barred for the first address of a network.
     fn is_barred(local: &[&str], seen: &Seen, asked: &str) -> bool {
-        let held = barred(intent(local).sites(), &seen.outside).nets;
+        let held = barred(intent(local).sites(), &seen.outside, &BTreeSet::new()).nets;
         around(net(asked)).find_map(|net| held.get(&net)).is_some_and(|names| names.contains("wan"))
     }
 
     fn told(local: &[&str], seen: &Seen) -> Vec<String> {
-        barred(intent(local).sites(), &seen.outside).astray.keys().map(ToString::to_string).collect()
+        barred(intent(local).sites(), &seen.outside, &BTreeSet::new()).astray.keys().map(ToString::to_string).collect()
     }
 
     const LAN: [&str; 1] = ["\"10.2.0.0/16\""];
@@ -296,6 +304,15 @@ mod tests {
         let listed = ["\"10.2.1.0/24\", \"10.2.7.0/24\"", "\"10.3.0.0/16\""];
         assert!(!is_barred(&listed, &cloud, "10.2.7.0/24"), "beside the network of the interface");
         assert!(is_barred(&listed, &cloud, "10.3.0.0/16"), "another child says nothing of it");
+        let within = ["\"10.2.0.0/16\"", "\"10.2.7.10\", \"10.2.9.0/24\""];
+        for part in ["10.2.7.10/32", "10.2.9.0/24"] {
+            assert!(!is_barred(&within, &cloud, part), "{part} stands in a network that lies there");
+        }
+        for wan in ["10.0.0.4/8", "10.0.0.4/12"] {
+            let wide = now(machine(&[wan], &["172.16.0.1/30"]), &["\"10.0.0.0/8\""]);
+            assert!(!is_barred(&["\"10.0.0.0/8\""], &wide, "10.1.0.5/32"), "{wan} is ours");
+            assert!(is_barred(&["\"10.0.0.0/16\""], &wide, "10.0.0.5/32"), "{wan}");
+        }
         assert!(!is_barred(&["\"0.0.0.0/0\""], &machine(&["192.0.2.2/24"], &[]), "0.0.0.0/0"), "a way out for peers");
     }
 
@@ -344,9 +361,12 @@ mod tests {
         assert!(told(own, remote, &["10.2.0.4/16"], &[]).is_empty(), "it lies there");
         assert_eq!(told(own, remote, &["10.2.1.4/24"], &["10.2.7.1/24"]), ["the rest of 10.2.0.0/16"], "one of it");
         assert_eq!(told(own, remote, &["10.0.0.4/8"], &[]), ["10.2.0.0/16"], "in a wide network");
+        assert!(told("\"10.0.0.0/8\"", remote, &[wan], &[]).is_empty(), "the sum of what is behind the peers");
         let other = "\"192.168.1.0/24\", \"10.3.0.0/16\"";
         assert!(told(other, remote, &[wan], &[]).is_empty(), "it lies behind another peer");
-        assert!(told("\"192.0.2.2\"", remote, &["192.0.2.2/32"], &[]).is_empty(), "it stays here");
+        for own in ["192.0.2.2/32", "192.0.2.2/24"] {
+            assert!(told("\"192.0.2.2\"", remote, &[own], &[]).is_empty(), "{own} stays here");
+        }
         assert_eq!(told(own, remote, &[wan], &["10.2.255.1/32"]), ["10.2.0.0/16"], "an address is no network");
     }
 
@@ -407,6 +427,10 @@ mod tests {
         route(&mut gateway, "10.2.4.0/22", &["wan"]);
         assert!(is_barred(&LAN, &gateway, "10.2.0.0/16") && is_barred(&LAN, &gateway, "10.2.0.4/32"));
         assert!(!is_barred(&LAN, &gateway, "10.2.0.1/32") && !is_barred(&LAN, &gateway, "10.2.4.5/32"));
+        // Nowhere, says the operator.
+        let mut nowhere = gateway.clone();
+        route(&mut nowhere, "10.2.0.0/16", &[]);
+        assert!(is_barred(&LAN, &nowhere, "10.2.77.5/32") && told(&LAN, &nowhere).is_empty());
         // With a router of ours for another part of it.
         let mut site = machine(&["192.0.2.2/24"], &["172.16.0.1/30"]);
         route(&mut site, "10.2.0.0/16", &["wan"]);
@@ -490,13 +514,17 @@ mod tests {
         for looks in [vec![&both], vec![&lan(), &both], vec![&lan(), &addressed, &both], vec![&lan(), &both, &gone]] {
             assert!(is_barred(&OFFICE, &after(&looks, &OFFICE), "192.168.10.5/32"));
         }
+        // Nor does the LAN lose its own by a default route that is there for a moment.
+        let mut once = lan();
+        once.outside.interfaces.insert("lan".to_owned());
+        assert!(is_barred(&OFFICE, &after(&[&lan(), &once, &gone], &OFFICE), "192.168.10.5/32"));
     }
 
     #[test]
     fn f_07_the_guess_about_the_only_interface_is_about_that_one_alone() {
         let mut exit = machine(&["10.2.1.4/24"], &[]);
         exit.outside.interfaces.insert("wg0".to_owned());
-        let barred = barred(intent(&LAN).sites(), &exit.outside).nets;
+        let barred = barred(intent(&LAN).sites(), &exit.outside, &BTreeSet::new()).nets;
         assert_eq!(barred[&net("10.2.0.0/16")], ["wg0".to_owned()].into(), "an exit of somebody else's");
     }
 
@@ -512,7 +540,9 @@ mod tests {
         both.outside.interfaces.insert("lan".to_owned());
         let legs = after(&[&legs(), &both], &LAN);
         assert!(!is_barred(&LAN, &legs, "10.2.1.0/24") && is_barred(&LAN, &legs, "10.2.2.0/24"));
-        assert!(!barred(intent(&LAN).sites(), &legs.outside).nets[&net("10.2.2.0/24")].contains("lan"));
+        assert!(
+            !barred(intent(&LAN).sites(), &legs.outside, &BTreeSet::new()).nets[&net("10.2.2.0/24")].contains("lan")
+        );
         let mut unplugged = machine(&["10.2.1.4/24"], &[]);
         unplugged.outside.interfaces.insert("lan".to_owned());
         assert!(is_barred(&LAN, &later(&both, unplugged, &LAN), "10.2.2.5/32"), "and nowhere else without it");
@@ -568,7 +598,9 @@ mod tests {
         };
         let looks: Vec<Seen> = (0..2200).map(bridged).collect();
         let lan = machine(&["192.0.2.2/24"], &["10.2.200.1/24"]);
-        let looks: Vec<&Seen> = [&lan].into_iter().chain(&looks).collect();
+        let mut lease = lan.clone();
+        address(&mut lease, "wan", "10.2.200.9/25");
+        let looks: Vec<&Seen> = looks.iter().chain([&lan, &lease]).collect();
         let seen = after(&looks, &LAN);
         assert_eq!(seen.outside.kept.len(), MOST);
         assert!(seen.outside.kept.values().all(|names| names.len() <= HOLDERS));

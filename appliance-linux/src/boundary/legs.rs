@@ -2,18 +2,22 @@
 //!
 //! Interfaces do not come and go with their addresses. So they tell it from a gateway with a LAN that has no carrier yet.
 
+use std::collections::BTreeSet;
+
 use crate::netlink::Link;
 
 /// Whether there are several interfaces, our own device and the loopback one aside: those that are switched on, and those of a
-/// driver that are not. What is a part of another one does not count.
+/// driver that are not. What is a part of another one that counts does not.
 pub(super) fn several(links: &[Link], device: Option<u32>) -> bool {
-    let is_divided = |master: u32| {
-        let master = links.iter().find(|link| link.index == master);
-        master.is_some_and(|master| master.kind.as_deref() == Some("vrf"))
-    };
+    let is_there = |link: &Link| link.up || link.kind.is_none();
+    let wholes: BTreeSet<u32> = links
+        .iter()
+        .filter(|link| is_there(link) && link.kind.as_deref() != Some("vrf"))
+        .map(|link| link.index)
+        .collect();
     let counts = |link: &&Link| {
-        let whole = link.master.is_none_or(is_divided);
-        !link.loopback && Some(link.index) != device && whole && (link.up || link.kind.is_none())
+        let part = link.master.is_some_and(|master| wholes.contains(&master));
+        !link.loopback && Some(link.index) != device && is_there(link) && !part
     };
     links.iter().filter(counts).count() > 1
 }
@@ -43,6 +47,8 @@ mod tests {
         let parts = [link(2, None, Some(9)), link(3, None, Some(9))];
         let of = |kind: &str| several(&[&parts[..], &[link(9, Some(kind), None)]].concat(), None);
         assert!(!of("bond") && of("vrf"));
+        let off = Link { up: false, ..link(9, Some("bridge"), None) };
+        assert!(several(&[&parts[..], &[off]].concat(), None), "parts of nothing");
     }
 
     #[test]

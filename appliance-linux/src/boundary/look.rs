@@ -88,7 +88,7 @@ impl Boundary {
         outside.interfaces.extend(named.union(&uplinks).filter_map(|link| kernel::plain_name(*link)));
         if uplinks.is_empty() && named.is_empty() {
             // Where the last ones were the next ones come.
-            outside.interfaces.clone_from(&self.seen.outside.interfaces);
+            outside.interfaces.extend(self.seen.outside.interfaces.iter().cloned());
         }
         let names = |links: BTreeSet<u32>| links.into_iter().map(name).collect::<BTreeSet<_>>();
         outside.defaults = ways.defaults.into_iter().map(|(v4, link)| (v4, name(link))).collect();
@@ -102,7 +102,7 @@ impl Boundary {
         let led =
             |ways: BTreeMap<Net, BTreeSet<u32>>| ways.into_iter().map(|(net, links)| (net, names(links))).collect();
         (outside.given, outside.routed) = (led(ways.given), led(ways.others));
-        outside.several = self.netlink.links().map_or(true, |links| legs::several(&links, tun));
+        outside.several = legs::several(&self.netlink.links()?, tun);
         outside.remember(&self.seen.outside, self.intent.sites(), self.intent.outer.iter().copied());
         Ok(Seen { outside, ..seen })
     }

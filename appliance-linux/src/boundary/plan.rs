@@ -159,7 +159,7 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
             plan.leads.insert(Lead::new(v4, BEYOND, Then::Nothing));
         }
     }
-    let barred = home::barred(intent.sites(), &seen.outside);
+    let barred = home::barred(intent.sites(), &seen.outside, &plan.captured);
     // What is behind another peer too goes there.
     let is_behind =
         |net| parent(&plan.captured, net).map(|held| held.prefix) > parent(&throws, net).map(|out| out.prefix);

@@ -314,13 +314,15 @@ fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
         let attached = seen.outside.given.iter().filter(move |(_, names)| names.contains(name));
         attached.map(|(net, _)| net.range())
     };
-    let of_ours =
-        |there: &AddrRange| smallest.range().contains(there.start()) && smallest.range().contains(there.end());
+    let named = || around.iter().filter(|(net, _)| net.prefix >= if addr.is_ipv4() { 8 } else { 7 });
+    let of_ours = |there: &AddrRange| {
+        named().any(|(net, _)| net.range().contains(there.start()) && net.range().contains(there.end()))
+    };
     let large = |there: &AddrRange| prefixes(there).iter().any(|net| net.prefix < if addr.is_ipv4() { 16 } else { 48 });
     let shared = |there: &AddrRange| at("lan").any(|lan| lan.intersect(there).is_some());
     let attached = || at("wan").any(|wan| wan.contains(addr) && (of_ours(&wan) || !large(&wan)) && !shared(&wan));
     let one_armed = || {
-        let mut named = around.iter().filter(|(net, local)| *net == smallest && local.start() != local.end());
+        let mut named = named().filter(|(_, local)| local.start() != local.end());
         !seen.outside.several
             && named.any(|(_, local)| seen.outside.addresses.iter().any(|(addr, _)| local.contains(*addr)))
     };

@@ -55,19 +55,23 @@ pub(super) fn ways(netlink: &mut Netlink, v6: bool, nets: &[AddrRange], except: 
         for table in tables {
             for route in netlink.routes_of_all(family, table, wanted)? {
                 let cached = route.header.flags.bits() & libc::RTM_F_CLONED != 0;
-                if route.header.kind != RouteType::Unicast || cached {
+                let nowhere =
+                    matches!(route.header.kind, RouteType::Unreachable | RouteType::BlackHole | RouteType::Prohibit);
+                if !(nowhere || route.header.kind == RouteType::Unicast) || cached {
                     continue;
                 }
                 let Some(net) = destination(&route) else { continue };
                 let given =
                     matches!(route.header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra | RouteProtocol::Dhcp);
                 let nets = if given { &mut ways.given } else { &mut ways.others };
-                for link in links(&route).into_iter().filter(|link| Some(*link) != except) {
-                    if is_default(v4, net.prefix) {
-                        ways.defaults.insert((v4, link));
-                    } else {
-                        nets.entry(net).or_default().insert(link);
-                    }
+                let mut links = links(&route);
+                if !nowhere && except.is_some_and(|except| links.remove(&except)) && links.is_empty() {
+                    continue;
+                }
+                if is_default(v4, net.prefix) {
+                    ways.defaults.extend(links.into_iter().map(|link| (v4, link)));
+                } else {
+                    nets.entry(net).or_default().extend(links);
                 }
             }
         }

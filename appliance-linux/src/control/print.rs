@@ -35,11 +35,11 @@ impl Display for Table<'_> {
         if !boundary.reached_in_clear.is_empty() {
             writeln!(f, "\nreached in clear: {}", boundary.reached_in_clear.join(", "))?;
         }
-        if !boundary.by_default_route_alone.is_empty() {
+        if !boundary.led_outside.is_empty() {
             writeln!(
                 f,
                 "\non our side, and led outside where nothing says that they lie: {}",
-                boundary.by_default_route_alone.join(", ")
+                boundary.led_outside.join(", ")
             )?;
         }
         let discarded: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();

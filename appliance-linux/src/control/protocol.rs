@@ -147,7 +147,7 @@ pub(crate) struct BoundaryStatus {
     /// Networks on our side, or "the rest of" one, that are led outside where nothing says that they lie: what peers
     /// send there is dropped, where there is a guard.
     #[serde(default)]
-    pub(crate) by_default_route_alone: Vec<String>,
+    pub(crate) led_outside: Vec<String>,
 }
 
 impl Status {

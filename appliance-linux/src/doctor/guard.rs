@@ -58,10 +58,10 @@ pub(super) fn as_the_daemon_sees_it(boundary: &BoundaryStatus) -> Finding {
 
 /// Networks on our side that are nowhere, as the daemon sees it.
 pub(super) fn nowhere(boundary: &BoundaryStatus) -> Option<Finding> {
-    if boundary.by_default_route_alone.is_empty() {
+    if boundary.led_outside.is_empty() {
         return None;
     }
-    let nets = a_few(boundary.by_default_route_alone.clone());
+    let nets = a_few(boundary.led_outside.clone());
     let becomes = if boundary.guard == "none" { "leaves in clear, as there is no guard" } else { "is dropped" };
     let text = format!("led outside, where nothing says that they lie: {nets}; what peers send there {becomes}");
     let fix = "bring its interface up, or give it a route of its own (ip route add 10.2.7.0/24 via 10.2.1.1), also where it \

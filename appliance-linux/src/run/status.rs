@@ -91,7 +91,7 @@ impl Daemon {
             last_put_back: health.last_put_back.map(since_1970),
             reached_in_clear: boundary.spared(),
             left_to_routes: left.to_vec(),
-            by_default_route_alone: boundary.astray(),
+            led_outside: boundary.astray(),
         }
     }
 
