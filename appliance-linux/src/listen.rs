@@ -8,6 +8,7 @@ use std::sync::Arc;
 use gateway_core::config::{Config, Remote};
 use nix::net::if_::if_nametoindex;
 
+use crate::boundary::has_ipv6;
 use crate::plane::Sockets;
 use crate::socket::{Carrier, Listen, Socket};
 
@@ -29,6 +30,8 @@ pub(crate) fn wanted(config: &Config, outside: &[String]) -> BTreeSet<Listen> {
             ends.extend(peer.local.iter().map(|addr| (*addr, None)));
         }
     }
+    // Whoever could be met in either family is met in the one that there is.
+    ends.retain(|(addr, _)| addr.is_ipv4() || !addr.is_unspecified() || has_ipv6());
     // The kernel gives a datagram to one socket: an address beside the wildcard would take its share away.
     let any: Vec<bool> =
         ends.iter().filter(|(addr, _)| addr.is_unspecified()).map(|(addr, _)| addr.is_ipv4()).collect();

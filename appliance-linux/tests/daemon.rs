@@ -297,6 +297,42 @@ fn f_03_block_keeps_in_what_is_to_be_protected_whatever_became_of_the_keys() {
     });
 }
 
+/// Shows a program a kernel without IPv6, as far as its settings tell: as booted with `ipv6.disable=1` it has none of it there.
+const WITHOUT_IPV6: &str = "mkdir \"$1/net\" && mount --bind /proc/sys/net \"$1/net\" && mount -t tmpfs none /proc/sys/net && \
+                            mkdir /proc/sys/net/ipv4 && mount --bind \"$1/net/ipv4\" /proc/sys/net/ipv4 && shift && exec \"$@\"";
+
+#[test]
+fn f_37_without_ipv6_whoever_may_be_anywhere_is_waited_for_in_ipv4() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("without-ipv6");
+        let anywhere = CONFIG.replace("\"127.0.0.1\"", "\"any\"\nlocal-id = \"a.example\"\nremote-id = \"b.example\"");
+        let anywhere = anywhere.replace("\"127.0.0.2\"", "\"any\"").replace("16\"]", "16\", \"fd0N::/64\"]");
+        daemon.configure(&anywhere.replacen("fd0N", "fd02", 1).replacen("fd0N", "fd01", 1));
+        let listens = |family: &str| fs::read_to_string(format!("/proc/net/{family}")).unwrap().contains(":01F4 ");
+        let folder = daemon.folder.clone();
+        let mut with = daemon.command(&["run", "--config"]);
+        with.arg(folder.join("config")).env("NOTIFY_SOCKET", folder.join("notify")).env("PATH", &path);
+        let mut without = Command::new("unshare");
+        without.args(["--mount", "--", "sh", "-c", WITHOUT_IPV6, "sh"]).arg(&folder).arg(with.get_program());
+        without.args(with.get_args()).envs(with.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut start = |mut run: Command, six: bool| {
+            daemon.process = Some(run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+            assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+            assert_eq!((listens("udp"), listens("udp6")), (true, six));
+            let rules = said(Command::new("ip").args(["-6", "rule"]).env("PATH", &path).output().unwrap());
+            assert_eq!(rules.contains("4500"), six, "{rules}");
+            daemon.signal(Signal::SIGTERM);
+            assert_eq!(daemon.ended(), Some(0));
+            while daemon.told(Duration::from_millis(1)).is_some() {}
+            let release = daemon.command(&["release"]).env("PATH", &path).output().unwrap();
+            assert_eq!(release.status.code(), Some(0));
+        };
+        start(with, true);
+        start(without, false);
+    });
+}
+
 #[test]
 fn f_81_block_and_release_say_what_they_lack() {
     in_a_network_of_its_own(|| {
