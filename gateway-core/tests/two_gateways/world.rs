@@ -1,12 +1,13 @@
 //! Two sites with a gateway each, and a network between them that can be cut. No clock but this one.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use gateway_core::cause::Cause;
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts, PeerState, Report, Totals, What};
 use gateway_core::peers::Peers;
@@ -102,6 +103,8 @@ pub(crate) struct Site {
     pub(crate) outbound: Outbound<'static, RustCrypto>,
     pub(crate) inbound: Inbound<'static, RustCrypto>,
     pub(crate) story: Vec<Report>,
+    /// Every cause that was told of a peer, also before the story was cleared.
+    told_of: BTreeSet<(String, &'static str)>,
     /// What came out of ESP.
     pub(crate) received: Vec<Vec<u8>>,
 }
@@ -160,13 +163,31 @@ impl Site {
                 leak(engine * 16, || 0),
             ),
             story: Vec::new(),
+            told_of: BTreeSet::new(),
             received: Vec::new(),
         }
     }
 
+    /// What there is to tell.
+    fn hear(&mut self) {
+        while let Some(report) = self.gateway.poll_report() {
+            self.told_of.extend(report.peer.clone().zip(report.cause.as_ref().map(|cause| cause.code)));
+            self.story.push(report);
+        }
+    }
+
+    /// Where a peer stands, and the code of its cause. As the README promises, the log has named whatever status names, but for
+    /// what still waits.
     pub(crate) fn state(&mut self, peer: &str) -> (PeerState, Option<&'static str>) {
+        self.hear();
         let parts = parts!(self);
         let status = self.gateway.status(parts).find(|status| status.name == peer).unwrap();
+        let causes = status.children.iter().map(|child| &child.cause).chain([&status.cause]).flatten();
+        let waits = |cause: &Cause| status.state == PeerState::Pending || cause.code.starts_with("waiting-for-");
+        for cause in causes.filter(|cause| !waits(cause)) {
+            let told = self.told_of.contains(&(peer.to_owned(), cause.code));
+            assert!(told, "only status names {cause}: {:#?}", self.story);
+        }
         (status.state, status.cause.map(|cause| cause.code))
     }
 
@@ -389,9 +410,7 @@ impl World {
 
     fn collect(&mut self) {
         for site in [&mut self.left, &mut self.right] {
-            while let Some(report) = site.gateway.poll_report() {
-                site.story.push(report);
-            }
+            site.hear();
         }
         let mut sent = Vec::new();
         for site in [&mut self.left, &mut self.right] {
