@@ -381,11 +381,6 @@ impl Gateway {
         &self.rules
     }
 
-    /// Child SAs that stand in the engines for this gateway.
-    pub fn installed(&self) -> usize {
-        self.sas.len()
-    }
-
     /// Refusals of strangers that were not told because there were too many of them.
     pub fn untold(&self) -> u64 {
         self.strangers.untold

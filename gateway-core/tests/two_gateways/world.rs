@@ -552,15 +552,16 @@ impl Site {
             |out: bool, spi| self.endpoint.child_sas().any(|sa| if out { sa.spi_out == spi } else { sa.spi_in == spi });
         assert!(self.inbound.sas().all(|sa| of_ike(false, sa.spi)), "an SA takes packets and IKE does not know it");
         assert!(self.outbound.sas().all(|sa| of_ike(true, sa.spi)), "an SA sends packets and IKE does not know it");
-        assert_eq!(self.inbound.sas().count(), self.gateway.installed());
-        assert!(self.outbound.sas().count() <= self.gateway.installed());
+        assert_eq!(self.inbound.sas().count(), self.gateway.halves().count());
+        assert!(self.outbound.sas().count() <= self.gateway.halves().count());
     }
 
     /// Nobody is configured any more, and nobody answers.
     fn end(&mut self, mut now: Instant) {
         let (_, placed) = self.gateway.reload(now, config(""), parts!(self));
         assert_eq!(placed, Ok(()));
-        let engines = |site: &Self| (site.inbound.sas().count(), site.outbound.sas().count(), site.gateway.installed());
+        let engines =
+            |site: &Self| (site.inbound.sas().count(), site.outbound.sas().count(), site.gateway.halves().count());
         assert_eq!(engines(self), (0, 0, 0), "an SA of nobody takes or sends packets: {:#?}", self.story);
         for round in 0.. {
             assert!(round < 1000, "it never comes to rest: {:#?}", self.story);
