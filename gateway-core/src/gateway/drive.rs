@@ -16,7 +16,7 @@ use super::names::name_of;
 use super::renewal::Renewal;
 use super::report::What;
 use super::state::{Asked, ChildEntry, PeerEntry};
-use super::status::unheard;
+use super::status::{OFTEN, unheard};
 use super::{Gateway, Locate, Located, Parts};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
@@ -24,8 +24,6 @@ use crate::peers::Peers;
 
 /// An exchange that takes longer than this is worth a word.
 const LONG: Duration = Duration::from_secs(4);
-/// So many repetitions of a message are no accident.
-pub(super) const OFTEN: u8 = 2;
 
 impl Gateway {
     /// The newest IKE SA with a peer, best one that is to stay, and of a peer that we call with the party that we met there.

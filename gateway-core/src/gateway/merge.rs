@@ -18,9 +18,10 @@ use ipsec_core::time::Instant;
 use super::Gateway;
 use super::agenda::Soonest;
 use super::renewal::DRAIN;
-use super::state::COURTESY;
 use crate::peers::Peers;
 
+/// The side that was called leaves this much time to the one that called to ask for the children itself.
+pub(super) const COURTESY: Duration = Duration::from_secs(10);
 /// Between two looks whether the connection that is to stay is one for the peer, too.
 const LOOK: Duration = Duration::from_secs(1);
 /// What the connection that stays is refused stays where it is.

@@ -3,7 +3,6 @@
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use ike_core::child::within;
 use ike_core::endpoint::IkeView;
@@ -14,16 +13,13 @@ use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
 use super::contest::Contest;
-use super::merge::Merges;
+use super::merge::{COURTESY, Merges};
 use super::names::Names;
 use super::renewal::{Renewal, Renewals, Standing};
 use super::uncovered::Uncovered;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
 use crate::peers::{IKE_PORT, NATT_PORT};
-
-/// The side that was called leaves this much time to the one that called to ask for the children itself.
-pub(super) const COURTESY: Duration = Duration::from_secs(10);
 
 /// Inner octets and packets, over all rekeys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -12,12 +12,14 @@ use ipsec_core::sa::SaId;
 use ipsec_core::time::Instant;
 
 use super::demand::narrowed;
-use super::drive::OFTEN;
 use super::install::Sending;
 use super::state::{PeerEntry, Totals};
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::Start;
+
+/// So many repetitions of a message are no accident.
+pub(super) const OFTEN: u8 = 2;
 
 /// Where a peer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
