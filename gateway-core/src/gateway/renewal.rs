@@ -204,3 +204,38 @@ impl Gateway {
 pub(super) fn is_out_of_step(now: Instant, ike: &IkeView, failure: &Failure) -> bool {
     failure.is_busy() && ike.busy.is_some_and(|since| since + MINUTES <= now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn f_61_a_child_was_up_until_its_last_sa_went_whatever_drained_after_that() {
+        let at = |seconds: u64| Instant::from_millis(1000 * seconds);
+        let mut standing = None;
+        Standing::enter(&mut standing, at(10));
+        let mut standing = standing.unwrap();
+        assert!(standing.is_up_since(at(10)) && !standing.is_up_since(at(11)), "what came before is nothing new");
+        standing.leave(at(36), false);
+        standing.leave(at(41), true);
+        assert!(!standing.lasted(at(100)) && !standing.is_up_since(at(10)));
+    }
+
+    #[test]
+    fn f_61_a_renewal_is_void_once_nobody_here_wants_its_child() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
+                    [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\n";
+        let (mut gateway, _) = Gateway::new(Config::parse(text).unwrap().0);
+        let id = *gateway.children.keys().next().unwrap();
+        // A packet may want again what the operator took down.
+        for (held, wanted, void) in [(false, false, false), (true, false, true), (true, true, false)] {
+            let child = gateway.children.get_mut(&id).unwrap();
+            (child.held, child.wanted) = (held, wanted);
+            assert_eq!(gateway.is_void(Renewal::Refused(id)), void, "held {held}, wanted {wanted}");
+            assert!(!gateway.is_void(Renewal::Proof(id)), "the peer wants to know who we are");
+        }
+        gateway.children.clear();
+        assert!(gateway.is_void(Renewal::Refused(id)));
+    }
+}
