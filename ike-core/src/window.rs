@@ -242,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn f_48_an_answer_goes_where_the_request_came_from_last() {
+        let mut window = window();
+        let first = window.response_path;
+        let moved = Path { remote: "198.51.100.7:40123".parse().unwrap(), ..first };
+        window.respond(message(), first);
+        assert_eq!(window.take_response().map(|(path, _, again)| (path, again)), Some((first, false)));
+        // From behind a NAT that translates otherwise now, because the answer did not arrive (RFC 7296 §2.11).
+        window.respond_again(moved);
+        assert_eq!(window.take_response().map(|(path, _, again)| (path, again)), Some((moved, true)));
+        assert!(window.take_response().is_none());
+    }
+
+    #[test]
     fn a_silent_peer_is_noticed_after_the_configured_repetitions() {
         let timing = Retransmission::default();
         let mut window = window();
