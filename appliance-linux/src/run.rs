@@ -7,7 +7,7 @@ mod commands;
 mod show;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -46,8 +46,9 @@ use crate::pending::Pending;
 use crate::plane::Plane;
 use crate::resolve::Resolver;
 use crate::signals::{self, Stops, Wish};
+use crate::story::{self, Up};
 use crate::tun::CLONE_DEVICE;
-use crate::{doctor, notify, story};
+use crate::{doctor, notify};
 use commands::Reload;
 
 /// IKE's engine: the system's random numbers, everything else in portable Rust.
@@ -127,8 +128,6 @@ pub(crate) struct Daemon {
     pub(crate) waiting: Waiting,
     /// A configuration that the boundary is being told of.
     reload: Option<Reload>,
-    /// When each peer's last attempt began, to say how long it took.
-    begun: BTreeMap<String, Instant>,
     /// Log lines about messages that came in, those that answer them, and those that could not be sent: strangers decide how
     /// many there are.
     received: Throttle,
@@ -217,7 +216,6 @@ impl Daemon {
             resolver,
             waiting: Waiting::default(),
             reload: None,
-            begun: BTreeMap::new(),
             received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             sent: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
@@ -517,25 +515,18 @@ impl Daemon {
 
     /// Writes a report into the log, wakes who waits for it, and lets packets go that waited for an SA.
     fn tell(&mut self, report: &Report) {
-        match &report.what {
-            What::Connecting { .. } => {
-                self.begun.insert(report.peer.clone().unwrap_or_default(), Instant::now());
-            }
-            // What it does not carry waits for another one, which is asked for as for any packet.
-            What::ChildUp { policy, .. } => {
-                self.pending.take(*policy).for_each(|(since, packet)| self.acquire(since, *policy, packet));
-            }
-            _ => {}
+        // What it does not carry waits for another one, which is asked for as for any packet.
+        if let What::ChildUp { policy, .. } = &report.what {
+            self.pending.take(*policy).for_each(|(since, packet)| self.acquire(since, *policy, packet));
         }
-        let took = match report.what {
-            What::Connected => report.peer.as_ref().and_then(|peer| self.begun.remove(peer)).map(|at| at.elapsed()),
+        let up = match (&report.what, &report.peer) {
+            (What::Connected { ike: Some(ike), took }, _) => {
+                Some(Up::Ike(status::ike_status(ike, self.endpoint.pad(), self.clock.now()), *took))
+            }
+            (What::ChildUp { .. }, Some(peer)) => self.peer_named(peer).map(Up::Child),
             _ => None,
         };
-        let details = match (&report.what, &report.peer) {
-            (What::Connected | What::ChildUp { .. }, Some(peer)) => self.peer_named(peer),
-            _ => None,
-        };
-        story::tell(report, details.as_ref(), took);
+        story::tell(report, up.as_ref());
         if self.events.listeners() > 0 {
             self.publish(&story::event(report));
         }

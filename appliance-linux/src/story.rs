@@ -10,7 +10,7 @@ use ike_core::wire::outline::Outline;
 use tracing::{info, info_span, warn};
 
 use crate::boundary;
-use crate::control::protocol::{Event, PeerStatus};
+use crate::control::protocol::{Event, IkeStatus, PeerStatus};
 use crate::control::waiting::Failed;
 use crate::logging;
 
@@ -39,14 +39,21 @@ pub(crate) fn heard(outline: Option<Outline>, message: &[u8]) -> String {
     }
 }
 
-/// Writes a report. `status` is the peer's, where the report is that something is up; `took` how long that took.
-pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Duration>) {
+/// What a report says is up.
+pub(crate) enum Up {
+    /// An IKE SA; how long that took, where we called.
+    Ike(IkeStatus, Option<Duration>),
+    /// A child of this peer.
+    Child(PeerStatus),
+}
+
+/// Writes a report.
+pub(crate) fn tell(report: &Report, up: Option<&Up>) {
     let _span = report.peer.as_ref().map(|peer| info_span!("ike", peer).entered());
-    let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-    match (&report.what, status) {
-        (What::Connected, Some(status)) => {
-            let Some(ike) = &status.ike else { return };
-            let began = if ike.initiator { "we" } else { "the peer" };
+    match (&report.what, up) {
+        (_, Some(Up::Ike(ike, took))) => {
+            let began = if ike.called { "we" } else { "the peer" };
+            let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
             info!(
                 local = ike.local,
                 remote = ike.remote,
@@ -59,7 +66,7 @@ pub(crate) fn tell(report: &Report, status: Option<&PeerStatus>, took: Option<Du
                 "connected: the peer is authenticated"
             );
         }
-        (What::ChildUp { suite, spi_in, spi_out, rekeyed, .. }, Some(status)) => {
+        (What::ChildUp { suite, spi_in, spi_out, rekeyed, .. }, Some(Up::Child(status))) => {
             let child = status.children.iter().find(|child| Some(&child.name) == report.child.as_ref());
             let networks = child.map(|child| (child.local_ts.join(" "), child.remote_ts.join(" ")));
             let (local, remote) = networks.unwrap_or_default();

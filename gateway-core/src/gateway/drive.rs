@@ -306,7 +306,7 @@ impl Gateway {
         match begun {
             Ok(ike) => {
                 if let Some(entry) = self.peers.get_mut(&id) {
-                    (entry.attempt, entry.begun) = (Some(ike), Some(first));
+                    (entry.attempt, entry.called_at, entry.begun) = (Some(ike), Some(now), Some(first));
                     (entry.unsent, entry.doubt) = (None, None);
                 }
                 self.look_after(now, id);

@@ -1,5 +1,6 @@
 //! What IKE tells, taken up: SAs installed and removed, states kept, the story told.
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::net::SocketAddr;
 
@@ -320,7 +321,9 @@ impl Gateway {
 
     fn established<C: IkeCrypto>(&mut self, now: Instant, ike: IkeId, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let mut took = None;
         if entry.attempt == Some(ike) {
+            took = entry.called_at.map(|at| now.since(at));
             entry.attempt = None;
             entry.party = endpoint.ike_sa(ike).map(|view| view.party);
             if let Some(renewal) = entry.renew.take() {
@@ -343,7 +346,8 @@ impl Gateway {
         }
         entry.established_at = Some(now);
         self.look_after(now, peer);
-        self.tell(Some(peer), None, What::Connected, None);
+        let ike = endpoint.ike_sa(ike).map(Box::new);
+        self.tell(Some(peer), None, What::Connected { ike, took }, None);
     }
 
     fn rekeyed(&mut self, old: IkeId, new: IkeId, peer: PeerId) {

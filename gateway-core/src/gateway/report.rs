@@ -1,10 +1,12 @@
 //! What a gateway tells its operator: one negotiation reads as one story.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use ike_core::endpoint::IkeView;
 use ike_core::proposal::EspSuite;
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::spd::PolicyId;
@@ -35,7 +37,12 @@ pub enum What {
         remote: SocketAddr,
     },
     /// The peer is authenticated.
-    Connected,
+    Connected {
+        /// The IKE SA that came up, which need not be the one that the peer is shown with; `None` when it is gone already.
+        ike: Option<Box<IkeView>>,
+        /// How long that took, where we called.
+        took: Option<Duration>,
+    },
     /// The IKE SA was rekeyed.
     Rekeyed,
     /// The IKE SA, or a child that is up, did not get another SA: it was to be rekeyed, or to be carried over to another
@@ -97,7 +104,7 @@ impl What {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Connecting { .. } => "connecting",
-            Self::Connected => "connected",
+            Self::Connected { .. } => "connected",
             Self::Rekeyed => "rekeyed",
             Self::RekeyFailed => "rekey-failed",
             Self::Failed { .. } => "failed",
@@ -147,7 +154,7 @@ impl fmt::Display for Report {
         }
         match &self.what {
             What::Connecting { remote } => write!(f, "connecting to {remote}"),
-            What::Connected => f.write_str("connected, the peer is authenticated"),
+            What::Connected { .. } => f.write_str("connected, the peer is authenticated"),
             What::Rekeyed => f.write_str("IKE SA rekeyed"),
             What::RekeyFailed if self.child.is_some() => f.write_str("not rekeyed"),
             What::RekeyFailed => f.write_str("IKE SA not rekeyed"),

@@ -63,6 +63,8 @@ pub(super) struct PeerEntry {
     pub(super) party: Option<Party>,
     /// The handshake that we began.
     pub(super) attempt: Option<IkeId>,
+    /// When we last began one.
+    pub(super) called_at: Option<Instant>,
     /// The child that the last one began with.
     pub(super) begun: Option<ChildConfigId>,
     /// The child for whose sake the peer ended one: the next one begins with another.
@@ -136,6 +138,7 @@ impl PeerEntry {
             wanted: false,
             party: None,
             attempt: None,
+            called_at: None,
             begun: None,
             spoiler: None,
             unsent: None,

@@ -151,7 +151,7 @@ fn nothing_is_made_anew_for_the_sake_of_a_child_that_was_taken_down_meanwhile() 
         world.left.story.clear();
         world.right.story.clear();
         world.pass(secs(300));
-        let anew = |what: &What| matches!(what, What::Connected | What::ChildUp { .. });
+        let anew = |what: &What| matches!(what, What::Connected { .. } | What::ChildUp { .. });
         assert_eq!(world.left.told(anew), 0, "{start}\n{}", world.story());
         assert_eq!(world.send(true, &packet(3, 4, b"x")), Ok(()), "{}", world.story());
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway_core::config::Identity;
 use gateway_core::gateway::{Parts, PeerState, What};
 
 use crate::secs;
@@ -36,6 +37,27 @@ fn from_second() -> Vec<u8> {
     let mut packet = packet(2, 1, b"second");
     packet[14] = 2;
     packet
+}
+
+#[test]
+fn f_59_who_connected_from_where_and_who_called_is_told_of_each_party() {
+    let left = peer(true, "", "").replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
+    let named = |lines: &str, id: &str| peer(false, lines, "").replace("\"right.lab\"", &format!("\"{id}\""));
+    let mut world = World::new(&left, &named("start = \"passive\"", "a.lab"));
+    world.deaf = true;
+    let mut world = world.start();
+    world.pass(Duration::from_millis(100));
+    world.deaf = false;
+    world.pass(secs(100));
+    world.right = Site::new(3, &named("", "b.lab"), 64);
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    world.exchange();
+    let connected = world.left.story.iter().filter_map(|report| match &report.what {
+        What::Connected { ike: Some(ike), took } => Some((ike.called, Identity::printed(&ike.identity?), *took)),
+        _ => None,
+    });
+    let first = (true, "a.lab".to_owned(), Some(Duration::from_millis(500)));
+    assert_eq!(connected.collect::<Vec<_>>(), [first, (false, "b.lab".to_owned(), None)], "{}", world.story());
 }
 
 fn connecting(what: &What) -> bool {

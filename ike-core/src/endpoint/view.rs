@@ -27,7 +27,7 @@ pub enum SaState {
 }
 
 /// An IKE SA.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IkeView {
     /// Its name.
     pub id: IkeId,
