@@ -170,7 +170,9 @@ impl Gateway {
     ) -> impl Iterator<Item = ChildStatus<'s>> {
         peer.children.iter().filter_map(|child| self.children.get(child)).map(move |entry| {
             let installed = || entry.all().filter_map(|sa| self.sas.get(sa));
-            let stands = installed().filter_map(|sa| {
+            // Of a peer that we call, what another party has is not what we are to have.
+            let ours = |party_of: Party| !peer.is_active() || party.is_none_or(|party| party == party_of);
+            let stands = installed().filter(|sa| ours(sa.party)).filter_map(|sa| {
                 let view = parts.endpoint.child_sa(sa.child).filter(|view| !view.replaced)?;
                 Some((parts.inbound.sa(sa.inbound)?.since, sa.encap, view))
             });
