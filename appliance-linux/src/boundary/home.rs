@@ -19,7 +19,7 @@ use ipsec_core::net::AddrRange;
 
 use super::net::{Interfaces, Net, is_a_site, is_default, parent, prefixes};
 
-/// Networks of other interfaces are kept in mind up to this number, each with so many of these.
+/// Networks of other interfaces that are gone are kept in mind up to this number, each with so many of these.
 const MOST: usize = 1000;
 const HOLDERS: usize = 8;
 
@@ -61,9 +61,6 @@ impl Outside {
         let locals: BTreeSet<Net> = sites.flatten().flat_map(prefixes).collect();
         let ours = self.addresses.iter().map(|(addr, _)| *addr).chain(outer).filter_map(single);
         self.ours.extend(ours.filter(|ours| locals.contains(ours)));
-        if self.interfaces.is_empty() {
-            return; // who faces strangers is not known yet
-        }
         let meets = |net: Net| {
             parent(&locals, net).is_some() || locals.range(net..).next().is_some_and(|local| net.covers(*local))
         };
@@ -78,7 +75,7 @@ impl Outside {
                 }
             }
         }
-        let mut excess = self.kept.len().saturating_sub(MOST);
+        let mut excess = self.kept.len().saturating_sub(present.len()).saturating_sub(MOST);
         self.kept.retain(|net, _| {
             let stays = excess == 0 || present.contains(net);
             excess = excess.saturating_sub(usize::from(!stays));
@@ -200,7 +197,8 @@ pub(super) fn barred<'s>(
             let some = within.into_iter().any(|part| !is_single(*part) && lies(*part));
             // A site may be less than the network that stands for it. Where an interface outside is of it, it is not that.
             let peers = || beyond.range(net..).next().is_some_and(|beyond| net.covers(*beyond));
-            let is_less = net == local && arms.is_empty() && (some || peers());
+            let lost = outside.kept.contains_key(&net);
+            let is_less = net == local && arms.is_empty() && (some || peers() && !lost);
             if !is_less && barred.astray.get(&local) != Some(&false) {
                 barred.astray.insert(net, some);
             }
@@ -372,6 +370,9 @@ mod tests {
 
     #[test]
     fn f_07_a_lan_that_was_lost_is_told() {
+        let lost = later(&machine(&["192.0.2.2/24"], &["10.2.0.1/16"]), machine(&["192.0.2.2/24"], &[]), &LAN);
+        let part = barred(intent(&LAN).sites(), &lost.outside, &[net("10.2.9.0/24")].into());
+        assert!(part.astray.contains_key(&net("10.2.0.0/16")), "although a part of it is behind a peer");
         for lan in ["10.2.0.1/16", "10.2.0.1/24"] {
             let lost = later(&machine(&["192.0.2.2/24"], &[lan]), machine(&["192.0.2.2/24"], &[]), &LAN);
             assert_eq!(told(&LAN, &lost), ["10.2.0.0/16"], "{lan}");
@@ -514,6 +515,10 @@ mod tests {
         for looks in [vec![&both], vec![&lan(), &both], vec![&lan(), &addressed, &both], vec![&lan(), &both, &gone]] {
             assert!(is_barred(&OFFICE, &after(&looks, &OFFICE), "192.168.10.5/32"));
         }
+        // Nor where nobody was outside as long as the LAN was there.
+        let mut early = lan();
+        early.outside.interfaces.clear();
+        assert!(is_barred(&OFFICE, &after(&[&early, &gone], &OFFICE), "192.168.10.5/32"));
         // Nor does the LAN lose its own by a default route that is there for a moment.
         let mut once = lan();
         once.outside.interfaces.insert("lan".to_owned());
@@ -602,7 +607,7 @@ mod tests {
         address(&mut lease, "wan", "10.2.200.9/25");
         let looks: Vec<&Seen> = looks.iter().chain([&lan, &lease]).collect();
         let seen = after(&looks, &LAN);
-        assert_eq!(seen.outside.kept.len(), MOST);
+        assert_eq!(seen.outside.kept.len(), MOST + 1);
         assert!(seen.outside.kept.values().all(|names| names.len() <= HOLDERS));
         assert!(!seen.outside.kept.contains_key(&net("172.18.0.0/16")), "nobody asked for it");
         assert!(is_barred(&LAN, &seen, "10.2.200.5/32"));

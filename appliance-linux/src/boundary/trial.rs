@@ -266,6 +266,25 @@ fn f_07_a_gateway_with_one_interface_gives_out_by_it_what_the_tunnel_brings_unti
 }
 
 #[test]
+fn f_07_a_route_to_nowhere_leads_to_no_interface_and_is_no_uplink() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("192.0.2.2/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        assert_eq!(gateway.boundary.astray(), ["10.2.0.0/16"]);
+        ip("-6 route add unreachable default metric 5");
+        ip("route add unreachable 10.2.0.0/16 table 77");
+        ip("rule add from 10.9.9.9 lookup 77");
+        gateway.look();
+        assert_eq!(gateway.boundary.seen.outside.interfaces, ["wan".to_owned()].into());
+        assert_eq!(gateway.boundary.astray(), ["10.2.0.0/16"], "for guests");
+        ip("route add blackhole 10.2.0.0/16");
+        gateway.look();
+        assert!(gateway.boundary.astray().is_empty());
+        gateway.device.send(&packet(PEER, HOST)).unwrap();
+        assert_eq!(out_of(&gateway.wan), None);
+    });
+}
+
+#[test]
 fn f_07_a_network_at_two_interfaces_is_outside_where_a_route_says_so() {
     in_a_network_of_its_own(|| {
         let mut gateway = Gateway::new("10.2.1.4/24", "10.2.1.5/24", &config("10.1.0.0/16"));

@@ -57,15 +57,17 @@ pub(super) fn ways(netlink: &mut Netlink, v6: bool, nets: &[AddrRange], except: 
                 let cached = route.header.flags.bits() & libc::RTM_F_CLONED != 0;
                 let nowhere =
                     matches!(route.header.kind, RouteType::Unreachable | RouteType::BlackHole | RouteType::Prohibit);
-                if !(nowhere || route.header.kind == RouteType::Unicast) || cached {
+                let leads = route.header.kind == RouteType::Unicast || nowhere && table == MAIN;
+                if !leads || cached {
                     continue;
                 }
                 let Some(net) = destination(&route) else { continue };
                 let given =
                     matches!(route.header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra | RouteProtocol::Dhcp);
                 let nets = if given { &mut ways.given } else { &mut ways.others };
-                let mut links = links(&route);
-                if !nowhere && except.is_some_and(|except| links.remove(&except)) && links.is_empty() {
+                // Of IPv6 the kernel names the loopback interface there.
+                let mut links = if nowhere { BTreeSet::new() } else { links(&route) };
+                if except.is_some_and(|except| links.remove(&except)) && links.is_empty() {
                     continue;
                 }
                 if is_default(v4, net.prefix) {
