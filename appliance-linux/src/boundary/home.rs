@@ -403,6 +403,9 @@ mod tests {
             assert!(is_barred(&both, &moved, lost), "{lost}, when it is another's");
         }
         assert_eq!(told(&both, &moved), ["10.2.0.0/16", "192.0.2.2/32"]);
+        let cloud = |own: &str| machine(&[own, "10.2.1.4/24"], &[]);
+        let moved_there = later(&cloud("192.0.2.2/24"), cloud("192.0.2.3/24"), &both);
+        assert!(is_barred(&both, &moved_there, "192.0.2.2/32") && !is_barred(&both, &moved_there, "10.2.7.0/24"));
         assert!(!is_barred(&["\"192.0.2.50\""], &moved, "192.0.2.50/32"), "a server there");
         let servers = ["\"192.0.2.0/28\", \"10.2.0.0/16\""];
         assert!(!is_barred(&servers, &seen, "10.2.0.0/16"), "the network of the interface");
@@ -483,6 +486,11 @@ mod tests {
                 assert!(!told(&OFFICE, &seen).is_empty(), "{lease}");
             }
         }
+        // A single host elsewhere makes no stranger's of its whole network.
+        let mut host = machine(&["192.168.1.2/24"], &["172.16.0.1/30"]);
+        route(&mut host, "192.168.1.7/32", &["lan"]);
+        let host = now(host, &OFFICE);
+        assert!(is_barred(&OFFICE, &host, "192.168.1.7/32") && !is_barred(&OFFICE, &host, "192.168.1.5/32"));
         // Where a router of ours has it, told as it is or as a part of more.
         for (own, local) in [("10.2.3.0/24", LAN), ("10.0.0.0/8", LAN), ("10.2.0.0/16", ["\"10.2.3.0/24\""])] {
             let mut site = machine(&["192.0.2.2/24"], &["172.16.0.1/30"]);
