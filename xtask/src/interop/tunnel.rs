@@ -173,6 +173,13 @@ impl Tunnel {
         self.us.child_sa(PEER, NET)
     }
 
+    /// What the first child took and sent, however many SAs it has.
+    fn packets(&self) -> Result<(u64, u64)> {
+        let children = self.us.sas()?.into_iter().flat_map(|ike| ike.children);
+        let packets = children.into_iter().find(|child| child.name == NET).map(|child| child.packets);
+        Ok(packets.ok_or("no Child SA of ours")?)
+    }
+
     /// Pings cross both ways, small and of 1400 octets, and the wire sees none of them in clear.
     pub(crate) fn carries(&self) -> Result {
         let (west, east) = (&self.pair.west, &self.pair.east);
@@ -213,7 +220,7 @@ impl Tunnel {
         const BEYOND: usize = 3;
         self.warm_up()?;
         let owed = self.owed()?;
-        let (taken, sent) = self.child()?.packets;
+        let (taken, sent) = self.packets()?;
         let (west, east) = (&self.pair.west, &self.pair.east);
         let there = Pinger::start(&west.host, east.host_v4(0), 56, INTERVAL)?;
         let back = Pinger::start(&east.host, west.host_v4(0), 56, INTERVAL)?;
@@ -232,7 +239,7 @@ impl Tunnel {
         };
         // A kernel that is told of one SA after the other may lose a packet in between. Ours is not in a guest. What we took
         // from the wire is what was answered and what the other host asked, and that again we sent, with our own requests.
-        let now = self.child()?.packets;
+        let now = self.packets()?;
         let unanswered = (i128::from(now.1) - i128::from(sent)) - (i128::from(now.0) - i128::from(taken));
         let ours_went = unanswered == i128::try_from(lost_there)?;
         if self.peer.program().in_a_guest()
@@ -248,7 +255,7 @@ impl Tunnel {
     /// ESP packets on the wire less those that we took, and those that we sent less those on the wire: they stay the same
     /// while we lose none.
     fn owed(&self) -> Result<(i64, i64)> {
-        let (taken, sent) = self.child()?.packets;
+        let (taken, sent) = self.packets()?;
         let seen = |way| i64::try_from(self.pair.wire.esp(way));
         Ok((seen(Way::West)? - i64::try_from(taken)?, i64::try_from(sent)? - seen(Way::East)?))
     }
