@@ -370,6 +370,8 @@ impl Netlink {
         self.socket.send(&bytes, 0)?;
 
         let mut answers = Vec::new();
+        // The rest of a dump is read whatever cannot be: the next question would find the kernel busy with it.
+        let mut unread = None;
         loop {
             let (datagram, _) = self.socket.recv_from_full()?;
             let mut rest = datagram.as_slice();
@@ -380,22 +382,35 @@ impl Netlink {
                     rest = beyond;
                     continue;
                 }
-                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-                let length = usize::try_from(answer.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
-                rest = rest.get(length..).unwrap_or_default();
-                if answer.header.sequence_number != self.sequence {
+                let Some((sequence, beyond)) = first(rest) else { break };
+                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
+                rest = beyond;
+                if sequence != self.sequence {
                     continue; // the rest of an answer that we gave up on
                 }
+                let answer = match answer {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        unread = Some(io::Error::new(io::ErrorKind::InvalidData, error.to_string()));
+                        continue;
+                    }
+                };
                 match answer.payload {
                     NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return unread.map_or(Ok(answers), Err),
                     NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                     _ => {}
                 }
             }
         }
     }
+}
+
+/// The sequence number of the first of these messages, and what is behind it.
+fn first(messages: &[u8]) -> Option<(u32, &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(*messages.first_chunk()?)).ok().filter(|length| *length >= 16)?;
+    let sequence = u32::from_ne_bytes(*messages.get(8..)?.first_chunk()?);
+    Some((sequence, messages.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
 /// The body of the first of these messages, if it is a route, and what is behind it.

@@ -102,7 +102,12 @@ impl Boundary {
         let led =
             |ways: BTreeMap<Net, BTreeSet<u32>>| ways.into_iter().map(|(net, links)| (net, names(links))).collect();
         (outside.given, outside.routed) = (led(ways.given), led(ways.others));
-        outside.several = legs::several(&self.netlink.links()?, tun);
+        outside.several = match self.netlink.links() {
+            Ok(links) => legs::several(&links, tun),
+            // One with a name or words that nobody can read is one more in any case.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => true,
+            Err(error) => return Err(error),
+        };
         outside.remember(&self.seen.outside, self.intent.sites(), self.intent.outer.iter().copied());
         Ok(Seen { outside, ..seen })
     }

@@ -285,6 +285,27 @@ fn f_07_a_route_to_nowhere_leads_to_no_interface_and_is_no_uplink() {
 }
 
 #[test]
+fn f_01_an_interface_with_words_that_nobody_can_read_keeps_nothing_from_being_looked_at() {
+    in_a_network_of_its_own(|| {
+        use std::os::unix::ffi::OsStrExt;
+        let words = std::ffi::OsStr::from_bytes(b"M\xfcnchen");
+        let mut named = std::process::Command::new("ip");
+        assert!(named.args(["link", "set", "lo", "alias"]).arg(words).status().unwrap().success());
+        for number in 0..30 {
+            ip(&format!("link add near{number} type veth peer name far{number}"));
+        }
+        let mut gateway = Gateway::new("192.0.2.2/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        let second = another("wan2", "198.51.100.2/24");
+        ip("route replace default dev wan2");
+        ip("link set lan down");
+        gateway.look();
+        assert!(gateway.boundary.health().trouble.is_none(), "{:?}", gateway.boundary.health());
+        gateway.device.send(&packet(PEER, HOST)).unwrap();
+        assert_eq!(out_of(&second), None, "the new uplink is seen");
+    });
+}
+
+#[test]
 fn f_07_a_network_at_two_interfaces_is_outside_where_a_route_says_so() {
     in_a_network_of_its_own(|| {
         let mut gateway = Gateway::new("10.2.1.4/24", "10.2.1.5/24", &config("10.1.0.0/16"));

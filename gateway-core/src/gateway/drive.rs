@@ -175,7 +175,9 @@ impl Gateway {
         let known = |path: &Path| endpoint.pad().addresses(id).any(|address| address == path.remote.ip());
         let stands = self.connection(id, endpoint).map(|ike| ike.path).filter(known);
         let Some(entry) = self.peers.get_mut(&id) else { return };
-        if let Some(path) = stands.filter(|_| entry.renew.is_some()) {
+        let stands = stands.filter(|_| entry.renew.is_some());
+        entry.at_its_place = stands.is_some();
+        if let Some(path) = stands {
             endpoint.pad_mut().set_path(id, path.local.ip(), path.remote.ip(), entry.port());
             return self.initiate(now, id, endpoint);
         }

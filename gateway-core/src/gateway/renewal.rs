@@ -152,8 +152,8 @@ impl Gateway {
         ike.is_some_and(|ike| ike.called) || (calls && !self.is_shared(peer, endpoint))
     }
 
-    /// An IKE SA could not be rekeyed. When its peer has another state than we, it is made anew with what it carries; where that
-    /// is not on us it is closed once it carries nothing, as RFC 7296 §2.25 wants it.
+    /// An IKE SA could not be rekeyed. When its peer has another state than we, it is made anew with what it carries, where that
+    /// is on us, and closed once it carries nothing, as RFC 7296 §2.25 wants it.
     pub(super) fn ike_rekey_failed<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
@@ -163,22 +163,22 @@ impl Gateway {
     ) {
         let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
         self.tell(Some(peer), None, What::RekeyFailed, Some(cause.clone()));
-        let newest = self.connection(peer, parts.endpoint).filter(|newest| newest.id == ike);
-        let Some(view) = newest.filter(|view| is_out_of_step(now, view, failure)) else { return };
-        match (self.carried(peer, ike), self.makes_anew(peer, Some(&view), parts.endpoint)) {
-            (Some(child), true) if self.renew(now, child) => {
-                self.tell(Some(peer), Some(child), What::Renewing, None);
-            }
-            (None, false) => self.end_ikes(now, peer, &[ike], &cause, parts),
-            _ => {}
+        let view = parts.endpoint.ike_sa(ike).filter(|view| is_out_of_step(now, view, failure));
+        let Some(view) = view else { return };
+        let Some(child) = self.carried(peer, ike) else {
+            return self.end_ikes(now, peer, &[ike], &cause, parts);
+        };
+        let newest = self.connection(peer, parts.endpoint).is_some_and(|newest| newest.id == ike);
+        if newest && self.makes_anew(peer, Some(&view), parts.endpoint) && self.renew(now, child) {
+            self.tell(Some(peer), Some(child), What::Renewing, None);
         }
     }
 
-    /// The first child that is up on this IKE SA.
+    /// A child that is up on this IKE SA, best one that is not held down here.
     pub(super) fn carried(&self, peer: PeerId, ike: IkeId) -> Option<ChildConfigId> {
         let stands = |sa: &ChildId| self.sas.get(sa).is_some_and(|sa| sa.ike == ike);
-        let mut children = self.peers.get(&peer)?.children.iter().filter_map(|id| self.children.get(id));
-        children.find(|child| child.sas.iter().any(stands)).map(|child| child.id)
+        let children = self.peers.get(&peer)?.children.iter().filter_map(|id| self.children.get(id));
+        children.filter(|child| child.sas.iter().any(stands)).min_by_key(|child| child.held).map(|child| child.id)
     }
 
     /// Whether a renewal helped: the child that it was for came up since, and that child and all that were up beside it are up or

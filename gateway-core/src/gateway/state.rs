@@ -65,6 +65,8 @@ pub(super) struct PeerEntry {
     pub(super) attempt: Option<IkeId>,
     /// When we last began one.
     pub(super) called_at: Option<Instant>,
+    /// It is made where the connection that stands is, and not at a place whose turn it is.
+    pub(super) at_its_place: bool,
     /// The child that the last one began with.
     pub(super) begun: Option<ChildConfigId>,
     /// The child for whose sake the peer ended one: the next one begins with another.
@@ -139,6 +141,7 @@ impl PeerEntry {
             party: None,
             attempt: None,
             called_at: None,
+            at_its_place: false,
             begun: None,
             spoiler: None,
             unsent: None,
@@ -222,8 +225,8 @@ impl PeerEntry {
     pub(super) fn fail(&mut self, now: Instant, cause: Cause) {
         self.attempt = None;
         self.locating = false;
-        if self.renew.is_none() {
-            self.turn = self.turn.wrapping_add(1); // else the place is that of the connection that stands
+        if !core::mem::take(&mut self.at_its_place) {
+            self.turn = self.turn.wrapping_add(1);
         }
         self.renew.take_if(|renewal| matches!(renewal, Renewal::Refused(_)));
         self.failures = self.failures.saturating_add(1);
@@ -407,6 +410,20 @@ mod tests {
 
     const NAMED: &str = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='gw.lab'\npsk='a key of more than twenty octets'\n\
                          [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\n";
+
+    #[test]
+    fn f_63_a_renewal_that_fails_elsewhere_than_where_the_connection_stands_tries_the_next_place() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='gw.lab'\npsk='a key of more than twenty octets'\n\
+                    [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\n";
+        for (at_its_place, turn) in [(true, 0), (false, 1)] {
+            let (mut gateway, _) = Gateway::new(Config::parse(text).unwrap().0);
+            let entry = gateway.peers.values_mut().next().unwrap();
+            let child = entry.children.first().copied().unwrap();
+            (entry.renew, entry.at_its_place) = (Some(Renewal::Proof(child)), at_its_place);
+            entry.fail(Instant::ZERO, Cause::waiting());
+            assert_eq!((entry.turn, entry.at_its_place), (turn, false));
+        }
+    }
 
     #[test]
     fn f_25_a_silent_peer_is_called_at_the_other_port_every_third_time_from_the_seventh_on() {

@@ -426,7 +426,7 @@ fn f_61_a_child_whose_amount_passes_in_seconds_is_made_again_as_often_as_that_ta
     assert!(passed > 50_000 && last > 99_000, "{passed} of 100000, the last one was {last}\n{}", world.story());
 }
 
-fn busy() -> Option<Refusal> {
+pub(crate) fn busy() -> Option<Refusal> {
     Some(Refusal::Children(TEMPORARY_FAILURE, &[], BTreeSet::new()))
 }
 

@@ -274,3 +274,25 @@ fn f_61_what_one_party_deletes_at_once_is_asked_for_ever_more_rarely_although_th
     assert!((4..=20).contains(&up), "{up}\n{}", world.story());
     assert!(world.left.outbound.sas().count() > 0, "the other one has it\n{}", world.story());
 }
+
+#[test]
+fn f_61_a_connection_of_another_party_that_stays_busy_ends_once_it_carries_nothing() {
+    let (mut world, mut first) = shared("rekey = \"10m\"");
+    core::mem::swap(&mut world.right, &mut first);
+    world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
+    world.exchange();
+    let closed = |world: &World| world.left.told(|what| matches!(what, What::Closed | What::Merged));
+    assert_eq!(closed(&world), 0, "{}", world.story());
+    for _ in 0..3600 {
+        world.refusal = crate::refusals::busy();
+        world.pass(Duration::from_millis(500));
+        world.refusal = None;
+        core::mem::swap(&mut world.right, &mut first);
+        world.pass(Duration::from_millis(500));
+        core::mem::swap(&mut world.right, &mut first);
+        if closed(&world) > 0 {
+            return;
+        }
+    }
+    panic!("{}", world.story());
+}
