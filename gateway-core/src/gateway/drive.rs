@@ -23,7 +23,7 @@ use crate::config::{Peer, Remote, Start};
 use crate::peers::Peers;
 
 /// An exchange that takes longer than this is worth a word.
-const LONG: Duration = Duration::from_secs(4);
+pub(super) const LONG: Duration = Duration::from_secs(4);
 
 impl Gateway {
     /// The newest IKE SA with a peer, best one that is to stay, and of a peer that we call with the party that we met there.
@@ -135,36 +135,23 @@ impl Gateway {
         soonest: &mut Soonest,
         endpoint: &Endpoint<'_, C, Peers>,
     ) {
+        let mut is_due = |at: &mut Option<Instant>| at.take_if(|at| soonest.reached(*at)).is_some();
         let Some(entry) = self.peers.get_mut(&id) else { return };
-        let Some(at) = entry.watch_at else { return };
-        if !soonest.reached(at) {
-            return;
-        }
-        entry.watch_at = None;
-        // Somebody answers, and was told.
-        let attempt = entry.attempt.filter(|_| entry.doubt.is_none()).and_then(|ike| endpoint.ike_sa(ike));
-        if let Some(view) = attempt.filter(|view| view.waiting.is_some_and(|(_, repeated)| repeated >= OFTEN))
-            && let Some(cause) = entry.unanswered(&view)
-        {
+        let (call, answers) = (is_due(&mut entry.look_at_call), is_due(&mut entry.look_at_answers));
+        // Somebody may answer, and was told.
+        let attempt = entry.attempt.filter(|_| call && entry.doubt.is_none()).and_then(|ike| endpoint.ike_sa(ike));
+        let silent = attempt.filter(|view| view.waiting.is_some_and(|(_, repeated)| repeated >= OFTEN));
+        if let Some(cause) = silent.and_then(|view| entry.unanswered(&view)) {
             self.tell(Some(id), None, What::Waiting, Some(cause));
-            return;
         }
         // Some repeat what is not answered after half a second, others after many: who was called looks until it is heard.
-        let unconfirmed = self.connections(id, endpoint).filter(|ike| !ike.confirmed);
+        let unconfirmed = self.connections(id, endpoint).filter(|ike| answers && !ike.confirmed);
         let Some(ike) = unconfirmed.max_by_key(|ike| ike.unheard) else { return };
         if let Some(cause) = unheard(&ike) {
             self.tell(Some(id), None, What::Waiting, Some(cause));
         } else if let Some(entry) = self.peers.get_mut(&id) {
-            entry.watch_at = Some(now + LONG);
+            entry.look_at_answers = Some(now + LONG);
             soonest.reached(now + LONG);
-        }
-    }
-
-    /// Something begins that is to be looked after.
-    pub(super) fn look_after(&mut self, now: Instant, id: PeerId) {
-        if let Some(entry) = self.peers.get_mut(&id) {
-            entry.watch_at = Some(now + LONG);
-            self.agenda.touch(id);
         }
     }
 
@@ -310,8 +297,9 @@ impl Gateway {
                 if let Some(entry) = self.peers.get_mut(&id) {
                     (entry.attempt, entry.called_at, entry.begun) = (Some(ike), Some(now), Some(first));
                     (entry.unsent, entry.doubt) = (None, None);
+                    entry.look_at_call = Some(now + LONG);
                 }
-                self.look_after(now, id);
+                self.agenda.touch(id);
                 if let Some(remote) = remote {
                     self.tell(Some(id), None, What::Connecting { remote }, None);
                 }

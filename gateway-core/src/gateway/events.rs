@@ -15,6 +15,7 @@ use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
+use super::drive::LONG;
 use super::renewal::{LASTING, Renewal, is_out_of_step};
 use super::report::{Report, What};
 use super::state::ChildEntry;
@@ -345,7 +346,8 @@ impl Gateway {
             entry.retry_at = None;
         }
         entry.established_at = Some(now);
-        self.look_after(now, peer);
+        entry.look_at_answers = Some(now + LONG);
+        self.agenda.touch(peer);
         let ike = endpoint.ike_sa(ike).map(Box::new);
         self.tell(Some(peer), None, What::Connected { ike, took }, None);
     }

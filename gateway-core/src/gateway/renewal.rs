@@ -108,7 +108,7 @@ impl Gateway {
     /// again at once when that does not help. After each renewal in vain the pause is twice as long, whichever of the peer's
     /// children it was for. One that stands, and had none in vain itself, is carried on whatever that did for others.
     pub(super) fn renew(&mut self, now: Instant, config: ChildConfigId) -> bool {
-        let Some(child) = self.children.get(&config).filter(|child| !child.held) else { return false };
+        let Some(child) = self.children.get(&config).filter(|child| child.serves()) else { return false };
         let entry = self.peers.get(&child.peer).filter(|entry| !entry.held && entry.renew.is_none());
         let Some(entry) = entry else { return false };
         let judged = entry.renewals.last.as_ref().and_then(|last| Some((last.at, self.helped(last)?)));
@@ -193,7 +193,7 @@ impl Gateway {
     /// Whether a renewal is for the sake of a child that nobody here wants any more.
     pub(super) fn is_void(&self, renewal: Renewal) -> bool {
         match renewal {
-            Renewal::Refused(id) => self.children.get(&id).is_none_or(|child| child.held && !child.wanted),
+            Renewal::Refused(id) => self.children.get(&id).is_none_or(|child| !child.serves()),
             Renewal::Proof(_) => false,
         }
     }

@@ -93,8 +93,10 @@ pub(super) struct PeerEntry {
     pub(super) renew: Option<Renewal>,
     pub(super) renewals: Renewals,
     pub(super) merges: Merges,
-    /// When to look whether an exchange goes well.
-    pub(super) watch_at: Option<Instant>,
+    /// When to look whether our call is answered.
+    pub(super) look_at_call: Option<Instant>,
+    /// When to look whether our answers arrive at one that called.
+    pub(super) look_at_answers: Option<Instant>,
     /// Why it is not connected.
     pub(super) cause: Option<Cause>,
     /// Why a request of the peer for a child was refused.
@@ -157,7 +159,8 @@ impl PeerEntry {
             renew: None,
             renewals: Renewals::default(),
             merges: Merges::default(),
-            watch_at: None,
+            look_at_call: None,
+            look_at_answers: None,
             cause: None,
             trouble: None,
             contest: Contest::default(),
@@ -345,6 +348,11 @@ impl ChildEntry {
     pub(super) fn covers(&self, up: &ChildUp<'_>) -> bool {
         let wanted = self.asked.filter(|asked| asked.child == up.child).and_then(|asked| asked.only);
         wanted.is_none_or(|(local, remote)| within(&[local], up.local) && within(&[remote], up.remote))
+    }
+
+    /// Whether somebody wants it, or may: what is held down here and up all the same, the peer wants, and with us.
+    pub(super) fn serves(&self) -> bool {
+        !self.held || self.wanted || !self.sas.is_empty()
     }
 
     /// It is to be up although it is not, or will not be for long. `active`: its peer is one that we call.

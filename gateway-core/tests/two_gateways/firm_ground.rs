@@ -510,6 +510,15 @@ fn f_73_that_our_answers_do_not_arrive_is_told_of_slow_callers_too_and_not_any_m
     world.pass(secs(6));
     assert_eq!(world.right.state("other"), unheard, "{}", world.story());
     assert_eq!(world.right.told(|what| *what == What::Waiting), 1, "{}", world.story());
+    // A call of its own that is not answered either is another matter.
+    let mut world = World::new(&peer(true, lines, ""), &peer(false, lines, ""));
+    world.blocked = (true, false);
+    let mut world = world.start();
+    world.pass(secs(12));
+    for said in ["[waiting-for-answer]", "[answers-do-not-arrive]"] {
+        let told = world.right.story.iter().filter(|report| report.to_string().contains(said)).count();
+        assert_eq!(told, 1, "{said}\n{}", world.story());
+    }
 }
 
 #[test]

@@ -276,6 +276,25 @@ fn f_63_a_connection_is_made_anew_ahead_of_its_end_although_the_peer_alone_wants
 }
 
 #[test]
+fn f_61_a_connection_whose_rekeys_the_peer_is_too_busy_for_is_made_anew_although_the_peer_alone_wants_what_it_carries()
+{
+    let left = peer(true, "rekey = \"10m\"", "rekey = \"8h\"");
+    let mut world = World::new(&left, &peer(false, "start = \"passive\"", "rekey = \"8h\"")).start();
+    world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+    world.pass(secs(20));
+    world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(20));
+    world.refusal = crate::refusals::busy();
+    for _ in 0..7200 {
+        world.pass(secs(1));
+        world.ping();
+        world.right.received.clear();
+    }
+    assert_eq!(world.left.told(|what| *what == What::ChildDown), 1, "the operator's\n{}", world.story());
+    assert!(world.left.told(|what| matches!(what, What::Connected { .. })) > 1, "{}", world.story());
+}
+
+#[test]
 fn f_63_of_two_connections_the_one_whose_time_is_up_is_made_anew_with_what_it_carries() {
     // Each of two children stays on the connection that it came with: the right side has room for two.
     let turned = |text: String, two: &str| {
