@@ -19,6 +19,11 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::net::if_::if_nametoindex;
 
+use crate::boundary::{half, word};
+
+/// Room for what the kernel says at once: twice the most that it makes of a part of a dump.
+const ROOM: usize = 64 << 10;
+
 /// A connection to the kernel's routing netlink.
 pub(crate) struct Netlink {
     socket: Socket,
@@ -352,6 +357,17 @@ impl Netlink {
         self.ask_for(message, flags, |_| true)
     }
 
+    /// The kernel makes the parts of a dump no larger than what was asked for last, looks that take nothing included, and ends a
+    /// dump of routes without a word where one does not fit.
+    fn receive(&self) -> io::Result<Vec<u8>> {
+        let mut octets = Vec::with_capacity(ROOM);
+        let length = self.socket.recv(&mut octets, libc::MSG_TRUNC)?;
+        if length > octets.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel says too much at once"));
+        }
+        Ok(octets)
+    }
+
     /// The same; of routes only those whose message is wanted.
     fn ask_for(
         &mut self,
@@ -373,7 +389,7 @@ impl Netlink {
         // The rest of a dump is read whatever cannot be: the next question would find the kernel busy with it.
         let mut unread = None;
         loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
+            let datagram = self.receive()?;
             let mut rest = datagram.as_slice();
             while !rest.is_empty() {
                 if let Some((route, beyond)) = route(rest)
@@ -383,7 +399,8 @@ impl Netlink {
                     continue;
                 }
                 let Some((sequence, beyond)) = first(rest) else { break };
-                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
+                let read = NetlinkMessage::<RouteNetlinkMessage>::deserialize;
+                let answer = read(rest).or_else(|error| legible(rest).map_or(Err(error), |octets| read(&octets)));
                 rest = beyond;
                 if sequence != self.sequence {
                     continue; // the rest of an answer that we gave up on
@@ -404,6 +421,29 @@ impl Netlink {
             }
         }
     }
+}
+
+/// The first of these messages, with what nobody can read of the names and words that others gave it put into letters: which
+/// they are matters nowhere. `None`: it is of a kind that has none.
+fn legible(messages: &[u8]) -> Option<Vec<u8>> {
+    let (length, kind) = (usize::try_from(word(messages, 0)?).ok()?, half(messages, 4)?);
+    // Where the attributes begin, and which are text: IFLA_IFNAME and IFLA_IFALIAS, IFA_LABEL, FRA_IIFNAME and FRA_OIFNAME.
+    let (mut at, texts): (usize, &[u16]) = match kind {
+        libc::RTM_NEWLINK => (32, &[3, 20]),
+        libc::RTM_NEWADDR => (24, &[3]),
+        libc::RTM_NEWRULE => (28, &[3, 17]),
+        _ => return None,
+    };
+    let mut message = messages.get(..length)?.to_vec();
+    while let (Some(length), Some(kind)) = (half(&message, at), half(&message, at + 2)) {
+        let end = at + usize::from(length);
+        let value = message.get_mut(at + 4..end)?;
+        if texts.contains(&kind) {
+            value.iter_mut().filter(|octet| !octet.is_ascii()).for_each(|octet| *octet = b'?');
+        }
+        at = end.next_multiple_of(4);
+    }
+    Some(message)
 }
 
 /// The sequence number of the first of these messages, and what is behind it.

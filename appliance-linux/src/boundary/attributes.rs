@@ -57,11 +57,11 @@ pub(super) fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
     }
 }
 
-fn half(octets: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn half(octets: &[u8], at: usize) -> Option<u16> {
     octets.get(at..)?.first_chunk().map(|octets| u16::from_ne_bytes(*octets))
 }
 
-pub(super) fn word(octets: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn word(octets: &[u8], at: usize) -> Option<u32> {
     octets.get(at..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
 }
 

@@ -289,8 +289,11 @@ fn f_01_an_interface_with_words_that_nobody_can_read_keeps_nothing_from_being_lo
     in_a_network_of_its_own(|| {
         use std::os::unix::ffi::OsStrExt;
         let words = std::ffi::OsStr::from_bytes(b"M\xfcnchen");
-        let mut named = std::process::Command::new("ip");
-        assert!(named.args(["link", "set", "lo", "alias"]).arg(words).status().unwrap().success());
+        for named in [&["set", "lo", "alias"][..], &["property", "add", "dev", "lo", "altname"]] {
+            let mut command = std::process::Command::new("ip");
+            assert!(command.arg("link").args(named).arg(words).status().unwrap().success());
+        }
+        assert_eq!(Netlink::open().unwrap().links().unwrap_err().kind(), ErrorKind::InvalidData);
         for number in 0..30 {
             ip(&format!("link add near{number} type veth peer name far{number}"));
         }
@@ -302,6 +305,43 @@ fn f_01_an_interface_with_words_that_nobody_can_read_keeps_nothing_from_being_lo
         assert!(gateway.boundary.health().trouble.is_none(), "{:?}", gateway.boundary.health());
         gateway.device.send(&packet(PEER, HOST)).unwrap();
         assert_eq!(out_of(&second), None, "the new uplink is seen");
+    });
+}
+
+#[test]
+fn f_01_an_interface_with_a_name_that_nobody_can_read_keeps_nothing_from_being_looked_at() {
+    in_a_network_of_its_own(|| {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::OsStr::from_bytes(b"M\xfcnchen");
+        let run = |before: &[&str], after: &[&str]| {
+            let mut command = std::process::Command::new("ip");
+            assert!(command.args(before).arg(name).args(after).status().unwrap().success());
+        };
+        run(&["link", "add"], &["type", "veth", "peer", "name", "end"]);
+        run(&["addr", "add", "10.7.0.1/24", "dev"], &[]);
+        run(&["rule", "add", "iif"], &["lookup", "77"]);
+        let mut gateway = Gateway::new("192.0.2.2/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        let second = another("wan2", "198.51.100.2/24");
+        ip("route add default dev wan2 table 77");
+        gateway.look();
+        assert!(gateway.boundary.health().trouble.is_none(), "{:?}", gateway.boundary.health());
+        assert!(gateway.boundary.seen.outside.interfaces.contains("wan2"));
+        assert!(gateway.boundary.seen.ours.contains(&"10.7.0.1".parse().unwrap()));
+        gateway.device.send(&packet(PEER, HOST)).unwrap();
+        assert_eq!(out_of(&second), None);
+    });
+}
+
+#[test]
+fn f_07_a_route_with_hundreds_of_hops_hides_no_other_one() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("198.51.100.2/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        let hops: Vec<_> = (3..250).map(|hop| format!(" nexthop via 198.51.100.{hop} dev wan")).collect();
+        ip(&format!("route add 10.2.9.0/24{}", hops.concat()));
+        ip("route add 10.2.77.0/24 dev wan");
+        gateway.look();
+        gateway.device.send(&packet(PEER, ("10.2.77.5", 9))).unwrap();
+        assert!(out_of(&gateway.wan).is_some(), "the operator says that it is there");
     });
 }
 
