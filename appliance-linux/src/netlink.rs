@@ -1,6 +1,6 @@
 //! Questions to the kernel's routing netlink, and changes through it: links, addresses, routes, rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::net::if_::if_nametoindex;
 
-use crate::boundary::{half, word};
+use crate::boundary::{attribute, half, word};
 
 /// Room for what the kernel says at once: twice the most that it makes of a part of a dump.
 const ROOM: usize = 64 << 10;
@@ -211,9 +211,13 @@ impl Netlink {
         let mut matched = message.clone();
         matched.header.flags |= RouteFlags::FibMatch;
         let answers = self.ask(RouteNetlinkMessage::GetRoute(matched), NLM_F_ACK)?;
-        let leads = answers
-            .iter()
-            .any(|answer| matches!(answer, RouteNetlinkMessage::NewRoute(route) if links(route).contains(&link)));
+        let mut nexthops = Nexthops::default();
+        let mut leads = false;
+        for answer in answers {
+            if let RouteNetlinkMessage::NewRoute(route) = answer {
+                leads |= self.links_of(&route, &mut nexthops)?.contains(&link);
+            }
+        }
         match leads {
             true => self.route_to(message),
             false => Err(io::ErrorKind::NetworkUnreachable.into()),
@@ -312,6 +316,66 @@ impl Netlink {
                 _ => None,
             })
             .collect())
+    }
+
+    /// The interfaces that a route leads through, by whichever hop. One whose hops are an object of its own (`nhid`) may name
+    /// nothing but its number (net.ipv4.nexthop_compat_mode = 0): these are asked for once, into `nexthops`.
+    pub(crate) fn links_of(&mut self, route: &RouteMessage, nexthops: &mut Nexthops) -> io::Result<BTreeSet<u32>> {
+        let links = links(route);
+        let number = route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::NhId(number) if links.is_empty() => Some(*number),
+            _ => None,
+        });
+        let Some(number) = number else { return Ok(links) };
+        if nexthops.0.is_none() {
+            nexthops.0 = Some(self.nexthops()?);
+        }
+        Ok(nexthops.0.as_ref().and_then(|all| all.get(&number)).cloned().unwrap_or_default())
+    }
+
+    /// The objects that hops of routes can be, by their numbers, with the interfaces that they lead through.
+    fn nexthops(&mut self) -> io::Result<BTreeMap<u32, BTreeSet<u32>>> {
+        // linux/nexthop.h, of which nothing here reads the messages: struct nhmsg, then NHA_ID, NHA_GROUP and NHA_OIF.
+        const GET: u16 = 106;
+        const NEW: u16 = 104;
+        const HEAD: usize = 8;
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut request = 24_u32.to_ne_bytes().to_vec();
+        request.extend(GET.to_ne_bytes());
+        request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+        request.extend(self.sequence.to_ne_bytes());
+        request.extend([0; 4 + HEAD]);
+        self.socket.send(&request, 0)?;
+        let (mut single, mut groups) = (BTreeMap::<u32, BTreeSet<u32>>::new(), Vec::new());
+        'answers: loop {
+            let datagram = self.receive()?;
+            let mut rest = datagram.as_slice();
+            while let Some((sequence, beyond)) = first(rest) {
+                let kind = half(rest, 4).unwrap_or_default();
+                let body = rest.get(16..rest.len() - beyond.len()).unwrap_or_default();
+                rest = beyond;
+                match i32::from(kind) {
+                    _ if sequence != self.sequence => {}
+                    // A kernel without them has none.
+                    libc::NLMSG_DONE | libc::NLMSG_ERROR => break 'answers,
+                    _ if kind == NEW => {
+                        let said = |wanted| attribute(body.get(HEAD..)?, wanted);
+                        let Some(number) = said(1).and_then(|octets| word(octets, 0)) else { continue };
+                        let link = said(5).and_then(|octets| word(octets, 0));
+                        single.entry(number).or_default().extend(link);
+                        let members = said(2).unwrap_or_default().chunks_exact(8).filter_map(|member| word(member, 0));
+                        groups.push((number, members.collect::<Vec<_>>()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (number, members) in groups {
+            let links: BTreeSet<u32> =
+                members.iter().filter_map(|member| single.get(member)).flatten().copied().collect();
+            single.entry(number).or_default().extend(links);
+        }
+        Ok(single)
     }
 
     /// Every routing rule of a family.
@@ -475,8 +539,12 @@ fn question(source: Option<IpAddr>, remote: IpAddr, mark: u32) -> RouteMessage {
     message
 }
 
-/// The interfaces that a route leads through, by whichever hop.
-pub(crate) fn links(route: &RouteMessage) -> BTreeSet<u32> {
+/// What the hops of routes are that name only a number; nothing as long as nobody asked.
+#[derive(Debug, Default)]
+pub(crate) struct Nexthops(Option<BTreeMap<u32, BTreeSet<u32>>>);
+
+/// The interfaces that a route names.
+fn links(route: &RouteMessage) -> BTreeSet<u32> {
     let hops = route.attributes.iter().flat_map(|attribute| match attribute {
         RouteAttribute::Oif(link) => vec![*link],
         RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),

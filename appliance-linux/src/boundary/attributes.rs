@@ -46,7 +46,7 @@ pub(super) fn messages(mut rest: &[u8], mut each: impl FnMut(u16, &[u8])) {
 }
 
 /// The value of an attribute: length (2), type (2), value, up to a multiple of four octets.
-pub(super) fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let (length, kind) = (usize::from(half(rest, 0)?), half(rest, 2)? & 0x3fff);
         let value = rest.get(4..length)?;

@@ -333,6 +333,28 @@ fn f_01_an_interface_with_a_name_that_nobody_can_read_keeps_nothing_from_being_l
 }
 
 #[test]
+fn f_07_an_uplink_that_a_default_route_names_only_by_the_number_of_its_hop_is_outside() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &config("10.1.0.0/16"));
+        let (second, third) = (another("wan2", "198.51.100.2/24"), another("wan3", "203.0.113.2/24"));
+        std::fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", "0").unwrap();
+        for (number, link) in [(7, "wan2"), (8, "wan3")] {
+            ip(&format!("nexthop add id {number} dev {link}"));
+        }
+        ip("nexthop add id 9 group 7/8");
+        ip("link set lan down");
+        for number in [7, 9] {
+            ip(&format!("route replace default nhid {number}"));
+            gateway.look();
+            for host in 1..=64 {
+                gateway.device.send(&packet(PEER, (&format!("10.2.0.{host}"), 9))).unwrap();
+            }
+            assert_eq!((out_of(&second), out_of(&third)), (None, None), "{number}");
+        }
+    });
+}
+
+#[test]
 fn f_07_a_route_with_hundreds_of_hops_hides_no_other_one() {
     in_a_network_of_its_own(|| {
         let mut gateway = Gateway::new("198.51.100.2/24", "172.16.0.1/30", &config("10.1.0.0/16"));
