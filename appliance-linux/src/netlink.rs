@@ -487,9 +487,12 @@ impl Netlink {
     }
 }
 
-/// The first of these messages, with what nobody can read of the names and words that others gave it put into letters: which
-/// they are matters nowhere. `None`: it is of a kind that has none.
+/// The first of these messages, with what nobody can read of the names and words that others gave it put into letters, or left
+/// out: which they are matters nowhere. `None`: it is of a kind that has none.
 fn legible(messages: &[u8]) -> Option<Vec<u8>> {
+    /// IFLA_PROP_LIST, other names of a link; and what no attribute is called.
+    const NAMES: u16 = 52;
+    const NOTHING: u16 = 0x3fff;
     let (length, kind) = (usize::try_from(word(messages, 0)?).ok()?, half(messages, 4)?);
     // Where the attributes begin, and which are text: IFLA_IFNAME and IFLA_IFALIAS, IFA_LABEL, FRA_IIFNAME and FRA_OIFNAME.
     let (mut at, texts): (usize, &[u16]) = match kind {
@@ -499,11 +502,14 @@ fn legible(messages: &[u8]) -> Option<Vec<u8>> {
         _ => return None,
     };
     let mut message = messages.get(..length)?.to_vec();
-    while let (Some(length), Some(kind)) = (half(&message, at), half(&message, at + 2)) {
+    while let (Some(length), Some(attribute)) = (half(&message, at), half(&message, at + 2)) {
         let end = at + usize::from(length);
-        let value = message.get_mut(at + 4..end)?;
-        if texts.contains(&kind) {
+        let octets = message.get_mut(at + 2..end)?;
+        let (name, value) = octets.split_at_mut_checked(2)?;
+        if texts.contains(&attribute) {
             value.iter_mut().filter(|octet| !octet.is_ascii()).for_each(|octet| *octet = b'?');
+        } else if kind == libc::RTM_NEWLINK && attribute & NOTHING == NAMES {
+            name.copy_from_slice(&NOTHING.to_ne_bytes());
         }
         at = end.next_multiple_of(4);
     }

@@ -293,7 +293,7 @@ fn f_01_an_interface_with_words_that_nobody_can_read_keeps_nothing_from_being_lo
             let mut command = std::process::Command::new("ip");
             assert!(command.arg("link").args(named).arg(words).status().unwrap().success());
         }
-        assert_eq!(Netlink::open().unwrap().links().unwrap_err().kind(), ErrorKind::InvalidData);
+        assert!(Netlink::open().unwrap().links().is_ok_and(|links| links.len() == 1));
         for number in 0..30 {
             ip(&format!("link add near{number} type veth peer name far{number}"));
         }
@@ -429,5 +429,21 @@ fn f_21_a_name_that_nft_would_read_as_more_than_a_name_does_not_spoil_the_guard(
         ip("link set lan down");
         gateway.device.send(&packet(PEER, HOST)).unwrap();
         assert_eq!(out_of(&gateway.wan), None);
+    });
+}
+
+#[test]
+fn f_01_whatever_somebody_calls_our_device_it_is_made_ready_once_and_not_at_each_look() {
+    in_a_network_of_its_own(|| {
+        use std::os::unix::ffi::OsStrExt;
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &config("10.1.0.0/16"));
+        for named in [&["set", "pcl0", "alias"][..], &["property", "add", "dev", "pcl0", "altname"]] {
+            let mut command = std::process::Command::new("ip");
+            command.arg("link").args(named).arg(std::ffi::OsStr::from_bytes(b"M\xfcnchen"));
+            assert!(command.status().unwrap().success());
+            let mut told = super::tests::heard(1, libc::RTM_NEWLINK);
+            gateway.look();
+            assert_eq!(told().len(), 0, "each would be a reason for another look: {named:?}");
+        }
     });
 }
