@@ -48,7 +48,6 @@ use tracing::{info, warn};
 
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};
-pub(crate) use attributes::{attribute, half, word};
 use counters::Tally;
 use guard::{Guard, Report};
 pub(crate) use guard::{State as GuardState, is_table_of_ours, tables_of_all};

@@ -19,8 +19,6 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::net::if_::if_nametoindex;
 
-use crate::boundary::{attribute, half, word};
-
 /// Room for what the kernel says at once: twice the most that it makes of a part of a dump.
 const ROOM: usize = 64 << 10;
 
@@ -625,4 +623,24 @@ fn local_addr(message: &AddressMessage) -> Option<LocalAddr> {
         false => message.header.prefix_len,
     };
     Some(LocalAddr { addr, prefix, link: message.header.index, usable })
+}
+
+/// The value of an attribute: length (2), type (2), value, up to a multiple of four octets.
+pub(crate) fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let (length, kind) = (usize::from(half(rest, 0)?), half(rest, 2)? & 0x3fff);
+        let value = rest.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+pub(crate) fn half(octets: &[u8], at: usize) -> Option<u16> {
+    octets.get(at..)?.first_chunk().map(|octets| u16::from_ne_bytes(*octets))
+}
+
+pub(crate) fn word(octets: &[u8], at: usize) -> Option<u32> {
+    octets.get(at..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
 }
