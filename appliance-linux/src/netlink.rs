@@ -1,6 +1,6 @@
 //! Questions to the kernel's routing netlink, and changes through it: links, addresses, routes, rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -18,6 +18,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::net::if_::if_nametoindex;
+
+/// Room for what the kernel says at once: twice the most that it makes of a part of a dump.
+const ROOM: usize = 64 << 10;
 
 /// A connection to the kernel's routing netlink.
 pub(crate) struct Netlink {
@@ -206,9 +209,13 @@ impl Netlink {
         let mut matched = message.clone();
         matched.header.flags |= RouteFlags::FibMatch;
         let answers = self.ask(RouteNetlinkMessage::GetRoute(matched), NLM_F_ACK)?;
-        let leads = answers
-            .iter()
-            .any(|answer| matches!(answer, RouteNetlinkMessage::NewRoute(route) if links(route).contains(&link)));
+        let mut nexthops = Nexthops::default();
+        let mut leads = false;
+        for answer in answers {
+            if let RouteNetlinkMessage::NewRoute(route) = answer {
+                leads |= self.links_of(&route, &mut nexthops)?.contains(&link);
+            }
+        }
         match leads {
             true => self.route_to(message),
             false => Err(io::ErrorKind::NetworkUnreachable.into()),
@@ -309,6 +316,66 @@ impl Netlink {
             .collect())
     }
 
+    /// The interfaces that a route leads through, by whichever hop. One whose hops are an object of its own (`nhid`) may name
+    /// nothing but its number (net.ipv4.nexthop_compat_mode = 0): these are asked for once, into `nexthops`.
+    pub(crate) fn links_of(&mut self, route: &RouteMessage, nexthops: &mut Nexthops) -> io::Result<BTreeSet<u32>> {
+        let links = links(route);
+        let number = route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::NhId(number) if links.is_empty() => Some(*number),
+            _ => None,
+        });
+        let Some(number) = number else { return Ok(links) };
+        if nexthops.0.is_none() {
+            nexthops.0 = Some(self.nexthops()?);
+        }
+        Ok(nexthops.0.as_ref().and_then(|all| all.get(&number)).cloned().unwrap_or_default())
+    }
+
+    /// The objects that hops of routes can be, by their numbers, with the interfaces that they lead through.
+    fn nexthops(&mut self) -> io::Result<BTreeMap<u32, BTreeSet<u32>>> {
+        // linux/nexthop.h, of which nothing here reads the messages: struct nhmsg, then NHA_ID, NHA_GROUP and NHA_OIF.
+        const GET: u16 = 106;
+        const NEW: u16 = 104;
+        const HEAD: usize = 8;
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut request = 24_u32.to_ne_bytes().to_vec();
+        request.extend(GET.to_ne_bytes());
+        request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+        request.extend(self.sequence.to_ne_bytes());
+        request.extend([0; 4 + HEAD]);
+        self.socket.send(&request, 0)?;
+        let (mut single, mut groups) = (BTreeMap::<u32, BTreeSet<u32>>::new(), Vec::new());
+        'answers: loop {
+            let datagram = self.receive()?;
+            let mut rest = datagram.as_slice();
+            while let Some((sequence, beyond)) = first(rest) {
+                let kind = half(rest, 4).unwrap_or_default();
+                let body = rest.get(16..rest.len() - beyond.len()).unwrap_or_default();
+                rest = beyond;
+                match i32::from(kind) {
+                    _ if sequence != self.sequence => {}
+                    // A kernel without them has none.
+                    libc::NLMSG_DONE | libc::NLMSG_ERROR => break 'answers,
+                    _ if kind == NEW => {
+                        let said = |wanted| attribute(body.get(HEAD..)?, wanted);
+                        let Some(number) = said(1).and_then(|octets| word(octets, 0)) else { continue };
+                        let link = said(5).and_then(|octets| word(octets, 0));
+                        single.entry(number).or_default().extend(link);
+                        let members = said(2).unwrap_or_default().chunks_exact(8).filter_map(|member| word(member, 0));
+                        groups.push((number, members.collect::<Vec<_>>()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (number, members) in groups {
+            let links: BTreeSet<u32> =
+                members.iter().filter_map(|member| single.get(member)).flatten().copied().collect();
+            single.entry(number).or_default().extend(links);
+        }
+        Ok(single)
+    }
+
     /// Every routing rule of a family.
     pub(crate) fn rules(&mut self, family: AddressFamily) -> io::Result<Vec<RuleMessage>> {
         let mut message = RuleMessage::default();
@@ -352,6 +419,17 @@ impl Netlink {
         self.ask_for(message, flags, |_| true)
     }
 
+    /// The kernel makes the parts of a dump no larger than what was asked for last, looks that take nothing included, and ends a
+    /// dump of routes without a word where one does not fit.
+    fn receive(&self) -> io::Result<Vec<u8>> {
+        let mut octets = Vec::with_capacity(ROOM);
+        let length = self.socket.recv(&mut octets, libc::MSG_TRUNC)?;
+        if length > octets.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel says too much at once"));
+        }
+        Ok(octets)
+    }
+
     /// The same; of routes only those whose message is wanted.
     fn ask_for(
         &mut self,
@@ -373,7 +451,7 @@ impl Netlink {
         // The rest of a dump is read whatever cannot be: the next question would find the kernel busy with it.
         let mut unread = None;
         loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
+            let datagram = self.receive()?;
             let mut rest = datagram.as_slice();
             while !rest.is_empty() {
                 if let Some((route, beyond)) = route(rest)
@@ -383,7 +461,8 @@ impl Netlink {
                     continue;
                 }
                 let Some((sequence, beyond)) = first(rest) else { break };
-                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
+                let read = NetlinkMessage::<RouteNetlinkMessage>::deserialize;
+                let answer = read(rest).or_else(|error| legible(rest).map_or(Err(error), |octets| read(&octets)));
                 rest = beyond;
                 if sequence != self.sequence {
                     continue; // the rest of an answer that we gave up on
@@ -404,6 +483,35 @@ impl Netlink {
             }
         }
     }
+}
+
+/// The first of these messages, with what nobody can read of the names and words that others gave it put into letters, or left
+/// out: which they are matters nowhere. `None`: it is of a kind that has none.
+fn legible(messages: &[u8]) -> Option<Vec<u8>> {
+    /// IFLA_PROP_LIST, other names of a link; and what no attribute is called.
+    const NAMES: u16 = 52;
+    const NOTHING: u16 = 0x3fff;
+    let (length, kind) = (usize::try_from(word(messages, 0)?).ok()?, half(messages, 4)?);
+    // Where the attributes begin, and which are text: IFLA_IFNAME and IFLA_IFALIAS, IFA_LABEL, FRA_IIFNAME and FRA_OIFNAME.
+    let (mut at, texts): (usize, &[u16]) = match kind {
+        libc::RTM_NEWLINK => (32, &[3, 20]),
+        libc::RTM_NEWADDR => (24, &[3]),
+        libc::RTM_NEWRULE => (28, &[3, 17]),
+        _ => return None,
+    };
+    let mut message = messages.get(..length)?.to_vec();
+    while let (Some(length), Some(attribute)) = (half(&message, at), half(&message, at + 2)) {
+        let end = at + usize::from(length);
+        let octets = message.get_mut(at + 2..end)?;
+        let (name, value) = octets.split_at_mut_checked(2)?;
+        if texts.contains(&attribute) {
+            value.iter_mut().filter(|octet| !octet.is_ascii()).for_each(|octet| *octet = b'?');
+        } else if kind == libc::RTM_NEWLINK && attribute & NOTHING == NAMES {
+            name.copy_from_slice(&NOTHING.to_ne_bytes());
+        }
+        at = end.next_multiple_of(4);
+    }
+    Some(message)
 }
 
 /// The sequence number of the first of these messages, and what is behind it.
@@ -435,8 +543,12 @@ fn question(source: Option<IpAddr>, remote: IpAddr, mark: u32) -> RouteMessage {
     message
 }
 
-/// The interfaces that a route leads through, by whichever hop.
-pub(crate) fn links(route: &RouteMessage) -> BTreeSet<u32> {
+/// What the hops of routes are that name only a number; nothing as long as nobody asked.
+#[derive(Debug, Default)]
+pub(crate) struct Nexthops(Option<BTreeMap<u32, BTreeSet<u32>>>);
+
+/// The interfaces that a route names.
+fn links(route: &RouteMessage) -> BTreeSet<u32> {
     let hops = route.attributes.iter().flat_map(|attribute| match attribute {
         RouteAttribute::Oif(link) => vec![*link],
         RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
@@ -511,4 +623,24 @@ fn local_addr(message: &AddressMessage) -> Option<LocalAddr> {
         false => message.header.prefix_len,
     };
     Some(LocalAddr { addr, prefix, link: message.header.index, usable })
+}
+
+/// The value of an attribute: length (2), type (2), value, up to a multiple of four octets.
+pub(crate) fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let (length, kind) = (usize::from(half(rest, 0)?), half(rest, 2)? & 0x3fff);
+        let value = rest.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+pub(crate) fn half(octets: &[u8], at: usize) -> Option<u16> {
+    octets.get(at..)?.first_chunk().map(|octets| u16::from_ne_bytes(*octets))
+}
+
+pub(crate) fn word(octets: &[u8], at: usize) -> Option<u32> {
+    octets.get(at..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
 }

@@ -5,6 +5,9 @@ use std::io;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
+use crate::netlink::half;
+pub(super) use crate::netlink::{attribute, word};
+
 /// NFNL_SUBSYS_NFTABLES, the upper octet of what a message is.
 pub(super) const SUBSYSTEM: u16 = 10;
 const INET: u8 = 1; // NFPROTO_INET
@@ -43,26 +46,6 @@ pub(super) fn messages(mut rest: &[u8], mut each: impl FnMut(u16, &[u8])) {
         each(kind, body);
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-}
-
-/// The value of an attribute: length (2), type (2), value, up to a multiple of four octets.
-pub(super) fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let (length, kind) = (usize::from(half(rest, 0)?), half(rest, 2)? & 0x3fff);
-        let value = rest.get(4..length)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-}
-
-fn half(octets: &[u8], at: usize) -> Option<u16> {
-    octets.get(at..)?.first_chunk().map(|octets| u16::from_ne_bytes(*octets))
-}
-
-pub(super) fn word(octets: &[u8], at: usize) -> Option<u32> {
-    octets.get(at..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ fn f_01_what_is_to_be_blocked_is_blocked_whoever_has_the_name_of_the_device() {
 }
 
 /// The bodies of messages of this kind to this group since it was made, each time it is asked.
-fn heard(group: u32, wanted: u16) -> impl FnMut() -> Vec<Vec<u8>> {
+pub(super) fn heard(group: u32, wanted: u16) -> impl FnMut() -> Vec<Vec<u8>> {
     let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).unwrap();
     socket.bind(&netlink_sys::SocketAddr::new(0, group)).unwrap();
     socket.set_non_blocking(true).unwrap();

@@ -289,8 +289,11 @@ fn f_01_an_interface_with_words_that_nobody_can_read_keeps_nothing_from_being_lo
     in_a_network_of_its_own(|| {
         use std::os::unix::ffi::OsStrExt;
         let words = std::ffi::OsStr::from_bytes(b"M\xfcnchen");
-        let mut named = std::process::Command::new("ip");
-        assert!(named.args(["link", "set", "lo", "alias"]).arg(words).status().unwrap().success());
+        for named in [&["set", "lo", "alias"][..], &["property", "add", "dev", "lo", "altname"]] {
+            let mut command = std::process::Command::new("ip");
+            assert!(command.arg("link").args(named).arg(words).status().unwrap().success());
+        }
+        assert!(Netlink::open().unwrap().links().is_ok_and(|links| links.len() == 1));
         for number in 0..30 {
             ip(&format!("link add near{number} type veth peer name far{number}"));
         }
@@ -302,6 +305,65 @@ fn f_01_an_interface_with_words_that_nobody_can_read_keeps_nothing_from_being_lo
         assert!(gateway.boundary.health().trouble.is_none(), "{:?}", gateway.boundary.health());
         gateway.device.send(&packet(PEER, HOST)).unwrap();
         assert_eq!(out_of(&second), None, "the new uplink is seen");
+    });
+}
+
+#[test]
+fn f_01_an_interface_with_a_name_that_nobody_can_read_keeps_nothing_from_being_looked_at() {
+    in_a_network_of_its_own(|| {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::OsStr::from_bytes(b"M\xfcnchen");
+        let run = |before: &[&str], after: &[&str]| {
+            let mut command = std::process::Command::new("ip");
+            assert!(command.args(before).arg(name).args(after).status().unwrap().success());
+        };
+        run(&["link", "add"], &["type", "veth", "peer", "name", "end"]);
+        run(&["addr", "add", "10.7.0.1/24", "dev"], &[]);
+        run(&["rule", "add", "iif"], &["lookup", "77"]);
+        let mut gateway = Gateway::new("192.0.2.2/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        let second = another("wan2", "198.51.100.2/24");
+        ip("route add default dev wan2 table 77");
+        gateway.look();
+        assert!(gateway.boundary.health().trouble.is_none(), "{:?}", gateway.boundary.health());
+        assert!(gateway.boundary.seen.outside.interfaces.contains("wan2"));
+        assert!(gateway.boundary.seen.ours.contains(&"10.7.0.1".parse().unwrap()));
+        gateway.device.send(&packet(PEER, HOST)).unwrap();
+        assert_eq!(out_of(&second), None);
+    });
+}
+
+#[test]
+fn f_07_an_uplink_that_a_default_route_names_only_by_the_number_of_its_hop_is_outside() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &config("10.1.0.0/16"));
+        let (second, third) = (another("wan2", "198.51.100.2/24"), another("wan3", "203.0.113.2/24"));
+        std::fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", "0").unwrap();
+        for (number, link) in [(7, "wan2"), (8, "wan3")] {
+            ip(&format!("nexthop add id {number} dev {link}"));
+        }
+        ip("nexthop add id 9 group 7/8");
+        ip("link set lan down");
+        for number in [7, 9] {
+            ip(&format!("route replace default nhid {number}"));
+            gateway.look();
+            for host in 1..=64 {
+                gateway.device.send(&packet(PEER, (&format!("10.2.0.{host}"), 9))).unwrap();
+            }
+            assert_eq!((out_of(&second), out_of(&third)), (None, None), "{number}");
+        }
+    });
+}
+
+#[test]
+fn f_07_a_route_with_hundreds_of_hops_hides_no_other_one() {
+    in_a_network_of_its_own(|| {
+        let mut gateway = Gateway::new("198.51.100.2/24", "172.16.0.1/30", &config("10.1.0.0/16"));
+        let hops: Vec<_> = (3..250).map(|hop| format!(" nexthop via 198.51.100.{hop} dev wan")).collect();
+        ip(&format!("route add 10.2.9.0/24{}", hops.concat()));
+        ip("route add 10.2.77.0/24 dev wan");
+        gateway.look();
+        gateway.device.send(&packet(PEER, ("10.2.77.5", 9))).unwrap();
+        assert!(out_of(&gateway.wan).is_some(), "the operator says that it is there");
     });
 }
 
@@ -367,5 +429,21 @@ fn f_21_a_name_that_nft_would_read_as_more_than_a_name_does_not_spoil_the_guard(
         ip("link set lan down");
         gateway.device.send(&packet(PEER, HOST)).unwrap();
         assert_eq!(out_of(&gateway.wan), None);
+    });
+}
+
+#[test]
+fn f_01_whatever_somebody_calls_our_device_it_is_made_ready_once_and_not_at_each_look() {
+    in_a_network_of_its_own(|| {
+        use std::os::unix::ffi::OsStrExt;
+        let mut gateway = Gateway::new("192.0.2.2/24", "10.2.0.1/16", &config("10.1.0.0/16"));
+        for named in [&["set", "pcl0", "alias"][..], &["property", "add", "dev", "pcl0", "altname"]] {
+            let mut command = std::process::Command::new("ip");
+            command.arg("link").args(named).arg(std::ffi::OsStr::from_bytes(b"M\xfcnchen"));
+            assert!(command.status().unwrap().success());
+            let mut told = super::tests::heard(1, libc::RTM_NEWLINK);
+            gateway.look();
+            assert_eq!(told().len(), 0, "each would be a reason for another look: {named:?}");
+        }
     });
 }

@@ -55,6 +55,9 @@ const ROOM: usize = 4 << 20;
 
 /// RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE.
 const ROUTE_GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
+/// RTNLGRP_NEXTHOP, and what it tells of: hops that routes name by a number.
+const NEXTHOP_GROUP: u32 = 32;
+const NEXTHOPS: [u16; 2] = [104, 105];
 /// NFNLGRP_NFTABLES.
 const NFTABLES_GROUP: u32 = 7;
 
@@ -64,6 +67,7 @@ const NFTABLES_GROUP: u32 = 7;
 /// When the kernel grants no socket or no thread.
 pub(crate) fn start(tell: impl Fn(Touched) + Send + 'static) -> io::Result<()> {
     let routes = listen(NETLINK_ROUTE, &ROUTE_GROUPS)?;
+    let _ = routes.add_membership(NEXTHOP_GROUP); // Linux 5.3
     // A kernel without nftables has nothing to tell of it.
     let guard = listen(NETLINK_NETFILTER, &[NFTABLES_GROUP]).ok();
     thread::Builder::new().name("watch".into()).spawn(move || run(&routes, guard.as_ref(), tell)).map(drop)
@@ -174,6 +178,8 @@ fn of_route(kind: u16, body: &[u8]) -> Touched {
             let routes = maybe_ours || attached && !defaults;
             Touched { routes, ways: protocol != Some(OURS), defaults, ..Touched::default() }
         }
+        // A default route may go by it now.
+        kind if NEXTHOPS.contains(&kind) => Touched { ways: true, defaults: true, ..Touched::default() },
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Touched { routes: true, ways: true, ..Touched::default() },
         _ => Touched::default(),
     }
@@ -234,5 +240,6 @@ mod tests {
         assert!(!in_table(1000).routes && in_table(1000).defaults && in_table(4501).routes, "a table of somebody else");
         assert!(!route(24, 254, dhcp).defaults && !route(0, 254, ours).defaults);
         assert!(route(1, 254, dhcp).defaults, "a half of it");
+        assert!(of_route(104, &[2, 0, 0, 0, 0, 0, 0, 0]).defaults, "the hop of it may be another one");
     }
 }

@@ -13,7 +13,7 @@ use super::attributes::attribute;
 use super::kernel::{MAIN, destination, families};
 use super::net::{Net, is_default, merged, number};
 use super::{TABLE, TABLE_OF_THE_REST};
-use crate::netlink::{Netlink, links};
+use crate::netlink::{Netlink, Nexthops};
 
 /// The kernel's table of our own addresses.
 const LOCAL: u32 = 255;
@@ -32,7 +32,7 @@ pub(super) struct Ways {
 
 /// Looks where routes lead, to everywhere and into `nets`, by whatever hop; those to the link `except` are left out.
 pub(super) fn ways(netlink: &mut Netlink, v6: bool, nets: &[AddrRange], except: Option<u32>) -> io::Result<Ways> {
-    let mut ways = Ways::default();
+    let (mut ways, mut nexthops) = (Ways::default(), Nexthops::default());
     for family in families(v6) {
         let v4 = family == AddressFamily::Inet;
         let nets = merged(v4, nets.iter().copied());
@@ -66,7 +66,7 @@ pub(super) fn ways(netlink: &mut Netlink, v6: bool, nets: &[AddrRange], except: 
                     matches!(route.header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra | RouteProtocol::Dhcp);
                 let nets = if given { &mut ways.given } else { &mut ways.others };
                 // Of IPv6 the kernel names the loopback interface there.
-                let mut links = if nowhere { BTreeSet::new() } else { links(&route) };
+                let mut links = if nowhere { BTreeSet::new() } else { netlink.links_of(&route, &mut nexthops)? };
                 if except.is_some_and(|except| links.remove(&except)) && links.is_empty() {
                     continue;
                 }

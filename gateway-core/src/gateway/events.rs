@@ -325,7 +325,7 @@ impl Gateway {
         let mut took = None;
         if entry.attempt == Some(ike) {
             took = entry.called_at.map(|at| now.since(at));
-            entry.attempt = None;
+            entry.conclude();
             entry.party = endpoint.ike_sa(ike).map(|view| view.party);
             if let Some(renewal) = entry.renew.take() {
                 let party = |ike: &IkeId| endpoint.ike_sa(*ike).map(|view| view.party);
@@ -603,7 +603,7 @@ impl Gateway {
             }
             if ours && !established {
                 match cause.kind {
-                    Kind::Intent => entry.attempt = None,
+                    Kind::Intent => entry.conclude(),
                     _ => self.fail(now, id, cause.clone()),
                 }
             } else if established && (entry.attempt.is_some() || !entry.looks_after(party)) {

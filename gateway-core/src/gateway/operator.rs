@@ -330,7 +330,9 @@ impl Gateway {
         let before = entry.ikes.len();
         entry.ikes.retain(|ike| !goes(ike));
         entry.superseded.retain(|ike| !goes(ike));
-        entry.attempt = entry.attempt.filter(|ike| !goes(ike));
+        if entry.attempt.as_ref().is_some_and(goes) {
+            entry.conclude();
+        }
         let (told, children) = (entry.ikes.len() < before, entry.children.clone());
         for ike in ended {
             drop(parts.endpoint.close(now, *ike)); // denied: it is gone

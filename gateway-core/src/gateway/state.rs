@@ -224,6 +224,11 @@ impl PeerEntry {
         if self.silent && round > 5 && round.is_multiple_of(3) { NATT_PORT } else { IKE_PORT }
     }
 
+    /// The handshake that we began is over, and did not fail: where it was made says nothing of what fails later.
+    pub(super) fn conclude(&mut self) {
+        (self.attempt, self.at_its_place) = (None, false);
+    }
+
     /// An attempt failed: the next one comes after a pause that grows.
     pub(super) fn fail(&mut self, now: Instant, cause: Cause) {
         self.attempt = None;

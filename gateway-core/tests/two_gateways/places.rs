@@ -386,3 +386,18 @@ fn f_63_a_connection_is_made_anew_although_nobody_says_what_the_name_of_the_peer
     renewed_at_the_second_call(&mut world);
     assert_eq!(questions(&mut world.left), [], "{}", world.story());
 }
+
+#[test]
+fn f_53_a_peer_that_ends_a_connection_is_called_at_its_next_place_whether_that_was_made_anew_or_not() {
+    for renewed in [false, true] {
+        let places = peer(true, CALM, "").replace(&format!("\"{RIGHT}\""), &format!("[\"{RIGHT}\", \"192.0.2.77\"]"));
+        let mut world = World::new(&places, &peer(false, &format!("start = \"passive\"\n{CALM}"), "")).start();
+        if renewed {
+            renewed_at_the_second_call(&mut world);
+        }
+        world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+        world.exchange();
+        world.pass(secs(10));
+        assert_eq!(tried(&world).last().unwrap(), "192.0.2.77", "{renewed}\n{}", world.story());
+    }
+}
