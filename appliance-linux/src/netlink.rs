@@ -354,8 +354,12 @@ impl Netlink {
                 rest = beyond;
                 match i32::from(kind) {
                     _ if sequence != self.sequence => {}
-                    // A kernel without them has none.
-                    libc::NLMSG_DONE | libc::NLMSG_ERROR => break 'answers,
+                    libc::NLMSG_DONE => break 'answers,
+                    libc::NLMSG_ERROR => match word(body, 0).map(u32::cast_signed) {
+                        // A kernel without them has none.
+                        Some(code) if code == -libc::EOPNOTSUPP || code == -libc::EINVAL => break 'answers,
+                        code => return Err(io::Error::from_raw_os_error(code.unwrap_or_default().saturating_neg())),
+                    },
                     _ if kind == NEW => {
                         let said = |wanted| attribute(body.get(HEAD..)?, wanted);
                         let Some(number) = said(1).and_then(|octets| word(octets, 0)) else { continue };
