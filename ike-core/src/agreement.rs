@@ -221,8 +221,8 @@ pub(crate) fn place<C: IkeCrypto>(
     Ok(made?)
 }
 
-/// The Child SA that the peer asked for, and that has its keys, comes up. After a rekey it sends only once the peer deleted
-/// `old`.
+/// The Child SA that the peer asked for, and that has its keys, comes up. After a rekey it sends only once the peer shows that
+/// it has it, which time alone does not: it uses it or deletes `old` (RFC 7296 §2.8). Our answer may have been lost.
 pub(crate) fn install<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
     agreed: Agreed<'_>,
@@ -236,7 +236,6 @@ pub(crate) fn install<C: IkeCrypto>(
     if old.is_some() {
         child.replaces = old;
         child.outbound_ready = false;
-        child.outbound_at = Some(env.now + env.settings.outbound_delay);
     }
     if let Some(old) = old {
         succession::child_replaced(env.children, old, new, env.now + env.settings.orphan);

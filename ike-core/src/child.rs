@@ -124,8 +124,6 @@ pub(crate) struct Child {
     pub(crate) rekey_failed: Option<Failure>,
     pub(crate) rekey_at: Option<Instant>,
     pub(crate) expires_at: Option<Instant>,
-    /// When to send through it although the peer did not delete the old SA yet.
-    pub(crate) outbound_at: Option<Instant>,
     /// When to delete it ourselves, because the peer that should have did not.
     pub(crate) orphan_at: Option<Instant>,
     /// The peer asked for it, and may not have our answer yet: until then it would not know what a rekey or a Delete of
@@ -162,7 +160,6 @@ impl Child {
             rekey_failed: None,
             rekey_at: None,
             expires_at: None,
-            outbound_at: None,
             orphan_at: None,
             settles_at: None,
             refused: Patience::default(),
@@ -187,7 +184,6 @@ impl Child {
     fn calm(&mut self) {
         self.rekey_at = None;
         self.expires_at = None;
-        self.outbound_at = None;
         self.orphan_at = None;
         self.settles_at = None;
     }
@@ -210,7 +206,7 @@ impl Child {
             // What waits for the window waits for a message, not for a moment.
             Phase::WANTED_NOW => None,
             Phase::Wanted(at) | Phase::Draining(at) => Some(at),
-            Phase::Up => [self.rekey_at, self.expires_at, self.outbound_at, self.orphan_at, self.settles_at]
+            Phase::Up => [self.rekey_at, self.expires_at, self.orphan_at, self.settles_at]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -242,9 +238,6 @@ impl Child {
             }
             Phase::Draining(until) if until <= now => self.end(Failure::Replaced),
             Phase::Up => {
-                if due(&mut self.outbound_at) {
-                    self.send_through();
-                }
                 if due(&mut self.expires_at) {
                     self.leave(Failure::Expired);
                 }
@@ -260,9 +253,8 @@ impl Child {
         false
     }
 
-    /// The peer is done with the SA that this one replaces.
+    /// The peer has this SA, or is done with the one that it replaces.
     pub(crate) fn send_through(&mut self) {
-        self.outbound_at = None;
         // Whoever was replaced in the meantime stays behind.
         if self.live() && !self.outbound_ready && self.replaced_by.is_none() {
             self.outbound_ready = true;

@@ -30,8 +30,6 @@ pub struct Settings {
     pub drain: Duration,
     /// How long we wait for the peer to delete an SA that its rekey replaced, before we do.
     pub orphan: Duration,
-    /// How long a Child SA made by the peer's rekey waits for the Delete of the old one before we send through it.
-    pub outbound_delay: Duration,
     /// How long we take for granted that the peer has our answer to its request for a Child SA, when nothing shows it.
     pub settle: Duration,
     /// How long to wait after the peer was busy (TEMPORARY_FAILURE) or a rekey failed; longer with each time.
@@ -62,7 +60,6 @@ impl Default for Settings {
             linger: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             orphan: Duration::from_secs(30),
-            outbound_delay: Duration::from_secs(3),
             settle: Duration::from_secs(10),
             retry: Duration::from_secs(2),
             patience: Duration::from_secs(20),

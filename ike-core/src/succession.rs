@@ -48,7 +48,6 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
         crossed => {
             if let Some(theirs) = crossed.as_ref().and_then(|crossed| env.children.by_id_mut(crossed.made)) {
                 theirs.replaced_by = new_id;
-                theirs.outbound_at = None;
                 theirs.rekey_at = None;
                 theirs.orphan_at = Some(orphan_at);
             }
@@ -91,7 +90,6 @@ pub(crate) fn child_deleted(children: &mut Children<'_>, heir: ChildId, cause: F
         } else if child.leaving.is_none() {
             child.orphan_at = None;
             child.rekey_at = Some(rekey_at);
-            child.outbound_at = None;
             child.outbound_ready = true;
             // What was not announced yet is announced as it is.
             child.report.outbound = !child.report.up;

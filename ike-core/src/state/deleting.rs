@@ -130,7 +130,10 @@ pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
     let mut from = 0;
     while let Some(slot) = env.children.take_named(env.slot, from) {
         from = slot;
-        deleted(env, slot);
+        // We deleted what the peer should have: nothing is left but the new one.
+        if let Some(heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
+            heir.send_through();
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn f_41_a_rekeyed_child_goes_on_when_the_peer_deletes_the_new_one_again() {
 
 #[test]
 fn f_41_that_a_child_may_be_used_is_told_when_something_comes_through_it_however_late() {
-    let settings = Settings { settle: seconds(1), outbound_delay: seconds(60), ..Settings::default() };
+    let settings = Settings { settle: seconds(1), ..Settings::default() };
     let mut host = lax(0, [12, 16, 1280], settings);
     let mut peer = up(&mut host, 4);
     let old = host.sending[&CHILD];
@@ -57,6 +57,29 @@ fn f_41_that_a_child_may_be_used_is_told_when_something_comes_through_it_however
     host.endpoint.heard(NOW + seconds(6), made);
     let _ = transmits(&mut host);
     assert_eq!(host.sending[&CHILD], made, "not before the next message");
+}
+
+#[test]
+fn d_a_child_of_the_peers_rekey_is_not_sent_through_as_long_as_our_answer_may_be_lost() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 5);
+    let old = host.sending[&CHILD];
+    let header = peer.header(CREATE, false, peer.next[0]);
+    let request = peer.seal(&header, &child_of(Some(ESP_SPI), 0x0102_0304));
+    assert_eq!(peer.tell(&mut host, &request).1.len(), 1);
+    let made = *host.installed.keys().find(|child| **child != old).unwrap();
+    // It hears nothing of that, repeats its request and has no keys of the new SA.
+    for second in [4, 11, 24] {
+        host.endpoint.handle_timeout(NOW + seconds(second));
+        let (_, again) = peer.tell(&mut host, &request);
+        assert_eq!(again.len(), 1);
+        assert_eq!(host.sending[&CHILD], old, "after {second} s");
+    }
+    // It never deletes the old one: we do, and whatever it thinks of the new one, there is no other any more.
+    host.endpoint.handle_timeout(NOW + seconds(30));
+    assert_eq!(transmits(&mut host).len(), 1);
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    assert_eq!(host.sending[&CHILD], made, "{:?}", host.story);
 }
 
 #[test]
