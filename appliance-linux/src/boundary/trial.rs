@@ -244,8 +244,12 @@ fn f_07_a_gateway_with_one_interface_gives_out_by_it_what_the_tunnel_brings_unti
             device.send(&packet(PEER, (to, 9))).unwrap();
             out_of(&wan).is_some()
         };
-        let boundary = start();
+        let mut boundary = start();
         assert!(leaves("10.2.77.5") && leaves("10.2.1.5"), "behind the router of a cloud");
+        ip("link set portcullis-own up");
+        boundary.reconcile(Touched::ALL).unwrap();
+        boundary.wait_for_guard();
+        assert!(leaves("10.2.77.5"), "what carries nothing is no second interface");
         drop(boundary);
         // A port without an address, which is not even switched on.
         ip("link add port type veth peer name end");
