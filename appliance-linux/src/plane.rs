@@ -6,6 +6,7 @@
 mod discarded;
 mod icmp;
 mod inbound;
+mod narrow;
 mod outbound;
 mod sockets;
 mod stray;
@@ -121,8 +122,8 @@ impl Plane {
         let (plane, inbox) = (Arc::clone(self), news.clone());
         thread::Builder::new().name("inbound".into()).spawn(move || inbound::run(&plane, &inbox))?;
         let (errors, plane, inbox) = (icmp::Errors::open(), Arc::clone(self), news.clone());
-        let is_ours = move |local| plane.sockets().send_from(local);
-        thread::Builder::new().name("icmp".into()).spawn(move || errors.run(is_ours, &inbox))?;
+        let outlet = move |local| plane.sockets().outlet(local);
+        thread::Builder::new().name("icmp".into()).spawn(move || errors.run(outlet, &inbox))?;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What ICMP says of our IKE messages: that nothing listens where they go, or that nothing leads there. Anybody can write that,
-//! and nothing is ended by it: it is told, where there would be nothing to tell but silence.
+//! and nothing is ended by it: it is told, where there would be nothing to tell but silence. And what it says of our ESP in
+//! IPv6: that it is too large for a link on its way.
 //!
 //! A socket that hears errors (IP_RECVERR) would fail to send the next packet, whosever that is, for each of them. These are read
 //! from sockets of their own, which carry nothing.
@@ -15,6 +16,7 @@ use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt};
 use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::narrow::{Narrow, Way, too_big};
 use super::{readable, wait};
 use crate::inbox::{Inbox, News};
 use crate::logging::Throttle;
@@ -38,6 +40,7 @@ const UNREACHABLE: u8 = 3;
 /// linux/icmpv6.h: the same, for 256 types.
 const ICMPV6_FILTER: i32 = 1;
 const UNREACHABLE_V6: u8 = 1;
+const TOO_BIG_V6: u8 = 2;
 
 sockopt_impl!(
     /// Which messages of ICMP are not taken.
@@ -56,7 +59,7 @@ sockopt_impl!(
     [u32; 8]
 );
 
-/// A socket of each family, as far as there is one, that hears only that something is unreachable.
+/// A socket of each family, as far as there is one, that hears only that something is unreachable or too large.
 pub(super) struct Errors(Vec<Socket>);
 
 impl Errors {
@@ -65,7 +68,11 @@ impl Errors {
             let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(protocol)).ok()?;
             let filtered = match domain {
                 Domain::IPV4 => setsockopt(&socket, FilterV4, &!(1 << UNREACHABLE)),
-                _ => setsockopt(&socket, FilterV6, &[!(1 << UNREACHABLE_V6), !0, !0, !0, !0, !0, !0, !0]),
+                _ => setsockopt(
+                    &socket,
+                    FilterV6,
+                    &[!(1 << UNREACHABLE_V6 | 1 << TOO_BIG_V6), !0, !0, !0, !0, !0, !0, !0],
+                ),
             };
             filtered.is_ok().then_some(socket)
         };
@@ -77,9 +84,11 @@ impl Errors {
         )
     }
 
-    /// Runs until waiting fails, which costs nothing but these words. `is_ours`: we send from that address and port.
-    pub(super) fn run(&self, is_ours: impl Fn(SocketAddr) -> bool, inbox: &Inbox) {
+    /// Runs until waiting fails, which costs nothing but these words, and large packets on narrow ways. `outlet`: the interface
+    /// that the socket is bound to by which we send from that address and port; `None`: we do not.
+    pub(super) fn run(&self, outlet: impl Fn(SocketAddr) -> Option<Option<u32>>, inbox: &Inbox) {
         let mut throttle = Throttle::new(MOST, PERIOD, Instant::now());
+        let mut narrow = Narrow::default();
         while !self.0.is_empty() {
             let mut descriptors: Vec<_> = self.0.iter().map(readable).collect();
             if wait(&mut descriptors).is_err() {
@@ -90,8 +99,15 @@ impl Errors {
                 let mut room = [0; 256];
                 for _ in 0..TURN {
                     let Ok((from, length)) = receive(socket, &mut room) else { break };
-                    if let Some((path, why)) = said(from.is_ipv4(), room.get(..length).unwrap_or_default())
-                        && is_ours(path.local)
+                    let message = room.get(..length).unwrap_or_default();
+                    if from.is_ipv6()
+                        && let Some((local, remote)) = too_big(message)
+                        && let Some(link) = outlet(SocketAddr::from((local, 0)))
+                    {
+                        narrow.note(Way { local, remote, link });
+                    }
+                    if let Some((path, why)) = said(from.is_ipv4(), message)
+                        && outlet(path.local).is_some()
                         && throttle.admit(Instant::now()).is_some()
                     {
                         inbox.offer(News::Unreachable { path, from, why });
@@ -154,7 +170,7 @@ mod tests {
             let (sender, inputs) = std::sync::mpsc::sync_channel(9);
             let errors = Errors::open();
             assert_eq!(errors.0.len(), 2);
-            thread::spawn(move || errors.run(|_| true, &Inbox(sender)));
+            thread::spawn(move || errors.run(|_| Some(None), &Inbox(sender)));
             for (ours, theirs) in [("127.0.0.1", "127.0.0.2:500"), ("::1", "[::1]:4501")] {
                 for port in [5000, 500] {
                     let socket = UdpSocket::bind((ours, port)).unwrap();
@@ -179,7 +195,7 @@ mod tests {
             let (sender, inputs) = std::sync::mpsc::sync_channel(99);
             let errors = Errors::open();
             let ours = "127.0.0.9:500".parse().unwrap();
-            thread::spawn(move || errors.run(|local| local == ours, &Inbox(sender)));
+            thread::spawn(move || errors.run(|local| (local == ours).then_some(None), &Inbox(sender)));
             // All within one period of the throttle; a machine that is slower than that shows nothing here.
             for addr in ["127.0.0.1:500", "127.0.0.9:500"] {
                 let socket = UdpSocket::bind(addr).unwrap();

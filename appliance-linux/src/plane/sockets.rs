@@ -66,10 +66,14 @@ impl Sockets {
         self.owners.contains_key(&addr)
     }
 
-    /// Whether this is an address and port that we send from.
-    pub(super) fn send_from(&self, local: SocketAddr) -> bool {
-        let mut serving = self.open.iter().filter(|socket| socket.serves(local));
-        serving.any(|socket| self.is_ours(local.ip()) || socket.listen().addr == local.ip())
+    /// The interface that the socket is bound to by which we send from this address and port; `None`: we do not.
+    pub(super) fn outlet(&self, local: SocketAddr) -> Option<Option<u32>> {
+        let owners = self.owners.get(&local.ip()).map_or(&[][..], Vec::as_slice);
+        let serving = self.open.iter().filter(|socket| socket.serves(local));
+        serving
+            .filter(|socket| self.is_ours(local.ip()) || socket.listen().addr == local.ip())
+            .map(|socket| socket.link())
+            .min_by_key(|link| preference(*link, owners, None))
     }
 
     /// Notes where a datagram came from, where that decides through which socket its answer leaves.
