@@ -260,7 +260,11 @@ impl Boundary {
 
     /// Goes on where the guard has reported, and tries again what failed, when it is time.
     pub(crate) fn try_again(&mut self) {
-        if self.copy_ended.swap(false, Ordering::SeqCst) {
+        if self.guard.has_reported() {
+            self.apply(Touched::default(), false);
+        }
+        // A report that was made before its end would say that it is there.
+        if !self.guard.is_busy() && self.copy_ended.swap(false, Ordering::SeqCst) {
             let now = Instant::now();
             // One that ends as soon as it is there waits as if it had failed.
             match self.last_copy.replace(now) {
@@ -268,7 +272,7 @@ impl Boundary {
                 _ => self.copy_again.wanted(now),
             }
         }
-        if self.guard.has_reported() || self.deadline().is_some_and(|at| at <= Instant::now()) {
+        if self.deadline().is_some_and(|at| at <= Instant::now()) {
             self.apply(Touched::default(), false);
         }
     }

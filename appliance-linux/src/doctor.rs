@@ -43,6 +43,7 @@ pub(crate) fn examine(config: &Config, tell: &mut dyn FnMut(Finding)) {
     };
     told(forwarding(config));
     told(host::interfaces(config));
+    told(without_ipv6(config).into_iter().collect());
     told(ports::ports(config, running));
     let guard = boundary::guard_state();
     told(guard::boundary(config, &guard, running));
@@ -66,6 +67,11 @@ pub(crate) fn examine(config: &Config, tell: &mut dyn FnMut(Finding)) {
         Err(error) => told(vec![finding(Grade::Failure, "netlink", format!("cannot be opened: {error}"), "")]),
     }
     told(elsewhere::elsewhere(config));
+}
+
+/// The peers that the daemon cannot meet, as the kernel has no IPv6.
+pub(crate) fn without_ipv6(config: &Config) -> Option<Finding> {
+    ports::without_ipv6(config, boundary::has_ipv6())
 }
 
 /// What `check` says of this machine beside the configuration, a line each.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use gateway_core::config::{Config, Remote};
+use gateway_core::config::{Config, Peer, Remote};
 use nix::net::if_::if_nametoindex;
 
 use crate::boundary::has_ipv6;
@@ -42,6 +42,13 @@ pub(crate) fn wanted(config: &Config, outside: &[String]) -> BTreeSet<Listen> {
             ends.iter().map(move |(addr, interface)| Listen { carrier, addr: *addr, interface: interface.clone() })
         })
         .collect()
+}
+
+/// The peers for which it is to listen at `::` alone: where the kernel has no IPv6 they have no socket.
+pub(crate) fn in_ipv6_alone(config: &Config) -> impl Iterator<Item = &str> {
+    let everywhere = |peer: &&Peer| !config.gateway.outside.is_empty() || peer.local.is_empty();
+    let alone = |peer: &&Peer| families(&peer.local, &peer.remote).iter().all(IpAddr::is_ipv6);
+    config.peers.iter().filter(everywhere).filter(alone).map(|peer| peer.name.as_str())
 }
 
 /// The wildcard addresses of the families that a peer can be met in.

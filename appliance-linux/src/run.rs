@@ -173,7 +173,8 @@ impl Daemon {
             .map_err(|error| Trouble { text: format!("signals cannot be taken: {error}"), hint: String::new() })?;
 
         let capacity = Need::of(&config).capacity().map_err(|text| Trouble { text, hint: String::new() })?;
-        for line in doctor::forwarding(&config).iter().filter(|finding| finding.grade > doctor::Grade::Note) {
+        let found = doctor::forwarding(&config).into_iter().chain(doctor::without_ipv6(&config));
+        for line in found.filter(|finding| finding.grade > doctor::Grade::Note) {
             warn!("{}; {}", line.text, line.fix);
         }
         for line in doctor::reminders(&config) {

@@ -2,7 +2,7 @@
 
 use ipsec_core::time::Instant;
 
-use crate::child::Phase;
+use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::ChildId;
 use crate::failure::Failure;
@@ -28,8 +28,15 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
         return Effects::default();
     }
     if let Err(exchange) = sa.window.repeat(env.now, &env.settings.retransmission) {
-        let cause = sa.silence(exchange);
-        return sa.over(cause);
+        if !lives(sa, env) {
+            let cause = sa.silence(exchange);
+            return sa.over(cause);
+        }
+        let repeated = sa.window.outstanding.map(|request| request.repetitions);
+        if repeated == Some(env.settings.retransmission.tries) {
+            sa.report.unanswered = Some(exchange);
+        }
+        sa.window.repeat_once_more(env.now, &env.settings.retransmission);
     }
     if sa.expires.is_some_and(|at| at <= env.now) {
         return sa.over(Failure::HalfOpenTimeout);
@@ -53,6 +60,16 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
     sa.work |= rekey || orphan || liveness;
     sa.report.reauthenticate |= reauthenticate;
     Effects::default()
+}
+
+/// Whether a peer that does not answer a request is there all the same, and what stands is worth waiting for: messages on the
+/// IKE SA and packets on its children show that (RFC 7296 §2.4), and another IKE SA can be made beside this one. What has to go
+/// cannot while the request is outstanding, and so goes with the SA.
+fn lives<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>) -> bool {
+    let State::Established(established) = &sa.state else { return false };
+    let heard = established.heard + env.settings.retransmission.span() > env.now;
+    let goes = |child: &Child| child.leaving.as_ref().is_some_and(|why| *why != Failure::Replaced);
+    heard && !established.closing() && !env.children.of(env.slot).any(|(_, child)| goes(child))
 }
 
 /// The next moment at which [`on_time`] has something to do.

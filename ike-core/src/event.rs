@@ -1,5 +1,6 @@
 //! What the endpoint tells its caller.
 
+use crate::registry::ExchangeType;
 use core::fmt;
 use core::net::SocketAddr;
 
@@ -117,6 +118,17 @@ pub enum Event<'e> {
         peer: PeerId,
         /// Why.
         cause: Failure,
+    },
+    /// The peer does not answer a request, repeated as often as that is done, and is heard of all the same: the SA and its
+    /// children stand for as long as it is, and nothing else can be asked on it. Make another IKE SA with
+    /// [`Endpoint::initiate`](crate::endpoint::Endpoint::initiate) and close this one then.
+    Unanswered {
+        /// The IKE SA.
+        ike: IkeId,
+        /// With whom.
+        peer: PeerId,
+        /// What is not answered.
+        exchange: ExchangeType,
     },
     /// The peer takes us for authenticated for a limited time, which is nearly over (AUTH_LIFETIME, RFC 4478): make another
     /// IKE SA with [`Endpoint::initiate`](crate::endpoint::Endpoint::initiate) and close this one then, or the peer ends it.

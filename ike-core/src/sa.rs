@@ -250,6 +250,8 @@ pub(crate) struct Report {
     pub(crate) reauthenticate: bool,
     /// A rekey of this SA did not come about.
     pub(crate) rekey_failed: Option<Failure>,
+    /// The peer lives and does not answer our request of this exchange.
+    pub(crate) unanswered: Option<ExchangeType>,
 }
 
 pub(crate) struct Sa<C: IkeCrypto> {

@@ -31,6 +31,11 @@ impl Retransmission {
         let factor = 1u32.checked_shl(u32::from(repetitions)).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.longest)
     }
+
+    /// From the request until its last repetition has waited in vain, too.
+    pub(crate) fn span(&self) -> Duration {
+        (0..=self.tries).map(|repetitions| self.pause(repetitions)).fold(Duration::ZERO, Duration::saturating_add)
+    }
 }
 
 /// Our request that the peer has not answered yet; its octets stand in the SA's request buffer.
@@ -146,7 +151,7 @@ impl Window {
         }
     }
 
-    /// Repeats the outstanding request when it is due. `Err`: the peer is silent.
+    /// Repeats the outstanding request when it is due. `Err`: it was repeated as often as it is to be.
     pub(crate) fn repeat(&mut self, now: Instant, timing: &Retransmission) -> Result<(), ExchangeType> {
         let Some(request) = self.outstanding.as_mut().filter(|request| request.due <= now) else {
             return Ok(());
@@ -154,10 +159,16 @@ impl Window {
         if request.repetitions >= timing.tries {
             return Err(request.exchange);
         }
+        self.repeat_once_more(now, timing);
+        Ok(())
+    }
+
+    /// Repeats the outstanding request, however often that was done.
+    pub(crate) fn repeat_once_more(&mut self, now: Instant, timing: &Retransmission) {
+        let Some(request) = &mut self.outstanding else { return };
         request.repetitions = request.repetitions.saturating_add(1);
         request.due = now + timing.pause(request.repetitions);
         self.send_request = true;
-        Ok(())
     }
 
     /// A datagram is about to be handled, and decrypted in place.

@@ -174,38 +174,35 @@ pub(super) fn barred<'s>(
     let widest = |net: Net| around(net).filter(|net| locals.contains(net)).last().filter(|_| is_local(net));
     let parts: BTreeSet<Net> = parts.filter(|net| is_local(*net)).collect();
 
+    let armed = |net: Net| around(net).filter_map(|net| arms.get(&net)).flatten();
+    let strange = |net: Net| {
+        // Who gives the peers everything leads them outside.
+        let Some(local) = widest(net) else { return BTreeSet::new() };
+        let guess = || if outside.several { BTreeSet::new() } else { armed(net).cloned().collect() };
+        let home = outside.home(net, local).unwrap_or_else(guess);
+        outside.interfaces.difference(&home).cloned().collect()
+    };
+    let strange: Interfaces = locals.union(&parts).map(|net| (*net, strange(*net))).collect();
+    let astray =
+        |net: Net| strange.get(&net).is_some_and(|strange| outside.led(net).iter().any(|name| strange.contains(*name)));
+
     let mut barred = Barred::default();
     // Those around come before those within.
-    for net in locals.union(&parts).copied() {
-        let Some(local) = widest(net) else {
-            // Who gives the peers everything leads them outside.
-            barred.nets.insert(net, BTreeSet::new());
-            continue;
-        };
-        let arms: BTreeSet<String> = around(net).filter_map(|net| arms.get(&net)).flatten().cloned().collect();
-        let strange = |part: Net| {
-            let guess = || if outside.several { BTreeSet::new() } else { arms.clone() };
-            let home = outside.home(part, local).unwrap_or_else(guess);
-            outside.interfaces.difference(&home).cloned().collect::<BTreeSet<String>>()
-        };
-        let lies = |part: Net| {
-            let strange = strange(part);
-            !outside.led(part).into_iter().any(|name| strange.contains(name))
-        };
-        if !lies(net) {
-            let within = parts.range(net..).filter(|part| **part != net).take_while(|part| net.covers(**part));
-            let some = within.into_iter().any(|part| !is_single(*part) && lies(*part));
+    for (&net, strange) in &strange {
+        let local = widest(net).unwrap_or(net);
+        if astray(net) {
+            let mut within = parts.range(net..).filter(|part| **part != net).take_while(|part| net.covers(**part));
+            let some = within.any(|part| !is_single(*part) && !astray(*part));
             // A site may be less than the network that stands for it. Where an interface outside is of it, it is not that.
             let peers = || beyond.range(net..).next().is_some_and(|beyond| net.covers(*beyond));
             let lost = outside.kept.contains_key(&net);
-            let is_less = net == local && arms.is_empty() && (some || peers() && !lost);
+            let is_less = net == local && armed(net).next().is_none() && (some || peers() && !lost);
             if !is_less && barred.astray.get(&local) != Some(&false) {
                 barred.astray.insert(net, some);
             }
         }
-        let strange = strange(net);
-        if net == local || around(net).skip(1).find_map(|around| barred.nets.get(&around)) != Some(&strange) {
-            barred.nets.insert(net, strange);
+        if net == local || around(net).skip(1).find_map(|around| barred.nets.get(&around)) != Some(strange) {
+            barred.nets.insert(net, strange.clone());
         }
     }
     barred

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use crate::netlink::Link;
 
-/// Whether there are several interfaces, our own device and the loopback one aside: those that are switched on, and those of a
+/// Whether there are several interfaces, our own and the loopback one aside: those that are switched on, and those of a
 /// driver that are not. What is a part of another one that counts does not.
-pub(super) fn several(links: &[Link], device: Option<u32>) -> bool {
+pub(super) fn several(links: &[Link], ours: [Option<u32>; 2]) -> bool {
     let is_there = |link: &Link| link.up || link.kind.is_none();
     let wholes: BTreeSet<u32> = links
         .iter()
@@ -17,7 +17,7 @@ pub(super) fn several(links: &[Link], device: Option<u32>) -> bool {
         .collect();
     let counts = |link: &&Link| {
         let part = link.master.is_some_and(|master| wholes.contains(&master));
-        !link.loopback && Some(link.index) != device && is_there(link) && !part
+        !link.loopback && !ours.contains(&Some(link.index)) && is_there(link) && !part
     };
     links.iter().filter(counts).count() > 1
 }
@@ -36,7 +36,8 @@ mod tests {
     fn f_07_an_interface_is_one_whatever_it_is_made_of_and_a_second_one_counts_without_an_address() {
         let eth = link(2, None, None);
         let (loopback, ours) = (Link { loopback: true, ..link(1, None, None) }, link(8, Some("tun"), None));
-        let with = |more: &[Link]| several(&[&[loopback.clone(), ours.clone(), eth.clone()], more].concat(), Some(8));
+        let with =
+            |more: &[Link]| several(&[&[loopback.clone(), ours.clone(), eth.clone()], more].concat(), [Some(8), None]);
         assert!(!with(&[]));
         for kind in [None, Some("vlan"), Some("dsa"), Some("wwan"), Some("bridge"), Some("wireguard"), Some("tun")] {
             assert!(with(&[link(3, kind, None)]), "{kind:?}");
@@ -45,10 +46,10 @@ mod tests {
         assert!(!with(&[Link { up: false, ..link(3, Some("sit"), None) }]), "what a module of the kernel brings");
         assert!(!with(&[link(3, None, Some(2))]), "half of one, as some clouds have them");
         let parts = [link(2, None, Some(9)), link(3, None, Some(9))];
-        let of = |kind: &str| several(&[&parts[..], &[link(9, Some(kind), None)]].concat(), None);
+        let of = |kind: &str| several(&[&parts[..], &[link(9, Some(kind), None)]].concat(), [None; 2]);
         assert!(!of("bond") && of("vrf"));
         let off = Link { up: false, ..link(9, Some("bridge"), None) };
-        assert!(several(&[&parts[..], &[off]].concat(), None), "parts of nothing");
+        assert!(several(&[&parts[..], &[off]].concat(), [None; 2]), "parts of nothing");
     }
 
     #[test]
@@ -56,7 +57,7 @@ mod tests {
         in_a_network_of_its_own(|| {
             let ip = super::super::tests::ip;
             let mut netlink = Netlink::open().unwrap();
-            let mut several = || several(&netlink.links().unwrap(), None);
+            let mut several = || several(&netlink.links().unwrap(), [None; 2]);
             ip("link add br0 type bridge");
             ip("link set br0 up");
             assert!(!several());

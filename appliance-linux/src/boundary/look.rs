@@ -10,7 +10,7 @@ use super::health::Round;
 use super::home::Outside;
 use super::net::{Net, is_default, prefixes};
 use super::plan::Seen;
-use super::{Boundary, MARK, kernel, legs, ways};
+use super::{Boundary, MARK, kernel, legs, owner, ways};
 use crate::tun::Place;
 
 impl Boundary {
@@ -103,7 +103,7 @@ impl Boundary {
             |ways: BTreeMap<Net, BTreeSet<u32>>| ways.into_iter().map(|(net, links)| (net, names(links))).collect();
         (outside.given, outside.routed) = (led(ways.given), led(ways.others));
         outside.several = match self.netlink.links() {
-            Ok(links) => legs::several(&links, tun),
+            Ok(links) => legs::several(&links, [tun, owner::index()]),
             // One with a name or words that nobody can read is one more in any case.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => true,
             Err(error) => return Err(error),

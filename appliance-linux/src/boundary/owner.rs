@@ -43,7 +43,12 @@ impl Owner {
 
 /// Whether somebody has the right, for those who may not take it.
 pub(crate) fn is_claimed() -> bool {
-    nix::net::if_::if_nametoindex(NAME).is_ok()
+    index().is_some()
+}
+
+/// The index of the interface, if somebody has the right.
+pub(super) fn index() -> Option<u32> {
+    nix::net::if_::if_nametoindex(NAME).ok()
 }
 
 /// What is said to a second daemon.

@@ -303,6 +303,22 @@ fn f_07_a_copy_that_somebody_ended_is_made_again_at_once_unless_each_ends_so() {
 }
 
 #[test]
+fn f_07_a_copy_that_ends_behind_its_report_is_made_again_all_the_same() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        guard.send(stands()).unwrap();
+        boundary.follow(&config("10.1.0.0/16"));
+        boundary.wait_for_guard();
+        guard.send(stands()).unwrap();
+        boundary.reconcile(Touched::ALL).unwrap();
+        assert!(boundary.guard.wait(Instant::now() + Duration::from_secs(10)), "and nobody has taken it");
+        boundary.copy_ended.store(true, Ordering::SeqCst);
+        boundary.try_again();
+        assert!(boundary.guard.is_busy(), "the report still says that it is there");
+    });
+}
+
+#[test]
 fn f_06_a_daemon_that_lost_its_mark_puts_it_back_or_leaves_the_boundary_to_whoever_has_it() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();

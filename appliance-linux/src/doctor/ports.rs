@@ -5,7 +5,7 @@ use std::io;
 
 use gateway_core::config::Config;
 
-use super::finding::{Finding, Grade, finding, fine};
+use super::finding::{Finding, Grade, a_few, finding, fine};
 use crate::listen::{self, Opened};
 use crate::plane::Sockets;
 use crate::socket::{Carrier, Listen};
@@ -17,6 +17,20 @@ pub(super) fn ports(config: &Config, running: bool) -> Vec<Finding> {
         true => held(&wanted),
         false => free(&wanted),
     }
+}
+
+/// Whom no socket is opened for, as the kernel has no IPv6 (`v6`); the others are served all the same.
+pub(super) fn without_ipv6(config: &Config, v6: bool) -> Option<Finding> {
+    let peers: Vec<_> = listen::in_ipv6_alone(config).filter(|_| !v6).map(|name| format!("\"{name}\"")).collect();
+    if peers.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "this kernel has no IPv6, and there is no other way to meet {}: no socket is open for it",
+        a_few(peers)
+    );
+    let fix = "switch IPv6 on (boot without ipv6.disable=1), or write an address of IPv4 under remote";
+    Some(finding(Grade::Failure, "ports", text, fix))
 }
 
 /// Whether everything can be had that the daemon is going to ask for.
@@ -100,6 +114,30 @@ mod tests {
             drop(v6);
             assert_eq!(lines(&everywhere, false), [fine]);
         });
+    }
+
+    #[test]
+    fn f_37_whom_only_ipv6_leads_to_is_told_where_there_is_none() {
+        let told = |local: &str, remote: &str, outside: &[&str], v6: bool| {
+            let mut config = config(local, remote);
+            config.gateway.outside = outside.iter().map(|name| (*name).to_owned()).collect();
+            without_ipv6(&config, v6).map(|found| found.to_string()).unwrap_or_default()
+        };
+        let line = told("any", "2001:db8::1", &[], false);
+        assert!(
+            line.starts_with("FAIL") && line.contains("meet \"a\"") && line.contains("fix: switch IPv6 on"),
+            "{line}"
+        );
+        assert_eq!(told("2001:db8::2", "2001:db8::1", &["wan"], false), line);
+        for (local, remote, v6) in [
+            ("any", "2001:db8::1", true),
+            ("any", "gw.example", false),
+            ("any", "any", false),
+            ("any", "192.0.2.1", false),
+        ] {
+            assert_eq!(told(local, remote, &[], v6), "", "{local}, {remote}");
+        }
+        assert_eq!(told("2001:db8::2", "2001:db8::1", &[], false), "", "its socket cannot be opened, which ends it");
     }
 
     #[test]

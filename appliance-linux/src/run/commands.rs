@@ -48,7 +48,7 @@ impl Daemon {
             }
             Request::Down { name, timeout_ms } => {
                 let known = with_gateway!(self, |gateway, parts| gateway.down(now, &name, &mut parts));
-                known.map(|()| Ok((name, Goal::Down, timeout_ms)))
+                known.inspect(|()| self.forget_waiting(&name)).map(|()| Ok((name, Goal::Down, timeout_ms)))
             }
             Request::Rekey { name, ike, timeout_ms } => {
                 let goal = self.rekey_goal(&name, ike);
@@ -79,6 +79,15 @@ impl Daemon {
             },
         };
         let _ = answer.send(Answer::Failed { cause });
+    }
+
+    /// Packets that waited for what is taken down would want it back with the next SA that does not carry them.
+    fn forget_waiting(&mut self, name: &str) {
+        let (peer, child) = name.split_once('/').map_or((name, None), |(peer, child)| (peer, Some(child)));
+        let named = named_children(self.endpoint.pad()).into_iter();
+        let meant = named.filter(|(_, of)| of.0 == peer && child.is_none_or(|child| child == of.1));
+        let lost = meant.map(|(policy, _)| self.pending.take(policy).count()).sum();
+        self.lose(lost);
     }
 
     /// What there is before a rekey, to see when it is done.

@@ -10,8 +10,8 @@ use ipsec_core::engine::Verdict;
 use ipsec_core::net::{Encap, Spi};
 
 use super::*;
-use crate::control::protocol::Answer;
-use crate::control::server::Reply;
+use crate::control::protocol::{Answer, Request};
+use crate::control::server::{Call, Reply};
 use crate::control::waiting::{Goal, Wait};
 use crate::namespace::in_a_network_of_its_own;
 use crate::netlink::Netlink;
@@ -168,6 +168,34 @@ fn f_62_an_sa_that_comes_up_throws_away_no_packet_that_waits_for_another_one_of_
         daemon.tell(&Report { peer, child, what, cause: None });
         assert_eq!(daemon.status().counters["OutNoSa"], 0, "lost");
         assert_eq!(daemon.pending.take(policy).collect::<Vec<_>>(), [(since, packet)]);
+        drop(inputs);
+    });
+}
+
+#[test]
+fn f_53_what_is_taken_down_is_not_wanted_back_by_a_packet_that_waited_for_it() {
+    const TWO: &str = "[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = \"10.3.0.0/16\"\n";
+    in_a_network_of_its_own(|| {
+        add_address();
+        let config = CONFIG.replace("\"active\"", "\"on-demand\"") + TWO;
+        let (mut daemon, inputs, _folder) = daemon_of("taken-down", &config);
+        let waits = |daemon: &mut Daemon, there: u8| {
+            let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 2, 0, 5, 10, there, 0, 9];
+            packet.extend([0, 7, 0, 9, 0, 8, 0, 0]);
+            let verdict = daemon.plane.outbound().classify(daemon.clock.now(), &packet);
+            let Ok(Verdict::Acquire(policy)) = verdict else { panic!("{verdict:?}") };
+            daemon.acquire(Instant::now(), policy, packet);
+            policy
+        };
+        for (name, stays) in [("cloud/net", 1), ("cloud", 0)] {
+            let policies = [1, 3].map(|there| waits(&mut daemon, there));
+            let before = daemon.status().counters["OutNoSa"];
+            let (answer, _answered) = Reply::new();
+            daemon.answer(Call { request: Request::Down { name: name.to_owned(), timeout_ms: 0 }, answer });
+            let left = policies.map(|policy| daemon.pending.take(policy).count());
+            assert_eq!(left, [0, stays], "{name}");
+            assert_eq!(daemon.status().counters["OutNoSa"] - before, 2 - u64::try_from(stays).unwrap());
+        }
         drop(inputs);
     });
 }

@@ -161,6 +161,10 @@ impl Cause {
                 (_, ExchangeType::IKE_AUTH) => {
                     "check that UDP 4500 passes both ways, also fragmented packets".to_string()
                 }
+                (_, ExchangeType::CREATE_CHILD_SA) => {
+                    "see what the peer's log says of this request; where it did not arrive, check that UDP 500 and 4500 pass"
+                        .to_string()
+                }
                 _ => "check the address, that the peer runs, and that UDP 500 and 4500 pass on the way".to_string(),
             },
             kind: Kind::Absence,

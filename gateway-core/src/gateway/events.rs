@@ -81,6 +81,11 @@ enum Note {
         peer: PeerId,
         cause: Failure,
     },
+    Unanswered {
+        ike: IkeId,
+        peer: PeerId,
+        exchange: ExchangeType,
+    },
     Reauthenticate {
         ike: IkeId,
         peer: PeerId,
@@ -127,6 +132,7 @@ impl Note {
             | Self::ChildFailed { peer, .. }
             | Self::Noted { peer, .. }
             | Self::RekeyFailed { peer, .. }
+            | Self::Unanswered { peer, .. }
             | Self::Reauthenticate { peer, .. } => Some(*peer),
             Self::Closed { who, .. } => who.peer,
             Self::Up { .. }
@@ -166,6 +172,7 @@ impl Gateway {
             Event::Noted { ike, peer, remote, cause } => Note::Noted { ike, peer, remote, cause },
             Event::PathChanged { ike, path } => Note::Moved { ike, path },
             Event::RekeyFailed { ike, peer, cause } => Note::RekeyFailed { ike, peer, cause },
+            Event::Unanswered { ike, peer, exchange } => Note::Unanswered { ike, peer, exchange },
             Event::Reauthenticate { ike, peer } => Note::Reauthenticate { ike, peer },
             Event::Closed { ike, peer, claimed, identity, party, remote, established, cause } => {
                 Note::Closed { ike, who: Who { peer, claimed, identity, party }, remote, established, cause }
@@ -274,6 +281,7 @@ impl Gateway {
                 self.tell(peer, None, What::Moved { remote: path.remote }, None);
             }
             Note::RekeyFailed { ike, peer, cause } => self.ike_rekey_failed(now, (ike, peer), &cause, parts),
+            Note::Unanswered { ike, peer, exchange } => self.unanswered(now, (ike, peer), exchange, parts),
             Note::Reauthenticate { ike, peer } => {
                 // Whoever called is to do that.
                 if parts.endpoint.ike_sa(ike).is_some_and(|view| view.called) {

@@ -11,6 +11,7 @@ use ike_core::endpoint::{Endpoint, IkeView};
 use ike_core::event::{ChildId, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
+use ike_core::registry::ExchangeType;
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
@@ -152,8 +153,7 @@ impl Gateway {
         ike.is_some_and(|ike| ike.called) || (calls && !self.is_shared(peer, endpoint))
     }
 
-    /// An IKE SA could not be rekeyed. When its peer has another state than we, it is made anew with what it carries, where that
-    /// is on us, and closed once it carries nothing, as RFC 7296 §2.25 wants it.
+    /// An IKE SA could not be rekeyed. When its peer has another state than we, it is made anew (RFC 7296 §2.25).
     pub(super) fn ike_rekey_failed<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         now: Instant,
@@ -164,12 +164,41 @@ impl Gateway {
         let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
         self.tell(Some(peer), None, What::RekeyFailed, Some(cause.clone()));
         let view = parts.endpoint.ike_sa(ike).filter(|view| is_out_of_step(now, view, failure));
-        let Some(view) = view else { return };
-        let Some(child) = self.carried(peer, ike) else {
-            return self.end_ikes(now, peer, &[ike], &cause, parts);
+        if let Some(view) = view {
+            self.make_anew(now, peer, &view, &cause, parts);
+        }
+    }
+
+    /// A peer that lives does not answer: nothing else can be asked of it on this IKE SA.
+    pub(super) fn unanswered<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        (ike, peer): (IkeId, PeerId),
+        exchange: ExchangeType,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        let Some(view) = parts.endpoint.ike_sa(ike) else { return };
+        let repeated = view.waiting.map_or(0, |(_, repeated)| repeated);
+        let cause = Cause::unanswered(exchange, view.path.remote, repeated);
+        self.tell(Some(peer), None, What::Waiting, Some(cause.clone()));
+        self.make_anew(now, peer, &view, &cause, parts);
+    }
+
+    /// An IKE SA that is no good any more is made anew with what it carries, where that is on us, and closed once it carries
+    /// nothing.
+    fn make_anew<C: IkeCrypto, P: PacketCrypto>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        view: &IkeView,
+        cause: &Cause,
+        parts: &mut Parts<'_, '_, C, P>,
+    ) {
+        let Some(child) = self.carried(peer, view.id) else {
+            return self.end_ikes(now, peer, &[view.id], cause, parts);
         };
-        let newest = self.connection(peer, parts.endpoint).is_some_and(|newest| newest.id == ike);
-        if newest && self.makes_anew(peer, Some(&view), parts.endpoint) && self.renew(now, child) {
+        let newest = self.connection(peer, parts.endpoint).is_some_and(|newest| newest.id == view.id);
+        if newest && self.makes_anew(peer, Some(view), parts.endpoint) && self.renew(now, child) {
             self.tell(Some(peer), Some(child), What::Renewing, None);
         }
     }

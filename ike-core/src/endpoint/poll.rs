@@ -102,6 +102,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             if let Some(cause) = sa.report.rekey_failed.take() {
                 return Some(Event::RekeyFailed { ike, peer: peer?, cause });
             }
+            if let Some(exchange) = sa.report.unanswered.take() {
+                return Some(Event::Unanswered { ike, peer: peer?, exchange });
+            }
             if let Some(cause) = sa.report.noted.take() {
                 return Some(Event::Noted { ike, peer: peer?, remote: sa.path.remote, cause });
             }

@@ -7,6 +7,7 @@ use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::tunnel::Plan;
@@ -296,7 +297,10 @@ fn copy_killed(ends: Ends) -> Result<String> {
     };
     let before = copies()?;
     ensure(before.len() == 1, || format!("copies: {before:?}"))?;
-    for process in us.children()? {
+    // Its nft waits for commands; any other does one thing and ends.
+    let keeps =
+        |process: &Pid| fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.ends_with(b"\0-i\0"));
+    for process in us.children()?.into_iter().filter(keeps) {
         kill(process, Signal::SIGKILL)?;
     }
     let began = Instant::now();

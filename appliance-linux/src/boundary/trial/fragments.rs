@@ -26,7 +26,7 @@ priority = 2000
 "#;
 
 /// A fragment behind the first one, of a packet of this protocol.
-fn later_fragment(from: &str, to: &str, protocol: u8) -> Vec<u8> {
+pub(super) fn later_fragment(from: &str, to: &str, protocol: u8) -> Vec<u8> {
     match (from.parse().unwrap(), to.parse().unwrap()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let mut packet = vec![0x45, 0, 0, 28, 0, 77, 0, 9, 64, protocol, 0, 0];
