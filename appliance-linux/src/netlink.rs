@@ -252,7 +252,11 @@ impl Netlink {
     }
 
     fn matching(&mut self, mut message: RouteMessage) -> io::Result<Vec<RouteMessage>> {
-        message.header.flags |= RouteFlags::FibMatch | RouteFlags::LookupTable;
+        message.header.flags |= RouteFlags::FibMatch;
+        if message.header.address_family == AddressFamily::Inet {
+            // Of IPv6 the kernel says the table in any case, and does not take this.
+            message.header.flags |= RouteFlags::LookupTable;
+        }
         let answers = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK)?;
         let routes = answers.into_iter().filter_map(|answer| match answer {
             RouteNetlinkMessage::NewRoute(route) => Some(route),

@@ -312,7 +312,9 @@ fn way_out(peer: IpAddr, local: Option<IpAddr>, device: u32, netlink: &mut Netli
     };
     let near = |at: &LocalAddr| AddrRange::prefix(at.addr, at.prefix).is_some_and(|net| net.contains(gateway));
     let ours = netlink.addresses().unwrap_or_default();
-    let interface = ours.iter().find(|at| at.link != device && near(at)).and_then(|at| name(at.link));
+    // What never leaves its link is at every interface.
+    let mut others = ours.iter().filter(|at| at.link != device && is_beyond_links(gateway));
+    let interface = others.find(|at| near(at)).and_then(|at| name(at.link));
     let net = net.zip(route).map(|(net, route)| format!("{net}/{}", route.header.destination_prefix_length));
     format!(
         "ip route replace {} via {gateway} dev {}{rest}",
@@ -531,11 +533,12 @@ mod tests {
             ip("addr add 198.51.100.2/24 dev wan");
             let mut config = of_a_child("\"10.2.0.0/16\"", "\"0.0.0.0/0\"", "");
             config.peers[0].local = vec!["198.51.100.2".parse().unwrap()];
-            let mut told = |config: &Config| {
-                let found = reached(config, &config.peers[0], &["192.0.2.1".parse().unwrap()], &mut netlink);
+            let mut told_of = |config: &Config, peer: &str| {
+                let found = reached(config, &config.peers[0], &[peer.parse().unwrap()], &mut netlink);
                 let lines = found.iter().map(ToString::to_string).collect::<Vec<_>>();
                 (lines, outside(config, &mut netlink))
             };
+            let mut told = |config: &Config| told_of(config, "192.0.2.1");
             let says = |fix: &str| {
                 let what = "the way to \"a\" (192.0.2.1) leads into the tunnel's own device pcl0";
                 (vec![format!("FAIL  peer: {what}\n      fix: ip route {fix}")], BTreeSet::new())
@@ -557,6 +560,13 @@ mod tests {
             let (lines, interfaces) = told(&config);
             assert!(lines[0].starts_with("ok    peer: ") && lines[1].starts_with("note  peer: the way"), "{lines:?}");
             assert!(lines[1].contains("(192.0.2.1 from 198.51.100.2)") && interfaces.is_empty(), "{lines:?}");
+            ip("addr add 2001:db8:1::2/64 dev wan nodad");
+            ip("addr add fe80::2/64 dev wan nodad");
+            ip("route add default via fe80::9 dev pcl0");
+            config.peers[0].local.clear();
+            let (lines, _) = told_of(&config, "2001:db8:9::1");
+            let fix = "fix: ip route replace default via fe80::9 dev INTERFACE metric 1024";
+            assert!(lines[0].starts_with("FAIL  peer: the way") && lines[0].ends_with(fix), "{lines:?}");
         });
     }
 

@@ -381,8 +381,10 @@ fn f_83_every_counter_is_documented_and_no_other() {
 fn f_22_an_address_that_no_peer_can_have_is_passed_over_and_told_where_there_is_no_other() {
     in_a_network_of_its_own(|| {
         let (mut daemon, inputs, _folder) = daemon("nobodys");
+        let _wan = crate::tun::Tun::create("wan").unwrap();
+        ip("link set wan up");
         ip("addr add 192.0.2.2/32 dev lo");
-        ip("route add 192.0.2.0/24 dev pcl0");
+        ip("route add 192.0.2.0/24 dev wan");
         for local in [vec![], vec!["192.0.2.2".parse().unwrap()]] {
             let remote = Remote::Name("vpn.example.net".to_owned());
             let question = Locate { peer: PeerId(1), remote, local };
