@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     Children(u16, &'static [u8], BTreeSet<Vec<u8>>),
     /// With a child that it refuses the whole connection, with this notification.
     Connections(u16),
+    /// Each CREATE_CHILD_SA, without a word.
+    Silence,
 }
 
 pub(crate) const NO_ADDITIONAL_SAS: u16 = 35;
@@ -49,6 +51,7 @@ impl World {
                 header[EXCHANGE] = INFORMATIONAL;
                 flight.octets = sealed(&header, 0, &[]);
             }
+            Some(Refusal::Silence) if right && !answer && octets[EXCHANGE] == CREATE_CHILD_SA => flight.octets.clear(),
             Some(Refusal::Children(kind, data, refused)) if !right && answer && refused.contains(&name()) => {
                 header[EXCHANGE] = CREATE_CHILD_SA;
                 flight.octets = sealed(&header, 41, &notify(*kind, data));
@@ -300,6 +303,45 @@ fn f_61_a_renewal_that_the_peer_refuses_is_one_in_vain_and_none_is_tried_once_th
     world.ping();
     world.pass(secs(1800));
     assert_eq!(world.left.told(failed), tried, "{}", world.story());
+}
+
+/// The peer sends on, and answers whatever else it is asked than rekeys, of the IKE SA or of its child. Nothing is lost for so
+/// many seconds.
+fn without_an_answer(calls: bool, ike: bool, seconds: u32) -> World {
+    let (left, right) = if calls { ("", "start = \"passive\"") } else { ("start = \"passive\"", "") };
+    let (of_ike, of_child) = if ike { ("rekey = \"10m\"", "rekey = \"8h\"") } else { ("", "rekey = \"10m\"") };
+    let left = peer(true, &format!("{left}\n{of_ike}"), of_child);
+    let mut world = World::new(&left, &peer(false, right, "rekey = \"8h\"")).start();
+    world.refusal = Some(Refusal::Silence);
+    for _ in 0..seconds {
+        world.pass(secs(1));
+        world.ping();
+    }
+    assert_eq!(world.left.told(down), 0, "{}", world.story());
+    assert!(world.left.told(|what| *what == What::Waiting) > 0, "{}", world.story());
+    world
+}
+
+#[test]
+fn f_45_what_is_carried_where_a_rekey_stays_unanswered_is_carried_on_by_a_connection_beside_it() {
+    for ike in [true, false] {
+        let world = without_an_answer(true, ike, 3600);
+        assert!(world.left.told(renewing) > 3, "{}", world.story());
+        assert!(world.left.endpoint.ike_sas().count() <= 2, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_45_what_is_carried_where_a_rekey_stays_unanswered_and_the_peer_calls_is_carried_to_its_end_and_then_called_for() {
+    without_an_answer(false, true, 3600);
+    let mut world = without_an_answer(false, false, 650);
+    let mut lost = 0;
+    for _ in 0..3600 {
+        world.pass(secs(1));
+        let sent = world.send(false, &packet(2, 1, b"on and on"));
+        lost += u32::from(sent != Ok(()) || world.left.received.pop().is_none());
+    }
+    assert!(world.left.told(down) > 0 && lost <= 12, "{lost} s\n{}", world.story());
 }
 
 #[test]
