@@ -513,6 +513,55 @@ fn f_61_a_rekey_that_the_peer_is_always_too_busy_for_is_carried_on_beside_what_s
     }
 }
 
+/// The left side cannot rekey the IKE SA that the right one is always too busy for.
+fn cannot_rekey(left: &str, right: &str) -> World {
+    let mut world = World::new(left, right).start();
+    world.refusal = busy();
+    world
+}
+
+#[test]
+fn f_61_what_was_called_for_by_the_peer_is_not_made_anew_here_however_long_that_is_busy() {
+    let mut world = cannot_rekey(&peer(true, "start = \"passive\"\nrekey = \"10m\"", ""), &peer(false, "", ""));
+    world.pass(secs(3600));
+    assert!(world.left.told(|what| *what == What::RekeyFailed) > 3, "{}", world.story());
+    let anew = |what: &What| matches!(what, What::Renewing | What::Connecting { .. });
+    assert_eq!(world.left.told(anew), 0, "{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn f_61_a_connection_that_is_to_be_made_anew_is_for_a_child_that_is_wanted_here_beside_one_that_is_not() {
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = cannot_rekey(&(peer(true, "rekey = \"10m\"", "") + &second(3, 4)), &right);
+    world.refusal = None;
+    world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+    world.pass(secs(20));
+    world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(20));
+    assert!(world.left.child("other", "net").2 && world.left.child("other", "two").2, "{}", world.story());
+    world.refusal = busy();
+    world.pass(secs(1800));
+    assert!(world.left.told(renewing) > 0, "{}", world.story());
+}
+
+#[test]
+fn f_61_a_peer_that_is_busy_for_less_than_some_minutes_costs_no_connection_whether_that_carries_something_or_not() {
+    for up in [true, false] {
+        let mut world = World::connected("dpd = \"10m\"", "dpd = \"10m\"");
+        if !up {
+            world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+            world.exchange();
+        }
+        world.refusal = busy();
+        assert_eq!(world.left.gateway.rekey(world.now, "other", true, parts!(world.left)), Ok(Ok(())));
+        world.pass(secs(170));
+        assert!(world.left.told(|what| *what == What::RekeyFailed) > 0, "{}", world.story());
+        let ended = |what: &What| matches!(what, What::Renewing | What::Closed | What::Connecting { .. });
+        assert_eq!(world.left.told(ended), 1, "the first call\n{}", world.story());
+    }
+}
+
 #[test]
 fn f_61_a_connection_of_a_peer_that_stays_busy_ends_once_it_carries_nothing_where_the_peer_is_to_call() {
     let mut world = World::new(&peer(true, "start = \"passive\"", ""), &peer(false, "", "")).start();
