@@ -8,7 +8,7 @@ use crate::event::ChildId;
 use crate::exchange;
 use crate::failure::Failure;
 use crate::pad::Pad;
-use crate::sa::{Effects, Env, Request, Sa, State};
+use crate::sa::{Effects, Env, Sa, State};
 
 /// A request that somebody waits for.
 pub(crate) enum Task {
@@ -70,9 +70,7 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
 /// Whether a peer that does not answer a request is there all the same: messages on the IKE SA and packets on its children show
 /// that (RFC 7296 §2.4). What stands is worth waiting for then, and another IKE SA can be made beside it.
 fn is_heard<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
-    let State::Established(established) = &sa.state else { return false };
-    let deleting = matches!(established.request, Some(Request::DeleteIke(_)));
-    !deleting && established.heard + env.settings.retransmission.span() > env.now
+    matches!(&sa.state, State::Established(established) if established.heard + env.settings.retransmission.span() > env.now)
 }
 
 /// Whether it, or something of it, is to go, and cannot while a request is outstanding.

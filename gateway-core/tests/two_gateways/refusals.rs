@@ -200,6 +200,23 @@ fn f_61_a_child_for_whose_sake_the_peer_refuses_a_new_connection_does_not_keep_i
     assert!(world.left.told(renewing) <= 3, "{}", world.story());
 }
 
+#[test]
+fn f_61_a_child_that_was_up_and_is_refused_with_a_new_connection_is_not_asked_for_with_another_one_at_once() {
+    let right = peer(false, "start = \"passive\"", "");
+    let mut world = World::new(&peer(true, "start = \"on-demand\"", ""), &right).start();
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(60));
+    world.ping();
+    world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(60));
+    let other = right.replace("\"10.2.0.0/16\"", "\"10.9.0.0/16\"");
+    world.right.gateway.reload(world.now, config(&other), parts!(world.right)).1.unwrap();
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(20));
+    assert_eq!(world.left.told(|what| *what == What::ChildFailed), 1, "{}", world.story());
+    assert_eq!((world.left.told(renewing), world.left.endpoint.ike_sas().count()), (0, 1), "{}", world.story());
+}
+
 fn down(what: &What) -> bool {
     *what == What::ChildDown
 }

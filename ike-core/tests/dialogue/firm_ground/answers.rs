@@ -55,7 +55,7 @@ fn f_45_a_peer_that_leaves_a_request_unanswered_and_sends_on_keeps_its_sas_and_i
             let over = |second: &u64| {
                 host.endpoint.handle_timeout(now + seconds(*second));
                 said = transmits(host);
-                host.ike().is_none()
+                host.endpoint.ike_sas().next().is_none()
             };
             (1..60).find(over)
         };
