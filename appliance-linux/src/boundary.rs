@@ -282,6 +282,11 @@ impl Boundary {
         &self.health
     }
 
+    /// What our device is called now, if it is there.
+    pub(crate) fn device_name(&self) -> Option<&str> {
+        self.seen.device.as_deref()
+    }
+
     /// Attached networks that stay reachable in clear although a remote network covers them.
     pub(crate) fn spared(&self) -> Vec<String> {
         self.last.spared.keys().map(ToString::to_string).collect()

@@ -262,7 +262,19 @@ impl Machine {
 
     /// The address of ours, and the interface, that packets to a peer leave from.
     pub(crate) fn next_hop(&mut self, remote: IpAddr) -> io::Result<NextHop> {
-        self.netlink.next_hop_outside(&self.started.outside, None, remote, MARK)
+        let hop = self.netlink.next_hop_outside(&self.started.outside, None, remote, MARK)?;
+        self.inwards(hop).map_or(Ok(hop), |why| Err(io::Error::other(why)))
+    }
+
+    /// Why what the kernel takes from us for a peer arrives nowhere, where somebody's route leads it back to us.
+    pub(crate) fn comes_back(&mut self, local: IpAddr, remote: IpAddr) -> Option<Unsent> {
+        let hop = self.netlink.next_hop_outside(&self.started.outside, Some(local), remote, MARK).ok()?;
+        Some(Unsent { why: self.inwards(hop)?, filtered: false })
+    }
+
+    fn inwards(&self, hop: NextHop) -> Option<String> {
+        let name = self.boundary.device_name().filter(|name| if_nametoindex(*name).ok() == Some(hop.link))?;
+        Some(format!("the way leads into the tunnel's own device {name}"))
     }
 
     /// Whether an address is our own: the kernel sends there from nowhere else.

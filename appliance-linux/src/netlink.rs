@@ -206,15 +206,10 @@ impl Netlink {
     ) -> io::Result<NextHop> {
         let mut message = question(source, remote, mark);
         message.attributes.push(RouteAttribute::Oif(link));
-        let mut matched = message.clone();
-        matched.header.flags |= RouteFlags::FibMatch;
-        let answers = self.ask(RouteNetlinkMessage::GetRoute(matched), NLM_F_ACK)?;
         let mut nexthops = Nexthops::default();
         let mut leads = false;
-        for answer in answers {
-            if let RouteNetlinkMessage::NewRoute(route) = answer {
-                leads |= self.links_of(&route, &mut nexthops)?.contains(&link);
-            }
+        for route in self.matching(message.clone())? {
+            leads |= self.links_of(&route, &mut nexthops)?.contains(&link);
         }
         match leads {
             true => self.route_to(message),
@@ -244,6 +239,26 @@ impl Netlink {
             }
         }
         Err(why)
+    }
+
+    /// The route that leads such a packet, as it stands in its table.
+    pub(crate) fn route_from(
+        &mut self,
+        source: Option<IpAddr>,
+        remote: IpAddr,
+        mark: u32,
+    ) -> io::Result<Option<RouteMessage>> {
+        Ok(self.matching(question(source, remote, mark))?.into_iter().next())
+    }
+
+    fn matching(&mut self, mut message: RouteMessage) -> io::Result<Vec<RouteMessage>> {
+        message.header.flags |= RouteFlags::FibMatch | RouteFlags::LookupTable;
+        let answers = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK)?;
+        let routes = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => Some(route),
+            _ => None,
+        });
+        Ok(routes.collect())
     }
 
     fn route_to(&mut self, message: RouteMessage) -> io::Result<NextHop> {
@@ -567,7 +582,7 @@ pub(crate) fn family(addr: IpAddr) -> AddressFamily {
 }
 
 /// The table a route is in: the attribute, as the header has room for small numbers only.
-fn route_table(route: &RouteMessage) -> u32 {
+pub(crate) fn route_table(route: &RouteMessage) -> u32 {
     let attribute = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,

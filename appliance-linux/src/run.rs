@@ -21,7 +21,7 @@ use gateway_core::gateway::{Gateway, Level, Locate, Located, Parts, Report, Way,
 use gateway_core::peers::Peers;
 use getrandom::SysRng;
 use ike_core::child::ChildSlot;
-use ike_core::endpoint::{self, Endpoint, IkeSlot, ROOM_PER_SA, Storage};
+use ike_core::endpoint::{self, Endpoint, IkeSlot, ROOM_PER_SA, SaState, Storage};
 use ike_core::pad::PeerId;
 use ipsec_core::crypto::rustcrypto::RustCrypto as PacketCrypto;
 use ipsec_core::error::Discard;
@@ -424,6 +424,11 @@ impl Daemon {
                 }
             }
             let sent = self.plane.send(path, 0, transmit.datagram).map_err(|error| self.machine.why_not_sent(&error));
+            // For a call alone the kernel is asked where it went: what strangers send us costs no question.
+            let view = ike.filter(|_| sent.is_ok()).and_then(|ike| self.endpoint.ike_sa(ike));
+            let calls = view.is_some_and(|view| view.state == SaState::Connecting && view.waiting.is_some());
+            let astray = if calls { self.machine.comes_back(path.local.ip(), path.remote.ip()) } else { None };
+            let sent = astray.map_or(sent, Err);
             if let Err(unsent) = &sent
                 && let Some(others) = self.unsent.admit(Instant::now())
             {

@@ -298,7 +298,10 @@ fn message((table, net, target): Route, source: Option<IpAddr>, tun: Option<u32>
         RouteAttribute::Priority(metric),
     ];
     if target == Target::Tun {
-        message.header.scope = RouteScope::Link;
+        // Where somebody makes a route by a gateway (`ip route add default via …`), the kernel looks for the gateway's interface
+        // among routes of IPv4 with the scope of a link alone: it passes by every `throw` there. A gateway inside a remote
+        // network would be behind our device.
+        message.header.scope = RouteScope::Universe;
         message.attributes.extend(tun.map(RouteAttribute::Oif));
         message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
     }
@@ -320,7 +323,8 @@ pub(super) fn destination(found: &RouteMessage) -> Option<Net> {
 
 /// A route of ours as the kernel tells it; `None`: it is none, or not as we make them.
 fn recognise(found: &RouteMessage, tun: Option<u32>) -> Option<(Route, Option<IpAddr>)> {
-    if found.header.protocol != PROTOCOL {
+    // Those of older versions had the scope of a link.
+    if found.header.protocol != PROTOCOL || found.header.scope != RouteScope::Universe {
         return None;
     }
     let (mut table, mut metric, mut through, mut source) = (u32::from(found.header.table), 0, None, None);

@@ -589,3 +589,24 @@ fn f_37_where_ipv6_is_switched_off_at_our_device_alone_the_trouble_names_the_way
         assert!(trouble.contains("route to fd01::/64") && trouble.contains("disable_ipv6=0"), "{trouble}");
     });
 }
+
+#[test]
+fn f_12_a_route_to_the_device_with_the_scope_of_older_versions_gives_its_place_to_one_as_they_are_now() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        guard.send(stands()).unwrap();
+        boundary.follow(&config("10.1.0.0/16"));
+        boundary.wait_for_guard();
+        let shown = said("route show table 4500");
+        ip("route replace 10.1.0.0/16 dev pcl0 table 4500 metric 1 proto 45 scope link");
+        assert_ne!(said("route show table 4500"), shown);
+        let mut removed = removed_routes();
+        boundary.reconcile(Touched::ALL).unwrap();
+        assert_eq!(said("route show table 4500"), shown);
+        assert!(!shown.contains("scope link") && shown.contains("10.1.0.0/16 dev pcl0"), "{shown}");
+        assert_eq!(removed(), 0, "there was one at any moment");
+        assert_eq!(boundary.health().put_back, 1);
+        boundary.reconcile(Touched::ALL).unwrap();
+        assert_eq!(boundary.health().put_back, 1, "known for what it is");
+    });
+}

@@ -453,3 +453,42 @@ fn f_01_whatever_somebody_calls_our_device_it_is_made_ready_once_and_not_at_each
         }
     });
 }
+
+#[test]
+fn f_12_a_route_by_a_gateway_gets_the_interface_that_the_gateway_is_at_and_not_our_device() {
+    in_a_network_of_its_own(|| {
+        let full = Config::parse(ALL).unwrap().0;
+        // The gateway is in the network of an interface, which is spared, or not even that.
+        for (wan, via, config) in [
+            ("192.0.2.2/24", "192.0.2.254", full),
+            ("10.9.0.2/24", "10.9.0.1", config("10.0.0.0/8")),
+            ("10.1.9.2/24", "10.1.9.1", config("10.1.0.0/16")),
+        ] {
+            let gateway = Gateway::new(wan, "172.16.0.1/30", &config);
+            assert_eq!(gateway.boundary.health().trouble, None);
+            ip("route del default dev wan");
+            for line in [format!("default via {via}"), format!("default via {via} metric 100")] {
+                ip(&format!("route add {line}"));
+                let way = said("route show default");
+                assert!(way.contains(" dev wan") && !way.contains("pcl0"), "{wan}: {way}");
+                ip(&format!("route del {line}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn f_12_what_is_to_go_to_its_link_alone_leaves_for_a_remote_network_there_as_little_as_anything_else() {
+    in_a_network_of_its_own(|| {
+        let gateway = Gateway::new("10.1.9.2/24", "10.2.0.1/16", &config("10.1.0.0/16"));
+        let socket = UdpSocket::bind("10.2.0.1:0").unwrap();
+        for dont_route in [false, true] {
+            nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::DontRoute, &dont_route).unwrap();
+            let before: u64 = gateway.boundary.dropped().iter().sum();
+            let _ = socket.send_to(b"?", "10.1.9.1:9");
+            assert_eq!(out_of(&gateway.wan), None, "in clear; {dont_route}");
+            // No route of ours leads that, so it is left to the guard.
+            assert_eq!(gateway.boundary.dropped().iter().sum::<u64>() > before, dont_route);
+        }
+    });
+}

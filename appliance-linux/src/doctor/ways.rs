@@ -5,24 +5,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gateway_core::config::{self, Action, Child, Config, Peer, Policy, Remote};
 use ipsec_core::net::{AddrRange, TrafficSelector};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader};
+use nix::net::if_::if_indextoname;
 
 use super::finding::{Finding, Grade, a_few, finding, fine};
 use crate::boundary::{self, GuardState, MARK, is_beyond_links, prefixes};
-use crate::netlink::{LocalAddr, Netlink, NextHop};
+use crate::netlink::{LocalAddr, Netlink, NextHop, ip, route_table};
 use crate::resolve;
 
 /// Whether the kernel leads packets to the remote networks to our device, and what else has a say before our rules. What lies
 /// `elsewhere` is not led there, and is not to be.
 pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRange]) -> Vec<Finding> {
-    let link = |index: u32| nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok());
     let index = our_device(config, netlink);
-    let device = index.and_then(link).unwrap_or_else(|| config.gateway.tun.clone());
+    let device = index.and_then(name).unwrap_or_else(|| config.gateway.tun.clone());
     let Questions { asked, unasked } = questions(config, elsewhere, boundary::has_ipv6());
     let mut astray = Vec::new();
     for &addr in &asked {
         match netlink.next_hop(addr, 0) {
             Ok(hop) if Some(hop.link) == index => {}
-            Ok(hop) => astray.push(format!("{addr} by {}", link(hop.link).unwrap_or_default())),
+            Ok(hop) => astray.push(format!("{addr} by {}", name(hop.link).unwrap_or_default())),
             Err(error) => astray.push(format!("{addr} nowhere ({error})")),
         }
     }
@@ -59,6 +60,11 @@ pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRang
 /// Our device: it may have another name than its own, where that is somebody else's.
 fn our_device(config: &Config, netlink: &mut Netlink) -> Option<u32> {
     boundary::device(netlink).or_else(|| nix::net::if_::if_nametoindex(config.gateway.tun.as_str()).ok())
+}
+
+/// The name of an interface.
+fn name(link: u32) -> Option<String> {
+    if_indextoname(link).ok()?.into_string().ok()
 }
 
 /// What the kernel is asked for.
@@ -198,8 +204,9 @@ pub(super) fn outside(config: &Config, netlink: &mut Netlink) -> BTreeSet<String
     // Where a peer is not known, where strangers would be: by the default route.
     let unknown = remotes.contains(&None) || config.peers.iter().any(|peer| peer.remote.is_empty());
     let strangers = ["192.0.2.1", "2001:db8::1"].into_iter().filter(|_| unknown).filter_map(|addr| addr.parse().ok());
+    let device = our_device(config, netlink);
     let links = remotes.into_iter().flatten().chain(strangers).filter_map(|remote| netlink.next_hop(remote, MARK).ok());
-    links.filter_map(|hop| nix::net::if_::if_indextoname(hop.link).ok()?.into_string().ok()).collect()
+    links.filter(|hop| Some(hop.link) != device).filter_map(|hop| name(hop.link)).collect()
 }
 
 pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
@@ -233,6 +240,7 @@ pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
 
 /// How the addresses of a peer, each of which will do, are reached from ours.
 fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink) -> Vec<Finding> {
+    let device = our_device(config, netlink);
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let (others, nobodys): (Vec<&IpAddr>, Vec<&IpAddr>) =
         addrs.iter().partition(|addr| config::nobodys(**addr, &peer.local).is_none());
@@ -240,19 +248,32 @@ fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink
         // The daemon tries each of ours in turn.
         let same_family = peer.local.iter().filter(|local| local.is_ipv4() == addr.is_ipv4());
         let mut from: Vec<Option<IpAddr>> = same_family.copied().map(Some).collect();
+        let no_route = |local: Option<IpAddr>, why: &str| {
+            let from = local.map_or_else(String::new, |local| format!(" from {local}"));
+            let fix = format!("ip route get {addr}{from}; add a default route");
+            (format!("no route to \"{}\" at {addr}{from}: {why}", peer.name), fix)
+        };
         if peer.local.is_empty() {
             from.push(None);
         } else if from.is_empty() {
-            bad.push((*addr, None, "local names no address of its family".to_owned()));
+            bad.push(no_route(None, "local names no address of its family"));
         }
+        let several = from.len() > 1;
         for local in from {
             match netlink.next_hop_outside(&config.gateway.outside, local, *addr, MARK) {
+                Ok(hop) if Some(hop.link) == device => {
+                    let from = local.filter(|_| several).map_or_else(String::new, |local| format!(" from {local}"));
+                    let way = format!("the way to \"{}\" ({addr}{from})", peer.name);
+                    let device = name(hop.link).unwrap_or_default();
+                    let text = format!("{way} leads into the tunnel's own device {device}");
+                    bad.push((text, way_out(*addr, local, hop.link, netlink)));
+                }
                 Ok(hop) => {
                     let hop = NextHop { source: local.or(hop.source), ..hop };
                     good.push(mtu(config, &peer.name, *addr, hop, netlink));
                     break;
                 }
-                Err(error) => bad.push((*addr, local, error.to_string())),
+                Err(error) => bad.push(no_route(local, &error.to_string())),
             }
         }
     }
@@ -265,12 +286,39 @@ fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink
         );
         finding(grade, "peer", text, "correct what DNS, or /etc/hosts, says of it")
     }));
-    good.extend(bad.into_iter().map(|(addr, local, why)| {
-        let from = local.map_or_else(String::new, |local| format!(" from {local}"));
-        let fix = format!("ip route get {addr}{from}; add a default route");
-        finding(grade, "peer", format!("no route to \"{}\" at {addr}{from}: {why}", peer.name), fix)
-    }));
+    good.extend(bad.into_iter().map(|(text, fix)| finding(grade, "peer", text, fix)));
     good
+}
+
+/// The route that would lead to a peer past our `device`, into which one does: that one by another interface where it names a
+/// gateway, else one of the peer's own.
+fn way_out(peer: IpAddr, local: Option<IpAddr>, device: u32, netlink: &mut Netlink) -> String {
+    let route = netlink.route_from(local, peer, MARK).ok().flatten();
+    let (mut gateway, mut net, mut rest) = (None, None, String::new());
+    for attribute in route.iter().flat_map(|route| &route.attributes) {
+        match attribute {
+            RouteAttribute::Gateway(addr) => gateway = ip(addr),
+            RouteAttribute::Destination(addr) => net = ip(addr),
+            RouteAttribute::Priority(metric) => rest = format!(" metric {metric}"),
+            _ => {}
+        }
+    }
+    if let Some(table) = route.as_ref().map(route_table).filter(|table| *table != u32::from(RouteHeader::RT_TABLE_MAIN))
+    {
+        rest += &format!(" table {table}");
+    }
+    let Some(gateway) = gateway else {
+        return format!("ip route add {peer} via GATEWAY dev INTERFACE");
+    };
+    let near = |at: &LocalAddr| AddrRange::prefix(at.addr, at.prefix).is_some_and(|net| net.contains(gateway));
+    let ours = netlink.addresses().unwrap_or_default();
+    let interface = ours.iter().find(|at| at.link != device && near(at)).and_then(|at| name(at.link));
+    let net = net.zip(route).map(|(net, route)| format!("{net}/{}", route.header.destination_prefix_length));
+    format!(
+        "ip route replace {} via {gateway} dev {}{rest}",
+        net.as_deref().unwrap_or("default"),
+        interface.as_deref().unwrap_or("INTERFACE")
+    )
 }
 
 /// Octets around an inner packet at worst: IP, UDP, ESP with IV, padding and ICV.
@@ -463,6 +511,52 @@ mod tests {
                 "{:?}",
                 told(&config, &addrs)
             );
+        });
+    }
+
+    #[test]
+    fn f_11_a_way_to_a_peer_that_leads_into_our_own_device_is_told_and_nothing_is_measured_by_it() {
+        in_a_network_of_its_own(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let _devices = [("wan", 1500), ("pcl0", 1400)].map(|(name, mtu)| {
+                let device = crate::tun::Tun::create(name).unwrap();
+                netlink.link_up(nix::net::if_::if_nametoindex(name).unwrap(), mtu).unwrap();
+                device
+            });
+            let ip = |line: &str| {
+                let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+                let status = std::process::Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap();
+                assert!(status.success(), "ip {line}");
+            };
+            ip("addr add 198.51.100.2/24 dev wan");
+            let mut config = of_a_child("\"10.2.0.0/16\"", "\"0.0.0.0/0\"", "");
+            config.peers[0].local = vec!["198.51.100.2".parse().unwrap()];
+            let mut told = |config: &Config| {
+                let found = reached(config, &config.peers[0], &["192.0.2.1".parse().unwrap()], &mut netlink);
+                let lines = found.iter().map(ToString::to_string).collect::<Vec<_>>();
+                (lines, outside(config, &mut netlink))
+            };
+            let says = |fix: &str| {
+                let what = "the way to \"a\" (192.0.2.1) leads into the tunnel's own device pcl0";
+                (vec![format!("FAIL  peer: {what}\n      fix: ip route {fix}")], BTreeSet::new())
+            };
+            ip("route add default via 198.51.100.9 dev pcl0 onlink metric 100");
+            let again = "replace default via 198.51.100.9 dev wan metric 100";
+            assert_eq!(told(&config), says(again));
+            config.peers[0].local.clear();
+            assert_eq!(told(&config), says(again), "wherever it is sent from");
+            ip("route add 192.0.2.0/24 via 203.0.113.1 dev pcl0 onlink table 77");
+            ip("rule add fwmark 0x45000000 lookup 77");
+            assert_eq!(told(&config), says("replace 192.0.2.0/24 via 203.0.113.1 dev INTERFACE table 77"));
+            ip("route replace 192.0.2.0/24 dev pcl0 table 77");
+            assert_eq!(told(&config), says("add 192.0.2.1 via GATEWAY dev INTERFACE"));
+            config.peers[0].local = ["198.51.100.2", "198.51.100.3"].map(|addr| addr.parse().unwrap()).into();
+            ip("addr add 198.51.100.3/24 dev wan");
+            ip("route add default via 198.51.100.9 table 78");
+            ip("rule add from 198.51.100.3 lookup 78 priority 5");
+            let (lines, interfaces) = told(&config);
+            assert!(lines[0].starts_with("ok    peer: ") && lines[1].starts_with("note  peer: the way"), "{lines:?}");
+            assert!(lines[1].contains("(192.0.2.1 from 198.51.100.2)") && interfaces.is_empty(), "{lines:?}");
         });
     }
 

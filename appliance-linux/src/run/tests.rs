@@ -403,3 +403,46 @@ fn f_22_an_address_that_no_peer_can_have_is_passed_over_and_told_where_there_is_
         drop(inputs);
     });
 }
+
+/// Calls while the default route leads into our device, and again when it leads to the gateway. Why not, the first time.
+fn called_inwards(name: &str, local: &str) -> crate::control::protocol::Cause {
+    let mut netlink = Netlink::open().unwrap();
+    let _wan = crate::tun::Tun::create("wan").unwrap();
+    netlink.link_up(nix::net::if_::if_nametoindex("wan").unwrap(), 1500).unwrap();
+    ip("addr add 198.51.100.2/24 dev wan");
+    let full = CONFIG.replace("10.1.0.0/16", "0.0.0.0/0").replace("\"any\"", local);
+    let (mut daemon, inputs, _folder) = daemon_of(name, &full);
+    ip("route add default via 198.51.100.9 dev pcl0 onlink");
+    let cause = |daemon: &mut Daemon| {
+        daemon.settle();
+        daemon.peer_named("cloud").unwrap().cause.unwrap()
+    };
+    let told = cause(&mut daemon);
+    ip("route replace default via 198.51.100.9");
+    daemon.readdress();
+    let until = Instant::now() + Duration::from_secs(10);
+    while cause(&mut daemon).code == "not-sent" || daemon.endpoint.ike_sas().next().is_none() {
+        assert!(Instant::now() < until, "{:?}", cause(&mut daemon));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(inputs);
+    told
+}
+
+#[test]
+fn f_11_a_way_that_leads_into_our_own_device_is_none() {
+    in_a_network_of_its_own(|| {
+        let told = called_inwards("inwards", "\"any\"");
+        assert!(told.text.ends_with("192.0.2.1: the way leads into the tunnel's own device pcl0"), "{told:?}");
+        assert_eq!(told.code, "no-route");
+    });
+}
+
+#[test]
+fn f_11_what_goes_into_our_own_device_was_not_sent() {
+    in_a_network_of_its_own(|| {
+        let told = called_inwards("inwards-from", "\"198.51.100.2\"");
+        assert!(told.text.ends_with("could not be sent: the way leads into the tunnel's own device pcl0"), "{told:?}");
+        assert_eq!(told.code, "not-sent");
+    });
+}

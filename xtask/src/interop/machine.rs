@@ -38,6 +38,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("f-12-the-peers-name-is-asked-for-outside-the-tunnel", peer_by_name),
         Scenario::new("f-21-each-outside-interface-speaks-for-itself", two_outside_interfaces),
         Scenario::new("f-25-the-default-route-moves", default_route_moves),
+        Scenario::new("f-12-the-default-route-is-made-anew-under-a-full-tunnel", default_route_made_anew),
         Scenario::new("f-29-a-reload-changes-our-address", reload_of_our_address),
         Scenario::new("f-29-a-reload-that-fails-changes-nothing", reload_that_fails),
     ]
@@ -234,6 +235,27 @@ fn default_route_moves(ends: Ends) -> Result<String> {
     let carried = again(&tunnel)?;
     ensure(began.elapsed() < Duration::from_secs(4), || format!("carries after {:?}", began.elapsed()))?;
     Ok(format!("moved after {:.1} s, carried {:.1} s later", moved.as_secs_f32(), carried.as_secs_f32()))
+}
+
+/// F-12: the peer is behind the gateway of a default route that somebody makes without naming an interface: while there is one,
+/// and where there is none.
+fn default_route_made_anew(ends: Ends) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    full_tunnel(&mut plan);
+    plan.us.remote = Some([203, 0, 113, 9].into());
+    plan.peer.local = None;
+    ip(&plan.pair.east.gateway, "addr add 203.0.113.9/32 dev lo")?;
+    let tunnel = plan.establish(First::We)?;
+    let gateway = &tunnel.pair.west.gateway;
+    let tally = tunnel.under_pings(|| {
+        ip(gateway, "route replace default via 192.0.2.2")?;
+        Ok(())
+    })?;
+    tally.all_answered()?;
+    ip(gateway, "route del default")?;
+    ip(gateway, "route add default via 192.0.2.2 metric 100")?;
+    tunnel.carries()?;
+    Ok(tally.to_string())
 }
 
 /// F-29: the peer hears of it through the socket that goes with the address.

@@ -1,7 +1,7 @@
 //! What strongSwan's user-space ESP cannot do, between two of our own gateways; and what only our configuration has.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::tunnel::{NET, PEER, Plan};
@@ -9,6 +9,9 @@ use super::{Ends, First, Scenario};
 use crate::checkout::root;
 use crate::lab::frame::Kind;
 use crate::lab::gateway::{Program, Start};
+use crate::lab::iproute::ip;
+use crate::lab::link;
+use crate::lab::namespace::Namespace;
 use crate::lab::pair::{Outer, Pair, Side};
 use crate::lab::ping::{Pinger, ping};
 use crate::lab::tcp::{connect, transfer};
@@ -21,6 +24,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("ours-raw-esp-without-nat", raw_esp).ours_twice(),
         Scenario::new("ours-raw-esp-over-ipv6", raw_esp_over_v6).ours_twice(),
+        Scenario::new("ours-raw-esp-over-ipv6-that-becomes-narrow", narrow_v6).ours_twice().thorough(),
         Scenario::new("ours-esn", |ends| esn(ends, &["aes256gcm16-esn"])).ours_twice(),
         Scenario::new("ours-esn-or-not", |ends| esn(ends, &["aes256gcm16-esn-noesn"])).ours_twice(),
         Scenario::new("esp-that-overtakes-the-answer-waits-for-it", overtaken).ours_twice(),
@@ -36,6 +40,49 @@ fn raw_esp(ends: Ends) -> Result<String> {
 
 fn raw_esp_over_v6(ends: Ends) -> Result<String> {
     carries_protocol_50(Plan::over_v6(ends)?)
+}
+
+/// The way between two routers becomes narrow, of which neither gateway learns but from them (Packet Too Big, RFC 4443 §3.2).
+fn narrow_v6(ends: Ends) -> Result<String> {
+    let mut plan = Plan::over_v6(ends)?;
+    let routers = [Namespace::new("router-west")?, Namespace::new("router-east")?];
+    link::veth((&routers[0], "narrow"), (&routers[1], "narrow"))?;
+    let at = |side: u16, host: u16| IpAddr::from([0x2001, 0xdb8, side, 0, 0, 0, 0, host]);
+    for (router, (side, site)) in routers.iter().zip([(7, &plan.pair.west), (8, &plan.pair.east)]) {
+        let other = 15 - side;
+        link::veth((router, "inside"), (&site.gateway, "wan2"))?;
+        router.forward()?;
+        router.address("inside", at(side, 1), 64)?;
+        router.address("narrow", at(9, side), 64)?;
+        router.route(at(other, 0), 64, at(9, other))?;
+        site.gateway.address("wan2", at(side, 2), 64)?;
+        site.gateway.route(at(other, 0), 64, at(side, 1))?;
+    }
+    (plan.us.local, plan.us.remote) = (Some(at(7, 2)), Some(at(8, 2)));
+    (plan.peer.local, plan.peer.remote) = (Some(at(8, 2)), Some(at(7, 2)));
+    let tunnel = plan.establish(First::We)?;
+    let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
+    let passes = |size: usize| -> Result {
+        for (host, to) in [(&west.host, east.host_v4(0)), (&east.host, west.host_v4(0))] {
+            // The first one may only bring the word of a router.
+            wait_for(&format!("the first ping of {size} octets"), Duration::from_secs(5), || {
+                Ok(ping(host, to, 1, size)?.lost.is_empty().then_some(()))
+            })?;
+            ping(host, to, 5, size)?.all_answered()?;
+        }
+        Ok(())
+    };
+    passes(1300)?;
+    for router in &routers {
+        ip(router, "link set narrow mtu 1300")?;
+    }
+    passes(1300)?;
+    passes(56)?;
+    transfer(&west.host, &east.host, east.host_v4(0), 2_000_000)?;
+    transfer(&east.host, &west.host, west.host_v4(0), 2_000_000)?;
+    let child = tunnel.child()?;
+    ensure(tunnel.pair.wire.count(Kind::Clear) == 0, || tunnel.pair.wire.summary())?;
+    Ok(child.suite)
 }
 
 fn carries_protocol_50(plan: Plan) -> Result<String> {
@@ -104,7 +151,7 @@ fn listens_outside_only(ends: Ends) -> Result<String> {
     let tunnel = plan.establish(First::They)?;
     tunnel.carries()?;
     let request = tunnel.pair.wire.ike().first().ok_or("no IKE on the wire")?.message.clone();
-    let asked = |from: &crate::lab::namespace::Namespace, to: SocketAddr, first: u8| -> Result<bool> {
+    let asked = |from: &Namespace, to: SocketAddr, first: u8| -> Result<bool> {
         let mut request = request.clone();
         request[..8].copy_from_slice(&[first; 8]);
         let socket = from.within(|| Ok(UdpSocket::bind(("0.0.0.0", 0))?))?;
