@@ -5,6 +5,7 @@ use ipsec_core::time::Instant;
 use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::ChildId;
+use crate::exchange;
 use crate::failure::Failure;
 use crate::pad::Pad;
 use crate::sa::{Effects, Env, Sa, State};
@@ -28,7 +29,11 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
         return Effects::default();
     }
     if let Err(exchange) = sa.window.repeat(env.now, &env.settings.retransmission) {
-        if !lives(sa, env) {
+        let heard = is_heard(sa, env);
+        if !heard || goes(sa, env) {
+            if heard {
+                exchange::say_farewell_instead(sa, env);
+            }
             let cause = sa.silence(exchange);
             return sa.over(cause);
         }
@@ -62,14 +67,17 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
     Effects::default()
 }
 
-/// Whether a peer that does not answer a request is there all the same, and what stands is worth waiting for: messages on the
-/// IKE SA and packets on its children show that (RFC 7296 §2.4), and another IKE SA can be made beside this one. What has to go
-/// cannot while the request is outstanding, and so goes with the SA.
-fn lives<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>) -> bool {
-    let State::Established(established) = &sa.state else { return false };
-    let heard = established.heard + env.settings.retransmission.span() > env.now;
+/// Whether a peer that does not answer a request is there all the same: messages on the IKE SA and packets on its children show
+/// that (RFC 7296 §2.4). What stands is worth waiting for then, and another IKE SA can be made beside it.
+fn is_heard<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
+    matches!(&sa.state, State::Established(established) if established.heard + env.settings.retransmission.span() > env.now)
+}
+
+/// Whether it, or something of it, is to go, and cannot while a request is outstanding.
+fn goes<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>) -> bool {
+    let closing = matches!(&sa.state, State::Established(established) if established.closing());
     let goes = |child: &Child| child.leaving.as_ref().is_some_and(|why| *why != Failure::Replaced);
-    heard && !established.closing() && !env.children.of(env.slot).any(|(_, child)| goes(child))
+    closing || env.children.of(env.slot).any(|(_, child)| goes(child))
 }
 
 /// The next moment at which [`on_time`] has something to do.

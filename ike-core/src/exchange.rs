@@ -217,6 +217,13 @@ pub(crate) fn part<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause
     sa.die(env, cause);
 }
 
+/// The last word where the peer lives and does not answer a request, in its place: the peer took no notice of that one, or it
+/// takes this one for a repetition and answers as it did.
+pub(crate) fn say_farewell_instead<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+    sa.window.restart();
+    say_farewell(sa, env);
+}
+
 /// The last word of an SA that is over, a Delete (RFC 7296 §2.21.3): should the peer not have dropped it too, it would go on
 /// sending into the void. Nothing is said while the peer may have a request of ours or not: under the same message ID it
 /// is another message (§2.1), under the next it is outside the peer's window (§2.3).

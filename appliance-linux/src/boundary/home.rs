@@ -262,7 +262,7 @@ mod tests {
         let intent = intent(local);
         let next = |before: Seen, now: &&Seen| {
             let mut seen = (*now).clone();
-            seen.outside.remember(&before.outside, intent.sites(), std::iter::empty());
+            seen.outside.remember(&before.outside, intent.sites(), intent.outer.iter().copied());
             seen
         };
         looks.iter().fold(Seen::default(), next)
@@ -308,7 +308,23 @@ mod tests {
             assert!(!is_barred(&["\"10.0.0.0/8\""], &wide, "10.1.0.5/32"), "{wan} is ours");
             assert!(is_barred(&["\"10.0.0.0/16\""], &wide, "10.0.0.5/32"), "{wan}");
         }
-        assert!(!is_barred(&["\"0.0.0.0/0\""], &machine(&["192.0.2.2/24"], &[]), "0.0.0.0/0"), "a way out for peers");
+        let mut exit = machine(&["192.0.2.2/24"], &["10.2.0.1/16"]);
+        route(&mut exit, "172.16.0.0/12", &["lan"]);
+        let held = barred(intent(&["\"0.0.0.0/0\""]).sites(), &exit.outside, &BTreeSet::new()).nets;
+        assert_eq!(held, Interfaces::from([(net("0.0.0.0/0"), BTreeSet::new())]), "a way out for peers");
+    }
+
+    #[test]
+    fn f_07_what_one_family_of_addresses_has_says_nothing_of_the_other() {
+        let cloud = machine(&["10.2.1.4/24"], &[]);
+        let child = [net("10.2.0.0/16").range(), net("fd02::/64").range()];
+        let held = barred([&child[..]].into_iter(), &cloud.outside, &BTreeSet::new()).nets;
+        assert!(held[&net("10.2.0.0/16")].is_empty() && held[&net("fd02::/64")].contains("wan"));
+        let mut gateway = machine(&["192.0.2.2/24"], &["172.16.0.1/30"]);
+        assert_eq!(told(&["\"fd02::/64\""], &gateway), ["fd02::/64"]);
+        gateway.outside.defaults.remove(&(false, "wan".to_owned()));
+        assert!(told(&["\"fd02::/64\""], &gateway).is_empty(), "it is led nowhere");
+        assert!(is_barred(&["\"fd02::/64\""], &gateway, "fd02::/64"), "though it may be in a moment");
     }
 
     #[test]
@@ -388,6 +404,14 @@ mod tests {
         route(&mut rest, "10.2.4.0/24", &["lan"]);
         let lost = later(&routed, rest, &LAN);
         assert!(told(&LAN, &lost).contains(&"10.2.3.0/24".to_owned()));
+        // What is left of a part is no sign that there was no more of it.
+        let mut whole = machine(&["192.0.2.2/24"], &["172.16.0.1/30"]);
+        route(&mut whole, "10.2.4.0/24", &["lan"]);
+        let rest = whole.clone();
+        route(&mut whole, "10.2.4.0/22", &["lan"]);
+        let lost = later(&whole, rest, &LAN);
+        let told = barred(intent(&LAN).sites(), &lost.outside, &BTreeSet::new()).astray;
+        assert_eq!(told, [(net("10.2.4.0/22"), true)].into(), "the rest of it");
     }
 
     #[test]
@@ -395,6 +419,16 @@ mod tests {
         let both = ["\"192.0.2.2\", \"10.2.0.0/16\""];
         let seen = machine(&["192.0.2.2/24"], &[]);
         assert!(is_barred(&both, &seen, "10.2.0.0/16"));
+        assert_eq!(
+            told(&both, &now(seen.clone(), &both)),
+            ["10.2.0.0/16"],
+            "what is for the address itself stays here"
+        );
+        let early = now(machine(&["192.0.2.3/24"], &[]), &both);
+        assert!(
+            is_barred(&both, &early, "192.0.2.2/32"),
+            "where peers are to meet us, when it is another's at the start"
+        );
         let moved = later(&seen, machine(&["192.0.2.3/24"], &[]), &both);
         for lost in ["10.2.0.0/16", "192.0.2.2/32"] {
             assert!(is_barred(&both, &moved, lost), "{lost}, when it is another's");
@@ -444,6 +478,24 @@ mod tests {
     }
 
     #[test]
+    fn f_07_the_longest_route_decides_whatever_those_around_it_and_our_other_networks_say() {
+        let mut site = machine(&["192.0.2.2/24"], &["172.16.0.1/30"]);
+        route(&mut site, "10.2.0.0/17", &["wan"]);
+        route(&mut site, "10.2.0.0/18", &["lan"]);
+        route(&mut site, "10.2.64.0/19", &[]);
+        let site = now(site, &LAN);
+        for (addr, barred) in [("10.2.0.5/32", true), ("10.2.64.5/32", true), ("10.2.96.5/32", false)] {
+            assert_eq!(is_barred(&LAN, &site, addr), barred, "{addr}");
+        }
+        // A network of ours in another one lies where that does.
+        let nested = ["\"10.2.0.0/16\"", "\"10.2.7.0/24\""];
+        let mut site = machine(&["192.0.2.2/24"], &["172.16.0.1/30"]);
+        route(&mut site, "10.2.0.0/20", &["wan"]);
+        let site = now(site, &nested);
+        assert!(!is_barred(&nested, &site, "10.2.7.5/32") && is_barred(&nested, &site, "10.2.77.5/32"));
+    }
+
+    #[test]
     fn f_07_the_way_to_a_router_of_ours_is_lost_and_no_wider_one_takes_its_place() {
         const PARTS: [&str; 1] = ["\"10.2.3.0/24\", \"10.2.4.0/24\""];
         // Whether the LAN is outside itself: named, or with a default route that waits.
@@ -483,6 +535,11 @@ mod tests {
                 assert!(!told(&OFFICE, &seen).is_empty(), "{lease}");
             }
         }
+        // That of an interface which is switched off has nobody's routes.
+        let mut off = offices.clone();
+        off.outside.given.remove(&net("192.168.10.1/24"));
+        let stolen = machine(&["192.168.1.2/24", "192.168.10.9/25"], &[]);
+        assert!(is_barred(&OFFICE, &later(&off, stolen, &OFFICE), "192.168.10.5/32"));
         // A single host elsewhere makes no stranger's of its whole network.
         let mut host = machine(&["192.168.1.2/24"], &["172.16.0.1/30"]);
         route(&mut host, "192.168.1.7/32", &["lan"]);
@@ -607,12 +664,17 @@ mod tests {
             now
         };
         let looks: Vec<Seen> = (0..2200).map(bridged).collect();
-        let lan = machine(&["192.0.2.2/24"], &["10.2.200.1/24"]);
+        let lan = machine(&["192.0.2.2/24"], &["10.2.200.1/24", "10.2.0.1/28"]);
         let mut lease = lan.clone();
         address(&mut lease, "wan", "10.2.200.9/25");
         let looks: Vec<&Seen> = looks.iter().chain([&lan, &lease]).collect();
         let seen = after(&looks, &LAN);
-        assert_eq!(seen.outside.kept.len(), MOST + 1);
+        assert_eq!(seen.outside.kept.len(), MOST + 2);
+        assert!(
+            ["10.2.0.0/28", "10.2.200.0/24"].iter().all(|lan| seen.outside.kept.contains_key(&net(lan))),
+            "they are there"
+        );
+        assert!(seen.outside.ours.is_empty(), "none is protected by itself");
         assert!(seen.outside.kept.values().all(|names| names.len() <= HOLDERS));
         assert!(!seen.outside.kept.contains_key(&net("172.18.0.0/16")), "nobody asked for it");
         assert!(is_barred(&LAN, &seen, "10.2.200.5/32"));

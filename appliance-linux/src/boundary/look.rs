@@ -125,3 +125,169 @@ fn is_link_local(addr: IpAddr) -> bool {
         IpAddr::V6(addr) => addr.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use gateway_core::config::Config;
+
+    use super::super::home::barred;
+    use super::super::plan::Intent;
+    use super::super::tests::{boundary, config, ip};
+    use super::*;
+    use crate::namespace::in_a_network_of_its_own;
+
+    /// What there is to see for this configuration, after these lines.
+    fn look(boundary: &mut Boundary, config: &Config, lines: &[&str]) -> Seen {
+        lines.iter().for_each(|line| ip(line));
+        boundary.intent = Intent::of(config);
+        let tun = nix::net::if_::if_nametoindex("pcl0").unwrap();
+        boundary.seen = boundary.look(Some(tun)).unwrap();
+        boundary.seen.clone()
+    }
+
+    fn net(text: &str) -> Net {
+        let (addr, prefix) = text.split_once('/').unwrap();
+        Net::new(addr.parse().unwrap(), prefix.parse().unwrap()).unwrap()
+    }
+
+    fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+        names.map(str::to_owned).into()
+    }
+
+    /// An uplink, and a LAN that is switched off.
+    const GATEWAY: [&str; 6] = [
+        "tuntap add wan mode tun",
+        "link set wan up",
+        "addr add 192.0.2.2/24 dev wan",
+        "route add default dev wan",
+        "link add lan type veth peer name far",
+        "addr add 10.2.0.1/16 dev lan",
+    ];
+
+    #[test]
+    fn f_07_what_is_at_our_device_or_of_the_link_alone_or_not_usable_yet_is_neither_ours_nor_outside() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, _guard) = boundary();
+            let mut config = config("10.1.0.0/16");
+            config.peers[0].remote =
+                vec!["203.0.113.9".parse::<IpAddr>().map(gateway_core::config::Remote::Address).unwrap()];
+            let more = [
+                "addr add 169.254.7.7/16 dev wan",
+                "addr add fe80::7/64 dev wan",
+                "addr add 127.0.0.9/32 dev wan",
+                "addr add fd02::1/64 dev lan",
+                "link set pcl0 up",
+                "addr add 10.2.9.9/24 dev pcl0",
+                "route add 203.0.113.9 dev pcl0",
+            ];
+            let seen = look(&mut boundary, &config, &[&GATEWAY[..], &more].concat());
+            let addr = |text: &str| text.parse::<IpAddr>().unwrap();
+            assert!(["192.0.2.2", "10.2.0.1"].iter().all(|ours| seen.ours.contains(&addr(ours))), "{:?}", seen.ours);
+            assert!(!["fd02::1", "10.2.9.9"].iter().any(|other| seen.ours.contains(&addr(other))), "{:?}", seen.ours);
+            assert_eq!(seen.facing, [addr("192.0.2.2")]);
+            assert_eq!(seen.outside.interfaces, names(["wan"]));
+            let of_the_link = |at: &&(IpAddr, String)| is_link_local(at.0);
+            assert_eq!(seen.outside.addresses.iter().find(of_the_link), None);
+            assert!(seen.outside.addressed[&net("10.2.0.0/16")].contains("lan"), "as long as it has the address");
+            let ours = net("10.2.9.0/24");
+            assert!(!seen.attached.contains_key(&ours) && !seen.outside.given.contains_key(&ours));
+        });
+    }
+
+    #[test]
+    fn f_07_an_interface_with_an_address_that_peers_meet_us_at_is_outside_and_so_is_the_way_of_our_own_messages() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, _guard) = boundary();
+            let mut config = config("10.1.0.0/16");
+            config.peers[0].remote =
+                vec!["203.0.113.9".parse::<IpAddr>().map(gateway_core::config::Remote::Address).unwrap()];
+            let outside = |boundary: &mut Boundary, lines: &[&str]| look(boundary, &config, lines).outside.interfaces;
+            let alone = outside(&mut boundary, &GATEWAY[..3]);
+            assert_eq!(alone, names(["wan"]), "without a route to anybody");
+            let marked = format!("rule add fwmark {MARK:#x} lookup 200 pref 50");
+            let by_mark =
+                ["tuntap add two mode tun", "link set two up", "route add 203.0.113.9 dev two table 200", &marked];
+            assert_eq!(outside(&mut boundary, &by_mark), names(["two", "wan"]));
+        });
+    }
+
+    #[test]
+    fn f_07_who_is_named_is_outside_by_whatever_name_and_before_it_is_there_and_faces_strangers_alone() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, _guard) = boundary();
+            let mut config = config("10.1.0.0/16");
+            config.peers[0].remote.clear();
+            config.peers[0].local.clear();
+            let seen = look(&mut boundary, &config, &GATEWAY);
+            assert_eq!(seen.outside.interfaces, names(["wan"]));
+            let seen = look(&mut boundary, &config, &["route del default dev wan"]);
+            assert_eq!(seen.outside.interfaces, names(["wan"]), "where the last uplink was the next one comes");
+            config.gateway.outside = vec!["uplink".to_owned(), "ppp0".to_owned()];
+            let two = [
+                "tuntap add two mode tun",
+                "link property add dev two altname uplink",
+                "link set two up",
+                "addr add 198.51.100.2/24 dev two",
+            ];
+            let seen = look(&mut boundary, &config, &two);
+            assert_eq!(seen.outside.interfaces, names(["ppp0", "two", "uplink"]), "the operator says which");
+            let seen = look(&mut boundary, &config, &["route add default dev wan"]);
+            assert_eq!(seen.outside.interfaces, names(["ppp0", "two", "uplink", "wan"]), "but a default route is one");
+            assert_eq!(seen.facing, ["198.51.100.2".parse::<IpAddr>().unwrap()]);
+        });
+    }
+
+    #[test]
+    fn f_01_our_device_gets_its_name_back_unless_somebody_else_has_it() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, _guard) = boundary();
+            boundary.intent = Intent::of(&config("10.1.0.0/16"));
+            let index = nix::net::if_::if_nametoindex("pcl0").unwrap();
+            let mut device = |taken: &[&str]| {
+                ip("link set pcl0 name mine");
+                taken.iter().for_each(|line| ip(line));
+                let mut round = Round::default();
+                (boundary.device(&mut round), round.put_back.len())
+            };
+            assert_eq!(device(&[]), (Some((index, "pcl0".to_owned())), 1));
+            assert_eq!(device(&["tuntap add pcl0 mode tun"]), (Some((index, "mine".to_owned())), 0));
+        });
+    }
+
+    #[test]
+    fn f_07_one_interface_is_one_beside_our_device_until_there_is_one_that_nobody_can_read() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, _guard) = boundary();
+            let lines = [&GATEWAY[..4], &["link set pcl0 up"]].concat();
+            assert!(!look(&mut boundary, &config("10.1.0.0/16"), &lines).outside.several);
+            let mut alias = std::process::Command::new("ip");
+            let words = std::ffi::OsStr::from_bytes(b"M\xfcnchen");
+            assert!(alias.args(["link", "set", "lo", "alias"]).arg(words).status().unwrap().success());
+            assert!(look(&mut boundary, &config("10.1.0.0/16"), &[]).outside.several);
+        });
+    }
+
+    #[test]
+    fn f_07_of_everything_no_part_is_looked_for_and_an_address_for_peers_is_ours_before_it_is_here() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, _guard) = boundary();
+            let lines =
+                [&GATEWAY[..], &["link set lan up", "link set far up", "route add 10.3.0.0/16 dev lan"]].concat();
+            let seen = look(&mut boundary, &config("0.0.0.0/0"), &lines);
+            assert!(seen.outside.given.is_empty() && seen.outside.routed.is_empty(), "{:?}", seen.outside);
+            let seen = look(&mut boundary, &config("10.1.0.0/16"), &[]);
+            assert!(seen.outside.given[&net("10.2.0.0/16")].contains("lan"));
+            // Protected by itself, and somebody else may have it meanwhile.
+            let mut config = config("10.1.0.0/16");
+            config.peers[0].local = vec!["192.0.2.9".parse().unwrap()];
+            let mut single = config.peers[0].children[0].local_ts[0];
+            single.addrs = AddrRange::single("192.0.2.9".parse().unwrap());
+            config.peers[0].children[0].local_ts.push(single);
+            let seen = look(&mut boundary, &config, &[]);
+            let held = barred(boundary.intent.sites(), &seen.outside, &BTreeSet::new()).nets;
+            assert_eq!(held[&net("192.0.2.9/32")], names(["wan"]));
+        });
+    }
+}

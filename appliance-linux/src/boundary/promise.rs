@@ -15,7 +15,7 @@ use super::net::{Net, means_all, number, prefixes};
 use super::plan::{Intent, Plan, Seen, plan};
 use super::routes::{Lead, Target, Then};
 
-const V4: [&str; 9] = [
+const V4: [&str; 10] = [
     "0.0.0.0/0",
     "10.0.0.0/8",
     "10.0.0.0/14",
@@ -25,8 +25,9 @@ const V4: [&str; 9] = [
     "10.1.5.128/25",
     "10.2.0.0/16",
     "10.2.5.0/24",
+    "10.9.0.7",
 ];
-const V6: [&str; 9] = [
+const V6: [&str; 10] = [
     "::/0",
     "fd00::/8",
     "fd00::/14",
@@ -36,6 +37,7 @@ const V6: [&str; 9] = [
     "fd00:1:5:8000::/49",
     "fd00:2::/32",
     "fd00:2:5::/48",
+    "fd09::7",
 ];
 /// One address of each part that these networks cut the address space into.
 const ENDS_V4: [&str; 8] =
@@ -105,13 +107,23 @@ fn seen(dice: &mut Dice, v4: bool) -> Seen {
     let attached = if v4 { ["10.2.0.0/16", "10.1.5.0/24"] } else { ["fd00:2::/48", "fd00:1:5::/48"] };
     let mut seen = Seen { v6: true, device: Some("pcl0".to_owned()), ..Seen::default() };
     seen.ours = ours.iter().map(|addr| addr.parse().unwrap()).collect();
-    let at_wan = if v4 { ["192.0.2.0/24", "10.2.5.0/24"] } else { ["2001:db8::/64", "fd00:2:5::/48"] };
+    // Inside networks that somebody names, around them, and larger than a site.
+    let near = dice.one(if v4 {
+        &["10.2.5.0/24", "10.1.4.0/22", "10.2.0.0/15"]
+    } else {
+        &["fd00:2:5::/48", "fd00:1:4::/46", "fd00:2::/31"]
+    });
+    let at_wan = [if v4 { "192.0.2.0/24" } else { "2001:db8::/64" }, near];
     let at_wan = at_wan.iter().take(1 + usize::from(dice.below(3) == 0));
     seen.outside.interfaces.insert("wan".to_owned());
     seen.outside.several = dice.below(2) == 0;
     for text in at_wan {
         seen.outside.addresses.insert((net(text).second(), "wan".to_owned()));
         seen.outside.given.insert(net(text), ["wan".to_owned()].into());
+    }
+    // As some clouds give addresses.
+    if dice.below(3) == 0 {
+        seen.outside.addresses.insert((if v4 { "10.9.0.7" } else { "fd09::7" }.parse().unwrap(), "wan".to_owned()));
     }
     for attached in attached.iter().filter(|_| dice.below(3) == 0) {
         seen.attached.insert(net(attached), ["lan".to_owned()].into());
@@ -310,6 +322,10 @@ fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
     let around = local.flat_map(|local| prefixes(&local).into_iter().map(move |net| (net, local)));
     let around: Vec<_> = around.filter(|(net, _)| net.range().contains(addr)).collect();
     let Some(smallest) = around.iter().map(|(net, _)| *net).max_by_key(|net| net.prefix) else { return true };
+    // An address of ours that stands by itself lies nowhere but here.
+    if smallest.range() == AddrRange::single(addr) && seen.outside.addresses.iter().any(|(ours, _)| *ours == addr) {
+        return false;
+    }
     let at = |name: &'static str| {
         let attached = seen.outside.given.iter().filter(move |(_, names)| names.contains(name));
         attached.map(|(net, _)| net.range())
@@ -322,9 +338,8 @@ fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
     let shared = |there: &AddrRange| at("lan").any(|lan| lan.intersect(there).is_some());
     let attached = || at("wan").any(|wan| wan.contains(addr) && (of_ours(&wan) || !large(&wan)) && !shared(&wan));
     let one_armed = || {
-        let mut named = named().filter(|(_, local)| local.start() != local.end());
         !seen.outside.several
-            && named.any(|(_, local)| seen.outside.addresses.iter().any(|(addr, _)| local.contains(*addr)))
+            && named().any(|(_, local)| seen.outside.addresses.iter().any(|(addr, _)| local.contains(*addr)))
     };
     smallest.prefix == 0 || !at("lan").any(|lan| lan.contains(addr)) && (attached() || one_armed())
 }

@@ -64,7 +64,7 @@ pub(super) fn with_policies(remote: &str, policies: &str) -> Config {
 }
 
 /// A boundary whose guard does nothing until it is told what to report.
-fn boundary() -> (Boundary, mpsc::Sender<Report>) {
+pub(super) fn boundary() -> (Boundary, mpsc::Sender<Report>) {
     let (says, said) = mpsc::channel::<Report>();
     let guard = Keeper::start("guard", move |_| said.recv().unwrap(), || {}).unwrap();
     let (owner, tun) = (Owner::claim().unwrap(), Tun::create("pcl0").unwrap());

@@ -500,7 +500,9 @@ impl Gateway {
             None => {
                 child.fail(now, cause.clone());
                 // Who is busy for the moment is asked again, and who is for minutes may take with a new IKE SA what it never took.
-                let anew = if failure.is_busy() { out_of_step } else { refused && child.was_up };
+                // What was refused with a new connection just now is no better with the next one.
+                let begun = entry.begun == Some(config) && entry.established_at == Some(now);
+                let anew = if failure.is_busy() { out_of_step } else { refused && child.was_up && !begun };
                 (if up { What::RekeyFailed } else { What::ChildFailed }, anew && !up)
             }
         };

@@ -218,10 +218,12 @@ impl PeerEntry {
 
     /// The port to call from, and at. A NAT whose own address changed may go on translating to the old one, each time for some
     /// minutes from our last packet, and calls at short intervals keep it at that: once a peer was silent for long, every third
-    /// round leaves port 500 alone and begins at 4500, which was left alone for three minutes or more by then.
+    /// round leaves port 500 alone and begins at 4500, which was left alone for three minutes or more by then; and of 24 rounds
+    /// the last six, so that port 500 is left alone for longer than a router has to remember (RFC 4787 §4.3).
     pub(super) fn port(&self) -> u16 {
         let round = self.failures.checked_div(self.ways).unwrap_or(0);
-        if self.silent && round > 5 && round.is_multiple_of(3) { NATT_PORT } else { IKE_PORT }
+        let rests = round.is_multiple_of(3) || round.checked_rem(24) >= Some(18);
+        if self.silent && round > 5 && rests { NATT_PORT } else { IKE_PORT }
     }
 
     /// The handshake that we began is over, and did not fail: where it was made says nothing of what fails later.
@@ -449,10 +451,10 @@ mod tests {
                 entry.fail(Instant::from_millis(1000), Cause::waiting());
                 port
             };
-            (1..=20).filter(|_| port() == NATT_PORT).collect::<Vec<_>>()
+            (1..=28).filter(|_| port() == NATT_PORT).collect::<Vec<_>>()
         };
-        assert_eq!(calls(true, 1), [7, 10, 13, 16, 19]);
-        assert_eq!(calls(true, 2), [13, 14, 19, 20], "rounds over all its places");
+        assert_eq!(calls(true, 1), [7, 10, 13, 16, 19, 20, 21, 22, 23, 24, 25, 28]);
+        assert_eq!(calls(true, 2), [13, 14, 19, 20, 25, 26], "rounds over all its places");
         assert_eq!(calls(false, 1), [], "who answers is where it is called");
     }
 

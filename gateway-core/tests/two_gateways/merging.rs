@@ -74,6 +74,55 @@ fn f_65_an_sa_that_the_peer_never_had_is_rekeyed_once_its_spare_one_is_closed_th
     assert_eq!(world.left.inbound.sas().count(), 1, "{}", world.story());
 }
 
+#[test]
+fn f_65_of_two_connections_that_are_to_stay_the_newest_one_is_shown_also_when_a_rekey_made_it() {
+    for called in [true, false] {
+        let mut world = World::new(&peer(true, "", ""), &peer(false, "", "")).start();
+        assert_eq!(world.left.endpoint.ike_sas().count(), 2, "{}", world.story());
+        world.pass(secs(2));
+        let one = world.left.endpoint.ike_sas().find(|ike| ike.called == called).unwrap();
+        world.left.endpoint.rekey_ike(world.now, one.id).unwrap();
+        world.exchange();
+        let newest = world.left.endpoint.ike_sas().max_by_key(|ike| ike.since).unwrap();
+        assert_eq!((newest.called, newest.since), (called, Some(world.now)), "{}", world.story());
+        let shown = world.left.gateway.status(&parts!(lent world.left)).next().unwrap().ike.map(|ike| ike.id);
+        assert_eq!(shown, Some(newest.id), "called: {called}\n{}", world.story());
+    }
+}
+
+#[test]
+fn f_63_the_connection_that_was_made_anew_is_shown_and_stays_although_the_other_is_rekeyed_before_it_goes() {
+    let mut above = false;
+    for (seed, ours) in (2..5).flat_map(|seed| [(seed, true), (seed, false)]) {
+        let mut world = World::new(&peer(true, "dpd = \"10m\"", ""), "");
+        world.right = Site::new(seed, &peer(false, "start = \"passive\"\ndpd = \"10m\"", ""), 64);
+        let mut world = world.start();
+        let old = world.left.endpoint.ike_sas().next().unwrap();
+        world.limit(true, &old, 20);
+        // What was said in the right side's name has a number that its next request has again.
+        let theirs = world.right.endpoint.ike_sas().next().unwrap();
+        world.right.endpoint.check_liveness(world.now, theirs.id).unwrap();
+        world.exchange();
+        let due = world.left.endpoint.ike_sa(old.id).and_then(|ike| ike.reauthenticate_at).unwrap();
+        world.pass(due.since(world.now));
+        let anew = world.left.endpoint.ike_sas().find(|ike| ike.id != old.id).unwrap();
+        world.pass(secs(2));
+        let (site, id) = if ours { (&mut world.left, old.id) } else { (&mut world.right, theirs.id) };
+        site.endpoint.rekey_ike(world.now, id).unwrap();
+        world.exchange();
+        let rekeyed = world.left.endpoint.ike_sas().filter(|ike| ike.since > anew.since).collect::<Vec<_>>();
+        assert_eq!(rekeyed.len(), 1, "{}", world.story());
+        above |= spi(&rekeyed[0]) > spi(&anew);
+        let shown = world.left.gateway.status(&parts!(lent world.left)).next().unwrap().ike.map(|ike| ike.id);
+        assert_eq!(shown, Some(anew.id), "rekeyed by us: {ours}\n{}", world.story());
+        world.pass(secs(20));
+        let left: Vec<_> = world.left.endpoint.ike_sas().map(|ike| ike.id).collect();
+        assert_eq!(left, [anew.id], "rekeyed by us: {ours}\n{}", world.story());
+        world.ping();
+    }
+    assert!(above, "the other one never was the one that the numbers keep");
+}
+
 /// Each side begins with another child, and ours is to come over to the connection that the peer called for. There is no
 /// room for that at first, and nothing but the pause says when to ask again.
 #[test]

@@ -11,7 +11,7 @@ use ipsec_core::net::Path;
 
 use super::refusals::{NO_ADDITIONAL_SAS, Refusal};
 use super::secs;
-use super::world::{LEFT, RIGHT, Site, World, parts, peer, second};
+use super::world::{LEFT, RIGHT, Site, World, config, parts, peer, second};
 
 const NAME: &str = "right.example.org";
 
@@ -172,6 +172,17 @@ fn f_24_an_attempt_is_given_up_although_the_peer_does_not_call() {
     }
     assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
     assert_eq!(tried(&world), ["192.0.2.77", RIGHT], "{}", world.story());
+}
+
+#[test]
+fn f_24_a_peer_that_is_to_call_by_now_is_not_called_where_it_is_found() {
+    let mut world = named("", "start = \"passive\"");
+    let asked = questions(&mut world.left);
+    let waits = config(&peer(true, "start = \"passive\"", "").replace(RIGHT, NAME));
+    world.left.gateway.reload(world.now, waits, parts!(world.left)).1.unwrap();
+    world.left.gateway.located(world.now, &asked[0], at(&[RIGHT]), parts!(world.left));
+    world.pass(secs(60));
+    assert_eq!(tried(&world), [""; 0], "{}", world.story());
 }
 
 #[test]
@@ -373,10 +384,10 @@ fn f_63_a_connection_is_made_anew_where_it_stands_and_at_no_other_place_of_the_p
     let places = peer(true, CALM, "").replace(&format!("\"{RIGHT}\""), &format!("[\"{RIGHT}\", \"192.0.2.77\"]"));
     let mut world = World::new(&places, &peer(false, &format!("start = \"passive\"\n{CALM}"), "")).start();
     renewed_at_the_second_call(&mut world);
-    // It is lost: now the others are tried as well.
+    // It is lost: now the others are tried as well, and no turn was spent on what failed where it stood.
     world.cut = true;
     world.pass(secs(900));
-    assert!(tried(&world).contains(&"192.0.2.77".to_owned()), "{}", world.story());
+    assert_eq!(tried(&world)[3..5], [RIGHT, "192.0.2.77"], "{}", world.story());
 }
 
 #[test]
@@ -400,4 +411,35 @@ fn f_53_a_peer_that_ends_a_connection_is_called_at_its_next_place_whether_that_w
         world.pass(secs(10));
         assert_eq!(tried(&world).last().unwrap(), "192.0.2.77", "{renewed}\n{}", world.story());
     }
+}
+
+#[test]
+fn f_63_a_connection_is_made_anew_where_the_name_of_the_peer_leads_once_that_is_not_where_it_stands() {
+    let mut world = named(CALM, &format!("start = \"passive\"\n{CALM}"));
+    assert_eq!(answer(&mut world, &at(&[RIGHT])), 1);
+    let ike = world.left.endpoint.ike_sas().next().unwrap();
+    world.limit(true, &ike, 20);
+    // The name has left the place meanwhile, and nobody has asked where it leads by the time of the renewal.
+    let id = world.left.endpoint.pad().named("other").unwrap();
+    world.left.endpoint.pad_mut().set_resolved(id, NAME, &["192.0.2.77".parse().unwrap()]);
+    let due = world.left.endpoint.ike_sa(ike.id).and_then(|ike| ike.reauthenticate_at).unwrap();
+    world.pass(due.since(world.now));
+    assert_eq!(tried(&world), [RIGHT], "{}", world.story());
+    let places = ["192.0.2.77", "192.0.2.78"];
+    assert_eq!(answer(&mut world, &at(&places)), 1);
+    assert_eq!(tried(&world), [RIGHT, places[0]], "{}", world.story());
+    // Nobody is there, at either, and the name comes back.
+    let failed = |world: &World| world.left.told(|what| matches!(what, What::Failed { .. }));
+    for times in 1..=2 {
+        while failed(&world) < times {
+            world.pass(secs(1));
+            assert!(world.now.as_millis() < 600_000, "{}", world.story());
+        }
+        world.pass(secs(20));
+        assert_eq!(answer(&mut world, &at(if times == 1 { &places } else { &[RIGHT] })), 1, "{}", world.story());
+    }
+    world.pass(secs(10));
+    assert_eq!(tried(&world), [RIGHT, places[0], places[1], RIGHT], "{}", world.story());
+    assert!(world.left.endpoint.ike_sa(ike.id).is_none(), "{}", world.story());
+    world.ping();
 }

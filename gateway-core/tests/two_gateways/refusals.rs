@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     Children(u16, &'static [u8], BTreeSet<Vec<u8>>),
     /// With a child that it refuses the whole connection, with this notification.
     Connections(u16),
+    /// Each CREATE_CHILD_SA, without a word.
+    Silence,
 }
 
 pub(crate) const NO_ADDITIONAL_SAS: u16 = 35;
@@ -49,6 +51,7 @@ impl World {
                 header[EXCHANGE] = INFORMATIONAL;
                 flight.octets = sealed(&header, 0, &[]);
             }
+            Some(Refusal::Silence) if right && !answer && octets[EXCHANGE] == CREATE_CHILD_SA => flight.octets.clear(),
             Some(Refusal::Children(kind, data, refused)) if !right && answer && refused.contains(&name()) => {
                 header[EXCHANGE] = CREATE_CHILD_SA;
                 flight.octets = sealed(&header, 41, &notify(*kind, data));
@@ -197,6 +200,23 @@ fn f_61_a_child_for_whose_sake_the_peer_refuses_a_new_connection_does_not_keep_i
     assert!(world.left.told(renewing) <= 3, "{}", world.story());
 }
 
+#[test]
+fn f_61_a_child_that_was_up_and_is_refused_with_a_new_connection_is_not_asked_for_with_another_one_at_once() {
+    let right = peer(false, "start = \"passive\"", "");
+    let mut world = World::new(&peer(true, "start = \"on-demand\"", ""), &right).start();
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(60));
+    world.ping();
+    world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(60));
+    let other = right.replace("\"10.2.0.0/16\"", "\"10.9.0.0/16\"");
+    world.right.gateway.reload(world.now, config(&other), parts!(world.right)).1.unwrap();
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    world.pass(secs(20));
+    assert_eq!(world.left.told(|what| *what == What::ChildFailed), 1, "{}", world.story());
+    assert_eq!((world.left.told(renewing), world.left.endpoint.ike_sas().count()), (0, 1), "{}", world.story());
+}
+
 fn down(what: &What) -> bool {
     *what == What::ChildDown
 }
@@ -300,6 +320,45 @@ fn f_61_a_renewal_that_the_peer_refuses_is_one_in_vain_and_none_is_tried_once_th
     world.ping();
     world.pass(secs(1800));
     assert_eq!(world.left.told(failed), tried, "{}", world.story());
+}
+
+/// The peer sends on, and answers whatever else it is asked than rekeys, of the IKE SA or of its child. Nothing is lost for so
+/// many seconds.
+fn without_an_answer(calls: bool, ike: bool, seconds: u32) -> World {
+    let (left, right) = if calls { ("", "start = \"passive\"") } else { ("start = \"passive\"", "") };
+    let (of_ike, of_child) = if ike { ("rekey = \"10m\"", "rekey = \"8h\"") } else { ("", "rekey = \"10m\"") };
+    let left = peer(true, &format!("{left}\n{of_ike}"), of_child);
+    let mut world = World::new(&left, &peer(false, right, "rekey = \"8h\"")).start();
+    world.refusal = Some(Refusal::Silence);
+    for _ in 0..seconds {
+        world.pass(secs(1));
+        world.ping();
+    }
+    assert_eq!(world.left.told(down), 0, "{}", world.story());
+    assert!(world.left.told(|what| *what == What::Waiting) > 0, "{}", world.story());
+    world
+}
+
+#[test]
+fn f_45_what_is_carried_where_a_rekey_stays_unanswered_is_carried_on_by_a_connection_beside_it() {
+    for ike in [true, false] {
+        let world = without_an_answer(true, ike, 3600);
+        assert!(world.left.told(renewing) > 3, "{}", world.story());
+        assert!(world.left.endpoint.ike_sas().count() <= 2, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_45_what_is_carried_where_a_rekey_stays_unanswered_and_the_peer_calls_is_carried_to_its_end_and_then_called_for() {
+    without_an_answer(false, true, 3600);
+    let mut world = without_an_answer(false, false, 650);
+    let mut lost = 0;
+    for _ in 0..3600 {
+        world.pass(secs(1));
+        let sent = world.send(false, &packet(2, 1, b"on and on"));
+        lost += u32::from(sent != Ok(()) || world.left.received.pop().is_none());
+    }
+    assert!(world.left.told(down) > 0 && lost <= 12, "{lost} s\n{}", world.story());
 }
 
 #[test]
@@ -468,6 +527,55 @@ fn f_61_a_rekey_that_the_peer_is_always_too_busy_for_is_carried_on_beside_what_s
         let connected = world.left.told(|what| matches!(what, What::Connected { .. }));
         assert!((5..=13).contains(&connected), "{connected}\n{}", world.story());
         assert_eq!(world.left.told(down), 0, "{}", world.story());
+    }
+}
+
+/// The left side cannot rekey the IKE SA that the right one is always too busy for.
+fn cannot_rekey(left: &str, right: &str) -> World {
+    let mut world = World::new(left, right).start();
+    world.refusal = busy();
+    world
+}
+
+#[test]
+fn f_61_what_was_called_for_by_the_peer_is_not_made_anew_here_however_long_that_is_busy() {
+    let mut world = cannot_rekey(&peer(true, "start = \"passive\"\nrekey = \"10m\"", ""), &peer(false, "", ""));
+    world.pass(secs(3600));
+    assert!(world.left.told(|what| *what == What::RekeyFailed) > 3, "{}", world.story());
+    let anew = |what: &What| matches!(what, What::Renewing | What::Connecting { .. });
+    assert_eq!(world.left.told(anew), 0, "{}", world.story());
+    world.ping();
+}
+
+#[test]
+fn f_61_a_connection_that_is_to_be_made_anew_is_for_a_child_that_is_wanted_here_beside_one_that_is_not() {
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = cannot_rekey(&(peer(true, "rekey = \"10m\"", "") + &second(3, 4)), &right);
+    world.refusal = None;
+    world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+    world.pass(secs(20));
+    world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(20));
+    assert!(world.left.child("other", "net").2 && world.left.child("other", "two").2, "{}", world.story());
+    world.refusal = busy();
+    world.pass(secs(1800));
+    assert!(world.left.told(renewing) > 0, "{}", world.story());
+}
+
+#[test]
+fn f_61_a_peer_that_is_busy_for_less_than_some_minutes_costs_no_connection_whether_that_carries_something_or_not() {
+    for up in [true, false] {
+        let mut world = World::connected("dpd = \"10m\"", "dpd = \"10m\"");
+        if !up {
+            world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+            world.exchange();
+        }
+        world.refusal = busy();
+        assert_eq!(world.left.gateway.rekey(world.now, "other", true, parts!(world.left)), Ok(Ok(())));
+        world.pass(secs(170));
+        assert!(world.left.told(|what| *what == What::RekeyFailed) > 0, "{}", world.story());
+        let ended = |what: &What| matches!(what, What::Renewing | What::Closed | What::Connecting { .. });
+        assert_eq!(world.left.told(ended), 1, "the first call\n{}", world.story());
     }
 }
 

@@ -6,7 +6,7 @@ use gateway_core::config::Identity;
 use gateway_core::gateway::{Parts, PeerState, What};
 
 use crate::secs;
-use crate::world::{Site, Stopped, World, far, packet, parts, peer};
+use crate::world::{RIGHT, Site, Stopped, World, far, packet, parts, peer};
 
 /// The left side called the first party, and was called by the second one from the same address. The first is at the right.
 fn shared(left: &str) -> (World, Site) {
@@ -15,7 +15,11 @@ fn shared(left: &str) -> (World, Site) {
 
 /// The same with lines for the left side's child, and for that of the second party.
 fn shared_with(left: &str, child: &str, second: &str) -> (World, Site) {
-    let left = peer(true, left, child).replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
+    shared_by(&peer(true, left, child), second)
+}
+
+fn shared_by(left: &str, second: &str) -> (World, Site) {
+    let left = left.replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
     let party = |lines: &str, id: &str, net: &str, child: &str| {
         peer(false, lines, child)
             .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
@@ -75,6 +79,23 @@ fn f_53_a_party_that_we_called_is_called_again_although_another_one_is_there() {
     assert_eq!(world.left.told(connecting), 1, "{}", world.story());
     assert_eq!(world.send(true, &far(1, 2, 1)), Ok(()), "{}", world.story());
     world.right.received.clear();
+}
+
+#[test]
+fn f_22_a_party_that_we_called_is_called_at_each_of_its_places_although_another_one_is_connected_from_one() {
+    let left =
+        peer(true, "dpd = \"10m\"", "").replace(&format!("\"{RIGHT}\""), &format!("[\"{RIGHT}\", \"192.0.2.77\"]"));
+    let (mut world, _second) = shared_by(&left, "");
+    world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    world.cut = true;
+    world.pass(secs(300));
+    let calls = world.left.story.iter().filter_map(|report| match report.what {
+        What::Connecting { remote } => Some(remote.ip().to_string()),
+        _ => None,
+    });
+    assert_eq!(calls.take(3).collect::<Vec<_>>(), ["192.0.2.77", RIGHT, "192.0.2.77"], "{}", world.story());
+    assert_eq!(world.left.endpoint.ike_sas().filter(|ike| ike.since.is_some()).count(), 1, "{}", world.story());
 }
 
 #[test]

@@ -15,6 +15,7 @@ use ipsec_core::net::Path;
 use ipsec_core::spd;
 use ipsec_core::time::Instant;
 
+use crate::refusals::busy;
 use crate::secs;
 use crate::world::{Site, Stopped, World, config, leak, packet, parts, peer, second};
 
@@ -294,24 +295,47 @@ fn f_61_a_connection_whose_rekeys_the_peer_is_too_busy_for_is_made_anew_although
     assert!(world.left.told(|what| matches!(what, What::Connected { .. })) > 1, "{}", world.story());
 }
 
-#[test]
-fn f_63_of_two_connections_the_one_whose_time_is_up_is_made_anew_with_what_it_carries() {
-    // Each of two children stays on the connection that it came with: the right side has room for two.
-    let turned = |text: String, two: &str| {
-        let (head, net) = text.split_at(text.find("[[peer.child]]").unwrap());
-        format!("{head}{two}{net}")
-    };
-    let right = turned(peer(false, "", ""), &second(4, 3));
+/// The text of a peer with this second child before its first.
+fn turned(text: &str, two: &str) -> String {
+    let (head, net) = text.split_at(text.find("[[peer.child]]").unwrap());
+    format!("{head}{two}{net}")
+}
+
+/// Each of two children stays on the connection that it came with: the right side has room for two.
+fn two_connections() -> World {
+    let right = turned(&peer(false, "", ""), &second(4, 3));
     let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right);
     world.right = Site::with_children(2, &right, 64, 2);
     let mut world = world.start();
     world.pass(secs(5));
+    world
+}
+
+#[test]
+fn f_61_of_two_connections_the_newest_alone_is_made_anew_when_the_peer_stays_busy() {
+    for newest in [false, true] {
+        let mut world = two_connections();
+        let shown = world.left.gateway.status(&parts!(lent world.left)).next().unwrap().ike.unwrap().id;
+        let ike = world.left.endpoint.ike_sas().find(|ike| (ike.id == shown) == newest).unwrap().id;
+        world.refusal = busy();
+        for _ in 0..30 {
+            let _ = world.left.endpoint.rekey_ike(world.now, ike);
+            world.pass(secs(10));
+        }
+        assert!(world.left.told(|what| *what == What::RekeyFailed) > 3, "{}", world.story());
+        assert_eq!(world.left.told(|what| *what == What::Renewing) > 0, newest, "{}", world.story());
+    }
+}
+
+#[test]
+fn f_63_of_two_connections_the_one_whose_time_is_up_is_made_anew_with_what_it_carries() {
+    let mut world = two_connections();
     let called = world.left.endpoint.ike_sas().find(|ike| ike.called).unwrap();
     let carried = world.left.endpoint.child_sas().find(|sa| sa.ike == called.id).unwrap().config;
     assert_eq!(world.left.endpoint.pad().get_child(carried).map(|(.., child)| child.name.as_str()), Some("net"));
     assert!(world.left.child("other", "net").2 && world.left.child("other", "two").2, "{}", world.story());
     // What came with it is not the first one in the file.
-    let text = turned(peer(true, "", ""), &second(3, 4));
+    let text = turned(&peer(true, "", ""), &second(3, 4));
     world.left.gateway.reload(world.now, config(&text), parts!(world.left)).1.unwrap();
     world.limit(true, &called, 1);
     world.pass(secs(12));

@@ -274,6 +274,7 @@ impl Host {
                     self.story.push(format!("rekey failed: {cause:?}"));
                     self.failures.push(cause);
                 }
+                Event::Unanswered { exchange, .. } => self.story.push(format!("unanswered {exchange}")),
                 Event::Reauthenticate { .. } => self.story.push("reauthenticate".into()),
                 Event::Noted { cause, .. } => {
                     self.story.push(format!("noted: {cause:?}"));

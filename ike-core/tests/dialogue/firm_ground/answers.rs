@@ -32,6 +32,53 @@ fn f_45_a_request_that_somebody_repeats_is_no_sign_of_life() {
     }
 }
 
+/// It refuses to answer rekeys, or its answers are lost: what its packets come through is not given up for that.
+#[test]
+fn f_45_a_peer_that_leaves_a_request_unanswered_and_sends_on_keeps_its_sas_and_is_told_of() {
+    // What becomes of it: an answer after all, silence, or the end of what has to go and cannot.
+    for end in ["answer", "silence", "close"] {
+        let (mut host, mut peer, _) = asking(21);
+        let child = host.sending[&CHILD];
+        let told = |host: &Host| host.story.iter().filter(|line| *line == "unanswered CREATE_CHILD_SA").count();
+        let mut sent = 0;
+        for second in 1..=100 {
+            let now = NOW + seconds(second);
+            host.endpoint.heard(now, child);
+            host.endpoint.handle_timeout(now);
+            sent += transmits(&mut host).len();
+            assert_eq!(told(&host), usize::from(second >= 20), "after {second} s: {:?}", host.story);
+        }
+        assert!(sent > 20 && host.ike().is_some(), "{sent} sent, {:?}", host.story);
+        let now = NOW + seconds(100);
+        let mut said = Vec::new();
+        let mut lasts = |host: &mut Host| {
+            let over = |second: &u64| {
+                host.endpoint.handle_timeout(now + seconds(*second));
+                said = transmits(host);
+                host.endpoint.ike_sas().next().is_none()
+            };
+            (1..60).find(over)
+        };
+        match end {
+            "answer" => {
+                assert_eq!(peer.respond(&mut host, CREATE, &child_payloads(Some(&public()))).0, Ok(()));
+                assert!(host.sending[&CHILD] != child && host.failures.is_empty(), "{:?}", host.story);
+            }
+            "silence" => {
+                assert!(lasts(&mut host).is_some_and(|second| (19..=24).contains(&second)), "{:?}", host.story);
+                assert_eq!((host.failures.as_slice(), said.len()), (&[Failure::PeerSilent(CREATE)][..], 0));
+            }
+            _ => {
+                let ike = host.ike_id();
+                host.endpoint.close(now, ike).unwrap();
+                assert!(lasts(&mut host).is_some_and(|second| second <= 4), "{:?}", host.story);
+                let [word] = &said[..] else { panic!("{said:?}") };
+                assert_eq!(body(&peer.open(word), PayloadType::DELETE).unwrap()[0], ProtocolId::IKE.0, "a Delete");
+            }
+        }
+    }
+}
+
 #[test]
 fn f_45_a_new_request_and_an_awaited_answer_are_signs_of_life() {
     let mut host = lax(20, [12, 16, 1280], Settings::default());
