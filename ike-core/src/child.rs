@@ -206,10 +206,7 @@ impl Child {
             // What waits for the window waits for a message, not for a moment.
             Phase::WANTED_NOW => None,
             Phase::Wanted(at) | Phase::Draining(at) => Some(at),
-            Phase::Up => [self.rekey_at, self.expires_at, self.orphan_at, self.settles_at]
-                .into_iter()
-                .flatten()
-                .min(),
+            Phase::Up => [self.rekey_at, self.expires_at, self.orphan_at, self.settles_at].into_iter().flatten().min(),
             Phase::Creating | Phase::Deleting(_) | Phase::Ended(_) => None,
         }
     }
