@@ -166,7 +166,10 @@ fn a_passive_gateway_never_calls() {
     assert_eq!(world.messages, 0);
     assert_eq!(world.left.state("other"), (PeerState::Pending, Some("waiting-for-peer")));
     // What nobody can call is not to be called.
-    let hint = |site: &mut Site| site.gateway.status(parts!(site)).next().unwrap().cause.unwrap().hint;
+    let hint = |site: &mut Site| {
+        let parts = parts!(site);
+        site.gateway.status(parts).next().unwrap().cause.unwrap().hint
+    };
     assert!(hint(&mut world.left).contains("portcullis up"));
     let anybody = peer(true, "start = \"passive\"", "").replace(&format!("\"{RIGHT}\""), "\"any\"");
     let mut world = World::new(&anybody, &peer(false, "start = \"passive\"", "")).start();
