@@ -49,8 +49,8 @@ use tracing::{info, warn};
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};
 use counters::Tally;
+pub(crate) use guard::{COPY, State as GuardState, is_table_of_ours, tables_of_all};
 use guard::{Guard, Report};
-pub(crate) use guard::{State as GuardState, is_table_of_ours, tables_of_all};
 pub(crate) use health::Health;
 use health::{Problem, Round, Standing, Told};
 use keeper::Keeper;
@@ -378,6 +378,12 @@ impl Boundary {
             warn!("{net} is attached to this machine and too large to be reached in clear: it stays in the tunnel");
         }
         let becomes = if self.standing.stands() { "is dropped" } else { "leaves in clear, as there is no guard" };
+        // Of which there is a rest, that is told.
+        let network = |net: &String| net.rsplit(' ').next().map(ToOwned::to_owned);
+        let still: Vec<_> = plan.astray.iter().map(network).collect();
+        for net in self.last.astray.iter().filter(|net| !still.contains(&network(net))) {
+            info!("{net}: no longer led outside where nothing says that it lies");
+        }
         let mut astray = plan.astray.difference(&self.last.astray);
         if let Some(net) = astray.next() {
             let more = astray.count();
@@ -472,14 +478,16 @@ impl Boundary {
                 None => {}
             }
         }
-        round.problems.extend(refused.into_iter().map(Problem::from));
+        let device = self.seen.device.clone().unwrap_or_default();
+        round.problems.extend(refused.into_iter().map(|refusal| Problem::of(refusal, &device)));
         let is_refused = self.is_undecided() && round.is_serious();
         let stale = match whole && !is_refused {
             true => stale,
             false if self.standing.is_gone() => stale.around(),
             false => return,
         };
-        round.problems.extend(kernel::clear(&mut self.netlink, stale).into_iter().map(Problem::from));
+        let left = kernel::clear(&mut self.netlink, stale);
+        round.problems.extend(left.into_iter().map(|refusal| Problem::of(refusal, &device)));
     }
 
     /// What is not as it should be. `false`: the log does not know of it yet.

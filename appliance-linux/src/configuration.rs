@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use gateway_core::config::{Config, ConfigError, Position, Warning};
+use gateway_core::config::{Config, ConfigError, NoKey, Position, Warning};
 use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
@@ -54,7 +54,14 @@ pub(crate) fn without_keys(path: &Path) -> Result<Config, Vec<String>> {
 
 /// The file as it is written, without the keys that stand elsewhere.
 fn parse(path: &Path) -> Result<(Config, Vec<Warning>), Vec<String>> {
-    let text = read(path, CONFIG_FILE).map_err(|why| vec![format!("{}: {why}", path.display())])?;
+    let text = read(path, CONFIG_FILE).map_err(|why| {
+        let mut lines = vec![format!("{}: {why}", path.display())];
+        if path.try_exists().is_ok_and(|exists| !exists) {
+            let hint = "hint: write it there (`portcullis help` shows a small one), or name its place with --config";
+            lines.push(hint.to_owned());
+        }
+        lines
+    })?;
     let text = std::str::from_utf8(&text).map_err(|error| {
         let line = text.get(..error.valid_up_to()).unwrap_or_default().iter().filter(|octet| **octet == b'\n').count();
         vec![format!("{}:{}:1: text in UTF-8 was expected", path.display(), line + 1)]
@@ -77,19 +84,19 @@ impl std::fmt::Display for Place<'_> {
 
 /// A key file; a relative name starts at the folder of the configuration. The name is told only when there is such a file:
 /// else it may be a key.
-fn read_key(config: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+fn read_key(config: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>, NoKey> {
     let path = match config.parent() {
         Some(folder) => folder.join(name),
         None => PathBuf::from(name),
     };
     let (file, found) = plain(&path).map_err(|unread| match unread {
-        Unread::Refused(error) => format!("no file that can be read ({})", reason(&error)),
-        Unread::Is(kind) => format!("{kind} at {}", path.display()),
+        Unread::Refused(error) => NoKey::Absent(format!("no file that can be read ({})", reason(&error))),
+        Unread::Is(kind) => NoKey::Unfit(format!("{kind} at {}", path.display())),
     })?;
     if let Some(advice) = exposed(&path, &found) {
-        return Err(format!("a file that {advice}"));
+        return Err(NoKey::Unfit(format!("a file that {advice}")));
     }
-    contents(file, KEY_FILE)
+    contents(file, KEY_FILE).map_err(NoKey::Unfit)
 }
 
 /// Why there is nothing to read.
@@ -193,7 +200,9 @@ mod tests {
         nix::unistd::mkfifo(&folder.0.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
         fs::create_dir(folder.0.join("folder")).unwrap();
         fs::write(folder.0.join("key"), "a key of more than twenty characters").unwrap();
-        let refused = |name: &str| read_key(&config, name).map(|key| key.len()).unwrap_err();
+        let refused = |name: &str| match read_key(&config, name).unwrap_err() {
+            NoKey::Absent(why) | NoKey::Unfit(why) => why,
+        };
         assert!(refused("pipe").starts_with("a pipe at "), "{}", refused("pipe"));
         assert!(refused("folder").starts_with("a directory at "), "{}", refused("folder"));
         assert!(refused("/dev/zero").starts_with("a device at "), "{}", refused("/dev/zero"));
@@ -213,5 +222,7 @@ mod tests {
         let told = |path: &Path| load(path).map(|_| ()).unwrap_err().join("\n");
         assert_eq!(told(&path), format!("{}: a plain file was expected, found a pipe", path.display()));
         assert!(told(&folder.0).ends_with(": a plain file was expected, found a directory"), "{}", told(&folder.0));
+        let none = told(&folder.0.join("none.toml"));
+        assert!(none.contains("none.toml: no such file") && none.contains("\nhint: write it there"), "{none}");
     }
 }

@@ -50,6 +50,7 @@ pub(crate) fn examine(config: &Config, tell: &mut dyn FnMut(Finding)) {
     told(status.iter().map(|status| guard::as_the_daemon_sees_it(&status.boundary)).collect());
     told(status.iter().filter_map(|status| guard::nowhere(&status.boundary)).collect());
     told(firewall::firewall(config));
+    told(firewall::saved());
     match Netlink::open() {
         Ok(mut netlink) => {
             told(vec![host::tun(config, running, &mut netlink)]);
@@ -62,6 +63,7 @@ pub(crate) fn examine(config: &Config, tell: &mut dyn FnMut(Finding)) {
             let outside = ways::outside(config, &mut netlink);
             told(host::reverse_path(config, &outside, host::is_guarded(&guard, running)));
             told(host::addresses(config, &ours));
+            told(host::switched(config, &netlink.links().unwrap_or_default(), host::setting));
             told(ways::peers(config, &mut netlink));
         }
         Err(error) => told(vec![finding(Grade::Failure, "netlink", format!("cannot be opened: {error}"), "")]),

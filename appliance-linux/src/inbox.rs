@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
+use gateway_core::cause::Unreachable;
 use gateway_core::gateway::Locate;
 use ipsec_core::net::Path;
 use ipsec_core::sa::Event;
@@ -45,7 +46,7 @@ pub(crate) enum News {
     /// Something happened to an outbound SA.
     Outbound(Event),
     /// Who is at `from` says that an IKE message did not arrive, and why; unproven.
-    Unreachable { path: Path, from: IpAddr, why: &'static str },
+    Unreachable { path: Path, from: IpAddr, why: Unreachable },
     /// A device or socket failed for good.
     Broken { what: &'static str, error: io::Error },
 }

@@ -22,9 +22,11 @@ use gateway_core::peers::Peers;
 use getrandom::SysRng;
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{self, Endpoint, IkeSlot, ROOM_PER_SA, SaState, Storage};
+use ike_core::event::IkeId;
 use ike_core::pad::PeerId;
 use ipsec_core::crypto::rustcrypto::RustCrypto as PacketCrypto;
 use ipsec_core::error::Discard;
+use ipsec_core::net;
 use ipsec_core::spd::PolicyId;
 use rand_core::UnwrapErr;
 use tracing::level_filters::LevelFilter;
@@ -429,16 +431,30 @@ impl Daemon {
             let calls = view.is_some_and(|view| view.state == SaState::Connecting && view.waiting.is_some());
             let astray = if calls { self.machine.comes_back(path.local.ip(), path.remote.ip()) } else { None };
             let sent = astray.map_or(sent, Err);
-            if let Err(unsent) = &sent
-                && let Some(others) = self.unsent.admit(Instant::now())
-            {
-                let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
-                let peer = peer.and_then(|id| self.endpoint.pad().get(id)).map(|peer| peer.name.as_str());
-                warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {}", unsent.why);
+            if let Err(unsent) = &sent {
+                self.tell_unsent(ike, path, &unsent.why);
             }
             if let Some(ike) = ike {
                 self.gateway.sent(ike, sent, &self.endpoint);
             }
+        }
+    }
+
+    /// Whether an IKE SA is with a peer that is gone from the configuration.
+    fn is_of_nobody(&self, ike: Option<IkeId>) -> bool {
+        let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
+        peer.is_some_and(|id| self.endpoint.pad().get(id).is_none())
+    }
+
+    /// Tells that a message could not be sent. A peer that is gone from the configuration was told once that it is; that the
+    /// repetitions do not go, as nobody listens there any more, is nothing to be looked after.
+    fn tell_unsent(&mut self, ike: Option<IkeId>, path: net::Path, why: &str) {
+        if self.is_of_nobody(ike) {
+            debug!(local = %path.local, remote = %path.remote, "an IKE message to a peer that is gone could not be sent: {why}");
+        } else if let Some(others) = self.unsent.admit(Instant::now()) {
+            let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
+            let peer = peer.and_then(|id| self.endpoint.pad().get(id)).map(|peer| peer.name.as_str());
+            warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {why}");
         }
     }
 
@@ -484,7 +500,7 @@ impl Daemon {
         let peers = self.endpoint.pad();
         let anywhere: BTreeSet<PeerId> =
             peers.iter().filter(|(_, peer)| peer.local.is_empty()).map(|(id, _)| id).collect();
-        let stands = |peer: PeerId, path: ipsec_core::net::Path| {
+        let stands = |peer: PeerId, path: net::Path| {
             let ends = (path.local.ip(), path.remote.ip());
             ours.contains_key(&ends.0) && !(anywhere.contains(&peer) && astray.contains(&ends))
         };

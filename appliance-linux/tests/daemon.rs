@@ -400,7 +400,7 @@ fn f_29_a_reload_that_the_end_comes_before_has_not_happened() {
         assert_eq!(daemon.ended(), Some(0));
         let log = fs::read_to_string(&log).unwrap();
         assert!(log.contains("the running configuration is unchanged"), "{log}");
-        assert!(log.contains("10.1.0.0/16 stay blocked until"), "{log}");
+        assert!(log.contains("10.1.0.0/16 stays blocked until"), "{log}");
     });
 }
 

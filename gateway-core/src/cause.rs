@@ -9,7 +9,7 @@ mod waiting;
 use alloc::string::String;
 use core::fmt;
 
-pub use waiting::Unsent;
+pub use waiting::{Unreachable, Unsent};
 
 /// A cause as the operator reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -41,7 +41,7 @@ pub use diagnostic::{ConfigError, Position, Warning};
 pub use diff::{ChildDiff, Diff, PeerDiff};
 pub use grammar::protocol_name;
 pub use identity::Identity;
-pub use secret::{PSK_MAX, PSK_SHORT, Secret, SecretSource};
+pub use secret::{NoKey, PSK_MAX, PSK_SHORT, Secret, SecretSource};
 
 use reader::{Reader, Section};
 
@@ -322,20 +322,23 @@ impl Config {
             .collect();
         policies.sort_by_key(|policy| policy.priority); // stable: equal ones keep the order of the file
         check::contradictions(&mut reader, &gateway, &peers);
+        if !root.has("peer") {
+            reader.warn(0, "there is no [[peer]]: nothing goes into a tunnel".to_string());
+        }
         let peers = peers.into_iter().map(|(peer, _)| peer).collect();
         wipe(document.get_mut());
         Ok((Self { gateway, peers, policies }, reader.finish()?))
     }
 
     /// Reads the keys that stand in files of their own. `read` gets the path as written and answers with the file's
-    /// octets or with what was found instead (a file that others can read, say); it must not repeat the path of what is not
-    /// there, as a key written in its place would be told. Line ends at the end are cut off.
+    /// octets or with what was found instead; it must not repeat the path of what is not there, as a key written in its place
+    /// would be told. Line ends at the end are cut off.
     ///
     /// # Errors
     /// One for each file that cannot be used.
     pub fn load_secrets(
         &mut self,
-        mut read: impl FnMut(&str) -> Result<Zeroizing<Vec<u8>>, String>,
+        mut read: impl FnMut(&str) -> Result<Zeroizing<Vec<u8>>, NoKey>,
     ) -> Result<Vec<Warning>, Vec<ConfigError>> {
         let (mut warnings, mut errors) = (Vec::new(), Vec::new());
         for peer in &mut self.peers {
@@ -349,10 +352,14 @@ impl Config {
             };
             let octets = match read(path) {
                 Ok(octets) => octets,
-                Err(why) => {
+                Err(NoKey::Absent(why)) => {
                     // What is written may be a key by mistake: only its place is told.
                     let hint = "\"psk-file\" is the name of a file; the key itself is written as \"psk\"";
                     errors.push(refuse(why, hint));
+                    continue;
+                }
+                Err(NoKey::Unfit(what)) => {
+                    errors.push(refuse(what, ""));
                     continue;
                 }
             };
@@ -365,7 +372,10 @@ impl Config {
                 }
                 Some(Err(bad)) => errors.push(ConfigError {
                     at,
-                    found: format!("something else in \"{path}\""),
+                    found: match text {
+                        Some("") => format!("nothing in \"{path}\""),
+                        _ => format!("something else in \"{path}\""),
+                    },
                     expected: format!("the pre-shared key in one line: {}", bad.expected),
                     hint: bad.hint.into_owned(),
                 }),

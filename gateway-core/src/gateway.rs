@@ -48,7 +48,7 @@ use ipsec_core::sa::Event;
 use ipsec_core::spd::{PolicyId, Rule};
 use ipsec_core::time::Instant;
 
-use crate::cause::{Cause, Unsent};
+use crate::cause::{Cause, Unreachable, Unsent};
 use crate::config::{Config, Diff, Policy, Remote, Settings};
 use crate::peers::Peers;
 use crate::policy;
@@ -323,14 +323,14 @@ impl Gateway {
         &mut self,
         now: Instant,
         path: Path,
-        (from, why): (IpAddr, &str),
+        (from, why): (IpAddr, Unreachable),
         endpoint: &Endpoint<'_, C, Peers>,
     ) {
         let waits = |entry: &&mut PeerEntry| {
             let view = entry.attempt.and_then(|ike| endpoint.ike_sa(ike));
             view.is_some_and(|view| view.state == SaState::Connecting && view.path == path)
         };
-        let cause = Cause::unreachable(from, why);
+        let cause = Cause::unreachable(from, path, why);
         // What the peer itself says does not give way to it.
         let doubts = |entry: &&mut PeerEntry| entry.doubt.as_ref().is_none_or(|doubt| *doubt == cause);
         let Some(entry) = self.peers.values_mut().find(waits).filter(doubts) else { return };
@@ -338,7 +338,7 @@ impl Gateway {
         let news = entry.doubt.replace(cause.clone()).is_none() && entry.cause.as_ref() != Some(&cause);
         if news && self.strangers.admit(now) {
             let peer = Some(entry.id);
-            self.tell(peer, None, What::Doubtful { remote: path.remote }, Some(cause));
+            self.tell(peer, None, What::Doubtful { remote: path.remote, answers: false }, Some(cause));
         }
     }
 

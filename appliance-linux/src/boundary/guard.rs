@@ -24,6 +24,10 @@ use super::nft::{self, Interactive};
 use super::retry::Retry;
 use super::ruleset::TABLE;
 use super::table;
+use crate::configuration::reason;
+
+/// What the name of a copy begins with.
+pub(crate) const COPY: &str = "portcullis_live_";
 
 /// The guard in the kernel.
 pub(super) struct Guard {
@@ -59,7 +63,7 @@ impl Live {
     /// Sets up a copy of the table that `script` makes.
     fn start(script: &str, number: u32, ended: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
         let until = nft::deadline(script);
-        let table = format!("{TABLE}_live_{}_{number}", std::process::id());
+        let table = format!("{COPY}{}_{number}", std::process::id());
         let head = format!("table inet {TABLE} {{\n");
         let body = script.split_once(head.as_str()).map(|(_, body)| body).unwrap_or_default();
         // An interactive nft takes one line at a time, and keeps its socket, which owns the table.
@@ -244,6 +248,8 @@ pub(crate) enum State {
     Absent,
     /// There is no nft.
     NoNft,
+    /// There is one that cannot be run, and why.
+    NotRun(String),
     /// What nft says.
     Refused(String),
 }
@@ -256,8 +262,16 @@ pub(super) fn state() -> State {
     match nft::run(&["list", "tables", "inet"], "", nft::deadline("")) {
         Ok(_) => State::Absent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => State::NoNft,
+        // What it says itself has no number.
+        Err(error) if error.raw_os_error().is_some() => State::NotRun(reason(&error)),
         Err(error) => State::Refused(error.to_string()),
     }
+}
+
+/// Whether the table drops what policies discard, as far as nft tells.
+pub(super) fn discards() -> bool {
+    let listed = list(Instant::now() + Duration::from_secs(10));
+    listed.is_ok_and(|table| table.is_some_and(|table| table.contains("_discard\" drop\n")))
 }
 
 /// Whether nft, and the kernel, can tell which socket will take a packet.
@@ -273,7 +287,7 @@ pub(crate) fn tables_of_all() -> io::Result<String> {
 
 /// Whether a table of this name is the guard, or a copy of it.
 pub(crate) fn is_table_of_ours(name: &str) -> bool {
-    name.strip_prefix(TABLE).is_some_and(|rest| rest.is_empty() || rest.starts_with("_live_"))
+    name == TABLE || name.starts_with(COPY)
 }
 
 /// The table as the kernel lists it, without counts; `None`: there is none.

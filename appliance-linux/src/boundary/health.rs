@@ -52,16 +52,18 @@ pub(super) struct Problem {
     pub(super) serious: bool,
 }
 
-impl From<Refusal> for Problem {
-    /// IPv6 that is switched off must not keep IPv4 from working.
-    fn from(refusal: Refusal) -> Self {
+impl Problem {
+    /// What the kernel refused, with our `device`. IPv6 that is switched off must not keep IPv4 from working.
+    pub(super) fn of(refusal: Refusal, device: &str) -> Self {
         // This is how the kernel refuses a route through a device on which IPv6 is switched off.
         let off = !refusal.v4 && refusal.error.raw_os_error() == Some(libc::EACCES);
         let hint = match off {
-            true => {
-                " (IPv6 is switched off at our device: `sysctl -w net.ipv6.conf.DEVICE.disable_ipv6=0` with its name)"
-            }
-            false => "",
+            true => format!(
+                " (IPv6 is switched off at our device {device}: `sysctl -w net.ipv6.conf.{}.disable_ipv6=0`)",
+                // As sysctl takes a name with a dot.
+                device.replace('.', "/")
+            ),
+            false => String::new(),
         };
         Self { text: format!("{}: {}{hint}", refusal.what, refusal.error), serious: refusal.v4 }
     }

@@ -83,8 +83,10 @@ impl Left {
         if self.guard {
             let why = self.why.as_deref().filter(|_| self.old);
             let old = why.map_or(String::new(), |why| format!(" by the rules before the last ones ({why})"));
+            let (stay, them) =
+                if self.nets.len() + usize::from(self.discards) == 1 { ("stays", "it") } else { ("stay", "them") };
             return Some(Ok(format!(
-                "{kept} stay blocked{old} until the next start, so that nothing leaves in clear; `portcullis release` opens them"
+                "{kept} {stay} blocked{old} until the next start, so that nothing leaves in clear; `portcullis release` opens {them}"
             )));
         }
         let why = self.why.as_deref().unwrap_or("somebody removed it");
@@ -168,10 +170,15 @@ pub(super) fn remove(netlink: &mut Netlink) -> io::Result<(Vec<Net>, bool)> {
 /// `AddrInUse`: a daemon runs. What the kernel says otherwise.
 pub(crate) fn release() -> io::Result<String> {
     let _owner = Owner::claim()?;
+    let discards = guard::discards();
     let (nets, guard) = remove(&mut Netlink::open()?)?;
     let nets: BTreeSet<_> = nets.into_iter().collect();
     Ok(match (nets.is_empty(), guard) {
+        (false, true) if discards => {
+            format!("no longer blocked: {}, and what policies discard", shown(nets.iter(), 20))
+        }
         (false, _) => format!("no longer blocked: {}", shown(nets.iter(), 20)),
+        (true, true) if discards => "no longer blocked: what policies discard".to_owned(),
         (true, true) => "no longer blocked: what the guard dropped; there were no routes beside it".to_owned(),
         (true, false) => "nothing was blocked".to_owned(),
     })
@@ -334,7 +341,7 @@ mod tests {
                 drop(boundary);
                 assert_eq!(guard(), works_again);
                 match words {
-                    Ok(words) => assert!(works_again && words.contains("10.1.0.0/16 stay blocked"), "{words}"),
+                    Ok(words) => assert!(works_again && words.contains("10.1.0.0/16 stays blocked"), "{words}"),
                     Err(words) => assert!(!works_again && words.contains("no guard stands (nft: no)"), "{words}"),
                 }
                 assert_eq!(held(), ["10.1.0.0/16"]);
@@ -352,16 +359,18 @@ mod tests {
             assert_eq!(release().unwrap(), "nothing was blocked");
             assert_eq!(block(discards()).unwrap(), "blocked until the daemon runs: what policies discard");
             assert!(guard());
-            assert!(release().unwrap().starts_with("no longer blocked: what the guard dropped"));
+            assert_eq!(release().unwrap(), "no longer blocked: what policies discard");
             assert!(!guard());
 
             let mut boundary = start(&discards()).unwrap();
             boundary.finish();
             let words = boundary.left().last_words().unwrap().unwrap();
-            assert!(words.starts_with("what policies discard stay blocked"), "{words}");
+            assert!(words.starts_with("what policies discard stays blocked"), "{words}");
             drop(boundary);
             let said = block(with_policies("10.1.0.0/16", DISCARD)).unwrap();
             assert_eq!(said, "blocked until the daemon runs: 10.1.0.0/16 and what policies discard");
+            assert_eq!(release().unwrap(), "no longer blocked: 10.1.0.0/16, and what policies discard");
+            block(config("10.1.0.0/16")).unwrap();
             assert_eq!(release().unwrap(), "no longer blocked: 10.1.0.0/16");
             assert!(!guard());
 
@@ -381,11 +390,11 @@ mod tests {
             boundary.finish();
             let mut left = boundary.left();
             let words = left.last_words().unwrap().unwrap();
-            assert!(words.starts_with("10.1.0.0/16 stay blocked until the next start"), "{words}");
+            assert!(words.starts_with("10.1.0.0/16 stays blocked until the next start"), "{words}");
             left.old = true;
             let words = left.last_words().unwrap().unwrap();
             assert!(
-                words.starts_with("10.1.0.0/16 stay blocked by the rules before the last ones (nft: no)"),
+                words.starts_with("10.1.0.0/16 stays blocked by the rules before the last ones (nft: no)"),
                 "{words}"
             );
             // Somebody removes it, and nft had nothing to say of that.

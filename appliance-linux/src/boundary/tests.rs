@@ -586,7 +586,10 @@ fn f_37_where_ipv6_is_switched_off_at_our_device_alone_the_trouble_names_the_way
         boundary.follow(&Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0);
         boundary.wait_for_guard();
         let trouble = boundary.health().trouble.clone().unwrap_or_default();
-        assert!(trouble.contains("route to fd01::/64") && trouble.contains("disable_ipv6=0"), "{trouble}");
+        assert!(
+            trouble.contains("route to fd01::/64") && trouble.contains("net.ipv6.conf.pcl0.disable_ipv6=0"),
+            "{trouble}"
+        );
     });
 }
 

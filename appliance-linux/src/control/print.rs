@@ -107,18 +107,28 @@ impl Table<'_> {
         if child.packets_in + child.packets_out > 0 || child.rekeys > 0 {
             writeln!(
                 f,
-                "{:width$}                in {} packets, {}{}; out {} packets, {}{}; {} rekeys",
+                "{:width$}                in {}, {}{}; out {}, {}{}; {}",
                 "",
-                child.packets_in,
+                Many(child.packets_in, "packet"),
                 Octets(child.bytes_in),
                 Last(child.last_in_s),
-                child.packets_out,
+                Many(child.packets_out, "packet"),
                 Octets(child.bytes_out),
                 Last(child.last_out_s),
-                child.rekeys
+                Many(child.rekeys, "rekey")
             )?;
         }
         Ok(())
+    }
+}
+
+/// So many of something.
+struct Many(u64, &'static str);
+
+impl fmt::Display for Many {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, what) = self;
+        write!(f, "{count} {what}{}", if *count == 1 { "" } else { "s" })
     }
 }
 
@@ -375,7 +385,7 @@ mod tests {
              \u{20}                    last heard 3s ago, IKE SA 1m03s old, rekeyed in 2h59m\n  \
              net  up            10.2.0.0/16 == 10.1.0.0/16, aes256gcm16-esn, esp-in-udp\n\
              \u{20}                    rekeyed in 50m00s, ends in 1h05m if that fails\n\
-             \u{20}                    in 1 packets, 84 B, last 5s ago; out 2 packets, 168 B, last 4s ago; 0 rekeys\n"
+             \u{20}                    in 1 packet, 84 B, last 5s ago; out 2 packets, 168 B, last 4s ago; 0 rekeys\n"
         );
         let there = shown(|peer| {
             let ike = peer.ike.as_mut().unwrap();

@@ -1,6 +1,8 @@
 //! What other tables of nftables (Docker's, ufw's, firewalld's, or the operator's) do with what our device sends and takes.
 
+use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
 use gateway_core::config::{Config, Remote};
 use ipsec_core::net::AddrRange;
@@ -23,6 +25,31 @@ struct Table<'t> {
     family: &'t str,
     name: &'t str,
     chains: Vec<Chain<'t>>,
+}
+
+/// Where distributions have the rules that nftables.service loads.
+const SAVED: [&str; 4] =
+    ["/etc/nftables.conf", "/etc/sysconfig/nftables.conf", "/etc/nftables.nft", "/var/lib/nftables/rules-save"];
+
+/// Whether rules were saved with ours among them: nobody else can change the copy of the guard, so that loading them fails as a
+/// whole while the daemon runs.
+pub(super) fn saved() -> Vec<Finding> {
+    saved_in(&SAVED)
+}
+
+fn saved_in(files: &[impl AsRef<Path>]) -> Vec<Finding> {
+    let files = files.iter().map(AsRef::as_ref);
+    let ours = files.filter(|file| fs::read_to_string(file).is_ok_and(|rules| rules.contains(boundary::COPY)));
+    ours.map(|file| {
+        let file = file.display();
+        finding(
+            Grade::Warning,
+            "saved rules",
+            format!("{file} has tables of ours: loading it fails as a whole while the daemon runs"),
+            format!("leave the tables whose names begin with portcullis out of {file}"),
+        )
+    })
+    .collect()
 }
 
 /// What of the other tables is in the way. Who may not list them sees nothing here: that is told of the guard.
@@ -196,6 +223,22 @@ mod tests {
         nft(&["flush", "ruleset"], "");
         nft(&["-f", "-"], rules);
         firewall(&config()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_saved_ruleset_with_our_tables_is_told() {
+        let folder = std::env::temp_dir().join(format!("portcullis-saved-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, rules: &str| {
+            fs::write(folder.join(name), rules).unwrap();
+            folder.join(name)
+        };
+        let ours = write("ours.conf", "flush ruleset\ntable inet portcullis_live_7 {\n}\n");
+        let others = write("others.conf", "table inet filter {\n}\n");
+        let told = saved_in(&[ours.clone(), others, folder.join("none.conf")]);
+        let _ = fs::remove_dir_all(&folder);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].text.starts_with(&format!("{} has tables of ours", ours.display())), "{told:?}");
     }
 
     const DOCKER: &str = "table ip filter {\n chain DOCKER-USER {\n }\n chain FORWARD {\n  type filter hook forward priority \

@@ -64,8 +64,12 @@ pub(super) fn nowhere(boundary: &BoundaryStatus) -> Option<Finding> {
     let nets = a_few(boundary.led_outside.clone());
     let becomes = if boundary.guard == "none" { "leaves in clear, as there is no guard" } else { "is dropped" };
     let text = format!("led outside, where nothing says that they lie: {nets}; what peers send there {becomes}");
-    let fix = "bring its interface up, or give it a route of its own (ip route add 10.2.7.0/24 via 10.2.1.1), also where it \
-               lies behind the default gateway";
+    let net =
+        boundary.led_outside.iter().map(|net| net.rsplit(' ').next().unwrap_or_default()).next().unwrap_or_default();
+    let fix = format!(
+        "bring its interface up, or give it a route of its own (ip route add {net} via ROUTER), also where it lies behind the \
+         default gateway"
+    );
     Some(finding(Grade::Warning, "networks", text, fix))
 }
 
@@ -90,6 +94,12 @@ fn guard(state: &GuardState, running: bool) -> Finding {
             "guard",
             format!("nft is not installed: {unguarded}"),
             "install nftables (apt, dnf or apk: the package is nftables), then restart portcullis",
+        ),
+        (GuardState::NotRun(why), _) => finding(
+            Grade::Warning,
+            "guard",
+            format!("nft cannot be run ({why}): {unguarded}"),
+            "install nftables anew, or make its nft executable for who runs the daemon, then restart portcullis",
         ),
         (GuardState::Refused(why), _) => finding(
             Grade::Warning,
@@ -141,6 +151,15 @@ mod tests {
     }
 
     #[test]
+    fn the_route_that_is_missing_is_written_for_the_network_that_it_is_missing_for() {
+        for net in ["10.2.0.0/16", "the rest of 10.2.0.0/16"] {
+            let found =
+                nowhere(&BoundaryStatus { led_outside: vec![net.to_owned()], ..BoundaryStatus::default() }).unwrap();
+            assert!(found.fix.contains("ip route add 10.2.0.0/16 via"), "{}", found.fix);
+        }
+    }
+
+    #[test]
     fn whether_the_guard_stands_is_told_and_what_to_do_without_nft() {
         let told = |state: GuardState, running| {
             let found = guard(&state, running);
@@ -155,5 +174,8 @@ mod tests {
         assert_eq!((grade, text.as_str()), (Grade::Warning, "nft is not installed"));
         assert!(fix.contains("install nftables"), "{fix}");
         assert_eq!(told(GuardState::Refused("no".to_owned()), false).0, Grade::Warning);
+        let (grade, text, fix) = told(GuardState::NotRun("permission denied".to_owned()), false);
+        assert_eq!((grade, text.as_str()), (Grade::Warning, "nft cannot be run (permission denied)"));
+        assert!(fix.starts_with("install nftables"), "{fix}");
     }
 }

@@ -6,11 +6,12 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use gateway_core::config::{Action, Config, Remote};
+use gateway_core::config::{Action, Child, Config, Remote};
+use ipsec_core::net::AddrRange;
 
 use super::finding::{Finding, Grade, a_few, finding, fine};
 use crate::boundary::{GuardState, prefixes};
-use crate::netlink::{LocalAddr, Netlink};
+use crate::netlink::{Link, LocalAddr, Netlink};
 use crate::tun::CLONE_DEVICE;
 
 const NET_BIND_SERVICE: u32 = 10;
@@ -56,7 +57,7 @@ pub(super) fn tun(config: &Config, running: bool, netlink: &mut Netlink) -> Find
 }
 
 /// The value of a setting below /proc/sys/net.
-fn setting(name: &str) -> Option<String> {
+pub(super) fn setting(name: &str) -> Option<String> {
     fs::read_to_string(Path::new("/proc/sys/net").join(name)).ok().map(|value| value.trim().to_owned())
 }
 
@@ -92,12 +93,42 @@ pub(crate) fn forwarding(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Whether frames that only cross a bridge meet the guard, where it takes what they carry for what is to be in a tunnel: under a
+/// remote network that is everything.
+pub(super) fn switched(config: &Config, links: &[Link], setting: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
+    let ports = |bridge: &Link| links.iter().filter(|link| link.master == Some(bridge.index)).count();
+    if !links.iter().any(|link| link.kind.as_deref() == Some("bridge") && ports(link) > 1) {
+        return Vec::new();
+    }
+    let children = || config.peers.iter().flat_map(|peer| &peer.children);
+    let all = |net: AddrRange| {
+        let whole = |child: &Child| child.remote_ts.iter().any(|remote| remote.addrs == net);
+        children().any(|child| whole(child) && !child.is_left_to_routes(&net))
+    };
+    let families = [(AddrRange::ANY_V4, "iptables", "IPv4"), (AddrRange::ANY_V6, "ip6tables", "IPv6")];
+    let met = families.into_iter().filter(|(net, tables, _)| {
+        all(*net) && setting(&format!("bridge/bridge-nf-call-{tables}")).is_some_and(|value| value == "1")
+    });
+    met.map(|(_, tables, family)| {
+        let name = format!("net.bridge.bridge-nf-call-{tables}");
+        finding(
+            Grade::Warning,
+            "bridge",
+            format!(
+                "{name} is 1: {family} frames that are only switched between bridge ports are dropped by the guard"
+            ),
+            format!("sysctl -w {name}=0"),
+        )
+    })
+    .collect()
+}
+
 /// Whether a guard stands, or will from the start on.
 pub(super) fn is_guarded(state: &GuardState, running: bool) -> bool {
     match state {
         GuardState::Stands => true,
         GuardState::Absent => !running,
-        GuardState::NoNft | GuardState::Refused(_) => false,
+        GuardState::NoNft | GuardState::NotRun(_) | GuardState::Refused(_) => false,
     }
 }
 
@@ -208,6 +239,41 @@ mod tests {
         assert_eq!(guarded(&GuardState::Stands), [true, true]);
         assert_eq!(guarded(&GuardState::Absent), [true, false]);
         assert_eq!(guarded(&GuardState::NoNft), [false, false]);
+    }
+
+    #[test]
+    fn what_is_only_switched_between_ports_of_a_bridge_meets_the_guard_under_a_full_tunnel() {
+        let config = |remote: &str| {
+            let text = format!(
+                "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\npsk = \"a key of more than twenty \
+                 characters\"\n[[peer.child]]\nname = \"n\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = \"{remote}\"\n"
+            );
+            Config::parse(&text).unwrap().0
+        };
+        let link = |index, kind: Option<&str>, master| {
+            let kind = kind.map(ToOwned::to_owned);
+            Link { index, up: true, loopback: false, kind, master }
+        };
+        let bridge = [link(7, Some("bridge"), None), link(8, Some("veth"), Some(7)), link(9, None, Some(7))];
+        let told = |remote: &str, links: &[Link], value: &str| {
+            let found = switched(&config(remote), links, |name| {
+                assert!(name.starts_with("bridge/bridge-nf-call-ip"), "{name}");
+                Some(value.to_owned())
+            });
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told("0.0.0.0/0", &bridge, "1"),
+            [
+                "warn  bridge: net.bridge.bridge-nf-call-iptables is 1: IPv4 frames that are only switched between bridge ports \
+              are dropped by the guard\n      fix: sysctl -w net.bridge.bridge-nf-call-iptables=0"
+            ]
+        );
+        for (remote, links, value) in
+            [("0.0.0.0/0", &bridge[..], "0"), ("10.1.0.0/16", &bridge, "1"), ("0.0.0.0/0", &bridge[..2], "1")]
+        {
+            assert_eq!(told(remote, links, value), [""; 0], "{remote} {value}");
+        }
     }
 
     #[test]

@@ -33,11 +33,15 @@ pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRang
         let text = format!("packets to remote networks do not go to {device}: {}", a_few(astray));
         findings.push(finding(Grade::Failure, "routes", text, fix));
     } else if !asked.is_empty() {
-        let text = format!("an address of each of {} remote networks is led to {device}", asked.len());
+        let text = match asked.len() {
+            1 => format!("an address of the remote network is led to {device}"),
+            many => format!("an address of each of {many} remote networks is led to {device}"),
+        };
         findings.push(fine("routes", text));
     }
     for (why, nets) in unasked {
-        let text = format!("{} remote networks were not asked for, {why}: {}", nets.len(), a_few(nets));
+        let were = if nets.len() == 1 { "network was" } else { "networks were" };
+        let text = format!("{} remote {were} not asked for, {why}: {}", nets.len(), a_few(nets));
         findings.push(finding(Grade::Note, "routes", text, ""));
     }
     match boundary::foreign_rules(netlink) {

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gateway_core::cause::Unreachable;
 use ipsec_core::net::Path;
 use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt};
 use nix::{setsockopt_impl, sockopt_impl};
@@ -127,19 +128,15 @@ fn receive(socket: &Socket, room: &mut [u8]) -> io::Result<(IpAddr, usize)> {
 }
 
 /// The way of a message of ours, and why it did not arrive: from an ICMP message, which of IPv4 has its IP header in front.
-fn said(v4: bool, message: &[u8]) -> Option<(Path, &'static str)> {
-    const NOTHING: &str = "nothing listens there";
-    const NOBODY: &str = "there is no such host";
-    const NOWHERE: &str = "nothing leads there";
-    const FORBIDDEN: &str = "a firewall does not let it pass";
+fn said(v4: bool, message: &[u8]) -> Option<(Path, Unreachable)> {
     let header = |packet: &[u8]| packet.first().map(|first| usize::from(first & 0x0f) * 4);
     let message = if v4 { message.get(header(message)?..)? } else { message };
     let (kind, code, quoted) = (*message.first()?, *message.get(1)?, message.get(8..)?);
     let why = match (v4, kind, code) {
-        (true, UNREACHABLE, 3) | (false, UNREACHABLE_V6, 4) => NOTHING,
-        (true, UNREACHABLE, 1 | 7) | (false, UNREACHABLE_V6, 3) => NOBODY,
-        (true, UNREACHABLE, 0 | 6) | (false, UNREACHABLE_V6, 0 | 2) => NOWHERE,
-        (true, UNREACHABLE, 9 | 10 | 13) | (false, UNREACHABLE_V6, 1 | 5 | 6) => FORBIDDEN,
+        (true, UNREACHABLE, 3) | (false, UNREACHABLE_V6, 4) => Unreachable::Port,
+        (true, UNREACHABLE, 1 | 7) | (false, UNREACHABLE_V6, 3) => Unreachable::Host,
+        (true, UNREACHABLE, 0 | 6) | (false, UNREACHABLE_V6, 0 | 2) => Unreachable::Network,
+        (true, UNREACHABLE, 9 | 10 | 13) | (false, UNREACHABLE_V6, 1 | 5 | 6) => Unreachable::Forbidden,
         _ => return None,
     };
     let (protocol, ends, udp) = match v4 {
@@ -183,7 +180,7 @@ mod tests {
                     (path.local.to_string(), path.remote),
                     (SocketAddr::new(ours.parse().unwrap(), 500).to_string(), remote)
                 );
-                assert_eq!((from, why), (remote.ip(), "nothing listens there"));
+                assert_eq!((from, why), (remote.ip(), Unreachable::Port));
             }
             assert!(inputs.recv_timeout(Duration::from_millis(100)).is_err());
         });
@@ -215,7 +212,7 @@ mod tests {
             vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 3, 13, 0, 0, 0, 0, 0, 0];
         message.extend([0x45, 0, 1, 0, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1, 1, 0xf4, 1, 0xf4]);
         let (path, why) = said(true, &message).unwrap();
-        assert_eq!((path.remote.to_string().as_str(), why), ("192.0.2.1:500", "a firewall does not let it pass"));
+        assert_eq!((path.remote.to_string().as_str(), why), ("192.0.2.1:500", Unreachable::Forbidden));
         for length in 0..message.len() {
             assert_eq!(said(true, &message[..length]), None);
             let _ = said(false, &message[..length]);

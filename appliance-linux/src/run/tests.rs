@@ -131,6 +131,30 @@ fn f_25_addresses_that_could_not_be_read_once_are_followed_all_the_same() {
 }
 
 #[test]
+fn f_29_a_message_to_a_peer_that_is_gone_from_the_configuration_is_nobodys_concern() {
+    in_a_network_of_its_own(|| {
+        add_address();
+        let (mut daemon, inputs, _folder) = daemon("gone");
+        let began = Instant::now();
+        let ike = loop {
+            daemon.settle();
+            if let Some(ike) = daemon.endpoint.ike_sas().next() {
+                break ike.id;
+            }
+            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", daemon.peer_named("cloud"));
+            std::thread::sleep(daemon.patience().min(Duration::from_millis(20)));
+        };
+        assert!(!daemon.is_of_nobody(Some(ike)) && !daemon.is_of_nobody(None));
+        let parse = |text: &str| Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+        let (before, after) = (parse(CONFIG), parse(&CONFIG.replace("cloud", "other")));
+        let diff = Config::diff(&before, &after);
+        let _ = daemon.endpoint.pad_mut().replace(after.peers, &diff);
+        assert!(daemon.is_of_nobody(Some(ike)));
+        drop(inputs);
+    });
+}
+
+#[test]
 fn f_83_a_packet_that_waits_for_an_sa_has_met_its_policy_once() {
     in_a_network_of_its_own(|| {
         let (mut daemon, inputs, _folder) = daemon("hits");

@@ -4,9 +4,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use ike_core::failure::Failure;
+use ike_core::registry::ProtocolId;
 use ipsec_core::net::TrafficSelector;
 
-use super::evidence::{listed, nets, networks};
+use super::evidence::{in_common, listed, nets, networks, unlike};
 use super::{Cause, Kind};
 use crate::config::selector::Selector;
 use crate::config::{Child, Peer};
@@ -19,6 +20,13 @@ impl Cause {
     pub fn of_child(failure: &Failure, child: Option<&Child>, peer: Option<&Peer>) -> Self {
         let Some(child) = child else { return Self::of(failure, peer) };
         let mut cause = Self::of(failure, None);
+        if let Failure::NoProposalInCommon(mismatch) = failure
+            && mismatch.protocol == ProtocolId::ESP
+        {
+            let key = format!("\"esp\" of \"{}\"", child.name);
+            (cause.text, cause.hint) = (unlike(mismatch, &key), in_common(mismatch, &key));
+            return cause;
+        }
         let evidence = match failure {
             Failure::ProposalsRefused | Failure::PfsRefused | Failure::AnswerNotOffered => {
                 listed(&format!("esp of {}", child.name), &child.esp)
@@ -30,10 +38,9 @@ impl Cause {
         };
         cause.text.push_str(&evidence);
         if *failure == Failure::ProposalsRefused {
-            cause.hint =
-                "it does not say what it wants: compare \"esp\" of the child with the peer's, key exchange groups \
-                          (PFS) included"
-                    .to_string();
+            cause.hint = "it does not say what it wants: compare \"esp\" of the child with the peer's, key exchange groups (PFS) \
+                          included; some peers say the same when their own kernel refuses the SA: look at its log"
+                .to_string();
         }
         cause
     }
@@ -54,7 +61,8 @@ impl Cause {
         Self {
             code: "narrowed",
             text,
-            hint: "the peer is configured for these only: packets for the rest ask it for an SA of their own"
+            hint: "the peer is configured for these only: write the same networks on both sides; until then packets for the \
+                   rest ask it for an SA of their own"
                 .to_string(),
             kind: Kind::Intent,
         }
@@ -139,7 +147,7 @@ mod tests {
         let peer = &config.peers[0];
         let child = Cause::of_child(&Failure::ProposalsRefused, peer.child("net"), None);
         assert!(child.text.contains("(esp of net: aes256gcm16") && !child.text.contains("aes128"), "{child}");
-        assert!(child.hint.contains("\"esp\""), "{child}");
+        assert!(child.hint.contains("\"esp\"") && child.hint.contains("their own kernel refuses"), "{child}");
         let in_ike_auth = Cause::of(&Failure::ChildProposalsRefused, Some(peer));
         assert_eq!((in_ike_auth.code, &in_ike_auth.hint.contains("\"esp\"")), (child.code, &true));
         assert!(in_ike_auth.text.contains("(esp of net: aes256gcm16"), "{in_ike_auth}");

@@ -4,9 +4,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use ike_core::failure::{Failure, Side};
-use ike_core::registry::{ExchangeType, TransformType};
+use ike_core::registry::ExchangeType;
 
-use super::evidence::{children, ciphers, listed, nets};
+use super::evidence::{children, ciphers, in_common, key, listed, nets, unlike};
 use super::{Cause, Kind};
 use crate::config::Peer;
 
@@ -70,19 +70,9 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
              forward secrecy (PFS), the other does not",
             "have the same group at the end of \"esp\" on both sides, or modpnone on both",
         ),
-        Failure::NoProposalInCommon(mismatch) => (
-            "no-proposal-in-common",
-            Refusal,
-            format!("the peer's proposals do not suit ours: {mismatch}"),
-            match mismatch.kind {
-                Some(TransformType::KE) => "let both sides have x25519 or ecp256; peers that offer MODP groups alone \
-                                            use their vendor's default policy and need one of their own"
-                    .to_string(),
-                Some(TransformType::ESN) => "write both \"esn\" and \"noesn\", or neither, under \"esp\"".to_string(),
-                _ => "give one side an algorithm of the other, under \"ike\" of the peer or \"esp\" of the child"
-                    .to_string(),
-            },
-        ),
+        Failure::NoProposalInCommon(mismatch) => {
+            ("no-proposal-in-common", Refusal, unlike(mismatch, key(mismatch)), in_common(mismatch, key(mismatch)))
+        }
         Failure::AnswerNotOffered => (
             "answer-not-offered",
             Refusal,

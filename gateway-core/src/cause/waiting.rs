@@ -6,6 +6,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use ike_core::registry::ExchangeType;
+use ipsec_core::net::Path;
 
 use super::{Cause, Kind};
 
@@ -16,6 +17,19 @@ pub struct Unsent {
     pub why: String,
     /// Its packet filter does not let it out.
     pub filtered: bool,
+}
+
+/// Why a message of ours does not arrive, as ICMP has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreachable {
+    /// Nothing listens at that port.
+    Port,
+    /// There is no such host.
+    Host,
+    /// Nothing leads there.
+    Network,
+    /// A firewall does not let it pass.
+    Forbidden,
 }
 
 impl Cause {
@@ -76,12 +90,16 @@ impl Cause {
         }
     }
 
-    /// The peer is to begin.
-    pub fn for_the_peer() -> Self {
+    /// The peer is to begin. `callable`: it has an address, so that we could.
+    pub fn for_the_peer(callable: bool) -> Self {
         Self {
             code: "waiting-for-peer",
             text: "the peer has not called, and start = \"passive\" leaves it to the peer".to_string(),
-            hint: "start it on the other side, or here with `portcullis up`".to_string(),
+            hint: match callable {
+                true => "start it on the other side, or here with `portcullis up`",
+                false => "start it on the other side",
+            }
+            .to_string(),
             kind: Kind::Intent,
         }
     }
@@ -135,11 +153,20 @@ impl Cause {
         }
     }
 
-    /// Somebody on the way, or the peer's machine, says that no message of ours arrives.
-    pub fn unreachable(from: IpAddr, why: &str) -> Self {
+    /// Somebody on the way, the peer's machine, or our own kernel says that no message of ours arrives.
+    pub fn unreachable(from: IpAddr, path: Path, why: Unreachable) -> Self {
+        let remote = path.remote.ip();
+        let said = match (from == path.local.ip(), why) {
+            (true, Unreachable::Host) => format!("this machine found no host with the address {remote}"),
+            (true, Unreachable::Network) => format!("this machine knows no way to {remote}"),
+            (false, Unreachable::Host) => format!("{from} says that it found no host with the address {remote}"),
+            (false, Unreachable::Network) => format!("{from} says that it knows no way to {remote}"),
+            (_, Unreachable::Port) => format!("{from} says that nothing listens at {}", path.remote),
+            (_, Unreachable::Forbidden) => format!("{from} says that a firewall lets nothing pass to {}", path.remote),
+        };
         Self {
             code: "unreachable",
-            text: format!("{from} answers that {why} (ICMP, unproven)"),
+            text: format!("{said} (ICMP, unproven)"),
             hint: "check the address under \"remote\", that IKE runs there, and that UDP 500 and 4500 pass on the way"
                 .to_string(),
             kind: Kind::Absence,
@@ -204,5 +231,23 @@ impl Cause {
             hint: "the peer may have lost its SAs; if that goes on, look at the way of ESP between the two".to_string(),
             kind: Kind::Absence,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f_73_what_icmp_says_is_called_unproven_once_and_our_own_kernel_is_this_machine() {
+        let (local, remote) = ("192.0.2.2:500".parse().unwrap(), "192.0.2.1:500".parse().unwrap());
+        let told = |from: &str, why| Cause::unreachable(from.parse().unwrap(), Path { local, remote }, why).text;
+        let ours = told("192.0.2.2", Unreachable::Host);
+        assert_eq!(ours, "this machine found no host with the address 192.0.2.1 (ICMP, unproven)");
+        assert!(told("192.0.2.2", Unreachable::Network).starts_with("this machine knows no way to 192.0.2.1 "));
+        assert!(told("198.51.100.1", Unreachable::Host).starts_with("198.51.100.1 says that it found no host"));
+        let port = told("192.0.2.1", Unreachable::Port);
+        assert_eq!(port, "192.0.2.1 says that nothing listens at 192.0.2.1:500 (ICMP, unproven)");
+        assert!(told("192.0.2.1", Unreachable::Forbidden).matches("unproven").count() == 1);
     }
 }

@@ -255,14 +255,20 @@ fn traffic(reader: &mut Reader<'_>, peers: &[Placed]) {
         let (peer, before) = (spot.peer, other.peer);
         let same_ids = peer.local_id == before.local_id && peer.remote_id == before.remote_id;
         if !core::ptr::eq(peer, before) && same_ids && same_key(peer, before) {
-            let remotes = before.remote.iter().chain(&peer.remote).map(|remote| match remote {
+            let mut remotes: Vec<&Remote> = before.remote.iter().collect();
+            remotes.extend(peer.remote.iter().filter(|remote| !before.remote.contains(remote)));
+            let written = remotes.iter().map(|remote| match remote {
                 Remote::Address(addr) => format!("\"{addr}\""),
                 Remote::Name(name) => format!("\"{name}\""),
             });
-            let remotes = remotes.collect::<Vec<_>>().join(", ");
-            why.push_str(&format!(
-                "; where both are one peer at several addresses, write one [[peer]] with remote = [{remotes}]"
-            ));
+            let written = written.collect::<Vec<_>>().join(", ");
+            // One written twice has no more places than it had.
+            why.push_str(&match remotes.len() > before.remote.len() {
+                true => format!(
+                    "; where both are one peer at several addresses, write one [[peer]] with remote = [{written}]"
+                ),
+                false => "; where both are one peer, remove one of them".to_string(),
+            });
         }
         reader.error(spot.places.section, found, "different selectors", why);
     }

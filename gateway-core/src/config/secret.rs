@@ -134,6 +134,15 @@ impl PartialEq for Secret {
     }
 }
 
+/// What there is in the place of a file with a pre-shared key, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoKey {
+    /// No file that can be read: its name may be a key by mistake.
+    Absent(String),
+    /// Something that is not taken for one: a file that others can read, say.
+    Unfit(String),
+}
+
 /// Where a pre-shared key comes from.
 pub enum SecretSource {
     /// It is here.

@@ -261,7 +261,7 @@ impl Gateway {
                         return;
                     }
                     if self.strangers.admit(now) {
-                        self.tell(Some(peer), None, What::Doubtful { remote }, Some(cause));
+                        self.tell(Some(peer), None, What::Doubtful { remote, answers: true }, Some(cause));
                     }
                 }
             }
@@ -636,7 +636,11 @@ impl Gateway {
             (true, false) => What::Closed,
             (false, _) => What::Failed { remote: Some(remote) },
         };
-        self.tell(about, None, what, Some(cause));
+        // A handshake of ours that we ended ourselves ended because of something, and is no failure to who waits for the next.
+        let entry = about.and_then(|id| self.peers.get_mut(&id));
+        let cut = entry.and_then(|entry| entry.cut.take_if(|(cut, _)| *cut == ike));
+        let cut = cut.map(|(_, why)| Cause { kind: Kind::Intent, ..why });
+        self.tell(about, None, what, cut.or(Some(cause)));
     }
 
     pub(super) fn tell(

@@ -331,6 +331,7 @@ impl Gateway {
         entry.ikes.retain(|ike| !goes(ike));
         entry.superseded.retain(|ike| !goes(ike));
         if entry.attempt.as_ref().is_some_and(goes) {
+            entry.cut = entry.attempt.map(|ike| (ike, cause.clone()));
             entry.conclude();
         }
         let (told, children) = (entry.ikes.len() < before, entry.children.clone());

@@ -57,6 +57,8 @@ pub enum What {
     Doubtful {
         /// Where the peer is called.
         remote: SocketAddr,
+        /// It came from there, as far as one can tell; else somebody speaks of it.
+        answers: bool,
     },
     /// An IKE SA is gone.
     Closed,
@@ -160,7 +162,8 @@ impl fmt::Display for Report {
             What::RekeyFailed => f.write_str("IKE SA not rekeyed"),
             What::Failed { remote: Some(remote) } => write!(f, "not connected to {remote}"),
             What::Failed { remote: None } => f.write_str("not connected"),
-            What::Doubtful { remote } => write!(f, "{remote} answers, unproven"),
+            What::Doubtful { remote, answers: true } => write!(f, "{remote} answers, unproven"),
+            What::Doubtful { remote, answers: false } => write!(f, "nothing heard from {remote}"),
             What::Closed => f.write_str("disconnected"),
             What::Merged => f.write_str("one of two connections ended, the other goes on"),
             What::Refused { remote } => write!(f, "request from {remote} refused"),

@@ -63,6 +63,8 @@ pub(super) struct PeerEntry {
     pub(super) party: Option<Party>,
     /// The handshake that we began.
     pub(super) attempt: Option<IkeId>,
+    /// The last one that we ended ourselves, and why.
+    pub(super) cut: Option<(IkeId, Cause)>,
     /// When we last began one.
     pub(super) called_at: Option<Instant>,
     /// It is made where the connection that stands is, and not at a place whose turn it is.
@@ -142,6 +144,7 @@ impl PeerEntry {
             wanted: false,
             party: None,
             attempt: None,
+            cut: None,
             called_at: None,
             at_its_place: false,
             begun: None,

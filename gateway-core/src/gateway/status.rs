@@ -227,7 +227,10 @@ fn waiting<C: IkeCrypto, P: PacketCrypto>(entry: &PeerEntry, parts: &Parts<'_, '
     match entry.start {
         _ if entry.locating => Some(Cause::for_an_address()),
         _ if entry.held => None,
-        Start::Passive => Some(Cause::for_the_peer()),
+        Start::Passive => {
+            let callable = parts.endpoint.pad().get(entry.id).is_some_and(|peer| !peer.remote.is_empty());
+            Some(Cause::for_the_peer(callable))
+        }
         Start::OnDemand => Some(Cause::for_a_packet()),
         Start::Active => None,
     }

@@ -165,6 +165,15 @@ fn a_passive_gateway_never_calls() {
     world.pass(secs(600));
     assert_eq!(world.messages, 0);
     assert_eq!(world.left.state("other"), (PeerState::Pending, Some("waiting-for-peer")));
+    // What nobody can call is not to be called.
+    let hint = |site: &mut Site| {
+        let parts = parts!(site);
+        site.gateway.status(parts).next().unwrap().cause.unwrap().hint
+    };
+    assert!(hint(&mut world.left).contains("portcullis up"));
+    let anybody = peer(true, "start = \"passive\"", "").replace(&format!("\"{RIGHT}\""), "\"any\"");
+    let mut world = World::new(&anybody, &peer(false, "start = \"passive\"", "")).start();
+    assert_eq!(hint(&mut world.left), "start it on the other side");
 }
 
 #[test]
@@ -195,7 +204,10 @@ fn no_proposal_in_common_names_both_lists() {
     let refused: Vec<_> =
         world.right.story.iter().filter(|report| matches!(report.what, What::Refused { .. })).collect();
     let text = refused[0].to_string();
-    assert!(text.contains("[no-proposal-in-common]") && text.contains("ours") && text.contains("peer's"), "{text}");
+    assert!(
+        text.contains("[no-proposal-in-common]") && text.contains("ours aes128gcm16") && text.contains("peer's"),
+        "{text}"
+    );
     // The handshake goes on, as anybody may say so; nobody is told meanwhile that nobody answers.
     world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
     assert_eq!(world.left.state("other"), (PeerState::Error, Some("no-proposal-chosen")), "{}", world.story());

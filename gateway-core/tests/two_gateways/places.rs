@@ -318,7 +318,13 @@ fn f_73_what_somebody_says_of_the_way_to_the_peer_is_told_and_ends_nothing() {
     }
     let told = |world: &World| world.left.told(|what| matches!(what, What::Doubtful { .. }));
     assert_eq!(told(&world), 1, "{}", world.story());
-    assert!(world.story().contains("192.0.2.2 answers that nothing listens there"), "{}", world.story());
+    assert!(
+        world
+            .story()
+            .contains("nothing heard from 192.0.2.2:500: 192.0.2.2 says that nothing listens at 192.0.2.2:500 (ICMP"),
+        "{}",
+        world.story()
+    );
     assert_eq!(world.left.told(|what| matches!(what, What::Connecting { .. })), 1, "{}", world.story());
     // The attempt is the same one.
     world.cut = false;
@@ -442,4 +448,21 @@ fn f_63_a_connection_is_made_anew_where_the_name_of_the_peer_leads_once_that_is_
     assert_eq!(tried(&world), [RIGHT, places[0], places[1], RIGHT], "{}", world.story());
     assert!(world.left.endpoint.ike_sa(ike.id).is_none(), "{}", world.story());
     world.ping();
+}
+
+#[test]
+fn f_25_a_call_that_is_cut_short_because_our_address_went_says_so() {
+    let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
+    world.cut = true;
+    let mut world = world.start();
+    world.left.gateway.readdress(world.now, |_, _| false, parts!(world.left));
+    world.exchange();
+    let told: Vec<_> = world.left.story.iter().filter(|report| matches!(report.what, What::Failed { .. })).collect();
+    let codes: Vec<_> = told.iter().filter_map(|report| report.cause.as_ref()).map(|cause| cause.code).collect();
+    assert_eq!(codes, ["address-changed"], "{}", world.story());
+    // Somebody here wanted it: that is said as before.
+    world.pass(secs(2));
+    world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap();
+    world.exchange();
+    assert!(world.story().contains("[closed-here]"), "{}", world.story());
 }

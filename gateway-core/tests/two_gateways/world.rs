@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use gateway_core::cause::Cause;
+use gateway_core::cause::{Cause, Unreachable};
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts, PeerState, Report, Totals, What};
 use gateway_core::peers::Peers;
@@ -397,7 +397,7 @@ impl World {
     pub(crate) fn say_unreachable(&mut self, remote: &str) {
         let path =
             Path { local: format!("{LEFT}:500").parse().unwrap(), remote: format!("{remote}:500").parse().unwrap() };
-        let said = (remote.parse().unwrap(), "nothing listens there");
+        let said = (remote.parse().unwrap(), Unreachable::Port);
         self.left.gateway.unreachable(self.now, path, said, &self.left.endpoint);
         self.exchange();
     }

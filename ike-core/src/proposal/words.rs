@@ -4,9 +4,10 @@ use core::fmt;
 
 use ipsec_core::crypto::AeadAlg;
 
-use super::{EspProposal, EspSuite, IkeProposal, IkeSuite, List};
+use super::{EspProposal, EspSuite, IkeProposal, IkeSuite, List, encr_spec, esn_spec, group_spec, prf_spec};
 use crate::crypto::{Group, PrfAlg};
 use crate::registry::TransformType;
+use crate::wire::sa::TransformSpec;
 
 #[derive(Clone, Copy)]
 enum Word {
@@ -274,6 +275,20 @@ fn esn_word(esn: bool) -> Option<&'static str> {
     WORDS.iter().find(|(_, word)| matches!(word, Word::Esn(listed) if *listed == esn)).map(|(word, _)| *word)
 }
 
+impl TransformSpec {
+    /// The word for it in a proposal; `None`: it is not built.
+    pub fn word(&self) -> Option<&'static str> {
+        let means = |word: &Word| match *word {
+            Word::Encr(alg) => encr_spec(alg).is_some_and(|spec| spec == *self),
+            Word::Prf(alg) => prf_spec(alg) == *self,
+            Word::Group(group) => group_spec(group) == *self,
+            Word::Esn(esn) => esn_spec(esn) == *self,
+            Word::Weak(_) | Word::NotBuilt => false,
+        };
+        WORDS.iter().find(|(_, word)| means(word)).map(|(word, _)| *word)
+    }
+}
+
 impl fmt::Display for IkeProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let encr = self.encr.iter().map(|alg| encr_word(*alg));
@@ -327,6 +342,17 @@ mod tests {
         ] {
             assert_eq!(EspProposal::parse(text).unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn each_transform_of_a_proposal_has_its_word() {
+        let text = "aes256gcm16-aes192gcm16-aes128gcm16-prfsha256-prfsha384-prfsha512-x25519-ecp256";
+        let words = |spec: TransformSpec| spec.word().unwrap();
+        assert!(IkeProposal::parse(text).unwrap().transforms().map(words).eq(text.split('-')));
+        let text = "aes128gcm16-ecp256-modpnone-noesn-esn";
+        assert!(EspProposal::parse(text).unwrap().transforms(true).map(words).eq(text.split('-')));
+        let cbc = TransformSpec { kind: TransformType::ENCR, id: 12, key_bits: Some(256) };
+        assert_eq!(cbc.word(), None);
     }
 
     #[test]

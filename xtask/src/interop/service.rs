@@ -93,6 +93,13 @@ soon '[ "$(state NRestarts)" = 1 ] && [ "$(state ActiveState)" = active ]'
 
 : "it reloads, restarts and stops, and what it leaves is closed"
 systemctl reload portcullis
+cp /etc/portcullis/portcullis.toml right
+echo 'x =' >> /etc/portcullis/portcullis.toml
+if systemctl reload portcullis; then exit 1; fi
+grep -q 'portcullis.toml:[0-9]*:[0-9]*: ' portcullis.log
+[ "$(state ActiveState)" = active ]
+cat right > /etc/portcullis/portcullis.toml
+systemctl reload portcullis
 systemctl restart portcullis
 portcullis status | grep -q '^cloud'
 systemctl stop portcullis
@@ -107,7 +114,6 @@ systemctl restart portcullis-block
 closed
 
 : "a wrong configuration stays wrong: nobody tries again"
-cp /etc/portcullis/portcullis.toml right
 echo 'x =' >> /etc/portcullis/portcullis.toml
 if systemctl start portcullis; then exit 1; fi
 sleep 3

@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use super::rekey::rekey_child;
-use super::tunnel::{PEER, Plan};
+use super::rekey::{new_child, rekey_child};
+use super::tunnel::{NET, PEER, Plan};
 use super::{Ends, First, Scenario};
+use crate::lab::ike::CREATE_CHILD_SA;
 use crate::lab::ping::ping;
 use crate::lab::tcp::transfer;
 use crate::lab::wait_for;
-use crate::lab::wire::Faults;
+use crate::lab::wire::{Faults, Way};
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list = Vec::new();
     list.extend(Scenario::both_ways("wire-loses-a-fifth-of-ike", loses_ike));
+    list.push(Scenario::new("f-41-answers-to-the-peers-rekey-are-lost", loses_answers));
+    list.push(Scenario::new("f-45-no-answer-to-our-rekey-comes", no_answer));
     list.push(Scenario::new("wire-doubles-everything", doubles));
     list.push(Scenario::new("wire-reorders", reorders));
     list.push(Scenario::new("wire-corrupts", corrupts));
@@ -35,6 +38,49 @@ fn loses_ike(ends: Ends, first: First) -> Result<String> {
     tunnel.wait_up()?;
     tunnel.carries()?;
     Ok(format!("{} IKE messages", tunnel.pair.wire.ike().len()))
+}
+
+/// A peer that has no answer of ours to its rekey does not have the new SA: nothing goes through that.
+fn loses_answers(ends: Ends) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(First::We)?;
+    let before = tunnel.child()?.spi_in;
+    let tally = tunnel.under_pings(|| {
+        tunnel
+            .pair
+            .wire
+            .faults(Faults { lose_exchange: Some((CREATE_CHILD_SA, Way::East, true)), ..Faults::default() });
+        std::thread::scope(|scope| {
+            let order = scope.spawn(|| tunnel.peer.rekey_child(PEER, NET));
+            std::thread::sleep(Duration::from_secs(6));
+            tunnel.pair.wire.faults(Faults::default());
+            order.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        new_child(&tunnel, before)
+    })?;
+    tally.all_answered()?;
+    tunnel.carries()?;
+    Ok(tally.to_string())
+}
+
+/// A peer that lives and leaves a rekey of ours unanswered: a connection beside carries on, and nothing is lost.
+fn no_answer(ends: Ends) -> Result<String> {
+    let tunnel = Plan::new(ends)?.establish(First::We)?;
+    let before = tunnel.us.ike_sa(PEER)?.spis;
+    tunnel.pair.wire.faults(Faults { lose_exchange: Some((CREATE_CHILD_SA, Way::East, false)), ..Faults::default() });
+    let tally = tunnel.under_pings(|| {
+        // The order waits for what does not come.
+        drop(tunnel.us.rekey_child(PEER, NET));
+        wait_for("another connection", Duration::from_secs(30), || {
+            Ok(tunnel.us.ike_sa(PEER).is_ok_and(|ike| ike.spis != before).then_some(()))
+        })?;
+        wait_for("one connection", Duration::from_secs(20), || {
+            Ok((tunnel.us.sas()?.len() == 1 && tunnel.peer.sas()?.len() == 1).then_some(()))
+        })
+    })?;
+    tally.all_answered()?;
+    tunnel.pair.wire.faults(Faults::default());
+    tunnel.carries()?;
+    Ok(tally.to_string())
 }
 
 fn doubles(ends: Ends) -> Result<String> {

@@ -17,6 +17,8 @@ pub(crate) const INVALID_MAJOR_VERSION: u16 = 5;
 pub(crate) const NO_PROPOSAL_CHOSEN: u16 = 14;
 /// See [`INVALID_MAJOR_VERSION`].
 pub(crate) const INVALID_KE_PAYLOAD: u16 = 17;
+const NAT_DETECTION_SOURCE_IP: u16 = 16388;
+const NAT_DETECTION_DESTINATION_IP: u16 = 16389;
 /// See [`INVALID_MAJOR_VERSION`].
 pub(crate) const COOKIE: u16 = 16390;
 
@@ -80,7 +82,17 @@ impl fmt::Display for Seen {
         };
         let role = if self.response { "response" } else { "request" };
         write!(f, "{exchange} {role} {}, {} octets", self.id, self.length)?;
-        if self.notifies.is_empty() { Ok(()) } else { write!(f, ", notifies {:?}", self.notifies) }
+        let named = self.notifies.iter().map(|kind| match *kind {
+            INVALID_MAJOR_VERSION => "INVALID_MAJOR_VERSION".to_owned(),
+            NO_PROPOSAL_CHOSEN => "NO_PROPOSAL_CHOSEN".to_owned(),
+            INVALID_KE_PAYLOAD => "INVALID_KE_PAYLOAD".to_owned(),
+            NAT_DETECTION_SOURCE_IP => "NAT_DETECTION_SOURCE_IP".to_owned(),
+            NAT_DETECTION_DESTINATION_IP => "NAT_DETECTION_DESTINATION_IP".to_owned(),
+            COOKIE => "COOKIE".to_owned(),
+            other => other.to_string(),
+        });
+        let named: Vec<String> = named.collect();
+        if named.is_empty() { Ok(()) } else { write!(f, ", notifies {}", named.join(", ")) }
     }
 }
 

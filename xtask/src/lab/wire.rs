@@ -37,6 +37,8 @@ pub(crate) enum Way {
 pub(crate) struct Faults {
     /// Chance to lose an IKE message.
     pub(crate) lose_ike: u32,
+    /// IKE messages of this exchange that are lost, going this way, and whether the responses or the requests.
+    pub(crate) lose_exchange: Option<(u8, Way, bool)>,
     /// Chance to lose an ESP packet.
     pub(crate) lose_esp: u32,
     /// Chance to deliver a frame twice.
@@ -238,6 +240,8 @@ impl Relay {
 
     fn take(&mut self, frame: &[u8]) {
         let kind = classify(frame);
+        let seen = Packet::in_frame(frame).and_then(|packet| packet.ike()).and_then(Seen::parse);
+        let exchange = seen.as_ref().map(|seen| (seen.exchange, self.way, seen.response));
         let faults = {
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
             *book.counts.entry(kind).or_default() += 1;
@@ -260,7 +264,8 @@ impl Relay {
             }
             book.faults.clone()
         };
-        if faults.cut || faults.refuse.contains(&kind) {
+        let loses = faults.lose_exchange.is_some() && faults.lose_exchange == exchange;
+        if faults.cut || loses || faults.refuse.contains(&kind) {
             return;
         }
         if kind == Kind::Neighbour {

@@ -103,6 +103,11 @@ impl Place {
             // They wait for ever, judge this machine, or want a daemon.
             ["portcullis", command, ..] => self.shell(&format!("portcullis {command} --help")),
             ["install" | "openssl" | "cat", ..] => self.shell(line),
+            // What the pages have installed, and nothing else.
+            ["rm", "-f" | "-rf", files @ ..] if !files.is_empty() && files.iter().all(|file| is_installed(file)) => {
+                self.shell(line)
+            }
+            ["systemctl", "daemon-reload"] => Ok(()),
             // No service manager runs here: what it would start is there, and installed by the line before.
             ["systemctl", ..] => {
                 ensure(self.folder.join("systemd/portcullis.service").is_file(), || "no unit".to_owned())
@@ -145,6 +150,12 @@ impl Place {
     }
 }
 
+/// Whether the pages installed a file or folder of this name, which has a place below the target directory here.
+fn is_installed(file: &str) -> bool {
+    let units = ["portcullis.service", "portcullis-block.service"].map(|unit| format!("/etc/systemd/system/{unit}"));
+    ["/etc/portcullis", "/usr/local/bin/portcullis"].contains(&file) || units.iter().any(|unit| unit == file)
+}
+
 /// Runs a command; its output only when it fails.
 fn quiet(mut command: impl std::borrow::BorrowMut<Command>) -> Result {
     let output = command.borrow_mut().output()?;
@@ -167,7 +178,9 @@ mod tests {
     #[test]
     fn an_unknown_command_is_an_error() {
         let place = Place { folder: "/nonexistent".into() };
-        assert!(place.check("rm -rf something").is_err());
+        for line in ["rm -rf something", "rm -rf /etc/portcullis /etc", "rm -rf", "rm /etc/portcullis/../passwd"] {
+            assert!(place.check(line).is_err(), "{line}");
+        }
         assert!(place.check("sysctl -w net.no_such_key=1").is_err());
     }
 }

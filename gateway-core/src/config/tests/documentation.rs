@@ -14,7 +14,8 @@ fn every_example_of_the_documentation_is_read() {
     assert!(blocks.len() >= 3);
     for block in blocks {
         let (config, warnings) = parse(block);
-        assert!(warnings.is_empty(), "{warnings:?}");
+        // Some show policies alone.
+        assert_eq!(warnings.len(), usize::from(config.peers.is_empty()), "{warnings:?}");
         assert!(!config.peers.is_empty() || !config.policies.is_empty());
     }
 }

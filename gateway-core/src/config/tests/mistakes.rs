@@ -234,6 +234,7 @@ fn what_is_probably_not_meant_gets_a_warning() {
     let warnings = parse(&short).1;
     assert_eq!(warnings[0].at.to_string(), "12:13");
     assert!(warnings[0].message.contains("shorter than 20 characters") && !warnings[0].message.contains("1BigSecret"));
+    assert_eq!(parse("[gateway]\nlog = \"info\"\n").1[0].message, "there is no [[peer]]: nothing goes into a tunnel");
     let host = parse(&GOOD.replace("10.1.0.0/16", "10.1.2.3/16")).1;
     assert_eq!(host[0].message, "host bits are ignored: the network is 10.1.0.0/16");
     let wide = parse(&GOOD.replace("protocol    = \"tcp\"\nremote-port = \"22\"\n", "")).1;
@@ -353,6 +354,8 @@ fn f_81_two_peers_that_are_one_at_two_addresses_are_shown_how_to_be_written_as_o
     let told_of = |text: String| told(&errors(&text));
     let one = told_of(key(second_peer("b", &format!("{ids}{same}"))));
     assert!(one.contains("with the same selectors") && one.contains(hint), "{one}");
+    let twice = told_of(key(second_peer("b", &format!("{ids}{same}").replace("192.0.2.9", "192.0.2.1"))));
+    assert!(twice.contains("where both are one peer, remove one of them") && !twice.contains("write one"), "{twice}");
     for other in [second_peer("b", &format!("{ids}{same}")), key(second_peer("b", same))] {
         let two = told_of(other);
         assert!(two.contains("with the same selectors") && !two.contains("write one"), "{two}");

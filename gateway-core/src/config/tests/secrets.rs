@@ -36,11 +36,15 @@ fn keys_are_text_or_hexadecimal_or_in_a_file() {
     let file = GOOD.replace("psk       = \"a pre-shared key of some length\"", "psk-file = \"cloud.psk\"");
     let mut config = parse(&file).0;
     assert!(config.peers[0].secret.loaded().is_none());
-    let refused = config.load_secrets(|_| Err("a file that others can read (mode 0644)".into())).unwrap_err();
+    let mut refused = |why: NoKey| told(&config.load_secrets(|_| Err(why.clone())).unwrap_err());
     assert_eq!(
-        told(&refused),
-        "12:12: found a file that others can read (mode 0644), expected a file with the pre-shared key; \"psk-file\" is \
-         the name of a file; the key itself is written as \"psk\"\n"
+        refused(NoKey::Absent("no file that can be read".into())),
+        "12:12: found no file that can be read, expected a file with the pre-shared key; \"psk-file\" is the name of a \
+         file; the key itself is written as \"psk\"\n"
+    );
+    assert_eq!(
+        refused(NoKey::Unfit("a file that others can read (mode 0644)".into())),
+        "12:12: found a file that others can read (mode 0644), expected a file with the pre-shared key\n"
     );
     let warned = config.load_secrets(|_| Ok(Zeroizing::new(b"0x0011\r\n".to_vec()))).unwrap();
     assert_eq!((warned.len(), warned[0].at.to_string()), (1, "12:12".into()));
@@ -56,7 +60,7 @@ fn f_35_a_key_in_the_place_of_its_file_is_never_told() {
     for key in ["a key by mistake", "nul\\u0000 in a key by mistake", ""] {
         let text = GOOD.replace("psk       = \"a pre-shared key of some length\"", &format!("psk-file = \"{key}\""));
         let refused = match Config::parse(&text) {
-            Ok((mut config, _)) => config.load_secrets(|_| Err("no such file or directory".into())).unwrap_err(),
+            Ok((mut config, _)) => config.load_secrets(|_| Err(NoKey::Absent("no such file".into()))).unwrap_err(),
             Err(refused) => refused,
         };
         let told = told(&refused);
@@ -83,6 +87,7 @@ fn f_36_what_is_no_line_of_text_is_no_key() {
         (b"0sQSBrZXkgaW4gYmFzZTY0IGFzIGVsc2V3aGVyZQ==", "base64"),
         (b"   \n", "nothing but spaces"),
         (b"\n", "1 to 256 octets"),
+        (b"", "found nothing in \"cloud.psk\", expected the pre-shared key in one line"),
         (&[b'k'; 257], "1 to 256 octets"),
         (b"\xff\xfe in the middle", "no text in UTF-8"),
     ] {
