@@ -24,7 +24,6 @@ use super::nft::{self, Interactive};
 use super::retry::Retry;
 use super::ruleset::TABLE;
 use super::table;
-use crate::configuration::reason;
 
 /// What the name of a copy begins with.
 pub(crate) const COPY: &str = "portcullis_live_";
@@ -249,7 +248,7 @@ pub(crate) enum State {
     /// There is no nft.
     NoNft,
     /// There is one that cannot be run, and why.
-    NotRun(String),
+    NotRun(io::ErrorKind),
     /// What nft says.
     Refused(String),
 }
@@ -263,7 +262,7 @@ pub(super) fn state() -> State {
         Ok(_) => State::Absent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => State::NoNft,
         // What it says itself has no number.
-        Err(error) if error.raw_os_error().is_some() => State::NotRun(reason(&error)),
+        Err(error) if error.raw_os_error().is_some() => State::NotRun(error.kind()),
         Err(error) => State::Refused(error.to_string()),
     }
 }

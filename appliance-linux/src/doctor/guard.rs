@@ -174,7 +174,7 @@ mod tests {
         assert_eq!((grade, text.as_str()), (Grade::Warning, "nft is not installed"));
         assert!(fix.contains("install nftables"), "{fix}");
         assert_eq!(told(GuardState::Refused("no".to_owned()), false).0, Grade::Warning);
-        let (grade, text, fix) = told(GuardState::NotRun("permission denied".to_owned()), false);
+        let (grade, text, fix) = told(GuardState::NotRun(std::io::ErrorKind::PermissionDenied), false);
         assert_eq!((grade, text.as_str()), (Grade::Warning, "nft cannot be run (permission denied)"));
         assert!(fix.starts_with("install nftables"), "{fix}");
     }
