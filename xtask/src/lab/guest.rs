@@ -1,7 +1,8 @@
 //! A machine with a kernel of its own, for peers that leave ESP to the kernel: user-mode Linux on the interfaces of a
 //! gateway's namespace.
 //!
-//! The kernel, the two IKE daemons and what they need are Debian packages, unpacked once below the target directory.
+//! The kernel, the two IKE daemons and what they need are Debian packages, unpacked once below the target directory. The kernel
+//! is of a later release: older ones do not run where the processor has more registers than they know of (AMX).
 //! The guest sees that folder read-only as its root and the gateway's folder as /mnt. Commands go through a TCP door.
 
 use std::fs;
@@ -13,16 +14,23 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
 use super::daemon::Daemon;
 use super::link;
 use super::namespace::Namespace;
 use super::wait_for;
 use crate::checkout::{installed, succeed, target};
 use crate::outcome::{Result, ensure};
+use crate::test::packages::unpack;
 
-/// Debian's release the packages are taken from: Libreswan 4.10, OpenIKED 7.2, Linux 6.1.
+/// Debian's release the packages are taken from: Libreswan 4.10, OpenIKED 7.2.
 const RELEASE: &str = "bookworm";
-const PACKAGES: &str = "libreswan,openiked,user-mode-linux,iproute2,iputils-ping,kmod,socat,procps";
+/// And the kernel, Linux 7.2, with the library that it runs with.
+const KERNEL_RELEASE: &str = "forky";
+const KERNEL: [&str; 2] = ["user-mode-linux", "libc6"];
+const PACKAGES: &str = "libreswan,openiked,iproute2,iputils-ping,kmod,socat,procps";
 
 /// Process 1 of a guest.
 const INIT: &str = r#"#!/bin/sh
@@ -66,7 +74,7 @@ fn root() -> Result<PathBuf> {
 /// What is missing.
 pub(crate) fn prepare() -> Result {
     let root = root()?;
-    if !root.join("lab-init").exists() {
+    if !root.join("lab-kernel").exists() {
         ensure(nix::unistd::geteuid().is_root(), || "a guest's root can only be made by root".to_owned())?;
         if !installed("mmdebstrap") {
             ensure(installed("apt-get"), || "missing mmdebstrap".to_owned())?;
@@ -80,8 +88,13 @@ pub(crate) fn prepare() -> Result {
         println!("unpacking Libreswan, OpenIKED and user-mode Linux into {}", root.display());
         let include = format!("--include={PACKAGES}");
         succeed(Command::new("mmdebstrap").args(["--quiet", "--variant=minbase", &include, RELEASE]).arg(&new))?;
-        symlink("uml/modules", new.join("usr/lib/modules"))?;
+        let kernel = new.join("lab-kernel");
+        fs::rename(unpack(KERNEL_RELEASE, &KERNEL, &kernel)?, &kernel)?;
+        symlink("../../lab-kernel/usr/lib/uml/modules", new.join("usr/lib/modules"))?;
         fs::write(new.join("lab-init"), INIT)?;
+        if root.exists() {
+            fs::remove_dir_all(&root)?;
+        }
         fs::rename(&new, &root)?;
     }
     for (name, script) in [("lab-init", INIT), ("lab-door", DOOR)] {
@@ -116,7 +129,8 @@ impl Guest {
         namespace.address("door", DOOR_HERE.into(), 30)?;
         let mut kernel = Daemon::new(folder.join("console"));
         let root = root()?;
-        let mut command = Command::new(root.join("usr/bin/linux.uml"));
+        let program = root.join("lab-kernel");
+        let mut command = Command::new(program.join("usr/bin/linux.uml"));
         command.args([
             "root=/dev/root",
             "rootfstype=hostfs",
@@ -133,7 +147,13 @@ impl Guest {
             command.arg(format!("vec{number}:transport=raw,ifname={interface}"));
         }
         command.env("HOME", folder).env("TMPDIR", folder);
-        kernel.start(namespace, &mut command)?;
+        std::thread::scope(|scope| {
+            let start = scope.spawn(|| {
+                with_libraries_of(&program)?;
+                kernel.start(namespace, &mut command)
+            });
+            start.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
         let guest = Self { namespace: Arc::clone(namespace), _kernel: kernel };
         wait_for("a guest's door", Duration::from_secs(60), || guest.run("true").map(Some))?;
         let mut script = "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1\n".to_owned();
@@ -169,6 +189,20 @@ impl Guest {
         ensure(code == "0", || format!("in the guest: {output}"))?;
         Ok(output.to_owned())
     }
+}
+
+/// What this thread starts from here on runs with the C library in `folder`: the kernel starts itself anew, and so has to find
+/// it where such libraries are.
+fn with_libraries_of(folder: &Path) -> Result {
+    let nothing = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+    for file in ["lib/x86_64-linux-gnu/libc.so.6", "lib64/ld-linux-x86-64.so.2"] {
+        let (own, there) =
+            (fs::canonicalize(folder.join("usr").join(file))?, fs::canonicalize(Path::new("/").join(file))?);
+        mount(Some(&own), &there, nothing, MsFlags::MS_BIND, nothing)?;
+    }
+    Ok(())
 }
 
 impl Drop for Guest {

@@ -4,13 +4,15 @@
 //! system's but unpacked below `target`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::checkout::{root, succeed};
+use crate::checkout::root;
 use crate::outcome::{Result, ensure};
+use crate::test::packages::unpack;
 
 const PROGRAM: &str = "qemu-system-aarch64";
+const SUITE: &str = "bookworm-backports";
 const PACKAGES: [&str; 3] = ["qemu-system-arm", "qemu-system-common", "qemu-system-data"];
 
 /// An emulator and what it has to be told of its own files.
@@ -77,33 +79,8 @@ pub(crate) fn fetch() -> Result<Emulator> {
     if let Ok(emulator) = Emulator::with_machine("raspi4b") {
         return Ok(emulator);
     }
-    let site = Command::new("apt-get")
-        .args(["indextargets", "--format", "$(SITE)", "Codename: bookworm", "Created-By: Packages"])
-        .output()
-        .map_err(|error| format!("only Debian 12 is known to have a newer QEMU beside its own: apt-get: {error}"))?;
-    let site = String::from_utf8_lossy(&site.stdout).lines().next().map(str::to_owned);
-    let site = site.ok_or("only Debian 12 is known to have a newer QEMU beside its own")?;
-
-    // A new folder takes the place of the old one only when it is whole.
-    let (place, work) = (place(), place().with_extension("new"));
-    if work.exists() {
-        fs::remove_dir_all(&work)?;
-    }
-    for folder in ["lists/partial", "cache/archives/partial", "packages"] {
-        fs::create_dir_all(work.join(folder))?;
-    }
-    let sources = work.join("sources.list");
-    let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    fs::write(&sources, format!("deb [signed-by={key}] {site} bookworm-backports main\n"))?;
-    succeed(apt(&work).args(["-qq", "update"]))?;
-    let names = PACKAGES.map(|package| format!("{package}/bookworm-backports"));
-    succeed(apt(&work).current_dir(work.join("packages")).args(["-qq", "download"]).args(names))?;
-    for package in fs::read_dir(work.join("packages"))? {
-        succeed(Command::new("dpkg-deb").arg("-x").arg(package?.path()).arg(&work))?;
-    }
-    for folder in ["lists", "cache", "packages"] {
-        fs::remove_dir_all(work.join(folder))?;
-    }
+    let place = place();
+    let work = unpack(SUITE, &PACKAGES, &place)?;
     if place.exists() {
         fs::remove_dir_all(&place)?;
     }
@@ -112,20 +89,4 @@ pub(crate) fn fetch() -> Result<Emulator> {
     let started = emulator.command().arg("--version").output()?;
     ensure(started.status.success(), || String::from_utf8_lossy(&started.stderr).into_owned())?;
     Ok(emulator)
-}
-
-/// apt that knows the one source in `work` and touches nothing of the system's.
-fn apt(work: &Path) -> Command {
-    let mut command = Command::new("apt-get");
-    for (option, value) in [
-        ("Dir::Etc::SourceList", work.join("sources.list")),
-        ("Dir::Etc::SourceParts", "/dev/null".into()),
-        ("Dir::State::Lists", work.join("lists")),
-        ("Dir::Cache", work.join("cache")),
-    ] {
-        command.arg("-o").arg(format!("{option}={}", value.display()));
-    }
-    // Packages are fetched as who we are: apt's own user may not write here.
-    command.args(["-o", "APT::Sandbox::User=root"]);
-    command
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::report::Report;
@@ -68,6 +68,55 @@ pub(crate) fn install(packages: &[&str]) -> Result {
     let _guard = NoDaemons::new()?;
     succeed(apt().args(["update", "-qq"]))?;
     succeed(apt().args(["install", "-qq", "--yes", "--no-install-recommends"]).args(packages))
+}
+
+/// Unpacks packages of another suite of Debian beside `place`, installs none, and touches nothing of the system's. Returns the
+/// folder, which may take its place: it is whole.
+///
+/// # Errors
+/// When this is not Debian 12, or its archive cannot be reached.
+pub(crate) fn unpack(suite: &str, packages: &[&str], place: &Path) -> Result<PathBuf> {
+    let site = Command::new("apt-get")
+        .args(["indextargets", "--format", "$(SITE)", "Codename: bookworm", "Created-By: Packages"])
+        .output()
+        .map_err(|error| format!("only Debian 12 is known to have {suite} beside its own: apt-get: {error}"))?;
+    let site = String::from_utf8_lossy(&site.stdout).lines().next().map(str::to_owned);
+    let site = site.ok_or_else(|| format!("only Debian 12 is known to have {suite} beside its own"))?;
+    let work = place.with_extension("new");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    for folder in ["lists/partial", "cache/archives/partial", "packages"] {
+        fs::create_dir_all(work.join(folder))?;
+    }
+    let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    fs::write(work.join("sources.list"), format!("deb [signed-by={key}] {site} {suite} main\n"))?;
+    succeed(apt_of(&work).args(["-qq", "update"]))?;
+    let names = packages.iter().map(|package| format!("{package}/{suite}"));
+    succeed(apt_of(&work).current_dir(work.join("packages")).args(["-qq", "download"]).args(names))?;
+    for package in fs::read_dir(work.join("packages"))? {
+        succeed(Command::new("dpkg-deb").arg("-x").arg(package?.path()).arg(&work))?;
+    }
+    for folder in ["lists", "cache", "packages"] {
+        fs::remove_dir_all(work.join(folder))?;
+    }
+    Ok(work)
+}
+
+/// apt that knows the one source in `work` and touches nothing of the system's.
+fn apt_of(work: &Path) -> Command {
+    let mut command = Command::new("apt-get");
+    for (option, value) in [
+        ("Dir::Etc::SourceList", work.join("sources.list")),
+        ("Dir::Etc::SourceParts", "/dev/null".into()),
+        ("Dir::State::Lists", work.join("lists")),
+        ("Dir::Cache", work.join("cache")),
+    ] {
+        command.arg("-o").arg(format!("{option}={}", value.display()));
+    }
+    // Packages are fetched as who we are: apt's own user may not write here.
+    command.args(["-o", "APT::Sandbox::User=root"]);
+    command
 }
 
 fn apt() -> Command {
