@@ -401,7 +401,9 @@ fn fail<C: IkeCrypto>(
     let cause = if cause == Failure::ProposalsRefused && without_pfs { Failure::PfsRefused } else { cause };
     let lost = request.old.is_some() && cause == Failure::Notified(NotifyKind::CHILD_SA_NOT_FOUND);
     let for_itself = env.children.get(request.new).is_some_and(|new| new.replaces.is_none());
-    if !known_to_peer && !for_itself && !(lost && stays) {
+    // Made for the one that it was to replace, and nothing comes of that.
+    let is_idle = !(known_to_peer || for_itself || (lost && stays));
+    if is_idle {
         env.children.free(request.new);
     } else if let Some(mut new) = env.children.get_mut(request.new) {
         if known_to_peer {
