@@ -7,7 +7,6 @@ use crate::crypto::IkeCrypto;
 use crate::event::ChildId;
 use crate::exchange;
 use crate::failure::Failure;
-use crate::pad::Pad;
 use crate::sa::{Effects, Env, Sa, State};
 
 /// A request that somebody waits for.
@@ -50,13 +49,12 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
         sa.send_keepalive = true;
         sa.keep_alive(env.now, env.settings);
     }
-    let peer = sa.peer;
     let State::Established(established) = &mut sa.state else { return Effects::default() };
     let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= env.now).is_some();
     let rekey = due(&mut established.rekey_at);
     let orphan = due(&mut established.orphan_at);
     let reauthenticate = due(&mut established.reauthenticate_at) && !established.closing();
-    let liveness = established.liveness_at(peer, env.pad).is_some_and(|at| at <= env.now);
+    let liveness = established.liveness_at().is_some_and(|at| at <= env.now);
     established.want_rekey |= rekey;
     established.want_liveness |= liveness;
     if orphan {
@@ -78,22 +76,6 @@ fn goes<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>) -> bool {
     let closing = matches!(&sa.state, State::Established(established) if established.closing());
     let goes = |child: &Child| child.leaving.as_ref().is_some_and(|why| *why != Failure::Replaced);
     closing || env.children.of(env.slot).any(|(_, child)| goes(child))
-}
-
-/// The next moment at which [`on_time`] has something to do.
-pub(crate) fn timeout<C: IkeCrypto>(sa: &Sa<C>, pad: &dyn Pad) -> Option<Instant> {
-    let request =
-        sa.window.outstanding.as_ref().filter(|_| !matches!(sa.state, State::Dead)).map(|request| request.due);
-    let established = match &sa.state {
-        State::Established(established) => [
-            established.rekey_at,
-            established.orphan_at,
-            established.liveness_at(sa.peer, pad),
-            established.reauthenticate_at,
-        ],
-        _ => [None; 4],
-    };
-    [sa.expires, sa.keepalive_at, request].into_iter().chain(established).flatten().min()
 }
 
 /// The next request to send; `None` when nobody waits for one, or one is outstanding. Each turn takes one wish off the

@@ -17,7 +17,7 @@ use crate::proposal;
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
 use crate::sa::Env;
-use crate::settings::Settings;
+use crate::settings::{Settings, share};
 use crate::succession;
 use crate::timers;
 use crate::wire::ts::Ts;
@@ -128,9 +128,12 @@ impl Asker<'_> {
         // Identities that share a connection are told apart by their IKE SAs.
         let shared = self.pad.connection(self.peer).is_some_and(|connection| connection.remote_id.is_none());
         let own = self.pad.children(self.peer).count().saturating_mul(2);
-        let limit = self.settings.children_per_peer.min(share(children.slots.len())).max(own);
-        let held = children.iter().filter(|(_, child)| child.peer == self.peer && (!shared || child.ike == self.ike));
-        held.count() < limit
+        let limit = self.settings.children_per_peer.min(share(children.table.len())).max(own);
+        let held = match shared {
+            true => children.of(self.ike).filter(|(_, child)| child.peer == self.peer).count(),
+            false => children.with(self.peer).count(),
+        };
+        held < limit
     }
 }
 
@@ -184,11 +187,6 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     Ok(Agreed { config, slot, spi_in, suite, number, spi_out, local, remote })
 }
 
-/// The part of a table that one peer may have: three quarters.
-pub(crate) fn share(slots: usize) -> usize {
-    slots.saturating_sub(slots / 4)
-}
-
 /// SA, TSi and TSr of our answer; what stands between them in CREATE_CHILD_SA is written by `between`.
 pub(crate) fn write_answer(
     message: &mut MessageWriter<'_>,
@@ -213,8 +211,10 @@ pub(crate) fn place<C: IkeCrypto>(
     nonces: &Nonces<'_>,
 ) -> Result<(), Refusal> {
     children.put(agreed.slot, new);
-    let Some(child) = children.get_mut(agreed.slot) else { return Err(Refusal::crypto()) };
-    let made = make_keys(crypto, ike, agreed.suite, exchange, nonces, false, &mut child.keys);
+    let made = match children.get_mut(agreed.slot) {
+        Some(mut child) => make_keys(crypto, ike, agreed.suite, exchange, nonces, false, &mut child.keys),
+        None => return Err(Refusal::crypto()),
+    };
     if made.is_err() {
         children.free(agreed.slot);
     }
@@ -230,13 +230,14 @@ pub(crate) fn install<C: IkeCrypto>(
 ) -> Option<ChildId> {
     let Agreed { config, slot, suite, spi_out, local, remote, .. } = agreed;
     let new = env.children.id(slot);
-    let child = env.children.get_mut(slot)?;
-    come_up(child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, ours: false });
+    let mut child = env.children.get_mut(slot)?;
+    come_up(&mut child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, ours: false });
     child.settles_at = Some(env.now + env.settings.settle);
     if old.is_some() {
         child.replaces = old;
         child.outbound_ready = false;
     }
+    drop(child);
     if let Some(old) = old {
         succession::child_replaced(env.children, old, new, env.now + env.settings.orphan);
     }

@@ -10,6 +10,7 @@ use crate::crypto::{EspSuite, IkeCrypto, Secret};
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, PeerId};
+use crate::table::{Edit, Filed, HashSecret, KINDS, Key, Place, Slot, Table};
 use crate::timers::Patience;
 
 /// What an SA of the data plane holds is what may be negotiated.
@@ -278,11 +279,74 @@ impl Child {
     }
 }
 
+/// What Child SAs are looked up by.
+pub(crate) enum By {
+    /// The slot of the IKE SA.
+    Ike(u16),
+    /// The SPI through which the peer receives, while it is live. Peers choose these: several may be the same.
+    SpiOut(u32),
+    Peer(PeerId),
+}
+
+impl Key for By {
+    fn kind(&self) -> usize {
+        match self {
+            Self::Ike(_) => 0,
+            Self::SpiOut(_) => 1,
+            Self::Peer(_) => 2,
+        }
+    }
+
+    fn hash(&self, secret: &HashSecret) -> u64 {
+        match self {
+            Self::Ike(slot) => secret.hash(&[0, u64::from(*slot)]),
+            Self::SpiOut(spi) => secret.hash(&[1, u64::from(*spi)]),
+            Self::Peer(peer) => secret.hash(&[2, u64::from(peer.0)]),
+        }
+    }
+}
+
+impl Filed for Child {
+    type Key = By;
+
+    fn keys(&self) -> [Option<By>; KINDS] {
+        let spi = self.live().then_some(By::SpiOut(self.spi_out));
+        [Some(By::Ike(self.ike)), spi, Some(By::Peer(self.peer))]
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.timeout()
+    }
+
+    fn tells(&self) -> Option<u8> {
+        self.to_tell().then(|| self.report.rank())
+    }
+
+    /// An offer of ours that waits for its answer.
+    fn counts(&self) -> bool {
+        self.phase == Phase::Creating
+    }
+}
+
 /// A place for one Child SA in the caller's table.
-#[derive(Default)]
-pub struct ChildSlot {
-    generation: u32,
-    pub(crate) child: Option<Child>,
+pub struct ChildSlot(Place<Child>);
+
+impl Default for ChildSlot {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Slot for ChildSlot {
+    type Item = Child;
+
+    fn place(&self) -> &Place<Child> {
+        &self.0
+    }
+
+    fn place_mut(&mut self) -> &mut Place<Child> {
+        &mut self.0
+    }
 }
 
 impl fmt::Debug for ChildSlot {
@@ -293,73 +357,84 @@ impl fmt::Debug for ChildSlot {
 
 impl ChildSlot {
     /// An empty place.
-    pub const EMPTY: Self = Self { generation: 0, child: None };
+    pub const EMPTY: Self = Self(Place::EMPTY);
 }
 
 /// The caller's table of Child SAs. The low bits of an inbound SPI are the number of its slot.
 pub(crate) struct Children<'a> {
-    pub(crate) slots: &'a mut [ChildSlot],
+    pub(crate) table: Table<'a, ChildSlot>,
 }
 
 impl Children<'_> {
     pub(crate) fn get(&self, slot: u16) -> Option<&Child> {
-        self.slots.get(usize::from(slot))?.child.as_ref()
+        self.table.get(slot)
     }
 
-    pub(crate) fn get_mut(&mut self, slot: u16) -> Option<&mut Child> {
-        self.slots.get_mut(usize::from(slot))?.child.as_mut()
+    pub(crate) fn get_mut(&mut self, slot: u16) -> Option<Edit<'_, ChildSlot>> {
+        self.table.edit(slot)
     }
 
     pub(crate) fn id(&self, slot: u16) -> Option<ChildId> {
-        let place = self.slots.get(usize::from(slot))?;
-        place.child.as_ref().map(|_| ChildId { slot, generation: place.generation })
+        self.get(slot).map(|_| ChildId { slot, generation: self.table.generation(slot) })
     }
 
     pub(crate) fn by_id(&self, id: ChildId) -> Option<&Child> {
-        self.slots.get(usize::from(id.slot)).filter(|place| place.generation == id.generation)?.child.as_ref()
+        self.table.named((id.slot, id.generation))
     }
 
-    pub(crate) fn by_id_mut(&mut self, id: ChildId) -> Option<&mut Child> {
-        self.slots.get_mut(usize::from(id.slot)).filter(|place| place.generation == id.generation)?.child.as_mut()
+    pub(crate) fn by_id_mut(&mut self, id: ChildId) -> Option<Edit<'_, ChildSlot>> {
+        self.table.edit_named((id.slot, id.generation))
     }
 
-    /// Every Child SA with its slot.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &Child)> + Clone {
-        (0..=u16::MAX).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.child.as_ref()?)))
+    /// Every Child SA of the IKE SA in slot `ike`, the one that came to it first first.
+    pub(crate) fn of(&self, ike: u16) -> impl Iterator<Item = (u16, &Child)> + Clone {
+        self.table.near(By::Ike(ike)).filter(move |(_, child)| child.ike == ike)
     }
 
-    /// Every Child SA of the IKE SA in slot `ike`.
-    pub(crate) fn of(&mut self, ike: u16) -> impl Iterator<Item = (u16, &mut Child)> {
-        (0..=u16::MAX)
-            .zip(self.slots.iter_mut())
-            .filter_map(|(slot, place)| Some((slot, place.child.as_mut()?)))
-            .filter(move |(_, child)| child.ike == ike)
+    /// Changes those Child SAs of the IKE SA in slot `ike` that `which` says.
+    pub(crate) fn each_of(&mut self, ike: u16, which: impl Fn(&Child) -> bool, change: impl FnMut(&mut Child)) {
+        self.table.each_near(By::Ike(ike), |child| child.ike == ike && which(child), change);
+    }
+
+    /// Every live Child SA through which a peer receives `spi`.
+    pub(crate) fn sending_with(&self, spi: u32) -> impl Iterator<Item = (u16, &Child)> {
+        self.table.near(By::SpiOut(spi)).filter(move |(_, child)| child.spi_out == spi && child.live())
     }
 
     /// The live Child SA of `ike` through which the peer receives `spi`.
     pub(crate) fn by_spi_out(&self, ike: u16, spi: u32) -> Option<u16> {
-        self.iter().find(|(_, child)| child.ike == ike && child.spi_out == spi && child.live()).map(|(slot, _)| slot)
+        self.sending_with(spi).find(|(_, child)| child.ike == ike).map(|(slot, _)| slot)
     }
 
-    /// The next Child SA of `ike` from slot `from` on that the request being handled deletes; it is taken off that list.
-    pub(crate) fn take_named(&mut self, ike: u16, from: u16) -> Option<u16> {
-        let mut places = (0..=u16::MAX).zip(self.slots.iter_mut()).skip(usize::from(from));
-        places.find_map(|(slot, place)| {
-            let child = place.child.as_mut().filter(|child| child.ike == ike)?;
-            core::mem::take(&mut child.named).then_some(slot)
-        })
+    /// Every Child SA with this peer.
+    pub(crate) fn with(&self, peer: PeerId) -> impl Iterator<Item = &Child> {
+        self.table.near(By::Peer(peer)).map(|(_, child)| child).filter(move |child| child.peer == peer)
+    }
+
+    /// The next Child SA of `ike` that the request being handled deletes; it is taken off that list. Looks from behind the
+    /// one before on, as long as that one is there.
+    pub(crate) fn take_named(&mut self, ike: u16, before: Option<u16>) -> Option<u16> {
+        let before = before.filter(|slot| self.get(*slot).is_some_and(|child| child.ike == ike));
+        let mut next = self.table.next_near(By::Ike(ike), before);
+        while let Some(slot) = next {
+            next = self.table.next_near(By::Ike(ike), Some(slot));
+            if self.get(slot).is_some_and(|child| child.ike == ike && child.named) {
+                self.get_mut(slot)?.named = false;
+                return Some(slot);
+            }
+        }
+        None
     }
 
     /// Finds a free slot and an SPI for it. Nothing is taken until [`Children::put`].
     pub(crate) fn reserve<C: IkeCrypto>(&self, crypto: &mut C) -> Option<(u16, Spi)> {
-        let slot = self.slots.iter().position(|place| place.child.is_none())?;
-        let slot = u16::try_from(slot).ok()?;
+        let slot = self.table.free()?;
         Some((slot, self.draw(slot, crypto)?))
     }
 
     /// An SPI for this slot.
     fn draw<C: IkeCrypto>(&self, slot: u16, crypto: &mut C) -> Option<Spi> {
-        let mask = index_mask(self.slots.len());
+        let mask = index_mask(self.table.len());
         // A reserved value, 0–255, comes out once in 2^24 tries; the bound is for a generator that fails.
         (0..16).find_map(|_| {
             let mut random = [0; 4];
@@ -377,48 +452,49 @@ impl Children<'_> {
     }
 
     pub(crate) fn put(&mut self, slot: u16, child: Child) -> Option<ChildId> {
-        let place = self.slots.get_mut(usize::from(slot)).filter(|place| place.child.is_none())?;
-        place.generation = place.generation.wrapping_add(1);
-        place.child = Some(child);
-        Some(ChildId { slot, generation: place.generation })
+        if self.get(slot).is_some() {
+            return None;
+        }
+        let generation = self.table.put(slot, child)?;
+        Some(ChildId { slot, generation })
     }
 
     /// The IKE SA in slot `ike` is over. What the caller never heard of goes without a word: the end of the IKE SA says it.
     pub(crate) fn end_all(&mut self, ike: u16, cause: &Failure) {
-        for place in self.slots.iter_mut() {
-            if let Some(child) = place.child.as_mut().filter(|child| child.ike == ike) {
+        let mut next = self.table.next_near(By::Ike(ike), None);
+        while let Some(slot) = next {
+            next = self.table.next_near(By::Ike(ike), Some(slot));
+            if self.get(slot).is_none_or(|child| child.ike != ike) {
+                continue;
+            }
+            let known = self.get_mut(slot).is_some_and(|mut child| {
                 child.end(cause.clone());
-                if !child.report.known {
-                    place.child = None;
-                }
+                child.report.known
+            });
+            if !known {
+                self.free(slot);
             }
         }
     }
 
     /// The peer has our answers to its requests up to now.
     pub(crate) fn settle(&mut self, ike: u16) {
-        for (_, child) in self.of(ike) {
-            child.settles_at = None;
-        }
+        self.each_of(ike, |child| child.settles_at.is_some(), |child| child.settles_at = None);
     }
 
     /// The peer has the IKE SA that it began beside another: its child may be used.
     pub(crate) fn confirm(&mut self, ike: u16) {
-        for (_, child) in self.of(ike) {
-            child.send_through();
-        }
+        self.each_of(ike, |_| true, Child::send_through);
     }
 
     /// The last of those that took the place of `child` one after the other; it is that one itself while nothing did.
     pub(crate) fn last_heir(&self, child: ChildId) -> ChildId {
         let next = |child: &ChildId| self.by_id(*child).and_then(|child| child.replaced_by);
-        core::iter::successors(Some(child), next).take(self.slots.len()).last().unwrap_or(child)
+        core::iter::successors(Some(child), next).take(self.table.len()).last().unwrap_or(child)
     }
 
     pub(crate) fn free(&mut self, slot: u16) {
-        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
-            place.child = None;
-        }
+        self.table.clear(slot);
     }
 }
 

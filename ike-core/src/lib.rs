@@ -181,6 +181,7 @@ mod sa;
 mod settings;
 mod state;
 mod succession;
+mod table;
 mod timers;
 pub mod window;
 pub mod wire;

@@ -1,7 +1,8 @@
 //! The Peer Authorization Database (RFC 4301 §4.4.3): who may connect, how it proves who it is, and what it may carry.
 //!
 //! The caller implements [`Pad`] over whatever holds its configuration. Connections may be added, changed and removed
-//! at any time: the endpoint asks anew for each exchange and keeps no copy.
+//! at any time: the endpoint asks anew for each exchange and keeps no copy but of [`Connection::dpd`], at which it looks again
+//! after [`Endpoint::pad_mut`](crate::endpoint::Endpoint::pad_mut).
 
 use core::fmt;
 use core::net::IpAddr;

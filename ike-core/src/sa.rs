@@ -1,5 +1,7 @@
 //! The nouns: an IKE SA, what each of its states holds, and the questions one may ask them.
 
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use heapless::Vec;
@@ -7,7 +9,7 @@ use ipsec_core::net::{Encap, Path};
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
 
-use crate::child::Children;
+use crate::child::{Children, index_mask};
 use crate::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg};
 use crate::event::{ChildId, IkeId, Party};
 use crate::failure::Failure;
@@ -16,7 +18,8 @@ use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Connection, Pad, PeerId};
 use crate::registry::{ExchangeType, IdKind, NotifyKind};
 use crate::rules::Payloads;
-use crate::settings::Settings;
+use crate::settings::{Settings, share};
+use crate::table::{Filed, HashSecret, KINDS, Key, Others, Place, Slot};
 use crate::timers::{self, Patience};
 use crate::window::Window;
 use crate::wire::header::Header;
@@ -79,6 +82,8 @@ pub(crate) struct Established {
     pub(crate) confirmed: bool,
     /// When somebody's claim in clear may make us ask for a sign of life again.
     pub(crate) doubted_at: Option<Instant>,
+    /// After what time without a sign of life to ask for one, as the connection says now; zero: never.
+    pub(crate) dpd: Duration,
     /// The group to begin our next rekey with.
     pub(crate) rekey_group: Group,
     pub(crate) rekey_at: Option<Instant>,
@@ -104,10 +109,17 @@ pub(crate) struct Established {
 }
 
 impl Established {
-    /// `rekey`: after about what time, zero for never. `ours`: we began the exchange that made it, so rekeying it is our turn
-    /// first.
-    pub(crate) fn new<C: IkeCrypto>(env: &mut Env<'_, '_, C>, group: Group, rekey: Duration, ours: bool) -> Self {
+    /// `ours`: we began the exchange that made it, so rekeying it is our turn first. Without a connection, which may have been
+    /// removed, nothing falls due.
+    pub(crate) fn new<C: IkeCrypto>(
+        env: &mut Env<'_, '_, C>,
+        group: Group,
+        connection: Option<&Connection<'_>>,
+        ours: bool,
+    ) -> Self {
+        let (rekey, dpd) = connection.map_or_else(Default::default, |connection| (connection.rekey, connection.dpd));
         Self {
+            dpd,
             rekey_group: group,
             since: env.now,
             heard: env.now,
@@ -136,12 +148,9 @@ impl Established {
     }
 
     /// When the peer has to show that it lives; `None` while an outstanding request does that.
-    pub(crate) fn liveness_at(&self, peer: Option<PeerId>, pad: &dyn Pad) -> Option<Instant> {
-        if self.request.is_some() || self.want_liveness || self.closing() {
-            return None;
-        }
-        let dpd = pad.connection(peer?)?.dpd;
-        (!dpd.is_zero()).then(|| self.heard + dpd)
+    pub(crate) fn liveness_at(&self) -> Option<Instant> {
+        let asked = self.request.is_some() || self.want_liveness || self.closing();
+        (!asked && !self.dpd.is_zero()).then(|| self.heard + self.dpd)
     }
 
     /// The slot that our outstanding rekey keeps for the new SA, and its SPI.
@@ -277,7 +286,7 @@ pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) keys: Option<IkeKeys<C>>,
     /// Our private value of the key exchange that our outstanding request began; here for the same reason.
     pub(crate) ke: Option<C::KeSecret>,
-    /// End of a half-open or dead SA.
+    /// End of a half-open or dead SA; `None` for a dead one that only stays until its end was told.
     pub(crate) expires: Option<Instant>,
     pub(crate) keepalive_at: Option<Instant>,
     pub(crate) send_keepalive: bool,
@@ -342,7 +351,7 @@ impl<C: IkeCrypto> Sa<C> {
     pub(crate) fn establish(&mut self, env: &mut Env<'_, '_, C>, connection: &Connection<'_>) {
         let Some(keys) = &mut self.keys else { return };
         keys.forget_auth();
-        let established = Established::new(env, keys.suite.group, connection.rekey, self.initiator);
+        let established = Established::new(env, keys.suite.group, Some(connection), self.initiator);
         self.state = State::Established(Established { announced: true, ..established });
         self.expires = None;
         self.keep_alive(env.now, env.settings);
@@ -389,6 +398,50 @@ impl<C: IkeCrypto> Sa<C> {
             State::InitSent(InitSent { noted, .. }) => noted.last().cloned().unwrap_or(Failure::PeerSilent(exchange)),
             _ => Failure::PeerSilent(exchange),
         }
+    }
+
+    /// When something is to be done. What somebody waits for and may be asked for is due at once, and so is the end of an SA
+    /// that has been over for long enough, when that was told.
+    fn timeout(&self) -> Option<Instant> {
+        let established = match &self.state {
+            State::Dead => return self.expires.or(self.report.closed.is_none().then_some(Instant::ZERO)),
+            State::Established(_) if self.work && self.window.outstanding.is_none() => return Some(Instant::ZERO),
+            State::Established(established) => {
+                [established.rekey_at, established.orphan_at, established.liveness_at(), established.reauthenticate_at]
+            }
+            _ => [None; 4],
+        };
+        let request = self.window.outstanding.as_ref().map(|request| request.due);
+        [self.expires, self.keepalive_at, request].into_iter().chain(established).flatten().min()
+    }
+
+    /// Whether its beginning, or something that happens while it lives, is to be told. Of an SA of which it is not decided yet
+    /// whether it takes over, the caller does not know.
+    fn has_begun(&self) -> bool {
+        let Report {
+            established,
+            rekeyed_from,
+            moved,
+            noted,
+            closed: _,
+            child_failed,
+            reauthenticate,
+            rekey_failed,
+            unanswered,
+        } = &self.report;
+        *established
+            || rekeyed_from.is_some()
+            || (*moved && self.is_known())
+            || *reauthenticate
+            || rekey_failed.is_some()
+            || unanswered.is_some()
+            || noted.is_some()
+            || child_failed.is_some()
+    }
+
+    /// Whether the caller knows it.
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(&self.state, State::Established(established) if !established.announced)
     }
 
     /// Our own SPI.
@@ -446,17 +499,193 @@ pub(crate) struct Env<'x, 'a, C: IkeCrypto> {
     pub(crate) pad: &'x dyn Pad,
     /// What the datagram carries that is being handled, once it could be read.
     pub(crate) heard: &'x mut Option<Outline>,
-    /// There is no other established SA with this peer, or none that is to stay.
-    pub(crate) alone: bool,
-    /// Where the IKE SA may be rekeyed.
-    pub(crate) spare: Option<Spare<'x, C>>,
+    /// The other SAs, to be asked only once it is known who asks; gone when another slot was taken.
+    pub(crate) others: Option<Others<'x, IkeSlot<C>>>,
 }
 
-/// The place of the SA that a rekey makes. Its keys are made there, and not moved.
-pub(crate) struct Spare<'x, C: IkeCrypto> {
-    pub(crate) slot: u16,
-    pub(crate) spi: u64,
-    pub(crate) place: &'x mut Option<Sa<C>>,
+impl<'x, C: IkeCrypto> Env<'x, '_, C> {
+    /// Whether there is another established SA with this peer that is to stay: one that is about to go asks for nothing.
+    pub(crate) fn is_alone(&self, peer: PeerId) -> bool {
+        let stays = |sa: &Sa<C>| {
+            sa.peer == Some(peer) && matches!(&sa.state, State::Established(established) if !established.closing())
+        };
+        !self.others.as_ref().is_some_and(|others| others.near(By::Peer(peer)).any(stays))
+    }
+
+    /// A slot for another SA with the peer of the established `sa`, and our SPI for it; `None` when there is none, or the
+    /// peer has as many as it may.
+    pub(crate) fn spare(&mut self, sa: &Sa<C>) -> Option<(u16, u64)> {
+        let others = self.others.as_ref()?;
+        let held = others.near(sa.by_party()).filter(|other| other.is_of_party(sa)).count().saturating_add(1);
+        if held >= sa.share(self.settings, self.pad, others.len()) {
+            return None;
+        }
+        let slot = others.vacant()?;
+        Some((slot, draw_spi(self.crypto, others.len(), slot)))
+    }
+
+    /// The place of the SA that a rekey makes. Its keys are made there, and not moved.
+    pub(crate) fn take(&mut self, slot: u16) -> Option<&'x mut Option<Sa<C>>> {
+        self.others.take()?.take(slot)
+    }
+}
+
+/// An SPI of ours for the SA in `slot` of so many.
+pub(crate) fn draw_spi<C: IkeCrypto>(crypto: &mut C, slots: usize, slot: u16) -> u64 {
+    let mask = u64::from(index_mask(slots));
+    let mut random = [0; 8];
+    crypto.random(&mut random);
+    // Zero means "not known yet" on the wire.
+    ((u64::from_be_bytes(random) & !mask) | u64::from(slot)).max(mask.saturating_add(1) | u64::from(slot))
+}
+
+/// What IKE SAs are looked up by.
+pub(crate) enum By {
+    /// The peer, of an established one.
+    Peer(PeerId),
+    /// The peer and who that proved to be, of an established one.
+    Party(Option<PeerId>, Party),
+    /// What one sender may have many of left out, of a half-open one.
+    Source(IpAddr),
+    /// What the stranger's request was, of a half-open one.
+    Request(u64, SocketAddr),
+    /// Our SPI where we are the initiator.
+    Ours(u64),
+}
+
+impl Key for By {
+    fn kind(&self) -> usize {
+        // An SA is established or half-open, never both.
+        match self {
+            Self::Peer(_) | Self::Source(_) => 0,
+            Self::Party(..) | Self::Request(..) => 1,
+            Self::Ours(_) => 2,
+        }
+    }
+
+    fn hash(&self, secret: &HashSecret) -> u64 {
+        match self {
+            Self::Peer(peer) => secret.hash(&[0, u64::from(peer.0)]),
+            Self::Party(peer, party) => {
+                let [high, low] = halves(u128::from_be_bytes(party.digest));
+                secret.hash(&[1, peer.map_or(u64::MAX, |peer| u64::from(peer.0)), high, low])
+            }
+            Self::Source(IpAddr::V4(ip)) => secret.hash(&[2, u64::from(ip.to_bits())]),
+            Self::Source(IpAddr::V6(ip)) => {
+                let [network, _] = halves(ip.to_bits());
+                secret.hash(&[3, network])
+            }
+            Self::Request(spi, from) => {
+                let [high, low] = match from.ip() {
+                    IpAddr::V4(ip) => [0, u64::from(ip.to_bits())],
+                    IpAddr::V6(ip) => halves(ip.to_bits()),
+                };
+                secret.hash(&[4, *spi, u64::from(from.port()), high, low])
+            }
+            Self::Ours(spi) => secret.hash(&[5, *spi]),
+        }
+    }
+}
+
+fn halves(whole: u128) -> [u64; 2] {
+    [whole >> 64, whole & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(u64::MAX))
+}
+
+/// What one sender may have many of does not count: ports, and the addresses of an IPv6 /64.
+pub(crate) fn same_source(one: IpAddr, other: IpAddr) -> bool {
+    match (one, other) {
+        (IpAddr::V6(one), IpAddr::V6(other)) => one.octets().first_chunk::<8>() == other.octets().first_chunk::<8>(),
+        _ => one == other,
+    }
+}
+
+impl<C: IkeCrypto> Sa<C> {
+    pub(crate) fn by_party(&self) -> By {
+        By::Party(self.peer, self.party)
+    }
+
+    /// Whether it is established, with the same peer under the same identity as the other.
+    pub(crate) fn is_of_party(&self, other: &Self) -> bool {
+        self.peer == other.peer && self.party == other.party && matches!(self.state, State::Established(_))
+    }
+
+    /// IKE SAs that the peer may hold in a table of so many slots: one and its rekey in any case.
+    pub(crate) fn share(&self, settings: &Settings, pad: &dyn Pad, slots: usize) -> usize {
+        // One that makes Child SAs with IKE_AUTH alone has an IKE SA for each, and for each another one in its place.
+        let own = self.peer.map_or(0, |peer| pad.children(peer).count().saturating_mul(2));
+        settings.ike_sas_per_peer.max(own).min(share(slots)).max(2)
+    }
+}
+
+impl<C: IkeCrypto> Filed for Sa<C> {
+    type Key = By;
+
+    fn keys(&self) -> [Option<By>; KINDS] {
+        let ours = self.initiator.then_some(By::Ours(self.spi_i));
+        match &self.state {
+            State::Established(_) => [self.peer.map(By::Peer), Some(self.by_party()), ours],
+            State::InitAnswered(_) => {
+                let from = self.window.response_path.remote;
+                [Some(By::Source(self.path.remote.ip())), Some(By::Request(self.spi_i, from)), ours]
+            }
+            _ => [None, None, ours],
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.timeout()
+    }
+
+    fn tells(&self) -> Option<u8> {
+        if self.has_begun() { Some(0) } else { self.report.closed.as_ref().map(|_| 1) }
+    }
+
+    fn sends(&self) -> bool {
+        self.window.sends() || self.farewell.is_some() || self.send_keepalive
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Dead) && self.tells().is_none()
+    }
+
+    /// A half-open one of a stranger.
+    fn counts(&self) -> bool {
+        matches!(self.state, State::InitAnswered(_))
+    }
+
+    fn keeps(&self) -> Option<u16> {
+        match &self.state {
+            State::Established(established) => established.keeps().map(|(slot, _)| slot),
+            _ => None,
+        }
+    }
+}
+
+/// A place for one IKE SA in the caller's table.
+pub struct IkeSlot<C: IkeCrypto>(Place<Sa<C>>);
+
+impl<C: IkeCrypto> fmt::Debug for IkeSlot<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IkeSlot").finish_non_exhaustive()
+    }
+}
+
+impl<C: IkeCrypto> Default for IkeSlot<C> {
+    fn default() -> Self {
+        Self(Place::EMPTY)
+    }
+}
+
+impl<C: IkeCrypto> Slot for IkeSlot<C> {
+    type Item = Sa<C>;
+
+    fn place(&self) -> &Place<Sa<C>> {
+        &self.0
+    }
+
+    fn place_mut(&mut self) -> &mut Place<Sa<C>> {
+        &mut self.0
+    }
 }
 
 /// What a state asks the endpoint to do in other slots.

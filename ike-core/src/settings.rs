@@ -69,3 +69,8 @@ impl Default for Settings {
         }
     }
 }
+
+/// The part of a table that one peer may have: three quarters.
+pub(crate) fn share(slots: usize) -> usize {
+    slots.saturating_sub(slots / 4)
+}

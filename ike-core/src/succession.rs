@@ -9,7 +9,7 @@ use core::cmp::Ordering;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use crate::child::{Children, Phase};
+use crate::child::{Child, Children, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
@@ -33,12 +33,12 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
     let ours = lowest(&request.nonce, nonce);
     let orphan_at = env.now + env.settings.orphan;
     let new_id = env.children.id(request.new);
-    if let Some(new) = env.children.get_mut(request.new) {
+    if let Some(mut new) = env.children.get_mut(request.new) {
         new.replaces = Some(old);
     }
     match &request.crossed {
         Some(crossed) if redundant(&ours, &request.crossed) => {
-            if let Some(new) = env.children.get_mut(request.new) {
+            if let Some(mut new) = env.children.get_mut(request.new) {
                 new.outbound_ready = false;
                 new.replaced_by = Some(crossed.made);
                 new.rekey_at = None;
@@ -46,12 +46,12 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
             }
         }
         crossed => {
-            if let Some(theirs) = crossed.as_ref().and_then(|crossed| env.children.by_id_mut(crossed.made)) {
+            if let Some(mut theirs) = crossed.as_ref().and_then(|crossed| env.children.by_id_mut(crossed.made)) {
                 theirs.replaced_by = new_id;
                 theirs.rekey_at = None;
                 theirs.orphan_at = Some(orphan_at);
             }
-            if let Some(old) = env.children.by_id_mut(old) {
+            if let Some(mut old) = env.children.by_id_mut(old) {
                 old.replaced_by = new_id;
                 old.rekey_at = None;
                 old.orphan_at = None;
@@ -65,7 +65,7 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
 
 /// The peer's rekey made `new` in place of `old`, which the peer is to delete.
 pub(crate) fn child_replaced(children: &mut Children<'_>, old: ChildId, new: Option<ChildId>, orphan_at: Instant) {
-    if let Some(old) = children.by_id_mut(old) {
+    if let Some(mut old) = children.by_id_mut(old) {
         old.replaced_by = new;
         old.rekey_at = None;
         old.want_rekey = false;
@@ -77,10 +77,8 @@ pub(crate) fn child_replaced(children: &mut Children<'_>, old: ChildId, new: Opt
 /// crossed it, is there no longer, goes too because we are deleting it, or goes on instead and is sent through.
 pub(crate) fn child_deleted(children: &mut Children<'_>, heir: ChildId, cause: Failure, rekey_at: Instant) {
     let Some(ike) = children.by_id(heir).map(|child| child.ike) else { return };
-    for (_, child) in children.of(ike) {
-        if child.replaced_by != Some(heir) || !child.live() {
-            continue;
-        }
+    let gave_way = |child: &Child| child.replaced_by == Some(heir) && child.live();
+    children.each_of(ike, gave_way, |child| {
         child.replaced_by = None;
         child.leaving.take_if(|why| *why == Failure::Replaced);
         if let Phase::Deleting(why) = &mut child.phase {
@@ -94,7 +92,7 @@ pub(crate) fn child_deleted(children: &mut Children<'_>, heir: ChildId, cause: F
             // What was not announced yet is announced as it is.
             child.report.outbound = !child.report.up;
         }
-    }
+    });
 }
 
 /// A new SA on the same path with the same peer, in place of `sa`.

@@ -216,6 +216,11 @@ impl Window {
         response.map(|response| (self.response_path, response, self.repeated > 0))
     }
 
+    /// Whether something is to be sent.
+    pub(crate) fn sends(&self) -> bool {
+        self.send_request || self.send_response
+    }
+
     /// The ID of the request we expect next.
     pub(crate) fn expected(&self) -> u32 {
         self.next_expected

@@ -12,12 +12,17 @@ use crate::outcome::Result;
 pub(crate) struct Arguments {
     /// What to measure.
     what: What,
+    /// With 10, 1,000 and 10,000 SAs; what there is to measure of IKE so far.
+    #[arg(long)]
+    scale: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
     /// ESP seal and open of 64, 576, 1400 and 8900 octets beside the bare AEAD.
     Esp,
+    /// IKE messages, rekeys, timers and lookups on a host with 10, 1,000 and 10,000 SAs.
+    Ike,
     /// What 4,000 and 20,000 peers cost while a gateway starts, and when it is reloaded.
     Start,
     /// The Raspberry Pi image: instructions a frame beside a copy of its octets, time to network, sizes.
@@ -29,8 +34,12 @@ enum What {
 /// # Errors
 /// When the benchmark does not build or run.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.scale && !matches!(arguments.what, What::Ike) {
+        return Err("--scale goes with ike".into());
+    }
     match arguments.what {
         What::Esp => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "esp"]))?,
+        What::Ike => succeed(&mut cargo(&["bench", "-p", "ike-core", "--bench", "scale"]))?,
         What::Start => succeed(&mut cargo(&["bench", "-p", "gateway-core", "--bench", "start"]))?,
         What::Rpi => crate::rpi::bench::run()?,
     }

@@ -165,14 +165,14 @@ impl Gateway {
         let stands = stands.filter(|_| entry.renew.is_some());
         entry.at_its_place = stands.is_some();
         if let Some(path) = stands {
-            endpoint.pad_mut().set_path(id, path.local.ip(), path.remote.ip(), entry.port());
+            endpoint.pad_mut_of(id).set_path(id, path.local.ip(), path.remote.ip(), entry.port());
             return self.initiate(now, id, endpoint);
         }
         let Some(peer) = endpoint.pad().get(id) else { return };
         match place(peer, entry.turn) {
             Some(Place::Known { local, remote, ways }) => {
                 entry.ways = ways;
-                endpoint.pad_mut().set_path(id, local, remote, entry.port());
+                endpoint.pad_mut_of(id).set_path(id, local, remote, entry.port());
                 self.initiate(now, id, endpoint);
             }
             Some(Place::Unknown(question)) => {
@@ -252,7 +252,7 @@ impl Gateway {
         match chosen {
             Ok((way, ways)) => {
                 entry.ways = u32::try_from(ways.saturating_mul(places)).unwrap_or(1);
-                endpoint.pad_mut().set_path(id, way.local, way.remote, entry.port());
+                endpoint.pad_mut_of(id).set_path(id, way.local, way.remote, entry.port());
                 if renew || (wanted && !self.is_connected(id, endpoint)) {
                     self.initiate(now, id, endpoint);
                 }

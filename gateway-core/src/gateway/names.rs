@@ -112,7 +112,7 @@ impl Gateway {
                     entry.cause = None;
                 }
                 let attempt = entry.attempt;
-                endpoint.pad_mut().set_resolved(id, name, addresses);
+                endpoint.pad_mut_of(id).set_resolved(id, name, addresses);
                 let elsewhere = endpoint.pad().path(id).is_some_and(|path| {
                     let mut known = endpoint.pad().addresses(id);
                     !known.any(|address| address == path.remote.ip())

@@ -212,11 +212,12 @@ impl Gateway {
         Change { config, diff }: Change,
         parts: &mut Parts<'_, '_, C, P>,
     ) -> (Diff, Result<(), Cause>) {
-        let peers = parts.endpoint.pad_mut();
+        let mut peers = parts.endpoint.pad_mut();
         let changes = peers.replace(config.peers, &diff);
         self.settings = config.gateway;
         self.policies = config.policies;
-        let rules = policy::rules(&self.policies, peers);
+        let rules = policy::rules(&self.policies, &peers);
+        drop(peers);
         // Rules first: from here on nothing goes where the new configuration does not want it.
         let placed = self.place_rules(rules, parts);
         let mut ended: BTreeSet<_> =

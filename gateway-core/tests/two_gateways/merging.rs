@@ -29,8 +29,10 @@ fn spi(ike: &IkeView) -> u64 {
 #[test]
 fn f_65_what_the_spare_connection_heard_counts_for_the_one_that_stays() {
     let mut called = [false; 2];
-    for seed in 2..8 {
-        let mut world = World::new(&peer(true, "dpd = \"10s\"", ""), "");
+    for seed in 2..12 {
+        let mut world = World::new("", "");
+        // Whose number is higher is chance on both sides.
+        world.left = Site::new(100 + seed, &peer(true, "dpd = \"10s\"", ""), 64);
         world.right = Site::new(seed, &peer(false, "dpd = \"0s\"", ""), 64);
         let mut world = world.start();
         assert_eq!(world.left.endpoint.ike_sas().count(), 2, "{}", world.story());

@@ -10,12 +10,18 @@ const THIRDS: [u8; 3] = [0, 9, 17];
 
 /// The right side has a child for each of its networks and room for so many SAs, the left one a child for all.
 fn each_its_own(lines: &str, room: usize) -> World {
+    each_its_own_by_chance([1, 2], lines, room)
+}
+
+/// The same with other numbers drawn on both sides.
+fn each_its_own_by_chance(seeds: [u64; 2], lines: &str, room: usize) -> World {
     let more = |third: u8| {
         format!("[[peer.child]]\nname = \"n{third}\"\nlocal-ts = \"10.2.{third}.0/24\"\nremote-ts = \"10.1.0.0/16\"\n")
     };
     let right = peer(false, lines, "").replace("\"10.2.0.0/16\"", "\"10.2.0.0/24\"") + &more(9) + &more(17);
-    let mut world = World::new(&peer(true, "", ""), "");
-    world.right = Site::with_children(2, &right, 64, room);
+    let mut world = World::new("", "");
+    world.left = Site::new(seeds[0], &peer(true, "", ""), 64);
+    world.right = Site::with_children(seeds[1], &right, 64, room);
     let mut world = world.start();
     for third in THIRDS {
         let _ = world.send(true, &far(1, 2, third));
@@ -59,16 +65,22 @@ fn f_61_a_connection_that_is_made_anew_carries_every_sa_of_a_child_on_without_a_
 
 #[test]
 fn f_60_an_sa_that_the_connection_that_stays_is_refused_goes_on_where_it_is() {
-    // There is no room for two of each.
-    let mut world = each_its_own("", 4);
-    for _ in 0..300 {
-        all_pass(&mut world);
-        world.pass(secs(1));
+    let mut met = 0;
+    for seed in 2..8 {
+        // There is no room for two of each.
+        let mut world = each_its_own_by_chance([100 + seed, seed], "", 4);
+        for _ in 0..300 {
+            all_pass(&mut world);
+            world.pass(secs(1));
+        }
+        let causes = world.left.story.iter().filter_map(|report| report.cause.as_ref());
+        let refused = causes.filter(|cause| cause.code == "not-covered").count();
+        assert!(refused <= 6, "{refused}\n{}", world.story());
+        assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+        met += usize::from(refused > 0);
     }
-    let causes = world.left.story.iter().filter_map(|report| report.cause.as_ref());
-    let refused = causes.filter(|cause| cause.code == "not-covered").count();
-    assert!((1..=6).contains(&refused), "{refused}\n{}", world.story());
-    assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
+    // Where the connection that stays is the one that all were asked for on, there is nothing to carry over.
+    assert!(met > 0, "nothing was refused");
 }
 
 #[test]

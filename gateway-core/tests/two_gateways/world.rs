@@ -374,6 +374,9 @@ impl World {
 
     /// Carries what was sent first. Returns whether there was something.
     pub(crate) fn step(&mut self) -> bool {
+        for site in [&self.left, &self.right] {
+            assert_eq!(site.endpoint.check(), Ok(()), "{:#?}", site.story);
+        }
         self.collect();
         let Some(mut flight) = self.wire.pop_front() else { return false };
         self.refuse(&mut flight);

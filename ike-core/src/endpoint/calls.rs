@@ -3,7 +3,7 @@
 use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::{Beside, Endpoint};
+use super::{Endpoint, IkeSlot};
 use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::sa::{Sa, State};
 use crate::state::init_sent;
+use crate::table::Edit;
 
 /// Why a wish cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied`]
     pub fn initiate(&mut self, now: Instant, peer: PeerId, child: Option<ChildConfigId>) -> Result<IkeId, Denied> {
-        let slot = self.vacant().ok_or(Denied::Full)?;
+        let slot = self.sas.vacant().ok_or(Denied::Full)?;
         let spi = self.spi(slot);
         let connection = self.pad.connection(peer).ok_or(Denied::UnknownPeer)?;
         let path = connection.path.ok_or(Denied::NoAddress)?;
@@ -45,14 +46,13 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             return Err(Denied::UnknownChild);
         }
         let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::Dead) };
-        let id = self.put(slot, sa).ok_or(Denied::Full)?;
-        self.wake();
-        let (sa, mut env) = self.open(now, slot, Beside::Nothing).ok_or(Denied::Full)?;
-        if let Err(cause) = init_sent::begin(sa, &mut env, child) {
-            self.take_back(slot);
+        self.sas.put(slot, sa).ok_or(Denied::Full)?;
+        let begun = self.work(now, slot, |sa, env| init_sent::begin(sa, env, child));
+        if let Err(cause) = begun.ok_or(Denied::Full)? {
+            self.sas.clear(slot);
             return Err(Denied::Failed(cause));
         }
-        Ok(id)
+        Ok(self.id(slot))
     }
 
     /// Asks the peer of an established IKE SA for a Child SA, as soon as it has no other request to answer. When one of
@@ -66,13 +66,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let pad: &dyn Pad = &self.pad;
         pad.connection(peer).ok_or(Denied::UnknownPeer)?;
         pad.child_named(peer, config).ok_or(Denied::UnknownChild)?;
-        let begun = |child: &Child| {
-            let beginning = matches!(child.phase, Phase::Wanted(_) | Phase::Creating);
-            child.ike == ike.slot && child.config == config && beginning
-        };
-        let begun = self.children.iter().find(|(_, child)| begun(child)).and_then(|(slot, _)| self.children.id(slot));
+        let begun = |child: &Child| child.config == config && matches!(child.phase, Phase::Wanted(_) | Phase::Creating);
+        let begun =
+            self.children.of(ike.slot).find(|(_, child)| begun(child)).and_then(|(slot, _)| self.children.id(slot));
         if let Some(id) = begun
-            && let Some(child) = self.children.by_id_mut(id)
+            && let Some(mut child) = self.children.by_id_mut(id)
         {
             // For its own sake from now on, whatever becomes of the one that it was to replace.
             child.replaces = None;
@@ -120,9 +118,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied::UnknownSa`] also when it is already replaced or being deleted.
     pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Denied> {
-        let child = self.children.by_id_mut(child).filter(|child| child.stays()).ok_or(Denied::UnknownSa)?;
+        let mut child = self.children.by_id_mut(child).filter(|child| child.stays()).ok_or(Denied::UnknownSa)?;
         child.want_rekey = true;
         let ike = child.ike;
+        drop(child);
         self.go_on(now, ike);
         Ok(())
     }
@@ -132,7 +131,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied::UnknownSa`] also when it is already replaced.
     pub fn rekey_ike(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
-        match self.sa_mut(ike).map(|sa| &mut sa.state) {
+        match self.sa_mut(ike).as_deref_mut().map(|sa| &mut sa.state) {
             Some(State::Established(established)) if !established.closing() => established.want_rekey = true,
             _ => return Err(Denied::UnknownSa),
         }
@@ -145,10 +144,12 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied::UnknownSa`]
     pub fn check_liveness(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
-        let State::Established(established) = &mut self.established(ike).ok_or(Denied::UnknownSa)?.state else {
-            return Err(Denied::UnknownSa);
-        };
-        established.want_liveness = established.request.is_none();
+        match self.sa_mut(ike).as_deref_mut().map(|sa| &mut sa.state) {
+            Some(State::Established(established)) if !established.closing() => {
+                established.want_liveness = established.request.is_none();
+            }
+            _ => return Err(Denied::UnknownSa),
+        }
         self.go_on(now, ike.slot);
         Ok(())
     }
@@ -158,13 +159,14 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied::UnknownSa`]
     pub fn close_child(&mut self, now: Instant, child: ChildId) -> Result<(), Denied> {
-        let child = self.children.by_id_mut(child).ok_or(Denied::UnknownSa)?;
+        let mut child = self.children.by_id_mut(child).ok_or(Denied::UnknownSa)?;
         match child.phase {
             Phase::Up => child.leave(Failure::ClosedHere),
             Phase::Wanted(_) => child.end(Failure::ClosedHere),
             _ => return Err(Denied::UnknownSa),
         }
         let ike = child.ike;
+        drop(child);
         self.go_on(now, ike);
         Ok(())
     }
@@ -174,14 +176,13 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied::UnknownSa`]
     pub fn close(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
-        self.sa_mut(ike).ok_or(Denied::UnknownSa)?;
-        let (sa, mut env) = self.open(now, ike.slot, Beside::Nothing).ok_or(Denied::UnknownSa)?;
-        match &mut sa.state {
+        self.known(ike).ok_or(Denied::UnknownSa)?;
+        self.work(now, ike.slot, |sa, env| match &mut sa.state {
             State::Established(established) => {
                 established.leaving.get_or_insert(Failure::ClosedHere);
             }
-            _ => sa.die(&mut env, Failure::ClosedHere),
-        }
+            _ => sa.die(env, Failure::ClosedHere),
+        });
         self.go_on(now, ike.slot);
         Ok(())
     }
@@ -191,22 +192,20 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// # Errors
     /// [`Denied::UnknownSa`]
     pub fn abandon(&mut self, now: Instant, ike: IkeId, cause: Failure) -> Result<(), Denied> {
-        self.sa_mut(ike).ok_or(Denied::UnknownSa)?;
-        let (sa, mut env) = self.open(now, ike.slot, Beside::Nothing).ok_or(Denied::UnknownSa)?;
-        sa.die(&mut env, cause);
-        self.wake();
+        self.known(ike).ok_or(Denied::UnknownSa)?;
+        self.work(now, ike.slot, |sa, env| sa.die(env, cause));
         Ok(())
     }
 
     /// The data plane received authenticated packets of this IKE SA's children at `now`: a sign of life. The first ones
     /// on a new Child SA also show that the peer uses it.
     pub fn heard(&mut self, now: Instant, child: ChildId) {
-        let Some(child) = self.children.by_id_mut(child) else { return };
+        let Some(mut child) = self.children.by_id_mut(child) else { return };
         let ike = child.ike;
         let waited = child.settles_at.take().is_some();
         child.send_through();
-        self.events |= child.to_tell();
-        if let Some(State::Established(established)) = self.sa_at(ike).map(|sa| &mut sa.state) {
+        drop(child);
+        if let Some(State::Established(established)) = self.sas.edit(ike).as_deref_mut().map(|sa| &mut sa.state) {
             established.heard = established.heard.max(now);
             established.confirmed = true;
         }
@@ -219,33 +218,26 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// NAT changed (RFC 7296 §2.23). Only authenticated and fresh packets count.
     pub fn moved(&mut self, child: ChildId, path: Path) {
         let Some(ike) = self.children.by_id(child).map(|child| child.ike) else { return };
-        if let Some(sa) = self.sa_at(ike) {
+        if let Some(mut sa) = self.sas.edit(ike) {
             sa.follow(path);
         }
-        self.wake();
     }
 
-    fn sa_at(&mut self, slot: u16) -> Option<&mut Sa<C>> {
-        self.slots.get_mut(usize::from(slot))?.sa.as_mut()
+    pub(super) fn known(&self, ike: IkeId) -> Option<&Sa<C>> {
+        self.sas.named((ike.slot, ike.generation))
     }
 
-    fn sa_mut(&mut self, ike: IkeId) -> Option<&mut Sa<C>> {
-        self.slots.get_mut(usize::from(ike.slot)).filter(|place| place.generation == ike.generation)?.sa.as_mut()
+    fn sa_mut(&mut self, ike: IkeId) -> Option<Edit<'_, IkeSlot<C>>> {
+        self.sas.edit_named((ike.slot, ike.generation))
     }
 
-    fn established(&mut self, ike: IkeId) -> Option<&mut Sa<C>> {
-        self.sa_mut(ike).filter(|sa| matches!(&sa.state, State::Established(established) if !established.closing()))
-    }
-
-    fn wake(&mut self) {
-        self.transmits = true;
-        self.events = true;
+    fn established(&self, ike: IkeId) -> Option<&Sa<C>> {
+        self.known(ike).filter(|sa| matches!(&sa.state, State::Established(established) if !established.closing()))
     }
 
     /// Something was wished for on this SA.
     fn go_on(&mut self, now: Instant, slot: u16) {
-        self.wake();
-        if let Some(sa) = self.sa_at(slot) {
+        if let Some(mut sa) = self.sas.edit(slot) {
             sa.work = true;
         }
         self.pursue(now, slot);

@@ -14,6 +14,9 @@ use crate::wire::chain::Chain;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 
+/// How many Child SAs with the SPI that a claim names are looked at.
+const SAME_SPI: usize = 32;
+
 /// Whether a message only claims something: a notification in clear, where SAs protect theirs.
 pub(super) fn is_claim(header: &Header) -> bool {
     header.exchange == ExchangeType::INFORMATIONAL && header.next == PayloadType::NOTIFY
@@ -37,34 +40,31 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if !self.may_ask(now, path, slot) {
             return Discard::Unexpected;
         }
-        if let Some(sa) = self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut())
-            && let State::Established(established) = &mut sa.state
-        {
-            established.doubted_at = Some(now + self.settings.doubt);
-            established.want_liveness = true;
+        if let Some(mut sa) = self.sas.edit(slot) {
             sa.work = true;
-            self.pursue(now, slot);
+            if let State::Established(established) = &mut sa.state {
+                established.doubted_at = Some(now + self.settings.doubt);
+                established.want_liveness = true;
+            }
         }
+        self.pursue(now, slot);
         Discard::Unexpected
     }
 
-    /// The IKE SA with a peer there whose child sends with this SPI. The children are looked at only for the sake of an SA
-    /// that may be asked: a stranger costs no more than with a first message.
+    /// The IKE SA with a peer there whose child sends with this SPI.
     fn carrier(&self, now: Instant, path: Path, spi: u32) -> Option<u16> {
-        (0..=u16::MAX).take(self.slots.len()).find(|slot| self.may_ask(now, path, *slot))?;
-        let mut named = self.children.iter().filter(|(_, child)| child.spi_out == spi && child.live());
-        // Peers choose their SPIs by themselves: another one may have the same.
-        named.find(|(_, child)| self.may_ask(now, path, child.ike)).map(|(_, child)| child.ike)
+        // Peers choose their SPIs by themselves: another one may have the same, and not even all peers together make a
+        // stranger's claim costly.
+        let mut named = self.children.sending_with(spi).take(SAME_SPI).map(|(_, child)| child.ike);
+        named.find(|ike| self.may_ask(now, path, *ike))
     }
 
     /// Whether the SA in a slot is with a peer there, that may be asked for a sign of life. Who is never asked is not asked
     /// because of a stranger.
     fn may_ask(&self, now: Instant, path: Path, slot: u16) -> bool {
-        let sa = self.slots.get(usize::from(slot)).and_then(|place| place.sa.as_ref());
-        sa.filter(|sa| sa.path.remote.ip() == path.remote.ip()).is_some_and(|sa| match &sa.state {
+        self.sas.get(slot).filter(|sa| sa.path.remote.ip() == path.remote.ip()).is_some_and(|sa| match &sa.state {
             State::Established(established) => {
-                established.liveness_at(sa.peer, &self.pad).is_some()
-                    && established.doubted_at.is_none_or(|at| at <= now)
+                established.liveness_at().is_some() && established.doubted_at.is_none_or(|at| at <= now)
             }
             _ => false,
         })

@@ -1,13 +1,12 @@
 //! IKE_SA_INIT requests of strangers: checks, cookies and choices before any state is made (RFC 7296 §2.6, §2.7).
 
-use core::net::IpAddr;
 use core::time::Duration;
 
 use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::{Beside, Endpoint, MARKER_LEN};
+use super::{Endpoint, MARKER_LEN};
 use crate::crypto::{Group, IkeCrypto};
 use crate::error::Discard;
 use crate::failure::Failure;
@@ -15,7 +14,7 @@ use crate::pad::Pad;
 use crate::proposal::{self, IkeProposal};
 use crate::registry::NotifyKind;
 use crate::rules::{Payloads, Refused, Rule};
-use crate::sa::{Sa, State};
+use crate::sa::{By, Sa, State, same_source};
 use crate::state::init_answered;
 use crate::wire::header::Header;
 use crate::wire::sa;
@@ -46,22 +45,6 @@ impl Fruitless {
     }
 }
 
-/// Half-open SAs of strangers.
-#[derive(Default)]
-struct HalfOpen {
-    all: usize,
-    /// With the same source.
-    here: usize,
-}
-
-/// What one sender may have many of does not count: ports, and the addresses of an IPv6 /64.
-fn same_source(one: IpAddr, other: IpAddr) -> bool {
-    match (one, other) {
-        (IpAddr::V6(one), IpAddr::V6(other)) => one.octets().first_chunk::<8>() == other.octets().first_chunk::<8>(),
-        _ => one == other,
-    }
-}
-
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     pub(super) fn handle_init(
         &mut self,
@@ -81,10 +64,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             }
             return Err(Discard::NoRoom);
         }
-        let half_open = match self.repeated(path, header, datagram)? {
-            Some(half_open) => half_open,
-            None => return Ok(()),
-        };
+        if self.is_repeated(path, header, datagram)? {
+            return Ok(());
+        }
         let rule = Rule::find(header.exchange, false, false).ok_or(Discard::Unexpected)?;
         let body = datagram.get(Header::LEN..).ok_or(Discard::Malformed)?;
         let payloads = match Payloads::collect(header.next, body, rule) {
@@ -97,16 +79,17 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         };
         let nonce = payloads.nonce.as_ref().ok_or(Discard::Malformed)?;
         // Whatever the settings, strangers leave half of the table, and half of theirs is for whoever shows where it is.
-        let limit = self.settings.half_open_limit.min((self.slots.len() / 2).max(1));
+        let limit = self.settings.half_open_limit.min((self.sas.len() / 2).max(1));
         let threshold = self.settings.cookie_threshold.min((limit / 2).max(1));
         let share = (limit / SHARE).max(2);
-        if half_open.all >= limit || half_open.here >= share {
+        let (half_open, here) = (self.sas.counted(), self.half_open_here(path));
+        if half_open >= limit || here >= share {
             self.refused = Some((path, Failure::TooManyHalfOpen));
             return Err(Discard::NoRoom);
         }
         // Without a cookie anybody can take what is there for the owner of an address, so that is only half of it.
-        let pressed = half_open.all.saturating_add(self.fruitless.lately(now)) >= threshold;
-        if pressed || half_open.here >= share / 2 {
+        let pressed = half_open.saturating_add(self.fruitless.lately(now)) >= threshold;
+        if pressed || here >= share / 2 {
             let remote = path.remote.ip();
             let returned = payloads.notify(NotifyKind::COOKIE).is_some_and(|cookie| {
                 self.jar.check(&mut self.crypto, now, cookie.data, nonce.as_slice(), remote, header.spi_i)
@@ -147,47 +130,46 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             self.answer(path, header, NotifyKind::INVALID_KE_PAYLOAD, &group.id().0.to_be_bytes());
             return Ok(false);
         }
-        let slot = self.vacant().ok_or(Discard::NoRoom)?;
+        let slot = self.sas.vacant().ok_or(Discard::NoRoom)?;
         let spi = self.spi(slot);
-        self.put(slot, Sa::new(false, header.spi_i, spi, path, State::Dead));
-        let begun = match self.open(now, slot, Beside::Nothing) {
-            Some((sa, mut env)) => init_answered::begin(sa, &mut env, &choice, datagram, payloads),
-            None => Err(Discard::NoRoom),
-        };
+        self.sas.put(slot, Sa::new(false, header.spi_i, spi, path, State::Dead));
+        let begun = self.work(now, slot, |sa, env| init_answered::begin(sa, env, &choice, datagram, payloads));
+        let begun = begun.unwrap_or(Err(Discard::NoRoom));
         if begun.is_err() {
-            self.take_back(slot);
+            self.sas.clear(slot);
         }
         begun.map(|()| true)
     }
 
-    /// Looks for an SA that this request already made, or that made this request. `Ok(None)`: it was answered again; else
-    /// the half-open SAs.
-    fn repeated(&mut self, path: Path, header: &Header, datagram: &[u8]) -> Result<Option<HalfOpen>, Discard> {
-        let mut half_open = HalfOpen::default();
-        let mut found = None;
-        for (slot, place) in (0..=u16::MAX).zip(self.slots.iter()) {
-            let Some(sa) = &place.sa else { continue };
-            if sa.initiator && sa.spi_i == header.spi_i {
-                // Our own request, sent back: whoever holds our pre-shared key would be we ourselves.
-                return Err(Discard::Unexpected);
-            }
-            let State::InitAnswered(answered) = &sa.state else { continue };
-            half_open.all = half_open.all.saturating_add(1);
-            if same_source(sa.path.remote.ip(), path.remote.ip()) {
-                half_open.here = half_open.here.saturating_add(1);
-            }
-            if sa.spi_i == header.spi_i && sa.window.response_path.remote == path.remote {
-                found = Some((slot, answered.request_len));
-            }
+    /// The half-open SAs of strangers with the same source.
+    fn half_open_here(&self, path: Path) -> usize {
+        let source = path.remote.ip();
+        let here = |sa: &Sa<C>| matches!(sa.state, State::InitAnswered(_)) && same_source(sa.path.remote.ip(), source);
+        self.sas.near(By::Source(source)).filter(|(_, sa)| here(sa)).count()
+    }
+
+    /// Looks for an SA that this request already made, or that made this request. `Ok(true)`: it was answered again.
+    fn is_repeated(&mut self, path: Path, header: &Header, datagram: &[u8]) -> Result<bool, Discard> {
+        let ours = |sa: &Sa<C>| sa.initiator && sa.spi_i == header.spi_i;
+        if self.sas.near(By::Ours(header.spi_i)).any(|(_, sa)| ours(sa)) {
+            // Our own request, sent back: whoever holds our pre-shared key would be we ourselves.
+            return Err(Discard::Unexpected);
         }
-        let Some((slot, len)) = found else { return Ok(Some(half_open)) };
+        let found = self.sas.near(By::Request(header.spi_i, path.remote)).find_map(|(slot, sa)| match &sa.state {
+            State::InitAnswered(answered)
+                if sa.spi_i == header.spi_i && sa.window.response_path.remote == path.remote =>
+            {
+                Some((slot, answered.request_len))
+            }
+            _ => None,
+        });
+        let Some((slot, len)) = found else { return Ok(false) };
         let (request, _) = self.messages.pair(slot).ok_or(Discard::NoRoom)?;
         let kept = request.get(MARKER_LEN..).and_then(|request| request.get(..len));
-        let sa = self.slots.get_mut(usize::from(slot)).and_then(|place| place.sa.as_mut());
-        match sa {
-            Some(sa) if kept == Some(datagram) => {
+        match self.sas.edit(slot) {
+            Some(mut sa) if kept == Some(datagram) => {
                 sa.window.respond_again(path);
-                Ok(None)
+                Ok(true)
             }
             _ => Err(Discard::Window),
         }

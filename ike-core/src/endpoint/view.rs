@@ -1,16 +1,19 @@
 //! Getters: what stands in the tables, for status displays.
 
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, IkeSlot};
+use super::{Endpoint, Misfiled};
 use crate::child::{Child, Phase, index_mask};
 use crate::crypto::{EspSuite, IkeCrypto, IkeSuite};
 use crate::event::{ChildId, IkeId, Party};
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::ExchangeType;
-use crate::sa::State;
+use crate::sa::{By, Sa, State};
 use crate::wire::id::ShortId;
 use crate::wire::outline::Outline;
 
@@ -132,15 +135,44 @@ pub enum SpiMeaning {
     Negotiated,
 }
 
-impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
+impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// The caller's connections.
     pub fn pad(&self) -> &P {
         &self.pad
     }
 
-    /// The caller's connections, to be changed. SAs of a connection that is gone stay until they are closed.
-    pub fn pad_mut(&mut self) -> &mut P {
-        &mut self.pad
+    /// The caller's connections, to be changed. SAs of a connection that is gone stay until they are closed. When the change
+    /// is done, every SA is looked at for what it means for it.
+    pub fn pad_mut(&mut self) -> PadMut<'_, 'a, C, P> {
+        PadMut { endpoint: self, only: None }
+    }
+
+    /// The caller's connections, to change nothing but the one with this peer: only SAs with it are looked at.
+    pub fn pad_mut_of(&mut self, peer: PeerId) -> PadMut<'_, 'a, C, P> {
+        PadMut { endpoint: self, only: Some(peer) }
+    }
+
+    /// The connections may have changed.
+    fn reconfigured(&mut self, slot: u16) {
+        let connection = |sa: &Sa<C>| self.pad.connection(sa.peer?);
+        let Some(dpd) = self.sas.get(slot).map(|sa| connection(sa).map(|connection| connection.dpd)) else { return };
+        let dpd = dpd.unwrap_or_default();
+        if let Some(State::Established(established)) = self.sas.get(slot).map(|sa| &sa.state)
+            && established.dpd != dpd
+            && let Some(State::Established(established)) = self.sas.edit(slot).as_deref_mut().map(|sa| &mut sa.state)
+        {
+            established.dpd = dpd;
+        }
+    }
+
+    /// Whether whatever is looked up without a search is found where it stands. Looks at everything, for tests.
+    ///
+    /// # Errors
+    /// What is not.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<(), Misfiled> {
+        self.sas.check()?;
+        self.children.table.check()
     }
 
     /// What the datagram carried that was handled last, for a log; `None` when it could not be read, or was not worth it
@@ -151,17 +183,15 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// Every IKE SA that is not over.
     pub fn ike_sas(&self) -> impl Iterator<Item = IkeView> + '_ {
-        (0..=u16::MAX).zip(self.slots.iter()).filter_map(|(slot, place)| self.ike_view(slot, place))
+        self.sas.iter().filter_map(|(slot, sa)| self.ike_view(slot, sa))
     }
 
     /// An IKE SA that is not over.
     pub fn ike_sa(&self, id: IkeId) -> Option<IkeView> {
-        let place = self.slots.get(usize::from(id.slot)).filter(|place| place.generation == id.generation)?;
-        self.ike_view(id.slot, place)
+        self.ike_view(id.slot, self.known(id)?)
     }
 
-    fn ike_view(&self, slot: u16, place: &IkeSlot<C>) -> Option<IkeView> {
-        let sa = place.sa.as_ref()?;
+    fn ike_view(&self, slot: u16, sa: &Sa<C>) -> Option<IkeView> {
         let (spi_local, spi_remote) = if sa.initiator { (sa.spi_i, sa.spi_r) } else { (sa.spi_r, sa.spi_i) };
         let (state, times) = match &sa.state {
             State::Dead => return None,
@@ -181,7 +211,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         };
         let rekeying = matches!(&sa.state, State::Established(established) if established.keeps().is_some());
         Some(IkeView {
-            id: IkeId { slot, generation: place.generation },
+            id: self.id(slot),
             peer: sa.peer,
             identity: sa.named,
             party: sa.party,
@@ -208,17 +238,12 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// How full the tables are.
     pub fn occupancy(&self) -> Occupancy {
-        let slots = || (0..=u16::MAX).zip(self.slots.iter());
-        Occupancy {
-            ike_sas: slots().filter(|(_, place)| place.sa.is_some()).count(),
-            reserved: slots().filter(|(slot, _)| self.is_kept(*slot)).count(),
-            child_sas: self.children.iter().count(),
-        }
+        Occupancy { ike_sas: self.sas.used(), reserved: self.sas.kept(), child_sas: self.children.table.used() }
     }
 
     /// What an SPI that came in an ESP packet means here. Costs the same however many Child SAs there are.
     pub fn meaning_of(&self, spi_in: u32) -> SpiMeaning {
-        let slot = u16::try_from(spi_in & index_mask(self.children.slots.len())).ok();
+        let slot = u16::try_from(spi_in & index_mask(self.children.table.len())).ok();
         let child = slot.and_then(|slot| self.children.get(slot)).filter(|child| child.spi_in.get() == spi_in);
         match child.map(|child| &child.phase) {
             Some(Phase::Creating) => SpiMeaning::Offered,
@@ -228,14 +253,14 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     }
 
     /// Whether some Child SA waits for the peer's answer to our offer: only then does [`Self::meaning_of`] ever say
-    /// [`SpiMeaning::Offered`]. Looks at every Child SA.
+    /// [`SpiMeaning::Offered`].
     pub fn offers(&self) -> bool {
-        self.children.iter().any(|(_, child)| child.phase == Phase::Creating)
+        self.children.table.counted() > 0
     }
 
     /// Every Child SA that is up.
     pub fn child_sas(&self) -> impl Iterator<Item = ChildView<'_>> + '_ {
-        self.children.iter().filter_map(|(slot, child)| self.child_view(slot, child))
+        self.children.table.iter().filter_map(|(slot, child)| self.child_view(slot, child))
     }
 
     /// A Child SA that is up.
@@ -244,11 +269,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     }
 
     fn child_view<'e>(&self, slot: u16, child: &'e Child) -> Option<ChildView<'e>> {
-        let place = self.slots.get(usize::from(child.ike))?;
         let up = matches!(child.phase, Phase::Up | Phase::Deleting(_) | Phase::Draining(_));
         Some(ChildView {
             id: self.children.id(slot).filter(|_| up)?,
-            ike: IkeId { slot: child.ike, generation: place.generation },
+            ike: self.id(child.ike),
             peer: child.peer,
             config: child.config,
             suite: child.suite?,
@@ -261,5 +285,46 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             rekey_at: child.rekey_at,
             expires_at: child.expires_at,
         })
+    }
+}
+
+/// The caller's connections while they are changed.
+pub struct PadMut<'e, 'a, C: IkeCrypto, P: Pad> {
+    endpoint: &'e mut Endpoint<'a, C, P>,
+    only: Option<PeerId>,
+}
+
+impl<C: IkeCrypto, P: Pad> fmt::Debug for PadMut<'_, '_, C, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PadMut").field("only", &self.only).finish_non_exhaustive()
+    }
+}
+
+impl<C: IkeCrypto, P: Pad> Deref for PadMut<'_, '_, C, P> {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        &self.endpoint.pad
+    }
+}
+
+impl<C: IkeCrypto, P: Pad> DerefMut for PadMut<'_, '_, C, P> {
+    fn deref_mut(&mut self) -> &mut P {
+        &mut self.endpoint.pad
+    }
+}
+
+impl<C: IkeCrypto, P: Pad> Drop for PadMut<'_, '_, C, P> {
+    fn drop(&mut self) {
+        let Some(peer) = self.only else {
+            (0..u16::MAX).take(self.endpoint.sas.len()).for_each(|slot| self.endpoint.reconfigured(slot));
+            return;
+        };
+        // Looking anew leaves the company as it is.
+        let mut next = self.endpoint.sas.next_near(By::Peer(peer), None);
+        while let Some(slot) = next {
+            self.endpoint.reconfigured(slot);
+            next = self.endpoint.sas.next_near(By::Peer(peer), Some(slot));
+        }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     let config = env.pad.children(peer).find(|config| child.is_none_or(|child| config.id == child));
     let config = config.ok_or(Failure::ClosedHere)?; // it was removed since
     let (slot, spi) = env.children.reserve(env.crypto).ok_or(Failure::NoAdditionalSas(Side::Here))?;
+    let alone = env.is_alone(peer);
 
     // The message it covers makes room for the message it stands in.
     let mut auth = Digest64::new();
@@ -53,7 +54,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     let header = sa.request_header(ExchangeType::IKE_AUTH).ok_or(Failure::NoRoom)?;
     let mut message = MessageWriter::protected(env.request, &header)?;
     message.id(PayloadType::ID_I, &connection.local_id)?;
-    if env.alone {
+    if alone {
         message.notify_parts(NotifyKind::INITIAL_CONTACT, &[])?;
     }
     if let Some(id) = &connection.remote_id {
@@ -154,7 +155,7 @@ fn authenticate<C: IkeCrypto>(
     match outcome {
         Ok(()) => {}
         Err(cause) => {
-            if let Some(child) = env.children.get_mut(slot) {
+            if let Some(mut child) = env.children.get_mut(slot) {
                 if known_to_peer {
                     // The responder installed what we refuse.
                     child.refuse(cause);
@@ -187,10 +188,10 @@ fn first_child<C: IkeCrypto>(
     agreement::check_answer(ts_i, ts_r, &config)?;
     let peer_nonce = exchange::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
     let nonces = agreement::Nonces { ni: &sent.nonce, nr: peer_nonce };
-    let child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
+    let mut child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
     agreement::make_keys(env.crypto, keys, chosen.suite, None, &nonces, true, &mut child.keys)?;
     let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
-    agreement::come_up(child, env.crypto, env.now, &config, terms);
+    agreement::come_up(&mut child, env.crypto, env.now, &config, terms);
     Ok(())
 }
 

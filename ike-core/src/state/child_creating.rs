@@ -161,18 +161,19 @@ struct Offer {
 pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot: u16, old: ChildId) {
     let retry_at = env.now + env.settings.retry;
     let reserved = env.children.reserve(env.crypto);
-    let Some(child) = env.children.get_mut(slot) else { return };
+    let Some(mut child) = env.children.get_mut(slot) else { return };
     let Some((new, spi)) = reserved else {
         // No room now: some Child SA may be gone soon.
         child.rekey_at = Some(retry_at);
         return;
     };
     let wanted = Child::wanted(env.slot, child.peer, child.config, spi, env.now);
+    drop(child);
     env.children.put(new, Child { replaces: Some(old), ..wanted });
     if let Err(cause) = begin(sa, env, new, Some(old)) {
         env.children.free(new);
-        if let Some(child) = env.children.get_mut(slot) {
-            put_off(child, env.now, env.settings.retry, cause);
+        if let Some(mut child) = env.children.get_mut(slot) {
+            put_off(&mut child, env.now, env.settings.retry, cause);
         }
     }
 }
@@ -186,7 +187,7 @@ fn put_off(old: &mut Child, now: Instant, pause: Duration, cause: Failure) {
 /// Asks for the Child SA that waits in `slot`.
 pub(crate) fn create<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot: u16) {
     if let Err(cause) = begin(sa, env, slot, None)
-        && let Some(child) = env.children.get_mut(slot)
+        && let Some(mut child) = env.children.get_mut(slot)
     {
         child.end(cause);
     }
@@ -262,7 +263,7 @@ fn send<C: IkeCrypto>(
     let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
 
-    if let Some(child) = env.children.get_mut(new) {
+    if let Some(mut child) = env.children.get_mut(new) {
         child.packet = packet;
         child.phase = Phase::Creating;
     }
@@ -376,10 +377,10 @@ fn complete<C: IkeCrypto>(
     };
     let nonces = agreement::Nonces { ni: &request.nonce, nr: nonce.as_slice() };
     let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
-    let child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
+    let mut child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
     agreement::make_keys(env.crypto, ike, chosen.suite, exchange, &nonces, true, &mut child.keys)?;
     let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
-    agreement::come_up(child, env.crypto, env.now, &config, terms);
+    agreement::come_up(&mut child, env.crypto, env.now, &config, terms);
     Ok(())
 }
 
@@ -399,16 +400,18 @@ fn fail<C: IkeCrypto>(
     let without_pfs = old.is_some_and(|old| old.suite.is_some_and(|suite| suite.group.is_none()));
     let cause = if cause == Failure::ProposalsRefused && without_pfs { Failure::PfsRefused } else { cause };
     let lost = request.old.is_some() && cause == Failure::Notified(NotifyKind::CHILD_SA_NOT_FOUND);
-    if let Some(new) = env.children.get_mut(request.new) {
-        let for_itself = new.replaces.is_none();
+    let for_itself = env.children.get(request.new).is_some_and(|new| new.replaces.is_none());
+    // Made for the one that it was to replace, and nothing comes of that.
+    let is_idle = !(known_to_peer || for_itself || (lost && stays));
+    if is_idle {
+        env.children.free(request.new);
+    } else if let Some(mut new) = env.children.get_mut(request.new) {
         if known_to_peer {
             new.refuse(cause.clone());
-        } else if lost && (stays || for_itself) {
+        } else if lost {
             // The peer does not have the old one any more: made anew (§2.25.1).
             new.replaces = None;
             new.phase = Phase::WANTED_NOW;
-        } else if !for_itself {
-            env.children.free(request.new);
         } else if !told {
             new.phase = Phase::Wanted(env.now + pause);
         } else {
@@ -416,14 +419,15 @@ fn fail<C: IkeCrypto>(
         }
     }
     let Some(id) = request.old.filter(|_| stays) else { return };
-    let Some(old) = env.children.by_id_mut(id) else { return };
+    let Some(mut old) = env.children.by_id_mut(id) else { return };
     if lost {
         old.end(Failure::ClosedByPeer);
+        drop(old);
         succession::child_deleted(env.children, id, Failure::ClosedByPeer, env.now + env.settings.retry);
     } else if busy {
         old.rekey_at = Some(env.now + pause);
         old.rekey_failed = told.then_some(cause);
     } else {
-        put_off(old, env.now, pause, cause);
+        put_off(&mut old, env.now, pause, cause);
     }
 }

@@ -3,7 +3,7 @@
 use heapless::Vec;
 use ipsec_core::net::{Path, Spi};
 
-use crate::child::Phase;
+use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::error::{Discard, NoRoom};
 use crate::event::ChildId;
@@ -42,21 +42,22 @@ pub(crate) fn on_request<C: IkeCrypto>(
     let rejects = payloads.notify(NotifyKind::AUTHENTICATION_FAILED).is_some();
     // Who names what it once carried while it closes an IKE SA that was replaced takes nothing from the one that took over.
     let holder = if closes { env.slot } else { env.holder };
-    // The table is walked once, however many SPIs are named.
-    for (_, child) in env.children.of(holder) {
+    // The children are walked once, however many SPIs are named.
+    let named = |child: &Child| {
         let mut spis = payloads.deletes().flat_map(|delete| delete.esp_spis());
-        child.named = child.live() && spis.any(|spi| spi.get() == child.spi_out);
-    }
+        child.live() && spis.any(|spi| spi.get() == child.spi_out)
+    };
+    env.children.each_of(holder, named, |child| child.named = true);
     let answered = answer(sa, env, path, closes);
     if answered.is_err() {
         // No room for all: the peer knows which it named (§1.4.1), and is answered in any case.
         exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(()))?;
     }
-    let mut from = 0;
-    while let Some(slot) = env.children.take_named(holder, from) {
-        from = slot;
+    let mut before = None;
+    while let Some(slot) = env.children.take_named(holder, before) {
+        before = Some(slot);
         // The peer has all of them: it asked for this Delete after our answers that made them.
-        if let Some(heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
+        if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
             heir.send_through();
         }
     }
@@ -75,8 +76,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
 fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, closes: bool) -> Result<(), NoRoom> {
     let header = sa.response_header(ExchangeType::INFORMATIONAL);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
-    let slot = env.holder;
-    let named = env.children.iter().filter(|(_, child)| child.ike == slot && child.named && child.phase == Phase::Up);
+    let named = env.children.of(env.holder).filter(|(_, child)| child.named && child.phase == Phase::Up);
     let spis = named.map(|(_, child)| child.spi_in);
     let mut message = MessageWriter::protected(env.response, &header)?;
     if !closes && spis.clone().next().is_some() {
@@ -97,25 +97,23 @@ fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_
     if named().next().is_none() {
         return;
     }
-    for (_, child) in env.children.of(env.holder) {
-        // Its packets may have come before it did.
-        let settled = child.stays() && child.since + env.settings.settle <= env.now;
-        child.want_rekey |= settled && named().any(|spi| spi == child.spi_out);
-    }
+    // Its packets may have come before it did.
+    let settled = |child: &Child| child.stays() && child.since + env.settings.settle <= env.now;
+    let lost = |child: &Child| settled(child) && named().any(|spi| spi == child.spi_out);
+    env.children.each_of(env.holder, lost, |child| child.want_rekey = true);
 }
 
 /// Asks the peer to delete every Child SA that has to go.
 pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     let mut spis = Vec::<Spi, BATCH>::new();
-    for (_, child) in env.children.of(env.slot) {
-        if child.phase == Phase::Up
-            && let Some(why) = child.leaving.take_if(|_| child.settles_at.is_none() && spis.push(child.spi_in).is_ok())
-        {
+    let goes = |child: &Child| child.phase == Phase::Up && child.leaving.is_some() && child.settles_at.is_none();
+    env.children.each_of(env.slot, goes, |child| {
+        if let Some(why) = child.leaving.take_if(|_| spis.push(child.spi_in).is_ok()) {
             child.phase = Phase::Deleting(why);
             child.want_rekey = false;
             child.orphan_at = None;
         }
-    }
+    });
     match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_esp(&spis)) {
         Ok(()) => sa.expect(Request::DeleteChild),
         Err(cause) => exchange::part(sa, env, cause),
@@ -124,14 +122,13 @@ pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>)
 
 /// The peer confirmed our Delete; it may have named its SPIs or not (§2.25.1).
 pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
-    for (_, child) in env.children.of(env.slot) {
-        child.named = matches!(child.phase, Phase::Deleting(_));
-    }
-    let mut from = 0;
-    while let Some(slot) = env.children.take_named(env.slot, from) {
-        from = slot;
+    let asked = |child: &Child| matches!(child.phase, Phase::Deleting(_));
+    env.children.each_of(env.slot, asked, |child| child.named = true);
+    let mut before = None;
+    while let Some(slot) = env.children.take_named(env.slot, before) {
+        before = Some(slot);
         // We deleted what the peer should have: nothing is left but the new one.
-        if let Some(heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
+        if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
             heir.send_through();
         }
     }
@@ -140,9 +137,10 @@ pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
 /// The Child SA in a slot is deleted on both sides. Returns the one that carries on what it carried.
 fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId> {
     let id = env.children.id(slot)?;
-    let child = env.children.by_id_mut(id)?;
+    let mut child = env.children.by_id_mut(id)?;
     if child.suite.is_none() && child.replaces.is_some() {
         // It never came up, and that the rekey came to nothing was told with the SA that it was to replace.
+        drop(child);
         env.children.free(slot);
         return None;
     }
@@ -151,7 +149,9 @@ fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId>
         _ => Failure::ClosedByPeer,
     };
     child.deleted(cause.clone(), env.now + env.settings.drain);
-    let heir = child.replaced_by.map(|heir| env.children.last_heir(heir));
+    let heir = child.replaced_by;
+    drop(child);
+    let heir = heir.map(|heir| env.children.last_heir(heir));
     let heir = heir.filter(|heir| env.children.by_id(*heir).is_some());
     if heir.is_none() {
         succession::child_deleted(env.children, id, cause, env.now + env.settings.retry);

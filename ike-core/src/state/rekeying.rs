@@ -1,7 +1,5 @@
 //! CREATE_CHILD_SA for the IKE SA itself, both roles (RFC 7296 §1.3.2, §2.8, §2.18, §2.25.2).
 
-use core::time::Duration;
-
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
@@ -12,7 +10,7 @@ use crate::keys::{Exchange, IkeKeys, IkeSeed, Private, Role};
 use crate::proposal::{self, ChosenIke};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::{Payloads, Refused};
-use crate::sa::{Effects, Env, Established, Heir, NONCE_LEN, RekeyRequest, Request, Sa, Spare, State};
+use crate::sa::{Effects, Env, Established, Heir, NONCE_LEN, RekeyRequest, Request, Sa, State};
 use crate::succession::{self, lowest, successor};
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
@@ -53,7 +51,7 @@ fn consent<C: IkeCrypto>(
         return Err(Refusal::busy());
     }
     let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
-    let Spare { slot, spi, place } = env.spare.take().ok_or_else(full)?;
+    let (slot, spi) = env.spare(sa).ok_or_else(full)?;
     let (Some(offered), Some(peer_nonce)) = (&payloads.sa, &payloads.nonce) else {
         return Err(Refusal::of(Refused::Malformed));
     };
@@ -61,7 +59,8 @@ fn consent<C: IkeCrypto>(
         .map_err(|mismatch| Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN))?;
     let group = chosen.suite.group;
     let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
-    let state = Established::new(env, group, connection.rekey, false);
+    let state = Established::new(env, group, Some(&connection), false);
+    let place = env.take(slot).ok_or_else(full)?;
     let new = place.insert(successor(sa, false, (chosen.spi, spi), state));
     let accepted = accept(sa, env, path, &chosen, (peer_nonce.as_slice(), ke.public), new, Heir { slot, spi });
     if accepted.is_err() {
@@ -118,9 +117,8 @@ pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
 
 fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
+    let (new, spi) = env.spare(sa).ok_or(Failure::NoAdditionalSas(Side::Here))?;
     let State::Established(established) = &mut sa.state else { return Ok(()) };
-    let (new, spi) =
-        env.spare.as_ref().map(|spare| (spare.slot, spare.spi)).ok_or(Failure::NoAdditionalSas(Side::Here))?;
     // The connection may have changed since the suite was negotiated.
     let ours = |group: &Group| connection.ike.iter().any(|proposal| proposal.group.contains(group));
     let first = connection.ike.first().and_then(|proposal| proposal.group.first().copied());
@@ -257,9 +255,8 @@ fn complete<'x, C: IkeCrypto>(
         return Err(Failure::AnswerNotOffered);
     }
     let (old, secret) = sa.keys.as_ref().zip(sa.ke.as_ref()).ok_or(Failure::ClosedHere)?;
-    let Spare { place, .. } = env.spare.take().ok_or(Failure::ClosedHere)?;
-    let rekey = connection.map_or(Duration::ZERO, |connection| connection.rekey);
-    let state = Established::new(env, request.group, rekey, true);
+    let state = Established::new(env, request.group, connection.as_ref(), true);
+    let place = env.take(request.new).ok_or(Failure::ClosedHere)?;
     let new = place.insert(successor(sa, true, (request.spi, chosen.spi), state));
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };
     let exchange = Exchange { ours: Private::Sent(secret), theirs: ke.public };

@@ -220,7 +220,13 @@ impl Host {
         }
     }
 
+    /// Whatever the endpoint looks up, it finds where its content says.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.endpoint.check(), Ok(()), "{:?}", self.story);
+    }
+
     pub(crate) fn listen(&mut self) {
+        self.check();
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 Event::Established { .. } => self.story.push("established".into()),
@@ -293,6 +299,7 @@ impl Host {
                 }
                 _ => unreachable!("an event that the tests do not know"),
             }
+            self.check();
         }
     }
 
@@ -322,7 +329,9 @@ impl Drop for Host {
                 let _ = self.endpoint.close(now, ike);
             }
             self.listen();
-            while self.endpoint.poll_transmit().is_some() {}
+            while self.endpoint.poll_transmit().is_some() {
+                self.check();
+            }
             let Some(due) = self.endpoint.poll_timeout() else { break };
             now = now.max(due);
             self.endpoint.handle_timeout(now);
@@ -410,6 +419,7 @@ impl Network {
                     assert_eq!(datagram[..4], [0; 4], "no non-ESP marker on port 4500");
                     datagram.drain(..4);
                 }
+                self.hosts[from].check();
                 self.sent += 1;
                 if datagram == [0xff] || !(self.tap)(from, &mut datagram) {
                     continue;

@@ -1,0 +1,614 @@
+//! The caller's tables: whatever is asked of them costs the same however much stands in them.
+//!
+//! Each place knows, beside its content, where it stands in the lists, chains and the heap of the table ([`links`]), so all of
+//! them are the caller's memory, too. A content can only be changed through an [`Edit`], which files the place anew when it
+//! ends: under the keys, the moment and the wishes that the content says then. Nobody else has to remember that.
+
+use core::ops::{Deref, DerefMut};
+
+use ipsec_core::time::Instant;
+
+mod hash;
+mod links;
+
+pub(crate) use hash::HashSecret;
+pub use links::Misfiled;
+use links::{Core, Filing, Head, Link, Linked, Links, List, NONE};
+pub(crate) use links::{KINDS, RANKS};
+
+/// Something that contents are looked up by.
+pub(crate) trait Key {
+    /// Which of the [`KINDS`] it is. Each content has one key of a kind at most.
+    fn kind(&self) -> usize;
+    /// Where it lies; each kind of key has to begin with another word.
+    fn hash(&self, secret: &HashSecret) -> u64;
+}
+
+/// A content, and what it is filed under.
+pub(crate) trait Filed {
+    type Key: Key;
+    /// What it is looked up by.
+    fn keys(&self) -> [Option<Self::Key>; KINDS];
+    /// When something is to be done.
+    fn due(&self) -> Option<Instant>;
+    /// Whether something is to be told, and its rank: 0, 1 or 2.
+    fn tells(&self) -> Option<u8>;
+    /// Whether something is to be sent.
+    fn sends(&self) -> bool {
+        false
+    }
+    /// Whether its place may be taken when there is no empty one. It has nothing to tell.
+    fn is_over(&self) -> bool {
+        false
+    }
+    /// Whether it is one of those that are counted.
+    fn counts(&self) -> bool;
+    /// A place that it keeps for another one: nobody else gets that.
+    fn keeps(&self) -> Option<u16> {
+        None
+    }
+}
+
+/// What the caller's slot holds.
+pub(crate) struct Place<T> {
+    links: Links,
+    item: Option<T>,
+}
+
+impl<T> Place<T> {
+    pub(crate) const EMPTY: Self = Self { links: Links::NEW, item: None };
+}
+
+/// A slot of the caller's.
+pub(crate) trait Slot {
+    type Item: Filed;
+    fn place(&self) -> &Place<Self::Item>;
+    fn place_mut(&mut self) -> &mut Place<Self::Item>;
+}
+
+/// The key of the contents in a slot.
+type KeyOf<S> = <<S as Slot>::Item as Filed>::Key;
+
+pub(crate) struct Table<'a, S: Slot> {
+    slots: &'a mut [S],
+    core: Core,
+}
+
+impl<S: Slot> Linked for Table<'_, S> {
+    fn links(&self, place: u16) -> Option<&Links> {
+        self.slots.get(usize::from(place)).map(|slot| &slot.place().links)
+    }
+
+    fn core(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl<S: Slot> Link for Table<'_, S> {
+    fn links_mut(&mut self, place: u16) -> Option<&mut Links> {
+        self.slots.get_mut(usize::from(place)).map(|slot| &mut slot.place_mut().links)
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+impl<'a, S: Slot> Table<'a, S> {
+    /// All of these slots, empty; at most 65,535.
+    pub(crate) fn new(slots: &'a mut [S], secret: HashSecret) -> Self {
+        let core = Core::new(secret, slots.len());
+        let mut table = Self { slots, core };
+        for slot in table.slots.iter_mut() {
+            *slot.place_mut() = Place::EMPTY;
+        }
+        // The list of those that are free begins with the one that came last.
+        for slot in (0..NONE).take(table.slots.len()).rev() {
+            table.refile(slot);
+        }
+        table
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many have a content.
+    pub(crate) fn used(&self) -> usize {
+        usize::from(self.core.used)
+    }
+
+    /// How many are kept for one.
+    pub(crate) fn kept(&self) -> usize {
+        usize::from(self.core.kept)
+    }
+
+    /// How many contents are of those that are counted.
+    pub(crate) fn counted(&self) -> usize {
+        usize::from(self.core.counted)
+    }
+
+    pub(crate) fn get(&self, slot: u16) -> Option<&S::Item> {
+        self.slots.get(usize::from(slot))?.place().item.as_ref()
+    }
+
+    /// What stands in a slot, if it is the one with this number.
+    pub(crate) fn named(&self, (slot, generation): (u16, u32)) -> Option<&S::Item> {
+        self.get(slot).filter(|_| self.generation(slot) == generation)
+    }
+
+    /// How many contents a slot had: tells one from the one before.
+    pub(crate) fn generation(&self, slot: u16) -> u32 {
+        self.links(slot).map_or(0, |links| links.generation)
+    }
+
+    /// Each content with its slot. Looks at every slot.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &S::Item)> + Clone {
+        (0..NONE).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.place().item.as_ref()?)))
+    }
+
+    /// Those whose keys fall where this one does: all that have it, and some others.
+    pub(crate) fn near(&self, key: KeyOf<S>) -> impl Iterator<Item = (u16, &S::Item)> + Clone {
+        self.ring(self.chain(&key)).filter_map(|slot| Some((slot, self.get(slot)?)))
+    }
+
+    /// Changes those near `key` that `which` says. What is changed may leave the others' company.
+    pub(crate) fn each_near(
+        &mut self,
+        key: KeyOf<S>,
+        which: impl Fn(&S::Item) -> bool,
+        mut change: impl FnMut(&mut S::Item),
+    ) {
+        let head = self.chain(&key);
+        let mut next = self.first(head);
+        while let Some(slot) = next {
+            next = self.next(head, slot);
+            if self.get(slot).is_some_and(&which)
+                && let Some(mut item) = self.edit(slot)
+            {
+                change(&mut item);
+            }
+        }
+    }
+
+    /// The next one near `key` behind this slot, or the first.
+    pub(crate) fn next_near(&self, key: KeyOf<S>, slot: Option<u16>) -> Option<u16> {
+        let head = self.chain(&key);
+        slot.map_or_else(|| self.first(head), |slot| self.next(head, slot))
+    }
+
+    /// A slot that may be taken: better one that is empty.
+    pub(crate) fn vacant(&self) -> Option<u16> {
+        self.first(Head::List(List::Free)).or_else(|| self.first(Head::List(List::Over)))
+    }
+
+    /// An empty slot.
+    pub(crate) fn free(&self) -> Option<u16> {
+        self.first(Head::List(List::Free))
+    }
+
+    /// Which has something to send, for the longest time.
+    pub(crate) fn sending(&self) -> Option<u16> {
+        self.first(Head::List(List::Send))
+    }
+
+    /// Which has something of this rank to tell, for the longest time.
+    pub(crate) fn telling(&self, rank: u8) -> Option<u16> {
+        self.first(Head::List(List::Tell(rank)))
+    }
+
+    /// When something falls due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.first_due().map(|(due, _)| due)
+    }
+
+    /// Which falls due first, if that is by now.
+    pub(crate) fn ripe(&self, now: Instant) -> Option<u16> {
+        self.first_due().filter(|(due, _)| *due <= now).map(|(_, slot)| slot)
+    }
+
+    /// The content of a slot, to be changed.
+    pub(crate) fn edit(&mut self, slot: u16) -> Option<Edit<'_, S>> {
+        let (before, rest) = self.slots.split_at_mut_checked(usize::from(slot))?;
+        let (this, after) = rest.split_first_mut()?;
+        let Place { links, item } = this.place_mut();
+        let rest = Rest { before, links, after, slot, core: &mut self.core };
+        Some(Edit { item: item.as_mut()?, rest, taken: NONE })
+    }
+
+    /// The same, if it is the one with this number.
+    pub(crate) fn edit_named(&mut self, (slot, generation): (u16, u32)) -> Option<Edit<'_, S>> {
+        (self.generation(slot) == generation).then(|| self.edit(slot)).flatten()
+    }
+
+    /// Puts a content into a slot that may be taken, and gives it a number.
+    pub(crate) fn put(&mut self, slot: u16, item: S::Item) -> Option<u32> {
+        let place = self.slots.get_mut(usize::from(slot))?.place_mut();
+        place.item = Some(item);
+        place.links.generation = place.links.generation.wrapping_add(1);
+        self.refile(slot);
+        Some(self.generation(slot))
+    }
+
+    /// Empties a slot.
+    pub(crate) fn clear(&mut self, slot: u16) {
+        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+            slot.place_mut().item = None;
+        }
+        self.refile(slot);
+    }
+
+    fn refile(&mut self, slot: u16) {
+        let item = self.slots.get(usize::from(slot)).and_then(|slot| slot.place().item.as_ref());
+        let filing = Filing::of(item, &self.core);
+        self.file(slot, filing);
+    }
+
+    /// Whether each place is filed as its content says. Looks at everything, more than once.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub(crate) fn check(&self) -> Result<(), Misfiled> {
+        links::check(self, self.slots)
+    }
+}
+
+/// A table without the content that is being changed.
+struct Rest<'x, S> {
+    before: &'x mut [S],
+    links: &'x mut Links,
+    after: &'x mut [S],
+    slot: u16,
+    core: &'x mut Core,
+}
+
+/// Where a slot stands when the one with number `this` is taken out: before it, or behind, or it is the one.
+enum Side {
+    Before(usize),
+    This,
+    After(usize),
+}
+
+fn side(this: u16, slot: u16) -> Side {
+    match usize::from(slot).checked_sub(usize::from(this)) {
+        None => Side::Before(usize::from(slot)),
+        Some(0) => Side::This,
+        Some(behind) => Side::After(behind.saturating_sub(1)),
+    }
+}
+
+impl<S: Slot> Linked for Rest<'_, S> {
+    fn links(&self, place: u16) -> Option<&Links> {
+        match side(self.slot, place) {
+            Side::Before(index) => self.before.get(index).map(|slot| &slot.place().links),
+            Side::This => Some(self.links),
+            Side::After(index) => self.after.get(index).map(|slot| &slot.place().links),
+        }
+    }
+
+    fn core(&self) -> &Core {
+        self.core
+    }
+}
+
+impl<S: Slot> Link for Rest<'_, S> {
+    fn links_mut(&mut self, place: u16) -> Option<&mut Links> {
+        match side(self.slot, place) {
+            Side::Before(index) => self.before.get_mut(index).map(|slot| &mut slot.place_mut().links),
+            Side::This => Some(self.links),
+            Side::After(index) => self.after.get_mut(index).map(|slot| &mut slot.place_mut().links),
+        }
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        self.core
+    }
+}
+
+impl<S: Slot> Rest<'_, S> {
+    fn item(&self, slot: u16) -> Option<&S::Item> {
+        other(self.slot, self.before, self.after, slot)
+    }
+}
+
+/// What stands in a slot that is not `this` one.
+fn other<'s, S: Slot>(this: u16, before: &'s [S], after: &'s [S], slot: u16) -> Option<&'s S::Item> {
+    let slot = match side(this, slot) {
+        Side::Before(index) => before.get(index),
+        Side::This => None,
+        Side::After(index) => after.get(index),
+    };
+    slot?.place().item.as_ref()
+}
+
+/// A content that is being changed. Its end files the place anew.
+pub(crate) struct Edit<'x, S: Slot> {
+    item: &'x mut S::Item,
+    rest: Rest<'x, S>,
+    /// The slot that was taken besides.
+    taken: u16,
+}
+
+impl<S: Slot> Edit<'_, S> {
+    /// The content, and a look at the others beside it.
+    pub(crate) fn parts(&mut self) -> (&mut S::Item, Others<'_, S>) {
+        let Rest { before, links, after, slot, core } = &mut self.rest;
+        (&mut *self.item, Others { before, links, after, slot: *slot, core, taken: &mut self.taken })
+    }
+}
+
+impl<S: Slot> Deref for Edit<'_, S> {
+    type Target = S::Item;
+
+    fn deref(&self) -> &S::Item {
+        self.item
+    }
+}
+
+impl<S: Slot> DerefMut for Edit<'_, S> {
+    fn deref_mut(&mut self) -> &mut S::Item {
+        self.item
+    }
+}
+
+impl<S: Slot> Drop for Edit<'_, S> {
+    fn drop(&mut self) {
+        let filing = Filing::of(Some(&*self.item), self.rest.core);
+        self.rest.file(self.rest.slot, filing);
+        if self.taken != NONE {
+            let filing = Filing::of(self.rest.item(self.taken), self.rest.core);
+            self.rest.file(self.taken, filing);
+        }
+    }
+}
+
+/// The other contents while one is being changed.
+pub(crate) struct Others<'x, S> {
+    before: &'x mut [S],
+    links: &'x Links,
+    after: &'x mut [S],
+    slot: u16,
+    core: &'x Core,
+    taken: &'x mut u16,
+}
+
+impl<S: Slot> Linked for Others<'_, S> {
+    fn links(&self, place: u16) -> Option<&Links> {
+        match side(self.slot, place) {
+            Side::Before(index) => self.before.get(index).map(|slot| &slot.place().links),
+            Side::This => Some(self.links),
+            Side::After(index) => self.after.get(index).map(|slot| &slot.place().links),
+        }
+    }
+
+    fn core(&self) -> &Core {
+        self.core
+    }
+}
+
+impl<'x, S: Slot> Others<'x, S> {
+    /// How many slots there are, this one included.
+    pub(crate) fn len(&self) -> usize {
+        self.before.len().saturating_add(self.after.len()).saturating_add(1)
+    }
+
+    /// The others whose keys fall where this one does: all that have it, and some more.
+    pub(crate) fn near(&self, key: KeyOf<S>) -> impl Iterator<Item = &S::Item> {
+        self.ring(self.chain(&key)).filter_map(|slot| other(self.slot, self.before, self.after, slot))
+    }
+
+    /// A slot that may be taken: better one that is empty.
+    pub(crate) fn vacant(&self) -> Option<u16> {
+        self.first(Head::List(List::Free)).or_else(|| self.first(Head::List(List::Over)))
+    }
+
+    /// Another slot, emptied, to put something there. What comes there gets a number of its own.
+    pub(crate) fn take(self, slot: u16) -> Option<&'x mut Option<S::Item>> {
+        let Self { before, after, slot: this, taken, .. } = self;
+        let found = match side(this, slot) {
+            Side::Before(index) => before.get_mut(index),
+            Side::This => None,
+            Side::After(index) => after.get_mut(index),
+        };
+        let Place { links, item } = found?.place_mut();
+        links.generation = links.generation.wrapping_add(1);
+        *taken = slot;
+        *item = None;
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    /// What is filed as it says itself.
+    #[derive(Clone, Default)]
+    struct Note {
+        keys: [Option<u16>; KINDS],
+        due: Option<u64>,
+        tells: Option<u8>,
+        sends: bool,
+        over: bool,
+        counts: bool,
+        keeps: Option<u16>,
+    }
+
+    struct By(usize, u16);
+
+    impl Key for By {
+        fn kind(&self) -> usize {
+            self.0
+        }
+
+        fn hash(&self, secret: &HashSecret) -> u64 {
+            secret.hash(&[u64::from(self.1)])
+        }
+    }
+
+    impl Filed for Note {
+        type Key = By;
+
+        fn keys(&self) -> [Option<By>; KINDS] {
+            [0, 1, 2].map(|kind| self.keys[kind].map(|key| By(kind, key)))
+        }
+
+        fn due(&self) -> Option<Instant> {
+            self.due.map(Instant::from_millis)
+        }
+
+        fn tells(&self) -> Option<u8> {
+            self.tells
+        }
+
+        fn sends(&self) -> bool {
+            self.sends
+        }
+
+        fn is_over(&self) -> bool {
+            self.over
+        }
+
+        fn counts(&self) -> bool {
+            self.counts
+        }
+
+        fn keeps(&self) -> Option<u16> {
+            self.keeps
+        }
+    }
+
+    struct Paper(Place<Note>);
+
+    impl Slot for Paper {
+        type Item = Note;
+
+        fn place(&self) -> &Place<Note> {
+            &self.0
+        }
+
+        fn place_mut(&mut self) -> &mut Place<Note> {
+            &mut self.0
+        }
+    }
+
+    fn table(len: usize) -> Table<'static, Paper> {
+        let slots: Vec<_> = (0..len).map(|_| Paper(Place::EMPTY)).collect();
+        Table::new(Box::leak(slots.into_boxed_slice()), HashSecret([1, 2]))
+    }
+
+    /// The next of a row of numbers that looks like chance (SplitMix64).
+    fn below(state: &mut u64, limit: u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+
+    fn any(state: &mut u64) -> Note {
+        let mut maybe = |limit| Some(below(state, limit)).filter(|number| *number > 0);
+        let keys = [4, 9, 30].map(|limit| maybe(limit).map(|key| key as u16));
+        let (due, tells) = (maybe(20), maybe(4).map(|rank| rank as u8 - 1));
+        let over = tells.is_none() && maybe(4).is_none();
+        Note { keys, due, tells, over, sends: maybe(2).is_some(), counts: maybe(2).is_some(), keeps: None }
+    }
+
+    #[test]
+    fn whatever_is_done_each_place_is_filed_as_its_content_says() {
+        for seed in 1..60u64 {
+            let (mut state, len) = (seed, 1 + (seed as usize * 7) % 40);
+            let mut table = table(len);
+            for _ in 0..300 {
+                let slot = below(&mut state, len as u64) as u16;
+                match below(&mut state, 5) {
+                    0 => table.clear(slot),
+                    1 => {
+                        if let Some(slot) = table.vacant() {
+                            let before = table.generation(slot);
+                            assert_eq!(table.put(slot, any(&mut state)), Some(before + 1));
+                        }
+                    }
+                    // One that keeps another for itself, and then fills it.
+                    2 => {
+                        let Some(mut item) = table.edit(slot) else { continue };
+                        let (item, others) = item.parts();
+                        match item.keeps.take() {
+                            Some(kept) => *others.take(kept).unwrap() = Some(any(&mut state)),
+                            None => item.keeps = others.vacant().filter(|other| *other != slot),
+                        }
+                    }
+                    _ => {
+                        let note = any(&mut state);
+                        if let Some(mut item) = table.edit(slot) {
+                            let keeps = item.keeps;
+                            *item = Note { keeps, ..note };
+                        }
+                    }
+                }
+                assert_eq!(table.check(), Ok(()), "{seed}");
+                let due = table.iter().filter_map(|(slot, note)| Some((note.due()?, slot))).min();
+                assert_eq!(table.due(), due.map(|(due, _)| due));
+                assert_eq!(table.ripe(Instant::FAR_FUTURE), due.map(|(_, slot)| slot), "the lowest of several");
+                assert_eq!(table.used(), table.iter().count());
+                assert_eq!(table.counted(), table.iter().filter(|(_, note)| note.counts).count());
+                for (kind, key) in [(0, 1), (1, 2), (2, 3)] {
+                    let is = |(_, note): &(u16, &Note)| note.keys[kind] == Some(key);
+                    let mut found: Vec<_> = table.near(By(kind, key)).filter(is).map(|(slot, _)| slot).collect();
+                    found.sort_unstable();
+                    let all: Vec<_> = table.iter().filter(is).map(|(slot, _)| slot).collect();
+                    assert_eq!(found, all);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_filed_otherwise_than_its_content_says_is_noticed() {
+        let changes: [fn(&mut Note); 7] = [
+            |note| note.keys[1] = Some(77),
+            |note| note.due = Some(3),
+            |note| note.tells = Some(2),
+            |note| note.sends = true,
+            |note| note.over = true,
+            |note| note.counts = true,
+            |note| note.keeps = Some(3),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut table = table(5);
+            table.put(0, Note::default());
+            table.put(1, Note::default());
+            let tried = |item: Option<&mut Note>| change(item.unwrap());
+            tried(table.edit(1).as_deref_mut());
+            assert_eq!(table.check(), Ok(()), "{number}");
+            // Past the guard.
+            tried(table.slots[0].0.item.as_mut());
+            assert_eq!(table.check(), Err(Misfiled { what: "filed", place: 0 }), "{number}");
+        }
+    }
+
+    #[test]
+    fn lists_go_by_who_was_first_and_empty_slots_by_who_was_last() {
+        let mut table = table(4);
+        for slot in [2, 0, 3] {
+            table.put(slot, Note { sends: true, tells: Some(1), ..Note::default() });
+        }
+        assert_eq!(
+            (table.vacant(), table.sending(), table.telling(1), table.telling(0)),
+            (Some(1), Some(2), Some(2), None)
+        );
+        table.edit(2).unwrap().sends = false;
+        table.edit(2).unwrap().tells = Some(0);
+        assert_eq!((table.sending(), table.telling(1), table.telling(0)), (Some(0), Some(0), Some(2)));
+        table.edit(2).unwrap().sends = true;
+        table.edit(0).unwrap().sends = false;
+        assert_eq!(table.sending(), Some(3));
+        table.clear(0);
+        table.clear(3);
+        assert_eq!((table.vacant(), table.free()), (Some(3), Some(3)));
+        let dead = |table: &mut Table<Paper>, slot| _ = table.put(slot, Note { over: true, ..Note::default() });
+        [3, 0, 1].into_iter().for_each(|slot| dead(&mut table, slot));
+        assert_eq!((table.vacant(), table.free()), (Some(3), None), "the one that is over for the longest time");
+    }
+}
