@@ -373,8 +373,9 @@ impl Netlink {
                 rest = beyond;
                 match i32::from(kind) {
                     _ if sequence != self.sequence => {}
-                    libc::NLMSG_DONE => break 'answers,
-                    libc::NLMSG_ERROR => match word(body, 0).map(u32::cast_signed) {
+                    // The end of a dump has a code too.
+                    libc::NLMSG_DONE if word(body, 0).unwrap_or_default() == 0 => break 'answers,
+                    libc::NLMSG_DONE | libc::NLMSG_ERROR => match word(body, 0).map(u32::cast_signed) {
                         // A kernel without them has none.
                         Some(code) if code == -libc::EOPNOTSUPP || code == -libc::EINVAL => break 'answers,
                         code => return Err(io::Error::from_raw_os_error(code.unwrap_or_default().saturating_neg())),

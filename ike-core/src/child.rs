@@ -273,6 +273,11 @@ impl Child {
         self.phase == Phase::Up && self.leaving.is_none() && self.replaced_by.is_none()
     }
 
+    /// Whether the peer receives through it, with this SPI.
+    pub(crate) fn sends_with(&self, spi: u32) -> bool {
+        self.spi_out == spi && self.live()
+    }
+
     /// Whether the peer knows this SA and either side may still name it in a Delete or a rekey.
     pub(crate) fn live(&self) -> bool {
         matches!(self.phase, Phase::Up | Phase::Deleting(_))
@@ -396,14 +401,14 @@ impl Children<'_> {
         self.table.each_near(By::Ike(ike), |child| child.ike == ike && which(child), change);
     }
 
-    /// Every live Child SA through which a peer receives `spi`.
-    pub(crate) fn sending_with(&self, spi: u32) -> impl Iterator<Item = (u16, &Child)> {
-        self.table.near(By::SpiOut(spi)).filter(move |(_, child)| child.spi_out == spi && child.live())
+    /// Every live Child SA through which a peer receives `spi`, and some others.
+    pub(crate) fn near_spi_out(&self, spi: u32) -> impl Iterator<Item = (u16, &Child)> {
+        self.table.near(By::SpiOut(spi))
     }
 
     /// The live Child SA of `ike` through which the peer receives `spi`.
     pub(crate) fn by_spi_out(&self, ike: u16, spi: u32) -> Option<u16> {
-        self.sending_with(spi).find(|(_, child)| child.ike == ike).map(|(slot, _)| slot)
+        self.near_spi_out(spi).find(|(_, child)| child.ike == ike && child.sends_with(spi)).map(|(slot, _)| slot)
     }
 
     /// Every Child SA with this peer.

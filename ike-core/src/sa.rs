@@ -555,11 +555,13 @@ pub(crate) enum By {
 
 impl Key for By {
     fn kind(&self) -> usize {
-        // An SA is established or half-open, never both.
+        // An SA is established or half-open, and half-open ours or a stranger's, never both. A stranger's source stands with
+        // what we chose ourselves: of the same peer there may be as many as there are places, and nobody is to walk over those
+        // before there is a cookie.
         match self {
-            Self::Peer(_) | Self::Source(_) => 0,
+            Self::Peer(_) => 0,
             Self::Party(..) | Self::Request(..) => 1,
-            Self::Ours(_) => 2,
+            Self::Source(_) | Self::Ours(_) => 2,
         }
     }
 
@@ -626,7 +628,7 @@ impl<C: IkeCrypto> Filed for Sa<C> {
             State::Established(_) => [self.peer.map(By::Peer), Some(self.by_party()), ours],
             State::InitAnswered(_) => {
                 let from = self.window.response_path.remote;
-                [Some(By::Source(self.path.remote.ip())), Some(By::Request(self.spi_i, from)), ours]
+                [None, Some(By::Request(self.spi_i, from)), Some(By::Source(self.path.remote.ip()))]
             }
             _ => [None, None, ours],
         }
@@ -704,4 +706,17 @@ pub(crate) struct Effects {
     /// Other SAs with this peer under this identity are history (INITIAL_CONTACT), but for those that came up after this
     /// moment: the peer did not know of them when it began.
     pub(crate) initial_contact: Option<Instant>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_are_filed_by_stands_in_no_chain_that_peers_make_long() {
+        let source = By::Source(IpAddr::from([192, 0, 2, 1])).kind();
+        let request = By::Request(1, SocketAddr::from(([192, 0, 2, 1], 500))).kind();
+        let peer = By::Peer(PeerId(0)).kind();
+        assert!(source != peer && request != peer && source != request);
+    }
 }

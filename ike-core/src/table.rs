@@ -277,13 +277,18 @@ fn side(this: u16, slot: u16) -> Side {
     }
 }
 
+/// The links of a place, of which `own` are those of `this` one.
+fn links_of<'s, S: Slot>(this: u16, before: &'s [S], own: &'s Links, after: &'s [S], place: u16) -> Option<&'s Links> {
+    match side(this, place) {
+        Side::Before(index) => before.get(index).map(|slot| &slot.place().links),
+        Side::This => Some(own),
+        Side::After(index) => after.get(index).map(|slot| &slot.place().links),
+    }
+}
+
 impl<S: Slot> Linked for Rest<'_, S> {
     fn links(&self, place: u16) -> Option<&Links> {
-        match side(self.slot, place) {
-            Side::Before(index) => self.before.get(index).map(|slot| &slot.place().links),
-            Side::This => Some(self.links),
-            Side::After(index) => self.after.get(index).map(|slot| &slot.place().links),
-        }
+        links_of(self.slot, self.before, self.links, self.after, place)
     }
 
     fn core(&self) -> &Core {
@@ -374,11 +379,7 @@ pub(crate) struct Others<'x, S> {
 
 impl<S: Slot> Linked for Others<'_, S> {
     fn links(&self, place: u16) -> Option<&Links> {
-        match side(self.slot, place) {
-            Side::Before(index) => self.before.get(index).map(|slot| &slot.place().links),
-            Side::This => Some(self.links),
-            Side::After(index) => self.after.get(index).map(|slot| &slot.place().links),
-        }
+        links_of(self.slot, self.before, self.links, self.after, place)
     }
 
     fn core(&self) -> &Core {

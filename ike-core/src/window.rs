@@ -27,14 +27,17 @@ impl Default for Retransmission {
 }
 
 impl Retransmission {
-    fn pause(&self, repetitions: u8) -> Duration {
+    /// What is due again at once would be repeated in vain.
+    fn pause(&self, repetitions: u16) -> Duration {
         let factor = 1u32.checked_shl(u32::from(repetitions)).unwrap_or(u32::MAX);
-        self.first.saturating_mul(factor).min(self.longest)
+        self.first.saturating_mul(factor).min(self.longest).max(Duration::from_millis(1))
     }
 
     /// From the request until its last repetition has waited in vain, too.
     pub(crate) fn span(&self) -> Duration {
-        (0..=self.tries).map(|repetitions| self.pause(repetitions)).fold(Duration::ZERO, Duration::saturating_add)
+        (0..=u16::from(self.tries))
+            .map(|repetitions| self.pause(repetitions))
+            .fold(Duration::ZERO, Duration::saturating_add)
     }
 }
 
@@ -44,7 +47,7 @@ pub(crate) struct Outstanding {
     pub(crate) id: u32,
     pub(crate) message: Written,
     pub(crate) exchange: ExchangeType,
-    pub(crate) repetitions: u8,
+    pub(crate) repetitions: u16,
     pub(crate) due: Instant,
 }
 
@@ -156,7 +159,7 @@ impl Window {
         let Some(request) = self.outstanding.as_mut().filter(|request| request.due <= now) else {
             return Ok(());
         };
-        if request.repetitions >= timing.tries {
+        if request.repetitions >= u16::from(timing.tries) {
             return Err(request.exchange);
         }
         self.repeat_once_more(now, timing);

@@ -52,6 +52,9 @@ impl Renewal {
 pub(super) struct Renewals {
     last: Option<Last>,
     in_vain: u32,
+    /// When the connection was last made anew because a request stayed unanswered, and how many times in a row that brought
+    /// one on which another did.
+    unanswered: Option<(Instant, u32)>,
 }
 
 struct Last {
@@ -134,7 +137,7 @@ impl Gateway {
         let last = Last { at: now, child: config, beside: others.filter(up).copied().collect() };
         let Some(entry) = self.peers.get_mut(&child.peer) else { return false };
         if !early {
-            entry.renewals = Renewals { last: Some(last), in_vain };
+            (entry.renewals.last, entry.renewals.in_vain) = (Some(last), in_vain);
         }
         entry.renew = Some(Renewal::Refused(config));
         entry.spoiler.take_if(|spoiler| *spoiler == config);
@@ -181,7 +184,19 @@ impl Gateway {
         let repeated = view.waiting.map_or(0, |(_, repeated)| repeated);
         let cause = Cause::unanswered(exchange, view.path.remote, repeated);
         self.tell(Some(peer), None, What::Waiting, Some(cause.clone()));
+        let Some(entry) = self.peers.get(&peer) else { return };
+        let pause = |times: u32| RENEWAL.saturating_mul(1u32.checked_shl(times.min(6)).unwrap_or(1));
+        let before = entry.renewals.unanswered.filter(|(at, times)| *at + pause(*times).saturating_mul(2) > now);
+        let before = before.filter(|(at, _)| view.since >= Some(*at));
+        if before.is_some_and(|(at, times)| at + pause(times) > now) && self.carried(peer, ike).is_some() {
+            return; // it is no better than the one before it
+        }
+        let renewing = self.peers.get(&peer).is_some_and(|entry| entry.renew.is_some());
         self.make_anew(now, peer, &view, &cause, parts);
+        let times = before.map_or(0, |(_, times)| times.saturating_add(1));
+        if let Some(entry) = self.peers.get_mut(&peer).filter(|entry| !renewing && entry.renew.is_some()) {
+            entry.renewals.unanswered = Some((now, times));
+        }
     }
 
     /// An IKE SA that is no good any more is made anew with what it carries, where that is on us, and closed once it carries

@@ -349,6 +349,20 @@ fn f_45_what_is_carried_where_a_rekey_stays_unanswered_is_carried_on_by_a_connec
 }
 
 #[test]
+fn f_45_a_child_that_no_answer_comes_to_costs_ever_fewer_connections_while_another_goes_on() {
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right);
+    world.refusal = Some(Refusal::Silence);
+    let mut world = world.start();
+    for _ in 0..7200 {
+        world.pass(secs(1));
+        world.ping();
+    }
+    let tried = world.left.told(renewing);
+    assert!((4..=9).contains(&tried), "{tried}\n{}", world.story());
+}
+
+#[test]
 fn f_45_what_is_carried_where_a_rekey_stays_unanswered_and_the_peer_calls_is_carried_to_its_end_and_then_called_for() {
     without_an_answer(false, true, 3600);
     let mut world = without_an_answer(false, false, 650);

@@ -14,8 +14,8 @@ use crate::wire::chain::Chain;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 
-/// How many Child SAs with the SPI that a claim names are looked at.
-const SAME_SPI: usize = 32;
+/// How many Child SAs are looked at for the SPI that a claim names.
+const SAME_SPI: usize = 256;
 
 /// Whether a message only claims something: a notification in clear, where SAs protect theirs.
 pub(super) fn is_claim(header: &Header) -> bool {
@@ -53,10 +53,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// The IKE SA with a peer there whose child sends with this SPI.
     fn carrier(&self, now: Instant, path: Path, spi: u32) -> Option<u16> {
-        // Peers choose their SPIs by themselves: another one may have the same, and not even all peers together make a
-        // stranger's claim costly.
-        let mut named = self.children.sending_with(spi).take(SAME_SPI).map(|(_, child)| child.ike);
-        named.find(|ike| self.may_ask(now, path, *ike))
+        // Peers choose their SPIs by themselves: another one may have the same, and so many that a stranger's claim would be
+        // costly. Whoever stands behind those is found by its own liveness check.
+        let named = self.children.near_spi_out(spi).take(SAME_SPI).filter(|(_, child)| child.sends_with(spi));
+        named.map(|(_, child)| child.ike).find(|ike| self.may_ask(now, path, *ike))
     }
 
     /// Whether the SA in a slot is with a peer there, that may be asked for a sign of life. Who is never asked is not asked

@@ -67,7 +67,7 @@ pub struct IkeView {
     /// Our rekey of it is under way; until then that keeps a slot of the table.
     pub rekeying: bool,
     /// Our request that waits for an answer, and how often it was repeated.
-    pub waiting: Option<(ExchangeType, u8)>,
+    pub waiting: Option<(ExchangeType, u16)>,
     /// How often the peer repeated its last request although it was answered: our answers do not arrive there.
     pub unheard: u8,
     /// Since when the peer refuses whatever we ask for with TEMPORARY_FAILURE. After several minutes its state is another than

@@ -127,8 +127,12 @@ pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
     let mut before = None;
     while let Some(slot) = env.children.take_named(env.slot, before) {
         before = Some(slot);
-        // We deleted what the peer should have: nothing is left but the new one.
-        if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
+        let gone = env.children.id(slot);
+        // We deleted what the peer should have: nothing is left but the one that it replaced that with. What only crossed ours
+        // it may not have yet.
+        if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir))
+            && heir.replaces == gone
+        {
             heir.send_through();
         }
     }

@@ -124,7 +124,7 @@ fn restart<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(),
     let State::InitSent(init) = &mut sa.state else { return Ok(()) };
     // One copy of it was answered just now.
     let repeated = sa.window.outstanding.map_or(0, |request| request.repetitions);
-    init.late = init.late.saturating_add(repeated);
+    init.late = init.late.saturating_add(u8::try_from(repeated).unwrap_or(u8::MAX));
     init.restarts = init.restarts.saturating_add(1);
     sa.window.restart();
     Ok(send(sa, env)?)

@@ -132,6 +132,18 @@ fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> ((Host, Scripted), Vec<
 }
 
 #[test]
+fn d_what_the_peers_crossing_rekey_made_is_not_sent_through_because_ours_was_deleted() {
+    // Our answer to it may be lost, and the old one stands.
+    let ((mut host, mut peer), _, _, sends) = crossing_child([1; 32], [0; 32]);
+    assert_eq!(sends, u32::from_be_bytes(ESP_SPI) as usize, "{:?}", host.story);
+    // The peer has it: it deletes the old one.
+    let delete = payloads(|message| message.delete_esp(&[Spi::new(u32::from_be_bytes(ESP_SPI)).unwrap()]));
+    peer.ask(&mut host, INFO, &delete);
+    let sends = host.installed[&host.sending[&CHILD]].spi_out;
+    assert_eq!(sends, 0x0404_0404, "{:?}", host.story);
+}
+
+#[test]
 fn d_of_crossing_child_rekeys_the_one_with_the_lowest_nonce_goes() {
     // RFC 7296 §2.8.1: "the SA created with the lowest of the four nonces SHOULD be closed by the endpoint that created it".
     // Both of the peer's are lower than what the host draws: it makes a difference that the lowest decides, not the highest.
