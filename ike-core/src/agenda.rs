@@ -79,6 +79,7 @@ fn goes<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
     let State::Established(established) = &sa.state else { return true };
     let crossed = matches!(&established.request, Some(Request::Rekey(rekey)) if rekey.crossed.is_some());
     let ends = |child: &Child| match &child.phase {
+        _ if child.replaced_by.is_some() => false,
         Phase::Deleting(why) => *why != Failure::Replaced,
         _ => child.leaving.as_ref().is_some_and(|why| *why != Failure::Replaced),
     };
