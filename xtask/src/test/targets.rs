@@ -43,6 +43,11 @@ pub(super) fn panic(report: &mut Report) {
     super::own_command(report, "panic", &["panic"]);
 }
 
+/// `cargo xtask sizes`.
+pub(super) fn sizes(report: &mut Report) {
+    super::own_command(report, "sizes", &["sizes"]);
+}
+
 /// The image.
 pub(super) fn rpi(report: &mut Report) {
     match route("aarch64-unknown-none") {
