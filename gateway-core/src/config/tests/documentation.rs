@@ -51,4 +51,6 @@ fn which_home_offers_what_is_documented() {
             assert_eq!(home.keys(title).is_empty(), cell.starts_with("no"), "{title} of {}: {cell}", home.name);
         }
     }
+    let refused = &errors("[[network]]\n")[0];
+    assert!(text.contains(&format!("\nportcullis.toml:{}: {refused}\n", refused.at)), "{refused}");
 }
