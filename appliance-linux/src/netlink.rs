@@ -110,6 +110,9 @@ impl Netlink {
                 };
                 match answer.payload {
                     NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Done(done) if done.code != 0 => {
+                        return Err(io::Error::from_raw_os_error(done.code.saturating_abs()));
+                    }
                     NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return unread.map_or(Ok(answers), Err),
                     NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                     _ => {}
