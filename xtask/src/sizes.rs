@@ -25,8 +25,10 @@ pub(crate) struct Arguments {
     write: bool,
 }
 
-/// What the crypto crates offer to whoever wants less code.
-const SMALL: &str = r#"--cfg sha2_backend_soft="compact" --cfg aes_backend_soft="compact""#;
+/// What the crypto crates offer to whoever wants less code; and the planted symbol of xtask/panic-probe, for at this level
+/// ways to panic are left in that are proven to be dead at the other one. The same for all, so that what they share is built
+/// once.
+const FLAGS: &str = r#"--cfg sha2_backend_soft="compact" --cfg aes_backend_soft="compact" -C link-arg=--defsym=__panic_must_not_link=0"#;
 const TARGET: &str = "thumbv7em-none-eabihf";
 const DOCUMENT: &str = "docs/sizes.md";
 const EMULATOR: &str = "qemu-system-arm";
@@ -91,16 +93,8 @@ fn skipped(why: &str) -> Result<ExitCode> {
 
 /// The figures of [`ROWS`].
 fn measure(route: Route) -> Result<Vec<u64>> {
-    // At this level ways to panic are left in that the other one proves to be dead.
-    let alone = format!("{SMALL} -C link-arg=--defsym=__panic_must_not_link=0");
-    let cores = build(route, "xtask/panic-probe", &["ipsec_core", "ike_core"], &alone)?;
-    let script = root().join("xtask/size-probe/mps2-an386.ld");
-    let nodes = build(
-        route,
-        "xtask/size-probe",
-        &["psk_node", "two_nodes"],
-        &format!("{SMALL} -C link-arg=-T{}", script.display()),
-    )?;
+    let cores = build(route, "xtask/panic-probe", &["ipsec_core", "ike_core"])?;
+    let nodes = build(route, "xtask/size-probe", &["psk_node", "two_nodes"])?;
     let told = talk(&nodes[1])?;
     let told = |what: &str| told.get(what).copied().ok_or_else(|| format!("the nodes told no {what}"));
     let codes = [code(&cores[0])?, code(&cores[1])?, code(&nodes[0])?];
@@ -111,14 +105,13 @@ fn measure(route: Route) -> Result<Vec<u64>> {
     Ok(measured)
 }
 
-fn build(route: Route, package: &str, programs: &[&str], flags: &str) -> Result<Vec<PathBuf>> {
+fn build(route: Route, package: &str, programs: &[&str]) -> Result<Vec<PathBuf>> {
     let folder = target()?.join("sizes");
     let mut command = cargo_for(TARGET, route, &["build", "--quiet", "--locked", "--release"]);
     command.arg("--manifest-path").arg(root().join(package).join("Cargo.toml"));
     command.args(programs.iter().flat_map(|program| ["--bin", program]));
-    // What cargo_for would set alone.
-    let linker = if route == Route::Debian { "-C linker=ld.lld " } else { "" };
-    command.env("RUSTFLAGS", format!("{linker}{flags}")).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z");
+    let linker = if route == Route::Debian { "-C linker=ld.lld " } else { "" }; // what cargo_for would set alone
+    command.env("RUSTFLAGS", format!("{linker}{FLAGS}")).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z");
     crate::checkout::succeed(command.env("CARGO_TARGET_DIR", &folder))?;
     Ok(programs.iter().map(|program| folder.join(TARGET).join("release").join(program)).collect())
 }

@@ -213,14 +213,15 @@ fn on_link(net: Ipv4Net, other: Ipv4Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::{String, ToString};
+    use alloc::vec;
     use gateway_core::config::schema::FILE;
-    use std::string::ToString;
 
     fn net(text: &str) -> Ipv4Net {
         super::net(text).unwrap_or_else(|_| panic!("{text}"))
     }
 
-    fn error(text: &str) -> (std::string::String, std::string::String) {
+    fn error(text: &str) -> (String, String) {
         let errors = BoardConfig::parse(text).expect_err("it is wrong");
         assert_eq!(errors.len(), 1, "{errors:?}");
         (errors[0].at.to_string(), errors[0].to_string())
@@ -238,7 +239,7 @@ mod tests {
     fn the_file_on_the_card_says_what_the_defaults_are() {
         let (config, warnings) = BoardConfig::parse(include_str!("../../portcullis.toml")).expect("right");
         assert_eq!(warnings, []);
-        assert_eq!(config, BoardConfig { networks: std::vec![Network::unconfigured(0)], ..BoardConfig::safe() });
+        assert_eq!(config, BoardConfig { networks: vec![Network::unconfigured(0)], ..BoardConfig::safe() });
     }
 
     #[test]
@@ -263,11 +264,9 @@ mod tests {
     fn every_key_is_documented() {
         let text = include_str!("../../../docs/rpi.md");
         for table in RASPBERRY_PI.tables.iter().filter(|table| table.title != FILE) {
-            assert!(text.contains(&std::format!("| `{}", table.title)), "{}", table.title);
+            assert!(text.contains(&format!("| `{}", table.title)), "{}", table.title);
             for key in table.keys {
-                assert!(
-                    text.contains(&std::format!("`{key}`")) || text.contains(&std::format!("{} {key}`", table.title))
-                );
+                assert!(text.contains(&format!("`{key}`")) || text.contains(&format!("{} {key}`", table.title)));
             }
         }
     }
