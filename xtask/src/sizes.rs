@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use object::elf::{SHF_ALLOC, SHT_NOBITS};
+use object::elf::{SHF_ALLOC, SHF_WRITE};
 use object::read::elf::{ElfFile32, SectionHeader};
 
 use crate::checkout::{installed, root, target};
@@ -68,7 +68,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         fs::write(&path, written(&text, &measured)?)?;
         println!("{DOCUMENT} is written");
     }
-    let documented = figures(&fs::read_to_string(&path)?);
+    let text = fs::read_to_string(&path)?;
+    let documented = figures(&text);
     let (mut passed, mut failed) = (0, 0);
     for ((row, goal), value) in ROWS.iter().zip(measured) {
         let said = documented.get(*row).copied();
@@ -116,20 +117,20 @@ fn build(route: Route, package: &str, programs: &[&str]) -> Result<Vec<PathBuf>>
     Ok(programs.iter().map(|program| folder.join(TARGET).join("release").join(program)).collect())
 }
 
-/// Octets of a program in flash: code, constants, and what static memory begins with.
-fn code(program: &PathBuf) -> Result<u64> {
+/// Octets of code and constants. What static memory begins with is left out: a firmware makes it at its start.
+fn code(program: &Path) -> Result<u64> {
     let octets = fs::read(program)?;
     let file = ElfFile32::<object::Endianness>::parse(&*octets)?;
     let endian = file.endian();
-    let kept = file
-        .elf_section_table()
-        .iter()
-        .filter(|section| section.sh_flags(endian) & SHF_ALLOC != 0 && section.sh_type(endian) != SHT_NOBITS);
+    let kept = file.elf_section_table().iter().filter(|section| {
+        let flags = section.sh_flags(endian);
+        flags.contains(SHF_ALLOC) && !flags.contains(SHF_WRITE)
+    });
     Ok(kept.map(|section| u64::from(section.sh_size(endian))).sum())
 }
 
 /// Lets two nodes talk in the emulator; the numbers that they tell, by name.
-fn talk(program: &PathBuf) -> Result<BTreeMap<String, u64>> {
+fn talk(program: &Path) -> Result<BTreeMap<String, u64>> {
     let mut command = Command::new(EMULATOR);
     command.args(["-M", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none"]);
     command.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(program);
