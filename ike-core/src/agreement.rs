@@ -242,6 +242,8 @@ pub(crate) fn install<C: IkeCrypto>(
     }
     drop(child);
     if let Some(mut old) = old.and_then(|old| env.children.by_id_mut(old)) {
+        // Who rekeys it has it, and may have the new one only later.
+        old.send_through();
         old.give_way(new, env.now + env.settings.orphan);
     }
     Some(new)

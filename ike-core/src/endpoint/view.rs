@@ -14,6 +14,7 @@ use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::ExchangeType;
 use crate::sa::{By, Sa, State};
+use crate::timers::When;
 use crate::wire::id::ShortId;
 use crate::wire::outline::Outline;
 
@@ -67,7 +68,7 @@ pub struct IkeView {
     /// Our rekey of it is under way; until then that keeps a slot of the table.
     pub rekeying: bool,
     /// Our request that waits for an answer, and how often it was repeated.
-    pub waiting: Option<(ExchangeType, u16)>,
+    pub waiting: Option<(ExchangeType, u32)>,
     /// How often the peer repeated its last request although it was answered: our answers do not arrive there.
     pub unheard: u8,
     /// Since when the peer refuses whatever we ask for with TEMPORARY_FAILURE. After several minutes its state is another than
@@ -118,6 +119,8 @@ pub struct ChildView<'e> {
     pub replaced: bool,
     /// When it is to be rekeyed.
     pub rekey_at: Option<Instant>,
+    /// It is to be rekeyed as soon as no other request is outstanding.
+    pub rekey_due: bool,
     /// When it ends if it is not.
     pub expires_at: Option<Instant>,
 }
@@ -269,13 +272,13 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     fn child_view<'e>(&self, slot: u16, child: &'e Child) -> Option<ChildView<'e>> {
-        let (up, rekey_at, expires_at) = match &child.phase {
-            Phase::Up(up) => (true, up.rekey.at(), up.expires_at),
-            Phase::Deleting(_) | Phase::Draining(_) => (true, None, None),
-            Phase::Wanted(_) | Phase::Creating | Phase::Ended(_) => (false, None, None),
+        let (rekey, expires_at) = match &child.phase {
+            Phase::Up(up) => (up.rekey, up.expires_at),
+            Phase::Deleting(_) | Phase::Draining(_) => (When::Never, None),
+            Phase::Wanted(_) | Phase::Creating | Phase::Ended(_) => return None,
         };
         Some(ChildView {
-            id: self.children.id(slot).filter(|_| up)?,
+            id: self.children.id(slot)?,
             ike: self.id(child.ike),
             peer: child.peer,
             config: child.config,
@@ -286,7 +289,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             remote: &child.remote,
             since: child.since,
             replaced: child.standing != Standing::Stands,
-            rekey_at,
+            rekey_at: rekey.at(),
+            rekey_due: rekey == When::Now,
             expires_at,
         })
     }
