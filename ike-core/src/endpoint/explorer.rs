@@ -7,7 +7,7 @@
 //! both ends hold the same one pair, and nothing else; where nothing was lost or overtaken, that is so before anybody gives up.
 //!
 //! `cargo nextest run -p ike-core explorer` looks at as many states as a test may take time for. For more of them:
-//! `PORTCULLIS_STATES=1000000 cargo test --release -p ike-core explorer::far -- --ignored --nocapture`.
+//! `PORTCULLIS_STATES=1000000 cargo test --release -p ike-core --lib explorer::far -- --ignored --nocapture`.
 
 use std::boxed::Box;
 use std::collections::{BTreeMap, HashSet};
