@@ -9,7 +9,7 @@ use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts};
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as Ike;
-use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::spd;
@@ -93,6 +93,8 @@ fn times(peers: usize) -> [Duration; 5] {
     let (mut sas, mut children) = (Vec::new(), Vec::new());
     sas.resize_with(8, IkeSlot::default);
     children.resize_with(16, ChildSlot::default);
+    let mut index = Vec::new();
+    index.resize_with(IndexBlock::needed(sas.len(), children.len()), IndexBlock::default);
     let mut messages = vec![0; 8 * 4096];
     let (mut out_rules, mut in_rules) = (vec![spd::Slot::EMPTY; peers], vec![spd::Slot::EMPTY; peers]);
     let (mut out_sas, mut in_sas) = (Vec::new(), Vec::new());
@@ -100,7 +102,7 @@ fn times(peers: usize) -> [Duration; 5] {
     in_sas.resize_with(peers, || InboundSlot::<RustCrypto>::EMPTY);
     let begun = Instant::now();
     let (mut gateway, peers) = Gateway::new(config);
-    let storage = Storage { sas: &mut sas, children: &mut children, messages: &mut messages };
+    let storage = Storage { sas: &mut sas, children: &mut children, index: &mut index, messages: &mut messages };
     let crypto = Ike::new(Numbers(1), RustCrypto);
     let Ok(mut endpoint) = Endpoint::new(crypto, peers, storage, Settings::default()) else { panic!("no room") };
     let mut outbound = Outbound::new(RustCrypto, &mut out_rules, &mut out_sas);

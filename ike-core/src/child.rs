@@ -10,7 +10,7 @@ use crate::crypto::{EspSuite, IkeCrypto, Secret};
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, PeerId};
-use crate::table::{Edit, Filed, HashSecret, KINDS, Key, Place, Slot, Table};
+use crate::table::{Edit, Filed, HashSecret, KINDS, Key, Slot, Table};
 use crate::timers::Patience;
 
 /// What an SA of the data plane holds is what may be negotiated.
@@ -334,7 +334,7 @@ impl Filed for Child {
 }
 
 /// A place for one Child SA in the caller's table.
-pub struct ChildSlot(Place<Child>);
+pub struct ChildSlot(Option<Child>);
 
 impl Default for ChildSlot {
     fn default() -> Self {
@@ -345,11 +345,11 @@ impl Default for ChildSlot {
 impl Slot for ChildSlot {
     type Item = Child;
 
-    fn place(&self) -> &Place<Child> {
+    fn item(&self) -> &Option<Child> {
         &self.0
     }
 
-    fn place_mut(&mut self) -> &mut Place<Child> {
+    fn item_mut(&mut self) -> &mut Option<Child> {
         &mut self.0
     }
 }
@@ -362,7 +362,7 @@ impl fmt::Debug for ChildSlot {
 
 impl ChildSlot {
     /// An empty place.
-    pub const EMPTY: Self = Self(Place::EMPTY);
+    pub const EMPTY: Self = Self(None);
 }
 
 /// The caller's table of Child SAs. The low bits of an inbound SPI are the number of its slot.
@@ -370,12 +370,12 @@ pub(crate) struct Children<'a> {
     pub(crate) table: Table<'a, ChildSlot>,
 }
 
-impl Children<'_> {
+impl<'a> Children<'a> {
     pub(crate) fn get(&self, slot: u16) -> Option<&Child> {
         self.table.get(slot)
     }
 
-    pub(crate) fn get_mut(&mut self, slot: u16) -> Option<Edit<'_, ChildSlot>> {
+    pub(crate) fn get_mut(&mut self, slot: u16) -> Option<Edit<'_, 'a, ChildSlot>> {
         self.table.edit(slot)
     }
 
@@ -387,7 +387,7 @@ impl Children<'_> {
         self.table.named((id.slot, id.generation))
     }
 
-    pub(crate) fn by_id_mut(&mut self, id: ChildId) -> Option<Edit<'_, ChildSlot>> {
+    pub(crate) fn by_id_mut(&mut self, id: ChildId) -> Option<Edit<'_, 'a, ChildSlot>> {
         self.table.edit_named((id.slot, id.generation))
     }
 

@@ -19,7 +19,7 @@ use crate::pad::{ChildConfigId, Connection, Pad, PeerId};
 use crate::registry::{ExchangeType, IdKind, NotifyKind};
 use crate::rules::Payloads;
 use crate::settings::{Settings, share};
-use crate::table::{Filed, HashSecret, KINDS, Key, Others, Place, Slot};
+use crate::table::{Filed, HashSecret, KINDS, Key, Others, Slot};
 use crate::timers::{self, Patience};
 use crate::window::Window;
 use crate::wire::header::Header;
@@ -500,7 +500,7 @@ pub(crate) struct Env<'x, 'a, C: IkeCrypto> {
     /// What the datagram carries that is being handled, once it could be read.
     pub(crate) heard: &'x mut Option<Outline>,
     /// The other SAs, to be asked only once it is known who asks; gone when another slot was taken.
-    pub(crate) others: Option<Others<'x, IkeSlot<C>>>,
+    pub(crate) others: Option<Others<'x, 'a, IkeSlot<C>>>,
 }
 
 impl<'x, C: IkeCrypto> Env<'x, '_, C> {
@@ -664,7 +664,7 @@ impl<C: IkeCrypto> Filed for Sa<C> {
 }
 
 /// A place for one IKE SA in the caller's table.
-pub struct IkeSlot<C: IkeCrypto>(Place<Sa<C>>);
+pub struct IkeSlot<C: IkeCrypto>(Option<Sa<C>>);
 
 impl<C: IkeCrypto> fmt::Debug for IkeSlot<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -674,18 +674,18 @@ impl<C: IkeCrypto> fmt::Debug for IkeSlot<C> {
 
 impl<C: IkeCrypto> Default for IkeSlot<C> {
     fn default() -> Self {
-        Self(Place::EMPTY)
+        Self(None)
     }
 }
 
 impl<C: IkeCrypto> Slot for IkeSlot<C> {
     type Item = Sa<C>;
 
-    fn place(&self) -> &Place<Sa<C>> {
+    fn item(&self) -> &Option<Sa<C>> {
         &self.0
     }
 
-    fn place_mut(&mut self) -> &mut Place<Sa<C>> {
+    fn item_mut(&mut self) -> &mut Option<Sa<C>> {
         &mut self.0
     }
 }

@@ -31,7 +31,7 @@ pub enum Denied {
     Failed(Failure),
 }
 
-impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
+impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// Connects to a peer, with `child` (or the first configured one) as the first child.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         self.sas.named((ike.slot, ike.generation))
     }
 
-    fn sa_mut(&mut self, ike: IkeId) -> Option<Edit<'_, IkeSlot<C>>> {
+    fn sa_mut(&mut self, ike: IkeId) -> Option<Edit<'_, 'a, IkeSlot<C>>> {
         self.sas.edit_named((ike.slot, ike.generation))
     }
 
