@@ -19,7 +19,7 @@ mod index;
 pub use check::Misfiled;
 pub(crate) use hash::HashSecret;
 pub use index::IndexBlock;
-use index::{Head, Index, List, NONE};
+use index::{Chain, Head, Index, List, NONE};
 pub(crate) use index::{KINDS, RANKS};
 
 /// Something that contents are looked up by.
@@ -41,6 +41,10 @@ pub(crate) trait Filed {
     fn tells(&self) -> Option<u8>;
     /// Whether something is to be sent.
     fn sends(&self) -> bool {
+        false
+    }
+    /// Whether it waits for its turn. Those that do are found among those near a key without a look at the others.
+    fn waits(&self) -> bool {
         false
     }
     /// Whether its place may be taken when there is no empty one. It has nothing to tell.
@@ -126,14 +130,32 @@ impl<'a, S: Slot> Table<'a, S> {
         self.index.near(self.index.chain(&key)).filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
+    /// Those of them that wait for their turn.
+    pub(crate) fn waiting(&self, key: KeyOf<S>) -> impl Iterator<Item = (u16, &S::Item)> + Clone {
+        self.index.near(self.index.chain(&key).waiting()).filter_map(|slot| Some((slot, self.get(slot)?)))
+    }
+
     /// Changes those near `key` that `which` says. What is changed may leave the others' company.
     pub(crate) fn each_near(
         &mut self,
         key: KeyOf<S>,
         which: impl Fn(&S::Item) -> bool,
-        mut change: impl FnMut(&mut S::Item),
+        change: impl FnMut(&mut S::Item),
     ) {
-        let chain = self.index.chain(&key);
+        self.each(self.index.chain(&key), which, change);
+    }
+
+    /// The same for those of them that wait for their turn.
+    pub(crate) fn each_waiting(
+        &mut self,
+        key: KeyOf<S>,
+        which: impl Fn(&S::Item) -> bool,
+        change: impl FnMut(&mut S::Item),
+    ) {
+        self.each(self.index.chain(&key).waiting(), which, change);
+    }
+
+    fn each(&mut self, chain: Chain, which: impl Fn(&S::Item) -> bool, mut change: impl FnMut(&mut S::Item)) {
         let mut next = self.index.next_near(chain, None);
         while let Some(slot) = next {
             next = self.index.next_near(chain, Some(slot));
@@ -354,6 +376,7 @@ mod tests {
         due: Option<u64>,
         tells: Option<u8>,
         sends: bool,
+        waits: bool,
         over: bool,
         counts: bool,
         keeps: Option<u16>,
@@ -388,6 +411,10 @@ mod tests {
 
         fn sends(&self) -> bool {
             self.sends
+        }
+
+        fn waits(&self) -> bool {
+            self.waits
         }
 
         fn is_over(&self) -> bool {
@@ -436,7 +463,8 @@ mod tests {
         let keys = [4, 9, 30].map(|limit| maybe(limit).map(|key| key as u16));
         let (due, tells) = (maybe(20), maybe(4).map(|rank| rank as u8 - 1));
         let over = tells.is_none() && maybe(4).is_none();
-        Note { keys, due, tells, over, sends: maybe(2).is_some(), counts: maybe(2).is_some(), keeps: None }
+        let mut coin = || maybe(2).is_some();
+        Note { keys, due, tells, over, sends: coin(), waits: coin(), counts: coin(), keeps: None }
     }
 
     #[test]
@@ -483,6 +511,11 @@ mod tests {
                     found.sort_unstable();
                     let all: Vec<_> = table.iter().filter(is).map(|(slot, _)| slot).collect();
                     assert_eq!(found, all);
+                    let waits = |(_, note): &(u16, &Note)| note.waits;
+                    let waiting: Vec<_> = table.waiting(By(kind, key)).collect();
+                    assert!(waiting.iter().all(waits));
+                    let waiting = waiting.iter().filter(|found| is(found)).count();
+                    assert_eq!(waiting, table.iter().filter(is).filter(waits).count());
                 }
             }
         }
@@ -490,11 +523,12 @@ mod tests {
 
     #[test]
     fn a_place_that_is_filed_otherwise_than_its_content_says_is_noticed() {
-        let changes: [fn(&mut Note); 7] = [
+        let changes: [fn(&mut Note); 8] = [
             |note| note.keys[1] = Some(77),
             |note| note.due = Some(3),
             |note| note.tells = Some(2),
             |note| note.sends = true,
+            |note| note.waits = true,
             |note| note.over = true,
             |note| note.counts = true,
             |note| note.keeps = Some(3),

@@ -30,6 +30,7 @@ pub(super) fn check<S: Slot>(index: &Index<'_>, slots: &[S]) -> Result<(), Misfi
             due: index.due(number),
             list: links.wants,
             sends: links.sends,
+            waits: links.waits,
             used: links.used,
             counts: links.counts,
             keeps: links.keeps,

@@ -13,6 +13,7 @@ pub(super) struct Filing {
     /// Where it wants to be; a kept one is in no list of those that may be taken.
     pub(super) list: List,
     pub(super) sends: bool,
+    pub(super) waits: bool,
     pub(super) used: bool,
     pub(super) counts: bool,
     pub(super) keeps: u16,
@@ -26,6 +27,7 @@ impl Index<'_> {
             due: None,
             list: List::Free,
             sends: false,
+            waits: false,
             used: false,
             counts: false,
             keeps: NONE,
@@ -39,11 +41,12 @@ impl Index<'_> {
             None => List::Nowhere,
         };
         filing.sends = item.sends();
+        filing.waits = item.waits();
         filing.used = true;
         filing.counts = item.counts();
         filing.keeps = item.keeps().unwrap_or(NONE);
         for key in item.keys().into_iter().flatten() {
-            let Chain { kind, spot } = self.chain(&key);
+            let Chain { kind, spot, .. } = self.chain(&key);
             if let Some(place) = filing.spots.get_mut(kind) {
                 *place = spot;
             }
@@ -59,6 +62,7 @@ impl Index<'_> {
         let counted = core::mem::replace(&mut links.counts, new.counts);
         let sent = core::mem::replace(&mut links.sends, new.sends);
         let spots = core::mem::replace(&mut links.spots, new.spots);
+        links.waits = new.waits;
         links.wants = new.list;
         recount(&mut self.used, used, new.used);
         recount(&mut self.counted, counted, new.counts);

@@ -105,9 +105,15 @@ impl Head {
 pub(super) struct Chain {
     pub(super) kind: usize,
     pub(super) spot: Spot,
+    /// Only those that wait for their turn.
+    waiting: bool,
 }
 
 impl Chain {
+    pub(super) fn waiting(self) -> Self {
+        Self { waiting: true, ..self }
+    }
+
     fn head(self) -> Head {
         Head::Bucket(self.kind, self.spot.bucket)
     }
@@ -136,6 +142,7 @@ pub(super) struct Links {
     pub(super) wants: List,
     pub(super) list: List,
     pub(super) sends: bool,
+    pub(super) waits: bool,
     pub(super) used: bool,
     pub(super) counts: bool,
 }
@@ -152,6 +159,7 @@ impl Links {
         wants: List::Nowhere,
         list: List::Nowhere,
         sends: false,
+        waits: false,
         used: false,
         counts: false,
     };
@@ -221,13 +229,13 @@ impl<'a> Index<'a> {
         core::iter::successors(first, |place| self.next(head, *place)).find(|place| self.lies(*place, chain))
     }
 
-    fn lies(&self, place: u16, Chain { kind, spot }: Chain) -> bool {
-        self.links(place).and_then(|links| links.spots.get(kind)) == Some(&spot)
+    fn lies(&self, place: u16, Chain { kind, spot, waiting }: Chain) -> bool {
+        self.links(place).is_some_and(|links| links.spots.get(kind) == Some(&spot) && (links.waits || !waiting))
     }
 
     /// Where a key lies, and so whatever has the same.
     pub(super) fn chain(&self, key: &impl Key) -> Chain {
-        Chain { kind: key.kind(), spot: Spot::of(key.hash(&self.secret), self.len) }
+        Chain { kind: key.kind(), spot: Spot::of(key.hash(&self.secret), self.len), waiting: false }
     }
 
     fn set_first(&mut self, head: Head, place: u16) {
