@@ -19,7 +19,7 @@ use gateway_core::gateway::{Gateway, Parts, PeerState};
 use gateway_core::peers::Peers;
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::failure::Failure;
 use ike_core::pad::Pad;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
@@ -183,7 +183,8 @@ impl Site {
         let receiving = (0..4).map(|_| InboundSlot::<Noting>::EMPTY).collect::<Vec<_>>().leak();
         let rules = || (0..4).map(|_| spd::Slot::EMPTY).collect::<Vec<_>>().leak();
         let tables = vec![place(sas), place(children), place(sending), place(receiving)];
-        let storage = Storage { sas, children, messages: vec![0; 4 * 2 * 2048].leak() };
+        let index = (0..IndexBlock::needed(4, 4)).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak();
+        let storage = Storage { sas, children, index, messages: vec![0; 4 * 2 * 2048].leak() };
         let engine = Ike::new(Random, Noting(Kind::Ike));
         Self {
             gateway,

@@ -13,7 +13,7 @@ use gateway_core::gateway::{Gateway, Parts, PeerState, Report, Totals, What};
 use gateway_core::peers::Peers;
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, Occupancy, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, IndexBlock, Occupancy, Settings, Storage};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
@@ -144,6 +144,7 @@ impl Site {
         let storage = Storage {
             sas: leak(ikes, IkeSlot::default),
             children: leak(children, ChildSlot::default),
+            index: leak(IndexBlock::needed(ikes, children), IndexBlock::default),
             messages: leak(ikes * 2 * 2048, || 0),
         };
         let endpoint =
