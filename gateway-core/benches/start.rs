@@ -188,7 +188,9 @@ fn main() -> ExitCode {
         met &= ratio <= goal;
     }
     let Room { sas, children, engine, rules } = room;
-    println!("\n{PEERS} idle peers, room for {sas} IKE SAs, {children} Child SAs, {engine} SAs and {rules} rules each way");
+    println!(
+        "\n{PEERS} idle peers, room for {sas} IKE SAs, {children} Child SAs, {engine} SAs and {rules} rules each way"
+    );
     println!("{:>12} {starting:>12.1?}   <= {START:.1?} {}", "start", verdict(starting <= START));
     println!("{:>12} {looking:>12.1?}   <= {LOOK:.1?} {}", "look at all", verdict(looking <= LOOK));
     println!("{:>12} {reloading:>12.1?}", "reload");
