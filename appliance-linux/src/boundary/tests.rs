@@ -13,6 +13,11 @@ use crate::namespace::in_a_network_of_its_own;
 
 mod ways;
 
+/// Everything through the tunnel, from one network.
+pub(super) const ALL: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+    psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+    local-ts = \"10.2.0.0/16\"\nremote-ts = \"0.0.0.0/0\"\n";
+
 /// An nft that fails when it is told to.
 pub(super) struct FakeNft(PathBuf);
 

@@ -45,11 +45,6 @@ fn f_11_what_has_no_source_yet_gets_the_protected_one_also_beside_a_bypass_behin
     });
 }
 
-/// Everything through the tunnel, from one network.
-pub(super) const ALL: &str = "[[peer]]\nname = \"a\"\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
-    psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
-    local-ts = \"10.2.0.0/16\"\nremote-ts = \"0.0.0.0/0\"\n";
-
 #[test]
 fn f_12_the_outer_address_leaves_by_the_operators_own_rules_whether_a_guard_stands_or_not() {
     in_a_network_of_its_own(|| {
