@@ -23,7 +23,7 @@ mod capacity;
 #[path = "../src/namespace.rs"]
 mod namespace;
 /// The modules of the daemon that a test uses, too.
-#[allow(dead_code, reason = "the other half serves the daemon")]
+#[allow(dead_code, unused_imports, reason = "the other half serves the daemon")]
 #[path = "../src"]
 mod src {
     pub(crate) mod netlink;
