@@ -47,7 +47,7 @@ pub fn run(data: &[u8]) {
 fn receive<P: PacketCrypto>(crypto: P, esn: bool, input: &mut Input<'_>, mut seal: impl FnMut(u64, &[u8], &mut [u8])) {
     let mut sas = [const { InboundSlot::<P>::EMPTY }; 1];
     let mut windows = [0; WINDOW as usize / 64 * 2];
-    let mut inbound = Inbound::new(crypto, &mut [], &mut sas, &mut windows);
+    let mut inbound: Inbound<'_, P> = Inbound::new(crypto, &mut [], &mut sas, &mut windows);
     let at = |last, port| (Ipv4Addr::new(192, 0, 2, last), port).into();
     let path = Path { local: at(2, 4500), remote: at(1, 4500) };
     let (v4, v6) = ([10, 0, 0, 0].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 0].into());

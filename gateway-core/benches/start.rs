@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts};
+use gateway_core::policy::{Inbound, Outbound};
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as Ike;
 use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
-use ipsec_core::spd;
+use ipsec_core::engine::{InboundSlot, OutboundSlot};
+use ipsec_core::spd::Hits;
 use ipsec_core::time::Instant as Tick;
 
 /// Already more than the nearer caches hold: fewer are only faster by that.
@@ -94,7 +95,7 @@ fn times(peers: usize) -> [Duration; 5] {
     sas.resize_with(8, IkeSlot::default);
     children.resize_with(16, ChildSlot::default);
     let mut messages = vec![0; 8 * 4096];
-    let (mut out_rules, mut in_rules) = (vec![spd::Slot::EMPTY; peers], vec![spd::Slot::EMPTY; peers]);
+    let (mut out_rules, mut in_rules) = (vec![Hits::NONE; peers], vec![Hits::NONE; peers]);
     let (mut out_sas, mut in_sas) = (Vec::new(), Vec::new());
     out_sas.resize_with(peers, || OutboundSlot::<RustCrypto>::EMPTY);
     in_sas.resize_with(peers, || InboundSlot::<RustCrypto>::EMPTY);

@@ -327,8 +327,6 @@ pub struct Outbound<K> {
     pub(crate) last_sent: u64,
     pub(crate) copy_dscp: bool,
     pub(crate) dont_fragment: DontFragment,
-    /// The slot of the next older SA of the same policy.
-    pub(crate) older: Option<u32>,
 }
 
 impl<K> fmt::Debug for Outbound<K> {
@@ -352,7 +350,6 @@ impl<K> Outbound<K> {
             last_sent: params.last_sent,
             copy_dscp: params.copy_dscp,
             dont_fragment: params.dont_fragment,
-            older: None,
         })
     }
 
@@ -425,6 +422,13 @@ impl<K> Inbound<K> {
         self.moved_to = None;
     }
 
+    /// Whether there is something to report.
+    pub(crate) fn has_news(&self) -> bool {
+        let moved = matches!(self.moved_to, Some((_, Once::Due)));
+        self.first_packet == Once::Due || moved || self.common.meter.is_due()
+    }
+
+    /// The next thing to report.
     pub(crate) fn take_event(&mut self, sa: SaId) -> Option<Event> {
         let spi = self.common.spi;
         if self.first_packet.take() {

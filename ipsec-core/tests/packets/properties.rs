@@ -1,6 +1,8 @@
 //! Random inputs against plain models. Every assertion names the seed that broke it.
 
-use crate::ends::{NOW, POLICY, Rng, Sa, a_to_b, inbound, ip, later_fragment, open, outbound, ports, seal, tunnel};
+use crate::ends::{
+    NOW, POLICY, Rng, Ruled, Sa, a_to_b, inbound, ip, later_fragment, open, outbound, ports, seal, tunnel,
+};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::encap::pop_outer;
@@ -9,7 +11,7 @@ use ipsec_core::error::Discard;
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::replay::Window;
-use ipsec_core::spd::{Action, Rule, RuleId, Selector};
+use ipsec_core::spd::{Action, PolicyId, Rule, RuleId, Selector};
 use ipsec_core::wire::natt;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -261,22 +263,34 @@ fn the_sa_table_finds_what_a_map_holds() {
 fn chains_of_sas_stay_newest_first_whatever_is_removed() {
     for seed in 0..200 {
         let mut rng = Rng(seed);
+        // Fewer slots than policies: some share a chain.
         let mut out = outbound(6);
-        let any = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
-        out.insert_rule(Rule { id: RuleId(0), priority: 1, selector: any, action: Action::Protect(POLICY) }).unwrap();
+        let policy = |number: u64| PolicyId(7 * number as u32);
+        let to = |number: u64| format!("10.2.0.{number}");
+        for number in 0..9 {
+            let remote = AddrRange::single(to(number).parse().unwrap());
+            let selector = Selector::between(AddrRange::ANY_V4, remote);
+            let rule = Rule { id: RuleId(number as u32), priority: 1, selector, action: Action::Protect(policy(number)) };
+            out.insert_rule(rule).unwrap();
+        }
         let mut newest_last = Vec::new();
-        for _ in 0..80 {
+        for _ in 0..120 {
             if rng.below(2) == 0 {
-                match out.install(NOW, &Sa::default().outbound()) {
-                    Ok(id) => newest_last.push(id),
+                let number = rng.below(9);
+                match out.install(NOW, &Sa { policy: policy(number), ..Sa::default() }.outbound()) {
+                    Ok(id) => newest_last.push((number, id)),
                     Err(_) => assert_eq!(newest_last.len(), 6, "seed {seed}"),
                 }
             } else if !newest_last.is_empty() {
-                let id = newest_last.remove(rng.below(newest_last.len() as u64) as usize);
+                let (_, id) = newest_last.remove(rng.below(newest_last.len() as u64) as usize);
                 assert!(out.remove(id));
             }
-            let expected = newest_last.last().map_or(Verdict::Acquire(POLICY), |id| Verdict::Protect(*id));
-            assert_eq!(out.classify(NOW, &a_to_b(8)), Ok(expected), "seed {seed}");
+            for number in 0..9 {
+                let newest = newest_last.iter().rev().find(|(of, _)| *of == number);
+                let expected = newest.map_or(Verdict::Acquire(policy(number)), |(_, id)| Verdict::Protect(*id));
+                let packet = ip("10.1.0.5", &to(number), 17, &ports(1, 2, 0));
+                assert_eq!(out.classify(NOW, &packet), Ok(expected), "seed {seed}");
+            }
         }
     }
 }
