@@ -10,7 +10,7 @@ use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{InboundParams, Lifetime, Params};
+use ipsec_core::sa::{InboundParams, Lifetime, Mode, Params};
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time::Instant;
 
@@ -55,6 +55,7 @@ fn receive<P: PacketCrypto>(crypto: P, esn: bool, input: &mut Input<'_>, mut sea
     let highest_seen = if esn { u64::from(input.u32()) << 8 } else { u64::from(input.u32()) };
     let sa = Params {
         spi: Spi::new(SPI).expect("not reserved"),
+        mode: Mode::Tunnel,
         alg: AeadAlg::Aes128Gcm16,
         keymat: &[&KEY[..], &SALT].concat(),
         esn,

@@ -6,7 +6,7 @@ use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, Lifetime, OutboundParams, Params, SaId};
+use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params, SaId};
 use ipsec_core::spd::{Action, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant;
 
@@ -89,6 +89,7 @@ fn sa<'k>(policy: PolicyId, local_ts: &'k [TrafficSelector], remote_ts: &'k [Tra
     let at = |last| (Ipv4Addr::new(192, 0, 2, last), 4500).into();
     let sa = Params {
         spi: Spi::new(0x1000).expect("not reserved"),
+        mode: Mode::Tunnel,
         alg: AeadAlg::Aes128Gcm16,
         keymat: &[7; 20],
         esn: true,

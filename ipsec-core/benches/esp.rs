@@ -13,7 +13,7 @@ use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant as Tick;
 use std::time::Instant;
@@ -148,6 +148,7 @@ fn measure(alg: AeadAlg, size: usize) -> bool {
     let path = Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() };
     let params = |path, local_ts, remote_ts| Params {
         spi: Spi::new(0x1000).unwrap(),
+        mode: Mode::Tunnel,
         alg,
         keymat: &KEYMAT[..alg.key_len() + 4],
         esn: true,

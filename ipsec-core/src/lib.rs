@@ -21,7 +21,7 @@
 //! use ipsec_core::ecn::Ecn;
 //! use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 //! use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-//! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
+//! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 //! use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 //! use ipsec_core::time::Instant;
 //!
@@ -30,6 +30,7 @@
 //! let now = Instant::ZERO;
 //! let params = |path, local, remote| Params {
 //!     spi: Spi::new(0x2bad_cafe).unwrap(),
+//!     mode: Mode::Tunnel,
 //!     alg: AeadAlg::Aes256Gcm16,
 //!     keymat: &[0x42; 36], // from IKE's KEYMAT: key, then salt
 //!     esn: true,
@@ -113,5 +114,6 @@ pub mod sa;
 pub mod sad;
 pub mod spd;
 pub mod time;
+pub mod transform;
 pub mod wipe;
 pub mod wire;

@@ -7,7 +7,7 @@ use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::spd::{Hits, PolicyId};
 use ipsec_core::time::Instant;
 
@@ -27,6 +27,7 @@ fn f_80_debug_prints_no_secret() {
     let everything = [TrafficSelector::addrs(AddrRange::ANY_V4)];
     let params = || Params {
         spi: Spi::new(0x1000).unwrap(),
+        mode: Mode::Tunnel,
         alg: AeadAlg::Aes256Gcm16,
         keymat: &KEYMAT,
         esn: true,

@@ -6,7 +6,7 @@ use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
 use ipsec_core::phy::Device;
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 use ipsec_core::time;
 use smoltcp::iface::{Config, Interface, SocketSet, SocketStorage};
@@ -121,6 +121,7 @@ impl Node {
         let (ours, theirs) = ([TrafficSelector::addrs(single(host))], [TrafficSelector::addrs(single(peer))]);
         let params = |spi: u8| Params {
             spi: Spi::new(0x1000 + u32::from(spi)).unwrap(),
+            mode: Mode::Tunnel,
             alg: AeadAlg::Aes128Gcm16,
             keymat: &[9; 20],
             esn: false,

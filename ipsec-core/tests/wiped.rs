@@ -14,7 +14,7 @@ use ipsec_core::crypto::{AeadAlg, rustcrypto::RustCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params, SaId};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
 use ipsec_core::spd::{Hits, PolicyId};
 use ipsec_core::time::Instant;
 use zeroize::Zeroize;
@@ -46,6 +46,7 @@ impl Gateway {
         let path = Path { local: "192.0.2.1:4500".parse().unwrap(), remote: "192.0.2.2:4500".parse().unwrap() };
         let params = |keymat| Params {
             spi: Spi::new(0x1000).unwrap(),
+            mode: Mode::Tunnel,
             alg: AeadAlg::Aes256Gcm16,
             keymat,
             esn: true,

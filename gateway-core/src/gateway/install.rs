@@ -14,7 +14,7 @@ use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::error::Refused;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, Event, InboundParams, Lifetime, OutboundParams, Params, SaId, Status};
+use ipsec_core::sa::{DontFragment, Event, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId, Status};
 use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
@@ -98,6 +98,7 @@ pub(super) fn install<P: PacketCrypto>(
     let params = InboundParams {
         sa: Params {
             spi: up.spi_in,
+            mode: Mode::Tunnel,
             alg: up.aead(),
             keymat: up.key_in,
             esn: up.suite.esn,
@@ -172,6 +173,7 @@ impl Waiting {
     ) -> Result<SaId, Refused> {
         let sa = Params {
             spi: self.spi,
+            mode: Mode::Tunnel,
             alg: self.alg,
             keymat: &self.keymat,
             esn: self.esn,

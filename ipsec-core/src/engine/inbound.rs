@@ -8,10 +8,10 @@ use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto};
 use crate::ecn::Ecn;
 use crate::error::{Counters, Discard, Refused};
-use crate::esp::open::{Front, open, strip_trailer};
+use crate::esp::open::{header, open, strip_trailer};
 use crate::flow::Flow;
 use crate::net::{Path, Spi, TrafficSelector};
-use crate::sa::{self, Event, InboundParams, SaId, Status};
+use crate::sa::{self, Event, InboundParams, Mode, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
@@ -104,14 +104,28 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         opened.inspect_err(|discard| self.counters.count(*discard))
     }
 
+    /// Opens packets in their order, each as [`open`](Self::open) does, and hands on what became of each: a packet that is
+    /// discarded holds up no other one. With each comes where it came from, and the ECN field of its outer header.
+    pub fn open_batch<'p, 'b: 'p>(
+        &mut self,
+        now: Instant,
+        packets: impl IntoIterator<Item = (Path, Ecn, &'p mut PacketBuf<'b>)>,
+        mut done: impl FnMut(&mut PacketBuf<'b>, Result<Ingress, Discard>),
+    ) {
+        for (from, ecn, packet) in packets {
+            let opened = self.open(now, from, ecn, packet);
+            done(packet, opened);
+        }
+    }
+
     #[inline]
     fn unwrap(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
-        let front = Front::read(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
-        let (id, sa) = self.sad.find_mut(front.header.spi).ok_or(Discard::InUnknownSpi)?;
+        let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
+        let (id, sa) = self.sad.find_mut(header.spi).ok_or(Discard::InUnknownSpi)?;
         let share = self.windows.share(id.slot as usize);
         let window = share.get_mut(..sa.window_words).unwrap_or_default();
 
-        let low = front.header.sequence;
+        let low = header.sequence;
         let sequence = match sa.common.esn {
             true => sa.window.extend(low, window).ok_or(Discard::InStale)?,
             false => u64::from(low),
@@ -121,7 +135,8 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             self.sad.file(id);
             return Err(Discard::InExpired);
         }
-        open(&mut self.crypto, &sa.common, &front, sequence, packet).map_err(|Forged| Discard::InForged)?;
+        open(&mut self.crypto, &sa.common.transform, &sa.common.number(sequence), packet)
+            .map_err(|Forged| Discard::InForged)?;
 
         // From here on the packet is the peer's.
         sa.window.commit(sequence, window);
@@ -140,13 +155,16 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         if next_header == PROTOCOL_NONE {
             return Err(Discard::InDummy);
         }
+        let sa = self.sad.get(id).ok_or(Discard::InUnknownSpi)?;
         let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
-        if next_header != marks.version.protocol() {
+        let expected = match sa.common.mode {
+            Mode::Tunnel => marks.version.protocol(),
+        };
+        if next_header != expected {
             return Err(Discard::InMode);
         }
         let flow = Flow::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
         packet.truncate(flow.len);
-        let sa = self.sad.get(id).ok_or(Discard::InUnknownSpi)?;
         if !sa.common.admits_inbound(&flow) {
             return Err(Discard::InSelectors);
         }

@@ -7,20 +7,21 @@ use super::{BUILD_FRAMES, OutboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::PacketCrypto;
 use crate::encap::Egress;
-use crate::error::{Counters, Discard, NoRoom, Refused};
-use crate::esp::seal::seal;
+use crate::error::{Counters, Discard, Refused};
+use crate::esp::seal::{Unsealed, seal};
 use crate::flow::Flow;
 use crate::net::{Encap, Path, TrafficSelector};
-use crate::sa::{self, DontFragment, Event, OutboundParams, SaId, Status};
+use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
+use crate::transform::{Layout, Transform};
 use crate::wipe;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::Marks;
 
-/// ESP, UDP and IPv4 add at most 16 + 21 + 8 + 20 octets to what must fit a 16-bit total length.
-const MAX_INNER_LEN: usize = 65_535 - 65;
+/// What must fit a 16-bit total length beside ESP: the packet, UDP and IPv4.
+const MAX_LEN: usize = 65_535 - 8 - 20;
 
 /// What policy says about an outbound packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,8 +139,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// Encrypts an inner packet in place and puts ESP around it. The packet then starts with the SPI and goes where
     /// [`Egress`] says: as a UDP datagram, as protocol 50, or through [`encap::push_outer`](crate::encap::push_outer).
     ///
-    /// Needs 16 octets of headroom (more for outer headers, see [`HEADROOM`](crate::buf::HEADROOM)) and
-    /// [`TAILROOM`](crate::buf::TAILROOM).
+    /// Needs the room that the SA's [`Layout`] names, and more for outer headers: [`HEADROOM`](crate::buf::HEADROOM) and
+    /// [`TAILROOM`](crate::buf::TAILROOM) are enough for all.
     ///
     /// # Errors
     /// [`Discard::OutNoSa`], [`Discard::OutExpired`], [`Discard::OutExhausted`], [`Discard::OutHeader`],
@@ -150,12 +151,27 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         sealed.inspect_err(|discard| self.counters.count(*discard))
     }
 
+    /// Seals packets for one SA in their order, each as [`seal`](Self::seal) does, and hands on what became of each: a
+    /// packet that is discarded holds up no other one.
+    pub fn seal_batch<'p, 'b: 'p>(
+        &mut self,
+        now: Instant,
+        sa: SaId,
+        packets: impl IntoIterator<Item = &'p mut PacketBuf<'b>>,
+        mut done: impl FnMut(&mut PacketBuf<'b>, Result<Egress, Discard>),
+    ) {
+        for packet in packets {
+            let sealed = self.seal(now, sa, packet);
+            done(packet, sealed);
+        }
+    }
+
     #[inline]
     fn protect(&mut self, now: Instant, id: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let sa = self.sad.get_mut(id).ok_or(Discard::OutNoSa)?;
         let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
-        let inner_len = packet.len();
-        if inner_len > MAX_INNER_LEN {
+        let (inner_len, layout): (_, Layout) = (packet.len(), Transform::<P>::layout(&sa.common.transform));
+        if inner_len.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
             return Err(Discard::OutNoRoom);
         }
         let last = sa.common.last_sequence();
@@ -172,8 +188,14 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
                 return Err(Discard::OutExhausted);
             }
         };
-        seal(&mut self.crypto, &sa.common, sequence, marks.version.protocol(), packet)
-            .map_err(|NoRoom| Discard::OutNoRoom)?;
+        let next_header = match sa.common.mode {
+            Mode::Tunnel => marks.version.protocol(),
+        };
+        let sealed = seal(&mut self.crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
+        sealed.map_err(|unsealed| match unsealed {
+            // The IVs of an AEAD count: it has always one.
+            Unsealed::NoRoom | Unsealed::NoIv => Discard::OutNoRoom,
+        })?;
         sa.last_sent = sequence;
         if sequence >= last.saturating_sub(last >> 2) {
             sa.common.meter.sequence_soft();

@@ -7,7 +7,7 @@ use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Ingress, Outbound, OutboundSlot};
 use ipsec_core::error::{Discard, Refused};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::spd::{Action, Hits, Index, Node, PolicyId, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::cursor::Writer;
@@ -152,6 +152,7 @@ impl Sa {
     ) -> Params<'s> {
         Params {
             spi: Spi::new(self.spi).unwrap(),
+            mode: Mode::Tunnel,
             alg: self.alg,
             keymat: &self.keymat,
             esn: self.esn,

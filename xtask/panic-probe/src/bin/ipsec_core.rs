@@ -8,7 +8,7 @@ use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{Encap, Spi};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, OutboundParams, Params, SaId};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, SaId};
 use ipsec_core::spd::{
     Action, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
 };
@@ -110,6 +110,7 @@ fn seal(outbound: &mut Outbound<'_, Engine, Any>, id: Option<SaId>) {
         Ok(egress) => keep(u64::from(encap::push_outer(&egress, &mut packet).is_ok()) + packet.len() as u64),
         Err(discard) => outbound.count(discard),
     }
+    outbound.seal_batch(instant(), id, [&mut packet], |packet, sealed| keep(packet.len() as u64 + u64::from(sealed.is_ok())));
 }
 
 fn open(inbound: &mut Inbound<'_, Engine, Any>) {
@@ -121,6 +122,8 @@ fn open(inbound: &mut Inbound<'_, Engine, Any>) {
         Ok(_) => keep(packet.len() as u64),
         Err(discard) => inbound.count(discard),
     }
+    let packets = [(path(), Ecn::Ce, &mut packet)];
+    inbound.open_batch(instant(), packets, |packet, opened| keep(packet.len() as u64 + u64::from(opened.is_ok())));
 }
 
 fn with_params(install: impl FnOnce(Params<'_>)) {
@@ -129,6 +132,7 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
     let (local, remote) = ([selector(), selector()], [selector(), selector()]);
     install(Params {
         spi,
+        mode: Mode::Tunnel,
         alg: aead(),
         keymat: octets(),
         esn: any() == 0,
