@@ -137,7 +137,8 @@ fn measure(set: &Policies, size: u32) -> bool {
     };
     let packets: Vec<_> = (0..LOOKUPS).map(|_| (set.packet)(any())).collect();
     let strangers: Vec<_> = (0..LOOKUPS).map(|_| udp(1, 0x0800_0000 + any(), 2)).collect();
-    let known: Vec<_> = (0..KNOWN).map(|_| (set.packet)(any())).cycle().take(LOOKUPS).collect();
+    let few: Vec<_> = packets.iter().take(KNOWN).collect();
+    let known: Vec<_> = few.into_iter().cycle().take(LOOKUPS).copied().collect();
 
     let mut hits = vec![Hits::NONE; count];
     let mut none: [OutboundSlot<Nothing>; 0] = [];

@@ -10,11 +10,13 @@ mod cache;
 mod grow;
 mod index;
 mod query;
+mod tree;
 
 pub use crate::sa::PolicyId;
 pub(crate) use cache::Cache;
 pub use cache::Remembered;
-pub use index::{Decision, Index, Lent, Node, Rules, Slot, Undecided, View};
+pub use index::{Decision, Index, Lent, Rules, Undecided, View};
+pub use tree::{Node, Slot};
 
 /// The caller's number for a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

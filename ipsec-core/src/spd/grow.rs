@@ -4,8 +4,8 @@ use core::cmp::Ordering;
 use core::mem::swap;
 use core::num::NonZeroU32;
 
-use super::index::{DEPTH, Node, Part, Shape, Slot};
 use super::query::{Dimension, Span, span};
+use super::tree::{DEPTH, Node, Part, Shape, Slot};
 use super::{Action, Rule};
 use crate::error::Refused;
 

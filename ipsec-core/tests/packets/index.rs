@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::ends::{NOW, POLICY, Rng, Ruled, Rules as Owned, Sa, a_to_b, index, ip, open, outbound, seal, tunnel};
+use ipsec_core::buf::PacketBuf;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Inbound, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::{Discard, Refused};
 use ipsec_core::flow::{Flow, Ports};
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::spd::{
     Action, Decision, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
     Undecided,
@@ -227,6 +229,32 @@ fn an_engine_that_remembers_flows_says_what_one_that_does_not_says() {
         assert!(plain.rules().eq(quick.rules()), "seed {seed}: counted the same");
         assert_eq!(plain.counters(), quick.counters(), "seed {seed}");
     }
+}
+
+#[test]
+fn a_remembered_flow_goes_through_the_newest_sa_at_once() {
+    let slots = (0..3).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
+    let flows = vec![Remembered::NOTHING].leak();
+    let mut out: Outbound<'_, _, Owned> = Outbound::new(RustCrypto, &mut [], slots).remembering(flows);
+    out.set_rules(hosts(2000, Action::Protect(POLICY))).unwrap();
+    let inner = a_to_b(8);
+    let asked = |out: &mut Outbound<'_, _, Owned>| [out.classify(NOW, &inner), out.classify(NOW, &inner)];
+    assert_eq!(asked(&mut out), [Ok(Verdict::Acquire(POLICY)); 2]);
+    let first = out.install(NOW, &Sa::default().outbound()).unwrap();
+    assert_eq!(asked(&mut out), [Ok(Verdict::Protect(first)); 2]);
+    // One that ends with its first packet.
+    let hard = Limit { packets: Some(1), ..Limit::default() };
+    let short = Sa { lifetime: Lifetime { hard, ..Lifetime::default() }, ..Sa::default() };
+    let newest = out.install(NOW, &short.outbound()).unwrap();
+    assert_eq!(asked(&mut out), [Ok(Verdict::Protect(newest)); 2]);
+    for ended in [false, true] {
+        let mut bytes = [0; 200];
+        let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+        assert_eq!(out.seal(NOW, newest, &mut packet).is_err(), ended);
+    }
+    assert_eq!(asked(&mut out), [Ok(Verdict::Protect(first)); 2], "dead, and not removed yet");
+    assert!(out.remove(newest) && out.remove(first));
+    assert_eq!(asked(&mut out), [Ok(Verdict::Acquire(POLICY)); 2]);
 }
 
 #[test]

@@ -160,12 +160,14 @@ fn a_batch_is_what_its_packets_are_one_by_one() {
                 }
             }
             let from = crate::ends::reversed(crate::ends::path());
-            let (mut one_by_one, mut batch) = (wire.clone(), wire);
             let mut expected = Vec::new();
-            for bytes in &mut one_by_one {
+            // Some met congestion on the way, which their senders do not understand.
+            let marks: Vec<_> = wire.iter().map(|_| [Ecn::NotEct, Ecn::Ce][usize::from(rng.below(5) == 0)]).collect();
+            let (mut one_by_one, mut batch) = (wire.clone(), wire);
+            for (bytes, ecn) in one_by_one.iter_mut().zip(&marks) {
                 let len = bytes.len();
                 let mut packet = PacketBuf::new(bytes, 0, len).unwrap();
-                let opened = inn.open(NOW, from, Ecn::Ect0, &mut packet);
+                let opened = inn.open(NOW, from, *ecn, &mut packet);
                 expected.push((opened, opened.is_ok().then(|| packet.as_slice().to_vec())));
             }
             let mut packets: Vec<_> = batch
@@ -176,7 +178,7 @@ fn a_batch_is_what_its_packets_are_one_by_one() {
                 })
                 .collect();
             let mut done = Vec::new();
-            let arrived = packets.iter_mut().map(|packet| (from, Ecn::Ect0, packet));
+            let arrived = packets.iter_mut().zip(marks).map(|(packet, ecn)| (from, ecn, packet));
             batch_inn.open_batch(NOW, arrived, |packet, opened| {
                 done.push((opened, opened.is_ok().then(|| packet.as_slice().to_vec())));
             });
