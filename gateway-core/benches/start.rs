@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts};
+use gateway_core::policy::{Inbound, Outbound};
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as Ike;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, Settings, Storage};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
-use ipsec_core::spd;
+use ipsec_core::engine::{InboundSlot, OutboundSlot};
+use ipsec_core::spd::{Hits, Node, Slot};
 use ipsec_core::time::Instant as Tick;
 
 /// Already more than the nearer caches hold: fewer are only faster by that.
@@ -133,7 +134,7 @@ fn times(peers: usize, room: Room) -> ([Duration; 5], usize) {
     let mut index = Vec::new();
     index.resize_with(IndexBlock::needed(sas.len(), children.len()), IndexBlock::default);
     let mut messages = vec![0; room.sas * ROOM_PER_SA];
-    let (mut out_rules, mut in_rules) = (vec![spd::Slot::EMPTY; room.rules], vec![spd::Slot::EMPTY; room.rules]);
+    let (mut out_rules, mut in_rules) = (vec![Hits::NONE; room.rules], vec![Hits::NONE; room.rules]);
     let (mut out_sas, mut in_sas) = (Vec::new(), Vec::new());
     out_sas.resize_with(room.engine, || OutboundSlot::<RustCrypto>::EMPTY);
     in_sas.resize_with(room.engine, || InboundSlot::<RustCrypto>::EMPTY);
@@ -202,7 +203,7 @@ fn main() -> ExitCode {
         ("Child SAs", 4 * size_of::<ChildSlot>()),
         ("index", 6 * IndexBlock::OCTETS_PER_SLOT),
         ("engines", 4 * (size_of::<OutboundSlot<RustCrypto>>() + size_of::<InboundSlot<RustCrypto>>())),
-        ("rules", 4 * size_of::<spd::Slot>()),
+        ("rules", 2 * size_of::<Slot>() + size_of::<Node>() + 4 * size_of::<Hits>()),
     ] {
         println!("{what:>12} {octets:>12} of them");
     }
