@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts};
+use gateway_core::plane::Engines;
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as Ike;
 use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
@@ -103,14 +104,14 @@ fn times(peers: usize) -> [Duration; 5] {
     let storage = Storage { sas: &mut sas, children: &mut children, messages: &mut messages };
     let crypto = Ike::new(Numbers(1), RustCrypto);
     let Ok(mut endpoint) = Endpoint::new(crypto, peers, storage, Settings::default()) else { panic!("no room") };
-    let mut outbound = Outbound::new(RustCrypto, &mut out_rules, &mut out_sas);
-    let mut inbound = Inbound::new(RustCrypto, &mut in_rules, &mut in_sas, &mut []);
-    let mut parts = Parts { endpoint: &mut endpoint, outbound: &mut outbound, inbound: &mut inbound };
+    let outbound = Outbound::new(RustCrypto, &mut out_rules, &mut out_sas);
+    let mut plane = Engines::new(outbound, Inbound::new(RustCrypto, &mut in_rules, &mut in_sas, &mut []));
+    let mut parts = Parts { endpoint: &mut endpoint, plane: &mut plane };
     gateway.start(now, &mut parts).expect("room for every rule");
     let starting = begun.elapsed();
 
     let begun = Instant::now();
-    assert!(gateway.status(&parts).all(|status| status.children.len() == 1));
+    assert!(gateway.snapshot(now, &parts).peers.iter().all(|status| status.children.len() == 1));
     let looking = begun.elapsed();
 
     let begun = Instant::now();
