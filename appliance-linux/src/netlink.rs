@@ -377,7 +377,9 @@ impl Netlink {
                     libc::NLMSG_DONE if word(body, 0).unwrap_or_default() == 0 => break 'answers,
                     libc::NLMSG_DONE | libc::NLMSG_ERROR => match word(body, 0).map(u32::cast_signed) {
                         // A kernel without them has none.
-                        Some(code) if code == -libc::EOPNOTSUPP || code == -libc::EINVAL => break 'answers,
+                        Some(code) if [-libc::EOPNOTSUPP, -libc::EINVAL].contains(&code) && single.is_empty() => {
+                            break 'answers;
+                        }
                         code => return Err(io::Error::from_raw_os_error(code.unwrap_or_default().saturating_neg())),
                     },
                     _ if kind == NEW => {
@@ -500,6 +502,10 @@ impl Netlink {
                 };
                 match answer.payload {
                     NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    // A kernel that has nothing of the kind says so at the end, too.
+                    NetlinkPayload::Done(done) if ![0, -libc::EAFNOSUPPORT, -libc::EOPNOTSUPP].contains(&done.code) => {
+                        return Err(io::Error::from_raw_os_error(done.code.saturating_abs()));
+                    }
                     NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return unread.map_or(Ok(answers), Err),
                     NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                     _ => {}

@@ -38,7 +38,7 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
         }
         // Told again each time that it was repeated so often once more: what comes of that may come to nothing.
         let repeated = sa.window.outstanding.map_or(0, |request| request.repetitions);
-        if repeated.is_multiple_of(u16::from(env.settings.retransmission.tries).max(1)) {
+        if repeated.is_multiple_of(u32::from(env.settings.retransmission.tries).max(1)) {
             sa.report.unanswered = Some(exchange);
         }
         sa.window.repeat_once_more(env.now, &env.settings.retransmission);
@@ -73,13 +73,17 @@ fn is_heard<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
 }
 
 /// Whether it, or something of it, is to go, and cannot while a request is outstanding: a Delete that is not answered, the end
-/// of a child, or the peer's rekey of the IKE SA, which crossed ours and made the one that takes over.
+/// of a child that nothing takes the place of, or the peer's rekey of the IKE SA, which crossed ours and made the one that
+/// takes over.
 fn goes<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
     let State::Established(established) = &sa.state else { return true };
     let crossed = matches!(&established.request, Some(Request::Rekey(rekey)) if rekey.crossed.is_some());
-    let deleting = matches!(established.request, Some(Request::DeleteChild));
-    let ends = |child: &Child| child.leaving.as_ref().is_some_and(|why| *why != Failure::Replaced);
-    crossed || deleting || established.closing() || env.children.of(env.slot).any(|(_, child)| ends(child))
+    let ends = |child: &Child| match &child.phase {
+        _ if child.replaced_by.is_some() => false,
+        Phase::Deleting(why) => *why != Failure::Replaced,
+        _ => child.leaving.as_ref().is_some_and(|why| *why != Failure::Replaced),
+    };
+    crossed || established.closing() || env.children.of(env.slot).any(|(_, child)| ends(child))
 }
 
 /// The next request to send; `None` when nobody waits for one, or one is outstanding. Each turn takes one wish off the

@@ -713,7 +713,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_strangers_are_filed_by_stands_in_no_chain_that_peers_make_long() {
+    fn what_one_source_is_filed_by_stands_in_no_chain_that_peers_make_long() {
         let source = By::Source(IpAddr::from([192, 0, 2, 1])).kind();
         let request = By::Request(1, SocketAddr::from(([192, 0, 2, 1], 500))).kind();
         let peer = By::Peer(PeerId(0)).kind();

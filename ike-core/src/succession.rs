@@ -66,6 +66,8 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
 /// The peer's rekey made `new` in place of `old`, which the peer is to delete.
 pub(crate) fn child_replaced(children: &mut Children<'_>, old: ChildId, new: Option<ChildId>, orphan_at: Instant) {
     if let Some(mut old) = children.by_id_mut(old) {
+        // Who rekeys it has it, and may have `new` only later.
+        old.send_through();
         old.replaced_by = new;
         old.rekey_at = None;
         old.want_rekey = false;

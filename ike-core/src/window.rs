@@ -28,14 +28,14 @@ impl Default for Retransmission {
 
 impl Retransmission {
     /// What is due again at once would be repeated in vain.
-    fn pause(&self, repetitions: u16) -> Duration {
-        let factor = 1u32.checked_shl(u32::from(repetitions)).unwrap_or(u32::MAX);
+    fn pause(&self, repetitions: u32) -> Duration {
+        let factor = 1u32.checked_shl(repetitions).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.longest).max(Duration::from_millis(1))
     }
 
     /// From the request until its last repetition has waited in vain, too.
     pub(crate) fn span(&self) -> Duration {
-        (0..=u16::from(self.tries))
+        (0..=u32::from(self.tries))
             .map(|repetitions| self.pause(repetitions))
             .fold(Duration::ZERO, Duration::saturating_add)
     }
@@ -47,7 +47,7 @@ pub(crate) struct Outstanding {
     pub(crate) id: u32,
     pub(crate) message: Written,
     pub(crate) exchange: ExchangeType,
-    pub(crate) repetitions: u16,
+    pub(crate) repetitions: u32,
     pub(crate) due: Instant,
 }
 
@@ -159,7 +159,7 @@ impl Window {
         let Some(request) = self.outstanding.as_mut().filter(|request| request.due <= now) else {
             return Ok(());
         };
-        if request.repetitions >= u16::from(timing.tries) {
+        if request.repetitions >= u32::from(timing.tries) {
             return Err(request.exchange);
         }
         self.repeat_once_more(now, timing);

@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DAEMON: Duration = Duration::from_secs(10);
 /// How often a waiting client is looked after: it may have left.
 const GLANCE: Duration = Duration::from_millis(250);
+/// How long a call waits for room in the daemon's inbox.
+const BUSY: Duration = Duration::from_secs(2);
 /// A pause after a connection could not be taken, for want of descriptors for instance.
 const BREATH: Duration = Duration::from_millis(50);
 /// How often the file is looked after.
@@ -313,10 +315,17 @@ fn ask(client: &UnixStream, request: Request, calls: &(impl Fn(Call) -> bool + ?
     let limit = request.waits().limit(DAEMON); // none: as long as the daemon and the client live
     let progress = matches!(request, Request::Up { progress: true, .. });
     let since = Instant::now();
-    let (answer, answered) = Reply::new();
-    if !calls(Call { request, answer }) {
-        return refusal("busy", "the daemon is busy or about to end", "try again");
-    }
+    // A flood may keep the daemon's inbox full for moments, and lets somebody else in between them.
+    let answered = loop {
+        let (answer, answered) = Reply::new();
+        if calls(Call { request: request.clone(), answer }) {
+            break answered;
+        }
+        if since.elapsed() >= BUSY || has_left(client) {
+            return refusal("busy", "the daemon is busy or about to end", "try again");
+        }
+        thread::sleep(BUSY / 200);
+    };
     loop {
         let left = limit.map_or(GLANCE, |limit| limit.saturating_sub(since.elapsed()));
         match answered.next(left.min(GLANCE)) {

@@ -174,7 +174,7 @@ impl Cause {
     }
 
     /// A message of ours waits for its answer.
-    pub fn unanswered(exchange: ExchangeType, remote: SocketAddr, repeated: u16) -> Self {
+    pub fn unanswered(exchange: ExchangeType, remote: SocketAddr, repeated: u32) -> Self {
         let again = match repeated {
             0 => String::new(),
             1 => ", repeated once".to_string(),

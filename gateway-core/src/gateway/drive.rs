@@ -144,7 +144,7 @@ impl Gateway {
         let (call, answers) = (is_due(&mut entry.look_at_call), is_due(&mut entry.look_at_answers));
         // Somebody may answer, and was told.
         let attempt = entry.attempt.filter(|_| call && entry.doubt.is_none()).and_then(|ike| endpoint.ike_sa(ike));
-        let silent = attempt.filter(|view| view.waiting.is_some_and(|(_, repeated)| repeated >= u16::from(OFTEN)));
+        let silent = attempt.filter(|view| view.waiting.is_some_and(|(_, repeated)| repeated >= u32::from(OFTEN)));
         if let Some(cause) = silent.and_then(|view| entry.unanswered(&view)) {
             self.tell(Some(id), None, What::Waiting, Some(cause));
         }

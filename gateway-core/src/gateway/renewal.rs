@@ -51,8 +51,8 @@ impl Renewal {
 pub(super) struct Renewals {
     last: Option<Last>,
     in_vain: u32,
-    /// When the connection was last made anew because a request stayed unanswered, and how many times in a row that brought
-    /// one on which another did.
+    /// When the connection was last to be made anew because a request stayed unanswered, and how many times in a row that
+    /// brought none, or one on which another did.
     unanswered: Option<(Instant, u32)>,
 }
 
@@ -186,9 +186,13 @@ impl Gateway {
         let Some(entry) = self.peers.get(&peer) else { return };
         let pause = |times: u32| RENEWAL.saturating_mul(1u32.checked_shl(times.min(6)).unwrap_or(1));
         let before = entry.renewals.unanswered.filter(|(at, times)| *at + pause(*times).saturating_mul(2) > now);
-        let before = before.filter(|(at, _)| view.since >= Some(*at));
-        if before.is_some_and(|(at, times)| at + pause(times) > now) && self.carried(peer, ike).is_some() {
-            return; // it is no better than the one before it
+        // Nothing shows that another one would be better than the last was; what would end here cannot wait for long.
+        let children = entry.children.iter().filter_map(|id| self.children.get(id));
+        let mut views = children.flat_map(|child| &child.sas).filter_map(|sa| parts.endpoint.child_sa(*sa));
+        let ends = views.any(|view| view.ike == ike && view.rekey_due);
+        let resting = before.is_some_and(|(at, times)| at + if ends { RENEWAL } else { pause(times) } > now);
+        if resting && self.carried(peer, ike).is_some() {
+            return;
         }
         let renewing = self.peers.get(&peer).is_some_and(|entry| entry.renew.is_some());
         self.make_anew(now, peer, &view, &cause, parts);

@@ -268,7 +268,7 @@ impl Gateway {
 /// That a peer which is connected does not answer a request of ours, a liveness check mostly; since when shows what was heard
 /// last.
 fn unanswered(ike: &IkeView) -> Option<Cause> {
-    let (exchange, repeated) = ike.waiting.filter(|(_, repeated)| *repeated >= u16::from(OFTEN))?;
+    let (exchange, repeated) = ike.waiting.filter(|(_, repeated)| *repeated >= u32::from(OFTEN))?;
     Some(Cause::unanswered(exchange, ike.path.remote, repeated))
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Refusal {
     Connections(u16),
     /// Each CREATE_CHILD_SA, without a word.
     Silence,
+    /// The same, and each call.
+    Deafness,
 }
 
 pub(crate) const NO_ADDITIONAL_SAS: u16 = 35;
@@ -30,6 +32,7 @@ const AUTHENTICATION_FAILED: u16 = 24;
 const EXCHANGE: usize = 18;
 const FLAGS: usize = 19;
 const RESPONSE: u8 = 0x20;
+const IKE_SA_INIT: u8 = 34;
 const IKE_AUTH: u8 = 35;
 const CREATE_CHILD_SA: u8 = 36;
 const INFORMATIONAL: u8 = 37;
@@ -52,7 +55,10 @@ impl World {
                 header[EXCHANGE] = INFORMATIONAL;
                 flight.octets = sealed(&header, 0, &[]);
             }
-            Some(Refusal::Silence) if right && !answer && octets[EXCHANGE] == CREATE_CHILD_SA => flight.octets.clear(),
+            Some(Refusal::Deafness) if right && !answer && octets[EXCHANGE] == IKE_SA_INIT => flight.octets.clear(),
+            Some(Refusal::Silence | Refusal::Deafness) if right && !answer && octets[EXCHANGE] == CREATE_CHILD_SA => {
+                flight.octets.clear()
+            }
             Some(Refusal::Children(kind, data, refused)) if !right && answer && refused.contains(&name()) => {
                 header[EXCHANGE] = CREATE_CHILD_SA;
                 flight.octets = sealed(&header, 41, &notify(*kind, data));
@@ -361,6 +367,51 @@ fn f_45_a_child_that_no_answer_comes_to_costs_ever_fewer_connections_while_anoth
     }
     let tried = world.left.told(renewing);
     assert!((4..=9).contains(&tried), "{tried}\n{}", world.story());
+}
+
+#[test]
+fn f_45_where_no_other_connection_comes_about_either_they_are_tried_ever_more_rarely() {
+    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
+    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right);
+    world.refusal = Some(Refusal::Silence);
+    let mut world = world.start();
+    world.refusal = Some(Refusal::Deafness);
+    for _ in 0..3000 {
+        world.pass(secs(1));
+        world.ping();
+    }
+    let tried = world.left.told(renewing);
+    assert!((3..=9).contains(&tried), "{tried}\n{}", world.story());
+}
+
+#[test]
+fn f_45_a_child_that_is_to_be_rekeyed_does_not_wait_for_one_that_no_answer_comes_to() {
+    let right = peer(false, "start = \"passive\"", "rekey = \"8h\"") + &second(4, 3);
+    let mut world = World::new(&(peer(true, "", "rekey = \"10m\"") + &second(3, 4)), &right);
+    world.refusal = Some(Refusal::Silence);
+    let mut world = world.start();
+    for _ in 0..7200 {
+        world.pass(secs(1));
+        world.ping();
+    }
+    let tried = world.left.told(renewing);
+    assert!((12..=24).contains(&tried), "{tried}\n{}", world.story());
+}
+
+#[test]
+fn f_45_a_child_that_is_to_be_rekeyed_and_never_ends_calls_a_deaf_peer_no_more_often_than_once_a_minute() {
+    let right = peer(false, "start = \"passive\"", "rekey = \"8h\"") + &second(4, 3);
+    let left = peer(true, "", "rekey = \"10m\"\nlifetime = \"0s\"") + &second(3, 4);
+    let mut world = World::new(&left, &right);
+    world.refusal = Some(Refusal::Silence);
+    let mut world = world.start();
+    world.refusal = Some(Refusal::Deafness);
+    for _ in 0..3600 {
+        world.pass(secs(1));
+        world.ping();
+    }
+    let tried = world.left.told(renewing);
+    assert!((20..=60).contains(&tried), "{tried}\n{}", world.story());
 }
 
 #[test]

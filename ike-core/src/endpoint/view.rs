@@ -67,7 +67,7 @@ pub struct IkeView {
     /// Our rekey of it is under way; until then that keeps a slot of the table.
     pub rekeying: bool,
     /// Our request that waits for an answer, and how often it was repeated.
-    pub waiting: Option<(ExchangeType, u16)>,
+    pub waiting: Option<(ExchangeType, u32)>,
     /// How often the peer repeated its last request although it was answered: our answers do not arrive there.
     pub unheard: u8,
     /// Since when the peer refuses whatever we ask for with TEMPORARY_FAILURE. After several minutes its state is another than
@@ -118,6 +118,8 @@ pub struct ChildView<'e> {
     pub replaced: bool,
     /// When it is to be rekeyed.
     pub rekey_at: Option<Instant>,
+    /// It is to be rekeyed as soon as no other request is outstanding.
+    pub rekey_due: bool,
     /// When it ends if it is not.
     pub expires_at: Option<Instant>,
 }
@@ -283,6 +285,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             since: child.since,
             replaced: child.replaced_by.is_some(),
             rekey_at: child.rekey_at,
+            rekey_due: child.want_rekey,
             expires_at: child.expires_at,
         })
     }

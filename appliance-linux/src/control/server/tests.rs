@@ -82,6 +82,17 @@ fn f_34_a_control_socket_that_somebody_removed_is_put_back_and_nobody_elses_is_t
 }
 
 #[test]
+fn a_call_finds_its_way_into_an_inbox_that_is_full_for_moments() {
+    let folder = Folder::new("full");
+    let path = folder.0.join("control.sock");
+    let tries = AtomicUsize::new(0);
+    let taken = move |call: Call| tries.fetch_add(1, Ordering::Relaxed) >= 3 && echo(call);
+    let _server = started(&path, taken).unwrap();
+    let (answer, _) = quick(&path);
+    assert!(matches!(answer, Answer::Done { .. }), "{answer:?}");
+}
+
+#[test]
 fn f_34_clients_that_connect_and_wait_keep_nobody_from_an_answer() {
     let folder = Folder::new("idle");
     let path = folder.0.join("control.sock");

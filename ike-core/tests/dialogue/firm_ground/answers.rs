@@ -97,6 +97,21 @@ fn f_45_what_is_to_go_goes_although_the_peer_sends_on_and_leaves_the_delete_unan
 }
 
 #[test]
+fn f_45_a_delete_of_what_was_replaced_that_stays_unanswered_ends_nothing() {
+    let (mut host, mut peer, _) = asking(24);
+    let old = host.sending[&CHILD];
+    assert_eq!(peer.respond(&mut host, CREATE, &child_payloads(Some(&public()))).0, Ok(()));
+    let child = host.sending[&CHILD];
+    for second in 1..=60 {
+        host.endpoint.heard(NOW + seconds(second), child);
+        host.endpoint.handle_timeout(NOW + seconds(second));
+        let _ = transmits(&mut host);
+    }
+    assert!(old != child && host.installed.contains_key(&child) && host.ike().is_some(), "{:?}", host.story);
+    assert!(host.story.iter().any(|line| line == "unanswered INFORMATIONAL"), "{:?}", host.story);
+}
+
+#[test]
 fn f_45_an_ike_sa_that_the_peer_has_replaced_is_not_kept_by_what_its_children_receive() {
     let (mut host, mut peer) = asking_ike(23);
     let (child, old) = (host.sending[&CHILD], host.ike_id());

@@ -83,6 +83,40 @@ fn d_a_child_of_the_peers_rekey_is_not_sent_through_as_long_as_our_answer_may_be
 }
 
 #[test]
+fn d_who_rekeys_what_its_own_rekey_made_has_it() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 6);
+    let old = host.sending[&CHILD];
+    let news = |host: &mut Host, peer: &mut Scripted, replaced: [u8; 4], spi: u32| {
+        let known: Vec<_> = host.installed.keys().copied().collect();
+        peer.ask(host, CREATE, &child_of(Some(replaced), spi));
+        *host.installed.keys().find(|child| !known.contains(child)).unwrap()
+    };
+    let made = news(&mut host, &mut peer, ESP_SPI, 0x0102_0304);
+    assert_eq!(host.sending[&CHILD], old, "our answer may be lost");
+    let _ = news(&mut host, &mut peer, [1, 2, 3, 4], 0x0506_0708);
+    assert_eq!(host.sending[&CHILD], made, "{:?}", host.story);
+}
+
+#[test]
+fn f_45_the_end_of_what_the_peer_replaced_ends_nothing_else() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 7);
+    let (ike, old) = (host.ike_id(), host.sending[&CHILD]);
+    // Nothing else can be asked of it.
+    host.endpoint.check_liveness(NOW, ike).unwrap();
+    assert_eq!(transmits(&mut host).len(), 1);
+    peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+    host.endpoint.close_child(NOW, old).unwrap();
+    for second in 1..=60 {
+        host.endpoint.heard(NOW + seconds(second), old);
+        host.endpoint.handle_timeout(NOW + seconds(second));
+        let _ = transmits(&mut host);
+    }
+    assert!(host.endpoint.ike_sa(ike).is_some(), "{:?}", host.story);
+}
+
+#[test]
 fn f_41_both_deleted_in_one_message_are_both_gone() {
     for turned in [false, true] {
         let mut host = lax(0, [12, 16, 1280], Settings::default());
