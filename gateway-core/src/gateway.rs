@@ -6,8 +6,8 @@
 //! 1. An IKE message came: [`Gateway::handle_datagram`]. Time has passed: [`Gateway::handle_timeout`]. The data plane has
 //!    something to tell: [`Gateway::handle_plane`]. A packet wants an SA: [`Gateway::acquire`]. The operator wants
 //!    something: [`Gateway::up`], [`Gateway::down`], [`Gateway::rekey`], [`Gateway::reload`].
-//! 2. Send what the endpoint's `poll_transmit` gives; tell what [`Gateway::poll_report`] gives; find out what
-//!    [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
+//! 2. Send what the endpoint's `poll_transmit` gives; tell what [`Gateway::poll_report`] gives; account for what
+//!    [`Gateway::poll_ended`] gives; find out what [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
 //! 3. Sleep until [`Gateway::poll_timeout`].
 
 mod agenda;

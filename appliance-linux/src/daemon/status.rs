@@ -21,7 +21,8 @@ use crate::plane::Lost;
 
 /// Why the guard drops, in the order in which it counts.
 const GUARDED: [Discard; 4] = [Discard::InClear, Discard::InBlocked, Discard::OutNoPolicy, Discard::OutBlocked];
-/// Of this thread's time at most one part in so many goes into snapshots, whoever asks for them and how often.
+/// Where only counters change, one part in so many of this thread's time goes into snapshots at most, however often they are
+/// asked for.
 const SHARE: u32 = 10;
 
 /// How everything stood at a moment.

@@ -23,10 +23,9 @@ mod world;
 
 use std::time::Duration;
 
-use gateway_core::cause::Cause;
 use gateway_core::gateway::{Parts, PeerState, What};
 
-use crate::world::{LEFT, RIGHT, Site, Stopped, World, config, packet, parts, peer, second};
+use crate::world::{LEFT, RIGHT, Site, Stopped, World, config, packet, parts, peer};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

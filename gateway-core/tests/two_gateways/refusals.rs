@@ -90,7 +90,7 @@ fn with_ike_sas_only(left: &str, (kind, data): (u16, &'static [u8])) -> World {
     world
 }
 
-const TEMPORARY_FAILURE: u16 = 43;
+pub(crate) const TEMPORARY_FAILURE: u16 = 43;
 const REFUSALS: [(u16, &[u8]); 2] = [(NO_ADDITIONAL_SAS, &[]), (INVALID_KE_PAYLOAD, &[0, 14])];
 
 #[test]

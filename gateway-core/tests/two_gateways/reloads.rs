@@ -128,7 +128,7 @@ fn f_61_a_reload_during_a_renewal_begins_with_a_child_that_there_is() {
 }
 
 /// Of the child: negotiated anew.
-const OTHERS: &str = "esp = \"aes256gcm16-x25519\"";
+pub(crate) const OTHERS: &str = "esp = \"aes256gcm16-x25519\"";
 
 #[test]
 fn f_10_what_is_down_stays_down_through_a_reload() {

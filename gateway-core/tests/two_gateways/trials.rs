@@ -10,6 +10,7 @@ use ike_core::wire::writer::MessageWriter;
 use ipsec_core::net::Path;
 
 use crate::busy::busy;
+use crate::reloads::OTHERS;
 use crate::secs;
 use crate::world::{Site, World, config, packet, parts, peer, second};
 
