@@ -1,6 +1,6 @@
 //! `portcullis`: an IKEv2/IPsec gateway for Linux.
 //!
-//! Reading order: [`cli`] is the contract with the operator, [`run`] the daemon, [`control`] what goes between the two.
+//! Reading order: [`cli`] is the contract with the operator, [`daemon`] the daemon, [`control`] what goes between the two.
 
 mod boundary;
 mod capacity;
@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod configuration;
 mod control;
+mod daemon;
 mod doctor;
 mod early;
 mod hardening;
@@ -22,8 +23,8 @@ mod netlink;
 mod notify;
 mod pending;
 mod plane;
+mod provider;
 mod resolve;
-mod run;
 mod signals;
 mod socket;
 mod story;
@@ -39,10 +40,10 @@ use cli::{Cli, Command, Target};
 use control::client;
 use control::print::{Because, Databases, Table};
 use control::protocol::{Answer, Cause, Request};
+use daemon::Ended;
 use doctor::Grade;
 use gateway_core::config::Settings;
 use machine::{Trouble, trouble};
-use run::Ended;
 
 /// It did not work out.
 const FAILED: u8 = 1;
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     let Cli { control, command } = cli;
     let socket = control.clone().unwrap_or_else(|| PathBuf::from(Settings::CONTROL));
     let code = match command {
-        Command::Run { file, log_json } => match run::run(file.path(), control, log_json) {
+        Command::Run { file, log_json } => match daemon::run(file.path(), control, log_json) {
             Ended::Asked => 0,
             Ended::Failed => FAILED,
             Ended::Configuration => REFUSED,
@@ -148,7 +149,7 @@ fn examine(path: &Path, control: Option<PathBuf>) -> u8 {
 fn block(path: &Path) -> u8 {
     match configuration::without_keys(path) {
         Ok(config) => {
-            logging::start(run::filter(config.gateway.log), false);
+            logging::start(daemon::filter(config.gateway.log), false);
             changed(boundary::block(config), "blocked")
         }
         Err(lines) => {

@@ -1,17 +1,19 @@
 //! The data plane: two threads, one for each way of a packet, which share nothing but the sockets.
 //!
 //! Neither ever waits for IKE. What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to the
-//! control thread through its inbox, and they go on.
+//! whoever listens, and they go on.
 
 mod discarded;
 mod icmp;
 mod inbound;
 mod narrow;
+mod news;
 mod outbound;
 mod sockets;
 mod stray;
 mod unsent;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -20,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
+use gateway_core::plane::{self, Hold};
 use gateway_core::policy::{Inbound, Outbound};
-use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Egress, InboundSlot, OutboundSlot};
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::sa::SaId;
@@ -32,10 +34,11 @@ use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::early::Places;
-use crate::inbox::{Inbox, News};
+use crate::provider::{ENGINE, Engine};
 use crate::tun::Tun;
 
 use discarded::Discards;
+pub(crate) use news::{Listener, News};
 pub(crate) use sockets::Sockets;
 use stray::Strays;
 use unsent::Unsent;
@@ -44,10 +47,45 @@ pub(crate) use unsent::{Lost, unsent};
 /// Replay window storage for each inbound SA, in words of 64 packets.
 const WINDOW_WORDS: usize = 64;
 
+/// An engine that its thread and the control thread share. It is locked for single steps.
+pub(crate) struct Locked<E>(Arc<Mutex<E>>);
+
+impl<E> Locked<E> {
+    fn new(engine: E) -> Self {
+        Self(Arc::new(Mutex::new(engine)))
+    }
+
+    /// No engine panics, so a poisoned lock still guards sound data.
+    fn lock(&self) -> MutexGuard<'_, E> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E> Clone for Locked<E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<E> Hold for Locked<E> {
+    type Engine = E;
+
+    fn with<R>(&self, look: impl FnOnce(&E) -> R) -> R {
+        look(&self.lock())
+    }
+
+    fn with_mut<R>(&mut self, change: impl FnOnce(&mut E) -> R) -> R {
+        change(&mut self.lock())
+    }
+}
+
+/// The engines as the gateway sees them.
+pub(crate) type Engines = plane::Engines<Locked<Outbound<'static, Engine>>, Locked<Inbound<'static, Engine>>>;
+
 /// The data plane's state, shared by its threads and the control thread.
 pub(crate) struct Plane {
-    outbound: Mutex<Outbound<'static, RustCrypto>>,
-    inbound: Mutex<Inbound<'static, RustCrypto>>,
+    outbound: Locked<Outbound<'static, Engine>>,
+    inbound: Locked<Inbound<'static, Engine>>,
     tun: Tun,
     sockets: RwLock<Arc<Sockets>>,
     /// Raised when `sockets` changed.
@@ -96,13 +134,13 @@ impl Plane {
     pub(crate) fn new(tun: Tun, clear: ClearSockets, clock: Clock, capacity: &Capacity) -> io::Result<Self> {
         let sas = capacity.child_sas;
         // The engines borrow their tables; ours live as long as the process does.
-        let hits = || Vec::leak(vec![Hits::NONE; capacity.rules]);
-        let outbound = (0..sas).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
-        let inbound = (0..sas).map(|_| InboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
+        let rules = || Vec::leak(vec![Hits::NONE; capacity.rules]);
+        let outbound = (0..sas).map(|_| OutboundSlot::<Engine>::EMPTY).collect::<Vec<_>>().leak();
+        let inbound = (0..sas).map(|_| InboundSlot::<Engine>::EMPTY).collect::<Vec<_>>().leak();
         let windows = vec![0; sas * WINDOW_WORDS].leak();
         Ok(Self {
-            outbound: Mutex::new(Outbound::new(RustCrypto, hits(), outbound)),
-            inbound: Mutex::new(Inbound::new(RustCrypto, hits(), inbound, windows)),
+            outbound: Locked::new(Outbound::new(ENGINE, rules(), outbound)),
+            inbound: Locked::new(Inbound::new(ENGINE, rules(), inbound, windows)),
             tun,
             sockets: RwLock::default(),
             changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
@@ -117,25 +155,30 @@ impl Plane {
     }
 
     /// Starts the two threads, and one that hears what ICMP says.
-    pub(crate) fn start(self: &Arc<Self>, news: &Inbox) -> io::Result<()> {
-        let (plane, inbox) = (Arc::clone(self), news.clone());
-        thread::Builder::new().name("outbound".into()).spawn(move || outbound::run(&plane, &inbox))?;
-        let (plane, inbox) = (Arc::clone(self), news.clone());
-        thread::Builder::new().name("inbound".into()).spawn(move || inbound::run(&plane, &inbox))?;
-        let (errors, plane, inbox) = (icmp::Errors::open(), Arc::clone(self), news.clone());
+    pub(crate) fn start(self: &Arc<Self>, listener: &impl Listener) -> io::Result<()> {
+        let (plane, told) = (Arc::clone(self), listener.clone());
+        thread::Builder::new().name("outbound".into()).spawn(move || outbound::run(&plane, &told))?;
+        let (plane, told) = (Arc::clone(self), listener.clone());
+        thread::Builder::new().name("inbound".into()).spawn(move || inbound::run(&plane, &told))?;
+        let (errors, plane, told) = (icmp::Errors::open(), Arc::clone(self), listener.clone());
         let outlet = move |local| plane.sockets().outlet(local);
-        thread::Builder::new().name("icmp".into()).spawn(move || errors.run(outlet, &inbox))?;
+        thread::Builder::new().name("icmp".into()).spawn(move || errors.run(outlet, &told))?;
         Ok(())
     }
 
-    /// The sending engine. No engine panics, so a poisoned lock still guards sound data.
-    pub(crate) fn outbound(&self) -> MutexGuard<'_, Outbound<'static, RustCrypto>> {
-        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Both engines, without SAs yet, for the one who says what is in them.
+    pub(crate) fn engines(&self) -> Engines {
+        Engines::new(self.outbound.clone(), self.inbound.clone())
+    }
+
+    /// The sending engine.
+    pub(crate) fn outbound(&self) -> MutexGuard<'_, Outbound<'static, Engine>> {
+        self.outbound.lock()
     }
 
     /// The receiving engine.
-    pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound<'static, RustCrypto>> {
-        self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound<'static, Engine>> {
+        self.inbound.lock()
     }
 
     /// Where packets wait whose SA is not there yet.
@@ -163,11 +206,16 @@ impl Plane {
         self.sockets().send(path, tos, datagram)
     }
 
-    /// Hands over what may be lost when the control thread does not keep up; that is counted.
-    fn offer(&self, inbox: &Inbox, news: News) {
-        if !inbox.offer(news) {
+    /// Hands over what may be lost when who listens does not keep up; that is counted.
+    fn offer(&self, listener: &impl Listener, news: News) {
+        if !listener.offer(news) {
             count(&self.tally.inbox_full);
         }
+    }
+
+    /// What the kernel did not take of the packets of each child that lost some.
+    pub(crate) fn all_lost(&self) -> BTreeMap<PolicyId, Lost> {
+        self.unsent.all()
     }
 
     /// What the kernel did not take of a child's packets.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts};
+use gateway_core::plane::Engines;
 use gateway_core::policy::{Inbound, Outbound};
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as Ike;
@@ -144,14 +145,14 @@ fn times(peers: usize, room: Room) -> ([Duration; 5], usize) {
     let storage = Storage { sas: &mut sas, children: &mut children, index: &mut index, messages: &mut messages };
     let crypto = Ike::new(Numbers(1), RustCrypto);
     let Ok(mut endpoint) = Endpoint::new(crypto, peers, storage, Settings::default()) else { panic!("no room") };
-    let mut outbound = Outbound::new(RustCrypto, &mut out_rules, &mut out_sas);
-    let mut inbound = Inbound::new(RustCrypto, &mut in_rules, &mut in_sas, &mut windows);
-    let mut parts = Parts { endpoint: &mut endpoint, outbound: &mut outbound, inbound: &mut inbound };
+    let outbound = Outbound::new(RustCrypto, &mut out_rules, &mut out_sas);
+    let mut plane = Engines::new(outbound, Inbound::new(RustCrypto, &mut in_rules, &mut in_sas, &mut windows));
+    let mut parts = Parts { endpoint: &mut endpoint, plane: &mut plane };
     gateway.start(now, &mut parts).expect("room for every rule");
     let starting = begun.elapsed();
 
     let begun = Instant::now();
-    assert!(gateway.status(&parts).all(|status| status.children.len() == 1));
+    assert!(gateway.snapshot(now, &parts).peers.iter().all(|status| status.children.len() == 1));
     let (looking, taken) = (begun.elapsed(), resident().saturating_sub(before));
 
     let begun = Instant::now();

@@ -1,20 +1,23 @@
 //! The glue between IKE and packets, sans-IO: what the Linux appliance and the Raspberry Pi image share.
 //!
-//! A [`Gateway`] owns neither the IKE endpoint nor the packet engines: they are lent for each call as [`Parts`], so
-//! the engines can live in threads of their own. The appliance's loop:
+//! A [`Gateway`] owns neither the IKE endpoint nor what carries the packets: they are lent for each call as [`Parts`]. The
+//! data plane is asked for single steps, and can go on in threads of its own meanwhile. The appliance's loop:
 //!
-//! 1. An IKE message came: [`Gateway::handle_datagram`]. Time has passed: [`Gateway::handle_timeout`]. An engine has
-//!    an event: [`Gateway::handle_inbound`], [`Gateway::handle_outbound`]. A packet wants an SA:
-//!    [`Gateway::acquire`]. The operator wants something: [`Gateway::up`], [`Gateway::down`], [`Gateway::rekey`],
-//!    [`Gateway::reload`].
-//! 2. Send what the endpoint's `poll_transmit` gives; tell what [`Gateway::poll_report`] gives; find out what
-//!    [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
+//! 1. An IKE message came: [`Gateway::handle_datagram`]. Time has passed: [`Gateway::handle_timeout`]. The data plane has
+//!    something to tell: [`Gateway::handle_plane`]. A packet wants an SA: [`Gateway::acquire`]. The operator wants
+//!    something: [`Gateway::up`], [`Gateway::down`], [`Gateway::rekey`], [`Gateway::reload`].
+//! 2. Send what the endpoint's `poll_transmit` gives; tell what [`Gateway::poll_report`] gives; account for what
+//!    [`Gateway::poll_ended`] gives; find out what [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
 //! 3. Sleep until [`Gateway::poll_timeout`].
 
 mod agenda;
+mod answers;
+mod children;
+mod connections;
 mod contest;
 mod demand;
 mod drive;
+mod ends;
 mod events;
 mod install;
 mod merge;
@@ -27,6 +30,7 @@ mod silence;
 mod state;
 mod status;
 mod uncovered;
+mod usage;
 
 use core::fmt;
 
@@ -41,37 +45,35 @@ use ike_core::error::Discard;
 use ike_core::event::{ChildId, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::Path;
-use ipsec_core::sa::Event;
 use ipsec_core::spd::{PolicyId, Rule};
 use ipsec_core::time::Instant;
 
 use crate::cause::{Cause, Unreachable, Unsent};
 use crate::config::{Config, Diff, Policy, Remote, Settings};
 use crate::peers::Peers;
-use crate::policy::{self, Inbound, Outbound};
+use crate::plane::{DataPlane, Pair, PlaneEvent};
+use crate::policy;
 
 pub use operator::{Change, Unknown};
 pub use report::{Level, Report, What};
-pub use state::Totals;
-pub use status::{ChildStatus, PeerState, PeerStatus};
+pub use status::{ChildStatus, Identities, PeerState, PeerStatus, SaStatus, Snapshot};
+pub use usage::{Account, Ended, Totals};
 
 use agenda::Agenda;
 use install::Installed;
 use state::{ChildEntry, PeerEntry};
+use usage::Ending;
 
 /// What a gateway works on, lent for a call.
-pub struct Parts<'x, 'e, C: IkeCrypto, P: PacketCrypto> {
+pub struct Parts<'x, 'e, C: IkeCrypto> {
     /// Every IKE SA.
     pub endpoint: &'x mut Endpoint<'e, C, Peers>,
-    /// The sending engine.
-    pub outbound: &'x mut Outbound<'e, P>,
-    /// The receiving engine.
-    pub inbound: &'x mut Inbound<'e, P>,
+    /// What carries the packets.
+    pub plane: &'x mut dyn DataPlane,
 }
 
-impl<C: IkeCrypto, P: PacketCrypto> fmt::Debug for Parts<'_, '_, C, P> {
+impl<C: IkeCrypto> fmt::Debug for Parts<'_, '_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parts").finish_non_exhaustive()
     }
@@ -118,13 +120,21 @@ pub struct Gateway {
     peers: BTreeMap<PeerId, PeerEntry>,
     children: BTreeMap<ChildConfigId, ChildEntry>,
     sas: BTreeMap<ChildId, Installed>,
+    /// The same by the number that the data plane knows them by.
+    pairs: BTreeMap<Pair, ChildId>,
+    /// The last one that was given out.
+    last_pair: u64,
     agenda: Agenda,
     /// SAs that send and hear nothing.
     silent: Vec<(ChildId, Instant)>,
-    /// When the counters of the SAs are looked at, should nothing else fall due: a peer that itself looks whether we live
-    /// puts off our own looks for ever.
-    look_at: Option<Instant>,
+    /// When the counters of an SA are looked at.
+    looks: BTreeSet<(Instant, ChildId)>,
     reports: VecDeque<Report>,
+    /// Child SAs that are gone, as far as the data plane has told what went through them; and those of which it has not.
+    ended: VecDeque<Ended>,
+    ending: BTreeMap<Pair, Ending>,
+    /// How many SAs there were at once.
+    most_sas: usize,
     questions: VecDeque<Locate>,
     discarded: Discarded,
     /// Size of anti-replay windows: the engines' storage was cut to it at the start.
@@ -175,10 +185,15 @@ impl Gateway {
             peers: BTreeMap::new(),
             children: BTreeMap::new(),
             sas: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            last_pair: 0,
             agenda: Agenda::default(),
             silent: Vec::new(),
-            look_at: None,
+            looks: BTreeSet::new(),
             reports: VecDeque::new(),
+            ended: VecDeque::new(),
+            ending: BTreeMap::new(),
+            most_sas: 0,
             questions: VecDeque::new(),
             discarded: Discarded::default(),
             strangers: report::Strangers::in_general(),
@@ -190,94 +205,63 @@ impl Gateway {
         (gateway, peers)
     }
 
-    /// Puts the rules into the engines and begins what is to begin at once.
+    /// Hands the rules to the data plane and begins what is to begin at once.
     ///
     /// # Errors
-    /// A table of an engine is too small for the rules: those that do not fit are missing, the last ones first, and
-    /// what they are about is discarded.
-    pub fn start<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) -> Result<(), Cause> {
-        // The engines may be others than at a start before.
+    /// The data plane has no room for all the rules: those that do not fit are missing, the last ones first, and what they
+    /// are about is discarded.
+    pub fn start<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) -> Result<(), Cause> {
+        // The data plane may be another one than at a start before.
         self.rules.clear();
         let rules = policy::rules(&self.policies, parts.endpoint.pad());
-        let placed = self.place_rules(rules, parts);
+        let placed = self.place_rules(rules, parts.plane);
         self.settle(now, parts);
         placed
     }
 
-    /// An IKE message came, without non-ESP marker. It is decrypted in place.
-    pub fn handle_datagram<C: IkeCrypto, P: PacketCrypto>(
+    /// An IKE message came, without non-ESP marker. It is decrypted in place. Returns why it was dropped without an answer, for
+    /// a log: that is counted, and nothing to be done about.
+    pub fn handle_datagram<C: IkeCrypto>(
         &mut self,
         now: Instant,
         path: Path,
         datagram: &mut [u8],
-        parts: &mut Parts<'_, '_, C, P>,
-    ) {
-        let outcome = parts.endpoint.handle_datagram(now, path, datagram);
-        self.handled(now, path, outcome, parts);
-    }
-
-    /// The second half of [`Gateway::handle_datagram`], for an appliance whose engines stand behind locks: it hands the
-    /// message to the endpoint itself, which takes the time of a key exchange, and needs the engines only for this.
-    pub fn handled<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        path: Path,
-        outcome: Result<(), Discard>,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) {
-        if let Err(discard) = outcome {
+        parts: &mut Parts<'_, '_, C>,
+    ) -> Option<Discard> {
+        let dropped = parts.endpoint.handle_datagram(now, path, datagram).err();
+        if let Some(discard) = dropped {
             self.discarded.count(discard);
             if discard == Discard::Version && self.of_another_version.admit(now) {
                 self.refused(path.remote, &Failure::MajorVersion, parts);
             }
         }
         self.settle(now, parts);
+        dropped
     }
 
     /// Time has passed.
-    pub fn handle_timeout<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
-        self.credit(now, parts);
+    pub fn handle_timeout<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
+        self.look(now, parts); // before IKE asks peers for signs of life
         parts.endpoint.handle_timeout(now);
-        parts.outbound.handle_timeout(now);
-        parts.inbound.handle_timeout(now);
+        parts.plane.handle_timeout(now);
         self.settle(now, parts);
     }
 
-    /// The receiving engine has an event.
-    pub fn handle_inbound<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        event: Event,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) {
-        self.sa_event(now, event, true, parts);
-        self.settle(now, parts);
-    }
-
-    /// The sending engine has an event.
-    pub fn handle_outbound<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        event: Event,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) {
-        self.sa_event(now, event, false, parts);
+    /// The data plane has something to tell.
+    pub fn handle_plane<C: IkeCrypto>(&mut self, now: Instant, event: PlaneEvent, parts: &mut Parts<'_, '_, C>) {
+        self.plane_event(now, event, parts);
         self.settle(now, parts);
     }
 
     /// A packet must be protected by this policy and there is no SA for it. Returns whether one is being negotiated, so that
     /// the packet is worth keeping: it can go when [`What::ChildUp`] is reported for this policy. When the peer narrowed the
     /// selectors of the child and this packet is left out, the peer is asked once for an SA for it.
-    pub fn acquire<C: IkeCrypto, P: PacketCrypto>(
+    pub fn acquire<C: IkeCrypto>(
         &mut self,
         now: Instant,
         policy: PolicyId,
         packet: &[u8],
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) -> bool {
         let underway = self.want_for_packet(now, policy::child_of(policy), packet, parts);
         self.settle(now, parts);
@@ -295,12 +279,12 @@ impl Gateway {
     }
 
     /// Where a peer is, or why its name has no address ([`Cause::unresolved`]).
-    pub fn located<C: IkeCrypto, P: PacketCrypto>(
+    pub fn located<C: IkeCrypto>(
         &mut self,
         now: Instant,
         question: &Locate,
         answer: Result<Located, Cause>,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) {
         self.found(now, question, answer, parts.endpoint);
         self.settle(now, parts);
@@ -344,11 +328,11 @@ impl Gateway {
     /// Addresses or routes of this machine changed. `stands` tells of a pair of addresses whether packets still go that
     /// way. Connections whose way is gone and that we would make are made anew at once, and those that had no way are
     /// tried again.
-    pub fn readdress<C: IkeCrypto, P: PacketCrypto>(
+    pub fn readdress<C: IkeCrypto>(
         &mut self,
         now: Instant,
         stands: impl FnMut(PeerId, Path) -> bool,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) {
         self.follow_addresses(now, stands, parts);
         self.settle(now, parts);
@@ -356,7 +340,7 @@ impl Gateway {
 
     /// Nothing was done for long: the machine slept, or the process was stopped. Peers may have given us up meanwhile, so each
     /// is asked for a sign of life at once.
-    pub fn woke<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+    pub fn woke<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         let ikes = parts.endpoint.ike_sas().filter(|ike| ike.state == SaState::Established);
         for ike in ikes.map(|ike| ike.id).collect::<Vec<_>>() {
             let _ = parts.endpoint.check_liveness(now, ike); // or it is about to end
@@ -365,9 +349,12 @@ impl Gateway {
     }
 
     /// When to call [`Gateway::handle_timeout`]; `None` when nothing is waiting.
-    pub fn poll_timeout<C: IkeCrypto, P: PacketCrypto>(&self, parts: &Parts<'_, '_, C, P>) -> Option<Instant> {
-        let engines = [parts.outbound.poll_timeout(), parts.inbound.poll_timeout()];
-        engines.into_iter().chain([parts.endpoint.poll_timeout(), self.agenda.next(), self.look_at]).flatten().min()
+    pub fn poll_timeout<C: IkeCrypto>(&self, parts: &Parts<'_, '_, C>) -> Option<Instant> {
+        let look = self.looks.first().map(|(at, _)| *at);
+        [parts.plane.poll_timeout(), parts.endpoint.poll_timeout(), self.agenda.next(), look]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// `[gateway]` as it stands.
@@ -391,7 +378,7 @@ impl Gateway {
     }
 
     /// Takes up every event of the endpoint, then begins what is due. What strangers send makes nothing due.
-    fn settle<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+    fn settle<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         self.take_events(now, parts);
         self.probe(now, parts);
         // Each look at a peer may make others due; whoever is due without end waits for the next call.

@@ -21,4 +21,5 @@ pub mod cause;
 pub mod config;
 pub mod gateway;
 pub mod peers;
+pub mod plane;
 pub mod policy;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts, PeerState};
 use gateway_core::peers::Peers;
+use gateway_core::plane::Engines;
 use gateway_core::policy::{Inbound, Outbound};
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
@@ -126,15 +127,14 @@ type Ike = IkeRustCrypto<Random, Noting>;
 struct Site {
     gateway: Gateway,
     endpoint: Endpoint<'static, Ike, Peers>,
-    outbound: Outbound<'static, Noting>,
-    inbound: Inbound<'static, Noting>,
+    plane: Engines<Outbound<'static, Noting>, Inbound<'static, Noting>>,
     /// Where the tables are.
     tables: Vec<Range<u64>>,
 }
 
 macro_rules! parts {
     ($site:expr) => {
-        &mut Parts { endpoint: &mut $site.endpoint, outbound: &mut $site.outbound, inbound: &mut $site.inbound }
+        &mut Parts { endpoint: &mut $site.endpoint, plane: &mut $site.plane }
     };
 }
 
@@ -190,8 +190,10 @@ impl Site {
         Self {
             gateway,
             endpoint: Endpoint::new(engine, peers, storage, Settings::default()).unwrap(),
-            outbound: Outbound::new(Noting(Kind::Esp), rules(), sending),
-            inbound: Inbound::new(Noting(Kind::Esp), rules(), receiving, vec![0; 4 * 16].leak()),
+            plane: Engines::new(
+                Outbound::new(Noting(Kind::Esp), rules(), sending),
+                Inbound::new(Noting(Kind::Esp), rules(), receiving, vec![0; 4 * 16].leak()),
+            ),
             tables,
         }
     }
@@ -261,7 +263,7 @@ impl World {
         self.sites[0].wish(self.now, true);
         self.exchange();
         assert!(self.sites.iter_mut().all(|site| site.state() == PeerState::Connected));
-        let engines = |site: &Site| (site.inbound.sas().count(), site.outbound.sas().count());
+        let engines = |site: &Site| (site.plane.inbound.sas().count(), site.plane.outbound.sas().count());
         assert_eq!([engines(&self.sites[0]), engines(&self.sites[1])], [(1, 1); 2]);
     }
 

@@ -349,7 +349,7 @@ mod tests {
         less.cause = Some(Cause { code: "narrowed".into(), text: "from so much".into(), hint: String::new() });
         let (mut waiting, answered) = wait(Goal::Up, None, start);
         waiting.settle(start, &[peer(Some("1"), vec![less])]);
-        let Answer::Done { lines } = answered.answer.try_recv().unwrap() else { panic!() };
+        let Answer::Done { lines } = answered.next(Duration::ZERO).unwrap() else { panic!() };
         assert!(lines[0].ends_with("10.2.0.0/16 == 10.1.0.0/16; narrowed: from so much"), "{lines:?}");
     }
 
@@ -360,16 +360,16 @@ mod tests {
         let whole = [peer(Some("1"), vec![child("a", Some("0x1")), child("b", Some("0x2"))])];
         let (mut waiting, answered) = wait(Goal::Up, None, start);
         waiting.settle(start, &half);
-        assert!(answered.answer.try_recv().is_err());
+        assert!(answered.next(Duration::ZERO).is_err());
         waiting.settle(start + Duration::from_millis(120), &whole);
-        let Answer::Done { lines } = answered.answer.try_recv().unwrap() else { panic!() };
+        let Answer::Done { lines } = answered.next(Duration::ZERO).unwrap() else { panic!() };
         assert_eq!(
             lines[0],
             "cloud/a is up after 0.1 s: aes256gcm16 in esp with 192.0.2.1:500, 10.2.0.0/16 == 10.1.0.0/16"
         );
         let (mut waiting, answered) = wait(Goal::Up, Some("a"), start);
         waiting.settle(start, &half);
-        assert!(answered.answer.try_recv().is_ok());
+        assert!(answered.next(Duration::ZERO).is_ok());
     }
 
     #[test]
@@ -378,14 +378,14 @@ mod tests {
         let (mut waiting, answered) = wait(Goal::Rekeyed(vec![("a".into(), "0x1".into())]), None, start);
         waiting.settle(start, &[peer(Some("1"), vec![child("a", Some("0x1"))])]);
         waiting.settle(start, &[peer(Some("1"), vec![child("a", None)])]);
-        assert!(answered.answer.try_recv().is_err());
+        assert!(answered.next(Duration::ZERO).is_err());
         waiting.settle(start, &[peer(Some("1"), vec![child("a", Some("0x9"))])]);
-        assert!(answered.answer.try_recv().is_ok());
+        assert!(answered.next(Duration::ZERO).is_ok());
         let (mut waiting, answered) = wait(Goal::IkeRekeyed("1".into()), None, start);
         waiting.settle(start, &[peer(Some("1"), vec![])]);
-        assert!(answered.answer.try_recv().is_err());
+        assert!(answered.next(Duration::ZERO).is_err());
         waiting.settle(start, &[peer(Some("7"), vec![])]);
-        assert!(answered.answer.try_recv().is_ok());
+        assert!(answered.next(Duration::ZERO).is_ok());
     }
 
     #[test]
@@ -396,12 +396,12 @@ mod tests {
         let away = peer(None, vec![child("a", None), child("b", None)]);
         waiting.fail("other", Failed::Closed, (&silent, false), Some(&away));
         waiting.fail("cloud", Failed::Child("b"), (&silent, false), Some(&away));
-        assert!(answered.answer.try_recv().is_err());
+        assert!(answered.next(Duration::ZERO).is_err());
         waiting.fail("cloud", Failed::Closed, (&silent, false), Some(&away));
-        assert_eq!(code(answered.answer.try_recv().unwrap()), "peer-silent");
+        assert_eq!(code(answered.next(Duration::ZERO).unwrap()), "peer-silent");
         let (mut waiting, answered) = wait(Goal::Up, None, start);
         waiting.settle(start + Duration::from_secs(5), &[peer(None, vec![child("a", None)])]);
-        assert_eq!(code(answered.answer.try_recv().unwrap()), "timeout");
+        assert_eq!(code(answered.next(Duration::ZERO).unwrap()), "timeout");
         assert!(waiting.is_empty());
     }
 
@@ -412,7 +412,7 @@ mod tests {
             let (waiting, answered) = wait(goal, only, start);
             waiting.hinder(peer, child, &cause("no-proposal-chosen"));
             assert!(!waiting.is_empty(), "it goes on waiting");
-            matches!(answered.answer.try_recv(), Ok(Answer::Progress { .. }))
+            matches!(answered.next(Duration::ZERO), Ok(Answer::Progress { .. }))
         };
         assert!(hears(Goal::Up, None, "cloud", None));
         assert!(hears(Goal::Up, Some("a"), "cloud", None));
@@ -440,9 +440,9 @@ mod tests {
         let (mut waiting, answered) = wait(Goal::Down, None, start);
         waiting.fail("cloud", Failed::Closed, (&cause("closed-here"), true), Some(&peer(None, vec![])));
         waiting.settle(start, &[peer(Some("1"), vec![child("a", None)])]);
-        assert!(answered.answer.try_recv().is_err());
+        assert!(answered.next(Duration::ZERO).is_err());
         waiting.settle(start, &[peer(None, vec![child("a", None)])]);
-        assert!(answered.answer.try_recv().is_ok());
+        assert!(answered.next(Duration::ZERO).is_ok());
     }
 
     #[test]
@@ -457,7 +457,7 @@ mod tests {
         let ends = |goal: &Goal, only, failed, goes_on, peer: &PeerStatus| {
             let (mut waiting, answered) = wait(goal.clone(), only, start);
             waiting.fail("cloud", failed, (&refused, goes_on), Some(peer));
-            assert_eq!(waiting.is_empty(), answered.answer.try_recv().is_ok());
+            assert_eq!(waiting.is_empty(), answered.next(Duration::ZERO).is_ok());
             waiting.is_empty()
         };
         let ike = Goal::IkeRekeyed("1".into());
@@ -508,7 +508,7 @@ mod tests {
         let told = |goal: Goal, only, peers: &[PeerStatus]| {
             let (mut waiting, answered) = wait(goal, only, start);
             waiting.settle(start, peers);
-            answered.answer.try_recv().ok().map(code)
+            answered.next(Duration::ZERO).ok().map(code)
         };
         let a = || peer(Some("1"), vec![child("a", Some("0x1"))]);
         let rekeyed = |name: &str| Goal::Rekeyed(vec![(name.into(), "0x1".into())]);
@@ -539,7 +539,7 @@ mod tests {
         let told = |goal: Goal, only, peer: &PeerStatus| {
             let (mut waiting, answered) = wait(goal, only, start);
             waiting.settle(start + Duration::from_secs(5), std::slice::from_ref(peer));
-            code(answered.answer.try_recv().unwrap())
+            code(answered.next(Duration::ZERO).unwrap())
         };
         assert_eq!(told(Goal::Up, None, &connected), "refused");
         assert_eq!(told(Goal::Up, Some("a"), &connected), "refused");
@@ -563,7 +563,7 @@ mod tests {
         let start = Instant::now();
         let (mut waiting, answered) = wait(Goal::Rekeyed(vec![("a".into(), "0x1".into())]), None, start);
         waiting.settle(start, &[peer(Some("1"), vec![child("a", Some("0x9")), child("b", None)])]);
-        let Answer::Done { lines } = answered.answer.try_recv().unwrap() else { panic!() };
+        let Answer::Done { lines } = answered.next(Duration::ZERO).unwrap() else { panic!() };
         assert!(lines.len() == 1 && lines[0].starts_with("cloud/a is rekeyed"), "{lines:?}");
     }
 }

@@ -18,8 +18,7 @@ use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::narrow::{Narrow, Way, too_big};
-use super::{readable, wait};
-use crate::inbox::{Inbox, News};
+use super::{Listener, News, readable, wait};
 use crate::logging::Throttle;
 
 /// So many are looked at in so much time: each call brings seven at most.
@@ -87,7 +86,7 @@ impl Errors {
 
     /// Runs until waiting fails, which costs nothing but these words, and large packets on narrow ways. `outlet`: the interface
     /// that the socket is bound to by which we send from that address and port; `None`: we do not.
-    pub(super) fn run(&self, outlet: impl Fn(SocketAddr) -> Option<Option<u32>>, inbox: &Inbox) {
+    pub(super) fn run(&self, outlet: impl Fn(SocketAddr) -> Option<Option<u32>>, listener: &impl Listener) {
         let mut throttle = Throttle::new(MOST, PERIOD, Instant::now());
         let mut narrow = Narrow::default();
         while !self.0.is_empty() {
@@ -111,7 +110,7 @@ impl Errors {
                         && outlet(path.local).is_some()
                         && throttle.admit(Instant::now()).is_some()
                     {
-                        inbox.offer(News::Unreachable { path, from, why });
+                        listener.offer(News::Unreachable { path, from, why });
                     }
                 }
             }
@@ -158,7 +157,6 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::inbox::Input;
     use crate::namespace::in_a_network_of_its_own;
 
     #[test]
@@ -167,14 +165,14 @@ mod tests {
             let (sender, inputs) = std::sync::mpsc::sync_channel(9);
             let errors = Errors::open();
             assert_eq!(errors.0.len(), 2);
-            thread::spawn(move || errors.run(|_| Some(None), &Inbox(sender)));
+            thread::spawn(move || errors.run(|_| Some(None), &sender));
             for (ours, theirs) in [("127.0.0.1", "127.0.0.2:500"), ("::1", "[::1]:4501")] {
                 for port in [5000, 500] {
                     let socket = UdpSocket::bind((ours, port)).unwrap();
                     socket.send_to(&[7; 600], theirs).unwrap();
                 }
                 let heard = inputs.recv_timeout(Duration::from_secs(10)).unwrap();
-                let Input::News(News::Unreachable { path, from, why }) = heard else { panic!() };
+                let News::Unreachable { path, from, why } = heard else { panic!() };
                 let remote: SocketAddr = theirs.parse().unwrap();
                 assert_eq!(
                     (path.local.to_string(), path.remote),
@@ -192,7 +190,7 @@ mod tests {
             let (sender, inputs) = std::sync::mpsc::sync_channel(99);
             let errors = Errors::open();
             let ours = "127.0.0.9:500".parse().unwrap();
-            thread::spawn(move || errors.run(|local| (local == ours).then_some(None), &Inbox(sender)));
+            thread::spawn(move || errors.run(|local| (local == ours).then_some(None), &sender));
             // All within one period of the throttle; a machine that is slower than that shows nothing here.
             for addr in ["127.0.0.1:500", "127.0.0.9:500"] {
                 let socket = UdpSocket::bind(addr).unwrap();
@@ -202,7 +200,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(100));
             }
             let heard = inputs.recv_timeout(Duration::from_secs(10)).expect("what is ours has a place");
-            assert!(matches!(heard, Input::News(News::Unreachable { path, .. }) if path.local == ours));
+            assert!(matches!(heard, News::Unreachable { path, .. } if path.local == ours));
         });
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use gateway_core::plane::Half;
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::error::Discard;
@@ -13,9 +14,8 @@ use ipsec_core::sa::Event;
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
-use super::{Plane, Sockets, count, readable, wait};
+use super::{Listener, News, Plane, Sockets, count, readable, wait};
 use crate::early::spi_of;
-use crate::inbox::{Inbox, Input, News};
 use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
 
 /// The port on which ESP comes in UDP (RFC 3948).
@@ -25,23 +25,23 @@ const NATT_PORT: u16 = 4500;
 const LAST_BATCHES: usize = 512;
 
 /// Runs until waiting fails.
-pub(super) fn run(plane: &Plane, inbox: &Inbox) {
+pub(super) fn run(plane: &Plane, listener: &impl Listener) {
     let mut batch = Batch::new();
     let mut sockets = plane.sockets();
     let failed = loop {
         let mut descriptors = vec![readable(&plane.changed)];
         descriptors.extend(sockets.iter().map(|socket| readable(&**socket)));
-        if let Err(error) = serve(plane, inbox, &mut batch, &sockets, &mut descriptors) {
+        if let Err(error) = serve(plane, listener, &mut batch, &sockets, &mut descriptors) {
             break error;
         }
         let next = plane.sockets();
         // What arrived at those that go is not lost with them.
         for gone in sockets.iter().filter(|socket| !next.iter().any(|held| Arc::ptr_eq(held, socket))) {
-            drain(|| receive(plane, inbox, &mut batch, gone));
+            drain(|| receive(plane, listener, &mut batch, gone));
         }
         sockets = next;
     };
-    inbox.tell(News::Broken { what: "receiving", error: failed });
+    listener.tell(News::Broken { what: "receiving", error: failed });
 }
 
 /// Takes batches until there is none, or for as long as what waited at the beginning can last.
@@ -52,7 +52,7 @@ fn drain(mut batch: impl FnMut() -> usize) {
 /// Serves these sockets until there are others.
 fn serve(
     plane: &Plane,
-    inbox: &Inbox,
+    listener: &impl Listener,
     batch: &mut Batch,
     sockets: &Sockets,
     descriptors: &mut [nix::poll::PollFd<'_>],
@@ -62,7 +62,7 @@ fn serve(
         let (changed, rest) = descriptors.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         for (socket, ready) in sockets.iter().zip(rest) {
             if ready.any().unwrap_or(true) {
-                receive(plane, inbox, batch, socket);
+                receive(plane, listener, batch, socket);
             }
         }
         if changed.any().unwrap_or(true) {
@@ -74,12 +74,12 @@ fn serve(
 
 /// Takes one batch from a socket. Errors are those of single datagrams (an ICMP error that came back, say): they are
 /// taken off the socket by reporting them. Returns how many datagrams there were.
-fn receive(plane: &Plane, inbox: &Inbox, batch: &mut Batch, socket: &Socket) -> usize {
+fn receive(plane: &Plane, listener: &impl Listener, batch: &mut Batch, socket: &Socket) -> usize {
     let carrier = socket.listen().carrier;
     let sockets = plane.sockets();
     let received = batch.receive(socket, |origin, datagram| {
         sockets.arrived(socket, &origin);
-        plane.arrive(inbox, carrier, origin, datagram);
+        plane.arrive(listener, carrier, origin, datagram);
     });
     let cut = std::mem::take(&mut batch.truncated);
     if cut > 0 && plane.tally.truncated.fetch_add(cut, Ordering::Relaxed) == 0 {
@@ -90,32 +90,32 @@ fn receive(plane: &Plane, inbox: &Inbox, batch: &mut Batch, socket: &Socket) -> 
 
 impl Plane {
     /// One datagram from outside.
-    fn arrive(&self, inbox: &Inbox, carrier: Carrier, origin: Origin, datagram: &mut [u8]) {
+    fn arrive(&self, listener: &impl Listener, carrier: Carrier, origin: Origin, datagram: &mut [u8]) {
         let ike = |message: &[u8]| News::Ike { path: origin.path, message: message.to_vec() };
         match carrier {
-            Carrier::Esp => self.open(inbox, origin, datagram),
+            Carrier::Esp => self.open(listener, origin, datagram),
             Carrier::Udp(NATT_PORT) => match classify(datagram) {
-                Ok(Datagram::Esp(_)) => self.open(inbox, origin, datagram),
-                Ok(Datagram::Ike(message)) => self.offer(inbox, ike(message)),
+                Ok(Datagram::Esp(_)) => self.open(listener, origin, datagram),
+                Ok(Datagram::Ike(message)) => self.offer(listener, ike(message)),
                 Ok(Datagram::Keepalive) | Err(_) => {}
             },
             Carrier::Udp(_) => {
-                self.offer(inbox, ike(datagram));
+                self.offer(listener, ike(datagram));
             }
         }
     }
 
-    fn open(&self, inbox: &Inbox, origin: Origin, datagram: &mut [u8]) {
+    fn open(&self, listener: &impl Listener, origin: Origin, datagram: &mut [u8]) {
         if self.early.are_open()
             && spi_of(datagram).and_then(Spi::new).is_some_and(|spi| !self.inbound().has(spi))
             && let Some(packet) = self.early.take(Instant::now(), origin, datagram)
             // Behind the answer, when that is here already.
-            && inbox.try_send(Input::News(News::Early(packet)))
+            && listener.offer(News::Early(packet))
         {
             return; // counted by who gives it up
         }
         // The engine counts what is wrong with it.
-        let _ = self.deliver(origin, datagram, |event| inbox.tell(News::Inbound(event)));
+        let _ = self.deliver(origin, datagram, |event| listener.tell(News::Sa(Half::Inbound, event)));
     }
 
     /// Opens an ESP packet and hands what is in it to the kernel. `tell` hears what happened to its SA.
@@ -163,11 +163,10 @@ mod tests {
             let clear = ClearSockets::open().unwrap();
             let plane = Plane::new(Tun::create("pcl0").unwrap(), clear, Clock::start(), &capacity).unwrap();
             let (sender, inputs) = sync_channel(1);
-            let inbox = Inbox(sender);
             let early = Early::new(plane.early());
             let remote = "127.0.0.1:4500".parse().unwrap();
             let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, tos: 0 };
-            let arrives = || plane.open(&inbox, origin, &mut [4; 64]);
+            let arrives = || plane.open(&sender, origin, &mut [4; 64]);
             let counted = || plane.inbound().counters().get(Discard::InUnknownSpi);
             arrives();
             assert!(inputs.try_recv().is_err(), "nothing is offered");
@@ -177,7 +176,7 @@ mod tests {
             assert_eq!(counted(), 1, "nobody has given it up");
             arrives();
             assert_eq!(counted(), 2, "the inbox is full");
-            assert!(matches!(inputs.try_recv(), Ok(Input::News(News::Early(_)))));
+            assert!(matches!(inputs.try_recv(), Ok(News::Early(_))));
             drop(early);
             arrives();
             assert!(inputs.try_recv().is_err());

@@ -87,7 +87,6 @@ mod tests {
 
     use super::super::icmp::Errors;
     use super::*;
-    use crate::inbox::Inbox;
     use crate::namespace::in_a_network_of_its_own;
     use crate::socket::{Carrier, Listen};
     use crate::tun::Tun;
@@ -151,7 +150,7 @@ mod tests {
             let esp = crate::socket::Socket::open(listen).unwrap();
             let (sender, _inputs) = sync_channel(9);
             let errors = Errors::open();
-            thread::spawn(move || errors.run(|_| Some(None), &Inbox(sender)));
+            thread::spawn(move || errors.run(|_| Some(None), &sender));
             let end = |addr: &str| SocketAddr::from((addr.parse::<Ipv6Addr>().unwrap(), 0));
             let path = Path { local: end(US), remote: end(PEER) };
             let until = Instant::now() + Duration::from_secs(10);

@@ -5,17 +5,17 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
+use gateway_core::plane::Half;
 use gateway_core::policy::Outbound;
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
-use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
 use ipsec_core::sa::SaId;
 use tracing::warn;
 
-use super::{Plane, count, readable, stray, wait};
+use super::{Listener, News, Plane, count, readable, stray, wait};
 use crate::clear::Refused;
-use crate::inbox::{Inbox, News};
+use crate::provider::Engine;
 
 /// The largest packet of the TUN device.
 const PACKET: usize = 16 * 1024;
@@ -27,19 +27,19 @@ const AGAIN: Duration = Duration::from_millis(100);
 const TIMES: u32 = 100;
 
 /// Runs until the device fails for good.
-pub(super) fn run(plane: &Plane, inbox: &Inbox) {
+pub(super) fn run(plane: &Plane, listener: &impl Listener) {
     let mut buffer = vec![0; HEADROOM + PACKET + TAILROOM];
     let failed = loop {
         if let Err(error) = wait(&mut [readable(&plane.tun)]) {
             break error;
         }
-        if let Err(error) = drain(plane, inbox, &mut buffer)
+        if let Err(error) = drain(plane, listener, &mut buffer)
             && !renewed(plane, &error)
         {
             break error;
         }
     };
-    inbox.tell(News::Broken { what: "the TUN device", error: failed });
+    listener.tell(News::Broken { what: "the TUN device", error: failed });
 }
 
 /// Whether the device was gone and is there again. The boundary leads traffic to it once the kernel tells of it; until
@@ -58,13 +58,13 @@ fn renewed(plane: &Plane, error: &io::Error) -> bool {
 }
 
 /// Takes the packets that wait.
-fn drain(plane: &Plane, inbox: &Inbox, buffer: &mut [u8]) -> io::Result<()> {
+fn drain(plane: &Plane, listener: &impl Listener, buffer: &mut [u8]) -> io::Result<()> {
     for _ in 0..BURST {
         let room = buffer.get_mut(HEADROOM..HEADROOM + PACKET).unwrap_or_default();
         match plane.tun.recv(room) {
             Ok(length) => {
                 if let Ok(mut packet) = PacketBuf::new(buffer, HEADROOM, length) {
-                    plane.forward(inbox, &mut packet);
+                    plane.forward(listener, &mut packet);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -76,13 +76,13 @@ fn drain(plane: &Plane, inbox: &Inbox, buffer: &mut [u8]) -> io::Result<()> {
 }
 
 /// Whether an SA leads to where a packet of our own is going.
-fn leads_back(engine: &Outbound<'_, RustCrypto>, sa: SaId, (from, to): (IpAddr, IpAddr)) -> bool {
+fn leads_back(engine: &Outbound<'_, Engine>, sa: SaId, (from, to): (IpAddr, IpAddr)) -> bool {
     engine.sa(sa).is_some_and(|sa| (sa.path.local.ip(), sa.path.remote.ip()) == (from, to))
 }
 
 impl Plane {
     /// One packet from the protected side: sealed and sent, sent in clear, handed on, or dropped and counted.
-    fn forward(&self, inbox: &Inbox, packet: &mut PacketBuf<'_>) {
+    fn forward(&self, listener: &impl Listener, packet: &mut PacketBuf<'_>) {
         let now = self.clock.now();
         let own = stray::own(packet.as_slice(), |addr| self.sockets().is_ours(addr));
         let mut engine = self.outbound();
@@ -100,7 +100,7 @@ impl Plane {
                     Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
                     Err(discard) => self.discards.tell(discard, packet.as_slice()),
                 }
-                self.report(inbox, event);
+                self.report(listener, event);
             }
             Ok(Verdict::Clear) => {
                 drop(engine);
@@ -116,7 +116,7 @@ impl Plane {
                 if let Some(own) = own {
                     self.strays.tell_of_own(own, true);
                 }
-                self.offer(inbox, News::Acquire { policy, packet: packet.as_slice().to_vec() });
+                self.offer(listener, News::Acquire { policy, packet: packet.as_slice().to_vec() });
             }
             Err(discard) => {
                 // The engine has counted it.
@@ -161,10 +161,10 @@ impl Plane {
         true
     }
 
-    fn report(&self, inbox: &Inbox, first: Option<ipsec_core::sa::Event>) {
+    fn report(&self, listener: &impl Listener, first: Option<ipsec_core::sa::Event>) {
         let mut next = first;
         while let Some(event) = next {
-            inbox.tell(News::Outbound(event));
+            listener.tell(News::Sa(Half::Outbound, event));
             next = self.outbound().poll_event();
         }
     }

@@ -91,6 +91,11 @@ impl Unsent {
         lost.refused = Some((now, cause));
     }
 
+    /// What each child lost that lost something.
+    pub(super) fn all(&self) -> BTreeMap<PolicyId, Lost> {
+        self.children().clone()
+    }
+
     /// The children have these numbers from now on: their losses go on, and of those without one nothing is kept.
     pub(super) fn renumber(&self, number: impl Fn(PolicyId) -> Option<PolicyId>) {
         let mut children = self.children();

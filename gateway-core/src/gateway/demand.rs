@@ -9,7 +9,6 @@ use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::ChildView;
 use ike_core::event::{ChildId, IkeId};
 use ike_core::pad::ChildConfigId;
-use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::time::Instant;
@@ -35,12 +34,12 @@ impl ChildEntry {
 
 impl Gateway {
     /// A packet wants through a child. Returns whether an SA for it is, or will be, under way.
-    pub(super) fn want_for_packet<C: IkeCrypto, P: PacketCrypto>(
+    pub(super) fn want_for_packet<C: IkeCrypto>(
         &mut self,
         now: Instant,
         id: ChildConfigId,
         packet: &[u8],
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) -> bool {
         let Some(peer) = self.children.get(&id).map(|child| child.peer) else { return false };
         let endpoint = &*parts.endpoint;
@@ -88,17 +87,12 @@ impl Gateway {
 
     /// Whether a child may have another SA for a single packet: so many are not in use over one connection. That there is no
     /// place is told once, until there is one again.
-    fn has_room<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        config: ChildConfigId,
-        parts: &Parts<'_, '_, C, P>,
-    ) -> bool {
+    fn has_room<C: IkeCrypto>(&mut self, now: Instant, config: ChildConfigId, parts: &Parts<'_, '_, C>) -> bool {
         let Some(child) = self.children.get(&config) else { return false };
         let ikes = self.peers.get(&child.peer).map(|entry| entry.ikes.as_slice()).unwrap_or_default();
         let in_use = |ike: &IkeId| {
             let sas = self.sas_of(child, *ike);
-            sas.filter(|sa| !(sa.ours && now.since(sa.last_used(parts.outbound, parts.inbound)) >= IDLE)).count()
+            sas.filter(|sa| !(sa.ours && now.since(sa.last_used(parts.plane)) >= IDLE)).count()
         };
         // While a connection is made anew each network may have an SA over both.
         let crowded = ikes.iter().any(|ike| in_use(ike) >= SAS_OF_A_CHILD);
@@ -113,17 +107,12 @@ impl Gateway {
 
     /// An SA for a single packet is up: those of ours that were unused for longest give up their places, now that it is sure
     /// that another one has them.
-    pub(super) fn make_room<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        newest: ChildId,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) {
+    pub(super) fn make_room<C: IkeCrypto>(&mut self, now: Instant, newest: ChildId, parts: &mut Parts<'_, '_, C>) {
         let Some((ike, config)) = self.sas.get(&newest).map(|sa| (sa.ike, sa.config)) else { return };
         let Some(child) = self.children.get(&config) else { return };
         let spare = self.sas_of(child, ike).count().saturating_sub(SAS_OF_A_CHILD);
         let ours = self.sas_of(child, ike).filter(|sa| sa.ours && sa.child != newest);
-        let used = ours.map(|sa| (sa.last_used(parts.outbound, parts.inbound), sa.child));
+        let used = ours.map(|sa| (sa.last_used(parts.plane), sa.child));
         let mut unused: Vec<_> = used.filter(|(used, _)| now.since(*used) >= IDLE).collect();
         unused.sort_unstable();
         for (_, sa) in unused.into_iter().take(spare) {
@@ -159,18 +148,13 @@ impl Gateway {
 
     /// That a new SA carries less than its child is configured for, when that is news: another one does not carry just the
     /// same, as what it replaces mostly does.
-    pub(super) fn narrowed_anew<C: IkeCrypto, P: PacketCrypto>(
-        &self,
-        child: ChildId,
-        parts: &Parts<'_, '_, C, P>,
-    ) -> Option<Cause> {
+    pub(super) fn narrowed_anew<C: IkeCrypto>(&self, child: ChildId, parts: &Parts<'_, '_, C>) -> Option<Cause> {
         let sa = self.sas.get(&child)?;
-        let selectors = |sa: &Installed| parts.inbound.selectors(sa.inbound);
         let others = self.children.get(&sa.config)?.all().filter(|other| **other != child);
         let mut others = others.filter_map(|other| self.sas.get(other)).filter(|other| other.party == sa.party);
         let (_, _, config) = parts.endpoint.pad().get_child(sa.config)?;
-        let news = !others.any(|other| selectors(other) == selectors(sa));
-        narrowed(config, &[selectors(sa)?]).filter(|_| news)
+        let news = !others.any(|other| other.selectors() == sa.selectors());
+        narrowed(config, &[sa.selectors()]).filter(|_| news)
     }
 }
 

@@ -7,7 +7,6 @@ use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Denied, Endpoint, IkeView, SaState};
 use ike_core::event::{IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
@@ -125,6 +124,11 @@ impl Gateway {
     /// Whether a child is up with this party, of those that share a peer.
     pub(super) fn is_up_with(&self, child: &ChildEntry, party: Party) -> bool {
         child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.party == party)
+    }
+
+    /// Whether the data plane has yet to say of an SA of this child that it is there.
+    pub(super) fn is_underway(&self, child: &ChildEntry) -> bool {
+        child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.underway.is_some())
     }
 
     /// Looks after exchanges that do not get on, so that nobody waits in the dark.
@@ -262,11 +266,11 @@ impl Gateway {
     }
 
     /// Our own addresses or routes changed. What goes nowhere any more takes no packet from here on.
-    pub(super) fn follow_addresses<C: IkeCrypto, P: PacketCrypto>(
+    pub(super) fn follow_addresses<C: IkeCrypto>(
         &mut self,
         now: Instant,
         mut stands: impl FnMut(PeerId, Path) -> bool,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) {
         let open = parts.endpoint.ike_sas().filter(|ike| ike.state != SaState::Closing);
         let open: Vec<_> = open.filter_map(|ike| Some((ike.id, ike.peer?, ike.path))).collect();

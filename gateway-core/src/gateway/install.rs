@@ -1,4 +1,4 @@
-//! SAs into the engines and out of them, and what went through.
+//! Child SAs into the data plane and out of it.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -9,25 +9,27 @@ use alloc::vec::Vec;
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::Endpoint;
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
-use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::crypto::{AeadAlg, PacketCrypto};
-use ipsec_core::error::Refused;
+use ipsec_core::crypto::AeadAlg;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, Event, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId, Status};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
 
 use super::renewal::Standing;
+use super::report::Report;
 use super::silence::Silence;
-use super::state::{ChildEntry, Totals};
+use super::state::ChildEntry;
+use super::usage::{Account, Totals};
 use super::{Gateway, Parts};
 use crate::cause::Cause;
+use crate::config::Identity;
 use crate::peers::Peers;
-use crate::policy::{self, Inbound, Outbound, child_of, policy_of};
+use crate::plane::{DataPlane, Half, Incomplete, Pair, Progress, Refused, Usage};
+use crate::policy::policy_of;
 
-/// A Child SA in the engines.
+/// A Child SA in the data plane.
 pub(super) struct Installed {
     pub(super) child: ChildId,
     pub(super) ike: IkeId,
@@ -35,14 +37,30 @@ pub(super) struct Installed {
     pub(super) config: ChildConfigId,
     /// Who is at its other end.
     pub(super) party: Party,
+    /// On whose account it goes: known when it is entered, as IKE cannot be asked while it lends keys.
+    pub(super) account: Arc<Account>,
     /// We asked for it, or for the first of those whose rekeys led to it.
     pub(super) ours: bool,
-    pub(super) inbound: SaId,
+    /// What the data plane calls it.
+    pub(super) pair: Pair,
+    pub(super) spi_in: Spi,
+    pub(super) spi_out: Spi,
+    /// Whether its receiving half is in the data plane, or will be.
+    pub(super) inbound: bool,
     pub(super) outbound: Sending,
+    /// What the data plane has not answered yet.
+    pub(super) underway: Option<Box<Underway>>,
     pub(super) encap: Encap,
+    /// See [`Installed::selectors`].
+    local: Box<[TrafficSelector]>,
+    remote: Box<[TrafficSelector]>,
+    /// When it came.
+    pub(super) came: Instant,
     /// When it came, or what it replaced or carries on was last used.
     pub(super) since: Instant,
     pub(super) silence: Silence,
+    /// When it is looked at.
+    pub(super) look_at: Option<Instant>,
     /// Rekeys of it that were refused.
     pub(super) refused: u32,
     /// An amount of it is used up but for a quarter, which may pass in no time.
@@ -53,12 +71,35 @@ pub(super) struct Installed {
 
 /// The sending half.
 pub(super) enum Sending {
-    /// In the engine.
-    Through(SaId),
+    /// In the data plane, or will be.
+    Through,
     /// The peer began the rekey: to be used when it uses it too (RFC 7296 §2.8).
     Later(Box<Waiting>),
-    /// Gone before the receiving half, which drains; as it stood then.
-    Over(Option<Status>),
+    /// Gone before the receiving half, which drains; what went through it, when the data plane has told.
+    Over(Option<Usage>),
+}
+
+/// A data plane that answers later was asked for halves, and for these has not.
+pub(super) struct Underway {
+    pub(super) inbound: bool,
+    pub(super) outbound: bool,
+    /// To be told when both are there.
+    pub(super) up: Option<Report>,
+}
+
+impl Underway {
+    fn of(inbound: Progress, outbound: Progress) -> Option<Box<Self>> {
+        let [inbound, outbound] = [inbound, outbound].map(|half| half == Progress::Underway);
+        (inbound || outbound).then(|| Box::new(Self { inbound, outbound, up: None }))
+    }
+
+    /// Whether this half is waited for.
+    pub(super) fn half(&mut self, half: Half) -> &mut bool {
+        match half {
+            Half::Inbound => &mut self.inbound,
+            Half::Outbound => &mut self.outbound,
+        }
+    }
 }
 
 /// An outbound SA to be.
@@ -86,15 +127,22 @@ fn esp_path(path: Path, encap: Encap) -> Path {
     }
 }
 
+/// What a Child SA has besides what was negotiated.
+pub(super) struct Terms {
+    pub(super) pair: Pair,
+    pub(super) lifetime: Lifetime,
+    /// Size of the anti-replay window in packets.
+    pub(super) window: u16,
+}
+
 /// Installs what was negotiated: the receiving half at once, the sending half when it may be used.
-pub(super) fn install<P: PacketCrypto>(
+pub(super) fn install(
     now: Instant,
     up: &ChildUp<'_>,
-    lifetime: Lifetime,
-    window: u16,
-    outbound: &mut Outbound<'_, P>,
-    inbound: &mut Inbound<'_, P>,
+    terms: &Terms,
+    plane: &mut dyn DataPlane,
 ) -> Result<Installed, Refused> {
+    let Terms { pair, lifetime, window } = *terms;
     let params = InboundParams {
         sa: Params {
             spi: up.spi_in,
@@ -112,15 +160,15 @@ pub(super) fn install<P: PacketCrypto>(
         window: usize::from(window),
         highest_seen: 0,
     };
-    let receiving = inbound.install(now, &params)?;
+    let receiving = plane.install_inbound(now, pair, &params)?;
     let sa = Params { spi: up.spi_out, keymat: up.key_out, ..params.sa };
     let sending = match up.outbound_ready {
-        true => install_outbound(now, sa, outbound).map(Sending::Through),
+        true => install_outbound(now, pair, sa, plane).map(|progress| (Sending::Through, progress)),
         // Only what has to wait needs a key of its own: the other one goes from where it was made to where it stays.
-        false => Ok(Sending::Later(Box::new(Waiting::of(&sa)))),
+        false => Ok((Sending::Later(Box::new(Waiting::of(&sa))), Progress::Done)),
     };
-    let outbound = sending.inspect_err(|_| {
-        inbound.remove(receiving);
+    let (outbound, sending) = sending.inspect_err(|_| {
+        plane.remove(pair, Half::Inbound); // nothing went through it
     })?;
     Ok(Installed {
         child: up.child,
@@ -128,12 +176,21 @@ pub(super) fn install<P: PacketCrypto>(
         peer: up.peer,
         config: up.config,
         party: up.party,
+        account: Arc::default(),
         ours: up.ours,
-        inbound: receiving,
+        pair,
+        spi_in: up.spi_in,
+        spi_out: up.spi_out,
+        inbound: true,
         outbound,
+        underway: Underway::of(receiving, sending),
         encap: up.encap,
+        local: up.local.into(),
+        remote: up.remote.into(),
+        came: now,
         since: now,
         silence: Silence::default(),
+        look_at: None,
         refused: 0,
         spent: false,
         ended: None,
@@ -141,13 +198,9 @@ pub(super) fn install<P: PacketCrypto>(
 }
 
 /// A fresh key out of IKE: nothing was ever sent under it.
-fn install_outbound<P: PacketCrypto>(
-    now: Instant,
-    sa: Params<'_>,
-    outbound: &mut Outbound<'_, P>,
-) -> Result<SaId, Refused> {
+fn install_outbound(now: Instant, pair: Pair, sa: Params<'_>, plane: &mut dyn DataPlane) -> Result<Progress, Refused> {
     let params = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Clear };
-    outbound.install(now, &params)
+    plane.install_outbound(now, pair, &params)
 }
 
 impl Waiting {
@@ -164,13 +217,14 @@ impl Waiting {
         }
     }
 
-    fn install<P: PacketCrypto>(
+    fn install(
         &self,
         now: Instant,
+        pair: Pair,
         config: ChildConfigId,
         encap: Encap,
-        outbound: &mut Outbound<'_, P>,
-    ) -> Result<SaId, Refused> {
+        plane: &mut dyn DataPlane,
+    ) -> Result<Progress, Refused> {
         let sa = Params {
             spi: self.spi,
             mode: Mode::Tunnel,
@@ -184,166 +238,173 @@ impl Waiting {
             remote_ts: &self.remote,
             lifetime: self.lifetime,
         };
-        install_outbound(now, sa, outbound)
+        install_outbound(now, pair, sa, plane)
     }
 }
 
 impl Installed {
     /// Sends through this SA from now on.
-    pub(super) fn send_through<P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        outbound: &mut Outbound<'_, P>,
-    ) -> Result<(), Refused> {
+    pub(super) fn send_through(&mut self, now: Instant, plane: &mut dyn DataPlane) -> Result<(), Refused> {
         if let Sending::Later(waiting) = &self.outbound {
-            let id = waiting.install(now, self.config, self.encap, outbound)?;
-            self.outbound = Sending::Through(id);
+            let progress = waiting.install(now, self.pair, self.config, self.encap, plane)?;
+            self.outbound = Sending::Through;
+            match &mut self.underway {
+                Some(underway) => underway.outbound = progress == Progress::Underway,
+                None => self.underway = Underway::of(Progress::Done, progress),
+            }
         }
         Ok(())
     }
 
     /// The peer is reached on another path.
-    pub(super) fn move_to<P: PacketCrypto>(
-        &mut self,
-        path: Path,
-        outbound: &mut Outbound<'_, P>,
-        inbound: &mut Inbound<'_, P>,
-    ) {
+    pub(super) fn move_to(&mut self, path: Path, plane: &mut dyn DataPlane) {
         let path = esp_path(path, self.encap);
-        inbound.set_path(self.inbound, path);
+        plane.move_path(self.pair, Half::Inbound, path, self.encap);
         match &mut self.outbound {
-            Sending::Through(id) => {
-                outbound.set_path(*id, path, self.encap);
-            }
+            Sending::Through => plane.move_path(self.pair, Half::Outbound, path, self.encap),
             Sending::Later(waiting) => waiting.path = path,
             Sending::Over(_) => {}
         }
     }
 
     /// Sends nothing through this SA any more, and receives on.
-    pub(super) fn drain<P: PacketCrypto>(&mut self, outbound: &mut Outbound<'_, P>) {
-        let last = self.sent(outbound);
-        if let Sending::Through(id) = self.outbound {
-            outbound.remove(id);
-        }
+    pub(super) fn drain(&mut self, plane: &mut dyn DataPlane) {
+        let last = match self.outbound {
+            Sending::Through => plane.remove(self.pair, Half::Outbound),
+            Sending::Later(_) => Some(Usage::default()),
+            Sending::Over(last) => last,
+        };
         self.outbound = Sending::Over(last);
     }
 
-    /// How the sending half stands, or stood last.
-    fn sent<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>) -> Option<Status> {
-        match &self.outbound {
-            Sending::Through(id) => outbound.sa(*id),
+    /// Whether this half is in the data plane, or will be.
+    pub(super) fn has(&self, half: Half) -> bool {
+        match half {
+            Half::Inbound => self.inbound,
+            Half::Outbound => matches!(self.outbound, Sending::Through),
+        }
+    }
+
+    /// Of our side and of the peer's, as they were negotiated.
+    pub(super) fn selectors(&self) -> (&[TrafficSelector], &[TrafficSelector]) {
+        (&self.local, &self.remote)
+    }
+
+    /// What was received so far.
+    fn received(&self, plane: &dyn DataPlane) -> Usage {
+        plane.usage(self.pair, Half::Inbound).filter(|_| self.inbound).unwrap_or_default()
+    }
+
+    /// What was sent so far.
+    fn sent(&self, plane: &dyn DataPlane) -> Usage {
+        let usage = match &self.outbound {
+            Sending::Through => plane.usage(self.pair, Half::Outbound),
             Sending::Over(last) => *last,
             Sending::Later(_) => None,
-        }
+        };
+        usage.unwrap_or_default()
     }
 
     /// What went through so far.
-    pub(super) fn totals<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>, inbound: &Inbound<'_, P>) -> Totals {
-        let amount = |status: Option<Status>| status.map_or((0, 0), |status| (status.bytes, status.packets));
-        let ((bytes_in, packets_in), (bytes_out, packets_out)) =
-            (amount(inbound.sa(self.inbound)), amount(self.sent(outbound)));
-        Totals { bytes_in, bytes_out, packets_in, packets_out }
+    pub(super) fn totals(&self, plane: &dyn DataPlane) -> Totals {
+        Totals::of(self.received(plane), self.sent(plane))
     }
 
     /// When the last packet came in.
-    pub(super) fn last_heard<P: PacketCrypto>(&self, inbound: &Inbound<'_, P>) -> Option<Instant> {
-        inbound.sa(self.inbound).and_then(|status| status.last_used)
+    pub(super) fn last_heard(&self, plane: &dyn DataPlane) -> Option<Instant> {
+        self.received(plane).last_used
     }
 
     /// When the last packet went out.
-    pub(super) fn last_sent<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>) -> Option<Instant> {
-        self.sent(outbound).and_then(|status| status.last_used)
+    pub(super) fn last_sent(&self, plane: &dyn DataPlane) -> Option<Instant> {
+        self.sent(plane).last_used
     }
 
     /// When a packet last went through it, or through what it replaced; else when that came.
-    pub(super) fn last_used<P: PacketCrypto>(&self, outbound: &Outbound<'_, P>, inbound: &Inbound<'_, P>) -> Instant {
-        [self.last_heard(inbound), self.last_sent(outbound)].into_iter().flatten().fold(self.since, Instant::max)
-    }
-
-    /// Takes it out of the engines. What went through it is left.
-    pub(super) fn remove<P: PacketCrypto>(
-        self,
-        outbound: &mut Outbound<'_, P>,
-        inbound: &mut Inbound<'_, P>,
-    ) -> Totals {
-        let totals = self.totals(outbound, inbound);
-        if let Sending::Through(id) = self.outbound {
-            outbound.remove(id);
-        }
-        inbound.remove(self.inbound);
-        totals
-    }
-
-    fn is(&self, sa: SaId, inbound: bool) -> bool {
-        match (inbound, &self.outbound) {
-            (true, _) => self.inbound == sa,
-            (false, Sending::Through(id)) => *id == sa,
-            (false, Sending::Later(_) | Sending::Over(_)) => false,
-        }
+    pub(super) fn last_used(&self, plane: &dyn DataPlane) -> Instant {
+        [self.last_heard(plane), self.last_sent(plane)].into_iter().flatten().fold(self.since, Instant::max)
     }
 }
 
 impl Gateway {
-    /// Enters a Child SA that is in the engines.
-    pub(super) fn enter(&mut self, now: Instant, installed: Installed) {
+    /// Enters a Child SA that is in the data plane, or will be.
+    pub(super) fn enter<C: IkeCrypto>(&mut self, now: Instant, mut installed: Installed, parts: &mut Parts<'_, '_, C>) {
+        installed.account = self.account(&installed, parts.endpoint);
         if let Some(child) = self.children.get_mut(&installed.config) {
             child.sas.insert(installed.child);
             if self.peers.get(&child.peer).is_none_or(|entry| entry.looks_after(installed.party)) {
                 Standing::enter(&mut child.standing, now);
             }
         }
-        self.sas.insert(installed.child, installed);
-        // At once: only then is it known when to look again.
-        self.look_at = Some(Instant::ZERO);
+        let child = installed.child;
+        self.pairs.insert(installed.pair, child);
+        self.sas.insert(child, installed);
+        self.most_sas = self.most_sas.max(self.sas.len());
+        self.look_at(now, child, parts); // only then is it known when to look again
+    }
+
+    /// On whose account a new SA goes. Its IKE SA knows who proved what; without that, the configuration says it.
+    fn account<C: IkeCrypto>(&self, sa: &Installed, endpoint: &Endpoint<'_, C, Peers>) -> Arc<Account> {
+        let of_the_child = self.children.get(&sa.config).into_iter().flat_map(ChildEntry::all);
+        let mut same = of_the_child.filter_map(|id| self.sas.get(id)).filter(|other| other.party == sa.party);
+        if let Some(other) = same.next() {
+            return Arc::clone(&other.account);
+        }
+        let peer = endpoint.pad().get(sa.peer);
+        let proven = endpoint.ike_sa(sa.ike).and_then(|ike| ike.identity).map(|id| Identity::printed(&id));
+        let expected = || peer.and_then(|peer| peer.remote_id.as_ref()).map(ToString::to_string);
+        Arc::new(Account {
+            peer: peer.map(|peer| peer.name.clone()).unwrap_or_default(),
+            child: self.children.get(&sa.config).map(|child| child.name.clone()).unwrap_or_default(),
+            party: proven.or_else(expected).unwrap_or_default(),
+        })
+    }
+
+    /// A number for a pair of SAs.
+    pub(super) fn next_pair(&mut self) -> Pair {
+        self.last_pair = self.last_pair.saturating_add(1);
+        Pair(self.last_pair)
     }
 
     /// When that was last used what a new SA carries on from another connection with the same party.
-    pub(super) fn used_before<P: PacketCrypto>(
-        &self,
-        new: &Installed,
-        outbound: &Outbound<'_, P>,
-        inbound: &Inbound<'_, P>,
-    ) -> Option<Instant> {
-        self.elsewhere(new, inbound).map(|other| other.last_used(outbound, inbound)).max()
+    pub(super) fn used_before(&self, new: &Installed, plane: &dyn DataPlane) -> Option<Instant> {
+        self.elsewhere(new).map(|other| other.last_used(plane)).max()
     }
 
     /// Whether a newer SA over another connection with the same party carries on what this one does.
-    pub(super) fn is_carried_on<P: PacketCrypto>(&self, sa: &Installed, inbound: &Inbound<'_, P>) -> bool {
-        let since = |sa: &Installed| inbound.sa(sa.inbound).map(|status| status.since);
-        self.elsewhere(sa, inbound).any(|other| since(other) > since(sa))
+    pub(super) fn is_carried_on(&self, sa: &Installed) -> bool {
+        self.elsewhere(sa).any(|other| other.came > sa.came)
     }
 
     /// The SAs over other connections with the same party that carry what this one does.
-    fn elsewhere<P: PacketCrypto>(&self, sa: &Installed, inbound: &Inbound<'_, P>) -> impl Iterator<Item = &Installed> {
+    fn elsewhere(&self, sa: &Installed) -> impl Iterator<Item = &Installed> {
         let child = self.children.get(&sa.config);
         let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
-        others.filter(move |other| other.ike != sa.ike && other.meets(sa, inbound))
+        others.filter(move |other| other.ike != sa.ike && other.meets(sa))
     }
 
-    /// Takes a Child SA out of the engines and keeps what went through it. Whether it stood: `false` when it was gone
-    /// already, or only received what was on its way.
-    pub(super) fn uninstall<C: IkeCrypto, P: PacketCrypto>(
+    /// Takes a Child SA out of the data plane and keeps what went through it. Whether it stood: `false` when it was gone
+    /// already, only received what was on its way, or was never told as up.
+    pub(super) fn uninstall<C: IkeCrypto>(
         &mut self,
         now: Instant,
         child: ChildId,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) -> bool {
         let Some(sa) = self.sas.remove(&child) else { return false };
-        let config = sa.config;
-        let entry = self.children.get_mut(&config);
+        self.pairs.remove(&sa.pair);
+        sa.look_at.map(|at| self.looks.remove(&(at, child)));
+        let entry = self.children.get_mut(&sa.config);
         let stood = entry.is_none_or(|entry| {
             entry.draining.remove(&child);
             entry.sas.remove(&child)
         });
-        self.hand_silence_on(&sa, stood, parts.inbound);
-        let spent = sa.spent;
-        let totals = sa.remove(parts.outbound, parts.inbound);
-        if let Some(entry) = self.children.get_mut(&config) {
-            entry.past.add(totals);
-        }
+        let told = sa.underway.as_ref().is_none_or(|underway| underway.up.is_none());
+        self.hand_silence_on(&sa, stood, parts.plane);
+        let (config, spent) = (sa.config, sa.spent);
+        self.settle_account(now, sa, parts.plane, parts.endpoint.pad());
         self.leave(now, config, spent);
-        stood
+        stood && told
     }
 
     /// An SA of a child is gone, or carries nothing on: with the last one with whom we look after it is down.
@@ -358,7 +419,7 @@ impl Gateway {
         }
     }
 
-    /// Has IKE delete a Child SA that is in the engines, and says why when it is gone.
+    /// Has IKE delete a Child SA that is in the data plane, and says why when it is gone.
     pub(super) fn close_for<C: IkeCrypto>(
         &mut self,
         now: Instant,
@@ -372,61 +433,18 @@ impl Gateway {
         }
     }
 
-    /// An engine has something to say about an SA.
-    pub(super) fn sa_event<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        event: Event,
-        inbound: bool,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) {
-        let (Event::SoftLifetime { sa, .. }
-        | Event::HardLifetime { sa, .. }
-        | Event::FirstPacket { sa, .. }
-        | Event::PathChanged { sa, .. }) = event;
-        // An SA that is gone already has nothing left to be done about.
-        let status = if inbound { parts.inbound.sa(sa) } else { parts.outbound.sa(sa) };
-        let child = status.and_then(|status| self.children.get(&child_of(status.policy)));
-        let is = |installed: &&Installed| installed.is(sa, inbound);
-        let installed = child.into_iter().flat_map(ChildEntry::all).filter_map(|id| self.sas.get(id)).find(is);
-        let Some((child, encap)) = installed.map(|installed| (installed.child, installed.encap)) else { return };
-        match event {
-            Event::SoftLifetime { .. } => {
-                if let Some(sa) = self.sas.get_mut(&child) {
-                    sa.spent = true;
-                }
-                drop(parts.endpoint.rekey_child(now, child)); // denied: it is being replaced or deleted already
-            }
-            Event::HardLifetime { .. } => {
-                self.close_for(now, child, Cause::of(&Failure::Expired, None), parts.endpoint)
-            }
-            Event::FirstPacket { .. } => parts.endpoint.heard(now, child),
-            // Protocol 50 has no NAT mapping to follow.
-            Event::PathChanged { path, .. } if encap == Encap::Udp && path.remote.port() != 0 => {
-                parts.endpoint.moved(child, path);
-            }
-            Event::PathChanged { .. } => {}
-        }
-    }
-
-    /// Replaces the rules of both engines by one index, which is built before either is touched. What stands afterwards is
-    /// what is remembered, so that another try does not take for done what did not fit.
-    pub(super) fn place_rules<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        mut new: Vec<Rule>,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) -> Result<(), Cause> {
+    /// Replaces the rules. What stands afterwards is what is remembered, so that another try does not take for done what did
+    /// not fit.
+    pub(super) fn place_rules(&mut self, mut new: Vec<Rule>, plane: &mut dyn DataPlane) -> Result<(), Cause> {
         if self.rules == new {
             return Ok(());
         }
-        // As many as fit into both, the first ones: what stands behind what is missing must not overrule it.
-        let (wanted, room) = (new.len(), parts.outbound.room_for_rules().min(parts.inbound.room_for_rules()));
-        new.truncate(room);
-        let index = policy::index(&new).map_err(|refused| Cause::not_installed(&refused.to_string()))?;
-        let placed = parts.outbound.set_rules(Arc::clone(&index)).and_then(|_| parts.inbound.set_rules(index));
-        let placed = if new.len() < wanted { Err(Refused::Full) } else { placed.map(drop) };
-        let count = new.len();
+        let wanted = new.len();
+        let outcome = plane.set_rules(&new);
+        new.truncate(outcome.as_ref().err().map_or(wanted, |incomplete| incomplete.placed));
         self.rules = new;
-        placed.map_err(|refused| Cause::not_installed(&format!("{count} of {wanted} rules are in place: {refused}")))
+        outcome.map_err(|Incomplete { placed, why }| {
+            Cause::not_installed(&format!("{placed} of {wanted} rules are in place: {why}"))
+        })
     }
 }

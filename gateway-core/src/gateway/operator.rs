@@ -9,7 +9,6 @@ use ike_core::endpoint::SaState;
 use ike_core::event::{ChildId, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
 use super::merge::Merges;
@@ -53,12 +52,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Unknown`]
-    pub fn up<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        name: &str,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) -> Result<(), Unknown> {
+    pub fn up<C: IkeCrypto>(&mut self, now: Instant, name: &str, parts: &mut Parts<'_, '_, C>) -> Result<(), Unknown> {
         let target = self.find(name, parts.endpoint.pad())?;
         self.agenda.touch(target.peer);
         let connected = self.connection(target.peer, parts.endpoint).is_some();
@@ -93,11 +87,11 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Unknown`]
-    pub fn down<C: IkeCrypto, P: PacketCrypto>(
+    pub fn down<C: IkeCrypto>(
         &mut self,
         now: Instant,
         name: &str,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) -> Result<(), Unknown> {
         let target = self.find(name, parts.endpoint.pad())?;
         self.agenda.touch(target.peer); // what was to begin for its sake may be over
@@ -125,12 +119,12 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Unknown`]; a cause when there is nothing to rekey.
-    pub fn rekey<C: IkeCrypto, P: PacketCrypto>(
+    pub fn rekey<C: IkeCrypto>(
         &mut self,
         now: Instant,
         name: &str,
         ike: bool,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) -> Result<Result<(), Cause>, Unknown> {
         let target = self.find(name, parts.endpoint.pad())?;
         let mut begun = false;
@@ -153,10 +147,10 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Unknown`]
-    pub fn outcome<C: IkeCrypto, P: PacketCrypto>(
+    pub fn outcome<C: IkeCrypto>(
         &self,
         name: &str,
-        parts: &Parts<'_, '_, C, P>,
+        parts: &Parts<'_, '_, C>,
     ) -> Result<Option<Result<(), Cause>>, Unknown> {
         let target = self.find(name, parts.endpoint.pad())?;
         let entry = self.peers.get(&target.peer).ok_or(Unknown)?;
@@ -168,6 +162,7 @@ impl Gateway {
         let mut waiting = false;
         for child in self.covered(target).iter().filter_map(|config| self.children.get(config)) {
             if party.is_some_and(|party| self.is_up_with(child, party)) {
+                waiting |= self.is_underway(child);
                 continue;
             }
             if let Some(cause) = &child.cause {
@@ -178,8 +173,7 @@ impl Gateway {
         Ok(if waiting { None } else { Some(Ok(())) })
     }
 
-    /// What a reload of this configuration, whose keys are loaded, would do. That needs no engine, and takes a time that grows
-    /// with the configuration: an appliance whose engines stand behind locks asks before it takes them.
+    /// What a reload of this configuration, whose keys are loaded, would do.
     pub fn compare(&self, config: Config, peers: &Peers) -> Change {
         let held: Vec<_> = peers.iter().map(|(_, peer)| peer).collect();
         let diff = Config::diff_from(&self.settings, &held, &self.policies, &config);
@@ -190,11 +184,11 @@ impl Gateway {
     ///
     /// # Errors
     /// Those of [`Gateway::take_up`].
-    pub fn reload<C: IkeCrypto, P: PacketCrypto>(
+    pub fn reload<C: IkeCrypto>(
         &mut self,
         now: Instant,
         config: Config,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) -> (Diff, Result<(), Cause>) {
         let change = self.compare(config, parts.endpoint.pad());
         self.take_up(now, change, parts)
@@ -204,13 +198,13 @@ impl Gateway {
     /// of what is gone from here on, whether the peer answers or not. Returns what changed.
     ///
     /// # Errors
-    /// A table of an engine is too small for the new rules: those that do not fit are missing, the last ones first, and
-    /// what they are about is discarded.
-    pub fn take_up<C: IkeCrypto, P: PacketCrypto>(
+    /// The data plane has no room for all the new rules: those that do not fit are missing, the last ones first, and what
+    /// they are about is discarded.
+    pub fn take_up<C: IkeCrypto>(
         &mut self,
         now: Instant,
         Change { config, diff }: Change,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) -> (Diff, Result<(), Cause>) {
         let mut peers = parts.endpoint.pad_mut();
         let changes = peers.replace(config.peers, &diff);
@@ -219,7 +213,7 @@ impl Gateway {
         let rules = policy::rules(&self.policies, &peers);
         drop(peers);
         // Rules first: from here on nothing goes where the new configuration does not want it.
-        let placed = self.place_rules(rules, parts);
+        let placed = self.place_rules(rules, parts.plane);
         let mut ended: BTreeSet<_> =
             changes.children_gone.into_iter().filter(|child| self.end_child(now, *child, parts)).collect();
         for id in changes.peers_gone {
@@ -241,7 +235,7 @@ impl Gateway {
 
     /// Deletes every SA, with the peers. The appliance goes on until the endpoint has no IKE SA left, or for as long as
     /// it cares to wait.
-    pub fn shutdown<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+    pub fn shutdown<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         for id in self.order.clone() {
             self.hold(id);
             self.end_peer(now, id, parts);
@@ -288,14 +282,9 @@ impl Gateway {
         all.iter().filter(|child| target.child.is_none_or(|only| only == **child)).copied().collect()
     }
 
-    /// Takes the SAs of a child out of the engines and tells the peer. The peer's answer is not waited for: what nobody wants
+    /// Takes the SAs of a child out of the data plane and tells the peer. The peer's answer is not waited for: what nobody wants
     /// any more protects nothing. Returns whether there were any.
-    fn end_child<C: IkeCrypto, P: PacketCrypto>(
-        &mut self,
-        now: Instant,
-        config: ChildConfigId,
-        parts: &mut Parts<'_, '_, C, P>,
-    ) -> bool {
+    fn end_child<C: IkeCrypto>(&mut self, now: Instant, config: ChildConfigId, parts: &mut Parts<'_, '_, C>) -> bool {
         let Some(child) = self.children.get(&config) else { return false };
         let (peer, asked) = (child.peer, child.asked.map(|asked| asked.child));
         let mut stood = false;
@@ -311,20 +300,20 @@ impl Gateway {
     }
 
     /// The same for a peer and everything it has.
-    fn end_peer<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C, P>) {
+    fn end_peer<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C>) {
         let Some(entry) = self.peers.get(&id) else { return };
         let all: Vec<_> = entry.ikes.iter().copied().chain(entry.attempt).collect();
         self.end_ikes(now, id, &all, &Cause::of(&Failure::ClosedHere, None), parts);
     }
 
     /// The same for some IKE SAs of a peer and what they carry, because of `cause`.
-    pub(super) fn end_ikes<C: IkeCrypto, P: PacketCrypto>(
+    pub(super) fn end_ikes<C: IkeCrypto>(
         &mut self,
         now: Instant,
         id: PeerId,
         ended: &[IkeId],
         cause: &Cause,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
         let goes = |ike: &IkeId| ended.contains(ike);

@@ -8,7 +8,7 @@
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ipsec_core::crypto::PacketCrypto;
+use ike_core::event::ChildId;
 use ipsec_core::net::TrafficSelector;
 use ipsec_core::time::Instant;
 
@@ -17,58 +17,71 @@ use super::report::What;
 use super::silence::Silence;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
-use crate::policy::Inbound;
+use crate::plane::DataPlane;
 
 /// An SA is not rekeyed for its silence more often than once in so many liveness intervals.
 const REST: u32 = 10;
 
+/// How long a sign of life that came through an SA may be unknown to IKE,
+const REFRESH: Duration = Duration::from_secs(5);
+/// and while IKE waits for an answer: who is heard is not taken for gone. That takes several times as long as the other.
+const WAITING: Duration = Duration::from_secs(1);
+
 impl Installed {
     /// What replaces this SA has been heard as this was, and was rekeyed for its silence when this was.
-    pub(super) fn silence_handed_on<P: PacketCrypto>(&self, inbound: &Inbound<'_, P>) -> Silence {
+    pub(super) fn silence_handed_on(&self, plane: &dyn DataPlane) -> Silence {
         let mut silence = self.silence;
-        silence.hear(silence.heard.max(self.last_heard(inbound)));
+        silence.hear(silence.heard.max(self.last_heard(plane)));
         silence
     }
 
     /// Whether what comes through one SA may answer what goes through the other.
-    pub(super) fn meets<P: PacketCrypto>(&self, other: &Self, inbound: &Inbound<'_, P>) -> bool {
-        let selectors = inbound.selectors(self.inbound).zip(inbound.selectors(other.inbound));
-        let meet = selectors.is_some_and(|(one, other)| meet(one.0, other.0) && meet(one.1, other.1));
-        meet && self.party == other.party
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.selectors(), other.selectors());
+        self.party == other.party && meet(ours.0, theirs.0) && meet(ours.1, theirs.1)
     }
 
     /// Whether it is being rekeyed for its silence, and nothing came in since.
-    pub(super) fn probed_in_vain<P: PacketCrypto>(&self, inbound: &Inbound<'_, P>) -> bool {
-        let since = inbound.sa(self.inbound).map(|status| status.since);
-        self.silence.probed > since.max(self.last_heard(inbound))
+    pub(super) fn probed_in_vain(&self, plane: &dyn DataPlane) -> bool {
+        self.silence.probed > Some(self.came).max(self.last_heard(plane))
     }
 }
 
 impl Gateway {
-    /// Tells IKE of the signs of life that the data plane saw. [`Gateway::handle_timeout`] does so; an appliance that calls
-    /// [`Endpoint::handle_timeout`](ike_core::endpoint::Endpoint::handle_timeout) itself, without locks on the engines, does
-    /// it before.
-    pub fn credit<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
-        self.look_at = None;
-        for (id, sa) in &mut self.sas {
-            let interval = parts.endpoint.pad().get(sa.peer).map_or(Duration::ZERO, |peer| peer.dpd);
-            let last = sa.last_heard(parts.inbound).filter(|last| Some(*last) > sa.silence.heard);
-            if let Some(last) = last {
-                sa.silence.hear(Some(last));
-                parts.endpoint.heard(last, *id);
-            }
-            if interval.is_zero() {
-                continue;
-            }
-            let sent = sa.last_sent(parts.outbound);
-            self.silent.extend(sa.silence.look(now, sent, interval).map(|since| (*id, since)));
-            let next = sa.silence.next(now, interval);
-            self.look_at = Some(self.look_at.map_or(next, |at| at.min(next)));
+    /// Looks at the SAs that are due for it.
+    pub(super) fn look<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
+        while let Some((_, child)) = self.looks.first().filter(|(at, _)| *at <= now).copied() {
+            self.look_at(now, child, parts);
         }
     }
 
+    /// Tells IKE of the signs of life that came through an SA, and sees whether it is silent. Looks again before IKE asks the
+    /// peer for a sign of life: not for want of one that is here.
+    pub(super) fn look_at<C: IkeCrypto>(&mut self, now: Instant, child: ChildId, parts: &mut Parts<'_, '_, C>) {
+        let Some(sa) = self.sas.get_mut(&child) else { return };
+        let last = sa.last_heard(parts.plane).filter(|last| Some(*last) > sa.silence.heard);
+        if let Some(last) = last {
+            sa.silence.hear(Some(last));
+            parts.endpoint.heard(last, child);
+        }
+        let ike = parts.endpoint.ike_sa(sa.ike);
+        let waits = ike.is_some_and(|ike| ike.waiting.is_some());
+        let mut next = now + if waits { WAITING } else { REFRESH };
+        let interval = parts.endpoint.pad().get(sa.peer).map_or(Duration::ZERO, |peer| peer.dpd);
+        if !interval.is_zero() {
+            let sent = sa.last_sent(parts.plane);
+            self.silent.extend(sa.silence.look(now, sent, interval).map(|since| (child, since)));
+            let asked = ike.and_then(|ike| ike.heard).map(|heard| heard + interval).filter(|at| *at > now);
+            next = next.min(sa.silence.next(now, interval)).min(asked.unwrap_or(next));
+        }
+        if let Some(before) = sa.look_at.replace(next) {
+            self.looks.remove(&(before, child));
+        }
+        self.looks.insert((next, child));
+    }
+
     /// Rekeys what sends and hears nothing.
-    pub(super) fn probe<C: IkeCrypto, P: PacketCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C, P>) {
+    pub(super) fn probe<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         for (id, since) in core::mem::take(&mut self.silent) {
             let Some(sa) = self.sas.get(&id) else { continue };
             // Where IKE waits for an answer too, that shows whether the peer is away altogether. Whoever has to be asked
@@ -86,7 +99,7 @@ impl Gateway {
             if probed.is_some_and(|at| at + interval.saturating_mul(REST) > now) {
                 continue;
             }
-            let heard = self.heard_for(sa, parts.inbound);
+            let heard = self.heard_for(sa, parts.plane);
             // The peer may use another one. Where nothing came in since it was tried last, it is not tried again.
             if heard > Some(since) || heard <= probed || parts.endpoint.rekey_child(now, id).is_err() {
                 continue; // an error: it is being replaced already
@@ -98,23 +111,23 @@ impl Gateway {
     }
 
     /// When this SA was last heard, or another one that may carry the answers to what goes through it.
-    fn heard_for<P: PacketCrypto>(&self, sa: &Installed, inbound: &Inbound<'_, P>) -> Option<Instant> {
+    fn heard_for(&self, sa: &Installed, plane: &dyn DataPlane) -> Option<Instant> {
         let child = self.children.get(&sa.config);
         let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
-        let others = others.filter(|other| other.meets(sa, inbound));
-        others.chain([sa]).map(|sa| sa.silence_handed_on(inbound).heard).max().flatten()
+        let others = others.filter(|other| other.meets(sa));
+        others.chain([sa]).map(|sa| sa.silence_handed_on(plane).heard).max().flatten()
     }
 
     /// Those that carry on what an SA did that is `gone` are judged by what it heard, as one that replaces it is: of several
     /// the peer may have sent through this one alone, and have lost the others. One that `stood`, and was not replaced, says
     /// that the peer was there when it came up, although nothing was heard on it.
-    pub(super) fn hand_silence_on<P: PacketCrypto>(&mut self, gone: &Installed, stood: bool, inbound: &Inbound<'_, P>) {
-        let mut silence = gone.silence_handed_on(inbound);
-        if let (true, None, Some(status)) = (stood, silence.heard, inbound.sa(gone.inbound)) {
-            silence.hear(Some(status.since));
+    pub(super) fn hand_silence_on(&mut self, gone: &Installed, stood: bool, plane: &dyn DataPlane) {
+        let mut silence = gone.silence_handed_on(plane);
+        if stood && silence.heard.is_none() {
+            silence.hear(Some(gone.came));
         }
         for id in self.children.get(&gone.config).into_iter().flat_map(|child| &child.sas) {
-            if let Some(sa) = self.sas.get_mut(id).filter(|sa| sa.meets(gone, inbound)) {
+            if let Some(sa) = self.sas.get_mut(id).filter(|sa| sa.meets(gone)) {
                 sa.silence.take_over(silence);
             }
         }

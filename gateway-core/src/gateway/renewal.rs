@@ -12,7 +12,6 @@ use ike_core::event::{ChildId, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ike_core::registry::ExchangeType;
-use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::time::Instant;
 
 use super::report::What;
@@ -157,12 +156,12 @@ impl Gateway {
     }
 
     /// An IKE SA could not be rekeyed. When its peer has another state than we, it is made anew (RFC 7296 §2.25).
-    pub(super) fn ike_rekey_failed<C: IkeCrypto, P: PacketCrypto>(
+    pub(super) fn ike_rekey_failed<C: IkeCrypto>(
         &mut self,
         now: Instant,
         (ike, peer): (IkeId, PeerId),
         failure: &Failure,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) {
         let cause = Cause::of(failure, parts.endpoint.pad().get(peer));
         self.tell(Some(peer), None, What::RekeyFailed, Some(cause.clone()));
@@ -173,12 +172,12 @@ impl Gateway {
     }
 
     /// A peer that lives does not answer: nothing else can be asked of it on this IKE SA.
-    pub(super) fn unanswered<C: IkeCrypto, P: PacketCrypto>(
+    pub(super) fn unanswered<C: IkeCrypto>(
         &mut self,
         now: Instant,
         (ike, peer): (IkeId, PeerId),
         exchange: ExchangeType,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) {
         let Some(view) = parts.endpoint.ike_sa(ike) else { return };
         let repeated = view.waiting.map_or(0, |(_, repeated)| repeated);
@@ -205,13 +204,13 @@ impl Gateway {
 
     /// An IKE SA that is no good any more is made anew with what it carries, where that is on us, and closed once it carries
     /// nothing.
-    fn make_anew<C: IkeCrypto, P: PacketCrypto>(
+    fn make_anew<C: IkeCrypto>(
         &mut self,
         now: Instant,
         peer: PeerId,
         view: &IkeView,
         cause: &Cause,
-        parts: &mut Parts<'_, '_, C, P>,
+        parts: &mut Parts<'_, '_, C>,
     ) {
         let Some(child) = self.carried(peer, view.id) else {
             return self.end_ikes(now, peer, &[view.id], cause, parts);

@@ -17,31 +17,10 @@ use super::merge::{COURTESY, Merges};
 use super::names::Names;
 use super::renewal::{Renewal, Renewals, Standing};
 use super::uncovered::Uncovered;
+use super::usage::Totals;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
 use crate::peers::{IKE_PORT, NATT_PORT};
-
-/// Inner octets and packets, over all rekeys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Octets received.
-    pub bytes_in: u64,
-    /// Octets sent.
-    pub bytes_out: u64,
-    /// Packets received.
-    pub packets_in: u64,
-    /// Packets sent.
-    pub packets_out: u64,
-}
-
-impl Totals {
-    pub(super) fn add(&mut self, more: Self) {
-        self.bytes_in = self.bytes_in.saturating_add(more.bytes_in);
-        self.bytes_out = self.bytes_out.saturating_add(more.bytes_out);
-        self.packets_in = self.packets_in.saturating_add(more.packets_in);
-        self.packets_out = self.packets_out.saturating_add(more.packets_out);
-    }
-}
 
 /// A configured peer.
 pub(super) struct PeerEntry {
@@ -275,7 +254,7 @@ pub(super) struct ChildEntry {
     pub(super) held: bool,
     /// Somebody wants it although nobody would begin by himself.
     pub(super) wanted: bool,
-    /// Its SAs in the engines.
+    /// Its SAs in the data plane.
     pub(super) sas: BTreeSet<ChildId>,
     /// Those that only receive what is on its way, after another one took their place: they carry nothing on.
     pub(super) draining: BTreeSet<ChildId>,
@@ -338,7 +317,7 @@ impl ChildEntry {
         self.lifetime = lifetime(child);
     }
 
-    /// All its SAs in the engines, those that only drain too.
+    /// All its SAs in the data plane, those that only drain too.
     pub(super) fn all(&self) -> impl Iterator<Item = &ChildId> {
         self.sas.iter().chain(&self.draining)
     }

@@ -1,22 +1,24 @@
 //! How the connections of a gateway stand, for display.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{ChildView, IkeView};
+use ike_core::endpoint::IkeView;
 use ike_core::event::{ChildId, Party};
-use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::crypto::PacketCrypto;
-use ipsec_core::net::Encap;
-use ipsec_core::sa::SaId;
+use ike_core::pad::{ChildConfigId, Pad, PeerId};
+use ike_core::proposal::EspSuite;
+use ipsec_core::net::{Encap, Spi, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::demand::narrowed;
-use super::install::Sending;
-use super::state::{PeerEntry, Totals};
+use super::state::PeerEntry;
+use super::usage::Totals;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
-use crate::config::Start;
+use crate::config::{Identity, Mode, Start};
+use crate::peers::Peers;
+use crate::plane::Pair;
 
 /// So many repetitions of a message are no accident.
 pub(super) const OFTEN: u8 = 2;
@@ -46,13 +48,24 @@ impl PeerState {
     }
 }
 
+/// How a gateway stood at a moment. It owns all that it says: whoever has it, and puts it into words, holds nobody up.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// When that was.
+    pub at: Instant,
+    /// Every peer, in the order of the file.
+    pub peers: Vec<PeerStatus>,
+}
+
 /// A configured peer.
 #[derive(Debug)]
-pub struct PeerStatus<'s> {
-    /// Its number; its configuration is in the endpoint's [`Peers`](crate::peers::Peers).
+pub struct PeerStatus {
+    /// Its number.
     pub id: PeerId,
     /// Its name.
-    pub name: &'s str,
+    pub name: String,
+    /// Who begins with it.
+    pub start: Start,
     /// Where it stands.
     pub state: PeerState,
     /// Why it is not connected, what it waits for, or what is wrong with a child of it.
@@ -63,27 +76,48 @@ pub struct PeerStatus<'s> {
     pub held: bool,
     /// Its newest IKE SA, of several parties' with the one that we call. While that one is away it is another one's.
     pub ike: Option<IkeView>,
+    /// Who we say we are on that IKE SA, and whom we expect there.
+    pub identities: Identities,
     /// Its children.
-    pub children: Vec<ChildStatus<'s>>,
+    pub children: Vec<ChildStatus>,
+}
+
+/// The identities of an IKE SA, as they are configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identities {
+    /// Ours; `None`: our address, and there is none yet.
+    pub local: Option<Identity>,
+    /// The peer's; `None`: any.
+    pub remote: Option<Identity>,
+}
+
+impl Identities {
+    /// Those of one peer.
+    pub fn of(peer: PeerId, peers: &Peers) -> Self {
+        let local = peers.connection(peer).map(|connection| Identity::from(connection.local_id));
+        Self { local, remote: peers.get(peer).and_then(|peer| peer.remote_id.clone()) }
+    }
 }
 
 /// A configured child.
 #[derive(Debug)]
-pub struct ChildStatus<'s> {
-    /// Its number; its configuration is in the endpoint's [`Peers`](crate::peers::Peers).
+pub struct ChildStatus {
+    /// Its number.
     pub id: ChildConfigId,
     /// Its name.
-    pub name: &'s str,
+    pub name: String,
+    /// How packets are put into ESP.
+    pub mode: Mode,
     /// Why it is not up, or what is wrong with it, or that the peer narrowed it.
     pub cause: Option<Cause>,
     /// When a connected peer is asked for it again.
     pub retry_at: Option<Instant>,
     /// Its newest SA; `None` while it is down.
-    pub sa: Option<ChildView<'s>>,
-    /// Protocol 50 or UDP.
-    pub encap: Option<Encap>,
-    /// When its newest SA was installed.
-    pub since: Option<Instant>,
+    pub sa: Option<SaStatus>,
+    /// Selectors of our side: negotiated ones while it is up, else those configured.
+    pub local: Vec<TrafficSelector>,
+    /// Selectors of the peer's side.
+    pub remote: Vec<TrafficSelector>,
     /// What went through, over all rekeys.
     pub totals: Totals,
     /// How often it was rekeyed.
@@ -96,12 +130,33 @@ pub struct ChildStatus<'s> {
     pub last_out: Option<Instant>,
 }
 
+/// A Child SA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaStatus {
+    /// The negotiated algorithms.
+    pub suite: EspSuite,
+    /// SPI of packets we receive.
+    pub spi_in: Spi,
+    /// SPI of packets we send.
+    pub spi_out: Spi,
+    /// Protocol 50 or UDP.
+    pub encap: Encap,
+    /// When it was installed.
+    pub since: Instant,
+    /// When it is to be rekeyed.
+    pub rekey_at: Option<Instant>,
+    /// When it ends if it is not.
+    pub expires_at: Option<Instant>,
+}
+
 impl Gateway {
-    /// How every peer stands, in the order of the file.
-    pub fn status<'s, C: IkeCrypto, P: PacketCrypto>(
-        &'s self,
-        parts: &'s Parts<'_, '_, C, P>,
-    ) -> impl Iterator<Item = PeerStatus<'s>> {
+    /// How everything stands. The data plane is asked for single SAs, and goes on in between.
+    pub fn snapshot<C: IkeCrypto>(&self, now: Instant, parts: &Parts<'_, '_, C>) -> Snapshot {
+        Snapshot { at: now, peers: self.status(parts).collect() }
+    }
+
+    /// How every peer stands, in the order of the file, each as it is when the iterator comes to it.
+    pub fn status<'s, C: IkeCrypto>(&'s self, parts: &'s Parts<'_, '_, C>) -> impl Iterator<Item = PeerStatus> {
         self.order.iter().filter_map(|id| self.peer_status(*id, parts))
     }
 
@@ -110,24 +165,13 @@ impl Gateway {
         &self.order
     }
 
-    /// Every Child SA in the engines: the receiving half, and the sending one, which is not there before it may be used and
-    /// goes before the other.
-    pub fn halves(&self) -> impl Iterator<Item = (ChildId, SaId, Option<SaId>)> {
-        self.sas.values().map(|sa| {
-            let sending = match sa.outbound {
-                Sending::Through(id) => Some(id),
-                Sending::Later(_) | Sending::Over(_) => None,
-            };
-            (sa.child, sa.inbound, sending)
-        })
+    /// Every Child SA in the data plane, with the number that it has there.
+    pub fn pairs(&self) -> impl Iterator<Item = (Pair, ChildId)> {
+        self.pairs.iter().map(|(pair, child)| (*pair, *child))
     }
 
-    /// How one peer stands. An appliance whose engines stand behind locks asks peer by peer, and packets go on in between.
-    pub fn peer_status<'s, C: IkeCrypto, P: PacketCrypto>(
-        &'s self,
-        id: PeerId,
-        parts: &'s Parts<'_, '_, C, P>,
-    ) -> Option<PeerStatus<'s>> {
+    /// How one peer stands.
+    pub fn peer_status<C: IkeCrypto>(&self, id: PeerId, parts: &Parts<'_, '_, C>) -> Option<PeerStatus> {
         self.peers.get(&id).map(|entry| {
             let ike = self.connection(entry.id, parts.endpoint);
             let connected = self.is_connected(entry.id, parts.endpoint);
@@ -136,7 +180,7 @@ impl Gateway {
                 .iter_mut()
                 .filter(|child| !connected || child.sa.is_some())
                 .for_each(|child| child.retry_at = None);
-            let wrong = |child: &&ChildStatus<'_>| child.cause.as_ref().is_some_and(|cause| cause.kind != Kind::Intent);
+            let wrong = |child: &&ChildStatus| child.cause.as_ref().is_some_and(|cause| cause.kind != Kind::Intent);
             let worst = children.iter().filter(wrong).min_by_key(|child| child.sa.is_some());
             let child_cause = worst.and_then(|child| child.cause.as_ref());
             // Before anything else that a peer says it has to be there.
@@ -151,30 +195,32 @@ impl Gateway {
             };
             PeerStatus {
                 id: entry.id,
-                name: &entry.name,
+                name: entry.name.clone(),
+                start: entry.start,
                 state: state(entry, connected),
                 cause,
                 retry_at: entry.retry_at.filter(|_| !connected && entry.attempt.is_none() && entry.is_wanted()),
                 held: entry.held,
+                identities: ike.map(|_| Identities::of(entry.id, parts.endpoint.pad())).unwrap_or_default(),
                 ike,
                 children,
             }
         })
     }
 
-    fn child_status<'s, C: IkeCrypto, P: PacketCrypto>(
+    fn child_status<'s, C: IkeCrypto>(
         &'s self,
         peer: &'s PeerEntry,
         party: Option<Party>,
-        parts: &'s Parts<'_, '_, C, P>,
-    ) -> impl Iterator<Item = ChildStatus<'s>> {
+        parts: &'s Parts<'_, '_, C>,
+    ) -> impl Iterator<Item = ChildStatus> {
         peer.children.iter().filter_map(|child| self.children.get(child)).map(move |entry| {
             let installed = || entry.all().filter_map(|sa| self.sas.get(sa));
             // Of a peer that we call, what another party has is not what we are to have.
             let ours = |party_of: Party| !peer.is_active() || party.is_none_or(|party| party == party_of);
             let stands = installed().filter(|sa| ours(sa.party)).filter_map(|sa| {
                 let view = parts.endpoint.child_sa(sa.child).filter(|view| !view.replaced)?;
-                Some((parts.inbound.sa(sa.inbound)?.since, sa.encap, view))
+                Some((sa.came, sa.encap, view))
             });
             let with_party = installed().filter(|sa| Some(sa.party) == party);
             let carrying = with_party.filter_map(|sa| parts.endpoint.child_sa(sa.child)).filter(|view| !view.replaced);
@@ -184,24 +230,36 @@ impl Gateway {
                     carried.push(selectors);
                 }
             }
-            let configured = parts.endpoint.pad().get_child(entry.id);
-            let narrowed = || configured.and_then(|(_, _, child)| narrowed(child, &carried));
+            let configured = parts.endpoint.pad().get_child(entry.id).map(|(_, _, child)| child);
+            let narrowed = || configured.and_then(|child| narrowed(child, &carried));
             let newest = stands.max_by_key(|(since, ..)| *since);
+            let negotiated = newest.as_ref().map(|(.., view)| (view.local, view.remote));
+            let written = configured.map(|child| (child.local_ts.as_slice(), child.remote_ts.as_slice()));
+            let (local, remote) = negotiated.or(written).unwrap_or_default();
             let mut totals = entry.past;
-            installed().for_each(|sa| totals.add(sa.totals(parts.outbound, parts.inbound)));
+            installed().for_each(|sa| totals.add(sa.totals(parts.plane)));
             ChildStatus {
                 id: entry.id,
-                name: &entry.name,
+                name: entry.name.clone(),
+                mode: configured.map_or(Mode::Tunnel, |child| child.mode),
                 cause: entry.cause.clone().or_else(|| entry.too_many()).or_else(narrowed),
                 retry_at: entry.retry_at.filter(|_| entry.is_wanted(peer.is_active())),
-                encap: newest.as_ref().map(|(_, encap, _)| *encap),
-                since: newest.as_ref().map(|(since, ..)| *since),
-                sa: newest.map(|(.., view)| view),
+                local: local.to_vec(),
+                remote: remote.to_vec(),
+                sa: newest.map(|(since, encap, view)| SaStatus {
+                    suite: view.suite,
+                    spi_in: view.spi_in,
+                    spi_out: view.spi_out,
+                    encap,
+                    since,
+                    rekey_at: view.rekey_at,
+                    expires_at: view.expires_at,
+                }),
                 totals,
                 rekeys: entry.rekeys,
                 held: entry.held,
-                last_in: installed().filter_map(|sa| sa.last_heard(parts.inbound)).max(),
-                last_out: installed().filter_map(|sa| sa.last_sent(parts.outbound)).max(),
+                last_in: installed().filter_map(|sa| sa.last_heard(parts.plane)).max(),
+                last_out: installed().filter_map(|sa| sa.last_sent(parts.plane)).max(),
             }
         })
     }
@@ -220,7 +278,7 @@ pub(super) fn unheard(ike: &IkeView) -> Option<Cause> {
 }
 
 /// What a peer waits for that is neither connected nor failed.
-fn waiting<C: IkeCrypto, P: PacketCrypto>(entry: &PeerEntry, parts: &Parts<'_, '_, C, P>) -> Option<Cause> {
+fn waiting<C: IkeCrypto>(entry: &PeerEntry, parts: &Parts<'_, '_, C>) -> Option<Cause> {
     if let Some(view) = entry.attempt.and_then(|ike| parts.endpoint.ike_sa(ike)) {
         return entry.unanswered(&view);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Level, Parts, PeerState, Report, What};
+use gateway_core::plane::Half;
 use gateway_core::policy::Outbound;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::OutboundSlot;
@@ -14,7 +15,7 @@ use crate::world::{LEFT, RIGHT, Site, Stopped, World, config, far, leak, packet,
 use crate::{secs, up};
 
 fn ports(site: &Site) -> Vec<u16> {
-    let mut ports: Vec<_> = site.outbound.sas().map(|sa| sa.path.remote.port()).collect();
+    let mut ports: Vec<_> = site.plane.outbound.sas().map(|sa| sa.path.remote.port()).collect();
     ports.sort_unstable();
     ports
 }
@@ -27,14 +28,14 @@ fn connecting(what: &What) -> bool {
 fn an_sa_at_its_hard_limit_is_deleted_with_the_peer_and_another_one_comes() {
     let mut world = World::connected("", "");
     world.pass(secs(60));
-    let sa = world.left.outbound.sas().next().unwrap();
+    let sa = world.left.plane.outbound.sas().next().unwrap();
     let event = Event::HardLifetime { sa: sa.id, spi: sa.spi, reached: Reached::Packets };
-    world.left.gateway.handle_outbound(world.now, event, parts!(world.left));
+    world.left.tell(world.now, Half::Outbound, event);
     world.exchange();
     assert_eq!(world.right.told(|what| *what == What::ChildDown), 1, "{}", world.story());
     world.pass(secs(3));
     world.ping();
-    assert!(world.left.outbound.sas().all(|other| other.spi != sa.spi), "{}", world.story());
+    assert!(world.left.plane.outbound.sas().all(|other| other.spi != sa.spi), "{}", world.story());
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn children_go_with_the_ike_sa_that_took_them_over() {
     world.deaf = true;
     for site in [&mut world.left, &mut world.right] {
         site.gateway.down(world.now, "other", parts!(site)).unwrap();
-        assert_eq!((site.inbound.sas().count(), site.outbound.sas().count()), (0, 0));
+        assert_eq!((site.plane.inbound.sas().count(), site.plane.outbound.sas().count()), (0, 0));
     }
 }
 
@@ -119,7 +120,7 @@ fn a_sending_half_that_waits_follows_the_peer_too() {
     world.pass(secs(10));
     assert_eq!(world.right.gateway.rekey(world.now, "other/net", false, parts!(world.right)), Ok(Ok(())));
     assert!(world.step(), "the request");
-    assert_eq!((world.left.inbound.sas().count(), world.left.outbound.sas().count()), (2, 1));
+    assert_eq!((world.left.plane.inbound.sas().count(), world.left.plane.outbound.sas().count()), (2, 1));
     world.mapping = Some(40_123);
     world.send(false, &packet(2, 1, b"elsewhere")).unwrap();
     // Nothing is sent any more through the one that it replaced.
@@ -133,12 +134,12 @@ fn a_sending_half_that_waits_follows_the_peer_too() {
 #[test]
 fn what_cannot_send_does_not_receive_either() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
-    world.left.outbound =
+    world.left.plane.outbound =
         Outbound::new(RustCrypto, leak(64, || Hits::NONE), leak(0, || OutboundSlot::<RustCrypto>::EMPTY));
     let mut world = world.start();
-    assert_eq!(world.left.inbound.sas().count(), 0, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 0, "{}", world.story());
     assert_eq!(world.left.state("other"), (PeerState::Connected, Some("not-installed")));
-    assert_eq!(world.right.inbound.sas().count(), 0, "{}", world.story());
+    assert_eq!(world.right.plane.inbound.sas().count(), 0, "{}", world.story());
 }
 
 #[test]
@@ -171,8 +172,8 @@ fn f_65_silence_that_was_broken_is_no_silence_and_the_next_one_is_noticed() {
     world.ping();
     assert_eq!(world.left.child("other", "net").1, 0, "shorter than an interval\n{}", world.story());
     world.pass(secs(11));
-    for id in world.right.inbound.sas().map(|sa| sa.id).collect::<Vec<_>>() {
-        world.right.inbound.remove(id);
+    for id in world.right.plane.inbound.sas().map(|sa| sa.id).collect::<Vec<_>>() {
+        world.right.plane.inbound.remove(id);
     }
     for _ in 0..35 {
         let _ = world.send(true, &packet(1, 2, b"out"));

@@ -1,26 +1,31 @@
 //! Two gateways back to back in memory: configuration, IKE, policies and packets together.
 
+mod busy;
+mod chance;
 mod firm_ground;
 mod limits;
 mod merging;
 mod narrowing;
 mod networks;
+mod overheard;
 mod parties;
 mod places;
+mod planes;
+mod recording;
 mod refusals;
+mod reloads;
 mod shared;
 mod silence;
+mod traffic;
 mod trials;
 mod wishes;
 mod world;
 
 use std::time::Duration;
 
-use gateway_core::config::PeerDiff;
 use gateway_core::gateway::{Parts, PeerState, What};
-use ipsec_core::engine::Verdict;
-use ipsec_core::error::Discard;
-use world::{LEFT, RIGHT, Site, Stopped, World, config, packet, parts, peer};
+
+use crate::world::{LEFT, RIGHT, Site, Stopped, World, config, packet, parts, peer};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -28,102 +33,6 @@ const fn secs(seconds: u64) -> Duration {
 
 fn up(what: &What) -> bool {
     matches!(what, What::ChildUp { .. })
-}
-
-#[test]
-fn packets_flow_both_ways_and_are_counted() {
-    let mut world = World::connected("", "");
-    world.ping();
-    world.ping();
-    let (totals, rekeys, _) = world.left.child("other", "net");
-    assert_eq!((totals.bytes_in, totals.bytes_out, totals.packets_in, totals.packets_out, rekeys), (64, 64, 2, 2, 0));
-    assert_eq!(world.left.state("other"), (PeerState::Connected, None));
-    let story: Vec<_> = world.left.story.iter().map(ToString::to_string).collect();
-    assert_eq!(story[0], "other: connecting to 192.0.2.2:500");
-    assert_eq!(story[1], "other: connected, the peer is authenticated");
-    assert!(story[2].starts_with("other/net: up, ESP aes256gcm16-esn, SPI in 0x"), "{}", story[2]);
-    assert_eq!(story.len(), 3);
-}
-
-#[test]
-fn what_no_rule_wants_is_discarded_and_what_is_bypassed_stays_clear() {
-    let ssh = "[[policy]]\naction = \"bypass\"\nprotocol = \"udp\"\nremote-port = \"5001\"\nremote = \"10.7.0.0/16\"\n";
-    let mut world = World::new(&(peer(true, "", "") + ssh), &peer(false, "start = \"passive\"", "")).start();
-    world.ping();
-    assert_eq!(world.send(true, &packet(1, 7, b"clear")), Err(Stopped::Clear));
-    assert_eq!(world.send(true, &packet(1, 8, b"none")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
-}
-
-#[test]
-fn e10_rekeys_lose_no_packet_and_the_totals_go_on() {
-    let mut world =
-        World::new(&peer(true, "", "rekey = \"60s\""), &peer(false, "start = \"passive\"", "rekey = \"90s\"")).start();
-    for _ in 0..600 {
-        world.ping();
-        world.pass(secs(1));
-    }
-    let (totals, rekeys, up) = world.left.child("other", "net");
-    assert!(up && rekeys >= 8, "{rekeys}\n{}", world.story());
-    assert_eq!((totals.packets_in, totals.packets_out), (600, 600));
-    assert_eq!(world.right.child("other", "net").0.packets_in, 600);
-    // Old SAs are gone from the engines.
-    assert!(world.left.inbound.sas().count() <= 2 && world.left.outbound.sas().count() <= 2);
-}
-
-#[test]
-fn an_amount_of_data_makes_a_rekey_too() {
-    let limit = "rekey-packets = 1000";
-    let mut world = World::new(&peer(true, "", limit), &peer(false, "start = \"passive\"", "")).start();
-    for _ in 0..2500 {
-        world.ping();
-    }
-    let (totals, rekeys, _) = world.left.child("other", "net");
-    assert_eq!(totals.packets_out, 2500);
-    assert!((2..=3).contains(&rekeys), "{rekeys}");
-}
-
-#[test]
-fn what_cannot_be_rekeyed_ends_at_its_hard_limit() {
-    let limit = "rekey-packets = 1000";
-    let mut world = World::new(&peer(true, "", limit), &peer(false, "start = \"passive\"", "")).start();
-    world.deaf = true;
-    let sent = (0..2000).take_while(|_| world.send(true, &packet(1, 2, b"x")).is_ok()).count();
-    assert_eq!(sent, 1250);
-    assert_eq!(world.left.child("other", "net").0.packets_out, 1250);
-}
-
-#[test]
-fn the_peers_first_packet_on_a_new_sa_moves_ours_to_it_too() {
-    let mut world = World::connected("", "");
-    world.pass(secs(10));
-    let old = world.left.outbound.sas().next().unwrap().id;
-    assert_eq!(world.right.gateway.rekey(world.now, "other/net", false, parts!(world.right)), Ok(Ok(())));
-    assert!(world.step() && world.step(), "request and answer");
-    let after = |world: &mut World| world.left.classify(&packet(1, 2, b"x"));
-    assert_eq!(after(&mut world), Ok(Verdict::Protect(old)));
-    // The Delete of the old SA is lost; packets say it too.
-    world.deaf = true;
-    world.send(false, &packet(2, 1, b"new")).unwrap();
-    assert!(world.left.received.pop().is_some());
-    let new = after(&mut world);
-    assert!(matches!(new, Ok(Verdict::Protect(id)) if id != old), "{new:?}\n{}", world.story());
-}
-
-#[test]
-fn an_ike_rekey_keeps_the_children() {
-    let mut world = World::connected("", "");
-    world.ping();
-    assert_eq!(world.left.gateway.rekey(world.now, "other", true, parts!(world.left)), Ok(Ok(())));
-    world.exchange();
-    world.pass(secs(60));
-    world.ping();
-    assert_eq!(world.left.told(|what| *what == What::Rekeyed), 1, "{}", world.story());
-    assert_eq!(world.left.told(up), 1);
-    assert_eq!(world.left.state("other").0, PeerState::Connected);
-    // The children are closed with the new SA.
-    assert_eq!(world.left.gateway.down(world.now, "other", parts!(world.left)), Ok(()));
-    world.exchange();
-    assert_eq!(world.right.outbound.sas().count(), 0, "{}", world.story());
 }
 
 #[test]
@@ -265,42 +174,6 @@ fn b6_a_dead_peer_is_noticed_and_connected_again_when_it_is_back() {
 }
 
 #[test]
-fn traffic_is_a_sign_of_life() {
-    let mut world = World::connected("dpd = \"20s\"", "dpd = \"20s\"");
-    let before = world.messages;
-    for _ in 0..120 {
-        world.pass(secs(5));
-        world.ping();
-    }
-    assert_eq!(world.messages, before, "nobody had to ask\n{}", world.story());
-    world.pass(secs(120));
-    assert!(world.messages > before, "without traffic somebody asks");
-}
-
-#[test]
-fn d7_a_new_mapping_of_a_nat_is_followed_by_packets() {
-    let mut world =
-        World::new(&peer(true, "start = \"passive\"\nencap = \"always\"", ""), &peer(false, "encap = \"always\"", ""))
-            .start();
-    world.ping();
-    world.mapping = Some(40_123);
-    // The first packet from behind the NAT shows the new mapping; what goes back takes it.
-    world.send(false, &packet(2, 1, b"I moved")).unwrap();
-    assert!(world.left.received.pop().is_some());
-    world.ping();
-    let sas: Vec<_> = world.left.outbound.sas().map(|sa| sa.path.remote.port()).collect();
-    assert_eq!(sas, [40_123], "{}", world.story());
-    assert_eq!(world.left.told(|what| matches!(what, What::Moved { remote } if remote.port() == 40_123)), 1);
-    // And back again.
-    world.mapping = None;
-    world.send(false, &packet(2, 1, b"I am back")).unwrap();
-    assert!(world.left.received.pop().is_some());
-    world.ping();
-    let sas: Vec<_> = world.left.outbound.sas().map(|sa| sa.path.remote.port()).collect();
-    assert_eq!(sas, [4500], "{}", world.story());
-}
-
-#[test]
 fn both_sides_may_begin_at_once() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "", "")).start();
     world.ping();
@@ -308,7 +181,8 @@ fn both_sides_may_begin_at_once() {
     world.ping();
     for site in [&mut world.left, &mut world.right] {
         assert_eq!(site.state("other"), (PeerState::Connected, None));
-        let left = (site.endpoint.ike_sas().count(), site.outbound.sas().count(), site.inbound.sas().count());
+        let left =
+            (site.endpoint.ike_sas().count(), site.plane.outbound.sas().count(), site.plane.inbound.sas().count());
         assert_eq!(left, (1, 1, 1), "one of the two connections goes");
         assert_eq!(site.told(|what| *what == What::Merged), 1);
         assert_eq!(site.told(|what| *what == What::Closed), 0);
@@ -460,112 +334,15 @@ fn a_child_that_the_peer_deletes_comes_back_when_we_want_it() {
 }
 
 #[test]
-fn b2_a_reload_adds_a_peer_and_touches_nothing_else() {
-    let mut world = World::connected("", "");
-    let spis = |world: &World| world.left.outbound.sas().map(|sa| (sa.spi, sa.since)).collect::<Vec<_>>();
-    let (before, messages) = (spis(&world), world.messages);
-    let text = "[[peer]]\nname = \"third\"\nlocal = \"192.0.2.1\"\nremote = \"192.0.2.99\"\nlocal-id = \"left.lab\"\n\
-                remote-id = \"third.lab\"\npsk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"net\"\n\
-                local-ts = \"10.1.0.0/16\"\nremote-ts = \"10.99.0.0/16\"\n";
-    let third = text.to_string() + &peer(true, "", "");
-    world.ping();
-    let (diff, placed) = world.left.gateway.reload(world.now, config(&third), parts!(world.left));
-    assert_eq!((diff.peers, placed), (vec![("third".to_string(), PeerDiff::Added)], Ok(())));
-    world.ping();
-    assert_eq!(spis(&world), before);
-    assert!(matches!(world.left.classify(&packet(1, 99, b"x")), Ok(Verdict::Acquire(_))));
-    assert!(world.story().contains("third: connecting to 192.0.2.99:500"));
-    assert_eq!(world.messages, messages + 1, "only the new peer was called");
-    // And removed again.
-    let (diff, _) = world.left.gateway.reload(world.now, config(&peer(true, "", "")), parts!(world.left));
-    assert_eq!(diff.peers, [("third".to_string(), PeerDiff::Removed)]);
-    world.ping();
-    world.pass(secs(300));
-    world.ping();
-    let third: Vec<_> = world.left.story.iter().filter(|report| report.peer.as_deref() == Some("third")).collect();
-    assert_eq!(third.len(), 2, "called once, closed once\n{}", world.story());
-    assert_eq!(world.left.classify(&packet(1, 99, b"x")), Err(Discard::OutNoPolicy));
-    assert_eq!(spis(&world), before);
-}
-
-#[test]
-fn b2_a_reload_renegotiates_only_the_child_that_changed() {
-    let second = |net: u8, far: u8| {
-        format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
-    };
-    let mut world =
-        World::new(&(peer(true, "", "") + &second(3, 4)), &(peer(false, "start = \"passive\"", "") + &second(4, 3)))
-            .start();
-    let spi = |world: &World| world.left.outbound.sas().map(|sa| sa.spi).next().unwrap();
-    let before = spi(&world);
-    for (left, text) in
-        [(false, peer(false, "start = \"passive\"", "") + &second(5, 3)), (true, peer(true, "", "") + &second(3, 5))]
-    {
-        let site = if left { &mut world.left } else { &mut world.right };
-        site.gateway.reload(world.now, config(&text), parts!(site)).1.unwrap();
-        world.exchange();
-    }
-    world.pass(secs(30));
-    world.ping();
-    assert_eq!(spi(&world), before, "{}", world.story());
-    assert_eq!(world.send(true, &packet(3, 5, b"new")), Ok(()), "{}", world.story());
-    assert_eq!(world.send(true, &packet(3, 4, b"old")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
-    assert_eq!(world.left.told(|what| *what == What::Closed), 0);
-}
-
-#[test]
-fn b2_a_reload_deletes_the_child_that_is_gone() {
-    let second = |net: u8, far: u8| {
-        format!("[[peer.child]]\nname = \"two\"\nlocal-ts = \"10.{net}.0.0/16\"\nremote-ts = \"10.{far}.0.0/16\"\n")
-    };
-    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
-    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right).start();
-    assert!(world.right.child("other", "two").2);
-    world.left.gateway.reload(world.now, config(&peer(true, "", "")), parts!(world.left)).1.unwrap();
-    world.exchange();
-    assert!(!world.right.child("other", "two").2, "{}", world.story());
-    assert_eq!(world.left.gateway.status(&parts!(lent world.left)).map(|peer| peer.children.len()).sum::<usize>(), 1);
-    world.ping();
-}
-
-#[test]
-fn b2_a_new_key_connects_that_peer_anew() {
-    let mut world = World::connected("", "");
-    for left in [false, true] {
-        let start = if left { "" } else { "start = \"passive\"\n" };
-        let text = peer(left, &format!("{start}psk = \"a new key of more than twenty characters\""), "");
-        let site = if left { &mut world.left } else { &mut world.right };
-        site.gateway.reload(world.now, config(&text), parts!(site)).1.unwrap();
-        world.exchange();
-    }
-    world.pass(secs(60));
-    world.ping();
-    assert_eq!(world.left.told(|what| matches!(what, What::Connected { .. })), 2, "{}", world.story());
-}
-
-#[test]
 fn a_shutdown_deletes_every_sa_on_both_sides() {
     let mut world = World::connected("", "");
     world.left.gateway.shutdown(world.now, parts!(world.left));
     world.exchange();
     for site in [&mut world.left, &mut world.right] {
-        assert_eq!((site.outbound.sas().count(), site.inbound.sas().count()), (0, 0));
+        assert_eq!((site.plane.outbound.sas().count(), site.plane.inbound.sas().count()), (0, 0));
     }
     world.pass(secs(100));
     assert_eq!(world.left.told(|what| matches!(what, What::Connected { .. })), 1);
-}
-
-#[test]
-fn rules_that_do_not_fit_fail_closed() {
-    let policies: String = (0..3)
-        .map(|n| format!("[[policy]]\naction = \"bypass\"\nremote = \"10.{}.0.0/16\"\npriority = {n}\n", 50 + n))
-        .collect();
-    let mut world = World::with_rules(&(policies + &peer(true, "", "")), &peer(false, "", ""), 2);
-    let placed = world.left.gateway.start(world.now, parts!(world.left));
-    assert_eq!(placed.unwrap_err().code, "not-installed");
-    assert_eq!(world.send(true, &packet(1, 50, b"x")), Err(Stopped::Clear));
-    assert_eq!(world.send(true, &packet(1, 52, b"x")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
-    assert_eq!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::world::{Site, World, packet, parts, peer, second};
 fn heals_after_the_spare_one_is_closed(world: &mut World, lost: &[Spi]) {
     world.right.lose(|sa| lost.contains(&sa.spi));
     let since = world.now;
-    while world.left.inbound.sas().count() > 1 {
+    while world.left.plane.inbound.sas().count() > 1 {
         let _ = world.send(true, &packet(1, 2, b"out"));
         world.send(false, &packet(2, 1, b"back")).unwrap();
         world.pass(secs(1));
@@ -54,7 +54,7 @@ fn f_65_what_the_spare_sa_of_a_child_heard_counts_for_the_one_that_stays() {
     world.pass(secs(1));
     let spis = |sa: &ike_core::endpoint::ChildView<'_>| [sa.spi_in.min(sa.spi_out), sa.spi_in.max(sa.spi_out)];
     let lost = world.left.endpoint.child_sas().map(|sa| spis(&sa)).max().unwrap();
-    assert_eq!(world.left.inbound.sas().count(), 2, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 2, "{}", world.story());
     heals_after_the_spare_one_is_closed(&mut world, &lost);
 }
 
@@ -73,7 +73,7 @@ fn f_65_an_sa_that_the_peer_never_had_is_rekeyed_once_its_spare_one_is_closed_th
         world.pass(secs(1));
     }
     world.ping();
-    assert_eq!(world.left.inbound.sas().count(), 1, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 1, "{}", world.story());
 }
 
 #[test]

@@ -25,9 +25,9 @@ fn narrow() -> World {
     world.right = Site::with_children(2, &right, 64, 64);
     for site in [&mut world.left, &mut world.right] {
         let rules = || leak(64, || Hits::NONE);
-        site.outbound = Outbound::new(RustCrypto, rules(), leak(64, || OutboundSlot::<RustCrypto>::EMPTY));
+        site.plane.outbound = Outbound::new(RustCrypto, rules(), leak(64, || OutboundSlot::<RustCrypto>::EMPTY));
         let sas = leak(64, || InboundSlot::<RustCrypto>::EMPTY);
-        site.inbound = Inbound::new(RustCrypto, rules(), sas, leak(64 * 16, || 0));
+        site.plane.inbound = Inbound::new(RustCrypto, rules(), sas, leak(64 * 16, || 0));
     }
     world.start()
 }
@@ -46,7 +46,7 @@ fn filled() -> World {
         world.send(true, &far(1, 2, third)).unwrap_err();
         world.exchange();
     }
-    assert_eq!(world.left.inbound.sas().count(), 16, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 16, "{}", world.story());
     world
 }
 
@@ -93,7 +93,7 @@ fn f_62_single_packets_bring_a_child_sixteen_sas_and_more_only_in_the_place_of_u
         world.exchange();
     }
     assert_eq!(asked, (1..16).collect::<Vec<_>>(), "{}", world.story());
-    assert_eq!(world.left.inbound.sas().count(), 16, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 16, "{}", world.story());
     // That no other packet gets one is told, once; some are in use.
     assert_eq!((failures(&world), world.left.state("other").1), (vec!["too-many-sas"], Some("too-many-sas")));
     for _ in 0..6 {
@@ -113,7 +113,7 @@ fn f_62_single_packets_bring_a_child_sixteen_sas_and_more_only_in_the_place_of_u
     for third in 0..14 {
         assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
     }
-    assert_eq!(world.left.inbound.sas().count(), 16, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 16, "{}", world.story());
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn f_62_an_sa_that_a_new_connection_carried_on_is_no_more_in_use_by_that() {
         }
     }
     assert_eq!(world.left.told(|what| *what == What::Renewing), 4, "{}", world.story());
-    assert_eq!(world.left.inbound.sas().count(), 16, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 16, "{}", world.story());
     assert!(matches!(world.send(true, &far(1, 2, 17)), Err(Stopped::Acquire(_, true))), "{}", world.story());
     world.exchange();
     assert_eq!(world.send(true, &far(1, 2, 17)), Ok(()), "{}", world.story());

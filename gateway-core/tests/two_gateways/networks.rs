@@ -57,7 +57,7 @@ fn f_61_a_connection_that_is_made_anew_carries_every_sa_of_a_child_on_without_a_
         }
         assert!(world.left.endpoint.ike_sa(ike.id).is_none(), "{}", world.story());
         assert_eq!(world.left.endpoint.ike_sas().count(), 1, "{}", world.story());
-        assert_eq!(world.left.inbound.sas().count(), 3, "{}", world.story());
+        assert_eq!(world.left.plane.inbound.sas().count(), 3, "{}", world.story());
     }
     assert_eq!(world.left.told(|what| *what == What::Renewing), 3, "{}", world.story());
     assert_eq!(world.left.told(|what| *what == What::ChildFailed), 0, "{}", world.story());

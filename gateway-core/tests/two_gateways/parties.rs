@@ -34,7 +34,7 @@ fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
     let story = world.story() + &other.story.iter().map(|report| format!("other: {report}\n")).collect::<String>();
     assert_eq!(world.left.told(ended) + world.right.told(ended) + other.told(ended), 0, "{story}");
     let open = world.left.endpoint.ike_sas().filter(|ike| ike.state == SaState::Established).count();
-    assert_eq!((open, world.left.outbound.sas().count()), (2, 2), "{story}");
+    assert_eq!((open, world.left.plane.outbound.sas().count()), (2, 2), "{story}");
     world.left.story.clear();
     world.right.gateway.shutdown(world.now, parts!(world.right));
     world.exchange();

@@ -31,7 +31,7 @@ fn shared_by(left: &str, second: &str) -> (World, Site) {
     world.right.gateway.start(world.now, parts!(world.right)).unwrap();
     world.exchange();
     core::mem::swap(&mut world.right, &mut second);
-    assert_eq!(world.left.outbound.sas().count(), 2, "{}", world.story());
+    assert_eq!(world.left.plane.outbound.sas().count(), 2, "{}", world.story());
     world.left.story.clear();
     (world, second)
 }
@@ -293,7 +293,7 @@ fn f_61_what_one_party_deletes_at_once_is_asked_for_ever_more_rarely_although_th
     }
     let up = world.left.told(|what| matches!(what, What::ChildUp { .. }));
     assert!((4..=20).contains(&up), "{up}\n{}", world.story());
-    assert!(world.left.outbound.sas().count() > 0, "the other one has it\n{}", world.story());
+    assert!(world.left.plane.outbound.sas().count() > 0, "the other one has it\n{}", world.story());
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn f_61_a_connection_of_another_party_that_stays_busy_ends_once_it_carries_nothi
     let closed = |world: &World| world.left.told(|what| matches!(what, What::Closed | What::Merged));
     assert_eq!(closed(&world), 0, "{}", world.story());
     for _ in 0..3600 {
-        world.refusal = crate::refusals::busy();
+        world.refusal = crate::busy::busy();
         world.pass(Duration::from_millis(500));
         world.refusal = None;
         core::mem::swap(&mut world.right, &mut first);

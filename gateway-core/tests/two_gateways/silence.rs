@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Parts, PeerState, What};
+use gateway_core::plane::Half;
 use gateway_core::policy::Outbound;
 use ike_core::failure::Failure;
 use ike_core::registry::ExchangeType;
@@ -49,7 +50,7 @@ impl Three {
             };
             if turn { three.beside(start) } else { start(&mut three.world) }
         }
-        assert_eq!(three.world.left.outbound.sas().count(), 2, "{}", three.world.story());
+        assert_eq!(three.world.left.plane.outbound.sas().count(), 2, "{}", three.world.story());
         three
     }
 
@@ -231,9 +232,9 @@ fn f_65_what_comes_through_a_twin_is_an_answer_and_the_end_of_both_is_noticed() 
     let first = world.right.endpoint.child_sas().next().map(|sa| (sa.ike, sa.config)).unwrap();
     world.right.endpoint.create_child(world.now, first.0, first.1).unwrap();
     world.pass(secs(1));
-    assert_eq!(world.left.inbound.sas().count(), 2, "{}", world.story());
-    let newer = world.right.outbound.sas().max_by_key(|sa| sa.since).unwrap().id;
-    world.right.outbound.remove(newer);
+    assert_eq!(world.left.plane.inbound.sas().count(), 2, "{}", world.story());
+    let newer = world.right.plane.outbound.sas().max_by_key(|sa| sa.since).unwrap().id;
+    world.right.plane.outbound.remove(newer);
     // A last packet without an answer, and much later the next talk.
     for rest in [1, 200] {
         for _ in 0..60 {
@@ -244,7 +245,7 @@ fn f_65_what_comes_through_a_twin_is_an_answer_and_the_end_of_both_is_noticed() 
         world.pass(secs(rest));
         world.right.received.clear();
     }
-    let used = world.left.inbound.sas().filter(|sa| sa.last_used.is_some()).count();
+    let used = world.left.plane.inbound.sas().filter(|sa| sa.last_used.is_some()).count();
     assert_eq!((used, world.left.told(waiting)), (1, 0), "{}", world.story());
     world.ping();
     world.right.lose(|_| true);
@@ -460,7 +461,7 @@ fn f_61_a_child_that_another_party_has_comes_back_with_a_new_connection() {
     let left = peer(true, "", "esp = \"aes256gcm16\"");
     let a = party(2, "start = \"passive\"", ("a.lab", 1), "esp = \"aes256gcm16-ecp256\"", 16);
     let mut three = Three::calling(&left, a, party(3, "", ("b.lab", 2), "esp = \"aes256gcm16\"", 16));
-    assert_eq!(three.world.left.outbound.sas().count(), 2, "{}", three.world.story());
+    assert_eq!(three.world.left.plane.outbound.sas().count(), 2, "{}", three.world.story());
     three.world.pass(secs(12));
     let world = &mut three.world;
     world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
@@ -514,9 +515,9 @@ fn ends(world: &World) -> Vec<String> {
 fn f_72_a_child_that_ends_at_its_limit_is_told_as_expired() {
     let mut world = World::connected("", "");
     world.pass(secs(60));
-    let sa = world.left.outbound.sas().next().unwrap();
+    let sa = world.left.plane.outbound.sas().next().unwrap();
     let event = Event::HardLifetime { sa: sa.id, spi: sa.spi, reached: Reached::Bytes };
-    world.left.gateway.handle_outbound(world.now, event, parts!(world.left));
+    world.left.tell(world.now, Half::Outbound, event);
     world.exchange();
     assert_eq!(ends(&world), ["expired"], "{}", world.story());
     // What is closed here later is told as that.
@@ -530,7 +531,7 @@ fn f_72_a_child_that_ends_at_its_limit_is_told_as_expired() {
 fn f_72_a_child_that_the_engine_has_no_room_for_is_told_as_that() {
     let right = peer(false, "start = \"passive\"", "");
     let mut world = World::new(&peer(true, "", ""), &right);
-    world.left.outbound =
+    world.left.plane.outbound =
         Outbound::new(RustCrypto, leak(64, || Hits::NONE), leak(1, || OutboundSlot::<RustCrypto>::EMPTY));
     let mut world = world.start();
     world.pass(secs(60));
@@ -544,10 +545,10 @@ fn f_72_a_child_that_the_engine_has_no_room_for_is_told_as_that() {
 #[test]
 fn f_72_a_child_whose_peer_is_lost_while_it_is_deleted_at_its_limit_is_told_as_that() {
     let mut world = World::connected("", "dpd = \"0s\"");
-    let sa = world.left.outbound.sas().next().unwrap();
+    let sa = world.left.plane.outbound.sas().next().unwrap();
     let event = Event::HardLifetime { sa: sa.id, spi: sa.spi, reached: Reached::Bytes };
     world.cut = true;
-    world.left.gateway.handle_outbound(world.now, event, parts!(world.left));
+    world.left.tell(world.now, Half::Outbound, event);
     world.pass(secs(60));
     assert_eq!(ends(&world), ["peer-lost"], "{}", world.story());
     world.right.gateway.down(world.now, "other", parts!(world.right)).unwrap();

@@ -1,24 +1,18 @@
-//! What a hostile reader broke: wishes that outlive what they were for, and the word of the operator. At the end whatever
-//! chance makes of two sites.
+//! What a hostile reader broke: wishes that outlive what they were for, and the word of the operator.
 
 use std::time::Duration;
 
 use gateway_core::cause::{Kind, Unsent};
 use gateway_core::gateway::{Parts, PeerState, Report, What};
-use gateway_core::policy::Inbound;
 use ike_core::registry::{ExchangeType, NotifyKind};
 use ike_core::wire::header::Header;
 use ike_core::wire::writer::MessageWriter;
-use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::InboundSlot;
-use ipsec_core::error::Discard;
 use ipsec_core::net::Path;
-use ipsec_core::spd::Hits;
-use ipsec_core::time::Instant;
 
-use crate::refusals::busy;
+use crate::busy::busy;
+use crate::reloads::OTHERS;
 use crate::secs;
-use crate::world::{Site, Stopped, World, config, leak, packet, parts, peer, second};
+use crate::world::{Site, World, config, packet, parts, peer, second};
 
 #[test]
 fn f_53_a_child_that_was_asked_for_when_the_connection_ended_is_asked_for_again() {
@@ -62,26 +56,6 @@ fn f_53_a_packet_asks_again_for_what_was_asked_for_when_the_connection_ended() {
 }
 
 #[test]
-fn f_61_a_reload_during_a_renewal_begins_with_a_child_that_there_is() {
-    let right = peer(false, "start = \"passive\"", "esp = \"aes256gcm16-modpnone\"");
-    let before = peer(true, "", "esp = \"aes256gcm16-x25519\"\nrekey = \"1h\"\nlifetime = \"2h\"");
-    let mut world = World::new(&before, &right).start();
-    assert!(world.left.child("other", "net").2, "{}", world.story());
-    world.pass(secs(20));
-    let _ = world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)).unwrap();
-    while world.left.told(|what| *what == What::Renewing) == 0 {
-        assert!(world.step(), "{}", world.story());
-    }
-    world.cut = true;
-    world.pass(secs(90));
-    let after = before.replace("aes256gcm16-x25519", "aes256gcm16-modpnone");
-    world.left.gateway.reload(world.now, config(&after), parts!(world.left)).1.unwrap();
-    world.cut = false;
-    world.pass(secs(900));
-    assert!(world.left.child("other", "net").2, "never reconnects\n{}", world.story());
-}
-
-#[test]
 fn f_81_what_could_not_be_sent_is_not_told_as_silence() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
     world.cut = true;
@@ -101,107 +75,6 @@ fn f_81_what_could_not_be_sent_is_not_told_as_silence() {
     // While it waits, and when it is over. The next try is another one.
     let told = ["not-sent", "peer-silent", "waiting-for-answer"].map(|code| told(&world, code));
     assert_eq!(told, [2, 0, 1], "{}", world.story());
-}
-
-/// Of the child: negotiated anew.
-const OTHERS: &str = "esp = \"aes256gcm16-x25519\"";
-
-#[test]
-fn f_10_what_is_down_stays_down_through_a_reload() {
-    let texts = [peer(true, "", OTHERS), peer(true, "encap = \"always\"", "")];
-    for (name, text) in ["other/net", "other"].into_iter().zip(texts) {
-        let mut world = World::connected("", "");
-        world.left.gateway.down(world.now, name, parts!(world.left)).unwrap();
-        world.pass(secs(20));
-        let diff = world.left.gateway.reload(world.now, config(&text), parts!(world.left)).0;
-        assert!(!diff.peers.is_empty());
-        world.pass(secs(100));
-        assert!(!world.left.child("other", "net").2, "{name} came back by itself\n{}", world.story());
-        world.left.gateway.up(world.now, name, parts!(world.left)).unwrap();
-        world.pass(secs(10));
-        assert!(world.left.child("other", "net").2, "{name}\n{}", world.story());
-    }
-}
-
-/// The reload comes while the peer does not answer yet, or is answering already; it changes the child, or the peer too.
-#[test]
-fn f_53_what_was_wished_for_and_not_there_yet_is_wished_for_through_a_reload() {
-    let key = "psk = \"another key of more than twenty characters\"";
-    let before = peer(true, "start = \"passive\"", "");
-    for (lines, child, steps) in [("", OTHERS, 0), ("", OTHERS, 1), ("", OTHERS, 2), ("", OTHERS, 3), (key, "", 0)] {
-        let right = peer(false, &format!("start = \"passive\"\n{lines}"), "");
-        let mut world = World::new(&before, &right).start();
-        world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
-        (0..steps).for_each(|_| assert!(world.step()));
-        world.cut = true;
-        world.pass(secs(1));
-        let after = peer(true, &format!("start = \"passive\"\n{lines}"), child);
-        world.left.gateway.reload(world.now, config(&after), parts!(world.left)).1.unwrap();
-        world.pass(secs(1));
-        world.cut = false;
-        world.pass(secs(60));
-        assert!(world.left.child("other", "net").2, "{child:?} {lines:?} after {steps}\n{}", world.story());
-        let refused = |report: &Report| report.cause.as_ref().is_some_and(|cause| cause.code == "ts-unacceptable");
-        assert!(!world.left.story.iter().any(refused), "{}", world.story());
-    }
-}
-
-/// What the peer called for, and what it wanted although it is down here.
-#[test]
-fn f_29_what_a_reload_changes_is_made_anew_at_once_whoever_wanted_it() {
-    for (start, down) in [("passive", None), ("active", None), ("active", Some("other")), ("active", Some("other/net"))]
-    {
-        let mut world = World::connected("", "");
-        if let Some(name) = down {
-            world.right.gateway.down(world.now, name, parts!(world.right)).unwrap();
-            world.pass(secs(40));
-        }
-        assert!(world.right.child("other", "net").2, "{}", world.story());
-        let text = peer(false, &format!("start = \"{start}\""), OTHERS);
-        let ups = |world: &World| world.right.told(|what| matches!(what, What::ChildUp { .. }));
-        let before = ups(&world);
-        world.right.gateway.reload(world.now, config(&text), parts!(world.right)).1.unwrap();
-        world.exchange();
-        assert!(world.right.child("other", "net").2, "{start} {down:?}\n{}", world.story());
-        world.pass(secs(5));
-        assert_eq!(ups(&world), before + 1, "{}", world.story());
-    }
-}
-
-#[test]
-fn f_29_a_peer_that_a_reload_replaces_is_called_again_where_we_had_called_it_and_for_what_was_up() {
-    const KEY: &str = "psk = \"another key of more than twenty characters\"";
-    let connecting = |site: &Site| site.told(|what| matches!(what, What::Connecting { .. }));
-    for (start, lines) in [("on-demand", "encap = \"always\""), ("on-demand", KEY), ("passive", "encap = \"always\"")] {
-        for down in [false, true] {
-            let text = |lines: &str| peer(true, &format!("start = \"{start}\"\n{lines}"), "") + &second(3, 4);
-            let right = |lines: &str| peer(false, &format!("start = \"passive\"\n{lines}"), "") + &second(4, 3);
-            let mut world = World::new(&text(""), &right("")).start();
-            match start {
-                "passive" => world.left.gateway.up(world.now, "other/two", parts!(world.left)).unwrap(),
-                _ => drop(world.send(true, &packet(3, 4, b"first"))),
-            }
-            world.exchange();
-            assert!(world.left.child("other", "two").2 && !world.left.child("other", "net").2, "{}", world.story());
-            if down {
-                world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap();
-            }
-            world.pass(secs(20));
-            if lines == KEY {
-                world.right.gateway.reload(world.now, config(&right(lines)), parts!(world.right)).1.unwrap();
-            }
-            world.left.gateway.reload(world.now, config(&text(lines)), parts!(world.left)).1.unwrap();
-            world.pass(secs(10));
-            assert_eq!(connecting(&world.left), if down { 1 } else { 2 }, "{}", world.story());
-            assert_eq!(world.left.child("other", "two").2, !down, "{start} {lines}\n{}", world.story());
-            assert!(!world.left.child("other", "net").2, "{}", world.story());
-            // Who was called waits.
-            let other = right(if lines == KEY { "" } else { KEY });
-            world.right.gateway.reload(world.now, config(&other), parts!(world.right)).1.unwrap();
-            world.pass(secs(10));
-            assert_eq!(connecting(&world.right), 0, "{}", world.story());
-        }
-    }
 }
 
 /// Whether the right side shows a child as held down.
@@ -286,7 +159,7 @@ fn f_61_a_connection_whose_rekeys_the_peer_is_too_busy_for_is_made_anew_although
     world.pass(secs(20));
     world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
     world.pass(secs(20));
-    world.refusal = crate::refusals::busy();
+    world.refusal = busy();
     for _ in 0..7200 {
         world.pass(secs(1));
         world.ping();
@@ -377,49 +250,6 @@ fn f_10_a_child_that_is_down_stays_down_when_its_connection_is_lost() {
 }
 
 #[test]
-fn f_31_rules_that_do_not_fit_are_told_at_each_reload() {
-    let text = peer(true, "", "");
-    let mut world = World::with_rules(&text, &peer(false, "start = \"passive\"", ""), 1).start();
-    let more = text + &second(3, 4);
-    let first = world.left.gateway.reload(world.now, config(&more), parts!(world.left)).1;
-    let again = world.left.gateway.reload(world.now, config(&more), parts!(world.left)).1;
-    assert!(first.is_err());
-    assert!(again.is_err(), "the second reload says all is well");
-}
-
-#[test]
-fn f_31_rules_that_do_not_fit_are_told_at_each_start() {
-    let text = peer(true, "", "") + &second(3, 4);
-    let mut world = World::with_rules(&text, "", 1);
-    assert!(world.left.gateway.start(world.now, parts!(world.left)).is_err());
-    assert!(world.left.gateway.start(world.now, parts!(world.left)).is_err(), "the second start says all is well");
-}
-
-#[test]
-fn f_31_a_rule_that_fits_one_engine_only_is_in_neither() {
-    let policies = |count: u8| -> String {
-        (0..count)
-            .map(|n| {
-                let net = 50 + n;
-                format!("[[policy]]\naction = \"bypass\"\nremote = \"10.{net}.0.0/16\"\npriority = {n}\n")
-            })
-            .collect()
-    };
-    let mut world = World::new(&policies(2), "");
-    world.left.inbound = Inbound::new(
-        RustCrypto,
-        leak(1, || Hits::NONE),
-        leak(16, || InboundSlot::<RustCrypto>::EMPTY),
-        leak(16 * 16, || 0),
-    );
-    assert!(world.left.gateway.start(world.now, parts!(world.left)).is_err());
-    // Nobody wants the second one any more.
-    assert!(world.left.gateway.reload(world.now, config(&policies(1)), parts!(world.left)).1.is_ok());
-    assert_eq!(world.send(true, &packet(1, 50, b"x")), Err(Stopped::Clear));
-    assert_eq!(world.send(true, &packet(1, 51, b"x")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
-}
-
-#[test]
 fn f_25_what_goes_nowhere_any_more_takes_no_packets() {
     let left = peer(true, "start = \"on-demand\"", "");
     let mut world = World::new(&left, &peer(false, "start = \"passive\"", "")).start();
@@ -505,7 +335,7 @@ fn f_65_an_idle_sa_does_not_hide_a_dead_one() {
     far[18] = 9;
     let _ = world.send(true, &far);
     world.exchange();
-    assert_eq!(world.left.inbound.sas().count(), 2, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 2, "{}", world.story());
     for _ in 0..5 {
         world.ping();
         world.pass(secs(1));
@@ -532,118 +362,4 @@ fn f_55_claims_in_clear_do_not_fill_the_log() {
     }
     let told = world.left.told(|what| matches!(what, What::Doubtful { .. }));
     assert!(told < 100, "{told} lines");
-}
-
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
-
-/// Something befalls two sites; the left one has two configurations. Returns what it was.
-fn befall(world: &mut World, chance: &mut Chance, configurations: [&str; 2]) -> &'static str {
-    let now = world.now;
-    let site = |world: &mut World, what: fn(&mut Site, Instant), left: bool| {
-        what(if left { &mut world.left } else { &mut world.right }, now);
-    };
-    let rekey = |site: &mut Site, now| drop(site.gateway.rekey(now, "other", false, parts!(site)));
-    let rekey_ike = |site: &mut Site, now| drop(site.gateway.rekey(now, "other", true, parts!(site)));
-    let up = |site: &mut Site, now| site.gateway.up(now, "other", parts!(site)).unwrap();
-    let down = |site: &mut Site, now| site.gateway.down(now, "other", parts!(site)).unwrap();
-    let choice = chance.below(18);
-    match choice {
-        0 => world.cut = true,
-        1 | 2 => world.cut = false,
-        3 => world.deaf = !world.deaf,
-        4 => world.deaf = false,
-        // In clear is nothing, whatever else.
-        5 => assert_ne!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Clear)),
-        6 => assert_ne!(world.send(false, &packet(4, 3, b"x")), Err(Stopped::Clear)),
-        7 | 8 => site(world, rekey, choice == 7),
-        9 | 10 => site(world, rekey_ike, choice == 9),
-        11 | 12 => site(world, down, choice == 11),
-        13 | 14 => site(world, up, choice == 13),
-        15 => world.left.gateway.readdress(now, |_, _| false, parts!(world.left)),
-        _ => {
-            let text = configurations[usize::from(choice == 16)];
-            world.left.gateway.reload(now, config(text), parts!(world.left)).1.unwrap();
-        }
-    }
-    let names = "cut;mended;mended;deaf?;hears;packet left;packet right;rekey left;rekey right;IKE left;IKE right;down left;\
-                 down right;up left;up right;address;reload;reload";
-    names.split(';').nth(usize::try_from(choice).unwrap()).unwrap()
-}
-
-/// Which of four flows arrive, and how many SAs there are: IKE SAs left and right, inbound Child SAs left and right.
-fn outcome(world: &mut World) -> ([bool; 4], [usize; 4]) {
-    let flows = [(true, 1, 2), (true, 3, 4), (false, 2, 1), (false, 4, 3)].map(|(left, from, to)| {
-        let sent = world.send(left, &packet(from, to, b"x"));
-        let there = if left { &mut world.right } else { &mut world.left };
-        there.received.pop().is_some() && sent.is_ok()
-    });
-    let (left, right) = (&world.left, &world.right);
-    let ikes = [left, right].map(|site| site.endpoint.ike_sas().count());
-    let children = [left, right].map(|site| site.inbound.sas().count());
-    (flows, [ikes[0], ikes[1], children[0], children[1]])
-}
-
-#[test]
-fn whatever_happens_traffic_comes_back_and_no_sa_is_left_over() {
-    for seed in 0..60_u64 {
-        let mut chance = Chance(seed * 104_729 + 5);
-        let lines = "dpd = \"10s\"\nrekey = \"150s\"";
-        let child = "rekey = \"60s\"\nlifetime = \"90s\"";
-        let mode = chance.below(5);
-        let start =
-            |wanted: bool, start: &str| if wanted { format!("start = \"{start}\"\n{lines}") } else { lines.into() };
-        let ours = start(mode >= 3, "on-demand");
-        let theirs = start(mode == 0 || mode == 3, "passive");
-        let two = |net, far| second(net, far) + child + "\n";
-        let left = peer(true, &ours, child) + &two(3, 4);
-        let other = peer(true, &ours, &format!("{child}\nesp = \"aes256gcm16-x25519\"")) + &two(3, 4);
-        let mut world = World::new(&left, &(peer(false, &theirs, child) + &two(4, 3))).start();
-        let mut befell = Vec::new();
-        for _ in 0..30 {
-            befell.push(befall(&mut world, &mut chance, [&left, &other]));
-            // Something may happen when only part of what was sent has arrived, or is lost.
-            let cut = world.cut;
-            if !cut && chance.below(2) == 0 {
-                for _ in 0..chance.below(12) {
-                    world.cut = chance.below(4) == 0;
-                    world.step();
-                }
-                world.cut = cut;
-            }
-            if chance.below(3) > 0 {
-                world.pass(Duration::from_millis(chance.below(20_000)));
-            }
-        }
-        (world.cut, world.deaf) = (false, false);
-        world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
-        world.exchange();
-        world.pass(secs(20));
-        for _ in 0..40 {
-            for (from, to) in [(1, 2), (3, 4)] {
-                let _ = world.send(true, &packet(from, to, b"x"));
-            }
-            world.pass(secs(10));
-        }
-        world.left.received.clear();
-        world.right.received.clear();
-        // A rekey may be under way: one look of several has to find everything as it should be.
-        let wanted = ([true; 4], [1, 1, 2, 2]);
-        let mut found = outcome(&mut world);
-        for _ in 0..5 {
-            if found != wanted {
-                world.pass(secs(7));
-                found = outcome(&mut world);
-            }
-        }
-        assert_eq!(found, wanted, "seed {seed}, mode {mode}: {befell:?}\n{}", world.story());
-    }
 }

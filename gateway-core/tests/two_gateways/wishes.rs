@@ -31,7 +31,7 @@ fn twins() -> World {
 }
 
 fn counts(world: &World) -> (usize, usize) {
-    (world.left.inbound.sas().count(), world.right.inbound.sas().count())
+    (world.left.plane.inbound.sas().count(), world.right.plane.inbound.sas().count())
 }
 
 /// A packet each way through the second child.
@@ -260,7 +260,7 @@ fn of_two_connections_only_the_one_whose_address_went_loses_its_children() {
     let mut first = true;
     let stands = |_, _| !std::mem::take(&mut first);
     world.left.gateway.readdress(world.now, stands, parts!(world.left));
-    assert_eq!(world.left.inbound.sas().count(), 1, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 1, "{}", world.story());
     world.exchange();
     assert_eq!(world.left.told(|what| *what == What::ChildDown), 0, "{}", world.story());
     world.ping();
@@ -272,11 +272,11 @@ fn an_sa_that_only_drains_is_not_shown_as_up() {
     world.pass(secs(20));
     assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
     world.exchange();
-    assert_eq!(world.left.inbound.sas().count(), 2, "the old one receives what is on its way\n{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 2, "the old one receives what is on its way\n{}", world.story());
     assert!(world.left.child("other", "net").2);
     world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
     world.exchange();
-    assert_eq!(world.left.inbound.sas().count(), 1, "{}", world.story());
+    assert_eq!(world.left.plane.inbound.sas().count(), 1, "{}", world.story());
     assert!(!world.left.child("other", "net").2, "{}", world.story());
 }
 
@@ -341,7 +341,7 @@ fn f_10_a_child_that_is_deleted_after_its_rekey_is_told_of_and_takes_no_packet()
     world.exchange();
     world.right.gateway.down(world.now, "other/net", parts!(world.right)).unwrap();
     world.pass(secs(1));
-    assert!(world.right.inbound.sas().next().is_none());
+    assert!(world.right.plane.inbound.sas().next().is_none());
     let sent = world.left.classify(&packet(1, 2, b"into the void"));
     let told = world.left.told(|what| *what == What::ChildDown);
     assert!(!matches!(sent, Ok(Verdict::Protect(_))), "{sent:?}, told {told}\n{}", world.story());
@@ -433,7 +433,7 @@ fn f_10_what_a_peer_that_begins_anew_does_not_bring_back_is_told_as_down() {
 #[test]
 fn f_10_a_child_whose_rekey_finds_no_room_in_an_engine_is_told_as_down_and_comes_back() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
-    world.left.outbound =
+    world.left.plane.outbound =
         Outbound::new(RustCrypto, leak(64, || Hits::NONE), leak(1, || OutboundSlot::<RustCrypto>::EMPTY));
     let mut world = world.start();
     world.ping();

@@ -1,108 +1,34 @@
 //! Two sites with a gateway each, and a network between them that can be cut. No clock but this one.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use gateway_core::cause::{Cause, Unreachable};
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts, PeerState, Report, Totals, What};
 use gateway_core::peers::Peers;
+use gateway_core::plane::{Engines, Half};
 use gateway_core::policy::{Inbound, Outbound};
 use ike_core::child::ChildSlot;
-use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
 use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, IndexBlock, Occupancy, Settings, Storage};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Egress, InboundSlot, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{Encap, Path};
-use ipsec_core::sa::Status;
+use ipsec_core::sa::{Event, Status};
 use ipsec_core::spd::{Hits, PolicyId};
 use ipsec_core::time::Instant;
 
+use crate::overheard::{INITIATOR, Ike, overheard, sealed};
 use crate::refusals::Refusal;
-
-/// A generator of reproducible numbers: for tests only.
-pub(crate) struct Numbers(u64);
-
-impl rand_core::TryRng for Numbers {
-    type Error = Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok((self.try_next_u64()? >> 32) as u32)
-    }
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        Ok(mixed ^ (mixed >> 27))
-    }
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        for octet in out {
-            *octet = (self.try_next_u64()? >> 24) as u8;
-        }
-        Ok(())
-    }
-}
-
-impl rand_core::TryCryptoRng for Numbers {}
-
-/// The engine that IKE protects its messages with. The test can use every key in it, and so say what no gateway says.
-pub(crate) struct Overheard;
-
-type Key = Rc<<RustCrypto as PacketCrypto>::AeadKey>;
-
-type Keys = BTreeMap<(Vec<u8>, bool), (Key, [u8; 4])>;
-
-thread_local! {
-    /// By SPIs and direction: the key of a sender, and its salt.
-    static KEYS: RefCell<Keys> = const { RefCell::new(BTreeMap::new()) };
-}
-
-/// The I flag of a message.
-const INITIATOR: u8 = 0x08;
-
-impl PacketCrypto for Overheard {
-    type AeadKey = Key;
-
-    fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Key> {
-        RustCrypto.aead_key(alg, key).map(Rc::new)
-    }
-
-    fn seal(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
-        let sender = (aad[..16].to_vec(), aad[19] & INITIATOR != 0);
-        KEYS.with_borrow_mut(|keys| keys.insert(sender, (key.clone(), nonce[..4].try_into().unwrap())));
-        RustCrypto.seal(key, nonce, aad, text_and_tag);
-    }
-
-    fn open(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
-        RustCrypto.open(key, nonce, aad, text_and_tag)
-    }
-}
-
-/// A message of IKE as its sender would protect it: the header without its length, and the first of the payloads.
-pub(crate) fn sealed(header: &[u8], first: u8, payloads: &[u8]) -> Vec<u8> {
-    let sender = (header[..16].to_vec(), header[19] & INITIATOR != 0);
-    let (key, salt) = KEYS.with_borrow(|keys| keys[&sender].clone());
-    let iv = (u64::MAX - u64::from(header[23])).to_be_bytes();
-    let mut text = [payloads, &[0; 17]].concat();
-    let sk_len = 4 + 8 + text.len() as u8;
-    let aad = [header, &[0, 0, 0, 28 + sk_len, first, 0, 0, sk_len]].concat();
-    RustCrypto.seal(&key, &[&salt[..], &iv].concat().try_into().unwrap(), &aad, &mut text);
-    [&aad[..], &iv, &text].concat()
-}
-
-type Ike = IkeRustCrypto<Numbers, Overheard>;
 
 pub(crate) struct Site {
     pub(crate) gateway: Gateway,
     pub(crate) endpoint: Endpoint<'static, Ike, Peers>,
-    pub(crate) outbound: Outbound<'static, RustCrypto>,
-    pub(crate) inbound: Inbound<'static, RustCrypto>,
+    pub(crate) plane: Engines<Outbound<'static, RustCrypto>, Inbound<'static, RustCrypto>>,
     pub(crate) story: Vec<Report>,
     /// Every cause that was told of a peer, also before the story was cleared.
     told_of: BTreeSet<(String, &'static str)>,
@@ -115,7 +41,7 @@ macro_rules! parts {
         &mut parts!(lent $site)
     };
     (lent $site:expr) => {
-        Parts { endpoint: &mut $site.endpoint, outbound: &mut $site.outbound, inbound: &mut $site.inbound }
+        Parts { endpoint: &mut $site.endpoint, plane: &mut $site.plane }
     };
 }
 pub(crate) use parts;
@@ -148,21 +74,22 @@ impl Site {
             index: leak(IndexBlock::needed(ikes, children), IndexBlock::default),
             messages: leak(ikes * 2 * 2048, || 0),
         };
-        let endpoint =
-            Endpoint::new(Ike::new(Numbers(seed), Overheard), peers, storage, settings).unwrap_or_else(|_| panic!());
+        let endpoint = Endpoint::new(overheard(seed), peers, storage, settings).unwrap_or_else(|_| panic!());
         Self {
             gateway,
             endpoint,
-            outbound: Outbound::new(
-                RustCrypto,
-                leak(rules, || Hits::NONE),
-                leak(engine, || OutboundSlot::<RustCrypto>::EMPTY),
-            ),
-            inbound: Inbound::new(
-                RustCrypto,
-                leak(rules, || Hits::NONE),
-                leak(engine, || InboundSlot::<RustCrypto>::EMPTY),
-                leak(engine * 16, || 0),
+            plane: Engines::new(
+                Outbound::new(
+                    RustCrypto,
+                    leak(rules, || Hits::NONE),
+                    leak(engine, || OutboundSlot::<RustCrypto>::EMPTY),
+                ),
+                Inbound::new(
+                    RustCrypto,
+                    leak(rules, || Hits::NONE),
+                    leak(engine, || InboundSlot::<RustCrypto>::EMPTY),
+                    leak(engine * 16, || 0),
+                ),
             ),
             story: Vec::new(),
             told_of: BTreeSet::new(),
@@ -213,19 +140,26 @@ impl Site {
         self.story.iter().filter(|report| wanted(&report.what)).count()
     }
 
+    /// What an engine says reaches the gateway.
+    pub(crate) fn tell(&mut self, now: Instant, half: Half, event: Event) {
+        if let Some(event) = self.plane.told(half, &event) {
+            self.gateway.handle_plane(now, event, parts!(self));
+        }
+    }
+
     /// The data plane loses SAs that IKE does not know of.
     pub(crate) fn lose(&mut self, which: impl Fn(&Status) -> bool) {
-        for id in self.inbound.sas().filter(&which).map(|sa| sa.id).collect::<Vec<_>>() {
-            self.inbound.remove(id);
+        for id in self.plane.inbound.sas().filter(&which).map(|sa| sa.id).collect::<Vec<_>>() {
+            self.plane.inbound.remove(id);
         }
-        for id in self.outbound.sas().filter(&which).map(|sa| sa.id).collect::<Vec<_>>() {
-            self.outbound.remove(id);
+        for id in self.plane.outbound.sas().filter(&which).map(|sa| sa.id).collect::<Vec<_>>() {
+            self.plane.outbound.remove(id);
         }
     }
 
     /// What policy says to a packet of ours.
     pub(crate) fn classify(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
-        self.outbound.classify(Instant::ZERO, packet)
+        self.plane.outbound.classify(Instant::ZERO, packet)
     }
 }
 
@@ -454,11 +388,11 @@ impl World {
         if esp {
             let length = octets.len();
             let mut packet = PacketBuf::new(&mut octets, 0, length).unwrap();
-            if site.inbound.open(self.now, path, Ecn::NotEct, &mut packet).is_ok() {
+            if site.plane.inbound.open(self.now, path, Ecn::NotEct, &mut packet).is_ok() {
                 site.received.push(packet.as_slice().to_vec());
             }
-            while let Some(event) = site.inbound.poll_event() {
-                site.gateway.handle_inbound(self.now, event, parts!(site));
+            while let Some(event) = site.plane.inbound.poll_event() {
+                site.tell(self.now, Half::Inbound, event);
             }
         } else {
             site.gateway.handle_datagram(self.now, path, &mut octets, parts!(site));
@@ -498,7 +432,7 @@ impl World {
     /// A packet from the protected side of a site. Returns what became of it.
     pub(crate) fn send(&mut self, left: bool, inner: &[u8]) -> Result<(), Stopped> {
         let site = if left { &mut self.left } else { &mut self.right };
-        let sa = match site.outbound.classify(self.now, inner) {
+        let sa = match site.plane.outbound.classify(self.now, inner) {
             Ok(Verdict::Protect(sa)) => sa,
             Ok(Verdict::Clear) => return Err(Stopped::Clear),
             Ok(Verdict::Acquire(policy)) => {
@@ -509,9 +443,9 @@ impl World {
         };
         let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
         let mut packet = PacketBuf::with_payload(&mut bytes, inner).unwrap();
-        let sealed = site.outbound.seal(self.now, sa, &mut packet);
-        while let Some(event) = site.outbound.poll_event() {
-            site.gateway.handle_outbound(self.now, event, parts!(site));
+        let sealed = site.plane.outbound.seal(self.now, sa, &mut packet);
+        while let Some(event) = site.plane.outbound.poll_event() {
+            site.tell(self.now, Half::Outbound, event);
         }
         let Egress { path, encap, .. } = sealed.map_err(Stopped::Discarded)?;
         assert_eq!(encap == Encap::None, path.local.port() == 0);
@@ -555,18 +489,25 @@ impl Site {
     fn owned(&self) {
         let of_ike =
             |out: bool, spi| self.endpoint.child_sas().any(|sa| if out { sa.spi_out == spi } else { sa.spi_in == spi });
-        assert!(self.inbound.sas().all(|sa| of_ike(false, sa.spi)), "an SA takes packets and IKE does not know it");
-        assert!(self.outbound.sas().all(|sa| of_ike(true, sa.spi)), "an SA sends packets and IKE does not know it");
-        assert_eq!(self.inbound.sas().count(), self.gateway.halves().count());
-        assert!(self.outbound.sas().count() <= self.gateway.halves().count());
+        assert!(
+            self.plane.inbound.sas().all(|sa| of_ike(false, sa.spi)),
+            "an SA takes packets and IKE does not know it"
+        );
+        assert!(
+            self.plane.outbound.sas().all(|sa| of_ike(true, sa.spi)),
+            "an SA sends packets and IKE does not know it"
+        );
+        assert_eq!(self.plane.inbound.sas().count(), self.gateway.pairs().count());
+        assert!(self.plane.outbound.sas().count() <= self.gateway.pairs().count());
     }
 
     /// Nobody is configured any more, and nobody answers.
     fn end(&mut self, mut now: Instant) {
         let (_, placed) = self.gateway.reload(now, config(""), parts!(self));
         assert_eq!(placed, Ok(()));
-        let engines =
-            |site: &Self| (site.inbound.sas().count(), site.outbound.sas().count(), site.gateway.halves().count());
+        let engines = |site: &Self| {
+            (site.plane.inbound.sas().count(), site.plane.outbound.sas().count(), site.gateway.pairs().count())
+        };
         assert_eq!(engines(self), (0, 0, 0), "an SA of nobody takes or sends packets: {:#?}", self.story);
         for round in 0.. {
             assert!(round < 1000, "it never comes to rest: {:#?}", self.story);

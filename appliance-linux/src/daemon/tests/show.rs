@@ -9,14 +9,14 @@ use ipsec_core::net::Path as Way;
 
 use super::*;
 use crate::control::protocol::Show;
-use crate::run::show::{Held, Known};
+use crate::daemon::show::{Held, Known};
 
 /// Where the daemon is called.
 const OURS: &str = "192.0.2.2:500";
 
 /// A peer at `192.0.2.N` that calls the daemon, known as `NAME.lab`.
 struct Caller {
-    endpoint: Endpoint<'static, Crypto, Peers>,
+    endpoint: IkeEndpoint,
     at: SocketAddr,
 }
 
@@ -134,7 +134,7 @@ fn f_71_show_prints_what_was_negotiated_and_a_packet_for_the_rest_is_counted_at_
         assert_eq!(show.sad.len(), 2, "{:?}", show.sad);
         assert!(show.spd.iter().all(|flow| flow.narrowed), "{:?}", show.spd);
 
-        let lost = |daemon: &mut Daemon| daemon.status().counters["OutNoSa"];
+        let lost = |daemon: &mut Daemon| daemon.look().told().counters["OutNoSa"];
         let policy = policy_of(daemon.endpoint.pad().children().next().unwrap().0);
         // An SA for what is left out is asked for, and refused.
         daemon.acquire(Instant::now(), policy, packet([10, 1, 9, 9]));
@@ -173,9 +173,13 @@ fn f_32_packets_go_on_while_what_the_engines_hold_is_made_readable() {
         Caller::new("one", 1, "10.1.0.0/16").connect(&mut daemon);
         // It ends only where nobody has them, and gives them back.
         let held = Held::by(&daemon.plane);
-        let _engines = (daemon.plane.outbound(), daemon.plane.inbound());
-        let known = Known::of(&daemon.gateway, &daemon.endpoint, daemon.clock.now());
+        let engines = (daemon.plane.outbound(), daemon.plane.inbound());
+        let known = Known::of(&daemon.gateway, &daemon.endpoint, &daemon.engines, daemon.clock.now());
         assert_eq!((held.flows(&known).len(), held.sas(&known).len(), known.ike_sas().len()), (3, 2, 1));
+        drop(engines);
+        let snapshot = daemon.look();
+        let _engines = (daemon.plane.outbound(), daemon.plane.inbound());
+        assert!(snapshot.told().peers[0].children[0].spi_in.is_some());
         drop(inputs);
     });
 }
@@ -188,7 +192,8 @@ fn f_32_packets_go_on_between_one_peer_and_the_next_while_a_status_is_made() {
         let (mut daemon, inputs, _folder) = daemon_of("between", &peers);
         Caller::new("two", 3, "10.1.0.0/16").connect(&mut daemon);
         let (plane, now) = (Arc::clone(&daemon.plane), daemon.clock.now());
-        let mut shown = daemon.peers();
+        let (gateway, parts) = daemon.lend();
+        let mut shown = gateway.status(&parts);
         assert_eq!(shown.next().unwrap().name, "one");
         // Would wait for ever, or come too late, if the engines were locked over all of them.
         let inner = packet([10, 1, 0, 9]);
@@ -198,7 +203,7 @@ fn f_32_packets_go_on_between_one_peer_and_the_next_while_a_status_is_made() {
         let Ok(Verdict::Protect(sa)) = engine.classify(now, &inner) else { panic!("there is an SA") };
         engine.seal(now, sa, &mut sealed).unwrap();
         drop(engine);
-        assert_eq!(shown.next().unwrap().children[0].packets_out, 1);
+        assert_eq!(shown.next().unwrap().children[0].totals.packets_out, 1);
         drop(shown);
         drop(inputs);
     });

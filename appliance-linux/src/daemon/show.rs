@@ -1,32 +1,32 @@
 //! The databases of RFC 4301 §4.4, as they are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use gateway_core::config::Mode;
 use gateway_core::config::selector::Selector;
-use gateway_core::gateway::Gateway;
-use gateway_core::peers::Peers;
+use gateway_core::gateway::{Gateway, Identities};
+use gateway_core::plane::{Half, Pair};
 use gateway_core::policy::{child_of, policy_of};
 use ike_core::child::within;
-use ike_core::endpoint::{ChildView, Endpoint, SaState};
+use ike_core::endpoint::{ChildView, IkeView, SaState};
 use ike_core::pad::PeerId;
 use ipsec_core::error::Counters;
-use ipsec_core::sa::{SaId, Status};
+use ipsec_core::sa::Status;
 use ipsec_core::spd::{self, Action, Direction, Hits, PolicyId, Rule};
 use ipsec_core::time::Instant;
 
 use super::status::{carrier, ike_status, selectors, spi};
-use super::{Crypto, Daemon};
+use super::{Daemon, IkeEndpoint};
 use crate::control::protocol::{Discarded, Flow, Sa, Show, ShownIke};
-use crate::plane::Plane;
+use crate::plane::{Engines, Plane};
 
 impl Daemon {
     /// Everything for `show`.
     pub(crate) fn show(&mut self) -> Show {
         let discards = discards(&self.discarded());
         let held = Held::by(&self.plane);
-        let known = Known::of(&self.gateway, &self.endpoint, self.clock.now());
+        let known = Known::of(&self.gateway, &self.endpoint, &self.engines, self.clock.now());
         Show { spd: held.flows(&known), discards, sad: held.sas(&known), ike: known.ike_sas() }
     }
 }
@@ -52,27 +52,27 @@ impl Held {
     }
 
     pub(super) fn sas(&self, known: &Known<'_>) -> Vec<Sa> {
-        let inbound = self.inbound.iter().map(|sa| known.sa(sa, "in", known.inbound.get(&sa.id)));
-        let outbound = self.outbound.iter().map(|sa| known.sa(sa, "out", known.outbound.get(&sa.id)));
+        let inbound = self.inbound.iter().map(|sa| known.sa(sa, Half::Inbound));
+        let outbound = self.outbound.iter().map(|sa| known.sa(sa, Half::Outbound));
         inbound.chain(outbound).collect()
     }
 }
 
 /// What IKE and the configuration know, by what is asked for: nothing is searched through for each rule and each SA.
 pub(super) struct Known<'d> {
-    endpoint: &'d Endpoint<'static, Crypto, Peers>,
+    endpoint: &'d IkeEndpoint,
     now: Instant,
     /// Where peers are; of several parties that share one, the first.
     connected: BTreeMap<PeerId, IpAddr>,
-    /// What an SA of either engine is the half of.
-    inbound: HashMap<SaId, ChildView<'d>>,
-    outbound: HashMap<SaId, ChildView<'d>>,
+    /// What SAs of the engines are the halves of.
+    engines: &'d Engines,
+    pairs: BTreeMap<Pair, ChildView<'d>>,
     /// The SAs of each child that none has replaced.
     standing: BTreeMap<PolicyId, Vec<ChildView<'d>>>,
 }
 
 impl<'d> Known<'d> {
-    pub(super) fn of(gateway: &Gateway, endpoint: &'d Endpoint<'static, Crypto, Peers>, now: Instant) -> Self {
+    pub(super) fn of(gateway: &Gateway, endpoint: &'d IkeEndpoint, engines: &'d Engines, now: Instant) -> Self {
         let (mut connected, mut standing) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
         for ike in endpoint.ike_sas().filter(|ike| ike.state == SaState::Established) {
             if let Some(peer) = ike.peer {
@@ -82,19 +82,14 @@ impl<'d> Known<'d> {
         for view in endpoint.child_sas().filter(|view| !view.replaced) {
             standing.entry(policy_of(view.config)).or_default().push(view);
         }
-        let (mut inbound, mut outbound) = (HashMap::new(), HashMap::new());
-        for (child, receiving, sending) in gateway.halves() {
-            if let Some(view) = endpoint.child_sa(child) {
-                inbound.insert(receiving, view);
-                outbound.extend(sending.map(|id| (id, view)));
-            }
-        }
-        Self { endpoint, now, connected, inbound, outbound, standing }
+        let pairs = gateway.pairs().filter_map(|(pair, child)| Some((pair, endpoint.child_sa(child)?))).collect();
+        Self { endpoint, now, connected, engines, pairs, standing }
     }
 
     /// Every IKE SA, those of one peer together.
     pub(super) fn ike_sas(&self) -> Vec<ShownIke> {
         let peers = self.endpoint.pad();
+        let identities = |view: &IkeView| view.peer.map(|peer| Identities::of(peer, peers)).unwrap_or_default();
         let shown = self.endpoint.ike_sas().map(|view| ShownIke {
             peer: view.peer.and_then(|id| peers.get(id)).map(|peer| peer.name.clone()),
             state: match view.state {
@@ -103,7 +98,7 @@ impl<'d> Known<'d> {
                 SaState::Closing => "closing",
             }
             .to_owned(),
-            ike: ike_status(&view, peers, self.now),
+            ike: ike_status(&view, &identities(&view), self.now),
         });
         let mut shown: Vec<_> = shown.collect();
         shown.sort_by(|a, b| a.peer.cmp(&b.peer)); // stable
@@ -154,10 +149,14 @@ impl<'d> Known<'d> {
     }
 
     /// An SA of an engine, and what it is a half of.
-    fn sa(&self, sa: &Status, direction: &str, view: Option<&ChildView<'_>>) -> Sa {
+    fn sa(&self, sa: &Status, half: Half) -> Sa {
+        let view = self.engines.pair_of(half, sa.id, sa.spi).and_then(|pair| self.pairs.get(&pair));
         let child = self.endpoint.pad().get_child(child_of(sa.policy));
         let (local, remote) = (sa.path.local.ip().to_string(), sa.path.remote.ip().to_string());
-        let (from, to) = if direction == "in" { (remote, local) } else { (local, remote) };
+        let (direction, from, to) = match half {
+            Half::Inbound => ("in", remote, local),
+            Half::Outbound => ("out", local, remote),
+        };
         let ike = view.and_then(|view| self.endpoint.ike_sa(view.ike));
         Sa {
             child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)).unwrap_or_default(),

@@ -1,9 +1,14 @@
 mod show;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use gateway_core::cause::{Cause, Kind};
+use gateway_core::config::Remote;
+use gateway_core::gateway::{Located, Report, What};
 use gateway_core::policy::policy_of;
+use ike_core::pad::PeerId;
 use ike_core::proposal::EspSuite;
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::Verdict;
@@ -75,7 +80,7 @@ fn f_34_a_handshake_that_fails_while_we_call_is_somebody_elses_and_what_is_wante
             daemon.waiting.push(Wait { goal, peer: peer.clone(), child, since, deadline: since + DOZE, answer });
             let cause = Cause { code: "refused", text: String::new(), hint: String::new(), kind };
             daemon.tell(&Report { peer: Some(peer), child: None, what, cause: Some(cause) });
-            matches!(answered.answer.try_recv(), Ok(Answer::Failed { .. }))
+            matches!(answered.next(Duration::ZERO), Ok(Answer::Failed { .. }))
         };
         let told = |daemon: &mut Daemon, what: What, kind: Kind| told_of(daemon, Goal::Up, what, kind);
         let failed = || What::Failed { remote: None };
@@ -190,7 +195,7 @@ fn f_62_an_sa_that_comes_up_throws_away_no_packet_that_waits_for_another_one_of_
         let what = What::ChildUp { policy, suite, spi_in, spi_out, encap, rekeyed: true };
         let [peer, child] = ["cloud", "net"].map(|name| Some(name.to_owned()));
         daemon.tell(&Report { peer, child, what, cause: None });
-        assert_eq!(daemon.status().counters["OutNoSa"], 0, "lost");
+        assert_eq!(daemon.look().told().counters["OutNoSa"], 0, "lost");
         assert_eq!(daemon.pending.take(policy).collect::<Vec<_>>(), [(since, packet)]);
         drop(inputs);
     });
@@ -213,12 +218,12 @@ fn f_53_what_is_taken_down_is_not_wanted_back_by_a_packet_that_waited_for_it() {
         };
         for (name, stays) in [("cloud/net", 1), ("cloud", 0)] {
             let policies = [1, 3].map(|there| waits(&mut daemon, there));
-            let before = daemon.status().counters["OutNoSa"];
+            let before = daemon.look().told().counters["OutNoSa"];
             let (answer, _answered) = Reply::new();
             daemon.answer(Call { request: Request::Down { name: name.to_owned(), timeout_ms: 0 }, answer });
             let left = policies.map(|policy| daemon.pending.take(policy).count());
             assert_eq!(left, [0, stays], "{name}");
-            assert_eq!(daemon.status().counters["OutNoSa"] - before, 2 - u64::try_from(stays).unwrap());
+            assert_eq!(daemon.look().told().counters["OutNoSa"] - before, 2 - u64::try_from(stays).unwrap());
         }
         drop(inputs);
     });
@@ -394,7 +399,7 @@ fn documented_counters() -> BTreeSet<String> {
 fn f_83_every_counter_is_documented_and_no_other() {
     in_a_network_of_its_own(|| {
         let (mut daemon, inputs, _folder) = daemon("counters");
-        let counters = daemon.status().counters;
+        let counters = daemon.look().told().counters;
         let ours: BTreeSet<String> = counters.into_keys().filter(|name| !name.starts_with("Xfrm")).collect();
         assert_eq!(documented_counters(), ours);
         drop(inputs);

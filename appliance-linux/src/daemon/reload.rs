@@ -1,110 +1,24 @@
-//! What the daemon does for the command line.
+//! A new configuration for the running daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
-use gateway_core::gateway::{Parts, Unknown};
-use gateway_core::peers::Peers;
-use gateway_core::policy::policy_of;
-use ipsec_core::spd::PolicyId;
 use tracing::{error, info};
 
-use super::{Daemon, filter, with_gateway};
+use super::commands::{done, named_children};
+use super::{Daemon, filter};
 use crate::capacity::Need;
 use crate::configuration::{self, Loaded};
-use crate::control::protocol::{self, Answer, PeerState, Request};
-use crate::control::server::{Call, Reply};
-use crate::control::waiting::{Goal, Wait};
+use crate::control::protocol::{self, Answer};
+use crate::control::server::Reply;
 use crate::machine::Trouble;
 use crate::notify::Reloading;
 use crate::socket::Listen;
 use crate::story;
 
 impl Daemon {
-    /// Does what the command line asks for.
-    pub(crate) fn answer(&mut self, Call { request, answer }: Call) {
-        let now = self.clock.now();
-        let waits = match request {
-            Request::Status => {
-                let _ = answer.send(Answer::Status { status: self.status() }); // the client may have left
-                return;
-            }
-            Request::Show => {
-                let _ = answer.send(Answer::Show { show: self.show() });
-                return;
-            }
-            Request::Events => return, // the server's own business
-            Request::Reload { dry_run } => {
-                if dry_run {
-                    let _ = answer.send(done(self.compare()));
-                    return;
-                }
-                return self.reload(Some(answer));
-            }
-            Request::Up { name, timeout_ms, .. } => {
-                let known = with_gateway!(self, |gateway, parts| gateway.up(now, &name, &mut parts));
-                known.map(|()| Ok((name, Goal::Up, timeout_ms)))
-            }
-            Request::Down { name, timeout_ms } => {
-                let known = with_gateway!(self, |gateway, parts| gateway.down(now, &name, &mut parts));
-                known.inspect(|()| self.forget_waiting(&name)).map(|()| Ok((name, Goal::Down, timeout_ms)))
-            }
-            Request::Rekey { name, ike, timeout_ms } => {
-                let goal = self.rekey_goal(&name, ike);
-                let begun = with_gateway!(self, |gateway, parts| gateway.rekey(now, &name, ike, &mut parts));
-                begun.map(|begun| begun.map(|()| (name, goal, timeout_ms)))
-            }
-        };
-        let cause = match waits {
-            Ok(Ok((name, goal, timeout_ms))) => {
-                let (peer, child) = match name.split_once('/') {
-                    Some((peer, child)) => (peer.to_owned(), Some(child.to_owned())),
-                    None => (name, None),
-                };
-                let since = Instant::now();
-                let deadline = since + Duration::from_millis(timeout_ms.min(86_400_000));
-                // What is known of a handshake that is under way already is not told again.
-                let known = self.peer_named(&peer).filter(|known| goal == Goal::Up && known.state == PeerState::Error);
-                if let Some(cause) = known.and_then(|known| known.cause) {
-                    answer.send(Answer::Progress { cause });
-                }
-                return self.waiting.push(Wait { goal, peer, child, since, deadline, answer });
-            }
-            Ok(Err(cause)) => (&cause).into(),
-            Err(Unknown) => protocol::Cause {
-                code: "unknown-name".to_owned(),
-                text: "no peer or child has this name".to_owned(),
-                hint: "`portcullis status` lists them; a child is peer/child".to_owned(),
-            },
-        };
-        let _ = answer.send(Answer::Failed { cause });
-    }
-
-    /// Packets that waited for what is taken down would want it back with the next SA that does not carry them.
-    fn forget_waiting(&mut self, name: &str) {
-        let (peer, child) = name.split_once('/').map_or((name, None), |(peer, child)| (peer, Some(child)));
-        let named = named_children(self.endpoint.pad()).into_iter();
-        let meant = named.filter(|(_, of)| of.0 == peer && child.is_none_or(|child| child == of.1));
-        let lost = meant.map(|(policy, _)| self.pending.take(policy).count()).sum();
-        self.lose(lost);
-    }
-
-    /// What there is before a rekey, to see when it is done.
-    fn rekey_goal(&mut self, name: &str, ike: bool) -> Goal {
-        let (peer, child) = name.split_once('/').map_or((name, None), |(peer, child)| (peer, Some(child)));
-        let status = self.peer_named(peer);
-        if ike {
-            let spi = status.and_then(|status| status.ike).map(|ike| ike.spi_local);
-            return Goal::IkeRekeyed(spi.unwrap_or_default());
-        }
-        let children = status.map(|status| status.children).unwrap_or_default();
-        let meant = children.into_iter().filter(|status| child.is_none_or(|child| child == status.name));
-        Goal::Rekeyed(meant.filter_map(|status| Some((status.name, status.spi_in?))).collect())
-    }
-
     /// Reads the configuration again and tells what a reload would change.
-    fn compare(&mut self) -> Result<Vec<String>, protocol::Cause> {
+    pub(super) fn compare(&mut self) -> Result<Vec<String>, protocol::Cause> {
         let Loaded { config, warnings } = configuration::load(&self.path).map_err(|lines| wrong(&lines))?;
         let change = self.gateway.compare(config, self.endpoint.pad());
         let mut lines = warnings;
@@ -185,10 +99,11 @@ impl Daemon {
     ) -> Result<Vec<String>, protocol::Cause> {
         let level = config.gateway.log;
         let now = self.clock.now();
-        // Packets go on meanwhile.
         let names = named_children(self.endpoint.pad());
         let change = self.gateway.compare(config, self.endpoint.pad());
-        let (diff, placed) = with_gateway!(self, |gateway, parts| gateway.take_up(now, change, &mut parts));
+        let (gateway, mut parts) = self.lend();
+        let (diff, placed) = gateway.take_up(now, change, &mut parts);
+        self.published.is_old();
         let numbers: BTreeMap<_, _> =
             named_children(self.endpoint.pad()).into_iter().map(|(number, name)| (name, number)).collect();
         self.plane.renumber(|number| numbers.get(names.get(&number)?).copied());
@@ -218,15 +133,6 @@ pub(super) struct Reload {
     reloading: Reloading,
 }
 
-/// The children by number, each with the names of its peer and its own: who has the same names goes on counting.
-fn named_children(peers: &Peers) -> BTreeMap<PolicyId, (String, String)> {
-    let named = peers.children().filter_map(|(id, child)| {
-        let (_, peer, _) = peers.get_child(id)?;
-        Some((policy_of(id), (peer.name.clone(), child.name.clone())))
-    });
-    named.collect()
-}
-
 /// The file is no configuration.
 fn wrong(lines: &[String]) -> protocol::Cause {
     protocol::Cause { code: protocol::Cause::CONFIGURATION.to_owned(), ..refused(lines.join("\n"), "") }
@@ -237,13 +143,6 @@ fn refused(text: String, hint: &str) -> protocol::Cause {
         code: "not-reloaded".to_owned(),
         text: format!("{text}\nthe running configuration is unchanged"),
         hint: hint.to_owned(),
-    }
-}
-
-fn done(outcome: Result<Vec<String>, protocol::Cause>) -> Answer {
-    match outcome {
-        Ok(lines) => Answer::Done { lines },
-        Err(cause) => Answer::Failed { cause },
     }
 }
 

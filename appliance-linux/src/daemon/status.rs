@@ -1,66 +1,101 @@
-//! What the operator is shown: the gateway's view in the words of the control socket.
+//! What the operator is shown: how things stood at a moment, and that in the words of the control socket.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use gateway_core::config::selector::Selector;
-use gateway_core::config::{Identity, Mode, Start};
-use gateway_core::gateway::{self, Parts};
-use gateway_core::peers::Peers;
+use gateway_core::config::{Identity, Start};
+use gateway_core::gateway::{self, Identities};
 use gateway_core::policy::policy_of;
 use ike_core::endpoint::IkeView;
-use ike_core::pad::{Pad, PeerId};
 use ipsec_core::error::{Counters, Discard};
 use ipsec_core::net::{Encap, TrafficSelector};
+use ipsec_core::spd::PolicyId;
+use ipsec_core::time;
 
-use super::{Crypto, Daemon, with_gateway};
+use super::Daemon;
 use crate::control::protocol::{BoundaryStatus, Cause, ChildStatus, IkeStatus, PeerState, PeerStatus, Status};
 use crate::doctor;
 use crate::plane::Lost;
 
 /// Why the guard drops, in the order in which it counts.
 const GUARDED: [Discard; 4] = [Discard::InClear, Discard::InBlocked, Discard::OutNoPolicy, Discard::OutBlocked];
+/// Where only counters change, one part in so many of this thread's time goes into snapshots at most, however often they are
+/// asked for.
+const SHARE: u32 = 10;
 
-impl Daemon {
-    /// Everything for `status`.
-    pub(crate) fn status(&mut self) -> Status {
+/// How everything stood at a moment.
+pub(crate) struct Snapshot {
+    uptime: Duration,
+    gateway: gateway::Snapshot,
+    /// What the kernel did not take of each child's packets.
+    lost: BTreeMap<PolicyId, Lost>,
+    boundary: BoundaryStatus,
+    counters: BTreeMap<String, u64>,
+}
+
+impl Snapshot {
+    /// The same in words.
+    pub(crate) fn told(&self) -> Status {
+        let peers = self.gateway.peers.iter();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_s: self.clock.uptime().as_secs(),
-            peers: self.peers().collect(),
-            boundary: self.boundary(),
-            counters: self.counters(),
+            uptime_s: self.uptime.as_secs(),
+            peers: peers.map(|peer| told(peer, self.gateway.at, |child| self.lost.get(&child))).collect(),
+            boundary: self.boundary.clone(),
+            counters: self.counters.clone(),
+        }
+    }
+}
+
+/// The snapshot that was made last.
+#[derive(Default)]
+pub(super) struct Published(Option<(Arc<Snapshot>, Instant)>);
+
+impl Published {
+    /// Something happened since, and who asks wants to see that. Counters may be a little older.
+    pub(super) fn is_old(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Daemon {
+    /// How everything stands, or stood a moment ago.
+    pub(super) fn snapshot(&mut self) -> Arc<Snapshot> {
+        let begun = Instant::now();
+        match &self.published.0 {
+            Some((snapshot, until)) if begun < *until => Arc::clone(snapshot),
+            _ => {
+                let snapshot = Arc::new(self.look());
+                let until = begun + begun.elapsed() * SHARE;
+                self.published.0 = Some((Arc::clone(&snapshot), until));
+                snapshot
+            }
         }
     }
 
-    /// The peers, in the order of the file. The engines are locked for one peer at a time: packets go on in between.
-    pub(super) fn peers(&mut self) -> impl Iterator<Item = PeerStatus> {
-        let ids = self.gateway.peers().to_vec();
-        ids.into_iter().filter_map(|id| self.peer(id))
+    /// How everything stands.
+    pub(super) fn look(&mut self) -> Snapshot {
+        let (now, uptime) = (self.clock.now(), self.clock.uptime());
+        let (gateway, parts) = self.lend();
+        let gateway = gateway.snapshot(now, &parts);
+        let (lost, boundary, counters) = (self.plane.all_lost(), self.boundary(), self.counters());
+        Snapshot { uptime, gateway, lost, boundary, counters }
     }
 
     /// The peer of this name.
     pub(crate) fn peer_named(&mut self, name: &str) -> Option<PeerStatus> {
         let id = self.endpoint.pad().named(name)?;
-        self.peer(id)
-    }
-
-    fn peer(&mut self, id: PeerId) -> Option<PeerStatus> {
         let now = self.clock.now();
-        let plane = Arc::clone(&self.plane);
-        with_gateway!(self, |gateway, parts| {
-            let peer = gateway.peer_status(id, &parts)?;
-            let mut status = peer_status(&peer, &parts, now);
-            for (shown, child) in status.children.iter_mut().zip(&peer.children) {
-                if let Some(lost) = plane.lost(policy_of(child.id)) {
-                    let cause = lost.cause(child.since, child.last_out, now).map(Into::into);
-                    without(shown, &lost, cause.clone());
-                    status.cause = status.cause.or(cause);
-                }
-            }
-            Some(status)
-        })
+        let (gateway, parts) = self.lend();
+        let peer = gateway.peer_status(id, &parts)?;
+        let lost: BTreeMap<_, _> = peer
+            .children
+            .iter()
+            .filter_map(|child| Some((policy_of(child.id), self.plane.lost(policy_of(child.id))?)))
+            .collect();
+        Some(told(&peer, now, |child| lost.get(&child)))
     }
 
     fn boundary(&self) -> BoundaryStatus {
@@ -126,25 +161,35 @@ impl Daemon {
     }
 }
 
-type Lent<'x, 'e> = Parts<'x, 'e, Crypto, ipsec_core::crypto::rustcrypto::RustCrypto>;
-
-fn peer_status(peer: &gateway::PeerStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> PeerStatus {
-    let config = parts.endpoint.pad().get(peer.id);
+/// A peer in words.
+fn told<'l>(peer: &gateway::PeerStatus, now: time::Instant, lost: impl Fn(PolicyId) -> Option<&'l Lost>) -> PeerStatus {
+    let mut cause: Option<Cause> = peer.cause.as_ref().map(Into::into);
+    let children = peer.children.iter().map(|child| {
+        let mut shown = child_status(child, now);
+        if let Some(lost) = lost(policy_of(child.id)) {
+            let since = child.sa.map(|sa| sa.since);
+            let why: Option<Cause> = lost.cause(since, child.last_out, now).map(Into::into);
+            without(&mut shown, lost, why.clone());
+            cause = cause.take().or(why);
+        }
+        shown
+    });
+    let children = children.collect();
     PeerStatus {
-        name: peer.name.to_owned(),
+        name: peer.name.clone(),
         state: match peer.state {
             gateway::PeerState::Pending => PeerState::Pending,
             gateway::PeerState::Connected => PeerState::Connected,
             gateway::PeerState::Disconnected => PeerState::Disconnected,
             gateway::PeerState::Error => PeerState::Error,
         },
-        cause: peer.cause.as_ref().map(Into::into),
-        ike: peer.ike.as_ref().map(|view| ike_status(view, parts.endpoint.pad(), now)),
-        children: peer.children.iter().map(|child| child_status(child, parts, now)).collect(),
-        start: match config.map(|config| config.start) {
-            Some(Start::Active) | None => "active",
-            Some(Start::Passive) => "passive",
-            Some(Start::OnDemand) => "on-demand",
+        cause,
+        ike: peer.ike.as_ref().map(|view| ike_status(view, &peer.identities, now)),
+        children,
+        start: match peer.start {
+            Start::Active => "active",
+            Start::Passive => "passive",
+            Start::OnDemand => "on-demand",
         }
         .to_owned(),
         held: peer.held,
@@ -162,9 +207,8 @@ fn without(child: &mut ChildStatus, lost: &Lost, cause: Option<Cause>) {
     }
 }
 
-pub(super) fn ike_status(view: &IkeView, peers: &Peers, now: ipsec_core::time::Instant) -> IkeStatus {
-    let peer = view.peer.and_then(|peer| peers.get(peer));
-    let expected = peer.and_then(|peer| peer.remote_id.as_ref());
+pub(super) fn ike_status(view: &IkeView, identities: &Identities, now: time::Instant) -> IkeStatus {
+    let text = |identity: &Option<Identity>| identity.as_ref().map(ToString::to_string);
     let proven = view.identity.filter(|_| view.since.is_some()).map(|id| Identity::printed(&id));
     IkeStatus {
         initiator: view.initiator,
@@ -180,37 +224,29 @@ pub(super) fn ike_status(view: &IkeView, peers: &Peers, now: ipsec_core::time::I
         age_s: view.since.map_or(0, |since| now.since(since).as_secs()),
         heard_s: view.heard.map(|at| now.since(at).as_secs()),
         rekey_s: view.rekey_at.map(|at| at.since(now).as_secs()),
-        local_id: view
-            .peer
-            .and_then(|peer| peers.connection(peer))
-            .map(|connection| Identity::from(connection.local_id).to_string())
-            .unwrap_or_default(),
-        remote_id: proven.or(expected.map(ToString::to_string)).unwrap_or_else(|| "any".to_owned()),
+        local_id: text(&identities.local).unwrap_or_default(),
+        remote_id: proven.or_else(|| text(&identities.remote)).unwrap_or_else(|| "any".to_owned()),
     }
 }
 
-fn child_status(child: &gateway::ChildStatus<'_>, parts: &Lent<'_, '_>, now: ipsec_core::time::Instant) -> ChildStatus {
-    let config = parts.endpoint.pad().get_child(child.id).map(|(_, _, config)| config);
-    let configured = config.map(|config| (config.local_ts.as_slice(), config.remote_ts.as_slice()));
-    let negotiated = child.sa.as_ref().map(|sa| (sa.local, sa.remote));
-    let (local, remote) = negotiated.or(configured).unwrap_or_default();
-    let sa = child.sa.as_ref();
+fn child_status(child: &gateway::ChildStatus, now: time::Instant) -> ChildStatus {
+    let sa = child.sa;
     ChildStatus {
-        name: child.name.to_owned(),
+        name: child.name.clone(),
         state: if sa.is_some() { "up" } else { "down" }.to_owned(),
-        mode: config.map_or(Mode::Tunnel, |config| config.mode).as_str().to_owned(),
+        mode: child.mode.as_str().to_owned(),
         suite: sa.map(|sa| sa.suite.to_string()),
         spi_in: sa.map(|sa| spi(sa.spi_in.get())),
         spi_out: sa.map(|sa| spi(sa.spi_out.get())),
-        local_ts: selectors(local),
-        remote_ts: selectors(remote),
+        local_ts: selectors(&child.local),
+        remote_ts: selectors(&child.remote),
         bytes_in: child.totals.bytes_in,
         bytes_out: child.totals.bytes_out,
         packets_in: child.totals.packets_in,
         packets_out: child.totals.packets_out,
         rekeys: child.rekeys,
-        encap: child.encap.map(|encap| carrier(encap).to_owned()),
-        age_s: child.since.map(|since| now.since(since).as_secs()),
+        encap: sa.map(|sa| carrier(sa.encap).to_owned()),
+        age_s: sa.map(|sa| now.since(sa.since).as_secs()),
         held: child.held,
         last_in_s: child.last_in.map(|at| now.since(at).as_secs()),
         last_out_s: child.last_out.map(|at| now.since(at).as_secs()),

@@ -4,31 +4,28 @@
 //! commands and signals. The data plane's threads run beside it and never wait for it.
 
 mod commands;
+mod places;
+mod reload;
 mod show;
 mod status;
+mod tell;
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use gateway_core::cause::{Cause, Kind};
-use gateway_core::config::{Config, LogLevel, Remote, nobodys};
-use gateway_core::gateway::{Gateway, Level, Locate, Located, Parts, Report, Way, What};
+use gateway_core::config::{Config, LogLevel};
+use gateway_core::gateway::{Gateway, Locate, Parts};
 use gateway_core::peers::Peers;
-use getrandom::SysRng;
+use gateway_core::plane::Half;
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{self, Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, SaState, Storage};
 use ike_core::event::IkeId;
-use ike_core::pad::PeerId;
-use ipsec_core::crypto::rustcrypto::RustCrypto as PacketCrypto;
 use ipsec_core::error::Discard;
 use ipsec_core::net;
 use ipsec_core::spd::PolicyId;
-use rand_core::UnwrapErr;
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, enabled, error, info, warn};
 
@@ -37,24 +34,25 @@ use crate::capacity::{Capacity, Need, SPARE_IKE_SAS};
 use crate::clock::Clock;
 use crate::configuration::{self, Loaded};
 use crate::control::events::Events;
-use crate::control::protocol::Event;
 use crate::control::server::Server;
-use crate::control::waiting::{Failed, Waiting};
+use crate::control::waiting::Waiting;
 use crate::early::Early;
-use crate::inbox::{Inbox, Input, News};
+use crate::inbox::{Inbox, Input};
 use crate::logging::{self, Throttle};
 use crate::machine::{Machine, Trouble, trouble};
 use crate::pending::Pending;
-use crate::plane::Plane;
+use crate::plane::{Engines, News, Plane};
+use crate::provider;
 use crate::resolve::Resolver;
 use crate::signals::{self, Stops, Wish};
-use crate::story::{self, Up};
+use crate::story;
 use crate::tun::CLONE_DEVICE;
 use crate::{doctor, notify};
-use commands::Reload;
+use reload::Reload;
+use status::Published;
 
-/// IKE's engine: the system's random numbers, everything else in portable Rust.
-pub(crate) type Crypto = ike_core::crypto::rustcrypto::RustCrypto<UnwrapErr<SysRng>, PacketCrypto>;
+/// IKE, as this appliance runs it.
+type IkeEndpoint = Endpoint<'static, provider::Ike, Peers>;
 
 /// Inputs that wait for the control thread; beyond that IKE messages are dropped, which peers repeat.
 const INBOX: usize = 1024;
@@ -122,7 +120,9 @@ pub(crate) struct Daemon {
     pub(crate) machine: Machine,
     pub(crate) capacity: Capacity,
     pub(crate) plane: Arc<Plane>,
-    pub(crate) endpoint: Endpoint<'static, Crypto, Peers>,
+    /// What this thread has put into the engines, and the engines, locked for single steps.
+    engines: Engines,
+    pub(crate) endpoint: IkeEndpoint,
     pub(crate) gateway: Gateway,
     pending: Pending,
     early: Early,
@@ -139,21 +139,9 @@ pub(crate) struct Daemon {
     server: Option<Server>,
     /// Who wants to hear what happens.
     events: Events,
+    /// What was shown last.
+    published: Published,
 }
-
-/// Calls the gateway with everything it works on. The engines are locked for as long as that takes: what takes long is
-/// done by the endpoint alone before.
-macro_rules! with_gateway {
-    ($daemon:expr, |$gateway:ident, $parts:ident| $body:expr) => {{
-        let mut outbound = $daemon.plane.outbound();
-        let mut inbound = $daemon.plane.inbound();
-        let $gateway = &mut $daemon.gateway;
-        #[allow(unused_mut, reason = "some calls only look")]
-        let mut $parts = Parts { endpoint: &mut $daemon.endpoint, outbound: &mut outbound, inbound: &mut inbound };
-        $body
-    }};
-}
-pub(crate) use with_gateway;
 
 impl Daemon {
     fn start(
@@ -198,6 +186,7 @@ impl Daemon {
             ..endpoint::Settings::default()
         };
         let (gateway, peers) = Gateway::new(config);
+        let engines = plane.engines();
         let endpoint = endpoint_for(&capacity, peers, settings)?;
         let to_inbox = inbox.clone();
         let tell = move |question, result| to_inbox.send(Input::Resolved { question, result });
@@ -212,6 +201,7 @@ impl Daemon {
             machine,
             capacity,
             plane,
+            engines,
             endpoint,
             gateway,
             pending: Pending::default(),
@@ -224,13 +214,19 @@ impl Daemon {
             unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
             server: Some(server),
             events,
+            published: Published::default(),
         };
-        let started = with_gateway!(daemon, |gateway, parts| gateway.start(clock.now(), &mut parts));
-        if let Err(cause) = started {
+        let (gateway, mut parts) = daemon.lend();
+        if let Err(cause) = gateway.start(clock.now(), &mut parts) {
             error!("{cause}");
         }
         daemon.machine.keep();
         Ok((daemon, inputs))
+    }
+
+    /// The gateway, and what it works on.
+    fn lend(&mut self) -> (&mut Gateway, Parts<'_, 'static, provider::Ike>) {
+        (&mut self.gateway, Parts { endpoint: &mut self.endpoint, plane: &mut self.engines })
     }
 
     /// Serves the inbox until the daemon is asked to end.
@@ -251,7 +247,8 @@ impl Daemon {
             let now = self.clock.now();
             if now > planned + SLEPT {
                 info!("this machine slept, or we were stopped: every peer is asked for a sign of life");
-                with_gateway!(self, |gateway, parts| gateway.woke(now, &mut parts));
+                let (gateway, mut parts) = self.lend();
+                gateway.woke(now, &mut parts);
             }
             match input {
                 Ok(first) => {
@@ -275,10 +272,16 @@ impl Daemon {
         ended
     }
 
+    /// When the gateway wants to be called.
+    fn due(&mut self) -> Option<ipsec_core::time::Instant> {
+        let (gateway, parts) = self.lend();
+        gateway.poll_timeout(&parts)
+    }
+
     /// How long nothing has to be done.
     fn patience(&mut self) -> Duration {
         let now = self.clock.now();
-        let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
+        let due = self.due();
         let core = due.map(|due| due.since(now));
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
         let waits = [self.waiting.deadline(), self.pending.deadline(), self.machine.deadline()];
@@ -288,35 +291,8 @@ impl Daemon {
 
     /// Takes one input; `Some` when it ends the daemon.
     fn take(&mut self, input: Input) -> Option<Ended> {
-        let now = self.clock.now();
         match input {
-            Input::News(News::Ike { path, mut message }) => {
-                // The key exchange happens here, and packets go on meanwhile.
-                let outcome = self.endpoint.handle_datagram(now, path, &mut message);
-                if enabled!(tracing::Level::DEBUG)
-                    && let Some(others) = self.received.admit(Instant::now())
-                {
-                    let (octets, dropped) = (message.len(), outcome.err().map(|discard| format!("{discard:?}")));
-                    let what = story::heard(self.endpoint.last_message(), &message);
-                    debug!(remote = %path.remote, octets, dropped, others, "received {what}");
-                }
-                with_gateway!(self, |gateway, parts| gateway.handled(now, path, outcome, &mut parts));
-            }
-            Input::News(News::Acquire { policy, packet }) => self.acquire(Instant::now(), policy, packet),
-            Input::News(News::Early(packet)) => self.early.push(packet),
-            Input::News(News::Inbound(event)) => {
-                with_gateway!(self, |gateway, parts| gateway.handle_inbound(now, event, &mut parts));
-            }
-            Input::News(News::Outbound(event)) => {
-                with_gateway!(self, |gateway, parts| gateway.handle_outbound(now, event, &mut parts));
-            }
-            Input::News(News::Unreachable { path, from, why }) => {
-                self.gateway.unreachable(now, path, (from, why), &self.endpoint);
-            }
-            Input::News(News::Broken { what, error }) => {
-                error!("{what} failed: {error}");
-                return Some(Ended::Failed);
-            }
+            Input::News(news) => return self.hear(news),
             Input::Call(call) => self.answer(call),
             Input::Wish(Wish::Stop) => {} // woke us; it is counted
             Input::Wish(Wish::Reload) => self.reload(None),
@@ -333,6 +309,48 @@ impl Daemon {
         None
     }
 
+    /// Takes what the data plane tells; `Some` when it ends the daemon.
+    fn hear(&mut self, news: News) -> Option<Ended> {
+        let now = self.clock.now();
+        match news {
+            News::Ike { path, mut message } => self.heard(path, &mut message),
+            News::Acquire { policy, packet } => self.acquire(Instant::now(), policy, packet),
+            News::Early(packet) => self.early.push(packet),
+            News::Sa(half, event) => self.happened(half, &event),
+            News::Unreachable { path, from, why } => {
+                self.gateway.unreachable(now, path, (from, why), &self.endpoint);
+            }
+            News::Broken { what, error } => {
+                error!("{what} failed: {error}");
+                return Some(Ended::Failed);
+            }
+        }
+        None
+    }
+
+    /// An IKE message came. The key exchange happens here, and packets go on meanwhile.
+    fn heard(&mut self, path: net::Path, message: &mut [u8]) {
+        let now = self.clock.now();
+        let (gateway, mut parts) = self.lend();
+        let dropped = gateway.handle_datagram(now, path, message, &mut parts);
+        if enabled!(tracing::Level::DEBUG)
+            && let Some(others) = self.received.admit(Instant::now())
+        {
+            let (octets, dropped) = (message.len(), dropped.map(|discard| format!("{discard:?}")));
+            let what = story::heard(self.endpoint.last_message(), message);
+            debug!(remote = %path.remote, octets, dropped, others, "received {what}");
+        }
+    }
+
+    /// Something happened to an SA of an engine.
+    fn happened(&mut self, half: Half, event: &ipsec_core::sa::Event) {
+        let now = self.clock.now();
+        if let Some(event) = self.engines.told(half, event) {
+            let (gateway, mut parts) = self.lend();
+            gateway.handle_plane(now, event, &mut parts);
+        }
+    }
+
     /// A packet has no SA since this moment: keeps it when one is on its way.
     fn acquire(&mut self, since: Instant, policy: PolicyId, packet: Vec<u8>) {
         let now = self.clock.now();
@@ -340,10 +358,10 @@ impl Daemon {
         if self.plane.resume(&packet) {
             return;
         }
-        let lost = if with_gateway!(self, |gateway, parts| gateway.acquire(now, policy, &packet, &mut parts)) {
-            self.pending.push(since, policy, packet)
-        } else {
-            1
+        let (gateway, mut parts) = self.lend();
+        let lost = match gateway.acquire(now, policy, &packet, &mut parts) {
+            true => self.pending.push(since, policy, packet),
+            false => 1,
         };
         self.lose(lost);
     }
@@ -353,7 +371,6 @@ impl Daemon {
         if self.early.is_empty() {
             return;
         }
-        let now = self.clock.now();
         let (ripe, lost) = self.early.ripe(Instant::now(), |spi| self.endpoint.meaning_of(spi));
         if lost > 0 {
             let mut engine = self.plane.inbound();
@@ -363,9 +380,7 @@ impl Daemon {
             let mut events = Vec::new();
             // The engine counts what is wrong with it.
             let _ = self.plane.deliver(packet.origin, &mut packet.datagram, |event| events.push(event));
-            for event in events {
-                with_gateway!(self, |gateway, parts| gateway.handle_inbound(now, event, &mut parts));
-            }
+            events.iter().for_each(|event| self.happened(Half::Inbound, event));
         }
     }
 
@@ -385,12 +400,10 @@ impl Daemon {
             self.finish_reload(outcome);
         }
         let now = self.clock.now();
-        let due = with_gateway!(self, |gateway, parts| gateway.poll_timeout(&parts));
-        if due.is_some_and(|due| due <= now) {
-            with_gateway!(self, |gateway, parts| gateway.credit(now, &mut parts));
+        if self.due().is_some_and(|due| due <= now) {
             // Rekeys begin here with a key exchange, and packets go on meanwhile.
-            self.endpoint.handle_timeout(now);
-            with_gateway!(self, |gateway, parts| gateway.handle_timeout(now, &mut parts));
+            let (gateway, mut parts) = self.lend();
+            gateway.handle_timeout(now, &mut parts);
         }
         loop {
             self.transmit();
@@ -398,6 +411,8 @@ impl Daemon {
                 self.locate(question);
             } else if let Some(report) = self.gateway.poll_report() {
                 self.tell(&report);
+            } else if let Some(ended) = self.gateway.poll_ended() {
+                tell::ended(&ended);
             } else {
                 break;
             }
@@ -458,127 +473,11 @@ impl Daemon {
         }
     }
 
-    /// Finds a peer: an address at once, a name when the resolver has answered.
-    fn locate(&mut self, question: Locate) {
-        match question.remote.clone() {
-            Remote::Address(address) => self.found(&question, Ok(vec![address])),
-            Remote::Name(name) => {
-                if let Err(question) = self.resolver.ask(name, question) {
-                    self.found(&question, Err("too many names are being asked for".to_owned()));
-                }
-            }
-        }
-    }
-
-    /// Tells the gateway what there is to know about where a peer is.
-    fn found(&mut self, question: &Locate, result: Result<Vec<IpAddr>, String>) {
-        let now = self.clock.now();
-        let answer = match (result, &question.remote) {
-            (Ok(resolved), _) => Ok(self.ways(question, resolved)),
-            (Err(why), Remote::Name(name)) => Err(Cause::unresolved(name, &why)),
-            (Err(why), Remote::Address(_)) => Err(Cause::unroutable(&why)),
-        };
-        with_gateway!(self, |gateway, parts| gateway.located(now, question, answer, &mut parts));
-    }
-
-    /// Addresses or routes of this machine changed: connections whose way is gone do not wait for their end.
-    pub(crate) fn readdress(&mut self) {
-        let Ok(ours) = self.machine.readdress() else { return };
-        let now = self.clock.now();
-        // Asked before the engines are locked.
-        let open: BTreeSet<_> =
-            self.endpoint.ike_sas().map(|ike| (ike.path.local.ip(), ike.path.remote.ip())).collect();
-        // An address that new connections would not take any more serves those that have it (RFC 4862 §5.5.4), as long as
-        // the way leads through its interface.
-        let astray: BTreeSet<_> = open
-            .into_iter()
-            .filter(|(local, remote)| {
-                let owners = ours.get(local);
-                owners.is_some_and(|owners| self.machine.leads_elsewhere(*local, owners, *remote))
-            })
-            .collect();
-        let peers = self.endpoint.pad();
-        let anywhere: BTreeSet<PeerId> =
-            peers.iter().filter(|(_, peer)| peer.local.is_empty()).map(|(id, _)| id).collect();
-        let stands = |peer: PeerId, path: net::Path| {
-            let ends = (path.local.ip(), path.remote.ip());
-            ours.contains_key(&ends.0) && !(anywhere.contains(&peer) && astray.contains(&ends))
-        };
-        with_gateway!(self, |gateway, parts| gateway.readdress(now, stands, &mut parts));
-    }
-
-    /// Which of a peer's addresses we can reach, and from where.
-    fn ways(&mut self, question: &Locate, resolved: Vec<IpAddr>) -> Located {
-        let (mut ways, mut hindrance) = (Vec::new(), None);
-        for remote in resolved.iter().copied() {
-            // Names stand for such where DNS blocks them, or is another one inside a network.
-            if let Some(what) =
-                nobodys(remote, &question.local).or_else(|| self.machine.has(remote).then_some("which is this machine"))
-            {
-                info!("one place to call is passed over: {remote}, {what}");
-                hindrance = Some(Cause::nobodys(remote, what));
-                continue;
-            }
-            let mut own = question.local.iter().copied().filter(|local| local.is_ipv4() == remote.is_ipv4()).peekable();
-            if own.peek().is_some() {
-                ways.extend(own.map(|local| Way { local, remote }));
-            } else if !question.local.is_empty() {
-                hindrance = Some(Cause::unroutable(&format!("{remote}: no address under \"local\" is of its family")));
-            } else {
-                let hop = self.machine.next_hop(remote);
-                match hop.and_then(|hop| hop.source.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())) {
-                    Ok(local) => ways.push(Way { local, remote }),
-                    Err(error) => hindrance = Some(Cause::unroutable(&format!("{remote}: {error}"))),
-                }
-            }
-        }
-        Located { resolved, ways, hindrance }
-    }
-
-    /// Writes a report into the log, wakes who waits for it, and lets packets go that waited for an SA.
-    fn tell(&mut self, report: &Report) {
-        // What it does not carry waits for another one, which is asked for as for any packet.
-        if let What::ChildUp { policy, .. } = &report.what {
-            self.pending.take(*policy).for_each(|(since, packet)| self.acquire(since, *policy, packet));
-        }
-        let up = match (&report.what, &report.peer) {
-            (What::Connected { ike: Some(ike), took }, _) => {
-                Some(Up::Ike(status::ike_status(ike, self.endpoint.pad(), self.clock.now()), *took))
-            }
-            (What::ChildUp { .. }, Some(peer)) => self.peer_named(peer).map(Up::Child),
-            _ => None,
-        };
-        story::tell(report, up.as_ref());
-        if self.events.listeners() > 0 {
-            self.publish(&story::event(report));
-        }
-        if let (false, Some(peer), Some(cause)) = (self.waiting.is_empty(), &report.peer, &report.cause)
-            && let Some(failed) = story::failed(report)
-        {
-            let goes_on = matches!(failed, Failed::Handshake | Failed::Closed) && self.goes_on(peer);
-            let status = self.peer_named(peer);
-            self.waiting.fail(peer, failed, (&cause.into(), cause.kind == Kind::Intent || goes_on), status.as_ref());
-        }
-        if let (Some(peer), Some(cause), Level::Warn) = (&report.peer, &report.cause, report.level()) {
-            self.waiting.hinder(peer, report.child.as_deref(), &cause.into());
-        }
-    }
-
-    /// Whether we are about to call a peer: it was somebody else's handshake that failed, or what ended is made anew.
-    fn goes_on(&mut self, peer: &str) -> bool {
-        with_gateway!(self, |gateway, parts| gateway.outcome(peer, &parts) == Ok(None))
-    }
-
-    fn publish(&self, event: &Event) {
-        if let Ok(line) = serde_json::to_string(event) {
-            self.events.publish(&line);
-        }
-    }
-
     /// Tells the peers that we end, and waits a moment for their answers.
     fn say_farewell(&mut self, inputs: &Receiver<Input>) {
         let now = self.clock.now();
-        with_gateway!(self, |gateway, parts| gateway.shutdown(now, &mut parts));
+        let (gateway, mut parts) = self.lend();
+        gateway.shutdown(now, &mut parts);
         let (deadline, asked) = (Instant::now() + FAREWELL, self.stops.count());
         loop {
             self.settle();
@@ -600,18 +499,13 @@ impl Daemon {
 }
 
 /// The endpoint borrows its tables; ours live as long as the process does.
-fn endpoint_for(
-    capacity: &Capacity,
-    peers: Peers,
-    settings: endpoint::Settings,
-) -> Result<Endpoint<'static, Crypto, Peers>, Trouble> {
+fn endpoint_for(capacity: &Capacity, peers: Peers, settings: endpoint::Settings) -> Result<IkeEndpoint, Trouble> {
     let sas = (0..capacity.ike_sas).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak();
     let children = (0..capacity.child_sas).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
     let blocks = IndexBlock::needed(capacity.ike_sas, capacity.child_sas);
     let index = (0..blocks).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak();
     let messages = vec![0; capacity.ike_sas * ROOM_PER_SA].leak();
-    let crypto = Crypto::new(UnwrapErr(SysRng), PacketCrypto);
-    Endpoint::new(crypto, peers, Storage { sas, children, index, messages }, settings).map_err(|_| Trouble {
+    Endpoint::new(provider::ike(), peers, Storage { sas, children, index, messages }, settings).map_err(|_| Trouble {
         text: "too many peers or children for one gateway".to_owned(),
         hint: "at most 65,535 SAs of each kind fit".to_owned(),
     })

@@ -1,0 +1,74 @@
+//! What the gateway reports: into the log, to who waits for it, and to who listens.
+
+use gateway_core::cause::Kind;
+use gateway_core::gateway::{Ended, Identities, Level, Report, What};
+use tracing::debug;
+
+use super::Daemon;
+use super::status::ike_status;
+use crate::control::protocol::Event;
+use crate::control::waiting::Failed;
+use crate::story::{self, Up};
+
+impl Daemon {
+    /// Writes a report into the log, wakes who waits for it, and lets packets go that waited for an SA.
+    pub(super) fn tell(&mut self, report: &Report) {
+        // What it does not carry waits for another one, which is asked for as for any packet.
+        if let What::ChildUp { policy, .. } = &report.what {
+            self.pending.take(*policy).for_each(|(since, packet)| self.acquire(since, *policy, packet));
+        }
+        self.published.is_old();
+        let up = match (&report.what, &report.peer) {
+            (What::Connected { ike: Some(ike), took }, _) => {
+                let peers = self.endpoint.pad();
+                let identities = ike.peer.map(|peer| Identities::of(peer, peers)).unwrap_or_default();
+                Some(Up::Ike(ike_status(ike, &identities, self.clock.now()), *took))
+            }
+            (What::ChildUp { .. }, Some(peer)) => self.peer_named(peer).map(Up::Child),
+            _ => None,
+        };
+        story::tell(report, up.as_ref());
+        if self.events.listeners() > 0 {
+            self.publish(&story::event(report));
+        }
+        if let (false, Some(peer), Some(cause)) = (self.waiting.is_empty(), &report.peer, &report.cause)
+            && let Some(failed) = story::failed(report)
+        {
+            let goes_on = matches!(failed, Failed::Handshake | Failed::Closed) && self.goes_on(peer);
+            let status = self.peer_named(peer);
+            self.waiting.fail(peer, failed, (&cause.into(), cause.kind == Kind::Intent || goes_on), status.as_ref());
+        }
+        if let (Some(peer), Some(cause), Level::Warn) = (&report.peer, &report.cause, report.level()) {
+            self.waiting.hinder(peer, report.child.as_deref(), &cause.into());
+        }
+    }
+
+    /// Whether we are about to call a peer: it was somebody else's handshake that failed, or what ended is made anew.
+    fn goes_on(&mut self, peer: &str) -> bool {
+        let (gateway, parts) = self.lend();
+        gateway.outcome(peer, &parts) == Ok(None)
+    }
+
+    fn publish(&self, event: &Event) {
+        if let Ok(line) = serde_json::to_string(event) {
+            self.events.publish(&line);
+        }
+    }
+}
+
+/// What went through a Child SA that is gone.
+pub(super) fn ended(ended: &Ended) {
+    let totals = ended.totals;
+    debug!(
+        peer = ended.account.peer,
+        child = ended.account.child,
+        party = ended.account.party,
+        number = ended.pair.0,
+        seconds = ended.until.since(ended.since).as_secs(),
+        bytes_in = totals.bytes_in,
+        bytes_out = totals.bytes_out,
+        packets_in = totals.packets_in,
+        packets_out = totals.packets_out,
+        "a Child SA is gone, with what went through it"
+    );
+}

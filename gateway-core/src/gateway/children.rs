@@ -1,0 +1,296 @@
+//! Child SAs that come up, do not, are replaced, and go.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::Endpoint;
+use ike_core::event::{ChildId, ChildUp, IkeId, Party};
+use ike_core::failure::Failure;
+use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::time::Instant;
+
+use super::install::{Installed, Terms, install};
+use super::renewal::{Renewal, is_out_of_step};
+use super::report::{Report, What};
+use super::uncovered::Uncovered;
+use super::{Gateway, Parts};
+use crate::cause::{Cause, Kind};
+use crate::peers::Peers;
+use crate::plane::DataPlane;
+use crate::policy::policy_of;
+
+/// Rekeys that fail in a row before the connection is made anew.
+const PATIENCE: u32 = 3;
+
+/// What became of a Child SA that came up.
+pub(super) enum Came {
+    /// It is in the data plane, or will be.
+    Installed(Box<Installed>),
+    /// Nobody here wants it any more.
+    Unwanted,
+    /// It was asked for with selectors of its own and does not carry them.
+    Beside,
+    Refused(Cause),
+}
+
+impl Gateway {
+    /// What is told of a Child SA once it is up.
+    pub(super) fn report_of(&self, up: &ChildUp<'_>) -> Report {
+        let what = What::ChildUp {
+            policy: policy_of(up.config),
+            suite: up.suite,
+            spi_in: up.spi_in,
+            spi_out: up.spi_out,
+            encap: up.encap,
+            rekeyed: up.replaces.is_some(),
+        };
+        Report { peer: self.peer_name(up.peer), child: self.child_name(up.config), what, cause: None }
+    }
+
+    /// A Child SA came up: it is installed when somebody here wants it.
+    pub(super) fn came(&mut self, now: Instant, up: &ChildUp<'_>, plane: &mut dyn DataPlane) -> Came {
+        let leaving = !self.peers.get(&up.peer).is_some_and(|entry| entry.ikes.contains(&up.ike));
+        let entry = self.children.get(&up.config).filter(|entry| !leaving && entry.wants(up));
+        let Some(entry) = entry else { return Came::Unwanted };
+        if !entry.covers(up) {
+            return Came::Beside;
+        }
+        let lifetime = entry.lifetime;
+        let terms = Terms { pair: self.next_pair(), lifetime, window: self.window };
+        let mut installed = match install(now, up, &terms, plane) {
+            Ok(installed) => installed,
+            Err(refused) => return Came::Refused(Cause::not_installed(&refused.to_string())),
+        };
+        if let Some(old) = up.replaces.and_then(|old| self.sas.get(&old)) {
+            installed.ours = old.ours;
+            installed.since = old.last_used(plane);
+            installed.silence = old.silence_handed_on(plane);
+        } else if let Some(used) = self.used_before(&installed, plane) {
+            installed.since = used;
+        }
+        Came::Installed(Box::new(installed))
+    }
+
+    pub(super) fn child_up<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        (child, config): (ChildId, ChildConfigId),
+        report: Report,
+        came: Came,
+        parts: &mut Parts<'_, '_, C>,
+    ) {
+        match came {
+            Came::Installed(mut installed) => {
+                let report = match &mut installed.underway {
+                    Some(underway) => {
+                        underway.up = Some(report);
+                        None
+                    }
+                    None => Some(report),
+                };
+                self.enter(now, *installed, parts);
+                if let Some(report) = report {
+                    self.came_up(now, child, report, parts);
+                }
+            }
+            Came::Unwanted => {
+                if let Some(entry) = self.children.get_mut(&config) {
+                    entry.answered(child);
+                }
+                drop(parts.endpoint.close_child(now, child));
+            }
+            Came::Beside => {
+                let asked = self.children.get_mut(&config).and_then(|entry| entry.answered(child));
+                if let Some(only) = asked.and_then(|asked| asked.only) {
+                    self.uncovered(now, config, only, None);
+                }
+                drop(parts.endpoint.close_child(now, child));
+            }
+            Came::Refused(cause) => self.not_taken(now, (child, config), report, cause, parts.endpoint),
+        }
+    }
+
+    /// The data plane does not take a Child SA.
+    pub(super) fn not_taken<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        (child, config): (ChildId, ChildConfigId),
+        report: Report,
+        cause: Cause,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        drop(endpoint.close_child(now, child));
+        if let Some(entry) = self.children.get_mut(&config) {
+            entry.answered(child);
+            entry.fail(now, cause.clone());
+        }
+        self.report(Report { what: What::ChildFailed, cause: Some(cause), ..report });
+    }
+
+    /// A Child SA is in the data plane: packets can go.
+    pub(super) fn came_up<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        child: ChildId,
+        report: Report,
+        parts: &mut Parts<'_, '_, C>,
+    ) {
+        let Some((config, party)) = self.sas.get(&child).map(|sa| (sa.config, sa.party)) else { return };
+        let Some(entry) = self.children.get_mut(&config) else { return };
+        let peer = entry.peer;
+        let ours = self.peers.get(&peer).is_some_and(|peer| peer.looks_after(party));
+        let of_its_own = entry.answered(child).is_some_and(|asked| asked.only.is_some());
+        let rekeyed = matches!(report.what, What::ChildUp { rekeyed: true, .. });
+        entry.differs &= !rekeyed;
+        if !entry.differs {
+            entry.cause = None; // else it is up, and will not be for long
+        }
+        entry.wanted = false;
+        entry.was_up |= ours;
+        entry.trust();
+        if rekeyed {
+            entry.rekeys = entry.rekeys.saturating_add(1);
+        } else if !of_its_own {
+            entry.uncovered = Uncovered::default(); // the peer may take more of it by now
+        }
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.trouble = None;
+            peer.spoiler.take_if(|spoiler| *spoiler == config);
+            // It came without the renewal that is to be begun for it.
+            let needless = ours && !of_its_own && peer.attempt.is_none();
+            peer.renew.take_if(|renewal| needless && *renewal == Renewal::Refused(config));
+        }
+        // What came over from another connection takes nobody's place.
+        let carries_on = self.sas.get(&child).and_then(|sa| self.used_before(sa, parts.plane));
+        if of_its_own && carries_on.is_none() {
+            self.make_room(now, child, parts);
+        }
+        self.agenda.touch(peer);
+        self.report(report);
+        if let Some(cause) = self.narrowed_anew(child, parts).filter(|_| !of_its_own) {
+            self.tell(Some(peer), Some(config), What::Narrowed, Some(cause));
+        }
+    }
+
+    pub(super) fn child_failed<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        (ike, peer): (IkeId, PeerId),
+        (id, config): (Option<ChildId>, Option<ChildConfigId>),
+        failure: &Failure,
+        parts: &mut Parts<'_, '_, C>,
+    ) {
+        let pad = parts.endpoint.pad();
+        let configured = config.and_then(|config| pad.get_child(config)).map(|(_, _, child)| child);
+        let cause = Cause::of_child(failure, configured, pad.get(peer));
+        let view = parts.endpoint.ike_sa(ike);
+        let ours = self.makes_anew(peer, view.as_ref(), parts.endpoint);
+        let out_of_step = view.is_some_and(|view| is_out_of_step(now, &view, failure));
+        let up = config.and_then(|config| self.children.get(&config)).is_some_and(|child| match view {
+            Some(view) => self.is_up_with(child, view.party),
+            None => !child.sas.is_empty(),
+        });
+        let sa = id.and_then(|id| self.sas.get(&id));
+        let carried_on = sa.is_some_and(|sa| self.is_carried_on(sa));
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let Some(config) = config else {
+            // The peer asked. What it was about shows in its own words only.
+            entry.trouble = Some(cause.clone());
+            return self.tell(Some(peer), None, What::ChildFailed, Some(cause));
+        };
+        let Some(child) = self.children.get_mut(&config) else { return }; // a reload took it
+        if let Some(only) = id.and_then(|id| child.answered(id)).and_then(|asked| asked.only) {
+            return self.uncovered(now, config, only, Some(&cause));
+        }
+        child.differs |= failure.is_about_pfs();
+        let refused = cause.kind == Kind::Refusal;
+        // A child that cannot be rekeyed before its end, or that was up and is refused now, comes back with a new IKE SA (RFC
+        // 7296 §2.8), whatever the reason: the first child comes with IKE_AUTH, without CREATE_CHILD_SA and without an
+        // agreement about key exchanges.
+        let (what, renewed) = match id.and_then(|id| self.sas.get_mut(&id)) {
+            // It was to be rekeyed, and goes on.
+            Some(sa) => {
+                child.cause = Some(cause.clone());
+                sa.refused = sa.refused.saturating_add(1);
+                let silent = sa.probed_in_vain(parts.plane);
+                let times = parts.endpoint.child_sa(sa.child).and_then(|sa| sa.expires_at.zip(sa.rekey_at));
+                let last = sa.spent || times.is_some_and(|(end, next_try)| end <= next_try);
+                let over = silent || last || failure.is_about_pfs() || sa.refused >= PATIENCE;
+                (What::RekeyFailed, over && !carried_on)
+            }
+            None => {
+                child.fail(now, cause.clone());
+                // Who is busy for the moment is asked again, and who is for minutes may take with a new IKE SA what it never took.
+                // What was refused with a new connection just now is no better with the next one.
+                let begun = entry.begun == Some(config) && entry.established_at == Some(now);
+                let anew = if failure.is_busy() { out_of_step } else { refused && child.was_up && !begun };
+                (if up { What::RekeyFailed } else { What::ChildFailed }, anew && !up)
+            }
+        };
+        let renewed = renewed && ours && self.renew(now, config);
+        self.tell(Some(peer), Some(config), what, Some(cause.clone()));
+        if renewed {
+            self.tell(Some(peer), Some(config), What::Renewing, None);
+        } else if out_of_step && !ours && self.carried(peer, ike).is_none() {
+            self.end_ikes(now, peer, &[ike], &cause, parts);
+        }
+    }
+
+    /// Another one took the place of a Child SA: no packet goes into what the peer does not have any more.
+    pub(super) fn child_drains<C: IkeCrypto>(&mut self, now: Instant, child: ChildId, parts: &mut Parts<'_, '_, C>) {
+        let Some(sa) = self.sas.get_mut(&child) else { return };
+        sa.drain(parts.plane);
+        let (peer, config, spent) = (sa.peer, sa.config, sa.spent);
+        let Some(entry) = self.children.get_mut(&config) else { return };
+        entry.draining.extend(entry.sas.take(&child));
+        self.leave(now, config, spent);
+        let Some(entry) = self.children.get(&config) else { return };
+        if entry.sas.is_empty() {
+            // What took its place is gone already, and could not be told as the end.
+            let cause = entry.cause.clone();
+            self.agenda.touch(peer);
+            self.tell(Some(peer), Some(config), What::ChildDown, cause);
+        }
+    }
+
+    /// IKE has a Child SA no more. What was taken out before was told then.
+    pub(super) fn child_gone<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        child: ChildId,
+        (peer, config): (PeerId, ChildConfigId),
+        failure: &Failure,
+        parts: &mut Parts<'_, '_, C>,
+    ) {
+        let sa = self.sas.get(&child).map(|sa| (sa.party, sa.ended.clone()));
+        if let Some((party, ended)) = sa.filter(|_| self.uninstall(now, child, parts)) {
+            let at_once = *failure != Failure::ClosedByPeer;
+            let ended = ended.filter(|_| *failure == Failure::ClosedHere);
+            let cause = ended.unwrap_or_else(|| Cause::of(failure, parts.endpoint.pad().get(peer)));
+            self.child_down(now, (peer, config, party), at_once, cause);
+        } else if let Some(entry) = self.children.get_mut(&config) {
+            entry.answered(child);
+        }
+    }
+
+    /// `at_once`: when it was up for long it comes again without a pause.
+    fn child_down(
+        &mut self,
+        now: Instant,
+        (peer, config, party): (PeerId, ChildConfigId, Party),
+        at_once: bool,
+        cause: Cause,
+    ) {
+        if self.children.get(&config).is_some_and(|entry| self.is_up_with(entry, party)) {
+            return; // another one goes on, and tells the story
+        }
+        let ours = self.peers.get(&peer).is_some_and(|entry| entry.party == Some(party));
+        let Some(entry) = self.children.get_mut(&config) else { return };
+        // What others who share it have is up; whoever called asks again.
+        if cause.kind != Kind::Intent && (ours || entry.sas.is_empty()) {
+            entry.lose(now, at_once, cause.clone());
+        }
+        self.tell(Some(peer), Some(config), What::ChildDown, Some(cause));
+    }
+}

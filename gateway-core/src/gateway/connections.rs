@@ -1,0 +1,275 @@
+//! Connections that come about, move, and end.
+
+use alloc::boxed::Box;
+use core::net::SocketAddr;
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::Endpoint;
+use ike_core::event::{IkeId, Party};
+use ike_core::failure::Failure;
+use ike_core::pad::{ChildConfigId, Pad, PeerId};
+use ike_core::registry::ExchangeType;
+use ike_core::wire::id::ShortId;
+use ipsec_core::net::Path;
+use ipsec_core::time::Instant;
+
+use super::drive::LONG;
+use super::renewal::{LASTING, Renewal};
+use super::report::What;
+use super::state::ChildEntry;
+use super::{Gateway, Parts};
+use crate::cause::{Cause, Kind};
+use crate::config::Identity;
+use crate::peers::Peers;
+
+/// Who was at the other end of an IKE SA that is gone.
+pub(super) struct Who {
+    pub(super) peer: Option<PeerId>,
+    pub(super) claimed: Option<PeerId>,
+    pub(super) identity: Option<ShortId>,
+    pub(super) party: Party,
+}
+
+impl Gateway {
+    /// Somebody's request was refused, unproven who that is.
+    pub(super) fn refused<C: IkeCrypto>(&mut self, remote: SocketAddr, cause: &Failure, parts: &Parts<'_, '_, C>) {
+        let about = sole_candidate(remote, parts);
+        let cause = Cause::of(cause, about.and_then(|id| parts.endpoint.pad().get(id)));
+        let connected = about.is_some_and(|id| self.is_connected(id, parts.endpoint));
+        // Of what a stranger may have begun only the cause is kept, for display.
+        if let Some(entry) = about.and_then(|id| self.peers.get_mut(&id)).filter(|_| !connected) {
+            entry.cause = Some(cause.clone());
+        }
+        self.tell(about, None, What::Refused { remote }, Some(cause));
+    }
+
+    /// The peer is about to take us for nobody any more: we prove anew who we are, beside the connection that stands, with
+    /// what that carries first.
+    pub(super) fn reauthenticate(&mut self, peer: PeerId, carried: Option<ChildConfigId>) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let child = carried.or(entry.children.first().copied());
+        if child.is_some_and(|child| entry.reauthenticate(child)) {
+            self.tell(Some(peer), None, What::Renewing, Some(Cause::for_the_lifetime()));
+        }
+    }
+
+    pub(super) fn established<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        ike: IkeId,
+        peer: PeerId,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let mut took = None;
+        if entry.attempt == Some(ike) {
+            took = entry.called_at.map(|at| now.since(at));
+            entry.conclude();
+            entry.party = endpoint.ike_sa(ike).map(|view| view.party);
+            if let Some(renewal) = entry.renew.take() {
+                let party = |ike: &IkeId| endpoint.ike_sa(*ike).map(|view| view.party);
+                entry.superseded.extend(entry.ikes.iter().filter(|held| party(held) == party(&ike)));
+                if let Renewal::Refused(config) = renewal
+                    && let Some(child) = self.children.get_mut(&config)
+                {
+                    child.renewed_at = Some(now);
+                }
+            }
+        }
+        entry.ikes.push(ike);
+        entry.trouble = None;
+        // Of the one that we call it is no news that another one is there.
+        if endpoint.ike_sa(ike).is_some_and(|view| entry.looks_after(view.party)) {
+            entry.wanted = false;
+            entry.cause = None;
+            entry.retry_at = None;
+        }
+        entry.established_at = Some(now);
+        entry.look_at_answers = Some(now + LONG);
+        self.agenda.touch(peer);
+        let ike = endpoint.ike_sa(ike).map(Box::new);
+        self.tell(Some(peer), None, What::Connected { ike, took }, None);
+    }
+
+    pub(super) fn rekeyed(&mut self, old: IkeId, new: IkeId, peer: PeerId) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let Some(ike) = entry.ikes.iter_mut().find(|ike| **ike == old) else { return }; // it was closed here meanwhile
+        *ike = new;
+        if entry.superseded.remove(&old) {
+            entry.superseded.insert(new);
+        }
+        for config in &entry.children {
+            let Some(child) = self.children.get_mut(config) else { continue };
+            if let Some(asked) = child.asked.as_mut().filter(|asked| asked.ike == old) {
+                asked.ike = new;
+            }
+            for sa in child.all() {
+                if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == old) {
+                    sa.ike = new;
+                }
+            }
+        }
+        self.tell(Some(peer), None, What::Rekeyed, None);
+    }
+
+    /// Somebody says in clear why nothing will come of a handshake of ours.
+    pub(super) fn noted<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        (ike, peer): (IkeId, PeerId),
+        remote: SocketAddr,
+        failure: &Failure,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) {
+        let cause = Cause::of(failure, endpoint.pad().get(peer));
+        let entry = self.peers.get_mut(&peer).filter(|entry| entry.attempt == Some(ike));
+        // Of several the last one, and of one in each attempt the first time.
+        let Some(entry) = entry.filter(|entry| entry.doubt.as_ref() != Some(&cause)) else { return };
+        let known = entry.cause.as_ref() == Some(&cause);
+        entry.doubt = Some(cause.clone());
+        if !known && self.strangers.admit(now) {
+            self.tell(Some(peer), None, What::Doubtful { remote, answers: true }, Some(cause));
+        }
+    }
+
+    /// The peer is reached at another address or port.
+    pub(super) fn moved<C: IkeCrypto>(&mut self, ike: IkeId, path: Path, parts: &mut Parts<'_, '_, C>) {
+        let peer = parts.endpoint.ike_sa(ike).and_then(|view| view.peer);
+        let children = peer.and_then(|peer| self.peers.get(&peer)).into_iter().flat_map(|entry| &entry.children);
+        for sa in children.filter_map(|child| self.children.get(child)).flat_map(ChildEntry::all) {
+            if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == ike) {
+                sa.move_to(path, parts.plane);
+            }
+        }
+        self.tell(peer, None, What::Moved { remote: path.remote }, None);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
+    pub(super) fn closed<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        ike: IkeId,
+        &Who { peer, claimed, identity, party }: &Who,
+        remote: SocketAddr,
+        established: bool,
+        failure: &Failure,
+        parts: &mut Parts<'_, '_, C>,
+    ) {
+        if peer.is_none() && !established {
+            self.knock(now);
+        }
+        // Strangers neither fill the log nor keep us busy.
+        if peer.is_none() && !self.strangers.admit(now) {
+            return;
+        }
+        let about = peer.or(claimed).or_else(|| sole_candidate(remote, parts));
+        let pad = parts.endpoint.pad();
+        let config = about.and_then(|id| pad.get(id));
+        let ours = about.and_then(|id| pad.connection(id)).map(|connection| Identity::from(connection.local_id));
+        let mut cause = Cause::of_handshake(failure, remote, config, ours.as_ref(), identity.as_ref());
+        let mut goes_on = false;
+        if let Some(id) = about {
+            let Some(entry) = self.peers.get_mut(&id) else { return };
+            let ours = entry.attempt == Some(ike);
+            if ours {
+                entry.silent = *failure == Failure::PeerSilent(ExchangeType::IKE_SA_INIT);
+            }
+            if ours && matches!(failure, Failure::PeerSilent(_)) {
+                cause = entry.unsent.take().unwrap_or(cause);
+            }
+            if ours && failure.is_about_child() {
+                entry.spoiler = entry.begun;
+                if let Some(child) = entry.begun.and_then(|begun| self.children.get_mut(&begun)) {
+                    child.failures = child.failures.saturating_add(1);
+                }
+            }
+            let known = entry.ikes.len();
+            entry.ikes.retain(|held| *held != ike);
+            entry.superseded.remove(&ike);
+            if established && known == entry.ikes.len() {
+                return; // it was closed here, and told then
+            }
+            if established && *failure == Failure::Replaced {
+                self.replaced(now, id, remote, parts.endpoint);
+            }
+            let connected = self.is_connected(id, parts.endpoint);
+            goes_on = self.connections(id, parts.endpoint).any(|ike| ike.party == party);
+            let Some(entry) = self.peers.get_mut(&id) else { return };
+            if established && !connected && cause.kind != Kind::Intent {
+                entry.lost(now);
+            }
+            if ours && !established {
+                match cause.kind {
+                    Kind::Intent => entry.conclude(),
+                    _ => self.fail(now, id, cause.clone()),
+                }
+            } else if established && (entry.attempt.is_some() || !entry.looks_after(party)) {
+                // Another one is made already, or it was nobody that we call.
+            } else if !connected && cause.kind != Kind::Intent {
+                let lasted = entry.established_at.is_some_and(|since| now.since(since) >= LASTING);
+                match (established, lasted) {
+                    (true, true) if *failure != Failure::ClosedByPeer => self.lose(id, cause.clone()),
+                    (true, lasted) => {
+                        entry.failures = if lasted { 0 } else { entry.failures };
+                        self.fail(now, id, cause.clone());
+                    }
+                    // Of a handshake that a stranger began, only the cause is kept, for display.
+                    (false, _) => entry.cause = Some(cause.clone()),
+                }
+            }
+        }
+        let what = match (established, goes_on) {
+            (true, true) => What::Merged,
+            (true, false) => What::Closed,
+            (false, _) => What::Failed { remote: Some(remote) },
+        };
+        // A handshake of ours that we ended ourselves ended because of something, and is no failure to who waits for the next.
+        let entry = about.and_then(|id| self.peers.get_mut(&id));
+        let cut = entry.and_then(|entry| entry.cut.take_if(|(cut, _)| *cut == ike));
+        let cut = cut.map(|(_, why)| Cause { kind: Kind::Intent, ..why });
+        self.tell(about, None, what, cut.or(Some(cause)));
+    }
+}
+
+/// The peer at an address, when there is only one it can be.
+fn sole_candidate<C: IkeCrypto>(remote: SocketAddr, parts: &Parts<'_, '_, C>) -> Option<PeerId> {
+    let peers = parts.endpoint.pad();
+    let mut there = peers.iter().map(|(id, _)| id).filter(|id| peers.addresses(*id).any(|addr| addr == remote.ip()));
+    there.next().filter(|_| there.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn f_63_a_peer_that_we_called_is_authenticated_anew_beside_the_connection_and_told_why() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\nstart='passive'\n\
+                    psk='a key of more than twenty octets'\n[[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\n\
+                    remote-ts='10.1.0.0/16'\n";
+        // Whether the operator took it down.
+        for held in [false, true] {
+            let renewed = !held;
+            let (mut gateway, _) = Gateway::new(Config::parse(text).unwrap().0);
+            let (id, entry) = gateway.peers.iter_mut().next().unwrap();
+            let (id, child) = (*id, entry.children[0]);
+            entry.held = held;
+            // As often as the peer likes, and once at a time.
+            entry.retry_at = Some(Instant::from_millis(u64::MAX));
+            gateway.reauthenticate(id, None);
+            gateway.reauthenticate(id, None);
+            let entry = &gateway.peers[&id];
+            assert_eq!((entry.renew, entry.retry_at.is_none()), (renewed.then_some(Renewal::Proof(child)), renewed));
+            let told: Vec<_> = gateway.reports.iter().map(ToString::to_string).collect();
+            assert_eq!(told.len(), usize::from(renewed), "{told:?}");
+            assert!(
+                told.iter().all(|line| line.contains("anew") && line.contains("[authentication-lifetime]")),
+                "{told:?}"
+            );
+        }
+    }
+}

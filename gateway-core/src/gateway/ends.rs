@@ -1,0 +1,71 @@
+//! Child SAs that leave the data plane: what went through them is counted and told.
+
+use ike_core::pad::ChildConfigId;
+use ipsec_core::time::Instant;
+
+use super::Gateway;
+use super::install::{Installed, Sending};
+use super::usage::{Account, Ended, Ending, Totals};
+use crate::peers::Peers;
+use crate::plane::{DataPlane, Half, Pair, Usage};
+
+impl Gateway {
+    /// Takes a Child SA out of the data plane. What went through it counts for its child, and is told.
+    pub(super) fn settle_account(&mut self, now: Instant, sa: Installed, plane: &mut dyn DataPlane, peers: &Peers) {
+        let Installed { pair, config, account, came: since, spi_in, spi_out, .. } = sa;
+        let sent = match sa.outbound {
+            Sending::Through => plane.remove(pair, Half::Outbound),
+            Sending::Later(_) => Some(Usage::default()),
+            Sending::Over(last) => last,
+        };
+        let received = if sa.inbound { plane.remove(pair, Half::Inbound) } else { Some(Usage::default()) };
+        let totals = Totals::of(received.unwrap_or_default(), sent.unwrap_or_default());
+        let ended = Ended { pair, account, spi_in, spi_out, since, until: now, totals };
+        self.add_to_past(config, &ended.account, totals, peers);
+        let ending = Ending { ended, config, inbound: received.is_none(), outbound: sent.is_none() };
+        match ending.inbound || ending.outbound {
+            true => _ = self.ending.insert(pair, ending),
+            false => self.tell_end(ending.ended),
+        }
+    }
+
+    /// The data plane says what went through an SA that it was asked to end.
+    pub(super) fn removed(&mut self, pair: Pair, half: Half, usage: Usage, peers: &Peers) {
+        // Of one that stands otherwise it is the sending half, which ends first.
+        if let Some(sa) = self.pairs.get(&pair).and_then(|child| self.sas.get_mut(child)) {
+            if let (Half::Outbound, Sending::Over(last @ None)) = (half, &mut sa.outbound) {
+                *last = Some(usage);
+            }
+            return;
+        }
+        let Some(ending) = self.ending.get_mut(&pair) else { return };
+        if !core::mem::take(ending.is_waited_for(half)) {
+            return;
+        }
+        let more = match half {
+            Half::Inbound => Totals::of(usage, Usage::default()),
+            Half::Outbound => Totals::of(Usage::default(), usage),
+        };
+        ending.ended.totals.add(more);
+        let (config, account, over) =
+            (ending.config, ending.ended.account.clone(), !ending.inbound && !ending.outbound);
+        self.add_to_past(config, &account, more, peers);
+        if over && let Some(ending) = self.ending.remove(&pair) {
+            self.tell_end(ending.ended);
+        }
+    }
+
+    /// A reload may have given the child another number meanwhile.
+    fn add_to_past(&mut self, config: ChildConfigId, account: &Account, more: Totals, peers: &Peers) {
+        let config = match self.children.contains_key(&config) {
+            true => Some(config),
+            false => peers.named(&account.peer).and_then(|peer| {
+                let mut children = peers.children_of(peer);
+                children.find(|(_, child)| child.name == account.child).map(|(id, _)| id)
+            }),
+        };
+        if let Some(child) = config.and_then(|config| self.children.get_mut(&config)) {
+            child.past.add(more);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What went through Child SAs: for display over all of a child's, and of each once, at its end.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use ike_core::pad::ChildConfigId;
+use ipsec_core::net::Spi;
+use ipsec_core::time::Instant;
+
+use super::Gateway;
+use crate::plane::{Half, Pair, Usage};
+
+/// Inner octets and packets, over all rekeys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Octets received.
+    pub bytes_in: u64,
+    /// Octets sent.
+    pub bytes_out: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+}
+
+impl Totals {
+    pub(super) fn of(inbound: Usage, outbound: Usage) -> Self {
+        Self {
+            bytes_in: inbound.bytes,
+            bytes_out: outbound.bytes,
+            packets_in: inbound.packets,
+            packets_out: outbound.packets,
+        }
+    }
+
+    pub(super) fn add(&mut self, more: Self) {
+        self.bytes_in = self.bytes_in.saturating_add(more.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(more.bytes_out);
+        self.packets_in = self.packets_in.saturating_add(more.packets_in);
+        self.packets_out = self.packets_out.saturating_add(more.packets_out);
+    }
+}
+
+/// On whose account something went: the same over rekeys, reloads and restarts, whatever numbers change with them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Account {
+    /// Name of the peer.
+    pub peer: String,
+    /// Name of its child.
+    pub child: String,
+    /// Who was at the other end, as a configuration writes identities: several may share what is configured for a peer.
+    pub party: String,
+}
+
+/// What went through a Child SA, all of it: told once, when it is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its number, which no other one in the life of this gateway has.
+    pub pair: Pair,
+    /// On whose account it went.
+    pub account: Arc<Account>,
+    /// SPI of packets we received.
+    pub spi_in: Spi,
+    /// SPI of packets we sent.
+    pub spi_out: Spi,
+    /// When it came.
+    pub since: Instant,
+    /// When it was taken out.
+    pub until: Instant,
+    /// What went through.
+    pub totals: Totals,
+}
+
+/// A Child SA that is gone, and of which the data plane has not told all yet.
+pub(super) struct Ending {
+    pub(super) ended: Ended,
+    pub(super) config: ChildConfigId,
+    /// Whether what went through this half is still to be told.
+    pub(super) inbound: bool,
+    pub(super) outbound: bool,
+}
+
+impl Ending {
+    pub(super) fn is_waited_for(&mut self, half: Half) -> &mut bool {
+        match half {
+            Half::Inbound => &mut self.inbound,
+            Half::Outbound => &mut self.outbound,
+        }
+    }
+}
+
+/// Ends that wait to be told, besides as many as there ever were SAs at once: one call may end them all. Who never asks for
+/// them loses the older ones.
+const ENDS: usize = 1024;
+
+impl Gateway {
+    /// The next Child SA that is gone, with what went through it. To be asked until `None` after each call, like
+    /// [`Gateway::poll_report`].
+    pub fn poll_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+
+    pub(super) fn tell_end(&mut self, ended: Ended) {
+        if self.ended.len() >= self.most_sas.saturating_add(ENDS) {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(ended);
+    }
+}

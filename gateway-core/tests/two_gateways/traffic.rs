@@ -1,0 +1,140 @@
+//! Packets through a connection, and through the rekeys of it.
+
+use gateway_core::gateway::{Parts, PeerState, What};
+use ipsec_core::engine::Verdict;
+use ipsec_core::error::Discard;
+
+use crate::world::{Stopped, World, packet, parts, peer};
+use crate::{secs, up};
+
+#[test]
+fn packets_flow_both_ways_and_are_counted() {
+    let mut world = World::connected("", "");
+    world.ping();
+    world.ping();
+    let (totals, rekeys, _) = world.left.child("other", "net");
+    assert_eq!((totals.bytes_in, totals.bytes_out, totals.packets_in, totals.packets_out, rekeys), (64, 64, 2, 2, 0));
+    assert_eq!(world.left.state("other"), (PeerState::Connected, None));
+    let story: Vec<_> = world.left.story.iter().map(ToString::to_string).collect();
+    assert_eq!(story[0], "other: connecting to 192.0.2.2:500");
+    assert_eq!(story[1], "other: connected, the peer is authenticated");
+    assert!(story[2].starts_with("other/net: up, ESP aes256gcm16-esn, SPI in 0x"), "{}", story[2]);
+    assert_eq!(story.len(), 3);
+}
+
+#[test]
+fn what_no_rule_wants_is_discarded_and_what_is_bypassed_stays_clear() {
+    let ssh = "[[policy]]\naction = \"bypass\"\nprotocol = \"udp\"\nremote-port = \"5001\"\nremote = \"10.7.0.0/16\"\n";
+    let mut world = World::new(&(peer(true, "", "") + ssh), &peer(false, "start = \"passive\"", "")).start();
+    world.ping();
+    assert_eq!(world.send(true, &packet(1, 7, b"clear")), Err(Stopped::Clear));
+    assert_eq!(world.send(true, &packet(1, 8, b"none")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
+}
+
+#[test]
+fn e10_rekeys_lose_no_packet_and_the_totals_go_on() {
+    let mut world =
+        World::new(&peer(true, "", "rekey = \"60s\""), &peer(false, "start = \"passive\"", "rekey = \"90s\"")).start();
+    for _ in 0..600 {
+        world.ping();
+        world.pass(secs(1));
+    }
+    let (totals, rekeys, up) = world.left.child("other", "net");
+    assert!(up && rekeys >= 8, "{rekeys}\n{}", world.story());
+    assert_eq!((totals.packets_in, totals.packets_out), (600, 600));
+    assert_eq!(world.right.child("other", "net").0.packets_in, 600);
+    // Old SAs are gone from the engines.
+    assert!(world.left.plane.inbound.sas().count() <= 2 && world.left.plane.outbound.sas().count() <= 2);
+}
+
+#[test]
+fn an_amount_of_data_makes_a_rekey_too() {
+    let limit = "rekey-packets = 1000";
+    let mut world = World::new(&peer(true, "", limit), &peer(false, "start = \"passive\"", "")).start();
+    for _ in 0..2500 {
+        world.ping();
+    }
+    let (totals, rekeys, _) = world.left.child("other", "net");
+    assert_eq!(totals.packets_out, 2500);
+    assert!((2..=3).contains(&rekeys), "{rekeys}");
+}
+
+#[test]
+fn what_cannot_be_rekeyed_ends_at_its_hard_limit() {
+    let limit = "rekey-packets = 1000";
+    let mut world = World::new(&peer(true, "", limit), &peer(false, "start = \"passive\"", "")).start();
+    world.deaf = true;
+    let sent = (0..2000).take_while(|_| world.send(true, &packet(1, 2, b"x")).is_ok()).count();
+    assert_eq!(sent, 1250);
+    assert_eq!(world.left.child("other", "net").0.packets_out, 1250);
+}
+
+#[test]
+fn the_peers_first_packet_on_a_new_sa_moves_ours_to_it_too() {
+    let mut world = World::connected("", "");
+    world.pass(secs(10));
+    let old = world.left.plane.outbound.sas().next().unwrap().id;
+    assert_eq!(world.right.gateway.rekey(world.now, "other/net", false, parts!(world.right)), Ok(Ok(())));
+    assert!(world.step() && world.step(), "request and answer");
+    let after = |world: &mut World| world.left.classify(&packet(1, 2, b"x"));
+    assert_eq!(after(&mut world), Ok(Verdict::Protect(old)));
+    // The Delete of the old SA is lost; packets say it too.
+    world.deaf = true;
+    world.send(false, &packet(2, 1, b"new")).unwrap();
+    assert!(world.left.received.pop().is_some());
+    let new = after(&mut world);
+    assert!(matches!(new, Ok(Verdict::Protect(id)) if id != old), "{new:?}\n{}", world.story());
+}
+
+#[test]
+fn an_ike_rekey_keeps_the_children() {
+    let mut world = World::connected("", "");
+    world.ping();
+    assert_eq!(world.left.gateway.rekey(world.now, "other", true, parts!(world.left)), Ok(Ok(())));
+    world.exchange();
+    world.pass(secs(60));
+    world.ping();
+    assert_eq!(world.left.told(|what| *what == What::Rekeyed), 1, "{}", world.story());
+    assert_eq!(world.left.told(up), 1);
+    assert_eq!(world.left.state("other").0, PeerState::Connected);
+    // The children are closed with the new SA.
+    assert_eq!(world.left.gateway.down(world.now, "other", parts!(world.left)), Ok(()));
+    world.exchange();
+    assert_eq!(world.right.plane.outbound.sas().count(), 0, "{}", world.story());
+}
+
+#[test]
+fn traffic_is_a_sign_of_life() {
+    let mut world = World::connected("dpd = \"20s\"", "dpd = \"20s\"");
+    let before = world.messages;
+    for _ in 0..120 {
+        world.pass(secs(5));
+        world.ping();
+    }
+    assert_eq!(world.messages, before, "nobody had to ask\n{}", world.story());
+    world.pass(secs(120));
+    assert!(world.messages > before, "without traffic somebody asks");
+}
+
+#[test]
+fn d7_a_new_mapping_of_a_nat_is_followed_by_packets() {
+    let mut world =
+        World::new(&peer(true, "start = \"passive\"\nencap = \"always\"", ""), &peer(false, "encap = \"always\"", ""))
+            .start();
+    world.ping();
+    world.mapping = Some(40_123);
+    // The first packet from behind the NAT shows the new mapping; what goes back takes it.
+    world.send(false, &packet(2, 1, b"I moved")).unwrap();
+    assert!(world.left.received.pop().is_some());
+    world.ping();
+    let sas: Vec<_> = world.left.plane.outbound.sas().map(|sa| sa.path.remote.port()).collect();
+    assert_eq!(sas, [40_123], "{}", world.story());
+    assert_eq!(world.left.told(|what| matches!(what, What::Moved { remote } if remote.port() == 40_123)), 1);
+    // And back again.
+    world.mapping = None;
+    world.send(false, &packet(2, 1, b"I am back")).unwrap();
+    assert!(world.left.received.pop().is_some());
+    world.ping();
+    let sas: Vec<_> = world.left.plane.outbound.sas().map(|sa| sa.path.remote.port()).collect();
+    assert_eq!(sas, [4500], "{}", world.story());
+}
