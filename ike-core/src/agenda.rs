@@ -54,7 +54,8 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
 /// Whether a peer that does not answer a request is there all the same: messages on the IKE SA and packets on its children show
 /// that (RFC 7296 §2.4). What stands is worth waiting for then, and another IKE SA can be made beside it.
 fn is_heard<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
-    matches!(&sa.state, State::Established(established) if established.liveness.heard + env.settings.retransmission.span() > env.now)
+    let silent_for_long = env.settings.retransmission.span();
+    matches!(&sa.state, State::Established(established) if established.liveness.heard + silent_for_long > env.now)
 }
 
 /// Whether it, or something of it, is to go, and cannot while a request is outstanding: a Delete that is not answered, the end
