@@ -127,7 +127,7 @@ fn side((first, last): Span<u128>, at: u128) -> Ordering {
 /// Where to part rules: so that a packet has to look at as few of them as possible afterwards. `None`: it would see nearly
 /// all of them wherever that is.
 fn place(rules: &[Slot]) -> Option<(Dimension, u128)> {
-    let every = |count: usize| rules.iter().step_by(rules.len().div_ceil(count).max(1));
+    let every = |count: usize| some(rules, count);
     let mut best: Option<(usize, Dimension, u128)> = None;
     for dimension in Dimension::ALL {
         let first = median(every(PROPOSALS).map(|slot| span(&slot.rule, dimension).0));
@@ -151,6 +151,17 @@ fn place(rules: &[Slot]) -> Option<(Dimension, u128)> {
         }
     }
     best.map(|(_, dimension, at)| (dimension, at))
+}
+
+/// All rules, or so many from here and there: to even steps a pattern in the rules would look like all there is.
+fn some(rules: &[Slot], count: usize) -> impl Iterator<Item = &Slot> + Clone {
+    let len = rules.len();
+    let spread = move |number: usize| {
+        let fraction = u64::from((number as u32).wrapping_mul(0x9e37_79b1));
+        (fraction.wrapping_mul(len as u64) >> 32) as usize
+    };
+    let places = (0..count.min(len)).map(move |number| if len <= count { number } else { spread(number) });
+    places.filter_map(move |place| rules.get(place))
 }
 
 /// The number that as many of the others are below as are not.
