@@ -268,7 +268,7 @@ mod tests {
     fn an_event_finds_its_pair_although_two_peers_chose_the_same_spi_and_nobody_once_that_is_gone() {
         let (mut out_rules, mut in_rules) = ([Hits::NONE; 1], [Hits::NONE; 0]);
         let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 2];
-        let mut none = [const { InboundSlot::<RustCrypto>::EMPTY }; 0];
+        let mut none: [InboundSlot<RustCrypto>; 0] = [];
         let sending = Outbound::new(RustCrypto, &mut out_rules, &mut sas);
         let mut engines = Engines::new(sending, Inbound::new(RustCrypto, &mut in_rules, &mut none, &mut []));
         for (pair, remote) in [(Pair(1), "192.0.2.1:0"), (Pair(2), "192.0.2.3:0")] {

@@ -220,7 +220,7 @@ impl Two {
         loop {
             self.exchange();
             let due = [&mut self.left, &mut self.right]
-                .map(|side| side.gateway.poll_timeout(parts!(side)))
+                .map(|side| side.gateway.poll_timeout(&parts!(lent side)))
                 .into_iter()
                 .flatten()
                 .min();
