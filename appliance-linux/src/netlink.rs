@@ -502,7 +502,8 @@ impl Netlink {
                 };
                 match answer.payload {
                     NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                    NetlinkPayload::Done(done) if done.code != 0 => {
+                    // A kernel that has nothing of the kind says so at the end, too.
+                    NetlinkPayload::Done(done) if ![0, -libc::EAFNOSUPPORT, -libc::EOPNOTSUPP].contains(&done.code) => {
                         return Err(io::Error::from_raw_os_error(done.code.saturating_abs()));
                     }
                     NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return unread.map_or(Ok(answers), Err),

@@ -1,6 +1,6 @@
 //! What an SA wants next: what falls due, and which request is to be sent when none is outstanding.
 
-use crate::child::{Child, Phase};
+use crate::child::{Child, Phase, Standing};
 use crate::crypto::IkeCrypto;
 use crate::effects::{Effects, End};
 use crate::env::Env;
@@ -64,6 +64,7 @@ fn goes<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
     let State::Established(established) = &sa.state else { return true };
     let crossed = matches!(&established.request, Some(Request::Rekey(rekey)) if rekey.crossed.is_some());
     let ends = |child: &Child| match &child.phase {
+        _ if child.standing != Standing::Stands => false,
         Phase::Up(up) => up.leaving.as_ref().is_some_and(|why| *why != Failure::Replaced),
         Phase::Deleting(why) => *why != Failure::Replaced,
         _ => false,

@@ -28,6 +28,8 @@ use crate::wire::writer::{MessageWriter, Written};
 
 mod calls;
 mod doubt;
+#[cfg(test)]
+mod explorer;
 mod init;
 mod poll;
 mod view;

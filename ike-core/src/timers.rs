@@ -161,6 +161,12 @@ impl Patience {
         self.since
     }
 
+    /// All that there is of it, for a test that compares states.
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> (Option<Instant>, Option<Instant>, u8) {
+        (self.since, self.until, self.refusals)
+    }
+
     /// Not refused, or the peer shows otherwise that it goes on.
     pub(crate) fn renew(&mut self) {
         *self = Self::default();

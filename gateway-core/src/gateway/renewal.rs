@@ -187,12 +187,12 @@ impl Gateway {
         let Some(entry) = self.peers.get(&peer) else { return };
         let pause = |times: u32| RENEWAL.saturating_mul(1u32.checked_shl(times.min(6)).unwrap_or(1));
         let before = entry.renewals.unanswered.filter(|(at, times)| *at + pause(*times).saturating_mul(2) > now);
-        // Nothing shows that another one would be better than the last was; what ends here meanwhile has nothing to lose.
-        let resting = before.is_some_and(|(at, times)| at + pause(times) > now);
+        // Nothing shows that another one would be better than the last was; what would end here cannot wait for long.
         let children = entry.children.iter().filter_map(|id| self.children.get(id));
         let mut views = children.flat_map(|child| &child.sas).filter_map(|sa| parts.endpoint.child_sa(*sa));
         let ends = views.any(|view| view.ike == ike && view.rekey_due);
-        if resting && !ends && self.carried(peer, ike).is_some() {
+        let resting = before.is_some_and(|(at, times)| at + if ends { RENEWAL } else { pause(times) } > now);
+        if resting && self.carried(peer, ike).is_some() {
             return;
         }
         let renewing = self.peers.get(&peer).is_some_and(|entry| entry.renew.is_some());

@@ -398,6 +398,22 @@ fn f_45_a_child_that_is_to_be_rekeyed_does_not_wait_for_one_that_no_answer_comes
 }
 
 #[test]
+fn f_45_a_child_that_is_to_be_rekeyed_and_never_ends_calls_a_deaf_peer_no_more_often_than_once_a_minute() {
+    let right = peer(false, "start = \"passive\"", "rekey = \"8h\"") + &second(4, 3);
+    let left = peer(true, "", "rekey = \"10m\"\nlifetime = \"0s\"") + &second(3, 4);
+    let mut world = World::new(&left, &right);
+    world.refusal = Some(Refusal::Silence);
+    let mut world = world.start();
+    world.refusal = Some(Refusal::Deafness);
+    for _ in 0..3600 {
+        world.pass(secs(1));
+        world.ping();
+    }
+    let tried = world.left.told(renewing);
+    assert!((20..=60).contains(&tried), "{tried}\n{}", world.story());
+}
+
+#[test]
 fn f_45_what_is_carried_where_a_rekey_stays_unanswered_and_the_peer_calls_is_carried_to_its_end_and_then_called_for() {
     without_an_answer(false, true, 3600);
     let mut world = without_an_answer(false, false, 650);

@@ -99,6 +99,24 @@ fn d_who_rekeys_what_its_own_rekey_made_has_it() {
 }
 
 #[test]
+fn f_45_the_end_of_what_the_peer_replaced_ends_nothing_else() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 7);
+    let (ike, old) = (host.ike_id(), host.sending[&CHILD]);
+    // Nothing else can be asked of it.
+    host.endpoint.check_liveness(NOW, ike).unwrap();
+    assert_eq!(transmits(&mut host).len(), 1);
+    peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+    host.endpoint.close_child(NOW, old).unwrap();
+    for second in 1..=60 {
+        host.endpoint.heard(NOW + seconds(second), old);
+        host.endpoint.handle_timeout(NOW + seconds(second));
+        let _ = transmits(&mut host);
+    }
+    assert!(host.endpoint.ike_sa(ike).is_some(), "{:?}", host.story);
+}
+
+#[test]
 fn f_41_both_deleted_in_one_message_are_both_gone() {
     for turned in [false, true] {
         let mut host = lax(0, [12, 16, 1280], Settings::default());
