@@ -7,7 +7,8 @@
 //! Where each SA has its turn, what a host with 10 SAs has in the nearest cache has to be fetched where there are 10,000,
 //! whatever the tables are like: the SA's own keys, state and messages. What that costs is measured, too: on a host with 10 SAs
 //! ("10 cold") the caches are swept before each turn, and warmed again, but for the SA whose turn it is, with the turn of
-//! another. What 10,000 SAs cost more than that is the tables' doing.
+//! another. What 10,000 SAs cost more than that is the tables' doing, and the processor's search for pages: the few SAs lie on
+//! neighbouring ones.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
