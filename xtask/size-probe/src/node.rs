@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::event::{ChildUp, Event};
 use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
@@ -19,8 +19,8 @@ use ipsec_core::ecn::Ecn;
 use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params, SaId};
-use ipsec_core::spd::{self, Action, PolicyId, Rule, RuleId, Selector};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
+use ipsec_core::spd::{self, Action, Hits, Index, Lent, PolicyId, Rule, RuleId, Selector};
 use ipsec_core::time::Instant;
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -35,6 +35,8 @@ pub const MESSAGE: usize = 1280;
 pub const PACKET: usize = 1500 + 128;
 /// Words of a replay window of 64 packets, and of the room beside it.
 const WINDOW: usize = 2;
+/// Blocks of the index of IKE's tables, of the smaller as of the larger ones.
+const BLOCKS: usize = IndexBlock::needed(2, 2 * CHILDREN);
 
 /// Numbers for a measurement; whoever knows the seed has every key.
 pub struct Numbers(pub u64);
@@ -108,7 +110,10 @@ pub struct Memory<const IKE: usize, const CHILD: usize> {
     sas: [MaybeUninit<IkeSlot<Crypto>>; IKE],
     children: [ChildSlot; CHILD],
     messages: [[[u8; MESSAGE]; 2]; IKE],
-    rules: [[spd::Slot; CHILDREN]; 2],
+    index: [IndexBlock; BLOCKS],
+    rules: [spd::Slot; CHILDREN],
+    spd: MaybeUninit<Lent<'static>>,
+    hits: [[Hits; CHILDREN]; 2],
     outbound: [OutboundSlot<Packets>; CHILD],
     inbound: [InboundSlot<Packets>; CHILD],
     windows: [[u64; WINDOW]; CHILD],
@@ -121,8 +126,8 @@ pub struct Memory<const IKE: usize, const CHILD: usize> {
 pub struct Node {
     /// IKE.
     pub ike: Endpoint<'static, Crypto, Config>,
-    outbound: Outbound<'static, Packets>,
-    inbound: Inbound<'static, Packets>,
+    outbound: Outbound<'static, Packets, &'static Lent<'static>>,
+    inbound: Inbound<'static, Packets, &'static Lent<'static>>,
     /// By the slot of the child: what it sends with, and receives with.
     installed: [Option<(ike_core::event::ChildId, SaId, SaId)>; 2 * CHILDREN],
     sent: &'static mut [u8; PACKET],
@@ -137,7 +142,10 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
         sas: [const { MaybeUninit::uninit() }; IKE],
         children: [const { ChildSlot::EMPTY }; CHILD],
         messages: [[[0; MESSAGE]; 2]; IKE],
-        rules: [[const { spd::Slot::EMPTY }; CHILDREN]; 2],
+        index: [const { IndexBlock::EMPTY }; BLOCKS],
+        rules: [spd::Slot::EMPTY; CHILDREN],
+        spd: MaybeUninit::uninit(),
+        hits: [[Hits::NONE; CHILDREN]; 2],
         outbound: [const { OutboundSlot::<Packets>::EMPTY }; CHILD],
         inbound: [const { InboundSlot::<Packets>::EMPTY }; CHILD],
         windows: [[0; WINDOW]; CHILD],
@@ -152,21 +160,22 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
         let storage = Storage {
             sas,
             children: &mut self.children,
+            index: &mut self.index,
             messages: self.messages.as_flattened_mut().as_flattened_mut(),
         };
         let crypto = rustcrypto::RustCrypto::new(Numbers(u64::from(left)), Packets);
         let ike = Endpoint::new(crypto, config(left, ike, esp), storage, Settings::default()).ok()?;
-        let [out_rules, in_rules] = &mut self.rules;
-        let mut outbound = Outbound::new(Packets, out_rules, &mut self.outbound);
-        let mut inbound = Inbound::new(Packets, in_rules, &mut self.inbound, self.windows.as_flattened_mut());
-        for child in 0..CHILDREN {
+        let rule = |child| {
             let (local, remote) = (net(left, child), net(!left, child));
-            let policy = PolicyId(child as u32);
-            let selector = Selector::between(local, remote);
-            let rule = Rule { id: RuleId(child as u32), priority: 100, selector, action: Action::Protect(policy) };
-            outbound.insert_rule(rule).ok()?;
-            inbound.insert_rule(rule).ok()?;
-        }
+            let (selector, policy) = (Selector::between(local, remote), PolicyId(child as u32));
+            Rule { id: RuleId(child as u32), priority: 100, selector, action: Action::Protect(policy) }
+        };
+        let spd = &*self.spd.write(Index::build((0..CHILDREN).map(rule), &mut self.rules[..], &mut [][..]).ok()?);
+        let [out_hits, in_hits] = &mut self.hits;
+        let mut outbound = Outbound::new(Packets, out_hits, &mut self.outbound);
+        let mut inbound = Inbound::new(Packets, in_hits, &mut self.inbound, self.windows.as_flattened_mut());
+        outbound.set_rules(spd).ok()?;
+        inbound.set_rules(spd).ok()?;
         let (sent, received) = (&mut self.sent, &mut self.received);
         let node = Node { ike, outbound, inbound, installed: [None; 2 * CHILDREN], sent, received, arrived: 0 };
         Some(self.node.write(node))
@@ -287,8 +296,8 @@ impl Node {
 }
 
 fn install(
-    outbound: &mut Outbound<'_, Packets>,
-    inbound: &mut Inbound<'_, Packets>,
+    outbound: &mut Outbound<'_, Packets, &'static Lent<'static>>,
+    inbound: &mut Inbound<'_, Packets, &'static Lent<'static>>,
     now: Instant,
     up: &ChildUp<'_>,
 ) -> Option<(SaId, SaId)> {
@@ -299,6 +308,7 @@ fn install(
     }
     let params = |spi, keymat| Params {
         spi,
+        mode: Mode::Tunnel,
         alg: up.aead(),
         keymat,
         esn: up.suite.esn,

@@ -58,11 +58,11 @@ fn run() {
                 in_id = inbound.install(instant(), &params).ok();
             }),
             6 => match outbound.set_rules(core::mem::replace(&mut one, index())) {
-                Ok(Some(before)) => one = Some(before),
+                Ok(Some(before)) => one = before,
                 ended => keep(u64::from(ended.is_ok())),
             },
             7 => match inbound.set_rules(core::mem::replace(&mut other, index())) {
-                Ok(Some(before)) => other = Some(before),
+                Ok(Some(before)) => other = before,
                 ended => keep(u64::from(ended.is_ok())),
             },
             8 => keep(u64::from(outbound.clear_rules().is_some() | inbound.clear_rules().is_some())),
