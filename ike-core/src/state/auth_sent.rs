@@ -13,7 +13,7 @@ use crate::keys::IkeKeys;
 use crate::pad::{ChildConfigId, Connection};
 use crate::proposal;
 use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
-use crate::rules::{Payloads, Rule};
+use crate::rules::{Direction, Payloads, Rule, Stage};
 use crate::sa::{AuthSent, Effects, Env, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::ShortId;
@@ -88,7 +88,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         return Err(Discard::Unexpected);
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
-    let rule = Rule::find(header.exchange, true, true).ok_or(Discard::Unexpected)?;
+    let rule = Rule::find(header.exchange, Direction::Response, Stage::Keyed).ok_or(Discard::Unexpected)?;
     let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // From here on it is the peer's answer; whatever is wrong with it ends the SA.
     match authenticate(sa, env, first, inner, rule) {

@@ -14,7 +14,7 @@ use crate::natd;
 use crate::pad::{Connection, Pad, PeerId};
 use crate::proposal::IkeProposal;
 use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
-use crate::rules::{Payloads, Refused, Rule};
+use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
 use crate::sa::{Effects, Env, InitAnswered, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
@@ -91,7 +91,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         return Err(Discard::Unexpected);
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
-    let rule = Rule::find(header.exchange, false, true).ok_or(Discard::Unexpected)?;
+    let rule = Rule::find(header.exchange, Direction::Request, Stage::Keyed).ok_or(Discard::Unexpected)?;
     let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // The initiator of IKE_SA_INIT speaks, though not yet somebody we know.
     sa.path = path;

@@ -13,7 +13,7 @@ use crate::natd;
 use crate::pad::ChildConfigId;
 use crate::proposal;
 use crate::registry::{ExchangeType, GroupId, NotifyKind, ProtocolId};
-use crate::rules::{Payloads, Rule};
+use crate::rules::{Direction, Payloads, Rule, Stage};
 use crate::sa::{Effects, Env, InitSent, NONCE_LEN, Sa, State};
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
@@ -92,7 +92,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     if !sa.window.answers(header.message_id, header.exchange) || !header.response {
         return Err(Discard::Unexpected);
     }
-    let rule = Rule::find(header.exchange, true, false).ok_or(Discard::Unexpected)?;
+    let rule = Rule::find(header.exchange, Direction::Response, Stage::Clear).ok_or(Discard::Unexpected)?;
     let body = datagram.get(Header::LEN..).ok_or(Discard::Malformed)?;
     let payloads = Payloads::collect(header.next, body, rule).map_err(|_| Discard::Malformed)?;
     let outcome = match (payloads.notify(NotifyKind::COOKIE), payloads.error()) {

@@ -7,7 +7,7 @@ use ike_core::crypto::{Digest64, EspSuite, IkeSuite, SharedSecret};
 use ike_core::keys::{IkeKeys, IkeSeed, Role, SkReceiver, child_keymat};
 use ike_core::proposal::{EspProposal, IkeProposal, select_esp, select_ike};
 use ike_core::registry::{AuthMethod, ExchangeType, PayloadType, ProtocolId};
-use ike_core::rules::{Payloads, Rule};
+use ike_core::rules::{Direction, Payloads, Rule, Stage};
 use ike_core::wire::chain::Chain;
 use ike_core::wire::header::Header;
 use serde_json::Value;
@@ -20,7 +20,12 @@ fn is_protected(message: &[u8]) -> bool {
 }
 
 fn collect<'m>(header: &Header, first: PayloadType, body: &'m [u8], protected: bool) -> Payloads<'m> {
-    let rule = Rule::find(header.exchange, header.response, protected).expect("a rule for every message");
+    let stage = match header.exchange {
+        _ if !protected => Stage::Clear,
+        ExchangeType::IKE_AUTH => Stage::Keyed,
+        _ => Stage::Established,
+    };
+    let rule = Rule::find(header.exchange, Direction::of(header), stage).expect("a rule for every message");
     Payloads::collect(first, body, rule).expect("every message follows its rule")
 }
 
