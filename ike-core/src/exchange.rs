@@ -165,7 +165,7 @@ pub(crate) fn respond<C: IkeCrypto>(
 ) -> Result<(), NoRoom> {
     let header = sa.response_header(exchange);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
-    let mut message = MessageWriter::protected(env.response, &header)?;
+    let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
     payloads(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.respond(message, path);
@@ -197,7 +197,7 @@ pub(crate) fn request<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let header = sa.request_header(exchange).ok_or(Failure::NoRoom)?;
     let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
-    let mut message = MessageWriter::protected(env.request, &header)?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout())?;
     payloads(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.request_ready(env.now, message, exchange, &env.settings.retransmission);
@@ -232,7 +232,7 @@ pub(crate) fn say_farewell<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C
     if let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL)
         && let Some(keys) = &mut sa.keys
     {
-        let written = MessageWriter::protected(env.request, &header).and_then(|mut message| {
+        let written = MessageWriter::protected(env.request, &header, keys.sender.layout()).and_then(|mut message| {
             message.delete_ike()?;
             message.seal(env.crypto, &mut keys.sender)
         });

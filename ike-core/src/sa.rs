@@ -7,13 +7,12 @@ use core::time::Duration;
 use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::time::Instant;
-use ipsec_core::wipe;
 
 use crate::child::{Children, index_mask};
-use crate::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg};
+use crate::crypto::{Digest64, Group, IkeCrypto, PrfAlg};
 use crate::event::{ChildId, IkeId, Party};
 use crate::failure::Failure;
-use crate::keys::{IkeKeys, STACK};
+use crate::keys::IkeKeys;
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Connection, Pad, PeerId};
 use crate::registry::{ExchangeType, IdKind, NotifyKind};
@@ -39,7 +38,6 @@ pub(crate) type LowestNonce = Vec<u8, 32>;
 
 /// We asked for an IKE SA and wait for the responder's IKE_SA_INIT.
 pub(crate) struct InitSent {
-    pub(crate) public: KePublic,
     pub(crate) group: Group,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) cookie: Vec<u8, 64>,
@@ -284,7 +282,7 @@ pub(crate) struct Sa<C: IkeCrypto> {
     /// From IKE_SA_INIT to the end. Here and not in the states, so that no change of state moves them: what a move leaves
     /// behind nobody wipes.
     pub(crate) keys: Option<IkeKeys<C>>,
-    /// Our private value of the key exchange that our outstanding request began; here for the same reason.
+    /// Our secret of the key exchange that our outstanding request began; here for the same reason.
     pub(crate) ke: Option<C::KeSecret>,
     /// End of a half-open or dead SA; `None` for a dead one that only stays until its end was told.
     pub(crate) expires: Option<Instant>,
@@ -367,17 +365,6 @@ impl<C: IkeCrypto> Sa<C> {
         {
             established.reauthenticate_at = Some(at);
         }
-    }
-
-    /// Makes a private value for the request that is about to be sent, where it stays.
-    pub(crate) fn begin_key_exchange(
-        &mut self,
-        crypto: &mut C,
-        group: Group,
-        public: &mut KePublic,
-    ) -> Result<(), Failure> {
-        wipe::after(STACK, || self.ke = crypto.ke_generate(group, public));
-        self.ke.as_ref().map(|_| ()).ok_or(Failure::CryptoRefused)
     }
 
     /// What our outstanding request asks for.

@@ -97,7 +97,7 @@ pub(super) fn install<P: PacketCrypto>(
     let params = InboundParams {
         sa: Params {
             spi: up.spi_in,
-            alg: up.aead(),
+            alg: up.aead().ok_or(Refused::Algorithm)?,
             keymat: up.key_in,
             esn: up.suite.esn,
             path: esp_path(up.path, up.encap),

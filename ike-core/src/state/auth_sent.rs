@@ -52,7 +52,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     psk::auth_value(env.crypto, keys.suite.prf, connection.psk, &signed, &mut auth)?;
 
     let header = sa.request_header(ExchangeType::IKE_AUTH).ok_or(Failure::NoRoom)?;
-    let mut message = MessageWriter::protected(env.request, &header)?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout())?;
     message.id(PayloadType::ID_I, &connection.local_id)?;
     if alone {
         message.notify_parts(NotifyKind::INITIAL_CONTACT, &[])?;
@@ -200,7 +200,7 @@ fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     sa.window.answered();
     let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL) else { return };
     let Some(keys) = &mut sa.keys else { return };
-    let written = MessageWriter::protected(env.request, &header).and_then(|mut message| {
+    let written = MessageWriter::protected(env.request, &header, keys.sender.layout()).and_then(|mut message| {
         message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[])?;
         message.seal(env.crypto, &mut keys.sender)
     });
