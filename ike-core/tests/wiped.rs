@@ -24,7 +24,7 @@ use ike_core::endpoint::{Endpoint, IkeSlot, ROOM_PER_SA, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::keys::{IkeKeys, IkeSeed, Role};
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -261,7 +261,7 @@ impl Side {
             path: Some(Path { local: socket(mine), remote: socket(theirs) }),
             local_id: id(mine),
             remote_id: Some(id(theirs)),
-            psk: PSK,
+            auth: Authentication::Psk(PSK),
             ike: vec![ike].leak(),
             force_encap: false,
             dpd: Duration::ZERO,

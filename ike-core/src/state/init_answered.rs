@@ -3,16 +3,16 @@
 use ipsec_core::net::{Encap, Path};
 
 use crate::agreement;
-use crate::auth::{SignedOctets, psk};
+use crate::auth::{self, Proof, SignedOctets};
 use crate::child::Child;
-use crate::crypto::{Digest64, IkeCrypto, IkeSuite};
+use crate::crypto::{IkeCrypto, IkeSuite};
 use crate::error::Discard;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{Exchange, IkeKeys, IkeSeed, Role};
 use crate::natd;
 use crate::pad::{Connection, Pad, PeerId};
-use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
+use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
 use crate::sa::{Effects, Env, InitAnswered, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
@@ -171,26 +171,23 @@ fn authenticate<C: IkeCrypto>(
     let prf = keys.suite.prf;
     let request = env.request.get(..answered.request_len).unwrap_or_default();
     let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &keys.sk_pi };
-    let proven = payloads.auth.as_ref().is_some_and(|auth| {
-        auth.method == AuthMethod::SHARED_KEY && psk::verify(env.crypto, prf, connection.psk, &signed, auth.data)
-    });
-    if !proven {
+    let mut received = payloads.auth.iter();
+    if !received.any(|received| auth::verify(env.crypto, prf, connection.auth, &signed, received)) {
         return Err(unauthenticated(Failure::AuthenticationFailed(Side::Here)));
     }
 
     let no_room = |_| unauthenticated(Failure::NoRoom);
     let peer_nonce = exchange::nonce_of(request);
-    let mut auth = Digest64::new();
     let first = env.response.get(..sa.window.response.map_or(0, |response| response.len)).unwrap_or_default();
     let signed = SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &keys.sk_pr };
-    psk::auth_value(env.crypto, prf, connection.psk, &signed, &mut auth).map_err(no_room)?;
+    let proof = Proof::make(env.crypto, prf, connection.auth, &signed).map_err(no_room)?;
 
     let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
     let agreed = agreement::agree(env.crypto, env.children, asker, None, payloads, false);
     let header = sa.response_header(ExchangeType::IKE_AUTH);
     let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout()).map_err(no_room)?;
     message.id(PayloadType::ID_R, &connection.local_id).map_err(no_room)?;
-    message.auth(AuthMethod::SHARED_KEY, auth.as_slice()).map_err(no_room)?;
+    proof.write(&mut message).map_err(no_room)?;
     let agreed = agreed.and_then(|agreed| {
         let nonces = agreement::Nonces { ni: peer_nonce, nr: &answered.nonce };
         let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);

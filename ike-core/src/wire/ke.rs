@@ -34,9 +34,10 @@ impl MessageWriter<'_> {
     /// # Errors
     /// [`NoRoom`]
     pub fn ke(&mut self, group: GroupId, public: &[u8]) -> Result<(), NoRoom> {
-        self.ke_made(group, public.len(), |room| {
-            room.copy_from_slice(public);
-            Ok(())
+        self.payload(PayloadType::KE, |out| {
+            out.put(&group.0.to_be_bytes())?;
+            out.put(&[0; 2])?;
+            out.put(public)
         })
     }
 

@@ -159,7 +159,9 @@ impl<'b> MessageWriter<'b> {
     }
 
     pub(super) fn put(&mut self, octets: &[u8]) -> Result<(), NoRoom> {
-        self.room(octets.len())?.copy_from_slice(octets);
+        let end = self.len.checked_add(octets.len()).filter(|end| *end <= self.limit).ok_or(NoRoom)?;
+        self.buf.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(octets);
+        self.len = end;
         Ok(())
     }
 

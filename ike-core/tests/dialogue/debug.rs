@@ -7,7 +7,7 @@ use ike_core::auth::SignedOctets;
 use ike_core::crypto::rustcrypto::RustCrypto;
 use ike_core::crypto::{Digest64, EspSuite, Group, IkeCrypto};
 use ike_core::event::{ChildUp, Event};
-use ike_core::pad::Connection;
+use ike_core::pad::{Authentication, Connection};
 use ike_core::wire::sk::{SkReceiver, SkSender};
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
@@ -40,7 +40,7 @@ fn f_80_debug_prints_no_secret() {
         path: None,
         local_id: fqdn("left.example"),
         remote_id: None,
-        psk: &KEY,
+        auth: Authentication::Psk(&KEY),
         ike: &[],
         force_encap: false,
         dpd: Duration::ZERO,

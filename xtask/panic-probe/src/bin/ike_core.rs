@@ -9,7 +9,7 @@ use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -98,7 +98,7 @@ impl Pad for Config<'_> {
             path: (any() == 0).then(path),
             local_id: id(),
             remote_id: (any() == 0).then(id),
-            psk: octets(),
+            auth: Authentication::Psk(octets()),
             ike: self.ike,
             force_encap: any() == 0,
             dpd: duration(),
