@@ -5,8 +5,9 @@ use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
 
-use crate::child::{Child, ChildKeys, Children, Phase, Selectors, narrow, within};
+use crate::child::{Child, ChildKeys, Children, Phase, Report, Selectors, Up, narrow, within};
 use crate::crypto::{EspSuite, IkeCrypto, Secret, SharedSecret};
+use crate::env::Env;
 use crate::error::{NoRoom, Unkeyed};
 use crate::event::ChildId;
 use crate::exchange::Refusal;
@@ -16,9 +17,7 @@ use crate::pad::{ChildConfig, ChildConfigId, Pad, PeerId};
 use crate::proposal;
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
-use crate::sa::Env;
 use crate::settings::{Settings, share};
-use crate::succession;
 use crate::timers;
 use crate::wire::ts::Ts;
 use crate::wire::writer::MessageWriter;
@@ -79,25 +78,29 @@ pub(crate) struct Terms {
     pub(crate) ours: bool,
 }
 
-/// Fills in what was negotiated, beside the keys.
+/// Fills in what was negotiated, beside the keys. `settles_at`: until then the peer may not know of it.
 pub(crate) fn come_up<C: IkeCrypto>(
     child: &mut Child,
     crypto: &mut C,
     now: Instant,
     config: &ChildConfig<'_>,
     terms: Terms,
+    settles_at: Option<Instant>,
 ) {
-    child.phase = Phase::Up;
+    let latest = timers::in_time(config.lifetime);
+    child.phase = Phase::Up(Up {
+        leaving: None,
+        rekey: timers::rekey_at(crypto, now, config.rekey, latest, terms.ours).into(),
+        expires_at: (!config.lifetime.is_zero()).then(|| now + config.lifetime),
+        settles_at,
+    });
     child.since = now;
     child.spi_out = terms.spi_out.get();
     child.suite = Some(terms.suite);
     child.local = terms.local;
     child.remote = terms.remote;
     child.ours = terms.ours;
-    let latest = timers::in_time(config.lifetime);
-    child.rekey_at = timers::rekey_at(crypto, now, config.rekey, latest, terms.ours);
-    child.expires_at = (!config.lifetime.is_zero()).then(|| now + config.lifetime);
-    child.report.up = true;
+    child.report = Report::Up;
 }
 
 /// What we agree to when the peer asks for a Child SA.
@@ -229,17 +232,19 @@ pub(crate) fn install<C: IkeCrypto>(
     old: Option<ChildId>,
 ) -> Option<ChildId> {
     let Agreed { config, slot, suite, spi_out, local, remote, .. } = agreed;
-    let new = env.children.id(slot);
+    let new = env.children.id(slot)?;
     let mut child = env.children.get_mut(slot)?;
-    come_up(&mut child, env.crypto, env.now, &config, Terms { suite, spi_out, local, remote, ours: false });
-    child.settles_at = Some(env.now + env.settings.settle);
+    let terms = Terms { suite, spi_out, local, remote, ours: false };
+    come_up(&mut child, env.crypto, env.now, &config, terms, Some(env.now + env.settings.settle));
     if old.is_some() {
         child.replaces = old;
         child.outbound_ready = false;
     }
     drop(child);
-    if let Some(old) = old {
-        succession::child_replaced(env.children, old, new, env.now + env.settings.orphan);
+    if let Some(mut old) = old.and_then(|old| env.children.by_id_mut(old)) {
+        // Who rekeys it has it, and may have the new one only later.
+        old.send_through();
+        old.give_way(new, env.now + env.settings.orphan);
     }
-    new
+    Some(new)
 }

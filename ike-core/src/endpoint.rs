@@ -3,7 +3,6 @@
 use core::fmt;
 use core::time::Duration;
 
-use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
@@ -11,13 +10,15 @@ use crate::agenda;
 use crate::child::{Child, ChildSlot, Children, Phase, index_mask};
 use crate::cookie::Jar;
 use crate::crypto::IkeCrypto;
+use crate::effects::Effects;
+use crate::env::{Env, draw_spi};
 use crate::error::{Discard, NoRoom};
 use crate::event::{ChildId, IkeId};
 use crate::exchange;
 use crate::failure::Failure;
 use crate::pad::Pad;
 use crate::registry::{ExchangeType, NotifyKind};
-use crate::sa::{Effects, Env, Heir, Sa, State, draw_spi};
+use crate::sa::{Begun, Dead, Heir, Sa, State};
 use crate::state;
 use crate::succession;
 use crate::table::{Edit, HashSecret, Table};
@@ -27,6 +28,8 @@ use crate::wire::writer::{MessageWriter, Written};
 
 mod calls;
 mod doubt;
+#[cfg(test)]
+mod explorer;
 mod init;
 mod poll;
 mod view;
@@ -183,7 +186,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
         let slot = self.find(&header).ok_or(Discard::UnknownSa)?;
         let effects = self.step(now, slot, path, &header, datagram)?;
-        if self.sas.get(slot).is_some_and(|sa| sa.report.established) {
+        if self.sas.get(slot).is_some_and(|sa| sa.report.begun == Some(Begun::Established)) {
             self.crowd(now, slot);
         }
         self.apply(now, slot, effects);
@@ -206,7 +209,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
                 State::InitAnswered(_) => state::init_answered::on_message(sa, env, path, header, datagram),
                 State::AuthSent(_) => state::auth_sent::on_message(sa, env, path, header, datagram),
                 State::Established(_) => state::established::on_message(sa, env, path, header, datagram),
-                State::Dead => state::deleting::on_message(sa, path, header),
+                State::Dead(_) => state::deleting::on_message(sa, path, header),
             }
         });
         made.unwrap_or(Err(Discard::UnknownSa))
@@ -223,19 +226,18 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             };
             let ike = child.ike;
             if child.on_time(now)
-                && let Some(mut sa) = self.sas.edit(ike)
+                && let Some(established) = self.sas.edit(ike).as_deref_mut().and_then(Sa::established_mut)
             {
-                sa.work = true;
+                established.work = true;
             }
         }
         for _ in 0..self.sas.len() {
             let Some(slot) = self.sas.ripe(now) else { break };
-            let dead = self.sas.get(slot).filter(|sa| matches!(sa.state, State::Dead));
-            match dead.map(|sa| sa.report.closed.is_none()) {
-                Some(true) => self.sas.clear(slot),
+            match self.sas.get(slot).map(|sa| &sa.state) {
+                Some(State::Dead(Dead { untold: None, .. })) => self.sas.clear(slot),
                 // It goes as soon as that was told.
-                Some(false) => self.sas.edit(slot).into_iter().for_each(|mut sa| sa.expires = None),
-                None => {
+                Some(State::Dead(_)) => self.sas.edit(slot).into_iter().for_each(|mut sa| sa.only_to_tell()),
+                _ => {
                     if let Some(effects) = self.work(now, slot, agenda::on_time) {
                         self.apply(now, slot, effects);
                     }
@@ -302,7 +304,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     fn holder(&self, slot: u16) -> u16 {
         let kin = |slot: &u16| {
             let State::Established(established) = &self.sas.get(*slot)?.state else { return None };
-            let heir = established.kin.filter(|_| established.replaced || established.undecided)?;
+            let heir = established.standing.kin()?;
             let sa = self.sas.get(heir.slot)?;
             (sa.spi() == heir.spi && matches!(sa.state, State::Established(_))).then_some(heir.slot)
         };
@@ -338,27 +340,35 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Does in other slots what the work on one SA asked for, and then lets each of them go on.
     fn apply(&mut self, now: Instant, slot: u16, effects: Effects) {
-        let Effects { made, heir, orphan, die, first_child, initial_contact } = effects;
-        let mut touched: Vec<u16, 3> = [slot].into_iter().chain(made).collect();
-        if let Some(mut loser) = orphan.and_then(|loser| self.alive(loser)) {
-            succession::orphan(&mut loser);
-        }
-        if let Some(heir) = heir {
-            self.inherit(now, slot, heir);
-            if !touched.contains(&heir.slot) {
-                touched.extend([heir.slot]);
+        // Whom to let go on besides.
+        let others = match effects {
+            Effects::Nothing => [None; 2],
+            Effects::Made(made) => [Some(made), None],
+            Effects::TakesOver { heir, loser } => {
+                if let Some(mut loser) = loser.and_then(|loser| self.alive(loser)) {
+                    succession::lose(&mut loser);
+                }
+                self.inherit(now, slot, heir);
+                [loser.map(|loser| loser.slot), Some(heir.slot)]
             }
-        }
-        if let Some(cause) = die {
-            self.work(now, slot, |sa, env| sa.die(env, cause));
-        }
-        if let Some(first) = first_child {
-            self.hold_back(slot, first, initial_contact);
-        }
-        if let Some(begun) = initial_contact {
-            self.forget_others(now, slot, begun);
-        }
-        for slot in touched {
+            Effects::Connected { child, alone_since } => {
+                if let Some(child) = child {
+                    self.hold_back(slot, child, alone_since);
+                }
+                if let Some(moment) = alone_since {
+                    self.forget_others(now, slot, moment);
+                }
+                [None; 2]
+            }
+            Effects::Over { end, heir } => {
+                if let Some(heir) = heir {
+                    self.inherit(now, slot, heir);
+                }
+                self.work(now, slot, |sa, env| sa.die(env, end));
+                [heir.map(|heir| heir.slot), None]
+            }
+        };
+        for slot in [Some(slot)].into_iter().chain(others).flatten() {
             self.pursue(now, slot);
         }
     }
@@ -379,7 +389,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             succession::stay(&mut sa, now + self.settings.retry);
             return;
         }
-        let Some(estate) = succession::bequeath(&mut sa, id, heir) else { return };
+        let Some(estate) = succession::bequeath(&mut sa, id) else { return };
         drop(sa);
         self.children.each_of(old, |_| true, |child| child.ike = heir.slot);
         if let Some(mut heir) = self.alive(heir) {
@@ -392,7 +402,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// through, the party has to show that it has it. Of what it has lost (`begun`) nothing works.
     fn hold_back(&mut self, slot: u16, first: ChildId, begun: Option<Instant>) {
         let Some(config) = self.children.by_id(first).map(|child| child.config) else { return };
-        let works = |child: &Child| child.phase == Phase::Up && begun.is_none_or(|begun| child.since > begun);
+        let works =
+            |child: &Child| matches!(child.phase, Phase::Up(_)) && begun.is_none_or(|begun| child.since > begun);
         let carries = |ike: u16| self.children.of(ike).any(|(_, child)| child.config == config && works(child));
         if !self.kin(slot).any(|(other, _)| other != slot && carries(other)) {
             return;
@@ -400,8 +411,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         if let Some(mut child) = self.children.by_id_mut(first) {
             child.outbound_ready = false;
         }
-        if let Some(State::Established(established)) = self.sas.edit(slot).as_deref_mut().map(|sa| &mut sa.state) {
-            established.want_liveness = true;
+        if let Some(established) = self.sas.edit(slot).as_deref_mut().and_then(Sa::established_mut) {
+            established.liveness.wanted = true;
         }
     }
 
@@ -419,7 +430,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Sends the next request that somebody waits for, when none is outstanding.
     fn pursue(&mut self, now: Instant, slot: u16) {
-        if self.sas.get(slot).is_some_and(|sa| sa.work && matches!(sa.state, State::Established(_))) {
+        if self.sas.get(slot).is_some_and(|sa| matches!(&sa.state, State::Established(established) if established.work))
+        {
             self.work(now, slot, state::established::pursue);
         }
     }

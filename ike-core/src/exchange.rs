@@ -9,17 +9,19 @@ use heapless::Vec;
 use ipsec_core::net::Path;
 
 use crate::crypto::{Group, IkeCrypto};
+use crate::effects::{Effects, End};
+use crate::env::Env;
 use crate::error::{Discard, NoRoom, Unkeyed};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::Refused;
-use crate::sa::{Effects, Env, Established, Sa};
+use crate::sa::{Established, Sa};
 use crate::wire::chain::Chain;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 use crate::wire::outline::Outline;
 use crate::wire::sk::SkReceiver;
-use crate::wire::writer::MessageWriter;
+use crate::wire::writer::{MessageWriter, Written};
 
 /// How much longer than after TEMPORARY_FAILURE to wait after a rekey that the peer refused for good.
 pub(crate) const REFUSED_FACTOR: u32 = 15;
@@ -183,8 +185,8 @@ pub(crate) fn refuse<C: IkeCrypto>(
 ) -> Effects {
     let answered = respond(sa, env, path, exchange, |message| refusal.write(message));
     match answered {
-        Ok(()) if refusal.kind != NotifyKind::INVALID_SYNTAX => Effects::default(),
-        _ => sa.over(refusal.cause),
+        Ok(()) if refusal.kind != NotifyKind::INVALID_SYNTAX => Effects::Nothing,
+        _ => sa.over(refusal.cause.into()),
     }
 }
 
@@ -213,29 +215,25 @@ pub(crate) fn wait<C: IkeCrypto>(established: &mut Established, env: &mut Env<'_
 
 /// Ends the SA because the two sides do not have the same state any more, and says so once.
 pub(crate) fn part<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failure) {
-    say_farewell(sa, env);
-    sa.die(env, cause);
+    let farewell = farewell(sa, env);
+    sa.die(env, End { cause, farewell });
 }
 
 /// The last word where the peer lives and does not answer a request, in its place: the peer took no notice of that one, or it
 /// takes this one for a repetition and answers as it did.
-pub(crate) fn say_farewell_instead<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+pub(crate) fn farewell_instead<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Written> {
     sa.window.restart();
-    say_farewell(sa, env);
+    farewell(sa, env)
 }
 
 /// The last word of an SA that is over, a Delete (RFC 7296 §2.21.3): should the peer not have dropped it too, it would go on
 /// sending into the void. Nothing is said while the peer may have a request of ours or not: under the same message ID it
 /// is another message (§2.1), under the next it is outside the peer's window (§2.3).
-pub(crate) fn say_farewell<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+pub(crate) fn farewell<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Written> {
     sa.window.take_back();
-    if let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL)
-        && let Some(keys) = &mut sa.keys
-    {
-        let written = MessageWriter::protected(env.request, &header, keys.sender.layout()).and_then(|mut message| {
-            message.delete_ike()?;
-            message.seal(env.crypto, &mut keys.sender)
-        });
-        sa.farewell = written.ok();
-    }
+    let header = sa.request_header(ExchangeType::INFORMATIONAL)?;
+    let keys = sa.keys.as_mut()?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout()).ok()?;
+    message.delete_ike().ok()?;
+    message.seal(env.crypto, &mut keys.sender).ok()
 }

@@ -65,6 +65,50 @@ pub(crate) fn reauthenticate_at<C: IkeCrypto>(crypto: &mut C, now: Instant, data
     rekey_at(crypto, now, Duration::from_millis(millis), Duration::MAX, true)
 }
 
+/// When to do what may be due by itself, or because somebody wishes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum When {
+    #[default]
+    Never,
+    At(Instant),
+    /// As soon as the window is free.
+    Now,
+}
+
+impl When {
+    /// The moment that it waits for.
+    pub(crate) fn at(self) -> Option<Instant> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::Never | Self::Now => None,
+        }
+    }
+
+    /// Makes a wish of what is due. `true`: just now.
+    pub(crate) fn ripen(&mut self, now: Instant) -> bool {
+        let ripe = self.at().is_some_and(|at| at <= now);
+        if ripe {
+            *self = Self::Now;
+        }
+        ripe
+    }
+
+    /// Takes the wish, if there is one. What comes of it says when the next is due.
+    pub(crate) fn take(&mut self) -> bool {
+        let wished = *self == Self::Now;
+        if wished {
+            *self = Self::Never;
+        }
+        wished
+    }
+}
+
+impl From<Option<Instant>> for When {
+    fn from(at: Option<Instant>) -> Self {
+        at.map_or(Self::Never, Self::At)
+    }
+}
+
 /// How long after its pause the next try may still be refused for it to be in the same row: it may have to wait for the
 /// window and for its answer. What is refused later begins anew.
 const ROW: Duration = Duration::from_secs(60);
@@ -117,6 +161,12 @@ impl Patience {
         self.since
     }
 
+    /// All that there is of it, for a test that compares states.
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> (Option<Instant>, Option<Instant>, u8) {
+        (self.since, self.until, self.refusals)
+    }
+
     /// Not refused, or the peer shows otherwise that it goes on.
     pub(crate) fn renew(&mut self) {
         *self = Self::default();
@@ -126,6 +176,16 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_due_is_wished_for_once() {
+        let mut when = When::At(Instant::from_millis(5));
+        assert!(!when.ripen(Instant::from_millis(4)) && !when.take());
+        assert!(when.ripen(Instant::from_millis(5)) && !when.ripen(Instant::from_millis(6)));
+        assert_eq!(when.at(), None);
+        assert!(when.take() && !when.take());
+        assert_eq!(when, When::Never);
+    }
 
     #[test]
     fn a_rekey_comes_up_to_a_tenth_earlier_or_later_and_no_more() {

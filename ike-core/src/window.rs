@@ -185,6 +185,12 @@ impl Window {
         self.received == self.answered
     }
 
+    /// How the request ends that was answered last, for a test that compares states.
+    #[cfg(test)]
+    pub(crate) fn answered_last(&self) -> u64 {
+        self.answered.tail.last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail))
+    }
+
     pub(crate) fn admit(&self, id: u32) -> Arrival {
         if id == self.next_expected {
             Arrival::New

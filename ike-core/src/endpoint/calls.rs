@@ -9,9 +9,10 @@ use crate::crypto::IkeCrypto;
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, Pad, PeerId};
-use crate::sa::{Sa, State};
+use crate::sa::{Dead, Sa, State};
 use crate::state::init_sent;
 use crate::table::Edit;
+use crate::timers::When;
 
 /// Why a wish cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if !pad.children(peer).any(|config| child.is_none_or(|child| config.id == child)) {
             return Err(Denied::UnknownChild);
         }
-        let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::Dead) };
+        let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::Dead(Dead::default())) };
         self.sas.put(slot, sa).ok_or(Denied::Full)?;
         let begun = self.work(now, slot, |sa, env| init_sent::begin(sa, env, child));
         if let Err(cause) = begun.ok_or(Denied::Full)? {
@@ -119,7 +120,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// [`Denied::UnknownSa`] also when it is already replaced or being deleted.
     pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Denied> {
         let mut child = self.children.by_id_mut(child).filter(|child| child.stays()).ok_or(Denied::UnknownSa)?;
-        child.want_rekey = true;
+        child.up_mut().into_iter().for_each(|up| up.rekey = When::Now);
         let ike = child.ike;
         drop(child);
         self.go_on(now, ike);
@@ -132,7 +133,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// [`Denied::UnknownSa`] also when it is already replaced.
     pub fn rekey_ike(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
         match self.sa_mut(ike).as_deref_mut().map(|sa| &mut sa.state) {
-            Some(State::Established(established)) if !established.closing() => established.want_rekey = true,
+            Some(State::Established(established)) if !established.closing() => established.rekey = When::Now,
             _ => return Err(Denied::UnknownSa),
         }
         self.go_on(now, ike.slot);
@@ -146,7 +147,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     pub fn check_liveness(&mut self, now: Instant, ike: IkeId) -> Result<(), Denied> {
         match self.sa_mut(ike).as_deref_mut().map(|sa| &mut sa.state) {
             Some(State::Established(established)) if !established.closing() => {
-                established.want_liveness = established.request.is_none();
+                established.liveness.wanted = established.request.is_none();
             }
             _ => return Err(Denied::UnknownSa),
         }
@@ -161,7 +162,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     pub fn close_child(&mut self, now: Instant, child: ChildId) -> Result<(), Denied> {
         let mut child = self.children.by_id_mut(child).ok_or(Denied::UnknownSa)?;
         match child.phase {
-            Phase::Up => child.leave(Failure::ClosedHere),
+            Phase::Up(_) => child.leave(Failure::ClosedHere),
             Phase::Wanted(_) => child.end(Failure::ClosedHere),
             _ => return Err(Denied::UnknownSa),
         }
@@ -181,7 +182,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             State::Established(established) => {
                 established.leaving.get_or_insert(Failure::ClosedHere);
             }
-            _ => sa.die(env, Failure::ClosedHere),
+            _ => sa.die(env, Failure::ClosedHere.into()),
         });
         self.go_on(now, ike.slot);
         Ok(())
@@ -193,7 +194,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// [`Denied::UnknownSa`]
     pub fn abandon(&mut self, now: Instant, ike: IkeId, cause: Failure) -> Result<(), Denied> {
         self.known(ike).ok_or(Denied::UnknownSa)?;
-        self.work(now, ike.slot, |sa, env| sa.die(env, cause));
+        self.work(now, ike.slot, |sa, env| sa.die(env, cause.into()));
         Ok(())
     }
 
@@ -202,11 +203,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     pub fn heard(&mut self, now: Instant, child: ChildId) {
         let Some(mut child) = self.children.by_id_mut(child) else { return };
         let ike = child.ike;
-        let waited = child.settles_at.take().is_some();
+        let waited = child.up_mut().and_then(|up| up.settles_at.take()).is_some();
         child.send_through();
         drop(child);
-        if let Some(State::Established(established)) = self.sas.edit(ike).as_deref_mut().map(|sa| &mut sa.state) {
-            established.heard = established.heard.max(now);
+        if let Some(established) = self.sas.edit(ike).as_deref_mut().and_then(Sa::established_mut) {
+            established.liveness.heard = established.liveness.heard.max(now);
             established.confirmed = true;
         }
         if waited {
@@ -237,8 +238,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// Something was wished for on this SA.
     fn go_on(&mut self, now: Instant, slot: u16) {
-        if let Some(mut sa) = self.sas.edit(slot) {
-            sa.work = true;
+        if let Some(established) = self.sas.edit(slot).as_deref_mut().and_then(Sa::established_mut) {
+            established.work = true;
         }
         self.pursue(now, slot);
     }

@@ -9,7 +9,7 @@ use crate::crypto::IkeCrypto;
 use crate::error::Discard;
 use crate::pad::Pad;
 use crate::registry::{ExchangeType, NotifyKind, PayloadType};
-use crate::sa::State;
+use crate::sa::{Sa, State};
 use crate::wire::chain::Chain;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
@@ -40,12 +40,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if !self.may_ask(now, path, slot) {
             return Discard::Unexpected;
         }
-        if let Some(mut sa) = self.sas.edit(slot) {
-            sa.work = true;
-            if let State::Established(established) = &mut sa.state {
-                established.doubted_at = Some(now + self.settings.doubt);
-                established.want_liveness = true;
-            }
+        if let Some(established) = self.sas.edit(slot).as_deref_mut().and_then(Sa::established_mut) {
+            established.liveness.doubt_from = now + self.settings.doubt;
+            established.liveness.wanted = true;
+            established.work = true;
         }
         self.pursue(now, slot);
         Discard::Unexpected
@@ -64,7 +62,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     fn may_ask(&self, now: Instant, path: Path, slot: u16) -> bool {
         self.sas.get(slot).filter(|sa| sa.path.remote.ip() == path.remote.ip()).is_some_and(|sa| match &sa.state {
             State::Established(established) => {
-                established.liveness_at().is_some() && established.doubted_at.is_none_or(|at| at <= now)
+                established.liveness_at().is_some() && established.liveness.doubt_from <= now
             }
             _ => false,
         })

@@ -14,7 +14,7 @@ use crate::pad::Pad;
 use crate::proposal::{self, IkeProposal};
 use crate::registry::NotifyKind;
 use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
-use crate::sa::{By, Sa, State, same_source};
+use crate::sa::{By, Dead, Sa, State, same_source};
 use crate::state::init_answered;
 use crate::wire::header::Header;
 use crate::wire::sa;
@@ -132,7 +132,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
         let slot = self.sas.vacant().ok_or(Discard::NoRoom)?;
         let spi = self.spi(slot);
-        self.sas.put(slot, Sa::new(false, header.spi_i, spi, path, State::Dead));
+        self.sas.put(slot, Sa::new(false, header.spi_i, spi, path, State::Dead(Dead::default())));
         let begun = self.work(now, slot, |sa, env| init_answered::begin(sa, env, &choice, datagram, payloads));
         let begun = begun.unwrap_or(Err(Discard::NoRoom));
         if begun.is_err() {

@@ -4,11 +4,11 @@ use ipsec_core::net::{Path, Spi};
 use ipsec_core::time::Instant;
 
 use super::{Endpoint, KEEPALIVE, MARKER_LEN};
-use crate::child::Phase;
+use crate::child::{Phase, Report};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildUp, Event, IkeId, Transmit};
 use crate::pad::Pad;
-use crate::sa::Sa;
+use crate::sa::{Begun, Sa, State};
 use crate::table::RANKS;
 use crate::wire::writer::Written;
 
@@ -88,7 +88,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             return Some(Event::ChildFailed { ike, peer, child: Some(id), config: Some(config), cause });
         }
         if let Phase::Ended(cause) = &child.phase {
-            let (cause, known) = (cause.clone(), child.report.known);
+            let (cause, known) = (cause.clone(), child.report.is_known());
             drop(child);
             self.children.free(slot);
             return Some(match known {
@@ -96,8 +96,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 false => Event::ChildFailed { ike, peer, child: Some(id), config: Some(config), cause },
             });
         }
-        if core::mem::take(&mut child.report.up) {
-            child.report.known = true;
+        let told = child.report;
+        child.report = if told == Report::UpThenDraining { Report::Draining } else { Report::Known };
+        if matches!(told, Report::Up | Report::UpThenDraining) {
             drop(child);
             // In place: they stay in the child's slot until they are wiped there.
             self.lent = Some(id);
@@ -124,18 +125,18 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 party,
             }));
         }
-        if core::mem::take(&mut child.report.outbound) {
-            return Some(Event::ChildOutbound { child: id });
-        }
-        child.report.draining = false;
-        Some(Event::ChildDraining { child: id })
+        Some(match told {
+            Report::Outbound => Event::ChildOutbound { child: id },
+            _ => Event::ChildDraining { child: id },
+        })
     }
 
     fn end(&mut self) -> Option<Event<'static>> {
         let slot = self.sas.telling(1)?;
         let ike = self.id(slot);
         let mut sa = self.sas.edit(slot)?;
-        let (established, cause) = sa.report.closed.take()?;
+        let State::Dead(dead) = &mut sa.state else { return None };
+        let (established, cause) = dead.untold.take()?;
         // Whom a stranger claimed to be is not whom we talked with.
         let proven = established || sa.initiator;
         Some(Event::Closed {
@@ -153,11 +154,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
 fn beginning<C: IkeCrypto>(sa: &mut Sa<C>, ike: IkeId) -> Option<Event<'static>> {
     let peer = sa.peer;
-    if core::mem::take(&mut sa.report.established) {
-        return Some(Event::Established { ike, peer: peer? });
-    }
-    if let Some(old) = sa.report.rekeyed_from.take() {
-        return Some(Event::IkeRekeyed { old, new: ike, peer: peer? });
+    match sa.report.begun.take() {
+        Some(Begun::Established) => return Some(Event::Established { ike, peer: peer? }),
+        Some(Begun::Rekeyed(old)) => return Some(Event::IkeRekeyed { old, new: ike, peer: peer? }),
+        None => {}
     }
     if sa.is_known() && core::mem::take(&mut sa.report.moved) {
         return Some(Event::PathChanged { ike, path: sa.path });
@@ -174,8 +174,8 @@ fn beginning<C: IkeCrypto>(sa: &mut Sa<C>, ike: IkeId) -> Option<Event<'static>>
     if let Some(cause) = sa.report.noted.take() {
         return Some(Event::Noted { ike, peer: peer?, remote: sa.path.remote, cause });
     }
-    let (config, cause) = sa.report.child_failed.take()?;
-    Some(Event::ChildFailed { ike, peer: peer?, child: None, config, cause })
+    let cause = sa.report.child_failed.take()?;
+    Some(Event::ChildFailed { ike, peer: peer?, child: None, config: None, cause })
 }
 
 /// What an SA wants to send next, and whether it was sent before: answers first, the peer waits for them.
@@ -187,10 +187,14 @@ fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source, bool)> {
         let request = sa.window.outstanding?;
         return Some((sa.path, Source::Request(request.message), request.repetitions > 0));
     }
-    if let Some(message) = sa.farewell.take() {
-        return Some((sa.path, Source::Request(message), false));
-    }
-    core::mem::take(&mut sa.send_keepalive).then_some((sa.path, Source::Keepalive, false))
+    let source = match &mut sa.state {
+        State::Established(established) => {
+            core::mem::take(&mut established.keepalive.waits).then_some(Source::Keepalive)
+        }
+        State::Dead(dead) => dead.farewell.take().map(Source::Request),
+        _ => None,
+    };
+    source.map(|source| (sa.path, source, false))
 }
 
 /// The message that stands in `buffer` behind the room for the marker.

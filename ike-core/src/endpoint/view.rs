@@ -7,13 +7,14 @@ use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::{Endpoint, Misfiled};
-use crate::child::{Child, Phase, index_mask};
+use crate::child::{Child, Phase, Standing, index_mask};
 use crate::crypto::{EspSuite, IkeCrypto, IkeSuite};
 use crate::event::{ChildId, IkeId, Party};
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::ExchangeType;
 use crate::sa::{By, Sa, State};
+use crate::timers::When;
 use crate::wire::id::ShortId;
 use crate::wire::outline::Outline;
 
@@ -160,10 +161,10 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let Some(dpd) = self.sas.get(slot).map(|sa| connection(sa).map(|connection| connection.dpd)) else { return };
         let dpd = dpd.unwrap_or_default();
         if let Some(State::Established(established)) = self.sas.get(slot).map(|sa| &sa.state)
-            && established.dpd != dpd
-            && let Some(State::Established(established)) = self.sas.edit(slot).as_deref_mut().map(|sa| &mut sa.state)
+            && established.liveness.dpd != dpd
+            && let Some(established) = self.sas.edit(slot).as_deref_mut().and_then(Sa::established_mut)
         {
-            established.dpd = dpd;
+            established.liveness.dpd = dpd;
         }
     }
 
@@ -196,18 +197,18 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     fn ike_view(&self, slot: u16, sa: &Sa<C>) -> Option<IkeView> {
         let (spi_local, spi_remote) = if sa.initiator { (sa.spi_i, sa.spi_r) } else { (sa.spi_r, sa.spi_i) };
         let (state, times) = match &sa.state {
-            State::Dead => return None,
+            State::Dead(_) => return None,
             State::InitSent(_) | State::InitAnswered(_) | State::AuthSent(_) => (SaState::Connecting, None),
             State::Established(established) => {
                 let state = if established.closing() { SaState::Closing } else { SaState::Established };
-                (state, Some((established.since, established.heard)))
+                (state, Some((established.since, established.liveness.heard)))
             }
         };
         let (since, heard) = times.unzip();
         let confirmed = matches!(&sa.state, State::Established(established) if established.confirmed);
         let (busy, rekey_at, reauthenticate_at) = match &sa.state {
             State::Established(established) => {
-                (established.busy.since(), established.rekey_at, established.reauthenticate_at)
+                (established.busy.since(), established.rekey.at(), established.reauthenticate_at)
             }
             _ => (None, None, None),
         };
@@ -249,7 +250,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let child = slot.and_then(|slot| self.children.get(slot)).filter(|child| child.spi_in.get() == spi_in);
         match child.map(|child| &child.phase) {
             Some(Phase::Creating) => SpiMeaning::Offered,
-            Some(Phase::Up | Phase::Deleting(_) | Phase::Draining(_)) => SpiMeaning::Negotiated,
+            Some(Phase::Up(_) | Phase::Deleting(_) | Phase::Draining(_)) => SpiMeaning::Negotiated,
             Some(Phase::Wanted(_) | Phase::Ended(_)) | None => SpiMeaning::None,
         }
     }
@@ -271,9 +272,13 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     fn child_view<'e>(&self, slot: u16, child: &'e Child) -> Option<ChildView<'e>> {
-        let up = matches!(child.phase, Phase::Up | Phase::Deleting(_) | Phase::Draining(_));
+        let (rekey, expires_at) = match &child.phase {
+            Phase::Up(up) => (up.rekey, up.expires_at),
+            Phase::Deleting(_) | Phase::Draining(_) => (When::Never, None),
+            Phase::Wanted(_) | Phase::Creating | Phase::Ended(_) => return None,
+        };
         Some(ChildView {
-            id: self.children.id(slot).filter(|_| up)?,
+            id: self.children.id(slot)?,
             ike: self.id(child.ike),
             peer: child.peer,
             config: child.config,
@@ -283,10 +288,10 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             local: &child.local,
             remote: &child.remote,
             since: child.since,
-            replaced: child.replaced_by.is_some(),
-            rekey_at: child.rekey_at,
-            rekey_due: child.want_rekey,
-            expires_at: child.expires_at,
+            replaced: child.standing != Standing::Stands,
+            rekey_at: rekey.at(),
+            rekey_due: rekey == When::Now,
+            expires_at,
         })
     }
 }

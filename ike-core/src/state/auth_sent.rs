@@ -6,6 +6,8 @@ use crate::agreement;
 use crate::auth::{self, Proof, SignedOctets};
 use crate::child::{Child, Phase, narrow};
 use crate::crypto::IkeCrypto;
+use crate::effects::{Effects, End};
+use crate::env::Env;
 use crate::error::Discard;
 use crate::exchange;
 use crate::failure::{Failure, Side};
@@ -14,10 +16,10 @@ use crate::pad::{ChildConfigId, Connection};
 use crate::proposal;
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Direction, Payloads, Rule, Stage};
-use crate::sa::{AuthSent, Effects, Env, NONCE_LEN, Sa, State, party};
+use crate::sa::{AuthSent, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::ShortId;
-use crate::wire::writer::MessageWriter;
+use crate::wire::writer::{MessageWriter, Written};
 
 /// What IKE_SA_INIT came to.
 pub(crate) struct Handshake<'m> {
@@ -93,14 +95,12 @@ pub(crate) fn on_message<C: IkeCrypto>(
     match authenticate(sa, env, first, inner, rule) {
         Ok(()) => {
             sa.follow(path);
-            Ok(Effects::default())
+            Ok(Effects::Nothing)
         }
         Err(Ended { cause, tell_peer }) => {
-            if tell_peer {
-                refuse(sa, env);
-            }
-            sa.die(env, cause);
-            Ok(Effects::default())
+            let farewell = if tell_peer { refuse(sa, env) } else { None };
+            sa.die(env, End { cause, farewell });
+            Ok(Effects::Nothing)
         }
     }
 }
@@ -163,7 +163,7 @@ fn authenticate<C: IkeCrypto>(
         }
     }
     sa.window.answered();
-    sa.establish(env, &connection);
+    sa.establish(env, &connection, true);
     sa.hear_lifetime(env, &payloads);
     Ok(())
 }
@@ -188,18 +188,16 @@ fn first_child<C: IkeCrypto>(
     let mut child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
     agreement::make_keys(env.crypto, keys, chosen.suite, None, &nonces, true, &mut child.keys)?;
     let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
-    agreement::come_up(&mut child, env.crypto, env.now, &config, terms);
+    agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
     Ok(())
 }
 
 /// Tells the responder once that we do not accept it (RFC 7296 §2.21.2); there is no SA to repeat it from.
-fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
+fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Written> {
     sa.window.answered();
-    let Some(header) = sa.request_header(ExchangeType::INFORMATIONAL) else { return };
-    let Some(keys) = &mut sa.keys else { return };
-    let written = MessageWriter::protected(env.request, &header, keys.sender.layout()).and_then(|mut message| {
-        message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[])?;
-        message.seal(env.crypto, &mut keys.sender)
-    });
-    sa.farewell = written.ok();
+    let header = sa.request_header(ExchangeType::INFORMATIONAL)?;
+    let keys = sa.keys.as_mut()?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout()).ok()?;
+    message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[]).ok()?;
+    message.seal(env.crypto, &mut keys.sender).ok()
 }

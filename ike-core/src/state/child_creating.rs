@@ -8,6 +8,7 @@ use ipsec_core::time::Instant;
 use crate::agreement;
 use crate::child::{Child, Phase, first_of, narrow};
 use crate::crypto::{Group, IkeCrypto};
+use crate::env::Env;
 use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
@@ -16,7 +17,7 @@ use crate::pad::PeerId;
 use crate::proposal::{self, Asked, EspProposal};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
-use crate::sa::{ChildRequest, Crossed, Env, NONCE_LEN, Request, Sa, State};
+use crate::sa::{ChildRequest, Crossed, NONCE_LEN, Request, Sa, State};
 use crate::succession::{self, lowest};
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
@@ -35,7 +36,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
     if let Err(refusal) = &consent
         && !refusal.is_normal()
     {
-        sa.report.child_failed = Some((None, refusal.cause.clone()));
+        sa.report.child_failed = Some(refusal.cause.clone());
     }
     consent
 }
@@ -167,7 +168,7 @@ pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot
     let Some(mut child) = env.children.get_mut(slot) else { return };
     let Some((new, spi)) = reserved else {
         // No room now: some Child SA may be gone soon.
-        child.rekey_at = Some(retry_at);
+        child.rekey_later(retry_at);
         return;
     };
     let wanted = Child::wanted(env.slot, child.peer, child.config, spi, env.now);
@@ -183,7 +184,8 @@ pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot
 
 /// A rekey failed for a reason that will not be gone soon: told, and tried again later and later.
 fn put_off(old: &mut Child, now: Instant, pause: Duration, cause: Failure) {
-    old.rekey_at = Some(now + old.refused.refused(now, pause.saturating_mul(exchange::REFUSED_FACTOR)));
+    let pause = old.refused.refused(now, pause.saturating_mul(exchange::REFUSED_FACTOR));
+    old.rekey_later(now + pause);
     old.rekey_failed = Some(cause);
 }
 
@@ -376,7 +378,7 @@ fn complete<C: IkeCrypto>(
     let mut child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
     agreement::make_keys(env.crypto, ike, chosen.suite, exchange, &nonces, true, &mut child.keys)?;
     let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
-    agreement::come_up(&mut child, env.crypto, env.now, &config, terms);
+    agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
     Ok(())
 }
 
@@ -421,7 +423,7 @@ fn fail<C: IkeCrypto>(
         drop(old);
         succession::child_deleted(env.children, id, Failure::ClosedByPeer, env.now + env.settings.retry);
     } else if busy {
-        old.rekey_at = Some(env.now + pause);
+        old.rekey_later(env.now + pause);
         old.rekey_failed = told.then_some(cause);
     } else {
         put_off(&mut old, env.now, pause, cause);

@@ -5,14 +5,17 @@ use ipsec_core::net::{Path, Spi};
 
 use crate::child::{Child, Phase};
 use crate::crypto::IkeCrypto;
+use crate::effects::Effects;
+use crate::env::Env;
 use crate::error::{Discard, NoRoom};
 use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::Payloads;
-use crate::sa::{Effects, Env, Request, Sa};
+use crate::sa::{Request, Sa};
 use crate::succession;
+use crate::timers::When;
 use crate::window::Arrival;
 use crate::wire::header::Header;
 use crate::wire::writer::MessageWriter;
@@ -27,7 +30,7 @@ pub(crate) fn on_message<C: IkeCrypto>(sa: &mut Sa<C>, path: Path, header: &Head
         return Err(Discard::UnknownSa);
     }
     sa.window.respond_again(path);
-    Ok(Effects::default())
+    Ok(Effects::Nothing)
 }
 
 /// The peer deletes, wants a sign of life, or says what it thinks.
@@ -62,21 +65,21 @@ pub(crate) fn on_request<C: IkeCrypto>(
         }
     }
     if rejects {
-        sa.die(env, Failure::AuthenticationFailed(Side::Peer));
+        sa.die(env, Failure::AuthenticationFailed(Side::Peer).into());
     } else if closes {
-        return Ok(sa.over(Failure::ClosedByPeer));
+        return Ok(sa.over(Failure::ClosedByPeer.into()));
     } else {
         on_invalid_spi(env, payloads);
         sa.hear_lifetime(env, payloads);
     }
-    Ok(Effects::default())
+    Ok(Effects::Nothing)
 }
 
 /// Names our halves of the Child SAs that the peer named. Whose Delete of ours is on its way is not named again (§2.25.1).
 fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, closes: bool) -> Result<(), NoRoom> {
     let header = sa.response_header(ExchangeType::INFORMATIONAL);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
-    let named = env.children.of(env.holder).filter(|(_, child)| child.named && child.phase == Phase::Up);
+    let named = env.children.of(env.holder).filter(|(_, child)| child.named && matches!(child.phase, Phase::Up(_)));
     let spis = named.map(|(_, child)| child.spi_in);
     let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
     if !closes && spis.clone().next().is_some() {
@@ -100,18 +103,17 @@ fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_
     // Its packets may have come before it did.
     let settled = |child: &Child| child.stays() && child.since + env.settings.settle <= env.now;
     let lost = |child: &Child| settled(child) && named().any(|spi| spi == child.spi_out);
-    env.children.each_of(env.holder, lost, |child| child.want_rekey = true);
+    env.children.each_of(env.holder, lost, |child| child.up_mut().into_iter().for_each(|up| up.rekey = When::Now));
 }
 
 /// Asks the peer to delete every Child SA that has to go.
 pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     let mut spis = Vec::<Spi, BATCH>::new();
-    let goes = |child: &Child| child.phase == Phase::Up && child.leaving.is_some() && child.settles_at.is_none();
+    let goes = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.leaving.is_some() && up.settles_at.is_none());
     env.children.each_of(env.slot, goes, |child| {
-        if let Some(why) = child.leaving.take_if(|_| spis.push(child.spi_in).is_ok()) {
+        let spi = child.spi_in;
+        if let Some(why) = child.up_mut().and_then(|up| up.leaving.take_if(|_| spis.push(spi).is_ok())) {
             child.phase = Phase::Deleting(why);
-            child.want_rekey = false;
-            child.orphan_at = None;
         }
     });
     match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_esp(&spis)) {
@@ -153,7 +155,7 @@ fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId>
         _ => Failure::ClosedByPeer,
     };
     child.deleted(cause.clone(), env.now + env.settings.drain);
-    let heir = child.replaced_by;
+    let heir = child.standing.heir();
     drop(child);
     let heir = heir.map(|heir| env.children.last_heir(heir));
     let heir = heir.filter(|heir| env.children.by_id(*heir).is_some());
@@ -167,7 +169,7 @@ fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId>
 pub(crate) fn send_ike<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, why: Failure) {
     match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_ike()) {
         Ok(()) => sa.expect(Request::DeleteIke(why)),
-        Err(cause) => sa.die(env, cause),
+        Err(cause) => sa.die(env, cause.into()),
     }
 }
 

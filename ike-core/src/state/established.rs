@@ -6,12 +6,14 @@ use ipsec_core::net::Path;
 use super::{child_creating, deleting, rekeying};
 use crate::agenda::{self, Task};
 use crate::crypto::IkeCrypto;
+use crate::effects::{Effects, End};
+use crate::env::Env;
 use crate::error::Discard;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
-use crate::sa::{Effects, Env, Request, Sa, State};
+use crate::sa::{Request, Sa, State};
 use crate::window::Arrival;
 use crate::wire::header::Header;
 
@@ -34,17 +36,17 @@ pub(crate) fn on_message<C: IkeCrypto>(
     let State::Established(established) = &mut sa.state else { return Err(Discard::Unexpected) };
     if !header.response && arrival == Arrival::Repeated {
         sa.window.respond_again(path);
-        return Ok(Effects::default());
+        return Ok(Effects::Nothing);
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
     let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // Only what is authenticated and new shows that the peer lives (RFC 7296 §2.4), and where (§2.23).
-    established.heard = env.now;
-    established.want_liveness = false;
+    established.liveness.heard = env.now;
+    established.liveness.wanted = false;
+    established.work = true;
     if !core::mem::replace(&mut established.confirmed, true) {
         env.children.confirm(env.slot);
     }
-    sa.work = true;
     sa.follow(path);
     let rule = Rule::find(header.exchange, Direction::of(header), Stage::Established);
     let payloads = rule.ok_or(Refused::Malformed).and_then(|rule| Payloads::collect(first, inner, rule));
@@ -74,7 +76,7 @@ fn on_request<C: IkeCrypto>(
             rekeying::on_request(sa, env, path, &payloads)
         }
         payloads if header.exchange == ExchangeType::CREATE_CHILD_SA => {
-            child_creating::on_request(sa, env, path, &payloads).map(|()| Effects::default())
+            child_creating::on_request(sa, env, path, &payloads).map(|()| Effects::Nothing)
         }
         // A second IKE_AUTH is nothing that an SA in this state can do anything with.
         _ => Err(Refusal::of(Refused::Malformed)),
@@ -102,18 +104,18 @@ fn on_response<C: IkeCrypto>(
     let (payloads, error) = match payloads.map(|payloads| (payloads.error().map(|error| error.kind), payloads)) {
         // What the peer did is not to be known: neither side can go on with this SA.
         Err(why) => {
-            exchange::say_farewell(sa, env);
-            return sa.over(exchange::refused(why));
+            let farewell = exchange::farewell(sa, env);
+            return sa.over(End { cause: exchange::refused(why), farewell });
         }
         // Fatal on both sides (RFC 7296 §2.21.3), but not every peer keeps to that.
         Ok((Some(NotifyKind::INVALID_SYNTAX), _)) => {
-            exchange::say_farewell(sa, env);
-            return sa.over(Failure::InvalidSyntax(Side::Peer));
+            let farewell = exchange::farewell(sa, env);
+            return sa.over(End { cause: Failure::InvalidSyntax(Side::Peer), farewell });
         }
         Ok((error, payloads)) => (payloads, error),
     };
-    let State::Established(established) = &mut sa.state else { return Effects::default() };
-    let Some(request) = established.request.take() else { return Effects::default() };
+    let State::Established(established) = &mut sa.state else { return Effects::Nothing };
+    let Some(request) = established.request.take() else { return Effects::Nothing };
     if error != Some(NotifyKind::TEMPORARY_FAILURE) && matches!(request, Request::Child(_) | Request::Rekey(_)) {
         established.busy.renew();
     }
@@ -121,10 +123,10 @@ fn on_response<C: IkeCrypto>(
         Request::Child(request) => child_creating::on_response(sa, env, request, &payloads),
         Request::Rekey(request) => return rekeying::on_response(sa, env, request, &payloads),
         Request::DeleteChild => deleting::on_child_deleted(env),
-        Request::DeleteIke(cause) => sa.die(env, cause),
+        Request::DeleteIke(cause) => sa.die(env, cause.into()),
         Request::Liveness => {}
     }
-    Effects::default()
+    Effects::Nothing
 }
 
 /// Sends the next request that somebody waits for.

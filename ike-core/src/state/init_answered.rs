@@ -6,6 +6,8 @@ use crate::agreement;
 use crate::auth::{self, Proof, SignedOctets};
 use crate::child::Child;
 use crate::crypto::{IkeCrypto, IkeSuite};
+use crate::effects::Effects;
+use crate::env::Env;
 use crate::error::Discard;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
@@ -14,7 +16,7 @@ use crate::natd;
 use crate::pad::{Connection, Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
-use crate::sa::{Effects, Env, InitAnswered, NONCE_LEN, Sa, State, party};
+use crate::sa::{InitAnswered, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
 use crate::wire::writer::MessageWriter;
@@ -74,8 +76,8 @@ pub(crate) fn begin<C: IkeCrypto>(
     // Kept for AUTH, for the nonce, and to tell a repetition from another request.
     env.request.get_mut(..request.len()).ok_or(Discard::NoRoom)?.copy_from_slice(request);
     sa.window.respond(message, sa.path);
-    sa.expires = Some(env.now + env.settings.half_open_life);
-    sa.state = State::InitAnswered(InitAnswered { since: env.now, nonce, request_len: request.len() });
+    let until = env.now + env.settings.half_open_life;
+    sa.state = State::InitAnswered(InitAnswered { since: env.now, until, nonce, request_len: request.len() });
     Ok(())
 }
 
@@ -102,8 +104,8 @@ pub(crate) fn on_message<C: IkeCrypto>(
         Ok(effects) => Ok(effects),
         Err(refusal) => {
             answer_error(sa, env, path, &refusal)?;
-            sa.die(env, refusal.cause);
-            Ok(Effects::default())
+            sa.die(env, refusal.cause.into());
+            Ok(Effects::Nothing)
         }
     }
 }
@@ -161,7 +163,7 @@ fn authenticate<C: IkeCrypto>(
     payloads: &Payloads<'_>,
 ) -> Result<Effects, Refusal> {
     let syntax = || Refusal::of(Refused::Malformed);
-    let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::default()) };
+    let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::Nothing) };
     let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
     let id_i = payloads.id_i.ok_or_else(syntax)?;
     sa.named = Some(ShortId::from(&id_i));
@@ -204,17 +206,15 @@ fn authenticate<C: IkeCrypto>(
     let message =
         message.seal(env.crypto, &mut sa.keys.as_mut().ok_or_else(Refusal::crypto)?.sender).map_err(no_room)?;
     sa.window.respond(message, sa.path);
-    sa.expires = None;
-    let initial_contact = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| answered.since);
-    let mut first_child = None;
-    match agreed {
-        Ok(agreed) => first_child = agreement::install(env, agreed, None),
-        Err(refusal) => sa.report.child_failed = Some((None, refusal.cause)),
-    }
+    let alone_since = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| answered.since);
+    let child = match agreed {
+        Ok(agreed) => agreement::install(env, agreed, None),
+        Err(refusal) => {
+            sa.report.child_failed = Some(refusal.cause);
+            None
+        }
+    };
     sa.party = party(env.crypto, &id_i);
-    sa.establish(env, &connection);
-    if let State::Established(established) = &mut sa.state {
-        established.confirmed = false;
-    }
-    Ok(Effects { first_child, initial_contact, ..Effects::default() })
+    sa.establish(env, &connection, false);
+    Ok(Effects::Connected { child, alone_since })
 }

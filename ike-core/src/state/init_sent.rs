@@ -5,6 +5,8 @@ use ipsec_core::net::{Encap, Path};
 
 use super::auth_sent;
 use crate::crypto::{Group, IkeCrypto};
+use crate::effects::Effects;
+use crate::env::Env;
 use crate::error::{Discard, Unkeyed};
 use crate::exchange;
 use crate::failure::{Failure, Side};
@@ -14,7 +16,7 @@ use crate::pad::ChildConfigId;
 use crate::proposal;
 use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Direction, Payloads, Rule, Stage};
-use crate::sa::{Effects, Env, InitSent, NONCE_LEN, Sa, State};
+use crate::sa::{InitSent, NONCE_LEN, Sa, State};
 use crate::wire::chain::{Chain, Payload};
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
@@ -104,9 +106,9 @@ pub(crate) fn on_message<C: IkeCrypto>(
         Ok(()) => {}
         Err(Doubt::Ignored) => return Err(Discard::Unexpected),
         Err(Doubt::Noted(cause)) => note(sa, cause),
-        Err(Doubt::Ended(cause)) => sa.die(env, cause),
+        Err(Doubt::Ended(cause)) => sa.die(env, cause.into()),
     }
-    Ok(Effects::default())
+    Ok(Effects::Nothing)
 }
 
 /// Keeps what will be told as the cause should nothing better come, and tells it once at once. Causes beyond the first few

@@ -4,14 +4,17 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::crypto::{Group, IkeCrypto};
+use crate::effects::Effects;
+use crate::env::Env;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{self, Exchange, IkeKeys, IkeSeed, Role};
 use crate::proposal::{self, ChosenIke};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::{Payloads, Refused};
-use crate::sa::{Effects, Env, Established, Heir, NONCE_LEN, RekeyRequest, Request, Sa, State};
+use crate::sa::{Established, Heir, NONCE_LEN, RekeyRequest, Request, Sa, State};
 use crate::succession::{self, lowest, successor};
+use crate::timers::When;
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
 
@@ -59,7 +62,7 @@ fn consent<C: IkeCrypto>(
         .map_err(|mismatch| Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN))?;
     let group = chosen.suite.group;
     let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
-    let state = Established::new(env, group, Some(&connection), false);
+    let state = Established::new(env.crypto, env.now, group, Some(&connection), false);
     let place = env.take(slot).ok_or_else(full)?;
     let new = place.insert(successor(sa, false, (chosen.spi, spi), state));
     let accepted = accept(sa, env, path, &chosen, (peer_nonce.as_slice(), ke.public), new, Heir { slot, spi });
@@ -98,19 +101,18 @@ fn accept<C: IkeCrypto>(
     let message = message.seal(env.crypto, &mut old.sender)?;
 
     sa.window.respond(message, path);
-    let mut effects = Effects { made: Some(made.slot), ..Effects::default() };
-    if let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) {
-        let orphan_at = env.now + env.settings.orphan;
-        succession::ike_rekeyed_by_peer(old, new, &mut effects, (this, made), lowest(peer_nonce, &nonce), orphan_at);
-    }
-    Ok(effects)
+    let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) else {
+        return Ok(Effects::Nothing);
+    };
+    let orphan_at = env.now + env.settings.orphan;
+    Ok(succession::ike_rekeyed_by_peer(old, new, (this, made), lowest(peer_nonce, &nonce), orphan_at))
 }
 
 /// Rekeys.
 pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     if let Err(cause) = try_send(sa, env) {
         if let State::Established(established) = &mut sa.state {
-            established.rekey_at = Some(env.now + established.refused.refused(env.now, env.settings.retry));
+            established.rekey = When::At(env.now + established.refused.refused(env.now, env.settings.retry));
         }
         sa.report.rekey_failed = Some(cause);
     }
@@ -146,36 +148,36 @@ pub(crate) fn on_response<C: IkeCrypto>(
     request: RekeyRequest,
     payloads: &Payloads<'_>,
 ) -> Effects {
-    let mut effects = Effects::default();
+    let orphan_at = env.now + env.settings.orphan;
     let cause = match payloads.error() {
         Some(error) if error.kind == NotifyKind::INVALID_KE_PAYLOAD => match take_group(sa, env, &request, &error) {
-            Ok(()) => return effects,
+            Ok(()) => return Effects::Nothing,
             Err(cause) => cause,
         },
         Some(error) => exchange::cause_of(&error),
         None => match complete(sa, env, &request, payloads) {
             Ok((new, unwanted)) => {
                 let nonce = payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice());
-                take_over(sa, new, env.now + env.settings.orphan, &mut effects, request, nonce, unwanted);
-                return effects;
+                return take_over(sa, new, orphan_at, request, nonce, unwanted);
             }
             Err(cause) => cause,
         },
     };
-    let State::Established(established) = &mut sa.state else { return effects };
+    let State::Established(established) = &mut sa.state else { return Effects::Nothing };
     if let Some(crossed) = request.crossed {
         // The peer decides which of the two goes. When it keeps the one that cannot be made, that ends the connection.
-        succession::give_way(established, &mut effects, crossed.made, env.now + env.settings.orphan);
-    } else if payloads.error().is_none() {
+        return succession::give_way(established, crossed.made, orphan_at);
+    }
+    if payloads.error().is_none() {
         // The peer made an SA that cannot be made here, and takes the children for moved there: this one cannot go on, and
         // ends as soon as the peer knows. What the peer has goes when the connection is made anew (INITIAL_CONTACT), or is
         // silent.
-        established.rekey_at = None;
+        established.rekey = When::Never;
         established.leaving.get_or_insert(cause);
     } else {
         refused(sa, env, cause);
     }
-    effects
+    Effects::Nothing
 }
 
 /// Our rekey made `new`. `unwanted`: why it goes again at once, with all that it takes over.
@@ -183,17 +185,17 @@ fn take_over<C: IkeCrypto>(
     sa: &mut Sa<C>,
     new: &mut Sa<C>,
     orphan_at: Instant,
-    effects: &mut Effects,
     request: RekeyRequest,
     nonce: &[u8],
     unwanted: Option<Failure>,
-) {
-    let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) else { return };
+) -> Effects {
+    let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) else {
+        return Effects::Nothing;
+    };
     new.leaving = unwanted;
-    effects.made = Some(request.new);
     let ours = lowest(&request.nonce, nonce);
     let made = Heir { slot: request.new, spi: request.spi };
-    succession::ike_rekeyed_by_us(old, new, effects, made, (ours, request.crossed), orphan_at);
+    succession::ike_rekeyed_by_us(old, new, made, (ours, request.crossed), orphan_at)
 }
 
 /// The peer refused: it is asked again later.
@@ -201,11 +203,11 @@ fn refused<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failur
     let State::Established(established) = &mut sa.state else { return };
     if cause.is_busy() {
         let (pause, told) = exchange::wait(established, env);
-        established.rekey_at = Some(env.now + pause);
+        established.rekey = When::At(env.now + pause);
         sa.report.rekey_failed = told.then_some(cause);
     } else {
         let first = env.settings.retry.saturating_mul(exchange::REFUSED_FACTOR);
-        established.rekey_at = Some(env.now + established.refused.refused(env.now, first));
+        established.rekey = When::At(env.now + established.refused.refused(env.now, first));
         sa.report.rekey_failed = Some(cause);
     }
 }
@@ -231,7 +233,7 @@ fn take_group<C: IkeCrypto>(
         .filter(|group| connection.ike.iter().any(|proposal| proposal.groups().any(|ours| ours == *group)))
         .ok_or(Failure::GroupNotOffered(wanted.0))?;
     established.rekey_group = group;
-    established.want_rekey = true;
+    established.rekey = When::Now;
     Ok(())
 }
 
@@ -258,7 +260,7 @@ fn complete<'x, C: IkeCrypto>(
         return Err(Failure::AnswerNotOffered);
     }
     let (old, secret) = sa.keys.as_ref().zip(sa.ke.as_ref()).ok_or(Failure::ClosedHere)?;
-    let state = Established::new(env, request.group, connection.as_ref(), true);
+    let state = Established::new(env.crypto, env.now, request.group, connection.as_ref(), true);
     let place = env.take(request.new).ok_or(Failure::ClosedHere)?;
     let new = place.insert(successor(sa, true, (request.spi, chosen.spi), state));
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };

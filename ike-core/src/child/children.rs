@@ -1,0 +1,238 @@
+//! The caller's table of Child SAs: what they are looked up by, and what concerns several of them.
+
+use core::fmt;
+
+use ipsec_core::net::Spi;
+use ipsec_core::time::Instant;
+
+use super::{Child, Phase};
+use crate::crypto::IkeCrypto;
+use crate::event::ChildId;
+use crate::failure::Failure;
+use crate::pad::PeerId;
+use crate::table::{Edit, Filed, HashSecret, KINDS, Key, Place, Slot, Table};
+
+/// What Child SAs are looked up by.
+pub(crate) enum By {
+    /// The slot of the IKE SA.
+    Ike(u16),
+    /// The SPI through which the peer receives, while it is live. Peers choose these: several may be the same.
+    SpiOut(u32),
+    Peer(PeerId),
+}
+
+impl Key for By {
+    fn kind(&self) -> usize {
+        match self {
+            Self::Ike(_) => 0,
+            Self::SpiOut(_) => 1,
+            Self::Peer(_) => 2,
+        }
+    }
+
+    fn hash(&self, secret: &HashSecret) -> u64 {
+        match self {
+            Self::Ike(slot) => secret.hash(&[0, u64::from(*slot)]),
+            Self::SpiOut(spi) => secret.hash(&[1, u64::from(*spi)]),
+            Self::Peer(peer) => secret.hash(&[2, u64::from(peer.0)]),
+        }
+    }
+}
+
+impl Filed for Child {
+    type Key = By;
+
+    fn keys(&self) -> [Option<By>; KINDS] {
+        let spi = self.live().then_some(By::SpiOut(self.spi_out));
+        [Some(By::Ike(self.ike)), spi, Some(By::Peer(self.peer))]
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.timeout()
+    }
+
+    fn tells(&self) -> Option<u8> {
+        self.to_tell().then(|| self.report.rank())
+    }
+
+    /// An offer of ours that waits for its answer.
+    fn counts(&self) -> bool {
+        self.phase == Phase::Creating
+    }
+}
+
+/// A place for one Child SA in the caller's table.
+pub struct ChildSlot(Place<Child>);
+
+impl Default for ChildSlot {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Slot for ChildSlot {
+    type Item = Child;
+
+    fn place(&self) -> &Place<Child> {
+        &self.0
+    }
+
+    fn place_mut(&mut self) -> &mut Place<Child> {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for ChildSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildSlot").finish_non_exhaustive()
+    }
+}
+
+impl ChildSlot {
+    /// An empty place.
+    pub const EMPTY: Self = Self(Place::EMPTY);
+}
+
+/// The caller's table of Child SAs. The low bits of an inbound SPI are the number of its slot.
+pub(crate) struct Children<'a> {
+    pub(crate) table: Table<'a, ChildSlot>,
+}
+
+impl Children<'_> {
+    pub(crate) fn get(&self, slot: u16) -> Option<&Child> {
+        self.table.get(slot)
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u16) -> Option<Edit<'_, ChildSlot>> {
+        self.table.edit(slot)
+    }
+
+    pub(crate) fn id(&self, slot: u16) -> Option<ChildId> {
+        self.get(slot).map(|_| ChildId { slot, generation: self.table.generation(slot) })
+    }
+
+    pub(crate) fn by_id(&self, id: ChildId) -> Option<&Child> {
+        self.table.named((id.slot, id.generation))
+    }
+
+    pub(crate) fn by_id_mut(&mut self, id: ChildId) -> Option<Edit<'_, ChildSlot>> {
+        self.table.edit_named((id.slot, id.generation))
+    }
+
+    /// Every Child SA of the IKE SA in slot `ike`, the one that came to it first first.
+    pub(crate) fn of(&self, ike: u16) -> impl Iterator<Item = (u16, &Child)> + Clone {
+        self.table.near(By::Ike(ike)).filter(move |(_, child)| child.ike == ike)
+    }
+
+    /// Changes those Child SAs of the IKE SA in slot `ike` that `which` says.
+    pub(crate) fn each_of(&mut self, ike: u16, which: impl Fn(&Child) -> bool, change: impl FnMut(&mut Child)) {
+        self.table.each_near(By::Ike(ike), |child| child.ike == ike && which(child), change);
+    }
+
+    /// Every live Child SA through which a peer receives `spi`, and some others.
+    pub(crate) fn near_spi_out(&self, spi: u32) -> impl Iterator<Item = (u16, &Child)> {
+        self.table.near(By::SpiOut(spi))
+    }
+
+    /// The live Child SA of `ike` through which the peer receives `spi`.
+    pub(crate) fn by_spi_out(&self, ike: u16, spi: u32) -> Option<u16> {
+        self.near_spi_out(spi).find(|(_, child)| child.ike == ike && child.sends_with(spi)).map(|(slot, _)| slot)
+    }
+
+    /// Every Child SA with this peer.
+    pub(crate) fn with(&self, peer: PeerId) -> impl Iterator<Item = &Child> {
+        self.table.near(By::Peer(peer)).map(|(_, child)| child).filter(move |child| child.peer == peer)
+    }
+
+    /// The next Child SA of `ike` that the request being handled deletes; it is taken off that list. Looks from behind the
+    /// one before on, as long as that one is there.
+    pub(crate) fn take_named(&mut self, ike: u16, before: Option<u16>) -> Option<u16> {
+        let before = before.filter(|slot| self.get(*slot).is_some_and(|child| child.ike == ike));
+        let mut next = self.table.next_near(By::Ike(ike), before);
+        while let Some(slot) = next {
+            next = self.table.next_near(By::Ike(ike), Some(slot));
+            if self.get(slot).is_some_and(|child| child.ike == ike && child.named) {
+                self.get_mut(slot)?.named = false;
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// Finds a free slot and an SPI for it. Nothing is taken until [`Children::put`].
+    pub(crate) fn reserve<C: IkeCrypto>(&self, crypto: &mut C) -> Option<(u16, Spi)> {
+        let slot = self.table.free()?;
+        Some((slot, self.draw(slot, crypto)?))
+    }
+
+    /// An SPI for this slot.
+    fn draw<C: IkeCrypto>(&self, slot: u16, crypto: &mut C) -> Option<Spi> {
+        let mask = index_mask(self.table.len());
+        // A reserved value, 0–255, comes out once in 2^24 tries; the bound is for a generator that fails.
+        (0..16).find_map(|_| {
+            let mut random = [0; 4];
+            crypto.random(&mut random);
+            Spi::new((u32::from_be_bytes(random) & !mask) | u32::from(slot))
+        })
+    }
+
+    /// Gives the child in a slot, which is about to be asked for, an SPI that no request had before: the peer may have made
+    /// an SA with the last one, and its answer been lost.
+    pub(crate) fn renew_spi<C: IkeCrypto>(&mut self, slot: u16, crypto: &mut C) -> Option<Spi> {
+        let spi = self.draw(slot, crypto)?;
+        self.get_mut(slot)?.spi_in = spi;
+        Some(spi)
+    }
+
+    pub(crate) fn put(&mut self, slot: u16, child: Child) -> Option<ChildId> {
+        if self.get(slot).is_some() {
+            return None;
+        }
+        let generation = self.table.put(slot, child)?;
+        Some(ChildId { slot, generation })
+    }
+
+    /// The IKE SA in slot `ike` is over. What the caller never heard of goes without a word: the end of the IKE SA says it.
+    pub(crate) fn end_all(&mut self, ike: u16, cause: &Failure) {
+        let mut next = self.table.next_near(By::Ike(ike), None);
+        while let Some(slot) = next {
+            next = self.table.next_near(By::Ike(ike), Some(slot));
+            if self.get(slot).is_none_or(|child| child.ike != ike) {
+                continue;
+            }
+            let known = self.get_mut(slot).is_some_and(|mut child| {
+                child.end(cause.clone());
+                child.report.is_known()
+            });
+            if !known {
+                self.free(slot);
+            }
+        }
+    }
+
+    /// The peer has our answers to its requests up to now.
+    pub(crate) fn settle(&mut self, ike: u16) {
+        let unsettled = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.settles_at.is_some());
+        self.each_of(ike, unsettled, |child| child.up_mut().into_iter().for_each(|up| up.settles_at = None));
+    }
+
+    /// The peer has the IKE SA that it began beside another: its child may be used.
+    pub(crate) fn confirm(&mut self, ike: u16) {
+        self.each_of(ike, |_| true, Child::send_through);
+    }
+
+    /// The last of those that took the place of `child` one after the other; it is that one itself while nothing did.
+    pub(crate) fn last_heir(&self, child: ChildId) -> ChildId {
+        let next = |child: &ChildId| self.by_id(*child)?.standing.heir();
+        core::iter::successors(Some(child), next).take(self.table.len()).last().unwrap_or(child)
+    }
+
+    pub(crate) fn free(&mut self, slot: u16) {
+        self.table.clear(slot);
+    }
+}
+
+/// The bits of an SPI that carry the slot number in a table of `len` slots.
+pub(crate) fn index_mask(len: usize) -> u32 {
+    u32::try_from(len.next_power_of_two()).unwrap_or(u32::MAX).saturating_sub(1)
+}

@@ -1,0 +1,44 @@
+//! What the work on one SA means for other slots: the endpoint does it, as no state knows of another SA than its own.
+
+use ipsec_core::time::Instant;
+
+use crate::event::ChildId;
+use crate::failure::Failure;
+use crate::sa::Heir;
+use crate::wire::writer::Written;
+
+/// What the work on one SA comes to.
+#[derive(Default)]
+pub(crate) enum Effects {
+    /// It concerns nobody else.
+    #[default]
+    Nothing,
+    /// The peer's rekey made an SA in this slot, and ours is not answered yet: who takes over is decided later.
+    Made(u16),
+    /// Who takes over the children, and whom the crossing rekeys made in vain.
+    TakesOver { heir: Heir, loser: Option<Heir> },
+    /// The peer connected.
+    Connected {
+        /// With this child.
+        child: Option<ChildId>,
+        /// Other SAs with this peer under this identity are history (INITIAL_CONTACT), but for those that came up after this
+        /// moment: the peer did not know of them when it began.
+        alone_since: Option<Instant>,
+    },
+    /// The SA itself ends, after its children found their heir.
+    Over { end: End, heir: Option<Heir> },
+}
+
+/// How an SA ends.
+pub(crate) struct End {
+    pub(crate) cause: Failure,
+    /// A last word in the request buffer, said once.
+    pub(crate) farewell: Option<Written>,
+}
+
+impl From<Failure> for End {
+    /// Without a word.
+    fn from(cause: Failure) -> Self {
+        Self { cause, farewell: None }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a state works with besides its SA.
+
+use ipsec_core::time::Instant;
+
+use crate::child::{Children, index_mask};
+use crate::crypto::IkeCrypto;
+use crate::pad::{Pad, PeerId};
+use crate::sa::{By, IkeSlot, Sa, State};
+use crate::settings::Settings;
+use crate::table::Others;
+use crate::wire::outline::Outline;
+
+/// What a state works with besides its SA: the rest of the endpoint, taken apart so that each can be borrowed.
+pub(crate) struct Env<'x, 'a, C: IkeCrypto> {
+    pub(crate) now: Instant,
+    /// Slot of the SA.
+    pub(crate) slot: u16,
+    /// Slot of the SA that has the children which the peer may mean on this one: another only while a rekey goes on.
+    pub(crate) holder: u16,
+    pub(crate) crypto: &'x mut C,
+    pub(crate) children: &'x mut Children<'a>,
+    /// Our outstanding request, or what the handshake keeps there. Without the non-ESP marker.
+    pub(crate) request: &'x mut [u8],
+    /// Our last response, or what the handshake keeps there. Without the non-ESP marker.
+    pub(crate) response: &'x mut [u8],
+    pub(crate) settings: &'x Settings,
+    pub(crate) pad: &'x dyn Pad,
+    /// What the datagram carries that is being handled, once it could be read.
+    pub(crate) heard: &'x mut Option<Outline>,
+    /// The other SAs, to be asked only once it is known who asks; gone when another slot was taken.
+    pub(crate) others: Option<Others<'x, IkeSlot<C>>>,
+}
+
+impl<'x, C: IkeCrypto> Env<'x, '_, C> {
+    /// Whether there is another established SA with this peer that is to stay: one that is about to go asks for nothing.
+    pub(crate) fn is_alone(&self, peer: PeerId) -> bool {
+        let stays = |sa: &Sa<C>| {
+            sa.peer == Some(peer) && matches!(&sa.state, State::Established(established) if !established.closing())
+        };
+        !self.others.as_ref().is_some_and(|others| others.near(By::Peer(peer)).any(stays))
+    }
+
+    /// A slot for another SA with the peer of the established `sa`, and our SPI for it; `None` when there is none, or the
+    /// peer has as many as it may.
+    pub(crate) fn spare(&mut self, sa: &Sa<C>) -> Option<(u16, u64)> {
+        let others = self.others.as_ref()?;
+        let held = others.near(sa.by_party()).filter(|other| other.is_of_party(sa)).count().saturating_add(1);
+        if held >= sa.share(self.settings, self.pad, others.len()) {
+            return None;
+        }
+        let slot = others.vacant()?;
+        Some((slot, draw_spi(self.crypto, others.len(), slot)))
+    }
+
+    /// The place of the SA that a rekey makes. Its keys are made there, and not moved.
+    pub(crate) fn take(&mut self, slot: u16) -> Option<&'x mut Option<Sa<C>>> {
+        self.others.take()?.take(slot)
+    }
+}
+
+/// An SPI of ours for the SA in `slot` of so many.
+pub(crate) fn draw_spi<C: IkeCrypto>(crypto: &mut C, slots: usize, slot: u16) -> u64 {
+    let mask = u64::from(index_mask(slots));
+    let mut random = [0; 8];
+    crypto.random(&mut random);
+    // Zero means "not known yet" on the wire.
+    ((u64::from_be_bytes(random) & !mask) | u64::from(slot)).max(mask.saturating_add(1) | u64::from(slot))
+}
