@@ -20,11 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
+use gateway_core::policy::{Inbound, Outbound};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot};
+use ipsec_core::engine::{Egress, InboundSlot, OutboundSlot};
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::sa::SaId;
-use ipsec_core::spd::{self, PolicyId};
+use ipsec_core::spd::{Hits, PolicyId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::capacity::Capacity;
@@ -95,13 +96,13 @@ impl Plane {
     pub(crate) fn new(tun: Tun, clear: ClearSockets, clock: Clock, capacity: &Capacity) -> io::Result<Self> {
         let sas = capacity.child_sas;
         // The engines borrow their tables; ours live as long as the process does.
-        let rules = || Vec::leak(vec![spd::Slot::EMPTY; capacity.rules]);
+        let hits = || Vec::leak(vec![Hits::NONE; capacity.rules]);
         let outbound = (0..sas).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
         let inbound = (0..sas).map(|_| InboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
         let windows = vec![0; sas * WINDOW_WORDS].leak();
         Ok(Self {
-            outbound: Mutex::new(Outbound::new(RustCrypto, rules(), outbound)),
-            inbound: Mutex::new(Inbound::new(RustCrypto, rules(), inbound, windows)),
+            outbound: Mutex::new(Outbound::new(RustCrypto, hits(), outbound)),
+            inbound: Mutex::new(Inbound::new(RustCrypto, hits(), inbound, windows)),
             tun,
             sockets: RwLock::default(),
             changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,

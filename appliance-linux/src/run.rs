@@ -21,7 +21,7 @@ use gateway_core::gateway::{Gateway, Level, Locate, Located, Parts, Report, Way,
 use gateway_core::peers::Peers;
 use getrandom::SysRng;
 use ike_core::child::ChildSlot;
-use ike_core::endpoint::{self, Endpoint, IkeSlot, ROOM_PER_SA, SaState, Storage};
+use ike_core::endpoint::{self, Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, SaState, Storage};
 use ike_core::event::IkeId;
 use ike_core::pad::PeerId;
 use ipsec_core::crypto::rustcrypto::RustCrypto as PacketCrypto;
@@ -607,9 +607,11 @@ fn endpoint_for(
 ) -> Result<Endpoint<'static, Crypto, Peers>, Trouble> {
     let sas = (0..capacity.ike_sas).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak();
     let children = (0..capacity.child_sas).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
+    let blocks = IndexBlock::needed(capacity.ike_sas, capacity.child_sas);
+    let index = (0..blocks).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak();
     let messages = vec![0; capacity.ike_sas * ROOM_PER_SA].leak();
     let crypto = Crypto::new(UnwrapErr(SysRng), PacketCrypto);
-    Endpoint::new(crypto, peers, Storage { sas, children, messages }, settings).map_err(|_| Trouble {
+    Endpoint::new(crypto, peers, Storage { sas, children, index, messages }, settings).map_err(|_| Trouble {
         text: "too many peers or children for one gateway".to_owned(),
         hint: "at most 65,535 SAs of each kind fit".to_owned(),
     })

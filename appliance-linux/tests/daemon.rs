@@ -16,14 +16,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe};
 
 use namespace::in_a_network_of_its_own;
+use src::netlink;
 
 #[path = "daemon/capacity.rs"]
 mod capacity;
 #[path = "../src/namespace.rs"]
 mod namespace;
-#[allow(dead_code, reason = "the other half serves the daemon")]
-#[path = "../src/netlink.rs"]
-mod netlink;
+/// The modules of the daemon that a test uses, too.
+#[allow(dead_code, unused_imports, reason = "the other half serves the daemon")]
+#[path = "../src"]
+mod src {
+    pub(crate) mod netlink;
+}
 
 /// Long enough for whatever must happen.
 const SOON: Duration = Duration::from_secs(30);

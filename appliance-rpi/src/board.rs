@@ -18,7 +18,7 @@ pub(crate) use machine::bench;
 pub(crate) use machine::{Board, reset};
 
 /// Network ports that are used; more are left alone.
-pub(crate) const PORTS: usize = gateway_core::config::board::PORTS_MAX as usize;
+pub(crate) const PORTS: usize = rpi_services::configuration::PORTS_MAX as usize;
 
 /// Octets of a configuration file that are read.
 pub(crate) const CONFIGURATION_MAX: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use core::fmt::Write;
-use gateway_core::config::board::BoardConfig;
+use rpi_services::configuration::BoardConfig;
 use rpi_services::status::Mode;
 use sha2::{Digest, Sha256};
 

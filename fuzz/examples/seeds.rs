@@ -28,6 +28,7 @@ fn main() {
     config_text();
     traffic_selectors();
     ip_classify();
+    frame_parts();
     esp_open();
     ike_message();
     ike_decrypted();
@@ -140,6 +141,27 @@ fn ip_classify() {
         ("routing6", v6(43, &[&[58, 0, 0, 0, 0, 0, 0, 0][..], &[128, 0, 0, 0]].concat())),
     ] {
         put("ip_classify", name, &[&rules.concat()[..], &packet].concat());
+    }
+}
+
+fn frame_parts() {
+    let (ends, udp) = ([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1], [0x13, 0x88, 0, 53, 0, 8, 0, 0]);
+    let v4 = [&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9][..], &udp].concat();
+    let end = |last: u8| [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let v6 = [&[0x60, 0, 0, 0, 0, 8, 17, 64][..], &end(1), &end(2), &udp].concat();
+    for (name, headers, content) in [
+        ("ipv4", &[8, 0][..], &[&v4[..], &[0; 18]].concat()[..]),
+        ("ipv6", &[0x86, 0xdd], &v6),
+        ("vlan", &[0x81, 0, 0x60, 7, 8, 0], &v4),
+        ("qinq", &[0x88, 0xa8, 0, 100, 0x81, 0, 0x10, 7, 0x86, 0xdd], &v6),
+        ("pppoe", &[0x88, 0x64, 0x11, 0, 0, 9, 0, 30, 0, 0x21], &v4),
+        ("pppoe6", &[0x81, 0, 0, 7, 0x88, 0x64, 0x11, 0, 0, 9, 0, 50, 0, 0x57], &v6),
+        ("lcp", &[0x88, 0x64, 0x11, 0, 0, 9, 0, 6, 0xc0, 0x21], &[9, 0, 0, 4]),
+        ("llc", &[0, 3], &[0x42, 0x42, 3]),
+        ("arp", &[8, 6], &[0, 1, 8, 0, 6, 4, 0, 1]),
+        ("broken", &[8, 0], &v4[..27]),
+    ] {
+        put("frame_parts", name, &[&ends[..], headers, content].concat());
     }
 }
 

@@ -1,7 +1,7 @@
 //! A card from anywhere: MBR, FAT, directory and configuration are read without a panic and within bounds.
 
-use gateway_core::config::board::BoardConfig;
 use rpi_services::card::{BlockSource, read_file};
+use rpi_services::configuration::BoardConfig;
 
 const LIMIT: usize = 64 * 1024;
 

@@ -37,6 +37,7 @@ replays!(
     cdc_notification,
     config_text,
     esp_open,
+    frame_parts,
     http_request,
     ike_decrypted,
     ike_message,

@@ -10,7 +10,7 @@ use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{InboundParams, Lifetime, Params};
+use ipsec_core::sa::{InboundParams, Lifetime, Mode, Params};
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time::Instant;
 
@@ -47,7 +47,7 @@ pub fn run(data: &[u8]) {
 fn receive<P: PacketCrypto>(crypto: P, esn: bool, input: &mut Input<'_>, mut seal: impl FnMut(u64, &[u8], &mut [u8])) {
     let mut sas = [const { InboundSlot::<P>::EMPTY }; 1];
     let mut windows = [0; WINDOW as usize / 64 * 2];
-    let mut inbound = Inbound::new(crypto, &mut [], &mut sas, &mut windows);
+    let mut inbound: Inbound<'_, P> = Inbound::new(crypto, &mut [], &mut sas, &mut windows);
     let at = |last, port| (Ipv4Addr::new(192, 0, 2, last), port).into();
     let path = Path { local: at(2, 4500), remote: at(1, 4500) };
     let (v4, v6) = ([10, 0, 0, 0].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 0].into());
@@ -55,6 +55,7 @@ fn receive<P: PacketCrypto>(crypto: P, esn: bool, input: &mut Input<'_>, mut sea
     let highest_seen = if esn { u64::from(input.u32()) << 8 } else { u64::from(input.u32()) };
     let sa = Params {
         spi: Spi::new(SPI).expect("not reserved"),
+        mode: Mode::Tunnel,
         alg: AeadAlg::Aes128Gcm16,
         keymat: &[&KEY[..], &SALT].concat(),
         esn,

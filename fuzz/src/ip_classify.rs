@@ -6,8 +6,8 @@ use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, Lifetime, OutboundParams, Params, SaId};
-use ipsec_core::spd::{Action, Direction, PolicyId, Rule, RuleId, Selector, Slot};
+use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params, SaId};
+use ipsec_core::spd::{Action, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant;
 
 use crate::crypto::FakeCrypto;
@@ -19,18 +19,22 @@ const MAX_SAS: usize = 4;
 /// A number of rules, the rules of 7 octets each, a number of SAs, the SAs of 4 octets each, and a packet.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let (mut slots, mut in_slots) = ([Slot::EMPTY; MAX_RULES], [Slot::EMPTY; MAX_RULES]);
+    let (mut slots, mut nodes) = ([Slot::EMPTY; MAX_RULES], [Node::EMPTY; Index::nodes(MAX_RULES)]);
+    let mut flows = [Remembered::NOTHING; 2];
+    let (mut hits, mut in_hits) = ([Hits::NONE; MAX_RULES], [Hits::NONE; MAX_RULES]);
     let mut sas = [const { OutboundSlot::<FakeCrypto>::EMPTY }; MAX_SAS];
     let mut in_sas: [InboundSlot<FakeCrypto>; 0] = [];
-    let mut outbound = Outbound::new(FakeCrypto::default(), &mut slots, &mut sas);
-    let mut inbound = Inbound::new(FakeCrypto::default(), &mut in_slots, &mut in_sas, &mut []);
+    let mut outbound = Outbound::new(FakeCrypto::default(), &mut hits, &mut sas).remembering(&mut flows);
+    let mut inbound = Inbound::new(FakeCrypto::default(), &mut in_hits, &mut in_sas, &mut []);
     let mut model = Model::default();
     for id in 0..u32::from(input.octet()) % (MAX_RULES as u32 + 1) {
         let rule = Rule { id: RuleId(id), ..rule(&mut input) };
-        outbound.insert_rule(rule).expect("a free slot");
-        inbound.insert_rule(rule).expect("a free slot");
         model.insert(rule);
     }
+    let rules = model.rules.iter().copied();
+    let index = Index::build(rules, &mut slots[..], &mut nodes[..]).expect("a free slot for each, and an id");
+    outbound.set_rules(&index).expect("room to count in");
+    inbound.set_rules(&index).expect("room to count in");
     for _ in 0..usize::from(input.octet()) % (MAX_SAS + 1) {
         let (policy, local, remote) = (policy(&mut input), [selector(&mut input)], [selector(&mut input)]);
         let id = outbound.install(Instant::ZERO, &sa(policy, &local, &remote)).expect("a free slot");
@@ -85,6 +89,7 @@ fn sa<'k>(policy: PolicyId, local_ts: &'k [TrafficSelector], remote_ts: &'k [Tra
     let at = |last| (Ipv4Addr::new(192, 0, 2, last), 4500).into();
     let sa = Params {
         spi: Spi::new(0x1000).expect("not reserved"),
+        mode: Mode::Tunnel,
         alg: AeadAlg::Aes128Gcm16,
         keymat: &[7; 20],
         esn: true,

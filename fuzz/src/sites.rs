@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ike_core::child::ChildSlot;
-use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
@@ -105,6 +105,7 @@ impl Pad for Site {
 pub struct Tables {
     sas: [IkeSlot<FakeCrypto>; IKE_SAS],
     children: [ChildSlot; CHILD_SAS],
+    index: [IndexBlock; IndexBlock::needed(IKE_SAS, CHILD_SAS)],
     messages: Vec<u8>,
 }
 
@@ -113,6 +114,7 @@ impl Default for Tables {
         Self {
             sas: Default::default(),
             children: [const { ChildSlot::EMPTY }; CHILD_SAS],
+            index: [const { IndexBlock::EMPTY }; IndexBlock::needed(IKE_SAS, CHILD_SAS)],
             messages: vec![0; IKE_SAS * 2 * MESSAGE],
         }
     }
@@ -121,8 +123,8 @@ impl Default for Tables {
 impl Tables {
     /// A host of `site` in this memory.
     pub fn host(&mut self, seed: u64, site: Site, settings: Settings) -> Host<'_> {
-        let Self { sas, children, messages } = self;
-        Endpoint::new(FakeCrypto::new(seed), site, Storage { sas, children, messages }, settings)
+        let Self { sas, children, index, messages } = self;
+        Endpoint::new(FakeCrypto::new(seed), site, Storage { sas, children, index, messages }, settings)
             .expect("room for messages")
     }
 }

@@ -1,8 +1,9 @@
-//! The configuration of a gateway: one TOML file. docs/configuration.md describes every key. That of an appliance without
-//! an operating system, which has no tunnels yet, is another one: [`board`].
+//! The configuration of a gateway: one TOML file, in one [`schema`] of which each appliance offers its part.
+//! docs/configuration.md describes every key.
 //!
 //! [`Config::parse`] reads text and answers with everything that is wrong with it, each with its place and a way to
-//! mend it. [`Config::diff`] says what a reload has to touch.
+//! mend it. [`Config::diff`] says what a reload has to touch. What an appliance has of its own it reads with a
+//! [`reader`].
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -18,7 +19,6 @@ use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
 
 mod areas;
-pub mod board;
 mod check;
 mod cover;
 mod diagnostic;
@@ -29,7 +29,8 @@ mod peer;
 mod policy;
 mod proposal;
 mod reach;
-mod reader;
+pub mod reader;
+pub mod schema;
 mod secret;
 pub mod selector;
 mod settings;
@@ -39,11 +40,11 @@ mod tests;
 pub use check::nobodys;
 pub use diagnostic::{ConfigError, Position, Warning};
 pub use diff::{ChildDiff, Diff, PeerDiff};
-pub use grammar::protocol_name;
+pub use grammar::{Bad, protocol_name};
 pub use identity::Identity;
 pub use secret::{NoKey, PSK_MAX, PSK_SHORT, Secret, SecretSource};
 
-use reader::{Reader, Section};
+use reader::{Document, Reader};
 
 /// A time as the configuration writes it: `500ms`, `20s`, `30m`, `8h`, `1d`.
 pub fn time(word: &str) -> Option<core::time::Duration> {
@@ -289,7 +290,7 @@ impl Config {
         left.map(|(peer, child)| format!("{}/{}", peer.name, child.name)).collect()
     }
 
-    /// Reads a configuration.
+    /// Reads the configuration of [`schema::LINUX`], the one home that has peers so far.
     ///
     /// Keys that stand in files of their own (`psk-file`) are read by [`Config::load_secrets`] afterwards. Keys in `text`
     /// itself are the caller's to wipe.
@@ -304,10 +305,10 @@ impl Config {
     /// assert!(errors[0].to_string().ends_with("did you mean \"mtu\"?"));
     /// ```
     pub fn parse(text: &str) -> Result<(Self, Vec<Warning>), Vec<ConfigError>> {
-        let mut document = DeTable::parse(text).map_err(|error| alloc::vec![syntax(text, &error)])?;
-        let mut reader = Reader::new(text);
-        let root = Section::new("the file", 0, document.get_ref());
-        reader.known(root, &["gateway", "peer", "policy"]);
+        let mut document = Document::parse(text).map_err(|error| alloc::vec![error])?;
+        let mut reader = Reader::new(text, &schema::LINUX);
+        let root = document.root();
+        reader.known(root);
         let settings = reader.table(root, "gateway", "[gateway]");
         let gateway = settings::read(&mut reader, settings);
         let peers: Vec<_> = reader
@@ -326,7 +327,7 @@ impl Config {
             reader.warn(0, "there is no [[peer]]: nothing goes into a tunnel".to_string());
         }
         let peers = peers.into_iter().map(|(peer, _)| peer).collect();
-        wipe(document.get_mut());
+        wipe(document.table_mut());
         Ok((Self { gateway, peers, policies }, reader.finish()?))
     }
 
@@ -403,23 +404,5 @@ fn wipe(document: &mut DeTable<'_>) {
         {
             key.zeroize();
         }
-    }
-}
-
-/// An error of the TOML itself. Its line is not repeated: it may hold a key.
-fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
-    let span = error.span().unwrap_or(0..0);
-    let message = error.message();
-    let hint = match text.get(span.clone()) {
-        Some(key) if message.starts_with("duplicate key") => {
-            format!("\"{key}\" stands here a second time; several peers, children or policies take double brackets")
-        }
-        _ => "every text value stands in quotes".to_string(),
-    };
-    ConfigError {
-        at: Reader::new(text).position(span.start),
-        found: format!("text that is not TOML ({message})"),
-        expected: "key = \"value\", [table] or [[table]]".to_string(),
-        hint,
     }
 }

@@ -42,7 +42,6 @@ use ike_core::event::{ChildId, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::PacketCrypto;
-use ipsec_core::engine::{Inbound, Outbound};
 use ipsec_core::net::Path;
 use ipsec_core::sa::Event;
 use ipsec_core::spd::{PolicyId, Rule};
@@ -51,7 +50,7 @@ use ipsec_core::time::Instant;
 use crate::cause::{Cause, Unreachable, Unsent};
 use crate::config::{Config, Diff, Policy, Remote, Settings};
 use crate::peers::Peers;
-use crate::policy;
+use crate::policy::{self, Inbound, Outbound};
 
 pub use operator::{Change, Unknown};
 pub use report::{Level, Report, What};

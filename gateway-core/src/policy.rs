@@ -1,13 +1,37 @@
 //! The Security Policy Database (RFC 4301 §4.4.1) out of a configuration: what the children protect, and `[[policy]]`.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use ike_core::pad::ChildConfigId;
+use ipsec_core::engine;
+use ipsec_core::error::Refused;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
-use ipsec_core::spd::{self, PolicyId, Rule, RuleId, Selector};
+use ipsec_core::spd::{self, Index, Node, PolicyId, Rule, RuleId, Selector, Slot};
 
 use crate::config::{Action, Child, Config, Policy};
 use crate::peers::Peers;
+
+/// Rules for any number of engines: they look into the same index, and the last one to leave it takes it down.
+pub type Shared = Arc<Index<Box<[Slot]>, Box<[Node]>>>;
+
+/// A sending engine that shares its rules.
+pub type Outbound<'a, P> = engine::Outbound<'a, P, Shared>;
+
+/// A receiving engine that shares its rules.
+pub type Inbound<'a, P> = engine::Inbound<'a, P, Shared>;
+
+/// An index of rules in memory of its own.
+///
+/// # Errors
+/// [`Refused::Duplicate`]: two rules have one id.
+pub fn index(rules: &[Rule]) -> Result<Shared, Refused> {
+    let slots = vec![Slot::EMPTY; rules.len()].into_boxed_slice();
+    let nodes = vec![Node::EMPTY; Index::nodes(rules.len())].into_boxed_slice();
+    Index::build(rules.iter().copied(), slots, nodes).map(Arc::new)
+}
 
 /// The policy that a child's SAs belong to. Children have numbers that are unique in a gateway, so the two map onto each
 /// other.

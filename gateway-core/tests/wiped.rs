@@ -17,16 +17,17 @@ use std::time::Duration;
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts, PeerState};
 use gateway_core::peers::Peers;
+use gateway_core::policy::{Inbound, Outbound};
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::failure::Failure;
 use ike_core::pad::Pad;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
-use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
+use ipsec_core::engine::{InboundSlot, OutboundSlot};
 use ipsec_core::net::Path;
-use ipsec_core::spd;
+use ipsec_core::spd::Hits;
 use ipsec_core::time::Instant;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -181,9 +182,10 @@ impl Site {
         let children = (0..4).map(|_| ChildSlot::default()).collect::<Vec<_>>().leak();
         let sending = (0..4).map(|_| OutboundSlot::<Noting>::EMPTY).collect::<Vec<_>>().leak();
         let receiving = (0..4).map(|_| InboundSlot::<Noting>::EMPTY).collect::<Vec<_>>().leak();
-        let rules = || (0..4).map(|_| spd::Slot::EMPTY).collect::<Vec<_>>().leak();
+        let rules = || (0..4).map(|_| Hits::NONE).collect::<Vec<_>>().leak();
         let tables = vec![place(sas), place(children), place(sending), place(receiving)];
-        let storage = Storage { sas, children, messages: vec![0; 4 * 2 * 2048].leak() };
+        let index = (0..IndexBlock::needed(4, 4)).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak();
+        let storage = Storage { sas, children, index, messages: vec![0; 4 * 2 * 2048].leak() };
         let engine = Ike::new(Random, Noting(Kind::Ike));
         Self {
             gateway,

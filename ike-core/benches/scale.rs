@@ -1,8 +1,13 @@
 //! What IKE costs a host with 10, with 1,000 and with 10,000 established SAs: `cargo bench -p ike-core --bench scale`.
 //!
-//! The three hosts stand side by side and are measured in turn, so that what disturbs one disturbs the others. Only the host
-//! is timed, not its peers. Of each figure the shortest of several rounds counts; a round goes through SAs all over the table
-//! ("each in turn"), so that with many of them their memory is cold, or always takes the same one ("the same one").
+//! The hosts stand side by side and are measured in turn, so that what disturbs one disturbs the others. Only the host is
+//! timed, not its peers. Of each figure the shortest of several rounds counts; a round goes through SAs all over the table
+//! ("each in turn"), or always takes the same one ("the same one").
+//!
+//! Where each SA has its turn, what a host with 10 SAs has in the nearest cache has to be fetched where there are 10,000,
+//! whatever the tables are like: the SA's own keys, state and messages. What that costs is measured, too: on a host with 10 SAs
+//! ("10 cold") the caches are swept before each turn, and warmed again, but for the SA whose turn it is, with the turn of
+//! another. What 10,000 SAs cost more than that is the tables' doing.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
@@ -22,11 +27,15 @@ use ipsec_core::net::{AddrRange, Path, TrafficSelector};
 use ipsec_core::time::Instant as Tick;
 
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
-/// How much more a figure may be with the most SAs than with the fewest.
+/// How much more a figure may be with the most SAs than with the fewest, of which the one that is asked is as cold.
 const GOAL: f64 = 1.3;
 const ROUNDS: usize = 15;
 /// How often a round does the same, each time on another SA where there are as many.
 const BATCH: usize = 64;
+/// The same where the caches are swept each time.
+const COLD_BATCH: usize = 16;
+/// Octets that sweep the caches of a core, and what it remembers of where pages lie.
+const SWEEP: usize = 16 << 20;
 const HUB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 500);
 const MESSAGE: usize = 1_280;
 
@@ -152,10 +161,12 @@ struct Side {
 
 impl Side {
     fn new(is_hub: bool, peers: usize) -> Self {
-        let slots = peers + 32;
+        let (slots, children) = (peers + 32, peers + 32 + 4 * BATCH);
+        let blocks = IndexBlock::needed(slots, children);
         let storage = Storage {
             sas: (0..slots).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak(),
-            children: (0..slots + 4 * BATCH).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak(),
+            children: (0..children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak(),
+            index: (0..blocks).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak(),
             messages: vec![0; slots * 2 * MESSAGE].leak(),
         };
         let engine = RustCrypto::new(Numbers(u64::from(is_hub)), Packets);
@@ -202,12 +213,15 @@ struct World {
     peers: Side,
     len: usize,
     turn: usize,
+    /// What the caches are swept with before each turn; empty where they are not.
+    sweep: Vec<u8>,
 }
 
 impl World {
-    fn new(len: usize) -> Self {
+    fn new(len: usize, sweep: usize) -> Self {
         let now = Tick::from_millis(1_000);
-        let mut world = Self { now, hub: Side::new(true, len), peers: Side::new(false, len), len, turn: 0 };
+        let (hub, peers) = (Side::new(true, len), Side::new(false, len));
+        let mut world = Self { now, hub, peers, len, turn: 0, sweep: vec![1; sweep] };
         for number in 0..len {
             world.pass(10);
             world.peers.endpoint.initiate(world.now, PeerId(number as u32), None).expect("room");
@@ -251,12 +265,21 @@ impl World {
 
     /// What the hub took for one of `times`.
     fn measure(&mut self, times: usize, mut act: impl FnMut(&mut Self)) -> f64 {
-        self.hub.took = Duration::ZERO;
+        let cold = !self.sweep.is_empty();
+        let times = if cold { times.min(COLD_BATCH) } else { times };
+        let mut took = Duration::ZERO;
         for _ in 0..times {
+            if cold {
+                black_box(self.sweep.iter().step_by(64).fold(0u8, |sum, octet| sum.wrapping_add(*octet)));
+                self.pass(1);
+                act(self);
+            }
             self.pass(1);
+            self.hub.took = Duration::ZERO;
             act(self);
+            took += self.hub.took;
         }
-        self.hub.took.as_nanos() as f64 / times as f64
+        took.as_nanos() as f64 / times as f64
     }
 
     /// A peer asks for a sign of life.
@@ -393,13 +416,26 @@ const STEPS: [Step; 11] = [
     ("lookups", World::look),
 ];
 
+/// Octets of this process that are in memory.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
 fn main() -> ExitCode {
     let begun = Instant::now();
-    let mut worlds = SIZES.map(World::new);
-    println!("{:.1?} to connect {} peers", begun.elapsed(), SIZES.iter().sum::<usize>());
-    let slots = [size_of::<IkeSlot<Engine>>(), size_of::<ChildSlot>()];
-    println!("octets of a slot: {} for an IKE SA, {} for a Child SA", slots[0], slots[1]);
-    let mut best = [[f64::INFINITY; SIZES.len()]; STEPS.len()];
+    let few = World::new(SIZES[0], 0);
+    let cold = World::new(SIZES[0], SWEEP);
+    let some = World::new(SIZES[1], 0);
+    let before = resident();
+    let many = World::new(SIZES[2], 0);
+    let each = (resident() - before) / (2 * SIZES[2]);
+    let mut worlds = [few, cold, some, many];
+    println!("{:.1?} to connect everybody", begun.elapsed());
+    let (ike, child, index) = (size_of::<IkeSlot<Engine>>(), size_of::<ChildSlot>(), IndexBlock::OCTETS_PER_SLOT);
+    println!("octets of a slot: {ike} for an IKE SA, {child} for a Child SA, {index} more in the index for either");
+    println!("octets in memory for an IKE SA with its Child SA and two buffers of {MESSAGE} octets: {each}");
+    let mut best = [[f64::INFINITY; 4]; STEPS.len()];
     for _ in 0..ROUNDS {
         for (best, (_, step)) in best.iter_mut().zip(STEPS) {
             for (best, world) in best.iter_mut().zip(&mut worlds) {
@@ -410,13 +446,19 @@ fn main() -> ExitCode {
     for side in worlds.iter().flat_map(|world| [&world.hub, &world.peers]) {
         assert_eq!(side.endpoint.check(), Ok(()));
     }
-    println!("{:>34} {:>10} {:>10} {:>10} {:>7}   goal", "ns", SIZES[0], SIZES[1], SIZES[2], "growth");
+    println!(
+        "{:>34} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10}   goal of the latter",
+        "ns", SIZES[0], "10 cold", SIZES[1], SIZES[2], "growth", "over cold"
+    );
     let mut met = true;
-    for ((name, _), [few, some, many]) in STEPS.into_iter().zip(best) {
-        let growth = many / few;
-        let verdict = if growth <= GOAL { "met" } else { "MISSED" };
-        println!("{name:>34} {few:>10.0} {some:>10.0} {many:>10.0} {growth:>7.2}   <= {GOAL} {verdict}");
-        met &= growth <= GOAL;
+    for ((name, _), [few, cold, some, many]) in STEPS.into_iter().zip(best) {
+        // Where nothing is cold, sweeping shows nothing.
+        let (growth, over) = (many / few, many / cold.max(few));
+        let verdict = if over <= GOAL { "met" } else { "MISSED" };
+        println!(
+            "{name:>34} {few:>8.0} {cold:>8.0} {some:>8.0} {many:>8.0} {growth:>8.2} {over:>10.2}   <= {GOAL} {verdict}"
+        );
+        met &= over <= GOAL;
     }
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

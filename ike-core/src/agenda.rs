@@ -101,7 +101,7 @@ pub(crate) fn next<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Op
 
 fn child_task<C: IkeCrypto>(env: &mut Env<'_, '_, C>) -> Option<Task> {
     let mut best = None;
-    for (slot, child) in env.children.of(env.slot) {
+    for (slot, child) in env.children.waiting(env.slot) {
         match &child.phase {
             Phase::Up(up) if up.settles_at.is_some() => {}
             Phase::Up(up) if up.leaving.is_some() => return Some(Task::DeleteChildren),

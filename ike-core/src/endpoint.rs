@@ -36,7 +36,7 @@ mod view;
 
 pub use crate::sa::IkeSlot;
 pub use crate::settings::Settings;
-pub use crate::table::Misfiled;
+pub use crate::table::{IndexBlock, Misfiled};
 pub use calls::Denied;
 pub use view::{ChildView, IkeView, Occupancy, PadMut, SaState, SpiMeaning};
 
@@ -57,6 +57,8 @@ pub struct Storage<'a, C: IkeCrypto> {
     /// Child SAs, with room for rekeys (twice as many as there are children); at most 65,535. The low bits of an
     /// inbound SPI are the number of its slot here, so an SAD of the same size finds it without a search.
     pub children: &'a mut [ChildSlot],
+    /// What stands where in the two tables: [`IndexBlock::needed`] for so many slots.
+    pub index: &'a mut [IndexBlock],
     /// Room for messages, shared out evenly to the SAs: [`ROOM_PER_SA`] octets for each take every first message seen in
     /// the field, half of that does for peers whose proposals are known to be few.
     pub messages: &'a mut [u8],
@@ -127,23 +129,26 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// An endpoint without SAs.
     ///
     /// # Errors
-    /// [`NoRoom`] when the room for messages is too small for the number of SAs (2 × 580 octets each), or a table has
-    /// more than 65,535 slots.
+    /// [`NoRoom`] when the room for messages is too small for the number of SAs (2 × 580 octets each), there are too few
+    /// blocks for the index, or a table has more than 65,535 slots.
     pub fn new(mut crypto: C, pad: P, storage: Storage<'a, C>, settings: Settings) -> Result<Self, NoRoom> {
-        let Storage { sas, children, messages } = storage;
+        let Storage { sas, children, index, messages } = storage;
         let half = messages.len().checked_div(sas.len().saturating_mul(2)).unwrap_or(0).min(usize::from(u16::MAX));
         if half < SMALLEST_MESSAGE + MARKER_LEN || sas.len() > 0xffff || children.len() > 0xffff {
             return Err(NoRoom);
         }
-        // The marker in front of each buffer is zero from here on; messages are written behind it.
-        messages.fill(0);
+        let (ike_index, child_index) = index.split_at_mut_checked(IndexBlock::count(sas.len())).ok_or(NoRoom)?;
+        if child_index.len() < IndexBlock::count(children.len()) {
+            return Err(NoRoom);
+        }
         let jar = Jar::new(&mut crypto);
         let mut secret = || {
             let mut random = [[0; 8]; 2];
             random.iter_mut().for_each(|half| crypto.random(half));
             HashSecret(random.map(u64::from_be_bytes))
         };
-        let (sas, children) = (Table::new(sas, secret()), Table::new(children, secret()));
+        let sas = Table::new(sas, ike_index, secret());
+        let children = Table::new(children, child_index, secret());
         Ok(Self {
             crypto,
             pad,
@@ -208,7 +213,14 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
                 State::InitSent(_) => state::init_sent::on_message(sa, env, path, header, datagram),
                 State::InitAnswered(_) => state::init_answered::on_message(sa, env, path, header, datagram),
                 State::AuthSent(_) => state::auth_sent::on_message(sa, env, path, header, datagram),
-                State::Established(_) => state::established::on_message(sa, env, path, header, datagram),
+                State::Established(_) => {
+                    let made = state::established::on_message(sa, env, path, header, datagram);
+                    // What concerns nobody else goes on at once: so it is filed once.
+                    if matches!(made, Ok(Effects::Nothing)) {
+                        state::established::pursue(sa, env);
+                    }
+                    made
+                }
                 State::Dead(_) => state::deleting::on_message(sa, path, header),
             }
         });
@@ -238,7 +250,14 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
                 // It goes as soon as that was told.
                 Some(State::Dead(_)) => self.sas.edit(slot).into_iter().for_each(|mut sa| sa.only_to_tell()),
                 _ => {
-                    if let Some(effects) = self.work(now, slot, agenda::on_time) {
+                    let done = self.work(now, slot, |sa, env| {
+                        let effects = agenda::on_time(sa, env);
+                        if matches!(effects, Effects::Nothing) {
+                            state::established::pursue(sa, env);
+                        }
+                        effects
+                    });
+                    if let Some(effects) = done {
                         self.apply(now, slot, effects);
                     }
                 }
@@ -374,7 +393,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     /// The SA of ours with this SPI, when it is established.
-    fn alive(&mut self, Heir { slot, spi }: Heir) -> Option<Edit<'_, IkeSlot<C>>> {
+    fn alive(&mut self, Heir { slot, spi }: Heir) -> Option<Edit<'_, 'a, IkeSlot<C>>> {
         let sa = self.sas.edit(slot)?;
         (sa.spi() == spi && matches!(sa.state, State::Established(_))).then_some(sa)
     }
@@ -430,8 +449,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// Sends the next request that somebody waits for, when none is outstanding.
     fn pursue(&mut self, now: Instant, slot: u16) {
-        if self.sas.get(slot).is_some_and(|sa| matches!(&sa.state, State::Established(established) if established.work))
-        {
+        let waits = |sa: &Sa<C>| matches!(&sa.state, State::Established(established) if established.work);
+        if self.sas.get(slot).is_some_and(|sa| waits(sa) && sa.window.outstanding.is_none()) {
             self.work(now, slot, state::established::pursue);
         }
     }

@@ -28,7 +28,7 @@ pub(crate) struct Env<'x, 'a, C: IkeCrypto> {
     /// What the datagram carries that is being handled, once it could be read.
     pub(crate) heard: &'x mut Option<Outline>,
     /// The other SAs, to be asked only once it is known who asks; gone when another slot was taken.
-    pub(crate) others: Option<Others<'x, IkeSlot<C>>>,
+    pub(crate) others: Option<Others<'x, 'a, IkeSlot<C>>>,
 }
 
 impl<'x, C: IkeCrypto> Env<'x, '_, C> {

@@ -29,7 +29,7 @@
 //! use core::time::Duration;
 //! use ike_core::child::ChildSlot;
 //! use ike_core::crypto::rustcrypto::RustCrypto;
-//! use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+//! use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 //! use ike_core::event::Event;
 //! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 //! use ike_core::proposal::{EspProposal, IkeProposal};
@@ -98,20 +98,22 @@
 //! // The memory: room for 4 IKE SAs and 4 Child SAs on each side.
 //! let mut slots: [[IkeSlot<_>; 4]; 2] = Default::default();
 //! let mut children: [[ChildSlot; 4]; 2] = Default::default();
+//! let mut index = [const { [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 4)] }; 2];
 //! let mut messages = [[0; 4 * 2 * 1280]; 2];
 //! let [slots_a, slots_b] = &mut slots;
 //! let [children_a, children_b] = &mut children;
+//! let [index_a, index_b] = &mut index;
 //! let [messages_a, messages_b] = &mut messages;
 //! let mut a = Endpoint::new(
 //!     RustCrypto::new(Rng(1), ipsec_core::crypto::rustcrypto::RustCrypto),
 //!     connection(left, right, "left.example", "right.example", left_child),
-//!     Storage { sas: slots_a, children: children_a, messages: messages_a },
+//!     Storage { sas: slots_a, children: children_a, index: index_a, messages: messages_a },
 //!     Settings::default(),
 //! ).unwrap();
 //! let mut b = Endpoint::new(
 //!     RustCrypto::new(Rng(2), ipsec_core::crypto::rustcrypto::RustCrypto),
 //!     connection(right, left, "right.example", "left.example", right_child),
-//!     Storage { sas: slots_b, children: children_b, messages: messages_b },
+//!     Storage { sas: slots_b, children: children_b, index: index_b, messages: messages_b },
 //!     Settings::default(),
 //! ).unwrap();
 //!

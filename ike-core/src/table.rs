@@ -1,20 +1,26 @@
 //! The caller's tables: whatever is asked of them costs the same however much stands in them.
 //!
-//! Each place knows, beside its content, where it stands in the lists, chains and the heap of the table ([`links`]), so all of
-//! them are the caller's memory, too. A content can only be changed through an [`Edit`], which files the place anew when it
-//! ends: under the keys, the moment and the wishes that the content says then. Nobody else has to remember that.
+//! Beside the slots with the contents lies an index of them: in which lists and chains each place stands, and a heap of what
+//! falls due ([`index`], [`heap`]). It is the caller's memory, too. A content can only be changed through an [`Edit`], which
+//! files the place anew when it ends: under the keys, the moment and the wishes that the content says then. Nobody else has
+//! to remember that.
 
 use core::ops::{Deref, DerefMut};
 
 use ipsec_core::time::Instant;
 
+mod check;
+mod due;
+mod filing;
 mod hash;
-mod links;
+mod heap;
+mod index;
 
+pub use check::Misfiled;
 pub(crate) use hash::HashSecret;
-pub use links::Misfiled;
-use links::{Core, Filing, Head, Link, Linked, Links, List, NONE};
-pub(crate) use links::{KINDS, RANKS};
+pub use index::IndexBlock;
+use index::{Chain, Head, Index, List, NONE};
+pub(crate) use index::{KINDS, RANKS};
 
 /// Something that contents are looked up by.
 pub(crate) trait Key {
@@ -37,6 +43,10 @@ pub(crate) trait Filed {
     fn sends(&self) -> bool {
         false
     }
+    /// Whether it waits for its turn. Those that do are found among those near a key without a look at the others.
+    fn waits(&self) -> bool {
+        false
+    }
     /// Whether its place may be taken when there is no empty one. It has nothing to tell.
     fn is_over(&self) -> bool {
         false
@@ -49,21 +59,11 @@ pub(crate) trait Filed {
     }
 }
 
-/// What the caller's slot holds.
-pub(crate) struct Place<T> {
-    links: Links,
-    item: Option<T>,
-}
-
-impl<T> Place<T> {
-    pub(crate) const EMPTY: Self = Self { links: Links::NEW, item: None };
-}
-
 /// A slot of the caller's.
 pub(crate) trait Slot {
     type Item: Filed;
-    fn place(&self) -> &Place<Self::Item>;
-    fn place_mut(&mut self) -> &mut Place<Self::Item>;
+    fn item(&self) -> &Option<Self::Item>;
+    fn item_mut(&mut self) -> &mut Option<Self::Item>;
 }
 
 /// The key of the contents in a slot.
@@ -71,37 +71,15 @@ type KeyOf<S> = <<S as Slot>::Item as Filed>::Key;
 
 pub(crate) struct Table<'a, S: Slot> {
     slots: &'a mut [S],
-    core: Core,
-}
-
-impl<S: Slot> Linked for Table<'_, S> {
-    fn links(&self, place: u16) -> Option<&Links> {
-        self.slots.get(usize::from(place)).map(|slot| &slot.place().links)
-    }
-
-    fn core(&self) -> &Core {
-        &self.core
-    }
-}
-
-impl<S: Slot> Link for Table<'_, S> {
-    fn links_mut(&mut self, place: u16) -> Option<&mut Links> {
-        self.slots.get_mut(usize::from(place)).map(|slot| &mut slot.place_mut().links)
-    }
-
-    fn core_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
+    index: Index<'a>,
 }
 
 impl<'a, S: Slot> Table<'a, S> {
-    /// All of these slots, empty; at most 65,535.
-    pub(crate) fn new(slots: &'a mut [S], secret: HashSecret) -> Self {
-        let core = Core::new(secret, slots.len());
-        let mut table = Self { slots, core };
-        for slot in table.slots.iter_mut() {
-            *slot.place_mut() = Place::EMPTY;
-        }
+    /// All of these slots, empty; at most 65,535, with [so many](IndexBlock::count) blocks.
+    pub(crate) fn new(slots: &'a mut [S], blocks: &'a mut [IndexBlock], secret: HashSecret) -> Self {
+        let index = Index::new(blocks, secret, slots.len());
+        let mut table = Self { slots, index };
+        table.slots.iter_mut().for_each(|slot| *slot.item_mut() = None);
         // The list of those that are free begins with the one that came last.
         for slot in (0..NONE).take(table.slots.len()).rev() {
             table.refile(slot);
@@ -115,21 +93,21 @@ impl<'a, S: Slot> Table<'a, S> {
 
     /// How many have a content.
     pub(crate) fn used(&self) -> usize {
-        usize::from(self.core.used)
+        usize::from(self.index.used)
     }
 
     /// How many are kept for one.
     pub(crate) fn kept(&self) -> usize {
-        usize::from(self.core.kept)
+        usize::from(self.index.kept)
     }
 
     /// How many contents are of those that are counted.
     pub(crate) fn counted(&self) -> usize {
-        usize::from(self.core.counted)
+        usize::from(self.index.counted)
     }
 
     pub(crate) fn get(&self, slot: u16) -> Option<&S::Item> {
-        self.slots.get(usize::from(slot))?.place().item.as_ref()
+        self.slots.get(usize::from(slot))?.item().as_ref()
     }
 
     /// What stands in a slot, if it is the one with this number.
@@ -139,17 +117,22 @@ impl<'a, S: Slot> Table<'a, S> {
 
     /// How many contents a slot had: tells one from the one before.
     pub(crate) fn generation(&self, slot: u16) -> u32 {
-        self.links(slot).map_or(0, |links| links.generation)
+        self.index.links(slot).map_or(0, |links| links.generation)
     }
 
     /// Each content with its slot. Looks at every slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &S::Item)> + Clone {
-        (0..NONE).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.place().item.as_ref()?)))
+        (0..NONE).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.item().as_ref()?)))
     }
 
-    /// Those whose keys fall where this one does: all that have it, and some others.
+    /// Those whose keys lie where this one does: all that have it, and hardly ever another.
     pub(crate) fn near(&self, key: KeyOf<S>) -> impl Iterator<Item = (u16, &S::Item)> + Clone {
-        self.ring(self.chain(&key)).filter_map(|slot| Some((slot, self.get(slot)?)))
+        self.index.near(self.index.chain(&key)).filter_map(|slot| Some((slot, self.get(slot)?)))
+    }
+
+    /// Those of them that wait for their turn.
+    pub(crate) fn waiting(&self, key: KeyOf<S>) -> impl Iterator<Item = (u16, &S::Item)> + Clone {
+        self.index.near(self.index.chain(&key).waiting()).filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
     /// Changes those near `key` that `which` says. What is changed may leave the others' company.
@@ -157,12 +140,25 @@ impl<'a, S: Slot> Table<'a, S> {
         &mut self,
         key: KeyOf<S>,
         which: impl Fn(&S::Item) -> bool,
-        mut change: impl FnMut(&mut S::Item),
+        change: impl FnMut(&mut S::Item),
     ) {
-        let head = self.chain(&key);
-        let mut next = self.first(head);
+        self.each(self.index.chain(&key), which, change);
+    }
+
+    /// The same for those of them that wait for their turn.
+    pub(crate) fn each_waiting(
+        &mut self,
+        key: KeyOf<S>,
+        which: impl Fn(&S::Item) -> bool,
+        change: impl FnMut(&mut S::Item),
+    ) {
+        self.each(self.index.chain(&key).waiting(), which, change);
+    }
+
+    fn each(&mut self, chain: Chain, which: impl Fn(&S::Item) -> bool, mut change: impl FnMut(&mut S::Item)) {
+        let mut next = self.index.next_near(chain, None);
         while let Some(slot) = next {
-            next = self.next(head, slot);
+            next = self.index.next_near(chain, Some(slot));
             if self.get(slot).is_some_and(&which)
                 && let Some(mut item) = self.edit(slot)
             {
@@ -173,75 +169,71 @@ impl<'a, S: Slot> Table<'a, S> {
 
     /// The next one near `key` behind this slot, or the first.
     pub(crate) fn next_near(&self, key: KeyOf<S>, slot: Option<u16>) -> Option<u16> {
-        let head = self.chain(&key);
-        slot.map_or_else(|| self.first(head), |slot| self.next(head, slot))
+        self.index.next_near(self.index.chain(&key), slot)
     }
 
     /// A slot that may be taken: better one that is empty.
     pub(crate) fn vacant(&self) -> Option<u16> {
-        self.first(Head::List(List::Free)).or_else(|| self.first(Head::List(List::Over)))
+        vacant(&self.index)
     }
 
     /// An empty slot.
     pub(crate) fn free(&self) -> Option<u16> {
-        self.first(Head::List(List::Free))
+        self.index.first(Head::List(List::Free))
     }
 
     /// Which has something to send, for the longest time.
     pub(crate) fn sending(&self) -> Option<u16> {
-        self.first(Head::List(List::Send))
+        self.index.first(Head::List(List::Send))
     }
 
     /// Which has something of this rank to tell, for the longest time.
     pub(crate) fn telling(&self, rank: u8) -> Option<u16> {
-        self.first(Head::List(List::Tell(rank)))
+        self.index.first(Head::List(List::tell(rank)))
     }
 
     /// When something falls due.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.first_due().map(|(due, _)| due)
+        self.index.first_due().map(|(due, _)| due)
     }
 
     /// Which falls due first, if that is by now.
     pub(crate) fn ripe(&self, now: Instant) -> Option<u16> {
-        self.first_due().filter(|(due, _)| *due <= now).map(|(_, slot)| slot)
+        self.index.first_due().filter(|(due, _)| *due <= now).map(|(_, slot)| slot)
     }
 
     /// The content of a slot, to be changed.
-    pub(crate) fn edit(&mut self, slot: u16) -> Option<Edit<'_, S>> {
+    pub(crate) fn edit(&mut self, slot: u16) -> Option<Edit<'_, 'a, S>> {
         let (before, rest) = self.slots.split_at_mut_checked(usize::from(slot))?;
         let (this, after) = rest.split_first_mut()?;
-        let Place { links, item } = this.place_mut();
-        let rest = Rest { before, links, after, slot, core: &mut self.core };
-        Some(Edit { item: item.as_mut()?, rest, taken: NONE })
+        let item = this.item_mut().as_mut()?;
+        Some(Edit { item, rest: Rest { before, after, slot }, index: &mut self.index, taken: NONE })
     }
 
     /// The same, if it is the one with this number.
-    pub(crate) fn edit_named(&mut self, (slot, generation): (u16, u32)) -> Option<Edit<'_, S>> {
+    pub(crate) fn edit_named(&mut self, (slot, generation): (u16, u32)) -> Option<Edit<'_, 'a, S>> {
         (self.generation(slot) == generation).then(|| self.edit(slot)).flatten()
     }
 
     /// Puts a content into a slot that may be taken, and gives it a number.
     pub(crate) fn put(&mut self, slot: u16, item: S::Item) -> Option<u32> {
-        let place = self.slots.get_mut(usize::from(slot))?.place_mut();
-        place.item = Some(item);
-        place.links.generation = place.links.generation.wrapping_add(1);
+        *self.slots.get_mut(usize::from(slot))?.item_mut() = Some(item);
+        let generation = number(&mut self.index, slot)?;
         self.refile(slot);
-        Some(self.generation(slot))
+        Some(generation)
     }
 
     /// Empties a slot.
     pub(crate) fn clear(&mut self, slot: u16) {
         if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
-            slot.place_mut().item = None;
+            *slot.item_mut() = None;
         }
         self.refile(slot);
     }
 
     fn refile(&mut self, slot: u16) {
-        let item = self.slots.get(usize::from(slot)).and_then(|slot| slot.place().item.as_ref());
-        let filing = Filing::of(item, &self.core);
-        self.file(slot, filing);
+        let filing = self.index.filing(self.get(slot));
+        self.index.file(slot, filing);
     }
 
     /// Whether each place is filed as its content says. Looks at everything, more than once.
@@ -249,100 +241,71 @@ impl<'a, S: Slot> Table<'a, S> {
     /// # Errors
     /// The first that is not.
     pub(crate) fn check(&self) -> Result<(), Misfiled> {
-        links::check(self, self.slots)
+        check::check(&self.index, self.slots)
     }
 }
 
-/// A table without the content that is being changed.
+fn vacant(index: &Index<'_>) -> Option<u16> {
+    index.first(Head::List(List::Free)).or_else(|| index.first(Head::List(List::Over)))
+}
+
+/// Numbers the content that comes to a place.
+fn number(index: &mut Index<'_>, place: u16) -> Option<u32> {
+    let links = index.links_mut(place)?;
+    links.generation = links.generation.wrapping_add(1);
+    Some(links.generation)
+}
+
+/// All slots but one.
 struct Rest<'x, S> {
     before: &'x mut [S],
-    links: &'x mut Links,
     after: &'x mut [S],
+    /// The number of the one.
     slot: u16,
-    core: &'x mut Core,
 }
 
-/// Where a slot stands when the one with number `this` is taken out: before it, or behind, or it is the one.
-enum Side {
-    Before(usize),
-    This,
-    After(usize),
-}
-
-fn side(this: u16, slot: u16) -> Side {
-    match usize::from(slot).checked_sub(usize::from(this)) {
-        None => Side::Before(usize::from(slot)),
-        Some(0) => Side::This,
-        Some(behind) => Side::After(behind.saturating_sub(1)),
-    }
-}
-
-/// The links of a place, of which `own` are those of `this` one.
-fn links_of<'s, S: Slot>(this: u16, before: &'s [S], own: &'s Links, after: &'s [S], place: u16) -> Option<&'s Links> {
-    match side(this, place) {
-        Side::Before(index) => before.get(index).map(|slot| &slot.place().links),
-        Side::This => Some(own),
-        Side::After(index) => after.get(index).map(|slot| &slot.place().links),
-    }
-}
-
-impl<S: Slot> Linked for Rest<'_, S> {
-    fn links(&self, place: u16) -> Option<&Links> {
-        links_of(self.slot, self.before, self.links, self.after, place)
+impl<'x, S: Slot> Rest<'x, S> {
+    /// How many slots there are, the one included.
+    fn len(&self) -> usize {
+        self.before.len().saturating_add(self.after.len()).saturating_add(1)
     }
 
-    fn core(&self) -> &Core {
-        self.core
-    }
-}
-
-impl<S: Slot> Link for Rest<'_, S> {
-    fn links_mut(&mut self, place: u16) -> Option<&mut Links> {
-        match side(self.slot, place) {
-            Side::Before(index) => self.before.get_mut(index).map(|slot| &mut slot.place_mut().links),
-            Side::This => Some(self.links),
-            Side::After(index) => self.after.get_mut(index).map(|slot| &mut slot.place_mut().links),
-        }
+    fn get(&self, slot: u16) -> Option<&S::Item> {
+        let slot = match slot.checked_sub(self.slot) {
+            None => self.before.get(usize::from(slot)),
+            Some(behind) => self.after.get(usize::from(behind.checked_sub(1)?)),
+        };
+        slot?.item().as_ref()
     }
 
-    fn core_mut(&mut self) -> &mut Core {
-        self.core
+    fn into_item(self, slot: u16) -> Option<&'x mut Option<S::Item>> {
+        let slot = match slot.checked_sub(self.slot) {
+            None => self.before.get_mut(usize::from(slot)),
+            Some(behind) => self.after.get_mut(usize::from(behind.checked_sub(1)?)),
+        };
+        Some(slot?.item_mut())
     }
-}
-
-impl<S: Slot> Rest<'_, S> {
-    fn item(&self, slot: u16) -> Option<&S::Item> {
-        other(self.slot, self.before, self.after, slot)
-    }
-}
-
-/// What stands in a slot that is not `this` one.
-fn other<'s, S: Slot>(this: u16, before: &'s [S], after: &'s [S], slot: u16) -> Option<&'s S::Item> {
-    let slot = match side(this, slot) {
-        Side::Before(index) => before.get(index),
-        Side::This => None,
-        Side::After(index) => after.get(index),
-    };
-    slot?.place().item.as_ref()
 }
 
 /// A content that is being changed. Its end files the place anew.
-pub(crate) struct Edit<'x, S: Slot> {
+pub(crate) struct Edit<'x, 'a, S: Slot> {
     item: &'x mut S::Item,
     rest: Rest<'x, S>,
+    index: &'x mut Index<'a>,
     /// The slot that was taken besides.
     taken: u16,
 }
 
-impl<S: Slot> Edit<'_, S> {
+impl<'a, S: Slot> Edit<'_, 'a, S> {
     /// The content, and a look at the others beside it.
-    pub(crate) fn parts(&mut self) -> (&mut S::Item, Others<'_, S>) {
-        let Rest { before, links, after, slot, core } = &mut self.rest;
-        (&mut *self.item, Others { before, links, after, slot: *slot, core, taken: &mut self.taken })
+    pub(crate) fn parts(&mut self) -> (&mut S::Item, Others<'_, 'a, S>) {
+        let Rest { before, after, slot } = &mut self.rest;
+        let rest = Rest { before, after, slot: *slot };
+        (&mut *self.item, Others { rest, index: self.index, taken: &mut self.taken })
     }
 }
 
-impl<S: Slot> Deref for Edit<'_, S> {
+impl<S: Slot> Deref for Edit<'_, '_, S> {
     type Target = S::Item;
 
     fn deref(&self) -> &S::Item {
@@ -350,70 +313,51 @@ impl<S: Slot> Deref for Edit<'_, S> {
     }
 }
 
-impl<S: Slot> DerefMut for Edit<'_, S> {
+impl<S: Slot> DerefMut for Edit<'_, '_, S> {
     fn deref_mut(&mut self) -> &mut S::Item {
         self.item
     }
 }
 
-impl<S: Slot> Drop for Edit<'_, S> {
+impl<S: Slot> Drop for Edit<'_, '_, S> {
     fn drop(&mut self) {
-        let filing = Filing::of(Some(&*self.item), self.rest.core);
-        self.rest.file(self.rest.slot, filing);
+        let filing = self.index.filing(Some(&*self.item));
+        self.index.file(self.rest.slot, filing);
         if self.taken != NONE {
-            let filing = Filing::of(self.rest.item(self.taken), self.rest.core);
-            self.rest.file(self.taken, filing);
+            let filing = self.index.filing(self.rest.get(self.taken));
+            self.index.file(self.taken, filing);
         }
     }
 }
 
 /// The other contents while one is being changed.
-pub(crate) struct Others<'x, S> {
-    before: &'x mut [S],
-    links: &'x Links,
-    after: &'x mut [S],
-    slot: u16,
-    core: &'x Core,
+pub(crate) struct Others<'x, 'a, S> {
+    rest: Rest<'x, S>,
+    index: &'x mut Index<'a>,
     taken: &'x mut u16,
 }
 
-impl<S: Slot> Linked for Others<'_, S> {
-    fn links(&self, place: u16) -> Option<&Links> {
-        links_of(self.slot, self.before, self.links, self.after, place)
-    }
-
-    fn core(&self) -> &Core {
-        self.core
-    }
-}
-
-impl<'x, S: Slot> Others<'x, S> {
+impl<'x, S: Slot> Others<'x, '_, S> {
     /// How many slots there are, this one included.
     pub(crate) fn len(&self) -> usize {
-        self.before.len().saturating_add(self.after.len()).saturating_add(1)
+        self.rest.len()
     }
 
-    /// The others whose keys fall where this one does: all that have it, and some more.
+    /// The others whose keys lie where this one does: all that have it, and hardly ever another.
     pub(crate) fn near(&self, key: KeyOf<S>) -> impl Iterator<Item = &S::Item> {
-        self.ring(self.chain(&key)).filter_map(|slot| other(self.slot, self.before, self.after, slot))
+        self.index.near(self.index.chain(&key)).filter_map(|slot| self.rest.get(slot))
     }
 
     /// A slot that may be taken: better one that is empty.
     pub(crate) fn vacant(&self) -> Option<u16> {
-        self.first(Head::List(List::Free)).or_else(|| self.first(Head::List(List::Over)))
+        vacant(self.index)
     }
 
     /// Another slot, emptied, to put something there. What comes there gets a number of its own.
     pub(crate) fn take(self, slot: u16) -> Option<&'x mut Option<S::Item>> {
-        let Self { before, after, slot: this, taken, .. } = self;
-        let found = match side(this, slot) {
-            Side::Before(index) => before.get_mut(index),
-            Side::This => None,
-            Side::After(index) => after.get_mut(index),
-        };
-        let Place { links, item } = found?.place_mut();
-        links.generation = links.generation.wrapping_add(1);
-        *taken = slot;
+        let item = self.rest.into_item(slot)?;
+        number(self.index, slot)?;
+        *self.taken = slot;
         *item = None;
         Some(item)
     }
@@ -432,6 +376,7 @@ mod tests {
         due: Option<u64>,
         tells: Option<u8>,
         sends: bool,
+        waits: bool,
         over: bool,
         counts: bool,
         keeps: Option<u16>,
@@ -468,6 +413,10 @@ mod tests {
             self.sends
         }
 
+        fn waits(&self) -> bool {
+            self.waits
+        }
+
         fn is_over(&self) -> bool {
             self.over
         }
@@ -481,23 +430,24 @@ mod tests {
         }
     }
 
-    struct Paper(Place<Note>);
+    struct Paper(Option<Note>);
 
     impl Slot for Paper {
         type Item = Note;
 
-        fn place(&self) -> &Place<Note> {
+        fn item(&self) -> &Option<Note> {
             &self.0
         }
 
-        fn place_mut(&mut self) -> &mut Place<Note> {
+        fn item_mut(&mut self) -> &mut Option<Note> {
             &mut self.0
         }
     }
 
     fn table(len: usize) -> Table<'static, Paper> {
-        let slots: Vec<_> = (0..len).map(|_| Paper(Place::EMPTY)).collect();
-        Table::new(Box::leak(slots.into_boxed_slice()), HashSecret([1, 2]))
+        let slots: Vec<_> = (0..len).map(|_| Paper(None)).collect();
+        let blocks: Vec<_> = (0..IndexBlock::count(len)).map(|_| IndexBlock::EMPTY).collect();
+        Table::new(Box::leak(slots.into_boxed_slice()), Box::leak(blocks.into_boxed_slice()), HashSecret([1, 2]))
     }
 
     /// The next of a row of numbers that looks like chance (SplitMix64).
@@ -513,7 +463,8 @@ mod tests {
         let keys = [4, 9, 30].map(|limit| maybe(limit).map(|key| key as u16));
         let (due, tells) = (maybe(20), maybe(4).map(|rank| rank as u8 - 1));
         let over = tells.is_none() && maybe(4).is_none();
-        Note { keys, due, tells, over, sends: maybe(2).is_some(), counts: maybe(2).is_some(), keeps: None }
+        let mut coin = || maybe(2).is_some();
+        Note { keys, due, tells, over, sends: coin(), waits: coin(), counts: coin(), keeps: None }
     }
 
     #[test]
@@ -560,6 +511,11 @@ mod tests {
                     found.sort_unstable();
                     let all: Vec<_> = table.iter().filter(is).map(|(slot, _)| slot).collect();
                     assert_eq!(found, all);
+                    let waits = |(_, note): &(u16, &Note)| note.waits;
+                    let waiting: Vec<_> = table.waiting(By(kind, key)).collect();
+                    assert!(waiting.iter().all(waits));
+                    let waiting = waiting.iter().filter(|found| is(found)).count();
+                    assert_eq!(waiting, table.iter().filter(is).filter(waits).count());
                 }
             }
         }
@@ -567,11 +523,12 @@ mod tests {
 
     #[test]
     fn a_place_that_is_filed_otherwise_than_its_content_says_is_noticed() {
-        let changes: [fn(&mut Note); 7] = [
+        let changes: [fn(&mut Note); 8] = [
             |note| note.keys[1] = Some(77),
             |note| note.due = Some(3),
             |note| note.tells = Some(2),
             |note| note.sends = true,
+            |note| note.waits = true,
             |note| note.over = true,
             |note| note.counts = true,
             |note| note.keeps = Some(3),
@@ -584,7 +541,7 @@ mod tests {
             tried(table.edit(1).as_deref_mut());
             assert_eq!(table.check(), Ok(()), "{number}");
             // Past the guard.
-            tried(table.slots[0].0.item.as_mut());
+            tried(table.slots[0].0.as_mut());
             assert_eq!(table.check(), Err(Misfiled { what: "filed", place: 0 }), "{number}");
         }
     }

@@ -13,8 +13,8 @@ use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
-use ipsec_core::spd::{self, Action, PolicyId, Rule, RuleId, Selector};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
+use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant as Tick;
 use std::time::Instant;
 
@@ -148,6 +148,7 @@ fn measure(alg: AeadAlg, size: usize) -> bool {
     let path = Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() };
     let params = |path, local_ts, remote_ts| Params {
         spi: Spi::new(0x1000).unwrap(),
+        mode: Mode::Tunnel,
         alg,
         keymat: &KEYMAT[..alg.key_len() + 4],
         esn: true,
@@ -161,17 +162,18 @@ fn measure(alg: AeadAlg, size: usize) -> bool {
     let selector = Selector::between(site_a, site_b);
     let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Protect(PolicyId(1)) };
 
-    let (mut rules, mut sas) = ([spd::Slot::EMPTY; 4], [const { OutboundSlot::<RustCrypto>::EMPTY }; 4]);
-    let mut outbound = Outbound::new(RustCrypto, &mut rules, &mut sas);
-    outbound.insert_rule(rule).unwrap();
+    let (mut hits, mut sas) = ([Hits::NONE; 4], [const { OutboundSlot::<RustCrypto>::EMPTY }; 4]);
+    let (mut rules, mut nodes) = ([Slot::EMPTY; 4], []);
+    let mut outbound = Outbound::new(RustCrypto, &mut hits, &mut sas);
+    outbound.set_rules(Index::build([rule], &mut rules[..], &mut nodes[..]).unwrap()).unwrap();
     let there = Path { local: path.remote, remote: path.local };
     let sa = params(there, &ts_a, &ts_b);
     let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
     outbound.install(Tick::ZERO, &sa).unwrap();
 
-    let (mut rules, mut sas) = ([spd::Slot::EMPTY; 4], [const { InboundSlot::<RustCrypto>::EMPTY }; 4]);
+    let (mut hits, mut sas) = ([Hits::NONE; 4], [const { InboundSlot::<RustCrypto>::EMPTY }; 4]);
     let mut windows = [0; 4 * 16];
-    let mut inbound = Inbound::new(RustCrypto, &mut rules, &mut sas, &mut windows);
+    let mut inbound = Inbound::new(RustCrypto, &mut hits, &mut sas, &mut windows);
     let sa = InboundParams { sa: params(path, &ts_b, &ts_a), window: 1024, highest_seen: 0 };
     inbound.install(Tick::ZERO, &sa).unwrap();
 

@@ -52,6 +52,11 @@ impl AeadAlg {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Forged;
 
+/// There is no random IV to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct NoIv;
+
 /// What a crypto engine does for packets.
 pub trait PacketCrypto {
     /// A key the engine is ready to use. Not `Clone`: two copies of a sending key would repeat nonces. Wiped on drop.
@@ -76,6 +81,16 @@ pub trait PacketCrypto {
         aad: &[u8],
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged>;
+
+    /// Fills an IV that nobody may know beforehand from a cryptographically secure generator. An AEAD of ESP needs none: its
+    /// IVs count.
+    ///
+    /// # Errors
+    /// [`NoIv`]: this engine has no generator, as none has of itself.
+    fn iv(&mut self, iv: &mut [u8]) -> Result<(), NoIv> {
+        let _ = iv;
+        Err(NoIv)
+    }
 }
 
 impl<P: PacketCrypto> PacketCrypto for &mut P {
@@ -99,5 +114,9 @@ impl<P: PacketCrypto> PacketCrypto for &mut P {
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged> {
         P::open(self, key, nonce, aad, text_and_tag)
+    }
+
+    fn iv(&mut self, iv: &mut [u8]) -> Result<(), NoIv> {
+        P::iv(self, iv)
     }
 }

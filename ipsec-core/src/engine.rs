@@ -3,6 +3,7 @@
 
 mod inbound;
 mod outbound;
+mod policies;
 
 pub use crate::encap::Egress;
 pub use inbound::{Inbound, Ingress};

@@ -21,8 +21,8 @@
 //! use ipsec_core::ecn::Ecn;
 //! use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 //! use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-//! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
-//! use ipsec_core::spd::{self, Action, PolicyId, Rule, RuleId, Selector};
+//! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
+//! use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 //! use ipsec_core::time::Instant;
 //!
 //! let (site_a, site_b) = ("10.1.0.0".parse().unwrap(), "10.2.0.0".parse().unwrap());
@@ -30,6 +30,7 @@
 //! let now = Instant::ZERO;
 //! let params = |path, local, remote| Params {
 //!     spi: Spi::new(0x2bad_cafe).unwrap(),
+//!     mode: Mode::Tunnel,
 //!     alg: AeadAlg::Aes256Gcm16,
 //!     keymat: &[0x42; 36], // from IKE's KEYMAT: key, then salt
 //!     esn: true,
@@ -44,12 +45,12 @@
 //! let (ts_a, ts_b) = ([TrafficSelector::addrs(site_a)], [TrafficSelector::addrs(site_b)]);
 //!
 //! // Site A: whatever goes to site B is protected.
-//! let mut rules = [spd::Slot::EMPTY; 4];
+//! let (mut hits, mut rules, mut nodes) = ([Hits::NONE; 4], [Slot::EMPTY; 4], []);
 //! let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 2];
-//! let mut outbound = Outbound::new(RustCrypto, &mut rules, &mut sas);
+//! let mut outbound = Outbound::new(RustCrypto, &mut hits, &mut sas);
 //! let selector = Selector::between(site_a, site_b);
 //! let rule = Rule { id: RuleId(1), priority: 100, selector, action: Action::Protect(PolicyId(1)) };
-//! outbound.insert_rule(rule).unwrap();
+//! outbound.set_rules(Index::build([rule], &mut rules[..], &mut nodes[..]).unwrap()).unwrap();
 //!
 //! // No SA yet: the packet waits, and IKE is asked for one.
 //! let inner = [
@@ -70,9 +71,9 @@
 //! assert_eq!(packet.as_slice()[..4], [0x2b, 0xad, 0xca, 0xfe]);
 //!
 //! // Packet in, at site B: the same SA from the other end.
-//! let (mut rules, mut windows) = ([spd::Slot::EMPTY; 4], [0; 2 * 16]);
+//! let mut windows = [0; 2 * 16];
 //! let mut sas = [const { InboundSlot::<RustCrypto>::EMPTY }; 2];
-//! let mut inbound = Inbound::new(RustCrypto, &mut rules, &mut sas, &mut windows);
+//! let mut inbound: Inbound<'_, _> = Inbound::new(RustCrypto, &mut [], &mut sas, &mut windows);
 //! let path = Path { local: b, remote: a };
 //! let sa = InboundParams { sa: params(path, &ts_b, &ts_a), window: 1024, highest_seen: 0 };
 //! inbound.install(now, &sa).unwrap();
@@ -113,5 +114,6 @@ pub mod sa;
 pub mod sad;
 pub mod spd;
 pub mod time;
+pub mod transform;
 pub mod wipe;
 pub mod wire;

@@ -4,16 +4,19 @@
 use core::fmt;
 
 use crate::buf::{HEADROOM, PacketBuf, TAILROOM};
-use crate::crypto::PacketCrypto;
+use crate::crypto::{AeadAlg, PacketCrypto};
 use crate::encap::{Arrival, pop_outer, push_outer};
 use crate::engine::{Inbound, Outbound, Verdict};
 use crate::error::{Discard, NoRoom};
 use crate::spd::{Direction, PolicyId};
 use crate::time::Instant;
+use crate::transform::Layout;
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium, RxToken as _};
 
-/// Octets that an outer IPv6 and UDP header, ESP, the longest padding for alignment and the ICV add.
-const OVERHEAD: usize = 40 + 8 + 16 + 3 + 2 + 16;
+/// Octets that an outer IPv6 and UDP header and ESP add.
+const OVERHEAD: usize = 40 + 8 + ESP.headroom() + ESP.tailroom();
+/// Of all algorithms.
+const ESP: Layout = Layout::of(AeadAlg::Aes256Gcm16);
 
 /// Packets looked at in one call before the caller gets the processor back.
 const TRIES: usize = 8;

@@ -1,4 +1,4 @@
-//! Security Associations of ESP in tunnel mode (RFC 4301 §4.4.2): what the caller hands over, what is kept, and when
+//! Security Associations of ESP (RFC 4301 §4.4.2): what the caller hands over, what is kept, and when
 //! it ends.
 
 use core::fmt;
@@ -9,8 +9,8 @@ use crate::flow::Flow;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::replay::Window;
 use crate::time::Instant;
+use crate::transform::{Aead, Number};
 use core::time::Duration;
-use zeroize::Zeroizing;
 
 /// Traffic selectors an SA holds for each side.
 pub const MAX_SELECTORS: usize = 8;
@@ -54,6 +54,16 @@ pub enum Reached {
     Sequence,
 }
 
+/// What an SA carries (RFC 4301 §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Mode {
+    /// Whole packets of others.
+    #[default]
+    Tunnel,
+}
+
 /// The Don't Fragment bit of an outer IPv4 header (RFC 4301 §8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -72,11 +82,12 @@ pub enum DontFragment {
 /// ```
 /// use ipsec_core::crypto::AeadAlg;
 /// use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-/// use ipsec_core::sa::{Lifetime, Params};
+/// use ipsec_core::sa::{Lifetime, Mode, Params};
 /// use ipsec_core::spd::PolicyId;
 /// let (ours, theirs) = (TrafficSelector::addrs(AddrRange::ANY_V4), TrafficSelector::addrs(AddrRange::ANY_V4));
 /// let params = Params {
 ///     spi: Spi::new(0x1000).unwrap(),
+///     mode: Mode::Tunnel,
 ///     alg: AeadAlg::Aes256Gcm16,
 ///     keymat: &[7; 32 + 4], // key and salt, as they come out of KEYMAT
 ///     esn: true,
@@ -92,6 +103,8 @@ pub enum DontFragment {
 pub struct Params<'k> {
     /// Of an outbound SA chosen by the peer, of an inbound SA by us.
     pub spi: Spi,
+    /// What it carries.
+    pub mode: Mode,
     /// Algorithm.
     pub alg: AeadAlg,
     /// Cipher key followed by the salt: [`AeadAlg::key_len`] + [`AeadAlg::salt_len`] octets (RFC 4106 §8.1).
@@ -208,6 +221,8 @@ pub struct Status {
     pub id: SaId,
     /// Security Parameters Index.
     pub spi: Spi,
+    /// What it carries.
+    pub mode: Mode,
     /// Algorithm.
     pub alg: AeadAlg,
     /// Extended sequence numbers.
@@ -234,11 +249,10 @@ pub struct Status {
 
 /// What both directions keep.
 pub(crate) struct Common<K> {
-    pub(crate) key: K,
-    pub(crate) salt: Zeroizing<[u8; 4]>,
+    pub(crate) transform: Aead<K>,
     pub(crate) esn: bool,
+    pub(crate) mode: Mode,
     pub(crate) encap: Encap,
-    pub(crate) alg: AeadAlg,
     pub(crate) spi: Spi,
     pub(crate) path: Path,
     pub(crate) policy: PolicyId,
@@ -258,14 +272,11 @@ impl<K> Common<K> {
         if params.path.local.is_ipv4() != params.path.remote.is_ipv4() {
             return Err(Refused::Path);
         }
-        let (key, salt) = params.keymat.split_at_checked(params.alg.key_len()).ok_or(Refused::KeyLength)?;
-        let salt = Zeroizing::new(salt.try_into().map_err(|_| Refused::KeyLength)?);
         Ok(Self {
-            key: crypto.aead_key(params.alg, key).ok_or(Refused::Algorithm)?,
-            salt,
+            transform: Aead::new(crypto, params.alg, params.keymat)?,
             esn: params.esn,
+            mode: params.mode,
             encap: params.encap,
-            alg: params.alg,
             spi: params.spi,
             path: params.path,
             policy: params.policy,
@@ -287,6 +298,12 @@ impl<K> Common<K> {
         self.remote_ts.iter().any(|ts| flow.fits_source(ts)) && self.local_ts.iter().any(|ts| flow.fits_destination(ts))
     }
 
+    /// The packet with this sequence number.
+    #[inline]
+    pub(crate) const fn number(&self, sequence: u64) -> Number {
+        Number { spi: self.spi, sequence, esn: self.esn }
+    }
+
     /// The highest sequence number that may be used.
     #[inline]
     pub(crate) const fn last_sequence(&self) -> u64 {
@@ -302,7 +319,8 @@ impl<K> Common<K> {
         Status {
             id,
             spi: self.spi,
-            alg: self.alg,
+            mode: self.mode,
+            alg: self.transform.alg(),
             esn: self.esn,
             path: self.path,
             encap: self.encap,
@@ -327,8 +345,6 @@ pub struct Outbound<K> {
     pub(crate) last_sent: u64,
     pub(crate) copy_dscp: bool,
     pub(crate) dont_fragment: DontFragment,
-    /// The slot of the next older SA of the same policy.
-    pub(crate) older: Option<u32>,
 }
 
 impl<K> fmt::Debug for Outbound<K> {
@@ -352,7 +368,6 @@ impl<K> Outbound<K> {
             last_sent: params.last_sent,
             copy_dscp: params.copy_dscp,
             dont_fragment: params.dont_fragment,
-            older: None,
         })
     }
 
@@ -425,6 +440,13 @@ impl<K> Inbound<K> {
         self.moved_to = None;
     }
 
+    /// Whether there is something to report.
+    pub(crate) fn has_news(&self) -> bool {
+        let moved = matches!(self.moved_to, Some((_, Once::Due)));
+        self.first_packet == Once::Due || moved || self.common.meter.is_due()
+    }
+
+    /// The next thing to report.
     pub(crate) fn take_event(&mut self, sa: SaId) -> Option<Event> {
         let spi = self.common.spi;
         if self.first_packet.take() {

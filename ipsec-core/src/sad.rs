@@ -1,10 +1,21 @@
 //! The Security Association Database (RFC 4301 §4.4.2): slots of the caller, one table for each direction.
+//!
+//! Each slot knows, beside its SA, where it stands in the queues, the chains and the heap of the table. So all of them are
+//! the caller's memory, too, and nothing but a look at all SAs walks over the slots.
 
 use core::fmt;
 
+mod agenda;
+mod policies;
+mod queue;
+
 use crate::error::Refused;
 use crate::net::Spi;
-use crate::sa::SaId;
+use crate::sa::{self, Event, SaId};
+use crate::time::Instant;
+use agenda::Agenda;
+use policies::Chain;
+use queue::{Queue, Queued, Which};
 
 /// Slots behind its own in which an SPI that was not chosen by us may live.
 const PROBES: usize = 8;
@@ -20,6 +31,10 @@ const PROBES: usize = 8;
 /// ```
 pub struct Slot<T> {
     generation: u32,
+    free: Queued,
+    news: Queued,
+    agenda: Agenda,
+    chain: Chain,
     state: State<T>,
 }
 
@@ -38,7 +53,14 @@ enum State<T> {
 
 impl<T> Slot<T> {
     /// A free slot.
-    pub const EMPTY: Self = Self { generation: 0, state: State::Free };
+    pub const EMPTY: Self = Self {
+        generation: 0,
+        free: Queued::NOT,
+        news: Queued::NOT,
+        agenda: Agenda::NOTHING,
+        chain: Chain::NONE,
+        state: State::Free,
+    };
 
     #[inline]
     fn spi(&self) -> Option<Spi> {
@@ -51,6 +73,10 @@ impl<T> Slot<T> {
     #[inline]
     fn is_free(&self) -> bool {
         matches!(self.state, State::Free)
+    }
+
+    fn is_reserved(&self, for_spi: Spi) -> bool {
+        matches!(self.state, State::Reserved(spi) if spi == for_spi)
     }
 
     fn live(&self) -> Option<&T> {
@@ -75,17 +101,86 @@ impl<T> Default for Slot<T> {
     }
 }
 
+/// What the table asks of an SA.
+pub(crate) trait Filed {
+    /// When its age next has something to say.
+    fn next_tick(&self) -> Option<Instant>;
+    /// Looks at the clock without a packet.
+    fn tick(&mut self, now: Instant);
+    /// Whether it has something to report.
+    fn has_news(&self) -> bool;
+    /// The next thing to report.
+    fn take_event(&mut self, id: SaId) -> Option<Event>;
+}
+
+impl<K> Filed for sa::Outbound<K> {
+    fn next_tick(&self) -> Option<Instant> {
+        self.common.meter.next_tick()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.common.meter.tick(now);
+    }
+
+    fn has_news(&self) -> bool {
+        self.common.meter.is_due()
+    }
+
+    fn take_event(&mut self, id: SaId) -> Option<Event> {
+        self.common.meter.take_event(id, self.common.spi)
+    }
+}
+
+impl<K> Filed for sa::Inbound<K> {
+    fn next_tick(&self) -> Option<Instant> {
+        self.common.meter.next_tick()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.common.meter.tick(now);
+    }
+
+    fn has_news(&self) -> bool {
+        self.has_news()
+    }
+
+    fn take_event(&mut self, id: SaId) -> Option<Event> {
+        self.take_event(id)
+    }
+}
+
 /// SAs of one direction.
 pub(crate) struct Table<'a, T> {
     slots: &'a mut [Slot<T>],
     /// How many SAs there are: whoever looks at all of them stops at the last.
     live: usize,
+    /// Slots that were freed. One may be taken from the middle; it leaves the queue when it comes to the front.
+    free: Queue,
+    /// Slots whose SA has something to report, or had.
+    news: Queue,
+    /// How many slots stand in the heap of what falls due.
+    due: usize,
 }
 
-impl<'a, T> Table<'a, T> {
+impl<'a, T: Filed> Table<'a, T> {
+    /// Over the caller's slots, with the SAs that are in them.
     pub(crate) fn new(slots: &'a mut [Slot<T>]) -> Self {
-        let live = slots.iter().filter(|slot| slot.live().is_some()).count();
-        Self { slots, live }
+        let mut table = Self { slots, live: 0, free: Queue::EMPTY, news: Queue::EMPTY, due: 0 };
+        for slot in table.slots.iter_mut() {
+            (slot.free, slot.news) = (Queued::NOT, Queued::NOT);
+            (slot.agenda, slot.chain) = (Agenda::NOTHING, Chain::NONE);
+        }
+        for index in 0..table.slots.len() as u32 {
+            match table.at(index).map(|(id, _)| id) {
+                Some(id) => {
+                    table.live = table.live.saturating_add(1);
+                    table.file(id);
+                }
+                None if table.is_free(index) => table.enqueue(Which::Free, index),
+                None => {}
+            }
+        }
+        table
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -131,45 +226,57 @@ impl<'a, T> Table<'a, T> {
             .take(self.live)
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SaId, &mut T)> {
-        let live = self.live;
-        let sas = (0u32..).zip(self.slots.iter_mut()).filter_map(|(index, slot)| {
-            let id = SaId { slot: index, generation: slot.generation };
-            slot.live_mut().map(|sa| (id, sa))
-        });
-        sas.take(live)
-    }
-
     /// Gives out an SPI whose low bits are a free slot, and keeps that slot for it.
     pub(crate) fn reserve(&mut self, random: u32) -> Result<Spi, Refused> {
-        let mask = self.mask() as u32;
-        let first = self.home(random);
-        let order = (first..self.slots.len()).chain(0..first);
-        for index in order {
-            if !self.slots.get(index).is_some_and(Slot::is_free) {
-                continue;
-            }
-            // 0–255 are reserved: the lowest bit above the mask and above them makes the SPI valid.
-            let value = (random & !mask) | index as u32;
-            let floor = mask.wrapping_add(1).max(256);
-            let Some(spi) = Spi::new(value).or_else(|| Spi::new(value | floor)) else { continue };
-            if self.probe(spi).any(|other| self.spi_at(other) == Some(spi)) {
-                continue;
-            }
-            if let Some(slot) = self.slots.get_mut(index) {
+        let mut index = self.home(random) as u32;
+        // An SPI that is taken asks for the next slot; there are no more of those than slots.
+        for _ in 0..=self.slots.len() {
+            let spi = self.is_free(index).then(|| self.spi_for(random, index)).flatten();
+            if let (Some(spi), Some(slot)) = (spi, self.slots.get_mut(index as usize)) {
                 slot.state = State::Reserved(spi);
                 return Ok(spi);
             }
+            index = self.next_free().ok_or(Refused::Full)?;
+            self.dequeue(Which::Free);
+            self.enqueue(Which::Free, index);
         }
         Err(Refused::Full)
     }
 
+    /// A random SPI that names this slot; `None`: it is taken.
+    fn spi_for(&self, random: u32, index: u32) -> Option<Spi> {
+        let mask = self.mask() as u32;
+        // 0–255 are reserved: the lowest bit above the mask and above them makes the SPI valid.
+        let value = (random & !mask) | index;
+        let floor = mask.wrapping_add(1).max(256);
+        let spi = Spi::new(value).or_else(|| Spi::new(value | floor))?;
+        let is_taken = self.probe(spi).any(|other| self.spi_at(other) == Some(spi));
+        (!is_taken).then_some(spi)
+    }
+
+    /// The slot that was free for the longest time.
+    fn next_free(&mut self) -> Option<u32> {
+        loop {
+            let first = self.front(Which::Free)?;
+            if self.is_free(first) {
+                return Some(first);
+            }
+            self.dequeue(Which::Free);
+        }
+    }
+
+    #[inline]
+    fn is_free(&self, index: u32) -> bool {
+        self.slots.get(index as usize).is_some_and(Slot::is_free)
+    }
+
     /// Takes back an SPI that was given out and never used.
     pub(crate) fn release(&mut self, spi: Spi) {
-        for slot in self.slots.iter_mut() {
-            if matches!(slot.state, State::Reserved(reserved) if reserved == spi) {
-                slot.state = State::Free;
-            }
+        let is = |index: &usize| matches!(self.slots.get(*index), Some(slot) if slot.is_reserved(spi));
+        let found = self.probe(spi).find(is);
+        if let Some((index, slot)) = found.and_then(|index| Some((index, self.slots.get_mut(index)?))) {
+            slot.state = State::Free;
+            self.enqueue(Which::Free, index as u32);
         }
     }
 
@@ -188,8 +295,8 @@ impl<'a, T> Table<'a, T> {
     }
 
     /// Where an SA that is known by its id alone goes.
-    pub(crate) fn place(&self) -> Result<usize, Refused> {
-        self.slots.iter().position(Slot::is_free).ok_or(Refused::Full)
+    pub(crate) fn place(&mut self) -> Result<usize, Refused> {
+        self.next_free().map(|index| index as usize).ok_or(Refused::Full)
     }
 
     /// Puts an SA into a slot that one of the `place` functions named.
@@ -200,7 +307,9 @@ impl<'a, T> Table<'a, T> {
             self.live = self.live.saturating_add(1);
         }
         slot.state = State::Live(spi, sa);
-        Ok(SaId { slot: index as u32, generation: slot.generation })
+        let id = SaId { slot: index as u32, generation: slot.generation };
+        self.file(id);
+        Ok(id)
     }
 
     /// Drops an SA in its place, so that its key is wiped where it lies.
@@ -210,6 +319,8 @@ impl<'a, T> Table<'a, T> {
             Some(slot) => {
                 slot.state = State::Free;
                 self.live = self.live.saturating_sub(1);
+                self.set_due(id.slot, None);
+                self.enqueue(Which::Free, id.slot);
                 true
             }
             None => false,

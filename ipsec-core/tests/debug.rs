@@ -7,8 +7,8 @@ use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
-use ipsec_core::spd::{self, PolicyId};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
+use ipsec_core::spd::{Hits, PolicyId};
 use ipsec_core::time::Instant;
 
 /// Octets that come up in nothing else here, in hexadecimal or decimal: "c7", "199".
@@ -27,6 +27,7 @@ fn f_80_debug_prints_no_secret() {
     let everything = [TrafficSelector::addrs(AddrRange::ANY_V4)];
     let params = || Params {
         spi: Spi::new(0x1000).unwrap(),
+        mode: Mode::Tunnel,
         alg: AeadAlg::Aes256Gcm16,
         keymat: &KEYMAT,
         esn: true,
@@ -47,14 +48,14 @@ fn f_80_debug_prints_no_secret() {
     let key = RustCrypto.aead_key(AeadAlg::Aes256Gcm16, &KEYMAT[..32]).unwrap();
     prints_no_secret(&key, "AeadKey");
 
-    let (mut rules, mut words) = ([spd::Slot::EMPTY; 1], [0; 1]);
+    let (mut hits, mut words) = ([Hits::NONE; 1], [0; 1]);
     let mut sas = [OutboundSlot::<RustCrypto>::EMPTY];
-    let mut outbound = Outbound::new(RustCrypto, &mut rules, &mut sas);
+    let mut outbound: Outbound<'_, _> = Outbound::new(RustCrypto, &mut hits, &mut sas);
     outbound.install(Instant::ZERO, &sending).unwrap();
     prints_no_secret(&outbound, "Outbound");
     prints_no_secret(&sas[0], "Slot");
-    let (mut rules, mut sas) = ([spd::Slot::EMPTY; 1], [InboundSlot::<RustCrypto>::EMPTY]);
-    let mut inbound = Inbound::new(RustCrypto, &mut rules, &mut sas, &mut words);
+    let (mut hits, mut sas) = ([Hits::NONE; 1], [InboundSlot::<RustCrypto>::EMPTY]);
+    let mut inbound: Inbound<'_, _> = Inbound::new(RustCrypto, &mut hits, &mut sas, &mut words);
     inbound.install(Instant::ZERO, &receiving).unwrap();
     prints_no_secret(&inbound, "Inbound");
     prints_no_secret(&sas[0], "Slot");

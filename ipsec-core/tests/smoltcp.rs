@@ -6,8 +6,8 @@ use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
 use ipsec_core::phy::Device;
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
-use ipsec_core::spd::{self, Action, PolicyId, Rule, RuleId, Selector};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
+use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 use ipsec_core::time;
 use smoltcp::iface::{Config, Interface, SocketSet, SocketStorage};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
@@ -91,15 +91,16 @@ fn path(local: u8, remote: u8) -> Path {
 impl Node {
     fn new(host: u8, peer: u8, end: End) -> Self {
         let leak = |len: usize| Box::leak(vec![0u8; len].into_boxed_slice());
-        let rules = || Box::leak(vec![spd::Slot::EMPTY; 4].into_boxed_slice());
+        let hits = || Box::leak(vec![Hits::NONE; 4].into_boxed_slice());
         let outbound = Box::leak(Box::new([const { OutboundSlot::<RustCrypto>::EMPTY }; 2]));
         let inbound = Box::leak(Box::new([const { InboundSlot::<RustCrypto>::EMPTY }; 2]));
         let windows = Box::leak(Box::new([0u64; 4]));
-        let mut outbound = Outbound::new(RustCrypto, rules(), outbound);
-        let inbound = Inbound::new(RustCrypto, rules(), inbound, windows);
+        let mut outbound = Outbound::new(RustCrypto, hits(), outbound);
+        let inbound = Inbound::new(RustCrypto, hits(), inbound, windows);
         let selector = Selector::between(single(host), single(peer));
         let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Protect(POLICY) };
-        outbound.insert_rule(rule).unwrap();
+        let (slots, none) = (Box::leak(Box::new([Slot::EMPTY])), Box::leak(Box::new([])));
+        outbound.set_rules(Index::build([rule], &mut slots[..], &mut none[..]).unwrap()).unwrap();
         let mut device = Device::new(end, outbound, inbound, leak(1500), leak(1600)).unwrap();
 
         let now = Instant::from_millis(0);
@@ -120,6 +121,7 @@ impl Node {
         let (ours, theirs) = ([TrafficSelector::addrs(single(host))], [TrafficSelector::addrs(single(peer))]);
         let params = |spi: u8| Params {
             spi: Spi::new(0x1000 + u32::from(spi)).unwrap(),
+            mode: Mode::Tunnel,
             alg: AeadAlg::Aes128Gcm16,
             keymat: &[9; 20],
             esn: false,

@@ -14,8 +14,8 @@ use ipsec_core::crypto::{AeadAlg, rustcrypto::RustCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params, SaId};
-use ipsec_core::spd::{PolicyId, Slot};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
+use ipsec_core::spd::{Hits, PolicyId};
 use ipsec_core::time::Instant;
 use zeroize::Zeroize;
 
@@ -28,12 +28,12 @@ struct Gateway {
 
 impl Gateway {
     fn new() -> Self {
-        let rules = || vec![Slot::EMPTY; 4].leak();
+        let hits = || vec![Hits::NONE; 4].leak();
         let outbound = (0..4).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
         let inbound = (0..4).map(|_| InboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
         Self {
-            outbound: Outbound::new(RustCrypto, rules(), outbound),
-            inbound: Inbound::new(RustCrypto, rules(), inbound, vec![0; 64].leak()),
+            outbound: Outbound::new(RustCrypto, hits(), outbound),
+            inbound: Inbound::new(RustCrypto, hits(), inbound, vec![0; 64].leak()),
         }
     }
 
@@ -46,6 +46,7 @@ impl Gateway {
         let path = Path { local: "192.0.2.1:4500".parse().unwrap(), remote: "192.0.2.2:4500".parse().unwrap() };
         let params = |keymat| Params {
             spi: Spi::new(0x1000).unwrap(),
+            mode: Mode::Tunnel,
             alg: AeadAlg::Aes256Gcm16,
             keymat,
             esn: true,

@@ -21,6 +21,8 @@ pub(crate) struct Arguments {
 enum What {
     /// ESP seal and open of 64, 576, 1400 and 8900 octets beside the bare AEAD.
     Esp,
+    /// What a decision about a packet costs with 10 to 100,000 policies.
+    Spd,
     /// IKE messages, rekeys, timers and lookups on a host with 10, 1,000 and 10,000 SAs.
     Ike,
     /// What 4,000 and 20,000 peers cost while a gateway starts, and when it is reloaded.
@@ -39,6 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     match arguments.what {
         What::Esp => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "esp"]))?,
+        What::Spd => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "spd"]))?,
         What::Ike => succeed(&mut cargo(&["bench", "-p", "ike-core", "--bench", "scale"]))?,
         What::Start => succeed(&mut cargo(&["bench", "-p", "gateway-core", "--bench", "start"]))?,
         What::Rpi => crate::rpi::bench::run()?,

@@ -11,6 +11,7 @@ mod lab;
 mod outcome;
 mod panic;
 mod rpi;
+mod sizes;
 mod test;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ enum Command {
     Test(test::Arguments),
     Interop(interop::Arguments),
     Panic(panic::Arguments),
+    Sizes(sizes::Arguments),
     Fuzz(fuzz::Arguments),
     Bench(bench::Arguments),
     Deny(deny::Arguments),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments),
         Command::Panic(arguments) => panic::run(&arguments),
+        Command::Sizes(arguments) => sizes::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Deny(arguments) => deny::run(&arguments),

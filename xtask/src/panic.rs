@@ -43,10 +43,11 @@ impl Expected {
     }
 }
 
-const PROBES: [(&str, Expected); 7] = [
+const PROBES: [(&str, Expected); 8] = [
     ("planted", Expected::Refused),
     ("ipsec_core", Expected::Links),
     ("ike_core", Expected::Links),
+    ("traffic_core", Expected::Links),
     ("gcm", Expected::LinksOrWaived),
     ("prf", Expected::LinksOrWaived),
     ("x25519", Expected::LinksOrWaived),

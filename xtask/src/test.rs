@@ -63,7 +63,7 @@ struct Stage {
 /// Seconds that all of it may take from an empty target on two cores.
 const WHOLE: u64 = 1800;
 
-const STAGES: [Stage; 10] = [
+const STAGES: [Stage; 11] = [
     Stage {
         name: "packages",
         checks: "the tools the later stages need are there",
@@ -129,6 +129,13 @@ const STAGES: [Stage; 10] = [
         lane: Lane::Beside,
         budget: 300,
         run: targets::panic,
+    },
+    Stage {
+        name: "sizes",
+        checks: "docs/sizes.md says what a node on a microcontroller needs",
+        lane: Lane::Beside,
+        budget: 240,
+        run: targets::sizes,
     },
 ];
 

@@ -154,7 +154,7 @@ fn found(picture: &str, sources: &[(&str, &str)]) -> Vec<String> {
 fn every_crate_is_as_it_is_drawn() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
     let pictures = pictures(&fs::read_to_string(root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md"));
-    for name in ["ipsec-core", "ike-core", "gateway-core", "appliance-linux"] {
+    for name in ["ipsec-core", "ike-core", "gateway-core", "traffic-core", "appliance-linux"] {
         let offences = offences(&pictures[name], &sources(&root.join(name).join("src")));
         assert!(offences.is_empty(), "{name} goes against ARCHITECTURE.md: {}", offences.join("; "));
     }

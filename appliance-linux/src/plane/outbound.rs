@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
+use gateway_core::policy::Outbound;
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Outbound, Verdict};
+use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
 use ipsec_core::sa::SaId;
 use tracing::warn;

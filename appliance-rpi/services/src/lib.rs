@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod card;
+pub mod configuration;
 pub mod http;
 pub mod log_tail;
 pub mod stack;

@@ -8,8 +8,9 @@ use core::time::Duration;
 
 use ipsec_core::net::PortRange;
 
-/// A word that does not fit.
-pub(super) struct Bad {
+/// A word that does not fit, and what would.
+#[derive(Debug)]
+pub struct Bad {
     /// Octets of the string before the part that does not fit.
     pub(super) at: usize,
     /// The part; `None` when it must not be repeated.
@@ -20,12 +21,12 @@ pub(super) struct Bad {
 
 impl Bad {
     /// The whole word does not fit.
-    pub(super) fn whole(word: &str, expected: impl Into<Cow<'static, str>>) -> Self {
+    pub fn whole(word: &str, expected: impl Into<Cow<'static, str>>) -> Self {
         Self::part(0, word, expected)
     }
 
     /// The part `found`, `at` octets into the word, does not fit.
-    pub(super) fn part(at: usize, found: &str, expected: impl Into<Cow<'static, str>>) -> Self {
+    pub fn part(at: usize, found: &str, expected: impl Into<Cow<'static, str>>) -> Self {
         Self { at, found: Some(found.to_string()), expected: expected.into(), hint: Cow::Borrowed("") }
     }
 
@@ -34,7 +35,9 @@ impl Bad {
         Self { at, found: None, expected: Cow::Borrowed(expected), hint: Cow::Borrowed("") }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+    /// How to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = hint.into();
         self
     }

@@ -18,31 +18,12 @@ use super::secret::{Secret, SecretSource};
 use super::selector::{Addresses, selectors};
 use super::{Child, Encapsulation, Mode, Peer, Remote, Start};
 
-pub(super) const KEYS: &[&str] = &[
-    "name",
-    "local",
-    "remote",
-    "local-id",
-    "remote-id",
-    "psk",
-    "psk-file",
-    "start",
-    "encap",
-    "ike",
-    "dpd",
-    "rekey",
-    "child",
-];
-
-pub(super) const CHILD_KEYS: &[&str] =
-    &["name", "mode", "local-ts", "remote-ts", "esp", "rekey", "lifetime", "rekey-bytes", "rekey-packets", "priority"];
-
 /// More addresses of one side than anybody has.
 const ADDRESSES_MAX: usize = 16;
 
 /// Reads one peer; `None` when something it cannot do without is missing or wrong.
 pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<(Peer, PeerPlaces)> {
-    reader.known(section, KEYS);
+    reader.known(section);
     for (key, hint) in [
         ("name", "write name = \"…\""),
         ("local", "write our address, or local = \"any\""),
@@ -112,7 +93,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Opt
 }
 
 fn read_child<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<(Child, ChildPlaces)> {
-    reader.known(section, CHILD_KEYS);
+    reader.known(section);
     for (key, hint) in [
         ("name", "write name = \"…\""),
         ("local-ts", "write the networks behind this gateway, for instance local-ts = [\"10.2.0.0/16\"]"),

@@ -7,14 +7,11 @@ use super::reader::{Placed, Reader, Section};
 use super::selector::{addresses, has_ports};
 use super::{Action, Policy};
 
-pub(super) const KEYS: &[&str] =
-    &["action", "protocol", "local", "remote", "local-port", "remote-port", "icmp-type", "priority"];
-
 const PORT: &str = "a port in quotes, such as \"22\" or \"1000-2000\"";
 
 /// Reads one policy.
 pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<Policy> {
-    reader.known(section, KEYS);
+    reader.known(section);
     let action = reader.choice(section, "action", &[("bypass", Action::Bypass), ("discard", Action::Discard)]);
     if !section.has("action") {
         reader.missing(section, "action", "write action = \"bypass\" or action = \"discard\"");
@@ -47,9 +44,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Opt
         remote_ports,
         priority,
     };
-    if policy.action == Action::Bypass
-        && !KEYS.iter().any(|key| !matches!(*key, "action" | "priority") && section.has(key))
-    {
+    if policy.action == Action::Bypass && !section.has_beside(&["action", "priority"]) {
         reader.warn(section.at, "this policy lets every packet through in clear; say protocol, address or port");
     }
     Some(policy)

@@ -1,10 +1,11 @@
-//! Walks the tables of the file and turns every surprise into an error with its place.
+//! Walks the tables of the file and turns every surprise into an error with its place. An appliance reads its own
+//! sections with it.
 
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::Display;
+use core::fmt::{self, Display};
 use core::ops::RangeInclusive;
 
 use toml::Spanned;
@@ -12,13 +13,29 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{ConfigError, Position, Warning};
 use super::grammar::Bad;
+use super::schema::{self, Home};
 
 /// More errors than this are not told: the first ones explain the rest.
 const ERRORS_MAX: usize = 50;
 
-/// The text being read and what was noticed so far.
-pub(super) struct Reader<'t> {
+/// The text as TOML has it.
+pub struct Document<'t>(Spanned<DeTable<'t>>);
+
+/// The text being read, for whom, and what was noticed so far.
+///
+/// ```
+/// use gateway_core::config::{reader::{Document, Reader}, schema::RASPBERRY_PI};
+/// let text = "[management]\nhttp-port = 0\n";
+/// let document = Document::parse(text).unwrap();
+/// let mut reader = Reader::new(text, &RASPBERRY_PI);
+/// let management = reader.table(document.root(), "management", "[management]").unwrap();
+/// assert_eq!(reader.number(management, "http-port", 1..=u16::MAX), None);
+/// let errors = reader.finish().unwrap_err();
+/// assert_eq!(errors[0].to_string(), "found 0, expected a whole number 1 to 65535");
+/// ```
+pub struct Reader<'t> {
     text: &'t str,
+    home: &'static Home,
     /// Offsets at which lines begin.
     lines: Vec<usize>,
     errors: Vec<ConfigError>,
@@ -27,19 +44,21 @@ pub(super) struct Reader<'t> {
 
 /// A table, and how to call it in messages.
 #[derive(Clone, Copy)]
-pub(super) struct Section<'v, 't> {
-    pub(super) title: &'static str,
+pub struct Section<'v, 't> {
+    /// As the schema has it.
+    pub title: &'static str,
     /// Offset of its header.
-    pub(super) at: usize,
+    pub at: usize,
     table: &'v DeTable<'t>,
 }
 
 /// A string value and where it stands.
 #[derive(Clone, Copy)]
-pub(super) struct Word<'v> {
-    pub(super) text: &'v str,
+pub struct Word<'v> {
+    /// The value.
+    pub text: &'v str,
     /// Offset of its opening quote.
-    pub(super) at: usize,
+    pub at: usize,
     /// Whether the characters in the file are those of the value, so that places inside can be told.
     plain: bool,
 }
@@ -51,47 +70,74 @@ impl Word<'_> {
 }
 
 /// A value and the offset where it stands.
-#[derive(Clone, Copy)]
-pub(super) struct Placed<T> {
-    pub(super) at: usize,
-    pub(super) value: T,
+#[derive(Debug, Clone, Copy)]
+pub struct Placed<T> {
+    /// Offset in the text.
+    pub at: usize,
+    /// The value.
+    pub value: T,
+}
+
+impl<'t> Document<'t> {
+    /// Reads text as TOML.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn parse(text: &'t str) -> Result<Self, ConfigError> {
+        DeTable::parse(text).map(Self).map_err(|error| syntax(text, &error))
+    }
+
+    /// The whole file.
+    pub fn root(&self) -> Section<'_, 't> {
+        Section::new(schema::FILE, 0, self.0.get_ref())
+    }
+
+    /// What holds copies of the text.
+    pub(super) fn table_mut(&mut self) -> &mut DeTable<'t> {
+        self.0.get_mut()
+    }
 }
 
 impl<'v, 't> Section<'v, 't> {
-    pub(super) fn new(title: &'static str, at: usize, table: &'v DeTable<'t>) -> Self {
+    fn new(title: &'static str, at: usize, table: &'v DeTable<'t>) -> Self {
         Self { title, at, table }
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    /// Whether there is such a key.
+    pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
+    /// Whether there is any key but these.
+    pub fn has_beside(&self, keys: &[&str]) -> bool {
+        self.table.keys().any(|key| !keys.contains(&key.get_ref().as_ref()))
+    }
+
     /// Offset of a key, or of the section when it has none.
-    pub(super) fn place(&self, key: &str) -> usize {
+    pub fn place(&self, key: &str) -> usize {
         self.table.get_key_value(key).map_or(self.at, |(key, _)| key.span().start)
     }
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        let behind = |(at, _): (usize, &str)| at.saturating_add(1);
-        let lines = core::iter::once(0).chain(text.match_indices('\n').map(behind)).collect();
-        Self { text, lines, errors: Vec::new(), warnings: Vec::new() }
+    /// Nothing is noticed yet.
+    pub fn new(text: &'t str, home: &'static Home) -> Self {
+        Self { text, home, lines: lines(text), errors: Vec::new(), warnings: Vec::new() }
     }
 
     /// What was noticed, in the order of the file.
-    pub(super) fn finish(mut self) -> Result<Vec<Warning>, Vec<ConfigError>> {
+    ///
+    /// # Errors
+    /// Everything that is wrong, when something is.
+    pub fn finish(mut self) -> Result<Vec<Warning>, Vec<ConfigError>> {
         self.errors.sort_by_key(|error| error.at);
         self.warnings.sort_by_key(|warning| warning.at);
         if self.errors.is_empty() { Ok(self.warnings) } else { Err(self.errors) }
     }
 
-    pub(super) fn position(&self, at: usize) -> Position {
-        let line = self.lines.partition_point(|start| *start <= at);
-        let start = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or(0);
-        let column = self.text.get(start..at).map_or(0, |before| before.chars().count());
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Position { line: number(line), column: number(column.saturating_add(1)) }
+    /// Line and column of an offset.
+    pub fn position(&self, at: usize) -> Position {
+        position(self.text, &self.lines, at)
     }
 
     /// Whether more warnings are told.
@@ -99,27 +145,24 @@ impl<'t> Reader<'t> {
         self.warnings.len() < ERRORS_MAX
     }
 
-    pub(super) fn error(
-        &mut self,
-        at: usize,
-        found: impl Into<String>,
-        expected: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    /// Notices something wrong at an offset.
+    pub fn error(&mut self, at: usize, found: impl Into<String>, expected: impl Into<String>, hint: impl Into<String>) {
         if self.errors.len() < ERRORS_MAX {
             let at = self.position(at);
             self.errors.push(ConfigError { at, found: found.into(), expected: expected.into(), hint: hint.into() });
         }
     }
 
-    pub(super) fn warn(&mut self, at: usize, message: impl Into<String>) {
+    /// Notices something that works and is probably not meant.
+    pub fn warn(&mut self, at: usize, message: impl Into<String>) {
         if self.has_room() {
             let at = self.position(at);
             self.warnings.push(Warning { at, message: message.into() });
         }
     }
 
-    pub(super) fn bad(&mut self, word: Word<'_>, bad: Bad) {
+    /// Notices a word that does not fit.
+    pub fn bad(&mut self, word: Word<'_>, bad: Bad) {
         let found = match bad.found {
             Some(found) => format!("\"{found}\""),
             None => "a key that cannot be read".to_string(),
@@ -127,31 +170,35 @@ impl<'t> Reader<'t> {
         self.error(word.offset(bad.at), found, bad.expected, bad.hint);
     }
 
-    /// Complains about keys that are not in `known`.
-    pub(super) fn known(&mut self, section: Section<'_, '_>, known: &[&str]) {
+    /// Complains about keys that the home does not offer there.
+    pub fn known(&mut self, section: Section<'_, '_>) {
+        let known = self.home.keys(section.title);
         for key in section.table.keys() {
             let name = key.get_ref().as_ref();
             if known.contains(&name) {
                 continue;
             }
-            let hint = nearest(name, known).map_or(String::new(), |near| format!("did you mean \"{near}\"?"));
-            let expected = format!("one of {}", known.join(", "));
-            self.error(key.span().start, format!("the unknown key \"{name}\" in {}", section.title), expected, hint);
+            let (found, hint) = match schema::elsewhere(self.home, section.title, name) {
+                Some((other, title)) => {
+                    let what = title.map_or_else(|| format!("\"{name}\" in {}", section.title), ToString::to_string);
+                    (format!("{what}, which is of {}", other.name), format!("this is {}", self.home.name))
+                }
+                None => {
+                    let near = nearest(name, known).map(|near| format!("did you mean \"{near}\"?"));
+                    (format!("the unknown key \"{name}\" in {}", section.title), near.unwrap_or_default())
+                }
+            };
+            self.error(key.span().start, found, format!("one of {}", known.join(", ")), hint);
         }
     }
 
     /// Complains that a key is missing.
-    pub(super) fn missing(&mut self, section: Section<'_, '_>, key: &str, hint: impl Into<String>) {
+    pub fn missing(&mut self, section: Section<'_, '_>, key: &str, hint: impl Into<String>) {
         self.error(section.at, format!("{} without \"{key}\"", section.title), format!("the key \"{key}\""), hint);
     }
 
     /// The table under `key`.
-    pub(super) fn table<'v>(
-        &mut self,
-        section: Section<'v, 't>,
-        key: &str,
-        title: &'static str,
-    ) -> Option<Section<'v, 't>> {
+    pub fn table<'v>(&mut self, section: Section<'v, 't>, key: &str, title: &'static str) -> Option<Section<'v, 't>> {
         let value = section.table.get(key)?;
         match value.get_ref() {
             DeValue::Table(table) => Some(Section::new(title, value.span().start, table)),
@@ -164,12 +211,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The tables under `key`, in the order of the file.
-    pub(super) fn tables<'v>(
-        &mut self,
-        section: Section<'v, 't>,
-        key: &str,
-        title: &'static str,
-    ) -> Vec<Section<'v, 't>> {
+    pub fn tables<'v>(&mut self, section: Section<'v, 't>, key: &str, title: &'static str) -> Vec<Section<'v, 't>> {
         let Some(value) = section.table.get(key) else { return Vec::new() };
         let hint = format!("write {title} with double brackets, once for each");
         let DeValue::Array(items) = value.get_ref() else {
@@ -187,13 +229,13 @@ impl<'t> Reader<'t> {
     }
 
     /// The string under `key`.
-    pub(super) fn word<'v>(&mut self, section: Section<'v, 't>, key: &str, expected: &str) -> Option<Word<'v>> {
+    pub fn word<'v>(&mut self, section: Section<'v, 't>, key: &str, expected: &str) -> Option<Word<'v>> {
         let value = section.table.get(key)?;
         self.word_of(value, expected)
     }
 
     /// The strings under `key`: one string, or a list of them that is not empty.
-    pub(super) fn words<'v>(&mut self, section: Section<'v, 't>, key: &str, expected: &str) -> Option<Vec<Word<'v>>> {
+    pub fn words<'v>(&mut self, section: Section<'v, 't>, key: &str, expected: &str) -> Option<Vec<Word<'v>>> {
         let value = section.table.get(key)?;
         let DeValue::Array(items) = value.get_ref() else {
             return self.word_of(value, expected).map(|word| alloc::vec![word]);
@@ -218,7 +260,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The string under `key`, read by `grammar`.
-    pub(super) fn read<T>(
+    pub fn read<T>(
         &mut self,
         section: Section<'_, 't>,
         key: &str,
@@ -230,7 +272,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The string or strings under `key`, each read by `grammar`.
-    pub(super) fn read_all<T>(
+    pub fn read_all<T>(
         &mut self,
         section: Section<'_, 't>,
         key: &str,
@@ -249,7 +291,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The string under `key`, one of `choices`.
-    pub(super) fn choice<T: Copy>(&mut self, section: Section<'_, 't>, key: &str, choices: &[(&str, T)]) -> Option<T> {
+    pub fn choice<T: Copy>(&mut self, section: Section<'_, 't>, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let mut expected = String::new();
         for (word, _) in choices {
             if !expected.is_empty() {
@@ -268,7 +310,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The integer under `key`, inside `range`.
-    pub(super) fn number<T>(&mut self, section: Section<'_, 't>, key: &str, range: RangeInclusive<T>) -> Option<T>
+    pub fn number<T>(&mut self, section: Section<'_, 't>, key: &str, range: RangeInclusive<T>) -> Option<T>
     where
         T: TryFrom<i64> + PartialOrd + Display,
     {
@@ -285,6 +327,64 @@ impl<'t> Reader<'t> {
             self.error(value.span().start, written.as_str(), expected, "");
         }
         number
+    }
+}
+
+// There may be keys in the text: only names are shown.
+
+impl fmt::Debug for Document<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Document")
+    }
+}
+
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reader({})", self.home.name)
+    }
+}
+
+impl fmt::Debug for Section<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Section({})", self.title)
+    }
+}
+
+impl fmt::Debug for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Word({})", self.at)
+    }
+}
+
+/// Offsets at which lines begin.
+fn lines(text: &str) -> Vec<usize> {
+    let behind = |(at, _): (usize, &str)| at.saturating_add(1);
+    core::iter::once(0).chain(text.match_indices('\n').map(behind)).collect()
+}
+
+fn position(text: &str, lines: &[usize], at: usize) -> Position {
+    let line = lines.partition_point(|start| *start <= at);
+    let start = line.checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or(0);
+    let column = text.get(start..at).map_or(0, |before| before.chars().count());
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Position { line: number(line), column: number(column.saturating_add(1)) }
+}
+
+/// An error of the TOML itself. Its line is not repeated: it may hold a key.
+fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
+    let span = error.span().unwrap_or(0..0);
+    let message = error.message();
+    let hint = match text.get(span.clone()) {
+        Some(key) if message.starts_with("duplicate key") => {
+            format!("\"{key}\" stands here a second time; several peers, children or policies take double brackets")
+        }
+        _ => "every text value stands in quotes".to_string(),
+    };
+    ConfigError {
+        at: position(text, &lines(text), span.start),
+        found: format!("text that is not TOML ({message})"),
+        expected: "key = \"value\", [table] or [[table]]".to_string(),
+        hint,
     }
 }
 

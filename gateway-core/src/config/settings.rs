@@ -8,9 +8,7 @@ use super::grammar::{device, interface, socket};
 use super::reader::{Reader, Section};
 use super::{LogLevel, Settings};
 
-pub(super) const KEYS: &[&str] = &["control", "tun", "log", "outside", "mtu", "replay-window", "cookie-threshold"];
-
-pub(super) const LEVELS: &[(&str, LogLevel)] = &[
+const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
     ("info", LogLevel::Info),
@@ -22,6 +20,11 @@ impl LogLevel {
     /// The word of the configuration.
     pub fn as_str(self) -> &'static str {
         LEVELS.iter().find(|(_, level)| *level == self).map_or("info", |(word, _)| word)
+    }
+
+    /// Reads `log` of `[gateway]`; default [`LogLevel::Info`].
+    pub fn read<'t>(reader: &mut Reader<'t>, gateway: Section<'_, 't>) -> Self {
+        reader.choice(gateway, "log", LEVELS).unwrap_or(Self::Info)
     }
 }
 
@@ -37,14 +40,14 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         cookie_threshold: Settings::COOKIE_THRESHOLD,
     };
     let Some(section) = section else { return defaults };
-    reader.known(section, KEYS);
+    reader.known(section);
     let outside = reader.read_all(section, "outside", "the name of an interface, or a list of them", interface);
     Settings {
         control: reader
             .read(section, "control", "the path of a socket", socket)
             .map_or(defaults.control, |word| word.value),
         tun: reader.read(section, "tun", "the name of an interface", device).map_or(defaults.tun, |word| word.value),
-        log: reader.choice(section, "log", LEVELS).unwrap_or(defaults.log),
+        log: LogLevel::read(reader, section),
         outside: outside.unwrap_or_default().into_iter().map(|word| word.value).collect(),
         mtu: reader.number(section, "mtu", 576..=9000).unwrap_or(defaults.mtu),
         replay_window: replay_window(reader, section).unwrap_or(defaults.replay_window),

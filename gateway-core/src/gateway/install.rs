@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
@@ -10,10 +12,9 @@ use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
-use ipsec_core::engine::{Inbound, Outbound};
 use ipsec_core::error::Refused;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, Event, InboundParams, Lifetime, OutboundParams, Params, SaId, Status};
+use ipsec_core::sa::{DontFragment, Event, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId, Status};
 use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
@@ -24,7 +25,7 @@ use super::state::{ChildEntry, Totals};
 use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::peers::Peers;
-use crate::policy::{child_of, policy_of};
+use crate::policy::{self, Inbound, Outbound, child_of, policy_of};
 
 /// A Child SA in the engines.
 pub(super) struct Installed {
@@ -97,6 +98,7 @@ pub(super) fn install<P: PacketCrypto>(
     let params = InboundParams {
         sa: Params {
             spi: up.spi_in,
+            mode: Mode::Tunnel,
             alg: up.aead().ok_or(Refused::Algorithm)?,
             keymat: up.key_in,
             esn: up.suite.esn,
@@ -171,6 +173,7 @@ impl Waiting {
     ) -> Result<SaId, Refused> {
         let sa = Params {
             spi: self.spi,
+            mode: Mode::Tunnel,
             alg: self.alg,
             keymat: &self.keymat,
             esn: self.esn,
@@ -406,8 +409,8 @@ impl Gateway {
         }
     }
 
-    /// Replaces the rules of both engines. No packet passes in between: the engines are lent to us. What stands afterwards
-    /// is what is remembered, so that another try does not take for done what did not fit.
+    /// Replaces the rules of both engines by one index, which is built before either is touched. What stands afterwards is
+    /// what is remembered, so that another try does not take for done what did not fit.
     pub(super) fn place_rules<C: IkeCrypto, P: PacketCrypto>(
         &mut self,
         mut new: Vec<Rule>,
@@ -416,24 +419,14 @@ impl Gateway {
         if self.rules == new {
             return Ok(());
         }
-        parts.outbound.clear_rules();
-        parts.inbound.clear_rules();
-        // Stops at the first that does not fit: what stands behind it must not overrule it.
-        let mut refused = None;
-        let place = |rule: &&Rule| {
-            refused = parts.outbound.insert_rule(**rule).and_then(|()| parts.inbound.insert_rule(**rule)).err();
-            if refused.is_some() {
-                // In both or in neither: one engine may have room where the other has none.
-                parts.outbound.remove_rule(rule.id);
-            }
-            refused.is_none()
-        };
-        let (wanted, placed) = (new.len(), new.iter().take_while(place).count());
-        new.truncate(placed);
+        // As many as fit into both, the first ones: what stands behind what is missing must not overrule it.
+        let (wanted, room) = (new.len(), parts.outbound.room_for_rules().min(parts.inbound.room_for_rules()));
+        new.truncate(room);
+        let index = policy::index(&new).map_err(|refused| Cause::not_installed(&refused.to_string()))?;
+        let placed = parts.outbound.set_rules(Arc::clone(&index)).and_then(|_| parts.inbound.set_rules(index));
+        let placed = if new.len() < wanted { Err(Refused::Full) } else { placed.map(drop) };
+        let count = new.len();
         self.rules = new;
-        match refused {
-            None => Ok(()),
-            Some(refused) => Err(Cause::not_installed(&format!("{placed} of {wanted} rules are in place: {refused}"))),
-        }
+        placed.map_err(|refused| Cause::not_installed(&format!("{count} of {wanted} rules are in place: {refused}")))
     }
 }

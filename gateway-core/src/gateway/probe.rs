@@ -9,7 +9,6 @@ use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ipsec_core::crypto::PacketCrypto;
-use ipsec_core::engine::Inbound;
 use ipsec_core::net::TrafficSelector;
 use ipsec_core::time::Instant;
 
@@ -18,6 +17,7 @@ use super::report::What;
 use super::silence::Silence;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
+use crate::policy::Inbound;
 
 /// An SA is not rekeyed for its silence more often than once in so many liveness intervals.
 const REST: u32 = 10;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Level, Parts, PeerState, Report, What};
+use gateway_core::policy::Outbound;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Outbound, OutboundSlot};
+use ipsec_core::engine::OutboundSlot;
 use ipsec_core::net::Path;
 use ipsec_core::sa::{Event, Reached};
-use ipsec_core::spd;
+use ipsec_core::spd::Hits;
 
 use crate::world::{LEFT, RIGHT, Site, Stopped, World, config, far, leak, packet, parts, peer, second};
 use crate::{secs, up};
@@ -133,7 +134,7 @@ fn a_sending_half_that_waits_follows_the_peer_too() {
 fn what_cannot_send_does_not_receive_either() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
     world.left.outbound =
-        Outbound::new(RustCrypto, leak(64, || spd::Slot::EMPTY), leak(0, || OutboundSlot::<RustCrypto>::EMPTY));
+        Outbound::new(RustCrypto, leak(64, || Hits::NONE), leak(0, || OutboundSlot::<RustCrypto>::EMPTY));
     let mut world = world.start();
     assert_eq!(world.left.inbound.sas().count(), 0, "{}", world.story());
     assert_eq!(world.left.state("other"), (PeerState::Connected, Some("not-installed")));

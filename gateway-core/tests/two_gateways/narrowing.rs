@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use gateway_core::cause::Kind;
 use gateway_core::gateway::What;
+use gateway_core::policy::{Inbound, Outbound};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
-use ipsec_core::spd;
+use ipsec_core::engine::{InboundSlot, OutboundSlot};
+use ipsec_core::spd::Hits;
 
 use crate::secs;
 use crate::world::{Site, Stopped, World, far, leak, peer};
@@ -23,7 +24,7 @@ fn narrow() -> World {
     world.left = Site::with_children(1, &left, 64, 64);
     world.right = Site::with_children(2, &right, 64, 64);
     for site in [&mut world.left, &mut world.right] {
-        let rules = || leak(64, || spd::Slot::EMPTY);
+        let rules = || leak(64, || Hits::NONE);
         site.outbound = Outbound::new(RustCrypto, rules(), leak(64, || OutboundSlot::<RustCrypto>::EMPTY));
         let sas = leak(64, || InboundSlot::<RustCrypto>::EMPTY);
         site.inbound = Inbound::new(RustCrypto, rules(), sas, leak(64 * 16, || 0));

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Parts, PeerState, What};
+use gateway_core::policy::Outbound;
 use ike_core::failure::Failure;
 use ike_core::registry::ExchangeType;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Outbound, OutboundSlot};
+use ipsec_core::engine::OutboundSlot;
 use ipsec_core::sa::{Event, Reached};
-use ipsec_core::spd;
+use ipsec_core::spd::Hits;
 
 use crate::secs;
 use crate::world::{RIGHT, Site, Stopped, World, far, leak, packet, parts, peer, second};
@@ -530,7 +531,7 @@ fn f_72_a_child_that_the_engine_has_no_room_for_is_told_as_that() {
     let right = peer(false, "start = \"passive\"", "");
     let mut world = World::new(&peer(true, "", ""), &right);
     world.left.outbound =
-        Outbound::new(RustCrypto, leak(64, || spd::Slot::EMPTY), leak(1, || OutboundSlot::<RustCrypto>::EMPTY));
+        Outbound::new(RustCrypto, leak(64, || Hits::NONE), leak(1, || OutboundSlot::<RustCrypto>::EMPTY));
     let mut world = world.start();
     world.pass(secs(60));
     assert_eq!(world.right.gateway.rekey(world.now, "other/net", false, parts!(world.right)), Ok(Ok(())));

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use gateway_core::cause::{Kind, Unsent};
 use gateway_core::gateway::{Parts, PeerState, Report, What};
+use gateway_core::policy::Inbound;
 use ike_core::registry::{ExchangeType, NotifyKind};
 use ike_core::wire::header::Header;
 use ike_core::wire::writer::MessageWriter;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Inbound, InboundSlot};
+use ipsec_core::engine::InboundSlot;
 use ipsec_core::error::Discard;
 use ipsec_core::net::Path;
-use ipsec_core::spd;
+use ipsec_core::spd::Hits;
 use ipsec_core::time::Instant;
 
 use crate::refusals::busy;
@@ -407,7 +408,7 @@ fn f_31_a_rule_that_fits_one_engine_only_is_in_neither() {
     let mut world = World::new(&policies(2), "");
     world.left.inbound = Inbound::new(
         RustCrypto,
-        leak(1, || spd::Slot::EMPTY),
+        leak(1, || Hits::NONE),
         leak(16, || InboundSlot::<RustCrypto>::EMPTY),
         leak(16 * 16, || 0),
     );

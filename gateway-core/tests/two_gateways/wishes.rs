@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Parts, PeerState, What};
+use gateway_core::policy::Outbound;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::engine::{Outbound, OutboundSlot, Verdict};
-use ipsec_core::spd;
+use ipsec_core::engine::{OutboundSlot, Verdict};
+use ipsec_core::spd::Hits;
 
 use crate::world::{Site, Stopped, World, config, far, leak, packet, parts, peer, second};
 use crate::{secs, up};
@@ -433,7 +434,7 @@ fn f_10_what_a_peer_that_begins_anew_does_not_bring_back_is_told_as_down() {
 fn f_10_a_child_whose_rekey_finds_no_room_in_an_engine_is_told_as_down_and_comes_back() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
     world.left.outbound =
-        Outbound::new(RustCrypto, leak(64, || spd::Slot::EMPTY), leak(1, || OutboundSlot::<RustCrypto>::EMPTY));
+        Outbound::new(RustCrypto, leak(64, || Hits::NONE), leak(1, || OutboundSlot::<RustCrypto>::EMPTY));
     let mut world = world.start();
     world.ping();
     world.pass(secs(20));

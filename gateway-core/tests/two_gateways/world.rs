@@ -11,18 +11,19 @@ use gateway_core::cause::{Cause, Unreachable};
 use gateway_core::config::Config;
 use gateway_core::gateway::{Gateway, Parts, PeerState, Report, Totals, What};
 use gateway_core::peers::Peers;
+use gateway_core::policy::{Inbound, Outbound};
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, Occupancy, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, IndexBlock, Occupancy, Settings, Storage};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 use ipsec_core::ecn::Ecn;
-use ipsec_core::engine::{Egress, Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
+use ipsec_core::engine::{Egress, InboundSlot, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::sa::Status;
-use ipsec_core::spd::{self, PolicyId};
+use ipsec_core::spd::{Hits, PolicyId};
 use ipsec_core::time::Instant;
 
 use crate::refusals::Refusal;
@@ -144,6 +145,7 @@ impl Site {
         let storage = Storage {
             sas: leak(ikes, IkeSlot::default),
             children: leak(children, ChildSlot::default),
+            index: leak(IndexBlock::needed(ikes, children), IndexBlock::default),
             messages: leak(ikes * 2 * 2048, || 0),
         };
         let endpoint =
@@ -153,12 +155,12 @@ impl Site {
             endpoint,
             outbound: Outbound::new(
                 RustCrypto,
-                leak(rules, || spd::Slot::EMPTY),
+                leak(rules, || Hits::NONE),
                 leak(engine, || OutboundSlot::<RustCrypto>::EMPTY),
             ),
             inbound: Inbound::new(
                 RustCrypto,
-                leak(rules, || spd::Slot::EMPTY),
+                leak(rules, || Hits::NONE),
                 leak(engine, || InboundSlot::<RustCrypto>::EMPTY),
                 leak(engine * 16, || 0),
             ),

@@ -10,7 +10,7 @@ use crate::crypto::IkeCrypto;
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::pad::PeerId;
-use crate::table::{Edit, Filed, HashSecret, KINDS, Key, Place, Slot, Table};
+use crate::table::{Edit, Filed, HashSecret, KINDS, Key, Slot, Table};
 
 /// What Child SAs are looked up by.
 pub(crate) enum By {
@@ -55,6 +55,10 @@ impl Filed for Child {
         self.to_tell().then(|| self.report.rank())
     }
 
+    fn waits(&self) -> bool {
+        self.is_waiting()
+    }
+
     /// An offer of ours that waits for its answer.
     fn counts(&self) -> bool {
         self.phase == Phase::Creating
@@ -62,7 +66,7 @@ impl Filed for Child {
 }
 
 /// A place for one Child SA in the caller's table.
-pub struct ChildSlot(Place<Child>);
+pub struct ChildSlot(Option<Child>);
 
 impl Default for ChildSlot {
     fn default() -> Self {
@@ -73,11 +77,11 @@ impl Default for ChildSlot {
 impl Slot for ChildSlot {
     type Item = Child;
 
-    fn place(&self) -> &Place<Child> {
+    fn item(&self) -> &Option<Child> {
         &self.0
     }
 
-    fn place_mut(&mut self) -> &mut Place<Child> {
+    fn item_mut(&mut self) -> &mut Option<Child> {
         &mut self.0
     }
 }
@@ -90,7 +94,7 @@ impl fmt::Debug for ChildSlot {
 
 impl ChildSlot {
     /// An empty place.
-    pub const EMPTY: Self = Self(Place::EMPTY);
+    pub const EMPTY: Self = Self(None);
 }
 
 /// The caller's table of Child SAs. The low bits of an inbound SPI are the number of its slot.
@@ -98,12 +102,12 @@ pub(crate) struct Children<'a> {
     pub(crate) table: Table<'a, ChildSlot>,
 }
 
-impl Children<'_> {
+impl<'a> Children<'a> {
     pub(crate) fn get(&self, slot: u16) -> Option<&Child> {
         self.table.get(slot)
     }
 
-    pub(crate) fn get_mut(&mut self, slot: u16) -> Option<Edit<'_, ChildSlot>> {
+    pub(crate) fn get_mut(&mut self, slot: u16) -> Option<Edit<'_, 'a, ChildSlot>> {
         self.table.edit(slot)
     }
 
@@ -115,13 +119,18 @@ impl Children<'_> {
         self.table.named((id.slot, id.generation))
     }
 
-    pub(crate) fn by_id_mut(&mut self, id: ChildId) -> Option<Edit<'_, ChildSlot>> {
+    pub(crate) fn by_id_mut(&mut self, id: ChildId) -> Option<Edit<'_, 'a, ChildSlot>> {
         self.table.edit_named((id.slot, id.generation))
     }
 
     /// Every Child SA of the IKE SA in slot `ike`, the one that came to it first first.
     pub(crate) fn of(&self, ike: u16) -> impl Iterator<Item = (u16, &Child)> + Clone {
         self.table.near(By::Ike(ike)).filter(move |(_, child)| child.ike == ike)
+    }
+
+    /// Those of them that wait for the window of the IKE SA, or to be settled.
+    pub(crate) fn waiting(&self, ike: u16) -> impl Iterator<Item = (u16, &Child)> + Clone {
+        self.table.waiting(By::Ike(ike)).filter(move |(_, child)| child.ike == ike)
     }
 
     /// Changes those Child SAs of the IKE SA in slot `ike` that `which` says.
@@ -213,7 +222,8 @@ impl Children<'_> {
     /// The peer has our answers to its requests up to now.
     pub(crate) fn settle(&mut self, ike: u16) {
         let unsettled = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.settles_at.is_some());
-        self.each_of(ike, unsettled, |child| child.up_mut().into_iter().for_each(|up| up.settles_at = None));
+        let settled = |child: &mut Child| child.up_mut().into_iter().for_each(|up| up.settles_at = None);
+        self.table.each_waiting(By::Ike(ike), |child| child.ike == ike && unsettled(child), settled);
     }
 
     /// The peer has the IKE SA that it began beside another: its child may be used.

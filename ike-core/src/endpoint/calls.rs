@@ -10,7 +10,7 @@ use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::sa::{Dead, Sa, State};
-use crate::state::init_sent;
+use crate::state::{established, init_sent};
 use crate::table::Edit;
 use crate::timers::When;
 
@@ -32,7 +32,7 @@ pub enum Denied {
     Failed(Failure),
 }
 
-impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
+impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// Connects to a peer, with `child` (or the first configured one) as the first child.
     ///
     /// # Errors
@@ -228,7 +228,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         self.sas.named((ike.slot, ike.generation))
     }
 
-    fn sa_mut(&mut self, ike: IkeId) -> Option<Edit<'_, IkeSlot<C>>> {
+    fn sa_mut(&mut self, ike: IkeId) -> Option<Edit<'_, 'a, IkeSlot<C>>> {
         self.sas.edit_named((ike.slot, ike.generation))
     }
 
@@ -238,9 +238,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
 
     /// Something was wished for on this SA.
     fn go_on(&mut self, now: Instant, slot: u16) {
-        if let Some(established) = self.sas.edit(slot).as_deref_mut().and_then(Sa::established_mut) {
-            established.work = true;
-        }
-        self.pursue(now, slot);
+        self.work(now, slot, |sa, env| {
+            sa.established_mut().into_iter().for_each(|established| established.work = true);
+            established::pursue(sa, env);
+        });
     }
 }

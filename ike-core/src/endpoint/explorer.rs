@@ -21,7 +21,7 @@ use core::time::Duration;
 use ipsec_core::net::{AddrRange, Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, Occupancy, SaState, Settings, Storage};
+use super::{Endpoint, IndexBlock, Occupancy, SaState, Settings, Storage};
 use crate::child::ChildSlot;
 use crate::event::{ChildId, Event, IkeId};
 use crate::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
@@ -146,6 +146,7 @@ struct Side<'m> {
 struct Memory {
     sas: Vec<IkeSlot<Toy>>,
     children: Vec<ChildSlot>,
+    index: Vec<IndexBlock>,
     messages: Vec<u8>,
 }
 
@@ -154,6 +155,7 @@ impl Memory {
         Self {
             sas: (0..SAS).map(|_| IkeSlot::default()).collect(),
             children: (0..CHILDREN).map(|_| ChildSlot::EMPTY).collect(),
+            index: (0..IndexBlock::needed(SAS, CHILDREN)).map(|_| IndexBlock::EMPTY).collect(),
             messages: vec![0; SAS * 2 * MESSAGE],
         }
     }
@@ -187,8 +189,8 @@ impl<'m> World<'m> {
         let settings = Settings { orphan: ORPHAN, ..Settings::default() };
         let sides = memory.each_mut().map(|memory| {
             let engine = Toy::new(side, u8::from(u64::from(lower) != side) + 1);
-            let storage =
-                Storage { sas: &mut memory.sas, children: &mut memory.children, messages: &mut memory.messages };
+            let Memory { sas, children, index, messages } = memory;
+            let storage = Storage { sas, children, index, messages };
             let endpoint = Endpoint::new(engine, One::new(side as usize), storage, settings).unwrap();
             side += 1;
             Side { endpoint, installed: BTreeMap::new(), sending: None }

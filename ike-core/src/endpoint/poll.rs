@@ -25,7 +25,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if self.reply.as_ref().is_some_and(|reply| reply.waiting) {
             let reply = self.reply.as_mut()?;
             reply.waiting = false;
-            return datagram(None, reply.path, self.settings.natt_port, &reply.bytes, reply.message, false);
+            return datagram(None, reply.path, self.settings.natt_port, &mut reply.bytes, reply.message, false);
         }
         let (ike, path, source, repeated) = loop {
             let slot = self.sas.sending()?;
@@ -197,16 +197,17 @@ fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source, bool)> {
     source.map(|source| (sa.path, source, false))
 }
 
-/// The message that stands in `buffer` behind the room for the marker.
+/// The message that stands in `buffer` behind the room for the marker, which is zero (RFC 3948 §2.2).
 fn datagram(
     ike: Option<IkeId>,
     path: Path,
     natt_port: u16,
-    buffer: &[u8],
+    buffer: &mut [u8],
     message: Written,
     repeated: bool,
 ) -> Option<Transmit<'_>> {
-    let whole = buffer.get(..MARKER_LEN.checked_add(message.len)?)?;
+    let whole = buffer.get_mut(..MARKER_LEN.checked_add(message.len)?)?;
+    whole.first_chunk_mut::<MARKER_LEN>()?.fill(0);
     let datagram = if path.local.port() == natt_port { whole } else { whole.get(MARKER_LEN..)? };
     Some(Transmit { ike, path, datagram, outline: Some(message.outline), repeated })
 }

@@ -9,7 +9,7 @@ use super::{Sa, State};
 use crate::crypto::IkeCrypto;
 use crate::event::Party;
 use crate::pad::PeerId;
-use crate::table::{Filed, HashSecret, KINDS, Key, Place, Slot};
+use crate::table::{Filed, HashSecret, KINDS, Key, Slot};
 
 /// What IKE SAs are looked up by.
 pub(crate) enum By {
@@ -127,7 +127,7 @@ impl<C: IkeCrypto> Filed for Sa<C> {
 }
 
 /// A place for one IKE SA in the caller's table.
-pub struct IkeSlot<C: IkeCrypto>(Place<Sa<C>>);
+pub struct IkeSlot<C: IkeCrypto>(Option<Sa<C>>);
 
 impl<C: IkeCrypto> fmt::Debug for IkeSlot<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,18 +137,18 @@ impl<C: IkeCrypto> fmt::Debug for IkeSlot<C> {
 
 impl<C: IkeCrypto> Default for IkeSlot<C> {
     fn default() -> Self {
-        Self(Place::EMPTY)
+        Self(None)
     }
 }
 
 impl<C: IkeCrypto> Slot for IkeSlot<C> {
     type Item = Sa<C>;
 
-    fn place(&self) -> &Place<Sa<C>> {
+    fn item(&self) -> &Option<Sa<C>> {
         &self.0
     }
 
-    fn place_mut(&mut self) -> &mut Place<Sa<C>> {
+    fn item_mut(&mut self) -> &mut Option<Sa<C>> {
         &mut self.0
     }
 }

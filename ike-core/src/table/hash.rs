@@ -25,6 +25,27 @@ impl HashSecret {
     }
 }
 
+/// Where a key lies: in which bucket, and of what else there is of its hash, so much that another key in that bucket is hardly
+/// ever taken for it before its content was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) bucket: u16,
+    mark: u16,
+}
+
+impl Spot {
+    /// There is no key.
+    pub(super) const NOWHERE: Self = Self { bucket: u16::MAX, mark: 0 };
+
+    /// Among so many buckets, less than there are numbers.
+    pub(super) fn of(hash: u64, buckets: u16) -> Self {
+        // The upper half of the hash, as a part of the whole.
+        let bucket = (hash >> 32).wrapping_mul(u64::from(buckets)) >> 32;
+        let mark = hash & u64::from(u16::MAX);
+        Self { bucket: u16::try_from(bucket).unwrap_or(u16::MAX), mark: u16::try_from(mark).unwrap_or(0) }
+    }
+}
+
 struct State([u64; 4]);
 
 impl State {

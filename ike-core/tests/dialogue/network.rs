@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ike_core::child::ChildSlot;
-use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, Occupancy, SaState, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, IndexBlock, Occupancy, SaState, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
@@ -203,6 +203,7 @@ impl Host {
         let storage = Storage {
             sas: (0..sas).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak(),
             children: (0..children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak(),
+            index: (0..IndexBlock::needed(sas, children)).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak(),
             messages: vec![0; sas * 2 * message].leak(),
         };
         let engine = Engine::new(Seed(seed), Packets);

@@ -2,17 +2,18 @@
 
 use core::fmt;
 
+use super::policies::Policies;
 use super::{BUILD_FRAMES, InboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto};
 use crate::ecn::Ecn;
 use crate::error::{Counters, Discard, Refused};
-use crate::esp::open::{Front, open, strip_trailer};
+use crate::esp::open::{header, open, strip_trailer};
 use crate::flow::Flow;
 use crate::net::{Path, Spi, TrafficSelector};
-use crate::sa::{self, Event, InboundParams, SaId, Status};
+use crate::sa::{self, Event, InboundParams, Mode, SaId, Status};
 use crate::sad;
-use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId, Undecided};
+use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
 use crate::wipe;
 use crate::wire::cursor::Malformed;
@@ -31,20 +32,18 @@ pub struct Ingress {
     pub flow: Flow,
 }
 
-/// The receiving engine over the caller's tables.
+/// The receiving engine over the caller's memory and rules.
 ///
 /// See the [crate] documentation for the loop.
-pub struct Inbound<'a, P: PacketCrypto> {
+pub struct Inbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
-    spd: spd::Table<'a>,
+    policies: Policies<'a, R>,
     sad: sad::Table<'a, sa::Inbound<P::AeadKey>>,
     windows: Windows<'a>,
     counters: Counters,
-    /// Some SA may have an event due.
-    events: bool,
 }
 
-impl<P: PacketCrypto> fmt::Debug for Inbound<'_, P> {
+impl<P: PacketCrypto, R: Rules> fmt::Debug for Inbound<'_, P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbound").field("counters", &self.counters).finish_non_exhaustive()
     }
@@ -70,15 +69,24 @@ impl<'a> Windows<'a> {
     }
 }
 
-impl<'a, P: PacketCrypto> Inbound<'a, P> {
+impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// Starts with no rules and the SAs in `sas`, usually none.
     ///
-    /// `windows` is the storage for replay windows: every slot of `sas` gets an equal share, of 64 packets a word. 16 words
-    /// a slot are windows of up to 1024 packets.
-    pub fn new(crypto: P, rules: &'a mut [spd::Slot], sas: &'a mut [InboundSlot<P>], windows: &'a mut [u64]) -> Self {
+    /// `hits` is where packets in clear are counted that met a rule: there may be as many rules as that. With none,
+    /// nothing is counted, and there may be any number. `windows` is the storage for replay windows: every slot of `sas`
+    /// gets an equal share, of 64 packets a word. 16 words a slot are windows of up to 1024 packets.
+    pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [InboundSlot<P>], windows: &'a mut [u64]) -> Self {
         let windows = Windows::new(windows, sas.len());
-        let (spd, sad) = (spd::Table::new(rules), sad::Table::new(sas));
-        Self { crypto, spd, sad, windows, counters: Counters::default(), events: false }
+        let (policies, sad) = (Policies::new(hits), sad::Table::new(sas));
+        Self { crypto, policies, sad, windows, counters: Counters::default() }
+    }
+
+    /// Remembers in this memory what was decided about flows lately. Worth it from some ten rules on, where a rule
+    /// discards or packets come in clear.
+    #[must_use]
+    pub fn remembering(mut self, flows: &'a mut [Remembered]) -> Self {
+        self.policies.remember(flows);
+        self
     }
 
     /// Opens an ESP packet, which starts with its SPI, in place: the packet is then the inner one, without trailer, ICV
@@ -96,37 +104,63 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
         opened.inspect_err(|discard| self.counters.count(*discard))
     }
 
+    /// Opens packets in their order, each as [`open`](Self::open) does, and hands on what became of each: a packet that is
+    /// discarded holds up no other one. With each comes where it came from, and the ECN field of its outer header.
+    pub fn open_batch<'p, 'b: 'p>(
+        &mut self,
+        now: Instant,
+        packets: impl IntoIterator<Item = (Path, Ecn, &'p mut PacketBuf<'b>)>,
+        mut done: impl FnMut(&mut PacketBuf<'b>, Result<Ingress, Discard>),
+    ) {
+        for (from, ecn, packet) in packets {
+            let opened = self.open(now, from, ecn, packet);
+            done(packet, opened);
+        }
+    }
+
     #[inline]
     fn unwrap(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
-        let front = Front::read(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
-        let (id, sa) = self.sad.find_mut(front.header.spi).ok_or(Discard::InUnknownSpi)?;
+        let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
+        let (id, sa) = self.sad.find_mut(header.spi).ok_or(Discard::InUnknownSpi)?;
         let share = self.windows.share(id.slot as usize);
         let window = share.get_mut(..sa.window_words).unwrap_or_default();
 
-        let low = front.header.sequence;
+        let low = header.sequence;
         let sequence = match sa.common.esn {
             true => sa.window.extend(low, window).ok_or(Discard::InStale)?,
             false => u64::from(low),
         };
         sa.window.check(sequence, window)?;
         if !sa.common.meter.admits(now, 0) {
-            self.events = true;
+            self.sad.file(id);
             return Err(Discard::InExpired);
         }
-        open(&mut self.crypto, &sa.common, &front, sequence, packet).map_err(|Forged| Discard::InForged)?;
+        open(&mut self.crypto, &sa.common.transform, &sa.common.number(sequence), packet)
+            .map_err(|Forged| Discard::InForged)?;
 
         // From here on the packet is the peer's.
         sa.window.commit(sequence, window);
-        self.events |= sa.received(from, sequence == sa.window.highest());
+        let heard = sa.received(from, sequence == sa.window.highest());
         let next_header = strip_trailer(packet);
-        self.events |= sa.common.meter.record(now, packet.len());
+        let spent = sa.common.meter.record(now, packet.len());
+        if heard || spent {
+            self.sad.file(id);
+        }
+        self.admit(id, next_header?, ecn, packet)
+    }
 
-        let next_header = next_header?;
+    /// Decides about what came out of an SA.
+    #[inline]
+    fn admit(&mut self, id: SaId, next_header: u8, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
         if next_header == PROTOCOL_NONE {
             return Err(Discard::InDummy);
         }
+        let sa = self.sad.get(id).ok_or(Discard::InUnknownSpi)?;
         let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
-        if next_header != marks.version.protocol() {
+        let expected = match sa.common.mode {
+            Mode::Tunnel => marks.version.protocol(),
+        };
+        if next_header != expected {
             return Err(Discard::InMode);
         }
         let flow = Flow::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
@@ -134,8 +168,9 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
         if !sa.common.admits_inbound(&flow) {
             return Err(Discard::InSelectors);
         }
+        let policy = sa.common.policy;
         // The policies are in order (RFC 4301 §4.4.1): what one before the SA's own discards was never meant for it.
-        if self.spd.blocks(Direction::Forward, &flow) {
+        if self.policies.blocks(Direction::Forward, &flow) {
             return Err(Discard::InBlocked);
         }
         let inner_ecn = Ecn::of(marks.traffic_class);
@@ -143,7 +178,7 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
         if merged != inner_ecn {
             set_ecn(packet.as_mut_slice(), merged);
         }
-        Ok(Ingress { sa: id, policy: sa.common.policy, version: marks.version, flow })
+        Ok(Ingress { sa: id, policy, version: marks.version, flow })
     }
 
     /// Decides about a packet that came in clear: only a BYPASS rule lets it pass (RFC 4301 §5.2). `direction` is
@@ -159,11 +194,13 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
 
     fn admit_clear(&mut self, now: Instant, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::InHeader)?;
-        let rule = self.spd.lookup(Some(now), direction, &flow).map_err(|undecided| match undecided {
+        let decided = self.policies.decide(direction, &flow, 0);
+        let (decision, _) = decided.map_err(|undecided| match undecided {
             Undecided::NoRule => Discard::InNoPolicy,
             Undecided::Fragment => Discard::InFragment,
         })?;
-        match rule.action {
+        self.policies.count(now, direction, decision);
+        match decision.action {
             Action::Bypass => Ok(flow),
             Action::Discard => Err(Discard::InBlocked),
             Action::Protect(_) => Err(Discard::InClear),
@@ -211,27 +248,28 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
         true
     }
 
-    /// Adds a rule behind those of the same priority.
+    /// Puts these rules in the place of those there are, as a whole. SAs stay (RFC 4301 §4.4.1); what was counted of the
+    /// old rules is forgotten. Returns those.
     ///
     /// # Errors
-    /// [`Refused::Full`], [`Refused::Duplicate`].
-    pub fn insert_rule(&mut self, rule: Rule) -> Result<(), Refused> {
-        self.spd.insert(rule)
+    /// [`Refused::Full`]: there are more of them than there is room to count them in; nothing changed.
+    pub fn set_rules(&mut self, rules: R) -> Result<Option<R>, Refused> {
+        self.policies.set(rules)
     }
 
-    /// Removes a rule. `false`: there is none with this id.
-    pub fn remove_rule(&mut self, id: RuleId) -> bool {
-        self.spd.remove(id)
+    /// Takes the rules away. SAs stay; without rules every packet in clear is discarded.
+    pub fn clear_rules(&mut self) -> Option<R> {
+        self.policies.clear()
     }
 
-    /// Removes every rule, at the cost of one pass. SAs stay (RFC 4301 §4.4.1); without rules every packet is discarded.
-    pub fn clear_rules(&mut self) {
-        self.spd.clear();
+    /// How many rules there may be.
+    pub fn room_for_rules(&self) -> usize {
+        self.policies.room()
     }
 
     /// The rules in order, with their hits by packets in clear.
     pub fn rules(&self) -> impl Iterator<Item = (&Rule, Hits)> {
-        self.spd.iter()
+        self.policies.iter()
     }
 
     /// The SAs, for display.
@@ -267,24 +305,16 @@ impl<'a, P: PacketCrypto> Inbound<'a, P> {
     /// The next thing to tell the caller. To be called until `None` after [`open`](Self::open) or
     /// [`handle_timeout`](Self::handle_timeout); costs nothing when there is nothing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        if !self.events {
-            return None;
-        }
-        let event = self.sad.iter_mut().find_map(|(id, sa)| sa.take_event(id));
-        self.events = event.is_some();
-        event
+        self.sad.take_event()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) next has work: the earliest lifetime by age.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.sad.iter().filter_map(|(_, sa)| sa.common.meter.next_tick()).min()
+        self.sad.next_tick()
     }
 
     /// Lets SAs without traffic age.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for (_, sa) in self.sad.iter_mut() {
-            sa.common.meter.tick(now);
-            self.events |= sa.common.meter.is_due();
-        }
+        self.sad.tick(now);
     }
 }

@@ -2,24 +2,26 @@
 
 use core::fmt;
 
+use super::policies::Policies;
 use super::{BUILD_FRAMES, OutboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::PacketCrypto;
 use crate::encap::Egress;
-use crate::error::{Counters, Discard, NoRoom, Refused};
-use crate::esp::seal::seal;
+use crate::error::{Counters, Discard, Refused};
+use crate::esp::seal::{Unsealed, seal};
 use crate::flow::Flow;
 use crate::net::{Encap, Path, TrafficSelector};
-use crate::sa::{self, DontFragment, Event, OutboundParams, SaId, Status};
+use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
 use crate::sad;
-use crate::spd::{self, Action, Direction, Hits, PolicyId, Rule, RuleId, Undecided};
+use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
+use crate::transform::{Layout, Transform};
 use crate::wipe;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::Marks;
 
-/// ESP, UDP and IPv4 add at most 16 + 21 + 8 + 20 octets to what must fit a 16-bit total length.
-const MAX_INNER_LEN: usize = 65_535 - 65;
+/// What must fit a 16-bit total length beside ESP: the packet, UDP and IPv4.
+const MAX_LEN: usize = 65_535 - 8 - 20;
 
 /// What policy says about an outbound packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,83 +35,112 @@ pub enum Verdict {
     Acquire(PolicyId),
 }
 
-/// The sending engine over the caller's tables.
+/// The sending engine over the caller's memory and rules.
 ///
 /// See the [crate] documentation for the loop.
-pub struct Outbound<'a, P: PacketCrypto> {
+pub struct Outbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
-    spd: spd::Table<'a>,
+    policies: Policies<'a, R>,
     sad: sad::Table<'a, sa::Outbound<P::AeadKey>>,
     counters: Counters,
-    /// Some SA may have an event due.
-    events: bool,
+    /// Counts the changes of which SAs there are.
+    sas: u64,
 }
 
-impl<P: PacketCrypto> fmt::Debug for Outbound<'_, P> {
+impl<P: PacketCrypto, R: Rules> fmt::Debug for Outbound<'_, P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbound").field("counters", &self.counters).finish_non_exhaustive()
     }
 }
 
-impl<'a, P: PacketCrypto> Outbound<'a, P> {
+impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// Starts with no rules and the SAs in `sas`, usually none. Without rules every packet is discarded.
-    pub fn new(crypto: P, rules: &'a mut [spd::Slot], sas: &'a mut [OutboundSlot<P>]) -> Self {
-        let (spd, sad) = (spd::Table::new(rules), sad::Table::new(sas));
-        Self { crypto, spd, sad, counters: Counters::default(), events: false }
+    ///
+    /// `hits` is where packets are counted that met a rule: there may be as many rules as that. With none, nothing is
+    /// counted, and there may be any number.
+    pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [OutboundSlot<P>]) -> Self {
+        let mut sad = sad::Table::new(sas);
+        for slot in 0..sad.capacity() as u32 {
+            if let Some(policy) = sad.at(slot).map(|(_, sa)| sa.common.policy) {
+                sad.link(slot, policy);
+            }
+        }
+        Self { crypto, policies: Policies::new(hits), sad, counters: Counters::default(), sas: 0 }
     }
 
-    /// Decides what happens to an inner packet. Once per packet, flow or super-packet: the answer holds until a rule or
-    /// an SA changes.
+    /// Remembers in this memory what was decided about flows lately. Worth it from some ten rules on.
+    #[must_use]
+    pub fn remembering(mut self, flows: &'a mut [Remembered]) -> Self {
+        self.policies.remember(flows);
+        self
+    }
+
+    /// Decides what happens to an inner packet, and counts it. Once per packet, flow or super-packet: the answer holds
+    /// until the rules or an SA change.
     ///
     /// # Errors
     /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], [`Discard::OutFragment`], counted.
     #[inline]
     pub fn classify(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
-        let verdict = self.decide(Some(now), packet);
+        let verdict = self.decide(now, packet);
         verdict.inspect_err(|discard| self.counters.count(*discard))
     }
 
-    /// The same for a packet that waited since it was classified. It met its rule then: [`spd::Hits`] stay as they are.
+    /// The same for a packet that waited since it was classified. It met its rule then: [`Hits`] stay as they are.
     ///
     /// # Errors
     /// As for [`Outbound::classify`].
     pub fn classify_again(&mut self, packet: &[u8]) -> Result<Verdict, Discard> {
-        let verdict = self.decide(None, packet);
+        let verdict = self.judge(packet);
         verdict.inspect_err(|discard| self.counters.count(*discard))
     }
 
-    #[inline]
-    fn decide(&mut self, met: Option<Instant>, packet: &[u8]) -> Result<Verdict, Discard> {
+    /// What [`classify`](Self::classify) says, without anything being counted or remembered.
+    ///
+    /// # Errors
+    /// As for [`Outbound::classify`].
+    pub fn judge(&self, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let rule = self.spd.lookup(met, Direction::Out, &flow).map_err(|undecided| match undecided {
-            Undecided::NoRule => Discard::OutNoPolicy,
-            Undecided::Fragment => Discard::OutFragment,
-        })?;
-        match rule.action {
+        let decision = self.policies.judge(Direction::Out, &flow).map_err(why_undecided)?;
+        self.carry_out(decision.action, &flow)
+    }
+
+    #[inline]
+    fn decide(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
+        let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
+        let decided = self.policies.decide(Direction::Out, &flow, self.sas);
+        let (decision, remembered) = decided.map_err(why_undecided)?;
+        self.policies.count(now, Direction::Out, decision);
+        if let Some(id) = remembered.filter(|id| self.sad.get(*id).is_some_and(|sa| !sa.common.meter.is_dead())) {
+            return Ok(Verdict::Protect(id));
+        }
+        let verdict = self.carry_out(decision.action, &flow)?;
+        if let Verdict::Protect(id) = verdict {
+            self.policies.note(Direction::Out, &flow, self.sas, id);
+        }
+        Ok(verdict)
+    }
+
+    /// What the action of a rule means while the SAs are as they are: of those of a policy, the newest that fits is used.
+    #[inline]
+    fn carry_out(&self, action: Action, flow: &Flow) -> Result<Verdict, Discard> {
+        match action {
             Action::Bypass => Ok(Verdict::Clear),
             Action::Discard => Err(Discard::OutBlocked),
             Action::Protect(policy) => {
-                let fitting = self
-                    .chain(rule.newest)
-                    .find(|(_, sa)| !sa.common.meter.is_dead() && sa.common.admits_outbound(&flow));
+                let of_policy = self.sad.chain(policy).filter(|(_, sa)| sa.common.policy == policy);
+                let mut alive = of_policy.filter(|(_, sa)| !sa.common.meter.is_dead());
+                let fitting = alive.find(|(_, sa)| sa.common.admits_outbound(flow));
                 Ok(fitting.map_or(Verdict::Acquire(policy), |(id, _)| Verdict::Protect(id)))
             }
         }
     }
 
-    /// The SAs of a policy, newest first. Bounded by the number of slots, whatever the links say.
-    #[inline]
-    fn chain(&self, newest: Option<u32>) -> impl Iterator<Item = (SaId, &sa::Outbound<P::AeadKey>)> {
-        let first = newest.and_then(|slot| self.sad.at(slot));
-        let chain = core::iter::successors(first, |(_, sa)| sa.older.and_then(|slot| self.sad.at(slot)));
-        chain.take(self.sad.capacity())
-    }
-
     /// Encrypts an inner packet in place and puts ESP around it. The packet then starts with the SPI and goes where
     /// [`Egress`] says: as a UDP datagram, as protocol 50, or through [`encap::push_outer`](crate::encap::push_outer).
     ///
-    /// Needs 16 octets of headroom (more for outer headers, see [`HEADROOM`](crate::buf::HEADROOM)) and
-    /// [`TAILROOM`](crate::buf::TAILROOM).
+    /// Needs the room that the SA's [`Layout`] names, and more for outer headers: [`HEADROOM`](crate::buf::HEADROOM) and
+    /// [`TAILROOM`](crate::buf::TAILROOM) are enough for all.
     ///
     /// # Errors
     /// [`Discard::OutNoSa`], [`Discard::OutExpired`], [`Discard::OutExhausted`], [`Discard::OutHeader`],
@@ -120,36 +151,58 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
         sealed.inspect_err(|discard| self.counters.count(*discard))
     }
 
+    /// Seals packets for one SA in their order, each as [`seal`](Self::seal) does, and hands on what became of each: a
+    /// packet that is discarded holds up no other one.
+    pub fn seal_batch<'p, 'b: 'p>(
+        &mut self,
+        now: Instant,
+        sa: SaId,
+        packets: impl IntoIterator<Item = &'p mut PacketBuf<'b>>,
+        mut done: impl FnMut(&mut PacketBuf<'b>, Result<Egress, Discard>),
+    ) {
+        for packet in packets {
+            let sealed = self.seal(now, sa, packet);
+            done(packet, sealed);
+        }
+    }
+
     #[inline]
     fn protect(&mut self, now: Instant, id: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let sa = self.sad.get_mut(id).ok_or(Discard::OutNoSa)?;
         let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
-        let inner_len = packet.len();
-        if inner_len > MAX_INNER_LEN {
+        let (inner_len, layout): (_, Layout) = (packet.len(), Transform::<P>::layout(&sa.common.transform));
+        if inner_len.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
             return Err(Discard::OutNoRoom);
         }
         let last = sa.common.last_sequence();
         if !sa.common.meter.admits(now, inner_len) {
-            self.events = true;
-            return Err(sa::why_dead(&sa.common.meter));
+            let why = sa::why_dead(&sa.common.meter);
+            self.sad.file(id);
+            return Err(why);
         }
         let sequence = match sa.last_sent.checked_add(1) {
             Some(sequence) if sequence <= last => sequence,
             _ => {
                 sa.common.meter.sequence_hard();
-                self.events = true;
+                self.sad.file(id);
                 return Err(Discard::OutExhausted);
             }
         };
-        seal(&mut self.crypto, &sa.common, sequence, marks.version.protocol(), packet)
-            .map_err(|NoRoom| Discard::OutNoRoom)?;
+        let next_header = match sa.common.mode {
+            Mode::Tunnel => marks.version.protocol(),
+        };
+        let sealed = seal(&mut self.crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
+        sealed.map_err(|unsealed| match unsealed {
+            // The IVs of an AEAD count: it has always one.
+            Unsealed::NoRoom | Unsealed::NoIv => Discard::OutNoRoom,
+        })?;
         sa.last_sent = sequence;
         if sequence >= last.saturating_sub(last >> 2) {
             sa.common.meter.sequence_soft();
         }
-        self.events |= sa.common.meter.record(now, inner_len);
+        let news = sa.common.meter.record(now, inner_len);
         let dscp = if sa.copy_dscp { !0 } else { 0x03 };
-        Ok(Egress {
+        let egress = Egress {
             path: sa.common.path,
             encap: sa.common.encap,
             traffic_class: marks.traffic_class & dscp,
@@ -159,7 +212,11 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
                 DontFragment::Clear => false,
             },
             ident: sequence as u16,
-        })
+        };
+        if news {
+            self.sad.file(id);
+        }
+        Ok(egress)
     }
 
     /// Installs an SA; it is used from the next [`classify`](Self::classify) on, before older ones of its policy.
@@ -172,23 +229,18 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
 
     fn build(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place()?;
-        let mut sa = sa::Outbound::new(&mut self.crypto, now, params)?;
-        let policy = sa.common.policy;
-        sa.older = self.newest_of(policy);
+        let sa = sa::Outbound::new(&mut self.crypto, now, params)?;
         let id = self.sad.put(place, params.sa.spi, sa)?;
-        self.spd.link(policy, Some(id.slot));
+        self.sad.link(id.slot, params.sa.policy);
+        self.sas = self.sas.wrapping_add(1);
         Ok(id)
     }
 
     /// Removes an SA and wipes its key. `false`: it was gone already.
     pub fn remove(&mut self, id: SaId) -> bool {
-        let Some((policy, older)) = self.sad.get(id).map(|sa| (sa.common.policy, sa.older)) else { return false };
-        if self.newest_of(policy) == Some(id.slot) {
-            self.spd.link(policy, older);
-        }
-        for (_, sa) in self.sad.iter_mut().filter(|(_, sa)| sa.older == Some(id.slot)) {
-            sa.older = older;
-        }
+        let Some(policy) = self.sad.get(id).map(|sa| sa.common.policy) else { return false };
+        self.sad.unlink(id.slot, policy);
+        self.sas = self.sas.wrapping_add(1);
         self.sad.remove(id)
     }
 
@@ -201,38 +253,28 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
         true
     }
 
-    /// The SA of a policy that no other one is newer than.
-    fn newest_of(&self, policy: PolicyId) -> Option<u32> {
-        let of_policy = |(_, sa): &(SaId, &sa::Outbound<P::AeadKey>)| sa.common.policy == policy;
-        let is_older = |slot| self.sad.iter().any(|(_, sa)| sa.older == Some(slot));
-        self.sad.iter().filter(of_policy).map(|(id, _)| id.slot).find(|slot| !is_older(*slot))
-    }
-
-    /// Adds a rule behind those of the same priority.
+    /// Puts these rules in the place of those there are, as a whole. SAs stay (RFC 4301 §4.4.1); what was counted of the
+    /// old rules is forgotten. Returns those.
     ///
     /// # Errors
-    /// [`Refused::Full`], [`Refused::Duplicate`].
-    pub fn insert_rule(&mut self, rule: Rule) -> Result<(), Refused> {
-        let newest = match rule.action {
-            Action::Protect(policy) => self.newest_of(policy),
-            Action::Bypass | Action::Discard => None,
-        };
-        self.spd.insert_linked(rule, newest)
+    /// [`Refused::Full`]: there are more of them than there is room to count them in; nothing changed.
+    pub fn set_rules(&mut self, rules: R) -> Result<Option<R>, Refused> {
+        self.policies.set(rules)
     }
 
-    /// Removes a rule. SAs stay (RFC 4301 §4.4.1). `false`: there is none with this id.
-    pub fn remove_rule(&mut self, id: RuleId) -> bool {
-        self.spd.remove(id)
+    /// Takes the rules away. SAs stay; without rules every packet is discarded.
+    pub fn clear_rules(&mut self) -> Option<R> {
+        self.policies.clear()
     }
 
-    /// Removes every rule, at the cost of one pass. SAs stay (RFC 4301 §4.4.1); without rules every packet is discarded.
-    pub fn clear_rules(&mut self) {
-        self.spd.clear();
+    /// How many rules there may be.
+    pub fn room_for_rules(&self) -> usize {
+        self.policies.room()
     }
 
     /// The rules in order, with their hits.
     pub fn rules(&self) -> impl Iterator<Item = (&Rule, Hits)> {
-        self.spd.iter()
+        self.policies.iter()
     }
 
     /// The SAs, for display.
@@ -263,25 +305,24 @@ impl<'a, P: PacketCrypto> Outbound<'a, P> {
     /// The next thing to tell the caller. To be called until `None` after [`seal`](Self::seal) or
     /// [`handle_timeout`](Self::handle_timeout); costs nothing when there is nothing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        if !self.events {
-            return None;
-        }
-        let event = self.sad.iter_mut().find_map(|(id, sa)| sa.common.meter.take_event(id, sa.common.spi));
-        self.events = event.is_some();
-        event
+        self.sad.take_event()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) next has work: the earliest lifetime by age.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.sad.iter().filter_map(|(_, sa)| sa.common.meter.next_tick()).min()
+        self.sad.next_tick()
     }
 
     /// Lets SAs without traffic age.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for (_, sa) in self.sad.iter_mut() {
-            sa.common.meter.tick(now);
-            self.events |= sa.common.meter.is_due();
-        }
+        self.sad.tick(now);
+    }
+}
+
+fn why_undecided(undecided: Undecided) -> Discard {
+    match undecided {
+        Undecided::NoRule => Discard::OutNoPolicy,
+        Undecided::Fragment => Discard::OutFragment,
     }
 }
 

@@ -1,31 +1,29 @@
 //! Padding, pad length and next header (RFC 4303 §2.4–2.6).
 
-use super::ICV_LEN;
 use crate::error::NoRoom;
+use crate::transform::{Layout, TRAILER_LEN};
 
-/// Octets of pad length and next header.
-const FIXED_LEN: usize = 2;
-
-/// Room behind an inner packet of `len` octets for padding to a multiple of 4, the fixed trailer and the ICV.
+/// Room behind an inner packet of `len` octets for padding, pad length, next header and the ICV.
 #[inline]
-pub(crate) const fn trailer_len(len: usize) -> usize {
-    pad_len(len).wrapping_add(FIXED_LEN).wrapping_add(ICV_LEN)
+pub(crate) const fn trailer_len(layout: &Layout, len: usize) -> usize {
+    layout.pad_len(len).wrapping_add(TRAILER_LEN).wrapping_add(layout.icv_len)
 }
 
+/// Fills a trailer of [`trailer_len`] octets; the ICV at its end is left to the transform.
 #[inline]
-const fn pad_len(len: usize) -> usize {
-    len.wrapping_add(FIXED_LEN).wrapping_neg() & 3
-}
-
-/// Fills a trailer of [`trailer_len`] octets; the ICV at its end is left to the AEAD.
-#[inline]
-pub(crate) fn write(trailer: &mut [u8], next_header: u8) -> Result<(), NoRoom> {
-    match trailer.len().checked_sub(FIXED_LEN.wrapping_add(ICV_LEN)).ok_or(NoRoom)? {
+pub(crate) fn write(layout: &Layout, trailer: &mut [u8], next_header: u8) -> Result<(), NoRoom> {
+    match trailer.len().checked_sub(TRAILER_LEN.wrapping_add(layout.icv_len)).ok_or(NoRoom)? {
         0 => fill(trailer, [0, next_header]),
         1 => fill(trailer, [1, 1, next_header]),
         2 => fill(trailer, [1, 2, 2, next_header]),
         3 => fill(trailer, [1, 2, 3, 3, next_header]),
-        _ => Err(NoRoom),
+        pad_len => {
+            // A whole block and more, for ciphers that have some.
+            let last = u8::try_from(pad_len).map_err(|_| NoRoom)?;
+            let octets = (1..=last).chain([last, next_header]);
+            trailer.iter_mut().zip(octets).for_each(|(to, octet)| *to = octet);
+            Ok(())
+        }
     }
 }
 
@@ -52,17 +50,22 @@ pub(crate) fn check(payload: &[u8]) -> Result<(usize, u8), BadPadding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::Iv;
+    use std::vec;
     use std::vec::Vec;
 
     #[test]
-    fn what_is_written_aligns_to_four_octets_and_checks() {
-        for len in 0..64 {
-            let mut payload = Vec::from([0xee; 64 + 21]);
-            payload.truncate(len + trailer_len(len));
-            write(&mut payload[len..], 41).unwrap();
-            payload.truncate(payload.len() - ICV_LEN);
-            assert_eq!(payload.len() % 4, 0);
-            assert_eq!(check(&payload), Ok((len, 41)));
+    fn what_is_written_aligns_and_checks() {
+        for (align, icv_len) in [(4, 16), (4, 12), (8, 0), (16, 32), (256, 16)] {
+            let layout = Layout { iv_len: 8, iv: Iv::Counter, icv_len, align };
+            for len in 0..600 {
+                let mut payload = vec![0xee; len + trailer_len(&layout, len)];
+                write(&layout, &mut payload[len..], 41).unwrap();
+                assert!(payload.len() <= len + layout.tailroom(), "{align}, {len}");
+                payload.truncate(payload.len() - icv_len);
+                assert_eq!(payload.len() % align, 0);
+                assert_eq!(check(&payload), Ok((len, 41)));
+            }
         }
     }
 

@@ -1,33 +1,64 @@
 //! From an inner packet to an ESP packet.
 
-use super::{Aad, FRONT_LEN, nonce, pad};
+use super::pad;
 use crate::buf::PacketBuf;
-use crate::crypto::PacketCrypto;
+use crate::crypto::{NoIv, PacketCrypto};
 use crate::error::NoRoom;
-use crate::sa::Common;
+use crate::transform::{Iv, Layout, MAX_IV_LEN, Number, Transform};
 use crate::wire::cursor::{Malformed, Writer};
 use crate::wire::esp::Header;
 
-/// Encrypts the packet and puts ESP around it. `sequence` must never have been used with this key.
+/// Why a packet was not sealed. It is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsealed {
+    /// Too little head- or tailroom.
+    NoRoom,
+    /// The crypto engine has no random IV.
+    NoIv,
+}
+
+impl From<NoRoom> for Unsealed {
+    fn from(NoRoom: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
+/// Encrypts the packet and puts ESP around it. The sequence number must never have been used with this key.
 ///
 /// # Errors
-/// [`NoRoom`]; the packet is as it was.
+/// [`Unsealed`]; the packet is as it was.
 #[inline]
-pub(crate) fn seal<P: PacketCrypto>(
+pub(crate) fn seal<P: PacketCrypto, T: Transform<P>>(
     crypto: &mut P,
-    sa: &Common<P::AeadKey>,
-    sequence: u64,
+    transform: &T,
+    number: &Number,
     next_header: u8,
     packet: &mut PacketBuf<'_>,
-) -> Result<(), NoRoom> {
-    if packet.headroom() < FRONT_LEN {
-        return Err(NoRoom);
+) -> Result<(), Unsealed> {
+    let layout = transform.layout();
+    let (headroom, trailer_len) = (layout.headroom(), pad::trailer_len(&layout, packet.len()));
+    if packet.headroom() < headroom || packet.tailroom() < trailer_len {
+        return Err(Unsealed::NoRoom);
     }
-    pad::write(packet.push_back(pad::trailer_len(packet.len()))?, next_header)?;
-    let iv = sequence.to_be_bytes();
-    let aad = Aad::new(sa.spi, sequence, sa.esn);
-    crypto.seal(&sa.key, &nonce(*sa.salt, iv), aad.as_slice(), packet.as_mut_slice());
-    let mut front = Writer::new(packet.push_front(FRONT_LEN)?);
-    let header = Header { spi: sa.spi, sequence: sequence as u32 };
-    header.write(&mut front).and_then(|()| front.put(&iv)).map_err(|Malformed| NoRoom)
+    let octets = iv(crypto, &layout, number.sequence).map_err(|NoIv| Unsealed::NoIv)?;
+    pad::write(&layout, packet.push_back(trailer_len)?, next_header)?;
+    let mut front = Writer::new(packet.push_front(headroom)?);
+    let header = Header { spi: number.spi, sequence: number.sequence as u32 };
+    let octets = octets.get(MAX_IV_LEN.saturating_sub(layout.iv_len)..).unwrap_or_default();
+    header.write(&mut front).and_then(|()| front.put(octets)).map_err(|Malformed| NoRoom)?;
+    transform.seal(crypto, number, packet.as_mut_slice());
+    Ok(())
+}
+
+/// An IV, in the last octets.
+#[inline]
+fn iv<P: PacketCrypto>(crypto: &mut P, layout: &Layout, sequence: u64) -> Result<[u8; MAX_IV_LEN], NoIv> {
+    match layout.iv {
+        Iv::Counter => Ok(u128::from(sequence).to_be_bytes()),
+        Iv::Random => {
+            let mut octets = [0; MAX_IV_LEN];
+            crypto.iv(octets.get_mut(MAX_IV_LEN.saturating_sub(layout.iv_len)..).unwrap_or_default())?;
+            Ok(octets)
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Row B13: one injected fault raises one counter, and with it one line of xfrm_stat.
 
 use crate::ends::{
-    In, NOW, Out, Sa, a_to_b, inbound, ip, later_fragment, open, open_marked, outbound, ports, seal, tunnel,
+    In, NOW, Out, Ruled, Sa, a_to_b, inbound, ip, later_fragment, open, open_marked, outbound, ports, seal, tunnel,
 };
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;

@@ -1,6 +1,6 @@
 //! Whole outer packets: IPv4 and IPv6 inside and outside, protocol 50 and UDP.
 
-use crate::ends::{NOW, Out, POLICY, Sa, ip_marked, outbound, ports, reversed, site_a, site_b, tunnel};
+use crate::ends::{NOW, Out, POLICY, Ruled, Sa, ip_marked, outbound, ports, reversed, site_a, site_b, tunnel};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::encap::{Arrival, pop_outer, push_outer};

@@ -5,17 +5,18 @@ use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Ingress, Outbound, OutboundSlot};
-use ipsec_core::error::Discard;
+use ipsec_core::error::{Discard, Refused};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params};
-use ipsec_core::spd::{self, Action, PolicyId, Rule, RuleId, Selector};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
+use ipsec_core::spd::{Action, Hits, Index, Node, PolicyId, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::cursor::Writer;
 use ipsec_core::wire::{ipv4, ipv6};
 use std::net::IpAddr;
 
-pub(crate) type Out = Outbound<'static, RustCrypto>;
-pub(crate) type In = Inbound<'static, RustCrypto>;
+pub(crate) type Rules = Index<Vec<Slot>, Vec<Node>>;
+pub(crate) type Out = Outbound<'static, RustCrypto, Rules>;
+pub(crate) type In = Inbound<'static, RustCrypto, Rules>;
 
 pub(crate) const NOW: Instant = Instant::from_millis(1_000_000);
 pub(crate) const POLICY: PolicyId = PolicyId(7);
@@ -23,17 +24,62 @@ pub(crate) const KEYMAT: [u8; 36] = [0x5a; 36];
 
 /// An outbound engine with `sas` slots; its tables live as long as the test process.
 pub(crate) fn outbound(sas: usize) -> Out {
-    let rules = Box::leak(vec![spd::Slot::EMPTY; 16].into_boxed_slice());
+    let hits = Box::leak(vec![Hits::NONE; 16].into_boxed_slice());
     let sas: Vec<OutboundSlot<RustCrypto>> = (0..sas).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect();
-    Outbound::new(RustCrypto, rules, Box::leak(sas.into_boxed_slice()))
+    Outbound::new(RustCrypto, hits, Box::leak(sas.into_boxed_slice()))
 }
 
 /// An inbound engine with `sas` slots and 64 words of replay window each.
 pub(crate) fn inbound(sas: usize) -> In {
-    let rules = Box::leak(vec![spd::Slot::EMPTY; 16].into_boxed_slice());
+    let hits = Box::leak(vec![Hits::NONE; 16].into_boxed_slice());
     let windows = Box::leak(vec![0; sas * 64].into_boxed_slice());
     let sas: Vec<InboundSlot<RustCrypto>> = (0..sas).map(|_| InboundSlot::<RustCrypto>::EMPTY).collect();
-    Inbound::new(RustCrypto, rules, Box::leak(sas.into_boxed_slice()), windows)
+    Inbound::new(RustCrypto, hits, Box::leak(sas.into_boxed_slice()), windows)
+}
+
+/// An index of rules in memory of its own.
+pub(crate) fn index(rules: &[Rule]) -> Result<Rules, Refused> {
+    let nodes = vec![Node::EMPTY; Index::nodes(rules.len())];
+    Index::build(rules.iter().copied(), vec![Slot::EMPTY; rules.len()], nodes)
+}
+
+/// An engine whose rules are changed one by one, as tests like it: each change is a new index.
+pub(crate) trait Ruled {
+    fn in_force(&self) -> Vec<Rule>;
+    fn put(&mut self, rules: Rules) -> Result<(), Refused>;
+
+    fn insert_rule(&mut self, rule: Rule) -> Result<(), Refused> {
+        let rules = [&self.in_force()[..], &[rule]].concat();
+        self.put(index(&rules)?)
+    }
+
+    fn remove_rule(&mut self, id: RuleId) -> bool {
+        let mut rules = self.in_force();
+        let before = rules.len();
+        rules.retain(|rule| rule.id != id);
+        self.put(index(&rules).unwrap()).unwrap();
+        rules.len() < before
+    }
+}
+
+impl Ruled for Out {
+    fn in_force(&self) -> Vec<Rule> {
+        self.rules().map(|(rule, _)| *rule).collect()
+    }
+
+    fn put(&mut self, rules: Rules) -> Result<(), Refused> {
+        self.set_rules(rules).map(drop)
+    }
+}
+
+impl Ruled for In {
+    fn in_force(&self) -> Vec<Rule> {
+        self.rules().map(|(rule, _)| *rule).collect()
+    }
+
+    fn put(&mut self, rules: Rules) -> Result<(), Refused> {
+        self.set_rules(rules).map(drop)
+    }
 }
 
 pub(crate) fn addr(text: &str) -> IpAddr {
@@ -106,6 +152,7 @@ impl Sa {
     ) -> Params<'s> {
         Params {
             spi: Spi::new(self.spi).unwrap(),
+            mode: Mode::Tunnel,
             alg: self.alg,
             keymat: &self.keymat,
             esn: self.esn,

@@ -1,6 +1,6 @@
 //! Lifetimes by age, octets and packets, soft and hard, on both engines.
 
-use crate::ends::{In, NOW, Out, Sa, a_to_b, tunnel};
+use crate::ends::{In, NOW, Out, Rng, Sa, a_to_b, tunnel};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::error::Discard;
@@ -150,4 +150,81 @@ fn no_limit_means_never() {
     assert_eq!(out.poll_timeout(), None);
     out.handle_timeout(Instant::from_millis(u64::MAX - 1));
     assert_eq!(out.poll_event(), None);
+}
+
+/// An SA of the model: when it ages softly and hard, and what of that was reached and told.
+struct Aging {
+    id: SaId,
+    soft: (Option<Instant>, bool),
+    hard: (Option<Instant>, bool),
+    told: [bool; 2],
+}
+
+impl Aging {
+    /// The event that is due: of a dead SA only its end.
+    fn due(&mut self) -> Option<bool> {
+        if self.hard.1 && !self.told[1] {
+            self.told = [true, true];
+            return Some(true);
+        }
+        let soft = self.soft.1 && !self.told[0];
+        self.told[0] |= soft;
+        soft.then_some(false)
+    }
+}
+
+#[test]
+fn what_falls_due_is_told_as_by_a_walk_over_every_sa() {
+    for seed in 0..150 {
+        let mut rng = Rng(seed);
+        let mut out = crate::ends::outbound(1 + rng.below(40) as usize);
+        let (mut model, mut now): (Vec<Aging>, _) = (Vec::new(), NOW);
+        for step in 0..200 {
+            match rng.below(10) {
+                0..4 => {
+                    let mut age = || {
+                        let seconds = rng.below(40);
+                        (seconds < 30).then(|| Duration::from_secs(seconds))
+                    };
+                    let [soft, hard] = [age(), age()];
+                    let limit = |age| Limit { age, ..Limit::default() };
+                    let lifetime = Lifetime { soft: limit(soft), hard: limit(hard) };
+                    if let Ok(id) = out.install(now, &Sa { lifetime, ..Sa::default() }.outbound()) {
+                        let at = |age: Option<Duration>| (age.map(|age| now + age), false);
+                        model.push(Aging { id, soft: at(soft), hard: at(hard), told: [false; 2] });
+                    }
+                }
+                4..6 if !model.is_empty() => {
+                    // With or without something untold.
+                    let gone = model.swap_remove(rng.below(model.len() as u64) as usize);
+                    assert!(out.remove(gone.id), "seed {seed}, step {step}");
+                }
+                6..9 => {
+                    now = now + Duration::from_millis(rng.below(5000));
+                    out.handle_timeout(now);
+                    for sa in &mut model {
+                        for (at, reached) in [&mut sa.soft, &mut sa.hard] {
+                            *reached |= at.is_some_and(|at| at <= now);
+                        }
+                    }
+                }
+                _ => {
+                    let mut told: Vec<_> = std::iter::from_fn(|| out.poll_event())
+                        .map(|event| match event {
+                            Event::SoftLifetime { sa, .. } => (sa, false),
+                            Event::HardLifetime { sa, .. } => (sa, true),
+                            other => panic!("{other:?}"),
+                        })
+                        .collect();
+                    let mut expected: Vec<_> = model.iter_mut().filter_map(|sa| Some((sa.id, sa.due()?))).collect();
+                    told.sort_by_key(|(id, _)| format!("{id:?}"));
+                    expected.sort_by_key(|(id, _)| format!("{id:?}"));
+                    assert_eq!(told, expected, "seed {seed}, step {step}");
+                }
+            }
+            let ahead = model.iter().flat_map(|sa| [sa.soft, sa.hard]);
+            let next = ahead.filter_map(|(at, reached)| at.filter(|_| !reached)).min();
+            assert_eq!(out.poll_timeout(), next, "seed {seed}, step {step}");
+        }
+    }
 }

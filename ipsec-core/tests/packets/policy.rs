@@ -1,7 +1,7 @@
 //! Which packets leave how: rules, SAs by policy, and that nothing leaves in clear by mistake.
 
 use crate::ends::{
-    NOW, Out, POLICY, Sa, a_to_b, addr, inbound, ip, later_fragment, net, open, outbound, ports, reversed, seal,
+    NOW, Out, POLICY, Ruled, Sa, a_to_b, addr, inbound, ip, later_fragment, net, open, outbound, ports, reversed, seal,
     site_a, site_b, tunnel,
 };
 use std::time::Duration;
@@ -159,6 +159,7 @@ fn rules_come_and_go_while_packets_flow() {
         out.insert_rule(rule(id, 100 - id, ANY, Action::Discard)).unwrap();
     }
     assert_eq!(out.insert_rule(rule(99, 1, ANY, Action::Bypass)), Err(Refused::Full));
+    assert_eq!((out.rules().count(), out.room_for_rules()), (16, 16), "what was refused changed nothing");
     assert_eq!(out.insert_rule(rule(3, 1, ANY, Action::Bypass)), Err(Refused::Duplicate));
     assert_eq!(out.classify(NOW, &packet), Err(Discard::OutBlocked));
     assert!(out.remove_rule(RuleId(3)));

@@ -1,15 +1,19 @@
 //! Random inputs against plain models. Every assertion names the seed that broke it.
 
-use crate::ends::{NOW, POLICY, Rng, Sa, a_to_b, inbound, ip, later_fragment, open, outbound, ports, seal, tunnel};
+use crate::ends::{
+    NOW, POLICY, Rng, Ruled, Sa, a_to_b, inbound, ip, later_fragment, open, outbound, ports, seal, tunnel,
+};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::crypto::AeadAlg;
+use ipsec_core::ecn::Ecn;
 use ipsec_core::encap::pop_outer;
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::replay::Window;
-use ipsec_core::spd::{Action, Rule, RuleId, Selector};
+use ipsec_core::sa::{Lifetime, Limit};
+use ipsec_core::spd::{Action, PolicyId, Rule, RuleId, Selector};
 use ipsec_core::wire::natt;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -99,6 +103,92 @@ fn whatever_is_sealed_opens_to_the_same_packet() {
             assert_eq!((esp.len() - 16 - 16) % 4, 0);
             assert_eq!(open(&mut inn, &esp).as_deref(), Ok(&inner[..]), "seed {seed}, {len} octets");
         }
+    }
+}
+
+#[test]
+fn a_batch_is_what_its_packets_are_one_by_one() {
+    for seed in 0..60 {
+        let mut rng = Rng(seed);
+        let limit = Limit { packets: Some(rng.below(80)), ..Limit::default() };
+        let lifetime = Lifetime { soft: Limit { packets: Some(rng.below(60)), ..limit }, hard: limit };
+        let lifetime = if rng.below(2) == 0 { lifetime } else { Lifetime::default() };
+        let sa = Sa { lifetime, window: 64, ..Sa::default() };
+        let ((mut out, mut inn), (mut batch_out, mut batch_inn)) = (tunnel(&sa), tunnel(&sa));
+        let id = out.sas().next().unwrap().id;
+        for _ in 0..6 {
+            // Some are no packets, some have no room.
+            let inner: Vec<(usize, Vec<u8>)> = (0..rng.below(20))
+                .map(|_| match rng.below(12) {
+                    0 => (64, vec![0; 30]),
+                    1 => (8, a_to_b(20)),
+                    _ => (64, a_to_b(rng.below(90) as usize)),
+                })
+                .collect();
+            let bytes = || inner.iter().map(|(head, inner)| [&vec![0; *head], &inner[..], &[0; 24]].concat());
+            let (mut one_by_one, mut batch): (Vec<_>, Vec<_>) = (bytes().collect(), bytes().collect());
+            let mut expected = Vec::new();
+            for (bytes, (head, inner)) in one_by_one.iter_mut().zip(&inner) {
+                let mut packet = PacketBuf::new(bytes, *head, inner.len()).unwrap();
+                let sealed = out.seal(NOW, id, &mut packet);
+                expected.push((sealed, packet.as_slice().to_vec()));
+            }
+            let mut packets: Vec<_> = batch
+                .iter_mut()
+                .zip(&inner)
+                .map(|(bytes, (head, inner))| PacketBuf::new(bytes, *head, inner.len()).unwrap())
+                .collect();
+            let mut done = Vec::new();
+            batch_out.seal_batch(NOW, id, &mut packets, |packet, sealed| {
+                done.push((sealed, packet.as_slice().to_vec()));
+            });
+            assert_eq!(done, expected, "seed {seed}");
+
+            // On the way some are lost, repeated, exchanged and changed.
+            let mut wire: Vec<Vec<u8>> =
+                done.into_iter().filter(|(sealed, _)| sealed.is_ok()).map(|(_, p)| p).collect();
+            for _ in 0..wire.len() / 3 {
+                let (one, other) = (rng.below(wire.len() as u64) as usize, rng.below(wire.len() as u64) as usize);
+                match rng.below(4) {
+                    0 => wire.push(wire[one].clone()),
+                    1 => wire.swap(one, other),
+                    2 => wire[one][20] ^= 1,
+                    _ => _ = wire.remove(one),
+                }
+                if wire.is_empty() {
+                    break;
+                }
+            }
+            let from = crate::ends::reversed(crate::ends::path());
+            let mut expected = Vec::new();
+            // Some met congestion on the way, which their senders do not understand.
+            let marks: Vec<_> = wire.iter().map(|_| [Ecn::NotEct, Ecn::Ce][usize::from(rng.below(5) == 0)]).collect();
+            let (mut one_by_one, mut batch) = (wire.clone(), wire);
+            for (bytes, ecn) in one_by_one.iter_mut().zip(&marks) {
+                let len = bytes.len();
+                let mut packet = PacketBuf::new(bytes, 0, len).unwrap();
+                let opened = inn.open(NOW, from, *ecn, &mut packet);
+                expected.push((opened, opened.is_ok().then(|| packet.as_slice().to_vec())));
+            }
+            let mut packets: Vec<_> = batch
+                .iter_mut()
+                .map(|bytes| {
+                    let len = bytes.len();
+                    PacketBuf::new(bytes, 0, len).unwrap()
+                })
+                .collect();
+            let mut done = Vec::new();
+            let arrived = packets.iter_mut().zip(marks).map(|(packet, ecn)| (from, ecn, packet));
+            batch_inn.open_batch(NOW, arrived, |packet, opened| {
+                done.push((opened, opened.is_ok().then(|| packet.as_slice().to_vec())));
+            });
+            assert_eq!(done, expected, "seed {seed}");
+        }
+        assert_eq!(out.counters(), batch_out.counters(), "seed {seed}");
+        assert_eq!(inn.counters(), batch_inn.counters(), "seed {seed}");
+        assert!(out.sas().eq(batch_out.sas()) && inn.sas().eq(batch_inn.sas()), "seed {seed}");
+        let told = |engine: &mut crate::ends::Out| std::iter::from_fn(|| engine.poll_event()).collect::<Vec<_>>();
+        assert_eq!(told(&mut out), told(&mut batch_out), "seed {seed}");
     }
 }
 
@@ -261,22 +351,35 @@ fn the_sa_table_finds_what_a_map_holds() {
 fn chains_of_sas_stay_newest_first_whatever_is_removed() {
     for seed in 0..200 {
         let mut rng = Rng(seed);
+        // Fewer slots than policies: some share a chain.
         let mut out = outbound(6);
-        let any = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
-        out.insert_rule(Rule { id: RuleId(0), priority: 1, selector: any, action: Action::Protect(POLICY) }).unwrap();
+        let policy = |number: u64| PolicyId(7 * number as u32);
+        let to = |number: u64| format!("10.2.0.{number}");
+        for number in 0..9 {
+            let remote = AddrRange::single(to(number).parse().unwrap());
+            let selector = Selector::between(AddrRange::ANY_V4, remote);
+            let rule =
+                Rule { id: RuleId(number as u32), priority: 1, selector, action: Action::Protect(policy(number)) };
+            out.insert_rule(rule).unwrap();
+        }
         let mut newest_last = Vec::new();
-        for _ in 0..80 {
+        for _ in 0..120 {
             if rng.below(2) == 0 {
-                match out.install(NOW, &Sa::default().outbound()) {
-                    Ok(id) => newest_last.push(id),
+                let number = rng.below(9);
+                match out.install(NOW, &Sa { policy: policy(number), ..Sa::default() }.outbound()) {
+                    Ok(id) => newest_last.push((number, id)),
                     Err(_) => assert_eq!(newest_last.len(), 6, "seed {seed}"),
                 }
             } else if !newest_last.is_empty() {
-                let id = newest_last.remove(rng.below(newest_last.len() as u64) as usize);
+                let (_, id) = newest_last.remove(rng.below(newest_last.len() as u64) as usize);
                 assert!(out.remove(id));
             }
-            let expected = newest_last.last().map_or(Verdict::Acquire(POLICY), |id| Verdict::Protect(*id));
-            assert_eq!(out.classify(NOW, &a_to_b(8)), Ok(expected), "seed {seed}");
+            for number in 0..9 {
+                let newest = newest_last.iter().rev().find(|(of, _)| *of == number);
+                let expected = newest.map_or(Verdict::Acquire(policy(number)), |(_, id)| Verdict::Protect(*id));
+                let packet = ip("10.1.0.5", &to(number), 17, &ports(1, 2, 0));
+                assert_eq!(out.classify(NOW, &packet), Ok(expected), "seed {seed}");
+            }
         }
     }
 }

@@ -31,7 +31,8 @@ pub(crate) struct Built {
 }
 
 /// The packages of this repository in the image.
-const OURS: [&str; 6] = ["appliance-rpi", "rpi-drivers", "rpi-services", "gateway-core", "ike-core", "ipsec-core"];
+const OURS: [&str; 7] =
+    ["appliance-rpi", "rpi-drivers", "rpi-services", "gateway-core", "traffic-core", "ike-core", "ipsec-core"];
 
 /// Builds the image of one machine below `appliance-rpi/target`.
 ///

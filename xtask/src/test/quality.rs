@@ -7,9 +7,15 @@ use crate::checkout::{cargo, cargo_beside, root};
 
 /// Every workspace of the repository, by its manifest.
 pub(super) fn workspaces() -> impl Iterator<Item = &'static str> {
-    ["Cargo.toml", "appliance-rpi/Cargo.toml", "fuzz/Cargo.toml", "xtask/panic-probe/Cargo.toml"]
-        .into_iter()
-        .filter(|manifest| root().join(manifest).is_file())
+    [
+        "Cargo.toml",
+        "appliance-rpi/Cargo.toml",
+        "fuzz/Cargo.toml",
+        "xtask/panic-probe/Cargo.toml",
+        "xtask/size-probe/Cargo.toml",
+    ]
+    .into_iter()
+    .filter(|manifest| root().join(manifest).is_file())
 }
 
 /// `cargo fmt --check`.

@@ -7,13 +7,14 @@ use crate::cross::{cargo_for, route};
 pub(super) const TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "aarch64-unknown-none"];
 
 /// Each core, alone, with each of its features.
-const BUILDS: [(&str, &[&str]); 6] = [
+const BUILDS: [(&str, &[&str]); 7] = [
     ("ipsec-core", &["--no-default-features"]),
     ("ipsec-core", &["--features", "defmt"]),
     ("ipsec-core", &["--features", "smoltcp"]),
     ("ike-core", &["--no-default-features"]),
     ("ike-core", &["--features", "defmt"]),
     ("gateway-core", &[]),
+    ("traffic-core", &[]),
 ];
 
 /// The cores for bare metal. Compiled, not linked: the panic check makes machine code of them for the same targets.
@@ -40,6 +41,11 @@ pub(super) fn cross(report: &mut Report) {
 /// `cargo xtask panic`.
 pub(super) fn panic(report: &mut Report) {
     super::own_command(report, "panic", &["panic"]);
+}
+
+/// `cargo xtask sizes`.
+pub(super) fn sizes(report: &mut Report) {
+    super::own_command(report, "sizes", &["sizes"]);
 }
 
 /// The image.

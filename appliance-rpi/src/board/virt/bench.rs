@@ -14,12 +14,14 @@ use core::net::Ipv4Addr;
 use rpi_drivers::Nic;
 use rpi_services::http::{Refusal, Request, Response};
 use rpi_services::stack::{Addressing, Ipv4Net, Pages, Stack};
+use traffic_core::frame::{Content, Frame};
+use traffic_core::wire::ethernet::EtherType;
 
 /// Frames that an order is about; the rings hold more.
 const FRAMES: u64 = 16;
 const FRAME_MAX: usize = 1522;
 /// EtherType of an order: for local experiments (IEEE 802). What is wanted follows.
-const ORDER: [u8; 2] = [0x88, 0xb5];
+const ORDER: EtherType = EtherType(0x88b5);
 const ADDRESS: Ipv4Net = Ipv4Net { address: Ipv4Addr::new(192, 0, 2, 1), prefix: 24 };
 
 /// Whether this is wanted.
@@ -73,11 +75,12 @@ impl Bench {
     fn next_order(&mut self) -> Option<(u8, usize)> {
         let mut order = None;
         self.board.for_each_nic(clock::micros(), &mut |number, nic| {
-            if number == 1 && nic.receive(&mut self.frame).is_some() && self.frame.get(12..14) == Some(&ORDER) {
-                order = match self.frame.get(14..17) {
-                    Some(&[what, high, low]) => Some((what, usize::from(u16::from_be_bytes([high, low])))),
-                    _ => None,
-                };
+            if number == 1
+                && let Some(len) = nic.receive(&mut self.frame)
+                && let Some(Ok(frame)) = self.frame.get(..len).map(Frame::of)
+                && let Content::Other { ether_type: ORDER, payload: &[what, high, low, ..] } = frame.content
+            {
+                order = Some((what, usize::from(u16::from_be_bytes([high, low]))));
             }
         });
         order

@@ -1,5 +1,7 @@
 //! docs/configuration.md says what is built.
 
+use schema::{FILE, HOMES, LINUX, RASPBERRY_PI};
+
 use super::*;
 
 /// The `toml` blocks of docs/configuration.md.
@@ -23,7 +25,7 @@ fn every_example_of_the_documentation_is_read() {
 #[test]
 fn every_key_is_documented() {
     let text = include_str!("../../../../docs/configuration.md");
-    for key in settings::KEYS.iter().chain(peer::KEYS).chain(peer::CHILD_KEYS).chain(policy::KEYS) {
+    for key in LINUX.tables.iter().filter(|table| table.title != FILE).flat_map(|table| table.keys) {
         assert!(text.contains(&format!("`{key}`")) || *key == "child", "{key}");
     }
     assert!(text.contains(&ike_core::proposal::IkeProposal::default().to_string()));
@@ -34,4 +36,21 @@ fn every_key_is_documented() {
     assert!(text.contains(&format!("| `dpd` | `\"{}s\"` |", Peer::DPD.as_secs())));
     assert!(text.contains(&format!("| `rekey` | `\"{}h\"` |", Peer::REKEY.as_secs() / 3600)));
     assert!(text.contains(&format!("| `priority` | `{}` |", Child::PRIORITY)));
+}
+
+#[test]
+fn which_home_offers_what_is_documented() {
+    let text = include_str!("../../../../docs/configuration.md");
+    assert!(text.contains(&format!("\n| | {} | {} |\n", LINUX.name, RASPBERRY_PI.name)));
+    let titles: std::collections::BTreeSet<_> =
+        HOMES.iter().flat_map(|home| home.tables).map(|table| table.title).collect();
+    for title in titles.into_iter().filter(|title| *title != FILE) {
+        let row = text.lines().find_map(|line| line.strip_prefix(&format!("| `{title}` | ")));
+        let cells: Vec<_> = row.unwrap_or_else(|| panic!("no row for {title}")).split(" | ").collect();
+        for (home, cell) in HOMES.iter().zip(cells) {
+            assert_eq!(home.keys(title).is_empty(), cell.starts_with("no"), "{title} of {}: {cell}", home.name);
+        }
+    }
+    let refused = &errors("[[network]]\n")[0];
+    assert!(text.contains(&format!("\nportcullis.toml:{}: {refused}\n", refused.at)), "{refused}");
 }

@@ -16,6 +16,14 @@ fn each_mistake_is_named_with_its_place_and_a_way_out() {
             r#"found the unknown key "tunn" in [gateway], expected one of control, tun, log"#,
         ),
         ("tun     = ", "tunn = \"x\"", "3:1", r#"did you mean "tun"?"#),
+        (
+            "remote-port = ",
+            "[[network]]\naddress = \"dhcp\"",
+            "29:3",
+            "found [[network]], which is of the Raspberry Pi image, expected one of gateway, peer, policy; \
+             this is portcullis for Linux",
+        ),
+        ("remote-port = ", "[management]", "29:2", "found [management], which is of the Raspberry Pi image"),
         ("remote-id = ", "remot-id = \"left.lab\"", "11:1", r#"did you mean "remote-id"?"#),
         (
             "log     = ",

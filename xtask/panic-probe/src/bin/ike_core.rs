@@ -6,7 +6,7 @@ use core::net::IpAddr;
 
 use ike_core::child::ChildSlot;
 use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
-use ike_core::endpoint::{Endpoint, IkeSlot, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
@@ -31,10 +31,12 @@ fn run() {
     };
     let mut sas: [IkeSlot<AnyEngine>; 4] = Default::default();
     let mut children = [const { ChildSlot::EMPTY }; 8];
+    let mut index = [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 8)];
     let mut messages = [0; 4 * 2 * 2048];
     let storage = Storage {
         sas: core::hint::black_box(&mut sas),
         children: core::hint::black_box(&mut children),
+        index: core::hint::black_box(&mut index),
         messages: core::hint::black_box(&mut messages),
     };
     let Ok(mut endpoint) = Endpoint::new(AnyEngine(Engine), pad, storage, Settings::default()) else { return };

@@ -8,21 +8,27 @@ use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{Encap, Spi};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, OutboundParams, Params, SaId};
-use ipsec_core::spd::{Action, Direction, PolicyId, Rule, RuleId, Selector, Slot};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, SaId};
+use ipsec_core::spd::{
+    Action, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
+};
 use ipsec_core::wire::natt;
 use panic_probe::{Engine, aead, any, below, duration, instant, keep, octets, path, selector};
 
 panic_probe::program!(run());
 
+type Any = Index<[Slot; 8], [Node; 4]>;
+
 fn run() {
-    let mut out_rules = [Slot::EMPTY; 8];
+    let (mut out_hits, mut in_hits) = ([Hits::NONE; 8], [Hits::NONE; 8]);
+    let (mut out_flows, mut in_flows) = ([Remembered::NOTHING; 4], [Remembered::NOTHING; 4]);
+    let (mut one, mut other) = (index(), index());
     let mut out_sas = [const { OutboundSlot::<Engine>::EMPTY }; 4];
-    let mut outbound = Outbound::new(Engine, some(&mut out_rules), some(&mut out_sas));
-    let mut in_rules = [Slot::EMPTY; 8];
+    let mut outbound = Outbound::new(Engine, some(&mut out_hits), some(&mut out_sas)).remembering(some(&mut out_flows));
     let mut in_sas = [const { InboundSlot::<Engine>::EMPTY }; 4];
     let mut windows = [0; 64];
-    let mut inbound = Inbound::new(Engine, some(&mut in_rules), some(&mut in_sas), some(&mut windows));
+    let mut inbound = Inbound::new(Engine, some(&mut in_hits), some(&mut in_sas), some(&mut windows))
+        .remembering(some(&mut in_flows));
     let mut out_id: Option<SaId> = None;
     let mut in_id: Option<SaId> = None;
     while any() != 0 {
@@ -32,7 +38,10 @@ fn run() {
                 Ok(_) => keep(1),
                 Err(discard) => outbound.count(discard),
             },
-            1 => seal(&mut outbound, out_id),
+            1 => match outbound.judge(octets()) {
+                Ok(_) => seal(&mut outbound, out_id),
+                Err(discard) => outbound.count(discard),
+            },
             2 => open(&mut inbound),
             3 => match inbound.check_clear(instant(), direction(), octets()) {
                 Ok(_) => keep(2),
@@ -48,17 +57,15 @@ fn run() {
                 let params = InboundParams { sa, window: below(1 << 20), highest_seen: any() };
                 in_id = inbound.install(instant(), &params).ok();
             }),
-            6 => keep(u64::from(outbound.insert_rule(rule()).is_ok())),
-            7 => {
-                keep(u64::from(inbound.insert_rule(rule()).is_ok()));
-                if any() == 0 {
-                    inbound.clear_rules();
-                    outbound.clear_rules();
-                }
-            }
-            8 => {
-                keep(u64::from(outbound.remove_rule(RuleId(any() as u32)) | inbound.remove_rule(RuleId(any() as u32))))
-            }
+            6 => match outbound.set_rules(core::mem::replace(&mut one, index())) {
+                Ok(Some(before)) => one = before,
+                ended => keep(u64::from(ended.is_ok())),
+            },
+            7 => match inbound.set_rules(core::mem::replace(&mut other, index())) {
+                Ok(Some(before)) => other = before,
+                ended => keep(u64::from(ended.is_ok())),
+            },
+            8 => keep(u64::from(outbound.clear_rules().is_some() | inbound.clear_rules().is_some())),
             9 => {
                 if let Some(id) = out_id {
                     keep(u64::from(outbound.set_path(id, path(), Encap::Udp) | outbound.remove(id)));
@@ -97,15 +104,16 @@ fn run() {
     }
 }
 
-fn seal(outbound: &mut Outbound<'_, Engine>, id: Option<SaId>) {
+fn seal(outbound: &mut Outbound<'_, Engine, Any>, id: Option<SaId>) {
     let (Some(id), Ok(mut packet)) = (id, PacketBuf::new(octets(), any() as usize, any() as usize)) else { return };
     match outbound.seal(instant(), id, &mut packet) {
         Ok(egress) => keep(u64::from(encap::push_outer(&egress, &mut packet).is_ok()) + packet.len() as u64),
         Err(discard) => outbound.count(discard),
     }
+    outbound.seal_batch(instant(), id, [&mut packet], |packet, sealed| keep(packet.len() as u64 + u64::from(sealed.is_ok())));
 }
 
-fn open(inbound: &mut Inbound<'_, Engine>) {
+fn open(inbound: &mut Inbound<'_, Engine, Any>) {
     let Ok(mut packet) = PacketBuf::new(octets(), any() as usize, any() as usize) else { return };
     if any() == 0 && encap::pop_outer(&mut packet).is_err() {
         return;
@@ -114,6 +122,8 @@ fn open(inbound: &mut Inbound<'_, Engine>) {
         Ok(_) => keep(packet.len() as u64),
         Err(discard) => inbound.count(discard),
     }
+    let packets = [(path(), Ecn::Ce, &mut packet)];
+    inbound.open_batch(instant(), packets, |packet, opened| keep(packet.len() as u64 + u64::from(opened.is_ok())));
 }
 
 fn with_params(install: impl FnOnce(Params<'_>)) {
@@ -122,6 +132,7 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
     let (local, remote) = ([selector(), selector()], [selector(), selector()]);
     install(Params {
         spi,
+        mode: Mode::Tunnel,
         alg: aead(),
         keymat: octets(),
         esn: any() == 0,
@@ -142,6 +153,17 @@ fn rule() -> Rule {
     };
     let selector = Selector { local: selector(), remote: selector() };
     Rule { id: RuleId(any() as u32), priority: any() as u32, selector, action }
+}
+
+/// An index of any rules.
+fn index() -> Any {
+    loop {
+        let rules = core::iter::repeat_with(rule).take(below(10));
+        if let Ok(index) = Index::build(rules, some([Slot::EMPTY; 8]), some([Node::EMPTY; 4])) {
+            keep(index.view().iter().map(|rule| u64::from(rule.id.0)).fold(0, u64::wrapping_add));
+            return index;
+        }
+    }
 }
 
 fn direction() -> Direction {

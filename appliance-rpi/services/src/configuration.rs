@@ -1,21 +1,18 @@
-//! The file of an appliance without an operating system: its addresses and how it is managed. It has no tunnels yet, and the
-//! file neither peers nor policies. docs/rpi.md describes every key.
+//! The configuration file of the image: its addresses and how it is managed. It has no tunnels yet, and the file neither
+//! peers nor policies. docs/rpi.md describes every key.
 
 use alloc::format;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-use toml::de::DeTable;
+use gateway_core::config::reader::{Document, Reader, Section};
+use gateway_core::config::schema::RASPBERRY_PI;
+use gateway_core::config::{Bad, ConfigError, LogLevel, Warning};
 
-use super::grammar::Bad;
-use super::reader::{Reader, Section};
-use super::settings::LEVELS;
-use super::{ConfigError, LogLevel, Warning, syntax};
-
-/// Ports an appliance may have.
+/// Ports a board may have.
 pub const PORTS_MAX: u8 = 4;
 
-/// The configuration of an appliance that runs without an operating system.
+/// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoardConfig {
     /// How much is logged: `log` of `[gateway]`; default [`LogLevel::Info`].
@@ -106,18 +103,19 @@ impl BoardConfig {
     /// Everything that is wrong, in the order of the file.
     ///
     /// ```
-    /// use gateway_core::config::board::BoardConfig;
+    /// use rpi_services::configuration::BoardConfig;
     /// let Err(errors) = BoardConfig::parse("[[network]]\naddress = \"192.0.2.1\"\n") else { panic!() };
     /// assert_eq!(errors[0].at.to_string(), "2:12");
     /// ```
     pub fn parse(text: &str) -> Result<(Self, Vec<Warning>), Vec<ConfigError>> {
-        let document = DeTable::parse(text).map_err(|error| alloc::vec![syntax(text, &error)])?;
-        let mut reader = Reader::new(text);
-        let root = Section::new("the file", 0, document.get_ref());
-        reader.known(root, &["gateway", "network", "management"]);
-        let log = reader.table(root, "gateway", "[gateway]").and_then(|section| {
-            reader.known(section, &["log"]);
-            reader.choice(section, "log", LEVELS)
+        let document = Document::parse(text).map_err(|error| alloc::vec![error])?;
+        let mut reader = Reader::new(text, &RASPBERRY_PI);
+        let root = document.root();
+        reader.known(root);
+        let gateway = reader.table(root, "gateway", "[gateway]");
+        let log = gateway.map_or(LogLevel::Info, |section| {
+            reader.known(section);
+            LogLevel::read(&mut reader, section)
         });
         let mut networks: Vec<Network> = Vec::new();
         for section in reader.tables(root, "network", "[[network]]") {
@@ -131,12 +129,12 @@ impl BoardConfig {
         let management = reader.table(root, "management", "[management]");
         let management = management.map_or_else(Management::default, |section| read_management(&mut reader, section));
         let warnings = reader.finish()?;
-        Ok((Self { log: log.unwrap_or(LogLevel::Info), networks, management }, warnings))
+        Ok((Self { log, networks, management }, warnings))
     }
 }
 
 fn network<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Network {
-    reader.known(section, &["port", "address", "router", "fallback"]);
+    reader.known(section);
     let port = reader.number(section, "port", 0..=PORTS_MAX.saturating_sub(1)).unwrap_or(0);
     let expected = "\"dhcp\" or an address with its prefix length such as \"192.0.2.1/24\"";
     let address = reader
@@ -178,7 +176,7 @@ fn network<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Network {
 }
 
 fn read_management<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Management {
-    reader.known(section, &["http-port", "allow-panic"]);
+    reader.known(section);
     let defaults = Management::default();
     Management {
         http_port: reader.number(section, "http-port", 1..=u16::MAX).unwrap_or(defaults.http_port),
@@ -215,13 +213,15 @@ fn on_link(net: Ipv4Net, other: Ipv4Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::string::ToString;
+    use alloc::string::{String, ToString};
+    use alloc::vec;
+    use gateway_core::config::schema::FILE;
 
     fn net(text: &str) -> Ipv4Net {
         super::net(text).unwrap_or_else(|_| panic!("{text}"))
     }
 
-    fn error(text: &str) -> (std::string::String, std::string::String) {
+    fn error(text: &str) -> (String, String) {
         let errors = BoardConfig::parse(text).expect_err("it is wrong");
         assert_eq!(errors.len(), 1, "{errors:?}");
         (errors[0].at.to_string(), errors[0].to_string())
@@ -237,10 +237,9 @@ mod tests {
 
     #[test]
     fn the_file_on_the_card_says_what_the_defaults_are() {
-        let (config, warnings) =
-            BoardConfig::parse(include_str!("../../../appliance-rpi/portcullis.toml")).expect("right");
+        let (config, warnings) = BoardConfig::parse(include_str!("../../portcullis.toml")).expect("right");
         assert_eq!(warnings, []);
-        assert_eq!(config, BoardConfig { networks: std::vec![Network::unconfigured(0)], ..BoardConfig::safe() });
+        assert_eq!(config, BoardConfig { networks: vec![Network::unconfigured(0)], ..BoardConfig::safe() });
     }
 
     #[test]
@@ -262,6 +261,17 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_documented() {
+        let text = include_str!("../../../docs/rpi.md");
+        for table in RASPBERRY_PI.tables.iter().filter(|table| table.title != FILE) {
+            assert!(text.contains(&format!("| `{}", table.title)), "{}", table.title);
+            for key in table.keys {
+                assert!(text.contains(&format!("`{key}`")) || text.contains(&format!("{} {key}`", table.title)));
+            }
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place() {
         for (text, place, part) in [
             ("[[network]]\naddress = \"192.0.2.1\"\n", "2:12", "prefix length"),
@@ -276,7 +286,11 @@ mod tests {
             ("[network]\n", "1:2", "double brackets"),
             ("[management]\nhttp-port = 0\n", "2:13", "1 to 65535"),
             ("[management]\nallow-panic = \"perhaps\"\n", "2:16", "\"yes\" or \"no\""),
-            ("[[peer]]\n", "1:3", "unknown key \"peer\""),
+            ("[[peer]]\n", "1:3", "[[peer]], which is of portcullis for Linux"),
+            ("[[peer]]\n", "1:3", "expected one of gateway, network, management; this is the Raspberry Pi image"),
+            ("[[policy]]\n", "1:3", "[[policy]], which is of portcullis for Linux"),
+            ("[gateway]\ntun = \"pcl0\"\n", "2:1", "found \"tun\" in [gateway], which is of portcullis for Linux"),
+            ("[[pear]]\n", "1:3", "unknown key \"pear\""),
             ("[[network]\n", "1:11", "not TOML"),
         ] {
             let (at, told) = error(text);

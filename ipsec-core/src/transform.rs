@@ -1,0 +1,195 @@
+//! What protects the packets of an SA: how it lays them out, and its keys, in one value.
+//!
+//! ```text
+//!  | SPI | sequence | IV | payload | 1 2 3 … | pad length | next header | ICV |
+//!  `----- headroom ------'         `------------- tailroom -------------------'
+//! ```
+//!
+//! An AEAD, a cipher with a MAC beside it and a MAC alone (RFC 4303 §3.2) differ in what stands here and in nothing else.
+
+use core::fmt;
+
+use crate::crypto::{AeadAlg, Forged, PacketCrypto};
+use crate::error::Refused;
+use crate::net::Spi;
+use crate::wire::esp::HEADER_LEN;
+use zeroize::Zeroizing;
+
+/// Octets of the longest IV there is room for: a block of AES.
+pub const MAX_IV_LEN: usize = 16;
+
+/// Octets of pad length and next header.
+pub(crate) const TRAILER_LEN: usize = 2;
+
+/// What an IV is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Iv {
+    /// The sequence number: it must not repeat, and may be known (RFC 4106 §3.1).
+    Counter,
+    /// Random octets: nobody may know it beforehand (RFC 3602 §3).
+    Random,
+}
+
+/// Where things stand in a packet.
+///
+/// ```
+/// use ipsec_core::buf::{HEADROOM, TAILROOM};
+/// use ipsec_core::crypto::AeadAlg;
+/// use ipsec_core::transform::Layout;
+/// let layout = Layout::of(AeadAlg::Aes256Gcm16);
+/// assert_eq!((layout.headroom(), layout.tailroom()), (16, 21));
+/// assert!(layout.headroom() <= HEADROOM && layout.tailroom() <= TAILROOM);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Octets of the IV in the packet, at most [`MAX_IV_LEN`].
+    pub iv_len: usize,
+    /// What the IV is made of.
+    pub iv: Iv,
+    /// Octets of the ICV.
+    pub icv_len: usize,
+    /// Payload and trailer are padded to a multiple of this many octets: a power of two, at least 4 (RFC 4303 §2.4).
+    pub align: usize,
+}
+
+impl Layout {
+    /// How packets of an AEAD are laid out.
+    #[inline]
+    pub const fn of(alg: AeadAlg) -> Self {
+        Self { iv_len: alg.iv_len(), iv: Iv::Counter, icv_len: alg.tag_len(), align: 4 }
+    }
+
+    /// Octets in front of the payload: SPI, sequence number and IV.
+    #[inline]
+    pub const fn headroom(&self) -> usize {
+        HEADER_LEN.saturating_add(self.iv_len)
+    }
+
+    /// Octets behind the payload at most: padding, pad length, next header and ICV.
+    #[inline]
+    pub const fn tailroom(&self) -> usize {
+        self.align.saturating_sub(1).saturating_add(TRAILER_LEN).saturating_add(self.icv_len)
+    }
+
+    /// Octets of the shortest packet: it carries nothing.
+    #[inline]
+    pub const fn shortest(&self) -> usize {
+        self.headroom().saturating_add(TRAILER_LEN).saturating_add(self.icv_len)
+    }
+
+    /// Octets of padding behind a payload of `len` octets.
+    #[inline]
+    pub(crate) const fn pad_len(&self, len: usize) -> usize {
+        len.wrapping_add(TRAILER_LEN).wrapping_neg() & self.align.wrapping_sub(1)
+    }
+}
+
+/// Which packet of which SA: what is authenticated beside the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub(crate) spi: Spi,
+    pub(crate) sequence: u64,
+    pub(crate) esn: bool,
+}
+
+/// Layout and keys.
+pub(crate) trait Transform<P: PacketCrypto> {
+    fn layout(&self) -> Layout;
+
+    /// Encrypts a packet in place and writes its ICV. It is whole but for that: header, IV, payload with its trailer, and
+    /// room for the ICV.
+    fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]);
+
+    /// Checks the ICV of a packet and decrypts it in place; header, IV and ICV stay.
+    ///
+    /// # Errors
+    /// [`Forged`]; the content is unspecified then.
+    fn open(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), Forged>;
+}
+
+/// An AEAD with its key and its salt (RFC 4106).
+pub(crate) struct Aead<K> {
+    alg: AeadAlg,
+    key: K,
+    salt: Zeroizing<[u8; 4]>,
+}
+
+impl<K> fmt::Debug for Aead<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aead").finish_non_exhaustive()
+    }
+}
+
+impl<K> Aead<K> {
+    /// Takes the key and the salt that follows it out of keying material (RFC 4106 §8.1).
+    ///
+    /// # Errors
+    /// [`Refused::KeyLength`], [`Refused::Algorithm`].
+    pub(crate) fn new<P>(crypto: &mut P, alg: AeadAlg, keymat: &[u8]) -> Result<Self, Refused>
+    where
+        P: PacketCrypto<AeadKey = K>,
+    {
+        let (key, salt) = keymat.split_at_checked(alg.key_len()).ok_or(Refused::KeyLength)?;
+        let salt = Zeroizing::new(salt.try_into().map_err(|_| Refused::KeyLength)?);
+        Ok(Self { alg, key: crypto.aead_key(alg, key).ok_or(Refused::Algorithm)?, salt })
+    }
+
+    pub(crate) const fn alg(&self) -> AeadAlg {
+        self.alg
+    }
+
+    /// Salt and IV (RFC 4106 §4), with what is behind the IV.
+    #[inline]
+    fn nonce<'p>(&self, packet: &'p mut [u8]) -> Option<([u8; 12], &'p mut [u8])> {
+        let (front, text_and_tag) = packet.split_at_mut_checked(Layout::of(self.alg).headroom())?;
+        let ([s0, s1, s2, s3], [i0, i1, i2, i3, i4, i5, i6, i7]) = (*self.salt, *front.last_chunk()?);
+        Some(([s0, s1, s2, s3, i0, i1, i2, i3, i4, i5, i6, i7], text_and_tag))
+    }
+}
+
+impl<P: PacketCrypto> Transform<P> for Aead<P::AeadKey> {
+    #[inline]
+    fn layout(&self) -> Layout {
+        Layout::of(self.alg)
+    }
+
+    #[inline]
+    fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) {
+        if let Some((nonce, text_and_tag)) = self.nonce(packet) {
+            crypto.seal(&self.key, &nonce, Aad::new(number).as_slice(), text_and_tag);
+        }
+    }
+
+    #[inline]
+    fn open(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {
+        let (nonce, text_and_tag) = self.nonce(packet).ok_or(Forged)?;
+        crypto.open(&self.key, &nonce, Aad::new(number).as_slice(), text_and_tag)
+    }
+}
+
+/// Additional authenticated data: SPI and the 32- or 64-bit sequence number (RFC 4106 §5).
+struct Aad {
+    bytes: [u8; 12],
+    esn: bool,
+}
+
+impl Aad {
+    #[inline]
+    fn new(number: &Number) -> Self {
+        let [s0, s1, s2, s3] = number.spi.get().to_be_bytes();
+        let [h0, h1, h2, h3, l0, l1, l2, l3] = number.sequence.to_be_bytes();
+        let bytes = match number.esn {
+            true => [s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3],
+            false => [s0, s1, s2, s3, l0, l1, l2, l3, 0, 0, 0, 0],
+        };
+        Self { bytes, esn: number.esn }
+    }
+
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        match self.esn {
+            true => &self.bytes,
+            false => self.bytes.first_chunk::<8>().map_or(&[], |short| short),
+        }
+    }
+}
