@@ -1,6 +1,6 @@
 //! A crypto engine that protects nothing, so that a fuzzer gets behind the tag.
 
-use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
+use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::error::BadPublic;
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 
@@ -50,14 +50,13 @@ impl IkeCrypto for FakeCrypto {
         }
     }
 
-    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<Group> {
-        public.clear();
-        public.resize(group.public_len(), 0x4b).ok()?;
+    fn ke_offer(&mut self, group: Group, public: &mut [u8]) -> Option<Group> {
+        public.fill(0x4b);
         Some(group)
     }
 
-    fn ke_agree(&mut self, secret: &Group, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
-        if peer_public.len() != secret.public_len() {
+    fn ke_finish(&mut self, secret: &Group, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+        if peer_public.len() != secret.answer_len() {
             return Err(BadPublic);
         }
         shared.resize(32).ok_or(BadPublic)?.fill(0x53);

@@ -263,7 +263,8 @@ impl Side<'_> {
                 }
                 Event::ChildUp(up) => {
                     assert!(self.ikes.contains(&up.ike), "a Child SA without an authenticated IKE SA");
-                    let len = up.aead().key_len() + up.aead().salt_len();
+                    let protection = up.suite.protection;
+                    let len = protection.encr_key_len() + protection.integ_key_len();
                     assert_eq!((up.key_in.len(), up.key_out.len()), (len, len));
                     assert!(!up.local.is_empty() && !up.remote.is_empty());
                     let twice = self.children.values().any(|spi| *spi == up.spi_in.get());

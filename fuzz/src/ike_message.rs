@@ -2,7 +2,7 @@
 
 use ike_core::endpoint::Settings;
 use ike_core::registry::{ExchangeType, PayloadType};
-use ike_core::rules::{Payloads, Rule};
+use ike_core::rules::{Direction, Payloads, Rule, Stage};
 use ike_core::wire::cert::{Cert, CertReq};
 use ike_core::wire::chain::{Chain, Payload};
 use ike_core::wire::cp::Cp;
@@ -26,9 +26,11 @@ pub fn run(data: &[u8]) {
         let body = &data[Header::LEN..];
         walk(header.next, body);
         for exchange in 34..=37 {
-            for (response, protected) in [(false, false), (false, true), (true, false), (true, true)] {
-                if let Some(rule) = Rule::find(ExchangeType(exchange), response, protected) {
-                    collect(header.next, body, rule);
+            for direction in [Direction::Request, Direction::Response] {
+                for stage in [Stage::Clear, Stage::Keyed, Stage::Established] {
+                    if let Some(rule) = Rule::find(ExchangeType(exchange), direction, stage) {
+                        collect(header.next, body, rule);
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -76,7 +76,7 @@ impl Pad for Site {
             path: Some(self.path),
             local_id: id(self.names[0]),
             remote_id: (!self.anybody).then(|| id(self.names[1])),
-            psk: b"never looked at by the fake crypto",
+            auth: Authentication::Psk(b"never looked at by the fake crypto"),
             ike: &self.ike,
             force_encap: false,
             dpd: Duration::from_secs(20),

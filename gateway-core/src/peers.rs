@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ipsec_core::net::Path;
 
 use crate::config::{Child, ChildDiff, Diff, Encapsulation, Identity, Peer, PeerDiff, Remote};
@@ -271,7 +271,7 @@ impl Pad for Peers {
             path: entry.path,
             local_id: entry.local_id.as_ref()?.id(),
             remote_id: entry.config.remote_id.as_ref().map(Identity::id),
-            psk: entry.config.secret.loaded()?.expose(),
+            auth: Authentication::Psk(entry.config.secret.loaded()?.expose()),
             ike: &entry.config.ike,
             force_encap: entry.config.encap == Encapsulation::Always,
             dpd: entry.config.dpd,

@@ -218,7 +218,10 @@ impl Site {
     /// Where pre-shared keys may be.
     fn psk_homes(&self) -> Vec<u64> {
         let peers = self.endpoint.pad();
-        let psk = |connection: ike_core::pad::Connection<'_>| connection.psk.as_ptr() as u64;
+        let psk = |connection: ike_core::pad::Connection<'_>| match connection.auth {
+            ike_core::pad::Authentication::Psk(key) => key.as_ptr() as u64,
+            _ => unreachable!("keys are all that is built"),
+        };
         peers.iter().filter_map(|(id, _)| peers.connection(id).map(psk)).collect()
     }
 }

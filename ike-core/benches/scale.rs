@@ -19,7 +19,7 @@ use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -123,7 +123,7 @@ impl Pad for Star {
             path: Some(Path { local, remote }),
             local_id,
             remote_id: Some(remote_id),
-            psk: b"correct horse battery staple",
+            auth: Authentication::Psk(b"correct horse battery staple"),
             ike: &self.ike,
             force_encap: false,
             dpd,

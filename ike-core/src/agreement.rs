@@ -38,7 +38,7 @@ pub(crate) fn make_keys<C: IkeCrypto>(
     ours: bool,
     place: &mut Option<ChildKeys>,
 ) -> Result<(), Unkeyed> {
-    let len = suite.aead.key_len().saturating_add(suite.aead.salt_len());
+    let len = suite.protection.encr_key_len().saturating_add(suite.protection.integ_key_len());
     wipe::after(STACK, || {
         let mut shared = SharedSecret::new();
         let exchanged = exchange.map(|exchange| exchange.agree(crypto, &mut shared)).transpose()?.map(|()| &shared);
@@ -194,13 +194,13 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
 pub(crate) fn write_answer(
     message: &mut MessageWriter<'_>,
     agreed: &Agreed<'_>,
-    between: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
-) -> Result<(), NoRoom> {
+    between: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let answer = [(agreed.number, agreed.suite.transforms())];
     message.sa(ProtocolId::ESP, &agreed.spi_in.get().to_be_bytes(), answer)?;
     between(message)?;
     message.ts(PayloadType::TS_I, &agreed.remote)?;
-    message.ts(PayloadType::TS_R, &agreed.local)
+    Ok(message.ts(PayloadType::TS_R, &agreed.local)?)
 }
 
 /// Puts the Child SA that the peer asked for into its place, and makes its keys there.

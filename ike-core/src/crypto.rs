@@ -5,8 +5,8 @@ use core::fmt;
 use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use zeroize::Zeroize;
 
-use crate::error::BadPublic;
-use crate::registry::{EncrId, GroupId, PrfId};
+use crate::error::{BadPublic, NoKey, Unkeyed};
+use crate::registry::{EncrId, GroupId, IntegId, PrfId};
 
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
@@ -63,6 +63,8 @@ pub enum Group {
     Ecp256,
     /// Group 31, X25519 (RFC 8031).
     Curve25519,
+    /// Method 36, ML-KEM-768 (FIPS 203): the two sides send values of different lengths. Not offered by the default engine.
+    MlKem768,
 }
 
 impl Group {
@@ -71,6 +73,7 @@ impl Group {
         match self {
             Self::Ecp256 => GroupId::ECP_256,
             Self::Curve25519 => GroupId::CURVE25519,
+            Self::MlKem768 => GroupId::ML_KEM_768,
         }
     }
 
@@ -79,15 +82,26 @@ impl Group {
         match id {
             GroupId::ECP_256 => Some(Self::Ecp256),
             GroupId::CURVE25519 => Some(Self::Curve25519),
+            GroupId::ML_KEM_768 => Some(Self::MlKem768),
             _ => None,
         }
     }
 
-    /// Octets of a public value in the KE payload.
-    pub const fn public_len(self) -> usize {
+    /// Octets of the public value of whoever begins the key exchange.
+    pub const fn offer_len(self) -> usize {
         match self {
             Self::Ecp256 => 64,
             Self::Curve25519 => 32,
+            Self::MlKem768 => 1184,
+        }
+    }
+
+    /// Octets of the public value of whoever answers it.
+    pub const fn answer_len(self) -> usize {
+        match self {
+            Self::Ecp256 => 64,
+            Self::Curve25519 => 32,
+            Self::MlKem768 => 1088,
         }
     }
 }
@@ -112,28 +126,199 @@ pub const fn aead_from_id(id: EncrId, key_bits: u16) -> Option<AeadAlg> {
     }
 }
 
+/// A cipher that needs an integrity algorithm beside it. Not offered by the default engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum CipherAlg {
+    /// AES-128 in CBC mode (RFC 3602).
+    Aes128Cbc,
+    /// AES-192 in CBC mode (RFC 3602).
+    Aes192Cbc,
+    /// AES-256 in CBC mode (RFC 3602).
+    Aes256Cbc,
+}
+
+impl CipherAlg {
+    /// Octets of the key.
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::Aes128Cbc => 16,
+            Self::Aes192Cbc => 24,
+            Self::Aes256Cbc => 32,
+        }
+    }
+
+    /// Octets of a block, which are those of the IV.
+    pub const fn block_len(self) -> usize {
+        16
+    }
+
+    /// The numbers on the wire: transform id and Key Length attribute in bits.
+    pub const fn id(self) -> (EncrId, u16) {
+        match self {
+            Self::Aes128Cbc => (EncrId::AES_CBC, 128),
+            Self::Aes192Cbc => (EncrId::AES_CBC, 192),
+            Self::Aes256Cbc => (EncrId::AES_CBC, 256),
+        }
+    }
+
+    /// The cipher with these numbers; `None` when it is not known.
+    pub const fn from_id(id: EncrId, key_bits: u16) -> Option<Self> {
+        match (id, key_bits) {
+            (EncrId::AES_CBC, 128) => Some(Self::Aes128Cbc),
+            (EncrId::AES_CBC, 192) => Some(Self::Aes192Cbc),
+            (EncrId::AES_CBC, 256) => Some(Self::Aes256Cbc),
+            _ => None,
+        }
+    }
+}
+
+/// An integrity algorithm: a PRF whose output is cut (RFC 4868 §2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum IntegAlg {
+    /// AUTH_HMAC_SHA2_256_128.
+    HmacSha256,
+    /// AUTH_HMAC_SHA2_384_192.
+    HmacSha384,
+    /// AUTH_HMAC_SHA2_512_256.
+    HmacSha512,
+}
+
+impl IntegAlg {
+    /// What computes it.
+    pub const fn prf(self) -> PrfAlg {
+        match self {
+            Self::HmacSha256 => PrfAlg::HmacSha256,
+            Self::HmacSha384 => PrfAlg::HmacSha384,
+            Self::HmacSha512 => PrfAlg::HmacSha512,
+        }
+    }
+
+    /// Octets of the key.
+    pub const fn key_len(self) -> usize {
+        self.prf().output_len()
+    }
+
+    /// Octets of the ICV.
+    pub const fn icv_len(self) -> usize {
+        self.prf().output_len() / 2
+    }
+
+    /// The number on the wire.
+    pub const fn id(self) -> IntegId {
+        match self {
+            Self::HmacSha256 => IntegId::HMAC_SHA2_256_128,
+            Self::HmacSha384 => IntegId::HMAC_SHA2_384_192,
+            Self::HmacSha512 => IntegId::HMAC_SHA2_512_256,
+        }
+    }
+
+    /// The algorithm with this number; `None` when it is not known.
+    pub const fn from_id(id: IntegId) -> Option<Self> {
+        match id {
+            IntegId::HMAC_SHA2_256_128 => Some(Self::HmacSha256),
+            IntegId::HMAC_SHA2_384_192 => Some(Self::HmacSha384),
+            IntegId::HMAC_SHA2_512_256 => Some(Self::HmacSha512),
+            _ => None,
+        }
+    }
+}
+
+/// What keeps messages or packets secret and whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Protection {
+    /// One algorithm does both (RFC 4106, RFC 5282).
+    Aead(AeadAlg),
+    /// A cipher, and an integrity algorithm over what it made.
+    CipherMac(CipherAlg, IntegAlg),
+}
+
+impl Protection {
+    /// Octets of the encryption key, with the salt of an AEAD.
+    pub const fn encr_key_len(self) -> usize {
+        match self {
+            Self::Aead(alg) => alg.key_len().saturating_add(alg.salt_len()),
+            Self::CipherMac(cipher, _) => cipher.key_len(),
+        }
+    }
+
+    /// Octets of the integrity key; an AEAD has none.
+    pub const fn integ_key_len(self) -> usize {
+        match self {
+            Self::Aead(_) => 0,
+            Self::CipherMac(_, integ) => integ.key_len(),
+        }
+    }
+
+    /// The AEAD, if it is one.
+    pub const fn aead(self) -> Option<AeadAlg> {
+        match self {
+            Self::Aead(alg) => Some(alg),
+            Self::CipherMac(..) => None,
+        }
+    }
+}
+
+impl From<AeadAlg> for Protection {
+    fn from(alg: AeadAlg) -> Self {
+        Self::Aead(alg)
+    }
+}
+
+/// The key exchanges that follow the first one (RFC 9370 §2.2.1), at their places 1 to 7.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Additional(pub [Option<Group>; 7]);
+
+impl Additional {
+    /// No further key exchange.
+    pub const NONE: Self = Self([None; 7]);
+}
+
 /// What an IKE SA was negotiated to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct IkeSuite {
-    /// Protects the SK payload (RFC 5282).
-    pub encr: AeadAlg,
+    /// Protects the SK payload.
+    pub protection: Protection,
     /// Derives keys and computes AUTH.
     pub prf: PrfAlg,
     /// The key exchange.
     pub group: Group,
+    /// Those after it.
+    pub additional: Additional,
+}
+
+impl IkeSuite {
+    /// A suite with one key exchange.
+    pub const fn new(protection: Protection, prf: PrfAlg, group: Group) -> Self {
+        Self { protection, prf, group, additional: Additional::NONE }
+    }
 }
 
 /// What a Child SA was negotiated to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct EspSuite {
-    /// Protects the packets (RFC 4106).
-    pub aead: AeadAlg,
+    /// Protects the packets.
+    pub protection: Protection,
     /// Extended sequence numbers.
     pub esn: bool,
     /// The key exchange of its own (PFS); `None` without one.
     pub group: Option<Group>,
+    /// Those after it.
+    pub additional: Additional,
+}
+
+impl EspSuite {
+    /// A suite with one key exchange at most.
+    pub const fn new(protection: Protection, esn: bool, group: Option<Group>) -> Self {
+        Self { protection, esn, group, additional: Additional::NONE }
+    }
 }
 
 /// Up to `N` secret octets: wiped on drop, never printed, never cloned.
@@ -196,27 +381,43 @@ pub type Digest64 = Secret<64>;
 /// A key exchange result, g^ir; the longest is that of a 2048-bit MODP group.
 pub type SharedSecret = Secret<256>;
 
-/// A public value as the KE payload carries it. Not secret.
-pub type KePublic = heapless::Vec<u8, 64>;
-
 /// What a crypto engine does for IKE, beside packets.
+///
+/// A key exchange has three steps, which fit Diffie-Hellman and a KEM: one side [offers](Self::ke_offer), the other one
+/// [answers](Self::ke_answer) and has the shared secret, the first one [finishes](Self::ke_finish) and has it too.
 pub trait IkeCrypto: PacketCrypto {
-    /// A private value of a key exchange. For one exchange (RFC 7296 §2.12: no reuse here), but lent: until IKE_AUTH an
-    /// answer may be forged, and must not cost the value that the genuine one needs. Wiped on drop.
+    /// What whoever offers keeps until the answer comes. For one exchange (RFC 7296 §2.12: no reuse here), but lent: until
+    /// IKE_AUTH an answer may be forged, and must not cost the secret that the genuine one needs. Wiped on drop.
     type KeSecret;
 
     /// Fills `out` from a cryptographically secure generator.
     fn random(&mut self, out: &mut [u8]);
 
-    /// Makes a key pair and writes the public value as it stands in the KE payload. `None`: this engine does not offer
-    /// `group`.
-    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<Self::KeSecret>;
+    /// Begins a key exchange: fills `public` (`group.offer_len()` octets) as it stands in the KE payload. `None`: this
+    /// engine does not offer `group`, or the length is another.
+    fn ke_offer(&mut self, group: Group, public: &mut [u8]) -> Option<Self::KeSecret>;
 
-    /// Computes the shared secret (P-256: the x coordinate, RFC 5903 §7; X25519: the output, RFC 8031 §2).
+    /// Answers a key exchange of the peer: fills `public` (`group.answer_len()` octets) and computes the shared secret. Of
+    /// itself it does what suits Diffie-Hellman: offers, and finishes at once.
+    ///
+    /// # Errors
+    /// [`Unkeyed::NoKey`] where [`Self::ke_offer`] gives none, [`Unkeyed::BadPublic`] as from [`Self::ke_finish`].
+    fn ke_answer(
+        &mut self,
+        group: Group,
+        peer_public: &[u8],
+        public: &mut [u8],
+        shared: &mut SharedSecret,
+    ) -> Result<(), Unkeyed> {
+        let secret = self.ke_offer(group, public).ok_or(Unkeyed::NoKey)?;
+        Ok(self.ke_finish(&secret, peer_public, shared)?)
+    }
+
+    /// Computes the shared secret from the answer (P-256: the x coordinate, RFC 5903 §7; X25519: the output, RFC 8031 §2).
     ///
     /// # Errors
     /// [`BadPublic`] when the peer's value has the wrong length, is not on the curve, or gives the all-zero result.
-    fn ke_agree(
+    fn ke_finish(
         &mut self,
         secret: &Self::KeSecret,
         peer_public: &[u8],
@@ -225,6 +426,25 @@ pub trait IkeCrypto: PacketCrypto {
 
     /// The PRF over the concatenation of `parts`; `out` gets `alg.output_len()` octets. Keys of any length are fine.
     fn prf(&mut self, alg: PrfAlg, key: &[u8], parts: &[&[u8]], out: &mut Digest64);
+
+    /// Encrypts `text`, whole blocks, in place under an IV of one block. Of itself an engine has no cipher without integrity
+    /// of its own; the integrity algorithms beside one are computed with [`Self::prf`].
+    ///
+    /// # Errors
+    /// [`NoKey`] when this engine does not offer `cipher`, or a length is wrong.
+    fn encrypt_blocks(&mut self, cipher: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
+        let _ = (cipher, key, iv, text);
+        Err(NoKey)
+    }
+
+    /// Decrypts what [`Self::encrypt_blocks`] made.
+    ///
+    /// # Errors
+    /// As there; `text` is then unspecified and must not be used.
+    fn decrypt_blocks(&mut self, cipher: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
+        let _ = (cipher, key, iv, text);
+        Err(NoKey)
+    }
 
     /// SHA-1 over the concatenation of `parts`: for NAT detection (RFC 7296 §2.23) and nothing else.
     fn sha1(&mut self, parts: &[&[u8]]) -> [u8; 20];
@@ -250,6 +470,18 @@ mod tests {
         for id in 0..=u16::MAX {
             assert!(PrfAlg::from_id(PrfId(id)).is_none_or(|alg| alg.id() == PrfId(id)));
             assert!(Group::from_id(GroupId(id)).is_none_or(|group| group.id() == GroupId(id)));
+            assert!(IntegAlg::from_id(IntegId(id)).is_none_or(|alg| alg.id() == IntegId(id)));
+        }
+        for alg in [CipherAlg::Aes128Cbc, CipherAlg::Aes192Cbc, CipherAlg::Aes256Cbc] {
+            let (id, bits) = alg.id();
+            assert_eq!(CipherAlg::from_id(id, bits), Some(alg));
+            assert_eq!(usize::from(bits), 8 * alg.key_len());
+        }
+        for (alg, lengths) in
+            [(IntegAlg::HmacSha256, (32, 16)), (IntegAlg::HmacSha384, (48, 24)), (IntegAlg::HmacSha512, (64, 32))]
+        {
+            assert_eq!(IntegAlg::from_id(alg.id()), Some(alg));
+            assert_eq!((alg.key_len(), alg.icv_len()), lengths);
         }
         for alg in [AeadAlg::Aes128Gcm16, AeadAlg::Aes192Gcm16, AeadAlg::Aes256Gcm16] {
             let (id, bits) = aead_id(alg).unwrap();

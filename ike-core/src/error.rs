@@ -18,12 +18,19 @@ pub struct NoKey;
 pub struct BadPublic;
 
 /// Why no keys came of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unkeyed {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Unkeyed {
     /// The peer's public value is none.
     BadPublic,
     /// The crypto engine does not take part.
     NoKey,
+}
+
+impl From<BadPublic> for Unkeyed {
+    fn from(_: BadPublic) -> Self {
+        Self::BadPublic
+    }
 }
 
 impl From<NoKey> for Unkeyed {

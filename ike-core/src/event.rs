@@ -244,8 +244,8 @@ impl fmt::Debug for ChildUp<'_> {
 }
 
 impl ChildUp<'_> {
-    /// The AEAD of the SA.
-    pub fn aead(&self) -> AeadAlg {
-        self.suite.aead
+    /// The AEAD of the SA; `None`: it has a cipher and an integrity algorithm.
+    pub fn aead(&self) -> Option<AeadAlg> {
+        self.suite.protection.aead()
     }
 }

@@ -167,7 +167,7 @@ pub(crate) fn respond<C: IkeCrypto>(
 ) -> Result<(), NoRoom> {
     let header = sa.response_header(exchange);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
-    let mut message = MessageWriter::protected(env.response, &header)?;
+    let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
     payloads(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.respond(message, path);
@@ -199,7 +199,7 @@ pub(crate) fn request<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let header = sa.request_header(exchange).ok_or(Failure::NoRoom)?;
     let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
-    let mut message = MessageWriter::protected(env.request, &header)?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout())?;
     payloads(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.request_ready(env.now, message, exchange, &env.settings.retransmission);
@@ -233,7 +233,7 @@ pub(crate) fn farewell<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -
     sa.window.take_back();
     let header = sa.request_header(ExchangeType::INFORMATIONAL)?;
     let keys = sa.keys.as_mut()?;
-    let mut message = MessageWriter::protected(env.request, &header).ok()?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout()).ok()?;
     message.delete_ike().ok()?;
     message.seal(env.crypto, &mut keys.sender).ok()
 }

@@ -5,8 +5,9 @@ use core::fmt;
 use heapless::Vec;
 use ipsec_core::wipe;
 
-use crate::crypto::{Digest64, Group, IkeCrypto, IkeSuite, KePublic, PrfAlg, Secret, SharedSecret};
-use crate::error::{BadPublic, NoKey, NoRoom, Unkeyed};
+use crate::crypto::{Digest64, Group, IkeCrypto, IkeSuite, PrfAlg, Secret, SharedSecret};
+use crate::error::{NoKey, NoRoom, Unkeyed};
+use crate::failure::Failure;
 pub use crate::wire::sk::{SkReceiver, SkSender};
 
 /// Which end of the IKE SA we are.
@@ -41,32 +42,32 @@ impl<C: IkeCrypto> fmt::Debug for IkeKeys<C> {
     }
 }
 
-/// A key exchange whose other half has come.
-pub(crate) struct Exchange<'k, C: IkeCrypto> {
-    pub(crate) ours: Private<'k, C>,
-    /// The peer's public value.
-    pub(crate) theirs: &'k [u8],
+/// Begins a key exchange: the secret stays at `place`, what the peer gets goes to `public`.
+pub(crate) fn offer<C: IkeCrypto>(
+    crypto: &mut C,
+    group: Group,
+    public: &mut [u8],
+    place: &mut Option<C::KeSecret>,
+) -> Result<(), Failure> {
+    wipe::after(STACK, || *place = crypto.ke_offer(group, public));
+    place.as_ref().map(|_| ()).ok_or(Failure::CryptoRefused)
 }
 
-/// Our private value.
-pub(crate) enum Private<'k, C: IkeCrypto> {
-    /// Its public value is on its way already.
-    Sent(&'k C::KeSecret),
-    /// It is made now, of this group, and used once. Its public value goes here.
-    New(Group, &'k mut KePublic),
+/// A key exchange whose other half has come: `theirs`, the peer's public value.
+pub(crate) enum Exchange<'k, C: IkeCrypto> {
+    /// We began it with this secret, which is only lent: the answer may be forged.
+    Finish { secret: &'k C::KeSecret, theirs: &'k [u8] },
+    /// The peer began it. What it gets goes to `public`.
+    Answer { group: Group, theirs: &'k [u8], public: &'k mut [u8] },
 }
 
 impl<C: IkeCrypto> Exchange<'_, C> {
     /// Computes g^ir. Only where the stack is wiped after it.
     pub(crate) fn agree(self, crypto: &mut C, shared: &mut SharedSecret) -> Result<(), Unkeyed> {
-        match self.ours {
-            Private::Sent(secret) => crypto.ke_agree(secret, self.theirs, shared),
-            Private::New(group, public) => {
-                let secret = crypto.ke_generate(group, public).ok_or(Unkeyed::NoKey)?;
-                crypto.ke_agree(&secret, self.theirs, shared)
-            }
+        match self {
+            Self::Finish { secret, theirs } => Ok(crypto.ke_finish(secret, theirs, shared)?),
+            Self::Answer { group, theirs, public } => crypto.ke_answer(group, theirs, public, shared),
         }
-        .map_err(|BadPublic| Unkeyed::BadPublic)
     }
 }
 
@@ -86,8 +87,8 @@ pub struct IkeSeed<'a> {
 /// Octets of the stack that are wiped after work that makes keys: what a handshake takes, with both of its key exchanges.
 pub(crate) const STACK: usize = 8 * 1024;
 
-/// Octets of SK_d, SK_ei, SK_er, SK_pi and SK_pr at most.
-const KEYMAT_MAX: usize = 3 * 64 + 2 * (32 + 4);
+/// Octets of SK_d, SK_ai, SK_ar, SK_ei, SK_er, SK_pi and SK_pr at most.
+const KEYMAT_MAX: usize = 3 * 64 + 2 * (32 + 64);
 
 impl<C: IkeCrypto> IkeKeys<C> {
     /// The keys of an initial IKE SA: SKEYSEED = prf(Ni | Nr, g^ir) (RFC 7296 §2.14).
@@ -180,8 +181,9 @@ impl<C: IkeCrypto> IkeKeys<C> {
         role: Role,
     ) -> Result<Self, NoKey> {
         let prf_len = suite.prf.output_len();
-        let encr_len = suite.encr.key_len().saturating_add(suite.encr.salt_len());
-        let total = prf_len.saturating_add(encr_len).saturating_mul(2).saturating_add(prf_len);
+        let (integ_len, encr_len) = (suite.protection.integ_key_len(), suite.protection.encr_key_len());
+        let each = prf_len.saturating_add(integ_len).saturating_add(encr_len);
+        let total = each.saturating_mul(2).saturating_add(prf_len);
         let mut keymat = Secret::<KEYMAT_MAX>::new();
         let spis = [seed.spi_i.to_be_bytes(), seed.spi_r.to_be_bytes()];
         let parts = [seed.ni, seed.nr, spis.as_flattened()];
@@ -195,21 +197,22 @@ impl<C: IkeCrypto> IkeKeys<C> {
             Ok(taken)
         };
         let sk_d = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
+        let (sk_ai, sk_ar) = (take(integ_len)?, take(integ_len)?);
         let (sk_ei, sk_er) = (take(encr_len)?, take(encr_len)?);
         let sk_pi = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
         let sk_pr = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
         let (ours, theirs) = match role {
-            Role::Initiator => (sk_ei, sk_er),
-            Role::Responder => (sk_er, sk_ei),
+            Role::Initiator => ((sk_ei, sk_ai), (sk_er, sk_ar)),
+            Role::Responder => ((sk_er, sk_ar), (sk_ei, sk_ai)),
         };
-        let sender = SkSender::new(crypto, suite.encr, ours)?;
-        let receiver = SkReceiver::new(crypto, suite.encr, theirs)?;
+        let sender = SkSender::new(crypto, suite.protection, ours.0, ours.1)?;
+        let receiver = SkReceiver::new(crypto, suite.protection, theirs.0, theirs.1)?;
         Ok(Self { suite, sk_d, sk_pi, sk_pr, sender, receiver })
     }
 }
 
 /// KEYMAT of a Child SA: prf+(SK_d, [g^ir (new) |] Ni | Nr) (RFC 7296 §2.17). The initiator's sending keys come first, each
-/// the cipher key and then the salt.
+/// the cipher key, then the salt or the integrity key.
 ///
 /// # Errors
 /// [`NoRoom`] when `out` is longer than prf+ can fill.

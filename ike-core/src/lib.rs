@@ -31,7 +31,7 @@
 //! use ike_core::crypto::rustcrypto::RustCrypto;
 //! use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 //! use ike_core::event::Event;
-//! use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+//! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 //! use ike_core::proposal::{EspProposal, IkeProposal};
 //! use ike_core::registry::IdKind;
 //! use ike_core::wire::id::Id;
@@ -91,7 +91,7 @@
 //! let (left_child, right_child) = (child(&left_net, &right_net), child(&right_net, &left_net));
 //! let connection = |local, remote, local_id, remote_id, child| Single(Connection {
 //!     path: Some(Path { local, remote }), local_id: id(local_id), remote_id: Some(id(remote_id)),
-//!     psk: b"correct horse battery staple", ike: &ike,
+//!     auth: Authentication::Psk(b"correct horse battery staple"), ike: &ike,
 //!     force_encap: false, dpd: Duration::from_secs(20), rekey: Duration::from_secs(14_400),
 //! }, child);
 //!

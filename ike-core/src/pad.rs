@@ -48,17 +48,33 @@ impl<'p> dyn Pad + 'p {
     }
 }
 
-/// What is configured for a peer. Borrowed from the caller for the time of one exchange.
+/// How both sides of a connection prove who they are, and with what (RFC 4301 §4.4.3.1).
 #[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Authentication<'p> {
+    /// A pre-shared key that both know (RFC 7296 §2.15).
+    Psk(&'p [u8]),
+}
+
+impl fmt::Debug for Authentication<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Psk(_) => f.write_str("Psk(..)"),
+        }
+    }
+}
+
+/// What is configured for a peer. Borrowed from the caller for the time of one exchange.
+#[derive(Debug, Clone, Copy)]
 pub struct Connection<'p> {
     /// Where to reach the peer (IKE ports, normally 500); `None` when we can only answer.
     pub path: Option<Path>,
     /// Who we say we are.
     pub local_id: Id<'p>,
-    /// Who the peer must prove to be; `None` accepts every identity that knows the pre-shared key.
+    /// Who the peer must prove to be; `None` accepts every identity that proves itself.
     pub remote_id: Option<Id<'p>>,
-    /// The pre-shared key.
-    pub psk: &'p [u8],
+    /// How both sides prove who they are.
+    pub auth: Authentication<'p>,
     /// IKE proposals, best first.
     pub ike: &'p [IkeProposal],
     /// Encapsulate ESP in UDP although no NAT is found.
@@ -67,20 +83,6 @@ pub struct Connection<'p> {
     pub dpd: Duration,
     /// Rekey the IKE SA after about this time; zero: never.
     pub rekey: Duration,
-}
-
-impl fmt::Debug for Connection<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("path", &self.path)
-            .field("local_id", &self.local_id)
-            .field("remote_id", &self.remote_id)
-            .field("ike", &self.ike)
-            .field("force_encap", &self.force_encap)
-            .field("dpd", &self.dpd)
-            .field("rekey", &self.rekey)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What is configured for a Child SA.

@@ -3,12 +3,11 @@
 use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::time::Instant;
-use ipsec_core::wipe;
 
-use crate::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg};
+use crate::crypto::{Digest64, Group, IkeCrypto, PrfAlg};
 use crate::event::{IkeId, Party};
 use crate::failure::Failure;
-use crate::keys::{IkeKeys, STACK};
+use crate::keys::IkeKeys;
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::{ExchangeType, IdKind};
@@ -33,7 +32,6 @@ pub(crate) const NOTED: usize = 4;
 
 /// We asked for an IKE SA and wait for the responder's IKE_SA_INIT.
 pub(crate) struct InitSent {
-    pub(crate) public: KePublic,
     pub(crate) group: Group,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) cookie: Vec<u8, 64>,
@@ -145,7 +143,7 @@ pub(crate) struct Sa<C: IkeCrypto> {
     /// From IKE_SA_INIT to the end. Here and not in the states, so that no change of state moves them: what a move leaves
     /// behind nobody wipes.
     pub(crate) keys: Option<IkeKeys<C>>,
-    /// Our private value of the key exchange that our outstanding request began; here for the same reason.
+    /// Our secret of the key exchange that our outstanding request began; here for the same reason.
     pub(crate) ke: Option<C::KeSecret>,
     pub(crate) report: Report,
 }
@@ -193,17 +191,6 @@ impl<C: IkeCrypto> Sa<C> {
             self.path.remote = path.remote;
             self.report.moved = true;
         }
-    }
-
-    /// Makes a private value for the request that is about to be sent, where it stays.
-    pub(crate) fn begin_key_exchange(
-        &mut self,
-        crypto: &mut C,
-        group: Group,
-        public: &mut KePublic,
-    ) -> Result<(), Failure> {
-        wipe::after(STACK, || self.ke = crypto.ke_generate(group, public));
-        self.ke.as_ref().map(|_| ()).ok_or(Failure::CryptoRefused)
     }
 
     pub(crate) fn established_mut(&mut self) -> Option<&mut Established> {

@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::{KeSecret, RustCrypto};
-use ike_core::crypto::{Digest64, Group, IkeCrypto, IkeSuite, KePublic, PrfAlg, SharedSecret};
+use ike_core::crypto::{Digest64, Group, IkeCrypto, IkeSuite, PrfAlg, SharedSecret};
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::keys::{IkeKeys, IkeSeed, Role};
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -167,15 +167,15 @@ impl IkeCrypto for Engine {
         self.0.random(out);
     }
 
-    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<KeSecret> {
+    fn ke_offer(&mut self, group: Group, public: &mut [u8]) -> Option<KeSecret> {
         DRAWING.set(true);
-        let made = self.0.ke_generate(group, public);
+        let made = self.0.ke_offer(group, public);
         DRAWING.set(false);
         made
     }
 
-    fn ke_agree(&mut self, secret: &KeSecret, peer: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
-        self.0.ke_agree(secret, peer, shared)?;
+    fn ke_finish(&mut self, secret: &KeSecret, peer: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+        self.0.ke_finish(secret, peer, shared)?;
         note(Kind::Shared, shared.as_slice());
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Side {
             path: Some(Path { local: socket(mine), remote: socket(theirs) }),
             local_id: id(mine),
             remote_id: Some(id(theirs)),
-            psk: PSK,
+            auth: Authentication::Psk(PSK),
             ike: vec![ike].leak(),
             force_encap: false,
             dpd: Duration::ZERO,
@@ -397,7 +397,7 @@ fn derived() {
     let mut engine = Engine(RustCrypto::new(Random, Packets));
     let mut shared = SharedSecret::new();
     engine.random(shared.resize(32).unwrap());
-    let suite = IkeSuite { encr: AeadAlg::Aes256Gcm16, prf: PrfAlg::HmacSha384, group: Group::Curve25519 };
+    let suite = IkeSuite::new(AeadAlg::Aes256Gcm16.into(), PrfAlg::HmacSha384, Group::Curve25519);
     let seed = IkeSeed { ni: &[1; 32], nr: &[2; 32], spi_i: 1, spi_r: 2 };
     let keys = IkeKeys::derive(&mut engine, suite, &shared, &seed, Role::Initiator).ok().unwrap();
     let skeyseed = NOTED.with_borrow(|noted| noted.values().filter(|kind| **kind == Kind::Skeyseed).count());

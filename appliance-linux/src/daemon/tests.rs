@@ -189,7 +189,7 @@ fn f_62_an_sa_that_comes_up_throws_away_no_packet_that_waits_for_another_one_of_
         let since = Instant::now();
         daemon.acquire(since, policy, packet.clone());
         // Whichever this is, it is none for that packet.
-        let suite = EspSuite { aead: AeadAlg::Aes128Gcm16, esn: true, group: None };
+        let suite = EspSuite::new(AeadAlg::Aes128Gcm16.into(), true, None);
         let spi = Spi::new(4711).unwrap();
         let (spi_in, spi_out, encap) = (spi, spi, Encap::Udp);
         let what = What::ChildUp { policy, suite, spi_in, spi_out, encap, rekeyed: true };

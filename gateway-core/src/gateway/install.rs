@@ -11,6 +11,7 @@ use ike_core::endpoint::Endpoint;
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::AeadAlg;
+use ipsec_core::error;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::spd::Rule;
@@ -147,7 +148,7 @@ pub(super) fn install(
         sa: Params {
             spi: up.spi_in,
             mode: Mode::Tunnel,
-            alg: up.aead(),
+            alg: up.aead().ok_or(error::Refused::Algorithm)?,
             keymat: up.key_in,
             esn: up.suite.esn,
             path: esp_path(up.path, up.encap),

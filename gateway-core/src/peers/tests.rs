@@ -146,7 +146,7 @@ fn b4_both_addresses_of_a_box_lead_to_its_key() {
         assert_eq!(peers.candidate(local, remote, None), Some(id));
         peers.set_path(id, local, remote, IKE_PORT);
         let connection = peers.connection(id).unwrap();
-        assert_eq!(connection.psk.len(), 32);
+        assert!(matches!(connection.auth, Authentication::Psk(key) if key.len() == 32));
         assert!(connection.remote_id.is_none());
         assert_eq!(connection.local_id, Identity::from(local).id());
         assert_eq!(connection.path.unwrap().remote, SocketAddr::new(remote, IKE_PORT));

@@ -57,7 +57,7 @@ mod tests {
     use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 
     use super::*;
-    use crate::crypto::{Group, KePublic, SharedSecret};
+    use crate::crypto::{Group, SharedSecret};
     use crate::error::BadPublic;
     use crate::registry::IdKind;
     use crate::wire::id::Id;
@@ -79,10 +79,10 @@ mod tests {
     impl IkeCrypto for Dead {
         type KeSecret = ();
         fn random(&mut self, _: &mut [u8]) {}
-        fn ke_generate(&mut self, _: Group, _: &mut KePublic) -> Option<()> {
+        fn ke_offer(&mut self, _: Group, _: &mut [u8]) -> Option<()> {
             None
         }
-        fn ke_agree(&mut self, (): &(), _: &[u8], _: &mut SharedSecret) -> Result<(), BadPublic> {
+        fn ke_finish(&mut self, (): &(), _: &[u8], _: &mut SharedSecret) -> Result<(), BadPublic> {
             Err(BadPublic)
         }
         fn prf(&mut self, _: PrfAlg, _: &[u8], _: &[&[u8]], _: &mut Digest64) {}

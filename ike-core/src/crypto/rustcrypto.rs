@@ -10,7 +10,7 @@ use sha1::{Digest, Sha1};
 use sha2::{Sha256, Sha384, Sha512};
 use x25519_dalek::StaticSecret;
 
-use super::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, Secret, SharedSecret};
+use super::{Digest64, Group, IkeCrypto, PrfAlg, Secret, SharedSecret};
 use crate::error::BadPublic;
 
 /// A random generator and the engine that protects packets, which may be hardware; hashes and key exchanges are software.
@@ -75,28 +75,29 @@ impl<R: CryptoRng, P: PacketCrypto> IkeCrypto for RustCrypto<R, P> {
         self.rng.fill_bytes(out);
     }
 
-    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<KeSecret> {
-        public.clear();
+    fn ke_offer(&mut self, group: Group, public: &mut [u8]) -> Option<KeSecret> {
         match group {
             Group::Ecp256 => {
                 let secret = self.p256_secret()?;
                 // Uncompressed, without the octet 4 that says so (RFC 5903 §7).
                 let point = secret.public_key().to_sec1_point(false);
-                let (_, coordinates) = point.as_bytes().split_first()?;
-                public.extend_from_slice(coordinates).ok()?;
+                let room: &mut [u8; 64] = public.try_into().ok()?;
+                *room = *point.as_bytes().split_first()?.1.first_chunk()?;
                 Some(KeSecret(Private::Ecp256(secret)))
             }
             Group::Curve25519 => {
                 let mut octets = Secret::<32>::new();
                 self.rng.fill_bytes(octets.resize(32)?);
                 let secret = StaticSecret::from(*octets.as_slice().first_chunk()?);
-                public.extend_from_slice(x25519_dalek::PublicKey::from(&secret).as_bytes()).ok()?;
+                let room: &mut [u8; 32] = public.try_into().ok()?;
+                *room = x25519_dalek::PublicKey::from(&secret).to_bytes();
                 Some(KeSecret(Private::Curve25519(secret)))
             }
+            Group::MlKem768 => None,
         }
     }
 
-    fn ke_agree(
+    fn ke_finish(
         &mut self,
         KeSecret(secret): &KeSecret,
         peer_public: &[u8],

@@ -24,7 +24,7 @@ use ipsec_core::time::Instant;
 use super::{Endpoint, IndexBlock, Occupancy, SaState, Settings, Storage};
 use crate::child::ChildSlot;
 use crate::event::{ChildId, Event, IkeId};
-use crate::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use crate::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::registry::{ExchangeType, IdKind};
 use crate::sa::IkeSlot;
@@ -105,7 +105,7 @@ impl Pad for One {
             path: Some(Path { local: self.local, remote: self.remote }),
             local_id,
             remote_id: Some(remote_id),
-            psk: b"correct horse battery staple",
+            auth: Authentication::Psk(b"correct horse battery staple"),
             ike: &self.ike,
             force_encap: false,
             dpd: Duration::ZERO,

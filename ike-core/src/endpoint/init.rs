@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::pad::Pad;
 use crate::proposal::{self, IkeProposal};
 use crate::registry::NotifyKind;
-use crate::rules::{Payloads, Refused, Rule};
+use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
 use crate::sa::{By, Dead, Sa, State, same_source};
 use crate::state::init_answered;
 use crate::wire::header::Header;
@@ -67,7 +67,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if self.is_repeated(path, header, datagram)? {
             return Ok(());
         }
-        let rule = Rule::find(header.exchange, false, false).ok_or(Discard::Unexpected)?;
+        let rule = Rule::find(header.exchange, Direction::Request, Stage::Clear).ok_or(Discard::Unexpected)?;
         let body = datagram.get(Header::LEN..).ok_or(Discard::Malformed)?;
         let payloads = match Payloads::collect(header.next, body, rule) {
             Ok(payloads) => payloads,

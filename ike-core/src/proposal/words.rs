@@ -4,8 +4,9 @@ use core::fmt;
 
 use ipsec_core::crypto::AeadAlg;
 
-use super::{EspProposal, EspSuite, IkeProposal, IkeSuite, List, encr_spec, esn_spec, group_spec, prf_spec};
-use crate::crypto::{Group, PrfAlg};
+use super::codec;
+use super::configured::{ANY_ESN, EspProposal, IkeProposal, Transforms};
+use crate::crypto::{EspSuite, Group, IkeSuite, PrfAlg};
 use crate::registry::TransformType;
 use crate::wire::sa::TransformSpec;
 
@@ -17,6 +18,19 @@ enum Word {
     Esn(bool),
     Weak(&'static str),
     NotBuilt,
+}
+
+impl Word {
+    /// The transform that it means.
+    fn spec(self) -> Option<TransformSpec> {
+        match self {
+            Self::Encr(alg) => codec::aead(alg),
+            Self::Prf(alg) => Some(codec::prf(alg)),
+            Self::Group(group) => Some(codec::group(group)),
+            Self::Esn(esn) => Some(codec::esn(esn)),
+            Self::Weak(_) | Self::NotBuilt => None,
+        }
+    }
 }
 
 /// The first word for an algorithm is the one we print.
@@ -178,18 +192,13 @@ fn read(text: &str, mut place: impl FnMut(Word) -> bool) -> Result<(), ProposalE
     Ok(())
 }
 
-/// Appends what is not there yet; the lists have room for everything that is built.
-fn add<T: PartialEq>(list: &mut List<T>, value: T) -> bool {
-    list.contains(&value) || list.push(value).is_ok()
-}
-
 impl IkeProposal {
     /// Reads a proposal like `aes256gcm16-prfsha384-x25519`; several words of a type are alternatives, the first preferred.
     ///
     /// ```
     /// use ike_core::proposal::IkeProposal;
     /// let proposal = IkeProposal::parse("aes256gcm16-aes128gcm16-prfsha384-curve25519").unwrap();
-    /// assert_eq!(proposal.encr.len(), 2);
+    /// assert_eq!(proposal.transforms().count(), 4);
     /// let refused = IkeProposal::parse("aes256gcm16-prfsha384-modp1024").unwrap_err();
     /// assert_eq!((refused.offset, refused.len), (22, 8));
     /// assert_eq!(refused.to_string(), "refused: too weak (SHOULD NOT, RFC 8247)");
@@ -198,20 +207,13 @@ impl IkeProposal {
     /// # Errors
     /// [`ProposalError`]
     pub fn parse(text: &str) -> Result<Self, ProposalError> {
-        let mut proposal = Self { encr: List::new(), prf: List::new(), group: List::new() };
+        let mut list = Transforms::default();
         read(text, |word| match word {
-            Word::Encr(alg) => add(&mut proposal.encr, alg),
-            Word::Prf(alg) => add(&mut proposal.prf, alg),
-            Word::Group(Some(group)) => add(&mut proposal.group, group),
+            Word::Encr(_) | Word::Prf(_) | Word::Group(Some(_)) => word.spec().is_some_and(|spec| list.add(spec)),
             _ => false,
         })?;
-        let missing = |kind| Err(ProposalError { offset: 0, len: text.len(), reason: Reason::Missing(kind) });
-        match &proposal {
-            proposal if proposal.encr.is_empty() => missing(TransformType::ENCR),
-            proposal if proposal.prf.is_empty() => missing(TransformType::PRF),
-            proposal if proposal.group.is_empty() => missing(TransformType::KE),
-            _ => Ok(proposal),
-        }
+        lacks_none_of(&list, text, &[TransformType::ENCR, TransformType::PRF, TransformType::KE])?;
+        Ok(Self(list))
     }
 }
 
@@ -221,101 +223,76 @@ impl EspProposal {
     ///
     /// ```
     /// use ike_core::proposal::EspProposal;
-    /// assert_eq!(EspProposal::parse("aes128gcm16").unwrap().esn.as_slice(), [true, false]);
+    /// assert_eq!(EspProposal::parse("aes128gcm16"), EspProposal::parse("aes128gcm16-esn-noesn"));
     /// assert_eq!(EspProposal::parse("AES256GCM128-noesn").unwrap().to_string(), "aes256gcm16-noesn");
     /// ```
     ///
     /// # Errors
     /// [`ProposalError`]
     pub fn parse(text: &str) -> Result<Self, ProposalError> {
-        let mut proposal = Self { encr: List::new(), group: List::new(), esn: List::new() };
+        let mut list = Transforms::default();
         read(text, |word| match word {
-            Word::Encr(alg) => add(&mut proposal.encr, alg),
-            Word::Group(group) => add(&mut proposal.group, group),
-            Word::Esn(esn) => add(&mut proposal.esn, esn),
+            Word::Encr(_) | Word::Group(_) | Word::Esn(_) => word.spec().is_some_and(|spec| list.add(spec)),
             _ => false,
         })?;
-        if proposal.encr.is_empty() {
-            let reason = Reason::Missing(TransformType::ENCR);
-            return Err(ProposalError { offset: 0, len: text.len(), reason });
+        lacks_none_of(&list, text, &[TransformType::ENCR])?;
+        if list.of_kind(TransformType::ESN).next().is_none() {
+            ANY_ESN.into_iter().for_each(|esn| _ = list.add(codec::esn(esn)));
         }
-        if proposal.esn.is_empty() {
-            proposal.esn.extend(ANY_ESN);
-        }
-        Ok(proposal)
+        Ok(Self(list))
     }
 }
 
-const ANY_ESN: [bool; 2] = [true, false];
+fn lacks_none_of(list: &Transforms, text: &str, kinds: &[TransformType]) -> Result<(), ProposalError> {
+    match kinds.iter().find(|kind| list.of_kind(**kind).next().is_none()) {
+        Some(kind) => Err(ProposalError { offset: 0, len: text.len(), reason: Reason::Missing(*kind) }),
+        None => Ok(()),
+    }
+}
 
-/// Writes the words with hyphens between them.
-fn print(f: &mut fmt::Formatter<'_>, words: impl Iterator<Item = Option<&'static str>>) -> fmt::Result {
-    for (index, word) in words.enumerate() {
+/// Writes the words with hyphens between them; what has none is called as the registry calls it.
+fn print(f: &mut fmt::Formatter<'_>, specs: impl Iterator<Item = TransformSpec>) -> fmt::Result {
+    for (index, spec) in specs.enumerate() {
         if index > 0 {
             f.write_str("-")?;
         }
-        f.write_str(word.unwrap_or("?"))?;
+        match spec.word() {
+            Some(word) => f.write_str(word)?,
+            None => write!(f, "{spec}")?,
+        }
     }
     Ok(())
-}
-
-fn encr_word(alg: AeadAlg) -> Option<&'static str> {
-    WORDS.iter().find(|(_, word)| matches!(word, Word::Encr(listed) if *listed == alg)).map(|(word, _)| *word)
-}
-
-fn prf_word(alg: PrfAlg) -> Option<&'static str> {
-    WORDS.iter().find(|(_, word)| matches!(word, Word::Prf(listed) if *listed == alg)).map(|(word, _)| *word)
-}
-
-fn group_word(group: Option<Group>) -> Option<&'static str> {
-    WORDS.iter().find(|(_, word)| matches!(word, Word::Group(listed) if *listed == group)).map(|(word, _)| *word)
-}
-
-fn esn_word(esn: bool) -> Option<&'static str> {
-    WORDS.iter().find(|(_, word)| matches!(word, Word::Esn(listed) if *listed == esn)).map(|(word, _)| *word)
 }
 
 impl TransformSpec {
     /// The word for it in a proposal; `None`: it is not built.
     pub fn word(&self) -> Option<&'static str> {
-        let means = |word: &Word| match *word {
-            Word::Encr(alg) => encr_spec(alg).is_some_and(|spec| spec == *self),
-            Word::Prf(alg) => prf_spec(alg) == *self,
-            Word::Group(group) => group_spec(group) == *self,
-            Word::Esn(esn) => esn_spec(esn) == *self,
-            Word::Weak(_) | Word::NotBuilt => false,
-        };
-        WORDS.iter().find(|(_, word)| means(word)).map(|(word, _)| *word)
+        WORDS.iter().find(|(_, word)| word.spec() == Some(*self)).map(|(word, _)| *word)
     }
 }
 
 impl fmt::Display for IkeProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let encr = self.encr.iter().map(|alg| encr_word(*alg));
-        let prf = self.prf.iter().map(|alg| prf_word(*alg));
-        print(f, encr.chain(prf).chain(self.group.iter().map(|group| group_word(Some(*group)))))
+        print(f, self.0.iter())
     }
 }
 
 impl fmt::Display for EspProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let encr = self.encr.iter().map(|alg| encr_word(*alg));
-        let group = self.group.iter().map(|group| group_word(*group));
-        let esn = self.esn.iter().filter(|_| *self.esn != ANY_ESN).map(|esn| esn_word(*esn));
-        print(f, encr.chain(group).chain(esn))
+        let any_esn = self.0.of_kind(TransformType::ESN).eq(ANY_ESN.map(codec::esn));
+        print(f, self.0.iter().filter(|spec| !any_esn || spec.kind != TransformType::ESN))
     }
 }
 
 impl fmt::Display for IkeSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        print(f, [encr_word(self.encr), prf_word(self.prf), group_word(Some(self.group))].into_iter())
+        print(f, self.transforms())
     }
 }
 
 impl fmt::Display for EspSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let group = self.group.map(|group| group_word(Some(group)));
-        print(f, [Some(encr_word(self.aead)), group, Some(esn_word(self.esn))].into_iter().flatten())
+        print(f, self.transforms())
     }
 }
 
@@ -434,9 +411,9 @@ mod tests {
 
     #[test]
     fn suites_print_in_the_same_words() {
-        let suite = IkeSuite { encr: AeadAlg::Aes256Gcm16, prf: PrfAlg::HmacSha384, group: Group::Curve25519 };
+        let suite = IkeSuite::new(AeadAlg::Aes256Gcm16.into(), PrfAlg::HmacSha384, Group::Curve25519);
         assert_eq!(suite.to_string(), "aes256gcm16-prfsha384-x25519");
-        let suite = EspSuite { aead: AeadAlg::Aes128Gcm16, esn: true, group: None };
+        let suite = EspSuite::new(AeadAlg::Aes128Gcm16.into(), true, None);
         assert_eq!(suite.to_string(), "aes128gcm16-esn");
         assert_eq!(
             EspSuite { group: Some(Group::Ecp256), esn: false, ..suite }.to_string(),

@@ -3,9 +3,9 @@
 use ipsec_core::net::Path;
 
 use crate::agreement;
-use crate::auth::{SignedOctets, psk};
+use crate::auth::{self, Proof, SignedOctets};
 use crate::child::{Child, Phase, narrow};
-use crate::crypto::{Digest64, IkeCrypto};
+use crate::crypto::IkeCrypto;
 use crate::effects::{Effects, End};
 use crate::env::Env;
 use crate::error::Discard;
@@ -14,8 +14,8 @@ use crate::failure::{Failure, Side};
 use crate::keys::IkeKeys;
 use crate::pad::{ChildConfigId, Connection};
 use crate::proposal;
-use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
-use crate::rules::{Payloads, Rule};
+use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
+use crate::rules::{Direction, Payloads, Rule, Stage};
 use crate::sa::{AuthSent, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::ShortId;
@@ -47,14 +47,13 @@ pub(crate) fn begin<C: IkeCrypto>(
     let alone = env.is_alone(peer);
 
     // The message it covers makes room for the message it stands in.
-    let mut auth = Digest64::new();
     let first = env.request.get(..request_len).ok_or(Failure::NoRoom)?;
     let keys = sa.keys.as_ref().ok_or(Failure::NoRoom)?;
     let signed = SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &keys.sk_pi };
-    psk::auth_value(env.crypto, keys.suite.prf, connection.psk, &signed, &mut auth)?;
+    let proof = Proof::make(env.crypto, keys.suite.prf, connection.auth, &signed)?;
 
     let header = sa.request_header(ExchangeType::IKE_AUTH).ok_or(Failure::NoRoom)?;
-    let mut message = MessageWriter::protected(env.request, &header)?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout())?;
     message.id(PayloadType::ID_I, &connection.local_id)?;
     if alone {
         message.notify_parts(NotifyKind::INITIAL_CONTACT, &[])?;
@@ -62,7 +61,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     if let Some(id) = &connection.remote_id {
         message.id(PayloadType::ID_R, id)?;
     }
-    message.auth(AuthMethod::SHARED_KEY, auth.as_slice())?;
+    proof.write(&mut message)?;
     // No KE transform here: this child uses the keys of the IKE SA (RFC 7296 §1.2).
     message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), proposal::offer_esp(config.esp, false))?;
     message.ts(PayloadType::TS_I, config.local)?;
@@ -90,7 +89,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         return Err(Discard::Unexpected);
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
-    let rule = Rule::find(header.exchange, true, true).ok_or(Discard::Unexpected)?;
+    let rule = Rule::find(header.exchange, Direction::Response, Stage::Keyed).ok_or(Discard::Unexpected)?;
     let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // From here on it is the peer's answer; whatever is wrong with it ends the SA.
     match authenticate(sa, env, first, inner, rule) {
@@ -127,7 +126,7 @@ fn authenticate<C: IkeCrypto>(
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer));
     let connection = connection.ok_or_else(|| ended(Failure::ClosedHere, true))?;
     let payloads = Payloads::collect(first, inner, rule).map_err(|why| ended(exchange::refused(why), true))?;
-    let (Some(id), Some(auth)) = (&payloads.id_r, &payloads.auth) else {
+    let (Some(id), Some(received)) = (&payloads.id_r, &payloads.auth) else {
         let cause = payloads.error().map(|error| exchange::cause_of(&error));
         return Err(match cause.unwrap_or(Failure::InvalidSyntax(Side::Here)) {
             Failure::ProposalsRefused => ended(Failure::ChildProposalsRefused, false),
@@ -141,9 +140,7 @@ fn authenticate<C: IkeCrypto>(
     let answer = env.response.get(..sent.answer_len).unwrap_or_default();
     let keys = sa.keys.as_ref().ok_or_else(|| ended(Failure::ClosedHere, false))?;
     let signed = SignedOctets { message: &[answer], nonce: &sent.nonce, id: *id, sk_p: &keys.sk_pr };
-    let proven = auth.method == AuthMethod::SHARED_KEY
-        && psk::verify(env.crypto, keys.suite.prf, connection.psk, &signed, auth.data);
-    if !proven {
+    if !auth::verify(env.crypto, keys.suite.prf, connection.auth, &signed, received) {
         return Err(ended(Failure::AuthenticationFailed(Side::Here), true));
     }
 
@@ -200,7 +197,7 @@ fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Writ
     sa.window.answered();
     let header = sa.request_header(ExchangeType::INFORMATIONAL)?;
     let keys = sa.keys.as_mut()?;
-    let mut message = MessageWriter::protected(env.request, &header).ok()?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout()).ok()?;
     message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[]).ok()?;
     message.seal(env.crypto, &mut keys.sender).ok()
 }

@@ -2,20 +2,19 @@
 
 use core::time::Duration;
 
-use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::agreement;
 use crate::child::{Child, Phase, first_of, narrow};
-use crate::crypto::{Group, IkeCrypto, KePublic};
+use crate::crypto::{Group, IkeCrypto};
 use crate::env::Env;
 use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
-use crate::keys::{Exchange, Private};
+use crate::keys::{self, Exchange};
 use crate::pad::PeerId;
-use crate::proposal::{self, EspProposal};
+use crate::proposal::{self, Asked, EspProposal};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
 use crate::sa::{ChildRequest, Crossed, NONCE_LEN, Request, Sa, State};
@@ -106,20 +105,24 @@ fn accept<C: IkeCrypto>(
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let nonces = agreement::Nonces { ni: peer_nonce.as_slice(), nr: &nonce };
-    let mut public = KePublic::new();
-    let exchange = match agreed.suite.group {
+    let begun = match agreed.suite.group {
         None => None,
         Some(group) => {
             let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
-            Some(Exchange { ours: Private::New(group, &mut public), theirs: ke.public })
+            Some((group, ke.public))
         }
     };
     let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);
-    agreement::place(env.crypto, env.children, ike, new, &agreed, exchange, &nonces)?;
-    let mut message = MessageWriter::protected(env.response, &header)?;
+    let mut message = MessageWriter::protected(env.response, &header, ike.sender.layout())?;
     agreement::write_answer(&mut message, &agreed, |message| {
         message.nonce(&nonce)?;
-        agreed.suite.group.map_or(Ok(()), |group| message.ke(group.id(), &public))
+        match begun {
+            None => agreement::place(env.crypto, env.children, ike, new, &agreed, None, &nonces),
+            Some((group, theirs)) => message.ke_made(group.id(), group.answer_len(), |public| {
+                let exchange = Some(Exchange::Answer { group, theirs, public });
+                agreement::place(env.crypto, env.children, ike, new, &agreed, exchange, &nonces)
+            }),
+        }
     })?;
     let message = message.seal(env.crypto, &mut ike.sender)?;
 
@@ -206,24 +209,22 @@ fn begin<C: IkeCrypto>(
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let before = old.and_then(|old| env.children.by_id(old)).and_then(|old| old.suite?.group);
-    let ours = |group: &Group| config.esp.iter().any(|proposal| proposal.group.contains(&Some(*group)));
-    let first = config.esp.first().and_then(|proposal| proposal.group.first().copied().flatten());
+    let ours = |group: &Group| lists(config.esp, *group);
+    let first = config.esp.first().and_then(|proposal| proposal.groups().next().flatten());
     // Without a key exchange first, the operator wants none where it can be.
     let known = [before, ike].into_iter().flatten().find(ours).filter(|_| first.is_some());
-    let others = |group: &&Option<Group>| group.is_some() && **group != known;
-    let narrow = known.is_some() && config.esp.iter().flat_map(|proposal| &proposal.group).any(|group| others(&group));
+    let others = |group: &Option<Group>| group.is_some() && *group != known;
+    let narrow = known.is_some() && config.esp.iter().flat_map(EspProposal::groups).any(|group| others(&group));
     send(sa, env, new, old, Offer { group: known.or(first), narrow, fresh: false, restarts: 0 })
 }
 
-/// The proposals of `all` with no other group than this; what may be without a group stays.
-fn with_group(all: &[EspProposal], group: Group) -> Vec<EspProposal, 8> {
-    let narrowed = all.iter().filter_map(|proposal| {
-        // Struck out instead of copied over: a copy would have to panic when it is full, for all that the compiler sees.
-        let mut narrowed = proposal.clone();
-        narrowed.group.retain(|one| one.is_none_or(|one| one == group));
-        (proposal.group.is_empty() || !narrowed.group.is_empty()).then_some(narrowed)
-    });
-    narrowed.take(8).collect()
+fn lists(all: &[EspProposal], group: Group) -> bool {
+    all.iter().any(|proposal| proposal.groups().any(|listed| listed == Some(group)))
+}
+
+/// What a try with this group asks for.
+fn asked(group: Option<Group>, narrow: bool) -> Asked {
+    group.filter(|_| narrow).map_or(Asked::Any, Asked::Only)
 }
 
 /// Asks for the Child SA in slot `new`, in place of `old`.
@@ -242,27 +243,23 @@ fn send<C: IkeCrypto>(
     // What replaces an SA is for the same packets.
     let packet = child.packet.or_else(|| old.and_then(|old| env.children.by_id(old)?.packet));
     let (first_local, first_remote) = packet.unzip();
-    let mut public = KePublic::new();
     sa.ke = None;
-    if let Some(group) = group {
-        sa.begin_key_exchange(env.crypto, group, &mut public)?;
-    }
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
-    let mut message = MessageWriter::protected(env.request, &header)?;
+    let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout())?;
     if let Some(old) = old.filter(|_| !fresh).and_then(|old| env.children.by_id(old)) {
         message.notify(ProtocolId::ESP, &old.spi_in.get().to_be_bytes(), NotifyKind::REKEY_SA, &[])?;
     }
-    let narrowed = group.filter(|_| narrow).map(|group| with_group(config.esp, group));
-    let esp = narrowed.as_deref().unwrap_or(config.esp);
-    message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), proposal::offer_esp(esp, true))?;
+    let offered = proposal::ask_esp(config.esp, asked(group, narrow));
+    message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), offered)?;
     message.nonce(&nonce)?;
     if let Some(group) = group {
-        message.ke(group.id(), &public)?;
+        let secret = &mut sa.ke;
+        message.ke_made(group.id(), group.offer_len(), |public| keys::offer(env.crypto, group, public, secret))?;
     }
     message.ts(PayloadType::TS_I, &first_of(first_local, config.local))?;
     message.ts(PayloadType::TS_R, &first_of(first_remote, config.remote))?;
-    let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
 
     if let Some(mut child) = env.children.get_mut(new) {
@@ -322,7 +319,7 @@ fn retry<C: IkeCrypto>(
             let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
             let group = Group::from_id(wanted)
                 .filter(|group| Some(*group) != before)
-                .filter(|group| config.esp.iter().any(|proposal| proposal.group.contains(&Some(*group))))
+                .filter(|group| lists(config.esp, *group))
                 .ok_or(Failure::GroupNotOffered(wanted.0))?;
             Offer { group: Some(group), narrow: true, fresh, restarts }
         }
@@ -363,16 +360,15 @@ fn complete<C: IkeCrypto>(
     else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };
-    let narrowed = request.group.filter(|_| request.narrow).map(|group| with_group(config.esp, group));
-    let offered = narrowed.as_deref().unwrap_or(config.esp);
-    let chosen = proposal::check_esp(offered, answer, true).map_err(|_| Failure::AnswerNotOffered)?;
+    let chosen = proposal::check_asked(config.esp, answer, asked(request.group, request.narrow));
+    let chosen = chosen.map_err(|_| Failure::AnswerNotOffered)?;
     agreement::check_answer(ts_i, ts_r, &config)?;
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     let exchange = match (chosen.suite.group, request.group.zip(sa.ke.as_ref())) {
         (None, _) => None,
         (Some(chosen), Some((group, secret))) if chosen == group => {
             let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or(Failure::InvalidSyntax(Side::Here))?;
-            Some(Exchange { ours: Private::Sent(secret), theirs: ke.public })
+            Some(Exchange::Finish { secret, theirs: ke.public })
         }
         // The peer chose a group that we did not send a value for.
         (Some(_), _) => return Err(Failure::AnswerNotOffered),

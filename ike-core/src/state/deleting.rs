@@ -81,7 +81,7 @@ fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, cl
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
     let named = env.children.of(env.holder).filter(|(_, child)| child.named && matches!(child.phase, Phase::Up(_)));
     let spis = named.map(|(_, child)| child.spi_in);
-    let mut message = MessageWriter::protected(env.response, &header)?;
+    let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
     if !closes && spis.clone().next().is_some() {
         message.delete_each_esp(spis)?;
     }

@@ -12,7 +12,7 @@ use crate::error::Discard;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
-use crate::rules::{Payloads, Refused, Rule};
+use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
 use crate::sa::{Request, Sa, State};
 use crate::window::Arrival;
 use crate::wire::header::Header;
@@ -48,7 +48,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         env.children.confirm(env.slot);
     }
     sa.follow(path);
-    let rule = Rule::find(header.exchange, header.response, true);
+    let rule = Rule::find(header.exchange, Direction::of(header), Stage::Established);
     let payloads = rule.ok_or(Refused::Malformed).and_then(|rule| Payloads::collect(first, inner, rule));
     if header.response {
         let effects = on_response(sa, env, payloads);

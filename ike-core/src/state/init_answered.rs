@@ -3,20 +3,19 @@
 use ipsec_core::net::{Encap, Path};
 
 use crate::agreement;
-use crate::auth::{SignedOctets, psk};
+use crate::auth::{self, Proof, SignedOctets};
 use crate::child::Child;
-use crate::crypto::{Digest64, IkeCrypto, IkeSuite, KePublic};
+use crate::crypto::{IkeCrypto, IkeSuite};
 use crate::effects::Effects;
 use crate::env::Env;
 use crate::error::Discard;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
-use crate::keys::{Exchange, IkeKeys, IkeSeed, Private, Role};
+use crate::keys::{Exchange, IkeKeys, IkeSeed, Role};
 use crate::natd;
 use crate::pad::{Connection, Pad, PeerId};
-use crate::proposal::IkeProposal;
-use crate::registry::{AuthMethod, ExchangeType, NotifyKind, PayloadType, ProtocolId};
-use crate::rules::{Payloads, Refused, Rule};
+use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
+use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
 use crate::sa::{InitAnswered, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
@@ -45,10 +44,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     let Choice { suite, number, force_encap } = choice;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
-    let mut public = KePublic::new();
     let seed = IkeSeed { ni: peer_nonce.as_slice(), nr: &nonce, spi_i: sa.spi_i, spi_r: sa.spi_r };
-    let exchange = Exchange { ours: Private::New(suite.group, &mut public), theirs: ke.public };
-    IkeKeys::make(env.crypto, None, *suite, exchange, &seed, Role::Responder, &mut sa.keys)?;
     let nat = natd::detect(env.crypto, sa.spi_i, 0, &sa.path, payloads);
     if let Some(nat) = nat {
         sa.nat = nat;
@@ -59,7 +55,11 @@ pub(crate) fn begin<C: IkeCrypto>(
     let header = sa.response_header(ExchangeType::IKE_SA_INIT);
     let mut message = MessageWriter::new(env.response, &header)?;
     message.sa(ProtocolId::IKE, &[], [(*number, suite.transforms())])?;
-    message.ke(suite.group.id(), &public)?;
+    let (group, theirs, keys) = (suite.group, ke.public, &mut sa.keys);
+    message.ke_made(group.id(), group.answer_len(), |public| {
+        let exchange = Exchange::Answer { group, theirs, public };
+        IkeKeys::make(env.crypto, None, *suite, exchange, &seed, Role::Responder, keys).map_err(Discard::from)
+    })?;
     message.nonce(&nonce)?;
     // Whoever asks for no NAT detection gets none: to a stranger nothing is sent that is much longer than what it sent.
     if nat.is_some() {
@@ -93,7 +93,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         return Err(Discard::Unexpected);
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
-    let rule = Rule::find(header.exchange, false, true).ok_or(Discard::Unexpected)?;
+    let rule = Rule::find(header.exchange, Direction::Request, Stage::Keyed).ok_or(Discard::Unexpected)?;
     let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // The initiator of IKE_SA_INIT speaks, though not yet somebody we know.
     sa.path = path;
@@ -123,7 +123,7 @@ fn answer_error<C: IkeCrypto>(
 ) -> Result<(), Discard> {
     let header = sa.response_header(ExchangeType::IKE_AUTH);
     let keys = sa.keys.as_mut().ok_or(Discard::Unexpected)?;
-    let mut message = MessageWriter::protected(env.response, &header)?;
+    let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
     refusal.write(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
     sa.window.respond(message, path);
@@ -145,7 +145,7 @@ fn find_connection<'p>(
         after = Some(peer);
         let fits = |connection: &Connection<'_>| {
             connection.remote_id.is_none_or(|id| id.matches(id_i))
-                && connection.ike.iter().any(|proposal| allows(proposal, suite))
+                && connection.ike.iter().any(|proposal| proposal.allows(suite))
         };
         if let Some(connection) = pad.connection(peer).filter(fits) {
             if id_r.is_none_or(|id| connection.local_id.matches(id)) {
@@ -155,10 +155,6 @@ fn find_connection<'p>(
         }
     }
     other
-}
-
-fn allows(proposal: &IkeProposal, suite: &IkeSuite) -> bool {
-    proposal.encr.contains(&suite.encr) && proposal.prf.contains(&suite.prf) && proposal.group.contains(&suite.group)
 }
 
 fn authenticate<C: IkeCrypto>(
@@ -177,26 +173,23 @@ fn authenticate<C: IkeCrypto>(
     let prf = keys.suite.prf;
     let request = env.request.get(..answered.request_len).unwrap_or_default();
     let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &keys.sk_pi };
-    let proven = payloads.auth.as_ref().is_some_and(|auth| {
-        auth.method == AuthMethod::SHARED_KEY && psk::verify(env.crypto, prf, connection.psk, &signed, auth.data)
-    });
-    if !proven {
+    let mut received = payloads.auth.iter();
+    if !received.any(|received| auth::verify(env.crypto, prf, connection.auth, &signed, received)) {
         return Err(unauthenticated(Failure::AuthenticationFailed(Side::Here)));
     }
 
     let no_room = |_| unauthenticated(Failure::NoRoom);
     let peer_nonce = exchange::nonce_of(request);
-    let mut auth = Digest64::new();
     let first = env.response.get(..sa.window.response.map_or(0, |response| response.len)).unwrap_or_default();
     let signed = SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &keys.sk_pr };
-    psk::auth_value(env.crypto, prf, connection.psk, &signed, &mut auth).map_err(no_room)?;
+    let proof = Proof::make(env.crypto, prf, connection.auth, &signed).map_err(no_room)?;
 
     let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
     let agreed = agreement::agree(env.crypto, env.children, asker, None, payloads, false);
     let header = sa.response_header(ExchangeType::IKE_AUTH);
-    let mut message = MessageWriter::protected(env.response, &header).map_err(no_room)?;
+    let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout()).map_err(no_room)?;
     message.id(PayloadType::ID_R, &connection.local_id).map_err(no_room)?;
-    message.auth(AuthMethod::SHARED_KEY, auth.as_slice()).map_err(no_room)?;
+    proof.write(&mut message).map_err(no_room)?;
     let agreed = agreed.and_then(|agreed| {
         let nonces = agreement::Nonces { ni: peer_nonce, nr: &answered.nonce };
         let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);
@@ -204,7 +197,9 @@ fn authenticate<C: IkeCrypto>(
         Ok(agreed)
     });
     match &agreed {
-        Ok(agreed) => agreement::write_answer(&mut message, agreed, |_| Ok(())).map_err(no_room)?,
+        Ok(agreed) => {
+            agreement::write_answer(&mut message, agreed, |_| Ok(())).map_err(|_| unauthenticated(Failure::NoRoom))?
+        }
         // The IKE SA comes up without the child (RFC 7296 §1.2).
         Err(refusal) => refusal.write(&mut message).map_err(no_room)?,
     }

@@ -4,19 +4,20 @@ use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 
 use super::auth_sent;
-use crate::crypto::{Group, IkeCrypto, KePublic};
+use crate::crypto::{Group, IkeCrypto};
 use crate::effects::Effects;
 use crate::env::Env;
 use crate::error::{Discard, Unkeyed};
 use crate::exchange;
 use crate::failure::{Failure, Side};
-use crate::keys::{Exchange, IkeKeys, IkeSeed, Private, Role};
+use crate::keys::{self, Exchange, IkeKeys, IkeSeed, Role};
 use crate::natd;
 use crate::pad::ChildConfigId;
 use crate::proposal;
-use crate::registry::{ExchangeType, GroupId, NotifyKind, ProtocolId};
-use crate::rules::{Payloads, Rule};
+use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
+use crate::rules::{Direction, Payloads, Rule, Stage};
 use crate::sa::{InitSent, NONCE_LEN, Sa, State};
+use crate::wire::chain::{Chain, Payload};
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
@@ -31,18 +32,15 @@ pub(crate) fn begin<C: IkeCrypto>(
     child: Option<ChildConfigId>,
 ) -> Result<(), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
-    let group =
-        connection.ike.iter().find_map(|proposal| proposal.group.first().copied()).ok_or(Failure::ProposalsRefused)?;
+    let group = connection.ike.iter().find_map(|proposal| proposal.groups().next()).ok_or(Failure::ProposalsRefused)?;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
-    let mut public = KePublic::new();
-    sa.begin_key_exchange(env.crypto, group, &mut public)?;
-    let init = InitSent { public, group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: Vec::new(), child };
+    let init = InitSent { group, nonce, cookie: Vec::new(), restarts: 0, late: 0, noted: Vec::new(), child };
     sa.state = State::InitSent(init);
     send(sa, env)
 }
 
-/// Writes IKE_SA_INIT and sends it.
+/// Writes IKE_SA_INIT with a key exchange of its own, and sends it.
 fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Failure> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let State::InitSent(init) = &sa.state else { return Ok(()) };
@@ -58,7 +56,8 @@ fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Fa
         message.notify_parts(NotifyKind::COOKIE, &[&init.cookie])?;
     }
     message.sa(ProtocolId::IKE, &[], proposal::offer_ike(connection.ike))?;
-    message.ke(init.group.id(), &init.public)?;
+    let (group, secret) = (init.group, &mut sa.ke);
+    message.ke_made(group.id(), group.offer_len(), |public| keys::offer(env.crypto, group, public, secret))?;
     message.nonce(&init.nonce)?;
     message.notify_parts(NotifyKind::NAT_DETECTION_SOURCE_IP, &[&source])?;
     message.notify_parts(NotifyKind::NAT_DETECTION_DESTINATION_IP, &[&destination])?;
@@ -94,7 +93,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     if !sa.window.answers(header.message_id, header.exchange) || !header.response {
         return Err(Discard::Unexpected);
     }
-    let rule = Rule::find(header.exchange, true, false).ok_or(Discard::Unexpected)?;
+    let rule = Rule::find(header.exchange, Direction::Response, Stage::Clear).ok_or(Discard::Unexpected)?;
     let body = datagram.get(Header::LEN..).ok_or(Discard::Malformed)?;
     let payloads = Payloads::collect(header.next, body, rule).map_err(|_| Discard::Malformed)?;
     let outcome = match (payloads.notify(NotifyKind::COOKIE), payloads.error()) {
@@ -121,15 +120,41 @@ fn note<C: IkeCrypto>(sa: &mut Sa<C>, cause: Failure) {
     }
 }
 
-/// Asks again, with another cookie or group. Whatever answers the request as it was before may still be on its way.
-fn restart<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<(), Doubt> {
-    let State::InitSent(init) = &mut sa.state else { return Ok(()) };
+/// The request is to be asked again, with another cookie or group. Whatever answers it as it was before may still be on
+/// its way. Returns its octets, which stand in the request buffer.
+fn restart<C: IkeCrypto>(sa: &mut Sa<C>) -> usize {
+    let State::InitSent(init) = &mut sa.state else { return 0 };
     // One copy of it was answered just now.
     let repeated = sa.window.outstanding.map_or(0, |request| request.repetitions);
     init.late = init.late.saturating_add(u8::try_from(repeated).unwrap_or(u8::MAX));
     init.restarts = init.restarts.saturating_add(1);
+    let len = sa.window.outstanding.map_or(0, |request| request.message.len);
     sa.window.restart();
-    Ok(send(sa, env)?)
+    len
+}
+
+/// Sends the request that stands in the request buffer once more, with our cookie before all else and the rest as it was
+/// (RFC 7296 §2.6). It is put together where the answer has its room, which has not come.
+fn send_with_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, len: usize) -> Result<(), Failure> {
+    let State::InitSent(init) = &sa.state else { return Ok(()) };
+    let before = env.request.get(..len).ok_or(Failure::NoRoom)?;
+    let header = Header::parse(before).map_err(|_| Failure::NoRoom)?;
+    let payloads = Chain::new(header.next, before.get(Header::LEN..).unwrap_or_default()).flatten();
+    let mut message = MessageWriter::new(env.response, &header)?;
+    message.notify_parts(NotifyKind::COOKIE, &[&init.cookie])?;
+    let is_cookie = |payload: &Payload<'_>| {
+        payload.kind == PayloadType::NOTIFY
+            && Notify::parse(payload.body).is_ok_and(|notify| notify.kind == NotifyKind::COOKIE)
+    };
+    for payload in payloads.filter(|payload| !is_cookie(payload)) {
+        message.copy(&payload)?;
+    }
+    let message = message.finish();
+    let (to, from) = (env.request.get_mut(..message.len), env.response.get(..message.len));
+    let (to, from) = to.zip(from).ok_or(Failure::NoRoom)?;
+    to.copy_from_slice(from);
+    sa.window.request_ready(env.now, message, ExchangeType::IKE_SA_INIT, &env.settings.retransmission);
+    Ok(())
 }
 
 fn take_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cookie: &Notify<'_>) -> Result<(), Doubt> {
@@ -148,7 +173,8 @@ fn take_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cookie: &
         return Err(Doubt::Noted(Failure::TooManyRestarts));
     }
     init.cookie = cookie;
-    restart(sa, env)
+    let len = restart(sa);
+    Ok(send_with_cookie(sa, env, len)?)
 }
 
 /// INVALID_KE_PAYLOAD: the responder wants another group of those we offered (RFC 7296 §1.3, §2.7).
@@ -161,17 +187,15 @@ fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &No
         return Err(Doubt::Ignored);
     }
     let group = Group::from_id(wanted)
-        .filter(|group| connection.ike.iter().any(|proposal| proposal.group.contains(group)))
+        .filter(|group| connection.ike.iter().any(|proposal| proposal.groups().any(|ours| ours == *group)))
         .ok_or(Doubt::Noted(Failure::GroupNotOffered(wanted.0)))?;
     if init.restarts >= MAX_RESTARTS {
         return Err(Doubt::Noted(Failure::TooManyRestarts));
     }
-    let mut public = KePublic::new();
-    sa.begin_key_exchange(env.crypto, group, &mut public)?;
     let State::InitSent(init) = &mut sa.state else { return Ok(()) };
-    init.public = public;
     init.group = group;
-    restart(sa, env)
+    restart(sa);
+    Ok(send(sa, env)?)
 }
 
 /// The responder has chosen: derive keys, find NATs, go on with IKE_AUTH.
@@ -201,8 +225,8 @@ fn complete<C: IkeCrypto>(
     let our_nonce = init.nonce;
     let child = init.child;
     let seed = IkeSeed { ni: &our_nonce, nr: nonce.as_slice(), spi_i: sa.spi_i, spi_r: header.spi_r };
-    let ours = sa.ke.as_ref().ok_or(Failure::CryptoRefused)?;
-    let exchange = Exchange { ours: Private::Sent(ours), theirs: ke.public };
+    let secret = sa.ke.as_ref().ok_or(Failure::CryptoRefused)?;
+    let exchange = Exchange::Finish { secret, theirs: ke.public };
     IkeKeys::make(env.crypto, None, suite, exchange, &seed, Role::Initiator, &mut sa.keys).map_err(
         |why| match why {
             Unkeyed::BadPublic => Doubt::Noted(why.into()),

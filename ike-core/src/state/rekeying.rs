@@ -3,12 +3,12 @@
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use crate::crypto::{Group, IkeCrypto, KePublic};
+use crate::crypto::{Group, IkeCrypto};
 use crate::effects::Effects;
 use crate::env::Env;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
-use crate::keys::{Exchange, IkeKeys, IkeSeed, Private, Role};
+use crate::keys::{self, Exchange, IkeKeys, IkeSeed, Role};
 use crate::proposal::{self, ChosenIke};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
 use crate::rules::{Payloads, Refused};
@@ -85,18 +85,19 @@ fn accept<C: IkeCrypto>(
     let (peer_nonce, theirs) = theirs;
     let header = sa.response_header(ExchangeType::CREATE_CHILD_SA);
     let group = chosen.suite.group;
-    let mut public = KePublic::new();
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
     let seed = IkeSeed { ni: peer_nonce, nr: &nonce, spi_i: chosen.spi, spi_r: made.spi };
-    let exchange = Exchange { ours: Private::New(group, &mut public), theirs };
     let this = Heir { slot: env.slot, spi: sa.spi() };
     let old = sa.keys.as_mut().ok_or_else(Refusal::busy)?;
-    IkeKeys::make(env.crypto, Some(old), chosen.suite, exchange, &seed, Role::Responder, &mut new.keys)?;
-    let mut message = MessageWriter::protected(env.response, &header)?;
+    let mut message = MessageWriter::protected(env.response, &header, old.sender.layout())?;
     message.sa(ProtocolId::IKE, &made.spi.to_be_bytes(), [(chosen.number, chosen.suite.transforms())])?;
     message.nonce(&nonce)?;
-    message.ke(group.id(), &public)?;
+    message.ke_made(group.id(), group.answer_len(), |public| {
+        let exchange = Exchange::Answer { group, theirs, public };
+        let made = IkeKeys::make(env.crypto, Some(old), chosen.suite, exchange, &seed, Role::Responder, &mut new.keys);
+        made.map_err(Refusal::from)
+    })?;
     let message = message.seal(env.crypto, &mut old.sender)?;
 
     sa.window.respond(message, path);
@@ -122,18 +123,20 @@ fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<()
     let (new, spi) = env.spare(sa).ok_or(Failure::NoAdditionalSas(Side::Here))?;
     let State::Established(established) = &mut sa.state else { return Ok(()) };
     // The connection may have changed since the suite was negotiated.
-    let ours = |group: &Group| connection.ike.iter().any(|proposal| proposal.group.contains(group));
-    let first = connection.ike.first().and_then(|proposal| proposal.group.first().copied());
+    let ours = |group: &Group| connection.ike.iter().any(|proposal| proposal.groups().any(|ours| ours == *group));
+    let first = connection.ike.first().and_then(|proposal| proposal.groups().next());
     let group = Some(established.rekey_group).filter(ours).or(first).ok_or(Failure::CryptoRefused)?;
-    let mut public = KePublic::new();
-    sa.begin_key_exchange(env.crypto, group, &mut public)?;
+    let header = sa.request_header(ExchangeType::CREATE_CHILD_SA).ok_or(Failure::NoRoom)?;
+    let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);
-    exchange::request(sa, env, ExchangeType::CREATE_CHILD_SA, |message| {
-        message.sa(ProtocolId::IKE, &spi.to_be_bytes(), proposal::offer_ike(connection.ike))?;
-        message.nonce(&nonce)?;
-        message.ke(group.id(), &public)
-    })?;
+    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout())?;
+    message.sa(ProtocolId::IKE, &spi.to_be_bytes(), proposal::offer_ike(connection.ike))?;
+    message.nonce(&nonce)?;
+    let secret = &mut sa.ke;
+    message.ke_made(group.id(), group.offer_len(), |public| keys::offer(env.crypto, group, public, secret))?;
+    let message = message.seal(env.crypto, &mut keys.sender)?;
+    sa.window.request_ready(env.now, message, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
     sa.expect(Request::Rekey(RekeyRequest { new, spi, nonce, group, crossed: None }));
     Ok(())
 }
@@ -227,7 +230,7 @@ fn take_group<C: IkeCrypto>(
     }
     let group = Group::from_id(wanted)
         .filter(|group| *group != request.group)
-        .filter(|group| connection.ike.iter().any(|proposal| proposal.group.contains(group)))
+        .filter(|group| connection.ike.iter().any(|proposal| proposal.groups().any(|ours| ours == *group)))
         .ok_or(Failure::GroupNotOffered(wanted.0))?;
     established.rekey_group = group;
     established.rekey = When::Now;
@@ -261,7 +264,7 @@ fn complete<'x, C: IkeCrypto>(
     let place = env.take(request.new).ok_or(Failure::ClosedHere)?;
     let new = place.insert(successor(sa, true, (request.spi, chosen.spi), state));
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };
-    let exchange = Exchange { ours: Private::Sent(secret), theirs: ke.public };
+    let exchange = Exchange::Finish { secret, theirs: ke.public };
     let made = IkeKeys::make(env.crypto, Some(old), chosen.suite, exchange, &seed, Role::Initiator, &mut new.keys);
     if let Err(why) = made {
         *place = None;

@@ -40,6 +40,23 @@ impl MessageWriter<'_> {
             out.put(public)
         })
     }
+
+    /// Adds a KE payload whose public value of `len` octets is made where it stands: some are longer than a stack is deep.
+    ///
+    /// # Errors
+    /// [`NoRoom`], and those of `make`; the message is then as it was before.
+    pub fn ke_made<E: From<NoRoom>>(
+        &mut self,
+        group: GroupId,
+        len: usize,
+        make: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.payload(PayloadType::KE, |out| {
+            out.put(&group.0.to_be_bytes())?;
+            out.put(&[0; 2])?;
+            make(out.room(len)?)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -54,6 +71,21 @@ mod tests {
         let ke = Ke::parse(&BODY).unwrap();
         assert_eq!(ke, Ke { group: GroupId::CURVE25519, public: &[7, 8, 9] });
         assert_eq!(body(|out| out.ke(ke.group, ke.public)), BODY);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_made_leaves_the_message_as_it_was() {
+        use crate::registry::ExchangeType;
+        use crate::wire::header::Header;
+        let mut buf = [0xaa; 64];
+        let mut out = MessageWriter::new(&mut buf, &Header::new(1, 2, ExchangeType::IKE_SA_INIT, 0)).unwrap();
+        let made = out.ke_made(GroupId::CURVE25519, 8, |room| {
+            room.fill(7);
+            Err(NoRoom)
+        });
+        assert_eq!(made, Err(NoRoom));
+        assert_eq!(out.ke_made(GroupId::CURVE25519, 29, |_| Ok(())), Err(NoRoom));
+        assert_eq!(out.finish().len, Header::LEN);
     }
 
     #[test]

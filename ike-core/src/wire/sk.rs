@@ -1,53 +1,110 @@
-//! The Encrypted payload (RFC 7296 §3.14) with an AEAD (RFC 5282), and the Encrypted Fragment payload (RFC 7383 §2.5).
+//! The Encrypted payload (RFC 7296 §3.14) with an AEAD (RFC 5282) or with a cipher and a MAC, and the Encrypted Fragment
+//! payload (RFC 7383 §2.5).
 
 use core::fmt;
 
-use ipsec_core::crypto::AeadAlg;
 use ipsec_core::wire::cursor::Reader;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::chain::{Chain, GENERIC_LEN};
 use super::header::Header;
-use crate::crypto::IkeCrypto;
+use crate::crypto::{Digest64, IkeCrypto, IntegAlg, Protection, Secret};
 use crate::error::{Discard, Malformed, NoKey, NoRoom};
 use crate::registry::PayloadType;
 
-pub(super) const IV_LEN: usize = 8;
-pub(super) const TAG_LEN: usize = 16;
 const SALT_LEN: usize = 4;
+/// Octets of the explicit IV of an AEAD (RFC 5282 §3.1).
+const AEAD_IV_LEN: usize = 8;
 
-/// An AEAD key with its salt, one direction of SK_e.
+/// How an SK payload is laid out: IV, payloads, padding and its length, ICV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Octets of the IV.
+    pub iv_len: usize,
+    /// Octets of the ICV.
+    pub icv_len: usize,
+    /// What the encrypted octets, padding and its length included, are a multiple of.
+    pub block_len: usize,
+}
+
+impl Layout {
+    /// The layout that goes with these algorithms.
+    pub const fn of(protection: Protection) -> Self {
+        match protection {
+            Protection::Aead(alg) => Self { iv_len: AEAD_IV_LEN, icv_len: alg.tag_len(), block_len: 1 },
+            Protection::CipherMac(cipher, integ) => {
+                Self { iv_len: cipher.block_len(), icv_len: integ.icv_len(), block_len: cipher.block_len() }
+            }
+        }
+    }
+}
+
+/// The keys of one direction.
 struct SkKey<C: IkeCrypto> {
-    key: C::AeadKey,
-    salt: [u8; SALT_LEN],
+    keys: Keys<C>,
+    protection: Protection,
+}
+
+enum Keys<C: IkeCrypto> {
+    Aead { key: C::AeadKey, salt: [u8; SALT_LEN] },
+    CipherMac { sk_e: Secret<32>, sk_a: Secret<64> },
 }
 
 impl<C: IkeCrypto> SkKey<C> {
-    /// `sk_e`: the cipher key, then the salt (RFC 5282 §7.1).
-    fn new(crypto: &mut C, alg: AeadAlg, sk_e: &[u8]) -> Result<Self, NoKey> {
-        let (key, salt) = sk_e.split_last_chunk().ok_or(NoKey)?;
-        Ok(Self { key: crypto.aead_key(alg, key).ok_or(NoKey)?, salt: *salt })
-    }
-
-    fn nonce(&self, iv: [u8; IV_LEN]) -> [u8; SALT_LEN + IV_LEN] {
-        let mut nonce = [0; SALT_LEN + IV_LEN];
-        for (to, from) in nonce.iter_mut().zip(self.salt.into_iter().chain(iv)) {
-            *to = from;
+    /// `sk_e`: the cipher key, then the salt of an AEAD (RFC 5282 §7.1). `sk_a`: the integrity key, none for an AEAD.
+    fn new(crypto: &mut C, protection: Protection, sk_e: &[u8], sk_a: &[u8]) -> Result<Self, NoKey> {
+        if (sk_e.len(), sk_a.len()) != (protection.encr_key_len(), protection.integ_key_len()) {
+            return Err(NoKey);
         }
-        nonce
+        let keys = match protection {
+            Protection::Aead(alg) => {
+                let (key, salt) = sk_e.split_last_chunk().ok_or(NoKey)?;
+                Keys::Aead { key: crypto.aead_key(alg, key).ok_or(NoKey)?, salt: *salt }
+            }
+            Protection::CipherMac(cipher, _) => {
+                // An engine that does not have the cipher says so now, and not at the first message.
+                crypto.encrypt_blocks(cipher, sk_e, &[0; 16], &mut [0; 16])?;
+                let sk_e = Secret::copy_from(sk_e).ok_or(NoKey)?;
+                Keys::CipherMac { sk_e, sk_a: Secret::copy_from(sk_a).ok_or(NoKey)? }
+            }
+        };
+        Ok(Self { keys, protection })
     }
 }
 
-impl<C: IkeCrypto> Drop for SkKey<C> {
+impl<C: IkeCrypto> Drop for Keys<C> {
     fn drop(&mut self) {
-        self.salt.zeroize();
+        if let Self::Aead { salt, .. } = self {
+            salt.zeroize();
+        }
     }
+}
+
+fn nonce(salt: &[u8; SALT_LEN], iv: [u8; AEAD_IV_LEN]) -> [u8; SALT_LEN + AEAD_IV_LEN] {
+    let mut nonce = [0; SALT_LEN + AEAD_IV_LEN];
+    for (to, from) in nonce.iter_mut().zip(salt.iter().copied().chain(iv)) {
+        *to = from;
+    }
+    nonce
+}
+
+/// The ICV over everything from the IKE header to the end of what is encrypted. `None`: the engine computes nothing.
+fn icv<'d, C: IkeCrypto>(
+    crypto: &mut C,
+    integ: IntegAlg,
+    sk_a: &Secret<64>,
+    parts: &[&[u8]],
+    digest: &'d mut Digest64,
+) -> Option<&'d [u8]> {
+    crypto.prf(integ.prf(), sk_a.as_slice(), parts, digest);
+    digest.as_slice().get(..integ.icv_len())
 }
 
 /// The key of the messages we send.
 pub struct SkSender<C: IkeCrypto> {
     key: SkKey<C>,
-    /// The next IV. A counter never repeats (RFC 5282 §4).
+    /// The next IV of an AEAD. A counter never repeats (RFC 5282 §4).
     iv: u64,
 }
 
@@ -58,20 +115,45 @@ impl<C: IkeCrypto> fmt::Debug for SkSender<C> {
 }
 
 impl<C: IkeCrypto> SkSender<C> {
-    /// A sender from the octets of SK_ei or SK_er: cipher key, then salt.
+    /// A sender from the octets of SK_ei or SK_er (cipher key, then the salt of an AEAD) and of SK_ai or SK_ar, which is
+    /// empty with an AEAD.
     ///
     /// # Errors
-    /// [`NoKey`] when the engine does not take the key.
-    pub fn new(crypto: &mut C, alg: AeadAlg, sk_e: &[u8]) -> Result<Self, NoKey> {
-        Ok(Self { key: SkKey::new(crypto, alg, sk_e)?, iv: 0 })
+    /// [`NoKey`] when the engine does not take the keys.
+    pub fn new(crypto: &mut C, protection: Protection, sk_e: &[u8], sk_a: &[u8]) -> Result<Self, NoKey> {
+        Ok(Self { key: SkKey::new(crypto, protection, sk_e, sk_a)?, iv: 0 })
     }
 
-    /// `payload`: IV, text with pad length, room for the ICV.
+    /// How its messages are laid out.
+    pub const fn layout(&self) -> Layout {
+        Layout::of(self.key.protection)
+    }
+
+    /// `payload`: room for the IV, text with padding and its length, room for the ICV.
     pub(super) fn seal(&mut self, crypto: &mut C, aad: &[u8], payload: &mut [u8]) -> Result<(), NoRoom> {
-        let (iv, text_and_tag) = payload.split_first_chunk_mut().ok_or(NoRoom)?;
-        *iv = self.iv.to_be_bytes();
-        self.iv = self.iv.checked_add(1).ok_or(NoRoom)?;
-        crypto.seal(&self.key.key, &self.key.nonce(*iv), aad, text_and_tag);
+        let Layout { iv_len, icv_len, .. } = self.layout();
+        match (&self.key.keys, self.key.protection) {
+            (Keys::Aead { key, salt }, _) => {
+                let (iv, text_and_tag) = payload.split_first_chunk_mut().ok_or(NoRoom)?;
+                *iv = self.iv.to_be_bytes();
+                self.iv = self.iv.checked_add(1).ok_or(NoRoom)?;
+                crypto.seal(key, &nonce(salt, *iv), aad, text_and_tag);
+            }
+            (Keys::CipherMac { sk_e, sk_a }, Protection::CipherMac(cipher, integ)) => {
+                let (iv, rest) = payload.split_at_mut_checked(iv_len).ok_or(NoRoom)?;
+                let text_len = rest.len().checked_sub(icv_len).ok_or(NoRoom)?;
+                let (text, room) = rest.split_at_mut_checked(text_len).ok_or(NoRoom)?;
+                // Nobody may foresee it (RFC 3602 §3).
+                crypto.random(iv);
+                crypto.encrypt_blocks(cipher, sk_e.as_slice(), iv, text).map_err(|NoKey| NoRoom)?;
+                let mut digest = Digest64::new();
+                let icv = icv(crypto, integ, sk_a, &[aad, iv, text], &mut digest).ok_or(NoRoom)?;
+                for (to, from) in room.iter_mut().zip(icv) {
+                    *to = *from;
+                }
+            }
+            (Keys::CipherMac { .. }, Protection::Aead(_)) => return Err(NoRoom),
+        }
         Ok(())
     }
 }
@@ -86,19 +168,20 @@ impl<C: IkeCrypto> fmt::Debug for SkReceiver<C> {
 }
 
 impl<C: IkeCrypto> SkReceiver<C> {
-    /// A receiver from the octets of SK_ei or SK_er: cipher key, then salt.
+    /// A receiver from the octets of SK_ei or SK_er (cipher key, then the salt of an AEAD) and of SK_ai or SK_ar, which is
+    /// empty with an AEAD.
     ///
     /// # Errors
-    /// [`NoKey`] when the engine does not take the key.
-    pub fn new(crypto: &mut C, alg: AeadAlg, sk_e: &[u8]) -> Result<Self, NoKey> {
-        SkKey::new(crypto, alg, sk_e).map(Self)
+    /// [`NoKey`] when the engine does not take the keys.
+    pub fn new(crypto: &mut C, protection: Protection, sk_e: &[u8], sk_a: &[u8]) -> Result<Self, NoKey> {
+        SkKey::new(crypto, protection, sk_e, sk_a).map(Self)
     }
 
     /// Verifies and decrypts the SK payload that ends `message`, in place, and returns the type of its first inner payload
     /// and the inner payloads. Payloads before SK are authenticated, but nothing may come from them: they are skipped.
     ///
     /// # Errors
-    /// [`Discard::Malformed`] when there is no SK payload or it is too short, [`Discard::BadIcv`], and
+    /// [`Discard::Malformed`] when there is no SK payload or its length is none that it can have, [`Discard::BadIcv`], and
     /// [`Discard::BadPadding`]; after the last two `message` is unspecified.
     pub fn open<'m>(&self, crypto: &mut C, message: &'m mut [u8]) -> Result<(PayloadType, &'m [u8]), Discard> {
         let header = Header::parse(message)?;
@@ -111,16 +194,41 @@ impl<C: IkeCrypto> SkReceiver<C> {
         let (first_inner, sk_len) = (sk.next, sk.body.len());
         let aad_len = message.len().saturating_sub(sk_len);
         let (aad, payload) = message.split_at_mut_checked(aad_len).ok_or(Malformed)?;
-        let (iv, text_and_tag) = payload.split_first_chunk_mut().ok_or(Malformed)?;
-        // At least the pad length octet stands before the ICV.
-        let text_len = text_and_tag.len().checked_sub(TAG_LEN).filter(|len| *len > 0).ok_or(Malformed)?;
-        let Self(key) = self;
-        crypto.open(&key.key, &key.nonce(*iv), aad, text_and_tag).map_err(|_| Discard::BadIcv)?;
-        let (text, _) = text_and_tag.split_at_checked(text_len).ok_or(Malformed)?;
+        let text = self.open_payload(crypto, aad, payload)?;
         let (&pad_len, padded) = text.split_last().ok_or(Malformed)?;
         let inner_len = padded.len().checked_sub(usize::from(pad_len)).ok_or(Discard::BadPadding)?;
         let inner = padded.get(..inner_len).ok_or(Discard::BadPadding)?;
         Ok((first_inner, inner))
+    }
+
+    /// `payload`: IV, encrypted text, ICV. Gives the text with padding and its length.
+    fn open_payload<'m>(&self, crypto: &mut C, aad: &[u8], payload: &'m mut [u8]) -> Result<&'m [u8], Discard> {
+        let Self(SkKey { keys, protection }) = self;
+        let Layout { iv_len, icv_len, block_len } = Layout::of(*protection);
+        let (iv, text_and_icv) = payload.split_at_mut_checked(iv_len).ok_or(Malformed)?;
+        // At least the pad length octet stands before the ICV.
+        let text_len = text_and_icv.len().checked_sub(icv_len).filter(|len| *len > 0).ok_or(Malformed)?;
+        match (keys, *protection) {
+            (Keys::Aead { key, salt }, _) => {
+                let iv = iv.first_chunk().ok_or(Malformed)?;
+                crypto.open(key, &nonce(salt, *iv), aad, text_and_icv).map_err(|_| Discard::BadIcv)?;
+                Ok(text_and_icv.get(..text_len).ok_or(Malformed)?)
+            }
+            (Keys::CipherMac { sk_e, sk_a }, Protection::CipherMac(cipher, integ)) => {
+                if !text_len.is_multiple_of(block_len) {
+                    return Err(Discard::Malformed);
+                }
+                let (text, received) = text_and_icv.split_at_mut_checked(text_len).ok_or(Malformed)?;
+                let mut digest = Digest64::new();
+                let expected = icv(crypto, integ, sk_a, &[aad, iv, text], &mut digest).ok_or(Discard::BadIcv)?;
+                if !bool::from(expected.ct_eq(received)) {
+                    return Err(Discard::BadIcv);
+                }
+                crypto.decrypt_blocks(cipher, sk_e.as_slice(), iv, text).map_err(|NoKey| Discard::NoRoom)?;
+                Ok(text)
+            }
+            (Keys::CipherMac { .. }, Protection::Aead(_)) => Err(Discard::BadIcv),
+        }
     }
 }
 
@@ -159,8 +267,8 @@ mod tests {
     use core::convert::Infallible;
     use std::vec::Vec;
 
-    use ipsec_core::crypto::PacketCrypto;
     use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
+    use ipsec_core::crypto::{AeadAlg, PacketCrypto};
     use rand_core::{TryCryptoRng, TryRng};
 
     use super::*;
@@ -185,6 +293,7 @@ mod tests {
 
     impl TryCryptoRng for NoRandom {}
 
+    const GCM: Protection = Protection::Aead(AeadAlg::Aes128Gcm16);
     const SK_E: [u8; 20] = *b"cipher key......salt";
     const HEADER: Header = Header::new(1, 2, ExchangeType::INFORMATIONAL, 3);
 
@@ -193,7 +302,7 @@ mod tests {
     }
 
     fn receiver() -> SkReceiver<RustCrypto<NoRandom>> {
-        SkReceiver::new(&mut engine(), AeadAlg::Aes128Gcm16, &SK_E).unwrap()
+        SkReceiver::new(&mut engine(), GCM, &SK_E, &[]).unwrap()
     }
 
     /// A message whose SK payload has this text, pad length included, rightly sealed.
@@ -217,10 +326,10 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_and_no_iv_comes_twice() {
         let mut crypto = engine();
-        let mut sender = SkSender::new(&mut crypto, AeadAlg::Aes128Gcm16, &SK_E).unwrap();
+        let mut sender = SkSender::new(&mut crypto, GCM, &SK_E, &[]).unwrap();
         for iv in 0..3u64 {
             let mut buf = [0; 128];
-            let mut out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
+            let mut out = MessageWriter::protected(&mut buf, &HEADER, Layout::of(GCM)).unwrap();
             out.delete_ike().unwrap();
             let len = out.seal(&mut crypto, &mut sender).unwrap().len;
             assert_eq!(buf[32..40], iv.to_be_bytes());
@@ -229,14 +338,14 @@ mod tests {
         }
         sender.iv = u64::MAX;
         let mut buf = [0; 128];
-        let out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
+        let out = MessageWriter::protected(&mut buf, &HEADER, Layout::of(GCM)).unwrap();
         assert_eq!(out.seal(&mut crypto, &mut sender), Err(NoRoom));
     }
 
     #[test]
     fn a_message_in_clear_is_not_sealed() {
         let mut crypto = engine();
-        let mut sender = SkSender::new(&mut crypto, AeadAlg::Aes128Gcm16, &SK_E).unwrap();
+        let mut sender = SkSender::new(&mut crypto, GCM, &SK_E, &[]).unwrap();
         let mut buf = [0; 128];
         let mut out = MessageWriter::new(&mut buf, &HEADER).unwrap();
         out.vendor(&[1; 32]).unwrap();
@@ -246,9 +355,13 @@ mod tests {
     #[test]
     fn an_sk_payload_without_payloads_opens() {
         let mut crypto = engine();
-        let mut sender = SkSender::new(&mut crypto, AeadAlg::Aes128Gcm16, &SK_E).unwrap();
+        let mut sender = SkSender::new(&mut crypto, GCM, &SK_E, &[]).unwrap();
         let mut buf = [0; 64];
-        let len = MessageWriter::protected(&mut buf, &HEADER).unwrap().seal(&mut crypto, &mut sender).unwrap().len;
+        let len = MessageWriter::protected(&mut buf, &HEADER, Layout::of(GCM))
+            .unwrap()
+            .seal(&mut crypto, &mut sender)
+            .unwrap()
+            .len;
         assert_eq!(receiver().open(&mut crypto, &mut buf[..len]), Ok((PayloadType::NONE, &[][..])));
     }
 
@@ -318,8 +431,8 @@ mod tests {
     #[test]
     fn keys_of_the_wrong_length_are_refused() {
         for len in (0..64).filter(|len| *len != 20) {
-            assert!(SkReceiver::new(&mut engine(), AeadAlg::Aes128Gcm16, &[0; 64][..len]).is_err());
-            assert!(SkSender::new(&mut engine(), AeadAlg::Aes128Gcm16, &[0; 64][..len]).is_err());
+            assert!(SkReceiver::new(&mut engine(), GCM, &[0; 64][..len], &[]).is_err());
+            assert!(SkSender::new(&mut engine(), GCM, &[0; 64][..len], &[]).is_err());
         }
     }
 

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use super::chain::GENERIC_LEN;
+use super::chain::{GENERIC_LEN, Payload};
 use super::header::Header;
 use super::outline::Outline;
-use super::sk::{IV_LEN, SkSender, TAG_LEN};
+use super::sk::{Layout, SkSender};
 use crate::crypto::IkeCrypto;
 use crate::error::NoRoom;
 use crate::registry::PayloadType;
@@ -29,8 +29,8 @@ pub struct MessageWriter<'b> {
     limit: usize,
     /// Where the type of the next payload belongs.
     next_at: usize,
-    /// Whether the payloads are inside an SK payload, not encrypted yet.
-    unsealed: bool,
+    /// The layout of the SK payload that the payloads are in, not encrypted yet.
+    unsealed: Option<Layout>,
 }
 
 impl fmt::Debug for MessageWriter<'_> {
@@ -44,8 +44,8 @@ impl<'b> MessageWriter<'b> {
     const HEADER_NEXT: usize = 16;
     /// Offset of the length field in the IKE header.
     const HEADER_LENGTH: usize = 24;
-    /// What an SK payload ends with: the pad length octet (no padding is needed) and the ICV.
-    const TRAILER_LEN: usize = 1 + TAG_LEN;
+    /// Offset of the IV in a message whose only payload is SK.
+    const IV_AT: usize = Header::LEN + GENERIC_LEN;
 
     /// Starts a message in clear.
     ///
@@ -53,24 +53,30 @@ impl<'b> MessageWriter<'b> {
     /// [`NoRoom`] when `buf` cannot hold the header.
     pub fn new(buf: &'b mut [u8], header: &Header) -> Result<Self, NoRoom> {
         let limit = buf.len();
-        let mut writer = Self { buf, header: *header, len: 0, limit, next_at: Self::HEADER_NEXT, unsealed: false };
+        let mut writer = Self { buf, header: *header, len: 0, limit, next_at: Self::HEADER_NEXT, unsealed: None };
         writer.put(&Header { next: PayloadType::NONE, ..*header }.to_octets())?;
         Ok(writer)
     }
 
-    /// Starts a message whose payloads all go into an SK payload.
+    /// Starts a message whose payloads all go into an SK payload, laid out as its [sender](SkSender::layout) does it.
     ///
     /// # Errors
     /// [`NoRoom`] when `buf` cannot hold an empty SK payload.
-    pub fn protected(buf: &'b mut [u8], header: &Header) -> Result<Self, NoRoom> {
+    pub fn protected(buf: &'b mut [u8], header: &Header, layout: Layout) -> Result<Self, NoRoom> {
         // The length field of the SK payload has 16 bits.
-        let limit = buf.len().min(Header::LEN + 0xffff).checked_sub(Self::TRAILER_LEN).ok_or(NoRoom)?;
+        let end = buf.len().min(Header::LEN + 0xffff).checked_sub(layout.icv_len).ok_or(NoRoom)?;
+        let start = Self::IV_AT.saturating_add(layout.iv_len);
+        // Whole blocks, whose last octet is the pad length.
+        let room = end.checked_sub(start).ok_or(NoRoom)?;
+        let rest = room.checked_rem(layout.block_len).ok_or(NoRoom)?;
+        let text = room.saturating_sub(rest).checked_sub(1).ok_or(NoRoom)?;
         let mut writer = Self::new(buf, &Header { next: PayloadType::NONE, ..*header })?;
-        writer.limit = limit;
-        writer.unsealed = true;
+        writer.limit = start.saturating_add(text);
+        writer.unsealed = Some(layout);
         writer.patch(Self::HEADER_NEXT, &[PayloadType::SK.0]);
         writer.next_at = writer.len;
-        writer.put(&[0; GENERIC_LEN + IV_LEN])?;
+        writer.put(&[0; GENERIC_LEN])?;
+        writer.room(layout.iv_len)?;
         Ok(writer)
     }
 
@@ -78,26 +84,31 @@ impl<'b> MessageWriter<'b> {
     pub fn finish(mut self) -> Written {
         self.patch_length();
         let outline = self.outline(Self::HEADER_NEXT, Header::LEN);
-        Written { len: if self.unsealed { 0 } else { self.len }, outline }
+        Written { len: if self.unsealed.is_some() { 0 } else { self.len }, outline }
     }
 
-    /// Ends a protected message: fills in IV and padding, encrypts, authenticates from the IKE header on (RFC 5282 §5.1).
+    /// Ends a protected message: fills in IV and padding, encrypts, authenticates from the IKE header on (RFC 7296 §3.14,
+    /// RFC 5282 §5.1).
     ///
     /// # Errors
-    /// [`NoRoom`] when the message was not started with [`MessageWriter::protected`], or the key has no IV left.
+    /// [`NoRoom`] when the message was not started with [`MessageWriter::protected`] and the layout of this key, or the key
+    /// has no IV left.
     pub fn seal<C: IkeCrypto>(mut self, crypto: &mut C, key: &mut SkSender<C>) -> Result<Written, NoRoom> {
-        const TRAILER: [u8; MessageWriter::TRAILER_LEN] = [0; MessageWriter::TRAILER_LEN];
-        if !self.unsealed {
-            return Err(NoRoom);
-        }
-        let outline = self.outline(Header::LEN, Header::LEN + GENERIC_LEN + IV_LEN);
+        let layout = self.unsealed.filter(|layout| *layout == key.layout()).ok_or(NoRoom)?;
+        let start = Self::IV_AT.saturating_add(layout.iv_len);
+        let outline = self.outline(Header::LEN, start);
         self.limit = self.buf.len();
-        self.put(&TRAILER)?;
+        let text = self.len.saturating_sub(start);
+        let padded = text.saturating_add(1).checked_next_multiple_of(layout.block_len).ok_or(NoRoom)?;
+        let pad_len = padded.saturating_sub(text).saturating_sub(1);
+        self.room(pad_len)?.fill(0);
+        self.put(&[u8::try_from(pad_len).map_err(|_| NoRoom)?])?;
+        self.room(layout.icv_len)?.fill(0);
         let sk_len = self.len.saturating_sub(Header::LEN);
         self.patch(Header::LEN + 2, &u16::try_from(sk_len).map_err(|_| NoRoom)?.to_be_bytes());
         self.patch_length();
         let message = self.buf.get_mut(..self.len).ok_or(NoRoom)?;
-        let (aad, payload) = message.split_at_mut_checked(Header::LEN + GENERIC_LEN).ok_or(NoRoom)?;
+        let (aad, payload) = message.split_at_mut_checked(Self::IV_AT).ok_or(NoRoom)?;
         key.seal(crypto, aad, payload)?;
         Ok(Written { len: self.len, outline })
     }
@@ -110,21 +121,29 @@ impl<'b> MessageWriter<'b> {
     }
 
     /// Writes a payload of type `kind` whose body is what `body` puts.
-    pub(super) fn payload(
+    pub(super) fn payload<E: From<NoRoom>>(
         &mut self,
         kind: PayloadType,
-        body: impl FnOnce(&mut Self) -> Result<(), NoRoom>,
-    ) -> Result<(), NoRoom> {
+        body: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         let start = self.len;
-        let written = self.put(&[0; GENERIC_LEN]).and_then(|()| body(self)).and_then(|()| self.close(start));
-        match written {
-            Ok(()) => {
-                self.patch(self.next_at, &[kind.0]);
-                self.next_at = start;
-            }
-            Err(NoRoom) => self.len = start,
+        let put = self.put(&[0; GENERIC_LEN]).map_err(E::from);
+        let written = put.and_then(|()| body(self)).and_then(|()| self.close(start).map_err(E::from));
+        if written.is_ok() {
+            self.patch(self.next_at, &[kind.0]);
+            self.next_at = start;
+        } else {
+            self.len = start;
         }
         written
+    }
+
+    /// Adds a payload as it stands in another message.
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn copy(&mut self, payload: &Payload<'_>) -> Result<(), NoRoom> {
+        self.payload(payload.kind, |out| out.put(payload.body))
     }
 
     /// Where the next octet goes.
@@ -144,6 +163,14 @@ impl<'b> MessageWriter<'b> {
         self.buf.get_mut(self.len..end).ok_or(NoRoom)?.copy_from_slice(octets);
         self.len = end;
         Ok(())
+    }
+
+    /// Room for `len` octets, to be filled in.
+    pub(super) fn room(&mut self, len: usize) -> Result<&mut [u8], NoRoom> {
+        let end = self.len.checked_add(len).filter(|end| *end <= self.limit).ok_or(NoRoom)?;
+        let room = self.buf.get_mut(self.len..end).ok_or(NoRoom)?;
+        self.len = end;
+        Ok(room)
     }
 
     /// Overwrites octets that `put` wrote.
@@ -167,6 +194,7 @@ mod tests {
     use crate::registry::{ExchangeType, NotifyKind};
     use crate::wire::chain::Chain;
 
+    const AEAD: Layout = Layout { iv_len: 8, icv_len: 16, block_len: 1 };
     const HEADER: Header = Header::new(1, 2, ExchangeType::INFORMATIONAL, 3);
 
     #[test]
@@ -219,16 +247,34 @@ mod tests {
     fn an_sk_payload_keeps_room_for_its_end() {
         for room in 0..28 + 4 + 8 + 17 {
             let mut buf = [0; 64];
-            assert!(MessageWriter::protected(&mut buf[..room], &HEADER).is_err(), "{room}");
+            assert!(MessageWriter::protected(&mut buf[..room], &HEADER, AEAD).is_err(), "{room}");
         }
         let mut buf = [0; 64];
-        assert_eq!(MessageWriter::protected(&mut buf, &HEADER).unwrap().finish().len, 0);
+        assert_eq!(MessageWriter::protected(&mut buf, &HEADER, AEAD).unwrap().finish().len, 0);
         let mut buf = [0; 28 + 4 + 8 + 17];
-        let mut out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
+        let mut out = MessageWriter::protected(&mut buf, &HEADER, AEAD).unwrap();
         assert_eq!(out.delete_ike(), Err(NoRoom));
         let mut buf = [0; 28 + 4 + 8 + 8 + 17];
-        let mut out = MessageWriter::protected(&mut buf, &HEADER).unwrap();
+        let mut out = MessageWriter::protected(&mut buf, &HEADER, AEAD).unwrap();
         assert_eq!(out.delete_ike(), Ok(()));
         assert_eq!(out.delete_ike(), Err(NoRoom));
+    }
+
+    #[test]
+    fn an_sk_payload_ends_with_a_whole_block() {
+        let layout = Layout { iv_len: 16, icv_len: 16, block_len: 16 };
+        let fixed = 28 + 4 + 16 + 16;
+        for text in 1..=48 {
+            // What fits into whole blocks less the pad length octet fits, and nothing more.
+            for payload in 4..64 {
+                let mut buf = [0; 200];
+                let Ok(mut out) = MessageWriter::protected(&mut buf[..fixed + text], &HEADER, layout) else {
+                    assert!(text < 16);
+                    continue;
+                };
+                let fits = payload < text - text % 16;
+                assert_eq!(out.vendor(&[0; 64][..payload - 4]).is_ok(), fits, "{payload} in {text}");
+            }
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ike_core::auth::SignedOctets;
 use ike_core::crypto::rustcrypto::RustCrypto;
-use ike_core::crypto::{Digest64, EspSuite, Group, IkeCrypto, KePublic};
+use ike_core::crypto::{Digest64, EspSuite, Group, IkeCrypto};
 use ike_core::event::{ChildUp, Event};
-use ike_core::pad::Connection;
+use ike_core::pad::{Authentication, Connection};
 use ike_core::wire::sk::{SkReceiver, SkSender};
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
@@ -34,13 +34,13 @@ fn f_80_debug_prints_no_secret() {
     let signed = SignedOctets { message: &[], nonce: &[], id: fqdn("left.example"), sk_p: &secret };
     prints_no_secret(&signed, "SignedOctets");
     let mut crypto = Engine::new(Seed(80), Packets);
-    prints_no_secret(&SkSender::new(&mut crypto, AeadAlg::Aes256Gcm16, &KEY).unwrap(), "SkSender");
-    prints_no_secret(&SkReceiver::new(&mut crypto, AeadAlg::Aes256Gcm16, &KEY).unwrap(), "SkReceiver");
+    prints_no_secret(&SkSender::new(&mut crypto, AeadAlg::Aes256Gcm16.into(), &KEY, &[]).unwrap(), "SkSender");
+    prints_no_secret(&SkReceiver::new(&mut crypto, AeadAlg::Aes256Gcm16.into(), &KEY, &[]).unwrap(), "SkReceiver");
     let connection = Connection {
         path: None,
         local_id: fqdn("left.example"),
         remote_id: None,
-        psk: &KEY,
+        auth: Authentication::Psk(&KEY),
         ike: &[],
         force_encap: false,
         dpd: Duration::ZERO,
@@ -58,7 +58,7 @@ fn f_80_debug_prints_no_secret() {
         replaces: None,
         outbound_ready: true,
         ours: true,
-        suite: EspSuite { aead: AeadAlg::Aes256Gcm16, esn: true, group: None },
+        suite: EspSuite::new(AeadAlg::Aes256Gcm16.into(), true, None),
         spi_in: Spi::new(0x1000).unwrap(),
         spi_out: Spi::new(0x1001).unwrap(),
         key_in: &KEY,
@@ -79,6 +79,6 @@ fn f_80_what_owns_keys_prints_its_name_alone() {
     assert_eq!(format!("{:?}", ike_core::child::ChildSlot::EMPTY), "ChildSlot { .. }");
     let mut crypto = RustCrypto::new(Seed(82), Packets);
     assert_eq!(format!("{crypto:?}"), "RustCrypto { .. }", "the state of a generator is a secret");
-    let private = crypto.ke_generate(Group::Curve25519, &mut KePublic::new()).unwrap();
+    let private = crypto.ke_offer(Group::Curve25519, &mut [0; 32]).unwrap();
     assert_eq!(format!("{private:?}"), "KeSecret { .. }");
 }

@@ -1,10 +1,11 @@
-//! The crypto engine of the tests: the default one, which refuses for a while what a full or lesser engine would.
+//! The crypto engine of the tests: the default one, which refuses for a while what a full or lesser engine would, and has toys
+//! in place of what it does not offer: a cipher without integrity, and a key exchange that is a KEM.
 
 use std::cell::Cell;
 
-use ike_core::crypto::rustcrypto::{KeSecret, RustCrypto};
-use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
-use ike_core::error::BadPublic;
+use ike_core::crypto::rustcrypto::{self, RustCrypto};
+use ike_core::crypto::{CipherAlg, Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
+use ike_core::error::{BadPublic, NoKey, Unkeyed};
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 
@@ -56,6 +57,26 @@ impl PacketCrypto for Engine {
     }
 }
 
+/// What whoever begins a key exchange keeps.
+pub(crate) enum KeSecret {
+    Real(rustcrypto::KeSecret),
+    /// Of the toy KEM: whoever holds it reads the seed of the shared secret out of the answer.
+    Kem([u8; 32]),
+}
+
+/// The keystream of the toy cipher.
+fn stream(engine: &mut Engine, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
+    if iv.len() != 16 || !text.len().is_multiple_of(16) {
+        return Err(NoKey);
+    }
+    for (number, chunk) in text.chunks_mut(32).enumerate() {
+        let mut pad = Digest64::new();
+        engine.prf(PrfAlg::HmacSha256, key, &[iv, &number.to_be_bytes()], &mut pad);
+        chunk.iter_mut().zip(pad.as_slice()).for_each(|(to, pad)| *to ^= pad);
+    }
+    Ok(())
+}
+
 impl IkeCrypto for Engine {
     type KeSecret = KeSecret;
 
@@ -63,16 +84,63 @@ impl IkeCrypto for Engine {
         self.0.random(out);
     }
 
-    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<KeSecret> {
-        self.0.ke_generate(group, public).filter(|_| REFUSED.get() != Refuse::KeyExchanges)
+    fn ke_offer(&mut self, group: Group, public: &mut [u8]) -> Option<KeSecret> {
+        if REFUSED.get() == Refuse::KeyExchanges {
+            return None;
+        }
+        if group != Group::MlKem768 {
+            return self.0.ke_offer(group, public).map(KeSecret::Real);
+        }
+        let mut secret = [0; 32];
+        self.0.random(&mut secret);
+        let room: &mut [u8; 1184] = public.try_into().ok()?;
+        room.fill(0x4b);
+        room[..32].copy_from_slice(&secret);
+        Some(KeSecret::Kem(secret))
     }
 
-    fn ke_agree(&mut self, secret: &KeSecret, peer: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
-        self.0.ke_agree(secret, peer, shared)
+    fn ke_answer(
+        &mut self,
+        group: Group,
+        peer: &[u8],
+        public: &mut [u8],
+        shared: &mut SharedSecret,
+    ) -> Result<(), Unkeyed> {
+        if group != Group::MlKem768 {
+            let secret = self.ke_offer(group, public).ok_or(Unkeyed::NoKey)?;
+            return Ok(self.ke_finish(&secret, peer, shared)?);
+        }
+        let peer: &[u8; 1184] = peer.try_into().map_err(|_| BadPublic)?;
+        let room: &mut [u8; 1088] = public.try_into().map_err(|_| NoKey)?;
+        let seed = shared.resize(32).ok_or(NoKey)?;
+        self.0.random(seed);
+        room.fill(0x4c);
+        room.iter_mut().zip(seed.iter().zip(peer)).for_each(|(to, (seed, key))| *to = seed ^ key);
+        Ok(())
+    }
+
+    fn ke_finish(&mut self, secret: &KeSecret, peer: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+        match secret {
+            KeSecret::Real(secret) => self.0.ke_finish(secret, peer, shared),
+            KeSecret::Kem(secret) => {
+                let peer: &[u8; 1088] = peer.try_into().map_err(|_| BadPublic)?;
+                let seed = shared.resize(32).ok_or(BadPublic)?;
+                seed.iter_mut().zip(secret.iter().zip(peer)).for_each(|(to, (key, seed))| *to = key ^ seed);
+                Ok(())
+            }
+        }
     }
 
     fn prf(&mut self, alg: PrfAlg, key: &[u8], parts: &[&[u8]], out: &mut Digest64) {
         self.0.prf(alg, key, parts, out);
+    }
+
+    fn encrypt_blocks(&mut self, _: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
+        stream(self, key, iv, text)
+    }
+
+    fn decrypt_blocks(&mut self, _: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
+        stream(self, key, iv, text)
     }
 
     fn sha1(&mut self, parts: &[&[u8]]) -> [u8; 20] {

@@ -11,3 +11,4 @@ mod handshake_flood;
 mod hostile;
 mod life;
 mod network;
+mod suites;

@@ -8,7 +8,7 @@ use ike_core::child::ChildSlot;
 use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, IndexBlock, Occupancy, SaState, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -143,7 +143,7 @@ impl Pad for Connections {
             path: peer.remote.map(|remote| Path { local: peer.local, remote }),
             local_id: fqdn(peer.local_id),
             remote_id: peer.remote_id.map(fqdn),
-            psk: peer.psk,
+            auth: Authentication::Psk(peer.psk),
             ike: &peer.ike,
             force_encap: peer.force_encap,
             dpd: peer.dpd,

@@ -3,7 +3,7 @@
 use ike_core::error::Malformed;
 use ike_core::proposal::{IkeProposal, select_ike};
 use ike_core::registry::{ExchangeType, PayloadType, TransformType};
-use ike_core::rules::{Payloads, Refused, Rule};
+use ike_core::rules::{Direction, Payloads, Refused, Rule, Stage};
 use ike_core::wire::cert::{Cert, CertReq};
 use ike_core::wire::chain::Chain;
 use ike_core::wire::delete::Delete;
@@ -27,7 +27,7 @@ fn read(message: &[u8]) -> Result<(), Refused> {
     if kinds.last().is_some_and(|kind| matches!(*kind, PayloadType::SK | PayloadType::SKF)) {
         return Ok(());
     }
-    match Rule::find(header.exchange, header.response, false).filter(|_| header.major == 2) {
+    match Rule::find(header.exchange, Direction::of(&header), Stage::Clear).filter(|_| header.major == 2) {
         Some(rule) => Payloads::collect(header.next, body, rule).map(drop),
         None => Err(Refused::Malformed),
     }
@@ -115,7 +115,7 @@ fn atk_17_libreswan_buster_is_refused() {
         if read(&message) == Ok(()) {
             // Only the contents are bad: 3DES with group 2.
             let header = Header::parse(&message).unwrap();
-            let rule = Rule::find(header.exchange, header.response, false).unwrap();
+            let rule = Rule::find(header.exchange, Direction::of(&header), Stage::Clear).unwrap();
             let payloads = Payloads::collect(header.next, &message[Header::LEN..], rule).unwrap();
             let mismatch = select_ike(&[IkeProposal::default()], &payloads.sa.unwrap(), false).unwrap_err();
             assert_eq!(mismatch.kind, Some(TransformType::ENCR));

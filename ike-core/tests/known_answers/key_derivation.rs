@@ -2,7 +2,7 @@
 
 use crate::support::{self, engine, octets};
 use ike_core::auth::{SignedOctets, psk};
-use ike_core::crypto::{Digest64, Group, IkeCrypto, IkeSuite, PrfAlg, SharedSecret};
+use ike_core::crypto::{CipherAlg, Digest64, Group, IkeCrypto, IkeSuite, IntegAlg, PrfAlg, Protection, SharedSecret};
 use ike_core::keys::{IkeKeys, IkeSeed, Role, SkReceiver, child_keymat, prf_plus};
 use ike_core::registry::{ExchangeType, IdKind, PayloadType};
 use ike_core::wire::header::Header;
@@ -58,15 +58,29 @@ fn skeyseed_and_all_sk_values_come_out_of_prf_and_prf_plus() {
 
 #[test]
 fn ike_keys_of_both_roles_are_the_expected_ones() {
-    let mut aead = 0;
-    for (prf, case) in cases().into_iter().filter(|(_, case)| octets(case, "sk_ai").is_empty()) {
-        aead += 1;
-        let suite = IkeSuite { encr: AeadAlg::Aes256Gcm16, prf, group: Group::Ecp256 };
+    let mut seen = [0; 2];
+    for (prf, case) in cases() {
+        let aead = octets(&case, "sk_ai").is_empty();
+        seen[usize::from(aead)] += 1;
+        let integ = match prf {
+            PrfAlg::HmacSha256 => IntegAlg::HmacSha256,
+            PrfAlg::HmacSha384 => IntegAlg::HmacSha384,
+            _ => IntegAlg::HmacSha512,
+        };
+        let protection = match aead {
+            true => AeadAlg::Aes256Gcm16.into(),
+            false => Protection::CipherMac(CipherAlg::Aes256Cbc, integ),
+        };
+        let suite = IkeSuite::new(protection, prf, Group::Ecp256);
         let (ni, nr) = (octets(&case, "ni"), octets(&case, "nr"));
         let spi = |name| u64::from_be_bytes(octets(&case, name).try_into().unwrap());
         let seed = IkeSeed { ni: &ni, nr: &nr, spi_i: spi("spi_i"), spi_r: spi("spi_r") };
         let shared = secret(&case, "dh_shared");
-        for (role, ours, theirs) in [(Role::Initiator, "sk_ei", "sk_er"), (Role::Responder, "sk_er", "sk_ei")] {
+        for (role, ours, theirs) in [
+            (Role::Initiator, ["sk_ei", "sk_ai"], ["sk_er", "sk_ar"]),
+            (Role::Responder, ["sk_er", "sk_ar"], ["sk_ei", "sk_ai"]),
+        ] {
+            let [ours, theirs] = [ours, theirs].map(|names| names.map(|name| octets(&case, name)));
             let mut crypto = engine(&[0]);
             let mut keys = IkeKeys::derive(&mut crypto, suite, &shared, &seed, role).unwrap();
             assert_eq!(keys.sk_d.as_slice(), octets(&case, "sk_d"));
@@ -76,18 +90,18 @@ fn ike_keys_of_both_roles_are_the_expected_ones() {
             // What it seals opens with the recorded key of its direction, and with no other.
             let mut buf = [0; 128];
             let header = Header::new(seed.spi_i, seed.spi_r, ExchangeType::INFORMATIONAL, 2);
-            let mut message = MessageWriter::protected(&mut buf, &header).unwrap();
+            let mut message = MessageWriter::protected(&mut buf, &header, keys.sender.layout()).unwrap();
             message.delete_ike().unwrap();
             let len = message.seal(&mut crypto, &mut keys.sender).unwrap().len;
-            let receiver = SkReceiver::new(&mut crypto, suite.encr, &octets(&case, ours)).unwrap();
+            let receiver = SkReceiver::new(&mut crypto, suite.protection, &ours[0], &ours[1]).unwrap();
             let opened = receiver.open(&mut crypto, &mut { buf }[..len]).map(|(kind, _)| kind);
             assert_eq!(opened, Ok(PayloadType::DELETE));
             assert!(keys.receiver.open(&mut crypto, &mut { buf }[..len]).is_err());
-            let receiver = SkReceiver::new(&mut crypto, suite.encr, &octets(&case, theirs)).unwrap();
+            let receiver = SkReceiver::new(&mut crypto, suite.protection, &theirs[0], &theirs[1]).unwrap();
             assert!(receiver.open(&mut crypto, &mut { buf }[..len]).is_err());
         }
     }
-    assert_eq!(aead, 5);
+    assert_eq!(seen, [5, 5], "with a MAC, and without");
 }
 
 #[test]
@@ -98,7 +112,7 @@ fn rekeyed_skeyseed_uses_the_old_prf_and_the_old_sk_d() {
         let seed = IkeSeed { ni: &ni, nr: &nr, spi_i: 3, spi_r: 5 };
         // A new PRF beside the old one: only SKEYSEED is the old one's work.
         for new in [PrfAlg::HmacSha256, PrfAlg::HmacSha384, PrfAlg::HmacSha512] {
-            let suite = IkeSuite { encr: AeadAlg::Aes128Gcm16, prf: new, group: Group::Curve25519 };
+            let suite = IkeSuite::new(AeadAlg::Aes128Gcm16.into(), new, Group::Curve25519);
             let shared = secret(&case, "dh_shared_new");
             let old = digest(&case, "sk_d");
             let keys = IkeKeys::derive_rekey(&mut crypto, suite, prf, &old, &shared, &seed, Role::Initiator).unwrap();

@@ -3,24 +3,30 @@
 use std::collections::VecDeque;
 
 use ike_core::auth::{SignedOctets, psk};
-use ike_core::crypto::{Digest64, EspSuite, IkeSuite, SharedSecret};
+use ike_core::crypto::{CipherAlg, Digest64, EspSuite, Group, IkeSuite, IntegAlg, Protection, SharedSecret};
 use ike_core::keys::{IkeKeys, IkeSeed, Role, SkReceiver, child_keymat};
 use ike_core::proposal::{EspProposal, IkeProposal, select_esp, select_ike};
 use ike_core::registry::{AuthMethod, ExchangeType, PayloadType, ProtocolId};
-use ike_core::rules::{Payloads, Rule};
+use ike_core::rules::{Direction, Payloads, Rule, Stage};
 use ike_core::wire::chain::Chain;
 use ike_core::wire::header::Header;
 use serde_json::Value;
 
+use crate::engine::Engine;
 use crate::reencode::reencode;
-use crate::support::{self, Engine, engine, hex, octets};
+use crate::support::{self, engine, hex, octets};
 
 fn is_protected(message: &[u8]) -> bool {
     matches!(Header::parse(message).unwrap().next, PayloadType::SK | PayloadType::SKF)
 }
 
 fn collect<'m>(header: &Header, first: PayloadType, body: &'m [u8], protected: bool) -> Payloads<'m> {
-    let rule = Rule::find(header.exchange, header.response, protected).expect("a rule for every message");
+    let stage = match header.exchange {
+        _ if !protected => Stage::Clear,
+        ExchangeType::IKE_AUTH => Stage::Keyed,
+        _ => Stage::Established,
+    };
+    let rule = Rule::find(header.exchange, Direction::of(header), stage).expect("a rule for every message");
     Payloads::collect(first, body, rule).expect("every message follows its rule")
 }
 
@@ -83,6 +89,9 @@ struct Request {
 struct Session {
     crypto: Engine,
     json: Value,
+    /// What was chosen, where it cannot be read from the messages: the key exchange is not built. Beside the protection and
+    /// the PRF nothing of it goes into keys.
+    known: Option<(IkeSuite, EspSuite)>,
     secrets: VecDeque<SharedSecret>,
     sas: Vec<Sa>,
     children: usize,
@@ -92,14 +101,14 @@ struct Session {
 }
 
 impl Session {
-    fn new(name: &str) -> Self {
+    fn new(name: &str, known: Option<(IkeSuite, EspSuite)>) -> Self {
         let json = support::own_json(&format!("{name}.keys.json"));
         let secrets = json["initiator_trace"].as_array().unwrap().iter();
         let secrets = secrets
             .filter(|entry| entry["name"] == "shared Diffie Hellman secret" || entry["name"] == "DH secret")
             .map(|entry| SharedSecret::copy_from(&octets(entry, "hex")).unwrap())
             .collect();
-        Self { crypto: engine(&[0]), json, secrets, sas: vec![], children: 0, auths: 0, opened: 0, written: 0 }
+        Self { crypto: engine(&[0]), json, known, secrets, sas: vec![], children: 0, auths: 0, opened: 0, written: 0 }
     }
 
     fn secret(&mut self) -> SharedSecret {
@@ -135,8 +144,11 @@ impl Session {
     fn add_child(&mut self, sa: usize, suite: EspSuite, with_ke: bool, ni: &[u8], nr: &[u8]) {
         let shared = with_ke.then(|| self.secret());
         let recorded = &self.json["child_sas"][self.children];
-        let keys = [octets(recorded, "encryption initiator key"), octets(recorded, "encryption responder key")];
-        assert_eq!(keys[0].len(), suite.aead.key_len() + suite.aead.salt_len());
+        let key = |of: &str, end: &str| {
+            recorded.get(format!("{of} {end} key")).map_or(vec![], |_| octets(recorded, &format!("{of} {end} key")))
+        };
+        let keys = ["initiator", "responder"].map(|end| [key("encryption", end), key("integrity", end)].concat());
+        assert_eq!(keys[0].len(), suite.protection.encr_key_len() + suite.protection.integ_key_len());
         let mut keymat = vec![0; keys.concat().len()];
         let sa = &self.sas[sa];
         child_keymat(&mut self.crypto, sa.suite.prf, &sa.sk_d, shared.as_ref(), ni, nr, &mut keymat).unwrap();
@@ -150,8 +162,13 @@ fn ike_lists() -> [IkeProposal; 1] {
     [IkeProposal::default()]
 }
 
-fn replay(name: &str) -> Session {
-    let mut session = Session::new(name);
+fn esp_suite(known: Option<(IkeSuite, EspSuite)>, offered: &ike_core::wire::sa::Sa<'_>) -> EspSuite {
+    // One capture uses a group for PFS that is not built: the suite is read without it.
+    known.map_or_else(|| select_esp(&[EspProposal::default()], offered, false).unwrap().suite, |(_, esp)| esp)
+}
+
+fn replay(name: &str, known: Option<(IkeSuite, EspSuite)>) -> Session {
+    let mut session = Session::new(name, known);
     let (mut init, mut request) = (Request::default(), Request::default());
     let mut response_nonce = vec![];
     for message in support::ike_messages(&support::own(&format!("{name}.pcap"))) {
@@ -165,7 +182,7 @@ fn replay(name: &str) -> Session {
                 init = Request { nonce: nonce.unwrap(), message: message.clone(), ..Request::default() };
             } else if let Some(sa) = payloads.sa {
                 response_nonce = nonce.unwrap();
-                let suite = select_ike(&ike_lists(), &sa, false).unwrap().suite;
+                let suite = known.map_or_else(|| select_ike(&ike_lists(), &sa, false).unwrap().suite, |(ike, _)| ike);
                 let seed = IkeSeed { ni: &init.nonce, nr: &response_nonce, spi_i: header.spi_i, spi_r: header.spi_r };
                 session.add_ike(suite, &seed, None);
                 request.message = message.clone();
@@ -199,12 +216,13 @@ fn replay(name: &str) -> Session {
                 let offered = payloads.sa.unwrap();
                 let nr = payloads.nonce.unwrap().as_slice();
                 if offered.proposals().next().unwrap().protocol == ProtocolId::IKE {
-                    let chosen = select_ike(&ike_lists(), &offered, true).unwrap();
-                    let seed = IkeSeed { ni: &request.nonce, nr, spi_i: request.spi, spi_r: chosen.spi };
-                    session.add_ike(chosen.suite, &seed, Some(sa));
+                    let suite =
+                        known.map_or_else(|| select_ike(&ike_lists(), &offered, true).unwrap().suite, |(ike, _)| ike);
+                    let spi_r = offered.proposals().next().unwrap().spi.try_into().map(u64::from_be_bytes).unwrap();
+                    let seed = IkeSeed { ni: &request.nonce, nr, spi_i: request.spi, spi_r };
+                    session.add_ike(suite, &seed, Some(sa));
                 } else {
-                    // One capture uses a group for PFS that is not built: the suite is read without it.
-                    let suite = select_esp(&[EspProposal::default()], &offered, false).unwrap().suite;
+                    let suite = esp_suite(known, &offered);
                     session.add_child(sa, suite, payloads.ke.is_some(), &request.nonce, nr);
                 }
             }
@@ -242,14 +260,14 @@ fn auth(
     }
     if header.response {
         assert_eq!(payloads.ts_i.unwrap().len(), 1);
-        let suite = select_esp(&[EspProposal::default()], &payloads.sa.unwrap(), false).unwrap().suite;
+        let suite = esp_suite(session.known, &payloads.sa.unwrap());
         session.add_child(sa, suite, false, &init.nonce, response_nonce);
     }
 }
 
 /// `written`: messages that write back; those with CERT or CERTREQ are only read.
-fn check(name: &str, auths: usize, written: usize) {
-    let session = replay(name);
+fn check(name: &str, known: Option<(IkeSuite, EspSuite)>, auths: usize, written: usize) {
+    let session = replay(name, known);
     assert_eq!(session.opened as u64, session.json["ike_packets_with_sk"][0].as_u64().unwrap());
     assert_eq!(session.sas.len(), session.json["ike_sas"].as_array().unwrap().len());
     assert_eq!(session.children, session.json["child_sas"].as_array().unwrap().len());
@@ -260,17 +278,59 @@ fn check(name: &str, auths: usize, written: usize) {
 
 #[test]
 fn aes256gcm16_prfsha256_ecp256_with_psk() {
-    check("psk-aes256gcm16-p256", 2, 9);
+    check("psk-aes256gcm16-p256", None, 2, 9);
 }
 
 #[test]
 fn aes256gcm16_prfsha384_ecp256_after_cookie_and_invalid_ke() {
-    check("psk-cookie-invalidke", 2, 9);
+    check("psk-cookie-invalidke", None, 2, 9);
 }
 
 #[test]
 fn aes128gcm16_prfsha256_x25519_with_certificates() {
-    check("ecdsa256-aes128gcm16-x25519", 0, 8);
+    check("ecdsa256-aes128gcm16-x25519", None, 0, 8);
+}
+
+/// The suites of a session with a cipher and a MAC for messages and packets.
+fn cipher_mac(cipher: CipherAlg, integ: IntegAlg) -> Option<(IkeSuite, EspSuite)> {
+    let protection = Protection::CipherMac(cipher, integ);
+    Some((IkeSuite::new(protection, integ.prf(), Group::Ecp256), EspSuite::new(protection, false, None)))
+}
+
+#[test]
+fn aes256cbc_sha256_prfsha256_with_psk() {
+    check("psk-aes256cbc-sha256-modp2048", cipher_mac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha256), 2, 9);
+}
+
+/// A session whose IKE_AUTH came in fragments, so that it cannot be followed: what came whole opens with the recorded keys.
+#[test]
+fn aes128cbc_sha512_with_recorded_keys() {
+    let name = "rsa-aes128cbc-sha512-ecp384";
+    let protection = Protection::CipherMac(CipherAlg::Aes128Cbc, IntegAlg::HmacSha512);
+    let (json, mut crypto) = (support::own_json(&format!("{name}.keys.json")), engine(&[0]));
+    let (mut sas, mut opened) = (vec![], 0);
+    for message in support::ike_messages(&support::own(&format!("{name}.pcap"))) {
+        let header = Header::parse(&message).unwrap();
+        if !is_protected(&message) {
+            continue;
+        }
+        let spis = (header.spi_i, header.spi_r);
+        if !sas.contains(&spis) {
+            sas.push(spis);
+        }
+        let recorded = &json["ike_sas"][sas.iter().position(|sa| *sa == spis).unwrap()];
+        let key = |of| octets(recorded, &format!("Sk_{of}{}", if header.initiator { "i" } else { "r" }));
+        let receiver = SkReceiver::new(&mut crypto, protection, &key("e"), &key("a")).unwrap();
+        let mut text = message.clone();
+        if header.next == PayloadType::SKF {
+            assert!(receiver.open(&mut crypto, &mut text).is_err());
+            continue;
+        }
+        let (first, inner) = receiver.open(&mut crypto, &mut text).unwrap();
+        collect(&header, first, inner, true);
+        opened += 1;
+    }
+    assert_eq!((sas.len(), opened), (1, 9));
 }
 
 /// Sessions whose SK payload is not built, but whose Child SAs are: AUTH from the recorded keys.

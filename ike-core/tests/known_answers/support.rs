@@ -6,11 +6,11 @@ use ike_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use serde_json::Value;
 
-/// The engine under test; its generator gives the octets it was made with, again and again.
-pub(crate) type Engine = RustCrypto<Octets>;
+use crate::engine::Engine;
 
+/// An engine whose generator gives these octets, again and again.
 pub(crate) fn engine(random: &[u8]) -> Engine {
-    RustCrypto::new(Octets { octets: random.to_vec(), at: 0 }, Packets)
+    Engine(RustCrypto::new(Octets { octets: random.to_vec(), at: 0 }, Packets))
 }
 
 pub(crate) struct Octets {

@@ -9,7 +9,7 @@ use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::event::{ChildUp, Event};
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -20,23 +20,28 @@ use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
-use ipsec_core::spd::{self, Action, Hits, Index, Lent, PolicyId, Rule, RuleId, Selector};
+use ipsec_core::spd::{self, Action, Index, PolicyId, Rule, RuleId, Selector};
 use ipsec_core::time::Instant;
 use rand_core::{TryCryptoRng, TryRng};
 
 /// The crypto of IKE.
 pub type Crypto = rustcrypto::RustCrypto<Numbers, Packets>;
 
+/// The rules of both engines. So few need no nodes.
+type Rules = Index<[spd::Slot; CHILDREN], [spd::Node; Index::nodes(CHILDREN)]>;
+type Sending = Outbound<'static, Packets, &'static Rules>;
+type Receiving = Inbound<'static, Packets, &'static Rules>;
+
 /// Children that are configured.
 pub const CHILDREN: usize = 2;
+/// Of IKE's index. They do for rekeys too: a block is for eight slots.
+const BLOCKS: usize = IndexBlock::needed(2, 2 * CHILDREN);
 /// Octets for one IKE message.
 pub const MESSAGE: usize = 1280;
 /// Octets of a packet, and around it.
 pub const PACKET: usize = 1500 + 128;
 /// Words of a replay window of 64 packets, and of the room beside it.
 const WINDOW: usize = 2;
-/// Blocks of the index of IKE's tables, of the smaller as of the larger ones.
-const BLOCKS: usize = IndexBlock::needed(2, 2 * CHILDREN);
 
 /// Numbers for a measurement; whoever knows the seed has every key.
 pub struct Numbers(pub u64);
@@ -81,7 +86,7 @@ impl Pad for Config {
             path: Some(self.path),
             local_id: id(self.local_id),
             remote_id: Some(id(self.remote_id)),
-            psk: b"correct horse battery staple",
+            auth: Authentication::Psk(b"correct horse battery staple"),
             ike: &self.ike,
             force_encap: false,
             dpd: Duration::from_secs(30),
@@ -109,11 +114,9 @@ impl Pad for Config {
 pub struct Memory<const IKE: usize, const CHILD: usize> {
     sas: [MaybeUninit<IkeSlot<Crypto>>; IKE],
     children: [ChildSlot; CHILD],
-    messages: [[[u8; MESSAGE]; 2]; IKE],
     index: [IndexBlock; BLOCKS],
-    rules: [spd::Slot; CHILDREN],
-    spd: MaybeUninit<Lent<'static>>,
-    hits: [[Hits; CHILDREN]; 2],
+    messages: [[[u8; MESSAGE]; 2]; IKE],
+    rules: MaybeUninit<Rules>,
     outbound: [OutboundSlot<Packets>; CHILD],
     inbound: [InboundSlot<Packets>; CHILD],
     windows: [[u64; WINDOW]; CHILD],
@@ -126,8 +129,8 @@ pub struct Memory<const IKE: usize, const CHILD: usize> {
 pub struct Node {
     /// IKE.
     pub ike: Endpoint<'static, Crypto, Config>,
-    outbound: Outbound<'static, Packets, &'static Lent<'static>>,
-    inbound: Inbound<'static, Packets, &'static Lent<'static>>,
+    outbound: Sending,
+    inbound: Receiving,
     /// By the slot of the child: what it sends with, and receives with.
     installed: [Option<(ike_core::event::ChildId, SaId, SaId)>; 2 * CHILDREN],
     sent: &'static mut [u8; PACKET],
@@ -141,11 +144,9 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
     pub const EMPTY: Self = Self {
         sas: [const { MaybeUninit::uninit() }; IKE],
         children: [const { ChildSlot::EMPTY }; CHILD],
-        messages: [[[0; MESSAGE]; 2]; IKE],
         index: [const { IndexBlock::EMPTY }; BLOCKS],
-        rules: [spd::Slot::EMPTY; CHILDREN],
-        spd: MaybeUninit::uninit(),
-        hits: [[Hits::NONE; CHILDREN]; 2],
+        messages: [[[0; MESSAGE]; 2]; IKE],
+        rules: MaybeUninit::uninit(),
         outbound: [const { OutboundSlot::<Packets>::EMPTY }; CHILD],
         inbound: [const { InboundSlot::<Packets>::EMPTY }; CHILD],
         windows: [[0; WINDOW]; CHILD],
@@ -165,17 +166,17 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
         };
         let crypto = rustcrypto::RustCrypto::new(Numbers(u64::from(left)), Packets);
         let ike = Endpoint::new(crypto, config(left, ike, esp), storage, Settings::default()).ok()?;
-        let rule = |child| {
-            let (local, remote) = (net(left, child), net(!left, child));
-            let (selector, policy) = (Selector::between(local, remote), PolicyId(child as u32));
-            Rule { id: RuleId(child as u32), priority: 100, selector, action: Action::Protect(policy) }
-        };
-        let spd = &*self.spd.write(Index::build((0..CHILDREN).map(rule), &mut self.rules[..], &mut [][..]).ok()?);
-        let [out_hits, in_hits] = &mut self.hits;
-        let mut outbound = Outbound::new(Packets, out_hits, &mut self.outbound);
-        let mut inbound = Inbound::new(Packets, in_hits, &mut self.inbound, self.windows.as_flattened_mut());
-        outbound.set_rules(spd).ok()?;
-        inbound.set_rules(spd).ok()?;
+        let rules = (0..CHILDREN).map(|child| {
+            let selector = Selector::between(net(left, child), net(!left, child));
+            let action = Action::Protect(PolicyId(child as u32));
+            Rule { id: RuleId(child as u32), priority: 100, selector, action }
+        });
+        let nodes = [const { spd::Node::EMPTY }; Index::nodes(CHILDREN)];
+        let rules = &*self.rules.write(Index::build(rules, [spd::Slot::EMPTY; CHILDREN], nodes).ok()?);
+        let mut outbound = Outbound::new(Packets, &mut [], &mut self.outbound);
+        let mut inbound = Inbound::new(Packets, &mut [], &mut self.inbound, self.windows.as_flattened_mut());
+        outbound.set_rules(rules).ok()?;
+        inbound.set_rules(rules).ok()?;
         let (sent, received) = (&mut self.sent, &mut self.received);
         let node = Node { ike, outbound, inbound, installed: [None; 2 * CHILDREN], sent, received, arrived: 0 };
         Some(self.node.write(node))
@@ -187,8 +188,8 @@ pub fn sizes() -> [(&'static str, usize); 6] {
     [
         ("static", size_of::<Memory<1, CHILDREN>>()),
         ("static-rekey", size_of::<Memory<2, { 2 * CHILDREN }>>()),
-        ("ike", size_of::<IkeSlot<Crypto>>() + 2 * MESSAGE),
-        ("child", size_of::<ChildSlot>()),
+        ("ike", size_of::<IkeSlot<Crypto>>() + IndexBlock::OCTETS_PER_SLOT + 2 * MESSAGE),
+        ("child", size_of::<ChildSlot>() + IndexBlock::OCTETS_PER_SLOT),
         ("outbound", size_of::<OutboundSlot<Packets>>()),
         ("inbound", size_of::<InboundSlot<Packets>>() + size_of::<[u64; WINDOW]>()),
     ]
@@ -295,13 +296,8 @@ impl Node {
     }
 }
 
-fn install(
-    outbound: &mut Outbound<'_, Packets, &'static Lent<'static>>,
-    inbound: &mut Inbound<'_, Packets, &'static Lent<'static>>,
-    now: Instant,
-    up: &ChildUp<'_>,
-) -> Option<(SaId, SaId)> {
-    let mut path = up.path;
+fn install(outbound: &mut Sending, inbound: &mut Receiving, now: Instant, up: &ChildUp<'_>) -> Option<(SaId, SaId)> {
+    let (alg, mut path) = (up.aead()?, up.path);
     if up.encap == Encap::None {
         path.local.set_port(0);
         path.remote.set_port(0);
@@ -309,7 +305,7 @@ fn install(
     let params = |spi, keymat| Params {
         spi,
         mode: Mode::Tunnel,
-        alg: up.aead(),
+        alg,
         keymat,
         esn: up.suite.esn,
         path,

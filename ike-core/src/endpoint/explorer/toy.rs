@@ -3,7 +3,7 @@
 
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 
-use crate::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
+use crate::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use crate::error::BadPublic;
 
 /// The octets that the text of a sealed message is longer by: the tag.
@@ -87,16 +87,15 @@ impl IkeCrypto for Toy {
         }
     }
 
-    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<u64> {
+    fn ke_offer(&mut self, _: Group, public: &mut [u8]) -> Option<u64> {
         let mut secret = [0; 8];
         self.random(&mut secret);
-        public.clear();
-        public.resize(group.public_len(), 0).ok()?;
-        public[..8].copy_from_slice(&secret);
+        public.fill(0);
+        *public.first_chunk_mut()? = secret;
         Some(u64::from_le_bytes(secret))
     }
 
-    fn ke_agree(&mut self, secret: &u64, peer: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+    fn ke_finish(&mut self, secret: &u64, peer: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
         let theirs = u64::from_le_bytes(peer.first_chunk().copied().ok_or(BadPublic)?);
         shared.resize(8).ok_or(BadPublic)?.copy_from_slice(&(secret ^ theirs).to_le_bytes());
         Ok(())

@@ -1,6 +1,6 @@
 //! An established SA whose peer says what it likes, and strangers who would like to have a say.
 
-use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
+use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::endpoint::Settings;
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
@@ -546,8 +546,8 @@ fn unknown_notifications_and_vendor_ids_are_ignored() {
 #[test]
 fn e10_with_pfs_the_old_keys_do_not_lead_to_the_new_ones() {
     let mut engine = Engine::new(Seed(18), Packets);
-    let mut public = KePublic::new();
-    let secret = engine.ke_generate(Group::Curve25519, &mut public).unwrap();
+    let mut public = [0; 32];
+    let secret = engine.ke_offer(Group::Curve25519, &mut public).unwrap();
     let (mut host, mut peer) = Scripted::established(18);
     let answer = peer.ask(&mut host, CREATE, &child_payloads(Some(&public)));
     let body = |kind| {
@@ -555,7 +555,7 @@ fn e10_with_pfs_the_old_keys_do_not_lead_to_the_new_ones() {
         chain.find(|payload| payload.kind == kind).unwrap().body.to_vec()
     };
     let mut shared = SharedSecret::new();
-    engine.ke_agree(&secret, &body(PayloadType::KE)[4..], &mut shared).unwrap();
+    engine.ke_finish(&secret, &body(PayloadType::KE)[4..], &mut shared).unwrap();
     let sk_d = Digest64::copy_from(&peer.sk_d).unwrap();
     let mut keymat = |shared| {
         let mut out = [0; 72];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ike_core::auth::{SignedOctets, psk};
-use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
+use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::endpoint::{ChildView, IkeView, SaState, Settings};
 use ike_core::error::{Discard, NoRoom};
 use ike_core::event::{ChildId, IkeId};
@@ -191,10 +191,10 @@ fn body_of(message: &[u8], kind: PayloadType) -> Vec<u8> {
 }
 
 impl Scripted {
-    fn new(initiator: bool, seed: u64) -> (Self, <Engine as IkeCrypto>::KeSecret, KePublic) {
+    fn new(initiator: bool, seed: u64) -> (Self, <Engine as IkeCrypto>::KeSecret, [u8; 32]) {
         let mut engine = Engine::new(Seed(seed), Packets);
-        let mut public = KePublic::new();
-        let secret = engine.ke_generate(Group::Curve25519, &mut public).unwrap();
+        let mut public = [0; 32];
+        let secret = engine.ke_offer(Group::Curve25519, &mut public).unwrap();
         let peer = Self {
             engine,
             initiator,
@@ -255,7 +255,7 @@ impl Scripted {
         self.spis = [header.spi_i, header.spi_r];
         self.nonces = [&request, &response].map(|message| body_of(message, PayloadType::NONCE));
         let mut shared = SharedSecret::new();
-        self.engine.ke_agree(&secret, &body_of(theirs, PayloadType::KE)[4..], &mut shared).unwrap();
+        self.engine.ke_finish(&secret, &body_of(theirs, PayloadType::KE)[4..], &mut shared).unwrap();
         let mut skeyseed = Digest64::new();
         self.engine.prf(PRF, &self.nonces.concat(), &[shared.as_slice()], &mut skeyseed);
         self.expand(&skeyseed);
@@ -312,7 +312,7 @@ impl Scripted {
             next: [0; 2],
         };
         let mut shared = SharedSecret::new();
-        new.engine.ke_agree(secret, &body(PayloadType::KE)[4..], &mut shared).unwrap();
+        new.engine.ke_finish(secret, &body(PayloadType::KE)[4..], &mut shared).unwrap();
         let mut skeyseed = Digest64::new();
         let parts = [shared.as_slice(), &new.nonces[0], &new.nonces[1]];
         new.engine.prf(PRF, &self.sk_d, &parts, &mut skeyseed);
@@ -322,8 +322,8 @@ impl Scripted {
 
     /// Rekeys the IKE SA.
     pub(crate) fn rekey(&mut self, host: &mut Host, spi: u64, nonce: [u8; 32]) -> Self {
-        let mut public = KePublic::new();
-        let secret = self.engine.ke_generate(Group::Curve25519, &mut public).unwrap();
+        let mut public = [0; 32];
+        let secret = self.engine.ke_offer(Group::Curve25519, &mut public).unwrap();
         let answer = self.ask(host, ExchangeType::CREATE_CHILD_SA, &rekey_payloads(1, spi, nonce, &public));
         self.heir(&answer, &secret, (spi, nonce), true)
     }
@@ -336,8 +336,8 @@ impl Scripted {
         number: u8,
         (spi, nonce): (u64, [u8; 32]),
     ) -> (Self, Vec<Vec<u8>>) {
-        let mut public = KePublic::new();
-        let secret = self.engine.ke_generate(Group::Curve25519, &mut public).unwrap();
+        let mut public = [0; 32];
+        let secret = self.engine.ke_offer(Group::Curve25519, &mut public).unwrap();
         let new = self.heir(request, &secret, (spi, nonce), false);
         let answer = rekey_payloads(number, spi, nonce, &public);
         let (handled, sent) = self.respond(host, ExchangeType::CREATE_CHILD_SA, &answer);

@@ -5,11 +5,11 @@
 use core::net::IpAddr;
 
 use ike_core::child::ChildSlot;
-use ike_core::crypto::{Digest64, Group, IkeCrypto, KePublic, PrfAlg, SharedSecret};
+use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
-use ike_core::pad::{ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -50,7 +50,7 @@ fn run() {
             3 => match endpoint.poll_event() {
                 Some(Event::Established { ike, .. }) => sa = Some(ike),
                 Some(Event::ChildOutbound { child: id }) => child = Some(id),
-                Some(Event::ChildUp(up)) => keep(up.aead().key_len() as u64),
+                Some(Event::ChildUp(up)) => keep(up.suite.protection.encr_key_len() as u64),
                 Some(_) => keep(1),
                 None => keep(0),
             },
@@ -100,7 +100,7 @@ impl Pad for Config<'_> {
             path: (any() == 0).then(path),
             local_id: id(),
             remote_id: (any() == 0).then(id),
-            psk: octets(),
+            auth: Authentication::Psk(octets()),
             ike: self.ike,
             force_encap: any() == 0,
             dpd: duration(),
@@ -149,15 +149,13 @@ impl IkeCrypto for AnyEngine {
         core::hint::black_box(out);
     }
 
-    fn ke_generate(&mut self, group: Group, public: &mut KePublic) -> Option<u64> {
-        public.clear();
-        for _ in 0..group.public_len() {
-            public.push(any() as u8).ok()?;
-        }
+    fn ke_offer(&mut self, group: Group, public: &mut [u8]) -> Option<u64> {
+        keep(group.offer_len() as u64);
+        public.fill(any() as u8);
         (any() == 0).then(any)
     }
 
-    fn ke_agree(&mut self, secret: &u64, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
+    fn ke_finish(&mut self, secret: &u64, peer_public: &[u8], shared: &mut SharedSecret) -> Result<(), BadPublic> {
         keep(*secret);
         core::hint::black_box(peer_public);
         core::hint::black_box(shared.resize(below(300)));

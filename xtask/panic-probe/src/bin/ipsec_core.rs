@@ -110,7 +110,9 @@ fn seal(outbound: &mut Outbound<'_, Engine, Any>, id: Option<SaId>) {
         Ok(egress) => keep(u64::from(encap::push_outer(&egress, &mut packet).is_ok()) + packet.len() as u64),
         Err(discard) => outbound.count(discard),
     }
-    outbound.seal_batch(instant(), id, [&mut packet], |packet, sealed| keep(packet.len() as u64 + u64::from(sealed.is_ok())));
+    outbound.seal_batch(instant(), id, [&mut packet], |packet, sealed| {
+        keep(packet.len() as u64 + u64::from(sealed.is_ok()))
+    });
 }
 
 fn open(inbound: &mut Inbound<'_, Engine, Any>) {
