@@ -145,8 +145,27 @@ where
     I: Hold<Engine = Inbound<'i, Q>>,
 {
     fn set_rules(&mut self, rules: &[Rule]) -> Result<(), Incomplete> {
+        // As many as fit into both, the first ones: what stands behind what is missing must not overrule it.
+        let room = self.outbound.with(Outbound::room_for_rules).min(self.inbound.with(Inbound::room_for_rules));
+        let placed = rules.len().min(room);
+        // Built, and what was there taken down, while packets go on; put into both while none does.
+        let index = policy::index(rules.get(..placed).unwrap_or_default());
         let Self { outbound, inbound, .. } = self;
-        outbound.with_mut(|outbound| inbound.with_mut(|inbound| replace(rules, outbound, inbound)))
+        let swapped = outbound.with_mut(|outbound| {
+            inbound.with_mut(|inbound| {
+                let before = (outbound.clear_rules(), inbound.clear_rules());
+                let swapped = index.and_then(|index| {
+                    outbound.set_rules(index.clone())?;
+                    inbound.set_rules(index)
+                });
+                (swapped, before)
+            })
+        });
+        match swapped.0 {
+            Ok(_) if placed == rules.len() => Ok(()),
+            Ok(_) => Err(Incomplete { placed, why: error::Refused::Full.into() }),
+            Err(why) => Err(Incomplete { placed: 0, why: why.into() }),
+        }
     }
 
     fn install_inbound(&mut self, now: Instant, pair: Pair, params: &InboundParams<'_>) -> Result<Progress, Refused> {
@@ -209,25 +228,6 @@ where
 
 fn used(status: &Status) -> Usage {
     Usage { packets: status.packets, bytes: status.bytes, last_used: status.last_used }
-}
-
-/// Replaces the rules of both engines by one index, which is built before either is touched. No packet passes in between: both
-/// are held.
-fn replace<P: PacketCrypto, Q: PacketCrypto>(
-    rules: &[Rule],
-    outbound: &mut Outbound<'_, P>,
-    inbound: &mut Inbound<'_, Q>,
-) -> Result<(), Incomplete> {
-    // As many as fit into both, the first ones: what stands behind what is missing must not overrule it.
-    let placed = rules.len().min(outbound.room_for_rules()).min(inbound.room_for_rules());
-    let index = policy::index(rules.get(..placed).unwrap_or_default());
-    let index = index.map_err(|why| Incomplete { placed: 0, why: why.into() })?;
-    let taken = outbound.set_rules(index.clone()).and_then(|_| inbound.set_rules(index));
-    taken.map_err(|why| Incomplete { placed: 0, why: why.into() })?;
-    if placed < rules.len() {
-        return Err(Incomplete { placed, why: error::Refused::Full.into() });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
