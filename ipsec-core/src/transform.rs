@@ -10,7 +10,7 @@
 use core::fmt;
 
 use crate::crypto::{AeadAlg, Forged, PacketCrypto};
-use crate::error::Refused;
+use crate::error::{NoRoom, Refused};
 use crate::net::Spi;
 use crate::wire::esp::HEADER_LEN;
 use zeroize::Zeroizing;
@@ -98,7 +98,10 @@ pub(crate) trait Transform<P: PacketCrypto> {
 
     /// Encrypts a packet in place and writes its ICV. It is whole but for that: header, IV, payload with its trailer, and
     /// room for the ICV.
-    fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]);
+    ///
+    /// # Errors
+    /// [`NoRoom`]: it is not; it must not be sent.
+    fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom>;
 
     /// Checks the ICV of a packet and decrypts it in place; header, IV and ICV stay.
     ///
@@ -154,10 +157,10 @@ impl<P: PacketCrypto> Transform<P> for Aead<P::AeadKey> {
     }
 
     #[inline]
-    fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) {
-        if let Some((nonce, text_and_tag)) = self.nonce(packet) {
-            crypto.seal(&self.key, &nonce, Aad::new(number).as_slice(), text_and_tag);
-        }
+    fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom> {
+        let (nonce, text_and_tag) = self.nonce(packet).ok_or(NoRoom)?;
+        crypto.seal(&self.key, &nonce, Aad::new(number).as_slice(), text_and_tag);
+        Ok(())
     }
 
     #[inline]

@@ -355,62 +355,42 @@ fn f_45_what_is_carried_where_a_rekey_stays_unanswered_is_carried_on_by_a_connec
     }
 }
 
-#[test]
-fn f_45_a_child_that_no_answer_comes_to_costs_ever_fewer_connections_while_another_goes_on() {
-    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
-    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right);
+/// A second child that no answer ever comes to, beside one that carries on for so many seconds: how often the connection is
+/// made anew. `then`: what the peer answers to nothing more once it is connected.
+fn renewals(child: &str, then: Refusal, seconds: u32) -> (usize, World) {
+    let right = peer(false, "start = \"passive\"", "rekey = \"8h\"") + &second(4, 3);
+    let mut world = World::new(&(peer(true, "", child) + &second(3, 4)), &right);
     world.refusal = Some(Refusal::Silence);
     let mut world = world.start();
-    for _ in 0..7200 {
+    world.refusal = Some(then);
+    for _ in 0..seconds {
         world.pass(secs(1));
         world.ping();
     }
-    let tried = world.left.told(renewing);
+    (world.left.told(renewing), world)
+}
+
+#[test]
+fn f_45_a_child_that_no_answer_comes_to_costs_ever_fewer_connections_while_another_goes_on() {
+    let (tried, world) = renewals("", Refusal::Silence, 7200);
     assert!((4..=9).contains(&tried), "{tried}\n{}", world.story());
 }
 
 #[test]
 fn f_45_where_no_other_connection_comes_about_either_they_are_tried_ever_more_rarely() {
-    let right = peer(false, "start = \"passive\"", "") + &second(4, 3);
-    let mut world = World::new(&(peer(true, "", "") + &second(3, 4)), &right);
-    world.refusal = Some(Refusal::Silence);
-    let mut world = world.start();
-    world.refusal = Some(Refusal::Deafness);
-    for _ in 0..3000 {
-        world.pass(secs(1));
-        world.ping();
-    }
-    let tried = world.left.told(renewing);
+    let (tried, world) = renewals("", Refusal::Deafness, 3000);
     assert!((3..=9).contains(&tried), "{tried}\n{}", world.story());
 }
 
 #[test]
 fn f_45_a_child_that_is_to_be_rekeyed_does_not_wait_for_one_that_no_answer_comes_to() {
-    let right = peer(false, "start = \"passive\"", "rekey = \"8h\"") + &second(4, 3);
-    let mut world = World::new(&(peer(true, "", "rekey = \"10m\"") + &second(3, 4)), &right);
-    world.refusal = Some(Refusal::Silence);
-    let mut world = world.start();
-    for _ in 0..7200 {
-        world.pass(secs(1));
-        world.ping();
-    }
-    let tried = world.left.told(renewing);
+    let (tried, world) = renewals("rekey = \"10m\"", Refusal::Silence, 7200);
     assert!((12..=24).contains(&tried), "{tried}\n{}", world.story());
 }
 
 #[test]
 fn f_45_a_child_that_is_to_be_rekeyed_and_never_ends_calls_a_deaf_peer_no_more_often_than_once_a_minute() {
-    let right = peer(false, "start = \"passive\"", "rekey = \"8h\"") + &second(4, 3);
-    let left = peer(true, "", "rekey = \"10m\"\nlifetime = \"0s\"") + &second(3, 4);
-    let mut world = World::new(&left, &right);
-    world.refusal = Some(Refusal::Silence);
-    let mut world = world.start();
-    world.refusal = Some(Refusal::Deafness);
-    for _ in 0..3600 {
-        world.pass(secs(1));
-        world.ping();
-    }
-    let tried = world.left.told(renewing);
+    let (tried, world) = renewals("rekey = \"10m\"\nlifetime = \"0s\"", Refusal::Deafness, 3600);
     assert!((20..=60).contains(&tried), "{tried}\n{}", world.story());
 }
 

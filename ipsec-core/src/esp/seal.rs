@@ -46,8 +46,7 @@ pub(crate) fn seal<P: PacketCrypto, T: Transform<P>>(
     let header = Header { spi: number.spi, sequence: number.sequence as u32 };
     let octets = octets.get(MAX_IV_LEN.saturating_sub(layout.iv_len)..).unwrap_or_default();
     header.write(&mut front).and_then(|()| front.put(octets)).map_err(|Malformed| NoRoom)?;
-    transform.seal(crypto, number, packet.as_mut_slice());
-    Ok(())
+    Ok(transform.seal(crypto, number, packet.as_mut_slice())?)
 }
 
 /// An IV, in the last octets.

@@ -5,6 +5,7 @@ use super::open::{open, strip_trailer};
 use super::seal::{Unsealed, seal};
 use crate::buf::PacketBuf;
 use crate::crypto::{AeadAlg, Forged, NoIv, PacketCrypto};
+use crate::error::NoRoom;
 use crate::net::Spi;
 use crate::transform::{Iv, Layout, Number, Transform};
 use std::vec;
@@ -69,10 +70,11 @@ impl Transform<Engine> for CipherMac {
         Layout { iv_len: 16, iv: Iv::Random, icv_len: 12, align: 16 }
     }
 
-    fn seal(&self, _: &mut Engine, number: &Number, packet: &mut [u8]) {
+    fn seal(&self, _: &mut Engine, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom> {
         Self::run(packet);
-        let (authenticated, icv) = packet.split_last_chunk_mut::<12>().unwrap();
+        let (authenticated, icv) = packet.split_last_chunk_mut::<12>().ok_or(NoRoom)?;
         mac(number, authenticated, icv);
+        Ok(())
     }
 
     fn open(&self, _: &mut Engine, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {
@@ -95,9 +97,10 @@ impl Transform<Engine> for Mac {
         Layout { iv_len: 0, iv: Iv::Counter, icv_len: 32, align: 4 }
     }
 
-    fn seal(&self, _: &mut Engine, number: &Number, packet: &mut [u8]) {
-        let (authenticated, icv) = packet.split_last_chunk_mut::<32>().unwrap();
+    fn seal(&self, _: &mut Engine, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom> {
+        let (authenticated, icv) = packet.split_last_chunk_mut::<32>().ok_or(NoRoom)?;
         mac(number, authenticated, icv);
+        Ok(())
     }
 
     fn open(&self, _: &mut Engine, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {

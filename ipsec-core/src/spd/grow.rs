@@ -11,8 +11,9 @@ use crate::error::Refused;
 
 /// A run of so many rules is looked at one by one: to part it gains nothing.
 pub(super) const RUN: usize = 8;
-/// Rules of which the numbers are taken that a node may stand at.
-const PROPOSALS: usize = 9;
+/// Rules of which the numbers are taken that a node may stand at, and what part of all has to be gained there; where that is
+/// nowhere, more of them and less.
+const PROPOSALS: [(usize, usize); 2] = [(9, 8), (63, 64)];
 /// Rules by which proposals are compared.
 const JURY: usize = 255;
 
@@ -127,14 +128,21 @@ fn side((first, last): Span<u128>, at: u128) -> Ordering {
 /// Where to part rules: so that a packet has to look at as few of them as possible afterwards. `None`: it would see nearly
 /// all of them wherever that is.
 fn place(rules: &[Slot]) -> Option<(Dimension, u128)> {
-    let every = |count: usize| some(rules, count);
+    PROPOSALS.into_iter().find_map(|(proposals, share)| best(rules, proposals, share))
+}
+
+fn best(rules: &[Slot], proposals: usize, share: usize) -> Option<(Dimension, u128)> {
     let mut best: Option<(usize, Dimension, u128)> = None;
     for dimension in Dimension::ALL {
-        let first = median(every(PROPOSALS).map(|slot| span(&slot.rule, dimension).0));
-        let behind_last = median(every(PROPOSALS).map(|slot| span(&slot.rule, dimension).1.saturating_add(1)));
+        let spans = some(rules, proposals).map(|slot| span(&slot.rule, dimension));
+        // Rules that say nothing of this field have the numbers at its ends, where nothing is parted.
+        let ends = (spans.clone().map(|(first, _)| first).min(), spans.clone().map(|(_, last)| last).max());
+        let (Some(least), Some(most)) = ends else { continue };
+        let first = median(spans.clone().map(|(first, _)| first).filter(|first| *first > least));
+        let behind_last = median(spans.filter(|(_, last)| *last < most).map(|(_, last)| last.saturating_add(1)));
         for at in [first, behind_last].into_iter().flatten() {
             let (mut below, mut across, mut above) = (0_usize, 0_usize, 0_usize);
-            for slot in every(JURY) {
+            for slot in some(rules, JURY) {
                 let part = match side(span(&slot.rule, dimension), at) {
                     Ordering::Less => &mut below,
                     Ordering::Equal => &mut across,
@@ -144,8 +152,9 @@ fn place(rules: &[Slot]) -> Option<(Dimension, u128)> {
             }
             let seen = across.saturating_add(below.max(above));
             let all = seen.saturating_add(below.min(above));
-            let gains = seen <= all.saturating_sub(all / 8) && below.min(above) > 0;
-            if gains && best.is_none_or(|(least, ..)| seen < least) {
+            let least = all.checked_div(share).unwrap_or_default().max(1);
+            let gains = below.min(above) >= least;
+            if gains && best.is_none_or(|(fewest, ..)| seen < fewest) {
                 best = Some((seen, dimension, at));
             }
         }
@@ -225,5 +234,60 @@ fn sink<K: Ord>(slots: &mut [Slot], mut at: usize, key: &impl Fn(&Slot) -> K) {
 fn exchange(slots: &mut [Slot], one: usize, other: usize) {
     if let Ok([one, other]) = slots.get_disjoint_mut([one, other]) {
         swap(one, other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::net::{AddrRange, PortRange};
+    use crate::spd::{Index, RuleId, Selector};
+
+    /// The longest run of a tree over rules that say what of a number and of another one.
+    fn longest(count: u32, seed: u64, kinds: &[fn(u32, u16) -> Selector]) -> u32 {
+        let mut state = seed;
+        let mut number = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u32
+        };
+        let rule = |id: u32| {
+            let selector = kinds[id as usize % kinds.len()](number(), number() as u16);
+            Rule { id: RuleId(id), priority: 1, selector, action: Action::Bypass }
+        };
+        let rules: Vec<_> = (0..count).map(rule).collect();
+        let mut slots: Vec<_> = (0..).zip(rules).map(|(rank, rule)| Slot::new(rule, rank)).collect();
+        let mut nodes = vec![Node::EMPTY; Index::nodes(count as usize)];
+        let shape = grow(&mut slots, &mut nodes).unwrap();
+        let parts = nodes.iter().flat_map(|node| [node.below, node.across, node.above]).chain([shape.v4]);
+        let runs = parts.filter_map(|part| match part {
+            Part::Run { len, .. } => Some(len.get()),
+            Part::Node(_) => None,
+        });
+        runs.max().unwrap()
+    }
+
+    fn net(number: u32) -> AddrRange {
+        let at = core::net::Ipv4Addr::from_bits(number << 8);
+        AddrRange::prefix(core::net::IpAddr::V4(at), 24).unwrap()
+    }
+
+    #[test]
+    fn rules_that_a_field_tells_apart_are_parted_whatever_numbers_they_have() {
+        const ANY: AddrRange = AddrRange::ANY_V4;
+        let remote = |number, _| Selector::between(ANY, net(number));
+        let local = |number, _| Selector::between(net(number), ANY);
+        let remote_port = |_, port| Selector::between(ANY, ANY).protocol(6).remote_ports(PortRange::single(port));
+        let local_port = |_, port| Selector::between(ANY, ANY).protocol(6).local_ports(PortRange::single(port));
+        let sets: [&[fn(u32, u16) -> Selector]; 4] =
+            [&[remote], &[remote, local], &[remote, remote_port], &[remote, local, remote_port, local_port]];
+        for (set, kinds) in sets.into_iter().enumerate() {
+            for count in [1000, 4000] {
+                let longest = (0..20).map(|seed| longest(count, seed, kinds)).max();
+                assert!(longest <= Some(4 * RUN as u32), "set {set} of {count}: a run of {longest:?}");
+            }
+        }
     }
 }
