@@ -246,8 +246,11 @@ mod tests {
     use crate::net::{AddrRange, PortRange};
     use crate::spd::{Index, RuleId, Selector};
 
-    /// The longest run of a tree over rules that say what of a number and of another one.
-    fn longest(count: u32, seed: u64, kinds: &[fn(u32, u16) -> Selector]) -> u32 {
+    /// What a rule says, of an address and of a port.
+    type Make = fn(u32, u16) -> Selector;
+
+    /// The longest run of a tree over rules of these kinds.
+    fn longest(count: u32, seed: u64, kinds: &[Make]) -> u32 {
         let mut state = seed;
         let mut number = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -281,7 +284,7 @@ mod tests {
         let local = |number, _| Selector::between(net(number), ANY);
         let remote_port = |_, port| Selector::between(ANY, ANY).protocol(6).remote_ports(PortRange::single(port));
         let local_port = |_, port| Selector::between(ANY, ANY).protocol(6).local_ports(PortRange::single(port));
-        let sets: [&[fn(u32, u16) -> Selector]; 4] =
+        let sets: [&[Make]; 4] =
             [&[remote], &[remote, local], &[remote, remote_port], &[remote, local, remote_port, local_port]];
         for (set, kinds) in sets.into_iter().enumerate() {
             for count in [1000, 4000] {
