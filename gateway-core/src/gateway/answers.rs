@@ -96,7 +96,8 @@ impl Gateway {
         match underway.up.take() {
             Some(report) => {
                 self.uninstall(now, child, parts);
-                self.not_taken(now, (child, config), report, cause, parts.endpoint);
+                drop(parts.endpoint.close_child(now, child)); // denied: it is being deleted
+                self.not_up(now, (child, config), report, cause);
             }
             None => self.close_for(now, child, cause, parts.endpoint),
         }

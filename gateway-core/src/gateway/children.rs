@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::Endpoint;
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
@@ -16,7 +15,6 @@ use super::report::{Report, What};
 use super::uncovered::Uncovered;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
-use crate::peers::Peers;
 use crate::plane::DataPlane;
 use crate::policy::policy_of;
 
@@ -107,25 +105,39 @@ impl Gateway {
                 }
                 drop(parts.endpoint.close_child(now, child));
             }
-            Came::Refused(cause) => self.not_taken(now, (child, config), report, cause, parts.endpoint),
+            Came::Refused(cause) => {
+                drop(parts.endpoint.close_child(now, child));
+                self.not_up(now, (child, config), report, cause);
+            }
         }
     }
 
-    /// The data plane does not take a Child SA.
-    pub(super) fn not_taken<C: IkeCrypto>(
+    /// A Child SA that came up is not in the data plane, and will not be. What it was to carry on may be over by now.
+    pub(super) fn not_up(
         &mut self,
         now: Instant,
         (child, config): (ChildId, ChildConfigId),
         report: Report,
         cause: Cause,
-        endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        drop(endpoint.close_child(now, child));
-        if let Some(entry) = self.children.get_mut(&config) {
-            entry.answered(child);
+        let Some(entry) = self.children.get_mut(&config) else { return };
+        entry.answered(child);
+        if cause.kind != Kind::Intent {
             entry.fail(now, cause.clone());
         }
-        self.report(Report { what: What::ChildFailed, cause: Some(cause), ..report });
+        let (peer, over) = (entry.peer, entry.sas.is_empty());
+        self.agenda.touch(peer); // it has its pause
+        self.report(Report { what: What::ChildFailed, cause: Some(cause.clone()), ..report });
+        if over {
+            self.tell_down(peer, config, Some(cause));
+        }
+    }
+
+    /// A child that was told as up is down, with one of several parties that share it at least.
+    pub(super) fn tell_down(&mut self, peer: PeerId, config: ChildConfigId, cause: Option<Cause>) {
+        let Some(child) = self.children.get_mut(&config).filter(|child| child.told_up) else { return };
+        child.told_up = !child.sas.is_empty();
+        self.tell(Some(peer), Some(config), What::ChildDown, cause);
     }
 
     /// A Child SA is in the data plane: packets can go.
@@ -148,6 +160,7 @@ impl Gateway {
         }
         entry.wanted = false;
         entry.was_up |= ours;
+        entry.told_up = true;
         entry.trust();
         if rekeyed {
             entry.rekeys = entry.rekeys.saturating_add(1);
@@ -250,7 +263,7 @@ impl Gateway {
             // What took its place is gone already, and could not be told as the end.
             let cause = entry.cause.clone();
             self.agenda.touch(peer);
-            self.tell(Some(peer), Some(config), What::ChildDown, cause);
+            self.tell_down(peer, config, cause);
         }
     }
 
@@ -263,12 +276,16 @@ impl Gateway {
         failure: &Failure,
         parts: &mut Parts<'_, '_, C>,
     ) {
-        let sa = self.sas.get(&child).map(|sa| (sa.party, sa.ended.clone()));
-        if let Some((party, ended)) = sa.filter(|_| self.uninstall(now, child, parts)) {
+        let coming = |sa: &mut Installed| sa.underway.as_mut().and_then(|underway| underway.up.take());
+        let sa = self.sas.get_mut(&child).map(|sa| (sa.party, sa.ended.clone(), coming(sa)));
+        if let Some((party, ended, coming)) = sa.filter(|_| self.uninstall(now, child, parts)) {
             let at_once = *failure != Failure::ClosedByPeer;
             let ended = ended.filter(|_| *failure == Failure::ClosedHere);
             let cause = ended.unwrap_or_else(|| Cause::of(failure, parts.endpoint.pad().get(peer)));
-            self.child_down(now, (peer, config, party), at_once, cause);
+            match coming {
+                Some(report) => self.not_up(now, (child, config), report, cause),
+                None => self.child_down(now, (peer, config, party), at_once, cause),
+            }
         } else if let Some(entry) = self.children.get_mut(&config) {
             entry.answered(child);
         }
@@ -291,6 +308,6 @@ impl Gateway {
         if cause.kind != Kind::Intent && (ours || entry.sas.is_empty()) {
             entry.lose(now, at_once, cause.clone());
         }
-        self.tell(Some(peer), Some(config), What::ChildDown, Some(cause));
+        self.tell_down(peer, config, Some(cause));
     }
 }

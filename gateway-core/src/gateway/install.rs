@@ -385,7 +385,7 @@ impl Gateway {
     }
 
     /// Takes a Child SA out of the data plane and keeps what went through it. Whether it stood: `false` when it was gone
-    /// already, only received what was on its way, or was never told as up.
+    /// already, or only received what was on its way.
     pub(super) fn uninstall<C: IkeCrypto>(
         &mut self,
         now: Instant,
@@ -400,12 +400,11 @@ impl Gateway {
             entry.draining.remove(&child);
             entry.sas.remove(&child)
         });
-        let told = sa.underway.as_ref().is_none_or(|underway| underway.up.is_none());
         self.hand_silence_on(&sa, stood, parts.plane);
         let (config, spent) = (sa.config, sa.spent);
         self.settle_account(now, sa, parts.plane, parts.endpoint.pad());
         self.leave(now, config, spent);
-        stood && told
+        stood
     }
 
     /// An SA of a child is gone, or carries nothing on: with the last one with whom we look after it is down.

@@ -294,7 +294,7 @@ impl Gateway {
         }
         if stood {
             let cause = Cause::of(&Failure::ClosedHere, None);
-            self.tell(Some(peer), Some(config), What::ChildDown, Some(cause));
+            self.tell_down(peer, config, Some(cause));
         }
         stood
     }
@@ -336,7 +336,7 @@ impl Gateway {
                 stood |= self.uninstall(now, sa, parts);
             }
             if stood && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
-                self.tell(Some(id), Some(config), What::ChildDown, Some(cause.clone()));
+                self.tell_down(id, config, Some(cause.clone()));
             }
         }
         if told {

@@ -268,6 +268,8 @@ pub(super) struct ChildEntry {
     pub(super) differs: bool,
     /// It was up before, with the one that we call: what refuses it now took it then.
     pub(super) was_up: bool,
+    /// It was told as up, and not as down since.
+    pub(super) told_up: bool,
     /// That it is up, or was.
     pub(super) standing: Option<Standing>,
     /// How often in a row it came up and was gone soon.
@@ -300,6 +302,7 @@ impl ChildEntry {
             crowded: false,
             differs: false,
             was_up: false,
+            told_up: false,
             standing: None,
             brief: 0,
             renewed_at: None,

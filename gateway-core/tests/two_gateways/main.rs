@@ -3,6 +3,7 @@
 mod busy;
 mod chance;
 mod firm_ground;
+mod late;
 mod limits;
 mod merging;
 mod narrowing;

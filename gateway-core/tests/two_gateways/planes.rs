@@ -1,5 +1,7 @@
 //! What a gateway asks of a data plane, in which order, and what it makes of the answers.
 
+use std::time::Duration;
+
 use gateway_core::gateway::{Parts, Totals, What};
 use gateway_core::plane::{Half, Pair, PlaneEvent};
 use ipsec_core::time::Instant;
@@ -124,6 +126,37 @@ fn what_a_plane_refuses_later_is_told_as_not_up_and_leaves_no_half_behind() {
         two.left.plane.refuses = None;
         two.pass(secs(5));
         assert_eq!((ups(&two.left), two.left.plane.there.len()), (1, 2), "{:#?}", two.left.told());
+    }
+}
+
+#[test]
+fn what_ends_before_a_plane_has_answered_is_told_as_not_up_and_comes_back_after_a_pause() {
+    let mut two = two("");
+    two.left.plane.later = true;
+    two.carry_messages();
+    assert_eq!(two.left.plane.pairs(), [1]);
+    two.right.gateway.down(two.now, "other/net", parts!(two.right)).unwrap();
+    // Who answered deletes nothing of which it is not known that the other one has it.
+    two.linger(Duration::from_millis(10_500));
+    let told = two.left.told();
+    assert_eq!(two.left.plane.there.len(), 0, "asked for again at once: {told:#?}");
+    let failed = told.iter().filter(|line| line.starts_with("other/net: not up")).count();
+    assert_eq!((failed, ups(&two.left)), (1, 0), "{told:#?}");
+    two.pass(secs(5));
+    assert_eq!((ups(&two.left), two.left.plane.pairs().len()), (1, 1), "{:#?}", two.left.told());
+}
+
+#[test]
+fn a_child_whose_fresh_sa_a_plane_refuses_later_is_told_as_down() {
+    for (later, half) in [(false, Inbound), (true, Inbound), (false, Outbound), (true, Outbound)] {
+        let mut two = connected("");
+        two.left.plane.later = later;
+        two.left.plane.refuses = Some(half);
+        assert_eq!(two.left.gateway.rekey(two.now, "other/net", false, parts!(two.left)), Ok(Ok(())));
+        two.exchange();
+        let downs = two.left.story.iter().filter(|report| report.what == What::ChildDown).count();
+        assert_eq!(downs, 1, "later: {later}, {half:?}: {:#?}", two.left.told());
+        two.left.plane.refuses = None;
     }
 }
 

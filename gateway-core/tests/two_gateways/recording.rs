@@ -2,7 +2,7 @@
 //! is installed is not there yet, what is removed is.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use gateway_core::gateway::{Ended, Gateway, Parts, Report};
@@ -39,7 +39,12 @@ pub(crate) struct Recording {
     pub(crate) later: bool,
     /// It takes no SA of this half any more.
     pub(crate) refuses: Option<Half>,
-    answers: VecDeque<PlaneEvent>,
+    /// What it has not said yet.
+    pub(crate) answers: VecDeque<PlaneEvent>,
+    /// Of what it was asked for, what it did not take and has not said so.
+    refused: BTreeSet<(Pair, Half)>,
+    /// What went through what is gone.
+    pub(crate) gone: BTreeMap<(Pair, Half), Usage>,
     /// How often it was asked what went through an SA.
     pub(crate) looks: Cell<usize>,
 }
@@ -57,7 +62,10 @@ impl Recording {
             return Ok(Progress::Done);
         }
         self.answers.push_back(match refused {
-            true => PlaneEvent::Refused { pair, half, why },
+            true => {
+                self.refused.insert((pair, half));
+                PlaneEvent::Refused { pair, half, why }
+            }
             false => PlaneEvent::Installed { pair, half },
         });
         Ok(Progress::Underway)
@@ -94,7 +102,12 @@ impl DataPlane for Recording {
     }
 
     fn remove(&mut self, pair: Pair, half: Half) -> Option<Usage> {
+        if self.refused.remove(&(pair, half)) {
+            // It never was there, and whoever asks does not know that yet.
+            return Some(Usage::default());
+        }
         let usage = self.there.remove(&(pair, half)).expect("what is removed is there");
+        assert!(self.gone.insert((pair, half), usage).is_none(), "{pair:?} {half:?} twice");
         self.steps.push(Step::Removed(pair.0, half));
         if self.later {
             self.answers.push_back(PlaneEvent::Removed { pair, half, usage });
@@ -104,7 +117,10 @@ impl DataPlane for Recording {
     }
 
     fn move_path(&mut self, pair: Pair, half: Half, _: Path, _: Encap) {
-        assert!(self.there.contains_key(&(pair, half)), "what is moved is there");
+        assert!(
+            self.there.contains_key(&(pair, half)) || self.refused.contains(&(pair, half)),
+            "what is moved is there"
+        );
         self.steps.push(Step::Moved(pair.0, half));
     }
 
@@ -145,10 +161,22 @@ impl Side {
     }
 
     /// Hears what the data plane answers, and what there is to tell.
-    fn settle(&mut self, now: Instant) {
-        while let Some(answer) = self.plane.answers.pop_front() {
-            self.gateway.handle_plane(now, answer, parts!(self));
+    pub(crate) fn settle(&mut self, now: Instant) {
+        while self.hear(now) {}
+        self.listen();
+    }
+
+    /// Hears the next answer of the data plane, if there is one.
+    pub(crate) fn hear(&mut self, now: Instant) -> bool {
+        let Some(answer) = self.plane.answers.pop_front() else { return false };
+        if let PlaneEvent::Refused { pair, half, .. } = &answer {
+            self.plane.refused.remove(&(*pair, *half));
         }
+        self.gateway.handle_plane(now, answer, parts!(self));
+        true
+    }
+
+    pub(crate) fn listen(&mut self) {
         self.story.extend(std::iter::from_fn(|| self.gateway.poll_report()));
         self.ended.extend(std::iter::from_fn(|| self.gateway.poll_ended()));
     }
@@ -178,7 +206,7 @@ impl Two {
     }
 
     /// Carries one message, if there is one.
-    fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self, lost: bool) -> bool {
         for left in [true, false] {
             let (from, to) = match left {
                 true => (&mut self.left, &mut self.right),
@@ -189,7 +217,9 @@ impl Two {
             let path = Path { local: transmit.path.remote, remote: transmit.path.local };
             let mut octets = transmit.datagram.get(marker..).unwrap_or_default().to_vec();
             from.plane.steps.push(Step::Sent);
-            to.gateway.handle_datagram(self.now, path, &mut octets, parts!(to));
+            if !lost {
+                to.gateway.handle_datagram(self.now, path, &mut octets, parts!(to));
+            }
             return true;
         }
         false
@@ -197,7 +227,7 @@ impl Two {
 
     /// Nothing is answered by a data plane yet.
     pub(crate) fn carry_messages(&mut self) {
-        while self.step() {}
+        while self.step(false) {}
     }
 
     pub(crate) fn exchange(&mut self) {
@@ -219,6 +249,28 @@ impl Two {
         let end = self.now + time;
         loop {
             self.exchange();
+            let due = [&mut self.left, &mut self.right]
+                .map(|side| side.gateway.poll_timeout(&parts!(lent side)))
+                .into_iter()
+                .flatten()
+                .min();
+            let Some(due) = due.filter(|due| *due <= end) else { break };
+            self.now = self.now.max(due);
+            for side in [&mut self.left, &mut self.right] {
+                side.gateway.handle_timeout(self.now, parts!(side));
+            }
+        }
+        self.now = end;
+    }
+}
+
+impl Two {
+    /// Lets time pass while no data plane answers.
+    pub(crate) fn linger(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.carry_messages();
+            [&mut self.left, &mut self.right].into_iter().for_each(Side::listen);
             let due = [&mut self.left, &mut self.right]
                 .map(|side| side.gateway.poll_timeout(&parts!(lent side)))
                 .into_iter()
