@@ -9,9 +9,10 @@ use ipsec_core::net::Encap;
 use ipsec_core::time::Instant;
 
 use super::install::Sending;
+use super::usage::Last;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
-use crate::plane::{Half, Pair, PlaneEvent, Refused, Usage};
+use crate::plane::{Half, Pair, PlaneEvent, Refused};
 
 impl Gateway {
     /// Takes up one event. An SA that is gone already has nothing left to be done about.
@@ -90,7 +91,7 @@ impl Gateway {
         }
         match half {
             Half::Inbound => sa.inbound = false,
-            Half::Outbound => sa.outbound = Sending::Over(Some(Usage::default())),
+            Half::Outbound => sa.outbound = Sending::Over(Last::default()),
         }
         let (child, config, cause) = (sa.child, sa.config, Cause::not_installed(&why.to_string()));
         match underway.up.take() {

@@ -5,7 +5,7 @@ use ipsec_core::time::Instant;
 
 use super::Gateway;
 use super::install::{Installed, Sending};
-use super::usage::{Account, Ended, Ending, Totals};
+use super::usage::{Account, Ended, Ending, Last, Totals};
 use crate::peers::Peers;
 use crate::plane::{DataPlane, Half, Pair, Usage};
 
@@ -14,16 +14,16 @@ impl Gateway {
     pub(super) fn settle_account(&mut self, now: Instant, sa: Installed, plane: &mut dyn DataPlane, peers: &Peers) {
         let Installed { pair, config, account, came: since, spi_in, spi_out, .. } = sa;
         let sent = match sa.outbound {
-            Sending::Through => plane.remove(pair, Half::Outbound),
-            Sending::Later(_) => Some(Usage::default()),
+            Sending::Through => Last::of(pair, Half::Outbound, plane),
+            Sending::Later(_) => Last::default(),
             Sending::Over(last) => last,
         };
-        let received = if sa.inbound { plane.remove(pair, Half::Inbound) } else { Some(Usage::default()) };
-        let totals = Totals::of(received.unwrap_or_default(), sent.unwrap_or_default());
+        let received = if sa.inbound { Last::of(pair, Half::Inbound, plane) } else { Last::default() };
+        let totals = Totals::of(received.usage, sent.usage);
         let ended = Ended { pair, account, spi_in, spi_out, since, until: now, totals };
         self.add_to_past(config, &ended.account, totals, peers);
-        let ending = Ending { ended, config, inbound: received.is_none(), outbound: sent.is_none() };
-        match ending.inbound || ending.outbound {
+        let ending = Ending { ended, config, inbound: received.counted(), outbound: sent.counted() };
+        match received.waits || sent.waits {
             true => _ = self.ending.insert(pair, ending),
             false => self.tell_end(ending.ended),
         }
@@ -33,22 +33,25 @@ impl Gateway {
     pub(super) fn removed(&mut self, pair: Pair, half: Half, usage: Usage, peers: &Peers) {
         // Of one that stands otherwise it is the sending half, which ends first.
         if let Some(sa) = self.pairs.get(&pair).and_then(|child| self.sas.get_mut(child)) {
-            if let (Half::Outbound, Sending::Over(last @ None)) = (half, &mut sa.outbound) {
-                *last = Some(usage);
+            if let (Half::Outbound, Sending::Over(last @ Last { waits: true, .. })) = (half, &mut sa.outbound) {
+                *last = Last { usage, waits: false };
             }
             return;
         }
         let Some(ending) = self.ending.get_mut(&pair) else { return };
-        if !core::mem::take(ending.is_waited_for(half)) {
-            return;
-        }
+        let Some(counted) = ending.counted(half).take() else { return };
+        let rest = Usage {
+            packets: usage.packets.saturating_sub(counted.packets),
+            bytes: usage.bytes.saturating_sub(counted.bytes),
+            ..usage
+        };
         let more = match half {
-            Half::Inbound => Totals::of(usage, Usage::default()),
-            Half::Outbound => Totals::of(Usage::default(), usage),
+            Half::Inbound => Totals::of(rest, Usage::default()),
+            Half::Outbound => Totals::of(Usage::default(), rest),
         };
         ending.ended.totals.add(more);
         let (config, account, over) =
-            (ending.config, ending.ended.account.clone(), !ending.inbound && !ending.outbound);
+            (ending.config, ending.ended.account.clone(), ending.inbound.is_none() && ending.outbound.is_none());
         self.add_to_past(config, &account, more, peers);
         if over && let Some(ending) = self.ending.remove(&pair) {
             self.tell_end(ending.ended);

@@ -22,7 +22,7 @@ use super::renewal::Standing;
 use super::report::Report;
 use super::silence::Silence;
 use super::state::ChildEntry;
-use super::usage::{Account, Totals};
+use super::usage::{Account, Last, Totals};
 use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::config::Identity;
@@ -76,8 +76,8 @@ pub(super) enum Sending {
     Through,
     /// The peer began the rekey: to be used when it uses it too (RFC 7296 §2.8).
     Later(Box<Waiting>),
-    /// Gone before the receiving half, which drains; what went through it, when the data plane has told.
-    Over(Option<Usage>),
+    /// Gone before the receiving half, which drains.
+    Over(Last),
 }
 
 /// A data plane that answers later was asked for halves, and for these has not.
@@ -271,8 +271,8 @@ impl Installed {
     /// Sends nothing through this SA any more, and receives on.
     pub(super) fn drain(&mut self, plane: &mut dyn DataPlane) {
         let last = match self.outbound {
-            Sending::Through => plane.remove(self.pair, Half::Outbound),
-            Sending::Later(_) => Some(Usage::default()),
+            Sending::Through => Last::of(self.pair, Half::Outbound, plane),
+            Sending::Later(_) => Last::default(),
             Sending::Over(last) => last,
         };
         self.outbound = Sending::Over(last);
@@ -300,7 +300,7 @@ impl Installed {
     fn sent(&self, plane: &dyn DataPlane) -> Usage {
         let usage = match &self.outbound {
             Sending::Through => plane.usage(self.pair, Half::Outbound),
-            Sending::Over(last) => *last,
+            Sending::Over(last) => Some(last.usage),
             Sending::Later(_) => None,
         };
         usage.unwrap_or_default()

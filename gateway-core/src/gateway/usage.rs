@@ -8,7 +8,7 @@ use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
 use super::Gateway;
-use crate::plane::{Half, Pair, Usage};
+use crate::plane::{DataPlane, Half, Pair, Usage};
 
 /// Inner octets and packets, over all rekeys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,17 +71,39 @@ pub struct Ended {
     pub totals: Totals,
 }
 
+/// What went through a half of a Child SA that is taken out of the data plane.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Last {
+    pub(super) usage: Usage,
+    /// That is what was known when it was to go: the data plane has yet to tell all of it.
+    pub(super) waits: bool,
+}
+
+impl Last {
+    /// Takes a half out.
+    pub(super) fn of(pair: Pair, half: Half, plane: &mut dyn DataPlane) -> Self {
+        let known = plane.usage(pair, half).unwrap_or_default();
+        let told = plane.remove(pair, half);
+        Self { usage: told.unwrap_or(known), waits: told.is_none() }
+    }
+
+    /// What counts already, of what is still to be told.
+    pub(super) fn counted(self) -> Option<Usage> {
+        self.waits.then_some(self.usage)
+    }
+}
+
 /// A Child SA that is gone, and of which the data plane has not told all yet.
 pub(super) struct Ending {
     pub(super) ended: Ended,
     pub(super) config: ChildConfigId,
-    /// Whether what went through this half is still to be told.
-    pub(super) inbound: bool,
-    pub(super) outbound: bool,
+    /// What counts already of this half, while all of it is still to be told.
+    pub(super) inbound: Option<Usage>,
+    pub(super) outbound: Option<Usage>,
 }
 
 impl Ending {
-    pub(super) fn is_waited_for(&mut self, half: Half) -> &mut bool {
+    pub(super) fn counted(&mut self, half: Half) -> &mut Option<Usage> {
         match half {
             Half::Inbound => &mut self.inbound,
             Half::Outbound => &mut self.outbound,

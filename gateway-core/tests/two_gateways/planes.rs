@@ -161,6 +161,28 @@ fn a_child_whose_fresh_sa_a_plane_refuses_later_is_told_as_down() {
 }
 
 #[test]
+fn what_went_through_a_child_never_becomes_less() {
+    let mut two = connected("");
+    two.left.plane.later = true;
+    two.left.plane.carry(two.now, 100);
+    let totals = |two: &mut Two| {
+        let lent = parts!(two.left);
+        two.left.gateway.status(lent).next().unwrap().children[0].totals
+    };
+    let before = totals(&mut two);
+    assert_eq!((before.bytes_in, before.bytes_out), (100, 100));
+    assert_eq!(two.left.gateway.rekey(two.now, "other/net", false, parts!(two.left)), Ok(Ok(())));
+    two.carry_messages();
+    assert_eq!(totals(&mut two), before, "while the old one drains");
+    two.left.settle(two.now);
+    assert_eq!(totals(&mut two), before);
+    two.left.gateway.down(two.now, "other", parts!(two.left)).unwrap();
+    assert_eq!(totals(&mut two), before, "while they go");
+    two.exchange();
+    assert_eq!(totals(&mut two), before);
+}
+
+#[test]
 fn a_sending_half_that_is_refused_after_a_rekey_ends_the_sa() {
     let mut two = connected("");
     two.right.plane.later = true;
