@@ -1,6 +1,6 @@
 //! The data plane: two threads, one for each way of a packet, which share nothing but the sockets.
 //!
-//! Neither ever waits for IKE. What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to the
+//! Neither ever waits for IKE. What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to
 //! whoever listens, and they go on.
 
 mod discarded;
