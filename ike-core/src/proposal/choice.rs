@@ -6,7 +6,7 @@ use core::fmt;
 use heapless::Vec;
 use ipsec_core::net::Spi;
 
-use super::codec::{KINDS, Picks};
+use super::codec::{self, KINDS, Picks};
 use super::configured::{Asked, EspProposal, IkeProposal};
 use crate::crypto::{EspSuite, IkeSuite};
 use crate::registry::{ProtocolId, TransformType};
@@ -186,7 +186,7 @@ fn agree(
     let mut picks = KINDS.map(|kind| (0, TransformSpec::none(kind)));
     for pick in &mut picks {
         let kind = pick.1.kind;
-        if with_ke || kind != TransformType::KE {
+        if with_ke || !codec::is_exchange(kind) {
             *pick = common(ours.clone(), theirs, kind).ok_or(kind)?;
         }
     }

@@ -28,9 +28,9 @@ pub(super) const KINDS: [TransformType; 12] = [
 /// One transform for every type, with its place in our order.
 pub(super) type Picks = [(usize, TransformSpec); KINDS.len()];
 
-/// Whether it is one of the key exchanges after the first one (RFC 9370 §2.2.1).
-pub(super) fn is_additional(kind: TransformType) -> bool {
-    (TransformType::ADDKE1..=TransformType::ADDKE7).contains(&kind)
+/// Whether it is a key exchange: the first one, or one of those after it (RFC 9370 §2.2.1).
+pub(super) fn is_exchange(kind: TransformType) -> bool {
+    kind == TransformType::KE || (TransformType::ADDKE1..=TransformType::ADDKE7).contains(&kind)
 }
 
 pub(super) fn aead(alg: AeadAlg) -> Option<TransformSpec> {

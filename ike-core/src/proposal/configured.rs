@@ -174,10 +174,9 @@ pub(crate) enum Asked {
 
 impl Asked {
     fn allows(self, spec: &TransformSpec) -> bool {
-        let is_exchange = spec.kind == TransformType::KE || codec::is_additional(spec.kind);
         match self {
             Self::Any => true,
-            Self::Nothing => !is_exchange,
+            Self::Nothing => !codec::is_exchange(spec.kind),
             Self::Only(group) => spec.kind != TransformType::KE || spec.id == group.id().0 || spec.id == 0,
         }
     }

@@ -198,6 +198,13 @@ fn esn_is_agreed_and_its_absence_means_without() {
 }
 
 #[test]
+fn key_exchanges_after_the_first_one_are_not_looked_at_in_ike_auth_either() {
+    let offer: [Offer<'_>; 1] = [(3, SPI, &[GCM256, X25519, NO_ESN, (6, 36, 0)])];
+    assert_eq!(esp("aes256gcm16", &offer, false).unwrap().suite.to_string(), "aes256gcm16-noesn");
+    assert!(esp("aes256gcm16-x25519", &offer, true).is_err());
+}
+
+#[test]
 fn pfs_is_agreed_in_create_child_sa_and_not_looked_at_in_ike_auth() {
     let group = |local, specs: &[(u8, u16, u16)], with_ke| {
         let specs = [&[GCM256, NO_ESN][..], specs].concat();
