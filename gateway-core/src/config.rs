@@ -98,6 +98,12 @@ pub struct Settings {
 }
 
 /// How much is logged.
+///
+/// ```
+/// use gateway_core::config::LogLevel;
+/// assert!(LogLevel::Trace > LogLevel::Info); // tells more
+/// assert_eq!(LogLevel::Info.as_str(), "info");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Only what keeps the gateway from its work.
@@ -170,6 +176,13 @@ pub struct Peer {
 }
 
 /// A place where a peer can be reached.
+///
+/// ```
+/// use gateway_core::config::Remote;
+/// let known = Remote::Address([192, 0, 2, 1].into());
+/// assert_eq!(known.address(), Some([192, 0, 2, 1].into()));
+/// assert_eq!(Remote::Name("gate.example".into()).address(), None); // to be resolved
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remote {
     /// An address.

@@ -49,9 +49,19 @@ fn documentation(line: &str) -> Option<(&str, bool)> {
     Some((text.strip_prefix(' ').unwrap_or(text), inner))
 }
 
-/// Whether a fence opens an example that is compiled.
-fn opens(text: &str) -> bool {
-    text.trim_start().strip_prefix("```").is_some_and(|info| info.is_empty() || info.starts_with("compile_fail"))
+/// Whether some of these lines are an example that is compiled.
+fn compiles<'s>(lines: impl IntoIterator<Item = &'s str>) -> bool {
+    let mut inside = false;
+    lines.into_iter().filter_map(documentation).any(|(text, _)| {
+        let fence = text.trim_start().strip_prefix("```");
+        inside ^= fence.is_some();
+        inside && fence.is_some_and(is_code)
+    })
+}
+
+/// Whether what stands behind a fence says that code follows which is compiled.
+fn is_code(info: &str) -> bool {
+    info.is_empty() || info.starts_with("compile_fail")
 }
 
 /// What readers see of the examples of a source: of all, or of those of modules.
@@ -62,9 +72,9 @@ fn examples(source: &str, of_modules: bool) -> String {
             inside = false;
             continue;
         };
-        if text.trim_start().starts_with("```") {
-            runs = !inside && opens(text) && (inner || !of_modules);
+        if let Some(info) = text.trim_start().strip_prefix("```") {
             inside = !inside;
+            runs = inside && is_code(info) && (inner || !of_modules);
         } else if inside && runs && text != "#" && !text.starts_with("# ") {
             seen.push_str(text);
             seen.push('\n');
@@ -103,10 +113,10 @@ fn nouns(source: &str) -> Vec<Noun> {
     let lines: Vec<&str> = source.lines().collect();
     let found = lines.iter().enumerate().filter_map(|(at, line)| {
         let (kind, name) = declared(line)?;
-        // Attributes of several lines stand between.
-        let above = lines[..at].iter().rev().take_while(|line| !line.is_empty() && !line.starts_with('}'));
-        let own = above.filter_map(|line| documentation(line)).any(|(text, _)| opens(text));
-        let of_functions = bodies(source, name).into_iter().filter_map(documentation).any(|(text, _)| opens(text));
+        let ends = |line: &str| line.is_empty() || line.starts_with('}') || declared(line).is_some();
+        let above = lines[..at].iter().rposition(|line| ends(line)).map_or(0, |end| end + 1);
+        let own = compiles(lines[above..at].iter().copied());
+        let of_functions = compiles(bodies(source, name));
         Some(Noun { kind: kind.to_owned(), name: name.to_owned(), shown: own || (kind != "fn" && of_functions) })
     });
     found.collect()
