@@ -12,6 +12,17 @@ use core::fmt;
 pub use waiting::{Unreachable, Unsent};
 
 /// A cause as the operator reads it.
+///
+/// ```
+/// use gateway_core::cause::{Cause, Kind};
+/// let cause = Cause::unresolved("gate.example", "no answer");
+/// assert_eq!((cause.code, cause.kind), ("name-not-resolved", Kind::Absence));
+/// assert_eq!(
+///     cause.to_string(),
+///     "the peer's name gate.example does not resolve: no answer [name-not-resolved]; \
+///      check the name under \"remote\" and this machine's resolver"
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// A word in kebab-case that never changes its meaning.

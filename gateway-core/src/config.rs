@@ -47,6 +47,13 @@ pub use secret::{NoKey, PSK_MAX, PSK_SHORT, Secret, SecretSource};
 use reader::{Document, Reader};
 
 /// A time as the configuration writes it: `500ms`, `20s`, `30m`, `8h`, `1d`.
+///
+/// ```
+/// use core::time::Duration;
+/// use gateway_core::config::time;
+/// assert_eq!(time("8h"), Some(Duration::from_secs(8 * 3600)));
+/// assert_eq!(time("8"), None); // of what?
+/// ```
 pub fn time(word: &str) -> Option<core::time::Duration> {
     grammar::duration(word).ok()
 }
@@ -63,6 +70,14 @@ pub struct Config {
 }
 
 /// `[gateway]`.
+///
+/// ```
+/// use gateway_core::config::{Config, LogLevel, Settings};
+/// let (config, _) = Config::parse("[gateway]\nlog = \"debug\"\n").unwrap();
+/// let Settings { log, tun, mtu, .. } = config.gateway;
+/// assert_eq!((log, mtu), (LogLevel::Debug, Settings::MTU));
+/// assert_eq!(tun, "pcl0");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The socket of the command line; default [`Settings::CONTROL`].
@@ -83,6 +98,12 @@ pub struct Settings {
 }
 
 /// How much is logged.
+///
+/// ```
+/// use gateway_core::config::LogLevel;
+/// assert!(LogLevel::Trace > LogLevel::Info); // tells more
+/// assert_eq!(LogLevel::Info.as_str(), "info");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Only what keeps the gateway from its work.
@@ -98,6 +119,32 @@ pub enum LogLevel {
 }
 
 /// `[[peer]]`.
+///
+/// ```
+/// use gateway_core::config::{Action, Config, Encapsulation, Mode, Remote, Start};
+/// let text = r#"
+/// [[peer]]
+/// name = "cloud"
+/// local = "192.0.2.2"
+/// remote = ["gate.example", "192.0.2.1"]
+/// psk = "a key of more than twenty characters"
+/// start = "on-demand"
+/// [[peer.child]]
+/// name = "net"
+/// local-ts = "10.2.0.0/16"
+/// remote-ts = "10.1.0.0/16"
+/// [[policy]]
+/// action = "bypass"
+/// protocol = "ospf"
+/// "#;
+/// let (config, warnings) = Config::parse(text).unwrap();
+/// assert!(warnings.is_empty());
+/// let cloud = config.peer("cloud").unwrap();
+/// assert_eq!(cloud.remote[0], Remote::Name("gate.example".into()));
+/// assert_eq!((cloud.start, cloud.encap), (Start::OnDemand, Encapsulation::Auto));
+/// assert_eq!(cloud.child("net").unwrap().mode, Mode::Tunnel);
+/// assert_eq!(config.policies[0].action, Action::Bypass);
+/// ```
 #[derive(Debug)]
 pub struct Peer {
     /// Unique.
@@ -129,6 +176,13 @@ pub struct Peer {
 }
 
 /// A place where a peer can be reached.
+///
+/// ```
+/// use gateway_core::config::Remote;
+/// let known = Remote::Address([192, 0, 2, 1].into());
+/// assert_eq!(known.address(), Some([192, 0, 2, 1].into()));
+/// assert_eq!(Remote::Name("gate.example".into()).address(), None); // to be resolved
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remote {
     /// An address.
@@ -158,6 +212,11 @@ pub enum Encapsulation {
 }
 
 /// How packets are put into ESP.
+///
+/// ```
+/// use gateway_core::config::Mode;
+/// assert_eq!(Mode::Tunnel.as_str(), "tunnel");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// The whole packet (RFC 4303 §3.1.2).
@@ -174,6 +233,14 @@ impl Mode {
 }
 
 /// `[[peer.child]]`.
+///
+/// ```
+/// use core::time::Duration;
+/// use gateway_core::config::Child;
+/// // A tenth later than it is rekeyed, and two minutes at least.
+/// assert_eq!(Child::default_lifetime(Child::REKEY), Duration::from_secs(3960));
+/// assert_eq!(Child::default_lifetime(Duration::from_secs(60)), Duration::from_secs(180));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
     /// Unique in its peer.
@@ -201,6 +268,15 @@ pub struct Child {
 }
 
 /// `[[policy]]`: what bypasses protection or is discarded, beside what the children protect.
+///
+/// ```
+/// use gateway_core::config::{Config, Policy};
+/// use ipsec_core::net::PortRange;
+/// let text = "[[policy]]\naction = \"discard\"\nprotocol = \"tcp\"\nremote-port = \"25\"\n";
+/// let (config, _) = Config::parse(text).unwrap();
+/// let Policy { protocol, remote_ports, remote, .. } = config.policies[0];
+/// assert_eq!((protocol, remote_ports, remote), (6, PortRange::single(25), None));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Where it stands in the file.

@@ -111,6 +111,18 @@ pub struct Way {
 }
 
 /// Every connection of a gateway: what is wanted, what there is, what is to be done about the difference.
+///
+/// The [crate's documentation](crate) shows a whole one.
+///
+/// ```
+/// use gateway_core::config::Config;
+/// use gateway_core::gateway::{Discarded, Gateway};
+/// let (config, _) = Config::parse("[gateway]\nmtu = 1280\n").unwrap();
+/// let (mut gateway, _peers) = Gateway::new(config); // the peers are for its endpoint
+/// assert_eq!(gateway.settings().mtu, 1280);
+/// assert_eq!(gateway.discarded(), Discarded::default());
+/// assert!(gateway.poll_report().is_none() && gateway.poll_locate().is_none());
+/// ```
 pub struct Gateway {
     settings: Settings,
     policies: Vec<Policy>,

@@ -21,6 +21,28 @@ pub const IKE_PORT: u16 = 500;
 pub const NATT_PORT: u16 = 4500;
 
 /// Every configured peer.
+///
+/// ```
+/// use gateway_core::config::Config;
+/// use gateway_core::gateway::Gateway;
+/// use ike_core::pad::Pad;
+/// let text = r#"
+/// [[peer]]
+/// name = "cloud"
+/// local = "192.0.2.2"
+/// remote = "192.0.2.1"
+/// psk = "a key of more than twenty characters"
+/// [[peer.child]]
+/// name = "net"
+/// local-ts = "10.2.0.0/16"
+/// remote-ts = "10.1.0.0/16"
+/// "#;
+/// let (_gateway, peers) = Gateway::new(Config::parse(text).unwrap().0);
+/// let cloud = peers.named("cloud").unwrap();
+/// // What IKE asks: who may call from there, and what is agreed on with whom.
+/// assert_eq!(peers.candidate([192, 0, 2, 2].into(), [192, 0, 2, 1].into(), None), Some(cloud));
+/// assert_eq!(peers.child(cloud, 0).unwrap().local, peers.get(cloud).unwrap().children[0].local_ts);
+/// ```
 #[derive(Default)]
 pub struct Peers {
     /// In the order of the file.
@@ -81,6 +103,14 @@ impl Entry {
 }
 
 /// Numbers that a reload took away or gave out.
+///
+/// ```
+/// use gateway_core::config::{Config, Diff};
+/// use gateway_core::peers::{Peers, Renumbered};
+/// let mut peers = Peers::default();
+/// let Renumbered { peers_new, peers_gone, .. } = peers.replace(Vec::new(), &Diff::default());
+/// assert!(peers_new.is_empty() && peers_gone.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Renumbered {
     /// Peers that are gone: close their SAs.

@@ -78,6 +78,49 @@ pub struct Incomplete {
 /// No call waits. Who cannot answer at once says so, and whoever runs the gateway hands it the answer with
 /// [`Gateway::handle_plane`](crate::gateway::Gateway::handle_plane); what an event says of an SA that was removed meanwhile
 /// is passed over there.
+///
+/// One that carries nothing and takes everything; a real one hands the keys to what encrypts:
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use gateway_core::plane::{DataPlane, Half, Incomplete, Pair, PlaneEvent, Progress, Refused, Usage};
+/// use ipsec_core::net::{Encap, Path};
+/// use ipsec_core::sa::{InboundParams, OutboundParams};
+/// use ipsec_core::spd::Rule;
+/// use ipsec_core::time::Instant;
+///
+/// #[derive(Default)]
+/// struct Nothing(BTreeMap<(Pair, Half), Usage>);
+///
+/// impl DataPlane for Nothing {
+///     fn set_rules(&mut self, _: &[Rule]) -> Result<(), Incomplete> {
+///         Ok(())
+///     }
+///     fn install_inbound(&mut self, _: Instant, pair: Pair, _: &InboundParams<'_>) -> Result<Progress, Refused> {
+///         self.0.insert((pair, Half::Inbound), Usage::default());
+///         Ok(Progress::Done)
+///     }
+///     fn install_outbound(&mut self, _: Instant, pair: Pair, _: &OutboundParams<'_>) -> Result<Progress, Refused> {
+///         self.0.insert((pair, Half::Outbound), Usage::default());
+///         Ok(Progress::Done)
+///     }
+///     fn remove(&mut self, pair: Pair, half: Half) -> Option<Usage> {
+///         self.0.remove(&(pair, half)) // none: `PlaneEvent::Removed` would have to say it later
+///     }
+///     fn move_path(&mut self, _: Pair, _: Half, _: Path, _: Encap) {}
+///     fn usage(&self, pair: Pair, half: Half) -> Option<Usage> {
+///         self.0.get(&(pair, half)).copied()
+///     }
+///     fn poll_timeout(&self) -> Option<Instant> {
+///         None
+///     }
+///     fn handle_timeout(&mut self, _: Instant) {}
+/// }
+///
+/// let mut plane = Nothing::default();
+/// let lent: &mut dyn DataPlane = &mut plane; // as `Parts` has it
+/// assert_eq!(lent.set_rules(&[]), Ok(()));
+/// ```
 pub trait DataPlane {
     /// Puts these rules, in the order in which they are tried, in the place of those there are. No packet meets a mixture.
     ///
@@ -115,6 +158,14 @@ pub trait DataPlane {
 }
 
 /// What a data plane tells.
+///
+/// ```
+/// use gateway_core::plane::{Half, Pair, PlaneEvent, Usage};
+/// let sa = (Pair(1), Half::Outbound);
+/// // A plane that answers later says with it what `remove` could not.
+/// let event = PlaneEvent::Removed { pair: sa.0, half: sa.1, usage: Usage { packets: 7, ..Usage::default() } };
+/// assert!(matches!(event, PlaneEvent::Removed { usage: Usage { packets: 7, last_used: None, .. }, .. }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaneEvent {
     /// An SA that was [`Progress::Underway`] carries packets.

@@ -25,6 +25,17 @@ pub type Inbound<'a, P> = engine::Inbound<'a, P, Shared>;
 
 /// An index of rules in memory of its own.
 ///
+/// ```
+/// use gateway_core::policy::index;
+/// use ipsec_core::error::Refused;
+/// use ipsec_core::net::AddrRange;
+/// use ipsec_core::spd::{Action, Rule, RuleId, Rules, Selector};
+/// let selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
+/// let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Discard };
+/// assert_eq!(index(&[rule]).unwrap().view().len(), 1);
+/// assert_eq!(index(&[rule, rule]).err(), Some(Refused::Duplicate));
+/// ```
+///
 /// # Errors
 /// [`Refused::Duplicate`]: two rules have one id.
 pub fn index(rules: &[Rule]) -> Result<Shared, Refused> {
@@ -35,22 +46,68 @@ pub fn index(rules: &[Rule]) -> Result<Shared, Refused> {
 
 /// The policy that a child's SAs belong to. Children have numbers that are unique in a gateway, so the two map onto each
 /// other.
+///
+/// ```
+/// use gateway_core::policy::{child_of, policy_of};
+/// use ike_core::pad::ChildConfigId;
+/// assert_eq!(child_of(policy_of(ChildConfigId(7))), ChildConfigId(7));
+/// ```
 pub const fn policy_of(child: ChildConfigId) -> PolicyId {
     PolicyId(child.0)
 }
 
 /// The child whose SAs belong to a policy.
+///
+/// ```
+/// use gateway_core::policy::child_of;
+/// use ike_core::pad::ChildConfigId;
+/// use ipsec_core::spd::PolicyId;
+/// // A packet wants this policy: `Verdict::Acquire` says so.
+/// assert_eq!(child_of(PolicyId(7)), ChildConfigId(7));
+/// ```
 pub const fn child_of(policy: PolicyId) -> ChildConfigId {
     ChildConfigId(policy.0)
 }
 
 /// The rules, in the order in which they are tried: by priority, policies before children, then the order of the file.
 /// Rules are numbered in that order. A child with several selectors makes a rule for each pair of one family.
+///
+/// ```
+/// use gateway_core::config::Config;
+/// use gateway_core::peers::Peers;
+/// use gateway_core::policy::{count, rules};
+/// use ipsec_core::spd::Action;
+/// let (config, _) = Config::parse("[[policy]]\naction = \"bypass\"\nprotocol = \"ospf\"\n").unwrap();
+/// let rules = rules(&config.policies, &Peers::default());
+/// assert_eq!(rules.len(), count(&config)); // one for each family
+/// assert!(rules.iter().all(|rule| rule.action == Action::Bypass && rule.selector.local.protocol == 89));
+/// ```
 pub fn rules(policies: &[Policy], peers: &Peers) -> Vec<Rule> {
     ordered(policies, peers.children())
 }
 
 /// As [`rules`], for children that no [`Peers`] holds yet.
+///
+/// ```
+/// use gateway_core::config::Config;
+/// use gateway_core::policy::ordered;
+/// use ike_core::pad::ChildConfigId;
+/// use ipsec_core::spd::{Action, PolicyId};
+/// let text = r#"
+/// [[peer]]
+/// name = "cloud"
+/// local = "192.0.2.2"
+/// remote = "192.0.2.1"
+/// psk = "a key of more than twenty characters"
+/// [[peer.child]]
+/// name = "net"
+/// local-ts = "10.2.0.0/16"
+/// remote-ts = "10.1.0.0/16"
+/// "#;
+/// let (config, _) = Config::parse(text).unwrap();
+/// let rules = ordered(&config.policies, [(ChildConfigId(1), &config.peers[0].children[0])].into_iter());
+/// assert_eq!(rules[0].action, Action::Protect(PolicyId(1)));
+/// ```
 pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildConfigId, &'c Child)>) -> Vec<Rule> {
     let mut list: Vec<(u32, Selector, spd::Action)> = Vec::new();
     for policy in policies {
@@ -72,6 +129,13 @@ pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildCon
 }
 
 /// How many rules a configuration makes.
+///
+/// ```
+/// use gateway_core::config::Config;
+/// use gateway_core::policy::count;
+/// let (config, _) = Config::parse("[[policy]]\naction = \"discard\"\nremote = \"10.0.0.0/8\"\n").unwrap();
+/// assert_eq!(count(&config), 1);
+/// ```
 pub fn count(config: &Config) -> usize {
     let children = config.peers.iter().flat_map(|peer| &peer.children);
     let protect = children.map(|child| pairs(&child.local_ts, &child.remote_ts).count());

@@ -23,6 +23,14 @@ pub type Selectors = Vec<TrafficSelector, MAX_SELECTORS>;
 
 /// What `offered` and `allowed` have in common, in the order offered. What does not fit [`MAX_SELECTORS`] is left out,
 /// which is narrowing too.
+///
+/// ```
+/// use ike_core::child::narrow;
+/// use ipsec_core::net::{AddrRange, TrafficSelector};
+/// let everything = TrafficSelector::addrs(AddrRange::ANY_V4);
+/// let site = TrafficSelector::addrs(AddrRange::prefix([10, 2, 0, 0].into(), 16).unwrap());
+/// assert_eq!(narrow([everything].into_iter(), &[site]).as_slice(), [site]);
+/// ```
 pub fn narrow(offered: impl Iterator<Item = TrafficSelector>, allowed: &[TrafficSelector]) -> Selectors {
     let mut common = Selectors::new();
     for selector in offered.flat_map(|offered| allowed.iter().filter_map(move |allowed| offered.intersect(allowed))) {
@@ -39,6 +47,15 @@ pub(crate) fn first_of(first: Option<TrafficSelector>, all: &[TrafficSelector]) 
 }
 
 /// Whether each of `answered` lies inside one of `proposed`: a responder may narrow, never widen.
+///
+/// ```
+/// use ike_core::child::within;
+/// use ipsec_core::net::{AddrRange, TrafficSelector};
+/// let everything = TrafficSelector::addrs(AddrRange::ANY_V4);
+/// let site = TrafficSelector::addrs(AddrRange::prefix([10, 2, 0, 0].into(), 16).unwrap());
+/// assert!(within(&[site], &[everything]));
+/// assert!(!within(&[everything], &[site])); // the peer must not widen what was asked for
+/// ```
 pub fn within(answered: &[TrafficSelector], proposed: &[TrafficSelector]) -> bool {
     answered.iter().all(|selector| proposed.iter().any(|outer| outer.intersect(selector) == Some(*selector)))
 }

@@ -12,6 +12,12 @@ use crate::registry::{EncrId, GroupId, IntegId, PrfId};
 pub mod rustcrypto;
 
 /// A pseudorandom function (RFC 7296 §2.13).
+///
+/// ```
+/// use ike_core::crypto::PrfAlg;
+/// assert_eq!(PrfAlg::from_id(PrfAlg::HmacSha384.id()), Some(PrfAlg::HmacSha384));
+/// assert_eq!(PrfAlg::HmacSha384.output_len(), 48);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -55,6 +61,12 @@ impl PrfAlg {
 }
 
 /// A key exchange method.
+///
+/// ```
+/// use ike_core::crypto::Group;
+/// assert_eq!(Group::Curve25519.id().0, 31);
+/// assert_eq!((Group::MlKem768.offer_len(), Group::MlKem768.answer_len()), (1184, 1088));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -107,6 +119,13 @@ impl Group {
 }
 
 /// The numbers of an AEAD on the wire: transform id and Key Length attribute in bits.
+///
+/// ```
+/// use ike_core::crypto::aead_id;
+/// use ipsec_core::crypto::AeadAlg;
+/// let (id, key_bits) = aead_id(AeadAlg::Aes256Gcm16).unwrap();
+/// assert_eq!((id.0, key_bits), (20, 256));
+/// ```
 pub const fn aead_id(alg: AeadAlg) -> Option<(EncrId, u16)> {
     match alg {
         AeadAlg::Aes128Gcm16 => Some((EncrId::AES_GCM_16, 128)),
@@ -117,6 +136,14 @@ pub const fn aead_id(alg: AeadAlg) -> Option<(EncrId, u16)> {
 }
 
 /// The AEAD with these numbers; `None` when it is not built.
+///
+/// ```
+/// use ike_core::crypto::aead_from_id;
+/// use ike_core::registry::EncrId;
+/// use ipsec_core::crypto::AeadAlg;
+/// assert_eq!(aead_from_id(EncrId::AES_GCM_16, 256), Some(AeadAlg::Aes256Gcm16));
+/// assert_eq!(aead_from_id(EncrId::AES_CBC, 256), None); // it needs an integrity algorithm
+/// ```
 pub const fn aead_from_id(id: EncrId, key_bits: u16) -> Option<AeadAlg> {
     match (id, key_bits) {
         (EncrId::AES_GCM_16, 128) => Some(AeadAlg::Aes128Gcm16),
@@ -127,6 +154,12 @@ pub const fn aead_from_id(id: EncrId, key_bits: u16) -> Option<AeadAlg> {
 }
 
 /// A cipher that needs an integrity algorithm beside it. Not offered by the default engine.
+///
+/// ```
+/// use ike_core::crypto::CipherAlg;
+/// let (id, key_bits) = CipherAlg::Aes256Cbc.id();
+/// assert_eq!((id.0, usize::from(key_bits)), (12, 8 * CipherAlg::Aes256Cbc.key_len()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -175,6 +208,11 @@ impl CipherAlg {
 }
 
 /// An integrity algorithm: a PRF whose output is cut (RFC 4868 §2.1).
+///
+/// ```
+/// use ike_core::crypto::IntegAlg;
+/// assert_eq!((IntegAlg::HmacSha256.key_len(), IntegAlg::HmacSha256.icv_len()), (32, 16));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -228,6 +266,15 @@ impl IntegAlg {
 }
 
 /// What keeps messages or packets secret and whole.
+///
+/// ```
+/// use ike_core::crypto::{CipherAlg, IntegAlg, Protection};
+/// use ipsec_core::crypto::AeadAlg;
+/// let aead = Protection::from(AeadAlg::Aes256Gcm16);
+/// assert_eq!((aead.encr_key_len(), aead.integ_key_len()), (36, 0)); // key and salt
+/// let two = Protection::CipherMac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha256);
+/// assert_eq!((two.encr_key_len(), two.integ_key_len()), (32, 32));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Protection {
@@ -280,6 +327,14 @@ impl Additional {
 }
 
 /// What an IKE SA was negotiated to use.
+///
+/// ```
+/// use ike_core::crypto::{Additional, Group, IkeSuite, PrfAlg};
+/// use ipsec_core::crypto::AeadAlg;
+/// let suite = IkeSuite::new(AeadAlg::Aes256Gcm16.into(), PrfAlg::HmacSha384, Group::Curve25519);
+/// assert_eq!(suite.to_string(), "aes256gcm16-prfsha384-x25519");
+/// assert_eq!(suite.additional, Additional::NONE);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct IkeSuite {
@@ -301,6 +356,13 @@ impl IkeSuite {
 }
 
 /// What a Child SA was negotiated to use.
+///
+/// ```
+/// use ike_core::crypto::{EspSuite, Group};
+/// use ipsec_core::crypto::AeadAlg;
+/// let suite = EspSuite::new(AeadAlg::Aes256Gcm16.into(), true, Some(Group::Curve25519));
+/// assert_eq!(suite.to_string(), "aes256gcm16-x25519-esn");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct EspSuite {
@@ -322,6 +384,15 @@ impl EspSuite {
 }
 
 /// Up to `N` secret octets: wiped on drop, never printed, never cloned.
+///
+/// ```
+/// use ike_core::crypto::Secret;
+/// let mut secret = Secret::<32>::copy_from(b"a key").unwrap();
+/// assert_eq!(secret.as_slice(), b"a key");
+/// assert_eq!(format!("{secret:?}"), "Secret { .. }");
+/// assert_eq!(secret.resize(2), Some(&mut [0, 0][..])); // wiped first
+/// assert!(Secret::<4>::copy_from(b"a key").is_none());
+/// ```
 pub struct Secret<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -385,6 +456,25 @@ pub type SharedSecret = Secret<256>;
 ///
 /// A key exchange has three steps, which fit Diffie-Hellman and a KEM: one side [offers](Self::ke_offer), the other one
 /// [answers](Self::ke_answer) and has the shared secret, the first one [finishes](Self::ke_finish) and has it too.
+///
+/// Both ends of a key exchange, whatever the method:
+///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::crypto::rustcrypto::RustCrypto;
+/// use ike_core::crypto::{Group, IkeCrypto, SharedSecret};
+/// fn exchange(one: &mut impl IkeCrypto, other: &mut impl IkeCrypto, group: Group) -> [SharedSecret; 2] {
+///     let (mut offer, mut answer) = (vec![0; group.offer_len()], vec![0; group.answer_len()]);
+///     let mut shared = [SharedSecret::new(), SharedSecret::new()];
+///     let secret = one.ke_offer(group, &mut offer).expect("a group that the engine offers");
+///     other.ke_answer(group, &offer, &mut answer, &mut shared[1]).unwrap();
+///     one.ke_finish(&secret, &answer, &mut shared[0]).unwrap();
+///     shared
+/// }
+/// let crypto = || RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let [ours, theirs] = exchange(&mut crypto(), &mut crypto(), Group::Ecp256);
+/// assert_eq!(ours.as_slice(), theirs.as_slice());
+/// ```
 pub trait IkeCrypto: PacketCrypto {
     /// What whoever offers keeps until the answer comes. For one exchange (RFC 7296 §2.12: no reuse here), but lent: until
     /// IKE_AUTH an answer may be forged, and must not cost the secret that the genuine one needs. Wiped on drop.

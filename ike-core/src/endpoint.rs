@@ -98,6 +98,48 @@ struct Reply {
 /// Methods come in four kinds: inputs (`handle_*`), wishes (`initiate`, `create_child`, `rekey_*`, `close*`, …), outputs
 /// (`poll_*`) and getters. After each input or wish, drain [`Endpoint::poll_transmit`] and [`Endpoint::poll_event`] until
 /// both give `None`, then ask [`Endpoint::poll_timeout`].
+///
+/// The [crate's documentation](crate) has two that talk to each other. This one knows nobody:
+///
+/// ```
+/// use core::net::IpAddr;
+/// use getrandom::SysRng;
+/// use ike_core::child::ChildSlot;
+/// use ike_core::crypto::rustcrypto::RustCrypto;
+/// use ike_core::endpoint::{Denied, Endpoint, IkeSlot, IndexBlock, Occupancy, PadMut, Settings, SpiMeaning, Storage};
+/// use ike_core::error::Discard;
+/// use ike_core::pad::{ChildConfig, Connection, Pad, PeerId};
+/// use ipsec_core::{net::Path, time::Instant};
+/// struct Nobody;
+///
+/// impl Pad for Nobody {
+///     fn connection(&self, _: PeerId) -> Option<Connection<'_>> {
+///         None
+///     }
+///     fn child(&self, _: PeerId, _: usize) -> Option<ChildConfig<'_>> {
+///         None
+///     }
+///     fn candidate(&self, _: IpAddr, _: IpAddr, _: Option<PeerId>) -> Option<PeerId> {
+///         None
+///     }
+/// }
+///
+/// let crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let (mut sas, mut children): ([IkeSlot<_>; 4], [ChildSlot; 4]) = Default::default();
+/// let mut index = [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 4)];
+/// let mut messages = [0; 4 * 2 * 1280];
+/// let storage = Storage { sas: &mut sas, children: &mut children, index: &mut index, messages: &mut messages };
+/// let mut endpoint = Endpoint::new(crypto, Nobody, storage, Settings::default()).unwrap();
+///
+/// let now = Instant::from_millis(1);
+/// assert_eq!(endpoint.initiate(now, PeerId(1), None), Err(Denied::UnknownPeer));
+/// let path = Path { local: "192.0.2.1:500".parse().unwrap(), remote: "192.0.2.2:500".parse().unwrap() };
+/// assert_eq!(endpoint.handle_datagram(now, path, &mut [0; 20]), Err(Discard::Malformed));
+/// assert_eq!((endpoint.occupancy(), endpoint.poll_timeout()), (Occupancy::default(), None));
+/// assert_eq!(endpoint.meaning_of(0x1000), SpiMeaning::None);
+/// let connections: PadMut<'_, '_, _, _> = endpoint.pad_mut(); // every SA is looked at when it is dropped
+/// drop(connections);
+/// ```
 pub struct Endpoint<'a, C: IkeCrypto, P: Pad> {
     crypto: C,
     pad: P,

@@ -31,6 +31,16 @@ pub struct ChildId {
 
 /// Tells the parties apart that share a connection without `remote_id`: it is the same for IKE SAs in which the peer proved
 /// the same identity. Says nothing before that.
+///
+/// ```
+/// use ike_core::endpoint::IkeView;
+/// use ike_core::event::Party;
+/// /// How many IKE SAs one of those has that share a connection.
+/// fn count(sas: impl Iterator<Item = IkeView>, party: Party) -> usize {
+///     sas.filter(|sa| sa.party == party).count()
+/// }
+/// assert_eq!(count(core::iter::empty(), Party::default()), 0); // of `Endpoint::ike_sas`
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Party {
@@ -54,6 +64,30 @@ pub struct Transmit<'e> {
 }
 
 /// Something happened. Borrowed from the endpoint: what is lent is wiped or gone with the next call.
+///
+/// ```
+/// use ike_core::event::{ChildId, Event, IkeId};
+/// use ike_core::failure::Failure;
+/// /// What the data plane has to do.
+/// #[derive(Debug, PartialEq)]
+/// enum Step {
+///     Install { both_ways: bool },
+///     Send(ChildId),
+///     Remove(ChildId),
+///     Move(IkeId),
+/// }
+/// fn step(event: &Event<'_>) -> Option<Step> {
+///     Some(match event {
+///         Event::ChildUp(up) => Step::Install { both_ways: up.outbound_ready },
+///         Event::ChildOutbound { child } => Step::Send(*child),
+///         Event::ChildDown { child, .. } => Step::Remove(*child),
+///         Event::PathChanged { ike, .. } => Step::Move(*ike),
+///         _ => return None, // for the operator, or for whoever connects anew
+///     })
+/// }
+/// let path = ipsec_core::net::Path { local: "192.0.2.1:500".parse().unwrap(), remote: "192.0.2.2:500".parse().unwrap() };
+/// assert_eq!(step(&Event::Refused { path, cause: Failure::UnknownAddress }), None);
+/// ```
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum Event<'e> {
@@ -186,6 +220,35 @@ pub enum Event<'e> {
 }
 
 /// A Child SA with its keys, lent until the next call to `poll_event`.
+///
+/// ```
+/// use ike_core::event::ChildUp;
+/// use ipsec_core::net::Encap;
+/// use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params};
+/// use ipsec_core::spd::PolicyId;
+/// /// What the data plane has to install to send.
+/// fn outbound<'e>(up: &ChildUp<'e>) -> Option<OutboundParams<'e>> {
+///     let mut path = up.path;
+///     if up.encap == Encap::None {
+///         path.local.set_port(0);
+///         path.remote.set_port(0);
+///     }
+///     let sa = Params {
+///         spi: up.spi_out,
+///         mode: Mode::Tunnel,
+///         alg: up.aead()?,
+///         keymat: up.key_out,
+///         esn: up.suite.esn,
+///         path,
+///         encap: up.encap,
+///         policy: PolicyId(up.config.0),
+///         local_ts: up.local,
+///         remote_ts: up.remote,
+///         lifetime: Lifetime::default(), // IKE rekeys by age; amounts are counted where the packets are
+///     };
+///     Some(OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy })
+/// }
+/// ```
 pub struct ChildUp<'e> {
     /// The new Child SA.
     pub child: ChildId,
@@ -202,7 +265,7 @@ pub struct ChildUp<'e> {
     /// We asked for it, not the peer.
     pub ours: bool,
     /// False after a rekey that the peer began, and when it connected beside an IKE SA that carries this child: receive at
-    /// once, send when [`Event::ChildOutbound`] comes.
+    /// once, send when [`Event::ChildOutbound`] comes. What it takes to send is lent here only: keep a copy until then.
     pub outbound_ready: bool,
     /// The negotiated algorithms.
     pub suite: EspSuite,
@@ -218,7 +281,8 @@ pub struct ChildUp<'e> {
     pub local: &'e [TrafficSelector],
     /// Negotiated selectors of the peer's side.
     pub remote: &'e [TrafficSelector],
-    /// Addresses (and ports, when encapsulated) for ESP.
+    /// Addresses for ESP, and ports where it is encapsulated. Without ([`Encap::None`]) the ports are those of IKE: protocol
+    /// 50 has none, and an SA of `ipsec-core` wants 0 there.
     pub path: Path,
     /// Protocol 50 or UDP.
     pub encap: Encap,

@@ -18,6 +18,22 @@ pub enum Side {
 }
 
 /// The typed cause of a failed negotiation or a lost SA.
+///
+/// ```
+/// use ike_core::failure::{Asked, Failure, Side};
+/// /// Where the operator has to look.
+/// fn look_at(failure: &Failure) -> &'static str {
+///     match failure {
+///         Failure::AuthenticationFailed(Side::Here) => "the pre-shared keys of both sides",
+///         Failure::AuthenticationFailed(Side::Peer) => "the peer's log",
+///         Failure::NoSelectorsInCommon(Asked { .. }) => "the traffic selectors",
+///         other if other.is_busy() => "nothing: it is asked again",
+///         _ => "the rest",
+///     }
+/// }
+/// assert_eq!(look_at(&Failure::AuthenticationFailed(Side::Peer)), "the peer's log");
+/// assert!(Failure::TrafficSelectors.is_about_child() && !Failure::ClosedByPeer.is_about_child());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

@@ -21,6 +21,25 @@ pub enum Role {
 }
 
 /// The keys of an IKE SA.
+///
+/// Both ends make them of the same secret and seed, and each opens what the other one seals:
+///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::crypto::rustcrypto::RustCrypto;
+/// use ike_core::crypto::{Group, IkeSuite, PrfAlg, SharedSecret};
+/// use ike_core::keys::{IkeKeys, IkeSeed, Role};
+/// use ipsec_core::crypto::AeadAlg;
+/// let mut crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let suite = IkeSuite::new(AeadAlg::Aes256Gcm16.into(), PrfAlg::HmacSha256, Group::Curve25519);
+/// let shared = SharedSecret::copy_from(&[7; 32]).unwrap(); // of the key exchange
+/// let seed = IkeSeed { ni: &[1; 32], nr: &[2; 32], spi_i: 1, spi_r: 2 };
+/// let mut ours = IkeKeys::derive(&mut crypto, suite, &shared, &seed, Role::Initiator).unwrap();
+/// let theirs = IkeKeys::derive(&mut crypto, suite, &shared, &seed, Role::Responder).unwrap();
+/// assert_eq!(ours.sk_d.as_slice(), theirs.sk_d.as_slice());
+/// ours.forget_auth();
+/// assert!(ours.sk_pi.as_slice().is_empty());
+/// ```
 pub struct IkeKeys<C: IkeCrypto> {
     /// The suite they are for.
     pub suite: IkeSuite,
@@ -214,6 +233,17 @@ impl<C: IkeCrypto> IkeKeys<C> {
 /// KEYMAT of a Child SA: prf+(SK_d, [g^ir (new) |] Ni | Nr) (RFC 7296 §2.17). The initiator's sending keys come first, each
 /// the cipher key, then the salt or the integrity key.
 ///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::crypto::{Digest64, PrfAlg, rustcrypto::RustCrypto};
+/// use ike_core::keys::child_keymat;
+/// let mut crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let sk_d = Digest64::copy_from(&[7; 32]).unwrap();
+/// let mut keymat = [0; 2 * 36]; // key and salt for each direction
+/// child_keymat(&mut crypto, PrfAlg::HmacSha256, &sk_d, None, &[1; 32], &[2; 32], &mut keymat).unwrap();
+/// assert_ne!(keymat[..36], keymat[36..]);
+/// ```
+///
 /// # Errors
 /// [`NoRoom`] when `out` is longer than prf+ can fill.
 pub fn child_keymat<C: IkeCrypto>(
@@ -230,6 +260,17 @@ pub fn child_keymat<C: IkeCrypto>(
 }
 
 /// prf+ (RFC 7296 §2.13) over the concatenation of `seed`, at most 6 parts.
+///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::crypto::{Digest64, IkeCrypto, PrfAlg, rustcrypto::RustCrypto};
+/// use ike_core::keys::prf_plus;
+/// let mut crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let (mut out, mut first) = ([0; 40], Digest64::new());
+/// prf_plus(&mut crypto, PrfAlg::HmacSha256, b"key", &[b"seed"], &mut out).unwrap();
+/// crypto.prf(PrfAlg::HmacSha256, b"key", &[b"seed", &[1]], &mut first); // T1 = prf (K, S | 0x01)
+/// assert_eq!(out[..32], *first.as_slice());
+/// ```
 ///
 /// # Errors
 /// [`NoRoom`] for more parts, or more than 255 blocks of output.

@@ -22,49 +22,45 @@
 //! CREATE_CHILD_SA, INFORMATIONAL             <->  CREATE_CHILD_SA, INFORMATIONAL
 //! ```
 //!
-//! Two endpoints, talking to each other until they hold the same keys:
+//! # Memory
+//!
+//! All of it is the caller's, handed in once as [`endpoint::Storage`]; nothing grows. For each peer it takes a slot for the
+//! IKE SA and one more for as long as that is rekeyed, for each child two slots, and some more of the first for handshakes of
+//! strangers. `docs/sizes.md` of the repository says what that comes to on a Cortex-M4.
+//!
+//! # A complete program
+//!
+//! A node with a pre-shared key: the first packet for the other site calls it, the Child SA that comes of it goes into the
+//! engines of `ipsec-core`, and packets go both ways. Two of them share a process here, so that it can be seen to work; the
+//! wire between them is a list.
 //!
 //! ```
 //! use core::net::{IpAddr, SocketAddr};
 //! use core::time::Duration;
+//! use getrandom::SysRng;
 //! use ike_core::child::ChildSlot;
 //! use ike_core::crypto::rustcrypto::RustCrypto;
-//! use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
-//! use ike_core::event::Event;
+//! use ike_core::endpoint::{ChildView, Endpoint, IkeSlot, IkeView, IndexBlock, SaState, Settings, Storage};
+//! use ike_core::event::{ChildId, ChildUp, Event, Transmit};
 //! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
 //! use ike_core::proposal::{EspProposal, IkeProposal};
 //! use ike_core::registry::IdKind;
 //! use ike_core::wire::id::Id;
-//! use ipsec_core::net::{AddrRange, Path, TrafficSelector};
+//! use ipsec_core::buf::PacketBuf;
+//! use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
+//! use ipsec_core::ecn::Ecn;
+//! use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
+//! use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
+//! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
+//! use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 //! use ipsec_core::time::Instant;
-//! use rand_core::{TryCryptoRng, TryRng};
+//! use rand_core::UnwrapErr;
 //!
-//! /// Where nonces and private values come from: anything that implements `TryRng` and `TryCryptoRng` of the crate
-//! /// `rand_core` 0.10 without errors, such as the operating system's or a board's generator. This one is for the example
-//! /// only: whoever guesses its seed has every key.
-//! struct Rng(u64);
+//! /// What encrypts packets, and what IKE needs besides: random numbers, here the system's. A board has a generator of its
+//! /// own, which implements `TryRng` and `TryCryptoRng` of the crate `rand_core` 0.10 without errors.
+//! type Crypto = RustCrypto<UnwrapErr<SysRng>, Packets>;
 //!
-//! impl TryRng for Rng {
-//!     type Error = core::convert::Infallible;
-//!
-//!     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-//!         self.try_next_u64().map(|number| (number >> 32) as u32)
-//!     }
-//!     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-//!         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-//!         Ok(self.0 ^ (self.0 >> 29))
-//!     }
-//!     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-//!         for octet in out {
-//!             *octet = (self.try_next_u64()? >> 24) as u8;
-//!         }
-//!         Ok(())
-//!     }
-//! }
-//!
-//! impl TryCryptoRng for Rng {}
-//!
-//! /// A host with a single connection. A gateway looks into its configuration instead.
+//! /// Who may connect: a single peer with a single child. A gateway looks into its configuration instead.
 //! struct Single<'p>(Connection<'p>, ChildConfig<'p>);
 //!
 //! impl Pad for Single<'_> {
@@ -76,6 +72,140 @@
 //!     }
 //!     fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
 //!         after.is_none().then_some(PeerId(0))
+//!     }
+//! }
+//!
+//! struct Node<'m> {
+//!     ike: Endpoint<'m, Crypto, Single<'m>>,
+//!     outbound: Outbound<'m, Packets>,
+//!     inbound: Inbound<'m, Packets>,
+//!     /// Which SAs of the engines belong to which Child SA.
+//!     installed: heapless::Vec<(ChildId, SaId, SaId), 4>,
+//! }
+//!
+//! impl Node<'_> {
+//!     /// A datagram came, or (`None`) time has passed. Returns when to call again at the latest.
+//!     fn turn(
+//!         &mut self,
+//!         now: Instant,
+//!         came: Option<(Path, &mut [u8])>,
+//!         mut send: impl FnMut(Path, &[u8]),
+//!     ) -> Option<Instant> {
+//!         match came {
+//!             // What is dropped is the sender's affair; a gateway counts it.
+//!             Some((path, datagram)) => _ = self.ike.handle_datagram(now, path, datagram),
+//!             None => self.ike.handle_timeout(now),
+//!         }
+//!         while let Some(Transmit { path, datagram, .. }) = self.ike.poll_transmit() {
+//!             send(path, datagram);
+//!         }
+//!         while let Some(event) = self.ike.poll_event() {
+//!             match event {
+//!                 Event::ChildUp(up) => {
+//!                     let sas = install(now, &up, &mut self.outbound, &mut self.inbound).expect("room in the engines");
+//!                     self.installed.push(sas).expect("as many places as IKE has");
+//!                 }
+//!                 Event::ChildDown { child, .. } => {
+//!                     if let Some(place) = self.installed.iter().position(|(id, ..)| *id == child) {
+//!                         let (_, out, into) = self.installed.swap_remove(place);
+//!                         self.outbound.remove(out);
+//!                         self.inbound.remove(into);
+//!                     }
+//!                 }
+//!                 Event::Closed { cause, .. } => println!("the connection ended: {cause:?}"),
+//!                 _ => {}
+//!             }
+//!         }
+//!         self.ike.poll_timeout()
+//!     }
+//!
+//!     /// Protects a packet of this site in place, and says where it goes. `None`: it must not leave, or not yet.
+//!     fn seal(&mut self, now: Instant, packet: &mut PacketBuf<'_>) -> Option<Path> {
+//!         match self.outbound.classify(now, packet.as_slice()).ok()? {
+//!             Verdict::Clear => None, // no rule here says that
+//!             Verdict::Protect(sa) => Some(self.outbound.seal(now, sa, packet).ok()?.path),
+//!             Verdict::Acquire(_) => {
+//!                 if self.ike.ike_sas().next().is_none() {
+//!                     self.ike.initiate(now, PeerId(0), None).expect("room for an IKE SA");
+//!                 }
+//!                 None
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! /// Hands a Child SA with its keys to the engines.
+//! fn install(
+//!     now: Instant,
+//!     up: &ChildUp<'_>,
+//!     outbound: &mut Outbound<'_, Packets>,
+//!     inbound: &mut Inbound<'_, Packets>,
+//! ) -> Option<(ChildId, SaId, SaId)> {
+//!     let mut path = up.path;
+//!     if up.encap == Encap::None {
+//!         // Protocol 50 has no ports.
+//!         path.local.set_port(0);
+//!         path.remote.set_port(0);
+//!     }
+//!     let params = |spi, keymat| Params {
+//!         spi, mode: Mode::Tunnel, alg: up.aead().expect("only AEADs are offered"), keymat, esn: up.suite.esn,
+//!         path, encap: up.encap, policy: PolicyId(up.config.0), local_ts: up.local, remote_ts: up.remote,
+//!         lifetime: Lifetime::default(), // IKE rekeys by age
+//!     };
+//!     let sa = InboundParams { sa: params(up.spi_in, up.key_in), window: 128, highest_seen: 0 };
+//!     let into = inbound.install(now, &sa).ok()?;
+//!     // With `outbound_ready` false a gateway keeps the key, and installs this half when `Event::ChildOutbound` comes:
+//!     // what is sent before then the peer may not be able to open yet.
+//!     let (copy_dscp, dont_fragment) = (true, DontFragment::Copy);
+//!     let sa = OutboundParams { sa: params(up.spi_out, up.key_out), last_sent: 0, copy_dscp, dont_fragment };
+//!     Some((up.child, outbound.install(now, &sa).ok()?, into))
+//! }
+//!
+//! /// All memory of a node: room for two IKE SAs and four Child SAs, so that each can be rekeyed.
+//! struct Memory {
+//!     sas: [IkeSlot<Crypto>; 2],
+//!     children: [ChildSlot; 4],
+//!     index: [IndexBlock; IndexBlock::needed(2, 4)],
+//!     messages: [u8; 2 * 2 * 1280],
+//!     hits: [Hits; 1],
+//!     rules: [Slot; 1],
+//!     outbound: [OutboundSlot<Packets>; 4],
+//!     inbound: [InboundSlot<Packets>; 4],
+//!     windows: [u64; 4 * 2], // 128 packets each
+//! }
+//!
+//! impl Memory {
+//!     fn new() -> Self {
+//!         Self {
+//!             sas: Default::default(),
+//!             children: [const { ChildSlot::EMPTY }; 4],
+//!             index: [const { IndexBlock::EMPTY }; IndexBlock::needed(2, 4)],
+//!             messages: [0; 2 * 2 * 1280],
+//!             hits: [Hits::NONE],
+//!             rules: [Slot::EMPTY],
+//!             outbound: [const { OutboundSlot::<Packets>::EMPTY }; 4],
+//!             inbound: [const { InboundSlot::<Packets>::EMPTY }; 4],
+//!             windows: [0; 4 * 2],
+//!         }
+//!     }
+//!
+//!     fn node<'m>(&'m mut self, config: Single<'m>) -> Node<'m> {
+//!         let protect = Action::Protect(PolicyId(config.1.id.0));
+//!         let selector = Selector { local: config.1.local[0], remote: config.1.remote[0] };
+//!         let rule = Rule { id: RuleId(0), priority: 100, selector, action: protect };
+//!         let mut outbound = Outbound::new(Packets, &mut self.hits, &mut self.outbound);
+//!         outbound.set_rules(Index::build([rule], &mut self.rules[..], &mut [][..]).unwrap()).unwrap();
+//!         // Without rules nothing is let in in clear.
+//!         let inbound = Inbound::new(Packets, &mut [], &mut self.inbound, &mut self.windows);
+//!         let storage = Storage {
+//!             sas: &mut self.sas,
+//!             children: &mut self.children,
+//!             index: &mut self.index,
+//!             messages: &mut self.messages,
+//!         };
+//!         let crypto = RustCrypto::new(UnwrapErr(SysRng), Packets);
+//!         let ike = Endpoint::new(crypto, config, storage, Settings::default()).expect("as much of each as it takes");
+//!         Node { ike, outbound, inbound, installed: heapless::Vec::new() }
 //!     }
 //! }
 //!
@@ -94,57 +224,65 @@
 //!     auth: Authentication::Psk(b"correct horse battery staple"), ike: &ike,
 //!     force_encap: false, dpd: Duration::from_secs(20), rekey: Duration::from_secs(14_400),
 //! }, child);
+//! let (mut memory_a, mut memory_b) = (Memory::new(), Memory::new());
+//! let mut a = memory_a.node(connection(left, right, "left.example", "right.example", left_child));
+//! let mut b = memory_b.node(connection(right, left, "right.example", "left.example", right_child));
 //!
-//! // The memory: room for 4 IKE SAs and 4 Child SAs on each side.
-//! let mut slots: [[IkeSlot<_>; 4]; 2] = Default::default();
-//! let mut children: [[ChildSlot; 4]; 2] = Default::default();
-//! let mut index = [const { [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 4)] }; 2];
-//! let mut messages = [[0; 4 * 2 * 1280]; 2];
-//! let [slots_a, slots_b] = &mut slots;
-//! let [children_a, children_b] = &mut children;
-//! let [index_a, index_b] = &mut index;
-//! let [messages_a, messages_b] = &mut messages;
-//! let mut a = Endpoint::new(
-//!     RustCrypto::new(Rng(1), ipsec_core::crypto::rustcrypto::RustCrypto),
-//!     connection(left, right, "left.example", "right.example", left_child),
-//!     Storage { sas: slots_a, children: children_a, index: index_a, messages: messages_a },
-//!     Settings::default(),
-//! ).unwrap();
-//! let mut b = Endpoint::new(
-//!     RustCrypto::new(Rng(2), ipsec_core::crypto::rustcrypto::RustCrypto),
-//!     connection(right, left, "right.example", "left.example", right_child),
-//!     Storage { sas: slots_b, children: children_b, index: index_b, messages: messages_b },
-//!     Settings::default(),
-//! ).unwrap();
-//!
+//! // The first packet finds no SA, and calls the other side.
 //! let now = Instant::from_millis(1);
-//! a.initiate(now, PeerId(0), None).unwrap();
-//! let mut keys = Vec::new();
-//! for _ in 0..4 {
-//!     // The network: what one sends, the other receives.
-//!     while let Some(transmit) = a.poll_transmit() {
-//!         let path = Path { local: transmit.path.remote, remote: transmit.path.local };
-//!         b.handle_datagram(now, path, &mut transmit.datagram.to_vec()).unwrap();
-//!     }
-//!     while let Some(transmit) = b.poll_transmit() {
-//!         let path = Path { local: transmit.path.remote, remote: transmit.path.local };
-//!         a.handle_datagram(now, path, &mut transmit.datagram.to_vec()).unwrap();
-//!     }
-//!     // The data plane: what one sends with, the other receives with.
-//!     while let Some(event) = a.poll_event() {
-//!         if let Event::ChildUp(up) = event {
-//!             keys.push((up.spi_out, up.key_out.to_vec()));
-//!         }
-//!     }
-//!     while let Some(event) = b.poll_event() {
-//!         if let Event::ChildUp(up) = event {
-//!             keys.push((up.spi_in, up.key_in.to_vec()));
-//!         }
-//!     }
+//! let ping = [
+//!     0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9, // IPv4
+//!     0x13, 0x88, 0, 7, 0, 12, 0, 0, b'p', b'i', b'n', b'g', // UDP
+//! ];
+//! let mut octets = [0; 256];
+//! assert_eq!(a.seal(now, &mut PacketBuf::with_payload(&mut octets, &ping).unwrap()), None);
+//!
+//! // The network: what one sends, the other receives.
+//! let mut wire: Vec<(Path, Vec<u8>)> = Vec::new();
+//! a.turn(now, None, |path, datagram| wire.push((path, datagram.to_vec())));
+//! while !wire.is_empty() {
+//!     let (sent, mut datagram) = wire.remove(0);
+//!     let came = Path { local: sent.remote, remote: sent.local };
+//!     let receiver = if came.local == right { &mut b } else { &mut a };
+//!     receiver.turn(now, Some((came, &mut datagram)), |path, datagram| wire.push((path, datagram.to_vec())));
 //! }
-//! let [ours, theirs] = &keys[..] else { panic!("no Child SA") };
-//! assert_eq!(ours, theirs);
+//! let IkeView { state, .. } = a.ike.ike_sas().next().unwrap();
+//! assert_eq!(state, SaState::Established);
+//! let ChildView { spi_out, .. } = a.ike.child_sas().next().unwrap();
+//! assert!(b.inbound.has(spi_out));
+//!
+//! // A packet from left to right, and one back. Each comes out as it went in.
+//! let (mut inner, mut from, mut to) = (ping, &mut a, &mut b);
+//! for _ in 0..2 {
+//!     let mut packet = PacketBuf::with_payload(&mut octets, &inner).unwrap();
+//!     let path = from.seal(now, &mut packet).expect("an SA");
+//!     assert!(!packet.as_slice().ends_with(b"ping"));
+//!     let came = Path { local: path.remote, remote: path.local };
+//!     to.inbound.open(now, came, Ecn::NotEct, &mut packet).expect("what the other side sealed");
+//!     assert_eq!(packet.as_slice(), inner);
+//!     inner[12..20].rotate_left(4); // source and destination
+//!     core::mem::swap(&mut from, &mut to);
+//! }
 //! ```
+//!
+//! # What it guarantees
+//!
+//! * No allocator, no unsafe code, no clock, no sockets; it builds for targets without an operating system.
+//! * No panic: a link test shows that no panic path is left in its machine code, with any crypto provider. What that leaves
+//!   open in the crates behind the default provider is listed in `PANIC-WAIVERS.md`.
+//! * Keys are made where they stay, and wiped there when they are given up, with the stack that made them; nothing prints
+//!   one. What the caller copies out of [`event::ChildUp`] is the caller's to wipe.
+//! * Every call does a bounded amount of work, and its time does not grow with the number of SAs, except where it looks at
+//!   all of them by its nature ([`endpoint::Endpoint::new`], the iterators, [`endpoint::Endpoint::pad_mut`]).
+//!
+//! # Features
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `rustcrypto` (default) | [`crypto::rustcrypto`] in portable Rust; else bring an [`crypto::IkeCrypto`] of your own |
+//! | `defmt` | `defmt::Format` for errors, algorithms and identifiers |
+//!
+//! It takes Rust 1.91.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -161,6 +299,11 @@
 
 #[cfg(test)]
 extern crate std;
+
+/// What the README shows to embedders compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 mod agenda;
 mod agreement;

@@ -9,6 +9,12 @@ use crate::registry::NotifyKind;
 use crate::rules::Payloads;
 
 /// What NAT detection found.
+///
+/// ```
+/// use ike_core::natd::Nat;
+/// let behind_one = Nat { local: true, remote: false }; // `IkeView::nat` says so: we send keepalives
+/// assert!(behind_one.found() && !Nat::default().found());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Nat {

@@ -24,6 +24,35 @@ pub struct PeerId(pub u32);
 pub struct ChildConfigId(pub u32);
 
 /// The caller's connections.
+///
+/// ```
+/// use core::net::IpAddr;
+/// use ike_core::pad::{ChildConfig, Connection, Pad, PeerId};
+/// /// Connections with the children of each, in the order in which they are tried, numbered from 0.
+/// struct Table<'p>(Vec<(Connection<'p>, Vec<ChildConfig<'p>>)>);
+///
+/// impl Table<'_> {
+///     fn peer(&self, peer: PeerId) -> Option<&(Connection<'_>, Vec<ChildConfig<'_>>)> {
+///         self.0.get(peer.0 as usize)
+///     }
+/// }
+///
+/// impl Pad for Table<'_> {
+///     fn connection(&self, peer: PeerId) -> Option<Connection<'_>> {
+///         Some(self.peer(peer)?.0)
+///     }
+///     fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>> {
+///         self.peer(peer)?.1.get(index).copied()
+///     }
+///     fn candidate(&self, _local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+///         let next = after.map_or(0, |after| after.0 + 1);
+///         let at = |peer: &PeerId| self.peer(*peer).and_then(|(connection, _)| connection.path).map(|path| path.remote.ip());
+///         (next..self.0.len() as u32).map(PeerId).find(|peer| at(peer).is_none_or(|at| at == remote))
+///     }
+/// }
+///
+/// assert_eq!(Table(Vec::new()).candidate([192, 0, 2, 1].into(), [192, 0, 2, 2].into(), None), None);
+/// ```
 pub trait Pad {
     /// The connection with this name, or `None` when it no longer exists.
     fn connection(&self, peer: PeerId) -> Option<Connection<'_>>;

@@ -5,6 +5,16 @@ use core::time::Duration;
 use crate::window::Retransmission;
 
 /// How the endpoint behaves; the defaults suit a gateway.
+///
+/// ```
+/// use core::time::Duration;
+/// use ike_core::endpoint::Settings;
+/// use ike_core::window::Retransmission;
+/// // A peer behind a slow link is given up later.
+/// let retransmission = Retransmission { tries: 12, ..Retransmission::default() };
+/// let settings = Settings { retransmission, keepalive: Duration::from_secs(15), ..Settings::default() };
+/// assert_eq!((settings.ike_port, settings.natt_port), (500, 4500));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Our port for IKE without NAT traversal.

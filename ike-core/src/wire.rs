@@ -1,5 +1,24 @@
 //! The only modules that touch octets of messages. Every file has the same rhythm: a view that borrows the message and is
 //! checked once when it is made, then the method of [`writer::MessageWriter`] that writes the payload, then tests.
+//!
+//! What one side writes and the other one reads:
+//!
+//! ```
+//! use ike_core::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
+//! use ike_core::wire::{chain::{Chain, Payload}, header::Header, nonce::Nonce, notify::Notify, writer::{MessageWriter, Written}};
+//! let mut octets = [0; 128];
+//! let header = Header { initiator: true, ..Header::new(0x1122, 0, ExchangeType::IKE_SA_INIT, 0) };
+//! let mut message = MessageWriter::new(&mut octets, &header).unwrap();
+//! message.notify(ProtocolId::NONE, &[], NotifyKind::COOKIE, b"crumbs").unwrap();
+//! message.nonce(&[7; 32]).unwrap();
+//! let Written { len, .. } = message.finish();
+//!
+//! let header = Header::parse(&octets[..len]).unwrap();
+//! let payloads: Vec<Payload<'_>> = Chain::new(header.next, &octets[Header::LEN..len]).collect::<Result<_, _>>().unwrap();
+//! assert_eq!(payloads[0].kind, PayloadType::NOTIFY);
+//! assert_eq!(Notify::parse(payloads[0].body).unwrap().data, b"crumbs");
+//! assert_eq!(Nonce::parse(payloads[1].body).unwrap().as_slice(), [7; 32]);
+//! ```
 
 pub mod auth;
 pub mod cert;

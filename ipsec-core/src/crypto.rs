@@ -9,6 +9,13 @@ pub mod conformance;
 pub mod rustcrypto;
 
 /// An AEAD algorithm of ESP (RFC 4106) and of the IKEv2 SK payload (RFC 5282).
+///
+/// ```
+/// use ipsec_core::crypto::AeadAlg;
+/// let alg = AeadAlg::Aes256Gcm16;
+/// assert_eq!(alg.key_len() + alg.salt_len(), 36); // octets of keying material for each direction
+/// assert_eq!(alg.iv_len() + alg.tag_len(), 24); // octets that it adds to each packet
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -58,6 +65,36 @@ pub struct Forged;
 pub struct NoIv;
 
 /// What a crypto engine does for packets.
+///
+/// An engine of your own has three functions to implement; [`conformance::check`] holds it to known answers:
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
+/// use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto, conformance};
+/// /// Counts what it seals, and leaves the work to another engine.
+/// struct Counting(u64);
+///
+/// impl PacketCrypto for Counting {
+///     type AeadKey = AeadKey; // of a chip: the number of a key slot
+///
+///     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
+///         RustCrypto.aead_key(alg, key)
+///     }
+///     fn seal(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+///         self.0 += 1;
+///         RustCrypto.seal(key, nonce, aad, text_and_tag);
+///     }
+///     fn open(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
+///         RustCrypto.open(key, nonce, aad, text_and_tag)
+///     }
+/// }
+///
+/// let mut engine = Counting(0);
+/// for case in conformance::SP800_38D {
+///     conformance::check(&mut engine, case, &mut [0; 76]).unwrap();
+/// }
+/// assert_eq!(engine.0, 5);
+/// ```
 pub trait PacketCrypto {
     /// A key the engine is ready to use. Not `Clone`: two copies of a sending key would repeat nonces. Wiped on drop.
     type AeadKey;

@@ -1,6 +1,14 @@
 //! Explicit Congestion Notification across a tunnel (RFC 6040).
 
 /// The ECN field of an IP header.
+///
+/// ```
+/// use ipsec_core::ecn::Ecn;
+/// let (inner, outer) = (Ecn::of(0b1011_1010), Ecn::Ce);
+/// assert_eq!(inner, Ecn::Ect0);
+/// assert_eq!(inner.decapsulate(outer), Some(Ecn::Ce)); // congestion on the way is told to the receiver
+/// assert_eq!(Ecn::NotEct.decapsulate(outer), None); // who cannot be told loses the packet
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]

@@ -39,6 +39,20 @@ const NATT_PORT: u16 = 4500;
 ///
 /// The UDP checksum is 0 over IPv4 (RFC 3948 §2.1) and computed over IPv6 (RFC 8200 §8.1).
 ///
+/// ```
+/// use ipsec_core::buf::PacketBuf;
+/// use ipsec_core::encap::{Arrival, Egress, pop_outer, push_outer};
+/// use ipsec_core::net::{Encap, Path};
+/// let path = Path { local: "192.0.2.1:4500".parse().unwrap(), remote: "192.0.2.2:4500".parse().unwrap() };
+/// // `Outbound::seal` returns it.
+/// let egress = Egress { path, encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 1 };
+/// let mut bytes = [0; 128];
+/// let mut packet = PacketBuf::with_payload(&mut bytes, &[0x2b, 0xad, 0xca, 0xfe, 0, 0, 0, 1]).unwrap();
+/// push_outer(&egress, &mut packet).unwrap();
+/// assert_eq!(packet.len(), 20 + 8 + 8); // IPv4, UDP, ESP
+/// assert!(matches!(pop_outer(&mut packet), Ok(Arrival::Esp { .. })));
+/// ```
+///
 /// # Errors
 /// [`NoRoom`]: too little headroom, or more than 65,535 octets. The packet may then have some headers.
 pub fn push_outer(egress: &Egress, packet: &mut PacketBuf<'_>) -> Result<(), NoRoom> {
@@ -147,6 +161,20 @@ pub enum Arrival {
 
 /// Takes the outer headers off a packet for us that carries ESP, or IKE on port 4500. IP fragments stay as they are:
 /// whoever owns the network interface reassembles.
+///
+/// ```
+/// use ipsec_core::buf::PacketBuf;
+/// use ipsec_core::ecn::Ecn;
+/// use ipsec_core::encap::{Arrival, pop_outer};
+/// let mut received = [
+///     0x45, 0, 0, 28, 0, 0, 0, 0, 64, 50, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1, // IPv4, protocol 50
+///     0x2b, 0xad, 0xca, 0xfe, 0, 0, 0, 1, // SPI, sequence number
+/// ];
+/// let mut packet = PacketBuf::new(&mut received, 0, 28).unwrap();
+/// let Ok(Arrival::Esp { path, ecn: Ecn::NotEct }) = pop_outer(&mut packet) else { panic!() };
+/// assert_eq!(path.remote, "192.0.2.2:0".parse().unwrap());
+/// assert_eq!(packet.as_slice()[..4], [0x2b, 0xad, 0xca, 0xfe]); // for `Inbound::open`
+/// ```
 ///
 /// # Errors
 /// [`Discard::InHeader`]: not an IP packet, or its UDP header or datagram is broken.

@@ -15,11 +15,24 @@
 //! 5. Packet in clear → [`check_clear`](engine::Inbound::check_clear).
 //! 6. `poll_event`, `poll_timeout`, `handle_timeout` on both: lifetimes, first packets, peers that moved.
 //!
+//! # Memory
+//!
+//! All of it is the caller's, and nothing grows:
+//!
+//! * for each SA an [`engine::OutboundSlot`] or [`engine::InboundSlot`], for an inbound one also a word for 64 packets of its
+//!   replay window. A rekey has two SAs in the place of one for a while;
+//! * for each rule an [`spd::Slot`], a [`spd::Hits`] in each engine that counts, and for more than eight of them
+//!   [`spd::Index::nodes`] nodes. One index may serve several engines;
+//! * a buffer for each packet on its way, with [`buf::HEADROOM`] octets in front of it and [`buf::TAILROOM`] behind: it is
+//!   encrypted where it lies.
+//!
+//! # A complete program
+//!
 //! ```
 //! use ipsec_core::buf::PacketBuf;
 //! use ipsec_core::crypto::{AeadAlg, rustcrypto::RustCrypto};
 //! use ipsec_core::ecn::Ecn;
-//! use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
+//! use ipsec_core::engine::{Inbound, InboundSlot, Ingress, Outbound, OutboundSlot, Verdict};
 //! use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
 //! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 //! use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
@@ -77,10 +90,33 @@
 //! let path = Path { local: b, remote: a };
 //! let sa = InboundParams { sa: params(path, &ts_b, &ts_a), window: 1024, highest_seen: 0 };
 //! inbound.install(now, &sa).unwrap();
-//! let ingress = inbound.open(now, path, Ecn::NotEct, &mut packet).unwrap();
-//! assert_eq!(ingress.policy, PolicyId(1));
+//! let Ingress { policy, flow, .. } = inbound.open(now, path, Ecn::NotEct, &mut packet).unwrap();
+//! assert_eq!((policy, flow.len), (PolicyId(1), inner.len()));
 //! assert_eq!(packet.as_slice(), inner);
 //! ```
+//!
+//! `ike-core`'s documentation begins with one that negotiates its keys.
+//!
+//! # What it guarantees
+//!
+//! * No allocator, no unsafe code, no clock, no sockets; it builds for targets without an operating system.
+//! * No panic: a link test shows that no panic path is left in its machine code, with any crypto provider. What that leaves
+//!   open in the crates behind the default provider is listed in `PANIC-WAIVERS.md`.
+//! * A key is wiped when its SA is removed, and the stack that it was made on at once; nothing prints one. The keying material
+//!   that [`sa::Params`] lends is the caller's to wipe.
+//! * A sequence number is used once: an SA can be neither copied nor read, and ends before its numbers repeat.
+//! * Nothing but an authentic packet changes an inbound SA. Whatever is discarded is counted under a reason of its own
+//!   ([`error::Discard`]).
+//!
+//! # Features
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `rustcrypto` (default) | [`crypto::rustcrypto`], AES-GCM in portable Rust; else bring a [`crypto::PacketCrypto`] of your own |
+//! | `smoltcp` | the module `phy`: a `smoltcp` device that speaks IPsec |
+//! | `defmt` | `defmt::Format` for errors, discards and identifiers |
+//!
+//! It takes Rust 1.91.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -3,6 +3,12 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A Security Parameters Index of ESP. 0–255 are reserved and cannot be held (RFC 4303 §2.1).
+///
+/// ```
+/// use ipsec_core::net::Spi;
+/// assert_eq!(Spi::new(0x1000).map(Spi::get), Some(0x1000));
+/// assert_eq!(Spi::new(255), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Spi(u32);
@@ -129,6 +135,14 @@ impl AddrRange {
 }
 
 /// Ports from `start` to `end`, both included. For ICMP and ICMPv6 a "port" is type × 256 + code (RFC 7296 §3.13.1).
+///
+/// ```
+/// use ipsec_core::net::PortRange;
+/// let dynamic = PortRange { start: 49152, end: 65535 };
+/// assert!(dynamic.matches(Some(50_000)) && !dynamic.matches(Some(53)));
+/// assert!(!dynamic.matches(None) && PortRange::ANY.matches(None)); // a fragment tells no port
+/// assert_eq!(PortRange::ANY.intersect(&dynamic), Some(dynamic));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PortRange {
@@ -173,6 +187,15 @@ impl PortRange {
 }
 
 /// One end of the traffic an SA carries: a traffic selector of RFC 7296 §3.13.1.
+///
+/// ```
+/// use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+/// let site = TrafficSelector::addrs(AddrRange::prefix([10, 2, 0, 0].into(), 16).unwrap());
+/// let dns = TrafficSelector { protocol: 17, ports: PortRange::single(53), addrs: AddrRange::ANY_V4 };
+/// let both = site.intersect(&dns).unwrap();
+/// assert!(both.matches([10, 2, 0, 9].into(), 17, Some(53)));
+/// assert!(!both.matches([10, 2, 0, 9].into(), 6, Some(53)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TrafficSelector {
     /// Addresses of this end.

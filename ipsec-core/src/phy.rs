@@ -27,6 +27,43 @@ const TRIES: usize = 8;
 /// dropped and leave their policy in [`take_acquire`](Self::take_acquire). IKE on ports 500 and 4500 is an ordinary socket
 /// of the interface and needs BYPASS rules. Fragments of outer packets are not reassembled: the inner MTU leaves room for
 /// the headers, and so there are none to be made.
+///
+/// ```
+/// use ipsec_core::buf::{HEADROOM, TAILROOM};
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::engine::{Inbound, Outbound};
+/// use ipsec_core::phy::{Device, RxToken, TxToken};
+/// use smoltcp::phy::{Device as _, DeviceCapabilities, Medium};
+/// use smoltcp::time::Instant;
+/// # struct Wire; // on which nothing comes
+/// # enum Never {}
+/// # impl smoltcp::phy::RxToken for Never {
+/// #     fn consume<R, F: FnOnce(&[u8]) -> R>(self, _: F) -> R { match self {} }
+/// # }
+/// # impl smoltcp::phy::TxToken for Never {
+/// #     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, _: usize, _: F) -> R { match self {} }
+/// # }
+/// # impl smoltcp::phy::Device for Wire {
+/// #     type RxToken<'t> = Never;
+/// #     type TxToken<'t> = Never;
+/// #     fn receive(&mut self, _: Instant) -> Option<(Never, Never)> { None }
+/// #     fn transmit(&mut self, _: Instant) -> Option<Never> { None }
+/// #     fn capabilities(&self) -> DeviceCapabilities {
+/// #         let mut capabilities = DeviceCapabilities::default();
+/// #         (capabilities.medium, capabilities.max_transmission_unit) = (Medium::Ip, 1500);
+/// #         capabilities
+/// #     }
+/// # }
+/// let outbound = Outbound::new(RustCrypto, &mut [], &mut []); // rules and SAs: as for engines alone
+/// let inbound = Inbound::new(RustCrypto, &mut [], &mut [], &mut []);
+/// let (mut rx, mut tx) = ([0; 1500], [0; HEADROOM + 1500 + TAILROOM]);
+/// let mut device = Device::new(Wire, outbound, inbound, &mut rx, &mut tx).expect("a device of whole IP packets");
+/// assert_eq!(device.capabilities().max_transmission_unit, 1415); // what ESP in UDP over IPv6 leaves
+///
+/// // An interface polls it, as any other device:
+/// let came: Option<(RxToken<'_>, TxToken<'_, '_, _, _>)> = device.receive(Instant::ZERO);
+/// assert!(came.is_none());
+/// ```
 pub struct Device<'a, D, P: PacketCrypto> {
     device: D,
     /// Sends; open to the caller for rules, SAs and events.

@@ -32,6 +32,15 @@ pub struct Limit {
 }
 
 /// The lifetime of an SA (RFC 4301 §4.4.2.1). Never negotiated: a local matter.
+///
+/// ```
+/// use core::time::Duration;
+/// use ipsec_core::sa::{Lifetime, Limit};
+/// let an_hour = Limit { age: Some(Duration::from_secs(3600)), ..Limit::default() };
+/// let a_gigabyte = Limit { bytes: Some(1 << 30), ..Limit::default() };
+/// let lifetime = Lifetime { soft: a_gigabyte, hard: an_hour };
+/// assert_eq!(lifetime.hard.packets, None); // any number
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lifetime {
     /// Raises [`Event::SoftLifetime`] once: time to rekey.
@@ -98,7 +107,7 @@ pub enum DontFragment {
 ///     remote_ts: &[theirs],
 ///     lifetime: Lifetime::default(),
 /// };
-/// # let _ = params;
+/// assert_eq!(params.keymat.len(), params.alg.key_len() + params.alg.salt_len());
 /// ```
 pub struct Params<'k> {
     /// Of an outbound SA chosen by the peer, of an inbound SA by us.
@@ -175,6 +184,34 @@ pub struct SaId {
 }
 
 /// What happened to an SA. The data path only reports; the caller decides.
+///
+/// ```
+/// use core::time::Duration;
+/// use ipsec_core::engine::{Outbound, OutboundSlot};
+/// use ipsec_core::sa::{Event, Lifetime, Limit, OutboundParams, Reached, SaId, Status};
+/// use ipsec_core::time::Instant;
+/// # use ipsec_core::crypto::{AeadAlg, rustcrypto::RustCrypto};
+/// # use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
+/// # use ipsec_core::sa::{DontFragment, Mode, Params};
+/// # let all = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+/// # let at: core::net::SocketAddr = "192.0.2.1:0".parse().unwrap();
+/// let soft = Limit { age: Some(Duration::from_secs(60)), ..Limit::default() };
+/// let lifetime = Lifetime { soft, hard: Limit::default() };
+/// # let sa = Params { spi: Spi::new(0x1000).unwrap(), mode: Mode::Tunnel, alg: AeadAlg::Aes128Gcm16, keymat: &[7; 20],
+/// #     esn: true, path: Path { local: at, remote: at }, encap: Encap::None, policy: ipsec_core::spd::PolicyId(1),
+/// #     local_ts: &all, remote_ts: &all, lifetime };
+/// # let params = OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy };
+/// # let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 1];
+/// # let mut outbound: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut sas);
+/// let id: SaId = outbound.install(Instant::ZERO, &params).unwrap();
+/// let due = outbound.poll_timeout().unwrap();
+/// assert_eq!(due, Instant::from_millis(60_000));
+/// outbound.handle_timeout(due);
+/// let Some(Event::SoftLifetime { sa, reached: Reached::Age, .. }) = outbound.poll_event() else { panic!() };
+/// assert_eq!(sa, id); // time to ask IKE for another one
+/// let status: Status = outbound.sa(id).unwrap();
+/// assert!(!status.dead && status.packets == 0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A soft limit was reached: rekey.

@@ -98,6 +98,16 @@ pub enum Direction {
 }
 
 /// One configured rule. It holds for both ways; an engine of one way sees its half.
+///
+/// ```
+/// use ipsec_core::net::{AddrRange, PortRange};
+/// use ipsec_core::spd::{Action, Direction, Entry, Rule, RuleId, Selector};
+/// let web = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4).protocol(6).remote_ports(PortRange::single(443));
+/// let rule = Rule { id: RuleId(1), priority: 100, selector: web, action: Action::Bypass };
+/// let [out, into, forward]: [Entry; 3] = rule.entries(); // as `ip xfrm policy` shows them
+/// assert_eq!((out.direction, out.destination.ports), (Direction::Out, PortRange::single(443)));
+/// assert_eq!((into.source, forward.source), (out.destination, out.destination));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// The caller's number; unique in an index.

@@ -35,9 +35,9 @@ pub enum Iv {
 /// ```
 /// use ipsec_core::buf::{HEADROOM, TAILROOM};
 /// use ipsec_core::crypto::AeadAlg;
-/// use ipsec_core::transform::Layout;
+/// use ipsec_core::transform::{Iv, Layout};
 /// let layout = Layout::of(AeadAlg::Aes256Gcm16);
-/// assert_eq!((layout.headroom(), layout.tailroom()), (16, 21));
+/// assert_eq!((layout.headroom(), layout.tailroom(), layout.iv), (16, 21, Iv::Counter));
 /// assert!(layout.headroom() <= HEADROOM && layout.tailroom() <= TAILROOM);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

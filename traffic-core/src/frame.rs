@@ -33,6 +33,15 @@ pub struct Frame<'f> {
 }
 
 /// The VLAN tags of a frame, at most two: a provider's and a customer's.
+///
+/// ```
+/// use traffic_core::frame::Frame;
+/// let mut octets = [0; 60];
+/// octets[12..20].copy_from_slice(&[0x88, 0xa8, 0, 100, 0x81, 0, 0, 7]); // a provider's tag, and a customer's
+/// let tags = Frame::of(&octets).unwrap().tags;
+/// assert_eq!(tags.outer().map(|tag| tag.vlan), Some(100));
+/// assert_eq!(tags.inner().map(|tag| tag.vlan), Some(7));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Tags {
     outer: Option<Tag>,

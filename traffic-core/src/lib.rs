@@ -23,6 +23,9 @@
 //! assert_eq!(flow.ports, Ports::Pair { source: 5000, destination: 53 });
 //! assert!(packet.ends_with(b"ping"));
 //! ```
+//!
+//! It takes no memory of its own, has no features, and takes Rust 1.91. A link test shows that no panic path is left in its
+//! machine code. What it has of `ipsec-core` are the readers: whoever links it alone gets none of the SAs.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

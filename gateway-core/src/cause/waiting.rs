@@ -11,6 +11,13 @@ use ipsec_core::net::Path;
 use super::{Cause, Kind};
 
 /// Why this machine did not send something.
+///
+/// ```
+/// use gateway_core::cause::{Cause, Unsent};
+/// let unsent = Unsent { why: "Operation not permitted".into(), filtered: true };
+/// let cause = Cause::unsent("IKE_SA_INIT", "192.0.2.1:500", &unsent);
+/// assert!(cause.hint.starts_with("a firewall of this machine drops it"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsent {
     /// What it says.
@@ -20,6 +27,14 @@ pub struct Unsent {
 }
 
 /// Why a message of ours does not arrive, as ICMP has it.
+///
+/// ```
+/// use gateway_core::cause::{Cause, Unreachable};
+/// use ipsec_core::net::Path;
+/// let path = Path { local: "192.0.2.2:500".parse().unwrap(), remote: "192.0.2.1:500".parse().unwrap() };
+/// let cause = Cause::unreachable(path.remote.ip(), path, Unreachable::Port);
+/// assert_eq!(cause.text, "192.0.2.1 says that nothing listens at 192.0.2.1:500 (ICMP, unproven)");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreachable {
     /// Nothing listens at that port.

@@ -97,6 +97,12 @@ fn own_addresses(reader: &mut Reader<'_>, (peer, places): &Placed) {
 
 /// What an address is that no peer can have which is called from these addresses of ours; none are any. Within the loopback
 /// network one may want to try things out.
+///
+/// ```
+/// use gateway_core::config::nobodys;
+/// assert_eq!(nobodys([224, 0, 0, 1].into(), &[]), Some("which is a group"));
+/// assert_eq!(nobodys([192, 0, 2, 1].into(), &[]), None);
+/// ```
 pub fn nobodys(address: IpAddr, local: &[IpAddr]) -> Option<&'static str> {
     let address = address.to_canonical();
     let kinds = [

@@ -41,6 +41,14 @@ impl fmt::Display for ConfigError {
 }
 
 /// Something that works and is probably not meant.
+///
+/// ```
+/// use gateway_core::config::{Config, Position, Warning};
+/// let (_, warnings) = Config::parse("").unwrap();
+/// let Warning { at, message } = &warnings[0];
+/// assert_eq!(*at, Position { line: 1, column: 1 });
+/// assert_eq!(message, "there is no [[peer]]: nothing goes into a tunnel");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// Where.

@@ -10,6 +10,27 @@ use super::reach::{self, Exposed};
 use super::{Child, Config, Peer, Policy, SecretSource, Settings};
 
 /// What a reload has to do.
+///
+/// ```
+/// use gateway_core::config::{ChildDiff, Config, PeerDiff};
+/// let file = |rekey: &str| format!(r#"
+/// [[peer]]
+/// name = "cloud"
+/// local = "192.0.2.2"
+/// remote = "192.0.2.1"
+/// psk = "a key of more than twenty characters"
+/// [[peer.child]]
+/// name = "net"
+/// local-ts = "10.2.0.0/16"
+/// remote-ts = "10.1.0.0/16"
+/// rekey = "{rekey}"
+/// "#);
+/// let [old, new] = ["1h", "2h"].map(|rekey| Config::parse(&file(rekey)).unwrap().0);
+/// let diff = Config::diff(&old, &new);
+/// let children = vec![("net".into(), ChildDiff::Changed)]; // its SAs go on
+/// assert_eq!(diff.peers, [("cloud".into(), PeerDiff::Changed { children })]);
+/// assert!(Config::diff(&new, &new).is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
     /// Keys of `[gateway]` that changed.

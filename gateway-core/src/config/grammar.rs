@@ -9,6 +9,20 @@ use core::time::Duration;
 use ipsec_core::net::PortRange;
 
 /// A word that does not fit, and what would.
+///
+/// ```
+/// use gateway_core::config::reader::{Document, Reader};
+/// use gateway_core::config::{Bad, schema::RASPBERRY_PI};
+/// let even = |word: &str| match word.parse::<u32>() {
+///     Ok(number) if number % 2 == 0 => Ok(number),
+///     _ => Err(Bad::whole(word, "an even number")),
+/// };
+/// let text = "port = \"3\"\n";
+/// let document = Document::parse(text).unwrap();
+/// let mut reader = Reader::new(text, &RASPBERRY_PI);
+/// assert!(reader.read(document.root(), "port", "a number in quotes", even).is_none());
+/// assert_eq!(reader.finish().unwrap_err()[0].to_string(), "found \"3\", expected an even number");
+/// ```
 #[derive(Debug)]
 pub struct Bad {
     /// Octets of the string before the part that does not fit.
@@ -200,6 +214,11 @@ pub(super) fn protocol(word: &str) -> Result<u8, Bad> {
 }
 
 /// How protocols are written back.
+///
+/// ```
+/// use gateway_core::config::protocol_name;
+/// assert_eq!((protocol_name(6), protocol_name(89)), (Some("tcp"), None));
+/// ```
 pub fn protocol_name(number: u8) -> Option<&'static str> {
     Some(match number {
         1 => "icmp",

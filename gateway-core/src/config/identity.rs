@@ -12,6 +12,17 @@ use super::grammar::{Bad, dns_name};
 use super::secret::unhex;
 
 /// An identity, owned. Prints as the configuration reads it.
+///
+/// ```
+/// use gateway_core::config::Identity;
+/// use ike_core::registry::IdKind;
+/// use ike_core::wire::id::Id;
+/// use std::net::IpAddr;
+/// let from_a_peer = Id { kind: IdKind::FQDN, data: b"gate.example" };
+/// assert_eq!(Identity::from(from_a_peer).to_string(), "gate.example");
+/// let of_an_address = Identity::from(IpAddr::from([192, 0, 2, 1]));
+/// assert_eq!(of_an_address.id().kind, IdKind::IPV4_ADDR);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     kind: IdKind,

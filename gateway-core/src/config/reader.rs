@@ -19,6 +19,14 @@ use super::schema::{self, Home};
 const ERRORS_MAX: usize = 50;
 
 /// The text as TOML has it.
+///
+/// ```
+/// use gateway_core::config::reader::Document;
+/// let document = Document::parse("[management]\nhttp-port = 8080\n").unwrap();
+/// assert!(document.root().has("management"));
+/// let error = Document::parse("[management\n").unwrap_err();
+/// assert_eq!(error.at.line, 1);
+/// ```
 pub struct Document<'t>(Spanned<DeTable<'t>>);
 
 /// The text being read, for whom, and what was noticed so far.
@@ -43,6 +51,20 @@ pub struct Reader<'t> {
 }
 
 /// A table, and how to call it in messages.
+///
+/// ```
+/// use gateway_core::config::reader::{Document, Placed, Reader, Section, Word};
+/// use gateway_core::config::schema::RASPBERRY_PI;
+/// let text = "[[network]]\nport = \"usb\"\naddress = \"dhcp\"\n";
+/// let document = Document::parse(text).unwrap();
+/// let mut reader = Reader::new(text, &RASPBERRY_PI);
+/// let network: Section<'_, '_> = reader.tables(document.root(), "network", "[[network]]")[0];
+/// let port: Word<'_> = reader.word(network, "port", "a name in quotes").unwrap();
+/// assert_eq!((port.text, port.at), ("usb", 19));
+/// let address: Placed<usize> = reader.read(network, "address", "a word", |word| Ok(word.len())).unwrap();
+/// assert_eq!((address.value, reader.position(address.at).to_string()), (4, "3:11".to_owned()));
+/// assert!(network.has_beside(&["port"]));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Section<'v, 't> {
     /// As the schema has it.

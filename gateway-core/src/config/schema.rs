@@ -18,6 +18,12 @@ pub struct Home {
 }
 
 /// A table of the file.
+///
+/// ```
+/// use gateway_core::config::schema::{FILE, LINUX, Table};
+/// let Table { title, keys } = &LINUX.tables[0];
+/// assert_eq!((*title, *keys), (FILE, &["gateway", "peer", "policy"][..]));
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub struct Table {
     /// As it is written, `[[peer.child]]`; of the whole file [`FILE`].

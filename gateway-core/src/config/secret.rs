@@ -17,6 +17,25 @@ pub const PSK_MAX: usize = 256;
 pub const PSK_SHORT: usize = 20;
 
 /// A pre-shared key. Wiped on drop, never printed, never cloned, compared in constant time.
+///
+/// ```
+/// use gateway_core::config::Config;
+/// let text = r#"
+/// [[peer]]
+/// name = "cloud"
+/// local = "192.0.2.2"
+/// remote = "192.0.2.1"
+/// psk = "0x000102030405060708090a0b0c0d0e0f"
+/// [[peer.child]]
+/// name = "net"
+/// local-ts = "10.2.0.0/16"
+/// remote-ts = "10.1.0.0/16"
+/// "#;
+/// let (config, _) = Config::parse(text).unwrap();
+/// let secret = config.peers[0].secret.loaded().unwrap();
+/// assert_eq!(secret.expose().len(), 16);
+/// assert_eq!(format!("{secret:?}"), "Secret { .. }");
+/// ```
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl fmt::Debug for Secret {
@@ -144,6 +163,32 @@ pub enum NoKey {
 }
 
 /// Where a pre-shared key comes from.
+///
+/// A key that stands in a file of its own is read by whoever has a file system:
+///
+/// ```
+/// use gateway_core::config::{Config, NoKey, Secret, SecretSource};
+/// let text = r#"
+/// [[peer]]
+/// name = "cloud"
+/// local = "192.0.2.2"
+/// remote = "192.0.2.1"
+/// psk-file = "cloud.psk"
+/// [[peer.child]]
+/// name = "net"
+/// local-ts = "10.2.0.0/16"
+/// remote-ts = "10.1.0.0/16"
+/// "#;
+/// let (mut config, _) = Config::parse(text).unwrap();
+/// assert!(matches!(&config.peers[0].secret, SecretSource::File { path, .. } if path == "cloud.psk"));
+/// let missing = config.load_secrets(|_| Err(NoKey::Absent("no such file".into()))).unwrap_err();
+/// assert_eq!(missing[0].found, "no such file");
+///
+/// config.load_secrets(|_path| Ok(b"0x000102030405060708090a0b0c0d0e0f\n".to_vec().into())).unwrap();
+/// let key: &Secret = config.peers[0].secret.loaded().unwrap();
+/// assert_eq!(key.expose()[..3], [0, 1, 2]);
+/// assert_eq!(format!("{key:?}"), "Secret { .. }"); // never printed
+/// ```
 pub enum SecretSource {
     /// It is here.
     Loaded(Secret),

@@ -85,6 +85,14 @@ pub(super) fn has_ports(protocol: u8) -> bool {
 }
 
 /// Writes a range of addresses as a network where it is one.
+///
+/// ```
+/// use gateway_core::config::selector::Addresses;
+/// use ipsec_core::net::AddrRange;
+/// assert_eq!(Addresses(&AddrRange::ANY_V4).to_string(), "0.0.0.0/0");
+/// let some = AddrRange::new([10, 0, 0, 1].into(), [10, 0, 0, 9].into()).unwrap();
+/// assert_eq!(Addresses(&some).to_string(), "10.0.0.1-10.0.0.9");
+/// ```
 #[derive(Debug)]
 pub struct Addresses<'r>(pub &'r AddrRange);
 

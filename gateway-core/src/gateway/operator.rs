@@ -34,6 +34,15 @@ struct Target {
 }
 
 /// A configuration that may be taken up, and what leads there from the one that runs.
+///
+/// ```
+/// use gateway_core::config::Config;
+/// use gateway_core::gateway::Gateway;
+/// let (gateway, peers) = Gateway::new(Config::parse("").unwrap().0);
+/// let (new, _) = Config::parse("[gateway]\nlog = \"debug\"\n").unwrap();
+/// let change = gateway.compare(new, &peers); // `Gateway::take_up` does it
+/// assert_eq!(change.diff().settings, ["log"]);
+/// ```
 #[derive(Debug)]
 pub struct Change {
     config: Config,

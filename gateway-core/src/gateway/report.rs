@@ -16,6 +16,17 @@ use super::Gateway;
 use crate::cause::{Cause, Kind};
 
 /// One line of the story.
+///
+/// ```
+/// use gateway_core::cause::Cause;
+/// use gateway_core::gateway::{Level, Report, What};
+/// let remote = "192.0.2.1:500".parse().unwrap();
+/// let report = Report { peer: Some("cloud".into()), child: None, what: What::Connecting { remote }, cause: None };
+/// assert_eq!(report.to_string(), "cloud: connecting to 192.0.2.1:500");
+/// assert_eq!(report.level(), Level::Info);
+/// let report = Report { what: What::Failed { remote: None }, cause: Some(Cause::unroutable("no route")), ..report };
+/// assert_eq!(report.level(), Level::Warn);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// About whom; `None`: a stranger.
@@ -29,6 +40,11 @@ pub struct Report {
 }
 
 /// What happened.
+///
+/// ```
+/// use gateway_core::gateway::What;
+/// assert_eq!(What::Rekeyed.as_str(), "rekeyed"); // for machines; a `Report` prints it for people
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// We call the peer.

@@ -24,6 +24,11 @@ use crate::plane::Pair;
 pub(super) const OFTEN: u8 = 2;
 
 /// Where a peer stands.
+///
+/// ```
+/// use gateway_core::gateway::PeerState;
+/// assert_eq!(PeerState::Connected.as_str(), "connected");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerState {
     /// Nothing was tried yet, or the first handshake is under way.
@@ -49,6 +54,20 @@ impl PeerState {
 }
 
 /// How a gateway stood at a moment. It owns all that it says: whoever has it, and puts it into words, holds nobody up.
+///
+/// ```
+/// use gateway_core::gateway::{ChildStatus, PeerStatus, SaStatus, Snapshot};
+/// use ipsec_core::net::Spi;
+/// use ipsec_core::time::Instant;
+/// /// The SPI that packets of a child are sent with; `None` while it is down.
+/// fn spi_of(snapshot: &Snapshot, peer: &str, child: &str) -> Option<Spi> {
+///     let PeerStatus { children, .. } = snapshot.peers.iter().find(|status| status.name == peer)?;
+///     let ChildStatus { sa, .. } = children.iter().find(|status| status.name == child)?;
+///     sa.as_ref().map(|SaStatus { spi_out, .. }| *spi_out)
+/// }
+/// let nobody = Snapshot { at: Instant::ZERO, peers: Vec::new() }; // `Gateway::snapshot` makes one
+/// assert_eq!(spi_of(&nobody, "cloud", "net"), None);
+/// ```
 #[derive(Debug)]
 pub struct Snapshot {
     /// When that was.
@@ -83,6 +102,14 @@ pub struct PeerStatus {
 }
 
 /// The identities of an IKE SA, as they are configured.
+///
+/// ```
+/// use gateway_core::gateway::Identities;
+/// use gateway_core::peers::Peers;
+/// use ike_core::pad::PeerId;
+/// // Of whom there is nobody, nothing is known.
+/// assert_eq!(Identities::of(PeerId(1), &Peers::default()), Identities::default());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identities {
     /// Ours; `None`: our address, and there is none yet.

@@ -53,6 +53,22 @@ pub struct Account {
 }
 
 /// What went through a Child SA, all of it: told once, when it is gone.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use gateway_core::gateway::{Account, Ended, Totals};
+/// /// What each account has used so far.
+/// fn settle(bill: &mut BTreeMap<Account, u64>, ended: impl Iterator<Item = Ended>) {
+///     for Ended { account, totals: Totals { bytes_in, bytes_out, .. }, .. } in ended {
+///         *bill.entry((*account).clone()).or_default() += bytes_in + bytes_out;
+///     }
+/// }
+/// let mut bill = BTreeMap::new();
+/// # let (gateway, _) = gateway_core::gateway::Gateway::new(gateway_core::config::Config::parse("").unwrap().0);
+/// # let mut gateway = gateway;
+/// settle(&mut bill, std::iter::from_fn(|| gateway.poll_ended()));
+/// assert!(bill.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Its number, which no other one in the life of this gateway has.

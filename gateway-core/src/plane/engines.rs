@@ -15,6 +15,35 @@ use crate::policy::{self, Inbound, Outbound};
 use super::{DataPlane, Half, Incomplete, Pair, PlaneEvent, Progress, Refused, Usage};
 
 /// How an engine is had for a moment: it is there, or it is locked for just as long.
+///
+/// An engine behind a lock, so that packets can go on in another thread:
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use gateway_core::plane::{Engines, Hold};
+/// use gateway_core::policy::{Inbound, Outbound};
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+///
+/// struct Locked<E>(Arc<Mutex<E>>);
+///
+/// impl<E> Hold for Locked<E> {
+///     type Engine = E;
+///
+///     fn with<R>(&self, look: impl FnOnce(&E) -> R) -> R {
+///         look(&self.0.lock().unwrap())
+///     }
+///     fn with_mut<R>(&mut self, change: impl FnOnce(&mut E) -> R) -> R {
+///         change(&mut self.0.lock().unwrap())
+///     }
+/// }
+///
+/// let outbound: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut []);
+/// let inbound: Inbound<'_, _> = Inbound::new(RustCrypto, &mut [], &mut [], &mut []);
+/// let for_packets = Arc::new(Mutex::new(outbound));
+/// let plane = Engines::new(Locked(Arc::clone(&for_packets)), inbound);
+/// assert_eq!(plane.outbound.with(|engine| engine.sas().count()), 0);
+/// assert!(for_packets.try_lock().is_ok()); // held for one step, and no longer
+/// ```
 pub trait Hold {
     /// The engine.
     type Engine;
@@ -52,6 +81,28 @@ impl<P: PacketCrypto> Hold for Inbound<'_, P> {
 
 /// The two engines, and which of their SAs are a pair. Each engine is held for single steps, so that packets go on in
 /// between, but for a change of the rules.
+///
+/// ```
+/// use gateway_core::plane::{DataPlane, Engines};
+/// use gateway_core::policy::{Inbound, Outbound};
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::engine::{InboundSlot, OutboundSlot};
+/// use ipsec_core::net::AddrRange;
+/// use ipsec_core::spd::{Action, Hits, Rule, RuleId, Selector};
+/// let (mut out_hits, mut in_hits, mut windows) = ([Hits::NONE; 8], [Hits::NONE; 8], [0; 4 * 16]);
+/// let mut out_sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 4];
+/// let mut in_sas = [const { InboundSlot::<RustCrypto>::EMPTY }; 4];
+/// let mut plane = Engines::new(
+///     Outbound::new(RustCrypto, &mut out_hits, &mut out_sas),
+///     Inbound::new(RustCrypto, &mut in_hits, &mut in_sas, &mut windows),
+/// );
+/// let selector = Selector::between(AddrRange::ANY_V6, AddrRange::ANY_V6);
+/// let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Bypass };
+/// plane.set_rules(&[rule]).unwrap(); // both look into one index
+/// assert_eq!((plane.outbound.rules().count(), plane.inbound.rules().count()), (1, 1));
+/// let incomplete = plane.set_rules(&[rule; 9]).unwrap_err();
+/// assert_eq!(incomplete.placed, 0); // nine rules with one id
+/// ```
 pub struct Engines<O, I> {
     /// The sending engine.
     pub outbound: O,

@@ -13,6 +13,20 @@ const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 
 /// The AUTH value: prf(prf(psk, "Key Pad for IKEv2"), message | nonce | prf(SK_p, ID)).
 ///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::auth::{SignedOctets, psk};
+/// use ike_core::crypto::{Digest64, PrfAlg, rustcrypto::RustCrypto};
+/// use ike_core::{registry::IdKind, wire::id::Id};
+/// let mut crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let sk_p = Digest64::copy_from(&[7; 32]).unwrap(); // SK_pi, in `IkeKeys`
+/// let id = Id { kind: IdKind::FQDN, data: b"left.example" };
+/// let signed = SignedOctets { message: &[b"IKE_SA_INIT"], nonce: &[1; 32], id, sk_p: &sk_p };
+/// let mut value = Digest64::new();
+/// psk::auth_value(&mut crypto, PrfAlg::HmacSha256, b"a key", &signed, &mut value).unwrap();
+/// assert!(psk::verify(&mut crypto, PrfAlg::HmacSha256, b"a key", &signed, value.as_slice()));
+/// ```
+///
 /// # Errors
 /// [`NoRoom`] when the message has more than 6 parts.
 pub fn auth_value<C: IkeCrypto>(
@@ -39,6 +53,18 @@ pub fn auth_value<C: IkeCrypto>(
 }
 
 /// Whether `received` is the AUTH value, in constant time.
+///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::auth::{SignedOctets, psk};
+/// use ike_core::crypto::{Digest64, PrfAlg, rustcrypto::RustCrypto};
+/// use ike_core::{registry::IdKind, wire::id::Id};
+/// let mut crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let sk_p = Digest64::copy_from(&[7; 32]).unwrap();
+/// let id = Id { kind: IdKind::FQDN, data: b"right.example" };
+/// let signed = SignedOctets { message: &[b"IKE_SA_INIT"], nonce: &[1; 32], id, sk_p: &sk_p };
+/// assert!(!psk::verify(&mut crypto, PrfAlg::HmacSha256, b"a key", &signed, &[0; 32]));
+/// ```
 pub fn verify<C: IkeCrypto>(
     crypto: &mut C,
     prf: PrfAlg,

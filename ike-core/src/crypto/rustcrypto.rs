@@ -14,6 +14,22 @@ use super::{Digest64, Group, IkeCrypto, PrfAlg, Secret, SharedSecret};
 use crate::error::BadPublic;
 
 /// A random generator and the engine that protects packets, which may be hardware; hashes and key exchanges are software.
+///
+/// On a system with a random generator, for software that does packets too. A board has its own, which implements
+/// [`TryRng`](rand_core::TryRng) and [`TryCryptoRng`](rand_core::TryCryptoRng) of `rand_core` 0.10 without errors:
+///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::crypto::rustcrypto::{KeSecret, RustCrypto};
+/// use ike_core::crypto::{Group, IkeCrypto, SharedSecret};
+/// use rand_core::UnwrapErr; // a system without random numbers has no keys to lose
+/// let mut crypto = RustCrypto::new(UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let (mut one, mut other) = ([0; 32], [0; 32]);
+/// let secret: KeSecret = crypto.ke_offer(Group::Curve25519, &mut one).unwrap();
+/// assert!(crypto.ke_offer(Group::Curve25519, &mut other).is_some());
+/// assert_ne!(one, other);
+/// crypto.ke_finish(&secret, &other, &mut SharedSecret::new()).unwrap();
+/// ```
 pub struct RustCrypto<R, P = ipsec_core::crypto::rustcrypto::RustCrypto> {
     rng: R,
     packets: P,

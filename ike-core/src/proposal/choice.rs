@@ -31,6 +31,25 @@ pub type ChosenIke = Chosen<IkeSuite, u64>;
 pub type ChosenEsp = Chosen<EspSuite, Spi>;
 
 /// Nothing in common, with the evidence.
+///
+/// ```
+/// use ike_core::proposal::{IkeProposal, offer_ike, select_ike};
+/// use ike_core::registry::{ExchangeType, ProtocolId, TransformType};
+/// use ike_core::wire::{chain::Chain, header::Header, sa::Sa, writer::MessageWriter};
+/// let [ours, theirs] = ["aes256gcm16-prfsha384-x25519", "aes256gcm16-prfsha384-ecp256"]
+///     .map(|words| [IkeProposal::parse(words).unwrap()]);
+/// let mut octets = [0; 128];
+/// let header = Header::new(1, 0, ExchangeType::IKE_SA_INIT, 0);
+/// let mut message = MessageWriter::new(&mut octets, &header).unwrap();
+/// message.sa(ProtocolId::IKE, &[], offer_ike(&theirs)).unwrap();
+/// let len = message.finish().len;
+/// let header = Header::parse(&octets[..len]).unwrap();
+/// let payload = Chain::new(header.next, &octets[Header::LEN..len]).next().unwrap().unwrap();
+///
+/// let mismatch = select_ike(&ours, &Sa::parse(payload.body).unwrap(), false).unwrap_err();
+/// assert_eq!(mismatch.kind, Some(TransformType::KE));
+/// assert!(mismatch.to_string().starts_with("no common "));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Mismatch {

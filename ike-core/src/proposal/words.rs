@@ -196,11 +196,12 @@ impl IkeProposal {
     /// Reads a proposal like `aes256gcm16-prfsha384-x25519`; several words of a type are alternatives, the first preferred.
     ///
     /// ```
-    /// use ike_core::proposal::IkeProposal;
+    /// use ike_core::proposal::{IkeProposal, Reason};
     /// let proposal = IkeProposal::parse("aes256gcm16-aes128gcm16-prfsha384-curve25519").unwrap();
     /// assert_eq!(proposal.transforms().count(), 4);
     /// let refused = IkeProposal::parse("aes256gcm16-prfsha384-modp1024").unwrap_err();
     /// assert_eq!((refused.offset, refused.len), (22, 8));
+    /// assert!(matches!(refused.reason, Reason::Weak(_)));
     /// assert_eq!(refused.to_string(), "refused: too weak (SHOULD NOT, RFC 8247)");
     /// ```
     ///

@@ -40,6 +40,23 @@ impl From<Malformed> for Refused {
 }
 
 /// The payloads of a message that its rule allows, every body checked.
+///
+/// ```
+/// use ike_core::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
+/// use ike_core::rules::{Direction, Payloads, Refused, Rule, Stage};
+/// use ike_core::wire::{header::Header, writer::MessageWriter};
+/// let header = Header { response: true, ..Header::new(1, 2, ExchangeType::IKE_SA_INIT, 0) };
+/// let mut octets = [0; 64];
+/// let mut message = MessageWriter::new(&mut octets, &header).unwrap();
+/// message.notify(ProtocolId::NONE, &[], NotifyKind::NO_PROPOSAL_CHOSEN, &[]).unwrap();
+/// let len = message.finish().len;
+///
+/// let rule = |direction| Rule::find(ExchangeType::IKE_SA_INIT, direction, Stage::Clear).unwrap();
+/// let read = |direction| Payloads::collect(PayloadType::NOTIFY, &octets[Header::LEN..len], rule(direction));
+/// // A refusal may stand alone; a request without proposals is none.
+/// assert_eq!(read(Direction::Response).unwrap().error().map(|notify| notify.kind), Some(NotifyKind::NO_PROPOSAL_CHOSEN));
+/// assert_eq!(read(Direction::Request).err(), Some(Refused::Missing(PayloadType::SA)));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Payloads<'m> {
     /// SA.

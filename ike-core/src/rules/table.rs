@@ -15,6 +15,14 @@ pub enum Presence {
 }
 
 /// Which half of an exchange a message is.
+///
+/// ```
+/// use ike_core::registry::ExchangeType;
+/// use ike_core::rules::Direction;
+/// use ike_core::wire::header::Header;
+/// let header = Header { response: true, ..Header::new(1, 2, ExchangeType::IKE_AUTH, 1) };
+/// assert_eq!(Direction::of(&header), Direction::Response);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// It asks.
@@ -42,6 +50,13 @@ pub enum Stage {
 }
 
 /// What may be in one kind of message. A payload that is not listed is forbidden; EAP is not built, so it is listed nowhere.
+///
+/// ```
+/// use ike_core::registry::ExchangeType;
+/// use ike_core::rules::{Direction, Presence, Rule, Stage};
+/// assert!(Rule::find(ExchangeType::IKE_AUTH, Direction::Request, Stage::Keyed).is_some());
+/// assert!(Rule::find(ExchangeType::IKE_AUTH, Direction::Request, Stage::Clear).is_none()); // in clear: not looked at
+/// ```
 #[derive(Debug)]
 pub struct Rule {
     exchange: ExchangeType,

@@ -15,6 +15,15 @@ pub(crate) const KINDS: usize = 3;
 pub(crate) const RANKS: u8 = 3;
 
 /// What a table knows of eight of its slots besides what is in them.
+///
+/// ```
+/// use ike_core::endpoint::IndexBlock;
+/// const IKE_SAS: usize = 4;
+/// const CHILD_SAS: usize = 8;
+/// let index = [const { IndexBlock::EMPTY }; IndexBlock::needed(IKE_SAS, CHILD_SAS)];
+/// assert_eq!(index.len(), 2); // eight slots each
+/// assert_eq!(IndexBlock::OCTETS_PER_SLOT, 64);
+/// ```
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct IndexBlock {

@@ -7,6 +7,13 @@ use crate::error::{Malformed, NoRoom};
 use crate::registry::{AuthMethod, PayloadType};
 
 /// A proof of identity, not verified.
+///
+/// ```
+/// use ike_core::registry::AuthMethod;
+/// use ike_core::wire::auth::Auth;
+/// let body = [2, 0, 0, 0, 0xaa, 0xbb];
+/// assert_eq!(Auth::parse(&body), Ok(Auth { method: AuthMethod::SHARED_KEY, data: &[0xaa, 0xbb] }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Auth<'m> {
     /// How it was made.

@@ -6,6 +6,13 @@ use crate::error::Malformed;
 use crate::registry::CertEncoding;
 
 /// A certificate or something like it, not looked into.
+///
+/// ```
+/// use ike_core::registry::CertEncoding;
+/// use ike_core::wire::cert::Cert;
+/// assert_eq!(Cert::parse(&[4, 0x30]), Ok(Cert { encoding: CertEncoding(4), data: &[0x30] })); // X.509, to be signed with
+/// assert!(Cert::parse(&[]).is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cert<'m> {
     /// What `data` is.
@@ -26,6 +33,12 @@ impl<'m> Cert<'m> {
 }
 
 /// Which certificates the sender would like.
+///
+/// ```
+/// use ike_core::wire::cert::CertReq;
+/// let any = CertReq::parse(&[4]).unwrap();
+/// assert!(any.authorities.is_empty());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CertReq<'m> {
     /// What kind of certificate.

@@ -25,6 +25,17 @@ pub struct Payload<'m> {
 /// The payloads of a message or of a decrypted SK payload, in order. Every step consumes at least 4 octets or ends the
 /// chain, so that a message of `n` octets never takes more than `n / 4 + 1` steps. After an error there is no more. Octets
 /// after the last payload are not looked at, except that nothing may follow an SK payload.
+///
+/// ```
+/// use ike_core::error::Malformed;
+/// use ike_core::registry::PayloadType;
+/// use ike_core::wire::chain::Chain;
+/// let octets = [43, 0, 0, 5, 0xaa, 0, 0, 0, 99]; // N, then V, which ends beyond the message
+/// let mut chain = Chain::new(PayloadType::NOTIFY, &octets);
+/// assert_eq!(chain.next().unwrap().unwrap().body, [0xaa]);
+/// assert_eq!(chain.next(), Some(Err(Malformed)));
+/// assert_eq!(chain.next(), None);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Chain<'m> {
     next: PayloadType,

@@ -6,6 +6,14 @@ use crate::error::Malformed;
 use crate::registry::{CpAttributeKind, CpKind};
 
 /// A request for, or a set of, configuration attributes.
+///
+/// ```
+/// use ike_core::registry::{CpAttributeKind, CpKind};
+/// use ike_core::wire::cp::{Cp, CpAttribute};
+/// let cp = Cp::parse(&[1, 0, 0, 0, 0, 1, 0, 0]).unwrap(); // asks for an IPv4 address, any
+/// assert_eq!(cp.kind, CpKind(1));
+/// assert!(cp.attributes().eq([CpAttribute { kind: CpAttributeKind(1), value: &[] }]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cp<'m> {
     /// Request, reply, set or acknowledgement.

@@ -8,6 +8,14 @@ use crate::error::{Malformed, NoRoom};
 use crate::registry::{PayloadType, ProtocolId};
 
 /// SAs the sender has deleted.
+///
+/// ```
+/// use ike_core::registry::ProtocolId;
+/// use ike_core::wire::delete::Delete;
+/// let delete = Delete::parse(&[3, 4, 0, 1, 0, 0, 0x10, 0]).unwrap();
+/// assert_eq!(delete.protocol, ProtocolId::ESP);
+/// assert!(delete.esp_spis().map(|spi| spi.get()).eq([0x1000]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delete<'m> {
     /// Protocol of all of them; [`ProtocolId::IKE`] means the IKE SA that carries the message.

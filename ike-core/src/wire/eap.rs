@@ -6,6 +6,12 @@ use super::enclosed;
 use crate::error::Malformed;
 
 /// An EAP message (RFC 3748 §4).
+///
+/// ```
+/// use ike_core::wire::eap::Eap;
+/// let identity_request = [1, 7, 0, 5, 1];
+/// assert_eq!(Eap::parse(&identity_request), Ok(Eap { code: 1, identifier: 7, data: &[1] }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Eap<'m> {
     /// Request 1, Response 2, Success 3, Failure 4.

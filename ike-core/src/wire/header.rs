@@ -10,6 +10,15 @@ const VERSION: u8 = 0x10;
 const RESPONSE: u8 = 0x20;
 
 /// The first 28 octets of every message.
+///
+/// ```
+/// use ike_core::registry::{ExchangeType, PayloadType};
+/// use ike_core::wire::header::Header;
+/// let header = Header { next: PayloadType::SK, length: 28, ..Header::new(1, 2, ExchangeType::INFORMATIONAL, 7) };
+/// let octets = header.to_octets();
+/// assert_eq!(Header::parse(&octets), Ok(header));
+/// assert!(Header::parse(&octets[..27]).is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Header {

@@ -9,6 +9,14 @@ use crate::error::{Malformed, NoRoom};
 use crate::registry::{IdKind, PayloadType};
 
 /// Who somebody says to be. Any octets of any length can stand here: printing and comparing are total.
+///
+/// ```
+/// use ike_core::registry::IdKind;
+/// use ike_core::wire::id::Id;
+/// let id = Id::parse(b"\x02\0\0\0gate.example").unwrap();
+/// assert!(id.matches(&Id { kind: IdKind::FQDN, data: b"Gate.Example" }));
+/// assert_eq!(id.to_string(), "gate.example");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Id<'m> {
@@ -45,6 +53,14 @@ impl<'m> Id<'m> {
 const SHORT: usize = 128;
 
 /// An identity that outlives its message, to be shown: its beginning, where it is longer than 128 octets.
+///
+/// ```
+/// use ike_core::registry::IdKind;
+/// use ike_core::wire::id::{Id, ShortId};
+/// let long = ShortId::from(&Id { kind: IdKind::FQDN, data: &[b'a'; 200] });
+/// assert!(!long.is_whole() && long.to_string().ends_with("a…"));
+/// assert_eq!(long.id().data.len(), 128);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ShortId {

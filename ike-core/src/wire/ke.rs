@@ -7,6 +7,12 @@ use crate::error::{Malformed, NoRoom};
 use crate::registry::{GroupId, PayloadType};
 
 /// A public value of a key exchange.
+///
+/// ```
+/// use ike_core::registry::GroupId;
+/// use ike_core::wire::ke::Ke;
+/// assert_eq!(Ke::parse(&[0, 31, 0, 0, 0xaa]), Ok(Ke { group: GroupId::CURVE25519, public: &[0xaa] }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ke<'m> {
     /// The method.

@@ -5,6 +5,12 @@ use crate::error::{Malformed, NoRoom};
 use crate::registry::PayloadType;
 
 /// A nonce of 16 to 256 octets.
+///
+/// ```
+/// use ike_core::wire::nonce::Nonce;
+/// assert_eq!(Nonce::parse(&[7; 16]).unwrap().as_slice(), [7; 16]);
+/// assert!(Nonce::parse(&[7; 15]).is_err()); // RFC 7296 §3.9
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nonce<'m>(&'m [u8]);
 

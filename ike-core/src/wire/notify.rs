@@ -7,6 +7,14 @@ use crate::error::{Malformed, NoRoom};
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
 
 /// An error or a status.
+///
+/// ```
+/// use ike_core::registry::{NotifyKind, ProtocolId};
+/// use ike_core::wire::notify::Notify;
+/// let notify = Notify::parse(&[0, 0, 0, 14]).unwrap();
+/// assert_eq!((notify.kind, notify.protocol), (NotifyKind::NO_PROPOSAL_CHOSEN, ProtocolId::NONE));
+/// assert!(notify.kind.is_error());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Notify<'m> {
     /// Protocol of the SA it speaks of; [`ProtocolId::NONE`] without `spi`.

@@ -11,6 +11,15 @@ const NAMED: usize = 16;
 
 /// The exchange, the direction and the payloads of one message; nothing of what they say but the kind of a Notify. Shown
 /// as `IKE_AUTH response 1 [ N(AUTHENTICATION_FAILED) ]`.
+///
+/// ```
+/// use ike_core::registry::{ExchangeType, PayloadType};
+/// use ike_core::wire::{header::Header, outline::Outline};
+/// let header = Header { response: true, ..Header::new(1, 2, ExchangeType::IKE_AUTH, 1) };
+/// let refusal = [0, 0, 0, 8, 0, 0, 0, 24];
+/// let outline = Outline::read(&header, PayloadType::NOTIFY, &refusal);
+/// assert_eq!(outline.to_string(), "IKE_AUTH response 1 [ N(AUTHENTICATION_FAILED) ]");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Outline {
     exchange: ExchangeType,

@@ -14,10 +14,30 @@ use crate::registry::{EncrId, EsnId, GroupId, IntegId, PayloadType, PrfId, Proto
 const KEY_LENGTH: u16 = 0x8000 | 14;
 
 /// Proposals, in the sender's order of preference. There may be none.
+///
+/// ```
+/// use ike_core::registry::{ProtocolId, TransformType};
+/// use ike_core::wire::sa::{KeyLength, Sa};
+/// let body = [
+///     0, 0, 0, 24, 1, 3, 4, 1, 0, 0, 0x10, 0, // the last proposal, number 1 for ESP, SPI, one transform
+///     0, 0, 0, 12, 1, 0, 0, 20, 0x80, 14, 1, 0, // the last transform, ENCR_AES_GCM_16, 256 bits
+/// ];
+/// let proposal = Sa::parse(&body).unwrap().proposals().next().unwrap();
+/// assert_eq!((proposal.number, proposal.protocol, proposal.spi), (1, ProtocolId::ESP, &[0, 0, 0x10, 0][..]));
+/// let transform = proposal.transforms().next().unwrap();
+/// assert_eq!((transform.kind, transform.key_length()), (TransformType::ENCR, KeyLength::Bits(256)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sa<'m>(&'m [u8]);
 
 /// One proposal.
+///
+/// ```
+/// use ike_core::wire::sa::{Proposal, Sa};
+/// let body = [0, 0, 0, 8, 1, 1, 0, 0]; // one for IKE, without SPI and without transforms
+/// let proposal: Proposal<'_> = Sa::parse(&body).unwrap().proposals().next().unwrap();
+/// assert_eq!((proposal.number, proposal.transforms().count()), (1, 0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proposal<'m> {
     /// Its number, from 1.
@@ -30,6 +50,15 @@ pub struct Proposal<'m> {
 }
 
 /// One transform of a received proposal.
+///
+/// ```
+/// use ike_core::wire::sa::{KeyLength, Sa, Transform, TransformSpec};
+/// let body = [0, 0, 0, 16, 1, 1, 0, 1, 0, 0, 0, 8, 4, 0, 0, 31]; // one key exchange
+/// let proposal = Sa::parse(&body).unwrap().proposals().next().unwrap();
+/// let transform: Transform<'_> = proposal.transforms().next().unwrap();
+/// assert_eq!(transform.key_length(), KeyLength::Absent);
+/// assert_eq!(TransformSpec::from(&transform).id, 31);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transform<'m> {
     /// What it is for.
@@ -52,6 +81,14 @@ pub enum KeyLength {
 }
 
 /// A transform to be written.
+///
+/// ```
+/// use ike_core::registry::{EncrId, TransformType};
+/// use ike_core::wire::sa::TransformSpec;
+/// let aes = TransformSpec { kind: TransformType::ENCR, id: EncrId::AES_GCM_16.0, key_bits: Some(256) };
+/// assert_eq!(aes.to_string(), "ENCR_AES_GCM_16/256");
+/// assert_eq!(TransformSpec::none(TransformType::KE).id, 0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TransformSpec {

@@ -18,6 +18,13 @@ const SALT_LEN: usize = 4;
 const AEAD_IV_LEN: usize = 8;
 
 /// How an SK payload is laid out: IV, payloads, padding and its length, ICV.
+///
+/// ```
+/// use ike_core::wire::sk::Layout;
+/// use ipsec_core::crypto::AeadAlg;
+/// let layout = Layout::of(AeadAlg::Aes256Gcm16.into());
+/// assert_eq!(layout, Layout { iv_len: 8, icv_len: 16, block_len: 1 });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Octets of the IV.
@@ -102,6 +109,23 @@ fn icv<'d, C: IkeCrypto>(
 }
 
 /// The key of the messages we send.
+///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::crypto::{Protection, rustcrypto::RustCrypto};
+/// use ike_core::registry::ExchangeType;
+/// use ike_core::wire::{header::Header, sk::SkSender, writer::MessageWriter};
+/// use ipsec_core::crypto::AeadAlg;
+/// let mut crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let protection = Protection::Aead(AeadAlg::Aes256Gcm16);
+/// let mut sender = SkSender::new(&mut crypto, protection, &[7; 36], &[]).unwrap(); // SK_ei or SK_er, with the salt
+/// let header = Header::new(1, 2, ExchangeType::INFORMATIONAL, 2);
+/// let mut octets = [0; 256];
+/// let mut message = MessageWriter::protected(&mut octets, &header, sender.layout()).unwrap();
+/// message.delete_ike().unwrap();
+/// let written = message.seal(&mut crypto, &mut sender).unwrap();
+/// assert_eq!(written.outline.to_string(), "INFORMATIONAL request 2 [ D ]");
+/// ```
 pub struct SkSender<C: IkeCrypto> {
     key: SkKey<C>,
     /// The next IV of an AEAD. A counter never repeats (RFC 5282 §4).
@@ -159,6 +183,29 @@ impl<C: IkeCrypto> SkSender<C> {
 }
 
 /// The key of the messages the peer sends.
+///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::crypto::{Protection, rustcrypto::RustCrypto};
+/// use ike_core::error::Discard;
+/// use ike_core::registry::{ExchangeType, PayloadType};
+/// use ike_core::wire::{header::Header, sk::{SkReceiver, SkSender}, writer::MessageWriter};
+/// use ipsec_core::crypto::AeadAlg;
+/// let mut crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
+/// let protection = Protection::Aead(AeadAlg::Aes256Gcm16);
+/// let mut sender = SkSender::new(&mut crypto, protection, &[7; 36], &[]).unwrap();
+/// let mut octets = [0; 256];
+/// let header = Header::new(1, 2, ExchangeType::INFORMATIONAL, 2);
+/// let mut message = MessageWriter::protected(&mut octets, &header, sender.layout()).unwrap();
+/// message.delete_ike().unwrap();
+/// let len = message.seal(&mut crypto, &mut sender).unwrap().len;
+///
+/// let receiver = SkReceiver::new(&mut crypto, protection, &[7; 36], &[]).unwrap();
+/// let mut forged = octets;
+/// forged[len - 1] ^= 1;
+/// assert_eq!(receiver.open(&mut crypto, &mut forged[..len]), Err(Discard::BadIcv));
+/// assert_eq!(receiver.open(&mut crypto, &mut octets[..len]), Ok((PayloadType::DELETE, &[0, 0, 0, 8, 1, 0, 0, 0][..])));
+/// ```
 pub struct SkReceiver<C: IkeCrypto>(SkKey<C>);
 
 impl<C: IkeCrypto> fmt::Debug for SkReceiver<C> {
@@ -233,6 +280,12 @@ impl<C: IkeCrypto> SkReceiver<C> {
 }
 
 /// An Encrypted Fragment payload, not decrypted.
+///
+/// ```
+/// use ike_core::wire::sk::Skf;
+/// assert_eq!(Skf::parse(&[0, 1, 0, 2, 0xaa]), Ok(Skf { number: 1, total: 2, body: &[0xaa] }));
+/// assert!(Skf::parse(&[0, 3, 0, 2]).is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Skf<'m> {
     /// Number of this fragment, from 1.

@@ -14,6 +14,19 @@ const IPV4_RANGE: u8 = 7;
 const IPV6_RANGE: u8 = 8;
 
 /// The selectors of one end. There can be none of a type we know, or none at all: both are for the reader to refuse.
+///
+/// ```
+/// use ike_core::wire::ts::Ts;
+/// use ipsec_core::net::{AddrRange, TrafficSelector};
+/// let body = [
+///     1, 0, 0, 0, // one selector
+///     7, 0, 0, 16, 0, 0, 0xff, 0xff, 10, 2, 0, 0, 10, 2, 0xff, 0xff, // IPv4, any protocol, any port, from, to
+/// ];
+/// let ts = Ts::parse(&body).unwrap();
+/// let site = AddrRange::prefix([10, 2, 0, 0].into(), 16).unwrap();
+/// assert!(ts.selectors().eq([TrafficSelector::addrs(site)]));
+/// assert_eq!((ts.len(), ts.unknown()), (1, 0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ts<'m> {
     selectors: &'m [u8],

@@ -20,6 +20,20 @@ pub struct Written {
 }
 
 /// Writes one message from front to back. A payload that does not fit leaves the message as it was before.
+///
+/// ```
+/// use ike_core::error::NoRoom;
+/// use ike_core::registry::{ExchangeType, NotifyKind, ProtocolId};
+/// use ike_core::wire::{header::Header, writer::MessageWriter};
+/// let header = Header { response: true, ..Header::new(1, 2, ExchangeType::IKE_SA_INIT, 0) };
+/// let mut octets = [0; 40];
+/// let mut message = MessageWriter::new(&mut octets, &header).unwrap();
+/// assert_eq!(message.nonce(&[7; 32]), Err(NoRoom)); // it is as it was before
+/// message.notify(ProtocolId::NONE, &[], NotifyKind::NO_PROPOSAL_CHOSEN, &[]).unwrap();
+/// let written = message.finish();
+/// assert_eq!((written.len, octets[27]), (36, 36));
+/// assert_eq!(written.outline.to_string(), "IKE_SA_INIT response 0 [ N(NO_PROPOSAL_CHOSEN) ]");
+/// ```
 pub struct MessageWriter<'b> {
     buf: &'b mut [u8],
     header: Header,

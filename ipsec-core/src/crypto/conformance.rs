@@ -3,6 +3,14 @@
 use super::{AeadAlg, PacketCrypto};
 
 /// One known answer.
+///
+/// ```
+/// use ipsec_core::crypto::conformance::{Aead, SP800_38D, check};
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// let right = SP800_38D[1];
+/// let forged = Aead { sealed: &[0; 76], valid: false, ..right }; // to be refused
+/// assert_eq!(check(&mut RustCrypto, &forged, &mut [0; 76]), Ok(()));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Aead<'v> {
     /// Algorithm.

@@ -35,6 +35,33 @@ pub struct Ingress {
 /// The receiving engine over the caller's memory and rules.
 ///
 /// See the [crate] documentation for the loop.
+///
+/// Without an SA, a peer's packets are refused, and what a rule lets by comes in clear. An SPI is reserved before IKE tells the
+/// peer of it:
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::engine::{Inbound, InboundSlot};
+/// use ipsec_core::error::Discard;
+/// use ipsec_core::net::AddrRange;
+/// use ipsec_core::spd::{Action, Direction, Hits, Index, Rule, RuleId, Selector, Slot};
+/// use ipsec_core::time::Instant;
+/// let (mut hits, mut slots, mut windows) = ([Hits::NONE], [Slot::EMPTY], [0; 4 * 16]);
+/// let mut sas = [const { InboundSlot::<RustCrypto>::EMPTY }; 4];
+/// let mut inbound = Inbound::new(RustCrypto, &mut hits, &mut sas, &mut windows); // windows of 1024 packets
+///
+/// let local = Selector::between(AddrRange::ANY_V4, AddrRange::single([10, 0, 0, 1].into()));
+/// let rule = Rule { id: RuleId(1), priority: 1, selector: local, action: Action::Bypass };
+/// inbound.set_rules(Index::build([rule], &mut slots[..], &mut [][..]).unwrap()).unwrap();
+/// let mut udp = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0, 99, 0, 8, 0, 0];
+/// assert!(inbound.check_clear(Instant::ZERO, Direction::In, &udp).is_ok());
+/// udp[15] = 7; // from 10.0.0.7
+/// assert_eq!(inbound.check_clear(Instant::ZERO, Direction::In, &udp), Err(Discard::InNoPolicy));
+///
+/// let spi = inbound.reserve_spi(0x1234_5678).unwrap();
+/// assert!(!inbound.has(spi)); // until its SA is installed
+/// inbound.release_spi(spi);
+/// ```
 pub struct Inbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
     policies: Policies<'a, R>,

@@ -24,6 +24,22 @@ use crate::wire::ip::Marks;
 const MAX_LEN: usize = 65_535 - 8 - 20;
 
 /// What policy says about an outbound packet.
+///
+/// ```
+/// use ipsec_core::engine::Verdict;
+/// use ipsec_core::error::Discard;
+/// use ipsec_core::spd::PolicyId;
+/// fn what_next(verdict: Result<Verdict, Discard>) -> &'static str {
+///     match verdict {
+///         Ok(Verdict::Clear) => "send it as it is",
+///         Ok(Verdict::Protect(_sa)) => "seal it, then send it",
+///         Ok(Verdict::Acquire(_policy)) => "keep it, and have IKE make an SA",
+///         Err(_counted) => "drop it",
+///     }
+/// }
+/// assert_eq!(what_next(Ok(Verdict::Acquire(PolicyId(1)))), "keep it, and have IKE make an SA");
+/// assert_eq!(Verdict::Clear.sa(), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Verdict {
@@ -38,6 +54,29 @@ pub enum Verdict {
 /// The sending engine over the caller's memory and rules.
 ///
 /// See the [crate] documentation for the loop.
+///
+/// What a rule protects waits until there is an SA, and what no rule is about is discarded:
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::engine::{Outbound, OutboundSlot, Verdict};
+/// use ipsec_core::error::Discard;
+/// use ipsec_core::net::AddrRange;
+/// use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
+/// use ipsec_core::time::Instant;
+/// let (mut hits, mut slots) = ([Hits::NONE], [Slot::EMPTY]);
+/// let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 4];
+/// let mut outbound = Outbound::new(RustCrypto, &mut hits, &mut sas);
+///
+/// let branch = Selector::between(AddrRange::ANY_V4, AddrRange::prefix([10, 2, 0, 0].into(), 16).unwrap());
+/// let rule = Rule { id: RuleId(1), priority: 1, selector: branch, action: Action::Protect(PolicyId(7)) };
+/// outbound.set_rules(Index::build([rule], &mut slots[..], &mut [][..]).unwrap()).unwrap();
+/// let mut udp = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 1, 10, 2, 0, 2, 0, 53, 0, 99, 0, 8, 0, 0];
+/// assert_eq!(outbound.classify(Instant::ZERO, &udp), Ok(Verdict::Acquire(PolicyId(7))));
+/// udp[17] = 3; // to 10.3.0.2
+/// assert_eq!(outbound.classify(Instant::ZERO, &udp), Err(Discard::OutNoPolicy));
+/// assert_eq!(outbound.counters().get(Discard::OutNoPolicy), 1);
+/// ```
 pub struct Outbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
     policies: Policies<'a, R>,

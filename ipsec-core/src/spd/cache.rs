@@ -7,6 +7,16 @@ use crate::sa::SaId;
 use core::net::IpAddr;
 
 /// Memory for what was decided about one flow.
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::engine::{Outbound, OutboundSlot};
+/// use ipsec_core::spd::Remembered;
+/// let mut flows = [Remembered::NOTHING; 64];
+/// let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 1];
+/// let outbound: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut sas).remembering(&mut flows);
+/// assert!(outbound.judge(&[]).is_err());
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Remembered {
     flow: Key,

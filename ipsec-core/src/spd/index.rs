@@ -83,6 +83,24 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>, N: AsRef<[Node]> + AsMut<[Node]>> Index<S
 }
 
 /// Whatever lends an index: itself, a reference to it, or a counted one.
+///
+/// Two engines that look into one index:
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::engine::{Inbound, Outbound};
+/// use ipsec_core::net::AddrRange;
+/// use ipsec_core::spd::{Action, Index, Rule, RuleId, Rules, Selector, Slot};
+/// use std::sync::Arc;
+/// let selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
+/// let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Discard };
+/// let spd = Arc::new(Index::build([rule], [Slot::EMPTY; 4], []).unwrap());
+/// let (mut outbound, mut inbound) =
+///     (Outbound::new(RustCrypto, &mut [], &mut []), Inbound::new(RustCrypto, &mut [], &mut [], &mut []));
+/// outbound.set_rules(Arc::clone(&spd)).unwrap();
+/// inbound.set_rules(Arc::clone(&spd)).unwrap();
+/// assert_eq!((spd.view().len(), Arc::strong_count(&spd)), (1, 3));
+/// ```
 pub trait Rules {
     /// Looks into it.
     fn view(&self) -> View<'_>;

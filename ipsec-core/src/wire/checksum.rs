@@ -3,6 +3,14 @@
 use core::net::Ipv6Addr;
 
 /// A running one's-complement sum. Parts of odd length are only right as the last one.
+///
+/// ```
+/// use ipsec_core::wire::checksum::Sum;
+/// let mut header = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+/// let checksum = Sum::default().bytes(&header).finish();
+/// header[10..12].copy_from_slice(&checksum.to_be_bytes());
+/// assert!(Sum::default().bytes(&header).is_valid());
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sum(u64);
 
@@ -47,6 +55,13 @@ impl Sum {
 }
 
 /// The checksum after one 16-bit word under it changed from `old` to `new` (RFC 1624, equation 3).
+///
+/// ```
+/// use ipsec_core::wire::checksum::{Sum, update};
+/// let (before, after) = ([1, 2, 3, 4], [1, 2, 9, 9]);
+/// let checksum = Sum::default().bytes(&before).finish();
+/// assert_eq!(update(checksum, 0x0304, 0x0909), Sum::default().bytes(&after).finish());
+/// ```
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Sum(0).word(!checksum).word(!old).word(new).finish()
 }

@@ -8,6 +8,14 @@ use core::fmt;
 pub struct Malformed;
 
 /// Takes fields from the front of octets.
+///
+/// ```
+/// use ipsec_core::wire::cursor::{Malformed, Reader};
+/// let mut reader = Reader::new(&[0x11, 0x94, 1, 2, 3]);
+/// assert_eq!((reader.u16(), reader.take(2)), (Ok(4500), Ok(&[1, 2][..])));
+/// assert_eq!(reader.u32(), Err(Malformed)); // one octet is left, and stays
+/// assert_eq!(reader.rest(), [3]);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a>(&'a [u8]);
 
@@ -73,6 +81,15 @@ impl<'a> Reader<'a> {
 }
 
 /// Puts fields one behind the other into octets.
+///
+/// ```
+/// use ipsec_core::wire::cursor::{Malformed, Writer};
+/// let mut bytes = [0; 3];
+/// let mut writer = Writer::new(&mut bytes);
+/// writer.put(&4500_u16.to_be_bytes()).unwrap();
+/// assert_eq!(writer.put(&[1, 2]), Err(Malformed));
+/// assert_eq!(bytes, [0x11, 0x94, 0]);
+/// ```
 pub struct Writer<'a>(&'a mut [u8]);
 
 impl fmt::Debug for Writer<'_> {

@@ -7,6 +7,16 @@ use crate::net::Spi;
 pub const HEADER_LEN: usize = 8;
 
 /// The clear part of an ESP packet.
+///
+/// ```
+/// use ipsec_core::wire::cursor::Reader;
+/// use ipsec_core::wire::esp::Header;
+/// let packet = [0, 0, 0x10, 0, 0, 0, 0, 7, 0xee];
+/// let mut reader = Reader::new(&packet);
+/// let header = Header::read(&mut reader).unwrap();
+/// assert_eq!((header.spi.get(), header.sequence), (0x1000, 7));
+/// assert_eq!(reader.rest(), [0xee]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Security Parameters Index.

@@ -5,6 +5,11 @@ use super::cursor::Malformed;
 use crate::ecn::Ecn;
 
 /// IP version of a packet.
+///
+/// ```
+/// use ipsec_core::wire::ip::{PROTOCOL_IPV6, Version};
+/// assert_eq!(Version::V6.protocol(), PROTOCOL_IPV6);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Version {
@@ -36,6 +41,13 @@ impl Version {
 }
 
 /// The fields of an inner header that an outer header is made from.
+///
+/// ```
+/// use ipsec_core::wire::ip::{Marks, Version};
+/// let header = [0x45, 0xb8, 0, 20, 0, 0, 0x40, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+/// let marks = Marks::of(&header).unwrap();
+/// assert_eq!(marks, Marks { version: Version::V4, traffic_class: 0xb8, dont_fragment: true });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marks {
     /// IP version.
@@ -67,6 +79,17 @@ impl Marks {
 }
 
 /// Replaces the ECN field of a packet; the IPv4 checksum follows. Anything else is left as it is.
+///
+/// ```
+/// use ipsec_core::ecn::Ecn;
+/// use ipsec_core::wire::{checksum::Sum, ip::set_ecn};
+/// let mut header = [0x45, 0xb8, 0, 20, 0, 0, 0x40, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+/// let checksum = Sum::default().bytes(&header).finish();
+/// header[10..12].copy_from_slice(&checksum.to_be_bytes());
+/// set_ecn(&mut header, Ecn::Ce);
+/// assert_eq!(header[1], 0xbb);
+/// assert!(Sum::default().bytes(&header).is_valid());
+/// ```
 #[inline]
 pub fn set_ecn(packet: &mut [u8], ecn: Ecn) {
     let ecn = ecn as u8;

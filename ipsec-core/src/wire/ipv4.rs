@@ -8,6 +8,20 @@ use core::net::Ipv4Addr;
 pub const HEADER_LEN: usize = 20;
 
 /// An IPv4 header. Options are skipped on reading and never written.
+///
+/// ```
+/// use ipsec_core::wire::cursor::{Reader, Writer};
+/// use ipsec_core::wire::ipv4::{HEADER_LEN, Header};
+/// let header = Header {
+///     tos: 0, total_len: 24, id: 1, dont_fragment: true, more_fragments: false, fragment_offset: 0, ttl: 64,
+///     protocol: 50, source: [192, 0, 2, 1].into(), destination: [192, 0, 2, 2].into(),
+/// };
+/// let mut packet = [0xee; HEADER_LEN + 4];
+/// header.write(&mut Writer::new(&mut packet)).unwrap();
+/// let mut reader = Reader::new(&packet);
+/// assert_eq!(Header::read(&mut reader), Ok(header));
+/// assert_eq!(reader.rest(), [0xee; 4]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// DSCP and ECN.

@@ -10,6 +10,20 @@ pub const HEADER_LEN: usize = 40;
 const MAX_EXTENSIONS: usize = 8;
 
 /// The fixed IPv6 header.
+///
+/// ```
+/// use ipsec_core::wire::cursor::{Reader, Writer};
+/// use ipsec_core::wire::ipv6::{HEADER_LEN, Header};
+/// let header = Header {
+///     traffic_class: 0, flow_label: 7, payload_len: 4, next_header: 50, hop_limit: 64,
+///     source: "2001:db8::1".parse().unwrap(), destination: "2001:db8::2".parse().unwrap(),
+/// };
+/// let mut packet = [0xee; HEADER_LEN + 4];
+/// header.write(&mut Writer::new(&mut packet)).unwrap();
+/// let mut reader = Reader::new(&packet);
+/// assert_eq!(Header::read(&mut reader), Ok(header));
+/// assert_eq!(reader.rest(), [0xee; 4]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// DSCP and ECN.
@@ -84,12 +98,27 @@ const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
 
 /// Whether this is no protocol but a header that another one follows.
+///
+/// ```
+/// use ipsec_core::wire::ipv6::is_extension;
+/// assert!(is_extension(44)); // a fragment header
+/// assert!(!is_extension(17)); // UDP
+/// ```
 #[inline]
 pub const fn is_extension(protocol: u8) -> bool {
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION)
 }
 
 /// Walks from `next_header` to the protocol of the payload; the reader then stands at the payload.
+///
+/// ```
+/// use ipsec_core::wire::cursor::Reader;
+/// use ipsec_core::wire::ipv6::{Upper, skip_extensions};
+/// let behind_the_header = [17, 0, 0, 0, 0, 0, 0, 0, 0xee]; // destination options, then UDP
+/// let mut reader = Reader::new(&behind_the_header);
+/// assert_eq!(skip_extensions(60, &mut reader), Ok(Upper { protocol: 17, later_fragment: false }));
+/// assert_eq!(reader.rest(), [0xee]);
+/// ```
 ///
 /// # Errors
 /// [`Malformed`]: an extension header beyond the packet, or more than eight of them.

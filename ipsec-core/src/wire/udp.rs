@@ -6,6 +6,16 @@ use super::cursor::{Malformed, Reader, Writer};
 pub const HEADER_LEN: usize = 8;
 
 /// A UDP header.
+///
+/// ```
+/// use ipsec_core::wire::cursor::Reader;
+/// use ipsec_core::wire::udp::Header;
+/// let datagram = [0x11, 0x94, 0x11, 0x94, 0, 9, 0, 0, 0xff];
+/// let mut reader = Reader::new(&datagram);
+/// let header = Header::read(&mut reader).unwrap();
+/// assert_eq!((header.source, header.destination, header.length), (4500, 4500, 9));
+/// assert_eq!(reader.rest(), [0xff]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Source port.
@@ -47,6 +57,14 @@ impl Header {
 }
 
 /// The destination port of a datagram that may be broken otherwise.
+///
+/// ```
+/// use ipsec_core::wire::cursor::Reader;
+/// use ipsec_core::wire::udp::{Header, destination};
+/// let cut_off = [0x11, 0x94, 0x01, 0xf4, 0, 99, 0, 0];
+/// assert!(Header::read(&mut Reader::new(&cut_off)).is_err());
+/// assert_eq!(destination(&cut_off), Some(500));
+/// ```
 pub fn destination(datagram: &[u8]) -> Option<u16> {
     let mut reader = Reader::new(datagram);
     reader.u16().and_then(|_source| reader.u16()).ok()

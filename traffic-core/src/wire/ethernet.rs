@@ -8,6 +8,12 @@ use ipsec_core::wire::cursor::{Malformed, Reader, Writer};
 pub const HEADER_LEN: usize = 14;
 
 /// An EtherType; below [`EtherType::FIRST`] it is a length (IEEE 802.3 §3.2.6).
+///
+/// ```
+/// use traffic_core::wire::ethernet::EtherType;
+/// assert!(EtherType(0x88a8).is_tag());
+/// assert!(EtherType(46).is_length() && !EtherType::IPV4.is_length());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EtherType(pub u16);
 
@@ -47,6 +53,13 @@ impl fmt::Debug for EtherType {
 }
 
 /// The address of an interface (EUI-48).
+///
+/// ```
+/// use traffic_core::wire::ethernet::Address;
+/// let all_nodes = Address([0x33, 0x33, 0, 0, 0, 1]);
+/// assert!(all_nodes.is_group());
+/// assert_eq!(all_nodes.to_string(), "33:33:00:00:00:01");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub [u8; 6]);
 
@@ -75,6 +88,17 @@ impl fmt::Debug for Address {
 }
 
 /// An Ethernet header.
+///
+/// ```
+/// use ipsec_core::wire::cursor::{Reader, Writer};
+/// use traffic_core::wire::ethernet::{Address, EtherType, HEADER_LEN, Header};
+/// let source = Address([0x02, 0, 0, 0, 0, 1]);
+/// let header = Header { destination: Address::BROADCAST, source, ether_type: EtherType::ARP };
+/// let mut octets = [0; HEADER_LEN];
+/// header.write(&mut Writer::new(&mut octets)).unwrap();
+/// assert_eq!(octets[12..], [0x08, 0x06]);
+/// assert_eq!(Header::read(&mut Reader::new(&octets)), Ok(header));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// To whom.

@@ -9,6 +9,11 @@ pub const HEADER_LEN: usize = 8;
 const PROTOCOL_LEN: u16 = 2;
 
 /// A protocol of PPP (RFC 1661 §2).
+///
+/// ```
+/// use traffic_core::wire::pppoe::Protocol;
+/// assert_eq!(Protocol(0xc021), Protocol::LCP);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Protocol(pub u16);
 
@@ -22,6 +27,15 @@ impl Protocol {
 }
 
 /// The header of a frame in a session.
+///
+/// ```
+/// use ipsec_core::wire::cursor::Reader;
+/// use traffic_core::wire::pppoe::{Header, Protocol};
+/// let octets = [0x11, 0, 0, 42, 0, 3, 0x00, 0x21, 0xee, 0, 0]; // one octet of payload, two that fill the frame up
+/// let mut reader = Reader::new(&octets);
+/// assert_eq!(Header::read(&mut reader), Ok(Header { session: 42, payload_len: 1, protocol: Protocol::IPV4 }));
+/// assert_eq!(reader.take(1), Ok(&[0xee][..]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// The session, unique between two addresses.

@@ -8,6 +8,17 @@ use super::ethernet::EtherType;
 pub const TAG_LEN: usize = 4;
 
 /// A VLAN tag.
+///
+/// ```
+/// use ipsec_core::wire::cursor::{Reader, Writer};
+/// use traffic_core::wire::ethernet::EtherType;
+/// use traffic_core::wire::vlan::{TAG_LEN, Tag};
+/// let tag = Tag { kind: EtherType::VLAN, priority: 3, drop_eligible: false, vlan: 7 };
+/// let mut octets = [0; TAG_LEN];
+/// tag.write(EtherType::IPV4, &mut Writer::new(&mut octets)).unwrap();
+/// assert_eq!(octets, [0x60, 0x07, 0x08, 0x00]);
+/// assert_eq!(Tag::read(EtherType::VLAN, &mut Reader::new(&octets)), Ok((tag, EtherType::IPV4)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag {
     /// The EtherType that announced it: whose VLAN it is.

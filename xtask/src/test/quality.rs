@@ -25,7 +25,7 @@ pub(super) fn format(report: &mut Report) {
     }
 }
 
-/// `cargo clippy`, warnings denied.
+/// `cargo clippy` and `cargo doc`, warnings denied.
 pub(super) fn clippy(report: &mut Report) {
     const LINT: [&str; 3] = ["clippy", "--quiet", "--locked"];
     let mut lint = |name: &str, mut command: Command, selection: &[&str]| {
@@ -43,4 +43,12 @@ pub(super) fn clippy(report: &mut Report) {
     for (manifest, selection) in others {
         lint(manifest, cargo_beside(manifest, &LINT), selection);
     }
+    // Here, as what clippy has checked is not checked again for it.
+    const DOCUMENT: [&str; 4] = ["doc", "--quiet", "--locked", "--no-deps"];
+    let mut document = |name: &str, mut command: Command, selection: &[&str]| {
+        report.command(name, command.args(selection).env("RUSTDOCFLAGS", "-D warnings"));
+    };
+    document("documentation", cargo(&DOCUMENT), &["--workspace", "--all-features"]);
+    let image = "appliance-rpi/Cargo.toml";
+    document("documentation of the image's drivers", cargo_beside(image, &DOCUMENT), &["-p", "rpi-drivers"]);
 }

@@ -5,7 +5,7 @@
 //! release build is that of the tests. What would start this pipeline again, or wait for ever, is asked for its help.
 //! Blocks of the language `toml` are configurations; the daemon's own check has to accept them. A command of a form not
 //! known here is an error, and so is a README without commands. That the configurations of README.md really meet a
-//! strongSwan is a scenario of `cargo xtask interop`.
+//! strongSwan is a scenario of `cargo xtask interop`; blocks of the language `rust` are doc tests of `ike-core`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
