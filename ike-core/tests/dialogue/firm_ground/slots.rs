@@ -264,3 +264,21 @@ fn f_40_a_rekey_of_a_child_that_is_refused_gives_its_slot_back_at_once() {
         assert_eq!((handled, sent.len(), host.endpoint.occupancy().child_sas), (Ok(()), 0, 1), "{kind:?}");
     }
 }
+
+#[test]
+fn a_rekey_with_another_group_begins_anew_at_once_in_a_full_table() {
+    let [mut left, _] = pair();
+    left.ike = vec![IkeProposal::parse(SUITE).unwrap(), IkeProposal::parse("aes256gcm16-prfsha384-ecp256").unwrap()];
+    left.dpd = Duration::ZERO;
+    let mut host = Host::sized(77, vec![left], Settings::default(), [2, 4, 1280]);
+    let (mut peer, _) = Scripted::answer(&mut host, 3);
+    peer.next[1] = 1;
+    let auth = peer.auth_payloads();
+    assert_eq!(peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth), (Ok(()), vec![]));
+    let ike = host.ike_id();
+    host.endpoint.rekey_ike(NOW, ike).unwrap();
+    assert_eq!(transmits(&mut host).len(), 1);
+    // The slot that the first request kept is free again.
+    let (handled, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19]));
+    assert_eq!((handled, sent.len(), &host.failures[..]), (Ok(()), 1, &[][..]));
+}
