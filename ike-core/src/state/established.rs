@@ -140,5 +140,9 @@ pub(crate) fn pursue<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
             Task::CreateChild(slot) => child_creating::create(sa, env, slot),
             Task::Liveness => deleting::send_liveness(sa, env),
         }
+        if sa.window.outstanding.is_none() {
+            // The request that its key exchange was for could not be written.
+            sa.ke = None;
+        }
     }
 }

@@ -6,6 +6,7 @@ use ike_core::registry::{ExchangeType, NotifyKind};
 use ike_core::wire::header::Header;
 
 use super::*;
+use crate::engine::held;
 use crate::network::{Network, PEER, Peer};
 
 #[test]
@@ -281,4 +282,24 @@ fn a_rekey_with_another_group_begins_anew_at_once_in_a_full_table() {
     // The slot that the first request kept is free again.
     let (handled, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19]));
     assert_eq!((handled, sent.len(), &host.failures[..]), (Ok(()), 1, &[][..]));
+}
+
+#[test]
+fn the_secret_of_a_request_that_has_no_room_goes_at_once() {
+    let [mut left, _] = pair();
+    left.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+    left.dpd = Duration::ZERO;
+    let nets: Vec<_> = (0..8).map(|net| format!("2001:db8:{net}::/48")).collect();
+    let nets: Vec<_> = nets.iter().map(String::as_str).collect();
+    left.children.push(crate::network::child(1, &nets, &nets, "aes256gcm16-x25519"));
+    let mut host = Host::sized(77, vec![left], Settings::default(), [3, 4, 600]);
+    let (mut peer, _) = Scripted::answer(&mut host, 4);
+    peer.next[1] = 1;
+    let auth = peer.auth_payloads();
+    assert_eq!(peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth), (Ok(()), vec![]));
+    assert_eq!(held(), 0);
+    let ike = host.ike_id();
+    host.endpoint.create_child(NOW, ike, ike_core::pad::ChildConfigId(1)).unwrap();
+    assert!(transmits(&mut host).is_empty());
+    assert_eq!((&host.failures[..], held()), (&[Failure::NoRoom][..], 0));
 }
