@@ -293,8 +293,12 @@ impl Host {
                     self.story.push(format!("rekey failed: {cause:?}"));
                     self.failures.push(cause);
                 }
-                Event::Unanswered { exchange, ike, .. } if self.known.contains(&ike) => self.story.push(format!("unanswered {exchange}")),
-                Event::Reauthenticate { ike, .. } if self.known.contains(&ike) => self.story.push("reauthenticate".into()),
+                Event::Unanswered { exchange, ike, .. } if self.known.contains(&ike) => {
+                    self.story.push(format!("unanswered {exchange}"))
+                }
+                Event::Reauthenticate { ike, .. } if self.known.contains(&ike) => {
+                    self.story.push("reauthenticate".into())
+                }
                 Event::Noted { cause, .. } => {
                     self.story.push(format!("noted: {cause:?}"));
                     self.noted.push(cause);
