@@ -36,6 +36,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     let State::Established(established) = &mut sa.state else { return Err(Discard::Unexpected) };
     if !header.response && arrival == Arrival::Repeated {
         sa.window.respond_again(path);
+        env.children.unsettle(env.slot, env.now, env.settings.settle);
         return Ok(Effects::Nothing);
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
