@@ -213,7 +213,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     ///
     /// # Errors
     /// [`Discard`]: no SA was changed; count it. Another major version and an unknown critical payload of a stranger may
-    /// still be answered, without state.
+    /// still be answered, without state, and a claim in clear that the peer lost an SA may still have it asked for a sign of
+    /// life.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) -> Result<(), Discard> {
         self.heard = None;
         let header = Header::parse(datagram)?;

@@ -7,7 +7,7 @@ use crate::crypto::IkeCrypto;
 use crate::pad::{Pad, PeerId};
 use crate::sa::{By, IkeSlot, Sa, State};
 use crate::settings::Settings;
-use crate::table::Others;
+use crate::table::{Filed, Others};
 use crate::wire::outline::Outline;
 
 /// What a state works with besides its SA: the rest of the endpoint, taken apart so that each can be borrowed.
@@ -48,7 +48,8 @@ impl<'x, C: IkeCrypto> Env<'x, '_, C> {
         if held >= sa.share(self.settings, self.pad, others.len()) {
             return None;
         }
-        let slot = others.vacant()?;
+        // What it keeps no longer is free, too, though not filed so before the work on it ends.
+        let slot = others.vacant().or_else(|| others.kept().filter(|_| sa.keeps().is_none()))?;
         Some((slot, draw_spi(self.crypto, others.len(), slot)))
     }
 

@@ -58,6 +58,8 @@ impl<C: IkeCrypto> Sa<C> {
         };
         env.children.end_all(env.slot, &cause);
         let untold = told.then_some((established, cause));
+        // It is no use to know where somebody went under a name that nobody knows.
+        self.report.moved &= told;
         self.window.restart();
         self.state = State::Dead(Dead { until: Some(env.now + env.settings.linger), farewell, untold });
         self.keys = None;

@@ -40,7 +40,8 @@ pub struct Settings {
     pub drain: Duration,
     /// How long we wait for the peer to delete an SA that its rekey replaced, before we do.
     pub orphan: Duration,
-    /// How long we take for granted that the peer has our answer to its request for a Child SA, when nothing shows it.
+    /// After what time we take for granted that the peer has our answer to its request for a Child SA, when nothing shows it;
+    /// anew each time that it asks once more, up to six times as long.
     pub settle: Duration,
     /// How long to wait after the peer was busy (TEMPORARY_FAILURE) or a rekey failed; longer with each time.
     pub retry: Duration,

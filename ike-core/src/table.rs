@@ -353,6 +353,11 @@ impl<'x, S: Slot> Others<'x, '_, S> {
         vacant(self.index)
     }
 
+    /// The slot that this one kept when it was last filed.
+    pub(crate) fn kept(&self) -> Option<u16> {
+        self.index.links(self.rest.slot).map(|links| links.keeps).filter(|slot| *slot != NONE)
+    }
+
     /// Another slot, emptied, to put something there. What comes there gets a number of its own.
     pub(crate) fn take(self, slot: u16) -> Option<&'x mut Option<S::Item>> {
         let item = self.rest.into_item(slot)?;

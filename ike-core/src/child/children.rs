@@ -1,6 +1,7 @@
 //! The caller's table of Child SAs: what they are looked up by, and what concerns several of them.
 
 use core::fmt;
+use core::time::Duration;
 
 use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
@@ -11,6 +12,9 @@ use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::pad::PeerId;
 use crate::table::{Edit, Filed, HashSecret, KINDS, Key, Slot, Table};
+
+/// The most by which the time grows that a child has to settle: some peers go on asking for a minute.
+const LONGEST: u32 = 6;
 
 /// What Child SAs are looked up by.
 pub(crate) enum By {
@@ -224,6 +228,17 @@ impl<'a> Children<'a> {
         let unsettled = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.settles_at.is_some());
         let settled = |child: &mut Child| child.up_mut().into_iter().for_each(|up| up.settles_at = None);
         self.table.each_waiting(By::Ike(ike), |child| child.ike == ike && unsettled(child), settled);
+    }
+
+    /// The peer asks once more for what it asked last, so it has no answer yet: what that made is given as long again to settle.
+    /// Anybody can repeat what it saw, so that goes on for some time only.
+    pub(crate) fn unsettle(&mut self, ike: u16, now: Instant, settle: Duration) {
+        let unsettled = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.settles_at.is_some());
+        let put_off = |child: &mut Child| {
+            let latest = child.since + settle.saturating_mul(LONGEST);
+            child.up_mut().into_iter().for_each(|up| up.settles_at = Some((now + settle).min(latest)));
+        };
+        self.table.each_waiting(By::Ike(ike), |child| child.ike == ike && unsettled(child), put_off);
     }
 
     /// The peer has the IKE SA that it began beside another: its child may be used.

@@ -36,6 +36,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     let State::Established(established) = &mut sa.state else { return Err(Discard::Unexpected) };
     if !header.response && arrival == Arrival::Repeated {
         sa.window.respond_again(path);
+        env.children.unsettle(env.slot, env.now, env.settings.settle);
         return Ok(Effects::Nothing);
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
@@ -139,6 +140,10 @@ pub(crate) fn pursue<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
             Task::RekeyChild(slot, old) => child_creating::rekey(sa, env, slot, old),
             Task::CreateChild(slot) => child_creating::create(sa, env, slot),
             Task::Liveness => deleting::send_liveness(sa, env),
+        }
+        if sa.window.outstanding.is_none() {
+            // The request that its key exchange was for could not be written.
+            sa.ke = None;
         }
     }
 }

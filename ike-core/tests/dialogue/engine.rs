@@ -20,6 +20,12 @@ pub(crate) enum Refuse {
 
 thread_local! {
     static REFUSED: Cell<Refuse> = const { Cell::new(Refuse::Nothing) };
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many secrets of key exchanges somebody holds in this test.
+pub(crate) fn held() -> usize {
+    HELD.get()
 }
 
 /// From now on, in this test.
@@ -64,6 +70,19 @@ pub(crate) enum KeSecret {
     Kem([u8; 32]),
 }
 
+impl KeSecret {
+    fn hold(self) -> Self {
+        HELD.set(HELD.get() + 1);
+        self
+    }
+}
+
+impl Drop for KeSecret {
+    fn drop(&mut self) {
+        HELD.set(HELD.get() - 1);
+    }
+}
+
 /// The keystream of the toy cipher.
 fn stream(engine: &mut Engine, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
     if iv.len() != 16 || !text.len().is_multiple_of(16) {
@@ -89,14 +108,14 @@ impl IkeCrypto for Engine {
             return None;
         }
         if group != Group::MlKem768 {
-            return self.0.ke_offer(group, public).map(KeSecret::Real);
+            return self.0.ke_offer(group, public).map(|secret| KeSecret::Real(secret).hold());
         }
         let mut secret = [0; 32];
         self.0.random(&mut secret);
         let room: &mut [u8; 1184] = public.try_into().ok()?;
         room.fill(0x4b);
         room[..32].copy_from_slice(&secret);
-        Some(KeSecret::Kem(secret))
+        Some(KeSecret::Kem(secret).hold())
     }
 
     fn ke_answer(

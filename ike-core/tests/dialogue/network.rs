@@ -1,6 +1,6 @@
 //! Two hosts on a simulated network: one clock, one seed, faults on the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -191,6 +191,8 @@ pub(crate) struct Host {
     pub(crate) claims: Vec<Option<String>>,
     /// What was said in clear, unproven.
     pub(crate) noted: Vec<Failure>,
+    /// The IKE SAs that are up as far as the caller was told.
+    known: BTreeSet<IkeId>,
 }
 
 impl Host {
@@ -218,6 +220,7 @@ impl Host {
             ended: Vec::new(),
             claims: Vec::new(),
             noted: Vec::new(),
+            known: BTreeSet::new(),
         }
     }
 
@@ -230,9 +233,16 @@ impl Host {
         self.check();
         while let Some(event) = self.endpoint.poll_event() {
             match event {
-                Event::Established { .. } => self.story.push("established".into()),
-                Event::IkeRekeyed { .. } => self.story.push("ike rekeyed".into()),
+                Event::Established { ike, .. } => {
+                    assert!(self.known.insert(ike), "{:?}", self.story);
+                    self.story.push("established".into());
+                }
+                Event::IkeRekeyed { old, new, .. } => {
+                    assert!(self.known.remove(&old) && self.known.insert(new), "{:?}", self.story);
+                    self.story.push("ike rekeyed".into());
+                }
                 Event::ChildUp(up) => {
+                    assert!(self.known.contains(&up.ike), "{:?}", self.story);
                     self.story.push(format!("child {} up", up.config.0));
                     self.installed.insert(
                         up.child,
@@ -273,22 +283,32 @@ impl Host {
                         self.sending.remove(&config);
                     }
                 }
-                Event::ChildFailed { cause, .. } => {
+                Event::ChildFailed { cause, ike, .. } => {
+                    assert!(self.known.contains(&ike), "{cause:?} {:?}", self.story);
                     self.story.push(format!("child failed: {cause:?}"));
                     self.failures.push(cause);
                 }
-                Event::RekeyFailed { cause, .. } => {
+                Event::RekeyFailed { cause, ike, .. } => {
+                    assert!(self.known.contains(&ike), "{cause:?} {:?}", self.story);
                     self.story.push(format!("rekey failed: {cause:?}"));
                     self.failures.push(cause);
                 }
-                Event::Unanswered { exchange, .. } => self.story.push(format!("unanswered {exchange}")),
-                Event::Reauthenticate { .. } => self.story.push("reauthenticate".into()),
+                Event::Unanswered { exchange, ike, .. } if self.known.contains(&ike) => {
+                    self.story.push(format!("unanswered {exchange}"))
+                }
+                Event::Reauthenticate { ike, .. } if self.known.contains(&ike) => {
+                    self.story.push("reauthenticate".into())
+                }
                 Event::Noted { cause, .. } => {
                     self.story.push(format!("noted: {cause:?}"));
                     self.noted.push(cause);
                 }
-                Event::PathChanged { path, .. } => self.story.push(format!("moved to {}", path.remote)),
-                Event::Closed { cause, peer, claimed, identity, .. } => {
+                Event::PathChanged { path, ike } => {
+                    assert!(self.known.contains(&ike), "moved to {}: {:?}", path.remote, self.story);
+                    self.story.push(format!("moved to {}", path.remote));
+                }
+                Event::Closed { cause, peer, claimed, identity, ike, established, .. } => {
+                    assert_eq!(self.known.remove(&ike), established, "{cause:?}: {:?}", self.story);
                     self.ended.push([peer, claimed]);
                     self.claims.push(identity.map(|id| id.to_string()));
                     self.story.push(format!("closed: {cause:?}"));

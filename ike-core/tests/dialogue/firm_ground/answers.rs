@@ -502,3 +502,41 @@ fn d_whoever_called_from_behind_a_nat_does_not_follow_and_the_other_side_does() 
         assert_eq!(host.ike().unwrap().path, if follows { path } else { before });
     }
 }
+
+#[test]
+fn a_child_whose_peer_still_asks_for_it_is_not_deleted_before_the_peer_can_know_it() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 80);
+    let header = peer.header(CREATE, false, peer.next[0]);
+    let request = peer.seal(&header, &child_of(None, 0x0102_0304));
+    assert_eq!(peer.tell(&mut host, &request).1.len(), 1);
+    let made = host.endpoint.child_sas().find(|child| child.spi_out.get() == 0x0102_0304).unwrap().id;
+    host.endpoint.close_child(NOW, made).unwrap();
+    // Our answer does not arrive: the peer asks once more, and again.
+    for after in [6, 13, 20] {
+        host.endpoint.handle_timeout(NOW + seconds(after));
+        let (handled, sent) = tell_at(&mut host, NOW + seconds(after), peer.path, &request);
+        assert_eq!((handled, sent.len()), (Ok(()), 1), "the same answer after {after} s, and no Delete");
+    }
+    host.endpoint.handle_timeout(NOW + seconds(29));
+    assert!(transmits(&mut host).is_empty());
+    host.endpoint.handle_timeout(NOW + seconds(30));
+    assert_eq!(transmits(&mut host).len(), 1, "its Delete");
+}
+
+#[test]
+fn what_anybody_can_repeat_puts_a_delete_off_for_some_time_and_not_for_ever() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 81);
+    let header = peer.header(CREATE, false, peer.next[0]);
+    let request = peer.seal(&header, &child_of(None, 0x0102_0304));
+    assert_eq!(peer.tell(&mut host, &request).1.len(), 1);
+    let made = host.endpoint.child_sas().find(|child| child.spi_out.get() == 0x0102_0304).unwrap().id;
+    host.endpoint.close_child(NOW, made).unwrap();
+    let repeat = |host: &mut Host, after: u64| {
+        host.endpoint.handle_timeout(NOW + seconds(after));
+        tell_at(host, NOW + seconds(after), peer.path, &request).1.len()
+    };
+    let sent: Vec<_> = (1..=60).map(|after| repeat(&mut host, after)).collect();
+    assert_eq!((&sent[..59], sent[59]), (&[1; 59][..], 2), "the answer, and in the end the Delete");
+}

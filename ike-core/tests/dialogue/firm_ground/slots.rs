@@ -6,6 +6,7 @@ use ike_core::registry::{ExchangeType, NotifyKind};
 use ike_core::wire::header::Header;
 
 use super::*;
+use crate::engine::held;
 use crate::network::{Network, PEER, Peer};
 
 #[test]
@@ -263,4 +264,42 @@ fn f_40_a_rekey_of_a_child_that_is_refused_gives_its_slot_back_at_once() {
         let (handled, sent) = peer.respond(&mut host, CREATE, &notify(kind, &[]));
         assert_eq!((handled, sent.len(), host.endpoint.occupancy().child_sas), (Ok(()), 0, 1), "{kind:?}");
     }
+}
+
+#[test]
+fn a_rekey_with_another_group_begins_anew_at_once_in_a_full_table() {
+    let [mut left, _] = pair();
+    left.ike = vec![IkeProposal::parse(SUITE).unwrap(), IkeProposal::parse("aes256gcm16-prfsha384-ecp256").unwrap()];
+    left.dpd = Duration::ZERO;
+    let mut host = Host::sized(77, vec![left], Settings::default(), [2, 4, 1280]);
+    let (mut peer, _) = Scripted::answer(&mut host, 3);
+    peer.next[1] = 1;
+    let auth = peer.auth_payloads();
+    assert_eq!(peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth), (Ok(()), vec![]));
+    let ike = host.ike_id();
+    host.endpoint.rekey_ike(NOW, ike).unwrap();
+    assert_eq!(transmits(&mut host).len(), 1);
+    // The slot that the first request kept is free again.
+    let (handled, sent) = peer.respond(&mut host, CREATE, &notify(NotifyKind::INVALID_KE_PAYLOAD, &[0, 19]));
+    assert_eq!((handled, sent.len(), &host.failures[..]), (Ok(()), 1, &[][..]));
+}
+
+#[test]
+fn the_secret_of_a_request_that_has_no_room_goes_at_once() {
+    let [mut left, _] = pair();
+    left.ike = vec![IkeProposal::parse(SUITE).unwrap()];
+    left.dpd = Duration::ZERO;
+    let nets: Vec<_> = (0..8).map(|net| format!("2001:db8:{net}::/48")).collect();
+    let nets: Vec<_> = nets.iter().map(String::as_str).collect();
+    left.children.push(crate::network::child(1, &nets, &nets, "aes256gcm16-x25519"));
+    let mut host = Host::sized(77, vec![left], Settings::default(), [3, 4, 600]);
+    let (mut peer, _) = Scripted::answer(&mut host, 4);
+    peer.next[1] = 1;
+    let auth = peer.auth_payloads();
+    assert_eq!(peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth), (Ok(()), vec![]));
+    assert_eq!(held(), 0);
+    let ike = host.ike_id();
+    host.endpoint.create_child(NOW, ike, ike_core::pad::ChildConfigId(1)).unwrap();
+    assert!(transmits(&mut host).is_empty());
+    assert_eq!((&host.failures[..], held()), (&[Failure::NoRoom][..], 0));
 }

@@ -679,3 +679,15 @@ fn d_an_ike_sa_is_rekeyed_by_one_exchange_of_each_side_and_no_more() {
     let (handled, sent) = peer.respond(&mut host, INFO, &NOTHING);
     assert_eq!((handled, sent.len()), (Ok(()), 0), "{:?}", host.story);
 }
+
+#[test]
+fn where_a_peer_says_the_last_word_on_a_replaced_ike_sa_is_told_under_no_name_that_nobody_knows() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 79);
+    let heir = peer.rekey(&mut host, 0x0707_0707_0707_0707, [5; 32]);
+    peer.path.remote = "203.0.113.7:2048".parse().unwrap();
+    peer.ask(&mut host, INFO, &payloads(|message| message.delete_ike()));
+    let moved = host.story.iter().filter(|line| line.starts_with("moved")).count();
+    assert_eq!(moved, 0, "{:?}", host.story);
+    drop(heir);
+}
