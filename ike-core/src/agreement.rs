@@ -2,6 +2,7 @@
 //! (RFC 7296 §1.2, §1.3.1, §2.9, §2.17).
 
 use ipsec_core::net::Spi;
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
 
@@ -68,9 +69,32 @@ pub(crate) fn check_answer(ts_i: &Ts<'_>, ts_r: &Ts<'_>, config: &ChildConfig<'_
     }
 }
 
+/// The mode that a request asks for, or an answer agrees to (RFC 7296 §1.3.1).
+fn mode_of(payloads: &Payloads<'_>) -> Mode {
+    match payloads.notify(NotifyKind::USE_TRANSPORT_MODE) {
+        Some(_) => Mode::Transport,
+        None => Mode::Tunnel,
+    }
+}
+
+/// Asks for a mode, or agrees to it.
+pub(crate) fn write_mode(message: &mut MessageWriter<'_>, mode: Mode) -> Result<(), NoRoom> {
+    match mode {
+        Mode::Transport => message.notify_parts(NotifyKind::USE_TRANSPORT_MODE, &[]),
+        _ => Ok(()),
+    }
+}
+
+/// The mode that the responder chose, when `config` allows it.
+pub(crate) fn check_mode(payloads: &Payloads<'_>, config: &ChildConfig<'_>) -> Result<Mode, Failure> {
+    let mode = mode_of(payloads);
+    if config.modes.accepts(mode) { Ok(mode) } else { Err(Failure::ModeNotWanted(mode)) }
+}
+
 /// What a Child SA comes up with.
 pub(crate) struct Terms {
     pub(crate) suite: EspSuite,
+    pub(crate) mode: Mode,
     pub(crate) spi_out: Spi,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
@@ -97,6 +121,7 @@ pub(crate) fn come_up<C: IkeCrypto>(
     child.since = now;
     child.spi_out = terms.spi_out.get();
     child.suite = Some(terms.suite);
+    child.mode = terms.mode;
     child.local = terms.local;
     child.remote = terms.remote;
     child.ours = terms.ours;
@@ -108,6 +133,7 @@ pub(crate) struct Agreed<'p> {
     pub(crate) config: ChildConfig<'p>,
     pub(crate) slot: u16,
     pub(crate) spi_in: Spi,
+    pub(crate) mode: Mode,
     pub(crate) suite: EspSuite,
     pub(crate) number: u8,
     pub(crate) spi_out: Spi,
@@ -155,12 +181,16 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
         return Err(Refusal::of(Refused::Missing(PayloadType::TS_I)));
     };
     let mut refusal = Refusal::new(Failure::NoSelectorsInCommon(Asked::of(ts_r, ts_i)), NotifyKind::TS_UNACCEPTABLE);
-    let (mut found, mut best) = (None, (false, false));
+    let (asked, mut found, mut best) = (mode_of(payloads), None, [false; 3]);
     for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
         if local.is_empty() || remote.is_empty() {
             continue;
         }
+        let Some(mode) = config.modes.agree(asked) else {
+            refusal = Refusal::new(Failure::ModeNotWanted(asked), NotifyKind::NO_PROPOSAL_CHOSEN);
+            continue;
+        };
         match proposal::select_esp(config.esp, offered, with_ke) {
             Err(mismatch) => {
                 refusal = Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN);
@@ -170,33 +200,35 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
                 let first = |ts: &Ts<'_>, ours: &[_]| ts.selectors().next().is_some_and(|first| within(&[first], ours));
                 let first = first(ts_r, &local) && first(ts_i, &remote);
                 let exact = within(config.local, &local) && within(config.remote, &remote);
-                if found.is_none() || best < (first, exact) {
-                    found = Some((config, chosen, local, remote));
-                    best = (first, exact);
+                let fit = [mode == asked, first, exact];
+                if found.is_none() || best < fit {
+                    found = Some((config, chosen, mode, local, remote));
+                    best = fit;
                 }
-                if first && exact {
+                if fit == [true; 3] {
                     break;
                 }
             }
         }
     }
-    let (config, chosen, local, remote) = found.ok_or(refusal)?;
+    let (config, chosen, mode, local, remote) = found.ok_or(refusal)?;
     let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
     if !asker.may_have_another(children) {
         return Err(full());
     }
     let (slot, spi_in) = children.reserve(crypto).ok_or_else(full)?;
     let proposal::ChosenEsp { suite, number, spi: spi_out } = chosen;
-    Ok(Agreed { config, slot, spi_in, suite, number, spi_out, local, remote })
+    Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, local, remote })
 }
 
-/// SA, TSi and TSr of our answer; what stands between them in CREATE_CHILD_SA is written by `between`.
+/// The mode, SA, TSi and TSr of our answer; what stands between them in CREATE_CHILD_SA is written by `between`.
 pub(crate) fn write_answer(
     message: &mut MessageWriter<'_>,
     agreed: &Agreed<'_>,
     between: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
     let answer = [(agreed.number, agreed.suite.transforms())];
+    write_mode(message, agreed.mode)?;
     message.sa(ProtocolId::ESP, &agreed.spi_in.get().to_be_bytes(), answer)?;
     between(message)?;
     message.ts(PayloadType::TS_I, &agreed.remote)?;
@@ -231,10 +263,10 @@ pub(crate) fn install<C: IkeCrypto>(
     agreed: Agreed<'_>,
     old: Option<ChildId>,
 ) -> Option<ChildId> {
-    let Agreed { config, slot, suite, spi_out, local, remote, .. } = agreed;
+    let Agreed { config, slot, mode, suite, spi_out, local, remote, .. } = agreed;
     let new = env.children.id(slot)?;
     let mut child = env.children.get_mut(slot)?;
-    let terms = Terms { suite, spi_out, local, remote, ours: false };
+    let terms = Terms { suite, mode, spi_out, local, remote, ours: false };
     come_up(&mut child, env.crypto, env.now, &config, terms, Some(env.now + env.settings.settle));
     if old.is_some() {
         child.replaces = old;

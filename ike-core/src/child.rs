@@ -2,6 +2,7 @@
 
 use heapless::Vec;
 use ipsec_core::net::{Spi, TrafficSelector};
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
 use crate::crypto::{EspSuite, Secret};
@@ -181,6 +182,7 @@ pub(crate) struct Child {
     /// 0 until negotiated.
     pub(crate) spi_out: u32,
     pub(crate) suite: Option<EspSuite>,
+    pub(crate) mode: Mode,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
     /// The packet that it was asked for: it stands before the configured selectors (RFC 7296 §2.9).
@@ -215,6 +217,7 @@ impl Child {
             spi_in,
             spi_out: 0,
             suite: None,
+            mode: Mode::Tunnel,
             local: Selectors::new(),
             remote: Selectors::new(),
             packet: None,

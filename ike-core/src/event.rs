@@ -6,6 +6,7 @@ use core::net::SocketAddr;
 
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
+use ipsec_core::sa::Mode;
 
 use crate::crypto::EspSuite;
 use crate::failure::Failure;
@@ -204,6 +205,8 @@ pub struct ChildUp<'e> {
     /// False after a rekey that the peer began, and when it connected beside an IKE SA that carries this child: receive at
     /// once, send when [`Event::ChildOutbound`] comes.
     pub outbound_ready: bool,
+    /// The negotiated mode.
+    pub mode: Mode,
     /// The negotiated algorithms.
     pub suite: EspSuite,
     /// SPI of packets we receive.
@@ -232,6 +235,7 @@ impl fmt::Debug for ChildUp<'_> {
             .field("peer", &self.peer)
             .field("config", &self.config)
             .field("replaces", &self.replaces)
+            .field("mode", &self.mode)
             .field("suite", &self.suite)
             .field("spi_in", &self.spi_in)
             .field("spi_out", &self.spi_out)

@@ -31,7 +31,7 @@
 //! use ike_core::crypto::rustcrypto::RustCrypto;
 //! use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 //! use ike_core::event::Event;
-//! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+//! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 //! use ike_core::proposal::{EspProposal, IkeProposal};
 //! use ike_core::registry::IdKind;
 //! use ike_core::wire::id::Id;
@@ -85,7 +85,7 @@
 //! let (ike, esp) = ([IkeProposal::default()], [EspProposal::default()]);
 //! let id = |name: &'static str| Id { kind: IdKind::FQDN, data: name.as_bytes() };
 //! let child = |local, remote| ChildConfig {
-//!     id: ChildConfigId(0), esp: &esp, local, remote,
+//!     id: ChildConfigId(0), modes: Modes::Tunnel, esp: &esp, local, remote,
 //!     rekey: Duration::from_secs(3600), lifetime: Duration::from_secs(4000),
 //! };
 //! let (left_child, right_child) = (child(&left_net, &right_net), child(&right_net, &left_net));

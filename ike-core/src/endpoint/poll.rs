@@ -113,6 +113,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 replaces: child.replaces,
                 ours: child.ours,
                 outbound_ready: child.outbound_ready,
+                mode: child.mode,
                 suite: child.suite?,
                 spi_in: child.spi_in,
                 spi_out: Spi::new(child.spi_out)?,

@@ -62,6 +62,7 @@ pub(crate) fn begin<C: IkeCrypto>(
         message.id(PayloadType::ID_R, id)?;
     }
     proof.write(&mut message)?;
+    agreement::write_mode(&mut message, config.modes.wanted())?;
     // No KE transform here: this child uses the keys of the IKE SA (RFC 7296 §1.2).
     message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), proposal::offer_esp(config.esp, false))?;
     message.ts(PayloadType::TS_I, config.local)?;
@@ -183,11 +184,12 @@ fn first_child<C: IkeCrypto>(
     let chosen = proposal::check_esp(config.esp, answer, false).map_err(|_| Failure::AnswerNotOffered)?;
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     agreement::check_answer(ts_i, ts_r, &config)?;
+    let mode = agreement::check_mode(payloads, &config)?;
     let peer_nonce = exchange::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
     let nonces = agreement::Nonces { ni: &sent.nonce, nr: peer_nonce };
     let mut child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
     agreement::make_keys(env.crypto, keys, chosen.suite, None, &nonces, true, &mut child.keys)?;
-    let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
+    let terms = agreement::Terms { suite: chosen.suite, mode, spi_out: chosen.spi, local, remote, ours: true };
     agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
     Ok(())
 }

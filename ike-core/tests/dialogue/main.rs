@@ -10,5 +10,6 @@ mod handshake_firm;
 mod handshake_flood;
 mod hostile;
 mod life;
+mod modes;
 mod network;
 mod suites;

@@ -8,12 +8,13 @@ use ike_core::child::ChildSlot;
 use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, IndexBlock, Occupancy, SaState, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
 /// A generator for tests: the same seed, the same run (SplitMix64).
@@ -99,6 +100,7 @@ pub(crate) fn esp(words: &str) -> &'static [EspProposal] {
 pub(crate) fn child(id: u32, local: &[&str], remote: &[&str], words: &str) -> ChildConfig<'static> {
     ChildConfig {
         id: ChildConfigId(id),
+        modes: Modes::Tunnel,
         esp: esp(words),
         local: selectors(local),
         remote: selectors(remote),
@@ -170,6 +172,7 @@ pub(crate) struct Installed {
     pub(crate) key_in: Vec<u8>,
     pub(crate) key_out: Vec<u8>,
     pub(crate) suite: String,
+    pub(crate) mode: Mode,
     pub(crate) local: Vec<TrafficSelector>,
     pub(crate) remote: Vec<TrafficSelector>,
     pub(crate) encap: Encap,
@@ -243,6 +246,7 @@ impl Host {
                             key_in: up.key_in.to_vec(),
                             key_out: up.key_out.to_vec(),
                             suite: up.suite.to_string(),
+                            mode: up.mode,
                             local: up.local.to_vec(),
                             remote: up.remote.to_vec(),
                             encap: up.encap,

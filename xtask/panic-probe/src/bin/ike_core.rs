@@ -9,7 +9,7 @@ use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -111,6 +111,11 @@ impl Pad for Config<'_> {
     fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
         (index < below(64)).then(|| ChildConfig {
             id: ChildConfigId(any() as u32),
+            modes: match below(3) {
+                0 => Modes::Tunnel,
+                1 => Modes::PreferTransport,
+                _ => Modes::Transport,
+            },
             esp: self.esp,
             local: self.local,
             remote: self.remote,
