@@ -6,8 +6,8 @@ use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
 
-use crate::child::{Child, ChildKeys, Children, Phase, Report, Selectors, Up, narrow, within};
-use crate::crypto::{EspSuite, IkeCrypto, Secret, SharedSecret};
+use crate::child::{Child, ChildKeys, Children, Phase, Report, Selectors, Untold, Up, narrow, within};
+use crate::crypto::{EspSuite, IkeCrypto, SharedSecret};
 use crate::env::Env;
 use crate::error::{NoRoom, Unkeyed};
 use crate::event::ChildId;
@@ -37,23 +37,20 @@ pub(crate) fn make_keys<C: IkeCrypto>(
     exchange: Option<Exchange<'_, C>>,
     nonces: &Nonces<'_>,
     ours: bool,
-    place: &mut Option<ChildKeys>,
+    place: &mut Untold,
 ) -> Result<(), Unkeyed> {
     let len = suite.protection.encr_key_len().saturating_add(suite.protection.integ_key_len());
-    wipe::after(STACK, || {
+    let made = wipe::after(STACK, || {
         let mut shared = SharedSecret::new();
         let exchanged = exchange.map(|exchange| exchange.agree(crypto, &mut shared)).transpose()?.map(|()| &shared);
-        let mut keymat = Secret::<72>::new();
-        let room = keymat.resize(len.saturating_mul(2)).ok_or(Unkeyed::NoKey)?;
+        let room = ChildKeys::make(place, len, ours).ok_or(Unkeyed::NoKey)?;
         child_keymat(crypto, ike.suite.prf, &ike.sk_d, exchanged, nonces.ni, nonces.nr, room)
-            .map_err(|NoRoom| Unkeyed::NoKey)?;
-        let (from_initiator, from_responder) = keymat.as_slice().split_at_checked(len).ok_or(Unkeyed::NoKey)?;
-        let (inbound, outbound) =
-            if ours { (from_responder, from_initiator) } else { (from_initiator, from_responder) };
-        let keys = Secret::copy_from(inbound).zip(Secret::copy_from(outbound)).ok_or(Unkeyed::NoKey)?;
-        *place = Some(ChildKeys { inbound: keys.0, outbound: keys.1 });
-        Ok(())
-    })
+            .map_err(|NoRoom| Unkeyed::NoKey)
+    });
+    if made.is_err() {
+        place.wipe_keys();
+    }
+    made
 }
 
 /// Whether the responder's selectors are a narrowing of what `config` asked for.
@@ -247,7 +244,7 @@ pub(crate) fn place<C: IkeCrypto>(
 ) -> Result<(), Refusal> {
     children.put(agreed.slot, new);
     let made = match children.get_mut(agreed.slot) {
-        Some(mut child) => make_keys(crypto, ike, agreed.suite, exchange, nonces, false, &mut child.keys),
+        Some(mut child) => make_keys(crypto, ike, agreed.suite, exchange, nonces, false, &mut child.untold),
         None => return Err(Refusal::crypto()),
     };
     if made.is_err() {
@@ -279,4 +276,89 @@ pub(crate) fn install<C: IkeCrypto>(
         old.give_way(new, env.now + env.settings.orphan);
     }
     Some(new)
+}
+
+#[cfg(all(test, feature = "rustcrypto"))]
+mod tests {
+    use core::convert::Infallible;
+    use std::string::String;
+
+    use ipsec_core::crypto::AeadAlg;
+    use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
+    use rand_core::{TryCryptoRng, TryRng};
+
+    use super::*;
+    use crate::crypto::rustcrypto::RustCrypto;
+    use crate::crypto::{CipherAlg, Group, IkeSuite, IntegAlg, PrfAlg, Protection};
+    use crate::keys::{IkeSeed, Role};
+
+    struct NoRandom;
+
+    impl TryRng for NoRandom {
+        type Error = Infallible;
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            panic!("nothing here is random")
+        }
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            panic!("nothing here is random")
+        }
+        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
+            panic!("nothing here is random")
+        }
+    }
+
+    impl TryCryptoRng for NoRandom {}
+
+    /// Two directions of cipher key, with the salt of an AEAD, and integrity key, computed with Python's `hmac`.
+    const KNOWN: [(Protection, [&str; 4]); 3] = [
+        (
+            Protection::CipherMac(CipherAlg::Aes128Cbc, IntegAlg::HmacSha256),
+            [
+                "e84ccaa3b137f1357adbaea8a547f843",
+                "3ce45fa59b92e5e155f069ef9cf0b8d886bd8d83499cbb621d26d12a356eb858",
+                "5564465a017e720f293e9959312b20d9",
+                "f67285c8b21250dd710c74a17c98e30dae1b878d7f3f1abdbbfb75a51542e37a",
+            ],
+        ),
+        (
+            Protection::CipherMac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha512),
+            [
+                "e84ccaa3b137f1357adbaea8a547f8433ce45fa59b92e5e155f069ef9cf0b8d8",
+                "86bd8d83499cbb621d26d12a356eb8585564465a017e720f293e9959312b20d9\
+                 f67285c8b21250dd710c74a17c98e30dae1b878d7f3f1abdbbfb75a51542e37a",
+                "54ac9175975889aa83c9fe40af6f389d87f68e910d7e76bd6282eb4c0510e4c4",
+                "efaf0bed13ceafd496cfc706426f01bf30ddb48e04290b9cd198f820330a3117\
+                 f11e25d5d371c89581624d1459c60692679b245677342010cb706436febbc1bb",
+            ],
+        ),
+        (
+            Protection::Aead(AeadAlg::Aes128Gcm16),
+            ["e84ccaa3b137f1357adbaea8a547f8433ce45fa5", "", "9b92e5e155f069ef9cf0b8d886bd8d83499cbb62", ""],
+        ),
+    ];
+
+    #[test]
+    fn keys_of_a_child_are_as_long_as_its_transforms_say_and_stand_in_the_order_of_the_rfc() {
+        let mut crypto = RustCrypto::new(NoRandom, Packets);
+        let suite = IkeSuite::new(AeadAlg::Aes256Gcm16.into(), PrfAlg::HmacSha256, Group::Curve25519);
+        let shared = SharedSecret::copy_from(&[0x33; 32]).unwrap();
+        let seed = IkeSeed { ni: &[0x11; 32], nr: &[0x22; 32], spi_i: 1, spi_r: 2 };
+        let ike = IkeKeys::derive(&mut crypto, suite, &shared, &seed, Role::Initiator).unwrap();
+        let nonces = Nonces { ni: &[0x44; 32], nr: &[0x55; 32] };
+        for (protection, [encr_i, integ_i, encr_r, integ_r]) in KNOWN {
+            let hex = |octets: &[u8]| octets.iter().map(|octet| std::format!("{octet:02x}")).collect::<String>();
+            for ours in [true, false] {
+                let (suite, mut keys) = (EspSuite::new(protection, false, None), Untold::Nothing);
+                make_keys(&mut crypto, &ike, suite, None, &nonces, ours, &mut keys).unwrap();
+                let keys = keys.keys().unwrap();
+                let (first, second) =
+                    if ours { (keys.outbound(), keys.inbound()) } else { (keys.inbound(), keys.outbound()) };
+                for (keys, [encr, integ]) in [(first, [encr_i, integ_i]), (second, [encr_r, integ_r])] {
+                    let (found, rest) = keys.split_at(protection.encr_key_len());
+                    assert_eq!((hex(found).as_str(), hex(rest).as_str()), (encr, integ), "{protection:?}");
+                    assert_eq!(rest.len(), protection.integ_key_len());
+                }
+            }
+        }
+    }
 }

@@ -268,7 +268,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// The keys that the last event lent are where they are needed: they go from here.
     fn take_back_keys(&mut self) {
         if let Some(mut child) = self.lent.take().and_then(|id| self.children.by_id_mut(id)) {
-            child.keys = None;
+            child.untold.wipe_keys();
         }
     }
 

@@ -213,9 +213,10 @@ pub struct ChildUp<'e> {
     pub spi_in: Spi,
     /// SPI of packets we send.
     pub spi_out: Spi,
-    /// Key and salt for packets we receive, as RFC 4106 §8.1 lays them out.
+    /// The keys for packets we receive, in the order of RFC 7296 §2.17: the cipher key, then the salt of an AEAD (RFC 4106
+    /// §8.1) or the integrity key. `suite.protection` says how long each is.
     pub key_in: &'e [u8],
-    /// Key and salt for packets we send.
+    /// The keys for packets we send.
     pub key_out: &'e [u8],
     /// Negotiated selectors of our side.
     pub local: &'e [TrafficSelector],

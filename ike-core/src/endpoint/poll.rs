@@ -84,7 +84,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let sa = self.sas.get(ike.slot).map(|sa| (sa.path, sa.encap, sa.party));
         let mut child = self.children.get_mut(slot)?;
         let (peer, config) = (child.peer, child.config);
-        if let Some(cause) = child.rekey_failed.take() {
+        if let Some(cause) = child.untold.take_failure() {
             return Some(Event::ChildFailed { ike, peer, child: Some(id), config: Some(config), cause });
         }
         if let Phase::Ended(cause) = &child.phase {
@@ -103,7 +103,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             // In place: they stay in the child's slot until they are wiped there.
             self.lent = Some(id);
             let child = self.children.get(slot)?;
-            let keys = child.keys.as_ref()?;
+            let keys = child.untold.keys()?;
             let (path, encap, party) = sa?;
             return Some(Event::ChildUp(ChildUp {
                 child: id,
@@ -117,8 +117,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 suite: child.suite?,
                 spi_in: child.spi_in,
                 spi_out: Spi::new(child.spi_out)?,
-                key_in: keys.inbound.as_slice(),
-                key_out: keys.outbound.as_slice(),
+                key_in: keys.inbound(),
+                key_out: keys.outbound(),
                 local: &child.local,
                 remote: &child.remote,
                 path,

@@ -188,7 +188,7 @@ fn first_child<C: IkeCrypto>(
     let peer_nonce = exchange::nonce_of(env.response.get(..sent.answer_len).unwrap_or_default());
     let nonces = agreement::Nonces { ni: &sent.nonce, nr: peer_nonce };
     let mut child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
-    agreement::make_keys(env.crypto, keys, chosen.suite, None, &nonces, true, &mut child.keys)?;
+    agreement::make_keys(env.crypto, keys, chosen.suite, None, &nonces, true, &mut child.untold)?;
     let terms = agreement::Terms { suite: chosen.suite, mode, spi_out: chosen.spi, local, remote, ours: true };
     agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
     Ok(())
