@@ -8,6 +8,8 @@ use ipsec_core::crypto::AeadAlg;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 
+use crate::auth::ask::Question;
+use crate::clock::UnixTime;
 use crate::crypto::EspSuite;
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, PeerId};
@@ -28,6 +30,14 @@ pub struct IkeId {
 pub struct ChildId {
     pub(crate) slot: u16,
     pub(crate) generation: u32,
+}
+
+/// Names what an IKE SA stands still for, until it was answered or that SA is gone.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitId {
+    pub(crate) ike: IkeId,
+    pub(crate) number: u8,
 }
 
 /// Tells the parties apart that share a connection without `remote_id`: it is the same for IKE SAs in which the peer proved
@@ -157,6 +167,21 @@ pub enum Event<'e> {
         ike: IkeId,
         /// The new path of IKE and of encapsulated ESP.
         path: Path,
+    },
+    /// A handshake stands still until [`Endpoint::answer`](crate::endpoint::Endpoint::answer) is called, or the time for it
+    /// is over, which [`Event::Closed`] tells. What is asked is lent.
+    #[doc(hidden)]
+    Asked {
+        /// To be named in the answer.
+        wait: WaitId,
+        /// The IKE SA.
+        ike: IkeId,
+        /// With whom; unproven.
+        peer: PeerId,
+        /// What the clock on the wall said when the question came up.
+        wall: Option<UnixTime>,
+        /// What is asked.
+        question: Question<'e>,
     },
     /// An IKE SA is gone, or a handshake failed. Its children were reported before.
     Closed {

@@ -82,6 +82,8 @@ pub enum Failure {
     Expired,
     /// The handshake was not finished in time by the peer.
     HalfOpenTimeout,
+    /// Whoever was asked for a proof of who we are, or for a verdict about the peer's, did not answer in time.
+    SignerSilent,
     /// The peer closed the SA.
     ClosedByPeer,
     /// Closed by the caller.

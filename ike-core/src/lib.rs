@@ -166,6 +166,7 @@ mod agenda;
 mod agreement;
 pub mod auth;
 pub mod child;
+pub mod clock;
 mod cookie;
 pub mod crypto;
 mod effects;

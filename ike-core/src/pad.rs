@@ -55,12 +55,21 @@ impl<'p> dyn Pad + 'p {
 pub enum Authentication<'p> {
     /// A pre-shared key that both know (RFC 7296 §2.15).
     Psk(&'p [u8]),
+    /// Each side by what somebody else makes and judges, in one AUTH payload each: who holds the keys is asked, and may answer
+    /// later. The door for signatures; certificates are neither sent nor asked for yet.
+    #[doc(hidden)]
+    Signature,
+    /// The responder like this, the initiator by EAP (RFC 7296 §2.16). The door for it, likewise.
+    #[doc(hidden)]
+    Eap,
 }
 
 impl fmt::Debug for Authentication<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Psk(_) => f.write_str("Psk(..)"),
+            Self::Signature => f.write_str("Signature"),
+            Self::Eap => f.write_str("Eap"),
         }
     }
 }

@@ -245,6 +245,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "our answers do not reach it, its next message over UDP 4500 does not reach us, or it does not like our \
              answer: check that UDP 500 and 4500 pass both ways, and its log",
         ),
+        Failure::SignerSilent => said(
+            "signer-silent",
+            Absence,
+            "who holds the keys for this connection did not answer in time",
+            "check that it runs",
+        ),
         Failure::ClosedByPeer => said("closed-by-peer", Absence, "the peer closed it", ""),
         Failure::ClosedHere => said("closed-here", Intent, "it was closed here", ""),
         Failure::Replaced => said("replaced", Intent, "a newer one took over", ""),

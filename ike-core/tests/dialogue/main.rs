@@ -1,5 +1,6 @@
 //! Two endpoints talk to each other over a simulated network.
 
+mod asked;
 mod collisions;
 mod debug;
 mod engine;
@@ -12,4 +13,5 @@ mod hostile;
 mod life;
 mod modes;
 mod network;
+mod signer;
 mod suites;

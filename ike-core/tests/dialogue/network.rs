@@ -62,6 +62,7 @@ impl rand_core::TryRng for Seed {
 impl rand_core::TryCryptoRng for Seed {}
 
 pub(crate) use crate::engine::Engine;
+use crate::signer::Signer;
 
 pub(crate) fn selectors(list: &[&str]) -> &'static [TrafficSelector] {
     let parse = |text: &&str| {
@@ -69,6 +70,13 @@ pub(crate) fn selectors(list: &[&str]) -> &'static [TrafficSelector] {
         TrafficSelector::addrs(AddrRange::prefix(addr.parse().unwrap(), prefix.parse().unwrap()).unwrap())
     };
     list.iter().map(parse).collect::<Vec<_>>().leak()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Method {
+    Psk,
+    Signature,
+    Eap,
 }
 
 /// One configured connection.
@@ -79,6 +87,7 @@ pub(crate) struct Peer {
     pub(crate) local_id: &'static str,
     pub(crate) remote_id: Option<&'static str>,
     pub(crate) psk: &'static [u8],
+    pub(crate) method: Method,
     pub(crate) ike: Vec<IkeProposal>,
     pub(crate) children: Vec<ChildConfig<'static>>,
     pub(crate) force_encap: bool,
@@ -118,6 +127,7 @@ pub(crate) fn pair() -> [Peer; 2] {
         local_id: "left.example",
         remote_id: Some("right.example"),
         psk: b"correct horse battery staple",
+        method: Method::Psk,
         ike: vec![IkeProposal::default()],
         children: vec![child(0, &["10.1.0.0/16"], &["10.2.0.0/16"], "aes256gcm16-x25519-ecp256")],
         force_encap: false,
@@ -145,7 +155,11 @@ impl Pad for Connections {
             path: peer.remote.map(|remote| Path { local: peer.local, remote }),
             local_id: fqdn(peer.local_id),
             remote_id: peer.remote_id.map(fqdn),
-            auth: Authentication::Psk(peer.psk),
+            auth: match peer.method {
+                Method::Psk => Authentication::Psk(peer.psk),
+                Method::Signature => Authentication::Signature,
+                Method::Eap => Authentication::Eap,
+            },
             ike: &peer.ike,
             force_encap: peer.force_encap,
             dpd: peer.dpd,
@@ -194,6 +208,7 @@ pub(crate) struct Host {
     pub(crate) claims: Vec<Option<String>>,
     /// What was said in clear, unproven.
     pub(crate) noted: Vec<Failure>,
+    pub(crate) signer: Signer,
 }
 
 impl Host {
@@ -221,6 +236,7 @@ impl Host {
             ended: Vec::new(),
             claims: Vec::new(),
             noted: Vec::new(),
+            signer: Signer::default(),
         }
     }
 
@@ -231,8 +247,12 @@ impl Host {
 
     pub(crate) fn listen(&mut self) {
         self.check();
+        let names: Vec<_> = self.endpoint.pad().0.iter().map(|peer| peer.local_id).collect();
         while let Some(event) = self.endpoint.poll_event() {
             match event {
+                Event::Asked { wait, peer, wall, question, .. } => {
+                    self.signer.hear(names[peer.0 as usize], wait, wall, &question);
+                }
                 Event::Established { .. } => self.story.push("established".into()),
                 Event::IkeRekeyed { .. } => self.story.push("ike rekeyed".into()),
                 Event::ChildUp(up) => {
@@ -474,8 +494,10 @@ impl Network {
     pub(crate) fn step(&mut self, end: Instant) -> bool {
         self.settle();
         let landing = self.flights.iter().map(|flight| flight.at).min();
+        self.hosts.iter_mut().for_each(|host| host.signer.schedule(self.now));
         let timeouts = self.hosts.iter().filter_map(|host| host.endpoint.poll_timeout());
-        let next = timeouts.chain(landing).min().map_or(end, |next| next.max(self.now));
+        let answers = self.hosts.iter().filter_map(|host| host.signer.due());
+        let next = timeouts.chain(answers).chain(landing).min().map_or(end, |next| next.max(self.now));
         if next >= end {
             self.now = end;
             return false;
@@ -487,6 +509,10 @@ impl Network {
             let _ = self.hosts[to].endpoint.handle_datagram(next, path, &mut datagram);
         }
         for host in &mut self.hosts {
+            while let Some(pending) = host.signer.ripe(next) {
+                let _ = host.endpoint.answer(next, pending.wait, &pending.said.answer());
+                host.listen();
+            }
             if host.endpoint.poll_timeout().is_some_and(|due| due <= next) {
                 host.endpoint.handle_timeout(next);
                 let due = host.endpoint.poll_timeout();
