@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -88,6 +88,7 @@ impl Pad for Site {
         let ([local, remote], esp) = (self.selectors.get(index)?, self.esp.get(index)?);
         (self.present && peer == PEER).then_some(ChildConfig {
             id: ChildConfigId(u32::try_from(index).ok()?),
+            modes: Modes::Tunnel,
             esp,
             local,
             remote,

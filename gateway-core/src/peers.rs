@@ -10,10 +10,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ipsec_core::net::Path;
 
-use crate::config::{Child, ChildDiff, Diff, Encapsulation, Identity, Peer, PeerDiff, Remote};
+use crate::config::{Child, ChildDiff, Diff, Encapsulation, Identity, Mode, Peer, PeerDiff, Remote};
 
 /// The port of IKE (RFC 7296 §2).
 pub const IKE_PORT: u16 = 500;
@@ -313,6 +313,9 @@ impl Pad for Peers {
         let (id, child) = self.entry(peer)?.child(index)?;
         Some(ChildConfig {
             id,
+            modes: match child.mode {
+                Mode::Tunnel => Modes::Tunnel,
+            },
             esp: &child.esp,
             local: &child.local_ts,
             remote: &child.remote_ts,

@@ -19,7 +19,7 @@ use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -135,6 +135,7 @@ impl Pad for Star {
         let [local, remote] = &self.networks;
         (index == 0).then_some(ChildConfig {
             id: ChildConfigId(0),
+            modes: Modes::Tunnel,
             esp: &self.esp,
             local,
             remote,

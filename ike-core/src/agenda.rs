@@ -7,7 +7,7 @@ use crate::env::Env;
 use crate::event::ChildId;
 use crate::exchange;
 use crate::failure::Failure;
-use crate::sa::{Request, Sa, State};
+use crate::sa::{AuthSent, InitAnswered, Request, Sa, State};
 use crate::timers::When;
 
 /// A request that somebody waits for.
@@ -42,6 +42,11 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
         sa.window.repeat_once_more(env.now, &env.settings.retransmission);
     }
     match &mut sa.state {
+        State::InitAnswered(InitAnswered { until, course, .. }) | State::AuthSent(AuthSent { until, course, .. })
+            if *until <= env.now && course.wait.is_some() =>
+        {
+            sa.over(Failure::SignerSilent.into())
+        }
         State::InitAnswered(answered) if answered.until <= env.now => sa.over(Failure::HalfOpenTimeout.into()),
         State::Established(established) => {
             sa.report.reauthenticate |= established.on_time(env.now, env.settings);

@@ -2,11 +2,12 @@
 //! (RFC 7296 §1.2, §1.3.1, §2.9, §2.17).
 
 use ipsec_core::net::Spi;
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
 
-use crate::child::{Child, ChildKeys, Children, Phase, Report, Selectors, Up, narrow, within};
-use crate::crypto::{EspSuite, IkeCrypto, Secret, SharedSecret};
+use crate::child::{Child, ChildKeys, Children, Phase, Report, Selectors, Untold, Up, narrow, within};
+use crate::crypto::{EspSuite, IkeCrypto, SharedSecret};
 use crate::env::Env;
 use crate::error::{NoRoom, Unkeyed};
 use crate::event::ChildId;
@@ -36,23 +37,20 @@ pub(crate) fn make_keys<C: IkeCrypto>(
     exchange: Option<Exchange<'_, C>>,
     nonces: &Nonces<'_>,
     ours: bool,
-    place: &mut Option<ChildKeys>,
+    place: &mut Untold,
 ) -> Result<(), Unkeyed> {
     let len = suite.protection.encr_key_len().saturating_add(suite.protection.integ_key_len());
-    wipe::after(STACK, || {
+    let made = wipe::after(STACK, || {
         let mut shared = SharedSecret::new();
         let exchanged = exchange.map(|exchange| exchange.agree(crypto, &mut shared)).transpose()?.map(|()| &shared);
-        let mut keymat = Secret::<72>::new();
-        let room = keymat.resize(len.saturating_mul(2)).ok_or(Unkeyed::NoKey)?;
+        let room = ChildKeys::make(place, len, ours).ok_or(Unkeyed::NoKey)?;
         child_keymat(crypto, ike.suite.prf, &ike.sk_d, exchanged, nonces.ni, nonces.nr, room)
-            .map_err(|NoRoom| Unkeyed::NoKey)?;
-        let (from_initiator, from_responder) = keymat.as_slice().split_at_checked(len).ok_or(Unkeyed::NoKey)?;
-        let (inbound, outbound) =
-            if ours { (from_responder, from_initiator) } else { (from_initiator, from_responder) };
-        let keys = Secret::copy_from(inbound).zip(Secret::copy_from(outbound)).ok_or(Unkeyed::NoKey)?;
-        *place = Some(ChildKeys { inbound: keys.0, outbound: keys.1 });
-        Ok(())
-    })
+            .map_err(|NoRoom| Unkeyed::NoKey)
+    });
+    if made.is_err() {
+        place.wipe_keys();
+    }
+    made
 }
 
 /// Whether the responder's selectors are a narrowing of what `config` asked for.
@@ -68,9 +66,32 @@ pub(crate) fn check_answer(ts_i: &Ts<'_>, ts_r: &Ts<'_>, config: &ChildConfig<'_
     }
 }
 
+/// The mode that a request asks for, or an answer agrees to (RFC 7296 §1.3.1).
+fn mode_of(payloads: &Payloads<'_>) -> Mode {
+    match payloads.notify(NotifyKind::USE_TRANSPORT_MODE) {
+        Some(_) => Mode::Transport,
+        None => Mode::Tunnel,
+    }
+}
+
+/// Asks for a mode, or agrees to it.
+pub(crate) fn write_mode(message: &mut MessageWriter<'_>, mode: Mode) -> Result<(), NoRoom> {
+    match mode {
+        Mode::Transport => message.notify_parts(NotifyKind::USE_TRANSPORT_MODE, &[]),
+        _ => Ok(()),
+    }
+}
+
+/// The mode that the responder chose, when `config` allows it.
+pub(crate) fn check_mode(payloads: &Payloads<'_>, config: &ChildConfig<'_>) -> Result<Mode, Failure> {
+    let mode = mode_of(payloads);
+    if config.modes.accepts(mode) { Ok(mode) } else { Err(Failure::ModeNotWanted(mode)) }
+}
+
 /// What a Child SA comes up with.
 pub(crate) struct Terms {
     pub(crate) suite: EspSuite,
+    pub(crate) mode: Mode,
     pub(crate) spi_out: Spi,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
@@ -97,6 +118,7 @@ pub(crate) fn come_up<C: IkeCrypto>(
     child.since = now;
     child.spi_out = terms.spi_out.get();
     child.suite = Some(terms.suite);
+    child.mode = terms.mode;
     child.local = terms.local;
     child.remote = terms.remote;
     child.ours = terms.ours;
@@ -108,6 +130,7 @@ pub(crate) struct Agreed<'p> {
     pub(crate) config: ChildConfig<'p>,
     pub(crate) slot: u16,
     pub(crate) spi_in: Spi,
+    pub(crate) mode: Mode,
     pub(crate) suite: EspSuite,
     pub(crate) number: u8,
     pub(crate) spi_out: Spi,
@@ -155,12 +178,16 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
         return Err(Refusal::of(Refused::Missing(PayloadType::TS_I)));
     };
     let mut refusal = Refusal::new(Failure::NoSelectorsInCommon(Asked::of(ts_r, ts_i)), NotifyKind::TS_UNACCEPTABLE);
-    let (mut found, mut best) = (None, (false, false));
+    let (asked, mut found, mut best) = (mode_of(payloads), None, [false; 3]);
     for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
         if local.is_empty() || remote.is_empty() {
             continue;
         }
+        let Some(mode) = config.modes.agree(asked) else {
+            refusal = Refusal::new(Failure::ModeNotWanted(asked), NotifyKind::NO_PROPOSAL_CHOSEN);
+            continue;
+        };
         match proposal::select_esp(config.esp, offered, with_ke) {
             Err(mismatch) => {
                 refusal = Refusal::new(Failure::NoProposalInCommon(mismatch), NotifyKind::NO_PROPOSAL_CHOSEN);
@@ -170,33 +197,35 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
                 let first = |ts: &Ts<'_>, ours: &[_]| ts.selectors().next().is_some_and(|first| within(&[first], ours));
                 let first = first(ts_r, &local) && first(ts_i, &remote);
                 let exact = within(config.local, &local) && within(config.remote, &remote);
-                if found.is_none() || best < (first, exact) {
-                    found = Some((config, chosen, local, remote));
-                    best = (first, exact);
+                let fit = [mode == asked, first, exact];
+                if found.is_none() || best < fit {
+                    found = Some((config, chosen, mode, local, remote));
+                    best = fit;
                 }
-                if first && exact {
+                if fit == [true; 3] {
                     break;
                 }
             }
         }
     }
-    let (config, chosen, local, remote) = found.ok_or(refusal)?;
+    let (config, chosen, mode, local, remote) = found.ok_or(refusal)?;
     let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
     if !asker.may_have_another(children) {
         return Err(full());
     }
     let (slot, spi_in) = children.reserve(crypto).ok_or_else(full)?;
     let proposal::ChosenEsp { suite, number, spi: spi_out } = chosen;
-    Ok(Agreed { config, slot, spi_in, suite, number, spi_out, local, remote })
+    Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, local, remote })
 }
 
-/// SA, TSi and TSr of our answer; what stands between them in CREATE_CHILD_SA is written by `between`.
+/// The mode, SA, TSi and TSr of our answer; what stands between them in CREATE_CHILD_SA is written by `between`.
 pub(crate) fn write_answer(
     message: &mut MessageWriter<'_>,
     agreed: &Agreed<'_>,
     between: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
     let answer = [(agreed.number, agreed.suite.transforms())];
+    write_mode(message, agreed.mode)?;
     message.sa(ProtocolId::ESP, &agreed.spi_in.get().to_be_bytes(), answer)?;
     between(message)?;
     message.ts(PayloadType::TS_I, &agreed.remote)?;
@@ -215,7 +244,7 @@ pub(crate) fn place<C: IkeCrypto>(
 ) -> Result<(), Refusal> {
     children.put(agreed.slot, new);
     let made = match children.get_mut(agreed.slot) {
-        Some(mut child) => make_keys(crypto, ike, agreed.suite, exchange, nonces, false, &mut child.keys),
+        Some(mut child) => make_keys(crypto, ike, agreed.suite, exchange, nonces, false, &mut child.untold),
         None => return Err(Refusal::crypto()),
     };
     if made.is_err() {
@@ -231,10 +260,10 @@ pub(crate) fn install<C: IkeCrypto>(
     agreed: Agreed<'_>,
     old: Option<ChildId>,
 ) -> Option<ChildId> {
-    let Agreed { config, slot, suite, spi_out, local, remote, .. } = agreed;
+    let Agreed { config, slot, mode, suite, spi_out, local, remote, .. } = agreed;
     let new = env.children.id(slot)?;
     let mut child = env.children.get_mut(slot)?;
-    let terms = Terms { suite, spi_out, local, remote, ours: false };
+    let terms = Terms { suite, mode, spi_out, local, remote, ours: false };
     come_up(&mut child, env.crypto, env.now, &config, terms, Some(env.now + env.settings.settle));
     if old.is_some() {
         child.replaces = old;
@@ -247,4 +276,89 @@ pub(crate) fn install<C: IkeCrypto>(
         old.give_way(new, env.now + env.settings.orphan);
     }
     Some(new)
+}
+
+#[cfg(all(test, feature = "rustcrypto"))]
+mod tests {
+    use core::convert::Infallible;
+    use std::string::String;
+
+    use ipsec_core::crypto::AeadAlg;
+    use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
+    use rand_core::{TryCryptoRng, TryRng};
+
+    use super::*;
+    use crate::crypto::rustcrypto::RustCrypto;
+    use crate::crypto::{CipherAlg, Group, IkeSuite, IntegAlg, PrfAlg, Protection};
+    use crate::keys::{IkeSeed, Role};
+
+    struct NoRandom;
+
+    impl TryRng for NoRandom {
+        type Error = Infallible;
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            panic!("nothing here is random")
+        }
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            panic!("nothing here is random")
+        }
+        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
+            panic!("nothing here is random")
+        }
+    }
+
+    impl TryCryptoRng for NoRandom {}
+
+    /// Two directions of cipher key, with the salt of an AEAD, and integrity key, computed with Python's `hmac`.
+    const KNOWN: [(Protection, [&str; 4]); 3] = [
+        (
+            Protection::CipherMac(CipherAlg::Aes128Cbc, IntegAlg::HmacSha256),
+            [
+                "e84ccaa3b137f1357adbaea8a547f843",
+                "3ce45fa59b92e5e155f069ef9cf0b8d886bd8d83499cbb621d26d12a356eb858",
+                "5564465a017e720f293e9959312b20d9",
+                "f67285c8b21250dd710c74a17c98e30dae1b878d7f3f1abdbbfb75a51542e37a",
+            ],
+        ),
+        (
+            Protection::CipherMac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha512),
+            [
+                "e84ccaa3b137f1357adbaea8a547f8433ce45fa59b92e5e155f069ef9cf0b8d8",
+                "86bd8d83499cbb621d26d12a356eb8585564465a017e720f293e9959312b20d9\
+                 f67285c8b21250dd710c74a17c98e30dae1b878d7f3f1abdbbfb75a51542e37a",
+                "54ac9175975889aa83c9fe40af6f389d87f68e910d7e76bd6282eb4c0510e4c4",
+                "efaf0bed13ceafd496cfc706426f01bf30ddb48e04290b9cd198f820330a3117\
+                 f11e25d5d371c89581624d1459c60692679b245677342010cb706436febbc1bb",
+            ],
+        ),
+        (
+            Protection::Aead(AeadAlg::Aes128Gcm16),
+            ["e84ccaa3b137f1357adbaea8a547f8433ce45fa5", "", "9b92e5e155f069ef9cf0b8d886bd8d83499cbb62", ""],
+        ),
+    ];
+
+    #[test]
+    fn keys_of_a_child_are_as_long_as_its_transforms_say_and_stand_in_the_order_of_the_rfc() {
+        let mut crypto = RustCrypto::new(NoRandom, Packets);
+        let suite = IkeSuite::new(AeadAlg::Aes256Gcm16.into(), PrfAlg::HmacSha256, Group::Curve25519);
+        let shared = SharedSecret::copy_from(&[0x33; 32]).unwrap();
+        let seed = IkeSeed { ni: &[0x11; 32], nr: &[0x22; 32], spi_i: 1, spi_r: 2 };
+        let ike = IkeKeys::derive(&mut crypto, suite, &shared, &seed, Role::Initiator).unwrap();
+        let nonces = Nonces { ni: &[0x44; 32], nr: &[0x55; 32] };
+        for (protection, [encr_i, integ_i, encr_r, integ_r]) in KNOWN {
+            let hex = |octets: &[u8]| octets.iter().map(|octet| std::format!("{octet:02x}")).collect::<String>();
+            for ours in [true, false] {
+                let (suite, mut keys) = (EspSuite::new(protection, false, None), Untold::Nothing);
+                make_keys(&mut crypto, &ike, suite, None, &nonces, ours, &mut keys).unwrap();
+                let keys = keys.keys().unwrap();
+                let (first, second) =
+                    if ours { (keys.outbound(), keys.inbound()) } else { (keys.inbound(), keys.outbound()) };
+                for (keys, [encr, integ]) in [(first, [encr_i, integ_i]), (second, [encr_r, integ_r])] {
+                    let (found, rest) = keys.split_at(protection.encr_key_len());
+                    assert_eq!((hex(found).as_str(), hex(rest).as_str()), (encr, integ), "{protection:?}");
+                    assert_eq!(rest.len(), protection.integ_key_len());
+                }
+            }
+        }
+    }
 }

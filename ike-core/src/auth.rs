@@ -1,16 +1,17 @@
 //! Proving who we are (RFC 7296 §2.15).
 
+#[doc(hidden)]
+pub mod ask;
+pub(crate) mod course;
 pub mod psk;
 
 use core::fmt;
 
 use crate::crypto::{Digest64, IkeCrypto, PrfAlg};
 use crate::error::NoRoom;
-use crate::pad::Authentication;
 use crate::registry::AuthMethod;
 use crate::wire::auth::Auth;
 use crate::wire::id::Id;
-use crate::wire::writer::MessageWriter;
 
 /// What an AUTH payload covers.
 #[derive(Clone, Copy)]
@@ -31,11 +32,27 @@ impl fmt::Debug for SignedOctets<'_> {
     }
 }
 
-/// Our proof, ready to be sent.
-pub(crate) struct Proof {
-    method: AuthMethod,
-    value: Digest64,
+impl SignedOctets<'_> {
+    /// prf(SK_p, IDi' or IDr').
+    pub(crate) fn maced_id<C: IkeCrypto>(&self, crypto: &mut C, prf: PrfAlg, out: &mut Digest64) {
+        // The RESERVED octets of the payload are covered too; whoever sends others than zero breaks a MUST of §2.5.
+        let id_header = [self.id.kind.0, 0, 0, 0];
+        crypto.prf(prf, self.sk_p.as_slice(), &[&id_header, self.id.data], out);
+    }
 }
+
+/// The peer has proved who it is. Nothing is established without one of these.
+pub(crate) struct Authenticated(());
+
+impl Authenticated {
+    /// Whoever was asked for a verdict says so.
+    pub(crate) const fn by_verdict() -> Self {
+        Self(())
+    }
+}
+
+/// Our proof that we hold a key: a pre-shared one, or what came of EAP (RFC 7296 §2.16).
+pub(crate) struct Proof(Digest64);
 
 impl Proof {
     /// Computes it.
@@ -45,36 +62,28 @@ impl Proof {
     pub(crate) fn make<C: IkeCrypto>(
         crypto: &mut C,
         prf: PrfAlg,
-        auth: Authentication<'_>,
+        key: &[u8],
         signed: &SignedOctets<'_>,
     ) -> Result<Self, NoRoom> {
         let mut value = Digest64::new();
-        let method = match auth {
-            Authentication::Psk(key) => {
-                psk::auth_value(crypto, prf, key, signed, &mut value)?;
-                AuthMethod::SHARED_KEY
-            }
-        };
-        Ok(Self { method, value })
+        psk::auth_value(crypto, prf, key, signed, &mut value)?;
+        Ok(Self(value))
     }
 
-    /// Adds the AUTH payload.
-    pub(crate) fn write(&self, message: &mut MessageWriter<'_>) -> Result<(), NoRoom> {
-        message.auth(self.method, self.value.as_slice())
+    /// As it goes into the AUTH payload.
+    pub(crate) fn auth(&self) -> Auth<'_> {
+        Auth { method: AuthMethod::SHARED_KEY, data: self.0.as_slice() }
     }
 }
 
-/// Whether the peer's AUTH payload proves that it is who the connection expects, by the method that the connection says.
+/// What the peer's AUTH payload proves when it shows that the peer holds this key.
 pub(crate) fn verify<C: IkeCrypto>(
     crypto: &mut C,
     prf: PrfAlg,
-    auth: Authentication<'_>,
+    key: &[u8],
     signed: &SignedOctets<'_>,
     received: &Auth<'_>,
-) -> bool {
-    match auth {
-        Authentication::Psk(key) => {
-            received.method == AuthMethod::SHARED_KEY && psk::verify(crypto, prf, key, signed, received.data)
-        }
-    }
+) -> Option<Authenticated> {
+    let holds = received.method == AuthMethod::SHARED_KEY && psk::verify(crypto, prf, key, signed, received.data);
+    holds.then_some(Authenticated(()))
 }

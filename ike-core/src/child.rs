@@ -2,6 +2,7 @@
 
 use heapless::Vec;
 use ipsec_core::net::{Spi, TrafficSelector};
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
 use crate::crypto::{EspSuite, Secret};
@@ -60,10 +61,82 @@ pub fn within(answered: &[TrafficSelector], proposed: &[TrafficSelector]) -> boo
     answered.iter().all(|selector| proposed.iter().any(|outer| outer.intersect(selector) == Some(*selector)))
 }
 
-/// Keys of a Child SA on their way to the caller.
+/// Octets of the keys of one direction at most: those of AES-256, and of HMAC-SHA2-512.
+const MAX_KEYS: usize = 32 + 64;
+
+/// The keys of a Child SA on their way to the caller (RFC 7296 §2.17).
 pub(crate) struct ChildKeys {
-    pub(crate) inbound: Secret<36>,
-    pub(crate) outbound: Secret<36>,
+    /// What the initiator of the exchange sends with, then as much that the responder sends with.
+    keymat: Secret<{ 2 * MAX_KEYS }>,
+    /// We began the exchange.
+    ours: bool,
+}
+
+impl ChildKeys {
+    /// Room for keys of `len` octets in each direction, and the octets to be filled in. They are made where they stay.
+    pub(crate) fn make(place: &mut Untold, len: usize, ours: bool) -> Option<&mut [u8]> {
+        *place = Untold::Keys(Self { keymat: Secret::new(), ours });
+        match place {
+            Untold::Keys(keys) => keys.keymat.resize(len.checked_mul(2)?),
+            _ => None,
+        }
+    }
+
+    /// What we receive with.
+    pub(crate) fn inbound(&self) -> &[u8] {
+        self.of_initiator(!self.ours)
+    }
+
+    /// What we send with.
+    pub(crate) fn outbound(&self) -> &[u8] {
+        self.of_initiator(self.ours)
+    }
+
+    fn of_initiator(&self, initiator: bool) -> &[u8] {
+        let keymat = self.keymat.as_slice();
+        let halves = keymat.split_at_checked(keymat.len() / 2);
+        halves.map(|(first, second)| if initiator { first } else { second }).unwrap_or_default()
+    }
+}
+
+/// What the caller gets with what it is told of a Child SA. Whoever has not even the keys is not told of rekeys.
+#[derive(Default)]
+pub(crate) enum Untold {
+    #[default]
+    Nothing,
+    /// With [`Report::Up`]; and then lent, until they are taken back.
+    Keys(ChildKeys),
+    /// Why a rekey came to nothing and left this SA as it was: `ChildFailed` is due.
+    RekeyFailed(Failure),
+}
+
+impl Untold {
+    pub(crate) fn keys(&self) -> Option<&ChildKeys> {
+        match self {
+            Self::Keys(keys) => Some(keys),
+            _ => None,
+        }
+    }
+
+    /// The keys are where they are needed, or needed no more.
+    pub(crate) fn wipe_keys(&mut self) {
+        if let Self::Keys(_) = self {
+            *self = Self::Nothing;
+        }
+    }
+
+    /// Whether a rekey failed.
+    fn has_failed(&self) -> bool {
+        matches!(self, Self::RekeyFailed(_))
+    }
+
+    /// Why, told from now on.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        match core::mem::take(self.has_failed().then_some(self)?) {
+            Self::RekeyFailed(cause) => Some(cause),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,11 +271,12 @@ pub(crate) struct Child {
     /// 0 until negotiated.
     pub(crate) spi_out: u32,
     pub(crate) suite: Option<EspSuite>,
+    pub(crate) mode: Mode,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
     /// The packet that it was asked for: it stands before the configured selectors (RFC 7296 §2.9).
     pub(crate) packet: Option<(TrafficSelector, TrafficSelector)>,
-    pub(crate) keys: Option<ChildKeys>,
+    pub(crate) untold: Untold,
     /// The Child SA this one was negotiated to replace; `None` while it is asked for and somebody waits for it for its own
     /// sake, too.
     pub(crate) replaces: Option<ChildId>,
@@ -212,8 +286,6 @@ pub(crate) struct Child {
     /// peer has the IKE SA that it began beside another.
     pub(crate) outbound_ready: bool,
     pub(crate) standing: Standing,
-    /// Why a rekey came to nothing and left this SA as it was: `ChildFailed` is due.
-    pub(crate) rekey_failed: Option<Failure>,
     /// How often in a row a rekey was refused.
     pub(crate) refused: Patience,
     /// The request that is being handled deletes it.
@@ -232,15 +304,15 @@ impl Child {
             spi_in,
             spi_out: 0,
             suite: None,
+            mode: Mode::Tunnel,
             local: Selectors::new(),
             remote: Selectors::new(),
             packet: None,
-            keys: None,
+            untold: Untold::Nothing,
             replaces: None,
             ours: false,
             outbound_ready: true,
             standing: Standing::Stands,
-            rekey_failed: None,
             refused: Patience::default(),
             named: false,
             report: Report::default(),
@@ -251,7 +323,7 @@ impl Child {
     pub(crate) fn end(&mut self, cause: Failure) {
         if !matches!(self.phase, Phase::Ended(_)) {
             self.phase = Phase::Ended(cause);
-            self.keys = None;
+            self.untold.wipe_keys();
             self.report.end();
         }
     }
@@ -270,7 +342,7 @@ impl Child {
 
     /// Whether the caller has to be told something.
     pub(crate) fn to_tell(&self) -> bool {
-        self.report.is_due() || self.rekey_failed.is_some() || matches!(self.phase, Phase::Ended(_))
+        self.report.is_due() || self.untold.has_failed() || matches!(self.phase, Phase::Ended(_))
     }
 
     /// Whether it waits for something on its IKE SA: the window, or a message that settles it.
@@ -389,6 +461,13 @@ impl Child {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A rekey came to nothing, which is to be told.
+    pub(crate) fn rekey_failed(&mut self, cause: Failure) {
+        if self.untold.keys().is_none() {
+            self.untold = Untold::RekeyFailed(cause);
         }
     }
 

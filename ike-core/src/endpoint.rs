@@ -8,6 +8,7 @@ use ipsec_core::time::Instant;
 
 use crate::agenda;
 use crate::child::{Child, ChildSlot, Children, Phase, index_mask};
+use crate::clock::Now;
 use crate::cookie::Jar;
 use crate::crypto::IkeCrypto;
 use crate::effects::Effects;
@@ -215,7 +216,12 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// [`Discard`]: no SA was changed; count it. Another major version and an unknown critical payload of a stranger may
     /// still be answered, without state, and a claim in clear that the peer lost an SA may still have it asked for a sign of
     /// life.
-    pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) -> Result<(), Discard> {
+    pub fn handle_datagram(&mut self, now: impl Into<Now>, path: Path, datagram: &mut [u8]) -> Result<(), Discard> {
+        self.handle(now.into(), path, datagram)
+    }
+
+    fn handle(&mut self, clocks: Now, path: Path, datagram: &mut [u8]) -> Result<(), Discard> {
+        let now = clocks.at;
         self.heard = None;
         let header = Header::parse(datagram)?;
         self.take_back_keys();
@@ -233,24 +239,33 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             return Err(self.hear_claim(now, path, &header, datagram));
         }
         let slot = self.find(&header).ok_or(Discard::UnknownSa)?;
-        let effects = self.step(now, slot, path, &header, datagram)?;
+        let effects = self.step(clocks, slot, path, &header, datagram)?;
+        self.follow_up(now, slot, effects);
+        Ok(())
+    }
+
+    /// What has to be done after the work on an SA that may have come up.
+    fn follow_up(&mut self, now: Instant, slot: u16, effects: Effects) {
         if self.sas.get(slot).is_some_and(|sa| sa.report.begun == Some(Begun::Established)) {
             self.crowd(now, slot);
         }
         self.apply(now, slot, effects);
-        Ok(())
     }
 
     /// What the SA in a slot makes of a message.
     fn step(
         &mut self,
-        now: Instant,
+        now: Now,
         slot: u16,
         path: Path,
         header: &Header,
         datagram: &mut [u8],
     ) -> Result<Effects, Discard> {
         let made = self.work(now, slot, |sa, env| {
+            if sa.wait().is_some() {
+                // The answer will come when whoever is asked has given its own; until then repetitions cost nothing.
+                return Err(Discard::Unexpected);
+            }
             sa.window.receive(datagram);
             match sa.state {
                 State::InitSent(_) => state::init_sent::on_message(sa, env, path, header, datagram),
@@ -311,7 +326,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// The keys that the last event lent are where they are needed: they go from here.
     fn take_back_keys(&mut self) {
         if let Some(mut child) = self.lent.take().and_then(|id| self.children.by_id_mut(id)) {
-            child.keys = None;
+            child.untold.wipe_keys();
         }
     }
 
@@ -337,16 +352,18 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// Takes the endpoint apart for work on one SA.
     fn work<R>(
         &mut self,
-        now: Instant,
+        now: impl Into<Now>,
         slot: u16,
         work: impl FnOnce(&mut Sa<C>, &mut Env<'_, 'a, C>) -> R,
     ) -> Option<R> {
+        let Now { at: now, wall } = now.into();
         let holder = self.holder(slot);
         let (request, response) = self.messages.pair(slot)?;
         let mut place = self.sas.edit(slot)?;
         let (sa, others) = place.parts();
         let mut env = Env {
             now,
+            wall,
             slot,
             holder,
             crypto: &mut self.crypto,
@@ -505,12 +522,12 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             return Err(Discard::Version);
         }
         self.version_reply_at = now + Duration::from_secs(1);
-        self.answer(path, header, NotifyKind::INVALID_MAJOR_VERSION, &[]);
+        self.answer_in_clear(path, header, NotifyKind::INVALID_MAJOR_VERSION, &[]);
         Err(Discard::Version)
     }
 
-    /// Answers in clear and without an SA.
-    fn answer(&mut self, path: Path, header: &Header, kind: NotifyKind, data: &[u8]) {
+    /// Answers without an SA.
+    fn answer_in_clear(&mut self, path: Path, header: &Header, kind: NotifyKind, data: &[u8]) {
         let mut bytes = [0; MARKER_LEN + 92];
         let answer =
             Header { response: true, ..Header::new(header.spi_i, header.spi_r, header.exchange, header.message_id) };

@@ -3,6 +3,7 @@
 use ipsec_core::time::Instant;
 
 use crate::child::{Children, index_mask};
+use crate::clock::UnixTime;
 use crate::crypto::IkeCrypto;
 use crate::pad::{Pad, PeerId};
 use crate::sa::{By, IkeSlot, Sa, State};
@@ -13,6 +14,8 @@ use crate::wire::outline::Outline;
 /// What a state works with besides its SA: the rest of the endpoint, taken apart so that each can be borrowed.
 pub(crate) struct Env<'x, 'a, C: IkeCrypto> {
     pub(crate) now: Instant,
+    /// What the clock on the wall says.
+    pub(crate) wall: Option<UnixTime>,
     /// Slot of the SA.
     pub(crate) slot: u16,
     /// Slot of the SA that has the children which the peer may mean on this one: another only while a rekey goes on.

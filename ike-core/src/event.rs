@@ -6,7 +6,10 @@ use core::net::SocketAddr;
 
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
+use ipsec_core::sa::Mode;
 
+use crate::auth::ask::Question;
+use crate::clock::UnixTime;
 use crate::crypto::EspSuite;
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, PeerId};
@@ -27,6 +30,14 @@ pub struct IkeId {
 pub struct ChildId {
     pub(crate) slot: u16,
     pub(crate) generation: u32,
+}
+
+/// Names what an IKE SA stands still for, until it was answered or that SA is gone.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitId {
+    pub(crate) ike: IkeId,
+    pub(crate) number: u8,
 }
 
 /// Tells the parties apart that share a connection without `remote_id`: it is the same for IKE SAs in which the peer proved
@@ -191,6 +202,21 @@ pub enum Event<'e> {
         /// The new path of IKE and of encapsulated ESP.
         path: Path,
     },
+    /// A handshake stands still until [`Endpoint::answer`](crate::endpoint::Endpoint::answer) is called, or the time for it
+    /// is over, which [`Event::Closed`] tells. What is asked is lent.
+    #[doc(hidden)]
+    Asked {
+        /// To be named in the answer.
+        wait: WaitId,
+        /// The IKE SA.
+        ike: IkeId,
+        /// With whom; unproven.
+        peer: PeerId,
+        /// What the clock on the wall said when the question came up.
+        wall: Option<UnixTime>,
+        /// What is asked.
+        question: Question<'e>,
+    },
     /// An IKE SA is gone, or a handshake failed. Its children were reported before.
     Closed {
         /// The IKE SA.
@@ -267,15 +293,18 @@ pub struct ChildUp<'e> {
     /// False after a rekey that the peer began, and when it connected beside an IKE SA that carries this child: receive at
     /// once, send when [`Event::ChildOutbound`] comes. What it takes to send is lent here only: keep a copy until then.
     pub outbound_ready: bool,
+    /// The negotiated mode.
+    pub mode: Mode,
     /// The negotiated algorithms.
     pub suite: EspSuite,
     /// SPI of packets we receive.
     pub spi_in: Spi,
     /// SPI of packets we send.
     pub spi_out: Spi,
-    /// Key and salt for packets we receive, as RFC 4106 §8.1 lays them out.
+    /// The keys for packets we receive, in the order of RFC 7296 §2.17: the cipher key, then the salt of an AEAD (RFC 4106
+    /// §8.1) or the integrity key. `suite.protection` says how long each is.
     pub key_in: &'e [u8],
-    /// Key and salt for packets we send.
+    /// The keys for packets we send.
     pub key_out: &'e [u8],
     /// Negotiated selectors of our side.
     pub local: &'e [TrafficSelector],
@@ -296,6 +325,7 @@ impl fmt::Debug for ChildUp<'_> {
             .field("peer", &self.peer)
             .field("config", &self.config)
             .field("replaces", &self.replaces)
+            .field("mode", &self.mode)
             .field("suite", &self.suite)
             .field("spi_in", &self.spi_in)
             .field("spi_out", &self.spi_out)

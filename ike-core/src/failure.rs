@@ -1,6 +1,7 @@
 //! Why something did not come about, as data: the appliance turns it into words and a hint.
 
 use ipsec_core::net::TrafficSelector;
+use ipsec_core::sa::Mode;
 
 use crate::error::{NoRoom, Unkeyed};
 use crate::proposal::Mismatch;
@@ -50,6 +51,8 @@ pub enum Failure {
     /// The peer refused a rekey with proposals that it took when the Child SA was made with the IKE SA, where they stand
     /// without a key exchange (RFC 7296 §1.2): the sides differ in perfect forward secrecy.
     PfsRefused,
+    /// A Child SA in this mode is what the peer asks for or agreed to, and the configuration does not allow it (RFC 7296 §1.3.1).
+    ModeNotWanted(Mode),
     /// The peer's answer to our proposals is none of them (RFC 7296 §2.7).
     AnswerNotOffered,
     /// AUTHENTICATION_FAILED. `Here`: the peer's AUTH does not verify, the pre-shared keys differ. `Peer`: the peer
@@ -95,6 +98,8 @@ pub enum Failure {
     Expired,
     /// The handshake was not finished in time by the peer.
     HalfOpenTimeout,
+    /// Whoever was asked for a proof of who we are, or for a verdict about the peer's, did not answer in time.
+    SignerSilent,
     /// The peer closed the SA.
     ClosedByPeer,
     /// Closed by the caller.

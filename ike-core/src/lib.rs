@@ -42,7 +42,7 @@
 //! use ike_core::crypto::rustcrypto::RustCrypto;
 //! use ike_core::endpoint::{ChildView, Endpoint, IkeSlot, IkeView, IndexBlock, SaState, Settings, Storage};
 //! use ike_core::event::{ChildId, ChildUp, Event, Transmit};
-//! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+//! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 //! use ike_core::proposal::{EspProposal, IkeProposal};
 //! use ike_core::registry::IdKind;
 //! use ike_core::wire::id::Id;
@@ -215,7 +215,7 @@
 //! let (ike, esp) = ([IkeProposal::default()], [EspProposal::default()]);
 //! let id = |name: &'static str| Id { kind: IdKind::FQDN, data: name.as_bytes() };
 //! let child = |local, remote| ChildConfig {
-//!     id: ChildConfigId(0), esp: &esp, local, remote,
+//!     id: ChildConfigId(0), modes: Modes::Tunnel, esp: &esp, local, remote,
 //!     rekey: Duration::from_secs(3600), lifetime: Duration::from_secs(4000),
 //! };
 //! let (left_child, right_child) = (child(&left_net, &right_net), child(&right_net, &left_net));
@@ -309,6 +309,7 @@ mod agenda;
 mod agreement;
 pub mod auth;
 pub mod child;
+pub mod clock;
 mod cookie;
 pub mod crypto;
 mod effects;

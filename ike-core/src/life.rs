@@ -1,5 +1,6 @@
 //! How an IKE SA comes up, and how it ends.
 
+use crate::auth::Authenticated;
 use crate::crypto::IkeCrypto;
 use crate::effects::{Effects, End};
 use crate::env::Env;
@@ -11,7 +12,13 @@ use crate::timers;
 
 impl<C: IkeCrypto> Sa<C> {
     /// The peer is authenticated. `confirmed`: it is known to have this SA, too.
-    pub(crate) fn establish(&mut self, env: &mut Env<'_, '_, C>, connection: &Connection<'_>, confirmed: bool) {
+    pub(crate) fn establish(
+        &mut self,
+        env: &mut Env<'_, '_, C>,
+        connection: &Connection<'_>,
+        _: Authenticated,
+        confirmed: bool,
+    ) {
         let Some(keys) = &mut self.keys else { return };
         keys.forget_auth();
         let group = keys.suite.group;

@@ -9,6 +9,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use ipsec_core::net::{Path, TrafficSelector};
+use ipsec_core::sa::Mode;
 
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::wire::id::Id;
@@ -83,12 +84,21 @@ impl<'p> dyn Pad + 'p {
 pub enum Authentication<'p> {
     /// A pre-shared key that both know (RFC 7296 §2.15).
     Psk(&'p [u8]),
+    /// Each side by what somebody else makes and judges, in one AUTH payload each: who holds the keys is asked, and may answer
+    /// later. The door for signatures; certificates are neither sent nor asked for yet.
+    #[doc(hidden)]
+    Signature,
+    /// The responder like this, the initiator by EAP (RFC 7296 §2.16). The door for it, likewise.
+    #[doc(hidden)]
+    Eap,
 }
 
 impl fmt::Debug for Authentication<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Psk(_) => f.write_str("Psk(..)"),
+            Self::Signature => f.write_str("Signature"),
+            Self::Eap => f.write_str("Eap"),
         }
     }
 }
@@ -114,11 +124,51 @@ pub struct Connection<'p> {
     pub rekey: Duration,
 }
 
+/// Which modes a Child SA may have, and which one we ask for (RFC 7296 §1.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Modes {
+    /// Tunnel mode. Who asks for transport mode is answered without it, and has a Child SA in tunnel mode or none.
+    #[default]
+    Tunnel,
+    /// Transport mode, or tunnel mode with a peer that does not want or ask for the other one.
+    PreferTransport,
+    /// Transport mode. What came up in another one is deleted, and who does not ask for it is refused.
+    Transport,
+}
+
+impl Modes {
+    /// The one to ask for.
+    pub const fn wanted(self) -> Mode {
+        match self {
+            Self::Tunnel => Mode::Tunnel,
+            Self::PreferTransport | Self::Transport => Mode::Transport,
+        }
+    }
+
+    /// What comes of it between one that asks for `asked` and one that has these; `None`: nothing that both can have.
+    pub(crate) fn agree(self, asked: Mode) -> Option<Mode> {
+        match (asked, self) {
+            // To ask for transport mode is to say that there may be tunnel mode: whoever asks decides about that.
+            (_, Self::Tunnel) | (Mode::Tunnel, Self::PreferTransport) => Some(Mode::Tunnel),
+            (Mode::Transport, Self::PreferTransport | Self::Transport) => Some(Mode::Transport),
+            _ => None,
+        }
+    }
+
+    /// Whether an answer to what we asked for may say so.
+    pub(crate) fn accepts(self, answered: Mode) -> bool {
+        answered == self.wanted() || (answered == Mode::Tunnel && self == Self::PreferTransport)
+    }
+}
+
 /// What is configured for a Child SA.
 #[derive(Debug, Clone, Copy)]
 pub struct ChildConfig<'p> {
     /// The caller's name for it.
     pub id: ChildConfigId,
+    /// Tunnel or transport mode.
+    pub modes: Modes,
     /// ESP proposals, best first.
     pub esp: &'p [EspProposal],
     /// Traffic selectors of our side, at most [`MAX_SELECTORS`](crate::child::MAX_SELECTORS).

@@ -4,6 +4,7 @@ use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::time::Instant;
 
+use crate::auth::course::{Course, Wait};
 use crate::crypto::{Digest64, Group, IkeCrypto, PrfAlg};
 use crate::event::{IkeId, Party};
 use crate::failure::Failure;
@@ -50,14 +51,26 @@ pub(crate) struct InitAnswered {
     pub(crate) until: Instant,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) request_len: usize,
+    pub(crate) course: Course,
 }
 
-/// We sent IKE_AUTH. The responder's IKE_SA_INIT stands in the response buffer.
+/// We sent IKE_AUTH, or wait for our proof that goes into it. The responder's IKE_SA_INIT stands in the response buffer.
 pub(crate) struct AuthSent {
+    /// Until when whoever is asked has to answer.
+    pub(crate) until: Instant,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) answer_len: usize,
-    /// The child that travels with IKE_AUTH.
-    pub(crate) child: u16,
+    pub(crate) child: First,
+    pub(crate) course: Course,
+}
+
+/// The child that travels with IKE_AUTH.
+#[derive(Clone, Copy)]
+pub(crate) enum First {
+    /// To be asked for: this one, or the first one configured.
+    Wanted(Option<ChildConfigId>),
+    /// Its slot.
+    Asked(u16),
 }
 
 /// Over, or not begun yet. Stays for a while to repeat its last response, and until its end was told.
@@ -207,6 +220,26 @@ impl<C: IkeCrypto> Sa<C> {
         }
     }
 
+    /// How far IKE_AUTH is.
+    pub(crate) fn course(&self) -> Option<&Course> {
+        match &self.state {
+            State::InitAnswered(InitAnswered { course, .. }) | State::AuthSent(AuthSent { course, .. }) => Some(course),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn course_mut(&mut self) -> Option<&mut Course> {
+        match &mut self.state {
+            State::InitAnswered(InitAnswered { course, .. }) | State::AuthSent(AuthSent { course, .. }) => Some(course),
+            _ => None,
+        }
+    }
+
+    /// What it stands still for.
+    pub(crate) fn wait(&self) -> Option<&Wait> {
+        self.course()?.wait.as_ref()
+    }
+
     /// Over, and for long enough: what is left is to tell the caller.
     pub(crate) fn only_to_tell(&mut self) {
         if let State::Dead(dead) = &mut self.state {
@@ -232,7 +265,8 @@ impl<C: IkeCrypto> Sa<C> {
             }
             State::Established(established) => established.due(),
             State::InitAnswered(answered) => Some(answered.until),
-            State::InitSent(_) | State::AuthSent(_) => None,
+            State::AuthSent(sent) => sent.course.wait.as_ref().map(|_| sent.until),
+            State::InitSent(_) => None,
         };
         let request = self.window.outstanding.as_ref().map(|request| request.due);
         own.into_iter().chain(request).min()
@@ -249,6 +283,7 @@ impl<C: IkeCrypto> Sa<C> {
             || unanswered.is_some()
             || noted.is_some()
             || child_failed.is_some()
+            || self.wait().is_some_and(|wait| wait.untold)
     }
 
     /// Whether the caller knows it.

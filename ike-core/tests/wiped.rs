@@ -24,7 +24,7 @@ use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, Settings, S
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::keys::{IkeKeys, IkeSeed, Role};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -251,6 +251,7 @@ impl Side {
         let esp = EspProposal::parse(&format!("aes256gcm16-{group}")).unwrap();
         let child = ChildConfig {
             id: ChildConfigId(0),
+            modes: Modes::Tunnel,
             esp: vec![esp].leak(),
             local: net(mine),
             remote: net(theirs),

@@ -71,6 +71,8 @@ pub enum Mode {
     /// Whole packets of others.
     #[default]
     Tunnel,
+    /// What its two ends say to each other, behind their own IP header. The engines refuse an SA with it so far.
+    Transport,
 }
 
 /// The Don't Fragment bit of an outer IPv4 header (RFC 4301 §8.1).
@@ -308,6 +310,9 @@ impl<K> Common<K> {
         let (local_ts, remote_ts) = (selectors(params.local_ts)?, selectors(params.remote_ts)?);
         if params.path.local.is_ipv4() != params.path.remote.is_ipv4() {
             return Err(Refused::Path);
+        }
+        if params.mode != Mode::Tunnel {
+            return Err(Refused::Mode);
         }
         Ok(Self {
             transform: Aead::new(crypto, params.alg, params.keymat)?,

@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 
 use ike_core::failure::{Failure, Side};
 use ike_core::registry::ExchangeType;
+use ipsec_core::sa::Mode;
 
 use super::evidence::{children, ciphers, in_common, key, listed, nets, unlike};
 use super::{Cause, Kind};
@@ -73,6 +74,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
         Failure::NoProposalInCommon(mismatch) => {
             ("no-proposal-in-common", Refusal, unlike(mismatch, key(mismatch)), in_common(mismatch, key(mismatch)))
         }
+        Failure::ModeNotWanted(mode) => (
+            "mode-not-wanted",
+            Refusal,
+            format!("the peer wants {} mode for this SA", if *mode == Mode::Transport { "transport" } else { "tunnel" }),
+            "have the same mode on both sides".to_string(),
+        ),
         Failure::AnswerNotOffered => (
             "answer-not-offered",
             Refusal,
@@ -237,6 +244,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "the peer began a handshake and did not finish it",
             "our answers do not reach it, its next message over UDP 4500 does not reach us, or it does not like our \
              answer: check that UDP 500 and 4500 pass both ways, and its log",
+        ),
+        Failure::SignerSilent => said(
+            "signer-silent",
+            Absence,
+            "who holds the keys for this connection did not answer in time",
+            "check that it runs",
         ),
         Failure::ClosedByPeer => said("closed-by-peer", Absence, "the peer closed it", ""),
         Failure::ClosedHere => said("closed-here", Intent, "it was closed here", ""),

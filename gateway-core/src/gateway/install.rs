@@ -106,6 +106,7 @@ impl Underway {
 /// An outbound SA to be.
 pub(super) struct Waiting {
     spi: Spi,
+    mode: Mode,
     alg: AeadAlg,
     keymat: Zeroizing<Vec<u8>>,
     esn: bool,
@@ -147,7 +148,7 @@ pub(super) fn install(
     let params = InboundParams {
         sa: Params {
             spi: up.spi_in,
-            mode: Mode::Tunnel,
+            mode: up.mode,
             alg: up.aead().ok_or(error::Refused::Algorithm)?,
             keymat: up.key_in,
             esn: up.suite.esn,
@@ -208,6 +209,7 @@ impl Waiting {
     fn of(sa: &Params<'_>) -> Self {
         Self {
             spi: sa.spi,
+            mode: sa.mode,
             alg: sa.alg,
             keymat: Zeroizing::new(sa.keymat.to_vec()),
             esn: sa.esn,
@@ -228,7 +230,7 @@ impl Waiting {
     ) -> Result<Progress, Refused> {
         let sa = Params {
             spi: self.spi,
-            mode: Mode::Tunnel,
+            mode: self.mode,
             alg: self.alg,
             keymat: &self.keymat,
             esn: self.esn,

@@ -37,10 +37,8 @@ pub fn auth_value<C: IkeCrypto>(
     out: &mut Digest64,
 ) -> Result<(), NoRoom> {
     wipe::after(STACK, || {
-        // The RESERVED octets of the payload are covered too; whoever sends others than zero breaks a MUST of §2.5.
-        let id_header = [signed.id.kind.0, 0, 0, 0];
         let mut id_mac = Digest64::new();
-        crypto.prf(prf, signed.sk_p.as_slice(), &[&id_header, signed.id.data], &mut id_mac);
+        signed.maced_id(crypto, prf, &mut id_mac);
         let mut parts: Vec<&[u8], 8> = Vec::new();
         parts.extend_from_slice(signed.message).map_err(|_| NoRoom)?;
         parts.push(signed.nonce).map_err(|_| NoRoom)?;

@@ -4,13 +4,16 @@ use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::{Endpoint, IkeSlot};
+use crate::auth::ask::Answer;
 use crate::child::{Child, Phase};
+use crate::clock::Now;
 use crate::crypto::IkeCrypto;
-use crate::event::{ChildId, IkeId};
+use crate::effects::Effects;
+use crate::event::{ChildId, IkeId, WaitId};
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::sa::{Dead, Sa, State};
-use crate::state::{established, init_sent};
+use crate::state::{auth_sent, established, init_answered, init_sent};
 use crate::table::Edit;
 use crate::timers::When;
 
@@ -54,6 +57,33 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             return Err(Denied::Failed(cause));
         }
         Ok(self.id(slot))
+    }
+
+    /// Answers what a handshake stands still for ([`Event::Asked`](crate::event::Event::Asked)).
+    ///
+    /// # Errors
+    /// [`Denied::UnknownSa`] when it waits no more, or for an answer of another kind.
+    #[doc(hidden)]
+    pub fn answer(&mut self, now: impl Into<Now>, wait: WaitId, answer: &Answer<'_>) -> Result<(), Denied> {
+        self.take_answer(now.into(), wait, answer)
+    }
+
+    fn take_answer(&mut self, now: Now, wait: WaitId, answer: &Answer<'_>) -> Result<(), Denied> {
+        let WaitId { ike, number } = wait;
+        let course = self.sa_mut(ike).and_then(|mut sa| {
+            let course = sa.course_mut().filter(|course| course.waits == number)?;
+            course.wait.take_if(|wait| wait.asked.takes(answer)).map(|wait| wait.asked)
+        });
+        let asked = course.ok_or(Denied::UnknownSa)?;
+        let effects = self.work(now, ike.slot, |sa, env| match &sa.state {
+            State::InitAnswered(_) => init_answered::on_answer(sa, env, answer).unwrap_or_default(),
+            _ => {
+                auth_sent::on_answer(sa, env, asked, answer);
+                Effects::Nothing
+            }
+        });
+        self.follow_up(now.at, ike.slot, effects.unwrap_or_default());
+        Ok(())
     }
 
     /// Asks the peer of an established IKE SA for a Child SA, as soon as it has no other request to answer. When one of

@@ -24,7 +24,7 @@ use ipsec_core::time::Instant;
 use super::{Endpoint, IndexBlock, Occupancy, SaState, Settings, Storage};
 use crate::child::ChildSlot;
 use crate::event::{ChildId, Event, IkeId};
-use crate::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use crate::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::registry::{ExchangeType, IdKind};
 use crate::sa::IkeSlot;
@@ -116,6 +116,7 @@ impl Pad for One {
     fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
         (index == 0).then_some(ChildConfig {
             id: ChildConfigId(0),
+            modes: Modes::Tunnel,
             esp: &self.esp,
             local: &self.nets[0],
             remote: &self.nets[1],

@@ -72,7 +72,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let payloads = match Payloads::collect(header.next, body, rule) {
             Ok(payloads) => payloads,
             Err(Refused::UnsupportedCritical(payload)) => {
-                self.answer(path, header, NotifyKind::UNSUPPORTED_CRITICAL_PAYLOAD, &[payload.0]);
+                self.answer_in_clear(path, header, NotifyKind::UNSUPPORTED_CRITICAL_PAYLOAD, &[payload.0]);
                 return Err(Discard::Malformed);
             }
             Err(_) => return Err(Discard::Malformed),
@@ -96,7 +96,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             });
             if !returned {
                 let cookie = self.jar.bake(&mut self.crypto, now, nonce.as_slice(), remote, header.spi_i);
-                self.answer(path, header, NotifyKind::COOKIE, &cookie);
+                self.answer_in_clear(path, header, NotifyKind::COOKIE, &cookie);
                 return Ok(());
             }
         }
@@ -120,14 +120,14 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let choice = match self.choose(&path, offered, datagram.len()) {
             Ok(choice) => choice,
             Err(cause) => {
-                self.answer(path, header, NotifyKind::NO_PROPOSAL_CHOSEN, &[]);
+                self.answer_in_clear(path, header, NotifyKind::NO_PROPOSAL_CHOSEN, &[]);
                 self.refused = Some((path, cause));
                 return Ok(false);
             }
         };
         let group: Group = choice.suite.group;
         if ke.group != group.id() {
-            self.answer(path, header, NotifyKind::INVALID_KE_PAYLOAD, &group.id().0.to_be_bytes());
+            self.answer_in_clear(path, header, NotifyKind::INVALID_KE_PAYLOAD, &group.id().0.to_be_bytes());
             return Ok(false);
         }
         let slot = self.sas.vacant().ok_or(Discard::NoRoom)?;
@@ -159,13 +159,14 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             State::InitAnswered(answered)
                 if sa.spi_i == header.spi_i && sa.window.response_path.remote == path.remote =>
             {
-                Some((slot, answered.request_len))
+                // Whoever went on has our answer.
+                Some((slot, Some(answered.request_len).filter(|_| !answered.course.has_begun())))
             }
             _ => None,
         });
         let Some((slot, len)) = found else { return Ok(false) };
         let (request, _) = self.messages.pair(slot).ok_or(Discard::NoRoom)?;
-        let kept = request.get(MARKER_LEN..).and_then(|request| request.get(..len));
+        let kept = len.and_then(|len| request.get(MARKER_LEN..)?.get(..len));
         match self.sas.edit(slot) {
             Some(mut sa) if kept == Some(datagram) => {
                 sa.window.respond_again(path);

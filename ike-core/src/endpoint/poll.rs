@@ -1,16 +1,33 @@
 //! Outputs: what to send, what happened, when to come back.
 
+use core::mem::take;
+
 use ipsec_core::net::{Path, Spi};
 use ipsec_core::time::Instant;
 
 use super::{Endpoint, KEEPALIVE, MARKER_LEN};
+use crate::auth::SignedOctets;
+use crate::auth::ask::{Claim, Question, Signed};
+use crate::auth::course::Asked;
 use crate::child::{Phase, Report};
-use crate::crypto::IkeCrypto;
-use crate::event::{ChildUp, Event, IkeId, Transmit};
+use crate::crypto::{Digest64, IkeCrypto};
+use crate::event::{ChildUp, Event, IkeId, Transmit, WaitId};
+use crate::exchange;
 use crate::pad::Pad;
+use crate::registry::ExchangeType;
+use crate::rules::{Direction, Payloads, Rule, Stage};
 use crate::sa::{Begun, Sa, State};
 use crate::table::RANKS;
+use crate::wire::chain::Chain;
 use crate::wire::writer::Written;
+
+/// What is to be told of an IKE SA.
+#[allow(clippy::large_enum_variant, reason = "it is the event that is given out, and not kept")]
+enum Told {
+    Event(Event<'static>),
+    /// What the one in this slot asks for: that is lent.
+    Question(u16),
+}
 
 /// Which buffer of a slot to send from.
 enum Source {
@@ -52,8 +69,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         if let Some((path, cause)) = self.refused.take() {
             return Some(Event::Refused { path, cause });
         }
-        if let Some(event) = self.beginning() {
-            return Some(event);
+        match self.beginning() {
+            Some(Told::Event(event)) => return Some(event),
+            Some(Told::Question(slot)) => return self.question(slot),
+            None => {}
         }
         if let Some(slot) = (0..RANKS).find_map(|rank| self.children.table.telling(rank)) {
             return self.child_event(slot);
@@ -67,15 +86,69 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     }
 
     /// The beginning of an IKE SA, and what happens while it lives.
-    fn beginning(&mut self) -> Option<Event<'static>> {
+    fn beginning(&mut self) -> Option<Told> {
         loop {
             let slot = self.sas.telling(0)?;
             let ike = self.id(slot);
             // Each look takes one report off an SA, also where there is nobody whom it is about.
-            if let Some(event) = beginning(&mut *self.sas.edit(slot)?, ike) {
-                return Some(event);
+            let mut sa = self.sas.edit(slot)?;
+            let asks =
+                sa.course_mut().and_then(|course| course.wait.as_mut()).is_some_and(|wait| take(&mut wait.untold));
+            // Of a connection that was removed nobody knows anything: the wait for an answer ends by itself.
+            if asks && sa.peer.is_some_and(|peer| self.pad.connection(peer).is_some()) {
+                return Some(Told::Question(slot));
+            }
+            if let Some(event) = beginning(&mut sa, ike) {
+                return Some(Told::Event(event));
             }
         }
+    }
+
+    /// What the handshake in a slot stands still for.
+    fn question(&mut self, slot: u16) -> Option<Event<'_>> {
+        let ike = self.id(slot);
+        let sa = self.sas.get(slot)?;
+        let (course, nonce, theirs) = match &sa.state {
+            State::InitAnswered(answered) => (&answered.course, &answered.nonce, answered.request_len),
+            State::AuthSent(sent) => (&sent.course, &sent.nonce, sent.answer_len),
+            _ => return None,
+        };
+        let (wait, keys, peer) = (course.wait.as_ref()?, sa.keys.as_ref()?, sa.peer?);
+        let (request, response) = self.messages.pair(slot)?;
+        let (request, response) = (request.get(MARKER_LEN..)?, response.get(MARKER_LEN..)?);
+        let (received, sent, direction) = match sa.initiator {
+            true => (response, request, Direction::Response),
+            false => (request, response, Direction::Request),
+        };
+        let message = received.get(..theirs)?;
+        let (ours, theirs_sk) = match sa.initiator {
+            true => (&keys.sk_pi, &keys.sk_pr),
+            false => (&keys.sk_pr, &keys.sk_pi),
+        };
+        let mut signed = |octets: SignedOctets<'_>| {
+            let mut maced_id = Digest64::new();
+            octets.maced_id(&mut self.crypto, keys.suite.prf, &mut maced_id);
+            maced_id
+        };
+        let question = match wait.asked {
+            Asked::Proof => {
+                let (message, nonce) = (course.own(sent), exchange::nonce_of(message));
+                let id = self.pad.connection(peer)?.local_id;
+                let maced_id = signed(SignedOctets { message: &[message], nonce, id, sk_p: ours });
+                Question::Proof(Signed { message, nonce, maced_id })
+            }
+            Asked::Verdict => {
+                let (first, octets) = course.kept(received, theirs)?;
+                let rule = Rule::find(ExchangeType::IKE_AUTH, direction, Stage::Keyed)?;
+                let payloads = Payloads::collect(first, octets, rule).ok()?;
+                let id = if sa.initiator { payloads.id_r? } else { payloads.id_i? };
+                let maced_id = signed(SignedOctets { message: &[message], nonce, id, sk_p: theirs_sk });
+                let signed = Signed { message, nonce, maced_id };
+                Question::Verdict(Claim { id, auth: payloads.auth?, signed, payloads: Chain::new(first, octets) })
+            }
+            Asked::Eap => Question::Eap { received: course.message(received, theirs) },
+        };
+        Some(Event::Asked { wait: WaitId { ike, number: course.waits }, ike, peer, wall: wait.wall, question })
     }
 
     fn child_event(&mut self, slot: u16) -> Option<Event<'_>> {
@@ -84,7 +157,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let sa = self.sas.get(ike.slot).map(|sa| (sa.path, sa.encap, sa.party));
         let mut child = self.children.get_mut(slot)?;
         let (peer, config) = (child.peer, child.config);
-        if let Some(cause) = child.rekey_failed.take() {
+        if let Some(cause) = child.untold.take_failure() {
             return Some(Event::ChildFailed { ike, peer, child: Some(id), config: Some(config), cause });
         }
         if let Phase::Ended(cause) = &child.phase {
@@ -103,7 +176,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             // In place: they stay in the child's slot until they are wiped there.
             self.lent = Some(id);
             let child = self.children.get(slot)?;
-            let keys = child.keys.as_ref()?;
+            let keys = child.untold.keys()?;
             let (path, encap, party) = sa?;
             return Some(Event::ChildUp(ChildUp {
                 child: id,
@@ -113,11 +186,12 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 replaces: child.replaces,
                 ours: child.ours,
                 outbound_ready: child.outbound_ready,
+                mode: child.mode,
                 suite: child.suite?,
                 spi_in: child.spi_in,
                 spi_out: Spi::new(child.spi_out)?,
-                key_in: keys.inbound.as_slice(),
-                key_out: keys.outbound.as_slice(),
+                key_in: keys.inbound(),
+                key_out: keys.outbound(),
                 local: &child.local,
                 remote: &child.remote,
                 path,

@@ -4,6 +4,7 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
 use super::{Endpoint, Misfiled};
@@ -103,6 +104,8 @@ pub struct ChildView<'e> {
     pub peer: PeerId,
     /// Its configuration.
     pub config: ChildConfigId,
+    /// The negotiated mode.
+    pub mode: Mode,
     /// The negotiated algorithms.
     pub suite: EspSuite,
     /// SPI of packets we receive.
@@ -282,6 +285,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             ike: self.id(child.ike),
             peer: child.peer,
             config: child.config,
+            mode: child.mode,
             suite: child.suite?,
             spi_in: child.spi_in,
             spi_out: Spi::new(child.spi_out)?,

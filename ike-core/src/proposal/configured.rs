@@ -139,10 +139,20 @@ impl EspProposal {
     /// assert_eq!(EspProposal::aead(&[AeadAlg::Aes256Gcm16], &[], &[false]).to_string(), "aes256gcm16-noesn");
     /// ```
     pub fn aead(encr: &[AeadAlg], groups: &[Option<Group>], esn: &[bool]) -> Self {
+        Self::of(encr.iter().filter_map(|alg| codec::aead(*alg)), groups, esn)
+    }
+
+    /// A proposal of ciphers with integrity algorithms beside them, which never share one with AEADs (RFC 7296 §3.3). The data
+    /// plane has to have them.
+    pub fn cipher_mac(encr: &[CipherAlg], integ: &[IntegAlg], groups: &[Option<Group>], esn: &[bool]) -> Self {
+        let encr = encr.iter().map(|alg| codec::cipher(*alg));
+        Self::of(encr.chain(integ.iter().map(|alg| codec::integ(*alg))), groups, esn)
+    }
+
+    fn of(protection: impl Iterator<Item = TransformSpec>, groups: &[Option<Group>], esn: &[bool]) -> Self {
         let esn = if esn.is_empty() { &ANY_ESN } else { esn };
-        let encr = encr.iter().filter_map(|alg| codec::aead(*alg));
         let groups = groups.iter().map(|group| codec::group(*group));
-        Self(Transforms::of(encr.chain(groups).chain(esn.iter().map(|esn| codec::esn(*esn)))))
+        Self(Transforms::of(protection.chain(groups).chain(esn.iter().map(|esn| codec::esn(*esn)))))
     }
 
     /// The key exchanges, the one to be tried first in front; `None` is "without".

@@ -9,6 +9,7 @@ use crate::wire::cert::{Cert, CertReq};
 use crate::wire::chain::Chain;
 use crate::wire::cp::Cp;
 use crate::wire::delete::Delete;
+use crate::wire::eap::Eap;
 use crate::wire::id::Id;
 use crate::wire::ke::Ke;
 use crate::wire::nonce::Nonce;
@@ -77,6 +78,8 @@ pub struct Payloads<'m> {
     pub ts_r: Option<Ts<'m>>,
     /// CP.
     pub cp: Option<Cp<'m>>,
+    /// EAP, as it stands.
+    pub eap: Option<&'m [u8]>,
     chain: Chain<'m>,
 }
 
@@ -99,6 +102,7 @@ impl<'m> Payloads<'m> {
             ts_i: None,
             ts_r: None,
             cp: None,
+            eap: None,
             chain: chain.clone(),
         };
         for payload in chain {
@@ -131,6 +135,10 @@ impl<'m> Payloads<'m> {
             PayloadType::TS_I => self.ts_i = Some(Ts::parse(body)?),
             PayloadType::TS_R => self.ts_r = Some(Ts::parse(body)?),
             PayloadType::CP => self.cp = Some(Cp::parse(body)?),
+            PayloadType::EAP => {
+                Eap::parse(body)?;
+                self.eap = Some(body);
+            }
             // What may be repeated is read again from the chain; here only checked.
             PayloadType::NOTIFY => drop(Notify::parse(body)?),
             PayloadType::DELETE => drop(Delete::parse(body)?),
@@ -169,6 +177,7 @@ impl<'m> Payloads<'m> {
             PayloadType::TS_I => self.ts_i.is_some(),
             PayloadType::TS_R => self.ts_r.is_some(),
             PayloadType::CP => self.cp.is_some(),
+            PayloadType::EAP => self.eap.is_some(),
             _ => false,
         }
     }

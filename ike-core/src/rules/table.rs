@@ -45,11 +45,13 @@ pub enum Stage {
     Clear,
     /// There are keys, and nobody has proved who it is.
     Keyed,
+    /// IKE_AUTH goes on for more than one request and its answer (RFC 7296 §2.16).
+    Continued,
     /// Both sides are authenticated.
     Established,
 }
 
-/// What may be in one kind of message. A payload that is not listed is forbidden; EAP is not built, so it is listed nowhere.
+/// What may be in one kind of message. A payload that is not listed is forbidden.
 ///
 /// ```
 /// use ike_core::registry::ExchangeType;
@@ -125,8 +127,38 @@ pub(super) const RULES: &[Rule] = &[
             (PayloadType::ID_R, Required),
             (PayloadType::CERT, Repeated),
             (PayloadType::AUTH, Required),
+            (PayloadType::EAP, Optional),
             (PayloadType::CP, Optional),
             // Whoever proves who it is has an IKE SA with us, whatever became of the child (§1.2).
+            (PayloadType::SA, Optional),
+            (PayloadType::TS_I, Optional),
+            (PayloadType::TS_R, Optional),
+            (PayloadType::NOTIFY, Repeated),
+            (PayloadType::VENDOR, Repeated),
+        ],
+        together: &[],
+    },
+    Rule {
+        exchange: ExchangeType::IKE_AUTH,
+        direction: Direction::Request,
+        stage: Stage::Continued,
+        payloads: &[
+            // One of the two (§2.16).
+            (PayloadType::EAP, Optional),
+            (PayloadType::AUTH, Optional),
+            (PayloadType::NOTIFY, Repeated),
+            (PayloadType::VENDOR, Repeated),
+        ],
+        together: &[],
+    },
+    Rule {
+        exchange: ExchangeType::IKE_AUTH,
+        direction: Direction::Response,
+        stage: Stage::Continued,
+        payloads: &[
+            (PayloadType::EAP, Optional),
+            (PayloadType::AUTH, Optional),
+            (PayloadType::CP, Optional),
             (PayloadType::SA, Optional),
             (PayloadType::TS_I, Optional),
             (PayloadType::TS_R, Optional),
@@ -206,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_clear_but_ike_sa_init_and_no_exchange_at_two_stages() {
+    fn nothing_in_clear_but_ike_sa_init_and_only_ike_auth_at_two_stages() {
         for exchange in (0..=u8::MAX).map(ExchangeType) {
             for direction in [Direction::Request, Direction::Response] {
                 let listed = |stage| {
@@ -223,12 +255,13 @@ mod tests {
                     listed(stage).count()
                 };
                 let expected = match exchange {
-                    ExchangeType::IKE_SA_INIT => [1, 0, 0],
-                    ExchangeType::IKE_AUTH => [0, 1, 0],
-                    ExchangeType::CREATE_CHILD_SA | ExchangeType::INFORMATIONAL => [0, 0, 1],
-                    _ => [0; 3],
+                    ExchangeType::IKE_SA_INIT => [1, 0, 0, 0],
+                    ExchangeType::IKE_AUTH => [0, 1, 1, 0],
+                    ExchangeType::CREATE_CHILD_SA | ExchangeType::INFORMATIONAL => [0, 0, 0, 1],
+                    _ => [0; 4],
                 };
-                assert_eq!([Stage::Clear, Stage::Keyed, Stage::Established].map(at), expected, "{exchange}");
+                let stages = [Stage::Clear, Stage::Keyed, Stage::Continued, Stage::Established];
+                assert_eq!(stages.map(at), expected, "{exchange}");
             }
         }
     }

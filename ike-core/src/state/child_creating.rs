@@ -186,7 +186,7 @@ pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot
 fn put_off(old: &mut Child, now: Instant, pause: Duration, cause: Failure) {
     let pause = old.refused.refused(now, pause.saturating_mul(exchange::REFUSED_FACTOR));
     old.rekey_later(now + pause);
-    old.rekey_failed = Some(cause);
+    old.rekey_failed(cause);
 }
 
 /// Asks for the Child SA that waits in `slot`.
@@ -251,6 +251,7 @@ fn send<C: IkeCrypto>(
     if let Some(old) = old.filter(|_| !fresh).and_then(|old| env.children.by_id(old)) {
         message.notify(ProtocolId::ESP, &old.spi_in.get().to_be_bytes(), NotifyKind::REKEY_SA, &[])?;
     }
+    agreement::write_mode(&mut message, config.modes.wanted())?;
     let offered = proposal::ask_esp(config.esp, asked(group, narrow));
     message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), offered)?;
     message.nonce(&nonce)?;
@@ -363,6 +364,7 @@ fn complete<C: IkeCrypto>(
     let chosen = proposal::check_asked(config.esp, answer, asked(request.group, request.narrow));
     let chosen = chosen.map_err(|_| Failure::AnswerNotOffered)?;
     agreement::check_answer(ts_i, ts_r, &config)?;
+    let mode = agreement::check_mode(payloads, &config)?;
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     let exchange = match (chosen.suite.group, request.group.zip(sa.ke.as_ref())) {
         (None, _) => None,
@@ -376,8 +378,8 @@ fn complete<C: IkeCrypto>(
     let nonces = agreement::Nonces { ni: &request.nonce, nr: nonce.as_slice() };
     let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
     let mut child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
-    agreement::make_keys(env.crypto, ike, chosen.suite, exchange, &nonces, true, &mut child.keys)?;
-    let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
+    agreement::make_keys(env.crypto, ike, chosen.suite, exchange, &nonces, true, &mut child.untold)?;
+    let terms = agreement::Terms { suite: chosen.suite, mode, spi_out: chosen.spi, local, remote, ours: true };
     agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
     Ok(())
 }
@@ -424,7 +426,9 @@ fn fail<C: IkeCrypto>(
         succession::child_deleted(env.children, id, Failure::ClosedByPeer, env.now + env.settings.retry);
     } else if busy {
         old.rekey_later(env.now + pause);
-        old.rekey_failed = told.then_some(cause);
+        if told {
+            old.rekey_failed(cause);
+        }
     } else {
         put_off(&mut old, env.now, pause, cause);
     }

@@ -3,20 +3,24 @@
 use ipsec_core::net::{Encap, Path};
 
 use crate::agreement;
-use crate::auth::{self, Proof, SignedOctets};
+use crate::auth::ask::Answer;
+use crate::auth::course::{Asked, Course};
+use crate::auth::{self, Authenticated, Proof, SignedOctets};
 use crate::child::Child;
-use crate::crypto::{IkeCrypto, IkeSuite};
+use crate::crypto::{IkeCrypto, IkeSuite, Secret};
 use crate::effects::Effects;
 use crate::env::Env;
-use crate::error::Discard;
+use crate::error::{Discard, NoRoom};
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{Exchange, IkeKeys, IkeSeed, Role};
 use crate::natd;
-use crate::pad::{Connection, Pad, PeerId};
+use crate::pad::{Authentication, Connection, Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
 use crate::sa::{InitAnswered, NONCE_LEN, Sa, State, party};
+use crate::window::Arrival;
+use crate::wire::auth::Auth;
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
 use crate::wire::writer::MessageWriter;
@@ -77,7 +81,8 @@ pub(crate) fn begin<C: IkeCrypto>(
     env.request.get_mut(..request.len()).ok_or(Discard::NoRoom)?.copy_from_slice(request);
     sa.window.respond(message, sa.path);
     let until = env.now + env.settings.half_open_life;
-    sa.state = State::InitAnswered(InitAnswered { since: env.now, until, nonce, request_len: request.len() });
+    let (request_len, course) = (request.len(), Course::new(message.len));
+    sa.state = State::InitAnswered(InitAnswered { since: env.now, until, nonce, request_len, course });
     Ok(())
 }
 
@@ -89,21 +94,82 @@ pub(crate) fn on_message<C: IkeCrypto>(
     header: &Header,
     datagram: &mut [u8],
 ) -> Result<Effects, Discard> {
-    if header.response || header.exchange != ExchangeType::IKE_AUTH || header.message_id != sa.window.expected() {
+    let State::InitAnswered(answered) = &sa.state else { return Err(Discard::Unexpected) };
+    if header.response || header.exchange != ExchangeType::IKE_AUTH {
+        return Err(Discard::Unexpected);
+    }
+    let begun = answered.course.has_begun();
+    if begun && sa.window.admit(header.message_id) == Arrival::Repeated && sa.window.is_repetition() {
+        sa.window.respond_again(path);
+        return Ok(Effects::Nothing);
+    }
+    if header.message_id != sa.window.expected() {
         return Err(Discard::Unexpected);
     }
     let keys = sa.keys.as_ref().ok_or(Discard::Unexpected)?;
-    let rule = Rule::find(header.exchange, Direction::Request, Stage::Keyed).ok_or(Discard::Unexpected)?;
+    let stage = if begun { Stage::Continued } else { Stage::Keyed };
+    let rule = Rule::find(header.exchange, Direction::Request, stage).ok_or(Discard::Unexpected)?;
     let (first, inner) = exchange::open(env, &keys.receiver, header, datagram)?;
     // The initiator of IKE_SA_INIT speaks, though not yet somebody we know.
     sa.path = path;
-    let outcome = Payloads::collect(first, inner, rule)
-        .map_err(Refusal::of)
-        .and_then(|payloads| authenticate(sa, env, &payloads));
+    let outcome = Payloads::collect(first, inner, rule).map_err(Refusal::of).and_then(|payloads| match begun {
+        false => authenticate(sa, env, &payloads, (first, inner)),
+        true => go_on(sa, env, &payloads),
+    });
+    conclude(sa, env, outcome)
+}
+
+/// Whoever was asked has answered.
+pub(crate) fn on_answer<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    answer: &Answer<'_>,
+) -> Result<Effects, Discard> {
+    let State::InitAnswered(answered) = &mut sa.state else { return Err(Discard::Unexpected) };
+    let InitAnswered { request_len, course, until, .. } = answered;
+    // The peer's time begins anew where it is its turn.
+    *until = (*until).max(env.now + env.settings.half_open_life);
+    let no_room = |_| unauthenticated(Failure::NoRoom);
+    let outcome = match *answer {
+        Answer::Verdict(true) => {
+            course.peer = Some(Authenticated::by_verdict());
+            course.ask(Asked::Proof, env.wall);
+            Ok(Effects::Nothing)
+        }
+        Answer::Proof(auth) => match course.peer.take() {
+            Some(peer) => agree_as_kept(sa, env, &auth, peer),
+            None => begin_rounds(sa, env, &auth),
+        },
+        Answer::Eap(message) if course.has_rounds() => say(sa, env, |out| out.eap(message)).map_err(no_room),
+        // It goes with our proof.
+        Answer::Eap(message) => course.keep_message(env.request, *request_len, message).map_err(no_room).map(|()| {
+            course.ask(Asked::Proof, env.wall);
+            Effects::Nothing
+        }),
+        Answer::EapDone { last, key } if course.has_rounds() && !key.is_empty() => match Secret::copy_from(key) {
+            Some(key) => {
+                course.key = Some(key);
+                say(sa, env, |out| out.eap(last)).map_err(no_room)
+            }
+            None => Err(unauthenticated(Failure::NoRoom)),
+        },
+        Answer::Verdict(false) | Answer::EapDone { .. } | Answer::Refused => {
+            Err(unauthenticated(Failure::AuthenticationFailed(Side::Here)))
+        }
+    };
+    conclude(sa, env, outcome)
+}
+
+/// Says what a request was refused for, and ends the SA then.
+fn conclude<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    outcome: Result<Effects, Refusal>,
+) -> Result<Effects, Discard> {
     match outcome {
         Ok(effects) => Ok(effects),
         Err(refusal) => {
-            answer_error(sa, env, path, &refusal)?;
+            say(sa, env, |message| refusal.write(message))?;
             sa.die(env, refusal.cause.into());
             Ok(Effects::Nothing)
         }
@@ -115,19 +181,21 @@ fn unauthenticated(cause: Failure) -> Refusal {
     Refusal::new(cause, NotifyKind::AUTHENTICATION_FAILED)
 }
 
-fn answer_error<C: IkeCrypto>(
+/// Answers the request that we expect next.
+fn say<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    path: Path,
-    refusal: &Refusal,
-) -> Result<(), Discard> {
+    payloads: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
+) -> Result<Effects, NoRoom> {
+    let State::InitAnswered(answered) = &sa.state else { return Err(NoRoom) };
+    let room = answered.course.room(env.response);
     let header = sa.response_header(ExchangeType::IKE_AUTH);
-    let keys = sa.keys.as_mut().ok_or(Discard::Unexpected)?;
-    let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
-    refusal.write(&mut message)?;
+    let keys = sa.keys.as_mut().ok_or(NoRoom)?;
+    let mut message = MessageWriter::protected(room, &header, keys.sender.layout())?;
+    payloads(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
-    sa.window.respond(message, path);
-    Ok(())
+    sa.window.respond(message, sa.path);
+    Ok(Effects::Nothing)
 }
 
 /// The connection that these identities may use from this address with this suite. Best one whose identity on our side
@@ -157,41 +225,162 @@ fn find_connection<'p>(
     other
 }
 
+/// The first IKE_AUTH request.
 fn authenticate<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     payloads: &Payloads<'_>,
+    whole: (PayloadType, &[u8]),
 ) -> Result<Effects, Refusal> {
-    let syntax = || Refusal::of(Refused::Malformed);
-    let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::Nothing) };
+    let failed = || unauthenticated(Failure::AuthenticationFailed(Side::Here));
+    let no_room = |_| unauthenticated(Failure::NoRoom);
+    let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::Nothing) };
     let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
-    let id_i = payloads.id_i.ok_or_else(syntax)?;
+    let id_i = payloads.id_i.ok_or_else(|| Refusal::of(Refused::Malformed))?;
     sa.named = Some(ShortId::from(&id_i));
     let (peer, connection) = find_connection(env.pad, &sa.path, &keys.suite, &id_i, payloads.id_r.as_ref())
         .ok_or_else(|| unauthenticated(Failure::UnknownIdentity))?;
     sa.peer = Some(peer);
-    let prf = keys.suite.prf;
-    let request = env.request.get(..answered.request_len).unwrap_or_default();
-    let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &keys.sk_pi };
-    let mut received = payloads.auth.iter();
-    if !received.any(|received| auth::verify(env.crypto, prf, connection.auth, &signed, received)) {
-        return Err(unauthenticated(Failure::AuthenticationFailed(Side::Here)));
-    }
+    let (prf, theirs) = (keys.suite.prf, answered.request_len);
+    let asked = match (connection.auth, &payloads.auth) {
+        (Authentication::Psk(key), Some(received)) => {
+            let request = env.request.get(..theirs).unwrap_or_default();
+            let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &keys.sk_pi };
+            let peer = auth::verify(env.crypto, prf, key, &signed, received).ok_or_else(failed)?;
+            let proof = prove(sa, env, key).ok_or_else(|| no_room(NoRoom))?;
+            return agree(sa, env, payloads, &proof.auth(), peer);
+        }
+        (Authentication::Signature, Some(_)) => Asked::Verdict,
+        (Authentication::Eap, None) => Asked::Eap,
+        _ => return Err(failed()),
+    };
+    answered.course.keep(env.request, theirs, whole).map_err(no_room)?;
+    answered.course.ask(asked, env.wall);
+    Ok(Effects::Nothing)
+}
 
+/// Our proof that we hold this key.
+fn prove<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> Option<Proof> {
+    let State::InitAnswered(answered) = &sa.state else { return None };
+    let keys = sa.keys.as_ref()?;
+    let id = sa.peer.and_then(|peer| env.pad.connection(peer))?.local_id;
+    let nonce = exchange::nonce_of(env.request.get(..answered.request_len)?);
+    let signed = SignedOctets { message: &[answered.course.own(env.response)], nonce, id, sk_p: &keys.sk_pr };
+    Proof::make(env.crypto, keys.suite.prf, key, &signed).ok()
+}
+
+/// Answers the first request with our proof and our first EAP message (RFC 7296 §2.16). Both messages of IKE_SA_INIT stay.
+fn begin_rounds<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, auth: &Auth<'_>) -> Result<Effects, Refusal> {
     let no_room = |_| unauthenticated(Failure::NoRoom);
-    let peer_nonce = exchange::nonce_of(request);
-    let first = env.response.get(..sa.window.response.map_or(0, |response| response.len)).unwrap_or_default();
-    let signed = SignedOctets { message: &[first], nonce: peer_nonce, id: connection.local_id, sk_p: &keys.sk_pr };
-    let proof = Proof::make(env.crypto, prf, connection.auth, &signed).map_err(no_room)?;
+    let id = sa.peer.and_then(|peer| env.pad.connection(peer)).map(|connection| connection.local_id);
+    let id = id.ok_or_else(|| unauthenticated(Failure::ClosedHere))?;
+    let State::InitAnswered(answered) = &mut sa.state else { return Ok(Effects::Nothing) };
+    answered.course.set_aside(env.response).map_err(no_room)?;
+    let received = core::mem::take(&mut env.request);
+    let first = answered.course.message(received, answered.request_len);
+    let said = say(sa, env, |message| {
+        message.id(PayloadType::ID_R, &id)?;
+        message.auth(auth.method, auth.data)?;
+        message.eap(first.ok_or(NoRoom)?)
+    });
+    env.request = received;
+    said.map_err(no_room)
+}
 
+/// A request after the first one: an EAP message, or the proof that the initiator holds what came of it.
+fn go_on<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, payloads: &Payloads<'_>) -> Result<Effects, Refusal> {
+    let failed = || unauthenticated(Failure::AuthenticationFailed(Side::Here));
+    let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::Nothing) };
+    let InitAnswered { request_len, nonce, course, .. } = answered;
+    match (&course.key, payloads.eap, &payloads.auth) {
+        (None, Some(message), None) => {
+            let theirs = *request_len;
+            let Some(course) = sa.course_mut() else { return Ok(Effects::Nothing) };
+            course.keep_message(env.request, theirs, message).map_err(|_| unauthenticated(Failure::NoRoom))?;
+            course.ask(Asked::Eap, env.wall);
+            Ok(Effects::Nothing)
+        }
+        (Some(key), None, Some(received)) => {
+            let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
+            let request = env.request.get(..*request_len).unwrap_or_default();
+            let kept = kept(course, env.request, *request_len).and_then(|kept| kept.id_i);
+            let signed = SignedOctets { message: &[request], nonce, id: kept.ok_or_else(failed)?, sk_p: &keys.sk_pi };
+            let peer =
+                auth::verify(env.crypto, keys.suite.prf, key.as_slice(), &signed, received).ok_or_else(failed)?;
+            let proof = prove(sa, env, key.as_slice()).ok_or_else(|| unauthenticated(Failure::NoRoom))?;
+            agree_as_kept(sa, env, &proof.auth(), peer)
+        }
+        _ => Err(Refusal::of(Refused::Malformed)),
+    }
+}
+
+/// The payloads of the first request.
+fn kept<'r>(course: &Course, received: &'r [u8], theirs: usize) -> Option<Payloads<'r>> {
+    let (first, payloads) = course.kept(received, theirs)?;
+    let rule = Rule::find(ExchangeType::IKE_AUTH, Direction::Request, Stage::Keyed)?;
+    Payloads::collect(first, payloads, rule).ok()
+}
+
+/// The initiator is who it said to be in its first request.
+fn agree_as_kept<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    auth: &Auth<'_>,
+    proven: Authenticated,
+) -> Result<Effects, Refusal> {
+    let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::Nothing) };
+    let (received, theirs) = (core::mem::take(&mut env.request), answered.request_len);
+    let outcome = match kept(&answered.course, received, theirs) {
+        Some(payloads) => agree_on(sa, env, received.get(..theirs).unwrap_or_default(), &payloads, auth, proven),
+        None => Err(unauthenticated(Failure::NoRoom)),
+    };
+    env.request = received;
+    outcome
+}
+
+fn agree<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    payloads: &Payloads<'_>,
+    auth: &Auth<'_>,
+    proven: Authenticated,
+) -> Result<Effects, Refusal> {
+    let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::Nothing) };
+    let (received, theirs) = (core::mem::take(&mut env.request), answered.request_len);
+    let outcome = agree_on(sa, env, received.get(..theirs).unwrap_or_default(), payloads, auth, proven);
+    env.request = received;
+    outcome
+}
+
+/// The initiator has proved who it is: agrees on the child that it asks for, answers with our proof, and the SA is up.
+/// `first`: its IKE_SA_INIT.
+fn agree_on<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    first: &[u8],
+    payloads: &Payloads<'_>,
+    auth: &Auth<'_>,
+    proven: Authenticated,
+) -> Result<Effects, Refusal> {
+    let no_room = |_| unauthenticated(Failure::NoRoom);
+    let gone = || unauthenticated(Failure::ClosedHere);
+    let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::Nothing) };
+    // It may have been removed meanwhile.
+    let peer = sa.peer.ok_or_else(gone)?;
+    let connection = env.pad.connection(peer).ok_or_else(gone)?;
+    let id_i = payloads.id_i.ok_or_else(|| Refusal::of(Refused::Malformed))?;
+    let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
     let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
     let agreed = agreement::agree(env.crypto, env.children, asker, None, payloads, false);
     let header = sa.response_header(ExchangeType::IKE_AUTH);
-    let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout()).map_err(no_room)?;
-    message.id(PayloadType::ID_R, &connection.local_id).map_err(no_room)?;
-    proof.write(&mut message).map_err(no_room)?;
+    let room = answered.course.room(env.response);
+    let mut message = MessageWriter::protected(room, &header, keys.sender.layout()).map_err(no_room)?;
+    if !answered.course.has_rounds() {
+        message.id(PayloadType::ID_R, &connection.local_id).map_err(no_room)?;
+    }
+    message.auth(auth.method, auth.data).map_err(no_room)?;
     let agreed = agreed.and_then(|agreed| {
-        let nonces = agreement::Nonces { ni: peer_nonce, nr: &answered.nonce };
+        let nonces = agreement::Nonces { ni: exchange::nonce_of(first), nr: &answered.nonce };
         let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);
         agreement::place(env.crypto, env.children, keys, new, &agreed, None, &nonces)?;
         Ok(agreed)
@@ -215,6 +404,6 @@ fn authenticate<C: IkeCrypto>(
         }
     };
     sa.party = party(env.crypto, &id_i);
-    sa.establish(env, &connection, false);
+    sa.establish(env, &connection, proven, false);
     Ok(Effects::Connected { child, alone_since })
 }

@@ -248,17 +248,6 @@ fn complete<C: IkeCrypto>(
     }
     let request_len = sa.window.outstanding.map_or(0, |request| request.message.len);
     sa.window.answered();
-    auth_sent::begin(
-        sa,
-        env,
-        &connection,
-        auth_sent::Handshake {
-            nonce: our_nonce,
-            peer_nonce: nonce.as_slice(),
-            request_len,
-            answer_len: datagram.len(),
-            child,
-        },
-    )?;
+    auth_sent::begin(sa, env, &connection, request_len, (our_nonce, datagram.len(), child))?;
     Ok(())
 }

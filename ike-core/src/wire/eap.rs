@@ -1,9 +1,11 @@
-//! The EAP payload (RFC 7296 §3.16). Read only.
+//! The EAP payload (RFC 7296 §3.16).
 
 use ipsec_core::wire::cursor::Reader;
 
 use super::enclosed;
-use crate::error::Malformed;
+use super::writer::MessageWriter;
+use crate::error::{Malformed, NoRoom};
+use crate::registry::PayloadType;
 
 /// An EAP message (RFC 3748 §4).
 ///
@@ -41,12 +43,24 @@ impl<'m> Eap<'m> {
     }
 }
 
+impl MessageWriter<'_> {
+    /// Adds an EAP payload with an EAP message as it stands.
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn eap(&mut self, message: &[u8]) -> Result<(), NoRoom> {
+        self.payload(PayloadType::EAP, |out| out.put(message))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::tests::body;
 
     #[test]
     fn reads_requests_and_results() {
+        assert_eq!(body(|out| out.eap(&[1, 9, 0, 6, 26, 1])), [1, 9, 0, 6, 26, 1]);
         let request = Eap::parse(&[1, 9, 0, 6, 26, 1]).unwrap();
         assert_eq!(request, Eap { code: 1, identifier: 9, data: &[26, 1] });
         assert_eq!(Eap::parse(&[3, 9, 0, 4]).unwrap(), Eap { code: 3, identifier: 9, data: &[] });

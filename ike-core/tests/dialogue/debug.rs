@@ -12,6 +12,7 @@ use ike_core::wire::sk::{SkReceiver, SkSender};
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::net::{Encap, Spi};
+use ipsec_core::sa::Mode;
 
 use crate::hostile::peer::{Scripted, path_of};
 use crate::network::{CHILD, Engine, PEER, Seed, fqdn};
@@ -58,6 +59,7 @@ fn f_80_debug_prints_no_secret() {
         replaces: None,
         outbound_ready: true,
         ours: true,
+        mode: Mode::Tunnel,
         suite: EspSuite::new(AeadAlg::Aes256Gcm16.into(), true, None),
         spi_in: Spi::new(0x1000).unwrap(),
         spi_out: Spi::new(0x1001).unwrap(),

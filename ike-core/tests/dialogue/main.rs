@@ -1,5 +1,6 @@
 //! Two endpoints talk to each other over a simulated network.
 
+mod asked;
 mod collisions;
 mod debug;
 mod engine;
@@ -10,5 +11,7 @@ mod handshake_firm;
 mod handshake_flood;
 mod hostile;
 mod life;
+mod modes;
 mod network;
+mod signer;
 mod suites;

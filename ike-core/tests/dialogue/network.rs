@@ -8,12 +8,13 @@ use ike_core::child::ChildSlot;
 use ike_core::endpoint::{Endpoint, IkeSlot, IkeView, IndexBlock, Occupancy, SaState, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
 /// A generator for tests: the same seed, the same run (SplitMix64).
@@ -61,6 +62,7 @@ impl rand_core::TryRng for Seed {
 impl rand_core::TryCryptoRng for Seed {}
 
 pub(crate) use crate::engine::Engine;
+use crate::signer::Signer;
 
 pub(crate) fn selectors(list: &[&str]) -> &'static [TrafficSelector] {
     let parse = |text: &&str| {
@@ -68,6 +70,13 @@ pub(crate) fn selectors(list: &[&str]) -> &'static [TrafficSelector] {
         TrafficSelector::addrs(AddrRange::prefix(addr.parse().unwrap(), prefix.parse().unwrap()).unwrap())
     };
     list.iter().map(parse).collect::<Vec<_>>().leak()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Method {
+    Psk,
+    Signature,
+    Eap,
 }
 
 /// One configured connection.
@@ -78,6 +87,7 @@ pub(crate) struct Peer {
     pub(crate) local_id: &'static str,
     pub(crate) remote_id: Option<&'static str>,
     pub(crate) psk: &'static [u8],
+    pub(crate) method: Method,
     pub(crate) ike: Vec<IkeProposal>,
     pub(crate) children: Vec<ChildConfig<'static>>,
     pub(crate) force_encap: bool,
@@ -99,6 +109,7 @@ pub(crate) fn esp(words: &str) -> &'static [EspProposal] {
 pub(crate) fn child(id: u32, local: &[&str], remote: &[&str], words: &str) -> ChildConfig<'static> {
     ChildConfig {
         id: ChildConfigId(id),
+        modes: Modes::Tunnel,
         esp: esp(words),
         local: selectors(local),
         remote: selectors(remote),
@@ -116,6 +127,7 @@ pub(crate) fn pair() -> [Peer; 2] {
         local_id: "left.example",
         remote_id: Some("right.example"),
         psk: b"correct horse battery staple",
+        method: Method::Psk,
         ike: vec![IkeProposal::default()],
         children: vec![child(0, &["10.1.0.0/16"], &["10.2.0.0/16"], "aes256gcm16-x25519-ecp256")],
         force_encap: false,
@@ -143,7 +155,11 @@ impl Pad for Connections {
             path: peer.remote.map(|remote| Path { local: peer.local, remote }),
             local_id: fqdn(peer.local_id),
             remote_id: peer.remote_id.map(fqdn),
-            auth: Authentication::Psk(peer.psk),
+            auth: match peer.method {
+                Method::Psk => Authentication::Psk(peer.psk),
+                Method::Signature => Authentication::Signature,
+                Method::Eap => Authentication::Eap,
+            },
             ike: &peer.ike,
             force_encap: peer.force_encap,
             dpd: peer.dpd,
@@ -170,6 +186,7 @@ pub(crate) struct Installed {
     pub(crate) key_in: Vec<u8>,
     pub(crate) key_out: Vec<u8>,
     pub(crate) suite: String,
+    pub(crate) mode: Mode,
     pub(crate) local: Vec<TrafficSelector>,
     pub(crate) remote: Vec<TrafficSelector>,
     pub(crate) encap: Encap,
@@ -193,6 +210,7 @@ pub(crate) struct Host {
     pub(crate) noted: Vec<Failure>,
     /// The IKE SAs that are up as far as the caller was told.
     known: BTreeSet<IkeId>,
+    pub(crate) signer: Signer,
 }
 
 impl Host {
@@ -221,6 +239,7 @@ impl Host {
             claims: Vec::new(),
             noted: Vec::new(),
             known: BTreeSet::new(),
+            signer: Signer::default(),
         }
     }
 
@@ -231,8 +250,12 @@ impl Host {
 
     pub(crate) fn listen(&mut self) {
         self.check();
+        let names: Vec<_> = self.endpoint.pad().0.iter().map(|peer| peer.local_id).collect();
         while let Some(event) = self.endpoint.poll_event() {
             match event {
+                Event::Asked { wait, peer, wall, question, .. } => {
+                    self.signer.hear(names[peer.0 as usize], wait, wall, &question);
+                }
                 Event::Established { ike, .. } => {
                     assert!(self.known.insert(ike), "{:?}", self.story);
                     self.story.push("established".into());
@@ -253,6 +276,7 @@ impl Host {
                             key_in: up.key_in.to_vec(),
                             key_out: up.key_out.to_vec(),
                             suite: up.suite.to_string(),
+                            mode: up.mode,
                             local: up.local.to_vec(),
                             remote: up.remote.to_vec(),
                             encap: up.encap,
@@ -490,8 +514,10 @@ impl Network {
     pub(crate) fn step(&mut self, end: Instant) -> bool {
         self.settle();
         let landing = self.flights.iter().map(|flight| flight.at).min();
+        self.hosts.iter_mut().for_each(|host| host.signer.schedule(self.now));
         let timeouts = self.hosts.iter().filter_map(|host| host.endpoint.poll_timeout());
-        let next = timeouts.chain(landing).min().map_or(end, |next| next.max(self.now));
+        let answers = self.hosts.iter().filter_map(|host| host.signer.due());
+        let next = timeouts.chain(answers).chain(landing).min().map_or(end, |next| next.max(self.now));
         if next >= end {
             self.now = end;
             return false;
@@ -503,6 +529,10 @@ impl Network {
             let _ = self.hosts[to].endpoint.handle_datagram(next, path, &mut datagram);
         }
         for host in &mut self.hosts {
+            while let Some(pending) = host.signer.ripe(next) {
+                let _ = host.endpoint.answer(next, pending.wait, &pending.said.answer());
+                host.listen();
+            }
             if host.endpoint.poll_timeout().is_some_and(|due| due <= next) {
                 host.endpoint.handle_timeout(next);
                 let due = host.endpoint.poll_timeout();

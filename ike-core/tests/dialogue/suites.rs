@@ -178,3 +178,44 @@ fn a_cookie_goes_before_the_same_request() {
     assert_eq!(second[28], first[16]);
     assert_eq!(second[28 + cookie..], first[28..], "and all else as it was");
 }
+
+#[test]
+fn a_child_under_a_cipher_and_a_mac_has_keys_of_their_lengths_on_both_sides() {
+    for (seed, (cipher, integ)) in [
+        (51, (CipherAlg::Aes128Cbc, IntegAlg::HmacSha256)),
+        (52, (CipherAlg::Aes256Cbc, IntegAlg::HmacSha512)),
+        (53, (CipherAlg::Aes192Cbc, IntegAlg::HmacSha384)),
+    ] {
+        let ends = pair().map(|mut end| {
+            let groups = [Some(Group::Curve25519), Some(Group::Ecp256)];
+            end.children[0].esp = vec![EspProposal::cipher_mac(&[cipher], &[integ], &groups, &[true])].leak();
+            vec![end]
+        });
+        let mut network = Network::new(seed, ends, Settings::default());
+        network.connect();
+        live(&mut network);
+        for host in &network.hosts {
+            let child = host.installed.values().next().unwrap();
+            let lengths = cipher.key_len() + integ.key_len();
+            assert_eq!((child.key_in.len(), child.key_out.len()), (lengths, lengths), "{}", child.suite);
+            assert!(child.suite.starts_with("ENCR_AES_CBC/"), "{}", child.suite);
+        }
+    }
+}
+
+#[test]
+fn a_child_of_a_cipher_beside_one_of_an_aead_is_what_the_responder_prefers() {
+    let cipher = EspProposal::cipher_mac(&[CipherAlg::Aes256Cbc], &[IntegAlg::HmacSha256], &[], &[]);
+    for (seed, cipher_first) in [(55, true), (56, false)] {
+        let [mut left, mut right] = pair();
+        let both = [cipher.clone(), EspProposal::default()];
+        left.children[0].esp = both.to_vec().leak();
+        let [one, other] = both;
+        right.children[0].esp = if cipher_first { vec![one, other].leak() } else { vec![other, one].leak() };
+        let mut network = Network::new(seed, [vec![left], vec![right]], Settings::default());
+        network.connect();
+        assert!(network.passes());
+        let suite = &network.hosts[0].installed.values().next().unwrap().suite;
+        assert_eq!(suite.starts_with("ENCR_AES_CBC/256-AUTH_HMAC_SHA2_256_128"), cipher_first, "{suite}");
+    }
+}

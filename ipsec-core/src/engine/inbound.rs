@@ -186,6 +186,8 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
         let expected = match sa.common.mode {
             Mode::Tunnel => marks.version.protocol(),
+            // No SA is installed with it.
+            Mode::Transport => return Err(Discard::InMode),
         };
         if next_header != expected {
             return Err(Discard::InMode);

@@ -229,6 +229,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         };
         let next_header = match sa.common.mode {
             Mode::Tunnel => marks.version.protocol(),
+            // No SA is installed with it.
+            Mode::Transport => return Err(Discard::OutNoSa),
         };
         let sealed = seal(&mut self.crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
         sealed.map_err(|unsealed| match unsealed {

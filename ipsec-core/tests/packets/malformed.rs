@@ -7,6 +7,7 @@ use ipsec_core::ecn::Ecn;
 use ipsec_core::error::{Discard, Refused};
 use ipsec_core::flow::{Flow, Ports};
 use ipsec_core::net::{PortRange, Spi, TrafficSelector};
+use ipsec_core::sa::Mode;
 
 const SUITES: [AeadAlg; 3] = [AeadAlg::Aes128Gcm16, AeadAlg::Aes192Gcm16, AeadAlg::Aes256Gcm16];
 
@@ -334,6 +335,10 @@ fn installations_that_make_no_sense_are_refused() {
     let mut mixed = usual.outbound();
     mixed.sa.path.remote = "[2001:db8::1]:4500".parse().unwrap();
     assert_eq!(out.install(NOW, &mixed).unwrap_err(), Refused::Path);
+    let (mut other, mut inbound) = (usual.outbound(), usual.inbound());
+    (other.sa.mode, inbound.sa.mode) = (Mode::Transport, Mode::Transport);
+    assert_eq!(out.install(NOW, &other).unwrap_err(), Refused::Mode);
+    assert_eq!(inn.install(NOW, &inbound).unwrap_err(), Refused::Mode);
 
     out.install(NOW, &usual.outbound()).unwrap();
     assert_eq!(out.install(NOW, &usual.outbound()).unwrap_err(), Refused::Full);

@@ -9,7 +9,7 @@ use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::event::{ChildUp, Event};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -97,6 +97,7 @@ impl Pad for Config {
     fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
         Some(ChildConfig {
             id: ChildConfigId(index as u32),
+            modes: Modes::Tunnel,
             esp: &self.esp,
             local: self.local.get(index)?,
             remote: self.remote.get(index)?,

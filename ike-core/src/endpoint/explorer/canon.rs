@@ -12,7 +12,7 @@ use crate::endpoint::{Endpoint, MARKER_LEN};
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::registry::PayloadType;
-use crate::sa::{Established, Heir, Request, Sa, Standing, State};
+use crate::sa::{Established, First, Heir, Request, Sa, Standing, State};
 use crate::timers::{Patience, When};
 use crate::wire::chain::Chain;
 use crate::wire::delete::Delete;
@@ -233,10 +233,15 @@ impl Canon {
             State::InitAnswered(answered) => {
                 self.word(2u64);
                 self.ahead(Some(answered.until));
+                self.word(answered.course.waits);
             }
             State::AuthSent(sent) => {
                 self.word(3u64);
-                self.word(sent.child);
+                self.word(match sent.child {
+                    First::Wanted(_) => u16::MAX,
+                    First::Asked(slot) => slot,
+                });
+                self.word(sent.course.waits);
             }
             State::Established(established) => self.established(established),
             State::Dead(dead) => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ike_core::auth::ask::Signed;
 use ike_core::auth::{SignedOctets, psk};
 use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::endpoint::{ChildView, IkeView, SaState, Settings};
@@ -20,6 +21,7 @@ use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use crate::network::{Engine, Host, PEER, Seed, fqdn, pair, selectors};
+use crate::signer::signature;
 
 pub(crate) const NOW: Instant = Instant::from_millis(1_000_000);
 pub(crate) const SUITE: &str = "aes256gcm16-prfsha384-x25519";
@@ -235,17 +237,30 @@ impl Scripted {
         Self::answer_to(host, seed, &request)
     }
 
+    /// IKE_SA_INIT with a host that asks; returns what it sends then.
+    pub(crate) fn answer_asked(host: &mut Host, seed: u64) -> (Self, Vec<Vec<u8>>) {
+        host.endpoint.initiate(NOW, PEER, None).unwrap();
+        let request = transmits(host).remove(0);
+        Self::answer_any(host, seed, &request)
+    }
+
     /// The same, to a request that was sent before.
     pub(crate) fn answer_to(host: &mut Host, seed: u64, request: &[u8]) -> (Self, Vec<u8>) {
+        let (peer, sent) = Self::answer_any(host, seed, request);
+        assert_eq!(sent.len(), 1, "{:?}", host.story);
+        (peer, sent[0].clone())
+    }
+
+    fn answer_any(host: &mut Host, seed: u64, request: &[u8]) -> (Self, Vec<Vec<u8>>) {
         let (mut peer, secret, public) = Self::new(false, seed);
         let spi_i = Header::parse(request).unwrap().spi_i;
         let header = Header { response: true, ..Header::new(spi_i, 0x2222_0000 + seed, ExchangeType::IKE_SA_INIT, 0) };
         let response = in_clear(&header, &init_payloads(Group::Curve25519, &public));
         peer.take_keys(secret, request.to_vec(), response.clone());
         let (handled, sent) = tell_at(host, NOW, peer.path, &response);
-        assert_eq!((handled, sent.len()), (Ok(()), 1), "{:?}", host.story);
+        assert_eq!(handled, Ok(()), "{:?}", host.story);
         peer.next = [0, 2];
-        (peer, sent[0].clone())
+        (peer, sent)
     }
 
     /// Keys of RFC 7296 §2.14, from the two messages.
@@ -354,6 +369,25 @@ impl Scripted {
         let signed = SignedOctets { message: &[&message], nonce: &nonce, id: fqdn(self.name), sk_p: &sk_p };
         let mut auth = Digest64::new();
         psk::auth_value(&mut self.engine, PRF, b"correct horse battery staple", &signed, &mut auth).unwrap();
+        auth.as_slice().to_vec()
+    }
+
+    /// What AUTH of either side covers (RFC 7296 §2.15): its IKE_SA_INIT, the other one's nonce, and its identity under a MAC.
+    pub(crate) fn signed_by(&mut self, initiator: bool) -> Covered {
+        let side = usize::from(!initiator);
+        let name = if initiator { "left.example" } else { "right.example" };
+        let mut maced_id = Digest64::new();
+        let id = [&[2, 0, 0, 0], name.as_bytes()].concat();
+        self.engine.prf(PRF, &self.sk_p[side], &[&id], &mut maced_id);
+        Covered { message: self.init[side].clone(), nonce: self.nonces[1 - side].clone(), maced_id }
+    }
+
+    /// AUTH as of whoever holds this key, by either side.
+    pub(crate) fn keyed(&mut self, key: &[u8]) -> Vec<u8> {
+        let Covered { message, nonce, maced_id } = self.signed_by(self.initiator);
+        let (mut padded, mut auth) = (Digest64::new(), Digest64::new());
+        self.engine.prf(PRF, key, &[b"Key Pad for IKEv2"], &mut padded);
+        self.engine.prf(PRF, padded.as_slice(), &[&message, &nonce, maced_id.as_slice()], &mut auth);
         auth.as_slice().to_vec()
     }
 
@@ -466,6 +500,19 @@ impl Scripted {
         let (handled, sent) = peer.respond(&mut host, ExchangeType::IKE_AUTH, &auth);
         assert_eq!((handled, sent.len(), host.installed.len()), (Ok(()), 0, 1), "{:?}", host.story);
         (host, peer)
+    }
+}
+
+pub(crate) struct Covered {
+    message: Vec<u8>,
+    nonce: Vec<u8>,
+    maced_id: Digest64,
+}
+
+impl Covered {
+    pub(crate) fn signature(&self, name: &[u8]) -> Vec<u8> {
+        let maced_id = Digest64::copy_from(self.maced_id.as_slice()).unwrap();
+        signature(name, &Signed { message: &self.message, nonce: &self.nonce, maced_id })
     }
 }
 

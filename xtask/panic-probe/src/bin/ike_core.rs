@@ -4,12 +4,14 @@
 
 use core::net::IpAddr;
 
+use ike_core::auth::ask::{Answer, Question};
 use ike_core::child::ChildSlot;
+use ike_core::clock::{Now, UnixTime};
 use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::error::BadPublic;
-use ike_core::event::{ChildId, Event, IkeId};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Pad, PeerId};
+use ike_core::event::{ChildId, Event, IkeId, WaitId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -42,14 +44,21 @@ fn run() {
     let Ok(mut endpoint) = Endpoint::new(AnyEngine(Engine), pad, storage, Settings::default()) else { return };
     let mut sa: Option<IkeId> = None;
     let mut child: Option<ChildId> = None;
+    let mut wait: Option<WaitId> = None;
     while any() != 0 {
         match any() {
-            0 => keep(u64::from(endpoint.handle_datagram(instant(), path(), octets()).is_ok())),
+            0 => keep(u64::from(endpoint.handle_datagram(now(), path(), octets()).is_ok())),
             1 => endpoint.handle_timeout(instant()),
             2 => keep(endpoint.poll_transmit().map_or(0, |transmit| transmit.datagram.len() as u64)),
             3 => match endpoint.poll_event() {
                 Some(Event::Established { ike, .. }) => sa = Some(ike),
                 Some(Event::ChildOutbound { child: id }) => child = Some(id),
+                Some(Event::Asked { wait: id, question, .. }) => {
+                    wait = Some(id);
+                    if let Question::Verdict(claim) = question {
+                        keep(claim.certs().count() as u64);
+                    }
+                }
                 Some(Event::ChildUp(up)) => keep(up.suite.protection.encr_key_len() as u64),
                 Some(_) => keep(1),
                 None => keep(0),
@@ -57,6 +66,11 @@ fn run() {
             4 => keep(endpoint.poll_timeout().map_or(0, |at| at.as_millis())),
             5 => sa = endpoint.initiate(instant(), PeerId(any() as u32), Some(ChildConfigId(any() as u32))).ok(),
             6 => keep(endpoint.ike_sas().count() as u64 + endpoint.child_sas().count() as u64),
+            13 => {
+                if let Some(wait) = wait {
+                    keep(u64::from(endpoint.answer(now(), wait, &answer()).is_ok()));
+                }
+            }
             step => {
                 if let Some(sa) = sa {
                     on_ike(&mut endpoint, sa, step, &mut child);
@@ -66,6 +80,20 @@ fn run() {
                 }
             }
         }
+    }
+}
+
+fn now() -> Now {
+    Now { at: instant(), wall: (any() == 0).then(|| UnixTime(any())) }
+}
+
+fn answer() -> Answer<'static> {
+    match below(5) {
+        0 => Answer::signature(octets()),
+        1 => Answer::Verdict(any() == 0),
+        2 => Answer::Eap(octets()),
+        3 => Answer::EapDone { last: octets(), key: octets() },
+        _ => Answer::Refused,
     }
 }
 
@@ -100,7 +128,11 @@ impl Pad for Config<'_> {
             path: (any() == 0).then(path),
             local_id: id(),
             remote_id: (any() == 0).then(id),
-            auth: Authentication::Psk(octets()),
+            auth: match below(3) {
+                0 => Authentication::Psk(octets()),
+                1 => Authentication::Signature,
+                _ => Authentication::Eap,
+            },
             ike: self.ike,
             force_encap: any() == 0,
             dpd: duration(),
@@ -111,6 +143,11 @@ impl Pad for Config<'_> {
     fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
         (index < below(64)).then(|| ChildConfig {
             id: ChildConfigId(any() as u32),
+            modes: match below(3) {
+                0 => Modes::Tunnel,
+                1 => Modes::PreferTransport,
+                _ => Modes::Transport,
+            },
             esp: self.esp,
             local: self.local,
             remote: self.remote,
