@@ -1,6 +1,5 @@
 //! Proving who we are (RFC 7296 §2.15).
 
-#[doc(hidden)]
 pub mod ask;
 pub(crate) mod course;
 pub mod psk;

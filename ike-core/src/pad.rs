@@ -125,6 +125,12 @@ pub struct Connection<'p> {
 }
 
 /// Which modes a Child SA may have, and which one we ask for (RFC 7296 §1.3.1).
+///
+/// ```
+/// use ike_core::pad::Modes;
+/// use ipsec_core::sa::Mode;
+/// assert_eq!([Modes::Tunnel, Modes::PreferTransport].map(Modes::wanted), [Mode::Tunnel, Mode::Transport]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Modes {

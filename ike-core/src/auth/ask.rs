@@ -1,4 +1,6 @@
 //! What is asked of whoever holds the keys of an authentication, and what it answers (RFC 7296 §2.15, §2.16).
+//!
+//! Not for use yet, and hidden for as long: no method that asks is built.
 
 use core::fmt;
 
@@ -10,6 +12,7 @@ use crate::wire::chain::Chain;
 use crate::wire::id::Id;
 
 /// What a proof of identity covers: the three one after the other (RFC 7296 §2.15).
+#[doc(hidden)]
 pub struct Signed<'e> {
     /// The first message that its maker sent, from the IKE header on.
     pub message: &'e [u8],
@@ -26,6 +29,7 @@ impl fmt::Debug for Signed<'_> {
 }
 
 /// The peer's proof of who it is.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Claim<'e> {
     /// Who it says to be; the connection accepts that.
@@ -46,6 +50,7 @@ impl<'e> Claim<'e> {
 }
 
 /// What an IKE SA stands still for.
+#[doc(hidden)]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Question<'e> {
@@ -61,6 +66,7 @@ pub enum Question<'e> {
 }
 
 /// The answer to a [`Question`].
+#[doc(hidden)]
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Answer<'a> {
