@@ -13,6 +13,8 @@ const LINKED: [&str; 4] = ["ipsec-core", "ike-core", "gateway-core", "traffic-co
 /// Why something has no example of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Excuse {
+    /// Hidden from the documentation, itself or its module: it promises nothing yet.
+    Hidden,
     /// Another name: the example stands with what it names.
     Alias,
     /// An error that is only handed out: it is matched on, and its variants say why.
@@ -29,9 +31,13 @@ struct Noun {
     name: String,
     /// It has an example, or a function of it has.
     shown: bool,
+    /// `doc(hidden)` stands above it.
+    hidden: bool,
 }
 
 const KINDS: [&str; 6] = ["struct", "enum", "union", "trait", "fn", "type"];
+
+const HIDDEN: &str = "#[doc(hidden)]";
 
 /// What a line that begins with `pub` declares: its kind and its name.
 fn declared(line: &str) -> Option<(&str, &str)> {
@@ -121,7 +127,8 @@ fn nouns(source: &str) -> Vec<Noun> {
         }
         let own = compiles(lines[above..at].iter().copied());
         let of_functions = compiles(bodies(source, name));
-        Some(Noun { kind: kind.to_owned(), name: name.to_owned(), shown: own || (kind != "fn" && of_functions) })
+        let (kind, name, shown) = (kind.to_owned(), name.to_owned(), own || (kind != "fn" && of_functions));
+        Some(Noun { kind, name, shown, hidden: lines[above..at].contains(&HIDDEN) })
     });
     found.collect()
 }
@@ -148,6 +155,15 @@ fn errors(sources: &str) -> BTreeSet<&str> {
     names
 }
 
+/// Whether a source belongs to a module that another one hides.
+fn is_hidden(place: &str, sources: &[(String, String)]) -> bool {
+    sources.iter().any(|(above, source)| {
+        let folder = above.trim_end_matches("lib.rs").replace(".rs", "/");
+        let module = place.strip_prefix(&folder).and_then(|rest| rest.split(['/', '.']).next());
+        module.is_some_and(|module| source.contains(&format!("{HIDDEN}\npub mod {module};")))
+    })
+}
+
 /// Why a noun needs no example of its own; `None`: it needs one.
 fn excuse(noun: &Noun, place: &str, sources: &[(String, String)]) -> Option<Excuse> {
     let all = |of_modules| sources.iter().map(|(_, source)| examples(source, of_modules)).collect::<String>();
@@ -162,6 +178,9 @@ fn excuse(noun: &Noun, place: &str, sources: &[(String, String)]) -> Option<Excu
         .filter(|line| declared(line).is_some_and(|(kind, _)| kind == "fn"))
         .collect();
     let code: String = sources.iter().map(|(_, source)| source.as_str()).collect();
+    if noun.hidden || is_hidden(place, sources) {
+        return Some(Excuse::Hidden);
+    }
     match noun.kind.as_str() {
         "type" => Some(Excuse::Alias),
         "fn" => names(&all(true)).then_some(Excuse::Called),
@@ -239,7 +258,12 @@ fn what_has_no_example_is_found() {
 }
 
 #[test]
-fn what_needs_no_example_of_its_own_is_one_of_four_kinds() {
+fn what_needs_no_example_of_its_own_is_one_of_five_kinds() {
+    assert!(found("#[doc(hidden)]\npub struct Wall;\n").is_empty());
+    let house =
+        |text: &str| [("lib.rs", text), ("roof/gable.rs", "pub struct Gable;\n")].map(|(a, b)| (a.into(), b.into()));
+    assert_eq!(missing(&house("pub mod roof;\n")).0, ["struct Gable in roof/gable.rs"]);
+    assert!(missing(&house("#[doc(hidden)]\npub mod roof;\n")).0.is_empty());
     assert!(found("pub type Door = Wall;\n").is_empty());
     let error = "pub struct Locked;\nfn open() -> Result<(u8, u8), error::Locked> {}\n";
     assert!(found(error).is_empty());
