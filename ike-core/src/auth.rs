@@ -1,5 +1,6 @@
 //! Proving who we are (RFC 7296 §2.15).
 
+#[doc(hidden)]
 pub mod ask;
 pub(crate) mod course;
 pub mod psk;

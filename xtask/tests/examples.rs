@@ -121,10 +121,6 @@ fn nouns(source: &str) -> Vec<Noun> {
         let (kind, name) = declared(line)?;
         let ends = |line: &str| line.is_empty() || line.starts_with('}') || declared(line).is_some();
         let above = lines[..at].iter().rposition(|line| ends(line)).map_or(0, |end| end + 1);
-        // A door that readers are not shown is not yet one for them.
-        if lines[above..at].contains(&"#[doc(hidden)]") {
-            return None;
-        }
         let own = compiles(lines[above..at].iter().copied());
         let of_functions = compiles(bodies(source, name));
         let (kind, name, shown) = (kind.to_owned(), name.to_owned(), own || (kind != "fn" && of_functions));
@@ -248,7 +244,6 @@ fn what_has_no_example_is_found() {
     const SHOWN: &str = "/// A door.\n///\n/// ```\n/// open(Door);\n/// ```\n#[derive(Debug)]\npub struct Door;\n";
     assert!(found(SHOWN).is_empty());
     assert_eq!(found("/// A wall.\npub struct Wall;\n"), ["struct Wall in house.rs"]);
-    assert!(found("/// A wall.\n#[doc(hidden)]\npub struct Wall;\n").is_empty());
     assert_eq!(found("/// ```text\n/// Wall\n/// ```\npub struct Wall;\n"), ["struct Wall in house.rs"]);
     assert_eq!(found("/// Builds.\npub const fn build() {}\n"), ["fn build in house.rs"]);
     assert_eq!(found("/// Holds.\npub trait Hold {\n}\n"), ["trait Hold in house.rs"]);

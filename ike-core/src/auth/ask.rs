@@ -12,7 +12,6 @@ use crate::wire::chain::Chain;
 use crate::wire::id::Id;
 
 /// What a proof of identity covers: the three one after the other (RFC 7296 §2.15).
-#[doc(hidden)]
 pub struct Signed<'e> {
     /// The first message that its maker sent, from the IKE header on.
     pub message: &'e [u8],
@@ -29,7 +28,6 @@ impl fmt::Debug for Signed<'_> {
 }
 
 /// The peer's proof of who it is.
-#[doc(hidden)]
 #[derive(Debug)]
 pub struct Claim<'e> {
     /// Who it says to be; the connection accepts that.
@@ -50,7 +48,6 @@ impl<'e> Claim<'e> {
 }
 
 /// What an IKE SA stands still for.
-#[doc(hidden)]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Question<'e> {
@@ -66,7 +63,6 @@ pub enum Question<'e> {
 }
 
 /// The answer to a [`Question`].
-#[doc(hidden)]
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Answer<'a> {
