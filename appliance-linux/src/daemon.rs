@@ -1,7 +1,8 @@
 //! `portcullis run`: the daemon.
 //!
 //! The control thread owns IKE and everything that changes; it waits at its inbox for messages, packets in want of an SA,
-//! commands and signals. The data plane's threads run beside it and never wait for it.
+//! commands and signals. The data plane's threads run beside it, and wait for it only where an SA has something to tell and
+//! that inbox is full.
 
 mod commands;
 mod places;

@@ -1,7 +1,8 @@
-//! The data plane: two threads, one for each way of a packet, which share nothing but the sockets.
+//! The data plane: two threads, one for each way of a packet, which share sockets, TUN device and counters, and no engine; a
+//! third one hears what ICMP says.
 //!
-//! Neither ever waits for IKE. What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to
-//! whoever listens, and they go on.
+//! What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to whoever listens, and they go on. Of IKE
+//! they wait for nothing but room, where an SA has something to tell and the inbox is full.
 
 mod discarded;
 mod icmp;

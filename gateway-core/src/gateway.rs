@@ -1,4 +1,4 @@
-//! The glue between IKE and packets, sans-IO: what the Linux appliance and the Raspberry Pi image share.
+//! The glue between IKE and packets, sans-IO: what appliances share.
 //!
 //! A [`Gateway`] owns neither the IKE endpoint nor what carries the packets: they are lent for each call as [`Parts`]. The
 //! data plane is asked for single steps, and can go on in threads of its own meanwhile. The appliance's loop:
@@ -9,6 +9,10 @@
 //! 2. Send what the endpoint's `poll_transmit` gives; tell what [`Gateway::poll_report`] gives; account for what
 //!    [`Gateway::poll_ended`] gives; find out what [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
 //! 3. Sleep until [`Gateway::poll_timeout`].
+//!
+//! Inside, what comes in ends in `settle`: what IKE tells is taken up in `events`, which has `install` put Child SAs into the data
+//! plane, `children` and `connections` keep the story, and `drive` begins what is due. What the data plane tells is in
+//! `answers`, what packets ask for in `demand`, what the operator says in `operator`.
 
 mod agenda;
 mod answers;

@@ -1,4 +1,5 @@
-//! What the work on one SA means for other slots: the endpoint does it, as no state knows of another SA than its own.
+//! What the work on one SA means for other slots: the endpoint does it. A state may ask how many others there are, and
+//! makes the SA that a rekey asks for in its place; it changes none.
 
 use ipsec_core::time::Instant;
 

@@ -1,4 +1,7 @@
 //! The endpoint: every IKE SA of a host, initiator and responder, behind `handle_*` and `poll_*`.
+//!
+//! A message goes from `handle_datagram` through `find` and `step` to the file of its SA's state, and what comes of it for
+//! other SAs through `follow_up`; an IKE_SA_INIT request, which has no SA, through `init.rs`.
 
 use core::fmt;
 use core::time::Duration;

@@ -1,4 +1,8 @@
-//! The states of an IKE SA, one file each: what arrives in it, what it sends. No file here calls into another state.
+//! The states of an IKE SA: what arrives in each, what it sends.
+//!
+//! `init_sent` goes on to `auth_sent`, which it calls, on our side, `init_answered` on the other; both end in `established`.
+//! That hands what it gets and what is due to the file of the exchange: `child_creating`, `rekeying`, or `deleting`, which
+//! also has what comes when the SA is over. No other file here calls into another one.
 
 pub(crate) mod auth_sent;
 pub(crate) mod child_creating;
