@@ -223,13 +223,13 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
 
     fn admit_clear(&mut self, now: Instant, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::InHeader)?;
-        let decided = self.policies.decide(direction, &flow, 0);
-        let (decision, _) = decided.map_err(|undecided| match undecided {
+        let decided = self.policies.decide(direction, &flow);
+        let (met, _) = decided.map_err(|undecided| match undecided {
             Undecided::NoRule => Discard::InNoPolicy,
             Undecided::Fragment => Discard::InFragment,
         })?;
-        self.policies.count(now, direction, decision);
-        match decision.action {
+        self.policies.count(now, direction, met);
+        match met.action {
             Action::Bypass => Ok(flow),
             Action::Discard => Err(Discard::InBlocked),
             Action::Protect(_) => Err(Discard::InClear),
