@@ -181,9 +181,12 @@ struct Aad {
 impl Aad {
     #[inline]
     fn new(number: &Number) -> Self {
-        let (spi, sequence) = (u128::from(number.spi.get()), u128::from(number.sequence));
-        let sequence = if number.esn { sequence << 32 } else { (sequence as u32 as u128) << 64 };
-        Self { octets: (spi << 96 | sequence).to_be_bytes(), esn: number.esn }
+        let (spi, sequence) = (u64::from(number.spi.get()) << 32, number.sequence);
+        let (first, last) = match number.esn {
+            true => (spi | sequence >> 32, sequence << 32),
+            false => (spi | u64::from(sequence as u32), 0),
+        };
+        Self { octets: (u128::from(first) << 64 | u128::from(last)).to_be_bytes(), esn: number.esn }
     }
 
     #[inline]

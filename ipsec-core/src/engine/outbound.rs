@@ -158,7 +158,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     }
 
     /// What the action of a rule means while the SAs are as they are: of those of a policy, the newest that fits is used.
-    #[inline]
+    #[inline(always)]
     fn carry_out(&self, action: Action, flow: &Flow) -> Result<Verdict, Discard> {
         match action {
             Action::Bypass => Ok(Verdict::Clear),

@@ -53,7 +53,7 @@ impl<'a, R: Rules> Policies<'a, R> {
 
     /// What the first rule that matches says. Changes and counts nothing.
     pub(super) fn judge(&self, direction: Direction, flow: &Flow) -> Result<Action, Undecided> {
-        let (_, met) = self.view().ok_or(Undecided::NoRule)?.meet(direction, flow)?;
+        let (_, met) = self.view().ok_or(Undecided::NoRule)?.meet_apart(direction, *flow)?;
         Ok(met.action)
     }
 
@@ -64,7 +64,14 @@ impl<'a, R: Rules> Policies<'a, R> {
         self.cache.meet(view, direction, flow)
     }
 
-    #[inline]
+    /// The same for who has no SAs to choose from, at one place for all of them. Takes the flow itself: what is lent has to
+    /// lie in memory, also for the packets that do not come here.
+    #[inline(never)]
+    pub(super) fn meet(&mut self, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
+        self.decide(direction, &flow).map(|(met, _)| met)
+    }
+
+    #[inline(always)]
     pub(super) fn note(&mut self, direction: Direction, flow: &Flow, sa: SaId) {
         self.cache.note(direction, flow, sa);
     }
@@ -83,10 +90,10 @@ impl<'a, R: Rules> Policies<'a, R> {
     }
 
     /// Whether the first rule that matches discards. Where none does that at all, no packet pays for the question.
-    #[inline]
+    #[inline(always)]
     pub(super) fn blocks(&mut self, direction: Direction, flow: &Flow) -> bool {
         self.view().is_some_and(|view| view.discards())
-            && matches!(self.decide(direction, flow), Ok((Met { action: Action::Discard, .. }, _)))
+            && matches!(self.meet(direction, *flow), Ok(Met { action: Action::Discard, .. }))
     }
 
     /// The rules in order, with their hits.

@@ -36,7 +36,7 @@ impl Remembered {
     /// Remembers another flow.
     #[inline(never)]
     fn ask(&mut self, key: Key, view: View<'_>, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
-        let decided = view.meet(direction, &flow).map(|(_, met)| met);
+        let decided = view.meet_apart(direction, flow).map(|(_, met)| met);
         let answer = decided.map_or_else(Answer::Undecided, Answer::Decided);
         *self = Self { flow: key, answer, ..Self::NOTHING };
         decided
@@ -64,34 +64,24 @@ enum Answer {
 struct Key([u64; 5]);
 
 impl Key {
-    #[inline]
+    #[inline(always)]
     fn of(direction: Direction, flow: &Flow) -> Self {
-        let halves = |addr: u128| ((addr >> 64) as u64, addr as u64);
-        let (family, (s1, s0), (d1, d0)) = match (flow.source, flow.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                (4, (0, source.to_bits().into()), (0, destination.to_bits().into()))
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                (6, halves(source.to_bits()), halves(destination.to_bits()))
-            }
-            // No packet is of both; as a flow it is one of its own.
-            (IpAddr::V4(source), IpAddr::V6(destination)) => {
-                (46, (0, source.to_bits().into()), halves(destination.to_bits()))
-            }
-            (IpAddr::V6(source), IpAddr::V4(destination)) => {
-                (64, halves(source.to_bits()), (0, destination.to_bits().into()))
-            }
+        let number = |addr: IpAddr| match addr {
+            IpAddr::V4(addr) => (0, 0, u64::from(addr.to_bits())),
+            IpAddr::V6(addr) => (1, (addr.to_bits() >> 64) as u64, addr.to_bits() as u64),
         };
+        // No packet is of both families; as a flow it is one of its own.
+        let ((from_v6, s1, s0), (to_v6, d1, d0)) = (number(flow.source), number(flow.destination));
         let (kind, ports) = match flow.ports {
-            Ports::Opaque => (0, 0),
-            Ports::Hidden => (1, 0),
             Ports::Pair { source, destination } => (2, u64::from(source) << 16 | u64::from(destination)),
             Ports::Message(message) => (3, message.into()),
+            Ports::Opaque => (0, 0),
+            Ports::Hidden => (1, 0),
         };
         // Both ways in read the same rules, from the same end.
         let inwards = u64::from(direction != Direction::Out);
-        let rest = family << 56 | inwards << 48 | kind << 40 | u64::from(flow.protocol) << 32 | ports;
-        Self([s1, s0, d1, d0, rest])
+        let families = from_v6 << 57 | to_v6 << 56;
+        Self([s1, s0, d1, d0, families | inwards << 48 | kind << 40 | u64::from(flow.protocol) << 32 | ports])
     }
 
     /// A number in which every bit of the flow has its part. Who chooses flows so that they meet makes them forgotten
@@ -171,7 +161,7 @@ impl<'a> Cache<'a> {
     }
 
     /// Takes note of the SA that was chosen for a flow.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn note(&mut self, direction: Direction, flow: &Flow, sa: SaId) {
         let sas = self.sas;
         if let Some((_, place)) = self.place(direction, flow).filter(|(key, place)| place.flow == *key) {
@@ -179,7 +169,7 @@ impl<'a> Cache<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, direction: Direction, flow: &Flow) -> Option<(Key, &mut Remembered)> {
         if self.flows.is_empty() {
             return None;

@@ -46,7 +46,9 @@ impl Cuts {
     fn by(dimension: Dimension, rules: &[Slot]) -> Option<Self> {
         let spans = jury(rules).map(|slot| span(&slot.rule, dimension));
         let scale = scale(dimension, spans.clone())?;
-        let mut cells: heapless::Vec<u16, JURY> = edges(spans).map(|edge| scale.cell(edge)).collect();
+        let mut cells: heapless::Vec<u16, JURY> = heapless::Vec::new();
+        // There is room: the jury is no larger.
+        edges(spans).for_each(|edge| _ = cells.push(scale.cell(edge)));
         sort(&mut cells, |cell| *cell);
         // Of a part of the rules nobody knows how many a run would be.
         let run = if rules.len() > JURY { 1 } else { RUN };
@@ -83,13 +85,15 @@ impl Cuts {
 
 /// Cuts between ordered cells, so that no more than `part` of them stay together unless they are the same. `None`: too many.
 fn cut(cells: &[u16], part: usize) -> Option<heapless::Vec<u16, CUTS>> {
-    let (mut at, mut together) = (heapless::Vec::new(), 0_usize);
-    for same in cells.chunk_by(|one, other| one == other) {
-        if together > 0 && together.saturating_add(same.len()) > part {
-            at.push(*same.first()?).ok()?;
+    let (mut at, mut together, mut left) = (heapless::Vec::new(), 0_usize, cells);
+    while let Some(next) = left.first() {
+        let same = left.iter().take_while(|cell| *cell == next).count();
+        if together > 0 && together.saturating_add(same) > part {
+            at.push(*next).ok()?;
             together = 0;
         }
-        together = together.saturating_add(same.len());
+        together = together.saturating_add(same);
+        left = left.get(same..).unwrap_or_default();
     }
     Some(at)
 }
@@ -106,7 +110,8 @@ pub(super) fn run(rules: &[Slot], start: u32) -> Node {
         let spans = rules.iter().map(|slot| span(&slot.rule, dimension));
         let Some(scale) = scale(dimension, spans.clone()) else { continue };
         let cells = spans.map(|span| scale.cells(span));
-        let meeting = |(first, last): Span<u16>| cells.clone().filter(|(from, to)| *from <= last && first <= *to).count();
+        let meeting =
+            |(first, last): Span<u16>| cells.clone().filter(|(from, to)| *from <= last && first <= *to).count();
         let meetings = cells.clone().map(meeting).sum();
         if meetings < fewest {
             fewest = meetings;

@@ -2,10 +2,10 @@
 
 use core::num::NonZeroU32;
 
+use super::Action;
 use super::cuts::{Cuts, run};
 use super::order::{deal, sort};
 use super::tree::{CUTS, DEPTH, Kind, Node, Part, RUN, Shape, Slot};
-use super::Action;
 use crate::error::Refused;
 
 /// Orders the rules, which are numbered in the order in which they came, and parts them. Without enough nodes, runs stay

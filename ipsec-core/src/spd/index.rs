@@ -201,9 +201,8 @@ impl<'v> View<'v> {
     ///
     /// # Errors
     /// [`Undecided`].
-    #[inline]
     pub fn decide(&self, direction: Direction, flow: &Flow) -> Result<Decision, Undecided> {
-        self.meet(direction, flow).map(|(rank, met)| Decision { action: met.action, rank })
+        self.meet_apart(direction, *flow).map(|(rank, met)| Decision { action: met.action, rank })
     }
 
     /// The same: the place of the rule that decides, and the rule.
@@ -224,6 +223,15 @@ impl<'v> View<'v> {
     #[inline]
     pub const fn discards(&self) -> bool {
         self.shape.discards
+    }
+
+    /// The same, at one place for all who do it seldom.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    #[inline(never)]
+    pub(crate) fn meet_apart(&self, direction: Direction, flow: Flow) -> Result<(u32, Met), Undecided> {
+        self.meet(direction, &flow)
     }
 
     /// The first rule that matches, whatever may be meant.
@@ -272,12 +280,7 @@ impl<'v> View<'v> {
 
     /// Those of these rules of the run that begins at `start` that stand before `limit`, with the numbers of their slots.
     #[inline(always)]
-    fn run(
-        &self,
-        start: u32,
-        rules: impl Iterator<Item = u32>,
-        limit: u32,
-    ) -> impl Iterator<Item = (u32, &'v Slot)> {
+    fn run(&self, start: u32, rules: impl Iterator<Item = u32>, limit: u32) -> impl Iterator<Item = (u32, &'v Slot)> {
         let run = self.slots.get(start as usize..).unwrap_or_default();
         let slots = rules.map_while(move |number| Some((start.wrapping_add(number), run.get(number as usize)?)));
         slots.take_while(move |(_, slot)| slot.rank < limit)

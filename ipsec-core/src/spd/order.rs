@@ -65,3 +65,27 @@ fn exchange<T>(items: &mut [T], one: usize, other: usize) {
         swap(one, other);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn what_has_one_number_comes_together_and_nothing_is_lost() {
+        for len in 0..200_u32 {
+            let mut items: Vec<u32> = (0..len).map(|item| item.wrapping_mul(0x9e37_79b1)).collect();
+            let ends: [usize; 5] = deal(&mut items, |item| (item % 5) as usize);
+            let mut begin = 0;
+            for (number, end) in (0..).zip(ends) {
+                assert!(items[begin..end].iter().all(|item| item % 5 == number), "{len}: {number}");
+                begin = end;
+            }
+            assert_eq!(begin, items.len());
+            sort(&mut items, |item| *item);
+            let mut expected: Vec<u32> = (0..len).map(|item| item.wrapping_mul(0x9e37_79b1)).collect();
+            expected.sort_unstable();
+            assert_eq!(items, expected);
+        }
+    }
+}

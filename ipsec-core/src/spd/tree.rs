@@ -168,3 +168,24 @@ pub(super) struct Shape {
     /// Some rule discards.
     pub(super) discards: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_between_two_numbers_lies_between_their_cells() {
+        let numbers = (0..128).flat_map(|bit| [-1, 0, 1].map(|by| (1_u128 << bit).wrapping_add_signed(by)));
+        let mut numbers: std::vec::Vec<u128> = numbers.chain([u128::MAX]).collect();
+        numbers.sort_unstable();
+        for (at, least) in numbers.iter().enumerate() {
+            for most in &numbers[at..] {
+                let scale = Scale::between(Dimension::Remote, *least, *most);
+                let cells: std::vec::Vec<u16> = numbers.iter().map(|number| scale.cell(*number)).collect();
+                assert!(cells.is_sorted(), "{least} to {most}");
+                assert!(scale.cell(*least) > 0 && scale.cell(*most) > 0, "{least} to {most}");
+                assert!(least == most || scale.cell(*least) < scale.cell(*most), "{least} to {most}");
+            }
+        }
+    }
+}
