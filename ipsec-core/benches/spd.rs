@@ -1,17 +1,19 @@
-//! What a decision about a packet costs with 10 to 100,000 policies: `cargo bench -p ipsec-core --bench spd`.
+//! What a decision about a packet costs with 10 to 100,000 policies, and to find one of as many SAs:
+//! `cargo bench -p ipsec-core --bench spd`.
 //!
 //! `look-up` is an engine that remembers nothing, asked about a flow of any policy in turn, so that what it reads is mostly in
 //! no near cache; `none` is the same about flows that meet no policy but the last one. `known` is an engine that remembers
 //! flows, asked about few of them. All include reading the packet's headers. `list` is a walk along the rules, which the
-//! index replaced. Medians of short stretches; times are hints, growth counts.
+//! index replaced. An SA is found by its SPI, any in turn. Medians of short stretches; times are hints, growth counts.
 
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
-use ipsec_core::engine::{Outbound, OutboundSlot, Verdict};
+use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::flow::Flow;
-use ipsec_core::net::{AddrRange, PortRange};
+use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
+use ipsec_core::sa::{InboundParams, Lifetime, Mode, Params};
 use ipsec_core::spd::{Action, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant as Tick;
 
@@ -25,6 +27,7 @@ const KNOWN: usize = 64;
 const GOAL_LOOKUP: f64 = 300.0;
 const GOAL_KNOWN: f64 = 20.0;
 const GOAL_OCTETS: usize = 128;
+const GOAL_SA: f64 = 30.0;
 
 /// Rules and the flows that go through them need no crypto.
 struct Nothing;
@@ -33,7 +36,7 @@ impl PacketCrypto for Nothing {
     type AeadKey = ();
 
     fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
-        None
+        Some(())
     }
 
     fn seal(&mut self, (): &(), _: &[u8; 12], _: &[u8], _: &mut [u8]) {}
@@ -98,14 +101,56 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Nanoseconds for each of the packets: the median of short stretches, which a busy machine interrupts less often.
-fn timed(packets: &[[u8; 28]], mut call: impl FnMut(&[u8])) -> f64 {
+fn timed<T>(packets: &[T], mut call: impl FnMut(&T)) -> f64 {
     let mut stretches = Vec::new();
     for stretch in (0..ROUNDS).flat_map(|_| packets.chunks(STRETCH)) {
         let begun = Instant::now();
-        stretch.iter().for_each(|packet| call(packet));
+        stretch.iter().for_each(&mut call);
         stretches.push(begun.elapsed().as_nanos() as f64 / stretch.len() as f64);
     }
     median(stretches)
+}
+
+/// Numbers below `size` in an order that no cache foresees.
+fn any_of(size: u32) -> impl FnMut() -> u32 {
+    let mut number = 7_u32;
+    move || {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((u64::from(number) * u64::from(size)) >> 32) as u32
+    }
+}
+
+fn measure_sas(size: u32) -> bool {
+    let mut hits: [Hits; 0] = [];
+    let mut slots: Vec<_> = (0..size).map(|_| InboundSlot::<Nothing>::EMPTY).collect();
+    let mut windows = vec![0; size as usize];
+    let mut inbound = Inbound::<Nothing>::new(Nothing, &mut hits, &mut slots, &mut windows);
+    let any = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+    let path = Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() };
+    let mut random = any_of(u32::MAX);
+    let spis: Vec<Spi> = (0..size).map(|_| inbound.reserve_spi(random()).expect("room")).collect();
+    for spi in &spis {
+        let sa = Params {
+            spi: *spi,
+            mode: Mode::Tunnel,
+            alg: AeadAlg::Aes128Gcm16,
+            keymat: &[7; 20],
+            esn: true,
+            path,
+            encap: Encap::Udp,
+            policy: PolicyId(1),
+            local_ts: &any,
+            remote_ts: &any,
+            lifetime: Lifetime::default(),
+        };
+        inbound.install(Tick::ZERO, &InboundParams { sa, window: 64, highest_seen: 0 }).expect("room");
+    }
+    let mut any = any_of(size);
+    let asked: Vec<Spi> = (0..LOOKUPS).map(|_| spis[any() as usize]).collect();
+    let found = timed(&asked, |spi| assert!(inbound.has(*spi)));
+    let met = found <= GOAL_SA;
+    println!("{size:>8} {found:>9.1}   {}", if met { "met" } else { "MISSED" });
+    met
 }
 
 fn measure(set: &Policies, size: u32) -> bool {
@@ -128,12 +173,7 @@ fn measure(set: &Policies, size: u32) -> bool {
     let index = Index::build(rules.iter().copied(), vec![Slot::EMPTY; count], vec![Node::EMPTY; nodes]).expect("room");
     let built = begun.elapsed();
 
-    // In an order that no cache foresees.
-    let mut number = 7_u32;
-    let mut any = || {
-        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        ((u64::from(number) * u64::from(size)) >> 32) as u32
-    };
+    let mut any = any_of(size);
     let packets: Vec<_> = (0..LOOKUPS).map(|_| (set.packet)(any())).collect();
     let strangers: Vec<_> = (0..LOOKUPS).map(|_| udp(1, 0x0800_0000 + any(), 2)).collect();
     let few: Vec<_> = packets.iter().take(KNOWN).collect();
@@ -183,6 +223,10 @@ fn main() {
         for size in SIZES {
             met &= measure(set, size);
         }
+    }
+    println!("SAs by SPI: medians of stretches of {STRETCH}, ns, goal <= {GOAL_SA}");
+    for size in SIZES {
+        met &= measure_sas(size);
     }
     println!(
         "hits beside it, for each engine that counts: {} octets; a flow remembered: {} octets",

@@ -46,26 +46,35 @@ pub enum Encap {
 
 /// IPv4 or IPv6 addresses from `start` to `end`, both included, of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AddrRange {
-    start: IpAddr,
-    end: IpAddr,
+pub struct AddrRange(Ends);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Ends {
+    V4(Ipv4Addr, Ipv4Addr),
+    V6(Ipv6Addr, Ipv6Addr),
 }
 
 impl AddrRange {
     /// Every IPv4 address.
-    pub const ANY_V4: Self = Self { start: IpAddr::V4(Ipv4Addr::UNSPECIFIED), end: IpAddr::V4(Ipv4Addr::BROADCAST) };
+    pub const ANY_V4: Self = Self(Ends::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST));
     /// Every IPv6 address.
-    pub const ANY_V6: Self =
-        Self { start: IpAddr::V6(Ipv6Addr::UNSPECIFIED), end: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)) };
+    pub const ANY_V6: Self = Self(Ends::V6(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from_bits(u128::MAX)));
 
     /// `None` when the families differ or `start` is above `end`.
     pub fn new(start: IpAddr, end: IpAddr) -> Option<Self> {
-        (start.is_ipv4() == end.is_ipv4() && start <= end).then_some(Self { start, end })
+        match (start, end) {
+            (IpAddr::V4(start), IpAddr::V4(end)) if start <= end => Some(Self(Ends::V4(start, end))),
+            (IpAddr::V6(start), IpAddr::V6(end)) if start <= end => Some(Self(Ends::V6(start, end))),
+            _ => None,
+        }
     }
 
     /// A single address.
     pub const fn single(addr: IpAddr) -> Self {
-        Self { start: addr, end: addr }
+        match addr {
+            IpAddr::V4(addr) => Self(Ends::V4(addr, addr)),
+            IpAddr::V6(addr) => Self(Ends::V6(addr, addr)),
+        }
     }
 
     /// The network `addr/prefix`; host bits of `addr` are ignored. `None` when the prefix is too long for the family.
@@ -80,47 +89,45 @@ impl AddrRange {
         match addr {
             IpAddr::V4(addr) => {
                 let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-                (prefix <= 32).then(|| Self {
-                    start: IpAddr::V4(Ipv4Addr::from_bits(addr.to_bits() & !host)),
-                    end: IpAddr::V4(Ipv4Addr::from_bits(addr.to_bits() | host)),
-                })
+                let (start, end) = (addr.to_bits() & !host, addr.to_bits() | host);
+                (prefix <= 32).then(|| Self(Ends::V4(Ipv4Addr::from_bits(start), Ipv4Addr::from_bits(end))))
             }
             IpAddr::V6(addr) => {
                 let host = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-                (prefix <= 128).then(|| Self {
-                    start: IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !host)),
-                    end: IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() | host)),
-                })
+                let (start, end) = (addr.to_bits() & !host, addr.to_bits() | host);
+                (prefix <= 128).then(|| Self(Ends::V6(Ipv6Addr::from_bits(start), Ipv6Addr::from_bits(end))))
             }
         }
     }
 
     /// First address.
     pub const fn start(&self) -> IpAddr {
-        self.start
+        match self.0 {
+            Ends::V4(start, _) => IpAddr::V4(start),
+            Ends::V6(start, _) => IpAddr::V6(start),
+        }
     }
 
     /// Last address.
     pub const fn end(&self) -> IpAddr {
-        self.end
+        match self.0 {
+            Ends::V4(_, end) => IpAddr::V4(end),
+            Ends::V6(_, end) => IpAddr::V6(end),
+        }
     }
 
     /// Whether the range is of IPv4 addresses.
     pub const fn is_ipv4(&self) -> bool {
-        self.start.is_ipv4()
+        matches!(self.0, Ends::V4(..))
     }
 
     /// Whether `addr` lies inside.
     #[inline]
     pub fn contains(&self, addr: IpAddr) -> bool {
         // By number: the order of `IpAddr` compares octet by octet, and every packet comes along here.
-        match (self.start, self.end, addr) {
-            (IpAddr::V4(start), IpAddr::V4(end), IpAddr::V4(addr)) => {
-                (start.to_bits()..=end.to_bits()).contains(&addr.to_bits())
-            }
-            (IpAddr::V6(start), IpAddr::V6(end), IpAddr::V6(addr)) => {
-                (start.to_bits()..=end.to_bits()).contains(&addr.to_bits())
-            }
+        match (&self.0, addr) {
+            (Ends::V4(start, end), IpAddr::V4(addr)) => (start.to_bits()..=end.to_bits()).contains(&addr.to_bits()),
+            (Ends::V6(start, end), IpAddr::V6(addr)) => (start.to_bits()..=end.to_bits()).contains(&addr.to_bits()),
             _ => false,
         }
     }
@@ -130,7 +137,7 @@ impl AddrRange {
         if self.is_ipv4() != other.is_ipv4() {
             return None;
         }
-        Self::new(self.start.max(other.start), self.end.min(other.end))
+        Self::new(self.start().max(other.start()), self.end().min(other.end()))
     }
 }
 

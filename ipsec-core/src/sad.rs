@@ -160,12 +160,15 @@ pub(crate) struct Table<'a, T> {
     news: Queue,
     /// How many slots stand in the heap of what falls due.
     due: usize,
+    /// Low bits of an SPI that name a slot.
+    mask: usize,
 }
 
 impl<'a, T: Filed> Table<'a, T> {
     /// Over the caller's slots, with the SAs that are in them.
     pub(crate) fn new(slots: &'a mut [Slot<T>]) -> Self {
-        let mut table = Self { slots, live: 0, free: Queue::EMPTY, news: Queue::EMPTY, due: 0 };
+        let mask = slots.len().checked_next_power_of_two().unwrap_or(1).wrapping_sub(1);
+        let mut table = Self { slots, live: 0, free: Queue::EMPTY, news: Queue::EMPTY, due: 0, mask };
         for slot in table.slots.iter_mut() {
             (slot.free, slot.news) = (Queued::NOT, Queued::NOT);
             (slot.agenda, slot.chain) = (Agenda::NOTHING, Chain::NONE);
@@ -207,16 +210,27 @@ impl<'a, T: Filed> Table<'a, T> {
     /// The SA with this SPI. One compare when the SPI carries its slot, a bounded number otherwise.
     #[inline]
     pub(crate) fn find_mut(&mut self, spi: Spi) -> Option<(SaId, &mut T)> {
-        let index = self.probe(spi).find(|index| self.spi_at(*index) == Some(spi))?;
+        let index = self.find(spi)?;
         let slot = self.slots.get_mut(index)?;
         let id = SaId { slot: index as u32, generation: slot.generation };
         slot.live_mut().map(|sa| (id, sa))
     }
 
+    /// The slot of an SPI: mostly its own.
+    #[inline]
+    fn find(&self, spi: Spi) -> Option<usize> {
+        let home = self.home(spi.get());
+        if self.spi_at(home) == Some(spi) { Some(home) } else { self.find_away(spi) }
+    }
+
+    #[inline(never)]
+    fn find_away(&self, spi: Spi) -> Option<usize> {
+        self.probe(spi).find(|index| self.spi_at(*index) == Some(spi))
+    }
+
     /// Whether there is an SA with this SPI. Costs what [`Self::find_mut`] does.
     pub(crate) fn has(&self, spi: Spi) -> bool {
-        let found = self.probe(spi).find(|index| self.spi_at(*index) == Some(spi));
-        found.and_then(|index| self.slots.get(index)).is_some_and(|slot| slot.live().is_some())
+        self.find(spi).and_then(|index| self.slots.get(index)).is_some_and(|slot| slot.live().is_some())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SaId, &T)> {
@@ -245,7 +259,7 @@ impl<'a, T: Filed> Table<'a, T> {
 
     /// A random SPI that names this slot; `None`: it is taken.
     fn spi_for(&self, random: u32, index: u32) -> Option<Spi> {
-        let mask = self.mask() as u32;
+        let mask = self.mask as u32;
         // 0–255 are reserved: the lowest bit above the mask and above them makes the SPI valid.
         let value = (random & !mask) | index;
         let floor = mask.wrapping_add(1).max(256);
@@ -332,15 +346,9 @@ impl<'a, T: Filed> Table<'a, T> {
         self.slots.get(index).and_then(Slot::spi)
     }
 
-    /// Low bits of an SPI that name a slot.
-    #[inline]
-    fn mask(&self) -> usize {
-        self.slots.len().checked_next_power_of_two().unwrap_or(1).wrapping_sub(1)
-    }
-
     #[inline]
     fn home(&self, spi: u32) -> usize {
-        let index = spi as usize & self.mask();
+        let index = spi as usize & self.mask;
         if index < self.slots.len() { index } else { index.saturating_sub(self.slots.len()) }
     }
 

@@ -7,14 +7,17 @@ use crate::net::{AddrRange, PortRange, TrafficSelector};
 use crate::time::Instant;
 
 mod cache;
+mod cuts;
 mod grow;
 mod index;
+mod order;
 mod query;
 mod tree;
 
 pub use crate::sa::PolicyId;
 pub(crate) use cache::Cache;
 pub use cache::Remembered;
+pub(crate) use index::Met;
 pub use index::{Decision, Index, Lent, Rules, Undecided, View};
 pub use tree::{Node, Slot};
 
@@ -148,7 +151,7 @@ impl Rule {
     }
 }
 
-/// Packets that met a rule, by direction. An engine counts in the caller's memory, in the order of the rules.
+/// Packets that met a rule, by direction. An engine counts in the caller's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hits {
     /// Outbound.

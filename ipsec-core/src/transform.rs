@@ -145,8 +145,9 @@ impl<K> Aead<K> {
     #[inline]
     fn nonce<'p>(&self, packet: &'p mut [u8]) -> Option<([u8; 12], &'p mut [u8])> {
         let (front, text_and_tag) = packet.split_at_mut_checked(Layout::of(self.alg).headroom())?;
-        let ([s0, s1, s2, s3], [i0, i1, i2, i3, i4, i5, i6, i7]) = (*self.salt, *front.last_chunk()?);
-        Some(([s0, s1, s2, s3, i0, i1, i2, i3, i4, i5, i6, i7], text_and_tag))
+        let (salt, iv) = (u32::from_be_bytes(*self.salt), u64::from_be_bytes(*front.last_chunk()?));
+        let octets = (u128::from(salt) << 96 | u128::from(iv) << 32).to_be_bytes();
+        Some((*octets.first_chunk()?, text_and_tag))
     }
 }
 
@@ -170,29 +171,27 @@ impl<P: PacketCrypto> Transform<P> for Aead<P::AeadKey> {
     }
 }
 
-/// Additional authenticated data: SPI and the 32- or 64-bit sequence number (RFC 4106 §5).
+/// Additional authenticated data: SPI and the 32- or 64-bit sequence number (RFC 4106 §5). Put together as a number, which
+/// is stored in large steps: what is stored octet by octet has to be waited for when it is read.
 struct Aad {
-    bytes: [u8; 12],
+    octets: [u8; 16],
     esn: bool,
 }
 
 impl Aad {
     #[inline]
     fn new(number: &Number) -> Self {
-        let [s0, s1, s2, s3] = number.spi.get().to_be_bytes();
-        let [h0, h1, h2, h3, l0, l1, l2, l3] = number.sequence.to_be_bytes();
-        let bytes = match number.esn {
-            true => [s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3],
-            false => [s0, s1, s2, s3, l0, l1, l2, l3, 0, 0, 0, 0],
+        let (spi, sequence) = (u64::from(number.spi.get()) << 32, number.sequence);
+        let (first, last) = match number.esn {
+            true => (spi | sequence >> 32, sequence << 32),
+            false => (spi | u64::from(sequence as u32), 0),
         };
-        Self { bytes, esn: number.esn }
+        Self { octets: (u128::from(first) << 64 | u128::from(last)).to_be_bytes(), esn: number.esn }
     }
 
     #[inline]
     fn as_slice(&self) -> &[u8] {
-        match self.esn {
-            true => &self.bytes,
-            false => self.bytes.first_chunk::<8>().map_or(&[], |short| short),
-        }
+        let len = if self.esn { 12 } else { 8 };
+        self.octets.get(..len).unwrap_or_default()
     }
 }

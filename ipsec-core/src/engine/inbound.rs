@@ -170,44 +170,11 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         let heard = sa.received(from, sequence == sa.window.highest());
         let next_header = strip_trailer(packet);
         let spent = sa.common.meter.record(now, packet.len());
+        let admitted = next_header.and_then(|next| admit(id, &sa.common, &mut self.policies, next, ecn, packet));
         if heard || spent {
             self.sad.file(id);
         }
-        self.admit(id, next_header?, ecn, packet)
-    }
-
-    /// Decides about what came out of an SA.
-    #[inline]
-    fn admit(&mut self, id: SaId, next_header: u8, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
-        if next_header == PROTOCOL_NONE {
-            return Err(Discard::InDummy);
-        }
-        let sa = self.sad.get(id).ok_or(Discard::InUnknownSpi)?;
-        let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
-        let expected = match sa.common.mode {
-            Mode::Tunnel => marks.version.protocol(),
-            // No SA is installed with it.
-            Mode::Transport => return Err(Discard::InMode),
-        };
-        if next_header != expected {
-            return Err(Discard::InMode);
-        }
-        let flow = Flow::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
-        packet.truncate(flow.len);
-        if !sa.common.admits_inbound(&flow) {
-            return Err(Discard::InSelectors);
-        }
-        let policy = sa.common.policy;
-        // The policies are in order (RFC 4301 §4.4.1): what one before the SA's own discards was never meant for it.
-        if self.policies.blocks(Direction::Forward, &flow) {
-            return Err(Discard::InBlocked);
-        }
-        let inner_ecn = Ecn::of(marks.traffic_class);
-        let merged = inner_ecn.decapsulate(ecn).ok_or(Discard::InCongestion)?;
-        if merged != inner_ecn {
-            set_ecn(packet.as_mut_slice(), merged);
-        }
-        Ok(Ingress { sa: id, policy, version: marks.version, flow })
+        admitted
     }
 
     /// Decides about a packet that came in clear: only a BYPASS rule lets it pass (RFC 4301 §5.2). `direction` is
@@ -223,13 +190,12 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
 
     fn admit_clear(&mut self, now: Instant, direction: Direction, packet: &[u8]) -> Result<Flow, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::InHeader)?;
-        let decided = self.policies.decide(direction, &flow, 0);
-        let (decision, _) = decided.map_err(|undecided| match undecided {
+        let met = self.policies.meet(direction, flow).map_err(|undecided| match undecided {
             Undecided::NoRule => Discard::InNoPolicy,
             Undecided::Fragment => Discard::InFragment,
         })?;
-        self.policies.count(now, direction, decision);
-        match decision.action {
+        self.policies.count(now, direction, met);
+        match met.action {
             Action::Bypass => Ok(flow),
             Action::Discard => Err(Discard::InBlocked),
             Action::Protect(_) => Err(Discard::InClear),
@@ -346,4 +312,44 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.sad.tick(now);
     }
+}
+
+/// Decides about what came out of an SA.
+#[inline(always)]
+fn admit<K, R: Rules>(
+    id: SaId,
+    sa: &sa::Common<K>,
+    policies: &mut Policies<'_, R>,
+    next_header: u8,
+    ecn: Ecn,
+    packet: &mut PacketBuf<'_>,
+) -> Result<Ingress, Discard> {
+    if next_header == PROTOCOL_NONE {
+        return Err(Discard::InDummy);
+    }
+    let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
+    let expected = match sa.mode {
+        Mode::Tunnel => marks.version.protocol(),
+        // No SA is installed with it.
+        Mode::Transport => return Err(Discard::InMode),
+    };
+    if next_header != expected {
+        return Err(Discard::InMode);
+    }
+    let flow = Flow::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
+    packet.truncate(flow.len);
+    if !sa.admits_inbound(&flow) {
+        return Err(Discard::InSelectors);
+    }
+    let policy = sa.policy;
+    // The policies are in order (RFC 4301 §4.4.1): what one before the SA's own discards was never meant for it.
+    if policies.blocks(Direction::Forward, &flow) {
+        return Err(Discard::InBlocked);
+    }
+    let inner_ecn = Ecn::of(marks.traffic_class);
+    let merged = inner_ecn.decapsulate(ecn).ok_or(Discard::InCongestion)?;
+    if merged != inner_ecn {
+        set_ecn(packet.as_mut_slice(), merged);
+    }
+    Ok(Ingress { sa: id, policy, version: marks.version, flow })
 }

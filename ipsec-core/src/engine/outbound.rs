@@ -82,8 +82,6 @@ pub struct Outbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     policies: Policies<'a, R>,
     sad: sad::Table<'a, sa::Outbound<P::AeadKey>>,
     counters: Counters,
-    /// Counts the changes of which SAs there are.
-    sas: u64,
 }
 
 impl<P: PacketCrypto, R: Rules> fmt::Debug for Outbound<'_, P, R> {
@@ -104,7 +102,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
                 sad.link(slot, policy);
             }
         }
-        Self { crypto, policies: Policies::new(hits), sad, counters: Counters::default(), sas: 0 }
+        Self { crypto, policies: Policies::new(hits), sad, counters: Counters::default() }
     }
 
     /// Remembers in this memory what was decided about flows lately. Worth it from some ten rules on.
@@ -140,28 +138,27 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// As for [`Outbound::classify`].
     pub fn judge(&self, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let decision = self.policies.judge(Direction::Out, &flow).map_err(why_undecided)?;
-        self.carry_out(decision.action, &flow)
+        let action = self.policies.judge(Direction::Out, &flow).map_err(why_undecided)?;
+        self.carry_out(action, &flow)
     }
 
     #[inline]
     fn decide(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let decided = self.policies.decide(Direction::Out, &flow, self.sas);
-        let (decision, remembered) = decided.map_err(why_undecided)?;
-        self.policies.count(now, Direction::Out, decision);
+        let (met, remembered) = self.policies.decide(Direction::Out, &flow).map_err(why_undecided)?;
+        self.policies.count(now, Direction::Out, met);
         if let Some(id) = remembered.filter(|id| self.sad.get(*id).is_some_and(|sa| !sa.common.meter.is_dead())) {
             return Ok(Verdict::Protect(id));
         }
-        let verdict = self.carry_out(decision.action, &flow)?;
+        let verdict = self.carry_out(met.action, &flow)?;
         if let Verdict::Protect(id) = verdict {
-            self.policies.note(Direction::Out, &flow, self.sas, id);
+            self.policies.note(Direction::Out, &flow, id);
         }
         Ok(verdict)
     }
 
     /// What the action of a rule means while the SAs are as they are: of those of a policy, the newest that fits is used.
-    #[inline]
+    #[inline(always)]
     fn carry_out(&self, action: Action, flow: &Flow) -> Result<Verdict, Discard> {
         match action {
             Action::Bypass => Ok(Verdict::Clear),
@@ -273,7 +270,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         let sa = sa::Outbound::new(&mut self.crypto, now, params)?;
         let id = self.sad.put(place, params.sa.spi, sa)?;
         self.sad.link(id.slot, params.sa.policy);
-        self.sas = self.sas.wrapping_add(1);
+        self.policies.forget_sas();
         Ok(id)
     }
 
@@ -281,7 +278,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     pub fn remove(&mut self, id: SaId) -> bool {
         let Some(policy) = self.sad.get(id).map(|sa| sa.common.policy) else { return false };
         self.sad.unlink(id.slot, policy);
-        self.sas = self.sas.wrapping_add(1);
+        self.policies.forget_sas();
         self.sad.remove(id)
     }
 

@@ -4,11 +4,12 @@
 use crate::error::Refused;
 use crate::flow::Flow;
 use crate::sa::SaId;
-use crate::spd::{Action, Cache, Decision, Direction, Hits, Remembered, Rule, Rules, Undecided, View};
+use crate::spd::{Action, Cache, Direction, Hits, Met, Remembered, Rule, Rules, Undecided, View};
 use crate::time::Instant;
 
 pub(super) struct Policies<'a, R> {
     rules: Option<R>,
+    /// By the slots of the rules: where a rule is known, both are fetched at once.
     hits: &'a mut [Hits],
     cache: Cache<'a>,
 }
@@ -51,47 +52,53 @@ impl<'a, R: Rules> Policies<'a, R> {
     }
 
     /// What the first rule that matches says. Changes and counts nothing.
-    pub(super) fn judge(&self, direction: Direction, flow: &Flow) -> Result<Decision, Undecided> {
-        self.view().ok_or(Undecided::NoRule)?.decide(direction, flow)
+    pub(super) fn judge(&self, direction: Direction, flow: &Flow) -> Result<Action, Undecided> {
+        let (_, met) = self.view().ok_or(Undecided::NoRule)?.meet_apart(direction, *flow)?;
+        Ok(met.action)
     }
 
-    /// The same, remembered, and with the SA that was [noted](Self::note) for the flow while the state of the SAs was the
-    /// same.
-    #[inline]
-    pub(super) fn decide(
-        &mut self,
-        direction: Direction,
-        flow: &Flow,
-        sas: u64,
-    ) -> Result<(Decision, Option<SaId>), Undecided> {
+    /// The same, remembered, and with the SA that was [noted](Self::note) for the flow while there were the same SAs.
+    #[inline(always)]
+    pub(super) fn decide(&mut self, direction: Direction, flow: &Flow) -> Result<(Met, Option<SaId>), Undecided> {
         let view = self.rules.as_ref().map(Rules::view).ok_or(Undecided::NoRule)?;
-        let (decided, sa) = self.cache.decide(view, direction, flow, sas);
-        decided.map(|decision| (decision, sa))
+        self.cache.meet(view, direction, flow)
     }
 
-    #[inline]
-    pub(super) fn note(&mut self, direction: Direction, flow: &Flow, sas: u64, id: SaId) {
-        self.cache.note(direction, flow, sas, id);
+    /// The same for who has no SAs to choose from, at one place for all of them. Takes the flow itself: what is lent has to
+    /// lie in memory, also for the packets that do not come here.
+    #[inline(never)]
+    pub(super) fn meet(&mut self, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
+        self.decide(direction, &flow).map(|(met, _)| met)
+    }
+
+    #[inline(always)]
+    pub(super) fn note(&mut self, direction: Direction, flow: &Flow, sa: SaId) {
+        self.cache.note(direction, flow, sa);
+    }
+
+    /// There are other SAs: those that were noted may not be the right ones any more.
+    pub(super) fn forget_sas(&mut self) {
+        self.cache.forget_sas();
     }
 
     /// Counts a packet that met a rule.
     #[inline]
-    pub(super) fn count(&mut self, now: Instant, direction: Direction, decision: Decision) {
-        if let Some(hits) = self.hits.get_mut(decision.rank as usize) {
+    pub(super) fn count(&mut self, now: Instant, direction: Direction, met: Met) {
+        if let Some(hits) = self.hits.get_mut(met.slot as usize) {
             hits.count(now, direction);
         }
     }
 
     /// Whether the first rule that matches discards. Where none does that at all, no packet pays for the question.
-    #[inline]
+    #[inline(always)]
     pub(super) fn blocks(&mut self, direction: Direction, flow: &Flow) -> bool {
         self.view().is_some_and(|view| view.discards())
-            && matches!(self.decide(direction, flow, 0), Ok((Decision { action: Action::Discard, .. }, _)))
+            && matches!(self.meet(direction, *flow), Ok(Met { action: Action::Discard, .. }))
     }
 
     /// The rules in order, with their hits.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Rule, Hits)> {
-        let hits = self.hits.iter().copied().chain(core::iter::repeat(Hits::NONE));
-        self.view().into_iter().flat_map(|view| view.iter()).zip(hits)
+        let places = self.view().into_iter().flat_map(|view| view.places());
+        places.map(|(slot, rule)| (rule, self.hits.get(slot as usize).copied().unwrap_or_default()))
     }
 }

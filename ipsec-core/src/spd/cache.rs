@@ -1,12 +1,12 @@
 //! What was decided about a flow lately, in memory of the caller's.
 
 use super::Direction;
-use super::index::{Decision, Undecided, View};
+use super::index::{Met, Undecided, View};
 use crate::flow::{Flow, Ports};
 use crate::sa::SaId;
 use core::net::IpAddr;
 
-/// Memory for what was decided about one flow.
+/// Memory for what was decided about one flow: 64 octets, a line of most caches.
 ///
 /// ```
 /// use ipsec_core::crypto::rustcrypto::RustCrypto;
@@ -18,16 +18,29 @@ use core::net::IpAddr;
 /// assert!(outbound.judge(&[]).is_err());
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub struct Remembered {
     flow: Key,
     answer: Answer,
     /// The SA that was chosen, and the state of the SAs then.
-    sa: Option<(SaId, u64)>,
+    sa: (SaId, u32),
 }
 
 impl Remembered {
     /// Memory of no flow.
-    pub const NOTHING: Self = Self { flow: Key([0; 5]), answer: Answer::Unknown, sa: None };
+    pub const NOTHING: Self =
+        Self { flow: Key([0; 5]), answer: Answer::Unknown, sa: (SaId { slot: 0, generation: 0 }, NEVER) };
+}
+
+impl Remembered {
+    /// Remembers another flow.
+    #[inline(never)]
+    fn ask(&mut self, key: Key, view: View<'_>, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
+        let decided = view.meet_apart(direction, flow).map(|(_, met)| met);
+        let answer = decided.map_or_else(Answer::Undecided, Answer::Decided);
+        *self = Self { flow: key, answer, ..Self::NOTHING };
+        decided
+    }
 }
 
 impl Default for Remembered {
@@ -36,10 +49,13 @@ impl Default for Remembered {
     }
 }
 
+/// A state the SAs are never in.
+const NEVER: u32 = 0;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Unknown,
-    Decided(Decision),
+    Decided(Met),
     Undecided(Undecided),
 }
 
@@ -48,103 +64,128 @@ enum Answer {
 struct Key([u64; 5]);
 
 impl Key {
-    #[inline]
+    #[inline(always)]
     fn of(direction: Direction, flow: &Flow) -> Self {
-        let halves = |addr: u128| ((addr >> 64) as u64, addr as u64);
-        let (family, (s1, s0), (d1, d0)) = match (flow.source, flow.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                (4, (0, source.to_bits().into()), (0, destination.to_bits().into()))
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                (6, halves(source.to_bits()), halves(destination.to_bits()))
-            }
-            // No packet is of both; as a flow it is one of its own.
-            (IpAddr::V4(source), IpAddr::V6(destination)) => {
-                (46, (0, source.to_bits().into()), halves(destination.to_bits()))
-            }
-            (IpAddr::V6(source), IpAddr::V4(destination)) => {
-                (64, halves(source.to_bits()), (0, destination.to_bits().into()))
-            }
+        let number = |addr: IpAddr| match addr {
+            IpAddr::V4(addr) => (0, 0, u64::from(addr.to_bits())),
+            IpAddr::V6(addr) => (1, (addr.to_bits() >> 64) as u64, addr.to_bits() as u64),
         };
+        // No packet is of both families; as a flow it is one of its own.
+        let ((from_v6, s1, s0), (to_v6, d1, d0)) = (number(flow.source), number(flow.destination));
         let (kind, ports) = match flow.ports {
-            Ports::Opaque => (0, 0),
-            Ports::Hidden => (1, 0),
             Ports::Pair { source, destination } => (2, u64::from(source) << 16 | u64::from(destination)),
             Ports::Message(message) => (3, message.into()),
+            Ports::Opaque => (0, 0),
+            Ports::Hidden => (1, 0),
         };
         // Both ways in read the same rules, from the same end.
         let inwards = u64::from(direction != Direction::Out);
-        let rest = family << 56 | inwards << 48 | kind << 40 | u64::from(flow.protocol) << 32 | ports;
-        Self([s1, s0, d1, d0, rest])
+        let families = from_v6 << 57 | to_v6 << 56;
+        Self([s1, s0, d1, d0, families | inwards << 48 | kind << 40 | u64::from(flow.protocol) << 32 | ports])
     }
 
     /// A number in which every bit of the flow has its part. Who chooses flows so that they meet makes them forgotten
     /// and looked up, no more.
     #[inline]
     fn hash(&self) -> u64 {
-        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-        self.0.iter().fold(0_u64, |hash, word| {
-            let mixed = (hash ^ word).wrapping_mul(ODD);
-            mixed ^ (mixed >> 29)
-        })
+        // Digits of π, for want of others.
+        const BITS: [u64; 6] = [
+            0x243f_6a88_85a3_08d3,
+            0x1319_8a2e_0370_7344,
+            0xa409_3822_299f_31d0,
+            0x082e_fa98_ec4e_6c89,
+            0x4528_21e6_38d0_1377,
+            0xbe54_66cf_34e9_0c6c,
+        ];
+        let [b0, b1, b2, b3, b4, b5] = BITS;
+        let Self([s1, s0, d1, d0, rest]) = *self;
+        let ends = fold(s1 ^ b0, s0 ^ b1) ^ fold(d1 ^ b2, d0 ^ b3);
+        fold(ends ^ b4, rest ^ b5)
     }
 }
 
-/// Decisions about flows, until the rules change. The caller's memory is as large as it likes; without any, each packet is
-/// looked up.
+/// Both halves of a product.
+#[inline]
+fn fold(one: u64, other: u64) -> u64 {
+    let product = u128::from(one).wrapping_mul(u128::from(other));
+    (product >> 64) as u64 ^ product as u64
+}
+
+/// Decisions about flows, until the rules change, and the SAs that were chosen, until there are others. The caller's memory
+/// is as large as it likes; without any, each packet is looked up.
 #[derive(Debug)]
-pub(crate) struct Cache<'a>(&'a mut [Remembered]);
+pub(crate) struct Cache<'a> {
+    flows: &'a mut [Remembered],
+    /// The state of the SAs.
+    sas: u32,
+}
 
 impl<'a> Cache<'a> {
-    pub(crate) fn new(memory: &'a mut [Remembered]) -> Self {
-        memory.fill(Remembered::NOTHING);
-        Self(memory)
+    pub(crate) fn new(flows: &'a mut [Remembered]) -> Self {
+        flows.fill(Remembered::NOTHING);
+        Self { flows, sas: NEVER.wrapping_add(1) }
     }
 
     /// The rules have changed.
     pub(crate) fn forget(&mut self) {
-        self.0.fill(Remembered::NOTHING);
+        self.flows.fill(Remembered::NOTHING);
     }
 
-    /// What the rules decide, and the SA that was chosen for the flow while the state of the SAs was the same.
-    #[inline]
-    pub(crate) fn decide(
+    /// There are other SAs.
+    pub(crate) fn forget_sas(&mut self) {
+        self.sas = self.sas.checked_add(1).unwrap_or_else(|| {
+            // States come again.
+            self.flows.fill(Remembered::NOTHING);
+            NEVER.wrapping_add(1)
+        });
+    }
+
+    /// What the rules decide, and the SA that was chosen for the flow while there were the same SAs.
+    #[inline(always)]
+    pub(crate) fn meet(
         &mut self,
         view: View<'_>,
         direction: Direction,
         flow: &Flow,
-        sas: u64,
-    ) -> (Result<Decision, Undecided>, Option<SaId>) {
-        let Some(place) = self.place(direction, flow) else { return (view.decide(direction, flow), None) };
-        let key = Key::of(direction, flow);
-        if place.flow != key || place.answer == Answer::Unknown {
-            let answer = view.decide(direction, flow).map_or_else(Answer::Undecided, Answer::Decided);
-            *place = Remembered { flow: key, answer, sa: None };
-        }
-        let decided = match place.answer {
-            Answer::Decided(decision) => Ok(decision),
-            Answer::Undecided(undecided) => Err(undecided),
-            Answer::Unknown => Err(Undecided::NoRule),
+    ) -> Result<(Met, Option<SaId>), Undecided> {
+        let sas = self.sas;
+        let Some((key, place)) = self.place(direction, flow) else {
+            return view.meet(direction, flow).map(|(_, met)| (met, None));
         };
-        (decided, place.sa.filter(|(_, then)| *then == sas).map(|(id, _)| id))
+        let (sa, then) = place.sa;
+        match place.answer {
+            Answer::Decided(met) if place.flow == key => Ok((met, (then == sas).then_some(sa))),
+            Answer::Undecided(undecided) if place.flow == key => Err(undecided),
+            _ => place.ask(key, view, direction, *flow).map(|met| (met, None)),
+        }
     }
 
     /// Takes note of the SA that was chosen for a flow.
-    #[inline]
-    pub(crate) fn note(&mut self, direction: Direction, flow: &Flow, sas: u64, id: SaId) {
-        if let Some(place) = self.place(direction, flow)
-            && place.flow == Key::of(direction, flow)
-        {
-            place.sa = Some((id, sas));
+    #[inline(always)]
+    pub(crate) fn note(&mut self, direction: Direction, flow: &Flow, sa: SaId) {
+        let sas = self.sas;
+        if let Some((_, place)) = self.place(direction, flow).filter(|(key, place)| place.flow == *key) {
+            place.sa = (sa, sas);
         }
     }
 
-    #[inline]
-    fn place(&mut self, direction: Direction, flow: &Flow) -> Option<&mut Remembered> {
-        if self.0.is_empty() {
+    #[inline(always)]
+    fn place(&mut self, direction: Direction, flow: &Flow) -> Option<(Key, &mut Remembered)> {
+        if self.flows.is_empty() {
             return None;
         }
-        let wide = u128::from(Key::of(direction, flow).hash()).wrapping_mul(self.0.len() as u128);
-        self.0.get_mut((wide >> 64) as usize)
+        let key = Key::of(direction, flow);
+        let place = (key.hash() >> 32).wrapping_mul(self.flows.len() as u64) >> 32;
+        Some((key, self.flows.get_mut(place as usize)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_remembered_is_one_line_of_the_cache() {
+        assert_eq!((size_of::<Remembered>(), align_of::<Remembered>()), (64, 64));
     }
 }

@@ -1,23 +1,26 @@
 //! An immutable index of rules: who matches first is found in a tree instead of along a list.
 //!
 //! ```text
-//!              remote < 10.7.0.0 ?              a node: rules wholly below a number of one field,
-//!             /        |          \             rules across it, rules not below it
-//!     [5, 9, 12]   [0, 3, 40]   source port < 22 ?
-//!                                /      |     \
+//!            remote:   10.1.0.0   10.7.0.0             a branching: cuts through the numbers of one field
+//!           /        |          |          \
+//!     across      [5, 9]     [0, 3]    remote port: 22  443
+//!     /    \                           /       |      \
 //! ```
 //!
-//! Each part of the tree is a run of slots. A packet goes to the side its own number is on, and to what lies across; it
-//! looks at the few rules of the runs where it ends up, and knows of every other part the place of its first rule, so that
-//! it leaves out what comes after what it has found. Rules that a field separates cost a packet a step for each halving of
-//! their number, so many as there may be. Only rules that overlap in every field are looked at one by one.
+//! Each part of the tree is a run of slots. A packet goes to the child between whose cuts its own number is, and to what
+//! lies across; it looks at the few rules of the runs where it ends up, and knows of every part the place of its first
+//! rule, so that it leaves out what comes after what it has found. A node lies in one line of the cache, cuts and all, and
+//! so does what a run says of the field that tells its rules apart best: in most runs a packet looks at one rule. Rules
+//! that a field separates cost a packet a step for each sixteenth part of their number, so many as there may be. Only rules
+//! that overlap in every field are looked at one by one.
 
 use core::fmt;
-use core::ops::Deref;
+use core::mem::replace;
+use core::ops::{Deref, Range};
 
-use super::grow;
+use super::grow::grow;
 use super::query::Query;
-use super::tree::{DEPTH, Node, Part, Shape, Slot};
+use super::tree::{DEPTH, Kind, Node, Part, RUN, Shape, Slot};
 use super::{Action, Direction, Rule};
 use crate::error::Refused;
 use crate::flow::{Flow, Ports};
@@ -56,7 +59,7 @@ impl Index<(), ()> {
     /// Nodes that make an index of so many rules fast. With fewer it is right as well, with none every packet looks along
     /// the whole list: for eight rules there is nothing faster.
     pub const fn nodes(rules: usize) -> usize {
-        if rules <= grow::RUN { 0 } else { rules / 2 }
+        if rules <= RUN { 0 } else { rules.saturating_mul(3) / 8 }
     }
 }
 
@@ -72,7 +75,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>, N: AsRef<[Node]> + AsMut<[Node]>> Index<S
             *room.get_mut(count as usize).ok_or(Refused::Full)? = Slot::new(rule, count);
             count = count.checked_add(1).ok_or(Refused::Full)?;
         }
-        let shape = grow::grow(room.get_mut(..count as usize).unwrap_or_default(), nodes.as_mut())?;
+        let shape = grow(room.get_mut(..count as usize).unwrap_or_default(), nodes.as_mut())?;
         Ok(Self { slots, nodes, shape })
     }
 
@@ -138,6 +141,14 @@ pub struct Decision {
     pub rank: u32,
 }
 
+/// A rule that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Met {
+    pub(crate) action: Action,
+    /// The number of its slot.
+    pub(crate) slot: u32,
+}
+
 /// Why no rule decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -162,8 +173,14 @@ impl<'v> View<'v> {
 
     /// The rules in order.
     pub fn iter(&self) -> impl Iterator<Item = &'v Rule> + use<'v> {
+        self.places().map(|(_, rule)| rule)
+    }
+
+    /// The rules in order, each with the number of its slot.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, &'v Rule)> + use<'v> {
         let slots = self.slots;
-        slots.iter().take(self.len()).filter_map(|slot| Some(&slots.get(slot.of_rank as usize)?.rule))
+        let places = slots.iter().take(self.len()).map(|slot| slot.of_rank);
+        places.filter_map(|place| Some((place, &slots.get(place as usize)?.rule)))
     }
 
     /// What happens to a packet: the first rule that matches decides.
@@ -184,14 +201,22 @@ impl<'v> View<'v> {
     ///
     /// # Errors
     /// [`Undecided`].
-    #[inline]
     pub fn decide(&self, direction: Direction, flow: &Flow) -> Result<Decision, Undecided> {
-        let decision = self.first(direction, flow).ok_or(Undecided::NoRule)?;
+        self.meet_apart(direction, *flow).map(|(rank, met)| Decision { action: met.action, rank })
+    }
+
+    /// The same: the place of the rule that decides, and the rule.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    #[inline(always)]
+    pub(crate) fn meet(&self, direction: Direction, flow: &Flow) -> Result<(u32, Met), Undecided> {
+        let (rank, met) = self.first(direction, flow).ok_or(Undecided::NoRule)?;
         let unreadable = matches!(flow.ports, Ports::Opaque | Ports::Hidden);
-        if unreadable && decision.action == Action::Bypass && self.may_be_meant_before(decision.rank, direction, flow) {
+        if unreadable && met.action == Action::Bypass && self.may_be_meant_before(rank, direction, *flow) {
             return Err(Undecided::Fragment);
         }
-        Ok(decision)
+        Ok((rank, met))
     }
 
     /// Whether some rule discards. Where none does, nobody needs to ask which packets.
@@ -200,28 +225,52 @@ impl<'v> View<'v> {
         self.shape.discards
     }
 
+    /// The same, at one place for all who do it seldom.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    #[inline(never)]
+    pub(crate) fn meet_apart(&self, direction: Direction, flow: Flow) -> Result<(u32, Met), Undecided> {
+        self.meet(direction, &flow)
+    }
+
     /// The first rule that matches, whatever may be meant.
-    #[inline]
-    fn first(&self, direction: Direction, flow: &Flow) -> Option<Decision> {
-        let fits = |rule: &Rule| {
+    #[inline(always)]
+    fn first(&self, direction: Direction, flow: &Flow) -> Option<(u32, Met)> {
+        let (start, len) = match self.tree(flow) {
+            Part::Run { start, len } => (start, len.get()),
+            Part::Node(root) => return self.first_below(root, direction, *flow),
+        };
+        // A few rules are looked at where they stand.
+        for (place, slot) in self.run(start, 0..len, u32::MAX) {
+            let (source, destination) = slot.rule.selector.ends(direction);
+            if flow.fits(source, destination) {
+                return Some((slot.rank, Met { action: slot.rule.action, slot: place }));
+            }
+        }
+        None
+    }
+
+    /// Takes the flow itself: it would have to be put into memory for everybody who may come here, to lend it.
+    #[inline(never)]
+    fn first_below(&self, root: u32, direction: Direction, flow: Flow) -> Option<(u32, Met)> {
+        self.descend(root, u32::MAX, &Query::fitting(direction, &flow), |rule| {
             let (source, destination) = rule.selector.ends(direction);
             flow.fits(source, destination)
-        };
-        match self.tree(flow) {
-            // A few rules are looked at where they stand.
-            run @ Part::Run { .. } => self.run(run, u32::MAX, fits),
-            tree => self.descend(tree, u32::MAX, &Query::fitting(direction, flow), fits),
-        }
+        })
     }
 
     /// Whether a rule before this place that does not let pass may be about this packet, were all of it to be read.
     #[cold]
-    fn may_be_meant_before(&self, rank: u32, direction: Direction, flow: &Flow) -> bool {
+    fn may_be_meant_before(&self, rank: u32, direction: Direction, flow: Flow) -> bool {
         let may_fit = |rule: &Rule| {
             let (source, destination) = rule.selector.ends(direction);
             rule.action != Action::Bypass && flow.may_fit(source, destination)
         };
-        self.descend(self.tree(flow), rank, &Query::possible(direction, flow), may_fit).is_some()
+        match self.tree(&flow) {
+            Part::Run { start, len } => self.run(start, 0..len.get(), rank).any(|(_, slot)| may_fit(&slot.rule)),
+            Part::Node(root) => self.descend(root, rank, &Query::possible(direction, &flow), may_fit).is_some(),
+        }
     }
 
     #[inline]
@@ -229,43 +278,56 @@ impl<'v> View<'v> {
         if flow.source.is_ipv4() { self.shape.v4 } else { self.shape.v6 }
     }
 
-    /// The first rule before `limit` in a run that fits.
-    #[inline]
-    fn run(&self, run: Part, limit: u32, fits: impl Fn(&Rule) -> bool) -> Option<Decision> {
-        let Part::Run { start, len } = run else { return None };
-        let slots = self.slots.get(start as usize..).unwrap_or_default().iter().take(len.get() as usize);
-        let before = slots.take_while(|slot| slot.rank < limit);
-        let slot = before.into_iter().find(|slot| fits(&slot.rule))?;
-        Some(Decision { action: slot.rule.action, rank: slot.rank })
+    /// Those of these rules of the run that begins at `start` that stand before `limit`, with the numbers of their slots.
+    #[inline(always)]
+    fn run(&self, start: u32, rules: impl Iterator<Item = u32>, limit: u32) -> impl Iterator<Item = (u32, &'v Slot)> {
+        let run = self.slots.get(start as usize..).unwrap_or_default();
+        let slots = rules.map_while(move |number| Some((start.wrapping_add(number), run.get(number as usize)?)));
+        slots.take_while(move |(_, slot)| slot.rank < limit)
     }
 
     /// The first rule before `limit` in a part of the tree that fits.
-    fn descend(&self, part: Part, limit: u32, query: &Query, fits: impl Fn(&Rule) -> bool) -> Option<Decision> {
-        let (mut best, mut limit) = (None, limit);
-        // Each node leaves two parts for later at most.
-        let mut later: heapless::Vec<Part, { 2 * DEPTH + 2 }> = heapless::Vec::new();
-        let mut next = Some(part);
-        while let Some(part) = next {
-            match part {
-                Part::Run { .. } => {
-                    if let Some(found) = self.run(part, limit, &fits) {
-                        limit = found.rank;
-                        best = Some(found);
-                    }
+    fn descend(&self, root: u32, mut limit: u32, query: &Query, fits: impl Fn(&Rule) -> bool) -> Option<(u32, Met)> {
+        let mut best = None;
+        // On each level, what lies across and children for later at most.
+        let mut later: heapless::Vec<Range<u32>, { 2 * DEPTH }> = heapless::Vec::new();
+        let mut nodes = root..root.saturating_add(1);
+        loop {
+            let Some(number) = nodes.next() else {
+                match later.pop() {
+                    Some(before) => nodes = before,
+                    None => return best,
                 }
-                Part::Node(node) => {
-                    if let Some(node) = self.nodes.get(node as usize).filter(|node| node.first < limit) {
-                        let (first, last) = query.span(node.dimension);
-                        let sides = [(node.across, true), (node.above, last >= node.at), (node.below, first < node.at)];
-                        for (part, _) in sides.into_iter().filter(|(part, meets)| *meets && *part != Part::EMPTY) {
-                            // There is room: no tree is deeper than it is allowed to grow.
-                            _ = later.push(part);
-                        }
-                    }
+                continue;
+            };
+            let Some(node) = self.nodes.get(number as usize).filter(|node| node.first < limit) else { continue };
+            let found = match node.kind {
+                Kind::Run if node.len as usize <= RUN => {
+                    let (mut candidates, len) = (node.candidates(query), node.len);
+                    let rules = core::iter::from_fn(|| {
+                        let next = candidates.trailing_zeros();
+                        candidates &= candidates.wrapping_sub(1);
+                        (next < len).then_some(next)
+                    });
+                    self.run(node.start, rules, limit).find(|(_, slot)| fits(&slot.rule))
                 }
+                Kind::Run => self.run(node.start, 0..node.len, limit).find(|(_, slot)| fits(&slot.rule)),
+                Kind::Branching { across } => {
+                    let rest = replace(&mut nodes, node.children(across, query));
+                    // There is room: no tree is deeper than it is allowed to grow.
+                    if !rest.is_empty() {
+                        _ = later.push(rest);
+                    }
+                    if across {
+                        _ = later.push(node.start..node.start.saturating_add(1));
+                    }
+                    None
+                }
+            };
+            if let Some((place, slot)) = found {
+                limit = slot.rank;
+                best = Some((slot.rank, Met { action: slot.rule.action, slot: place }));
             }
-            next = later.pop();
         }
-        best
     }
 }

@@ -85,15 +85,9 @@ fn protocol(local: u8, remote: u8) -> Span<u32> {
     }
 }
 
-/// What a packet asks with.
+/// What a packet asks with: an interval of each dimension.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Query {
-    local: u128,
-    remote: u128,
-    local_port: Span<u32>,
-    remote_port: Span<u32>,
-    protocol: Span<u32>,
-}
+pub(super) struct Query([Span<u128>; Dimension::ALL.len()]);
 
 impl Query {
     /// For the rules that fit a packet.
@@ -126,23 +120,17 @@ impl Query {
         (source, destination): (Span<u32>, Span<u32>),
         protocol: Span<u32>,
     ) -> Self {
-        let (from, to) = (number(flow.source), number(flow.destination));
-        match direction {
-            Direction::Out => Self { local: from, remote: to, local_port: source, remote_port: destination, protocol },
-            Direction::In | Direction::Forward => {
-                Self { local: to, remote: from, local_port: destination, remote_port: source, protocol }
-            }
-        }
+        let single = |addr| (number(addr), number(addr));
+        let (from, to) = ((single(flow.source), wide(source)), (single(flow.destination), wide(destination)));
+        let ((local, local_port), (remote, remote_port)) = match direction {
+            Direction::Out => (from, to),
+            Direction::In | Direction::Forward => (to, from),
+        };
+        Self([remote, local, remote_port, local_port, wide(protocol)])
     }
 
     #[inline]
     pub(super) fn span(&self, dimension: Dimension) -> Span<u128> {
-        match dimension {
-            Dimension::Remote => (self.remote, self.remote),
-            Dimension::Local => (self.local, self.local),
-            Dimension::RemotePort => wide(self.remote_port),
-            Dimension::LocalPort => wide(self.local_port),
-            Dimension::Protocol => wide(self.protocol),
-        }
+        self.0.get(dimension as usize).copied().unwrap_or((0, u128::MAX))
     }
 }

@@ -277,9 +277,11 @@ fn an_index_needs_room_and_numbers_of_its_own() {
 
 #[test]
 fn memory_of_a_rule_is_what_the_documentation_says() {
-    assert_eq!((size_of::<Slot>(), size_of::<Node>()), (104, 48));
-    // Half a node each: 128 octets for a policy.
-    assert!(size_of::<Slot>() + size_of::<Node>() / 2 <= 128);
+    assert_eq!((size_of::<Slot>(), size_of::<Node>()), (100, 64));
+    assert_eq!(align_of::<Node>(), 64);
+    for rules in [9, 100, 100_000] {
+        assert!(rules * size_of::<Slot>() + Index::nodes(rules) * size_of::<Node>() <= 128 * rules);
+    }
 }
 
 /// A rule for each host, all of one action.
