@@ -89,6 +89,11 @@ impl<'a, R: Rules> Policies<'a, R> {
             && matches!(self.decide(direction, flow, 0), Ok((Decision { action: Action::Discard, .. }, _)))
     }
 
+    /// Of each rule in order, then of rules there might be.
+    pub(super) const fn hits(&self) -> &[Hits] {
+        self.hits
+    }
+
     /// The rules in order, with their hits.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Rule, Hits)> {
         let hits = self.hits.iter().copied().chain(core::iter::repeat(Hits::NONE));
