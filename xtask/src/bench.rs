@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the project's measurements.
 
+mod start;
+
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -25,7 +27,8 @@ enum What {
     Spd,
     /// IKE messages, rekeys, timers and lookups on a host with 10, 1,000 and 10,000 SAs.
     Ike,
-    /// What 4,000 and 20,000 peers cost while a gateway starts, and when it is reloaded.
+    /// What thousands of configured peers cost a gateway, and the daemon with all that it asks of the kernel: start, status,
+    /// reload, memory.
     Start,
     /// The Raspberry Pi image: instructions a frame beside a copy of its octets, time to network, sizes.
     Rpi,
@@ -43,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Esp => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "esp"]))?,
         What::Spd => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "spd"]))?,
         What::Ike => succeed(&mut cargo(&["bench", "-p", "ike-core", "--bench", "scale"]))?,
-        What::Start => succeed(&mut cargo(&["bench", "-p", "gateway-core", "--bench", "start"]))?,
+        What::Start => return start::run(),
         What::Rpi => crate::rpi::bench::run()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -19,60 +19,39 @@ use ipsec_core::time::Instant;
 use super::status::{carrier, ike_status, selectors, spi};
 use super::{Daemon, IkeEndpoint};
 use crate::control::protocol::{Discarded, Flow, Sa, Show, ShownIke};
-use crate::plane::{Engines, Plane};
+use crate::ledger::Entry;
 
 impl Daemon {
-    /// Everything for `show`.
+    /// Everything for `show`. An engine is held for single SAs, and for what it counted of a few rules: packets go on in
+    /// between.
     pub(crate) fn show(&mut self) -> Show {
         let discards = discards(&self.discarded());
-        let held = Held::by(&self.plane);
-        let known = Known::of(&self.gateway, &self.endpoint, &self.engines, self.clock.now());
-        Show { spd: held.flows(&known), discards, sad: held.sas(&known), ike: known.ike_sas() }
-    }
-}
-
-/// What is in the engines.
-pub(super) struct Held {
-    rules: Vec<(Rule, Hits)>,
-    inbound: Vec<Status>,
-    outbound: Vec<Status>,
-}
-
-impl Held {
-    /// Each engine is locked while it is copied. What that means is looked up afterwards, and packets go on meanwhile.
-    pub(super) fn by(plane: &Plane) -> Self {
-        let inbound = plane.inbound().sas().collect();
-        let engine = plane.outbound();
-        let rules = engine.rules().map(|(rule, hits)| (*rule, hits)).collect();
-        Self { rules, inbound, outbound: engine.sas().collect() }
-    }
-
-    pub(super) fn flows(&self, known: &Known<'_>) -> Vec<Flow> {
-        self.rules.iter().flat_map(|(rule, hits)| known.flows(rule, *hits)).collect()
-    }
-
-    pub(super) fn sas(&self, known: &Known<'_>) -> Vec<Sa> {
-        let inbound = self.inbound.iter().map(|sa| known.sa(sa, Half::Inbound));
-        let outbound = self.outbound.iter().map(|sa| known.sa(sa, Half::Outbound));
-        inbound.chain(outbound).collect()
+        let known = Known::of(&self.gateway, &self.endpoint, self.clock.now());
+        let rules = self.gateway.rules().iter().zip(self.engines.hits());
+        let spd = rules.flat_map(|(rule, hits)| known.flows(rule, hits)).collect();
+        let of = |half| self.engines.sas(half).map(move |(pair, sa)| (half, pair, sa));
+        let sas = of(Half::Inbound).chain(of(Half::Outbound));
+        let sad = sas.map(|(half, pair, sa)| known.sa(half, pair, &sa)).collect();
+        let accounts = self.gateway.accounts(&self.engines);
+        let accounts = accounts.iter().map(|(account, totals)| Entry::of(account, totals)).collect();
+        Show { spd, discards, sad, ike: known.ike_sas(), accounts }
     }
 }
 
 /// What IKE and the configuration know, by what is asked for: nothing is searched through for each rule and each SA.
-pub(super) struct Known<'d> {
+struct Known<'d> {
     endpoint: &'d IkeEndpoint,
     now: Instant,
     /// Where peers are; of several parties that share one, the first.
     connected: BTreeMap<PeerId, IpAddr>,
     /// What SAs of the engines are the halves of.
-    engines: &'d Engines,
     pairs: BTreeMap<Pair, ChildView<'d>>,
     /// The SAs of each child that none has replaced.
     standing: BTreeMap<PolicyId, Vec<ChildView<'d>>>,
 }
 
 impl<'d> Known<'d> {
-    pub(super) fn of(gateway: &Gateway, endpoint: &'d IkeEndpoint, engines: &'d Engines, now: Instant) -> Self {
+    fn of(gateway: &Gateway, endpoint: &'d IkeEndpoint, now: Instant) -> Self {
         let (mut connected, mut standing) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
         for ike in endpoint.ike_sas().filter(|ike| ike.state == SaState::Established) {
             if let Some(peer) = ike.peer {
@@ -83,11 +62,11 @@ impl<'d> Known<'d> {
             standing.entry(policy_of(view.config)).or_default().push(view);
         }
         let pairs = gateway.pairs().filter_map(|(pair, child)| Some((pair, endpoint.child_sa(child)?))).collect();
-        Self { endpoint, now, connected, engines, pairs, standing }
+        Self { endpoint, now, connected, pairs, standing }
     }
 
     /// Every IKE SA, those of one peer together.
-    pub(super) fn ike_sas(&self) -> Vec<ShownIke> {
+    fn ike_sas(&self) -> Vec<ShownIke> {
         let peers = self.endpoint.pad();
         let identities = |view: &IkeView| view.peer.map(|peer| Identities::of(peer, peers)).unwrap_or_default();
         let shown = self.endpoint.ike_sas().map(|view| ShownIke {
@@ -149,8 +128,8 @@ impl<'d> Known<'d> {
     }
 
     /// An SA of an engine, and what it is a half of.
-    fn sa(&self, sa: &Status, half: Half) -> Sa {
-        let view = self.engines.pair_of(half, sa.id, sa.spi).and_then(|pair| self.pairs.get(&pair));
+    fn sa(&self, half: Half, pair: Pair, sa: &Status) -> Sa {
+        let view = self.pairs.get(&pair);
         let child = self.endpoint.pad().get_child(child_of(sa.policy));
         let (local, remote) = (sa.path.local.ip().to_string(), sa.path.remote.ip().to_string());
         let (direction, from, to) = match half {

@@ -1,13 +1,14 @@
 //! The engines of `ipsec-core` as a data plane, wherever they are.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::fmt;
 
 use ipsec_core::crypto::PacketCrypto;
 use ipsec_core::error;
 use ipsec_core::net::{Encap, Path, Spi};
 use ipsec_core::sa::{Event, InboundParams, OutboundParams, SaId, Status};
-use ipsec_core::spd::Rule;
+use ipsec_core::spd::{Hits, Rule};
 use ipsec_core::time::Instant;
 
 use crate::policy::{self, Inbound, Outbound};
@@ -188,6 +189,39 @@ impl<O, I> Engines<O, I> {
     }
 }
 
+/// So much is copied of what an engine counted while it is held.
+const PIECE: usize = 64;
+
+impl<'o, 'i, P, Q, O, I> Engines<O, I>
+where
+    P: PacketCrypto<AeadKey: 'o>,
+    Q: PacketCrypto<AeadKey: 'i>,
+    O: Hold<Engine = Outbound<'o, P>>,
+    I: Hold<Engine = Inbound<'i, Q>>,
+{
+    /// The SAs of one direction, the oldest pair first, each as it is when the iterator comes to it.
+    pub fn sas(&self, half: Half) -> impl Iterator<Item = (Pair, Status)> {
+        self.pairs.iter().filter_map(move |(pair, halves)| Some((*pair, self.status(half, halves.get(half)?.0)?)))
+    }
+
+    /// What was counted of the rules that packets met on their way out, in the order of the rules, then of rules there might
+    /// be. The engine is held for some at a time.
+    pub fn hits(&self) -> impl Iterator<Item = Hits> {
+        let piece = move |from: usize| {
+            let copy = |rest: &[Hits]| rest.iter().take(PIECE).copied().collect::<Vec<_>>();
+            self.outbound.with(|engine| engine.hits().get(from..).map(copy)).filter(|piece| !piece.is_empty())
+        };
+        (0..).step_by(PIECE).map_while(piece).flatten()
+    }
+
+    fn status(&self, half: Half, id: SaId) -> Option<Status> {
+        match half {
+            Half::Inbound => self.inbound.with(|engine| engine.sa(id)),
+            Half::Outbound => self.outbound.with(|engine| engine.sa(id)),
+        }
+    }
+}
+
 impl<'o, 'i, P, Q, O, I> DataPlane for Engines<O, I>
 where
     P: PacketCrypto<AeadKey: 'o>,
@@ -258,12 +292,7 @@ where
     }
 
     fn usage(&self, pair: Pair, half: Half) -> Option<Usage> {
-        let id = self.id(pair, half)?;
-        let status = match half {
-            Half::Inbound => self.inbound.with(|engine| engine.sa(id)),
-            Half::Outbound => self.outbound.with(|engine| engine.sa(id)),
-        };
-        status.map(|status| used(&status))
+        self.status(half, self.id(pair, half)?).map(|status| used(&status))
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -267,6 +267,11 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         self.policies.iter()
     }
 
+    /// What was counted of the rules, in their order and beyond: for who would not look at all of them at once.
+    pub fn hits(&self) -> &[Hits] {
+        self.policies.hits()
+    }
+
     /// The SAs, for display.
     pub fn sas(&self) -> impl Iterator<Item = Status> {
         self.sad.iter().map(|(id, sa)| sa.status(id))

@@ -96,6 +96,11 @@ impl<'a, R: Rules> Policies<'a, R> {
             && matches!(self.meet(direction, *flow), Ok(Met { action: Action::Discard, .. }))
     }
 
+    /// Of each rule in order, then of rules there might be.
+    pub(super) const fn hits(&self) -> &[Hits] {
+        self.hits
+    }
+
     /// The rules in order, with their hits.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Rule, Hits)> {
         let places = self.view().into_iter().flat_map(|view| view.places());

@@ -9,7 +9,6 @@ use ipsec_core::net::Path as Way;
 
 use super::*;
 use crate::control::protocol::Show;
-use crate::daemon::show::{Held, Known};
 
 /// Where the daemon is called.
 const OURS: &str = "192.0.2.2:500";
@@ -167,19 +166,44 @@ fn f_71_a_rule_that_an_sa_carries_is_not_narrowed_and_neither_is_one_without() {
 }
 
 #[test]
-fn f_32_packets_go_on_while_what_the_engines_hold_is_made_readable() {
+fn f_32_packets_go_on_while_a_status_is_put_into_words() {
     in_a_network_of_its_own(|| {
         let (mut daemon, inputs, _folder) = daemon_of("readable", &peer("cloud", "one.lab", "10.1.0.0/16"));
         Caller::new("one", 1, "10.1.0.0/16").connect(&mut daemon);
-        // It ends only where nobody has them, and gives them back.
-        let held = Held::by(&daemon.plane);
-        let engines = (daemon.plane.outbound(), daemon.plane.inbound());
-        let known = Known::of(&daemon.gateway, &daemon.endpoint, &daemon.engines, daemon.clock.now());
-        assert_eq!((held.flows(&known).len(), held.sas(&known).len(), known.ike_sas().len()), (3, 2, 1));
-        drop(engines);
         let snapshot = daemon.look();
+        // It ends only where nobody has them.
         let _engines = (daemon.plane.outbound(), daemon.plane.inbound());
         assert!(snapshot.told().peers[0].children[0].spi_in.is_some());
+        drop(inputs);
+    });
+}
+
+#[test]
+fn f_32_packets_go_on_between_one_sa_and_the_next_and_between_some_rules_and_the_next_while_they_are_shown() {
+    in_a_network_of_its_own(|| {
+        let parties = [("one", 1), ("two", 3)];
+        let peers = parties.map(|(name, number)| peer(name, &format!("{name}.lab"), &format!("10.1.{number}.0/24")));
+        // Before the others, so that these stand behind many.
+        let policy = |net: u8| format!("[[policy]]\naction = \"discard\"\nremote = \"10.77.{net}.0/24\"\n");
+        let config = peers.concat() + &(0..100).map(policy).collect::<String>();
+        let (mut daemon, inputs, _folder) = daemon_of("shown", &config);
+        for (name, number) in parties {
+            Caller::new(name, number, &format!("10.1.{number}.0/24")).connect(&mut daemon);
+        }
+        let (plane, now) = (Arc::clone(&daemon.plane), daemon.clock.now());
+        let (mut sas, mut hits) = (daemon.engines.sas(Half::Outbound), daemon.engines.hits());
+        assert_eq!((sas.next().unwrap().1.packets, hits.next().unwrap().outbound), (0, 0));
+        // Would wait for ever, or come too late, if the engine were locked over all of them.
+        let inner = packet([10, 1, 3, 9]);
+        let mut buffer = [vec![0; HEADROOM], inner.clone(), vec![0; TAILROOM]].concat();
+        let mut sealed = PacketBuf::new(&mut buffer, HEADROOM, inner.len()).unwrap();
+        let mut engine = plane.outbound();
+        let Ok(Verdict::Protect(sa)) = engine.classify(now, &inner) else { panic!("there is an SA") };
+        engine.seal(now, sa, &mut sealed).unwrap();
+        drop(engine);
+        assert_eq!(sas.map(|(_, sa)| sa.packets).collect::<Vec<_>>(), [1]);
+        let rules = daemon.gateway.rules().len();
+        assert_eq!((rules, hits.take(rules - 1).map(|hits| hits.outbound).sum::<u64>()), (102, 1));
         drop(inputs);
     });
 }
@@ -205,6 +229,36 @@ fn f_32_packets_go_on_between_one_peer_and_the_next_while_a_status_is_made() {
         drop(engine);
         assert_eq!(shown.next().unwrap().children[0].totals.packets_out, 1);
         drop(shown);
+        drop(inputs);
+    });
+}
+
+#[test]
+fn what_goes_through_an_sa_that_stands_is_kept_while_it_does_and_shown_on_its_account() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, inputs, folder) = daemon_of("account", &peer("cloud", "any", "10.1.0.0/16"));
+        Caller::new("one", 1, "10.1.0.0/16").connect(&mut daemon);
+        let (plane, now, inner) = (Arc::clone(&daemon.plane), daemon.clock.now(), packet([10, 1, 0, 9]));
+        let mut buffer = [vec![0; HEADROOM], inner.clone(), vec![0; TAILROOM]].concat();
+        let mut sealed = PacketBuf::new(&mut buffer, HEADROOM, inner.len()).unwrap();
+        let mut engine = plane.outbound();
+        let Ok(Verdict::Protect(sa)) = engine.classify(now, &inner) else { panic!("there is an SA") };
+        engine.seal(now, sa, &mut sealed).unwrap();
+        drop(engine);
+        let shown = daemon.show().accounts;
+        let [account] = &shown[..] else { panic!("{shown:?}") };
+        assert_eq!([&*account.peer, &account.child, &account.party], ["cloud", "net", "one.lab"]);
+        assert_eq!((account.packets_out, account.bytes_out, account.packets_in), (1, 28, 0));
+        daemon.settle();
+        let file = folder.0.join("state/accounts.jsonl");
+        let (mut kept, until) = (String::new(), Instant::now() + DOZE);
+        while kept.is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+            kept = fs::read_to_string(&file).unwrap_or_default();
+        }
+        let line = serde_json::to_string(account).unwrap();
+        assert!(kept.lines().any(|kept| kept == line), "{line} in {kept}");
+        assert!(daemon.ledger.due().is_some_and(|due| due > Instant::now()));
         drop(inputs);
     });
 }
