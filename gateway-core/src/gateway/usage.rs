@@ -33,8 +33,7 @@ impl Totals {
         }
     }
 
-    /// Adds what went elsewhere on the same account.
-    pub fn add(&mut self, more: Self) {
+    pub(super) fn add(&mut self, more: Self) {
         self.bytes_in = self.bytes_in.saturating_add(more.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(more.bytes_out);
         self.packets_in = self.packets_in.saturating_add(more.packets_in);
