@@ -67,6 +67,10 @@ pub(crate) enum Command {
         /// Log one JSON object a line instead of text
         #[arg(long)]
         log_json: bool,
+        /// The directory for what is to last: what went through, on whose account [default: the one that systemd names in
+        /// STATE_DIRECTORY, otherwise none]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
     },
     /// Check a configuration: 0 when it is fine, 2 with file:line:column when not
     Check {
@@ -126,7 +130,7 @@ pub(crate) enum Command {
     },
     /// Open what a daemon that ended left blocked, so that it passes in clear; refused while a daemon runs
     Release,
-    /// Show policies and SAs: flows and SAD in the style of `ipsecctl -s all`
+    /// Show policies and SAs, flows and SAD in the style of `ipsecctl -s all`, and accounts
     Show {
         /// Only one of them
         what: Option<What>,
@@ -173,6 +177,8 @@ pub(crate) enum What {
     Sa,
     /// The IKE SAs
     Ike,
+    /// What went through, on whose account: over rekeys and reloads, and over restarts where the daemon has a directory for it
+    Accounts,
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
@@ -197,6 +203,7 @@ mod tests {
     fn the_contract_of_the_command_line_is_kept() {
         for line in [
             "run --config f",
+            "run --state d",
             "check --config f",
             "doctor --config f",
             "--control s status --json",
@@ -218,6 +225,7 @@ mod tests {
             "show spd --json",
             "show sa",
             "show ike",
+            "show accounts --json",
         ] {
             let arguments = std::iter::once("portcullis").chain(line.split(' '));
             assert!(Cli::try_parse_from(arguments).is_ok(), "{line}");

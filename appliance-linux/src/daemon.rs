@@ -29,6 +29,7 @@ use ipsec_core::spd::PolicyId;
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, enabled, error, info, warn};
 
+use crate::boundary::watch::Touched;
 use crate::boundary::{Owner, TAKEN, TAKEN_HINT};
 use crate::capacity::{Capacity, Need, SPARE_IKE_SAS};
 use crate::clock::Clock;
@@ -38,6 +39,7 @@ use crate::control::server::Server;
 use crate::control::waiting::Waiting;
 use crate::early::Early;
 use crate::inbox::{Inbox, Input};
+use crate::ledger::Ledger;
 use crate::logging::{self, Throttle};
 use crate::machine::{Machine, Trouble, trouble};
 use crate::pending::Pending;
@@ -79,7 +81,7 @@ pub(crate) enum Ended {
 }
 
 /// Runs the daemon until it is asked to end.
-pub(crate) fn run(path: &Path, control: Option<PathBuf>, json: bool) -> Ended {
+pub(crate) fn run(path: &Path, control: Option<PathBuf>, state: Option<PathBuf>, json: bool) -> Ended {
     let loaded = match configuration::load(path) {
         Ok(loaded) => loaded,
         Err(lines) => {
@@ -91,7 +93,8 @@ pub(crate) fn run(path: &Path, control: Option<PathBuf>, json: bool) -> Ended {
     let level = logging::start(filter(config.gateway.log), json);
     warnings.iter().for_each(|line| warn!("{line}"));
     let control = control.unwrap_or_else(|| PathBuf::from(&config.gateway.control));
-    match Daemon::start(path, &control, config, level) {
+    let state = state.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from));
+    match Daemon::start(path, &control, state.as_deref(), config, level) {
         Ok((daemon, inputs)) => daemon.serve(&inputs),
         Err(trouble) => {
             error!("{trouble}");
@@ -130,6 +133,8 @@ pub(crate) struct Daemon {
     pub(crate) waiting: Waiting,
     /// A configuration that the boundary is being told of.
     reload: Option<Reload>,
+    /// What the kernel has told of since it was looked at.
+    touched: Touched,
     /// Log lines about messages that came in, those that answer them, and those that could not be sent: strangers decide how
     /// many there are.
     received: Throttle,
@@ -139,6 +144,8 @@ pub(crate) struct Daemon {
     server: Option<Server>,
     /// Who wants to hear what happens.
     events: Events,
+    /// What went through, over restarts.
+    ledger: Ledger,
     /// What was shown last.
     published: Published,
 }
@@ -147,6 +154,7 @@ impl Daemon {
     fn start(
         path: &Path,
         control: &Path,
+        state: Option<&Path>,
         config: Config,
         level: logging::Level,
     ) -> Result<(Self, Receiver<Input>), Trouble> {
@@ -185,7 +193,9 @@ impl Daemon {
             half_open_limit: SPARE_IKE_SAS / 2,
             ..endpoint::Settings::default()
         };
-        let (gateway, peers) = Gateway::new(config);
+        let (mut gateway, peers) = Gateway::new(config);
+        let (ledger, before) = Ledger::open(state);
+        gateway.bring_forward(before);
         let engines = plane.engines();
         let endpoint = endpoint_for(&capacity, peers, settings)?;
         let to_inbox = inbox.clone();
@@ -209,11 +219,13 @@ impl Daemon {
             resolver,
             waiting: Waiting::default(),
             reload: None,
+            touched: Touched::default(),
             received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             sent: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
             server: Some(server),
             events,
+            ledger,
             published: Published::default(),
         };
         let (gateway, mut parts) = daemon.lend();
@@ -255,7 +267,8 @@ impl Daemon {
                     let stops = self.stops.clone();
                     let more = std::iter::from_fn(|| inputs.try_recv().ok()).take(TURN);
                     let more = more.take_while(move |_| stops.count() == 0);
-                    if let Some(ended) = std::iter::once(first).chain(more).find_map(|input| self.take(input)) {
+                    let mut all = std::iter::once(first).chain(more);
+                    if let Some(ended) = all.find_map(|input| self.take(input)).or_else(|| self.follow_kernel()) {
                         break ended;
                     }
                 }
@@ -267,6 +280,7 @@ impl Daemon {
         notify::notify("STOPPING=1");
         self.say_farewell(inputs);
         self.server = None;
+        self.ledger.close(self.gateway.accounts(&self.engines));
         self.machine.stop();
         info!("portcullis ends");
         ended
@@ -284,7 +298,7 @@ impl Daemon {
         let due = self.due();
         let core = due.map(|due| due.since(now));
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        let waits = [self.waiting.deadline(), self.pending.deadline(), self.machine.deadline()];
+        let waits = [self.waiting.deadline(), self.pending.deadline(), self.machine.deadline(), self.ledger.due()];
         let sweep = (!self.early.is_empty()).then_some(SWEEP);
         waits.map(|at| at.map(until)).into_iter().chain([core, sweep]).flatten().min().unwrap_or(DOZE).min(DOZE)
     }
@@ -297,14 +311,25 @@ impl Daemon {
             Input::Wish(Wish::Stop) => {} // woke us; it is counted
             Input::Wish(Wish::Reload) => self.reload(None),
             Input::Resolved { question, result } => self.found(&question, result),
-            Input::BoundaryTouched(touched) => {
-                if let Err(error) = self.machine.reconcile(touched) {
-                    error!("the TUN device failed: {error}");
-                    return Some(Ended::Failed);
-                }
-            }
-            Input::AddressesChanged => self.readdress(),
+            Input::Touched(touched) => self.touched.add(touched),
             Input::Guarded => {} // woke us
+        }
+        None
+    }
+
+    /// Looks at what the kernel told of, once for all that it told meanwhile: what we change ourselves it tells too, and of
+    /// thousands of routes again and again. `Some` when that ends the daemon.
+    fn follow_kernel(&mut self) -> Option<Ended> {
+        let touched = std::mem::take(&mut self.touched);
+        if !touched.any() {
+            return None;
+        }
+        if let Err(error) = self.machine.reconcile(touched) {
+            error!("the TUN device failed: {error}");
+            return Some(Ended::Failed);
+        }
+        if touched.addresses {
+            self.readdress();
         }
         None
     }
@@ -399,6 +424,9 @@ impl Daemon {
         if let Some(outcome) = self.machine.routed() {
             self.finish_reload(outcome);
         }
+        if self.ledger.due().is_some_and(|due| due <= Instant::now()) {
+            self.ledger.keep(Instant::now(), self.gateway.accounts(&self.engines));
+        }
         let now = self.clock.now();
         if self.due().is_some_and(|due| due <= now) {
             // Rekeys begin here with a key exchange, and packets go on meanwhile.
@@ -490,10 +518,11 @@ impl Daemon {
                 // Nothing new begins any more; answers to our Deletes are what we wait for.
                 Ok(Input::News(news @ News::Ike { .. })) => drop(self.take(Input::News(news))),
                 // The end leaves the boundary closed, whoever opened it meanwhile.
-                Ok(Input::BoundaryTouched(touched)) => drop(self.take(Input::BoundaryTouched(touched))),
+                Ok(Input::Touched(touched)) => self.touched.add(touched),
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            let _ = self.follow_kernel(); // it ends
         }
     }
 }

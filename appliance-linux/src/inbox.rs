@@ -20,10 +20,8 @@ pub(crate) enum Input {
     Wish(Wish),
     /// From the resolver: the addresses of a name.
     Resolved { question: Locate, result: Result<Vec<IpAddr>, String> },
-    /// From the kernel: something of the boundary may have changed.
-    BoundaryTouched(Touched),
-    /// From the kernel: interfaces or addresses changed.
-    AddressesChanged,
+    /// From the kernel: something of the boundary, or interfaces and addresses, may have changed.
+    Touched(Touched),
     /// From the thread that runs nft: it is done with something.
     Guarded,
 }

@@ -106,10 +106,7 @@ impl Machine {
         // Watched from before the first change, so that nothing is missed in between.
         let to_inbox = inbox.clone();
         watch::start(move |touched| {
-            to_inbox.send(Input::BoundaryTouched(touched));
-            if touched.addresses {
-                to_inbox.send(Input::AddressesChanged);
-            }
+            to_inbox.send(Input::Touched(touched));
         })
         .map_err(|error| trouble("the kernel's routes cannot be watched", &error))?;
         let inbox = inbox.clone();

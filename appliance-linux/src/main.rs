@@ -14,6 +14,7 @@ mod doctor;
 mod early;
 mod hardening;
 mod inbox;
+mod ledger;
 mod listen;
 mod logging;
 mod machine;
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     let Cli { control, command } = cli;
     let socket = control.clone().unwrap_or_else(|| PathBuf::from(Settings::CONTROL));
     let code = match command {
-        Command::Run { file, log_json } => match daemon::run(file.path(), control, log_json) {
+        Command::Run { file, log_json, state } => match daemon::run(file.path(), control, state, log_json) {
             Ended::Asked => 0,
             Ended::Failed => FAILED,
             Ended::Configuration => REFUSED,
@@ -269,6 +270,7 @@ fn ask(socket: &Path, request: &Request, json: bool, what: Option<cli::What>) ->
             Some(cli::What::Spd) => print_json(&show.spd),
             Some(cli::What::Sa) => print_json(&show.sad),
             Some(cli::What::Ike) => print_json(&show.ike),
+            Some(cli::What::Accounts) => print_json(&show.accounts),
             None => print_json(show),
         },
         Answer::Show { show } => {

@@ -18,6 +18,8 @@ use nix::unistd::{Pid, pipe};
 use namespace::in_a_network_of_its_own;
 use src::netlink;
 
+#[path = "daemon/accounts.rs"]
+mod accounts;
 #[path = "daemon/capacity.rs"]
 mod capacity;
 #[path = "../src/namespace.rs"]
@@ -94,6 +96,7 @@ impl Daemon {
     fn start(&mut self, path: &str, log: Stdio) {
         let mut run = self.command(&["run", "--config"]);
         run.arg(self.folder.join("config")).env("NOTIFY_SOCKET", self.folder.join("notify")).env("PATH", path);
+        run.env("STATE_DIRECTORY", self.folder.join("state"));
         self.process = Some(run.stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 

@@ -58,7 +58,7 @@ use crate::policy;
 pub use operator::{Change, Unknown};
 pub use report::{Level, Report, What};
 pub use status::{ChildStatus, Identities, PeerState, PeerStatus, SaStatus, Snapshot};
-pub use usage::{Account, Ended, Totals};
+pub use usage::{Account, Accounts, Ended, Totals};
 
 use agenda::Agenda;
 use install::Installed;
@@ -145,6 +145,8 @@ pub struct Gateway {
     /// Child SAs that are gone, as far as the data plane has told what went through them; and those of which it has not.
     ended: VecDeque<Ended>,
     ending: BTreeMap<Pair, Ending>,
+    /// What went through SAs that are gone.
+    accounts: Accounts,
     /// How many SAs there were at once.
     most_sas: usize,
     questions: VecDeque<Locate>,
@@ -205,6 +207,7 @@ impl Gateway {
             reports: VecDeque::new(),
             ended: VecDeque::new(),
             ending: BTreeMap::new(),
+            accounts: Accounts::new(),
             most_sas: 0,
             questions: VecDeque::new(),
             discarded: Discarded::default(),
@@ -402,7 +405,7 @@ impl Gateway {
     }
 
     /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one. Who was there under
-    /// the same name goes on counting, is known to have been up, is held down or wished for if it was, and is made anew if it
+    /// the same name goes on counting rekeys, is known to have been up, is held down or wished for if it was, and is made anew if it
     /// was `ended` with its number.
     fn follow(&mut self, peers: &Peers, ended: &BTreeSet<ChildConfigId>) {
         let words = self.peers.values().map(|peer| (peer.name.clone(), (peer.held, peer.wanted)));
@@ -435,7 +438,7 @@ impl Gateway {
         let left: BTreeMap<_, _> = gone.values().filter_map(|child| Some((name(child)?, child))).collect();
         for (id, name) in new {
             if let (Some(child), Some(before)) = (self.children.get_mut(&id), left.get(&name)) {
-                (child.past, child.rekeys, child.was_up) = (before.past, before.rekeys, before.was_up);
+                (child.rekeys, child.was_up) = (before.rekeys, before.was_up);
                 child.held = before.held;
                 // What is held down and yet was there, the peer wants.
                 child.wanted = before.wanted || ended.contains(&before.id);

@@ -140,7 +140,8 @@ pub trait DataPlane {
     /// It never will.
     fn install_outbound(&mut self, now: Instant, pair: Pair, params: &OutboundParams<'_>) -> Result<Progress, Refused>;
 
-    /// Ends an SA and forgets its keys. Returns what went through it; none: [`PlaneEvent::Removed`] will say.
+    /// Ends an SA and forgets its keys. Returns what went through it; none: [`PlaneEvent::Removed`] will say, or
+    /// [`PlaneEvent::Refused`] where it never was there.
     fn remove(&mut self, pair: Pair, half: Half) -> Option<Usage>;
 
     /// The peer of an SA is reached on this path from now on.

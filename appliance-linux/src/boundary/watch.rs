@@ -32,11 +32,11 @@ impl Touched {
     /// After messages were lost, or at the start.
     pub(crate) const ALL: Self = Self { routes: true, addresses: true, guard: true, ways: false, defaults: false };
 
-    fn any(self) -> bool {
+    pub(crate) fn any(self) -> bool {
         self != Self::default()
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.routes |= other.routes;
         self.addresses |= other.addresses;
         self.guard |= other.guard;

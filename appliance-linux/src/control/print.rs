@@ -6,6 +6,7 @@ use super::protocol::{
     Cause, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
 };
 use crate::cli::What;
+use crate::ledger::Entry;
 
 /// `status` as a table.
 pub(crate) struct Table<'s>(pub(crate) &'s Status);
@@ -205,6 +206,9 @@ impl Display for Databases<'_> {
         if wanted(What::Sa) {
             section(f, what.is_none(), "SAD", &show.sad, sa)?;
         }
+        if what.is_some_and(|what| what == What::Accounts) || what.is_none() && !show.accounts.is_empty() {
+            section(f, what.is_none(), "ACCOUNTS", &show.accounts, account)?;
+        }
         Ok(())
     }
 }
@@ -271,6 +275,13 @@ fn sa(f: &mut Formatter<'_>, sa: &Sa) -> fmt::Result {
     let (local, remote) = (sa.local_ts.join(" "), sa.remote_ts.join(" "));
     write!(f, "esp {} from {} to {} spi {} enc {}{udp} child {}", sa.mode, sa.from, sa.to, sa.spi, sa.suite, sa.child)?;
     writeln!(f, " for {local} == {remote}{replaced} packets {} bytes {}", sa.packets, sa.bytes)
+}
+
+fn account(f: &mut Formatter<'_>, entry: &Entry) -> fmt::Result {
+    let Entry { peer, child, party, packets_in, bytes_in, packets_out, bytes_out } = entry;
+    let party = if party.is_empty() { "-" } else { party };
+    write!(f, "account {peer}/{child} party {party} in packets {packets_in} bytes {bytes_in} ")?;
+    writeln!(f, "out packets {packets_out} bytes {bytes_out}")
 }
 
 fn ike(f: &mut Formatter<'_>, ShownIke { peer, state, ike }: &ShownIke) -> fmt::Result {

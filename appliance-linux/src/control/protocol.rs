@@ -8,6 +8,8 @@ use std::time::Duration;
 use gateway_core::cause;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::Entry;
+
 /// A request is one line of at most this many octets.
 pub(crate) const MAX_REQUEST: usize = 4096;
 
@@ -252,7 +254,7 @@ pub(crate) struct ChildStatus {
     /// As negotiated; as configured while the child is down.
     pub(crate) local_ts: Vec<String>,
     pub(crate) remote_ts: Vec<String>,
-    /// Inner octets and packets since the daemon started, over all rekeys.
+    /// Inner octets and packets over all rekeys, reloads, and restarts since there is a directory to keep that in.
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) packets_in: u64,
@@ -316,6 +318,9 @@ pub(crate) struct Show {
     pub(crate) discards: Vec<Discarded>,
     pub(crate) sad: Vec<Sa>,
     pub(crate) ike: Vec<ShownIke>,
+    /// What went through, those SAs that stand included.
+    #[serde(default)]
+    pub(crate) accounts: Vec<Entry>,
 }
 
 /// A policy, in one direction.

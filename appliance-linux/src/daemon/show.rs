@@ -19,6 +19,7 @@ use ipsec_core::time::Instant;
 use super::status::{carrier, ike_status, selectors, spi};
 use super::{Daemon, IkeEndpoint};
 use crate::control::protocol::{Discarded, Flow, Sa, Show, ShownIke};
+use crate::ledger::Entry;
 
 impl Daemon {
     /// Everything for `show`. An engine is held for single SAs, and for what it counted of a few rules: packets go on in
@@ -31,7 +32,9 @@ impl Daemon {
         let of = |half| self.engines.sas(half).map(move |(pair, sa)| (half, pair, sa));
         let sas = of(Half::Inbound).chain(of(Half::Outbound));
         let sad = sas.map(|(half, pair, sa)| known.sa(half, pair, &sa)).collect();
-        Show { spd, discards, sad, ike: known.ike_sas() }
+        let accounts = self.gateway.accounts(&self.engines);
+        let accounts = accounts.iter().map(|(account, totals)| Entry::of(account, totals)).collect();
+        Show { spd, discards, sad, ike: known.ike_sas(), accounts }
     }
 }
 

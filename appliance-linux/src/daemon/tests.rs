@@ -54,7 +54,8 @@ fn daemon_of(name: &str, config: &str) -> (Daemon, Receiver<Input>, Folder) {
     fs::create_dir_all(&folder.0).unwrap();
     let config = Config::parse(config).unwrap_or_else(|errors| panic!("{errors:?}")).0;
     let level = logging::start(LevelFilter::OFF, false);
-    let started = Daemon::start(&folder.0.join("config"), &folder.0.join("control"), config, level);
+    let (file, control, state) = (folder.0.join("config"), folder.0.join("control"), folder.0.join("state"));
+    let started = Daemon::start(&file, &control, Some(&state), config, level);
     let (daemon, inputs) = started.unwrap_or_else(|trouble| panic!("{trouble}"));
     (daemon, inputs, folder)
 }
@@ -67,6 +68,23 @@ fn add_address() {
 fn ip(line: &str) {
     let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
     assert!(Command::new("ip").args(line.split(' ')).env("PATH", path).status().unwrap().success(), "ip {line}");
+}
+
+#[test]
+fn what_the_kernel_tells_in_one_go_is_looked_at_once() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, inputs, _folder) = daemon("touched");
+        let put_back = |daemon: &Daemon| daemon.machine.boundary().health().put_back;
+        ip("route del 10.1.0.0/16 dev pcl0 table 4500");
+        (0..3).for_each(|_| assert!(daemon.take(Input::Touched(Touched::ALL)).is_none()));
+        assert_eq!(put_back(&daemon), 0, "more may have come meanwhile");
+        assert!(daemon.follow_kernel().is_none());
+        assert_eq!(put_back(&daemon), 1);
+        ip("route del 10.1.0.0/16 dev pcl0 table 4500");
+        assert!(daemon.follow_kernel().is_none());
+        assert_eq!(put_back(&daemon), 1, "it told of nothing since");
+        drop(inputs);
+    });
 }
 
 #[test]

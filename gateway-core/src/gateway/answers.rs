@@ -12,7 +12,7 @@ use super::install::Sending;
 use super::usage::Last;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
-use crate::plane::{Half, Pair, PlaneEvent, Refused};
+use crate::plane::{Half, Pair, PlaneEvent, Refused, Usage};
 
 impl Gateway {
     /// Takes up one event. An SA that is gone already has nothing left to be done about.
@@ -20,7 +20,7 @@ impl Gateway {
         match event {
             PlaneEvent::Installed { pair, half } => self.installed(now, pair, half, parts),
             PlaneEvent::Refused { pair, half, why } => self.not_installed(now, pair, half, &why, parts),
-            PlaneEvent::Removed { pair, half, usage } => self.removed(pair, half, usage, parts.endpoint.pad()),
+            PlaneEvent::Removed { pair, half, usage } => self.removed(pair, half, usage),
             PlaneEvent::Used { pair } => {
                 if let Some(child) = self.pairs.get(&pair) {
                     self.look_at(now, *child, parts);
@@ -74,7 +74,8 @@ impl Gateway {
         }
     }
 
-    /// A half that was asked for will not be there: better no SA than half a one.
+    /// A half that was asked for will not be there: better no SA than half a one. Of one that was asked to go meanwhile that is
+    /// the end.
     fn not_installed<C: IkeCrypto>(
         &mut self,
         now: Instant,
@@ -83,7 +84,9 @@ impl Gateway {
         why: &Refused,
         parts: &mut Parts<'_, '_, C>,
     ) {
-        let Some(sa) = self.pairs.get(&pair).and_then(|child| self.sas.get_mut(child)) else { return };
+        let Some(sa) = self.pairs.get(&pair).and_then(|child| self.sas.get_mut(child)) else {
+            return self.removed(pair, half, Usage::default());
+        };
         // A repeated answer answers nothing.
         let Some(underway) = sa.underway.as_mut() else { return };
         if !core::mem::take(underway.half(half)) {

@@ -1,18 +1,16 @@
 //! Child SAs that leave the data plane: what went through them is counted and told.
 
-use ike_core::pad::ChildConfigId;
 use ipsec_core::time::Instant;
 
 use super::Gateway;
 use super::install::{Installed, Sending};
-use super::usage::{Account, Ended, Ending, Last, Totals};
-use crate::peers::Peers;
+use super::usage::{Ended, Ending, Last, Totals};
 use crate::plane::{DataPlane, Half, Pair, Usage};
 
 impl Gateway {
-    /// Takes a Child SA out of the data plane. What went through it counts for its child, and is told.
-    pub(super) fn settle_account(&mut self, now: Instant, sa: Installed, plane: &mut dyn DataPlane, peers: &Peers) {
-        let Installed { pair, config, account, came: since, spi_in, spi_out, .. } = sa;
+    /// Takes a Child SA out of the data plane. What went through it goes on its account, and is told.
+    pub(super) fn settle_account(&mut self, now: Instant, sa: Installed, plane: &mut dyn DataPlane) {
+        let Installed { pair, account, came: since, spi_in, spi_out, .. } = sa;
         let sent = match sa.outbound {
             Sending::Through => Last::of(pair, Half::Outbound, plane),
             Sending::Later(_) => Last::default(),
@@ -20,9 +18,9 @@ impl Gateway {
         };
         let received = if sa.inbound { Last::of(pair, Half::Inbound, plane) } else { Last::default() };
         let totals = Totals::of(received.usage, sent.usage);
+        self.credit(&account, totals);
         let ended = Ended { pair, account, spi_in, spi_out, since, until: now, totals };
-        self.add_to_past(config, &ended.account, totals, peers);
-        let ending = Ending { ended, config, inbound: received.counted(), outbound: sent.counted() };
+        let ending = Ending { ended, inbound: received.counted(), outbound: sent.counted() };
         match received.waits || sent.waits {
             true => _ = self.ending.insert(pair, ending),
             false => self.tell_end(ending.ended),
@@ -30,7 +28,7 @@ impl Gateway {
     }
 
     /// The data plane says what went through an SA that it was asked to end.
-    pub(super) fn removed(&mut self, pair: Pair, half: Half, usage: Usage, peers: &Peers) {
+    pub(super) fn removed(&mut self, pair: Pair, half: Half, usage: Usage) {
         // Of one that stands otherwise it is the sending half, which ends first.
         if let Some(sa) = self.pairs.get(&pair).and_then(|child| self.sas.get_mut(child)) {
             if let (Half::Outbound, Sending::Over(last @ Last { waits: true, .. })) = (half, &mut sa.outbound) {
@@ -50,25 +48,10 @@ impl Gateway {
             Half::Outbound => Totals::of(Usage::default(), rest),
         };
         ending.ended.totals.add(more);
-        let (config, account, over) =
-            (ending.config, ending.ended.account.clone(), ending.inbound.is_none() && ending.outbound.is_none());
-        self.add_to_past(config, &account, more, peers);
+        let (account, over) = (ending.ended.account.clone(), ending.inbound.is_none() && ending.outbound.is_none());
+        self.credit(&account, more);
         if over && let Some(ending) = self.ending.remove(&pair) {
             self.tell_end(ending.ended);
-        }
-    }
-
-    /// A reload may have given the child another number meanwhile.
-    fn add_to_past(&mut self, config: ChildConfigId, account: &Account, more: Totals, peers: &Peers) {
-        let config = match self.children.contains_key(&config) {
-            true => Some(config),
-            false => peers.named(&account.peer).and_then(|peer| {
-                let mut children = peers.children_of(peer);
-                children.find(|(_, child)| child.name == account.child).map(|(id, _)| id)
-            }),
-        };
-        if let Some(child) = config.and_then(|config| self.children.get_mut(&config)) {
-            child.past.add(more);
         }
     }
 }

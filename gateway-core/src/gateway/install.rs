@@ -356,11 +356,9 @@ impl Gateway {
         let peer = endpoint.pad().get(sa.peer);
         let proven = endpoint.ike_sa(sa.ike).and_then(|ike| ike.identity).map(|id| Identity::printed(&id));
         let expected = || peer.and_then(|peer| peer.remote_id.as_ref()).map(ToString::to_string);
-        Arc::new(Account {
-            peer: peer.map(|peer| peer.name.clone()).unwrap_or_default(),
-            child: self.children.get(&sa.config).map(|child| child.name.clone()).unwrap_or_default(),
-            party: proven.or_else(expected).unwrap_or_default(),
-        })
+        let child = self.children.get(&sa.config).map(|child| child.name.as_str());
+        let party = proven.or_else(expected).unwrap_or_default();
+        self.account_of(peer.map(|peer| peer.name.as_str()).unwrap_or_default(), child.unwrap_or_default(), party)
     }
 
     /// A number for a pair of SAs.
@@ -404,7 +402,7 @@ impl Gateway {
         });
         self.hand_silence_on(&sa, stood, parts.plane);
         let (config, spent) = (sa.config, sa.spent);
-        self.settle_account(now, sa, parts.plane, parts.endpoint.pad());
+        self.settle_account(now, sa, parts.plane);
         self.leave(now, config, spent);
         stood
     }

@@ -17,7 +17,6 @@ use super::merge::{COURTESY, Merges};
 use super::names::Names;
 use super::renewal::{Renewal, Renewals, Standing};
 use super::uncovered::Uncovered;
-use super::usage::Totals;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
 use crate::peers::{IKE_PORT, NATT_PORT};
@@ -281,8 +280,6 @@ pub(super) struct ChildEntry {
     pub(super) denied: u32,
     pub(super) retry_at: Option<Instant>,
     pub(super) cause: Option<Cause>,
-    /// What went through SAs that are gone.
-    pub(super) past: Totals,
     pub(super) rekeys: u64,
 }
 
@@ -310,7 +307,6 @@ impl ChildEntry {
             denied: 0,
             retry_at: None,
             cause: None,
-            past: Totals::default(),
             rekeys: 0,
         }
     }

@@ -263,7 +263,7 @@ impl Gateway {
             let negotiated = newest.as_ref().map(|(.., view)| (view.local, view.remote));
             let written = configured.map(|child| (child.local_ts.as_slice(), child.remote_ts.as_slice()));
             let (local, remote) = negotiated.or(written).unwrap_or_default();
-            let mut totals = entry.past;
+            let mut totals = self.past(&peer.name, &entry.name);
             installed().for_each(|sa| totals.add(sa.totals(parts.plane)));
             ChildStatus {
                 id: entry.id,

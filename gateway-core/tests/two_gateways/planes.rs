@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gateway_core::gateway::{Parts, Totals, What};
-use gateway_core::plane::{Half, Pair, PlaneEvent};
+use gateway_core::plane::{Half, Pair, PlaneEvent, Refused};
 use ipsec_core::time::Instant;
 
 use crate::recording::{Side, Step, Two};
@@ -183,6 +183,22 @@ fn what_went_through_a_child_never_becomes_less() {
 }
 
 #[test]
+fn what_is_refused_once_it_was_asked_to_go_is_told_as_gone() {
+    let mut two = two("");
+    two.left.plane.later = true;
+    two.carry_messages();
+    assert_eq!(two.left.plane.pairs(), [1]);
+    two.left.gateway.down(two.now, "other", parts!(two.left)).unwrap();
+    for half in [Inbound, Outbound] {
+        assert_eq!(two.left.gateway.poll_ended(), None, "{half:?}");
+        let event = PlaneEvent::Refused { pair: Pair(1), half, why: Refused("it is full".to_owned()) };
+        two.left.gateway.handle_plane(two.now, event, parts!(two.left));
+    }
+    let ended = two.left.gateway.poll_ended().map(|ended| (ended.pair, ended.totals));
+    assert_eq!(ended, Some((Pair(1), Totals::default())));
+}
+
+#[test]
 fn a_sending_half_that_is_refused_after_a_rekey_ends_the_sa() {
     let mut two = connected("");
     two.right.plane.later = true;
@@ -220,10 +236,47 @@ fn what_went_through_each_sa_is_told_once_at_its_end_on_an_account_that_no_numbe
         let account = accounts[0];
         assert_eq!([&*account.peer, &account.child, &account.party], ["other", "net", "right.lab"]);
         assert!(ended.iter().all(|ended| ended.since < ended.until || ended.pair.0 == 3));
-        let totals = Totals { bytes_in: 108, bytes_out: 108, packets_in: 3, packets_out: 3 };
+        let totals = totals(108, 3);
+        assert_eq!(
+            two.left.gateway.accounts(&two.left.plane).into_iter().collect::<Vec<_>>(),
+            [(ended[0].account.clone(), totals)]
+        );
         let lent = parts!(two.left);
         assert_eq!(two.left.gateway.status(lent).next().unwrap().children[0].totals, totals, "later: {later}");
     }
+}
+
+/// As much both ways.
+fn totals(octets: u64, packets: u64) -> Totals {
+    Totals { bytes_in: octets, bytes_out: octets, packets_in: packets, packets_out: packets }
+}
+
+#[test]
+fn an_account_goes_on_when_its_child_was_not_configured_for_a_while_and_in_another_gateway() {
+    let on_accounts = |two: &Two| two.left.gateway.accounts(&two.left.plane).into_values().collect::<Vec<_>>();
+    let shown = |two: &mut Two| {
+        let lent = parts!(two.left);
+        two.left.gateway.status(lent).next().unwrap().children[0].totals
+    };
+    let mut two = connected("");
+    assert_eq!(on_accounts(&two), []);
+    two.left.plane.carry(two.now, 100);
+    assert_eq!(on_accounts(&two), [totals(100, 1)], "what stands is counted");
+    let before = two.left.gateway.accounts(&two.left.plane);
+    let ours = peer(true, "", "");
+    let renamed = ours.replace("name = \"net\"", "name = \"web\"");
+    for (text, packets) in [(renamed, 0), (ours, 1)] {
+        two.left.gateway.reload(two.now, config(&text), parts!(two.left)).1.unwrap();
+        two.pass(secs(10));
+        assert_eq!(shown(&mut two), totals(100 * packets, packets));
+    }
+    two.left.plane.carry(two.now, 7);
+    assert_eq!((on_accounts(&two), shown(&mut two)), (vec![totals(107, 2)], totals(107, 2)));
+
+    let mut again = connected("");
+    again.left.gateway.bring_forward(before.into_iter().map(|(account, totals)| ((*account).clone(), totals)));
+    again.left.plane.carry(again.now, 7);
+    assert_eq!((on_accounts(&again), shown(&mut again)), (vec![totals(107, 2)], totals(107, 2)));
 }
 
 #[test]

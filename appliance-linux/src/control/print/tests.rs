@@ -179,7 +179,7 @@ fn f_83_what_was_discarded_stands_beside_the_rule_that_did_it_or_under_its_reaso
     let discarded =
         |direction: &str, reason: &str| Discarded { direction: direction.into(), reason: reason.into(), packets: 5 };
     let discards = vec![discarded("in", "InSelectors"), discarded("out", "OutNoPolicy")];
-    let show = Show { spd: vec![deny], discards, sad: vec![], ike: vec![] };
+    let show = Show { spd: vec![deny], discards, sad: vec![], ike: vec![], accounts: vec![] };
     assert_eq!(
         Databases(&show, Some(What::Spd)).to_string(),
         "flow esp out from 10.2.0.0/16 to 10.9.0.0/16 type deny priority 100 packets 3 last 2s ago\n\
@@ -225,6 +225,15 @@ fn flows_and_sas_look_like_those_of_ipsecctl() {
         discards: vec![],
         sad: vec![sa],
         ike: vec![],
+        accounts: vec![Entry {
+            peer: "cloud".into(),
+            child: "net".into(),
+            party: "left.lab".into(),
+            bytes_in: 84,
+            bytes_out: 2,
+            packets_in: 1,
+            packets_out: 3,
+        }],
     };
     assert_eq!(
         Databases(&show, None).to_string(),
@@ -236,8 +245,12 @@ fn flows_and_sas_look_like_those_of_ipsecctl() {
          type require child cloud/net packets 7 last 1m04s ago\n\n\
          SAD:\n\
          esp tunnel from 192.0.2.1 to 192.0.2.2 spi 0x0000beef enc aes256gcm16-esn child cloud/net \
-         for 10.2.0.0/16 == 10.1.7.0/24 10.1.9.0/24 packets 1 bytes 84\n\n"
+         for 10.2.0.0/16 == 10.1.7.0/24 10.1.9.0/24 packets 1 bytes 84\n\n\
+         ACCOUNTS:\naccount cloud/net party left.lab in packets 1 bytes 84 out packets 3 bytes 2\n\n"
     );
+    let none = Show { accounts: vec![], ..show.clone() };
+    assert_eq!(Databases(&none, Some(What::Accounts)).to_string(), "No entries\n");
+    assert!(!Databases(&none, None).to_string().contains("ACCOUNTS"));
     assert_eq!(Databases(&show, Some(What::Ike)).to_string(), "No entries\n");
 }
 
@@ -250,7 +263,8 @@ fn f_60_an_ike_sa_that_nobody_is_known_of_or_that_is_on_its_way_out_has_a_line_l
             }
         });
         let ike = vec![ShownIke { peer: peer.map(str::to_owned), state: state.to_owned(), ike }];
-        Databases(&Show { spd: vec![], discards: vec![], sad: vec![], ike }, Some(What::Ike)).to_string()
+        Databases(&Show { spd: vec![], discards: vec![], sad: vec![], ike, accounts: vec![] }, Some(What::Ike))
+            .to_string()
     };
     let ends = "from 192.0.2.2:4500 to 192.0.2.1:4500";
     let known = format!(
@@ -271,7 +285,9 @@ fn f_71_show_marks_a_rule_that_no_sa_carries_whole_and_an_sa_that_another_one_re
     .unwrap();
     let net = |net: &str| vec![net.to_owned()];
     let sa = Sa { replaced: true, local_ts: net("10.2.0.0/16"), remote_ts: net("10.1.7.0/24"), ..Sa::default() };
-    let shown = Databases(&Show { spd: vec![flow], discards: vec![], sad: vec![sa], ike: vec![] }, None).to_string();
+    let shown =
+        Databases(&Show { spd: vec![flow], discards: vec![], sad: vec![sa], ike: vec![], accounts: vec![] }, None)
+            .to_string();
     assert!(shown.contains(" type require child cloud/net narrowed packets 7\n"), "{shown}");
     assert!(shown.contains(" for 10.2.0.0/16 == 10.1.7.0/24 replaced packets 0 bytes 0\n"), "{shown}");
 }

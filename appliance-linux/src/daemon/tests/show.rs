@@ -232,3 +232,33 @@ fn f_32_packets_go_on_between_one_peer_and_the_next_while_a_status_is_made() {
         drop(inputs);
     });
 }
+
+#[test]
+fn what_goes_through_an_sa_that_stands_is_kept_while_it_does_and_shown_on_its_account() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, inputs, folder) = daemon_of("account", &peer("cloud", "any", "10.1.0.0/16"));
+        Caller::new("one", 1, "10.1.0.0/16").connect(&mut daemon);
+        let (plane, now, inner) = (Arc::clone(&daemon.plane), daemon.clock.now(), packet([10, 1, 0, 9]));
+        let mut buffer = [vec![0; HEADROOM], inner.clone(), vec![0; TAILROOM]].concat();
+        let mut sealed = PacketBuf::new(&mut buffer, HEADROOM, inner.len()).unwrap();
+        let mut engine = plane.outbound();
+        let Ok(Verdict::Protect(sa)) = engine.classify(now, &inner) else { panic!("there is an SA") };
+        engine.seal(now, sa, &mut sealed).unwrap();
+        drop(engine);
+        let shown = daemon.show().accounts;
+        let [account] = &shown[..] else { panic!("{shown:?}") };
+        assert_eq!([&*account.peer, &account.child, &account.party], ["cloud", "net", "one.lab"]);
+        assert_eq!((account.packets_out, account.bytes_out, account.packets_in), (1, 28, 0));
+        daemon.settle();
+        let file = folder.0.join("state/accounts.jsonl");
+        let (mut kept, until) = (String::new(), Instant::now() + DOZE);
+        while kept.is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+            kept = fs::read_to_string(&file).unwrap_or_default();
+        }
+        let line = serde_json::to_string(account).unwrap();
+        assert!(kept.lines().any(|kept| kept == line), "{line} in {kept}");
+        assert!(daemon.ledger.due().is_some_and(|due| due > Instant::now()));
+        drop(inputs);
+    });
+}
