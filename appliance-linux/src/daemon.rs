@@ -1,8 +1,7 @@
 //! `portcullis run`: the daemon.
 //!
 //! The control thread owns IKE and everything that changes; it waits at its inbox for messages, packets in want of an SA,
-//! commands and signals. The data plane's threads run beside it, and wait for it only where an SA has something to tell and
-//! that inbox is full.
+//! commands and signals. The data plane's threads run beside it and never wait for it.
 
 mod commands;
 mod places;
@@ -20,7 +19,6 @@ use std::time::{Duration, Instant};
 use gateway_core::config::{Config, LogLevel};
 use gateway_core::gateway::{Gateway, Locate, Parts};
 use gateway_core::peers::Peers;
-use gateway_core::plane::Half;
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{self, Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, SaState, Storage};
 use ike_core::event::IkeId;
@@ -295,6 +293,9 @@ impl Daemon {
 
     /// How long nothing has to be done.
     fn patience(&mut self) -> Duration {
+        if self.plane.has_news() {
+            return Duration::ZERO; // more than one turn takes
+        }
         let now = self.clock.now();
         let due = self.due();
         let core = due.map(|due| due.since(now));
@@ -342,7 +343,7 @@ impl Daemon {
             News::Ike { path, mut message } => self.heard(path, &mut message),
             News::Acquire { policy, packet } => self.acquire(Instant::now(), policy, packet),
             News::Early(packet) => self.early.push(packet),
-            News::Sa(half, event) => self.happened(half, &event),
+            News::Sas => {} // woke us
             News::Unreachable { path, from, why } => {
                 self.gateway.unreachable(now, path, (from, why), &self.endpoint);
             }
@@ -368,10 +369,12 @@ impl Daemon {
         }
     }
 
-    /// Something happened to an SA of an engine.
-    fn happened(&mut self, half: Half, event: &ipsec_core::sa::Event) {
+    /// What SAs have to tell, as much as a turn takes.
+    fn hear_sas(&mut self) {
+        self.plane.listens();
         let now = self.clock.now();
-        if let Some(event) = self.engines.told(half, event) {
+        for _ in 0..TURN {
+            let Some(event) = self.engines.poll_event() else { return };
             let (gateway, mut parts) = self.lend();
             gateway.handle_plane(now, event, &mut parts);
         }
@@ -403,10 +406,7 @@ impl Daemon {
             (0..lost).for_each(|_| engine.count(Discard::InUnknownSpi));
         }
         for mut packet in ripe {
-            let mut events = Vec::new();
-            // The engine counts what is wrong with it.
-            let _ = self.plane.deliver(packet.origin, &mut packet.datagram, |event| events.push(event));
-            events.iter().for_each(|event| self.happened(Half::Inbound, event));
+            let _ = self.plane.deliver(packet.origin, &mut packet.datagram); // its SA is asked with the others
         }
     }
 
@@ -434,6 +434,7 @@ impl Daemon {
             let (gateway, mut parts) = self.lend();
             gateway.handle_timeout(now, &mut parts);
         }
+        self.hear_sas();
         loop {
             self.transmit();
             if let Some(question) = self.gateway.poll_locate() {

@@ -1,8 +1,8 @@
 //! The data plane: two threads, one for each way of a packet, which share sockets, TUN device and counters, and no engine; a
 //! third one hears what ICMP says.
 //!
-//! What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to whoever listens, and they go on. Of IKE
-//! they wait for nothing but room, where an SA has something to tell and the inbox is full.
+//! What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to whoever listens, and they go on:
+//! what has no room there is lost and counted, and what an SA has to tell stays with it until it is asked.
 
 mod discarded;
 mod icmp;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
@@ -95,6 +95,8 @@ pub(crate) struct Plane {
     clock: Clock,
     tally: Tally,
     early: Places,
+    /// Who listens knows that SAs have something to tell.
+    called: AtomicBool,
     strays: Strays,
     discards: Discards,
     unsent: Unsent,
@@ -149,6 +151,7 @@ impl Plane {
             clock,
             tally: Tally::default(),
             early: Places::default(),
+            called: AtomicBool::default(),
             strays: Strays::new(Instant::now()),
             discards: Discards::new(Instant::now()),
             unsent: Unsent::new(Instant::now()),
@@ -212,6 +215,24 @@ impl Plane {
         if !listener.offer(news) {
             count(&self.tally.inbox_full);
         }
+    }
+
+    /// SAs have something to tell. It stays with them, so nobody waits here: when there is no room, who listens has something
+    /// to do and asks when that is done.
+    fn call(&self, listener: &impl Listener) {
+        if !self.called.swap(true, Ordering::AcqRel) {
+            listener.offer(News::Sas);
+        }
+    }
+
+    /// Whether SAs have something to tell, or had.
+    pub(crate) fn has_news(&self) -> bool {
+        self.outbound().has_events() || self.inbound().has_events()
+    }
+
+    /// Who listens is about to ask the engines, and wants to be called for what comes from now on.
+    pub(crate) fn listens(&self) {
+        self.called.store(false, Ordering::Release);
     }
 
     /// What the kernel did not take of the packets of each child that lost some.

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use gateway_core::plane::Half;
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::error::Discard;
 use ipsec_core::net::Spi;
-use ipsec_core::sa::Event;
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
@@ -97,7 +95,8 @@ impl Plane {
             Carrier::Udp(NATT_PORT) => match classify(datagram) {
                 Ok(Datagram::Esp(_)) => self.open(listener, origin, datagram),
                 Ok(Datagram::Ike(message)) => self.offer(listener, ike(message)),
-                Ok(Datagram::Keepalive) | Err(_) => {}
+                Ok(Datagram::Keepalive) => {}
+                Err(_) => self.inbound().count(Discard::InHeader),
             },
             Carrier::Udp(_) => {
                 self.offer(listener, ike(datagram));
@@ -115,30 +114,26 @@ impl Plane {
             return; // counted by who gives it up
         }
         // The engine counts what is wrong with it.
-        let _ = self.deliver(origin, datagram, |event| listener.tell(News::Sa(Half::Inbound, event)));
+        if self.deliver(origin, datagram) {
+            self.call(listener);
+        }
     }
 
-    /// Opens an ESP packet and hands what is in it to the kernel. `tell` hears what happened to its SA.
-    pub(crate) fn deliver(
-        &self,
-        origin: Origin,
-        datagram: &mut [u8],
-        mut tell: impl FnMut(Event),
-    ) -> Result<(), Discard> {
+    /// Opens an ESP packet and hands what is in it to the kernel. Returns whether SAs have something to tell.
+    pub(crate) fn deliver(&self, origin: Origin, datagram: &mut [u8]) -> bool {
         let length = datagram.len();
-        let mut packet = PacketBuf::new(datagram, 0, length).map_err(|_| Discard::InHeader)?;
+        let Ok(mut packet) = PacketBuf::new(datagram, 0, length) else { return false };
         let mut engine = self.inbound();
         let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.tos), &mut packet);
-        let mut next = engine.poll_event();
+        let call = engine.has_events();
         drop(engine);
         if opened.is_ok() && self.tun.send(packet.as_slice()).is_err() {
             count(&self.tally.tun_errors);
         }
-        while let Some(event) = next {
-            tell(event);
-            next = self.inbound().poll_event();
+        if let Err(discard) = opened {
+            self.discards.tell_of_esp(discard, &origin);
         }
-        opened.map(drop).inspect_err(|discard| self.discards.tell_of_esp(*discard, &origin))
+        call
     }
 }
 
@@ -181,6 +176,25 @@ mod tests {
             arrives();
             assert!(inputs.try_recv().is_err());
             assert_eq!(counted(), 3);
+        });
+    }
+
+    #[test]
+    fn whoever_has_what_an_sa_tells_calls_once_and_waits_for_nobody() {
+        in_a_network_of_its_own(|| {
+            let capacity = Capacity { ike_sas: 1, child_sas: 4, rules: 4 };
+            let clear = ClearSockets::open().unwrap();
+            let plane = Plane::new(Tun::create("pcl0").unwrap(), clear, Clock::start(), &capacity).unwrap();
+            let (sender, inputs) = sync_channel(1);
+            plane.call(&sender);
+            assert!(matches!(inputs.try_recv(), Ok(News::Sas)));
+            plane.call(&sender);
+            assert!(inputs.try_recv().is_err(), "who listens has been called");
+            plane.listens();
+            plane.call(&sender);
+            plane.listens();
+            plane.call(&sender); // there is no room
+            assert!(matches!(inputs.try_recv(), Ok(News::Sas)));
         });
     }
 

@@ -4,9 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use gateway_core::cause::Unreachable;
-use gateway_core::plane::Half;
 use ipsec_core::net::Path;
-use ipsec_core::sa::Event;
 use ipsec_core::spd::PolicyId;
 
 use crate::early::EarlyPacket;
@@ -19,8 +17,8 @@ pub(crate) enum News {
     Acquire { policy: PolicyId, packet: Vec<u8> },
     /// ESP with an SPI that no SA has, at least not yet.
     Early(EarlyPacket),
-    /// Something happened to an SA of this engine.
-    Sa(Half, Event),
+    /// SAs have something to tell: who listens asks the engines for it.
+    Sas,
     /// Who is at `from` says that an IKE message did not arrive, and why; unproven.
     Unreachable { path: Path, from: IpAddr, why: Unreachable },
     /// A device or socket failed for good.

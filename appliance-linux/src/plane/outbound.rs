@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use gateway_core::plane::Half;
 use gateway_core::policy::Outbound;
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::engine::Verdict;
@@ -94,13 +93,15 @@ impl Plane {
             Ok(Verdict::Protect(sa)) => {
                 let inner = packet.as_slice().len();
                 let sealed = engine.seal(now, sa, packet);
-                let event = engine.poll_event();
+                let call = engine.has_events();
                 drop(engine);
                 match sealed {
                     Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
                     Err(discard) => self.discards.tell(discard, packet.as_slice()),
                 }
-                self.report(listener, event);
+                if call {
+                    self.call(listener);
+                }
             }
             Ok(Verdict::Clear) => {
                 drop(engine);
@@ -135,7 +136,7 @@ impl Plane {
         own.into_iter().for_each(|own| self.strays.tell_of_own(own, false));
     }
 
-    /// A packet that waited for an SA. Returns whether that is over: it went, or the engine dropped and counted it.
+    /// A packet that waited for an SA; what that SA has to tell is asked for by the one who calls this. Returns whether that is over: it went, or the engine dropped and counted it.
     pub(crate) fn resume(&self, packet: &[u8]) -> bool {
         let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
         let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
@@ -155,17 +156,10 @@ impl Plane {
         let inner = packet.as_slice().len();
         let sealed = engine.seal(now, sa, &mut packet);
         drop(engine);
-        if let Ok(egress) = sealed {
-            self.send_sealed(sa, inner, &egress, packet.as_slice());
+        match sealed {
+            Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
+            Err(discard) => self.discards.tell(discard, packet.as_slice()),
         }
         true
-    }
-
-    fn report(&self, listener: &impl Listener, first: Option<ipsec_core::sa::Event>) {
-        let mut next = first;
-        while let Some(event) = next {
-            listener.tell(News::Sa(Half::Outbound, event));
-            next = self.outbound().poll_event();
-        }
     }
 }

@@ -204,12 +204,14 @@ where
         self.pairs.iter().filter_map(move |(pair, halves)| Some((*pair, self.status(half, halves.get(half)?.0)?)))
     }
 
-    /// What was counted of the rules that packets met on their way out, in the order of the rules, then of rules there might
-    /// be. The engine is held for some at a time.
+    /// What was counted of the rules that packets met on their way out, in the order of the rules. The engine is held for
+    /// some at a time.
     pub fn hits(&self) -> impl Iterator<Item = Hits> {
         let piece = move |from: usize| {
-            let copy = |rest: &[Hits]| rest.iter().take(PIECE).copied().collect::<Vec<_>>();
-            self.outbound.with(|engine| engine.hits().get(from..).map(copy)).filter(|piece| !piece.is_empty())
+            let copy = |engine: &Outbound<'o, P>| {
+                engine.rules_from(from).take(PIECE).map(|(_, hits)| hits).collect::<Vec<_>>()
+            };
+            Some(self.outbound.with(copy)).filter(|piece| !piece.is_empty())
         };
         (0..).step_by(PIECE).map_while(piece).flatten()
     }
@@ -218,6 +220,27 @@ where
         match half {
             Half::Inbound => self.inbound.with(|engine| engine.sa(id)),
             Half::Outbound => self.outbound.with(|engine| engine.sa(id)),
+        }
+    }
+}
+
+impl<'o, 'i, P, Q, O, I> Engines<O, I>
+where
+    P: PacketCrypto<AeadKey: 'o>,
+    Q: PacketCrypto<AeadKey: 'i>,
+    O: Hold<Engine = Outbound<'o, P>>,
+    I: Hold<Engine = Inbound<'i, Q>>,
+{
+    /// What an SA has to tell, in the words of a data plane. To be called until `None` after packets went and after
+    /// [`handle_timeout`](DataPlane::handle_timeout).
+    pub fn poll_event(&mut self) -> Option<PlaneEvent> {
+        loop {
+            let sent = self.outbound.with_mut(Outbound::poll_event).map(|event| (Half::Outbound, event));
+            let event = sent.or_else(|| self.inbound.with_mut(Inbound::poll_event).map(|event| (Half::Inbound, event)));
+            let (half, event) = event?;
+            if let Some(told) = self.told(half, &event) {
+                return Some(told);
+            }
         }
     }
 }

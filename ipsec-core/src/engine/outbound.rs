@@ -312,12 +312,12 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
 
     /// The rules in order, with their hits.
     pub fn rules(&self) -> impl Iterator<Item = (&Rule, Hits)> {
-        self.policies.iter()
+        self.policies.iter(0)
     }
 
-    /// What was counted of the rules, in their order and beyond: for who would not look at all of them at once.
-    pub fn hits(&self) -> &[Hits] {
-        self.policies.hits()
+    /// The same from the rule on that stands behind so many: for who would not look at all of them at once.
+    pub fn rules_from(&self, from: usize) -> impl Iterator<Item = (&Rule, Hits)> {
+        self.policies.iter(from)
     }
 
     /// The SAs, for display.
@@ -349,6 +349,12 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// [`handle_timeout`](Self::handle_timeout); costs nothing when there is nothing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.sad.take_event()
+    }
+
+    /// Whether [`poll_event`](Self::poll_event) is worth a call, for whoever has another thread make it: what there is to
+    /// tell stays with its SA until it is taken. Sometimes there is nothing left.
+    pub fn has_events(&self) -> bool {
+        self.sad.has_news()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) next has work: the earliest lifetime by age.

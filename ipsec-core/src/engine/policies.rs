@@ -96,14 +96,9 @@ impl<'a, R: Rules> Policies<'a, R> {
             && matches!(self.meet(direction, *flow), Ok(Met { action: Action::Discard, .. }))
     }
 
-    /// Of each rule in order, then of rules there might be.
-    pub(super) const fn hits(&self) -> &[Hits] {
-        self.hits
-    }
-
-    /// The rules in order, with their hits.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Rule, Hits)> {
-        let places = self.view().into_iter().flat_map(|view| view.places());
+    /// The rules in order, from one of them on, with their hits.
+    pub(super) fn iter(&self, from: usize) -> impl Iterator<Item = (&Rule, Hits)> {
+        let places = self.view().into_iter().flat_map(move |view| view.places(from));
         places.map(|(slot, rule)| (rule, self.hits.get(slot as usize).copied().unwrap_or_default()))
     }
 }

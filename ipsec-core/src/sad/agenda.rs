@@ -29,6 +29,12 @@ impl<T: Filed> Table<'_, T> {
         }
     }
 
+    /// Whether an SA has something to report, or had.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.front(Which::News).is_some()
+    }
+
     /// The next thing to report.
     #[inline]
     pub(crate) fn take_event(&mut self) -> Option<Event> {

@@ -173,13 +173,14 @@ impl<'v> View<'v> {
 
     /// The rules in order.
     pub fn iter(&self) -> impl Iterator<Item = &'v Rule> + use<'v> {
-        self.places().map(|(_, rule)| rule)
+        self.places(0).map(|(_, rule)| rule)
     }
 
-    /// The rules in order, each with the number of its slot.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, &'v Rule)> + use<'v> {
+    /// The rules in order, from one of them on, each with the number of its slot.
+    pub(crate) fn places(&self, from: usize) -> impl Iterator<Item = (u32, &'v Rule)> + use<'v> {
         let slots = self.slots;
-        let places = slots.iter().take(self.len()).map(|slot| slot.of_rank);
+        let places = slots.get(..self.len()).and_then(|slots| slots.get(from..)).unwrap_or_default();
+        let places = places.iter().map(|slot| slot.of_rank);
         places.filter_map(|place| Some((place, &slots.get(place as usize)?.rule)))
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use gateway_core::plane::Half;
 use gateway_core::policy::policy_of;
 use ike_core::event::IkeId;
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
@@ -174,6 +175,24 @@ fn f_32_packets_go_on_while_a_status_is_put_into_words() {
         // It ends only where nobody has them.
         let _engines = (daemon.plane.outbound(), daemon.plane.inbound());
         assert!(snapshot.told().peers[0].children[0].spi_in.is_some());
+        drop(inputs);
+    });
+}
+
+#[test]
+fn what_an_sa_has_to_tell_after_a_packet_that_waited_is_heard_in_the_next_turn() {
+    in_a_network_of_its_own(|| {
+        let config = peer("cloud", "one.lab", "10.1.0.0/16") + "rekey-packets = 1000\n";
+        let (mut daemon, inputs, _folder) = daemon_of("resumed", &config);
+        Caller::new("one", 1, "10.1.0.0/16").connect(&mut daemon);
+        daemon.settle();
+        let due = |daemon: &Daemon| daemon.endpoint.child_sas().next().unwrap().rekey_due;
+        assert!(!due(&daemon) && !daemon.plane.has_news());
+        assert!((0..1000).all(|_| daemon.plane.resume(&packet([10, 1, 0, 9]))));
+        assert!(daemon.plane.has_news() && daemon.patience().is_zero());
+        daemon.settle();
+        assert!(due(&daemon), "the child is to be rekeyed");
+        assert!(!daemon.plane.has_news());
         drop(inputs);
     });
 }
