@@ -95,25 +95,26 @@
 //!     force_encap: false, dpd: Duration::from_secs(20), rekey: Duration::from_secs(14_400),
 //! }, child);
 //!
-//! // The memory: room for 4 IKE SAs and 4 Child SAs on each side.
+//! // The memory: room for 4 IKE SAs and 4 Child SAs on each side, 2 of them with long messages.
 //! let mut slots: [[IkeSlot<_>; 4]; 2] = Default::default();
 //! let mut children: [[ChildSlot; 4]; 2] = Default::default();
 //! let mut index = [const { [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 4)] }; 2];
-//! let mut messages = [[0; 4 * 2 * 1280]; 2];
+//! let (mut pairs, mut pools) = ([[0; 4 * 2 * 512]; 2], [[0; 2 * 2 * 1280]; 2]);
 //! let [slots_a, slots_b] = &mut slots;
 //! let [children_a, children_b] = &mut children;
 //! let [index_a, index_b] = &mut index;
-//! let [messages_a, messages_b] = &mut messages;
+//! let [pairs_a, pairs_b] = &mut pairs;
+//! let [pool_a, pool_b] = &mut pools;
 //! let mut a = Endpoint::new(
 //!     RustCrypto::new(Rng(1), ipsec_core::crypto::rustcrypto::RustCrypto),
 //!     connection(left, right, "left.example", "right.example", left_child),
-//!     Storage { sas: slots_a, children: children_a, index: index_a, messages: messages_a },
+//!     Storage { sas: slots_a, children: children_a, index: index_a, pairs: pairs_a, pool: pool_a, blocks: 2 },
 //!     Settings::default(),
 //! ).unwrap();
 //! let mut b = Endpoint::new(
 //!     RustCrypto::new(Rng(2), ipsec_core::crypto::rustcrypto::RustCrypto),
 //!     connection(right, left, "right.example", "left.example", right_child),
-//!     Storage { sas: slots_b, children: children_b, index: index_b, messages: messages_b },
+//!     Storage { sas: slots_b, children: children_b, index: index_b, pairs: pairs_b, pool: pool_b, blocks: 2 },
 //!     Settings::default(),
 //! ).unwrap();
 //!
@@ -181,6 +182,7 @@ pub mod natd;
 pub mod pad;
 pub mod proposal;
 pub mod registry;
+mod room;
 pub mod rules;
 mod sa;
 mod settings;

@@ -11,11 +11,11 @@ use crate::keys::IkeKeys;
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::{ExchangeType, IdKind};
+use crate::room::Block;
 use crate::settings::{Settings, share};
 use crate::window::Window;
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
-use crate::wire::writer::Written;
 
 mod established;
 mod filed;
@@ -65,8 +65,6 @@ pub(crate) struct AuthSent {
 pub(crate) struct Dead {
     /// How long it stays; `None` when only the caller keeps it.
     pub(crate) until: Option<Instant>,
-    /// A last word in the request buffer, said once.
-    pub(crate) farewell: Option<Written>,
     /// Its end, when the caller is to be told: whether it had been established, and why it ended.
     pub(crate) untold: Option<(bool, Failure)>,
 }
@@ -145,6 +143,10 @@ pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) keys: Option<IkeKeys<C>>,
     /// Our secret of the key exchange that our outstanding request began; here for the same reason.
     pub(crate) ke: Option<C::KeSecret>,
+    /// Where its messages stand that are too long for its pair.
+    pub(crate) block: Option<Block>,
+    /// How long the block is kept for the sake of our last answer, at least.
+    pub(crate) answer_until: Option<Instant>,
     pub(crate) report: Report,
 }
 
@@ -165,6 +167,8 @@ impl<C: IkeCrypto> Sa<C> {
             state,
             keys: None,
             ke: None,
+            block: None,
+            answer_until: None,
             report: Report::default(),
         }
     }
@@ -227,15 +231,29 @@ impl<C: IkeCrypto> Sa<C> {
     fn timeout(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Dead(Dead { until, untold, .. }) => return until.or(untold.is_none().then_some(Instant::ZERO)),
-            State::Established(established) if established.work && self.window.outstanding.is_none() => {
+            State::Established(established) if established.work && self.window.outstanding().is_none() => {
                 return Some(Instant::ZERO);
             }
             State::Established(established) => established.due(),
             State::InitAnswered(answered) => Some(answered.until),
             State::InitSent(_) | State::AuthSent(_) => None,
         };
-        let request = self.window.outstanding.as_ref().map(|request| request.due);
+        let request = self.window.outstanding().map(|request| request.due);
         own.into_iter().chain(request).min()
+    }
+
+    /// Whether its messages are those of a handshake, in which each covers the ones before.
+    pub(crate) fn is_handshake(&self) -> bool {
+        matches!(self.state, State::InitSent(_) | State::InitAnswered(_) | State::AuthSent(_))
+    }
+
+    /// Octets of what is kept in the request buffer, and in the response buffer.
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        match &self.state {
+            State::InitAnswered(answered) => (answered.request_len, self.window.response_len()),
+            State::AuthSent(sent) => (self.window.request_len(), sent.answer_len),
+            _ => (self.window.request_len(), self.window.response_len()),
+        }
     }
 
     /// Whether its beginning, or something that happens while it lives, is to be told. Of an SA of which it is not decided yet

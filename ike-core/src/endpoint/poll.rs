@@ -3,11 +3,12 @@
 use ipsec_core::net::{Path, Spi};
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, KEEPALIVE, MARKER_LEN};
+use super::{Endpoint, KEEPALIVE};
 use crate::child::{Phase, Report};
 use crate::crypto::IkeCrypto;
 use crate::event::{ChildUp, Event, IkeId, Transmit};
 use crate::pad::Pad;
+use crate::room::MARKER_LEN;
 use crate::sa::{Begun, Sa, State};
 use crate::table::RANKS;
 use crate::wire::writer::Written;
@@ -35,10 +36,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 break (self.id(slot), path, source, repeated);
             }
         };
-        let (request, response) = self.messages.pair(ike.slot)?;
+        let block = self.sas.get(ike.slot)?.block.as_ref();
+        let messages = self.rooms.of(ike.slot, block)?;
         let (buffer, message) = match source {
-            Source::Request(message) => (request, message),
-            Source::Response(message) => (response, message),
+            Source::Request(message) => (messages.request, message),
+            Source::Response(message) => (messages.response, message),
             Source::Keepalive => {
                 return Some(Transmit { ike: Some(ike), path, datagram: &KEEPALIVE, outline: None, repeated });
             }
@@ -184,15 +186,14 @@ fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source, bool)> {
         return Some((path, Source::Response(message), repeated));
     }
     if core::mem::take(&mut sa.window.send_request) {
-        let request = sa.window.outstanding?;
+        let request = sa.window.outstanding()?;
         return Some((sa.path, Source::Request(request.message), request.repetitions > 0));
     }
     let source = match &mut sa.state {
         State::Established(established) => {
             core::mem::take(&mut established.keepalive.waits).then_some(Source::Keepalive)
         }
-        State::Dead(dead) => dead.farewell.take().map(Source::Request),
-        _ => None,
+        _ => sa.window.take_last_word().map(Source::Request),
     };
     source.map(|source| (sa.path, source, false))
 }

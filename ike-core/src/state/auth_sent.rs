@@ -6,7 +6,7 @@ use crate::agreement;
 use crate::auth::{self, Proof, SignedOctets};
 use crate::child::{Child, Phase, narrow};
 use crate::crypto::IkeCrypto;
-use crate::effects::{Effects, End};
+use crate::effects::Effects;
 use crate::env::Env;
 use crate::error::Discard;
 use crate::exchange;
@@ -19,7 +19,7 @@ use crate::rules::{Direction, Payloads, Rule, Stage};
 use crate::sa::{AuthSent, NONCE_LEN, Sa, State, party};
 use crate::wire::header::Header;
 use crate::wire::id::ShortId;
-use crate::wire::writer::{MessageWriter, Written};
+use crate::wire::writer::MessageWriter;
 
 /// What IKE_SA_INIT came to.
 pub(crate) struct Handshake<'m> {
@@ -33,6 +33,7 @@ pub(crate) struct Handshake<'m> {
 }
 
 /// Sends IKE_AUTH with the first child.
+#[inline(never)]
 pub(crate) fn begin<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -78,6 +79,7 @@ pub(crate) fn begin<C: IkeCrypto>(
 }
 
 /// A message for an SA in this state.
+#[inline(never)]
 pub(crate) fn on_message<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -98,8 +100,10 @@ pub(crate) fn on_message<C: IkeCrypto>(
             Ok(Effects::Nothing)
         }
         Err(Ended { cause, tell_peer }) => {
-            let farewell = if tell_peer { refuse(sa, env) } else { None };
-            sa.die(env, End { cause, farewell });
+            if tell_peer {
+                refuse(sa, env);
+            }
+            sa.die(env, cause);
             Ok(Effects::Nothing)
         }
     }
@@ -115,6 +119,7 @@ fn ended(cause: Failure, tell_peer: bool) -> Ended {
     Ended { cause, tell_peer }
 }
 
+#[inline(never)]
 fn authenticate<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -168,6 +173,7 @@ fn authenticate<C: IkeCrypto>(
     Ok(())
 }
 
+#[inline(never)]
 fn first_child<C: IkeCrypto>(
     sent: &AuthSent,
     keys: &IkeKeys<C>,
@@ -187,17 +193,14 @@ fn first_child<C: IkeCrypto>(
     let nonces = agreement::Nonces { ni: &sent.nonce, nr: peer_nonce };
     let mut child = env.children.get_mut(sent.child).ok_or(Failure::ClosedHere)?;
     agreement::make_keys(env.crypto, keys, chosen.suite, None, &nonces, true, &mut child.keys)?;
-    let terms = agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local, remote, ours: true };
+    let terms =
+        agreement::Terms { suite: chosen.suite, spi_out: chosen.spi, local: &local, remote: &remote, ours: true };
     agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
     Ok(())
 }
 
 /// Tells the responder once that we do not accept it (RFC 7296 §2.21.2); there is no SA to repeat it from.
-fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Written> {
+fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     sa.window.answered();
-    let header = sa.request_header(ExchangeType::INFORMATIONAL)?;
-    let keys = sa.keys.as_mut()?;
-    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout()).ok()?;
-    message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[]).ok()?;
-    message.seal(env.crypto, &mut keys.sender).ok()
+    exchange::say_last(sa, env, |message| message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[]));
 }

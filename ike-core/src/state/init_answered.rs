@@ -4,7 +4,6 @@ use ipsec_core::net::{Encap, Path};
 
 use crate::agreement;
 use crate::auth::{self, Proof, SignedOctets};
-use crate::child::Child;
 use crate::crypto::{IkeCrypto, IkeSuite};
 use crate::effects::Effects;
 use crate::env::Env;
@@ -33,6 +32,7 @@ pub(crate) struct Choice {
 ///
 /// # Errors
 /// [`Discard`]: the SA is not to be kept.
+#[inline(never)]
 pub(crate) fn begin<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -82,6 +82,7 @@ pub(crate) fn begin<C: IkeCrypto>(
 }
 
 /// A message for an SA in this state.
+#[inline(never)]
 pub(crate) fn on_message<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -104,7 +105,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         Ok(effects) => Ok(effects),
         Err(refusal) => {
             answer_error(sa, env, path, &refusal)?;
-            sa.die(env, refusal.cause.into());
+            sa.die(env, refusal.cause);
             Ok(Effects::Nothing)
         }
     }
@@ -157,6 +158,7 @@ fn find_connection<'p>(
     other
 }
 
+#[inline(never)]
 fn authenticate<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -192,8 +194,8 @@ fn authenticate<C: IkeCrypto>(
     proof.write(&mut message).map_err(no_room)?;
     let agreed = agreed.and_then(|agreed| {
         let nonces = agreement::Nonces { ni: peer_nonce, nr: &answered.nonce };
-        let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);
-        agreement::place(env.crypto, env.children, keys, new, &agreed, None, &nonces)?;
+        agreement::place(env.children, env.slot, peer, env.now, &agreed);
+        agreement::key(env.crypto, env.children, keys, &agreed, None, &nonces)?;
         Ok(agreed)
     });
     match &agreed {
@@ -208,7 +210,7 @@ fn authenticate<C: IkeCrypto>(
     sa.window.respond(message, sa.path);
     let alone_since = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| answered.since);
     let child = match agreed {
-        Ok(agreed) => agreement::install(env, agreed, None),
+        Ok(agreed) => agreement::install(env, &agreed, None),
         Err(refusal) => {
             sa.report.child_failed = Some(refusal.cause);
             None

@@ -11,4 +11,5 @@ mod handshake_flood;
 mod hostile;
 mod life;
 mod network;
+mod rooms;
 mod suites;
