@@ -7,6 +7,8 @@ use gateway_core::policy;
 const MOST: usize = 0xffff;
 /// Room for IKE SAs beside two for each peer: strangers, peers that a reload brings.
 pub(crate) const SPARE_IKE_SAS: usize = 120;
+/// Peers that are called at once with more proposals than most have, after which others have to wait for their turn.
+const MOST_AT_ONCE: usize = 2048;
 /// Room for Child SAs beside four for each child. The sending engine finds the peer's numbers the faster the emptier its
 /// table is.
 const SPARE_CHILD_SAS: usize = 256;
@@ -17,6 +19,8 @@ const SPARE_RULES: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Capacity {
     pub(crate) ike_sas: usize,
+    /// Of those, how many may have long messages: handshakes.
+    pub(crate) blocks: usize,
     pub(crate) child_sas: usize,
     pub(crate) rules: usize,
 }
@@ -40,10 +44,11 @@ impl Need {
     /// # Errors
     /// What there is too much of, with the numbers.
     pub(crate) fn capacity(self) -> Result<Capacity, String> {
-        let most = Capacity { ike_sas: MOST, child_sas: MOST, rules: MOST };
+        let most = Capacity { ike_sas: MOST, blocks: MOST, child_sas: MOST, rules: MOST };
         self.fits(&most)?;
         Ok(Capacity {
             ike_sas: SPARE_IKE_SAS + 2 * self.peers,
+            blocks: SPARE_IKE_SAS + self.peers.min(MOST_AT_ONCE),
             child_sas: SPARE_CHILD_SAS + 4 * self.children,
             rules: (SPARE_RULES + 2 * self.rules).min(MOST),
         })

@@ -20,7 +20,7 @@ use gateway_core::config::{Config, LogLevel};
 use gateway_core::gateway::{Gateway, Locate, Parts};
 use gateway_core::peers::Peers;
 use ike_core::child::ChildSlot;
-use ike_core::endpoint::{self, Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, SaState, Storage};
+use ike_core::endpoint::{self, Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER_SA, SaState, Storage};
 use ike_core::event::IkeId;
 use ipsec_core::error::Discard;
 use ipsec_core::net;
@@ -535,8 +535,10 @@ fn endpoint_for(capacity: &Capacity, peers: Peers, settings: endpoint::Settings)
     let children = (0..capacity.child_sas).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
     let blocks = IndexBlock::needed(capacity.ike_sas, capacity.child_sas);
     let index = (0..blocks).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak();
-    let messages = vec![0; capacity.ike_sas * ROOM_PER_SA].leak();
-    Endpoint::new(provider::ike(), peers, Storage { sas, children, index, messages }, settings).map_err(|_| Trouble {
+    let pairs = vec![0; capacity.ike_sas * ROOM_PER_SA].leak();
+    let pool = vec![0; capacity.blocks * ROOM_PER_BLOCK].leak();
+    let storage = Storage { sas, children, index, pairs, pool, blocks: capacity.blocks };
+    Endpoint::new(provider::ike(), peers, storage, settings).map_err(|_| Trouble {
         text: "too many peers or children for one gateway".to_owned(),
         hint: "at most 65,535 SAs of each kind fit".to_owned(),
     })

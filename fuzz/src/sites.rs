@@ -22,6 +22,9 @@ const IKE_SAS: usize = 4;
 const CHILD_SAS: usize = 6;
 /// Octets for a message.
 const MESSAGE: usize = 1280;
+/// Those that stay beside an SA; the messages of an established one are sometimes longer.
+const SHORT: usize = 256;
+const BLOCKS: usize = 3;
 
 /// An endpoint of a site.
 pub type Host<'t> = Endpoint<'t, FakeCrypto, Site>;
@@ -107,7 +110,8 @@ pub struct Tables {
     sas: [IkeSlot<FakeCrypto>; IKE_SAS],
     children: [ChildSlot; CHILD_SAS],
     index: [IndexBlock; IndexBlock::needed(IKE_SAS, CHILD_SAS)],
-    messages: Vec<u8>,
+    pairs: Vec<u8>,
+    pool: Vec<u8>,
 }
 
 impl Default for Tables {
@@ -116,7 +120,8 @@ impl Default for Tables {
             sas: Default::default(),
             children: [const { ChildSlot::EMPTY }; CHILD_SAS],
             index: [const { IndexBlock::EMPTY }; IndexBlock::needed(IKE_SAS, CHILD_SAS)],
-            messages: vec![0; IKE_SAS * 2 * MESSAGE],
+            pairs: vec![0; IKE_SAS * 2 * SHORT],
+            pool: vec![0; BLOCKS * 2 * MESSAGE],
         }
     }
 }
@@ -124,8 +129,8 @@ impl Default for Tables {
 impl Tables {
     /// A host of `site` in this memory.
     pub fn host(&mut self, seed: u64, site: Site, settings: Settings) -> Host<'_> {
-        let Self { sas, children, index, messages } = self;
-        Endpoint::new(FakeCrypto::new(seed), site, Storage { sas, children, index, messages }, settings)
-            .expect("room for messages")
+        let Self { sas, children, index, pairs, pool } = self;
+        let storage = Storage { sas, children, index, pairs, pool, blocks: BLOCKS };
+        Endpoint::new(FakeCrypto::new(seed), site, storage, settings).expect("room for messages")
     }
 }

@@ -12,7 +12,7 @@ use gateway_core::plane::Engines;
 use gateway_core::policy::{Inbound, Outbound};
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto as Ike;
-use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER_SA, Settings, Storage};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{InboundSlot, OutboundSlot};
 use ipsec_core::spd::{Hits, Node, Slot};
@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const OCTETS: usize = 12_000;
 /// Words of a replay window of the appliance.
 const WINDOW: usize = 64;
+/// Blocks for long messages.
+const BLOCKS: usize = 128;
 
 /// Nothing is negotiated here.
 struct Numbers(u64);
@@ -134,7 +136,7 @@ fn times(peers: usize, room: Room) -> ([Duration; 5], usize) {
     children.resize_with(room.children, ChildSlot::default);
     let mut index = Vec::new();
     index.resize_with(IndexBlock::needed(sas.len(), children.len()), IndexBlock::default);
-    let mut messages = vec![0; room.sas * ROOM_PER_SA];
+    let (mut pairs, mut pool) = (vec![0; room.sas * ROOM_PER_SA], vec![0; BLOCKS * ROOM_PER_BLOCK]);
     let (mut out_rules, mut in_rules) = (vec![Hits::NONE; room.rules], vec![Hits::NONE; room.rules]);
     let (mut out_sas, mut in_sas) = (Vec::new(), Vec::new());
     out_sas.resize_with(room.engine, || OutboundSlot::<RustCrypto>::EMPTY);
@@ -142,7 +144,14 @@ fn times(peers: usize, room: Room) -> ([Duration; 5], usize) {
     let mut windows = vec![0; room.engine * WINDOW];
     let begun = Instant::now();
     let (mut gateway, peers) = Gateway::new(config);
-    let storage = Storage { sas: &mut sas, children: &mut children, index: &mut index, messages: &mut messages };
+    let storage = Storage {
+        sas: &mut sas,
+        children: &mut children,
+        index: &mut index,
+        pairs: &mut pairs,
+        pool: &mut pool,
+        blocks: BLOCKS,
+    };
     let crypto = Ike::new(Numbers(1), RustCrypto);
     let Ok(mut endpoint) = Endpoint::new(crypto, peers, storage, Settings::default()) else { panic!("no room") };
     let outbound = Outbound::new(RustCrypto, &mut out_rules, &mut out_sas);

@@ -21,7 +21,7 @@
 //! use getrandom::SysRng;
 //! use ike_core::child::ChildSlot;
 //! use ike_core::crypto::rustcrypto::RustCrypto as Ike;
-//! use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, Settings, Storage};
+//! use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER_SA, Settings, Storage};
 //! use ipsec_core::crypto::rustcrypto::RustCrypto;
 //! use ipsec_core::engine::{InboundSlot, OutboundSlot};
 //! use ipsec_core::spd::Hits;
@@ -45,13 +45,17 @@
 //! let rules = policy::count(&config);
 //! let (mut gateway, peers) = Gateway::new(config);
 //!
-//! // Memory: two IKE SAs for each peer and room for strangers, four Child SAs for each child; made once.
+//! // Memory: two IKE SAs for each peer and room for strangers, four Child SAs for each child, and four
+//! // handshakes at once; made once.
 //! let (ikes, children) = (8, 16);
 //! let mut sas: Vec<IkeSlot<_>> = (0..ikes).map(|_| IkeSlot::default()).collect();
 //! let mut child_sas: Vec<ChildSlot> = (0..children).map(|_| ChildSlot::default()).collect();
 //! let mut index: Vec<_> = (0..IndexBlock::needed(ikes, children)).map(|_| IndexBlock::EMPTY).collect();
-//! let mut messages = vec![0; ikes * ROOM_PER_SA];
-//! let storage = Storage { sas: &mut sas, children: &mut child_sas, index: &mut index, messages: &mut messages };
+//! let (blocks, mut pairs) = (4, vec![0; ikes * ROOM_PER_SA]);
+//! let mut pool = vec![0; blocks * ROOM_PER_BLOCK];
+//! let storage = Storage {
+//!     sas: &mut sas, children: &mut child_sas, index: &mut index, pairs: &mut pairs, pool: &mut pool, blocks,
+//! };
 //! let mut endpoint = Endpoint::new(Ike::new(UnwrapErr(SysRng), RustCrypto), peers, storage, Settings::default()).unwrap();
 //!
 //! let (mut out_hits, mut in_hits) = (vec![Hits::NONE; rules], vec![Hits::NONE; rules]);

@@ -185,7 +185,8 @@ impl Site {
         let rules = || (0..4).map(|_| Hits::NONE).collect::<Vec<_>>().leak();
         let tables = vec![place(sas), place(children), place(sending), place(receiving)];
         let index = (0..IndexBlock::needed(4, 4)).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak();
-        let storage = Storage { sas, children, index, messages: vec![0; 4 * 2 * 2048].leak() };
+        let (pairs, pool) = (vec![0; 4 * 2 * 512].leak(), vec![0; 4 * 2 * 2048].leak());
+        let storage = Storage { sas, children, index, pairs, pool, blocks: 4 };
         let engine = Ike::new(Random, Noting(Kind::Ike));
         Self {
             gateway,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto;
-use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER_SA, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
@@ -38,7 +38,7 @@ const COLD_BATCH: usize = 16;
 /// Octets that sweep the caches of a core, and what it remembers of where pages lie.
 const SWEEP: usize = 16 << 20;
 const HUB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 500);
-const MESSAGE: usize = 1_280;
+const BLOCKS: usize = 64;
 
 /// A generator for measurements: SplitMix64.
 struct Numbers(u64);
@@ -169,7 +169,9 @@ impl Side {
             sas: (0..slots).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak(),
             children: (0..children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak(),
             index: (0..blocks).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak(),
-            messages: vec![0; slots * 2 * MESSAGE].leak(),
+            pairs: vec![0; slots * ROOM_PER_SA].leak(),
+            pool: vec![0; BLOCKS * ROOM_PER_BLOCK].leak(),
+            blocks: BLOCKS,
         };
         let engine = RustCrypto::new(Numbers(u64::from(is_hub)), Packets);
         let endpoint = Endpoint::new(engine, Star::new(is_hub, peers), storage, Settings::default()).expect("room");
@@ -436,7 +438,7 @@ fn main() -> ExitCode {
     println!("{:.1?} to connect everybody", begun.elapsed());
     let (ike, child, index) = (size_of::<IkeSlot<Engine>>(), size_of::<ChildSlot>(), IndexBlock::OCTETS_PER_SLOT);
     println!("octets of a slot: {ike} for an IKE SA, {child} for a Child SA, {index} more in the index for either");
-    println!("octets in memory for an IKE SA with its Child SA and two buffers of {MESSAGE} octets: {each}");
+    println!("octets in memory for an IKE SA with its Child SA and {ROOM_PER_SA} octets for its messages: {each}");
     let mut best = [[f64::INFINITY; 4]; STEPS.len()];
     for _ in 0..ROUNDS {
         for (best, (_, step)) in best.iter_mut().zip(STEPS) {

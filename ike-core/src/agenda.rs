@@ -2,7 +2,7 @@
 
 use crate::child::{Child, Phase, Standing};
 use crate::crypto::IkeCrypto;
-use crate::effects::{Effects, End};
+use crate::effects::Effects;
 use crate::env::Env;
 use crate::event::ChildId;
 use crate::exchange;
@@ -31,11 +31,13 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
     if let Err(exchange) = sa.window.repeat(env.now, &env.settings.retransmission) {
         let heard = is_heard(sa, env);
         if !heard || goes(sa, env) {
-            let farewell = if heard { exchange::farewell_instead(sa, env) } else { None };
-            return sa.over(End { cause: sa.silence(exchange), farewell });
+            if heard {
+                exchange::farewell_instead(sa, env);
+            }
+            return sa.over(sa.silence(exchange));
         }
         // Told again each time that it was repeated so often once more: what comes of that may come to nothing.
-        let repeated = sa.window.outstanding.map_or(0, |request| request.repetitions);
+        let repeated = sa.window.outstanding().map_or(0, |request| request.repetitions);
         if repeated.is_multiple_of(u32::from(env.settings.retransmission.tries).max(1)) {
             sa.report.unanswered = Some(exchange);
         }
@@ -45,9 +47,9 @@ pub(crate) fn on_time<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) ->
         State::InitAnswered(InitAnswered { until, course, .. }) | State::AuthSent(AuthSent { until, course, .. })
             if *until <= env.now && course.wait.is_some() =>
         {
-            sa.over(Failure::SignerSilent.into())
+            sa.over(Failure::SignerSilent)
         }
-        State::InitAnswered(answered) if answered.until <= env.now => sa.over(Failure::HalfOpenTimeout.into()),
+        State::InitAnswered(answered) if answered.until <= env.now => sa.over(Failure::HalfOpenTimeout),
         State::Established(established) => {
             sa.report.reauthenticate |= established.on_time(env.now, env.settings);
             Effects::Nothing
@@ -82,7 +84,7 @@ fn goes<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
 /// agenda, so that one whose request could not be written does not come again.
 pub(crate) fn next<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Task> {
     let State::Established(established) = &mut sa.state else { return None };
-    if !established.work || sa.window.outstanding.is_some() {
+    if !established.work || sa.window.outstanding().is_some() {
         return None;
     }
     if let Some(cause) = established.leaving.take() {

@@ -30,6 +30,7 @@ pub(crate) struct Nonces<'n> {
 }
 
 /// Makes the keys of a Child SA where they stay. `ours`: we began the exchange.
+#[inline(never)]
 pub(crate) fn make_keys<C: IkeCrypto>(
     crypto: &mut C,
     ike: &IkeKeys<C>,
@@ -89,23 +90,24 @@ pub(crate) fn check_mode(payloads: &Payloads<'_>, config: &ChildConfig<'_>) -> R
 }
 
 /// What a Child SA comes up with.
-pub(crate) struct Terms {
+pub(crate) struct Terms<'t> {
     pub(crate) suite: EspSuite,
     pub(crate) mode: Mode,
     pub(crate) spi_out: Spi,
-    pub(crate) local: Selectors,
-    pub(crate) remote: Selectors,
+    pub(crate) local: &'t Selectors,
+    pub(crate) remote: &'t Selectors,
     /// We began the exchange: rekeying it is our turn first.
     pub(crate) ours: bool,
 }
 
 /// Fills in what was negotiated, beside the keys. `settles_at`: until then the peer may not know of it.
+#[inline(never)]
 pub(crate) fn come_up<C: IkeCrypto>(
     child: &mut Child,
     crypto: &mut C,
     now: Instant,
     config: &ChildConfig<'_>,
-    terms: Terms,
+    terms: Terms<'_>,
     settles_at: Option<Instant>,
 ) {
     let latest = timers::in_time(config.lifetime);
@@ -119,8 +121,8 @@ pub(crate) fn come_up<C: IkeCrypto>(
     child.spi_out = terms.spi_out.get();
     child.suite = Some(terms.suite);
     child.mode = terms.mode;
-    child.local = terms.local;
-    child.remote = terms.remote;
+    child.local.clone_from(terms.local);
+    child.remote.clone_from(terms.remote);
     child.ours = terms.ours;
     child.report = Report::Up;
 }
@@ -165,6 +167,7 @@ impl Asker<'_> {
 
 /// Finds the configured child that fits the request, best one that it fits whole and exactly, and a slot for it. `only`: the
 /// request rekeys this one.
+#[inline(never)]
 pub(crate) fn agree<'p, C: IkeCrypto>(
     crypto: &mut C,
     children: &Children<'_>,
@@ -232,17 +235,22 @@ pub(crate) fn write_answer(
     Ok(message.ts(PayloadType::TS_R, &agreed.local)?)
 }
 
-/// Puts the Child SA that the peer asked for into its place, and makes its keys there.
-pub(crate) fn place<C: IkeCrypto>(
+/// Puts the Child SA that the peer asked for on the IKE SA in slot `ike` into its place.
+#[inline(never)]
+pub(crate) fn place(children: &mut Children<'_>, ike: u16, peer: PeerId, now: Instant, agreed: &Agreed<'_>) {
+    children.put(agreed.slot, Child::wanted(ike, peer, agreed.config.id, agreed.spi_in, now));
+}
+
+/// Makes its keys there. When there are none, it is gone.
+#[inline(never)]
+pub(crate) fn key<C: IkeCrypto>(
     crypto: &mut C,
     children: &mut Children<'_>,
     ike: &IkeKeys<C>,
-    new: Child,
     agreed: &Agreed<'_>,
     exchange: Option<Exchange<'_, C>>,
     nonces: &Nonces<'_>,
 ) -> Result<(), Refusal> {
-    children.put(agreed.slot, new);
     let made = match children.get_mut(agreed.slot) {
         Some(mut child) => make_keys(crypto, ike, agreed.suite, exchange, nonces, false, &mut child.untold),
         None => return Err(Refusal::crypto()),
@@ -255,16 +263,18 @@ pub(crate) fn place<C: IkeCrypto>(
 
 /// The Child SA that the peer asked for, and that has its keys, comes up. After a rekey it sends only once the peer shows that
 /// it has it, which time alone does not: it uses it or deletes `old` (RFC 7296 §2.8). Our answer may have been lost.
+#[inline(never)]
 pub(crate) fn install<C: IkeCrypto>(
     env: &mut Env<'_, '_, C>,
-    agreed: Agreed<'_>,
+    agreed: &Agreed<'_>,
     old: Option<ChildId>,
 ) -> Option<ChildId> {
     let Agreed { config, slot, mode, suite, spi_out, local, remote, .. } = agreed;
+    let (slot, mode, suite, spi_out) = (*slot, *mode, *suite, *spi_out);
     let new = env.children.id(slot)?;
     let mut child = env.children.get_mut(slot)?;
     let terms = Terms { suite, mode, spi_out, local, remote, ours: false };
-    come_up(&mut child, env.crypto, env.now, &config, terms, Some(env.now + env.settings.settle));
+    come_up(&mut child, env.crypto, env.now, config, terms, Some(env.now + env.settings.settle));
     if old.is_some() {
         child.replaces = old;
         child.outbound_ready = false;

@@ -413,8 +413,13 @@ impl<const N: usize> Secret<N> {
     /// A copy of `bytes`; `None` when there are more than `N`.
     pub fn copy_from(bytes: &[u8]) -> Option<Self> {
         let mut secret = Self::new();
-        secret.resize(bytes.len())?.copy_from_slice(bytes);
+        secret.set(bytes)?;
         Some(secret)
+    }
+
+    /// Holds a copy of `bytes`, in place of what it held; `None`, and empty, when there are more than `N`.
+    pub fn set(&mut self, bytes: &[u8]) -> Option<()> {
+        self.resize(bytes.len()).map(|room| room.copy_from_slice(bytes))
     }
 
     /// Wipes the content and makes room for `len` octets to be filled in; `None`, and empty, when `len` is above `N`.

@@ -6,7 +6,6 @@ use ipsec_core::time::Instant;
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::sa::Heir;
-use crate::wire::writer::Written;
 
 /// What the work on one SA comes to.
 #[derive(Default)]
@@ -27,19 +26,5 @@ pub(crate) enum Effects {
         alone_since: Option<Instant>,
     },
     /// The SA itself ends, after its children found their heir.
-    Over { end: End, heir: Option<Heir> },
-}
-
-/// How an SA ends.
-pub(crate) struct End {
-    pub(crate) cause: Failure,
-    /// A last word in the request buffer, said once.
-    pub(crate) farewell: Option<Written>,
-}
-
-impl From<Failure> for End {
-    /// Without a word.
-    fn from(cause: Failure) -> Self {
-        Self { cause, farewell: None }
-    }
+    Over { cause: Failure, heir: Option<Heir> },
 }

@@ -20,8 +20,9 @@ use crate::error::{Discard, NoRoom};
 use crate::event::{ChildId, IkeId};
 use crate::exchange;
 use crate::failure::Failure;
-use crate::pad::Pad;
+use crate::pad::{Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind};
+use crate::room::{MARKER_LEN, Pair, Rooms};
 use crate::sa::{Begun, Dead, Heir, Sa, State};
 use crate::state;
 use crate::succession;
@@ -31,6 +32,7 @@ use crate::wire::outline::Outline;
 use crate::wire::writer::{MessageWriter, Written};
 
 mod calls;
+mod desk;
 mod doubt;
 #[cfg(test)]
 mod explorer;
@@ -42,15 +44,16 @@ pub use crate::sa::IkeSlot;
 pub use crate::settings::Settings;
 pub use crate::table::{IndexBlock, Misfiled};
 pub use calls::Denied;
+
+use desk::Desk;
 pub use view::{ChildView, IkeView, Occupancy, PadMut, SaState, SpiMeaning};
 
-/// Octets before a message on port 4500 (RFC 3948 §2.2).
-const MARKER_LEN: usize = 4;
-/// The smallest half of a slot's message room with which a handshake can succeed.
-const SMALLEST_MESSAGE: usize = 576;
-/// Octets in [`Storage::messages`] for one IKE SA with which messages of 3,000 octets come and go (RFC 7296 §2): what
-/// peers send first that offer everything they know.
-pub const ROOM_PER_SA: usize = 2 * (3_000 + MARKER_LEN);
+/// Octets in [`Storage::pairs`] for one IKE SA in which the messages stay of most connections, from the first one on: with a
+/// pre-shared key, one proposal or two, and a network or two on either side.
+pub const ROOM_PER_SA: usize = 2 * (508 + MARKER_LEN);
+/// Octets in [`Storage::pool`] for one block with which messages of 3,000 octets come and go (RFC 7296 §2): what peers send
+/// first that offer everything they know.
+pub const ROOM_PER_BLOCK: usize = 2 * (3_000 + MARKER_LEN);
 /// A NAT keepalive (RFC 3948 §2.3).
 const KEEPALIVE: [u8; 1] = [0xff];
 
@@ -63,28 +66,22 @@ pub struct Storage<'a, C: IkeCrypto> {
     pub children: &'a mut [ChildSlot],
     /// What stands where in the two tables: [`IndexBlock::needed`] for so many slots.
     pub index: &'a mut [IndexBlock],
-    /// Room for messages, shared out evenly to the SAs: [`ROOM_PER_SA`] octets for each take every first message seen in
-    /// the field, half of that does for peers whose proposals are known to be few.
-    pub messages: &'a mut [u8],
+    /// Room for messages, shared out evenly to the IKE SAs: for each its request that waits for an answer and its last
+    /// answer, as long as they are short. [`ROOM_PER_SA`] octets do for most.
+    pub pairs: &'a mut [u8],
+    /// Room for long messages, shared out evenly to the [`blocks`](Self::blocks): [`ROOM_PER_BLOCK`] octets for each take
+    /// every first message seen in the field, half of that does for peers whose proposals are known to be few. No message
+    /// is longer than half a block.
+    pub pool: &'a mut [u8],
+    /// Blocks of the pool. Each message is worked on in one, and an SA keeps it as long as one of its messages is too long
+    /// for its pair: a handshake, mostly. Strangers may have half of them, and handshakes all but one, which is for the
+    /// SAs that stand; these go on with short messages where there is none. With a single one all have to share it.
+    pub blocks: usize,
 }
 
 impl<C: IkeCrypto> fmt::Debug for Storage<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Storage").finish_non_exhaustive()
-    }
-}
-
-/// Room for messages: for each SA one buffer for requests, one for responses.
-struct Messages<'a> {
-    bytes: &'a mut [u8],
-    half: usize,
-}
-
-impl Messages<'_> {
-    /// The request and response buffers of a slot, each with the room for the non-ESP marker in front.
-    fn pair(&mut self, slot: u16) -> Option<(&mut [u8], &mut [u8])> {
-        let start = self.half.checked_mul(2)?.checked_mul(usize::from(slot))?;
-        self.bytes.get_mut(start..)?.get_mut(..self.half.checked_mul(2)?)?.split_at_mut_checked(self.half)
     }
 }
 
@@ -111,6 +108,7 @@ struct Reply {
 /// use ike_core::child::ChildSlot;
 /// use ike_core::crypto::rustcrypto::RustCrypto;
 /// use ike_core::endpoint::{Denied, Endpoint, IkeSlot, IndexBlock, Occupancy, PadMut, Settings, SpiMeaning, Storage};
+/// use ike_core::endpoint::{ROOM_PER_BLOCK, ROOM_PER_SA};
 /// use ike_core::error::Discard;
 /// use ike_core::pad::{ChildConfig, Connection, Pad, PeerId};
 /// use ipsec_core::{net::Path, time::Instant};
@@ -131,8 +129,9 @@ struct Reply {
 /// let crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
 /// let (mut sas, mut children): ([IkeSlot<_>; 4], [ChildSlot; 4]) = Default::default();
 /// let mut index = [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 4)];
-/// let mut messages = [0; 4 * 2 * 1280];
-/// let storage = Storage { sas: &mut sas, children: &mut children, index: &mut index, messages: &mut messages };
+/// let (mut pairs, mut pool, blocks) = ([0; 4 * ROOM_PER_SA], [0; 2 * ROOM_PER_BLOCK], 2);
+/// let (sas, children, index) = (&mut sas, &mut children, &mut index);
+/// let storage = Storage { sas, children, index, pairs: &mut pairs, pool: &mut pool, blocks };
 /// let mut endpoint = Endpoint::new(crypto, Nobody, storage, Settings::default()).unwrap();
 ///
 /// let now = Instant::from_millis(1);
@@ -150,7 +149,7 @@ pub struct Endpoint<'a, C: IkeCrypto, P: Pad> {
     settings: Settings,
     sas: Table<'a, IkeSlot<C>>,
     children: Children<'a>,
-    messages: Messages<'a>,
+    rooms: Rooms<'a>,
     jar: Jar,
     /// Whose keys the last event lent.
     lent: Option<ChildId>,
@@ -175,12 +174,13 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// An endpoint without SAs.
     ///
     /// # Errors
-    /// [`NoRoom`] when the room for messages is too small for the number of SAs (2 × 580 octets each), there are too few
-    /// blocks for the index, or a table has more than 65,535 slots.
+    /// [`NoRoom`] when the room for messages is too small for the number of SAs (2 × 160 octets each) or of blocks (2 × 580
+    /// octets each, and no less than a pair), there is no block, there are too few blocks for the index, or a table has more
+    /// than 65,535 slots.
     pub fn new(mut crypto: C, pad: P, storage: Storage<'a, C>, settings: Settings) -> Result<Self, NoRoom> {
-        let Storage { sas, children, index, messages } = storage;
-        let half = messages.len().checked_div(sas.len().saturating_mul(2)).unwrap_or(0).min(usize::from(u16::MAX));
-        if half < SMALLEST_MESSAGE + MARKER_LEN || sas.len() > 0xffff || children.len() > 0xffff {
+        let Storage { sas, children, index, pairs, pool, blocks } = storage;
+        let rooms = Rooms::new(pairs, sas.len(), pool, blocks)?;
+        if sas.len() > 0xffff || children.len() > 0xffff {
             return Err(NoRoom);
         }
         let (ike_index, child_index) = index.split_at_mut_checked(IndexBlock::count(sas.len())).ok_or(NoRoom)?;
@@ -201,7 +201,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             settings,
             sas,
             children: Children { table: children },
-            messages: Messages { bytes: messages, half },
+            rooms,
             jar,
             lent: None,
             reply: None,
@@ -256,6 +256,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     /// What the SA in a slot makes of a message.
+    #[inline(never)]
     fn step(
         &mut self,
         now: Now,
@@ -264,6 +265,10 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         header: &Header,
         datagram: &mut [u8],
     ) -> Result<Effects, Discard> {
+        // The peer says it again. What is established goes on with what room it has.
+        if !self.rooms.has_spare() && self.sas.get(slot).is_some_and(|sa| sa.is_handshake() && sa.block.is_none()) {
+            return Err(Discard::NoRoom);
+        }
         let made = self.work(now, slot, |sa, env| {
             if sa.wait().is_some() {
                 // The answer will come when whoever is asked has given its own; until then repetitions cost nothing.
@@ -361,9 +366,10 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     ) -> Option<R> {
         let Now { at: now, wall } = now.into();
         let holder = self.holder(slot);
-        let (request, response) = self.messages.pair(slot)?;
         let mut place = self.sas.edit(slot)?;
         let (sa, others) = place.parts();
+        let desk = Desk::lay(&mut self.rooms, slot, sa);
+        let Pair { request, response } = self.rooms.of(slot, desk.block.as_ref())?;
         let mut env = Env {
             now,
             wall,
@@ -378,7 +384,36 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             heard: &mut self.heard,
             others: Some(others),
         };
-        Some(work(sa, &mut env))
+        let done = work(sa, &mut env);
+        desk.clear(&mut self.rooms, slot, sa, (now, now + self.settings.orphan));
+        Some(done)
+    }
+
+    /// Puts an SA into a slot that has not begun yet, as initiator where it is known with whom.
+    #[inline(never)]
+    fn open(&mut self, slot: u16, peer: Option<PeerId>, (spi_i, spi_r): (u64, u64), path: Path) -> Option<u32> {
+        let nothing = State::Dead(Dead::default());
+        self.sas.put(slot, Sa { peer, ..Sa::new(peer.is_some(), spi_i, spi_r, path, nothing) })
+    }
+
+    /// Works on an SA that begins; it is gone again when it does not.
+    fn begin<E>(
+        &mut self,
+        now: Instant,
+        slot: u16,
+        begin: impl FnOnce(&mut Sa<C>, &mut Env<'_, 'a, C>) -> Result<(), E>,
+    ) -> Option<Result<(), E>> {
+        let begun = self.work(now, slot, |sa, env| {
+            let begun = begin(sa, env);
+            if begun.is_err() {
+                sa.state = State::Dead(Dead::default());
+            }
+            begun
+        });
+        if !matches!(begun, Some(Ok(()))) {
+            self.sas.clear(slot);
+        }
+        begun
     }
 
     /// The slot of the SA that has the children which the peer may mean on the one in `slot`. While a rekey goes on, either
@@ -403,6 +438,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// A new SA is up. When its peer holds too many by now, the oldest goes: whoever begins anew all the time, without
     /// INITIAL_CONTACT, does not fill the table.
+    #[inline(never)]
     fn crowd(&mut self, now: Instant, slot: u16) {
         let Some(new) = self.sas.get(slot) else { return };
         if self.kin(slot).count() <= new.share(&self.settings, &self.pad, self.sas.len()) {
@@ -421,6 +457,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     /// Does in other slots what the work on one SA asked for, and then lets each of them go on.
+    #[inline(never)]
     fn apply(&mut self, now: Instant, slot: u16, effects: Effects) {
         // Whom to let go on besides.
         let others = match effects {
@@ -442,11 +479,11 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
                 }
                 [None; 2]
             }
-            Effects::Over { end, heir } => {
+            Effects::Over { cause, heir } => {
                 if let Some(heir) = heir {
                     self.inherit(now, slot, heir);
                 }
-                self.work(now, slot, |sa, env| sa.die(env, end));
+                self.work(now, slot, |sa, env| sa.die(env, cause));
                 [heir.map(|heir| heir.slot), None]
             }
         };
@@ -513,7 +550,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// Sends the next request that somebody waits for, when none is outstanding.
     fn pursue(&mut self, now: Instant, slot: u16) {
         let waits = |sa: &Sa<C>| matches!(&sa.state, State::Established(established) if established.work);
-        if self.sas.get(slot).is_some_and(|sa| waits(sa) && sa.window.outstanding.is_none()) {
+        if self.sas.get(slot).is_some_and(|sa| waits(sa) && sa.window.outstanding().is_none()) {
             self.work(now, slot, state::established::pursue);
         }
     }

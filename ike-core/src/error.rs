@@ -1,16 +1,12 @@
 //! Errors are small and carry no text.
 
+pub use ipsec_core::crypto::NoKey;
 pub use ipsec_core::wire::cursor::Malformed;
 
 /// The caller's buffer is too small for what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoRoom;
-
-/// The crypto engine does not offer the algorithm, or has no key slot left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct NoKey;
 
 /// A public value that no honest peer sends (RFC 6989 §2, RFC 8031 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use heapless::Vec;
 use ipsec_core::net::Path;
 
 use crate::crypto::{Group, IkeCrypto};
-use crate::effects::{Effects, End};
+use crate::effects::Effects;
 use crate::env::Env;
 use crate::error::{Discard, NoRoom, Unkeyed};
 use crate::failure::{Failure, Side};
@@ -21,7 +21,7 @@ use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 use crate::wire::outline::Outline;
 use crate::wire::sk::SkReceiver;
-use crate::wire::writer::{MessageWriter, Written};
+use crate::wire::writer::MessageWriter;
 
 /// How much longer than after TEMPORARY_FAILURE to wait after a rekey that the peer refused for good.
 pub(crate) const REFUSED_FACTOR: u32 = 15;
@@ -167,6 +167,8 @@ pub(crate) fn respond<C: IkeCrypto>(
 ) -> Result<(), NoRoom> {
     let header = sa.response_header(exchange);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
+    // What is written in its place is nothing that may be repeated before it is sealed.
+    sa.window.forget_response();
     let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
     payloads(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
@@ -186,7 +188,7 @@ pub(crate) fn refuse<C: IkeCrypto>(
     let answered = respond(sa, env, path, exchange, |message| refusal.write(message));
     match answered {
         Ok(()) if refusal.kind != NotifyKind::INVALID_SYNTAX => Effects::Nothing,
-        _ => sa.over(refusal.cause.into()),
+        _ => sa.over(refusal.cause),
     }
 }
 
@@ -215,25 +217,36 @@ pub(crate) fn wait<C: IkeCrypto>(established: &mut Established, env: &mut Env<'_
 
 /// Ends the SA because the two sides do not have the same state any more, and says so once.
 pub(crate) fn part<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cause: Failure) {
-    let farewell = farewell(sa, env);
-    sa.die(env, End { cause, farewell });
+    farewell(sa, env);
+    sa.die(env, cause);
 }
 
 /// The last word where the peer lives and does not answer a request, in its place: the peer took no notice of that one, or it
 /// takes this one for a repetition and answers as it did.
-pub(crate) fn farewell_instead<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Written> {
+pub(crate) fn farewell_instead<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     sa.window.restart();
-    farewell(sa, env)
+    farewell(sa, env);
 }
 
 /// The last word of an SA that is over, a Delete (RFC 7296 §2.21.3): should the peer not have dropped it too, it would go on
 /// sending into the void. Nothing is said while the peer may have a request of ours or not: under the same message ID it
 /// is another message (§2.1), under the next it is outside the peer's window (§2.3).
-pub(crate) fn farewell<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Written> {
+pub(crate) fn farewell<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     sa.window.take_back();
-    let header = sa.request_header(ExchangeType::INFORMATIONAL)?;
-    let keys = sa.keys.as_mut()?;
-    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout()).ok()?;
-    message.delete_ike().ok()?;
-    message.seal(env.crypto, &mut keys.sender).ok()
+    say_last(sa, env, |message| message.delete_ike());
+}
+
+/// The last word of an SA that is over.
+pub(crate) fn say_last<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    payload: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
+) {
+    let header = sa.request_header(ExchangeType::INFORMATIONAL);
+    let Some((header, keys)) = header.zip(sa.keys.as_mut()) else { return };
+    let written = MessageWriter::protected(env.request, &header, keys.sender.layout()).and_then(|mut message| {
+        payload(&mut message)?;
+        message.seal(env.crypto, &mut keys.sender)
+    });
+    written.into_iter().for_each(|message| sa.window.part(message));
 }

@@ -104,7 +104,8 @@ pub struct IkeSeed<'a> {
 }
 
 /// Octets of the stack that are wiped after work that makes keys: what a handshake takes, with both of its key exchanges.
-pub(crate) const STACK: usize = 8 * 1024;
+/// Words of half the size take half of it.
+pub(crate) const STACK: usize = if cfg!(target_pointer_width = "64") { 8 * 1024 } else { 4 * 1024 };
 
 /// Octets of SK_d, SK_ai, SK_ar, SK_ei, SK_er, SK_pi and SK_pr at most.
 const KEYMAT_MAX: usize = 3 * 64 + 2 * (32 + 64);
@@ -121,12 +122,9 @@ impl<C: IkeCrypto> IkeKeys<C> {
         seed: &IkeSeed<'_>,
         role: Role,
     ) -> Result<Self, NoKey> {
-        let mut nonces: Vec<u8, 512> = Vec::new();
-        nonces.extend_from_slice(seed.ni).map_err(|_| NoKey)?;
-        nonces.extend_from_slice(seed.nr).map_err(|_| NoKey)?;
-        let mut skeyseed = Digest64::new();
-        crypto.prf(suite.prf, &nonces, &[shared.as_slice()], &mut skeyseed);
-        Self::expand(crypto, suite, &skeyseed, seed, role)
+        let mut keys = Self::without_keys(suite);
+        wipe::after(STACK, || keys.fill(crypto, None, shared, seed, role))?;
+        Ok(keys)
     }
 
     /// The keys of an IKE SA that takes the place of another: SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr) with the PRF
@@ -143,9 +141,9 @@ impl<C: IkeCrypto> IkeKeys<C> {
         seed: &IkeSeed<'_>,
         role: Role,
     ) -> Result<Self, NoKey> {
-        let mut skeyseed = Digest64::new();
-        crypto.prf(old_prf, old_sk_d.as_slice(), &[shared.as_slice(), seed.ni, seed.nr], &mut skeyseed);
-        Self::expand(crypto, suite, &skeyseed, seed, role)
+        let mut keys = Self::without_keys(suite);
+        wipe::after(STACK, || keys.fill(crypto, Some((old_prf, old_sk_d)), shared, seed, role))?;
+        Ok(keys)
     }
 
     /// Makes the keys of an IKE SA, in place of `old` if there is one, where they stay.
@@ -158,19 +156,19 @@ impl<C: IkeCrypto> IkeKeys<C> {
         role: Role,
         place: &mut Option<Self>,
     ) -> Result<(), Unkeyed> {
-        wipe::after(STACK, || {
+        let keys = Self::put(place, suite);
+        let made = wipe::after(STACK, || {
             let mut shared = SharedSecret::new();
             exchange.agree(crypto, &mut shared)?;
-            match old {
-                None => *place = Some(Self::derive(crypto, suite, &shared, seed, role)?),
-                Some(old) => {
-                    let made = Self::derive_rekey(crypto, suite, old.suite.prf, &old.sk_d, &shared, seed, role)?;
-                    // Nobody proves who it is with these.
-                    place.insert(made).forget_auth();
-                }
-            }
-            Ok(())
-        })
+            Ok(keys.fill(crypto, old.map(|old| (old.suite.prf, &old.sk_d)), &shared, seed, role)?)
+        });
+        match made {
+            Err(_) => *place = None,
+            // Nobody proves who it is with these.
+            Ok(()) if old.is_some() => keys.forget_auth(),
+            Ok(()) => {}
+        }
+        made
     }
 
     /// Both ends have proved who they are: wipes SK_pi and SK_pr, which served for that.
@@ -179,26 +177,44 @@ impl<C: IkeCrypto> IkeKeys<C> {
         self.sk_pr.resize(0);
     }
 
-    fn expand(
-        crypto: &mut C,
-        suite: IkeSuite,
-        skeyseed: &Digest64,
-        seed: &IkeSeed<'_>,
-        role: Role,
-    ) -> Result<Self, NoKey> {
-        let keys = Self::split(crypto, suite, skeyseed, seed, role);
-        wipe::stack(STACK);
-        keys
+    /// Puts what is to get its keys there into its place: what a move leaves behind nobody wipes.
+    #[inline(never)]
+    fn put(place: &mut Option<Self>, suite: IkeSuite) -> &mut Self {
+        place.insert(Self::without_keys(suite))
     }
 
-    #[inline(never)]
-    fn split(
+    fn without_keys(suite: IkeSuite) -> Self {
+        let (sender, receiver) = (SkSender::without_keys(suite.protection), SkReceiver::without_keys(suite.protection));
+        Self { suite, sk_d: Digest64::new(), sk_pi: Digest64::new(), sk_pr: Digest64::new(), sender, receiver }
+    }
+
+    /// Makes the keys, in place of others with this PRF and this SK_d. Only where the stack is wiped after it.
+    fn fill(
+        &mut self,
         crypto: &mut C,
-        suite: IkeSuite,
-        skeyseed: &Digest64,
+        old: Option<(PrfAlg, &Digest64)>,
+        shared: &SharedSecret,
         seed: &IkeSeed<'_>,
         role: Role,
-    ) -> Result<Self, NoKey> {
+    ) -> Result<(), NoKey> {
+        let mut skeyseed = Digest64::new();
+        match old {
+            None => {
+                let mut nonces: Vec<u8, 512> = Vec::new();
+                nonces.extend_from_slice(seed.ni).map_err(|_| NoKey)?;
+                nonces.extend_from_slice(seed.nr).map_err(|_| NoKey)?;
+                crypto.prf(self.suite.prf, &nonces, &[shared.as_slice()], &mut skeyseed);
+            }
+            Some((prf, sk_d)) => {
+                crypto.prf(prf, sk_d.as_slice(), &[shared.as_slice(), seed.ni, seed.nr], &mut skeyseed);
+            }
+        }
+        self.expand(crypto, &skeyseed, seed, role)
+    }
+
+    /// SK_d and so on out of SKEYSEED.
+    fn expand(&mut self, crypto: &mut C, skeyseed: &Digest64, seed: &IkeSeed<'_>, role: Role) -> Result<(), NoKey> {
+        let suite = self.suite;
         let prf_len = suite.prf.output_len();
         let (integ_len, encr_len) = (suite.protection.integ_key_len(), suite.protection.encr_key_len());
         let each = prf_len.saturating_add(integ_len).saturating_add(encr_len);
@@ -215,18 +231,17 @@ impl<C: IkeCrypto> IkeKeys<C> {
             rest = left;
             Ok(taken)
         };
-        let sk_d = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
+        self.sk_d.set(take(prf_len)?).ok_or(NoKey)?;
         let (sk_ai, sk_ar) = (take(integ_len)?, take(integ_len)?);
         let (sk_ei, sk_er) = (take(encr_len)?, take(encr_len)?);
-        let sk_pi = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
-        let sk_pr = Secret::copy_from(take(prf_len)?).ok_or(NoKey)?;
+        self.sk_pi.set(take(prf_len)?).ok_or(NoKey)?;
+        self.sk_pr.set(take(prf_len)?).ok_or(NoKey)?;
         let (ours, theirs) = match role {
             Role::Initiator => ((sk_ei, sk_ai), (sk_er, sk_ar)),
             Role::Responder => ((sk_er, sk_ar), (sk_ei, sk_ai)),
         };
-        let sender = SkSender::new(crypto, suite.protection, ours.0, ours.1)?;
-        let receiver = SkReceiver::new(crypto, suite.protection, theirs.0, theirs.1)?;
-        Ok(Self { suite, sk_d, sk_pi, sk_pr, sender, receiver })
+        self.sender.set_keys(crypto, ours.0, ours.1)?;
+        self.receiver.set_keys(crypto, theirs.0, theirs.1)
     }
 }
 

@@ -166,7 +166,8 @@
 //!     sas: [IkeSlot<Crypto>; 2],
 //!     children: [ChildSlot; 4],
 //!     index: [IndexBlock; IndexBlock::needed(2, 4)],
-//!     messages: [u8; 2 * 2 * 1280],
+//!     pairs: [u8; 2 * 2 * 512],
+//!     pool: [u8; 2 * 1280],
 //!     hits: [Hits; 1],
 //!     rules: [Slot; 1],
 //!     outbound: [OutboundSlot<Packets>; 4],
@@ -180,7 +181,8 @@
 //!             sas: Default::default(),
 //!             children: [const { ChildSlot::EMPTY }; 4],
 //!             index: [const { IndexBlock::EMPTY }; IndexBlock::needed(2, 4)],
-//!             messages: [0; 2 * 2 * 1280],
+//!             pairs: [0; 2 * 2 * 512],
+//!             pool: [0; 2 * 1280],
 //!             hits: [Hits::NONE],
 //!             rules: [Slot::EMPTY],
 //!             outbound: [const { OutboundSlot::<Packets>::EMPTY }; 4],
@@ -201,7 +203,9 @@
 //!             sas: &mut self.sas,
 //!             children: &mut self.children,
 //!             index: &mut self.index,
-//!             messages: &mut self.messages,
+//!             pairs: &mut self.pairs,
+//!             pool: &mut self.pool,
+//!             blocks: 1, // of the pool, for messages that are long
 //!         };
 //!         let crypto = RustCrypto::new(UnwrapErr(SysRng), Packets);
 //!         let ike = Endpoint::new(crypto, config, storage, Settings::default()).expect("as much of each as it takes");
@@ -325,6 +329,7 @@ pub mod natd;
 pub mod pad;
 pub mod proposal;
 pub mod registry;
+mod room;
 pub mod rules;
 mod sa;
 mod settings;

@@ -2,8 +2,9 @@
 
 use crate::auth::Authenticated;
 use crate::crypto::IkeCrypto;
-use crate::effects::{Effects, End};
+use crate::effects::Effects;
 use crate::env::Env;
+use crate::failure::Failure;
 use crate::pad::Connection;
 use crate::registry::NotifyKind;
 use crate::rules::Payloads;
@@ -44,7 +45,7 @@ impl<C: IkeCrypto> Sa<C> {
 
     /// The SA is over. When the peer's rekey crossed ours and is done, the children live on in the SA that it made: what
     /// becomes of our own request does not matter to it.
-    pub(crate) fn over(&mut self, end: End) -> Effects {
+    pub(crate) fn over(&mut self, cause: Failure) -> Effects {
         let request = match &mut self.state {
             State::Established(established) => established.request.take(),
             _ => None,
@@ -53,11 +54,11 @@ impl<C: IkeCrypto> Sa<C> {
             Some(Request::Rekey(request)) => request.crossed.map(|crossed| crossed.made),
             _ => None,
         };
-        Effects::Over { end, heir }
+        Effects::Over { cause, heir }
     }
 
     /// Ends the SA and its children. The caller is told when it knows the SA.
-    pub(crate) fn die(&mut self, env: &mut Env<'_, '_, C>, End { cause, farewell }: End) {
+    pub(crate) fn die(&mut self, env: &mut Env<'_, '_, C>, cause: Failure) {
         let (established, told) = match &self.state {
             State::Dead(_) => return,
             State::Established(established) => (true, established.announced),
@@ -68,7 +69,7 @@ impl<C: IkeCrypto> Sa<C> {
         // It is no use to know where somebody went under a name that nobody knows.
         self.report.moved &= told;
         self.window.restart();
-        self.state = State::Dead(Dead { until: Some(env.now + env.settings.linger), farewell, untold });
+        self.state = State::Dead(Dead { until: Some(env.now + env.settings.linger), untold });
         self.keys = None;
         self.ke = None;
     }

@@ -12,11 +12,11 @@ use crate::keys::IkeKeys;
 use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::{ExchangeType, IdKind};
+use crate::room::Block;
 use crate::settings::{Settings, share};
 use crate::window::Window;
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
-use crate::wire::writer::Written;
 
 mod established;
 mod filed;
@@ -78,8 +78,6 @@ pub(crate) enum First {
 pub(crate) struct Dead {
     /// How long it stays; `None` when only the caller keeps it.
     pub(crate) until: Option<Instant>,
-    /// A last word in the request buffer, said once.
-    pub(crate) farewell: Option<Written>,
     /// Its end, when the caller is to be told: whether it had been established, and why it ended.
     pub(crate) untold: Option<(bool, Failure)>,
 }
@@ -158,6 +156,10 @@ pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) keys: Option<IkeKeys<C>>,
     /// Our secret of the key exchange that our outstanding request began; here for the same reason.
     pub(crate) ke: Option<C::KeSecret>,
+    /// Where its messages stand that are too long for its pair.
+    pub(crate) block: Option<Block>,
+    /// How long the block is kept for the sake of our last answer, at least.
+    pub(crate) answer_until: Option<Instant>,
     pub(crate) report: Report,
 }
 
@@ -178,6 +180,8 @@ impl<C: IkeCrypto> Sa<C> {
             state,
             keys: None,
             ke: None,
+            block: None,
+            answer_until: None,
             report: Report::default(),
         }
     }
@@ -260,7 +264,7 @@ impl<C: IkeCrypto> Sa<C> {
     fn timeout(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Dead(Dead { until, untold, .. }) => return until.or(untold.is_none().then_some(Instant::ZERO)),
-            State::Established(established) if established.work && self.window.outstanding.is_none() => {
+            State::Established(established) if established.work && self.window.outstanding().is_none() => {
                 return Some(Instant::ZERO);
             }
             State::Established(established) => established.due(),
@@ -268,8 +272,31 @@ impl<C: IkeCrypto> Sa<C> {
             State::AuthSent(sent) => sent.course.wait.as_ref().map(|_| sent.until),
             State::InitSent(_) => None,
         };
-        let request = self.window.outstanding.as_ref().map(|request| request.due);
+        let request = self.window.outstanding().map(|request| request.due);
         own.into_iter().chain(request).min()
+    }
+
+    /// Whether its messages are those of a handshake, in which each covers the ones before.
+    pub(crate) fn is_handshake(&self) -> bool {
+        matches!(self.state, State::InitSent(_) | State::InitAnswered(_) | State::AuthSent(_))
+    }
+
+    /// Octets of what is kept in the request buffer, and in the response buffer.
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        match &self.state {
+            State::InitAnswered(InitAnswered { request_len, course, .. }) => {
+                (course.received_len(*request_len), course.sent_len(self.window.response_len()))
+            }
+            State::AuthSent(AuthSent { answer_len, child, course, .. }) => {
+                let written = match child {
+                    // Our IKE_SA_INIT stands where the request will.
+                    First::Wanted(_) => course.own_len(),
+                    First::Asked(_) => self.window.request_len(),
+                };
+                (course.sent_len(written), course.received_len(*answer_len))
+            }
+            _ => (self.window.request_len(), self.window.response_len()),
+        }
     }
 
     /// Whether its beginning, or something that happens while it lives, is to be told. Of an SA of which it is not decided yet

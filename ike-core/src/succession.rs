@@ -61,18 +61,20 @@ pub(crate) fn child_deleted(children: &mut Children<'_>, heir: ChildId, cause: F
     children.each_of(ike, gave_way, |child| child.go_on_instead(cause.clone(), rekey_at));
 }
 
-/// A new SA on the same path with the same peer, in place of `sa`.
-pub(crate) fn successor<C: IkeCrypto>(
+/// Puts a new SA on the same path with the same peer into its place, to take the place of `sa`.
+#[inline(never)]
+pub(crate) fn successor<'x, C: IkeCrypto>(
+    place: &'x mut Option<Sa<C>>,
     sa: &Sa<C>,
     initiator: bool,
     (spi_i, spi_r): (u64, u64),
     state: Established,
-) -> Sa<C> {
+) -> &'x mut Sa<C> {
     let keepalive = match &sa.state {
         State::Established(old) => old.keepalive,
         _ => state.keepalive,
     };
-    Sa {
+    place.insert(Sa {
         peer: sa.peer,
         party: sa.party,
         named: sa.named,
@@ -80,7 +82,7 @@ pub(crate) fn successor<C: IkeCrypto>(
         nat: sa.nat,
         encap: sa.encap,
         ..Sa::new(initiator, spi_i, spi_r, sa.path, State::Established(Established { keepalive, ..state }))
-    }
+    })
 }
 
 /// The peer rekeyed the IKE SA `old` and `made` another. While our own rekey is outstanding it is not known which of them

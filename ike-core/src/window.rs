@@ -76,10 +76,19 @@ impl Mark {
     }
 }
 
+/// What stands in the SA's request buffer.
+#[derive(Debug)]
+enum Request {
+    Nothing,
+    Outstanding(Outstanding),
+    /// The last word of an SA that is over, to be said once.
+    LastWord(Written),
+}
+
 #[derive(Debug)]
 pub(crate) struct Window {
     next_request: u32,
-    pub(crate) outstanding: Option<Outstanding>,
+    request: Request,
     next_expected: u32,
     /// The datagram that is being handled, and the request that was answered last.
     received: Mark,
@@ -92,13 +101,22 @@ pub(crate) struct Window {
     send_response: bool,
     /// How often the request that was answered last came again.
     pub(crate) repeated: u8,
+    /// What was written since that was asked last.
+    written: Fresh,
+}
+
+/// Which messages were written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Fresh {
+    pub(crate) request: bool,
+    pub(crate) response: bool,
 }
 
 impl Window {
     pub(crate) fn new(path: Path) -> Self {
         Self {
             next_request: 0,
-            outstanding: None,
+            request: Request::Nothing,
             next_expected: 0,
             received: Mark::default(),
             answered: Mark::default(),
@@ -107,12 +125,28 @@ impl Window {
             send_request: false,
             send_response: false,
             repeated: 0,
+            written: Fresh::default(),
         }
     }
 
     /// The message ID of our next request, or `None` while one is outstanding or when the IDs are used up.
     pub(crate) fn request_id(&self) -> Option<u32> {
-        (self.outstanding.is_none() && self.next_request < u32::MAX).then_some(self.next_request)
+        (self.outstanding().is_none() && self.next_request < u32::MAX).then_some(self.next_request)
+    }
+
+    /// Our request that the peer has not answered yet.
+    pub(crate) fn outstanding(&self) -> Option<&Outstanding> {
+        match &self.request {
+            Request::Outstanding(request) => Some(request),
+            Request::Nothing | Request::LastWord(_) => None,
+        }
+    }
+
+    fn outstanding_mut(&mut self) -> Option<&mut Outstanding> {
+        match &mut self.request {
+            Request::Outstanding(request) => Some(request),
+            Request::Nothing | Request::LastWord(_) => None,
+        }
     }
 
     /// Our request with `request_id()` stands in the buffer: send it.
@@ -124,18 +158,62 @@ impl Window {
         timing: &Retransmission,
     ) {
         let id = self.next_request;
-        self.outstanding = Some(Outstanding { id, message, exchange, repetitions: 0, due: now + timing.pause(0) });
+        let due = now + timing.pause(0);
+        self.request = Request::Outstanding(Outstanding { id, message, exchange, repetitions: 0, due });
         self.send_request = true;
+        self.written.request = true;
+    }
+
+    /// The last word stands in the request buffer.
+    pub(crate) fn part(&mut self, message: Written) {
+        self.request = Request::LastWord(message);
+        self.written.request = true;
+    }
+
+    pub(crate) fn take_last_word(&mut self) -> Option<Written> {
+        let Request::LastWord(message) = self.request else { return None };
+        self.request = Request::Nothing;
+        Some(message)
+    }
+
+    /// What was written since this was asked last.
+    pub(crate) fn take_written(&mut self) -> Fresh {
+        core::mem::take(&mut self.written)
+    }
+
+    /// Octets of what is kept in the request buffer.
+    pub(crate) fn request_len(&self) -> usize {
+        match &self.request {
+            Request::Nothing => 0,
+            Request::Outstanding(Outstanding { message, .. }) | Request::LastWord(message) => message.len,
+        }
+    }
+
+    /// Octets of the last response.
+    pub(crate) fn response_len(&self) -> usize {
+        self.response.as_ref().map_or(0, |message| message.len)
+    }
+
+    /// Whether the last response is to be sent.
+    pub(crate) fn answers_now(&self) -> bool {
+        self.send_response
+    }
+
+    /// The last response is given up: whoever repeats its request now hears nothing.
+    pub(crate) fn forget_response(&mut self) {
+        self.response = None;
+        self.send_response = false;
     }
 
     /// Whether a response with this ID and exchange answers the outstanding request.
     pub(crate) fn answers(&self, id: u32, exchange: ExchangeType) -> bool {
-        self.outstanding.is_some_and(|request| request.id == id && request.exchange == exchange)
+        self.outstanding().is_some_and(|request| request.id == id && request.exchange == exchange)
     }
 
     /// The outstanding request was answered.
     pub(crate) fn answered(&mut self) {
-        if self.outstanding.take().is_some() {
+        if self.outstanding().is_some() {
+            self.request = Request::Nothing;
             self.next_request = self.next_request.saturating_add(1);
         }
         self.send_request = false;
@@ -143,20 +221,22 @@ impl Window {
 
     /// The outstanding request is to be replaced by another with the same message ID (IKE_SA_INIT restarts).
     pub(crate) fn restart(&mut self) {
-        self.outstanding = None;
+        if self.outstanding().is_some() {
+            self.request = Request::Nothing;
+        }
         self.send_request = false;
     }
 
     /// Takes the outstanding request back, if it was not sent yet.
     pub(crate) fn take_back(&mut self) {
-        if self.send_request && self.outstanding.is_some_and(|request| request.repetitions == 0) {
+        if self.send_request && self.outstanding().is_some_and(|request| request.repetitions == 0) {
             self.restart();
         }
     }
 
     /// Repeats the outstanding request when it is due. `Err`: it was repeated as often as it is to be.
     pub(crate) fn repeat(&mut self, now: Instant, timing: &Retransmission) -> Result<(), ExchangeType> {
-        let Some(request) = self.outstanding.as_mut().filter(|request| request.due <= now) else {
+        let Some(request) = self.outstanding().filter(|request| request.due <= now) else {
             return Ok(());
         };
         if request.repetitions >= u32::from(timing.tries) {
@@ -168,7 +248,7 @@ impl Window {
 
     /// Repeats the outstanding request, however often that was done.
     pub(crate) fn repeat_once_more(&mut self, now: Instant, timing: &Retransmission) {
-        let Some(request) = &mut self.outstanding else { return };
+        let Some(request) = self.outstanding_mut() else { return };
         request.repetitions = request.repetitions.saturating_add(1);
         request.due = now + timing.pause(request.repetitions);
         self.send_request = true;
@@ -208,6 +288,7 @@ impl Window {
         self.response = Some(response);
         self.response_path = path;
         self.send_response = true;
+        self.written.response = true;
         self.repeated = 0;
     }
 
@@ -227,7 +308,7 @@ impl Window {
 
     /// Whether something is to be sent.
     pub(crate) fn sends(&self) -> bool {
-        self.send_request || self.send_response
+        self.send_request || self.send_response || matches!(self.request, Request::LastWord(_))
     }
 
     /// The ID of the request we expect next.

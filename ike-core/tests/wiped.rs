@@ -20,7 +20,7 @@ use std::time::Duration;
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::{KeSecret, RustCrypto};
 use ike_core::crypto::{Digest64, Group, IkeCrypto, IkeSuite, PrfAlg, SharedSecret};
-use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_SA, Settings, Storage};
+use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER_SA, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::keys::{IkeKeys, IkeSeed, Role};
@@ -272,7 +272,8 @@ impl Side {
         let children: &mut [ChildSlot] = (0..4).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
         let tables = [place(sas), place(children)];
         let index = (0..IndexBlock::needed(4, 4)).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak();
-        let storage = Storage { sas, children, index, messages: vec![0; 4 * ROOM_PER_SA].leak() };
+        let (pairs, pool) = (vec![0; 4 * ROOM_PER_SA].leak(), vec![0; 2 * ROOM_PER_BLOCK].leak());
+        let storage = Storage { sas, children, index, pairs, pool, blocks: 2 };
         let engine = Engine(RustCrypto::new(Random, Packets));
         let host = Endpoint::new(engine, Single(connection, child), storage, Settings::default()).unwrap();
         Self { host, tables, ike: None, children: Vec::new() }

@@ -8,6 +8,8 @@ pub mod conformance;
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
 
+use crate::wipe;
+
 /// An AEAD algorithm of ESP (RFC 4106) and of the IKEv2 SK payload (RFC 5282).
 ///
 /// ```
@@ -59,10 +61,46 @@ impl AeadAlg {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Forged;
 
+/// The engine makes no such key: it does not offer the algorithm, has no slot left, or the length is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct NoKey;
+
 /// There is no random IV to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoIv;
+
+/// Copies of a key that calls leave on the stack that return it by value, until it is where it stays. The tests `wiped` search
+/// the memory of a process for what is left.
+const COPIES: usize = 4;
+/// Octets of stack beside those copies.
+const FRAMES: usize = 512;
+
+/// Has an engine make a key where it stays, and overwrites what the calls in between leave on the stack.
+///
+/// # Errors
+/// [`NoKey`]; `place` is empty.
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::crypto::{AeadAlg, NoKey, PacketCrypto, place_key};
+/// let mut place = None;
+/// assert_eq!(place_key(&mut RustCrypto, AeadAlg::Aes128Gcm16, &[7; 16], &mut place), Ok(()));
+/// assert!(place.is_some());
+/// assert_eq!(place_key(&mut RustCrypto, AeadAlg::Aes128Gcm16, &[7; 15], &mut place), Err(NoKey));
+/// assert!(place.is_none());
+/// ```
+pub fn place_key<P: PacketCrypto>(
+    crypto: &mut P,
+    alg: AeadAlg,
+    key: &[u8],
+    place: &mut Option<P::AeadKey>,
+) -> Result<(), NoKey> {
+    let octets = COPIES.saturating_mul(size_of::<P::AeadKey>()).saturating_add(FRAMES);
+    wipe::after(octets, || *place = crypto.aead_key(alg, key));
+    if place.is_some() { Ok(()) } else { Err(NoKey) }
+}
 
 /// What a crypto engine does for packets.
 ///

@@ -18,7 +18,3 @@ pub type OutboundSlot<P> = Slot<sa::Outbound<<P as PacketCrypto>::AeadKey>>;
 
 /// Storage for one inbound SA of a crypto engine `P`, without its window.
 pub type InboundSlot<P> = Slot<sa::Inbound<<P as PacketCrypto>::AeadKey>>;
-
-/// Sizes of a slot that the stack is wiped over after an SA was built: each call on the way returns it by value. The test
-/// `wiped` searches the memory of a process for what is left.
-const BUILD_FRAMES: usize = 16;

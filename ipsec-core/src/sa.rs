@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::crypto::{AeadAlg, PacketCrypto};
+use crate::crypto::AeadAlg;
 use crate::error::{Discard, Refused};
 use crate::flow::Flow;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
@@ -303,7 +303,7 @@ pub(crate) struct Common<K> {
 type Selectors = heapless::Vec<TrafficSelector, MAX_SELECTORS>;
 
 impl<K> Common<K> {
-    fn new<P: PacketCrypto<AeadKey = K>>(crypto: &mut P, now: Instant, params: &Params<'_>) -> Result<Self, Refused> {
+    fn new(now: Instant, params: &Params<'_>) -> Result<Self, Refused> {
         let selectors = |ts: &[TrafficSelector]| {
             Selectors::from_slice(ts).ok().filter(|ts| !ts.is_empty()).ok_or(Refused::Selectors)
         };
@@ -315,7 +315,7 @@ impl<K> Common<K> {
             return Err(Refused::Mode);
         }
         Ok(Self {
-            transform: Aead::new(crypto, params.alg, params.keymat)?,
+            transform: Aead::new(params.alg),
             esn: params.esn,
             mode: params.mode,
             encap: params.encap,
@@ -396,12 +396,9 @@ impl<K> fmt::Debug for Outbound<K> {
 }
 
 impl<K> Outbound<K> {
-    pub(crate) fn new<P: PacketCrypto<AeadKey = K>>(
-        crypto: &mut P,
-        now: Instant,
-        params: &OutboundParams<'_>,
-    ) -> Result<Self, Refused> {
-        let common = Common::new(crypto, now, &params.sa)?;
+    /// Without its keys.
+    pub(crate) fn new(now: Instant, params: &OutboundParams<'_>) -> Result<Self, Refused> {
+        let common = Common::new(now, &params.sa)?;
         if params.last_sent > common.last_sequence() {
             return Err(Refused::Sequence);
         }
@@ -436,19 +433,14 @@ impl<K> fmt::Debug for Inbound<K> {
 }
 
 impl<K> Inbound<K> {
-    /// `share` is what the table can lend for the window.
-    pub(crate) fn new<P: PacketCrypto<AeadKey = K>>(
-        crypto: &mut P,
-        now: Instant,
-        params: &InboundParams<'_>,
-        share: &mut [u64],
-    ) -> Result<Self, Refused> {
+    /// Without its keys. `share` is what the table can lend for the window.
+    pub(crate) fn new(now: Instant, params: &InboundParams<'_>, share: &mut [u64]) -> Result<Self, Refused> {
         let words = params.window / 64;
         if !params.window.is_power_of_two() || words == 0 {
             return Err(Refused::Window);
         }
         let bits = share.get_mut(..words).ok_or(Refused::Window)?;
-        let common = Common::new(crypto, now, &params.sa)?;
+        let common = Common::new(now, &params.sa)?;
         if params.highest_seen > common.last_sequence() {
             return Err(Refused::Sequence);
         }

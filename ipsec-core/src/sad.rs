@@ -62,6 +62,13 @@ impl<T> Slot<T> {
         state: State::Free,
     };
 
+    /// In a frame of its own, which is gone when the keys are made: SAs are large.
+    #[inline(never)]
+    fn come_alive(&mut self, spi: Spi, make: impl FnOnce() -> Result<T, Refused>) -> Result<(), Refused> {
+        self.state = State::Live(spi, make()?);
+        Ok(())
+    }
+
     #[inline]
     fn spi(&self) -> Option<Spi> {
         match self.state {
@@ -313,14 +320,30 @@ impl<'a, T: Filed> Table<'a, T> {
         self.next_free().map(|index| index as usize).ok_or(Refused::Full)
     }
 
-    /// Puts an SA into a slot that one of the `place` functions named.
-    pub(crate) fn put(&mut self, index: usize, spi: Spi, sa: T) -> Result<SaId, Refused> {
+    /// Makes an SA in a slot that one of the `place` functions named, and then has its keys made there.
+    ///
+    /// # Errors
+    /// [`Refused::Full`]: there is an SA already; or what `make` or `keys` says. Nothing changed.
+    pub(crate) fn put(
+        &mut self,
+        index: usize,
+        spi: Spi,
+        make: impl FnOnce() -> Result<T, Refused>,
+        keys: impl FnOnce(&mut T) -> Result<(), Refused>,
+    ) -> Result<SaId, Refused> {
         let slot = self.slots.get_mut(index).ok_or(Refused::Full)?;
-        slot.generation = slot.generation.wrapping_add(1);
-        if slot.live().is_none() {
-            self.live = self.live.saturating_add(1);
+        let reserved = match slot.state {
+            State::Free => None,
+            State::Reserved(spi) => Some(spi),
+            State::Live(..) => return Err(Refused::Full),
+        };
+        slot.come_alive(spi, make)?;
+        if let Err(refused) = slot.live_mut().map_or(Err(Refused::Full), keys) {
+            slot.state = reserved.map_or(State::Free, State::Reserved);
+            return Err(refused);
         }
-        slot.state = State::Live(spi, sa);
+        slot.generation = slot.generation.wrapping_add(1);
+        self.live = self.live.saturating_add(1);
         let id = SaId { slot: index as u32, generation: slot.generation };
         self.file(id);
         Ok(id)

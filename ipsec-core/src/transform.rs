@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use crate::crypto::{AeadAlg, Forged, PacketCrypto};
+use crate::crypto::{self, AeadAlg, Forged, NoKey, PacketCrypto};
 use crate::error::{NoRoom, Refused};
 use crate::net::Spi;
 use crate::wire::esp::HEADER_LEN;
@@ -113,7 +113,8 @@ pub(crate) trait Transform<P: PacketCrypto> {
 /// An AEAD with its key and its salt (RFC 4106).
 pub(crate) struct Aead<K> {
     alg: AeadAlg,
-    key: K,
+    /// Made where it stays, when all else of the SA is there; nothing passes without it.
+    key: Option<K>,
     salt: Zeroizing<[u8; 4]>,
 }
 
@@ -124,17 +125,24 @@ impl<K> fmt::Debug for Aead<K> {
 }
 
 impl<K> Aead<K> {
-    /// Takes the key and the salt that follows it out of keying material (RFC 4106 §8.1).
+    /// Without key and salt.
+    pub(crate) fn new(alg: AeadAlg) -> Self {
+        Self { alg, key: None, salt: Zeroizing::new([0; 4]) }
+    }
+
+    /// Takes the key and the salt that follows it out of keying material (RFC 4106 §8.1). From here on it must not be moved:
+    /// what a move leaves behind nobody wipes.
     ///
     /// # Errors
     /// [`Refused::KeyLength`], [`Refused::Algorithm`].
-    pub(crate) fn new<P>(crypto: &mut P, alg: AeadAlg, keymat: &[u8]) -> Result<Self, Refused>
+    pub(crate) fn set_keys<P>(&mut self, crypto: &mut P, keymat: &[u8]) -> Result<(), Refused>
     where
         P: PacketCrypto<AeadKey = K>,
     {
-        let (key, salt) = keymat.split_at_checked(alg.key_len()).ok_or(Refused::KeyLength)?;
-        let salt = Zeroizing::new(salt.try_into().map_err(|_| Refused::KeyLength)?);
-        Ok(Self { alg, key: crypto.aead_key(alg, key).ok_or(Refused::Algorithm)?, salt })
+        let (key, salt) = keymat.split_at_checked(self.alg.key_len()).ok_or(Refused::KeyLength)?;
+        let salt: &[u8; 4] = salt.try_into().map_err(|_| Refused::KeyLength)?;
+        self.salt.copy_from_slice(salt);
+        crypto::place_key(crypto, self.alg, key, &mut self.key).map_err(|NoKey| Refused::Algorithm)
     }
 
     pub(crate) const fn alg(&self) -> AeadAlg {
@@ -160,14 +168,16 @@ impl<P: PacketCrypto> Transform<P> for Aead<P::AeadKey> {
     #[inline]
     fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom> {
         let (nonce, text_and_tag) = self.nonce(packet).ok_or(NoRoom)?;
-        crypto.seal(&self.key, &nonce, Aad::new(number).as_slice(), text_and_tag);
+        let key = self.key.as_ref().ok_or(NoRoom)?;
+        crypto.seal(key, &nonce, Aad::new(number).as_slice(), text_and_tag);
         Ok(())
     }
 
     #[inline]
     fn open(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {
         let (nonce, text_and_tag) = self.nonce(packet).ok_or(Forged)?;
-        crypto.open(&self.key, &nonce, Aad::new(number).as_slice(), text_and_tag)
+        let key = self.key.as_ref().ok_or(Forged)?;
+        crypto.open(key, &nonce, Aad::new(number).as_slice(), text_and_tag)
     }
 }
 

@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn an_spi_that_nobody_knows_reaches_the_control_thread_while_it_waits_for_one_and_is_counted_once() {
         in_a_network_of_its_own(|| {
-            let capacity = Capacity { ike_sas: 1, child_sas: 4, rules: 4 };
+            let capacity = Capacity { ike_sas: 1, blocks: 1, child_sas: 4, rules: 4 };
             let clear = ClearSockets::open().unwrap();
             let plane = Plane::new(Tun::create("pcl0").unwrap(), clear, Clock::start(), &capacity).unwrap();
             let (sender, inputs) = sync_channel(1);

@@ -152,7 +152,9 @@ impl Side {
             sas: leak(8, IkeSlot::default),
             children: leak(32, ChildSlot::default),
             index: leak(IndexBlock::needed(8, 32), IndexBlock::default),
-            messages: leak(8 * 2 * 2048, || 0),
+            pairs: leak(8 * 2 * 512, || 0),
+            pool: leak(8 * 2 * 2048, || 0),
+            blocks: 8,
         };
         let endpoint =
             Endpoint::new(overheard(seed), peers, storage, Settings::default()).unwrap_or_else(|_| panic!("no room"));

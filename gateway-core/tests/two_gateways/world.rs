@@ -72,7 +72,9 @@ impl Site {
             sas: leak(ikes, IkeSlot::default),
             children: leak(children, ChildSlot::default),
             index: leak(IndexBlock::needed(ikes, children), IndexBlock::default),
-            messages: leak(ikes * 2 * 2048, || 0),
+            pairs: leak(ikes * 2 * 512, || 0),
+            pool: leak(ikes * 2 * 2048, || 0),
+            blocks: ikes,
         };
         let endpoint = Endpoint::new(overheard(seed), peers, storage, settings).unwrap_or_else(|_| panic!());
         Self {

@@ -57,8 +57,8 @@ pub(crate) struct Course {
     message: usize,
     /// Octets of our IKE_SA_INIT.
     own: usize,
-    /// It stands at the end of its buffer, because something else is written at the beginning.
-    set_aside: bool,
+    /// Where it stands, at the end of its buffer, once something else is written at the beginning.
+    aside: Option<usize>,
     /// The peer, by a verdict.
     pub(crate) peer: Option<Authenticated>,
     /// What came of EAP.
@@ -119,32 +119,46 @@ impl Course {
 
     /// From here on something else is written where our IKE_SA_INIT stands, and a proof has to cover it later.
     pub(crate) fn set_aside(&mut self, sent: &mut [u8]) -> Result<(), NoRoom> {
-        if !self.set_aside {
+        if self.aside.is_none() {
             let at = sent.len().checked_sub(self.own).ok_or(NoRoom)?;
             // From the last octet on, as the two places may overlap.
             for from in (0..self.own).rev() {
                 let octet = sent.get(from).copied().ok_or(NoRoom)?;
                 *sent.get_mut(at.saturating_add(from)).ok_or(NoRoom)? = octet;
             }
-            self.set_aside = true;
+            self.aside = Some(at);
         }
         Ok(())
     }
 
     /// Whether it goes on for more than one request and its answer.
     pub(crate) fn has_rounds(&self) -> bool {
-        self.set_aside
+        self.aside.is_some()
     }
 
     /// Our IKE_SA_INIT.
     pub(crate) fn own<'s>(&self, sent: &'s [u8]) -> &'s [u8] {
-        let at = if self.set_aside { sent.len().saturating_sub(self.own) } else { 0 };
-        sent.get(at..).and_then(|rest| rest.get(..self.own)).unwrap_or_default()
+        sent.get(self.aside.unwrap_or(0)..).and_then(|rest| rest.get(..self.own)).unwrap_or_default()
     }
 
     /// Where we may write.
     pub(crate) fn room<'s>(&self, sent: &'s mut [u8]) -> &'s mut [u8] {
-        let len = if self.set_aside { sent.len().saturating_sub(self.own) } else { sent.len() };
+        let len = self.aside.unwrap_or(sent.len());
         sent.get_mut(..len).unwrap_or_default()
+    }
+
+    /// Octets of the first buffer, from its beginning, that are kept.
+    pub(crate) fn received_len(&self, theirs: usize) -> usize {
+        theirs.saturating_add(self.kept.map_or(0, |(_, len)| len)).saturating_add(self.message)
+    }
+
+    /// The same of the second one, where our message has `written` octets.
+    pub(crate) fn sent_len(&self, written: usize) -> usize {
+        self.aside.map_or(written, |at| at.saturating_add(self.own))
+    }
+
+    /// Octets of our IKE_SA_INIT.
+    pub(crate) fn own_len(&self) -> usize {
+        self.own
     }
 }

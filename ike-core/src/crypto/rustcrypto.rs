@@ -95,18 +95,14 @@ impl<R: CryptoRng, P: PacketCrypto> IkeCrypto for RustCrypto<R, P> {
         match group {
             Group::Ecp256 => {
                 let secret = self.p256_secret()?;
-                // Uncompressed, without the octet 4 that says so (RFC 5903 §7).
-                let point = secret.public_key().to_sec1_point(false);
-                let room: &mut [u8; 64] = public.try_into().ok()?;
-                *room = *point.as_bytes().split_first()?.1.first_chunk()?;
+                p256_public(&secret, public)?;
                 Some(KeSecret(Private::Ecp256(secret)))
             }
             Group::Curve25519 => {
                 let mut octets = Secret::<32>::new();
                 self.rng.fill_bytes(octets.resize(32)?);
                 let secret = StaticSecret::from(*octets.as_slice().first_chunk()?);
-                let room: &mut [u8; 32] = public.try_into().ok()?;
-                *room = x25519_dalek::PublicKey::from(&secret).to_bytes();
+                x25519_public(&secret, public)?;
                 Some(KeSecret(Private::Curve25519(secret)))
             }
             Group::MlKem768 => None,
@@ -119,28 +115,11 @@ impl<R: CryptoRng, P: PacketCrypto> IkeCrypto for RustCrypto<R, P> {
         peer_public: &[u8],
         shared: &mut SharedSecret,
     ) -> Result<(), BadPublic> {
-        let room = shared.resize(32).ok_or(BadPublic)?;
+        let room = shared.resize(32).and_then(|room| room.first_chunk_mut()).ok_or(BadPublic)?;
         match secret {
-            Private::Ecp256(secret) => {
-                let coordinates: &[u8; 64] = peer_public.try_into().map_err(|_| BadPublic)?;
-                let mut point = [4; 65];
-                for (to, from) in point.iter_mut().skip(1).zip(coordinates) {
-                    *to = *from;
-                }
-                // Checks that the point is on the curve, which has cofactor 1, and not at infinity.
-                let public = p256::PublicKey::from_sec1_bytes(&point).map_err(|_| BadPublic)?;
-                room.copy_from_slice(secret.diffie_hellman(&public).raw_secret_bytes());
-            }
-            Private::Curve25519(secret) => {
-                let public: &[u8; 32] = peer_public.try_into().map_err(|_| BadPublic)?;
-                let agreed = secret.diffie_hellman(&(*public).into());
-                if !agreed.was_contributory() {
-                    return Err(BadPublic);
-                }
-                room.copy_from_slice(agreed.as_bytes());
-            }
+            Private::Ecp256(secret) => p256_agree(secret, peer_public, room),
+            Private::Curve25519(secret) => x25519_agree(secret, peer_public, room),
         }
-        Ok(())
     }
 
     fn prf(&mut self, alg: PrfAlg, key: &[u8], parts: &[&[u8]], out: &mut Digest64) {
@@ -167,6 +146,53 @@ impl<R: CryptoRng, P> RustCrypto<R, P> {
             p256::SecretKey::from_slice(octets.as_slice()).ok()
         })
     }
+}
+
+// Each in a frame of its own: both together take twice the stack.
+
+#[inline(never)]
+fn p256_agree(secret: &p256::SecretKey, peer_public: &[u8], room: &mut [u8; 32]) -> Result<(), BadPublic> {
+    let public = p256_point(peer_public)?;
+    room.copy_from_slice(secret.diffie_hellman(&public).raw_secret_bytes());
+    Ok(())
+}
+
+#[inline(never)]
+fn p256_point(peer_public: &[u8]) -> Result<p256::PublicKey, BadPublic> {
+    let coordinates: &[u8; 64] = peer_public.try_into().map_err(|_| BadPublic)?;
+    let mut point = [4; 65];
+    for (to, from) in point.iter_mut().skip(1).zip(coordinates) {
+        *to = *from;
+    }
+    // Checks that the point is on the curve, which has cofactor 1, and not at infinity.
+    p256::PublicKey::from_sec1_bytes(&point).map_err(|_| BadPublic)
+}
+
+#[inline(never)]
+fn x25519_agree(secret: &StaticSecret, peer_public: &[u8], room: &mut [u8; 32]) -> Result<(), BadPublic> {
+    let public: &[u8; 32] = peer_public.try_into().map_err(|_| BadPublic)?;
+    let agreed = secret.diffie_hellman(&(*public).into());
+    if !agreed.was_contributory() {
+        return Err(BadPublic);
+    }
+    room.copy_from_slice(agreed.as_bytes());
+    Ok(())
+}
+
+#[inline(never)]
+fn x25519_public(secret: &StaticSecret, public: &mut [u8]) -> Option<()> {
+    let room: &mut [u8; 32] = public.try_into().ok()?;
+    *room = x25519_dalek::PublicKey::from(secret).to_bytes();
+    Some(())
+}
+
+#[inline(never)]
+fn p256_public(secret: &p256::SecretKey, public: &mut [u8]) -> Option<()> {
+    // Uncompressed, without the octet 4 that says so (RFC 5903 §7).
+    let point = secret.public_key().to_sec1_point(false);
+    let room: &mut [u8; 64] = public.try_into().ok()?;
+    *room = *point.as_bytes().split_first()?.1.first_chunk()?;
+    Some(())
 }
 
 fn hmac<D: EagerHash>(key: &[u8], parts: &[&[u8]], out: &mut Digest64)

@@ -12,7 +12,7 @@ use crate::effects::Effects;
 use crate::event::{ChildId, IkeId, WaitId};
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, Pad, PeerId};
-use crate::sa::{Dead, Sa, State};
+use crate::sa::{Sa, State};
 use crate::state::{auth_sent, established, init_answered, init_sent};
 use crate::table::Edit;
 use crate::timers::When;
@@ -21,7 +21,7 @@ use crate::timers::When;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Denied {
-    /// The caller's table is full.
+    /// The caller's table is full, or no block for its messages is free.
     Full,
     /// There is no such connection.
     UnknownPeer,
@@ -40,8 +40,9 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     ///
     /// # Errors
     /// [`Denied`]
+    #[inline(never)]
     pub fn initiate(&mut self, now: Instant, peer: PeerId, child: Option<ChildConfigId>) -> Result<IkeId, Denied> {
-        let slot = self.sas.vacant().ok_or(Denied::Full)?;
+        let slot = self.sas.vacant().filter(|_| self.rooms.has_spare()).ok_or(Denied::Full)?;
         let spi = self.spi(slot);
         let connection = self.pad.connection(peer).ok_or(Denied::UnknownPeer)?;
         let path = connection.path.ok_or(Denied::NoAddress)?;
@@ -49,13 +50,9 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         if !pad.children(peer).any(|config| child.is_none_or(|child| config.id == child)) {
             return Err(Denied::UnknownChild);
         }
-        let sa = Sa { peer: Some(peer), ..Sa::new(true, spi, 0, path, State::Dead(Dead::default())) };
-        self.sas.put(slot, sa).ok_or(Denied::Full)?;
-        let begun = self.work(now, slot, |sa, env| init_sent::begin(sa, env, child));
-        if let Err(cause) = begun.ok_or(Denied::Full)? {
-            self.sas.clear(slot);
-            return Err(Denied::Failed(cause));
-        }
+        self.open(slot, Some(peer), (spi, 0), path).ok_or(Denied::Full)?;
+        let begun = self.begin(now, slot, |sa, env| init_sent::begin(sa, env, child));
+        begun.ok_or(Denied::Full)?.map_err(Denied::Failed)?;
         Ok(self.id(slot))
     }
 
@@ -128,6 +125,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         self.want(now, (ike, peer), config, Some(packet))
     }
 
+    #[inline(never)]
     fn want(
         &mut self,
         now: Instant,
@@ -212,7 +210,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             State::Established(established) => {
                 established.leaving.get_or_insert(Failure::ClosedHere);
             }
-            _ => sa.die(env, Failure::ClosedHere.into()),
+            _ => sa.die(env, Failure::ClosedHere),
         });
         self.go_on(now, ike.slot);
         Ok(())
@@ -224,7 +222,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// [`Denied::UnknownSa`]
     pub fn abandon(&mut self, now: Instant, ike: IkeId, cause: Failure) -> Result<(), Denied> {
         self.known(ike).ok_or(Denied::UnknownSa)?;
-        self.work(now, ike.slot, |sa, env| sa.die(env, cause.into()));
+        self.work(now, ike.slot, |sa, env| sa.die(env, cause));
         Ok(())
     }
 

@@ -25,6 +25,7 @@ pub(super) fn is_claim(header: &Header) -> bool {
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// Somebody claims that the peer knows an SA no more. Asks the peer, when the claim comes from where it is. Nobody's
     /// claim keeps another's from being looked at: what bounds them is how seldom each peer is asked.
+    #[inline(never)]
     pub(super) fn hear_claim(&mut self, now: Instant, path: Path, header: &Header, datagram: &[u8]) -> Discard {
         let body = datagram.get(Header::LEN..).unwrap_or_default();
         let first = Chain::new(header.next, body).next().and_then(Result::ok);

@@ -39,8 +39,8 @@ use toy::{Toy, digest};
 
 const SAS: usize = 8;
 const CHILDREN: usize = 8;
-/// Octets for each of the two messages of an SA.
-const MESSAGE: usize = 600;
+/// Octets for each of the two messages of an SA, short ones and long ones. Some that an established SA sends are long.
+const MESSAGES: [usize; 2] = [200, 600];
 /// How often the wire may deliver or the time pass until all has to be at rest.
 const PATIENCE: usize = 400;
 /// Who waits for a Delete that does not come waits for longer than all else takes where nothing is lost, so that it shows.
@@ -148,7 +148,7 @@ struct Memory {
     sas: Vec<IkeSlot<Toy>>,
     children: Vec<ChildSlot>,
     index: Vec<IndexBlock>,
-    messages: Vec<u8>,
+    rooms: [Vec<u8>; 2],
 }
 
 impl Memory {
@@ -157,7 +157,7 @@ impl Memory {
             sas: (0..SAS).map(|_| IkeSlot::default()).collect(),
             children: (0..CHILDREN).map(|_| ChildSlot::EMPTY).collect(),
             index: (0..IndexBlock::needed(SAS, CHILDREN)).map(|_| IndexBlock::EMPTY).collect(),
-            messages: vec![0; SAS * 2 * MESSAGE],
+            rooms: MESSAGES.map(|octets| vec![0; SAS * 2 * octets]),
         }
     }
 }
@@ -190,8 +190,8 @@ impl<'m> World<'m> {
         let settings = Settings { orphan: ORPHAN, ..Settings::default() };
         let sides = memory.each_mut().map(|memory| {
             let engine = Toy::new(side, u8::from(u64::from(lower) != side) + 1);
-            let Memory { sas, children, index, messages } = memory;
-            let storage = Storage { sas, children, index, messages };
+            let Memory { sas, children, index, rooms: [pairs, pool] } = memory;
+            let storage = Storage { sas, children, index, pairs, pool, blocks: SAS };
             let endpoint = Endpoint::new(engine, One::new(side as usize), storage, settings).unwrap();
             side += 1;
             Side { endpoint, installed: BTreeMap::new(), sending: None }

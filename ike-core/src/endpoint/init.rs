@@ -6,15 +6,16 @@ use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, MARKER_LEN};
+use super::Endpoint;
 use crate::crypto::{Group, IkeCrypto};
 use crate::error::Discard;
 use crate::failure::Failure;
 use crate::pad::Pad;
 use crate::proposal::{self, IkeProposal};
 use crate::registry::NotifyKind;
+use crate::room::MARKER_LEN;
 use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
-use crate::sa::{By, Dead, Sa, State, same_source};
+use crate::sa::{By, Sa, State, same_source};
 use crate::state::init_answered;
 use crate::wire::header::Header;
 use crate::wire::sa;
@@ -46,6 +47,7 @@ impl Fruitless {
 }
 
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
+    #[inline(never)]
     pub(super) fn handle_init(
         &mut self,
         now: Instant,
@@ -57,7 +59,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             return Err(Discard::Unexpected);
         }
         // It is kept for AUTH: what has no room there costs nothing but a look at its header.
-        if datagram.len().saturating_add(MARKER_LEN) > self.messages.half {
+        if datagram.len() > self.rooms.longest() {
             if now >= self.told_size_at {
                 self.told_size_at = now + PAUSE;
                 self.refused = Some((path, Failure::MessageTooLong(datagram.len())));
@@ -78,12 +80,14 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             Err(_) => return Err(Discard::Malformed),
         };
         let nonce = payloads.nonce.as_ref().ok_or(Discard::Malformed)?;
-        // Whatever the settings, strangers leave half of the table, and half of theirs is for whoever shows where it is.
-        let limit = self.settings.half_open_limit.min((self.sas.len() / 2).max(1));
+        // Whatever the settings, strangers leave half of the table and of the pool, and half of theirs is for whoever shows
+        // where it is.
+        let room = self.sas.len().min(self.rooms.blocks());
+        let limit = self.settings.half_open_limit.min((room / 2).max(1));
         let threshold = self.settings.cookie_threshold.min((limit / 2).max(1));
         let share = (limit / SHARE).max(2);
         let (half_open, here) = (self.sas.counted(), self.half_open_here(path));
-        if half_open >= limit || here >= share {
+        if half_open >= limit || here >= share || !self.rooms.has_spare() {
             self.refused = Some((path, Failure::TooManyHalfOpen));
             return Err(Discard::NoRoom);
         }
@@ -108,6 +112,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     }
 
     /// Chooses and answers. Returns whether an SA came of it.
+    #[inline(never)]
     fn make(
         &mut self,
         now: Instant,
@@ -132,13 +137,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
         let slot = self.sas.vacant().ok_or(Discard::NoRoom)?;
         let spi = self.spi(slot);
-        self.sas.put(slot, Sa::new(false, header.spi_i, spi, path, State::Dead(Dead::default())));
-        let begun = self.work(now, slot, |sa, env| init_answered::begin(sa, env, &choice, datagram, payloads));
-        let begun = begun.unwrap_or(Err(Discard::NoRoom));
-        if begun.is_err() {
-            self.sas.clear(slot);
-        }
-        begun.map(|()| true)
+        self.open(slot, None, (header.spi_i, spi), path);
+        let begun = self.begin(now, slot, |sa, env| init_answered::begin(sa, env, &choice, datagram, payloads));
+        begun.unwrap_or(Err(Discard::NoRoom)).map(|()| true)
     }
 
     /// The half-open SAs of strangers with the same source.
@@ -165,7 +166,8 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             _ => None,
         });
         let Some((slot, len)) = found else { return Ok(false) };
-        let (request, _) = self.messages.pair(slot).ok_or(Discard::NoRoom)?;
+        let block = self.sas.get(slot).and_then(|sa| sa.block.as_ref());
+        let request = self.rooms.of(slot, block).ok_or(Discard::NoRoom)?.request;
         let kept = len.and_then(|len| request.get(MARKER_LEN..)?.get(..len));
         match self.sas.edit(slot) {
             Some(mut sa) if kept == Some(datagram) => {

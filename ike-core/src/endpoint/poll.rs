@@ -5,7 +5,7 @@ use core::mem::take;
 use ipsec_core::net::{Path, Spi};
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, KEEPALIVE, MARKER_LEN};
+use super::{Endpoint, KEEPALIVE};
 use crate::auth::SignedOctets;
 use crate::auth::ask::{Claim, Question, Signed};
 use crate::auth::course::Asked;
@@ -15,6 +15,7 @@ use crate::event::{ChildUp, Event, IkeId, Transmit, WaitId};
 use crate::exchange;
 use crate::pad::Pad;
 use crate::registry::ExchangeType;
+use crate::room::{MARKER_LEN, Pair};
 use crate::rules::{Direction, Payloads, Rule, Stage};
 use crate::sa::{Begun, Sa, State};
 use crate::table::RANKS;
@@ -52,10 +53,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 break (self.id(slot), path, source, repeated);
             }
         };
-        let (request, response) = self.messages.pair(ike.slot)?;
+        let block = self.sas.get(ike.slot)?.block.as_ref();
+        let messages = self.rooms.of(ike.slot, block)?;
         let (buffer, message) = match source {
-            Source::Request(message) => (request, message),
-            Source::Response(message) => (response, message),
+            Source::Request(message) => (messages.request, message),
+            Source::Response(message) => (messages.response, message),
             Source::Keepalive => {
                 return Some(Transmit { ike: Some(ike), path, datagram: &KEEPALIVE, outline: None, repeated });
             }
@@ -114,7 +116,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
             _ => return None,
         };
         let (wait, keys, peer) = (course.wait.as_ref()?, sa.keys.as_ref()?, sa.peer?);
-        let (request, response) = self.messages.pair(slot)?;
+        let Pair { request, response } = self.rooms.of(slot, sa.block.as_ref())?;
         let (request, response) = (request.get(MARKER_LEN..)?, response.get(MARKER_LEN..)?);
         let (received, sent, direction) = match sa.initiator {
             true => (response, request, Direction::Response),
@@ -258,15 +260,14 @@ fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source, bool)> {
         return Some((path, Source::Response(message), repeated));
     }
     if core::mem::take(&mut sa.window.send_request) {
-        let request = sa.window.outstanding?;
+        let request = sa.window.outstanding()?;
         return Some((sa.path, Source::Request(request.message), request.repetitions > 0));
     }
     let source = match &mut sa.state {
         State::Established(established) => {
             core::mem::take(&mut established.keepalive.waits).then_some(Source::Keepalive)
         }
-        State::Dead(dead) => dead.farewell.take().map(Source::Request),
-        _ => None,
+        _ => sa.window.take_last_word().map(Source::Request),
     };
     source.map(|source| (sa.path, source, false))
 }

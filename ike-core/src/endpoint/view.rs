@@ -171,14 +171,27 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
     }
 
-    /// Whether whatever is looked up without a search is found where it stands. Looks at everything, for tests.
+    /// Whether whatever is looked up without a search is found where it stands, and each block is free or somebody's. Looks
+    /// at everything, for tests.
     ///
     /// # Errors
     /// What is not.
     #[doc(hidden)]
     pub fn check(&self) -> Result<(), Misfiled> {
         self.sas.check()?;
-        self.children.table.check()
+        self.children.table.check()?;
+        let wrong = |what, place| Err(Misfiled { what, place });
+        let mut held = 0usize;
+        for (slot, sa) in self.sas.iter().filter(|(_, sa)| sa.block.is_some()) {
+            if matches!(sa.state, State::Dead(_)) {
+                return wrong("block of the dead", slot);
+            }
+            held = held.saturating_add(1);
+        }
+        if held.saturating_add(self.rooms.count_free()) != self.rooms.blocks() {
+            return wrong("blocks", u16::MAX);
+        }
+        Ok(())
     }
 
     /// What the datagram carried that was handled last, for a log; `None` when it could not be read, or was not worth it
@@ -234,7 +247,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             heard,
             confirmed,
             rekeying,
-            waiting: sa.window.outstanding.as_ref().map(|request| (request.exchange, request.repetitions)),
+            waiting: sa.window.outstanding().map(|request| (request.exchange, request.repetitions)),
             unheard: sa.window.repeated,
             busy,
             rekey_at,

@@ -103,7 +103,6 @@ impl<C: IkeCrypto> Filed for Sa<C> {
     fn sends(&self) -> bool {
         let word = match &self.state {
             State::Established(established) => established.keepalive.waits,
-            State::Dead(dead) => dead.farewell.is_some(),
             _ => false,
         };
         self.window.sends() || word

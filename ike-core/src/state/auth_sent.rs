@@ -8,7 +8,7 @@ use crate::auth::course::{Asked, Course};
 use crate::auth::{self, Authenticated, Proof, SignedOctets};
 use crate::child::{Child, Phase, narrow};
 use crate::crypto::{IkeCrypto, Secret};
-use crate::effects::{Effects, End};
+use crate::effects::Effects;
 use crate::env::Env;
 use crate::error::{Discard, NoRoom};
 use crate::exchange;
@@ -22,10 +22,11 @@ use crate::sa::{AuthSent, First, NONCE_LEN, Sa, State, party};
 use crate::wire::auth::Auth;
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
-use crate::wire::writer::{MessageWriter, Written};
+use crate::wire::writer::MessageWriter;
 
 /// IKE_SA_INIT came about: sends IKE_AUTH, or waits for what goes into it. Our IKE_SA_INIT of `own` octets stands in the
 /// request buffer, the responder's in the other.
+#[inline(never)]
 pub(crate) fn begin<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -69,6 +70,7 @@ fn prove<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> Opti
 }
 
 /// Sends IKE_AUTH with the first child. The message that our proof covers makes room for it, unless it was set aside.
+#[inline(never)]
 fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, proof: Option<&Auth<'_>>) -> Result<(), Failure> {
     let peer = sa.peer.ok_or(Failure::ClosedHere)?;
     let connection = env.pad.connection(peer).ok_or(Failure::ClosedHere)?;
@@ -126,6 +128,7 @@ fn say<C: IkeCrypto>(
 }
 
 /// A message for an SA in this state.
+#[inline(never)]
 pub(crate) fn on_message<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -154,6 +157,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
 }
 
 /// Whoever was asked has answered.
+#[inline(never)]
 pub(crate) fn on_answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, asked: Asked, answer: &Answer<'_>) {
     // Only after a verdict about what ends IKE_AUTH otherwise.
     let up_there = asked == Asked::Verdict && !sa.course().is_some_and(Course::has_rounds);
@@ -190,8 +194,10 @@ fn done<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> R
 /// Ends the SA where it came to nothing.
 fn conclude<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, outcome: Result<(), Ended>) {
     if let Err(Ended { cause, tell_peer }) = outcome {
-        let farewell = if tell_peer { refuse(sa, env) } else { None };
-        sa.die(env, End { cause, farewell });
+        if tell_peer {
+            refuse(sa, env);
+        }
+        sa.die(env, cause);
     }
 }
 
@@ -215,6 +221,7 @@ fn refused(payloads: &Payloads<'_>) -> Ended {
 }
 
 /// The answer to the first request.
+#[inline(never)]
 fn authenticate<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -256,6 +263,7 @@ fn authenticate<C: IkeCrypto>(
 }
 
 /// An answer after the first one: an EAP message, or the proof that the responder holds what came of it.
+#[inline(never)]
 fn go_on<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -336,6 +344,7 @@ fn agree<C: IkeCrypto>(
 
 /// The responder has proved who it is, and the SA is up; what goes wrong with the child leaves it so (RFC 7296 §1.2).
 /// `answer`: its IKE_SA_INIT.
+#[inline(never)]
 fn agree_on<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -371,6 +380,7 @@ fn agree_on<C: IkeCrypto>(
     Ok(())
 }
 
+#[inline(never)]
 fn first_child<C: IkeCrypto>(
     slot: u16,
     nonces: &agreement::Nonces<'_>,
@@ -390,17 +400,14 @@ fn first_child<C: IkeCrypto>(
     let mode = agreement::check_mode(payloads, &config)?;
     let mut child = env.children.get_mut(slot).ok_or(Failure::ClosedHere)?;
     agreement::make_keys(env.crypto, keys, chosen.suite, None, nonces, true, &mut child.untold)?;
-    let terms = agreement::Terms { suite: chosen.suite, mode, spi_out: chosen.spi, local, remote, ours: true };
+    let (suite, spi_out) = (chosen.suite, chosen.spi);
+    let terms = agreement::Terms { suite, mode, spi_out, local: &local, remote: &remote, ours: true };
     agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
     Ok(())
 }
 
 /// Tells the responder once that we do not accept it (RFC 7296 §2.21.2); there is no SA to repeat it from.
-fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Option<Written> {
+fn refuse<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     sa.window.answered();
-    let header = sa.request_header(ExchangeType::INFORMATIONAL)?;
-    let keys = sa.keys.as_mut()?;
-    let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout()).ok()?;
-    message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[]).ok()?;
-    message.seal(env.crypto, &mut keys.sender).ok()
+    exchange::say_last(sa, env, |message| message.notify_parts(NotifyKind::AUTHENTICATION_FAILED, &[]));
 }

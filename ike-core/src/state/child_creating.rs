@@ -13,7 +13,6 @@ use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{self, Exchange};
-use crate::pad::PeerId;
 use crate::proposal::{self, Asked, EspProposal};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
@@ -26,6 +25,7 @@ use crate::wire::writer::MessageWriter;
 const MAX_RESTARTS: u8 = 3;
 
 /// The peer asks for a Child SA.
+#[inline(never)]
 pub(crate) fn on_request<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -81,22 +81,22 @@ fn consent<C: IkeCrypto>(
     };
     let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
     let agreed = agreement::agree(env.crypto, env.children, asker, only, payloads, true)?;
-    let slot = agreed.slot;
-    let accepted = accept(sa, env, path, payloads, peer, agreed, old);
+    agreement::place(env.children, env.slot, peer, env.now, &agreed);
+    let accepted = accept(sa, env, path, payloads, &agreed, old);
     if accepted.is_err() {
-        env.children.free(slot);
+        env.children.free(agreed.slot);
     }
     accepted
 }
 
 /// Makes the Child SA that was agreed on, and answers.
+#[inline(never)]
 fn accept<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
     path: Path,
     payloads: &Payloads<'_>,
-    peer: PeerId,
-    agreed: agreement::Agreed<'_>,
+    agreed: &agreement::Agreed<'_>,
     old: Option<ChildId>,
 ) -> Result<(), Refusal> {
     let header = sa.response_header(ExchangeType::CREATE_CHILD_SA);
@@ -112,15 +112,14 @@ fn accept<C: IkeCrypto>(
             Some((group, ke.public))
         }
     };
-    let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);
     let mut message = MessageWriter::protected(env.response, &header, ike.sender.layout())?;
-    agreement::write_answer(&mut message, &agreed, |message| {
+    agreement::write_answer(&mut message, agreed, |message| {
         message.nonce(&nonce)?;
         match begun {
-            None => agreement::place(env.crypto, env.children, ike, new, &agreed, None, &nonces),
+            None => agreement::key(env.crypto, env.children, ike, agreed, None, &nonces),
             Some((group, theirs)) => message.ke_made(group.id(), group.answer_len(), |public| {
                 let exchange = Some(Exchange::Answer { group, theirs, public });
-                agreement::place(env.crypto, env.children, ike, new, &agreed, exchange, &nonces)
+                agreement::key(env.crypto, env.children, ike, agreed, exchange, &nonces)
             }),
         }
     })?;
@@ -162,6 +161,7 @@ struct Offer {
 }
 
 /// Rekeys the Child SA in `slot`.
+#[inline(never)]
 pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot: u16, old: ChildId) {
     let retry_at = env.now + env.settings.retry;
     let reserved = env.children.reserve(env.crypto);
@@ -190,6 +190,7 @@ fn put_off(old: &mut Child, now: Instant, pause: Duration, cause: Failure) {
 }
 
 /// Asks for the Child SA that waits in `slot`.
+#[inline(never)]
 pub(crate) fn create<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot: u16) {
     if let Err(cause) = begin(sa, env, slot, None)
         && let Some(mut child) = env.children.get_mut(slot)
@@ -228,6 +229,7 @@ fn asked(group: Option<Group>, narrow: bool) -> Asked {
 }
 
 /// Asks for the Child SA in slot `new`, in place of `old`.
+#[inline(never)]
 fn send<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -273,6 +275,7 @@ fn send<C: IkeCrypto>(
 }
 
 /// The peer's answer to our request.
+#[inline(never)]
 pub(crate) fn on_response<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -348,6 +351,7 @@ fn may_have_lost_it(why: NotifyKind) -> bool {
     )
 }
 
+#[inline(never)]
 fn complete<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -379,11 +383,13 @@ fn complete<C: IkeCrypto>(
     let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
     let mut child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
     agreement::make_keys(env.crypto, ike, chosen.suite, exchange, &nonces, true, &mut child.untold)?;
-    let terms = agreement::Terms { suite: chosen.suite, mode, spi_out: chosen.spi, local, remote, ours: true };
+    let (suite, spi_out) = (chosen.suite, chosen.spi);
+    let terms = agreement::Terms { suite, mode, spi_out, local: &local, remote: &remote, ours: true };
     agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
     Ok(())
 }
 
+#[inline(never)]
 fn fail<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,

@@ -34,6 +34,7 @@ pub(crate) fn on_message<C: IkeCrypto>(sa: &mut Sa<C>, path: Path, header: &Head
 }
 
 /// The peer deletes, wants a sign of life, or says what it thinks.
+#[inline(never)]
 pub(crate) fn on_request<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -65,9 +66,9 @@ pub(crate) fn on_request<C: IkeCrypto>(
         }
     }
     if rejects {
-        sa.die(env, Failure::AuthenticationFailed(Side::Peer).into());
+        sa.die(env, Failure::AuthenticationFailed(Side::Peer));
     } else if closes {
-        return Ok(sa.over(Failure::ClosedByPeer.into()));
+        return Ok(sa.over(Failure::ClosedByPeer));
     } else {
         on_invalid_spi(env, payloads);
         sa.hear_lifetime(env, payloads);
@@ -107,6 +108,7 @@ fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_
 }
 
 /// Asks the peer to delete every Child SA that has to go.
+#[inline(never)]
 pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     let mut spis = Vec::<Spi, BATCH>::new();
     let goes = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.leaving.is_some() && up.settles_at.is_none());
@@ -123,6 +125,7 @@ pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>)
 }
 
 /// The peer confirmed our Delete; it may have named its SPIs or not (§2.25.1).
+#[inline(never)]
 pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
     let asked = |child: &Child| matches!(child.phase, Phase::Deleting(_));
     env.children.each_of(env.slot, asked, |child| child.named = true);
@@ -166,14 +169,16 @@ fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId>
 }
 
 /// Asks the peer to delete the IKE SA and all its children.
+#[inline(never)]
 pub(crate) fn send_ike<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, why: Failure) {
     match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_ike()) {
         Ok(()) => sa.expect(Request::DeleteIke(why)),
-        Err(cause) => sa.die(env, cause.into()),
+        Err(cause) => sa.die(env, cause),
     }
 }
 
 /// Asks for a sign of life: an empty request (RFC 7296 §2.4).
+#[inline(never)]
 pub(crate) fn send_liveness<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |_| Ok(())) {
         Ok(()) => sa.expect(Request::Liveness),

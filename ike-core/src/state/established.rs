@@ -6,7 +6,7 @@ use ipsec_core::net::Path;
 use super::{child_creating, deleting, rekeying};
 use crate::agenda::{self, Task};
 use crate::crypto::IkeCrypto;
-use crate::effects::{Effects, End};
+use crate::effects::Effects;
 use crate::env::Env;
 use crate::error::Discard;
 use crate::exchange::{self, Refusal};
@@ -18,6 +18,7 @@ use crate::window::Arrival;
 use crate::wire::header::Header;
 
 /// A message for an SA in this state.
+#[inline(never)]
 pub(crate) fn on_message<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -53,7 +54,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
     let payloads = rule.ok_or(Refused::Malformed).and_then(|rule| Payloads::collect(first, inner, rule));
     if header.response {
         let effects = on_response(sa, env, payloads);
-        if sa.window.outstanding.is_none() {
+        if sa.window.outstanding().is_none() {
             // The exchange that it was for is over; when it is made again, it has another.
             sa.ke = None;
         }
@@ -64,6 +65,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         .unwrap_or_else(|refusal| exchange::refuse(sa, env, path, header.exchange, refusal)))
 }
 
+#[inline(never)]
 fn on_request<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -96,6 +98,7 @@ fn asks_for_ike_sa(payloads: &Payloads<'_>) -> bool {
     payloads.ts_i.is_none() && first.is_some_and(|proposal| proposal.protocol == ProtocolId::IKE)
 }
 
+#[inline(never)]
 fn on_response<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -105,13 +108,13 @@ fn on_response<C: IkeCrypto>(
     let (payloads, error) = match payloads.map(|payloads| (payloads.error().map(|error| error.kind), payloads)) {
         // What the peer did is not to be known: neither side can go on with this SA.
         Err(why) => {
-            let farewell = exchange::farewell(sa, env);
-            return sa.over(End { cause: exchange::refused(why), farewell });
+            exchange::farewell(sa, env);
+            return sa.over(exchange::refused(why));
         }
         // Fatal on both sides (RFC 7296 §2.21.3), but not every peer keeps to that.
         Ok((Some(NotifyKind::INVALID_SYNTAX), _)) => {
-            let farewell = exchange::farewell(sa, env);
-            return sa.over(End { cause: Failure::InvalidSyntax(Side::Peer), farewell });
+            exchange::farewell(sa, env);
+            return sa.over(Failure::InvalidSyntax(Side::Peer));
         }
         Ok((error, payloads)) => (payloads, error),
     };
@@ -124,13 +127,14 @@ fn on_response<C: IkeCrypto>(
         Request::Child(request) => child_creating::on_response(sa, env, request, &payloads),
         Request::Rekey(request) => return rekeying::on_response(sa, env, request, &payloads),
         Request::DeleteChild => deleting::on_child_deleted(env),
-        Request::DeleteIke(cause) => sa.die(env, cause.into()),
+        Request::DeleteIke(cause) => sa.die(env, cause),
         Request::Liveness => {}
     }
     Effects::Nothing
 }
 
 /// Sends the next request that somebody waits for.
+#[inline(never)]
 pub(crate) fn pursue<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     while let Some(task) = agenda::next(sa, env) {
         match task {
@@ -141,7 +145,7 @@ pub(crate) fn pursue<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
             Task::CreateChild(slot) => child_creating::create(sa, env, slot),
             Task::Liveness => deleting::send_liveness(sa, env),
         }
-        if sa.window.outstanding.is_none() {
+        if sa.window.outstanding().is_none() {
             // The request that its key exchange was for could not be written.
             sa.ke = None;
         }

@@ -6,7 +6,6 @@ use crate::agreement;
 use crate::auth::ask::Answer;
 use crate::auth::course::{Asked, Course};
 use crate::auth::{self, Authenticated, Proof, SignedOctets};
-use crate::child::Child;
 use crate::crypto::{IkeCrypto, IkeSuite, Secret};
 use crate::effects::Effects;
 use crate::env::Env;
@@ -37,6 +36,7 @@ pub(crate) struct Choice {
 ///
 /// # Errors
 /// [`Discard`]: the SA is not to be kept.
+#[inline(never)]
 pub(crate) fn begin<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -87,6 +87,7 @@ pub(crate) fn begin<C: IkeCrypto>(
 }
 
 /// A message for an SA in this state.
+#[inline(never)]
 pub(crate) fn on_message<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -120,6 +121,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
 }
 
 /// Whoever was asked has answered.
+#[inline(never)]
 pub(crate) fn on_answer<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -170,7 +172,7 @@ fn conclude<C: IkeCrypto>(
         Ok(effects) => Ok(effects),
         Err(refusal) => {
             say(sa, env, |message| refusal.write(message))?;
-            sa.die(env, refusal.cause.into());
+            sa.die(env, refusal.cause);
             Ok(Effects::Nothing)
         }
     }
@@ -191,6 +193,7 @@ fn say<C: IkeCrypto>(
     let room = answered.course.room(env.response);
     let header = sa.response_header(ExchangeType::IKE_AUTH);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
+    sa.window.forget_response();
     let mut message = MessageWriter::protected(room, &header, keys.sender.layout())?;
     payloads(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
@@ -226,6 +229,7 @@ fn find_connection<'p>(
 }
 
 /// The first IKE_AUTH request.
+#[inline(never)]
 fn authenticate<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -270,6 +274,7 @@ fn prove<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> Opti
 }
 
 /// Answers the first request with our proof and our first EAP message (RFC 7296 §2.16). Both messages of IKE_SA_INIT stay.
+#[inline(never)]
 fn begin_rounds<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, auth: &Auth<'_>) -> Result<Effects, Refusal> {
     let no_room = |_| unauthenticated(Failure::NoRoom);
     let id = sa.peer.and_then(|peer| env.pad.connection(peer)).map(|connection| connection.local_id);
@@ -288,6 +293,7 @@ fn begin_rounds<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, auth: &A
 }
 
 /// A request after the first one: an EAP message, or the proof that the initiator holds what came of it.
+#[inline(never)]
 fn go_on<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, payloads: &Payloads<'_>) -> Result<Effects, Refusal> {
     let failed = || unauthenticated(Failure::AuthenticationFailed(Side::Here));
     let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::Nothing) };
@@ -354,6 +360,7 @@ fn agree<C: IkeCrypto>(
 
 /// The initiator has proved who it is: agrees on the child that it asks for, answers with our proof, and the SA is up.
 /// `first`: its IKE_SA_INIT.
+#[inline(never)]
 fn agree_on<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -381,8 +388,8 @@ fn agree_on<C: IkeCrypto>(
     message.auth(auth.method, auth.data).map_err(no_room)?;
     let agreed = agreed.and_then(|agreed| {
         let nonces = agreement::Nonces { ni: exchange::nonce_of(first), nr: &answered.nonce };
-        let new = Child::wanted(env.slot, peer, agreed.config.id, agreed.spi_in, env.now);
-        agreement::place(env.crypto, env.children, keys, new, &agreed, None, &nonces)?;
+        agreement::place(env.children, env.slot, peer, env.now, &agreed);
+        agreement::key(env.crypto, env.children, keys, &agreed, None, &nonces)?;
         Ok(agreed)
     });
     match &agreed {
@@ -397,7 +404,7 @@ fn agree_on<C: IkeCrypto>(
     sa.window.respond(message, sa.path);
     let alone_since = payloads.notify(NotifyKind::INITIAL_CONTACT).map(|_| answered.since);
     let child = match agreed {
-        Ok(agreed) => agreement::install(env, agreed, None),
+        Ok(agreed) => agreement::install(env, &agreed, None),
         Err(refusal) => {
             sa.report.child_failed = Some(refusal.cause);
             None

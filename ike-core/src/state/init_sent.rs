@@ -26,6 +26,7 @@ use crate::wire::writer::MessageWriter;
 const MAX_RESTARTS: u8 = 5;
 
 /// Begins as initiator, with the group of the first proposal.
+#[inline(never)]
 pub(crate) fn begin<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -83,6 +84,7 @@ impl From<Failure> for Doubt {
 }
 
 /// A message for an SA in this state: only the answer is of interest, and it comes in clear.
+#[inline(never)]
 pub(crate) fn on_message<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -106,7 +108,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
         Ok(()) => {}
         Err(Doubt::Ignored) => return Err(Discard::Unexpected),
         Err(Doubt::Noted(cause)) => note(sa, cause),
-        Err(Doubt::Ended(cause)) => sa.die(env, cause.into()),
+        Err(Doubt::Ended(cause)) => sa.die(env, cause),
     }
     Ok(Effects::Nothing)
 }
@@ -125,16 +127,17 @@ fn note<C: IkeCrypto>(sa: &mut Sa<C>, cause: Failure) {
 fn restart<C: IkeCrypto>(sa: &mut Sa<C>) -> usize {
     let State::InitSent(init) = &mut sa.state else { return 0 };
     // One copy of it was answered just now.
-    let repeated = sa.window.outstanding.map_or(0, |request| request.repetitions);
+    let repeated = sa.window.outstanding().map_or(0, |request| request.repetitions);
     init.late = init.late.saturating_add(u8::try_from(repeated).unwrap_or(u8::MAX));
     init.restarts = init.restarts.saturating_add(1);
-    let len = sa.window.outstanding.map_or(0, |request| request.message.len);
+    let len = sa.window.request_len();
     sa.window.restart();
     len
 }
 
 /// Sends the request that stands in the request buffer once more, with our cookie before all else and the rest as it was
 /// (RFC 7296 §2.6). It is put together where the answer has its room, which has not come.
+#[inline(never)]
 fn send_with_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, len: usize) -> Result<(), Failure> {
     let State::InitSent(init) = &sa.state else { return Ok(()) };
     let before = env.request.get(..len).ok_or(Failure::NoRoom)?;
@@ -178,6 +181,7 @@ fn take_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cookie: &
 }
 
 /// INVALID_KE_PAYLOAD: the responder wants another group of those we offered (RFC 7296 §1.3, §2.7).
+#[inline(never)]
 fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &Notify<'_>) -> Result<(), Doubt> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;
     let State::InitSent(init) = &sa.state else { return Ok(()) };
@@ -199,6 +203,7 @@ fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &No
 }
 
 /// The responder has chosen: derive keys, find NATs, go on with IKE_AUTH.
+#[inline(never)]
 fn complete<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -246,7 +251,7 @@ fn complete<C: IkeCrypto>(
             }
         }
     }
-    let request_len = sa.window.outstanding.map_or(0, |request| request.message.len);
+    let request_len = sa.window.request_len();
     sa.window.answered();
     auth_sent::begin(sa, env, &connection, request_len, (our_nonce, datagram.len(), child))?;
     Ok(())

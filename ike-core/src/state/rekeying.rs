@@ -22,6 +22,7 @@ use crate::wire::writer::MessageWriter;
 const MAX_REGROUPS: u8 = 3;
 
 /// The peer rekeys.
+#[inline(never)]
 pub(crate) fn on_request<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -64,7 +65,7 @@ fn consent<C: IkeCrypto>(
     let ke = payloads.ke.filter(|ke| ke.group == group.id()).ok_or_else(|| Refusal::group(group))?;
     let state = Established::new(env.crypto, env.now, group, Some(&connection), false);
     let place = env.take(slot).ok_or_else(full)?;
-    let new = place.insert(successor(sa, false, (chosen.spi, spi), state));
+    let new = successor(place, sa, false, (chosen.spi, spi), state);
     let accepted = accept(sa, env, path, &chosen, (peer_nonce.as_slice(), ke.public), new, Heir { slot, spi });
     if accepted.is_err() {
         *place = None;
@@ -73,6 +74,7 @@ fn consent<C: IkeCrypto>(
 }
 
 /// Makes the keys of the SA that takes over, and answers. `theirs`: the peer's nonce and public value.
+#[inline(never)]
 fn accept<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -109,6 +111,7 @@ fn accept<C: IkeCrypto>(
 }
 
 /// Rekeys.
+#[inline(never)]
 pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     if let Err(cause) = try_send(sa, env) {
         if let State::Established(established) = &mut sa.state {
@@ -142,6 +145,7 @@ fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<()
 }
 
 /// The peer's answer to our rekey.
+#[inline(never)]
 pub(crate) fn on_response<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
@@ -239,6 +243,7 @@ fn take_group<C: IkeCrypto>(
 
 /// Puts the SA that the peer agreed to into its place, with its keys. The peer has it by now: what is not as it should be is
 /// made all the same where it can be, to be deleted for the reason that comes with it.
+#[inline(never)]
 fn complete<'x, C: IkeCrypto>(
     sa: &Sa<C>,
     env: &mut Env<'x, '_, C>,
@@ -262,7 +267,7 @@ fn complete<'x, C: IkeCrypto>(
     let (old, secret) = sa.keys.as_ref().zip(sa.ke.as_ref()).ok_or(Failure::ClosedHere)?;
     let state = Established::new(env.crypto, env.now, request.group, connection.as_ref(), true);
     let place = env.take(request.new).ok_or(Failure::ClosedHere)?;
-    let new = place.insert(successor(sa, true, (request.spi, chosen.spi), state));
+    let new = successor(place, sa, true, (request.spi, chosen.spi), state);
     let seed = IkeSeed { ni: &request.nonce, nr: nonce.as_slice(), spi_i: request.spi, spi_r: chosen.spi };
     let exchange = Exchange::Finish { secret, theirs: ke.public };
     let made = IkeKeys::make(env.crypto, Some(old), chosen.suite, exchange, &seed, Role::Initiator, &mut new.keys);

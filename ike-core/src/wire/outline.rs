@@ -27,30 +27,30 @@ pub struct Outline {
     message_id: u32,
     payloads: [Named; NAMED],
     /// How many there are, named or not.
-    count: usize,
+    count: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Named {
     payload: PayloadType,
-    /// Of a Notify payload; [`NOTHING`]'s otherwise.
-    notify: NotifyKind,
+    /// The kind of a Notify payload, as it stands there: each SA keeps two outlines.
+    notify: [u8; 2],
 }
 
-const NOTHING: Named = Named { payload: PayloadType::NONE, notify: NotifyKind(0) };
+const NOTHING: Named = Named { payload: PayloadType::NONE, notify: [0; 2] };
 
 impl Outline {
     /// Reads the payloads of a message; `first` is the type of the first one in `body`, which stands in clear here. What
     /// comes after something malformed is not named.
     pub fn read(header: &Header, first: PayloadType, body: &[u8]) -> Self {
         let mut payloads = [NOTHING; NAMED];
-        let mut count = 0usize;
+        let mut count = 0u16;
         for payload in Chain::new(first, body).map_while(Result::ok) {
-            if let Some(place) = payloads.get_mut(count) {
+            if let Some(place) = payloads.get_mut(usize::from(count)) {
                 let notify = match payload.kind {
                     // Behind the protocol and the size of the SPI.
                     PayloadType::NOTIFY => match payload.body {
-                        [_, _, high, low, ..] => NotifyKind(u16::from_be_bytes([*high, *low])),
+                        [_, _, high, low, ..] => [*high, *low],
                         _ => NOTHING.notify,
                     },
                     _ => NOTHING.notify,
@@ -67,13 +67,14 @@ impl fmt::Display for Outline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let direction = if self.response { "response" } else { "request" };
         write!(f, "{} {direction} {} [ ", self.exchange, self.message_id)?;
-        for Named { payload, notify } in self.payloads.iter().take(self.count) {
+        let count = usize::from(self.count);
+        for Named { payload, notify } in self.payloads.iter().take(count) {
             match *payload {
-                PayloadType::NOTIFY => write!(f, "{payload}({notify}) ")?,
+                PayloadType::NOTIFY => write!(f, "{payload}({}) ", NotifyKind(u16::from_be_bytes(*notify)))?,
                 _ => write!(f, "{payload} ")?,
             }
         }
-        f.write_str(if self.count > NAMED { "… ]" } else { "]" })
+        f.write_str(if count > NAMED { "… ]" } else { "]" })
     }
 }
 

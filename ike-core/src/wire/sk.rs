@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use ipsec_core::crypto::place_key;
 use ipsec_core::wire::cursor::Reader;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
@@ -54,29 +55,46 @@ struct SkKey<C: IkeCrypto> {
 }
 
 enum Keys<C: IkeCrypto> {
-    Aead { key: C::AeadKey, salt: [u8; SALT_LEN] },
-    CipherMac { sk_e: Secret<32>, sk_a: Secret<64> },
+    /// Its key is made where it stays, and without it nothing is sealed or opened.
+    Aead {
+        key: Option<C::AeadKey>,
+        salt: [u8; SALT_LEN],
+    },
+    CipherMac {
+        sk_e: Secret<32>,
+        sk_a: Secret<64>,
+    },
 }
 
 impl<C: IkeCrypto> SkKey<C> {
+    /// Without its keys.
+    fn new(protection: Protection) -> Self {
+        let keys = match protection {
+            Protection::Aead(_) => Keys::Aead { key: None, salt: [0; SALT_LEN] },
+            Protection::CipherMac(..) => Keys::CipherMac { sk_e: Secret::new(), sk_a: Secret::new() },
+        };
+        Self { keys, protection }
+    }
+
     /// `sk_e`: the cipher key, then the salt of an AEAD (RFC 5282 §7.1). `sk_a`: the integrity key, none for an AEAD.
-    fn new(crypto: &mut C, protection: Protection, sk_e: &[u8], sk_a: &[u8]) -> Result<Self, NoKey> {
+    fn set(&mut self, crypto: &mut C, sk_e: &[u8], sk_a: &[u8]) -> Result<(), NoKey> {
+        let protection = self.protection;
         if (sk_e.len(), sk_a.len()) != (protection.encr_key_len(), protection.integ_key_len()) {
             return Err(NoKey);
         }
-        let keys = match protection {
-            Protection::Aead(alg) => {
-                let (key, salt) = sk_e.split_last_chunk().ok_or(NoKey)?;
-                Keys::Aead { key: crypto.aead_key(alg, key).ok_or(NoKey)?, salt: *salt }
+        match (&mut self.keys, protection) {
+            (Keys::Aead { key, salt }, Protection::Aead(alg)) => {
+                let (octets, last) = sk_e.split_last_chunk().ok_or(NoKey)?;
+                *salt = *last;
+                place_key(crypto, alg, octets, key)
             }
-            Protection::CipherMac(cipher, _) => {
+            (Keys::CipherMac { sk_e: encr, sk_a: integ }, Protection::CipherMac(cipher, _)) => {
                 // An engine that does not have the cipher says so now, and not at the first message.
                 crypto.encrypt_blocks(cipher, sk_e, &[0; 16], &mut [0; 16])?;
-                let sk_e = Secret::copy_from(sk_e).ok_or(NoKey)?;
-                Keys::CipherMac { sk_e, sk_a: Secret::copy_from(sk_a).ok_or(NoKey)? }
+                encr.set(sk_e).zip(integ.set(sk_a)).map(|_| ()).ok_or(NoKey)
             }
-        };
-        Ok(Self { keys, protection })
+            _ => Err(NoKey),
+        }
     }
 }
 
@@ -145,7 +163,18 @@ impl<C: IkeCrypto> SkSender<C> {
     /// # Errors
     /// [`NoKey`] when the engine does not take the keys.
     pub fn new(crypto: &mut C, protection: Protection, sk_e: &[u8], sk_a: &[u8]) -> Result<Self, NoKey> {
-        Ok(Self { key: SkKey::new(crypto, protection, sk_e, sk_a)?, iv: 0 })
+        let mut sender = Self::without_keys(protection);
+        sender.set_keys(crypto, sk_e, sk_a)?;
+        Ok(sender)
+    }
+
+    /// What is to stay where it is before it gets its keys: what a move leaves behind nobody wipes.
+    pub(crate) fn without_keys(protection: Protection) -> Self {
+        Self { key: SkKey::new(protection), iv: 0 }
+    }
+
+    pub(crate) fn set_keys(&mut self, crypto: &mut C, sk_e: &[u8], sk_a: &[u8]) -> Result<(), NoKey> {
+        self.key.set(crypto, sk_e, sk_a)
     }
 
     /// How its messages are laid out.
@@ -158,6 +187,7 @@ impl<C: IkeCrypto> SkSender<C> {
         let Layout { iv_len, icv_len, .. } = self.layout();
         match (&self.key.keys, self.key.protection) {
             (Keys::Aead { key, salt }, _) => {
+                let key = key.as_ref().ok_or(NoRoom)?;
                 let (iv, text_and_tag) = payload.split_first_chunk_mut().ok_or(NoRoom)?;
                 *iv = self.iv.to_be_bytes();
                 self.iv = self.iv.checked_add(1).ok_or(NoRoom)?;
@@ -221,7 +251,18 @@ impl<C: IkeCrypto> SkReceiver<C> {
     /// # Errors
     /// [`NoKey`] when the engine does not take the keys.
     pub fn new(crypto: &mut C, protection: Protection, sk_e: &[u8], sk_a: &[u8]) -> Result<Self, NoKey> {
-        SkKey::new(crypto, protection, sk_e, sk_a).map(Self)
+        let mut receiver = Self::without_keys(protection);
+        receiver.set_keys(crypto, sk_e, sk_a)?;
+        Ok(receiver)
+    }
+
+    /// What is to stay where it is before it gets its keys.
+    pub(crate) fn without_keys(protection: Protection) -> Self {
+        Self(SkKey::new(protection))
+    }
+
+    pub(crate) fn set_keys(&mut self, crypto: &mut C, sk_e: &[u8], sk_a: &[u8]) -> Result<(), NoKey> {
+        self.0.set(crypto, sk_e, sk_a)
     }
 
     /// Verifies and decrypts the SK payload that ends `message`, in place, and returns the type of its first inner payload
@@ -257,7 +298,7 @@ impl<C: IkeCrypto> SkReceiver<C> {
         let text_len = text_and_icv.len().checked_sub(icv_len).filter(|len| *len > 0).ok_or(Malformed)?;
         match (keys, *protection) {
             (Keys::Aead { key, salt }, _) => {
-                let iv = iv.first_chunk().ok_or(Malformed)?;
+                let (key, iv) = (key.as_ref().ok_or(Discard::BadIcv)?, iv.first_chunk().ok_or(Malformed)?);
                 crypto.open(key, &nonce(salt, *iv), aad, text_and_icv).map_err(|_| Discard::BadIcv)?;
                 Ok(text_and_icv.get(..text_len).ok_or(Malformed)?)
             }

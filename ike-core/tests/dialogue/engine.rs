@@ -16,6 +16,7 @@ pub(crate) enum Refuse {
     Nothing,
     KeyExchanges,
     Keys,
+    Ciphers,
 }
 
 thread_local! {
@@ -155,6 +156,9 @@ impl IkeCrypto for Engine {
     }
 
     fn encrypt_blocks(&mut self, _: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
+        if REFUSED.get() == Refuse::Ciphers {
+            return Err(NoKey);
+        }
         stream(self, key, iv, text)
     }
 

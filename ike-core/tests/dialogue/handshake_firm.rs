@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ike_core::crypto::Group;
-use ike_core::endpoint::{ROOM_PER_SA, Settings, SpiMeaning};
+use ike_core::endpoint::{ROOM_PER_BLOCK, Settings, SpiMeaning};
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
 use ike_core::proposal::{IkeProposal, offer_ike};
@@ -390,7 +390,7 @@ fn roomy(initiator: bool) -> Host {
     let [left, right] = pair();
     let mut end = if initiator { left } else { right };
     end.ike = vec![IkeProposal::parse(SUITE).unwrap()];
-    Host::sized(57, vec![end], Settings::default(), [4, 4, ROOM_PER_SA / 2])
+    Host::sized(57, vec![end], Settings::default(), [4, 4, ROOM_PER_BLOCK / 2])
 }
 
 #[test]

@@ -13,5 +13,6 @@ mod hostile;
 mod life;
 mod modes;
 mod network;
+mod rooms;
 mod signer;
 mod suites;

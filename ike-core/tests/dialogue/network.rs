@@ -218,13 +218,28 @@ impl Host {
         Self::sized(seed, peers, settings, [12, 16, 1280])
     }
 
-    /// With tables of other sizes: IKE SAs, Child SAs, octets for each of the two messages of an SA.
+    /// With tables of other sizes: IKE SAs, Child SAs, octets of the longest message. What stays beside an SA is a short one:
+    /// of some hosts those of a handshake and more, of others hardly any.
     pub(crate) fn sized(seed: u64, peers: Vec<Peer>, settings: Settings, [sas, children, message]: [usize; 3]) -> Self {
+        let short = if seed.is_multiple_of(2) { 512 } else { 160 };
+        Self::with_rooms(seed, peers, settings, [sas, children], [short.min(message), message, sas])
+    }
+
+    /// With so many octets for each short message and each long one, and so many blocks for pairs of long ones.
+    pub(crate) fn with_rooms(
+        seed: u64,
+        peers: Vec<Peer>,
+        settings: Settings,
+        [sas, children]: [usize; 2],
+        [short, long, blocks]: [usize; 3],
+    ) -> Self {
         let storage = Storage {
             sas: (0..sas).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak(),
             children: (0..children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak(),
             index: (0..IndexBlock::needed(sas, children)).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak(),
-            messages: vec![0; sas * 2 * message].leak(),
+            pairs: vec![0; sas * 2 * short].leak(),
+            pool: vec![0; blocks * 2 * long].leak(),
+            blocks,
         };
         let engine = Engine::new(Seed(seed), Packets);
         let endpoint = Endpoint::new(engine, Connections(peers), storage, settings).unwrap();

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
+use super::InboundSlot;
 use super::policies::Policies;
-use super::{BUILD_FRAMES, InboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto};
 use crate::ecn::Ecn;
@@ -15,7 +15,6 @@ use crate::sa::{self, Event, InboundParams, Mode, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
-use crate::wipe;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::{Marks, PROTOCOL_NONE, Version, set_ecn};
 
@@ -220,14 +219,12 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     ///
     /// # Errors
     /// [`Refused`]; nothing changed.
+    #[inline(never)]
     pub fn install(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
-        wipe::after(BUILD_FRAMES.saturating_mul(size_of::<InboundSlot<P>>()), || self.build(now, params))
-    }
-
-    fn build(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place_by_spi(params.sa.spi)?;
-        let sa = sa::Inbound::new(&mut self.crypto, now, params, self.windows.share(place))?;
-        self.sad.put(place, params.sa.spi, sa)
+        let (window, crypto) = (self.windows.share(place), &mut self.crypto);
+        let keys = |sa: &mut sa::Inbound<_>| sa.common.transform.set_keys(crypto, params.sa.keymat);
+        self.sad.put(place, params.sa.spi, || sa::Inbound::new(now, params, window), keys)
     }
 
     /// Removes an SA and wipes its key. `false`: it was gone already.

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
+use super::OutboundSlot;
 use super::policies::Policies;
-use super::{BUILD_FRAMES, OutboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::PacketCrypto;
 use crate::encap::Egress;
@@ -16,7 +16,6 @@ use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
 use crate::transform::{Layout, Transform};
-use crate::wipe;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::Marks;
 
@@ -261,14 +260,12 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     ///
     /// # Errors
     /// [`Refused`]; nothing changed.
+    #[inline(never)]
     pub fn install(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
-        wipe::after(BUILD_FRAMES.saturating_mul(size_of::<OutboundSlot<P>>()), || self.build(now, params))
-    }
-
-    fn build(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place()?;
-        let sa = sa::Outbound::new(&mut self.crypto, now, params)?;
-        let id = self.sad.put(place, params.sa.spi, sa)?;
+        let crypto = &mut self.crypto;
+        let keys = |sa: &mut sa::Outbound<_>| sa.common.transform.set_keys(crypto, params.sa.keymat);
+        let id = self.sad.put(place, params.sa.spi, || sa::Outbound::new(now, params), keys)?;
         self.sad.link(id.slot, params.sa.policy);
         self.policies.forget_sas();
         Ok(id)

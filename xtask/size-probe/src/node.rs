@@ -36,8 +36,10 @@ type Receiving = Inbound<'static, Packets, &'static Rules>;
 pub const CHILDREN: usize = 2;
 /// Of IKE's index. They do for rekeys too: a block is for eight slots.
 const BLOCKS: usize = IndexBlock::needed(2, 2 * CHILDREN);
-/// Octets for one IKE message.
+/// Octets of the longest IKE message.
 pub const MESSAGE: usize = 1280;
+/// Octets of those that stay beside an SA: all of a node with one proposal and one selector a side.
+const SHORT: usize = 320;
 /// Octets of a packet, and around it.
 pub const PACKET: usize = 1500 + 128;
 /// Words of a replay window of 64 packets, and of the room beside it.
@@ -116,7 +118,8 @@ pub struct Memory<const IKE: usize, const CHILD: usize> {
     sas: [MaybeUninit<IkeSlot<Crypto>>; IKE],
     children: [ChildSlot; CHILD],
     index: [IndexBlock; BLOCKS],
-    messages: [[[u8; MESSAGE]; 2]; IKE],
+    pairs: [[[u8; SHORT]; 2]; IKE],
+    pool: [[u8; MESSAGE]; 2],
     rules: MaybeUninit<Rules>,
     outbound: [OutboundSlot<Packets>; CHILD],
     inbound: [InboundSlot<Packets>; CHILD],
@@ -146,7 +149,8 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
         sas: [const { MaybeUninit::uninit() }; IKE],
         children: [const { ChildSlot::EMPTY }; CHILD],
         index: [const { IndexBlock::EMPTY }; BLOCKS],
-        messages: [[[0; MESSAGE]; 2]; IKE],
+        pairs: [[[0; SHORT]; 2]; IKE],
+        pool: [[0; MESSAGE]; 2],
         rules: MaybeUninit::uninit(),
         outbound: [const { OutboundSlot::<Packets>::EMPTY }; CHILD],
         inbound: [const { InboundSlot::<Packets>::EMPTY }; CHILD],
@@ -163,7 +167,9 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
             sas,
             children: &mut self.children,
             index: &mut self.index,
-            messages: self.messages.as_flattened_mut().as_flattened_mut(),
+            pairs: self.pairs.as_flattened_mut().as_flattened_mut(),
+            pool: self.pool.as_flattened_mut(),
+            blocks: 1,
         };
         let crypto = rustcrypto::RustCrypto::new(Numbers(u64::from(left)), Packets);
         let ike = Endpoint::new(crypto, config(left, ike, esp), storage, Settings::default()).ok()?;
@@ -189,7 +195,7 @@ pub fn sizes() -> [(&'static str, usize); 6] {
     [
         ("static", size_of::<Memory<1, CHILDREN>>()),
         ("static-rekey", size_of::<Memory<2, { 2 * CHILDREN }>>()),
-        ("ike", size_of::<IkeSlot<Crypto>>() + IndexBlock::OCTETS_PER_SLOT + 2 * MESSAGE),
+        ("ike", size_of::<IkeSlot<Crypto>>() + IndexBlock::OCTETS_PER_SLOT + 2 * SHORT),
         ("child", size_of::<ChildSlot>() + IndexBlock::OCTETS_PER_SLOT),
         ("outbound", size_of::<OutboundSlot<Packets>>()),
         ("inbound", size_of::<InboundSlot<Packets>>() + size_of::<[u64; WINDOW]>()),

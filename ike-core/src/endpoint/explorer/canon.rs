@@ -8,10 +8,11 @@ use ipsec_core::time::Instant;
 
 use super::toy::digest;
 use crate::child::{Child, Phase, Standing as ChildStanding};
-use crate::endpoint::{Endpoint, MARKER_LEN};
+use crate::endpoint::Endpoint;
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::registry::PayloadType;
+use crate::room::{MARKER_LEN, Pair};
 use crate::sa::{Established, First, Heir, Request, Sa, Standing, State};
 use crate::timers::{Patience, When};
 use crate::wire::chain::Chain;
@@ -194,8 +195,9 @@ impl Canon {
         let slots: Vec<u16> = endpoint.sas.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.word(slot);
-            let (request, response) = endpoint.messages.pair(slot).unwrap();
-            self.sa(endpoint.sas.get(slot).unwrap(), request, response);
+            let sa = endpoint.sas.get(slot).unwrap();
+            let Pair { request, response } = endpoint.rooms.of(slot, sa.block.as_ref()).unwrap();
+            self.sa(sa, request, response);
         }
         self.word(u64::MAX);
     }
@@ -213,7 +215,7 @@ impl Canon {
         self.written(response, window.response);
         self.name(Name::Message(window.answered_last()));
         self.word(window.repeated > 0);
-        match window.outstanding {
+        match window.outstanding() {
             None => self.word(u64::MAX),
             Some(outstanding) => {
                 self.word(outstanding.id);

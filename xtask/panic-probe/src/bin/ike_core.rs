@@ -34,12 +34,14 @@ fn run() {
     let mut sas: [IkeSlot<AnyEngine>; 4] = Default::default();
     let mut children = [const { ChildSlot::EMPTY }; 8];
     let mut index = [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 8)];
-    let mut messages = [0; 4 * 2 * 2048];
+    let (mut pairs, mut pool) = ([0; 4 * 2 * 512], [0; 2 * 2 * 2048]);
     let storage = Storage {
         sas: core::hint::black_box(&mut sas),
         children: core::hint::black_box(&mut children),
         index: core::hint::black_box(&mut index),
-        messages: core::hint::black_box(&mut messages),
+        pairs: core::hint::black_box(&mut pairs),
+        pool: core::hint::black_box(&mut pool),
+        blocks: 2,
     };
     let Ok(mut endpoint) = Endpoint::new(AnyEngine(Engine), pad, storage, Settings::default()) else { return };
     let mut sa: Option<IkeId> = None;

@@ -28,10 +28,7 @@ fn run() {
     let memory = &raw mut MEMORY;
     // SAFETY: this is the only reference.
     let memory = unsafe { &mut *memory };
-    let good = memory
-        .iter_mut()
-        .zip(PROPOSALS)
-        .filter_map(|(memory, (ike, esp))| talk(memory, IkeProposal::parse(ike).ok()?, EspProposal::parse(esp).ok()?));
+    let good = memory.iter_mut().zip(PROPOSALS).filter_map(|(memory, proposals)| talk(begin(memory, proposals)?));
     let good = good.count();
     let stack = used();
     let _ = writeln!(Console, "ended {}", good == PROPOSALS.len());
@@ -42,9 +39,13 @@ fn run() {
 }
 
 #[inline(never)]
-fn talk([left, right]: &'static mut [Memory<2, 4>; 2], ike: IkeProposal, esp: EspProposal) -> Option<()> {
-    let left = left.start(true, ike.clone(), esp.clone())?;
-    let right = right.start(false, ike, esp)?;
+fn begin([left, right]: &'static mut [Memory<2, 4>; 2], (ike, esp): (&str, &str)) -> Option<[&'static mut Node; 2]> {
+    let (ike, esp) = (IkeProposal::parse(ike).ok()?, EspProposal::parse(esp).ok()?);
+    Some([left.start(true, ike.clone(), esp.clone())?, right.start(false, ike, esp)?])
+}
+
+#[inline(never)]
+fn talk([left, right]: [&mut Node; 2]) -> Option<()> {
     let ike = left.ike.initiate(at(0), PeerId(0), Some(ChildConfigId(0))).ok()?;
     exchange(left, right, 0);
     left.ike.create_child(at(100), ike, ChildConfigId(1)).ok()?;

@@ -1,0 +1,226 @@
+//! Room for messages: a pair of short ones for each IKE SA, and a pool of blocks for pairs of long ones.
+//!
+//! What an SA keeps are its request that waits for an answer and its last answer, in a handshake also what the peer sent. That
+//! stands in its pair where it fits there, and in a block where it does not: then the SA has the block until it does.
+
+use crate::error::NoRoom;
+
+/// Octets before a message on port 4500 (RFC 3948 §2.2).
+pub(crate) const MARKER_LEN: usize = 4;
+/// Octets of the shortest message that an SA has to have room for, with that: a refusal, a Delete, an empty answer.
+const SHORTEST: usize = 160;
+/// The same of the longest, with which a handshake can succeed.
+const LONGEST: usize = 576 + MARKER_LEN;
+/// No block: there are at most so many.
+const NONE: u16 = u16::MAX;
+
+/// A block of the pool. Whoever has it has the room, until it is [given back](Rooms::give_back).
+#[derive(Debug)]
+pub(crate) struct Block(u16);
+
+/// One of the two messages of an SA.
+#[derive(Clone, Copy)]
+pub(crate) enum Half {
+    Request,
+    Response,
+}
+
+/// Where the two messages of an SA stand, each behind the room for the non-ESP marker.
+pub(crate) struct Pair<'x> {
+    pub(crate) request: &'x mut [u8],
+    pub(crate) response: &'x mut [u8],
+}
+
+pub(crate) struct Rooms<'a> {
+    pairs: &'a mut [u8],
+    /// Octets of one message in a pair.
+    short: usize,
+    pool: &'a mut [u8],
+    /// The same in a block.
+    long: usize,
+    blocks: u16,
+    /// The free block that was given back last. Each begins with the number of the next one.
+    free: u16,
+}
+
+impl<'a> Rooms<'a> {
+    /// Room for so many SAs, and so many blocks.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: it is too little.
+    pub(crate) fn new(pairs: &'a mut [u8], sas: usize, pool: &'a mut [u8], blocks: usize) -> Result<Self, NoRoom> {
+        let each = |octets: usize, of: usize| octets.checked_div(of.saturating_mul(2)).unwrap_or(0).min(0xffff);
+        let (short, long) = (each(pairs.len(), sas), each(pool.len(), blocks));
+        let blocks = u16::try_from(blocks).ok().filter(|blocks| *blocks < NONE).ok_or(NoRoom)?;
+        if short < SHORTEST || long < LONGEST.max(short) {
+            return Err(NoRoom);
+        }
+        let mut rooms = Self { pairs, short, pool, long, blocks, free: NONE };
+        (0..blocks).rev().for_each(|block| rooms.give_back(Block(block)));
+        Ok(rooms)
+    }
+
+    /// Octets of the longest message.
+    pub(crate) fn longest(&self) -> usize {
+        self.long.saturating_sub(MARKER_LEN)
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks.into()
+    }
+
+    /// Whether a block is free for a handshake. The last one of several is left for SAs that stand.
+    pub(crate) fn has_spare(&self) -> bool {
+        self.next(self.free).is_some_and(|next| next != NONE || self.blocks == 1)
+    }
+
+    /// How many blocks are free. Looks at each.
+    pub(crate) fn count_free(&self) -> usize {
+        core::iter::successors(Some(self.free), |block| self.next(*block))
+            .take_while(|block| *block != NONE)
+            .take(usize::from(NONE))
+            .count()
+    }
+
+    /// A free block.
+    pub(crate) fn take(&mut self) -> Option<Block> {
+        let block = self.free;
+        self.free = self.next(block)?;
+        Some(Block(block))
+    }
+
+    pub(crate) fn give_back(&mut self, Block(block): Block) {
+        if let Some(start) = self.start(block)
+            && let Some(next) = self.pool.get_mut(start..).and_then(|octets| octets.first_chunk_mut())
+        {
+            *next = self.free.to_le_bytes();
+            self.free = block;
+        }
+    }
+
+    /// The free block behind a free one.
+    fn next(&self, block: u16) -> Option<u16> {
+        let octets = self.pool.get(self.start(block)?..)?;
+        octets.first_chunk().map(|next| u16::from_le_bytes(*next))
+    }
+
+    /// Where a block begins.
+    fn start(&self, block: u16) -> Option<usize> {
+        (block < self.blocks).then(|| self.long.saturating_mul(2).saturating_mul(block.into()))
+    }
+
+    /// The two messages of the SA in `slot`: in its block, or in its pair.
+    pub(crate) fn of(&mut self, slot: u16, block: Option<&Block>) -> Option<Pair<'_>> {
+        let (octets, half, start) = match block {
+            Some(Block(block)) => {
+                let start = self.start(*block)?;
+                (&mut *self.pool, self.long, start)
+            }
+            None => (&mut *self.pairs, self.short, self.short.saturating_mul(2).saturating_mul(slot.into())),
+        };
+        let both = octets.get_mut(start..)?.get_mut(..half.saturating_mul(2))?;
+        let (request, response) = both.split_at_mut_checked(half)?;
+        Some(Pair { request, response })
+    }
+
+    /// Whether a message of so many octets fits a pair.
+    pub(crate) fn is_short(&self, len: usize) -> bool {
+        len.saturating_add(MARKER_LEN) <= self.short
+    }
+
+    /// Copies the beginning of a message of the SA in `slot` from its pair into a block.
+    pub(crate) fn bring(&mut self, slot: u16, block: &Block, half: Half, len: usize) {
+        if let Some((pair, block)) = self.both(slot, block, half, len) {
+            block.copy_from_slice(pair);
+        }
+    }
+
+    /// The same the other way.
+    pub(crate) fn put_away(&mut self, slot: u16, block: &Block, half: Half, len: usize) {
+        if let Some((pair, block)) = self.both(slot, block, half, len) {
+            pair.copy_from_slice(block);
+        }
+    }
+
+    fn both(&mut self, slot: u16, Block(block): &Block, half: Half, len: usize) -> Option<(&mut [u8], &mut [u8])> {
+        if !self.is_short(len) {
+            return None;
+        }
+        let offset = |room: usize| match half {
+            Half::Request => MARKER_LEN,
+            Half::Response => room.saturating_add(MARKER_LEN),
+        };
+        let long = self.start(*block)?.saturating_add(offset(self.long));
+        let short = self.short.saturating_mul(2).saturating_mul(slot.into()).saturating_add(offset(self.short));
+        Some((self.pairs.get_mut(short..)?.get_mut(..len)?, self.pool.get_mut(long..)?.get_mut(..len)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::boxed::Box;
+    use std::vec;
+
+    fn rooms(blocks: usize) -> Rooms<'static> {
+        let octets = |len| Box::leak(vec![0xaa; len].into_boxed_slice());
+        Rooms::new(octets(3 * 2 * SHORTEST), 3, octets(blocks * 2 * LONGEST), blocks).unwrap()
+    }
+
+    #[test]
+    fn each_block_is_had_by_one_and_free_again_when_it_was_given_back() {
+        let mut rooms = rooms(3);
+        let taken: [_; 3] = std::array::from_fn(|_| rooms.take().unwrap());
+        assert_eq!(taken.each_ref().map(|block| block.0), [0, 1, 2]);
+        assert!(!rooms.has_spare() && rooms.take().is_none());
+        for block in &taken {
+            let Pair { request, response } = rooms.of(0, Some(block)).unwrap();
+            request.fill(0x55);
+            response.fill(0x55);
+        }
+        let [first, second, third] = taken;
+        rooms.give_back(second);
+        rooms.give_back(first);
+        assert_eq!((rooms.count_free(), rooms.has_spare()), (2, true));
+        assert_eq!([(); 2].map(|()| rooms.take().unwrap().0), [0, 1], "the warmest first");
+        rooms.give_back(third);
+        assert!(!rooms.has_spare(), "the last one");
+        assert_eq!((rooms.take().unwrap().0, rooms.count_free()), (2, 0));
+    }
+
+    #[test]
+    fn a_message_goes_from_one_room_to_the_other_and_touches_nothing_beside_it() {
+        let mut rooms = rooms(1);
+        let block = rooms.take().unwrap();
+        let Pair { request, response } = rooms.of(1, None).unwrap();
+        request.fill(1);
+        response.fill(2);
+        rooms.bring(1, &block, Half::Request, 100);
+        rooms.bring(1, &block, Half::Response, SHORTEST - MARKER_LEN);
+        let Pair { request, response } = rooms.of(1, Some(&block)).unwrap();
+        assert_eq!((request[MARKER_LEN..][..100].to_vec(), request[MARKER_LEN + 100]), (vec![1; 100], 0xaa));
+        assert_eq!(response[MARKER_LEN..][..SHORTEST - MARKER_LEN], [2; SHORTEST - MARKER_LEN]);
+        response.fill(3);
+        rooms.put_away(2, &block, Half::Response, 7);
+        let Pair { request, response } = rooms.of(2, None).unwrap();
+        assert!(request.iter().all(|octet| *octet == 0xaa));
+        assert_eq!(response[MARKER_LEN..][..8], [3, 3, 3, 3, 3, 3, 3, 0xaa]);
+        assert!(rooms.is_short(SHORTEST - MARKER_LEN) && !rooms.is_short(SHORTEST));
+    }
+
+    #[test]
+    fn too_little_room_is_refused() {
+        let mut octets = vec![0; 4 * LONGEST];
+        let (pairs, pool) = octets.split_at_mut(2 * LONGEST);
+        for (short, long, blocks, good) in [
+            (2 * SHORTEST, 2 * LONGEST, 1, true),
+            (2 * SHORTEST - 1, 2 * LONGEST, 1, false),
+            (2 * SHORTEST, 2 * LONGEST - 1, 1, false),
+            (2 * SHORTEST, 2 * LONGEST, 0, false),
+            (2 * SHORTEST, 2 * LONGEST, 2, false),
+        ] {
+            assert_eq!(Rooms::new(&mut pairs[..short], 1, &mut pool[..long], blocks).is_ok(), good, "{short} {long}");
+        }
+    }
+}

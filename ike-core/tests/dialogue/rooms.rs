@@ -1,0 +1,209 @@
+//! Room for messages: what stays beside an SA, and what takes a block of the pool.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ike_core::auth::ask::Answer;
+use ike_core::crypto::{CipherAlg, Group, IntegAlg, PrfAlg};
+use ike_core::endpoint::{Denied, Settings};
+use ike_core::error::Discard;
+use ike_core::pad::PeerId;
+use ike_core::proposal::IkeProposal;
+use ike_core::registry::ExchangeType;
+use ipsec_core::net::Path;
+
+use crate::engine::{Refuse, refuse};
+use crate::hostile::peer::{NOW, SUITE, Scripted, in_clear, init_header, init_payloads, path_of, tell_at, transmits};
+use crate::network::{CHILD, Host, Method, Network, PEER, Peer, pair};
+
+/// Octets of a message that are hardly enough for a Delete, and of one that does for a handshake.
+const SHORT: usize = 160;
+const LONG: usize = 1280;
+
+fn between(left: Vec<Peer>, right: Vec<Peer>, rooms: [usize; 3]) -> Network {
+    let mut network = Network::new(5, [vec![], vec![]], Settings::default());
+    for (host, peers) in network.hosts.iter_mut().zip([left, right]) {
+        *host = Host::with_rooms(71, peers, Settings::default(), [4, 4], rooms);
+    }
+    network
+}
+
+/// The two ends without checks for liveness.
+fn quiet() -> [Peer; 2] {
+    pair().map(|peer| Peer { dpd: Duration::ZERO, ..peer })
+}
+
+#[test]
+fn an_answer_that_is_too_long_for_its_pair_is_repeated_as_long_as_blocks_are_not_rare() {
+    for (rooms, stays) in [([SHORT, LONG, 2], false), ([SHORT, LONG, 3], true), ([LONG, LONG, 2], true)] {
+        let [left, right] = quiet();
+        let mut network = between(vec![left], vec![right], rooms);
+        let said = Rc::new(RefCell::new(Vec::new()));
+        let heard = Rc::clone(&said);
+        network.tap = Box::new(move |from, datagram| {
+            if datagram[18] == ExchangeType::IKE_AUTH.0 {
+                heard.borrow_mut().push((from, datagram.clone()));
+            }
+            true
+        });
+        network.connect();
+        let said = said.borrow().clone();
+        let [(0, request), (1, answer)] = &said[..] else { panic!("{said:?}") };
+        assert!(answer.len() > SHORT);
+        let mut now = network.now;
+        let host = &mut network.hosts[1];
+        let path = host.ike().unwrap().path;
+        let ask = |now, host: &mut Host| {
+            let handled = host.endpoint.handle_datagram(now, path, &mut request.clone());
+            (handled, host.endpoint.poll_transmit().map(|transmit| transmit.datagram.to_vec()))
+        };
+        assert_eq!(ask(now, host), (Ok(()), Some(answer.clone())), "the keys are there, and the answer still is");
+        now = now + Duration::from_secs(31);
+        assert_eq!(ask(now, host).1.as_ref(), Some(answer), "who asks for it gets it");
+        let ike = host.ike_id();
+        host.endpoint.check_liveness(now, ike).unwrap();
+        assert!(host.endpoint.poll_transmit().is_some());
+        host.check();
+        let (handled, again) = ask(now, host);
+        // It stays where nobody else wants the block, or where it costs none.
+        assert_eq!((handled.is_ok(), again.is_some()), (stays, stays));
+        network.now = now;
+        network.run_for(Duration::from_secs(1));
+        assert!(network.passes());
+    }
+}
+
+#[test]
+fn without_a_free_block_nothing_begins_and_what_stands_goes_on() {
+    for blocks in [1, 2] {
+        without_a_free_block(blocks);
+    }
+}
+
+fn without_a_free_block(blocks: usize) {
+    let [left, right] = quiet();
+    let far =
+        Peer { remote: Some("198.51.100.9:500".parse().unwrap()), remote_id: Some("far.example"), ..left.clone() };
+    let mut network = between(vec![left, far], vec![right], [SHORT, LONG, blocks]);
+    network.connect();
+    // Nobody is there who would answer.
+    network.tap = Box::new(|_, datagram| datagram[18] != ExchangeType::IKE_SA_INIT.0);
+    let now = network.now;
+    let [host, _] = &mut network.hosts;
+    let attempt = host.endpoint.initiate(now, PeerId(1), None).unwrap();
+    while host.endpoint.poll_transmit().is_some() {}
+    assert_eq!(host.endpoint.initiate(now, PeerId(1), None), Err(Denied::Full));
+    let stranger = in_clear(&init_header(9), &init_payloads(Group::Curve25519, &[9; 32]));
+    let path = Path { remote: "198.51.100.7:500".parse().unwrap(), ..host.ike().unwrap().path };
+    assert_eq!(tell_at(host, now, path, &stranger), (Err(Discard::NoRoom), vec![]));
+    host.check();
+
+    let (ike, child) = (network.hosts[0].ike_id(), network.hosts[0].sending[&CHILD]);
+    network.hosts[0].endpoint.check_liveness(now, ike).unwrap();
+    network.run_for(Duration::from_secs(1));
+    assert!(network.passes() && network.hosts[0].ike().unwrap().waiting.is_none());
+    // A rekey is long. It has the last of several blocks, or waits for better times.
+    network.hosts[0].endpoint.rekey_child(network.now, child).unwrap();
+    network.run_for(Duration::from_millis(500));
+    assert!(network.passes(), "{:?}", network.hosts[0].story);
+    assert_eq!(network.hosts[0].sending[&CHILD] == child, blocks == 1);
+    network.hosts[0].endpoint.close(network.now, attempt).unwrap();
+    network.run_for(Duration::from_secs(60));
+    assert!(network.passes() && network.hosts[0].sending[&CHILD] != child, "{:?}", network.hosts[0].story);
+    network.hosts[0].failures.clear();
+    let again = network.hosts[0].endpoint.initiate(network.now, PEER, None);
+    assert!(again.is_ok(), "{again:?}");
+}
+
+#[test]
+fn who_stands_still_keeps_its_block_for_the_answer() {
+    let [left, right] = pair();
+    let ike = vec![IkeProposal::parse(SUITE).unwrap()];
+    let far = Peer { remote: Some("198.51.100.9:500".parse().unwrap()), remote_id: Some("far.example"), ..left };
+    let right = Peer { method: Method::Signature, ike, ..right };
+    // All that came so far is short.
+    let mut host = Host::with_rooms(78, vec![right, far], Settings::default(), [4, 4], [LONG / 2, LONG, 1]);
+    let mut peer = Scripted::initiate(&mut host, 749);
+    let auth = peer.auth_payloads();
+    let request = peer.seal(&peer.header(ExchangeType::IKE_AUTH, false, 1), &auth);
+    assert_eq!(peer.tell(&mut host, &request), (Ok(()), vec![]));
+    for answer in [Answer::Verdict(true), Answer::signature(&[0x51; LONG * 2 / 3])] {
+        assert_eq!(host.endpoint.initiate(NOW, PeerId(1), None), Err(Denied::Full));
+        let wait = host.signer.pending.pop().expect("a question").wait;
+        host.endpoint.answer(NOW, wait, &answer).unwrap();
+        host.listen();
+    }
+    let sent = transmits(&mut host);
+    assert!(sent.len() == 1 && sent[0].len() > LONG / 2);
+    assert_eq!((host.installed.len(), host.failures.as_slice()), (1, [].as_slice()));
+}
+
+#[test]
+fn what_eap_needs_later_is_kept_while_others_work_in_the_blocks() {
+    for rooms in [[SHORT, LONG, 4], [LONG / 2, LONG, 4], [LONG, LONG, 4]] {
+        let [left, right] = quiet().map(|end| Peer { method: Method::Eap, ..end });
+        let mut network = between(vec![left], vec![right], rooms);
+        network.hosts.iter_mut().for_each(|host| host.signer.delay = Some(Duration::from_millis(70)));
+        for _ in 0..2 {
+            network.hosts[0].endpoint.initiate(network.now, PEER, None).unwrap();
+            network.run_for(Duration::from_millis(35));
+        }
+        network.run_for(Duration::from_secs(5));
+        for host in &network.hosts {
+            let up = host.story.iter().filter(|line| line.starts_with("established")).count();
+            assert_eq!((up, host.failures.as_slice()), (2, [].as_slice()), "{rooms:?} {:?}", host.story);
+        }
+    }
+}
+
+/// Two hosts under a cipher and a MAC, which the engine may refuse.
+fn under_a_cipher() -> Network {
+    let suite = IkeProposal::cipher_mac(
+        &[CipherAlg::Aes256Cbc],
+        &[IntegAlg::HmacSha256],
+        &[PrfAlg::HmacSha256],
+        &[Group::Curve25519],
+    );
+    let [left, right] = quiet().map(|end| vec![Peer { ike: vec![suite.clone()], ..end }]);
+    between(left, right, [SHORT, LONG, 3])
+}
+
+#[test]
+fn an_answer_that_could_not_be_sealed_is_not_repeated_as_it_stands() {
+    let mut network = under_a_cipher();
+    network.connect();
+    let (now, to, back) = (network.now, path_of(false), path_of(true));
+    let [left, right] = &mut network.hosts;
+    let ask = |left: &mut Host| {
+        let ike = left.ike_id();
+        left.endpoint.check_liveness(now, ike).unwrap();
+        transmits(left).pop().expect("a request")
+    };
+    let first = ask(left);
+    let (handled, answers) = tell_at(right, now, to, &first);
+    assert_eq!((handled, answers.len()), (Ok(()), 1));
+    assert_eq!(tell_at(left, now, back, &answers[0]), (Ok(()), vec![]));
+    let second = ask(left);
+    refuse(Refuse::Ciphers);
+    assert_eq!(tell_at(right, now, to, &second), (Ok(()), vec![]));
+    refuse(Refuse::Nothing);
+    assert!(right.ike().is_none(), "it cannot speak");
+    assert_eq!(tell_at(right, now, to, &first), (Err(Discard::UnknownSa), vec![]));
+}
+
+#[test]
+fn an_answer_to_ike_auth_that_could_not_be_sealed_is_not_repeated_either() {
+    let mut network = under_a_cipher();
+    let (now, to, back) = (network.now, path_of(false), path_of(true));
+    let [left, right] = &mut network.hosts;
+    left.endpoint.initiate(now, PEER, None).unwrap();
+    let init = transmits(left).pop().expect("a request");
+    let (_, answers) = tell_at(right, now, to, &init);
+    assert_eq!(tell_at(right, now, to, &init), (Ok(()), answers.clone()), "what is asked again is answered again");
+    let (_, auth) = tell_at(left, now, back, &answers[0]);
+    refuse(Refuse::Ciphers);
+    assert_eq!(tell_at(right, now, to, &auth[0]), (Err(Discard::NoRoom), vec![]));
+    refuse(Refuse::Nothing);
+    assert_eq!(tell_at(right, now, to, &init).1, Vec::<Vec<u8>>::new());
+}
