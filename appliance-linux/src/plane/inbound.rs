@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn whoever_has_what_an_sa_tells_calls_once_and_waits_for_nobody() {
         in_a_network_of_its_own(|| {
-            let capacity = Capacity { ike_sas: 1, child_sas: 4, rules: 4 };
+            let capacity = Capacity { ike_sas: 1, blocks: 1, child_sas: 4, rules: 4 };
             let clear = ClearSockets::open().unwrap();
             let plane = Plane::new(Tun::create("pcl0").unwrap(), clear, Clock::start(), &capacity).unwrap();
             let (sender, inputs) = sync_channel(1);
