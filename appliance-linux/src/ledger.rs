@@ -1,5 +1,5 @@
 //! What went on each account, over restarts: a file with a JSON object a line, in the directory that systemd or the command
-//! line gives us for what is to last. No key and no address stands in it.
+//! line gives us for what is to last. No key stands in it; an address does where somebody is known by it.
 //!
 //! A thread of its own writes it, as a disk may take long: all of it beside the old one, which it then takes the place of.
 

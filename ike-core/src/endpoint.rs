@@ -75,7 +75,8 @@ pub struct Storage<'a, C: IkeCrypto> {
     pub pool: &'a mut [u8],
     /// Blocks of the pool. Each message is worked on in one, and an SA keeps it as long as one of its messages is too long
     /// for its pair: a handshake, mostly. Strangers may have half of them, and handshakes all but one, which is for the
-    /// SAs that stand; these go on with short messages where there is none. With a single one all have to share it.
+    /// SAs that stand; these go on with short messages where there is none. With a single one all have to share it. With one or
+    /// two, a single stranger can hold up all handshakes for as long as one may take: three or more are right for who is called.
     pub blocks: usize,
 }
 

@@ -136,7 +136,8 @@ impl Plane {
         own.into_iter().for_each(|own| self.strays.tell_of_own(own, false));
     }
 
-    /// A packet that waited for an SA; what that SA has to tell is asked for by the one who calls this. Returns whether that is over: it went, or the engine dropped and counted it.
+    /// A packet that waited for an SA; what that SA has to tell is asked for by the one who calls this. Returns whether that
+    /// is over: it went, or the engine dropped and counted it.
     pub(crate) fn resume(&self, packet: &[u8]) -> bool {
         let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
         let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
