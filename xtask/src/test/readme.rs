@@ -126,6 +126,7 @@ impl Place {
         let line = line
             .replace("my-portcullis.toml", &format!("{folder}/my-portcullis.toml"))
             .replace("/etc/portcullis", &format!("{folder}/etc"))
+            .replace("/var/lib/portcullis", &format!("{folder}/state"))
             .replace("/etc/systemd/system", &format!("{folder}/systemd"))
             .replace("/usr/local/bin", &format!("{folder}/bin"))
             .replace("target/release", &target()?.join("lab").display().to_string());
@@ -150,10 +151,12 @@ impl Place {
     }
 }
 
-/// Whether the pages installed a file or folder of this name, which has a place below the target directory here.
+/// Whether the pages, or the unit that they installed, made a file or folder of this name, which has a place below the target
+/// directory here.
 fn is_installed(file: &str) -> bool {
     let units = ["portcullis.service", "portcullis-block.service"].map(|unit| format!("/etc/systemd/system/{unit}"));
-    ["/etc/portcullis", "/usr/local/bin/portcullis"].contains(&file) || units.iter().any(|unit| unit == file)
+    ["/etc/portcullis", "/var/lib/portcullis", "/usr/local/bin/portcullis"].contains(&file)
+        || units.iter().any(|unit| unit == file)
 }
 
 /// Runs a command; its output only when it fails.
