@@ -10,7 +10,9 @@ mod show;
 mod status;
 mod tell;
 
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -59,6 +61,8 @@ type IkeEndpoint = Endpoint<'static, provider::Ike, Peers>;
 const INBOX: usize = 1024;
 /// Inputs taken before timers and commands are looked after.
 const TURN: usize = 64;
+/// For so long at most: then what the kernel told of is looked at, too.
+const TURN_TIME: Duration = Duration::from_millis(100);
 /// How long peers are given to answer our Delete at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often packets that came before their SA are looked through.
@@ -92,7 +96,10 @@ pub(crate) fn run(path: &Path, control: Option<PathBuf>, state: Option<PathBuf>,
     let level = logging::start(filter(config.gateway.log), json);
     warnings.iter().for_each(|line| warn!("{line}"));
     let control = control.unwrap_or_else(|| PathBuf::from(&config.gateway.control));
-    let state = state.or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from));
+    // Of several directories that systemd gives, the first.
+    let first =
+        |all: OsString| all.as_bytes().split(|octet| *octet == b':').next().map(|path| OsStr::from_bytes(path).into());
+    let state = state.or_else(|| std::env::var_os("STATE_DIRECTORY").and_then(first));
     match Daemon::start(path, &control, state.as_deref(), config, level) {
         Ok((daemon, inputs)) => daemon.serve(&inputs),
         Err(trouble) => {
@@ -263,9 +270,10 @@ impl Daemon {
             }
             match input {
                 Ok(first) => {
-                    let stops = self.stops.clone();
-                    let more = std::iter::from_fn(|| inputs.try_recv().ok()).take(TURN);
-                    let more = more.take_while(move |_| stops.count() == 0);
+                    let (stops, begun) = (self.stops.clone(), Instant::now());
+                    // Asked before anything is taken off the inbox: what is taken is handled.
+                    let goes_on = move || stops.count() == 0 && begun.elapsed() < TURN_TIME;
+                    let more = std::iter::from_fn(|| goes_on().then(|| inputs.try_recv().ok()).flatten()).take(TURN);
                     let mut all = std::iter::once(first).chain(more);
                     if let Some(ended) = all.find_map(|input| self.take(input)).or_else(|| self.follow_kernel()) {
                         break ended;
@@ -279,8 +287,9 @@ impl Daemon {
         notify::notify("STOPPING=1");
         self.say_farewell(inputs);
         self.server = None;
-        self.ledger.close(self.gateway.accounts(&self.engines));
+        let accounts = self.gateway.accounts(&self.engines);
         self.machine.stop();
+        self.ledger.close(accounts); // waits for the disk
         info!("portcullis ends");
         ended
     }

@@ -75,8 +75,8 @@ pub struct Storage<'a, C: IkeCrypto> {
     pub pool: &'a mut [u8],
     /// Blocks of the pool. Each message is worked on in one, and an SA keeps it as long as one of its messages is too long
     /// for its pair: a handshake, mostly. Strangers may have half of them, and handshakes all but one, which is for the
-    /// SAs that stand; these go on with short messages where there is none. With a single one all have to share it. With one or
-    /// two, a single stranger can hold up all handshakes for as long as one may take: three or more are right for who is called.
+    /// SAs that stand; these go on with short messages where there is none. With one or two, a stranger who shows its
+    /// address can still hold up all handshakes for as long as one may take: three or more are right for who is called.
     pub blocks: usize,
 }
 
@@ -375,6 +375,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             now,
             wall,
             slot,
+            cramped: desk.block.is_none(),
             holder,
             crypto: &mut self.crypto,
             children: &mut self.children,
@@ -386,7 +387,9 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             others: Some(others),
         };
         let done = work(sa, &mut env);
-        desk.clear(&mut self.rooms, slot, sa, (now, now + self.settings.orphan));
+        // What is due again at once would be looked at without end.
+        let until = now + self.settings.orphan.max(Duration::from_secs(1));
+        desk.clear(&mut self.rooms, slot, sa, (now, until));
         Some(done)
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Env<'x, 'a, C: IkeCrypto> {
     pub(crate) wall: Option<UnixTime>,
     /// Slot of the SA.
     pub(crate) slot: u16,
+    /// No block was free: there is room for short messages only, which will be otherwise soon.
+    pub(crate) cramped: bool,
     /// Slot of the SA that has the children which the peer may mean on this one: another only while a rekey goes on.
     pub(crate) holder: u16,
     pub(crate) crypto: &'x mut C,

@@ -185,6 +185,7 @@ pub(crate) fn refuse<C: IkeCrypto>(
     exchange: ExchangeType,
     refusal: Refusal,
 ) -> Effects {
+    let refusal = if env.cramped && refusal.cause == Failure::NoRoom { Refusal::busy() } else { refusal };
     let answered = respond(sa, env, path, exchange, |message| refusal.write(message));
     match answered {
         Ok(()) if refusal.kind != NotifyKind::INVALID_SYNTAX => Effects::Nothing,

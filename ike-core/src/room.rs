@@ -75,6 +75,11 @@ impl<'a> Rooms<'a> {
         self.next(self.free).is_some_and(|next| next != NONE || self.blocks == 1)
     }
 
+    /// Whether one is free for a handshake when another handshake has taken one.
+    pub(crate) fn has_another(&self) -> bool {
+        self.next(self.free).and_then(|second| self.next(second)).is_some_and(|third| third != NONE)
+    }
+
     /// How many blocks are free. Looks at each.
     pub(crate) fn count_free(&self) -> usize {
         core::iter::successors(Some(self.free), |block| self.next(*block))

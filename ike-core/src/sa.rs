@@ -267,7 +267,8 @@ impl<C: IkeCrypto> Sa<C> {
             State::Established(established) if established.work && self.window.outstanding().is_none() => {
                 return Some(Instant::ZERO);
             }
-            State::Established(established) => established.due(),
+            // A long answer is looked at now and then, whether its block is wanted elsewhere.
+            State::Established(established) => established.due().into_iter().chain(self.answer_until).min(),
             State::InitAnswered(answered) => Some(answered.until),
             State::AuthSent(sent) => sent.course.wait.as_ref().map(|_| sent.until),
             State::InitSent(_) => None,

@@ -40,8 +40,8 @@ pub struct Settings {
     /// How long a replaced Child SA receives what is still on its way.
     pub drain: Duration,
     /// How long we wait for the peer to delete an SA that its rekey replaced, before we do; and for how long an answer that is
-    /// too long for its pair can be repeated in any case. After that it can until the
-    /// next work on that SA at a time when blocks are short.
+    /// too long for its pair can be repeated in any case. After that it can until blocks are wanted elsewhere, which is
+    /// looked at each time that so long has passed.
     pub orphan: Duration,
     /// After what time we take for granted that the peer has our answer to its request for a Child SA, when nothing shows it;
     /// anew each time that it asks once more, up to six times as long.

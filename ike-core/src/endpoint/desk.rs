@@ -30,7 +30,8 @@ impl Desk {
     }
 
     /// Puts away what is to be kept: into the pair, or the SA keeps the block. What is dead keeps none, and nothing else
-    /// leaves its slot. A long answer is kept until the next one takes its place, in any case `until` this moment.
+    /// leaves its slot. A long answer is kept until the next one takes its place, in any case `until` this moment; then it is
+    /// looked at again.
     pub(super) fn clear<C: IkeCrypto>(
         self,
         rooms: &mut Rooms<'_>,
@@ -43,13 +44,14 @@ impl Desk {
         let Some(block) = block else { return };
         let dead = matches!(sa.state, State::Dead(_));
         // The peer may still repeat what it answers, and would wait for it for ever: it is given up only where it has to be.
-        let old = sa.answer_until.is_some_and(|until| until <= now) && !sa.window.answers_now();
+        let looked = sa.answer_until.is_some_and(|until| until <= now);
+        let old = looked && !sa.window.answers_now();
         if (dead || (old && !rooms.has_spare())) && !rooms.is_short(sa.window.response_len()) {
             sa.window.forget_response();
         }
         let (request, response) = sa.kept();
         let is_long = !rooms.is_short(response);
-        if written.response || !is_long {
+        if written.response || looked || !is_long {
             sa.answer_until = (is_long && !sa.is_handshake()).then_some(until);
         }
         // Who stands still is answered once, and that must not come when no block is free.

@@ -39,8 +39,9 @@ use toy::{Toy, digest};
 
 const SAS: usize = 8;
 const CHILDREN: usize = 8;
-/// Octets for each of the two messages of an SA, short ones and long ones. Some that an established SA sends are long.
-const MESSAGES: [usize; 2] = [200, 600];
+/// Octets for each of the two messages of an SA, beside it and in a block. Every answer has room beside it: one that has not is
+/// looked at again and again, and nothing would ever be at rest.
+const MESSAGES: [usize; 2] = [600, 600];
 /// How often the wire may deliver or the time pass until all has to be at rest.
 const PATIENCE: usize = 400;
 /// Who waits for a Delete that does not come waits for longer than all else takes where nothing is lost, so that it shows.

@@ -93,7 +93,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
         // Without a cookie anybody can take what is there for the owner of an address, so that is only half of it.
         let pressed = half_open.saturating_add(self.fruitless.lately(now)) >= threshold;
-        if pressed || here >= share / 2 {
+        // Nor does it get the last block that is there for handshakes.
+        let last = !self.rooms.is_short(datagram.len()) && !self.rooms.has_another();
+        if pressed || last || here >= share / 2 {
             let remote = path.remote.ip();
             let returned = payloads.notify(NotifyKind::COOKIE).is_some_and(|cookie| {
                 self.jar.check(&mut self.crypto, now, cookie.data, nonce.as_slice(), remote, header.spi_i)

@@ -177,7 +177,11 @@ pub(crate) fn rekey<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slot
     if let Err(cause) = begin(sa, env, new, Some(old)) {
         env.children.free(new);
         if let Some(mut child) = env.children.get_mut(slot) {
-            put_off(&mut child, env.now, env.settings.retry, cause);
+            match cause {
+                // A block may be free soon.
+                Failure::NoRoom if env.cramped => child.rekey_later(retry_at),
+                _ => put_off(&mut child, env.now, env.settings.retry, cause),
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::wire::writer::MessageWriter;
 
 /// Child SAs that one message of ours deletes; what does not fit is deleted by the next one.
 const BATCH: usize = 32;
+/// Octets of such a message beside the SPIs, at most: IKE header, header of SK, IV, header of the payload, a block of padding, ICV.
+const AROUND: usize = 28 + 4 + 16 + 8 + 16 + 32;
 
 /// A message for an SA that is over: its keys are gone, but the last answer may have been lost.
 pub(crate) fn on_message<C: IkeCrypto>(sa: &mut Sa<C>, path: Path, header: &Header) -> Result<Effects, Discard> {
@@ -111,10 +113,13 @@ fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_
 #[inline(never)]
 pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
     let mut spis = Vec::<Spi, BATCH>::new();
+    // Without a block there is less room.
+    let most = env.request.len().saturating_sub(AROUND).div_euclid(4).max(1);
     let goes = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.leaving.is_some() && up.settles_at.is_none());
     env.children.each_of(env.slot, goes, |child| {
         let spi = child.spi_in;
-        if let Some(why) = child.up_mut().and_then(|up| up.leaving.take_if(|_| spis.push(spi).is_ok())) {
+        let fits = spis.len() < most;
+        if let Some(why) = child.up_mut().and_then(|up| up.leaving.take_if(|_| fits && spis.push(spi).is_ok())) {
             child.phase = Phase::Deleting(why);
         }
     });

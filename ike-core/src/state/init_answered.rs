@@ -171,9 +171,10 @@ fn conclude<C: IkeCrypto>(
     match outcome {
         Ok(effects) => Ok(effects),
         Err(refusal) => {
-            say(sa, env, |message| refusal.write(message))?;
+            // Who cannot even say that cannot go on either.
+            let said = say(sa, env, |message| refusal.write(message));
             sa.die(env, refusal.cause);
-            Ok(Effects::Nothing)
+            Ok(said.unwrap_or_default())
         }
     }
 }
