@@ -89,7 +89,7 @@ const STAGES: [Stage; 11] = [
         name: "tests",
         checks: "unit, scenario and doc tests, fuzz corpora replayed",
         lane: Lane::Compiles,
-        budget: 600,
+        budget: 840,
         run: units::tests,
     },
     Stage {
@@ -120,7 +120,7 @@ const STAGES: [Stage; 11] = [
         name: "cross",
         checks: "the cores build for bare metal, with every feature",
         lane: Lane::Beside,
-        budget: 180,
+        budget: 300,
         run: targets::cross,
     },
     Stage {
