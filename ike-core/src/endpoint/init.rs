@@ -15,7 +15,7 @@ use crate::proposal::{self, IkeProposal};
 use crate::registry::NotifyKind;
 use crate::room::MARKER_LEN;
 use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
-use crate::sa::{By, Sa, State, same_source};
+use crate::sa::{By, NONCE_LEN, Sa, State, same_source};
 use crate::state::init_answered;
 use crate::wire::header::Header;
 use crate::wire::sa;
@@ -93,8 +93,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
         // Without a cookie anybody can take what is there for the owner of an address, so that is only half of it.
         let pressed = half_open.saturating_add(self.fruitless.lately(now)) >= threshold;
-        // Nor does it get the last block that is there for handshakes.
-        let last = !self.rooms.is_short(datagram.len()) && !self.rooms.has_another();
+        // Nor does it get the last block that is there for handshakes. An answer is no longer, but for its nonce.
+        let longer = NONCE_LEN.saturating_sub(nonce.as_slice().len());
+        let last = !self.rooms.is_short(datagram.len().saturating_add(longer)) && !self.rooms.has_another();
         if pressed || last || here >= share / 2 {
             let remote = path.remote.ip();
             let returned = payloads.notify(NotifyKind::COOKIE).is_some_and(|cookie| {

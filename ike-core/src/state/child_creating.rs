@@ -199,7 +199,13 @@ pub(crate) fn create<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, slo
     if let Err(cause) = begin(sa, env, slot, None)
         && let Some(mut child) = env.children.get_mut(slot)
     {
-        child.end(cause);
+        match cause {
+            // A block may be free soon; what is wanted at once would be asked for without end.
+            Failure::NoRoom if env.cramped => {
+                child.phase = Phase::Wanted(env.now + env.settings.retry.max(Duration::from_millis(1)));
+            }
+            _ => child.end(cause),
+        }
     }
 }
 

@@ -113,11 +113,16 @@ fn accept<C: IkeCrypto>(
 /// Rekeys.
 #[inline(never)]
 pub(crate) fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
-    if let Err(cause) = try_send(sa, env) {
-        if let State::Established(established) = &mut sa.state {
-            established.rekey = When::At(env.now + established.refused.refused(env.now, env.settings.retry));
+    let Err(cause) = try_send(sa, env) else { return };
+    let State::Established(established) = &mut sa.state else { return };
+    let (now, retry) = (env.now, env.settings.retry);
+    match cause {
+        // A block may be free soon.
+        Failure::NoRoom if env.cramped => established.rekey = When::At(now + retry),
+        cause => {
+            established.rekey = When::At(now + established.refused.refused(now, retry));
+            sa.report.rekey_failed = Some(cause);
         }
-        sa.report.rekey_failed = Some(cause);
     }
 }
 

@@ -8,20 +8,25 @@ use ike_core::auth::ask::Answer;
 use ike_core::crypto::{CipherAlg, Group, IntegAlg, PrfAlg};
 use ike_core::endpoint::{Denied, Settings};
 use ike_core::error::Discard;
+use ike_core::failure::Failure;
 use ike_core::pad::PeerId;
 use ike_core::proposal::IkeProposal;
-use ike_core::registry::ExchangeType;
+use ike_core::registry::{ExchangeType, PayloadType};
 use ipsec_core::net::Path;
 
 use crate::engine::{Refuse, refuse};
 use crate::hostile::peer::{
-    NOW, SUITE, Scripted, in_clear, init_header, init_payloads, init_request, path_of, tell_at, transmits,
+    NOW, Payloads, SUITE, Scripted, in_clear, init_header, init_payloads, init_request, path_of, payload, tell_at,
+    transmits, with_body,
 };
 use crate::network::{CHILD, Host, Method, Network, PEER, Peer, pair};
 
 /// Octets of a message that are hardly enough for a Delete, and of one that does for a handshake.
 const SHORT: usize = 160;
 const LONG: usize = 1280;
+/// Octets of a non-ESP marker, and of the host's nonces.
+const MARKER: usize = 4;
+const NONCE: usize = 32;
 
 fn between(left: Vec<Peer>, right: Vec<Peer>, rooms: [usize; 3]) -> Network {
     let mut network = Network::new(5, [vec![], vec![]], Settings::default());
@@ -106,6 +111,21 @@ fn a_stranger_shows_its_address_for_the_last_block_that_handshakes_may_have() {
 }
 
 #[test]
+fn an_answer_that_is_longer_than_what_it_answers_takes_no_last_block_either() {
+    let hello = with_body(&init_payloads(Group::Curve25519, &[9; 32]), PayloadType::NONCE, &[7; 16]);
+    let detection = |kind: u8, rest: &Payloads| payload(41, 0, &[&[0, 0, 0x40, kind], &[1; 20][..]].concat(), rest);
+    let hello = in_clear(&init_header(9), &detection(4, &detection(5, &hello)));
+    for (spare, asked) in [(0, true), (NONCE - 16, false)] {
+        let [_, right] = quiet();
+        let rooms = [hello.len() + MARKER + spare, LONG, 2];
+        let mut host = Host::with_rooms(72, vec![right], Settings::default(), [4, 4], rooms);
+        let (handled, sent) = tell_at(&mut host, NOW, path_of(false), &hello);
+        assert_eq!((handled, sent.len()), (Ok(()), 1));
+        assert_eq!(host.endpoint.occupancy().ike_sas == 0, asked, "{spare}");
+    }
+}
+
+#[test]
 fn more_children_than_one_short_message_can_name_go_one_after_the_other_and_nothing_else_does() {
     let [left, right] = quiet();
     let far =
@@ -176,6 +196,29 @@ fn without_a_free_block(blocks: usize) {
     network.hosts[0].failures.clear();
     let again = network.hosts[0].endpoint.initiate(network.now, PEER, None);
     assert!(again.is_ok(), "{again:?}");
+}
+
+#[test]
+fn what_is_wished_for_while_no_block_is_free_waits_and_has_not_failed() {
+    let [left, right] = quiet();
+    let far =
+        Peer { remote: Some("198.51.100.9:500".parse().unwrap()), remote_id: Some("far.example"), ..left.clone() };
+    let mut network = between(vec![left, far], vec![right], [SHORT, LONG, 1]);
+    network.connect();
+    network.tap = Box::new(|_, datagram| datagram[18] != ExchangeType::IKE_SA_INIT.0);
+    let now = network.now;
+    let attempt = network.hosts[0].endpoint.initiate(now, PeerId(1), None).unwrap();
+    let ike = network.hosts[0].ike().map(|sa| sa.id).unwrap();
+    network.hosts[0].endpoint.create_child(now, ike, CHILD).unwrap();
+    network.hosts[0].endpoint.rekey_ike(now, ike).unwrap();
+    network.run_for(Duration::from_secs(5));
+    let host = &mut network.hosts[0];
+    assert_eq!((host.failures.as_slice(), host.installed.len()), ([].as_slice(), 1));
+    host.endpoint.close(network.now, attempt).unwrap();
+    network.run_for(Duration::from_secs(5));
+    let host = &network.hosts[0];
+    assert_eq!((host.failures.as_slice(), host.installed.len()), ([Failure::ClosedHere].as_slice(), 2));
+    assert!(host.story.iter().any(|line| line == "ike rekeyed"), "{:?}", host.story);
 }
 
 #[test]
