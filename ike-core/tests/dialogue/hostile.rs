@@ -6,3 +6,4 @@ mod handshake;
 mod matrix;
 mod neighbours;
 pub(crate) mod peer;
+mod whims;

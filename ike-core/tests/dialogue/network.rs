@@ -34,6 +34,15 @@ impl Seed {
         self.next() % limit
     }
 
+    /// Takes one of these out, if there is one.
+    pub(crate) fn any<T>(&mut self, all: &mut Vec<T>) -> Option<T> {
+        (!all.is_empty()).then(|| all.swap_remove(self.below(all.len() as u64) as usize))
+    }
+
+    pub(crate) fn of<T, const N: usize>(&mut self, all: [T; N]) -> T {
+        self.any(&mut Vec::from(all)).expect("one of several")
+    }
+
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
@@ -210,6 +219,8 @@ pub(crate) struct Host {
     pub(crate) noted: Vec<Failure>,
     /// The IKE SAs that are up as far as the caller was told.
     known: BTreeSet<IkeId>,
+    /// The Child SAs that may be sent through.
+    pub(crate) ready: BTreeSet<ChildId>,
     pub(crate) signer: Signer,
 }
 
@@ -254,6 +265,7 @@ impl Host {
             claims: Vec::new(),
             noted: Vec::new(),
             known: BTreeSet::new(),
+            ready: BTreeSet::new(),
             signer: Signer::default(),
         }
     }
@@ -299,16 +311,19 @@ impl Host {
                         },
                     );
                     if up.outbound_ready {
+                        self.ready.insert(up.child);
                         self.sending.insert(up.config, up.child);
                     }
                 }
                 Event::ChildOutbound { child } => {
                     self.turns.push(("outbound", child));
+                    self.ready.insert(child);
                     let config = self.installed[&child].config;
                     self.sending.insert(config, child);
                 }
                 Event::ChildDraining { child } => {
                     self.turns.push(("draining", child));
+                    self.ready.remove(&child);
                     let config = self.installed[&child].config;
                     if self.sending.get(&config) == Some(&child) {
                         self.sending.remove(&config);
@@ -316,6 +331,7 @@ impl Host {
                 }
                 Event::ChildDown { child, config, cause, .. } => {
                     self.turns.push(("down", child));
+                    self.ready.remove(&child);
                     self.story.push(format!("child {} down: {cause:?}", config.0));
                     self.installed.remove(&child).expect("a child that was up");
                     if self.sending.get(&config) == Some(&child) {

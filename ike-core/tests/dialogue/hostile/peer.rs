@@ -80,6 +80,11 @@ pub(crate) fn notifies(Payloads(first, body): &Payloads) -> Vec<NotifyKind> {
     notifies.map(|payload| Notify::parse(payload.body).unwrap().kind).collect()
 }
 
+/// What stands in the first payload of this kind.
+pub(crate) fn find(Payloads(first, body): &Payloads, kind: PayloadType) -> Option<&[u8]> {
+    Chain::new(PayloadType(*first), body).flatten().find(|payload| payload.kind == kind).map(|payload| payload.body)
+}
+
 pub(crate) fn clear_payloads(message: &[u8]) -> Payloads {
     Payloads(Header::parse(message).unwrap().next.0, message[Header::LEN..].to_vec())
 }
@@ -136,7 +141,7 @@ pub(crate) fn path_of(host_initiates: bool) -> Path {
 }
 
 pub(crate) struct Scripted {
-    engine: Engine,
+    pub(crate) engine: Engine,
     /// The peer is the original initiator.
     pub(crate) initiator: bool,
     /// Who it says to be.
@@ -174,7 +179,7 @@ pub(crate) fn init_request(spi_i: u64, public: &[u8], octets: usize) -> Vec<u8> 
 }
 
 /// What a rekey of the IKE SA carries.
-fn rekey_payloads(number: u8, spi: u64, nonce: [u8; 32], public: &[u8]) -> Payloads {
+pub(crate) fn rekey_payloads(number: u8, spi: u64, nonce: [u8; 32], public: &[u8]) -> Payloads {
     payloads(|message| {
         message.sa(ProtocolId::IKE, &spi.to_be_bytes(), [(number, IkeProposal::parse(SUITE).unwrap().transforms())])?;
         message.nonce(&nonce)?;
@@ -221,13 +226,24 @@ impl Scripted {
 
     /// The same, with a first message that is so many octets long at least.
     pub(crate) fn initiate_with(host: &mut Host, seed: u64, octets: usize) -> Self {
+        Self::initiate_at(host, NOW, seed, octets).expect("an answer")
+    }
+
+    /// The same at this moment; `None` where the host has no room for it.
+    pub(crate) fn initiate_at(host: &mut Host, now: Instant, seed: u64, octets: usize) -> Option<Self> {
         let (mut peer, secret, public) = Self::new(true, seed);
         let request = init_request(0x1111_0000 + seed, &public, octets);
-        let (handled, sent) = tell_at(host, NOW, peer.path, &request);
+        let (handled, sent) = tell_at(host, now, peer.path, &request);
+        if handled == Err(Discard::NoRoom) {
+            return None;
+        }
         assert_eq!((handled, sent.len()), (Ok(()), 1));
-        peer.take_keys(secret, request, sent[0].clone());
-        peer.next = [1, 0];
-        peer
+        // Not when it is to come again with a cookie.
+        find(&clear_payloads(&sent[0]), PayloadType::KE).is_some().then(|| {
+            peer.take_keys(secret, request, sent[0].clone());
+            peer.next = [1, 0];
+            peer
+        })
     }
 
     /// IKE_SA_INIT with a host that asks; returns the IKE_AUTH request that follows.
@@ -241,26 +257,30 @@ impl Scripted {
     pub(crate) fn answer_asked(host: &mut Host, seed: u64) -> (Self, Vec<Vec<u8>>) {
         host.endpoint.initiate(NOW, PEER, None).unwrap();
         let request = transmits(host).remove(0);
-        Self::answer_any(host, seed, &request)
+        Self::answer_at(host, NOW, seed, &request).expect("room for it")
     }
 
     /// The same, to a request that was sent before.
     pub(crate) fn answer_to(host: &mut Host, seed: u64, request: &[u8]) -> (Self, Vec<u8>) {
-        let (peer, sent) = Self::answer_any(host, seed, request);
+        let (peer, sent) = Self::answer_at(host, NOW, seed, request).expect("room for it");
         assert_eq!(sent.len(), 1, "{:?}", host.story);
         (peer, sent[0].clone())
     }
 
-    fn answer_any(host: &mut Host, seed: u64, request: &[u8]) -> (Self, Vec<Vec<u8>>) {
+    /// The same at this moment, and all that it sends then; `None` where the host has no room for it.
+    pub(crate) fn answer_at(host: &mut Host, now: Instant, seed: u64, request: &[u8]) -> Option<(Self, Vec<Vec<u8>>)> {
         let (mut peer, secret, public) = Self::new(false, seed);
         let spi_i = Header::parse(request).unwrap().spi_i;
         let header = Header { response: true, ..Header::new(spi_i, 0x2222_0000 + seed, ExchangeType::IKE_SA_INIT, 0) };
         let response = in_clear(&header, &init_payloads(Group::Curve25519, &public));
         peer.take_keys(secret, request.to_vec(), response.clone());
-        let (handled, sent) = tell_at(host, NOW, peer.path, &response);
+        let (handled, sent) = tell_at(host, now, peer.path, &response);
+        if handled == Err(Discard::NoRoom) {
+            return None;
+        }
         assert_eq!(handled, Ok(()), "{:?}", host.story);
         peer.next = [0, 2];
-        (peer, sent)
+        Some((peer, sent))
     }
 
     /// Keys of RFC 7296 §2.14, from the two messages.
@@ -295,7 +315,7 @@ impl Scripted {
 
     /// The new IKE SA of a rekey (RFC 7296 §2.18): what the host says in it, our private value, our SPI and nonce, and
     /// whether we began.
-    fn heir(
+    pub(crate) fn heir(
         &self,
         said: &Payloads,
         secret: &<Engine as IkeCrypto>::KeSecret,
@@ -395,12 +415,14 @@ impl Scripted {
     pub(crate) fn auth_payloads(&mut self) -> Payloads {
         let auth = self.auth();
         let kind = if self.initiator { PayloadType::ID_I } else { PayloadType::ID_R };
+        let is_called_left = !self.initiator && self.name == "left.example";
+        let [ts_i, ts_r] = if is_called_left { [right_ts(), left_ts()] } else { [left_ts(), right_ts()] };
         payloads(|message| {
             message.id(kind, &fqdn(self.name))?;
             message.auth(AuthMethod::SHARED_KEY, &auth)?;
             message.sa(ProtocolId::ESP, &ESP_SPI, [(1, esp(false).transforms(false))])?;
-            message.ts(PayloadType::TS_I, left_ts())?;
-            message.ts(PayloadType::TS_R, right_ts())
+            message.ts(PayloadType::TS_I, ts_i)?;
+            message.ts(PayloadType::TS_R, ts_r)
         })
     }
 
