@@ -222,6 +222,31 @@ fn what_is_wished_for_while_no_block_is_free_waits_and_has_not_failed() {
 }
 
 #[test]
+fn a_short_request_that_waits_is_repeated_as_it_was_when_a_long_answer_has_come_to_stand_beside_it() {
+    let [left, right] = quiet();
+    let far =
+        Peer { remote: Some("198.51.100.9:500".parse().unwrap()), remote_id: Some("far.example"), ..left.clone() };
+    let mut network = between(vec![left, far], vec![right], [SHORT, LONG, 4]);
+    network.connect();
+    network.run_for(Duration::from_secs(11));
+    let now = network.now;
+    let [host, other] = &mut network.hosts;
+    let ike = host.ike_id();
+    host.endpoint.check_liveness(now, ike).unwrap();
+    let asked = transmits(host);
+    // It has the block in which that was written.
+    host.endpoint.initiate(now, PeerId(1), None).unwrap();
+    transmits(host);
+    let child = other.sending[&CHILD];
+    other.endpoint.rekey_child(now, child).unwrap();
+    let rekey = transmits(other);
+    let (handled, answers) = tell_at(host, now, path_of(true), &rekey[0]);
+    assert!(handled == Ok(()) && answers[0].len() > SHORT);
+    host.endpoint.handle_timeout(now + Duration::from_secs(1));
+    assert!(transmits(host).contains(&asked[0]));
+}
+
+#[test]
 fn who_stands_still_keeps_its_block_for_the_answer() {
     let [left, right] = pair();
     let ike = vec![IkeProposal::parse(SUITE).unwrap()];

@@ -17,7 +17,7 @@ use super::peer::*;
 use crate::network::{CHILD, Host, PEER, Peer, Seed, esp as proposals, pair};
 
 /// Runs; others and more with the variables SEED and SEEDS.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 50;
 const STEPS: usize = 250;
 
 const CREATE: ExchangeType = ExchangeType::CREATE_CHILD_SA;
