@@ -202,8 +202,13 @@ impl Daemon {
         let (mut gateway, peers) = Gateway::new(config);
         let (ledger, before) = Ledger::open(state);
         gateway.bring_forward(before);
-        let engines = plane.engines();
-        let endpoint = endpoint_for(&capacity, peers, settings)?;
+        let mut engines = plane.engines();
+        let mut endpoint = endpoint_for(&capacity, peers, settings)?;
+        // Rules before packets: the device is there, and what waits at it would fit none.
+        let mut parts = Parts { endpoint: &mut endpoint, plane: &mut engines };
+        if let Err(cause) = gateway.start(clock.now(), &mut parts) {
+            error!("{cause}");
+        }
         let to_inbox = inbox.clone();
         let tell = move |question, result| to_inbox.send(Input::Resolved { question, result });
         let threads = plane.start(&inbox).and_then(|()| Resolver::start(tell));
@@ -234,10 +239,6 @@ impl Daemon {
             ledger,
             published: Published::default(),
         };
-        let (gateway, mut parts) = daemon.lend();
-        if let Err(cause) = gateway.start(clock.now(), &mut parts) {
-            error!("{cause}");
-        }
         daemon.machine.keep();
         Ok((daemon, inputs))
     }
@@ -349,7 +350,11 @@ impl Daemon {
     fn hear(&mut self, news: News) -> Option<Ended> {
         let now = self.clock.now();
         match news {
-            News::Ike { path, mut message } => self.heard(path, &mut message),
+            News::Ike { path, mut message } => {
+                self.heard(path, &mut message);
+                // Of answers in clear, such as cookies, the endpoint keeps the last one: each goes before the next message comes.
+                self.transmit();
+            }
             News::Acquire { policy, packet } => self.acquire(Instant::now(), policy, packet),
             News::Early(packet) => self.early.push(packet),
             News::Sas => {} // woke us

@@ -5,7 +5,8 @@
 //!
 //! 1. Receive a datagram, or wait until the moment that `poll_timeout` gave.
 //! 2. Give it to `handle_datagram` (without the non-ESP marker of port 4500), or call `handle_timeout`.
-//! 3. Send everything that `poll_transmit` gives, until it gives `None`.
+//! 3. Send everything that `poll_transmit` gives, until it gives `None`, and before the next datagram is handled: of the
+//!    answers to strangers (cookies, refusals) only the last one is kept.
 //! 4. Act on everything that `poll_event` gives, until it gives `None`: install and remove SAs, tell the operator.
 //! 5. Ask `poll_timeout` anew.
 //! 6. Make wishes at any time (`initiate`, `rekey_child`, `close`, …) and go on with 3.
@@ -32,7 +33,8 @@
 //!
 //! A node with a pre-shared key: the first packet for the other site calls it, the Child SA that comes of it goes into the
 //! engines of `ipsec-core`, and packets go both ways. Two of them share a process here, so that it can be seen to work; the
-//! wire between them is a list.
+//! wire between them is a list. Beside the two crates it takes `rand_core` 0.10, `getrandom` 0.4 with the feature `sys_rng`, and
+//! `heapless` 0.9 for its own list.
 //!
 //! ```
 //! use core::net::{IpAddr, SocketAddr};

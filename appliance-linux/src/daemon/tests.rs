@@ -8,8 +8,12 @@ use gateway_core::cause::{Cause, Kind};
 use gateway_core::config::Remote;
 use gateway_core::gateway::{Located, Report, What};
 use gateway_core::policy::policy_of;
+use ike_core::crypto::Group;
 use ike_core::pad::PeerId;
-use ike_core::proposal::EspSuite;
+use ike_core::proposal::{EspSuite, IkeProposal, offer_ike};
+use ike_core::registry::{ExchangeType, ProtocolId};
+use ike_core::wire::header::Header;
+use ike_core::wire::writer::MessageWriter;
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::Verdict;
 use ipsec_core::net::{Encap, Spi};
@@ -493,5 +497,74 @@ fn f_11_what_goes_into_our_own_device_was_not_sent() {
         let told = called_inwards("inwards-from", "\"198.51.100.2\"");
         assert!(told.text.ends_with("could not be sent: the way leads into the tunnel's own device pcl0"), "{told:?}");
         assert_eq!(told.code, "not-sent");
+    });
+}
+
+#[test]
+fn a_packet_that_comes_while_the_daemon_starts_meets_the_rules_that_are_for_it() {
+    in_a_network_of_its_own(|| {
+        // Else the kernel's own multicast on the new device counts, which no rule is for.
+        fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+        ip("addr add 10.2.0.1/32 dev lo");
+        // So many rules that they take longer than the first packet.
+        let child = |number: u16| {
+            let eight = |of: &str| {
+                let port = |port: u16| format!("\"{of}[udp/{}]\"", 8 * number + port);
+                (1000..1008).map(port).collect::<Vec<_>>().join(", ")
+            };
+            let (local, remote) = (eight("10.2.0.0/16"), eight("10.1.0.0/16"));
+            format!("[[peer.child]]\nname = \"c{number}\"\nlocal-ts = [{local}]\nremote-ts = [{remote}]\n")
+        };
+        let config = CONFIG.to_owned() + &(0..20).map(child).collect::<String>();
+        std::thread::scope(|scope| {
+            let (_stop, stopped) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || {
+                let socket = std::net::UdpSocket::bind("10.2.0.1:0").unwrap();
+                while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                    let _ = socket.send_to(b"early", "10.1.0.1:9"); // nowhere to go until the device is there
+                }
+            });
+            let (daemon, inputs, _folder) = daemon_of("early-packets", &config);
+            let unwanted = daemon.discarded().iter().find(|(reason, _)| *reason == Discard::OutNoPolicy);
+            assert_eq!(unwanted.map(|(_, count)| count), Some(0));
+            drop(inputs);
+        });
+    });
+}
+
+/// An IKE_SA_INIT request of somebody who calls.
+fn call(spi_i: u64) -> Vec<u8> {
+    let mut octets = vec![0; 400];
+    let header = Header { initiator: true, ..Header::new(spi_i, 0, ExchangeType::IKE_SA_INIT, 0) };
+    let mut message = MessageWriter::new(&mut octets, &header).unwrap();
+    message.sa(ProtocolId::IKE, &[], offer_ike(&[IkeProposal::default()])).unwrap();
+    message.ke(Group::Curve25519.id(), &[9; 32]).unwrap();
+    message.nonce(&[7; 32]).unwrap();
+    let len = message.finish().len;
+    octets.truncate(len);
+    octets
+}
+
+#[test]
+fn everybody_in_a_crowd_that_calls_at_once_is_answered() {
+    in_a_network_of_its_own(|| {
+        ip("addr add 192.0.2.2/24 dev lo");
+        ip("addr add 192.0.2.1/32 dev lo");
+        let asked = CONFIG.replace("\"active\"", "\"passive\"");
+        let (mut daemon, inputs, _folder) = daemon_of("crowd", &format!("[gateway]\ncookie-threshold = 0\n{asked}"));
+        daemon.settle();
+        let callers: Vec<_> = (0..5).map(|_| std::net::UdpSocket::bind("192.0.2.1:0").unwrap()).collect();
+        for (caller, spi) in callers.iter().zip(1..) {
+            let path = net::Path { local: "192.0.2.2:500".parse().unwrap(), remote: caller.local_addr().unwrap() };
+            assert!(daemon.take(Input::News(News::Ike { path, message: call(spi) })).is_none());
+        }
+        daemon.settle();
+        for (caller, spi) in callers.iter().zip(1u64..) {
+            let mut cookie = [0; 100];
+            caller.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let len = caller.recv(&mut cookie).expect("an answer to each");
+            assert!(len > Header::LEN && cookie.starts_with(&spi.to_be_bytes()));
+        }
+        drop(inputs);
     });
 }

@@ -48,8 +48,8 @@ impl Caller {
         let (ours, mut heard) = (OURS.parse().unwrap(), 0);
         loop {
             while let Some(transmit) = self.endpoint.poll_transmit() {
-                let (path, message) = (Way { local: ours, remote: self.at }, transmit.datagram.to_vec());
-                assert!(daemon.take(Input::News(News::Ike { path, message })).is_none());
+                let mut message = transmit.datagram.to_vec();
+                daemon.heard(Way { local: ours, remote: self.at }, &mut message);
             }
             while self.endpoint.poll_event().is_some() {}
             if heard == most {
