@@ -131,11 +131,11 @@ fn kind(found: fs::FileType) -> &'static str {
 fn exposed(path: &Path, found: &fs::Metadata) -> Option<String> {
     let (mode, path) = (found.mode() & 0o777, path.display());
     if mode & 0o077 != 0 {
-        return Some(format!("others can read (mode {mode:04o}); run: chmod 600 {path}"));
+        return Some(format!("others can read (mode {mode:04o}; chmod 600 {path} mends it)"));
     }
     let owner = found.uid();
     (owner != 0 && owner != geteuid().as_raw())
-        .then(|| format!("belongs to another user (uid {owner}); run: chown root {path}"))
+        .then(|| format!("belongs to another user (uid {owner}; chown root {path} mends it)"))
 }
 
 fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -207,7 +207,7 @@ mod tests {
         assert!(refused("folder").starts_with("a directory at "), "{}", refused("folder"));
         assert!(refused("/dev/zero").starts_with("a device at "), "{}", refused("/dev/zero"));
         fs::set_permissions(folder.0.join("key"), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(refused("key").contains("others can read (mode 0640)"), "{}", refused("key"));
+        assert!(refused("key").contains("a file that others can read (mode 0640; chmod 600 "), "{}", refused("key"));
         fs::set_permissions(folder.0.join("key"), fs::Permissions::from_mode(0o400)).unwrap();
         assert_eq!(read_key(&config, "key").unwrap().len(), 36);
         let told = refused("a key by mistake");

@@ -111,6 +111,10 @@ mod tests {
         let lines = reminders(&many);
         assert_eq!(lines.len(), 5);
         assert_eq!(lines[4], "the same holds for the networks of 996 more children");
+        let mut alike = config(1);
+        let child = alike.peers[0].children[0].clone();
+        alike.peers[0].children.extend(vec![child; 9]);
+        assert_eq!(reminders(&alike).len(), 1, "each once");
         let found = host::addresses(&many, &[]);
         assert_eq!(found.len(), 2, "{found:?}");
         let texts = found.iter().chain(&forwarding(&many)).map(|found| found.text.len()).max().unwrap();

@@ -155,8 +155,8 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
     lines.extend(diff.bared.iter().map(boundary::bared));
     for (local, remote) in &diff.opened {
         lines.push(format!(
-            "{local}: no child has all of it with all of {remote} any more, what comes in clear from there for the rest of \
-             it is let in from now on unless a policy discards it"
+            "{local} with {remote}: no child has all of that any more, what none has is let in in clear from now on unless \
+             a policy discards it"
         ));
     }
     if lines.is_empty() {
@@ -253,8 +253,8 @@ mod tests {
                 "b/net: its selectors, mode or esp changed: deleted, and negotiated anew unless `down` holds it",
                 "c: dpd, rekey or start changed, its SAs go on",
                 "10.1.0.0/16: no child has it any more, it is in clear from now on unless a policy discards it",
-                "10.2.0.0/16: no child has all of it with all of 10.3.0.0/16 any more, what comes in clear from there for \
-                 the rest of it is let in from now on unless a policy discards it",
+                "10.2.0.0/16 with 10.3.0.0/16: no child has all of that any more, what none has is let in in clear from now \
+                 on unless a policy discards it",
             ]
         );
     }

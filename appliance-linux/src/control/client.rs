@@ -21,7 +21,7 @@ pub(crate) fn call(socket: &Path, request: &Request) -> io::Result<Answer> {
     call_telling(socket, request, |_| {})
 }
 
-/// The same; `progress` hears what is in the way meanwhile, where the request asks for that.
+/// The same; `progress` hears what is in the way meanwhile, each cause once, where the request asks for that.
 pub(crate) fn call_telling(socket: &Path, request: &Request, progress: impl FnMut(Cause)) -> io::Result<Answer> {
     call_within(socket, request, PATIENCE, progress)
 }
@@ -35,6 +35,7 @@ fn call_within(
     let stream = send(socket, request, daemon)?;
     stream.set_read_timeout(request.waits().limit(daemon))?;
     let mut stream = BufReader::new(stream);
+    let mut told = Vec::new();
     loop {
         let mut answer = String::new();
         stream.read_line(&mut answer).map_err(in_words)?;
@@ -42,7 +43,11 @@ fn call_within(
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection without an answer"));
         }
         match serde_json::from_str(&answer)? {
-            Answer::Progress { cause } => progress(cause),
+            Answer::Progress { cause } if told.contains(&cause) => {}
+            Answer::Progress { cause } => {
+                told.push(cause.clone());
+                progress(cause);
+            }
             answer => return Ok(answer),
         }
     }
@@ -98,6 +103,30 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_told_once_however_often_it_is_met() {
+        let folder = std::env::temp_dir().join(format!("portcullis-progress-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            for code in ["one", "two", "one", "two", "two"] {
+                let cause = Cause { code: code.to_owned(), text: String::new(), hint: String::new() };
+                let answer = serde_json::to_string(&Answer::Progress { cause }).unwrap();
+                writeln!(client, "{answer}").unwrap();
+            }
+            writeln!(client, "{}", serde_json::to_string(&Answer::Done { lines: Vec::new() }).unwrap()).unwrap();
+            drop(BufReader::new(client).read_line(&mut String::new()));
+        });
+        let mut told = Vec::new();
+        let answer = call_telling(&path, &Request::Status, |cause| told.push(cause.code)).unwrap();
+        assert!(matches!(answer, Answer::Done { .. }));
+        assert_eq!(told, ["one", "two"]);
+        daemon.join().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn f_34_a_daemon_that_is_stopped_is_not_waited_for_without_end() {

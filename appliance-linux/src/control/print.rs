@@ -15,6 +15,9 @@ impl Display for Table<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self(status) = self;
         writeln!(f, "portcullis {}, up {}", status.version, Age(status.uptime_s))?;
+        if status.peers.len() > 1 {
+            self.sums(f)?;
+        }
         let names = status.peers.iter().flat_map(|peer| {
             std::iter::once(peer.name.len()).chain(peer.children.iter().map(|child| child.name.len() + 2))
         });
@@ -31,7 +34,7 @@ impl Display for Table<'_> {
             writeln!(f, "\nboundary: {}: {why}", boundary.state)?;
         }
         if boundary.put_back > 0 {
-            writeln!(f, "\nboundary: {} times something was removed by others and put back", boundary.put_back)?;
+            writeln!(f, "\nboundary: {} removed by others and put back", Many(boundary.put_back, "thing"))?;
         }
         if !boundary.reached_in_clear.is_empty() {
             writeln!(f, "\nreached in clear: {}", boundary.reached_in_clear.join(", "))?;
@@ -43,10 +46,9 @@ impl Display for Table<'_> {
                 boundary.led_outside.join(", ")
             )?;
         }
-        let discarded: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
-        if !discarded.is_empty() {
+        if !status.counters.is_empty() {
             writeln!(f, "\ncounters")?;
-            for (name, count) in discarded {
+            for (name, count) in &status.counters {
                 writeln!(f, "  {name:30} {count:>12}")?;
             }
         }
@@ -55,6 +57,22 @@ impl Display for Table<'_> {
 }
 
 impl Table<'_> {
+    /// How many peers and children there are in each state.
+    fn sums(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let peers = &self.0.peers;
+        let states = [PeerState::Connected, PeerState::Pending, PeerState::Disconnected, PeerState::Error]
+            .map(|state| (word(state), peers.iter().filter(|peer| peer.state == state).count()));
+        let children = || peers.iter().flat_map(|peer| &peer.children);
+        let up = children().filter(|child| child.state == "up").count();
+        let down = children().count() - up;
+        let sum = |counts: &[(&str, usize)]| {
+            let there = counts.iter().filter(|(_, count)| *count > 0);
+            there.map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
+        };
+        let of_children = sum(&[("up", up), ("down", down)]);
+        writeln!(f, "peers {}: {}; children {}: {of_children}", peers.len(), sum(&states), up + down)
+    }
+
     fn peer(&self, f: &mut Formatter<'_>, peer: &PeerStatus, width: usize) -> fmt::Result {
         write!(f, "{:width$}  {:12}", peer.name, word(peer.state))?;
         match &peer.ike {

@@ -54,8 +54,15 @@ pub(crate) fn reminders(config: &Config) -> Vec<String> {
             peer.name
         )
     };
-    let mut lines: Vec<String> = children.clone().take(FEW).map(line).collect();
-    let more = children.count().saturating_sub(FEW);
+    let (mut lines, mut more) = (Vec::with_capacity(FEW + 1), 0);
+    for child in children {
+        if lines.len() == FEW {
+            more += 1;
+        } else {
+            lines.push(line(child));
+            lines.dedup(); // children of a peer often differ in protocols and ports alone
+        }
+    }
     if more > 0 {
         lines.push(format!("the same holds for the networks of {more} more children"));
     }

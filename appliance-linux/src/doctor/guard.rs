@@ -25,7 +25,7 @@ pub(super) fn boundary(config: &Config, state: &GuardState, running: bool) -> Ve
         Ok(Some(nets)) => findings.push(finding(
             Grade::Note,
             "blocked",
-            format!("no daemon runs, and {nets} stay blocked, so that nothing leaves in clear"),
+            format!("no daemon runs, and so that nothing leaves in clear these stay blocked: {nets}"),
             "start the daemon; or `portcullis release`, to reach them in clear",
         )),
         Err(error) => findings.push(finding(Grade::Warning, "blocked", format!("routes cannot be read: {error}"), "")),

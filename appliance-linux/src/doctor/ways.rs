@@ -213,6 +213,7 @@ pub(super) fn outside(config: &Config, netlink: &mut Netlink) -> BTreeSet<String
     links.filter(|hop| Some(hop.link) != device).filter_map(|hop| name(hop.link)).collect()
 }
 
+/// How every peer is reached; of those where all is well a few are told.
 pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
     let mut findings = Vec::new();
     let places = config.peers.iter().flat_map(|peer| &peer.remote);
@@ -238,6 +239,21 @@ pub(super) fn peers(config: &Config, netlink: &mut Netlink) -> Vec<Finding> {
             };
             findings.extend(reached(config, peer, &addrs, netlink));
         }
+    }
+    few_fine(findings)
+}
+
+/// All of which something has to be said, and a few of the others: whoever has hundreds of peers wants to see the former.
+fn few_fine(mut findings: Vec<Finding>) -> Vec<Finding> {
+    const FEW: usize = 4;
+    let mut count = 0_usize;
+    findings.retain(|finding| {
+        count += usize::from(finding.grade == Grade::Fine);
+        finding.grade != Grade::Fine || count <= FEW
+    });
+    let more = count.saturating_sub(FEW);
+    if more > 0 {
+        findings.push(fine("peer", format!("{more} more addresses of peers are reached")));
     }
     findings
 }

@@ -50,9 +50,9 @@ impl Cause {
         (local, remote): (&[TrafficSelector], &[TrafficSelector]),
         sas: &[(&[TrafficSelector], &[TrafficSelector])],
     ) -> Self {
-        let mut text = format!("narrowed from {} == {}", nets(local), nets(remote));
+        let mut text = format!("only a part of {} == {} is agreed on", nets(local), nets(remote));
         for (place, (local, remote)) in sas.iter().take(NAMED).enumerate() {
-            text.push_str(if place == 0 { " to " } else { ", " });
+            text.push_str(if place == 0 { ": " } else { ", " });
             text.push_str(&format!("{} == {}", nets(local), nets(remote)));
         }
         if let Some(more) = sas.len().checked_sub(NAMED).filter(|more| *more > 0) {

@@ -354,7 +354,7 @@ fn f_71_narrowing_is_told_with_both_sets_of_selectors() {
     let told: Vec<_> = world.left.story.iter().filter(|report| report.what == What::Narrowed).collect();
     assert_eq!(told.len(), 1, "{}", world.story());
     let text = told[0].to_string();
-    assert!(text.contains("from 10.1.0.0/16 == 10.2.0.0/16 to 10.1.0.0/16 == 10.2.0.0/24"), "{text}");
+    assert!(text.contains("a part of 10.1.0.0/16 == 10.2.0.0/16 is agreed on: 10.1.0.0/16 == 10.2.0.0/24"), "{text}");
     let parts = parts!(world.left);
     let status = world.left.gateway.status(parts).next().unwrap();
     let child = &status.children[0];

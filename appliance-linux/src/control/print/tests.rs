@@ -64,6 +64,33 @@ fn f_79_status_says_what_comes_next_and_on_whose_side_the_nat_is() {
 }
 
 #[test]
+fn of_several_peers_it_says_first_how_many_are_in_which_state() {
+    let away = |peer: &mut PeerStatus| {
+        (peer.state, peer.ike) = (PeerState::Error, None);
+        peer.children[0].state = "down".into();
+    };
+    let table = |peers| Table(&status(peers)).to_string();
+    let text = table(vec![peer(|_| {}), peer(away), peer(|_| {})]);
+    let lines = "portcullis 1, up 1m10s\npeers 3: 2 connected, 1 error; children 3: 2 up, 1 down\n\ncloud  connected";
+    assert!(text.starts_with(lines), "{text}");
+    let text = table(vec![peer(|_| {}), peer(|_| {})]);
+    assert!(text.contains("peers 2: 2 connected; children 2: 2 up\n"), "{text}");
+    assert!(!shown(|_| {}).contains("peers"), "one can be counted");
+}
+
+#[test]
+fn counters_are_shown_as_they_are_given_also_those_at_zero() {
+    let mut status = status(vec![peer(|_| {})]);
+    assert!(!Table(&status).to_string().contains("counters"));
+    status.counters = [("InClear".to_owned(), 0), ("OutNoSa".to_owned(), 12)].into();
+    let lines =
+        "\ncounters\n  InClear                                   0\n  OutNoSa                                  12\n";
+    assert!(Table(&status).to_string().ends_with(lines), "{}", Table(&status));
+    status.boundary.put_back = 1;
+    assert!(Table(&status).to_string().contains("\nboundary: 1 thing removed by others and put back\n"));
+}
+
+#[test]
 fn f_71_a_child_that_is_up_for_less_than_configured_says_so_at_its_line_and_is_fine() {
     let cause = |code: &str| Cause { code: code.into(), text: "less".into(), hint: "look".into() };
     let change = |peer: &mut PeerStatus| peer.children[0].cause = Some(cause("narrowed"));

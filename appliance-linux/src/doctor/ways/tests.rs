@@ -55,6 +55,19 @@ fn of_a_child(local: &str, remote: &str, rest: &str) -> Config {
 }
 
 #[test]
+fn of_many_peers_those_of_which_something_has_to_be_said_stand_out() {
+    let told = |good: usize| {
+        let good = (0..good).map(|number| fine("peer", format!("\"p{number}\" is reached")));
+        let bad = finding(Grade::Failure, "peer", "no route to \"z\"", "add one");
+        few_fine(good.chain([bad]).collect()).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(told(4).len(), 5);
+    let lines = told(300);
+    assert_eq!(lines[..5], told(4)[..]);
+    assert_eq!(lines[5..], ["ok    peer: 296 more addresses of peers are reached"]);
+}
+
+#[test]
 fn f_01_every_remote_network_is_asked_for_or_named_with_a_reason() {
     let asked = |local: &str, policy: &str| {
         let config = of_a_child(local, "\"10.1.0.0/16\"", &format!("[[policy]]\naction = \"bypass\"\n{policy}"));
