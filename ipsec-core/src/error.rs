@@ -172,10 +172,18 @@ pub const XFRM_NAMES: [&str; 32] = [
 /// counters.count(Discard::InPadding);
 /// assert_eq!(counters.get(Discard::InForged), 1);
 /// assert!(counters.xfrm().any(|line| line == ("XfrmInStateProtoError", 2)));
+/// assert_eq!(format!("{counters:?}"), "{InForged: 1, InPadding: 1}");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Counters([u64; Discard::ALL.len()]);
+
+/// Those that are not zero.
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().filter(|(_, count)| *count > 0)).finish()
+    }
+}
 
 impl Counters {
     /// Counts one discarded packet. The engines do so themselves for every `Discard` they return; a caller does it for

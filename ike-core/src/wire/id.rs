@@ -60,8 +60,10 @@ const SHORT: usize = 128;
 /// let long = ShortId::from(&Id { kind: IdKind::FQDN, data: &[b'a'; 200] });
 /// assert!(!long.is_whole() && long.to_string().ends_with("a…"));
 /// assert_eq!(long.id().data.len(), 128);
+/// let left = ShortId::from(&Id { kind: IdKind::FQDN, data: b"left.example" });
+/// assert_eq!(format!("{left:?}"), "ID_FQDN(left.example)");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ShortId {
     kind: IdKind,
@@ -87,6 +89,12 @@ impl From<&Id<'_>> for ShortId {
         let mut data = [0; SHORT];
         data.iter_mut().zip(id.data).for_each(|(kept, octet)| *kept = *octet);
         Self { kind: id.kind, data, len: id.data.len() }
+    }
+}
+
+impl fmt::Debug for ShortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({self})", self.kind)
     }
 }
 
