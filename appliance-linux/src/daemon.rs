@@ -93,7 +93,13 @@ pub(crate) fn run(path: &Path, control: Option<PathBuf>, state: Option<PathBuf>,
         }
     };
     let Loaded { config, warnings } = loaded;
-    let level = logging::start(filter(config.gateway.log), json);
+    let (level, _written) = match logging::start(filter(config.gateway.log), json) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("the log cannot be kept: {error}");
+            return Ended::Failed;
+        }
+    };
     warnings.iter().for_each(|line| warn!("{line}"));
     let control = control.unwrap_or_else(|| PathBuf::from(&config.gateway.control));
     // Of several directories that systemd gives, the first.

@@ -1,6 +1,6 @@
 //! The log: through `tracing`, on standard error, with the time of day (RFC 3339, UTC) unless the journal stamps it.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
@@ -9,6 +9,10 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
+
+use lines::Written;
+
+mod lines;
 
 /// Changes the level while the daemon runs.
 pub(crate) struct Level(reload::Handle<LevelFilter, tracing_subscriber::Registry>);
@@ -19,24 +23,29 @@ impl Level {
     }
 }
 
-/// Starts the log; once in a process.
-pub(crate) fn start(level: LevelFilter, json: bool) -> Level {
+/// Starts the log; once in a process. The end of the second value waits for the last lines.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub(crate) fn start(level: LevelFilter, json: bool) -> io::Result<(Level, Written)> {
+    let (lines, written) = lines::start(io::stderr())?;
+    let to = move || lines.clone();
     let (filter, handle) = reload::Layer::new(level);
     // What the resolver's library says of its own is not for operators.
     let ours = filter_fn(|meta| !meta.target().starts_with("hickory"));
     let registry = tracing_subscriber::registry().with(filter).with(ours);
     if json {
         let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
-        registry.with(lines.with_timer(SystemTime).with_writer(std::io::stderr)).init();
+        registry.with(lines.with_timer(SystemTime).with_writer(to)).init();
     } else {
-        let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(std::io::stderr().is_terminal());
-        let lines = lines.with_writer(std::io::stderr);
+        let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(io::stderr().is_terminal());
+        let lines = lines.with_writer(to);
         match goes_to_journal() {
             true => registry.with(lines.without_time()).init(),
             false => registry.with(lines.with_timer(SystemTime)).init(),
         }
     }
-    Level(handle)
+    Ok((Level(handle), written))
 }
 
 /// Now, as RFC 3339 writes it, in UTC.
@@ -49,7 +58,7 @@ pub(crate) fn now() -> String {
 /// Whether standard error is the journal's stream: systemd names its device and inode.
 fn goes_to_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    nix::sys::stat::fstat(std::io::stderr()).is_ok_and(|here| stream == format!("{}:{}", here.st_dev, here.st_ino))
+    nix::sys::stat::fstat(io::stderr()).is_ok_and(|here| stream == format!("{}:{}", here.st_dev, here.st_ino))
 }
 
 /// Lets a few of an event that others can cause at will into the log, and counts the rest (ATK-50).

@@ -150,7 +150,7 @@ fn examine(path: &Path, control: Option<PathBuf>) -> u8 {
 fn block(path: &Path) -> u8 {
     match configuration::without_keys(path) {
         Ok(config) => {
-            logging::start(daemon::filter(config.gateway.log), false);
+            let _log = logging::start(daemon::filter(config.gateway.log), false); // without one it blocks all the same
             changed(boundary::block(config), "blocked")
         }
         Err(lines) => {

@@ -30,7 +30,8 @@ impl Stops {
     }
 }
 
-/// Hands over what signals say. To be called before any other thread starts: they inherit that signals are blocked.
+/// Hands over what signals say. To be called before any other thread starts that does not block them itself: they inherit
+/// that.
 pub(crate) fn start(tell: impl Fn(Wish) + Send + 'static) -> io::Result<Stops> {
     let stops = Stops::default();
     let counted = stops.clone();

@@ -12,7 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, pipe};
 
 use namespace::in_a_network_of_its_own;
@@ -108,9 +110,12 @@ impl Daemon {
         Some(String::from_utf8_lossy(&text[..length]).into_owned())
     }
 
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.as_ref().unwrap().id().cast_signed())
+    }
+
     fn signal(&self, signal: Signal) {
-        let process = self.process.as_ref().unwrap();
-        kill(Pid::from_raw(process.id().cast_signed()), signal).unwrap();
+        kill(self.pid(), signal).unwrap();
     }
 
     /// Its exit code, when it has ended by itself.
@@ -189,13 +194,23 @@ fn ready_is_said_when_the_boundary_stands_and_the_sockets_listen() {
     });
 }
 
-/// Reads what there is to read until the other end is closed.
-fn drained(mut pipe: File) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut text = Vec::new();
-        pipe.read_to_end(&mut text).unwrap();
-        String::from_utf8_lossy(&text).into_owned()
-    })
+/// The control thread, which stands still as long as this is there.
+struct Halted(Pid);
+
+impl Halted {
+    fn control(daemon: &Daemon) -> Self {
+        let control = daemon.pid();
+        ptrace::seize(control, ptrace::Options::empty()).unwrap();
+        ptrace::interrupt(control).unwrap();
+        waitpid(control, Some(WaitPidFlag::__WALL)).unwrap();
+        Self(control)
+    }
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        let _ = ptrace::detach(self.0, None);
+    }
 }
 
 #[test]
@@ -203,19 +218,11 @@ fn sigterm_ends_the_daemon_in_order_although_its_inbox_is_full() {
     in_a_network_of_its_own(|| {
         let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
         let mut daemon = Daemon::new("full");
-        // The control thread waits for whoever reads the log.
-        let (mut log, write) = pipe().map(|(read, write)| (File::from(read), write)).unwrap();
-        fcntl(&write, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-        let blocks = write.try_clone().unwrap();
-        let first = Stdio::from(write);
-        daemon.start(&path, first);
-        // Its first lines fit.
+        let log = daemon.folder.join("log");
+        daemon.start(&path, Stdio::from(File::create(&log).unwrap()));
         assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
-        let flood = |daemon: &Daemon, blocks: &OwnedFd| {
-            fill(blocks);
-            daemon.configure("what is this");
-            daemon.signal(Signal::SIGHUP);
-            assert!(daemon.told(SOON).unwrap().starts_with("RELOADING=1"));
+        let flooded = |daemon: &Daemon| {
+            let halted = Halted::control(daemon);
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             for _ in 0..128 {
                 (0..32).for_each(|_| drop(socket.send_to(&[0; 28], "127.0.0.1:500")));
@@ -224,27 +231,60 @@ fn sigterm_ends_the_daemon_in_order_although_its_inbox_is_full() {
                     sockets.lines().filter(|line| line.contains(":01F4 ")).all(|line| line.contains(":00000000 "))
                 });
             }
+            halted
         };
-        flood(&daemon, &blocks);
-        let mut some = [0; 4096];
         // Once round without the end: the inbox is full indeed.
-        while daemon.told(Duration::from_millis(1)).is_none() {
-            let _ = log.read(&mut some).unwrap();
-        }
-        let status = said(daemon.command(&["status", "--json"]).output().unwrap());
-        let full = status.split("\"InboxFull\":").nth(1).unwrap_or_else(|| panic!("{status}"));
-        assert!(!full.trim_start().starts_with('0'), "the inbox was never full");
+        drop(flooded(&daemon));
+        wait_for("the inbox was full", || {
+            let status = said(daemon.command(&["status", "--json"]).output().unwrap());
+            status.split("\"InboxFull\":").nth(1).is_some_and(|full| !full.trim_start().starts_with('0'))
+        });
 
-        flood(&daemon, &blocks);
+        let halted = flooded(&daemon);
         daemon.signal(Signal::SIGTERM);
-        drop(blocks);
-        let log = drained(log);
-        wait_for("the end is told", || daemon.told(SOON).as_deref() == Some("STOPPING=1"));
+        wait_for("the signal is taken", || {
+            let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+            status.lines().any(|line| line.starts_with("ShdPnd:") && line.ends_with("\t0000000000000000"))
+        });
+        drop(halted);
+        assert_eq!(daemon.told(SOON).as_deref(), Some("STOPPING=1"));
         assert_eq!(daemon.ended(), Some(0));
         assert!(!daemon.folder.join("control").exists(), "the socket is left");
-        let log = log.join().unwrap();
+        let log = fs::read_to_string(log).unwrap();
         assert!(log.contains("portcullis ends"), "{log}");
     });
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_nothing_waiting() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("unread");
+        let (log, write) = pipe().map(|(read, write)| (File::from(read), write)).unwrap();
+        fill(&write);
+        let first = Stdio::from(write);
+        daemon.start(&path, first);
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let command = |arguments: &[&str]| daemon.command(arguments).output().unwrap().status.code();
+        assert_eq!(command(&["status"]), Some(0));
+        daemon.configure("what is this");
+        assert_eq!(command(&["reload"]), Some(2));
+        assert_eq!(command(&["status"]), Some(0));
+        let log = drained(log);
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.ended(), Some(0));
+        let log = log.join().unwrap();
+        assert!(log.contains("portcullis runs") && log.contains("portcullis ends"), "{log}");
+    });
+}
+
+/// Reads what there is to read until the other end is closed.
+fn drained(mut pipe: File) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        pipe.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    })
 }
 
 /// Fills a pipe, so that the next one who writes waits.

@@ -57,7 +57,7 @@ fn daemon_of(name: &str, config: &str) -> (Daemon, Receiver<Input>, Folder) {
     let folder = Folder(std::env::temp_dir().join(format!("portcullis-{name}-{}", std::process::id())));
     fs::create_dir_all(&folder.0).unwrap();
     let config = Config::parse(config).unwrap_or_else(|errors| panic!("{errors:?}")).0;
-    let level = logging::start(LevelFilter::OFF, false);
+    let (level, _) = logging::start(LevelFilter::OFF, false).unwrap();
     let (file, control, state) = (folder.0.join("config"), folder.0.join("control"), folder.0.join("state"));
     let started = Daemon::start(&file, &control, Some(&state), config, level);
     let (daemon, inputs) = started.unwrap_or_else(|trouble| panic!("{trouble}"));

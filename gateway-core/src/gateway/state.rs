@@ -386,13 +386,21 @@ impl ChildEntry {
     }
 }
 
+/// What passes a fast line while a request for a rekey is lost and repeated: 8 s of a gigabit.
+const SPARE_OCTETS: u64 = 1_000_000_000;
+
 /// Ages are IKE's business, which knows when it can rekey; amounts only the data plane sees. The hard limit leaves a
-/// quarter for rekeying.
+/// quarter for rekeying, and of octets at least those that pass meanwhile.
 fn lifetime(child: &Child) -> Lifetime {
-    let hard = |soft: Option<u64>| soft.map(|soft| soft.saturating_add(soft.div_ceil(4)));
+    let hard = |soft: u64, least: u64| soft.saturating_add(soft.div_ceil(4).max(least));
+    let (bytes, packets) = (child.rekey_bytes, child.rekey_packets);
     Lifetime {
-        soft: Limit { age: None, bytes: child.rekey_bytes, packets: child.rekey_packets },
-        hard: Limit { age: None, bytes: hard(child.rekey_bytes), packets: hard(child.rekey_packets) },
+        soft: Limit { age: None, bytes, packets },
+        hard: Limit {
+            age: None,
+            bytes: bytes.map(|soft| hard(soft, SPARE_OCTETS)),
+            packets: packets.map(|soft| hard(soft, 0)),
+        },
     }
 }
 

@@ -1,9 +1,12 @@
 //! Packets through a connection, and through the rekeys of it.
 
+use std::time::Duration;
+
 use gateway_core::gateway::{Parts, PeerState, What};
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
 
+use crate::refusals::down;
 use crate::world::{Stopped, World, packet, parts, peer};
 use crate::{secs, up};
 
@@ -67,6 +70,24 @@ fn what_cannot_be_rekeyed_ends_at_its_hard_limit() {
     let sent = (0..2000).take_while(|_| world.send(true, &packet(1, 2, b"x")).is_ok()).count();
     assert_eq!(sent, 1250);
     assert_eq!(world.left.child("other", "net").0.packets_out, 1250);
+}
+
+#[test]
+fn octets_that_pass_before_a_rekey_is_answered_cost_no_packet() {
+    let limit = "rekey-bytes = \"1MB\"";
+    let mut world = World::new(&peer(true, "", limit), &peer(false, "start = \"passive\"", "")).start();
+    // The first request is lost. A second of a line that carries twice the amount in that time.
+    world.deaf = true;
+    for count in 0..2000 {
+        assert_eq!(world.send(true, &packet(1, 2, &[0; 1000])), Ok(()), "{count}");
+        world.right.received.clear();
+        world.pass(Duration::from_micros(500));
+    }
+    world.deaf = false;
+    world.pass(secs(10));
+    let (totals, rekeys, up) = world.left.child("other", "net");
+    assert!(up && rekeys > 0, "{}", world.story());
+    assert_eq!((totals.packets_out, world.left.told(down)), (2000, 0), "{}", world.story());
 }
 
 #[test]
