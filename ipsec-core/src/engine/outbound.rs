@@ -211,7 +211,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         }
         let last = sa.common.last_sequence();
         if !sa.common.meter.admits(now, inner_len) {
-            let why = sa::why_dead(&sa.common.meter);
+            let why = sa.common.meter.why_dead();
             self.sad.file(id);
             return Err(why);
         }
