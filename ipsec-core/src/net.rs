@@ -141,6 +141,15 @@ impl AddrRange {
     }
 }
 
+/// An address as a number. Numbers of one family do not stand for the other.
+#[inline]
+pub(crate) fn number(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(addr) => addr.to_bits().into(),
+        IpAddr::V6(addr) => addr.to_bits(),
+    }
+}
+
 /// Ports from `start` to `end`, both included. For ICMP and ICMPv6 a "port" is type × 256 + code (RFC 7296 §3.13.1).
 ///
 /// ```
