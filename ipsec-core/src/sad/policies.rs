@@ -195,45 +195,72 @@ mod tests {
         }
     }
 
+    const POLICY: PolicyId = PolicyId(1);
+
+    fn v4(number: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0x0a00_0000 + number).into()
+    }
+
+    fn v6(number: u128) -> IpAddr {
+        Ipv6Addr::from_bits((0xfd00 << 112) + number).into()
+    }
+
+    fn install(table: &mut Table<'_, To>, policy: PolicyId, to: AddrRange) -> SaId {
+        let place = table.place().unwrap();
+        let id = table.put(place, Spi::new(0x1000).unwrap(), || Ok(To(to)), |_| Ok(())).unwrap();
+        table.link(id.slot, &Home::of(policy, &[TrafficSelector::addrs(to)]));
+        id
+    }
+
     #[test]
-    fn however_many_sas_a_policy_has_a_packet_looks_at_those_of_its_network() {
+    fn however_many_sas_there_are_a_packet_looks_at_those_of_its_policy_and_network() {
         const COUNT: u32 = 4000;
-        const POLICY: PolicyId = PolicyId(1);
-        let hosts: fn(u32) -> (IpAddr, u8) = |number| (Ipv4Addr::from_bits(0x0a00_0000 + number).into(), 32);
-        let networks: fn(u32) -> (IpAddr, u8) = |number| (Ipv4Addr::from_bits(0x0a00_0000 + (number << 8)).into(), 24);
-        let between: fn(u32) -> (IpAddr, u8) = |number| (Ipv4Addr::from_bits(0x0a00_0000 + (number << 7)).into(), 25);
-        let v6: fn(u32) -> (IpAddr, u8) =
-            |number| (Ipv6Addr::from_bits((0xfd00 << 112) + (u128::from(number) << 64)).into(), 64);
-        for network in [hosts, networks, between, v6] {
+        type Set = fn(u32) -> (PolicyId, IpAddr, u8);
+        let sets: [Set; 5] = [
+            |number| (POLICY, v4(number), 32),
+            |number| (POLICY, v4(number << 8), 24),
+            |number| (POLICY, v4(number << 7), 25),
+            |number| (POLICY, v6(u128::from(number) << 64), 64),
+            |number| (PolicyId(number), v4(0), 0),
+        ];
+        for (set, of) in sets.into_iter().enumerate() {
             let mut slots: Vec<Slot<To>> = (0..COUNT).map(|_| Slot::EMPTY).collect();
             let mut table = Table::new(&mut slots);
-            let range = |number| {
-                let (addr, prefix) = network(number);
-                AddrRange::prefix(addr, prefix).unwrap()
-            };
-            for number in 0..COUNT {
-                let to = range(number);
-                let place = table.place().unwrap();
-                let id = table.put(place, Spi::new(0x1000).unwrap(), || Ok(To(to)), |_| Ok(())).unwrap();
-                table.link(id.slot, &Home::of(POLICY, &[TrafficSelector::addrs(to)]));
-            }
+            let ids: Vec<SaId> = (0..COUNT)
+                .map(|number| {
+                    let (policy, addr, prefix) = of(number);
+                    install(&mut table, policy, AddrRange::prefix(addr, prefix).unwrap())
+                })
+                .collect();
             let asked = Cell::new(0);
-            for number in 0..COUNT {
-                let (addr, _) = network(number);
-                let found = table.newest(POLICY, addr, |To(to)| {
+            for (number, id) in (0..).zip(&ids) {
+                let (policy, addr, _) = of(number);
+                let carries = |sa: &To| {
                     asked.set(asked.get() + 1);
-                    to.contains(addr)
-                });
-                assert_eq!(table.get(found.unwrap()).unwrap().0, range(number));
+                    core::ptr::eq(sa, table.get(*id).unwrap())
+                };
+                assert_eq!(table.newest(policy, addr, carries), Some(*id));
             }
-            assert!(asked.get() <= 3 * COUNT, "{} for {COUNT} packets", asked.get());
-            let ids: Vec<SaId> = table.iter().map(|(id, _)| id).collect();
-            for id in ids {
+            assert!(asked.get() <= 3 * COUNT, "set {set}: {} SAs for {COUNT} packets", asked.get());
+            for (number, id) in (0..).zip(ids) {
                 let to = table.get(id).unwrap().0;
-                table.unlink(id.slot, &Home::of(POLICY, &[TrafficSelector::addrs(to)]));
+                table.unlink(id.slot, &Home::of(of(number).0, &[TrafficSelector::addrs(to)]));
                 assert!(table.remove(id));
             }
             assert_eq!((table.live, table.widths.used), (0, 0), "nobody looks for what is gone");
         }
+    }
+
+    #[test]
+    fn an_sa_of_both_families_is_found_from_all_of_its_networks() {
+        let addrs = ["0.0.0.0", "10.1.1.1", "::"].map(|addr| addr.parse::<IpAddr>().unwrap());
+        let remote = addrs.map(|addr| TrafficSelector::addrs(AddrRange::single(addr)));
+        let mut slots = [const { Slot::EMPTY }; 4];
+        let mut table = Table::new(&mut slots);
+        let place = table.place().unwrap();
+        let to = || Ok(To(AddrRange::ANY_V4));
+        let id = table.put(place, Spi::new(0x1000).unwrap(), to, |_| Ok(())).unwrap();
+        table.link(id.slot, &Home::of(POLICY, &remote));
+        assert_eq!(addrs.map(|addr| table.newest(POLICY, addr, |_| true)), [Some(id); 3]);
     }
 }
