@@ -168,7 +168,7 @@ impl<K> Common<K> {
             mode: params.mode,
             encap: params.encap,
             spi: params.spi,
-            path: params.path,
+            path: params.path.carried(params.encap),
             policy: params.policy,
             meter: Meter::new(now, &params.lifetime),
             local_ts,
@@ -318,7 +318,7 @@ impl<K> Inbound<K> {
 
     /// From now on packets are expected on `path`.
     pub(crate) fn set_path(&mut self, path: Path) {
-        self.common.path = path;
+        self.common.path = path.carried(self.common.encap);
         self.moved_to = None;
     }
 

@@ -65,7 +65,7 @@ pub struct Params<'k> {
     pub keymat: &'k [u8],
     /// Extended sequence numbers.
     pub esn: bool,
-    /// Outer addresses; the ports count with [`Encap::Udp`] only.
+    /// Outer addresses, and ports, which are left out for [`Encap::None`].
     pub path: Path,
     /// Protocol 50 or UDP. An inbound SA takes both (RFC 7296 §2.23).
     pub encap: Encap,

@@ -394,6 +394,26 @@ fn an_sa_that_moves_takes_its_packets_along_in_the_new_encapsulation() {
 }
 
 #[test]
+fn an_sa_over_protocol_50_has_no_ports_whatever_path_it_was_given() {
+    let (mut out, mut inn) = tunnel(&Sa { encap: Encap::None, ..Sa::default() });
+    let (there, back) = (crate::ends::path(), reversed(crate::ends::path()));
+    let (out_id, in_id) = (out.sas().next().unwrap().id, inn.sas().next().unwrap().id);
+    for moved in [false, true] {
+        if moved {
+            assert!(out.set_path(out_id, there, Encap::None) && inn.set_path(in_id, back));
+        }
+        let paths = (out.sa(out_id).unwrap().path, inn.sa(in_id).unwrap().path);
+        assert_eq!(paths, (there.carried(Encap::None), back.carried(Encap::None)));
+        let mut bytes = seal(&mut out, &a_to_b(8)).unwrap();
+        let len = bytes.len();
+        let mut packet = PacketBuf::new(&mut bytes, 0, len).unwrap();
+        inn.open(NOW, back.carried(Encap::None), ipsec_core::ecn::Ecn::NotEct, &mut packet).unwrap();
+        let moves = std::iter::from_fn(|| inn.poll_event()).filter(|event| matches!(event, Event::PathChanged { .. }));
+        assert_eq!(moves.count(), 0, "it came where it was expected");
+    }
+}
+
+#[test]
 fn an_spi_stays_reserved_until_its_sa_is_there_or_it_is_given_back() {
     let mut inn = inbound(2);
     // Both ask for slot 0.
