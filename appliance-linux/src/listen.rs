@@ -10,10 +10,7 @@ use nix::net::if_::if_nametoindex;
 
 use crate::boundary::has_ipv6;
 use crate::plane::Sockets;
-use crate::socket::{Carrier, Listen, Socket};
-
-/// The ports of IKE, and of IKE and ESP with NAT traversal.
-const PORTS: [u16; 2] = [500, 4500];
+use crate::socket::{Carrier, Listen, PORTS, Socket};
 
 /// What to listen to: on the interfaces named under `outside` if there are any, else at the peers' `local` addresses, or
 /// at all when a peer has none.

@@ -26,7 +26,7 @@ use std::time::Instant;
 use gateway_core::plane::{self, Hold};
 use gateway_core::policy::{Inbound, Outbound};
 use ipsec_core::engine::{Egress, InboundSlot, OutboundSlot};
-use ipsec_core::net::{Encap, Path};
+use ipsec_core::net::Path;
 use ipsec_core::sa::SaId;
 use ipsec_core::spd::{Hits, PolicyId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -252,18 +252,9 @@ impl Plane {
 
     /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.
     fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
-        let path = match egress.encap {
-            Encap::Udp => egress.path,
-            Encap::None => {
-                let Path { mut local, mut remote } = egress.path;
-                local.set_port(0);
-                remote.set_port(0);
-                Path { local, remote }
-            }
-        };
-        let Err(error) = self.send(path, egress.traffic_class, packet) else { return };
+        let Err(error) = self.send(egress.path, egress.traffic_class, packet) else { return };
         let child = self.outbound().sa(sa).map(|status| status.policy);
-        self.not_sent(child, inner, path.remote, &error);
+        self.not_sent(child, inner, egress.path.remote, &error);
     }
 
     /// The kernel did not take a packet of a child with so many inner octets.

@@ -8,7 +8,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use ipsec_core::net::Path;
+use ipsec_core::net::{IKE_PORT, NATT_PORT, Path};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg, setsockopt,
@@ -34,6 +34,9 @@ sockopt_impl!(
     libc::IP_MTU_DISCOVER,
     libc::c_int
 );
+
+/// The ports of ours that IKE comes to.
+pub(crate) const PORTS: [u16; 2] = [IKE_PORT, NATT_PORT];
 
 /// What a socket carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

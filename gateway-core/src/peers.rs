@@ -15,11 +15,6 @@ use ipsec_core::net::Path;
 
 use crate::config::{Child, ChildDiff, Diff, Encapsulation, Identity, Mode, Peer, PeerDiff, Remote};
 
-/// The port of IKE (RFC 7296 §2).
-pub const IKE_PORT: u16 = 500;
-/// The port of IKE and ESP behind a NAT, where IKE may also begin (RFC 7296 §2.23).
-pub const NATT_PORT: u16 = 4500;
-
 /// Every configured peer.
 ///
 /// ```

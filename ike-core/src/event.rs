@@ -249,23 +249,17 @@ pub enum Event<'e> {
 ///
 /// ```
 /// use ike_core::event::ChildUp;
-/// use ipsec_core::net::Encap;
 /// use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params};
 /// use ipsec_core::spd::PolicyId;
 /// /// What the data plane has to install to send.
 /// fn outbound<'e>(up: &ChildUp<'e>) -> Option<OutboundParams<'e>> {
-///     let mut path = up.path;
-///     if up.encap == Encap::None {
-///         path.local.set_port(0);
-///         path.remote.set_port(0);
-///     }
 ///     let sa = Params {
 ///         spi: up.spi_out,
 ///         mode: Mode::Tunnel,
 ///         alg: up.aead()?,
 ///         keymat: up.key_out,
 ///         esn: up.suite.esn,
-///         path,
+///         path: up.path,
 ///         encap: up.encap,
 ///         policy: PolicyId(up.config.0),
 ///         local_ts: up.local,

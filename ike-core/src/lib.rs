@@ -52,7 +52,7 @@
 //! use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 //! use ipsec_core::ecn::Ecn;
 //! use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
-//! use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
+//! use ipsec_core::net::{AddrRange, Path, TrafficSelector};
 //! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
 //! use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 //! use ipsec_core::time::Instant;
@@ -143,15 +143,9 @@
 //!     outbound: &mut Outbound<'_, Packets>,
 //!     inbound: &mut Inbound<'_, Packets>,
 //! ) -> Option<(ChildId, SaId, SaId)> {
-//!     let mut path = up.path;
-//!     if up.encap == Encap::None {
-//!         // Protocol 50 has no ports.
-//!         path.local.set_port(0);
-//!         path.remote.set_port(0);
-//!     }
 //!     let params = |spi, keymat| Params {
 //!         spi, mode: Mode::Tunnel, alg: up.aead().expect("only AEADs are offered"), keymat, esn: up.suite.esn,
-//!         path, encap: up.encap, policy: PolicyId(up.config.0), local_ts: up.local, remote_ts: up.remote,
+//!         path: up.path, encap: up.encap, policy: PolicyId(up.config.0), local_ts: up.local, remote_ts: up.remote,
 //!         lifetime: Lifetime::default(), // IKE rekeys by age
 //!     };
 //!     let sa = InboundParams { sa: params(up.spi_in, up.key_in), window: 128, highest_seen: 0 };

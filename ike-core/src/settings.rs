@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use ipsec_core::net::{IKE_PORT, NATT_PORT};
+
 use crate::window::Retransmission;
 
 /// How the endpoint behaves; the defaults suit a gateway.
@@ -64,8 +66,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            ike_port: 500,
-            natt_port: 4500,
+            ike_port: IKE_PORT,
+            natt_port: NATT_PORT,
             retransmission: Retransmission::default(),
             keepalive: Duration::from_secs(20),
             cookie_threshold: 16,

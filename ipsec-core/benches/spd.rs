@@ -4,7 +4,8 @@
 //! `look-up` is an engine that remembers nothing, asked about a flow of any policy in turn, so that what it reads is mostly in
 //! no near cache; `none` is the same about flows that meet no policy but the last one. `known` is an engine that remembers
 //! flows, asked about few of them. All include reading the packet's headers. `list` is a walk along the rules, which the
-//! index replaced. An SA is found by its SPI, any in turn. Medians of short stretches; times are hints, growth counts.
+//! index replaced. An SA is found by its SPI, any in turn; `of one` is the choice of the SA for a packet, by an engine that
+//! remembers nothing, where one policy has all of them, `none` the same where none of them fits. Medians of short stretches; times are hints, growth counts.
 
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
-use ipsec_core::sa::{InboundParams, Lifetime, Mode, Params};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::spd::{Action, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant as Tick;
 
@@ -28,6 +29,9 @@ const GOAL_LOOKUP: f64 = 300.0;
 const GOAL_KNOWN: f64 = 20.0;
 const GOAL_OCTETS: usize = 128;
 const GOAL_SA: f64 = 30.0;
+const GOAL_CHOICE: f64 = 1000.0;
+
+const ANY: [TrafficSelector; 1] = [TrafficSelector::addrs(AddrRange::ANY_V4)];
 
 /// Rules and the flows that go through them need no crypto.
 struct Nothing;
@@ -121,36 +125,63 @@ fn any_of(size: u32) -> impl FnMut() -> u32 {
 }
 
 fn measure_sas(size: u32) -> bool {
-    let mut hits: [Hits; 0] = [];
-    let mut slots: Vec<_> = (0..size).map(|_| InboundSlot::<Nothing>::EMPTY).collect();
+    let (mut none, mut slots): ([Hits; 0], Vec<_>) = ([], (0..size).map(|_| InboundSlot::<Nothing>::EMPTY).collect());
     let mut windows = vec![0; size as usize];
-    let mut inbound = Inbound::<Nothing>::new(Nothing, &mut hits, &mut slots, &mut windows);
-    let any = [TrafficSelector::addrs(AddrRange::ANY_V4)];
-    let path = Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() };
+    let mut inbound = Inbound::<Nothing>::new(Nothing, &mut none, &mut slots, &mut windows);
     let mut random = any_of(u32::MAX);
     let spis: Vec<Spi> = (0..size).map(|_| inbound.reserve_spi(random()).expect("room")).collect();
     for spi in &spis {
-        let sa = Params {
-            spi: *spi,
-            mode: Mode::Tunnel,
-            alg: AeadAlg::Aes128Gcm16,
-            keymat: &[7; 20],
-            esn: true,
-            path,
-            encap: Encap::Udp,
-            policy: PolicyId(1),
-            local_ts: &any,
-            remote_ts: &any,
-            lifetime: Lifetime::default(),
-        };
+        let sa = params(*spi, &ANY);
         inbound.install(Tick::ZERO, &InboundParams { sa, window: 64, highest_seen: 0 }).expect("room");
     }
     let mut any = any_of(size);
     let asked: Vec<Spi> = (0..LOOKUPS).map(|_| spis[any() as usize]).collect();
     let found = timed(&asked, |spi| assert!(inbound.has(*spi)));
-    let met = found <= GOAL_SA;
-    println!("{size:>8} {found:>9.1}   {}", if met { "met" } else { "MISSED" });
+
+    // One policy, which has an SA for each network.
+    let (mut none, mut slots): ([Hits; 0], Vec<_>) = ([], (0..size).map(|_| OutboundSlot::<Nothing>::EMPTY).collect());
+    let mut outbound = Outbound::<Nothing>::new(Nothing, &mut none, &mut slots);
+    let (mut rules, mut nodes) = ([Slot::EMPTY], []);
+    let rule = Rule {
+        id: RuleId(1),
+        priority: 1,
+        selector: Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4),
+        action: Action::Protect(PolicyId(1)),
+    };
+    outbound.set_rules(Index::build([rule], &mut rules[..], &mut nodes[..]).expect("room")).expect("room");
+    for number in 0..size {
+        let behind = [TrafficSelector::addrs(network(number, 24))];
+        let sa = params(spis[number as usize], &behind);
+        let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+        outbound.install(Tick::ZERO, &sa).expect("room");
+    }
+    let packets: Vec<_> = (0..LOOKUPS).map(|_| udp(1, 0x1000_0005 + (any() << 8), 2)).collect();
+    let chosen = timed(&packets, |packet| {
+        assert!(matches!(outbound.classify(Tick::ZERO, packet), Ok(Verdict::Protect(_))));
+    });
+    let strangers: Vec<_> = (0..LOOKUPS).map(|_| udp(1, 0x0800_0000 + any(), 2)).collect();
+    let none = timed(&strangers, |packet| {
+        assert!(matches!(outbound.classify(Tick::ZERO, packet), Ok(Verdict::Acquire(_))));
+    });
+    let met = found <= GOAL_SA && chosen <= GOAL_CHOICE && none <= GOAL_CHOICE;
+    println!("{size:>8} {found:>9.1} {chosen:>9.1} {none:>9.1}   {}", if met { "met" } else { "MISSED" });
     met
+}
+
+fn params<'k>(spi: Spi, remote_ts: &'k [TrafficSelector]) -> Params<'k> {
+    Params {
+        spi,
+        mode: Mode::Tunnel,
+        alg: AeadAlg::Aes128Gcm16,
+        keymat: &[7; 20],
+        esn: true,
+        path: Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() },
+        encap: Encap::Udp,
+        policy: PolicyId(1),
+        local_ts: &ANY,
+        remote_ts,
+        lifetime: Lifetime::default(),
+    }
 }
 
 fn measure(set: &Policies, size: u32) -> bool {
@@ -224,7 +255,11 @@ fn main() {
             met &= measure(set, size);
         }
     }
-    println!("SAs by SPI: medians of stretches of {STRETCH}, ns, goal <= {GOAL_SA}");
+    println!("SAs: medians of stretches of {STRETCH}, ns");
+    println!(
+        "{:>8} {:>9} {:>9} {:>9}   goals: by SPI <= {GOAL_SA}, of one policy and none <= {GOAL_CHOICE}",
+        "SAs", "by SPI", "of one", "none"
+    );
     for size in SIZES {
         met &= measure_sas(size);
     }

@@ -4,7 +4,7 @@
 use crate::buf::PacketBuf;
 use crate::ecn::Ecn;
 use crate::error::{Discard, NoRoom};
-use crate::net::{Encap, Path};
+use crate::net::{Encap, NATT_PORT, Path};
 use crate::wire::checksum::Sum;
 use crate::wire::cursor::{Malformed, Reader, Writer};
 use crate::wire::ip::{PROTOCOL_ESP, PROTOCOL_UDP};
@@ -31,9 +31,6 @@ pub struct Egress {
 
 /// TTL and hop limit of outer headers (RFC 4301 §5.1.2.1 leaves it to us; 64 is IANA's recommended default).
 const HOPS: u8 = 64;
-
-/// UDP ports on which ESP may come (RFC 3948 §2.1): the peer's side may have any.
-const NATT_PORT: u16 = 4500;
 
 /// Puts the outer IP header, and UDP where the SA has it, in front of a sealed packet.
 ///
@@ -203,6 +200,7 @@ fn classify(packet: &[u8]) -> Result<(Arrival, Range<usize>), Malformed> {
     match outer.protocol {
         PROTOCOL_ESP => Ok((Arrival::Esp { path: path(0, 0), ecn }, start..outer.len)),
         // Whether any other datagram is in order is not ours to say.
+        // The peer's side may have any port (RFC 3948 §2.1).
         PROTOCOL_UDP if udp::destination(payload) == Some(NATT_PORT) => {
             let header = udp::Header::read(&mut Reader::new(payload))?;
             let path = path(header.source, header.destination);

@@ -25,13 +25,43 @@ impl Spi {
     }
 }
 
+/// The UDP port of IKE (RFC 7296 §2).
+pub const IKE_PORT: u16 = 500;
+/// The UDP port of IKE and ESP behind a NAT, where IKE may also begin (RFC 3948 §2.1, RFC 7296 §2.23).
+pub const NATT_PORT: u16 = 4500;
+
 /// Where a datagram came from or goes to. For protocol 50 without UDP both ports are 0.
+///
+/// ```
+/// use ipsec_core::net::{Encap, NATT_PORT, Path};
+/// let path = Path { local: ([192, 0, 2, 1], NATT_PORT).into(), remote: ([192, 0, 2, 2], NATT_PORT).into() };
+/// assert_eq!((path.encap(), path.carried(Encap::Udp)), (Encap::Udp, path));
+/// let plain = path.carried(Encap::None);
+/// assert_eq!((plain.encap(), plain.remote.to_string().as_str()), (Encap::None, "192.0.2.2:0"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Path {
     /// Our address and port.
     pub local: SocketAddr,
     /// The peer's address and port, as seen from here (a NAT may stand in between).
     pub remote: SocketAddr,
+}
+
+impl Path {
+    /// The path between the same addresses of ESP that travels so: protocol 50 has no ports.
+    #[must_use]
+    pub fn carried(mut self, encap: Encap) -> Self {
+        if encap == Encap::None {
+            self.local.set_port(0);
+            self.remote.set_port(0);
+        }
+        self
+    }
+
+    /// How ESP came that came on this path.
+    pub fn encap(&self) -> Encap {
+        if self.remote.port() == 0 { Encap::None } else { Encap::Udp }
+    }
 }
 
 /// How ESP travels.
@@ -138,6 +168,15 @@ impl AddrRange {
             return None;
         }
         Self::new(self.start().max(other.start()), self.end().min(other.end()))
+    }
+}
+
+/// An address as a number. Numbers of one family do not stand for the other.
+#[inline]
+pub(crate) fn number(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(addr) => addr.to_bits().into(),
+        IpAddr::V6(addr) => addr.to_bits(),
     }
 }
 

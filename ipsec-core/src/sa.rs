@@ -3,14 +3,19 @@
 
 use core::fmt;
 
+mod meter;
+mod params;
+
 use crate::crypto::AeadAlg;
-use crate::error::{Discard, Refused};
+use crate::error::Refused;
 use crate::flow::Flow;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::replay::Window;
 use crate::time::Instant;
 use crate::transform::{Aead, Number};
-use core::time::Duration;
+pub use meter::{Lifetime, Limit, Reached};
+use meter::{Meter, Once};
+pub use params::{DontFragment, InboundParams, Mode, OutboundParams, Params};
 
 /// Traffic selectors an SA holds for each side.
 pub const MAX_SELECTORS: usize = 8;
@@ -19,163 +24,6 @@ pub const MAX_SELECTORS: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PolicyId(pub u32);
-
-/// When something happens to an SA; `None` means never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limit {
-    /// Since the installation.
-    pub age: Option<Duration>,
-    /// Octets of inner packets.
-    pub bytes: Option<u64>,
-    /// Packets.
-    pub packets: Option<u64>,
-}
-
-/// The lifetime of an SA (RFC 4301 §4.4.2.1). Never negotiated: a local matter.
-///
-/// ```
-/// use core::time::Duration;
-/// use ipsec_core::sa::{Lifetime, Limit};
-/// let an_hour = Limit { age: Some(Duration::from_secs(3600)), ..Limit::default() };
-/// let a_gigabyte = Limit { bytes: Some(1 << 30), ..Limit::default() };
-/// let lifetime = Lifetime { soft: a_gigabyte, hard: an_hour };
-/// assert_eq!(lifetime.hard.packets, None); // any number
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lifetime {
-    /// Raises [`Event::SoftLifetime`] once: time to rekey.
-    pub soft: Limit,
-    /// Raises [`Event::HardLifetime`] once: from here on every packet is discarded.
-    pub hard: Limit,
-}
-
-/// Which limit was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Reached {
-    /// [`Limit::age`].
-    Age,
-    /// [`Limit::bytes`].
-    Bytes,
-    /// [`Limit::packets`].
-    Packets,
-    /// Three quarters of the sequence numbers (soft), or the last one (hard). Not configurable.
-    Sequence,
-}
-
-/// What an SA carries (RFC 4301 §4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Mode {
-    /// Whole packets of others.
-    #[default]
-    Tunnel,
-    /// What its two ends say to each other, behind their own IP header. The engines refuse an SA with it so far.
-    Transport,
-}
-
-/// The Don't Fragment bit of an outer IPv4 header (RFC 4301 §8.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum DontFragment {
-    /// As in the inner IPv4 header; set above an inner IPv6 packet.
-    #[default]
-    Copy,
-    /// Always set.
-    Set,
-    /// Never set: routers may fragment ESP packets.
-    Clear,
-}
-
-/// What both directions of an SA need.
-///
-/// ```
-/// use ipsec_core::crypto::AeadAlg;
-/// use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
-/// use ipsec_core::sa::{Lifetime, Mode, Params};
-/// use ipsec_core::spd::PolicyId;
-/// let (ours, theirs) = (TrafficSelector::addrs(AddrRange::ANY_V4), TrafficSelector::addrs(AddrRange::ANY_V4));
-/// let params = Params {
-///     spi: Spi::new(0x1000).unwrap(),
-///     mode: Mode::Tunnel,
-///     alg: AeadAlg::Aes256Gcm16,
-///     keymat: &[7; 32 + 4], // key and salt, as they come out of KEYMAT
-///     esn: true,
-///     path: Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() },
-///     encap: Encap::Udp,
-///     policy: PolicyId(1),
-///     local_ts: &[ours],
-///     remote_ts: &[theirs],
-///     lifetime: Lifetime::default(),
-/// };
-/// assert_eq!(params.keymat.len(), params.alg.key_len() + params.alg.salt_len());
-/// ```
-pub struct Params<'k> {
-    /// Of an outbound SA chosen by the peer, of an inbound SA by us.
-    pub spi: Spi,
-    /// What it carries.
-    pub mode: Mode,
-    /// Algorithm.
-    pub alg: AeadAlg,
-    /// Cipher key followed by the salt: [`AeadAlg::key_len`] + [`AeadAlg::salt_len`] octets (RFC 4106 §8.1).
-    pub keymat: &'k [u8],
-    /// Extended sequence numbers.
-    pub esn: bool,
-    /// Outer addresses; the ports count with [`Encap::Udp`] only.
-    pub path: Path,
-    /// Protocol 50 or UDP. An inbound SA takes both (RFC 7296 §2.23).
-    pub encap: Encap,
-    /// The policy this SA belongs to.
-    pub policy: PolicyId,
-    /// Negotiated selectors of our side; at least one.
-    pub local_ts: &'k [TrafficSelector],
-    /// Negotiated selectors of the peer's side; at least one.
-    pub remote_ts: &'k [TrafficSelector],
-    /// When it is to be replaced and when it ends.
-    pub lifetime: Lifetime,
-}
-
-impl fmt::Debug for Params<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Params")
-            .field("spi", &self.spi)
-            .field("alg", &self.alg)
-            .field("esn", &self.esn)
-            .field("path", &self.path)
-            .field("encap", &self.encap)
-            .field("policy", &self.policy)
-            .field("local_ts", &self.local_ts)
-            .field("remote_ts", &self.remote_ts)
-            .field("lifetime", &self.lifetime)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An SA to send with.
-#[derive(Debug)]
-pub struct OutboundParams<'k> {
-    /// What both directions need.
-    pub sa: Params<'k>,
-    /// The last sequence number sent under this key: **0 for a fresh key**. A key that was used before, anywhere, must
-    /// go on behind every number it may have used, or AEAD nonces repeat.
-    pub last_sent: u64,
-    /// Whether the outer DSCP is the inner one (RFC 4301 §5.1.2.1); otherwise it is 0. ECN follows RFC 6040 regardless.
-    pub copy_dscp: bool,
-    /// DF bit of an outer IPv4 header.
-    pub dont_fragment: DontFragment,
-}
-
-/// An SA to receive with.
-#[derive(Debug)]
-pub struct InboundParams<'k> {
-    /// What both directions need.
-    pub sa: Params<'k>,
-    /// Size of the anti-replay window in packets: a power of two, at least 64. There is no SA without a window.
-    pub window: usize,
-    /// The highest sequence number already seen: 0 for a fresh key. It and everything below count as received.
-    pub highest_seen: u64,
-}
 
 /// An SA in a table, for as long as it is there. Ids of removed SAs are never valid again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -320,7 +168,7 @@ impl<K> Common<K> {
             mode: params.mode,
             encap: params.encap,
             spi: params.spi,
-            path: params.path,
+            path: params.path.carried(params.encap),
             policy: params.policy,
             meter: Meter::new(now, &params.lifetime),
             local_ts,
@@ -470,7 +318,7 @@ impl<K> Inbound<K> {
 
     /// From now on packets are expected on `path`.
     pub(crate) fn set_path(&mut self, path: Path) {
-        self.common.path = path;
+        self.common.path = path.carried(self.common.encap);
         self.moved_to = None;
     }
 
@@ -496,177 +344,5 @@ impl<K> Inbound<K> {
 
     pub(crate) fn status(&self, id: SaId) -> Status {
         self.common.status(id, self.window.highest())
-    }
-}
-
-/// Something to be reported exactly once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Once {
-    /// Did not happen yet.
-    No,
-    /// Happened, not yet reported.
-    Due,
-    /// Reported.
-    Done,
-}
-
-impl Once {
-    /// Returns whether this was news.
-    #[inline]
-    pub(crate) fn raise(&mut self) -> bool {
-        let news = *self == Self::No;
-        if news {
-            *self = Self::Due;
-        }
-        news
-    }
-
-    pub(crate) fn take(&mut self) -> bool {
-        let due = *self == Self::Due;
-        if due {
-            *self = Self::Done;
-        }
-        due
-    }
-}
-
-/// Packets, octets and time of an SA against its limits.
-pub(crate) struct Meter {
-    packets: u64,
-    bytes: u64,
-    since: Instant,
-    last_used: Instant,
-    soft: Threshold,
-    hard: Threshold,
-}
-
-struct Threshold {
-    at: Instant,
-    bytes: u64,
-    packets: u64,
-    reached: Option<Reached>,
-    report: Once,
-}
-
-impl Threshold {
-    fn new(now: Instant, limit: &Limit) -> Self {
-        Self {
-            at: limit.age.map_or(Instant::FAR_FUTURE, |age| now.after(age)),
-            bytes: limit.bytes.unwrap_or(u64::MAX),
-            packets: limit.packets.unwrap_or(u64::MAX),
-            reached: None,
-            report: Once::No,
-        }
-    }
-
-    #[inline]
-    fn reach(&mut self, reached: Reached) {
-        self.reached = self.reached.or(Some(reached));
-        self.report.raise();
-    }
-
-    fn take(&mut self) -> Option<Reached> {
-        if self.report.take() { self.reached } else { None }
-    }
-}
-
-impl Meter {
-    fn new(now: Instant, lifetime: &Lifetime) -> Self {
-        let (soft, hard) = (Threshold::new(now, &lifetime.soft), Threshold::new(now, &lifetime.hard));
-        Self { packets: 0, bytes: 0, since: now, last_used: now, soft, hard }
-    }
-
-    /// Whether `len` more octets may go through. Returns `false` for good once a hard limit is reached.
-    #[inline]
-    pub(crate) fn admits(&mut self, now: Instant, len: usize) -> bool {
-        if self.hard.reached.is_some() {
-            return false;
-        }
-        let reached = if now >= self.hard.at {
-            Reached::Age
-        } else if self.packets >= self.hard.packets {
-            Reached::Packets
-        } else if self.bytes.saturating_add(len as u64) > self.hard.bytes {
-            Reached::Bytes
-        } else {
-            return true;
-        };
-        self.hard.reach(reached);
-        false
-    }
-
-    /// Counts an inner packet that went through. Returns whether there is something to report.
-    #[inline]
-    pub(crate) fn record(&mut self, now: Instant, len: usize) -> bool {
-        self.packets = self.packets.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(len as u64);
-        self.last_used = now;
-        if self.packets >= self.soft.packets {
-            self.soft.reach(Reached::Packets);
-        } else if self.bytes >= self.soft.bytes {
-            self.soft.reach(Reached::Bytes);
-        } else if now >= self.soft.at {
-            self.soft.reach(Reached::Age);
-        }
-        self.is_due()
-    }
-
-    /// The sequence numbers come near their end.
-    #[inline]
-    pub(crate) fn sequence_soft(&mut self) {
-        self.soft.reach(Reached::Sequence);
-    }
-
-    /// The sequence numbers are used up.
-    pub(crate) fn sequence_hard(&mut self) {
-        self.hard.reach(Reached::Sequence);
-    }
-
-    /// Looks at the clock without a packet.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        if now >= self.soft.at {
-            self.soft.reach(Reached::Age);
-        }
-        if now >= self.hard.at {
-            self.hard.reach(Reached::Age);
-        }
-    }
-
-    /// When [`Meter::tick`] next has something to say.
-    pub(crate) fn next_tick(&self) -> Option<Instant> {
-        let pending = |threshold: &Threshold| (threshold.reached.is_none()).then_some(threshold.at);
-        let next = match (pending(&self.soft), pending(&self.hard)) {
-            (Some(soft), Some(hard)) => Some(soft.min(hard)),
-            (soft, hard) => soft.or(hard),
-        };
-        next.filter(|at| *at != Instant::FAR_FUTURE)
-    }
-
-    #[inline]
-    pub(crate) const fn is_dead(&self) -> bool {
-        self.hard.reached.is_some()
-    }
-
-    /// Whether a limit is to be reported.
-    #[inline]
-    pub(crate) fn is_due(&self) -> bool {
-        self.soft.report == Once::Due || self.hard.report == Once::Due
-    }
-
-    /// The next limit to report. A dead SA has no use for its soft limit.
-    pub(crate) fn take_event(&mut self, sa: SaId, spi: Spi) -> Option<Event> {
-        if let Some(reached) = self.hard.take() {
-            self.soft.report = Once::Done;
-            return Some(Event::HardLifetime { sa, spi, reached });
-        }
-        self.soft.take().map(|reached| Event::SoftLifetime { sa, spi, reached })
-    }
-}
-
-/// Why a packet does not go through a dead outbound SA.
-pub(crate) fn why_dead(meter: &Meter) -> Discard {
-    match meter.hard.reached {
-        Some(Reached::Sequence) => Discard::OutExhausted,
-        _ => Discard::OutExpired,
     }
 }

@@ -14,7 +14,8 @@ use crate::net::Spi;
 use crate::sa::{self, Event, SaId};
 use crate::time::Instant;
 use agenda::Agenda;
-use policies::Chain;
+pub(crate) use policies::Home;
+use policies::{Chain, Widths};
 use queue::{Queue, Queued, Which};
 
 /// Slots behind its own in which an SPI that was not chosen by us may live.
@@ -167,6 +168,8 @@ pub(crate) struct Table<'a, T> {
     news: Queue,
     /// How many slots stand in the heap of what falls due.
     due: usize,
+    /// The networks that SAs are found by.
+    widths: Widths,
     /// Low bits of an SPI that name a slot.
     mask: usize,
 }
@@ -175,7 +178,8 @@ impl<'a, T: Filed> Table<'a, T> {
     /// Over the caller's slots, with the SAs that are in them.
     pub(crate) fn new(slots: &'a mut [Slot<T>]) -> Self {
         let mask = slots.len().checked_next_power_of_two().unwrap_or(1).wrapping_sub(1);
-        let mut table = Self { slots, live: 0, free: Queue::EMPTY, news: Queue::EMPTY, due: 0, mask };
+        let mut table =
+            Self { slots, live: 0, free: Queue::EMPTY, news: Queue::EMPTY, due: 0, widths: Widths::NONE, mask };
         for slot in table.slots.iter_mut() {
             (slot.free, slot.news) = (Queued::NOT, Queued::NOT);
             (slot.agenda, slot.chain) = (Agenda::NOTHING, Chain::NONE);

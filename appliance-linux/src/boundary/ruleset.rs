@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::net::{AddrRange, IKE_PORT, NATT_PORT, PortRange, TrafficSelector};
 use ipsec_core::spd::{Action, Rule};
 
 use super::MARK;
@@ -114,7 +114,7 @@ pub(super) fn script(tun: Option<&str>, sockets: bool, rules: &[Rule], space: &S
         text,
         " chain onward {{\n{on} }}\n chain inward {{\n  iifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{inward} }}\n \
          chain input {{\n  type filter hook input priority -10; policy accept;\n  meta l4proto esp accept\n  \
-         udp dport {{ 500, 4500 }} accept\n  meta l4proto udp frag frag-off != 0 accept\n{asked}  jump inward\n }}\n \
+         udp dport {{ {IKE_PORT}, {NATT_PORT} }} accept\n  meta l4proto udp frag frag-off != 0 accept\n{asked}  jump inward\n }}\n \
          chain forward {{\n  type filter hook forward priority -10; policy accept;\n{opened}  jump inward\n }}\n \
          chain outward {{\n  type filter hook postrouting priority 90; policy accept;\n  \
          oifname {{ {inside} }} accept\n  meta mark {MARK:#x} accept\n  {neighbours}\n{outward} }}\n}}\n"

@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::narrow::{Narrow, Way, too_big};
 use super::{Listener, News, readable, wait};
 use crate::logging::Throttle;
+use crate::socket::PORTS;
 
 /// So many are looked at in so much time: each call brings seven at most.
 const MOST: u32 = 20;
@@ -31,8 +32,6 @@ const TURN: usize = 64;
 const PAUSE: Duration = Duration::from_millis(10);
 
 const UDP: u8 = 17;
-/// The ports that we send IKE from.
-const IKE: [u16; 2] = [500, 4500];
 
 /// linux/icmp.h: the types that are not taken, a bit each.
 const ICMP_FILTER: i32 = 1;
@@ -149,7 +148,7 @@ fn said(v4: bool, message: &[u8]) -> Option<(Path, Unreachable)> {
     };
     let port = |at: usize| Some(u16::from_be_bytes([*udp.get(at)?, *udp.get(at + 1)?]));
     let (local, remote) = (SocketAddr::new(address(local)?, port(0)?), SocketAddr::new(address(remote)?, port(2)?));
-    (protocol == UDP && IKE.contains(&local.port())).then_some((Path { local, remote }, why))
+    (protocol == UDP && PORTS.contains(&local.port())).then_some((Path { local, remote }, why))
 }
 
 #[cfg(test)]

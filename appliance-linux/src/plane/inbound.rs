@@ -8,16 +8,13 @@ use std::time::Instant;
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::error::Discard;
-use ipsec_core::net::Spi;
+use ipsec_core::net::{NATT_PORT, Spi};
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
 use super::{Listener, News, Plane, Sockets, count, readable, wait};
 use crate::early::spi_of;
 use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
-
-/// The port on which ESP comes in UDP (RFC 3948).
-const NATT_PORT: u16 = 4500;
 
 /// What is taken from a socket that goes: more than the kernel holds for it, and not all that somebody may send meanwhile.
 const LAST_BATCHES: usize = 512;

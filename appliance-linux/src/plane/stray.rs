@@ -11,6 +11,7 @@ use tracing::warn;
 use super::Sockets;
 use crate::boundary::is_beyond_links;
 use crate::logging::Throttle;
+use crate::socket::PORTS;
 
 /// Whose tunnel is up and whose packets vanish looks into the log; one line in so much time is enough.
 const EVERY: Duration = Duration::from_secs(60);
@@ -90,7 +91,8 @@ fn admit(throttle: &Mutex<Throttle>) -> Option<u64> {
 
 /// Whether it may be one of those that carry our mark. NAT leaves protocol and ports of a host behind us as they are, where it can.
 fn is_like_ours(flow: &Flow) -> bool {
-    flow.protocol == ESP || flow.protocol == UDP && matches!(flow.ports, Ports::Pair { source: 500 | 4500, .. })
+    flow.protocol == ESP
+        || flow.protocol == UDP && matches!(flow.ports, Ports::Pair { source, .. } if PORTS.contains(&source))
 }
 
 #[cfg(test)]

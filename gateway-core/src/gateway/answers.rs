@@ -45,7 +45,7 @@ impl Gateway {
             PlaneEvent::PathChanged { pair, path } => {
                 // Protocol 50 has no NAT mapping to follow.
                 if let Some((child, Encap::Udp)) = self.carrying(pair, Half::Inbound)
-                    && path.remote.port() != 0
+                    && path.encap() == Encap::Udp
                 {
                     parts.endpoint.moved(child, path);
                 }

@@ -116,19 +116,6 @@ pub(super) struct Waiting {
     lifetime: Lifetime,
 }
 
-/// The path of an SA: for protocol 50 without ports.
-fn esp_path(path: Path, encap: Encap) -> Path {
-    match encap {
-        Encap::Udp => path,
-        Encap::None => {
-            let Path { mut local, mut remote } = path;
-            local.set_port(0);
-            remote.set_port(0);
-            Path { local, remote }
-        }
-    }
-}
-
 /// What a Child SA has besides what was negotiated.
 pub(super) struct Terms {
     pub(super) pair: Pair,
@@ -152,7 +139,7 @@ pub(super) fn install(
             alg: up.aead().ok_or(error::Refused::Algorithm)?,
             keymat: up.key_in,
             esn: up.suite.esn,
-            path: esp_path(up.path, up.encap),
+            path: up.path,
             encap: up.encap,
             policy: policy_of(up.config),
             local_ts: up.local,
@@ -261,7 +248,6 @@ impl Installed {
 
     /// The peer is reached on another path.
     pub(super) fn move_to(&mut self, path: Path, plane: &mut dyn DataPlane) {
-        let path = esp_path(path, self.encap);
         plane.move_path(self.pair, Half::Inbound, path, self.encap);
         match &mut self.outbound {
             Sending::Through => plane.move_path(self.pair, Half::Outbound, path, self.encap),

@@ -8,7 +8,7 @@ use ike_core::child::within;
 use ike_core::endpoint::IkeView;
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::net::TrafficSelector;
+use ipsec_core::net::{IKE_PORT, NATT_PORT, TrafficSelector};
 use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
@@ -19,7 +19,6 @@ use super::renewal::{Renewal, Renewals, Standing};
 use super::uncovered::Uncovered;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
-use crate::peers::{IKE_PORT, NATT_PORT};
 
 /// A configured peer.
 pub(super) struct PeerEntry {

@@ -4,6 +4,8 @@ use std::vec::Vec;
 
 use core::time::Duration;
 
+use ipsec_core::net::IKE_PORT;
+
 use super::*;
 use crate::config::Config;
 

@@ -126,7 +126,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// it was. Nothing but an authentic packet changes the SA.
     #[inline]
     pub fn open(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
-        let opened = self.unwrap(now, from, ecn, packet);
+        let opened = self.unprotect(now, from, ecn, packet);
         opened.inspect_err(|discard| self.counters.count(*discard))
     }
 
@@ -145,7 +145,13 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     }
 
     #[inline]
-    fn unwrap(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
+    fn unprotect(
+        &mut self,
+        now: Instant,
+        from: Path,
+        ecn: Ecn,
+        packet: &mut PacketBuf<'_>,
+    ) -> Result<Ingress, Discard> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
         let (id, sa) = self.sad.find_mut(header.spi).ok_or(Discard::InUnknownSpi)?;
         let share = self.windows.share(id.slot as usize);

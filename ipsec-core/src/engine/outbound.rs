@@ -12,7 +12,7 @@ use crate::esp::seal::{Unsealed, seal};
 use crate::flow::Flow;
 use crate::net::{Encap, Path, TrafficSelector};
 use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
-use crate::sad;
+use crate::sad::{self, Home};
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
 use crate::transform::{Layout, Transform};
@@ -97,8 +97,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [OutboundSlot<P>]) -> Self {
         let mut sad = sad::Table::new(sas);
         for slot in 0..sad.capacity() as u32 {
-            if let Some(policy) = sad.at(slot).map(|(_, sa)| sa.common.policy) {
-                sad.link(slot, policy);
+            if let Some(home) = sad.at(slot).map(|(_, sa)| home(sa)) {
+                sad.link(slot, &home);
             }
         }
         Self { crypto, policies: Policies::new(hits), sad, counters: Counters::default() }
@@ -163,10 +163,10 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
             Action::Bypass => Ok(Verdict::Clear),
             Action::Discard => Err(Discard::OutBlocked),
             Action::Protect(policy) => {
-                let of_policy = self.sad.chain(policy).filter(|(_, sa)| sa.common.policy == policy);
-                let mut alive = of_policy.filter(|(_, sa)| !sa.common.meter.is_dead());
-                let fitting = alive.find(|(_, sa)| sa.common.admits_outbound(flow));
-                Ok(fitting.map_or(Verdict::Acquire(policy), |(id, _)| Verdict::Protect(id)))
+                let newest = self.sad.newest(policy, flow.destination, |sa| {
+                    sa.common.policy == policy && !sa.common.meter.is_dead() && sa.common.admits_outbound(flow)
+                });
+                Ok(newest.map_or(Verdict::Acquire(policy), Verdict::Protect))
             }
         }
     }
@@ -211,7 +211,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         }
         let last = sa.common.last_sequence();
         if !sa.common.meter.admits(now, inner_len) {
-            let why = sa::why_dead(&sa.common.meter);
+            let why = sa.common.meter.why_dead();
             self.sad.file(id);
             return Err(why);
         }
@@ -266,15 +266,15 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         let crypto = &mut self.crypto;
         let keys = |sa: &mut sa::Outbound<_>| sa.common.transform.set_keys(crypto, params.sa.keymat);
         let id = self.sad.put(place, params.sa.spi, || sa::Outbound::new(now, params), keys)?;
-        self.sad.link(id.slot, params.sa.policy);
+        self.sad.link(id.slot, &Home::of(params.sa.policy, params.sa.remote_ts));
         self.policies.forget_sas();
         Ok(id)
     }
 
     /// Removes an SA and wipes its key. `false`: it was gone already.
     pub fn remove(&mut self, id: SaId) -> bool {
-        let Some(policy) = self.sad.get(id).map(|sa| sa.common.policy) else { return false };
-        self.sad.unlink(id.slot, policy);
+        let Some(home) = self.sad.get(id).map(home) else { return false };
+        self.sad.unlink(id.slot, &home);
         self.policies.forget_sas();
         self.sad.remove(id)
     }
@@ -283,7 +283,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// `false`: there is no such SA.
     pub fn set_path(&mut self, id: SaId, path: Path, encap: Encap) -> bool {
         let Some(sa) = self.sad.get_mut(id) else { return false };
-        sa.common.path = path;
+        sa.common.path = path.carried(encap);
         sa.common.encap = encap;
         true
     }
@@ -363,6 +363,12 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.sad.tick(now);
     }
+}
+
+/// Where an SA is looked for.
+fn home<K>(sa: &sa::Outbound<K>) -> Home {
+    let (_, remote) = sa.common.selectors();
+    Home::of(sa.common.policy, remote)
 }
 
 fn why_undecided(undecided: Undecided) -> Discard {

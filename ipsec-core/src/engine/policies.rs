@@ -33,18 +33,13 @@ impl<'a, R: Rules> Policies<'a, R> {
         if rules.view().len() > self.room() {
             return Err(Refused::Full);
         }
-        self.forget();
+        self.hits.fill(Hits::NONE);
+        self.cache.forget();
         Ok(self.rules.replace(rules))
     }
 
     pub(super) fn clear(&mut self) -> Option<R> {
-        self.forget();
         self.rules.take()
-    }
-
-    fn forget(&mut self) {
-        self.hits.fill(Hits::NONE);
-        self.cache.forget();
     }
 
     fn view(&self) -> Option<View<'_>> {

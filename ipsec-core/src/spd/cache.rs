@@ -185,6 +185,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_sa_is_not_found_again_when_its_state_comes_again() {
+        use crate::net::AddrRange;
+        use crate::spd::{Action, Index, PolicyId, Rule, RuleId, Rules, Selector, Slot};
+        let selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
+        let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Protect(PolicyId(1)) };
+        let index = Index::build([rule], [Slot::EMPTY], []).unwrap();
+        let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let flow = Flow { source, destination, protocol: 6, ports: Ports::Opaque, len: 20 };
+        let mut flows = [Remembered::NOTHING];
+        let mut cache = Cache::new(&mut flows);
+        let id = SaId { slot: 7, generation: 7 };
+        let known = |cache: &mut Cache<'_>| cache.meet(index.view(), Direction::Out, &flow).unwrap().1;
+        assert_eq!(known(&mut cache), None);
+        cache.note(Direction::Out, &flow, id);
+        assert_eq!(known(&mut cache), Some(id));
+        let first = cache.sas;
+        cache.sas = u32::MAX;
+        cache.forget_sas();
+        assert_eq!((cache.sas, known(&mut cache)), (first, None));
+    }
+
+    #[test]
     fn a_flow_remembered_is_one_line_of_the_cache() {
         assert_eq!((size_of::<Remembered>(), align_of::<Remembered>()), (64, 64));
     }

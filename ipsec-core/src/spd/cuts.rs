@@ -153,3 +153,39 @@ fn jury(rules: &[Slot]) -> impl Iterator<Item = &Slot> + Clone {
     let places = (0..JURY.min(len)).map(move |number| if len <= JURY { number } else { spread(number) });
     places.filter_map(move |place| rules.get(place))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{AddrRange, PortRange};
+    use crate::spd::{Action, RuleId, Selector};
+
+    #[test]
+    fn cuts_lie_between_numbers_that_differ_and_leave_none_alone_that_there_is_room_for() {
+        let at = |cells: &[u16], part| cut(cells, part).unwrap();
+        assert_eq!(at(&[1, 2, 3, 4, 5, 6], 2), [3, 5]);
+        assert_eq!(at(&[1, 1, 1, 2, 3], 2), [2], "what is the same stays together, and nothing is in front of it");
+        assert_eq!(at(&[5; 9], 2), [0; 0]);
+        let many: std::vec::Vec<u16> = (0..18).collect();
+        assert!(cut(&many, 1).is_none(), "more than a node has room for");
+        assert_eq!(cut(&many[1..], 1).unwrap().len(), CUTS);
+    }
+
+    #[test]
+    fn what_few_of_many_rules_say_parts_them_as_finely_as_a_node_can() {
+        let any = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
+        let rule = |id: u32| {
+            let ssh = any.protocol(6).remote_ports(PortRange::single(id as u16));
+            let selector = if id.is_multiple_of(16) { ssh } else { any.protocol(6) };
+            Slot::new(Rule { id: RuleId(id), priority: 1, selector, action: Action::Bypass }, id)
+        };
+        let rules: std::vec::Vec<Slot> = (0..4000).map(rule).collect();
+        assert!(Cuts::of(&rules).unwrap().children() > CUTS / 2);
+    }
+
+    #[test]
+    fn a_rule_is_known_by_the_end_that_says_something() {
+        let spans = [(0, 9), (10, 20), (0, 20), (5, 20)];
+        assert!(edges(spans.into_iter()).eq([10, 10, 5]));
+    }
+}

@@ -332,3 +332,6 @@ impl<'v> View<'v> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

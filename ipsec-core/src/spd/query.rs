@@ -4,11 +4,9 @@
 //! a field does not count. Where a rule's and a packet's intervals do not meet, the rule does not match. The reverse is not
 //! promised: what is left is asked by [`Flow::fits`], the one place that says what fits.
 
-use core::net::IpAddr;
-
 use super::{Direction, Rule};
 use crate::flow::{Flow, Ports};
-use crate::net::{PortRange, TrafficSelector};
+use crate::net::{PortRange, TrafficSelector, number};
 
 /// A field that rules can be parted by. Fields that part many come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,16 +39,7 @@ const NO_PROTOCOL: u32 = HIDDEN + 1;
 /// Whatever the protocol.
 const ANY_PROTOCOL: Span<u32> = (0, NO_PROTOCOL);
 
-/// The families of addresses have trees of their own: numbers of one do not stand for the other.
-#[inline]
-fn number(addr: IpAddr) -> u128 {
-    match addr {
-        IpAddr::V4(addr) => addr.to_bits().into(),
-        IpAddr::V6(addr) => addr.to_bits(),
-    }
-}
-
-/// The interval of a rule.
+/// The interval of a rule. The families of addresses have trees of their own: numbers of one do not stand for the other.
 pub(super) fn span(rule: &Rule, dimension: Dimension) -> Span<u128> {
     let (local, remote) = (&rule.selector.local, &rule.selector.remote);
     let addrs = |side: &TrafficSelector| (number(side.addrs.start()), number(side.addrs.end()));

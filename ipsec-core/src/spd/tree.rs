@@ -185,6 +185,18 @@ mod tests {
                 assert!(cells.is_sorted(), "{least} to {most}");
                 assert!(scale.cell(*least) > 0 && scale.cell(*most) > 0, "{least} to {most}");
                 assert!(least == most || scale.cell(*least) < scale.cell(*most), "{least} to {most}");
+                // The last cell is as wide as three at most.
+                let before = most.checked_sub(3 << scale.shift);
+                assert!(before.is_none_or(|before| scale.cell(before) < u16::MAX), "{least} to {most}");
+                let inside = |number: &&u128| least < *number && *number <= most && scale.cell(**number - 1) < u16::MAX;
+                for number in numbers.iter().filter(inside) {
+                    let begins = number.trailing_zeros() >= scale.shift.into();
+                    let apart = scale.cell(number - 1) < scale.cell(*number);
+                    assert_eq!(
+                        apart, begins,
+                        "{least} to {most}: cells as wide as networks, from one on, end at {number}"
+                    );
+                }
             }
         }
     }

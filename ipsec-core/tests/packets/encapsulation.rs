@@ -17,12 +17,7 @@ const V4: (&str, &str) = ("192.0.2.1:31000", "198.51.100.2:4500");
 const V6: (&str, &str) = ("[2001:db8::1]:31000", "[2001:db8:ffff::2]:4500");
 
 fn path((local, remote): (&str, &str), encap: Encap) -> Path {
-    let mut path = Path { local: local.parse().unwrap(), remote: remote.parse().unwrap() };
-    if encap == Encap::None {
-        path.local.set_port(0);
-        path.remote.set_port(0);
-    }
-    path
+    Path { local: local.parse().unwrap(), remote: remote.parse().unwrap() }.carried(encap)
 }
 
 fn inner_v4() -> Vec<u8> {

@@ -84,8 +84,10 @@ fn inbound_limits_count_what_was_authentic() {
     assert_eq!(inn.poll_event(), None);
     receive(&mut inn, &packets[0], NOW).unwrap();
     assert!(matches!(inn.poll_event(), Some(Event::FirstPacket { .. })));
+    assert_eq!(inn.poll_event(), None);
     receive(&mut inn, &packets[1], NOW).unwrap();
     assert_eq!(soft(inn.poll_event()), Some(Reached::Packets));
+    assert_eq!(inn.poll_event(), None);
     receive(&mut inn, &packets[2], NOW).unwrap();
     assert_eq!(receive(&mut inn, &packets[3], NOW), Err(Discard::InExpired));
     assert_eq!(hard(inn.poll_event()), Some(Reached::Packets));

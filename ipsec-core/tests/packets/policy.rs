@@ -304,6 +304,7 @@ fn inbound_spis_that_we_chose_carry_their_slot_and_others_still_work() {
         reserved.push(spi);
     }
     assert_eq!(inn.reserve_spi(1), Err(Refused::Full));
+    assert!(reserved.iter().all(|spi| !inn.has(*spi)), "none has an SA");
     let mut slots: Vec<u32> = reserved.iter().map(|spi| spi.get() & 7).collect();
     slots.sort_unstable();
     assert_eq!(slots, [0, 1, 2, 3, 4]);
@@ -369,14 +370,15 @@ fn a_peer_that_comes_back_and_leaves_again_is_reported_again() {
     let mut moved = home;
     moved.remote = "198.51.100.7:31337".parse().unwrap();
     let mut told = Vec::new();
-    for from in [home, moved, home, moved] {
+    let further = Path { remote: "198.51.100.8:4500".parse().unwrap(), ..home };
+    for from in [home, moved, home, moved, further] {
         let mut bytes = seal(&mut out, &a_to_b(8)).unwrap();
         let len = bytes.len();
         let mut packet = PacketBuf::new(&mut bytes, 0, len).unwrap();
         inn.open(NOW, from, ipsec_core::ecn::Ecn::NotEct, &mut packet).unwrap();
         told.push(std::iter::from_fn(|| inn.poll_event()).filter(|e| matches!(e, Event::PathChanged { .. })).count());
     }
-    assert_eq!(told, [0, 1, 0, 1]);
+    assert_eq!(told, [0, 1, 0, 1, 1]);
 }
 
 #[test]
@@ -389,6 +391,43 @@ fn an_sa_that_moves_takes_its_packets_along_in_the_new_encapsulation() {
     let mut packet = PacketBuf::with_payload(&mut bytes, &a_to_b(8)).unwrap();
     let egress = out.seal(NOW, id, &mut packet).unwrap();
     assert_eq!((egress.path, egress.encap), (path, Encap::Udp));
+}
+
+#[test]
+fn an_sa_over_protocol_50_has_no_ports_whatever_path_it_was_given() {
+    let (mut out, mut inn) = tunnel(&Sa { encap: Encap::None, ..Sa::default() });
+    let (there, back) = (crate::ends::path(), reversed(crate::ends::path()));
+    let (out_id, in_id) = (out.sas().next().unwrap().id, inn.sas().next().unwrap().id);
+    for moved in [false, true] {
+        if moved {
+            assert!(out.set_path(out_id, there, Encap::None) && inn.set_path(in_id, back));
+        }
+        let paths = (out.sa(out_id).unwrap().path, inn.sa(in_id).unwrap().path);
+        assert_eq!(paths, (there.carried(Encap::None), back.carried(Encap::None)));
+        let mut bytes = seal(&mut out, &a_to_b(8)).unwrap();
+        let len = bytes.len();
+        let mut packet = PacketBuf::new(&mut bytes, 0, len).unwrap();
+        inn.open(NOW, back.carried(Encap::None), ipsec_core::ecn::Ecn::NotEct, &mut packet).unwrap();
+        let moves = std::iter::from_fn(|| inn.poll_event()).filter(|event| matches!(event, Event::PathChanged { .. }));
+        assert_eq!(moves.count(), 0, "it came where it was expected");
+    }
+}
+
+#[test]
+fn an_spi_stays_reserved_until_its_sa_is_there_or_it_is_given_back() {
+    let mut inn = inbound(2);
+    // Both ask for slot 0.
+    let [first, second] = [0x1000, 0x2000].map(|random| inn.reserve_spi(random).unwrap());
+    let short = Sa { spi: second.get(), keymat: vec![7; 4], ..Sa::default() };
+    assert_eq!(inn.install(NOW, &short.inbound()).unwrap_err(), Refused::KeyLength);
+    assert_eq!(inn.reserve_spi(0x3000), Err(Refused::Full), "what was refused changed nothing");
+    inn.release_spi(second);
+    let again = inn.reserve_spi(0x3000).unwrap();
+    assert_eq!((first.get() & 1, again.get() & 1), (0, 1));
+    for spi in [first, again] {
+        inn.install(NOW, &Sa { spi: spi.get(), ..Sa::default() }.inbound()).unwrap();
+        assert!(inn.has(spi));
+    }
 }
 
 #[test]

@@ -12,11 +12,11 @@ use ipsec_core::error::Discard;
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::replay::Window;
-use ipsec_core::sa::{Lifetime, Limit};
+use ipsec_core::sa::{Lifetime, Limit, SaId};
 use ipsec_core::spd::{Action, PolicyId, Rule, RuleId, Selector};
 use ipsec_core::wire::natt;
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A number near `centre`, mostly; sometimes far away.
 fn near(rng: &mut Rng, centre: u64, spread: u64) -> u64 {
@@ -347,39 +347,71 @@ fn the_sa_table_finds_what_a_map_holds() {
     }
 }
 
+/// Addresses and networks of both families, close to each other and far apart.
+fn near_network(rng: &mut Rng) -> AddrRange {
+    let (one, other) = (near_host(rng), near_host(rng));
+    match rng.below(4) {
+        0 => AddrRange::single(one),
+        1 => AddrRange::new(one.min(other), one.max(other)).unwrap_or(AddrRange::single(one)),
+        _ if one.is_ipv4() => AddrRange::prefix(one, rng.below(33) as u8).unwrap(),
+        _ => AddrRange::prefix(one, [0, 20, 32, 40, 48, 60, 64, 100, 128][rng.below(9) as usize]).unwrap(),
+    }
+}
+
+fn near_host(rng: &mut Rng) -> IpAddr {
+    let mut few = || rng.below(3) as u8;
+    match few() {
+        0 => Ipv6Addr::new(0xfd00, few().into(), few().into(), few().into(), few().into(), 0, 0, few().into()).into(),
+        _ => Ipv4Addr::new(10 + few(), few(), few(), few()).into(),
+    }
+}
+
 #[test]
-fn chains_of_sas_stay_newest_first_whatever_is_removed() {
-    for seed in 0..200 {
+fn of_the_sas_that_carry_a_packet_the_newest_is_used_whatever_their_networks_and_whatever_is_removed() {
+    let mut answers = [0; 3];
+    for seed in 0..150 {
         let mut rng = Rng(seed);
-        // Fewer slots than policies: some share a chain.
-        let mut out = outbound(6);
-        let policy = |number: u64| PolicyId(7 * number as u32);
-        let to = |number: u64| format!("10.2.0.{number}");
-        for number in 0..9 {
-            let remote = AddrRange::single(to(number).parse().unwrap());
-            let selector = Selector::between(AddrRange::ANY_V4, remote);
-            let rule =
-                Rule { id: RuleId(number as u32), priority: 1, selector, action: Action::Protect(policy(number)) };
-            out.insert_rule(rule).unwrap();
+        let slots = 1 + rng.below(40) as usize;
+        let mut out = outbound(slots);
+        // The policy of a packet is said by its port.
+        for (id, any) in (0..).zip([AddrRange::ANY_V4, AddrRange::ANY_V6]) {
+            for number in 0..3 {
+                let port = PortRange::single(number as u16);
+                let selector = Selector::between(any, any).protocol(17).remote_ports(port);
+                let action = Action::Protect(PolicyId(7 * number));
+                out.insert_rule(Rule { id: RuleId(3 * id + number), priority: 1, selector, action }).unwrap();
+            }
         }
-        let mut newest_last = Vec::new();
-        for _ in 0..120 {
-            if rng.below(2) == 0 {
-                let number = rng.below(9);
-                match out.install(NOW, &Sa { policy: policy(number), ..Sa::default() }.outbound()) {
-                    Ok(id) => newest_last.push((number, id)),
-                    Err(_) => assert_eq!(newest_last.len(), 6, "seed {seed}"),
+        let mut newest_last: Vec<(PolicyId, Vec<TrafficSelector>, SaId)> = Vec::new();
+        for _ in 0..100 {
+            if rng.below(3) > 0 {
+                let policy = PolicyId(7 * rng.below(3) as u32);
+                let site_b: Vec<_> =
+                    (0..=rng.below(3)).map(|_| TrafficSelector::addrs(near_network(&mut rng))).collect();
+                let site_a = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(TrafficSelector::addrs).to_vec();
+                match out.install(NOW, &Sa { policy, site_a, site_b: site_b.clone(), ..Sa::default() }.outbound()) {
+                    Ok(id) => newest_last.push((policy, site_b, id)),
+                    Err(_) => assert_eq!(newest_last.len(), slots, "seed {seed}"),
                 }
             } else if !newest_last.is_empty() {
-                let (_, id) = newest_last.remove(rng.below(newest_last.len() as u64) as usize);
+                let (_, _, id) = newest_last.remove(rng.below(newest_last.len() as u64) as usize);
                 assert!(out.remove(id));
             }
-            for number in 0..9 {
-                let newest = newest_last.iter().rev().find(|(of, _)| *of == number);
-                let expected = newest.map_or(Verdict::Acquire(policy(number)), |(_, id)| Verdict::Protect(*id));
-                let packet = ip("10.1.0.5", &to(number), 17, &ports(1, 2, 0));
-                assert_eq!(out.classify(NOW, &packet), Ok(expected), "seed {seed}");
+            for _ in 0..6 {
+                let (to, number) = (near_host(&mut rng), rng.below(3) as u16);
+                let policy = PolicyId(7 * u32::from(number));
+                let carries = |of: PolicyId, remote: &[TrafficSelector]| {
+                    of == policy && remote.iter().any(|ts| ts.addrs.contains(to))
+                };
+                let newest = newest_last.iter().rev().find(|(of, remote, _)| carries(*of, remote));
+                let expected = newest.map_or(Verdict::Acquire(policy), |(_, _, id)| Verdict::Protect(*id));
+                let from = if to.is_ipv4() { "10.1.0.5" } else { "fd01::5" };
+                let packet = ip(from, &to.to_string(), 17, &ports(1, number, 0));
+                assert_eq!(out.classify(NOW, &packet), Ok(expected), "seed {seed}: {to}, {newest_last:?}");
+                let overtaken = newest_last.iter().filter(|(of, remote, _)| carries(*of, remote)).count();
+                answers[overtaken.min(2)] += 1;
             }
         }
     }
+    assert!(answers.iter().all(|count| *count > 5000), "{answers:?}: some answer is hardly ever asked for");
 }

@@ -18,7 +18,7 @@ use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
-use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
+use ipsec_core::net::{AddrRange, Path, TrafficSelector};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
 use ipsec_core::spd::{self, Action, Index, PolicyId, Rule, RuleId, Selector};
 use ipsec_core::time::Instant;
@@ -304,18 +304,14 @@ impl Node {
 }
 
 fn install(outbound: &mut Sending, inbound: &mut Receiving, now: Instant, up: &ChildUp<'_>) -> Option<(SaId, SaId)> {
-    let (alg, mut path) = (up.aead()?, up.path);
-    if up.encap == Encap::None {
-        path.local.set_port(0);
-        path.remote.set_port(0);
-    }
+    let alg = up.aead()?;
     let params = |spi, keymat| Params {
         spi,
         mode: Mode::Tunnel,
         alg,
         keymat,
         esn: up.suite.esn,
-        path,
+        path: up.path,
         encap: up.encap,
         policy: PolicyId(up.config.0),
         local_ts: up.local,

@@ -1,0 +1,121 @@
+//! What the caller hands over: an SA as it is negotiated.
+
+use core::fmt;
+
+use super::{Lifetime, PolicyId};
+use crate::crypto::AeadAlg;
+use crate::net::{Encap, Path, Spi, TrafficSelector};
+
+/// What an SA carries (RFC 4301 §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Mode {
+    /// Whole packets of others.
+    #[default]
+    Tunnel,
+    /// What its two ends say to each other, behind their own IP header. The engines refuse an SA with it so far.
+    Transport,
+}
+
+/// The Don't Fragment bit of an outer IPv4 header (RFC 4301 §8.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum DontFragment {
+    /// As in the inner IPv4 header; set above an inner IPv6 packet.
+    #[default]
+    Copy,
+    /// Always set.
+    Set,
+    /// Never set: routers may fragment ESP packets.
+    Clear,
+}
+
+/// What both directions of an SA need.
+///
+/// ```
+/// use ipsec_core::crypto::AeadAlg;
+/// use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
+/// use ipsec_core::sa::{Lifetime, Mode, Params};
+/// use ipsec_core::spd::PolicyId;
+/// let (ours, theirs) = (TrafficSelector::addrs(AddrRange::ANY_V4), TrafficSelector::addrs(AddrRange::ANY_V4));
+/// let params = Params {
+///     spi: Spi::new(0x1000).unwrap(),
+///     mode: Mode::Tunnel,
+///     alg: AeadAlg::Aes256Gcm16,
+///     keymat: &[7; 32 + 4], // key and salt, as they come out of KEYMAT
+///     esn: true,
+///     path: Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() },
+///     encap: Encap::Udp,
+///     policy: PolicyId(1),
+///     local_ts: &[ours],
+///     remote_ts: &[theirs],
+///     lifetime: Lifetime::default(),
+/// };
+/// assert_eq!(params.keymat.len(), params.alg.key_len() + params.alg.salt_len());
+/// ```
+pub struct Params<'k> {
+    /// Of an outbound SA chosen by the peer, of an inbound SA by us.
+    pub spi: Spi,
+    /// What it carries.
+    pub mode: Mode,
+    /// Algorithm.
+    pub alg: AeadAlg,
+    /// Cipher key followed by the salt: [`AeadAlg::key_len`] + [`AeadAlg::salt_len`] octets (RFC 4106 §8.1).
+    pub keymat: &'k [u8],
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// Outer addresses, and ports, which are left out for [`Encap::None`].
+    pub path: Path,
+    /// Protocol 50 or UDP. An inbound SA takes both (RFC 7296 §2.23).
+    pub encap: Encap,
+    /// The policy this SA belongs to.
+    pub policy: PolicyId,
+    /// Negotiated selectors of our side; at least one.
+    pub local_ts: &'k [TrafficSelector],
+    /// Negotiated selectors of the peer's side; at least one.
+    pub remote_ts: &'k [TrafficSelector],
+    /// When it is to be replaced and when it ends.
+    pub lifetime: Lifetime,
+}
+
+impl fmt::Debug for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Params")
+            .field("spi", &self.spi)
+            .field("alg", &self.alg)
+            .field("esn", &self.esn)
+            .field("path", &self.path)
+            .field("encap", &self.encap)
+            .field("policy", &self.policy)
+            .field("local_ts", &self.local_ts)
+            .field("remote_ts", &self.remote_ts)
+            .field("lifetime", &self.lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An SA to send with.
+#[derive(Debug)]
+pub struct OutboundParams<'k> {
+    /// What both directions need.
+    pub sa: Params<'k>,
+    /// The last sequence number sent under this key: **0 for a fresh key**. A key that was used before, anywhere, must
+    /// go on behind every number it may have used, or AEAD nonces repeat.
+    pub last_sent: u64,
+    /// Whether the outer DSCP is the inner one (RFC 4301 §5.1.2.1); otherwise it is 0. ECN follows RFC 6040 regardless.
+    pub copy_dscp: bool,
+    /// DF bit of an outer IPv4 header.
+    pub dont_fragment: DontFragment,
+}
+
+/// An SA to receive with.
+#[derive(Debug)]
+pub struct InboundParams<'k> {
+    /// What both directions need.
+    pub sa: Params<'k>,
+    /// Size of the anti-replay window in packets: a power of two, at least 64. There is no SA without a window.
+    pub window: usize,
+    /// The highest sequence number already seen: 0 for a fresh key. It and everything below count as received.
+    pub highest_seen: u64,
+}
