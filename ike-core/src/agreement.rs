@@ -1,11 +1,12 @@
 //! What both roles of a child negotiation share: terms, keys, and the Child SA that comes of them
 //! (RFC 7296 §1.2, §1.3.1, §2.9, §2.17).
 
-use ipsec_core::net::Spi;
+use ipsec_core::net::{Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
 
+use crate::auth::ask::Lease;
 use crate::child::{Child, ChildKeys, Children, Phase, Report, Selectors, Untold, Up, narrow, within};
 use crate::crypto::{EspSuite, IkeCrypto, SharedSecret};
 use crate::env::Env;
@@ -18,6 +19,7 @@ use crate::pad::{ChildConfig, ChildConfigId, Pad, PeerId};
 use crate::proposal;
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
+use crate::sa::Sa;
 use crate::settings::{Settings, share};
 use crate::timers;
 use crate::wire::ts::Ts;
@@ -89,6 +91,22 @@ pub(crate) fn check_mode(payloads: &Payloads<'_>, config: &ChildConfig<'_>) -> R
     if config.modes.accepts(mode) { Ok(mode) } else { Err(Failure::ModeNotWanted(mode)) }
 }
 
+/// What the peer has leased, which its side of a child lies within. Who is to have addresses and got none has no children
+/// (RFC 7296 §3.15.4).
+pub(crate) fn leased<C: IkeCrypto>(sa: &Sa<C>, pad: &dyn Pad) -> Result<Option<Lease>, Failure> {
+    match sa.lease {
+        None if !sa.called && sa.peer.is_some_and(|peer| pad.leases(peer)) => {
+            Err(Failure::Notified(NotifyKind::INTERNAL_ADDRESS_FAILURE))
+        }
+        lease => Ok(lease),
+    }
+}
+
+/// What a lease leaves of the peer's side of a child; `None`: there is no lease, and nothing to be left out.
+pub(crate) fn within_lease(lease: Option<Lease>, remote: &[TrafficSelector]) -> Option<Selectors> {
+    lease.map(|lease| narrow(remote.iter().copied(), &lease.selectors()))
+}
+
 /// What a Child SA comes up with.
 pub(crate) struct Terms<'t> {
     pub(crate) suite: EspSuite,
@@ -148,6 +166,7 @@ pub(crate) struct Asker<'p> {
     pub(crate) peer: PeerId,
     /// Slot of the IKE SA.
     pub(crate) ike: u16,
+    pub(crate) lease: Option<Lease>,
 }
 
 impl Asker<'_> {
@@ -184,6 +203,7 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     let (asked, mut found, mut best) = (mode_of(payloads), None, [false; 3]);
     for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
+        let remote = within_lease(asker.lease, &remote).unwrap_or(remote);
         if local.is_empty() || remote.is_empty() {
             continue;
         }

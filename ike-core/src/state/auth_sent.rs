@@ -173,7 +173,7 @@ pub(crate) fn on_answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, 
         },
         Answer::Eap(message) => say(sa, env, |out| out.eap(message)).map_err(quietly),
         Answer::EapDone { key, .. } if !key.is_empty() => done(sa, env, key).map_err(quietly),
-        Answer::Verdict(false) | Answer::EapDone { .. } | Answer::Refused => {
+        Answer::Verdict(false) | Answer::EapDone { .. } | Answer::Lease(_) | Answer::Refused => {
             Err(ended(Failure::AuthenticationFailed(Side::Here), up_there))
         }
     };

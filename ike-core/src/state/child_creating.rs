@@ -13,6 +13,7 @@ use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{self, Exchange};
+use crate::pad::ChildConfig;
 use crate::proposal::{self, Asked, EspProposal};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
@@ -79,7 +80,8 @@ fn consent<C: IkeCrypto>(
     let Some(peer) = sa.peer.filter(|peer| env.pad.connection(*peer).is_some()) else {
         return Err(Refusal::busy());
     };
-    let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
+    let lease = agreement::leased(sa, env.pad).map_err(Refusal::no_address)?;
+    let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot, lease };
     let agreed = agreement::agree(env.crypto, env.children, asker, only, payloads, true)?;
     agreement::place(env.children, env.slot, peer, env.now, &agreed);
     let accepted = accept(sa, env, path, payloads, &agreed, old);
@@ -252,6 +254,8 @@ fn send<C: IkeCrypto>(
     let spi = env.children.renew_spi(new, env.crypto).ok_or(Failure::CryptoRefused)?;
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
+    let within = agreement::within_lease(agreement::leased(sa, env.pad)?, config.remote);
+    let remote = within.as_deref().unwrap_or(config.remote);
     // What replaces an SA is for the same packets.
     let packet = child.packet.or_else(|| old.and_then(|old| env.children.by_id(old)?.packet));
     let (first_local, first_remote) = packet.unzip();
@@ -272,7 +276,7 @@ fn send<C: IkeCrypto>(
         message.ke_made(group.id(), group.offer_len(), |public| keys::offer(env.crypto, group, public, secret))?;
     }
     message.ts(PayloadType::TS_I, &first_of(first_local, config.local))?;
-    message.ts(PayloadType::TS_R, &first_of(first_remote, config.remote))?;
+    message.ts(PayloadType::TS_R, &first_of(first_remote, remote))?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
 
     if let Some(mut child) = env.children.get_mut(new) {
@@ -377,6 +381,8 @@ fn complete<C: IkeCrypto>(
     };
     let chosen = proposal::check_asked(config.esp, answer, asked(request.group, request.narrow));
     let chosen = chosen.map_err(|_| Failure::AnswerNotOffered)?;
+    let within = agreement::within_lease(sa.lease, config.remote);
+    let config = ChildConfig { remote: within.as_deref().unwrap_or(config.remote), ..config };
     agreement::check_answer(ts_i, ts_r, &config)?;
     let mode = agreement::check_mode(payloads, &config)?;
     let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
