@@ -6,7 +6,7 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::agreement;
-use crate::child::{Child, Phase, first_of, narrow};
+use crate::child::{Child, Phase, first_of};
 use crate::crypto::{Group, IkeCrypto};
 use crate::env::Env;
 use crate::event::ChildId;
@@ -374,18 +374,13 @@ fn complete<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let child = env.children.get(request.new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
-    let (Some(answer), Some(nonce), Some(ts_i), Some(ts_r)) =
-        (&payloads.sa, &payloads.nonce, &payloads.ts_i, &payloads.ts_r)
-    else {
+    let (Some(answer), Some(nonce)) = (&payloads.sa, &payloads.nonce) else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };
     let chosen = proposal::check_asked(config.esp, answer, asked(request.group, request.narrow));
     let chosen = chosen.map_err(|_| Failure::AnswerNotOffered)?;
     let within = agreement::within_lease(sa.lease, config.remote);
     let config = ChildConfig { remote: within.as_deref().unwrap_or(config.remote), ..config };
-    agreement::check_answer(ts_i, ts_r, &config)?;
-    let mode = agreement::check_mode(payloads, &config)?;
-    let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
     let exchange = match (chosen.suite.group, request.group.zip(sa.ke.as_ref())) {
         (None, _) => None,
         (Some(chosen), Some((group, secret))) if chosen == group => {
@@ -397,12 +392,8 @@ fn complete<C: IkeCrypto>(
     };
     let nonces = agreement::Nonces { ni: &request.nonce, nr: nonce.as_slice() };
     let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
-    let mut child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
-    agreement::make_keys(env.crypto, ike, chosen.suite, exchange, &nonces, true, &mut child.untold)?;
-    let (suite, spi_out) = (chosen.suite, chosen.spi);
-    let terms = agreement::Terms { suite, mode, spi_out, local: &local, remote: &remote, ours: true };
-    agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
-    Ok(())
+    let child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
+    agreement::take_answer((env.crypto, env.now), child, &config, payloads, &chosen, (ike, exchange, &nonces))
 }
 
 #[inline(never)]
