@@ -1,11 +1,14 @@
 //! What both roles of a child negotiation share: terms, keys, and the Child SA that comes of them
 //! (RFC 7296 §1.2, §1.3.1, §2.9, §2.17).
 
-use ipsec_core::net::Spi;
+use core::ops::DerefMut;
+
+use ipsec_core::net::{Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
 
+use crate::auth::ask::Lease;
 use crate::child::{Child, ChildKeys, Children, Phase, Report, Selectors, Untold, Up, narrow, within};
 use crate::crypto::{EspSuite, IkeCrypto, SharedSecret};
 use crate::env::Env;
@@ -15,9 +18,10 @@ use crate::exchange::Refusal;
 use crate::failure::{Asked, Failure, Side};
 use crate::keys::{Exchange, IkeKeys, STACK, child_keymat};
 use crate::pad::{ChildConfig, ChildConfigId, Pad, PeerId};
-use crate::proposal;
+use crate::proposal::{self, ChosenEsp};
 use crate::registry::{NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
+use crate::sa::Sa;
 use crate::settings::{Settings, share};
 use crate::timers;
 use crate::wire::ts::Ts;
@@ -31,7 +35,7 @@ pub(crate) struct Nonces<'n> {
 
 /// Makes the keys of a Child SA where they stay. `ours`: we began the exchange.
 #[inline(never)]
-pub(crate) fn make_keys<C: IkeCrypto>(
+fn make_keys<C: IkeCrypto>(
     crypto: &mut C,
     ike: &IkeKeys<C>,
     suite: EspSuite,
@@ -55,7 +59,7 @@ pub(crate) fn make_keys<C: IkeCrypto>(
 }
 
 /// Whether the responder's selectors are a narrowing of what `config` asked for.
-pub(crate) fn check_answer(ts_i: &Ts<'_>, ts_r: &Ts<'_>, config: &ChildConfig<'_>) -> Result<(), Failure> {
+fn check_answer(ts_i: &Ts<'_>, ts_r: &Ts<'_>, config: &ChildConfig<'_>) -> Result<(), Failure> {
     if ts_i.is_empty() || ts_r.is_empty() {
         return Err(Failure::EmptyTrafficSelectors);
     }
@@ -84,25 +88,64 @@ pub(crate) fn write_mode(message: &mut MessageWriter<'_>, mode: Mode) -> Result<
 }
 
 /// The mode that the responder chose, when `config` allows it.
-pub(crate) fn check_mode(payloads: &Payloads<'_>, config: &ChildConfig<'_>) -> Result<Mode, Failure> {
+fn check_mode(payloads: &Payloads<'_>, config: &ChildConfig<'_>) -> Result<Mode, Failure> {
     let mode = mode_of(payloads);
     if config.modes.accepts(mode) { Ok(mode) } else { Err(Failure::ModeNotWanted(mode)) }
 }
 
+/// What the peer has leased, which its side of a child lies within. Who is to have addresses and got none has no children
+/// (RFC 7296 §3.15.4).
+pub(crate) fn leased<C: IkeCrypto>(sa: &Sa<C>, pad: &dyn Pad) -> Result<Option<Lease>, Failure> {
+    match sa.lease {
+        None if !sa.called && sa.peer.is_some_and(|peer| pad.leases(peer)) => {
+            Err(Failure::Notified(NotifyKind::INTERNAL_ADDRESS_FAILURE))
+        }
+        lease => Ok(lease),
+    }
+}
+
+/// What a lease leaves of the peer's side of a child; `None`: there is no lease, and nothing to be left out.
+pub(crate) fn within_lease(lease: Option<Lease>, remote: &[TrafficSelector]) -> Option<Selectors> {
+    lease.map(|lease| narrow(remote.iter().copied(), &lease.selectors()))
+}
+
 /// What a Child SA comes up with.
-pub(crate) struct Terms<'t> {
-    pub(crate) suite: EspSuite,
-    pub(crate) mode: Mode,
-    pub(crate) spi_out: Spi,
-    pub(crate) local: &'t Selectors,
-    pub(crate) remote: &'t Selectors,
+struct Terms<'t> {
+    suite: EspSuite,
+    mode: Mode,
+    spi_out: Spi,
+    local: &'t Selectors,
+    remote: &'t Selectors,
     /// We began the exchange: rekeying it is our turn first.
-    pub(crate) ours: bool,
+    ours: bool,
+}
+
+/// Makes the Child SA of an answer to what we asked for with `config`; what is wrong with the answer leaves it as it was.
+#[inline(never)]
+pub(crate) fn take_answer<C: IkeCrypto>(
+    (crypto, now): (&mut C, Instant),
+    mut child: impl DerefMut<Target = Child>,
+    config: &ChildConfig<'_>,
+    payloads: &Payloads<'_>,
+    chosen: &ChosenEsp,
+    (ike, exchange, nonces): (&IkeKeys<C>, Option<Exchange<'_, C>>, &Nonces<'_>),
+) -> Result<(), Failure> {
+    let (Some(ts_i), Some(ts_r)) = (&payloads.ts_i, &payloads.ts_r) else {
+        return Err(Failure::InvalidSyntax(Side::Here));
+    };
+    check_answer(ts_i, ts_r, config)?;
+    let mode = check_mode(payloads, config)?;
+    let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
+    let (suite, spi_out) = (chosen.suite, chosen.spi);
+    make_keys(crypto, ike, suite, exchange, nonces, true, &mut child.untold)?;
+    let terms = Terms { suite, mode, spi_out, local: &local, remote: &remote, ours: true };
+    come_up(&mut child, crypto, now, config, terms, None);
+    Ok(())
 }
 
 /// Fills in what was negotiated, beside the keys. `settles_at`: until then the peer may not know of it.
 #[inline(never)]
-pub(crate) fn come_up<C: IkeCrypto>(
+fn come_up<C: IkeCrypto>(
     child: &mut Child,
     crypto: &mut C,
     now: Instant,
@@ -148,6 +191,7 @@ pub(crate) struct Asker<'p> {
     pub(crate) peer: PeerId,
     /// Slot of the IKE SA.
     pub(crate) ike: u16,
+    pub(crate) lease: Option<Lease>,
 }
 
 impl Asker<'_> {
@@ -184,6 +228,7 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     let (asked, mut found, mut best) = (mode_of(payloads), None, [false; 3]);
     for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
+        let remote = within_lease(asker.lease, &remote).unwrap_or(remote);
         if local.is_empty() || remote.is_empty() {
             continue;
         }

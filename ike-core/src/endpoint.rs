@@ -312,10 +312,10 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
         for _ in 0..self.sas.len() {
             let Some(slot) = self.sas.ripe(now) else { break };
-            match self.sas.get(slot).map(|sa| &sa.state) {
-                Some(State::Dead(Dead { untold: None, .. })) => self.sas.clear(slot),
+            match self.sas.get(slot).map(|sa| (&sa.state, sa.has_ended())) {
+                Some((State::Dead(_), false)) => self.sas.clear(slot),
                 // It goes as soon as that was told.
-                Some(State::Dead(_)) => self.sas.edit(slot).into_iter().for_each(|mut sa| sa.only_to_tell()),
+                Some((State::Dead(_), true)) => self.sas.edit(slot).into_iter().for_each(|mut sa| sa.only_to_tell()),
                 _ => {
                     let done = self.work(now, slot, |sa, env| {
                         let effects = agenda::on_time(sa, env);
@@ -369,13 +369,16 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let holder = self.holder(slot);
         let mut place = self.sas.edit(slot)?;
         let (sa, others) = place.parts();
-        let desk = Desk::lay(&mut self.rooms, slot, sa);
-        let Pair { request, response } = self.rooms.of(slot, desk.block.as_ref())?;
+        // What is due again at once would be looked at without end.
+        let until = now + self.settings.orphan.max(Duration::from_secs(1));
+        let mut desk = Desk::lay(&mut self.rooms, slot, sa, (now, until));
+        let cramped = desk.is_cramped();
+        let (sa, Pair { request, response }) = desk.parts()?;
         let mut env = Env {
             now,
             wall,
             slot,
-            cramped: desk.block.is_none(),
+            cramped,
             holder,
             crypto: &mut self.crypto,
             children: &mut self.children,
@@ -386,11 +389,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             heard: &mut self.heard,
             others: Some(others),
         };
-        let done = work(sa, &mut env);
-        // What is due again at once would be looked at without end.
-        let until = now + self.settings.orphan.max(Duration::from_secs(1));
-        desk.clear(&mut self.rooms, slot, sa, (now, until));
-        Some(done)
+        Some(work(sa, &mut env))
     }
 
     /// Puts an SA into a slot that has not begun yet, as initiator where it is known with whom.
@@ -429,8 +428,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             let sa = self.sas.get(heir.slot)?;
             (sa.spi() == heir.spi && matches!(sa.state, State::Established(_))).then_some(heir.slot)
         };
-        // From one that the peer made, over the old one, to the one that we made.
-        core::iter::successors(Some(slot), kin).take(3).last().unwrap_or(slot)
+        // From one that the peer made, over the old one, to the one that we made, and on to whatever took the place of that.
+        core::iter::successors(Some(slot), kin).take(self.sas.len()).last().unwrap_or(slot)
     }
 
     /// The established IKE SAs with the same peer under the same identity as the one in `slot`, that one included.

@@ -8,7 +8,7 @@ use ipsec_core::crypto::AeadAlg;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 
-use crate::auth::ask::Question;
+use crate::auth::ask::{Lease, Question};
 use crate::clock::UnixTime;
 use crate::crypto::EspSuite;
 use crate::failure::Failure;
@@ -216,6 +216,14 @@ pub enum Event<'e> {
         wall: Option<UnixTime>,
         /// What is asked.
         question: Question<'e>,
+    },
+    /// What was leased to a peer is free: its IKE SA is gone, as was told before.
+    #[doc(hidden)]
+    LeaseOver {
+        /// The IKE SA that had it last.
+        ike: IkeId,
+        /// What was leased.
+        lease: Lease,
     },
     /// An IKE SA is gone, or a handshake failed. Its children were reported before.
     Closed {

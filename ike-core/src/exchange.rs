@@ -96,6 +96,11 @@ impl Refusal {
         }
     }
 
+    /// The peer is to have addresses, and got none (RFC 7296 §3.15.4).
+    pub(crate) fn no_address(cause: Failure) -> Self {
+        Self::new(cause, NotifyKind::INTERNAL_ADDRESS_FAILURE)
+    }
+
     /// The crypto engine does not do what was agreed on.
     pub(crate) fn crypto() -> Self {
         Self::new(Failure::CryptoRefused, NotifyKind::NO_PROPOSAL_CHOSEN)

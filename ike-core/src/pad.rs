@@ -64,6 +64,13 @@ pub trait Pad {
     /// The connections that a peer at `remote` talking to our address `local` may use, in order of preference: the
     /// first with `after: None`, then the one that follows `after`.
     fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId>;
+
+    /// Whether the peer has no addresses but those that it is leased when it calls (RFC 7296 §2.19). The door for that:
+    /// configuration payloads are neither read nor written yet.
+    #[doc(hidden)]
+    fn leases(&self, _peer: PeerId) -> bool {
+        false
+    }
 }
 
 impl<'p> dyn Pad + 'p {

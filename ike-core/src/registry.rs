@@ -66,6 +66,13 @@ registry! {
     }
 }
 
+impl PayloadType {
+    /// Whether RFC 7296 defines it. IKEv1's (1–13) and those of extensions we do not have are unknown.
+    pub(crate) fn is_known(self) -> bool {
+        (Self::SA..=Self::EAP).contains(&self)
+    }
+}
+
 registry! {
     /// Exchange types (RFC 7296 §3.1).
     ExchangeType(u8), "exchange type" {

@@ -3,7 +3,12 @@
 //! What an SA keeps are its request that waits for an answer and its last answer, in a handshake also what the peer sent. That
 //! stands in its pair where it fits there, and in a block where it does not: then the SA has the block until it does.
 
+use core::ops::Range;
+
 use crate::error::NoRoom;
+
+#[cfg(test)]
+pub(crate) mod cut;
 
 /// Octets before a message on port 4500 (RFC 3948 §2.2).
 pub(crate) const MARKER_LEN: usize = 4;
@@ -23,6 +28,64 @@ pub(crate) struct Block(u16);
 pub(crate) enum Half {
     Request,
     Response,
+}
+
+/// How a message stands in its room: as one datagram, or as several one behind the other. Each stands behind room for its own
+/// marker, and all but the last one have the same length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Datagrams {
+    /// Octets from the first one of the first to the last one of the last. No room is longer than 65,535 octets.
+    len: u16,
+    /// Octets of each but the last.
+    each: u16,
+    /// Where the one begins that is to be sent next; at the end: none is.
+    next: u16,
+}
+
+impl Datagrams {
+    /// The message is one datagram of `len` octets, to be sent.
+    pub(crate) fn one(len: usize) -> Self {
+        let len = u16::try_from(len).unwrap_or(u16::MAX);
+        Self { len, each: len, next: 0 }
+    }
+
+    /// It is several datagrams of `each` octets, and a last one that may be shorter: in all, with the room between them, `len`
+    /// octets. Nobody cuts messages yet but tests.
+    #[cfg(test)]
+    pub(crate) fn cut(len: usize, each: usize) -> Self {
+        Self { each: u16::try_from(each).unwrap_or(u16::MAX).max(1), ..Self::one(len) }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.len.into()
+    }
+
+    /// Sends all of them, from the first one on.
+    pub(crate) fn send(&mut self) {
+        self.next = 0;
+    }
+
+    /// Whether some are to be sent.
+    pub(crate) fn waits(self) -> bool {
+        self.next < self.len
+    }
+
+    /// Whether none was sent since all are to be.
+    pub(crate) fn is_whole(self) -> bool {
+        self.next == 0
+    }
+
+    /// The one that is to be sent next: its octets, counted from the first one of the message.
+    pub(crate) fn take(&mut self) -> Option<Range<usize>> {
+        let start = self.next;
+        if start >= self.len {
+            return None;
+        }
+        let end = start.saturating_add(self.each).min(self.len);
+        let marker = u16::try_from(MARKER_LEN).unwrap_or(0);
+        self.next = end.saturating_add(marker).min(self.len);
+        Some(start.into()..end.into())
+    }
 }
 
 /// Where the two messages of an SA stand, each behind the room for the non-ESP marker.
@@ -212,6 +275,33 @@ mod tests {
         assert!(request.iter().all(|octet| *octet == 0xaa));
         assert_eq!(response[MARKER_LEN..][..8], [3, 3, 3, 3, 3, 3, 3, 0xaa]);
         assert!(rooms.is_short(SHORTEST - MARKER_LEN) && !rooms.is_short(SHORTEST));
+    }
+
+    #[test]
+    fn the_datagrams_of_a_message_are_sent_one_after_the_other_and_all_again() {
+        let all = |datagrams: &mut Datagrams| {
+            let places = core::iter::from_fn(|| datagrams.take());
+            places.map(|place| [place.start, place.end]).collect::<std::vec::Vec<_>>()
+        };
+        let mut one = Datagrams::one(100);
+        assert!(one.waits() && one.is_whole());
+        assert_eq!(all(&mut one), [[0, 100]]);
+        assert!(!one.waits() && !one.is_whole());
+        for (len, expected) in [
+            (30, vec![[0, 10], [14, 24], [28, 30]]),
+            (24, vec![[0, 10], [14, 24]]),
+            (15, vec![[0, 10], [14, 15]]),
+            (10, vec![[0, 10]]),
+        ] {
+            let mut several = Datagrams::cut(len, 10);
+            for _ in 0..2 {
+                assert_eq!(all(&mut several), expected);
+                several.send();
+            }
+            let _ = several.take();
+            assert_eq!((several.waits(), several.is_whole()), (expected.len() > 1, false));
+        }
+        assert!(all(&mut Datagrams::one(0)).is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use heapless::Vec;
 use ipsec_core::net::{Encap, Path};
 use ipsec_core::time::Instant;
 
+use crate::auth::ask::Lease;
 use crate::auth::course::{Course, Wait};
 use crate::crypto::{Digest64, Group, IkeCrypto, PrfAlg};
 use crate::event::{IkeId, Party};
@@ -127,8 +128,8 @@ pub(crate) struct Report {
     pub(crate) rekey_failed: Option<Failure>,
     /// The peer lives and does not answer our request of this exchange.
     pub(crate) unanswered: Option<ExchangeType>,
-    /// What somebody in the peer's place says, unproven.
-    pub(crate) noted: Option<Failure>,
+    /// What somebody in the peer's place says, unproven, is the last that we [noted](InitSent::noted).
+    pub(crate) noted: bool,
     /// A child that the peer asked for did not come about.
     pub(crate) child_failed: Option<Failure>,
 }
@@ -160,6 +161,9 @@ pub(crate) struct Sa<C: IkeCrypto> {
     pub(crate) block: Option<Block>,
     /// How long the block is kept for the sake of our last answer, at least.
     pub(crate) answer_until: Option<Instant>,
+    /// The peer's addresses, for as long as they are leased. Passes on to the SA that takes over; whoever has it when it ends
+    /// gives it back.
+    pub(crate) lease: Option<Lease>,
     pub(crate) report: Report,
 }
 
@@ -182,6 +186,7 @@ impl<C: IkeCrypto> Sa<C> {
             ke: None,
             block: None,
             answer_until: None,
+            lease: None,
             report: Report::default(),
         }
     }
@@ -217,6 +222,11 @@ impl<C: IkeCrypto> Sa<C> {
         }
     }
 
+    /// Whether a NAT keepalive is to be sent; it no longer is then.
+    pub(crate) fn take_keepalive(&mut self) -> bool {
+        self.established_mut().is_some_and(|established| core::mem::take(&mut established.keepalive.waits))
+    }
+
     /// What our outstanding request asks for.
     pub(crate) fn expect(&mut self, request: Request) {
         if let Some(established) = self.established_mut() {
@@ -244,6 +254,11 @@ impl<C: IkeCrypto> Sa<C> {
         self.course()?.wait.as_ref()
     }
 
+    /// Whether its end is to be told, or that its lease is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(&self.state, State::Dead(dead) if dead.untold.is_some() || self.lease.is_some())
+    }
+
     /// Over, and for long enough: what is left is to tell the caller.
     pub(crate) fn only_to_tell(&mut self) {
         if let State::Dead(dead) = &mut self.state {
@@ -251,19 +266,24 @@ impl<C: IkeCrypto> Sa<C> {
         }
     }
 
+    /// What somebody gave last as the reason why nothing will come of it.
+    pub(crate) fn noted(&self) -> Option<&Failure> {
+        match &self.state {
+            State::InitSent(InitSent { noted, .. }) => noted.last(),
+            _ => None,
+        }
+    }
+
     /// Why an SA ends whose request of this exchange nobody answered in a way that we could go on with.
     pub(crate) fn silence(&self, exchange: ExchangeType) -> Failure {
-        match &self.state {
-            State::InitSent(InitSent { noted, .. }) => noted.last().cloned().unwrap_or(Failure::PeerSilent(exchange)),
-            _ => Failure::PeerSilent(exchange),
-        }
+        self.noted().cloned().unwrap_or(Failure::PeerSilent(exchange))
     }
 
     /// When something is to be done. What somebody waits for and may be asked for is due at once, and so is the end of an SA
     /// that has been over for long enough, when that was told.
     fn timeout(&self) -> Option<Instant> {
         let own = match &self.state {
-            State::Dead(Dead { until, untold, .. }) => return until.or(untold.is_none().then_some(Instant::ZERO)),
+            State::Dead(Dead { until, .. }) => return until.or((!self.has_ended()).then_some(Instant::ZERO)),
             State::Established(established) if established.work && self.window.outstanding().is_none() => {
                 return Some(Instant::ZERO);
             }
@@ -309,7 +329,7 @@ impl<C: IkeCrypto> Sa<C> {
             || *reauthenticate
             || rekey_failed.is_some()
             || unanswered.is_some()
-            || noted.is_some()
+            || *noted
             || child_failed.is_some()
             || self.wait().is_some_and(|wait| wait.untold)
     }

@@ -86,6 +86,14 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// How long an SA that the peer's rekey made waits for the end of ours, which crossed it, at least: as long as ours is
+    /// repeated.
+    pub(crate) fn undecided(&self) -> Duration {
+        self.orphan.max(self.retransmission.span())
+    }
+}
+
 /// The part of a table that one peer may have: three quarters.
 pub(crate) fn share(slots: usize) -> usize {
     slots.saturating_sub(slots / 4)

@@ -9,6 +9,7 @@ use core::cmp::Ordering;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
+use crate::auth::ask::Lease;
 use crate::child::{Child, Children};
 use crate::crypto::IkeCrypto;
 use crate::effects::Effects;
@@ -92,12 +93,12 @@ pub(crate) fn ike_rekeyed_by_peer(
     new: &mut Established,
     (old, made): (Heir, Heir),
     lowest: LowestNonce,
-    orphan_at: Instant,
+    (orphan_at, undecided_until): (Instant, Instant),
 ) -> Effects {
     let Some(Request::Rekey(request)) = &mut established.request else {
         return give_way(established, made, orphan_at);
     };
-    new.standing = Standing::Undecided { from: old, until: orphan_at };
+    new.standing = Standing::Undecided { from: old, until: undecided_until };
     request.crossed = Some(Crossed { made, lowest });
     Effects::Made(made.slot)
 }
@@ -148,6 +149,7 @@ pub(crate) struct Estate {
     path: Path,
     leaving: Option<Failure>,
     reauthenticate_at: Option<Instant>,
+    lease: Option<Lease>,
 }
 
 /// Takes from an SA what its heir gets.
@@ -159,6 +161,7 @@ pub(crate) fn bequeath<C: IkeCrypto>(sa: &mut Sa<C>, old: IkeId) -> Option<Estat
         moved: core::mem::take(&mut sa.report.moved),
         path: sa.path,
         reauthenticate_at: established.reauthenticate_at.take(),
+        lease: sa.lease.take(),
         // Whoever wanted this SA closed wants the connection closed.
         leaving: established.leaving.clone().filter(|cause| *cause != Failure::Replaced),
     })
@@ -166,7 +169,8 @@ pub(crate) fn bequeath<C: IkeCrypto>(sa: &mut Sa<C>, old: IkeId) -> Option<Estat
 
 /// Gives an SA what the one before left.
 pub(crate) fn inherit<C: IkeCrypto>(sa: &mut Sa<C>, estate: Estate) {
-    let Estate { old, announced, moved, path, leaving, reauthenticate_at } = estate;
+    let Estate { old, announced, moved, path, leaving, reauthenticate_at, lease } = estate;
+    sa.lease = sa.lease.or(lease);
     if let State::Established(established) = &mut sa.state {
         if let Standing::Undecided { .. } = established.standing {
             established.standing = Standing::Stands;

@@ -1,11 +1,16 @@
 //! Message IDs, the outstanding request and the cached response (RFC 7296 §2.1–2.3); the window size is 1.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::registry::ExchangeType;
+use crate::room::{Datagrams, Half};
+#[cfg(test)]
+use crate::room::{MARKER_LEN, Pair, cut::cut};
+use crate::wire::outline::Outline;
 use crate::wire::writer::Written;
 
 /// How often and how far apart a request is repeated before the peer counts as silent.
@@ -41,14 +46,39 @@ impl Retransmission {
     }
 }
 
+/// A message that stands in its room.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message {
+    pub(crate) datagrams: Datagrams,
+    outline: Outline,
+}
+
+impl From<Written> for Message {
+    fn from(written: Written) -> Self {
+        Self { datagrams: Datagrams::one(written.len), outline: written.outline }
+    }
+}
+
 /// Our request that the peer has not answered yet; its octets stand in the SA's request buffer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outstanding {
-    pub(crate) id: u32,
-    pub(crate) message: Written,
+    pub(crate) message: Message,
     pub(crate) exchange: ExchangeType,
+    /// Where it goes, each time; `None`: where the SA's peer is by then.
+    path: Option<Path>,
     pub(crate) repetitions: u32,
     pub(crate) due: Instant,
+}
+
+/// A datagram that is to be sent now.
+pub(crate) struct Outgoing {
+    /// In which room it stands, and where there.
+    pub(crate) half: Half,
+    pub(crate) place: Range<usize>,
+    pub(crate) path: Path,
+    pub(crate) outline: Outline,
+    /// It was sent before.
+    pub(crate) repeated: bool,
 }
 
 /// What a request from the peer is, by its message ID.
@@ -66,13 +96,16 @@ pub(crate) enum Arrival {
 /// ends with the same ICV.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Mark {
-    len: usize,
+    len: u16,
     tail: [u8; 16],
 }
 
 impl Mark {
     fn of(datagram: &[u8]) -> Self {
-        Self { len: datagram.len(), tail: datagram.last_chunk().copied().unwrap_or_default() }
+        Self {
+            len: u16::try_from(datagram.len()).unwrap_or(u16::MAX),
+            tail: datagram.last_chunk().copied().unwrap_or_default(),
+        }
     }
 }
 
@@ -82,7 +115,7 @@ enum Request {
     Nothing,
     Outstanding(Outstanding),
     /// The last word of an SA that is over, to be said once.
-    LastWord(Written),
+    LastWord(Message),
 }
 
 #[derive(Debug)]
@@ -94,11 +127,9 @@ pub(crate) struct Window {
     received: Mark,
     answered: Mark,
     /// The cached response.
-    pub(crate) response: Option<Written>,
+    pub(crate) response: Option<Message>,
     /// Where the cached response goes: back to where the request came from (RFC 7296 §2.11).
     pub(crate) response_path: Path,
-    pub(crate) send_request: bool,
-    send_response: bool,
     /// How often the request that was answered last came again.
     pub(crate) repeated: u8,
     /// What was written since that was asked last.
@@ -122,8 +153,6 @@ impl Window {
             answered: Mark::default(),
             response: None,
             response_path: path,
-            send_request: false,
-            send_response: false,
             repeated: 0,
             written: Fresh::default(),
         }
@@ -157,23 +186,27 @@ impl Window {
         exchange: ExchangeType,
         timing: &Retransmission,
     ) {
-        let id = self.next_request;
-        let due = now + timing.pause(0);
-        self.request = Request::Outstanding(Outstanding { id, message, exchange, repetitions: 0, due });
-        self.send_request = true;
+        let (message, due) = (message.into(), now + timing.pause(0));
+        self.request = Request::Outstanding(Outstanding { message, exchange, path: None, repetitions: 0, due });
         self.written.request = true;
+    }
+
+    /// The outstanding request, and whatever repeats it, goes on this path, wherever else the SA's peer may be.
+    pub(crate) fn send_on(&mut self, path: Path) {
+        if let Some(request) = self.outstanding_mut() {
+            request.path = Some(path);
+        }
+    }
+
+    /// Whether the outstanding request has a path of its own: its answer says nothing about the SA's.
+    pub(crate) fn has_own_path(&self) -> bool {
+        self.outstanding().is_some_and(|request| request.path.is_some())
     }
 
     /// The last word stands in the request buffer.
     pub(crate) fn part(&mut self, message: Written) {
-        self.request = Request::LastWord(message);
+        self.request = Request::LastWord(message.into());
         self.written.request = true;
-    }
-
-    pub(crate) fn take_last_word(&mut self) -> Option<Written> {
-        let Request::LastWord(message) = self.request else { return None };
-        self.request = Request::Nothing;
-        Some(message)
     }
 
     /// What was written since this was asked last.
@@ -185,29 +218,28 @@ impl Window {
     pub(crate) fn request_len(&self) -> usize {
         match &self.request {
             Request::Nothing => 0,
-            Request::Outstanding(Outstanding { message, .. }) | Request::LastWord(message) => message.len,
+            Request::Outstanding(Outstanding { message, .. }) | Request::LastWord(message) => message.datagrams.len(),
         }
     }
 
     /// Octets of the last response.
     pub(crate) fn response_len(&self) -> usize {
-        self.response.as_ref().map_or(0, |message| message.len)
+        self.response.as_ref().map_or(0, |message| message.datagrams.len())
     }
 
     /// Whether the last response is to be sent.
     pub(crate) fn answers_now(&self) -> bool {
-        self.send_response
+        self.response.is_some_and(|response| response.datagrams.waits())
     }
 
     /// The last response is given up: whoever repeats its request now hears nothing.
     pub(crate) fn forget_response(&mut self) {
         self.response = None;
-        self.send_response = false;
     }
 
     /// Whether a response with this ID and exchange answers the outstanding request.
     pub(crate) fn answers(&self, id: u32, exchange: ExchangeType) -> bool {
-        self.outstanding().is_some_and(|request| request.id == id && request.exchange == exchange)
+        id == self.next_request && self.outstanding().is_some_and(|request| request.exchange == exchange)
     }
 
     /// The outstanding request was answered.
@@ -216,7 +248,6 @@ impl Window {
             self.request = Request::Nothing;
             self.next_request = self.next_request.saturating_add(1);
         }
-        self.send_request = false;
     }
 
     /// The outstanding request is to be replaced by another with the same message ID (IKE_SA_INIT restarts).
@@ -224,12 +255,12 @@ impl Window {
         if self.outstanding().is_some() {
             self.request = Request::Nothing;
         }
-        self.send_request = false;
     }
 
     /// Takes the outstanding request back, if it was not sent yet.
     pub(crate) fn take_back(&mut self) {
-        if self.send_request && self.outstanding().is_some_and(|request| request.repetitions == 0) {
+        let unsent = |request: &Outstanding| request.repetitions == 0 && request.message.datagrams.is_whole();
+        if self.outstanding().is_some_and(unsent) {
             self.restart();
         }
     }
@@ -251,7 +282,7 @@ impl Window {
         let Some(request) = self.outstanding_mut() else { return };
         request.repetitions = request.repetitions.saturating_add(1);
         request.due = now + timing.pause(request.repetitions);
-        self.send_request = true;
+        request.message.datagrams.send();
     }
 
     /// A datagram is about to be handled, and decrypted in place.
@@ -271,6 +302,25 @@ impl Window {
         self.answered.tail.last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail))
     }
 
+    /// Cuts the messages that were written into datagrams.
+    #[cfg(test)]
+    pub(crate) fn cut_written(&mut self, written: Fresh, pair: &mut Pair<'_>) {
+        if let Request::Outstanding(Outstanding { message, .. }) | Request::LastWord(message) = &mut self.request
+            && written.request
+        {
+            cut(&mut pair.request[MARKER_LEN..], &mut message.datagrams);
+        }
+        if let Some(response) = self.response.as_mut().filter(|_| written.response) {
+            cut(&mut pair.response[MARKER_LEN..], &mut response.datagrams);
+        }
+    }
+
+    /// The message ID of the outstanding request, or of the next one, for the same.
+    #[cfg(test)]
+    pub(crate) fn requested(&self) -> u32 {
+        self.next_request
+    }
+
     pub(crate) fn admit(&self, id: u32) -> Arrival {
         if id == self.next_expected {
             Arrival::New
@@ -285,30 +335,48 @@ impl Window {
     pub(crate) fn respond(&mut self, response: Written, path: Path) {
         self.next_expected = self.next_expected.saturating_add(1);
         self.answered = self.received;
-        self.response = Some(response);
+        self.response = Some(response.into());
         self.response_path = path;
-        self.send_response = true;
         self.written.response = true;
         self.repeated = 0;
     }
 
     /// The request that was answered last came again: so does its answer.
     pub(crate) fn respond_again(&mut self, path: Path) {
-        self.send_response = true;
+        self.response.iter_mut().for_each(|response| response.datagrams.send());
         self.response_path = path;
         self.repeated = self.repeated.saturating_add(1);
     }
 
-    /// The answer that is to be sent now, where to, and whether it was sent before.
-    pub(crate) fn take_response(&mut self) -> Option<(Path, Written, bool)> {
-        let response = self.response.filter(|_| self.send_response);
-        self.send_response = false;
-        response.map(|response| (self.response_path, response, self.repeated > 0))
+    /// The datagram that is to be sent next: of an answer first, the peer waits for that. `path`: the SA's own.
+    pub(crate) fn next(&mut self, path: Path) -> Option<Outgoing> {
+        if let Some(response) = &mut self.response
+            && let Some(place) = response.datagrams.take()
+        {
+            let (path, outline, repeated) = (self.response_path, response.outline, self.repeated > 0);
+            return Some(Outgoing { half: Half::Response, place, path, outline, repeated });
+        }
+        let (message, path, repeated) = match &mut self.request {
+            Request::Nothing => return None,
+            Request::Outstanding(request) => {
+                (&mut request.message, request.path.unwrap_or(path), request.repetitions > 0)
+            }
+            Request::LastWord(message) => (message, path, false),
+        };
+        let (place, outline) = (message.datagrams.take()?, message.outline);
+        if !message.datagrams.waits() && matches!(self.request, Request::LastWord(_)) {
+            self.request = Request::Nothing;
+        }
+        Some(Outgoing { half: Half::Request, place, path, outline, repeated })
     }
 
     /// Whether something is to be sent.
     pub(crate) fn sends(&self) -> bool {
-        self.send_request || self.send_response || matches!(self.request, Request::LastWord(_))
+        let of_ours = match &self.request {
+            Request::Nothing => false,
+            Request::Outstanding(Outstanding { message, .. }) | Request::LastWord(message) => message.datagrams.waits(),
+        };
+        of_ours || self.answers_now()
     }
 
     /// The ID of the request we expect next.
@@ -353,11 +421,83 @@ mod tests {
         let first = window.response_path;
         let moved = Path { remote: "198.51.100.7:40123".parse().unwrap(), ..first };
         window.respond(message(), first);
-        assert_eq!(window.take_response().map(|(path, _, again)| (path, again)), Some((first, false)));
+        let sent = |window: &mut Window| window.next(first).map(|sent| (sent.path, sent.repeated));
+        assert_eq!(sent(&mut window), Some((first, false)));
         // From behind a NAT that translates otherwise now, because the answer did not arrive (RFC 7296 §2.11).
         window.respond_again(moved);
-        assert_eq!(window.take_response().map(|(path, _, again)| (path, again)), Some((moved, true)));
-        assert!(window.take_response().is_none());
+        assert_eq!(sent(&mut window), Some((moved, true)));
+        assert_eq!(sent(&mut window), None);
+    }
+
+    #[test]
+    fn f_48_a_request_goes_where_the_peer_is_by_then_unless_it_has_a_path_of_its_own() {
+        let timing = Retransmission::default();
+        let mut window = window();
+        let first = window.response_path;
+        let [moved, own] = ["198.51.100.7:500", "203.0.113.9:500"].map(|remote: &str| {
+            let remote = remote.parse().unwrap();
+            Path { remote, ..first }
+        });
+        for (ours, expected) in [(None, [first, moved]), (Some(own), [own, own])] {
+            window.request_ready(Instant::ZERO, message(), ExchangeType::INFORMATIONAL, &timing);
+            ours.into_iter().for_each(|own| window.send_on(own));
+            assert_eq!(window.has_own_path(), ours.is_some());
+            assert_eq!(window.next(first).map(|sent| (sent.path, sent.repeated)), Some((expected[0], false)));
+            window.repeat_once_more(Instant::ZERO, &timing);
+            assert_eq!(window.next(moved).map(|sent| (sent.path, sent.repeated)), Some((expected[1], true)));
+            window.answered();
+            assert!(!window.has_own_path(), "the next one goes where all go");
+        }
+    }
+
+    /// A message of three datagrams.
+    fn several() -> Message {
+        Message { datagrams: Datagrams::cut(30, 10), ..message().into() }
+    }
+
+    #[test]
+    fn each_datagram_of_a_message_is_sent_and_each_once_more_when_it_is_repeated() {
+        let timing = Retransmission::default();
+        let mut window = window();
+        let path = window.response_path;
+        let all = |window: &mut Window| {
+            let sent = core::iter::from_fn(|| window.next(path));
+            sent.map(|sent| (sent.half as u8, sent.place, sent.repeated)).collect::<std::vec::Vec<_>>()
+        };
+        let places = |half: Half, repeated| [0..10, 14..24, 28..30].map(|place| (half as u8, place, repeated)).to_vec();
+        window.request_ready(Instant::ZERO, message(), ExchangeType::INFORMATIONAL, &timing);
+        window.respond(message(), path);
+        window.response = Some(several());
+        window.outstanding_mut().unwrap().message = several();
+        // The answer first.
+        assert_eq!(all(&mut window), [places(Half::Response, false), places(Half::Request, false)].concat());
+        assert!(!window.sends());
+        window.respond_again(path);
+        assert!(window.answers_now());
+        assert_eq!(all(&mut window), places(Half::Response, true));
+        window.repeat_once_more(Instant::ZERO, &timing);
+        let _ = window.next(path);
+        // What was sent in part is sent: the peer may have it.
+        window.take_back();
+        assert!(window.outstanding().is_some() && window.sends());
+        assert_eq!(all(&mut window), places(Half::Request, true)[1..]);
+        window.answered();
+        window.part(message());
+        window.request = Request::LastWord(several());
+        assert_eq!((all(&mut window), window.request_len()), (places(Half::Request, false), 0));
+    }
+
+    #[test]
+    fn a_request_is_taken_back_only_while_nothing_of_it_was_sent() {
+        let timing = Retransmission::default();
+        for sent in [false, true] {
+            let mut window = window();
+            window.request_ready(Instant::ZERO, message(), ExchangeType::INFORMATIONAL, &timing);
+            window.outstanding_mut().unwrap().message = several();
+            sent.then(|| window.next(window.response_path));
+            window.take_back();
+            assert_eq!(window.outstanding().is_some(), sent);
+        }
     }
 
     #[test]
@@ -366,11 +506,9 @@ mod tests {
         let mut window = window();
         window.request_ready(Instant::ZERO, message(), ExchangeType::INFORMATIONAL, &timing);
         assert!(window.request_id().is_none());
-        let (mut now, mut sent) = (Instant::ZERO, 0);
+        let (mut now, mut sent, path) = (Instant::ZERO, 0, window.response_path);
         let silent_at = loop {
-            if core::mem::take(&mut window.send_request) {
-                sent += 1;
-            }
+            sent += core::iter::from_fn(|| window.next(path)).count();
             now = now + Duration::from_millis(100);
             if window.repeat(now, &timing).is_err() {
                 break now;

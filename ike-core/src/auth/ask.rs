@@ -3,6 +3,10 @@
 //! Not for use yet, and hidden for as long: no method that asks is built.
 
 use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use heapless::Vec;
+use ipsec_core::net::{AddrRange, TrafficSelector};
 
 use crate::crypto::Digest64;
 use crate::registry::{AuthMethod, PayloadType};
@@ -47,6 +51,24 @@ impl<'e> Claim<'e> {
     }
 }
 
+/// Addresses that the peer has for as long as the IKE SA lives, and whatever takes its place (RFC 7296 §2.19). Whoever leases
+/// them has them back with [`Event::LeaseOver`](crate::event::Event::LeaseOver), once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lease {
+    /// The IPv4 address, if any.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address, if any.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Lease {
+    /// What the peer's side of a child may be.
+    pub(crate) fn selectors(&self) -> Vec<TrafficSelector, 2> {
+        let addresses = [self.v4.map(IpAddr::V4), self.v6.map(IpAddr::V6)];
+        addresses.into_iter().flatten().map(|address| TrafficSelector::addrs(AddrRange::single(address))).collect()
+    }
+}
+
 /// What an IKE SA stands still for.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -55,6 +77,12 @@ pub enum Question<'e> {
     Proof(Signed<'e>),
     /// Whether the peer's proof holds: [`Answer::Verdict`].
     Verdict(Claim<'e>),
+    /// Which addresses the peer is to have, which has proved who it is: [`Answer::Lease`]. When that is refused, the IKE SA
+    /// comes up without a child (RFC 7296 §3.15.4).
+    Lease {
+        /// Who it is.
+        id: Id<'e>,
+    },
     /// What to say next in EAP: [`Answer::Eap`] or [`Answer::EapDone`].
     Eap {
         /// The EAP message of the peer (RFC 3748 §4); `None`: we begin.
@@ -70,6 +98,8 @@ pub enum Answer<'a> {
     Proof(Auth<'a>),
     /// Whether the peer is who it says to be.
     Verdict(bool),
+    /// The addresses of the peer. When the answer is taken, they are leased.
+    Lease(Lease),
     /// Our next EAP message.
     Eap(&'a [u8]),
     /// EAP has authenticated both sides.
@@ -89,6 +119,7 @@ impl fmt::Debug for Answer<'_> {
             Self::Proof(_) => "Proof(..)",
             Self::Verdict(true) => "Verdict(true)",
             Self::Verdict(false) => "Verdict(false)",
+            Self::Lease(_) => "Lease(..)",
             Self::Eap(_) => "Eap(..)",
             Self::EapDone { .. } => "EapDone { .. }",
             Self::Refused => "Refused",

@@ -20,6 +20,7 @@ const MAX_ROUNDS: u8 = 64;
 pub(crate) enum Asked {
     Proof,
     Verdict,
+    Lease,
     Eap,
 }
 
@@ -29,6 +30,7 @@ impl Asked {
         match answer {
             Answer::Proof(_) => self == Self::Proof,
             Answer::Verdict(_) => self == Self::Verdict,
+            Answer::Lease(_) => self == Self::Lease,
             Answer::Eap(_) | Answer::EapDone { .. } => self == Self::Eap,
             Answer::Refused => true,
         }
@@ -59,7 +61,7 @@ pub(crate) struct Course {
     own: usize,
     /// Where it stands, at the end of its buffer, once something else is written at the beginning.
     aside: Option<usize>,
-    /// The peer, by a verdict.
+    /// The peer, as long as something else is asked.
     pub(crate) peer: Option<Authenticated>,
     /// What came of EAP.
     pub(crate) key: Option<Secret<64>>,

@@ -246,9 +246,13 @@ impl<'a> Children<'a> {
         self.each_of(ike, |_| true, Child::send_through);
     }
 
-    /// The last of those that took the place of `child` one after the other; it is that one itself while nothing did.
-    pub(crate) fn last_heir(&self, child: ChildId) -> ChildId {
-        let next = |child: &ChildId| self.by_id(*child)?.standing.heir();
+    /// The last of those on `ike` that took the place of `child` one after the other, also where one between them is gone by
+    /// now; it is that one itself while nothing did.
+    pub(crate) fn last_heir(&self, ike: u16, child: ChildId) -> ChildId {
+        let next = |before: &ChildId| match self.by_id(*before) {
+            Some(child) => child.standing.heir(),
+            None => self.of(ike).find(|(_, child)| child.replaces == Some(*before)).and_then(|(slot, _)| self.id(slot)),
+        };
         core::iter::successors(Some(child), next).take(self.table.len()).last().unwrap_or(child)
     }
 

@@ -13,7 +13,7 @@ use crate::event::{ChildId, IkeId, WaitId};
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::sa::{Sa, State};
-use crate::state::{auth_sent, established, init_answered, init_sent};
+use crate::state::{auth_sent, deleting, established, init_answered, init_sent};
 use crate::table::Edit;
 use crate::timers::When;
 
@@ -73,7 +73,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         });
         let asked = course.ok_or(Denied::UnknownSa)?;
         let effects = self.work(now, ike.slot, |sa, env| match &sa.state {
-            State::InitAnswered(_) => init_answered::on_answer(sa, env, answer).unwrap_or_default(),
+            State::InitAnswered(_) => init_answered::on_answer(sa, env, asked, answer).unwrap_or_default(),
             _ => {
                 auth_sent::on_answer(sa, env, asked, answer);
                 Effects::Nothing
@@ -180,6 +180,21 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             _ => return Err(Denied::UnknownSa),
         }
         self.go_on(now, ike.slot);
+        Ok(())
+    }
+
+    /// Asks the peer of an established IKE SA for a sign of life on another path than the SA's own, which stays as it is,
+    /// also when the answer comes. The door for path probes (RFC 4555 §3.10): what comes of them is not told yet.
+    ///
+    /// # Errors
+    /// [`Denied::UnknownSa`] also while another request is not answered.
+    #[doc(hidden)]
+    pub fn probe(&mut self, now: Instant, ike: IkeId, path: Path) -> Result<(), Denied> {
+        self.established(ike).filter(|sa| sa.window.request_id().is_some()).ok_or(Denied::UnknownSa)?;
+        self.work(now, ike.slot, |sa, env| {
+            deleting::send_liveness(sa, env);
+            sa.window.send_on(path);
+        });
         Ok(())
     }
 

@@ -27,11 +27,13 @@ use crate::event::{ChildId, Event, IkeId};
 use crate::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::registry::{ExchangeType, IdKind};
+use crate::room::cut::Arrived;
 use crate::sa::IkeSlot;
 use crate::wire::header::Header;
 use crate::wire::id::Id;
 
 mod canon;
+mod several;
 mod toy;
 
 use canon::{Canon, Name};
@@ -142,6 +144,8 @@ struct Side<'m> {
     endpoint: Endpoint<'m, Toy, One>,
     installed: BTreeMap<ChildId, Installed>,
     sending: Option<ChildId>,
+    /// Of messages that are not whole yet.
+    arrived: Arrived,
 }
 
 /// The caller's memory for one side.
@@ -195,7 +199,7 @@ impl<'m> World<'m> {
             let storage = Storage { sas, children, index, pairs, pool, blocks: SAS };
             let endpoint = Endpoint::new(engine, One::new(side as usize), storage, settings).unwrap();
             side += 1;
-            Side { endpoint, installed: BTreeMap::new(), sending: None }
+            Side { endpoint, installed: BTreeMap::new(), sending: None, arrived: Arrived::default() }
         });
         let mut world = Self {
             now: Instant::from_millis(1_000_000),
@@ -239,9 +243,10 @@ impl<'m> World<'m> {
         Ok(())
     }
 
-    fn deliver(&mut self, Flight { to, mut datagram, number }: Flight) {
+    fn deliver(&mut self, Flight { to, datagram, number }: Flight) {
         self.overtaken |= self.wire.iter().any(|other| other.to == to && other.number < number);
         let side = &mut self.sides[usize::from(to)];
+        let Some(mut datagram) = side.arrived.take(datagram) else { return };
         let (local, remote) = (side.endpoint.pad().local, side.endpoint.pad().remote);
         let header = Header::parse(&datagram).unwrap();
         side.endpoint.crypto.answers = header.exchange == ExchangeType::CREATE_CHILD_SA && !header.response;

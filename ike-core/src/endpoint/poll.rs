@@ -1,11 +1,12 @@
 //! Outputs: what to send, what happened, when to come back.
 
 use core::mem::take;
+use core::ops::Range;
 
 use ipsec_core::net::{Path, Spi};
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, KEEPALIVE};
+use super::{Endpoint, KEEPALIVE, Reply};
 use crate::auth::SignedOctets;
 use crate::auth::ask::{Claim, Question, Signed};
 use crate::auth::course::Asked;
@@ -15,12 +16,12 @@ use crate::event::{ChildUp, Event, IkeId, Transmit, WaitId};
 use crate::exchange;
 use crate::pad::Pad;
 use crate::registry::ExchangeType;
-use crate::room::{MARKER_LEN, Pair};
+use crate::room::{Half, MARKER_LEN, Pair};
 use crate::rules::{Direction, Payloads, Rule, Stage};
 use crate::sa::{Begun, Sa, State};
 use crate::table::RANKS;
+use crate::window::Outgoing;
 use crate::wire::chain::Chain;
-use crate::wire::writer::Written;
 
 /// What is to be told of an IKE SA.
 #[allow(clippy::large_enum_variant, reason = "it is the event that is given out, and not kept")]
@@ -30,39 +31,44 @@ enum Told {
     Question(u16),
 }
 
-/// Which buffer of a slot to send from.
-enum Source {
-    Request(Written),
-    Response(Written),
-    Keepalive,
-}
-
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// The next datagram to send; `None` when there is none.
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
         if self.reply.as_ref().is_some_and(|reply| reply.waiting) {
             let reply = self.reply.as_mut()?;
             reply.waiting = false;
-            return datagram(None, reply.path, self.settings.natt_port, &mut reply.bytes, reply.message, false);
+            let Reply { path, message, bytes, .. } = reply;
+            let datagram = datagram(*path, self.settings.natt_port, bytes, 0..message.len)?;
+            let outline = Some(message.outline);
+            return Some(Transmit { ike: None, path: *path, datagram, outline, repeated: false });
         }
-        let (ike, path, source, repeated) = loop {
+        let (ike, sent) = loop {
             let slot = self.sas.sending()?;
+            let mut sa = self.sas.edit(slot)?;
             // Each look takes one wish off an SA, also where nothing comes of it.
-            let next = next_transmit(&mut *self.sas.edit(slot)?);
-            if let Some((path, source, repeated)) = next {
-                break (self.id(slot), path, source, repeated);
+            let path = sa.path;
+            let message = sa.window.next(path);
+            let keepalive = message.is_none() && sa.take_keepalive();
+            drop(sa);
+            let ike = Some(self.id(slot));
+            match message {
+                Some(message) => break (ike, message),
+                None if keepalive => {
+                    return Some(Transmit { ike, path, datagram: &KEEPALIVE, outline: None, repeated: false });
+                }
+                None => {}
             }
         };
-        let block = self.sas.get(ike.slot)?.block.as_ref();
-        let messages = self.rooms.of(ike.slot, block)?;
-        let (buffer, message) = match source {
-            Source::Request(message) => (messages.request, message),
-            Source::Response(message) => (messages.response, message),
-            Source::Keepalive => {
-                return Some(Transmit { ike: Some(ike), path, datagram: &KEEPALIVE, outline: None, repeated });
-            }
+        let Outgoing { half, place, path, outline, repeated } = sent;
+        let slot = ike?.slot;
+        let block = self.sas.get(slot)?.block.as_ref();
+        let Pair { request, response } = self.rooms.of(slot, block)?;
+        let room = match half {
+            Half::Request => request,
+            Half::Response => response,
         };
-        datagram(Some(ike), path, self.settings.natt_port, buffer, message, repeated)
+        let datagram = datagram(path, self.settings.natt_port, room, place)?;
+        Some(Transmit { ike, path, datagram, outline: Some(outline), repeated })
     }
 
     /// What happened next; `None` when nothing. Keys lent by the event before are wiped.
@@ -148,6 +154,11 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 let signed = Signed { message, nonce, maced_id };
                 Question::Verdict(Claim { id, auth: payloads.auth?, signed, payloads: Chain::new(first, octets) })
             }
+            Asked::Lease => {
+                let (first, octets) = course.kept(received, theirs)?;
+                let rule = Rule::find(ExchangeType::IKE_AUTH, direction, Stage::Keyed)?;
+                Question::Lease { id: Payloads::collect(first, octets, rule).ok()?.id_i? }
+            }
             Asked::Eap => Question::Eap { received: course.message(received, theirs) },
         };
         Some(Event::Asked { wait: WaitId { ike, number: course.waits }, ike, peer, wall: wait.wall, question })
@@ -212,7 +223,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let ike = self.id(slot);
         let mut sa = self.sas.edit(slot)?;
         let State::Dead(dead) = &mut sa.state else { return None };
-        let (established, cause) = dead.untold.take()?;
+        let Some((established, cause)) = dead.untold.take() else {
+            return sa.lease.take().map(|lease| Event::LeaseOver { ike, lease });
+        };
         // Whom a stranger claimed to be is not whom we talked with.
         let proven = established || sa.initiator;
         Some(Event::Closed {
@@ -247,42 +260,19 @@ fn beginning<C: IkeCrypto>(sa: &mut Sa<C>, ike: IkeId) -> Option<Event<'static>>
     if let Some(exchange) = sa.report.unanswered.take() {
         return Some(Event::Unanswered { ike, peer: peer?, exchange });
     }
-    if let Some(cause) = sa.report.noted.take() {
+    // What comes of it is known when it is noted no more.
+    if core::mem::take(&mut sa.report.noted)
+        && let Some(cause) = sa.noted().cloned()
+    {
         return Some(Event::Noted { ike, peer: peer?, remote: sa.path.remote, cause });
     }
     let cause = sa.report.child_failed.take()?;
     Some(Event::ChildFailed { ike, peer: peer?, child: None, config: None, cause })
 }
 
-/// What an SA wants to send next, and whether it was sent before: answers first, the peer waits for them.
-fn next_transmit<C: IkeCrypto>(sa: &mut Sa<C>) -> Option<(Path, Source, bool)> {
-    if let Some((path, message, repeated)) = sa.window.take_response() {
-        return Some((path, Source::Response(message), repeated));
-    }
-    if core::mem::take(&mut sa.window.send_request) {
-        let request = sa.window.outstanding()?;
-        return Some((sa.path, Source::Request(request.message), request.repetitions > 0));
-    }
-    let source = match &mut sa.state {
-        State::Established(established) => {
-            core::mem::take(&mut established.keepalive.waits).then_some(Source::Keepalive)
-        }
-        _ => sa.window.take_last_word().map(Source::Request),
-    };
-    source.map(|source| (sa.path, source, false))
-}
-
-/// The message that stands in `buffer` behind the room for the marker, which is zero (RFC 3948 §2.2).
-fn datagram(
-    ike: Option<IkeId>,
-    path: Path,
-    natt_port: u16,
-    buffer: &mut [u8],
-    message: Written,
-    repeated: bool,
-) -> Option<Transmit<'_>> {
-    let whole = buffer.get_mut(..MARKER_LEN.checked_add(message.len)?)?;
+/// The octets of a datagram that stand in `room` at this place behind the room for the marker, which is zero (RFC 3948 §2.2).
+fn datagram(path: Path, natt_port: u16, room: &mut [u8], place: Range<usize>) -> Option<&[u8]> {
+    let whole = room.get_mut(place.start..MARKER_LEN.checked_add(place.end)?)?;
     whole.first_chunk_mut::<MARKER_LEN>()?.fill(0);
-    let datagram = if path.local.port() == natt_port { whole } else { whole.get(MARKER_LEN..)? };
-    Some(Transmit { ike, path, datagram, outline: Some(message.outline), repeated })
+    if path.local.port() == natt_port { Some(whole) } else { whole.get(MARKER_LEN..) }
 }

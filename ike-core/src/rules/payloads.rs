@@ -108,7 +108,7 @@ impl<'m> Payloads<'m> {
         for payload in chain {
             let payload = payload?;
             let kind = payload.kind;
-            if !is_known(kind) {
+            if !kind.is_known() {
                 if payload.critical {
                     return Err(Refused::UnsupportedCritical(kind));
                 }
@@ -220,11 +220,6 @@ impl<'m> Payloads<'m> {
     pub fn vendors(&self) -> impl Iterator<Item = VendorId<'m>> + use<'m> {
         self.bodies(PayloadType::VENDOR).map(VendorId)
     }
-}
-
-/// Whether RFC 7296 defines the type. IKEv1's (1–13) and those of extensions we do not have are unknown.
-fn is_known(kind: PayloadType) -> bool {
-    (PayloadType::SA..=PayloadType::EAP).contains(&kind)
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl<C: IkeCrypto> Filed for Sa<C> {
     fn tells(&self) -> Option<u8> {
         match &self.state {
             _ if self.has_begun() => Some(0),
-            State::Dead(dead) => dead.untold.as_ref().map(|_| 1),
+            State::Dead(_) => self.has_ended().then_some(1),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use crate::agreement;
 use crate::auth::ask::Answer;
 use crate::auth::course::{Asked, Course};
 use crate::auth::{self, Authenticated, Proof, SignedOctets};
-use crate::child::{Child, Phase, narrow};
+use crate::child::{Child, Phase};
 use crate::crypto::{IkeCrypto, Secret};
 use crate::effects::Effects;
 use crate::env::Env;
@@ -173,7 +173,7 @@ pub(crate) fn on_answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, 
         },
         Answer::Eap(message) => say(sa, env, |out| out.eap(message)).map_err(quietly),
         Answer::EapDone { key, .. } if !key.is_empty() => done(sa, env, key).map_err(quietly),
-        Answer::Verdict(false) | Answer::EapDone { .. } | Answer::Refused => {
+        Answer::Verdict(false) | Answer::EapDone { .. } | Answer::Lease(_) | Answer::Refused => {
             Err(ended(Failure::AuthenticationFailed(Side::Here), up_there))
         }
     };
@@ -390,20 +390,13 @@ fn first_child<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let child = env.children.get(slot).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
-    let (Some(answer), Some(ts_i), Some(ts_r)) = (&payloads.sa, &payloads.ts_i, &payloads.ts_r) else {
+    let Some(answer) = payloads.sa.as_ref().filter(|_| payloads.ts_i.is_some() && payloads.ts_r.is_some()) else {
         let error = payloads.error();
         return Err(error.map_or(Failure::InvalidSyntax(Side::Here), |error| exchange::cause_of(&error)));
     };
     let chosen = proposal::check_esp(config.esp, answer, false).map_err(|_| Failure::AnswerNotOffered)?;
-    let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
-    agreement::check_answer(ts_i, ts_r, &config)?;
-    let mode = agreement::check_mode(payloads, &config)?;
-    let mut child = env.children.get_mut(slot).ok_or(Failure::ClosedHere)?;
-    agreement::make_keys(env.crypto, keys, chosen.suite, None, nonces, true, &mut child.untold)?;
-    let (suite, spi_out) = (chosen.suite, chosen.spi);
-    let terms = agreement::Terms { suite, mode, spi_out, local: &local, remote: &remote, ours: true };
-    agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
-    Ok(())
+    let child = env.children.get_mut(slot).ok_or(Failure::ClosedHere)?;
+    agreement::take_answer((env.crypto, env.now), child, &config, payloads, &chosen, (keys, None, nonces))
 }
 
 /// Tells the responder once that we do not accept it (RFC 7296 §2.21.2); there is no SA to repeat it from.

@@ -6,13 +6,14 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::agreement;
-use crate::child::{Child, Phase, first_of, narrow};
+use crate::child::{Child, Phase, first_of};
 use crate::crypto::{Group, IkeCrypto};
 use crate::env::Env;
 use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{self, Exchange};
+use crate::pad::ChildConfig;
 use crate::proposal::{self, Asked, EspProposal};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
@@ -79,7 +80,8 @@ fn consent<C: IkeCrypto>(
     let Some(peer) = sa.peer.filter(|peer| env.pad.connection(*peer).is_some()) else {
         return Err(Refusal::busy());
     };
-    let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
+    let lease = agreement::leased(sa, env.pad).map_err(Refusal::no_address)?;
+    let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot, lease };
     let agreed = agreement::agree(env.crypto, env.children, asker, only, payloads, true)?;
     agreement::place(env.children, env.slot, peer, env.now, &agreed);
     let accepted = accept(sa, env, path, payloads, &agreed, old);
@@ -252,6 +254,8 @@ fn send<C: IkeCrypto>(
     let spi = env.children.renew_spi(new, env.crypto).ok_or(Failure::CryptoRefused)?;
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
+    let within = agreement::within_lease(agreement::leased(sa, env.pad)?, config.remote);
+    let remote = within.as_deref().unwrap_or(config.remote);
     // What replaces an SA is for the same packets.
     let packet = child.packet.or_else(|| old.and_then(|old| env.children.by_id(old)?.packet));
     let (first_local, first_remote) = packet.unzip();
@@ -272,7 +276,7 @@ fn send<C: IkeCrypto>(
         message.ke_made(group.id(), group.offer_len(), |public| keys::offer(env.crypto, group, public, secret))?;
     }
     message.ts(PayloadType::TS_I, &first_of(first_local, config.local))?;
-    message.ts(PayloadType::TS_R, &first_of(first_remote, config.remote))?;
+    message.ts(PayloadType::TS_R, &first_of(first_remote, remote))?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
 
     if let Some(mut child) = env.children.get_mut(new) {
@@ -370,16 +374,13 @@ fn complete<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let child = env.children.get(request.new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
-    let (Some(answer), Some(nonce), Some(ts_i), Some(ts_r)) =
-        (&payloads.sa, &payloads.nonce, &payloads.ts_i, &payloads.ts_r)
-    else {
+    let (Some(answer), Some(nonce)) = (&payloads.sa, &payloads.nonce) else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };
     let chosen = proposal::check_asked(config.esp, answer, asked(request.group, request.narrow));
     let chosen = chosen.map_err(|_| Failure::AnswerNotOffered)?;
-    agreement::check_answer(ts_i, ts_r, &config)?;
-    let mode = agreement::check_mode(payloads, &config)?;
-    let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
+    let within = agreement::within_lease(sa.lease, config.remote);
+    let config = ChildConfig { remote: within.as_deref().unwrap_or(config.remote), ..config };
     let exchange = match (chosen.suite.group, request.group.zip(sa.ke.as_ref())) {
         (None, _) => None,
         (Some(chosen), Some((group, secret))) if chosen == group => {
@@ -391,12 +392,8 @@ fn complete<C: IkeCrypto>(
     };
     let nonces = agreement::Nonces { ni: &request.nonce, nr: nonce.as_slice() };
     let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
-    let mut child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
-    agreement::make_keys(env.crypto, ike, chosen.suite, exchange, &nonces, true, &mut child.untold)?;
-    let (suite, spi_out) = (chosen.suite, chosen.spi);
-    let terms = agreement::Terms { suite, mode, spi_out, local: &local, remote: &remote, ours: true };
-    agreement::come_up(&mut child, env.crypto, env.now, &config, terms, None);
-    Ok(())
+    let child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
+    agreement::take_answer((env.crypto, env.now), child, &config, payloads, &chosen, (ike, exchange, &nonces))
 }
 
 #[inline(never)]

@@ -163,9 +163,9 @@ fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId>
         _ => Failure::ClosedByPeer,
     };
     child.deleted(cause.clone(), env.now + env.settings.drain);
-    let heir = child.standing.heir();
+    let (ike, heir) = (child.ike, child.standing.heir());
     drop(child);
-    let heir = heir.map(|heir| env.children.last_heir(heir));
+    let heir = heir.map(|heir| env.children.last_heir(ike, heir));
     let heir = heir.filter(|heir| env.children.by_id(*heir).is_some());
     if heir.is_none() {
         succession::child_deleted(env.children, id, cause, env.now + env.settings.retry);

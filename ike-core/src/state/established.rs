@@ -49,7 +49,9 @@ pub(crate) fn on_message<C: IkeCrypto>(
     if !core::mem::replace(&mut established.confirmed, true) {
         env.children.confirm(env.slot);
     }
-    sa.follow(path);
+    if !(header.response && sa.window.has_own_path()) {
+        sa.follow(path);
+    }
     let rule = Rule::find(header.exchange, Direction::of(header), Stage::Established);
     let payloads = rule.ok_or(Refused::Malformed).and_then(|rule| Payloads::collect(first, inner, rule));
     if header.response {

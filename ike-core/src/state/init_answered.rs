@@ -125,6 +125,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
 pub(crate) fn on_answer<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
+    asked: Asked,
     answer: &Answer<'_>,
 ) -> Result<Effects, Discard> {
     let State::InitAnswered(answered) = &mut sa.state else { return Err(Discard::Unexpected) };
@@ -133,10 +134,16 @@ pub(crate) fn on_answer<C: IkeCrypto>(
     *until = (*until).max(env.now + env.settings.half_open_life);
     let no_room = |_| unauthenticated(Failure::NoRoom);
     let outcome = match *answer {
-        Answer::Verdict(true) => {
-            course.peer = Some(Authenticated::by_verdict());
-            course.ask(Asked::Proof, env.wall);
-            Ok(Effects::Nothing)
+        Answer::Verdict(true) => admit(sa, env, Authenticated::by_verdict()),
+        Answer::Lease(lease) => {
+            let peer = course.peer.take();
+            sa.lease = Some(lease);
+            prove_ours(sa, env, peer)
+        }
+        // It has no children then.
+        Answer::Refused if asked == Asked::Lease => {
+            let peer = course.peer.take();
+            prove_ours(sa, env, peer)
         }
         Answer::Proof(auth) => match course.peer.take() {
             Some(peer) => agree_as_kept(sa, env, &auth, peer),
@@ -160,6 +167,43 @@ pub(crate) fn on_answer<C: IkeCrypto>(
         }
     };
     conclude(sa, env, outcome)
+}
+
+/// The peer has proved who it is, in what is kept of it: asks for its addresses, where it is to have some, before anything is
+/// agreed on.
+fn admit<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, peer: Authenticated) -> Result<Effects, Refusal> {
+    if !sa.peer.is_some_and(|peer| env.pad.leases(peer)) {
+        return prove_ours(sa, env, Some(peer));
+    }
+    if let Some(course) = sa.course_mut() {
+        course.peer = Some(peer);
+        course.ask(Asked::Lease, env.wall);
+    }
+    Ok(Effects::Nothing)
+}
+
+/// Goes on with our proof, or asks for it.
+fn prove_ours<C: IkeCrypto>(
+    sa: &mut Sa<C>,
+    env: &mut Env<'_, '_, C>,
+    peer: Option<Authenticated>,
+) -> Result<Effects, Refusal> {
+    let gone = || unauthenticated(Failure::ClosedHere);
+    let peer = peer.ok_or_else(gone)?;
+    let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or_else(gone)?;
+    let key = sa.course().and_then(|course| course.key.as_ref()).map(Secret::as_slice);
+    let proof = match (connection.auth, key) {
+        (Authentication::Psk(key), _) | (Authentication::Eap, Some(key)) => prove(sa, env, key),
+        _ => {
+            if let Some(course) = sa.course_mut() {
+                course.peer = Some(peer);
+                course.ask(Asked::Proof, env.wall);
+            }
+            return Ok(Effects::Nothing);
+        }
+    };
+    let proof = proof.ok_or_else(|| unauthenticated(Failure::NoRoom))?;
+    agree_as_kept(sa, env, &proof.auth(), peer)
 }
 
 /// Says what a request was refused for, and ends the SA then.
@@ -246,12 +290,17 @@ fn authenticate<C: IkeCrypto>(
     let (peer, connection) = find_connection(env.pad, &sa.path, &keys.suite, &id_i, payloads.id_r.as_ref())
         .ok_or_else(|| unauthenticated(Failure::UnknownIdentity))?;
     sa.peer = Some(peer);
+    let leases = env.pad.leases(peer);
     let (prf, theirs) = (keys.suite.prf, answered.request_len);
     let asked = match (connection.auth, &payloads.auth) {
         (Authentication::Psk(key), Some(received)) => {
             let request = env.request.get(..theirs).unwrap_or_default();
             let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &keys.sk_pi };
             let peer = auth::verify(env.crypto, prf, key, &signed, received).ok_or_else(failed)?;
+            if leases {
+                answered.course.keep(env.request, theirs, whole).map_err(no_room)?;
+                return admit(sa, env, peer);
+            }
             let proof = prove(sa, env, key).ok_or_else(|| no_room(NoRoom))?;
             return agree(sa, env, payloads, &proof.auth(), peer);
         }
@@ -314,8 +363,7 @@ fn go_on<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, payloads: &Payl
             let signed = SignedOctets { message: &[request], nonce, id: kept.ok_or_else(failed)?, sk_p: &keys.sk_pi };
             let peer =
                 auth::verify(env.crypto, keys.suite.prf, key.as_slice(), &signed, received).ok_or_else(failed)?;
-            let proof = prove(sa, env, key.as_slice()).ok_or_else(|| unauthenticated(Failure::NoRoom))?;
-            agree_as_kept(sa, env, &proof.auth(), peer)
+            admit(sa, env, peer)
         }
         _ => Err(Refusal::of(Refused::Malformed)),
     }
@@ -378,8 +426,10 @@ fn agree_on<C: IkeCrypto>(
     let connection = env.pad.connection(peer).ok_or_else(gone)?;
     let id_i = payloads.id_i.ok_or_else(|| Refusal::of(Refused::Malformed))?;
     let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
-    let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot };
-    let agreed = agreement::agree(env.crypto, env.children, asker, None, payloads, false);
+    let agreed = agreement::leased(sa, env.pad).map_err(Refusal::no_address).and_then(|lease| {
+        let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot, lease };
+        agreement::agree(env.crypto, env.children, asker, None, payloads, false)
+    });
     let header = sa.response_header(ExchangeType::IKE_AUTH);
     let room = answered.course.room(env.response);
     let mut message = MessageWriter::protected(room, &header, keys.sender.layout()).map_err(no_room)?;

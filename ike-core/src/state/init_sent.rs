@@ -117,9 +117,7 @@ pub(crate) fn on_message<C: IkeCrypto>(
 /// are somebody's game.
 fn note<C: IkeCrypto>(sa: &mut Sa<C>, cause: Failure) {
     let State::InitSent(init) = &mut sa.state else { return };
-    if !init.noted.contains(&cause) && init.noted.push(cause.clone()).is_ok() {
-        sa.report.noted = Some(cause);
-    }
+    sa.report.noted |= !init.noted.contains(&cause) && init.noted.push(cause).is_ok();
 }
 
 /// The request is to be asked again, with another cookie or group. Whatever answers it as it was before may still be on
@@ -181,6 +179,10 @@ fn take_cookie<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, cookie: &
 }
 
 /// INVALID_KE_PAYLOAD: the responder wants another group of those we offered (RFC 7296 §1.3, §2.7).
+///
+/// Who forges that makes us deaf for the answer to the request as it was. To understand it the secret would have to be kept, and
+/// also that whole request, which AUTH covers, so each handshake would need room for three messages; and all that it costs is
+/// time: the responder has the other group, too, or asks for the first one again.
 #[inline(never)]
 fn take_group<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, error: &Notify<'_>) -> Result<(), Doubt> {
     let connection = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::ClosedHere)?;

@@ -106,8 +106,8 @@ fn accept<C: IkeCrypto>(
     let (State::Established(old), State::Established(new)) = (&mut sa.state, &mut new.state) else {
         return Ok(Effects::Nothing);
     };
-    let orphan_at = env.now + env.settings.orphan;
-    Ok(succession::ike_rekeyed_by_peer(old, new, (this, made), lowest(peer_nonce, &nonce), orphan_at))
+    let until = (env.now + env.settings.orphan, env.now + env.settings.undecided());
+    Ok(succession::ike_rekeyed_by_peer(old, new, (this, made), lowest(peer_nonce, &nonce), until))
 }
 
 /// Rekeys.

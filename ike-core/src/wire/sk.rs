@@ -266,17 +266,23 @@ impl<C: IkeCrypto> SkReceiver<C> {
     }
 
     /// Verifies and decrypts the SK payload that ends `message`, in place, and returns the type of its first inner payload
-    /// and the inner payloads. Payloads before SK are authenticated, but nothing may come from them: they are skipped.
+    /// and the inner payloads. Payloads before SK are authenticated, but nothing may come from them: they are skipped, unless
+    /// the sender says that it must not be so of one that is unknown (RFC 7296 §2.5).
     ///
     /// # Errors
-    /// [`Discard::Malformed`] when there is no SK payload or its length is none that it can have, [`Discard::BadIcv`], and
+    /// [`Discard::Malformed`] when there is no SK payload, its length is none that it can have, or an unknown critical payload
+    /// stands before it, [`Discard::BadIcv`], and
     /// [`Discard::BadPadding`]; after the last two `message` is unspecified.
     pub fn open<'m>(&self, crypto: &mut C, message: &'m mut [u8]) -> Result<(PayloadType, &'m [u8]), Discard> {
         let header = Header::parse(message)?;
         let (_, body) = message.split_at_checked(Header::LEN).ok_or(Malformed)?;
         let mut last = None;
         for payload in Chain::new(header.next, body) {
-            last = Some(payload?);
+            let payload = payload?;
+            if payload.critical && !payload.kind.is_known() {
+                return Err(Discard::Malformed);
+            }
+            last = Some(payload);
         }
         let sk = last.filter(|last| last.kind == PayloadType::SK).ok_or(Malformed)?;
         let (first_inner, sk_len) = (sk.next, sk.body.len());
@@ -502,6 +508,25 @@ mod tests {
                 let inner = (text_len - 1).checked_sub(usize::from(pad_len));
                 assert_eq!(opened, inner.ok_or(Discard::BadPadding));
             }
+        }
+    }
+
+    #[test]
+    fn what_stands_before_the_sk_payload_is_skipped_unless_it_is_unknown_and_critical() {
+        for (kind, critical, opens) in [(200, false, true), (200, true, false), (43, false, true), (43, true, true)] {
+            let mut message = HEADER.to_octets().to_vec();
+            message[16] = kind;
+            message.extend([46, if critical { 0x80 } else { 0 }, 0, 4]);
+            message.extend([42, 0, 0, 4 + 8 + 1 + 16]);
+            message.extend([0; 7]);
+            message.extend([7, 0]);
+            message.extend([0; 16]);
+            message[27] = u8::try_from(message.len()).unwrap();
+            let (aad, rest) = message.split_at_mut(36);
+            let key = engine().aead_key(AeadAlg::Aes128Gcm16, &SK_E[..16]).unwrap();
+            engine().seal(&key, b"salt\0\0\0\0\0\0\0\x07", aad, &mut rest[8..]);
+            let opened = receiver().open(&mut engine(), &mut message).map(|(first, _)| first);
+            assert_eq!(opened, if opens { Ok(PayloadType(42)) } else { Err(Discard::Malformed) }, "{kind} {critical}");
         }
     }
 

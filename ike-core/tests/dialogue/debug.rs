@@ -14,8 +14,9 @@ use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::sa::Mode;
 
+use crate::engine::Engine;
 use crate::hostile::peer::{Scripted, path_of};
-use crate::network::{CHILD, Engine, PEER, Seed, fqdn};
+use crate::network::{CHILD, PEER, Seed, fqdn};
 
 /// Octets that come up in nothing else here, in hexadecimal or decimal: "c7", "199".
 const KEY: [u8; 36] = [0xc7; 36];

@@ -13,6 +13,7 @@ use crate::network::{CHILD, Host, pair};
 mod agreed;
 mod answers;
 mod contact;
+mod heirs;
 mod refusals;
 mod rekeys;
 mod slots;

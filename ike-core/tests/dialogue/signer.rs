@@ -1,10 +1,11 @@
 //! Whoever holds the keys of a host, and takes its time: signatures that are hashes, and an EAP method of any length.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use ike_core::auth::ask::{Answer, Question, Signed};
+use ike_core::auth::ask::{Answer, Lease, Question, Signed};
 use ike_core::clock::UnixTime;
 use ike_core::event::WaitId;
 use ike_core::registry::AuthMethod;
@@ -25,6 +26,8 @@ pub(crate) fn signature(name: &[u8], signed: &Signed<'_>) -> Vec<u8> {
 pub(crate) enum Said {
     Proof(Vec<u8>),
     Verdict(bool),
+    /// `None`: no address is free.
+    Lease(Option<Lease>),
     Eap(Vec<u8>),
     Done(Vec<u8>, Vec<u8>),
 }
@@ -34,6 +37,7 @@ impl Said {
         match self {
             Self::Proof(data) => Answer::Proof(Auth { method: AuthMethod::SIGNATURE, data }),
             Self::Verdict(verdict) => Answer::Verdict(*verdict),
+            Self::Lease(lease) => lease.map_or(Answer::Refused, Answer::Lease),
             Self::Eap(message) => Answer::Eap(message),
             Self::Done(last, key) => Answer::EapDone { last, key },
         }
@@ -59,11 +63,28 @@ pub(crate) struct Signer {
     pub(crate) instead: Option<&'static str>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) asked: usize,
+    /// The addresses 10.1.0.1 and up that may be leased, the next one last, and those that are.
+    pub(crate) free: Vec<u8>,
+    pub(crate) leased: BTreeSet<Lease>,
+}
+
+/// What is leased with this number.
+pub(crate) fn lease(number: u8) -> Lease {
+    Lease { v4: Some([10, 1, 0, number].into()), v6: None }
 }
 
 impl Default for Signer {
     fn default() -> Self {
-        Self { delay: Some(Duration::ZERO), rounds: 3, msk: MSK, instead: None, pending: vec![], asked: 0 }
+        Self {
+            delay: Some(Duration::ZERO),
+            rounds: 3,
+            msk: MSK,
+            instead: None,
+            pending: vec![],
+            asked: 0,
+            free: (1..=50).rev().collect(),
+            leased: BTreeSet::new(),
+        }
     }
 }
 
@@ -75,6 +96,10 @@ impl Signer {
             Question::Verdict(claim) => {
                 assert_eq!(claim.certs().count(), 0);
                 Said::Verdict(claim.auth.data == signature(claim.id.data, &claim.signed))
+            }
+            Question::Lease { id } => {
+                assert!(!id.data.is_empty());
+                Said::Lease(self.free.pop().map(lease))
             }
             Question::Eap { received: None } => Said::Eap(vec![1, 1, 0, 5, 1]),
             // As the client.
@@ -100,6 +125,22 @@ impl Signer {
 
     pub(crate) fn due(&self) -> Option<Instant> {
         self.pending.iter().filter_map(|pending| pending.at).min()
+    }
+
+    /// The endpoint took this answer, or not.
+    pub(crate) fn answered(&mut self, said: &Said, taken: bool) {
+        if let Said::Lease(Some(lease)) = said {
+            match taken {
+                true => assert!(self.leased.insert(*lease)),
+                false => self.free.extend(lease.v4.map(|address| address.octets()[3])),
+            }
+        }
+    }
+
+    /// The endpoint gives this back.
+    pub(crate) fn take_back(&mut self, lease: Lease) {
+        assert!(self.leased.remove(&lease), "{lease:?} was not leased");
+        self.free.extend(lease.v4.map(|address| address.octets()[3]));
     }
 
     /// What is to be answered by now.

@@ -15,12 +15,12 @@ use crate::registry::PayloadType;
 use crate::room::{MARKER_LEN, Pair};
 use crate::sa::{Established, First, Heir, Request, Sa, Standing, State};
 use crate::timers::{Patience, When};
+use crate::window::Message;
 use crate::wire::chain::Chain;
 use crate::wire::delete::Delete;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
 use crate::wire::sa::Sa as Proposals;
-use crate::wire::writer::Written;
 
 use super::toy::Toy;
 use crate::pad::Pad;
@@ -177,10 +177,10 @@ impl Canon {
         }
     }
 
-    fn written(&mut self, buffer: &[u8], message: Option<Written>) {
+    fn written(&mut self, buffer: &[u8], message: Option<Message>) {
         match message {
             None => self.word(u64::MAX),
-            Some(message) => self.message(&buffer[MARKER_LEN..][..message.len]),
+            Some(message) => self.message(&buffer[MARKER_LEN..][..message.datagrams.len()]),
         }
     }
 
@@ -218,7 +218,7 @@ impl Canon {
         match window.outstanding() {
             None => self.word(u64::MAX),
             Some(outstanding) => {
-                self.word(outstanding.id);
+                self.word(window.requested());
                 self.size(outstanding.repetitions as usize);
                 self.ahead(Some(outstanding.due));
                 self.written(request, Some(outstanding.message));

@@ -20,7 +20,8 @@ use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use crate::network::{Engine, Host, PEER, Seed, fqdn, pair, selectors};
+use crate::engine::Engine;
+use crate::network::{Host, PEER, Seed, fqdn, pair, selectors};
 use crate::signer::signature;
 
 pub(crate) const NOW: Instant = Instant::from_millis(1_000_000);

@@ -4,7 +4,7 @@
 
 use core::net::IpAddr;
 
-use ike_core::auth::ask::{Answer, Question};
+use ike_core::auth::ask::{Answer, Lease, Question};
 use ike_core::child::ChildSlot;
 use ike_core::clock::{Now, UnixTime};
 use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
@@ -90,11 +90,16 @@ fn now() -> Now {
 }
 
 fn answer() -> Answer<'static> {
-    match below(5) {
+    let lease = || Lease {
+        v4: (any() == 0).then(|| (any() as u32).into()),
+        v6: (any() == 0).then(|| u128::from(any()).into()),
+    };
+    match below(6) {
         0 => Answer::signature(octets()),
         1 => Answer::Verdict(any() == 0),
         2 => Answer::Eap(octets()),
         3 => Answer::EapDone { last: octets(), key: octets() },
+        4 => Answer::Lease(lease()),
         _ => Answer::Refused,
     }
 }
@@ -103,6 +108,7 @@ fn on_ike(endpoint: &mut Endpoint<'_, AnyEngine, Config<'_>>, sa: IkeId, step: u
     match step {
         7 => *child = endpoint.create_child(instant(), sa, ChildConfigId(any() as u32)).ok(),
         8 => keep(u64::from(endpoint.rekey_ike(instant(), sa).is_ok())),
+        14 => keep(u64::from(endpoint.probe(instant(), sa, path()).is_ok())),
         _ => keep(u64::from(endpoint.close(instant(), sa).is_ok())),
     }
 }
@@ -160,6 +166,10 @@ impl Pad for Config<'_> {
 
     fn candidate(&self, _: IpAddr, _: IpAddr, _: Option<PeerId>) -> Option<PeerId> {
         (any() == 0).then(|| PeerId(any() as u32))
+    }
+
+    fn leases(&self, _: PeerId) -> bool {
+        any() == 0
     }
 }
 
