@@ -102,5 +102,5 @@ fn f_71_a_narrowed_child_says_in_status_what_all_its_sas_carry_and_tells_no_reke
     world.exchange();
     let parts = parts!(world.left);
     let cause = world.left.gateway.status(parts).next().unwrap().children[0].cause.clone().unwrap();
-    assert!(cause.text.ends_with("to 10.1.0.0/16 == 10.2.0.0/24"), "{cause}");
+    assert!(cause.text.ends_with(": 10.1.0.0/16 == 10.2.0.0/24"), "{cause}");
 }
