@@ -381,9 +381,12 @@ impl Daemon {
         }
     }
 
-    /// What SAs have to tell, as much as a turn takes.
+    /// What SAs have to tell, as much as a turn takes, and which are wanted.
     fn hear_sas(&mut self) {
         self.plane.listens();
+        for (policy, packet) in self.plane.wanted() {
+            self.acquire(Instant::now(), policy, packet);
+        }
         let now = self.clock.now();
         for _ in 0..TURN {
             let Some(event) = self.engines.poll_event() else { return };

@@ -36,8 +36,11 @@ impl Inbox {
 }
 
 impl Listener for Inbox {
-    fn offer(&self, news: News) -> bool {
-        !matches!(self.0.try_send(Input::News(news)), Err(TrySendError::Full(_)))
+    fn offer(&self, news: News) -> Option<News> {
+        match self.0.try_send(Input::News(news)) {
+            Err(TrySendError::Full(Input::News(news))) => Some(news),
+            _ => None, // or the daemon ends
+        }
     }
 
     fn tell(&self, news: News) {
