@@ -48,11 +48,11 @@ use tracing::{info, warn};
 
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};
-use counters::Tally;
+pub(crate) use counters::Tally;
 pub(crate) use guard::{COPY, State as GuardState, is_table_of_ours, tables_of_all};
 use guard::{Guard, Report};
-pub(crate) use health::Health;
-use health::{Problem, Round, Standing, Told};
+pub(crate) use health::View;
+use health::{Health, Problem, Round, Standing, Told};
 use keeper::Keeper;
 pub(crate) use kernel::has_ipv6;
 use kernel::{Added, Steps};
@@ -62,7 +62,8 @@ use net::Net;
 pub(crate) use net::{is_beyond_links, prefixes};
 use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT, is_claimed};
-use plan::{Intent, Plan, Seen};
+pub(crate) use plan::Intent;
+use plan::{Plan, Seen};
 use retry::Retry;
 use watch::Touched;
 
@@ -151,7 +152,7 @@ impl Boundary {
         let mut boundary = Self { copy_ended, sockets, ..Self::new(owner, tun, dropped, guard)? };
         boundary.undo.arm(&mut boundary.netlink)?;
         let before = kernel::kept(&mut boundary.netlink)?;
-        boundary.follow(config);
+        boundary.follow(Intent::of(config));
         boundary.wait_for_guard();
         boundary.followed().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         let ranges = |(net, left): (Net, Vec<Net>)| (net.range(), left.into_iter().map(Net::range).collect());
@@ -201,8 +202,8 @@ impl Boundary {
     }
 
     /// Begins to follow a configuration. All or nothing: when the kernel refuses it, it is told the one before again.
-    pub(crate) fn follow(&mut self, config: &Config) {
-        let before = std::mem::replace(&mut self.intent, Intent::of(config));
+    pub(crate) fn follow(&mut self, intent: Intent) {
+        let before = std::mem::replace(&mut self.intent, intent);
         if !self.is_undecided() {
             self.change = Change::Undecided(before);
         }
@@ -220,12 +221,14 @@ impl Boundary {
         }
     }
 
-    /// It has not happened, if nobody knows yet what becomes of it: what the one before asked for is made so again.
-    pub(crate) fn give_up(&mut self) {
-        if let Change::Undecided(before) = std::mem::replace(&mut self.change, Change::Settled) {
+    /// It has not happened, if nobody knows yet what becomes of it (`true`): what the one before asked for is made so again.
+    pub(crate) fn give_up(&mut self) -> bool {
+        let undecided = self.is_undecided();
+        if undecided && let Change::Undecided(before) = std::mem::replace(&mut self.change, Change::Settled) {
             self.intent = before;
             self.apply(Touched::default(), false);
         }
+        undecided
     }
 
     fn is_undecided(&self) -> bool {
@@ -277,9 +280,14 @@ impl Boundary {
         }
     }
 
-    /// How it stands.
-    pub(crate) fn health(&self) -> &Health {
-        &self.health
+    /// How it stands, for whoever shows it.
+    pub(crate) fn view(&self) -> View {
+        View {
+            health: self.health.clone(),
+            spared: self.last.spared.keys().map(ToString::to_string).collect(),
+            astray: self.last.astray.iter().cloned().collect(),
+            left_to_routes: self.intent.left_to_routes.clone(),
+        }
     }
 
     /// What our device is called now, if it is there.
@@ -287,24 +295,9 @@ impl Boundary {
         self.seen.device.as_deref()
     }
 
-    /// Attached networks that stay reachable in clear although a remote network covers them.
-    pub(crate) fn spared(&self) -> Vec<String> {
-        self.last.spared.keys().map(ToString::to_string).collect()
-    }
-
-    /// Networks on our side, or the rest of some, that are led outside where nothing says that they lie.
-    pub(crate) fn astray(&self) -> Vec<String> {
-        self.last.astray.iter().cloned().collect()
-    }
-
-    /// The children of which the operator's routes decide what goes to the peer: `cloud/net`.
-    pub(crate) fn left_to_routes(&self) -> &[String] {
-        &self.intent.left_to_routes
-    }
-
-    /// What the guard dropped: in, in by a discard policy, out, out by a discard policy.
-    pub(crate) fn dropped(&self) -> [u64; 4] {
-        self.dropped.dropped()
+    /// What the guard dropped, for whoever looks.
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.dropped)
     }
 
     /// Everything is looked at once more before the end, the guard too: there will be no other turn for it.

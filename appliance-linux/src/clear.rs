@@ -97,6 +97,13 @@ impl ClearSockets {
         Ok(Self { v4, v6, circles })
     }
 
+    /// Sockets that anybody may have, and that take no whole packet.
+    #[cfg(test)]
+    pub(crate) fn of_anybody() -> io::Result<Self> {
+        let circles = Mutex::new(Circles { netlink: Netlink::open()?, known: BTreeMap::new() });
+        Ok(Self { v4: Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), None)?, v6: None, circles })
+    }
+
     /// Sends a whole IP packet that came out of `device` on, its hop limit lowered as by a router. The kernel makes the checksum
     /// of IPv4.
     ///

@@ -18,6 +18,7 @@ const KEY_FILE: u64 = 4096;
 const CONFIG_FILE: u64 = 4 << 20;
 
 /// A configuration, and what was noticed about it.
+#[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// One line each: `file:line:column: warning: …`.

@@ -3,12 +3,14 @@
 //! The control thread owns IKE and everything that changes; it waits at its inbox for messages, packets in want of an SA,
 //! commands and signals. The data plane's threads run beside it and never wait for it.
 
+mod accounts;
 mod commands;
 mod places;
 mod reload;
 mod show;
 mod status;
 mod tell;
+mod told;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -19,7 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use gateway_core::config::{Config, LogLevel};
-use gateway_core::gateway::{Gateway, Locate, Parts};
+use gateway_core::gateway::{Gateway, Parts};
 use gateway_core::peers::Peers;
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{self, Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER_SA, SaState, Storage};
@@ -30,7 +32,7 @@ use ipsec_core::spd::PolicyId;
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, enabled, error, info, warn};
 
-use crate::boundary::watch::Touched;
+use crate::ask::{Question, Trouble, trouble};
 use crate::boundary::{Owner, TAKEN, TAKEN_HINT};
 use crate::capacity::{Capacity, Need, SPARE_IKE_SAS};
 use crate::clock::Clock;
@@ -40,17 +42,16 @@ use crate::control::server::Server;
 use crate::control::waiting::Waiting;
 use crate::early::Early;
 use crate::inbox::{Inbox, Input};
-use crate::ledger::Ledger;
 use crate::logging::{self, Throttle};
-use crate::machine::{Machine, Trouble, trouble};
+use crate::machine::{self, Host, Machine};
 use crate::pending::Pending;
 use crate::plane::{Engines, News, Plane};
 use crate::provider;
-use crate::resolve::Resolver;
 use crate::signals::{self, Stops, Wish};
 use crate::story;
 use crate::tun::CLONE_DEVICE;
 use crate::{doctor, notify};
+use accounts::Books;
 use reload::Reload;
 use status::Published;
 
@@ -107,7 +108,7 @@ pub(crate) fn run(path: &Path, control: Option<PathBuf>, state: Option<PathBuf>,
         |all: OsString| all.as_bytes().split(|octet| *octet == b':').next().map(|path| OsStr::from_bytes(path).into());
     let state = state.or_else(|| std::env::var_os("STATE_DIRECTORY").and_then(first));
     match Daemon::start(path, &control, state.as_deref(), config, level) {
-        Ok((daemon, inputs)) => daemon.serve(&inputs),
+        Ok((daemon, inputs)) => daemon.serve(inputs),
         Err(trouble) => {
             error!("{trouble}");
             Ended::Failed
@@ -127,7 +128,6 @@ pub(crate) fn filter(level: LogLevel) -> LevelFilter {
 
 /// The control thread's state.
 pub(crate) struct Daemon {
-    pub(crate) path: PathBuf,
     pub(crate) level: logging::Level,
     pub(crate) clock: Clock,
     /// Asks for the end. There is no sender of the inbox here: this thread would wait for itself.
@@ -141,12 +141,9 @@ pub(crate) struct Daemon {
     pub(crate) gateway: Gateway,
     pending: Pending,
     early: Early,
-    resolver: Resolver<Locate>,
     pub(crate) waiting: Waiting,
-    /// A configuration that the boundary is being told of.
+    /// A configuration that is being read, or that the boundary is being told of.
     reload: Option<Reload>,
-    /// What the kernel has told of since it was looked at.
-    touched: Touched,
     /// Log lines about messages that came in, those that answer them, and those that could not be sent: strangers decide how
     /// many there are.
     received: Throttle,
@@ -157,7 +154,7 @@ pub(crate) struct Daemon {
     /// Who wants to hear what happens.
     events: Events,
     /// What went through, over restarts.
-    ledger: Ledger,
+    books: Books,
     /// What was shown last.
     published: Published,
 }
@@ -180,9 +177,9 @@ impl Daemon {
         let inbox = Inbox(sender);
         let to_inbox = inbox.clone();
         let stops = signals::start(move |wish| to_inbox.send(Input::Wish(wish)))
-            .map_err(|error| Trouble { text: format!("signals cannot be taken: {error}"), hint: String::new() })?;
+            .map_err(|error| Trouble::without_hint(format!("signals cannot be taken: {error}")))?;
 
-        let capacity = Need::of(&config).capacity().map_err(|text| Trouble { text, hint: String::new() })?;
+        let capacity = Need::of(&config).capacity().map_err(Trouble::without_hint)?;
         let found = doctor::forwarding(&config).into_iter().chain(doctor::without_ipv6(&config));
         for line in found.filter(|finding| finding.grade > doctor::Grade::Note) {
             warn!("{}; {}", line.text, line.fix);
@@ -197,56 +194,66 @@ impl Daemon {
             let hint = "control = \"…\" under [gateway], or --control, names the socket".to_owned();
             Trouble { text: format!("the control socket {} cannot be made: {error}", control.display()), hint }
         })?;
-        let machine = Machine::start(owner, &config, clock, &capacity, &inbox)?;
-        let plane = Arc::clone(machine.plane());
-        let early = Early::new(plane.early());
+        let made = Host::start(machine::Parts {
+            owner,
+            config: &config,
+            path,
+            state,
+            clock,
+            capacity: &capacity,
+            inbox: &inbox,
+        });
+        let mut daemon = Self::new(config, capacity, clock, level, stops, made?)?;
+        (daemon.server, daemon.events) = (Some(server), events);
+        // Rules before packets: the device is there, and what waits at it would fit none.
+        let (gateway, mut parts) = daemon.lend();
+        if let Err(cause) = gateway.start(clock.now(), &mut parts) {
+            error!("{cause}");
+        }
+        let started = daemon.plane.start(&inbox);
+        started.map_err(|error| Trouble::without_hint(format!("no threads to be had: {error}")))?;
+        daemon.machine.ask(Question::Keep);
+        Ok((daemon, inputs))
+    }
+
+    /// A daemon for whom nothing has begun.
+    fn new(
+        config: Config,
+        capacity: Capacity,
+        clock: Clock,
+        level: logging::Level,
+        stops: Stops,
+        (machine, plane): (Machine, Arc<Plane>),
+    ) -> Result<Self, Trouble> {
         let settings = endpoint::Settings {
             cookie_threshold: usize::from(config.gateway.cookie_threshold),
             half_open_limit: SPARE_IKE_SAS / 2,
             ..endpoint::Settings::default()
         };
-        let (mut gateway, peers) = Gateway::new(config);
-        let (ledger, before) = Ledger::open(state);
-        gateway.bring_forward(before);
-        let mut engines = plane.engines();
-        let mut endpoint = endpoint_for(&capacity, peers, settings)?;
-        // Rules before packets: the device is there, and what waits at it would fit none.
-        let mut parts = Parts { endpoint: &mut endpoint, plane: &mut engines };
-        if let Err(cause) = gateway.start(clock.now(), &mut parts) {
-            error!("{cause}");
-        }
-        let to_inbox = inbox.clone();
-        let tell = move |question, result| to_inbox.send(Input::Resolved { question, result });
-        let threads = plane.start(&inbox).and_then(|()| Resolver::start(tell));
-        let resolver =
-            threads.map_err(|error| Trouble { text: format!("no threads to be had: {error}"), hint: String::new() })?;
-        let mut daemon = Self {
-            path: path.to_owned(),
+        let (gateway, peers) = Gateway::new(config);
+        let endpoint = endpoint_for(&capacity, peers, settings)?;
+        Ok(Self {
             level,
             clock,
             stops,
             machine,
             capacity,
-            plane,
-            engines,
+            engines: plane.engines(),
             endpoint,
             gateway,
             pending: Pending::default(),
-            early,
-            resolver,
+            early: Early::new(plane.early()),
+            plane,
             waiting: Waiting::default(),
             reload: None,
-            touched: Touched::default(),
             received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             sent: Throttle::new(200, Duration::from_secs(10), Instant::now()),
             unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
-            server: Some(server),
-            events,
-            ledger,
+            server: None,
+            events: Events::default(),
+            books: Books::default(),
             published: Published::default(),
-        };
-        daemon.machine.keep();
-        Ok((daemon, inputs))
+        })
     }
 
     /// The gateway, and what it works on.
@@ -255,7 +262,10 @@ impl Daemon {
     }
 
     /// Serves the inbox until the daemon is asked to end.
-    fn serve(mut self, inputs: &Receiver<Input>) -> Ended {
+    fn serve(mut self, inputs: Receiver<Input>) -> Ended {
+        if let Err(ended) = self.open_books(&inputs) {
+            return ended;
+        }
         info!(version = env!("CARGO_PKG_VERSION"), "portcullis runs");
         notify::notify("READY=1");
         let ended = loop {
@@ -282,7 +292,7 @@ impl Daemon {
                     let goes_on = move || stops.count() == 0 && begun.elapsed() < TURN_TIME;
                     let more = std::iter::from_fn(|| goes_on().then(|| inputs.try_recv().ok()).flatten()).take(TURN);
                     let mut all = std::iter::once(first).chain(more);
-                    if let Some(ended) = all.find_map(|input| self.take(input)).or_else(|| self.follow_kernel()) {
+                    if let Some(ended) = all.find_map(|input| self.take(input)) {
                         break ended;
                     }
                 }
@@ -290,13 +300,13 @@ impl Daemon {
                 Err(RecvTimeoutError::Disconnected) => break Ended::Failed,
             }
         };
-        self.give_up_reload(); // it says READY yet
+        self.give_up_reload(&inputs); // it says READY yet
         notify::notify("STOPPING=1");
-        self.say_farewell(inputs);
+        self.say_farewell(&inputs);
         self.server = None;
-        let accounts = self.gateway.accounts(&self.engines);
-        self.machine.stop();
-        self.ledger.close(accounts); // waits for the disk
+        self.close_books(&inputs);
+        drop(inputs); // nobody waits for room in it
+        drop(self); // the machine has a last look at the boundary
         info!("portcullis ends");
         ended
     }
@@ -316,7 +326,8 @@ impl Daemon {
         let due = self.due();
         let core = due.map(|due| due.since(now));
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        let waits = [self.waiting.deadline(), self.pending.deadline(), self.machine.deadline(), self.ledger.due()];
+        let reload = self.reload.as_ref().and_then(Reload::deadline);
+        let waits = [self.waiting.deadline(), self.pending.deadline(), self.books.due(), reload];
         let sweep = (!self.early.is_empty()).then_some(SWEEP);
         waits.map(|at| at.map(until)).into_iter().chain([core, sweep]).flatten().min().unwrap_or(DOZE).min(DOZE)
     }
@@ -328,26 +339,7 @@ impl Daemon {
             Input::Call(call) => self.answer(call),
             Input::Wish(Wish::Stop) => {} // woke us; it is counted
             Input::Wish(Wish::Reload) => self.reload(None),
-            Input::Resolved { question, result } => self.found(&question, result),
-            Input::Touched(touched) => self.touched.add(touched),
-            Input::Guarded => {} // woke us
-        }
-        None
-    }
-
-    /// Looks at what the kernel told of, once for all that it told meanwhile: what we change ourselves it tells too, and of
-    /// thousands of routes again and again. `Some` when that ends the daemon.
-    fn follow_kernel(&mut self) -> Option<Ended> {
-        let touched = std::mem::take(&mut self.touched);
-        if !touched.any() {
-            return None;
-        }
-        if let Err(error) = self.machine.reconcile(touched) {
-            error!("the TUN device failed: {error}");
-            return Some(Ended::Failed);
-        }
-        if touched.addresses {
-            self.readdress();
+            Input::Told(answer) => return self.told(answer),
         }
         None
     }
@@ -389,9 +381,12 @@ impl Daemon {
         }
     }
 
-    /// What SAs have to tell, as much as a turn takes.
+    /// What SAs have to tell, as much as a turn takes, and which are wanted.
     fn hear_sas(&mut self) {
         self.plane.listens();
+        for (policy, packet) in self.plane.wanted() {
+            self.acquire(Instant::now(), policy, packet);
+        }
         let now = self.clock.now();
         for _ in 0..TURN {
             let Some(event) = self.engines.poll_event() else { return };
@@ -436,18 +431,11 @@ impl Daemon {
         (0..packets).for_each(|_| engine.count(Discard::OutNoSa));
     }
 
-    /// Does what is due: the boundary, timers, messages to send, places to find, news to tell, packets to resume, commands to answer.
+    /// Does what is due: accounts, timers, messages to send, places to find, news to tell, packets to resume, commands to answer.
     fn settle(&mut self) {
         self.resume_early();
-        if self.machine.try_again() {
-            self.readdress();
-        }
-        if let Some(outcome) = self.machine.routed() {
-            self.finish_reload(outcome);
-        }
-        if self.ledger.due().is_some_and(|due| due <= Instant::now()) {
-            self.ledger.keep(Instant::now(), self.gateway.accounts(&self.engines));
-        }
+        self.keep_books();
+        self.expire_reload();
         let now = self.clock.now();
         if self.due().is_some_and(|due| due <= now) {
             // Rekeys begin here with a key exchange, and packets go on meanwhile.
@@ -458,7 +446,7 @@ impl Daemon {
         loop {
             self.transmit();
             if let Some(question) = self.gateway.poll_locate() {
-                self.locate(question);
+                self.machine.ask(Question::Locate(question));
             } else if let Some(report) = self.gateway.poll_report() {
                 self.tell(&report);
             } else if let Some(ended) = self.gateway.poll_ended() {
@@ -491,16 +479,17 @@ impl Daemon {
                 }
             }
             let sent = self.plane.send(path, 0, transmit.datagram).map_err(|error| self.machine.why_not_sent(&error));
+            let Some(ike) = ike else {
+                if let Err(unsent) = &sent {
+                    self.tell_unsent(None, path, &unsent.why);
+                }
+                continue;
+            };
             // For a call alone the kernel is asked where it went: what strangers send us costs no question.
-            let view = ike.filter(|_| sent.is_ok()).and_then(|ike| self.endpoint.ike_sa(ike));
-            let calls = view.is_some_and(|view| view.state == SaState::Connecting && view.waiting.is_some());
-            let astray = if calls { self.machine.comes_back(path.local.ip(), path.remote.ip()) } else { None };
-            let sent = astray.map_or(sent, Err);
-            if let Err(unsent) = &sent {
-                self.tell_unsent(ike, path, &unsent.why);
-            }
-            if let Some(ike) = ike {
-                self.gateway.sent(ike, sent, &self.endpoint);
+            let view = self.endpoint.ike_sa(ike).filter(|_| sent.is_ok());
+            match view.is_some_and(|view| view.state == SaState::Connecting && view.waiting.is_some()) {
+                true => self.machine.ask(Question::Sent { ike, path }),
+                false => self.sent(ike, path, sent),
             }
         }
     }
@@ -539,12 +528,10 @@ impl Daemon {
             match inputs.recv_timeout(left.min(self.patience())) {
                 // Nothing new begins any more; answers to our Deletes are what we wait for.
                 Ok(Input::News(news @ News::Ike { .. })) => drop(self.take(Input::News(news))),
-                // The end leaves the boundary closed, whoever opened it meanwhile.
-                Ok(Input::Touched(touched)) => self.touched.add(touched),
+                Ok(Input::Told(answer)) => drop(self.told(answer)),
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            let _ = self.follow_kernel(); // it ends
         }
     }
 }

@@ -1,11 +1,8 @@
 //! The control thread's inbox: everything that comes to it, in the order in which it came.
 
-use std::net::IpAddr;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use gateway_core::gateway::Locate;
-
-use crate::boundary::watch::Touched;
+use crate::ask::Answer;
 use crate::control::server::Call;
 use crate::plane::{Listener, News};
 use crate::signals::Wish;
@@ -18,12 +15,8 @@ pub(crate) enum Input {
     Call(Call),
     /// From a signal.
     Wish(Wish),
-    /// From the resolver: the addresses of a name.
-    Resolved { question: Locate, result: Result<Vec<IpAddr>, String> },
-    /// From the kernel: something of the boundary, or interfaces and addresses, may have changed.
-    Touched(Touched),
-    /// From the thread that runs nft: it is done with something.
-    Guarded,
+    /// From the machine.
+    Told(Answer),
 }
 
 /// Where others put what is for the control thread.
@@ -43,8 +36,11 @@ impl Inbox {
 }
 
 impl Listener for Inbox {
-    fn offer(&self, news: News) -> bool {
-        !matches!(self.0.try_send(Input::News(news)), Err(TrySendError::Full(_)))
+    fn offer(&self, news: News) -> Option<News> {
+        match self.0.try_send(Input::News(news)) {
+            Err(TrySendError::Full(Input::News(news))) => Some(news),
+            _ => None, // or the daemon ends
+        }
     }
 
     fn tell(&self, news: News) {

@@ -1,24 +1,19 @@
 //! What went on each account, over restarts: a file with a JSON object a line, in the directory that systemd or the command
 //! line gives us for what is to last. No key stands in it; an address does where somebody is known by it.
 //!
-//! A thread of its own writes it, as a disk may take long: all of it beside the old one, which it then takes the place of.
+//! A thread of its own reads and writes it, as a disk may take long: all of it beside the old one, which it then takes the
+//! place of.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use gateway_core::gateway::{Account, Accounts, Totals};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
-
-/// How often it is written what changed: who kills the daemon loses so much.
-const PERIOD: Duration = Duration::from_secs(10);
-/// How long the end waits for the disk.
-const LAST: Duration = Duration::from_secs(5);
 
 const FILE: &str = "accounts.jsonl";
 /// What is being written, and what could not be read.
@@ -59,100 +54,69 @@ impl Entry {
     }
 }
 
-/// Keeps the file, if there is a place for it.
-pub(crate) struct Ledger(Option<Keeper>);
-
-struct Keeper {
-    orders: Sender<Accounts>,
-    /// An answer for each order.
-    done: Receiver<()>,
-    ordered: usize,
-    due: Instant,
+/// What the thread says.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// What an earlier run kept; none: there is no place to keep anything. First of all, once.
+    Before(Option<Vec<(Account, Totals)>>),
+    /// An order is done, or could not be; the log says which.
+    Kept,
 }
+
+/// The thread that keeps the file; it ends with this, when the disk lets it.
+pub(crate) struct Ledger(Sender<Accounts>);
 
 impl Ledger {
-    /// Takes up what the file in this folder says. Whatever is wrong with it is told, and ends nothing.
-    pub(crate) fn open(folder: Option<&Path>) -> (Self, Vec<(Account, Totals)>) {
-        let Some(folder) = folder else {
-            info!("what goes through is not kept over restarts: nobody named a directory for that (run --state)");
-            return (Self(None), Vec::new());
-        };
-        let opened = own(folder).and_then(|lock| {
-            let accounts = load(folder)?;
-            Ok((Keeper::start(folder.to_owned(), lock)?, accounts))
-        });
-        match opened {
-            Ok((keeper, accounts)) => (Self(Some(keeper)), accounts),
-            Err(error) => {
-                warn!("what goes through is not kept over restarts: {}: {error}", folder.display());
-                (Self(None), Vec::new())
-            }
-        }
+    /// Takes up what the file in this folder says, which is told, and answers from then on. Whatever is wrong with it is
+    /// logged, and ends nothing.
+    ///
+    /// # Errors
+    /// When the kernel grants no thread.
+    pub(crate) fn start(folder: Option<&Path>, tell: impl Fn(Said) + Send + 'static) -> io::Result<Self> {
+        let (orders, ordered) = mpsc::channel();
+        let folder = folder.map(Path::to_owned);
+        thread::Builder::new().name("ledger".into()).spawn(move || run(folder, &ordered, tell))?;
+        Ok(Self(orders))
     }
 
-    /// When the accounts are to be kept next.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.0.as_ref().map(|keeper| keeper.due)
-    }
-
-    /// Has the accounts written if they changed. Where the disk is still busy with the last ones, the next time will do.
-    pub(crate) fn keep(&mut self, now: Instant, accounts: Accounts) {
-        let Some(keeper) = &mut self.0 else { return };
-        keeper.due = now + PERIOD;
-        keeper.ordered -= keeper.done.try_iter().count().min(keeper.ordered);
-        if keeper.ordered == 0 {
-            keeper.order(accounts);
-        }
-    }
-
-    /// The same for the last time, and waits until it is done, or for as long as one waits for a disk.
-    pub(crate) fn close(self, accounts: Accounts) {
-        let Some(mut keeper) = self.0 else { return };
-        keeper.order(accounts);
-        let Keeper { orders, done, .. } = keeper;
-        drop(orders);
-        let until = Instant::now() + LAST;
-        loop {
-            match done.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(()) => {}
-                Err(RecvTimeoutError::Disconnected) => return, // and nobody holds the folder
-                Err(RecvTimeoutError::Timeout) => {
-                    return warn!("the disk takes too long: what went through since it was kept last is lost");
-                }
-            }
-        }
+    /// Has the accounts written if they changed.
+    pub(crate) fn keep(&self, accounts: Accounts) {
+        let _ = self.0.send(accounts); // where nothing is kept nobody takes it
     }
 }
 
-impl Keeper {
-    fn start(folder: PathBuf, lock: File) -> io::Result<Self> {
-        let (orders, ordered) = mpsc::channel::<Accounts>();
-        let (tell, done) = mpsc::channel();
-        thread::Builder::new().name("ledger".into()).spawn(move || {
-            let _lock = lock;
-            let (mut kept, mut failed) = (None, false);
-            for accounts in ordered {
-                if kept.as_ref() != Some(&accounts) {
-                    let written = write(&folder, &accounts);
-                    match (&written, failed) {
-                        (Err(error), false) => warn!(
-                            "what went through cannot be kept: {}: {error}; this is tried again",
-                            folder.join(FILE).display()
-                        ),
-                        (Ok(()), true) => info!("what went through is kept again"),
-                        _ => {}
-                    }
-                    failed = written.is_err();
-                    kept = written.is_ok().then_some(accounts);
-                }
-                let _ = tell.send(()); // nobody waits at the end
+fn run(folder: Option<PathBuf>, ordered: &Receiver<Accounts>, tell: impl Fn(Said)) {
+    let Some(folder) = folder else {
+        info!("what goes through is not kept over restarts: nobody named a directory for that (run --state)");
+        return tell(Said::Before(None));
+    };
+    let opened = own(&folder).and_then(|lock| Ok((lock, load(&folder)?)));
+    let _lock = match opened {
+        Ok((lock, before)) => {
+            tell(Said::Before(Some(before)));
+            lock
+        }
+        Err(error) => {
+            warn!("what goes through is not kept over restarts: {}: {error}", folder.display());
+            return tell(Said::Before(None));
+        }
+    };
+    let (mut kept, mut failed) = (None, false);
+    for accounts in ordered {
+        if kept.as_ref() != Some(&accounts) {
+            let written = write(&folder, &accounts);
+            match (&written, failed) {
+                (Err(error), false) => warn!(
+                    "what went through cannot be kept: {}: {error}; this is tried again",
+                    folder.join(FILE).display()
+                ),
+                (Ok(()), true) => info!("what went through is kept again"),
+                _ => {}
             }
-        })?;
-        Ok(Self { orders, done, ordered: 0, due: Instant::now() })
-    }
-
-    fn order(&mut self, accounts: Accounts) {
-        self.ordered += usize::from(self.orders.send(accounts).is_ok());
+            failed = written.is_err();
+            kept = written.is_ok().then_some(accounts);
+        }
+        tell(Said::Kept);
     }
 }
 
@@ -235,8 +199,43 @@ fn write_to(path: &Path, accounts: &Accounts) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
+
+    /// Long enough for whatever must happen.
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A ledger, and what it tells.
+    struct Kept {
+        ledger: Ledger,
+        told: Receiver<Said>,
+    }
+
+    impl Kept {
+        /// And what an earlier one kept.
+        fn open(folder: &Path) -> (Self, Option<Vec<(Account, Totals)>>) {
+            let (tell, told) = mpsc::channel();
+            let ledger = Ledger::start(Some(folder), move |answer| drop(tell.send(answer))).unwrap();
+            let before = match told.recv_timeout(SOON) {
+                Ok(Said::Before(before)) => before,
+                other => panic!("{other:?}"),
+            };
+            (Self { ledger, told }, before)
+        }
+
+        fn keep(&self, accounts: Accounts) {
+            self.ledger.keep(accounts);
+            assert!(matches!(self.told.recv_timeout(SOON), Ok(Said::Kept)));
+        }
+
+        /// Returns when nobody holds the folder any more.
+        fn close(self, accounts: Accounts) {
+            self.keep(accounts);
+            drop(self.ledger);
+            assert!(self.told.recv_timeout(SOON).is_err());
+        }
+    }
 
     /// A folder that goes with its value.
     struct Folder(PathBuf);
@@ -272,13 +271,12 @@ mod tests {
     #[test]
     fn what_was_kept_last_is_there_at_the_next_start_and_only_root_reads_it() {
         let folder = Folder::new("kept");
-        let (mut ledger, before) = Ledger::open(Some(&folder.0));
-        assert!(before.is_empty() && ledger.due().is_some_and(|due| due <= Instant::now()));
-        ledger.keep(Instant::now(), accounts(&[("a", 1)]));
-        assert!(ledger.due().is_some_and(|due| due > Instant::now()));
+        let (ledger, before) = Kept::open(&folder.0);
+        assert_eq!(before, Some(Vec::new()));
+        ledger.keep(accounts(&[("a", 1)]));
         ledger.close(accounts(&[("a", 2), ("b", 3)]));
-        let (_ledger, after) = Ledger::open(Some(&folder.0));
-        assert_eq!(after, as_kept(&[("a", 2), ("b", 3)]));
+        let (_ledger, after) = Kept::open(&folder.0);
+        assert_eq!(after, Some(as_kept(&[("a", 2), ("b", 3)])));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder.0), mode(&folder.0.join(FILE))), (0o700, 0o600));
         assert!(!folder.0.join(NEW).exists());
@@ -287,10 +285,10 @@ mod tests {
     #[test]
     fn what_is_left_half_written_by_an_end_in_between_takes_nothing_away() {
         let folder = Folder::new("half");
-        Ledger::open(Some(&folder.0)).0.close(accounts(&[("a", 2)]));
+        Kept::open(&folder.0).0.close(accounts(&[("a", 2)]));
         fs::write(folder.0.join(NEW), "{\"version\":1,\"acc").unwrap();
-        let (ledger, before) = Ledger::open(Some(&folder.0));
-        assert_eq!(before, as_kept(&[("a", 2)]));
+        let (ledger, before) = Kept::open(&folder.0);
+        assert_eq!(before, Some(as_kept(&[("a", 2)])));
         ledger.close(accounts(&[("a", 3)]));
         assert_eq!(read(&folder.text(FILE)), (as_kept(&[("a", 3)]), None));
     }
@@ -298,7 +296,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_set_aside_and_what_can_be_read_of_it_goes_on() {
         let whole = |folder: &Folder| {
-            Ledger::open(Some(&folder.0)).0.close(accounts(&[("a", 1), ("b", 2), ("c", 3)]));
+            Kept::open(&folder.0).0.close(accounts(&[("a", 1), ("b", 2), ("c", 3)]));
             folder.text(FILE)
         };
         /// What it is called, what it does to a text, and which accounts can be read then.
@@ -315,8 +313,8 @@ mod tests {
             let folder = Folder::new(what);
             let damaged = damage(&whole(&folder));
             fs::write(folder.0.join(FILE), &damaged).unwrap();
-            let (ledger, before) = Ledger::open(Some(&folder.0));
-            assert_eq!(before, as_kept(left), "{what}");
+            let (ledger, before) = Kept::open(&folder.0);
+            assert_eq!(before, Some(as_kept(left)), "{what}");
             assert_eq!(fs::read(folder.0.join(ASIDE)).unwrap(), damaged, "{what}");
             ledger.close(accounts(left));
             assert_eq!(read(&folder.text(FILE)), (as_kept(left), None), "{what}");
@@ -326,18 +324,11 @@ mod tests {
     #[test]
     fn where_it_cannot_be_written_the_old_one_stays_and_it_goes_on_once_it_can() {
         let folder = Folder::new("full");
-        let (mut ledger, _) = Ledger::open(Some(&folder.0));
-        ledger.keep(Instant::now(), accounts(&[("a", 1)]));
-        let done = |ledger: &mut Ledger| {
-            let keeper = ledger.0.as_mut().unwrap();
-            keeper.done.recv().unwrap();
-            keeper.ordered -= 1;
-        };
-        done(&mut ledger);
+        let (ledger, _) = Kept::open(&folder.0);
+        ledger.keep(accounts(&[("a", 1)]));
         // Nothing can be written there.
         fs::create_dir(folder.0.join(NEW)).unwrap();
-        ledger.keep(Instant::now(), accounts(&[("a", 2)]));
-        done(&mut ledger);
+        ledger.keep(accounts(&[("a", 2)]));
         assert_eq!(read(&folder.text(FILE)), (as_kept(&[("a", 1)]), None));
         fs::remove_dir(folder.0.join(NEW)).unwrap();
         ledger.close(accounts(&[("a", 2)]));
@@ -347,15 +338,15 @@ mod tests {
     #[test]
     fn two_daemons_do_not_keep_theirs_in_one_place_and_who_has_none_goes_on() {
         let folder = Folder::new("two");
-        let (first, _) = Ledger::open(Some(&folder.0));
-        let (mut second, before) = Ledger::open(Some(&folder.0));
-        assert!(first.due().is_some() && second.due().is_none() && before.is_empty());
-        second.keep(Instant::now(), accounts(&[("a", 1)]));
-        second.close(accounts(&[("a", 1)]));
+        let (first, _) = Kept::open(&folder.0);
+        let (second, before) = Kept::open(&folder.0);
+        assert_eq!(before, None);
+        second.ledger.keep(accounts(&[("a", 1)])); // nobody writes it
+        assert!(second.told.recv_timeout(SOON).is_err(), "it has ended");
         assert_eq!(folder.text(FILE), "");
         first.close(accounts(&[("b", 1)]));
         assert_eq!(read(&folder.text(FILE)).0, as_kept(&[("b", 1)]));
         fs::write(folder.0.join("file"), "").unwrap();
-        assert_eq!(Ledger::open(Some(&folder.0.join("file/below"))).0.due(), None);
+        assert_eq!(Kept::open(&folder.0.join("file/below")).1, None);
     }
 }

@@ -21,6 +21,12 @@ impl Level {
     pub(crate) fn set(&self, level: LevelFilter) {
         let _ = self.0.reload(level); // fails only when the subscriber is gone
     }
+
+    /// Of a log that nobody writes.
+    #[cfg(test)]
+    pub(crate) fn of_no_log() -> Self {
+        Self(reload::Layer::new(LevelFilter::OFF).1)
+    }
 }
 
 /// Starts the log; once in a process. The end of the second value waits for the last lines.

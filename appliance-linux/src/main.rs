@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`cli`] is the contract with the operator, [`daemon`] the daemon, [`control`] what goes between the two.
 
+mod ask;
 mod boundary;
 mod capacity;
 mod clear;
@@ -37,6 +38,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use ask::{Trouble, trouble};
 use cli::{Cli, Command, Target};
 use control::client;
 use control::print::{Because, Databases, Table};
@@ -44,7 +46,6 @@ use control::protocol::{Answer, Cause, Request};
 use daemon::Ended;
 use doctor::Grade;
 use gateway_core::config::Settings;
-use machine::{Trouble, trouble};
 
 /// It did not work out.
 const FAILED: u8 = 1;

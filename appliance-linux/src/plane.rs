@@ -2,7 +2,8 @@
 //! third one hears what ICMP says.
 //!
 //! What they cannot decide (a packet without an SA, an IKE message, a lifetime) goes to whoever listens, and they go on:
-//! what has no room there is lost and counted, and what an SA has to tell stays with it until it is asked.
+//! what has no room there is lost and counted; what an SA has to tell, and the first packet that wants one, stays until it is
+//! asked for.
 
 mod discarded;
 mod icmp;
@@ -13,6 +14,7 @@ mod outbound;
 mod sockets;
 mod stray;
 mod unsent;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -44,6 +46,7 @@ pub(crate) use sockets::Sockets;
 use stray::Strays;
 use unsent::Unsent;
 pub(crate) use unsent::{Lost, unsent};
+use wanted::Wanted;
 
 /// Replay window storage for each inbound SA, in words of 64 packets.
 const WINDOW_WORDS: usize = 64;
@@ -95,7 +98,8 @@ pub(crate) struct Plane {
     clock: Clock,
     tally: Tally,
     early: Places,
-    /// Who listens knows that SAs have something to tell.
+    wanted: Wanted,
+    /// Who listens knows that SAs have something to tell, or that packets want one.
     called: AtomicBool,
     strays: Strays,
     discards: Discards,
@@ -151,6 +155,7 @@ impl Plane {
             clock,
             tally: Tally::default(),
             early: Places::default(),
+            wanted: Wanted::default(),
             called: AtomicBool::default(),
             strays: Strays::new(Instant::now()),
             discards: Discards::new(Instant::now()),
@@ -210,11 +215,24 @@ impl Plane {
         self.sockets().send(path, tos, datagram)
     }
 
-    /// Hands over what may be lost when who listens does not keep up; that is counted.
+    /// Hands over what may be lost when who listens does not keep up; that is counted. Of packets that want an SA one waits here
+    /// until who listens asks, as it may be the only one that comes.
     fn offer(&self, listener: &impl Listener, news: News) {
-        if !listener.offer(news) {
+        let stays = match listener.offer(news) {
+            None => return,
+            Some(News::Acquire { policy, packet }) => self.wanted.keep(policy, packet),
+            Some(_) => false,
+        };
+        if stays {
+            self.call(listener);
+        } else {
             count(&self.tally.inbox_full);
         }
+    }
+
+    /// Packets that wait for who listens to ask, with their policies.
+    pub(crate) fn wanted(&self) -> BTreeMap<PolicyId, Vec<u8>> {
+        self.wanted.take()
     }
 
     /// SAs have something to tell. It stays with them, so nobody waits here: when there is no room, who listens has something

@@ -75,6 +75,13 @@ impl Tun {
         }
     }
 
+    /// No device: what is written is gone.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        Ok(Self { file, name: String::new() })
+    }
+
     /// Another handle of the same device.
     pub(crate) fn handle(&self) -> io::Result<Self> {
         Ok(Self { file: self.file.try_clone()?, name: self.name.clone() })

@@ -4,8 +4,11 @@
 //! cannot be reached. What macros make stands further in and is left out: numbers of registries, and reasons to discard.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
+
+use sources::sources;
+
+mod sources;
 
 /// The crates that others link.
 const LINKED: [&str; 4] = ["ipsec-core", "ike-core", "gateway-core", "traffic-core"];
@@ -202,26 +205,6 @@ fn missing(sources: &[(String, String)]) -> (Vec<String>, usize) {
         }
     }
     (missing, count)
-}
-
-/// The sources below a folder by their places in it, without their tests.
-fn sources(folder: &Path) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(next).expect("a readable folder") {
-            let path = entry.expect("a readable folder").path();
-            if path.is_dir() {
-                folders.extend(Some(path).filter(|path| !path.ends_with("tests")));
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
-                let place = path.strip_prefix(folder).expect("a path inside").to_string_lossy().into_owned();
-                let source = fs::read_to_string(&path).expect("a source");
-                found.push((place, source.split("\nmod tests ").next().unwrap_or_default().to_owned()));
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]

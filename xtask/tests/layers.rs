@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use sources::{product, sources};
+
+mod sources;
+
 /// A crate as it is drawn: its layers, top first, and the modules that are drawn with `/*`, whose files know each other
 /// without circles, too.
 #[derive(Default)]
@@ -40,8 +44,7 @@ fn pictures(text: &str) -> BTreeMap<String, Picture> {
 
 /// What a source says outside comments and tests.
 fn code(source: &str) -> String {
-    let product = source.split("\nmod tests ").next().unwrap_or_default();
-    product.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    product(source).lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 /// The first words behind each `prefix`, those of lists in braces included.
@@ -69,27 +72,14 @@ fn named(code: &str, prefix: &str) -> BTreeSet<String> {
     names
 }
 
-/// Every source below `folder`, by its place in the tree of modules.
-fn sources(folder: &Path) -> Vec<(Vec<String>, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(next).expect("a readable folder") {
-            let path = entry.expect("a readable folder").path();
-            if path.is_dir() {
-                folders.extend(Some(path).filter(|path| !path.ends_with("tests")));
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
-                let inside = path.strip_prefix(folder).expect("a path inside").with_extension("");
-                let place = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-                found.push((place, code(&fs::read_to_string(&path).expect("a source"))));
-            }
-        }
-    }
-    found
+/// The place of a source in the tree of modules.
+fn place(path: &str) -> Vec<String> {
+    path.trim_end_matches(".rs").split('/').map(str::to_owned).collect()
 }
 
 /// What in the sources of a crate goes against its picture.
-fn offences(picture: &Picture, sources: &[(Vec<String>, String)]) -> Vec<String> {
+fn offences(picture: &Picture, sources: &[(String, String)]) -> Vec<String> {
+    let sources: Vec<_> = sources.iter().map(|(path, text)| (place(path), code(text))).collect();
     let depth = |module: &str| picture.layers.iter().position(|layer| layer.contains(module));
     let mut offences = BTreeSet::new();
     let is_root = |module: &str| module == "lib" || module == "main";
@@ -145,8 +135,7 @@ fn circle(folder: &str, sources: &[(Vec<String>, String)]) -> Vec<String> {
 }
 
 fn found(picture: &str, sources: &[(&str, &str)]) -> Vec<String> {
-    let place = |path: &str| path.split('/').map(str::to_owned).collect();
-    let sources: Vec<_> = sources.iter().map(|(path, text)| (place(path), code(text))).collect();
+    let sources: Vec<_> = sources.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
     offences(&pictures(picture)["house"], &sources)
 }
 

@@ -7,7 +7,7 @@ use super::attributes::{SUBSYSTEM, ask, attribute, messages};
 use super::ruleset::{NAMES, TABLE};
 
 /// Packets the guard dropped, in the order of [`NAMES`].
-pub(super) type Dropped = [u64; 4];
+pub(crate) type Dropped = [u64; 4];
 
 // linux/netfilter/nf_tables.h.
 const NEW_OBJECT: u16 = 18;
@@ -20,7 +20,7 @@ const COUNTER_PACKETS: u16 = 2;
 
 /// What tables of ours dropped since the daemon began, for whoever looks while they are replaced.
 #[derive(Default)]
-pub(super) struct Tally(Mutex<Tallied>);
+pub(crate) struct Tally(Mutex<Tallied>);
 
 #[derive(Default)]
 struct Tallied {
@@ -76,7 +76,8 @@ impl Tally {
         tallied.live = Some((live, Dropped::default()));
     }
 
-    pub(super) fn dropped(&self) -> Dropped {
+    /// By all of them, in the order of [`NAMES`].
+    pub(crate) fn dropped(&self) -> Dropped {
         let mut tallied = self.lock();
         tallied.look();
         tallied.sum

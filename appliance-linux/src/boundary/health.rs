@@ -12,8 +12,20 @@ use crate::logging::Throttle;
 
 pub(super) const NO_NFT: &str = "nft is not installed";
 
+/// How it stands, and what of it an operator may not expect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) health: Health,
+    /// Attached networks that stay reachable in clear although a remote network covers them.
+    pub(crate) spared: Vec<String>,
+    /// Networks on our side, or the rest of some, that are led outside where nothing says that they lie.
+    pub(crate) astray: Vec<String>,
+    /// The children of which the operator's routes decide what goes to the peer: `cloud/net`.
+    pub(crate) left_to_routes: Vec<String>,
+}
+
 /// How it stands.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Health {
     /// What is not as it should be; none when all is.
     pub(crate) trouble: Option<String>,

@@ -26,7 +26,7 @@ struct Reach {
 
 /// What the configuration asks for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Intent {
+pub(crate) struct Intent {
     pub(super) tun: String,
     pub(super) mtu: u32,
     reaches: Vec<Reach>,
@@ -43,7 +43,7 @@ pub(super) struct Intent {
 }
 
 impl Intent {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         let children = || config.peers.iter().flat_map(|peer| &peer.children);
         let reach = |child: &Child| Reach {
             local: child.local_ts.iter().map(|local| local.addrs).collect(),

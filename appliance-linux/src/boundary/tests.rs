@@ -151,7 +151,7 @@ fn removed_rules() -> impl FnMut() -> Vec<u32> {
 fn f_01_what_is_new_waits_for_the_guard_and_nothing_else_does() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.try_again();
         assert!(held().is_empty(), "a route before the guard");
         assert!(boundary.followed().is_none());
@@ -161,7 +161,7 @@ fn f_01_what_is_new_waits_for_the_guard_and_nothing_else_does() {
         assert_eq!(held(), ["10.1.0.0/16"]);
 
         // From here on nft hangs.
-        boundary.follow(&config("10.3.0.0/16"));
+        boundary.follow(Intent::of(&config("10.3.0.0/16")));
         assert_eq!(held(), ["10.1.0.0/16"], "the guard says nothing of the new one yet");
         assert_eq!(boundary.deadline(), None, "nothing to be done until it does");
         kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
@@ -175,7 +175,7 @@ fn f_01_while_nft_hangs_the_rest_is_put_back_and_a_refusal_leaves_all_as_it_was(
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         boundary.followed().unwrap().unwrap();
         boundary.reconcile(Touched::ALL).unwrap();
@@ -183,10 +183,10 @@ fn f_01_while_nft_hangs_the_rest_is_put_back_and_a_refusal_leaves_all_as_it_was(
         kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
         boundary.reconcile(Touched::ALL).unwrap();
         assert_eq!(held(), ["10.1.0.0/16"]);
-        assert!(boundary.health().put_back > 0);
+        assert!(boundary.health.put_back > 0);
 
         let mut removed = removed_routes();
-        boundary.follow(&config("10.3.0.0/16"));
+        boundary.follow(Intent::of(&config("10.3.0.0/16")));
         guard.send(stands()).unwrap(); // of the question above
         guard.send(fails()).unwrap();
         boundary.guard.wait(Instant::now() + Duration::from_secs(10));
@@ -208,12 +208,12 @@ fn f_29_what_is_given_up_has_not_happened_when_the_end_comes() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         boundary.followed().unwrap().unwrap();
         let before = boundary.guard.ordered().to_owned();
 
-        boundary.follow(&config("10.3.0.0/16"));
+        boundary.follow(Intent::of(&config("10.3.0.0/16")));
         assert_ne!(boundary.guard.ordered(), before);
         boundary.give_up();
         assert_eq!(boundary.guard.ordered(), before);
@@ -226,7 +226,7 @@ fn f_29_what_is_given_up_has_not_happened_when_the_end_comes() {
         assert_eq!(held(), ["10.1.0.0/16"]);
         // Of what has happened nothing is taken back.
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.3.0.0/16"));
+        boundary.follow(Intent::of(&config("10.3.0.0/16")));
         boundary.wait_for_guard();
         boundary.give_up();
         assert_eq!(held(), ["10.3.0.0/16"]);
@@ -238,7 +238,7 @@ fn f_29_a_configuration_that_the_kernel_refuses_takes_no_route_of_the_one_before
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         boundary.followed().unwrap().unwrap();
 
@@ -265,13 +265,13 @@ fn f_01_a_copy_that_cannot_be_had_keeps_neither_the_guard_nor_a_reload_back() {
         let without = || Report { copied: Err(io::ErrorKind::TimedOut.into()), flush_proof: false, ..stands() };
         let follows = |boundary: &mut Boundary, net: &str, report: Report| {
             guard.send(report).unwrap();
-            boundary.follow(&config(net));
+            boundary.follow(Intent::of(&config(net)));
             boundary.wait_for_guard();
             boundary.followed().unwrap()
         };
         follows(&mut boundary, "10.1.0.0/16", without()).unwrap();
         follows(&mut boundary, "10.3.0.0/16", without()).unwrap();
-        assert_eq!((boundary.health().trouble.clone(), boundary.health().flush_proof), (None, false));
+        assert_eq!((boundary.health.trouble.clone(), boundary.health.flush_proof), (None, false));
         assert!(boundary.deadline().is_some(), "tried again");
         guard.send(stands()).unwrap();
         boundary.reconcile(Touched::ALL).unwrap();
@@ -293,7 +293,7 @@ fn f_07_a_copy_that_somebody_ended_is_made_again_at_once_unless_each_ends_so() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         let ends = |boundary: &mut Boundary| {
             boundary.copy_ended.store(true, Ordering::SeqCst);
@@ -314,7 +314,7 @@ fn f_07_a_copy_that_ends_behind_its_report_is_made_again_all_the_same() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         guard.send(stands()).unwrap();
         boundary.reconcile(Touched::ALL).unwrap();
@@ -332,15 +332,15 @@ fn f_06_a_daemon_that_lost_its_mark_puts_it_back_or_leaves_the_boundary_to_whoev
         for _ in 0..20 {
             guard.send(Report { copied: Err(io::ErrorKind::TimedOut.into()), flush_proof: false, ..stands() }).unwrap();
         }
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         boundary.followed().unwrap().unwrap();
         let mut netlink = Netlink::open().unwrap();
         let index = || nix::net::if_::if_nametoindex("portcullis-own").unwrap();
         netlink.remove_link(index()).unwrap();
         boundary.reconcile(Touched::ALL).unwrap();
-        assert_eq!(boundary.health().put_back, 1);
-        assert_eq!(boundary.health().trouble, None);
+        assert_eq!(boundary.health.put_back, 1);
+        assert_eq!(boundary.health.trouble, None);
         boundary.wait_for_guard();
 
         netlink.remove_link(index()).unwrap();
@@ -348,8 +348,8 @@ fn f_06_a_daemon_that_lost_its_mark_puts_it_back_or_leaves_the_boundary_to_whoev
         kernel::remove_all(&mut netlink).unwrap();
         boundary.reconcile(Touched::ALL).unwrap();
         assert!(held().is_empty(), "the other one's");
-        assert_eq!(boundary.health().trouble.as_deref(), Some(LOST));
-        boundary.follow(&config("10.3.0.0/16"));
+        assert_eq!(boundary.health.trouble.as_deref(), Some(LOST));
+        boundary.follow(Intent::of(&config("10.3.0.0/16")));
         boundary.followed().unwrap().unwrap_err();
         assert_eq!(boundary.guard.ordered(), "", "our copy drops nothing of the other one's");
         boundary.wait_for_guard();
@@ -363,7 +363,7 @@ fn f_06_a_daemon_that_lost_its_mark_puts_it_back_or_leaves_the_boundary_to_whoev
         assert_ne!(boundary.guard.ordered(), "", "the other one may have removed it");
         boundary.wait_for_guard();
         assert_eq!(held(), ["10.1.0.0/16"]);
-        assert_eq!(boundary.health().trouble, None);
+        assert_eq!(boundary.health.trouble, None);
     });
 }
 
@@ -377,7 +377,7 @@ fn f_11_nothing_goes_around_the_device_while_no_guard_stands() {
         let (mut boundary, guard) = boundary();
         let around = |boundary: &Boundary| boundary.last.leads.iter().filter(|lead| lead.is_around()).count();
         guard.send(stands()).unwrap();
-        boundary.follow(&with_policies("10.1.0.0/16", BYPASS));
+        boundary.follow(Intent::of(&with_policies("10.1.0.0/16", BYPASS)));
         assert_eq!(around(&boundary), 0, "before the guard");
         boundary.wait_for_guard();
         assert_eq!(around(&boundary), 2);
@@ -392,20 +392,20 @@ fn f_11_nothing_goes_around_the_device_while_no_guard_stands() {
         for (stands, flush_proof) in [(true, true), (true, false), (false, true)] {
             says(&mut boundary, Report { stands, flush_proof, ..fails() });
             assert_eq!((around(&boundary), removed()), (2, vec![]), "nft alone fails: {stands}, {flush_proof}");
-            assert!(boundary.health().trouble.is_some());
-            assert_eq!(boundary.health().unguarded, None);
+            assert!(boundary.health.trouble.is_some());
+            assert_eq!(boundary.health.unguarded, None);
         }
         says(&mut boundary, Report { stands: false, flush_proof: false, ..fails() });
         assert_eq!(removed(), [AROUND + 1, AROUND]);
-        assert!(boundary.health().unguarded.is_some() && boundary.health().trouble.is_some());
+        assert!(boundary.health.unguarded.is_some() && boundary.health.trouble.is_some());
         says(&mut boundary, stands());
         assert_eq!((around(&boundary), removed()), (2, vec![]));
-        assert_eq!((boundary.health().unguarded.clone(), boundary.health().trouble.clone()), (None, None));
-        assert_eq!(boundary.health().put_back, 0, "nobody removed them");
+        assert_eq!((boundary.health.unguarded.clone(), boundary.health.trouble.clone()), (None, None));
+        assert_eq!(boundary.health.put_back, 0, "nobody removed them");
 
         // It goes while a reload waits for what nft says of another one.
         boundary.reconcile(Touched::ALL).unwrap();
-        boundary.follow(&with_policies("10.3.0.0/16", BYPASS));
+        boundary.follow(Intent::of(&with_policies("10.3.0.0/16", BYPASS)));
         let to_the_rest = routes::Lead::new(true, TABLE_OF_THE_REST + 1, routes::Then::Table(TABLE_OF_THE_REST));
         boundary.netlink.add_rule(kernel::rule(to_the_rest)).unwrap();
         guard.send(Report { stands: false, flush_proof: false, ..fails() }).unwrap();
@@ -422,13 +422,13 @@ fn f_01_what_the_log_was_not_told_is_tried_again_too() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         assert_eq!(boundary.deadline(), None);
         let now = Instant::now();
         while boundary.told.trouble(Some("one"), now) && boundary.told.trouble(Some("other"), now) {}
         boundary.reconcile(Touched::default()).unwrap();
-        assert_eq!(boundary.health().trouble, None);
+        assert_eq!(boundary.health.trouble, None);
         assert!(boundary.deadline().is_some(), "the log still says that there is trouble");
     });
 }

@@ -33,11 +33,7 @@ impl Daemon {
             }
             Request::Events => return, // the server's own business
             Request::Reload { dry_run } => {
-                if dry_run {
-                    let _ = answer.send(done(self.compare()));
-                    return;
-                }
-                return self.reload(Some(answer));
+                return if dry_run { self.compare(answer) } else { self.reload(Some(answer)) };
             }
             Request::Up { name, timeout_ms, .. } => {
                 let (gateway, mut parts) = self.lend();

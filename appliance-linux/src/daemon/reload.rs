@@ -1,102 +1,165 @@
 //! A new configuration for the running daemon.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
-use gateway_core::config::Config;
 use tracing::{error, info};
 
 use super::commands::{done, named_children};
 use super::{Daemon, filter};
+use crate::ask::{Needs, Question, Trouble};
 use crate::capacity::Need;
-use crate::configuration::{self, Loaded};
+use crate::configuration::Loaded;
 use crate::control::protocol::{self, Answer};
 use crate::control::server::Reply;
-use crate::machine::Trouble;
+use crate::inbox::Input;
 use crate::notify::Reloading;
-use crate::socket::Listen;
 use crate::story;
+
+/// How long a file may take to be read.
+const READING: Duration = Duration::from_secs(30);
+/// How long the end waits for what becomes of a configuration.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// A new configuration on its way.
+pub(super) struct Reload {
+    /// Who asked for it; none: a signal.
+    answer: Option<Reply>,
+    pub(super) since: Instant,
+    /// What the service manager is told; none: it is only asked what would change.
+    reloading: Option<Reloading>,
+    /// It has been read, and the boundary is being told of it.
+    following: Option<Box<Loaded>>,
+    /// A signal came meanwhile.
+    again: bool,
+}
+
+impl Reload {
+    /// Whether the file is being read.
+    fn is_read(&self) -> bool {
+        self.following.is_none()
+    }
+
+    /// When that is given up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.is_read().then_some(self.since + READING)
+    }
+}
 
 impl Daemon {
     /// Reads the configuration again and tells what a reload would change.
-    pub(super) fn compare(&mut self) -> Result<Vec<String>, protocol::Cause> {
-        let Loaded { config, warnings } = configuration::load(&self.path).map_err(|lines| wrong(&lines))?;
-        let change = self.gateway.compare(config, self.endpoint.pad());
-        let mut lines = warnings;
-        lines.extend(story::changes(change.diff()));
-        lines.push("a dry run: everything is as it was".to_owned());
-        Ok(lines)
+    pub(super) fn compare(&mut self, answer: Reply) {
+        self.begin(Some(answer), || None);
     }
 
     /// Reads the configuration again and applies what changed. Anything wrong leaves everything as it was. The boundary is
     /// told first; when it has followed, the rest does.
     pub(crate) fn reload(&mut self, answer: Option<Reply>) {
-        if let Some(reload) = &mut self.reload {
-            match answer {
-                Some(answer) => {
-                    let cause = refused("another reload is under way".to_owned(), "try again when it is over");
-                    let _ = answer.send(Answer::Failed { cause });
+        self.begin(answer, || Some(Reloading::begin()));
+    }
+
+    fn begin(&mut self, answer: Option<Reply>, tell: impl FnOnce() -> Option<Reloading>) {
+        match (&mut self.reload, answer) {
+            (None, answer) => {
+                let since = Instant::now();
+                self.reload = Some(Reload { answer, since, reloading: tell(), following: None, again: false });
+                self.machine.ask(Question::Configuration);
+            }
+            (Some(_), Some(answer)) => {
+                let cause = refused("another reload is under way".to_owned(), "try again when it is over");
+                let _ = answer.send(Answer::Failed { cause });
+            }
+            // The file may have changed since it was read.
+            (Some(reload), None) => reload.again = true,
+        }
+    }
+
+    /// The file has been read.
+    pub(super) fn reload_read(&mut self, read: Result<Box<Loaded>, Vec<String>>) {
+        // One that comes too late is not asked for any more.
+        let Some(reload) = self.reload.take_if(|reload| reload.is_read()) else { return };
+        let outcome = match read {
+            Err(lines) => Err(wrong(&lines)),
+            Ok(loaded) if reload.reloading.is_none() => Ok(self.compared(*loaded)),
+            Ok(loaded) => match self.follow(loaded) {
+                Ok(loaded) => {
+                    self.reload = Some(Reload { following: Some(loaded), ..reload });
+                    return;
                 }
-                // The file may have changed since it was read.
-                None => reload.again = true,
-            }
-            return;
-        }
-        let reloading = Reloading::begin();
-        match self.prepare_reload() {
-            Ok((config, warnings, wanted)) => {
-                self.reload = Some(Reload { config, warnings, wanted, answer, again: false, reloading });
-            }
-            Err(cause) => tell(answer, Err(cause)),
-        }
-    }
-
-    fn prepare_reload(&mut self) -> Result<(Config, Vec<String>, BTreeSet<Listen>), protocol::Cause> {
-        let loaded = configuration::load(&self.path);
-        let Loaded { mut config, warnings } = loaded.map_err(|lines| wrong(&lines))?;
-        // Asked before anything is changed. What fits is taken: see `Gateway::reload`.
-        let room = Need::of(&config).squeezes_into(&self.capacity);
-        room.map_err(|text| refused(text, "a restart makes room"))?;
-        // What takes a new start goes on as it was at the last one.
-        let written = std::mem::replace(&mut config.gateway, self.machine.started().clone());
-        let wanted = self.machine.prepare(&config).inspect(|_| self.machine.route(&config));
-        config.gateway = written;
-        let wanted = wanted.map_err(|trouble| refused(trouble.text, &trouble.hint))?;
-        Ok((config, warnings, wanted))
-    }
-
-    /// The boundary has followed the new configuration, or has not.
-    pub(super) fn finish_reload(&mut self, followed: Result<(), Trouble>) {
-        let Some(reload) = self.reload.take() else { return };
-        let Reload { config, warnings, wanted, answer, again, reloading } = reload;
-        let done = match followed {
-            Ok(()) => self.apply_reload(config, warnings, wanted),
-            Err(trouble) => Err(refused(trouble.text, &trouble.hint)),
+                Err(cause) => Err(cause),
+            },
         };
-        tell(answer, done);
+        self.end_reload(reload, outcome);
+    }
+
+    /// A file that cannot be read in time is given up.
+    pub(super) fn expire_reload(&mut self) {
+        let is_late = |reload: &mut Reload| reload.deadline().is_some_and(|at| at <= Instant::now());
+        if let Some(reload) = self.reload.take_if(is_late) {
+            let text = format!("the configuration could not be read within {} s", READING.as_secs());
+            self.end_reload(reload, Err(refused(text, "the disk, or what it is mounted from, does not answer")));
+        }
+    }
+
+    fn end_reload(&mut self, reload: Reload, outcome: Result<Vec<String>, protocol::Cause>) {
+        let Reload { answer, reloading, again, .. } = reload;
+        tell(answer, outcome);
         drop(reloading);
         if again {
             self.reload(None);
         }
     }
 
-    /// The daemon ends before it is known what becomes of a new configuration.
-    pub(super) fn give_up_reload(&mut self) {
-        if let Some(outcome) = self.machine.routed() {
-            self.finish_reload(outcome);
+    fn compared(&self, Loaded { config, warnings }: Loaded) -> Vec<String> {
+        let change = self.gateway.compare(config, self.endpoint.pad());
+        let mut lines = warnings;
+        lines.extend(story::changes(change.diff()));
+        lines.push("a dry run: everything is as it was".to_owned());
+        lines
+    }
+
+    /// Has the machine follow a configuration, which is asked before anything is changed. What fits is taken: see
+    /// `Gateway::reload`.
+    fn follow(&mut self, mut loaded: Box<Loaded>) -> Result<Box<Loaded>, protocol::Cause> {
+        let config = &mut loaded.config;
+        let room = Need::of(config).squeezes_into(&self.capacity);
+        room.map_err(|text| refused(text, "a restart makes room"))?;
+        // What takes a new start goes on as it was at the last one.
+        let written = std::mem::replace(&mut config.gateway, self.machine.started().clone());
+        let needs = Needs::of(config);
+        config.gateway = written;
+        self.machine.ask(Question::Follow(needs));
+        Ok(loaded)
+    }
+
+    /// The boundary has followed the new configuration, or has not.
+    pub(super) fn finish_reload(&mut self, followed: Result<(), Trouble>) {
+        let Some(mut reload) = self.reload.take() else { return };
+        let outcome = match (followed, reload.following.take()) {
+            (Ok(()), Some(loaded)) => self.apply_reload(*loaded),
+            (Ok(()), None) => return, // it was given up
+            (Err(trouble), _) => Err(refused(trouble.text, &trouble.hint)),
+        };
+        self.end_reload(reload, outcome);
+    }
+
+    /// The daemon ends before it is known what becomes of a new configuration: waits until the machine says, which takes no
+    /// longer than it is busy.
+    pub(super) fn give_up_reload(&mut self, inputs: &Receiver<Input>) {
+        let Some(reload) = &mut self.reload else { return };
+        reload.again = false;
+        if reload.following.is_some() {
+            // What is left then is what the running configuration asks for.
+            self.machine.ask(Question::GiveUp);
+            let _ = self.wait_for(inputs, LAST_WORD, |daemon| daemon.reload.is_none());
         }
         if let Some(reload) = self.reload.take() {
-            // What is left is what the running configuration asks for.
-            self.machine.give_up_route();
-            tell(reload.answer, Err(refused("the daemon ends".to_owned(), "")));
+            self.end_reload(reload, Err(refused("the daemon ends".to_owned(), "")));
         }
     }
 
-    fn apply_reload(
-        &mut self,
-        config: Config,
-        warnings: Vec<String>,
-        wanted: BTreeSet<Listen>,
-    ) -> Result<Vec<String>, protocol::Cause> {
+    fn apply_reload(&mut self, Loaded { config, warnings }: Loaded) -> Result<Vec<String>, protocol::Cause> {
         let level = config.gateway.log;
         let now = self.clock.now();
         let names = named_children(self.endpoint.pad());
@@ -107,30 +170,15 @@ impl Daemon {
         let numbers: BTreeMap<_, _> =
             named_children(self.endpoint.pad()).into_iter().map(|(number, name)| (name, number)).collect();
         self.plane.renumber(|number| numbers.get(names.get(&number)?).copied());
-        // Those who are gone are told through the sockets that they know, and those who are new are called through theirs.
-        self.machine.listen_also(&wanted);
+        // Those who are gone are told while their sockets are open yet.
         self.transmit();
-        self.machine.listen_only(wanted);
-        self.readdress();
+        self.machine.ask(Question::TakenUp);
         self.level.set(filter(level));
         placed.map_err(|cause| protocol::Cause::from(&cause))?;
         let mut lines = warnings;
         lines.extend(story::changes(&diff));
         Ok(lines)
     }
-}
-
-/// A new configuration, ready but for the boundary.
-pub(super) struct Reload {
-    config: Config,
-    warnings: Vec<String>,
-    /// What to listen to then.
-    wanted: BTreeSet<Listen>,
-    /// Who asked for it; none: a signal.
-    answer: Option<Reply>,
-    /// A signal came meanwhile.
-    again: bool,
-    reloading: Reloading,
 }
 
 /// The file is no configuration.

@@ -100,8 +100,8 @@ impl Daemon {
 
     fn boundary(&self) -> BoundaryStatus {
         let boundary = self.machine.boundary();
-        let health = boundary.health();
-        let left = boundary.left_to_routes();
+        let health = &boundary.health;
+        let left = &boundary.left_to_routes;
         let state = match (&health.trouble, &health.unguarded) {
             (Some(_), _) => "trouble",
             (None, Some(_)) => "weak",
@@ -124,9 +124,9 @@ impl Daemon {
                 .or_else(|| doctor::left_to_routes(left.to_vec(), &self.machine.started().tun)),
             put_back: health.put_back,
             last_put_back: health.last_put_back.map(since_1970),
-            reached_in_clear: boundary.spared(),
-            left_to_routes: left.to_vec(),
-            led_outside: boundary.astray(),
+            reached_in_clear: boundary.spared.clone(),
+            left_to_routes: left.clone(),
+            led_outside: boundary.astray.clone(),
         }
     }
 
@@ -134,14 +134,14 @@ impl Daemon {
     pub(super) fn discarded(&self) -> Counters {
         let mut sum = self.plane.outbound().counters().clone();
         sum.add(self.plane.inbound().counters());
-        for (reason, count) in GUARDED.into_iter().zip(self.machine.boundary().dropped()) {
+        for (reason, count) in GUARDED.into_iter().zip(self.machine.dropped()) {
             sum.count_many(reason, count);
         }
         sum
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {
-        let (sum, dropped) = (self.discarded(), self.machine.boundary().dropped());
+        let (sum, dropped) = (self.discarded(), self.machine.dropped());
         let mut counters: BTreeMap<String, u64> = sum.xfrm().map(|(name, count)| (name.to_owned(), count)).collect();
         // Each reason by itself as well: several share a name of Linux.
         counters.extend(sum.iter().map(|(reason, count)| (format!("{reason:?}"), count)));

@@ -106,7 +106,7 @@ impl Plane {
             && spi_of(datagram).and_then(Spi::new).is_some_and(|spi| !self.inbound().has(spi))
             && let Some(packet) = self.early.take(Instant::now(), origin, datagram)
             // Behind the answer, when that is here already.
-            && listener.offer(News::Early(packet))
+            && listener.offer(News::Early(packet)).is_none()
         {
             return; // counted by who gives it up
         }

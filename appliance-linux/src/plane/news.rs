@@ -27,8 +27,8 @@ pub(crate) enum News {
 
 /// Whom the data plane tells.
 pub(crate) trait Listener: Clone + Send + 'static {
-    /// Takes what may be lost when it does not keep up. `false`: it was.
-    fn offer(&self, news: News) -> bool;
+    /// Takes what may be lost when it does not keep up. Returns what it has no room for.
+    fn offer(&self, news: News) -> Option<News>;
 
     /// Takes what happens once and must not be lost; waits until it can.
     fn tell(&self, news: News);
@@ -36,8 +36,11 @@ pub(crate) trait Listener: Clone + Send + 'static {
 
 #[cfg(test)]
 impl Listener for std::sync::mpsc::SyncSender<News> {
-    fn offer(&self, news: News) -> bool {
-        !matches!(self.try_send(news), Err(std::sync::mpsc::TrySendError::Full(_)))
+    fn offer(&self, news: News) -> Option<News> {
+        match self.try_send(news) {
+            Err(std::sync::mpsc::TrySendError::Full(news)) => Some(news),
+            _ => None,
+        }
     }
 
     fn tell(&self, news: News) {

@@ -63,7 +63,7 @@ fn drain(plane: &Plane, listener: &impl Listener, buffer: &mut [u8]) -> io::Resu
         match plane.tun.recv(room) {
             Ok(length) => {
                 if let Ok(mut packet) = PacketBuf::new(buffer, HEADROOM, length) {
-                    plane.forward(listener, &mut packet);
+                    plane.dispatch(listener, &mut packet);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -81,7 +81,7 @@ fn leads_back(engine: &Outbound<'_, Engine>, sa: SaId, (from, to): (IpAddr, IpAd
 
 impl Plane {
     /// One packet from the protected side: sealed and sent, sent in clear, handed on, or dropped and counted.
-    fn forward(&self, listener: &impl Listener, packet: &mut PacketBuf<'_>) {
+    pub(super) fn dispatch(&self, listener: &impl Listener, packet: &mut PacketBuf<'_>) {
         let now = self.clock.now();
         let own = stray::own(packet.as_slice(), |addr| self.sockets().is_ours(addr));
         let mut engine = self.outbound();

@@ -58,3 +58,26 @@ fn what_went_through_is_counted_on_after_an_end_a_kill_a_damage_and_without_a_pl
         assert_eq!(daemon.ended(), Some(0));
     });
 }
+
+#[test]
+fn a_disk_that_hangs_holds_up_no_start_and_what_it_says_late_is_counted_on() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("slow-disk");
+        let (state, log) = (daemon.folder.join("state"), daemon.folder.join("log"));
+        let file = state.join("accounts.jsonl");
+        fs::create_dir(&state).unwrap();
+        // Whoever reads it waits until somebody writes.
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        daemon.start(&path, Stdio::from(File::create(&log).unwrap()));
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        assert!(fs::read_to_string(&log).unwrap().contains("the disk takes too long: what went through before"));
+        let shown = || said(daemon.command(&["show", "accounts", "--json"]).output().unwrap());
+        assert!(!shown().contains(NET.trim()));
+        fs::write(&file, [HEAD, NET, OLD].concat()).unwrap();
+        wait_for("it is read", || shown().contains(NET.trim()));
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.ended(), Some(0));
+        assert_eq!(fs::read_to_string(&file).unwrap(), [HEAD, NET, OLD].concat());
+    });
+}

@@ -86,6 +86,24 @@ fn f_81_a_reload_places_rules_before_it_takes_sas_away() {
 }
 
 #[test]
+fn f_81_what_a_reload_takes_away_is_closed_both_ways_before_anybody_is_told() {
+    let only = config(&peer(true, "", ""));
+    for (later, after) in [(false, only), (true, config(""))] {
+        let mut two = ten_children();
+        two.left.plane.later = later;
+        two.left.take_steps();
+        let left = after.peers.len();
+        two.left.gateway.reload(two.now, after, parts!(two.left)).1.unwrap();
+        two.exchange();
+        let steps = two.left.take_steps();
+        let before = steps.split(|step| *step == Sent).next().unwrap_or_default();
+        let removed = |half| before.iter().filter(|step| matches!(step, Removed(_, of) if *of == half)).count();
+        assert_eq!([removed(Inbound), removed(Outbound)], [10 - left; 2], "{steps:?}");
+        assert!(matches!(before.first(), Some(Rules(_))) && steps.contains(&Sent), "{steps:?}");
+    }
+}
+
+#[test]
 fn a_child_is_up_when_a_plane_that_answers_later_has_said_so_of_both_halves() {
     let mut two = two("");
     two.left.plane.later = true;

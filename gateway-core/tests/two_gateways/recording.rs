@@ -248,31 +248,21 @@ impl Two {
 
     /// Lets time pass, as the gateways ask for it.
     pub(crate) fn pass(&mut self, time: Duration) {
-        let end = self.now + time;
-        loop {
-            self.exchange();
-            let due = [&mut self.left, &mut self.right]
-                .map(|side| side.gateway.poll_timeout(&parts!(lent side)))
-                .into_iter()
-                .flatten()
-                .min();
-            let Some(due) = due.filter(|due| *due <= end) else { break };
-            self.now = self.now.max(due);
-            for side in [&mut self.left, &mut self.right] {
-                side.gateway.handle_timeout(self.now, parts!(side));
-            }
-        }
-        self.now = end;
+        self.go_on(time, Self::exchange);
     }
-}
 
-impl Two {
     /// Lets time pass while no data plane answers.
     pub(crate) fn linger(&mut self, time: Duration) {
+        self.go_on(time, |two| {
+            two.carry_messages();
+            [&mut two.left, &mut two.right].into_iter().for_each(Side::listen);
+        });
+    }
+
+    fn go_on(&mut self, time: Duration, meanwhile: impl Fn(&mut Self)) {
         let end = self.now + time;
         loop {
-            self.carry_messages();
-            [&mut self.left, &mut self.right].into_iter().for_each(Side::listen);
+            meanwhile(self);
             let due = [&mut self.left, &mut self.right]
                 .map(|side| side.gateway.poll_timeout(&parts!(lent side)))
                 .into_iter()

@@ -25,7 +25,7 @@ fn f_11_what_has_no_source_yet_gets_the_protected_one_also_beside_a_bypass_behin
         let index = nix::net::if_::if_nametoindex("pcl0").unwrap();
         for policies in ["", BYPASS] {
             guard.send(stands()).unwrap();
-            boundary.follow(&Config::parse(&(CHILD.to_owned() + policies)).unwrap().0);
+            boundary.follow(Intent::of(&Config::parse(&(CHILD.to_owned() + policies)).unwrap().0));
             boundary.wait_for_guard();
             boundary.followed().unwrap().unwrap();
             for (to, from) in [("10.1.0.5", "10.2.0.1"), ("fd01::5", "fd02::1")] {
@@ -34,7 +34,7 @@ fn f_11_what_has_no_source_yet_gets_the_protected_one_also_beside_a_bypass_behin
             }
             // They are known again for what they are.
             boundary.reconcile(Touched::ALL).unwrap();
-            assert_eq!((boundary.health().put_back, boundary.health().trouble.clone()), (0, None));
+            assert_eq!((boundary.health.put_back, boundary.health.trouble.clone()), (0, None));
             guard.send(stands()).unwrap();
             boundary.wait_for_guard();
         }
@@ -67,7 +67,7 @@ fn f_12_the_outer_address_leaves_by_the_operators_own_rules_whether_a_guard_stan
         let unguarded = Report { stands: false, flush_proof: false, ..fails() };
         for report in [stands(), unguarded] {
             guard.send(report).unwrap();
-            boundary.follow(&config);
+            boundary.follow(Intent::of(&config));
             boundary.wait_for_guard();
             for (from, link) in [("192.0.2.2", "wan"), ("198.51.100.2", "wan2")] {
                 let way = said(&format!("route get 203.0.113.5 from {from}"));
@@ -92,7 +92,7 @@ fn f_01_doctor_sees_rules_beside_ours_and_knows_the_device_by_our_routes() {
             (Config::parse(ALL).unwrap().0, &["100", "4450", "4500", "4501", "4502"]),
         ] {
             guard.send(stands()).unwrap();
-            boundary.follow(&config);
+            boundary.follow(Intent::of(&config));
             boundary.wait_for_guard();
             boundary.followed().unwrap().unwrap();
             let found = foreign_rules(&mut boundary.netlink).unwrap();
@@ -112,7 +112,7 @@ fn f_12_a_rule_that_an_older_version_left_with_another_mark_goes_and_catches_non
         ip("rule add not fwmark 0x4500 lookup 4500 priority 4500 protocol 45");
         let (mut boundary, guard) = boundary();
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         let rules = said("rule show priority 4500");
         assert_eq!(rules.lines().count(), 1, "{rules}");
@@ -132,9 +132,9 @@ fn f_37_where_ipv6_is_switched_off_at_our_device_alone_the_trouble_names_the_way
                     psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
                     local-ts = [\"10.2.0.0/16\", \"fd02::/64\"]\nremote-ts = [\"10.1.0.0/16\", \"fd01::/64\"]\n";
         guard.send(stands()).unwrap();
-        boundary.follow(&Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0);
+        boundary.follow(Intent::of(&Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}")).0));
         boundary.wait_for_guard();
-        let trouble = boundary.health().trouble.clone().unwrap_or_default();
+        let trouble = boundary.health.trouble.clone().unwrap_or_default();
         assert!(
             trouble.contains("route to fd01::/64") && trouble.contains("net.ipv6.conf.pcl0.disable_ipv6=0"),
             "{trouble}"
@@ -147,7 +147,7 @@ fn f_12_a_route_to_the_device_with_the_scope_of_older_versions_gives_its_place_t
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();
         guard.send(stands()).unwrap();
-        boundary.follow(&config("10.1.0.0/16"));
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         let shown = said("route show table 4500");
         ip("route replace 10.1.0.0/16 dev pcl0 table 4500 metric 1 proto 45 scope link");
@@ -157,8 +157,8 @@ fn f_12_a_route_to_the_device_with_the_scope_of_older_versions_gives_its_place_t
         assert_eq!(said("route show table 4500"), shown);
         assert!(!shown.contains("scope link") && shown.contains("10.1.0.0/16 dev pcl0"), "{shown}");
         assert_eq!(removed(), 0, "there was one at any moment");
-        assert_eq!(boundary.health().put_back, 1);
+        assert_eq!(boundary.health.put_back, 1);
         boundary.reconcile(Touched::ALL).unwrap();
-        assert_eq!(boundary.health().put_back, 1, "known for what it is");
+        assert_eq!(boundary.health.put_back, 1, "known for what it is");
     });
 }

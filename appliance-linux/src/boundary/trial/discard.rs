@@ -34,10 +34,10 @@ fn f_08_a_policy_that_discards_everything_leaves_loopback_our_ike_and_esp_and_ne
         ip("-6 addr add 2001:db8::2/64 dev wan");
         gateway.look();
         let discarded = |interface: &Tun, packet: &[u8]| {
-            let before = gateway.boundary.dropped()[1];
+            let before = gateway.boundary.dropped.dropped()[1];
             interface.send(packet).unwrap();
             std::thread::sleep(Duration::from_millis(20));
-            gateway.boundary.dropped()[1] - before
+            gateway.boundary.dropped.dropped()[1] - before
         };
         // The kernel puts fragments of IPv4 together before the guard sees them, and those of IPv6 behind it.
         let later = |protocol| fragments::later_fragment("2001:db8::9", "2001:db8::2", protocol);

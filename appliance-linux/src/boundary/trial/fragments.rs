@@ -95,11 +95,11 @@ fn f_09_a_later_fragment_that_could_be_of_a_protected_flow_crosses_the_guard_nei
             // Of IPv6 the protocol of a later fragment may be that of a header before it.
             let other = family == "-4";
             assert_eq!((leaves(theirs, 6), enters(theirs, 6)), (other, other), "{family}: of TCP");
-            let before = gateway.boundary.dropped();
+            let before = gateway.boundary.dropped.dropped();
             assert!(!leaves(theirs, 17), "{family}: in clear");
             assert!(!enters(theirs, 17), "{family}: comes in in clear");
             let counted: Vec<u64> =
-                gateway.boundary.dropped().into_iter().zip(before).map(|(now, before)| now - before).collect();
+                gateway.boundary.dropped.dropped().into_iter().zip(before).map(|(now, before)| now - before).collect();
             assert_eq!(counted, [1, 0, 1, 0], "{family}: as what is in clear, in and out");
         }
     });

@@ -268,16 +268,13 @@ fn what_goes_through_an_sa_that_stands_is_kept_while_it_does_and_shown_on_its_ac
         let [account] = &shown[..] else { panic!("{shown:?}") };
         assert_eq!([&*account.peer, &account.child, &account.party], ["cloud", "net", "one.lab"]);
         assert_eq!((account.packets_out, account.bytes_out, account.packets_in), (1, 28, 0));
-        daemon.settle();
         let file = folder.0.join("state/accounts.jsonl");
-        let (mut kept, until) = (String::new(), Instant::now() + DOZE);
-        while kept.is_empty() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-            kept = fs::read_to_string(&file).unwrap_or_default();
-        }
+        let kept = || fs::read_to_string(&file).unwrap_or_default();
+        until(&mut daemon, &inputs, "kept", |_| !kept().is_empty());
+        let kept = kept();
         let line = serde_json::to_string(account).unwrap();
         assert!(kept.lines().any(|kept| kept == line), "{line} in {kept}");
-        assert!(daemon.ledger.due().is_some_and(|due| due > Instant::now()));
+        assert!(daemon.books.due().is_some_and(|due| due > Instant::now()));
         drop(inputs);
     });
 }
