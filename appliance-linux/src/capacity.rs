@@ -9,9 +9,11 @@ const MOST: usize = 0xffff;
 pub(crate) const SPARE_IKE_SAS: usize = 120;
 /// Peers that are called at once with more proposals than most have, after which others have to wait for their turn.
 const MOST_AT_ONCE: usize = 2048;
-/// Room for Child SAs beside four for each child. The sending engine finds the peer's numbers the faster the emptier its
-/// table is.
+/// Room for Child SAs beside those for each child.
 const SPARE_CHILD_SAS: usize = 256;
+/// So many children have room for four SAs each: one, one that a rekey of each side makes, and one that drains. More of them
+/// have room for three: all may be rekeyed at once, by both sides, and only some of them drain beside that.
+const ROOMY: usize = 256;
 /// Room for rules beside two for each: a reload may double them.
 const SPARE_RULES: usize = 4096;
 
@@ -49,7 +51,7 @@ impl Need {
         Ok(Capacity {
             ike_sas: SPARE_IKE_SAS + 2 * self.peers,
             blocks: SPARE_IKE_SAS + self.peers.min(MOST_AT_ONCE),
-            child_sas: SPARE_CHILD_SAS + 4 * self.children,
+            child_sas: SPARE_CHILD_SAS + 3 * self.children + self.children.min(ROOMY),
             rules: (SPARE_RULES + 2 * self.rules).min(MOST),
         })
     }
@@ -61,7 +63,7 @@ impl Need {
     pub(crate) fn fits(self, tables: &Capacity) -> Result<(), String> {
         for (what, found, most) in [
             ("peers", self.peers, tables.ike_sas.saturating_sub(SPARE_IKE_SAS) / 2),
-            ("children", self.children, tables.child_sas.saturating_sub(SPARE_CHILD_SAS) / 4),
+            ("children", self.children, children_in(tables.child_sas.saturating_sub(SPARE_CHILD_SAS))),
             ("rules (one for each pair of selectors, and for each policy)", self.rules, tables.rules),
         ] {
             if found > most {
@@ -90,6 +92,11 @@ impl Need {
     }
 }
 
+/// How many children there are so many slots for.
+fn children_in(slots: usize) -> usize {
+    (slots / 4).min(ROOMY) + slots.saturating_sub(4 * ROOMY) / 3
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,18 +105,23 @@ mod tests {
     fn f_31_tables_are_as_large_as_the_configuration_needs_or_the_numbers_are_told() {
         let need = |peers, children, rules| Need { peers, children, rules };
         let large = need(5000, 5000, 9000).capacity().unwrap();
-        assert!(large.ike_sas >= 10_000 && large.child_sas >= 20_000 && large.rules >= 9000);
+        assert!(large.ike_sas >= 10_000 && large.child_sas >= 15_000 && large.rules >= 9000);
         assert_eq!(need(5000, 5000, 9000).squeezes_into(&large), Ok(()));
         assert_eq!(need(0, 0, 0).capacity().unwrap().ike_sas, SPARE_IKE_SAS);
         for (need, told) in [
             (need(40_000, 0, 0), "40000 peers, and there is room for 32707"),
-            (need(1, 17_000, 0), "17000 children, and there is room for 16319"),
+            (need(1, 22_000, 0), "22000 children, and there is room for 21674"),
             (
                 need(1, 1, 70_000),
                 "70000 rules (one for each pair of selectors, and for each policy), and there is room for 65535",
             ),
         ] {
             assert_eq!(need.capacity().unwrap_err(), told);
+        }
+        for children in (0..600).chain([10_000, 21_000]) {
+            let slots = need(1, children, 1).capacity().unwrap().child_sas - SPARE_CHILD_SAS;
+            assert_eq!(children_in(slots), children, "as many as they were made for");
+            assert!(slots >= 3 * children && (children == 0 || children_in(slots - 1) < children));
         }
         let small = need(1, 1, 1).capacity().unwrap();
         assert_eq!(need(50, 50, 50).squeezes_into(&small), Ok(()));

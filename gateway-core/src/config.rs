@@ -8,6 +8,7 @@
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -44,6 +45,7 @@ pub use grammar::{Bad, protocol_name};
 pub use identity::Identity;
 pub use secret::{NoKey, PSK_MAX, PSK_SHORT, Secret, SecretSource};
 
+use proposal::Lists;
 use reader::{Document, Reader};
 
 /// A time as the configuration writes it: `500ms`, `20s`, `30m`, `8h`, `1d`.
@@ -165,8 +167,8 @@ pub struct Peer {
     pub start: Start,
     /// Whether ESP always goes in UDP.
     pub encap: Encapsulation,
-    /// IKE proposals, best first; default [`IkeProposal::default`].
-    pub ike: Vec<IkeProposal>,
+    /// IKE proposals, best first; default [`IkeProposal::default`]. Peers with the same ones share them.
+    pub ike: Arc<[IkeProposal]>,
     /// Silence after which a sign of life is asked for; zero: never.
     pub dpd: Duration,
     /// Age at which the IKE SA is rekeyed; zero: never.
@@ -254,7 +256,7 @@ pub struct Child {
     /// Traffic of the peer's side.
     pub remote_ts: Vec<TrafficSelector>,
     /// ESP proposals, best first; default [`EspProposal::default`].
-    pub esp: Vec<EspProposal>,
+    pub esp: Arc<[EspProposal]>,
     /// Age at which it is rekeyed; zero: never.
     pub rekey: Duration,
     /// Age at which it is deleted when rekeying did not succeed; zero: never.
@@ -387,10 +389,11 @@ impl Config {
         reader.known(root);
         let settings = reader.table(root, "gateway", "[gateway]");
         let gateway = settings::read(&mut reader, settings);
+        let mut lists = Lists::new();
         let peers: Vec<_> = reader
             .tables(root, "peer", "[[peer]]")
             .into_iter()
-            .filter_map(|section| peer::read(&mut reader, section))
+            .filter_map(|section| peer::read(&mut reader, section, &mut lists))
             .collect();
         let mut policies: Vec<_> = reader
             .tables(root, "policy", "[[policy]]")

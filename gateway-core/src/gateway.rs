@@ -38,6 +38,7 @@ mod usage;
 
 use core::fmt;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -133,8 +134,9 @@ pub struct Gateway {
     rules: Vec<Rule>,
     /// Numbers in the order of the file.
     order: Vec<PeerId>,
-    peers: BTreeMap<PeerId, PeerEntry>,
-    children: BTreeMap<ChildConfigId, ChildEntry>,
+    /// In boxes: nodes of a map are half empty when numbers come in their order.
+    peers: BTreeMap<PeerId, Box<PeerEntry>>,
+    children: BTreeMap<ChildConfigId, Box<ChildEntry>>,
     sas: BTreeMap<ChildId, Installed>,
     /// The same by the number that the data plane knows them by.
     pairs: BTreeMap<Pair, ChildId>,
@@ -315,7 +317,7 @@ impl Gateway {
         let Some(view) = endpoint.ike_sa(ike).filter(|view| view.state == SaState::Connecting) else { return };
         let entry = view.peer.and_then(|peer| self.peers.get_mut(&peer)).filter(|entry| entry.attempt == Some(ike));
         if let Some((entry, (exchange, _))) = entry.zip(view.waiting) {
-            entry.unsent = outcome.err().map(|why| Cause::unsent(exchange, view.path.remote, &why));
+            entry.unsent = outcome.err().map(|why| Box::new(Cause::unsent(exchange, view.path.remote, &why)));
         }
     }
 
@@ -328,16 +330,17 @@ impl Gateway {
         (from, why): (IpAddr, Unreachable),
         endpoint: &Endpoint<'_, C, Peers>,
     ) {
-        let waits = |entry: &&mut PeerEntry| {
+        let waits = |entry: &PeerEntry| {
             let view = entry.attempt.and_then(|ike| endpoint.ike_sa(ike));
             view.is_some_and(|view| view.state == SaState::Connecting && view.path == path)
         };
         let cause = Cause::unreachable(from, path, why);
         // What the peer itself says does not give way to it.
-        let doubts = |entry: &&mut PeerEntry| entry.doubt.as_ref().is_none_or(|doubt| *doubt == cause);
-        let Some(entry) = self.peers.values_mut().find(waits).filter(doubts) else { return };
-        entry.unsent = Some(cause.clone());
-        let news = entry.doubt.replace(cause.clone()).is_none() && entry.cause.as_ref() != Some(&cause);
+        let doubts = |entry: &PeerEntry| entry.doubt.as_deref().is_none_or(|doubt| *doubt == cause);
+        let found = self.peers.values_mut().find(|entry| waits(entry));
+        let Some(entry) = found.filter(|entry| doubts(entry)) else { return };
+        entry.unsent = Some(Box::new(cause.clone()));
+        let news = entry.doubt.replace(Box::new(cause.clone())).is_none() && entry.cause.as_ref() != Some(&cause);
         if news && self.strangers.admit(now) {
             let peer = Some(entry.id);
             self.tell(peer, None, What::Doubtful { remote: path.remote, answers: false }, Some(cause));
@@ -412,15 +415,15 @@ impl Gateway {
     /// the same name goes on counting rekeys, is known to have been up, is held down or wished for if it was, and is made anew if it
     /// was `ended` with its number.
     fn follow(&mut self, peers: &Peers, ended: &BTreeSet<ChildConfigId>) {
-        let words = self.peers.values().map(|peer| (peer.name.clone(), (peer.held, peer.wanted)));
-        let words: BTreeMap<_, _> = words.collect();
+        self.order = peers.iter().map(|(id, _)| id).collect();
+        let kept: BTreeSet<_> = self.order.iter().copied().collect();
+        let leaving = self.peers.values().filter(|peer| !kept.contains(&peer.id));
+        let words: BTreeMap<_, _> = leaving.map(|peer| (peer.name.clone(), (peer.held, peer.wanted))).collect();
         let mut gone: BTreeMap<_, _> = core::mem::take(&mut self.children);
         let mut new = Vec::new();
-        self.order.clear();
         for (id, peer) in peers.iter() {
-            self.order.push(id);
             self.agenda.touch(id);
-            let entry = self.peers.entry(id).or_insert_with(|| PeerEntry::new(id, peer));
+            let entry = self.peers.entry(id).or_insert_with(|| Box::new(PeerEntry::new(id, peer)));
             entry.start = peer.start;
             let (held, wanted) = words.get(&peer.name).copied().unwrap_or_default();
             entry.held |= held;
@@ -433,7 +436,7 @@ impl Gateway {
                 if held.is_none() {
                     new.push((child_id, (peer.name.clone(), child.name.clone())));
                 }
-                let mut held = held.unwrap_or_else(|| ChildEntry::new(child_id, id, child));
+                let mut held = held.unwrap_or_else(|| Box::new(ChildEntry::new(child_id, id, child)));
                 held.follow(child);
                 self.children.insert(child_id, held);
             }
@@ -448,7 +451,6 @@ impl Gateway {
                 child.wanted = before.wanted || ended.contains(&before.id);
             }
         }
-        let kept: BTreeSet<_> = self.order.iter().copied().collect();
         for id in self.peers.keys().filter(|id| !kept.contains(id)).copied().collect::<Vec<_>>() {
             self.strike(id);
         }

@@ -127,6 +127,7 @@ impl Peers {
         let mut old: BTreeMap<String, Entry> = old.map(|entry| (entry.config.name.clone(), entry)).collect();
         let differences: BTreeMap<&str, &PeerDiff> =
             diff.peers.iter().map(|(name, change)| (name.as_str(), change)).collect();
+        self.entries.reserve_exact(peers.len());
         for config in peers {
             let held = old.remove(&config.name);
             let change = differences.get(config.name.as_str()).copied();

@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use gateway_core::config::Config;
+use gateway_core::crypto::Boxed;
 use gateway_core::gateway::{Gateway, Parts, PeerState};
 use gateway_core::peers::Peers;
 use gateway_core::plane::Engines;
@@ -37,9 +38,9 @@ use memory::{MASK, masked};
 /// What a secret is, which says where it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A key of an IKE SA: in its slot.
+    /// A key of an IKE SA: in a box of the engine.
     Ike,
-    /// A key of a Child SA: in the slot of an engine; one that may not be used for sending yet once beside them.
+    /// A key of a Child SA: in a box of the engine; one that may not be used for sending yet once beside them.
     Esp,
     /// A pre-shared key: with its peer.
     Psk(usize),
@@ -54,6 +55,8 @@ thread_local! {
     static NOTED: RefCell<memory::Noted<Kind>> = const { RefCell::new(memory::Noted::new()) };
     /// Where keys of Child SAs were when the engines got them.
     static BROUGHT: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// Where the boxes are and were: how many keys are there in all is counted.
+    static BOXES: RefCell<Vec<Range<u64>>> = const { RefCell::new(Vec::new()) };
 }
 
 fn note(kind: Kind, secret: &[u8]) {
@@ -93,22 +96,24 @@ impl rand_core::TryRng for Random {
 
 impl rand_core::TryCryptoRng for Random {}
 
-/// The default engine, which notes every key.
+/// The default engine with its keys on the heap, which notes every key.
 struct Noting(Kind);
 
 impl PacketCrypto for Noting {
-    type AeadKey = <RustCrypto as PacketCrypto>::AeadKey;
+    type AeadKey = <Boxed<RustCrypto> as PacketCrypto>::AeadKey;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         note(self.0, key);
         if self.0 == Kind::Esp {
             BROUGHT.with_borrow_mut(|brought| brought.push(key.as_ptr() as u64));
         }
-        RustCrypto.aead_key(alg, key)
+        let key = Boxed(RustCrypto).aead_key(alg, key)?;
+        BOXES.with_borrow_mut(|boxes| boxes.push(place(std::slice::from_ref(&*key))));
+        Some(key)
     }
 
     fn seal(&mut self, key: &Self::AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
-        RustCrypto.seal(key, nonce, aad, text_and_tag);
+        Boxed(RustCrypto).seal(key, nonce, aad, text_and_tag);
     }
 
     fn open(
@@ -118,7 +123,7 @@ impl PacketCrypto for Noting {
         aad: &[u8],
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged> {
-        RustCrypto.open(key, nonce, aad, text_and_tag)
+        Boxed(RustCrypto).open(key, nonce, aad, text_and_tag)
     }
 }
 
@@ -275,6 +280,11 @@ impl World {
         self.sites.iter().flat_map(|site| &site.tables).any(|table| table.contains(&at))
     }
 
+    /// Whether a key may be there.
+    fn is_home(&self, at: u64) -> bool {
+        self.in_table(at) || BOXES.with_borrow(|boxes| boxes.iter().any(|home| home.contains(&at)))
+    }
+
     /// How many keys of Child SAs came from elsewhere than the table of IKE into an engine, since somebody last asked.
     fn copied(&self) -> usize {
         BROUGHT.take().into_iter().filter(|at| !self.in_table(*at)).count()
@@ -287,10 +297,10 @@ impl World {
         let found = memory::places(&NOTED.with_borrow(Clone::clone));
         let psk_homes = self.sites.each_ref().map(Site::psk_homes).concat();
         let is_stray = |kind, at| match kind {
-            Kind::Ike | Kind::Esp => !self.in_table(at),
+            Kind::Ike | Kind::Esp => !self.is_home(at),
             Kind::Psk(_) => !psk_homes.contains(&at),
             Kind::Padded => true,
-            Kind::Rest => !self.in_table(at) && !psk_homes.contains(&(at - memory::BEGINNING as u64)),
+            Kind::Rest => !self.is_home(at) && !psk_homes.contains(&(at - memory::BEGINNING as u64)),
         };
         let strays: Vec<_> = found.iter().filter(|(kind, at, _)| is_stray(*kind, *at)).collect();
         let whole = strays.chunks(2).all(|pair| matches!(pair, [(Kind::Esp, ..), (Kind::Rest, ..)]));

@@ -97,9 +97,29 @@ pub fn place_key<P: PacketCrypto>(
     key: &[u8],
     place: &mut Option<P::AeadKey>,
 ) -> Result<(), NoKey> {
-    let octets = COPIES.saturating_mul(size_of::<P::AeadKey>()).saturating_add(FRAMES);
-    wipe::after(octets, || *place = crypto.aead_key(alg, key));
+    make_key(crypto, alg, key, |made| *place = made);
     if place.is_some() { Ok(()) } else { Err(NoKey) }
+}
+
+/// The same, where `keep` puts the key where it stays. What that returns is moved, and must not be secret.
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
+/// use ipsec_core::crypto::{AeadAlg, make_key};
+/// /// On the heap, for who has one.
+/// fn boxed(key: &[u8]) -> Option<Box<AeadKey>> {
+///     make_key(&mut RustCrypto, AeadAlg::Aes128Gcm16, key, |made| made.map(Box::new))
+/// }
+/// assert!(boxed(&[7; 16]).is_some() && boxed(&[7; 15]).is_none());
+/// ```
+pub fn make_key<P: PacketCrypto, R>(
+    crypto: &mut P,
+    alg: AeadAlg,
+    key: &[u8],
+    keep: impl FnOnce(Option<P::AeadKey>) -> R,
+) -> R {
+    let octets = COPIES.saturating_mul(size_of::<P::AeadKey>()).saturating_add(FRAMES);
+    wipe::after(octets, || keep(crypto.aead_key(alg, key)))
 }
 
 /// What a crypto engine does for packets.

@@ -12,7 +12,7 @@ use ipsec_core::sa::MAX_SELECTORS;
 use super::check::{ChildPlaces, PeerPlaces};
 use super::grammar::{Bad, address, dns_name, duration, name, octets, secret_file};
 use super::identity::{Identity, identity};
-use super::proposal::{self, Kind};
+use super::proposal::{self, Lists};
 use super::reader::{Placed, Reader, Section, Word};
 use super::secret::{Secret, SecretSource};
 use super::selector::{Addresses, selectors};
@@ -22,7 +22,11 @@ use super::{Child, Encapsulation, Mode, Peer, Remote, Start};
 const ADDRESSES_MAX: usize = 16;
 
 /// Reads one peer; `None` when something it cannot do without is missing or wrong.
-pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<(Peer, PeerPlaces)> {
+pub(super) fn read<'t>(
+    reader: &mut Reader<'t>,
+    section: Section<'_, 't>,
+    lists: &mut Lists,
+) -> Option<(Peer, PeerPlaces)> {
     reader.known(section);
     for (key, hint) in [
         ("name", "write name = \"…\""),
@@ -60,13 +64,14 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Opt
     let encap = reader.choice(section, "encap", &[("auto", Encapsulation::Auto), ("always", Encapsulation::Always)]);
     let dpd = time(reader, section, "dpd", Peer::DPD);
     let rekey = time(reader, section, "rekey", Peer::REKEY);
-    let ike = proposal::read(reader, section, &Kind::IKE);
+    let ike = proposal::read(reader, section, &mut lists.ike);
     let children: Vec<_> = reader
         .tables(section, "child", "[[peer.child]]")
         .into_iter()
-        .filter_map(|child| read_child(reader, child))
+        .filter_map(|child| read_child(reader, child, lists))
         .collect();
-    let (children, child_places) = children.into_iter().unzip();
+    let (mut children, child_places): (Vec<_>, _) = children.into_iter().unzip();
+    children.shrink_to_fit(); // for one of them there is room for four
     let peer = Peer {
         name: peer_name?,
         at: reader.position(section.at),
@@ -92,7 +97,11 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Opt
     Some((peer, places))
 }
 
-fn read_child<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<(Child, ChildPlaces)> {
+fn read_child<'t>(
+    reader: &mut Reader<'t>,
+    section: Section<'_, 't>,
+    lists: &mut Lists,
+) -> Option<(Child, ChildPlaces)> {
     reader.known(section);
     for (key, hint) in [
         ("name", "write name = \"…\""),
@@ -107,7 +116,7 @@ fn read_child<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<(
     let mode = mode(reader, section);
     let local = traffic(reader, section, "local-ts");
     let remote = traffic(reader, section, "remote-ts");
-    let esp = proposal::read(reader, section, &Kind::ESP);
+    let esp = proposal::read(reader, section, &mut lists.esp);
     let rekey = time(reader, section, "rekey", Child::REKEY);
     let lifetime = time(reader, section, "lifetime", Child::default_lifetime(rekey));
     if !lifetime.is_zero() && lifetime <= rekey {

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ike_core::proposal::{EspProposal, IkeProposal, ProposalError, Reason};
@@ -35,14 +36,40 @@ impl Kind<EspProposal> {
     };
 }
 
-/// Reads the proposals under the key of `kind`, or its default.
-pub(super) fn read<'t, P: Default>(
+/// Lists of proposals that many have in common: who writes what the last one wrote, or nothing, shares it.
+pub(super) struct Lists {
+    pub(super) ike: List<IkeProposal>,
+    pub(super) esp: List<EspProposal>,
+}
+
+pub(super) struct List<P> {
+    kind: Kind<P>,
+    default: Arc<[P]>,
+    last: Arc<[P]>,
+}
+
+impl Lists {
+    pub(super) fn new() -> Self {
+        Self { ike: List::new(Kind::IKE), esp: List::new(Kind::ESP) }
+    }
+}
+
+impl<P: Default> List<P> {
+    fn new(kind: Kind<P>) -> Self {
+        let default: Arc<[P]> = Arc::new([P::default()]);
+        Self { kind, last: Arc::clone(&default), default }
+    }
+}
+
+/// Reads the proposals under the key of `list`, or its default.
+pub(super) fn read<'t, P: PartialEq>(
     reader: &mut Reader<'t>,
     section: Section<'_, 't>,
-    kind: &Kind<P>,
-) -> Option<Vec<P>> {
+    list: &mut List<P>,
+) -> Option<Arc<[P]>> {
+    let kind = &list.kind;
     if !section.has(kind.key) {
-        return Some(alloc::vec![P::default()]);
+        return Some(Arc::clone(&list.default));
     }
     let found = reader.read_all(section, kind.key, "a proposal in quotes, or a list of them", |words| {
         (kind.parse)(words).map_err(|error| explained(words, error, kind.words))
@@ -56,7 +83,11 @@ pub(super) fn read<'t, P: Default>(
             hint,
         );
     }
-    Some(found.into_iter().map(|placed| placed.value).collect())
+    let found: Vec<P> = found.into_iter().map(|placed| placed.value).collect();
+    if *list.last != *found {
+        list.last = found.into();
+    }
+    Some(Arc::clone(&list.last))
 }
 
 fn explained(words: &str, error: ProposalError, expected: &'static str) -> Bad {

@@ -209,7 +209,7 @@ impl Gateway {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let Some(config) = config else {
             // The peer asked. What it was about shows in its own words only.
-            entry.trouble = Some(cause.clone());
+            entry.trouble = Some(Box::new(cause.clone()));
             return self.tell(Some(peer), None, What::ChildFailed, Some(cause));
         };
         let Some(child) = self.children.get_mut(&config) else { return }; // a reload took it

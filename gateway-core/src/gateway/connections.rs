@@ -16,7 +16,6 @@ use ipsec_core::time::Instant;
 use super::drive::LONG;
 use super::renewal::{LASTING, Renewal};
 use super::report::What;
-use super::state::ChildEntry;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::Identity;
@@ -124,9 +123,9 @@ impl Gateway {
         let cause = Cause::of(failure, endpoint.pad().get(peer));
         let entry = self.peers.get_mut(&peer).filter(|entry| entry.attempt == Some(ike));
         // Of several the last one, and of one in each attempt the first time.
-        let Some(entry) = entry.filter(|entry| entry.doubt.as_ref() != Some(&cause)) else { return };
+        let Some(entry) = entry.filter(|entry| entry.doubt.as_deref() != Some(&cause)) else { return };
         let known = entry.cause.as_ref() == Some(&cause);
-        entry.doubt = Some(cause.clone());
+        entry.doubt = Some(Box::new(cause.clone()));
         if !known && self.strangers.admit(now) {
             self.tell(Some(peer), None, What::Doubtful { remote, answers: true }, Some(cause));
         }
@@ -136,7 +135,7 @@ impl Gateway {
     pub(super) fn moved<C: IkeCrypto>(&mut self, ike: IkeId, path: Path, parts: &mut Parts<'_, '_, C>) {
         let peer = parts.endpoint.ike_sa(ike).and_then(|view| view.peer);
         let children = peer.and_then(|peer| self.peers.get(&peer)).into_iter().flat_map(|entry| &entry.children);
-        for sa in children.filter_map(|child| self.children.get(child)).flat_map(ChildEntry::all) {
+        for sa in children.filter_map(|child| self.children.get(child)).flat_map(|child| child.all()) {
             if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == ike) {
                 sa.move_to(path, parts.plane);
             }
@@ -175,7 +174,7 @@ impl Gateway {
                 entry.silent = *failure == Failure::PeerSilent(ExchangeType::IKE_SA_INIT);
             }
             if ours && matches!(failure, Failure::PeerSilent(_)) {
-                cause = entry.unsent.take().unwrap_or(cause);
+                cause = entry.unsent.take().map_or(cause, |unsent| *unsent);
             }
             if ours && failure.is_about_child() {
                 entry.spoiler = entry.begun;
@@ -225,8 +224,8 @@ impl Gateway {
         };
         // A handshake of ours that we ended ourselves ended because of something, and is no failure to who waits for the next.
         let entry = about.and_then(|id| self.peers.get_mut(&id));
-        let cut = entry.and_then(|entry| entry.cut.take_if(|(cut, _)| *cut == ike));
-        let cut = cut.map(|(_, why)| Cause { kind: Kind::Intent, ..why });
+        let cut = entry.and_then(|entry| entry.cut.take_if(|cut| cut.0 == ike));
+        let cut = cut.map(|cut| Cause { kind: Kind::Intent, ..cut.1 });
         self.tell(about, None, what, cut.or(Some(cause)));
     }
 }

@@ -1,5 +1,6 @@
 //! Two machines with one identity: each that calls takes the connection of the other, and neither knows.
 
+use alloc::boxed::Box;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -25,7 +26,7 @@ pub(super) struct Contest {
     until: Option<Instant>,
     times: u32,
     /// Why that is told, while it goes on.
-    pub(super) cause: Option<Cause>,
+    pub(super) cause: Option<Box<Cause>>,
 }
 
 impl Gateway {
@@ -48,7 +49,7 @@ impl Gateway {
         let told = contest.cause.is_some();
         if contest.times >= OFTEN {
             let cause = Cause::two_places(before, after);
-            contest.cause = Some(cause.clone());
+            contest.cause = Some(Box::new(cause.clone()));
             if !told {
                 self.tell(Some(id), None, What::Waiting, Some(cause));
             }

@@ -1,5 +1,6 @@
 //! Who is to be connected next, and when: `start`, attempts and the pauses between them.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -317,8 +318,8 @@ impl Gateway {
         let active = entry.is_active();
         // What is held down here and up all the same, the peer wants, and with us beside the connection that stands.
         let up = |child: &ChildEntry| entry.renew.is_some() && !child.sas.is_empty();
-        let wanted = |child: &&ChildEntry| !child.held || child.wanted || up(child);
-        let child = |id: &ChildConfigId| self.children.get(id).filter(wanted);
+        let wanted = |child: &ChildEntry| !child.held || child.wanted || up(child);
+        let child = |id: &ChildConfigId| self.children.get(id).map(Box::as_ref).filter(|child| wanted(child));
         // Best one that is not refused, and not the one for whose sake the peer ended the last handshake.
         let hope = |child: &&ChildEntry| (Some(child.id) == entry.spoiler, child.failures);
         let all = || entry.children.iter().filter_map(child);

@@ -21,7 +21,6 @@ use zeroize::Zeroizing;
 use super::renewal::Standing;
 use super::report::Report;
 use super::silence::Silence;
-use super::state::ChildEntry;
 use super::usage::{Account, Last, Totals};
 use super::{Gateway, Parts};
 use crate::cause::Cause;
@@ -334,7 +333,7 @@ impl Gateway {
 
     /// On whose account a new SA goes. Its IKE SA knows who proved what; without that, the configuration says it.
     fn account<C: IkeCrypto>(&self, sa: &Installed, endpoint: &Endpoint<'_, C, Peers>) -> Arc<Account> {
-        let of_the_child = self.children.get(&sa.config).into_iter().flat_map(ChildEntry::all);
+        let of_the_child = self.children.get(&sa.config).into_iter().flat_map(|child| child.all());
         let mut same = of_the_child.filter_map(|id| self.sas.get(id)).filter(|other| other.party == sa.party);
         if let Some(other) = same.next() {
             return Arc::clone(&other.account);

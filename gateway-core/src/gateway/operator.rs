@@ -1,5 +1,6 @@
 //! What the operator wants: up, down, rekey, reload, shutdown.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
@@ -232,7 +233,9 @@ impl Gateway {
             if let Some(entry) = entry {
                 entry.wanted = true;
                 let up = |child: &ChildEntry| !child.sas.is_empty() && !child.held;
-                ended.extend(entry.children.iter().filter(|child| self.children.get(child).is_some_and(up)));
+                ended.extend(
+                    entry.children.iter().filter(|child| self.children.get(child).is_some_and(|child| up(child))),
+                );
             }
             self.end_peer(now, id, parts);
         }
@@ -330,7 +333,7 @@ impl Gateway {
         entry.ikes.retain(|ike| !goes(ike));
         entry.superseded.retain(|ike| !goes(ike));
         if entry.attempt.as_ref().is_some_and(goes) {
-            entry.cut = entry.attempt.map(|ike| (ike, cause.clone()));
+            entry.cut = entry.attempt.map(|ike| Box::new((ike, cause.clone())));
             entry.conclude();
         }
         let (told, children) = (entry.ikes.len() < before, entry.children.clone());
@@ -338,7 +341,7 @@ impl Gateway {
             drop(parts.endpoint.close(now, *ike)); // denied: it is gone
         }
         for config in children {
-            let sas = self.children.get(&config).into_iter().flat_map(ChildEntry::all);
+            let sas = self.children.get(&config).into_iter().flat_map(|child| child.all());
             let lost = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| goes(&sa.ike));
             let mut stood = false;
             for sa in sas.filter(lost).copied().collect::<Vec<_>>() {

@@ -1,5 +1,6 @@
 //! What a gateway remembers of each peer and child between calls.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -20,7 +21,7 @@ use super::uncovered::Uncovered;
 use crate::cause::Cause;
 use crate::config::{Child, Peer, Start};
 
-/// A configured peer.
+/// A configured peer. What most never have is in boxes.
 pub(super) struct PeerEntry {
     pub(super) id: PeerId,
     pub(super) name: String,
@@ -41,7 +42,7 @@ pub(super) struct PeerEntry {
     /// The handshake that we began.
     pub(super) attempt: Option<IkeId>,
     /// The last one that we ended ourselves, and why.
-    pub(super) cut: Option<(IkeId, Cause)>,
+    pub(super) cut: Option<Box<(IkeId, Cause)>>,
     /// When we last began one.
     pub(super) called_at: Option<Instant>,
     /// It is made where the connection that stands is, and not at a place whose turn it is.
@@ -51,11 +52,11 @@ pub(super) struct PeerEntry {
     /// The child for whose sake the peer ended one: the next one begins with another.
     pub(super) spoiler: Option<ChildConfigId>,
     /// That a message of the attempt could not even be sent, or somebody says that it does not arrive.
-    pub(super) unsent: Option<Cause>,
+    pub(super) unsent: Option<Box<Cause>>,
     /// Nothing was heard of the peer in the attempt that ended last, whatever others say of why.
     pub(super) silent: bool,
     /// What somebody says in clear of why nothing will come of that.
-    pub(super) doubt: Option<Cause>,
+    pub(super) doubt: Option<Box<Cause>>,
     /// The appliance was asked where it is.
     pub(super) locating: bool,
     /// How many places were tried, to try the next one.
@@ -79,7 +80,7 @@ pub(super) struct PeerEntry {
     /// Why it is not connected.
     pub(super) cause: Option<Cause>,
     /// Why a request of the peer for a child was refused.
-    pub(super) trouble: Option<Cause>,
+    pub(super) trouble: Option<Box<Cause>>,
     /// Whether callers from two places throw each other out.
     pub(super) contest: Contest,
     /// When it stands in the queue.
@@ -177,7 +178,7 @@ impl PeerEntry {
 
     /// Why it is not connected, as far as that is known: of the handshake under way, or of what was before.
     pub(super) fn known(&self) -> Option<&Cause> {
-        self.doubt.as_ref().filter(|_| self.attempt.is_some()).or(self.cause.as_ref())
+        self.doubt.as_deref().filter(|_| self.attempt.is_some()).or(self.cause.as_ref())
     }
 
     /// Whether other places of the peer are tried before the first one is again.
@@ -188,7 +189,8 @@ impl PeerEntry {
     /// What our handshake waits for.
     pub(super) fn unanswered(&self, attempt: &IkeView) -> Option<Cause> {
         let (exchange, repeated) = attempt.waiting?;
-        Some(self.unsent.clone().unwrap_or_else(|| Cause::unanswered(exchange, attempt.path.remote, repeated)))
+        let unsent = self.unsent.as_deref().cloned();
+        Some(unsent.unwrap_or_else(|| Cause::unanswered(exchange, attempt.path.remote, repeated)))
     }
 
     /// Until when missing children are left to the peer to ask for, where it was the one that called.

@@ -179,7 +179,9 @@ pub struct SaStatus {
 impl Gateway {
     /// How everything stands. The data plane is asked for single SAs, and goes on in between.
     pub fn snapshot<C: IkeCrypto>(&self, now: Instant, parts: &Parts<'_, '_, C>) -> Snapshot {
-        Snapshot { at: now, peers: self.status(parts).collect() }
+        let mut peers = Vec::with_capacity(self.order.len());
+        peers.extend(self.status(parts));
+        Snapshot { at: now, peers }
     }
 
     /// How every peer stands, in the order of the file, each as it is when the iterator comes to it.
@@ -201,7 +203,7 @@ impl Gateway {
     pub fn peer_status<C: IkeCrypto>(&self, id: PeerId, parts: &Parts<'_, '_, C>) -> Option<PeerStatus> {
         self.peers.get(&id).map(|entry| {
             let ike = self.connection(entry.id, parts.endpoint);
-            let connected = self.is_connected(entry.id, parts.endpoint);
+            let connected = ike.is_some_and(|ike| entry.looks_after(ike.party));
             let mut children: Vec<_> = self.child_status(entry, ike.map(|ike| ike.party), parts).collect();
             children
                 .iter_mut()
@@ -215,7 +217,7 @@ impl Gateway {
             let cause = match connected {
                 // What the peer asked for tells the values of both sides; the children show their own.
                 true => {
-                    let trouble = entry.contest.cause.as_ref().or(entry.trouble.as_ref());
+                    let trouble = entry.contest.cause.as_deref().or(entry.trouble.as_deref());
                     away.or_else(|| trouble.or(child_cause).cloned())
                 }
                 false => entry.known().cloned().or_else(|| waiting(entry, parts)),

@@ -2,6 +2,7 @@
 
 mod busy;
 mod chance;
+mod crowd;
 mod firm_ground;
 mod late;
 mod limits;

@@ -29,6 +29,8 @@ const OCTETS: usize = 12_000;
 /// What a peer may cost among the most more than among fewer.
 const GROWTH: f64 = 1.3;
 const LIMIT: Duration = Duration::from_secs(60);
+/// After so long the daemon has nothing to do any more, and a status is made anew.
+const REST: Duration = Duration::from_secs(1);
 
 /// Builds what is measured, and measures it: first the gateway alone, then the daemon with all that it asks of the kernel.
 ///
@@ -57,7 +59,9 @@ struct Figures {
     computed: Duration,
     /// The same after the kernel has been told of everybody before.
     again: Duration,
-    /// Until the last octet of the answer is there, and what `portcullis status` makes of it.
+    /// Until the last octet of the answer is there: right after the start, when a command waits until the routes that were
+    /// just made have been looked at, and later; and what `portcullis status` makes of it.
+    first_status: Duration,
     status: Duration,
     printed: Duration,
     /// A reload of what is configured already, and of that with one peer more.
@@ -73,11 +77,12 @@ fn measure() -> Result<bool> {
     for peers in COUNTS {
         let figures = figures(peers)?;
         println!(
-            "{peers:>7} peers: start {:.1?} (computed for {:.2?}), again {:.1?}, status {:.1?} and printed {:.1?}, reload {:.1?} and with one more \
+            "{peers:>7} peers: start {:.1?} (computed for {:.2?}), again {:.1?}, status {:.1?}, later {:.1?} and printed {:.1?}, reload {:.1?} and with one more \
              {:.1?}, resident {} kB and {} kB of nft",
             figures.start,
             figures.computed,
             figures.again,
+            figures.first_status,
             figures.status,
             figures.printed,
             figures.unchanged,
@@ -101,6 +106,7 @@ fn measure() -> Result<bool> {
     }
     let each = |octets: fn(&Figures) -> usize| octets(many).saturating_sub(octets(few)) / (many.peers - few.peers);
     let octets = each(|figures| figures.resident);
+    println!("{:>22} {:>12}", "first status", format!("{:.1?}", many.first_status));
     judge("octets each", octets.to_string(), OCTETS.to_string(), octets <= OCTETS);
     println!("{:>22} {:>12}", "nft's octets each", each(|figures| figures.started));
     // What does not depend on their number is taken off.
@@ -130,6 +136,7 @@ fn figures(peers: usize) -> Result<Figures> {
         start: best.start.min(other.start),
         computed: best.computed.min(other.computed),
         again: best.again.min(other.again),
+        first_status: best.first_status.min(other.first_status),
         status: best.status.min(other.status),
         printed: best.printed.min(other.printed),
         unchanged: best.unchanged.min(other.unchanged),
@@ -160,7 +167,10 @@ fn round(peers: usize) -> Result<Figures> {
     let start = machine.start()?;
     let computed = machine.computed()?;
     let (resident, started) = machine.resident()?;
+    let first_status = machine.status()?;
+    std::thread::sleep(REST);
     let status = machine.status()?;
+    std::thread::sleep(REST);
     let printed = timed(|| machine.command(&["status", "--json"]))?;
     let unchanged = timed(|| machine.command(&["reload"]))?;
     machine.configure(&text(peers + 1))?;
@@ -168,7 +178,7 @@ fn round(peers: usize) -> Result<Figures> {
     machine.stop()?;
     let again = machine.start()?;
     machine.stop()?;
-    Ok(Figures { peers, start, computed, again, status, printed, unchanged, one_more, resident, started })
+    Ok(Figures { peers, start, computed, again, first_status, status, printed, unchanged, one_more, resident, started })
 }
 
 fn timed(work: impl FnOnce() -> Result) -> Result<Duration> {
