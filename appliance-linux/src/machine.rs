@@ -1,6 +1,6 @@
 //! The machine as the control thread knows it: whom it asks, and what it was told last.
 //!
-//! Questions and answers are messages ([`crate::ask`]). What answers in this process is a thread for all that the kernel is
+//! Questions and answers are messages ([`mod@crate::ask`]). What answers in this process is a thread for all that the kernel is
 //! asked and told ([`kernel`]), one for what the disk keeps ([`crate::ledger`]) and one for names ([`crate::resolve`]): a disk
 //! or a name server that takes its time holds up nobody else.
 

@@ -5,13 +5,13 @@ use alloc::boxed::Box;
 use ipsec_core::crypto::{AeadAlg, Forged, NoIv, PacketCrypto, make_key};
 
 /// An engine whose keys lie on the heap, so that a place for an SA takes a pointer for each until there is one. Tables have
-/// room for many more SAs than there are mostly, and what software makes of a key is longer than all else of an SA.
+/// room for many more SAs than there are mostly, and what software makes of a key is a third of an SA.
 ///
 /// ```
 /// use gateway_core::crypto::Boxed;
 /// use ipsec_core::crypto::rustcrypto::RustCrypto;
 /// use ipsec_core::engine::OutboundSlot;
-/// assert!(2 * size_of::<OutboundSlot<Boxed<RustCrypto>>>() < size_of::<OutboundSlot<RustCrypto>>());
+/// assert!(256 + size_of::<OutboundSlot<Boxed<RustCrypto>>>() < size_of::<OutboundSlot<RustCrypto>>());
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Boxed<P>(pub P);
