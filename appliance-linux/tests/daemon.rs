@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -160,6 +160,12 @@ fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until the log tells each of these: it is written by a thread of its own, behind what else is told.
+fn wait_for_words(log: &Path, words: &[&str]) {
+    let told = || fs::read_to_string(log).unwrap();
+    wait_for(&format!("the log tells {words:?}"), || words.iter().all(|words| told().contains(words)));
 }
 
 #[test]

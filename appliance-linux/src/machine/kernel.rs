@@ -37,6 +37,9 @@ use crate::tun::{CLONE_DEVICE, Tun};
 /// The longest wait: what ends it stands still while the machine sleeps, and the clock does not.
 const DOZE: Duration = Duration::from_secs(10);
 
+/// What the kernel told of waits no longer for questions, however many there are: of it may be a rule that somebody removed.
+const TURN_TIME: Duration = Duration::from_millis(100);
+
 /// What the machine is made of.
 pub(crate) struct Parts<'p> {
     pub(crate) owner: Owner,
@@ -181,7 +184,9 @@ impl Kernel {
             let patience = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
             match works.recv_timeout(patience.unwrap_or(DOZE).min(DOZE)) {
                 Ok(first) => {
-                    for work in std::iter::once(first).chain(works.try_iter()) {
+                    let begun = Instant::now();
+                    let more = std::iter::from_fn(|| (begun.elapsed() < TURN_TIME).then(|| works.try_recv().ok())?);
+                    for work in std::iter::once(first).chain(more) {
                         if matches!(work, Work::End) {
                             return self.end();
                         }

@@ -43,8 +43,7 @@ fn what_went_through_is_counted_on_after_an_end_a_kill_a_damage_and_without_a_pl
         start(&mut daemon);
         assert_eq!(octets(&daemon), (true, true, false));
         wait_for("what can be read is written", || kept() == [&HEAD.replace('2', "1"), NET].concat());
-        let told = fs::read_to_string(&log).unwrap();
-        assert!(told.contains("is damaged (line 3: ") && told.contains("accounts.unreadable"), "{told}");
+        wait_for_words(&log, &["is damaged (line 3: ", "accounts.unreadable"]);
         assert!(fs::read_to_string(state.join("accounts.unreadable")).unwrap().contains("what is this"));
         daemon.signal(Signal::SIGTERM);
         assert_eq!(daemon.ended(), Some(0));
@@ -53,7 +52,7 @@ fn what_went_through_is_counted_on_after_an_end_a_kill_a_damage_and_without_a_pl
         fs::write(&state, "no folder").unwrap();
         start(&mut daemon);
         assert_eq!(octets(&daemon), (false, false, false));
-        assert!(fs::read_to_string(&log).unwrap().contains("is not kept over restarts"));
+        wait_for_words(&log, &["is not kept over restarts"]);
         daemon.signal(Signal::SIGTERM);
         assert_eq!(daemon.ended(), Some(0));
     });
@@ -71,7 +70,7 @@ fn a_disk_that_hangs_holds_up_no_start_and_what_it_says_late_is_counted_on() {
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
         daemon.start(&path, Stdio::from(File::create(&log).unwrap()));
         assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
-        assert!(fs::read_to_string(&log).unwrap().contains("the disk takes too long: what went through before"));
+        wait_for_words(&log, &["the disk takes too long: what went through before"]);
         let shown = || said(daemon.command(&["show", "accounts", "--json"]).output().unwrap());
         assert!(!shown().contains(NET.trim()));
         fs::write(&file, [HEAD, NET, OLD].concat()).unwrap();

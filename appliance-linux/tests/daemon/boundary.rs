@@ -144,8 +144,7 @@ fn f_07_a_network_of_ours_that_the_default_route_alone_leads_to_is_named_as_long
         fs::set_permissions(&nft, fs::Permissions::from_mode(0o755)).unwrap();
         unguarded.start(&format!("{}:{path}", unguarded.folder.display()), File::create(&log).unwrap().into());
         assert_eq!(unguarded.told(SOON).as_deref(), Some("READY=1"));
-        let log = fs::read_to_string(&log).unwrap();
-        assert!(log.contains("what peers send there leaves in clear, as there is no guard"), "{log}");
+        wait_for_words(&log, &["what peers send there leaves in clear, as there is no guard"]);
         drop(unguarded);
         let mut daemon = Daemon::new("nowhere");
         daemon.configure(CONFIG);

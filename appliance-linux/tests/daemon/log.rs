@@ -15,7 +15,6 @@ fn f_72_packets_of_ours_that_fit_no_policy_are_told_with_what_may_have_brought_t
             daemon.start(&path, File::create(&log).unwrap().into());
             assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
             let socket = UdpSocket::bind(("192.0.2.2", port)).unwrap();
-            let told = || fs::read_to_string(&log).unwrap();
             let dropped = || {
                 let status = said(daemon.command(&["status", "--all", "--json"]).output().unwrap());
                 let status: serde_json::Value = serde_json::from_str(&status).unwrap();
@@ -27,7 +26,8 @@ fn f_72_packets_of_ours_that_fit_no_policy_are_told_with_what_may_have_brought_t
                 socket.send_to(b"x", "10.1.0.9:4500").unwrap();
                 dropped() >= before + 20
             });
-            let log = told();
+            wait_for_words(&log, &["192.0.2.2, which is ours, to 10.1.0.9"]);
+            let log = fs::read_to_string(&log).unwrap();
             let lines: Vec<_> =
                 log.lines().filter(|line| line.contains("192.0.2.2, which is ours, to 10.1.0.9")).collect();
             assert_eq!(lines.len(), 1, "{log}");
