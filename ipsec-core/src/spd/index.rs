@@ -212,7 +212,9 @@ impl<'v> View<'v> {
     /// [`Undecided`].
     #[inline(always)]
     pub(crate) fn meet(&self, direction: Direction, flow: &Flow) -> Result<(u32, Met), Undecided> {
-        let (rank, met) = self.first(direction, flow).ok_or(Undecided::NoRule)?;
+        let place = self.first(direction, flow).ok_or(Undecided::NoRule)?;
+        let slot = self.slots.get(place as usize).ok_or(Undecided::NoRule)?;
+        let (rank, met) = (slot.rank, Met { action: slot.rule.action, slot: place });
         let unreadable = matches!(flow.ports, Ports::Opaque | Ports::Hidden);
         if unreadable && met.action == Action::Bypass && self.may_be_meant_before(rank, direction, *flow) {
             return Err(Undecided::Fragment);
@@ -235,9 +237,10 @@ impl<'v> View<'v> {
         self.meet(direction, &flow)
     }
 
-    /// The first rule that matches, whatever may be meant.
+    /// The slot of the first rule that matches, whatever may be meant. Its number alone: it stays in a register, whichever
+    /// way it was found.
     #[inline(always)]
-    fn first(&self, direction: Direction, flow: &Flow) -> Option<(u32, Met)> {
+    fn first(&self, direction: Direction, flow: &Flow) -> Option<u32> {
         let (start, len) = match self.tree(flow) {
             Part::Run { start, len } => (start, len.get()),
             Part::Node(root) => return self.first_below(root, direction, *flow),
@@ -246,7 +249,7 @@ impl<'v> View<'v> {
         for (place, slot) in self.run(start, 0..len, u32::MAX) {
             let (source, destination) = slot.rule.selector.ends(direction);
             if flow.fits(source, destination) {
-                return Some((slot.rank, Met { action: slot.rule.action, slot: place }));
+                return Some(place);
             }
         }
         None
@@ -254,7 +257,7 @@ impl<'v> View<'v> {
 
     /// Takes the flow itself: it would have to be put into memory for everybody who may come here, to lend it.
     #[inline(never)]
-    fn first_below(&self, root: u32, direction: Direction, flow: Flow) -> Option<(u32, Met)> {
+    fn first_below(&self, root: u32, direction: Direction, flow: Flow) -> Option<u32> {
         self.descend(root, u32::MAX, &Query::fitting(direction, &flow), |rule| {
             let (source, destination) = rule.selector.ends(direction);
             flow.fits(source, destination)
@@ -287,8 +290,8 @@ impl<'v> View<'v> {
         slots.take_while(move |(_, slot)| slot.rank < limit)
     }
 
-    /// The first rule before `limit` in a part of the tree that fits.
-    fn descend(&self, root: u32, mut limit: u32, query: &Query, fits: impl Fn(&Rule) -> bool) -> Option<(u32, Met)> {
+    /// The slot of the first rule before `limit` in a part of the tree that fits.
+    fn descend(&self, root: u32, mut limit: u32, query: &Query, fits: impl Fn(&Rule) -> bool) -> Option<u32> {
         let mut best = None;
         // On each level, what lies across and children for later at most.
         let mut later: heapless::Vec<Range<u32>, { 2 * DEPTH }> = heapless::Vec::new();
@@ -327,7 +330,7 @@ impl<'v> View<'v> {
             };
             if let Some((place, slot)) = found {
                 limit = slot.rank;
-                best = Some((slot.rank, Met { action: slot.rule.action, slot: place }));
+                best = Some(place);
             }
         }
     }

@@ -260,18 +260,19 @@ impl Machine {
         for thread in fs::read_dir(format!("/proc/{process}/task"))? {
             let list = fs::read_to_string(thread?.path().join("children"))?;
             for child in list.split_whitespace() {
-                started += resident(Path::new("/proc").join(child).as_path())?;
+                started += resident(Path::new("/proc").join(child).as_path())?.unwrap_or(0);
             }
         }
-        Ok((resident(&PathBuf::from(format!("/proc/{process}")))?, started))
+        let daemon = resident(&PathBuf::from(format!("/proc/{process}")))?;
+        Ok((daemon.ok_or_else(|| self.daemon.output())?, started))
     }
 }
 
-/// Octets of a process that are in memory.
-fn resident(process: &Path) -> Result<usize> {
-    let status = fs::read_to_string(process.join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(line.split_whitespace().next().ok_or("no number")?.parse::<usize>()? * 1024)
+/// Octets of a process that are in memory, unless it has ended.
+fn resident(process: &Path) -> Result<Option<usize>> {
+    let Ok(status) = fs::read_to_string(process.join("status")) else { return Ok(None) };
+    let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmRSS:")) else { return Ok(None) };
+    Ok(Some(line.split_whitespace().next().ok_or("no number")?.parse::<usize>()? * 1024))
 }
 
 /// Passive peers with an identity, an address and a network each, and one network of ours.
