@@ -2,7 +2,7 @@
 
 use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::error::BadPublic;
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 
 /// The tag of every message and packet.
 pub const TAG: [u8; 16] = *b"the constant tag";
@@ -23,6 +23,7 @@ impl FakeCrypto {
 
 impl PacketCrypto for FakeCrypto {
     type AeadKey = ();
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<()> {
         (key.len() == alg.key_len()).then_some(())

@@ -1,26 +1,27 @@
-//! Keys on the heap.
+//! SAs on the heap.
 
 use alloc::boxed::Box;
 
-use ipsec_core::crypto::{AeadAlg, Forged, NoIv, PacketCrypto, make_key};
+use ipsec_core::crypto::{AeadAlg, Forged, NoIv, PacketCrypto};
 
-/// An engine whose keys lie on the heap, so that a place for an SA takes a pointer for each until there is one. Tables have
-/// room for many more SAs than there are mostly, and what software makes of a key is a third of an SA.
+/// An engine whose SAs lie on the heap, each with its keys, so that a place for one takes little until there is one. Tables
+/// have room for many more SAs than there are mostly.
 ///
 /// ```
 /// use gateway_core::crypto::Boxed;
 /// use ipsec_core::crypto::rustcrypto::RustCrypto;
 /// use ipsec_core::engine::OutboundSlot;
-/// assert!(256 + size_of::<OutboundSlot<Boxed<RustCrypto>>>() < size_of::<OutboundSlot<RustCrypto>>());
+/// assert!(8 * size_of::<OutboundSlot<Boxed<RustCrypto>>>() < size_of::<OutboundSlot<RustCrypto>>());
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Boxed<P>(pub P);
 
 impl<P: PacketCrypto> PacketCrypto for Boxed<P> {
-    type AeadKey = Box<P::AeadKey>;
+    type AeadKey = P::AeadKey;
+    type Place<T> = Box<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
-        make_key(&mut self.0, alg, key, |made| made.map(Box::new))
+        self.0.aead_key(alg, key)
     }
 
     #[inline]
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_with_keys_on_the_heap_computes_what_it_computed_before() {
+    fn an_engine_with_sas_on_the_heap_computes_what_it_computed_before() {
         for case in conformance::SP800_38D {
             conformance::check(&mut Boxed(RustCrypto), case, &mut [0; 76]).unwrap();
         }

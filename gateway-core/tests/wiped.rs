@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Read;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::time::Duration;
 
 use gateway_core::config::Config;
@@ -38,9 +38,9 @@ use memory::{MASK, masked};
 /// What a secret is, which says where it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A key of an IKE SA: in a box of the engine.
+    /// A key of an IKE SA: in its box.
     Ike,
-    /// A key of a Child SA: in a box of the engine; one that may not be used for sending yet once beside them.
+    /// A key of a Child SA: in a box of the engine's SAs; one that may not be used for sending yet once beside them.
     Esp,
     /// A pre-shared key: with its peer.
     Psk(usize),
@@ -55,7 +55,7 @@ thread_local! {
     static NOTED: RefCell<memory::Noted<Kind>> = const { RefCell::new(memory::Noted::new()) };
     /// Where keys of Child SAs were when the engines got them.
     static BROUGHT: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
-    /// Where the boxes are and were: how many keys are there in all is counted.
+    /// Where the boxes of SAs are and were: how many keys are there in all is counted.
     static BOXES: RefCell<Vec<Range<u64>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -96,20 +96,44 @@ impl rand_core::TryRng for Random {
 
 impl rand_core::TryCryptoRng for Random {}
 
-/// The default engine with its keys on the heap, which notes every key.
+/// The default engine with its SAs on the heap, which notes every key.
 struct Noting(Kind);
+
+/// What the default engine puts an SA into, noted.
+struct Noted<T>(<Boxed<RustCrypto> as PacketCrypto>::Place<T>);
+
+impl<T> From<T> for Noted<T> {
+    fn from(sa: T) -> Self {
+        let sa = <Boxed<RustCrypto> as PacketCrypto>::Place::from(sa);
+        BOXES.with_borrow_mut(|boxes| boxes.push(place(std::slice::from_ref(&*sa))));
+        Self(sa)
+    }
+}
+
+impl<T> Deref for Noted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Noted<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
 
 impl PacketCrypto for Noting {
     type AeadKey = <Boxed<RustCrypto> as PacketCrypto>::AeadKey;
+    type Place<T> = Noted<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         note(self.0, key);
         if self.0 == Kind::Esp {
             BROUGHT.with_borrow_mut(|brought| brought.push(key.as_ptr() as u64));
         }
-        let key = Boxed(RustCrypto).aead_key(alg, key)?;
-        BOXES.with_borrow_mut(|boxes| boxes.push(place(std::slice::from_ref(&*key))));
-        Some(key)
+        Boxed(RustCrypto).aead_key(alg, key)
     }
 
     fn seal(&mut self, key: &Self::AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {

@@ -59,7 +59,7 @@ impl<'x, C: IkeCrypto> Env<'x, '_, C> {
     }
 
     /// The place of the SA that a rekey makes. Its keys are made there, and not moved.
-    pub(crate) fn take(&mut self, slot: u16) -> Option<&'x mut Option<Sa<C>>> {
+    pub(crate) fn take(&mut self, slot: u16) -> Option<&'x mut Option<C::Place<Sa<C>>>> {
         self.others.take()?.take(slot)
     }
 }

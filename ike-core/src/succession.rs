@@ -65,7 +65,7 @@ pub(crate) fn child_deleted(children: &mut Children<'_>, heir: ChildId, cause: F
 /// Puts a new SA on the same path with the same peer into its place, to take the place of `sa`.
 #[inline(never)]
 pub(crate) fn successor<'x, C: IkeCrypto>(
-    place: &'x mut Option<Sa<C>>,
+    place: &'x mut Option<C::Place<Sa<C>>>,
     sa: &Sa<C>,
     initiator: bool,
     (spi_i, spi_r): (u64, u64),
@@ -75,7 +75,7 @@ pub(crate) fn successor<'x, C: IkeCrypto>(
         State::Established(old) => old.keepalive,
         _ => state.keepalive,
     };
-    place.insert(Sa {
+    let sa = Sa {
         peer: sa.peer,
         party: sa.party,
         named: sa.named,
@@ -83,7 +83,8 @@ pub(crate) fn successor<'x, C: IkeCrypto>(
         nat: sa.nat,
         encap: sa.encap,
         ..Sa::new(initiator, spi_i, spi_r, sa.path, State::Established(Established { keepalive, ..state }))
-    })
+    };
+    place.insert(sa.into())
 }
 
 /// The peer rekeyed the IKE SA `old` and `made` another. While our own rekey is outstanding it is not known which of them

@@ -62,8 +62,14 @@ pub(crate) trait Filed {
 /// A slot of the caller's.
 pub(crate) trait Slot {
     type Item: Filed;
-    fn item(&self) -> &Option<Self::Item>;
-    fn item_mut(&mut self) -> &mut Option<Self::Item>;
+    /// What a content lies in.
+    type Place: DerefMut<Target = Self::Item> + From<Self::Item>;
+    fn place(&self) -> &Option<Self::Place>;
+    fn place_mut(&mut self) -> &mut Option<Self::Place>;
+
+    fn item(&self) -> Option<&Self::Item> {
+        self.place().as_deref()
+    }
 }
 
 /// The key of the contents in a slot.
@@ -79,7 +85,7 @@ impl<'a, S: Slot> Table<'a, S> {
     pub(crate) fn new(slots: &'a mut [S], blocks: &'a mut [IndexBlock], secret: HashSecret) -> Self {
         let index = Index::new(blocks, secret, slots.len());
         let mut table = Self { slots, index };
-        table.slots.iter_mut().for_each(|slot| *slot.item_mut() = None);
+        table.slots.iter_mut().for_each(|slot| *slot.place_mut() = None);
         // The list of those that are free begins with the one that came last.
         for slot in (0..NONE).take(table.slots.len()).rev() {
             table.refile(slot);
@@ -107,7 +113,7 @@ impl<'a, S: Slot> Table<'a, S> {
     }
 
     pub(crate) fn get(&self, slot: u16) -> Option<&S::Item> {
-        self.slots.get(usize::from(slot))?.item().as_ref()
+        self.slots.get(usize::from(slot))?.item()
     }
 
     /// What stands in a slot, if it is the one with this number.
@@ -122,7 +128,7 @@ impl<'a, S: Slot> Table<'a, S> {
 
     /// Each content with its slot. Looks at every slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &S::Item)> + Clone {
-        (0..NONE).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.item().as_ref()?)))
+        (0..NONE).zip(self.slots.iter()).filter_map(|(slot, place)| Some((slot, place.item()?)))
     }
 
     /// Those whose keys lie where this one does: all that have it, and hardly ever another.
@@ -206,7 +212,7 @@ impl<'a, S: Slot> Table<'a, S> {
     pub(crate) fn edit(&mut self, slot: u16) -> Option<Edit<'_, 'a, S>> {
         let (before, rest) = self.slots.split_at_mut_checked(usize::from(slot))?;
         let (this, after) = rest.split_first_mut()?;
-        let item = this.item_mut().as_mut()?;
+        let item = this.place_mut().as_deref_mut()?;
         Some(Edit { item, rest: Rest { before, after, slot }, index: &mut self.index, taken: NONE })
     }
 
@@ -217,7 +223,7 @@ impl<'a, S: Slot> Table<'a, S> {
 
     /// Puts a content into a slot that may be taken, and gives it a number.
     pub(crate) fn put(&mut self, slot: u16, item: S::Item) -> Option<u32> {
-        *self.slots.get_mut(usize::from(slot))?.item_mut() = Some(item);
+        *self.slots.get_mut(usize::from(slot))?.place_mut() = Some(item.into());
         let generation = number(&mut self.index, slot)?;
         self.refile(slot);
         Some(generation)
@@ -226,7 +232,7 @@ impl<'a, S: Slot> Table<'a, S> {
     /// Empties a slot.
     pub(crate) fn clear(&mut self, slot: u16) {
         if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
-            *slot.item_mut() = None;
+            *slot.place_mut() = None;
         }
         self.refile(slot);
     }
@@ -275,15 +281,15 @@ impl<'x, S: Slot> Rest<'x, S> {
             None => self.before.get(usize::from(slot)),
             Some(behind) => self.after.get(usize::from(behind.checked_sub(1)?)),
         };
-        slot?.item().as_ref()
+        slot?.item()
     }
 
-    fn into_item(self, slot: u16) -> Option<&'x mut Option<S::Item>> {
+    fn into_place(self, slot: u16) -> Option<&'x mut Option<S::Place>> {
         let slot = match slot.checked_sub(self.slot) {
             None => self.before.get_mut(usize::from(slot)),
             Some(behind) => self.after.get_mut(usize::from(behind.checked_sub(1)?)),
         };
-        Some(slot?.item_mut())
+        Some(slot?.place_mut())
     }
 }
 
@@ -359,12 +365,12 @@ impl<'x, S: Slot> Others<'x, '_, S> {
     }
 
     /// Another slot, emptied, to put something there. What comes there gets a number of its own.
-    pub(crate) fn take(self, slot: u16) -> Option<&'x mut Option<S::Item>> {
-        let item = self.rest.into_item(slot)?;
+    pub(crate) fn take(self, slot: u16) -> Option<&'x mut Option<S::Place>> {
+        let place = self.rest.into_place(slot)?;
         number(self.index, slot)?;
         *self.taken = slot;
-        *item = None;
-        Some(item)
+        *place = None;
+        Some(place)
     }
 }
 
@@ -435,16 +441,17 @@ mod tests {
         }
     }
 
-    struct Paper(Option<Note>);
+    struct Paper(Option<Box<Note>>);
 
     impl Slot for Paper {
         type Item = Note;
+        type Place = Box<Note>;
 
-        fn item(&self) -> &Option<Note> {
+        fn place(&self) -> &Option<Box<Note>> {
             &self.0
         }
 
-        fn item_mut(&mut self) -> &mut Option<Note> {
+        fn place_mut(&mut self) -> &mut Option<Box<Note>> {
             &mut self.0
         }
     }
@@ -492,7 +499,7 @@ mod tests {
                         let Some(mut item) = table.edit(slot) else { continue };
                         let (item, others) = item.parts();
                         match item.keeps.take() {
-                            Some(kept) => *others.take(kept).unwrap() = Some(any(&mut state)),
+                            Some(kept) => *others.take(kept).unwrap() = Some(any(&mut state).into()),
                             None => item.keeps = others.vacant().filter(|other| *other != slot),
                         }
                     }
@@ -546,7 +553,7 @@ mod tests {
             tried(table.edit(1).as_deref_mut());
             assert_eq!(table.check(), Ok(()), "{number}");
             // Past the guard.
-            tried(table.slots[0].0.as_mut());
+            tried(table.slots[0].0.as_deref_mut());
             assert_eq!(table.check(), Err(Misfiled { what: "filed", place: 0 }), "{number}");
         }
     }

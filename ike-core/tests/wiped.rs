@@ -29,7 +29,7 @@ use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use ipsec_core::net::{AddrRange, Path, TrafficSelector};
 use ipsec_core::time::Instant;
 use zeroize::Zeroize;
@@ -136,6 +136,7 @@ struct Engine(RustCrypto<Random>);
 
 impl PacketCrypto for Engine {
     type AeadKey = <RustCrypto<Random> as PacketCrypto>::AeadKey;
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         note(Kind::Aead, key);

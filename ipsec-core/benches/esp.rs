@@ -13,7 +13,7 @@
 
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
@@ -58,6 +58,7 @@ struct Nothing;
 
 impl PacketCrypto for Nothing {
     type AeadKey = ();
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
         Some(())

@@ -10,7 +10,7 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
@@ -38,6 +38,7 @@ struct Nothing;
 
 impl PacketCrypto for Nothing {
     type AeadKey = ();
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
         Some(())

@@ -8,6 +8,8 @@ pub mod conformance;
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
 
+use core::ops::{Deref, DerefMut};
+
 use crate::wipe;
 
 /// An AEAD algorithm of ESP (RFC 4106) and of the IKEv2 SK payload (RFC 5282).
@@ -97,29 +99,9 @@ pub fn place_key<P: PacketCrypto>(
     key: &[u8],
     place: &mut Option<P::AeadKey>,
 ) -> Result<(), NoKey> {
-    make_key(crypto, alg, key, |made| *place = made);
-    if place.is_some() { Ok(()) } else { Err(NoKey) }
-}
-
-/// The same, where `keep` puts the key where it stays. What that returns is moved, and must not be secret.
-///
-/// ```
-/// use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
-/// use ipsec_core::crypto::{AeadAlg, make_key};
-/// /// On the heap, for who has one.
-/// fn boxed(key: &[u8]) -> Option<Box<AeadKey>> {
-///     make_key(&mut RustCrypto, AeadAlg::Aes128Gcm16, key, |made| made.map(Box::new))
-/// }
-/// assert!(boxed(&[7; 16]).is_some() && boxed(&[7; 15]).is_none());
-/// ```
-pub fn make_key<P: PacketCrypto, R>(
-    crypto: &mut P,
-    alg: AeadAlg,
-    key: &[u8],
-    keep: impl FnOnce(Option<P::AeadKey>) -> R,
-) -> R {
     let octets = COPIES.saturating_mul(size_of::<P::AeadKey>()).saturating_add(FRAMES);
-    wipe::after(octets, || keep(crypto.aead_key(alg, key)))
+    wipe::after(octets, || *place = crypto.aead_key(alg, key));
+    if place.is_some() { Ok(()) } else { Err(NoKey) }
 }
 
 /// What a crypto engine does for packets.
@@ -128,12 +110,13 @@ pub fn make_key<P: PacketCrypto, R>(
 ///
 /// ```
 /// use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
-/// use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto, conformance};
+/// use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto, conformance};
 /// /// Counts what it seals, and leaves the work to another engine.
 /// struct Counting(u64);
 ///
 /// impl PacketCrypto for Counting {
 ///     type AeadKey = AeadKey; // of a chip: the number of a key slot
+///     type Place<T> = InPlace<T>;
 ///
 ///     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
 ///         RustCrypto.aead_key(alg, key)
@@ -156,6 +139,10 @@ pub fn make_key<P: PacketCrypto, R>(
 pub trait PacketCrypto {
     /// A key the engine is ready to use. Not `Clone`: two copies of a sending key would repeat nonces. Wiped on drop.
     type AeadKey;
+
+    /// Where SAs lie that have such keys: [`InPlace`], in the caller's slots. An engine for whoever has a heap may name a box,
+    /// so that an empty slot is small. A key is made where its SA lies, and nothing moves it from there.
+    type Place<T>: DerefMut<Target = T> + From<T>;
 
     /// Prepares `key` (`alg.key_len()` octets, without salt) for use. `None`: this engine does not offer `alg`, has no
     /// slot left, or the length is wrong.
@@ -188,8 +175,43 @@ pub trait PacketCrypto {
     }
 }
 
+/// In the slot itself.
+///
+/// ```
+/// use ipsec_core::crypto::InPlace;
+/// assert_eq!(*InPlace::from(7_u64), 7);
+/// assert_eq!(size_of::<InPlace<u64>>(), 8);
+/// ```
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct InPlace<T>(T);
+
+impl<T> From<T> for InPlace<T> {
+    #[inline]
+    fn from(content: T) -> Self {
+        Self(content)
+    }
+}
+
+impl<T> Deref for InPlace<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for InPlace<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
 impl<P: PacketCrypto> PacketCrypto for &mut P {
     type AeadKey = P::AeadKey;
+    type Place<T> = P::Place<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         P::aead_key(self, alg, key)

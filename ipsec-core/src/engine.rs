@@ -14,7 +14,7 @@ use crate::sa;
 use crate::sad::Slot;
 
 /// Storage for one outbound SA of a crypto engine `P`.
-pub type OutboundSlot<P> = Slot<sa::Outbound<<P as PacketCrypto>::AeadKey>>;
+pub type OutboundSlot<P> = Slot<<P as PacketCrypto>::Place<sa::Outbound<<P as PacketCrypto>::AeadKey>>>;
 
 /// Storage for one inbound SA of a crypto engine `P`, without its window.
-pub type InboundSlot<P> = Slot<sa::Inbound<<P as PacketCrypto>::AeadKey>>;
+pub type InboundSlot<P> = Slot<<P as PacketCrypto>::Place<sa::Inbound<<P as PacketCrypto>::AeadKey>>>;

@@ -4,6 +4,7 @@
 //! the caller's memory, too, and nothing but a look at all SAs walks over the slots.
 
 use core::fmt;
+use core::ops::DerefMut;
 
 mod agenda;
 mod policies;
@@ -45,6 +46,7 @@ impl<T> fmt::Debug for Slot<T> {
     }
 }
 
+/// `T` is what the SA lies in.
 enum State<T> {
     Free,
     /// An SPI that was given out and has no SA yet.
@@ -63,13 +65,6 @@ impl<T> Slot<T> {
         state: State::Free,
     };
 
-    /// In a frame of its own, which is gone when the keys are made: SAs are large.
-    #[inline(never)]
-    fn come_alive(&mut self, spi: Spi, make: impl FnOnce() -> Result<T, Refused>) -> Result<(), Refused> {
-        self.state = State::Live(spi, make()?);
-        Ok(())
-    }
-
     #[inline]
     fn spi(&self) -> Option<Spi> {
         match self.state {
@@ -86,8 +81,20 @@ impl<T> Slot<T> {
     fn is_reserved(&self, for_spi: Spi) -> bool {
         matches!(self.state, State::Reserved(spi) if spi == for_spi)
     }
+}
 
-    fn live(&self) -> Option<&T> {
+impl<T: DerefMut<Target: Sized>> Slot<T> {
+    /// In a frame of its own, which is gone when the keys are made: SAs are large.
+    #[inline(never)]
+    fn come_alive(&mut self, spi: Spi, make: impl FnOnce() -> Result<T::Target, Refused>) -> Result<(), Refused>
+    where
+        T: From<T::Target>,
+    {
+        self.state = State::Live(spi, T::from(make()?));
+        Ok(())
+    }
+
+    fn live(&self) -> Option<&T::Target> {
         match &self.state {
             State::Live(_, sa) => Some(sa),
             _ => None,
@@ -95,7 +102,7 @@ impl<T> Slot<T> {
     }
 
     #[inline]
-    fn live_mut(&mut self) -> Option<&mut T> {
+    fn live_mut(&mut self) -> Option<&mut T::Target> {
         match &mut self.state {
             State::Live(_, sa) => Some(sa),
             _ => None,
@@ -108,6 +115,11 @@ impl<T> Default for Slot<T> {
         Self::EMPTY
     }
 }
+
+/// What an SA lies in.
+pub(crate) trait Place: DerefMut<Target: Filed + Sized> + From<Self::Target> {}
+
+impl<T: DerefMut<Target: Filed + Sized> + From<Self::Target>> Place for T {}
 
 /// What the table asks of an SA.
 pub(crate) trait Filed {
@@ -174,7 +186,7 @@ pub(crate) struct Table<'a, T> {
     mask: usize,
 }
 
-impl<'a, T: Filed> Table<'a, T> {
+impl<'a, T: Place> Table<'a, T> {
     /// Over the caller's slots, with the SAs that are in them.
     pub(crate) fn new(slots: &'a mut [Slot<T>]) -> Self {
         let mask = slots.len().checked_next_power_of_two().unwrap_or(1).wrapping_sub(1);
@@ -202,25 +214,25 @@ impl<'a, T: Filed> Table<'a, T> {
     }
 
     #[inline]
-    pub(crate) fn get(&self, id: SaId) -> Option<&T> {
+    pub(crate) fn get(&self, id: SaId) -> Option<&T::Target> {
         self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?.live()
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, id: SaId) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, id: SaId) -> Option<&mut T::Target> {
         self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?.live_mut()
     }
 
     /// The SA in a slot, whatever its generation.
     #[inline]
-    pub(crate) fn at(&self, slot: u32) -> Option<(SaId, &T)> {
+    pub(crate) fn at(&self, slot: u32) -> Option<(SaId, &T::Target)> {
         let found = self.slots.get(slot as usize)?;
         found.live().map(|sa| (SaId { slot, generation: found.generation }, sa))
     }
 
     /// The SA with this SPI. One compare when the SPI carries its slot, a bounded number otherwise.
     #[inline]
-    pub(crate) fn find_mut(&mut self, spi: Spi) -> Option<(SaId, &mut T)> {
+    pub(crate) fn find_mut(&mut self, spi: Spi) -> Option<(SaId, &mut T::Target)> {
         let index = self.find(spi)?;
         let slot = self.slots.get_mut(index)?;
         let id = SaId { slot: index as u32, generation: slot.generation };
@@ -244,7 +256,7 @@ impl<'a, T: Filed> Table<'a, T> {
         self.find(spi).and_then(|index| self.slots.get(index)).is_some_and(|slot| slot.live().is_some())
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SaId, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SaId, &T::Target)> {
         (0u32..)
             .zip(self.slots.iter())
             .filter_map(|(index, slot)| slot.live().map(|sa| (SaId { slot: index, generation: slot.generation }, sa)))
@@ -332,8 +344,8 @@ impl<'a, T: Filed> Table<'a, T> {
         &mut self,
         index: usize,
         spi: Spi,
-        make: impl FnOnce() -> Result<T, Refused>,
-        keys: impl FnOnce(&mut T) -> Result<(), Refused>,
+        make: impl FnOnce() -> Result<T::Target, Refused>,
+        keys: impl FnOnce(&mut T::Target) -> Result<(), Refused>,
     ) -> Result<SaId, Refused> {
         let slot = self.slots.get_mut(index).ok_or(Refused::Full)?;
         let reserved = match slot.state {

@@ -194,8 +194,8 @@ const PIECE: usize = 64;
 
 impl<'o, 'i, P, Q, O, I> Engines<O, I>
 where
-    P: PacketCrypto<AeadKey: 'o>,
-    Q: PacketCrypto<AeadKey: 'i>,
+    P: PacketCrypto<AeadKey: 'o> + 'o,
+    Q: PacketCrypto<AeadKey: 'i> + 'i,
     O: Hold<Engine = Outbound<'o, P>>,
     I: Hold<Engine = Inbound<'i, Q>>,
 {
@@ -226,8 +226,8 @@ where
 
 impl<'o, 'i, P, Q, O, I> Engines<O, I>
 where
-    P: PacketCrypto<AeadKey: 'o>,
-    Q: PacketCrypto<AeadKey: 'i>,
+    P: PacketCrypto<AeadKey: 'o> + 'o,
+    Q: PacketCrypto<AeadKey: 'i> + 'i,
     O: Hold<Engine = Outbound<'o, P>>,
     I: Hold<Engine = Inbound<'i, Q>>,
 {
@@ -247,8 +247,8 @@ where
 
 impl<'o, 'i, P, Q, O, I> DataPlane for Engines<O, I>
 where
-    P: PacketCrypto<AeadKey: 'o>,
-    Q: PacketCrypto<AeadKey: 'i>,
+    P: PacketCrypto<AeadKey: 'o> + 'o,
+    Q: PacketCrypto<AeadKey: 'i> + 'i,
     O: Hold<Engine = Outbound<'o, P>>,
     I: Hold<Engine = Inbound<'i, Q>>,
 {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use ike_core::crypto::rustcrypto::RustCrypto as IkeRustCrypto;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 
 /// A generator of reproducible numbers: for tests only.
 pub(crate) struct Numbers(u64);
@@ -49,6 +49,7 @@ pub(crate) const INITIATOR: u8 = 0x08;
 
 impl PacketCrypto for Overheard {
     type AeadKey = Key;
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Key> {
         RustCrypto.aead_key(alg, key).map(Rc::new)

@@ -78,7 +78,7 @@ pub fn verify<C: IkeCrypto>(
 
 #[cfg(test)]
 mod tests {
-    use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+    use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 
     use super::*;
     use crate::crypto::{Group, SharedSecret};
@@ -91,6 +91,7 @@ mod tests {
 
     impl PacketCrypto for Dead {
         type AeadKey = ();
+        type Place<T> = InPlace<T>;
         fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
             None
         }

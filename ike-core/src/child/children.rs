@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use ipsec_core::crypto::InPlace;
 use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
@@ -70,7 +71,7 @@ impl Filed for Child {
 }
 
 /// A place for one Child SA in the caller's table.
-pub struct ChildSlot(Option<Child>);
+pub struct ChildSlot(Option<InPlace<Child>>);
 
 impl Default for ChildSlot {
     fn default() -> Self {
@@ -80,12 +81,13 @@ impl Default for ChildSlot {
 
 impl Slot for ChildSlot {
     type Item = Child;
+    type Place = InPlace<Child>;
 
-    fn item(&self) -> &Option<Child> {
+    fn place(&self) -> &Option<InPlace<Child>> {
         &self.0
     }
 
-    fn item_mut(&mut self) -> &mut Option<Child> {
+    fn place_mut(&mut self) -> &mut Option<InPlace<Child>> {
         &mut self.0
     }
 }

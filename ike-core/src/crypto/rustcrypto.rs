@@ -64,6 +64,7 @@ impl<R, P> RustCrypto<R, P> {
 
 impl<R, P: PacketCrypto> PacketCrypto for RustCrypto<R, P> {
     type AeadKey = P::AeadKey;
+    type Place<T> = P::Place<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         self.packets.aead_key(alg, key)

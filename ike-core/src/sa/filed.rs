@@ -126,7 +126,7 @@ impl<C: IkeCrypto> Filed for Sa<C> {
 }
 
 /// A place for one IKE SA in the caller's table.
-pub struct IkeSlot<C: IkeCrypto>(Option<Sa<C>>);
+pub struct IkeSlot<C: IkeCrypto>(Option<C::Place<Sa<C>>>);
 
 impl<C: IkeCrypto> fmt::Debug for IkeSlot<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,12 +142,13 @@ impl<C: IkeCrypto> Default for IkeSlot<C> {
 
 impl<C: IkeCrypto> Slot for IkeSlot<C> {
     type Item = Sa<C>;
+    type Place = C::Place<Sa<C>>;
 
-    fn item(&self) -> &Option<Sa<C>> {
+    fn place(&self) -> &Option<C::Place<Sa<C>>> {
         &self.0
     }
 
-    fn item_mut(&mut self) -> &mut Option<Sa<C>> {
+    fn place_mut(&mut self) -> &mut Option<C::Place<Sa<C>>> {
         &mut self.0
     }
 }

@@ -280,5 +280,5 @@ fn complete<'x, C: IkeCrypto>(
         *place = None;
         return Err(why.into());
     }
-    place.as_mut().map(|new| (new, unwanted)).ok_or(Failure::ClosedHere)
+    place.as_deref_mut().map(|new| (new, unwanted)).ok_or(Failure::ClosedHere)
 }

@@ -36,7 +36,7 @@ pub(super) fn check<S: Slot>(index: &Index<'_>, slots: &[S]) -> Result<(), Misfi
             keeps: links.keeps,
             spots: links.spots,
         };
-        holds("filed", filed == index.filing(slot.item().as_ref()), number)?;
+        holds("filed", filed == index.filing(slot.item()), number)?;
         let kept = links.keeper != NONE;
         let takeable = matches!(links.wants, List::Free | List::Over);
         holds("list", links.list == if kept && takeable { List::Nowhere } else { links.wants }, number)?;

@@ -7,7 +7,7 @@ use ike_core::crypto::rustcrypto::{self, RustCrypto};
 use ike_core::crypto::{CipherAlg, Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::error::{BadPublic, NoKey, Unkeyed};
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 
 use crate::network::Seed;
 
@@ -44,6 +44,7 @@ impl Engine {
 
 impl PacketCrypto for Engine {
     type AeadKey = <RustCrypto<Seed> as PacketCrypto>::AeadKey;
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         self.0.aead_key(alg, key).filter(|_| REFUSED.get() != Refuse::Keys)

@@ -6,7 +6,7 @@ use ike_core::crypto::rustcrypto::{KeSecret, RustCrypto};
 use ike_core::crypto::{CipherAlg, Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::error::{BadPublic, NoKey};
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 
 use crate::support::Octets;
 
@@ -14,6 +14,7 @@ pub(crate) struct Engine(pub(crate) RustCrypto<Octets>);
 
 impl PacketCrypto for Engine {
     type AeadKey = <Packets as PacketCrypto>::AeadKey;
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         self.0.aead_key(alg, key)

@@ -195,8 +195,8 @@ pub const SP800_38D: &[Aead<'static>] = &[
 #[cfg(all(test, feature = "rustcrypto"))]
 mod tests {
     use super::*;
-    use crate::crypto::Forged;
     use crate::crypto::rustcrypto::{AeadKey, RustCrypto};
+    use crate::crypto::{Forged, InPlace};
 
     #[test]
     fn our_engine_conforms() {
@@ -211,6 +211,7 @@ mod tests {
 
     impl PacketCrypto for Faulty {
         type AeadKey = AeadKey;
+        type Place<T> = InPlace<T>;
 
         fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
             if self.0 == Deviation::Key { None } else { RustCrypto.aead_key(alg, key) }

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use super::{AeadAlg, Forged, PacketCrypto};
+use super::{AeadAlg, Forged, InPlace, PacketCrypto};
 use aes::cipher::{
     Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit, ParBlocks,
     consts::U16, typenum::Unsigned,
@@ -173,6 +173,7 @@ impl<'t> Text<'t> {
 
 impl PacketCrypto for RustCrypto {
     type AeadKey = AeadKey;
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
         AeadKey::new(alg, key)

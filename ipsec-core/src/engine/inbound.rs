@@ -64,7 +64,7 @@ pub struct Ingress {
 pub struct Inbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
     policies: Policies<'a, R>,
-    sad: sad::Table<'a, sa::Inbound<P::AeadKey>>,
+    sad: sad::Table<'a, P::Place<sa::Inbound<P::AeadKey>>>,
     windows: Windows<'a>,
     counters: Counters,
 }

@@ -79,7 +79,7 @@ pub enum Verdict {
 pub struct Outbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
     policies: Policies<'a, R>,
-    sad: sad::Table<'a, sa::Outbound<P::AeadKey>>,
+    sad: sad::Table<'a, P::Place<sa::Outbound<P::AeadKey>>>,
     counters: Counters,
 }
 

@@ -4,7 +4,7 @@
 use super::open::{open, strip_trailer};
 use super::seal::{Unsealed, seal};
 use crate::buf::PacketBuf;
-use crate::crypto::{AeadAlg, Forged, NoIv, PacketCrypto};
+use crate::crypto::{AeadAlg, Forged, InPlace, NoIv, PacketCrypto};
 use crate::error::NoRoom;
 use crate::net::Spi;
 use crate::transform::{Iv, Layout, Number, Transform};
@@ -18,6 +18,7 @@ struct Engine {
 
 impl PacketCrypto for Engine {
     type AeadKey = ();
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
         None

@@ -1,7 +1,7 @@
 //! What SAs have to report, and when the next one ages: a queue, and a heap by the time, both in the slots.
 
 use super::queue::Which;
-use super::{Filed, Table};
+use super::{Filed as _, Place, Table};
 use crate::sa::{Event, SaId};
 use crate::time::Instant;
 
@@ -18,7 +18,7 @@ impl Agenda {
     pub(super) const NOTHING: Self = Self { due: None, here: 0 };
 }
 
-impl<T: Filed> Table<'_, T> {
+impl<T: Place> Table<'_, T> {
     /// Files an SA as its content says: when it falls due, and whether it has something to report. To be called after every
     /// change of that.
     pub(crate) fn file(&mut self, id: SaId) {

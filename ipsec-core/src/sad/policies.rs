@@ -6,7 +6,7 @@
 
 use core::net::IpAddr;
 
-use super::{Filed, Table};
+use super::{Place, Table};
 use crate::net::{TrafficSelector, number};
 use crate::sa::{PolicyId, SaId};
 
@@ -85,7 +85,7 @@ impl Widths {
     }
 }
 
-impl<T: Filed> Table<'_, T> {
+impl<T: Place> Table<'_, T> {
     /// Numbers of policies and networks are others', and mostly follow each other. Who chooses networks that fall on one
     /// number has packets look at all of their SAs, no more.
     #[inline]
@@ -103,7 +103,12 @@ impl<T: Filed> Table<'_, T> {
     /// The newest SA that carries packets of a policy to this address. What is found beside those of the policy and the
     /// network is for `carries` to refuse.
     #[inline]
-    pub(crate) fn newest(&self, policy: PolicyId, remote: IpAddr, carries: impl Fn(&T) -> bool) -> Option<SaId> {
+    pub(crate) fn newest(
+        &self,
+        policy: PolicyId,
+        remote: IpAddr,
+        carries: impl Fn(&T::Target) -> bool,
+    ) -> Option<SaId> {
         let mut newest: Option<(u64, SaId)> = None;
         let mut widths = self.widths.used;
         while widths != 0 {
@@ -171,9 +176,10 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::crypto::InPlace;
     use crate::net::{AddrRange, Spi};
     use crate::sa::Event;
-    use crate::sad::Slot;
+    use crate::sad::{Filed, Slot};
     use crate::time::Instant;
 
     /// An SA that says where it goes, and nothing else.
@@ -205,7 +211,7 @@ mod tests {
         Ipv6Addr::from_bits((0xfd00 << 112) + number).into()
     }
 
-    fn install(table: &mut Table<'_, To>, policy: PolicyId, to: AddrRange) -> SaId {
+    fn install(table: &mut Table<'_, InPlace<To>>, policy: PolicyId, to: AddrRange) -> SaId {
         let place = table.place().unwrap();
         let id = table.put(place, Spi::new(0x1000).unwrap(), || Ok(To(to)), |_| Ok(())).unwrap();
         table.link(id.slot, &Home::of(policy, &[TrafficSelector::addrs(to)]));
@@ -224,7 +230,7 @@ mod tests {
             |number| (PolicyId(number), v4(0), 0),
         ];
         for (set, of) in sets.into_iter().enumerate() {
-            let mut slots: Vec<Slot<To>> = (0..COUNT).map(|_| Slot::EMPTY).collect();
+            let mut slots: Vec<Slot<InPlace<To>>> = (0..COUNT).map(|_| Slot::EMPTY).collect();
             let mut table = Table::new(&mut slots);
             let ids: Vec<SaId> = (0..COUNT)
                 .map(|number| {
@@ -255,7 +261,7 @@ mod tests {
     fn an_sa_of_both_families_is_found_from_all_of_its_networks() {
         let addrs = ["0.0.0.0", "10.1.1.1", "::"].map(|addr| addr.parse::<IpAddr>().unwrap());
         let remote = addrs.map(|addr| TrafficSelector::addrs(AddrRange::single(addr)));
-        let mut slots = [const { Slot::EMPTY }; 4];
+        let mut slots = [const { Slot::<InPlace<To>>::EMPTY }; 4];
         let mut table = Table::new(&mut slots);
         let place = table.place().unwrap();
         let to = || Ok(To(AddrRange::ANY_V4));

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ptr;
 use core::time::Duration;
 
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use ipsec_core::net::{AddrRange, Path, PortRange, TrafficSelector};
 use ipsec_core::time::Instant;
 
@@ -119,6 +119,7 @@ pub struct Key(
 
 impl PacketCrypto for Engine {
     type AeadKey = Key;
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, _: AeadAlg, key: &[u8]) -> Option<Key> {
         core::hint::black_box(key);

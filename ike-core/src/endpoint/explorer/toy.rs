@@ -1,7 +1,7 @@
 //! A crypto engine that hides nothing and can be told what to draw: what it seals stands in clear, and its state is two
 //! numbers. For tests only.
 
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 
 use crate::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use crate::error::BadPublic;
@@ -60,6 +60,7 @@ fn tag(key: u64, nonce: &[u8; 12], aad: &[u8], text: &[u8]) -> [u8; TAG] {
 
 impl PacketCrypto for Toy {
     type AeadKey = u64;
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, _: AeadAlg, key: &[u8]) -> Option<u64> {
         Some(digest(1, key))

@@ -15,7 +15,7 @@ use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Mode
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use ipsec_core::net::TrafficSelector;
 use panic_probe::{Engine, Key, any, below, duration, instant, keep, octets, path, selector};
 
@@ -177,6 +177,7 @@ struct AnyEngine(Engine);
 
 impl PacketCrypto for AnyEngine {
     type AeadKey = Key;
+    type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Key> {
         self.0.aead_key(alg, key)
