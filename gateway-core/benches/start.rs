@@ -223,5 +223,12 @@ fn main() -> ExitCode {
     ] {
         println!("{what:>12} {:>12} of them", octets / PEERS);
     }
+    // What lies in a slot where SAs are not on the heap.
+    let [ike, out, inbound] = [
+        size_of::<IkeSlot<Ike<Numbers, RustCrypto>>>(),
+        size_of::<OutboundSlot<RustCrypto>>(),
+        size_of::<InboundSlot<RustCrypto>>(),
+    ];
+    println!("{:>12} {:>12} once it is up, with one child", "more", ike + out + inbound);
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
