@@ -5,9 +5,9 @@ use gateway_core::policy;
 
 /// No table has more slots.
 const MOST: usize = 0xffff;
-/// Room for IKE SAs beside two for each peer: strangers, peers that a reload brings.
-pub(crate) const SPARE_IKE_SAS: usize = 120;
-/// Peers that are called at once with more proposals than most have, after which others have to wait for their turn.
+/// Room for IKE SAs beside those for each peer: strangers, peers that a reload brings.
+const SPARE_IKE_SAS: usize = 120;
+/// Peers that call or are called at once, after which others have to wait for their turn.
 const MOST_AT_ONCE: usize = 2048;
 /// Room for Child SAs beside those for each child.
 const SPARE_CHILD_SAS: usize = 256;
@@ -49,7 +49,8 @@ impl Need {
         let most = Capacity { ike_sas: MOST, blocks: MOST, child_sas: MOST, rules: MOST };
         self.fits(&most)?;
         Ok(Capacity {
-            ike_sas: SPARE_IKE_SAS + 2 * self.peers,
+            // Two for each, one that is replaced, and one for every second of the crowd, which begins anew.
+            ike_sas: SPARE_IKE_SAS + 2 * self.peers + self.peers.min(MOST_AT_ONCE) / 2,
             blocks: SPARE_IKE_SAS + self.peers.min(MOST_AT_ONCE),
             child_sas: SPARE_CHILD_SAS + 3 * self.children + self.children.min(ROOMY),
             rules: (SPARE_RULES + 2 * self.rules).min(MOST),
@@ -62,7 +63,7 @@ impl Need {
     /// What there is too much of, with the numbers.
     pub(crate) fn fits(self, tables: &Capacity) -> Result<(), String> {
         for (what, found, most) in [
-            ("peers", self.peers, tables.ike_sas.saturating_sub(SPARE_IKE_SAS) / 2),
+            ("peers", self.peers, peers_in(tables.ike_sas.saturating_sub(SPARE_IKE_SAS))),
             ("children", self.children, children_in(tables.child_sas.saturating_sub(SPARE_CHILD_SAS))),
             ("rules (one for each pair of selectors, and for each policy)", self.rules, tables.rules),
         ] {
@@ -92,6 +93,18 @@ impl Need {
     }
 }
 
+impl Capacity {
+    /// IKE SAs that strangers may have begun: as many as there may be handshakes of theirs.
+    pub(crate) fn half_open(&self) -> usize {
+        self.blocks / 2
+    }
+}
+
+/// How many peers there are so many slots for.
+fn peers_in(slots: usize) -> usize {
+    ((2 * slots + 1) / 5).min(MOST_AT_ONCE) + slots.saturating_sub(MOST_AT_ONCE / 2 * 5) / 2
+}
+
 /// How many children there are so many slots for.
 fn children_in(slots: usize) -> usize {
     (slots / 4).min(ROOMY) + slots.saturating_sub(4 * ROOMY) / 3
@@ -109,7 +122,7 @@ mod tests {
         assert_eq!(need(5000, 5000, 9000).squeezes_into(&large), Ok(()));
         assert_eq!(need(0, 0, 0).capacity().unwrap().ike_sas, SPARE_IKE_SAS);
         for (need, told) in [
-            (need(40_000, 0, 0), "40000 peers, and there is room for 32707"),
+            (need(40_000, 0, 0), "40000 peers, and there is room for 32195"),
             (need(1, 22_000, 0), "22000 children, and there is room for 21674"),
             (
                 need(1, 1, 70_000),
@@ -117,6 +130,12 @@ mod tests {
             ),
         ] {
             assert_eq!(need.capacity().unwrap_err(), told);
+        }
+        for peers in (0..600).chain([2047, 2048, 2049, 10_000, 32_195]) {
+            let made = need(peers, 1, 1).capacity().unwrap();
+            assert_eq!(peers_in(made.ike_sas - SPARE_IKE_SAS), peers, "as many as they were made for");
+            assert!(made.ike_sas - made.half_open() >= 2 * peers, "strangers leave room for all to rekey at once");
+            assert!(peers == 0 || peers_in(made.ike_sas - SPARE_IKE_SAS - 1) < peers);
         }
         for children in (0..600).chain([10_000, 21_000]) {
             let slots = need(1, children, 1).capacity().unwrap().child_sas - SPARE_CHILD_SAS;

@@ -34,7 +34,7 @@ use tracing::{debug, enabled, error, info, warn};
 
 use crate::ask::{Question, Trouble, trouble};
 use crate::boundary::{Owner, TAKEN, TAKEN_HINT};
-use crate::capacity::{Capacity, Need, SPARE_IKE_SAS};
+use crate::capacity::{Capacity, Need};
 use crate::clock::Clock;
 use crate::configuration::{self, Loaded};
 use crate::control::events::Events;
@@ -227,7 +227,7 @@ impl Daemon {
     ) -> Result<Self, Trouble> {
         let settings = endpoint::Settings {
             cookie_threshold: usize::from(config.gateway.cookie_threshold),
-            half_open_limit: SPARE_IKE_SAS / 2,
+            half_open_limit: capacity.half_open(),
             ..endpoint::Settings::default()
         };
         let (gateway, peers) = Gateway::new(config);
