@@ -6,7 +6,7 @@ use ike_core::failure::Failure;
 use ike_core::registry::ExchangeType;
 use ipsec_core::time::Instant;
 
-use crate::network::{CHILD, Network, pair};
+use crate::network::{CHILD, Network, Peer, pair};
 use ike_core::endpoint::Settings;
 
 fn seconds(count: u64) -> Duration {
@@ -186,6 +186,36 @@ fn a_new_mapping_of_the_nat_is_followed() {
     assert_eq!(network.hosts[1].ike().unwrap().path.remote, "203.0.113.7:2048".parse().unwrap());
     assert!(network.hosts[1].story.contains(&"moved to 203.0.113.7:2048".into()));
     assert!(network.passes());
+}
+
+#[test]
+fn a_new_mapping_that_only_the_old_sa_of_a_rekey_hears_of_is_followed() {
+    // Who rekeys, and when what it deletes the old SA with, or the answer to that, is about to leave.
+    for (by, millis) in [(0, 15), (1, 25)] {
+        let [left, right] = pair().map(|peer| Peer { dpd: Duration::ZERO, ..peer });
+        let right = Peer { remote: None, ..right };
+        let mut network = Network::new(28, [vec![left], vec![right]], Settings::default());
+        network.nat = Some("203.0.113.7:1024".parse().unwrap());
+        network.connect();
+        network.run_for(seconds(60));
+        let (now, ike) = (network.now, network.hosts[by].ike_id());
+        network.hosts[by].endpoint.rekey_ike(now, ike).unwrap();
+        network.run_for(Duration::from_millis(millis));
+        network.nat = Some("203.0.113.7:2048".parse().unwrap());
+        network.run_for(seconds(5));
+        let right = &network.hosts[1];
+        assert_eq!(right.ike().unwrap().path.remote, "203.0.113.7:2048".parse().unwrap(), "{by} {:?}", right.story);
+        assert_eq!(
+            right.story.iter().filter(|line| *line == "moved to 203.0.113.7:2048").count(),
+            1,
+            "{:?}",
+            right.story
+        );
+        let now = network.now;
+        network.hosts[1].endpoint.check_liveness(now, network.hosts[1].ike_id()).unwrap();
+        network.run_for(seconds(1));
+        assert!(network.passes() && network.hosts[1].ike().unwrap().heard > Some(now));
+    }
 }
 
 #[test]
