@@ -1,9 +1,12 @@
 //! An established IKE SA: rekeys, deletes, liveness, moves.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ike_core::failure::Failure;
 use ike_core::registry::ExchangeType;
+use ike_core::wire::header::Header;
 use ipsec_core::time::Instant;
 
 use crate::network::{CHILD, Network, Peer, pair};
@@ -103,6 +106,33 @@ fn rekeys_come_by_themselves_before_the_lifetime_ends() {
     assert!((22..=28).contains(&rekeys(0)), "{}", rekeys(0));
     assert!((5..=7).contains(&ike_rekeys), "{ike_rekeys}");
     assert!(network.hosts.iter().all(|host| host.failures.is_empty()));
+}
+
+#[test]
+fn whoever_asked_for_a_child_rekeys_it_first() {
+    for by in 0..2 {
+        let ends = pair().map(|mut peer| {
+            peer.children[0].rekey = seconds(3600);
+            vec![peer]
+        });
+        let mut network = Network::new(24, ends, Settings::default());
+        network.connect();
+        network.run_for(seconds(60));
+        let child = network.hosts[by].sending[&CHILD];
+        network.hosts[by].endpoint.rekey_child(network.now, child).unwrap();
+        network.run_for(seconds(60));
+        let asked = Rc::new(RefCell::new(Vec::new()));
+        let heard = Rc::clone(&asked);
+        network.tap = Box::new(move |from, datagram| {
+            if Header::parse(datagram).is_ok_and(|it| it.exchange == ExchangeType::CREATE_CHILD_SA && !it.response) {
+                heard.borrow_mut().push(from);
+            }
+            true
+        });
+        network.run_for(seconds(10 * 3600));
+        let asked = asked.borrow();
+        assert!(asked.len() > 8 && asked.iter().all(|from| *from == by), "{by}: {asked:?}");
+    }
 }
 
 /// Also where the other end never does it.
