@@ -104,6 +104,20 @@ pub(crate) fn leased<C: IkeCrypto>(sa: &Sa<C>, pad: &dyn Pad) -> Result<Option<L
     }
 }
 
+/// What of the peer's side of a child there is to ask for.
+pub(crate) fn askable<C: IkeCrypto>(
+    sa: &Sa<C>,
+    pad: &dyn Pad,
+    remote: &[TrafficSelector],
+) -> Result<Option<Selectors>, Failure> {
+    let within = within_lease(leased(sa, pad)?, remote);
+    // A payload without selectors would end the IKE SA.
+    match within {
+        Some(within) if within.is_empty() => Err(Failure::Notified(NotifyKind::INTERNAL_ADDRESS_FAILURE)),
+        within => Ok(within),
+    }
+}
+
 /// What a lease leaves of the peer's side of a child; `None`: there is no lease, and nothing to be left out.
 pub(crate) fn within_lease(lease: Option<Lease>, remote: &[TrafficSelector]) -> Option<Selectors> {
     lease.map(|lease| narrow(remote.iter().copied(), &lease.selectors()))

@@ -4,6 +4,7 @@
 //! other SAs through `follow_up`; an IKE_SA_INIT request, which has no SA, through `init.rs`.
 
 use core::fmt;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use ipsec_core::net::Path;
@@ -243,9 +244,24 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             return Err(self.hear_claim(now, path, &header, datagram));
         }
         let slot = self.find(&header).ok_or(Discard::UnknownSa)?;
+        let replaced = self.replaced(slot);
         let effects = self.step(clocks, slot, path, &header, datagram)?;
+        if let Some((heir, before)) = replaced
+            && self.sas.get(slot).is_some_and(|sa| sa.path.remote != before)
+        {
+            // On that one nothing may come from there for long, and what we send would be lost until then.
+            self.sas.edit(heir).into_iter().for_each(|mut sa| sa.follow(path));
+        }
         self.follow_up(now, slot, effects);
         Ok(())
+    }
+
+    /// Where the SA in a slot only waits for its Delete: the slot of the one that took over, and where the peer is for all that
+    /// the replaced one knows.
+    fn replaced(&self, slot: u16) -> Option<(u16, SocketAddr)> {
+        let sa = self.sas.get(slot)?;
+        let State::Established(established) = &sa.state else { return None };
+        established.standing.is_over().then(|| (self.holder(slot), sa.path.remote))
     }
 
     /// What has to be done after the work on an SA that may have come up.

@@ -5,6 +5,8 @@
 
 use core::ops::Range;
 
+use zeroize::Zeroize;
+
 use crate::error::NoRoom;
 
 #[cfg(test)]
@@ -190,6 +192,14 @@ impl<'a> Rooms<'a> {
         let both = octets.get_mut(start..)?.get_mut(..half.saturating_mul(2))?;
         let (request, response) = both.split_at_mut_checked(half)?;
         Some(Pair { request, response })
+    }
+
+    /// Overwrites what stands behind the two messages, of so many octets, in the block or the pair.
+    pub(crate) fn wipe_behind(&mut self, slot: u16, block: Option<&Block>, (request, response): (usize, usize)) {
+        let Some(pair) = self.of(slot, block) else { return };
+        for (room, len) in [(pair.request, request), (pair.response, response)] {
+            room.get_mut(MARKER_LEN.saturating_add(len)..).unwrap_or_default().zeroize();
+        }
     }
 
     /// Whether a message of so many octets fits a pair.

@@ -302,6 +302,11 @@ impl<C: IkeCrypto> Sa<C> {
         matches!(self.state, State::InitSent(_) | State::InitAnswered(_) | State::AuthSent(_))
     }
 
+    /// Whether payloads of the peer are kept, decrypted.
+    pub(crate) fn keeps_open(&self) -> bool {
+        self.course().is_some_and(Course::has_begun)
+    }
+
     /// Octets of what is kept in the request buffer, and in the response buffer.
     pub(crate) fn kept(&self) -> (usize, usize) {
         match &self.state {

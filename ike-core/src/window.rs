@@ -64,7 +64,7 @@ impl From<Written> for Message {
 pub(crate) struct Outstanding {
     pub(crate) message: Message,
     pub(crate) exchange: ExchangeType,
-    /// Where it goes, each time; `None`: where the SA's peer is by then.
+    /// Where it goes, until it was repeated there as often as it is to be; `None`: where the SA's peer is by then.
     path: Option<Path>,
     pub(crate) repetitions: u32,
     pub(crate) due: Instant,
@@ -191,7 +191,7 @@ impl Window {
         self.written.request = true;
     }
 
-    /// The outstanding request, and whatever repeats it, goes on this path, wherever else the SA's peer may be.
+    /// The outstanding request, and what repeats it, goes on this path, wherever else the SA's peer may be.
     pub(crate) fn send_on(&mut self, path: Path) {
         if let Some(request) = self.outstanding_mut() {
             request.path = Some(path);
@@ -265,13 +265,15 @@ impl Window {
         }
     }
 
-    /// Repeats the outstanding request when it is due. `Err`: it was repeated as often as it is to be.
+    /// Repeats the outstanding request when it is due. `Err`: it was repeated as often as it is to be. On a path of its own
+    /// that says nothing about the peer: from then on it goes where all go, as often again.
     pub(crate) fn repeat(&mut self, now: Instant, timing: &Retransmission) -> Result<(), ExchangeType> {
-        let Some(request) = self.outstanding().filter(|request| request.due <= now) else {
+        let Some(request) = self.outstanding_mut().filter(|request| request.due <= now) else {
             return Ok(());
         };
         if request.repetitions >= u32::from(timing.tries) {
-            return Err(request.exchange);
+            request.path.take().ok_or(request.exchange)?;
+            request.repetitions = 0;
         }
         self.repeat_once_more(now, timing);
         Ok(())

@@ -188,6 +188,11 @@ impl<K> Common<K> {
         self.remote_ts.iter().any(|ts| flow.fits_source(ts)) && self.local_ts.iter().any(|ts| flow.fits_destination(ts))
     }
 
+    /// Leads it along another path, or the same path in another way.
+    pub(crate) fn set_path(&mut self, path: Path, encap: Encap) {
+        (self.path, self.encap) = (path.carried(encap), encap);
+    }
+
     /// The packet with this sequence number.
     #[inline]
     pub(crate) const fn number(&self, sequence: u64) -> Number {
@@ -317,8 +322,8 @@ impl<K> Inbound<K> {
     }
 
     /// From now on packets are expected on `path`.
-    pub(crate) fn set_path(&mut self, path: Path) {
-        self.common.path = path.carried(self.common.encap);
+    pub(crate) fn set_path(&mut self, path: Path, encap: Encap) {
+        self.common.set_path(path, encap);
         self.moved_to = None;
     }
 

@@ -309,7 +309,7 @@ where
         let Some(id) = self.id(pair, half) else { return };
         // Gone meanwhile: then there is nothing to lead anywhere.
         match half {
-            Half::Inbound => _ = self.inbound.with_mut(|engine| engine.set_path(id, path)),
+            Half::Inbound => _ = self.inbound.with_mut(|engine| engine.set_path(id, path, encap)),
             Half::Outbound => _ = self.outbound.with_mut(|engine| engine.set_path(id, path, encap)),
         }
     }

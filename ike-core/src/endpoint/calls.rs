@@ -184,7 +184,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     }
 
     /// Asks the peer of an established IKE SA for a sign of life on another path than the SA's own, which stays as it is,
-    /// also when the answer comes. The door for path probes (RFC 4555 §3.10): what comes of them is not told yet.
+    /// also when the answer comes. Where none comes, the same request goes on the SA's path. The door for path probes (RFC 4555
+    /// §3.10): what comes of them is not told yet.
     ///
     /// # Errors
     /// [`Denied::UnknownSa`] also while another request is not answered.

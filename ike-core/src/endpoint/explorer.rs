@@ -34,7 +34,7 @@ use crate::wire::id::Id;
 
 mod canon;
 mod several;
-mod toy;
+pub(super) mod toy;
 
 use canon::{Canon, Name};
 use toy::{Toy, digest};

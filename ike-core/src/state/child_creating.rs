@@ -6,7 +6,7 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::agreement;
-use crate::child::{Child, Phase, first_of};
+use crate::child::{Child, Phase, first_of, within};
 use crate::crypto::{Group, IkeCrypto};
 use crate::env::Env;
 use crate::event::ChildId;
@@ -254,11 +254,12 @@ fn send<C: IkeCrypto>(
     let spi = env.children.renew_spi(new, env.crypto).ok_or(Failure::CryptoRefused)?;
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
     let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
-    let within = agreement::within_lease(agreement::leased(sa, env.pad)?, config.remote);
-    let remote = within.as_deref().unwrap_or(config.remote);
+    let askable = agreement::askable(sa, env.pad, config.remote)?;
+    let remote = askable.as_deref().unwrap_or(config.remote);
     // What replaces an SA is for the same packets.
     let packet = child.packet.or_else(|| old.and_then(|old| env.children.by_id(old)?.packet));
     let (first_local, first_remote) = packet.unzip();
+    let first_remote = first_remote.filter(|first| within(&[*first], remote));
     sa.ke = None;
     let mut nonce = [0; NONCE_LEN];
     env.crypto.random(&mut nonce);

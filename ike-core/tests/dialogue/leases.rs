@@ -8,7 +8,7 @@ use ike_core::failure::Failure;
 use ike_core::registry::NotifyKind;
 use ipsec_core::net::TrafficSelector;
 
-use crate::network::{CHILD, Faults, Host, Method, Network, PEER, Peer, pair, selectors};
+use crate::network::{CHILD, Faults, Host, Method, Network, PEER, Peer, child, pair, selectors};
 use crate::signer::{Said, lease};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,6 +123,31 @@ fn whoever_asks_for_another_child_stays_within_the_lease() {
         assert_eq!(network.hosts.each_ref().map(|host| host.installed.len()), [2 + asks; 2]);
         assert_eq!(leased(&network), held);
     }
+}
+
+#[test]
+fn where_the_lease_leaves_nothing_to_ask_for_nothing_is_asked() {
+    let mut network = network(4_315, Method::Psk);
+    network.connect();
+    let (now, ike) = (network.now, network.hosts[1].ike_id());
+    let elsewhere = child(0, &["10.2.0.0/16"], &["10.9.0.0/16"], "aes256gcm16-x25519");
+    network.hosts[1].endpoint.pad_mut().0[0].children = vec![elsewhere];
+    network.hosts[1].endpoint.create_child(now, ike, CHILD).unwrap();
+    network.run_for(5 * SECOND);
+    assert_eq!(network.hosts[1].failures, [NO_ADDRESS]);
+    assert!(network.passes() && network.hosts[1].ike_id() == ike, "{:?}", network.hosts[1].story);
+}
+
+#[test]
+fn a_packet_that_the_lease_does_not_cover_is_not_asked_for() {
+    let mut network = network(4_316, Method::Psk);
+    network.connect();
+    let (now, ike) = (network.now, network.hosts[1].ike_id());
+    let packet = (selectors(&["10.2.0.1/32"])[0], selectors(&["10.1.0.99/32"])[0]);
+    network.hosts[1].endpoint.create_child_for(now, ike, CHILD, packet).unwrap();
+    network.run_for(5 * SECOND);
+    leased(&network);
+    assert!(network.hosts.iter().all(|host| host.failures.is_empty()), "{:?}", network.hosts[1].story);
 }
 
 #[test]

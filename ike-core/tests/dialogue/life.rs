@@ -1,12 +1,15 @@
 //! An established IKE SA: rekeys, deletes, liveness, moves.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ike_core::failure::Failure;
 use ike_core::registry::ExchangeType;
+use ike_core::wire::header::Header;
 use ipsec_core::time::Instant;
 
-use crate::network::{CHILD, Network, pair};
+use crate::network::{CHILD, Network, Peer, pair};
 use ike_core::endpoint::Settings;
 
 fn seconds(count: u64) -> Duration {
@@ -105,6 +108,33 @@ fn rekeys_come_by_themselves_before_the_lifetime_ends() {
     assert!(network.hosts.iter().all(|host| host.failures.is_empty()));
 }
 
+#[test]
+fn whoever_asked_for_a_child_rekeys_it_first() {
+    for by in 0..2 {
+        let ends = pair().map(|mut peer| {
+            peer.children[0].rekey = seconds(3600);
+            vec![peer]
+        });
+        let mut network = Network::new(24, ends, Settings::default());
+        network.connect();
+        network.run_for(seconds(60));
+        let child = network.hosts[by].sending[&CHILD];
+        network.hosts[by].endpoint.rekey_child(network.now, child).unwrap();
+        network.run_for(seconds(60));
+        let asked = Rc::new(RefCell::new(Vec::new()));
+        let heard = Rc::clone(&asked);
+        network.tap = Box::new(move |from, datagram| {
+            if Header::parse(datagram).is_ok_and(|it| it.exchange == ExchangeType::CREATE_CHILD_SA && !it.response) {
+                heard.borrow_mut().push(from);
+            }
+            true
+        });
+        network.run_for(seconds(10 * 3600));
+        let asked = asked.borrow();
+        assert!(asked.len() > 8 && asked.iter().all(|from| *from == by), "{by}: {asked:?}");
+    }
+}
+
 /// Also where the other end never does it.
 #[test]
 fn d_what_a_rekey_of_the_ike_sa_made_is_rekeyed_in_its_time_by_the_end_that_wants_it() {
@@ -186,6 +216,36 @@ fn a_new_mapping_of_the_nat_is_followed() {
     assert_eq!(network.hosts[1].ike().unwrap().path.remote, "203.0.113.7:2048".parse().unwrap());
     assert!(network.hosts[1].story.contains(&"moved to 203.0.113.7:2048".into()));
     assert!(network.passes());
+}
+
+#[test]
+fn a_new_mapping_that_only_the_old_sa_of_a_rekey_hears_of_is_followed() {
+    // Who rekeys, and when what it deletes the old SA with, or the answer to that, is about to leave.
+    for (by, millis) in [(0, 15), (1, 25)] {
+        let [left, right] = pair().map(|peer| Peer { dpd: Duration::ZERO, ..peer });
+        let right = Peer { remote: None, ..right };
+        let mut network = Network::new(28, [vec![left], vec![right]], Settings::default());
+        network.nat = Some("203.0.113.7:1024".parse().unwrap());
+        network.connect();
+        network.run_for(seconds(60));
+        let (now, ike) = (network.now, network.hosts[by].ike_id());
+        network.hosts[by].endpoint.rekey_ike(now, ike).unwrap();
+        network.run_for(Duration::from_millis(millis));
+        network.nat = Some("203.0.113.7:2048".parse().unwrap());
+        network.run_for(seconds(5));
+        let right = &network.hosts[1];
+        assert_eq!(right.ike().unwrap().path.remote, "203.0.113.7:2048".parse().unwrap(), "{by} {:?}", right.story);
+        assert_eq!(
+            right.story.iter().filter(|line| *line == "moved to 203.0.113.7:2048").count(),
+            1,
+            "{:?}",
+            right.story
+        );
+        let now = network.now;
+        network.hosts[1].endpoint.check_liveness(now, network.hosts[1].ike_id()).unwrap();
+        network.run_for(seconds(1));
+        assert!(network.passes() && network.hosts[1].ike().unwrap().heard > Some(now));
+    }
 }
 
 #[test]

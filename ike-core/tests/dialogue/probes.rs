@@ -5,7 +5,7 @@ use std::time::Duration;
 use ike_core::endpoint::{Denied, Settings};
 use ipsec_core::net::Path;
 
-use crate::network::{CHILD, Faults, Host, Network, pair};
+use crate::network::{CHILD, Faults, Host, Network, Peer, pair};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -45,6 +45,29 @@ fn a_request_on_its_own_path_is_repeated_there_and_moves_nothing() {
     assert!(view.heard.unwrap() > now);
     host.endpoint.check_liveness(network.now, ike).unwrap();
     assert_eq!(sent(host), Some((moved, false)), "the next one goes where all go");
+}
+
+#[test]
+fn a_path_that_leads_nowhere_costs_an_idle_sa_nothing() {
+    let quiet = pair().map(|peer| vec![Peer { dpd: Duration::ZERO, ..peer }]);
+    let mut network = Network::new(4_410, quiet, Settings::default());
+    network.connect();
+    // Nobody has heard anything of the other one for long.
+    network.run_for(600 * SECOND);
+    let (now, ike) = (network.now, network.hosts[0].ike_id());
+    let own = detour(&network.hosts[0]);
+    network.hosts[0].endpoint.probe(now, ike, own).unwrap();
+    // What goes there is lost.
+    let mut lost = 1 + usize::from(Settings::default().retransmission.tries);
+    network.tap = Box::new(move |from, _| {
+        let there = from == 0 && lost > 0;
+        lost -= usize::from(there);
+        !there
+    });
+    network.run_for(600 * SECOND);
+    let view = network.hosts[0].endpoint.ike_sa(ike).unwrap();
+    assert!(view.waiting.is_none() && view.heard > Some(now), "{:?}", network.hosts[0].story);
+    assert!(network.passes());
 }
 
 #[test]

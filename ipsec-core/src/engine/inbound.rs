@@ -10,7 +10,7 @@ use crate::ecn::Ecn;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::open::{header, open, strip_trailer};
 use crate::flow::Flow;
-use crate::net::{Path, Spi, TrafficSelector};
+use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::sa::{self, Event, InboundParams, Mode, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
@@ -238,11 +238,11 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         self.sad.remove(id)
     }
 
-    /// The path that packets of this SA are expected on; others raise [`Event::PathChanged`]. `false`: there is no such
-    /// SA.
-    pub fn set_path(&mut self, id: SaId, path: Path) -> bool {
+    /// The path that packets of this SA are expected on, and how; others raise [`Event::PathChanged`], and that one's path
+    /// says [how](Path::encap) they came. `false`: there is no such SA.
+    pub fn set_path(&mut self, id: SaId, path: Path, encap: Encap) -> bool {
         let Some(sa) = self.sad.get_mut(id) else { return false };
-        sa.set_path(path);
+        sa.set_path(path, encap);
         true
     }
 

@@ -283,8 +283,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// `false`: there is no such SA.
     pub fn set_path(&mut self, id: SaId, path: Path, encap: Encap) -> bool {
         let Some(sa) = self.sad.get_mut(id) else { return false };
-        sa.common.path = path.carried(encap);
-        sa.common.encap = encap;
+        sa.common.set_path(path, encap);
         true
     }
 

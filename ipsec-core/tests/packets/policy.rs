@@ -357,7 +357,7 @@ fn a_peer_behind_a_new_mapping_is_reported_once_and_only_by_authentic_new_packet
     assert_eq!(inn.poll_event(), None);
     let id = inn.sas().next().unwrap().id;
     assert_eq!(inn.sa(id).unwrap().path, home, "only the caller decides");
-    assert!(inn.set_path(id, moved));
+    assert!(inn.set_path(id, moved, moved.encap()));
     arrive(&mut inn, moved, &packets[5]).unwrap();
     assert_eq!(inn.poll_event(), None);
     assert_eq!(inn.sa(id).unwrap().path, moved);
@@ -400,7 +400,7 @@ fn an_sa_over_protocol_50_has_no_ports_whatever_path_it_was_given() {
     let (out_id, in_id) = (out.sas().next().unwrap().id, inn.sas().next().unwrap().id);
     for moved in [false, true] {
         if moved {
-            assert!(out.set_path(out_id, there, Encap::None) && inn.set_path(in_id, back));
+            assert!(out.set_path(out_id, there, Encap::None) && inn.set_path(in_id, back, Encap::None));
         }
         let paths = (out.sa(out_id).unwrap().path, inn.sa(in_id).unwrap().path);
         assert_eq!(paths, (there.carried(Encap::None), back.carried(Encap::None)));
@@ -411,6 +411,30 @@ fn an_sa_over_protocol_50_has_no_ports_whatever_path_it_was_given() {
         let moves = std::iter::from_fn(|| inn.poll_event()).filter(|event| matches!(event, Event::PathChanged { .. }));
         assert_eq!(moves.count(), 0, "it came where it was expected");
     }
+}
+
+#[test]
+fn a_peer_that_encapsulates_all_at_once_is_followed_and_reported_once() {
+    // It may, whatever was found of NATs (RFC 7296 §2.23).
+    let (mut out, mut inn) = tunnel(&Sa { encap: Encap::None, ..Sa::default() });
+    let id = inn.sas().next().unwrap().id;
+    let from = reversed(crate::ends::path());
+    for moves in [1, 0, 0] {
+        let mut bytes = seal(&mut out, &a_to_b(8)).unwrap();
+        let len = bytes.len();
+        let mut packet = PacketBuf::new(&mut bytes, 0, len).unwrap();
+        inn.open(NOW, from, ipsec_core::ecn::Ecn::NotEct, &mut packet).unwrap();
+        let mut told = 0;
+        while let Some(event) = inn.poll_event() {
+            if let Event::PathChanged { path, .. } = event {
+                assert!(inn.set_path(id, path, path.encap()));
+                told += 1;
+            }
+        }
+        assert_eq!(told, moves);
+    }
+    let status = inn.sa(id).unwrap();
+    assert_eq!((status.path, status.encap), (from, Encap::Udp));
 }
 
 #[test]

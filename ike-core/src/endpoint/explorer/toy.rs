@@ -10,7 +10,7 @@ use crate::error::BadPublic;
 const TAG: usize = 16;
 
 #[derive(Clone)]
-pub(super) struct Toy {
+pub(in crate::endpoint) struct Toy {
     /// Whose it is.
     pub(super) side: u64,
     /// What the nonces of its requests begin with: of two crossing rekeys the one with the lowest nonce goes.

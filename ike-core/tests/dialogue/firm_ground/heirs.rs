@@ -309,13 +309,14 @@ fn d_an_ike_sa_is_rekeyed_by_one_exchange_of_each_side_and_no_more() {
 }
 
 #[test]
-fn where_a_peer_says_the_last_word_on_a_replaced_ike_sa_is_told_under_no_name_that_nobody_knows() {
+fn where_a_peer_says_the_last_word_on_a_replaced_ike_sa_the_one_that_took_over_follows() {
     let mut host = lax(0, [12, 16, 1280], Settings::default());
     let mut peer = up(&mut host, 79);
     let heir = peer.rekey(&mut host, 0x0707_0707_0707_0707, [5; 32]);
     peer.path.remote = "203.0.113.7:2048".parse().unwrap();
     peer.ask(&mut host, INFO, &payloads(|message| message.delete_ike()));
+    // Told once, and under its name.
     let moved = host.story.iter().filter(|line| line.starts_with("moved")).count();
-    assert_eq!(moved, 0, "{:?}", host.story);
+    assert_eq!((moved, host.ike().unwrap().path.remote), (1, peer.path.remote), "{:?}", host.story);
     drop(heir);
 }

@@ -74,7 +74,7 @@ fn run() {
             }
             10 => {
                 if let Some(id) = in_id {
-                    keep(u64::from(inbound.set_path(id, path()) | inbound.remove(id)));
+                    keep(u64::from(inbound.set_path(id, path(), Encap::Udp) | inbound.remove(id)));
                     keep(inbound.selectors(id).map_or(0, |(local, remote)| (local.len() + remote.len()) as u64));
                 }
             }
