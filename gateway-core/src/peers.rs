@@ -4,8 +4,9 @@
 //! one gets a new number, so an SA never changes hands.
 
 use core::fmt;
+use core::ops::Bound;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -46,6 +47,10 @@ pub struct Peers {
     places: Vec<(PeerId, usize)>,
     /// Places in `entries` by name.
     names: BTreeMap<String, usize>,
+    /// Places in `entries` by what is known of where the peer is: a stranger's first message asks.
+    at: BTreeSet<(IpAddr, usize)>,
+    /// Places in `entries` of those that may be anywhere.
+    anywhere: BTreeSet<usize>,
     /// Places in `entries`, and in the children there, by number.
     children: Vec<(ChildConfigId, (usize, usize))>,
     next_peer: u32,
@@ -78,18 +83,20 @@ impl Entry {
         Self { id, children: Vec::new(), resolved: Vec::new(), path: None, local_id, config }
     }
 
-    /// Whether the peer is known to be at `remote`, or may be anywhere.
-    fn fits(&self, local: IpAddr, remote: IpAddr, anywhere: bool) -> bool {
-        let here = self.config.local.is_empty() || self.config.local.contains(&local);
-        let there = match anywhere {
-            true => self.config.remote.is_empty(),
-            false => {
-                self.resolved.iter().any(|(_, addresses)| addresses.contains(&remote))
-                    || self.config.remote.iter().any(|place| place.address() == Some(remote))
-                    || self.path.is_some_and(|path| path.remote.ip() == remote)
-            }
-        };
-        here && there
+    /// Whether the peer may call this address of ours.
+    fn calls(&self, local: IpAddr) -> bool {
+        self.config.local.is_empty() || self.config.local.contains(&local)
+    }
+
+    /// The addresses it is known to be at, as far as that is known without asking: those written, and those resolved last.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let resolved = self.resolved.iter().flat_map(|(_, addresses)| addresses.iter().copied());
+        self.config.remote.iter().filter_map(Remote::address).chain(resolved)
+    }
+
+    /// Those, and where it is called.
+    fn seen_at(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses().chain(self.path.map(|path| path.remote.ip()))
     }
 
     fn child(&self, index: usize) -> Option<(ChildConfigId, &Child)> {
@@ -166,6 +173,8 @@ impl Peers {
         self.children.sort_unstable();
         self.places = places().map(|(place, entry)| (entry.id, place)).collect();
         self.places.sort_unstable();
+        self.at = places().flat_map(|(place, entry)| entry.seen_at().map(move |addr| (addr, place))).collect();
+        self.anywhere = places().filter(|(_, entry)| entry.config.remote.is_empty()).map(|(place, _)| place).collect();
     }
 
     /// The same party with a new configuration.
@@ -238,35 +247,30 @@ impl Peers {
     /// What a DNS name of the peer stands for now: requests from these addresses are taken for the peer's. Addresses that
     /// were known before keep their order.
     pub fn set_resolved(&mut self, peer: PeerId, name: &str, addresses: &[IpAddr]) {
-        let Some(entry) = self.entry_mut(peer) else { return };
-        match entry.resolved.iter_mut().find(|(held, _)| held == name) {
+        self.change(peer, |entry| match entry.resolved.iter_mut().find(|(held, _)| held == name) {
             Some((_, held)) => {
                 held.retain(|address| addresses.contains(address));
                 let new: Vec<_> = addresses.iter().copied().filter(|address| !held.contains(address)).collect();
                 held.extend(new);
             }
             None => entry.resolved.push((String::from(name), addresses.to_vec())),
-        }
+        });
     }
 
     /// Calls the peer at `remote` from `local` from now on, from this port to the same one.
     pub fn set_path(&mut self, peer: PeerId, local: IpAddr, remote: IpAddr, port: u16) {
-        if let Some(entry) = self.entry_mut(peer) {
+        self.change(peer, |entry| {
             let at = |address| SocketAddr::new(address, port);
             entry.path = Some(Path { local: at(local), remote: at(remote) });
             if entry.config.local_id.is_none() {
                 entry.local_id = Some(local.into());
             }
-        }
+        });
     }
 
     /// The peer's addresses as far as they are known without asking: those written, and those resolved last.
     pub fn addresses(&self, peer: PeerId) -> impl Iterator<Item = IpAddr> {
-        let entry = self.entry(peer);
-        entry.into_iter().flat_map(|entry| {
-            let resolved = entry.resolved.iter().flat_map(|(_, addresses)| addresses.iter().copied());
-            entry.config.remote.iter().filter_map(Remote::address).chain(resolved)
-        })
+        self.entry(peer).into_iter().flat_map(Entry::addresses)
     }
 
     fn place(&self, peer: PeerId) -> Option<usize> {
@@ -278,9 +282,15 @@ impl Peers {
         self.entries.get(self.place(peer)?)
     }
 
-    fn entry_mut(&mut self, peer: PeerId) -> Option<&mut Entry> {
-        let place = self.place(peer)?;
-        self.entries.get_mut(place)
+    /// Changes what is known of a peer, and files it anew.
+    fn change(&mut self, peer: PeerId, change: impl FnOnce(&mut Entry)) {
+        let Some(place) = self.place(peer) else { return };
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        for addr in entry.seen_at() {
+            self.at.remove(&(addr, place));
+        }
+        change(entry);
+        self.at.extend(entry.seen_at().map(|addr| (addr, place)));
     }
 }
 
@@ -323,18 +333,22 @@ impl Pad for Peers {
     /// Peers that are known to be at `remote` come before those that may be anywhere; the order of the file decides among
     /// both.
     fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
-        let known = |entry: &&Entry| entry.fits(local, remote, false);
         let last = match after {
             Some(after) => Some(self.place(after)?),
             None => None,
         };
-        // It goes on where it was: whoever asks for all of them looks at each entry a few times and no more.
-        let rest = |last: Option<usize>| self.entries.iter().skip(last.map_or(0, |last| last.saturating_add(1)));
-        let anywhere = last.and_then(|last| self.entries.get(last)).is_some_and(|entry| !known(&entry));
-        let next = if anywhere { None } else { rest(last).find(known) };
-        let next = next
-            .or_else(|| rest(last.filter(|_| anywhere)).find(|entry| entry.fits(local, remote, true) && !known(entry)));
-        next.map(|entry| entry.id)
+        let known = |place: usize| self.at.contains(&(remote, place));
+        let calls = |place: &usize| self.entries.get(*place).is_some_and(|entry| entry.calls(local));
+        // It goes on where it was, and looks at nobody who is elsewhere.
+        let behind = |last: Option<usize>| last.map_or(0, |last| last.saturating_add(1))..;
+        let (here, anywhere) = if last.is_some_and(|last| !known(last)) { (None, last) } else { (Some(last), None) };
+        let here = here.and_then(|last| {
+            let places = (Bound::Included((remote, behind(last).start)), Bound::Included((remote, usize::MAX)));
+            self.at.range(places).map(|(_, place)| *place).find(calls)
+        });
+        let next = here
+            .or_else(|| self.anywhere.range(behind(anywhere)).copied().find(|place| calls(place) && !known(*place)));
+        next.and_then(|place| self.entries.get(place)).map(|entry| entry.id)
     }
 }
 

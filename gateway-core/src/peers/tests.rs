@@ -115,6 +115,56 @@ fn peers_with_a_known_address_are_candidates_before_those_that_may_be_anywhere()
 }
 
 #[test]
+fn whatever_is_heard_of_peers_their_candidates_are_those_a_look_at_each_finds() {
+    let text: String = (1..=40u8)
+        .map(|n| {
+            let local = if n % 5 == 0 { "\"192.0.2.77\"" } else { HERE };
+            let remote = match n % 4 {
+                0 => String::from("\"any\""),
+                1 => format!("\"198.51.100.{}\"", n % 3),
+                _ => format!("[\"gw{n}.example.org\", \"198.51.100.{}\"]", n % 7),
+            };
+            peer(&format!("p{n}"), local, &remote, &format!("p{n}.lab"), &[n])
+        })
+        .collect();
+    let mut peers = Peers::default();
+    peers.replace(config(&text).peers, &Diff::default());
+    let ids: Vec<PeerId> = peers.iter().map(|(id, _)| id).collect();
+    let (ours, theirs) = ([2, 77, 99].map(|n| IpAddr::from([192, 0, 2, n])), |n| IpAddr::from([198, 51, 100, n]));
+    let mut state = 1u32;
+    let mut below = |limit: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((state >> 16) % limit) as u8
+    };
+    for _ in 0..400 {
+        let id = ids[usize::from(below(40))];
+        match below(2) {
+            0 => peers.set_path(id, ours[0], theirs(below(8)), IKE_PORT),
+            _ => {
+                let name = peers.get(id).unwrap().remote.iter().find_map(|place| match place {
+                    Remote::Name(name) => Some(name.clone()),
+                    Remote::Address(_) => None,
+                });
+                let heard: Vec<IpAddr> = (0..below(3)).map(|_| theirs(below(8))).collect();
+                name.into_iter().for_each(|name| peers.set_resolved(id, &name, &heard));
+            }
+        }
+        let (local, remote) = (ours[usize::from(below(3))], theirs(below(8)));
+        let next = |after: &Option<PeerId>| peers.candidate(local, remote, *after);
+        let found: Vec<_> = std::iter::successors(next(&None), |id| next(&Some(*id))).take(100).collect();
+        let known = |id: &PeerId| {
+            let path = peers.path(*id).map(|path| path.remote.ip());
+            peers.addresses(*id).chain(path).any(|addr| addr == remote)
+        };
+        let calls = |id: &PeerId| peers.get(*id).is_some_and(|peer| peer.local.contains(&local));
+        let anywhere = |id: &PeerId| peers.get(*id).is_some_and(|peer| peer.remote.is_empty());
+        let here = ids.iter().filter(|id| calls(id) && known(id));
+        let rest = ids.iter().filter(|id| calls(id) && anywhere(id) && !known(id));
+        assert_eq!(found, here.chain(rest).copied().collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn f_54_each_peer_is_a_candidate_once() {
     let (local, remote): (IpAddr, IpAddr) = ("192.0.2.2".parse().unwrap(), "192.0.2.1".parse().unwrap());
     let all = |count: u8| {
