@@ -17,7 +17,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use gateway_core::config::{Config, LogLevel};
@@ -41,7 +41,7 @@ use crate::control::events::Events;
 use crate::control::server::Server;
 use crate::control::waiting::Waiting;
 use crate::early::Early;
-use crate::inbox::{Inbox, Input};
+use crate::inbox::{self, Input, Inputs};
 use crate::logging::{self, Throttle};
 use crate::machine::{self, Host, Machine};
 use crate::pending::Pending;
@@ -58,7 +58,7 @@ use status::Published;
 /// IKE, as this appliance runs it.
 type IkeEndpoint = Endpoint<'static, provider::Ike, Peers>;
 
-/// Inputs that wait for the control thread; beyond that IKE messages are dropped, which peers repeat.
+/// IKE messages, packets and commands that wait for the control thread; what comes beyond that is dropped, and repeated.
 const INBOX: usize = 1024;
 /// Inputs taken before timers and commands are looked after.
 const TURN: usize = 64;
@@ -166,15 +166,14 @@ impl Daemon {
         state: Option<&Path>,
         config: Config,
         level: logging::Level,
-    ) -> Result<(Self, Receiver<Input>), Trouble> {
+    ) -> Result<(Self, Inputs), Trouble> {
         // First of all: a second daemon must not touch what the first one has.
         let owner = Owner::claim().map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Trouble { text: TAKEN.to_owned(), hint: TAKEN_HINT.to_owned() },
             _ => trouble(format_args!("the boundary cannot be claimed through {CLONE_DEVICE}"), &error),
         })?;
         let clock = Clock::start();
-        let (sender, inputs): (SyncSender<Input>, _) = sync_channel(INBOX);
-        let inbox = Inbox(sender);
+        let (inbox, inputs) = inbox::open(INBOX);
         let to_inbox = inbox.clone();
         let stops = signals::start(move |wish| to_inbox.send(Input::Wish(wish)))
             .map_err(|error| Trouble::without_hint(format!("signals cannot be taken: {error}")))?;
@@ -262,7 +261,7 @@ impl Daemon {
     }
 
     /// Serves the inbox until the daemon is asked to end.
-    fn serve(mut self, inputs: Receiver<Input>) -> Ended {
+    fn serve(mut self, inputs: Inputs) -> Ended {
         if let Err(ended) = self.open_books(&inputs) {
             return ended;
         }
@@ -290,7 +289,7 @@ impl Daemon {
                     let (stops, begun) = (self.stops.clone(), Instant::now());
                     // Asked before anything is taken off the inbox: what is taken is handled.
                     let goes_on = move || stops.count() == 0 && begun.elapsed() < TURN_TIME;
-                    let more = std::iter::from_fn(|| goes_on().then(|| inputs.try_recv().ok()).flatten()).take(TURN);
+                    let more = std::iter::from_fn(|| goes_on().then(|| inputs.try_recv()).flatten()).take(TURN);
                     let mut all = std::iter::once(first).chain(more);
                     if let Some(ended) = all.find_map(|input| self.take(input)) {
                         break ended;
@@ -305,7 +304,6 @@ impl Daemon {
         self.say_farewell(&inputs);
         self.server = None;
         self.close_books(&inputs);
-        drop(inputs); // nobody waits for room in it
         drop(self); // the machine has a last look at the boundary
         info!("portcullis ends");
         ended
@@ -513,7 +511,7 @@ impl Daemon {
     }
 
     /// Tells the peers that we end, and waits a moment for their answers.
-    fn say_farewell(&mut self, inputs: &Receiver<Input>) {
+    fn say_farewell(&mut self, inputs: &Inputs) {
         let now = self.clock.now();
         let (gateway, mut parts) = self.lend();
         gateway.shutdown(now, &mut parts);

@@ -1,7 +1,6 @@
 //! A new configuration for the running daemon.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info};
@@ -13,7 +12,7 @@ use crate::capacity::Need;
 use crate::configuration::Loaded;
 use crate::control::protocol::{self, Answer};
 use crate::control::server::Reply;
-use crate::inbox::Input;
+use crate::inbox::Inputs;
 use crate::notify::Reloading;
 use crate::story;
 
@@ -146,7 +145,7 @@ impl Daemon {
 
     /// The daemon ends before it is known what becomes of a new configuration: waits until the machine says, which takes no
     /// longer than it is busy.
-    pub(super) fn give_up_reload(&mut self, inputs: &Receiver<Input>) {
+    pub(super) fn give_up_reload(&mut self, inputs: &Inputs) {
         let Some(reload) = &mut self.reload else { return };
         reload.again = false;
         if reload.following.is_some() {

@@ -1,19 +1,18 @@
 //! What the machine tells.
 
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use tracing::error;
 
 use super::{Daemon, Ended};
 use crate::ask::Answer;
-use crate::inbox::Input;
+use crate::inbox::Inputs;
 
 impl Daemon {
     /// Takes inputs, as ever, until this holds; `false`: it does not by then.
     pub(super) fn wait_for(
         &mut self,
-        inputs: &Receiver<Input>,
+        inputs: &Inputs,
         patience: Duration,
         holds: impl Fn(&Self) -> bool,
     ) -> Result<bool, Ended> {

@@ -162,10 +162,10 @@ fn f_29_the_end_waits_for_what_becomes_of_a_configuration() {
         let answered = reload(&mut daemon, false);
         daemon.told(read(&CONFIG.replace("cloud", "other")));
         notes.take();
-        let (inbox, inputs) = sync_channel(9);
+        let (inbox, inputs) = inbox::open(9);
         let given_up = || Trouble::without_hint("the daemon ends".to_owned());
         // On its way already, or the answer to our question.
-        inbox.send(Input::Told(Told::Followed(followed.then_some(()).ok_or_else(given_up)))).unwrap();
+        inbox.send(Input::Told(Told::Followed(followed.then_some(()).ok_or_else(given_up))));
         daemon.give_up_reload(&inputs);
         assert!(matches!(notes.take()[0], Question::GiveUp));
         let answer = answered.next(Duration::ZERO).unwrap();
@@ -193,7 +193,7 @@ fn f_79_a_status_tells_of_the_boundary_what_was_told_last() {
 #[test]
 fn accounts_that_come_late_are_added_and_nothing_is_kept_before() {
     let (mut daemon, notes) = beside_notes();
-    let (_inbox, inputs) = sync_channel(1);
+    let (_inbox, inputs) = inbox::open(1);
     assert!(daemon.open_books(&inputs).is_ok(), "the start goes on without them");
     let asked = |notes: &Notes| notes.take().into_iter().any(|question| matches!(question, Question::Accounts(_)));
     daemon.settle();
