@@ -157,6 +157,10 @@ pub(crate) struct Daemon {
     books: Books,
     /// What was shown last.
     published: Published,
+    /// How often the file was asked for: the number of the last time.
+    asked: u64,
+    /// Nothing new begins any more.
+    ends: bool,
 }
 
 impl Daemon {
@@ -252,6 +256,8 @@ impl Daemon {
             events: Events::default(),
             books: Books::default(),
             published: Published::default(),
+            asked: 0,
+            ends: false,
         })
     }
 
@@ -299,14 +305,20 @@ impl Daemon {
                 Err(RecvTimeoutError::Disconnected) => break Ended::Failed,
             }
         };
-        self.give_up_reload(&inputs); // it says READY yet
-        notify::notify("STOPPING=1");
-        self.say_farewell(&inputs);
-        self.server = None;
-        self.close_books(&inputs);
+        self.end(&inputs);
         drop(self); // the machine has a last look at the boundary
         info!("portcullis ends");
         ended
+    }
+
+    /// Whatever has to be done before the end.
+    fn end(&mut self, inputs: &Inputs) {
+        self.ends = true;
+        self.give_up_reload(inputs); // it says READY yet
+        notify::notify("STOPPING=1");
+        self.say_farewell(inputs);
+        self.server = None;
+        self.close_books(inputs);
     }
 
     /// When the gateway wants to be called.
@@ -332,14 +344,24 @@ impl Daemon {
 
     /// Takes one input; `Some` when it ends the daemon.
     fn take(&mut self, input: Input) -> Option<Ended> {
-        match input {
-            Input::News(news) => return self.hear(news),
-            Input::Call(call) => self.answer(call),
-            Input::Wish(Wish::Stop) => {} // woke us; it is counted
-            Input::Wish(Wish::Reload) => self.reload(None),
-            Input::Told(answer) => return self.told(answer),
+        // Who ends waits for answers of peers and of the machine. A command, a signal or a packet would begin something.
+        if self.ends && !matches!(input, Input::Told(_) | Input::News(News::Ike { .. })) {
+            return None;
         }
-        None
+        let ended = match input {
+            Input::News(news) => self.hear(news),
+            Input::Call(call) => {
+                self.answer(call);
+                None
+            }
+            Input::Wish(Wish::Stop) => None, // woke us; it is counted
+            Input::Wish(Wish::Reload) => {
+                self.reload(None);
+                None
+            }
+            Input::Told(answer) => self.told(answer),
+        };
+        ended.filter(|_| !self.ends)
     }
 
     /// Takes what the data plane tells; `Some` when it ends the daemon.
@@ -524,10 +546,8 @@ impl Daemon {
                 break;
             }
             match inputs.recv_timeout(left.min(self.patience())) {
-                // Nothing new begins any more; answers to our Deletes are what we wait for.
-                Ok(Input::News(news @ News::Ike { .. })) => drop(self.take(Input::News(news))),
-                Ok(Input::Told(answer)) => drop(self.told(answer)),
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(input) => drop(self.take(input)), // answers to our Deletes are what we wait for
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct Reload {
     /// Who asked for it; none: a signal.
     answer: Option<Reply>,
     pub(super) since: Instant,
+    /// Which answer is the one to its question for the file.
+    number: u64,
     /// What the service manager is told; none: it is only asked what would change.
     reloading: Option<Reloading>,
     /// It has been read, and the boundary is being told of it.
@@ -62,8 +64,10 @@ impl Daemon {
         match (&mut self.reload, answer) {
             (None, answer) => {
                 let since = Instant::now();
-                self.reload = Some(Reload { answer, since, reloading: tell(), following: None, again: false });
-                self.machine.ask(Question::Configuration);
+                self.asked += 1;
+                let number = self.asked;
+                self.reload = Some(Reload { answer, since, number, reloading: tell(), following: None, again: false });
+                self.machine.ask(Question::Configuration(number));
             }
             (Some(_), Some(answer)) => {
                 let cause = refused("another reload is under way".to_owned(), "try again when it is over");
@@ -75,9 +79,10 @@ impl Daemon {
     }
 
     /// The file has been read.
-    pub(super) fn reload_read(&mut self, read: Result<Box<Loaded>, Vec<String>>) {
-        // One that comes too late is not asked for any more.
-        let Some(reload) = self.reload.take_if(|reload| reload.is_read()) else { return };
+    pub(super) fn reload_read(&mut self, number: u64, read: Result<Box<Loaded>, Vec<String>>) {
+        // One that comes too late is not asked for any more, whatever is asked for since.
+        let is_asked = |reload: &mut Reload| reload.is_read() && reload.number == number;
+        let Some(reload) = self.reload.take_if(is_asked) else { return };
         let outcome = match read {
             Err(lines) => Err(wrong(&lines)),
             Ok(loaded) if reload.reloading.is_none() => Ok(self.compared(*loaded)),

@@ -41,7 +41,7 @@ impl Daemon {
             Answer::Moved => self.readdress(),
             Answer::Ways { gone, astray } => self.readdressed(&gone, &astray),
             Answer::Sent { ike, path, astray } => self.sent(ike, path, astray.map_or(Ok(()), Err)),
-            Answer::Read(read) => self.reload_read(read),
+            Answer::Read { number, read } => self.reload_read(number, read),
             Answer::Followed(followed) => self.finish_reload(followed),
             Answer::BroughtForward(before) => self.bring_forward(before),
             Answer::Kept => self.books.kept(),

@@ -60,8 +60,9 @@ fn locate(daemon: &mut Daemon, notes: &Notes) {
     daemon.told(Told::Located { question: question.clone(), located });
 }
 
-fn read(text: &str) -> Told {
-    Told::Read(Ok(Box::new(Loaded { config: parse(text), warnings: Vec::new() })))
+/// The answer to the question for the file that was asked with this number.
+fn read(number: u64, text: &str) -> Told {
+    Told::Read { number, read: Ok(Box::new(Loaded { config: parse(text), warnings: Vec::new() })) }
 }
 
 fn names(daemon: &Daemon) -> Vec<String> {
@@ -100,10 +101,10 @@ fn f_25_of_the_connections_that_were_asked_about_those_without_a_way_end() {
 #[test]
 fn f_29_a_reload_asks_for_the_file_then_for_the_boundary_and_takes_up_what_has_been_followed() {
     let (mut daemon, notes) = beside_notes();
-    for follows in [false, true] {
+    for (number, follows) in [(1, false), (2, true)] {
         let answered = reload(&mut daemon, false);
-        assert!(matches!(notes.take()[..], [Question::Configuration]));
-        daemon.told(read(&CONFIG.replace("cloud", "other")));
+        assert!(matches!(notes.take()[..], [Question::Configuration(asked)] if asked == number));
+        daemon.told(read(number, &CONFIG.replace("cloud", "other")));
         let asked = notes.take();
         let [Question::Follow(needs)] = &asked[..] else { panic!("{asked:?}") };
         assert!(!format!("{needs:?}").contains("a key of"), "the machine needs no keys");
@@ -135,8 +136,9 @@ fn f_29_a_file_that_cannot_be_read_in_time_is_given_up_and_what_comes_later_is_n
         matches!(told, Ok(Answer::Failed { cause }) if cause.text.starts_with("the configuration could not be read"))
     );
     let answered = reload(&mut daemon, false);
-    for name in ["other", "another"] {
-        daemon.told(read(&CONFIG.replace("cloud", name)));
+    // As the file was before somebody wrote it anew, and as it is.
+    for (number, name) in [(1, "another"), (2, "other"), (2, "another")] {
+        daemon.told(read(number, &CONFIG.replace("cloud", name)));
     }
     daemon.told(Told::Followed(Ok(())));
     assert!(matches!(answered.next(Duration::ZERO), Ok(Answer::Done { .. })));
@@ -148,11 +150,11 @@ fn f_81_a_dry_run_asks_for_the_file_and_for_nothing_else() {
     let (mut daemon, notes) = beside_notes();
     let answered = reload(&mut daemon, true);
     daemon.reload(None);
-    daemon.told(read(&CONFIG.replace("cloud", "other")));
+    daemon.told(read(1, &CONFIG.replace("cloud", "other")));
     let answer = answered.next(Duration::ZERO);
     assert!(matches!(answer, Ok(Answer::Done { lines }) if lines.iter().any(|line| line == "other: new")));
     let asked = notes.take();
-    assert!(matches!(asked[..], [Question::Configuration, Question::Configuration]), "a signal came: {asked:?}");
+    assert!(matches!(asked[..], [Question::Configuration(1), Question::Configuration(2)]), "a signal came: {asked:?}");
 }
 
 #[test]
@@ -160,18 +162,39 @@ fn f_29_the_end_waits_for_what_becomes_of_a_configuration() {
     for followed in [true, false] {
         let (mut daemon, notes) = beside_notes();
         let answered = reload(&mut daemon, false);
-        daemon.told(read(&CONFIG.replace("cloud", "other")));
+        daemon.told(read(1, &CONFIG.replace("cloud", "other")));
         notes.take();
         let (inbox, inputs) = inbox::open(9);
         let given_up = || Trouble::without_hint("the daemon ends".to_owned());
+        inbox.send(Input::Wish(Wish::Reload));
         // On its way already, or the answer to our question.
         inbox.send(Input::Told(Told::Followed(followed.then_some(()).ok_or_else(given_up))));
-        daemon.give_up_reload(&inputs);
-        assert!(matches!(notes.take()[0], Question::GiveUp));
+        daemon.end(&inputs);
+        let asked = notes.take();
+        assert!(matches!(asked[0], Question::GiveUp));
+        let begun = |question: &Question| matches!(question, Question::Configuration(_) | Question::Follow(_));
+        assert!(!asked.iter().any(begun), "nobody takes up another one: {asked:?}");
         let answer = answered.next(Duration::ZERO).unwrap();
         assert_eq!(matches!(answer, Answer::Done { .. }), followed, "{answer:?}");
         assert_eq!(names(&daemon)[0], if followed { "other" } else { "cloud" });
     }
+}
+
+#[test]
+fn nothing_begins_while_the_end_waits_for_the_disk() {
+    let (mut daemon, notes) = beside_notes();
+    daemon.told(Told::BroughtForward(Some(Vec::new())));
+    let (inbox, inputs) = inbox::open(9);
+    inbox.send(Input::Wish(Wish::Reload));
+    inbox.send(Input::Told(Told::Failed("it is gone".to_owned()))); // no reason not to wait
+    let (answer, answered) = Reply::new();
+    inbox.send(Input::Call(Call { request: Request::Reload { dry_run: false }, answer }));
+    (0..2).for_each(|_| inbox.send(Input::Told(Told::Kept)));
+    daemon.end(&inputs);
+    let asked = notes.take();
+    assert!(matches!(asked[..], [Question::Accounts(_), Question::Accounts(_)]), "one was due: {asked:?}");
+    assert!(inputs.try_recv().is_none(), "it has waited");
+    assert!(matches!(answered.next(Duration::ZERO), Err(std::sync::mpsc::RecvTimeoutError::Disconnected)));
 }
 
 #[test]
