@@ -217,7 +217,7 @@ impl Plane {
 
     /// Hands over what may be lost when who listens does not keep up; that is counted. Of packets that want an SA one waits here
     /// until who listens asks, as it may be the only one that comes.
-    fn offer(&self, listener: &impl Listener, news: News) {
+    pub(crate) fn offer(&self, listener: &impl Listener, news: News) {
         let stays = match listener.offer(news) {
             None => return,
             Some(News::Acquire { policy, packet }) => self.wanted.keep(policy, packet),

@@ -10,6 +10,7 @@ use crate::configuration::Loaded;
 use crate::control::protocol::Status;
 use crate::control::server::Answered;
 use crate::machine::Room;
+use crate::plane::Listener;
 use crate::tun::Tun;
 
 /// What was asked and has not been looked at.
@@ -81,6 +82,36 @@ fn a_peer_is_called_from_where_the_machine_says() {
     locate(&mut daemon, &notes);
     let ike = daemon.endpoint.ike_sas().next().unwrap();
     assert_eq!(ike.path.local.ip().to_string(), "192.0.2.2");
+}
+
+/// Has no room for packets, and is called all the same.
+#[derive(Clone)]
+struct Full(Arc<Mutex<usize>>);
+
+impl Listener for Full {
+    fn offer(&self, news: News) -> Option<News> {
+        match news {
+            News::Sas => *self.0.lock().unwrap() += 1,
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn tell(&self, _: News) {}
+}
+
+#[test]
+fn e_13_a_packet_for_which_there_was_no_room_is_asked_for_and_waits_for_its_sa() {
+    let (mut daemon, _notes) = beside_notes();
+    daemon.settle();
+    let policy = policy_of(daemon.endpoint.pad().children().next().unwrap().0);
+    let full = Full(Arc::default());
+    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 2, 0, 5, 10, 1, 0, 9];
+    packet.extend([0, 7, 0, 9, 0, 8, 0, 0]);
+    daemon.plane.offer(&full, News::Acquire { policy, packet });
+    assert_eq!((*full.0.lock().unwrap(), daemon.pending.deadline()), (1, None), "who listens is called");
+    daemon.settle();
+    assert!(daemon.pending.deadline().is_some());
 }
 
 #[test]
@@ -228,6 +259,17 @@ fn accounts_that_come_late_are_added_and_nothing_is_kept_before() {
     daemon.settle();
     assert!(asked(&notes));
     // One at a time, but for the end.
+    let is_due = |daemon: &mut Daemon| match &mut daemon.books {
+        Books::Open { due, .. } => *due = Instant::now(),
+        _ => panic!("closed"),
+    };
+    is_due(&mut daemon);
+    daemon.settle();
+    assert!(!asked(&notes));
+    daemon.told(Told::Kept);
+    is_due(&mut daemon);
+    daemon.settle();
+    assert!(asked(&notes));
     daemon.close_books(&inputs);
     assert!(asked(&notes));
 }

@@ -94,7 +94,37 @@ fn what_the_kernel_tells_in_one_go_is_looked_at_once() {
         assert_eq!(put_back(&asked), 1);
         let told = asked.until(|answer| matches!(answer, Answer::Stands(_)));
         assert!(matches!(told, Answer::Stands(stands) if stands.boundary.health.put_back == 1));
+        assert_eq!(asked.kernel.told, asked.kernel.stands(), "it would be told again and again");
         assert!(!asked.kernel.touched.any(), "it told of nothing since");
+        asked.kernel.take(Work::Touched(Touched::ALL));
+        asked.until(|answer| matches!(answer, Answer::Moved));
+    });
+}
+
+#[test]
+fn the_end_waits_until_the_boundary_is_left_as_it_is_to_be() {
+    in_a_network_of_its_own(|| {
+        let config = parse(CONFIG);
+        let capacity = Need::of(&config).capacity().unwrap();
+        for runs in [false, true] {
+            let (inbox, _told) = inbox::open(100);
+            let started = crate::machine::Host::start(Parts {
+                owner: Owner::claim().unwrap(),
+                config: &config,
+                path: Path::new("/nowhere"),
+                state: None,
+                clock: Clock::start(),
+                capacity: &capacity,
+                inbox: &inbox,
+            });
+            let (mut machine, plane) = started.unwrap_or_else(|trouble| panic!("{trouble}"));
+            if runs {
+                machine.ask(Question::Keep);
+            }
+            drop((machine, plane));
+            assert!(Owner::claim().is_ok(), "somebody is at it yet");
+            assert_eq!(crate::boundary::blocked().unwrap().is_some(), runs);
+        }
     });
 }
 
