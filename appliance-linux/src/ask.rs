@@ -30,8 +30,9 @@ pub(crate) enum Question {
     Ways(BTreeSet<Ends>),
     /// Whether what was sent for this IKE SA is led back to us: [`Answer::Sent`].
     Sent { ike: IkeId, path: Path },
-    /// The configuration, read from its file: [`Answer::Read`].
-    Configuration,
+    /// The configuration, read from its file: [`Answer::Read`], with this number. A file may take so long that it is asked for
+    /// again meanwhile, and may be another one by then.
+    Configuration(u64),
     /// What a new configuration needs, beside what the running one has: [`Answer::Followed`].
     Follow(Needs),
     /// That configuration is taken up: what the one before needed goes. Not answered.
@@ -63,7 +64,10 @@ pub(crate) enum Answer {
         astray: Option<Unsent>,
     },
     /// A configuration, or one line for each thing that is wrong with it.
-    Read(Result<Box<Loaded>, Vec<String>>),
+    Read {
+        number: u64,
+        read: Result<Box<Loaded>, Vec<String>>,
+    },
     /// Whether a new configuration has what it needs. If not, everything is as it was.
     Followed(Result<(), Trouble>),
     /// What an earlier run kept; none: there is no place to keep anything. Once, before anything is kept.

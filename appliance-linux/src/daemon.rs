@@ -17,7 +17,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use gateway_core::config::{Config, LogLevel};
@@ -41,7 +41,7 @@ use crate::control::events::Events;
 use crate::control::server::Server;
 use crate::control::waiting::Waiting;
 use crate::early::Early;
-use crate::inbox::{Inbox, Input};
+use crate::inbox::{self, Input, Inputs};
 use crate::logging::{self, Throttle};
 use crate::machine::{self, Host, Machine};
 use crate::pending::Pending;
@@ -58,7 +58,7 @@ use status::Published;
 /// IKE, as this appliance runs it.
 type IkeEndpoint = Endpoint<'static, provider::Ike, Peers>;
 
-/// Inputs that wait for the control thread; beyond that IKE messages are dropped, which peers repeat.
+/// IKE messages, packets and commands that wait for the control thread; what comes beyond that is dropped, and repeated.
 const INBOX: usize = 1024;
 /// Inputs taken before timers and commands are looked after.
 const TURN: usize = 64;
@@ -157,6 +157,10 @@ pub(crate) struct Daemon {
     books: Books,
     /// What was shown last.
     published: Published,
+    /// How often the file was asked for: the number of the last time.
+    asked: u64,
+    /// Nothing new begins any more.
+    ends: bool,
 }
 
 impl Daemon {
@@ -166,15 +170,14 @@ impl Daemon {
         state: Option<&Path>,
         config: Config,
         level: logging::Level,
-    ) -> Result<(Self, Receiver<Input>), Trouble> {
+    ) -> Result<(Self, Inputs), Trouble> {
         // First of all: a second daemon must not touch what the first one has.
         let owner = Owner::claim().map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Trouble { text: TAKEN.to_owned(), hint: TAKEN_HINT.to_owned() },
             _ => trouble(format_args!("the boundary cannot be claimed through {CLONE_DEVICE}"), &error),
         })?;
         let clock = Clock::start();
-        let (sender, inputs): (SyncSender<Input>, _) = sync_channel(INBOX);
-        let inbox = Inbox(sender);
+        let (inbox, inputs) = inbox::open(INBOX);
         let to_inbox = inbox.clone();
         let stops = signals::start(move |wish| to_inbox.send(Input::Wish(wish)))
             .map_err(|error| Trouble::without_hint(format!("signals cannot be taken: {error}")))?;
@@ -253,6 +256,8 @@ impl Daemon {
             events: Events::default(),
             books: Books::default(),
             published: Published::default(),
+            asked: 0,
+            ends: false,
         })
     }
 
@@ -262,7 +267,7 @@ impl Daemon {
     }
 
     /// Serves the inbox until the daemon is asked to end.
-    fn serve(mut self, inputs: Receiver<Input>) -> Ended {
+    fn serve(mut self, inputs: Inputs) -> Ended {
         if let Err(ended) = self.open_books(&inputs) {
             return ended;
         }
@@ -290,7 +295,7 @@ impl Daemon {
                     let (stops, begun) = (self.stops.clone(), Instant::now());
                     // Asked before anything is taken off the inbox: what is taken is handled.
                     let goes_on = move || stops.count() == 0 && begun.elapsed() < TURN_TIME;
-                    let more = std::iter::from_fn(|| goes_on().then(|| inputs.try_recv().ok()).flatten()).take(TURN);
+                    let more = std::iter::from_fn(|| goes_on().then(|| inputs.try_recv()).flatten()).take(TURN);
                     let mut all = std::iter::once(first).chain(more);
                     if let Some(ended) = all.find_map(|input| self.take(input)) {
                         break ended;
@@ -300,15 +305,20 @@ impl Daemon {
                 Err(RecvTimeoutError::Disconnected) => break Ended::Failed,
             }
         };
-        self.give_up_reload(&inputs); // it says READY yet
-        notify::notify("STOPPING=1");
-        self.say_farewell(&inputs);
-        self.server = None;
-        self.close_books(&inputs);
-        drop(inputs); // nobody waits for room in it
+        self.end(&inputs);
         drop(self); // the machine has a last look at the boundary
         info!("portcullis ends");
         ended
+    }
+
+    /// Whatever has to be done before the end.
+    fn end(&mut self, inputs: &Inputs) {
+        self.ends = true;
+        self.give_up_reload(inputs); // it says READY yet
+        notify::notify("STOPPING=1");
+        self.say_farewell(inputs);
+        self.server = None;
+        self.close_books(inputs);
     }
 
     /// When the gateway wants to be called.
@@ -334,14 +344,24 @@ impl Daemon {
 
     /// Takes one input; `Some` when it ends the daemon.
     fn take(&mut self, input: Input) -> Option<Ended> {
-        match input {
-            Input::News(news) => return self.hear(news),
-            Input::Call(call) => self.answer(call),
-            Input::Wish(Wish::Stop) => {} // woke us; it is counted
-            Input::Wish(Wish::Reload) => self.reload(None),
-            Input::Told(answer) => return self.told(answer),
+        // Who ends waits for answers of peers and of the machine. A command, a signal or a packet would begin something.
+        if self.ends && !matches!(input, Input::Told(_) | Input::News(News::Ike { .. })) {
+            return None;
         }
-        None
+        let ended = match input {
+            Input::News(news) => self.hear(news),
+            Input::Call(call) => {
+                self.answer(call);
+                None
+            }
+            Input::Wish(Wish::Stop) => None, // woke us; it is counted
+            Input::Wish(Wish::Reload) => {
+                self.reload(None);
+                None
+            }
+            Input::Told(answer) => self.told(answer),
+        };
+        ended.filter(|_| !self.ends)
     }
 
     /// Takes what the data plane tells; `Some` when it ends the daemon.
@@ -513,7 +533,7 @@ impl Daemon {
     }
 
     /// Tells the peers that we end, and waits a moment for their answers.
-    fn say_farewell(&mut self, inputs: &Receiver<Input>) {
+    fn say_farewell(&mut self, inputs: &Inputs) {
         let now = self.clock.now();
         let (gateway, mut parts) = self.lend();
         gateway.shutdown(now, &mut parts);
@@ -526,10 +546,8 @@ impl Daemon {
                 break;
             }
             match inputs.recv_timeout(left.min(self.patience())) {
-                // Nothing new begins any more; answers to our Deletes are what we wait for.
-                Ok(Input::News(news @ News::Ike { .. })) => drop(self.take(Input::News(news))),
-                Ok(Input::Told(answer)) => drop(self.told(answer)),
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(input) => drop(self.take(input)), // answers to our Deletes are what we wait for
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }

@@ -141,13 +141,13 @@ impl Plane {
     pub(crate) fn new(tun: Tun, clear: ClearSockets, clock: Clock, capacity: &Capacity) -> io::Result<Self> {
         let sas = capacity.child_sas;
         // The engines borrow their tables; ours live as long as the process does.
-        let rules = || Vec::leak(vec![Hits::NONE; capacity.rules]);
+        let rules = vec![Hits::NONE; capacity.rules].leak();
         let outbound = (0..sas).map(|_| OutboundSlot::<Engine>::EMPTY).collect::<Vec<_>>().leak();
         let inbound = (0..sas).map(|_| InboundSlot::<Engine>::EMPTY).collect::<Vec<_>>().leak();
         let windows = vec![0; sas * WINDOW_WORDS].leak();
         Ok(Self {
-            outbound: Locked::new(Outbound::new(ENGINE, rules(), outbound)),
-            inbound: Locked::new(Inbound::new(ENGINE, rules(), inbound, windows)),
+            outbound: Locked::new(Outbound::new(ENGINE, rules, outbound)),
+            inbound: Locked::new(Inbound::new(ENGINE, &mut [], inbound, windows)),
             tun,
             sockets: RwLock::default(),
             changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
@@ -217,7 +217,7 @@ impl Plane {
 
     /// Hands over what may be lost when who listens does not keep up; that is counted. Of packets that want an SA one waits here
     /// until who listens asks, as it may be the only one that comes.
-    fn offer(&self, listener: &impl Listener, news: News) {
+    pub(crate) fn offer(&self, listener: &impl Listener, news: News) {
         let stays = match listener.offer(news) {
             None => return,
             Some(News::Acquire { policy, packet }) => self.wanted.keep(policy, packet),

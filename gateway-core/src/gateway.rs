@@ -50,6 +50,8 @@ use ike_core::error::Discard;
 use ike_core::event::{ChildId, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
+use ike_core::registry::ExchangeType;
+use ike_core::wire::header::Header;
 use ipsec_core::net::Path;
 use ipsec_core::spd::{PolicyId, Rule};
 use ipsec_core::time::Instant;
@@ -160,6 +162,8 @@ pub struct Gateway {
     /// Size of anti-replay windows: the engines' storage was cut to it at the start.
     window: u16,
     strangers: report::Strangers,
+    /// Nothing new begins any more.
+    ends: bool,
     of_another_version: report::Strangers,
     /// Peers with names, those first that were asked for longest ago.
     by_question: BTreeSet<(Option<Instant>, PeerId)>,
@@ -218,6 +222,7 @@ impl Gateway {
             questions: VecDeque::new(),
             discarded: Discarded::default(),
             strangers: report::Strangers::in_general(),
+            ends: false,
             of_another_version: report::Strangers::of_another_version(),
             by_question: BTreeSet::new(),
             knocked: None,
@@ -249,7 +254,10 @@ impl Gateway {
         datagram: &mut [u8],
         parts: &mut Parts<'_, '_, C>,
     ) -> Option<Discard> {
-        let dropped = parts.endpoint.handle_datagram(now, path, datagram).err();
+        let dropped = match self.ends && begins(datagram) {
+            true => Some(Discard::Unexpected),
+            false => parts.endpoint.handle_datagram(now, path, datagram).err(),
+        };
         if let Some(discard) = dropped {
             self.discarded.count(discard);
             if discard == Discard::Version && self.of_another_version.admit(now) {
@@ -284,7 +292,7 @@ impl Gateway {
         packet: &[u8],
         parts: &mut Parts<'_, '_, C>,
     ) -> bool {
-        let underway = self.want_for_packet(now, policy::child_of(policy), packet, parts);
+        let underway = !self.ends && self.want_for_packet(now, policy::child_of(policy), packet, parts);
         self.settle(now, parts);
         underway
     }
@@ -457,6 +465,11 @@ impl Gateway {
         let asked = self.peers.iter().filter_map(|(id, entry)| Some((entry.names?.asked, *id)));
         self.by_question = asked.collect();
     }
+}
+
+/// Whether a message wants a new IKE SA.
+fn begins(datagram: &[u8]) -> bool {
+    Header::parse(datagram).is_ok_and(|header| header.exchange == ExchangeType::IKE_SA_INIT && !header.response)
 }
 
 impl Discarded {

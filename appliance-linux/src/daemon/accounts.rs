@@ -1,6 +1,5 @@
 //! When accounts are kept.
 
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use gateway_core::gateway::{Account, Totals};
@@ -8,7 +7,7 @@ use tracing::warn;
 
 use super::{Daemon, Ended};
 use crate::ask::Question;
-use crate::inbox::Input;
+use crate::inbox::Inputs;
 
 /// How often it is written what changed: who kills the daemon loses so much.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -74,7 +73,7 @@ impl Daemon {
     }
 
     /// Waits for what an earlier run kept, or for as long as a start waits for a disk.
-    pub(super) fn open_books(&mut self, inputs: &Receiver<Input>) -> Result<(), Ended> {
+    pub(super) fn open_books(&mut self, inputs: &Inputs) -> Result<(), Ended> {
         let open = |daemon: &Self| !matches!(daemon.books, Books::Closed) || daemon.stops.count() > 0;
         if !self.wait_for(inputs, FIRST, open)? {
             warn!(
@@ -85,7 +84,7 @@ impl Daemon {
     }
 
     /// The same for the last time, and waits until it is done, or for as long as one waits for a disk.
-    pub(super) fn close_books(&mut self, inputs: &Receiver<Input>) {
+    pub(super) fn close_books(&mut self, inputs: &Inputs) {
         self.order_books();
         let written = |daemon: &Self| !matches!(daemon.books, Books::Open { ordered: 1.., .. });
         if matches!(self.wait_for(inputs, LAST, written), Ok(false)) {

@@ -1,7 +1,6 @@
 //! A new configuration for the running daemon.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info};
@@ -13,7 +12,7 @@ use crate::capacity::Need;
 use crate::configuration::Loaded;
 use crate::control::protocol::{self, Answer};
 use crate::control::server::Reply;
-use crate::inbox::Input;
+use crate::inbox::Inputs;
 use crate::notify::Reloading;
 use crate::story;
 
@@ -27,6 +26,8 @@ pub(super) struct Reload {
     /// Who asked for it; none: a signal.
     answer: Option<Reply>,
     pub(super) since: Instant,
+    /// Which answer is the one to its question for the file.
+    number: u64,
     /// What the service manager is told; none: it is only asked what would change.
     reloading: Option<Reloading>,
     /// It has been read, and the boundary is being told of it.
@@ -63,8 +64,10 @@ impl Daemon {
         match (&mut self.reload, answer) {
             (None, answer) => {
                 let since = Instant::now();
-                self.reload = Some(Reload { answer, since, reloading: tell(), following: None, again: false });
-                self.machine.ask(Question::Configuration);
+                self.asked += 1;
+                let number = self.asked;
+                self.reload = Some(Reload { answer, since, number, reloading: tell(), following: None, again: false });
+                self.machine.ask(Question::Configuration(number));
             }
             (Some(_), Some(answer)) => {
                 let cause = refused("another reload is under way".to_owned(), "try again when it is over");
@@ -76,9 +79,10 @@ impl Daemon {
     }
 
     /// The file has been read.
-    pub(super) fn reload_read(&mut self, read: Result<Box<Loaded>, Vec<String>>) {
-        // One that comes too late is not asked for any more.
-        let Some(reload) = self.reload.take_if(|reload| reload.is_read()) else { return };
+    pub(super) fn reload_read(&mut self, number: u64, read: Result<Box<Loaded>, Vec<String>>) {
+        // One that comes too late is not asked for any more, whatever is asked for since.
+        let is_asked = |reload: &mut Reload| reload.is_read() && reload.number == number;
+        let Some(reload) = self.reload.take_if(is_asked) else { return };
         let outcome = match read {
             Err(lines) => Err(wrong(&lines)),
             Ok(loaded) if reload.reloading.is_none() => Ok(self.compared(*loaded)),
@@ -146,7 +150,7 @@ impl Daemon {
 
     /// The daemon ends before it is known what becomes of a new configuration: waits until the machine says, which takes no
     /// longer than it is busy.
-    pub(super) fn give_up_reload(&mut self, inputs: &Receiver<Input>) {
+    pub(super) fn give_up_reload(&mut self, inputs: &Inputs) {
         let Some(reload) = &mut self.reload else { return };
         reload.again = false;
         if reload.following.is_some() {

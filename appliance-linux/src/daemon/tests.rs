@@ -51,11 +51,11 @@ impl Drop for Folder {
     }
 }
 
-fn daemon(name: &str) -> (Daemon, Receiver<Input>, Folder) {
+fn daemon(name: &str) -> (Daemon, Inputs, Folder) {
     daemon_of(name, CONFIG)
 }
 
-fn daemon_of(name: &str, config: &str) -> (Daemon, Receiver<Input>, Folder) {
+fn daemon_of(name: &str, config: &str) -> (Daemon, Inputs, Folder) {
     let folder = Folder(std::env::temp_dir().join(format!("portcullis-{name}-{}", std::process::id())));
     fs::create_dir_all(&folder.0).unwrap();
     let config = Config::parse(config).unwrap_or_else(|errors| panic!("{errors:?}")).0;
@@ -72,7 +72,7 @@ fn add_address() {
 }
 
 /// Takes what comes until this holds.
-fn until(daemon: &mut Daemon, inputs: &Receiver<Input>, what: &str, mut holds: impl FnMut(&mut Daemon) -> bool) {
+fn until(daemon: &mut Daemon, inputs: &Inputs, what: &str, mut holds: impl FnMut(&mut Daemon) -> bool) {
     let began = Instant::now();
     loop {
         daemon.settle();
@@ -91,7 +91,7 @@ fn has_called(daemon: &mut Daemon) -> bool {
 }
 
 /// Has the machine asked for ways, and takes what comes until it has answered all that was asked so far.
-fn readdress(daemon: &mut Daemon, inputs: &Receiver<Input>) {
+fn readdress(daemon: &mut Daemon, inputs: &Inputs) {
     let last = Locate { peer: PeerId(999), remote: Remote::Address("192.0.2.1".parse().unwrap()), local: Vec::new() };
     daemon.readdress();
     daemon.machine.ask(Question::Locate(last.clone()));

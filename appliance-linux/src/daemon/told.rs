@@ -1,19 +1,18 @@
 //! What the machine tells.
 
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use tracing::error;
 
 use super::{Daemon, Ended};
 use crate::ask::Answer;
-use crate::inbox::Input;
+use crate::inbox::Inputs;
 
 impl Daemon {
     /// Takes inputs, as ever, until this holds; `false`: it does not by then.
     pub(super) fn wait_for(
         &mut self,
-        inputs: &Receiver<Input>,
+        inputs: &Inputs,
         patience: Duration,
         holds: impl Fn(&Self) -> bool,
     ) -> Result<bool, Ended> {
@@ -42,7 +41,7 @@ impl Daemon {
             Answer::Moved => self.readdress(),
             Answer::Ways { gone, astray } => self.readdressed(&gone, &astray),
             Answer::Sent { ike, path, astray } => self.sent(ike, path, astray.map_or(Ok(()), Err)),
-            Answer::Read(read) => self.reload_read(read),
+            Answer::Read { number, read } => self.reload_read(number, read),
             Answer::Followed(followed) => self.finish_reload(followed),
             Answer::BroughtForward(before) => self.bring_forward(before),
             Answer::Kept => self.books.kept(),

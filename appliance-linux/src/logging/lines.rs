@@ -138,6 +138,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lost_is_told_once_and_what_is_taken_makes_room() {
+        let shared = Arc::new(Shared::default());
+        let mut lines = Lines(Arc::clone(&shared));
+        for lost in [2, 0, 1] {
+            lines.write_all(&vec![b'x'; ROOM]).unwrap();
+            (0..lost).for_each(|_| lines.write_all(b"more").unwrap());
+            let (taken, told) = shared.take();
+            assert_eq!((taken.len(), told), (1, lost));
+        }
+    }
+
+    #[test]
     fn the_end_waits_for_the_last_line() {
         let (read, write) = io::pipe().unwrap();
         let (mut lines, written) = start(write).unwrap();

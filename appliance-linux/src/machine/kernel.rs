@@ -241,7 +241,7 @@ impl Kernel {
                 let astray = self.ways.back(path.local.ip(), path.remote.ip(), self.device().as_deref());
                 self.tell(Answer::Sent { ike, path, astray });
             }
-            Question::Configuration => self.read(),
+            Question::Configuration(number) => self.read(number),
             Question::Follow(needs) => self.follow(needs),
             Question::TakenUp => {
                 if let Some(wanted) = self.next.take() {
@@ -264,11 +264,15 @@ impl Kernel {
     }
 
     /// In a thread of its own each time: where the file lies may answer late or never.
-    fn read(&self) {
+    fn read(&self, number: u64) {
         let (path, inbox) = (self.path.clone(), self.inbox.clone());
-        let read = move || inbox.send(Input::Told(Answer::Read(configuration::load(&path).map(Box::new))));
+        let read = move || {
+            let read = configuration::load(&path).map(Box::new);
+            inbox.send(Input::Told(Answer::Read { number, read }));
+        };
         if let Err(error) = thread::Builder::new().name("configuration".into()).spawn(read) {
-            self.tell(Answer::Read(Err(vec![format!("{}: {error}", self.path.display())])));
+            let read = Err(vec![format!("{}: {error}", self.path.display())]);
+            self.tell(Answer::Read { number, read });
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) trait Listener: Clone + Send + 'static {
     /// Takes what may be lost when it does not keep up. Returns what it has no room for.
     fn offer(&self, news: News) -> Option<News>;
 
-    /// Takes what happens once and must not be lost; waits until it can.
+    /// Takes what happens once and must not be lost.
     fn tell(&self, news: News);
 }
 

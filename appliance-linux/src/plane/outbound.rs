@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::MutexGuard;
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
 use ipsec_core::sa::SaId;
+use ipsec_core::spd::PolicyId;
+use ipsec_core::time::Instant;
 use tracing::warn;
 
 use super::{Listener, News, Plane, count, readable, stray, wait};
@@ -82,27 +85,61 @@ fn leads_back(engine: &Outbound<'_, Engine>, sa: SaId, (from, to): (IpAddr, IpAd
 impl Plane {
     /// One packet from the protected side: sealed and sent, sent in clear, handed on, or dropped and counted.
     pub(super) fn dispatch(&self, listener: &impl Listener, packet: &mut PacketBuf<'_>) {
-        let now = self.clock.now();
-        let own = stray::own(packet.as_slice(), |addr| self.sockets().is_ours(addr));
+        let (now, own) = (self.clock.now(), self.own(packet));
         let mut engine = self.outbound();
-        match engine.classify(now, packet.as_slice()) {
-            Ok(Verdict::Protect(sa)) if own.is_some_and(|own| leads_back(&engine, sa, own)) => {
-                drop(engine);
-                self.end_circle(own);
+        let verdict = engine.classify(now, packet.as_slice());
+        let Carried { waits, news } = self.carry(engine, now, verdict, own, packet);
+        if let Some(policy) = waits {
+            if let Some(own) = own {
+                self.strays.tell_of_own(own, true);
             }
-            Ok(Verdict::Protect(sa)) => {
-                let inner = packet.as_slice().len();
-                let sealed = engine.seal(now, sa, packet);
-                let call = engine.has_events();
-                drop(engine);
-                match sealed {
-                    Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
-                    Err(discard) => self.discards.tell(discard, packet.as_slice()),
+            self.offer(listener, News::Acquire { policy, packet: packet.as_slice().to_vec() });
+        }
+        if news {
+            self.call(listener);
+        }
+    }
+
+    /// A packet that waited for an SA; what that SA has to tell is asked for by the one who calls this. Returns whether that
+    /// is over: it went, or it was dropped and counted.
+    pub(crate) fn resume(&self, packet: &[u8]) -> bool {
+        let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
+        let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
+        let (now, own) = (self.clock.now(), self.own(&packet));
+        let mut engine = self.outbound();
+        let verdict = engine.classify_again(packet.as_slice());
+        self.carry(engine, now, verdict, own, &mut packet).waits.is_none()
+    }
+
+    /// Does with a packet what was decided.
+    fn carry(
+        &self,
+        mut engine: MutexGuard<'_, Outbound<'static, Engine>>,
+        now: Instant,
+        verdict: Result<Verdict, Discard>,
+        own: Option<(IpAddr, IpAddr)>,
+        packet: &mut PacketBuf<'_>,
+    ) -> Carried {
+        let (mut waits, mut news) = (None, false);
+        match verdict {
+            Ok(Verdict::Protect(sa)) => match own.filter(|own| leads_back(&engine, sa, *own)) {
+                // A packet of our own to the peer would go through its own tunnel, and come back each time, longer than before.
+                Some(own) => {
+                    drop(engine);
+                    count(&self.tally.send_errors);
+                    self.strays.tell_of_own(own, false);
                 }
-                if call {
-                    self.call(listener);
+                None => {
+                    let inner = packet.as_slice().len();
+                    let sealed = engine.seal(now, sa, packet);
+                    news = engine.has_events();
+                    drop(engine);
+                    match sealed {
+                        Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
+                        Err(discard) => self.discards.tell(discard, packet.as_slice()),
+                    }
                 }
-            }
+            },
             Ok(Verdict::Clear) => {
                 drop(engine);
                 if let Err(refused) = self.clear.send(packet.as_mut_slice(), &self.tun) {
@@ -112,13 +149,7 @@ impl Plane {
                     }
                 }
             }
-            Ok(Verdict::Acquire(policy)) => {
-                drop(engine);
-                if let Some(own) = own {
-                    self.strays.tell_of_own(own, true);
-                }
-                self.offer(listener, News::Acquire { policy, packet: packet.as_slice().to_vec() });
-            }
+            Ok(Verdict::Acquire(policy)) => waits = Some(policy),
             Err(discard) => {
                 // The engine has counted it.
                 drop(engine);
@@ -128,39 +159,19 @@ impl Plane {
                 }
             }
         }
+        Carried { waits, news }
     }
 
-    /// A packet of our own to the peer would go through its own tunnel, and come back each time, longer than before.
-    fn end_circle(&self, own: Option<(IpAddr, IpAddr)>) {
-        count(&self.tally.send_errors);
-        own.into_iter().for_each(|own| self.strays.tell_of_own(own, false));
+    /// From where to where a packet goes that this machine itself sends from an address of ours outside.
+    fn own(&self, packet: &PacketBuf<'_>) -> Option<(IpAddr, IpAddr)> {
+        stray::own(packet.as_slice(), |addr| self.sockets().is_ours(addr))
     }
+}
 
-    /// A packet that waited for an SA; what that SA has to tell is asked for by the one who calls this. Returns whether that
-    /// is over: it went, or the engine dropped and counted it.
-    pub(crate) fn resume(&self, packet: &[u8]) -> bool {
-        let mut bytes = vec![0; HEADROOM + packet.len() + TAILROOM];
-        let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
-        let now = self.clock.now();
-        let own = stray::own(packet.as_slice(), |addr| self.sockets().is_ours(addr));
-        let mut engine = self.outbound();
-        let sa = match engine.classify_again(packet.as_slice()) {
-            Ok(Verdict::Protect(sa)) => sa,
-            Ok(_) => return false,
-            Err(_) => return true,
-        };
-        if own.is_some_and(|own| leads_back(&engine, sa, own)) {
-            drop(engine);
-            self.end_circle(own);
-            return true;
-        }
-        let inner = packet.as_slice().len();
-        let sealed = engine.seal(now, sa, &mut packet);
-        drop(engine);
-        match sealed {
-            Ok(egress) => self.send_sealed(sa, inner, &egress, packet.as_slice()),
-            Err(discard) => self.discards.tell(discard, packet.as_slice()),
-        }
-        true
-    }
+/// What became of a packet.
+struct Carried {
+    /// It is as it was, and goes when there is an SA of this policy.
+    waits: Option<PolicyId>,
+    /// An SA has something to tell.
+    news: bool,
 }

@@ -245,9 +245,10 @@ impl Gateway {
         (diff, placed)
     }
 
-    /// Deletes every SA, with the peers. The appliance goes on until the endpoint has no IKE SA left, or for as long as
-    /// it cares to wait.
+    /// Deletes every SA, with the peers. From here on nobody is called or answered who wants a new one: it would be there for
+    /// the peer alone. The appliance goes on until the endpoint has no IKE SA left, or for as long as it cares to wait.
     pub fn shutdown<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
+        self.ends = true;
         for id in self.order.clone() {
             self.hold(id);
             self.end_peer(now, id, parts);

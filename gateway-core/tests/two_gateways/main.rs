@@ -348,6 +348,26 @@ fn a_shutdown_deletes_every_sa_on_both_sides() {
 }
 
 #[test]
+fn f_34_a_gateway_that_ends_neither_answers_who_calls_at_once_nor_calls_for_a_packet() {
+    let sites = [peer(true, "start = \"on-demand\"", ""), peer(false, "start = \"passive\"", "")];
+    let mut world = World::new(&sites[0], &sites[1]).start();
+    let _ = world.send(true, &packet(1, 2, b"in want of an SA"));
+    world.exchange();
+    world.pass(secs(20));
+    world.left.gateway.shutdown(world.now, parts!(world.left));
+    world.exchange();
+    assert_eq!(world.right.gateway.up(world.now, "other", parts!(world.right)), Ok(()));
+    world.exchange();
+    let _ = world.send(true, &packet(1, 2, b"in want of an SA"));
+    world.exchange();
+    world.pass(secs(5));
+    for site in [&world.left, &world.right] {
+        assert_eq!(site.told(|what| matches!(what, What::Connected { .. })), 1, "{}", world.story());
+    }
+    assert_eq!(world.left.endpoint.ike_sas().count(), 0);
+}
+
+#[test]
 fn a_name_is_asked_for_and_tried_again_when_it_has_no_address() {
     use gateway_core::cause::Cause;
     use gateway_core::config::Remote;

@@ -10,6 +10,7 @@ use crate::configuration::Loaded;
 use crate::control::protocol::Status;
 use crate::control::server::Answered;
 use crate::machine::Room;
+use crate::plane::Listener;
 use crate::tun::Tun;
 
 /// What was asked and has not been looked at.
@@ -60,8 +61,9 @@ fn locate(daemon: &mut Daemon, notes: &Notes) {
     daemon.told(Told::Located { question: question.clone(), located });
 }
 
-fn read(text: &str) -> Told {
-    Told::Read(Ok(Box::new(Loaded { config: parse(text), warnings: Vec::new() })))
+/// The answer to the question for the file that was asked with this number.
+fn read(number: u64, text: &str) -> Told {
+    Told::Read { number, read: Ok(Box::new(Loaded { config: parse(text), warnings: Vec::new() })) }
 }
 
 fn names(daemon: &Daemon) -> Vec<String> {
@@ -82,6 +84,36 @@ fn a_peer_is_called_from_where_the_machine_says() {
     assert_eq!(ike.path.local.ip().to_string(), "192.0.2.2");
 }
 
+/// Has no room for packets, and is called all the same.
+#[derive(Clone)]
+struct Full(Arc<Mutex<usize>>);
+
+impl Listener for Full {
+    fn offer(&self, news: News) -> Option<News> {
+        match news {
+            News::Sas => *self.0.lock().unwrap() += 1,
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn tell(&self, _: News) {}
+}
+
+#[test]
+fn e_13_a_packet_for_which_there_was_no_room_is_asked_for_and_waits_for_its_sa() {
+    let (mut daemon, _notes) = beside_notes();
+    daemon.settle();
+    let policy = policy_of(daemon.endpoint.pad().children().next().unwrap().0);
+    let full = Full(Arc::default());
+    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 2, 0, 5, 10, 1, 0, 9];
+    packet.extend([0, 7, 0, 9, 0, 8, 0, 0]);
+    daemon.plane.offer(&full, News::Acquire { policy, packet });
+    assert_eq!((*full.0.lock().unwrap(), daemon.pending.deadline()), (1, None), "who listens is called");
+    daemon.settle();
+    assert!(daemon.pending.deadline().is_some());
+}
+
 #[test]
 fn f_25_of_the_connections_that_were_asked_about_those_without_a_way_end() {
     let (mut daemon, notes) = beside_notes();
@@ -100,10 +132,10 @@ fn f_25_of_the_connections_that_were_asked_about_those_without_a_way_end() {
 #[test]
 fn f_29_a_reload_asks_for_the_file_then_for_the_boundary_and_takes_up_what_has_been_followed() {
     let (mut daemon, notes) = beside_notes();
-    for follows in [false, true] {
+    for (number, follows) in [(1, false), (2, true)] {
         let answered = reload(&mut daemon, false);
-        assert!(matches!(notes.take()[..], [Question::Configuration]));
-        daemon.told(read(&CONFIG.replace("cloud", "other")));
+        assert!(matches!(notes.take()[..], [Question::Configuration(asked)] if asked == number));
+        daemon.told(read(number, &CONFIG.replace("cloud", "other")));
         let asked = notes.take();
         let [Question::Follow(needs)] = &asked[..] else { panic!("{asked:?}") };
         assert!(!format!("{needs:?}").contains("a key of"), "the machine needs no keys");
@@ -135,8 +167,9 @@ fn f_29_a_file_that_cannot_be_read_in_time_is_given_up_and_what_comes_later_is_n
         matches!(told, Ok(Answer::Failed { cause }) if cause.text.starts_with("the configuration could not be read"))
     );
     let answered = reload(&mut daemon, false);
-    for name in ["other", "another"] {
-        daemon.told(read(&CONFIG.replace("cloud", name)));
+    // As the file was before somebody wrote it anew, and as it is.
+    for (number, name) in [(1, "another"), (2, "other"), (2, "another")] {
+        daemon.told(read(number, &CONFIG.replace("cloud", name)));
     }
     daemon.told(Told::Followed(Ok(())));
     assert!(matches!(answered.next(Duration::ZERO), Ok(Answer::Done { .. })));
@@ -148,11 +181,11 @@ fn f_81_a_dry_run_asks_for_the_file_and_for_nothing_else() {
     let (mut daemon, notes) = beside_notes();
     let answered = reload(&mut daemon, true);
     daemon.reload(None);
-    daemon.told(read(&CONFIG.replace("cloud", "other")));
+    daemon.told(read(1, &CONFIG.replace("cloud", "other")));
     let answer = answered.next(Duration::ZERO);
     assert!(matches!(answer, Ok(Answer::Done { lines }) if lines.iter().any(|line| line == "other: new")));
     let asked = notes.take();
-    assert!(matches!(asked[..], [Question::Configuration, Question::Configuration]), "a signal came: {asked:?}");
+    assert!(matches!(asked[..], [Question::Configuration(1), Question::Configuration(2)]), "a signal came: {asked:?}");
 }
 
 #[test]
@@ -160,18 +193,39 @@ fn f_29_the_end_waits_for_what_becomes_of_a_configuration() {
     for followed in [true, false] {
         let (mut daemon, notes) = beside_notes();
         let answered = reload(&mut daemon, false);
-        daemon.told(read(&CONFIG.replace("cloud", "other")));
+        daemon.told(read(1, &CONFIG.replace("cloud", "other")));
         notes.take();
-        let (inbox, inputs) = sync_channel(9);
+        let (inbox, inputs) = inbox::open(9);
         let given_up = || Trouble::without_hint("the daemon ends".to_owned());
+        inbox.send(Input::Wish(Wish::Reload));
         // On its way already, or the answer to our question.
-        inbox.send(Input::Told(Told::Followed(followed.then_some(()).ok_or_else(given_up)))).unwrap();
-        daemon.give_up_reload(&inputs);
-        assert!(matches!(notes.take()[0], Question::GiveUp));
+        inbox.send(Input::Told(Told::Followed(followed.then_some(()).ok_or_else(given_up))));
+        daemon.end(&inputs);
+        let asked = notes.take();
+        assert!(matches!(asked[0], Question::GiveUp));
+        let begun = |question: &Question| matches!(question, Question::Configuration(_) | Question::Follow(_));
+        assert!(!asked.iter().any(begun), "nobody takes up another one: {asked:?}");
         let answer = answered.next(Duration::ZERO).unwrap();
         assert_eq!(matches!(answer, Answer::Done { .. }), followed, "{answer:?}");
         assert_eq!(names(&daemon)[0], if followed { "other" } else { "cloud" });
     }
+}
+
+#[test]
+fn nothing_begins_while_the_end_waits_for_the_disk() {
+    let (mut daemon, notes) = beside_notes();
+    daemon.told(Told::BroughtForward(Some(Vec::new())));
+    let (inbox, inputs) = inbox::open(9);
+    inbox.send(Input::Wish(Wish::Reload));
+    inbox.send(Input::Told(Told::Failed("it is gone".to_owned()))); // no reason not to wait
+    let (answer, answered) = Reply::new();
+    inbox.send(Input::Call(Call { request: Request::Reload { dry_run: false }, answer }));
+    (0..2).for_each(|_| inbox.send(Input::Told(Told::Kept)));
+    daemon.end(&inputs);
+    let asked = notes.take();
+    assert!(matches!(asked[..], [Question::Accounts(_), Question::Accounts(_)]), "one was due: {asked:?}");
+    assert!(inputs.try_recv().is_none(), "it has waited");
+    assert!(matches!(answered.next(Duration::ZERO), Err(std::sync::mpsc::RecvTimeoutError::Disconnected)));
 }
 
 #[test]
@@ -193,7 +247,7 @@ fn f_79_a_status_tells_of_the_boundary_what_was_told_last() {
 #[test]
 fn accounts_that_come_late_are_added_and_nothing_is_kept_before() {
     let (mut daemon, notes) = beside_notes();
-    let (_inbox, inputs) = sync_channel(1);
+    let (_inbox, inputs) = inbox::open(1);
     assert!(daemon.open_books(&inputs).is_ok(), "the start goes on without them");
     let asked = |notes: &Notes| notes.take().into_iter().any(|question| matches!(question, Question::Accounts(_)));
     daemon.settle();
@@ -205,6 +259,17 @@ fn accounts_that_come_late_are_added_and_nothing_is_kept_before() {
     daemon.settle();
     assert!(asked(&notes));
     // One at a time, but for the end.
+    let is_due = |daemon: &mut Daemon| match &mut daemon.books {
+        Books::Open { due, .. } => *due = Instant::now(),
+        _ => panic!("closed"),
+    };
+    is_due(&mut daemon);
+    daemon.settle();
+    assert!(!asked(&notes));
+    daemon.told(Told::Kept);
+    is_due(&mut daemon);
+    daemon.settle();
+    assert!(asked(&notes));
     daemon.close_books(&inputs);
     assert!(asked(&notes));
 }

@@ -1,8 +1,9 @@
 use std::process::Command;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::channel;
 
 use super::*;
 use crate::capacity::Need;
+use crate::inbox::{self, Inputs};
 use crate::namespace::in_a_network_of_its_own;
 
 const CONFIG: &str = r#"
@@ -21,7 +22,7 @@ remote-ts = ["10.1.0.0/16"]
 
 /// Who answers, what it is told by others, which nobody takes, and what it tells.
 struct Asked {
-    told: Receiver<Input>,
+    told: Inputs,
     kernel: Kernel,
     _works: Receiver<Work>,
 }
@@ -30,7 +31,7 @@ impl Asked {
     fn start() -> Self {
         let config = parse(CONFIG);
         let capacity = Need::of(&config).capacity().unwrap();
-        let ((works, taken), (inbox, told)) = (channel(), sync_channel(100));
+        let ((works, taken), (inbox, told)) = (channel(), inbox::open(100));
         let parts = Parts {
             owner: Owner::claim().unwrap(),
             config: &config,
@@ -38,7 +39,7 @@ impl Asked {
             state: None,
             clock: Clock::start(),
             capacity: &capacity,
-            inbox: &Inbox(inbox),
+            inbox: &inbox,
         };
         let started = Kernel::start(parts, &works);
         let (kernel, _) = started.unwrap_or_else(|trouble| panic!("{trouble}"));
@@ -54,7 +55,7 @@ impl Asked {
         let began = Instant::now();
         loop {
             self.kernel.settle();
-            for input in self.told.try_iter() {
+            while let Some(input) = self.told.try_recv() {
                 if let Input::Told(answer) = input
                     && what(&answer)
                 {
@@ -68,7 +69,7 @@ impl Asked {
 
     fn is_silent(&mut self) -> bool {
         self.kernel.settle();
-        self.told.try_iter().all(|input| matches!(input, Input::Told(Answer::BroughtForward(_))))
+        std::iter::from_fn(|| self.told.try_recv()).all(|input| matches!(input, Input::Told(Answer::BroughtForward(_))))
     }
 }
 
@@ -93,7 +94,37 @@ fn what_the_kernel_tells_in_one_go_is_looked_at_once() {
         assert_eq!(put_back(&asked), 1);
         let told = asked.until(|answer| matches!(answer, Answer::Stands(_)));
         assert!(matches!(told, Answer::Stands(stands) if stands.boundary.health.put_back == 1));
+        assert_eq!(asked.kernel.told, asked.kernel.stands(), "it would be told again and again");
         assert!(!asked.kernel.touched.any(), "it told of nothing since");
+        asked.kernel.take(Work::Touched(Touched::ALL));
+        asked.until(|answer| matches!(answer, Answer::Moved));
+    });
+}
+
+#[test]
+fn the_end_waits_until_the_boundary_is_left_as_it_is_to_be() {
+    in_a_network_of_its_own(|| {
+        let config = parse(CONFIG);
+        let capacity = Need::of(&config).capacity().unwrap();
+        for runs in [false, true] {
+            let (inbox, _told) = inbox::open(100);
+            let started = crate::machine::Host::start(Parts {
+                owner: Owner::claim().unwrap(),
+                config: &config,
+                path: Path::new("/nowhere"),
+                state: None,
+                clock: Clock::start(),
+                capacity: &capacity,
+                inbox: &inbox,
+            });
+            let (mut machine, plane) = started.unwrap_or_else(|trouble| panic!("{trouble}"));
+            if runs {
+                machine.ask(Question::Keep);
+            }
+            drop((machine, plane));
+            assert!(Owner::claim().is_ok(), "somebody is at it yet");
+            assert_eq!(crate::boundary::blocked().unwrap().is_some(), runs);
+        }
     });
 }
 
@@ -139,7 +170,7 @@ fn a_configuration_is_answered_once_and_both_are_listened_to_until_it_is_taken_u
         assert_eq!(followed(&mut asked), Ok(()));
         assert_eq!(ports(&asked), [&before[..], &["127.0.0.1".to_owned()]].concat(), "who is gone is yet to be told");
         asked.ask(Question::GiveUp);
-        while let Ok(input) = asked.told.try_recv() {
+        while let Some(input) = asked.told.try_recv() {
             assert!(!matches!(input, Input::Told(Answer::Followed(_))), "the word was given");
         }
         asked.ask(Question::TakenUp);
