@@ -17,7 +17,7 @@ impl Daemon {
     /// Does what the command line asks for.
     pub(crate) fn answer(&mut self, Call { request, answer }: Call) {
         if !matches!(request, Request::Status | Request::Show | Request::Events) {
-            self.published.is_old();
+            self.published.expire();
         }
         let now = self.clock.now();
         let waits = match request {

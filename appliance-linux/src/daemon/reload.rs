@@ -170,7 +170,7 @@ impl Daemon {
         let change = self.gateway.compare(config, self.endpoint.pad());
         let (gateway, mut parts) = self.lend();
         let (diff, placed) = gateway.take_up(now, change, &mut parts);
-        self.published.is_old();
+        self.published.expire();
         let numbers: BTreeMap<_, _> =
             named_children(self.endpoint.pad()).into_iter().map(|(number, name)| (name, number)).collect();
         self.plane.renumber(|number| numbers.get(names.get(&number)?).copied());

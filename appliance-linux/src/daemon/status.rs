@@ -55,7 +55,7 @@ pub(super) struct Published(Option<(Arc<Snapshot>, Instant)>);
 
 impl Published {
     /// Something happened since, and who asks wants to see that. Counters may be a little older.
-    pub(super) fn is_old(&mut self) {
+    pub(super) fn expire(&mut self) {
         self.0 = None;
     }
 }

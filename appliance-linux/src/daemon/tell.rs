@@ -17,7 +17,7 @@ impl Daemon {
         if let What::ChildUp { policy, .. } = &report.what {
             self.pending.take(*policy).for_each(|(since, packet)| self.acquire(since, *policy, packet));
         }
-        self.published.is_old();
+        self.published.expire();
         let up = match (&report.what, &report.peer) {
             (What::Connected { ike: Some(ike), took }, _) => {
                 let peers = self.endpoint.pad();

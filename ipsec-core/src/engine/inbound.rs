@@ -35,8 +35,8 @@ pub struct Ingress {
 ///
 /// See the [crate] documentation for the loop.
 ///
-/// Without an SA, a peer's packets are refused, and what a rule lets by comes in clear. An SPI is reserved before IKE tells the
-/// peer of it:
+/// Without an SA, a peer's packets are refused, and what a rule lets by comes in clear. Where SPIs are not chosen by `ike-core`,
+/// which does that itself, one is reserved here before the peer is told of it:
 ///
 /// ```
 /// use ipsec_core::crypto::rustcrypto::RustCrypto;
