@@ -234,6 +234,14 @@ impl<C: IkeCrypto> Sa<C> {
         }
     }
 
+    /// Our request for a Child SA, as long as it has no answer.
+    pub(crate) fn child_request(&mut self) -> Option<&mut ChildRequest> {
+        match self.established_mut()?.request.as_mut()? {
+            Request::Child(request) => Some(request),
+            _ => None,
+        }
+    }
+
     /// How far IKE_AUTH is.
     pub(crate) fn course(&self) -> Option<&Course> {
         match &self.state {

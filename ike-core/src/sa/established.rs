@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use heapless::Vec;
+use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
 use super::NONCE_LEN;
@@ -219,6 +220,9 @@ pub(crate) enum Request {
     Liveness,
 }
 
+/// SPIs that a peer may delete before it has answered with one of them.
+const OVERTAKEN: usize = 4;
+
 /// CREATE_CHILD_SA for a Child SA, new or in place of another.
 pub(crate) struct ChildRequest {
     /// Slot of the new child.
@@ -236,6 +240,16 @@ pub(crate) struct ChildRequest {
     pub(crate) restarts: u8,
     /// The peer's rekey of the same child that crossed ours.
     pub(crate) crossed: Option<Crossed<ChildId>>,
+    /// What the peer deleted meanwhile and is not known here: its Delete may overtake the answer that names it.
+    pub(crate) overtaken: Vec<Spi, OVERTAKEN>,
+}
+
+impl ChildRequest {
+    /// The peer deletes this SPI of its own, which is not known here.
+    pub(crate) fn overtake(&mut self, spi: Spi) {
+        // A peer that names more only fools itself.
+        let _ = self.overtaken.push(spi);
+    }
 }
 
 /// CREATE_CHILD_SA for a new IKE SA in place of this one.

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::proposal::{self, Asked, EspProposal};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
 use crate::sa::{ChildRequest, Crossed, NONCE_LEN, Request, Sa, State};
+use crate::state::deleting;
 use crate::succession::{self, lowest};
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
@@ -284,7 +286,9 @@ fn send<C: IkeCrypto>(
         child.packet = packet;
         child.phase = Phase::Creating;
     }
-    sa.expect(Request::Child(ChildRequest { new, old, nonce, group, narrow, fresh, restarts, crossed: None }));
+    let (crossed, overtaken) = (None, Vec::new());
+    let request = ChildRequest { new, old, nonce, group, narrow, fresh, restarts, crossed, overtaken };
+    sa.expect(Request::Child(request));
     sa.window.request_ready(env.now, message, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
     Ok(())
 }
@@ -306,6 +310,10 @@ pub(crate) fn on_response<C: IkeCrypto>(
             Ok(()) => {
                 let nonce = payloads.nonce.as_ref().map_or(&[][..], |nonce| nonce.as_slice());
                 succession::child_came_up(env, &request, nonce);
+                let made = env.children.get(request.new);
+                if made.is_some_and(|made| request.overtaken.iter().any(|spi| spi.get() == made.spi_out)) {
+                    deleting::deleted(env, request.new);
+                }
                 return;
             }
             Err(cause) => (cause, true),

@@ -54,6 +54,11 @@ pub(crate) fn on_request<C: IkeCrypto>(
         child.live() && spis.any(|spi| spi.get() == child.spi_out)
     };
     env.children.each_of(holder, named, |child| child.named = true);
+    if let Some(request) = sa.child_request() {
+        let known = |spi: &Spi| env.children.of(holder).any(|(_, child)| child.live() && child.spi_out == spi.get());
+        let unknown = payloads.deletes().flat_map(|delete| delete.esp_spis()).filter(|spi| !known(spi));
+        unknown.for_each(|spi| request.overtake(spi));
+    }
     let answered = answer(sa, env, path, closes);
     if answered.is_err() {
         // No room for all: the peer knows which it named (§1.4.1), and is answered in any case.
@@ -149,7 +154,7 @@ pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
 }
 
 /// The Child SA in a slot is deleted on both sides. Returns the one that carries on what it carried.
-fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId> {
+pub(super) fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId> {
     let id = env.children.id(slot)?;
     let mut child = env.children.by_id_mut(id)?;
     if child.suite.is_none() && child.replaces.is_some() {

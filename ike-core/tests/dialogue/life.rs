@@ -49,6 +49,45 @@ fn a_child_rekey_by_either_side_leaves_no_gap() {
 }
 
 #[test]
+fn what_the_peer_deletes_before_its_answer_is_here_does_not_come_up_for_good() {
+    for rekeyed in [true, false] {
+        let mut network = Network::connected(23);
+        let old = network.hosts[0].sending[&CHILD];
+        if rekeyed {
+            network.hosts[0].endpoint.rekey_child(network.now, old).unwrap();
+        } else {
+            let ike = network.hosts[0].ike_id();
+            network.hosts[0].endpoint.create_child(network.now, ike, CHILD).unwrap();
+        }
+        // The answer is lost, and so is what is repeated, until the other end takes for granted that it came, and deletes what
+        // it made.
+        let lost = Rc::new(RefCell::new(true));
+        let (still_lost, mut asked) = (Rc::clone(&lost), false);
+        network.tap = Box::new(move |from, datagram| {
+            let create = Header::parse(datagram).unwrap().exchange == ExchangeType::CREATE_CHILD_SA;
+            let first = from == 0 && create && !core::mem::replace(&mut asked, true);
+            !create || first || !*still_lost.borrow()
+        });
+        let before: Vec<_> = network.hosts[1].installed.keys().copied().collect();
+        network.run_for(seconds(1));
+        let made = *network.hosts[1].installed.keys().find(|child| !before.contains(child)).unwrap();
+        network.hosts[1].endpoint.close_child(network.now, made).unwrap();
+        let gone = |network: &Network| !network.hosts[1].installed.contains_key(&made);
+        while !gone(&network) {
+            network.run_for(Duration::from_millis(10));
+        }
+        *lost.borrow_mut() = false;
+        network.run_for(seconds(60));
+        network.agree().unwrap();
+        // Nothing is sent through what the other end does not have.
+        let [ours, theirs] = &network.hosts;
+        let out = |child| ours.installed[child].spi_out;
+        let received = |child| theirs.installed.values().any(|theirs| theirs.spi_in == out(child));
+        assert!(!ours.sending.is_empty() && ours.sending.values().all(received), "{:?}", ours.story);
+    }
+}
+
+#[test]
 fn a_child_rekey_with_the_wrong_group_is_tried_again_with_the_right_one() {
     let [left, mut right] = pair();
     right.children[0].esp = crate::network::esp("aes256gcm16-ecp256");
