@@ -7,7 +7,7 @@ use gateway_core::policy;
 const MOST: usize = 0xffff;
 /// Room for IKE SAs beside those for each peer: strangers, peers that a reload brings.
 const SPARE_IKE_SAS: usize = 120;
-/// Peers that call or are called at once, after which others have to wait for their turn.
+/// Peers that are called at once, or twice as many as call, after which others have to wait for their turn.
 const MOST_AT_ONCE: usize = 2048;
 /// Room for Child SAs beside those for each child.
 const SPARE_CHILD_SAS: usize = 256;

@@ -130,7 +130,7 @@ pub(crate) fn filter(level: LogLevel) -> LevelFilter {
 pub(crate) struct Daemon {
     pub(crate) level: logging::Level,
     pub(crate) clock: Clock,
-    /// Asks for the end. There is no sender of the inbox here: this thread would wait for itself.
+    /// Asks for the end.
     stops: Stops,
     pub(crate) machine: Machine,
     pub(crate) capacity: Capacity,
@@ -345,7 +345,7 @@ impl Daemon {
     /// Takes one input; `Some` when it ends the daemon.
     fn take(&mut self, input: Input) -> Option<Ended> {
         // Who ends waits for answers of peers and of the machine. A command, a signal or a packet would begin something.
-        if self.ends && !matches!(input, Input::Told(_) | Input::News(News::Ike { .. })) {
+        if self.ends && !matches!(input, Input::Told(_) | Input::News(News::Ike { .. } | News::Broken { .. })) {
             return None;
         }
         let ended = match input {

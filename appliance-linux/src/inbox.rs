@@ -1,5 +1,6 @@
 //! The control thread's inbox: everything that comes to it, in the order in which it came. Who puts something there waits for
-//! nobody. What may be lost takes one of so many places; of all else there is as much as was asked for, or happens once.
+//! nobody. What may be lost takes one of so many places. All else is answered questions, wishes, and what the machine tells of
+//! itself: only who may change the machine has a hand in how much of that there is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

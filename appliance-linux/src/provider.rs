@@ -5,7 +5,7 @@ use getrandom::SysRng;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use rand_core::UnwrapErr;
 
-/// What packets are protected with: portable Rust. Its keys are on the heap, as most places for SAs are empty mostly.
+/// What packets are protected with: portable Rust. SAs are on the heap, as most places for them are empty mostly.
 pub(crate) type Engine = Boxed<RustCrypto>;
 
 /// IKE's: the system's random numbers, everything else in portable Rust.

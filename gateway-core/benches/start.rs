@@ -116,7 +116,7 @@ impl Room {
     /// What the appliance makes of a configuration with so many peers that have a child each.
     fn full(peers: usize) -> Self {
         let children = 256 + 3 * peers + peers.min(256);
-        Self { sas: 120 + 2 * peers, children, engine: children, rules: 4096 + 2 * peers }
+        Self { sas: 120 + 2 * peers + peers.min(2048) / 2, children, engine: children, rules: 4096 + 2 * peers }
     }
 }
 

@@ -9,7 +9,7 @@
 //! | [`policy`] | the rules out of a configuration, and engines that share them |
 //! | [`plane`] | what carries the packets, as a gateway sees it; the two engines of `ipsec-core` are one |
 //! | [`cause`] | why something did not come about, in words with a stable code |
-//! | [`crypto`] | keys on the heap, for tables that are empty mostly |
+//! | [`crypto`] | SAs on the heap, for tables that are empty mostly |
 //!
 //! Nothing here opens a socket, reads a file or looks at a clock. An appliance lends a [`gateway::Gateway`] its endpoint and
 //! its data plane, tells it what came, and does what it asks for:

@@ -248,9 +248,11 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let effects = self.step(clocks, slot, path, &header, datagram)?;
         if let Some((heir, before)) = replaced
             && self.sas.get(slot).is_some_and(|sa| sa.path.remote != before)
+            && let Some(mut heir) = self.sas.edit(heir).filter(|heir| heir.path.remote == before)
         {
-            // On that one nothing may come from there for long, and what we send would be lost until then.
-            self.sas.edit(heir).into_iter().for_each(|mut sa| sa.follow(path));
+            // On that one nothing may come from there for long, and what we send would be lost until then. Where it has heard
+            // of another place since, it knows better: this message may have been under way for long.
+            heir.follow(path);
         }
         self.follow_up(now, slot, effects);
         Ok(())

@@ -32,7 +32,7 @@ pub struct Settings {
     /// table, too.
     pub cookie_threshold: usize,
     /// Half-open SAs of strangers above which no further is made, cookie or not; within half of the table. One source (an
-    /// IPv4 address, an IPv6 /64) holds a quarter of them at most, and half of its share without a cookie.
+    /// IPv4 address, an IPv6 /64) holds a quarter of them at most, and no more than 64, and half of its share without a cookie.
     pub half_open_limit: usize,
     /// How long a stranger may take from IKE_SA_INIT to IKE_AUTH, and from one IKE_AUTH to the next where there are several;
     /// and how long whoever is asked for a proof or a verdict may.

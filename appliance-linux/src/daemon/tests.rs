@@ -4,6 +4,8 @@ mod show;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use gateway_core::cause::{Cause, Kind};
 use gateway_core::config::Remote;
@@ -26,6 +28,7 @@ use crate::control::server::{Call, Reply};
 use crate::control::waiting::{Goal, Wait};
 use crate::namespace::in_a_network_of_its_own;
 use crate::netlink::Netlink;
+use crate::plane::{Listener as _, News};
 
 const CONFIG: &str = r#"
 [[peer]]
@@ -88,6 +91,27 @@ fn until(daemon: &mut Daemon, inputs: &Inputs, what: &str, mut holds: impl FnMut
 
 fn has_called(daemon: &mut Daemon) -> bool {
     daemon.endpoint.ike_sas().next().is_some()
+}
+
+#[test]
+fn a_wait_ends_also_while_more_comes_than_can_be_taken() {
+    in_a_network_of_its_own(|| {
+        let (mut daemon, _inputs, _folder) = daemon("wait");
+        let (inbox, inputs) = crate::inbox::open(1024);
+        let goes_on = AtomicBool::new(true);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while goes_on.load(Ordering::Relaxed) {
+                    let _ = inbox.offer(News::Sas);
+                }
+            });
+            let begun = Instant::now();
+            let ended =
+                daemon.wait_for(&inputs, Duration::from_millis(50), |_| begun.elapsed() > Duration::from_secs(5));
+            goes_on.store(false, Ordering::Relaxed);
+            assert!(matches!(ended, Ok(false)));
+        });
+    });
 }
 
 /// Has the machine asked for ways, and takes what comes until it has answered all that was asked so far.

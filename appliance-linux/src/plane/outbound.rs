@@ -107,7 +107,11 @@ impl Plane {
         let Ok(mut packet) = PacketBuf::with_payload(&mut bytes, packet) else { return false };
         let (now, own) = (self.clock.now(), self.own(&packet));
         let mut engine = self.outbound();
-        let verdict = engine.classify_again(packet.as_slice());
+        let verdict = match engine.classify_again(packet.as_slice()) {
+            // It met another rule before.
+            Ok(Verdict::Clear) => engine.classify(now, packet.as_slice()),
+            verdict => verdict,
+        };
         self.carry(engine, now, verdict, own, &mut packet).waits.is_none()
     }
 

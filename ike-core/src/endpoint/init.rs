@@ -24,6 +24,8 @@ use crate::wire::sa;
 const PAUSE: Duration = Duration::from_secs(60);
 /// Which part of the half-open SAs one source may hold.
 const SHARE: usize = 4;
+/// How many that may be in the largest table: each first message from there looks at them.
+const MOST_FROM_ONE: usize = 64;
 /// What looking for a connection may cost, in octets of proposals that are compared.
 const SEARCH: usize = 64 * 1024;
 /// How many lists of proposals are remembered that did not fit: most connections have the same as others.
@@ -85,7 +87,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let room = self.sas.len().min(self.rooms.blocks());
         let limit = self.settings.half_open_limit.min((room / 2).max(1));
         let threshold = self.settings.cookie_threshold.min((limit / 2).max(1));
-        let share = (limit / SHARE).max(2);
+        let share = (limit / SHARE).clamp(2, MOST_FROM_ONE);
         let (half_open, here) = (self.sas.counted(), self.half_open_here(path));
         if half_open >= limit || here >= share || !self.rooms.has_spare() {
             self.refused = Some((path, Failure::TooManyHalfOpen));

@@ -7,10 +7,11 @@ use std::time::Duration;
 use ike_core::failure::Failure;
 use ike_core::registry::ExchangeType;
 use ike_core::wire::header::Header;
+use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::network::{CHILD, Network, Peer, pair};
-use ike_core::endpoint::Settings;
+use ike_core::endpoint::{SaState, Settings};
 
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -285,6 +286,43 @@ fn a_new_mapping_that_only_the_old_sa_of_a_rekey_hears_of_is_followed() {
         network.run_for(seconds(1));
         assert!(network.passes() && network.hosts[1].ike().unwrap().heard > Some(now));
     }
+}
+
+#[test]
+fn what_comes_late_on_the_old_sa_of_a_rekey_does_not_overrule_the_new_one() {
+    let [left, right] = pair().map(|peer| Peer { dpd: Duration::ZERO, ..peer });
+    let right = Peer { remote: None, ..right };
+    let mut network = Network::new(28, [vec![left], vec![right]], Settings::default());
+    network.nat = Some("203.0.113.7:1024".parse().unwrap());
+    network.connect();
+    network.run_for(seconds(60));
+    // The Delete of the old SA leaves by another mapping, and is held back for long.
+    let held = Rc::new(RefCell::new(Vec::new()));
+    let hold = Rc::clone(&held);
+    network.tap = Box::new(move |from, datagram| {
+        let delete = from == 0 && Header::parse(datagram).is_ok_and(|it| it.exchange == ExchangeType::INFORMATIONAL);
+        if delete {
+            hold.borrow_mut().push(datagram.clone());
+        }
+        !delete
+    });
+    let (now, ike) = (network.now, network.hosts[0].ike_id());
+    network.hosts[0].endpoint.rekey_ike(now, ike).unwrap();
+    network.run_for(seconds(1));
+    // The peer is somewhere else again, and shows that on the new one.
+    network.nat = Some("203.0.113.7:3072".parse().unwrap());
+    network.tap = Box::new(|_, _| true);
+    let new = network.hosts[0].endpoint.ike_sas().find(|sa| sa.state == SaState::Established && sa.id != ike).unwrap();
+    network.hosts[0].endpoint.check_liveness(network.now, new.id).unwrap();
+    network.run_for(Duration::from_millis(100));
+    let at = |network: &Network| network.hosts[1].ike().unwrap().path.remote;
+    let there = "203.0.113.7:3072".parse().unwrap();
+    assert_eq!(at(&network), there);
+    let late = held.borrow()[0].clone();
+    let path = Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "203.0.113.7:2048".parse().unwrap() };
+    network.fly(1, path, late);
+    network.run_for(seconds(1));
+    assert_eq!(at(&network), there, "{:?}", network.hosts[1].story);
 }
 
 #[test]
