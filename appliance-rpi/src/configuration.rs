@@ -1,7 +1,7 @@
 //! Reads the configuration, or says why there is none.
 
 use crate::board::Board;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use core::fmt::Write;
@@ -52,21 +52,5 @@ pub(crate) fn load(board: &mut Board) -> Configuration {
             let problems = errors.iter().map(|error| format!("{NAME}:{}: {error}", error.at)).collect();
             Configuration::safe(hash, problems)
         }
-    }
-}
-
-/// Why there is no file to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable(pub(crate) String);
-
-impl core::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<&str> for Unreadable {
-    fn from(why: &str) -> Self {
-        Self(why.to_string())
     }
 }

@@ -1,6 +1,6 @@
 //! Panics and CPU exceptions: a report on the console, kept through the reset, shown at the next boot.
 
-use crate::board;
+use crate::{board, map};
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 use core::ptr;
@@ -121,7 +121,7 @@ static REPORTING: AtomicBool = AtomicBool::new(false);
 
 /// Reports, keeps the report, and resets the board.
 pub(crate) fn die(what: fmt::Arguments<'_>, frame: usize) -> ! {
-    let mut uart = board::uart();
+    let mut uart = map::uart();
     if REPORTING.swap(true, Ordering::Relaxed) {
         let _ = writeln!(uart, "\nfault while reporting a fault");
         board::reset();

@@ -3,7 +3,7 @@
 //! `event!(info, "port {} is up", number)` is the only way in. Values are numbers or `&str`, which both sides print
 //! alike. Frames go out at once and wait for the port: events are rare.
 
-use crate::{board, clock};
+use crate::{clock, map};
 use core::cell::RefCell;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -67,7 +67,7 @@ fn encode(work: impl FnOnce(&mut defmt::Encoder)) {
 }
 
 fn put(octets: &[u8]) {
-    let uart = board::uart();
+    let uart = map::uart();
     for octet in octets {
         uart.put(*octet);
     }
@@ -85,7 +85,7 @@ unsafe impl defmt::Logger for Console {
     }
 
     unsafe fn flush() {
-        board::uart().drain();
+        map::uart().drain();
     }
 
     unsafe fn release() {

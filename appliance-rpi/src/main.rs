@@ -14,6 +14,8 @@ mod crash;
 mod exception;
 mod heap;
 mod log;
+mod map;
+mod memory;
 mod mmio;
 mod mmu;
 mod run;
@@ -67,7 +69,7 @@ extern "C" fn start(_device_tree: usize, entry_level: u64) -> ! {
     let crash = crash::take();
 
     // Plain text first, so that a person with a terminal sees life; what follows is defmt's.
-    let mut console = board::uart();
+    let mut console = map::uart();
     let identity = board.identity();
     let _ = writeln!(
         console,

@@ -3,30 +3,14 @@
 //! Code is read-only, nothing writable is executable, page 0 and the page under the stack are not mapped at all, and
 //! the section devices share is normal non-cacheable.
 
-use crate::board;
+use crate::map;
+use crate::memory::Memory;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 
 const PAGE: usize = 1 << 12;
 const BLOCK: usize = 1 << 21;
 const GIBIBYTE: usize = 1 << 30;
-
-/// What an address range is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Memory {
-    /// Not mapped.
-    None,
-    /// RAM, cached, not executable.
-    Normal,
-    /// RAM, cached, read-only.
-    ReadOnly,
-    /// RAM, cached, read-only, executable.
-    Code,
-    /// RAM shared with devices.
-    Uncached,
-    /// Registers.
-    Device,
-}
 
 // MAIR_EL1: 0 = normal write-back, 1 = device nGnRE, 2 = normal non-cacheable.
 const MAIR: u64 = 0x44_04_ff;
@@ -125,7 +109,7 @@ pub(crate) unsafe fn enable() {
         } else if block == uncached {
             Memory::Uncached.block(block)
         } else {
-            board::memory_at(block).block(block)
+            map::memory_at(block).block(block)
         };
     }
     for (index, entry) in level_1.iter_mut().enumerate() {
@@ -133,7 +117,7 @@ pub(crate) unsafe fn enable() {
         *entry = if gibibyte == ram_gibibyte {
             level_2.as_ptr() as u64 | 0b11
         } else {
-            board::memory_at(gibibyte).block(gibibyte)
+            map::memory_at(gibibyte).block(gibibyte)
         };
     }
 

@@ -21,6 +21,7 @@ mod dwc2;
 pub mod ecm;
 mod errand;
 pub mod hub;
+mod layout;
 mod nic;
 mod port;
 mod procedure;
@@ -29,7 +30,9 @@ mod ring;
 mod root;
 mod setup;
 pub mod smsc95xx;
+mod transfer;
 
 pub use bus::{Became, BusCounters, NICS, News, UsbHost};
-pub use dwc2::{InitError, TransferError};
+pub use dwc2::InitError;
 pub use port::UsbPort;
+pub use transfer::TransferError;

@@ -1,31 +1,28 @@
 //! Raspberry Pi 3, Zero 2 W and 4, told apart at run time.
 
-use super::{CONFIGURATION_MAX, Identity};
+use super::face::{CONFIGURATION_MAX, Identity, Unreadable};
 use crate::clock::SystemClock;
-use crate::configuration::Unreadable;
 use crate::log::event;
+use crate::map::{self, Chip, chip};
 use crate::mmio::{DmaRegion, Registers, answers};
-use crate::mmu::Memory;
 use alloc::vec::Vec;
-use core::arch::asm;
 use core::fmt::Write;
-use core::ops::RangeInclusive;
+use peripherals::{ALT0, registers, set_functions};
 use rpi_drivers::entropy::{Bcm2835Rng, Entropy, EntropyError, Rng200};
 use rpi_drivers::genet::{Genet, Options, WrongRevision};
 use rpi_drivers::mailbox::{Mailbox, Tag};
 use rpi_drivers::power::PowerManager;
 use rpi_drivers::usb::{Became, InitError, NICS, News, UsbHost};
-use rpi_drivers::{MacAddress, Mmio, Nic};
+use rpi_drivers::{MacAddress, Nic};
 use slot::Slot;
 
+mod peripherals;
 mod slot;
 
 // Distances from the start of the peripherals; "BCM2835 ARM Peripherals" and QEMU (hw/arm/raspi_platform.h) agree.
 const MAILBOX: usize = 0x00_b880;
 const POWER_MANAGER: usize = 0x10_0000;
 const RNG: usize = 0x10_4000;
-const GPIO: usize = 0x20_0000;
-const UART: usize = 0x20_1000;
 const USB: usize = 0x98_0000;
 
 /// The Ethernet controller of the Pi 4 (Linux `bcm2711.dtsi`, Circle `bcm2711.h`).
@@ -54,52 +51,6 @@ const QEMU_FIRMWARE: u32 = 346_337;
 /// Seconds the main loop may be silent before the board is reset.
 const WATCHDOG_S: u32 = 10;
 
-/// The two families of system chips.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chip {
-    /// Pi 3, Zero 2 W: BCM2837.
-    Bcm2837,
-    /// Pi 4: BCM2711.
-    Bcm2711,
-}
-
-fn chip() -> Chip {
-    const CORTEX_A72: u64 = 0xd08;
-    let midr: u64;
-    // SAFETY: reads an identification register.
-    unsafe { asm!("mrs {}, midr_el1", out(reg) midr, options(nomem, nostack, preserves_flags)) };
-    if (midr >> 4) & 0xfff == CORTEX_A72 { Chip::Bcm2711 } else { Chip::Bcm2837 }
-}
-
-fn peripherals() -> usize {
-    match chip() {
-        Chip::Bcm2837 => 0x3f00_0000,
-        Chip::Bcm2711 => 0xfe00_0000,
-    }
-}
-
-pub(super) fn uart_address() -> usize {
-    peripherals() + UART
-}
-
-pub(super) fn memory_at(address: usize) -> Memory {
-    match address {
-        // The firmware keeps at most the 64 MiB below 1 GiB for itself (gpu_mem=32).
-        0..0x3c00_0000 => Memory::Normal,
-        // Peripherals of the Pi 3, and its ARM-local ones in the next GiB.
-        0x3c00_0000..0x8000_0000 => Memory::Device,
-        // Peripherals of the Pi 4.
-        0xc000_0000..0x1_0000_0000 => Memory::Device,
-        _ => Memory::None,
-    }
-}
-
-/// A block of the chip's registers.
-fn registers(offset: usize) -> Registers {
-    // SAFETY: a documented block of the running chip, inside the device mapping; `Board` hands each to one driver.
-    unsafe { Registers::new(peripherals() + offset) }
-}
-
 /// Resets the board; usable at any time.
 pub(crate) fn reset() -> ! {
     PowerManager::new(registers(POWER_MANAGER)).reset();
@@ -112,7 +63,7 @@ pub(crate) fn reset() -> ! {
 fn start_uart(mailbox: &mut Mailbox<Registers, DmaRegion>) {
     set_functions(14..=15, ALT0);
     let rate = mailbox.ask(&mut SystemClock, Tag::ClockRate, [CLOCK_UART, 0]).map_or(0, |[_, rate]| rate);
-    super::uart().set_rate(if rate == 0 { 48_000_000 } else { rate });
+    map::uart().set_rate(if rate == 0 { 48_000_000 } else { rate });
 }
 
 type Ethernet = Genet<Registers, DmaRegion, SystemClock>;
@@ -124,29 +75,6 @@ pub(crate) enum NetworkError {
     Usb(#[expect(dead_code, reason = "shown by Debug")] InitError),
     /// The Ethernet controller of a Pi 4.
     Ethernet(#[expect(dead_code, reason = "shown by Debug")] WrongRevision),
-}
-
-// Functions of a pin, three bits in a register for ten pins ("BCM2835 ARM Peripherals" §6.1).
-const INPUT: u32 = 0;
-const ALT0: u32 = 4;
-const ALT3: u32 = 7;
-
-/// Register and position of a pin's function.
-fn function_of(pin: usize) -> (usize, usize) {
-    (pin / 10 * 4, pin % 10 * 3)
-}
-
-fn set_functions(pins: RangeInclusive<usize>, function: u32) {
-    for (register, shift) in pins.map(function_of) {
-        registers(GPIO).modify32(register, 7 << shift, function << shift);
-    }
-}
-
-fn have_function(mut pins: RangeInclusive<usize>, function: u32) -> bool {
-    pins.all(|pin| {
-        let (register, shift) = function_of(pin);
-        registers(GPIO).read32(register) >> shift & 7 == function
-    })
 }
 
 /// The devices of the board that the main loop drives.
@@ -240,7 +168,7 @@ impl Board {
             visit(0, ethernet);
             if !self.ethernet_shown && now_us >= GENET_PATIENCE_US && !ethernet.link().is_up() {
                 self.ethernet_shown = true;
-                let mut console = super::uart();
+                let mut console = map::uart();
                 ethernet.for_each_register(&mut |name, value| {
                     let _ = writeln!(console, "{name:20} {value:08x}");
                 });
@@ -272,7 +200,7 @@ impl Board {
     pub(crate) fn seed(&mut self, seed: &mut [u8]) -> Result<(), EntropyError> {
         let clock = &mut SystemClock;
         // SAFETY: its control register, inside the device mapping.
-        if !unsafe { answers(peripherals() + RNG) } {
+        if !unsafe { answers(map::peripherals() + RNG) } {
             return Err(EntropyError::Absent);
         }
         match chip() {

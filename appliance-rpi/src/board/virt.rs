@@ -1,10 +1,9 @@
 //! QEMU's virt machine. Addresses are those of QEMU's hw/arm/virt.c; the machine promises to keep them.
 
-use super::{CONFIGURATION_MAX, Identity, PORTS};
+use super::face::{CONFIGURATION_MAX, Identity, PORTS, Unreadable};
 use crate::clock::SystemClock;
-use crate::configuration::Unreadable;
+use crate::map::RAM;
 use crate::mmio::{DmaRegion, Registers};
-use crate::mmu::Memory;
 use alloc::vec::Vec;
 use core::arch::asm;
 use rpi_drivers::Nic;
@@ -14,27 +13,9 @@ use rpi_drivers::virtio_net::{self, ProbeError, VirtioNet};
 pub(crate) mod bench;
 mod fw_cfg;
 
-pub(super) fn uart_address() -> usize {
-    0x0900_0000
-}
-
 const VIRTIO: usize = 0x0a00_0000;
 const VIRTIO_SLOT: usize = 0x200;
 const VIRTIO_SLOTS: usize = 32;
-
-/// RAM that is used of what the machine has; QEMU gives 128 MiB when not told otherwise.
-const RAM: usize = 128 << 20;
-
-pub(super) fn memory_at(address: usize) -> Memory {
-    const RAM_START: usize = 0x4000_0000;
-    if address < RAM_START {
-        Memory::Device
-    } else if address < RAM_START + RAM {
-        Memory::Normal
-    } else {
-        Memory::None
-    }
-}
 
 /// Resets the machine; usable at any time.
 pub(crate) fn reset() -> ! {

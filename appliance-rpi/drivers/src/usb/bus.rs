@@ -4,12 +4,14 @@ use super::attach::{Outcome, PortEvent, PortNext, PortPath, PortTask};
 use super::control::{ControlPipe, ControlTarget};
 use super::descriptor::MAX_CONFIGURATION;
 use super::devices::{Device, Devices, Role, StatusEndpoint, port_bits};
-use super::dwc2::{Dwc2, Endpoint, InitError, Kind, Pid, Transfer, TransferError};
+use super::dwc2::{Dwc2, InitError};
 use super::errand::NicTask;
 use super::hub::{PortRequest, PortStatus, Speed};
+use super::layout::{NIC_DMA_BASE, STATUS_DMA_BASE};
 use super::nic::{self, NicSlot};
-use super::port::UsbPort;
 use super::procedure::{Event, Next, Request};
+use super::root::RootPort;
+use super::transfer::{Endpoint, Kind, Pid, Transfer, TransferError};
 use crate::{Clock, DmaMemory, MacAddress, Mmio};
 
 /// Network devices served at once: two of the eight channels each, after one for control and one for status.
@@ -20,10 +22,6 @@ const STATUS_CHANNEL: usize = 1;
 const STATUS_POLL_US: u64 = 50_000;
 /// An interrupt transfer is one packet; if it has not ended by then, the device is gone.
 const STATUS_LIMIT_US: u64 = 20_000;
-
-/// Layout of the DMA region: control, status, one part for each network device.
-pub(super) const STATUS_DMA_BASE: usize = 640;
-pub(super) const NIC_DMA_BASE: usize = 1024;
 
 /// Steps of a task taken in one poll; what is left goes on in the next.
 const STEPS_PER_POLL: usize = 8;
@@ -107,6 +105,7 @@ enum Happened {
 /// devices from [`port`](Self::port).
 pub struct UsbHost<M, D> {
     host: Dwc2<M, D>,
+    root: RootPort,
     control: ControlPipe,
     devices: Devices,
     pub(super) slots: [NicSlot; NICS],
@@ -129,6 +128,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
         debug_assert!(dma.len() >= Self::DMA_BYTES);
         Self {
             host: Dwc2::new(registers, dma),
+            root: RootPort::default(),
             control: ControlPipe::default(),
             devices: Devices::default(),
             slots: core::array::from_fn(NicSlot::new),
@@ -146,15 +146,9 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
     /// # Errors
     /// [`InitError`]; the host may be polled all the same and will never find a device.
     pub fn init<C: Clock>(&mut self, clock: &mut C) -> Result<(), InitError> {
-        self.host.init(clock)
-    }
-
-    /// The network device in slot `index`; `None` as long as none was ever seen there. A slot whose device is gone
-    /// stays and shows [`Link::Down`](crate::Link::Down).
-    pub fn port(&mut self, index: usize) -> Option<UsbPort<'_, M, D>> {
-        let slot = self.slots.get(index)?;
-        let mac = slot.mac?;
-        Some(UsbPort::new(self, index, mac))
+        self.host.init(clock)?;
+        self.root.power(&mut self.host.registers);
+        Ok(())
     }
 
     /// What happened on the bus so far.
@@ -170,7 +164,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
     /// Drives the bus. Bounded work; call it as often as frames are wanted.
     pub fn poll(&mut self, now_us: u64) {
         self.now_us = now_us;
-        let root_changed = self.host.poll_root_port(now_us);
+        let root_changed = self.root.poll(&mut self.host.registers, now_us);
         let halted = self.host.halted();
         for slot in &mut self.slots {
             slot.poll(&mut self.host, halted, now_us);
@@ -347,7 +341,7 @@ impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
                     continue;
                 }
                 PortNext::Port(request) if task.path.hub == 0 => {
-                    let status = self.host.root_port_request(request, self.now_us);
+                    let status = self.root.request(&mut self.host.registers, request, self.now_us);
                     happened = match request {
                         PortRequest::Status => Happened::Status(status),
                         request => Happened::Answer(Purpose::Port(request), Ok(0)),

@@ -1,8 +1,9 @@
 //! Control transfers: setup, data and status stage, one transfer at a time.
 
 use super::descriptor::MAX_CONFIGURATION;
-use super::dwc2::{Completion, Dwc2, Endpoint, Kind, Pid, Transfer, TransferError};
+use super::dwc2::Dwc2;
 use super::setup::Setup;
+use super::transfer::{Completion, Endpoint, Kind, Pid, Transfer, TransferError};
 use crate::{DmaMemory, Mmio};
 
 /// The channel that belongs to control transfers.

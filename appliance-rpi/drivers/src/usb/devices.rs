@@ -3,8 +3,8 @@
 use super::attach::PortPath;
 use super::control::ControlTarget;
 use super::descriptor::EndpointDescriptor;
-use super::dwc2::Pid;
 use super::hub::{Hub, Speed};
+use super::transfer::Pid;
 
 /// Devices on the bus, hubs included. Addresses run from 1.
 const DEVICES: usize = 16;

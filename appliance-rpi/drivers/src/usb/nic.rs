@@ -1,9 +1,11 @@
 //! A network device on the bus: rings of receive and transmit buffers, one bulk channel each way.
 
-use super::control;
 use super::descriptor::{BulkPair, EcmFunction, EndpointDescriptor};
-use super::dwc2::{Completion, Dwc2, Endpoint, Kind, Pid, Transfer, TransferError};
+use super::dwc2::Dwc2;
+use super::layout::NIC_DMA_BASE;
 use super::ring::{MAX_BUFFERS, RxRing, TxRing};
+use super::smsc95xx::RX_BURST_BYTES;
+use super::transfer::{Completion, Endpoint, Kind, Pid, Transfer, TransferError};
 use super::{ecm, smsc95xx};
 use crate::{Counters, DmaMemory, Link, MacAddress, Mmio, SendError};
 
@@ -11,8 +13,6 @@ use crate::{Counters, DmaMemory, Link, MacAddress, Mmio, SendError};
 /// one burst.
 const RX_BYTES: usize = 16 * 1024;
 const RX_FRAME_BYTES: usize = 2048;
-/// The longest burst of frames in one transfer.
-pub(super) const RX_BURST_BYTES: usize = 8 * 1024;
 const TX_BUFFER_BYTES: usize = 2048;
 /// DMA memory of one device.
 pub(super) const DMA_BYTES: usize = RX_BYTES + MAX_BUFFERS * TX_BUFFER_BYTES;
@@ -122,7 +122,7 @@ impl NicSlot {
         Self {
             channel_in: 2 + 2 * index,
             channel_out: 3 + 2 * index,
-            dma_base: super::bus::NIC_DMA_BASE + index * DMA_BYTES,
+            dma_base: NIC_DMA_BASE + index * DMA_BYTES,
             attached: None,
             mac: None,
             link: Link::Down,
@@ -457,5 +457,3 @@ fn bulk_endpoint(address: u8, endpoint: EndpointDescriptor, into_host: bool) -> 
     let EndpointDescriptor { number, max_packet } = endpoint;
     Endpoint { address, number, into_host, kind: Kind::Bulk, max_packet, low_speed: false }
 }
-
-const _: () = assert!(control::DMA_BYTES <= super::bus::STATUS_DMA_BASE);

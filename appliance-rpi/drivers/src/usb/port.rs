@@ -16,6 +16,16 @@ impl<'a, M: Mmio, D: DmaMemory> UsbPort<'a, M, D> {
     }
 }
 
+impl<M: Mmio, D: DmaMemory> UsbHost<M, D> {
+    /// The network device in slot `index`; `None` as long as none was ever seen there. A slot whose device is gone
+    /// stays and shows [`Link::Down`].
+    pub fn port(&mut self, index: usize) -> Option<UsbPort<'_, M, D>> {
+        let slot = self.slots.get(index)?;
+        let mac = slot.mac?;
+        Some(UsbPort::new(self, index, mac))
+    }
+}
+
 impl<M: Mmio, D: DmaMemory> Nic for UsbPort<'_, M, D> {
     fn mac(&self) -> MacAddress {
         self.mac

@@ -1,8 +1,8 @@
 //! A procedure is a row of control transfers and pauses with one device, written as a state machine that does no I/O:
 //! it is told what happened and says what to do next, so that nothing in the stack ever blocks.
 
-use super::dwc2::TransferError;
 use super::setup::Setup;
+use super::transfer::TransferError;
 
 /// A control transfer to the device of the procedure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 //! `if_smsc.c`; **U** = U-Boot `drivers/usb/eth/smsc95xx.c`; **L** = Linux `drivers/net/usb/smsc95xx.h`.
 
 use super::descriptor::is_station;
-use super::nic::RX_BURST_BYTES;
 use super::procedure::{Event, Next, Request};
 use super::setup::Setup;
 use crate::{Link, MacAddress};
@@ -83,6 +82,8 @@ const RX_ERROR: u32 = 1 << 15;
 const RX_LENGTH_SHIFT: u32 = 16;
 const RX_LENGTH_MASK: u32 = 0x3FFF;
 
+/// The longest burst of frames in one transfer.
+pub(super) const RX_BURST_BYTES: usize = 8 * 1024;
 /// Bytes in front of a frame to send.
 pub(super) const TX_HEADER: usize = 8;
 /// Bytes in front of a received frame.

@@ -1,10 +1,11 @@
 //! The card slot: on a Pi 4 behind the EMMC2 (in QEMU's behind the Arasan), on a Pi 3 and Zero 2 W behind either of
 //! two controllers.
 
-use super::{ALT0, ALT3, Chip, INPUT, chip, have_function, registers, set_functions};
+use super::peripherals::{ALT0, ALT3, INPUT, have_function, registers, set_functions};
+use crate::board::face::Unreadable;
 use crate::clock::SystemClock;
-use crate::configuration::Unreadable;
 use crate::log::event;
+use crate::map::{Chip, chip};
 use crate::mmio::{DmaRegion, Registers};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

@@ -5,7 +5,7 @@
 //! the console, is the same on every machine.
 
 use super::{Board, fw_cfg};
-use crate::clock;
+use crate::{clock, map};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::Write;
@@ -31,7 +31,7 @@ pub(crate) fn is_wanted() -> bool {
 
 /// Answers orders, for good.
 pub(crate) fn run(mut board: Board) -> ! {
-    let mut console = crate::board::uart();
+    let mut console = map::uart();
     if let Err(error) = board.start_network() {
         let _ = writeln!(console, "bench: {error:?}");
     }
