@@ -27,6 +27,7 @@ mod install;
 mod merge;
 mod names;
 mod operator;
+mod presence;
 mod probe;
 mod renewal;
 mod report;
