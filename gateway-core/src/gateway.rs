@@ -16,6 +16,7 @@
 
 mod agenda;
 mod answers;
+mod ask;
 mod children;
 mod connections;
 mod contest;

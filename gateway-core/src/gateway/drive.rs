@@ -5,17 +5,17 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{Denied, Endpoint, SaState};
-use ike_core::event::IkeId;
+use ike_core::endpoint::{Endpoint, SaState};
 use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::net::{Path, TrafficSelector};
+use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use super::agenda::Soonest;
+use super::ask::explained;
 use super::names::name_of;
 use super::renewal::Renewal;
 use super::report::What;
-use super::state::{Asked, ChildEntry, PeerEntry};
+use super::state::{ChildEntry, PeerEntry};
 use super::status::{OFTEN, unheard};
 use super::{Gateway, Locate, Located, Parts};
 use crate::cause::Cause;
@@ -293,28 +293,6 @@ impl Gateway {
         let any = || all().min_by_key(hope);
         renewed.or_else(|| due().or_else(any).map(|child| child.id))
     }
-
-    /// Asks a connected peer for a child, or for an SA of it of its own: one for these selectors.
-    pub(super) fn ask<C: IkeCrypto>(
-        &mut self,
-        now: Instant,
-        ike: IkeId,
-        config: ChildConfigId,
-        only: Option<(TrafficSelector, TrafficSelector)>,
-        endpoint: &mut Endpoint<'_, C, Peers>,
-    ) {
-        let asked = match only {
-            None => endpoint.create_child(now, ike, config),
-            Some(only) => endpoint.create_child_for(now, ike, config, only),
-        };
-        let Some(child) = self.children.get_mut(&config) else { return };
-        child.asked = asked.as_ref().ok().map(|asked| Asked { child: *asked, ike, only });
-        child.denied = if asked.is_ok() { 0 } else { child.denied.saturating_add(1) };
-        if let Err(denied) = asked {
-            child.put_off(now, explained(&denied, endpoint.pad().get(child.peer)));
-            self.agenda.touch(child.peer); // it has its pause
-        }
-    }
 }
 
 /// Where to call a peer.
@@ -343,14 +321,5 @@ fn place(peer: &Peer, turn: usize) -> Option<Place> {
             Some(Place::Known { local: *local, remote: *address, ways })
         }
         None => Some(Place::Unknown(question())),
-    }
-}
-
-fn explained(denied: &Denied, peer: Option<&Peer>) -> Cause {
-    match denied {
-        Denied::Failed(failure) => Cause::of(failure, peer),
-        Denied::Full => Cause::not_installed("the table of SAs is full"),
-        Denied::NoAddress => Cause::unroutable("no address is known"),
-        Denied::UnknownPeer | Denied::UnknownChild | Denied::UnknownSa => Cause::not_installed("it is gone"),
     }
 }
