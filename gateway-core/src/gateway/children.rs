@@ -133,13 +133,6 @@ impl Gateway {
         }
     }
 
-    /// A child that was told as up is down, with one of several parties that share it at least.
-    pub(super) fn tell_down(&mut self, peer: PeerId, config: ChildConfigId, cause: Option<Cause>) {
-        let Some(child) = self.children.get_mut(&config).filter(|child| child.told_up) else { return };
-        child.told_up = !child.sas.is_empty();
-        self.tell(Some(peer), Some(config), What::ChildDown, cause);
-    }
-
     /// A Child SA is in the data plane: packets can go.
     pub(super) fn came_up<C: IkeCrypto>(
         &mut self,

@@ -1,4 +1,4 @@
-//! Child SAs into the data plane and out of it.
+//! Child SAs into the data plane, and what is kept of each while it is there.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -367,41 +367,6 @@ impl Gateway {
         let child = self.children.get(&sa.config);
         let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
         others.filter(move |other| other.ike != sa.ike && other.meets(sa))
-    }
-
-    /// Takes a Child SA out of the data plane and keeps what went through it. Whether it stood: `false` when it was gone
-    /// already, or only received what was on its way.
-    pub(super) fn uninstall<C: IkeCrypto>(
-        &mut self,
-        now: Instant,
-        child: ChildId,
-        parts: &mut Parts<'_, '_, C>,
-    ) -> bool {
-        let Some(sa) = self.sas.remove(&child) else { return false };
-        self.pairs.remove(&sa.pair);
-        sa.look_at.map(|at| self.looks.remove(&(at, child)));
-        let entry = self.children.get_mut(&sa.config);
-        let stood = entry.is_none_or(|entry| {
-            entry.draining.remove(&child);
-            entry.sas.remove(&child)
-        });
-        self.hand_silence_on(&sa, stood, parts.plane);
-        let (config, spent) = (sa.config, sa.spent);
-        self.settle_account(now, sa, parts.plane);
-        self.leave(now, config, spent);
-        stood
-    }
-
-    /// An SA of a child is gone, or carries nothing on: with the last one with whom we look after it is down.
-    pub(super) fn leave(&mut self, now: Instant, config: ChildConfigId, spent: bool) {
-        let Some(child) = self.children.get_mut(&config) else { return };
-        let peer = self.peers.get(&child.peer);
-        let ours = |sa: &Installed| peer.is_none_or(|entry| entry.looks_after(sa.party));
-        if !child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(ours)
-            && let Some(standing) = child.standing.as_mut()
-        {
-            standing.leave(now, spent);
-        }
     }
 
     /// Has IKE delete a Child SA that is in the data plane, and says why when it is gone.
