@@ -12,10 +12,12 @@
 //!
 //! Inside, what comes in ends in `settle`: what IKE tells is taken up in `events`, which has `install` put Child SAs into the data
 //! plane, `children` and `connections` keep the story, and `drive` begins what is due. What the data plane tells is in
-//! `answers`, what packets ask for in `demand`, what the operator says in `operator`.
+//! `answers`, what packets ask for in `demand`, what the operator says in `operator`. Below them all, `presence` says what there
+//! is with a peer, and `ends` takes it away.
 
 mod agenda;
 mod answers;
+mod ask;
 mod children;
 mod connections;
 mod contest;
@@ -27,6 +29,7 @@ mod install;
 mod merge;
 mod names;
 mod operator;
+mod presence;
 mod probe;
 mod renewal;
 mod report;

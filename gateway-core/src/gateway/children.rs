@@ -2,19 +2,24 @@
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 
 use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::Endpoint;
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
 use super::install::{Installed, Terms, install};
-use super::renewal::{Renewal, is_out_of_step};
+use super::renewal::{Renewal, Standing, is_out_of_step};
 use super::report::{Report, What};
 use super::uncovered::Uncovered;
+use super::usage::Account;
 use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
+use crate::config::Identity;
+use crate::peers::Peers;
 use crate::plane::DataPlane;
 use crate::policy::policy_of;
 
@@ -112,6 +117,37 @@ impl Gateway {
         }
     }
 
+    /// Enters a Child SA that is in the data plane, or will be.
+    fn enter<C: IkeCrypto>(&mut self, now: Instant, mut installed: Installed, parts: &mut Parts<'_, '_, C>) {
+        installed.account = self.account(&installed, parts.endpoint);
+        if let Some(child) = self.children.get_mut(&installed.config) {
+            child.sas.insert(installed.child);
+            if self.peers.get(&child.peer).is_none_or(|entry| entry.looks_after(installed.party)) {
+                Standing::enter(&mut child.standing, now);
+            }
+        }
+        let child = installed.child;
+        self.pairs.insert(installed.pair, child);
+        self.sas.insert(child, installed);
+        self.most_sas = self.most_sas.max(self.sas.len());
+        self.look_at(now, child, parts); // only then is it known when to look again
+    }
+
+    /// On whose account a new SA goes. Its IKE SA knows who proved what; without that, the configuration says it.
+    fn account<C: IkeCrypto>(&self, sa: &Installed, endpoint: &Endpoint<'_, C, Peers>) -> Arc<Account> {
+        let of_the_child = self.children.get(&sa.config).into_iter().flat_map(|child| child.all());
+        let mut same = of_the_child.filter_map(|id| self.sas.get(id)).filter(|other| other.party == sa.party);
+        if let Some(other) = same.next() {
+            return Arc::clone(&other.account);
+        }
+        let peer = endpoint.pad().get(sa.peer);
+        let proven = endpoint.ike_sa(sa.ike).and_then(|ike| ike.identity).map(|id| Identity::printed(&id));
+        let expected = || peer.and_then(|peer| peer.remote_id.as_ref()).map(ToString::to_string);
+        let child = self.children.get(&sa.config).map(|child| child.name.as_str());
+        let party = proven.or_else(expected).unwrap_or_default();
+        self.account_of(peer.map(|peer| peer.name.as_str()).unwrap_or_default(), child.unwrap_or_default(), party)
+    }
+
     /// A Child SA that came up is not in the data plane, and will not be. What it was to carry on may be over by now.
     pub(super) fn not_up(
         &mut self,
@@ -131,13 +167,6 @@ impl Gateway {
         if over {
             self.tell_down(peer, config, Some(cause));
         }
-    }
-
-    /// A child that was told as up is down, with one of several parties that share it at least.
-    pub(super) fn tell_down(&mut self, peer: PeerId, config: ChildConfigId, cause: Option<Cause>) {
-        let Some(child) = self.children.get_mut(&config).filter(|child| child.told_up) else { return };
-        child.told_up = !child.sas.is_empty();
-        self.tell(Some(peer), Some(config), What::ChildDown, cause);
     }
 
     /// A Child SA is in the data plane: packets can go.

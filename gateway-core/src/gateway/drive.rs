@@ -5,17 +5,17 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{Denied, Endpoint, IkeView, SaState};
-use ike_core::event::{IkeId, Party};
+use ike_core::endpoint::{Endpoint, SaState};
 use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::net::{Path, TrafficSelector};
+use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use super::agenda::Soonest;
+use super::ask::explained;
 use super::names::name_of;
 use super::renewal::Renewal;
 use super::report::What;
-use super::state::{Asked, ChildEntry, PeerEntry};
+use super::state::{ChildEntry, PeerEntry};
 use super::status::{OFTEN, unheard};
 use super::{Gateway, Locate, Located, Parts};
 use crate::cause::Cause;
@@ -26,35 +26,6 @@ use crate::peers::Peers;
 pub(super) const LONG: Duration = Duration::from_secs(4);
 
 impl Gateway {
-    /// The newest IKE SA with a peer, best one that is to stay, and of a peer that we call with the party that we met there.
-    pub(super) fn connection<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {
-        let entry = self.peers.get(&peer)?;
-        let stays = |ike: &IkeView| !entry.superseded.contains(&ike.id);
-        self.connections(peer, endpoint).max_by_key(|ike| (entry.looks_after(ike.party), stays(ike), ike.since))
-    }
-
-    /// Whether a peer is connected, one that we call with the party that we met there.
-    pub(super) fn is_connected<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> bool {
-        let ike = self.connection(peer, endpoint);
-        ike.zip(self.peers.get(&peer)).is_some_and(|(ike, entry)| entry.looks_after(ike.party))
-    }
-
-    /// Every established IKE SA with a peer.
-    pub(super) fn connections<C: IkeCrypto>(
-        &self,
-        peer: PeerId,
-        endpoint: &Endpoint<'_, C, Peers>,
-    ) -> impl Iterator<Item = IkeView> {
-        let ikes = self.peers.get(&peer).into_iter().flat_map(|entry| &entry.ikes);
-        ikes.filter_map(|ike| endpoint.ike_sa(*ike)).filter(|ike| ike.state == SaState::Established)
-    }
-
-    /// Whether several parties share what is configured for this peer.
-    pub(super) fn is_shared<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> bool {
-        let mut parties = self.connections(peer, endpoint).map(|ike| ike.party);
-        parties.next().is_some_and(|first| parties.any(|party| party != first))
-    }
-
     /// Begins what is due for one peer, and notes when the next thing is.
     pub(super) fn drive<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
         let mut soonest = Soonest::after(now);
@@ -120,16 +91,6 @@ impl Gateway {
                 self.ask(now, ike.id, config, None, endpoint);
             }
         }
-    }
-
-    /// Whether a child is up with this party, of those that share a peer.
-    pub(super) fn is_up_with(&self, child: &ChildEntry, party: Party) -> bool {
-        child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.party == party)
-    }
-
-    /// Whether the data plane has yet to say of an SA of this child that it is there.
-    pub(super) fn is_underway(&self, child: &ChildEntry) -> bool {
-        child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.underway.is_some())
     }
 
     /// Looks after exchanges that do not get on, so that nobody waits in the dark.
@@ -332,28 +293,6 @@ impl Gateway {
         let any = || all().min_by_key(hope);
         renewed.or_else(|| due().or_else(any).map(|child| child.id))
     }
-
-    /// Asks a connected peer for a child, or for an SA of it of its own: one for these selectors.
-    pub(super) fn ask<C: IkeCrypto>(
-        &mut self,
-        now: Instant,
-        ike: IkeId,
-        config: ChildConfigId,
-        only: Option<(TrafficSelector, TrafficSelector)>,
-        endpoint: &mut Endpoint<'_, C, Peers>,
-    ) {
-        let asked = match only {
-            None => endpoint.create_child(now, ike, config),
-            Some(only) => endpoint.create_child_for(now, ike, config, only),
-        };
-        let Some(child) = self.children.get_mut(&config) else { return };
-        child.asked = asked.as_ref().ok().map(|asked| Asked { child: *asked, ike, only });
-        child.denied = if asked.is_ok() { 0 } else { child.denied.saturating_add(1) };
-        if let Err(denied) = asked {
-            child.put_off(now, explained(&denied, endpoint.pad().get(child.peer)));
-            self.agenda.touch(child.peer); // it has its pause
-        }
-    }
 }
 
 /// Where to call a peer.
@@ -382,14 +321,5 @@ fn place(peer: &Peer, turn: usize) -> Option<Place> {
             Some(Place::Known { local: *local, remote: *address, ways })
         }
         None => Some(Place::Unknown(question())),
-    }
-}
-
-fn explained(denied: &Denied, peer: Option<&Peer>) -> Cause {
-    match denied {
-        Denied::Failed(failure) => Cause::of(failure, peer),
-        Denied::Full => Cause::not_installed("the table of SAs is full"),
-        Denied::NoAddress => Cause::unroutable("no address is known"),
-        Denied::UnknownPeer | Denied::UnknownChild | Denied::UnknownSa => Cause::not_installed("it is gone"),
     }
 }

@@ -1,15 +1,135 @@
-//! Child SAs that leave the data plane: what went through them is counted and told.
+//! What ends: Child SAs leave the data plane, by themselves or with a connection, and what went through them is counted and
+//! told.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::event::{ChildId, IkeId};
+use ike_core::failure::Failure;
+use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
-use super::Gateway;
 use super::install::{Installed, Sending};
+use super::report::What;
 use super::usage::{Ended, Ending, Last, Totals};
+use super::{Gateway, Parts};
+use crate::cause::Cause;
 use crate::plane::{DataPlane, Half, Pair, Usage};
 
 impl Gateway {
+    /// Takes the SAs of a child out of the data plane and tells the peer. The peer's answer is not waited for: what nobody wants
+    /// any more protects nothing. Returns whether there were any.
+    pub(super) fn end_child<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        config: ChildConfigId,
+        parts: &mut Parts<'_, '_, C>,
+    ) -> bool {
+        let Some(child) = self.children.get(&config) else { return false };
+        let (peer, asked) = (child.peer, child.asked.map(|asked| asked.child));
+        let mut stood = false;
+        for sa in child.all().copied().chain(asked).collect::<Vec<_>>() {
+            drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted, or is not up yet
+            stood |= self.uninstall(now, sa, parts);
+        }
+        if stood {
+            let cause = Cause::of(&Failure::ClosedHere, None);
+            self.tell_down(peer, config, Some(cause));
+        }
+        stood
+    }
+
+    /// The same for a peer and everything it has.
+    pub(super) fn end_peer<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C>) {
+        let Some(entry) = self.peers.get(&id) else { return };
+        let all: Vec<_> = entry.ikes.iter().copied().chain(entry.attempt).collect();
+        self.end_ikes(now, id, &all, &Cause::of(&Failure::ClosedHere, None), parts);
+    }
+
+    /// The same for some IKE SAs of a peer and what they carry, because of `cause`.
+    pub(super) fn end_ikes<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        ended: &[IkeId],
+        cause: &Cause,
+        parts: &mut Parts<'_, '_, C>,
+    ) {
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        let goes = |ike: &IkeId| ended.contains(ike);
+        let before = entry.ikes.len();
+        entry.ikes.retain(|ike| !goes(ike));
+        entry.superseded.retain(|ike| !goes(ike));
+        if entry.attempt.as_ref().is_some_and(goes) {
+            entry.cut = entry.attempt.map(|ike| Box::new((ike, cause.clone())));
+            entry.conclude();
+        }
+        let (told, children) = (entry.ikes.len() < before, entry.children.clone());
+        for ike in ended {
+            drop(parts.endpoint.close(now, *ike)); // denied: it is gone
+        }
+        for config in children {
+            let sas = self.children.get(&config).into_iter().flat_map(|child| child.all());
+            let lost = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| goes(&sa.ike));
+            let mut stood = false;
+            for sa in sas.filter(lost).copied().collect::<Vec<_>>() {
+                stood |= self.uninstall(now, sa, parts);
+            }
+            if stood && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
+                self.tell_down(id, config, Some(cause.clone()));
+            }
+        }
+        if told {
+            self.tell(Some(id), None, What::Closed, Some(cause.clone()));
+        }
+        self.agenda.touch(id);
+    }
+
+    /// A child that was told as up is down, with one of several parties that share it at least.
+    pub(super) fn tell_down(&mut self, peer: PeerId, config: ChildConfigId, cause: Option<Cause>) {
+        let Some(child) = self.children.get_mut(&config).filter(|child| child.told_up) else { return };
+        child.told_up = !child.sas.is_empty();
+        self.tell(Some(peer), Some(config), What::ChildDown, cause);
+    }
+
+    /// Takes a Child SA out of the data plane and keeps what went through it. Whether it stood: `false` when it was gone
+    /// already, or only received what was on its way.
+    pub(super) fn uninstall<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        child: ChildId,
+        parts: &mut Parts<'_, '_, C>,
+    ) -> bool {
+        let Some(sa) = self.sas.remove(&child) else { return false };
+        self.pairs.remove(&sa.pair);
+        sa.look_at.map(|at| self.looks.remove(&(at, child)));
+        let entry = self.children.get_mut(&sa.config);
+        let stood = entry.is_none_or(|entry| {
+            entry.draining.remove(&child);
+            entry.sas.remove(&child)
+        });
+        self.hand_silence_on(&sa, stood, parts.plane);
+        let (config, spent) = (sa.config, sa.spent);
+        self.settle_account(now, sa, parts.plane);
+        self.leave(now, config, spent);
+        stood
+    }
+
+    /// An SA of a child is gone, or carries nothing on: with the last one with whom we look after it is down.
+    pub(super) fn leave(&mut self, now: Instant, config: ChildConfigId, spent: bool) {
+        let Some(child) = self.children.get_mut(&config) else { return };
+        let peer = self.peers.get(&child.peer);
+        let ours = |sa: &Installed| peer.is_none_or(|entry| entry.looks_after(sa.party));
+        if !child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(ours)
+            && let Some(standing) = child.standing.as_mut()
+        {
+            standing.leave(now, spent);
+        }
+    }
+
     /// Takes a Child SA out of the data plane. What went through it goes on its account, and is told.
-    pub(super) fn settle_account(&mut self, now: Instant, sa: Installed, plane: &mut dyn DataPlane) {
+    fn settle_account(&mut self, now: Instant, sa: Installed, plane: &mut dyn DataPlane) {
         let Installed { pair, account, came: since, spi_in, spi_out, .. } = sa;
         let sent = match sa.outbound {
             Sending::Through => Last::of(pair, Half::Outbound, plane),

@@ -1,6 +1,6 @@
 //! What IKE tells, taken up: SAs installed and removed, states kept, the story told.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use core::net::SocketAddr;
 
 use ike_core::crypto::IkeCrypto;
@@ -13,7 +13,7 @@ use ipsec_core::time::Instant;
 
 use super::children::Came;
 use super::connections::Who;
-use super::report::{Report, What};
+use super::report::Report;
 use super::{Gateway, Parts};
 use crate::cause::Cause;
 
@@ -193,30 +193,5 @@ impl Gateway {
             }
             Note::Other => {}
         }
-    }
-
-    pub(super) fn tell(
-        &mut self,
-        peer: Option<PeerId>,
-        child: Option<ChildConfigId>,
-        what: What,
-        cause: Option<Cause>,
-    ) {
-        // Of a peer that is gone nobody wants to hear.
-        let about = peer;
-        let peer = about.and_then(|id| self.peer_name(id));
-        if about.is_some() && peer.is_none() {
-            return;
-        }
-        let child = child.and_then(|id| self.child_name(id));
-        self.report(Report { peer, child, what, cause });
-    }
-
-    pub(super) fn peer_name(&self, id: PeerId) -> Option<String> {
-        self.peers.get(&id).map(|entry| entry.name.clone())
-    }
-
-    pub(super) fn child_name(&self, id: ChildConfigId) -> Option<String> {
-        self.children.get(&id).map(|entry| entry.name.clone())
     }
 }

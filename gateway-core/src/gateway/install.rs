@@ -1,8 +1,7 @@
-//! Child SAs into the data plane and out of it.
+//! Child SAs into the data plane, and what is kept of each while it is there.
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -18,13 +17,11 @@ use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
 
-use super::renewal::Standing;
+use super::Gateway;
 use super::report::Report;
 use super::silence::Silence;
 use super::usage::{Account, Last, Totals};
-use super::{Gateway, Parts};
 use crate::cause::Cause;
-use crate::config::Identity;
 use crate::peers::Peers;
 use crate::plane::{DataPlane, Half, Incomplete, Pair, Progress, Refused, Usage};
 use crate::policy::policy_of;
@@ -278,6 +275,12 @@ impl Installed {
         (&self.local, &self.remote)
     }
 
+    /// Whether what comes through one SA may answer what goes through the other.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.selectors(), other.selectors());
+        self.party == other.party && meet(ours.0, theirs.0) && meet(ours.1, theirs.1)
+    }
+
     /// What was received so far.
     fn received(&self, plane: &dyn DataPlane) -> Usage {
         plane.usage(self.pair, Half::Inbound).filter(|_| self.inbound).unwrap_or_default()
@@ -314,38 +317,11 @@ impl Installed {
     }
 }
 
+fn meet(some: &[TrafficSelector], others: &[TrafficSelector]) -> bool {
+    some.iter().any(|one| others.iter().any(|other| one.intersect(other).is_some()))
+}
+
 impl Gateway {
-    /// Enters a Child SA that is in the data plane, or will be.
-    pub(super) fn enter<C: IkeCrypto>(&mut self, now: Instant, mut installed: Installed, parts: &mut Parts<'_, '_, C>) {
-        installed.account = self.account(&installed, parts.endpoint);
-        if let Some(child) = self.children.get_mut(&installed.config) {
-            child.sas.insert(installed.child);
-            if self.peers.get(&child.peer).is_none_or(|entry| entry.looks_after(installed.party)) {
-                Standing::enter(&mut child.standing, now);
-            }
-        }
-        let child = installed.child;
-        self.pairs.insert(installed.pair, child);
-        self.sas.insert(child, installed);
-        self.most_sas = self.most_sas.max(self.sas.len());
-        self.look_at(now, child, parts); // only then is it known when to look again
-    }
-
-    /// On whose account a new SA goes. Its IKE SA knows who proved what; without that, the configuration says it.
-    fn account<C: IkeCrypto>(&self, sa: &Installed, endpoint: &Endpoint<'_, C, Peers>) -> Arc<Account> {
-        let of_the_child = self.children.get(&sa.config).into_iter().flat_map(|child| child.all());
-        let mut same = of_the_child.filter_map(|id| self.sas.get(id)).filter(|other| other.party == sa.party);
-        if let Some(other) = same.next() {
-            return Arc::clone(&other.account);
-        }
-        let peer = endpoint.pad().get(sa.peer);
-        let proven = endpoint.ike_sa(sa.ike).and_then(|ike| ike.identity).map(|id| Identity::printed(&id));
-        let expected = || peer.and_then(|peer| peer.remote_id.as_ref()).map(ToString::to_string);
-        let child = self.children.get(&sa.config).map(|child| child.name.as_str());
-        let party = proven.or_else(expected).unwrap_or_default();
-        self.account_of(peer.map(|peer| peer.name.as_str()).unwrap_or_default(), child.unwrap_or_default(), party)
-    }
-
     /// A number for a pair of SAs.
     pub(super) fn next_pair(&mut self) -> Pair {
         self.last_pair = self.last_pair.saturating_add(1);
@@ -367,41 +343,6 @@ impl Gateway {
         let child = self.children.get(&sa.config);
         let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
         others.filter(move |other| other.ike != sa.ike && other.meets(sa))
-    }
-
-    /// Takes a Child SA out of the data plane and keeps what went through it. Whether it stood: `false` when it was gone
-    /// already, or only received what was on its way.
-    pub(super) fn uninstall<C: IkeCrypto>(
-        &mut self,
-        now: Instant,
-        child: ChildId,
-        parts: &mut Parts<'_, '_, C>,
-    ) -> bool {
-        let Some(sa) = self.sas.remove(&child) else { return false };
-        self.pairs.remove(&sa.pair);
-        sa.look_at.map(|at| self.looks.remove(&(at, child)));
-        let entry = self.children.get_mut(&sa.config);
-        let stood = entry.is_none_or(|entry| {
-            entry.draining.remove(&child);
-            entry.sas.remove(&child)
-        });
-        self.hand_silence_on(&sa, stood, parts.plane);
-        let (config, spent) = (sa.config, sa.spent);
-        self.settle_account(now, sa, parts.plane);
-        self.leave(now, config, spent);
-        stood
-    }
-
-    /// An SA of a child is gone, or carries nothing on: with the last one with whom we look after it is down.
-    pub(super) fn leave(&mut self, now: Instant, config: ChildConfigId, spent: bool) {
-        let Some(child) = self.children.get_mut(&config) else { return };
-        let peer = self.peers.get(&child.peer);
-        let ours = |sa: &Installed| peer.is_none_or(|entry| entry.looks_after(sa.party));
-        if !child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(ours)
-            && let Some(standing) = child.standing.as_mut()
-        {
-            standing.leave(now, spent);
-        }
     }
 
     /// Has IKE delete a Child SA that is in the data plane, and says why when it is gone.

@@ -1,20 +1,16 @@
 //! What the operator wants: up, down, rekey, reload, shutdown.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::SaState;
-use ike_core::event::{ChildId, IkeId};
-use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
 use super::merge::Merges;
 use super::renewal::Renewals;
-use super::report::What;
 use super::state::ChildEntry;
 use super::uncovered::Uncovered;
 use super::{Gateway, Parts};
@@ -293,69 +289,6 @@ impl Gateway {
     fn covered(&self, target: Target) -> Vec<ChildConfigId> {
         let all = self.peers.get(&target.peer).map(|entry| entry.children.as_slice()).unwrap_or_default();
         all.iter().filter(|child| target.child.is_none_or(|only| only == **child)).copied().collect()
-    }
-
-    /// Takes the SAs of a child out of the data plane and tells the peer. The peer's answer is not waited for: what nobody wants
-    /// any more protects nothing. Returns whether there were any.
-    fn end_child<C: IkeCrypto>(&mut self, now: Instant, config: ChildConfigId, parts: &mut Parts<'_, '_, C>) -> bool {
-        let Some(child) = self.children.get(&config) else { return false };
-        let (peer, asked) = (child.peer, child.asked.map(|asked| asked.child));
-        let mut stood = false;
-        for sa in child.all().copied().chain(asked).collect::<Vec<_>>() {
-            drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted, or is not up yet
-            stood |= self.uninstall(now, sa, parts);
-        }
-        if stood {
-            let cause = Cause::of(&Failure::ClosedHere, None);
-            self.tell_down(peer, config, Some(cause));
-        }
-        stood
-    }
-
-    /// The same for a peer and everything it has.
-    fn end_peer<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C>) {
-        let Some(entry) = self.peers.get(&id) else { return };
-        let all: Vec<_> = entry.ikes.iter().copied().chain(entry.attempt).collect();
-        self.end_ikes(now, id, &all, &Cause::of(&Failure::ClosedHere, None), parts);
-    }
-
-    /// The same for some IKE SAs of a peer and what they carry, because of `cause`.
-    pub(super) fn end_ikes<C: IkeCrypto>(
-        &mut self,
-        now: Instant,
-        id: PeerId,
-        ended: &[IkeId],
-        cause: &Cause,
-        parts: &mut Parts<'_, '_, C>,
-    ) {
-        let Some(entry) = self.peers.get_mut(&id) else { return };
-        let goes = |ike: &IkeId| ended.contains(ike);
-        let before = entry.ikes.len();
-        entry.ikes.retain(|ike| !goes(ike));
-        entry.superseded.retain(|ike| !goes(ike));
-        if entry.attempt.as_ref().is_some_and(goes) {
-            entry.cut = entry.attempt.map(|ike| Box::new((ike, cause.clone())));
-            entry.conclude();
-        }
-        let (told, children) = (entry.ikes.len() < before, entry.children.clone());
-        for ike in ended {
-            drop(parts.endpoint.close(now, *ike)); // denied: it is gone
-        }
-        for config in children {
-            let sas = self.children.get(&config).into_iter().flat_map(|child| child.all());
-            let lost = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| goes(&sa.ike));
-            let mut stood = false;
-            for sa in sas.filter(lost).copied().collect::<Vec<_>>() {
-                stood |= self.uninstall(now, sa, parts);
-            }
-            if stood && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
-                self.tell_down(id, config, Some(cause.clone()));
-            }
-        }
-        if told {
-            self.tell(Some(id), None, What::Closed, Some(cause.clone()));
-        }
-        self.agenda.touch(id);
     }
 }
 

@@ -9,7 +9,6 @@ use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::event::ChildId;
-use ipsec_core::net::TrafficSelector;
 use ipsec_core::time::Instant;
 
 use super::install::Installed;
@@ -33,12 +32,6 @@ impl Installed {
         let mut silence = self.silence;
         silence.hear(silence.heard.max(self.last_heard(plane)));
         silence
-    }
-
-    /// Whether what comes through one SA may answer what goes through the other.
-    pub(super) fn meets(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.selectors(), other.selectors());
-        self.party == other.party && meet(ours.0, theirs.0) && meet(ours.1, theirs.1)
     }
 
     /// Whether it is being rekeyed for its silence, and nothing came in since.
@@ -132,8 +125,4 @@ impl Gateway {
             }
         }
     }
-}
-
-fn meet(some: &[TrafficSelector], others: &[TrafficSelector]) -> bool {
-    some.iter().any(|one| others.iter().any(|other| one.intersect(other).is_some()))
 }

@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use ike_core::endpoint::IkeView;
+use ike_core::pad::{ChildConfigId, PeerId};
 use ike_core::proposal::EspSuite;
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::spd::PolicyId;
@@ -250,5 +251,30 @@ impl Gateway {
             self.reports.pop_front();
         }
         self.reports.push_back(report);
+    }
+
+    pub(super) fn tell(
+        &mut self,
+        peer: Option<PeerId>,
+        child: Option<ChildConfigId>,
+        what: What,
+        cause: Option<Cause>,
+    ) {
+        // Of a peer that is gone nobody wants to hear.
+        let about = peer;
+        let peer = about.and_then(|id| self.peer_name(id));
+        if about.is_some() && peer.is_none() {
+            return;
+        }
+        let child = child.and_then(|id| self.child_name(id));
+        self.report(Report { peer, child, what, cause });
+    }
+
+    pub(super) fn peer_name(&self, id: PeerId) -> Option<String> {
+        self.peers.get(&id).map(|entry| entry.name.clone())
+    }
+
+    pub(super) fn child_name(&self, id: ChildConfigId) -> Option<String> {
+        self.children.get(&id).map(|entry| entry.name.clone())
     }
 }

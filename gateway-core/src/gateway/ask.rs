@@ -1,0 +1,48 @@
+//! A connected peer is asked for a child, and why when IKE cannot begin with that.
+
+use ike_core::crypto::IkeCrypto;
+use ike_core::endpoint::{Denied, Endpoint};
+use ike_core::event::IkeId;
+use ike_core::pad::ChildConfigId;
+use ipsec_core::net::TrafficSelector;
+use ipsec_core::time::Instant;
+
+use super::Gateway;
+use super::state::Asked;
+use crate::cause::Cause;
+use crate::config::Peer;
+use crate::peers::Peers;
+
+impl Gateway {
+    /// Asks a connected peer for a child, or for an SA of it of its own: one for these selectors.
+    pub(super) fn ask<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        ike: IkeId,
+        config: ChildConfigId,
+        only: Option<(TrafficSelector, TrafficSelector)>,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
+        let asked = match only {
+            None => endpoint.create_child(now, ike, config),
+            Some(only) => endpoint.create_child_for(now, ike, config, only),
+        };
+        let Some(child) = self.children.get_mut(&config) else { return };
+        child.asked = asked.as_ref().ok().map(|asked| Asked { child: *asked, ike, only });
+        child.denied = if asked.is_ok() { 0 } else { child.denied.saturating_add(1) };
+        if let Err(denied) = asked {
+            child.put_off(now, explained(&denied, endpoint.pad().get(child.peer)));
+            self.agenda.touch(child.peer); // it has its pause
+        }
+    }
+}
+
+/// Why IKE does not begin with it.
+pub(super) fn explained(denied: &Denied, peer: Option<&Peer>) -> Cause {
+    match denied {
+        Denied::Failed(failure) => Cause::of(failure, peer),
+        Denied::Full => Cause::not_installed("the table of SAs is full"),
+        Denied::NoAddress => Cause::unroutable("no address is known"),
+        Denied::UnknownPeer | Denied::UnknownChild | Denied::UnknownSa => Cause::not_installed("it is gone"),
+    }
+}
