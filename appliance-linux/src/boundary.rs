@@ -166,7 +166,7 @@ impl Boundary {
         }
         if let Some(why) = &boundary.health.unguarded {
             warn!(
-                "no guard ({why}): if somebody removes our routes or rules, packets leave in clear until they are put back; install nftables"
+                "no guard ({why}): if somebody removes our routes or rules, packets leave in clear until they are put back; it takes an nft that works (the package is nftables)"
             );
         }
         Ok(boundary)

@@ -9,11 +9,12 @@ use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 
 use gateway_core::gateway::{Account, Accounts, Totals};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
+
+use crate::disk;
 
 const FILE: &str = "accounts.jsonl";
 /// What is being written, and what could not be read.
@@ -75,7 +76,7 @@ impl Ledger {
     pub(crate) fn start(folder: Option<&Path>, tell: impl Fn(Said) + Send + 'static) -> io::Result<Self> {
         let (orders, ordered) = mpsc::channel();
         let folder = folder.map(Path::to_owned);
-        thread::Builder::new().name("ledger".into()).spawn(move || run(folder, &ordered, tell))?;
+        disk::thread("ledger", move || run(folder, &ordered, tell))?;
         Ok(Self(orders))
     }
 

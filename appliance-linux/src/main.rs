@@ -11,6 +11,7 @@ mod clock;
 mod configuration;
 mod control;
 mod daemon;
+mod disk;
 mod doctor;
 mod early;
 mod hardening;

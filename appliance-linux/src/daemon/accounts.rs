@@ -1,9 +1,10 @@
 //! When accounts are kept.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use gateway_core::gateway::{Account, Totals};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Daemon, Ended};
 use crate::ask::Question;
@@ -23,8 +24,8 @@ pub(super) enum Books {
     Closed,
     /// There is no place to keep anything.
     None,
-    /// They are to be written next at `due`; so many orders are under way.
-    Open { due: Instant, ordered: usize },
+    /// They are to be written next at `due`; so many orders are under way, and whether it was told that they take long.
+    Open { due: Instant, ordered: usize, late: bool },
 }
 
 impl Books {
@@ -37,8 +38,11 @@ impl Books {
 
     /// An order is done.
     pub(super) fn kept(&mut self) {
-        if let Self::Open { ordered, .. } = self {
+        if let Self::Open { ordered, late, .. } = self {
             *ordered = ordered.saturating_sub(1);
+            if mem::take(late) {
+                info!("the disk answers again: what went through is kept");
+            }
         }
     }
 }
@@ -47,7 +51,7 @@ impl Daemon {
     /// What an earlier run kept goes on, whenever it comes.
     pub(super) fn bring_forward(&mut self, before: Option<Vec<(Account, Totals)>>) {
         self.books = match before {
-            Some(_) => Books::Open { due: Instant::now(), ordered: 0 },
+            Some(_) => Books::Open { due: Instant::now(), ordered: 0, late: false },
             None => Books::None,
         };
         self.gateway.bring_forward(before.into_iter().flatten());
@@ -56,13 +60,17 @@ impl Daemon {
     /// Has the accounts written when it is time. Where the disk is still busy with the last ones, the next time will do.
     pub(super) fn keep_books(&mut self) {
         let now = Instant::now();
-        let Books::Open { due, ordered } = &mut self.books else { return };
+        let Books::Open { due, ordered, late } = &mut self.books else { return };
         if *due > now {
             return;
         }
         *due = now + PERIOD;
         if *ordered == 0 {
             self.order_books();
+        } else if !mem::replace(late, true) {
+            warn!(
+                "the disk takes too long: what goes through is kept again when it answers, and lost with a kill until then"
+            );
         }
     }
 

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use gateway_core::cause::Cause;
@@ -25,6 +24,7 @@ use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::configuration;
+use crate::disk;
 use crate::inbox::{Inbox, Input};
 use crate::ledger::{Ledger, Said};
 use crate::listen;
@@ -270,7 +270,7 @@ impl Kernel {
             let read = configuration::load(&path).map(Box::new);
             inbox.send(Input::Told(Answer::Read { number, read }));
         };
-        if let Err(error) = thread::Builder::new().name("configuration".into()).spawn(read) {
+        if let Err(error) = disk::thread("configuration", read) {
             let read = Err(vec![format!("{}: {error}", self.path.display())]);
             self.tell(Answer::Read { number, read });
         }

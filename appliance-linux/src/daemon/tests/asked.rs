@@ -263,10 +263,15 @@ fn accounts_that_come_late_are_added_and_nothing_is_kept_before() {
         Books::Open { due, .. } => *due = Instant::now(),
         _ => panic!("closed"),
     };
-    is_due(&mut daemon);
-    daemon.settle();
-    assert!(!asked(&notes));
+    let told_late = |daemon: &Daemon| matches!(daemon.books, Books::Open { late: true, .. });
+    for again in [false, true] {
+        assert_eq!(told_late(&daemon), again, "told once");
+        is_due(&mut daemon);
+        daemon.settle();
+        assert!(!asked(&notes));
+    }
     daemon.told(Told::Kept);
+    assert!(!told_late(&daemon));
     is_due(&mut daemon);
     daemon.settle();
     assert!(asked(&notes));

@@ -63,7 +63,7 @@ impl Asked {
                 }
             }
             assert!(began.elapsed() < Duration::from_secs(10));
-            thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
