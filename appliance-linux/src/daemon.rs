@@ -11,6 +11,7 @@ mod show;
 mod status;
 mod tell;
 mod told;
+mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
