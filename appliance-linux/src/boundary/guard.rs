@@ -89,10 +89,10 @@ impl Live {
     }
 }
 
-/// After how long it must have been done, however nft behaves: both tables, and what is asked before and after, of sockets
-/// too.
+/// After how long it must have been done, however nft behaves: the table is asked for, made and asked for again, each in a run
+/// that may be slow, then there is the copy, and what is asked of sockets.
 pub(super) fn patience(script: &str) -> Duration {
-    2 * nft::deadline(script).saturating_duration_since(Instant::now()) + 2 * nft::PATIENCE
+    4 * nft::deadline(script).saturating_duration_since(Instant::now()) + 2 * nft::PATIENCE
 }
 
 /// What applying did.
@@ -220,8 +220,7 @@ impl Guard {
     }
 
     fn load(&mut self, script: &str) -> io::Result<Applied> {
-        let until = nft::deadline(script);
-        let held = list(until)?;
+        let held = list(nft::deadline(script))?;
         let same = self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
         if let (true, Some(held), Some((_, listed))) = (same, &held, &self.loaded)
             && held == listed
@@ -230,9 +229,10 @@ impl Guard {
         }
         self.loaded = None; // whatever becomes of it
         let kept = self.tally.keep();
-        nft::run(&["-f", "-"], script, until)?;
+        nft::run(&["-f", "-"], script, nft::deadline(script))?;
         self.tally.replaced(kept);
-        let listed = list(until)?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
+        let listed =
+            list(nft::deadline(script))?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
         self.loaded = Some((script.to_owned(), listed));
         Ok(if same { Applied::PutBack } else { Applied::Loaded })
     }
@@ -347,7 +347,10 @@ mod tests {
                 let Report { loaded, stands, flush_proof, .. } = guard.apply(&script);
                 (loaded.is_ok(), stands, flush_proof)
             };
+            // However slow it is for other reasons, it does what it is told.
+            nft.is_slow(true);
             assert_eq!(standing(&mut guard), (true, true, true));
+            nft.is_slow(false);
             nft.fails(true);
             assert_eq!(standing(&mut guard), (false, true, true), "nothing but nft");
             assert_eq!(state(), State::Stands, "doctor asks the kernel too");

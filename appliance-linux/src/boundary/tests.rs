@@ -29,7 +29,7 @@ impl FakeNft {
         let (program, path) = (folder.join("nft"), std::env::var("PATH").unwrap_or_default());
         let text = format!(
             "#!/bin/sh\ncd {}\n[ -e fails ] && {{ echo no >&2; exit 1; }}\nrm once 2>/dev/null && exit 1\n\
-             PATH='{path}:/usr/sbin:/sbin' exec nft \"$@\"\n",
+             [ -e slow ] && sleep 0.9\nPATH='{path}:/usr/sbin:/sbin' exec nft \"$@\"\n",
             folder.display()
         );
         fs::write(&program, text).unwrap();
@@ -42,6 +42,12 @@ impl FakeNft {
     pub(super) fn fails(&self, fails: bool) {
         let mark = self.0.join("fails");
         if fails { fs::write(mark, "").unwrap() } else { fs::remove_file(mark).unwrap() }
+    }
+
+    /// Each run takes almost a second.
+    pub(super) fn is_slow(&self, slow: bool) {
+        let mark = self.0.join("slow");
+        if slow { fs::write(mark, "").unwrap() } else { fs::remove_file(mark).unwrap() }
     }
 
     /// The next time.
