@@ -121,6 +121,8 @@ mod tests {
         assert!(large.ike_sas >= 10_000 && large.child_sas >= 15_000 && large.rules >= 9000);
         assert_eq!(need(5000, 5000, 9000).squeezes_into(&large), Ok(()));
         assert_eq!(need(0, 0, 0).capacity().unwrap().ike_sas, SPARE_IKE_SAS);
+        let half_open = |peers| need(peers, 1, 1).capacity().unwrap().half_open();
+        assert_eq!([0, 1000, 2048, 30_000].map(half_open), [60, 560, 1084, 1084], "what SECURITY.md says");
         for (need, told) in [
             (need(40_000, 0, 0), "40000 peers, and there is room for 32195"),
             (need(1, 22_000, 0), "22000 children, and there is room for 21674"),

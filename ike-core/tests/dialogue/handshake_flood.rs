@@ -33,6 +33,16 @@ fn small(slots: usize) -> Host {
     Host::sized(45, vec![right], Settings::default(), [slots, 2, 1280])
 }
 
+#[test]
+fn one_source_takes_no_more_than_so_many_however_large_the_table_is() {
+    let [_, mut right] = pair();
+    (right.remote, right.ike) = (None, list(SUITE));
+    let settings = Settings { half_open_limit: 600, ..Settings::default() };
+    let mut host = Host::sized(46, vec![right], settings, [1200, 2, 1280]);
+    let made = (1..=200).filter(|spi| knock(&mut host, *spi, from("203.0.113.66:500")).0).count();
+    assert_eq!(made, 64, "each first message from there looks at them");
+}
+
 fn list(words: &str) -> Vec<IkeProposal> {
     vec![IkeProposal::parse(words).unwrap()]
 }
