@@ -63,7 +63,7 @@ pub(crate) use net::{is_beyond_links, prefixes};
 use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT, is_claimed};
 pub(crate) use plan::Intent;
-use plan::{Plan, Seen};
+use plan::{Plan, Planned, Seen};
 use retry::Retry;
 use watch::Touched;
 
@@ -91,11 +91,12 @@ pub(crate) struct Boundary {
     netlink: Netlink,
     /// The device itself: its name can be changed, and be another's.
     tun: Tun,
-    intent: Intent,
+    intent: Arc<Intent>,
     /// What the kernel said last.
     seen: Seen,
+    planned: Planned,
     /// What was applied last: tells what others removed from what we changed ourselves.
-    last: Plan,
+    last: Arc<Plan>,
     /// Runs nft.
     guard: Keeper<Report>,
     /// What it reported last.
@@ -124,7 +125,7 @@ enum Change {
     /// There is none, or whoever brought it knows.
     Settled,
     /// Not everybody has said what they think of it. This is what the one before asked for.
-    Undecided(Intent),
+    Undecided(Arc<Intent>),
     Decided(io::Result<()>),
 }
 
@@ -176,9 +177,10 @@ impl Boundary {
         Ok(Self {
             netlink: Netlink::open()?,
             tun,
-            intent: Intent::default(),
+            intent: Arc::default(),
             seen: Seen::default(),
-            last: Plan::default(),
+            planned: Planned::default(),
+            last: Arc::default(),
             guard,
             standing: Standing::default(),
             dropped,
@@ -203,7 +205,7 @@ impl Boundary {
 
     /// Begins to follow a configuration. All or nothing: when the kernel refuses it, it is told the one before again.
     pub(crate) fn follow(&mut self, intent: Intent) {
-        let before = std::mem::replace(&mut self.intent, intent);
+        let before = std::mem::replace(&mut self.intent, Arc::new(intent));
         if !self.is_undecided() {
             self.change = Change::Undecided(before);
         }
@@ -332,17 +334,16 @@ impl Boundary {
             Err(error) => round.fails(true, format!("addresses cannot be read: {error}")),
         }
         self.seen.device = tun.map(|(_, name)| name);
-        let mut plan = plan::plan(&self.intent, &self.seen);
+        let mut plan = self.planned.of(&self.intent, &self.seen);
         self.order(&plan.guard, touched, now);
         let whole = !self.guard.owes(&plan.guard);
         if !whole {
             // Until the guard says the same, what there was stays, and is put back.
-            let Plan { guard, .. } = plan;
-            plan = Plan { guard, ..self.last.clone() };
+            plan = Arc::clone(&self.last);
         }
-        if !self.standing.stands() {
+        if !self.standing.stands() && plan.leads.iter().any(|lead| lead.is_around()) {
             // What these rules take for bypassed nobody would look at again.
-            plan.leads.retain(|lead| !lead.is_around());
+            Arc::make_mut(&mut plan).leads.retain(|lead| !lead.is_around());
         }
         self.route(&mut plan, whole, index, &mut round);
         self.tell_of_networks(&plan);
@@ -449,13 +450,13 @@ impl Boundary {
 
     /// Makes routes and rules those of the plan, or puts back what is missing when it is not the whole one; what the kernel
     /// refused is not in it afterwards. A configuration that is refused takes nothing away.
-    fn route(&mut self, plan: &mut Plan, whole: bool, tun: Option<u32>, round: &mut Round) {
+    fn route(&mut self, plan: &mut Arc<Plan>, whole: bool, tun: Option<u32>, round: &mut Round) {
         let Steps { added, refused, stale } = match kernel::complete(&mut self.netlink, plan, &self.seen, tun) {
             Ok(steps) => steps,
             Err(error) => {
                 round.fails(true, format!("routes cannot be read: {error}"));
-                plan.routes.clone_from(&self.last.routes);
-                plan.leads.clone_from(&self.last.leads);
+                let Plan { routes, leads, .. } = Plan::clone(&self.last);
+                *plan = Arc::new(Plan { routes, leads, ..Plan::clone(plan) });
                 return;
             }
         };
@@ -466,8 +467,8 @@ impl Boundary {
         round.put_back.extend(missed.map(|added| added.to_string()));
         for refusal in &refused {
             match &refusal.missing {
-                Some(Added::Route(route)) => _ = plan.routes.remove(route),
-                Some(Added::Lead(lead)) => _ = plan.leads.remove(lead),
+                Some(Added::Route(route)) => _ = Arc::make_mut(plan).routes.remove(route),
+                Some(Added::Lead(lead)) => _ = Arc::make_mut(plan).leads.remove(lead),
                 None => {}
             }
         }

@@ -47,22 +47,16 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    /// Keeps in mind what was `before`, and what is now. `sites` are the networks on our side, by child; `outer` the
-    /// addresses that peers are told to meet us at.
-    pub(super) fn remember<'s>(
-        &mut self,
-        before: &Self,
-        sites: impl Iterator<Item = &'s [AddrRange]>,
-        outer: impl Iterator<Item = IpAddr>,
-    ) {
+    /// Keeps in mind what was `before`, and what is now. `locals` are the networks on our side; `outer` the addresses that
+    /// peers are told to meet us at.
+    pub(super) fn remember(&mut self, before: &Self, locals: &BTreeSet<Net>, outer: impl Iterator<Item = IpAddr>) {
         self.several |= before.several;
         self.kept.clone_from(&before.kept);
         self.ours.clone_from(&before.ours);
-        let locals: BTreeSet<Net> = sites.flatten().flat_map(prefixes).collect();
         let ours = self.addresses.iter().map(|(addr, _)| *addr).chain(outer).filter_map(single);
         self.ours.extend(ours.filter(|ours| locals.contains(ours)));
         let meets = |net: Net| {
-            parent(&locals, net).is_some() || locals.range(net..).next().is_some_and(|local| net.covers(*local))
+            parent(locals, net).is_some() || locals.range(net..).next().is_some_and(|local| net.covers(*local))
         };
         let all = self.addressed.iter().chain(&self.given).chain(&self.routed);
         let mut present = BTreeSet::new();

@@ -8,7 +8,7 @@ use ipsec_core::net::AddrRange;
 
 use super::health::Round;
 use super::home::Outside;
-use super::net::{Net, is_default, prefixes};
+use super::net::{Net, is_default};
 use super::plan::Seen;
 use super::{Boundary, MARK, kernel, legs, owner, ways};
 use crate::tun::Place;
@@ -56,9 +56,8 @@ impl Boundary {
         let named: BTreeSet<u32> =
             self.intent.outside.iter().filter_map(|name| nix::net::if_::if_nametoindex(name.as_str()).ok()).collect();
         // Of everything nothing is barred, wherever a part of it is led.
-        let nets = self.intent.sites().flatten().flat_map(prefixes);
-        let sites: Vec<AddrRange> =
-            nets.filter(|net| !is_default(net.is_ipv4(), net.prefix)).map(|net| net.range()).collect();
+        let nets = self.intent.locals.iter().filter(|net| !is_default(net.is_ipv4(), net.prefix));
+        let sites: Vec<AddrRange> = nets.map(|net| net.range()).collect();
         let ways = ways::ways(&mut self.netlink, v6, &sites, tun)?;
         // Where the peers are, and where strangers are.
         let remotes = self.intent.remotes.iter().copied().take(64);
@@ -108,7 +107,7 @@ impl Boundary {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => true,
             Err(error) => return Err(error),
         };
-        outside.remember(&self.seen.outside, self.intent.sites(), self.intent.outer.iter().copied());
+        outside.remember(&self.seen.outside, &self.intent.locals, self.intent.outer.iter().copied());
         Ok(Seen { outside, ..seen })
     }
 }
@@ -141,7 +140,7 @@ mod tests {
     /// What there is to see for this configuration, after these lines.
     fn look(boundary: &mut Boundary, config: &Config, lines: &[&str]) -> Seen {
         lines.iter().for_each(|line| ip(line));
-        boundary.intent = Intent::of(config);
+        boundary.intent = Intent::of(config).into();
         let tun = nix::net::if_::if_nametoindex("pcl0").unwrap();
         boundary.seen = boundary.look(Some(tun)).unwrap();
         boundary.seen.clone()
@@ -243,7 +242,7 @@ mod tests {
     fn f_01_our_device_gets_its_name_back_unless_somebody_else_has_it() {
         in_a_network_of_its_own(|| {
             let (mut boundary, _guard) = boundary();
-            boundary.intent = Intent::of(&config("10.1.0.0/16"));
+            boundary.intent = Intent::of(&config("10.1.0.0/16")).into();
             let index = nix::net::if_::if_nametoindex("pcl0").unwrap();
             let mut device = |taken: &[&str]| {
                 ip("link set pcl0 name mine");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::{AccessFlags, access};
 
 /// How long nft may take for a small thing.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -132,7 +133,10 @@ pub(super) fn too_long() -> io::Error {
 fn command(arguments: &[&str]) -> Command {
     // A daemon's PATH may lack the folders of the administrator's programs.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
-    let mut command = Command::new("nft");
+    // Found here: to look along a PATH that is not its own the child would have to be forked, and that takes a copy of all
+    // our page tables, after which each page of ours faults when it is next written to.
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join("nft"));
+    let mut command = Command::new(found.find(|file| access(file, AccessFlags::X_OK).is_ok()).unwrap_or("nft".into()));
     // An interactive one would write all it is told into a history below HOME.
     command.args(arguments).env("PATH", path).env("LC_ALL", "C").env("HOME", "/dev/null");
     command
@@ -191,6 +195,13 @@ mod tests {
         let hung = shell("sleep 3; true", "x", Duration::from_millis(200)).map_err(|error| error.kind());
         assert_eq!(hung, Err(io::ErrorKind::TimedOut));
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn nft_is_begun_by_its_path_so_that_nothing_is_copied_for_it() {
+        let command = command(&[]);
+        let program = std::path::Path::new(command.get_program());
+        assert!(program.is_absolute() && program.is_file(), "{program:?}");
     }
 
     #[test]

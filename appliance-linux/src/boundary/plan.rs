@@ -1,7 +1,8 @@
 //! What the kernel is to be told, computed from the configuration and from what the kernel says of its addresses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use gateway_core::config::{Child, Config};
 use gateway_core::policy;
@@ -16,7 +17,7 @@ use super::ruleset::{self, Space};
 use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around, home};
 
 /// What one Child SA's configuration asks of the routing table.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Reach {
     /// Networks on our side.
     local: Vec<AddrRange>,
@@ -25,17 +26,20 @@ struct Reach {
 }
 
 /// What the configuration asks for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Intent {
     pub(super) tun: String,
     pub(super) mtu: u32,
     reaches: Vec<Reach>,
+    /// The ranges on our side, by child, each set of them once; and the networks that they all come to.
+    sites: HashSet<Vec<AddrRange>>,
+    pub(super) locals: BTreeSet<Net>,
     /// The Security Policy Database, in order.
     rules: Vec<Rule>,
     /// The children of which the operator's routes decide what goes to the peer.
     pub(super) left_to_routes: Vec<String>,
     /// Addresses of ours that peers are told to meet us at.
-    pub(super) outer: Vec<IpAddr>,
+    pub(super) outer: BTreeSet<IpAddr>,
     /// Interfaces that face the peers, where they are named.
     pub(super) outside: Vec<String>,
     /// Where the peers are.
@@ -49,11 +53,14 @@ impl Intent {
             local: child.local_ts.iter().map(|local| local.addrs).collect(),
             remote: child.remote_ts.iter().map(|to| to.addrs).filter(|to| !child.is_left_to_routes(to)).collect(),
         };
-        let reaches = children().map(reach).collect();
+        let reaches: Vec<Reach> = children().map(reach).collect();
+        let sites: HashSet<Vec<AddrRange>> = reaches.iter().map(|reach| reach.local.clone()).collect();
         let numbered = (0..).map(ChildConfigId).zip(children());
         Self {
             tun: config.gateway.tun.clone(),
             mtu: u32::from(config.gateway.mtu),
+            locals: sites.iter().flatten().flat_map(prefixes).collect(),
+            sites,
             reaches,
             rules: policy::ordered(&config.policies, numbered),
             left_to_routes: config.left_to_routes(),
@@ -63,14 +70,14 @@ impl Intent {
         }
     }
 
-    /// The networks on our side, by child.
+    /// The ranges on our side, by child, each set of them once.
     pub(super) fn sites(&self) -> impl Iterator<Item = &[AddrRange]> {
-        self.reaches.iter().map(|reach| reach.local.as_slice())
+        self.sites.iter().map(Vec::as_slice)
     }
 }
 
 /// What the kernel says of itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Addresses of this machine that packets may be sent from.
     pub(super) ours: Vec<IpAddr>,
@@ -103,6 +110,24 @@ pub(super) struct Plan {
     pub(super) captured: BTreeSet<Net>,
     /// Networks on our side, or the rest of some, that are led outside where nothing says that they lie.
     pub(super) astray: BTreeSet<String>,
+}
+
+/// The plan that was made last, and what of: what is wanted and seen is the same most times that somebody asks.
+#[derive(Default)]
+pub(super) struct Planned(Option<(Arc<Intent>, Seen, Arc<Plan>)>);
+
+impl Planned {
+    /// The plan for this; the cost of making it is that of all networks.
+    pub(super) fn of(&mut self, intent: &Arc<Intent>, seen: &Seen) -> Arc<Plan> {
+        match &self.0 {
+            Some((wanted, found, plan)) if wanted == intent && found == seen => Arc::clone(plan),
+            _ => {
+                let plan = Arc::new(plan(intent, seen));
+                self.0 = Some((Arc::clone(intent), seen.clone(), Arc::clone(&plan)));
+                plan
+            }
+        }
+    }
 }
 
 /// Never captured unless named: nothing of it is ever routed. Link-local, multicast, broadcast, "this network".
@@ -236,6 +261,20 @@ mod tests {
 
     fn made(children: &[(&str, &str)], policies: &str, seen: &Seen) -> Plan {
         plan(&Intent::of(&config(children, policies)), seen)
+    }
+
+    #[test]
+    fn a_plan_is_made_anew_when_what_is_wanted_or_seen_is_another_and_not_before() {
+        let of = |net| Arc::new(Intent::of(&config(&[("\"10.0.0.0/16\"", net)], "")));
+        let (one, other, same) = (of("\"10.1.0.0/16\""), of("\"10.2.0.0/16\""), of("\"10.1.0.0/16\""));
+        let (here, there) = (seen(&["10.0.0.1"], &[]), seen(&["10.0.0.2"], &[]));
+        let mut planned = Planned::default();
+        let first = planned.of(&one, &here);
+        assert_eq!(*first, plan(&one, &here));
+        assert!(Arc::ptr_eq(&first, &planned.of(&same, &here)));
+        for (intent, seen) in [(&other, &here), (&other, &there), (&one, &there), (&one, &here)] {
+            assert_eq!(*planned.of(intent, seen), plan(intent, seen));
+        }
     }
 
     fn seen(ours: &[&str], attached: &[&str]) -> Seen {

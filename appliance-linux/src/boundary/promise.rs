@@ -347,7 +347,7 @@ fn lies_outside(config: &Config, seen: &Seen, addr: IpAddr) -> bool {
 /// Tries every packet between some addresses.
 fn hold(text: &str, config: &Config, seen: &Seen) {
     let (intent, mut seen) = (Intent::of(config), seen.clone());
-    seen.outside.remember(&Outside::default(), intent.sites(), std::iter::empty());
+    seen.outside.remember(&Outside::default(), &intent.locals, std::iter::empty());
     let (plan, seen) = (plan(&intent, &seen), &seen);
     let guard = Guard::read(&plan.guard);
     let children = config.peers.iter().flat_map(|peer| &peer.children);

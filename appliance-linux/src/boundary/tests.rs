@@ -252,8 +252,8 @@ fn f_29_a_configuration_that_the_kernel_refuses_takes_no_route_of_the_one_before
         let next = Intent::of(&config("10.3.0.0/16"));
         for undecided in [true, false] {
             let before = Intent::of(&config("10.1.0.0/16"));
-            boundary.change = if undecided { Change::Undecided(before) } else { Change::Settled };
-            let mut plan = plan::plan(&next, &boundary.seen);
+            boundary.change = if undecided { Change::Undecided(before.into()) } else { Change::Settled };
+            let mut plan = Arc::new(plan::plan(&next, &boundary.seen));
             let mut round = Round::default();
             // Nothing leads to a device that is not there.
             boundary.route(&mut plan, true, Some(9999), &mut round);

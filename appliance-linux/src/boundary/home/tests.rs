@@ -50,7 +50,7 @@ fn after(looks: &[&Seen], local: &[&str]) -> Seen {
     let intent = intent(local);
     let next = |before: Seen, now: &&Seen| {
         let mut seen = (*now).clone();
-        seen.outside.remember(&before.outside, intent.sites(), intent.outer.iter().copied());
+        seen.outside.remember(&before.outside, &intent.locals, intent.outer.iter().copied());
         seen
     };
     looks.iter().fold(Seen::default(), next)
