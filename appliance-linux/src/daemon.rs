@@ -46,7 +46,7 @@ use crate::inbox::{self, Input, Inputs};
 use crate::logging::{self, Throttle};
 use crate::machine::{self, Host, Machine};
 use crate::pending::Pending;
-use crate::plane::{Engines, News, Plane};
+use crate::plane::{self, Engines, News, Plane};
 use crate::provider;
 use crate::signals::{self, Stops, Wish};
 use crate::story;
@@ -214,7 +214,7 @@ impl Daemon {
         if let Err(cause) = gateway.start(clock.now(), &mut parts) {
             error!("{cause}");
         }
-        let started = daemon.plane.start(&inbox);
+        let started = plane::start(&daemon.plane, &inbox);
         started.map_err(|error| Trouble::without_hint(format!("no threads to be had: {error}")))?;
         daemon.machine.ask(Question::Keep);
         Ok((daemon, inputs))

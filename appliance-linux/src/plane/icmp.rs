@@ -18,7 +18,8 @@ use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::narrow::{Narrow, Way, too_big};
-use super::{Listener, News, readable, wait};
+use super::news::{Listener, News};
+use super::wait::{readable, wait};
 use crate::logging::Throttle;
 use crate::socket::PORTS;
 

@@ -12,7 +12,11 @@ use ipsec_core::net::{NATT_PORT, Spi};
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
-use super::{Listener, News, Plane, Sockets, count, readable, wait};
+use super::news::{Listener, News};
+use super::shared::Plane;
+use super::sockets::Sockets;
+use super::tally::count;
+use super::wait::{readable, wait};
 use crate::early::spi_of;
 use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
 

@@ -15,7 +15,11 @@ use ipsec_core::spd::PolicyId;
 use ipsec_core::time::Instant;
 use tracing::warn;
 
-use super::{Listener, News, Plane, count, readable, stray, wait};
+use super::news::{Listener, News};
+use super::shared::Plane;
+use super::stray;
+use super::tally::count;
+use super::wait::{readable, wait};
 use crate::clear::Refused;
 use crate::provider::Engine;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ipsec_core::flow::{Flow, Ports};
 use tracing::warn;
 
-use super::Sockets;
+use super::sockets::Sockets;
 use crate::boundary::is_beyond_links;
 use crate::logging::Throttle;
 use crate::socket::PORTS;

@@ -1,0 +1,189 @@
+//! What the threads of the data plane and the control thread share.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use gateway_core::policy::{Inbound, Outbound};
+use ipsec_core::engine::{Egress, InboundSlot, OutboundSlot};
+use ipsec_core::net::Path;
+use ipsec_core::sa::SaId;
+use ipsec_core::spd::{Hits, PolicyId};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::discarded::Discards;
+use super::locked::{Engines, Locked};
+use super::news::{Listener, News};
+use super::sockets::Sockets;
+use super::stray::Strays;
+use super::tally::{Tally, count};
+use super::unsent::{Lost, Unsent};
+use super::wanted::Wanted;
+use crate::capacity::Capacity;
+use crate::clear::ClearSockets;
+use crate::clock::Clock;
+use crate::early::Places;
+use crate::provider::{ENGINE, Engine};
+use crate::tun::Tun;
+
+/// Replay window storage for each inbound SA, in words of 64 packets.
+const WINDOW_WORDS: usize = 64;
+
+/// The data plane's state, shared by its threads and the control thread.
+pub(crate) struct Plane {
+    pub(super) outbound: Locked<Outbound<'static, Engine>>,
+    pub(super) inbound: Locked<Inbound<'static, Engine>>,
+    pub(super) tun: Tun,
+    pub(super) sockets: RwLock<Arc<Sockets>>,
+    /// Raised when `sockets` changed.
+    pub(super) changed: EventFd,
+    pub(super) clear: ClearSockets,
+    pub(super) clock: Clock,
+    pub(super) tally: Tally,
+    pub(super) early: Places,
+    pub(super) wanted: Wanted,
+    /// Who listens knows that SAs have something to tell, or that packets want one.
+    pub(super) called: AtomicBool,
+    pub(super) strays: Strays,
+    pub(super) discards: Discards,
+    pub(super) unsent: Unsent,
+}
+
+impl Plane {
+    /// A data plane without rules, SAs and sockets; nothing runs yet.
+    pub(crate) fn new(tun: Tun, clear: ClearSockets, clock: Clock, capacity: &Capacity) -> io::Result<Self> {
+        let sas = capacity.child_sas;
+        // The engines borrow their tables; ours live as long as the process does.
+        let rules = vec![Hits::NONE; capacity.rules].leak();
+        let outbound = (0..sas).map(|_| OutboundSlot::<Engine>::EMPTY).collect::<Vec<_>>().leak();
+        let inbound = (0..sas).map(|_| InboundSlot::<Engine>::EMPTY).collect::<Vec<_>>().leak();
+        let windows = vec![0; sas * WINDOW_WORDS].leak();
+        Ok(Self {
+            outbound: Locked::new(Outbound::new(ENGINE, rules, outbound)),
+            inbound: Locked::new(Inbound::new(ENGINE, &mut [], inbound, windows)),
+            tun,
+            sockets: RwLock::default(),
+            changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+            clear,
+            clock,
+            tally: Tally::default(),
+            early: Places::default(),
+            wanted: Wanted::default(),
+            called: AtomicBool::default(),
+            strays: Strays::new(Instant::now()),
+            discards: Discards::new(Instant::now()),
+            unsent: Unsent::new(Instant::now()),
+        })
+    }
+
+    /// Both engines, without SAs yet, for the one who says what is in them.
+    pub(crate) fn engines(&self) -> Engines {
+        Engines::new(self.outbound.clone(), self.inbound.clone())
+    }
+
+    /// The sending engine.
+    pub(crate) fn outbound(&self) -> MutexGuard<'_, Outbound<'static, Engine>> {
+        self.outbound.lock()
+    }
+
+    /// The receiving engine.
+    pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound<'static, Engine>> {
+        self.inbound.lock()
+    }
+
+    /// Where packets wait whose SA is not there yet.
+    pub(crate) fn early(&self) -> Places {
+        self.early.clone()
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(crate) fn sockets(&self) -> Arc<Sockets> {
+        Arc::clone(&self.sockets.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Listens on these sockets from now on, and sends through them.
+    pub(crate) fn set_sockets(&self, sockets: Sockets) -> io::Result<()> {
+        *self.sockets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sockets);
+        self.changed.write(1)?;
+        Ok(())
+    }
+
+    /// Sends a datagram from the address and port that its path names.
+    pub(crate) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
+        self.sockets().send(path, tos, datagram)
+    }
+
+    /// Hands over what may be lost when who listens does not keep up; that is counted. Of packets that want an SA one waits here
+    /// until who listens asks, as it may be the only one that comes.
+    pub(crate) fn offer(&self, listener: &impl Listener, news: News) {
+        let stays = match listener.offer(news) {
+            None => return,
+            Some(News::Acquire { policy, packet }) => self.wanted.keep(policy, packet),
+            Some(_) => false,
+        };
+        if stays {
+            self.call(listener);
+        } else {
+            count(&self.tally.inbox_full);
+        }
+    }
+
+    /// Packets that wait for who listens to ask, with their policies.
+    pub(crate) fn wanted(&self) -> BTreeMap<PolicyId, Vec<u8>> {
+        self.wanted.take()
+    }
+
+    /// SAs have something to tell. It stays with them, so nobody waits here: when there is no room, who listens has something
+    /// to do and asks when that is done.
+    pub(super) fn call(&self, listener: &impl Listener) {
+        if !self.called.swap(true, Ordering::AcqRel) {
+            listener.offer(News::Sas);
+        }
+    }
+
+    /// Whether SAs have something to tell, or had.
+    pub(crate) fn has_news(&self) -> bool {
+        self.outbound().has_events() || self.inbound().has_events()
+    }
+
+    /// Who listens is about to ask the engines, and wants to be called for what comes from now on.
+    pub(crate) fn listens(&self) {
+        self.called.store(false, Ordering::Release);
+    }
+
+    /// What the kernel did not take of the packets of each child that lost some.
+    pub(crate) fn all_lost(&self) -> BTreeMap<PolicyId, Lost> {
+        self.unsent.all()
+    }
+
+    /// What the kernel did not take of a child's packets.
+    pub(crate) fn lost(&self, child: PolicyId) -> Option<Lost> {
+        self.unsent.of(child)
+    }
+
+    /// Which numbers the children have from now on that had others; none: it is gone.
+    pub(crate) fn renumber(&self, number: impl Fn(PolicyId) -> Option<PolicyId>) {
+        self.unsent.renumber(number);
+    }
+
+    /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.
+    pub(super) fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
+        let Err(error) = self.send(egress.path, egress.traffic_class, packet) else { return };
+        let child = self.outbound().sa(sa).map(|status| status.policy);
+        self.not_sent(child, inner, egress.path.remote, &error);
+    }
+
+    /// The kernel did not take a packet of a child with so many inner octets.
+    pub(crate) fn not_sent(&self, child: Option<PolicyId>, inner: usize, remote: SocketAddr, error: &io::Error) {
+        count(&self.tally.send_errors);
+        if let (Some(child), Ok(octets)) = (child, u64::try_from(inner)) {
+            self.unsent.note(self.clock.now(), child, remote, octets, error);
+        }
+    }
+}
