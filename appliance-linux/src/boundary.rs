@@ -29,6 +29,7 @@ mod legs;
 mod look;
 mod net;
 mod nft;
+mod numbers;
 mod owner;
 mod plan;
 pub(crate) mod retry;
@@ -44,7 +45,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use gateway_core::config::Config;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};
@@ -56,32 +57,17 @@ use health::{Health, Problem, Round, Standing, Told};
 use keeper::Keeper;
 pub(crate) use kernel::has_ipv6;
 use kernel::{Added, Steps};
-use left::Undo;
-pub(crate) use left::{bared, block, blocked, device, foreign_rules, guard_state, release};
+use left::{Left, Undo};
+pub(crate) use left::{bared, blocked, device, foreign_rules, guard_state, release};
 use net::Net;
 pub(crate) use net::{is_beyond_links, prefixes};
+pub(crate) use numbers::MARK;
 use owner::{LOST, MARK_OF_OURS};
 pub(crate) use owner::{Owner, TAKEN, TAKEN_HINT, is_claimed};
 pub(crate) use plan::Intent;
 use plan::{Plan, Planned, Seen};
 use retry::Retry;
 use watch::Touched;
-
-/// Our routing table, and the priority of the rule that leads there.
-pub(crate) const TABLE: u32 = 4500;
-/// The table for a remote network that is everything.
-pub(crate) const TABLE_OF_THE_REST: u32 = 4501;
-/// The first priority of the rules that lead around our device.
-pub(crate) const AROUND: u32 = TABLE - 100;
-/// Where they lead: behind the last of our rules.
-pub(crate) const BEYOND: u32 = TABLE_OF_THE_REST + 2;
-/// The firewall mark of our own packets. Others look at some bits of a mark alone, and would translate or lead away what
-/// carries them; Calico and Cilium take nearly all for themselves, so that no mark keeps clear of everybody.
-pub(crate) const MARK: u32 = 0x4500_0000;
-const KUBE_PROXY: u32 = 0xc000;
-const MWAN3: u32 = 0x3f00;
-const TAILSCALE: u32 = 0x00ff_0000;
-const _: () = assert!(MARK & (KUBE_PROXY | MWAN3 | TAILSCALE) == 0);
 
 /// A copy of the guard that ends earlier than this after the one before is not made again at once.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -302,6 +288,38 @@ impl Boundary {
         Arc::clone(&self.dropped)
     }
 
+    /// What stays of this boundary when it ends now.
+    fn left(&mut self) -> Left {
+        let nets = match kernel::blocked(&mut self.netlink) {
+            Ok(nets) => nets.into_iter().collect(),
+            Err(_) => self.last.captured.clone(),
+        };
+        let guard = table::stands(ruleset::TABLE).unwrap_or(self.standing.has_table());
+        let slow = self.guard.is_busy().then_some("nft takes too long");
+        // What stood then and does not now was removed by somebody since, whatever nft said of the copy.
+        let why = slow.or_else(|| self.standing.why().filter(|_| guard || !self.standing.has_table()));
+        Left {
+            nets,
+            discards: ruleset::discards(&self.last.guard),
+            guard,
+            old: !(self.standing.is_latest() && self.guard.is_reported()),
+            why: why.map(ToOwned::to_owned),
+        }
+    }
+
+    /// The end: everything stays, and is looked at once more. What stays blocked is told.
+    pub(crate) fn stop(mut self) {
+        self.finish();
+        if self.health.trouble.as_deref() == Some(LOST) {
+            return; // what stays is the other one's
+        }
+        match self.left().last_words() {
+            None => {}
+            Some(Ok(words)) => warn!("{words}"),
+            Some(Err(words)) => error!("{words}"),
+        }
+    }
+
     /// Everything is looked at once more before the end, the guard too: there will be no other turn for it.
     fn finish(&mut self) {
         self.keep();
@@ -327,19 +345,19 @@ impl Boundary {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return self.lost(),
             Err(error) => round.fails(false, format!("portcullis-own cannot be made again: {error}")),
         }
-        let tun = self.device(&mut round);
+        let tun = look::device(&mut self.netlink, &mut self.tun, &self.intent, &mut round);
         let index = tun.as_ref().map(|(index, _)| *index);
-        match self.look(index) {
+        match look::look(&mut self.netlink, &self.intent, &self.seen, index) {
             Ok(seen) => self.seen = seen,
             Err(error) => round.fails(true, format!("addresses cannot be read: {error}")),
         }
-        self.seen.device = tun.map(|(_, name)| name);
+        (self.seen.device, self.seen.sockets) = (tun.map(|(_, name)| name), self.sockets);
         let mut plan = self.planned.of(&self.intent, &self.seen);
         self.order(&plan.guard, touched, now);
         let whole = !self.guard.owes(&plan.guard);
         if !whole {
             // Until the guard says the same, what there was stays, and is put back.
-            plan = Arc::clone(&self.last);
+            plan = Arc::new(Plan { guard: plan.guard.clone(), ..Plan::clone(&self.last) });
         }
         if !self.standing.stands() && plan.leads.iter().any(|lead| lead.is_around()) {
             // What these rules take for bypassed nobody would look at again.
@@ -500,14 +518,24 @@ impl Boundary {
     }
 }
 
-/// The first of a list, and how many more there are.
-fn shown<T: std::fmt::Display>(list: impl ExactSizeIterator<Item = T>, most: usize) -> String {
-    let more = list.len().saturating_sub(most);
-    let mut text = list.take(most).map(|item| item.to_string()).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        text += &format!(" and {more} more");
+/// `portcullis block`: keeps in what a daemon with this configuration would protect, as one that ended leaves it. Returns
+/// what that is.
+///
+/// # Errors
+/// `AddrInUse`: a daemon runs, and keeps it in. What the kernel says otherwise.
+pub(crate) fn block(mut config: Config) -> io::Result<String> {
+    let owner = Owner::claim()?;
+    // Goes with this process, as the device of a daemon does, and the routes to it: no matter whose the name is.
+    let device = Tun::create_anywhere()?;
+    if let Place::Here(name) = device.place()? {
+        config.gateway.tun = name;
     }
-    text
+    let mut boundary = Boundary::start(owner, device, &config, || {})?;
+    let left = boundary.left();
+    if left.kept(1).is_some() {
+        boundary.keep();
+    }
+    left.blocked()
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ use crate::control::waiting::Waiting;
 use crate::early::Early;
 use crate::inbox::{self, Input, Inputs};
 use crate::logging::{self, Throttle};
-use crate::machine::{self, Host, Machine};
+use crate::machine::{self, Machine};
 use crate::pending::Pending;
 use crate::plane::{self, Engines, News, Plane};
 use crate::provider;
@@ -198,7 +198,7 @@ impl Daemon {
             let hint = "control = \"…\" under [gateway], or --control, names the socket".to_owned();
             Trouble { text: format!("the control socket {} cannot be made: {error}", control.display()), hint }
         })?;
-        let made = Host::start(machine::Parts {
+        let made = Machine::start(machine::Parts {
             owner,
             config: &config,
             path,

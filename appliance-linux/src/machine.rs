@@ -10,25 +10,17 @@ mod ways;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
 use gateway_core::cause::Unsent;
 use gateway_core::config::Settings;
 
-use crate::ask::{Question, Stands};
+use crate::ask::{Question, Stands, Trouble};
 use crate::boundary::View;
-use crate::plane::unsent;
+use crate::plane::{Plane, unsent};
 pub(crate) use kernel::Parts;
-pub(crate) use room::Host;
-
-/// Who answers.
-pub(crate) trait Room {
-    /// Takes a question; waits for nobody.
-    fn ask(&mut self, question: Question);
-
-    /// What the guard dropped: in, in by a discard policy, out, out by a discard policy. The kernel's counters, for whoever
-    /// looks.
-    fn dropped(&self) -> [u64; 4];
-}
+use room::Host;
+pub(crate) use room::Room;
 
 /// The machine while the daemon runs; its end is that of who answers.
 pub(crate) struct Machine {
@@ -39,6 +31,17 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// This machine, with the data plane that lies on its device and its sockets.
+    ///
+    /// # Errors
+    /// What is not granted. Then the machine is as it was.
+    pub(crate) fn start(parts: Parts<'_>) -> Result<(Self, Arc<Plane>), Trouble> {
+        let started = parts.config.gateway.clone();
+        let (host, stands, plane) = Host::start(parts)?;
+        Ok((Self::new(Box::new(host), started, stands), plane))
+    }
+
+    /// One that somebody else answers for.
     pub(crate) fn new(room: Box<dyn Room>, started: Settings, stands: Stands) -> Self {
         Self { room, started, stands }
     }

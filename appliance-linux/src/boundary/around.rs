@@ -12,8 +12,8 @@ use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{Action, Rule, Selector};
 
 use super::net::{Net, address, number, prefixes};
+use super::numbers::{AROUND, BEYOND, TABLE};
 use super::routes::{Lead, Then};
-use super::{AROUND, BEYOND, TABLE};
 
 /// The kernel tries each of them for each packet, so that there are only so many for a family.
 const MOST: usize = (TABLE - AROUND) as usize;

@@ -7,7 +7,6 @@ use tracing::{error, info, warn};
 
 use super::guard::{Applied, Report};
 use super::kernel::Refusal;
-use super::shown;
 use crate::logging::Throttle;
 
 pub(super) const NO_NFT: &str = "nft is not installed";
@@ -197,6 +196,16 @@ impl Told {
             );
         }
     }
+}
+
+/// The first of a list, and how many more there are.
+pub(super) fn shown<T: std::fmt::Display>(list: impl ExactSizeIterator<Item = T>, most: usize) -> String {
+    let more = list.len().saturating_sub(most);
+    let mut text = list.take(most).map(|item| item.to_string()).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text += &format!(" and {more} more");
+    }
+    text
 }
 
 #[cfg(test)]

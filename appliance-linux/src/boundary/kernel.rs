@@ -10,9 +10,9 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, R
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 
 use super::net::{Interfaces, Net};
+use super::numbers::{AROUND, BEYOND, MARK, TABLE, TABLE_OF_THE_REST};
 use super::plan::{Plan, Seen};
 use super::routes::{Lead, Route, Target, Then};
-use super::{AROUND, BEYOND, MARK, TABLE, TABLE_OF_THE_REST};
 use crate::netlink::{Netlink, family, ip};
 
 /// Who made a route or a rule, as `ip route` and `ip rule` show it.

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 
-use gateway_core::config::Config;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::guard::{self, State as GuardState};
-use super::health::NO_NFT;
+use super::health::{NO_NFT, shown};
 use super::net::Net;
-use super::{Boundary, LOST, Owner, kernel, ruleset, shown, table};
+use super::owner::Owner;
+use super::{kernel, ruleset, table};
 use crate::netlink::Netlink;
-use crate::tun::{Place, Tun};
 
 /// Takes everything away that a start has set, if there was nothing before, and until somebody relies on it.
 #[derive(Default)]
@@ -46,20 +45,20 @@ impl Drop for Undo {
 /// What stays when the daemon ends, as the kernel has it.
 pub(super) struct Left {
     /// What routes keep in.
-    nets: BTreeSet<Net>,
+    pub(super) nets: BTreeSet<Net>,
     /// Whether policies discard anything.
-    discards: bool,
+    pub(super) discards: bool,
     /// Whether the guard is there.
-    guard: bool,
+    pub(super) guard: bool,
     /// Whether it may be one with the rules before the last ones.
-    old: bool,
+    pub(super) old: bool,
     /// Why it is not there, or is an old one.
-    why: Option<String>,
+    pub(super) why: Option<String>,
 }
 
 impl Left {
     /// What there is to be kept from crossing in clear, with so many networks at most; `None`: nothing.
-    fn kept(&self, most: usize) -> Option<String> {
+    pub(super) fn kept(&self, most: usize) -> Option<String> {
         let nets = (!self.nets.is_empty()).then(|| shown(self.nets.iter(), most));
         let discards = self.discards.then(|| "what policies discard".to_owned());
         nets.into_iter().chain(discards).reduce(|nets, discards| format!("{nets} and {discards}"))
@@ -99,7 +98,7 @@ impl Left {
     }
 
     /// What `portcullis block` says.
-    fn blocked(&self) -> io::Result<String> {
+    pub(super) fn blocked(&self) -> io::Result<String> {
         let Some(kept) = self.kept(20) else { return Ok("there is nothing to block".to_owned()) };
         if self.guard && !self.old {
             return Ok(format!("blocked until the daemon runs: {kept}"));
@@ -122,40 +121,6 @@ impl Left {
 /// What is said of a network that was protected until now.
 pub(crate) fn bared(network: impl Display) -> String {
     format!("{network}: no child has it any more, it is in clear from now on unless a policy discards it")
-}
-
-impl Boundary {
-    /// What stays of this boundary when it ends now.
-    pub(super) fn left(&mut self) -> Left {
-        let nets = match kernel::blocked(&mut self.netlink) {
-            Ok(nets) => nets.into_iter().collect(),
-            Err(_) => self.last.captured.clone(),
-        };
-        let guard = table::stands(ruleset::TABLE).unwrap_or(self.standing.has_table());
-        let slow = self.guard.is_busy().then_some("nft takes too long");
-        // What stood then and does not now was removed by somebody since, whatever nft said of the copy.
-        let why = slow.or_else(|| self.standing.why().filter(|_| guard || !self.standing.has_table()));
-        Left {
-            nets,
-            discards: ruleset::discards(&self.last.guard),
-            guard,
-            old: !(self.standing.is_latest() && self.guard.is_reported()),
-            why: why.map(ToOwned::to_owned),
-        }
-    }
-
-    /// The end: everything stays, and is looked at once more. What stays blocked is told.
-    pub(crate) fn stop(mut self) {
-        self.finish();
-        if self.health.trouble.as_deref() == Some(LOST) {
-            return; // what stays is the other one's
-        }
-        match self.left().last_words() {
-            None => {}
-            Some(Ok(words)) => warn!("{words}"),
-            Some(Err(words)) => error!("{words}"),
-        }
-    }
 }
 
 /// Takes everything away: rules, routes, then the guard. What was blocked, and whether there was a guard.
@@ -182,26 +147,6 @@ pub(crate) fn release() -> io::Result<String> {
         (true, true) => "no longer blocked: what the guard dropped; there were no routes beside it".to_owned(),
         (true, false) => "nothing was blocked".to_owned(),
     })
-}
-
-/// `portcullis block`: keeps in what a daemon with this configuration would protect, as one that ended leaves it. Returns
-/// what that is.
-///
-/// # Errors
-/// `AddrInUse`: a daemon runs, and keeps it in. What the kernel says otherwise.
-pub(crate) fn block(mut config: Config) -> io::Result<String> {
-    let owner = Owner::claim()?;
-    // Goes with this process, as the device of a daemon does, and the routes to it: no matter whose the name is.
-    let device = Tun::create_anywhere()?;
-    if let Place::Here(name) = device.place()? {
-        config.gateway.tun = name;
-    }
-    let mut boundary = Boundary::start(owner, device, &config, || {})?;
-    let left = boundary.left();
-    if left.kept(1).is_some() {
-        boundary.keep();
-    }
-    left.blocked()
 }
 
 /// What a daemon that ended left blocked, for `doctor`; it changes nothing.
@@ -231,9 +176,13 @@ mod tests {
 
     use super::super::tests::{FakeNft, config, held, with_policies};
     use super::super::watch::Touched;
+    use gateway_core::config::Config;
+
+    use super::super::{Boundary, block};
     use super::*;
     use crate::boundary::nft;
     use crate::namespace::in_a_network_of_its_own;
+    use crate::tun::Tun;
 
     const DISCARD: &str = "[[policy]]\naction = \"discard\"\nremote = \"10.66.0.0/16\"\n";
 

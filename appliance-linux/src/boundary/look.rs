@@ -9,109 +9,111 @@ use ipsec_core::net::AddrRange;
 use super::health::Round;
 use super::home::Outside;
 use super::net::{Net, is_default};
-use super::plan::Seen;
-use super::{Boundary, MARK, kernel, legs, owner, ways};
-use crate::tun::Place;
+use super::numbers::MARK;
+use super::plan::{Intent, Seen};
+use super::{kernel, legs, owner, ways};
+use crate::netlink::Netlink;
+use crate::tun::{Place, Tun};
 
-impl Boundary {
-    /// Our device, switched on and under its own name: index and name, if it is there.
-    pub(super) fn device(&mut self, round: &mut Round) -> Option<(u32, String)> {
-        let wanted = self.intent.tun.clone();
-        let found = match self.tun.place() {
-            Ok(Place::Here(name)) => nix::net::if_::if_nametoindex(name.as_str()).ok().map(|index| (index, name)),
-            _ => None,
-        };
-        let Some((index, mut name)) = found else {
-            round.fails(false, format!("the device {wanted} is not there"));
-            return None;
-        };
-        if name != wanted {
-            let taken = nix::net::if_::if_nametoindex(wanted.as_str()).is_ok();
-            let renamed =
-                if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { self.netlink.rename(index, &wanted) };
-            match renamed {
-                Ok(()) => {
-                    round.put_back.push(format!("the name of {wanted}, which somebody had called {name}"));
-                    name = wanted;
-                }
-                Err(error) => round.fails(
-                    false,
-                    format!("the device is called {name} and not {wanted}, and that cannot be changed: {error}"),
-                ),
+/// Our device, switched on and under its own name: index and name, if it is there.
+pub(super) fn device(
+    netlink: &mut Netlink,
+    device: &mut Tun,
+    intent: &Intent,
+    round: &mut Round,
+) -> Option<(u32, String)> {
+    let wanted = intent.tun.clone();
+    let found = match device.place() {
+        Ok(Place::Here(name)) => nix::net::if_::if_nametoindex(name.as_str()).ok().map(|index| (index, name)),
+        _ => None,
+    };
+    let Some((index, mut name)) = found else {
+        round.fails(false, format!("the device {wanted} is not there"));
+        return None;
+    };
+    if name != wanted {
+        let taken = nix::net::if_::if_nametoindex(wanted.as_str()).is_ok();
+        let renamed = if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { netlink.rename(index, &wanted) };
+        match renamed {
+            Ok(()) => {
+                round.put_back.push(format!("the name of {wanted}, which somebody had called {name}"));
+                name = wanted;
             }
+            Err(error) => round.fails(
+                false,
+                format!("the device is called {name} and not {wanted}, and that cannot be changed: {error}"),
+            ),
         }
-        if !self.netlink.link_is(index, self.intent.mtu).unwrap_or(false)
-            && let Err(error) = self.netlink.link_up(index, self.intent.mtu)
-        {
-            round.fails(true, format!("{name} cannot be switched on: {error}"));
-        }
-        Some((index, name))
     }
-
-    /// What the kernel says of addresses and networks. `tun` is the index of our device.
-    pub(super) fn look(&mut self, tun: Option<u32>) -> io::Result<Seen> {
-        let v6 = kernel::has_ipv6();
-        let mut addresses = self.netlink.addresses()?;
-        addresses.retain(|local| local.usable && Some(local.link) != tun && (v6 || local.addr.is_ipv4()));
-        let named: BTreeSet<u32> =
-            self.intent.outside.iter().filter_map(|name| nix::net::if_::if_nametoindex(name.as_str()).ok()).collect();
-        // Of everything nothing is barred, wherever a part of it is led.
-        let nets = self.intent.locals.iter().filter(|net| !is_default(net.is_ipv4(), net.prefix));
-        let sites: Vec<AddrRange> = nets.map(|net| net.range()).collect();
-        let ways = ways::ways(&mut self.netlink, v6, &sites, tun)?;
-        // Where the peers are, and where strangers are.
-        let remotes = self.intent.remotes.iter().copied().take(64);
-        let mut uplinks: BTreeSet<u32> =
-            remotes.filter_map(|remote| Some(self.netlink.next_hop(remote, MARK).ok()?.link)).collect();
-        uplinks.extend(ways.defaults.iter().map(|(_, link)| *link));
-        uplinks.extend(addresses.iter().filter(|at| self.intent.outer.contains(&at.addr)).map(|at| at.link));
-        uplinks.retain(|link| Some(*link) != tun);
-        let facing = if named.is_empty() { &uplinks } else { &named };
-        let seen = Seen {
-            facing: addresses
-                .iter()
-                .filter(|local| facing.contains(&local.link))
-                .map(|local| local.addr)
-                .filter(|addr| !addr.is_loopback() && !is_link_local(*addr))
-                .collect(),
-            ours: addresses.iter().map(|local| local.addr).collect(),
-            attached: kernel::attached(&mut self.netlink, v6, tun)?,
-            outside: Outside::default(),
-            v6,
-            device: None,
-            sockets: self.sockets,
-        };
-        let mut outside = Outside::default();
-        let plain = self.intent.outside.iter().filter(|name| kernel::is_plain(name));
-        outside.interfaces.extend(plain.cloned());
-        outside.interfaces.extend(named.union(&uplinks).filter_map(|link| kernel::plain_name(*link)));
-        if uplinks.is_empty() && named.is_empty() {
-            // Where the last ones were the next ones come.
-            outside.interfaces.extend(self.seen.outside.interfaces.iter().cloned());
-        }
-        let names = |links: BTreeSet<u32>| links.into_iter().map(name).collect::<BTreeSet<_>>();
-        outside.defaults = ways.defaults.into_iter().map(|(v4, link)| (v4, name(link))).collect();
-        // An interface that is switched off keeps its addresses of IPv4, and its networks nowhere else.
-        for local in addresses.iter().filter(|local| !is_link_local(local.addr)) {
-            outside.addresses.insert((local.addr, name(local.link)));
-            if let Some(net) = Net::new(local.addr, local.prefix) {
-                outside.addressed.entry(net).or_default().insert(name(local.link));
-            }
-        }
-        let led =
-            |ways: BTreeMap<Net, BTreeSet<u32>>| ways.into_iter().map(|(net, links)| (net, names(links))).collect();
-        (outside.given, outside.routed) = (led(ways.given), led(ways.others));
-        outside.several = match self.netlink.links() {
-            Ok(links) => legs::several(&links, [tun, owner::index()]),
-            // One that cannot be read is one more in any case.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => true,
-            Err(error) => return Err(error),
-        };
-        outside.remember(&self.seen.outside, &self.intent.locals, self.intent.outer.iter().copied());
-        Ok(Seen { outside, ..seen })
+    if !netlink.link_is(index, intent.mtu).unwrap_or(false)
+        && let Err(error) = netlink.link_up(index, intent.mtu)
+    {
+        round.fails(true, format!("{name} cannot be switched on: {error}"));
     }
+    Some((index, name))
 }
 
+/// What the kernel says of addresses and networks. `tun` is the index of our device.
+pub(super) fn look(netlink: &mut Netlink, intent: &Intent, before: &Seen, tun: Option<u32>) -> io::Result<Seen> {
+    let v6 = kernel::has_ipv6();
+    let mut addresses = netlink.addresses()?;
+    addresses.retain(|local| local.usable && Some(local.link) != tun && (v6 || local.addr.is_ipv4()));
+    let named: BTreeSet<u32> =
+        intent.outside.iter().filter_map(|name| nix::net::if_::if_nametoindex(name.as_str()).ok()).collect();
+    // Of everything nothing is barred, wherever a part of it is led.
+    let nets = intent.locals.iter().filter(|net| !is_default(net.is_ipv4(), net.prefix));
+    let sites: Vec<AddrRange> = nets.map(|net| net.range()).collect();
+    let ways = ways::ways(netlink, v6, &sites, tun)?;
+    // Where the peers are, and where strangers are.
+    let remotes = intent.remotes.iter().copied().take(64);
+    let mut uplinks: BTreeSet<u32> =
+        remotes.filter_map(|remote| Some(netlink.next_hop(remote, MARK).ok()?.link)).collect();
+    uplinks.extend(ways.defaults.iter().map(|(_, link)| *link));
+    uplinks.extend(addresses.iter().filter(|at| intent.outer.contains(&at.addr)).map(|at| at.link));
+    uplinks.retain(|link| Some(*link) != tun);
+    let facing = if named.is_empty() { &uplinks } else { &named };
+    let seen = Seen {
+        facing: addresses
+            .iter()
+            .filter(|local| facing.contains(&local.link))
+            .map(|local| local.addr)
+            .filter(|addr| !addr.is_loopback() && !is_link_local(*addr))
+            .collect(),
+        ours: addresses.iter().map(|local| local.addr).collect(),
+        attached: kernel::attached(netlink, v6, tun)?,
+        outside: Outside::default(),
+        v6,
+        device: None,
+        sockets: false,
+    };
+    let mut outside = Outside::default();
+    let plain = intent.outside.iter().filter(|name| kernel::is_plain(name));
+    outside.interfaces.extend(plain.cloned());
+    outside.interfaces.extend(named.union(&uplinks).filter_map(|link| kernel::plain_name(*link)));
+    if uplinks.is_empty() && named.is_empty() {
+        // Where the last ones were the next ones come.
+        outside.interfaces.extend(before.outside.interfaces.iter().cloned());
+    }
+    let names = |links: BTreeSet<u32>| links.into_iter().map(name).collect::<BTreeSet<_>>();
+    outside.defaults = ways.defaults.into_iter().map(|(v4, link)| (v4, name(link))).collect();
+    // An interface that is switched off keeps its addresses of IPv4, and its networks nowhere else.
+    for local in addresses.iter().filter(|local| !is_link_local(local.addr)) {
+        outside.addresses.insert((local.addr, name(local.link)));
+        if let Some(net) = Net::new(local.addr, local.prefix) {
+            outside.addressed.entry(net).or_default().insert(name(local.link));
+        }
+    }
+    let led = |ways: BTreeMap<Net, BTreeSet<u32>>| ways.into_iter().map(|(net, links)| (net, names(links))).collect();
+    (outside.given, outside.routed) = (led(ways.given), led(ways.others));
+    outside.several = match netlink.links() {
+        Ok(links) => legs::several(&links, [tun, owner::index()]),
+        // One that cannot be read is one more in any case.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => true,
+        Err(error) => return Err(error),
+    };
+    outside.remember(&before.outside, &intent.locals, intent.outer.iter().copied());
+    Ok(Seen { outside, ..seen })
+}
 /// The name of an interface, or something that stands for it.
 fn name(link: u32) -> String {
     kernel::plain_name(link).unwrap_or_else(|| format!("#{link}"))
@@ -131,18 +133,18 @@ mod tests {
 
     use gateway_core::config::Config;
 
+    use super::super::Boundary;
     use super::super::home::barred;
-    use super::super::plan::Intent;
     use super::super::tests::{boundary, config, ip};
     use super::*;
     use crate::namespace::in_a_network_of_its_own;
 
     /// What there is to see for this configuration, after these lines.
-    fn look(boundary: &mut Boundary, config: &Config, lines: &[&str]) -> Seen {
+    fn sees(boundary: &mut Boundary, config: &Config, lines: &[&str]) -> Seen {
         lines.iter().for_each(|line| ip(line));
         boundary.intent = Intent::of(config).into();
         let tun = nix::net::if_::if_nametoindex("pcl0").unwrap();
-        boundary.seen = boundary.look(Some(tun)).unwrap();
+        boundary.seen = look(&mut boundary.netlink, &boundary.intent, &boundary.seen, Some(tun)).unwrap();
         boundary.seen.clone()
     }
 
@@ -181,7 +183,7 @@ mod tests {
                 "addr add 10.2.9.9/24 dev pcl0",
                 "route add 203.0.113.9 dev pcl0",
             ];
-            let seen = look(&mut boundary, &config, &[&GATEWAY[..], &more].concat());
+            let seen = sees(&mut boundary, &config, &[&GATEWAY[..], &more].concat());
             let addr = |text: &str| text.parse::<IpAddr>().unwrap();
             assert!(["192.0.2.2", "10.2.0.1"].iter().all(|ours| seen.ours.contains(&addr(ours))), "{:?}", seen.ours);
             assert!(!["fd02::1", "10.2.9.9"].iter().any(|other| seen.ours.contains(&addr(other))), "{:?}", seen.ours);
@@ -202,7 +204,7 @@ mod tests {
             let mut config = config("10.1.0.0/16");
             config.peers[0].remote =
                 vec!["203.0.113.9".parse::<IpAddr>().map(gateway_core::config::Remote::Address).unwrap()];
-            let outside = |boundary: &mut Boundary, lines: &[&str]| look(boundary, &config, lines).outside.interfaces;
+            let outside = |boundary: &mut Boundary, lines: &[&str]| sees(boundary, &config, lines).outside.interfaces;
             let alone = outside(&mut boundary, &GATEWAY[..3]);
             assert_eq!(alone, names(["wan"]), "without a route to anybody");
             let marked = format!("rule add fwmark {MARK:#x} lookup 200 pref 50");
@@ -219,9 +221,9 @@ mod tests {
             let mut config = config("10.1.0.0/16");
             config.peers[0].remote.clear();
             config.peers[0].local.clear();
-            let seen = look(&mut boundary, &config, &GATEWAY);
+            let seen = sees(&mut boundary, &config, &GATEWAY);
             assert_eq!(seen.outside.interfaces, names(["wan"]));
-            let seen = look(&mut boundary, &config, &["route del default dev wan"]);
+            let seen = sees(&mut boundary, &config, &["route del default dev wan"]);
             assert_eq!(seen.outside.interfaces, names(["wan"]), "where the last uplink was the next one comes");
             config.gateway.outside = vec!["uplink".to_owned(), "ppp0".to_owned()];
             let two = [
@@ -230,9 +232,9 @@ mod tests {
                 "link set two up",
                 "addr add 198.51.100.2/24 dev two",
             ];
-            let seen = look(&mut boundary, &config, &two);
+            let seen = sees(&mut boundary, &config, &two);
             assert_eq!(seen.outside.interfaces, names(["ppp0", "two", "uplink"]), "the operator says which");
-            let seen = look(&mut boundary, &config, &["route add default dev wan"]);
+            let seen = sees(&mut boundary, &config, &["route add default dev wan"]);
             assert_eq!(seen.outside.interfaces, names(["ppp0", "two", "uplink", "wan"]), "but a default route is one");
             assert_eq!(seen.facing, ["198.51.100.2".parse::<IpAddr>().unwrap()]);
         });
@@ -248,7 +250,7 @@ mod tests {
                 ip("link set pcl0 name mine");
                 taken.iter().for_each(|line| ip(line));
                 let mut round = Round::default();
-                (boundary.device(&mut round), round.put_back.len())
+                (device(&mut boundary.netlink, &mut boundary.tun, &boundary.intent, &mut round), round.put_back.len())
             };
             assert_eq!(device(&[]), (Some((index, "pcl0".to_owned())), 1));
             assert_eq!(device(&["tuntap add pcl0 mode tun"]), (Some((index, "mine".to_owned())), 0));
@@ -260,11 +262,11 @@ mod tests {
         in_a_network_of_its_own(|| {
             let (mut boundary, _guard) = boundary();
             let lines = [&GATEWAY[..4], &["link set pcl0 up"]].concat();
-            assert!(!look(&mut boundary, &config("10.1.0.0/16"), &lines).outside.several);
+            assert!(!sees(&mut boundary, &config("10.1.0.0/16"), &lines).outside.several);
             let mut alias = std::process::Command::new("ip");
             let words = std::ffi::OsStr::from_bytes(b"M\xfcnchen");
             assert!(alias.args(["link", "set", "wan", "alias"]).arg(words).status().unwrap().success());
-            assert!(!look(&mut boundary, &config("10.1.0.0/16"), &[]).outside.several);
+            assert!(!sees(&mut boundary, &config("10.1.0.0/16"), &[]).outside.several);
         });
     }
 
@@ -274,9 +276,9 @@ mod tests {
             let (mut boundary, _guard) = boundary();
             let lines =
                 [&GATEWAY[..], &["link set lan up", "link set far up", "route add 10.3.0.0/16 dev lan"]].concat();
-            let seen = look(&mut boundary, &config("0.0.0.0/0"), &lines);
+            let seen = sees(&mut boundary, &config("0.0.0.0/0"), &lines);
             assert!(seen.outside.given.is_empty() && seen.outside.routed.is_empty(), "{:?}", seen.outside);
-            let seen = look(&mut boundary, &config("10.1.0.0/16"), &[]);
+            let seen = sees(&mut boundary, &config("10.1.0.0/16"), &[]);
             assert!(seen.outside.given[&net("10.2.0.0/16")].contains("lan"));
             // Protected by itself, and somebody else may have it meanwhile.
             let mut config = config("10.1.0.0/16");
@@ -284,7 +286,7 @@ mod tests {
             let mut single = config.peers[0].children[0].local_ts[0];
             single.addrs = AddrRange::single("192.0.2.9".parse().unwrap());
             config.peers[0].children[0].local_ts.push(single);
-            let seen = look(&mut boundary, &config, &[]);
+            let seen = sees(&mut boundary, &config, &[]);
             let held = barred(boundary.intent.sites(), &seen.outside, &BTreeSet::new()).nets;
             assert_eq!(held[&net("192.0.2.9/32")], names(["wan"]));
         });

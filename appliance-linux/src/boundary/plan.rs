@@ -12,9 +12,10 @@ use ipsec_core::spd::Rule;
 
 use super::home::Outside;
 use super::net::{Interfaces, Net, is_a_site, means_all, parent, prefixes};
+use super::numbers::{BEYOND, TABLE, TABLE_OF_THE_REST};
 use super::routes::{Lead, Table, Target, Then};
 use super::ruleset::{self, Space};
-use super::{BEYOND, TABLE, TABLE_OF_THE_REST, around, home};
+use super::{around, home};
 
 /// What one Child SA's configuration asks of the routing table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

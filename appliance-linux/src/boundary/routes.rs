@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::net::Net;
-use super::{AROUND, TABLE};
+use super::numbers::{AROUND, TABLE};
 
 /// What a route in our tables does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

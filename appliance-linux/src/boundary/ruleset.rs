@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use ipsec_core::net::{AddrRange, IKE_PORT, NATT_PORT, PortRange, TrafficSelector};
 use ipsec_core::spd::{Action, Rule};
 
-use super::MARK;
 use super::net::{Interfaces, Net, address, merged, number};
+use super::numbers::MARK;
 
 /// Our table, of the family `inet`.
 pub(super) const TABLE: &str = "portcullis";

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::attributes::{attribute, messages};
 use super::guard::Applied;
+use super::numbers::{AROUND, TABLE_OF_THE_REST};
 use super::*;
 use crate::namespace::in_a_network_of_its_own;
 

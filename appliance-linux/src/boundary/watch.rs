@@ -11,6 +11,7 @@ use nix::poll::PollTimeout;
 
 use super::attributes::{SUBSYSTEM, attribute, messages, word};
 use super::net::is_default;
+use super::numbers;
 use super::ruleset::TABLE;
 
 /// What may have changed.
@@ -168,7 +169,7 @@ fn of_route(kind: u16, body: &[u8]) -> Touched {
             let (table, protocol) = (body.get(4).copied(), body.get(5).copied());
             let number = body.get(12..).and_then(|attributes| attribute(attributes, 15)); // RTA_TABLE
             let maybe_ours = match number.and_then(|octets| word(octets, 0)) {
-                Some(number) => [super::TABLE, super::TABLE_OF_THE_REST].contains(&number),
+                Some(number) => [numbers::TABLE, numbers::TABLE_OF_THE_REST].contains(&number),
                 None => table == Some(COMPAT) || table == Some(0),
             };
             let attached = table == Some(254) && protocol.is_some_and(|protocol| ATTACHED.contains(&protocol));

@@ -12,7 +12,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use super::attributes::attribute;
 use super::kernel::{MAIN, destination, families};
 use super::net::{Net, is_default, merged, number};
-use super::{TABLE, TABLE_OF_THE_REST};
+use super::numbers::{TABLE, TABLE_OF_THE_REST};
 use crate::netlink::{Netlink, Nexthops};
 
 /// The kernel's table of our own addresses.

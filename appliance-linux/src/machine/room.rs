@@ -5,31 +5,40 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use super::kernel::{Kernel, Parts, Work};
-use super::{Machine, Room};
-use crate::ask::{Question, Trouble, trouble};
+use crate::ask::{Question, Stands, Trouble, trouble};
 use crate::boundary::Tally;
 use crate::plane::Plane;
 
+/// Who answers.
+pub(crate) trait Room {
+    /// Takes a question; waits for nobody.
+    fn ask(&mut self, question: Question);
+
+    /// What the guard dropped: in, in by a discard policy, out, out by a discard policy. The kernel's counters, for whoever
+    /// looks.
+    fn dropped(&self) -> [u64; 4];
+}
+
 /// The thread that answers, and has others do what may take long; its end is theirs.
-pub(crate) struct Host {
+pub(super) struct Host {
     works: Sender<Work>,
     thread: Option<JoinHandle<()>>,
     dropped: Arc<Tally>,
 }
 
 impl Host {
-    /// Makes what the daemon needs of the machine, the data plane's device and sockets among it, and has somebody answer.
+    /// Makes what the daemon needs of the machine, the data plane's device and sockets among it, and has somebody answer; how
+    /// things stand then.
     ///
     /// # Errors
     /// What is not granted. Then the machine is as it was.
-    pub(crate) fn start(parts: Parts<'_>) -> Result<(Machine, Arc<Plane>), Trouble> {
-        let (started, (works, questions)) = (parts.config.gateway.clone(), channel());
+    pub(super) fn start(parts: Parts<'_>) -> Result<(Self, Stands, Arc<Plane>), Trouble> {
+        let (works, questions) = channel();
         let (kernel, plane) = Kernel::start(parts, &works)?;
         let (stands, dropped) = (kernel.stands(), kernel.dropped());
         let thread = thread::Builder::new().name("machine".into()).spawn(move || kernel.run(&questions));
         let thread = thread.map_err(|error| trouble("no thread to be had for the machine", &error))?;
-        let room = Self { works, thread: Some(thread), dropped };
-        Ok((Machine::new(Box::new(room), started, stands), plane))
+        Ok((Self { works, thread: Some(thread), dropped }, stands, plane))
     }
 }
 

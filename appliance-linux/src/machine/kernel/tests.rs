@@ -108,7 +108,7 @@ fn the_end_waits_until_the_boundary_is_left_as_it_is_to_be() {
         let capacity = Need::of(&config).capacity().unwrap();
         for runs in [false, true] {
             let (inbox, _told) = inbox::open(100);
-            let started = crate::machine::Host::start(Parts {
+            let started = crate::machine::Machine::start(Parts {
                 owner: Owner::claim().unwrap(),
                 config: &config,
                 path: Path::new("/nowhere"),
