@@ -174,11 +174,11 @@ pub(crate) fn guard_state() -> GuardState {
 mod tests {
     use std::time::Instant;
 
-    use super::super::tests::{FakeNft, config, held, with_policies};
+    use super::super::tests::{FakeNft, boundary, config, held, with_policies};
     use super::super::watch::Touched;
     use gateway_core::config::Config;
 
-    use super::super::{Boundary, block};
+    use super::super::{Boundary, Intent, block};
     use super::*;
     use crate::boundary::nft;
     use crate::namespace::in_a_network_of_its_own;
@@ -236,6 +236,17 @@ mod tests {
             assert!(!is_bare());
             release().unwrap();
             assert!(is_bare() && !guard());
+        });
+    }
+
+    #[test]
+    fn f_01_what_is_discarded_by_the_newest_rules_is_told_also_while_nft_does_not_answer() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, _guard) = boundary();
+            boundary.follow(Intent::of(&with_policies("10.1.0.0/16", DISCARD)));
+            assert!(boundary.guard.is_busy() && boundary.left().discards);
+            boundary.follow(Intent::of(&config("10.1.0.0/16")));
+            assert!(boundary.guard.is_busy() && !boundary.left().discards);
         });
     }
 
