@@ -4,60 +4,51 @@
 //! commands and signals. The data plane's threads run beside it and never wait for it.
 
 mod accounts;
+mod books;
 mod commands;
 mod places;
 mod reload;
+mod reloading;
 mod show;
+mod snapshot;
+mod state;
 mod status;
 mod tell;
 mod told;
-mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use gateway_core::config::{Config, LogLevel};
-use gateway_core::gateway::{Gateway, Parts};
-use gateway_core::peers::Peers;
-use ike_core::child::ChildSlot;
-use ike_core::endpoint::{self, Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER_SA, SaState, Storage};
+use gateway_core::config::Config;
+use ike_core::endpoint::SaState;
 use ike_core::event::IkeId;
 use ipsec_core::error::Discard;
 use ipsec_core::net;
 use ipsec_core::spd::PolicyId;
-use tracing::level_filters::LevelFilter;
 use tracing::{debug, enabled, error, info, warn};
 
 use crate::ask::{Question, Trouble, trouble};
 use crate::boundary::{Owner, TAKEN, TAKEN_HINT};
-use crate::capacity::{Capacity, Need};
+use crate::capacity::Need;
 use crate::clock::Clock;
 use crate::configuration::{self, Loaded};
 use crate::control::events::Events;
 use crate::control::server::Server;
-use crate::control::waiting::Waiting;
-use crate::early::Early;
 use crate::inbox::{self, Input, Inputs};
-use crate::logging::{self, Throttle};
+use crate::logging;
 use crate::machine::{self, Machine};
-use crate::pending::Pending;
-use crate::plane::{self, Engines, News, Plane};
-use crate::provider;
-use crate::signals::{self, Stops, Wish};
+use crate::plane::{self, News};
+use crate::signals::{self, Wish};
 use crate::story;
 use crate::tun::CLONE_DEVICE;
 use crate::{doctor, notify};
-use accounts::Books;
-use reload::Reload;
-use status::Published;
-
-/// IKE, as this appliance runs it.
-type IkeEndpoint = Endpoint<'static, provider::Ike, Peers>;
+use reloading::Reload;
+use state::Daemon;
+pub(crate) use state::{Ended, filter};
 
 /// IKE messages, packets and commands that wait for the control thread; what comes beyond that is dropped, and repeated.
 const INBOX: usize = 1024;
@@ -74,16 +65,6 @@ const DOZE: Duration = Duration::from_secs(10);
 
 /// So much later than planned nobody wakes who was only busy.
 const SLEPT: Duration = Duration::from_secs(5);
-
-/// Why the daemon ended.
-pub(crate) enum Ended {
-    /// Somebody asked for it.
-    Asked,
-    /// The configuration is wrong: told already.
-    Configuration,
-    /// The machine does not grant what is needed, or no longer does: told already.
-    Failed,
-}
 
 /// Runs the daemon until it is asked to end.
 pub(crate) fn run(path: &Path, control: Option<PathBuf>, state: Option<PathBuf>, json: bool) -> Ended {
@@ -115,53 +96,6 @@ pub(crate) fn run(path: &Path, control: Option<PathBuf>, state: Option<PathBuf>,
             Ended::Failed
         }
     }
-}
-
-pub(crate) fn filter(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    }
-}
-
-/// The control thread's state.
-pub(crate) struct Daemon {
-    pub(crate) level: logging::Level,
-    pub(crate) clock: Clock,
-    /// Asks for the end.
-    stops: Stops,
-    pub(crate) machine: Machine,
-    pub(crate) capacity: Capacity,
-    pub(crate) plane: Arc<Plane>,
-    /// What this thread has put into the engines, and the engines, locked for single steps.
-    engines: Engines,
-    pub(crate) endpoint: IkeEndpoint,
-    pub(crate) gateway: Gateway,
-    pending: Pending,
-    early: Early,
-    pub(crate) waiting: Waiting,
-    /// A configuration that is being read, or that the boundary is being told of.
-    reload: Option<Reload>,
-    /// Log lines about messages that came in, those that answer them, and those that could not be sent: strangers decide how
-    /// many there are.
-    received: Throttle,
-    sent: Throttle,
-    unsent: Throttle,
-    /// Held for its drop, which removes the socket.
-    server: Option<Server>,
-    /// Who wants to hear what happens.
-    events: Events,
-    /// What went through, over restarts.
-    books: Books,
-    /// What was shown last.
-    published: Published,
-    /// How often the file was asked for: the number of the last time.
-    asked: u64,
-    /// Nothing new begins any more.
-    ends: bool,
 }
 
 impl Daemon {
@@ -220,53 +154,6 @@ impl Daemon {
         Ok((daemon, inputs))
     }
 
-    /// A daemon for whom nothing has begun.
-    fn new(
-        config: Config,
-        capacity: Capacity,
-        clock: Clock,
-        level: logging::Level,
-        stops: Stops,
-        (machine, plane): (Machine, Arc<Plane>),
-    ) -> Result<Self, Trouble> {
-        let settings = endpoint::Settings {
-            cookie_threshold: usize::from(config.gateway.cookie_threshold),
-            half_open_limit: capacity.half_open(),
-            ..endpoint::Settings::default()
-        };
-        let (gateway, peers) = Gateway::new(config);
-        let endpoint = endpoint_for(&capacity, peers, settings)?;
-        Ok(Self {
-            level,
-            clock,
-            stops,
-            machine,
-            capacity,
-            engines: plane.engines(),
-            endpoint,
-            gateway,
-            pending: Pending::default(),
-            early: Early::new(plane.early()),
-            plane,
-            waiting: Waiting::default(),
-            reload: None,
-            received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
-            sent: Throttle::new(200, Duration::from_secs(10), Instant::now()),
-            unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
-            server: None,
-            events: Events::default(),
-            books: Books::default(),
-            published: Published::default(),
-            asked: 0,
-            ends: false,
-        })
-    }
-
-    /// The gateway, and what it works on.
-    fn lend(&mut self) -> (&mut Gateway, Parts<'_, 'static, provider::Ike>) {
-        (&mut self.gateway, Parts { endpoint: &mut self.endpoint, plane: &mut self.engines })
-    }
-
     /// Serves the inbox until the daemon is asked to end.
     fn serve(mut self, inputs: Inputs) -> Ended {
         if let Err(ended) = self.open_books(&inputs) {
@@ -320,6 +207,28 @@ impl Daemon {
         self.say_farewell(inputs);
         self.server = None;
         self.close_books(inputs);
+    }
+
+    /// Takes inputs, as ever, until this holds; `false`: it does not by then.
+    pub(super) fn wait_for(
+        &mut self,
+        inputs: &Inputs,
+        patience: Duration,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Result<bool, Ended> {
+        let until = Instant::now() + patience;
+        while !holds(self) {
+            let left = until.saturating_duration_since(Instant::now());
+            // What is there already is given without waiting, and there may be more of it than ever ends.
+            if left.is_zero() {
+                return Ok(false);
+            }
+            match inputs.recv_timeout(left) {
+                Ok(input) => self.take(input).map_or(Ok(()), Err)?,
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// When the gateway wants to be called.
@@ -553,21 +462,6 @@ impl Daemon {
             }
         }
     }
-}
-
-/// The endpoint borrows its tables; ours live as long as the process does.
-fn endpoint_for(capacity: &Capacity, peers: Peers, settings: endpoint::Settings) -> Result<IkeEndpoint, Trouble> {
-    let sas = (0..capacity.ike_sas).map(|_| IkeSlot::default()).collect::<Vec<_>>().leak();
-    let children = (0..capacity.child_sas).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>().leak();
-    let blocks = IndexBlock::needed(capacity.ike_sas, capacity.child_sas);
-    let index = (0..blocks).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>().leak();
-    let pairs = vec![0; capacity.ike_sas * ROOM_PER_SA].leak();
-    let pool = vec![0; capacity.blocks * ROOM_PER_BLOCK].leak();
-    let storage = Storage { sas, children, index, pairs, pool, blocks: capacity.blocks };
-    Endpoint::new(provider::ike(), peers, storage, settings).map_err(|_| Trouble {
-        text: "too many peers or children for one gateway".to_owned(),
-        hint: "at most 65,535 SAs of each kind fit".to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ const CRATES: [(&str, &str, &[&str]); 8] = [
     ("ike-core", "ike-core", &["auth", "child", "endpoint", "sa", "table"]),
     ("gateway-core", "gateway-core", &["cause", "gateway", "plane"]),
     ("traffic-core", "traffic-core", &[]),
-    ("appliance-linux", "appliance-linux", &["daemon"]),
+    ("appliance-linux", "appliance-linux", &[]),
     ("appliance-rpi", "appliance-rpi", &[]),
     ("rpi-services", "appliance-rpi/services", &[]),
     ("rpi-drivers", "appliance-rpi/drivers", &[]),

@@ -4,9 +4,10 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use gateway_core::gateway::{Account, Totals};
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::{Daemon, Ended};
+use super::books::Books;
+use super::state::{Daemon, Ended};
 use crate::ask::Question;
 use crate::inbox::Inputs;
 
@@ -15,37 +16,6 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// How long the start waits for the disk, and the end.
 const FIRST: Duration = Duration::from_secs(2);
 const LAST: Duration = Duration::from_secs(5);
-
-/// How far the disk is.
-#[derive(Default)]
-pub(super) enum Books {
-    /// It has not said what an earlier run kept.
-    #[default]
-    Closed,
-    /// There is no place to keep anything.
-    None,
-    /// They are to be written next at `due`; so many orders are under way, and whether it was told that they take long.
-    Open { due: Instant, ordered: usize, late: bool },
-}
-
-impl Books {
-    pub(super) fn due(&self) -> Option<Instant> {
-        match self {
-            Self::Open { due, .. } => Some(*due),
-            Self::Closed | Self::None => None,
-        }
-    }
-
-    /// An order is done.
-    pub(super) fn kept(&mut self) {
-        if let Self::Open { ordered, late, .. } = self {
-            *ordered = ordered.saturating_sub(1);
-            if mem::take(late) {
-                info!("the disk answers again: what went through is kept");
-            }
-        }
-    }
-}
 
 impl Daemon {
     /// What an earlier run kept goes on, whenever it comes.

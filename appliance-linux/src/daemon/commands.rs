@@ -8,7 +8,7 @@ use gateway_core::peers::Peers;
 use gateway_core::policy::policy_of;
 use ipsec_core::spd::PolicyId;
 
-use super::Daemon;
+use super::state::Daemon;
 use crate::control::protocol::{self, Answer, PeerState, Request};
 use crate::control::server::Call;
 use crate::control::waiting::{Goal, Wait};

@@ -7,7 +7,7 @@ use ike_core::event::IkeId;
 use ike_core::pad::PeerId;
 use ipsec_core::net;
 
-use super::Daemon;
+use super::state::Daemon;
 use crate::ask::{Ends, Question};
 
 impl Daemon {

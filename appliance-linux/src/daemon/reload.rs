@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tracing::{error, info};
 
 use super::commands::{done, named_children};
-use super::{Daemon, filter};
+use super::reloading::{READING, Reload};
+use super::state::{Daemon, filter};
 use crate::ask::{Needs, Question, Trouble};
 use crate::capacity::Need;
 use crate::configuration::Loaded;
@@ -16,37 +17,8 @@ use crate::inbox::Inputs;
 use crate::notify::Reloading;
 use crate::story;
 
-/// How long a file may take to be read.
-const READING: Duration = Duration::from_secs(30);
 /// How long the end waits for what becomes of a configuration.
 const LAST_WORD: Duration = Duration::from_secs(5);
-
-/// A new configuration on its way.
-pub(super) struct Reload {
-    /// Who asked for it; none: a signal.
-    answer: Option<Reply>,
-    pub(super) since: Instant,
-    /// Which answer is the one to its question for the file.
-    number: u64,
-    /// What the service manager is told; none: it is only asked what would change.
-    reloading: Option<Reloading>,
-    /// It has been read, and the boundary is being told of it.
-    following: Option<Box<Loaded>>,
-    /// A signal came meanwhile.
-    again: bool,
-}
-
-impl Reload {
-    /// Whether the file is being read.
-    fn is_read(&self) -> bool {
-        self.following.is_none()
-    }
-
-    /// When that is given up.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.is_read().then_some(self.since + READING)
-    }
-}
 
 impl Daemon {
     /// Reads the configuration again and tells what a reload would change.

@@ -16,8 +16,8 @@ use ipsec_core::sa::Status;
 use ipsec_core::spd::{self, Action, Direction, Hits, PolicyId, Rule};
 use ipsec_core::time::Instant;
 
-use super::status::{carrier, ike_status, selectors, spi};
-use super::{Daemon, IkeEndpoint};
+use super::snapshot::{carrier, ike_status, selectors, spi};
+use super::state::{Daemon, IkeEndpoint};
 use crate::control::protocol::{Discarded, Flow, Sa, Show, ShownIke};
 use crate::ledger::Entry;
 

@@ -4,8 +4,8 @@ use gateway_core::cause::Kind;
 use gateway_core::gateway::{Ended, Identities, Level, Report, What};
 use tracing::debug;
 
-use super::Daemon;
-use super::status::ike_status;
+use super::snapshot::ike_status;
+use super::state::Daemon;
 use crate::control::protocol::Event;
 use crate::control::waiting::Failed;
 use crate::story::{self, Up};

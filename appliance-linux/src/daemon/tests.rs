@@ -4,12 +4,14 @@ mod show;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 
 use gateway_core::cause::{Cause, Kind};
 use gateway_core::config::Remote;
-use gateway_core::gateway::{Locate, Report, What};
+use gateway_core::gateway::{Gateway, Locate, Report, What};
 use gateway_core::policy::policy_of;
 use ike_core::crypto::Group;
+use ike_core::endpoint;
 use ike_core::pad::PeerId;
 use ike_core::proposal::{EspSuite, IkeProposal, offer_ike};
 use ike_core::registry::{ExchangeType, ProtocolId};
@@ -18,15 +20,19 @@ use ike_core::wire::writer::MessageWriter;
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::Verdict;
 use ipsec_core::net::{Encap, Spi};
+use tracing::level_filters::LevelFilter;
 
+use super::books::Books;
+use super::state::{IkeEndpoint, endpoint_for};
 use super::*;
 use crate::ask::Answer as Told;
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Call, Reply};
-use crate::control::waiting::{Goal, Wait};
+use crate::control::waiting::{Goal, Wait, Waiting};
 use crate::namespace::in_a_network_of_its_own;
 use crate::netlink::Netlink;
-use crate::plane::{Listener as _, News};
+use crate::plane::{Listener as _, News, Plane};
+use crate::signals::Stops;
 
 const CONFIG: &str = r#"
 [[peer]]

@@ -2,7 +2,7 @@
 
 use tracing::error;
 
-use super::{Daemon, Ended};
+use super::state::{Daemon, Ended};
 use crate::ask::Answer;
 
 impl Daemon {
