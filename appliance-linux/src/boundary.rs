@@ -345,7 +345,8 @@ impl Boundary {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return self.lost(),
             Err(error) => round.fails(false, format!("portcullis-own cannot be made again: {error}")),
         }
-        let tun = look::device(&mut self.netlink, &mut self.tun, &self.intent, &mut round);
+        let anew = self.is_undecided();
+        let tun = look::device(&mut self.netlink, &mut self.tun, &self.intent, anew, &mut round);
         let index = tun.as_ref().map(|(index, _)| *index);
         match look::look(&mut self.netlink, &self.intent, &self.seen, index) {
             Ok(seen) => self.seen = seen,

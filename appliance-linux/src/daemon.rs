@@ -24,6 +24,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
+use gateway_core::gateway::What;
 use ike_core::endpoint::SaState;
 use ike_core::event::IkeId;
 use ipsec_core::error::Discard;
@@ -355,6 +356,12 @@ impl Daemon {
         }
     }
 
+    /// Packets that waited for an SA which is there now. What it does not carry waits for another one, which is asked for as
+    /// for any packet.
+    fn release(&mut self, policy: PolicyId) {
+        self.pending.take(policy).for_each(|(since, packet)| self.acquire(since, policy, packet));
+    }
+
     /// Packets that waited in vain are counted.
     fn lose(&self, packets: usize) {
         let mut engine = self.plane.outbound();
@@ -378,6 +385,9 @@ impl Daemon {
             if let Some(question) = self.gateway.poll_locate() {
                 self.machine.ask(Question::Locate(question));
             } else if let Some(report) = self.gateway.poll_report() {
+                if let What::ChildUp { policy, .. } = report.what {
+                    self.release(policy);
+                }
                 self.tell(&report);
             } else if let Some(ended) = self.gateway.poll_ended() {
                 tell::ended(&ended);

@@ -15,17 +15,23 @@ use super::{kernel, legs, owner, ways};
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};
 
-/// Our device, switched on and under its own name: index and name, if it is there.
+/// Our device, switched on and under its own name: index and name, if it is there. `anew`: nobody has made it what it should
+/// be before.
 pub(super) fn device(
     netlink: &mut Netlink,
     device: &mut Tun,
     intent: &Intent,
+    anew: bool,
     round: &mut Round,
 ) -> Option<(u32, String)> {
     let wanted = intent.tun.clone();
     let found = match device.place() {
         Ok(Place::Here(name)) => nix::net::if_::if_nametoindex(name.as_str()).ok().map(|index| (index, name)),
-        _ => None,
+        Ok(_) => None,
+        Err(error) => {
+            round.fails(false, format!("the device {wanted} cannot be looked at: {error}"));
+            return None;
+        }
     };
     let Some((index, mut name)) = found else {
         round.fails(false, format!("the device {wanted} is not there"));
@@ -45,10 +51,12 @@ pub(super) fn device(
             ),
         }
     }
-    if !netlink.link_is(index, intent.mtu).unwrap_or(false)
-        && let Err(error) = netlink.link_up(index, intent.mtu)
-    {
-        round.fails(true, format!("{name} cannot be switched on: {error}"));
+    if !netlink.link_is(index, intent.mtu).unwrap_or(false) {
+        match netlink.link_up(index, intent.mtu) {
+            Ok(()) if anew => {}
+            Ok(()) => round.put_back.push(format!("{name} as it was, up with an MTU of {}", intent.mtu)),
+            Err(error) => round.fails(true, format!("{name} cannot be switched on: {error}")),
+        }
     }
     Some((index, name))
 }
@@ -250,7 +258,10 @@ mod tests {
                 ip("link set pcl0 name mine");
                 taken.iter().for_each(|line| ip(line));
                 let mut round = Round::default();
-                (device(&mut boundary.netlink, &mut boundary.tun, &boundary.intent, &mut round), round.put_back.len())
+                (
+                    device(&mut boundary.netlink, &mut boundary.tun, &boundary.intent, true, &mut round),
+                    round.put_back.len(),
+                )
             };
             assert_eq!(device(&[]), (Some((index, "pcl0".to_owned())), 1));
             assert_eq!(device(&["tuntap add pcl0 mode tun"]), (Some((index, "mine".to_owned())), 0));

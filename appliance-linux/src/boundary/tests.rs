@@ -241,6 +241,28 @@ fn f_29_what_is_given_up_has_not_happened_when_the_end_comes() {
 }
 
 #[test]
+fn f_01_what_somebody_makes_of_our_device_is_put_back_and_told_and_what_we_make_of_it_is_not() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        let mut put_back = |config: &Config, line: Option<&str>| {
+            guard.send(stands()).unwrap();
+            boundary.follow(Intent::of(config));
+            boundary.wait_for_guard();
+            boundary.followed().unwrap().unwrap();
+            line.into_iter().for_each(ip);
+            boundary.reconcile(Touched::default()).unwrap();
+            assert!(said("link show pcl0").contains(&format!("mtu {}", config.gateway.mtu)));
+            boundary.view().health.put_back
+        };
+        let mut config = config("10.1.0.0/16");
+        assert_eq!(put_back(&config, None), 0);
+        assert_eq!(put_back(&config, Some("link set pcl0 mtu 1300")), 1);
+        config.gateway.mtu = 1350;
+        assert_eq!(put_back(&config, None), 1);
+    });
+}
+
+#[test]
 fn f_29_a_configuration_that_the_kernel_refuses_takes_no_route_of_the_one_before() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();

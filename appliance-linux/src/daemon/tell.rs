@@ -11,12 +11,8 @@ use crate::control::waiting::Failed;
 use crate::story::{self, Up};
 
 impl Daemon {
-    /// Writes a report into the log, wakes who waits for it, and lets packets go that waited for an SA.
+    /// Writes a report into the log, and wakes who waits for it.
     pub(super) fn tell(&mut self, report: &Report) {
-        // What it does not carry waits for another one, which is asked for as for any packet.
-        if let What::ChildUp { policy, .. } = &report.what {
-            self.pending.take(*policy).for_each(|(since, packet)| self.acquire(since, *policy, packet));
-        }
         self.published.expire();
         let up = match (&report.what, &report.peer) {
             (What::Connected { ike: Some(ike), took }, _) => {
