@@ -5,8 +5,6 @@ use std::io;
 use std::os::fd::RawFd;
 use std::thread::{self, JoinHandle};
 
-use nix::sched::{CloneFlags, unshare};
-
 /// Behind stdin, stdout and stderr.
 const FIRST: RawFd = 3;
 
@@ -16,12 +14,10 @@ const FIRST: RawFd = 3;
 /// When the kernel grants no thread.
 pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.into()).spawn(move || {
-        // Where that is not allowed it works all the same.
-        if unshare(CloneFlags::CLONE_FILES).is_ok() {
-            // SAFETY: the table of descriptors is this thread's alone from here on, and no value that this thread can reach
-            // owns one of these: others go on using theirs in the table that they share.
-            let _ = unsafe { libc::syscall(libc::SYS_close_range, FIRST, RawFd::MAX, 0) };
-        }
+        // In one step: a table of its own with all of them in it would hold what others close. Where the kernel does not know
+        // that (before Linux 5.9), or it is not allowed, it works all the same.
+        // SAFETY: others go on using theirs in the table that they share, and no value that this thread can reach owns one.
+        let _ = unsafe { libc::syscall(libc::SYS_close_range, FIRST, RawFd::MAX, libc::CLOSE_RANGE_UNSHARE) };
         work();
     })
 }
@@ -30,6 +26,7 @@ pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Re
 mod tests {
     use std::fs::{self, File};
     use std::os::fd::AsRawFd as _;
+    use std::sync::mpsc;
 
     use super::*;
 
@@ -44,5 +41,43 @@ mod tests {
         });
         seen.unwrap().join().unwrap();
         assert!(fs::symlink_metadata(&name).is_ok(), "still open here");
+    }
+
+    /// As before Linux 5.9, for this thread and those that it makes.
+    fn does_not_know_close_range() {
+        // SAFETY: both only make filters.
+        let rules = |code, k| unsafe { libc::BPF_STMT(code as u16, k) };
+        let unless =
+            |k, skipped| unsafe { libc::BPF_JUMP((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, k, 0, skipped) };
+        let (load, result) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_RET | libc::BPF_K);
+        let mut filter = [
+            rules(load, 0), // the number of the call
+            unless(libc::SYS_close_range as u32, 1),
+            rules(result, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+            rules(result, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        nix::sys::prctl::set_no_new_privs().unwrap();
+        // SAFETY: the program is only read.
+        let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn where_the_kernel_cannot_do_it_nothing_is_held_that_everybody_else_has_closed() {
+        let old_kernel = thread::spawn(|| {
+            does_not_know_close_range();
+            let ((begins, begun), (opens, opened)) = (mpsc::channel::<()>(), mpsc::channel::<String>());
+            let seen = thread("test", move || {
+                begins.send(()).unwrap();
+                let name = opened.recv().unwrap();
+                assert!(fs::symlink_metadata(name).is_ok(), "it has what they have");
+            });
+            begun.recv().unwrap();
+            let file = File::open("/proc/self/stat").unwrap();
+            opens.send(format!("/proc/thread-self/fd/{}", file.as_raw_fd())).unwrap();
+            seen.unwrap().join().unwrap();
+        });
+        old_kernel.join().unwrap();
     }
 }
