@@ -30,7 +30,7 @@ impl Books {
         if let Self::Open { ordered, late, .. } = self {
             *ordered = ordered.saturating_sub(1);
             if mem::take(late) {
-                info!("the disk answers again: what went through is kept");
+                info!("the disk answers again");
             }
         }
     }
