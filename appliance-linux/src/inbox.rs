@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::ask::Answer;
 use crate::control::server::Call;
+use crate::disk;
 use crate::plane::{Listener, News};
 use crate::signals::Wish;
 
@@ -74,6 +75,9 @@ impl Inbox {
         None
     }
 }
+
+/// Its end of a channel; what is in it is at the other one.
+impl disk::Plain for Inbox {}
 
 impl Listener for Inbox {
     fn offer(&self, news: News) -> Option<News> {

@@ -14,7 +14,7 @@ use gateway_core::gateway::{Account, Accounts, Totals};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use crate::disk;
+use crate::disk::{self, Plain};
 
 const FILE: &str = "accounts.jsonl";
 /// What is being written, and what could not be read.
@@ -64,6 +64,13 @@ pub(crate) enum Said {
     Kept,
 }
 
+/// Whom the thread tells.
+pub(crate) trait Listener: Plain {
+    fn hear(&self, said: Said);
+}
+
+impl Plain for Accounts {}
+
 /// The thread that keeps the file; it ends with this, when the disk lets it.
 pub(crate) struct Ledger(Sender<Accounts>);
 
@@ -73,10 +80,10 @@ impl Ledger {
     ///
     /// # Errors
     /// When the kernel grants no thread.
-    pub(crate) fn start(folder: Option<&Path>, tell: impl Fn(Said) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(folder: Option<&Path>, listener: impl Listener) -> io::Result<Self> {
         let (orders, ordered) = mpsc::channel();
         let folder = folder.map(Path::to_owned);
-        disk::thread("ledger", move || run(folder, &ordered, tell))?;
+        disk::thread("ledger", (folder, ordered, listener), run)?;
         Ok(Self(orders))
     }
 
@@ -86,20 +93,20 @@ impl Ledger {
     }
 }
 
-fn run(folder: Option<PathBuf>, ordered: &Receiver<Accounts>, tell: impl Fn(Said)) {
+fn run<L: Listener>((folder, ordered, listener): (Option<PathBuf>, Receiver<Accounts>, L)) {
     let Some(folder) = folder else {
         info!("what goes through is not kept over restarts: nobody named a directory for that (run --state)");
-        return tell(Said::Before(None));
+        return listener.hear(Said::Before(None));
     };
     let opened = own(&folder).and_then(|lock| Ok((lock, load(&folder)?)));
     let _lock = match opened {
         Ok((lock, before)) => {
-            tell(Said::Before(Some(before)));
+            listener.hear(Said::Before(Some(before)));
             lock
         }
         Err(error) => {
             warn!("what goes through is not kept over restarts: {}: {error}", folder.display());
-            return tell(Said::Before(None));
+            return listener.hear(Said::Before(None));
         }
     };
     let (mut kept, mut failed) = (None, false);
@@ -117,7 +124,7 @@ fn run(folder: Option<PathBuf>, ordered: &Receiver<Accounts>, tell: impl Fn(Said
             failed = written.is_err();
             kept = written.is_ok().then_some(accounts);
         }
-        tell(Said::Kept);
+        listener.hear(Said::Kept);
     }
 }
 
@@ -213,11 +220,19 @@ mod tests {
         told: Receiver<Said>,
     }
 
+    impl Plain for Said {}
+
+    impl Listener for Sender<Said> {
+        fn hear(&self, said: Said) {
+            drop(self.send(said));
+        }
+    }
+
     impl Kept {
         /// And what an earlier one kept.
         fn open(folder: &Path) -> (Self, Option<Vec<(Account, Totals)>>) {
             let (tell, told) = mpsc::channel();
-            let ledger = Ledger::start(Some(folder), move |answer| drop(tell.send(answer))).unwrap();
+            let ledger = Ledger::start(Some(folder), tell).unwrap();
             let before = match told.recv_timeout(SOON) {
                 Ok(Said::Before(before)) => before,
                 other => panic!("{other:?}"),

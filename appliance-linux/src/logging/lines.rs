@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 use tracing::warn;
+
+use crate::disk::{self, Plain};
 
 /// So many octets wait; what is more is lost, and counted.
 const ROOM: usize = 1 << 20;
@@ -42,25 +43,29 @@ pub(crate) struct Written(Arc<Shared>);
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub(crate) fn start(mut out: impl Write + Send + 'static) -> io::Result<(Lines, Written)> {
+pub(crate) fn start(out: impl Write + Plain) -> io::Result<(Lines, Written)> {
     let shared = Arc::new(Shared::default());
     let queue = Arc::clone(&shared);
     // It inherits that signals are blocked: they are for others.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    let writes = thread::Builder::new().name("log".into()).spawn(move || {
-        loop {
-            let (lines, lost) = queue.take();
-            for line in lines {
-                let _ = out.write_all(&line); // there is nobody else to tell
-            }
-            if lost > 0 {
-                warn!(lost, "nobody took the log for a while: lines of it are lost");
-            }
-        }
-    });
+    let writes = disk::thread("log", (queue, out), write);
     before.thread_set_mask()?;
     writes.map(|_| (Lines(Arc::clone(&shared)), Written(shared)))
 }
+
+fn write<W: Write>((queue, mut out): (Arc<Shared>, W)) {
+    loop {
+        let (lines, lost) = queue.take();
+        for line in lines {
+            let _ = out.write_all(&line); // there is nobody else to tell
+        }
+        if lost > 0 {
+            warn!(lost, "nobody took the log for a while: lines of it are lost");
+        }
+    }
+}
+
+impl Plain for Shared {}
 
 impl Shared {
     fn locked<T>(&self, with: impl FnOnce(&mut Queue) -> T) -> T {
@@ -106,22 +111,45 @@ impl Drop for Written {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
-    use std::sync::mpsc;
+    use std::fs::{self, File};
+    use std::os::fd::AsRawFd as _;
+    use std::sync::mpsc::{self, Receiver, SyncSender};
+    use std::thread;
 
     use super::*;
 
+    /// Takes so many lines before somebody reads.
+    struct Pipe(SyncSender<String>);
+
+    impl Plain for Pipe {}
+
+    impl Write for Pipe {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.send(String::from_utf8_lossy(line).into_owned()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn pipe(room: usize) -> (Receiver<String>, Pipe) {
+        let (write, read) = mpsc::sync_channel(room);
+        (read, Pipe(write))
+    }
+
     #[test]
     fn whoever_has_something_to_say_never_waits_for_a_reader() {
-        let (read, write) = io::pipe().unwrap();
+        let (read, write) = pipe(1000);
         let (mut lines, written) = start(write).unwrap();
         // More than a pipe, a queue and what was taken from it hold: this ends though nobody reads.
         let many = ROOM / 2;
         (0..many).for_each(|number| lines.write_all(format!("{number:07}\n").as_bytes()).unwrap());
         let (found, all) = mpsc::channel();
         let reader = thread::spawn(move || {
-            for line in BufReader::new(read).lines() {
-                match line.unwrap().parse::<usize>() {
+            for line in read {
+                match line.trim_end().parse::<usize>() {
                     Ok(number) => found.send(number).unwrap(),
                     Err(_) => return, // the last word
                 }
@@ -138,6 +166,26 @@ mod tests {
     }
 
     #[test]
+    fn whoever_writes_holds_nothing_that_others_have() {
+        struct Look(String, SyncSender<bool>);
+        impl Plain for Look {}
+        impl Write for Look {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                self.1.send(fs::symlink_metadata(&self.0).is_ok()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+                Ok(line.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (file, (look, looked)) = (File::open("/proc/self/stat").unwrap(), mpsc::sync_channel(1));
+        let (mut lines, _) = start(Look(format!("/proc/thread-self/fd/{}", file.as_raw_fd()), look)).unwrap();
+        lines.write_all(b"line").unwrap();
+        assert!(!looked.recv().unwrap());
+    }
+
+    #[test]
     fn what_is_lost_is_told_once_and_what_is_taken_makes_room() {
         let shared = Arc::new(Shared::default());
         let mut lines = Lines(Arc::clone(&shared));
@@ -151,17 +199,14 @@ mod tests {
 
     #[test]
     fn the_end_waits_for_the_last_line() {
-        let (read, write) = io::pipe().unwrap();
+        let (read, write) = pipe(100);
         let (mut lines, written) = start(write).unwrap();
-        let mut read = BufReader::new(read);
         for number in 0..100 {
             lines.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
         drop(written);
         // Nothing is on its way any more.
         assert!(lines.0.locked(|queue| queue.lines.is_empty() && !queue.writes));
-        let mut line = String::new();
-        (0..100).for_each(|_| _ = read.read_line(&mut line).unwrap());
-        assert!(line.ends_with("\n99\n"));
+        assert_eq!(read.try_iter().last().as_deref(), Some("99\n"));
     }
 }

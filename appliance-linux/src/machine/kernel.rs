@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::configuration;
 use crate::disk;
 use crate::inbox::{Inbox, Input};
-use crate::ledger::{Ledger, Said};
+use crate::ledger::{self, Ledger, Said};
 use crate::listen;
 use crate::netlink::LocalAddr;
 use crate::plane::{Plane, Sockets};
@@ -102,14 +102,7 @@ impl Kernel {
     /// machine is changed unless everything can be had.
     pub(super) fn start(parts: Parts<'_>, works: &Sender<Work>) -> Result<(Self, Arc<Plane>), Trouble> {
         let Parts { owner, config, path, state, clock, capacity, inbox } = parts;
-        let tell = inbox.clone();
-        let said = move |said| {
-            tell.send(Input::Told(match said {
-                Said::Before(before) => Answer::BroughtForward(before),
-                Said::Kept => Answer::Kept,
-            }));
-        };
-        let ledger = Ledger::start(state, said).map_err(|error| trouble("accounts cannot be kept", &error))?;
+        let ledger = Ledger::start(state, inbox.clone()).map_err(|error| trouble("accounts cannot be kept", &error))?;
         let name = &config.gateway.tun;
         let tun = Tun::create(name).map_err(|error| match error.raw_os_error() {
             Some(libc::EBUSY) => Trouble {
@@ -265,12 +258,12 @@ impl Kernel {
 
     /// In a thread of its own each time: where the file lies may answer late or never.
     fn read(&self, number: u64) {
-        let (path, inbox) = (self.path.clone(), self.inbox.clone());
-        let read = move || {
+        let read = disk::thread("configuration", (self.path.clone(), self.inbox.clone(), number), |it| {
+            let (path, inbox, number) = it;
             let read = configuration::load(&path).map(Box::new);
             inbox.send(Input::Told(Answer::Read { number, read }));
-        };
-        if let Err(error) = disk::thread("configuration", read) {
+        });
+        if let Err(error) = read {
             let read = Err(vec![format!("{}: {error}", self.path.display())]);
             self.tell(Answer::Read { number, read });
         }
@@ -401,6 +394,15 @@ impl Kernel {
     /// What our device is called now, if it is there.
     fn device(&self) -> Option<String> {
         self.boundary.device_name().map(ToOwned::to_owned)
+    }
+}
+
+impl ledger::Listener for Inbox {
+    fn hear(&self, said: Said) {
+        self.send(Input::Told(match said {
+            Said::Before(before) => Answer::BroughtForward(before),
+            Said::Kept => Answer::Kept,
+        }));
     }
 }
 
