@@ -312,7 +312,7 @@ pub(crate) fn on_response<C: IkeCrypto>(
                 succession::child_came_up(env, &request, nonce);
                 let made = env.children.get(request.new);
                 if made.is_some_and(|made| request.overtaken.iter().any(|spi| spi.get() == made.spi_out)) {
-                    deleting::deleted(env, request.new);
+                    deleting::deleted_by_peer(env, request.new);
                 }
                 return;
             }

@@ -55,9 +55,9 @@ pub(crate) fn on_request<C: IkeCrypto>(
     };
     env.children.each_of(holder, named, |child| child.named = true);
     if let Some(request) = sa.child_request() {
-        let known = |spi: &Spi| env.children.of(holder).any(|(_, child)| child.live() && child.spi_out == spi.get());
-        let unknown = payloads.deletes().flat_map(|delete| delete.esp_spis()).filter(|spi| !known(spi));
-        unknown.for_each(|spi| request.overtake(spi));
+        let unknown = |spi: &Spi| env.children.by_spi_out(holder, spi.get()).is_none();
+        let spis = payloads.deletes().flat_map(|delete| delete.esp_spis());
+        spis.filter(unknown).for_each(|spi| request.overtake(spi));
     }
     let answered = answer(sa, env, path, closes);
     if answered.is_err() {
@@ -67,10 +67,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
     let mut before = None;
     while let Some(slot) = env.children.take_named(holder, before) {
         before = Some(slot);
-        // The peer has all of them: it asked for this Delete after our answers that made them.
-        if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
-            heir.send_through();
-        }
+        deleted_by_peer(env, slot);
     }
     if rejects {
         sa.die(env, Failure::AuthenticationFailed(Side::Peer));
@@ -153,8 +150,16 @@ pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
     }
 }
 
+/// The peer deletes the Child SA in a slot.
+pub(super) fn deleted_by_peer<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) {
+    // It has what carries on: it asked for this Delete after our answer that made that.
+    if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
+        heir.send_through();
+    }
+}
+
 /// The Child SA in a slot is deleted on both sides. Returns the one that carries on what it carried.
-pub(super) fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId> {
+fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId> {
     let id = env.children.id(slot)?;
     let mut child = env.children.by_id_mut(id)?;
     if child.suite.is_none() && child.replaces.is_some() {

@@ -5,7 +5,7 @@ use ike_core::endpoint::Settings;
 use ike_core::error::Discard;
 use ike_core::failure::{Failure, Side};
 use ike_core::keys::child_keymat;
-use ike_core::proposal::{IkeProposal, offer_ike};
+use ike_core::proposal::{IkeProposal, offer_esp, offer_ike};
 use ike_core::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId, TransformType};
 use ike_core::wire::chain::Chain;
 use ike_core::wire::sa::TransformSpec;
@@ -495,6 +495,66 @@ fn forged_and_late_answers_are_ignored() {
     let after = snapshot(&host);
     assert_eq!(peer.tell(&mut host, &right), (Err(Discard::Window), vec![]));
     assert_eq!(snapshot(&host), after);
+}
+
+#[test]
+fn what_a_peer_deletes_before_its_answer_takes_what_the_answer_names_and_no_other() {
+    let mut public = [0; 32];
+    public[0] = 9;
+    let answer = child_payloads(Some(&public));
+    let spis = |spis: &[u32]| spis.iter().flat_map(|spi| spi.to_be_bytes()).collect::<Vec<u8>>();
+    let delete = |protocol: ProtocolId, named: &[u32]| {
+        let head = [protocol.0, 4, 0, named.len() as u8];
+        payload(PayloadType::DELETE.0, 0, &[&head[..], &spis(named)].concat(), &NOTHING)
+    };
+    const MADE: u32 = 0x0bad_cafd;
+    let old = asking(14).0.installed.values().next().unwrap().spi_out;
+    let esp = |named: &[u32]| delete(ProtocolId::ESP, named);
+    for (what, deletes, left) in [
+        ("nothing", vec![], &[old, MADE][..]),
+        ("another", vec![esp(&[MADE ^ 0x100])], &[old, MADE]),
+        ("of AH", vec![delete(ProtocolId::AH, &[MADE])], &[old, MADE]),
+        ("it", vec![esp(&[MADE])], &[old]),
+        ("with others", vec![esp(&[MADE ^ 0x100, MADE ^ 0x200]), esp(&[MADE ^ 0x300, MADE])], &[old]),
+        ("both", vec![esp(&[old, old, old, old, MADE])], &[]),
+        ("one by one", vec![esp(&[MADE]), esp(&[old])], &[]),
+    ] {
+        let (mut host, mut peer) = asking(14);
+        for content in &deletes {
+            peer.ask(&mut host, INFO, content);
+        }
+        assert_eq!(peer.respond(&mut host, CREATE, &answer).0, Ok(()), "{what}");
+        let mut spis: Vec<_> = host.installed.values().map(|child| child.spi_out).collect();
+        spis.sort_by_key(|spi| *spi == MADE);
+        assert_eq!(spis, left, "{what}: {:?}", host.story);
+        // What is left is sent through.
+        let through = host.sending.get(&CHILD).map(|child| host.installed[child].spi_out);
+        assert_eq!(through, left.last().copied(), "{what}: {:?}", host.story);
+    }
+}
+
+/// Both rekey, and the peer deletes the redundant one of the two, which we asked for, before it has answered with it.
+#[test]
+fn where_the_peer_deletes_the_redundant_one_before_its_answer_the_other_is_sent_through() {
+    let (mut host, mut peer) = asking(16);
+    let old = host.installed.values().next().unwrap().spi_out;
+    let mut public = [0; 32];
+    public[0] = 9;
+    const THEIRS: u32 = 0x0bad_ca00;
+    let crossing = payloads(|message| {
+        message.notify(ProtocolId::ESP, &old.to_be_bytes(), NotifyKind::REKEY_SA, &[])?;
+        message.sa(ProtocolId::ESP, &THEIRS.to_be_bytes(), offer_esp(&[esp(true)], true))?;
+        message.nonce(&[0xff; 32])?;
+        message.ke(GroupId::CURVE25519, &public)?;
+        message.ts(PayloadType::TS_I, right_ts())?;
+        message.ts(PayloadType::TS_R, left_ts())
+    });
+    assert!(notifies(&peer.ask(&mut host, CREATE, &crossing)).is_empty());
+    let ours = Spi::new(0x0bad_cafd).unwrap();
+    peer.ask(&mut host, INFO, &payloads(|message| message.delete_esp(&[ours])));
+    let answer = with_body(&child_payloads(Some(&public)), PayloadType::NONCE, &[0; 32]);
+    assert_eq!(peer.respond(&mut host, CREATE, &answer).0, Ok(()));
+    assert_eq!(host.installed[&host.sending[&CHILD]].spi_out, THEIRS, "{:?}", host.story);
 }
 
 #[test]
