@@ -4,9 +4,11 @@
 //! SA of a host; it is fed with datagrams and time, and asked what to send, what happened, and when to come back:
 //!
 //! 1. Receive a datagram, or wait until the moment that `poll_timeout` gave.
-//! 2. Give it to `handle_datagram` (without the non-ESP marker of port 4500), or call `handle_timeout`.
+//! 2. Give it to `handle_datagram`, or call `handle_timeout`. What comes to port 4500 loses the four octets of the non-ESP
+//!    marker before that, and may be ESP: [`ipsec_core::wire::natt::classify`] tells.
 //! 3. Send everything that `poll_transmit` gives, until it gives `None`, and before the next datagram is handled: of the
-//!    answers to strangers (cookies, refusals) only the last one is kept.
+//!    answers to strangers (cookies, refusals) only the last one is kept. It is sent as it is: the marker is in front of it
+//!    where port 4500 wants one.
 //! 4. Act on everything that `poll_event` gives, until it gives `None`: install and remove SAs, tell the operator.
 //! 5. Ask `poll_timeout` anew.
 //! 6. Make wishes at any time (`initiate`, `rekey_child`, `close`, …) and go on with 3.
