@@ -117,7 +117,7 @@ pub(crate) fn event(report: &Report) -> Event {
     }
 }
 
-/// What a reload changed, a line each.
+/// What a reload changed, a line each, but for what it opens.
 pub(crate) fn changes(diff: &Diff) -> Vec<String> {
     let mut lines = Vec::new();
     for key in &diff.settings {
@@ -152,16 +152,21 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
     if diff.policies {
         lines.push("policies: changed".to_owned());
     }
-    lines.extend(diff.bared.iter().map(boundary::bared));
-    for (local, remote) in &diff.opened {
-        lines.push(format!(
-            "{local} with {remote}: no child has all of that any more, what none has is let in in clear from now on unless \
-             a policy discards it"
-        ));
-    }
-    if lines.is_empty() {
+    if lines.is_empty() && diff.bared.is_empty() && diff.opened.is_empty() {
         lines.push("nothing changed".to_owned());
     }
+    lines
+}
+
+/// What a reload lets pass in clear, a line each.
+pub(crate) fn openings(diff: &Diff) -> Vec<String> {
+    let mut lines: Vec<_> = diff.bared.iter().map(boundary::bared).collect();
+    lines.extend(diff.opened.iter().map(|(local, remote)| {
+        format!(
+            "{local} with {remote}: no child has all of that any more, what none has is let in in clear from now on unless \
+             a policy discards it"
+        )
+    }));
     lines
 }
 
@@ -252,6 +257,11 @@ mod tests {
                 "a: its addresses, identities, key, encap or ike changed: closed, and connected anew unless `down` holds it",
                 "b/net: its selectors, mode or esp changed: deleted, and negotiated anew unless `down` holds it",
                 "c: dpd, rekey or start changed, its SAs go on",
+            ]
+        );
+        assert_eq!(
+            openings(&diff),
+            [
                 "10.1.0.0/16: no child has it any more, it is in clear from now on unless a policy discards it",
                 "10.2.0.0/16 with 10.3.0.0/16: no child has all of that any more, what none has is let in in clear from now \
                  on unless a policy discards it",

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info};
+use gateway_core::config::Diff;
+use tracing::{error, info, warn};
 
 use super::commands::{done, named_children};
 use super::reloading::{READING, Reload};
@@ -19,6 +20,26 @@ use crate::story;
 
 /// How long the end waits for what becomes of a configuration.
 const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// What a reload comes to.
+struct Story {
+    /// What the file has that is probably not meant.
+    warnings: Vec<String>,
+    changes: Vec<String>,
+    /// What passes in clear from then on.
+    openings: Vec<String>,
+}
+
+impl Story {
+    fn of(warnings: Vec<String>, diff: &Diff) -> Self {
+        Self { warnings, changes: story::changes(diff), openings: story::openings(diff) }
+    }
+
+    /// All of it, as whoever asked reads it.
+    fn lines(self) -> Vec<String> {
+        [self.warnings, self.changes, self.openings].concat()
+    }
+}
 
 impl Daemon {
     /// Reads the configuration again and tells what a reload would change.
@@ -78,21 +99,20 @@ impl Daemon {
         }
     }
 
-    fn end_reload(&mut self, reload: Reload, outcome: Result<Vec<String>, protocol::Cause>) {
+    fn end_reload(&mut self, reload: Reload, outcome: Result<Story, protocol::Cause>) {
         let Reload { answer, reloading, again, .. } = reload;
-        tell(answer, outcome);
+        let outcome = if reloading.is_some() { told(outcome) } else { tried(outcome) };
+        if let Some(answer) = answer {
+            answer.send(done(outcome));
+        }
         drop(reloading);
         if again {
             self.reload(None);
         }
     }
 
-    fn compared(&self, Loaded { config, warnings }: Loaded) -> Vec<String> {
-        let change = self.gateway.compare(config, self.endpoint.pad());
-        let mut lines = warnings;
-        lines.extend(story::changes(change.diff()));
-        lines.push("a dry run: everything is as it was".to_owned());
-        lines
+    fn compared(&self, Loaded { config, warnings }: Loaded) -> Story {
+        Story::of(warnings, self.gateway.compare(config, self.endpoint.pad()).diff())
     }
 
     /// Has the machine follow a configuration, which is asked before anything is changed. What fits is taken: see
@@ -135,7 +155,7 @@ impl Daemon {
         }
     }
 
-    fn apply_reload(&mut self, Loaded { config, warnings }: Loaded) -> Result<Vec<String>, protocol::Cause> {
+    fn apply_reload(&mut self, Loaded { config, warnings }: Loaded) -> Result<Story, protocol::Cause> {
         let level = config.gateway.log;
         let now = self.clock.now();
         let names = named_children(self.endpoint.pad());
@@ -151,9 +171,7 @@ impl Daemon {
         self.machine.ask(Question::TakenUp);
         self.level.set(filter(level));
         placed.map_err(|cause| protocol::Cause::from(&cause))?;
-        let mut lines = warnings;
-        lines.extend(story::changes(&diff));
-        Ok(lines)
+        Ok(Story::of(warnings, &diff))
     }
 }
 
@@ -170,13 +188,23 @@ fn refused(text: String, hint: &str) -> protocol::Cause {
     }
 }
 
-/// Tells the log, and whoever asked for a reload, what became of it. Who asked may have left, and nobody would know.
-fn tell(answer: Option<Reply>, outcome: Result<Vec<String>, protocol::Cause>) {
+/// Tells the log what became of a reload: who asked for it may have left, and nobody would know.
+fn told(outcome: Result<Story, protocol::Cause>) -> Result<Vec<String>, protocol::Cause> {
     match &outcome {
-        Ok(lines) => lines.iter().for_each(|line| info!("reload: {line}")),
-        Err(cause) => error!("reload: {}", cause.text),
+        Ok(news) => {
+            news.warnings.iter().for_each(|line| warn!("reload: {line}"));
+            news.changes.iter().for_each(|line| info!("reload: {line}"));
+            news.openings.iter().for_each(|line| warn!("reload: {line}"));
+        }
+        Err(cause) => cause.text.lines().for_each(|line| error!("reload: {line}")),
     }
-    if let Some(answer) = answer {
-        answer.send(done(outcome));
-    }
+    outcome.map(Story::lines)
+}
+
+/// What a dry run came to is for whoever asked: in the log it would read like something that happened.
+fn tried(outcome: Result<Story, protocol::Cause>) -> Result<Vec<String>, protocol::Cause> {
+    info!("reload: a dry run was asked for, everything is as it was");
+    let mut lines = outcome?.lines();
+    lines.push("a dry run: everything is as it was".to_owned());
+    Ok(lines)
 }
