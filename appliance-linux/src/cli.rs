@@ -81,6 +81,9 @@ pub(crate) enum Command {
     Doctor {
         #[command(flatten)]
         file: ConfigFile,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     /// Show peers, their tunnels and what went through them; 0 when all is up that should be and the boundary stands, else 4
     Status {
@@ -247,7 +250,7 @@ mod tests {
                 let cli = Cli::try_parse_from(["portcullis", command].iter().chain(rest)).unwrap();
                 let (Command::Run { file, .. }
                 | Command::Check { file }
-                | Command::Doctor { file }
+                | Command::Doctor { file, .. }
                 | Command::Block { file }) = cli.command
                 else {
                     panic!("{command}")

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             Ended::Configuration => REFUSED,
         },
         Command::Check { file } => check(file.path()),
-        Command::Doctor { file } => examine(file.path(), control),
+        Command::Doctor { file, json } => examine(file.path(), control, json),
         Command::Status { name, json, all } => status(&socket, name.as_deref(), json, all),
         Command::Events { json } => events(&socket, json),
         Command::Show { what, json } => ask(&socket, &Request::Show, json, what),
@@ -128,7 +128,7 @@ fn check(path: &Path) -> u8 {
 }
 
 /// `portcullis doctor`.
-fn examine(path: &Path, control: Option<PathBuf>) -> u8 {
+fn examine(path: &Path, control: Option<PathBuf>, json: bool) -> u8 {
     let mut loaded = match configuration::load(path) {
         Ok(loaded) => loaded,
         Err(lines) => {
@@ -142,7 +142,11 @@ fn examine(path: &Path, control: Option<PathBuf>) -> u8 {
     }
     let mut worst = Grade::Fine;
     doctor::examine(&loaded.config, &mut |finding| {
-        print(format_args!("{finding}\n"));
+        if json {
+            let _ = print_json(&finding); // texts always have a form in JSON
+        } else {
+            print(format_args!("{finding}\n"));
+        }
         worst = worst.max(finding.grade);
     });
     if worst == Grade::Failure { FAILED } else { 0 }

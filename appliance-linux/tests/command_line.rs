@@ -65,6 +65,17 @@ fn a_good_configuration_is_fine() {
 }
 
 #[test]
+fn f_33_doctor_gives_programs_an_object_a_line() {
+    let folder = Folder::new("doctor");
+    folder.write("cloud.psk", "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n");
+    let config = folder.write("p.toml", GOOD);
+    let output = portcullis(&["doctor", "--json", config.to_str().unwrap()]);
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(out.starts_with(r#"{"grade":""#), "{out}");
+    assert!(out.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{out}");
+}
+
+#[test]
 fn a_mistake_is_told_with_its_place_and_what_was_expected_and_exits_with_2() {
     let folder = Folder::new("bad");
     folder.write("cloud.psk", "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n");

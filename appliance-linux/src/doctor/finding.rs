@@ -2,21 +2,27 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Grade {
     /// As it should be.
+    #[serde(rename = "ok")]
     Fine,
     /// Nothing is wrong here, but something has to be done elsewhere.
     Note,
     /// Works, but probably not as meant.
+    #[serde(rename = "warn")]
     Warning,
     /// Does not work.
+    #[serde(rename = "fail")]
     Failure,
 }
 
 /// One finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     pub(crate) grade: Grade,
     /// What was looked at.
@@ -56,4 +62,18 @@ pub(super) fn a_few(mut all: Vec<String>) -> String {
     all.truncate(FEW);
     let named = all.join(", ");
     if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f_33_a_finding_reads_the_same_for_programs() {
+        let grades = [Grade::Fine, Grade::Note, Grade::Warning, Grade::Failure];
+        let lines = grades.map(|grade| serde_json::to_string(&finding(grade, "tun", "pcl0", "a")).unwrap());
+        for (grade, line) in ["ok", "note", "warn", "fail"].iter().zip(lines) {
+            assert_eq!(line, format!(r#"{{"grade":"{grade}","about":"tun","text":"pcl0","fix":"a"}}"#));
+        }
+    }
 }
