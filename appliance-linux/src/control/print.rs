@@ -49,11 +49,26 @@ impl Display for Table<'_> {
         if !status.counters.is_empty() {
             writeln!(f, "\ncounters")?;
             for (name, count) in &status.counters {
-                writeln!(f, "  {name:30} {count:>12}")?;
+                let words = meaning(name).filter(|_| *count > 0).map(|words| format!("  {words}")).unwrap_or_default();
+                writeln!(f, "  {name:30} {count:>12}{words}")?;
             }
         }
         Ok(())
     }
+}
+
+/// What an operator asks about a counter that is not zero, where its name does not say it.
+fn meaning(counter: &str) -> Option<&'static str> {
+    Some(match counter {
+        "InClear" => "came in clear and are to be protected: from the peer past its tunnel, or in its name",
+        "GuardOut" => "would have left in clear, past the tunnel's device: `portcullis doctor` may say why",
+        "OutNoPolicy" => "fit no child and no policy, or were stopped by the guard",
+        "OutNoSa" => "waited in vain for an SA",
+        "InUnknownSpi" => "for an SA that is not here any more, as after a restart",
+        "InSelectors" => "came out of a tunnel whose networks do not allow them",
+        "SendErrors" => "were not taken by the kernel",
+        _ => return None,
+    })
 }
 
 impl Table<'_> {

@@ -79,12 +79,12 @@ fn of_several_peers_it_says_first_how_many_are_in_which_state() {
 }
 
 #[test]
-fn counters_are_shown_as_they_are_given_also_those_at_zero() {
+fn counters_are_shown_as_they_are_given_also_those_at_zero_and_say_what_they_mean() {
     let mut status = status(vec![peer(|_| {})]);
     assert!(!Table(&status).to_string().contains("counters"));
     status.counters = [("InClear".to_owned(), 0), ("OutNoSa".to_owned(), 12)].into();
-    let lines =
-        "\ncounters\n  InClear                                   0\n  OutNoSa                                  12\n";
+    let lines = "\ncounters\n  InClear                                   0\n  OutNoSa                                  12  \
+                 waited in vain for an SA\n";
     assert!(Table(&status).to_string().ends_with(lines), "{}", Table(&status));
     status.boundary.put_back = 1;
     assert!(Table(&status).to_string().contains("\nboundary: 1 thing removed by others and put back\n"));
