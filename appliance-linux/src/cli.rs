@@ -149,7 +149,7 @@ pub(crate) struct ConfigFile {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
-    /// The same, without --config
+    /// The configuration, as with --config
     #[arg(value_name = "FILE", conflicts_with = "config")]
     named: Option<PathBuf>,
 }

@@ -97,7 +97,7 @@ impl Table<'_> {
                 writeln!(f, "  {} ({}){nat}, {}, {called}", ike.remote, ike.remote_id, ike.suite)?;
                 let age = Some(format!("IKE SA {} old", Age(ike.age_s)));
                 let heard = ike.heard_s.map(|at| format!("last heard {} ago", Age(at)));
-                let rekey = ike.rekey_s.map(|at| format!("rekeyed in {}", Age(at)));
+                let rekey = ike.rekey_s.map(|at| format!("next rekey in {}", Age(at)));
                 details(f, width, [heard, age, rekey])?;
                 if peer.held {
                     writeln!(f, "{:width$}  held down by you, and connected by the peer", "")?;
@@ -134,7 +134,7 @@ impl Table<'_> {
             write!(f, ", next try in {}", Age(retry.div_ceil(1000)))?;
         }
         writeln!(f)?;
-        let rekey = child.rekey_s.map(|at| format!("rekeyed in {}", Age(at)));
+        let rekey = child.rekey_s.map(|at| format!("next rekey in {}", Age(at)));
         let expires = child.expires_s.map(|at| format!("ends in {} if that fails", Age(at)));
         details(f, width, [rekey, expires])?;
         why(f, width + 16, child.cause.as_ref())?;

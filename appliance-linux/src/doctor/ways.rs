@@ -29,7 +29,8 @@ pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRang
     }
     let mut findings = Vec::new();
     if !astray.is_empty() {
-        let fix = "`ip rule` shows what comes before our rules, `ip route get ADDRESS` where a packet goes";
+        let fix = "`portcullis reload`, where the file is newer than what the daemon runs with; `ip rule` shows what comes \
+                   before our rules, `ip route get ADDRESS` where a packet goes, `ip route show table 4500` what is among ours";
         let text = format!("packets to remote networks do not go to {device}: {}", a_few(astray));
         findings.push(finding(Grade::Failure, "routes", text, fix));
     } else if !asked.is_empty() {

@@ -51,9 +51,9 @@ fn f_79_status_says_what_comes_next_and_on_whose_side_the_nat_is() {
         shown(|_| {}),
         "portcullis 1, up 1m10s\n\n\
          cloud  connected     192.0.2.1:4500 (left.lab), NAT on our side, aes256gcm16-prfsha384-x25519, called by us\n\
-         \u{20}                    last heard 3s ago, IKE SA 1m03s old, rekeyed in 2h59m\n  \
+         \u{20}                    last heard 3s ago, IKE SA 1m03s old, next rekey in 2h59m\n  \
          net  up            10.2.0.0/16 == 10.1.0.0/16, aes256gcm16-esn, esp-in-udp\n\
-         \u{20}                    rekeyed in 50m00s, ends in 1h05m if that fails\n\
+         \u{20}                    next rekey in 50m00s, ends in 1h05m if that fails\n\
          \u{20}                    in 1 packet, 84 B, last 5s ago; out 2 packets, 168 B, last 4s ago; 0 rekeys\n"
     );
     let there = shown(|peer| {
