@@ -15,6 +15,7 @@ mod state;
 mod status;
 mod tell;
 mod told;
+mod vigil;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -166,6 +167,11 @@ impl Daemon {
             self.settle();
             if let Some(server) = &mut self.server {
                 server.look_after(Instant::now());
+            }
+            if self.vigil.is_due(Instant::now()) {
+                let [_, _, out, _] = self.machine.dropped();
+                let into = self.discarded().get(Discard::InClear);
+                self.vigil.look(Instant::now(), out, into);
             }
             if self.stops.count() > 0 {
                 break Ended::Asked;

@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use super::books::Books;
 use super::reloading::Reload;
 use super::snapshot::Published;
+use super::vigil::Vigil;
 use crate::ask::Trouble;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
@@ -69,6 +70,8 @@ pub(crate) struct Daemon {
     pub(super) events: Events,
     /// What went through, over restarts.
     pub(super) books: Books,
+    /// What was told of packets that were kept from passing in clear.
+    pub(super) vigil: Vigil,
     /// What was shown last.
     pub(super) published: Published,
     /// How often the file was asked for: the number of the last time.
@@ -114,6 +117,7 @@ impl Daemon {
             server: None,
             events: Events::default(),
             books: Books::default(),
+            vigil: Vigil::new(Instant::now()),
             published: Published::default(),
             asked: 0,
             ends: false,
