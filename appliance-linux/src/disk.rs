@@ -65,10 +65,11 @@ mod tests {
 
     /// As before Linux 5.9, for this thread and those that it makes.
     fn does_not_know_close_range() {
-        // SAFETY: both only make filters.
+        // SAFETY: it only makes a rule.
         let rules = |code, k| unsafe { libc::BPF_STMT(code as u16, k) };
-        let unless =
-            |k, skipped| unsafe { libc::BPF_JUMP((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, k, 0, skipped) };
+        let same = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        // SAFETY: it only makes a rule.
+        let unless = |k, skipped| unsafe { libc::BPF_JUMP(same, k, 0, skipped) };
         let (load, result) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_RET | libc::BPF_K);
         let mut filter = [
             rules(load, 0), // the number of the call
