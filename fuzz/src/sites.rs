@@ -1,11 +1,11 @@
 //! Two hosts whose configurations fit each other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ike_core::child::ChildSlot;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -100,7 +100,7 @@ impl Pad for Site {
         })
     }
 
-    fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+    fn candidate(&self, _: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
         after.is_none().then_some(PEER)
     }
 }

@@ -4,24 +4,27 @@
 //! one gets a new number, so an SA never changes hands.
 
 use core::fmt;
-use core::ops::Bound;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 use ipsec_core::net::Path;
 
 use crate::config::{Child, ChildDiff, Diff, Encapsulation, Identity, Mode, Peer, PeerDiff, Remote};
+use doors::{Doors, Sign};
+
+mod doors;
 
 /// Every configured peer.
 ///
 /// ```
 /// use gateway_core::config::Config;
 /// use gateway_core::gateway::Gateway;
-/// use ike_core::pad::Pad;
+/// use ike_core::pad::{Initiator, Pad};
 /// let text = r#"
 /// [[peer]]
 /// name = "cloud"
@@ -36,7 +39,8 @@ use crate::config::{Child, ChildDiff, Diff, Encapsulation, Identity, Mode, Peer,
 /// let (_gateway, peers) = Gateway::new(Config::parse(text).unwrap().0);
 /// let cloud = peers.named("cloud").unwrap();
 /// // What IKE asks: who may call from there, and what is agreed on with whom.
-/// assert_eq!(peers.candidate([192, 0, 2, 2].into(), [192, 0, 2, 1].into(), None), Some(cloud));
+/// let initiator = Initiator::new([192, 0, 2, 2].into(), [192, 0, 2, 1].into());
+/// assert_eq!(peers.candidate(&initiator, None), Some(cloud));
 /// assert_eq!(peers.child(cloud, 0).unwrap().local, peers.get(cloud).unwrap().children[0].local_ts);
 /// ```
 #[derive(Default)]
@@ -47,10 +51,10 @@ pub struct Peers {
     places: Vec<(PeerId, usize)>,
     /// Places in `entries` by name.
     names: BTreeMap<String, usize>,
-    /// Places in `entries` by what is known of where the peer is: a stranger's first message asks.
+    /// Places in `entries` by the addresses that are known.
     at: BTreeSet<(IpAddr, usize)>,
-    /// Places in `entries` of those that may be anywhere.
-    anywhere: BTreeSet<usize>,
+    /// Places in `entries` by what is known of whoever calls.
+    doors: Doors,
     /// Places in `entries`, and in the children there, by number.
     children: Vec<(ChildConfigId, (usize, usize))>,
     next_peer: u32,
@@ -83,11 +87,6 @@ impl Entry {
         Self { id, children: Vec::new(), resolved: Vec::new(), path: None, local_id, config }
     }
 
-    /// Whether the peer may call this address of ours.
-    fn calls(&self, local: IpAddr) -> bool {
-        self.config.local.is_empty() || self.config.local.contains(&local)
-    }
-
     /// The addresses it is known to be at, as far as that is known without asking: those written, and those resolved last.
     fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let resolved = self.resolved.iter().flat_map(|(_, addresses)| addresses.iter().copied());
@@ -97,6 +96,21 @@ impl Entry {
     /// Those, and where it is called.
     fn seen_at(&self) -> impl Iterator<Item = IpAddr> {
         self.addresses().chain(self.path.map(|path| path.remote.ip()))
+    }
+
+    /// How it is found when it calls; not at all as long as nothing can be proved with it.
+    fn sign(&self, place: usize) -> Option<Sign<'_>> {
+        self.config.secret.loaded()?;
+        let anywhere = self.config.remote.is_empty().then_some(None);
+        Some(Sign {
+            place,
+            remote: self.seen_at().map(Some).chain(anywhere).collect(),
+            local: &self.config.local,
+            theirs: self.config.remote_id.as_ref(),
+            ours: self.local_id.as_ref()?,
+            // Lists with the same address are the same, and those of a configuration have one if they are.
+            offer: Arc::as_ptr(&self.config.ike).addr(),
+        })
     }
 
     fn child(&self, index: usize) -> Option<(ChildConfigId, &Child)> {
@@ -173,8 +187,9 @@ impl Peers {
         self.children.sort_unstable();
         self.places = places().map(|(place, entry)| (entry.id, place)).collect();
         self.places.sort_unstable();
-        self.at = places().flat_map(|(place, entry)| entry.seen_at().map(move |addr| (addr, place))).collect();
-        self.anywhere = places().filter(|(_, entry)| entry.config.remote.is_empty()).map(|(place, _)| place).collect();
+        self.at = places().flat_map(|(place, entry)| entry.addresses().map(move |addr| (addr, place))).collect();
+        let signs: Vec<_> = places().filter_map(|(place, entry)| entry.sign(place)).collect();
+        self.doors = Doors::of(&signs);
     }
 
     /// The same party with a new configuration.
@@ -273,6 +288,13 @@ impl Peers {
         self.entry(peer).into_iter().flat_map(Entry::addresses)
     }
 
+    /// The peer at an address, when there is only one it can be as far as that is known without asking.
+    pub(crate) fn only_one_at(&self, remote: IpAddr) -> Option<PeerId> {
+        let mut there = self.at.range((remote, 0)..=(remote, usize::MAX)).map(|(_, place)| *place);
+        let place = there.next().filter(|_| there.next().is_none())?;
+        self.entries.get(place).map(|entry| entry.id)
+    }
+
     fn place(&self, peer: PeerId) -> Option<usize> {
         let found = self.places.binary_search_by_key(&peer, |(id, _)| *id).ok()?;
         self.places.get(found).map(|(_, place)| *place)
@@ -286,11 +308,13 @@ impl Peers {
     fn change(&mut self, peer: PeerId, change: impl FnOnce(&mut Entry)) {
         let Some(place) = self.place(peer) else { return };
         let Some(entry) = self.entries.get_mut(place) else { return };
-        for addr in entry.seen_at() {
+        for addr in entry.addresses() {
             self.at.remove(&(addr, place));
         }
+        entry.sign(place).iter().for_each(|sign| self.doors.take(sign));
         change(entry);
-        self.at.extend(entry.seen_at().map(|addr| (addr, place)));
+        entry.sign(place).iter().for_each(|sign| self.doors.put(sign));
+        self.at.extend(entry.addresses().map(|addr| (addr, place)));
     }
 }
 
@@ -332,23 +356,28 @@ impl Pad for Peers {
 
     /// Peers that are known to be at `remote` come before those that may be anywhere; the order of the file decides among
     /// both.
-    fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
-        let last = match after {
-            Some(after) => Some(self.place(after)?),
-            None => None,
-        };
-        let known = |place: usize| self.at.contains(&(remote, place));
-        let calls = |place: &usize| self.entries.get(*place).is_some_and(|entry| entry.calls(local));
-        // It goes on where it was, and looks at nobody who is elsewhere.
-        let behind = |last: Option<usize>| last.map_or(0, |last| last.saturating_add(1))..;
-        let (here, anywhere) = if last.is_some_and(|last| !known(last)) { (None, last) } else { (Some(last), None) };
-        let here = here.and_then(|last| {
-            let places = (Bound::Included((remote, behind(last).start)), Bound::Included((remote, usize::MAX)));
-            self.at.range(places).map(|(_, place)| *place).find(calls)
-        });
-        let next = here
-            .or_else(|| self.anywhere.range(behind(anywhere)).copied().find(|place| calls(place) && !known(*place)));
-        next.and_then(|place| self.entries.get(place)).map(|entry| entry.id)
+    fn candidate(&self, initiator: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
+        let is_here = |entry: &Entry| entry.seen_at().any(|addr| addr == initiator.remote);
+        let (mut here, mut from) = (true, 0_usize);
+        if let Some(after) = after {
+            let place = self.place(after)?;
+            (here, from) = (is_here(self.entries.get(place)?), place.saturating_add(1));
+        }
+        if here {
+            if let Some(place) = self.doors.next(initiator, Some(initiator.remote), from) {
+                return self.entries.get(place).map(|entry| entry.id);
+            }
+            from = 0;
+        }
+        loop {
+            let place = self.doors.next(initiator, None, from)?;
+            let entry = self.entries.get(place)?;
+            // Of one that is here it was the turn already.
+            if !is_here(entry) {
+                return Some(entry.id);
+            }
+            from = place.saturating_add(1);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto::RustCrypto;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER_SA, Settings, Storage};
 use ike_core::event::{ChildId, Event, IkeId};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -151,8 +151,8 @@ impl Pad for Star {
         })
     }
 
-    fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
-        let number = number(if self.is_hub { remote } else { local });
+    fn candidate(&self, initiator: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
+        let number = number(if self.is_hub { initiator.remote } else { initiator.local });
         (after.is_none() && number < self.names.len()).then_some(PeerId(number as u32))
     }
 }

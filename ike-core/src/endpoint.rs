@@ -105,14 +105,13 @@ struct Reply {
 /// The [crate's documentation](crate) has two that talk to each other. This one knows nobody:
 ///
 /// ```
-/// use core::net::IpAddr;
 /// use getrandom::SysRng;
 /// use ike_core::child::ChildSlot;
 /// use ike_core::crypto::rustcrypto::RustCrypto;
 /// use ike_core::endpoint::{Denied, Endpoint, IkeSlot, IndexBlock, Occupancy, PadMut, Settings, SpiMeaning, Storage};
 /// use ike_core::endpoint::{ROOM_PER_BLOCK, ROOM_PER_SA};
 /// use ike_core::error::Discard;
-/// use ike_core::pad::{ChildConfig, Connection, Pad, PeerId};
+/// use ike_core::pad::{ChildConfig, Connection, Initiator, Pad, PeerId};
 /// use ipsec_core::{net::Path, time::Instant};
 /// struct Nobody;
 ///
@@ -123,7 +122,7 @@ struct Reply {
 ///     fn child(&self, _: PeerId, _: usize) -> Option<ChildConfig<'_>> {
 ///         None
 ///     }
-///     fn candidate(&self, _: IpAddr, _: IpAddr, _: Option<PeerId>) -> Option<PeerId> {
+///     fn candidate(&self, _: &Initiator<'_>, _: Option<PeerId>) -> Option<PeerId> {
 ///         None
 ///     }
 /// }

@@ -39,14 +39,14 @@
 //! `heapless` 0.9 for its own list.
 //!
 //! ```
-//! use core::net::{IpAddr, SocketAddr};
+//! use core::net::SocketAddr;
 //! use core::time::Duration;
 //! use getrandom::SysRng;
 //! use ike_core::child::ChildSlot;
 //! use ike_core::crypto::rustcrypto::RustCrypto;
 //! use ike_core::endpoint::{ChildView, Endpoint, IkeSlot, IkeView, IndexBlock, SaState, Settings, Storage};
 //! use ike_core::event::{ChildId, ChildUp, Event, Transmit};
-//! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+//! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 //! use ike_core::proposal::{EspProposal, IkeProposal};
 //! use ike_core::registry::IdKind;
 //! use ike_core::wire::id::Id;
@@ -74,7 +74,7 @@
 //!     fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
 //!         (index == 0).then_some(self.1)
 //!     }
-//!     fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+//!     fn candidate(&self, _: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
 //!         after.is_none().then_some(PeerId(0))
 //!     }
 //! }

@@ -24,11 +24,37 @@ pub struct PeerId(pub u32);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ChildConfigId(pub u32);
 
+/// What is known of a peer that calls us, before it has proved anything.
+///
+/// ```
+/// use ike_core::pad::Initiator;
+/// let stranger = Initiator::new([192, 0, 2, 1].into(), [198, 51, 100, 7].into());
+/// assert!(stranger.id_i.is_none() && stranger.id_r.is_none());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Initiator<'m> {
+    /// Our address that it calls.
+    pub local: IpAddr,
+    /// Where it calls from.
+    pub remote: IpAddr,
+    /// Who it says to be; its first message does not say that.
+    pub id_i: Option<Id<'m>>,
+    /// Who we are to be, where it asks for one of several.
+    pub id_r: Option<Id<'m>>,
+}
+
+impl Initiator<'_> {
+    /// Of whom nothing is known but the addresses.
+    pub const fn new(local: IpAddr, remote: IpAddr) -> Self {
+        Self { local, remote, id_i: None, id_r: None }
+    }
+}
+
 /// The caller's connections.
 ///
 /// ```
-/// use core::net::IpAddr;
-/// use ike_core::pad::{ChildConfig, Connection, Pad, PeerId};
+/// use ike_core::pad::{ChildConfig, Connection, Initiator, Pad, PeerId};
 /// /// Connections with the children of each, in the order in which they are tried, numbered from 0.
 /// struct Table<'p>(Vec<(Connection<'p>, Vec<ChildConfig<'p>>)>);
 ///
@@ -45,14 +71,15 @@ pub struct ChildConfigId(pub u32);
 ///     fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>> {
 ///         self.peer(peer)?.1.get(index).copied()
 ///     }
-///     fn candidate(&self, _local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+///     fn candidate(&self, initiator: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
 ///         let next = after.map_or(0, |after| after.0 + 1);
 ///         let at = |peer: &PeerId| self.peer(*peer).and_then(|(connection, _)| connection.path).map(|path| path.remote.ip());
-///         (next..self.0.len() as u32).map(PeerId).find(|peer| at(peer).is_none_or(|at| at == remote))
+///         (next..self.0.len() as u32).map(PeerId).find(|peer| at(peer).is_none_or(|at| at == initiator.remote))
 ///     }
 /// }
 ///
-/// assert_eq!(Table(Vec::new()).candidate([192, 0, 2, 1].into(), [192, 0, 2, 2].into(), None), None);
+/// let initiator = Initiator::new([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+/// assert_eq!(Table(Vec::new()).candidate(&initiator, None), None);
 /// ```
 pub trait Pad {
     /// The connection with this name, or `None` when it no longer exists.
@@ -61,9 +88,13 @@ pub trait Pad {
     /// The child at `index` in this connection's order of preference, or `None` after the last one.
     fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>>;
 
-    /// The connections that a peer at `remote` talking to our address `local` may use, in order of preference: the
-    /// first with `after: None`, then the one that follows `after`.
-    fn candidate(&self, local: IpAddr, remote: IpAddr, after: Option<PeerId>) -> Option<PeerId>;
+    /// The connections that whoever calls may use, in order of preference: the first with `after: None`, then the one that
+    /// follows `after`. Those that may not be used from these addresses are not among them.
+    ///
+    /// Strangers have each looked at until one fits. Where there are many, leave out those of which nothing can come:
+    /// those for another [`remote_id`](Connection::remote_id) than the initiator's, or
+    /// another [`local_id`](Connection::local_id) than it asks for, and of the rest those with the same proposals as one before.
+    fn candidate(&self, initiator: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId>;
 
     /// Whether the peer has no addresses but those that it is leased when it calls (RFC 7296 §2.19). The door for that:
     /// configuration payloads are neither read nor written yet.
@@ -77,6 +108,16 @@ impl<'p> dyn Pad + 'p {
     /// The children of a connection, best first.
     pub(crate) fn children(&self, peer: PeerId) -> impl Iterator<Item = ChildConfig<'_>> {
         (0..).map_while(move |index| self.child(peer, index))
+    }
+
+    /// The connections that whoever calls may use, best first.
+    pub(crate) fn candidates(&self, initiator: Initiator<'_>) -> impl Iterator<Item = (PeerId, Connection<'_>)> {
+        let mut last = None;
+        core::iter::from_fn(move || {
+            last = self.candidate(&initiator, last);
+            last
+        })
+        .filter_map(|peer| Some((peer, self.connection(peer)?)))
     }
 
     /// The child with this name.

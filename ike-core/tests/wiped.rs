@@ -13,7 +13,6 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Read;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, ROOM_PER
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::keys::{IkeKeys, IkeSeed, Role};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -221,7 +220,7 @@ impl Pad for Single {
         (index == 0).then_some(self.1)
     }
 
-    fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+    fn candidate(&self, _: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
         after.is_none().then_some(PeerId(0))
     }
 }

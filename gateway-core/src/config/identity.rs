@@ -36,7 +36,7 @@ impl Identity {
     }
 
     /// The same for those that match each other ([`Id::matches`]), and different for all others.
-    pub(super) fn key(&self) -> (IdKind, Vec<u8>) {
+    pub(crate) fn key(&self) -> (IdKind, Vec<u8>) {
         let data = match self.kind {
             IdKind::FQDN | IdKind::RFC822_ADDR => self.data.to_ascii_lowercase(),
             _ => self.data.clone(),

@@ -1,9 +1,11 @@
 //! `ike` and `esp`: proposals in the words of the field, `aes256gcm16-prfsha384-x25519`.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 use ike_core::proposal::{EspProposal, IkeProposal, ProposalError, Reason};
 
@@ -36,7 +38,7 @@ impl Kind<EspProposal> {
     };
 }
 
-/// Lists of proposals that many have in common: who writes what the last one wrote, or nothing, shares it.
+/// Lists of proposals that many have in common: the same list is there once.
 pub(super) struct Lists {
     pub(super) ike: List<IkeProposal>,
     pub(super) esp: List<EspProposal>,
@@ -45,7 +47,8 @@ pub(super) struct Lists {
 pub(super) struct List<P> {
     kind: Kind<P>,
     default: Arc<[P]>,
-    last: Arc<[P]>,
+    /// All so far, by their words.
+    known: BTreeMap<String, Arc<[P]>>,
 }
 
 impl Lists {
@@ -54,15 +57,19 @@ impl Lists {
     }
 }
 
-impl<P: Default> List<P> {
+impl<P: Default + Display> List<P> {
     fn new(kind: Kind<P>) -> Self {
         let default: Arc<[P]> = Arc::new([P::default()]);
-        Self { kind, last: Arc::clone(&default), default }
+        Self { kind, known: BTreeMap::from([(Self::words(&default), Arc::clone(&default))]), default }
+    }
+
+    fn words(list: &[P]) -> String {
+        list.iter().map(|proposal| format!("{proposal} ")).collect()
     }
 }
 
 /// Reads the proposals under the key of `list`, or its default.
-pub(super) fn read<'t, P: PartialEq>(
+pub(super) fn read<'t, P: Default + Display>(
     reader: &mut Reader<'t>,
     section: Section<'_, 't>,
     list: &mut List<P>,
@@ -84,10 +91,8 @@ pub(super) fn read<'t, P: PartialEq>(
         );
     }
     let found: Vec<P> = found.into_iter().map(|placed| placed.value).collect();
-    if *list.last != *found {
-        list.last = found.into();
-    }
-    Some(Arc::clone(&list.last))
+    let known = list.known.entry(List::words(&found)).or_insert_with(|| found.into());
+    Some(Arc::clone(known))
 }
 
 fn explained(words: &str, error: ProposalError, expected: &'static str) -> Bad {

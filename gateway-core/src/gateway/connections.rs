@@ -32,7 +32,7 @@ pub(super) struct Who {
 impl Gateway {
     /// Somebody's request was refused, unproven who that is.
     pub(super) fn refused<C: IkeCrypto>(&mut self, remote: SocketAddr, cause: &Failure, parts: &Parts<'_, '_, C>) {
-        let about = sole_candidate(remote, parts);
+        let about = parts.endpoint.pad().only_one_at(remote.ip());
         let cause = Cause::of(cause, about.and_then(|id| parts.endpoint.pad().get(id)));
         let connected = about.is_some_and(|id| self.is_connected(id, parts.endpoint));
         // Of what a stranger may have begun only the cause is kept, for display.
@@ -161,7 +161,7 @@ impl Gateway {
         if peer.is_none() && !self.strangers.admit(now) {
             return;
         }
-        let about = peer.or(claimed).or_else(|| sole_candidate(remote, parts));
+        let about = peer.or(claimed).or_else(|| parts.endpoint.pad().only_one_at(remote.ip()));
         let pad = parts.endpoint.pad();
         let config = about.and_then(|id| pad.get(id));
         let ours = about.and_then(|id| pad.connection(id)).map(|connection| Identity::from(connection.local_id));
@@ -228,13 +228,6 @@ impl Gateway {
         let cut = cut.map(|cut| Cause { kind: Kind::Intent, ..cut.1 });
         self.tell(about, None, what, cut.or(Some(cause)));
     }
-}
-
-/// The peer at an address, when there is only one it can be.
-fn sole_candidate<C: IkeCrypto>(remote: SocketAddr, parts: &Parts<'_, '_, C>) -> Option<PeerId> {
-    let peers = parts.endpoint.pad();
-    let mut there = peers.iter().map(|(id, _)| id).filter(|id| peers.addresses(*id).any(|addr| addr == remote.ip()));
-    there.next().filter(|_| there.next().is_none())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::vec::Vec;
 
 use core::time::Duration;
 
+use ike_core::registry::IdKind;
+use ike_core::wire::id::Id;
 use ipsec_core::net::IKE_PORT;
 
 use super::*;
@@ -89,23 +91,37 @@ fn a_timer_alone_changes_no_number_and_is_taken_up() {
     assert_eq!(is.connection(numbers(&is, "a").0).unwrap().dpd, Duration::from_secs(7));
 }
 
+/// All candidates of a caller, in their order.
+fn candidates(peers: &Peers, initiator: &Initiator<'_>) -> Vec<PeerId> {
+    let next = |after: &Option<PeerId>| peers.candidate(initiator, *after);
+    std::iter::successors(next(&None), |id| next(&Some(*id))).take(1_000).collect()
+}
+
+const LISTS: [&str; 4] = [
+    "aes256gcm16-prfsha384-x25519",
+    "aes128gcm16-prfsha256-ecp256",
+    "aes256gcm16-prfsha256-x25519",
+    "aes128gcm16-prfsha256-x25519",
+];
+
+/// A peer with proposals of its own.
+fn with(text: &str, list: &str) -> String {
+    text.replace("psk =", &format!("ike = \"{list}\"\npsk ="))
+}
+
 #[test]
 fn peers_with_a_known_address_are_candidates_before_those_that_may_be_anywhere() {
-    let text = format!(
-        "{}{}{}{}",
+    let text = [
         peer("roaming", HERE, "\"any\"", "r.lab", &[1]),
         peer("a", HERE, A, "a.lab", &[2]),
         peer("elsewhere", "\"192.0.2.77\"", A, "e.lab", &[3]),
-        peer("second", HERE, A, "s.lab", &[4])
-    );
+        peer("second", HERE, A, "s.lab", &[4]),
+    ];
+    let text: String = text.iter().zip(LISTS).map(|(text, list)| with(text, list)).collect();
     let mut peers = Peers::default();
     peers.replace(config(&text).peers, &Diff::default());
     let candidates = |local: &str, remote: &str| {
-        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
-        let mut found = Vec::new();
-        while let Some(id) = peers.candidate(local, remote, found.last().copied()) {
-            found.push(id);
-        }
+        let found = candidates(&peers, &Initiator::new(local.parse().unwrap(), remote.parse().unwrap()));
         found.into_iter().map(|id| peers.get(id).unwrap().name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(candidates("192.0.2.2", "192.0.2.1"), ["a", "second", "roaming"]);
@@ -116,30 +132,39 @@ fn peers_with_a_known_address_are_candidates_before_those_that_may_be_anywhere()
 
 #[test]
 fn whatever_is_heard_of_peers_their_candidates_are_those_a_look_at_each_finds() {
-    let text: String = (1..=40u8)
-        .map(|n| {
-            let local = if n % 5 == 0 { "\"192.0.2.77\"" } else { HERE };
-            let remote = match n % 4 {
-                0 => String::from("\"any\""),
-                1 => format!("\"198.51.100.{}\"", n % 3),
-                _ => format!("[\"gw{n}.example.org\", \"198.51.100.{}\"]", n % 7),
-            };
-            peer(&format!("p{n}"), local, &remote, &format!("p{n}.lab"), &[n])
-        })
-        .collect();
+    let mut text = String::new();
+    for n in 1..=60u8 {
+        let local = ["\"192.0.2.77\"", HERE, "\"any\""][usize::from(n % 5 % 3)];
+        let remote = match n % 4 {
+            0 => String::from("\"any\""),
+            1 => format!("\"198.51.100.{}\"", n % 3),
+            _ => format!("[\"gw{n}.example.org\", \"198.51.100.{}\"]", n % 7),
+        };
+        let theirs = ["a.lab", "A.lab", "b.lab", "c.lab", "any"][usize::from(n % 11 % 5)];
+        let more = with(&peer(&format!("p{n}"), local, &remote, theirs, &[n]), LISTS[usize::from(n % 13 % 3)]);
+        let ours = ["local-id = \"we\"\n", "local-id = \"us\"\n", ""][usize::from(n % 7 % 3)];
+        let longer = format!("{text}{}", more.replace("local-id = \"we\"\n", ours));
+        // Some could not be told from others.
+        if Config::parse(&longer).is_ok() {
+            text = longer;
+        }
+    }
     let mut peers = Peers::default();
     peers.replace(config(&text).peers, &Diff::default());
     let ids: Vec<PeerId> = peers.iter().map(|(id, _)| id).collect();
+    assert!(ids.len() > 30, "{}", ids.len());
     let (ours, theirs) = ([2, 77, 99].map(|n| IpAddr::from([192, 0, 2, n])), |n| IpAddr::from([198, 51, 100, n]));
     let mut state = 1u32;
     let mut below = |limit: u32| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         ((state >> 16) % limit) as u8
     };
-    for _ in 0..400 {
-        let id = ids[usize::from(below(40))];
+    let names = ["b.lab", "A.LAB", "c.lab", "we", "US", "nobody"]
+        .map(|name| crate::config::Identity::from(Id { kind: IdKind::FQDN, data: name.as_bytes() }));
+    for _ in 0..2000 {
+        let id = ids[usize::from(below(ids.len() as u32))];
         match below(2) {
-            0 => peers.set_path(id, ours[0], theirs(below(8)), IKE_PORT),
+            0 => peers.set_path(id, ours[usize::from(below(2))], theirs(below(8)), IKE_PORT),
             _ => {
                 let name = peers.get(id).unwrap().remote.iter().find_map(|place| match place {
                     Remote::Name(name) => Some(name.clone()),
@@ -150,39 +175,69 @@ fn whatever_is_heard_of_peers_their_candidates_are_those_a_look_at_each_finds() 
             }
         }
         let (local, remote) = (ours[usize::from(below(3))], theirs(below(8)));
-        let next = |after: &Option<PeerId>| peers.candidate(local, remote, *after);
-        let found: Vec<_> = std::iter::successors(next(&None), |id| next(&Some(*id))).take(100).collect();
+        let said = below(3);
+        let mut initiator = Initiator::new(local, remote);
+        let name = |number: u8| Some(names[usize::from(number)].id());
+        if said > 0 {
+            initiator.id_i = name(below(6));
+        }
+        if said > 1 {
+            initiator.id_r = name(below(6));
+        }
         let known = |id: &PeerId| {
             let path = peers.path(*id).map(|path| path.remote.ip());
             peers.addresses(*id).chain(path).any(|addr| addr == remote)
         };
-        let calls = |id: &PeerId| peers.get(*id).is_some_and(|peer| peer.local.contains(&local));
+        let fits = |id: &PeerId| {
+            let Some(connection) = peers.connection(*id) else { return false };
+            let is = |said: Option<Id<'_>>, id: Option<Id<'_>>| said.zip(id).is_none_or(|(said, id)| said.matches(&id));
+            let local_addrs = &peers.get(*id).unwrap().local;
+            (local_addrs.is_empty() || local_addrs.contains(&local))
+                && is(initiator.id_i, connection.remote_id)
+                && is(initiator.id_r, Some(connection.local_id))
+        };
         let anywhere = |id: &PeerId| peers.get(*id).is_some_and(|peer| peer.remote.is_empty());
-        let here = ids.iter().filter(|id| calls(id) && known(id));
-        let rest = ids.iter().filter(|id| calls(id) && anywhere(id) && !known(id));
-        assert_eq!(found, here.chain(rest).copied().collect::<Vec<_>>());
+        let here = ids.iter().filter(|id| fits(id) && known(id));
+        let rest = ids.iter().filter(|id| fits(id) && anywhere(id) && !known(id));
+        let all: Vec<PeerId> = here.chain(rest).copied().collect();
+        let found = candidates(&peers, &initiator);
+        // None but those that fit, in their order; all that are the first with their proposals.
+        let mut left = all.iter();
+        assert!(found.iter().all(|id| left.any(|other| other == id)), "{found:?} of {all:?}");
+        let firsts = |of: &[PeerId]| {
+            let list = |id: &PeerId| &peers.get(*id).unwrap().ike;
+            let new = |(place, id): (usize, &PeerId)| of[..place].iter().all(|other| list(other) != list(id));
+            of.iter().enumerate().filter(|(place, id)| new((*place, id))).map(|(_, id)| *id).collect::<Vec<_>>()
+        };
+        assert_eq!(firsts(&found), firsts(&all));
+        assert!(found.len() <= 3 * 8, "{found:?}");
+        let mut there = ids.iter().filter(|id| peers.addresses(**id).any(|addr| addr == remote));
+        let only = there.next().filter(|_| there.next().is_none());
+        assert_eq!(peers.only_one_at(remote), only.copied());
     }
 }
 
 #[test]
 fn f_54_each_peer_is_a_candidate_once() {
     let (local, remote): (IpAddr, IpAddr) = ("192.0.2.2".parse().unwrap(), "192.0.2.1".parse().unwrap());
-    let all = |count: u8| {
-        let text: String =
-            (1..=count).map(|n| peer(&format!("p{n}"), HERE, "\"any\"", &format!("p{n}.lab"), &[n])).collect();
-        let mut peers = Peers::default();
-        peers.replace(config(&text).peers, &Diff::default());
-        // One that may be anywhere was called, and is known to be there now.
-        let known = peers.named("p2").unwrap();
-        peers.set_path(known, local, remote, IKE_PORT);
-        peers
-    };
-    let peers = all(200);
-    let next = |after: &Option<PeerId>| peers.candidate(local, remote, *after);
-    let found: Vec<_> = std::iter::successors(next(&None), |id| next(&Some(*id))).take(1_000).collect();
-    let once: std::collections::BTreeSet<_> = found.iter().collect();
-    assert_eq!((found.len(), once.len(), found.first().copied()), (200, 200, peers.named("p2")));
-    assert_eq!(peers.candidate(local, remote, Some(PeerId(u32::MAX))), None);
+    let list = |n: u8| LISTS[usize::from(n % 4)];
+    let text: String = (1..=200u8)
+        .map(|n| with(&peer(&format!("p{n}"), HERE, "\"any\"", &format!("p{n}.lab"), &[n]), list(n)))
+        .collect();
+    let mut peers = Peers::default();
+    peers.replace(config(&text).peers, &Diff::default());
+    // One that may be anywhere was called, and is known to be there now.
+    let [p1, p2, p3, p4] = ["p1", "p2", "p3", "p4"].map(|name| peers.named(name).unwrap());
+    peers.set_path(p2, local, remote, IKE_PORT);
+    let stranger = Initiator::new(local, remote);
+    assert_eq!(candidates(&peers, &stranger), [p2, p1, p3, p4]);
+    for n in 1..=200 {
+        let name = format!("P{n}.lab");
+        let mut named = stranger;
+        named.id_i = Some(Id { kind: IdKind::FQDN, data: name.as_bytes() });
+        assert_eq!(candidates(&peers, &named), [peers.named(&format!("p{n}")).unwrap()]);
+    }
+    assert_eq!(peers.candidate(&stranger, Some(PeerId(u32::MAX))), None);
 }
 
 #[test]
@@ -195,7 +250,7 @@ fn b4_both_addresses_of_a_box_lead_to_its_key() {
     let id = peers.named("box").unwrap();
     for (local, remote) in [("10.0.0.2", "10.0.0.5"), ("50.0.0.2", "50.0.0.5")] {
         let (local, remote): (IpAddr, IpAddr) = (local.parse().unwrap(), remote.parse().unwrap());
-        assert_eq!(peers.candidate(local, remote, None), Some(id));
+        assert_eq!(peers.candidate(&Initiator::new(local, remote), None), Some(id));
         peers.set_path(id, local, remote, IKE_PORT);
         let connection = peers.connection(id).unwrap();
         assert!(matches!(connection.auth, Authentication::Psk(key) if key.len() == 32));
@@ -211,10 +266,10 @@ fn a_resolved_name_makes_its_addresses_the_peers() {
     peers.replace(config(&peer("a", HERE, "\"gw.example.org\"", "a.lab", &[1])).peers, &Diff::default());
     let id = peers.named("a").unwrap();
     let (local, remote) = ("192.0.2.2".parse().unwrap(), "198.51.100.7".parse().unwrap());
-    assert_eq!(peers.candidate(local, remote, None), None);
+    assert_eq!(peers.candidate(&Initiator::new(local, remote), None), None);
     assert!(peers.connection(id).unwrap().path.is_none());
     peers.set_resolved(id, "gw.example.org", &[remote]);
-    assert_eq!(peers.candidate(local, remote, None), Some(id));
+    assert_eq!(peers.candidate(&Initiator::new(local, remote), None), Some(id));
 }
 
 #[test]
@@ -233,6 +288,6 @@ fn f_22_a_name_that_is_asked_for_again_keeps_the_order_of_its_addresses() {
     peers.set_resolved(id, "gw.example.org", &[c]);
     assert!(peers.addresses(id).eq([c, d]));
     let here = HERE.trim_matches('"').parse().unwrap();
-    assert_eq!(peers.candidate(here, a, None), None, "it moved away");
-    assert_eq!(peers.candidate(here, d, None), Some(id));
+    assert_eq!(peers.candidate(&Initiator::new(here, a), None), None, "it moved away");
+    assert_eq!(peers.candidate(&Initiator::new(here, d), None), Some(id));
 }

@@ -1,6 +1,7 @@
 //! Two gateways back to back in memory: configuration, IKE, policies and packets together.
 
 mod busy;
+mod callers;
 mod chance;
 mod crowd;
 mod firm_ground;

@@ -24,7 +24,7 @@ use ipsec_core::time::Instant;
 use super::{Endpoint, IndexBlock, Occupancy, SaState, Settings, Storage};
 use crate::child::ChildSlot;
 use crate::event::{ChildId, Event, IkeId};
-use crate::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+use crate::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::registry::{ExchangeType, IdKind};
 use crate::room::cut::Arrived;
@@ -128,7 +128,7 @@ impl Pad for One {
         })
     }
 
-    fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+    fn candidate(&self, _: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
         after.is_none().then_some(PeerId(0))
     }
 }

@@ -10,7 +10,7 @@ use super::Endpoint;
 use crate::crypto::{Group, IkeCrypto};
 use crate::error::Discard;
 use crate::failure::Failure;
-use crate::pad::Pad;
+use crate::pad::{Initiator, Pad};
 use crate::proposal::{self, IkeProposal};
 use crate::registry::NotifyKind;
 use crate::room::MARKER_LEN;
@@ -186,11 +186,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     /// The first connection for these addresses that has a proposal in common with the peer's, whose request has `len`
     /// octets.
     fn choose(&self, path: &Path, offered: &sa::Sa<'_>, len: usize) -> Result<init_answered::Choice, Failure> {
-        let (mut cause, mut after) = (Failure::UnknownAddress, None);
+        let mut cause = Failure::UnknownAddress;
         let (mut unfit, mut left) = (Vec::<&[IkeProposal], LISTS>::new(), SEARCH);
-        while let Some(peer) = self.pad.candidate(path.local.ip(), path.remote.ip(), after) {
-            after = Some(peer);
-            let Some(connection) = self.pad.connection(peer) else { continue };
+        let pad: &dyn Pad = &self.pad;
+        for (_, connection) in pad.candidates(Initiator::new(path.local.ip(), path.remote.ip())) {
             if unfit.contains(&connection.ike) {
                 continue;
             }

@@ -14,7 +14,7 @@ use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::keys::{Exchange, IkeKeys, IkeSeed, Role};
 use crate::natd;
-use crate::pad::{Authentication, Connection, Pad, PeerId};
+use crate::pad::{Authentication, Connection, Initiator, Pad, PeerId};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Direction, Payloads, Refused, Rule, Stage};
 use crate::sa::{InitAnswered, NONCE_LEN, Sa, State, party};
@@ -251,26 +251,19 @@ fn say<C: IkeCrypto>(
 /// decides whether it wants to talk to that one (RFC 7296 §3.5).
 fn find_connection<'p>(
     pad: &'p dyn Pad,
-    path: &Path,
+    initiator: Initiator<'_>,
     suite: &IkeSuite,
-    id_i: &Id<'_>,
-    id_r: Option<&Id<'_>>,
 ) -> Option<(PeerId, Connection<'p>)> {
-    let (mut after, mut other) = (None, None);
-    while let Some(peer) = pad.candidate(path.local.ip(), path.remote.ip(), after) {
-        after = Some(peer);
-        let fits = |connection: &Connection<'_>| {
-            connection.remote_id.is_none_or(|id| id.matches(id_i))
+    let is = |named: Option<Id<'_>>, id: Id<'_>| named.is_none_or(|named| named.matches(&id));
+    let find = |initiator: Initiator<'_>| {
+        pad.candidates(initiator).find(|(_, connection)| {
+            connection.remote_id.is_none_or(|id| is(initiator.id_i, id))
+                && is(initiator.id_r, connection.local_id)
                 && connection.ike.iter().any(|proposal| proposal.allows(suite))
-        };
-        if let Some(connection) = pad.connection(peer).filter(fits) {
-            if id_r.is_none_or(|id| connection.local_id.matches(id)) {
-                return Some((peer, connection));
-            }
-            other = other.or(Some((peer, connection)));
-        }
-    }
-    other
+        })
+    };
+    let asked = initiator.id_r.and_then(|_| find(initiator));
+    asked.or_else(|| find(Initiator { id_r: None, ..initiator }))
 }
 
 /// The first IKE_AUTH request.
@@ -287,8 +280,10 @@ fn authenticate<C: IkeCrypto>(
     let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
     let id_i = payloads.id_i.ok_or_else(|| Refusal::of(Refused::Malformed))?;
     sa.named = Some(ShortId::from(&id_i));
-    let (peer, connection) = find_connection(env.pad, &sa.path, &keys.suite, &id_i, payloads.id_r.as_ref())
-        .ok_or_else(|| unauthenticated(Failure::UnknownIdentity))?;
+    let initiator =
+        Initiator { id_i: Some(id_i), id_r: payloads.id_r, ..Initiator::new(sa.path.local.ip(), sa.path.remote.ip()) };
+    let (peer, connection) =
+        find_connection(env.pad, initiator, &keys.suite).ok_or_else(|| unauthenticated(Failure::UnknownIdentity))?;
     sa.peer = Some(peer);
     let leases = env.pad.leases(peer);
     let (prf, theirs) = (keys.suite.prf, answered.request_len);

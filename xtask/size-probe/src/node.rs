@@ -2,14 +2,14 @@
 
 use core::convert::Infallible;
 use core::mem::MaybeUninit;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use ike_core::child::ChildSlot;
 use ike_core::crypto::rustcrypto;
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::event::{ChildUp, Event};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -108,7 +108,7 @@ impl Pad for Config {
         })
     }
 
-    fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+    fn candidate(&self, _: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
         after.is_none().then_some(PeerId(0))
     }
 }

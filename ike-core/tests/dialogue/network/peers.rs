@@ -1,9 +1,9 @@
 //! What is configured at the two ends.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -119,7 +119,7 @@ impl Pad for Connections {
         self.0.get(peer.0 as usize)?.children.get(index).copied()
     }
 
-    fn candidate(&self, _: IpAddr, _: IpAddr, after: Option<PeerId>) -> Option<PeerId> {
+    fn candidate(&self, _: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
         let next = after.map_or(0, |after| after.0 + 1);
         ((next as usize) < self.0.len()).then_some(PeerId(next))
     }

@@ -2,7 +2,6 @@
 #![no_std]
 #![no_main]
 
-use core::net::IpAddr;
 
 use ike_core::auth::ask::{Answer, Lease, Question};
 use ike_core::child::ChildSlot;
@@ -11,7 +10,7 @@ use ike_core::crypto::{Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
 use ike_core::endpoint::{Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::error::BadPublic;
 use ike_core::event::{ChildId, Event, IkeId, WaitId};
-use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Modes, Pad, PeerId};
+use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ike_core::registry::IdKind;
 use ike_core::wire::id::Id;
@@ -164,7 +163,7 @@ impl Pad for Config<'_> {
         })
     }
 
-    fn candidate(&self, _: IpAddr, _: IpAddr, _: Option<PeerId>) -> Option<PeerId> {
+    fn candidate(&self, _: &Initiator<'_>, _: Option<PeerId>) -> Option<PeerId> {
         (any() == 0).then(|| PeerId(any() as u32))
     }
 
