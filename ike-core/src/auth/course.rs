@@ -5,8 +5,8 @@
 //! IKE_SA_INIT, the payloads of its first IKE_AUTH, and the EAP message that is to be answered, one behind the other; in the
 //! second one our message that may have to be repeated, and, at the end, our IKE_SA_INIT as long as a proof has to cover it.
 
-use super::Authenticated;
 use super::ask::Answer;
+use super::proof::Authenticated;
 use crate::clock::UnixTime;
 use crate::crypto::Secret;
 use crate::error::NoRoom;

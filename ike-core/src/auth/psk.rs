@@ -4,7 +4,7 @@ use heapless::Vec;
 use ipsec_core::wipe;
 use subtle::ConstantTimeEq;
 
-use super::SignedOctets;
+use super::signed::SignedOctets;
 use crate::crypto::{Digest64, IkeCrypto, PrfAlg};
 use crate::error::NoRoom;
 use crate::keys::STACK;

@@ -7,7 +7,7 @@ use ipsec_core::crypto::InPlace;
 use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
-use super::{Child, Phase};
+use super::one::{Child, Phase};
 use crate::crypto::IkeCrypto;
 use crate::event::ChildId;
 use crate::failure::Failure;

@@ -3,7 +3,7 @@
 use ipsec_core::net::{Path, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, IkeSlot};
+use super::host::Endpoint;
 use crate::auth::ask::Answer;
 use crate::child::{Child, Phase};
 use crate::clock::Now;
@@ -12,7 +12,7 @@ use crate::effects::Effects;
 use crate::event::{ChildId, IkeId, WaitId};
 use crate::failure::Failure;
 use crate::pad::{ChildConfigId, Pad, PeerId};
-use crate::sa::{Sa, State};
+use crate::sa::{IkeSlot, Sa, State};
 use crate::state::{auth_sent, deleting, established, init_answered, init_sent};
 use crate::table::Edit;
 use crate::timers::When;

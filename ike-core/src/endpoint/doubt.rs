@@ -4,7 +4,7 @@
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::Endpoint;
+use super::host::Endpoint;
 use crate::crypto::IkeCrypto;
 use crate::error::Discard;
 use crate::pad::Pad;

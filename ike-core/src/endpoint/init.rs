@@ -6,7 +6,7 @@ use heapless::Vec;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::Endpoint;
+use super::host::Endpoint;
 use crate::crypto::{Group, IkeCrypto};
 use crate::error::Discard;
 use crate::failure::Failure;
@@ -30,23 +30,6 @@ const MOST_FROM_ONE: usize = 64;
 const SEARCH: usize = 64 * 1024;
 /// How many lists of proposals are remembered that did not fit: most connections have the same as others.
 const LISTS: usize = 8;
-
-/// Requests of this second that cost and left no SA that could be counted.
-pub(super) struct Fruitless {
-    since: Instant,
-    count: usize,
-}
-
-impl Fruitless {
-    pub(super) const NONE: Self = Self { since: Instant::ZERO, count: 0 };
-
-    fn lately(&mut self, now: Instant) -> usize {
-        if now.since(self.since) >= Duration::from_secs(1) {
-            *self = Self { since: now, count: 0 };
-        }
-        self.count
-    }
-}
 
 impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
     #[inline(never)]

@@ -6,7 +6,8 @@ use core::ops::Range;
 use ipsec_core::net::{Path, Spi};
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, KEEPALIVE, Reply};
+use super::host::Endpoint;
+use super::reply::Reply;
 use crate::auth::SignedOctets;
 use crate::auth::ask::{Claim, Question, Signed};
 use crate::auth::course::Asked;
@@ -22,6 +23,9 @@ use crate::sa::{Begun, Sa, State};
 use crate::table::RANKS;
 use crate::window::Outgoing;
 use crate::wire::chain::Chain;
+
+/// A NAT keepalive (RFC 3948 §2.3).
+const KEEPALIVE: [u8; 1] = [0xff];
 
 /// What is to be told of an IKE SA.
 #[allow(clippy::large_enum_variant, reason = "it is the event that is given out, and not kept")]

@@ -7,7 +7,7 @@ use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
-use super::{Endpoint, Misfiled};
+use super::host::Endpoint;
 use crate::child::{Child, Phase, Standing, index_mask};
 use crate::crypto::{EspSuite, IkeCrypto, IkeSuite};
 use crate::event::{ChildId, IkeId, Party};
@@ -15,6 +15,7 @@ use crate::natd::Nat;
 use crate::pad::{ChildConfigId, Pad, PeerId};
 use crate::registry::ExchangeType;
 use crate::sa::{By, Sa, State};
+use crate::table::Misfiled;
 use crate::timers::When;
 use crate::wire::id::ShortId;
 use crate::wire::outline::Outline;

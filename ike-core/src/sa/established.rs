@@ -6,7 +6,7 @@ use heapless::Vec;
 use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
-use super::NONCE_LEN;
+use super::handshake::NONCE_LEN;
 use crate::crypto::{Group, IkeCrypto};
 use crate::event::ChildId;
 use crate::failure::Failure;
@@ -230,7 +230,7 @@ pub(crate) struct ChildRequest {
     /// The child to replace.
     pub(crate) old: Option<ChildId>,
     pub(crate) nonce: [u8; NONCE_LEN],
-    /// Whose private value stands in [`Sa::ke`].
+    /// Whose private value stands in [`Sa::ke`](super::Sa::ke).
     pub(crate) group: Option<Group>,
     /// Only the proposals with `group` were offered.
     pub(crate) narrow: bool,
@@ -258,7 +258,7 @@ pub(crate) struct RekeyRequest {
     pub(crate) new: u16,
     pub(crate) spi: u64,
     pub(crate) nonce: [u8; NONCE_LEN],
-    /// Whose private value stands in [`Sa::ke`].
+    /// Whose private value stands in [`Sa::ke`](super::Sa::ke).
     pub(crate) group: Group,
     /// The peer's rekey that crossed ours.
     pub(crate) crossed: Option<Crossed<Heir>>,

@@ -1,10 +1,10 @@
 //! Whether everything is filed as it says.
 
-use super::Slot;
 use super::due::Due;
+use super::filed::{KINDS, Slot};
 use super::filing::Filing;
 use super::hash::Spot;
-use super::index::{Head, Index, KINDS, Links, List, NONE};
+use super::index::{Head, Index, Links, List, NONE};
 
 /// A place that is not where its content says. For tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

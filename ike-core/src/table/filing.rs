@@ -2,9 +2,9 @@
 
 use ipsec_core::time::Instant;
 
-use super::Filed;
+use super::filed::{Filed, KINDS};
 use super::hash::Spot;
-use super::index::{Chain, Head, Index, KINDS, List, NONE};
+use super::index::{Chain, Head, Index, List, NONE};
 
 /// What a place is filed under, as its content says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

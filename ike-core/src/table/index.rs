@@ -3,16 +3,12 @@
 //! All of that lies apart from the contents. Whoever is filed anew moves past others, and of a large table their contents are
 //! in no cache; this here is small, and what is asked together stands together.
 
-use super::Key;
 use super::due::{Due, FAMILY};
+use super::filed::{KINDS, Key};
 use super::hash::{HashSecret, Spot};
 
 /// No place: a table has at most 65,535.
 pub(super) const NONE: u16 = u16::MAX;
-/// How many kinds of keys a place may be looked up by.
-pub(crate) const KINDS: usize = 3;
-/// How many ranks there are of what is to be told.
-pub(crate) const RANKS: u8 = 3;
 
 /// What a table knows of eight of its slots besides what is in them.
 ///
@@ -63,7 +59,7 @@ pub(super) enum List {
     Free,
     /// What is in it is over, for the longest time first.
     Over,
-    /// Something is to be told, of one of the [`RANKS`].
+    /// Something is to be told, of one of the [`RANKS`](super::filed::RANKS).
     TellFirst,
     TellNext,
     TellLast,
