@@ -65,17 +65,14 @@ mod tests {
 
     /// As before Linux 5.9, for this thread and those that it makes.
     fn does_not_know_close_range() {
-        // SAFETY: it only makes a rule.
-        let rules = |code, k| unsafe { libc::BPF_STMT(code as u16, k) };
-        let same = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-        // SAFETY: it only makes a rule.
-        let unless = |k, skipped| unsafe { libc::BPF_JUMP(same, k, 0, skipped) };
+        // SAFETY: it only makes one.
+        let rule = |code: u32, k, skipped| unsafe { libc::BPF_JUMP(code as u16, k, 0, skipped) };
         let (load, result) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_RET | libc::BPF_K);
         let mut filter = [
-            rules(load, 0), // the number of the call
-            unless(libc::SYS_close_range as u32, 1),
-            rules(result, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
-            rules(result, libc::SECCOMP_RET_ALLOW),
+            rule(load, 0, 0), // the number of the call
+            rule(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_close_range as u32, 1),
+            rule(result, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32, 0),
+            rule(result, libc::SECCOMP_RET_ALLOW, 0),
         ];
         let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
         nix::sys::prctl::set_no_new_privs().unwrap();

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::{AccessFlags, access};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{AccessFlags, Pid, access};
 
 /// How long nft may take for a small thing.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,7 +30,7 @@ pub(super) fn deadline(script: &str) -> Instant {
     Instant::now() + PATIENCE + PER_OCTET.saturating_mul(octets)
 }
 
-/// A process of nft, which ends with this value.
+/// A process of nft, which ends with this value, and so do those that it has begun.
 pub(super) struct Nft(Option<Child>);
 
 /// One that waits for commands.
@@ -70,7 +72,7 @@ impl Interactive {
 
 impl Nft {
     fn start(command: &mut Command) -> io::Result<Self> {
-        command.spawn().map(|child| Self(Some(child)))
+        command.process_group(0).spawn().map(|child| Self(Some(child)))
     }
 
     fn runs(&mut self) -> bool {
@@ -96,7 +98,11 @@ impl Nft {
 
 impl Drop for Nft {
     fn drop(&mut self) {
-        let _ = self.0.as_mut().map(Child::kill); // it may have ended
+        if let (true, Some(child)) = (self.runs(), &self.0) {
+            // With whatever it has begun itself, be it the nft that it stands for.
+            let group = Pid::from_raw(child.id().cast_signed());
+            let _ = killpg(group, Signal::SIGKILL); // it may have ended since
+        }
         if self.wait(Instant::now() + LAST_BREATH).is_ok() {
             return;
         }
@@ -191,10 +197,23 @@ mod tests {
     #[test]
     fn f_01_what_hangs_is_ended_at_its_deadline_and_so_is_the_wait_for_it() {
         let began = Instant::now();
-        // The inner one keeps what the outer one was given, and is not ended with it.
         let hung = shell("sleep 3; true", "x", Duration::from_millis(200)).map_err(|error| error.kind());
         assert_eq!(hung, Err(io::ErrorKind::TimedOut));
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn f_01_what_hangs_is_ended_with_what_it_has_begun() {
+        // Whoever has an end of this pipe lives: nobody writes.
+        let (mut read, write) = io::pipe().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & echo; wait"]).stdin(Stdio::null()).stdout(write);
+        let nft = Nft::start(&mut command).unwrap();
+        drop(command);
+        read.read_exact(&mut [0]).unwrap(); // both are there
+        drop(nft);
+        let mut ended = Vec::new();
+        read.read_to_end(&mut ended).unwrap();
     }
 
     #[test]
