@@ -79,7 +79,7 @@ impl Cause {
         Self {
             code: "address-changed",
             text: format!("our address {local} is gone, or the way to the peer leads from another one now"),
-            hint: "it is called anew from where the way leads".to_string(),
+            hint: "it is called anew, as soon as there is a way to it from an address under \"local\"".to_string(),
             kind: Kind::Absence,
         }
     }
