@@ -15,7 +15,7 @@ use crate::error::{Discard, NoRoom, Unkeyed};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, GroupId, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::Refused;
-use crate::sa::{Established, Sa};
+use crate::sa::{Established, Request, Sa};
 use crate::wire::chain::Chain;
 use crate::wire::header::Header;
 use crate::wire::notify::Notify;
@@ -202,15 +202,15 @@ pub(crate) fn refuse<C: IkeCrypto>(
 pub(crate) fn request<C: IkeCrypto>(
     sa: &mut Sa<C>,
     env: &mut Env<'_, '_, C>,
-    exchange: ExchangeType,
+    request: Request,
     payloads: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
 ) -> Result<(), Failure> {
-    let header = sa.request_header(exchange).ok_or(Failure::NoRoom)?;
+    let header = sa.request_header(request.exchange()).ok_or(Failure::NoRoom)?;
     let keys = sa.keys.as_mut().ok_or(Failure::NoRoom)?;
     let mut message = MessageWriter::protected(env.request, &header, keys.sender.layout())?;
     payloads(&mut message)?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
-    sa.window.request_ready(env.now, message, exchange, &env.settings.retransmission);
+    sa.ask(env.now, message, request, &env.settings.retransmission);
     Ok(())
 }
 

@@ -172,8 +172,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         }
     }
 
-    /// Whether whatever is looked up without a search is found where it stands, and each block is free or somebody's. Looks
-    /// at everything, for tests.
+    /// Whether whatever is looked up without a search is found where it stands, each block is free or somebody's, and each
+    /// request that is out is the one that its SA says. Looks at everything, for tests.
     ///
     /// # Errors
     /// What is not.
@@ -182,6 +182,9 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         self.sas.check()?;
         self.children.table.check()?;
         let wrong = |what, place| Err(Misfiled { what, place });
+        if let Some((slot, _)) = self.sas.iter().find(|(_, sa)| !sa.is_of_one_mind()) {
+            return wrong("request", slot);
+        }
         let mut held = 0usize;
         for (slot, sa) in self.sas.iter().filter(|(_, sa)| sa.block.is_some()) {
             if matches!(sa.state, State::Dead(_)) {

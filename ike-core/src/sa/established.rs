@@ -11,6 +11,7 @@ use crate::crypto::{Group, IkeCrypto};
 use crate::event::ChildId;
 use crate::failure::Failure;
 use crate::pad::Connection;
+use crate::registry::ExchangeType;
 use crate::settings::Settings;
 use crate::timers::{self, Patience, When};
 
@@ -218,6 +219,25 @@ pub(crate) enum Request {
     /// Why the IKE SA goes.
     DeleteIke(Failure),
     Liveness,
+}
+
+impl Request {
+    /// The exchange that it begins.
+    pub(crate) fn exchange(&self) -> ExchangeType {
+        match self {
+            Self::Child(_) | Self::Rekey(_) => ExchangeType::CREATE_CHILD_SA,
+            Self::DeleteChild | Self::DeleteIke(_) | Self::Liveness => ExchangeType::INFORMATIONAL,
+        }
+    }
+
+    /// Whether it began a key exchange.
+    pub(super) fn has_ke(&self) -> bool {
+        match self {
+            Self::Child(request) => request.group.is_some(),
+            Self::Rekey(_) => true,
+            Self::DeleteChild | Self::DeleteIke(_) | Self::Liveness => false,
+        }
+    }
 }
 
 /// SPIs that a peer may delete before it has answered with one of them.

@@ -18,9 +18,10 @@ use crate::pad::{Pad, PeerId};
 use crate::registry::{ExchangeType, IdKind};
 use crate::room::Block;
 use crate::settings::{Settings, share};
-use crate::window::Window;
+use crate::window::{Retransmission, Window};
 use crate::wire::header::Header;
 use crate::wire::id::{Id, ShortId};
+use crate::wire::writer::Written;
 
 /// Over, or not begun yet. Stays for a while to repeat its last response, and until its end was told.
 #[derive(Default)]
@@ -175,11 +176,29 @@ impl<C: IkeCrypto> Sa<C> {
         self.established_mut().is_some_and(|established| core::mem::take(&mut established.keepalive.waits))
     }
 
-    /// What our outstanding request asks for.
-    pub(crate) fn expect(&mut self, request: Request) {
-        if let Some(established) = self.established_mut() {
-            established.request = Some(request);
-        }
+    /// Our request of an established SA stands in the buffer: sends it, and keeps what it asks for.
+    pub(crate) fn ask(&mut self, now: Instant, message: Written, request: Request, timing: &Retransmission) {
+        let State::Established(established) = &mut self.state else { return };
+        self.window.request_ready(now, message, request.exchange(), timing);
+        established.request = Some(request);
+    }
+
+    /// Whether the request that is out, what the state says of it and the key exchange that it began are of one another. They
+    /// lie apart: its octets are repeated whatever it asks for, which takes its room in the state from what the handshake has
+    /// there, and the secret is there before it and after it, and must not be moved.
+    pub(crate) fn is_of_one_mind(&self) -> bool {
+        let out = self.window.outstanding().map(|request| request.exchange);
+        let (exchange, has_ke) = match &self.state {
+            State::InitSent(_) => (Some(ExchangeType::IKE_SA_INIT), true),
+            // Or it stands still, and asks for nothing meanwhile.
+            State::AuthSent(_) => (out.and(Some(ExchangeType::IKE_AUTH)), false),
+            State::Established(established) => {
+                let request = established.request.as_ref();
+                (request.map(Request::exchange), request.is_some_and(Request::has_ke))
+            }
+            State::InitAnswered(_) | State::Dead(_) => (None, false),
+        };
+        (exchange, has_ke) == (out, self.ke.is_some())
     }
 
     /// Our request for a Child SA, as long as it has no answer.

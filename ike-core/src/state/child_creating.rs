@@ -288,8 +288,7 @@ fn send<C: IkeCrypto>(
     }
     let (crossed, overtaken) = (None, Vec::new());
     let request = ChildRequest { new, old, nonce, group, narrow, fresh, restarts, crossed, overtaken };
-    sa.expect(Request::Child(request));
-    sa.window.request_ready(env.now, message, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
+    sa.ask(env.now, message, Request::Child(request), &env.settings.retransmission);
     Ok(())
 }
 

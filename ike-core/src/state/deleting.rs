@@ -125,9 +125,8 @@ pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>)
             child.phase = Phase::Deleting(why);
         }
     });
-    match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_esp(&spis)) {
-        Ok(()) => sa.expect(Request::DeleteChild),
-        Err(cause) => exchange::part(sa, env, cause),
+    if let Err(cause) = exchange::request(sa, env, Request::DeleteChild, |message| message.delete_esp(&spis)) {
+        exchange::part(sa, env, cause);
     }
 }
 
@@ -186,17 +185,15 @@ fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId>
 /// Asks the peer to delete the IKE SA and all its children.
 #[inline(never)]
 pub(crate) fn send_ike<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, why: Failure) {
-    match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |message| message.delete_ike()) {
-        Ok(()) => sa.expect(Request::DeleteIke(why)),
-        Err(cause) => sa.die(env, cause),
+    if let Err(cause) = exchange::request(sa, env, Request::DeleteIke(why), |message| message.delete_ike()) {
+        sa.die(env, cause);
     }
 }
 
 /// Asks for a sign of life: an empty request (RFC 7296 §2.4).
 #[inline(never)]
 pub(crate) fn send_liveness<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) {
-    match exchange::request(sa, env, ExchangeType::INFORMATIONAL, |_| Ok(())) {
-        Ok(()) => sa.expect(Request::Liveness),
-        Err(cause) => exchange::part(sa, env, cause),
+    if let Err(cause) = exchange::request(sa, env, Request::Liveness, |_| Ok(())) {
+        exchange::part(sa, env, cause);
     }
 }

@@ -144,8 +144,8 @@ fn try_send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Result<()
     let secret = &mut sa.ke;
     message.ke_made(group.id(), group.offer_len(), |public| keys::offer(env.crypto, group, public, secret))?;
     let message = message.seal(env.crypto, &mut keys.sender)?;
-    sa.window.request_ready(env.now, message, ExchangeType::CREATE_CHILD_SA, &env.settings.retransmission);
-    sa.expect(Request::Rekey(RekeyRequest { new, spi, nonce, group, crossed: None }));
+    let request = Request::Rekey(RekeyRequest { new, spi, nonce, group, crossed: None });
+    sa.ask(env.now, message, request, &env.settings.retransmission);
     Ok(())
 }
 
