@@ -52,7 +52,8 @@ impl Daemon {
         let boundary = self.machine.boundary();
         let health = &boundary.health;
         let left = &boundary.left_to_routes;
-        let state = match (&health.trouble, &health.unguarded) {
+        let trouble = health.trouble.clone().or_else(|| self.vigil.led_past().map(str::to_owned));
+        let state = match (&trouble, &health.unguarded) {
             (Some(_), _) => "trouble",
             (None, Some(_)) => "weak",
             (None, None) if !left.is_empty() => "weak",
@@ -67,9 +68,7 @@ impl Daemon {
                 (None, false) => "nftables, not flush-proof",
             }
             .to_owned(),
-            why: health
-                .trouble
-                .clone()
+            why: trouble
                 .or_else(|| Some(format!("no guard: {}", health.unguarded.as_ref()?)))
                 .or_else(|| doctor::left_to_routes(left.to_vec(), &self.machine.started().tun)),
             put_back: health.put_back,
