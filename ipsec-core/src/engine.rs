@@ -4,17 +4,11 @@
 mod inbound;
 mod outbound;
 mod policies;
+mod slots;
+#[cfg(test)]
+mod tests;
 
 pub use crate::encap::Egress;
 pub use inbound::{Inbound, Ingress};
 pub use outbound::{Outbound, Verdict};
-
-use crate::crypto::PacketCrypto;
-use crate::sa;
-use crate::sad::Slot;
-
-/// Storage for one outbound SA of a crypto engine `P`.
-pub type OutboundSlot<P> = Slot<<P as PacketCrypto>::Place<sa::Outbound<<P as PacketCrypto>::AeadKey>>>;
-
-/// Storage for one inbound SA of a crypto engine `P`, without its window.
-pub type InboundSlot<P> = Slot<<P as PacketCrypto>::Place<sa::Inbound<<P as PacketCrypto>::AeadKey>>>;
+pub use slots::{InboundSlot, OutboundSlot};

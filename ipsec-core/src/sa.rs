@@ -4,6 +4,7 @@
 use core::fmt;
 
 mod meter;
+mod news;
 mod params;
 
 use crate::crypto::AeadAlg;
@@ -13,8 +14,9 @@ use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::replay::Window;
 use crate::time::Instant;
 use crate::transform::{Aead, Number};
+use meter::Meter;
 pub use meter::{Lifetime, Limit, Reached};
-use meter::{Meter, Once};
+use news::{Marked, Once};
 pub use params::{DontFragment, InboundParams, Mode, OutboundParams, Params};
 
 /// Traffic selectors an SA holds for each side.
@@ -142,7 +144,7 @@ pub(crate) struct Common<K> {
     pub(crate) encap: Encap,
     pub(crate) spi: Spi,
     pub(crate) path: Path,
-    pub(crate) policy: PolicyId,
+    policy: PolicyId,
     pub(crate) meter: Meter,
     local_ts: Selectors,
     remote_ts: Selectors,
@@ -191,6 +193,12 @@ impl<K> Common<K> {
     /// Leads it along another path, or the same path in another way.
     pub(crate) fn set_path(&mut self, path: Path, encap: Encap) {
         (self.path, self.encap) = (path.carried(encap), encap);
+    }
+
+    /// What it belongs to, for good: it is found by that.
+    #[inline]
+    pub(crate) const fn policy(&self) -> PolicyId {
+        self.policy
     }
 
     /// The packet with this sequence number.
@@ -274,9 +282,14 @@ pub struct Inbound<K> {
     pub(crate) window: Window,
     /// Words of the slot's share of the window storage in use.
     pub(crate) window_words: usize,
-    first_packet: Once,
+    heard: Marked<Heard>,
+}
+
+/// What packets tell of their sender, and the SA is filed by.
+struct Heard {
+    first_packet: Once<()>,
     /// Another path than the SA's, on which the newest packet came.
-    moved_to: Option<(Path, Once)>,
+    moved_to: Once<Path>,
 }
 
 impl<K> fmt::Debug for Inbound<K> {
@@ -301,53 +314,121 @@ impl<K> Inbound<K> {
             common,
             window: Window::new(params.highest_seen, bits),
             window_words: words,
-            first_packet: Once::No,
-            moved_to: None,
+            heard: Marked::new(Heard { first_packet: Once::No, moved_to: Once::No }),
         })
     }
 
-    /// Takes note of an authentic packet. Returns whether there is something to report.
+    /// Takes note of an authentic packet.
     #[inline]
-    pub(crate) fn received(&mut self, from: Path, is_newest: bool) -> bool {
-        let mut news = self.first_packet.raise();
-        if is_newest {
-            if from == self.common.path {
-                self.moved_to = None;
-            } else if self.moved_to.is_none_or(|(path, _)| path != from) {
-                self.moved_to = Some((from, Once::Due));
-                news = true;
-            }
+    pub(crate) fn received(&mut self, from: Path, is_newest: bool) {
+        if !self.heard.first_packet.happened() {
+            self.heard.first_packet = Once::Due(());
         }
-        news
+        let expected = from == self.common.path;
+        if is_newest && (!expected || self.heard.moved_to.happened()) {
+            self.moved(from, expected);
+        }
+    }
+
+    #[cold]
+    fn moved(&mut self, from: Path, expected: bool) {
+        if expected {
+            self.heard.moved_to = Once::No;
+        } else if self.heard.moved_to.what() != Some(from) {
+            self.heard.moved_to = Once::Due(from);
+        }
     }
 
     /// From now on packets are expected on `path`.
     pub(crate) fn set_path(&mut self, path: Path, encap: Encap) {
         self.common.set_path(path, encap);
-        self.moved_to = None;
+        self.heard.moved_to = Once::No;
     }
 
     /// Whether there is something to report.
-    pub(crate) fn has_news(&self) -> bool {
-        let moved = matches!(self.moved_to, Some((_, Once::Due)));
-        self.first_packet == Once::Due || moved || self.common.meter.is_due()
+    pub(crate) fn tells(&self) -> bool {
+        self.heard.first_packet.is_due() || self.heard.moved_to.is_due() || self.common.meter.tells()
+    }
+
+    /// Whether what it is filed by may be another than when it was last [`settled`](Self::settled).
+    #[inline]
+    pub(crate) fn is_touched(&self) -> bool {
+        self.heard.is_touched() | self.common.meter.is_touched()
+    }
+
+    /// It is filed as it says.
+    pub(crate) fn settled(&mut self) {
+        self.heard.settled();
+        self.common.meter.settled();
     }
 
     /// The next thing to report.
     pub(crate) fn take_event(&mut self, sa: SaId) -> Option<Event> {
         let spi = self.common.spi;
-        if self.first_packet.take() {
+        if self.heard.first_packet.take().is_some() {
             return Some(Event::FirstPacket { sa, spi });
         }
-        if let Some((path, report)) = &mut self.moved_to
-            && report.take()
-        {
-            return Some(Event::PathChanged { sa, spi, path: *path });
+        if let Some(path) = self.heard.moved_to.take() {
+            return Some(Event::PathChanged { sa, spi, path });
         }
         self.common.meter.take_event(sa, spi)
     }
 
     pub(crate) fn status(&self, id: SaId) -> Status {
         self.common.status(id, self.window.highest())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::net::AddrRange;
+
+    /// So many milliseconds after the installation.
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO.after(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn packets_touch_what_an_sa_is_filed_by_when_something_happens_and_only_then() {
+        let all = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+        let host = |last| core::net::SocketAddr::from(([192, 0, 2, last], 0));
+        let path = |last| Path { local: host(1), remote: host(last) };
+        let (age, packets) = (Some(Duration::from_secs(9)), Some(20));
+        let lifetime =
+            Lifetime { soft: Limit { packets, ..Limit::default() }, hard: Limit { age, ..Limit::default() } };
+        let sa = Params {
+            spi: Spi::new(0x1000).unwrap(),
+            mode: Mode::Tunnel,
+            alg: AeadAlg::Aes128Gcm16,
+            keymat: &[7; 20],
+            esn: false,
+            path: path(2),
+            encap: Encap::None,
+            policy: PolicyId(1),
+            local_ts: &all,
+            remote_ts: &all,
+            lifetime,
+        };
+        let params = InboundParams { sa, window: 64, highest_seen: 0 };
+        let mut sa = Inbound::<()>::new(Instant::ZERO, &params, &mut [0]).unwrap();
+        let mut touched = [0_u64; 40].map(|_| false);
+        for (number, touched) in (0..).zip(&mut touched) {
+            // The peer moves with the tenth packet, and comes back with the thirtieth; the last ones are too late.
+            let from = path(if (10..30).contains(&number) { 3 } else { 2 });
+            if sa.common.meter.admits(at(number * 250), 0) {
+                sa.received(from, true);
+                if number == 25 {
+                    sa.common.meter.sequence_soft();
+                }
+                sa.common.meter.record(at(number * 250), 100);
+            }
+            *touched = sa.is_touched();
+            sa.settled();
+        }
+        let touched: std::vec::Vec<_> = (0..40).filter(|number| touched[*number]).collect();
+        assert_eq!(touched, [0, 10, 19, 30, 36], "the first, moved, the soft limit, back again, the hard limit");
     }
 }

@@ -197,7 +197,7 @@ fn found(picture: &str, sources: &[(&str, &str)]) -> Vec<String> {
 
 /// Each crate that is drawn, where it lies, and its folders whose files know the one above them and are known to it.
 const CRATES: [(&str, &str, &[&str]); 8] = [
-    ("ipsec-core", "ipsec-core", &["engine", "sa", "sad", "spd"]),
+    ("ipsec-core", "ipsec-core", &["sa", "spd"]),
     ("ike-core", "ike-core", &[]),
     ("gateway-core", "gateway-core", &["cause", "gateway", "plane"]),
     ("traffic-core", "traffic-core", &[]),

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::InboundSlot;
 use super::policies::Policies;
+use super::slots::InboundSlot;
 use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto};
 use crate::ecn::Ecn;
@@ -64,7 +64,7 @@ pub struct Ingress {
 pub struct Inbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
     policies: Policies<'a, R>,
-    sad: sad::Table<'a, P::Place<sa::Inbound<P::AeadKey>>>,
+    pub(super) sad: sad::Table<'a, P::Place<sa::Inbound<P::AeadKey>>>,
     windows: Windows<'a>,
     counters: Counters,
 }
@@ -153,33 +153,32 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         packet: &mut PacketBuf<'_>,
     ) -> Result<Ingress, Discard> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
-        let (id, sa) = self.sad.find_mut(header.spi).ok_or(Discard::InUnknownSpi)?;
-        let share = self.windows.share(id.slot as usize);
-        let window = share.get_mut(..sa.window_words).unwrap_or_default();
+        let (crypto, windows) = (&mut self.crypto, &mut self.windows);
+        let (id, next_header) = self.sad.edit_by_spi(header.spi, Discard::InUnknownSpi, |id, sa| {
+            let share = windows.share(id.slot as usize);
+            let window = share.get_mut(..sa.window_words).unwrap_or_default();
 
-        let low = header.sequence;
-        let sequence = match sa.common.esn {
-            true => sa.window.extend(low, window).ok_or(Discard::InStale)?,
-            false => u64::from(low),
-        };
-        sa.window.check(sequence, window)?;
-        if !sa.common.meter.admits(now, 0) {
-            self.sad.file(id);
-            return Err(Discard::InExpired);
-        }
-        open(&mut self.crypto, &sa.common.transform, &sa.common.number(sequence), packet)
-            .map_err(|Forged| Discard::InForged)?;
+            let low = header.sequence;
+            let sequence = match sa.common.esn {
+                true => sa.window.extend(low, window).ok_or(Discard::InStale)?,
+                false => u64::from(low),
+            };
+            sa.window.check(sequence, window)?;
+            if !sa.common.meter.admits(now, 0) {
+                return Err(Discard::InExpired);
+            }
+            open(crypto, &sa.common.transform, &sa.common.number(sequence), packet)
+                .map_err(|Forged| Discard::InForged)?;
 
-        // From here on the packet is the peer's.
-        sa.window.commit(sequence, window);
-        let heard = sa.received(from, sequence == sa.window.highest());
-        let next_header = strip_trailer(packet);
-        let spent = sa.common.meter.record(now, packet.len());
-        let admitted = next_header.and_then(|next| admit(id, &sa.common, &mut self.policies, next, ecn, packet));
-        if heard || spent {
-            self.sad.file(id);
-        }
-        admitted
+            // From here on the packet is the peer's.
+            sa.window.commit(sequence, window);
+            sa.received(from, sequence == sa.window.highest());
+            let next_header = strip_trailer(packet);
+            sa.common.meter.record(now, packet.len());
+            next_header.map(|next| (id, next))
+        })?;
+        let sa = self.sad.get(id).ok_or(Discard::InUnknownSpi)?;
+        admit(id, &sa.common, &mut self.policies, next_header, ecn, packet)
     }
 
     /// Decides about a packet that came in clear: only a BYPASS rule lets it pass (RFC 4301 §5.2). `direction` is
@@ -241,9 +240,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// The path that packets of this SA are expected on, and how; others raise [`Event::PathChanged`], and that one's path
     /// says [how](Path::encap) they came. `false`: there is no such SA.
     pub fn set_path(&mut self, id: SaId, path: Path, encap: Encap) -> bool {
-        let Some(sa) = self.sad.get_mut(id) else { return false };
-        sa.set_path(path, encap);
-        true
+        self.sad.change(id, |sa| sa.set_path(path, encap))
     }
 
     /// Puts these rules in the place of those there are, as a whole. SAs stay (RFC 4301 §4.4.1); what was counted of the
@@ -355,7 +352,7 @@ fn admit<K, R: Rules>(
     if !sa.admits_inbound(&flow) {
         return Err(Discard::InSelectors);
     }
-    let policy = sa.policy;
+    let policy = sa.policy();
     // The policies are in order (RFC 4301 §4.4.1): what one before the SA's own discards was never meant for it.
     if policies.blocks(Direction::Forward, &flow) {
         return Err(Discard::InBlocked);

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::OutboundSlot;
 use super::policies::Policies;
+use super::slots::OutboundSlot;
 use crate::buf::PacketBuf;
 use crate::crypto::PacketCrypto;
 use crate::encap::Egress;
@@ -12,7 +12,7 @@ use crate::esp::seal::{Unsealed, seal};
 use crate::flow::Flow;
 use crate::net::{Encap, Path, TrafficSelector};
 use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
-use crate::sad::{self, Home};
+use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
 use crate::transform::{Layout, Transform};
@@ -79,7 +79,7 @@ pub enum Verdict {
 pub struct Outbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
     policies: Policies<'a, R>,
-    sad: sad::Table<'a, P::Place<sa::Outbound<P::AeadKey>>>,
+    pub(super) sad: sad::Table<'a, P::Place<sa::Outbound<P::AeadKey>>>,
     counters: Counters,
 }
 
@@ -95,13 +95,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// `hits` is where packets are counted that met a rule: there may be as many rules as that. With none, nothing is
     /// counted, and there may be any number.
     pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [OutboundSlot<P>]) -> Self {
-        let mut sad = sad::Table::new(sas);
-        for slot in 0..sad.capacity() as u32 {
-            if let Some(home) = sad.at(slot).map(|(_, sa)| home(sa)) {
-                sad.link(slot, &home);
-            }
-        }
-        Self { crypto, policies: Policies::new(hits), sad, counters: Counters::default() }
+        let (policies, sad) = (Policies::new(hits), sad::Table::new(sas));
+        Self { crypto, policies, sad, counters: Counters::default() }
     }
 
     /// Remembers in this memory what was decided about flows lately. Worth it from some ten rules on.
@@ -144,7 +139,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     #[inline]
     fn decide(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let (met, remembered) = self.policies.decide(Direction::Out, &flow).map_err(why_undecided)?;
+        let (met, remembered) =
+            self.policies.decide(Direction::Out, &flow, self.sad.linked()).map_err(why_undecided)?;
         self.policies.count(now, Direction::Out, met);
         if let Some(id) = remembered.filter(|id| self.sad.get(*id).is_some_and(|sa| !sa.common.meter.is_dead())) {
             return Ok(Verdict::Protect(id));
@@ -164,7 +160,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
             Action::Discard => Err(Discard::OutBlocked),
             Action::Protect(policy) => {
                 let newest = self.sad.newest(policy, flow.destination, |sa| {
-                    sa.common.policy == policy && !sa.common.meter.is_dead() && sa.common.admits_outbound(flow)
+                    sa.common.policy() == policy && !sa.common.meter.is_dead() && sa.common.admits_outbound(flow)
                 });
                 Ok(newest.map_or(Verdict::Acquire(policy), Verdict::Protect))
             }
@@ -203,57 +199,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
 
     #[inline]
     fn protect(&mut self, now: Instant, id: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
-        let sa = self.sad.get_mut(id).ok_or(Discard::OutNoSa)?;
-        let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
-        let (inner_len, layout): (_, Layout) = (packet.len(), Transform::<P>::layout(&sa.common.transform));
-        if inner_len.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
-            return Err(Discard::OutNoRoom);
-        }
-        let last = sa.common.last_sequence();
-        if !sa.common.meter.admits(now, inner_len) {
-            let why = sa.common.meter.why_dead();
-            self.sad.file(id);
-            return Err(why);
-        }
-        let sequence = match sa.last_sent.checked_add(1) {
-            Some(sequence) if sequence <= last => sequence,
-            _ => {
-                sa.common.meter.sequence_hard();
-                self.sad.file(id);
-                return Err(Discard::OutExhausted);
-            }
-        };
-        let next_header = match sa.common.mode {
-            Mode::Tunnel => marks.version.protocol(),
-            // No SA is installed with it.
-            Mode::Transport => return Err(Discard::OutNoSa),
-        };
-        let sealed = seal(&mut self.crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
-        sealed.map_err(|unsealed| match unsealed {
-            // The IVs of an AEAD count: it has always one.
-            Unsealed::NoRoom | Unsealed::NoIv => Discard::OutNoRoom,
-        })?;
-        sa.last_sent = sequence;
-        if sequence >= last.saturating_sub(last >> 2) {
-            sa.common.meter.sequence_soft();
-        }
-        let news = sa.common.meter.record(now, inner_len);
-        let dscp = if sa.copy_dscp { !0 } else { 0x03 };
-        let egress = Egress {
-            path: sa.common.path,
-            encap: sa.common.encap,
-            traffic_class: marks.traffic_class & dscp,
-            dont_fragment: match sa.dont_fragment {
-                DontFragment::Copy => marks.dont_fragment,
-                DontFragment::Set => true,
-                DontFragment::Clear => false,
-            },
-            ident: sequence as u16,
-        };
-        if news {
-            self.sad.file(id);
-        }
-        Ok(egress)
+        let crypto = &mut self.crypto;
+        self.sad.edit(id, Discard::OutNoSa, |sa| carry(crypto, now, sa, packet))
     }
 
     /// Installs an SA; it is used from the next [`classify`](Self::classify) on, before older ones of its policy.
@@ -265,26 +212,18 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         let place = self.sad.place()?;
         let crypto = &mut self.crypto;
         let keys = |sa: &mut sa::Outbound<_>| sa.common.transform.set_keys(crypto, params.sa.keymat);
-        let id = self.sad.put(place, params.sa.spi, || sa::Outbound::new(now, params), keys)?;
-        self.sad.link(id.slot, &Home::of(params.sa.policy, params.sa.remote_ts));
-        self.policies.forget_sas();
-        Ok(id)
+        self.sad.put(place, params.sa.spi, || sa::Outbound::new(now, params), keys)
     }
 
     /// Removes an SA and wipes its key. `false`: it was gone already.
     pub fn remove(&mut self, id: SaId) -> bool {
-        let Some(home) = self.sad.get(id).map(home) else { return false };
-        self.sad.unlink(id.slot, &home);
-        self.policies.forget_sas();
         self.sad.remove(id)
     }
 
     /// Sends an SA's packets along another path from now on: after MOBIKE, or a NAT's new mapping that was verified.
     /// `false`: there is no such SA.
     pub fn set_path(&mut self, id: SaId, path: Path, encap: Encap) -> bool {
-        let Some(sa) = self.sad.get_mut(id) else { return false };
-        sa.common.set_path(path, encap);
-        true
+        self.sad.change(id, |sa| sa.common.set_path(path, encap))
     }
 
     /// Puts these rules in the place of those there are, as a whole. SAs stay (RFC 4301 §4.4.1); what was counted of the
@@ -364,10 +303,57 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     }
 }
 
-/// Where an SA is looked for.
-fn home<K>(sa: &sa::Outbound<K>) -> Home {
-    let (_, remote) = sa.common.selectors();
-    Home::of(sa.common.policy, remote)
+/// Puts a packet through an SA.
+#[inline(always)]
+fn carry<P: PacketCrypto>(
+    crypto: &mut P,
+    now: Instant,
+    sa: &mut sa::Outbound<P::AeadKey>,
+    packet: &mut PacketBuf<'_>,
+) -> Result<Egress, Discard> {
+    let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
+    let (inner_len, layout): (_, Layout) = (packet.len(), Transform::<P>::layout(&sa.common.transform));
+    if inner_len.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
+        return Err(Discard::OutNoRoom);
+    }
+    let last = sa.common.last_sequence();
+    if !sa.common.meter.admits(now, inner_len) {
+        return Err(sa.common.meter.why_dead());
+    }
+    let sequence = match sa.last_sent.checked_add(1) {
+        Some(sequence) if sequence <= last => sequence,
+        _ => {
+            sa.common.meter.sequence_hard();
+            return Err(Discard::OutExhausted);
+        }
+    };
+    let next_header = match sa.common.mode {
+        Mode::Tunnel => marks.version.protocol(),
+        // No SA is installed with it.
+        Mode::Transport => return Err(Discard::OutNoSa),
+    };
+    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
+    sealed.map_err(|unsealed| match unsealed {
+        // The IVs of an AEAD count: it has always one.
+        Unsealed::NoRoom | Unsealed::NoIv => Discard::OutNoRoom,
+    })?;
+    sa.last_sent = sequence;
+    if sequence >= last.saturating_sub(last >> 2) {
+        sa.common.meter.sequence_soft();
+    }
+    sa.common.meter.record(now, inner_len);
+    let dscp = if sa.copy_dscp { !0 } else { 0x03 };
+    Ok(Egress {
+        path: sa.common.path,
+        encap: sa.common.encap,
+        traffic_class: marks.traffic_class & dscp,
+        dont_fragment: match sa.dont_fragment {
+            DontFragment::Copy => marks.dont_fragment,
+            DontFragment::Set => true,
+            DontFragment::Clear => false,
+        },
+        ident: sequence as u16,
+    })
 }
 
 fn why_undecided(undecided: Undecided) -> Discard {

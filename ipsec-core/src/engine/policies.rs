@@ -52,28 +52,29 @@ impl<'a, R: Rules> Policies<'a, R> {
         Ok(met.action)
     }
 
-    /// The same, remembered, and with the SA that was [noted](Self::note) for the flow while there were the same SAs.
+    /// The same, remembered, and with the SA that was [noted](Self::note) for the flow when there had been as many SAs as now:
+    /// none that came since may be a better one.
     #[inline(always)]
-    pub(super) fn decide(&mut self, direction: Direction, flow: &Flow) -> Result<(Met, Option<SaId>), Undecided> {
+    pub(super) fn decide(
+        &mut self,
+        direction: Direction,
+        flow: &Flow,
+        sas: u64,
+    ) -> Result<(Met, Option<SaId>), Undecided> {
         let view = self.rules.as_ref().map(Rules::view).ok_or(Undecided::NoRule)?;
-        self.cache.meet(view, direction, flow)
+        self.cache.meet(view, direction, flow, sas)
     }
 
     /// The same for who has no SAs to choose from, at one place for all of them. Takes the flow itself: what is lent has to
     /// lie in memory, also for the packets that do not come here.
     #[inline(never)]
     pub(super) fn meet(&mut self, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
-        self.decide(direction, &flow).map(|(met, _)| met)
+        self.decide(direction, &flow, 0).map(|(met, _)| met)
     }
 
     #[inline(always)]
     pub(super) fn note(&mut self, direction: Direction, flow: &Flow, sa: SaId) {
         self.cache.note(direction, flow, sa);
-    }
-
-    /// There are other SAs: those that were noted may not be the right ones any more.
-    pub(super) fn forget_sas(&mut self) {
-        self.cache.forget_sas();
     }
 
     /// Counts a packet that met a rule.

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::news::{Marked, Once};
 use super::{Event, SaId};
 use crate::error::Discard;
 use crate::net::Spi;
@@ -50,43 +51,17 @@ pub enum Reached {
     Sequence,
 }
 
-/// Something to be reported exactly once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Once {
-    /// Did not happen yet.
-    No,
-    /// Happened, not yet reported.
-    Due,
-    /// Reported.
-    Done,
-}
-
-impl Once {
-    /// Returns whether this was news.
-    #[inline]
-    pub(super) fn raise(&mut self) -> bool {
-        let news = *self == Self::No;
-        if news {
-            *self = Self::Due;
-        }
-        news
-    }
-
-    pub(super) fn take(&mut self) -> bool {
-        let due = *self == Self::Due;
-        if due {
-            *self = Self::Done;
-        }
-        due
-    }
-}
-
 /// Packets, octets and time of an SA against its limits.
 pub(crate) struct Meter {
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) since: Instant,
     pub(super) last_used: Instant,
+    limits: Marked<Limits>,
+}
+
+/// What it is filed by.
+struct Limits {
     soft: Threshold,
     hard: Threshold,
 }
@@ -95,8 +70,7 @@ struct Threshold {
     at: Instant,
     bytes: u64,
     packets: u64,
-    reached: Option<Reached>,
-    report: Once,
+    reached: Once<Reached>,
 }
 
 impl Threshold {
@@ -105,88 +79,93 @@ impl Threshold {
             at: limit.age.map_or(Instant::FAR_FUTURE, |age| now.after(age)),
             bytes: limit.bytes.unwrap_or(u64::MAX),
             packets: limit.packets.unwrap_or(u64::MAX),
-            reached: None,
-            report: Once::No,
+            reached: Once::No,
         }
-    }
-
-    #[inline]
-    fn reach(&mut self, reached: Reached) {
-        self.reached = self.reached.or(Some(reached));
-        self.report.raise();
-    }
-
-    fn take(&mut self) -> Option<Reached> {
-        if self.report.take() { self.reached } else { None }
     }
 }
 
 impl Meter {
     pub(super) fn new(now: Instant, lifetime: &Lifetime) -> Self {
-        let (soft, hard) = (Threshold::new(now, &lifetime.soft), Threshold::new(now, &lifetime.hard));
-        Self { packets: 0, bytes: 0, since: now, last_used: now, soft, hard }
+        let limits = Limits { soft: Threshold::new(now, &lifetime.soft), hard: Threshold::new(now, &lifetime.hard) };
+        Self { packets: 0, bytes: 0, since: now, last_used: now, limits: Marked::new(limits) }
+    }
+
+    /// Only the first time is news.
+    fn reach_soft(&mut self, reached: Reached) {
+        if !self.limits.soft.reached.happened() {
+            self.limits.soft.reached = Once::Due(reached);
+        }
+    }
+
+    fn reach_hard(&mut self, reached: Reached) {
+        if !self.is_dead() {
+            self.limits.hard.reached = Once::Due(reached);
+        }
     }
 
     /// Whether `len` more octets may go through. Returns `false` for good once a hard limit is reached.
     #[inline]
     pub(crate) fn admits(&mut self, now: Instant, len: usize) -> bool {
-        if self.hard.reached.is_some() {
+        let hard = &self.limits.hard;
+        let reached = if self.is_dead() {
             return false;
-        }
-        let reached = if now >= self.hard.at {
+        } else if now >= hard.at {
             Reached::Age
-        } else if self.packets >= self.hard.packets {
+        } else if self.packets >= hard.packets {
             Reached::Packets
-        } else if self.bytes.saturating_add(len as u64) > self.hard.bytes {
+        } else if self.bytes.saturating_add(len as u64) > hard.bytes {
             Reached::Bytes
         } else {
             return true;
         };
-        self.hard.reach(reached);
+        self.reach_hard(reached);
         false
     }
 
-    /// Counts an inner packet that went through. Returns whether there is something to report.
+    /// Counts an inner packet that went through.
     #[inline]
-    pub(crate) fn record(&mut self, now: Instant, len: usize) -> bool {
+    pub(crate) fn record(&mut self, now: Instant, len: usize) {
         self.packets = self.packets.saturating_add(1);
         self.bytes = self.bytes.saturating_add(len as u64);
         self.last_used = now;
-        if self.packets >= self.soft.packets {
-            self.soft.reach(Reached::Packets);
-        } else if self.bytes >= self.soft.bytes {
-            self.soft.reach(Reached::Bytes);
-        } else if now >= self.soft.at {
-            self.soft.reach(Reached::Age);
-        }
-        self.is_due()
+        let soft = &self.limits.soft;
+        let reached = if self.packets >= soft.packets {
+            Reached::Packets
+        } else if self.bytes >= soft.bytes {
+            Reached::Bytes
+        } else if now >= soft.at {
+            Reached::Age
+        } else {
+            return;
+        };
+        self.reach_soft(reached);
     }
 
     /// The sequence numbers come near their end.
     #[inline]
     pub(crate) fn sequence_soft(&mut self) {
-        self.soft.reach(Reached::Sequence);
+        self.reach_soft(Reached::Sequence);
     }
 
     /// The sequence numbers are used up.
     pub(crate) fn sequence_hard(&mut self) {
-        self.hard.reach(Reached::Sequence);
+        self.reach_hard(Reached::Sequence);
     }
 
     /// Looks at the clock without a packet.
     pub(crate) fn tick(&mut self, now: Instant) {
-        if now >= self.soft.at {
-            self.soft.reach(Reached::Age);
+        if now >= self.limits.soft.at {
+            self.reach_soft(Reached::Age);
         }
-        if now >= self.hard.at {
-            self.hard.reach(Reached::Age);
+        if now >= self.limits.hard.at {
+            self.reach_hard(Reached::Age);
         }
     }
 
     /// When [`Meter::tick`] next has something to say.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        let pending = |threshold: &Threshold| (threshold.reached.is_none()).then_some(threshold.at);
-        let next = match (pending(&self.soft), pending(&self.hard)) {
+        let pending = |threshold: &Threshold| (!threshold.reached.happened()).then_some(threshold.at);
+        let next = match (pending(&self.limits.soft), pending(&self.limits.hard)) {
             (Some(soft), Some(hard)) => Some(soft.min(hard)),
             (soft, hard) => soft.or(hard),
         };
@@ -194,28 +173,39 @@ impl Meter {
     }
 
     #[inline]
-    pub(crate) const fn is_dead(&self) -> bool {
-        self.hard.reached.is_some()
+    pub(crate) fn is_dead(&self) -> bool {
+        self.limits.hard.reached.happened()
     }
 
     /// Whether a limit is to be reported.
+    pub(crate) fn tells(&self) -> bool {
+        self.limits.soft.reached.is_due() || self.limits.hard.reached.is_due()
+    }
+
+    /// Whether what it is filed by may be another than when it was last [`settled`](Self::settled).
     #[inline]
-    pub(crate) fn is_due(&self) -> bool {
-        self.soft.report == Once::Due || self.hard.report == Once::Due
+    pub(crate) fn is_touched(&self) -> bool {
+        self.limits.is_touched()
+    }
+
+    /// It is filed as it says.
+    pub(crate) fn settled(&mut self) {
+        self.limits.settled();
     }
 
     /// The next limit to report. A dead SA has no use for its soft limit.
     pub(crate) fn take_event(&mut self, sa: SaId, spi: Spi) -> Option<Event> {
-        if let Some(reached) = self.hard.take() {
-            self.soft.report = Once::Done;
+        let Limits { soft, hard } = &mut *self.limits;
+        if let Some(reached) = hard.reached.take() {
+            soft.reached = Once::Done(soft.reached.what().unwrap_or(reached));
             return Some(Event::HardLifetime { sa, spi, reached });
         }
-        self.soft.take().map(|reached| Event::SoftLifetime { sa, spi, reached })
+        soft.reached.take().map(|reached| Event::SoftLifetime { sa, spi, reached })
     }
 
     /// Why a packet does not go through a dead outbound SA.
     pub(crate) fn why_dead(&self) -> Discard {
-        match self.hard.reached {
+        match self.limits.hard.reached.what() {
             Some(Reached::Sequence) => Discard::OutExhausted,
             _ => Discard::OutExpired,
         }

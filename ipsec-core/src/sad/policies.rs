@@ -5,38 +5,26 @@
 //! each [width](WIDTHS) of networks that there are SAs of. Only SAs with one network, or none, are looked at one by one.
 
 use core::net::IpAddr;
+use core::num::NonZeroU64;
 
-use super::{Place, Table};
+use super::links::{Chained, Linked, Spot, links, links_mut};
 use crate::net::{TrafficSelector, number};
-use crate::sa::{PolicyId, SaId};
+use crate::sa::PolicyId;
 
 /// Prefix lengths in IPv4 and in IPv6, the longest first. The network of an SA is the narrowest of these that its selectors
 /// of the peer's side lie in; the last one is everything, in both families.
 const WIDTHS: [(u8, u8); 10] =
     [(32, 128), (28, 96), (24, 64), (22, 60), (20, 56), (18, 52), (16, 48), (12, 40), (8, 32), (0, 0)];
 
-/// What a slot knows of chains.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Chain {
-    /// The newest slot of the networks that fall on the number of this one.
-    newest: Option<u32>,
-    /// This slot's neighbours in its own chain.
-    older: Option<u32>,
-    newer: Option<u32>,
-    /// The newer of two SAs has the larger one.
-    age: u64,
-}
-
-impl Chain {
-    pub(super) const NONE: Self = Self { newest: None, older: None, newer: None, age: 0 };
-}
+/// The number of the last one.
+const EVERYTHING: u8 = (WIDTHS.len() - 1) as u8;
 
 /// Where an SA is looked for: a policy, and a network of the peer's side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Home {
     policy: PolicyId,
     /// The number of the width.
-    width: usize,
+    width: u8,
     network: u128,
 }
 
@@ -49,124 +37,144 @@ impl Home {
         let ends = first.zip(last).filter(|(first, last)| first.is_ipv4() == last.is_ipv4());
         let home = |width, addr| Self { policy, width, network: network(width, addr) };
         let narrowest = |(first, last)| {
-            (0..WIDTHS.len()).map(|width| (home(width, first), home(width, last))).find(|(a, b)| a.network == b.network)
+            (0..WIDTHS.len() as u8)
+                .map(|width| (home(width, first), home(width, last)))
+                .find(|(a, b)| a.network == b.network)
         };
-        let anywhere = Self { policy, width: WIDTHS.len().saturating_sub(1), network: 0 };
+        let anywhere = Self { policy, width: EVERYTHING, network: 0 };
         ends.and_then(narrowest).map_or(anywhere, |(home, _)| home)
     }
 }
 
 #[inline]
-fn network(width: usize, addr: IpAddr) -> u128 {
-    let (v4, v6) = WIDTHS.get(width).copied().unwrap_or_default();
+fn network(width: u8, addr: IpAddr) -> u128 {
+    let (v4, v6) = WIDTHS.get(usize::from(width)).copied().unwrap_or_default();
     let host = if addr.is_ipv4() { 32_u8.saturating_sub(v4) } else { 128_u8.saturating_sub(v6) };
     number(addr).checked_shr(host.into()).unwrap_or(0)
 }
 
-/// What there is to look along.
+/// All chains, and which of them there are to look along.
 #[derive(Debug)]
-pub(super) struct Widths {
+pub(super) struct Chains {
     /// How many SAs there are of each width, and a bit for each of which there are some.
-    sas: [u32; WIDTHS.len()],
-    used: u32,
-    /// SAs there have been.
+    pub(super) sas: [u32; WIDTHS.len()],
+    pub(super) used: u32,
+    /// How many SAs there have been.
     linked: u64,
 }
 
-impl Widths {
-    pub(super) const NONE: Self = Self { sas: [0; WIDTHS.len()], used: 0, linked: 0 };
+impl Chains {
+    pub(super) const EMPTY: Self = Self { sas: [0; WIDTHS.len()], used: 0, linked: 0 };
 
-    fn count(&mut self, width: usize, change: impl FnOnce(u32) -> u32) {
-        if let Some(sas) = self.sas.get_mut(width) {
-            *sas = change(*sas);
-            let bit = 1_u32.wrapping_shl(width as u32);
-            self.used = if *sas > 0 { self.used | bit } else { self.used & !bit };
-        }
-    }
-}
-
-impl<T: Place> Table<'_, T> {
-    /// Numbers of policies and networks are others', and mostly follow each other. Who chooses networks that fall on one
-    /// number has packets look at all of their SAs, no more.
+    /// How many SAs have come into a chain so far. As long as that is the same, none became newer than another one.
     #[inline]
-    fn start(&self, home: &Home) -> usize {
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        let network = (home.network as u64) ^ ((home.network >> 64) as u64).wrapping_mul(SPREAD);
-        let spread = (network ^ u64::from(home.policy.0) << 32).wrapping_mul(SPREAD) >> 32;
-        (spread.wrapping_mul(self.slots.len() as u64) >> 32) as usize
-    }
-
-    fn chain_mut(&mut self, slot: u32) -> Option<&mut Chain> {
-        self.slots.get_mut(slot as usize).map(|slot| &mut slot.chain)
+    pub(super) fn linked(&self) -> u64 {
+        self.linked
     }
 
     /// The newest SA that carries packets of a policy to this address. What is found beside those of the policy and the
     /// network is for `carries` to refuse.
     #[inline]
-    pub(crate) fn newest(
+    pub(super) fn newest<S: Linked, R>(
         &self,
+        slots: &[S],
         policy: PolicyId,
         remote: IpAddr,
-        carries: impl Fn(&T::Target) -> bool,
-    ) -> Option<SaId> {
-        let mut newest: Option<(u64, SaId)> = None;
-        let mut widths = self.widths.used;
+        carries: impl Fn(u32) -> Option<R>,
+    ) -> Option<R> {
+        let mut newest: Option<(NonZeroU64, R)> = None;
+        let mut widths = self.used;
         while widths != 0 {
-            let width = widths.trailing_zeros() as usize;
+            let width = widths.trailing_zeros() as u8;
             widths &= widths.wrapping_sub(1);
             let home = Home { policy, width, network: network(width, remote) };
-            let mut next = self.slots.get(self.start(&home)).and_then(|slot| slot.chain.newest);
+            let mut next = links(slots, start(slots.len(), &home)).and_then(|links| links.newest);
             // Bounded by the number of slots, whatever the links say.
-            for _ in 0..self.slots.len() {
-                let Some((slot, chain)) = next.and_then(|slot| Some((slot, self.slots.get(slot as usize)?.chain)))
-                else {
+            for _ in 0..slots.len() {
+                let Some((slot, chained)) = next.and_then(|slot| Some((slot, links(slots, slot)?.chained?))) else {
                     break;
                 };
-                if newest.is_some_and(|(age, _)| age >= chain.age) {
+                if newest.as_ref().is_some_and(|(age, _)| *age >= chained.age) {
                     break;
                 }
-                if let Some((id, _)) = self.at(slot).filter(|(_, sa)| carries(sa)) {
-                    newest = Some((chain.age, id));
+                if let Some(found) = carries(slot) {
+                    newest = Some((chained.age, found));
                     break;
                 }
-                next = chain.older;
+                next = chained.older;
             }
         }
-        newest.map(|(_, id)| id)
+        newest.map(|(_, found)| found)
     }
 
-    /// The newest SA is the one in this slot.
-    pub(crate) fn link(&mut self, slot: u32, home: &Home) {
-        let start = self.start(home);
-        let older = self.slots.get_mut(start).and_then(|start| start.chain.newest.replace(slot));
-        self.widths.linked = self.widths.linked.saturating_add(1);
-        let age = self.widths.linked;
-        if let Some(chain) = self.chain_mut(slot) {
-            (chain.older, chain.newer, chain.age) = (older, None, age);
+    /// From now on a slot stands where SAs with this home are looked for, as the newest one if it did not before.
+    pub(super) fn set<S: Linked>(&mut self, slots: &mut [S], slot: u32, home: Option<&Home>) {
+        let spot = home.map(|home| spot(slots.len(), home));
+        let chained = links(slots, slot).and_then(|links| links.chained);
+        if chained.map(|chained| chained.spot) == spot {
+            return;
         }
-        if let Some(older) = older.and_then(|older| self.chain_mut(older)) {
+        if let Some(chained) = chained {
+            self.unlink(slots, slot, chained);
+        }
+        if let Some(spot) = spot {
+            self.link(slots, slot, spot);
+        }
+    }
+
+    fn link<S: Linked>(&mut self, slots: &mut [S], slot: u32, spot: Spot) {
+        let older = links_mut(slots, spot.start).and_then(|start| start.newest.replace(slot));
+        let age = NonZeroU64::MIN.saturating_add(self.linked);
+        self.linked = age.get();
+        if let Some(links) = links_mut(slots, slot) {
+            links.chained = Some(Chained { age, spot, older, newer: None });
+        }
+        if let Some(older) = chained_mut(slots, older) {
             older.newer = Some(slot);
         }
-        self.widths.count(home.width, |sas| sas.saturating_add(1));
+        self.count(spot.width, |sas| sas.saturating_add(1));
     }
 
-    /// The SA in this slot goes.
-    pub(crate) fn unlink(&mut self, slot: u32, home: &Home) {
-        let Some((older, newer)) = self.chain_mut(slot).map(|chain| (chain.older.take(), chain.newer.take())) else {
-            return;
-        };
-        match newer {
-            Some(newer) => _ = self.chain_mut(newer).map(|newer| newer.older = older),
-            None => {
-                let start = self.start(home);
-                _ = self.slots.get_mut(start).map(|start| start.chain.newest = older);
-            }
+    fn unlink<S: Linked>(&mut self, slots: &mut [S], slot: u32, Chained { spot, older, newer, .. }: Chained) {
+        if let Some(links) = links_mut(slots, slot) {
+            links.chained = None;
         }
-        if let Some(older) = older.and_then(|older| self.chain_mut(older)) {
+        if let Some(older) = chained_mut(slots, older) {
             older.newer = newer;
         }
-        self.widths.count(home.width, |sas| sas.saturating_sub(1));
+        match chained_mut(slots, newer) {
+            Some(newer) => newer.older = older,
+            None => _ = links_mut(slots, spot.start).map(|start| start.newest = older),
+        }
+        self.count(spot.width, |sas| sas.saturating_sub(1));
     }
+
+    fn count(&mut self, width: u8, change: impl FnOnce(u32) -> u32) {
+        if let Some(sas) = self.sas.get_mut(usize::from(width)) {
+            *sas = change(*sas);
+            let bit = 1_u32.wrapping_shl(width.into());
+            self.used = if *sas > 0 { self.used | bit } else { self.used & !bit };
+        }
+    }
+}
+
+fn chained_mut<S: Linked>(slots: &mut [S], slot: Option<u32>) -> Option<&mut Chained> {
+    links_mut(slots, slot?)?.chained.as_mut()
+}
+
+/// The chain for SAs with this home, over so many slots.
+pub(super) fn spot(slots: usize, home: &Home) -> Spot {
+    Spot { start: start(slots, home), width: home.width }
+}
+
+/// The slot that knows the newest SA with this home. Numbers of policies and networks are others', and mostly follow each
+/// other. Who chooses networks that fall on one number has packets look at all of their SAs, no more.
+#[inline]
+fn start(slots: usize, home: &Home) -> u32 {
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let network = (home.network as u64) ^ ((home.network >> 64) as u64).wrapping_mul(SPREAD);
+    let spread = (network ^ u64::from(home.policy.0) << 32).wrapping_mul(SPREAD) >> 32;
+    (spread.wrapping_mul(slots as u64) >> 32) as u32
 }
 
 #[cfg(test)]
@@ -178,23 +186,34 @@ mod tests {
     use super::*;
     use crate::crypto::InPlace;
     use crate::net::{AddrRange, Spi};
-    use crate::sa::Event;
-    use crate::sad::{Filed, Slot};
+    use crate::sa::{Event, SaId};
+    use crate::sad::filed::Filed;
+    use crate::sad::{Slot, Table};
     use crate::time::Instant;
 
     /// An SA that says where it goes, and nothing else.
-    struct To(AddrRange);
+    struct To(Home);
 
     impl Filed for To {
-        fn next_tick(&self) -> Option<Instant> {
+        fn due(&self) -> Option<Instant> {
             None
         }
 
-        fn tick(&mut self, _: Instant) {}
-
-        fn has_news(&self) -> bool {
+        fn tells(&self) -> bool {
             false
         }
+
+        fn home(&self) -> Option<Home> {
+            Some(self.0)
+        }
+
+        fn is_touched(&self) -> bool {
+            false
+        }
+
+        fn settled(&mut self) {}
+
+        fn tick(&mut self, _: Instant) {}
 
         fn take_event(&mut self, _: SaId) -> Option<Event> {
             None
@@ -211,11 +230,9 @@ mod tests {
         Ipv6Addr::from_bits((0xfd00 << 112) + number).into()
     }
 
-    fn install(table: &mut Table<'_, InPlace<To>>, policy: PolicyId, to: AddrRange) -> SaId {
+    fn install(table: &mut Table<'_, InPlace<To>>, policy: PolicyId, to: &[TrafficSelector]) -> SaId {
         let place = table.place().unwrap();
-        let id = table.put(place, Spi::new(0x1000).unwrap(), || Ok(To(to)), |_| Ok(())).unwrap();
-        table.link(id.slot, &Home::of(policy, &[TrafficSelector::addrs(to)]));
-        id
+        table.put(place, Spi::new(0x1000).unwrap(), || Ok(To(Home::of(policy, to))), |_| Ok(())).unwrap()
     }
 
     #[test]
@@ -235,7 +252,8 @@ mod tests {
             let ids: Vec<SaId> = (0..COUNT)
                 .map(|number| {
                     let (policy, addr, prefix) = of(number);
-                    install(&mut table, policy, AddrRange::prefix(addr, prefix).unwrap())
+                    let to = TrafficSelector::addrs(AddrRange::prefix(addr, prefix).unwrap());
+                    install(&mut table, policy, &[to])
                 })
                 .collect();
             let asked = Cell::new(0);
@@ -248,12 +266,9 @@ mod tests {
                 assert_eq!(table.newest(policy, addr, carries), Some(*id));
             }
             assert!(asked.get() <= 3 * COUNT, "set {set}: {} SAs for {COUNT} packets", asked.get());
-            for (number, id) in (0..).zip(ids) {
-                let to = table.get(id).unwrap().0;
-                table.unlink(id.slot, &Home::of(of(number).0, &[TrafficSelector::addrs(to)]));
-                assert!(table.remove(id));
-            }
-            assert_eq!((table.live, table.widths.used), (0, 0), "nobody looks for what is gone");
+            assert_eq!(table.check(), Ok(()));
+            assert!(ids.into_iter().all(|id| table.remove(id)));
+            assert_eq!(table.check(), Ok(()), "nobody looks for what is gone");
         }
     }
 
@@ -263,10 +278,7 @@ mod tests {
         let remote = addrs.map(|addr| TrafficSelector::addrs(AddrRange::single(addr)));
         let mut slots = [const { Slot::<InPlace<To>>::EMPTY }; 4];
         let mut table = Table::new(&mut slots);
-        let place = table.place().unwrap();
-        let to = || Ok(To(AddrRange::ANY_V4));
-        let id = table.put(place, Spi::new(0x1000).unwrap(), to, |_| Ok(())).unwrap();
-        table.link(id.slot, &Home::of(POLICY, &remote));
+        let id = install(&mut table, POLICY, &remote);
         assert_eq!(addrs.map(|addr| table.newest(POLICY, addr, |_| true)), [Some(id); 3]);
     }
 }

@@ -1,6 +1,6 @@
 //! Queues of slots: which are free, and which have something to report.
 
-use super::Table;
+use super::links::{Linked, Links, Queued, links_mut};
 
 /// Which queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,70 +9,52 @@ pub(super) enum Which {
     News,
 }
 
-/// The ends of a queue.
-#[derive(Debug, Clone, Copy)]
+/// A queue. A slot may stand in it that has no reason to any more; whoever comes to it takes it away.
+#[derive(Debug)]
 pub(super) struct Queue {
-    first: Option<u32>,
-    last: u32,
+    which: Which,
+    /// The first one and the last one.
+    pub(super) ends: Option<(u32, u32)>,
 }
 
 impl Queue {
-    pub(super) const EMPTY: Self = Self { first: None, last: 0 };
-}
-
-/// Where a slot stands in a queue.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Queued {
-    waits: bool,
-    next: Option<u32>,
-}
-
-impl Queued {
-    pub(super) const NOT: Self = Self { waits: false, next: None };
-}
-
-impl<T> Table<'_, T> {
-    fn queue(&mut self, which: Which) -> &mut Queue {
-        match which {
-            Which::Free => &mut self.free,
-            Which::News => &mut self.news,
-        }
+    pub(super) const fn new(which: Which) -> Self {
+        Self { which, ends: None }
     }
 
-    fn queued(&mut self, which: Which, slot: u32) -> Option<&mut Queued> {
-        let slot = self.slots.get_mut(slot as usize)?;
-        Some(match which {
-            Which::Free => &mut slot.free,
-            Which::News => &mut slot.news,
-        })
+    fn of<'x>(&self, links: &'x mut Links) -> &'x mut Queued {
+        match self.which {
+            Which::Free => &mut links.free,
+            Which::News => &mut links.news,
+        }
     }
 
     /// The slot that waits longest.
     #[inline]
-    pub(super) fn front(&self, which: Which) -> Option<u32> {
-        match which {
-            Which::Free => self.free.first,
-            Which::News => self.news.first,
-        }
+    pub(super) fn first(&self) -> Option<u32> {
+        self.ends.map(|(first, _)| first)
     }
 
     /// Puts a slot at the end, unless it waits already.
-    pub(super) fn enqueue(&mut self, which: Which, slot: u32) {
-        let Some(queued) = self.queued(which, slot).filter(|queued| !queued.waits) else { return };
-        *queued = Queued { waits: true, next: None };
-        let queue = self.queue(which);
-        let before = queue.first.is_some().then_some(queue.last);
-        queue.first = queue.first.or(Some(slot));
-        queue.last = slot;
-        if let Some(before) = before.and_then(|before| self.queued(which, before)) {
-            before.next = Some(slot);
+    pub(super) fn push<S: Linked>(&mut self, slots: &mut [S], slot: u32) {
+        let Some(queued) = links_mut(slots, slot).map(|links| self.of(links)) else { return };
+        if *queued != Queued::No {
+            return;
         }
+        *queued = Queued::Last;
+        if let Some(before) = self.ends.and_then(|(_, last)| links_mut(slots, last)) {
+            *self.of(before) = Queued::Before(slot);
+        }
+        self.ends = Some((self.ends.map_or(slot, |(first, _)| first), slot));
     }
 
     /// Takes the slot that waits longest away.
-    pub(super) fn dequeue(&mut self, which: Which) {
-        let first = self.front(which).and_then(|first| self.queued(which, first));
-        let next = first.and_then(|first| core::mem::replace(first, Queued::NOT).next);
-        self.queue(which).first = next;
+    pub(super) fn pop<S: Linked>(&mut self, slots: &mut [S]) {
+        let Some((first, last)) = self.ends else { return };
+        let queued = links_mut(slots, first).map(|links| core::mem::replace(self.of(links), Queued::No));
+        self.ends = match queued {
+            Some(Queued::Before(next)) => Some((next, last)),
+            _ => None,
+        };
     }
 }

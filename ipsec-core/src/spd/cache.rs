@@ -111,19 +111,21 @@ fn fold(one: u64, other: u64) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
-/// Decisions about flows, until the rules change, and the SAs that were chosen, until there are others. The caller's memory
+/// Decisions about flows, until the rules change, and the SAs that were chosen, until there is a newer one. The caller's memory
 /// is as large as it likes; without any, each packet is looked up.
 #[derive(Debug)]
 pub(crate) struct Cache<'a> {
     flows: &'a mut [Remembered],
-    /// The state of the SAs.
-    sas: u32,
+    /// How many SAs there had been when this was last asked.
+    sas: u64,
+    /// The state of the SAs: another for each such number.
+    state: u32,
 }
 
 impl<'a> Cache<'a> {
     pub(crate) fn new(flows: &'a mut [Remembered]) -> Self {
         flows.fill(Remembered::NOTHING);
-        Self { flows, sas: NEVER.wrapping_add(1) }
+        Self { flows, sas: 0, state: NEVER.wrapping_add(1) }
     }
 
     /// The rules have changed.
@@ -131,30 +133,37 @@ impl<'a> Cache<'a> {
         self.flows.fill(Remembered::NOTHING);
     }
 
-    /// There are other SAs.
-    pub(crate) fn forget_sas(&mut self) {
-        self.sas = self.sas.checked_add(1).unwrap_or_else(|| {
+    /// There are newer SAs: those that were noted may not be the right ones any more.
+    #[cold]
+    #[inline(never)]
+    fn forget_sas(&mut self, sas: u64) {
+        self.sas = sas;
+        self.state = self.state.checked_add(1).unwrap_or_else(|| {
             // States come again.
             self.flows.fill(Remembered::NOTHING);
             NEVER.wrapping_add(1)
         });
     }
 
-    /// What the rules decide, and the SA that was chosen for the flow while there were the same SAs.
+    /// What the rules decide, and the SA that was chosen for the flow when there had been as many as now.
     #[inline(always)]
     pub(crate) fn meet(
         &mut self,
         view: View<'_>,
         direction: Direction,
         flow: &Flow,
+        sas: u64,
     ) -> Result<(Met, Option<SaId>), Undecided> {
-        let sas = self.sas;
+        if sas != self.sas {
+            self.forget_sas(sas);
+        }
+        let state = self.state;
         let Some((key, place)) = self.place(direction, flow) else {
             return view.meet(direction, flow).map(|(_, met)| (met, None));
         };
         let (sa, then) = place.sa;
         match place.answer {
-            Answer::Decided(met) if place.flow == key => Ok((met, (then == sas).then_some(sa))),
+            Answer::Decided(met) if place.flow == key => Ok((met, (then == state).then_some(sa))),
             Answer::Undecided(undecided) if place.flow == key => Err(undecided),
             _ => place.ask(key, view, direction, *flow).map(|met| (met, None)),
         }
@@ -163,9 +172,9 @@ impl<'a> Cache<'a> {
     /// Takes note of the SA that was chosen for a flow.
     #[inline(always)]
     pub(crate) fn note(&mut self, direction: Direction, flow: &Flow, sa: SaId) {
-        let sas = self.sas;
+        let state = self.state;
         if let Some((_, place)) = self.place(direction, flow).filter(|(key, place)| place.flow == *key) {
-            place.sa = (sa, sas);
+            place.sa = (sa, state);
         }
     }
 
@@ -196,14 +205,13 @@ mod tests {
         let mut flows = [Remembered::NOTHING];
         let mut cache = Cache::new(&mut flows);
         let id = SaId { slot: 7, generation: 7 };
-        let known = |cache: &mut Cache<'_>| cache.meet(index.view(), Direction::Out, &flow).unwrap().1;
-        assert_eq!(known(&mut cache), None);
+        let known = |cache: &mut Cache<'_>, sas| cache.meet(index.view(), Direction::Out, &flow, sas).unwrap().1;
+        assert_eq!(known(&mut cache, 0), None);
         cache.note(Direction::Out, &flow, id);
-        assert_eq!(known(&mut cache), Some(id));
-        let first = cache.sas;
-        cache.sas = u32::MAX;
-        cache.forget_sas();
-        assert_eq!((cache.sas, known(&mut cache)), (first, None));
+        assert_eq!(known(&mut cache, 0), Some(id));
+        let first = cache.state;
+        cache.state = u32::MAX;
+        assert_eq!((known(&mut cache, 1), cache.state), (None, first));
     }
 
     #[test]

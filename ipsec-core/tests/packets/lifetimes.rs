@@ -163,10 +163,11 @@ struct Aging {
 }
 
 impl Aging {
-    /// The event that is due: of a dead SA only its end.
+    /// The event that is due: of a dead SA only its end, after which nothing else falls due.
     fn due(&mut self) -> Option<bool> {
         if self.hard.1 && !self.told[1] {
             self.told = [true, true];
+            self.soft.1 = true;
             return Some(true);
         }
         let soft = self.soft.1 && !self.told[0];
