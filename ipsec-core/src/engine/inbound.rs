@@ -153,8 +153,8 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         packet: &mut PacketBuf<'_>,
     ) -> Result<Ingress, Discard> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
-        let (crypto, windows) = (&mut self.crypto, &mut self.windows);
-        let (id, next_header) = self.sad.edit_by_spi(header.spi, Discard::InUnknownSpi, |id, sa| {
+        let (crypto, windows, policies) = (&mut self.crypto, &mut self.windows, &mut self.policies);
+        self.sad.edit_by_spi(header.spi, Discard::InUnknownSpi, |id, sa| {
             let share = windows.share(id.slot as usize);
             let window = share.get_mut(..sa.window_words).unwrap_or_default();
 
@@ -175,10 +175,8 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             sa.received(from, sequence == sa.window.highest());
             let next_header = strip_trailer(packet);
             sa.common.meter.record(now, packet.len());
-            next_header.map(|next| (id, next))
-        })?;
-        let sa = self.sad.get(id).ok_or(Discard::InUnknownSpi)?;
-        admit(id, &sa.common, &mut self.policies, next_header, ecn, packet)
+            next_header.and_then(|next| admit(id, &sa.common, policies, next, ecn, packet))
+        })
     }
 
     /// Decides about a packet that came in clear: only a BYPASS rule lets it pass (RFC 4301 §5.2). `direction` is
