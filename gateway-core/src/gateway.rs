@@ -25,6 +25,7 @@ mod demand;
 mod drive;
 mod ends;
 mod events;
+mod ikes;
 mod install;
 mod merge;
 mod names;
@@ -33,6 +34,7 @@ mod presence;
 mod probe;
 mod renewal;
 mod report;
+mod sas;
 mod silence;
 mod state;
 mod status;
@@ -71,7 +73,8 @@ pub use status::{ChildStatus, Identities, PeerState, PeerStatus, SaStatus, Snaps
 pub use usage::{Account, Accounts, Ended, Totals};
 
 use agenda::Agenda;
-use install::Installed;
+use ikes::Ikes;
+use sas::Sas;
 use state::{ChildEntry, PeerEntry};
 use usage::Ending;
 
@@ -142,9 +145,8 @@ pub struct Gateway {
     /// In boxes: nodes of a map are half empty when numbers come in their order.
     peers: BTreeMap<PeerId, Box<PeerEntry>>,
     children: BTreeMap<ChildConfigId, Box<ChildEntry>>,
-    sas: BTreeMap<ChildId, Installed>,
-    /// The same by the number that the data plane knows them by.
-    pairs: BTreeMap<Pair, ChildId>,
+    ikes: Ikes,
+    sas: Sas,
     /// The last one that was given out.
     last_pair: u64,
     agenda: Agenda,
@@ -211,8 +213,8 @@ impl Gateway {
             order: Vec::new(),
             peers: BTreeMap::new(),
             children: BTreeMap::new(),
-            sas: BTreeMap::new(),
-            pairs: BTreeMap::new(),
+            ikes: Ikes::default(),
+            sas: Sas::default(),
             last_pair: 0,
             agenda: Agenda::default(),
             silent: Vec::new(),

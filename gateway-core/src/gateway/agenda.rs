@@ -1,6 +1,7 @@
 //! Which peers want to be looked at, and when: nothing here is linear in the number of peers.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use ike_core::pad::PeerId;
 use ipsec_core::time::Instant;
@@ -60,6 +61,9 @@ impl Gateway {
         self.plan(id, None);
         self.agenda.touched.remove(&id);
         self.questions.retain(|question| question.peer != id);
+        for ike in self.ikes.of(id).collect::<Vec<_>>() {
+            self.ikes.remove(ike);
+        }
         self.peers.remove(&id);
     }
 }

@@ -22,13 +22,13 @@ impl Gateway {
             PlaneEvent::Refused { pair, half, why } => self.not_installed(now, pair, half, &why, parts),
             PlaneEvent::Removed { pair, half, usage } => self.removed(pair, half, usage),
             PlaneEvent::Used { pair } => {
-                if let Some(child) = self.pairs.get(&pair) {
-                    self.look_at(now, *child, parts);
+                if let Some(child) = self.sas.of_pair(pair).map(|sa| sa.child) {
+                    self.look_at(now, child, parts);
                 }
             }
             PlaneEvent::SoftLifetime { pair, half } => {
                 let Some((child, _)) = self.carrying(pair, half) else { return };
-                if let Some(sa) = self.sas.get_mut(&child) {
+                if let Some(sa) = self.sas.get_mut(child) {
                     sa.spent = true;
                 }
                 drop(parts.endpoint.rekey_child(now, child)); // denied: it is being replaced or deleted already
@@ -55,13 +55,13 @@ impl Gateway {
 
     /// The Child SA that a half belongs to, as long as it is there.
     fn carrying(&self, pair: Pair, half: Half) -> Option<(ChildId, Encap)> {
-        let sa = self.sas.get(self.pairs.get(&pair)?).filter(|sa| sa.has(half))?;
+        let sa = self.sas.of_pair(pair).filter(|sa| sa.has(half))?;
         Some((sa.child, sa.encap))
     }
 
     /// A half that was asked for is there. With the last one the child is up.
     fn installed<C: IkeCrypto>(&mut self, now: Instant, pair: Pair, half: Half, parts: &mut Parts<'_, '_, C>) {
-        let Some(sa) = self.pairs.get(&pair).and_then(|child| self.sas.get_mut(child)) else { return };
+        let Some(sa) = self.sas.of_pair_mut(pair) else { return };
         let Some(mut underway) = sa.underway.take() else { return };
         *underway.half(half) = false;
         if underway.inbound || underway.outbound {
@@ -84,7 +84,7 @@ impl Gateway {
         why: &Refused,
         parts: &mut Parts<'_, '_, C>,
     ) {
-        let Some(sa) = self.pairs.get(&pair).and_then(|child| self.sas.get_mut(child)) else {
+        let Some(sa) = self.sas.of_pair_mut(pair) else {
             return self.removed(pair, half, Usage::default());
         };
         // A repeated answer answers nothing.

@@ -53,7 +53,7 @@ impl Gateway {
 
     /// A Child SA came up: it is installed when somebody here wants it.
     pub(super) fn came(&mut self, now: Instant, up: &ChildUp<'_>, plane: &mut dyn DataPlane) -> Came {
-        let leaving = !self.peers.get(&up.peer).is_some_and(|entry| entry.ikes.contains(&up.ike));
+        let leaving = !self.ikes.has(up.peer, up.ike);
         let entry = self.children.get(&up.config).filter(|entry| !leaving && entry.wants(up));
         let Some(entry) = entry else { return Came::Unwanted };
         if !entry.covers(up) {
@@ -65,7 +65,7 @@ impl Gateway {
             Ok(installed) => installed,
             Err(refused) => return Came::Refused(Cause::not_installed(&refused.to_string())),
         };
-        if let Some(old) = up.replaces.and_then(|old| self.sas.get(&old)) {
+        if let Some(old) = up.replaces.and_then(|old| self.sas.get(old)) {
             installed.ours = old.ours;
             installed.since = old.last_used(plane);
             installed.silence = old.silence_handed_on(plane);
@@ -127,17 +127,14 @@ impl Gateway {
             }
         }
         let child = installed.child;
-        self.pairs.insert(installed.pair, child);
-        self.sas.insert(child, installed);
+        self.sas.insert(installed);
         self.most_sas = self.most_sas.max(self.sas.len());
         self.look_at(now, child, parts); // only then is it known when to look again
     }
 
     /// On whose account a new SA goes. Its IKE SA knows who proved what; without that, the configuration says it.
     fn account<C: IkeCrypto>(&self, sa: &Installed, endpoint: &Endpoint<'_, C, Peers>) -> Arc<Account> {
-        let of_the_child = self.children.get(&sa.config).into_iter().flat_map(|child| child.all());
-        let mut same = of_the_child.filter_map(|id| self.sas.get(id)).filter(|other| other.party == sa.party);
-        if let Some(other) = same.next() {
+        if let Some(other) = self.sas.with(sa.config, sa.party).next() {
             return Arc::clone(&other.account);
         }
         let peer = endpoint.pad().get(sa.peer);
@@ -177,7 +174,7 @@ impl Gateway {
         report: Report,
         parts: &mut Parts<'_, '_, C>,
     ) {
-        let Some((config, party)) = self.sas.get(&child).map(|sa| (sa.config, sa.party)) else { return };
+        let Some((config, party)) = self.sas.get(child).map(|sa| (sa.config, sa.party)) else { return };
         let Some(entry) = self.children.get_mut(&config) else { return };
         let peer = entry.peer;
         let ours = self.peers.get(&peer).is_some_and(|peer| peer.looks_after(party));
@@ -204,7 +201,7 @@ impl Gateway {
             peer.renew.take_if(|renewal| needless && *renewal == Renewal::Refused(config));
         }
         // What came over from another connection takes nobody's place.
-        let carries_on = self.sas.get(&child).and_then(|sa| self.used_before(sa, parts.plane));
+        let carries_on = self.sas.get(child).and_then(|sa| self.used_before(sa, parts.plane));
         if of_its_own && carries_on.is_none() {
             self.make_room(now, child, parts);
         }
@@ -233,7 +230,7 @@ impl Gateway {
             Some(view) => self.is_up_with(child, view.party),
             None => !child.sas.is_empty(),
         });
-        let sa = id.and_then(|id| self.sas.get(&id));
+        let sa = id.and_then(|id| self.sas.get(id));
         let carried_on = sa.is_some_and(|sa| self.is_carried_on(sa));
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let Some(config) = config else {
@@ -250,7 +247,7 @@ impl Gateway {
         // A child that cannot be rekeyed before its end, or that was up and is refused now, comes back with a new IKE SA (RFC
         // 7296 §2.8), whatever the reason: the first child comes with IKE_AUTH, without CREATE_CHILD_SA and without an
         // agreement about key exchanges.
-        let (what, renewed) = match id.and_then(|id| self.sas.get_mut(&id)) {
+        let (what, renewed) = match id.and_then(|id| self.sas.get_mut(id)) {
             // It was to be rekeyed, and goes on.
             Some(sa) => {
                 child.cause = Some(cause.clone());
@@ -281,7 +278,7 @@ impl Gateway {
 
     /// Another one took the place of a Child SA: no packet goes into what the peer does not have any more.
     pub(super) fn child_drains<C: IkeCrypto>(&mut self, now: Instant, child: ChildId, parts: &mut Parts<'_, '_, C>) {
-        let Some(sa) = self.sas.get_mut(&child) else { return };
+        let Some(sa) = self.sas.get_mut(child) else { return };
         sa.drain(parts.plane);
         let (peer, config, spent) = (sa.peer, sa.config, sa.spent);
         let Some(entry) = self.children.get_mut(&config) else { return };
@@ -306,7 +303,7 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C>,
     ) {
         let coming = |sa: &mut Installed| sa.underway.as_mut().and_then(|underway| underway.up.take());
-        let sa = self.sas.get_mut(&child).map(|sa| (sa.party, sa.ended.clone(), coming(sa)));
+        let sa = self.sas.get_mut(child).map(|sa| (sa.party, sa.ended.clone(), coming(sa)));
         if let Some((party, ended, coming)) = sa.filter(|_| self.uninstall(now, child, parts)) {
             let at_once = *failure != Failure::ClosedByPeer;
             let ended = ended.filter(|_| *failure == Failure::ClosedHere);

@@ -60,14 +60,15 @@ impl Gateway {
         endpoint: &Endpoint<'_, C, Peers>,
     ) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let view = endpoint.ike_sa(ike);
+        let party = view.as_ref().map(|view| view.party);
         let mut took = None;
         if entry.attempt == Some(ike) {
             took = entry.called_at.map(|at| now.since(at));
             entry.conclude();
-            entry.party = endpoint.ike_sa(ike).map(|view| view.party);
+            entry.party = party;
             if let Some(renewal) = entry.renew.take() {
-                let party = |ike: &IkeId| endpoint.ike_sa(*ike).map(|view| view.party);
-                entry.superseded.extend(entry.ikes.iter().filter(|held| party(held) == party(&ike)));
+                party.into_iter().for_each(|party| self.ikes.supersede(peer, party));
                 if let Renewal::Refused(config) = renewal
                     && let Some(child) = self.children.get_mut(&config)
                 {
@@ -75,37 +76,41 @@ impl Gateway {
                 }
             }
         }
-        entry.ikes.push(ike);
+        self.ikes.insert(ike, peer, party.unwrap_or_default(), view.as_ref().and_then(|view| view.since));
         entry.trouble = None;
         // Of the one that we call it is no news that another one is there.
-        if endpoint.ike_sa(ike).is_some_and(|view| entry.looks_after(view.party)) {
+        if party.is_some_and(|party| entry.looks_after(party)) {
             entry.wanted = false;
             entry.cause = None;
             entry.retry_at = None;
         }
         entry.established_at = Some(now);
         entry.look_at_answers = Some(now + LONG);
+        entry.unconfirmed.insert(ike);
         self.agenda.touch(peer);
-        let ike = endpoint.ike_sa(ike).map(Box::new);
+        let ike = view.map(Box::new);
         self.tell(Some(peer), None, What::Connected { ike, took }, None);
     }
 
-    pub(super) fn rekeyed(&mut self, old: IkeId, new: IkeId, peer: PeerId) {
+    pub(super) fn rekeyed<C: IkeCrypto>(
+        &mut self,
+        old: IkeId,
+        new: IkeId,
+        peer: PeerId,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
-        let Some(ike) = entry.ikes.iter_mut().find(|ike| **ike == old) else { return }; // it was closed here meanwhile
-        *ike = new;
-        if entry.superseded.remove(&old) {
-            entry.superseded.insert(new);
+        if !self.ikes.replace(old, new, endpoint.ike_sa(new).and_then(|view| view.since)) {
+            return; // it was closed here meanwhile
         }
+        if entry.unconfirmed.remove(&old) {
+            entry.unconfirmed.insert(new);
+        }
+        self.sas.carry_over(old, new);
         for config in &entry.children {
             let Some(child) = self.children.get_mut(config) else { continue };
             if let Some(asked) = child.asked.as_mut().filter(|asked| asked.ike == old) {
                 asked.ike = new;
-            }
-            for sa in child.all() {
-                if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == old) {
-                    sa.ike = new;
-                }
             }
         }
         self.tell(Some(peer), None, What::Rekeyed, None);
@@ -134,12 +139,7 @@ impl Gateway {
     /// The peer is reached at another address or port.
     pub(super) fn moved<C: IkeCrypto>(&mut self, ike: IkeId, path: Path, parts: &mut Parts<'_, '_, C>) {
         let peer = parts.endpoint.ike_sa(ike).and_then(|view| view.peer);
-        let children = peer.and_then(|peer| self.peers.get(&peer)).into_iter().flat_map(|entry| &entry.children);
-        for sa in children.filter_map(|child| self.children.get(child)).flat_map(|child| child.all()) {
-            if let Some(sa) = self.sas.get_mut(sa).filter(|sa| sa.ike == ike) {
-                sa.move_to(path, parts.plane);
-            }
-        }
+        self.sas.change_over(ike, |sa| sa.move_to(path, parts.plane));
         self.tell(peer, None, What::Moved { remote: path.remote }, None);
     }
 
@@ -182,17 +182,15 @@ impl Gateway {
                     child.failures = child.failures.saturating_add(1);
                 }
             }
-            let known = entry.ikes.len();
-            entry.ikes.retain(|held| *held != ike);
-            entry.superseded.remove(&ike);
-            if established && known == entry.ikes.len() {
+            let known = self.ikes.remove(ike);
+            if established && !known {
                 return; // it was closed here, and told then
             }
             if established && *failure == Failure::Replaced {
                 self.replaced(now, id, remote, parts.endpoint);
             }
             let connected = self.is_connected(id, parts.endpoint);
-            goes_on = self.connections(id, parts.endpoint).any(|ike| ike.party == party);
+            goes_on = self.connections_with(id, party, parts.endpoint).next().is_some();
             let Some(entry) = self.peers.get_mut(&id) else { return };
             if established && !connected && cause.kind != Kind::Intent {
                 entry.lost(now);

@@ -13,7 +13,6 @@ use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::install::Installed;
 use super::report::What;
 use super::state::ChildEntry;
 use super::{Gateway, Parts};
@@ -47,7 +46,7 @@ impl Gateway {
         let connected = self.is_connected(peer, endpoint);
         let shared = self.is_shared(peer, endpoint);
         let (Some(child), Some(entry)) = (self.children.get_mut(&id), self.peers.get_mut(&peer)) else { return false };
-        if entry.waits_for(child).is_some() || (!connected && (entry.attempt.is_some() || entry.locating)) {
+        if child.waits_in(&self.ikes).is_some() || (!connected && (entry.attempt.is_some() || entry.locating)) {
             return true;
         }
         let willing = match entry.start {
@@ -89,13 +88,12 @@ impl Gateway {
     /// place is told once, until there is one again.
     fn has_room<C: IkeCrypto>(&mut self, now: Instant, config: ChildConfigId, parts: &Parts<'_, '_, C>) -> bool {
         let Some(child) = self.children.get(&config) else { return false };
-        let ikes = self.peers.get(&child.peer).map(|entry| entry.ikes.as_slice()).unwrap_or_default();
-        let in_use = |ike: &IkeId| {
-            let sas = self.sas_of(child, *ike);
+        let in_use = |ike: IkeId| {
+            let sas = self.sas_of(child, ike);
             sas.filter(|sa| !(sa.ours && now.since(sa.last_used(parts.plane)) >= IDLE)).count()
         };
         // While a connection is made anew each network may have an SA over both.
-        let crowded = ikes.iter().any(|ike| in_use(ike) >= SAS_OF_A_CHILD);
+        let crowded = self.ikes.of(child.peer).any(|ike| in_use(ike) >= SAS_OF_A_CHILD);
         let peer = child.peer;
         let Some(child) = self.children.get_mut(&config) else { return false };
         let known = core::mem::replace(&mut child.crowded, crowded);
@@ -108,7 +106,7 @@ impl Gateway {
     /// An SA for a single packet is up: those of ours that were unused for longest give up their places, now that it is sure
     /// that another one has them.
     pub(super) fn make_room<C: IkeCrypto>(&mut self, now: Instant, newest: ChildId, parts: &mut Parts<'_, '_, C>) {
-        let Some((ike, config)) = self.sas.get(&newest).map(|sa| (sa.ike, sa.config)) else { return };
+        let Some((ike, config)) = self.sas.get(newest).map(|sa| (sa.ike, sa.config)) else { return };
         let Some(child) = self.children.get(&config) else { return };
         let spare = self.sas_of(child, ike).count().saturating_sub(SAS_OF_A_CHILD);
         let ours = self.sas_of(child, ike).filter(|sa| sa.ours && sa.child != newest);
@@ -119,11 +117,6 @@ impl Gateway {
             drop(parts.endpoint.close_child(now, sa)); // denied: it is being deleted
             self.uninstall(now, sa, parts);
         }
-    }
-
-    /// The SAs of a child that one IKE SA carries.
-    fn sas_of<'s>(&'s self, child: &'s ChildEntry, ike: IkeId) -> impl Iterator<Item = &'s Installed> {
-        child.sas.iter().filter_map(|sa| self.sas.get(sa)).filter(move |sa| sa.ike == ike)
     }
 
     /// No SA comes of the question for what the peer's narrowing left out: `why`, or it made one that does not carry that.
@@ -149,9 +142,8 @@ impl Gateway {
     /// That a new SA carries less than its child is configured for, when that is news: another one does not carry just the
     /// same, as what it replaces mostly does.
     pub(super) fn narrowed_anew<C: IkeCrypto>(&self, child: ChildId, parts: &Parts<'_, '_, C>) -> Option<Cause> {
-        let sa = self.sas.get(&child)?;
-        let others = self.children.get(&sa.config)?.all().filter(|other| **other != child);
-        let mut others = others.filter_map(|other| self.sas.get(other)).filter(|other| other.party == sa.party);
+        let sa = self.sas.get(child)?;
+        let mut others = self.sas.with(sa.config, sa.party).filter(|other| other.child != child);
         let (_, _, config) = parts.endpoint.pad().get_child(sa.config)?;
         let news = !others.any(|other| other.selectors() == sa.selectors());
         narrowed(config, &[sa.selectors()]).filter(|_| news)

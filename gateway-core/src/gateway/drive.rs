@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Endpoint, SaState};
+use ike_core::event::IkeId;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
@@ -81,9 +82,9 @@ impl Gateway {
         let Some(ike) = ours else { return };
         let (active, courtesy) = (entry.is_active(), entry.courtesy().filter(|_| !ike.called));
         for config in entry.children.clone() {
-            let Some((entry, child)) = self.peers.get(&id).zip(self.children.get(&config)) else { continue };
+            let Some(child) = self.children.get(&config) else { continue };
             let up = self.is_up_with(child, ike.party);
-            if !child.is_wanted(active) || entry.waits_for(child).is_some() || up {
+            if !child.is_wanted(active) || child.waits_in(&self.ikes).is_some() || up {
                 continue;
             }
             let courtesy = courtesy.filter(|_| !child.wanted);
@@ -111,8 +112,10 @@ impl Gateway {
             self.tell(Some(id), None, What::Waiting, Some(cause));
         }
         // Some repeat what is not answered after half a second, others after many: who was called looks until it is heard.
-        let unconfirmed = self.connections(id, endpoint).filter(|ike| answers && !ike.confirmed);
-        let Some(ike) = unconfirmed.max_by_key(|ike| ike.unheard) else { return };
+        let Some(entry) = self.peers.get_mut(&id).filter(|_| answers) else { return };
+        let unconfirmed = |ike: &IkeId| endpoint.ike_sa(*ike).filter(|ike| !ike.confirmed);
+        entry.unconfirmed.retain(|ike| self.ikes.has(id, *ike) && unconfirmed(ike).is_some());
+        let Some(ike) = entry.unconfirmed.iter().filter_map(unconfirmed).max_by_key(|ike| ike.unheard) else { return };
         if let Some(cause) = unheard(&ike) {
             self.tell(Some(id), None, What::Waiting, Some(cause));
         } else if let Some(entry) = self.peers.get_mut(&id) {
@@ -167,7 +170,7 @@ impl Gateway {
 
     /// What was wished for of a peer that we do not call by ourselves goes with the last connection.
     fn forget_wishes(&mut self, id: PeerId) {
-        let Some(entry) = self.peers.get(&id).filter(|entry| entry.ikes.is_empty()) else { return };
+        let Some(entry) = self.peers.get(&id).filter(|_| self.ikes.of(id).next().is_none()) else { return };
         for config in entry.children.iter().filter(|_| !entry.is_wanted()) {
             if let Some(child) = self.children.get_mut(config) {
                 child.wanted = false;

@@ -43,7 +43,7 @@ impl Gateway {
     /// The same for a peer and everything it has.
     pub(super) fn end_peer<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C>) {
         let Some(entry) = self.peers.get(&id) else { return };
-        let all: Vec<_> = entry.ikes.iter().copied().chain(entry.attempt).collect();
+        let all: Vec<_> = self.ikes.of(id).chain(entry.attempt).collect();
         self.end_ikes(now, id, &all, &Cause::of(&Failure::ClosedHere, None), parts);
     }
 
@@ -57,23 +57,19 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C>,
     ) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
-        let goes = |ike: &IkeId| ended.contains(ike);
-        let before = entry.ikes.len();
-        entry.ikes.retain(|ike| !goes(ike));
-        entry.superseded.retain(|ike| !goes(ike));
-        if entry.attempt.as_ref().is_some_and(goes) {
+        if entry.attempt.is_some_and(|ike| ended.contains(&ike)) {
             entry.cut = entry.attempt.map(|ike| Box::new((ike, cause.clone())));
             entry.conclude();
         }
-        let (told, children) = (entry.ikes.len() < before, entry.children.clone());
+        let (mut told, children) = (false, entry.children.clone());
         for ike in ended {
+            told |= self.ikes.remove(*ike);
             drop(parts.endpoint.close(now, *ike)); // denied: it is gone
         }
         for config in children {
-            let sas = self.children.get(&config).into_iter().flat_map(|child| child.all());
-            let lost = |sa: &&ChildId| self.sas.get(sa).is_some_and(|sa| goes(&sa.ike));
             let mut stood = false;
-            for sa in sas.filter(lost).copied().collect::<Vec<_>>() {
+            let lost = ended.iter().flat_map(|ike| self.sas.of(config, *ike));
+            for sa in lost.map(|sa| sa.child).collect::<Vec<_>>() {
                 stood |= self.uninstall(now, sa, parts);
             }
             if stood && self.children.get(&config).is_some_and(|child| child.sas.is_empty()) {
@@ -101,8 +97,7 @@ impl Gateway {
         child: ChildId,
         parts: &mut Parts<'_, '_, C>,
     ) -> bool {
-        let Some(sa) = self.sas.remove(&child) else { return false };
-        self.pairs.remove(&sa.pair);
+        let Some(sa) = self.sas.remove(child) else { return false };
         sa.look_at.map(|at| self.looks.remove(&(at, child)));
         let entry = self.children.get_mut(&sa.config);
         let stood = entry.is_none_or(|entry| {
@@ -118,12 +113,11 @@ impl Gateway {
 
     /// An SA of a child is gone, or carries nothing on: with the last one with whom we look after it is down.
     pub(super) fn leave(&mut self, now: Instant, config: ChildConfigId, spent: bool) {
-        let Some(child) = self.children.get_mut(&config) else { return };
-        let peer = self.peers.get(&child.peer);
-        let ours = |sa: &Installed| peer.is_none_or(|entry| entry.looks_after(sa.party));
-        if !child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(ours)
-            && let Some(standing) = child.standing.as_mut()
-        {
+        let Some(child) = self.children.get(&config) else { return };
+        let ours = self.peers.get(&child.peer).and_then(|entry| entry.only_party());
+        let up = ours.map_or(!child.sas.is_empty(), |party| self.is_up_with(child, party));
+        let standing = self.children.get_mut(&config).and_then(|child| child.standing.as_mut());
+        if let Some(standing) = standing.filter(|_| !up) {
             standing.leave(now, spent);
         }
     }
@@ -150,7 +144,7 @@ impl Gateway {
     /// The data plane says what went through an SA that it was asked to end.
     pub(super) fn removed(&mut self, pair: Pair, half: Half, usage: Usage) {
         // Of one that stands otherwise it is the sending half, which ends first.
-        if let Some(sa) = self.pairs.get(&pair).and_then(|child| self.sas.get_mut(child)) {
+        if let Some(sa) = self.sas.of_pair_mut(pair) {
             if let (Half::Outbound, Sending::Over(last @ Last { waits: true, .. })) = (half, &mut sa.outbound) {
                 *last = Last { usage, waits: false };
             }

@@ -157,10 +157,10 @@ impl Gateway {
     fn take<C: IkeCrypto>(&mut self, now: Instant, note: Note, parts: &mut Parts<'_, '_, C>) {
         match note {
             Note::Established { ike, peer } => self.established(now, ike, peer, parts.endpoint),
-            Note::Rekeyed { old, new, peer } => self.rekeyed(old, new, peer),
+            Note::Rekeyed { old, new, peer } => self.rekeyed(old, new, peer, parts.endpoint),
             Note::Up { child, config, report, came } => self.child_up(now, (child, config), report, came, parts),
             Note::Outbound { child } => {
-                let installed = self.sas.get_mut(&child);
+                let installed = self.sas.get_mut(child);
                 if let Some(Err(refused)) = installed.map(|sa| sa.send_through(now, parts.plane)) {
                     // Nothing can be sent through it: better none than half a one.
                     let cause = Cause::not_installed(&refused.to_string());

@@ -340,8 +340,7 @@ impl Gateway {
 
     /// The SAs over other connections with the same party that carry what this one does.
     fn elsewhere(&self, sa: &Installed) -> impl Iterator<Item = &Installed> {
-        let child = self.children.get(&sa.config);
-        let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
+        let others = self.children.get(&sa.config).into_iter().flat_map(|child| self.sas_with(child, sa.party));
         others.filter(move |other| other.ike != sa.ike && other.meets(sa))
     }
 
@@ -354,7 +353,7 @@ impl Gateway {
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
         drop(endpoint.close_child(now, child)); // denied: it is being deleted
-        if let Some(sa) = self.sas.get_mut(&child) {
+        if let Some(sa) = self.sas.get_mut(child) {
             sa.ended = Some(cause);
         }
     }

@@ -65,14 +65,10 @@ impl Gateway {
         soonest: &mut Soonest,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        if self.peers.get(&id).is_none_or(|entry| entry.ikes.len() < 2) {
-            return;
-        }
         // Other parties may share what is configured for this peer: to each its own connection.
-        let mut all: Vec<_> = self.connections(id, endpoint).collect();
-        all.sort_by_key(|ike| ike.party);
-        for same in all.chunk_by(|one, other| one.party == other.party) {
-            self.merge_party(now, id, same, soonest, endpoint);
+        for party in self.ikes.several(id) {
+            let same: Vec<_> = self.connections_with(id, party, endpoint).collect();
+            self.merge_party(now, id, &same, soonest, endpoint);
         }
     }
 
@@ -85,8 +81,10 @@ impl Gateway {
         soonest: &mut Soonest,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let Some(entry) = self.peers.get(&id).filter(|_| all.len() > 1) else { return };
-        let superseded = entry.superseded.clone();
+        if all.len() < 2 {
+            return;
+        }
+        let superseded: Vec<_> = all.iter().map(|ike| ike.id).filter(|ike| self.ikes.is_superseded(*ike)).collect();
         let renewed = |ike: &IkeView| superseded.contains(&ike.id);
         let spi = |ike: &IkeView| if ike.initiator { ike.spi_local } else { ike.spi_remote };
         let Some(kept) = all.iter().max_by_key(|ike| (!renewed(ike), spi(ike))).copied() else { return };
@@ -116,9 +114,9 @@ impl Gateway {
                 }
             }
             for (config, selectors) in lacking.into_iter().filter(|_| over || renewed(spare)) {
-                let Some((entry, child)) = self.peers.get(&id).zip(self.children.get(&config)) else { continue };
+                let Some(child) = self.children.get(&config) else { continue };
                 let again = child.retry_at.max(selectors.and_then(|pair| child.uncovered.again(&pair)));
-                if entry.waits_for(child).is_none()
+                if child.waits_in(&self.ikes).is_none()
                     && child.failures < TRIES
                     && soonest.reached(again.unwrap_or(Instant::ZERO))
                 {
@@ -138,16 +136,17 @@ impl Gateway {
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
         for config in self.peers.get(&id).into_iter().flat_map(|entry| &entry.children) {
-            let Some(child) = self.children.get(config).filter(|child| child.sas.len() > 1) else { continue };
-            let of = |wanted: bool| {
-                let these = child.sas.iter().filter_map(|id| self.sas.get(id)).filter(move |sa| sa.ours == wanted);
+            let Some(child) = self.children.get(config) else { continue };
+            let of = |ike: IkeId, wanted: bool| {
+                let these = self.sas_of(child, ike).filter(move |sa| sa.ours == wanted);
                 these.filter_map(|sa| endpoint.child_sa(sa.child)).filter(|sa| !sa.replaced)
             };
+            let of = &of;
             let twins = |(ours, theirs): &(ChildView<'_>, ChildView<'_>)| {
-                ours.ike == theirs.ike && (ours.local, ours.remote) == (theirs.local, theirs.remote)
+                (ours.local, ours.remote) == (theirs.local, theirs.remote)
             };
-            let mut pairs = of(true).flat_map(|ours| of(false).map(move |theirs| (ours, theirs)));
-            let Some((ours, theirs)) = pairs.find(twins) else { continue };
+            let pairs = |ike| of(ike, true).flat_map(move |ours| of(ike, false).map(move |theirs| (ours, theirs)));
+            let Some((ours, theirs)) = self.sas.several(*config).flat_map(pairs).find(twins) else { continue };
             // Both sides see the same one as spare. Whoever asked for it closes it, the other side later.
             let spis = |sa: &ChildView<'_>| (sa.spi_in.min(sa.spi_out), sa.spi_in.max(sa.spi_out));
             let (spare, pause) = match spis(&ours) < spis(&theirs) {
@@ -170,9 +169,8 @@ impl Gateway {
         endpoint: &Endpoint<'_, C, Peers>,
     ) -> Vec<(ChildConfigId, Option<(TrafficSelector, TrafficSelector)>)> {
         let sas = |config: &ChildConfigId, ike: IkeId| {
-            let sas = self.children.get(config).into_iter().flat_map(|child| &child.sas);
-            let carried = sas.filter(move |sa| self.sas.get(sa).is_some_and(|sa| sa.ike == ike));
-            carried.filter_map(|sa| endpoint.child_sa(*sa))
+            let carried = self.children.get(config).into_iter().flat_map(move |child| self.sas_of(child, ike));
+            carried.filter_map(|sa| endpoint.child_sa(sa.child))
         };
         let first = |sa: &ChildView<'_>| sa.local.first().copied().zip(sa.remote.first().copied());
         let children = self.peers.get(&peer).into_iter().flat_map(|entry| &entry.children);

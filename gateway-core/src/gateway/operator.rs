@@ -168,7 +168,7 @@ impl Gateway {
         let mut waiting = false;
         for child in self.covered(target).iter().filter_map(|config| self.children.get(config)) {
             if party.is_some_and(|party| self.is_up_with(child, party)) {
-                waiting |= self.is_underway(child);
+                waiting |= party.is_some_and(|party| self.sas_with(child, party).any(|sa| sa.underway.is_some()));
                 continue;
             }
             if let Some(cause) = &child.cause {

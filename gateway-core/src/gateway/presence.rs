@@ -2,19 +2,25 @@
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Endpoint, IkeView, SaState};
-use ike_core::event::Party;
-use ike_core::pad::PeerId;
+use ike_core::event::{IkeId, Party};
+use ike_core::pad::{ChildConfigId, PeerId};
 
 use super::Gateway;
+use super::install::Installed;
 use super::state::ChildEntry;
 use crate::peers::Peers;
+
+/// An IKE SA, when it is established.
+fn established<C: IkeCrypto>(ike: IkeId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {
+    endpoint.ike_sa(ike).filter(|ike| ike.state == SaState::Established)
+}
 
 impl Gateway {
     /// The newest IKE SA with a peer, best one that is to stay, and of a peer that we call with the party that we met there.
     pub(super) fn connection<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {
-        let entry = self.peers.get(&peer)?;
-        let stays = |ike: &IkeView| !entry.superseded.contains(&ike.id);
-        self.connections(peer, endpoint).max_by_key(|ike| (entry.looks_after(ike.party), stays(ike), ike.since))
+        let ours = self.peers.get(&peer)?.only_party();
+        let ours = ours.and_then(|party| self.connections_with(peer, party, endpoint).next_back());
+        ours.or_else(|| self.connections(peer, endpoint).next_back())
     }
 
     /// Whether a peer is connected, one that we call with the party that we met there.
@@ -23,29 +29,57 @@ impl Gateway {
         ike.zip(self.peers.get(&peer)).is_some_and(|(ike, entry)| entry.looks_after(ike.party))
     }
 
-    /// Every established IKE SA with a peer.
+    /// Every established IKE SA with a peer, the newest last, best those that are to stay.
     pub(super) fn connections<C: IkeCrypto>(
         &self,
         peer: PeerId,
         endpoint: &Endpoint<'_, C, Peers>,
-    ) -> impl Iterator<Item = IkeView> {
-        let ikes = self.peers.get(&peer).into_iter().flat_map(|entry| &entry.ikes);
-        ikes.filter_map(|ike| endpoint.ike_sa(*ike)).filter(|ike| ike.state == SaState::Established)
+    ) -> impl DoubleEndedIterator<Item = IkeView> {
+        self.ikes.of(peer).filter_map(|ike| established(ike, endpoint))
+    }
+
+    /// The same with one party.
+    pub(super) fn connections_with<C: IkeCrypto>(
+        &self,
+        peer: PeerId,
+        party: Party,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) -> impl DoubleEndedIterator<Item = IkeView> {
+        self.ikes.with(peer, party).filter_map(|ike| established(ike, endpoint))
     }
 
     /// Whether several parties share what is configured for this peer.
     pub(super) fn is_shared<C: IkeCrypto>(&self, peer: PeerId, endpoint: &Endpoint<'_, C, Peers>) -> bool {
-        let mut parties = self.connections(peer, endpoint).map(|ike| ike.party);
-        parties.next().is_some_and(|first| parties.any(|party| party != first))
+        let mut ikes = self.ikes.by_party(peer).filter_map(|ike| established(ike, endpoint));
+        // The first one and the last one, in the order of parties.
+        ikes.next().zip(ikes.next_back()).is_some_and(|(first, last)| first.party != last.party)
+    }
+
+    /// The SAs of a child with one party, but for those that only drain.
+    pub(super) fn sas_with<'s>(&'s self, child: &'s ChildEntry, party: Party) -> impl Iterator<Item = &'s Installed> {
+        self.sas.with(child.id, party).filter(|sa| child.sas.contains(&sa.child))
+    }
+
+    /// The SAs of a child that one IKE SA carries, but for those that only drain.
+    pub(super) fn sas_of<'s>(&'s self, child: &'s ChildEntry, ike: IkeId) -> impl Iterator<Item = &'s Installed> {
+        self.sas.of(child.id, ike).filter(|sa| child.sas.contains(&sa.child))
     }
 
     /// Whether a child is up with this party, of those that share a peer.
     pub(super) fn is_up_with(&self, child: &ChildEntry, party: Party) -> bool {
-        child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.party == party)
+        self.sas_with(child, party).next().is_some()
     }
 
-    /// Whether the data plane has yet to say of an SA of this child that it is there.
-    pub(super) fn is_underway(&self, child: &ChildEntry) -> bool {
-        child.sas.iter().filter_map(|sa| self.sas.get(sa)).any(|sa| sa.underway.is_some())
+    /// A child that is up on this IKE SA, best one that is not held down here.
+    pub(super) fn carried(&self, peer: PeerId, ike: IkeId) -> Option<ChildConfigId> {
+        let children = self.peers.get(&peer)?.children.iter().filter_map(|id| self.children.get(id));
+        let carried = children.filter(|child| self.sas_of(child, ike).next().is_some());
+        carried.min_by_key(|child| child.held).map(|child| child.id)
+    }
+
+    /// How many IKE SAs and Child SAs were looked at so far, beyond those that a call was about. For tests, which see that this
+    /// does not grow with what others have.
+    pub fn looked(&self) -> u64 {
+        self.ikes.looked().saturating_add(self.sas.looked())
     }
 }

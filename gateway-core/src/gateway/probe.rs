@@ -51,7 +51,7 @@ impl Gateway {
     /// Tells IKE of the signs of life that came through an SA, and sees whether it is silent. Looks again before IKE asks the
     /// peer for a sign of life: not for want of one that is here.
     pub(super) fn look_at<C: IkeCrypto>(&mut self, now: Instant, child: ChildId, parts: &mut Parts<'_, '_, C>) {
-        let Some(sa) = self.sas.get_mut(&child) else { return };
+        let Some(sa) = self.sas.get_mut(child) else { return };
         let last = sa.last_heard(parts.plane).filter(|last| Some(*last) > sa.silence.heard);
         if let Some(last) = last {
             sa.silence.hear(Some(last));
@@ -76,7 +76,7 @@ impl Gateway {
     /// Rekeys what sends and hears nothing.
     pub(super) fn probe<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         for (id, since) in core::mem::take(&mut self.silent) {
-            let Some(sa) = self.sas.get(&id) else { continue };
+            let Some(sa) = self.sas.get(id) else { continue };
             // Where IKE waits for an answer too, that shows whether the peer is away altogether. Whoever has to be asked
             // again says nothing of the way of ESP, and is looked at anew.
             match parts.endpoint.ike_sa(sa.ike).and_then(|ike| ike.waiting) {
@@ -97,7 +97,7 @@ impl Gateway {
             if heard > Some(since) || heard <= probed || parts.endpoint.rekey_child(now, id).is_err() {
                 continue; // an error: it is being replaced already
             }
-            let Some(sa) = self.sas.get_mut(&id) else { continue };
+            let Some(sa) = self.sas.get_mut(id) else { continue };
             sa.silence.probed = Some(now);
             self.tell(Some(peer), Some(config), What::Waiting, Some(Cause::one_way()));
         }
@@ -105,8 +105,7 @@ impl Gateway {
 
     /// When this SA was last heard, or another one that may carry the answers to what goes through it.
     fn heard_for(&self, sa: &Installed, plane: &dyn DataPlane) -> Option<Instant> {
-        let child = self.children.get(&sa.config);
-        let others = child.into_iter().flat_map(|child| &child.sas).filter_map(|id| self.sas.get(id));
+        let others = self.children.get(&sa.config).into_iter().flat_map(|child| self.sas_with(child, sa.party));
         let others = others.filter(|other| other.meets(sa));
         others.chain([sa]).map(|sa| sa.silence_handed_on(plane).heard).max().flatten()
     }
@@ -119,10 +118,11 @@ impl Gateway {
         if stood && silence.heard.is_none() {
             silence.hear(Some(gone.came));
         }
-        for id in self.children.get(&gone.config).into_iter().flat_map(|child| &child.sas) {
-            if let Some(sa) = self.sas.get_mut(id).filter(|sa| sa.meets(gone)) {
+        let Some(entry) = self.children.get(&gone.config) else { return };
+        self.sas.change_with(gone.config, gone.party, |sa| {
+            if entry.sas.contains(&sa.child) && sa.meets(gone) {
                 sa.silence.take_over(silence);
             }
-        }
+        });
     }
 }

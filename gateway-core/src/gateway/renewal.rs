@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Endpoint, IkeView};
-use ike_core::event::{ChildId, IkeId};
+use ike_core::event::IkeId;
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ike_core::registry::ExchangeType;
@@ -188,8 +188,8 @@ impl Gateway {
         let before = entry.renewals.unanswered.filter(|(at, times)| *at + pause(*times).saturating_mul(2) > now);
         // Nothing shows that another one would be better than the last was; what would end here cannot wait for long.
         let children = entry.children.iter().filter_map(|id| self.children.get(id));
-        let mut views = children.flat_map(|child| &child.sas).filter_map(|sa| parts.endpoint.child_sa(*sa));
-        let ends = views.any(|view| view.ike == ike && view.rekey_due);
+        let carried = children.flat_map(|child| self.sas_of(child, ike));
+        let ends = carried.filter_map(|sa| parts.endpoint.child_sa(sa.child)).any(|view| view.rekey_due);
         let resting = before.is_some_and(|(at, times)| at + if ends { RENEWAL } else { pause(times) } > now);
         if resting && self.carried(peer, ike).is_some() {
             return;
@@ -219,13 +219,6 @@ impl Gateway {
         if newest && self.makes_anew(peer, Some(view), parts.endpoint) && self.renew(now, child) {
             self.tell(Some(peer), Some(child), What::Renewing, None);
         }
-    }
-
-    /// A child that is up on this IKE SA, best one that is not held down here.
-    pub(super) fn carried(&self, peer: PeerId, ike: IkeId) -> Option<ChildConfigId> {
-        let stands = |sa: &ChildId| self.sas.get(sa).is_some_and(|sa| sa.ike == ike);
-        let children = self.peers.get(&peer)?.children.iter().filter_map(|id| self.children.get(id));
-        children.filter(|child| child.sas.iter().any(stands)).min_by_key(|child| child.held).map(|child| child.id)
     }
 
     /// Whether a renewal helped: the child that it was for came up since, and that child and all that were up beside it are up or

@@ -14,6 +14,7 @@ use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
 use super::contest::Contest;
+use super::ikes::Ikes;
 use super::merge::{COURTESY, Merges};
 use super::names::Names;
 use super::renewal::{Renewal, Renewals, Standing};
@@ -28,10 +29,6 @@ pub(super) struct PeerEntry {
     pub(super) start: Start,
     /// Its children, in the order of the file.
     pub(super) children: Vec<ChildConfigId>,
-    /// Its IKE SAs, as far as they are meant to stay.
-    pub(super) ikes: Vec<IkeId>,
-    /// Those of them that go once a newer one carries their children.
-    pub(super) superseded: BTreeSet<IkeId>,
     /// The operator took it down, and nobody here wanted it since: we do not call it. The peer may.
     pub(super) held: bool,
     /// Somebody wants it up although nobody would begin by himself.
@@ -75,8 +72,9 @@ pub(super) struct PeerEntry {
     pub(super) merges: Merges,
     /// When to look whether our call is answered.
     pub(super) look_at_call: Option<Instant>,
-    /// When to look whether our answers arrive at one that called.
+    /// When to look whether our answers arrive at one that called, and at whom they may not.
     pub(super) look_at_answers: Option<Instant>,
+    pub(super) unconfirmed: BTreeSet<IkeId>,
     /// Why it is not connected.
     pub(super) cause: Option<Cause>,
     /// Why a request of the peer for a child was refused.
@@ -116,8 +114,6 @@ impl PeerEntry {
             name: peer.name.clone(),
             start: peer.start,
             children: Vec::new(),
-            ikes: Vec::new(),
-            superseded: BTreeSet::new(),
             held: false,
             wanted: false,
             party: None,
@@ -142,6 +138,7 @@ impl PeerEntry {
             merges: Merges::default(),
             look_at_call: None,
             look_at_answers: None,
+            unconfirmed: BTreeSet::new(),
             cause: None,
             trouble: None,
             contest: Contest::default(),
@@ -149,14 +146,14 @@ impl PeerEntry {
         }
     }
 
-    /// What this peer was asked for and did not answer yet. A question ends without a word with the IKE SA that carries it.
-    pub(super) fn waits_for(&self, child: &ChildEntry) -> Option<Asked> {
-        child.asked.filter(|asked| self.ikes.contains(&asked.ike))
-    }
-
     /// Whether it is the one that we are to be connected with, when it is on us to see to that.
     pub(super) fn looks_after(&self, party: Party) -> bool {
-        !self.is_active() || self.party.is_none_or(|ours| ours == party)
+        self.only_party().is_none_or(|ours| ours == party)
+    }
+
+    /// Whom alone we are to be connected with, of several that may share it.
+    pub(super) fn only_party(&self) -> Option<Party> {
+        self.party.filter(|_| self.is_active())
     }
 
     /// We call it by ourselves.
@@ -258,7 +255,7 @@ pub(super) struct ChildEntry {
     pub(super) sas: BTreeSet<ChildId>,
     /// Those that only receive what is on its way, after another one took their place: they carry nothing on.
     pub(super) draining: BTreeSet<ChildId>,
-    /// What we asked the peer for last; it counts only as long as the IKE SA does ([`PeerEntry::waits_for`]).
+    /// What we asked the peer for last; it counts only as long as the IKE SA does ([`ChildEntry::waits_in`]).
     pub(super) asked: Option<Asked>,
     /// What it has no SA for, although others of it are up.
     pub(super) uncovered: Uncovered,
@@ -315,6 +312,11 @@ impl ChildEntry {
     /// Takes over what may change without a new number.
     pub(super) fn follow(&mut self, child: &Child) {
         self.lifetime = lifetime(child);
+    }
+
+    /// What the peer was asked for and did not answer yet. A question ends without a word with the IKE SA that carries it.
+    pub(super) fn waits_in(&self, ikes: &Ikes) -> Option<Asked> {
+        self.asked.filter(|asked| ikes.has(self.peer, asked.ike))
     }
 
     /// All its SAs in the data plane, those that only drain too.

@@ -196,7 +196,7 @@ impl Gateway {
 
     /// Every Child SA in the data plane, with the number that it has there.
     pub fn pairs(&self) -> impl Iterator<Item = (Pair, ChildId)> {
-        self.pairs.iter().map(|(pair, child)| (*pair, *child))
+        self.sas.pairs()
     }
 
     /// How one peer stands.
@@ -244,7 +244,7 @@ impl Gateway {
         parts: &'s Parts<'_, '_, C>,
     ) -> impl Iterator<Item = ChildStatus> {
         peer.children.iter().filter_map(|child| self.children.get(child)).map(move |entry| {
-            let installed = || entry.all().filter_map(|sa| self.sas.get(sa));
+            let installed = || entry.all().filter_map(|sa| self.sas.get(*sa));
             // Of a peer that we call, what another party has is not what we are to have.
             let ours = |party_of: Party| !peer.is_active() || party.is_none_or(|party| party == party_of);
             let stands = installed().filter(|sa| ours(sa.party)).filter_map(|sa| {

@@ -171,7 +171,7 @@ impl Gateway {
     /// What went on each account through every Child SA there was, those that stand included as far as it is known of them.
     pub fn accounts(&self, plane: &dyn DataPlane) -> Accounts {
         let mut accounts = self.accounts.clone();
-        for sa in self.sas.values() {
+        for sa in self.sas.iter() {
             credit(&mut accounts, &sa.account, sa.totals(plane));
         }
         accounts

@@ -5,6 +5,7 @@ mod callers;
 mod chance;
 mod crowd;
 mod firm_ground;
+mod fleet;
 mod late;
 mod limits;
 mod merging;

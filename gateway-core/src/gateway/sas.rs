@@ -1,0 +1,156 @@
+//! The Child SAs in the data plane, found by what is asked of them: those with one party, of several that share a peer, or
+//! those of one IKE SA. Nothing that is asked looks at another party's.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::cell::Cell;
+
+use ike_core::event::{ChildId, IkeId, Party};
+use ike_core::pad::ChildConfigId;
+
+use super::install::Installed;
+use crate::plane::Pair;
+
+/// Before all numbers of pairs, and behind.
+const FIRST: Pair = Pair(0);
+const LAST: Pair = Pair(u64::MAX);
+
+/// What an SA is found by does not change while it is here, but for its IKE SA ([`Sas::carry_over`]).
+#[derive(Default)]
+pub(super) struct Sas {
+    all: BTreeMap<ChildId, Installed>,
+    pairs: BTreeMap<Pair, ChildId>,
+    by_party: BTreeMap<(ChildConfigId, Party, Pair), ChildId>,
+    by_ike: BTreeMap<(IkeId, ChildConfigId, Pair), ChildId>,
+    /// IKE SAs with several SAs of a child.
+    several: BTreeMap<ChildConfigId, BTreeSet<IkeId>>,
+    /// How many SAs were looked at one by one.
+    looked: Cell<u64>,
+}
+
+impl Sas {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn get(&self, child: ChildId) -> Option<&Installed> {
+        self.all.get(&child)
+    }
+
+    pub(super) fn get_mut(&mut self, child: ChildId) -> Option<&mut Installed> {
+        self.all.get_mut(&child)
+    }
+
+    /// The one that the data plane knows by this number.
+    pub(super) fn of_pair(&self, pair: Pair) -> Option<&Installed> {
+        self.all.get(self.pairs.get(&pair)?)
+    }
+
+    pub(super) fn of_pair_mut(&mut self, pair: Pair) -> Option<&mut Installed> {
+        self.all.get_mut(self.pairs.get(&pair)?)
+    }
+
+    /// Every one. Whoever asks for that has a reason to look at all.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Installed> {
+        self.all.values()
+    }
+
+    /// Every one, by the number that the data plane knows it by.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (Pair, ChildId)> {
+        self.pairs.iter().map(|(pair, child)| (*pair, *child))
+    }
+
+    /// Those of a child with one party.
+    pub(super) fn with(&self, config: ChildConfigId, party: Party) -> impl Iterator<Item = &Installed> {
+        self.looked_at(self.by_party.range((config, party, FIRST)..=(config, party, LAST)))
+    }
+
+    /// Changes those of a child with one party.
+    pub(super) fn change_with(&mut self, config: ChildConfigId, party: Party, mut change: impl FnMut(&mut Installed)) {
+        for (_, child) in self.by_party.range((config, party, FIRST)..=(config, party, LAST)) {
+            self.looked.set(self.looked.get().saturating_add(1));
+            self.all.get_mut(child).map(&mut change);
+        }
+    }
+
+    /// Those of one IKE SA.
+    pub(super) fn over(&self, ike: IkeId) -> impl Iterator<Item = &Installed> {
+        self.looked_at(self.by_ike.range((ike, ChildConfigId(0), FIRST)..=(ike, ChildConfigId(u32::MAX), LAST)))
+    }
+
+    /// Those of one IKE SA that are of a child.
+    pub(super) fn of(&self, config: ChildConfigId, ike: IkeId) -> impl Iterator<Item = &Installed> {
+        self.looked_at(self.by_ike.range((ike, config, FIRST)..=(ike, config, LAST)))
+    }
+
+    /// The IKE SAs that have several SAs of a child.
+    pub(super) fn several(&self, config: ChildConfigId) -> impl Iterator<Item = IkeId> {
+        self.several.get(&config).into_iter().flatten().copied()
+    }
+
+    /// Changes those of one IKE SA.
+    pub(super) fn change_over(&mut self, ike: IkeId, mut change: impl FnMut(&mut Installed)) {
+        let ends = (ike, ChildConfigId(0), FIRST)..=(ike, ChildConfigId(u32::MAX), LAST);
+        for (_, child) in self.by_ike.range(ends) {
+            self.looked.set(self.looked.get().saturating_add(1));
+            self.all.get_mut(child).map(&mut change);
+        }
+    }
+
+    fn looked_at<'s, K: 's>(
+        &'s self,
+        found: impl Iterator<Item = (&'s K, &'s ChildId)>,
+    ) -> impl Iterator<Item = &'s Installed> {
+        found.filter_map(|(_, child)| {
+            self.looked.set(self.looked.get().saturating_add(1));
+            self.all.get(child)
+        })
+    }
+
+    pub(super) fn insert(&mut self, sa: Installed) {
+        let Installed { child, ike, config, party, pair, .. } = sa;
+        self.remove(child);
+        self.pairs.insert(pair, child);
+        self.by_party.insert((config, party, pair), child);
+        self.by_ike.insert((ike, config, pair), child);
+        self.all.insert(child, sa);
+        self.count(config, ike);
+    }
+
+    pub(super) fn remove(&mut self, child: ChildId) -> Option<Installed> {
+        let sa = self.all.remove(&child)?;
+        self.pairs.remove(&sa.pair);
+        self.by_party.remove(&(sa.config, sa.party, sa.pair));
+        self.by_ike.remove(&(sa.ike, sa.config, sa.pair));
+        self.count(sa.config, sa.ike);
+        Some(sa)
+    }
+
+    /// One IKE SA took another one's place, and has what that had.
+    pub(super) fn carry_over(&mut self, old: IkeId, new: IkeId) {
+        let moved: Vec<_> = self.over(old).map(|sa| sa.child).collect();
+        for child in moved {
+            if let Some(mut sa) = self.remove(child) {
+                sa.ike = new;
+                self.insert(sa);
+            }
+        }
+    }
+
+    fn count(&mut self, config: ChildConfigId, ike: IkeId) {
+        let several = self.by_ike.range((ike, config, FIRST)..=(ike, config, LAST)).nth(1).is_some();
+        if several {
+            self.several.entry(config).or_default().insert(ike);
+        } else if let Some(ikes) = self.several.get_mut(&config) {
+            ikes.remove(&ike);
+            if ikes.is_empty() {
+                self.several.remove(&config);
+            }
+        }
+    }
+
+    /// How many SAs were looked at one by one so far.
+    pub(super) fn looked(&self) -> u64 {
+        self.looked.get()
+    }
+}
