@@ -3,15 +3,13 @@
 //! Rules are data. An [`Index`] of them is built beside the one in use and put in its place as a whole, so no packet meets
 //! half a set of rules. It never changes afterwards: any number of engines may look into the same one.
 
-use crate::net::{AddrRange, PortRange, TrafficSelector};
-use crate::time::Instant;
-
 mod cache;
 mod cuts;
 mod grow;
 mod index;
 mod order;
 mod query;
+mod rule;
 mod tree;
 
 pub use crate::sa::PolicyId;
@@ -19,163 +17,5 @@ pub(crate) use cache::Cache;
 pub use cache::Remembered;
 pub(crate) use index::Met;
 pub use index::{Decision, Index, Lent, Rules, Undecided, View};
+pub use rule::{Action, Direction, Entry, Hits, Rule, RuleId, Selector};
 pub use tree::{Node, Slot};
-
-/// The caller's number for a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct RuleId(pub u32);
-
-/// What happens to a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Action {
-    /// Only inside ESP, under an SA of this policy.
-    Protect(PolicyId),
-    /// In clear.
-    Bypass,
-    /// Not at all.
-    Discard,
-}
-
-/// Which packets a rule is about, seen from our side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Selector {
-    /// Source of outbound, destination of inbound packets.
-    pub local: TrafficSelector,
-    /// Destination of outbound, source of inbound packets.
-    pub remote: TrafficSelector,
-}
-
-impl Selector {
-    /// All packets between these addresses.
-    ///
-    /// ```
-    /// use ipsec_core::net::AddrRange;
-    /// use ipsec_core::spd::Selector;
-    /// let all_v6 = Selector::between(AddrRange::ANY_V6, AddrRange::ANY_V6);
-    /// assert_eq!(all_v6.local, all_v6.remote);
-    /// ```
-    pub const fn between(local: AddrRange, remote: AddrRange) -> Self {
-        Self { local: TrafficSelector::addrs(local), remote: TrafficSelector::addrs(remote) }
-    }
-
-    /// The same, for one protocol only (0: any).
-    #[must_use]
-    pub const fn protocol(self, protocol: u8) -> Self {
-        Self { local: TrafficSelector { protocol, ..self.local }, remote: TrafficSelector { protocol, ..self.remote } }
-    }
-
-    /// The same, for these ports of our side only. Of ICMP: types and codes that we send.
-    #[must_use]
-    pub const fn local_ports(self, ports: PortRange) -> Self {
-        Self { local: TrafficSelector { ports, ..self.local }, ..self }
-    }
-
-    /// The same, for these ports of the other side only. Of ICMP: types and codes that we receive.
-    #[must_use]
-    pub const fn remote_ports(self, ports: PortRange) -> Self {
-        Self { remote: TrafficSelector { ports, ..self.remote }, ..self }
-    }
-
-    /// Source and destination of packets on this way.
-    #[inline]
-    pub(crate) fn ends(&self, direction: Direction) -> (&TrafficSelector, &TrafficSelector) {
-        match direction {
-            Direction::Out => (&self.local, &self.remote),
-            Direction::In | Direction::Forward => (&self.remote, &self.local),
-        }
-    }
-}
-
-/// The way of a packet across the IPsec boundary. Linux' names: `out`, `in`, `fwd`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Direction {
-    /// From the protected side.
-    Out,
-    /// To this host.
-    In,
-    /// Through this host to the protected side.
-    Forward,
-}
-
-/// One configured rule. It holds for both ways; an engine of one way sees its half.
-///
-/// ```
-/// use ipsec_core::net::{AddrRange, PortRange};
-/// use ipsec_core::spd::{Action, Direction, Entry, Rule, RuleId, Selector};
-/// let web = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4).protocol(6).remote_ports(PortRange::single(443));
-/// let rule = Rule { id: RuleId(1), priority: 100, selector: web, action: Action::Bypass };
-/// let [out, into, forward]: [Entry; 3] = rule.entries(); // as `ip xfrm policy` shows them
-/// assert_eq!((out.direction, out.destination.ports), (Direction::Out, PortRange::single(443)));
-/// assert_eq!((into.source, forward.source), (out.destination, out.destination));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rule {
-    /// The caller's number; unique in an index.
-    pub id: RuleId,
-    /// Lower is looked at first; among equals, what came first.
-    pub priority: u32,
-    /// Which packets.
-    pub selector: Selector,
-    /// What happens to them.
-    pub action: Action,
-}
-
-/// A one-way view of a rule, for display: source and destination instead of local and remote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// The way.
-    pub direction: Direction,
-    /// Source of the packets.
-    pub source: TrafficSelector,
-    /// Destination of the packets.
-    pub destination: TrafficSelector,
-    /// Order among entries.
-    pub priority: u32,
-    /// What happens to them.
-    pub action: Action,
-}
-
-impl Rule {
-    /// The three one-way entries that a rule stands for: `out`, `in`, `fwd`.
-    pub const fn entries(&self) -> [Entry; 3] {
-        let Selector { local, remote } = self.selector;
-        let (priority, action) = (self.priority, self.action);
-        [
-            Entry { direction: Direction::Out, source: local, destination: remote, priority, action },
-            Entry { direction: Direction::In, source: remote, destination: local, priority, action },
-            Entry { direction: Direction::Forward, source: remote, destination: local, priority, action },
-        ]
-    }
-}
-
-/// Packets that met a rule, by direction. An engine counts in the caller's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hits {
-    /// Outbound.
-    pub outbound: u64,
-    /// Inbound to this host.
-    pub inbound: u64,
-    /// Inbound and forwarded.
-    pub forward: u64,
-    /// When the last one of them came.
-    pub last: Option<Instant>,
-}
-
-impl Hits {
-    /// No packet met the rule yet.
-    pub const NONE: Self = Self { outbound: 0, inbound: 0, forward: 0, last: None };
-
-    #[inline]
-    pub(crate) fn count(&mut self, now: Instant, direction: Direction) {
-        let hits = match direction {
-            Direction::Out => &mut self.outbound,
-            Direction::In => &mut self.inbound,
-            Direction::Forward => &mut self.forward,
-        };
-        *hits = hits.saturating_add(1);
-        self.last = Some(now);
-    }
-}

@@ -197,9 +197,9 @@ fn found(picture: &str, sources: &[(&str, &str)]) -> Vec<String> {
 
 /// Each crate that is drawn, where it lies, and its folders whose files know the one above them and are known to it.
 const CRATES: [(&str, &str, &[&str]); 8] = [
-    ("ipsec-core", "ipsec-core", &["sa", "spd"]),
+    ("ipsec-core", "ipsec-core", &[]),
     ("ike-core", "ike-core", &[]),
-    ("gateway-core", "gateway-core", &["cause", "gateway", "plane"]),
+    ("gateway-core", "gateway-core", &["gateway"]),
     ("traffic-core", "traffic-core", &[]),
     ("appliance-linux", "appliance-linux", &[]),
     ("appliance-rpi", "appliance-rpi", &[]),

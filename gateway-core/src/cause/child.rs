@@ -8,7 +8,7 @@ use ike_core::registry::ProtocolId;
 use ipsec_core::net::TrafficSelector;
 
 use super::evidence::{in_common, listed, nets, networks, unlike};
-use super::{Cause, Kind};
+use super::words::{Cause, Kind};
 use crate::config::selector::Selector;
 use crate::config::{Child, Peer};
 

@@ -8,7 +8,7 @@ use ike_core::registry::ExchangeType;
 use ipsec_core::sa::Mode;
 
 use super::evidence::{children, ciphers, in_common, key, listed, nets, unlike};
-use super::{Cause, Kind};
+use super::words::{Cause, Kind};
 use crate::config::Peer;
 
 impl Cause {

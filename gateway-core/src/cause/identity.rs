@@ -9,7 +9,7 @@ use ike_core::failure::{Failure, Side};
 use ike_core::registry::ExchangeType;
 use ike_core::wire::id::ShortId;
 
-use super::Cause;
+use super::words::Cause;
 use crate::config::{Identity, Peer};
 
 impl Cause {

@@ -8,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use ike_core::registry::ExchangeType;
 use ipsec_core::net::Path;
 
-use super::{Cause, Kind};
+use super::words::{Cause, Kind};
 
 /// Why this machine did not send something.
 ///

@@ -13,7 +13,7 @@ use ipsec_core::time::Instant;
 
 use crate::policy::{self, Inbound, Outbound};
 
-use super::{DataPlane, Half, Incomplete, Pair, PlaneEvent, Progress, Refused, Usage};
+use super::seam::{DataPlane, Half, Incomplete, Pair, PlaneEvent, Progress, Refused, Usage};
 
 /// How an engine is had for a moment: it is there, or it is locked for just as long.
 ///

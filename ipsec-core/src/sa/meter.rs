@@ -1,55 +1,12 @@
 //! When an SA has done enough: what went through it against the limits of its lifetime (RFC 4301 §4.4.2.1).
 
-use core::time::Duration;
-
+use super::event::Event;
+use super::ids::SaId;
+use super::lifetime::{Lifetime, Limit, Reached};
 use super::news::{Marked, Once};
-use super::{Event, SaId};
 use crate::error::Discard;
 use crate::net::Spi;
 use crate::time::Instant;
-
-/// When something happens to an SA; `None` means never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limit {
-    /// Since the installation.
-    pub age: Option<Duration>,
-    /// Octets of inner packets.
-    pub bytes: Option<u64>,
-    /// Packets.
-    pub packets: Option<u64>,
-}
-
-/// The lifetime of an SA (RFC 4301 §4.4.2.1). Never negotiated: a local matter.
-///
-/// ```
-/// use core::time::Duration;
-/// use ipsec_core::sa::{Lifetime, Limit};
-/// let an_hour = Limit { age: Some(Duration::from_secs(3600)), ..Limit::default() };
-/// let a_gigabyte = Limit { bytes: Some(1 << 30), ..Limit::default() };
-/// let lifetime = Lifetime { soft: a_gigabyte, hard: an_hour };
-/// assert_eq!(lifetime.hard.packets, None); // any number
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lifetime {
-    /// Raises [`Event::SoftLifetime`] once: time to rekey.
-    pub soft: Limit,
-    /// Raises [`Event::HardLifetime`] once: from here on every packet is discarded.
-    pub hard: Limit,
-}
-
-/// Which limit was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Reached {
-    /// [`Limit::age`].
-    Age,
-    /// [`Limit::bytes`].
-    Bytes,
-    /// [`Limit::packets`].
-    Packets,
-    /// Three quarters of the sequence numbers (soft), or the last one (hard). Not configurable.
-    Sequence,
-}
 
 /// Packets, octets and time of an SA against its limits.
 pub(crate) struct Meter {

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use super::{Lifetime, PolicyId};
+use super::ids::PolicyId;
+use super::lifetime::Lifetime;
 use crate::crypto::AeadAlg;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 

@@ -1,7 +1,7 @@
 //! What was decided about a flow lately, in memory of the caller's.
 
-use super::Direction;
 use super::index::{Met, Undecided, View};
+use super::rule::Direction;
 use crate::flow::{Flow, Ports};
 use crate::sa::SaId;
 use core::net::IpAddr;

@@ -1,8 +1,8 @@
 //! Where a node parts rules, and which field a run is looked at by.
 
-use super::Rule;
 use super::order::sort;
 use super::query::{Dimension, Span, span};
+use super::rule::Rule;
 use super::tree::{CUTS, Node, RUN, Scale, Slot};
 
 /// Rules that the choice is made by, where there are more of them.

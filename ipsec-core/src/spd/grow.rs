@@ -2,9 +2,9 @@
 
 use core::num::NonZeroU32;
 
-use super::Action;
 use super::cuts::{Cuts, run};
 use super::order::{deal, sort};
+use super::rule::Action;
 use super::tree::{CUTS, DEPTH, Kind, Node, Part, RUN, Shape, Slot};
 use crate::error::Refused;
 

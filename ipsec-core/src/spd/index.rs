@@ -20,8 +20,8 @@ use core::ops::{Deref, Range};
 
 use super::grow::grow;
 use super::query::Query;
+use super::rule::{Action, Direction, Rule};
 use super::tree::{DEPTH, Kind, Node, Part, RUN, Shape, Slot};
-use super::{Action, Direction, Rule};
 use crate::error::Refused;
 use crate::flow::{Flow, Ports};
 

@@ -4,7 +4,7 @@
 //! a field does not count. Where a rule's and a packet's intervals do not meet, the rule does not match. The reverse is not
 //! promised: what is left is asked by [`Flow::fits`], the one place that says what fits.
 
-use super::{Direction, Rule};
+use super::rule::{Direction, Rule};
 use crate::flow::{Flow, Ports};
 use crate::net::{PortRange, TrafficSelector, number};
 

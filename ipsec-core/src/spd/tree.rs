@@ -4,7 +4,7 @@ use core::num::NonZeroU32;
 use core::ops::Range;
 
 use super::query::{Dimension, Query, Span};
-use super::{Action, Rule, RuleId, Selector};
+use super::rule::{Action, Rule, RuleId, Selector};
 use crate::net::AddrRange;
 
 /// Nodes above one another, at most.
