@@ -2,7 +2,6 @@
 #![no_std]
 #![no_main]
 
-
 use ike_core::auth::ask::{Answer, Lease, Question};
 use ike_core::child::ChildSlot;
 use ike_core::clock::{Now, UnixTime};
