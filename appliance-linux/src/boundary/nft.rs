@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -141,11 +142,17 @@ fn command(arguments: &[&str]) -> Command {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
     // Found here: to look along a PATH that is not its own the child would have to be forked, and that takes a copy of all
     // our page tables, after which each page of ours faults when it is next written to.
-    let mut found = std::env::split_paths(&path).map(|folder| folder.join("nft"));
-    let mut command = Command::new(found.find(|file| access(file, AccessFlags::X_OK).is_ok()).unwrap_or("nft".into()));
+    let mut command = Command::new(found(&path, "nft").unwrap_or("nft".into()));
     // An interactive one would write all it is told into a history below HOME.
     command.args(arguments).env("PATH", path).env("LC_ALL", "C").env("HOME", "/dev/null");
     command
+}
+
+/// Where a program is along this path. A folder of its name is none, and what lies where we happen to be is not meant.
+fn found(path: &str, name: &str) -> Option<PathBuf> {
+    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+    let mut files = folders.map(|folder| folder.join(name));
+    files.find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
 }
 
 /// Runs nft; its output.
@@ -221,6 +228,18 @@ mod tests {
         let command = command(&[]);
         let program = std::path::Path::new(command.get_program());
         assert!(program.is_absolute() && program.is_file(), "{program:?}");
+    }
+
+    #[test]
+    fn a_folder_that_is_called_like_a_program_is_passed_by_and_so_is_what_lies_where_we_are() {
+        // There is a folder of this name in the first.
+        let sh = |path: &str| found(path, "sh");
+        let folder = std::env::temp_dir().join(format!("portcullis-found-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("sh")).unwrap();
+        let past = sh(&format!("{}:/usr/bin:/bin", folder.display()));
+        std::fs::remove_dir_all(folder).unwrap();
+        assert!(past.is_some() && past == sh("/usr/bin:/bin"), "{past:?}");
+        assert_eq!(sh(&format!(":.:{}", "../".repeat(32) + "bin")), None);
     }
 
     #[test]
