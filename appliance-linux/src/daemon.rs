@@ -171,7 +171,8 @@ impl Daemon {
             if self.vigil.is_due(Instant::now()) {
                 let [_, _, out, _] = self.machine.dropped();
                 let into = self.discarded().get(Discard::InClear);
-                self.vigil.look(Instant::now(), out, into);
+                let astray = !self.machine.boundary().astray.is_empty();
+                self.vigil.look(Instant::now(), (out, astray), into);
             }
             if self.stops.count() > 0 {
                 break Ended::Asked;

@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(60);
 
 const LED_PAST: &str = "packets that are to be protected were led past the tunnel's device, and the guard dropped them: a rule or \
                         route of somebody's comes before ours; `portcullis doctor` says where they go";
+const LED_OUTSIDE: &str = "packets were led outside that are for networks on our side, or past the tunnel's device, and the guard \
+                           dropped them: networks on our side are led where nothing says that they lie, see `led_outside`";
 
 /// What was told of one counter.
 struct Watched {
@@ -40,13 +42,15 @@ impl Watched {
 pub(super) struct Vigil {
     next: Instant,
     out: Watched,
+    /// What these are, as far as that is known.
+    what: &'static str,
     into: Watched,
 }
 
 impl Vigil {
     pub(super) fn new(now: Instant) -> Self {
         let watched = || Watched { seen: 0, looks: 0, quiet_until: now };
-        Self { next: now + LOOK, out: watched(), into: watched() }
+        Self { next: now + LOOK, out: watched(), what: LED_PAST, into: watched() }
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -55,14 +59,16 @@ impl Vigil {
 
     /// Why packets that are to be protected do not reach the tunnel, if that goes on.
     pub(super) fn led_past(&self) -> Option<&'static str> {
-        (self.out.looks > 1).then_some(LED_PAST)
+        (self.out.looks > 1).then_some(self.what)
     }
 
     /// Looks at how many packets the guard has dropped on their way out, and how many were dropped that came in, all in clear.
-    pub(super) fn look(&mut self, now: Instant, out: u64, into: u64) {
+    /// `astray`: some of our own networks are led outside; what is for these is counted on its way out, too.
+    pub(super) fn look(&mut self, now: Instant, (out, astray): (u64, bool), into: u64) {
         self.next = now + LOOK;
+        self.what = if astray { LED_OUTSIDE } else { LED_PAST };
         if let Some(packets) = self.out.look(now, out) {
-            warn!(packets, "{LED_PAST}");
+            warn!(packets, "{}", self.what);
         }
         if let Some(packets) = self.into.look(now, into) {
             warn!(
@@ -94,9 +100,21 @@ mod tests {
         let start = Instant::now();
         let mut vigil = Vigil::new(start);
         let mut looks = |out| {
-            vigil.look(start, out, 0);
+            vigil.look(start, (out, false), 0);
             vigil.led_past().is_some()
         };
         assert_eq!([0, 100, 200, 300, 300, 400].map(&mut looks), [false, false, true, true, false, false]);
+    }
+
+    #[test]
+    fn f_07_where_a_network_of_ours_is_led_outside_nobody_is_sent_to_look_for_rules_before_ours() {
+        let mut vigil = Vigil::new(Instant::now());
+        let mut what = |out, astray| {
+            vigil.look(Instant::now(), (out, astray), 0);
+            vigil.led_past()
+        };
+        what(100, true);
+        assert_eq!(what(200, true), Some(LED_OUTSIDE));
+        assert_eq!(what(300, false), Some(LED_PAST));
     }
 }
