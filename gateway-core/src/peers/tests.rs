@@ -140,7 +140,8 @@ fn whatever_is_heard_of_peers_their_candidates_are_those_a_look_at_each_finds() 
             1 => format!("\"198.51.100.{}\"", n % 3),
             _ => format!("[\"gw{n}.example.org\", \"198.51.100.{}\"]", n % 7),
         };
-        let theirs = ["a.lab", "A.lab", "b.lab", "c.lab", "any"][usize::from(n % 11 % 5)];
+        let names = ["a.lab", "A.lab", "b.lab", "any", "keyid:a.lab", "keyid:A.lab", "192.0.2.7", "fqdn:192.0.2.7"];
+        let theirs = names[usize::from(n % 17 % 8)];
         let more = with(&peer(&format!("p{n}"), local, &remote, theirs, &[n]), LISTS[usize::from(n % 13 % 3)]);
         let ours = ["local-id = \"we\"\n", "local-id = \"us\"\n", ""][usize::from(n % 7 % 3)];
         let longer = format!("{text}{}", more.replace("local-id = \"we\"\n", ours));
@@ -159,8 +160,18 @@ fn whatever_is_heard_of_peers_their_candidates_are_those_a_look_at_each_finds() 
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         ((state >> 16) % limit) as u8
     };
-    let names = ["b.lab", "A.LAB", "c.lab", "we", "US", "nobody"]
-        .map(|name| crate::config::Identity::from(Id { kind: IdKind::FQDN, data: name.as_bytes() }));
+    let names: [(IdKind, &[u8]); 10] = [
+        (IdKind::FQDN, b"b.lab"),
+        (IdKind::FQDN, b"A.LAB"),
+        (IdKind::FQDN, b"we"),
+        (IdKind::FQDN, b"US"),
+        (IdKind::FQDN, b"nobody"),
+        (IdKind::KEY_ID, b"a.lab"),
+        (IdKind::KEY_ID, b"A.lab"),
+        (IdKind::IPV4_ADDR, &[192, 0, 2, 7]),
+        (IdKind::FQDN, b"192.0.2.7"),
+        (IdKind::DER_ASN1_DN, b"a.lab"),
+    ];
     for _ in 0..2000 {
         let id = ids[usize::from(below(ids.len() as u32))];
         match below(2) {
@@ -177,12 +188,15 @@ fn whatever_is_heard_of_peers_their_candidates_are_those_a_look_at_each_finds() 
         let (local, remote) = (ours[usize::from(below(3))], theirs(below(8)));
         let said = below(3);
         let mut initiator = Initiator::new(local, remote);
-        let name = |number: u8| Some(names[usize::from(number)].id());
+        let mut name = || {
+            let (kind, data) = names[usize::from(below(names.len() as u32))];
+            Some(Id { kind, data })
+        };
         if said > 0 {
-            initiator.id_i = name(below(6));
+            initiator.id_i = name();
         }
         if said > 1 {
-            initiator.id_r = name(below(6));
+            initiator.id_r = name();
         }
         let known = |id: &PeerId| {
             let path = peers.path(*id).map(|path| path.remote.ip());
