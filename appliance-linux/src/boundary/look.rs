@@ -122,6 +122,7 @@ pub(super) fn look(netlink: &mut Netlink, intent: &Intent, before: &Seen, tun: O
     outside.remember(&before.outside, &intent.locals, intent.outer.iter().copied());
     Ok(Seen { outside, ..seen })
 }
+
 /// The name of an interface, or something that stands for it.
 fn name(link: u32) -> String {
     kernel::plain_name(link).unwrap_or_else(|| format!("#{link}"))

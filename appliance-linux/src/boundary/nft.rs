@@ -142,7 +142,7 @@ fn command(arguments: &[&str]) -> Command {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
     // Found here: to look along a PATH that is not its own the child would have to be forked, and that takes a copy of all
     // our page tables, after which each page of ours faults when it is next written to.
-    let mut command = Command::new(found(&path, "nft").unwrap_or("nft".into()));
+    let mut command = Command::new(found(&path, "nft").unwrap_or("/usr/sbin/nft".into()));
     // An interactive one would write all it is told into a history below HOME.
     command.args(arguments).env("PATH", path).env("LC_ALL", "C").env("HOME", "/dev/null");
     command
