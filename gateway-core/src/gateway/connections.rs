@@ -85,7 +85,8 @@ impl Gateway {
             entry.retry_at = None;
         }
         entry.established_at = Some(now);
-        entry.look_at_answers = Some(now + LONG);
+        // However many more come until then.
+        entry.look_at_answers.get_or_insert(now + LONG);
         entry.unconfirmed.insert(ike);
         self.agenda.touch(peer);
         let ike = view.map(Box::new);

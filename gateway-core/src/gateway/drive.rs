@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::{Endpoint, SaState};
+use ike_core::endpoint::{Endpoint, IkeView, SaState};
 use ike_core::event::IkeId;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::net::Path;
@@ -113,14 +113,21 @@ impl Gateway {
         }
         // Some repeat what is not answered after half a second, others after many: who was called looks until it is heard.
         let Some(entry) = self.peers.get_mut(&id).filter(|_| answers) else { return };
-        let unconfirmed = |ike: &IkeId| endpoint.ike_sa(*ike).filter(|ike| !ike.confirmed);
+        let open = |ike: &IkeView| ike.state == SaState::Established && !ike.confirmed;
+        let unconfirmed = |ike: &IkeId| endpoint.ike_sa(*ike).filter(open);
         entry.unconfirmed.retain(|ike| self.ikes.has(id, *ike) && unconfirmed(ike).is_some());
         let Some(ike) = entry.unconfirmed.iter().filter_map(unconfirmed).max_by_key(|ike| ike.unheard) else { return };
-        if let Some(cause) = unheard(&ike) {
-            self.tell(Some(id), None, What::Waiting, Some(cause));
-        } else if let Some(entry) = self.peers.get_mut(&id) {
+        let cause = unheard(&ike);
+        // Each is told once.
+        if cause.is_some() {
+            entry.unconfirmed.remove(&ike.id);
+        }
+        if !entry.unconfirmed.is_empty() {
             entry.look_at_answers = Some(now + LONG);
             soonest.reached(now + LONG);
+        }
+        if cause.is_some() {
+            self.tell(Some(id), None, What::Waiting, cause);
         }
     }
 

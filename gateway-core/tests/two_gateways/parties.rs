@@ -43,6 +43,35 @@ fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
 }
 
 #[test]
+fn f_73_that_answers_do_not_arrive_at_one_party_is_told_once_however_many_others_come() {
+    let always = "encap = \"always\"";
+    let left = peer(true, &format!("start = \"passive\"\n{always}"), "")
+        .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
+        .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
+    let party = |number: u64| {
+        peer(false, always, "")
+            .replace("local-id = \"right.lab\"", &format!("local-id = \"p{number}.lab\""))
+            .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"10.2.{number}.0/24\""))
+    };
+    let mut world = World::new("", &party(0));
+    world.left = Site::with_tables(1, &left, 64, [32; 3]);
+    world.blocked = (false, true);
+    let mut world = world.start();
+    for number in 1..10 {
+        world.pass(secs(2));
+        let mut other = Site::new(2 + number, &party(number), 64);
+        core::mem::swap(&mut world.right, &mut other);
+        world.blocked = (false, false);
+        world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+        world.exchange();
+        core::mem::swap(&mut world.right, &mut other);
+        world.blocked = (false, true);
+    }
+    assert_eq!(world.left.told(|what| matches!(what, What::Connected { .. })), 10, "{}", world.story());
+    assert_eq!(world.left.told(|what| *what == What::Waiting), 1, "{}", world.story());
+}
+
+#[test]
 fn f_60_a_party_is_the_same_one_in_whatever_case_it_writes_its_name() {
     // The kind of the name, and whether the second call takes the place of the first (INITIAL_CONTACT).
     for (kind, connections) in [("", 1), ("keyid:", 2)] {
