@@ -1,6 +1,6 @@
 //! Packets that wait for their SA, so that the first packet of a connection is not lost (row E13 of the requirements).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use ipsec_core::spd::PolicyId;
@@ -14,8 +14,8 @@ const AGE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(crate) struct Pending {
     queues: BTreeMap<PolicyId, VecDeque<Waiting>>,
-    /// Before that, none has waited too long.
-    due: Option<Instant>,
+    /// The first packet of each queue, in the order in which they have waited too long.
+    firsts: BTreeSet<(Instant, PolicyId)>,
 }
 
 struct Waiting {
@@ -26,36 +26,46 @@ struct Waiting {
 impl Pending {
     /// Keeps a packet that waits since this moment. Returns how many others it pushed out.
     pub(crate) fn push(&mut self, since: Instant, policy: PolicyId, packet: Vec<u8>) -> usize {
-        let queue = self.queues.entry(policy).or_default();
-        queue.push_back(Waiting { since, packet });
-        self.due = self.due.into_iter().chain([since + AGE]).min();
-        let surplus = queue.len().saturating_sub(PACKETS);
-        queue.drain(..surplus).count()
+        self.change(policy, |queue| {
+            queue.push_back(Waiting { since, packet });
+            let surplus = queue.len().saturating_sub(PACKETS);
+            queue.drain(..surplus).count()
+        })
     }
 
     /// Takes the packets of a policy that has another SA now, oldest first, with the moment since when each waits.
     pub(crate) fn take(&mut self, policy: PolicyId) -> impl Iterator<Item = (Instant, Vec<u8>)> + use<> {
-        self.queues.remove(&policy).unwrap_or_default().into_iter().map(|waiting| (waiting.since, waiting.packet))
+        let taken = self.change(policy, std::mem::take);
+        taken.into_iter().map(|waiting| (waiting.since, waiting.packet))
     }
 
     /// When to look for packets that waited too long.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.due
+        self.firsts.first().map(|(since, _)| *since + AGE)
     }
 
-    /// Forgets packets that waited too long. Returns how many. Looks through them only when it is time to.
+    /// Forgets packets that waited too long. Returns how many.
     pub(crate) fn expire(&mut self, now: Instant) -> usize {
-        if self.due.is_none_or(|due| now < due) {
-            return 0;
-        }
         let mut expired = 0;
-        self.queues.retain(|_, queue| {
-            let old = queue.iter().take_while(|waiting| now.saturating_duration_since(waiting.since) >= AGE).count();
-            expired += queue.drain(..old).count();
-            !queue.is_empty()
-        });
-        self.due = self.queues.values().filter_map(|queue| Some(queue.front()?.since + AGE)).min();
+        while let Some((_, policy)) = self.firsts.first().copied().filter(|(since, _)| *since + AGE <= now) {
+            expired += self.change(policy, |queue| {
+                let old = queue.iter().take_while(|waiting| waiting.since + AGE <= now).count();
+                queue.drain(..old).count()
+            });
+        }
         expired
+    }
+
+    /// Changes the queue of a policy, and files it anew.
+    fn change<R>(&mut self, policy: PolicyId, change: impl FnOnce(&mut VecDeque<Waiting>) -> R) -> R {
+        let mut queue = self.queues.remove(&policy).unwrap_or_default();
+        queue.front().map(|first| self.firsts.remove(&(first.since, policy)));
+        let outcome = change(&mut queue);
+        if let Some(first) = queue.front() {
+            self.firsts.insert((first.since, policy));
+            self.queues.insert(policy, queue);
+        }
+        outcome
     }
 }
 
