@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 
 use ike_core::child::within;
 use ike_core::crypto::IkeCrypto;
-use ike_core::endpoint::ChildView;
 use ike_core::event::{ChildId, IkeId};
 use ike_core::pad::ChildConfigId;
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::time::Instant;
 
+use super::install::Installed;
 use super::report::What;
 use super::state::ChildEntry;
 use super::{Gateway, Parts};
@@ -66,17 +66,23 @@ impl Gateway {
         if let Some(ike) = connection.filter(|_| connected)
             && let Ok(flow) = Flow::of(packet)
             && !child.sas.is_empty()
-            && !child.sas.iter().filter_map(|sa| endpoint.child_sa(*sa)).any(|sa| carries(&sa, &flow))
         {
-            // Its SAs are up and not for this packet. Of several parties nobody knows whose it is.
-            let config = endpoint.pad().children_of(peer).find(|(child, _)| *child == id);
-            let wanted = config.and_then(|(_, config)| around(config, &flow));
-            let Some(wanted) = wanted else { return false };
-            if shared || tired(child.uncovered.again(&wanted)) || !self.has_room(now, id, parts) {
+            // Of several parties nobody knows whose it is.
+            if shared {
                 return false;
             }
-            self.ask(now, ike.id, id, Some(wanted), parts.endpoint);
-            return self.children.get(&id).is_some_and(|child| child.asked.is_some());
+            let carries = |sa: &Installed| child.sas.contains(&sa.child) && carries(sa.selectors(), &flow);
+            if !self.sas.with(id, ike.party).any(carries) {
+                // They are up and not for this packet.
+                let config = endpoint.pad().get_child(id);
+                let wanted = config.and_then(|(_, _, config)| around(config, &flow));
+                let Some(wanted) = wanted else { return false };
+                if tired(child.uncovered.again(&wanted)) || !self.has_room(now, id, parts) {
+                    return false;
+                }
+                self.ask(now, ike.id, id, Some(wanted), parts.endpoint);
+                return self.children.get(&id).is_some_and(|child| child.asked.is_some());
+            }
         }
         child.wanted = true;
         entry.wanted |= !connected;
@@ -153,8 +159,8 @@ impl Gateway {
 /// Of our side and of the peer's.
 pub(super) type Selectors<'s> = (&'s [TrafficSelector], &'s [TrafficSelector]);
 
-fn carries(sa: &ChildView<'_>, flow: &Flow) -> bool {
-    sa.local.iter().any(|local| flow.fits_source(local)) && sa.remote.iter().any(|remote| flow.fits_destination(remote))
+fn carries(sa: Selectors<'_>, flow: &Flow) -> bool {
+    sa.0.iter().any(|local| flow.fits_source(local)) && sa.1.iter().any(|remote| flow.fits_destination(remote))
 }
 
 /// The configured selectors of a packet, for its two hosts only.

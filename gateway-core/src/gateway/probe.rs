@@ -63,7 +63,8 @@ impl Gateway {
         let interval = parts.endpoint.pad().get(sa.peer).map_or(Duration::ZERO, |peer| peer.dpd);
         if !interval.is_zero() {
             let sent = sa.last_sent(parts.plane);
-            self.silent.extend(sa.silence.look(now, sent, interval).map(|since| (child, since)));
+            let silent = sa.silence.put_off.take().or_else(|| sa.silence.look(now, sent, interval));
+            self.silent.extend(silent.map(|since| (child, since)));
             let asked = ike.and_then(|ike| ike.heard).map(|heard| heard + interval).filter(|at| *at > now);
             next = next.min(sa.silence.next(now, interval)).min(asked.unwrap_or(next));
         }
@@ -76,12 +77,12 @@ impl Gateway {
     /// Rekeys what sends and hears nothing.
     pub(super) fn probe<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         for (id, since) in core::mem::take(&mut self.silent) {
-            let Some(sa) = self.sas.get(id) else { continue };
+            let Some(sa) = self.sas.get_mut(id) else { continue };
             // Where IKE waits for an answer too, that shows whether the peer is away altogether. Whoever has to be asked
             // again says nothing of the way of ESP, and is looked at anew.
             match parts.endpoint.ike_sa(sa.ike).and_then(|ike| ike.waiting) {
                 Some((_, 0)) => {
-                    self.silent.push((id, since));
+                    sa.silence.put_off = Some(since);
                     continue;
                 }
                 Some(_) => continue,
@@ -92,6 +93,7 @@ impl Gateway {
             if probed.is_some_and(|at| at + interval.saturating_mul(REST) > now) {
                 continue;
             }
+            let Some(sa) = self.sas.get(id) else { continue };
             let heard = self.heard_for(sa, parts.plane);
             // The peer may use another one. Where nothing came in since it was tried last, it is not tried again.
             if heard > Some(since) || heard <= probed || parts.endpoint.rekey_child(now, id).is_err() {

@@ -13,6 +13,8 @@ pub(super) struct Silence {
     first: Option<Instant>,
     /// One that went out half an interval after that, or later.
     again: Option<Instant>,
+    /// Since when it is silent, while it is not known yet whether the peer is away altogether.
+    pub(super) put_off: Option<Instant>,
     /// When it, or what it replaced, was last rekeyed for its silence.
     pub(super) probed: Option<Instant>,
 }
@@ -20,7 +22,7 @@ pub(super) struct Silence {
 impl Silence {
     /// Counts anew, since this sign of life.
     pub(super) fn hear(&mut self, last: Option<Instant>) {
-        *self = Self { heard: last, first: None, again: None, ..*self };
+        *self = Self { heard: last, first: None, again: None, put_off: None, ..*self };
     }
 
     /// What another SA heard before it ended counts for this one.

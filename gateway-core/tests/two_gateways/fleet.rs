@@ -3,11 +3,11 @@
 use gateway_core::gateway::{Parts, What};
 use ike_core::endpoint::SaState;
 
-use crate::world::{Site, World, parts, peer};
+use crate::world::{Site, Stopped, World, packet, parts, peer};
 
 /// How many SAs a gateway looks at beyond those that each event is about: when the last of so many parties connects, rekeys its
-/// child and its IKE SA, and when that party goes.
-fn looked(parties: usize) -> [u64; 4] {
+/// child and its IKE SA, and when that party goes. Of a packet for none of them it looks at as many.
+fn looked(parties: usize) -> [u64; 5] {
     let left = peer(true, "start = \"passive\"", "")
         .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
         .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
@@ -32,6 +32,10 @@ fn looked(parties: usize) -> [u64; 4] {
     }
     let open = world.left.endpoint.ike_sas().filter(|ike| ike.state == SaState::Established).count();
     assert_eq!((open, world.left.plane.outbound.sas().count()), (parties, parties), "{}", world.story());
+    let before = world.left.gateway.looked();
+    let sent = world.send(true, &packet_to([10, 2, 200, 1]));
+    assert!(matches!(sent, Err(Stopped::Acquire(_, false))), "nobody knows whose it is: {sent:?}");
+    looks.push(world.left.gateway.looked() - before);
     let mut count = |world: &mut World, event: fn(&mut World)| {
         let before = world.left.gateway.looked();
         event(world);
@@ -48,6 +52,12 @@ fn looked(parties: usize) -> [u64; 4] {
     count(&mut world, |world| world.right.gateway.shutdown(world.now, parts!(world.right)));
     assert_eq!(world.left.plane.outbound.sas().count(), parties - 1, "{}", world.story());
     looks.try_into().unwrap()
+}
+
+fn packet_to(host: [u8; 4]) -> Vec<u8> {
+    let mut packet = packet(1, 2, b"for whom?");
+    packet[16..20].copy_from_slice(&host);
+    packet
 }
 
 #[test]
