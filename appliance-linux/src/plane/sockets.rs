@@ -88,33 +88,39 @@ impl Sockets {
     /// Sends a datagram from the address and port that its path names, through the interface that has the address.
     pub(super) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
         let local = path.local.ip();
-        let mut serving = self.open.iter().filter(|socket| socket.serves(path.local));
-        let first = serving.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let serving = || self.open.iter().filter(|socket| socket.serves(path.local));
+        let first = serving().next().ok_or(io::ErrorKind::AddrNotAvailable)?;
         if first.link().is_none() {
             return first.send(path, tos, datagram);
         }
         let owners = self.owners.get(&local).map_or(&[][..], Vec::as_slice);
-        let arrival = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).links.get(&local).copied();
-        let mut serving: Vec<_> = std::iter::once(first).chain(serving).collect();
-        serving.sort_by_key(|socket| preference(socket.link(), owners, arrival)); // stable
+        // Noted only where nobody has the address, so that packets need not wait to look.
+        let noted = || self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).links.get(&local).copied();
+        let arrival = owners.is_empty().then(noted).flatten();
         let mut failed = io::ErrorKind::AddrNotAvailable.into();
-        for socket in serving {
-            match socket.send(path, tos, datagram) {
-                // Its interface leads nowhere near: another one may.
-                Err(error) if unreachable(&error) => failed = error,
-                other => return other,
+        for place in FIRST..=LAST {
+            for socket in serving().filter(|socket| preference(socket.link(), owners, arrival) == place) {
+                match socket.send(path, tos, datagram) {
+                    // Its interface leads nowhere near: another one may.
+                    Err(error) if unreachable(&error) => failed = error,
+                    other => return other,
+                }
             }
         }
         Err(failed)
     }
 }
 
+/// Places in line.
+const FIRST: u8 = 0;
+const LAST: u8 = 2;
+
 /// The place in line of a socket that is bound to the interface `link`: first who has the address, then who was asked.
 fn preference(link: Option<u32>, owners: &[u32], arrival: Option<u32>) -> u8 {
     match link {
-        Some(link) if owners.contains(&link) => 0,
+        Some(link) if owners.contains(&link) => FIRST,
         Some(_) if link == arrival => 1,
-        _ => 2,
+        _ => LAST,
     }
 }
 
