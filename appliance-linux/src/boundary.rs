@@ -83,6 +83,8 @@ pub(crate) struct Boundary {
     planned: Planned,
     /// What was applied last: tells what others removed from what we changed ourselves.
     last: Arc<Plan>,
+    /// What the guard is to say, and may not say yet.
+    says: Arc<str>,
     /// Runs nft.
     guard: Keeper<Report>,
     /// What it reported last.
@@ -167,6 +169,7 @@ impl Boundary {
             seen: Seen::default(),
             planned: Planned::default(),
             last: Arc::default(),
+            says: Arc::default(),
             guard,
             standing: Standing::default(),
             dropped,
@@ -300,7 +303,7 @@ impl Boundary {
         let why = slow.or_else(|| self.standing.why().filter(|_| guard || !self.standing.has_table()));
         Left {
             nets,
-            discards: ruleset::discards(&self.last.guard),
+            discards: ruleset::discards(&self.says),
             guard,
             old: !(self.standing.is_latest() && self.guard.is_reported()),
             why: why.map(ToOwned::to_owned),
@@ -354,11 +357,12 @@ impl Boundary {
         }
         (self.seen.device, self.seen.sockets) = (tun.map(|(_, name)| name), self.sockets);
         let mut plan = self.planned.of(&self.intent, &self.seen);
-        self.order(&plan.guard, touched, now);
-        let whole = !self.guard.owes(&plan.guard);
+        self.says = Arc::clone(&plan.guard);
+        self.order(touched, now);
+        let whole = !self.guard.owes(&self.says);
         if !whole {
             // Until the guard says the same, what there was stays, and is put back.
-            plan = Arc::new(Plan { guard: plan.guard.clone(), ..Plan::clone(&self.last) });
+            plan = Arc::clone(&self.last);
         }
         if !self.standing.stands() && plan.leads.iter().any(|lead| lead.is_around()) {
             // What these rules take for bypassed nobody would look at again.
@@ -371,11 +375,11 @@ impl Boundary {
     }
 
     /// Has the guard looked at, if there is a reason to.
-    fn order(&mut self, script: &str, touched: Touched, now: bool) {
-        let asked = self.guard_again.at().is_none() && (touched.guard || script != self.guard.ordered());
+    fn order(&mut self, touched: Touched, now: bool) {
+        let asked = self.guard_again.at().is_none() && (touched.guard || *self.says != *self.guard.ordered());
         let due = [&self.guard_again, &self.copy_again].into_iter().any(|again| again.is_due(Instant::now()));
         if now || asked || due && !self.guard.is_busy() {
-            self.guard.order(script);
+            self.guard.order(&self.says);
         }
     }
 
@@ -432,7 +436,7 @@ impl Boundary {
         self.guard_again.done();
         self.copy_again.done();
         if !self.guard.ordered().is_empty() {
-            self.guard.order("");
+            self.guard.order(&Arc::default());
         }
         self.trouble(Some(LOST.to_owned()));
         self.decide(Err(io::Error::other(LOST)));

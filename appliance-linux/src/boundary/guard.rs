@@ -31,13 +31,13 @@ pub(crate) const COPY: &str = "portcullis_live_";
 /// The guard in the kernel.
 pub(super) struct Guard {
     /// What was loaded last, and how the kernel lists it since; `None`: nobody knows what stands there.
-    loaded: Option<(String, String)>,
+    loaded: Option<(Arc<str>, String)>,
     /// Whether the table is there, as the kernel said last.
     stands: bool,
     /// The copy that nobody else can change; perhaps with the rules before these.
     twin: Option<Live>,
     /// What a copy was made of last, or was to be; why it could not be, and when that is tried again.
-    tried: String,
+    tried: Arc<str>,
     refused: Option<io::Error>,
     again: Retry,
     /// How many copies there were.
@@ -54,13 +54,13 @@ pub(super) struct Guard {
 /// A table that belongs to a process of nft; both end with this value.
 struct Live {
     table: String,
-    script: String,
+    script: Arc<str>,
     nft: Interactive,
 }
 
 impl Live {
     /// Sets up a copy of the table that `script` makes.
-    fn start(script: &str, number: u32, ended: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
+    fn start(script: &Arc<str>, number: u32, ended: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
         let until = nft::deadline(script);
         let table = format!("{COPY}{}_{number}", std::process::id());
         let head = format!("table inet {TABLE} {{\n");
@@ -68,7 +68,7 @@ impl Live {
         // An interactive nft takes one line at a time, and keeps its socket, which owns the table.
         let line = format!("table inet {table} {{; flags owner; {}\n", body.trim_end().replace('\n', "; "));
         let nft = Interactive::start(&line, until, move || ended())?;
-        let mut live = Self { table, script: script.to_owned(), nft };
+        let mut live = Self { table, script: Arc::clone(script), nft };
         loop {
             let runs = live.nft.runs();
             // The table is one transaction.
@@ -126,7 +126,7 @@ impl Guard {
     /// Nothing is set. `sockets`: what [`tells_sockets`] said. `ended` is called when a copy has ended, by whomever.
     pub(super) fn new(tally: Arc<Tally>, sockets: bool, ended: impl Fn() + Send + Sync + 'static) -> Self {
         let ended = Arc::new(ended);
-        let (tried, refused, again) = (String::new(), None, Retry::default());
+        let (tried, refused, again) = (Arc::default(), None, Retry::default());
         Self {
             loaded: None,
             stands: false,
@@ -144,7 +144,7 @@ impl Guard {
 
     /// Makes the table, and the copy, what `script` says, each in one step. One that fails does not keep back the other. Of an
     /// empty script nothing is made: the copy goes, and the table is left to whoever has it now.
-    pub(super) fn apply(&mut self, script: &str) -> Report {
+    pub(super) fn apply(&mut self, script: &Arc<str>) -> Report {
         if script.is_empty() {
             (self.twin, self.loaded) = (None, None);
             return Report {
@@ -183,10 +183,10 @@ impl Guard {
 
     /// Makes the copy say the same: the new one first, then the old one goes. What was refused is tried again at its turn, or
     /// when there is something new to say.
-    fn keep_alive(&mut self, script: &str) -> io::Result<Applied> {
+    fn keep_alive(&mut self, script: &Arc<str>) -> io::Result<Applied> {
         let mut applied = Applied::Loaded;
         if let Some(live) = &mut self.twin {
-            match (live.script == script, live.nft.runs()) {
+            match (live.script == *script, live.nft.runs()) {
                 (true, true) => {
                     self.refused = None;
                     self.again.done();
@@ -196,11 +196,11 @@ impl Guard {
                 (false, _) => {}
             }
         }
-        if let Some(why) = self.refused.as_ref().filter(|_| self.tried == script && !self.again.is_due(Instant::now()))
+        if let Some(why) = self.refused.as_ref().filter(|_| self.tried == *script && !self.again.is_due(Instant::now()))
         {
             return Err(io::Error::new(why.kind(), why.to_string()));
         }
-        script.clone_into(&mut self.tried);
+        self.tried = Arc::clone(script);
         self.started = self.started.wrapping_add(1);
         // An old one serves until it works.
         match Live::start(script, self.started, Arc::clone(&self.ended)) {
@@ -219,7 +219,7 @@ impl Guard {
         }
     }
 
-    fn load(&mut self, script: &str) -> io::Result<Applied> {
+    fn load(&mut self, script: &Arc<str>) -> io::Result<Applied> {
         let held = list(nft::deadline(script))?;
         let same = self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == script);
         if let (true, Some(held), Some((_, listed))) = (same, &held, &self.loaded)
@@ -233,7 +233,7 @@ impl Guard {
         self.tally.replaced(kept);
         let listed =
             list(nft::deadline(script))?.ok_or_else(|| io::Error::other("the guard is gone as soon as it is set"))?;
-        self.loaded = Some((script.to_owned(), listed));
+        self.loaded = Some((Arc::clone(script), listed));
         Ok(if same { Applied::PutBack } else { Applied::Loaded })
     }
 }
@@ -328,8 +328,8 @@ mod tests {
     fn f_01_the_kernel_says_whether_a_guard_stands_that_nft_does_not_list() {
         in_a_network_of_its_own(|| {
             let (nft, mut guard) = (FakeNft::new(), Guard::new(Arc::default(), true, || {}));
-            let script = |device| {
-                super::super::ruleset::script(
+            let script = |device| -> Arc<str> {
+                let text = super::super::ruleset::script(
                     Some(device),
                     true,
                     &[],
@@ -340,7 +340,8 @@ mod tests {
                         outer: &Default::default(),
                         barred: &Default::default(),
                     },
-                )
+                );
+                text.into()
             };
             let (script, other) = (script("pcl0"), script("pcl1"));
             let standing = |guard: &mut Guard| {

@@ -2,6 +2,7 @@
 //! never waits, unless it wants to.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,16 +12,16 @@ const LAST: Duration = Duration::from_secs(3);
 
 /// Who keeps what scripts say; `R` is what it reports. Its end is that of the thread, or the wait for it has an end.
 pub(super) struct Keeper<R> {
-    orders: Option<SyncSender<String>>,
-    reports: Receiver<(String, R)>,
+    orders: Option<SyncSender<Arc<str>>>,
+    reports: Receiver<(Arc<str>, R)>,
     /// A report that nobody has taken yet.
-    arrived: Option<(String, R)>,
+    arrived: Option<(Arc<str>, R)>,
     /// Whether an order is under way, and what is to be done then: only the newest.
     busy: bool,
-    next: Option<String>,
+    next: Option<Arc<str>>,
     /// What was ordered last, and what the last report was about.
-    ordered: String,
-    reported: String,
+    ordered: Arc<str>,
+    reported: Arc<str>,
 }
 
 impl<R: Send + 'static> Keeper<R> {
@@ -30,7 +31,7 @@ impl<R: Send + 'static> Keeper<R> {
     /// When the kernel grants no thread.
     pub(super) fn start(
         name: &str,
-        work: impl FnMut(&str) -> R + Send + 'static,
+        work: impl FnMut(&Arc<str>) -> R + Send + 'static,
         wake: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         // One order is under way, and one report waits, at most.
@@ -43,26 +44,26 @@ impl<R: Send + 'static> Keeper<R> {
             arrived: None,
             busy: false,
             next: None,
-            ordered: String::new(),
-            reported: String::new(),
+            ordered: Arc::default(),
+            reported: Arc::default(),
         })
     }
 
     /// Has this done, instead of what was ordered before and has not begun.
-    pub(super) fn order(&mut self, script: &str) {
-        script.clone_into(&mut self.ordered);
-        if script != self.reported {
+    pub(super) fn order(&mut self, script: &Arc<str>) {
+        self.ordered = Arc::clone(script);
+        if *script != self.reported {
             // What stood then is being taken away.
-            self.reported.clear();
+            self.reported = Arc::default();
         }
         if self.busy {
-            self.next = Some(script.to_owned());
+            self.next = Some(Arc::clone(script));
         } else {
-            self.begin(script.to_owned());
+            self.begin(Arc::clone(script));
         }
     }
 
-    fn begin(&mut self, script: String) {
+    fn begin(&mut self, script: Arc<str>) {
         self.busy = true;
         if let Some(orders) = &self.orders {
             let _ = orders.try_send(script); // there is room, or no thread, which shows in its reports
@@ -91,7 +92,7 @@ impl<R: Send + 'static> Keeper<R> {
 
     /// Whether this was ordered and the last report was about something else.
     pub(super) fn owes(&self, script: &str) -> bool {
-        self.busy && self.reported != script
+        self.busy && *self.reported != *script
     }
 
     /// Whether there is a report to take.
@@ -131,9 +132,9 @@ impl<R> Drop for Keeper<R> {
 
 /// Ends with its orders. What is handed over last goes first: when no report can come any more, `work` has ended.
 fn run<R>(
-    reports: SyncSender<(String, R)>,
-    orders: &Receiver<String>,
-    mut work: impl FnMut(&str) -> R,
+    reports: SyncSender<(Arc<str>, R)>,
+    orders: &Receiver<Arc<str>>,
+    mut work: impl FnMut(&Arc<str>) -> R,
     wake: impl Fn(),
 ) {
     while let Ok(script) = orders.recv() {
@@ -148,7 +149,7 @@ fn run<R>(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, mpsc};
+    use std::sync::mpsc;
 
     use super::*;
 
@@ -162,14 +163,14 @@ mod tests {
         let (goes, go) = mpsc::channel();
         let woken = Arc::new(AtomicUsize::new(0));
         let wake = Arc::clone(&woken);
-        let work = move |script: &str| {
+        let work = move |script: &Arc<str>| {
             go.recv().unwrap();
             script.len()
         };
         let mut keeper = Keeper::start("test", work, move || _ = wake.fetch_add(1, Ordering::SeqCst)).unwrap();
         assert!(!keeper.is_busy() && !keeper.owes("a"));
         for script in ["a", "bb", "ccc"] {
-            keeper.order(script);
+            keeper.order(&script.into());
         }
         assert!(keeper.is_busy() && keeper.owes("ccc") && keeper.ordered() == "ccc" && !keeper.is_reported());
         assert!(keeper.report().is_none());
@@ -190,7 +191,7 @@ mod tests {
         let held = Arc::new(());
         let inside = Arc::clone(&held);
         let mut keeper = Keeper::start("test", move |_| Arc::strong_count(&inside), || {}).unwrap();
-        keeper.order("not looked at");
+        keeper.order(&"not looked at".into());
         assert_eq!(Arc::strong_count(&held), 2);
         drop(keeper);
         assert_eq!(Arc::strong_count(&held), 1);
@@ -200,7 +201,7 @@ mod tests {
     fn f_01_work_that_never_ends_does_not_keep_the_end() {
         let (goes, go) = mpsc::channel::<()>();
         let mut keeper = Keeper::start("test", move |_| go.recv().is_ok(), || {}).unwrap();
-        keeper.order("hangs");
+        keeper.order(&"hangs".into());
         drop(keeper); // this returns at all
         drop(goes);
     }
