@@ -13,9 +13,8 @@
 //! Inside, what comes in ends in `settle`: what IKE tells is taken up in `events`, which has `install` put Child SAs into the data
 //! plane, `children` and `connections` keep the story, and `drive` begins what is due. What the data plane tells is in
 //! `answers`, what packets ask for in `demand`, what the operator says in `operator`. Below them all, `presence` says what there
-//! is with a peer, and `ends` takes it away.
+//! is with a peer, `ends` takes it away, and `tell` tells. What they all work on is in `state`.
 
-mod agenda;
 mod answers;
 mod ask;
 mod children;
@@ -25,7 +24,6 @@ mod demand;
 mod drive;
 mod ends;
 mod events;
-mod ikes;
 mod install;
 mod merge;
 mod names;
@@ -33,26 +31,19 @@ mod operator;
 mod presence;
 mod probe;
 mod renewal;
-mod report;
-mod sas;
-mod silence;
-mod state;
 mod status;
-mod uncovered;
+mod tell;
 mod usage;
-
-use core::fmt;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::IpAddr;
-use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Endpoint, SaState};
 use ike_core::error::Discard;
-use ike_core::event::{ChildId, IkeId};
+use ike_core::event::IkeId;
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ike_core::registry::ExchangeType;
@@ -62,142 +53,24 @@ use ipsec_core::spd::{PolicyId, Rule};
 use ipsec_core::time::Instant;
 
 use crate::cause::{Cause, Unreachable, Unsent};
-use crate::config::{Config, Diff, Policy, Remote, Settings};
+use crate::config::{Config, Diff, Settings};
 use crate::peers::Peers;
-use crate::plane::{DataPlane, Pair, PlaneEvent};
+use crate::plane::PlaneEvent;
 use crate::policy;
+use crate::state::agenda::Agenda;
+use crate::state::child::ChildEntry;
+use crate::state::ikes::Ikes;
+use crate::state::peer::PeerEntry;
+use crate::state::report::Strangers;
+use crate::state::sas::Sas;
 
+pub use crate::state::discarded::Discarded;
+pub use crate::state::places::{Locate, Located, Way};
+pub use crate::state::report::{Level, Report, What};
+pub use crate::state::usage::{Account, Accounts, Ended, Totals};
+pub use crate::state::{Gateway, Parts};
 pub use operator::{Change, Unknown};
-pub use report::{Level, Report, What};
 pub use status::{ChildStatus, Identities, PeerState, PeerStatus, SaStatus, Snapshot};
-pub use usage::{Account, Accounts, Ended, Totals};
-
-use agenda::Agenda;
-use ikes::Ikes;
-use sas::Sas;
-use state::{ChildEntry, PeerEntry};
-use usage::Ending;
-
-/// What a gateway works on, lent for a call.
-pub struct Parts<'x, 'e, C: IkeCrypto> {
-    /// Every IKE SA.
-    pub endpoint: &'x mut Endpoint<'e, C, Peers>,
-    /// What carries the packets.
-    pub plane: &'x mut dyn DataPlane,
-}
-
-impl<C: IkeCrypto> fmt::Debug for Parts<'_, '_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").finish_non_exhaustive()
-    }
-}
-
-/// A question to the appliance: where is this peer, and which address of ours leads there?
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Locate {
-    /// Whose.
-    pub peer: PeerId,
-    /// What is to be resolved, or only to be routed to.
-    pub remote: Remote,
-    /// Our addresses to choose from; empty: any.
-    pub local: Vec<IpAddr>,
-}
-
-/// The answer to [`Locate`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located {
-    /// Every address that the name stands for; requests from these are taken for the peer's.
-    pub resolved: Vec<IpAddr>,
-    /// Those that there is a way to, each with the address of ours that leads there.
-    pub ways: Vec<Way>,
-    /// Why there is no way, when there is none.
-    pub hindrance: Option<Cause>,
-}
-
-/// A pair of addresses to meet at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
-    /// Our address.
-    pub local: IpAddr,
-    /// The peer's address.
-    pub remote: IpAddr,
-}
-
-/// Every connection of a gateway: what is wanted, what there is, what is to be done about the difference.
-///
-/// The [crate's documentation](crate) shows a whole one.
-///
-/// ```
-/// use gateway_core::config::Config;
-/// use gateway_core::gateway::{Discarded, Gateway};
-/// let (config, _) = Config::parse("[gateway]\nmtu = 1280\n").unwrap();
-/// let (mut gateway, _peers) = Gateway::new(config); // the peers are for its endpoint
-/// assert_eq!(gateway.settings().mtu, 1280);
-/// assert_eq!(gateway.discarded(), Discarded::default());
-/// assert!(gateway.poll_report().is_none() && gateway.poll_locate().is_none());
-/// ```
-pub struct Gateway {
-    settings: Settings,
-    policies: Vec<Policy>,
-    rules: Vec<Rule>,
-    /// Numbers in the order of the file.
-    order: Vec<PeerId>,
-    /// In boxes: nodes of a map are half empty when numbers come in their order.
-    peers: BTreeMap<PeerId, Box<PeerEntry>>,
-    children: BTreeMap<ChildConfigId, Box<ChildEntry>>,
-    ikes: Ikes,
-    sas: Sas,
-    /// The last one that was given out.
-    last_pair: u64,
-    agenda: Agenda,
-    /// SAs that send and hear nothing.
-    silent: Vec<(ChildId, Instant)>,
-    /// When the counters of an SA are looked at.
-    looks: BTreeSet<(Instant, ChildId)>,
-    reports: VecDeque<Report>,
-    /// Child SAs that are gone, as far as the data plane has told what went through them; and those of which it has not.
-    ended: VecDeque<Ended>,
-    ending: BTreeMap<Pair, Ending>,
-    /// What went through SAs that are gone.
-    accounts: Accounts,
-    /// How many SAs there were at once.
-    most_sas: usize,
-    questions: VecDeque<Locate>,
-    discarded: Discarded,
-    /// Size of anti-replay windows: the engines' storage was cut to it at the start.
-    window: u16,
-    strangers: report::Strangers,
-    /// Nothing new begins any more.
-    ends: bool,
-    of_another_version: report::Strangers,
-    /// Peers with names, those first that were asked for longest ago.
-    by_question: BTreeSet<(Option<Instant>, PeerId)>,
-    /// When a stranger last made us ask for names.
-    knocked: Option<Instant>,
-}
-
-impl fmt::Debug for Gateway {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").finish_non_exhaustive()
-    }
-}
-
-/// IKE messages that were dropped without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Discarded {
-    /// A length, count or padding is wrong.
-    pub malformed: u64,
-    /// The integrity check failed.
-    pub forged: u64,
-    /// No IKE SA has these SPIs, or it does not wait for such a message.
-    pub unexpected: u64,
-    /// A repetition outside the window.
-    pub window: u64,
-    /// Another version of IKE (IKEv1: RFC 9395).
-    pub version: u64,
-    /// There was no room, or the crypto engine refused.
-    pub no_room: u64,
-}
 
 impl Gateway {
     /// A gateway for a configuration whose keys are loaded, and the peers for its endpoint.
@@ -226,9 +99,9 @@ impl Gateway {
             most_sas: 0,
             questions: VecDeque::new(),
             discarded: Discarded::default(),
-            strangers: report::Strangers::in_general(),
+            strangers: Strangers::in_general(),
             ends: false,
-            of_another_version: report::Strangers::of_another_version(),
+            of_another_version: Strangers::of_another_version(),
             by_question: BTreeSet::new(),
             knocked: None,
         };
@@ -424,6 +297,16 @@ impl Gateway {
         }
     }
 
+    /// Takes a peer out of everything.
+    fn strike(&mut self, id: PeerId) {
+        let Some(entry) = self.peers.remove(&id) else { return };
+        self.agenda.strike(id, entry.due);
+        self.questions.retain(|question| question.peer != id);
+        for ike in self.ikes.of(id).collect::<Vec<_>>() {
+            self.ikes.remove(ike);
+        }
+    }
+
     /// Brings the entries into line with the peers: numbers that are gone lose theirs, new ones get one. Who was there under
     /// the same name goes on counting rekeys, is known to have been up, is held down or wished for if it was, and is made anew if it
     /// was `ended` with its number.
@@ -477,42 +360,5 @@ fn begins(datagram: &[u8]) -> bool {
     Header::parse(datagram).is_ok_and(|header| header.exchange == ExchangeType::IKE_SA_INIT && !header.response)
 }
 
-impl Discarded {
-    fn count(&mut self, discard: Discard) {
-        let counter = match discard {
-            Discard::Malformed | Discard::BadPadding | Discard::BadKeyExchange => &mut self.malformed,
-            Discard::BadIcv => &mut self.forged,
-            Discard::Window => &mut self.window,
-            Discard::Version => &mut self.version,
-            Discard::NoRoom => &mut self.no_room,
-            _ => &mut self.unexpected,
-        };
-        *counter = counter.saturating_add(1);
-    }
-}
-
 /// Looks at peers in one call, besides two at each.
 const ROUNDS: usize = 8;
-
-/// The pause before the next attempt after `failures` of them, between one second and a minute. `salt` spreads those
-/// who failed together.
-fn pause(failures: u32, salt: u32) -> Duration {
-    let base = 1000_u64.checked_shl(failures.saturating_sub(1).min(6)).unwrap_or(u64::MAX).min(60_000);
-    let spread = u64::from(salt.wrapping_mul(2_654_435_761) >> 24); // 0 to 255
-    Duration::from_millis(base.saturating_add(base.saturating_mul(spread) >> 11)) // up to an eighth more
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn f_53_between_two_attempts_there_is_always_a_pause_of_a_second_to_a_minute() {
-        for failures in (0..200).chain([u32::MAX]) {
-            for salt in [0, 1, u32::MAX] {
-                let pause = pause(failures, salt);
-                assert!((Duration::from_secs(1)..Duration::from_secs(68)).contains(&pause), "{failures}: {pause:?}");
-            }
-        }
-    }
-}

@@ -120,3 +120,4 @@ pub mod gateway;
 pub mod peers;
 pub mod plane;
 pub mod policy;
+mod state;

@@ -8,11 +8,11 @@ use ike_core::failure::Failure;
 use ipsec_core::net::Encap;
 use ipsec_core::time::Instant;
 
-use super::install::Sending;
-use super::usage::Last;
-use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::plane::{Half, Pair, PlaneEvent, Refused, Usage};
+use crate::state::installed::Sending;
+use crate::state::usage::Last;
+use crate::state::{Gateway, Parts};
 
 impl Gateway {
     /// Takes up one event. An SA that is gone already has nothing left to be done about.

@@ -7,11 +7,11 @@ use ike_core::pad::ChildConfigId;
 use ipsec_core::net::TrafficSelector;
 use ipsec_core::time::Instant;
 
-use super::Gateway;
-use super::state::Asked;
 use crate::cause::Cause;
 use crate::config::Peer;
 use crate::peers::Peers;
+use crate::state::Gateway;
+use crate::state::child::Asked;
 
 impl Gateway {
     /// Asks a connected peer for a child, or for an SA of it of its own: one for these selectors.

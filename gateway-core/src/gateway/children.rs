@@ -11,17 +11,18 @@ use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
-use super::install::{Installed, Terms, install};
-use super::renewal::{Renewal, Standing, is_out_of_step};
-use super::report::{Report, What};
-use super::uncovered::Uncovered;
-use super::usage::Account;
-use super::{Gateway, Parts};
+use super::renewal::is_out_of_step;
 use crate::cause::{Cause, Kind};
 use crate::config::Identity;
 use crate::peers::Peers;
 use crate::plane::DataPlane;
 use crate::policy::policy_of;
+use crate::state::installed::{Installed, Terms, install};
+use crate::state::renewal::{Renewal, Standing};
+use crate::state::report::{Report, What};
+use crate::state::uncovered::Uncovered;
+use crate::state::usage::Account;
+use crate::state::{Gateway, Parts};
 
 /// Rekeys that fail in a row before the connection is made anew.
 const PATIENCE: u32 = 3;

@@ -14,12 +14,12 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use super::drive::LONG;
-use super::renewal::{LASTING, Renewal};
-use super::report::What;
-use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::Identity;
 use crate::peers::Peers;
+use crate::state::renewal::{LASTING, Renewal};
+use crate::state::report::What;
+use crate::state::{Gateway, Parts};
 
 /// Who was at the other end of an IKE SA that is gone.
 pub(super) struct Who {

@@ -12,12 +12,12 @@ use ipsec_core::flow::Flow;
 use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::time::Instant;
 
-use super::install::Installed;
-use super::report::What;
-use super::state::ChildEntry;
-use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::config::{Child, Start};
+use crate::state::child::ChildEntry;
+use crate::state::installed::Installed;
+use crate::state::report::What;
+use crate::state::{Gateway, Parts};
 
 /// SAs of one child, for the sake of single packets: the peer may give each of them one.
 const SAS_OF_A_CHILD: usize = 16;

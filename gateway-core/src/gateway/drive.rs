@@ -11,17 +11,19 @@ use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::agenda::Soonest;
 use super::ask::explained;
 use super::names::name_of;
-use super::renewal::Renewal;
-use super::report::What;
-use super::state::{ChildEntry, PeerEntry};
 use super::status::{OFTEN, unheard};
-use super::{Gateway, Locate, Located, Parts};
 use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
 use crate::peers::Peers;
+use crate::state::agenda::Soonest;
+use crate::state::child::ChildEntry;
+use crate::state::peer::PeerEntry;
+use crate::state::places::{Locate, Located};
+use crate::state::renewal::Renewal;
+use crate::state::report::What;
+use crate::state::{Gateway, Parts};
 
 /// An exchange that takes longer than this is worth a word.
 pub(super) const LONG: Duration = Duration::from_secs(4);
@@ -36,8 +38,11 @@ impl Gateway {
         self.ask_for_names(now, id, &mut soonest, endpoint.pad());
         self.ask_for_missing(now, id, &mut soonest, endpoint);
         self.watch(now, id, &mut soonest, endpoint);
-        self.calm_down(id, &mut soonest);
-        self.plan(id, soonest.at);
+        if let Some(entry) = self.peers.get_mut(&id) {
+            entry.contest.calm_down(&mut soonest);
+            let before = core::mem::replace(&mut entry.due, soonest.at);
+            self.agenda.plan(id, before, soonest.at);
+        }
     }
 
     /// Calls a peer that is wanted and not there, or that is to be authenticated anew.

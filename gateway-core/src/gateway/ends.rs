@@ -10,12 +10,12 @@ use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
-use super::install::{Installed, Sending};
-use super::report::What;
-use super::usage::{Ended, Ending, Last, Totals};
-use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::plane::{DataPlane, Half, Pair, Usage};
+use crate::state::installed::{Installed, Sending};
+use crate::state::report::What;
+use crate::state::usage::{Ended, Ending, Last, Totals};
+use crate::state::{Gateway, Parts};
 
 impl Gateway {
     /// Takes the SAs of a child out of the data plane and tells the peer. The peer's answer is not waited for: what nobody wants

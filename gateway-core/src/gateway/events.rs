@@ -13,9 +13,9 @@ use ipsec_core::time::Instant;
 
 use super::children::Came;
 use super::connections::Who;
-use super::report::Report;
-use super::{Gateway, Parts};
 use crate::cause::Cause;
+use crate::state::report::Report;
+use crate::state::{Gateway, Parts};
 
 /// An event of the endpoint without what it lends.
 enum Note {

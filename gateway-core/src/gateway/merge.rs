@@ -15,44 +15,16 @@ use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::net::TrafficSelector;
 use ipsec_core::time::Instant;
 
-use super::Gateway;
-use super::agenda::Soonest;
 use super::renewal::DRAIN;
 use crate::peers::Peers;
+use crate::state::Gateway;
+use crate::state::agenda::Soonest;
+use crate::state::merges::COURTESY;
 
-/// The side that was called leaves this much time to the one that called to ask for the children itself.
-pub(super) const COURTESY: Duration = Duration::from_secs(10);
 /// Between two looks whether the connection that is to stay is one for the peer, too.
 const LOOK: Duration = Duration::from_secs(1);
 /// What the connection that stays is refused stays where it is.
 const TRIES: u32 = 3;
-
-/// Two connections that come so long after the last ones are none of the same row.
-const ROW: Duration = Duration::from_secs(3600);
-
-/// How often in a row one of two connections had to be closed, and when last.
-#[derive(Default)]
-pub(super) struct Merges {
-    row: u32,
-    last: Option<Instant>,
-}
-
-impl Merges {
-    /// How many in a row were before two connections that there are since then.
-    fn before(&self, since: Instant) -> u32 {
-        self.last.filter(|last| since.since(*last) < ROW).map_or(0, |_| self.row)
-    }
-
-    /// How many times as long as the first time to wait with closing one of them.
-    fn patience(&self, since: Instant) -> u32 {
-        1u32.checked_shl(self.before(since).min(6)).unwrap_or(1)
-    }
-
-    /// One of them is closed.
-    fn count(&mut self, now: Instant, since: Instant) {
-        *self = Self { row: self.before(since).saturating_add(1), last: Some(now) };
-    }
-}
 
 impl Gateway {
     /// Closes what is spare. Both sides see the same one as spare, that with the smaller initiator's SPI, and its initiator

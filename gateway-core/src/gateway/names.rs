@@ -9,54 +9,18 @@ use ike_core::endpoint::Endpoint;
 use ike_core::pad::PeerId;
 use ipsec_core::time::Instant;
 
-use super::agenda::Soonest;
-use super::report::What;
-use super::{Gateway, Locate, pause};
 use crate::cause::Cause;
-use crate::config::{Peer, Remote, Start};
+use crate::config::{Remote, Start};
 use crate::peers::Peers;
+use crate::state::Gateway;
+use crate::state::agenda::Soonest;
+use crate::state::places::Locate;
+use crate::state::report::What;
 
-/// A name is asked for again after this time and up to a tenth more.
-const FRESH: Duration = Duration::from_secs(300);
-/// Whatever happens, one peer's names are not asked for more often.
-const SPARING: Duration = Duration::from_secs(10);
 /// Strangers make us ask for names once in this time,
 const KNOCKS: Duration = Duration::from_secs(1);
 /// and then for those of this many peers, who were asked for longest ago.
 const KNOCKED: usize = 16;
-
-/// When the names of one peer are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Names {
-    due: Instant,
-    pub(super) asked: Option<Instant>,
-    failures: u32,
-}
-
-impl Names {
-    /// `None`: the peer has no names. Those of a peer that we call are asked for when we do.
-    pub(super) fn of(peer: &Peer) -> Option<Self> {
-        let named = peer.remote.iter().any(|place| place.address().is_none());
-        named.then_some(Self { due: Instant::ZERO, asked: None, failures: 0 })
-    }
-
-    /// They are being asked for.
-    pub(super) fn ask(&mut self, now: Instant, salt: u32) {
-        self.asked = Some(now);
-        self.due = now + FRESH + spread(salt);
-    }
-
-    /// There is a reason to ask soon.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        let earliest = self.asked.map_or(now, |asked| (asked + SPARING).max(now));
-        self.due = self.due.min(earliest);
-    }
-}
-
-/// Who was asked for together is not asked for together again.
-fn spread(salt: u32) -> Duration {
-    Duration::from_secs(u64::from(salt.wrapping_mul(2_654_435_761) >> 24) >> 3) // 0 to 31 s
-}
 
 impl Gateway {
     /// Asks for the names of a peer when that is due.
@@ -107,7 +71,7 @@ impl Gateway {
         let Some(names) = entry.names.as_mut() else { return };
         match answer {
             Ok(addresses) => {
-                names.failures = 0;
+                names.resolved();
                 if entry.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNRESOLVED) {
                     entry.cause = None;
                 }
@@ -122,9 +86,7 @@ impl Gateway {
                 }
             }
             Err(cause) => {
-                names.failures = names.failures.saturating_add(1);
-                let again = now + pause(names.failures, id.0).max(SPARING);
-                names.due = names.due.min(again);
+                names.unresolved(now, id.0);
                 let told = entry.cause.as_ref().is_some_and(|held| held.code == cause.code);
                 if !connected && !entry.locating && !told && entry.attempt.is_none() {
                     entry.cause = Some(cause.clone());

@@ -9,15 +9,15 @@ use ike_core::endpoint::SaState;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
-use super::merge::Merges;
-use super::renewal::Renewals;
-use super::state::ChildEntry;
-use super::uncovered::Uncovered;
-use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::{Config, Diff, Start};
 use crate::peers::Peers;
 use crate::policy;
+use crate::state::child::ChildEntry;
+use crate::state::merges::Merges;
+use crate::state::renewal::Renewals;
+use crate::state::uncovered::Uncovered;
+use crate::state::{Gateway, Parts};
 
 /// There is no such peer or child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use ike_core::endpoint::{Endpoint, IkeView, SaState};
 use ike_core::event::{IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 
-use super::Gateway;
-use super::install::Installed;
-use super::state::ChildEntry;
 use crate::peers::Peers;
+use crate::state::Gateway;
+use crate::state::child::ChildEntry;
+use crate::state::installed::Installed;
 
 /// An IKE SA, when it is established.
 fn established<C: IkeCrypto>(ike: IkeId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {

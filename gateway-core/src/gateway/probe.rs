@@ -11,12 +11,12 @@ use ike_core::crypto::IkeCrypto;
 use ike_core::event::ChildId;
 use ipsec_core::time::Instant;
 
-use super::install::Installed;
-use super::report::What;
-use super::silence::Silence;
-use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::plane::DataPlane;
+use crate::state::installed::Installed;
+use crate::state::report::What;
+use crate::state::silence::Silence;
+use crate::state::{Gateway, Parts};
 
 /// An SA is not rekeyed for its silence more often than once in so many liveness intervals.
 const REST: u32 = 10;

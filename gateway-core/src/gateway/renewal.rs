@@ -3,7 +3,6 @@
 //! A peer may refuse on the connection that stands what it takes with a new one (RFC 7296 §2.8), or refuse it for good. Which
 //! of the two shows afterwards: a renewal is judged when the next one is asked for.
 
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
@@ -14,97 +13,19 @@ use ike_core::pad::{ChildConfigId, PeerId};
 use ike_core::registry::ExchangeType;
 use ipsec_core::time::Instant;
 
-use super::report::What;
-use super::{Gateway, Parts};
 use crate::cause::Cause;
 use crate::config::Start;
 use crate::peers::Peers;
+use crate::state::renewal::{Last, Renewal};
+use crate::state::report::What;
+use crate::state::{Gateway, Parts};
 
-/// A connection, or a child, that was up this long was a good one: the pauses between attempts start anew.
-pub(super) const LASTING: Duration = Duration::from_secs(30);
 /// What is on its way through the SAs of a connection that was made anew may still arrive for as long as this.
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
 /// A peer that is busy for so long has another state of the connection than we (RFC 7296 §2.25).
 const MINUTES: Duration = Duration::from_secs(180);
 /// The pause after a renewal that did not help; the first of several.
 const RENEWAL: Duration = Duration::from_secs(60);
-
-/// Why a connection is to be made anew beside the one that stands, and with which child first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Renewal {
-    /// The peer refuses this child on the one that stands. It is tried once.
-    Refused(ChildConfigId),
-    /// The peer is about to take us for nobody any more. It is tried until the peer knows who we are.
-    Proof(ChildConfigId),
-}
-
-impl Renewal {
-    pub(super) fn child(self) -> ChildConfigId {
-        match self {
-            Self::Refused(child) | Self::Proof(child) => child,
-        }
-    }
-}
-
-/// The last renewal of a connection for the sake of a child, and how many were in vain before it, one after the other.
-#[derive(Default)]
-pub(super) struct Renewals {
-    last: Option<Last>,
-    in_vain: u32,
-    /// When the connection was last to be made anew because a request stayed unanswered, and how many times in a row that
-    /// brought none, or one on which another did.
-    unanswered: Option<(Instant, u32)>,
-}
-
-struct Last {
-    at: Instant,
-    child: ChildConfigId,
-    /// The other children that were up then.
-    beside: Vec<ChildConfigId>,
-}
-
-/// For how long a child was up without a break; the last time, when it is not.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
-    from: Instant,
-    /// When the newest of its SAs came.
-    newest: Instant,
-    until: Option<Instant>,
-    /// The last of its SAs had carried what it may: its end says nothing of whether the child is welcome.
-    spent: bool,
-}
-
-impl Standing {
-    /// An SA came up.
-    pub(super) fn enter(this: &mut Option<Self>, now: Instant) {
-        match this {
-            Some(standing) if standing.until.is_none() => standing.newest = now,
-            _ => *this = Some(Self { from: now, newest: now, until: None, spent: false }),
-        }
-    }
-
-    /// The last SA is gone, spent or not.
-    pub(super) fn leave(&mut self, now: Instant, spent: bool) {
-        if self.until.is_none() {
-            (self.until, self.spent) = (Some(now), spent);
-        }
-    }
-
-    /// Whether it was a good one.
-    pub(super) fn lasted(&self, now: Instant) -> bool {
-        self.spent || self.until.unwrap_or(now).since(self.from) >= LASTING
-    }
-
-    /// Whether it goes on, with an SA that came since `at`.
-    fn is_up_since(&self, at: Instant) -> bool {
-        self.until.is_none() && self.newest >= at
-    }
-
-    /// Whether it goes on, or went on for long since `at`.
-    fn goes_on(&self, at: Instant) -> bool {
-        self.until.is_none_or(|until| self.spent || until.since(self.from.max(at)) >= LASTING)
-    }
-}
 
 impl Gateway {
     /// The connection of a peer is to be made anew beside the one that stands, for the sake of this child and with it first; not
@@ -249,18 +170,6 @@ pub(super) fn is_out_of_step(now: Instant, ike: &IkeView, failure: &Failure) -> 
 mod tests {
     use super::*;
     use crate::config::Config;
-
-    #[test]
-    fn f_61_a_child_was_up_until_its_last_sa_went_whatever_drained_after_that() {
-        let at = |seconds: u64| Instant::from_millis(1000 * seconds);
-        let mut standing = None;
-        Standing::enter(&mut standing, at(10));
-        let mut standing = standing.unwrap();
-        assert!(standing.is_up_since(at(10)) && !standing.is_up_since(at(11)), "what came before is nothing new");
-        standing.leave(at(36), false);
-        standing.leave(at(41), true);
-        assert!(!standing.lasted(at(100)) && !standing.is_up_since(at(10)));
-    }
 
     #[test]
     fn f_61_a_renewal_is_void_once_nobody_here_wants_its_child() {

@@ -12,13 +12,13 @@ use ipsec_core::net::{Encap, Spi, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::demand::narrowed;
-use super::state::PeerEntry;
-use super::usage::Totals;
-use super::{Gateway, Parts};
 use crate::cause::{Cause, Kind};
 use crate::config::{Identity, Mode, Start};
 use crate::peers::Peers;
 use crate::plane::Pair;
+use crate::state::peer::PeerEntry;
+use crate::state::usage::Totals;
+use crate::state::{Gateway, Parts};
 
 /// So many repetitions of a message are no accident.
 pub(super) const OFTEN: u8 = 2;

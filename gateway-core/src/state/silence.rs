@@ -6,27 +6,27 @@ use ipsec_core::time::Instant;
 
 /// What the packets of an SA tell of the peer's.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Silence {
+pub(crate) struct Silence {
     /// The last sign of life on it, which IKE was told of, or on what it replaced.
-    pub(super) heard: Option<Instant>,
+    pub(crate) heard: Option<Instant>,
     /// A packet that went out since.
     first: Option<Instant>,
     /// One that went out half an interval after that, or later.
     again: Option<Instant>,
     /// Since when it is silent, while it is not known yet whether the peer is away altogether.
-    pub(super) put_off: Option<Instant>,
+    pub(crate) put_off: Option<Instant>,
     /// When it, or what it replaced, was last rekeyed for its silence.
-    pub(super) probed: Option<Instant>,
+    pub(crate) probed: Option<Instant>,
 }
 
 impl Silence {
     /// Counts anew, since this sign of life.
-    pub(super) fn hear(&mut self, last: Option<Instant>) {
+    pub(crate) fn hear(&mut self, last: Option<Instant>) {
         *self = Self { heard: last, first: None, again: None, put_off: None, ..*self };
     }
 
     /// What another SA heard before it ended counts for this one.
-    pub(super) fn take_over(&mut self, gone: Self) {
+    pub(crate) fn take_over(&mut self, gone: Self) {
         if gone.heard > self.heard {
             self.probed = self.probed.max(gone.probed);
             self.hear(gone.heard);
@@ -34,7 +34,7 @@ impl Silence {
     }
 
     /// Looks at what was `sent` last. When that is silence, returns since when, and begins anew.
-    pub(super) fn look(&mut self, now: Instant, sent: Option<Instant>, interval: Duration) -> Option<Instant> {
+    pub(crate) fn look(&mut self, now: Instant, sent: Option<Instant>, interval: Duration) -> Option<Instant> {
         let sent = sent.filter(|sent| Some(*sent) > self.heard)?;
         let first = *self.first.get_or_insert(sent);
         if sent.since(first).saturating_mul(2) >= interval {
@@ -51,7 +51,7 @@ impl Silence {
     }
 
     /// When to look again.
-    pub(super) fn next(&self, now: Instant, interval: Duration) -> Instant {
+    pub(crate) fn next(&self, now: Instant, interval: Duration) -> Instant {
         let later = [3, 4].map(|count| self.first.map(|first| first + quarters(count, interval)));
         let mut looks = [self.over(interval)].into_iter().chain(later).flatten();
         looks.find(|at| *at > now).unwrap_or(now + interval)

@@ -19,7 +19,7 @@ const ANY: Duration = Duration::from_secs(1);
 
 /// Questions for single packets of a child that came to nothing.
 #[derive(Default)]
-pub(super) struct Uncovered {
+pub(crate) struct Uncovered {
     refused: Vec<Refused>,
     any: Option<Instant>,
 }
@@ -33,13 +33,13 @@ struct Refused {
 
 impl Uncovered {
     /// When the peer may be asked for this.
-    pub(super) fn again(&self, pair: &Pair) -> Option<Instant> {
+    pub(crate) fn again(&self, pair: &Pair) -> Option<Instant> {
         let same = self.refused.iter().find(|refused| refused.pair == *pair);
         same.map(|refused| refused.until).max(self.any)
     }
 
     /// The peer gives no SA for this. Whether that is worth a word: not while as many others wait as are remembered.
-    pub(super) fn refuse(&mut self, now: Instant, pair: Pair) -> bool {
+    pub(crate) fn refuse(&mut self, now: Instant, pair: Pair) -> bool {
         let known = self.refused.iter().find(|refused| refused.pair == pair).map(|refused| refused.before);
         let waiting = self.refused.iter().filter(|refused| refused.until > now).count();
         self.refused.retain(|refused| refused.pair != pair);

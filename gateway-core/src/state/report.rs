@@ -7,13 +7,11 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use ike_core::endpoint::IkeView;
-use ike_core::pad::{ChildConfigId, PeerId};
 use ike_core::proposal::EspSuite;
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time::Instant;
 
-use super::Gateway;
 use crate::cause::{Cause, Kind};
 
 /// One line of the story.
@@ -207,28 +205,28 @@ impl fmt::Display for Report {
 }
 
 /// Strangers must not be able to fill a log: of what they cause, a few lines are told, the rest is counted.
-pub(super) struct Strangers {
+pub(crate) struct Strangers {
     /// So many lines in this time.
     most: u32,
     period: Duration,
     since: Option<Instant>,
     told: u32,
-    pub(super) untold: u64,
+    pub(crate) untold: u64,
 }
 
 impl Strangers {
     /// For what comes to nothing in IKEv2.
-    pub(super) fn in_general() -> Self {
+    pub(crate) fn in_general() -> Self {
         Self { most: 20, period: Duration::from_secs(10), since: None, told: 0, untold: 0 }
     }
 
     /// For those who speak another version of IKE, as who looks for any gateway at all does.
-    pub(super) fn of_another_version() -> Self {
+    pub(crate) fn of_another_version() -> Self {
         Self { most: 3, period: Duration::from_secs(60), ..Self::in_general() }
     }
 
     /// Whether one more is told.
-    pub(super) fn admit(&mut self, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| now.since(since) >= self.period) {
             self.since = Some(now);
             self.told = 0;
@@ -239,42 +237,5 @@ impl Strangers {
             false => self.untold = self.untold.saturating_add(1),
         }
         admitted
-    }
-}
-
-/// Reports that wait to be told; older ones make room.
-const REPORTS: usize = 1024;
-
-impl Gateway {
-    pub(super) fn report(&mut self, report: Report) {
-        if self.reports.len() >= REPORTS {
-            self.reports.pop_front();
-        }
-        self.reports.push_back(report);
-    }
-
-    pub(super) fn tell(
-        &mut self,
-        peer: Option<PeerId>,
-        child: Option<ChildConfigId>,
-        what: What,
-        cause: Option<Cause>,
-    ) {
-        // Of a peer that is gone nobody wants to hear.
-        let about = peer;
-        let peer = about.and_then(|id| self.peer_name(id));
-        if about.is_some() && peer.is_none() {
-            return;
-        }
-        let child = child.and_then(|id| self.child_name(id));
-        self.report(Report { peer, child, what, cause });
-    }
-
-    pub(super) fn peer_name(&self, id: PeerId) -> Option<String> {
-        self.peers.get(&id).map(|entry| entry.name.clone())
-    }
-
-    pub(super) fn child_name(&self, id: ChildConfigId) -> Option<String> {
-        self.children.get(&id).map(|entry| entry.name.clone())
     }
 }

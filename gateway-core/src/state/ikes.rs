@@ -33,7 +33,7 @@ impl Rank {
 }
 
 #[derive(Default)]
-pub(super) struct Ikes {
+pub(crate) struct Ikes {
     all: BTreeMap<IkeId, Held>,
     by_peer: BTreeMap<(PeerId, Rank), IkeId>,
     by_party: BTreeMap<(PeerId, Party, Rank), IkeId>,
@@ -46,22 +46,22 @@ pub(super) struct Ikes {
 
 impl Ikes {
     /// Whether it is with this peer.
-    pub(super) fn has(&self, peer: PeerId, ike: IkeId) -> bool {
+    pub(crate) fn has(&self, peer: PeerId, ike: IkeId) -> bool {
         self.all.get(&ike).is_some_and(|held| held.peer == peer)
     }
 
     /// Those with a peer, the best one last.
-    pub(super) fn of(&self, peer: PeerId) -> impl DoubleEndedIterator<Item = IkeId> {
+    pub(crate) fn of(&self, peer: PeerId) -> impl DoubleEndedIterator<Item = IkeId> {
         self.looked_at(self.by_peer.range((peer, Rank::WORST)..=(peer, Rank::BEST)))
     }
 
     /// Those with one party, the best one last.
-    pub(super) fn with(&self, peer: PeerId, party: Party) -> impl DoubleEndedIterator<Item = IkeId> {
+    pub(crate) fn with(&self, peer: PeerId, party: Party) -> impl DoubleEndedIterator<Item = IkeId> {
         self.looked_at(self.by_party.range((peer, party, Rank::WORST)..=(peer, party, Rank::BEST)))
     }
 
     /// Those with a peer, one party's behind another's.
-    pub(super) fn by_party(&self, peer: PeerId) -> impl DoubleEndedIterator<Item = IkeId> {
+    pub(crate) fn by_party(&self, peer: PeerId) -> impl DoubleEndedIterator<Item = IkeId> {
         // The party of no octets but zeros is the first one.
         let behind = PeerId(peer.0.saturating_add(1));
         self.looked_at(
@@ -70,7 +70,7 @@ impl Ikes {
     }
 
     /// The parties of a peer that have several.
-    pub(super) fn several(&self, peer: PeerId) -> Vec<Party> {
+    pub(crate) fn several(&self, peer: PeerId) -> Vec<Party> {
         self.several.get(&peer).into_iter().flatten().copied().collect()
     }
 
@@ -85,7 +85,7 @@ impl Ikes {
     }
 
     /// One came about.
-    pub(super) fn insert(&mut self, ike: IkeId, peer: PeerId, party: Party, since: Option<Instant>) {
+    pub(crate) fn insert(&mut self, ike: IkeId, peer: PeerId, party: Party, since: Option<Instant>) {
         self.last = self.last.saturating_add(1);
         self.put(ike, Held { peer, party, rank: Rank { stays: true, since, number: self.last } });
     }
@@ -99,7 +99,7 @@ impl Ikes {
     }
 
     /// Returns whether it was there.
-    pub(super) fn remove(&mut self, ike: IkeId) -> bool {
+    pub(crate) fn remove(&mut self, ike: IkeId) -> bool {
         let Some(held) = self.all.remove(&ike) else { return false };
         self.by_peer.remove(&(held.peer, held.rank));
         self.by_party.remove(&(held.peer, held.party, held.rank));
@@ -108,7 +108,7 @@ impl Ikes {
     }
 
     /// Another one takes its place, with the same party. Returns whether it was there.
-    pub(super) fn replace(&mut self, old: IkeId, new: IkeId, since: Option<Instant>) -> bool {
+    pub(crate) fn replace(&mut self, old: IkeId, new: IkeId, since: Option<Instant>) -> bool {
         let Some(held) = self.all.get(&old).copied() else { return false };
         self.remove(old);
         self.put(new, Held { rank: Rank { since, ..held.rank }, ..held });
@@ -116,7 +116,7 @@ impl Ikes {
     }
 
     /// Those with a party that there are go once a newer one carries their children.
-    pub(super) fn supersede(&mut self, peer: PeerId, party: Party) {
+    pub(crate) fn supersede(&mut self, peer: PeerId, party: Party) {
         for ike in self.with(peer, party).collect::<Vec<_>>() {
             if let Some(held) = self.all.get(&ike).copied() {
                 self.put(ike, Held { rank: Rank { stays: false, ..held.rank }, ..held });
@@ -125,7 +125,7 @@ impl Ikes {
     }
 
     /// Whether it goes once a newer one carries its children.
-    pub(super) fn is_superseded(&self, ike: IkeId) -> bool {
+    pub(crate) fn is_superseded(&self, ike: IkeId) -> bool {
         self.all.get(&ike).is_some_and(|held| !held.rank.stays)
     }
 
@@ -142,7 +142,7 @@ impl Ikes {
     }
 
     /// How many were looked at one by one so far.
-    pub(super) fn looked(&self) -> u64 {
+    pub(crate) fn looked(&self) -> u64 {
         self.looked.get()
     }
 }

@@ -8,7 +8,7 @@ use core::cell::Cell;
 use ike_core::event::{ChildId, IkeId, Party};
 use ike_core::pad::ChildConfigId;
 
-use super::install::Installed;
+use super::installed::Installed;
 use crate::plane::Pair;
 
 /// Before all numbers of pairs, and behind.
@@ -17,7 +17,7 @@ const LAST: Pair = Pair(u64::MAX);
 
 /// What an SA is found by does not change while it is here, but for its IKE SA ([`Sas::carry_over`]).
 #[derive(Default)]
-pub(super) struct Sas {
+pub(crate) struct Sas {
     all: BTreeMap<ChildId, Installed>,
     pairs: BTreeMap<Pair, ChildId>,
     by_party: BTreeMap<(ChildConfigId, Party, Pair), ChildId>,
@@ -29,44 +29,44 @@ pub(super) struct Sas {
 }
 
 impl Sas {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    pub(super) fn get(&self, child: ChildId) -> Option<&Installed> {
+    pub(crate) fn get(&self, child: ChildId) -> Option<&Installed> {
         self.all.get(&child)
     }
 
-    pub(super) fn get_mut(&mut self, child: ChildId) -> Option<&mut Installed> {
+    pub(crate) fn get_mut(&mut self, child: ChildId) -> Option<&mut Installed> {
         self.all.get_mut(&child)
     }
 
     /// The one that the data plane knows by this number.
-    pub(super) fn of_pair(&self, pair: Pair) -> Option<&Installed> {
+    pub(crate) fn of_pair(&self, pair: Pair) -> Option<&Installed> {
         self.all.get(self.pairs.get(&pair)?)
     }
 
-    pub(super) fn of_pair_mut(&mut self, pair: Pair) -> Option<&mut Installed> {
+    pub(crate) fn of_pair_mut(&mut self, pair: Pair) -> Option<&mut Installed> {
         self.all.get_mut(self.pairs.get(&pair)?)
     }
 
     /// Every one. Whoever asks for that has a reason to look at all.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Installed> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Installed> {
         self.all.values()
     }
 
     /// Every one, by the number that the data plane knows it by.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (Pair, ChildId)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (Pair, ChildId)> {
         self.pairs.iter().map(|(pair, child)| (*pair, *child))
     }
 
     /// Those of a child with one party.
-    pub(super) fn with(&self, config: ChildConfigId, party: Party) -> impl Iterator<Item = &Installed> {
+    pub(crate) fn with(&self, config: ChildConfigId, party: Party) -> impl Iterator<Item = &Installed> {
         self.looked_at(self.by_party.range((config, party, FIRST)..=(config, party, LAST)))
     }
 
     /// Changes those of a child with one party.
-    pub(super) fn change_with(&mut self, config: ChildConfigId, party: Party, mut change: impl FnMut(&mut Installed)) {
+    pub(crate) fn change_with(&mut self, config: ChildConfigId, party: Party, mut change: impl FnMut(&mut Installed)) {
         for (_, child) in self.by_party.range((config, party, FIRST)..=(config, party, LAST)) {
             self.looked.set(self.looked.get().saturating_add(1));
             self.all.get_mut(child).map(&mut change);
@@ -74,22 +74,22 @@ impl Sas {
     }
 
     /// Those of one IKE SA.
-    pub(super) fn over(&self, ike: IkeId) -> impl Iterator<Item = &Installed> {
+    pub(crate) fn over(&self, ike: IkeId) -> impl Iterator<Item = &Installed> {
         self.looked_at(self.by_ike.range((ike, ChildConfigId(0), FIRST)..=(ike, ChildConfigId(u32::MAX), LAST)))
     }
 
     /// Those of one IKE SA that are of a child.
-    pub(super) fn of(&self, config: ChildConfigId, ike: IkeId) -> impl Iterator<Item = &Installed> {
+    pub(crate) fn of(&self, config: ChildConfigId, ike: IkeId) -> impl Iterator<Item = &Installed> {
         self.looked_at(self.by_ike.range((ike, config, FIRST)..=(ike, config, LAST)))
     }
 
     /// The IKE SAs that have several SAs of a child.
-    pub(super) fn several(&self, config: ChildConfigId) -> impl Iterator<Item = IkeId> {
+    pub(crate) fn several(&self, config: ChildConfigId) -> impl Iterator<Item = IkeId> {
         self.several.get(&config).into_iter().flatten().copied()
     }
 
     /// Changes those of one IKE SA.
-    pub(super) fn change_over(&mut self, ike: IkeId, mut change: impl FnMut(&mut Installed)) {
+    pub(crate) fn change_over(&mut self, ike: IkeId, mut change: impl FnMut(&mut Installed)) {
         let ends = (ike, ChildConfigId(0), FIRST)..=(ike, ChildConfigId(u32::MAX), LAST);
         for (_, child) in self.by_ike.range(ends) {
             self.looked.set(self.looked.get().saturating_add(1));
@@ -107,7 +107,7 @@ impl Sas {
         })
     }
 
-    pub(super) fn insert(&mut self, sa: Installed) {
+    pub(crate) fn insert(&mut self, sa: Installed) {
         let Installed { child, ike, config, party, pair, .. } = sa;
         self.remove(child);
         self.pairs.insert(pair, child);
@@ -117,7 +117,7 @@ impl Sas {
         self.count(config, ike);
     }
 
-    pub(super) fn remove(&mut self, child: ChildId) -> Option<Installed> {
+    pub(crate) fn remove(&mut self, child: ChildId) -> Option<Installed> {
         let sa = self.all.remove(&child)?;
         self.pairs.remove(&sa.pair);
         self.by_party.remove(&(sa.config, sa.party, sa.pair));
@@ -127,7 +127,7 @@ impl Sas {
     }
 
     /// One IKE SA took another one's place, and has what that had.
-    pub(super) fn carry_over(&mut self, old: IkeId, new: IkeId) {
+    pub(crate) fn carry_over(&mut self, old: IkeId, new: IkeId) {
         let moved: Vec<_> = self.over(old).map(|sa| sa.child).collect();
         for child in moved {
             if let Some(mut sa) = self.remove(child) {
@@ -150,7 +150,7 @@ impl Sas {
     }
 
     /// How many SAs were looked at one by one so far.
-    pub(super) fn looked(&self) -> u64 {
+    pub(crate) fn looked(&self) -> u64 {
         self.looked.get()
     }
 }

@@ -1,16 +1,13 @@
 //! Which peers want to be looked at, and when: nothing here is linear in the number of peers.
 
 use alloc::collections::BTreeSet;
-use alloc::vec::Vec;
 
 use ike_core::pad::PeerId;
 use ipsec_core::time::Instant;
 
-use super::Gateway;
-
 /// Peers in the order in which they fall due.
 #[derive(Default)]
-pub(super) struct Agenda {
+pub(crate) struct Agenda {
     due: BTreeSet<(Instant, PeerId)>,
     /// Something happened to these: they are looked at as soon as possible.
     touched: BTreeSet<PeerId>,
@@ -18,7 +15,7 @@ pub(super) struct Agenda {
 
 impl Agenda {
     /// The next peer to look at.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<PeerId> {
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<PeerId> {
         if let Some(peer) = self.touched.pop_first() {
             return Some(peer);
         }
@@ -28,16 +25,16 @@ impl Agenda {
     }
 
     /// When the next peer falls due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    pub(super) fn touch(&mut self, peer: PeerId) {
+    pub(crate) fn touch(&mut self, peer: PeerId) {
         self.touched.insert(peer);
     }
 
     /// Moves a peer from one moment to another.
-    pub(super) fn plan(&mut self, peer: PeerId, old: Option<Instant>, new: Option<Instant>) {
+    pub(crate) fn plan(&mut self, peer: PeerId, old: Option<Instant>, new: Option<Instant>) {
         if let Some(old) = old {
             self.due.remove(&(old, peer));
         }
@@ -45,42 +42,27 @@ impl Agenda {
             self.due.insert((new, peer));
         }
     }
-}
 
-impl Gateway {
-    /// A peer falls due at `at`, and no longer when it did before.
-    pub(super) fn plan(&mut self, id: PeerId, at: Option<Instant>) {
-        if let Some(entry) = self.peers.get_mut(&id) {
-            let old = core::mem::replace(&mut entry.due, at);
-            self.agenda.plan(id, old, at);
-        }
-    }
-
-    /// Takes a peer out of everything.
-    pub(super) fn strike(&mut self, id: PeerId) {
-        self.plan(id, None);
-        self.agenda.touched.remove(&id);
-        self.questions.retain(|question| question.peer != id);
-        for ike in self.ikes.of(id).collect::<Vec<_>>() {
-            self.ikes.remove(ike);
-        }
-        self.peers.remove(&id);
+    /// Forgets a peer that falls due at `at`.
+    pub(crate) fn strike(&mut self, peer: PeerId, at: Option<Instant>) {
+        self.plan(peer, at, None);
+        self.touched.remove(&peer);
     }
 }
 
 /// The soonest of several moments that are still to come.
-pub(super) struct Soonest {
+pub(crate) struct Soonest {
     now: Instant,
-    pub(super) at: Option<Instant>,
+    pub(crate) at: Option<Instant>,
 }
 
 impl Soonest {
-    pub(super) fn after(now: Instant) -> Self {
+    pub(crate) fn after(now: Instant) -> Self {
         Self { now, at: None }
     }
 
     /// Whether `at` has come; if not, it is noted.
-    pub(super) fn reached(&mut self, at: Instant) -> bool {
+    pub(crate) fn reached(&mut self, at: Instant) -> bool {
         if at > self.now {
             self.at = Some(self.at.map_or(at, |soonest| soonest.min(at)));
         }
