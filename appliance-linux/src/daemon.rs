@@ -6,6 +6,8 @@
 mod accounts;
 mod books;
 mod commands;
+mod messages;
+mod packets;
 mod places;
 mod reload;
 mod reloading;
@@ -26,12 +28,8 @@ use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
 use gateway_core::gateway::What;
-use ike_core::endpoint::SaState;
-use ike_core::event::IkeId;
 use ipsec_core::error::Discard;
-use ipsec_core::net;
-use ipsec_core::spd::PolicyId;
-use tracing::{debug, enabled, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::ask::{Question, Trouble, trouble};
 use crate::boundary::{Owner, TAKEN, TAKEN_HINT};
@@ -45,7 +43,6 @@ use crate::logging;
 use crate::machine::{self, Machine};
 use crate::plane::{self, News};
 use crate::signals::{self, Wish};
-use crate::story;
 use crate::tun::CLONE_DEVICE;
 use crate::{doctor, notify};
 use reloading::Reload;
@@ -60,6 +57,11 @@ const TURN: usize = 64;
 const TURN_TIME: Duration = Duration::from_millis(100);
 /// How long peers are given to answer our Delete at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the start waits for the disk, and the end.
+const OPENING: Duration = Duration::from_secs(2);
+const CLOSING: Duration = Duration::from_secs(5);
+/// How long the end waits for what becomes of a configuration.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// How often packets that came before their SA are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The longest wait: what ends it stands still while the machine sleeps, and the clock does not.
@@ -210,20 +212,37 @@ impl Daemon {
     /// Whatever has to be done before the end.
     fn end(&mut self, inputs: &Inputs) {
         self.ends = true;
-        self.give_up_reload(inputs); // it says READY yet
+        // It says READY yet.
+        if self.give_up_reload() {
+            let _ = self.wait_for(inputs, LAST_WORD, |daemon| daemon.reload.is_none());
+        }
+        self.drop_reload();
         notify::notify("STOPPING=1");
         self.say_farewell(inputs);
         self.server = None;
         self.close_books(inputs);
     }
 
+    /// Waits for what an earlier run kept, or for as long as a start waits for a disk.
+    fn open_books(&mut self, inputs: &Inputs) -> Result<(), Ended> {
+        if !self.wait_for(inputs, OPENING, |daemon| daemon.books_are_open() || daemon.stops.count() > 0)? {
+            warn!(
+                "the disk takes too long: what went through before is added when it is read, and nothing kept until then"
+            );
+        }
+        Ok(())
+    }
+
+    /// Has the accounts kept for the last time, and waits until that is done, or for as long as one waits for a disk.
+    fn close_books(&mut self, inputs: &Inputs) {
+        self.order_books();
+        if matches!(self.wait_for(inputs, CLOSING, Self::books_are_written), Ok(false)) {
+            warn!("the disk takes too long: what went through since it was kept last is lost");
+        }
+    }
+
     /// Takes inputs, as ever, until this holds; `false`: it does not by then.
-    pub(super) fn wait_for(
-        &mut self,
-        inputs: &Inputs,
-        patience: Duration,
-        holds: impl Fn(&Self) -> bool,
-    ) -> Result<bool, Ended> {
+    fn wait_for(&mut self, inputs: &Inputs, patience: Duration, holds: impl Fn(&Self) -> bool) -> Result<bool, Ended> {
         let until = Instant::now() + patience;
         while !holds(self) {
             let left = until.saturating_duration_since(Instant::now());
@@ -305,76 +324,6 @@ impl Daemon {
         None
     }
 
-    /// An IKE message came. The key exchange happens here, and packets go on meanwhile.
-    fn heard(&mut self, path: net::Path, message: &mut [u8]) {
-        let now = self.clock.now();
-        let (gateway, mut parts) = self.lend();
-        let dropped = gateway.handle_datagram(now, path, message, &mut parts);
-        if enabled!(tracing::Level::DEBUG)
-            && let Some(others) = self.received.admit(Instant::now())
-        {
-            let (octets, dropped) = (message.len(), dropped.map(|discard| format!("{discard:?}")));
-            let what = story::heard(self.endpoint.last_message(), message);
-            debug!(remote = %path.remote, octets, dropped, others, "received {what}");
-        }
-    }
-
-    /// What SAs have to tell, as much as a turn takes, and which are wanted.
-    fn hear_sas(&mut self) {
-        self.plane.listens();
-        for (policy, packet) in self.plane.wanted() {
-            self.acquire(Instant::now(), policy, packet);
-        }
-        let now = self.clock.now();
-        for _ in 0..TURN {
-            let Some(event) = self.engines.poll_event() else { return };
-            let (gateway, mut parts) = self.lend();
-            gateway.handle_plane(now, event, &mut parts);
-        }
-    }
-
-    /// A packet has no SA since this moment: keeps it when one is on its way.
-    fn acquire(&mut self, since: Instant, policy: PolicyId, packet: Vec<u8>) {
-        let now = self.clock.now();
-        // It may have come up while the packet was on its way here.
-        if self.plane.resume(&packet) {
-            return;
-        }
-        let (gateway, mut parts) = self.lend();
-        let lost = match gateway.acquire(now, policy, &packet, &mut parts) {
-            true => self.pending.push(since, policy, packet),
-            false => 1,
-        };
-        self.lose(lost);
-    }
-
-    /// Packets that were here before the answer that made their SA.
-    fn resume_early(&mut self) {
-        if self.early.is_empty() {
-            return;
-        }
-        let (ripe, lost) = self.early.ripe(Instant::now(), |spi| self.endpoint.meaning_of(spi));
-        if lost > 0 {
-            let mut engine = self.plane.inbound();
-            (0..lost).for_each(|_| engine.count(Discard::InUnknownSpi));
-        }
-        for mut packet in ripe {
-            let _ = self.plane.deliver(packet.origin, &mut packet.datagram); // its SA is asked with the others
-        }
-    }
-
-    /// Packets that waited for an SA which is there now. What it does not carry waits for another one, which is asked for as
-    /// for any packet.
-    fn release(&mut self, policy: PolicyId) {
-        self.pending.take(policy).for_each(|(since, packet)| self.acquire(since, policy, packet));
-    }
-
-    /// Packets that waited in vain are counted.
-    fn lose(&self, packets: usize) {
-        let mut engine = self.plane.outbound();
-        (0..packets).for_each(|_| engine.count(Discard::OutNoSa));
-    }
-
     /// Does what is due: accounts, timers, messages to send, places to find, news to tell, packets to resume, commands to answer.
     fn settle(&mut self) {
         self.resume_early();
@@ -386,7 +335,7 @@ impl Daemon {
             let (gateway, mut parts) = self.lend();
             gateway.handle_timeout(now, &mut parts);
         }
-        self.hear_sas();
+        self.hear_sas(TURN);
         loop {
             self.transmit();
             if let Some(question) = self.gateway.poll_locate() {
@@ -408,54 +357,6 @@ impl Daemon {
             let names = self.waiting.peers();
             let peers: Vec<_> = names.iter().filter_map(|name| self.peer_named(name)).collect();
             self.waiting.settle(Instant::now(), &peers);
-        }
-    }
-
-    pub(crate) fn transmit(&mut self) {
-        // Before the offer leaves, and after the answer was taken.
-        self.early.expect(self.endpoint.offers());
-        while let Some(transmit) = self.endpoint.poll_transmit() {
-            let (ike, path) = (transmit.ike, transmit.path);
-            let (octets, repeated) = (transmit.datagram.len(), transmit.repeated);
-            if enabled!(tracing::Level::DEBUG)
-                && let Some(others) = self.sent.admit(Instant::now())
-            {
-                match transmit.outline {
-                    Some(what) => debug!(remote = %path.remote, octets, repeated, others, "sent {what}"),
-                    None => debug!(remote = %path.remote, octets, others, "sent a NAT keepalive"),
-                }
-            }
-            let sent = self.plane.send(path, 0, transmit.datagram).map_err(|error| self.machine.why_not_sent(&error));
-            let Some(ike) = ike else {
-                if let Err(unsent) = &sent {
-                    self.tell_unsent(None, path, &unsent.why);
-                }
-                continue;
-            };
-            // For a call alone the kernel is asked where it went: what strangers send us costs no question.
-            let view = self.endpoint.ike_sa(ike).filter(|_| sent.is_ok());
-            match view.is_some_and(|view| view.state == SaState::Connecting && view.waiting.is_some()) {
-                true => self.machine.ask(Question::Sent { ike, path }),
-                false => self.sent(ike, path, sent),
-            }
-        }
-    }
-
-    /// Whether an IKE SA is with a peer that is gone from the configuration.
-    fn is_of_nobody(&self, ike: Option<IkeId>) -> bool {
-        let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
-        peer.is_some_and(|id| self.endpoint.pad().get(id).is_none())
-    }
-
-    /// Tells that a message could not be sent. A peer that is gone from the configuration was told once that it is; that the
-    /// repetitions do not go, as nobody listens there any more, is nothing to be looked after.
-    fn tell_unsent(&mut self, ike: Option<IkeId>, path: net::Path, why: &str) {
-        if self.is_of_nobody(ike) {
-            debug!(local = %path.local, remote = %path.remote, "an IKE message to a peer that is gone could not be sent: {why}");
-        } else if let Some(others) = self.unsent.admit(Instant::now()) {
-            let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
-            let peer = peer.and_then(|id| self.endpoint.pad().get(id)).map(|peer| peer.name.as_str());
-            warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {why}");
         }
     }
 

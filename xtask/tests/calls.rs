@@ -34,13 +34,19 @@ fn called(code: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The files of a folder that call each other in a circle, and who calls those. A folder in it speaks with its files for the file
-/// above them; the file above all of them is where their type is at home, and counts for none.
+/// The files of a folder that call each other in a circle, the one above them among them, and who calls those. A folder in it
+/// speaks with its files for the file above them.
 fn circle(folder: &str, sources: &BTreeMap<String, String>) -> Vec<String> {
     let mut files: BTreeMap<&str, String> = BTreeMap::new();
     for (path, code) in sources {
-        if let Some(inside) = path.strip_prefix(folder).and_then(|path| path.strip_prefix('/')) {
-            files.entry(word(inside)).or_default().push_str(code);
+        match path.strip_prefix(folder) {
+            Some(".rs") => files.entry("the file above").or_default().push_str(code),
+            Some(inside) => {
+                if let Some(inside) = inside.strip_prefix('/') {
+                    files.entry(word(inside)).or_default().push_str(code);
+                }
+            }
+            None => {}
         }
     }
     let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -102,11 +108,16 @@ fn files_that_call_each_other_in_a_circle_are_found() {
         circles(&files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect::<Vec<_>>())
     };
     let tile = "impl Roof { pub(super) fn tile<T>(&self, t: T) { self\n.drip(t) } }";
-    let inside = |drip| found(&[("roof.rs", "fn f(&self) { self.tile(1) }"), ("roof/a.rs", tile), ("roof/b.rs", drip)]);
+    let under = |roof, drip| found(&[("roof.rs", roof), ("roof/a.rs", tile), ("roof/b.rs", drip)]);
+    let inside = |drip| under("", drip);
     assert_eq!(inside("impl Roof { fn drip(&mut self) { self.tile(1) } }"), ["roof: a, b"]);
     assert_eq!(inside("impl Roof { fn drip(&mut self) { self.tile::<u8>(1) } }"), ["roof: a, b"]);
-    assert!(inside("impl Roof { fn drip(&mut self) { self.f(); self.tile } }").is_empty(), "a field is no call");
+    assert!(inside("impl Roof { fn drip(&mut self) { self.tile } }").is_empty(), "a field is no call");
     assert!(inside("impl Roof { fn drip(&mut self) {\n// self.tile(1)\n} }").is_empty(), "nor is a comment");
+    const ABOVE: &str = "impl Roof { pub fn lay(&self) { self.tile(1) } }";
+    assert!(under(ABOVE, "impl Roof { fn drip(&mut self) {} }").is_empty());
+    let back = under(ABOVE, "impl Roof { fn drip(&mut self) { self.lay() } }");
+    assert_eq!(back, ["roof: a, b, the file above"]);
     let another = "impl Roof { fn drip(&mut self) { self.tile(1) } } impl Gutter { fn tile(&self) {} }";
     assert!(inside(another).is_empty(), "nobody knows which of two is called");
     let drip = ("roof/b/c.rs", "impl Roof { fn drip(self) { self.tile(1) } }");

@@ -7,15 +7,11 @@ use gateway_core::gateway::{Account, Totals};
 use tracing::warn;
 
 use super::books::Books;
-use super::state::{Daemon, Ended};
+use super::state::Daemon;
 use crate::ask::Question;
-use crate::inbox::Inputs;
 
 /// How often it is written what changed: who kills the daemon loses so much.
 const PERIOD: Duration = Duration::from_secs(10);
-/// How long the start waits for the disk, and the end.
-const FIRST: Duration = Duration::from_secs(2);
-const LAST: Duration = Duration::from_secs(5);
 
 impl Daemon {
     /// What an earlier run kept goes on, whenever it comes.
@@ -44,29 +40,20 @@ impl Daemon {
         }
     }
 
-    fn order_books(&mut self) {
+    /// Has the accounts written.
+    pub(super) fn order_books(&mut self) {
         let Books::Open { ordered, .. } = &mut self.books else { return };
         *ordered += 1;
         self.machine.ask(Question::Accounts(self.gateway.accounts(&self.engines)));
     }
 
-    /// Waits for what an earlier run kept, or for as long as a start waits for a disk.
-    pub(super) fn open_books(&mut self, inputs: &Inputs) -> Result<(), Ended> {
-        let open = |daemon: &Self| !matches!(daemon.books, Books::Closed) || daemon.stops.count() > 0;
-        if !self.wait_for(inputs, FIRST, open)? {
-            warn!(
-                "the disk takes too long: what went through before is added when it is read, and nothing kept until then"
-            );
-        }
-        Ok(())
+    /// Whether it is known what an earlier run kept, or that it kept nothing.
+    pub(super) fn books_are_open(&self) -> bool {
+        !matches!(self.books, Books::Closed)
     }
 
-    /// The same for the last time, and waits until it is done, or for as long as one waits for a disk.
-    pub(super) fn close_books(&mut self, inputs: &Inputs) {
-        self.order_books();
-        let written = |daemon: &Self| !matches!(daemon.books, Books::Open { ordered: 1.., .. });
-        if matches!(self.wait_for(inputs, LAST, written), Ok(false)) {
-            warn!("the disk takes too long: what went through since it was kept last is lost");
-        }
+    /// Whether the disk has all that it was given.
+    pub(super) fn books_are_written(&self) -> bool {
+        !matches!(self.books, Books::Open { ordered: 1.., .. })
     }
 }

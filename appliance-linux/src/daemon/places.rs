@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use gateway_core::cause::Unsent;
-use ike_core::event::IkeId;
 use ike_core::pad::PeerId;
 use ipsec_core::net;
 
@@ -29,13 +27,5 @@ impl Daemon {
         };
         let (gateway, mut parts) = self.lend();
         gateway.readdress(now, stands, &mut parts);
-    }
-
-    /// A message for this IKE SA went, or did not.
-    pub(super) fn sent(&mut self, ike: IkeId, path: net::Path, outcome: Result<(), Unsent>) {
-        if let Err(unsent) = &outcome {
-            self.tell_unsent(Some(ike), path, &unsent.why);
-        }
-        self.gateway.sent(ike, outcome, &self.endpoint);
     }
 }

@@ -1,7 +1,7 @@
 //! A new configuration for the running daemon.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gateway_core::config::Diff;
 use tracing::{error, info, warn};
@@ -14,12 +14,8 @@ use crate::capacity::Need;
 use crate::configuration::Loaded;
 use crate::control::protocol::{self, Answer};
 use crate::control::server::Reply;
-use crate::inbox::Inputs;
 use crate::notify::Reloading;
 use crate::story;
-
-/// How long the end waits for what becomes of a configuration.
-const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// What a reload comes to.
 struct Story {
@@ -140,16 +136,21 @@ impl Daemon {
         self.end_reload(reload, outcome);
     }
 
-    /// The daemon ends before it is known what becomes of a new configuration: waits until the machine says, which takes no
-    /// longer than it is busy.
-    pub(super) fn give_up_reload(&mut self, inputs: &Inputs) {
-        let Some(reload) = &mut self.reload else { return };
+    /// The daemon ends before it is known what becomes of a new configuration. Whether the machine has yet to say so, which takes
+    /// no longer than it is busy.
+    pub(super) fn give_up_reload(&mut self) -> bool {
+        let Some(reload) = &mut self.reload else { return false };
         reload.again = false;
-        if reload.following.is_some() {
+        let following = reload.following.is_some();
+        if following {
             // What is left then is what the running configuration asks for.
             self.machine.ask(Question::GiveUp);
-            let _ = self.wait_for(inputs, LAST_WORD, |daemon| daemon.reload.is_none());
         }
+        following
+    }
+
+    /// Whoever waits for one that is not over hears that nothing comes of it.
+    pub(super) fn drop_reload(&mut self) {
         if let Some(reload) = self.reload.take() {
             self.end_reload(reload, Err(refused("the daemon ends".to_owned(), "")));
         }

@@ -19,7 +19,8 @@ use ike_core::wire::header::Header;
 use ike_core::wire::writer::MessageWriter;
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::Verdict;
-use ipsec_core::net::{Encap, Spi};
+use ipsec_core::net::{self, Encap, Spi};
+use ipsec_core::spd::PolicyId;
 use tracing::level_filters::LevelFilter;
 
 use super::books::Books;
