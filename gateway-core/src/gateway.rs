@@ -216,14 +216,14 @@ impl Gateway {
         (from, why): (IpAddr, Unreachable),
         endpoint: &Endpoint<'_, C, Peers>,
     ) {
-        let waits = |entry: &PeerEntry| {
-            let view = entry.attempt.and_then(|ike| endpoint.ike_sa(ike));
+        let waits = |id: &PeerId| {
+            let view = self.peers.get(id).and_then(|entry| endpoint.ike_sa(entry.attempt?));
             view.is_some_and(|view| view.state == SaState::Connecting && view.path == path)
         };
         let cause = Cause::unreachable(from, path, why);
         // What the peer itself says does not give way to it.
         let doubts = |entry: &PeerEntry| entry.doubt.as_deref().is_none_or(|doubt| *doubt == cause);
-        let found = self.peers.values_mut().find(|entry| waits(entry));
+        let found = endpoint.pad().at(path.remote.ip()).find(waits).and_then(|id| self.peers.get_mut(&id));
         let Some(entry) = found.filter(|entry| doubts(entry)) else { return };
         entry.unsent = Some(Box::new(cause.clone()));
         let news = entry.doubt.replace(Box::new(cause.clone())).is_none() && entry.cause.as_ref() != Some(&cause);

@@ -288,11 +288,16 @@ impl Peers {
         self.entry(peer).into_iter().flat_map(Entry::addresses)
     }
 
+    /// The peers that may be at an address, as far as that is known without asking.
+    pub(crate) fn at(&self, remote: IpAddr) -> impl Iterator<Item = PeerId> {
+        let there = self.at.range((remote, 0)..=(remote, usize::MAX));
+        there.filter_map(|(_, place)| self.entries.get(*place)).map(|entry| entry.id)
+    }
+
     /// The peer at an address, when there is only one it can be as far as that is known without asking.
     pub(crate) fn only_one_at(&self, remote: IpAddr) -> Option<PeerId> {
-        let mut there = self.at.range((remote, 0)..=(remote, usize::MAX)).map(|(_, place)| *place);
-        let place = there.next().filter(|_| there.next().is_none())?;
-        self.entries.get(place).map(|entry| entry.id)
+        let mut there = self.at(remote);
+        there.next().filter(|_| there.next().is_none())
     }
 
     fn place(&self, peer: PeerId) -> Option<usize> {

@@ -150,6 +150,7 @@ impl Gateway {
                 let report = self.report_of(&up);
                 Note::Up { child, config, report, came: self.came(now, &up, parts.plane) }
             }
+            // Where all peers have keys nobody is asked to prove or to lease anything.
             _ => Note::Other,
         })
     }
