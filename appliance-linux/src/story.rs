@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use gateway_core::cause::Cause;
+use gateway_core::config::selector::Selector;
 use gateway_core::config::{ChildDiff, Diff, PeerDiff};
 use gateway_core::gateway::{Level, Report, What};
 use ike_core::wire::header::Header;
 use ike_core::wire::outline::Outline;
+use ipsec_core::net::{Encap, TrafficSelector};
 use tracing::{info, info_span, warn};
 
 use crate::boundary;
-use crate::control::protocol::{Event, IkeStatus, PeerStatus};
+use crate::control::protocol::{Event, IkeStatus};
 use crate::control::waiting::Failed;
 use crate::logging;
 
@@ -39,19 +41,11 @@ pub(crate) fn heard(outline: Option<Outline>, message: &[u8]) -> String {
     }
 }
 
-/// What a report says is up.
-pub(crate) enum Up {
-    /// An IKE SA; how long that took, where we called.
-    Ike(IkeStatus, Option<Duration>),
-    /// A child of this peer.
-    Child(PeerStatus),
-}
-
-/// Writes a report.
-pub(crate) fn tell(report: &Report, up: Option<&Up>) {
+/// Writes a report; `up`: the IKE SA that it says is up, and how long that took, where we called.
+pub(crate) fn tell(report: &Report, up: Option<(&IkeStatus, Option<Duration>)>) {
     let _span = report.peer.as_ref().map(|peer| info_span!("ike", peer).entered());
     match (&report.what, up) {
-        (_, Some(Up::Ike(ike, took))) => {
+        (_, Some((ike, took))) => {
             let began = if ike.called { "we" } else { "the peer" };
             let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
             info!(
@@ -66,17 +60,13 @@ pub(crate) fn tell(report: &Report, up: Option<&Up>) {
                 "connected: the peer is authenticated"
             );
         }
-        (What::ChildUp { suite, spi_in, spi_out, rekeyed, .. }, Some(Up::Child(status))) => {
-            let child = status.children.iter().find(|child| Some(&child.name) == report.child.as_ref());
-            let networks = child.map(|child| (child.local_ts.join(" "), child.remote_ts.join(" ")));
-            let (local, remote) = networks.unwrap_or_default();
-            let encap = child.and_then(|child| child.encap.clone());
+        (What::ChildUp { suite, spi_in, spi_out, encap, local, remote, rekeyed, .. }, None) => {
             info!(
                 child = report.child,
                 %suite,
-                encap,
-                local,
-                remote,
+                encap = carrier(*encap),
+                local = selectors(local).join(" "),
+                remote = selectors(remote).join(" "),
                 spi_in = format_args!("{:#010x}", spi_in.get()),
                 spi_out = format_args!("{:#010x}", spi_out.get()),
                 "{}",
@@ -92,6 +82,19 @@ pub(crate) fn tell(report: &Report, up: Option<&Up>) {
                 Level::Warn => warn!(child, code, "{text}"),
             }
         }
+    }
+}
+
+/// As the configuration writes them.
+pub(crate) fn selectors(list: &[TrafficSelector]) -> Vec<String> {
+    list.iter().map(|selector| Selector(selector).to_string()).collect()
+}
+
+/// The protocol in front of ESP.
+pub(crate) fn carrier(encap: Encap) -> &'static str {
+    match encap {
+        Encap::None => "esp",
+        Encap::Udp => "esp-in-udp",
     }
 }
 

@@ -10,20 +10,22 @@
 //!    [`Gateway::poll_ended`] gives; find out what [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
 //! 3. Sleep until [`Gateway::poll_timeout`].
 //!
-//! Inside, what comes in ends in `settle`: what IKE tells is taken up in `events`, which has `install` put Child SAs into the data
-//! plane, `children` and `connections` keep the story, and `drive` begins what is due. What the data plane tells is in
+//! Inside, what comes in ends in `settle`: what IKE tells is taken up in `events`, which has `coming` put Child SAs into the data
+//! plane while their keys are lent, and then `children` and `connections` keep the story; `drive` begins what is due. What the data plane tells is in
 //! `answers`, what packets ask for in `demand`, what the operator says in `operator`. Below them all, `presence` says what there
 //! is with a peer, `ends` takes it away, and `tell` tells. What they all work on is in `state`.
 
 mod answers;
 mod ask;
 mod children;
+mod coming;
 mod connections;
 mod contest;
 mod demand;
 mod drive;
 mod ends;
 mod events;
+mod failing;
 mod install;
 mod merge;
 mod names;
@@ -289,6 +291,7 @@ impl Gateway {
     fn settle<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         self.take_events(now, parts);
         self.probe(now, parts);
+        self.take_events(now, parts);
         // Each look at a peer may make others due; whoever is due without end waits for the next call.
         for _ in 0..ROUNDS.saturating_add(self.peers.len().saturating_mul(2)) {
             let Some(peer) = self.agenda.pop(now) else { return };

@@ -323,6 +323,21 @@ impl Peers {
     }
 }
 
+/// A child as IKE knows it.
+fn configured((id, child): (ChildConfigId, &Child)) -> ChildConfig<'_> {
+    ChildConfig {
+        id,
+        modes: match child.mode {
+            Mode::Tunnel => Modes::Tunnel,
+        },
+        esp: &child.esp,
+        local: &child.local_ts,
+        remote: &child.remote_ts,
+        rekey: child.rekey,
+        lifetime: child.lifetime,
+    }
+}
+
 /// A number that was not given out before.
 fn next(counter: &mut u32) -> u32 {
     *counter = counter.wrapping_add(1);
@@ -345,18 +360,12 @@ impl Pad for Peers {
     }
 
     fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>> {
-        let (id, child) = self.entry(peer)?.child(index)?;
-        Some(ChildConfig {
-            id,
-            modes: match child.mode {
-                Mode::Tunnel => Modes::Tunnel,
-            },
-            esp: &child.esp,
-            local: &child.local_ts,
-            remote: &child.remote_ts,
-            rekey: child.rekey,
-            lifetime: child.lifetime,
-        })
+        self.entry(peer)?.child(index).map(configured)
+    }
+
+    fn child_by_id(&self, peer: PeerId, id: ChildConfigId) -> Option<ChildConfig<'_>> {
+        let (holder, _, child) = self.get_child(id)?;
+        (holder == peer).then_some(configured((id, child)))
     }
 
     /// Peers that are known to be at `remote` come before those that may be anywhere; the order of the file decides among

@@ -280,18 +280,17 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, local, remote })
 }
 
-/// The mode, SA, TSi and TSr of our answer; what stands between them in CREATE_CHILD_SA is written by `between`.
-pub(crate) fn write_answer(
-    message: &mut MessageWriter<'_>,
-    agreed: &Agreed<'_>,
-    between: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
-    let answer = [(agreed.number, agreed.suite.transforms())];
+/// The mode and SA of our answer; in CREATE_CHILD_SA the nonce and a key exchange follow, then in any case the selectors.
+pub(crate) fn write_choice(message: &mut MessageWriter<'_>, agreed: &Agreed<'_>) -> Result<(), NoRoom> {
     write_mode(message, agreed.mode)?;
-    message.sa(ProtocolId::ESP, &agreed.spi_in.get().to_be_bytes(), answer)?;
-    between(message)?;
+    let answer = [(agreed.number, agreed.suite.transforms())];
+    message.sa(ProtocolId::ESP, &agreed.spi_in.get().to_be_bytes(), answer)
+}
+
+/// TSi and TSr of our answer.
+pub(crate) fn write_selectors(message: &mut MessageWriter<'_>, agreed: &Agreed<'_>) -> Result<(), NoRoom> {
     message.ts(PayloadType::TS_I, &agreed.remote)?;
-    Ok(message.ts(PayloadType::TS_R, &agreed.local)?)
+    message.ts(PayloadType::TS_R, &agreed.local)
 }
 
 /// Puts the Child SA that the peer asked for on the IKE SA in slot `ike` into its place.

@@ -88,6 +88,11 @@ pub trait Pad {
     /// The child at `index` in this connection's order of preference, or `None` after the last one.
     fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>>;
 
+    /// The child with this number, or `None` when the connection has it no longer. Where there are many children, find it.
+    fn child_by_id(&self, peer: PeerId, id: ChildConfigId) -> Option<ChildConfig<'_>> {
+        (0..).map_while(|index| self.child(peer, index)).find(|child| child.id == id)
+    }
+
     /// The connections that whoever calls may use, in order of preference: the first with `after: None`, then the one that
     /// follows `after`. Those that may not be used from these addresses are not among them.
     ///
@@ -118,11 +123,6 @@ impl<'p> dyn Pad + 'p {
             last
         })
         .filter_map(|peer| Some((peer, self.connection(peer)?)))
-    }
-
-    /// The child with this name.
-    pub(crate) fn child_named(&self, peer: PeerId, id: ChildConfigId) -> Option<ChildConfig<'_>> {
-        self.children(peer).find(|child| child.id == id)
     }
 }
 

@@ -10,7 +10,7 @@ use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
 use crate::auth::ask::Lease;
-use crate::child::{Child, Children};
+use crate::child::{Child, Children, Phase};
 use crate::crypto::IkeCrypto;
 use crate::effects::Effects;
 use crate::env::Env;
@@ -52,6 +52,39 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
     if let Some(mut old) = env.children.by_id_mut(old) {
         old.make_room(made);
     }
+}
+
+/// The peer deletes the Child SA in a slot.
+pub(crate) fn deleted_by_peer<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) {
+    // It has what carries on: it asked for this Delete after our answer that made that.
+    if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
+        heir.send_through();
+    }
+}
+
+/// The Child SA in a slot is deleted on both sides. Returns the one that carries on what it carried.
+pub(crate) fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId> {
+    let id = env.children.id(slot)?;
+    let mut child = env.children.by_id_mut(id)?;
+    if child.suite.is_none() && child.replaces.is_some() {
+        // It never came up, and that the rekey came to nothing was told with the SA that it was to replace.
+        drop(child);
+        env.children.free(slot);
+        return None;
+    }
+    let cause = match &child.phase {
+        Phase::Deleting(why) => why.clone(),
+        _ => Failure::ClosedByPeer,
+    };
+    child.deleted(cause.clone(), env.now + env.settings.drain);
+    let (ike, heir) = (child.ike, child.standing.heir());
+    drop(child);
+    let heir = heir.map(|heir| env.children.last_heir(ike, heir));
+    let heir = heir.filter(|heir| env.children.by_id(*heir).is_some());
+    if heir.is_none() {
+        child_deleted(env.children, id, cause, env.now + env.settings.retry);
+    }
+    heir
 }
 
 /// The Child SA `heir` is gone, for this reason. What gave way to it, the one that it was made for or one that

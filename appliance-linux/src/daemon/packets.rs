@@ -60,6 +60,9 @@ impl Daemon {
 
     /// Packets that waited in vain are counted.
     pub(super) fn lose(&self, packets: usize) {
+        if packets == 0 {
+            return; // the lock is the packets'
+        }
         let mut engine = self.plane.outbound();
         (0..packets).for_each(|_| engine.count(Discard::OutNoSa));
     }

@@ -16,10 +16,11 @@ use ipsec_core::sa::Status;
 use ipsec_core::spd::{self, Action, Direction, Hits, PolicyId, Rule};
 use ipsec_core::time::Instant;
 
-use super::snapshot::{carrier, ike_status, selectors, spi};
+use super::snapshot::{ike_status, spi};
 use super::state::{Daemon, IkeEndpoint};
 use crate::control::protocol::{Discarded, Flow, Sa, Show, ShownIke};
 use crate::ledger::Entry;
+use crate::story::{carrier, selectors};
 
 impl Daemon {
     /// Everything for `show`. An engine is held for single SAs, and for what it counted of a few rules: packets go on in

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gateway_core::config::selector::Selector;
 use gateway_core::config::{Identity, Start};
 use gateway_core::gateway::{self, Identities};
 use gateway_core::policy::policy_of;
 use ike_core::endpoint::IkeView;
-use ipsec_core::net::{Encap, TrafficSelector};
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time;
 
 use crate::control::protocol::{BoundaryStatus, Cause, ChildStatus, IkeStatus, PeerState, PeerStatus, Status};
 use crate::plane::Lost;
+use crate::story::{carrier, selectors};
 
 /// Where only counters change, one part in so many of the control thread's time goes into snapshots at most, however often
 /// they are asked for.
@@ -167,18 +166,6 @@ fn child_status(child: &gateway::ChildStatus, now: time::Instant) -> ChildStatus
     }
 }
 
-/// As the configuration writes them.
-pub(super) fn selectors(list: &[TrafficSelector]) -> Vec<String> {
-    list.iter().map(|selector| Selector(selector).to_string()).collect()
-}
-
 pub(super) fn spi(spi: u32) -> String {
     format!("{spi:#010x}")
-}
-
-pub(super) fn carrier(encap: Encap) -> &'static str {
-    match encap {
-        Encap::None => "esp",
-        Encap::Udp => "esp-in-udp",
-    }
 }

@@ -8,22 +8,21 @@ use super::snapshot::ike_status;
 use super::state::Daemon;
 use crate::control::protocol::Event;
 use crate::control::waiting::Failed;
-use crate::story::{self, Up};
+use crate::story;
 
 impl Daemon {
     /// Writes a report into the log, and wakes who waits for it.
     pub(super) fn tell(&mut self, report: &Report) {
         self.published.expire();
-        let up = match (&report.what, &report.peer) {
-            (What::Connected { ike: Some(ike), took }, _) => {
+        let up = match &report.what {
+            What::Connected { ike: Some(ike), took } => {
                 let peers = self.endpoint.pad();
                 let identities = ike.peer.map(|peer| Identities::of(peer, peers)).unwrap_or_default();
-                Some(Up::Ike(ike_status(ike, &identities, self.clock.now()), *took))
+                Some((ike_status(ike, &identities, self.clock.now()), *took))
             }
-            (What::ChildUp { .. }, Some(peer)) => self.peer_named(peer).map(Up::Child),
             _ => None,
         };
-        story::tell(report, up.as_ref());
+        story::tell(report, up.as_ref().map(|(ike, took)| (ike, *took)));
         if self.events.listeners() > 0 {
             self.publish(&story::event(report));
         }

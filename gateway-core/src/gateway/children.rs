@@ -6,18 +6,17 @@ use alloc::sync::Arc;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::Endpoint;
-use ike_core::event::{ChildId, ChildUp, IkeId, Party};
+use ike_core::event::{ChildId, IkeId, Party};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::time::Instant;
 
+use super::coming::Came;
 use super::renewal::is_out_of_step;
 use crate::cause::{Cause, Kind};
 use crate::config::Identity;
 use crate::peers::Peers;
-use crate::plane::DataPlane;
-use crate::policy::policy_of;
-use crate::state::installed::{Installed, Terms, install};
+use crate::state::installed::Installed;
 use crate::state::renewal::{Renewal, Standing};
 use crate::state::report::{Report, What};
 use crate::state::uncovered::Uncovered;
@@ -27,55 +26,7 @@ use crate::state::{Gateway, Parts};
 /// Rekeys that fail in a row before the connection is made anew.
 const PATIENCE: u32 = 3;
 
-/// What became of a Child SA that came up.
-pub(super) enum Came {
-    /// It is in the data plane, or will be.
-    Installed(Box<Installed>),
-    /// Nobody here wants it any more.
-    Unwanted,
-    /// It was asked for with selectors of its own and does not carry them.
-    Beside,
-    Refused(Cause),
-}
-
 impl Gateway {
-    /// What is told of a Child SA once it is up.
-    pub(super) fn report_of(&self, up: &ChildUp<'_>) -> Report {
-        let what = What::ChildUp {
-            policy: policy_of(up.config),
-            suite: up.suite,
-            spi_in: up.spi_in,
-            spi_out: up.spi_out,
-            encap: up.encap,
-            rekeyed: up.replaces.is_some(),
-        };
-        Report { peer: self.peer_name(up.peer), child: self.child_name(up.config), what, cause: None }
-    }
-
-    /// A Child SA came up: it is installed when somebody here wants it.
-    pub(super) fn came(&mut self, now: Instant, up: &ChildUp<'_>, plane: &mut dyn DataPlane) -> Came {
-        let leaving = !self.ikes.has(up.peer, up.ike);
-        let entry = self.children.get(&up.config).filter(|entry| !leaving && entry.wants(up));
-        let Some(entry) = entry else { return Came::Unwanted };
-        if !entry.covers(up) {
-            return Came::Beside;
-        }
-        let lifetime = entry.lifetime;
-        let terms = Terms { pair: self.next_pair(), lifetime, window: self.window };
-        let mut installed = match install(now, up, &terms, plane) {
-            Ok(installed) => installed,
-            Err(refused) => return Came::Refused(Cause::not_installed(&refused.to_string())),
-        };
-        if let Some(old) = up.replaces.and_then(|old| self.sas.get(old)) {
-            installed.ours = old.ours;
-            installed.since = old.last_used(plane);
-            installed.silence = old.silence_handed_on(plane);
-        } else if let Some(used) = self.used_before(&installed, plane) {
-            installed.since = used;
-        }
-        Came::Installed(Box::new(installed))
-    }
-
     pub(super) fn child_up<C: IkeCrypto>(
         &mut self,
         now: Instant,

@@ -11,7 +11,7 @@ use ike_core::registry::ExchangeType;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::children::Came;
+use super::coming::Came;
 use super::connections::Who;
 use crate::cause::Cause;
 use crate::state::report::Report;

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use ike_core::endpoint::IkeView;
 use ike_core::proposal::EspSuite;
-use ipsec_core::net::{Encap, Spi};
+use ipsec_core::net::{Encap, Spi, TrafficSelector};
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time::Instant;
 
@@ -101,6 +101,10 @@ pub enum What {
         spi_out: Spi,
         /// Protocol 50 or UDP.
         encap: Encap,
+        /// What it carries: on our side,
+        local: Box<[TrafficSelector]>,
+        /// and on the peer's.
+        remote: Box<[TrafficSelector]>,
         /// It replaces another one.
         rekeyed: bool,
     },

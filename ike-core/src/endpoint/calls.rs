@@ -93,7 +93,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let peer = sa.peer.ok_or(Denied::UnknownSa)?;
         let pad: &dyn Pad = &self.pad;
         pad.connection(peer).ok_or(Denied::UnknownPeer)?;
-        pad.child_named(peer, config).ok_or(Denied::UnknownChild)?;
+        pad.child_by_id(peer, config).ok_or(Denied::UnknownChild)?;
         let begun = |child: &Child| child.config == config && matches!(child.phase, Phase::Wanted(_) | Phase::Creating);
         let begun =
             self.children.of(ike.slot).find(|(_, child)| begun(child)).and_then(|(slot, _)| self.children.id(slot));
@@ -121,7 +121,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     ) -> Result<ChildId, Denied> {
         let peer = self.established(ike).and_then(|sa| sa.peer).ok_or(Denied::UnknownSa)?;
         let pad: &dyn Pad = &self.pad;
-        pad.child_named(peer, config).ok_or(Denied::UnknownChild)?;
+        pad.child_by_id(peer, config).ok_or(Denied::UnknownChild)?;
         self.want(now, (ike, peer), config, Some(packet))
     }
 

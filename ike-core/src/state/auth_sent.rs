@@ -389,7 +389,7 @@ fn first_child<C: IkeCrypto>(
     payloads: &Payloads<'_>,
 ) -> Result<(), Failure> {
     let child = env.children.get(slot).ok_or(Failure::ClosedHere)?;
-    let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
+    let config = env.pad.child_by_id(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let Some(answer) = payloads.sa.as_ref().filter(|_| payloads.ts_i.is_some() && payloads.ts_r.is_some()) else {
         let error = payloads.error();
         return Err(error.map_or(Failure::InvalidSyntax(Side::Here), |error| exchange::cause_of(&error)));

@@ -19,7 +19,6 @@ use crate::proposal::{self, Asked, EspProposal};
 use crate::registry::{ExchangeType, NotifyKind, PayloadType, ProtocolId};
 use crate::rules::{Payloads, Refused};
 use crate::sa::{ChildRequest, Crossed, NONCE_LEN, Request, Sa, State};
-use crate::state::deleting;
 use crate::succession::{self, lowest};
 use crate::wire::notify::Notify;
 use crate::wire::writer::MessageWriter;
@@ -117,16 +116,16 @@ fn accept<C: IkeCrypto>(
         }
     };
     let mut message = MessageWriter::protected(env.response, &header, ike.sender.layout())?;
-    agreement::write_answer(&mut message, agreed, |message| {
-        message.nonce(&nonce)?;
-        match begun {
-            None => agreement::key(env.crypto, env.children, ike, agreed, None, &nonces),
-            Some((group, theirs)) => message.ke_made(group.id(), group.answer_len(), |public| {
-                let exchange = Some(Exchange::Answer { group, theirs, public });
-                agreement::key(env.crypto, env.children, ike, agreed, exchange, &nonces)
-            }),
-        }
-    })?;
+    agreement::write_choice(&mut message, agreed)?;
+    message.nonce(&nonce)?;
+    match begun {
+        None => agreement::key(env.crypto, env.children, ike, agreed, None, &nonces)?,
+        Some((group, theirs)) => message.ke_made(group.id(), group.answer_len(), |public| {
+            let exchange = Some(Exchange::Answer { group, theirs, public });
+            agreement::key(env.crypto, env.children, ike, agreed, exchange, &nonces)
+        })?,
+    }
+    agreement::write_selectors(&mut message, agreed)?;
     let message = message.seal(env.crypto, &mut ike.sender)?;
 
     sa.window.respond(message, path);
@@ -222,7 +221,7 @@ fn begin<C: IkeCrypto>(
 ) -> Result<(), Failure> {
     let ike = sa.keys.as_ref().map(|keys| keys.suite.group);
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
-    let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
+    let config = env.pad.child_by_id(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let before = old.and_then(|old| env.children.by_id(old)).and_then(|old| old.suite?.group);
     let ours = |group: &Group| lists(config.esp, *group);
     let first = config.esp.first().and_then(|proposal| proposal.groups().next().flatten());
@@ -255,7 +254,7 @@ fn send<C: IkeCrypto>(
     let header = sa.request_header(ExchangeType::CREATE_CHILD_SA).ok_or(Failure::NoRoom)?;
     let spi = env.children.renew_spi(new, env.crypto).ok_or(Failure::CryptoRefused)?;
     let child = env.children.get(new).ok_or(Failure::ClosedHere)?;
-    let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
+    let config = env.pad.child_by_id(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let askable = agreement::askable(sa, env.pad, config.remote)?;
     let remote = askable.as_deref().unwrap_or(config.remote);
     // What replaces an SA is for the same packets.
@@ -311,7 +310,7 @@ pub(crate) fn on_response<C: IkeCrypto>(
                 succession::child_came_up(env, &request, nonce);
                 let made = env.children.get(request.new);
                 if made.is_some_and(|made| request.overtaken.iter().any(|spi| spi.get() == made.spi_out)) {
-                    deleting::deleted_by_peer(env, request.new);
+                    succession::deleted_by_peer(env, request.new);
                 }
                 return;
             }
@@ -342,7 +341,7 @@ fn retry<C: IkeCrypto>(
         NotifyKind::NO_PROPOSAL_CHOSEN if narrow => Offer { group: before, narrow: false, fresh, restarts },
         NotifyKind::INVALID_KE_PAYLOAD => {
             let wanted = exchange::wanted_group(error).ok_or(Failure::InvalidSyntax(Side::Here))?;
-            let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
+            let config = env.pad.child_by_id(child.peer, child.config).ok_or(Failure::ClosedHere)?;
             let group = Group::from_id(wanted)
                 .filter(|group| Some(*group) != before)
                 .filter(|group| lists(config.esp, *group))
@@ -381,7 +380,7 @@ fn complete<C: IkeCrypto>(
     payloads: &Payloads<'_>,
 ) -> Result<(), Failure> {
     let child = env.children.get(request.new).ok_or(Failure::ClosedHere)?;
-    let config = env.pad.child_named(child.peer, child.config).ok_or(Failure::ClosedHere)?;
+    let config = env.pad.child_by_id(child.peer, child.config).ok_or(Failure::ClosedHere)?;
     let (Some(answer), Some(nonce)) = (&payloads.sa, &payloads.nonce) else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };

@@ -8,7 +8,6 @@ use crate::crypto::IkeCrypto;
 use crate::effects::Effects;
 use crate::env::Env;
 use crate::error::{Discard, NoRoom};
-use crate::event::ChildId;
 use crate::exchange::{self, Refusal};
 use crate::failure::{Failure, Side};
 use crate::registry::{ExchangeType, NotifyKind, ProtocolId};
@@ -48,26 +47,27 @@ pub(crate) fn on_request<C: IkeCrypto>(
     let rejects = payloads.notify(NotifyKind::AUTHENTICATION_FAILED).is_some();
     // Who names what it once carried while it closes an IKE SA that was replaced takes nothing from the one that took over.
     let holder = if closes { env.slot } else { env.holder };
-    // The children are walked once, however many SPIs are named.
-    let named = |child: &Child| {
-        let mut spis = payloads.deletes().flat_map(|delete| delete.esp_spis());
-        child.live() && spis.any(|spi| spi.get() == child.spi_out)
-    };
-    env.children.each_of(holder, named, |child| child.named = true);
+    let spis = || payloads.deletes().flat_map(|delete| delete.esp_spis());
+    let names = spis().next().is_some();
+    if names {
+        let named = |child: &Child| child.live() && spis().any(|spi| spi.get() == child.spi_out);
+        env.children.each_of(holder, named, |child| child.named = true);
+    }
     if let Some(request) = sa.child_request() {
         let unknown = |spi: &Spi| env.children.by_spi_out(holder, spi.get()).is_none();
-        let spis = payloads.deletes().flat_map(|delete| delete.esp_spis());
-        spis.filter(unknown).for_each(|spi| request.overtake(spi));
+        spis().filter(unknown).for_each(|spi| request.overtake(spi));
     }
-    let answered = answer(sa, env, path, closes);
+    let answered = answer(sa, env, path, names && !closes);
     if answered.is_err() {
         // No room for all: the peer knows which it named (§1.4.1), and is answered in any case.
         exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(()))?;
     }
-    let mut before = None;
-    while let Some(slot) = env.children.take_named(holder, before) {
-        before = Some(slot);
-        deleted_by_peer(env, slot);
+    if names {
+        let mut before = None;
+        while let Some(slot) = env.children.take_named(holder, before) {
+            before = Some(slot);
+            succession::deleted_by_peer(env, slot);
+        }
     }
     if rejects {
         sa.die(env, Failure::AuthenticationFailed(Side::Peer));
@@ -81,13 +81,13 @@ pub(crate) fn on_request<C: IkeCrypto>(
 }
 
 /// Names our halves of the Child SAs that the peer named. Whose Delete of ours is on its way is not named again (§2.25.1).
-fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, closes: bool) -> Result<(), NoRoom> {
+fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, names: bool) -> Result<(), NoRoom> {
     let header = sa.response_header(ExchangeType::INFORMATIONAL);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
     let named = env.children.of(env.holder).filter(|(_, child)| child.named && matches!(child.phase, Phase::Up(_)));
     let spis = named.map(|(_, child)| child.spi_in);
     let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
-    if !closes && spis.clone().next().is_some() {
+    if names && spis.clone().next().is_some() {
         message.delete_each_esp(spis)?;
     }
     let message = message.seal(env.crypto, &mut keys.sender)?;
@@ -141,45 +141,12 @@ pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
         let gone = env.children.id(slot);
         // We deleted what the peer should have: nothing is left but the one that it replaced that with. What only crossed ours
         // it may not have yet.
-        if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir))
+        if let Some(mut heir) = succession::deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir))
             && heir.replaces == gone
         {
             heir.send_through();
         }
     }
-}
-
-/// The peer deletes the Child SA in a slot.
-pub(super) fn deleted_by_peer<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) {
-    // It has what carries on: it asked for this Delete after our answer that made that.
-    if let Some(mut heir) = deleted(env, slot).and_then(|heir| env.children.by_id_mut(heir)) {
-        heir.send_through();
-    }
-}
-
-/// The Child SA in a slot is deleted on both sides. Returns the one that carries on what it carried.
-fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Option<ChildId> {
-    let id = env.children.id(slot)?;
-    let mut child = env.children.by_id_mut(id)?;
-    if child.suite.is_none() && child.replaces.is_some() {
-        // It never came up, and that the rekey came to nothing was told with the SA that it was to replace.
-        drop(child);
-        env.children.free(slot);
-        return None;
-    }
-    let cause = match &child.phase {
-        Phase::Deleting(why) => why.clone(),
-        _ => Failure::ClosedByPeer,
-    };
-    child.deleted(cause.clone(), env.now + env.settings.drain);
-    let (ike, heir) = (child.ike, child.standing.heir());
-    drop(child);
-    let heir = heir.map(|heir| env.children.last_heir(ike, heir));
-    let heir = heir.filter(|heir| env.children.by_id(*heir).is_some());
-    if heir.is_none() {
-        succession::child_deleted(env.children, id, cause, env.now + env.settings.retry);
-    }
-    heir
 }
 
 /// Asks the peer to delete the IKE SA and all its children.

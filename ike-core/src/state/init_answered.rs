@@ -440,7 +440,8 @@ fn agree_on<C: IkeCrypto>(
     });
     match &agreed {
         Ok(agreed) => {
-            agreement::write_answer(&mut message, agreed, |_| Ok(())).map_err(|_| unauthenticated(Failure::NoRoom))?
+            agreement::write_choice(&mut message, agreed).map_err(no_room)?;
+            agreement::write_selectors(&mut message, agreed).map_err(no_room)?;
         }
         // The IKE SA comes up without the child (RFC 7296 §1.2).
         Err(refusal) => refusal.write(&mut message).map_err(no_room)?,
