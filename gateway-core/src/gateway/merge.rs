@@ -107,18 +107,17 @@ impl Gateway {
         soonest: &mut Soonest,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        for config in self.peers.get(&id).into_iter().flat_map(|entry| &entry.children) {
-            let Some(child) = self.children.get(config) else { continue };
-            let of = |ike: IkeId, wanted: bool| {
+        for (config, ike) in self.sas.several(id) {
+            let Some(child) = self.children.get(&config) else { continue };
+            let of = |wanted: bool| {
                 let these = self.sas_of(child, ike).filter(move |sa| sa.ours == wanted);
                 these.filter_map(|sa| endpoint.child_sa(sa.child)).filter(|sa| !sa.replaced)
             };
-            let of = &of;
             let twins = |(ours, theirs): &(ChildView<'_>, ChildView<'_>)| {
                 (ours.local, ours.remote) == (theirs.local, theirs.remote)
             };
-            let pairs = |ike| of(ike, true).flat_map(move |ours| of(ike, false).map(move |theirs| (ours, theirs)));
-            let Some((ours, theirs)) = self.sas.several(*config).flat_map(pairs).find(twins) else { continue };
+            let pairs = of(true).flat_map(|ours| of(false).map(move |theirs| (ours, theirs)));
+            let Some((ours, theirs)) = pairs.into_iter().find(twins) else { continue };
             // Both sides see the same one as spare. Whoever asked for it closes it, the other side later.
             let spis = |sa: &ChildView<'_>| (sa.spi_in.min(sa.spi_out), sa.spi_in.max(sa.spi_out));
             let (spare, pause) = match spis(&ours) < spis(&theirs) {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 
 use ike_core::event::{ChildId, IkeId, Party};
-use ike_core::pad::ChildConfigId;
+use ike_core::pad::{ChildConfigId, PeerId};
 
 use super::installed::Installed;
 use crate::plane::Pair;
@@ -23,7 +23,7 @@ pub(crate) struct Sas {
     by_party: BTreeMap<(ChildConfigId, Party, Pair), ChildId>,
     by_ike: BTreeMap<(IkeId, ChildConfigId, Pair), ChildId>,
     /// IKE SAs with several SAs of a child.
-    several: BTreeMap<ChildConfigId, BTreeSet<IkeId>>,
+    several: BTreeMap<(PeerId, ChildConfigId), BTreeSet<IkeId>>,
     /// How many SAs were looked at one by one.
     looked: Cell<u64>,
 }
@@ -83,9 +83,10 @@ impl Sas {
         self.looked_at(self.by_ike.range((ike, config, FIRST)..=(ike, config, LAST)))
     }
 
-    /// The IKE SAs that have several SAs of a child.
-    pub(crate) fn several(&self, config: ChildConfigId) -> impl Iterator<Item = IkeId> {
-        self.several.get(&config).into_iter().flatten().copied()
+    /// The children of a peer that have several SAs over one IKE SA, with that.
+    pub(crate) fn several(&self, peer: PeerId) -> impl Iterator<Item = (ChildConfigId, IkeId)> {
+        let children = (peer, ChildConfigId(0))..=(peer, ChildConfigId(u32::MAX));
+        self.several.range(children).flat_map(|((_, config), ikes)| ikes.iter().map(|ike| (*config, *ike)))
     }
 
     /// Changes those of one IKE SA.
@@ -108,13 +109,13 @@ impl Sas {
     }
 
     pub(crate) fn insert(&mut self, sa: Installed) {
-        let Installed { child, ike, config, party, pair, .. } = sa;
+        let Installed { child, ike, peer, config, party, pair, .. } = sa;
         self.remove(child);
         self.pairs.insert(pair, child);
         self.by_party.insert((config, party, pair), child);
         self.by_ike.insert((ike, config, pair), child);
         self.all.insert(child, sa);
-        self.count(config, ike);
+        self.count(peer, config, ike);
     }
 
     pub(crate) fn remove(&mut self, child: ChildId) -> Option<Installed> {
@@ -122,7 +123,7 @@ impl Sas {
         self.pairs.remove(&sa.pair);
         self.by_party.remove(&(sa.config, sa.party, sa.pair));
         self.by_ike.remove(&(sa.ike, sa.config, sa.pair));
-        self.count(sa.config, sa.ike);
+        self.count(sa.peer, sa.config, sa.ike);
         Some(sa)
     }
 
@@ -137,14 +138,14 @@ impl Sas {
         }
     }
 
-    fn count(&mut self, config: ChildConfigId, ike: IkeId) {
+    fn count(&mut self, peer: PeerId, config: ChildConfigId, ike: IkeId) {
         let several = self.by_ike.range((ike, config, FIRST)..=(ike, config, LAST)).nth(1).is_some();
         if several {
-            self.several.entry(config).or_default().insert(ike);
-        } else if let Some(ikes) = self.several.get_mut(&config) {
+            self.several.entry((peer, config)).or_default().insert(ike);
+        } else if let Some(ikes) = self.several.get_mut(&(peer, config)) {
             ikes.remove(&ike);
             if ikes.is_empty() {
-                self.several.remove(&config);
+                self.several.remove(&(peer, config));
             }
         }
     }
