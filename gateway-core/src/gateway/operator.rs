@@ -54,12 +54,16 @@ impl Change {
 }
 
 impl Gateway {
-    /// Connects a peer (`cloud`) or one child (`cloud/net`). What comes of it: [`Gateway::outcome`].
+    /// Connects a peer (`cloud`) or one child (`cloud/net`). What comes of it: [`Gateway::outcome`]. After
+    /// [`Gateway::shutdown`] nothing.
     ///
     /// # Errors
     /// [`Unknown`]
     pub fn up<C: IkeCrypto>(&mut self, now: Instant, name: &str, parts: &mut Parts<'_, '_, C>) -> Result<(), Unknown> {
         let target = self.find(name, parts.endpoint.pad())?;
+        if self.ends {
+            return Ok(());
+        }
         self.agenda.touch(target.peer);
         let connected = self.connection(target.peer, parts.endpoint).is_some();
         let peer = self.peers.get_mut(&target.peer).ok_or(Unknown)?;

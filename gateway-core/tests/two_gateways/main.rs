@@ -350,7 +350,7 @@ fn a_shutdown_deletes_every_sa_on_both_sides() {
 }
 
 #[test]
-fn f_34_a_gateway_that_ends_neither_answers_who_calls_at_once_nor_calls_for_a_packet() {
+fn f_34_a_gateway_that_ends_neither_answers_who_calls_at_once_nor_calls_for_anybody() {
     let sites = [peer(true, "start = \"on-demand\"", ""), peer(false, "start = \"passive\"", "")];
     let mut world = World::new(&sites[0], &sites[1]).start();
     let _ = world.send(true, &packet(1, 2, b"in want of an SA"));
@@ -361,6 +361,8 @@ fn f_34_a_gateway_that_ends_neither_answers_who_calls_at_once_nor_calls_for_a_pa
     assert_eq!(world.right.gateway.up(world.now, "other", parts!(world.right)), Ok(()));
     world.exchange();
     let _ = world.send(true, &packet(1, 2, b"in want of an SA"));
+    world.exchange();
+    assert_eq!(world.left.gateway.up(world.now, "other", parts!(world.left)), Ok(()));
     world.exchange();
     world.pass(secs(5));
     for site in [&world.left, &world.right] {
