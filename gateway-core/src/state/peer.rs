@@ -1,4 +1,4 @@
-//! What a gateway remembers of each peer and child between calls.
+//! What a gateway remembers of a peer between calls.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
