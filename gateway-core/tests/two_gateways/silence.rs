@@ -331,6 +331,56 @@ fn f_65_a_packet_in_a_minute_is_enough_to_notice_silence() {
     world.ping();
 }
 
+/// Silence is found while IKE waits, and has to ask again: what did not arrive then says nothing of the way of ESP.
+#[test]
+fn f_65_a_peer_that_had_to_be_asked_again_is_looked_at_anew() {
+    // Then it is found between the first question and its repetition.
+    for millis in [4600, 4650, 4700, 4750] {
+        let mut world = World::connected("dpd = \"10s\"", "dpd = \"0s\"");
+        world.pass(Duration::from_millis(millis));
+        world.ping();
+        world.cut = true;
+        let repeated =
+            |world: &World| world.left.endpoint.ike_sas().find_map(|ike| ike.waiting).map(|(_, times)| times);
+        while repeated(&world).is_none_or(|times| times == 0) {
+            world.pass(Duration::from_millis(100));
+            let _ = world.send(true, &packet(1, 2, b"out"));
+        }
+        world.cut = false;
+        while repeated(&world).is_some() {
+            world.pass(Duration::from_millis(100));
+        }
+        world.pass(Duration::from_millis(1500));
+        assert_eq!((world.left.child("other", "net").1, world.left.told(waiting)), (0, 0), "{}", world.story());
+        world.left.received.clear();
+        world.right.received.clear();
+    }
+}
+
+/// Silence is found while IKE waits for the answer to a rekey: of the new SA nothing is known.
+#[test]
+fn f_65_an_sa_that_is_replaced_when_its_silence_is_found_is_not_rekeyed_twice() {
+    for phase in 0..40 {
+        let mut world = World::connected("dpd = \"10s\"", "dpd = \"0s\"");
+        world.pass(secs(1));
+        world.ping();
+        for _ in 0..102 + phase {
+            world.pass(Duration::from_millis(100));
+            let _ = world.send(true, &packet(1, 2, b"out"));
+        }
+        if world.left.told(waiting) == 0 {
+            world.cut = true;
+            assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+            world.pass(Duration::from_millis(300));
+            world.cut = false;
+            world.pass(secs(3));
+            assert_eq!((world.left.child("other", "net").1, world.left.told(waiting)), (1, 0), "{}", world.story());
+        }
+        world.left.received.clear();
+        world.right.received.clear();
+    }
+}
+
 /// A rekey that is refused once is no reason to connect anew, unless it was to end a silence.
 #[test]
 fn f_65_a_rekey_for_its_own_sake_that_is_refused_says_nothing_of_silence() {
