@@ -212,6 +212,17 @@ fn f_29_the_end_waits_for_what_becomes_of_a_configuration() {
 }
 
 #[test]
+fn f_29_whoever_waits_for_a_file_that_is_being_read_hears_of_the_end_and_nobody_waits_for_the_file() {
+    let (mut daemon, notes) = beside_notes();
+    let answered = reload(&mut daemon, false);
+    let (_inbox, inputs) = inbox::open(9);
+    daemon.end(&inputs);
+    assert!(!notes.take().iter().any(|question| matches!(question, Question::GiveUp)), "nobody follows it yet");
+    let answer = answered.next(Duration::ZERO);
+    assert!(matches!(&answer, Ok(Answer::Failed { cause }) if cause.text.contains("the daemon ends")), "{answer:?}");
+}
+
+#[test]
 fn nothing_begins_while_the_end_waits_for_the_disk() {
     let (mut daemon, notes) = beside_notes();
     daemon.told(Told::BroughtForward(Some(Vec::new())));
