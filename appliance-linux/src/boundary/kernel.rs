@@ -10,7 +10,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, R
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
 
 use super::net::{Interfaces, Net};
-use super::numbers::{AROUND, BEYOND, MARK, TABLE, TABLE_OF_THE_REST};
+use super::numbers::{AROUND, BEYOND, MARK, OWN, TABLE, TABLE_OF_THE_REST};
 use super::plan::{Plan, Seen};
 use super::routes::{Lead, Route, Target, Then};
 use crate::netlink::{Netlink, family, ip};
@@ -221,7 +221,7 @@ fn rules(netlink: &mut Netlink, v6: bool) -> io::Result<Vec<RuleMessage>> {
         let rules = netlink.rules(family)?;
         found.extend(rules.into_iter().filter(|rule| {
             let ours = rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL));
-            ours && (AROUND..=BEYOND).contains(&priority(rule))
+            ours && (OWN..=BEYOND).contains(&priority(rule))
         }));
     }
     Ok(found)

@@ -6,6 +6,10 @@ pub(crate) const TABLE: u32 = 4500;
 pub(crate) const TABLE_OF_THE_REST: u32 = 4501;
 /// The first priority of the rules that lead around our device.
 pub(crate) const AROUND: u32 = TABLE - 100;
+/// The priority of the rule before all of ours, by which what is for this machine itself stays here.
+pub(crate) const OWN: u32 = AROUND - 1;
+/// The kernel's table of the addresses of this machine, to which that rule leads.
+pub(crate) const LOCAL: u32 = 255;
 /// Where they lead: behind the last of our rules.
 pub(crate) const BEYOND: u32 = TABLE_OF_THE_REST + 2;
 /// The firewall mark of our own packets. Others look at some bits of a mark alone, and would translate or lead away what

@@ -12,7 +12,7 @@ use ipsec_core::spd::Rule;
 
 use super::home::Outside;
 use super::net::{Interfaces, Net, is_a_site, means_all, parent, prefixes};
-use super::numbers::{BEYOND, TABLE, TABLE_OF_THE_REST};
+use super::numbers::{BEYOND, LOCAL, OWN, TABLE, TABLE_OF_THE_REST};
 use super::routes::{Lead, Table, Target, Then};
 use super::ruleset::{self, Space};
 use super::{around, home};
@@ -165,6 +165,9 @@ pub(super) fn plan(intent: &Intent, seen: &Seen) -> Plan {
         if !v4 && !seen.v6 {
             continue;
         }
+        // The kernel's own rule that says so may have been moved behind ours, as is done for VRFs: all that this machine sends
+        // to itself would go to the device, and where "everything" is behind a peer, to that.
+        plan.leads.insert(Lead::new(v4, OWN, Then::Table(LOCAL)));
         let lead = |priority, table| Lead { unmarked: true, ..Lead::new(v4, priority, Then::Table(table)) };
         plan.leads.insert(lead(TABLE, TABLE));
         plan.leads.extend(around::leads(v4, &intent.rules, &plan.captured));
@@ -363,7 +366,8 @@ mod tests {
         let table = Then::Table;
         let around = (4501, outer, Then::Goto(4503));
         let last = (4503, None, Then::Nothing);
-        assert_eq!(leads, [(4500, None, table(4500)), around, (4502, None, table(4501)), last]);
+        let own = (4399, None, table(255));
+        assert_eq!(leads, [own, (4500, None, table(4500)), around, (4502, None, table(4501)), last]);
         // A child that protects the outer address keeps it in.
         let inside = made(&[("\"192.0.2.2\"", "\"0.0.0.0/0\"")], "", &seen(&["192.0.2.2"], &[]));
         assert!(inside.leads.iter().all(|lead| lead.from.is_none()));

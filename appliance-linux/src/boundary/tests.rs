@@ -122,6 +122,36 @@ fn f_01_what_is_to_be_blocked_is_blocked_whoever_has_the_name_of_the_device() {
     });
 }
 
+#[test]
+fn f_12_what_is_for_this_machine_itself_stays_here_also_where_the_kernels_own_rule_for_that_comes_behind_ours() {
+    in_a_network_of_its_own(|| {
+        ip("link set lo up");
+        ip("addr add 203.0.113.9/32 dev lo");
+        ip("-6 addr add fd03::9/128 dev lo");
+        // One whose network is too large to be spared, as some clouds give them.
+        ip("link add wan type veth peer name far");
+        ip("link set wan up");
+        ip("addr add 10.9.0.7/8 dev wan");
+        let both = ALL.replace("\"10.2.0.0/16\"", "[\"10.2.0.0/16\", \"fd02::/64\"]");
+        let both = both.replace("\"0.0.0.0/0\"", "[\"0.0.0.0/0\", \"::/0\"]");
+        block(Config::parse(&both).unwrap().0).unwrap();
+        // As is done for VRFs.
+        for family in ["-4", "-6"] {
+            ip(&format!("{family} rule add priority 32765 table local"));
+            ip(&format!("{family} rule del priority 0"));
+        }
+        for addr in ["127.0.0.1", "203.0.113.9", "10.9.0.7", "::1", "fd03::9"] {
+            let way = said(&format!("route get {addr}"));
+            assert!(way.starts_with("local "), "{addr}: {way}");
+        }
+        release().unwrap();
+        for family in ["-4", "-6"] {
+            let rules = said(&format!("{family} rule show"));
+            assert!(!rules.contains("4399"), "one is left: {rules}");
+        }
+    });
+}
+
 /// The bodies of messages of this kind to this group since it was made, each time it is asked.
 pub(super) fn heard(group: u32, wanted: u16) -> impl FnMut() -> Vec<Vec<u8>> {
     let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).unwrap();
