@@ -6,6 +6,7 @@ mod firewall;
 mod guard;
 mod host;
 mod ports;
+mod uplinks;
 mod ways;
 
 use std::path::Path;
@@ -65,6 +66,7 @@ pub(crate) fn examine(config: &Config, tell: &mut dyn FnMut(Finding)) {
             told(host::addresses(config, &ours));
             told(host::switched(config, &netlink.links().unwrap_or_default(), host::setting));
             told(ways::peers(config, &mut netlink));
+            told(uplinks::uplinks(config, &mut netlink, &ours));
         }
         Err(error) => told(vec![finding(Grade::Failure, "netlink", format!("cannot be opened: {error}"), "")]),
     }

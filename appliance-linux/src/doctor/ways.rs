@@ -63,12 +63,12 @@ pub(super) fn ways(config: &Config, netlink: &mut Netlink, elsewhere: &[AddrRang
 }
 
 /// Our device: it may have another name than its own, where that is somebody else's.
-fn our_device(config: &Config, netlink: &mut Netlink) -> Option<u32> {
+pub(super) fn our_device(config: &Config, netlink: &mut Netlink) -> Option<u32> {
     boundary::device(netlink).or_else(|| nix::net::if_::if_nametoindex(config.gateway.tun.as_str()).ok())
 }
 
 /// The name of an interface.
-fn name(link: u32) -> Option<String> {
+pub(super) fn name(link: u32) -> Option<String> {
     if_indextoname(link).ok()?.into_string().ok()
 }
 
@@ -272,7 +272,11 @@ fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink
         let no_route = |local: Option<IpAddr>, why: &str| {
             let from = local.map_or_else(String::new, |local| format!(" from {local}"));
             let fix = format!("ip route get {addr}{from}; add a default route");
-            (format!("no route to \"{}\" at {addr}{from}: {why}", peer.name), fix)
+            let through = match config.gateway.outside.as_slice() {
+                [] => String::new(),
+                outside => format!(" through {}", a_few(outside.to_vec())),
+            };
+            (format!("no route to \"{}\" at {addr}{from}{through}: {why}", peer.name), fix)
         };
         if peer.local.is_empty() {
             from.push(None);
@@ -294,7 +298,17 @@ fn reached(config: &Config, peer: &Peer, addrs: &[IpAddr], netlink: &mut Netlink
                     good.push(mtu(config, &peer.name, *addr, hop, netlink));
                     break;
                 }
-                Err(error) => bad.push(no_route(local, &error.to_string())),
+                Err(error) => {
+                    let own = netlink.next_hop_from(local, *addr, MARK).ok().filter(|hop| Some(hop.link) != device);
+                    let own = own.filter(|_| !config.gateway.outside.is_empty()).and_then(|hop| name(hop.link));
+                    let (text, fix) = no_route(local, &error.to_string());
+                    let fix = own.map_or(fix, |own| {
+                        format!(
+                            "this machine's own route leads through {own}: name that under \"outside\", or add a route"
+                        )
+                    });
+                    bad.push((text, fix));
+                }
             }
         }
     }

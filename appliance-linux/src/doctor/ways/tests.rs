@@ -151,6 +151,10 @@ fn a_peer_is_reached_from_the_address_that_local_names_at_whichever_of_its_own_a
         assert!(told(&config, &near)[0].contains("from 198.51.101.2"), "{:?}", told(&config, &near));
         config.gateway.outside = vec!["wan".to_owned()];
         assert_eq!(told(&config, &near), [from_first], "as the daemon has it, whose sockets are bound to it");
+        config.gateway.outside = vec!["wan2".to_owned()];
+        let lines = told(&config, &["192.0.2.9".parse().unwrap()]);
+        assert!(lines[0].starts_with("FAIL  peer: no route to \"a\" at 192.0.2.9 through wan2: "), "{lines:?}");
+        assert!(lines[0].contains("fix: this machine's own route leads through wan: "), "{lines:?}");
         config.gateway.outside.clear();
         ip("route del 192.0.2.1 dev wan2");
         config.peers[0].local = anywhere;
