@@ -8,6 +8,7 @@ use gateway_core::config::{Config, Remote};
 use ipsec_core::net::AddrRange;
 
 use super::finding::{Finding, Grade, a_few, finding};
+use super::host;
 use crate::boundary;
 
 /// A chain as nft lists it.
@@ -64,6 +65,7 @@ fn in_the_way(text: &str, config: &Config) -> Vec<Finding> {
         for chain in &table.chains {
             findings.extend(drops(table, chain, device));
         }
+        findings.extend(reverse_path(table, config));
         let nat = |chain: &&Chain<'_>| chain.base.is_some_and(|base| base.contains("type nat hook postrouting"));
         if table.chains.iter().any(|chain| nat(&chain)) {
             let rules = table.chains.iter().flat_map(|chain| &chain.rules);
@@ -176,6 +178,39 @@ fn drops(table: &Table<'_>, chain: &Chain<'_>, device: &str) -> Option<Finding> 
     Some(finding(Grade::Note, "firewall", text, format!("where none does, let pass there: {allow}")))
 }
 
+/// Rules that drop what comes in by another interface than that of the route back (firewalld's for IPv6): from a peer inside its
+/// own remote network that is IKE and ESP, as the route to it leads to our device. The kernel's rp_filter is not among these.
+fn reverse_path(table: &Table<'_>, config: &Config) -> Option<Finding> {
+    let rule = table.chains.iter().flat_map(|chain| &chain.rules).find(|rule| is_reverse_path(rule))?;
+    let both = table.family == "inet";
+    let v4 = (both || table.family == "ip") && !rule.contains("nfproto ipv6");
+    let v6 = (both || table.family == "ip6") && !rule.contains("nfproto ipv4");
+    let mut families = [true, false].into_iter().filter(|of_v4| if *of_v4 { v4 } else { v6 });
+    let fix = "have that rule look at the source alone, by whichever interface (firewalld: IPv6_rpfilter=loose), or not at what \
+               comes from there";
+    let what = format!("the table {} {} has a filter of reverse paths (`{rule}`)", table.family, table.name);
+    if let Some(peer) = families.clone().find_map(|v4| host::inside_its_own(config, v4)) {
+        let text = format!(
+            "{what}, and an address of \"{}\" lies inside its own remote-ts: what it sends is dropped",
+            peer.name
+        );
+        return Some(finding(Grade::Failure, "rp_filter", text, fix));
+    }
+    families.any(|v4| host::bypasses(config, v4)).then(|| {
+        let text =
+            format!("{what}: what a bypass policy lets in clear may be dropped when it comes from a remote network");
+        finding(Grade::Warning, "rp_filter", text, fix)
+    })
+}
+
+/// Whether a rule drops by the interface of the route back, as nft lists it: its own, or a match of iptables.
+fn is_reverse_path(rule: &str) -> bool {
+    let own = rule.split_once("fib saddr ").and_then(|(_, rest)| rest.split_once(" missing"));
+    let strict = own.is_some_and(|(asked, _)| asked.split(' ').any(|word| word == "iif"));
+    let drops = rule.split(' ').any(|word| ["drop", "DROP", "reject"].contains(&word));
+    drops && (strict || rule.contains("rpfilter") && !rule.contains("--loose"))
+}
+
 /// Whether a rule rewrites the source of packets of ours that go to our device, as far as it tells.
 fn rewrites(rule: &str, config: &Config) -> bool {
     let rewrites = ["masquerade", "MASQUERADE", "snat "].iter().any(|word| rule.contains(word));
@@ -212,8 +247,8 @@ mod tests {
         Config::parse(text).unwrap().0
     }
 
-    /// What is said where this is loaded.
-    fn told(rules: &str) -> Vec<String> {
+    /// Puts these rules in the place of all.
+    fn load(rules: &str) {
         let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
         let nft = |arguments: &[&str], input: &str| {
             let mut nft = Command::new("nft").args(arguments).env("PATH", &path).stdin(Stdio::piped()).spawn().unwrap();
@@ -222,7 +257,61 @@ mod tests {
         };
         nft(&["flush", "ruleset"], "");
         nft(&["-f", "-"], rules);
+    }
+
+    /// What is said where this is loaded.
+    fn told(rules: &str) -> Vec<String> {
+        load(rules);
         firewall(&config()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_a_filter_of_reverse_paths_drops_is_told_of_a_peer_inside_its_own_network_and_of_bypasses() {
+        in_a_network_of_its_own(|| {
+            let config = |remote: &str, policy: &str| {
+                let text = format!(
+                    "[[peer]]\nname = \"a\"\nlocal = \"2001:db8:a::2\"\nremote = \"2001:db8:b::1\"\n\
+                     psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\n\
+                     local-ts = \"fd02::/64\"\nremote-ts = \"{remote}\"\n{policy}"
+                );
+                Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0
+            };
+            let (inside, beside) = (config("2001:db8:b::/64", ""), config("fd01::/64", ""));
+            let bypass = config("fd01::/64", "[[policy]]\naction = \"bypass\"\nremote = \"fd01::9\"\n");
+            let of_v4 = config("fd01::/64", "[[policy]]\naction = \"bypass\"\nremote = \"10.1.0.9\"\n");
+            let loaded = |rule: &str| {
+                let table = format!(
+                    "table inet firewalld {{\n chain pre {{\n  type filter hook prerouting priority -140\n  {rule}\n }}\n}}\n"
+                );
+                load(&table);
+                boundary::tables_of_all().unwrap()
+            };
+            let graded = |text: &str, config: &Config| {
+                let found = in_the_way(text, config).into_iter().filter(|found| found.about == "rp_filter");
+                found.map(|found| found.grade).collect::<Vec<_>>()
+            };
+            for strict in [
+                "meta nfproto ipv6 fib saddr . iif oif missing drop",
+                "meta nfproto ipv6 fib saddr . mark . iif oif missing log prefix \"rpfilter_DROP: \" drop",
+            ] {
+                let text = loaded(strict);
+                assert_eq!(graded(&text, &inside), [Grade::Failure], "{text}");
+                assert_eq!(graded(&text, &bypass), [Grade::Warning], "{text}");
+                assert_eq!(graded(&text, &of_v4), [], "{text}");
+                assert_eq!(graded(&text, &beside), [], "{text}");
+            }
+            for harmless in [
+                "meta nfproto ipv6 fib saddr . mark oif missing drop",
+                "meta nfproto ipv4 fib saddr . iif oif missing drop",
+                "meta nfproto ipv6 fib saddr . iif oif missing counter",
+            ] {
+                assert_eq!(graded(&loaded(harmless), &inside), [], "{harmless}");
+            }
+            // As newer versions of nft list the first of them.
+            let newer =
+                loaded("meta nfproto ipv6 fib saddr . iif oif missing drop").replace("oif missing", "check missing");
+            assert_eq!(graded(&newer, &inside), [Grade::Failure]);
+        });
     }
 
     #[test]

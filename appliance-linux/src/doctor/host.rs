@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use gateway_core::config::{Action, Child, Config, Remote};
+use gateway_core::config::{Action, Child, Config, Peer, Remote};
 use ipsec_core::net::AddrRange;
 
 use super::finding::{Finding, Grade, a_few, finding, fine};
@@ -132,16 +132,38 @@ pub(super) fn is_guarded(state: &GuardState, running: bool) -> bool {
     }
 }
 
+/// A peer with an address of this family to which the route leads into its own tunnel. Our outside addresses pass by a remote
+/// network that is everything, unless a child protects them.
+pub(super) fn inside_its_own(config: &Config, v4: bool) -> Option<&Peer> {
+    let locals = || config.peers.iter().flat_map(|peer| &peer.children).flat_map(|child| &child.local_ts);
+    config.peers.iter().find(|peer| {
+        let protected = peer.local.iter().any(|ours| locals().any(|local| local.addrs.contains(*ours)));
+        let leads = |child: &Child, net: &AddrRange| {
+            let all = [AddrRange::ANY_V4, AddrRange::ANY_V6].contains(net);
+            (protected || !all) && !child.is_left_to_routes(net)
+        };
+        let inside = |child: &Child, addr: IpAddr| {
+            let mut nets = child.remote_ts.iter().map(|net| net.addrs);
+            nets.any(|net| net.contains(addr) && leads(child, &net))
+        };
+        let mut addrs = peer.remote.iter().filter_map(Remote::address).filter(|addr| addr.is_ipv4() == v4);
+        addrs.any(|addr| peer.children.iter().any(|child| inside(child, addr)))
+    })
+}
+
+/// Whether a policy lets something of this family through in clear.
+pub(super) fn bypasses(config: &Config, v4: bool) -> bool {
+    let of_family = |range: Option<AddrRange>| range.is_none_or(|range| range.is_ipv4() == v4);
+    let mut bypasses = config.policies.iter().filter(|policy| policy.action == Action::Bypass);
+    bypasses.any(|policy| of_family(policy.local) && of_family(policy.remote))
+}
+
 /// Without a guard, strict reverse path filtering makes it harder for others to inject clear packets in the name of
 /// protected networks (over IPv4, and by another interface than that of the route back), but also drops what a bypass
 /// policy, or a peer inside its own remote network, sends in clear.
 pub(super) fn reverse_path(config: &Config, outside: &BTreeSet<String>, guarded: bool) -> Vec<Finding> {
     let value = |name: &str| setting(&format!("ipv4/conf/{name}/rp_filter")).and_then(|value| value.parse::<u8>().ok());
-    let inside = config.peers.iter().find(|peer| {
-        let nets = || peer.children.iter().flat_map(|child| &child.remote_ts);
-        peer.remote.iter().filter_map(Remote::address).any(|addr| nets().any(|net| net.addrs.contains(addr)))
-    });
-    let bypass = config.policies.iter().any(|policy| policy.action == Action::Bypass);
+    let (inside, bypass) = (inside_its_own(config, true), bypasses(config, true));
     let grade = |name: &String| {
         let effective = value(name)?.max(value("all").unwrap_or(0));
         let setting = format!("net.ipv4.conf.{name}.rp_filter");
@@ -240,6 +262,27 @@ mod tests {
         assert_eq!(guarded(&GuardState::Stands), [true, true]);
         assert_eq!(guarded(&GuardState::Absent), [true, false]);
         assert_eq!(guarded(&GuardState::NoNft), [false, false]);
+    }
+
+    #[test]
+    fn f_12_a_peer_is_inside_its_own_network_where_the_way_to_it_leads_into_its_tunnel() {
+        let inside = |(ours, theirs): (&str, &str), local: &str, remote: &str| {
+            let text = format!(
+                "[[peer]]\nname = \"a\"\nlocal = \"{ours}\"\nremote = \"{theirs}\"\npsk = \"a key of more than twenty \
+                 characters\"\n[[peer.child]]\nname = \"n\"\nlocal-ts = \"{local}\"\nremote-ts = \"{remote}\"\n"
+            );
+            let config = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0;
+            [true, false].map(|v4| inside_its_own(&config, v4).is_some())
+        };
+        let (v4, v6) = (("192.0.2.2", "198.51.100.1"), ("2001:db8:a::2", "2001:db8:b::1"));
+        let (of_v4, of_v6, neither) = ([true, false], [false, true], [false, false]);
+        assert_eq!(inside(v4, "10.2.0.0/16", "198.51.100.0/24"), of_v4);
+        assert_eq!(inside(v6, "fd02::/64", "2001:db8:b::/64"), of_v6, "a setting of IPv4 says nothing about it");
+        assert_eq!(inside(v4, "10.2.0.0/16", "10.1.0.0/16"), neither);
+        assert_eq!(inside(v4, "10.2.0.0/16", "0.0.0.0/0"), neither, "our outside address passes by that");
+        assert_eq!(inside(v4, "192.0.2.2", "0.0.0.0/0"), of_v4, "but where it is protected");
+        assert_eq!(inside(v4, "0.0.0.0/0", "0.0.0.0/0"), neither, "left to the operator's routes");
+        assert_eq!(inside(v6, "fd02::/64", "::/0"), neither);
     }
 
     #[test]
