@@ -177,6 +177,49 @@ impl World<'_> {
     }
 }
 
+fn params<'p>(spi: u32, (local_ts, remote_ts): (&'p [TrafficSelector], &'p [TrafficSelector])) -> Params<'p> {
+    Params {
+        spi: Spi::new(spi).unwrap(),
+        mode: Mode::Tunnel,
+        alg: AeadAlg::Aes128Gcm16,
+        keymat: &[7; 20],
+        esn: false,
+        path: Rng(0).path(),
+        encap: Encap::None,
+        policy: PolicyId(1),
+        local_ts,
+        remote_ts,
+        lifetime: Lifetime::default(),
+    }
+}
+
+#[test]
+fn an_sa_is_looked_for_where_the_peers_side_lies() {
+    let net = |second| TrafficSelector::addrs(AddrRange::prefix([10, second, 0, 0].into(), 16).unwrap());
+    let (ours, theirs) = ([net(1)], [net(2)]);
+    let mut slots: Vec<OutboundSlot<Clear>> = (0..256).map(|_| OutboundSlot::<Clear>::EMPTY).collect();
+    let mut out: Outbound<'_, Clear> = Outbound::new(Clear, &mut [], &mut slots);
+    let sa = params(0x1000, (&ours, &theirs));
+    let sa = OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy };
+    let id = out.install(Instant::ZERO, &sa).unwrap();
+    assert_eq!(out.sad.newest(PolicyId(1), [10, 2, 0, 9].into(), |_| true), Some(id));
+}
+
+#[test]
+fn a_free_slot_whose_spi_is_another_ones_keeps_nobody_from_the_next() {
+    let mut slots = [const { InboundSlot::<Clear>::EMPTY }; 4];
+    let mut windows = [0; 4];
+    let mut inn: Inbound<'_, Clear> = Inbound::new(Clear, &mut [], &mut slots, &mut windows);
+    let all = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+    // The second one has the first one's place in its SPI, and another.
+    let ids = [0x1000, 0x2000, 0x1002, 0x1003].map(|spi| {
+        let sa = params(spi, (&all, &all));
+        inn.install(Instant::ZERO, &InboundParams { sa, window: 64, highest_seen: 0 }).unwrap()
+    });
+    assert!(inn.remove(ids[0]) && inn.remove(ids[2]));
+    assert_eq!(inn.reserve_spi(0x2000).map(|spi| spi.get()), Ok(0x2002));
+}
+
 #[test]
 fn whatever_is_done_each_sa_is_filed_as_it_says() {
     let mut told = 0;

@@ -212,6 +212,8 @@ mod tests {
         let first = cache.state;
         cache.state = u32::MAX;
         assert_eq!((known(&mut cache, 1), cache.state), (None, first));
+        cache.note(Direction::Out, &flow, id);
+        assert_eq!(known(&mut cache, 1), Some(id), "until there is a newer one");
     }
 
     #[test]
