@@ -104,9 +104,6 @@ impl Gateway {
         if !self.ikes.replace(old, new, endpoint.ike_sa(new).and_then(|view| view.since)) {
             return; // it was closed here meanwhile
         }
-        if entry.unconfirmed.remove(&old) {
-            entry.unconfirmed.insert(new);
-        }
         self.sas.carry_over(old, new);
         for config in &entry.children {
             let Some(child) = self.children.get_mut(config) else { continue };

@@ -115,7 +115,7 @@ impl Gateway {
         let Some((ike, config)) = self.sas.get(newest).map(|sa| (sa.ike, sa.config)) else { return };
         let Some(child) = self.children.get(&config) else { return };
         let spare = self.sas_of(child, ike).count().saturating_sub(SAS_OF_A_CHILD);
-        let ours = self.sas_of(child, ike).filter(|sa| sa.ours && sa.child != newest);
+        let ours = self.sas_of(child, ike).filter(|sa| sa.ours);
         let used = ours.map(|sa| (sa.last_used(parts.plane), sa.child));
         let mut unused: Vec<_> = used.filter(|(used, _)| now.since(*used) >= IDLE).collect();
         unused.sort_unstable();

@@ -1,5 +1,7 @@
 //! What there is with a peer: its IKE SAs, with whom they are, and whether a child is up with one of those.
 
+use alloc::collections::BTreeSet;
+
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Endpoint, IkeView, SaState};
 use ike_core::event::{IkeId, Party};
@@ -9,6 +11,7 @@ use crate::peers::Peers;
 use crate::state::Gateway;
 use crate::state::child::ChildEntry;
 use crate::state::installed::Installed;
+use crate::state::peer::PeerEntry;
 
 /// An IKE SA, when it is established.
 fn established<C: IkeCrypto>(ike: IkeId, endpoint: &Endpoint<'_, C, Peers>) -> Option<IkeView> {
@@ -81,5 +84,23 @@ impl Gateway {
     /// does not grow with what others have.
     pub fn looked(&self) -> u64 {
         self.ikes.looked().saturating_add(self.sas.looked())
+    }
+
+    /// Whether IKE SAs and Child SAs are found by all that they are looked for by. Looks at all, for tests.
+    ///
+    /// # Errors
+    /// What is not.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<(), &'static str> {
+        let holds = |what, holds: bool| if holds { Ok(()) } else { Err(what) };
+        holds("IKE SAs", self.ikes.is_filed())?;
+        holds("Child SAs", self.sas.is_filed())?;
+        let of_children = self.children.values().flat_map(|child| child.all().map(|sa| (child.id, *sa)));
+        let of_sas = self.sas.iter().map(|sa| (sa.config, sa.child));
+        holds("SAs of children", of_children.collect::<BTreeSet<_>>() == of_sas.collect())?;
+        let looks = self.sas.iter().filter_map(|sa| Some((sa.look_at?, sa.child)));
+        holds("looks", self.looks == looks.collect())?;
+        let remembered = |peer: &PeerEntry| peer.look_at_answers.is_some() || peer.unconfirmed.is_empty();
+        holds("answers", self.peers.values().all(|peer| remembered(peer)))
     }
 }

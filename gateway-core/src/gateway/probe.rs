@@ -120,9 +120,8 @@ impl Gateway {
         if stood && silence.heard.is_none() {
             silence.hear(Some(gone.came));
         }
-        let Some(entry) = self.children.get(&gone.config) else { return };
         self.sas.change_with(gone.config, gone.party, |sa| {
-            if entry.sas.contains(&sa.child) && sa.meets(gone) {
+            if sa.meets(gone) {
                 sa.silence.take_over(silence);
             }
         });

@@ -141,6 +141,22 @@ impl Ikes {
         }
     }
 
+    /// Whether each is found by all that it says, and nothing else is. Looks at all.
+    pub(crate) fn is_filed(&self) -> bool {
+        let filed = || self.all.iter().map(|(ike, held)| (*held, *ike));
+        let by_peer = filed().map(|(held, ike)| ((held.peer, held.rank), ike));
+        let by_party = filed().map(|(held, ike)| ((held.peer, held.party, held.rank), ike));
+        let mut several = BTreeMap::<PeerId, BTreeSet<Party>>::new();
+        let mut parties = BTreeSet::new();
+        for (held, _) in filed().filter(|(held, _)| !parties.insert((held.peer, held.party))) {
+            several.entry(held.peer).or_default().insert(held.party);
+        }
+        self.by_peer.len() == self.all.len()
+            && self.by_peer == by_peer.collect()
+            && self.by_party == by_party.collect()
+            && self.several == several
+    }
+
     /// How many were looked at one by one so far.
     pub(crate) fn looked(&self) -> u64 {
         self.looked.get()

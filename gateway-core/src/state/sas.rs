@@ -110,7 +110,6 @@ impl Sas {
 
     pub(crate) fn insert(&mut self, sa: Installed) {
         let Installed { child, ike, peer, config, party, pair, .. } = sa;
-        self.remove(child);
         self.pairs.insert(pair, child);
         self.by_party.insert((config, party, pair), child);
         self.by_ike.insert((ike, config, pair), child);
@@ -148,6 +147,23 @@ impl Sas {
                 self.several.remove(&(peer, config));
             }
         }
+    }
+
+    /// Whether each is found by all that it says, and nothing else is. Looks at all.
+    pub(crate) fn is_filed(&self) -> bool {
+        let pairs = self.iter().map(|sa| (sa.pair, sa.child));
+        let by_party = self.iter().map(|sa| ((sa.config, sa.party, sa.pair), sa.child));
+        let by_ike = self.iter().map(|sa| ((sa.ike, sa.config, sa.pair), sa.child));
+        let mut several = BTreeMap::<(PeerId, ChildConfigId), BTreeSet<IkeId>>::new();
+        let mut ikes = BTreeSet::new();
+        for sa in self.iter().filter(|sa| !ikes.insert((sa.config, sa.ike))) {
+            several.entry((sa.peer, sa.config)).or_default().insert(sa.ike);
+        }
+        self.pairs.len() == self.all.len()
+            && self.pairs == pairs.collect()
+            && self.by_party == by_party.collect()
+            && self.by_ike == by_ike.collect()
+            && self.several == several
     }
 
     /// How many SAs were looked at one by one so far.

@@ -1,9 +1,17 @@
 //! Many parties that share what is configured for one peer: what one of them does costs nothing for the sake of the others.
 
+use std::time::Duration;
+
 use gateway_core::gateway::{Parts, What};
 use ike_core::endpoint::SaState;
 
 use crate::world::{Site, Stopped, World, packet, parts, peer};
+
+/// The newest party rekeys its child, or its IKE SA.
+fn rekey(world: &mut World, ike: bool) {
+    assert_eq!(world.right.gateway.rekey(world.now, "other", ike, parts!(world.right)), Ok(Ok(())));
+    world.exchange();
+}
 
 /// How many SAs a gateway looks at beyond those that each event is about: when the last of so many parties connects, rekeys its
 /// child and its IKE SA, and when that party goes. Of a packet for none of them it looks at as many.
@@ -23,6 +31,12 @@ fn looked(parties: usize) -> [u64; 5] {
     let mut others = Vec::new();
     let mut looks = Vec::new();
     for number in 1..parties {
+        // What each began with is replaced, all at once, and has drained before the last one comes.
+        rekey(&mut world, false);
+        rekey(&mut world, true);
+        if number + 1 == parties {
+            world.pass(Duration::from_secs(10));
+        }
         let next = Site::new(2 + number as u64, &party(number), 64);
         others.push(core::mem::replace(&mut world.right, next));
         let before = world.left.gateway.looked();
@@ -42,12 +56,8 @@ fn looked(parties: usize) -> [u64; 5] {
         world.exchange();
         looks.push(world.left.gateway.looked() - before);
     };
-    count(&mut world, |world| {
-        assert_eq!(world.right.gateway.rekey(world.now, "other", false, parts!(world.right)), Ok(Ok(())));
-    });
-    count(&mut world, |world| {
-        assert_eq!(world.right.gateway.rekey(world.now, "other", true, parts!(world.right)), Ok(Ok(())));
-    });
+    count(&mut world, |world| rekey(world, false));
+    count(&mut world, |world| rekey(world, true));
     assert_eq!((world.right.told(|what| *what == What::Rekeyed), world.right.child("other", "net").1), (1, 1));
     count(&mut world, |world| world.right.gateway.shutdown(world.now, parts!(world.right)));
     assert_eq!(world.left.plane.outbound.sas().count(), parties - 1, "{}", world.story());

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use gateway_core::cause::Kind;
-use gateway_core::gateway::What;
+use gateway_core::gateway::{Parts, What};
 use gateway_core::policy::{Inbound, Outbound};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{InboundSlot, OutboundSlot};
 use ipsec_core::spd::Hits;
 
 use crate::secs;
-use crate::world::{Site, Stopped, World, far, leak, peer};
+use crate::world::{Site, Stopped, World, far, leak, parts, peer};
 
 /// We have a /16, the peer gives each /24 an SA of its own; the first of them is up, and there is room for many.
 fn narrow() -> World {
@@ -66,6 +66,33 @@ fn f_62_no_unused_sa_goes_for_a_packet_that_the_peer_gives_none() {
     for third in 0..16 {
         assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
     }
+}
+
+#[test]
+fn f_62_what_the_peer_asked_for_stays_also_when_nobody_uses_it() {
+    let mut world = narrow();
+    let mut theirs = far(2, 1, 0);
+    theirs[14] = 1; // 10.2.1.10
+    world.send(false, &theirs).unwrap_err();
+    world.pass(secs(1));
+    for third in 2..16 {
+        world.send(true, &far(1, 2, third)).unwrap_err();
+        world.exchange();
+    }
+    assert_eq!(world.left.plane.inbound.sas().count(), 16, "{}", world.story());
+    for _ in 0..6 {
+        world.pass(secs(1200));
+        for third in (0..15).filter(|third| *third != 1) {
+            assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
+        }
+    }
+    // The last one of ours makes room.
+    assert!(matches!(world.send(true, &far(1, 2, 16)), Err(Stopped::Acquire(_, true))), "{}", world.story());
+    world.pass(secs(10));
+    for third in (0..15).chain([16]) {
+        assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
+    }
+    assert_eq!(world.left.plane.inbound.sas().count(), 16, "{}", world.story());
 }
 
 #[test]
@@ -141,7 +168,12 @@ fn f_62_an_sa_that_a_new_connection_carried_on_is_no_more_in_use_by_that() {
 #[test]
 fn f_71_narrowing_of_our_own_networks_is_told_too() {
     let right = peer(false, "start = \"passive\"", "").replace("\"10.1.0.0/16\"", "\"10.1.0.0/24\"");
-    let world = World::new(&peer(true, "", ""), &right).start();
+    let mut world = World::new(&peer(true, "", ""), &right).start();
+    assert_eq!(world.left.told(|what| *what == What::Narrowed), 1, "{}", world.story());
+    // The next one is no narrower.
+    assert_eq!(world.left.gateway.rekey(world.now, "other", false, parts!(world.left)), Ok(Ok(())));
+    world.exchange();
+    assert_eq!(world.left.child("other", "net").1, 1, "{}", world.story());
     assert_eq!(world.left.told(|what| *what == What::Narrowed), 1, "{}", world.story());
 }
 

@@ -43,6 +43,35 @@ fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
 }
 
 #[test]
+fn f_60_of_several_parties_the_one_that_came_last_is_shown_also_after_another_one_was_rekeyed() {
+    let left = peer(true, "start = \"passive\"", "")
+        .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
+        .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
+    let party = |id: &str, net: &str| {
+        peer(false, "", "")
+            .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
+            .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"{net}\""))
+    };
+    for at_once in [false, true] {
+        let mut world = World::new(&left, &party("a.lab", "10.2.1.0/24")).start();
+        if !at_once {
+            world.pass(secs(2));
+            let first = world.left.endpoint.ike_sas().next().unwrap();
+            world.left.endpoint.rekey_ike(world.now, first.id).unwrap();
+            world.exchange();
+            world.pass(secs(2));
+        }
+        let before: Vec<_> = world.left.endpoint.ike_sas().map(|ike| ike.id).collect();
+        world.right = Site::new(3, &party("b.lab", "10.2.2.0/24"), 64);
+        world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+        world.exchange();
+        let last = world.left.endpoint.ike_sas().map(|ike| ike.id).find(|ike| !before.contains(ike)).unwrap();
+        let shown = world.left.gateway.status(&parts!(lent world.left)).next().unwrap().ike.map(|ike| ike.id);
+        assert_eq!(shown, Some(last), "at once: {at_once}\n{}", world.story());
+    }
+}
+
+#[test]
 fn f_73_that_answers_do_not_arrive_at_one_party_is_told_once_however_many_others_come() {
     let always = "encap = \"always\"";
     let left = peer(true, &format!("start = \"passive\"\n{always}"), "")

@@ -314,6 +314,7 @@ impl World {
     pub(crate) fn step(&mut self) -> bool {
         for site in [&self.left, &self.right] {
             assert_eq!(site.endpoint.check(), Ok(()), "{:#?}", site.story);
+            assert_eq!(site.gateway.check(), Ok(()), "{:#?}", site.story);
         }
         self.collect();
         let Some(mut flight) = self.wire.pop_front() else { return false };
