@@ -193,7 +193,11 @@ fn said(file: &mut File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
 
     fn shell(script: &str, input: &str, limit: Duration) -> io::Result<String> {
         let mut command = Command::new("sh");
@@ -216,11 +220,41 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 600 & echo; wait"]).stdin(Stdio::null()).stdout(write);
         let nft = Nft::start(&mut command).unwrap();
+        let child = nft.0.as_ref().map(Child::id).unwrap().cast_signed();
         drop(command);
         read.read_exact(&mut [0]).unwrap(); // both are there
         drop(nft);
         let mut ended = Vec::new();
         read.read_to_end(&mut ended).unwrap();
+        // And somebody took note of its end.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let until = Instant::now() + Duration::from_secs(30);
+        while waitid(Id::Pid(Pid::from_raw(child)), flags) != Err(Errno::ECHILD) {
+            assert!(Instant::now() < until, "it is still there");
+            thread::sleep(GLANCE);
+        }
+    }
+
+    #[test]
+    fn f_01_what_an_interactive_one_refuses_is_heard() {
+        in_a_network_of_its_own(|| {
+            let until = Instant::now() + Duration::from_secs(30);
+            let mut nft = Interactive::start("nonsense\n", until, || {}).unwrap();
+            let refused = loop {
+                if let Some(refused) = nft.refusal().unwrap() {
+                    break refused.to_string();
+                }
+                assert!(Instant::now() < until && nft.runs(), "it said nothing");
+                thread::sleep(GLANCE);
+            };
+            assert!(refused.contains("rror"), "{refused}");
+        });
+    }
+
+    #[test]
+    fn a_long_ruleset_has_more_time() {
+        let now = Instant::now();
+        assert!(deadline(&" ".repeat(2_000_000)) >= now + PATIENCE + Duration::from_secs(10));
     }
 
     #[test]
@@ -228,6 +262,9 @@ mod tests {
         let command = command(&[]);
         let program = std::path::Path::new(command.get_program());
         assert!(program.is_absolute() && program.is_file(), "{program:?}");
+        // What it says is understood, and what it is told goes into nobody's history.
+        let has = |name: &str, value: &str| command.get_envs().any(|env| env == (name.as_ref(), Some(value.as_ref())));
+        assert!(has("LC_ALL", "C") && has("HOME", "/dev/null"));
     }
 
     #[test]
@@ -236,9 +273,14 @@ mod tests {
         let sh = |path: &str| found(path, "sh");
         let folder = std::env::temp_dir().join(format!("portcullis-found-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("sh")).unwrap();
-        let past = sh(&format!("{}:/usr/bin:/bin", folder.display()));
-        std::fs::remove_dir_all(folder).unwrap();
-        assert!(past.is_some() && past == sh("/usr/bin:/bin"), "{past:?}");
+        let past = || sh(&format!("{}:/usr/bin:/bin", folder.display()));
+        let by_folder = past();
+        std::fs::remove_dir(folder.join("sh")).unwrap();
+        // And now a file that nobody may run.
+        std::fs::write(folder.join("sh"), "").unwrap();
+        let by_file = past();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(by_folder.is_some() && by_folder == sh("/usr/bin:/bin") && by_file == by_folder, "{by_file:?}");
         assert_eq!(sh(&format!(":.:{}", "../".repeat(32) + "bin")), None);
     }
 

@@ -116,6 +116,8 @@ mod tests {
     use std::sync::mpsc::{self, Receiver, SyncSender};
     use std::thread;
 
+    use nix::sys::signal::Signal;
+
     use super::*;
 
     /// Takes so many lines before somebody reads.
@@ -186,6 +188,30 @@ mod tests {
     }
 
     #[test]
+    fn signals_find_others_than_whoever_writes_and_those_as_before() {
+        struct Look(SyncSender<bool>);
+        impl Plain for Look {}
+        impl Write for Look {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                let blocked = SigSet::thread_get_mask()?.contains(Signal::SIGTERM);
+                self.0.send(blocked).map_err(|_| io::ErrorKind::BrokenPipe)?;
+                Ok(line.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (look, looked) = mpsc::sync_channel(1);
+        let before = SigSet::thread_get_mask().unwrap();
+        let (mut lines, _) = start(Look(look)).unwrap();
+        assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+        assert!(!before.contains(Signal::SIGTERM));
+        lines.write_all(b"line").unwrap();
+        assert!(looked.recv().unwrap());
+    }
+
+    #[test]
     fn what_is_lost_is_told_once_and_what_is_taken_makes_room() {
         let shared = Arc::new(Shared::default());
         let mut lines = Lines(Arc::clone(&shared));
@@ -195,6 +221,21 @@ mod tests {
             let (taken, told) = shared.take();
             assert_eq!((taken.len(), told), (1, lost));
         }
+    }
+
+    #[test]
+    fn who_waits_for_the_end_waits_for_what_was_taken_and_is_told_when_that_is_written() {
+        let shared = Arc::new(Shared::default());
+        let mut lines = Lines(Arc::clone(&shared));
+        lines.write_all(b"line").unwrap();
+        assert_eq!(shared.take().0.len(), 1);
+        let queue = shared.queue.lock().unwrap();
+        assert!(queue.writes && queue.lines.is_empty());
+        let taker = Arc::clone(&shared);
+        let next = thread::spawn(move || taker.take());
+        drop(shared.changed.wait_while(queue, |queue| queue.writes).unwrap());
+        lines.write_all(b"next").unwrap();
+        assert_eq!(next.join().unwrap().0.len(), 1);
     }
 
     #[test]
