@@ -171,10 +171,7 @@ impl Daemon {
                 server.look_after(Instant::now());
             }
             if self.vigil.is_due(Instant::now()) {
-                let [_, _, out, _] = self.machine.dropped();
-                let into = self.discarded().get(Discard::InClear);
-                let astray = !self.machine.boundary().astray.is_empty();
-                self.vigil.look(Instant::now(), (out, astray), into);
+                self.keep_vigil(Instant::now());
             }
             if self.stops.count() > 0 {
                 break Ended::Asked;
@@ -207,6 +204,14 @@ impl Daemon {
         drop(self); // the machine has a last look at the boundary
         info!("portcullis ends");
         ended
+    }
+
+    /// Looks whether packets are kept from passing in clear.
+    fn keep_vigil(&mut self, now: Instant) {
+        let [_, _, out, _] = self.machine.dropped();
+        let into = self.discarded().get(Discard::InClear);
+        let astray = !self.machine.boundary().astray.is_empty();
+        self.vigil.look(now, (out, astray), into);
     }
 
     /// Whatever has to be done before the end.

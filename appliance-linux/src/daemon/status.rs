@@ -48,7 +48,7 @@ impl Daemon {
         Some(told(&peer, now, |child| lost.get(&child)))
     }
 
-    fn boundary(&self) -> BoundaryStatus {
+    pub(super) fn boundary(&self) -> BoundaryStatus {
         let boundary = self.machine.boundary();
         let health = &boundary.health;
         let left = &boundary.left_to_routes;

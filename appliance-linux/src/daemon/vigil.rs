@@ -96,6 +96,19 @@ mod tests {
     }
 
     #[test]
+    fn f_07_packets_are_gathered_from_one_look_to_the_next_and_counted_both_ways() {
+        let start = Instant::now();
+        let mut vigil = Vigil::new(start);
+        for number in 1..4 {
+            let now = start + LOOK * number;
+            assert!(vigil.is_due(now));
+            vigil.look(now, (100, false), 200);
+            assert!(!vigil.is_due(now) && !vigil.is_due(now + LOOK - Duration::from_millis(1)));
+            assert_eq!((vigil.out.seen, vigil.into.seen), (100, 200));
+        }
+    }
+
+    #[test]
     fn f_07_what_is_led_past_the_device_is_trouble_once_it_goes_on_and_as_long_as_it_does() {
         let start = Instant::now();
         let mut vigil = Vigil::new(start);
@@ -103,7 +116,7 @@ mod tests {
             vigil.look(start, (out, false), 0);
             vigil.led_past().is_some()
         };
-        assert_eq!([0, 100, 200, 300, 300, 400].map(&mut looks), [false, false, true, true, false, false]);
+        assert_eq!([0, 10, 20, 30, 39, 139].map(&mut looks), [false, false, true, true, false, false]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The daemon beside a machine that only notes what it is asked.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::ask::{Ends, Stands};
@@ -15,7 +16,7 @@ use crate::tun::Tun;
 
 /// What was asked and has not been looked at.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<Question>>>);
+struct Notes(Arc<Mutex<Vec<Question>>>, Arc<AtomicU64>);
 
 impl Notes {
     fn take(&self) -> Vec<Question> {
@@ -29,7 +30,7 @@ impl Room for Notes {
     }
 
     fn dropped(&self) -> [u64; 4] {
-        [0; 4]
+        [0, 0, self.1.load(Ordering::Relaxed), 0]
     }
 }
 
@@ -74,6 +75,18 @@ fn reload(daemon: &mut Daemon, dry_run: bool) -> Answered {
     let (answer, answered) = Reply::new();
     daemon.answer(Call { request: Request::Reload { dry_run }, answer });
     answered
+}
+
+#[test]
+fn f_07_that_packets_are_led_past_the_tunnel_for_long_is_trouble_of_the_boundary() {
+    let (mut daemon, notes) = beside_notes();
+    let start = Instant::now();
+    let states = [0, 1000, 2000, 2000].map(|dropped| {
+        notes.1.store(dropped, Ordering::Relaxed);
+        daemon.keep_vigil(start);
+        daemon.boundary().state
+    });
+    assert_eq!(states, ["closed", "closed", "trouble", "closed"]);
 }
 
 #[test]
@@ -140,6 +153,7 @@ fn f_29_a_reload_asks_for_the_file_then_for_the_boundary_and_takes_up_what_has_b
         let [Question::Follow(needs)] = &asked[..] else { panic!("{asked:?}") };
         assert!(!format!("{needs:?}").contains("a key of"), "the machine needs no keys");
         assert!(answered.next(Duration::ZERO).is_err());
+        assert_eq!(daemon.reload.as_ref().and_then(Reload::deadline), None, "the boundary has its own");
         let busy = reload(&mut daemon, true).next(Duration::ZERO);
         assert!(matches!(busy, Ok(Answer::Failed { cause }) if cause.text.starts_with("another reload")));
         assert_eq!(names(&daemon), ["cloud"]);
