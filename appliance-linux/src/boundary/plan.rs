@@ -326,6 +326,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_never_captured_is_so_when_it_is_named_and_everything_else_is_the_rest() {
+        let of = |remote: &str| shown(&made(&[("\"10.2.0.0/16\"", remote)], "", &seen(&[], &[])));
+        let (link, rest) = ("169.254.0.0/16", TABLE_OF_THE_REST);
+        let all = of("\"0.0.0.0/0\"");
+        assert!(all.contains(&format!("{rest} 0.0.0.0/0 Tun")) && !all.contains(&format!("{TABLE} 0.0.0.0/0 Tun")));
+        assert!(all.contains(&format!("{rest} {link} Throw")), "{all:?}");
+        let named = of(&format!("\"0.0.0.0/0\", \"{link}\""));
+        assert!(named.contains(&format!("{TABLE} {link} Tun")), "{named:?}");
+        assert!(!named.iter().any(|route| route.ends_with(&format!("{link} Throw"))), "{named:?}");
+    }
+
+    #[test]
     fn two_children_to_one_network_share_a_route() {
         let children = [("\"10.2.0.0/24\"", "\"10.1.0.0/16\""), ("\"10.4.0.0/24\"", "\"10.1.0.0/16\"")];
         let plan = made(&children, "", &seen(&["10.4.0.1"], &[]));

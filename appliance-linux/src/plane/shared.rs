@@ -187,3 +187,79 @@ impl Plane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ipsec_core::crypto::AeadAlg;
+    use ipsec_core::net::{AddrRange, Encap, Spi, TrafficSelector};
+    use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params};
+
+    use super::*;
+
+    fn plane() -> Plane {
+        let capacity = Capacity { ike_sas: 1, blocks: 1, child_sas: 4, rules: 4 };
+        let (tun, clear) = (Tun::nowhere().unwrap(), ClearSockets::of_anybody().unwrap());
+        Plane::new(tun, clear, Clock::start(), &capacity).unwrap()
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_is_counted_under_its_name_and_for_its_child() {
+        let plane = plane();
+        let (remote, error) = ("192.0.2.1:4500".parse().unwrap(), io::ErrorKind::NetworkUnreachable.into());
+        plane.not_sent(Some(PolicyId(3)), 40, remote, &error);
+        plane.not_sent(None, 40, remote, &error);
+        let counted = plane.tally().read().into_iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>();
+        assert_eq!(counted, [("SendErrors", 2)]);
+        assert!(plane.lost(PolicyId(3)).is_some() && plane.lost(PolicyId(4)).is_none());
+        assert_eq!(plane.all_lost().len(), 1);
+    }
+
+    #[test]
+    fn who_listens_on_sockets_is_told_of_others() {
+        let plane = plane();
+        assert!(plane.changed.read().is_err(), "nothing has changed");
+        plane.set_sockets(Sockets::default()).unwrap();
+        assert_eq!(plane.changed.read(), Ok(1));
+    }
+
+    #[test]
+    fn either_engine_has_news() {
+        let everything = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+        let at = |last: u8| SocketAddr::from(([192, 0, 2, last], 4500));
+        let sa = || Params {
+            spi: Spi::new(0x1000).unwrap(),
+            mode: Mode::Tunnel,
+            alg: AeadAlg::Aes128Gcm16,
+            keymat: &[7; 20],
+            esn: false,
+            path: Path { local: at(2), remote: at(1) },
+            encap: Encap::Udp,
+            policy: PolicyId(1),
+            local_ts: &everything,
+            remote_ts: &everything,
+            lifetime: Lifetime {
+                hard: Limit { age: Some(Duration::from_secs(1)), ..Limit::default() },
+                ..Lifetime::default()
+            },
+        };
+        for sends in [true, false] {
+            let plane = plane();
+            let now = plane.clock.now();
+            let later = now + Duration::from_secs(2);
+            assert!(!plane.has_news());
+            if sends {
+                let (copy_dscp, dont_fragment) = (false, DontFragment::Copy);
+                let sa = OutboundParams { sa: sa(), last_sent: 0, copy_dscp, dont_fragment };
+                plane.outbound().install(now, &sa).unwrap();
+                plane.outbound().handle_timeout(later);
+            } else {
+                let sa = InboundParams { sa: sa(), window: 64, highest_seen: 0 };
+                plane.inbound().install(now, &sa).unwrap();
+                plane.inbound().handle_timeout(later);
+            }
+            assert!(plane.has_news(), "sends: {sends}");
+        }
+    }
+}

@@ -34,6 +34,7 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
     use std::sync::mpsc::sync_channel;
 
     use gateway_core::config::Config;
@@ -80,6 +81,7 @@ mod tests {
         sender.send(News::Sas).unwrap();
         arrives();
         assert_eq!(full(), Some(0), "it is not lost");
+        assert!(plane.called.load(Ordering::Acquire), "who listens is called for it");
         arrives();
         assert_eq!(full(), Some(1), "one is enough");
         let kept: Vec<_> = plane.wanted().into_values().collect();
