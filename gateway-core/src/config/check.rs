@@ -275,6 +275,11 @@ fn traffic(reader: &mut Reader<'_>, peers: &[Placed]) {
                 ),
                 false => "; where both are one peer, remove one of them".to_string(),
             });
+        } else if !core::ptr::eq(peer, before) {
+            why.push_str(
+                "; two tunnels to one network, as clouds have them, are one [[peer]] with the addresses of both under \
+                 \"remote\", one key for both, and no \"remote-id\" where they have two identities",
+            );
         }
         reader.error(spot.places.section, found, "different selectors", why);
     }

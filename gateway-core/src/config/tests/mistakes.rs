@@ -367,5 +367,6 @@ fn f_81_two_peers_that_are_one_at_two_addresses_are_shown_how_to_be_written_as_o
     for other in [second_peer("b", &format!("{ids}{same}")), key(second_peer("b", same))] {
         let two = told_of(other);
         assert!(two.contains("with the same selectors") && !two.contains("write one"), "{two}");
+        assert!(two.contains("two tunnels to one network") && two.contains("no \"remote-id\""), "{two}");
     }
 }
