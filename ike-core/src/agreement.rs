@@ -238,7 +238,11 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     let (Some(offered), Some(ts_i), Some(ts_r)) = (&payloads.sa, &payloads.ts_i, &payloads.ts_r) else {
         return Err(Refusal::of(Refused::Missing(PayloadType::TS_I)));
     };
-    let mut refusal = Refusal::new(Failure::NoSelectorsInCommon(Asked::of(ts_r, ts_i)), NotifyKind::TS_UNACCEPTABLE);
+    let unfit = match ts_i.is_empty() || ts_r.is_empty() {
+        true => Failure::EmptyTrafficSelectors,
+        false => Failure::NoSelectorsInCommon(Asked::of(ts_r, ts_i)),
+    };
+    let mut refusal = Refusal::new(unfit, NotifyKind::TS_UNACCEPTABLE);
     let (asked, mut found, mut best) = (mode_of(payloads), None, [false; 3]);
     for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));

@@ -70,7 +70,7 @@ pub enum Failure {
     TrafficSelectors,
     /// The traffic selectors that the peer asks for, or answers with, do not fit ours; says which.
     NoSelectorsInCommon(Asked),
-    /// The peer answered a child request without any traffic selector.
+    /// The peer asked for a child, or answered our request for one, without any traffic selector.
     EmptyTrafficSelectors,
     /// The peer wants no further Child SA (NO_ADDITIONAL_SAS), or we have no room for one.
     NoAdditionalSas(Side),

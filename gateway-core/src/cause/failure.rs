@@ -147,8 +147,9 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
         Failure::EmptyTrafficSelectors => said(
             "ts-empty",
             Refusal,
-            "the peer answered without any traffic selector",
-            "the peer is faulty, or its networks have nothing in common with ours",
+            "the peer names no traffic selector that is known here",
+            "its networks have nothing in common with ours, or it is to carry networks in transport mode, where strongSwan names \
+             none of them: tunnel mode is what it needs",
         ),
         Failure::NoAdditionalSas(Side::Here) => said(
             "no-room",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ike_core::endpoint::Settings;
 use ike_core::failure::Failure;
-use ike_core::registry::PayloadType;
+use ike_core::registry::{NotifyKind, PayloadType};
 use ike_core::wire::header::Header;
 use ipsec_core::net::Spi;
 
@@ -260,6 +260,18 @@ fn d_a_replaced_child_receives_for_a_while_what_is_still_on_its_way() {
     host.endpoint.handle_timeout(NOW + seconds(5));
     let _ = transmits(&mut host);
     assert!(!host.installed.contains_key(&old) && host.installed.len() == 1);
+}
+
+/// strongSwan that is to carry networks in transport mode asks like that.
+#[test]
+fn a_request_without_any_selector_is_told_as_that() {
+    for kind in [PayloadType::TS_I, PayloadType::TS_R] {
+        let mut host = lax(0, [12, 16, 1280], Settings::default());
+        let mut peer = up(&mut host, 2);
+        let asked = with_body(&child_of(None, 0x0102_0304), kind, &[0; 4]);
+        assert_eq!(notifies(&peer.ask(&mut host, CREATE, &asked)), [NotifyKind::TS_UNACCEPTABLE]);
+        assert_eq!(host.failures, [Failure::EmptyTrafficSelectors], "{kind:?}: {:?}", host.story);
+    }
 }
 
 #[test]
