@@ -55,6 +55,8 @@ pub struct Peers {
     at: BTreeSet<(IpAddr, usize)>,
     /// Places in `entries` by what is known of whoever calls.
     doors: Doors,
+    /// Whether some of them have names, which may lead anywhere.
+    by_name: bool,
     /// Places in `entries`, and in the children there, by number.
     children: Vec<(ChildConfigId, (usize, usize))>,
     next_peer: u32,
@@ -190,6 +192,7 @@ impl Peers {
         self.at = places().flat_map(|(place, entry)| entry.addresses().map(move |addr| (addr, place))).collect();
         let signs: Vec<_> = places().filter_map(|(place, entry)| entry.sign(place)).collect();
         self.doors = Doors::of(&signs);
+        self.by_name = places().any(|(_, entry)| entry.config.remote.iter().any(|place| place.address().is_none()));
     }
 
     /// The same party with a new configuration.
@@ -366,6 +369,11 @@ impl Pad for Peers {
     fn child_by_id(&self, peer: PeerId, id: ChildConfigId) -> Option<ChildConfig<'_>> {
         let (holder, _, child) = self.get_child(id)?;
         (holder == peer).then_some(configured((id, child)))
+    }
+
+    /// A peer that moved may call before its name follows, and that is asked for when it does.
+    fn may_follow(&self, _: &Initiator<'_>) -> bool {
+        self.by_name
     }
 
     /// Peers that are known to be at `remote` come before those that may be anywhere; the order of the file decides among

@@ -244,7 +244,7 @@ pub enum Event<'e> {
         /// Why.
         cause: Failure,
     },
-    /// A stranger's or a peer's IKE_SA_INIT request was refused without creating state.
+    /// A stranger's or a peer's IKE_SA_INIT request was refused, or not answered, without creating state.
     Refused {
         /// Who asked.
         path: Path,

@@ -66,6 +66,8 @@ pub enum Failure {
     TooManyHalfOpen,
     /// No connection is configured for the peer's address.
     UnknownAddress,
+    /// The same, and one may be soon ([`Pad::may_follow`](crate::pad::Pad::may_follow)): the peer was not answered.
+    AddressNotKnownYet,
     /// The peer accepts none of our traffic selectors (TS_UNACCEPTABLE).
     TrafficSelectors,
     /// The traffic selectors that the peer asks for, or answers with, do not fit ours; says which.

@@ -101,6 +101,12 @@ pub trait Pad {
     /// another [`local_id`](Connection::local_id) than it asks for, and of the rest those with the same proposals as one before.
     fn candidate(&self, initiator: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId>;
 
+    /// Whether a caller for whom there is no [`candidate`](Self::candidate) may be one soon, as where a peer is known by a
+    /// name that is asked for anew. It is then not answered and calls again, where a refusal would be the end for many.
+    fn may_follow(&self, _initiator: &Initiator<'_>) -> bool {
+        false
+    }
+
     /// Whether the peer has no addresses but those that it is leased when it calls (RFC 7296 §2.19). The door for that:
     /// configuration payloads are neither read nor written yet.
     #[doc(hidden)]

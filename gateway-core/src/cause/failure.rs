@@ -126,6 +126,12 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
             "no [[peer]] has this address",
             "write the address under \"remote\", or remote = \"any\" with a \"remote-id\"",
         ),
+        Failure::AddressNotKnownYet => said(
+            "unknown-address",
+            Refusal,
+            "no [[peer]] has this address, nor has any peer's name so far; it gets no answer, so that it calls again",
+            "where it is one of yours, have its name lead to this address; names are asked for now",
+        ),
         Failure::TrafficSelectors => (
             "ts-unacceptable",
             Refusal,

@@ -116,6 +116,23 @@ fn f_23_a_knock_makes_us_ask_but_not_as_often_as_it_knocks() {
     assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
 }
 
+/// A peer with a new address calls before we know it, and gives up when it is refused.
+#[test]
+fn a_peer_that_calls_before_its_name_follows_is_let_in_when_it_repeats_its_call() {
+    let mut world = named("start = \"passive\"", "start = \"passive\"");
+    assert_eq!(answer(&mut world, &at(&["192.0.2.88"])), 1, "asked at the start");
+    world.pass(secs(60));
+    assert_eq!(answer(&mut world, &at(&["192.0.2.88"])), 0);
+    world.right.gateway.up(world.now, "other", parts!(world.right)).unwrap();
+    world.exchange();
+    assert_eq!(world.right.told(|what| matches!(what, What::Failed { .. })), 0, "{}", world.story());
+    assert_eq!(answer(&mut world, &at(&[RIGHT])), 1, "it made us ask");
+    world.pass(secs(5));
+    assert_eq!(world.left.state("other").0, PeerState::Connected, "{}", world.story());
+    assert_eq!(world.right.told(|what| matches!(what, What::Connecting { .. })), 1, "with one call\n{}", world.story());
+    world.ping();
+}
+
 #[test]
 fn f_24_the_name_of_a_peer_that_is_lost_is_asked_for_at_once_whoever_calls() {
     for start in ["passive", "on-demand"] {

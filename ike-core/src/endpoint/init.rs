@@ -112,6 +112,10 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let (Some(offered), Some(ke)) = (&payloads.sa, &payloads.ke) else { return Err(Discard::Malformed) };
         let choice = match self.choose(&path, offered, datagram.len()) {
             Ok(choice) => choice,
+            Err(Failure::UnknownAddress) if self.pad.may_follow(&caller(&path)) => {
+                self.refused = Some((path, Failure::AddressNotKnownYet));
+                return Ok(false);
+            }
             Err(cause) => {
                 self.answer_in_clear(path, header, NotifyKind::NO_PROPOSAL_CHOSEN, &[]);
                 self.refused = Some((path, cause));
@@ -172,7 +176,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         let mut cause = Failure::UnknownAddress;
         let (mut unfit, mut left) = (Vec::<&[IkeProposal], LISTS>::new(), SEARCH);
         let pad: &dyn Pad = &self.pad;
-        for (_, connection) in pad.candidates(Initiator::new(path.local.ip(), path.remote.ip())) {
+        for (_, connection) in pad.candidates(caller(path)) {
             if unfit.contains(&connection.ike) {
                 continue;
             }
@@ -194,4 +198,9 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
         }
         Err(cause)
     }
+}
+
+/// Whoever calls, as long as it has not said who it is.
+fn caller(path: &Path) -> Initiator<'static> {
+    Initiator::new(path.local.ip(), path.remote.ip())
 }
