@@ -434,7 +434,8 @@ impl Config {
                 Ok(octets) => octets,
                 Err(NoKey::Absent(why)) => {
                     // What is written may be a key by mistake: only its place is told.
-                    let hint = "\"psk-file\" is the name of a file; the key itself is written as \"psk\"";
+                    let hint = "\"psk-file\" is the name of a file, seen from the folder of this one; the key itself is written \
+                                as \"psk\"";
                     errors.push(refuse(why, hint));
                     continue;
                 }

@@ -20,6 +20,7 @@ pub(super) struct PeerPlaces {
     pub(super) name: usize,
     pub(super) local: usize,
     pub(super) remote: usize,
+    pub(super) remote_id: usize,
     pub(super) children: Vec<ChildPlaces>,
 }
 
@@ -39,6 +40,7 @@ pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers:
     names(reader, peers);
     for peer in peers {
         own_addresses(reader, peer);
+        two_ends(reader, peer);
         child_names(reader, peer);
         for (child, places) in peer.0.children.iter().zip(&peer.1.children) {
             families(reader, child, places);
@@ -92,6 +94,18 @@ fn own_addresses(reader: &mut Reader<'_>, (peer, places): &Placed) {
     let all_known = !peer.local.is_empty() && !addresses.is_empty() && addresses.len() == peer.remote.len();
     if all_known && !(local.0 && remote.0) && !(local.1 && remote.1) {
         reader.error(places.local, "\"local\" and \"remote\" of two families", "addresses of one family", "");
+    }
+}
+
+/// One identity for both ends works where both sides say so, and is what becomes of the other side's file when it is copied.
+fn two_ends(reader: &mut Reader<'_>, (peer, places): &Placed) {
+    let ours = peer.local_id.as_ref().map(Identity::key);
+    if let Some(id) = peer.remote_id.as_ref().filter(|id| ours == Some(id.key())) {
+        let message = format!(
+            "\"{id}\" is both \"local-id\" and \"remote-id\" of \"{}\": the other side's file has the two exchanged",
+            peer.name
+        );
+        reader.warn(places.remote_id, message);
     }
 }
 

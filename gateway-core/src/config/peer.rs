@@ -92,6 +92,7 @@ pub(super) fn read<'t>(
         name: section.place("name"),
         local: section.place("local"),
         remote: section.place("remote"),
+        remote_id: section.place("remote-id"),
         children: child_places,
     };
     Some((peer, places))

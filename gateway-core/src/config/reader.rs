@@ -397,9 +397,10 @@ fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
     let span = error.span().unwrap_or(0..0);
     let message = error.message();
     let hint = match text.get(span.clone()) {
-        Some(key) if message.starts_with("duplicate key") => {
-            format!("\"{key}\" stands here a second time; several peers, children or policies take double brackets")
-        }
+        Some(key) if message.starts_with("duplicate key") => format!(
+            "\"{key}\" stands here a second time; several peers, children or policies take double brackets, and each \
+             [[peer.child]] stands below its [[peer]]"
+        ),
         _ => "every text value stands in quotes".to_string(),
     };
     ConfigError {

@@ -160,6 +160,7 @@ fn toml_that_is_none_is_told_without_repeating_the_line() {
         ("[gateway]\nlog = info\n", "2:7", "every text value stands in quotes"),
         ("[[peer]]\npsk = secret-word\n", "2:7", "not TOML"),
         ("[gateway]\nlog = \"info\"\nlog = \"warn\"\n", "3:1", "\"log\" stands here a second time"),
+        ("[[peer.child]]\nname = \"net\"\n[[peer]]\n", "3:3", "each [[peer.child]] stands below its [[peer]]"),
         ("[gateway\n", "1:9", "not TOML"),
         ("\u{feff}[gateway]\nlög = 1\n", "2:2", "not TOML"),
     ] {
@@ -245,6 +246,9 @@ fn what_is_probably_not_meant_gets_a_warning() {
     assert_eq!(parse("[gateway]\nlog = \"info\"\n").1[0].message, "there is no [[peer]]: nothing goes into a tunnel");
     let host = parse(&GOOD.replace("10.1.0.0/16", "10.1.2.3/16")).1;
     assert_eq!(host[0].message, "host bits are ignored: the network is 10.1.0.0/16");
+    let copied = parse(&GOOD.replace("\"left.lab\"", "\"RIGHT.lab\"")).1;
+    assert_eq!(copied.len(), 1, "{copied:?}");
+    assert!(copied[0].message.contains("is both \"local-id\" and \"remote-id\" of \"cloud\""), "{copied:?}");
     let wide = parse(&GOOD.replace("protocol    = \"tcp\"\nremote-port = \"22\"\n", "")).1;
     assert!(wide[0].message.contains("lets every packet through in clear"));
     let overlap = second_peer(

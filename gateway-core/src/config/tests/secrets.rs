@@ -40,7 +40,7 @@ fn keys_are_text_or_hexadecimal_or_in_a_file() {
     assert_eq!(
         refused(NoKey::Absent("no file that can be read".into())),
         "12:12: found no file that can be read, expected a file with the pre-shared key; \"psk-file\" is the name of a \
-         file; the key itself is written as \"psk\"\n"
+         file, seen from the folder of this one; the key itself is written as \"psk\"\n"
     );
     assert_eq!(
         refused(NoKey::Unfit("a file that others can read (mode 0644)".into())),
