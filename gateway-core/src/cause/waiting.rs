@@ -247,6 +247,17 @@ impl Cause {
             kind: Kind::Absence,
         }
     }
+
+    /// The same, and new keys have not ended it.
+    pub fn one_way_still() -> Self {
+        Self {
+            text: "packets go out and none comes back, though some did before, and new keys did not end that".to_string(),
+            hint: "look at the way of ESP between the two, at firewalls above all (`portcullis doctor`, and the peer's); where \
+                   nothing is to come back, all is well"
+                .to_string(),
+            ..Self::one_way()
+        }
+    }
 }
 
 #[cfg(test)]

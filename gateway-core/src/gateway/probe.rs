@@ -105,6 +105,12 @@ impl Gateway {
         }
     }
 
+    /// Whether an SA, or what it replaced, was rekeyed for its silence, and what went out since brought nothing in.
+    pub(super) fn is_one_way(&self, sa: &Installed, plane: &dyn DataPlane) -> bool {
+        let probed = sa.silence.probed;
+        probed.is_some() && sa.last_sent(plane) > probed && self.heard_for(sa, plane) < probed
+    }
+
     /// When this SA was last heard, or another one that may carry the answers to what goes through it.
     fn heard_for(&self, sa: &Installed, plane: &dyn DataPlane) -> Option<Instant> {
         let others = self.children.get(&sa.config).into_iter().flat_map(|child| self.sas_with(child, sa.party));

@@ -261,6 +261,10 @@ impl Gateway {
             }
             let configured = parts.endpoint.pad().get_child(entry.id).map(|(_, _, child)| child);
             let narrowed = || configured.and_then(|child| narrowed(child, &carried));
+            let one_way = || {
+                let mut ours = installed().filter(|sa| ours(sa.party));
+                ours.any(|sa| self.is_one_way(sa, parts.plane)).then(Cause::one_way_still)
+            };
             let newest = stands.max_by_key(|(since, ..)| *since);
             let negotiated = newest.as_ref().map(|(.., view)| (view.local, view.remote));
             let written = configured.map(|child| (child.local_ts.as_slice(), child.remote_ts.as_slice()));
@@ -271,7 +275,7 @@ impl Gateway {
                 id: entry.id,
                 name: entry.name.clone(),
                 mode: configured.map_or(Mode::Tunnel, |child| child.mode),
-                cause: entry.cause.clone().or_else(|| entry.too_many()).or_else(narrowed),
+                cause: entry.cause.clone().or_else(|| entry.too_many()).or_else(one_way).or_else(narrowed),
                 retry_at: entry.retry_at.filter(|_| entry.is_wanted(peer.is_active())),
                 local: local.to_vec(),
                 remote: remote.to_vec(),

@@ -381,6 +381,24 @@ fn f_65_an_sa_that_is_replaced_when_its_silence_is_found_is_not_rekeyed_twice() 
     }
 }
 
+#[test]
+fn f_65_a_child_whose_new_keys_did_not_end_its_silence_says_so_until_something_comes_back() {
+    let mut world = World::connected("dpd = \"10s\"", "dpd = \"0s\"");
+    world.ping();
+    let mut seen = Vec::new();
+    for _ in 0..60 {
+        world.send(true, &packet(1, 2, b"out")).unwrap();
+        world.pass(secs(1));
+        seen.push((world.left.told(waiting), world.left.cause_of("net")));
+    }
+    seen.dedup();
+    // With new keys a packet has to go out first.
+    assert_eq!(seen, [(0, None), (1, None), (1, Some("one-way"))], "{}", world.story());
+    world.right.received.clear();
+    world.ping();
+    assert_eq!(world.left.cause_of("net"), None);
+}
+
 /// A rekey that is refused once is no reason to connect anew, unless it was to end a silence.
 #[test]
 fn f_65_a_rekey_for_its_own_sake_that_is_refused_says_nothing_of_silence() {
