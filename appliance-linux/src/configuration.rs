@@ -64,8 +64,11 @@ fn parse(path: &Path) -> Result<(Config, Vec<Warning>), Vec<String>> {
         lines
     })?;
     let text = std::str::from_utf8(&text).map_err(|error| {
-        let line = text.get(..error.valid_up_to()).unwrap_or_default().iter().filter(|octet| **octet == b'\n').count();
-        vec![format!("{}:{}:1: text in UTF-8 was expected", path.display(), line + 1)]
+        let before = String::from_utf8_lossy(text.get(..error.valid_up_to()).unwrap_or_default());
+        let (line, column) =
+            (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
+        let told = "found an octet that is no text, expected UTF-8; save the file as plain UTF-8";
+        vec![format!("{}:{line}:{column}: {told}", path.display())]
     })?;
     Config::parse(text).map_err(|errors| told(path, &errors))
 }
@@ -213,6 +216,15 @@ mod tests {
         assert_eq!(read_key(&config, "key").unwrap().len(), 36);
         let told = refused("a key by mistake");
         assert_eq!(told, "no file that can be read (no such file or directory)", "F-35: no name of what is not there");
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_with_its_place() {
+        let folder = Folder::new("text");
+        let path = folder.0.join("latin.toml");
+        fs::write(&path, b"# one\n# \xc3\xa9\xe9\n").unwrap();
+        let told = load(&path).map(|_| ()).unwrap_err().join("\n");
+        assert!(told.starts_with(&format!("{}:2:4: found an octet", path.display())), "{told}");
     }
 
     #[test]

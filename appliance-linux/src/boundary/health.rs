@@ -107,6 +107,8 @@ impl Standing {
         let failed = loaded.err().or(copied.err().filter(|_| stale));
         self.why = failed.map(|error| match error.kind() {
             io::ErrorKind::NotFound => NO_NFT.to_owned(),
+            // What the kernel says does not name what it refuses.
+            kind if error.raw_os_error().is_some() => format!("nft cannot be run: {kind}"),
             _ => error.to_string(),
         });
         let stood = self.once;
@@ -251,5 +253,20 @@ mod tests {
         }
         assert_eq!(serious(report(false, false, timed_out)), (true, false, true, true));
         assert!(standing.trouble().unwrap().contains("does not stand"));
+    }
+
+    #[test]
+    fn f_01_what_the_kernel_refuses_of_nft_is_told_with_its_name() {
+        let why = |error: io::Error| {
+            let mut standing = Standing::default();
+            let copied = Ok(Applied::Unchanged);
+            let report =
+                Report { loaded: Err(error), copied, stands: false, latest: false, flush_proof: false, sockets: true };
+            standing.reported(report, &mut Round::default());
+            standing.unguarded().unwrap()
+        };
+        assert_eq!(why(io::Error::from_raw_os_error(libc::EACCES)), "nft cannot be run: permission denied");
+        assert_eq!(why(io::Error::from_raw_os_error(libc::ENOENT)), NO_NFT);
+        assert_eq!(why(io::Error::other("nft: no")), "nft: no");
     }
 }
