@@ -64,6 +64,7 @@ fn meaning(counter: &str) -> Option<&'static str> {
         "GuardOut" => "would have left in clear, past the tunnel's device: `portcullis doctor` may say why",
         "OutNoPolicy" => "fit no child and no policy, or were stopped by the guard",
         "OutNoSa" => "waited in vain for an SA",
+        "InBlocked" | "OutBlocked" => "are what a policy discards",
         "InUnknownSpi" => "for an SA that is not here any more, as after a restart",
         "InSelectors" => "came out of a tunnel whose networks do not allow them",
         "SendErrors" => "were not taken by the kernel",

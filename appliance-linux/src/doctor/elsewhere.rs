@@ -49,8 +49,8 @@ pub(crate) fn reminders(config: &Config) -> Vec<String> {
         let hosts = if whole(&local) { "hosts behind it".to_owned() } else { format!("hosts in {}", a_few(local)) };
         let route = if whole(&remote) { "a default route".to_owned() } else { format!("a route to {}", a_few(remote)) };
         format!(
-            "when this machine is not their default gateway, {hosts} need {route} by way of it (cloud: in the subnet's \
-             route table); those behind \"{}\" need the reverse",
+            "when this machine is not their default gateway, {hosts} need {route} by way of it (in a cloud: in the \
+             subnet's route table); those behind \"{}\" need the reverse",
             peer.name
         )
     };

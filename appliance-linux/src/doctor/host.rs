@@ -53,7 +53,8 @@ pub(super) fn tun(config: &Config, running: bool, netlink: &mut Netlink) -> Find
         };
         return finding(Grade::Failure, "tun", format!("an interface {name} exists already"), fix);
     }
-    fine("tun", if running { format!("{CLONE_DEVICE} can be opened") } else { format!("{name} can be created") })
+    let free = if running { String::new() } else { format!(", and no interface {name} is in the way") };
+    fine("tun", format!("{CLONE_DEVICE} can be opened{free}"))
 }
 
 /// The value of a setting below /proc/sys/net.

@@ -380,8 +380,9 @@ fn mtu(config: &Config, peer: &str, addr: IpAddr, hop: NextHop, netlink: &mut Ne
         let fix = match fits >= least {
             true => format!("mtu = {fits} under [gateway]"),
             false => format!(
-                "an MTU of {} or more outside; mtu under [gateway] can be {least} at least",
-                least + overhead(addr)
+                "an MTU of {} or more outside: mtu under [gateway] can be no smaller than {least}{}",
+                least + overhead(addr),
+                if least == 1280 { ", as there are children with IPv6" } else { "" }
             ),
         };
         return finding(Grade::Warning, "mtu", text, fix);

@@ -52,8 +52,8 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
                 "the peer accepts none of our proposals{}",
                 peer.map_or_else(String::new, |peer| listed("ike", &peer.ike))
             ),
-            "it does not say what it wants: compare \"ike\" with the peer's IKE proposals; some peers say the same when they \
-             have no connection for our address: look at its log"
+            "it does not say what it wants: compare \"ike\" with the peer's IKE proposals (where it calls us too, the log names \
+             the difference); some peers say the same when they have no connection for our address: look at its log"
                 .to_string(),
         ),
         Failure::ChildProposalsRefused => (

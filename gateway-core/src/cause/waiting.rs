@@ -78,7 +78,7 @@ impl Cause {
     pub fn readdressed(local: IpAddr) -> Self {
         Self {
             code: "address-changed",
-            text: format!("our address {local} is gone, or the way to the peer leads from another one now"),
+            text: format!("our address {local} is not here, or the way to the peer leads from another one now"),
             hint: "it is called anew, as soon as there is a way to it from an address under \"local\"".to_string(),
             kind: Kind::Absence,
         }
