@@ -70,7 +70,18 @@ fn parse(path: &Path) -> Result<(Config, Vec<Warning>), Vec<String>> {
         let told = "found an octet that is no text, expected UTF-8; save the file as plain UTF-8";
         vec![format!("{}:{line}:{column}: {told}", path.display())]
     })?;
+    if says_nothing(text) {
+        let told = "found a file that says nothing, expected a [[peer]], or [gateway] alone for no tunnel; it may be about to be \
+                    written, and taken as it is it would open all that was protected";
+        return Err(vec![format!("{}:1:1: {told}", path.display())]);
+    }
     Config::parse(text).map_err(|errors| told(path, &errors))
+}
+
+/// Whether there is no key and no table. Whoever writes a file in place has it empty first, or for good where the disk is full.
+fn says_nothing(text: &str) -> bool {
+    let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
+    lines.all(|line| line.is_empty() || line.starts_with('#'))
 }
 
 fn told(path: &Path, errors: &[ConfigError]) -> Vec<String> {
@@ -225,6 +236,22 @@ mod tests {
         fs::write(&path, b"# one\n# \xc3\xa9\xe9\n").unwrap();
         let told = load(&path).map(|_| ()).unwrap_err().join("\n");
         assert!(told.starts_with(&format!("{}:2:4: found an octet", path.display())), "{told}");
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_is_a_mistake_and_not_a_gateway_that_protects_nothing() {
+        let folder = Folder::new("nothing");
+        let path = folder.0.join("portcullis.toml");
+        let outcome = |text: &str| {
+            fs::write(&path, text).unwrap();
+            assert_eq!(without_keys(&path).is_ok(), load(&path).is_ok());
+            load(&path).map(|loaded| loaded.config.peers.len()).map_err(|lines| lines.join("\n"))
+        };
+        for text in ["", "\n \r\n", "\u{feff}# to be written\n  # soon"] {
+            let told = outcome(text).unwrap_err();
+            assert!(told.starts_with(&format!("{}:1:1: found a file that says nothing", path.display())), "{told}");
+        }
+        assert_eq!(outcome("# none yet\n[gateway]\n"), Ok(0));
     }
 
     #[test]
