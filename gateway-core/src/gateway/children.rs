@@ -230,8 +230,7 @@ impl Gateway {
 
     /// Another one took the place of a Child SA: no packet goes into what the peer does not have any more.
     pub(super) fn child_drains<C: IkeCrypto>(&mut self, now: Instant, child: ChildId, parts: &mut Parts<'_, '_, C>) {
-        let Some(sa) = self.sas.get_mut(child) else { return };
-        sa.drain(parts.plane);
+        let Some(sa) = self.sas.drain(child, parts.plane) else { return };
         let (peer, config, spent) = (sa.peer, sa.config, sa.spent);
         let Some(entry) = self.children.get_mut(&config) else { return };
         entry.draining.extend(entry.sas.take(&child));

@@ -56,6 +56,8 @@ pub(crate) struct Installed {
     pub(crate) refused: u32,
     /// An amount of it is used up but for a quarter, which may pass in no time.
     pub(crate) spent: bool,
+    /// It only receives what is on its way, after another one took its place.
+    pub(super) drains: bool,
     /// Why we had IKE delete it, when nobody here wished for that.
     pub(crate) ended: Option<Cause>,
 }
@@ -172,6 +174,7 @@ pub(crate) fn install(
         look_at: None,
         refused: 0,
         spent: false,
+        drains: false,
         ended: None,
     })
 }
@@ -247,7 +250,8 @@ impl Installed {
     }
 
     /// Sends nothing through this SA any more, and receives on.
-    pub(crate) fn drain(&mut self, plane: &mut dyn DataPlane) {
+    pub(super) fn drain(&mut self, plane: &mut dyn DataPlane) {
+        self.drains = true;
         let last = match self.outbound {
             Sending::Through => Last::of(self.pair, Half::Outbound, plane),
             Sending::Later(_) => Last::default(),

@@ -9,7 +9,7 @@ use ike_core::event::{ChildId, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 
 use super::installed::Installed;
-use crate::plane::Pair;
+use crate::plane::{DataPlane, Pair};
 
 /// Before all numbers of pairs, and behind.
 const FIRST: Pair = Pair(0);
@@ -22,7 +22,7 @@ pub(crate) struct Sas {
     pairs: BTreeMap<Pair, ChildId>,
     by_party: BTreeMap<(ChildConfigId, Party, Pair), ChildId>,
     by_ike: BTreeMap<(IkeId, ChildConfigId, Pair), ChildId>,
-    /// IKE SAs with several SAs of a child.
+    /// IKE SAs with several SAs of a child that do not drain.
     several: BTreeMap<(PeerId, ChildConfigId), BTreeSet<IkeId>>,
     /// How many SAs were looked at one by one.
     looked: Cell<u64>,
@@ -83,7 +83,7 @@ impl Sas {
         self.looked_at(self.by_ike.range((ike, config, FIRST)..=(ike, config, LAST)))
     }
 
-    /// The children of a peer that have several SAs over one IKE SA, with that.
+    /// The children of a peer that have several SAs over one IKE SA that do not drain, with that.
     pub(crate) fn several(&self, peer: PeerId) -> impl Iterator<Item = (ChildConfigId, IkeId)> {
         let children = (peer, ChildConfigId(0))..=(peer, ChildConfigId(u32::MAX));
         self.several.range(children).flat_map(|((_, config), ikes)| ikes.iter().map(|ike| (*config, *ike)))
@@ -126,6 +126,15 @@ impl Sas {
         Some(sa)
     }
 
+    /// Another one took its place: sends nothing through it any more, and receives on.
+    pub(crate) fn drain(&mut self, child: ChildId, plane: &mut dyn DataPlane) -> Option<&Installed> {
+        let sa = self.all.get_mut(&child)?;
+        sa.drain(plane);
+        let (peer, config, ike) = (sa.peer, sa.config, sa.ike);
+        self.count(peer, config, ike);
+        self.all.get(&child)
+    }
+
     /// One IKE SA took another one's place, and has what that had.
     pub(crate) fn carry_over(&mut self, old: IkeId, new: IkeId) {
         let moved: Vec<_> = self.over(old).map(|sa| sa.child).collect();
@@ -138,7 +147,9 @@ impl Sas {
     }
 
     fn count(&mut self, peer: PeerId, config: ChildConfigId, ike: IkeId) {
-        let several = self.by_ike.range((ike, config, FIRST)..=(ike, config, LAST)).nth(1).is_some();
+        let these = self.by_ike.range((ike, config, FIRST)..=(ike, config, LAST));
+        let stand = these.filter(|(_, child)| self.all.get(child).is_some_and(|sa| !sa.drains));
+        let several = stand.take(2).count() == 2;
         if several {
             self.several.entry((peer, config)).or_default().insert(ike);
         } else if let Some(ikes) = self.several.get_mut(&(peer, config)) {
@@ -156,7 +167,7 @@ impl Sas {
         let by_ike = self.iter().map(|sa| ((sa.ike, sa.config, sa.pair), sa.child));
         let mut several = BTreeMap::<(PeerId, ChildConfigId), BTreeSet<IkeId>>::new();
         let mut ikes = BTreeSet::new();
-        for sa in self.iter().filter(|sa| !ikes.insert((sa.config, sa.ike))) {
+        for sa in self.iter().filter(|sa| !sa.drains && !ikes.insert((sa.config, sa.ike))) {
             several.entry((sa.peer, sa.config)).or_default().insert(sa.ike);
         }
         self.pairs.len() == self.all.len()

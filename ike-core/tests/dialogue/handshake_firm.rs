@@ -348,6 +348,20 @@ fn f_59_the_identity_of_a_stranger_is_told_when_there_is_no_connection_for_it() 
 }
 
 #[test]
+fn f_59_no_connection_is_used_with_algorithms_that_another_one_chose() {
+    let [mut left, right] = pair();
+    left.remote_id = None;
+    left.ike = vec![IkeProposal::parse("aes128gcm16-prfsha256-ecp256").unwrap()];
+    let second = crate::network::Peer { local_id: "second.example", ike: left.ike.clone(), ..right.clone() };
+    let first = crate::network::Peer { ike: vec![IkeProposal::parse(SUITE).unwrap()], ..right };
+    let mut network = Network::new(160, [vec![left], vec![first, second]], Settings::default());
+    network.hosts[0].endpoint.initiate(network.now, PEER, None).unwrap();
+    network.run_for(Duration::from_secs(1));
+    let ike = network.hosts[0].ike().expect("the second one's");
+    assert_eq!(ike.identity.unwrap().to_string(), "second.example");
+}
+
+#[test]
 fn f_59_whoever_is_asked_for_somebody_else_answers_as_the_one_it_is() {
     // Two connections with the same peer, under two names of ours: the right one where it is asked for, else the first.
     for (wanted, answers) in
