@@ -38,7 +38,9 @@ pub(super) fn device(
         return None;
     };
     if name != wanted {
-        match netlink.rename(index, &wanted) {
+        let taken = nix::net::if_::if_nametoindex(wanted.as_str()).is_ok();
+        let renamed = if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { netlink.rename(index, &wanted) };
+        match renamed {
             Ok(()) => {
                 round.put_back.push(format!("the name of {wanted}, which somebody had called {name}"));
                 name = wanted;
