@@ -372,8 +372,8 @@ impl Pad for Peers {
     }
 
     /// A peer that moved may call before its name follows, and that is asked for when it does.
-    fn may_follow(&self, _: &Initiator<'_>) -> bool {
-        self.by_name
+    fn may_follow(&self, initiator: &Initiator<'_>) -> bool {
+        self.by_name && self.at(initiator.remote).next().is_none()
     }
 
     /// Peers that are known to be at `remote` come before those that may be anywhere; the order of the file decides among

@@ -108,7 +108,10 @@ impl Standing {
         self.why = failed.map(|error| match error.kind() {
             io::ErrorKind::NotFound => NO_NFT.to_owned(),
             // What the kernel says does not name what it refuses.
-            kind if error.raw_os_error().is_some() => format!("nft cannot be run: {kind}"),
+            _ if error.raw_os_error().is_some() => {
+                let text = error.to_string();
+                format!("nft cannot be run: {}", text.split(" (os error").next().unwrap_or_default())
+            }
             _ => error.to_string(),
         });
         let stood = self.once;
@@ -265,7 +268,8 @@ mod tests {
             standing.reported(report, &mut Round::default());
             standing.unguarded().unwrap()
         };
-        assert_eq!(why(io::Error::from_raw_os_error(libc::EACCES)), "nft cannot be run: permission denied");
+        assert_eq!(why(io::Error::from_raw_os_error(libc::EACCES)), "nft cannot be run: Permission denied");
+        assert_eq!(why(io::Error::from_raw_os_error(libc::EMFILE)), "nft cannot be run: Too many open files");
         assert_eq!(why(io::Error::from_raw_os_error(libc::ENOENT)), NO_NFT);
         assert_eq!(why(io::Error::other("nft: no")), "nft: no");
     }

@@ -255,17 +255,18 @@ mod tests {
             let (mut boundary, _guard) = boundary();
             boundary.intent = Intent::of(&config("10.1.0.0/16")).into();
             let index = nix::net::if_::if_nametoindex("pcl0").unwrap();
-            let mut device = |taken: &[&str]| {
+            let mut device = |anew: bool, taken: &[&str]| {
                 ip("link set pcl0 name mine");
                 taken.iter().for_each(|line| ip(line));
                 let mut round = Round::default();
                 (
-                    device(&mut boundary.netlink, &mut boundary.tun, &boundary.intent, true, &mut round),
+                    device(&mut boundary.netlink, &mut boundary.tun, &boundary.intent, anew, &mut round),
                     round.put_back.len(),
                 )
             };
-            assert_eq!(device(&[]), (Some((index, "pcl0".to_owned())), 1));
-            assert_eq!(device(&["tuntap add pcl0 mode tun"]), (Some((index, "mine".to_owned())), 0));
+            assert_eq!(device(true, &[]), (Some((index, "pcl0".to_owned())), 1));
+            // It is not even tried: that takes the device down, and its routes with it.
+            assert_eq!(device(false, &["tuntap add pcl0 mode tun"]), (Some((index, "mine".to_owned())), 0));
         });
     }
 

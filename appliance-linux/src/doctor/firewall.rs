@@ -205,6 +205,9 @@ fn reverse_path(table: &Table<'_>, config: &Config) -> Option<Finding> {
 
 /// Whether a rule drops by the interface of the route back, as nft lists it: its own, or a match of iptables.
 fn is_reverse_path(rule: &str) -> bool {
+    // What it says in the log may name what it is not.
+    let bare: String = rule.split('"').step_by(2).collect();
+    let rule = bare.as_str();
     let own = rule.split_once("fib saddr ").and_then(|(_, rest)| rest.split_once(" missing"));
     let strict = own.is_some_and(|(asked, _)| asked.split(' ').any(|word| word == "iif"));
     let drops = rule.split(' ').any(|word| ["drop", "DROP", "reject"].contains(&word));
@@ -304,6 +307,7 @@ mod tests {
                 "meta nfproto ipv6 fib saddr . mark oif missing drop",
                 "meta nfproto ipv4 fib saddr . iif oif missing drop",
                 "meta nfproto ipv6 fib saddr . iif oif missing counter",
+                "meta nfproto ipv6 fib saddr . mark oif missing log prefix \"rpfilter_DROP: \" drop",
             ] {
                 assert_eq!(graded(&loaded(harmless), &inside), [], "{harmless}");
             }

@@ -105,10 +105,11 @@ impl Gateway {
         }
     }
 
-    /// Whether an SA, or what it replaced, was rekeyed for its silence, and what went out since brought nothing in.
+    /// Whether an SA has new keys for the silence of the one that it replaced, and what went out since brought nothing in.
     pub(super) fn is_one_way(&self, sa: &Installed, plane: &dyn DataPlane) -> bool {
         let probed = sa.silence.probed;
-        probed.is_some() && sa.last_sent(plane) > probed && self.heard_for(sa, plane) < probed
+        let anew = probed.is_some() && Some(sa.came) >= probed && !sa.drains;
+        anew && sa.last_sent(plane) > probed && self.heard_for(sa, plane) < probed
     }
 
     /// When this SA was last heard, or another one that may carry the answers to what goes through it.

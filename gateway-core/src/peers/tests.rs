@@ -305,3 +305,16 @@ fn f_22_a_name_that_is_asked_for_again_keeps_the_order_of_its_addresses() {
     assert_eq!(peers.candidate(&Initiator::new(here, a), None), None, "it moved away");
     assert_eq!(peers.candidate(&Initiator::new(here, d), None), Some(id));
 }
+
+#[test]
+fn only_where_a_name_may_lead_and_nobody_is_a_caller_may_follow() {
+    let named = peer("a", A, "\"a.lab\"", "a.lab", &[1]);
+    let fixed = peer("b", A, B, "b.lab", &[2]);
+    for (text, remote, follows) in
+        [(&named, "192.0.2.77", true), (&named, "192.0.2.9", false), (&String::new(), "192.0.2.77", false)]
+    {
+        let (_, peers, _) = reloaded("", &format!("{text}{fixed}"));
+        let initiator = Initiator::new("192.0.2.200".parse().unwrap(), remote.parse().unwrap());
+        assert_eq!(peers.may_follow(&initiator), follows, "{remote}");
+    }
+}

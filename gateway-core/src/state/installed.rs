@@ -57,7 +57,7 @@ pub(crate) struct Installed {
     /// An amount of it is used up but for a quarter, which may pass in no time.
     pub(crate) spent: bool,
     /// It only receives what is on its way, after another one took its place.
-    pub(super) drains: bool,
+    pub(crate) drains: bool,
     /// Why we had IKE delete it, when nobody here wished for that.
     pub(crate) ended: Option<Cause>,
 }
