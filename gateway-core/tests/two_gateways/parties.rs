@@ -8,16 +8,23 @@ use ike_core::endpoint::SaState;
 use crate::secs;
 use crate::world::{Site, World, packet, parts, peer, second};
 
+/// The left side, whoever calls.
+fn anybody() -> String {
+    peer(true, "start = \"passive\"", "")
+        .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
+        .replace("remote-id = \"right.lab\"", "remote-id = \"any\"")
+}
+
+/// Who calls, with this network.
+fn party(id: &str, net: &str) -> String {
+    peer(false, "", "")
+        .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
+        .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"{net}\""))
+}
+
 #[test]
 fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
-    let left = peer(true, "start = \"passive\"", "")
-        .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
-        .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
-    let party = |id: &str, net: &str| {
-        peer(false, "", "")
-            .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
-            .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"{net}\""))
-    };
+    let left = anybody();
     let mut world = World::new(&left, &party("a.lab", "10.2.1.0/24")).start();
     let mut other = Site::new(3, &party("b.lab", "10.2.2.0/24"), 64);
     world.pass(secs(5));
@@ -44,14 +51,7 @@ fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
 
 #[test]
 fn f_60_of_several_parties_the_one_that_came_last_is_shown_also_after_another_one_was_rekeyed() {
-    let left = peer(true, "start = \"passive\"", "")
-        .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
-        .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
-    let party = |id: &str, net: &str| {
-        peer(false, "", "")
-            .replace("local-id = \"right.lab\"", &format!("local-id = \"{id}\""))
-            .replace("local-ts = \"10.2.0.0/16\"", &format!("local-ts = \"{net}\""))
-    };
+    let left = anybody();
     for at_once in [false, true] {
         let mut world = World::new(&left, &party("a.lab", "10.2.1.0/24")).start();
         if !at_once {
