@@ -61,6 +61,7 @@ use crate::plane::PlaneEvent;
 use crate::policy;
 use crate::state::agenda::Agenda;
 use crate::state::child::ChildEntry;
+use crate::state::children::Children;
 use crate::state::ikes::Ikes;
 use crate::state::peer::PeerEntry;
 use crate::state::report::Strangers;
@@ -87,7 +88,7 @@ impl Gateway {
             policies,
             order: Vec::new(),
             peers: BTreeMap::new(),
-            children: BTreeMap::new(),
+            children: Children::default(),
             ikes: Ikes::default(),
             sas: Sas::default(),
             last_pair: 0,
@@ -184,7 +185,7 @@ impl Gateway {
 
     /// The next peer to find; to be answered with [`Gateway::located`].
     pub fn poll_locate(&mut self) -> Option<Locate> {
-        self.questions.pop_front()
+        core::iter::from_fn(|| self.questions.pop_front()).find(|question| self.peers.contains_key(&question.peer))
     }
 
     /// Where a peer is, or why its name has no address ([`Cause::unresolved`]).
@@ -261,10 +262,8 @@ impl Gateway {
     /// When to call [`Gateway::handle_timeout`]; `None` when nothing is waiting.
     pub fn poll_timeout<C: IkeCrypto>(&self, parts: &Parts<'_, '_, C>) -> Option<Instant> {
         let look = self.looks.first().map(|(at, _)| *at);
-        [parts.plane.poll_timeout(), parts.endpoint.poll_timeout(), self.agenda.next(), look]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [self.agenda.next(), self.children.next(), look];
+        own.into_iter().chain([parts.plane.poll_timeout(), parts.endpoint.poll_timeout()]).flatten().min()
     }
 
     /// `[gateway]` as it stands.
@@ -292,10 +291,16 @@ impl Gateway {
         self.take_events(now, parts);
         self.probe(now, parts);
         self.take_events(now, parts);
-        // Each look at a peer may make others due; whoever is due without end waits for the next call.
-        for _ in 0..ROUNDS.saturating_add(self.peers.len().saturating_mul(2)) {
-            let Some(peer) = self.agenda.pop(now) else { return };
-            self.drive(now, peer, parts.endpoint);
+        // Each look may make others due; what is due without end waits for the next call.
+        let all = self.peers.len().saturating_add(self.children.len());
+        for _ in 0..ROUNDS.saturating_add(all.saturating_mul(2)) {
+            if let Some(peer) = self.agenda.pop(now) {
+                self.drive(now, peer, parts.endpoint);
+            } else if let Some(child) = self.children.pop(now) {
+                self.drive_child(now, child, parts.endpoint);
+            } else {
+                return;
+            }
             self.take_events(now, parts);
         }
     }
@@ -304,7 +309,6 @@ impl Gateway {
     fn strike(&mut self, id: PeerId) {
         let Some(entry) = self.peers.remove(&id) else { return };
         self.agenda.strike(id, entry.due);
-        self.questions.retain(|question| question.peer != id);
         for ike in self.ikes.of(id).collect::<Vec<_>>() {
             self.ikes.remove(ike);
         }
@@ -318,7 +322,7 @@ impl Gateway {
         let kept: BTreeSet<_> = self.order.iter().copied().collect();
         let leaving = self.peers.values().filter(|peer| !kept.contains(&peer.id));
         let words: BTreeMap<_, _> = leaving.map(|peer| (peer.name.clone(), (peer.held, peer.wanted))).collect();
-        let mut gone: BTreeMap<_, _> = core::mem::take(&mut self.children);
+        let mut gone = self.children.take();
         let mut new = Vec::new();
         for (id, peer) in peers.iter() {
             self.agenda.touch(id);
@@ -337,7 +341,7 @@ impl Gateway {
                 }
                 let mut held = held.unwrap_or_else(|| Box::new(ChildEntry::new(child_id, id, child)));
                 held.follow(child);
-                self.children.insert(child_id, held);
+                self.children.insert(held);
             }
         }
         let name = |child: &ChildEntry| Some((self.peers.get(&child.peer)?.name.clone(), child.name.clone()));
@@ -363,5 +367,5 @@ fn begins(datagram: &[u8]) -> bool {
     Header::parse(datagram).is_ok_and(|header| header.exchange == ExchangeType::IKE_SA_INIT && !header.response)
 }
 
-/// Looks at peers in one call, besides two at each.
+/// Looks at peers and children in one call, besides two at each.
 const ROUNDS: usize = 8;

@@ -2,6 +2,7 @@
 
 pub(crate) mod agenda;
 pub(crate) mod child;
+pub(crate) mod children;
 pub(crate) mod contest;
 pub(crate) mod discarded;
 pub(crate) mod ikes;
@@ -27,7 +28,7 @@ use alloc::vec::Vec;
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::Endpoint;
 use ike_core::event::ChildId;
-use ike_core::pad::{ChildConfigId, PeerId};
+use ike_core::pad::PeerId;
 use ipsec_core::spd::Rule;
 use ipsec_core::time::Instant;
 
@@ -35,7 +36,7 @@ use crate::config::{Policy, Settings};
 use crate::peers::Peers;
 use crate::plane::{DataPlane, Pair};
 use agenda::Agenda;
-use child::ChildEntry;
+use children::Children;
 use discarded::Discarded;
 use ikes::Ikes;
 use peer::PeerEntry;
@@ -79,7 +80,7 @@ pub struct Gateway {
     pub(crate) order: Vec<PeerId>,
     /// In boxes: nodes of a map are half empty when numbers come in their order.
     pub(crate) peers: BTreeMap<PeerId, Box<PeerEntry>>,
-    pub(crate) children: BTreeMap<ChildConfigId, Box<ChildEntry>>,
+    pub(crate) children: Children,
     pub(crate) ikes: Ikes,
     pub(crate) sas: Sas,
     /// The last one that was given out.

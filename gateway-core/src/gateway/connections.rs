@@ -180,7 +180,7 @@ impl Gateway {
                     child.failures = child.failures.saturating_add(1);
                 }
             }
-            let known = self.ikes.remove(ike);
+            let known = self.forget_ike(id, ike);
             if established && !known {
                 return; // it was closed here, and told then
             }

@@ -1,6 +1,5 @@
 //! Who is to be connected next, and when: `start`, attempts and the pauses between them.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -36,7 +35,7 @@ impl Gateway {
         self.merge_children(now, id, &mut soonest, endpoint);
         self.call(now, id, &mut soonest, endpoint);
         self.ask_for_names(now, id, &mut soonest, endpoint.pad());
-        self.ask_for_missing(now, id, &mut soonest, endpoint);
+        self.follow_connection(id, endpoint);
         self.watch(now, id, &mut soonest, endpoint);
         if let Some(entry) = self.peers.get_mut(&id) {
             entry.contest.calm_down(&mut soonest);
@@ -73,30 +72,44 @@ impl Gateway {
         }
     }
 
-    /// Asks a connected peer for the children that are not up.
-    fn ask_for_missing<C: IkeCrypto>(
+    /// Where its children are asked for on another connection than when they were looked at last, or by ourselves now, they are
+    /// looked at again.
+    fn follow_connection<C: IkeCrypto>(&mut self, id: PeerId, endpoint: &Endpoint<'_, C, Peers>) {
+        let ike = self.connection(id, endpoint).map(|ike| ike.id);
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        let on = ike.map(|ike| (ike, entry.is_active()));
+        if core::mem::replace(&mut entry.asked_on, on) != on {
+            self.children.touch(&entry.children);
+        }
+    }
+
+    /// Asks the peer for a child that is not up, and notes when that is due.
+    pub(super) fn drive_child<C: IkeCrypto>(
         &mut self,
         now: Instant,
-        id: PeerId,
-        soonest: &mut Soonest,
+        config: ChildConfigId,
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
-        let Some(entry) = self.peers.get(&id) else { return };
-        // Of another one nothing is wanted while the one that we call is away.
-        let ours = self.connection(id, endpoint).filter(|ike| entry.looks_after(ike.party));
-        let Some(ike) = ours else { return };
-        let (active, courtesy) = (entry.is_active(), entry.courtesy().filter(|_| !ike.called));
-        for config in entry.children.clone() {
-            let Some(child) = self.children.get(&config) else { continue };
-            let up = self.is_up_with(child, ike.party);
-            if !child.is_wanted(active) || child.waits_in(&self.ikes).is_some() || up {
-                continue;
-            }
-            let courtesy = courtesy.filter(|_| !child.wanted);
-            if soonest.reached(child.retry_at.max(courtesy).unwrap_or(Instant::ZERO)) {
-                self.ask(now, ike.id, config, None, endpoint);
-            }
+        let mut soonest = Soonest::after(now);
+        if let Some((ike, _)) = self.missing(config, endpoint).filter(|(_, at)| soonest.reached(*at)) {
+            self.ask(now, ike, config, None, endpoint);
         }
+        self.children.plan(config, soonest.at);
+    }
+
+    /// On which connection a child is to be asked for that is not up, and from when on.
+    pub(super) fn missing<C: IkeCrypto>(
+        &self,
+        config: ChildConfigId,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) -> Option<(IkeId, Instant)> {
+        let child = self.children.get(&config)?;
+        let entry = self.peers.get(&child.peer).filter(|entry| child.is_wanted(entry.is_active()))?;
+        // Of another one nothing is wanted while the one that we call is away.
+        let ours = self.connection(child.peer, endpoint).filter(|ike| entry.looks_after(ike.party));
+        let ike = ours.filter(|ike| child.waits_in(&self.ikes).is_none() && !self.is_up_with(child, ike.party))?;
+        let courtesy = entry.courtesy().filter(|_| !ike.called && !child.wanted);
+        Some((ike.id, child.retry_at.max(courtesy).unwrap_or(Instant::ZERO)))
     }
 
     /// Looks after exchanges that do not get on, so that nobody waits in the dark.
@@ -264,7 +277,7 @@ impl Gateway {
         // What is held down here and up all the same, the peer wants, and with us beside the connection that stands.
         let up = |child: &ChildEntry| entry.renew.is_some() && !child.sas.is_empty();
         let wanted = |child: &ChildEntry| !child.held || child.wanted || up(child);
-        let child = |id: &ChildConfigId| self.children.get(id).map(Box::as_ref).filter(|child| wanted(child));
+        let child = |id: &ChildConfigId| self.children.get(id).filter(|child| wanted(child));
         // Best one that is not refused, and not the one for whose sake the peer ended the last handshake.
         let hope = |child: &&ChildEntry| (Some(child.id) == entry.spoiler, child.failures);
         let all = || entry.children.iter().filter_map(child);

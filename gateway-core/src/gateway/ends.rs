@@ -63,7 +63,7 @@ impl Gateway {
         }
         let (mut told, children) = (false, entry.children.clone());
         for ike in ended {
-            told |= self.ikes.remove(*ike);
+            told |= self.forget_ike(id, *ike);
             drop(parts.endpoint.close(now, *ike)); // denied: it is gone
         }
         for config in children {
@@ -80,6 +80,15 @@ impl Gateway {
             self.tell(Some(id), None, What::Closed, Some(cause.clone()));
         }
         self.agenda.touch(id);
+    }
+
+    /// An IKE SA is no more. Whatever waits in it is asked for anew. Returns whether it was there.
+    pub(super) fn forget_ike(&mut self, id: PeerId, ike: IkeId) -> bool {
+        let known = self.ikes.remove(ike);
+        if let Some(entry) = self.peers.get(&id).filter(|_| known) {
+            self.children.touch(&entry.children);
+        }
+        known
     }
 
     /// A child that was told as up is down, with one of several parties that share it at least.

@@ -80,24 +80,30 @@ impl Gateway {
         carried.min_by_key(|child| child.held).map(|child| child.id)
     }
 
-    /// How many IKE SAs and Child SAs were looked at so far, beyond those that a call was about. For tests, which see that this
-    /// does not grow with what others have.
+    /// How many IKE SAs, Child SAs and children were looked at so far. For tests, which see that this does not
+    /// grow with what others have.
     pub fn looked(&self) -> u64 {
-        self.ikes.looked().saturating_add(self.sas.looked())
+        [self.ikes.looked(), self.sas.looked(), self.children.looked()].into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Whether IKE SAs and Child SAs are found by all that they are looked for by. Looks at all, for tests.
+    /// Whether IKE SAs and Child SAs are found by all that they are looked for by, and what is missing is waited for. Looks at
+    /// all, for tests.
     ///
     /// # Errors
     /// What is not.
     #[doc(hidden)]
-    pub fn check(&self) -> Result<(), &'static str> {
+    pub fn check<C: IkeCrypto>(&self, endpoint: &Endpoint<'_, C, Peers>) -> Result<(), &'static str> {
         let holds = |what, holds: bool| if holds { Ok(()) } else { Err(what) };
         holds("IKE SAs", self.ikes.is_filed())?;
         holds("Child SAs", self.sas.is_filed())?;
-        let of_children = self.children.values().flat_map(|child| child.all().map(|sa| (child.id, *sa)));
+        let of_children = self.children.iter().flat_map(|child| child.all().map(|sa| (child.id, *sa)));
         let of_sas = self.sas.iter().map(|sa| (sa.config, sa.child));
         holds("SAs of children", of_children.collect::<BTreeSet<_>>() == of_sas.collect())?;
+        holds("moments of children", self.children.is_filed())?;
+        let awaited = |child: &ChildEntry| {
+            self.missing(child.id, endpoint).is_none_or(|(_, at)| self.children.is_awaited(&child.id, at))
+        };
+        holds("missing children", self.children.iter().all(awaited))?;
         let looks = self.sas.iter().filter_map(|sa| Some((sa.look_at?, sa.child)));
         holds("looks", self.looks == looks.collect())?;
         let remembered = |peer: &PeerEntry| peer.look_at_answers.is_some() || peer.unconfirmed.is_empty();

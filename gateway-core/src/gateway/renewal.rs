@@ -176,7 +176,7 @@ mod tests {
         let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
                     [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\n";
         let (mut gateway, _) = Gateway::new(Config::parse(text).unwrap().0);
-        let id = *gateway.children.keys().next().unwrap();
+        let id = gateway.children.iter().next().unwrap().id;
         // A packet may want again what the operator took down.
         for (held, wanted, void) in [(false, false, false), (true, false, true), (true, true, false)] {
             let child = gateway.children.get_mut(&id).unwrap();
@@ -184,7 +184,7 @@ mod tests {
             assert_eq!(gateway.is_void(Renewal::Refused(id)), void, "held {held}, wanted {wanted}");
             assert!(!gateway.is_void(Renewal::Proof(id)), "the peer wants to know who we are");
         }
-        gateway.children.clear();
+        gateway.children.take();
         assert!(gateway.is_void(Renewal::Refused(id)));
     }
 }

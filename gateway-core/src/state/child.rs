@@ -67,6 +67,8 @@ pub(crate) struct ChildEntry {
     pub(crate) retry_at: Option<Instant>,
     pub(crate) cause: Option<Cause>,
     pub(crate) rekeys: u64,
+    /// When it is to be looked at.
+    pub(super) due: Option<Instant>,
 }
 
 impl ChildEntry {
@@ -94,6 +96,7 @@ impl ChildEntry {
             retry_at: None,
             cause: None,
             rekeys: 0,
+            due: None,
         }
     }
 

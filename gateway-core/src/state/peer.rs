@@ -26,6 +26,8 @@ pub(crate) struct PeerEntry {
     pub(crate) start: Start,
     /// Its children, in the order of the file.
     pub(crate) children: Vec<ChildConfigId>,
+    /// The connection on which they were asked for when they were looked at last, and whether by ourselves.
+    pub(crate) asked_on: Option<(IkeId, bool)>,
     /// The operator took it down, and nobody here wanted it since: we do not call it. The peer may.
     pub(crate) held: bool,
     /// Somebody wants it up although nobody would begin by himself.
@@ -111,6 +113,7 @@ impl PeerEntry {
             name: peer.name.clone(),
             start: peer.start,
             children: Vec::new(),
+            asked_on: None,
             held: false,
             wanted: false,
             party: None,

@@ -10,6 +10,7 @@ mod late;
 mod limits;
 mod merging;
 mod narrowing;
+mod neighbours;
 mod networks;
 mod overheard;
 mod parties;

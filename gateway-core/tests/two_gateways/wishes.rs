@@ -373,6 +373,23 @@ fn f_53_up_of_a_peer_that_is_connected_is_no_wish_to_call_it_later() {
 }
 
 #[test]
+fn up_of_one_child_brings_back_its_neighbours_that_were_down_only_with_their_peer() {
+    let mut world =
+        World::new(&(peer(true, "", "") + &second(3, 4)), &(peer(false, "start = \"passive\"", "") + &second(4, 3)))
+            .start();
+    world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap();
+    world.exchange();
+    // The peer wants one of them back, and nobody asks for the other.
+    world.right.gateway.up(world.now, "other/net", parts!(world.right)).unwrap();
+    world.pass(secs(60));
+    let up = |world: &mut World| [world.left.child("other", "net").2, world.left.child("other", "two").2];
+    assert_eq!(up(&mut world), [true, false], "{}", world.story());
+    world.left.gateway.up(world.now, "other/net", parts!(world.left)).unwrap();
+    world.exchange();
+    assert_eq!(up(&mut world), [true, true], "{}", world.story());
+}
+
+#[test]
 fn f_53_up_of_a_child_of_a_peer_that_fails_is_no_wish_to_have_it_later() {
     let mut world = World::new(
         &(peer(true, "start = \"passive\"", "") + &second(3, 4)),

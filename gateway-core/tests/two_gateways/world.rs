@@ -195,6 +195,8 @@ pub(crate) struct World {
     pub(crate) drop_spi: Option<[u8; 8]>,
     /// What the right side is made to refuse.
     pub(crate) refusal: Option<Refusal>,
+    /// Nobody looks at everything after each step.
+    pub(crate) unchecked: bool,
 }
 
 pub(crate) const LEFT: &str = "192.0.2.1";
@@ -256,6 +258,7 @@ impl World {
             mapping: None,
             drop_spi: None,
             refusal: None,
+            unchecked: false,
         }
     }
 
@@ -312,9 +315,9 @@ impl World {
 
     /// Carries what was sent first. Returns whether there was something.
     pub(crate) fn step(&mut self) -> bool {
-        for site in [&self.left, &self.right] {
+        for site in [&self.left, &self.right].into_iter().filter(|_| !self.unchecked) {
             assert_eq!(site.endpoint.check(), Ok(()), "{:#?}", site.story);
-            assert_eq!(site.gateway.check(), Ok(()), "{:#?}", site.story);
+            assert_eq!(site.gateway.check(&site.endpoint), Ok(()), "{:#?}", site.story);
         }
         self.collect();
         let Some(mut flight) = self.wire.pop_front() else { return false };
