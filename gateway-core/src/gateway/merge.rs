@@ -78,6 +78,9 @@ impl Gateway {
                 (false, false) => COURTESY.saturating_mul(2).saturating_mul(patience),
             };
             let over = soonest.reached(since + pause);
+            if !over && !renewed(spare) {
+                continue;
+            }
             let lacking = self.lacking(id, spare.id, kept.id, endpoint);
             if lacking.is_empty() && over {
                 drop(endpoint.close(now, spare.id)); // denied: it is gone
@@ -85,7 +88,7 @@ impl Gateway {
                     entry.merges.count(now, since);
                 }
             }
-            for (config, selectors) in lacking.into_iter().filter(|_| over || renewed(spare)) {
+            for (config, selectors) in lacking {
                 let Some(child) = self.children.get(&config) else { continue };
                 let again = child.retry_at.max(selectors.and_then(|pair| child.uncovered.again(&pair)));
                 if child.waits_in(&self.ikes).is_none()
