@@ -10,6 +10,9 @@
 //! another. What is swept out of the nearest caches is still in the last one, and the few SAs lie on neighbouring pages, so
 //! that is not all. Therefore the last column says how many fetches of a line of memory, one after the other, the difference
 //! between the most SAs and the fewest comes to, of which each takes what it takes in a chase through as much memory.
+//!
+//! With a number of SAs in the environment variable `COUNTED` nothing is timed: each step is done once, in [`row`], and what it is
+//! about in [`counted`], for a tool that counts the instructions in there (`cargo xtask bench ike --scale` runs one).
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -287,7 +290,7 @@ impl World {
             }
             self.pass(1);
             self.hub.took = Duration::ZERO;
-            act(self);
+            counted(self, &mut act);
             took += self.hub.took;
         }
         took.as_nanos() as f64 / times as f64
@@ -443,6 +446,19 @@ impl Chase {
     }
 }
 
+/// What is done here counts: the work of both sides, and of the network between them.
+#[inline(never)]
+fn counted(world: &mut World, act: &mut dyn FnMut(&mut World)) {
+    act(black_box(world));
+}
+
+/// One step is done here.
+#[inline(never)]
+fn row((name, step): Step, world: &mut World) {
+    println!("{name}");
+    black_box(step(world));
+}
+
 type Step = (&'static str, fn(&mut World) -> f64);
 
 const STEPS: [Step; 11] = [
@@ -466,6 +482,11 @@ fn resident() -> usize {
 }
 
 fn main() -> ExitCode {
+    if let Ok(len) = std::env::var("COUNTED") {
+        let mut world = World::new(len.parse().expect("a number"), 0);
+        STEPS.into_iter().for_each(|step| row(step, &mut world));
+        return ExitCode::SUCCESS;
+    }
     let begun = Instant::now();
     let few = World::new(SIZES[0], 0);
     let cold = World::new(SIZES[0], SWEEP);
