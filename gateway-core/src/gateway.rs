@@ -204,9 +204,9 @@ impl Gateway {
     /// that, not as the peer's silence.
     pub fn sent<C: IkeCrypto>(&mut self, ike: IkeId, outcome: Result<(), Unsent>, endpoint: &Endpoint<'_, C, Peers>) {
         let Some(view) = endpoint.ike_sa(ike).filter(|view| view.state == SaState::Connecting) else { return };
-        let entry = view.peer.and_then(|peer| self.peers.get_mut(&peer)).filter(|entry| entry.attempt == Some(ike));
-        if let Some((entry, (exchange, _))) = entry.zip(view.waiting) {
-            entry.unsent = outcome.err().map(|why| Box::new(Cause::unsent(exchange, view.path.remote, &why)));
+        let call = view.peer.and_then(|peer| self.peers.get_mut(&peer)).and_then(|entry| entry.calling.of(ike));
+        if let Some((call, (exchange, _))) = call.zip(view.waiting) {
+            call.unsent = outcome.err().map(|why| Box::new(Cause::unsent(exchange, view.path.remote, &why)));
         }
     }
 
@@ -220,16 +220,17 @@ impl Gateway {
         endpoint: &Endpoint<'_, C, Peers>,
     ) {
         let waits = |id: &PeerId| {
-            let view = self.peers.get(id).and_then(|entry| endpoint.ike_sa(entry.attempt?));
+            let view = self.peers.get(id).and_then(|entry| endpoint.ike_sa(entry.calling.ike()?));
             view.is_some_and(|view| view.state == SaState::Connecting && view.path == path)
         };
         let cause = Cause::unreachable(from, path, why);
-        // What the peer itself says does not give way to it.
-        let doubts = |entry: &PeerEntry| entry.doubt.as_deref().is_none_or(|doubt| *doubt == cause);
         let found = endpoint.pad().at(path.remote.ip()).find(waits).and_then(|id| self.peers.get_mut(&id));
-        let Some(entry) = found.filter(|entry| doubts(entry)) else { return };
-        entry.unsent = Some(Box::new(cause.clone()));
-        let news = entry.doubt.replace(Box::new(cause.clone())).is_none() && entry.cause.as_ref() != Some(&cause);
+        let Some(entry) = found else { return };
+        // What the peer itself says does not give way to it.
+        let call = entry.calling.call_mut().filter(|call| call.doubt.as_deref().is_none_or(|doubt| *doubt == cause));
+        let Some(call) = call else { return };
+        call.unsent = Some(Box::new(cause.clone()));
+        let news = call.doubt.replace(Box::new(cause.clone())).is_none() && entry.tries.cause.as_ref() != Some(&cause);
         if news && self.strangers.admit(now) {
             let peer = Some(entry.id);
             self.tell(peer, None, What::Doubtful { remote: path.remote, answers: false }, Some(cause));

@@ -1,6 +1,7 @@
 //! All that a gateway remembers between calls, in nouns: what is done with it is in [`crate::gateway`].
 
 pub(crate) mod agenda;
+pub(crate) mod calling;
 pub(crate) mod child;
 pub(crate) mod children;
 pub(crate) mod contest;
@@ -16,6 +17,8 @@ pub(crate) mod renewal;
 pub(crate) mod report;
 pub(crate) mod sas;
 pub(crate) mod silence;
+pub(crate) mod tries;
+pub(crate) mod unconfirmed;
 pub(crate) mod uncovered;
 pub(crate) mod usage;
 

@@ -147,9 +147,9 @@ impl Gateway {
         }
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.trouble = None;
-            peer.spoiler.take_if(|spoiler| *spoiler == config);
+            peer.tries.clear(config);
             // It came without the renewal that is to be begun for it.
-            let needless = ours && !of_its_own && peer.attempt.is_none();
+            let needless = ours && !of_its_own && peer.calling.ike().is_none();
             peer.renew.take_if(|renewal| needless && *renewal == Renewal::Refused(config));
         }
         // What came over from another connection takes nobody's place.
@@ -214,7 +214,7 @@ impl Gateway {
                 child.fail(now, cause.clone());
                 // Who is busy for the moment is asked again, and who is for minutes may take with a new IKE SA what it never took.
                 // What was refused with a new connection just now is no better with the next one.
-                let begun = entry.begun == Some(config) && entry.established_at == Some(now);
+                let begun = entry.tries.begun == Some(config) && entry.established_at == Some(now);
                 let anew = if failure.is_busy() { out_of_step } else { refused && child.was_up && !begun };
                 (if up { What::RekeyFailed } else { What::ChildFailed }, anew && !up)
             }

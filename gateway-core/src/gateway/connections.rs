@@ -13,12 +13,12 @@ use ike_core::wire::id::ShortId;
 use ipsec_core::net::Path;
 use ipsec_core::time::Instant;
 
-use super::drive::LONG;
 use crate::cause::{Cause, Kind};
 use crate::config::Identity;
 use crate::peers::Peers;
 use crate::state::renewal::{LASTING, Renewal};
 use crate::state::report::What;
+use crate::state::unconfirmed::Unconfirmed;
 use crate::state::{Gateway, Parts};
 
 /// Who was at the other end of an IKE SA that is gone.
@@ -37,7 +37,7 @@ impl Gateway {
         let connected = about.is_some_and(|id| self.is_connected(id, parts.endpoint));
         // Of what a stranger may have begun only the cause is kept, for display.
         if let Some(entry) = about.and_then(|id| self.peers.get_mut(&id)).filter(|_| !connected) {
-            entry.cause = Some(cause.clone());
+            entry.tries.cause = Some(cause.clone());
         }
         self.tell(about, None, What::Refused { remote }, Some(cause));
     }
@@ -63,9 +63,8 @@ impl Gateway {
         let view = endpoint.ike_sa(ike);
         let party = view.as_ref().map(|view| view.party);
         let mut took = None;
-        if entry.attempt == Some(ike) {
-            took = entry.called_at.map(|at| now.since(at));
-            entry.conclude();
+        if let Some(call) = entry.calling.end(ike) {
+            took = Some(now.since(call.since));
             entry.party = party;
             if let Some(renewal) = entry.renew.take() {
                 party.into_iter().for_each(|party| self.ikes.supersede(peer, party));
@@ -81,13 +80,10 @@ impl Gateway {
         // Of the one that we call it is no news that another one is there.
         if party.is_some_and(|party| entry.looks_after(party)) {
             entry.wanted = false;
-            entry.cause = None;
-            entry.retry_at = None;
+            entry.tries.rest();
         }
         entry.established_at = Some(now);
-        // However many more come until then.
-        entry.look_at_answers.get_or_insert(now + LONG);
-        entry.unconfirmed.insert(ike);
+        Unconfirmed::enter(&mut entry.unconfirmed, now, ike);
         self.agenda.touch(peer);
         let ike = view.map(Box::new);
         self.tell(Some(peer), None, What::Connected { ike, took }, None);
@@ -124,11 +120,12 @@ impl Gateway {
         endpoint: &Endpoint<'_, C, Peers>,
     ) {
         let cause = Cause::of(failure, endpoint.pad().get(peer));
-        let entry = self.peers.get_mut(&peer).filter(|entry| entry.attempt == Some(ike));
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let known = entry.tries.cause.as_ref() == Some(&cause);
         // Of several the last one, and of one in each attempt the first time.
-        let Some(entry) = entry.filter(|entry| entry.doubt.as_deref() != Some(&cause)) else { return };
-        let known = entry.cause.as_ref() == Some(&cause);
-        entry.doubt = Some(Box::new(cause.clone()));
+        let call = entry.calling.of(ike).filter(|call| call.doubt.as_deref() != Some(&cause));
+        let Some(call) = call else { return };
+        call.doubt = Some(Box::new(cause.clone()));
         if !known && self.strangers.admit(now) {
             self.tell(Some(peer), None, What::Doubtful { remote, answers: true }, Some(cause));
         }
@@ -167,16 +164,16 @@ impl Gateway {
         let mut goes_on = false;
         if let Some(id) = about {
             let Some(entry) = self.peers.get_mut(&id) else { return };
-            let ours = entry.attempt == Some(ike);
-            if ours {
-                entry.silent = *failure == Failure::PeerSilent(ExchangeType::IKE_SA_INIT);
-            }
-            if ours && matches!(failure, Failure::PeerSilent(_)) {
-                cause = entry.unsent.take().map_or(cause, |unsent| *unsent);
+            let call = entry.calling.end(ike);
+            let (ours, at_its_place) = (call.is_some(), call.as_ref().is_some_and(|call| call.at_its_place));
+            if let Some(call) = call {
+                entry.tries.silent = *failure == Failure::PeerSilent(ExchangeType::IKE_SA_INIT);
+                let unsent = call.unsent.filter(|_| matches!(failure, Failure::PeerSilent(_)));
+                cause = unsent.map_or(cause, |unsent| *unsent);
             }
             if ours && failure.is_about_child() {
-                entry.spoiler = entry.begun;
-                if let Some(child) = entry.begun.and_then(|begun| self.children.get_mut(&begun)) {
+                let spoiler = entry.tries.spoil();
+                if let Some(child) = spoiler.and_then(|spoiler| self.children.get_mut(&spoiler)) {
                     child.failures = child.failures.saturating_add(1);
                 }
             }
@@ -194,22 +191,21 @@ impl Gateway {
                 entry.lost(now);
             }
             if ours && !established {
-                match cause.kind {
-                    Kind::Intent => entry.conclude(),
-                    _ => self.fail(now, id, cause.clone()),
+                if cause.kind != Kind::Intent {
+                    self.fail(now, id, at_its_place, cause.clone());
                 }
-            } else if established && (entry.attempt.is_some() || !entry.looks_after(party)) {
+            } else if established && (entry.calling.ike().is_some() || !entry.looks_after(party)) {
                 // Another one is made already, or it was nobody that we call.
             } else if !connected && cause.kind != Kind::Intent {
                 let lasted = entry.established_at.is_some_and(|since| now.since(since) >= LASTING);
                 match (established, lasted) {
                     (true, true) if *failure != Failure::ClosedByPeer => self.lose(id, cause.clone()),
                     (true, lasted) => {
-                        entry.failures = if lasted { 0 } else { entry.failures };
-                        self.fail(now, id, cause.clone());
+                        entry.tries.failures = if lasted { 0 } else { entry.tries.failures };
+                        self.fail(now, id, false, cause.clone());
                     }
                     // Of a handshake that a stranger began, only the cause is kept, for display.
-                    (false, _) => entry.cause = Some(cause.clone()),
+                    (false, _) => entry.tries.cause = Some(cause.clone()),
                 }
             }
         }
@@ -247,11 +243,14 @@ mod tests {
             let (id, child) = (*id, entry.children[0]);
             entry.held = held;
             // As often as the peer likes, and once at a time.
-            entry.retry_at = Some(Instant::from_millis(u64::MAX));
+            entry.tries.retry_at = Some(Instant::from_millis(u64::MAX));
             gateway.reauthenticate(id, None);
             gateway.reauthenticate(id, None);
             let entry = &gateway.peers[&id];
-            assert_eq!((entry.renew, entry.retry_at.is_none()), (renewed.then_some(Renewal::Proof(child)), renewed));
+            assert_eq!(
+                (entry.renew, entry.tries.retry_at.is_none()),
+                (renewed.then_some(Renewal::Proof(child)), renewed)
+            );
             let told: Vec<_> = gateway.reports.iter().map(ToString::to_string).collect();
             assert_eq!(told.len(), usize::from(renewed), "{told:?}");
             assert!(

@@ -46,7 +46,7 @@ impl Gateway {
         let connected = self.is_connected(peer, endpoint);
         let shared = self.is_shared(peer, endpoint);
         let (Some(child), Some(entry)) = (self.children.get_mut(&id), self.peers.get_mut(&peer)) else { return false };
-        if child.waits_in(&self.ikes).is_some() || (!connected && (entry.attempt.is_some() || entry.locating)) {
+        if child.waits_in(&self.ikes).is_some() || (!connected && !entry.calling.is_idle()) {
             return true;
         }
         let willing = match entry.start {
@@ -56,7 +56,7 @@ impl Gateway {
             Start::Passive => connected && !child.held,
         };
         let tired = |retry_at: Option<Instant>| retry_at.is_some_and(|at| at > now);
-        if !willing || tired(child.retry_at) || (!connected && tired(entry.retry_at)) {
+        if !willing || tired(child.retry_at) || (!connected && tired(entry.tries.retry_at)) {
             return false;
         }
         if entry.start == Start::OnDemand {

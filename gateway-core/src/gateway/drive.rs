@@ -1,7 +1,6 @@
 //! Who is to be connected next, and when: `start`, attempts and the pauses between them.
 
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Endpoint, IkeView, SaState};
@@ -17,15 +16,13 @@ use crate::cause::Cause;
 use crate::config::{Peer, Remote, Start};
 use crate::peers::Peers;
 use crate::state::agenda::Soonest;
+use crate::state::calling::{Calling, LONG};
 use crate::state::child::ChildEntry;
 use crate::state::peer::PeerEntry;
 use crate::state::places::{Locate, Located};
 use crate::state::renewal::Renewal;
 use crate::state::report::What;
 use crate::state::{Gateway, Parts};
-
-/// An exchange that takes longer than this is worth a word.
-pub(super) const LONG: Duration = Duration::from_secs(4);
 
 impl Gateway {
     /// Begins what is due for one peer, and notes when the next thing is.
@@ -53,7 +50,7 @@ impl Gateway {
         endpoint: &mut Endpoint<'_, C, Peers>,
     ) {
         let connected = self.is_connected(id, endpoint);
-        let begun = |entry: &PeerEntry| entry.attempt.is_some();
+        let begun = |entry: &PeerEntry| entry.calling.ike().is_some();
         let renewal = self.peers.get(&id).filter(|entry| !begun(entry)).and_then(|entry| entry.renew);
         let void = renewal.is_some_and(|renewal| self.is_void(renewal));
         if let Some(entry) = self.peers.get_mut(&id).filter(|_| !connected || void) {
@@ -61,13 +58,14 @@ impl Gateway {
         }
         let Some(entry) = self.peers.get(&id) else { return };
         let due = entry.renew.is_some() || (!connected && entry.is_wanted());
-        if !due || self.first_child(entry).is_none() || entry.attempt.is_some() || entry.locating {
+        if !due || self.first_child(entry).is_none() || !entry.calling.is_idle() {
             return;
         }
-        if soonest.reached(entry.retry_at.unwrap_or(Instant::ZERO)) {
+        if soonest.reached(entry.tries.retry_at.unwrap_or(Instant::ZERO)) {
             self.connect(now, id, endpoint);
             // What could not even begin has its pause.
-            let retry_at = self.peers.get(&id).filter(|entry| entry.attempt.is_none()).and_then(|entry| entry.retry_at);
+            let idle = self.peers.get(&id).filter(|entry| entry.calling.is_idle());
+            let retry_at = idle.and_then(|entry| entry.tries.retry_at);
             retry_at.map(|at| soonest.reached(at));
         }
     }
@@ -120,29 +118,30 @@ impl Gateway {
         soonest: &mut Soonest,
         endpoint: &Endpoint<'_, C, Peers>,
     ) {
-        let mut is_due = |at: &mut Option<Instant>| at.take_if(|at| soonest.reached(*at)).is_some();
         let Some(entry) = self.peers.get_mut(&id) else { return };
-        let (call, answers) = (is_due(&mut entry.look_at_call), is_due(&mut entry.look_at_answers));
-        // Somebody may answer, and was told.
-        let attempt = entry.attempt.filter(|_| call && entry.doubt.is_none()).and_then(|ike| endpoint.ike_sa(ike));
-        let silent = attempt.filter(|view| view.waiting.is_some_and(|(_, repeated)| repeated >= u32::from(OFTEN)));
-        if let Some(cause) = silent.and_then(|view| entry.unanswered(&view)) {
+        let call = entry.calling.call_mut().and_then(|call| call.is_due(soonest).then_some(call));
+        let view = call.and_then(|call| Some((endpoint.ike_sa(call.ike)?, call)));
+        let silent = view.filter(|(view, _)| view.waiting.is_some_and(|(_, repeated)| repeated >= u32::from(OFTEN)));
+        if let Some(cause) = silent.and_then(|(view, call)| call.unanswered(&view)) {
             self.tell(Some(id), None, What::Waiting, Some(cause));
         }
         // Some repeat what is not answered after half a second, others after many: who was called looks until it is heard.
-        let Some(entry) = self.peers.get_mut(&id).filter(|_| answers) else { return };
+        let Some(entry) = self.peers.get_mut(&id) else { return };
+        let due = entry.unconfirmed.take_if(|unconfirmed| soonest.reached(unconfirmed.look_at));
+        let Some(mut looked_at) = due else { return };
         let open = |ike: &IkeView| ike.state == SaState::Established && !ike.confirmed;
         let unconfirmed = |ike: &IkeId| endpoint.ike_sa(*ike).filter(open);
-        entry.unconfirmed.retain(|ike| self.ikes.has(id, *ike) && unconfirmed(ike).is_some());
-        let Some(ike) = entry.unconfirmed.iter().filter_map(unconfirmed).max_by_key(|ike| ike.unheard) else { return };
+        looked_at.ikes.retain(|ike| self.ikes.has(id, *ike) && unconfirmed(ike).is_some());
+        let Some(ike) = looked_at.ikes.iter().filter_map(unconfirmed).max_by_key(|ike| ike.unheard) else { return };
         let cause = unheard(&ike);
         // Each is told once.
         if cause.is_some() {
-            entry.unconfirmed.remove(&ike.id);
+            looked_at.ikes.remove(&ike.id);
         }
-        if !entry.unconfirmed.is_empty() {
-            entry.look_at_answers = Some(now + LONG);
+        if !looked_at.ikes.is_empty() {
+            looked_at.look_at = now + LONG;
             soonest.reached(now + LONG);
+            entry.unconfirmed = Some(looked_at);
         }
         if cause.is_some() {
             self.tell(Some(id), None, What::Waiting, cause);
@@ -157,24 +156,23 @@ impl Gateway {
         let stands = self.connection(id, endpoint).map(|ike| ike.path).filter(known);
         let Some(entry) = self.peers.get_mut(&id) else { return };
         let stands = stands.filter(|_| entry.renew.is_some());
-        entry.at_its_place = stands.is_some();
         if let Some(path) = stands {
-            endpoint.pad_mut_of(id).set_path(id, path.local.ip(), path.remote.ip(), entry.port());
-            return self.initiate(now, id, endpoint);
+            endpoint.pad_mut_of(id).set_path(id, path.local.ip(), path.remote.ip(), entry.tries.port());
+            return self.initiate(now, id, true, endpoint);
         }
         let Some(peer) = endpoint.pad().get(id) else { return };
-        match place(peer, entry.turn) {
+        match place(peer, entry.tries.turn) {
             Some(Place::Known { local, remote, ways }) => {
-                entry.ways = ways;
-                endpoint.pad_mut_of(id).set_path(id, local, remote, entry.port());
-                self.initiate(now, id, endpoint);
+                entry.tries.ways = ways;
+                endpoint.pad_mut_of(id).set_path(id, local, remote, entry.tries.port());
+                self.initiate(now, id, false, endpoint);
             }
             Some(Place::Unknown(question)) => {
-                entry.locating = true;
+                entry.calling = Calling::Locating;
                 let question = Locate { peer: id, ..question };
                 self.questions.push_back(question);
             }
-            None => self.give_up(now, id, None, Cause::waiting()),
+            None => self.give_up(now, id, None, false, Cause::waiting()),
         }
     }
 
@@ -192,8 +190,8 @@ impl Gateway {
             let addresses = answer.as_ref().map(|located| located.resolved.as_slice());
             self.named(now, id, name, addresses, endpoint);
         }
-        let Some(entry) = self.peers.get_mut(&id).filter(|entry| entry.locating) else { return };
-        let turn = entry.turn;
+        let Some(entry) = self.peers.get_mut(&id).filter(|entry| entry.calling.is_locating()) else { return };
+        let turn = entry.tries.turn;
         let (wanted, renew) = (entry.is_wanted(), entry.renew.is_some());
         // Another name of it may have been asked for than the one that is tried now.
         match endpoint.pad().get(id).and_then(|peer| place(peer, turn)) {
@@ -211,16 +209,16 @@ impl Gateway {
             let none = || hindrance.unwrap_or_else(|| Cause::unroutable("no address of ours leads there"));
             way.map(|way| (way, ways.len())).ok_or_else(none)
         });
-        entry.locating = false;
+        entry.calling.end_locating();
         match chosen {
             Ok((way, ways)) => {
-                entry.ways = u32::try_from(ways.saturating_mul(places)).unwrap_or(1);
-                endpoint.pad_mut_of(id).set_path(id, way.local, way.remote, entry.port());
+                entry.tries.ways = u32::try_from(ways.saturating_mul(places)).unwrap_or(1);
+                endpoint.pad_mut_of(id).set_path(id, way.local, way.remote, entry.tries.port());
                 if renew || (wanted && !self.is_connected(id, endpoint)) {
-                    self.initiate(now, id, endpoint);
+                    self.initiate(now, id, false, endpoint);
                 }
             }
-            Err(cause) => self.give_up(now, id, None, cause),
+            Err(cause) => self.give_up(now, id, None, false, cause),
         }
     }
 
@@ -239,35 +237,43 @@ impl Gateway {
             if stands(id, path) {
                 continue;
             }
-            entry.retry_at = None;
-            entry.failures = 0;
+            entry.tries.forgive();
             self.end_ikes(now, id, &[ike], &Cause::readdressed(path.local.ip()), parts);
         }
         for (id, entry) in &mut self.peers {
-            if entry.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNROUTABLE) {
-                entry.retry_at = None;
+            if entry.tries.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNROUTABLE) {
+                entry.tries.hurry();
                 self.agenda.touch(*id);
             }
         }
     }
 
-    fn initiate<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, endpoint: &mut Endpoint<'_, C, Peers>) {
+    /// Calls it where it is. `at_its_place`: where the connection stands.
+    fn initiate<C: IkeCrypto>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        at_its_place: bool,
+        endpoint: &mut Endpoint<'_, C, Peers>,
+    ) {
         let Some(first) = self.peers.get(&id).and_then(|entry| self.first_child(entry)) else { return };
         let begun = endpoint.initiate(now, id, Some(first));
         let remote = endpoint.pad().path(id).map(|path| path.remote);
         match begun {
             Ok(ike) => {
                 if let Some(entry) = self.peers.get_mut(&id) {
-                    (entry.attempt, entry.called_at, entry.begun) = (Some(ike), Some(now), Some(first));
-                    (entry.unsent, entry.doubt) = (None, None);
-                    entry.look_at_call = Some(now + LONG);
+                    entry.calling.begin(now, ike, at_its_place);
+                    entry.tries.begun = Some(first);
                 }
                 self.agenda.touch(id);
                 if let Some(remote) = remote {
                     self.tell(Some(id), None, What::Connecting { remote }, None);
                 }
             }
-            Err(denied) => self.give_up(now, id, remote, explained(&denied, endpoint.pad().get(id))),
+            Err(denied) => {
+                let cause = explained(&denied, endpoint.pad().get(id));
+                self.give_up(now, id, remote, at_its_place, cause);
+            }
         }
     }
 
@@ -279,13 +285,13 @@ impl Gateway {
         let wanted = |child: &ChildEntry| !child.held || child.wanted || up(child);
         let child = |id: &ChildConfigId| self.children.get(id).filter(|child| wanted(child));
         // Best one that is not refused, and not the one for whose sake the peer ended the last handshake.
-        let hope = |child: &&ChildEntry| (Some(child.id) == entry.spoiler, child.failures);
+        let hope = |child: &&ChildEntry| (Some(child.id) == entry.tries.spoiler, child.failures);
         let all = || entry.children.iter().filter_map(child);
         // What is to be renewed may have been taken down since, or be gone from the configuration.
         let renewed = entry
             .renew
             .map(Renewal::child)
-            .filter(|id| entry.spoiler != Some(*id) && entry.children.contains(id) && child(id).is_some());
+            .filter(|id| entry.tries.spoiler != Some(*id) && entry.children.contains(id) && child(id).is_some());
         let due = || all().filter(|child| child.is_wanted(active)).min_by_key(hope);
         let any = || all().min_by_key(hope);
         renewed.or_else(|| due().or_else(any).map(|child| child.id))

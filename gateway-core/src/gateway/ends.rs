@@ -43,7 +43,7 @@ impl Gateway {
     /// The same for a peer and everything it has.
     pub(super) fn end_peer<C: IkeCrypto>(&mut self, now: Instant, id: PeerId, parts: &mut Parts<'_, '_, C>) {
         let Some(entry) = self.peers.get(&id) else { return };
-        let all: Vec<_> = self.ikes.of(id).chain(entry.attempt).collect();
+        let all: Vec<_> = self.ikes.of(id).chain(entry.calling.ike()).collect();
         self.end_ikes(now, id, &all, &Cause::of(&Failure::ClosedHere, None), parts);
     }
 
@@ -57,9 +57,8 @@ impl Gateway {
         parts: &mut Parts<'_, '_, C>,
     ) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
-        if entry.attempt.is_some_and(|ike| ended.contains(&ike)) {
-            entry.cut = entry.attempt.map(|ike| Box::new((ike, cause.clone())));
-            entry.conclude();
+        if let Some(call) = ended.iter().find_map(|ike| entry.calling.end(*ike)) {
+            entry.cut = Some(Box::new((call.ike, cause.clone())));
         }
         let (mut told, children) = (false, entry.children.clone());
         for ike in ended {

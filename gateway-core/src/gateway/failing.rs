@@ -12,16 +12,16 @@ use crate::state::report::What;
 impl Gateway {
     /// An attempt failed, or a connection did soon. Whoever wanted it or a child of it has to want that again, unless we call
     /// by ourselves.
-    pub(super) fn fail(&mut self, now: Instant, id: PeerId, cause: Cause) {
+    pub(super) fn fail(&mut self, now: Instant, id: PeerId, at_its_place: bool, cause: Cause) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
-        entry.fail(now, cause);
+        entry.fail(now, at_its_place, cause);
         self.forget_wishes(id);
     }
 
     /// A connection that was a good one is gone: it is made again at once.
     pub(super) fn lose(&mut self, id: PeerId, cause: Cause) {
         let Some(entry) = self.peers.get_mut(&id) else { return };
-        entry.lose(cause);
+        entry.tries.lose(cause);
         self.forget_wishes(id);
     }
 
@@ -36,8 +36,15 @@ impl Gateway {
     }
 
     /// An attempt could not even begin.
-    pub(super) fn give_up(&mut self, now: Instant, id: PeerId, remote: Option<SocketAddr>, cause: Cause) {
-        self.fail(now, id, cause.clone());
+    pub(super) fn give_up(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        remote: Option<SocketAddr>,
+        at_its_place: bool,
+        cause: Cause,
+    ) {
+        self.fail(now, id, at_its_place, cause.clone());
         self.tell(Some(id), None, What::Failed { remote }, Some(cause));
     }
 }

@@ -34,7 +34,7 @@ impl Gateway {
             self.by_question.insert((names.asked, id));
             soonest.reached(names.due);
             let Some(peer) = peers.get(id) else { return };
-            if first && entry.start == Start::Active && entry.locating && peer.remote.len() == 1 {
+            if first && entry.start == Start::Active && entry.calling.is_locating() && peer.remote.len() == 1 {
                 return; // the first call asks already
             }
             let named = peer.remote.iter().filter(|place| place.address().is_none());
@@ -72,10 +72,10 @@ impl Gateway {
         match answer {
             Ok(addresses) => {
                 names.resolved();
-                if entry.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNRESOLVED) {
-                    entry.cause = None;
+                if entry.tries.cause.as_ref().is_some_and(|cause| cause.code == Cause::UNRESOLVED) {
+                    entry.tries.cause = None;
                 }
-                let attempt = entry.attempt;
+                let attempt = entry.calling.ike();
                 endpoint.pad_mut_of(id).set_resolved(id, name, addresses);
                 let elsewhere = endpoint.pad().path(id).is_some_and(|path| {
                     let mut known = endpoint.pad().addresses(id);
@@ -87,9 +87,9 @@ impl Gateway {
             }
             Err(cause) => {
                 names.unresolved(now, id.0);
-                let told = entry.cause.as_ref().is_some_and(|held| held.code == cause.code);
-                if !connected && !entry.locating && !told && entry.attempt.is_none() {
-                    entry.cause = Some(cause.clone());
+                let told = entry.tries.cause.as_ref().is_some_and(|held| held.code == cause.code);
+                if !connected && !told && entry.calling.is_idle() {
+                    entry.tries.cause = Some(cause.clone());
                     self.tell(Some(id), None, What::Failed { remote: None }, Some(cause.clone()));
                 }
             }

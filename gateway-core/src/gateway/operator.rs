@@ -70,9 +70,8 @@ impl Gateway {
         peer.held = false;
         // What is there is not wished for: that would be a wish to call later.
         peer.wanted = !connected;
-        peer.failures = 0;
-        peer.retry_at = None;
-        peer.cause = None;
+        peer.tries.forgive();
+        peer.tries.rest();
         peer.renewals = Renewals::default();
         peer.merges = Merges::default();
         for config in self.covered(target) {
@@ -165,8 +164,8 @@ impl Gateway {
         let target = self.find(name, parts.endpoint.pad())?;
         let entry = self.peers.get(&target.peer).ok_or(Unknown)?;
         if !self.is_connected(target.peer, parts.endpoint) {
-            let underway = entry.attempt.is_some() || entry.locating || entry.has_other_places();
-            return Ok(entry.cause.clone().filter(|_| !underway).map(Err));
+            let underway = !entry.calling.is_idle() || entry.has_other_places();
+            return Ok(entry.tries.cause.clone().filter(|_| !underway).map(Err));
         }
         let party = self.connection(target.peer, parts.endpoint).map(|ike| ike.party);
         let mut waiting = false;
@@ -270,9 +269,8 @@ impl Gateway {
             entry.wanted = false;
             entry.renew = None;
             entry.trouble = None;
-            entry.locating = false;
-            entry.retry_at = None;
-            entry.cause = None;
+            entry.calling.end_locating();
+            entry.tries.rest();
         }
     }
 

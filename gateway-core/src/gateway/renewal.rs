@@ -60,8 +60,8 @@ impl Gateway {
             (entry.renewals.last, entry.renewals.in_vain) = (Some(last), in_vain);
         }
         entry.renew = Some(Renewal::Refused(config));
-        entry.spoiler.take_if(|spoiler| *spoiler == config);
-        entry.retry_at = None;
+        entry.tries.clear(config);
+        entry.tries.hurry();
         true
     }
 

@@ -228,7 +228,10 @@ impl Gateway {
                 start: entry.start,
                 state: state(entry, connected),
                 cause,
-                retry_at: entry.retry_at.filter(|_| !connected && entry.attempt.is_none() && entry.is_wanted()),
+                retry_at: entry
+                    .tries
+                    .retry_at
+                    .filter(|_| !connected && entry.calling.ike().is_none() && entry.is_wanted()),
                 held: entry.held,
                 identities: ike.map(|_| Identities::of(entry.id, parts.endpoint.pad())).unwrap_or_default(),
                 ike,
@@ -312,11 +315,12 @@ pub(super) fn unheard(ike: &IkeView) -> Option<Cause> {
 
 /// What a peer waits for that is neither connected nor failed.
 fn waiting<C: IkeCrypto>(entry: &PeerEntry, parts: &Parts<'_, '_, C>) -> Option<Cause> {
-    if let Some(view) = entry.attempt.and_then(|ike| parts.endpoint.ike_sa(ike)) {
-        return entry.unanswered(&view);
+    let call = entry.calling.call();
+    if let Some((call, view)) = call.and_then(|call| Some((call, parts.endpoint.ike_sa(call.ike)?))) {
+        return call.unanswered(&view);
     }
     match entry.start {
-        _ if entry.locating => Some(Cause::for_an_address()),
+        _ if entry.calling.is_locating() => Some(Cause::for_an_address()),
         _ if entry.held => None,
         Start::Passive => {
             let callable = parts.endpoint.pad().get(entry.id).is_some_and(|peer| !peer.remote.is_empty());
