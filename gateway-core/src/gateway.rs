@@ -336,13 +336,13 @@ impl Gateway {
             entry.children.clear();
             for (child_id, child) in peers.children_of(id) {
                 entry.children.push(child_id);
-                let held = gone.remove(&child_id);
-                if held.is_none() {
+                let known = gone.remove(&child_id);
+                if known.is_none() {
                     new.push((child_id, (peer.name.clone(), child.name.clone())));
                 }
-                let mut held = held.unwrap_or_else(|| Box::new(ChildEntry::new(child_id, id, child)));
-                held.follow(child);
-                self.children.insert(held);
+                let mut known = known.unwrap_or_else(|| Box::new(ChildEntry::new(child_id, id, child)));
+                known.follow(child);
+                self.children.insert(known);
             }
         }
         let name = |child: &ChildEntry| Some((self.peers.get(&child.peer)?.name.clone(), child.name.clone()));

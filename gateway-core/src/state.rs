@@ -20,6 +20,7 @@ pub(crate) mod silence;
 pub(crate) mod tries;
 pub(crate) mod unconfirmed;
 pub(crate) mod uncovered;
+pub(crate) mod uptime;
 pub(crate) mod usage;
 
 use core::fmt;

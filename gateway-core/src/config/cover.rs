@@ -13,7 +13,7 @@ pub(super) type Span = (Place, Place);
 
 /// A network of ours and one of a peer: a rectangle, as it were. Both of one family, as those of a child are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pair {
+pub(super) struct Networks {
     pub(super) local: Span,
     pub(super) remote: Span,
 }
@@ -38,7 +38,7 @@ enum Step {
 ///
 /// A line is moved over the remote addresses. What is there under it lies on a tree of local addresses, which remembers how
 /// far the line was when an address last was bare. The time it takes grows about as the pairs do.
-pub(super) fn covered(there: &[Pair], asked: &[Pair]) -> Vec<bool> {
+pub(super) fn covered(there: &[Networks], asked: &[Networks]) -> Vec<bool> {
     let both = there.iter().chain(asked).map(|pair| pair.local);
     let mut edges: Vec<_> = both.flat_map(|(first, last)| [first, behind(last)]).collect();
     edges.sort_unstable();
@@ -190,17 +190,17 @@ mod tests {
                 ends.sort_unstable();
                 (place(ends[0], far), place(ends[1], far))
             };
-            let of_one = |pair: &Pair| {
+            let of_one = |pair: &Networks| {
                 [pair.local.0, pair.local.1, pair.remote.0, pair.remote.1].iter().all(|at| at.0 == pair.local.0.0)
             };
-            let mut pairs = |count: usize| -> Vec<Pair> {
-                (0..count).map(|_| Pair { local: span(), remote: span() }).filter(of_one).collect()
+            let mut pairs = |count: usize| -> Vec<Networks> {
+                (0..count).map(|_| Networks { local: span(), remote: span() }).filter(of_one).collect()
             };
             let (there, asked) = (pairs(12), pairs(12));
             let has = |(first, last): Span, at: Place| (first..=last).contains(&at);
             let plane = || (0..12).flat_map(|x| (0..12).map(move |y| (place(x, far), place(y, far))));
-            let within = |pair: &Pair, (x, y): (Place, Place)| has(pair.local, x) && has(pair.remote, y);
-            let slow = |pair: &Pair| {
+            let within = |pair: &Networks, (x, y): (Place, Place)| has(pair.local, x) && has(pair.remote, y);
+            let slow = |pair: &Networks| {
                 plane().filter(|at| within(pair, *at)).all(|at| there.iter().any(|other| within(other, at)))
             };
             let expected: Vec<_> = asked.iter().map(slow).collect();

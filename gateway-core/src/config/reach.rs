@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use ipsec_core::net::AddrRange;
 
 use super::Child;
-use super::cover::{Pair, Place, Span, covered};
+use super::cover::{Networks, Place, Span, covered};
 use super::selector::Addresses;
 
 /// The families, in the order of their places.
@@ -106,8 +106,8 @@ fn lost(remote: &AddrRange, had: &Places, taken: &Places) -> Vec<String> {
     }
 }
 
-fn pairs(reach: &Reach) -> impl Iterator<Item = Pair> {
-    reach.local.iter().map(|local| Pair { local: ends(local), remote: ends(&reach.remote) })
+fn pairs(reach: &Reach) -> impl Iterator<Item = Networks> {
+    reach.local.iter().map(|local| Networks { local: ends(local), remote: ends(&reach.remote) })
 }
 
 fn named((start, end): Span) -> Option<String> {

@@ -17,9 +17,10 @@ use crate::cause::{Cause, Kind};
 use crate::config::Identity;
 use crate::peers::Peers;
 use crate::state::installed::Installed;
-use crate::state::renewal::{Renewal, Standing};
+use crate::state::renewal::Renewal;
 use crate::state::report::{Report, What};
 use crate::state::uncovered::Uncovered;
+use crate::state::uptime::Uptime;
 use crate::state::usage::Account;
 use crate::state::{Gateway, Parts};
 
@@ -75,7 +76,7 @@ impl Gateway {
         if let Some(child) = self.children.get_mut(&installed.config) {
             child.sas.insert(installed.child);
             if self.peers.get(&child.peer).is_none_or(|entry| entry.looks_after(installed.party)) {
-                Standing::enter(&mut child.standing, now);
+                Uptime::enter(&mut child.uptime, now);
             }
         }
         let child = installed.child;

@@ -16,9 +16,10 @@ use ipsec_core::time::Instant;
 use crate::cause::{Cause, Kind};
 use crate::config::Identity;
 use crate::peers::Peers;
-use crate::state::renewal::{LASTING, Renewal};
+use crate::state::renewal::Renewal;
 use crate::state::report::What;
 use crate::state::unconfirmed::Unconfirmed;
+use crate::state::uptime::LASTING;
 use crate::state::{Gateway, Parts};
 
 /// Who was at the other end of an IKE SA that is gone.

@@ -124,9 +124,9 @@ impl Gateway {
         let Some(child) = self.children.get(&config) else { return };
         let ours = self.peers.get(&child.peer).and_then(|entry| entry.only_party());
         let up = ours.map_or(!child.sas.is_empty(), |party| self.is_up_with(child, party));
-        let standing = self.children.get_mut(&config).and_then(|child| child.standing.as_mut());
-        if let Some(standing) = standing.filter(|_| !up) {
-            standing.leave(now, spent);
+        let uptime = self.children.get_mut(&config).and_then(|child| child.uptime.as_mut());
+        if let Some(uptime) = uptime.filter(|_| !up) {
+            uptime.leave(now, spent);
         }
     }
 

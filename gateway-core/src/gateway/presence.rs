@@ -79,8 +79,9 @@ impl Gateway {
         carried.min_by_key(|child| child.held).map(|child| child.id)
     }
 
-    /// How many IKE SAs, Child SAs and children were looked at so far. For tests, which see that this does not
-    /// grow with what others have.
+    /// How many IKE SAs, Child SAs and children were looked at so far. For tests, which see that this does not grow with what
+    /// others have.
+    #[doc(hidden)]
     pub fn looked(&self) -> u64 {
         [self.ikes.looked(), self.sas.looked(), self.children.looked()].into_iter().fold(0, u64::saturating_add)
     }

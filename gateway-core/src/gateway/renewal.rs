@@ -16,7 +16,7 @@ use ipsec_core::time::Instant;
 use crate::cause::Cause;
 use crate::config::Start;
 use crate::peers::Peers;
-use crate::state::renewal::{Last, Renewal};
+use crate::state::renewal::{Renewal, Renewed};
 use crate::state::report::What;
 use crate::state::{Gateway, Parts};
 
@@ -45,16 +45,16 @@ impl Gateway {
             None => DRAIN,
         };
         let early = judged.is_some_and(|(at, _)| at + pause > now);
-        let stands = child.standing.is_some_and(|standing| match child.renewed_at {
-            Some(at) => at + DRAIN <= now && standing.is_up_since(at),
-            None => standing.until.is_none(),
+        let stands = child.uptime.is_some_and(|uptime| match child.renewed_at {
+            Some(at) => at + DRAIN <= now && uptime.is_up_since(at),
+            None => uptime.until.is_none(),
         });
         if early && !stands {
             return false;
         }
         let others = entry.children.iter().filter(|id| **id != config);
         let up = |id: &&ChildConfigId| self.children.get(id).is_some_and(|child| !child.sas.is_empty());
-        let last = Last { at: now, child: config, beside: others.filter(up).copied().collect() };
+        let last = Renewed { at: now, child: config, beside: others.filter(up).copied().collect() };
         let Some(entry) = self.peers.get_mut(&child.peer) else { return false };
         if !early {
             (entry.renewals.last, entry.renewals.in_vain) = (Some(last), in_vain);
@@ -144,11 +144,11 @@ impl Gateway {
 
     /// Whether a renewal helped: the child that it was for came up since, and that child and all that were up beside it are up or
     /// were for long. `None` when the child is gone from the configuration.
-    fn helped(&self, last: &Last) -> Option<bool> {
-        let came = self.children.get(&last.child)?.standing.is_some_and(|standing| standing.newest >= last.at);
+    fn helped(&self, last: &Renewed) -> Option<bool> {
+        let came = self.children.get(&last.child)?.uptime.is_some_and(|uptime| uptime.newest >= last.at);
         let children = last.beside.iter().chain([&last.child]).filter_map(|id| self.children.get(id));
-        let mut standing = children.filter_map(|child| child.standing);
-        Some(came && standing.all(|standing| standing.goes_on(last.at)))
+        let mut uptimes = children.filter_map(|child| child.uptime);
+        Some(came && uptimes.all(|uptime| uptime.goes_on(last.at)))
     }
 
     /// Whether a renewal is for the sake of a child that nobody here wants any more.

@@ -12,8 +12,8 @@ use ipsec_core::time::Instant;
 
 use super::ikes::Ikes;
 use super::pause::pause;
-use super::renewal::Standing;
 use super::uncovered::Uncovered;
+use super::uptime::Uptime;
 use crate::cause::Cause;
 use crate::config::Child;
 
@@ -56,7 +56,7 @@ pub(crate) struct ChildEntry {
     /// It was told as up, and not as down since.
     pub(crate) told_up: bool,
     /// That it is up, or was.
-    pub(crate) standing: Option<Standing>,
+    pub(crate) uptime: Option<Uptime>,
     /// How often in a row it came up and was gone soon.
     pub(crate) brief: u32,
     /// When its connection was last made anew for its sake.
@@ -88,7 +88,7 @@ impl ChildEntry {
             differs: false,
             was_up: false,
             told_up: false,
-            standing: None,
+            uptime: None,
             brief: 0,
             renewed_at: None,
             failures: 0,
@@ -162,7 +162,7 @@ impl ChildEntry {
 
     /// It is down again. `at_once`: one that was up for long comes again without a pause.
     pub(crate) fn lose(&mut self, now: Instant, at_once: bool, cause: Cause) {
-        let lasted = self.standing.is_some_and(|standing| standing.lasted(now));
+        let lasted = self.uptime.is_some_and(|uptime| uptime.lasted(now));
         self.failures = if lasted { 0 } else { self.brief };
         self.brief = if lasted { 0 } else { self.brief.saturating_add(1) };
         self.fail(now, cause);

@@ -11,7 +11,7 @@ use ipsec_core::time::Instant;
 
 /// An IKE SA, and how it compares with others.
 #[derive(Clone, Copy)]
-struct Held {
+struct Ranked {
     peer: PeerId,
     party: Party,
     rank: Rank,
@@ -34,7 +34,7 @@ impl Rank {
 
 #[derive(Default)]
 pub(crate) struct Ikes {
-    all: BTreeMap<IkeId, Held>,
+    all: BTreeMap<IkeId, Ranked>,
     by_peer: BTreeMap<(PeerId, Rank), IkeId>,
     by_party: BTreeMap<(PeerId, Party, Rank), IkeId>,
     /// Parties with several IKE SAs.
@@ -47,7 +47,7 @@ pub(crate) struct Ikes {
 impl Ikes {
     /// Whether it is with this peer.
     pub(crate) fn has(&self, peer: PeerId, ike: IkeId) -> bool {
-        self.all.get(&ike).is_some_and(|held| held.peer == peer)
+        self.all.get(&ike).is_some_and(|ranked| ranked.peer == peer)
     }
 
     /// Those with a peer, the best one last.
@@ -87,46 +87,46 @@ impl Ikes {
     /// One came about.
     pub(crate) fn insert(&mut self, ike: IkeId, peer: PeerId, party: Party, since: Option<Instant>) {
         self.last = self.last.saturating_add(1);
-        self.put(ike, Held { peer, party, rank: Rank { stays: true, since, number: self.last } });
+        self.put(ike, Ranked { peer, party, rank: Rank { stays: true, since, number: self.last } });
     }
 
-    fn put(&mut self, ike: IkeId, held: Held) {
+    fn put(&mut self, ike: IkeId, ranked: Ranked) {
         self.remove(ike);
-        self.by_peer.insert((held.peer, held.rank), ike);
-        self.by_party.insert((held.peer, held.party, held.rank), ike);
-        self.all.insert(ike, held);
-        self.count(held.peer, held.party);
+        self.by_peer.insert((ranked.peer, ranked.rank), ike);
+        self.by_party.insert((ranked.peer, ranked.party, ranked.rank), ike);
+        self.all.insert(ike, ranked);
+        self.count(ranked.peer, ranked.party);
     }
 
     /// Returns whether it was there.
     pub(crate) fn remove(&mut self, ike: IkeId) -> bool {
-        let Some(held) = self.all.remove(&ike) else { return false };
-        self.by_peer.remove(&(held.peer, held.rank));
-        self.by_party.remove(&(held.peer, held.party, held.rank));
-        self.count(held.peer, held.party);
+        let Some(ranked) = self.all.remove(&ike) else { return false };
+        self.by_peer.remove(&(ranked.peer, ranked.rank));
+        self.by_party.remove(&(ranked.peer, ranked.party, ranked.rank));
+        self.count(ranked.peer, ranked.party);
         true
     }
 
     /// Another one takes its place, with the same party. Returns whether it was there.
     pub(crate) fn replace(&mut self, old: IkeId, new: IkeId, since: Option<Instant>) -> bool {
-        let Some(held) = self.all.get(&old).copied() else { return false };
+        let Some(ranked) = self.all.get(&old).copied() else { return false };
         self.remove(old);
-        self.put(new, Held { rank: Rank { since, ..held.rank }, ..held });
+        self.put(new, Ranked { rank: Rank { since, ..ranked.rank }, ..ranked });
         true
     }
 
     /// Those with a party that there are go once a newer one carries their children.
     pub(crate) fn supersede(&mut self, peer: PeerId, party: Party) {
         for ike in self.with(peer, party).collect::<Vec<_>>() {
-            if let Some(held) = self.all.get(&ike).copied() {
-                self.put(ike, Held { rank: Rank { stays: false, ..held.rank }, ..held });
+            if let Some(ranked) = self.all.get(&ike).copied() {
+                self.put(ike, Ranked { rank: Rank { stays: false, ..ranked.rank }, ..ranked });
             }
         }
     }
 
     /// Whether it goes once a newer one carries its children.
     pub(crate) fn is_superseded(&self, ike: IkeId) -> bool {
-        self.all.get(&ike).is_some_and(|held| !held.rank.stays)
+        self.all.get(&ike).is_some_and(|ranked| !ranked.rank.stays)
     }
 
     fn count(&mut self, peer: PeerId, party: Party) {
@@ -143,13 +143,13 @@ impl Ikes {
 
     /// Whether each is found by all that it says, and nothing else is. Looks at all.
     pub(crate) fn is_filed(&self) -> bool {
-        let filed = || self.all.iter().map(|(ike, held)| (*held, *ike));
-        let by_peer = filed().map(|(held, ike)| ((held.peer, held.rank), ike));
-        let by_party = filed().map(|(held, ike)| ((held.peer, held.party, held.rank), ike));
+        let filed = || self.all.iter().map(|(ike, ranked)| (*ranked, *ike));
+        let by_peer = filed().map(|(ranked, ike)| ((ranked.peer, ranked.rank), ike));
+        let by_party = filed().map(|(ranked, ike)| ((ranked.peer, ranked.party, ranked.rank), ike));
         let mut several = BTreeMap::<PeerId, BTreeSet<Party>>::new();
         let mut parties = BTreeSet::new();
-        for (held, _) in filed().filter(|(held, _)| !parties.insert((held.peer, held.party))) {
-            several.entry(held.peer).or_default().insert(held.party);
+        for (ranked, _) in filed().filter(|(ranked, _)| !parties.insert((ranked.peer, ranked.party))) {
+            several.entry(ranked.peer).or_default().insert(ranked.party);
         }
         self.by_peer.len() == self.all.len()
             && self.by_peer == by_peer.collect()
