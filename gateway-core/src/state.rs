@@ -16,6 +16,7 @@ pub(crate) mod places;
 pub(crate) mod renewal;
 pub(crate) mod report;
 pub(crate) mod sas;
+pub(crate) mod setbacks;
 pub(crate) mod silence;
 pub(crate) mod tries;
 pub(crate) mod unconfirmed;

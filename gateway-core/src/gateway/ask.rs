@@ -29,10 +29,12 @@ impl Gateway {
         };
         let Some(child) = self.children.get_mut(&config) else { return };
         child.asked = asked.as_ref().ok().map(|asked| Asked { child: *asked, ike, only });
-        child.denied = if asked.is_ok() { 0 } else { child.denied.saturating_add(1) };
-        if let Err(denied) = asked {
-            child.put_off(now, explained(&denied, endpoint.pad().get(child.peer)));
-            self.agenda.touch(child.peer); // it has its pause
+        match asked {
+            Ok(_) => child.setbacks.ask(),
+            Err(denied) => {
+                child.put_off(now, explained(&denied, endpoint.pad().get(child.peer)));
+                self.agenda.touch(child.peer); // it has its pause
+            }
         }
     }
 }

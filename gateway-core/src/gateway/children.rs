@@ -140,7 +140,7 @@ impl Gateway {
         entry.wanted = false;
         entry.was_up |= ours;
         entry.told_up = true;
-        entry.trust();
+        entry.setbacks.trust();
         if rekeyed {
             entry.rekeys = entry.rekeys.saturating_add(1);
         } else if !of_its_own {

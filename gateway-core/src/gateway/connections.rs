@@ -175,7 +175,7 @@ impl Gateway {
             if ours && failure.is_about_child() {
                 let spoiler = entry.tries.spoil();
                 if let Some(child) = spoiler.and_then(|spoiler| self.children.get_mut(&spoiler)) {
-                    child.failures = child.failures.saturating_add(1);
+                    child.setbacks.count();
                 }
             }
             let known = self.forget_ike(id, ike);

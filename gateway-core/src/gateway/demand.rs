@@ -56,7 +56,7 @@ impl Gateway {
             Start::Passive => connected && !child.held,
         };
         let tired = |retry_at: Option<Instant>| retry_at.is_some_and(|at| at > now);
-        if !willing || tired(child.retry_at) || (!connected && tired(entry.tries.retry_at)) {
+        if !willing || tired(child.setbacks.retry_at) || (!connected && tired(entry.tries.retry_at)) {
             return false;
         }
         if entry.start == Start::OnDemand {

@@ -107,7 +107,7 @@ impl Gateway {
         let ours = self.connection(child.peer, endpoint).filter(|ike| entry.looks_after(ike.party));
         let ike = ours.filter(|ike| child.waits_in(&self.ikes).is_none() && !self.is_up_with(child, ike.party))?;
         let courtesy = entry.courtesy().filter(|_| !ike.called && !child.wanted);
-        Some((ike.id, child.retry_at.max(courtesy).unwrap_or(Instant::ZERO)))
+        Some((ike.id, child.setbacks.retry_at.max(courtesy).unwrap_or(Instant::ZERO)))
     }
 
     /// Looks after exchanges that do not get on, so that nobody waits in the dark.
@@ -285,7 +285,7 @@ impl Gateway {
         let wanted = |child: &ChildEntry| !child.held || child.wanted || up(child);
         let child = |id: &ChildConfigId| self.children.get(id).filter(|child| wanted(child));
         // Best one that is not refused, and not the one for whose sake the peer ended the last handshake.
-        let hope = |child: &&ChildEntry| (Some(child.id) == entry.tries.spoiler, child.failures);
+        let hope = |child: &&ChildEntry| (Some(child.id) == entry.tries.spoiler, child.setbacks.failures);
         let all = || entry.children.iter().filter_map(child);
         // What is to be renewed may have been taken down since, or be gone from the configuration.
         let renewed = entry

@@ -90,9 +90,9 @@ impl Gateway {
             }
             for (config, selectors) in lacking {
                 let Some(child) = self.children.get(&config) else { continue };
-                let again = child.retry_at.max(selectors.and_then(|pair| child.uncovered.again(&pair)));
+                let again = child.setbacks.retry_at.max(selectors.and_then(|pair| child.uncovered.again(&pair)));
                 if child.waits_in(&self.ikes).is_none()
-                    && child.failures < TRIES
+                    && child.setbacks.failures < TRIES
                     && soonest.reached(again.unwrap_or(Instant::ZERO))
                 {
                     self.ask(now, kept.id, config, selectors, endpoint);

@@ -78,8 +78,7 @@ impl Gateway {
             let Some(child) = self.children.get_mut(&config) else { continue };
             child.held = false;
             child.wanted = child.sas.is_empty();
-            child.trust();
-            child.brief = 0;
+            child.setbacks.forgive();
             child.uncovered = Uncovered::default();
             child.crowded = false;
             if child.wanted {

@@ -279,7 +279,7 @@ impl Gateway {
                 name: entry.name.clone(),
                 mode: configured.map_or(Mode::Tunnel, |child| child.mode),
                 cause: entry.cause.clone().or_else(|| entry.too_many()).or_else(one_way).or_else(narrowed),
-                retry_at: entry.retry_at.filter(|_| entry.is_wanted(peer.is_active())),
+                retry_at: entry.setbacks.retry_at.filter(|_| entry.is_wanted(peer.is_active())),
                 local: local.to_vec(),
                 remote: remote.to_vec(),
                 sa: newest.map(|(since, encap, view)| SaStatus {

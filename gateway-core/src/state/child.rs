@@ -11,7 +11,7 @@ use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::time::Instant;
 
 use super::ikes::Ikes;
-use super::pause::pause;
+use super::setbacks::Setbacks;
 use super::uncovered::Uncovered;
 use super::uptime::Uptime;
 use crate::cause::Cause;
@@ -57,14 +57,9 @@ pub(crate) struct ChildEntry {
     pub(crate) told_up: bool,
     /// That it is up, or was.
     pub(crate) uptime: Option<Uptime>,
-    /// How often in a row it came up and was gone soon.
-    pub(crate) brief: u32,
     /// When its connection was last made anew for its sake.
     pub(crate) renewed_at: Option<Instant>,
-    pub(crate) failures: u32,
-    /// So many times in a row it could not even be asked for.
-    pub(crate) denied: u32,
-    pub(crate) retry_at: Option<Instant>,
+    pub(crate) setbacks: Setbacks,
     pub(crate) cause: Option<Cause>,
     pub(crate) rekeys: u64,
     /// When it is to be looked at.
@@ -89,11 +84,8 @@ impl ChildEntry {
             was_up: false,
             told_up: false,
             uptime: None,
-            brief: 0,
             renewed_at: None,
-            failures: 0,
-            denied: 0,
-            retry_at: None,
+            setbacks: Setbacks::default(),
             cause: None,
             rekeys: 0,
             due: None,
@@ -142,12 +134,6 @@ impl ChildEntry {
         self.wanted || (active && !self.held)
     }
 
-    /// What it was refused counts no more.
-    pub(crate) fn trust(&mut self) {
-        self.failures = 0;
-        self.retry_at = None;
-    }
-
     /// A question is answered, whatever the answer. Returns it when it was the last one.
     pub(crate) fn answered(&mut self, child: ChildId) -> Option<Asked> {
         self.asked.take_if(|asked| asked.child == child)
@@ -155,27 +141,25 @@ impl ChildEntry {
 
     /// It could not even be asked for, and is tried again for as long as that takes: nobody refused it.
     pub(crate) fn put_off(&mut self, now: Instant, cause: Cause) {
-        self.wanted = false;
-        self.retry_at = Some(now + pause(self.denied, self.id.0));
-        self.cause = Some(cause);
+        self.setbacks.put_off(now, self.id.0);
+        self.end(cause);
     }
 
     /// It is down again. `at_once`: one that was up for long comes again without a pause.
     pub(crate) fn lose(&mut self, now: Instant, at_once: bool, cause: Cause) {
         let lasted = self.uptime.is_some_and(|uptime| uptime.lasted(now));
-        self.failures = if lasted { 0 } else { self.brief };
-        self.brief = if lasted { 0 } else { self.brief.saturating_add(1) };
-        self.fail(now, cause);
-        if lasted && at_once {
-            self.failures = 0;
-            self.retry_at = None;
-        }
+        self.setbacks.lose(now, self.id.0, lasted, at_once);
+        self.end(cause);
     }
 
     pub(crate) fn fail(&mut self, now: Instant, cause: Cause) {
+        self.setbacks.fail(now, self.id.0);
+        self.end(cause);
+    }
+
+    /// Whoever wanted it has to want it again.
+    fn end(&mut self, cause: Cause) {
         self.wanted = false;
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now + pause(self.failures, self.id.0));
         self.cause = Some(cause);
     }
 }
