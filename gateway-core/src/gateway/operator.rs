@@ -231,9 +231,7 @@ impl Gateway {
             if let Some(entry) = entry {
                 entry.wanted = true;
                 let up = |child: &ChildEntry| !child.sas.is_empty() && !child.held;
-                ended.extend(
-                    entry.children.iter().filter(|child| self.children.get(child).is_some_and(|child| up(child))),
-                );
+                ended.extend(entry.children.iter().filter(|child| self.children.get(child).is_some_and(up)));
             }
             self.end_peer(now, id, parts);
         }
