@@ -271,6 +271,22 @@ mod tests {
     }
 
     #[test]
+    fn f_29_a_device_that_cannot_be_switched_on_as_it_is_to_be_refuses_the_configuration() {
+        in_a_network_of_its_own(|| {
+            let (mut boundary, _guard) = boundary();
+            let mut config = config("10.1.0.0/16");
+            let mut refused = |mtu: u16| {
+                config.gateway.mtu = mtu;
+                let mut round = Round::default();
+                device(&mut boundary.netlink, &mut boundary.tun, &Intent::of(&config), true, &mut round).unwrap();
+                round.is_serious()
+            };
+            assert!(refused(60), "fewer octets than the kernel takes");
+            assert!(!refused(1280));
+        });
+    }
+
+    #[test]
     fn f_07_one_interface_is_one_beside_our_device_whatever_somebody_calls_it() {
         in_a_network_of_its_own(|| {
             let (mut boundary, _guard) = boundary();

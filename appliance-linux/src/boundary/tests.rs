@@ -271,6 +271,27 @@ fn f_29_what_is_given_up_has_not_happened_when_the_end_comes() {
 }
 
 #[test]
+fn f_29_of_two_configurations_in_a_row_that_nobody_has_judged_the_one_that_stood_before_both_comes_back() {
+    in_a_network_of_its_own(|| {
+        let (mut boundary, guard) = boundary();
+        guard.send(stands()).unwrap();
+        boundary.follow(Intent::of(&config("10.1.0.0/16")));
+        boundary.wait_for_guard();
+        boundary.followed().unwrap().unwrap();
+        let before = boundary.guard.ordered().to_owned();
+
+        boundary.follow(Intent::of(&config("10.3.0.0/16")));
+        boundary.follow(Intent::of(&config("10.4.0.0/16")));
+        guard.send(fails()).unwrap();
+        guard.send(fails()).unwrap();
+        boundary.wait_for_guard();
+        boundary.followed().unwrap().unwrap_err();
+        assert_eq!(held(), ["10.1.0.0/16"]);
+        assert_eq!(&*boundary.says, before);
+    });
+}
+
+#[test]
 fn f_01_what_somebody_makes_of_our_device_is_put_back_and_told_and_what_we_make_of_it_is_not() {
     in_a_network_of_its_own(|| {
         let (mut boundary, guard) = boundary();

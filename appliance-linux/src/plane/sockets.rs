@@ -131,6 +131,82 @@ fn unreachable(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::in_a_network_of_its_own;
+    use crate::socket::{Carrier, Listen};
+    use crate::tun::Tun;
+
+    const US: &str = "192.0.2.2";
+    const PEER: &str = "198.51.100.1";
+
+    fn ip(line: &str) {
+        assert!(std::process::Command::new("ip").args(line.split(' ')).status().unwrap().success(), "ip {line}");
+    }
+
+    #[test]
+    fn f_21_a_datagram_leaves_once_by_the_first_interface_in_line_that_leads_anywhere() {
+        in_a_network_of_its_own(|| {
+            // Whom Sockets take for its owner is another thing.
+            ip(&format!("addr add {US}/32 dev lo"));
+            let names = ["wan1", "wan2", "wan3"];
+            let devices = names.map(|name| Tun::create(name).unwrap());
+            names.iter().for_each(|name| ip(&format!("link set {name} up")));
+            let link = |name: &str| nix::net::if_::if_nametoindex(name).unwrap();
+            let open = |name: &str| {
+                let listen = Listen { carrier: Carrier::Udp(500), addr: [0; 4].into(), interface: Some(name.into()) };
+                Arc::new(Socket::open(listen).unwrap())
+            };
+            let of = |owners: &[&str]| {
+                let addr = US.parse().unwrap();
+                let local = |name: &&str| LocalAddr { addr, prefix: 32, link: link(name), usable: true };
+                Sockets::new(names.map(open).into(), &owners.iter().map(local).collect::<Vec<_>>())
+            };
+            let end = |addr: &str| SocketAddr::new(addr.parse().unwrap(), 500);
+            let path = Path { local: end(US), remote: end(PEER) };
+            let leaves_by = |sockets: &Sockets| {
+                let sent = sockets.send(path, 0, b"x").map_err(|error| error.raw_os_error());
+                let mut buffer = [0; 2048];
+                let mut octets = |device: &Tun| device.recv(&mut buffer).ok().map(|length| buffer[..length].to_vec());
+                let to_peer = |packet: &[u8]| packet.get(16..20) == Some(&[198, 51, 100, 1]);
+                let mut by = String::new();
+                for (name, device) in names.iter().zip(&devices) {
+                    let packets = std::iter::from_fn(|| octets(device)).filter(|packet| to_peer(packet));
+                    by += &name.repeat(packets.count());
+                }
+                sent.map(|()| by)
+            };
+            let by = |names: &str| Ok(names.to_owned());
+
+            let sockets = of(&["wan3"]);
+            assert_eq!(leaves_by(&sockets), by("wan3"), "it has the address");
+            ip("link set wan3 down");
+            assert_eq!(leaves_by(&sockets), by("wan1"), "opened first");
+            ip("link set wan1 down");
+            assert_eq!(leaves_by(&sockets), by("wan2"));
+            ip("link set wan2 down");
+            assert_eq!(leaves_by(&sockets), Err(Some(libc::ENETUNREACH)), "none is left");
+            names.iter().for_each(|name| ip(&format!("link set {name} up")));
+            drop(sockets);
+
+            let sockets = of(&[]);
+            let asked = Origin { path, tos: 0 };
+            assert_eq!(leaves_by(&sockets), by("wan1"), "nobody has it, or was asked");
+            sockets.arrived(&sockets.open[1], &asked);
+            assert_eq!(leaves_by(&sockets), by("wan2"), "it was asked");
+            drop(sockets);
+            let sockets = of(&["wan3"]);
+            sockets.arrived(&sockets.open[1], &asked);
+            ip("link set wan3 down");
+            assert_eq!(leaves_by(&sockets), by("wan1"), "who has the address can be known, so nothing was noted");
+
+            // Another interface does not mend what is wrong with the datagram.
+            ip("link set wan2 down");
+            let failed = sockets.send(path, 0, &[0; 65_508]).unwrap_err();
+            assert_eq!(failed.raw_os_error(), Some(libc::EMSGSIZE));
+            let elsewhere = Path { local: SocketAddr::new(US.parse().unwrap(), 4500), ..path };
+            let failed = sockets.send(elsewhere, 0, b"x").unwrap_err();
+            assert_eq!(failed.kind(), io::ErrorKind::AddrNotAvailable, "no socket has the port");
+        });
+    }
 
     #[test]
     fn f_21_the_interface_that_has_the_address_comes_first_then_the_one_that_was_asked() {

@@ -80,3 +80,27 @@ fn a_disk_that_hangs_holds_up_no_start_and_what_it_says_late_is_counted_on() {
         assert_eq!(fs::read_to_string(&file).unwrap(), [HEAD, NET, OLD].concat());
     });
 }
+
+#[test]
+fn a_stop_while_the_start_waits_for_a_disk_that_hangs_is_not_made_to_wait_for_it() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("stop-at-disk");
+        let (state, log) = (daemon.folder.join("state"), daemon.folder.join("log"));
+        let file = state.join("accounts.jsonl");
+        fs::create_dir(&state).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        daemon.start(&path, Stdio::from(File::create(&log).unwrap()));
+        // The last thread that is begun before that.
+        let tasks = format!("/proc/{}/task", daemon.pid());
+        let is_icmp =
+            |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "icmp\n");
+        wait_for("the data plane runs", || fs::read_dir(&tasks).unwrap().flatten().any(is_icmp));
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.ended(), Some(0));
+        let log = fs::read_to_string(&log).unwrap();
+        assert!(log.contains("portcullis ends") && !log.contains("the disk takes too long"), "{log}");
+        let kept = fs::symlink_metadata(&file).unwrap();
+        assert!(!kept.is_file(), "nothing is written in the place of what was not read");
+    });
+}
