@@ -8,9 +8,10 @@ use ipsec_core::net::AddrRange;
 
 use super::health::Round;
 use super::home::Outside;
+use super::intent::Intent;
 use super::net::{Net, is_default};
 use super::numbers::MARK;
-use super::plan::{Intent, Seen};
+use super::plan::Seen;
 use super::{kernel, legs, owner, ways};
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};

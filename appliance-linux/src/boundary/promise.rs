@@ -11,8 +11,9 @@ use ipsec_core::net::AddrRange;
 use ipsec_core::spd::{Action, Rule};
 
 use super::home::Outside;
+use super::intent::Intent;
 use super::net::{Net, means_all, number, prefixes};
-use super::plan::{Intent, Plan, Seen, plan};
+use super::plan::{Plan, Seen, plan};
 use super::routes::{Lead, Target, Then};
 
 const V4: [&str; 10] = [

@@ -7,7 +7,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::attributes::{attribute, messages};
-use super::guard::Applied;
+use super::guard::{Applied, Report};
+use super::keeper::Keeper;
 use super::numbers::{AROUND, TABLE_OF_THE_REST};
 use super::*;
 use crate::namespace::in_a_network_of_its_own;
@@ -82,7 +83,7 @@ pub(super) fn boundary() -> (Boundary, mpsc::Sender<Report>) {
     let (says, said) = mpsc::channel::<Report>();
     let guard = Keeper::start("guard", move |_| said.recv().unwrap(), || {}).unwrap();
     let (owner, tun) = (Owner::claim().unwrap(), Tun::create("pcl0").unwrap());
-    (Boundary::new(owner, tun, Arc::default(), guard).unwrap(), says)
+    (Boundary::new(owner, tun, Arc::default(), Guarding::of(guard)).unwrap(), says)
 }
 
 pub(super) fn ip(line: &str) {
@@ -287,7 +288,7 @@ fn f_29_of_two_configurations_in_a_row_that_nobody_has_judged_the_one_that_stood
         boundary.wait_for_guard();
         boundary.followed().unwrap().unwrap_err();
         assert_eq!(held(), ["10.1.0.0/16"]);
-        assert_eq!(&*boundary.says, before);
+        assert_eq!(boundary.guard.says(), before);
     });
 }
 
@@ -376,7 +377,7 @@ fn f_07_a_copy_that_somebody_ended_is_made_again_at_once_unless_each_ends_so() {
         boundary.follow(Intent::of(&config("10.1.0.0/16")));
         boundary.wait_for_guard();
         let ends = |boundary: &mut Boundary| {
-            boundary.copy_ended.store(true, Ordering::SeqCst);
+            boundary.guard.end_copy();
             boundary.try_again();
             boundary.guard.is_busy()
         };
@@ -399,7 +400,7 @@ fn f_07_a_copy_that_ends_behind_its_report_is_made_again_all_the_same() {
         guard.send(stands()).unwrap();
         boundary.reconcile(Touched::ALL).unwrap();
         assert!(boundary.guard.wait(Instant::now() + Duration::from_secs(10)), "and nobody has taken it");
-        boundary.copy_ended.store(true, Ordering::SeqCst);
+        boundary.guard.end_copy();
         boundary.try_again();
         assert!(boundary.guard.is_busy(), "the report still says that it is there");
     });
@@ -465,7 +466,7 @@ fn f_11_nothing_goes_around_the_device_while_no_guard_stands() {
         let mut removed = removed_rules();
         let says = |boundary: &mut Boundary, report: Report| {
             guard.send(report).unwrap();
-            boundary.guard_again.done();
+            boundary.guard.again().done();
             boundary.reconcile(Touched::ALL).unwrap();
             boundary.wait_for_guard();
         };

@@ -1,6 +1,7 @@
 use gateway_core::config::Config;
 
-use super::super::plan::{Intent, Seen, plan};
+use super::super::intent::Intent;
+use super::super::plan::{Seen, plan};
 use super::*;
 
 fn net(text: &str) -> Net {
