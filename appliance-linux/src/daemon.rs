@@ -6,11 +6,13 @@
 mod accounts;
 mod books;
 mod commands;
+mod lines;
 mod messages;
 mod packets;
 mod places;
 mod reload;
 mod reloading;
+mod served;
 mod show;
 mod snapshot;
 mod state;
@@ -45,7 +47,7 @@ use crate::plane::{self, News};
 use crate::signals::{self, Wish};
 use crate::tun::CLONE_DEVICE;
 use crate::{doctor, notify};
-use reloading::Reload;
+use served::Served;
 use state::Daemon;
 pub(crate) use state::{Ended, filter};
 
@@ -146,7 +148,7 @@ impl Daemon {
             inbox: &inbox,
         });
         let mut daemon = Self::new(config, capacity, clock, level, stops, made?)?;
-        (daemon.server, daemon.events) = (Some(server), events);
+        daemon.served = Served::at(server, events);
         // Rules before packets: the device is there, and what waits at it would fit none.
         let (gateway, mut parts) = daemon.lend();
         if let Err(cause) = gateway.start(clock.now(), &mut parts) {
@@ -167,9 +169,7 @@ impl Daemon {
         notify::notify("READY=1");
         let ended = loop {
             self.settle();
-            if let Some(server) = &mut self.server {
-                server.look_after(Instant::now());
-            }
+            self.served.look_after(Instant::now());
             if self.vigil.is_due(Instant::now()) {
                 self.keep_vigil(Instant::now());
             }
@@ -219,18 +219,18 @@ impl Daemon {
         self.ends = true;
         // It says READY yet.
         if self.give_up_reload() {
-            let _ = self.wait_for(inputs, LAST_WORD, |daemon| daemon.reload.is_none());
+            let _ = self.wait_for(inputs, LAST_WORD, |daemon| daemon.reloads.are_over());
         }
         self.drop_reload();
         notify::notify("STOPPING=1");
         self.say_farewell(inputs);
-        self.server = None;
+        self.served.close();
         self.close_books(inputs);
     }
 
     /// Waits for what an earlier run kept, or for as long as a start waits for a disk.
     fn open_books(&mut self, inputs: &Inputs) -> Result<(), Ended> {
-        if !self.wait_for(inputs, OPENING, |daemon| daemon.books_are_open() || daemon.stops.count() > 0)? {
+        if !self.wait_for(inputs, OPENING, |daemon| daemon.books.are_open() || daemon.stops.count() > 0)? {
             warn!(
                 "the disk takes too long: what went through before is added when it is read, and nothing kept until then"
             );
@@ -241,7 +241,7 @@ impl Daemon {
     /// Has the accounts kept for the last time, and waits until that is done, or for as long as one waits for a disk.
     fn close_books(&mut self, inputs: &Inputs) {
         self.order_books();
-        if matches!(self.wait_for(inputs, CLOSING, Self::books_are_written), Ok(false)) {
+        if matches!(self.wait_for(inputs, CLOSING, |daemon| daemon.books.are_written()), Ok(false)) {
             warn!("the disk takes too long: what went through since it was kept last is lost");
         }
     }
@@ -278,8 +278,8 @@ impl Daemon {
         let due = self.due();
         let core = due.map(|due| due.since(now));
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        let reload = self.reload.as_ref().and_then(Reload::deadline);
-        let waits = [self.waiting.deadline(), self.pending.deadline(), self.books.due(), reload];
+        let served = self.served.waiting.deadline();
+        let waits = [served, self.pending.deadline(), self.books.due(), self.reloads.deadline()];
         let sweep = (!self.early.is_empty()).then_some(SWEEP);
         waits.map(|at| at.map(until)).into_iter().chain([core, sweep]).flatten().min().unwrap_or(DOZE).min(DOZE)
     }
@@ -358,10 +358,10 @@ impl Daemon {
         }
         let lost = self.pending.expire(Instant::now());
         self.lose(lost);
-        if !self.waiting.is_empty() {
-            let names = self.waiting.peers();
+        if !self.served.waiting.is_empty() {
+            let names = self.served.waiting.peers();
             let peers: Vec<_> = names.iter().filter_map(|name| self.peer_named(name)).collect();
-            self.waiting.settle(Instant::now(), &peers);
+            self.served.waiting.settle(Instant::now(), &peers);
         }
     }
 

@@ -17,7 +17,7 @@ impl Daemon {
     /// Does what the command line asks for.
     pub(crate) fn answer(&mut self, Call { request, answer }: Call) {
         if !matches!(request, Request::Status | Request::Show | Request::Events) {
-            self.published.expire();
+            self.served.expire();
         }
         let now = self.clock.now();
         let waits = match request {
@@ -63,7 +63,7 @@ impl Daemon {
                 if let Some(cause) = known.and_then(|known| known.cause) {
                     answer.send(Answer::Progress { cause });
                 }
-                return self.waiting.push(Wait { goal, peer, child, since, deadline, answer });
+                return self.served.waiting.push(Wait { goal, peer, child, since, deadline, answer });
             }
             Ok(Err(cause)) => (&cause).into(),
             Err(Unknown) => protocol::Cause {

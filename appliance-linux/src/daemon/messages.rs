@@ -19,7 +19,7 @@ impl Daemon {
         let (gateway, mut parts) = self.lend();
         let dropped = gateway.handle_datagram(now, path, message, &mut parts);
         if enabled!(tracing::Level::DEBUG)
-            && let Some(others) = self.received.admit(Instant::now())
+            && let Some(others) = self.lines.received.admit(Instant::now())
         {
             let (octets, dropped) = (message.len(), dropped.map(|discard| format!("{discard:?}")));
             let what = story::heard(self.endpoint.last_message(), message);
@@ -35,7 +35,7 @@ impl Daemon {
             let (ike, path) = (transmit.ike, transmit.path);
             let (octets, repeated) = (transmit.datagram.len(), transmit.repeated);
             if enabled!(tracing::Level::DEBUG)
-                && let Some(others) = self.sent.admit(Instant::now())
+                && let Some(others) = self.lines.sent.admit(Instant::now())
             {
                 match transmit.outline {
                     Some(what) => debug!(remote = %path.remote, octets, repeated, others, "sent {what}"),
@@ -69,7 +69,7 @@ impl Daemon {
     fn tell_unsent(&mut self, ike: Option<IkeId>, path: net::Path, why: &str) {
         if self.is_of_nobody(ike) {
             debug!(local = %path.local, remote = %path.remote, "an IKE message to a peer that is gone could not be sent: {why}");
-        } else if let Some(others) = self.unsent.admit(Instant::now()) {
+        } else if let Some(others) = self.lines.unsent.admit(Instant::now()) {
             let peer = ike.and_then(|ike| self.endpoint.ike_sa(ike)?.peer);
             let peer = peer.and_then(|id| self.endpoint.pad().get(id)).map(|peer| peer.name.as_str());
             warn!(peer, local = %path.local, remote = %path.remote, others, "an IKE message could not be sent: {why}");

@@ -50,36 +50,27 @@ impl Daemon {
     }
 
     fn begin(&mut self, answer: Option<Reply>, tell: impl FnOnce() -> Option<Reloading>) {
-        match (&mut self.reload, answer) {
-            (None, answer) => {
-                let since = Instant::now();
-                self.asked += 1;
-                let number = self.asked;
-                self.reload = Some(Reload { answer, since, number, reloading: tell(), following: None, again: false });
+        match answer {
+            answer if self.reloads.are_over() => {
+                let number = self.reloads.begin(answer, tell());
                 self.machine.ask(Question::Configuration(number));
             }
-            (Some(_), Some(answer)) => {
+            Some(answer) => {
                 let cause = refused("another reload is under way".to_owned(), "try again when it is over");
                 let _ = answer.send(Answer::Failed { cause });
             }
-            // The file may have changed since it was read.
-            (Some(reload), None) => reload.again = true,
+            None => self.reloads.repeat(),
         }
     }
 
     /// The file has been read.
     pub(super) fn reload_read(&mut self, number: u64, read: Result<Box<Loaded>, Vec<String>>) {
-        // One that comes too late is not asked for any more, whatever is asked for since.
-        let is_asked = |reload: &mut Reload| reload.is_read() && reload.number == number;
-        let Some(reload) = self.reload.take_if(is_asked) else { return };
+        let Some(reload) = self.reloads.take_read(number) else { return };
         let outcome = match read {
             Err(lines) => Err(wrong(&lines)),
             Ok(loaded) if reload.reloading.is_none() => Ok(self.compared(*loaded)),
             Ok(loaded) => match self.follow(loaded) {
-                Ok(loaded) => {
-                    self.reload = Some(Reload { following: Some(loaded), ..reload });
-                    return;
-                }
+                Ok(loaded) => return self.reloads.follow(reload, loaded),
                 Err(cause) => Err(cause),
             },
         };
@@ -88,8 +79,7 @@ impl Daemon {
 
     /// A file that cannot be read in time is given up.
     pub(super) fn expire_reload(&mut self) {
-        let is_late = |reload: &mut Reload| reload.deadline().is_some_and(|at| at <= Instant::now());
-        if let Some(reload) = self.reload.take_if(is_late) {
+        if let Some(reload) = self.reloads.take_late(Instant::now()) {
             let text = format!("the configuration could not be read within {} s", READING.as_secs());
             self.end_reload(reload, Err(refused(text, "the disk, or what it is mounted from, does not answer")));
         }
@@ -127,7 +117,7 @@ impl Daemon {
 
     /// The boundary has followed the new configuration, or has not.
     pub(super) fn finish_reload(&mut self, followed: Result<(), Trouble>) {
-        let Some(mut reload) = self.reload.take() else { return };
+        let Some(mut reload) = self.reloads.take() else { return };
         let outcome = match (followed, reload.following.take()) {
             (Ok(()), Some(loaded)) => self.apply_reload(*loaded),
             (Ok(()), None) => return, // it was given up
@@ -139,9 +129,7 @@ impl Daemon {
     /// The daemon ends before it is known what becomes of a new configuration. Whether the machine has yet to say so, which takes
     /// no longer than it is busy.
     pub(super) fn give_up_reload(&mut self) -> bool {
-        let Some(reload) = &mut self.reload else { return false };
-        reload.again = false;
-        let following = reload.following.is_some();
+        let following = self.reloads.give_up();
         if following {
             // What is left then is what the running configuration asks for.
             self.machine.ask(Question::GiveUp);
@@ -151,7 +139,7 @@ impl Daemon {
 
     /// Whoever waits for one that is not over hears that nothing comes of it.
     pub(super) fn drop_reload(&mut self) {
-        if let Some(reload) = self.reload.take() {
+        if let Some(reload) = self.reloads.take() {
             self.end_reload(reload, Err(refused("the daemon ends".to_owned(), "")));
         }
     }
@@ -163,7 +151,7 @@ impl Daemon {
         let change = self.gateway.compare(config, self.endpoint.pad());
         let (gateway, mut parts) = self.lend();
         let (diff, placed) = gateway.take_up(now, change, &mut parts);
-        self.published.expire();
+        self.served.expire();
         let numbers: BTreeMap<_, _> =
             named_children(self.endpoint.pad()).into_iter().map(|(number, name)| (name, number)).collect();
         self.plane.renumber(|number| numbers.get(names.get(&number)?).copied());

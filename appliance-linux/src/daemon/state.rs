@@ -1,7 +1,7 @@
 //! What the control thread has, and how it is made.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gateway_core::config::{Config, LogLevel};
 use gateway_core::gateway::{Gateway, Parts};
@@ -11,17 +11,15 @@ use ike_core::endpoint::{self, Endpoint, IkeSlot, IndexBlock, ROOM_PER_BLOCK, RO
 use tracing::level_filters::LevelFilter;
 
 use super::books::Books;
-use super::reloading::Reload;
-use super::snapshot::Published;
+use super::lines::Lines;
+use super::reloading::Reloads;
+use super::served::Served;
 use super::vigil::Vigil;
 use crate::ask::Trouble;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
-use crate::control::events::Events;
-use crate::control::server::Server;
-use crate::control::waiting::Waiting;
 use crate::early::Early;
-use crate::logging::{self, Throttle};
+use crate::logging;
 use crate::machine::Machine;
 use crate::pending::Pending;
 use crate::plane::{Engines, Plane};
@@ -43,39 +41,28 @@ pub(crate) enum Ended {
 
 /// The control thread's state.
 pub(crate) struct Daemon {
-    pub(crate) level: logging::Level,
-    pub(crate) clock: Clock,
+    pub(super) level: logging::Level,
+    pub(super) clock: Clock,
     /// Asks for the end.
     pub(super) stops: Stops,
-    pub(crate) machine: Machine,
-    pub(crate) capacity: Capacity,
-    pub(crate) plane: Arc<Plane>,
+    pub(super) machine: Machine,
+    pub(super) capacity: Capacity,
+    pub(super) plane: Arc<Plane>,
     /// What this thread has put into the engines, and the engines, locked for single steps.
     pub(super) engines: Engines,
-    pub(crate) endpoint: IkeEndpoint,
-    pub(crate) gateway: Gateway,
+    pub(super) endpoint: IkeEndpoint,
+    pub(super) gateway: Gateway,
     pub(super) pending: Pending,
     pub(super) early: Early,
-    pub(crate) waiting: Waiting,
+    pub(super) lines: Lines,
+    /// Whoever came to the control socket, and what they are shown.
+    pub(super) served: Served,
     /// A configuration that is being read, or that the boundary is being told of.
-    pub(super) reload: Option<Reload>,
-    /// Log lines about messages that came in, those that answer them, and those that could not be sent: strangers decide how
-    /// many there are.
-    pub(super) received: Throttle,
-    pub(super) sent: Throttle,
-    pub(super) unsent: Throttle,
-    /// Held for its drop, which removes the socket.
-    pub(super) server: Option<Server>,
-    /// Who wants to hear what happens.
-    pub(super) events: Events,
+    pub(super) reloads: Reloads,
     /// What went through, over restarts.
     pub(super) books: Books,
     /// What was told of packets that were kept from passing in clear.
     pub(super) vigil: Vigil,
-    /// What was shown last.
-    pub(super) published: Published,
-    /// How often the file was asked for: the number of the last time.
-    pub(super) asked: u64,
     /// Nothing new begins any more.
     pub(super) ends: bool,
 }
@@ -109,17 +96,11 @@ impl Daemon {
             pending: Pending::default(),
             early: Early::new(plane.early()),
             plane,
-            waiting: Waiting::default(),
-            reload: None,
-            received: Throttle::new(200, Duration::from_secs(10), Instant::now()),
-            sent: Throttle::new(200, Duration::from_secs(10), Instant::now()),
-            unsent: Throttle::new(10, Duration::from_secs(60), Instant::now()),
-            server: None,
-            events: Events::default(),
+            lines: Lines::new(Instant::now()),
+            served: Served::default(),
+            reloads: Reloads::default(),
             books: Books::default(),
             vigil: Vigil::new(Instant::now()),
-            published: Published::default(),
-            asked: 0,
             ends: false,
         })
     }

@@ -17,12 +17,12 @@ const GUARDED: [Discard; 4] = [Discard::InClear, Discard::InBlocked, Discard::Ou
 impl Daemon {
     /// How everything stands, or stood a moment ago.
     pub(super) fn snapshot(&mut self) -> Arc<Snapshot> {
-        if let Some(snapshot) = self.published.get() {
+        if let Some(snapshot) = self.served.shown() {
             return snapshot;
         }
         let begun = Instant::now();
         let snapshot = self.look();
-        self.published.publish(snapshot, begun)
+        self.served.publish(snapshot, begun)
     }
 
     /// How everything stands.

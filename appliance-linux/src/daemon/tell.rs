@@ -6,14 +6,13 @@ use tracing::debug;
 
 use super::snapshot::ike_status;
 use super::state::Daemon;
-use crate::control::protocol::Event;
 use crate::control::waiting::Failed;
 use crate::story;
 
 impl Daemon {
     /// Writes a report into the log, and wakes who waits for it.
     pub(super) fn tell(&mut self, report: &Report) {
-        self.published.expire();
+        self.served.expire();
         let up = match &report.what {
             What::Connected { ike: Some(ike), took } => {
                 let peers = self.endpoint.pad();
@@ -23,18 +22,21 @@ impl Daemon {
             _ => None,
         };
         story::tell(report, up.as_ref().map(|(ike, took)| (ike, *took)));
-        if self.events.listeners() > 0 {
-            self.publish(&story::event(report));
-        }
-        if let (false, Some(peer), Some(cause)) = (self.waiting.is_empty(), &report.peer, &report.cause)
+        self.served.announce(|| story::event(report));
+        if let (false, Some(peer), Some(cause)) = (self.served.waiting.is_empty(), &report.peer, &report.cause)
             && let Some(failed) = story::failed(report)
         {
             let goes_on = matches!(failed, Failed::Handshake | Failed::Closed) && self.goes_on(peer);
             let status = self.peer_named(peer);
-            self.waiting.fail(peer, failed, (&cause.into(), cause.kind == Kind::Intent || goes_on), status.as_ref());
+            self.served.waiting.fail(
+                peer,
+                failed,
+                (&cause.into(), cause.kind == Kind::Intent || goes_on),
+                status.as_ref(),
+            );
         }
         if let (Some(peer), Some(cause), Level::Warn) = (&report.peer, &report.cause, report.level()) {
-            self.waiting.hinder(peer, report.child.as_deref(), &cause.into());
+            self.served.waiting.hinder(peer, report.child.as_deref(), &cause.into());
         }
     }
 
@@ -42,12 +44,6 @@ impl Daemon {
     fn goes_on(&mut self, peer: &str) -> bool {
         let (gateway, parts) = self.lend();
         gateway.outcome(peer, &parts) == Ok(None)
-    }
-
-    fn publish(&self, event: &Event) {
-        if let Ok(line) = serde_json::to_string(event) {
-            self.events.publish(&line);
-        }
     }
 }
 

@@ -137,8 +137,8 @@ fn f_34_a_handshake_that_fails_while_we_call_is_somebody_elses_and_what_is_wante
         let told_of = |daemon: &mut Daemon, goal: Goal, what: What, kind: Kind| {
             let (answer, answered) = Reply::new();
             let (since, peer, child) = (Instant::now(), "cloud".to_owned(), None);
-            daemon.waiting = Waiting::default();
-            daemon.waiting.push(Wait { goal, peer: peer.clone(), child, since, deadline: since + DOZE, answer });
+            daemon.served.waiting = Waiting::default();
+            daemon.served.waiting.push(Wait { goal, peer: peer.clone(), child, since, deadline: since + DOZE, answer });
             let cause = Cause { code: "refused", text: String::new(), hint: String::new(), kind };
             daemon.tell(&Report { peer: Some(peer), child: None, what, cause: Some(cause) });
             matches!(answered.next(Duration::ZERO), Ok(Answer::Failed { .. }))
@@ -311,7 +311,7 @@ fn f_79_what_a_child_lost_goes_with_its_name_over_reloads_and_goes_with_the_chil
         let reload = |daemon: &mut Daemon, config: &str| {
             fs::write(folder.0.join("config"), config).unwrap();
             daemon.reload(None);
-            until(daemon, &inputs, "reloaded", |daemon| daemon.reload.is_none());
+            until(daemon, &inputs, "reloaded", |daemon| daemon.reloads.are_over());
             number(daemon)
         };
         let first = number(&daemon);

@@ -9,7 +9,7 @@ impl Daemon {
     /// Takes what the machine tells; `Some` when it ends the daemon.
     pub(super) fn told(&mut self, answer: Answer) -> Option<Ended> {
         if !matches!(answer, Answer::Kept | Answer::Sent { astray: None, .. }) {
-            self.published.expire();
+            self.served.expire();
         }
         match answer {
             Answer::Located { question, located } => {

@@ -153,7 +153,7 @@ fn f_29_a_reload_asks_for_the_file_then_for_the_boundary_and_takes_up_what_has_b
         let [Question::Follow(needs)] = &asked[..] else { panic!("{asked:?}") };
         assert!(!format!("{needs:?}").contains("a key of"), "the machine needs no keys");
         assert!(answered.next(Duration::ZERO).is_err());
-        assert_eq!(daemon.reload.as_ref().and_then(Reload::deadline), None, "the boundary has its own");
+        assert_eq!(daemon.reloads.deadline(), None, "the boundary has its own");
         let busy = reload(&mut daemon, true).next(Duration::ZERO);
         assert!(matches!(busy, Ok(Answer::Failed { cause }) if cause.text.starts_with("another reload")));
         assert_eq!(names(&daemon), ["cloud"]);
@@ -173,7 +173,7 @@ fn f_29_a_file_that_cannot_be_read_in_time_is_given_up_and_what_comes_later_is_n
     let answered = reload(&mut daemon, false);
     daemon.settle();
     assert!(answered.next(Duration::ZERO).is_err());
-    daemon.reload.as_mut().unwrap().since -= Duration::from_secs(30);
+    daemon.reloads.pass(Duration::from_secs(30));
     assert_eq!(daemon.patience(), Duration::ZERO);
     daemon.settle();
     let told = answered.next(Duration::ZERO);
