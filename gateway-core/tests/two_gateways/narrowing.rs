@@ -9,8 +9,8 @@ use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{InboundSlot, OutboundSlot};
 use ipsec_core::spd::Hits;
 
-use crate::secs;
 use crate::world::{Site, Stopped, World, far, leak, parts, peer};
+use crate::{secs, up};
 
 /// We have a /16, the peer gives each /24 an SA of its own; the first of them is up, and there is room for many.
 fn narrow() -> World {
@@ -163,6 +163,56 @@ fn f_62_an_sa_that_a_new_connection_carried_on_is_no_more_in_use_by_that() {
     world.exchange();
     assert_eq!(world.send(true, &far(1, 2, 17)), Ok(()), "{}", world.story());
     assert_eq!(failures(&world), [""; 0], "{}", world.story());
+}
+
+#[test]
+fn f_62_each_of_two_connections_has_places_of_its_own_and_gives_up_as_many_as_are_needed() {
+    let mut world = filled();
+    // The last two are used by nobody.
+    for _ in 0..3 {
+        world.pass(secs(1300));
+        for third in 0..14 {
+            assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
+        }
+    }
+    let ike = world.left.endpoint.ike_sas().next().unwrap();
+    world.limit(true, &ike, 20);
+    for _ in 0..20 {
+        if world.left.plane.inbound.sas().count() < 32 {
+            world.pass(secs(1));
+        }
+    }
+    assert_eq!(world.left.endpoint.ike_sas().count(), 2, "{}", world.story());
+    let before = world.left.told(up);
+    assert!(matches!(world.send(true, &far(1, 2, 17)), Err(Stopped::Acquire(_, true))), "{}", world.story());
+    world.exchange();
+    // What gave up its place over the one connection still stands over the other, and may be carried on again.
+    let came = world.left.told(up) - before;
+    assert!((1..=2).contains(&came), "one takes the place of one: {came}\n{}", world.story());
+    world.pass(secs(10));
+    assert_eq!(world.left.endpoint.ike_sas().count(), 1, "{}", world.story());
+    for third in (0..14).chain([17]) {
+        assert_eq!(world.send(true, &far(1, 2, third)), Ok(()), "{third}\n{}", world.story());
+    }
+    assert_eq!(failures(&world), [""; 0], "{}", world.story());
+}
+
+#[test]
+fn f_62_an_sa_that_only_drains_carries_no_packet_and_another_one_is_asked_for() {
+    let mut world = narrow();
+    world.send(true, &far(1, 2, 3)).unwrap_err();
+    world.exchange();
+    world.pass(secs(15));
+    assert_eq!(world.left.gateway.rekey(world.now, "other/net", false, parts!(world.left)), Ok(Ok(())));
+    world.exchange();
+    // The peer takes back what took the place of the second one.
+    world.right.gateway.down(world.now, "other/n3", parts!(world.right)).unwrap();
+    world.exchange();
+    let sas = |world: &World| (world.left.plane.inbound.sas().count(), world.left.plane.outbound.sas().count());
+    assert_eq!(sas(&world), (3, 1), "two drain\n{}", world.story());
+    assert!(matches!(world.send(true, &far(1, 2, 3)), Err(Stopped::Acquire(_, true))), "{}", world.story());
+    world.exchange();
+    assert_eq!(world.send(true, &far(1, 2, 3)), Ok(()), "{}", world.story());
 }
 
 #[test]

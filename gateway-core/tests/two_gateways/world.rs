@@ -290,10 +290,10 @@ impl World {
         let spis = spis.map(u64::to_be_bytes).concat();
         let site = if left { &mut self.left } else { &mut self.right };
         // Whichever request of the peer is the next one.
-        for id in 0..200 {
+        for id in 0..1000u32 {
             let flags = if ike.initiator { 0 } else { INITIATOR };
             let notify = [&[0, 0, 0, 12, 0, 0, 0x40, 0x13], &seconds.to_be_bytes()[..]].concat();
-            let header = [&spis[..], &[46, 0x20, 37, flags, 0, 0, 0, id]].concat();
+            let header = [&spis[..], &[46, 0x20, 37, flags], &id.to_be_bytes()].concat();
             let mut message = sealed(&header, 41, &notify);
             site.gateway.handle_datagram(self.now, ike.path, &mut message, parts!(site));
             if site.endpoint.ike_sa(ike.id).unwrap().reauthenticate_at.is_some() {
