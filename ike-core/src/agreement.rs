@@ -213,18 +213,18 @@ impl Asker<'_> {
     fn may_have_another(&self, children: &Children<'_>) -> bool {
         // Identities that share a connection are told apart by their IKE SAs.
         let shared = self.pad.connection(self.peer).is_some_and(|connection| connection.remote_id.is_none());
-        let own = self.pad.children(self.peer).count().saturating_mul(2);
-        let limit = self.settings.children_per_peer.min(share(children.table.len())).max(own);
+        let limit = self.settings.children_per_peer.min(share(children.table.len()));
         let held = match shared {
             true => children.of(self.ike).filter(|(_, child)| child.peer == self.peer).count(),
             false => children.with(self.peer).count(),
         };
-        held < limit
+        held < limit || self.pad.has_twice(self.peer, held)
     }
 }
 
 /// Finds the configured child that fits the request, best one that it fits whole and exactly, and a slot for it. `only`: the
-/// request rekeys this one.
+/// request rekeys this one. Else one after the other is looked at until one fits like that: the PAD is asked child by child, and
+/// only of all of them it is known which is best.
 #[inline(never)]
 pub(crate) fn agree<'p, C: IkeCrypto>(
     crypto: &mut C,
@@ -244,7 +244,8 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     };
     let mut refusal = Refusal::new(unfit, NotifyKind::TS_UNACCEPTABLE);
     let (asked, mut found, mut best) = (mode_of(payloads), None, [false; 3]);
-    for config in pad.children(peer).filter(|config| only.is_none_or(|only| only == config.id)) {
+    let all = only.is_none().then(|| pad.children(peer)).into_iter().flatten();
+    for config in all.chain(only.and_then(|only| pad.child_by_id(peer, only))) {
         let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
         let remote = within_lease(asker.lease, &remote).unwrap_or(remote);
         if local.is_empty() || remote.is_empty() {

@@ -50,7 +50,7 @@ impl<'x, C: IkeCrypto> Env<'x, '_, C> {
     pub(crate) fn spare(&mut self, sa: &Sa<C>) -> Option<(u16, u64)> {
         let others = self.others.as_ref()?;
         let held = others.near(sa.by_party()).filter(|other| other.is_of_party(sa)).count().saturating_add(1);
-        if held >= sa.share(self.settings, self.pad, others.len()) {
+        if !sa.may_have_another(held, self.settings, self.pad, others.len()) {
             return None;
         }
         // What it keeps no longer is free, too, though not filed so before the work on it ends.

@@ -121,6 +121,20 @@ impl<'p> dyn Pad + 'p {
         (0..).map_while(move |index| self.child(peer, index))
     }
 
+    /// This one of them, or the best.
+    pub(crate) fn child_or_best(&self, peer: PeerId, child: Option<ChildConfigId>) -> Option<ChildConfig<'_>> {
+        match child {
+            Some(child) => self.child_by_id(peer, child),
+            None => self.child(peer, 0),
+        }
+    }
+
+    /// Whether twice the children of a connection are more than so many. Does not count them.
+    pub(crate) fn has_twice(&self, peer: PeerId, held: usize) -> bool {
+        // Where half of them is an index, there is one child more than that.
+        self.child(peer, held / 2).is_some()
+    }
+
     /// The connections that whoever calls may use, best first.
     pub(crate) fn candidates(&self, initiator: Initiator<'_>) -> impl Iterator<Item = (PeerId, Connection<'_>)> {
         let mut last = None;
@@ -239,4 +253,37 @@ pub struct ChildConfig<'p> {
     pub rekey: Duration,
     /// Delete after this time when rekeying did not succeed; zero: never.
     pub lifetime: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection with so many children.
+    struct Few(usize);
+
+    impl Pad for Few {
+        fn connection(&self, _: PeerId) -> Option<Connection<'_>> {
+            None
+        }
+
+        fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
+            let id = ChildConfigId(index as u32);
+            let (rekey, lifetime) = (Duration::ZERO, Duration::ZERO);
+            let child = ChildConfig { id, modes: Modes::Tunnel, esp: &[], local: &[], remote: &[], rekey, lifetime };
+            (index < self.0).then_some(child)
+        }
+
+        fn candidate(&self, _: &Initiator<'_>, _: Option<PeerId>) -> Option<PeerId> {
+            None
+        }
+    }
+
+    #[test]
+    fn whether_twice_the_children_are_more_is_known_without_counting_them() {
+        for (own, held) in (0..5).flat_map(|own| (0..12).map(move |held| (own, held))) {
+            let pad: &dyn Pad = &Few(own);
+            assert_eq!(pad.has_twice(PeerId(0), held), 2 * own > held, "{own} {held}");
+        }
+    }
 }

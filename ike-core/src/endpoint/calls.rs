@@ -47,9 +47,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let connection = self.pad.connection(peer).ok_or(Denied::UnknownPeer)?;
         let path = connection.path.ok_or(Denied::NoAddress)?;
         let pad: &dyn Pad = &self.pad;
-        if !pad.children(peer).any(|config| child.is_none_or(|child| config.id == child)) {
-            return Err(Denied::UnknownChild);
-        }
+        pad.child_or_best(peer, child).ok_or(Denied::UnknownChild)?;
         self.open(slot, Some(peer), (spi, 0), path).ok_or(Denied::Full)?;
         let begun = self.begin(now, slot, |sa, env| init_sent::begin(sa, env, child));
         begun.ok_or(Denied::Full)?.map_err(Denied::Failed)?;

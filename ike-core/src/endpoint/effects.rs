@@ -65,7 +65,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     #[inline(never)]
     fn crowd(&mut self, now: Instant, slot: u16) {
         let Some(new) = self.sas.get(slot) else { return };
-        if self.kin(slot).count() <= new.share(&self.settings, &self.pad, self.sas.len()) {
+        let others = self.kin(slot).count().saturating_sub(1);
+        if new.may_have_another(others, &self.settings, &self.pad, self.sas.len()) {
             return;
         }
         let since = |sa: &Sa<C>| match &sa.state {

@@ -333,10 +333,10 @@ impl<C: IkeCrypto> Sa<C> {
         self.peer == other.peer && self.party == other.party && matches!(self.state, State::Established(_))
     }
 
-    /// IKE SAs that the peer may hold in a table of so many slots: one and its rekey in any case.
-    pub(crate) fn share(&self, settings: &Settings, pad: &dyn Pad, slots: usize) -> usize {
+    /// Whether the peer may hold another IKE SA beside so many in a table of so many slots: one and its rekey in any case.
+    pub(crate) fn may_have_another(&self, held: usize, settings: &Settings, pad: &dyn Pad, slots: usize) -> bool {
         // One that makes Child SAs with IKE_AUTH alone has an IKE SA for each, and for each another one in its place.
-        let own = self.peer.map_or(0, |peer| pad.children(peer).count().saturating_mul(2));
-        settings.ike_sas_per_peer.max(own).min(share(slots)).max(2)
+        let own = || self.peer.is_some_and(|peer| pad.has_twice(peer, held));
+        held < 2 || (held < share(slots) && (held < settings.ike_sas_per_peer || own()))
     }
 }

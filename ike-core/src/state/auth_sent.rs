@@ -75,8 +75,7 @@ fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, proof: Option<&A
     let peer = sa.peer.ok_or(Failure::ClosedHere)?;
     let connection = env.pad.connection(peer).ok_or(Failure::ClosedHere)?;
     let State::AuthSent(AuthSent { child: First::Wanted(child), course, .. }) = &sa.state else { return Ok(()) };
-    let config = env.pad.children(peer).find(|config| child.is_none_or(|child| config.id == child));
-    let config = config.ok_or(Failure::ClosedHere)?; // it was removed since
+    let config = env.pad.child_or_best(peer, *child).ok_or(Failure::ClosedHere)?; // it was removed since
     let (slot, spi) = env.children.reserve(env.crypto).ok_or(Failure::NoAdditionalSas(Side::Here))?;
     let alone = env.is_alone(peer);
 
