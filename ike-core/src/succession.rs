@@ -42,8 +42,12 @@ pub(crate) fn child_came_up<C: IkeCrypto>(env: &mut Env<'_, '_, C>, request: &Ch
             new.outbound_ready = false;
             new.make_room(crossed.made);
         }
+        new.beside = request.crossed.as_ref().map(|crossed| crossed.made).filter(|_| !redundant);
     }
-    if redundant {
+    if let Some(crossed) = request.crossed.as_ref().filter(|_| redundant) {
+        if let Some(mut theirs) = env.children.by_id_mut(crossed.made) {
+            theirs.beside = Some(made);
+        }
         return;
     }
     if let Some(mut theirs) = request.crossed.as_ref().and_then(|crossed| env.children.by_id_mut(crossed.made)) {
@@ -88,11 +92,15 @@ pub(crate) fn deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>, slot: u16) -> Opti
 }
 
 /// The Child SA `heir` is gone, for this reason. What gave way to it, the one that it was made for or one that
-/// crossed it, is there no longer, or has to know.
+/// crossed it, is there no longer, or has to know. Nobody else gives way to it.
 pub(crate) fn child_deleted(children: &mut Children<'_>, heir: ChildId, cause: Failure, rekey_at: Instant) {
-    let Some(ike) = children.by_id(heir).map(|child| child.ike) else { return };
+    let before = children.by_id(heir).map(|child| [child.replaces, child.beside]);
     let gave_way = |child: &Child| child.standing.heir() == Some(heir) && child.live();
-    children.each_of(ike, gave_way, |child| child.go_on_instead(cause.clone(), rekey_at));
+    for before in before.into_iter().flatten().flatten() {
+        if let Some(mut child) = children.by_id_mut(before).filter(|child| gave_way(child)) {
+            child.go_on_instead(cause.clone(), rekey_at);
+        }
+    }
 }
 
 /// Puts a new SA on the same path with the same peer into its place, to take the place of `sa`.

@@ -153,6 +153,8 @@ pub(crate) struct Child {
     /// The Child SA this one was negotiated to replace; `None` while it is asked for and somebody waits for it for its own
     /// sake, too.
     pub(crate) replaces: Option<ChildId>,
+    /// The other one that took the place of that, because the rekeys crossed, where this one is the one that stays.
+    pub(crate) beside: Option<ChildId>,
     /// We asked for it, not the peer.
     pub(crate) ours: bool,
     /// Our side sends through it; false while a rekey by the peer waits for its Delete, and while nothing shows that the
@@ -183,6 +185,7 @@ impl Child {
             packet: None,
             untold: Untold::Nothing,
             replaces: None,
+            beside: None,
             ours: false,
             outbound_ready: true,
             standing: Standing::Stands,

@@ -146,6 +146,14 @@ fn their_rekey(old: [u8; 4], new: [u8; 4], nonce: [u8; 32]) -> Payloads {
 
 /// Rekeys of the child by both: what the host deletes, and its SPIs before, and of the SA that its own exchange made.
 fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> ((Host, Scripted), Vec<u32>, [u32; 2], usize) {
+    let ((mut host, mut peer), delete, spis) = crossed_child(theirs, answer);
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    let sends = host.installed.get(&host.sending[&CHILD]).map_or(0, |child| child.spi_out as usize);
+    ((host, peer), delete, spis, sends)
+}
+
+/// The same while the peer has not answered that Delete.
+fn crossed_child(theirs: [u8; 32], answer: [u8; 32]) -> ((Host, Scripted), Vec<u32>, [u32; 2]) {
     let (mut host, mut peer, _) = asking(30);
     let old = host.installed[&host.sending[&CHILD]].spi_in;
     let made = peer.ask(&mut host, CREATE, &their_rekey(ESP_SPI, [4; 4], theirs));
@@ -158,9 +166,7 @@ fn crossing_child(theirs: [u8; 32], answer: [u8; 32]) -> ((Host, Scripted), Vec<
     assert_eq!((handled, sent.len()), (Ok(()), 1), "{:?}", host.story);
     let ours = host.installed.values().find(|child| !known.contains(&child.spi_in)).unwrap().spi_in;
     let delete = deleted(&peer.open(&sent[0]));
-    let _ = peer.respond(&mut host, INFO, &NOTHING);
-    let sends = host.installed.get(&host.sending[&CHILD]).map_or(0, |child| child.spi_out as usize);
-    ((host, peer), delete, [old, ours], sends)
+    ((host, peer), delete, [old, ours])
 }
 
 #[test]
@@ -185,6 +191,18 @@ fn d_of_crossing_child_rekeys_the_one_with_the_lowest_nonce_goes() {
     // The peer's own request holds it: the peer closes that, the host the old one, and sends through its own.
     let (_ends, delete, [old, _], sends) = crossing_child([0; 32], [1; 32]);
     assert_eq!((delete, sends), (vec![old], 0x0505_0505));
+}
+
+#[test]
+fn what_made_room_for_one_that_the_peer_deletes_all_the_same_does_not_drain() {
+    let ((mut host, mut peer), delete, [old, ours]) = crossed_child([1; 32], [0; 32]);
+    assert_eq!((delete, host.installed.len()), (vec![ours], 3), "{:?}", host.story);
+    // The peer deletes what its own exchange made, too: nothing is left but the one that both were to replace.
+    let delete = payloads(|message| message.delete_esp(&[Spi::new(0x0404_0404).unwrap()]));
+    assert_eq!(deleted(&peer.ask(&mut host, INFO, &delete)).len(), 1);
+    let _ = peer.respond(&mut host, INFO, &NOTHING);
+    let left: Vec<_> = host.installed.values().map(|child| child.spi_in).collect();
+    assert_eq!(left, [old], "{:?}", host.story);
 }
 
 #[test]
