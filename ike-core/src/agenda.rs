@@ -1,6 +1,6 @@
 //! What an SA wants next: what falls due, and which request is to be sent when none is outstanding.
 
-use crate::child::{Child, Phase, Standing};
+use crate::child::{Child, Phase, Standing, Turn};
 use crate::crypto::IkeCrypto;
 use crate::effects::Effects;
 use crate::env::Env;
@@ -8,7 +8,6 @@ use crate::event::ChildId;
 use crate::exchange;
 use crate::failure::Failure;
 use crate::sa::{AuthSent, InitAnswered, Request, Sa, State};
-use crate::timers::When;
 
 /// A request that somebody waits for.
 pub(crate) enum Task {
@@ -77,7 +76,9 @@ fn goes<C: IkeCrypto>(sa: &Sa<C>, env: &Env<'_, '_, C>) -> bool {
         Phase::Deleting(why) => *why != Failure::Replaced,
         _ => false,
     };
-    crossed || established.closing() || env.children.of(env.slot).any(|(_, child)| ends(child))
+    let mut turns = [Turn::Settling, Turn::Leaving, Turn::Deleting].into_iter();
+    let end = |turn| env.children.waiting(env.slot, turn).any(|(_, child)| ends(child));
+    crossed || established.closing() || turns.any(end)
 }
 
 /// The next request to send; `None` when nobody waits for one, or one is outstanding. Each turn takes one wish off the
@@ -106,23 +107,15 @@ pub(crate) fn next<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Op
     None
 }
 
+/// What goes makes room, and what stands is kept before there is more of it; of each, who waited longest comes first.
 fn child_task<C: IkeCrypto>(env: &mut Env<'_, '_, C>) -> Option<Task> {
-    let mut best = None;
-    for (slot, child) in env.children.waiting(env.slot) {
-        match &child.phase {
-            Phase::Up(up) if up.settles_at.is_some() => {}
-            Phase::Up(up) if up.leaving.is_some() => return Some(Task::DeleteChildren),
-            Phase::Up(up) if up.rekey == When::Now => best = Some((slot, true)),
-            Phase::Wanted(at) if *at <= env.now && best.is_none() => best = Some((slot, false)),
-            _ => {}
-        }
+    if env.children.next(env.slot, Turn::Leaving).is_some() {
+        return Some(Task::DeleteChildren);
     }
-    match best? {
-        (slot, true) => {
-            let old = env.children.id(slot)?;
-            env.children.get_mut(slot)?.up_mut()?.rekey.take();
-            Some(Task::RekeyChild(slot, old))
-        }
-        (slot, false) => Some(Task::CreateChild(slot)),
+    if let Some(slot) = env.children.next(env.slot, Turn::Rekey) {
+        let old = env.children.id(slot)?;
+        env.children.get_mut(slot)?.up_mut()?.rekey.take();
+        return Some(Task::RekeyChild(slot, old));
     }
+    env.children.next(env.slot, Turn::Wanted).map(Task::CreateChild)
 }

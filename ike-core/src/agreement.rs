@@ -203,22 +203,16 @@ pub(crate) struct Asker<'p> {
     pub(crate) pad: &'p dyn Pad,
     pub(crate) settings: &'p Settings,
     pub(crate) peer: PeerId,
-    /// Slot of the IKE SA.
-    pub(crate) ike: u16,
+    /// Child SAs that it has.
+    pub(crate) held: usize,
     pub(crate) lease: Option<Lease>,
 }
 
 impl Asker<'_> {
     /// Nobody takes the whole table.
     fn may_have_another(&self, children: &Children<'_>) -> bool {
-        // Identities that share a connection are told apart by their IKE SAs.
-        let shared = self.pad.connection(self.peer).is_some_and(|connection| connection.remote_id.is_none());
         let limit = self.settings.children_per_peer.min(share(children.table.len()));
-        let held = match shared {
-            true => children.of(self.ike).filter(|(_, child)| child.peer == self.peer).count(),
-            false => children.with(self.peer).count(),
-        };
-        held < limit || self.pad.has_twice(self.peer, held)
+        self.held < limit || self.pad.has_twice(self.peer, self.held)
     }
 }
 

@@ -4,6 +4,7 @@ mod children;
 mod keys;
 mod one;
 mod selectors;
+mod turn;
 
 pub use children::ChildSlot;
 pub(crate) use children::{Children, index_mask};
@@ -11,3 +12,4 @@ pub(crate) use keys::{ChildKeys, Untold};
 pub(crate) use one::{Child, Phase, Report, Standing, Up};
 pub(crate) use selectors::first_of;
 pub use selectors::{MAX_SELECTORS, Selectors, narrow, within};
+pub(crate) use turn::Turn;

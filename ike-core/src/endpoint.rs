@@ -30,6 +30,8 @@ mod effects;
 mod explorer;
 mod host;
 mod init;
+#[cfg(test)]
+mod many;
 mod poll;
 mod reply;
 mod storage;

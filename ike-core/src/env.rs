@@ -42,14 +42,23 @@ impl<'x, C: IkeCrypto> Env<'x, '_, C> {
         let stays = |sa: &Sa<C>| {
             sa.peer == Some(peer) && matches!(&sa.state, State::Established(established) if !established.closing())
         };
-        !self.others.as_ref().is_some_and(|others| others.near(By::Peer(peer)).any(stays))
+        !self.others.as_ref().is_some_and(|others| others.near(By::Peer(peer)).any(|(_, sa)| stays(sa)))
+    }
+
+    /// Child SAs that the peer of this SA holds. Counts over its IKE SAs, of which each knows how many it has; of identities that
+    /// share a connection, over this one alone: they are told apart by their IKE SAs.
+    pub(crate) fn held(&self, peer: PeerId) -> usize {
+        let shared = self.pad.connection(peer).is_some_and(|connection| connection.remote_id.is_none());
+        let others = self.others.iter().filter(|_| !shared).flat_map(|others| others.near(By::Peer(peer)));
+        let others = others.filter(|(_, sa)| sa.peer == Some(peer)).map(|(slot, _)| self.children.count_of(slot));
+        others.fold(self.children.count_of(self.slot), usize::saturating_add)
     }
 
     /// A slot for another SA with the peer of the established `sa`, and our SPI for it; `None` when there is none, or the
     /// peer has as many as it may.
     pub(crate) fn spare(&mut self, sa: &Sa<C>) -> Option<(u16, u64)> {
         let others = self.others.as_ref()?;
-        let held = others.near(sa.by_party()).filter(|other| other.is_of_party(sa)).count().saturating_add(1);
+        let held = others.near(sa.by_party()).filter(|(_, other)| other.is_of_party(sa)).count().saturating_add(1);
         if !sa.may_have_another(held, self.settings, self.pad, others.len()) {
             return None;
         }

@@ -21,7 +21,9 @@ pub use check::Misfiled;
 pub(crate) use filed::{Filed, KINDS, Key, RANKS, Slot};
 pub(crate) use hash::HashSecret;
 pub use index::IndexBlock;
-use index::{Chain, Head, Index, List, NONE};
+#[cfg(test)]
+pub(crate) use index::looks;
+use index::{Head, Index, List, NONE};
 
 /// The key of the contents in a slot.
 type KeyOf<S> = <<S as Slot>::Item as Filed>::Key;
@@ -87,9 +89,9 @@ impl<'a, S: Slot> Table<'a, S> {
         self.index.near(self.index.chain(&key)).filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
-    /// Those of them that wait for their turn.
-    pub(crate) fn waiting(&self, key: KeyOf<S>) -> impl Iterator<Item = (u16, &S::Item)> + Clone {
-        self.index.near(self.index.chain(&key).waiting()).filter_map(|slot| Some((slot, self.get(slot)?)))
+    /// How many those near a key of the [counted](filed::COUNTED) kind are.
+    pub(crate) fn count_near(&self, key: KeyOf<S>) -> usize {
+        self.index.company(self.index.chain(&key))
     }
 
     /// Changes those near `key` that `which` says. What is changed may leave the others' company.
@@ -97,22 +99,9 @@ impl<'a, S: Slot> Table<'a, S> {
         &mut self,
         key: KeyOf<S>,
         which: impl Fn(&S::Item) -> bool,
-        change: impl FnMut(&mut S::Item),
+        mut change: impl FnMut(&mut S::Item),
     ) {
-        self.each(self.index.chain(&key), which, change);
-    }
-
-    /// The same for those of them that wait for their turn.
-    pub(crate) fn each_waiting(
-        &mut self,
-        key: KeyOf<S>,
-        which: impl Fn(&S::Item) -> bool,
-        change: impl FnMut(&mut S::Item),
-    ) {
-        self.each(self.index.chain(&key).waiting(), which, change);
-    }
-
-    fn each(&mut self, chain: Chain, which: impl Fn(&S::Item) -> bool, mut change: impl FnMut(&mut S::Item)) {
+        let chain = self.index.chain(&key);
         let mut next = self.index.next_near(chain, None);
         while let Some(slot) = next {
             next = self.index.next_near(chain, Some(slot));
@@ -301,8 +290,8 @@ impl<'x, S: Slot> Others<'x, '_, S> {
     }
 
     /// The others whose keys lie where this one does: all that have it, and hardly ever another.
-    pub(crate) fn near(&self, key: KeyOf<S>) -> impl Iterator<Item = &S::Item> {
-        self.index.near(self.index.chain(&key)).filter_map(|slot| self.rest.get(slot))
+    pub(crate) fn near(&self, key: KeyOf<S>) -> impl Iterator<Item = (u16, &S::Item)> {
+        self.index.near(self.index.chain(&key)).filter_map(|slot| Some((slot, self.rest.get(slot)?)))
     }
 
     /// A slot that may be taken: better one that is empty.
@@ -327,6 +316,7 @@ impl<'x, S: Slot> Others<'x, '_, S> {
 
 #[cfg(test)]
 mod tests {
+    use super::filed::COUNTED;
     use super::*;
     use std::boxed::Box;
     use std::vec::Vec;
@@ -338,7 +328,6 @@ mod tests {
         due: Option<u64>,
         tells: Option<u8>,
         sends: bool,
-        waits: bool,
         over: bool,
         counts: bool,
         keeps: Option<u16>,
@@ -373,10 +362,6 @@ mod tests {
 
         fn sends(&self) -> bool {
             self.sends
-        }
-
-        fn waits(&self) -> bool {
-            self.waits
         }
 
         fn is_over(&self) -> bool {
@@ -427,7 +412,7 @@ mod tests {
         let (due, tells) = (maybe(20), maybe(4).map(|rank| rank as u8 - 1));
         let over = tells.is_none() && maybe(4).is_none();
         let mut coin = || maybe(2).is_some();
-        Note { keys, due, tells, over, sends: coin(), waits: coin(), counts: coin(), keeps: None }
+        Note { keys, due, tells, over, sends: coin(), counts: coin(), keeps: None }
     }
 
     #[test]
@@ -474,11 +459,9 @@ mod tests {
                     found.sort_unstable();
                     let all: Vec<_> = table.iter().filter(is).map(|(slot, _)| slot).collect();
                     assert_eq!(found, all);
-                    let waits = |(_, note): &(u16, &Note)| note.waits;
-                    let waiting: Vec<_> = table.waiting(By(kind, key)).collect();
-                    assert!(waiting.iter().all(waits));
-                    let waiting = waiting.iter().filter(|found| is(found)).count();
-                    assert_eq!(waiting, table.iter().filter(is).filter(waits).count());
+                    if kind == COUNTED {
+                        assert_eq!(table.count_near(By(kind, key)), table.near(By(kind, key)).count(), "{seed}");
+                    }
                 }
             }
         }
@@ -486,12 +469,11 @@ mod tests {
 
     #[test]
     fn a_place_that_is_filed_otherwise_than_its_content_says_is_noticed() {
-        let changes: [fn(&mut Note); 8] = [
+        let changes: [fn(&mut Note); 7] = [
             |note| note.keys[1] = Some(77),
             |note| note.due = Some(3),
             |note| note.tells = Some(2),
             |note| note.sends = true,
-            |note| note.waits = true,
             |note| note.over = true,
             |note| note.counts = true,
             |note| note.keeps = Some(3),

@@ -8,10 +8,11 @@ use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
 use super::one::{Child, Phase};
+use super::turn::Turn;
 use crate::crypto::IkeCrypto;
 use crate::event::ChildId;
 use crate::failure::Failure;
-use crate::pad::PeerId;
+use crate::pad::ChildConfigId;
 use crate::table::{Edit, Filed, HashSecret, KINDS, Key, Slot, Table};
 
 /// The most by which the time grows that a child has to settle: some peers go on asking for a minute.
@@ -23,15 +24,19 @@ pub(crate) enum By {
     Ike(u16),
     /// The SPI through which the peer receives, while it is live. Peers choose these: several may be the same.
     SpiOut(u32),
-    Peer(PeerId),
+    /// The slot of the IKE SA and the configuration, while it is wanted or asked for.
+    Begun(u16, ChildConfigId),
+    /// The slot of the IKE SA, and what it stands in line for there.
+    Turn(u16, Turn),
 }
 
 impl Key for By {
     fn kind(&self) -> usize {
         match self {
             Self::Ike(_) => 0,
-            Self::SpiOut(_) => 1,
-            Self::Peer(_) => 2,
+            // It is begun or live, never both.
+            Self::SpiOut(_) | Self::Begun(..) => 1,
+            Self::Turn(..) => 2,
         }
     }
 
@@ -39,7 +44,8 @@ impl Key for By {
         match self {
             Self::Ike(slot) => secret.hash(&[0, u64::from(*slot)]),
             Self::SpiOut(spi) => secret.hash(&[1, u64::from(*spi)]),
-            Self::Peer(peer) => secret.hash(&[2, u64::from(peer.0)]),
+            Self::Begun(slot, config) => secret.hash(&[2, u64::from(*slot), u64::from(config.0)]),
+            Self::Turn(slot, turn) => secret.hash(&[3, u64::from(*slot), *turn as u64]),
         }
     }
 }
@@ -48,8 +54,11 @@ impl Filed for Child {
     type Key = By;
 
     fn keys(&self) -> [Option<By>; KINDS] {
-        let spi = self.live().then_some(By::SpiOut(self.spi_out));
-        [Some(By::Ike(self.ike)), spi, Some(By::Peer(self.peer))]
+        let known = match self.phase {
+            Phase::Wanted(_) | Phase::Creating => Some(By::Begun(self.ike, self.config)),
+            _ => self.live().then_some(By::SpiOut(self.spi_out)),
+        };
+        [Some(By::Ike(self.ike)), known, Turn::of(self).map(|turn| By::Turn(self.ike, turn))]
     }
 
     fn due(&self) -> Option<Instant> {
@@ -58,10 +67,6 @@ impl Filed for Child {
 
     fn tells(&self) -> Option<u8> {
         self.to_tell().then(|| self.report.rank())
-    }
-
-    fn waits(&self) -> bool {
-        self.is_waiting()
     }
 
     /// An offer of ours that waits for its answer.
@@ -134,9 +139,28 @@ impl<'a> Children<'a> {
         self.table.near(By::Ike(ike)).filter(move |(_, child)| child.ike == ike)
     }
 
-    /// Those of them that wait for the window of the IKE SA, or to be settled.
-    pub(crate) fn waiting(&self, ike: u16) -> impl Iterator<Item = (u16, &Child)> + Clone {
-        self.table.waiting(By::Ike(ike)).filter(move |(_, child)| child.ike == ike)
+    /// How many these are.
+    pub(crate) fn count_of(&self, ike: u16) -> usize {
+        self.table.count_near(By::Ike(ike))
+    }
+
+    /// Those of them that stand in line for this, the one that has done so for the longest time first.
+    pub(crate) fn waiting(&self, ike: u16, turn: Turn) -> impl Iterator<Item = (u16, &Child)> + Clone {
+        let waits = move |child: &Child| child.ike == ike && Turn::of(child) == Some(turn);
+        self.table.near(By::Turn(ike, turn)).filter(move |(_, child)| waits(child))
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn next(&self, ike: u16, turn: Turn) -> Option<u16> {
+        self.waiting(ike, turn).next().map(|(slot, _)| slot)
+    }
+
+    /// The one of this configuration on `ike` that is wanted or asked for.
+    pub(crate) fn begun(&self, ike: u16, config: ChildConfigId) -> Option<ChildId> {
+        let begun = |child: &Child| {
+            child.ike == ike && child.config == config && matches!(child.phase, Phase::Wanted(_) | Phase::Creating)
+        };
+        self.table.near(By::Begun(ike, config)).find(|(_, child)| begun(child)).and_then(|(slot, _)| self.id(slot))
     }
 
     /// Changes those Child SAs of the IKE SA in slot `ike` that `which` says.
@@ -154,24 +178,16 @@ impl<'a> Children<'a> {
         self.near_spi_out(spi).find(|(_, child)| child.ike == ike && child.sends_with(spi)).map(|(slot, _)| slot)
     }
 
-    /// Every Child SA with this peer.
-    pub(crate) fn with(&self, peer: PeerId) -> impl Iterator<Item = &Child> {
-        self.table.near(By::Peer(peer)).map(|(_, child)| child).filter(move |child| child.peer == peer)
+    /// Changes the live Child SAs of `ike` through which the peer receives `spi`.
+    pub(crate) fn each_sending(&mut self, ike: u16, spi: u32, change: impl FnMut(&mut Child)) {
+        self.table.each_near(By::SpiOut(spi), |child| child.ike == ike && child.sends_with(spi), change);
     }
 
-    /// The next Child SA of `ike` that the request being handled deletes; it is taken off that list. Looks from behind the
-    /// one before on, as long as that one is there.
-    pub(crate) fn take_named(&mut self, ike: u16, before: Option<u16>) -> Option<u16> {
-        let before = before.filter(|slot| self.get(*slot).is_some_and(|child| child.ike == ike));
-        let mut next = self.table.next_near(By::Ike(ike), before);
-        while let Some(slot) = next {
-            next = self.table.next_near(By::Ike(ike), Some(slot));
-            if self.get(slot).is_some_and(|child| child.ike == ike && child.named) {
-                self.get_mut(slot)?.named = false;
-                return Some(slot);
-            }
-        }
-        None
+    /// The next Child SA of `ike` that the request being handled deletes; it is taken off that list.
+    pub(crate) fn take_named(&mut self, ike: u16) -> Option<u16> {
+        let slot = self.next(ike, Turn::Named)?;
+        self.get_mut(slot)?.named = false;
+        Some(slot)
     }
 
     /// Finds a free slot and an SPI for it. Nothing is taken until [`Children::put`].
@@ -227,20 +243,18 @@ impl<'a> Children<'a> {
 
     /// The peer has our answers to its requests up to now.
     pub(crate) fn settle(&mut self, ike: u16) {
-        let unsettled = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.settles_at.is_some());
         let settled = |child: &mut Child| child.up_mut().into_iter().for_each(|up| up.settles_at = None);
-        self.table.each_waiting(By::Ike(ike), |child| child.ike == ike && unsettled(child), settled);
+        self.table.each_near(By::Turn(ike, Turn::Settling), unsettled(ike), settled);
     }
 
     /// The peer asks once more for what it asked last, so it has no answer yet: what that made is given as long again to settle.
     /// Anybody can repeat what it saw, so that goes on for some time only.
     pub(crate) fn unsettle(&mut self, ike: u16, now: Instant, settle: Duration) {
-        let unsettled = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.settles_at.is_some());
         let put_off = |child: &mut Child| {
             let latest = child.since + settle.saturating_mul(LONGEST);
             child.up_mut().into_iter().for_each(|up| up.settles_at = Some((now + settle).min(latest)));
         };
-        self.table.each_waiting(By::Ike(ike), |child| child.ike == ike && unsettled(child), put_off);
+        self.table.each_near(By::Turn(ike, Turn::Settling), unsettled(ike), put_off);
     }
 
     /// The peer has the IKE SA that it began beside another: its child may be used.
@@ -249,7 +263,8 @@ impl<'a> Children<'a> {
     }
 
     /// The last of those on `ike` that took the place of `child` one after the other, also where one between them is gone by
-    /// now; it is that one itself while nothing did.
+    /// now; it is that one itself while nothing did. Only for one that is gone are all looked at: a peer comes to that which
+    /// deletes what it replaced later than what it replaced that with.
     pub(crate) fn last_heir(&self, ike: u16, child: ChildId) -> ChildId {
         let next = |before: &ChildId| match self.by_id(*before) {
             Some(child) => child.standing.heir(),
@@ -261,6 +276,11 @@ impl<'a> Children<'a> {
     pub(crate) fn free(&mut self, slot: u16) {
         self.table.clear(slot);
     }
+}
+
+/// Whether one on `ike` waits to be settled.
+fn unsettled(ike: u16) -> impl Fn(&Child) -> bool {
+    move |child| child.ike == ike && Turn::of(child) == Some(Turn::Settling)
 }
 
 /// The bits of an SPI that carry the slot number in a table of `len` slots.

@@ -221,15 +221,6 @@ impl Child {
         self.report.is_due() || self.untold.has_failed() || matches!(self.phase, Phase::Ended(_))
     }
 
-    /// Whether it waits for something on its IKE SA: the window, or a message that settles it.
-    pub(crate) fn is_waiting(&self) -> bool {
-        match &self.phase {
-            Phase::Up(up) => up.settles_at.is_some() || up.leaving.is_some() || up.rekey == When::Now,
-            Phase::Wanted(_) => true,
-            Phase::Creating | Phase::Deleting(_) | Phase::Draining(_) | Phase::Ended(_) => false,
-        }
-    }
-
     /// The next moment at which [`Child::on_time`] has something to do.
     pub(crate) fn timeout(&self) -> Option<Instant> {
         match &self.phase {

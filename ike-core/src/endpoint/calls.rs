@@ -92,10 +92,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         let pad: &dyn Pad = &self.pad;
         pad.connection(peer).ok_or(Denied::UnknownPeer)?;
         pad.child_by_id(peer, config).ok_or(Denied::UnknownChild)?;
-        let begun = |child: &Child| child.config == config && matches!(child.phase, Phase::Wanted(_) | Phase::Creating);
-        let begun =
-            self.children.of(ike.slot).find(|(_, child)| begun(child)).and_then(|(slot, _)| self.children.id(slot));
-        if let Some(id) = begun
+        if let Some(id) = self.children.begun(ike.slot, config)
             && let Some(mut child) = self.children.by_id_mut(id)
         {
             // For its own sake from now on, whatever becomes of the one that it was to replace.

@@ -107,7 +107,8 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
 
     /// The party that connected with the child `first` may be done with its own call, because both called at once. Where
     /// another IKE SA with it carries the same, what works is not left for what only we have: before this one is sent
-    /// through, the party has to show that it has it. Of what it has lost (`begun`) nothing works.
+    /// through, the party has to show that it has it. Of what it has lost (`begun`) nothing works. Looks at all that the other
+    /// IKE SAs carry, once for each that comes up beside them: whoever wants that done has proved who it is.
     fn hold_back(&mut self, slot: u16, first: ChildId, begun: Option<Instant>) {
         let Some(config) = self.children.by_id(first).map(|child| child.config) else { return };
         let works =

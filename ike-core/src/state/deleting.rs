@@ -3,7 +3,7 @@
 use heapless::Vec;
 use ipsec_core::net::{Path, Spi};
 
-use crate::child::{Child, Phase};
+use crate::child::{Phase, Turn};
 use crate::crypto::IkeCrypto;
 use crate::effects::Effects;
 use crate::env::Env;
@@ -49,10 +49,7 @@ pub(crate) fn on_request<C: IkeCrypto>(
     let holder = if closes { env.slot } else { env.holder };
     let spis = || payloads.deletes().flat_map(|delete| delete.esp_spis());
     let names = spis().next().is_some();
-    if names {
-        let named = |child: &Child| child.live() && spis().any(|spi| spi.get() == child.spi_out);
-        env.children.each_of(holder, named, |child| child.named = true);
-    }
+    spis().for_each(|spi| env.children.each_sending(holder, spi.get(), |child| child.named = true));
     if let Some(request) = sa.child_request() {
         let unknown = |spi: &Spi| env.children.by_spi_out(holder, spi.get()).is_none();
         spis().filter(unknown).for_each(|spi| request.overtake(spi));
@@ -62,12 +59,8 @@ pub(crate) fn on_request<C: IkeCrypto>(
         // No room for all: the peer knows which it named (§1.4.1), and is answered in any case.
         exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(()))?;
     }
-    if names {
-        let mut before = None;
-        while let Some(slot) = env.children.take_named(holder, before) {
-            before = Some(slot);
-            succession::deleted_by_peer(env, slot);
-        }
+    while let Some(slot) = env.children.take_named(holder) {
+        succession::deleted_by_peer(env, slot);
     }
     if rejects {
         sa.die(env, Failure::AuthenticationFailed(Side::Peer));
@@ -84,8 +77,8 @@ pub(crate) fn on_request<C: IkeCrypto>(
 fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, names: bool) -> Result<(), NoRoom> {
     let header = sa.response_header(ExchangeType::INFORMATIONAL);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
-    let named = env.children.of(env.holder).filter(|(_, child)| child.named && matches!(child.phase, Phase::Up(_)));
-    let spis = named.map(|(_, child)| child.spi_in);
+    let named = env.children.waiting(env.holder, Turn::Named).map(|(_, child)| child);
+    let spis = named.filter(|child| matches!(child.phase, Phase::Up(_))).map(|child| child.spi_in);
     let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
     if names && spis.clone().next().is_some() {
         message.delete_each_esp(spis)?;
@@ -98,17 +91,14 @@ fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, na
 /// The peer got packets on a Child SA that it does not know (RFC 7296 §1.5): it has lost it, or never had it. A rekey
 /// brings another, or tells that the IKE SA does not know it either.
 fn on_invalid_spi<C: IkeCrypto>(env: &mut Env<'_, '_, C>, payloads: &Payloads<'_>) {
-    let named = || {
-        let lost = payloads.notifies().filter(|notify| notify.kind == NotifyKind::INVALID_SPI);
-        lost.filter_map(|notify| notify.data.try_into().ok().map(u32::from_be_bytes))
-    };
-    if named().next().is_none() {
-        return;
+    let lost = payloads.notifies().filter(|notify| notify.kind == NotifyKind::INVALID_SPI);
+    for spi in lost.filter_map(|notify| notify.data.try_into().ok().map(u32::from_be_bytes)) {
+        env.children.each_sending(env.holder, spi, |child| {
+            // Its packets may have come before it did.
+            let settled = child.stays() && child.since + env.settings.settle <= env.now;
+            child.up_mut().into_iter().filter(|_| settled).for_each(|up| up.rekey = When::Now);
+        });
     }
-    // Its packets may have come before it did.
-    let settled = |child: &Child| child.stays() && child.since + env.settings.settle <= env.now;
-    let lost = |child: &Child| settled(child) && named().any(|spi| spi == child.spi_out);
-    env.children.each_of(env.holder, lost, |child| child.up_mut().into_iter().for_each(|up| up.rekey = When::Now));
 }
 
 /// Asks the peer to delete every Child SA that has to go.
@@ -117,14 +107,16 @@ pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>)
     let mut spis = Vec::<Spi, BATCH>::new();
     // Without a block there is less room.
     let most = env.request.len().saturating_sub(AROUND).div_euclid(4).max(1);
-    let goes = |child: &Child| matches!(&child.phase, Phase::Up(up) if up.leaving.is_some() && up.settles_at.is_none());
-    env.children.each_of(env.slot, goes, |child| {
+    while spis.len() < most
+        && let Some(slot) = env.children.next(env.slot, Turn::Leaving)
+        && let Some(mut child) = env.children.get_mut(slot)
+    {
         let spi = child.spi_in;
-        let fits = spis.len() < most;
-        if let Some(why) = child.up_mut().and_then(|up| up.leaving.take_if(|_| fits && spis.push(spi).is_ok())) {
-            child.phase = Phase::Deleting(why);
+        match child.up_mut().and_then(|up| up.leaving.take_if(|_| spis.push(spi).is_ok())) {
+            Some(why) => child.phase = Phase::Deleting(why),
+            None => break,
         }
-    });
+    }
     if let Err(cause) = exchange::request(sa, env, Request::DeleteChild, |message| message.delete_esp(&spis)) {
         exchange::part(sa, env, cause);
     }
@@ -133,11 +125,8 @@ pub(crate) fn send_child<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>)
 /// The peer confirmed our Delete; it may have named its SPIs or not (§2.25.1).
 #[inline(never)]
 pub(crate) fn on_child_deleted<C: IkeCrypto>(env: &mut Env<'_, '_, C>) {
-    let asked = |child: &Child| matches!(child.phase, Phase::Deleting(_));
-    env.children.each_of(env.slot, asked, |child| child.named = true);
-    let mut before = None;
-    while let Some(slot) = env.children.take_named(env.slot, before) {
-        before = Some(slot);
+    // Who is deleted waits no more.
+    while let Some(slot) = env.children.next(env.slot, Turn::Deleting) {
         let gone = env.children.id(slot);
         // We deleted what the peer should have: nothing is left but the one that it replaced that with. What only crossed ours
         // it may not have yet.

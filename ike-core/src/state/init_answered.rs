@@ -422,7 +422,7 @@ fn agree_on<C: IkeCrypto>(
     let id_i = payloads.id_i.ok_or_else(|| Refusal::of(Refused::Malformed))?;
     let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
     let agreed = agreement::leased(sa, env.pad).map_err(Refusal::no_address).and_then(|lease| {
-        let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, ike: env.slot, lease };
+        let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held: env.held(peer), lease };
         agreement::agree(env.crypto, env.children, asker, None, payloads, false)
     });
     let header = sa.response_header(ExchangeType::IKE_AUTH);

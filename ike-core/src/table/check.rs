@@ -1,10 +1,10 @@
 //! Whether everything is filed as it says.
 
 use super::due::Due;
-use super::filed::{KINDS, Slot};
+use super::filed::{COUNTED, KINDS, Slot};
 use super::filing::Filing;
 use super::hash::Spot;
-use super::index::{Head, Index, Links, List, NONE};
+use super::index::{Chain, Head, Index, Links, List, NONE};
 
 /// A place that is not where its content says. For tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,6 @@ pub(super) fn check<S: Slot>(index: &Index<'_>, slots: &[S]) -> Result<(), Misfi
             due: index.due(number),
             list: links.wants,
             sends: links.sends,
-            waits: links.waits,
             used: links.used,
             counts: links.counts,
             keeps: links.keeps,
@@ -49,6 +48,10 @@ pub(super) fn check<S: Slot>(index: &Index<'_>, slots: &[S]) -> Result<(), Misfi
         holds("heap", links.at == NONE || here.map(Due::place) == Some(number), number)?;
         let above = Index::above(at).and_then(|above| index.in_heap(above));
         holds("order", links.at == NONE || above.is_none_or(|above| Some(above) < here), number)?;
+        let chain = links.spots.get(COUNTED).map(|spot| Chain { kind: COUNTED, spot: *spot });
+        let first = chain.filter(|chain| index.next_near(*chain, None) == Some(number));
+        let company = first.map_or(0, |chain| index.near(chain).count());
+        holds("company", usize::from(links.company) == company, number)?;
         for (kind, left) in chained.iter_mut().enumerate() {
             let inside = |links: &Links| links.spots.get(kind).is_some_and(|spot| spot.bucket == number);
             let found = ring(index, Head::Bucket(kind, number), *left, inside);

@@ -8,6 +8,8 @@ use super::hash::HashSecret;
 
 /// How many kinds of keys a place may be looked up by.
 pub(crate) const KINDS: usize = 3;
+/// The kind of which it is known how many contents have the same key.
+pub(crate) const COUNTED: usize = 0;
 /// How many ranks there are of what is to be told.
 pub(crate) const RANKS: u8 = 3;
 
@@ -30,10 +32,6 @@ pub(crate) trait Filed {
     fn tells(&self) -> Option<u8>;
     /// Whether something is to be sent.
     fn sends(&self) -> bool {
-        false
-    }
-    /// Whether it waits for its turn. Those that do are found among those near a key without a look at the others.
-    fn waits(&self) -> bool {
         false
     }
     /// Whether its place may be taken when there is no empty one. It has nothing to tell.

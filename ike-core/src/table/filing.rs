@@ -2,7 +2,7 @@
 
 use ipsec_core::time::Instant;
 
-use super::filed::{Filed, KINDS};
+use super::filed::{COUNTED, Filed, KINDS};
 use super::hash::Spot;
 use super::index::{Chain, Head, Index, List, NONE};
 
@@ -13,7 +13,6 @@ pub(super) struct Filing {
     /// Where it wants to be; a kept one is in no list of those that may be taken.
     pub(super) list: List,
     pub(super) sends: bool,
-    pub(super) waits: bool,
     pub(super) used: bool,
     pub(super) counts: bool,
     pub(super) keeps: u16,
@@ -27,7 +26,6 @@ impl Index<'_> {
             due: None,
             list: List::Free,
             sends: false,
-            waits: false,
             used: false,
             counts: false,
             keeps: NONE,
@@ -41,7 +39,6 @@ impl Index<'_> {
             None => List::Nowhere,
         };
         filing.sends = item.sends();
-        filing.waits = item.waits();
         filing.used = true;
         filing.counts = item.counts();
         filing.keeps = item.keeps().unwrap_or(NONE);
@@ -62,7 +59,6 @@ impl Index<'_> {
         let counted = core::mem::replace(&mut links.counts, new.counts);
         let sent = core::mem::replace(&mut links.sends, new.sends);
         let spots = core::mem::replace(&mut links.spots, new.spots);
-        links.waits = new.waits;
         links.wants = new.list;
         recount(&mut self.used, used, new.used);
         recount(&mut self.counted, counted, new.counts);
@@ -79,9 +75,31 @@ impl Index<'_> {
             if old != new {
                 self.detach(Head::Bucket(kind, old.bucket), place);
                 self.attach(Head::Bucket(kind, new.bucket), place, false);
+                if kind == COUNTED {
+                    self.part(place, old);
+                    self.join(new);
+                }
             }
         }
         self.schedule(place, new.due);
+    }
+
+    /// Those in this spot are fewer by this place, which left their ring.
+    fn part(&mut self, place: u16, spot: Spot) {
+        let counted = self.links_mut(place).map_or(0, |links| core::mem::take(&mut links.company));
+        let first = self.next_near(Chain { kind: COUNTED, spot }, None);
+        if let Some(links) = first.and_then(|first| self.links_mut(first)) {
+            // Whoever stood first knew the number.
+            links.company = links.company.max(counted).saturating_sub(1);
+        }
+    }
+
+    /// Those in this spot are more by one, which stands last in their ring.
+    fn join(&mut self, spot: Spot) {
+        let first = self.next_near(Chain { kind: COUNTED, spot }, None);
+        if let Some(links) = first.and_then(|first| self.links_mut(first)) {
+            links.company = links.company.saturating_add(1);
+        }
     }
 
     /// Puts a place into the list where it belongs.

@@ -4,7 +4,7 @@
 //! in no cache; this here is small, and what is asked together stands together.
 
 use super::due::{Due, FAMILY};
-use super::filed::{KINDS, Key};
+use super::filed::{COUNTED, KINDS, Key};
 use super::hash::{HashSecret, Spot};
 
 /// No place: a table has at most 65,535.
@@ -110,15 +110,9 @@ impl Head {
 pub(super) struct Chain {
     pub(super) kind: usize,
     pub(super) spot: Spot,
-    /// Only those that wait for their turn.
-    waiting: bool,
 }
 
 impl Chain {
-    pub(super) fn waiting(self) -> Self {
-        Self { waiting: true, ..self }
-    }
-
     fn head(self) -> Head {
         Head::Bucket(self.kind, self.spot.bucket)
     }
@@ -144,10 +138,11 @@ pub(super) struct Links {
     /// The place that this one keeps, and the one that keeps it.
     pub(super) keeps: u16,
     pub(super) keeper: u16,
+    /// Of those whose key of the [counted](COUNTED) kind lies in one spot, the first knows how many they are.
+    pub(super) company: u16,
     pub(super) wants: List,
     pub(super) list: List,
     pub(super) sends: bool,
-    pub(super) waits: bool,
     pub(super) used: bool,
     pub(super) counts: bool,
 }
@@ -161,10 +156,10 @@ impl Links {
         at: NONE,
         keeps: NONE,
         keeper: NONE,
+        company: 0,
         wants: List::Nowhere,
         list: List::Nowhere,
         sends: false,
-        waits: false,
         used: false,
         counts: false,
     };
@@ -196,6 +191,8 @@ impl<'a> Index<'a> {
     }
 
     pub(super) fn links(&self, place: u16) -> Option<&Links> {
+        #[cfg(test)]
+        looks::count();
         let place = usize::from(place);
         self.blocks.get(place / FAMILY)?.links.get(place % FAMILY)
     }
@@ -234,13 +231,19 @@ impl<'a> Index<'a> {
         core::iter::successors(first, |place| self.next(head, *place)).find(|place| self.lies(*place, chain))
     }
 
-    fn lies(&self, place: u16, Chain { kind, spot, waiting }: Chain) -> bool {
-        self.links(place).is_some_and(|links| links.spots.get(kind) == Some(&spot) && (links.waits || !waiting))
+    /// How many there are near a key of the [counted](COUNTED) kind.
+    pub(super) fn company(&self, chain: Chain) -> usize {
+        let first = self.next_near(chain, None).filter(|_| chain.kind == COUNTED);
+        first.and_then(|first| self.links(first)).map_or(0, |links| usize::from(links.company))
+    }
+
+    fn lies(&self, place: u16, Chain { kind, spot }: Chain) -> bool {
+        self.links(place).is_some_and(|links| links.spots.get(kind) == Some(&spot))
     }
 
     /// Where a key lies, and so whatever has the same.
     pub(super) fn chain(&self, key: &impl Key) -> Chain {
-        Chain { kind: key.kind(), spot: Spot::of(key.hash(&self.secret), self.len), waiting: false }
+        Chain { kind: key.kind(), spot: Spot::of(key.hash(&self.secret), self.len) }
     }
 
     fn set_first(&mut self, head: Head, place: u16) {
@@ -300,5 +303,24 @@ impl<'a> Index<'a> {
         if let Some(pair) = self.pair(head, behind) {
             pair.before = before;
         }
+    }
+}
+
+/// How often the tables of this thread looked at one of their places: what a walk costs, which is not to be seen otherwise.
+#[cfg(test)]
+pub(crate) mod looks {
+    use core::cell::Cell;
+
+    std::thread_local!(static LOOKS: Cell<usize> = const { Cell::new(0) });
+
+    pub(super) fn count() {
+        LOOKS.set(LOOKS.get() + 1);
+    }
+
+    /// How often that was for this.
+    pub(crate) fn of(act: impl FnOnce()) -> usize {
+        let before = LOOKS.get();
+        act();
+        LOOKS.get() - before
     }
 }

@@ -21,7 +21,7 @@ pub(in crate::endpoint) struct Toy {
 }
 
 impl Toy {
-    pub(super) fn new(side: u64, rank: u8) -> Self {
+    pub(in crate::endpoint) fn new(side: u64, rank: u8) -> Self {
         Self { side, rank, answers: false, draws: 0 }
     }
 }

@@ -366,6 +366,25 @@ fn d_what_both_sides_delete_at_once_is_named_by_each_in_its_own_message_only() {
 }
 
 #[test]
+fn what_a_message_deletes_twice_is_named_once_and_in_its_order() {
+    let mut host = lax(0, [12, 16, 1280], Settings::default());
+    let mut peer = up(&mut host, 82);
+    let spis = [u32::from_be_bytes(ESP_SPI), 0x0102_0301, 0x0102_0302];
+    spis[1..].iter().for_each(|spi| assert!(notifies(&peer.ask(&mut host, CREATE, &child_of(None, *spi))).is_empty()));
+    let ours = spis.map(|spi| host.installed.values().find(|child| child.spi_out == spi).unwrap().spi_in);
+    let [first, second, third] = spis.map(|spi| Spi::new(spi).unwrap());
+    let unknown = Spi::new(0x0909_0909).unwrap();
+    let delete = payloads(|message| {
+        message.delete_esp(&[third, unknown, first, third])?;
+        message.delete_esp(&[first, third])
+    });
+    assert_eq!(deleted(&peer.ask(&mut host, INFO, &delete)), [ours[2], ours[0]]);
+    let left: Vec<_> = host.installed.values().map(|child| child.spi_out).collect();
+    assert_eq!(left, [second.get()], "{:?}", host.story);
+    assert!(peer.alive(&mut host));
+}
+
+#[test]
 fn d_a_child_of_the_peer_is_deleted_once_the_peer_has_our_answer_for_sure() {
     let mut host = lax(0, [12, 16, 1280], Settings::default());
     let mut peer = Scripted::initiate(&mut host, 81);
