@@ -95,21 +95,6 @@ impl Gateway {
         self.children.plan(config, soonest.at);
     }
 
-    /// On which connection a child is to be asked for that is not up, and from when on.
-    pub(super) fn missing<C: IkeCrypto>(
-        &self,
-        config: ChildConfigId,
-        endpoint: &Endpoint<'_, C, Peers>,
-    ) -> Option<(IkeId, Instant)> {
-        let child = self.children.get(&config)?;
-        let entry = self.peers.get(&child.peer).filter(|entry| child.is_wanted(entry.is_active()))?;
-        // Of another one nothing is wanted while the one that we call is away.
-        let ours = self.connection(child.peer, endpoint).filter(|ike| entry.looks_after(ike.party));
-        let ike = ours.filter(|ike| child.waits_in(&self.ikes).is_none() && !self.is_up_with(child, ike.party))?;
-        let courtesy = entry.courtesy().filter(|_| !ike.called && !child.wanted);
-        Some((ike.id, child.setbacks.retry_at.max(courtesy).unwrap_or(Instant::ZERO)))
-    }
-
     /// Looks after exchanges that do not get on, so that nobody waits in the dark.
     fn watch<C: IkeCrypto>(
         &mut self,

@@ -1,4 +1,4 @@
-//! What there is with a peer: its IKE SAs, with whom they are, and whether a child is up with one of those.
+//! What there is with a peer: its IKE SAs, with whom they are, and whether a child is up with one of those, or missing.
 
 use alloc::collections::BTreeSet;
 
@@ -6,6 +6,7 @@ use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::{Endpoint, IkeView, SaState};
 use ike_core::event::{IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::time::Instant;
 
 use crate::peers::Peers;
 use crate::state::Gateway;
@@ -70,6 +71,21 @@ impl Gateway {
     /// Whether a child is up with this party, of those that share a peer.
     pub(super) fn is_up_with(&self, child: &ChildEntry, party: Party) -> bool {
         self.sas_with(child, party).next().is_some()
+    }
+
+    /// On which connection a child is to be asked for that is not up, and from when on.
+    pub(super) fn missing<C: IkeCrypto>(
+        &self,
+        config: ChildConfigId,
+        endpoint: &Endpoint<'_, C, Peers>,
+    ) -> Option<(IkeId, Instant)> {
+        let child = self.children.get(&config)?;
+        let entry = self.peers.get(&child.peer).filter(|entry| child.is_wanted(entry.is_active()))?;
+        // Of another one nothing is wanted while the one that we call is away.
+        let ours = self.connection(child.peer, endpoint).filter(|ike| entry.looks_after(ike.party));
+        let ike = ours.filter(|ike| child.waits_in(&self.ikes).is_none() && !self.is_up_with(child, ike.party))?;
+        let courtesy = entry.courtesy().filter(|_| !ike.called && !child.wanted);
+        Some((ike.id, child.setbacks.retry_at.max(courtesy).unwrap_or(Instant::ZERO)))
     }
 
     /// A child that is up on this IKE SA, best one that is not held down here.

@@ -104,3 +104,40 @@ impl Children {
         self.due == due.collect() && self.changed.iter().all(|id| self.all.contains_key(id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ike_core::pad::PeerId;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_child_is_looked_at_when_it_may_have_changed_and_at_the_moment_that_was_planned_last() {
+        let text = "[[peer]]\nname='a'\nlocal='192.0.2.2'\nremote='192.0.2.1'\npsk='a key of more than twenty octets'\n\
+                    [[peer.child]]\nname='net'\nlocal-ts='10.2.0.0/16'\nremote-ts='10.1.0.0/16'\n";
+        let config = &Config::parse(text).unwrap().0.peers[0].children[0];
+        let (id, at) = (ChildConfigId(7), Instant::from_millis);
+        let mut children = Children::default();
+        let insert = |children: &mut Children| {
+            children.insert(Box::new(ChildEntry::new(id, PeerId(0), config)));
+            assert_eq!((children.pop(at(0)), children.pop(at(0))), (Some(id), None), "it is new");
+        };
+        insert(&mut children);
+        children.plan(id, Some(at(10)));
+        assert_eq!(children.pop(at(9)), None);
+        children.plan(id, Some(at(20)));
+        assert_eq!((children.next(), children.pop(at(19))), (Some(at(20)), None));
+        assert_eq!((children.pop(at(20)), children.pop(at(20)), children.next()), (Some(id), None, None));
+        // Whoever may have changed it, or it was planned for.
+        children.plan(id, Some(at(30)));
+        assert!(children.get_mut(&id).is_some() && children.is_awaited(&id, at(0)));
+        assert_eq!((children.pop(at(0)), children.next(), children.pop(at(30))), (Some(id), None, None));
+        children.touch(&[id, ChildConfigId(8)]);
+        assert_eq!((children.pop(at(0)), children.pop(at(0))), (Some(id), None), "there is no other one");
+        children.plan(id, Some(at(40)));
+        let taken = children.take();
+        assert_eq!((taken.len(), children.next(), children.pop(at(40))), (1, None, None));
+        insert(&mut children);
+    }
+}

@@ -51,10 +51,13 @@ fn f_61_a_connection_that_is_made_anew_carries_every_sa_of_a_child_on_without_a_
         world.pass(secs(15));
         let ike = world.left.endpoint.ike_sas().next().unwrap();
         world.limit(true, &ike, 20);
+        let mut most = 0;
         for _ in 0..60 {
             all_pass(&mut world);
             world.pass(secs(1));
+            most = most.max(world.left.plane.inbound.sas().count());
         }
+        assert_eq!(most, 6, "all came over before the old ones went\n{}", world.story());
         assert!(world.left.endpoint.ike_sa(ike.id).is_none(), "{}", world.story());
         assert_eq!(world.left.endpoint.ike_sas().count(), 1, "{}", world.story());
         assert_eq!(world.left.plane.inbound.sas().count(), 3, "{}", world.story());
