@@ -12,7 +12,7 @@ pub struct NoRoom;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Refused {
-    /// The caller's table has no free slot (for an inbound SPI not chosen by us: none within reach).
+    /// The caller's table has no free slot.
     Full,
     /// An SA with this SPI, or a rule with this id, is there already.
     Duplicate,

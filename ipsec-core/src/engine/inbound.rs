@@ -217,8 +217,8 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         self.sad.release(spi);
     }
 
-    /// Installs an SA. SPIs from [`reserve_spi`](Self::reserve_spi) find their slot; others take one near the slot their
-    /// low bits name.
+    /// Installs an SA. SPIs from [`reserve_spi`](Self::reserve_spi) find their slot, and so do those of an `ike_core` whose table
+    /// of children has the same size; others take any that is free, and are found with a few looks more.
     ///
     /// # Errors
     /// [`Refused`]; nothing changed.

@@ -8,6 +8,7 @@ use super::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use crate::buf::PacketBuf;
 use crate::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use crate::ecn::Ecn;
+use crate::error::Refused;
 use crate::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
 use crate::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, PolicyId, SaId};
 use crate::time::Instant;
@@ -218,6 +219,43 @@ fn a_free_slot_whose_spi_is_another_ones_keeps_nobody_from_the_next() {
     });
     assert!(inn.remove(ids[0]) && inn.remove(ids[2]));
     assert_eq!(inn.reserve_spi(0x2000).map(|spi| spi.get()), Ok(0x2002));
+}
+
+#[test]
+fn spis_that_we_did_not_choose_fill_a_table_of_any_size_and_are_found_with_few_looks() {
+    const COUNT: u32 = 1000;
+    let all = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+    // At random, one after the other, the same in the bits of a slot, and as a table of children of another size makes them.
+    let sets: [fn(u32, u32) -> u32; 4] = [
+        |_, random| random | 0x100,
+        |number, _| 0x100 + number,
+        |number, _| 0x1000 + (number << 12),
+        |number, random| (random & !0x7f) | 0x1000 | (number & 0x7f),
+    ];
+    for (set, of) in (0..).zip(sets) {
+        let mut slots: Vec<InboundSlot<Clear>> = (0..COUNT).map(|_| InboundSlot::<Clear>::EMPTY).collect();
+        let mut windows: Vec<u64> = (0..COUNT).map(|_| 0).collect();
+        let mut inn: Inbound<'_, Clear> = Inbound::new(Clear, &mut [], &mut slots, &mut windows);
+        let mut rng = Rng(set);
+        let install = |inn: &mut Inbound<'_, Clear>, spi| {
+            let sa = params(spi, (&all, &all));
+            inn.install(Instant::ZERO, &InboundParams { sa, window: 64, highest_seen: 0 })
+        };
+        let mut installed = Vec::new();
+        while installed.len() < COUNT as usize {
+            let spi = of(installed.len() as u32, rng.below(1 << 32) as u32);
+            match install(&mut inn, spi) {
+                Ok(id) => installed.push((Spi::new(spi).unwrap(), id)),
+                Err(refused) => assert_eq!(refused, Refused::Duplicate, "set {set}, {} of them", installed.len()),
+            }
+        }
+        assert_eq!((inn.sad.check(), install(&mut inn, 0xffff_ffff)), (Ok(()), Err(Refused::Full)), "set {set}");
+        assert!(installed.iter().all(|(spi, _)| inn.has(*spi)) && !inn.has(Spi::new(0xffff_ffff).unwrap()));
+        let looks: u32 = installed.iter().map(|(spi, _)| inn.sad.looks(*spi)).sum();
+        assert!(looks <= 3 * COUNT, "set {set}: {looks} looks");
+        assert!(installed.iter().all(|(spi, id)| inn.remove(*id) && !inn.has(*spi)), "set {set}");
+        assert_eq!(inn.sad.check(), Ok(()), "set {set}");
+    }
 }
 
 #[test]

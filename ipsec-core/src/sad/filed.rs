@@ -17,7 +17,7 @@ pub(crate) trait Filed {
     fn due(&self) -> Option<Instant>;
     /// Whether it has something to report.
     fn tells(&self) -> bool;
-    /// Where packets find it that have no SPI yet.
+    /// Where packets find it: those that have no SPI yet, or one that does not carry its slot.
     fn home(&self) -> Option<Home>;
     /// Whether any of that may be another than when it was last [`settled`](Self::settled).
     fn is_touched(&self) -> bool;
@@ -70,9 +70,8 @@ impl<K> Filed for sa::Inbound<K> {
         self.tells()
     }
 
-    /// Packets that come in name their SA.
     fn home(&self) -> Option<Home> {
-        None
+        Some(Home::of_spi(self.common.spi))
     }
 
     #[inline]

@@ -3,12 +3,13 @@
 //! One policy may have many SAs: one for each party that it is for, or for each network that a peer narrowed it to. So an
 //! SA stands in a chain with those alone whose policy and network have its number, and a packet looks along one chain for
 //! each [width](WIDTHS) of networks that there are SAs of. Only SAs with one network, or none, are looked at one by one.
+//! Those that packets come in through stand in such chains by their SPIs.
 
 use core::net::IpAddr;
 use core::num::NonZeroU64;
 
 use super::links::{Chained, Linked, Spot, links, links_mut};
-use crate::net::{TrafficSelector, number};
+use crate::net::{Spi, TrafficSelector, number};
 use crate::sa::PolicyId;
 
 /// Prefix lengths in IPv4 and in IPv6, the longest first. The network of an SA is the narrowest of these that its selectors
@@ -19,10 +20,11 @@ const WIDTHS: [(u8, u8); 10] =
 /// The number of the last one.
 const EVERYTHING: u8 = (WIDTHS.len() - 1) as u8;
 
-/// Where an SA is looked for: a policy, and a network of the peer's side.
+/// Where an SA is looked for: a policy, and a network of the peer's side; or an SPI.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Home {
-    policy: PolicyId,
+    /// Of the policy, or the SPI: a table has SAs that are looked for by one of them.
+    number: u32,
     /// The number of the width.
     width: u8,
     network: u128,
@@ -35,14 +37,19 @@ impl Home {
         let last = remote.iter().map(|ts| ts.addrs.end()).max();
         // Addresses of IPv4 come before those of IPv6.
         let ends = first.zip(last).filter(|(first, last)| first.is_ipv4() == last.is_ipv4());
-        let home = |width, addr| Self { policy, width, network: network(width, addr) };
+        let home = |width, addr| Self { number: policy.0, width, network: network(width, addr) };
         let narrowest = |(first, last)| {
             (0..WIDTHS.len() as u8)
                 .map(|width| (home(width, first), home(width, last)))
                 .find(|(a, b)| a.network == b.network)
         };
-        let anywhere = Self { policy, width: EVERYTHING, network: 0 };
+        let anywhere = Self { number: policy.0, width: EVERYTHING, network: 0 };
         ends.and_then(narrowest).map_or(anywhere, |(home, _)| home)
+    }
+
+    /// Of an SA that packets name.
+    pub(crate) fn of_spi(spi: Spi) -> Self {
+        Self { number: spi.get(), width: EVERYTHING, network: 0 }
     }
 }
 
@@ -87,7 +94,7 @@ impl Chains {
         while widths != 0 {
             let width = widths.trailing_zeros() as u8;
             widths &= widths.wrapping_sub(1);
-            let home = Home { policy, width, network: network(width, remote) };
+            let home = Home { number: policy.0, width, network: network(width, remote) };
             let mut next = links(slots, start(slots.len(), &home)).and_then(|links| links.newest);
             // Bounded by the number of slots, whatever the links say.
             for _ in 0..slots.len() {
@@ -105,6 +112,14 @@ impl Chains {
             }
         }
         newest.map(|(_, found)| found)
+    }
+
+    /// The first that `is_it` takes of those with this home, and of others that are looked for in the same place.
+    pub(super) fn of<S: Linked, R>(&self, slots: &[S], home: &Home, is_it: impl Fn(u32) -> Option<R>) -> Option<R> {
+        let first = links(slots, start(slots.len(), home)).and_then(|links| links.newest);
+        let older = |slot: &u32| links(slots, *slot)?.chained?.older;
+        // Bounded by the number of slots, whatever the links say.
+        core::iter::successors(first, older).take(slots.len()).find_map(is_it)
     }
 
     /// From now on a slot stands where SAs with this home are looked for, as the newest one if it did not before.
@@ -167,13 +182,13 @@ pub(super) fn spot(slots: usize, home: &Home) -> Spot {
     Spot { start: start(slots, home), width: home.width }
 }
 
-/// The slot that knows the newest SA with this home. Numbers of policies and networks are others', and mostly follow each
-/// other. Who chooses networks that fall on one number has packets look at all of their SAs, no more.
+/// The slot that knows the newest SA with this home. Numbers of policies and networks, and SPIs that are not ours, mostly follow
+/// each other. Who chooses networks that fall on one number has packets look at all of their SAs, no more.
 #[inline]
 fn start(slots: usize, home: &Home) -> u32 {
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let network = (home.network as u64) ^ ((home.network >> 64) as u64).wrapping_mul(SPREAD);
-    let spread = (network ^ u64::from(home.policy.0) << 32).wrapping_mul(SPREAD) >> 32;
+    let spread = (network ^ u64::from(home.number) << 32).wrapping_mul(SPREAD) >> 32;
     (spread.wrapping_mul(slots as u64) >> 32) as u32
 }
 

@@ -8,16 +8,13 @@ mod check;
 use super::filed::{Filed as _, Place};
 use super::heap::Heap;
 use super::links::Links;
-use super::policies::Chains;
+use super::policies::{Chains, Home};
 use super::queue::{Queue, Which};
 use super::slot::{Slot, Vacant};
 use crate::error::Refused;
 use crate::net::Spi;
 use crate::sa::{Event, PolicyId, SaId};
 use crate::time::Instant;
-
-/// Slots behind its own in which an SPI that was not chosen by us may live.
-const PROBES: usize = 8;
 
 /// SAs of one direction. An SA can only be changed through [`Table::edit`], whose end files its slot as the SA says then;
 /// nobody else has to remember that.
@@ -114,7 +111,7 @@ impl<'a, T: Place> Table<'a, T> {
         edited.is_ok()
     }
 
-    /// [`Self::edit`] with the SA that has this SPI. One compare when the SPI carries its slot, a bounded number otherwise.
+    /// [`Self::edit`] with the SA that has this SPI. One compare when the SPI carries its slot; the others stand in chains.
     #[inline]
     pub(crate) fn edit_by_spi<R, E>(
         &mut self,
@@ -150,7 +147,8 @@ impl<'a, T: Place> Table<'a, T> {
 
     #[inline(never)]
     fn find_away(&self, spi: Spi) -> Option<usize> {
-        self.probe(spi).find(|index| self.spi_at(*index) == Some(spi))
+        let is_it = |slot: u32| (self.spi_at(slot as usize) == Some(spi)).then_some(slot as usize);
+        self.chains.of(self.slots, &Home::of_spi(spi), is_it)
     }
 
     /// Whether there is an SA with this SPI. Costs what [`Self::edit_by_spi`] does.
@@ -188,8 +186,7 @@ impl<'a, T: Place> Table<'a, T> {
         let value = (random & !mask) | index;
         let floor = mask.wrapping_add(1).max(256);
         let spi = Spi::new(value).or_else(|| Spi::new(value | floor))?;
-        let is_taken = self.probe(spi).any(|other| self.spi_at(other) == Some(spi));
-        (!is_taken).then_some(spi)
+        self.find(spi).is_none().then_some(spi)
     }
 
     /// The slot that was free for the longest time.
@@ -210,25 +207,23 @@ impl<'a, T: Place> Table<'a, T> {
 
     /// Takes back an SPI that was given out and never used.
     pub(crate) fn release(&mut self, spi: Spi) {
-        let kept = |index: &usize| self.slots.get(*index).and_then(Slot::vacant) == Some(Vacant::Reserved(spi));
-        if let Some(index) = self.probe(spi).find(kept) {
-            self.vacate(index as u32, Vacant::Free);
+        let home = self.home(spi.get());
+        if self.slots.get(home).and_then(Slot::vacant) == Some(Vacant::Reserved(spi)) {
+            self.vacate(home as u32, Vacant::Free);
         }
     }
 
-    /// Where an SA that is looked up by its SPI goes: its reserved slot, or a free one within reach.
-    pub(crate) fn place_by_spi(&self, spi: Spi) -> Result<usize, Refused> {
-        let mut free = None;
-        for index in self.probe(spi) {
-            let Some(slot) = self.slots.get(index) else { continue };
-            match slot.vacant() {
-                None if slot.spi() == Some(spi) => return Err(Refused::Duplicate),
-                Some(Vacant::Reserved(kept)) if kept == spi => return Ok(index),
-                Some(Vacant::Free) => free = free.or(Some(index)),
-                _ => {}
-            }
+    /// Where an SA that is looked up by its SPI goes: the slot that its SPI carries, reserved or free, or any that is free.
+    pub(crate) fn place_by_spi(&mut self, spi: Spi) -> Result<usize, Refused> {
+        if self.has(spi) {
+            return Err(Refused::Duplicate);
         }
-        free.ok_or(Refused::Full)
+        let home = self.home(spi.get());
+        match self.slots.get(home).and_then(Slot::vacant) {
+            Some(Vacant::Reserved(kept)) if kept == spi => Ok(home),
+            Some(Vacant::Free) => Ok(home),
+            _ => self.place(),
+        }
     }
 
     /// Where an SA that is known by its id alone goes.
@@ -333,12 +328,5 @@ impl<'a, T: Place> Table<'a, T> {
     fn home(&self, spi: u32) -> usize {
         let index = spi as usize & self.mask;
         if index < self.slots.len() { index } else { index.saturating_sub(self.slots.len()) }
-    }
-
-    /// The slots in which an SPI may live, its own first.
-    #[inline]
-    fn probe(&self, spi: Spi) -> impl Iterator<Item = usize> + use<T> {
-        let (home, len) = (self.home(spi.get()), self.slots.len());
-        (home..len).chain(0..home).take(PROBES)
     }
 }

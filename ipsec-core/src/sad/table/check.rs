@@ -1,16 +1,30 @@
 //! Whether everything is filed as it says, by a walk over all of it.
 
+use core::cell::Cell;
+
 use super::super::filed::{Filed as _, Place};
 use super::super::links::{Links, Queued};
-use super::super::policies::spot;
+use super::super::policies::{Home, spot};
 use super::super::queue::{Queue, Which};
 use super::super::slot::Vacant;
 use super::Table;
+use crate::net::Spi;
 
 /// What is not as it should be, and in which slot; that of no slot is one behind the last.
 pub(crate) type Misfiled = (&'static str, u32);
 
 impl<T: Place> Table<'_, T> {
+    /// How many SAs are looked at for one with this SPI that does not carry its slot.
+    pub(crate) fn looks(&self, spi: Spi) -> u32 {
+        let looks = Cell::new(0);
+        let is_it = |slot: u32| {
+            looks.set(looks.get() + 1);
+            (self.spi_at(slot as usize) == Some(spi)).then_some(())
+        };
+        self.chains.of(self.slots, &Home::of_spi(spi), is_it);
+        looks.get()
+    }
+
     pub(crate) fn check(&self) -> Result<(), Misfiled> {
         let count = self.slots.len() as u32;
         let holds = |what, holds: bool, slot| if holds { Ok(()) } else { Err((what, slot)) };
