@@ -153,16 +153,20 @@ impl Wait {
             text: format!("the running configuration has no {} any more", self.name()),
             hint: "a reload has removed it; `portcullis status` lists what there is".into(),
         };
-        let held = || Cause {
+        let held = |name: String| Cause {
             code: "taken-down".into(),
-            text: format!("{} was taken down meanwhile", self.name()),
+            text: format!("{name} was taken down meanwhile"),
             hint: "`portcullis up` takes it up again".into(),
         };
         match (&self.goal, peer) {
             (Goal::Down, _) => None,
             (_, None) => Some(gone()),
             (Goal::Up, Some(peer)) if self.meant(peer).next().is_none() => Some(gone()),
-            (Goal::Up, Some(peer)) => (peer.held || self.meant(peer).any(|child| child.held)).then(held),
+            (Goal::Up, Some(peer)) if peer.held => Some(held(self.name())),
+            (Goal::Up, Some(peer)) => {
+                let child = self.meant(peer).find(|child| child.held);
+                child.map(|child| held(format!("{}/{}", self.peer, child.name)))
+            }
             (Goal::Rekeyed(before), Some(peer)) => {
                 let is_there = |(name, _): &(String, String)| peer.children.iter().any(|child| child.name == *name);
                 (!before.iter().all(is_there)).then(gone)

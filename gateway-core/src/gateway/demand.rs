@@ -46,18 +46,21 @@ impl Gateway {
         let connected = self.is_connected(peer, endpoint);
         let shared = self.is_shared(peer, endpoint);
         let (Some(child), Some(entry)) = (self.children.get_mut(&id), self.peers.get_mut(&peer)) else { return false };
-        if child.waits_in(&self.ikes).is_some() || (!connected && !entry.calling.is_idle()) {
+        if child.waits_in(&self.ikes).is_some() {
             return true;
         }
+        // What the peer is called for may be another child: this one is asked for when it is there.
+        let called = !connected && !entry.calling.is_idle();
         let willing = match entry.start {
             Start::OnDemand => true,
             Start::Active => !entry.held && !child.held,
             // We do not call, but once we are connected a child can be asked for.
-            Start::Passive => connected && !child.held,
+            Start::Passive => (connected || called) && !child.held,
         };
         let tired = |retry_at: Option<Instant>| retry_at.is_some_and(|at| at > now);
-        if !willing || tired(child.setbacks.retry_at) || (!connected && tired(entry.tries.retry_at)) {
-            return false;
+        let rests = !connected && !called && tired(entry.tries.retry_at);
+        if !willing || tired(child.setbacks.retry_at) || rests {
+            return called;
         }
         if entry.start == Start::OnDemand {
             entry.held = false;
@@ -85,7 +88,7 @@ impl Gateway {
             }
         }
         child.wanted = true;
-        entry.wanted |= !connected;
+        entry.wanted |= !connected && !called;
         self.agenda.touch(peer);
         true
     }

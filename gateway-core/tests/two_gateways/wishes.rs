@@ -200,6 +200,20 @@ fn a_packet_connects_with_its_own_child() {
 }
 
 #[test]
+fn packets_for_several_children_while_their_peer_is_called_bring_up_each_of_them() {
+    let left = peer(true, "start = \"on-demand\"", "") + &second(3, 4);
+    let mut world = World::new(&left, &(peer(false, "start = \"passive\"", "") + &second(4, 3))).start();
+    for (from, to) in [(1, 2), (3, 4)] {
+        let stopped = world.send(true, &packet(from, to, b"x"));
+        assert!(matches!(stopped, Err(Stopped::Acquire(_, true))), "an SA is said to be under way: {stopped:?}");
+    }
+    world.exchange();
+    world.pass(secs(5));
+    assert!(world.left.child("other", "net").2, "{}", world.story());
+    assert!(world.left.child("other", "two").2, "{}", world.story());
+}
+
+#[test]
 fn what_was_asked_for_a_packet_is_forgotten_with_the_connection_that_was_asked() {
     let left = peer(true, "dpd = \"10s\"", "") + &second(3, 4);
     let right = peer(false, "start = \"passive\"", "") + &second(4, 3).replace("\"10.4.0.0/16\"", "\"10.4.0.0/24\"");
