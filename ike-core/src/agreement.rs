@@ -173,6 +173,7 @@ fn come_up<C: IkeCrypto>(
         rekey: timers::rekey_at(crypto, now, config.rekey, latest, terms.ours).into(),
         expires_at: (!config.lifetime.is_zero()).then(|| now + config.lifetime),
         settles_at,
+        confirmed: settles_at.is_none(),
     });
     child.since = now;
     child.spi_out = terms.spi_out.get();

@@ -96,6 +96,9 @@ impl Gateway {
                     && soonest.reached(again.unwrap_or(Instant::ZERO))
                 {
                     self.ask(now, kept.id, config, selectors, endpoint);
+                    // What could not even be asked for has its pause.
+                    let retry_at = self.children.get(&config).and_then(|child| child.setbacks.retry_at);
+                    retry_at.map(|at| soonest.reached(at));
                 }
             }
         }
@@ -123,10 +126,15 @@ impl Gateway {
             let Some((ours, theirs)) = pairs.into_iter().find(twins) else { continue };
             // Both sides see the same one as spare. Whoever asked for it closes it, the other side later.
             let spis = |sa: &ChildView<'_>| (sa.spi_in.min(sa.spi_out), sa.spi_in.max(sa.spi_out));
-            let (spare, pause) = match spis(&ours) < spis(&theirs) {
-                true => (ours.id, COURTESY),
-                false => (theirs.id, COURTESY.saturating_mul(2)),
+            let (spare, kept, pause) = match spis(&ours) < spis(&theirs) {
+                true => (ours.id, &theirs, COURTESY),
+                false => (theirs.id, &ours, COURTESY.saturating_mul(2)),
             };
+            // A peer may have given up its question, and have none but the spare one.
+            if !kept.confirmed {
+                soonest.reached(now + COURTESY);
+                continue;
+            }
             if soonest.reached(ours.since.max(theirs.since) + pause) {
                 drop(endpoint.close_child(now, spare)); // denied: it is being deleted
             }

@@ -98,19 +98,36 @@ fn tick(world: &mut World, left: bool) {
     world.exchange();
 }
 
+/// Each hears from the other that its answer arrived.
+fn confirm(world: &mut World) {
+    let now = world.now;
+    for site in [&mut world.left, &mut world.right] {
+        let ike = site.endpoint.ike_sas().next().unwrap().id;
+        site.endpoint.check_liveness(now, ike).unwrap();
+    }
+    world.exchange();
+}
+
 #[test]
 fn of_two_answers_the_one_that_goes_is_left_to_whoever_asked_for_it_for_twice_as_long() {
     // Which of the two sides asked for it: the one that closes it first, when only that one looks.
-    let closes = |left: bool, after: u64| {
+    let closes = |left: bool, confirmed: bool, after: u64| {
         let mut world = twins();
+        if confirmed {
+            confirm(&mut world);
+        }
         world.now = world.now + secs(after);
         tick(&mut world, left);
         counts(&world) == (2, 2)
     };
-    let first = [true, false].map(|left| closes(left, 11));
+    let first = [true, false].map(|left| closes(left, true, 11));
     assert_eq!(first.iter().filter(|closed| **closed).count(), 1, "{first:?}");
-    assert_eq!([true, false].map(|left| closes(left, 19)), first);
-    assert_eq!([true, false].map(|left| closes(left, 21)), [true; 2]);
+    assert_eq!([true, false].map(|left| closes(left, true, 19)), first);
+    assert_eq!([true, false].map(|left| closes(left, true, 21)), [true; 2]);
+    // The one that stays is the answer of the first to close: as long as nothing shows that it arrived, that closes none.
+    let other = first.map(|closed| !closed);
+    assert_eq!([true, false].map(|left| closes(left, false, 19)), [false; 2]);
+    assert_eq!([true, false].map(|left| closes(left, false, 21)), other);
 }
 
 #[test]
@@ -118,12 +135,7 @@ fn what_the_peer_has_yet_to_delete_after_its_rekey_is_none_of_two_answers() {
     for (left, which) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
         let mut world = twins();
         let begun = world.now;
-        // Each hears from the other that its answer arrived.
-        for site in [&mut world.left, &mut world.right] {
-            let ike = site.endpoint.ike_sas().next().unwrap().id;
-            site.endpoint.check_liveness(begun, ike).unwrap();
-        }
-        world.exchange();
+        confirm(&mut world);
         // The peer rekeys one of them, and its Delete of the old one is lost.
         world.now = begun + secs(8);
         let (spi, _) = spis(&world.left)[which];
@@ -211,6 +223,17 @@ fn packets_for_several_children_while_their_peer_is_called_bring_up_each_of_them
     world.pass(secs(5));
     assert!(world.left.child("other", "net").2, "{}", world.story());
     assert!(world.left.child("other", "two").2, "{}", world.story());
+}
+
+#[test]
+fn a_peer_that_was_taken_down_while_it_was_looked_for_is_looked_for_again() {
+    let left = peer(true, "", "").replace("192.0.2.2", "gw.lab");
+    let mut world = World::new(&left, &peer(false, "start = \"passive\"", "")).start();
+    // Nobody has taken the question up yet.
+    world.left.gateway.down(world.now, "other", parts!(world.left)).unwrap();
+    assert!(world.left.gateway.poll_locate().is_none(), "it is taken back");
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    assert!(world.left.gateway.poll_locate().is_some());
 }
 
 #[test]

@@ -42,9 +42,17 @@ pub(crate) struct Up {
     /// The peer asked for it, and may not have our answer yet: until then it would not know what a rekey or a Delete of
     /// ours speaks of.
     pub(crate) settles_at: Option<Instant>,
+    /// The peer answered with it, or showed since that it has our answer.
+    pub(crate) confirmed: bool,
 }
 
 impl Up {
+    /// The peer has it. Returns whether that was waited for.
+    pub(crate) fn settle(&mut self) -> bool {
+        self.confirmed = true;
+        self.settles_at.take().is_some()
+    }
+
     /// To be deleted; a reason given earlier stays, unless it only made room for another one, which may end.
     fn leave(&mut self, why: Failure) {
         if self.leaving.as_ref().is_none_or(|held| *held == Failure::Replaced) {

@@ -5,7 +5,7 @@ use ipsec_core::time::Instant;
 
 use super::host::Endpoint;
 use crate::auth::ask::Answer;
-use crate::child::{Child, Phase};
+use crate::child::{Child, Phase, Up};
 use crate::clock::Now;
 use crate::crypto::IkeCrypto;
 use crate::effects::Effects;
@@ -242,7 +242,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     pub fn heard(&mut self, now: Instant, child: ChildId) {
         let Some(mut child) = self.children.by_id_mut(child) else { return };
         let ike = child.ike;
-        let waited = child.up_mut().and_then(|up| up.settles_at.take()).is_some();
+        let waited = child.up_mut().is_some_and(Up::settle);
         child.send_through();
         drop(child);
         if let Some(established) = self.sas.edit(ike).as_deref_mut().and_then(Sa::established_mut) {

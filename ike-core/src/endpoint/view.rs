@@ -119,6 +119,8 @@ pub struct ChildView<'e> {
     pub remote: &'e [TrafficSelector],
     /// When it came up.
     pub since: Instant,
+    /// The peer answered with it, or showed since that it has our answer: with a later request, or with packets.
+    pub confirmed: bool,
     /// A rekey replaced it.
     pub replaced: bool,
     /// When it is to be rekeyed.
@@ -309,6 +311,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
             local: &child.local,
             remote: &child.remote,
             since: child.since,
+            confirmed: matches!(&child.phase, Phase::Up(up) if up.confirmed),
             replaced: child.standing != Standing::Stands,
             rekey_at: rekey.at(),
             rekey_due: rekey == When::Now,

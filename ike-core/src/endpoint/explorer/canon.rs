@@ -304,6 +304,7 @@ impl Canon {
         self.name(Name::Esp(child.spi_in.get().into()));
         self.name(Name::Esp(child.spi_out.into()));
         self.child_name(child.replaces);
+        self.child_name(child.beside);
         self.word(
             u8::from(child.ours) | (u8::from(child.outbound_ready) << 1) | (u8::from(child.suite.is_some()) << 2),
         );
@@ -325,6 +326,7 @@ impl Canon {
                 self.cause(up.leaving.as_ref());
                 self.when(up.rekey);
                 self.ahead(up.settles_at);
+                self.word(u64::from(up.confirmed));
             }
             Phase::Deleting(why) => {
                 self.word(4u64);
