@@ -107,7 +107,7 @@ pub(crate) fn next<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>) -> Op
     None
 }
 
-/// What goes makes room, and what stands is kept before there is more of it; of each, who waited longest comes first.
+/// What goes makes room, and what stands is kept before there is more of it; of each, who stands first in line.
 fn child_task<C: IkeCrypto>(env: &mut Env<'_, '_, C>) -> Option<Task> {
     if env.children.next(env.slot, Turn::Leaving).is_some() {
         return Some(Task::DeleteChildren);

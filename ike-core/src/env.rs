@@ -45,12 +45,14 @@ impl<'x, C: IkeCrypto> Env<'x, '_, C> {
         !self.others.as_ref().is_some_and(|others| others.near(By::Peer(peer)).any(|(_, sa)| stays(sa)))
     }
 
-    /// Child SAs that the peer of this SA holds. Counts over its IKE SAs, of which each knows how many it has; of identities that
-    /// share a connection, over this one alone: they are told apart by their IKE SAs.
-    pub(crate) fn held(&self, peer: PeerId) -> usize {
+    /// Child SAs that `peer`, whose `sa` this is, holds: counts over its IKE SAs, of which each knows how many it has. Of identities
+    /// that share a connection, over those with the same identity.
+    pub(crate) fn held(&self, sa: &Sa<C>, peer: PeerId) -> usize {
         let shared = self.pad.connection(peer).is_some_and(|connection| connection.remote_id.is_none());
-        let others = self.others.iter().filter(|_| !shared).flat_map(|others| others.near(By::Peer(peer)));
-        let others = others.filter(|(_, sa)| sa.peer == Some(peer)).map(|(slot, _)| self.children.count_of(slot));
+        let key = || if shared { By::Party(Some(peer), sa.party) } else { By::Peer(peer) };
+        let same = |other: &Sa<C>| other.peer == Some(peer) && (!shared || other.party == sa.party);
+        let others = self.others.iter().flat_map(|others| others.near(key())).filter(|(_, other)| same(other));
+        let others = others.map(|(slot, _)| self.children.count_of(slot));
         others.fold(self.children.count_of(self.slot), usize::saturating_add)
     }
 

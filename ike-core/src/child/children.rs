@@ -7,7 +7,7 @@ use ipsec_core::crypto::InPlace;
 use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
-use super::one::{Child, Phase};
+use super::one::{Child, Phase, Up};
 use super::turn::Turn;
 use crate::crypto::IkeCrypto;
 use crate::event::ChildId;
@@ -144,7 +144,8 @@ impl<'a> Children<'a> {
         self.table.count_near(By::Ike(ike))
     }
 
-    /// Those of them that stand in line for this, the one that has done so for the longest time first.
+    /// Those of them that stand in line for this, the one that has done so for the longest time first; after a rekey of the IKE SA
+    /// the one that came first.
     pub(crate) fn waiting(&self, ike: u16, turn: Turn) -> impl Iterator<Item = (u16, &Child)> + Clone {
         let waits = move |child: &Child| child.ike == ike && Turn::of(child) == Some(turn);
         self.table.near(By::Turn(ike, turn)).filter(move |(_, child)| waits(child))
@@ -183,9 +184,10 @@ impl<'a> Children<'a> {
         self.table.each_near(By::SpiOut(spi), |child| child.ike == ike && child.sends_with(spi), change);
     }
 
-    /// The next Child SA of `ike` that the request being handled deletes; it is taken off that list.
+    /// The next Child SA of `ike` that the request being handled deletes, those first that others took the place of; it is taken
+    /// off that list.
     pub(crate) fn take_named(&mut self, ike: u16) -> Option<u16> {
-        let slot = self.next(ike, Turn::Named)?;
+        let slot = self.next(ike, Turn::Succeeded).or_else(|| self.next(ike, Turn::Named))?;
         self.get_mut(slot)?.named = false;
         Some(slot)
     }
@@ -243,7 +245,7 @@ impl<'a> Children<'a> {
 
     /// The peer has our answers to its requests up to now.
     pub(crate) fn settle(&mut self, ike: u16) {
-        let settled = |child: &mut Child| child.up_mut().into_iter().for_each(|up| up.settles_at = None);
+        let settled = |child: &mut Child| _ = child.up_mut().map(Up::settle);
         self.table.each_near(By::Turn(ike, Turn::Settling), unsettled(ike), settled);
     }
 

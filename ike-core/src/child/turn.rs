@@ -7,6 +7,8 @@ use crate::timers::When;
 /// several things waits for the first of these first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
+    /// The request that is being handled deletes it, and another one took its place: that one goes later, if at all.
+    Succeeded,
     /// The request that is being handled deletes it.
     Named,
     /// To be settled, by a message of the peer or by time.
@@ -24,6 +26,7 @@ pub(crate) enum Turn {
 impl Turn {
     pub(super) fn of(child: &Child) -> Option<Self> {
         match &child.phase {
+            _ if child.named && child.standing.heir().is_some() => Some(Self::Succeeded),
             _ if child.named => Some(Self::Named),
             Phase::Up(up) if up.settles_at.is_some() => Some(Self::Settling),
             Phase::Up(up) if up.leaving.is_some() => Some(Self::Leaving),

@@ -54,14 +54,13 @@ pub(crate) fn on_request<C: IkeCrypto>(
         let unknown = |spi: &Spi| env.children.by_spi_out(holder, spi.get()).is_none();
         spis().filter(unknown).for_each(|spi| request.overtake(spi));
     }
-    let answered = answer(sa, env, path, names && !closes);
-    if answered.is_err() {
-        // No room for all: the peer knows which it named (§1.4.1), and is answered in any case.
-        exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(()))?;
-    }
+    // No room for all: the peer knows which it named (§1.4.1), and is answered in any case.
+    let answered = answer(sa, env, path, names && !closes)
+        .or_else(|NoRoom| exchange::respond(sa, env, path, ExchangeType::INFORMATIONAL, |_| Ok(())));
     while let Some(slot) = env.children.take_named(holder) {
         succession::deleted_by_peer(env, slot);
     }
+    answered?;
     if rejects {
         sa.die(env, Failure::AuthenticationFailed(Side::Peer));
     } else if closes {
@@ -77,7 +76,8 @@ pub(crate) fn on_request<C: IkeCrypto>(
 fn answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, path: Path, names: bool) -> Result<(), NoRoom> {
     let header = sa.response_header(ExchangeType::INFORMATIONAL);
     let keys = sa.keys.as_mut().ok_or(NoRoom)?;
-    let named = env.children.waiting(env.holder, Turn::Named).map(|(_, child)| child);
+    let in_turn = |turn| env.children.waiting(env.holder, turn).map(|(_, child)| child);
+    let named = in_turn(Turn::Succeeded).chain(in_turn(Turn::Named));
     let spis = named.filter(|child| matches!(child.phase, Phase::Up(_))).map(|child| child.spi_in);
     let mut message = MessageWriter::protected(env.response, &header, keys.sender.layout())?;
     if names && spis.clone().next().is_some() {

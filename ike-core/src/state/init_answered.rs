@@ -415,14 +415,15 @@ fn agree_on<C: IkeCrypto>(
 ) -> Result<Effects, Refusal> {
     let no_room = |_| unauthenticated(Failure::NoRoom);
     let gone = || unauthenticated(Failure::ClosedHere);
+    let id_i = payloads.id_i.ok_or_else(|| Refusal::of(Refused::Malformed))?;
+    sa.party = party(env.crypto, &id_i);
     let State::InitAnswered(answered) = &sa.state else { return Ok(Effects::Nothing) };
     // It may have been removed meanwhile.
     let peer = sa.peer.ok_or_else(gone)?;
     let connection = env.pad.connection(peer).ok_or_else(gone)?;
-    let id_i = payloads.id_i.ok_or_else(|| Refusal::of(Refused::Malformed))?;
     let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
     let agreed = agreement::leased(sa, env.pad).map_err(Refusal::no_address).and_then(|lease| {
-        let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held: env.held(peer), lease };
+        let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held: env.held(sa, peer), lease };
         agreement::agree(env.crypto, env.children, asker, None, payloads, false)
     });
     let header = sa.response_header(ExchangeType::IKE_AUTH);
@@ -457,7 +458,6 @@ fn agree_on<C: IkeCrypto>(
             None
         }
     };
-    sa.party = party(env.crypto, &id_i);
     sa.establish(env, &connection, proven, false);
     Ok(Effects::Connected { child, alone_since })
 }

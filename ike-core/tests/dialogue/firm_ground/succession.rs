@@ -460,3 +460,19 @@ fn d_a_child_that_goes_or_is_not_decided_on_is_not_rekeyed() {
     let answer = peer.ask(&mut host, CREATE, &their_rekey([9; 4], [6; 4], [1; 32]));
     assert_eq!(body(&answer, PayloadType::NOTIFY).unwrap(), [3, 4, 0, 44, 9, 9, 9, 9]);
 }
+
+#[test]
+fn f_41_in_whatever_order_both_are_deleted_the_one_that_was_replaced_drains() {
+    let left = [false, true].map(|turned| {
+        let mut host = lax(0, [12, 16, 1280], Settings::default());
+        let mut peer = up(&mut host, 3);
+        peer.ask(&mut host, CREATE, &child_of(Some(ESP_SPI), 0x0102_0304));
+        let mut spis = [u32::from_be_bytes(ESP_SPI), 0x0102_0304].map(|spi| Spi::new(spi).unwrap());
+        if turned {
+            spis.reverse();
+        }
+        peer.ask(&mut host, INFO, &payloads(|message| message.delete_esp(&spis)));
+        host.installed.len()
+    });
+    assert_eq!(left, [1, 1]);
+}

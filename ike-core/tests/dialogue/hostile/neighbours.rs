@@ -158,3 +158,44 @@ fn f_44_what_one_peer_says_of_the_sas_of_another_changes_none_of_them() {
         assert!(all.other.alive(&mut all.host));
     }
 }
+
+/// The peer asks for Child SAs until it is refused one.
+fn fill(all: &mut Neighbours, first: u32) {
+    for spi in first..first + 20 {
+        let create = payloads(|message| {
+            message.sa(ProtocolId::ESP, &spi.to_be_bytes(), [(1, esp(false).transforms(false))])?;
+            message.nonce(&[3; 32])?;
+            message.ts(PayloadType::TS_I, left_ts())?;
+            message.ts(PayloadType::TS_R, right_ts())
+        });
+        if !notifies(&all.ask(CREATE, &create)).is_empty() {
+            return;
+        }
+    }
+    panic!("nothing is refused");
+}
+
+#[test]
+fn nobody_holds_more_children_for_having_more_ike_sas_and_nobody_fewer_for_what_others_hold() {
+    for shared in [false, true] {
+        let mut all = Neighbours::new(shared);
+        fill(&mut all, 0x0c00_0000);
+        // Three quarters of sixteen, and the one of the other.
+        assert_eq!(all.host.installed.len(), 13, "shared {shared}");
+        let mut again = Scripted::initiate(&mut all.host, 3);
+        let header = again.header(AUTH, false, 1);
+        let auth = again.auth_payloads();
+        let message = again.seal(&header, &auth);
+        let (_, sent) = again.tell(&mut all.host, &message);
+        again.next[0] = 2;
+        let answer = again.open(sent.iter().find(|sent| sent[..8] == again.spis[0].to_be_bytes()).unwrap());
+        assert_eq!(notifies(&answer), [NotifyKind::NO_ADDITIONAL_SAS], "shared {shared}");
+        all.one = again;
+        fill(&mut all, 0x0d00_0000);
+        assert_eq!(all.host.installed.len(), 13, "shared {shared}");
+        // Three places are left to the other.
+        core::mem::swap(&mut all.one, &mut all.other);
+        fill(&mut all, 0x0e00_0000);
+        assert_eq!(all.host.installed.len(), 16, "shared {shared}");
+    }
+}
