@@ -294,7 +294,7 @@ impl Gateway {
         self.take_events(now, parts);
         // Each look may make others due; what is due without end waits for the next call.
         let all = self.peers.len().saturating_add(self.children.len());
-        for _ in 0..ROUNDS.saturating_add(all.saturating_mul(2)) {
+        for _ in 0..ROUNDS.saturating_add(all.saturating_mul(4)) {
             if let Some(peer) = self.agenda.pop(now) {
                 self.drive(now, peer, parts.endpoint);
             } else if let Some(child) = self.children.pop(now) {
@@ -368,5 +368,5 @@ fn begins(datagram: &[u8]) -> bool {
     Header::parse(datagram).is_ok_and(|header| header.exchange == ExchangeType::IKE_SA_INIT && !header.response)
 }
 
-/// Looks at peers and children in one call, besides two at each.
+/// Looks at peers and children in one call, besides four at each.
 const ROUNDS: usize = 8;

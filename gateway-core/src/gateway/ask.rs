@@ -33,7 +33,6 @@ impl Gateway {
             Ok(_) => child.setbacks.ask(),
             Err(denied) => {
                 child.put_off(now, explained(&denied, endpoint.pad().get(child.peer)));
-                self.agenda.touch(child.peer); // it has its pause
             }
         }
     }

@@ -58,7 +58,7 @@ impl Gateway {
         }
         let Some(entry) = self.peers.get(&id) else { return };
         let due = entry.renew.is_some() || (!connected && entry.is_wanted());
-        if !due || self.first_child(entry).is_none() || !entry.calling.is_idle() {
+        if !due || !entry.calling.is_idle() || self.first_child(entry).is_none() {
             return;
         }
         if soonest.reached(entry.tries.retry_at.unwrap_or(Instant::ZERO)) {

@@ -116,6 +116,7 @@ impl Gateway {
         let of_sas = self.sas.iter().map(|sa| (sa.config, sa.child));
         holds("SAs of children", of_children.collect::<BTreeSet<_>>() == of_sas.collect())?;
         holds("moments of children", self.children.is_filed())?;
+        holds("looks at children", self.children.is_settled())?;
         let awaited = |child: &ChildEntry| {
             self.missing(child.id, endpoint).is_none_or(|(_, at)| self.children.is_awaited(&child.id, at))
         };

@@ -1,6 +1,6 @@
 //! The configured children, and which of them want to be looked at, and when.
 //!
-//! A peer may have thousands: what happens to one of them costs no look at the others.
+//! A peer may have thousands: that something happened to one of them is no reason to look at the others.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -47,14 +47,17 @@ impl Children {
     }
 
     /// A child that is new, or was taken out before.
-    pub(crate) fn insert(&mut self, entry: Box<ChildEntry>) {
+    pub(crate) fn insert(&mut self, mut entry: Box<ChildEntry>) {
+        entry.due = None;
         self.changed.insert(entry.id);
         self.all.insert(entry.id, entry);
     }
 
     /// All of them, taken out.
     pub(crate) fn take(&mut self) -> BTreeMap<ChildConfigId, Box<ChildEntry>> {
-        core::mem::take(self).all
+        self.changed.clear();
+        self.due.clear();
+        core::mem::take(&mut self.all)
     }
 
     /// These want to be looked at because of something that happened elsewhere.
@@ -96,6 +99,11 @@ impl Children {
     /// Whether one is looked at by this moment.
     pub(crate) fn is_awaited(&self, id: &ChildConfigId, by: Instant) -> bool {
         self.changed.contains(id) || self.get(id).is_some_and(|entry| entry.due.is_some_and(|due| due <= by))
+    }
+
+    /// Whether all that may have changed were looked at.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.changed.is_empty()
     }
 
     /// Whether each that falls due stands where it is found, and nothing else does. Looks at all.

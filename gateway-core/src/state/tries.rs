@@ -140,4 +140,19 @@ mod tests {
         let pauses: Vec<_> = (0..9).map(|_| pauses()).collect();
         assert_eq!(pauses, [1, 1, 1, 2, 2, 2, 3, 3, 3].map(|round| Some(pause(round, 7))));
     }
+
+    #[test]
+    fn what_was_a_good_connection_is_made_again_as_if_nothing_had_failed() {
+        let mut tries = Tries { begun: Some(ChildConfigId(3)), ..Tries::default() };
+        fail(&mut tries);
+        fail(&mut tries);
+        tries.lose(Cause::waiting());
+        assert_eq!((tries.failures, tries.retry_at, tries.cause.is_some()), (0, None, true));
+        // The child for whose sake it failed, until that is up.
+        assert_eq!((tries.spoil(), tries.spoiler), (Some(ChildConfigId(3)), Some(ChildConfigId(3))));
+        tries.clear(ChildConfigId(4));
+        assert_eq!(tries.spoiler, Some(ChildConfigId(3)));
+        tries.clear(ChildConfigId(3));
+        assert_eq!(tries.spoiler, None);
+    }
 }

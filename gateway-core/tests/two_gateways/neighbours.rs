@@ -61,3 +61,21 @@ fn what_one_of_many_children_does_has_a_gateway_look_at_nothing_of_the_others() 
     assert!((0..2).all(|side| many[0][side] <= few[0][side] + 1), "{few:?} {many:?}");
     assert_eq!(few[1..], many[1..]);
 }
+
+#[test]
+fn each_child_that_finds_no_place_says_so_at_once_however_many_there_are() {
+    let mut world = World::new("", "");
+    let site = |seed, left, lines, room| Site::with_tables(seed, &many(left, lines, 60), 256, [8, room, 200]);
+    world.left = site(1, true, "", 4);
+    world.right = site(2, false, "start = \"passive\"", 200);
+    let mut world = world.start();
+    world.pass(secs(60));
+    world.left.gateway.up(world.now, "other", parts!(world.left)).unwrap();
+    let parts = parts!(world.left);
+    let status = world.left.gateway.status(parts).next().unwrap();
+    let down = || status.children.iter().filter(|child| child.sa.is_none());
+    assert_eq!(
+        (down().count(), down().filter(|child| child.cause.is_none() || child.retry_at.is_none()).count()),
+        (56, 0)
+    );
+}

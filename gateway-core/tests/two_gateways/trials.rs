@@ -59,6 +59,7 @@ fn f_53_a_packet_asks_again_for_what_was_asked_for_when_the_connection_ended() {
 fn f_81_what_could_not_be_sent_is_not_told_as_silence() {
     let mut world = World::new(&peer(true, "", ""), &peer(false, "start = \"passive\"", ""));
     world.cut = true;
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
     world.left.gateway.start(world.now, parts!(world.left)).unwrap();
     let ike = world.left.endpoint.ike_sas().next().unwrap().id;
     assert_eq!(world.left.state("other").1, Some("waiting-for-answer"));
