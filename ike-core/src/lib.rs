@@ -6,12 +6,17 @@
 //! 1. Receive a datagram, or wait until the moment that `poll_timeout` gave.
 //! 2. Give it to `handle_datagram`, or call `handle_timeout`. What comes to port 4500 loses the four octets of the non-ESP
 //!    marker before that, and may be ESP: [`ipsec_core::wire::natt::classify`] tells.
-//! 3. Send everything that `poll_transmit` gives, until it gives `None`, and before the next datagram is handled: of the
+//! 3. Act on everything that `poll_event` gives, until it gives `None`: install, move and remove SAs, tell the operator. That
+//!    comes before sending, so that an SA is there before the message leaves that has the peer use it.
+//! 4. Send everything that `poll_transmit` gives, until it gives `None`, and before the next datagram is handled: of the
 //!    answers to strangers (cookies, refusals) only the last one is kept. It is sent as it is: the marker is in front of it
 //!    where port 4500 wants one.
-//! 4. Act on everything that `poll_event` gives, until it gives `None`: install and remove SAs, tell the operator.
 //! 5. Ask `poll_timeout` anew.
-//! 6. Make wishes at any time (`initiate`, `rekey_child`, `close`, …) and go on with 3.
+//! 6. Make wishes at any time (`initiate`, `create_child`, `rekey_child`, `close`, …) and go on with 3.
+//! 7. Tell what happens to packets, and go on with 3: `heard` when authentic ones came in on a Child SA, `moved` when
+//!    encapsulated ones come from elsewhere, `rekey_child` or `close_child` when an SA is worn out. The engines of `ipsec-core`
+//!    have a `poll_event` of their own for that, to be asked after packets and after their `handle_timeout`, and a
+//!    `poll_timeout` that says when.
 //!
 //! Every call does a bounded amount of work, and whatever a stranger sends changes no established SA.
 //!
@@ -33,17 +38,17 @@
 //!
 //! # A complete program
 //!
-//! A node with a pre-shared key: the first packet for the other site calls it, the Child SA that comes of it goes into the
-//! engines of `ipsec-core`, and packets go both ways. Two of them share a process here, so that it can be seen to work; the
-//! wire between them is a list. Beside the two crates it takes `rand_core` 0.10, `getrandom` 0.4 with the feature `sys_rng`, and
-//! `heapless` 0.9 for its own list.
+//! A node with a pre-shared key: a packet for the other site has IKE call it, or ask for a child that is gone; the Child SA
+//! that comes of it goes into the engines of `ipsec-core`, and packets go both ways. Two of them share a process here, so that
+//! it can be seen to work; the wire between them is a list. Beside the two crates it takes `rand_core` 0.10, and `getrandom` 0.4
+//! with the feature `sys_rng`.
 //!
 //! ```
 //! use core::net::SocketAddr;
 //! use core::time::Duration;
 //! use getrandom::SysRng;
 //! use ike_core::child::ChildSlot;
-//! use ike_core::crypto::rustcrypto::RustCrypto;
+//! use ike_core::crypto::{Secret, rustcrypto::RustCrypto};
 //! use ike_core::endpoint::{ChildView, Endpoint, IkeSlot, IkeView, IndexBlock, SaState, Settings, Storage};
 //! use ike_core::event::{ChildId, ChildUp, Event, Transmit};
 //! use ike_core::pad::{Authentication, ChildConfig, ChildConfigId, Connection, Initiator, Modes, Pad, PeerId};
@@ -54,8 +59,8 @@
 //! use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 //! use ipsec_core::ecn::Ecn;
 //! use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
-//! use ipsec_core::net::{AddrRange, Path, TrafficSelector};
-//! use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
+//! use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
+//! use ipsec_core::sa::{DontFragment, Event as Told, InboundParams, Lifetime, OutboundParams, Params, SaId};
 //! use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 //! use ipsec_core::time::Instant;
 //! use rand_core::UnwrapErr;
@@ -83,12 +88,23 @@
 //!     ike: Endpoint<'m, Crypto, Single<'m>>,
 //!     outbound: Outbound<'m, Packets>,
 //!     inbound: Inbound<'m, Packets>,
-//!     /// Which SAs of the engines belong to which Child SA.
-//!     installed: heapless::Vec<(ChildId, SaId, SaId), 4>,
+//!     /// What the engines have: as many places as IKE has.
+//!     installed: [Option<Installed>; 4],
+//! }
+//!
+//! /// A Child SA in the engines.
+//! struct Installed {
+//!     child: ChildId,
+//!     encap: Encap,
+//!     into: SaId,
+//!     /// `None`: nothing is sent through it, not yet or not any more.
+//!     out: Option<SaId>,
+//!     /// The key to send with, until then.
+//!     key_out: Secret<36>,
 //! }
 //!
 //! impl Node<'_> {
-//!     /// A datagram came, or (`None`) time has passed. Returns when to call again at the latest.
+//!     /// A datagram came, or (`None`) time has passed, or packets went. Returns when to call again at the latest.
 //!     fn turn(
 //!         &mut self,
 //!         now: Instant,
@@ -100,63 +116,148 @@
 //!             Some((path, datagram)) => _ = self.ike.handle_datagram(now, path, datagram),
 //!             None => self.ike.handle_timeout(now),
 //!         }
-//!         while let Some(Transmit { path, datagram, .. }) = self.ike.poll_transmit() {
-//!             send(path, datagram);
+//!         self.outbound.handle_timeout(now);
+//!         self.inbound.handle_timeout(now);
+//!         while let Some(told) = self.outbound.poll_event() {
+//!             self.hear(now, told, |sa| sa.out);
+//!         }
+//!         while let Some(told) = self.inbound.poll_event() {
+//!             self.hear(now, told, |sa| Some(sa.into));
 //!         }
 //!         while let Some(event) = self.ike.poll_event() {
 //!             match event {
 //!                 Event::ChildUp(up) => {
-//!                     let sas = install(now, &up, &mut self.outbound, &mut self.inbound).expect("room in the engines");
-//!                     self.installed.push(sas).expect("as many places as IKE has");
+//!                     let (child, ready) = (up.child, up.outbound_ready);
+//!                     let received = receive(now, &up, &mut self.inbound, &mut self.installed);
+//!                     // An engine may refuse it, as for an algorithm that it lacks.
+//!                     if received.and_then(|()| if ready { self.send(now, child) } else { Some(()) }).is_none() {
+//!                         _ = self.ike.close_child(now, child);
+//!                     }
+//!                 }
+//!                 // What was sent through it before, the peer could perhaps not open.
+//!                 Event::ChildOutbound { child } => {
+//!                     if self.send(now, child).is_none() {
+//!                         _ = self.ike.close_child(now, child);
+//!                     }
+//!                 }
+//!                 Event::ChildDraining { child } => {
+//!                     let sa = self.installed.iter_mut().flatten().find(|sa| sa.child == child);
+//!                     if let Some(out) = sa.and_then(|sa| sa.out.take()) {
+//!                         self.outbound.remove(out);
+//!                     }
 //!                 }
 //!                 Event::ChildDown { child, .. } => {
-//!                     if let Some(place) = self.installed.iter().position(|(id, ..)| *id == child) {
-//!                         let (_, out, into) = self.installed.swap_remove(place);
-//!                         self.outbound.remove(out);
-//!                         self.inbound.remove(into);
+//!                     for place in &mut self.installed {
+//!                         let sa = place.as_ref().filter(|sa| sa.child == child);
+//!                         let Some(Installed { into, out, .. }) = sa else { continue };
+//!                         self.inbound.remove(*into);
+//!                         if let Some(out) = out {
+//!                             self.outbound.remove(*out);
+//!                         }
+//!                         *place = None;
+//!                     }
+//!                 }
+//!                 // A NAT gave the peer another port: ESP goes there, too.
+//!                 Event::PathChanged { ike, path } => {
+//!                     for Installed { child, encap, into, out, .. } in self.installed.iter().flatten() {
+//!                         if self.ike.child_sa(*child).is_some_and(|child| child.ike == ike) {
+//!                             self.inbound.set_path(*into, path, *encap);
+//!                             if let Some(out) = out {
+//!                                 self.outbound.set_path(*out, path, *encap);
+//!                             }
+//!                         }
 //!                     }
 //!                 }
 //!                 Event::Closed { cause, .. } => println!("the connection ended: {cause:?}"),
-//!                 _ => {}
+//!                 _ => {} // a gateway tells its operator, and makes another IKE SA where one is asked for
 //!             }
 //!         }
-//!         self.ike.poll_timeout()
+//!         while let Some(Transmit { path, datagram, .. }) = self.ike.poll_transmit() {
+//!             send(path, datagram);
+//!         }
+//!         [self.ike.poll_timeout(), self.outbound.poll_timeout(), self.inbound.poll_timeout()].into_iter().flatten().min()
 //!     }
 //!
-//!     /// Protects a packet of this site in place, and says where it goes. `None`: it must not leave, or not yet.
+//!     /// Protects a packet of this site in place, and says where it goes. `None`: it must not leave, or not yet. It is for
+//!     /// `turn` to send what IKE says of that.
 //!     fn seal(&mut self, now: Instant, packet: &mut PacketBuf<'_>) -> Option<Path> {
 //!         match self.outbound.classify(now, packet.as_slice()).ok()? {
 //!             Verdict::Clear => None, // no rule here says that
 //!             Verdict::Protect(sa) => Some(self.outbound.seal(now, sa, packet).ok()?.path),
-//!             Verdict::Acquire(_) => {
-//!                 if self.ike.ike_sas().next().is_none() {
-//!                     self.ike.initiate(now, PeerId(0), None).expect("room for an IKE SA");
-//!                 }
+//!             Verdict::Acquire(policy) => {
+//!                 self.ask(now, ChildConfigId(policy.0));
 //!                 None
 //!             }
 //!         }
 //!     }
+//!
+//!     /// Opens an ESP packet in place: what was in it is for this site. `turn` has to follow.
+//!     fn open(&mut self, now: Instant, came: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Option<()> {
+//!         let opened = self.inbound.open(now, came, ecn, packet).ok()?;
+//!         let sa = self.installed.iter().flatten().find(|sa| sa.into == opened.sa)?;
+//!         self.ike.heard(now, sa.child);
+//!         Some(())
+//!     }
+//!
+//!     /// A packet wants a child that is not there. Whatever is denied, the next packet asks again.
+//!     fn ask(&mut self, now: Instant, config: ChildConfigId) {
+//!         let ike = self.ike.ike_sas().find(|sa| sa.peer.is_some() && sa.state != SaState::Closing);
+//!         // One that is up will send soon, or does not carry this packet: the peer may have narrowed it.
+//!         let up = self.ike.child_sas().any(|child| child.config == config && !child.replaced);
+//!         match ike {
+//!             None => _ = self.ike.initiate(now, PeerId(0), Some(config)),
+//!             Some(IkeView { id, state: SaState::Established, .. }) if !up => _ = self.ike.create_child(now, id, config),
+//!             Some(_) => {}
+//!         }
+//!     }
+//!
+//!     /// Tells IKE what an engine has to say of the SA that is this `half`.
+//!     fn hear(&mut self, now: Instant, told: Told, half: fn(&Installed) -> Option<SaId>) {
+//!         let (Told::SoftLifetime { sa, .. } | Told::HardLifetime { sa, .. }
+//!             | Told::FirstPacket { sa, .. } | Told::PathChanged { sa, .. }) = told;
+//!         let Some(sa) = self.installed.iter().flatten().find(|place| half(place) == Some(sa)) else { return };
+//!         match told {
+//!             Told::SoftLifetime { .. } => _ = self.ike.rekey_child(now, sa.child),
+//!             Told::HardLifetime { .. } => _ = self.ike.close_child(now, sa.child),
+//!             Told::FirstPacket { .. } => self.ike.heard(now, sa.child),
+//!             // Protocol 50 has no port that a NAT could change.
+//!             Told::PathChanged { path, .. } if [sa.encap, path.encap()] == [Encap::Udp; 2] => self.ike.moved(sa.child, path),
+//!             Told::PathChanged { .. } => {}
+//!         }
+//!     }
+//!
+//!     /// Has packets leave through a Child SA from now on; its key waits in its place.
+//!     fn send(&mut self, now: Instant, child: ChildId) -> Option<()> {
+//!         let place = self.installed.iter_mut().flatten().find(|place| place.child == child)?;
+//!         let up = self.ike.child_sa(child)?;
+//!         let sa = Params {
+//!             spi: up.spi_out, mode: up.mode, alg: up.suite.protection.aead()?, keymat: place.key_out.as_slice(),
+//!             esn: up.suite.esn, path: self.ike.ike_sa(up.ike)?.path, encap: place.encap, policy: PolicyId(up.config.0),
+//!             local_ts: up.local, remote_ts: up.remote, lifetime: Lifetime::default(),
+//!         };
+//!         let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+//!         place.out = Some(self.outbound.install(now, &sa).ok()?);
+//!         place.key_out.resize(0); // wipes it
+//!         Some(())
+//!     }
 //! }
 //!
-//! /// Hands a Child SA with its keys to the engines.
-//! fn install(
+//! /// Has packets come in through a Child SA, and keeps the key to send with.
+//! fn receive(
 //!     now: Instant,
 //!     up: &ChildUp<'_>,
-//!     outbound: &mut Outbound<'_, Packets>,
 //!     inbound: &mut Inbound<'_, Packets>,
-//! ) -> Option<(ChildId, SaId, SaId)> {
-//!     let params = |spi, keymat| Params {
-//!         spi, mode: Mode::Tunnel, alg: up.aead().expect("only AEADs are offered"), keymat, esn: up.suite.esn,
-//!         path: up.path, encap: up.encap, policy: PolicyId(up.config.0), local_ts: up.local, remote_ts: up.remote,
+//!     installed: &mut [Option<Installed>],
+//! ) -> Option<()> {
+//!     let place = installed.iter_mut().find(|place| place.is_none())?;
+//!     let sa = Params {
+//!         spi: up.spi_in, mode: up.mode, alg: up.aead()?, keymat: up.key_in, esn: up.suite.esn, path: up.path,
+//!         encap: up.encap, policy: PolicyId(up.config.0), local_ts: up.local, remote_ts: up.remote,
 //!         lifetime: Lifetime::default(), // IKE rekeys by age
 //!     };
-//!     let sa = InboundParams { sa: params(up.spi_in, up.key_in), window: 128, highest_seen: 0 };
-//!     let into = inbound.install(now, &sa).ok()?;
-//!     // With `outbound_ready` false a gateway keeps the key, and installs this half when `Event::ChildOutbound` comes:
-//!     // what is sent before then the peer may not be able to open yet.
-//!     let (copy_dscp, dont_fragment) = (true, DontFragment::Copy);
-//!     let sa = OutboundParams { sa: params(up.spi_out, up.key_out), last_sent: 0, copy_dscp, dont_fragment };
-//!     Some((up.child, outbound.install(now, &sa).ok()?, into))
+//!     let into = inbound.install(now, &InboundParams { sa, window: 128, highest_seen: 0 }).ok()?;
+//!     let (child, encap) = (up.child, up.encap);
+//!     place.insert(Installed { child, encap, into, out: None, key_out: Secret::new() }).key_out.set(up.key_out)
 //! }
 //!
 //! /// All memory of a node: room for two IKE SAs and four Child SAs, so that each can be rekeyed.
@@ -207,7 +308,7 @@
 //!         };
 //!         let crypto = RustCrypto::new(UnwrapErr(SysRng), Packets);
 //!         let ike = Endpoint::new(crypto, config, storage, Settings::default()).expect("as much of each as it takes");
-//!         Node { ike, outbound, inbound, installed: heapless::Vec::new() }
+//!         Node { ike, outbound, inbound, installed: Default::default() }
 //!     }
 //! }
 //!
@@ -240,14 +341,19 @@
 //! assert_eq!(a.seal(now, &mut PacketBuf::with_payload(&mut octets, &ping).unwrap()), None);
 //!
 //! // The network: what one sends, the other receives.
-//! let mut wire: Vec<(Path, Vec<u8>)> = Vec::new();
-//! a.turn(now, None, |path, datagram| wire.push((path, datagram.to_vec())));
-//! while !wire.is_empty() {
-//!     let (sent, mut datagram) = wire.remove(0);
-//!     let came = Path { local: sent.remote, remote: sent.local };
-//!     let receiver = if came.local == right { &mut b } else { &mut a };
-//!     receiver.turn(now, Some((came, &mut datagram)), |path, datagram| wire.push((path, datagram.to_vec())));
-//! }
+//! let talk = |now: Instant, [a, b]: [&mut Node<'_>; 2]| {
+//!     let mut wire: Vec<(Path, Vec<u8>)> = Vec::new();
+//!     a.turn(now, None, |path, datagram| wire.push((path, datagram.to_vec())));
+//!     b.turn(now, None, |path, datagram| wire.push((path, datagram.to_vec())));
+//!     while !wire.is_empty() {
+//!         let (sent, mut datagram) = wire.remove(0);
+//!         let came = Path { local: sent.remote, remote: sent.local };
+//!         let receiver = if came.local.ip() == right.ip() { &mut *b } else { &mut *a };
+//! #       if came.local.port() == 4500 && datagram != [0xff] { datagram.drain(..4); } // the marker
+//!         receiver.turn(now, Some((came, &mut datagram)), |path, datagram| wire.push((path, datagram.to_vec())));
+//!     }
+//! };
+//! talk(now, [&mut a, &mut b]);
 //! let IkeView { state, .. } = a.ike.ike_sas().next().unwrap();
 //! assert_eq!(state, SaState::Established);
 //! let ChildView { spi_out, .. } = a.ike.child_sas().next().unwrap();
@@ -260,11 +366,62 @@
 //!     let path = from.seal(now, &mut packet).expect("an SA");
 //!     assert!(!packet.as_slice().ends_with(b"ping"));
 //!     let came = Path { local: path.remote, remote: path.local };
-//!     to.inbound.open(now, came, Ecn::NotEct, &mut packet).expect("what the other side sealed");
+//!     to.open(now, came, Ecn::NotEct, &mut packet).expect("what the other side sealed");
 //!     assert_eq!(packet.as_slice(), inner);
 //!     inner[12..20].rotate_left(4); // source and destination
 //!     core::mem::swap(&mut from, &mut to);
 //! }
+//! #
+//! # // Whether a packet of one arrives at the other, and where from it comes there.
+//! # let carries = |now: Instant, from: &mut Node<'_>, to: &mut Node<'_>, text: &[u8], port: Option<u16>| {
+//! #     let mut octets = [0; 256];
+//! #     let mut packet = PacketBuf::with_payload(&mut octets, text).unwrap();
+//! #     let path = from.seal(now, &mut packet)?;
+//! #     let mut came = Path { local: path.remote, remote: path.local };
+//! #     port.map(|port| came.remote.set_port(port));
+//! #     to.open(now, came, Ecn::NotEct, &mut packet).map(|()| path)
+//! # };
+//! # // Whoever closes the child, the next packet asks for another one on the IKE SA that stands.
+//! # let ike = a.ike.ike_sas().next().unwrap().id;
+//! # let child = b.ike.child_sas().next().unwrap().id;
+//! # b.ike.close_child(now, child).unwrap();
+//! # talk(now, [&mut a, &mut b]);
+//! # assert!([&a, &b].iter().all(|node| node.installed.iter().all(Option::is_none) && node.inbound.sas().count() == 0));
+//! # assert_eq!(carries(now, &mut a, &mut b, &ping, None), None);
+//! # talk(now, [&mut a, &mut b]);
+//! # assert!(carries(now, &mut a, &mut b, &ping, None).is_some());
+//! # assert_eq!(a.ike.ike_sas().map(|sa| sa.id).collect::<Vec<_>>(), [ike]);
+//! #
+//! # // A rekey by the other side, to which our answer is lost at first: nothing goes through the new SA before the peer has it.
+//! # let (first, later, end) = (Instant::from_millis(15_000), Instant::from_millis(19_000), Instant::from_millis(40_000));
+//! # let (old, child) = (a.ike.child_sas().next().unwrap().spi_out, b.ike.child_sas().next().unwrap().id);
+//! # b.ike.rekey_child(first, child).unwrap();
+//! # let mut asked = Vec::new();
+//! # b.turn(first, None, |_, datagram| asked.push(datagram.to_vec()));
+//! # a.turn(first, Some((Path { local: left, remote: right }, &mut asked[0])), |_, _| {});
+//! # assert!(a.inbound.sas().count() == 2 && a.outbound.sas().count() == 1);
+//! # assert!(carries(first, &mut a, &mut b, &ping, None).is_some());
+//! # talk(later, [&mut a, &mut b]);
+//! # assert!(a.outbound.sas().count() == 1 && a.outbound.sas().all(|sa| sa.spi != old));
+//! # assert_eq!(b.outbound.sas().count(), 1);
+//! # assert!(carries(later, &mut a, &mut b, &ping, None).is_some());
+//! # assert!([&a, &b].iter().all(|node| node.installed.iter().flatten().all(|sa| sa.key_out.as_slice().is_empty())));
+//! # talk(end, [&mut a, &mut b]);
+//! # assert!([&a, &b].iter().all(|node| node.inbound.sas().count() == 1));
+//! #
+//! # // A NAT gives the caller another port: ESP follows.
+//! # let (mut memory_a, mut memory_b) = (Memory::new(), Memory::new());
+//! # let mut config = connection(left, right, "left.example", "right.example", left_child);
+//! # config.0.force_encap = true;
+//! # let mut a = memory_a.node(config);
+//! # let mut b = memory_b.node(connection(right, left, "right.example", "left.example", right_child));
+//! # assert_eq!(carries(now, &mut a, &mut b, &ping, None), None);
+//! # talk(now, [&mut a, &mut b]);
+//! # assert!(carries(now, &mut a, &mut b, &ping, Some(5000)).is_some());
+//! # talk(now, [&mut a, &mut b]);
+//! # let mut pong = ping;
+//! # pong[12..20].rotate_left(4);
+//! # assert_eq!(carries(now, &mut b, &mut a, &pong, None).unwrap().remote.port(), 5000);
 //! ```
 //!
 //! # What it guarantees

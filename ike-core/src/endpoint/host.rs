@@ -30,7 +30,7 @@ use crate::wire::writer::MessageWriter;
 /// Every IKE SA of a host.
 ///
 /// Methods come in four kinds: inputs (`handle_*`), wishes (`initiate`, `create_child`, `rekey_*`, `close*`, …), outputs
-/// (`poll_*`) and getters. After each input or wish, drain [`Endpoint::poll_transmit`] and [`Endpoint::poll_event`] until
+/// (`poll_*`) and getters. After each input or wish, drain [`Endpoint::poll_event`] and then [`Endpoint::poll_transmit`] until
 /// both give `None`, then ask [`Endpoint::poll_timeout`].
 ///
 /// The [crate's documentation](crate) has two that talk to each other. This one knows nobody:
