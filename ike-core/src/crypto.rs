@@ -459,6 +459,11 @@ pub type SharedSecret = Secret<256>;
 
 /// What a crypto engine does for IKE, beside packets.
 ///
+/// It need not have every algorithm, but the endpoint does not ask it which: it offers and agrees to what the
+/// [proposals](crate::proposal::IkeProposal) list, so narrow these to what the engine has. With a cipher or a group that it
+/// lacks, a connection of ours ends ([`CryptoRefused`](crate::failure::Failure::CryptoRefused)), a peer's is not answered, and
+/// rekeys are refused, as are children with such a group. A PRF that it lacks it cannot even refuse: it must not be listed.
+///
 /// A key exchange has three steps, which fit Diffie-Hellman and a KEM: one side [offers](Self::ke_offer), the other one
 /// [answers](Self::ke_answer) and has the shared secret, the first one [finishes](Self::ke_finish) and has it too.
 ///

@@ -106,7 +106,11 @@ pub fn place_key<P: PacketCrypto>(
 
 /// What a crypto engine does for packets.
 ///
-/// An engine of your own has three functions to implement; [`conformance::check`] holds it to known answers:
+/// It need not have every algorithm, but nobody asks it which: what IKE offers is what is configured. An SA of one that it lacks
+/// is not installed ([`Refused::Algorithm`](crate::error::Refused::Algorithm)), so narrow the proposals to what it has.
+///
+/// An engine of your own has three functions to implement; [`conformance::check`] holds it to known answers (leave out those of
+/// algorithms that it lacks):
 ///
 /// ```
 /// use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};

@@ -52,11 +52,18 @@ impl Transforms {
 }
 
 /// One proposal for IKE SAs as it is configured.
+///
+/// It is offered and agreed to whatever the [engine](crate::crypto::IkeCrypto) has: with one that has fewer algorithms than the
+/// default one, list those that it has, instead of the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct IkeProposal(pub(super) Transforms);
 
 /// One proposal for Child SAs as it is configured.
+///
+/// As for [`IkeProposal`], nobody asks an engine what it has. A Child SA with an algorithm that the data plane lacks comes up all
+/// the same, as the peer chose or asked: what cannot be installed is to be closed
+/// ([`close_child`](crate::endpoint::Endpoint::close_child)). Groups (PFS) are the engine's of IKE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct EspProposal(pub(super) Transforms);
