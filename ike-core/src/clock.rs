@@ -21,7 +21,7 @@ pub struct UnixTime(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Now {
-    /// On the clock that never goes back.
+    /// On the clock that never goes back; [`Instant`] says what if it does.
     pub at: Instant,
     /// On the wall; without it nothing that is valid for a time can be judged.
     pub wall: Option<UnixTime>,

@@ -2,7 +2,8 @@
 //!
 //! The caller implements [`Pad`] over whatever holds its configuration. Connections may be added, changed and removed
 //! at any time: the endpoint asks anew for each exchange and keeps no copy but of [`Connection::dpd`], at which it looks again
-//! after [`Endpoint::pad_mut`](crate::endpoint::Endpoint::pad_mut).
+//! after [`Endpoint::pad_mut`](crate::endpoint::Endpoint::pad_mut). Where they change behind a shared reference (a `RefCell`, a
+//! lock), call that all the same, and drop what it gives: otherwise SAs that are up keep the `dpd` that they came up with.
 
 use core::fmt;
 use core::net::IpAddr;

@@ -4,6 +4,9 @@ use core::time::Duration;
 
 /// Milliseconds on the caller's monotonic clock; the origin is the caller's choice.
 ///
+/// Where it goes back all the same, nothing breaks, but what was to happen at a time waits until the clock says that time again:
+/// repetitions, rekeys, signs of life, the ends of SAs. A clock that jumps ahead makes them due at once.
+///
 /// ```
 /// use core::time::Duration;
 /// use ipsec_core::time::Instant;

@@ -211,7 +211,9 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         Ok(())
     }
 
-    /// Deletes an IKE SA and its children, with the peer; an SA that is not established is just dropped.
+    /// Deletes an IKE SA and its children, with the peer; an SA that is not established is just dropped. Of one that is over
+    /// already nothing is left to be done, which is no error as long as it stays to repeat its last answer
+    /// ([`Settings::linger`](crate::endpoint::Settings::linger)).
     ///
     /// # Errors
     /// [`Denied::UnknownSa`]
@@ -227,7 +229,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
         Ok(())
     }
 
-    /// Drops an IKE SA and its children without a word to the peer.
+    /// Drops an IKE SA and its children without a word to the peer; of one that is over already as [`close`](Self::close).
     ///
     /// # Errors
     /// [`Denied::UnknownSa`]
