@@ -117,7 +117,8 @@ fn build(route: Route, package: &str, programs: &[&str]) -> Result<Vec<PathBuf>>
     Ok(programs.iter().map(|program| folder.join(TARGET).join("release").join(program)).collect())
 }
 
-/// Octets of code and constants. What static memory begins with is left out: a firmware makes it at its start.
+/// Octets of code and constants. What static memory begins with is left out: a firmware may make it at its start, instead of
+/// keeping it in flash, and it is told of with static memory.
 fn code(program: &Path) -> Result<u64> {
     let octets = fs::read(program)?;
     let file = ElfFile32::<object::Endianness>::parse(&*octets)?;
