@@ -15,6 +15,10 @@ use ipsec_core::sa::Mode;
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::wire::id::Id;
 
+/// So many candidates for one caller, and children of one connection, are looked at: as many as there can be SAs. What a [`Pad`]
+/// says beyond that is not asked for, so that one that never comes to an end costs no more.
+const MOST: usize = 0xffff;
+
 /// Names a connection; chosen by the caller and stable as long as the connection exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -86,12 +90,12 @@ pub trait Pad {
     /// The connection with this name, or `None` when it no longer exists.
     fn connection(&self, peer: PeerId) -> Option<Connection<'_>>;
 
-    /// The child at `index` in this connection's order of preference, or `None` after the last one.
+    /// The child at `index` in this connection's order of preference, or `None` after the last one. The first 65,535 count.
     fn child(&self, peer: PeerId, index: usize) -> Option<ChildConfig<'_>>;
 
     /// The child with this number, or `None` when the connection has it no longer. Where there are many children, find it.
     fn child_by_id(&self, peer: PeerId, id: ChildConfigId) -> Option<ChildConfig<'_>> {
-        (0..).map_while(|index| self.child(peer, index)).find(|child| child.id == id)
+        (0..MOST).map_while(|index| self.child(peer, index)).find(|child| child.id == id)
     }
 
     /// The connections that whoever calls may use, in order of preference: the first with `after: None`, then the one that
@@ -100,6 +104,7 @@ pub trait Pad {
     /// Strangers have each looked at until one fits. Where there are many, leave out those of which nothing can come:
     /// those for another [`remote_id`](Connection::remote_id) than the initiator's, or
     /// another [`local_id`](Connection::local_id) than it asks for, and of the rest those with the same proposals as one before.
+    /// The first 65,535 count, and one that follows itself is the last.
     fn candidate(&self, initiator: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId>;
 
     /// Whether a caller for whom there is no [`candidate`](Self::candidate) may be one soon, as where a peer is known by a
@@ -119,7 +124,7 @@ pub trait Pad {
 impl<'p> dyn Pad + 'p {
     /// The children of a connection, best first.
     pub(crate) fn children(&self, peer: PeerId) -> impl Iterator<Item = ChildConfig<'_>> {
-        (0..).map_while(move |index| self.child(peer, index))
+        (0..MOST).map_while(move |index| self.child(peer, index))
     }
 
     /// This one of them, or the best.
@@ -140,9 +145,10 @@ impl<'p> dyn Pad + 'p {
     pub(crate) fn candidates(&self, initiator: Initiator<'_>) -> impl Iterator<Item = (PeerId, Connection<'_>)> {
         let mut last = None;
         core::iter::from_fn(move || {
-            last = self.candidate(&initiator, last);
+            last = self.candidate(&initiator, last).filter(|next| Some(*next) != last);
             last
         })
+        .take(MOST)
         .filter_map(|peer| Some((peer, self.connection(peer)?)))
     }
 }
@@ -258,7 +264,15 @@ pub struct ChildConfig<'p> {
 
 #[cfg(test)]
 mod tests {
+    use core::cell::Cell;
+
     use super::*;
+
+    /// A child that carries nothing.
+    fn nothing(id: ChildConfigId) -> ChildConfig<'static> {
+        let (rekey, lifetime) = (Duration::ZERO, Duration::ZERO);
+        ChildConfig { id, modes: Modes::Tunnel, esp: &[], local: &[], remote: &[], rekey, lifetime }
+    }
 
     /// A connection with so many children.
     struct Few(usize);
@@ -269,15 +283,65 @@ mod tests {
         }
 
         fn child(&self, _: PeerId, index: usize) -> Option<ChildConfig<'_>> {
-            let id = ChildConfigId(index as u32);
-            let (rekey, lifetime) = (Duration::ZERO, Duration::ZERO);
-            let child = ChildConfig { id, modes: Modes::Tunnel, esp: &[], local: &[], remote: &[], rekey, lifetime };
-            (index < self.0).then_some(child)
+            (index < self.0).then_some(nothing(ChildConfigId(index as u32)))
         }
 
         fn candidate(&self, _: &Initiator<'_>, _: Option<PeerId>) -> Option<PeerId> {
             None
         }
+    }
+
+    /// Says of whatever is asked that there is more, and has none of the connections that it names.
+    struct Endless {
+        asked: Cell<usize>,
+        /// After how many candidates the first one comes again.
+        round: u32,
+    }
+
+    impl Endless {
+        fn new(round: u32) -> Self {
+            Self { asked: Cell::new(0), round }
+        }
+
+        fn ask(&self) {
+            self.asked.set(self.asked.get() + 1);
+            assert!(self.asked.get() <= MOST + 1, "it is asked without end");
+        }
+    }
+
+    impl Pad for Endless {
+        fn connection(&self, _: PeerId) -> Option<Connection<'_>> {
+            None
+        }
+
+        fn child(&self, _: PeerId, _: usize) -> Option<ChildConfig<'_>> {
+            self.ask();
+            Some(nothing(ChildConfigId(0)))
+        }
+
+        fn candidate(&self, _: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {
+            self.ask();
+            Some(PeerId(after.map_or(0, |after| (after.0 + 1) % self.round)))
+        }
+    }
+
+    #[test]
+    fn of_candidates_without_end_so_many_count_and_no_more() {
+        let stranger = Initiator::new([192, 0, 2, 1].into(), [198, 51, 100, 7].into());
+        for (round, asked) in [(1, 2), (2, MOST), (u32::MAX, MOST)] {
+            let pad = Endless::new(round);
+            assert_eq!((&pad as &dyn Pad).candidates(stranger).count(), 0);
+            assert_eq!(pad.asked.get(), asked, "{round}");
+        }
+    }
+
+    #[test]
+    fn of_children_without_end_so_many_count_and_no_more() {
+        let pad = Endless::new(1);
+        assert_eq!((&pad as &dyn Pad).children(PeerId(0)).count(), MOST);
+        let pad = Endless::new(1);
+        assert!(pad.child_by_id(PeerId(0), ChildConfigId(1)).is_none());
+        assert_eq!(pad.asked.get(), MOST);
     }
 
     #[test]
