@@ -3,7 +3,7 @@
 use super::psk;
 use super::signed::SignedOctets;
 use crate::crypto::{Digest64, IkeCrypto, PrfAlg};
-use crate::error::NoRoom;
+use crate::failure::{Failure, Side};
 use crate::registry::AuthMethod;
 use crate::wire::auth::Auth;
 
@@ -24,13 +24,14 @@ impl Proof {
     /// Computes it.
     ///
     /// # Errors
-    /// [`NoRoom`] when the message has more than 6 parts.
+    /// [`Failure::EmptyKey`]; [`Failure::NoRoom`] when the message has more than 6 parts.
     pub(crate) fn make<C: IkeCrypto>(
         crypto: &mut C,
         prf: PrfAlg,
         key: &[u8],
         signed: &SignedOctets<'_>,
-    ) -> Result<Self, NoRoom> {
+    ) -> Result<Self, Failure> {
+        usable(key)?;
         let mut value = Digest64::new();
         psk::auth_value(crypto, prf, key, signed, &mut value)?;
         Ok(Self(value))
@@ -43,13 +44,22 @@ impl Proof {
 }
 
 /// What the peer's AUTH payload proves when it shows that the peer holds this key.
+///
+/// # Errors
+/// [`Failure::EmptyKey`]; [`Failure::AuthenticationFailed`] when it does not.
 pub(crate) fn verify<C: IkeCrypto>(
     crypto: &mut C,
     prf: PrfAlg,
     key: &[u8],
     signed: &SignedOctets<'_>,
     received: &Auth<'_>,
-) -> Option<Authenticated> {
+) -> Result<Authenticated, Failure> {
+    usable(key)?;
     let holds = received.method == AuthMethod::SHARED_KEY && psk::verify(crypto, prf, key, signed, received.data);
-    holds.then_some(Authenticated(()))
+    holds.then_some(Authenticated(())).ok_or(Failure::AuthenticationFailed(Side::Here))
+}
+
+/// Whoever holds nothing holds an empty key too.
+fn usable(key: &[u8]) -> Result<(), Failure> {
+    if key.is_empty() { Err(Failure::EmptyKey) } else { Ok(()) }
 }

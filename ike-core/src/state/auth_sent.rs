@@ -38,7 +38,7 @@ pub(crate) fn begin<C: IkeCrypto>(
     sa.state = State::AuthSent(AuthSent { until, nonce, answer_len, child: First::Wanted(child), course });
     match connection.auth {
         Authentication::Psk(key) => {
-            let proof = prove(sa, env, key).ok_or(Failure::NoRoom)?;
+            let proof = prove(sa, env, key)?;
             send(sa, env, Some(&proof.auth()))
         }
         Authentication::Signature => {
@@ -60,13 +60,13 @@ fn ask<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, asked: Asked) {
 }
 
 /// Our proof that we hold this key.
-fn prove<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> Option<Proof> {
-    let State::AuthSent(sent) = &sa.state else { return None };
-    let keys = sa.keys.as_ref()?;
-    let id = sa.peer.and_then(|peer| env.pad.connection(peer))?.local_id;
-    let nonce = exchange::nonce_of(env.response.get(..sent.answer_len)?);
+fn prove<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> Result<Proof, Failure> {
+    let State::AuthSent(sent) = &sa.state else { return Err(Failure::NoRoom) };
+    let keys = sa.keys.as_ref().ok_or(Failure::NoRoom)?;
+    let id = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::NoRoom)?.local_id;
+    let nonce = exchange::nonce_of(env.response.get(..sent.answer_len).ok_or(Failure::NoRoom)?);
     let signed = SignedOctets { message: &[sent.course.own(env.request)], nonce, id, sk_p: &keys.sk_pi };
-    Proof::make(env.crypto, keys.suite.prf, key, &signed).ok()
+    Proof::make(env.crypto, keys.suite.prf, key, &signed)
 }
 
 /// Sends IKE_AUTH with the first child. The message that our proof covers makes room for it, unless it was set aside.
@@ -181,7 +181,7 @@ pub(crate) fn on_answer<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, 
 
 /// EAP is over: proves that we hold what came of it.
 fn done<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> Result<(), Failure> {
-    let proof = prove(sa, env, key).ok_or(Failure::NoRoom)?;
+    let proof = prove(sa, env, key)?;
     let auth = proof.auth();
     say(sa, env, |message| message.auth(auth.method, auth.data))?;
     if let Some(course) = sa.course_mut() {
@@ -242,9 +242,8 @@ fn authenticate<C: IkeCrypto>(
             let answer = env.response.get(..theirs).unwrap_or_default();
             let keys = sa.keys.as_ref().ok_or_else(|| ended(Failure::ClosedHere, false))?;
             let signed = SignedOctets { message: &[answer], nonce: &sent.nonce, id: *id, sk_p: &keys.sk_pr };
-            let peer = auth::verify(env.crypto, keys.suite.prf, key, &signed, received)
-                .ok_or_else(|| ended(Failure::AuthenticationFailed(Side::Here), true))?;
-            return agree(sa, env, id, &payloads, peer);
+            let peer = auth::verify(env.crypto, keys.suite.prf, key, &signed, received);
+            return agree(sa, env, id, &payloads, peer.map_err(|cause| ended(cause, true))?);
         }
         (Authentication::Signature, false, None) => {
             sent.course.keep(env.response, theirs, (first, inner)).map_err(no_room)?;
@@ -304,7 +303,7 @@ fn holds<'r, C: IkeCrypto>(
     let (keys, key) = (sa.keys.as_ref()?, course.key.as_ref()?);
     let id = kept(course, room, *answer_len)?.id_r?;
     let signed = SignedOctets { message: &[room.get(..*answer_len)?], nonce, id, sk_p: &keys.sk_pr };
-    Some((id, auth::verify(env.crypto, keys.suite.prf, key.as_slice(), &signed, received)?))
+    Some((id, auth::verify(env.crypto, keys.suite.prf, key.as_slice(), &signed, received).ok()?))
 }
 
 /// The payloads of the first answer.

@@ -202,7 +202,7 @@ fn prove_ours<C: IkeCrypto>(
             return Ok(Effects::Nothing);
         }
     };
-    let proof = proof.ok_or_else(|| unauthenticated(Failure::NoRoom))?;
+    let proof = proof.map_err(unauthenticated)?;
     agree_as_kept(sa, env, &proof.auth(), peer)
 }
 
@@ -291,12 +291,12 @@ fn authenticate<C: IkeCrypto>(
         (Authentication::Psk(key), Some(received)) => {
             let request = env.request.get(..theirs).unwrap_or_default();
             let signed = SignedOctets { message: &[request], nonce: &answered.nonce, id: id_i, sk_p: &keys.sk_pi };
-            let peer = auth::verify(env.crypto, prf, key, &signed, received).ok_or_else(failed)?;
+            let peer = auth::verify(env.crypto, prf, key, &signed, received).map_err(unauthenticated)?;
             if leases {
                 answered.course.keep(env.request, theirs, whole).map_err(no_room)?;
                 return admit(sa, env, peer);
             }
-            let proof = prove(sa, env, key).ok_or_else(|| no_room(NoRoom))?;
+            let proof = prove(sa, env, key).map_err(unauthenticated)?;
             return agree(sa, env, payloads, &proof.auth(), peer);
         }
         (Authentication::Signature, Some(_)) => Asked::Verdict,
@@ -309,13 +309,13 @@ fn authenticate<C: IkeCrypto>(
 }
 
 /// Our proof that we hold this key.
-fn prove<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> Option<Proof> {
-    let State::InitAnswered(answered) = &sa.state else { return None };
-    let keys = sa.keys.as_ref()?;
-    let id = sa.peer.and_then(|peer| env.pad.connection(peer))?.local_id;
-    let nonce = exchange::nonce_of(env.request.get(..answered.request_len)?);
+fn prove<C: IkeCrypto>(sa: &Sa<C>, env: &mut Env<'_, '_, C>, key: &[u8]) -> Result<Proof, Failure> {
+    let State::InitAnswered(answered) = &sa.state else { return Err(Failure::NoRoom) };
+    let keys = sa.keys.as_ref().ok_or(Failure::NoRoom)?;
+    let id = sa.peer.and_then(|peer| env.pad.connection(peer)).ok_or(Failure::NoRoom)?.local_id;
+    let nonce = exchange::nonce_of(env.request.get(..answered.request_len).ok_or(Failure::NoRoom)?);
     let signed = SignedOctets { message: &[answered.course.own(env.response)], nonce, id, sk_p: &keys.sk_pr };
-    Proof::make(env.crypto, keys.suite.prf, key, &signed).ok()
+    Proof::make(env.crypto, keys.suite.prf, key, &signed)
 }
 
 /// Answers the first request with our proof and our first EAP message (RFC 7296 §2.16). Both messages of IKE_SA_INIT stay.
@@ -356,9 +356,8 @@ fn go_on<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, payloads: &Payl
             let request = env.request.get(..*request_len).unwrap_or_default();
             let kept = kept(course, env.request, *request_len).and_then(|kept| kept.id_i);
             let signed = SignedOctets { message: &[request], nonce, id: kept.ok_or_else(failed)?, sk_p: &keys.sk_pi };
-            let peer =
-                auth::verify(env.crypto, keys.suite.prf, key.as_slice(), &signed, received).ok_or_else(failed)?;
-            admit(sa, env, peer)
+            let peer = auth::verify(env.crypto, keys.suite.prf, key.as_slice(), &signed, received);
+            admit(sa, env, peer.map_err(unauthenticated)?)
         }
         _ => Err(Refusal::of(Refused::Malformed)),
     }

@@ -92,6 +92,26 @@ fn a_wrong_psk_is_named_on_both_sides() {
 }
 
 #[test]
+fn an_empty_psk_establishes_nothing_and_is_named_by_who_has_it() {
+    for empty in [[true, true], [true, false], [false, true]] {
+        let mut peers = pair();
+        for (peer, empty) in peers.iter_mut().zip(empty) {
+            peer.psk = if empty { b"" } else { peer.psk };
+        }
+        let mut network = Network::new(4, peers.map(|peer| vec![peer]), Settings::default());
+        network.hosts[0].endpoint.initiate(network.now, PEER, None).unwrap();
+        network.run_for(Duration::from_secs(60));
+        let [left, right] = &network.hosts;
+        let (ours, theirs) = match empty {
+            [true, _] => (Failure::EmptyKey, Failure::HalfOpenTimeout),
+            _ => (Failure::AuthenticationFailed(Side::Peer), Failure::EmptyKey),
+        };
+        assert_eq!((&left.failures, &right.failures), (&vec![ours], &vec![theirs]), "{empty:?}");
+        assert!(network.hosts.iter().all(|host| host.endpoint.ike_sas().next().is_none()), "{empty:?}");
+    }
+}
+
+#[test]
 fn an_unknown_identity_is_named_by_the_responder_only() {
     let [mut left, right] = pair();
     left.local_id = "stranger.example";
