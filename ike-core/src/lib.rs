@@ -277,7 +277,7 @@
 //! impl Memory {
 //!     fn new() -> Self {
 //!         Self {
-//!             sas: Default::default(),
+//!             sas: [const { IkeSlot::EMPTY }; 2],
 //!             children: [const { ChildSlot::EMPTY }; 4],
 //!             index: [const { IndexBlock::EMPTY }; IndexBlock::needed(2, 4)],
 //!             pairs: [0; 2 * 2 * 512],

@@ -59,7 +59,7 @@ use crate::wire::writer::MessageWriter;
 /// }
 ///
 /// let crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), ipsec_core::crypto::rustcrypto::RustCrypto);
-/// let (mut sas, mut children): ([IkeSlot<_>; 4], [ChildSlot; 4]) = Default::default();
+/// let (mut sas, mut children) = ([const { IkeSlot::EMPTY }; 4], [const { ChildSlot::EMPTY }; 4]);
 /// let mut index = [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 4)];
 /// let (mut pairs, mut pool, blocks) = ([0; 4 * ROOM_PER_SA], [0; 2 * ROOM_PER_BLOCK], 2);
 /// let (sas, children, index) = (&mut sas, &mut children, &mut index);

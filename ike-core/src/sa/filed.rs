@@ -70,9 +70,14 @@ impl<C: IkeCrypto> fmt::Debug for IkeSlot<C> {
     }
 }
 
+impl<C: IkeCrypto> IkeSlot<C> {
+    /// Nothing in it.
+    pub const EMPTY: Self = Self(None);
+}
+
 impl<C: IkeCrypto> Default for IkeSlot<C> {
     fn default() -> Self {
-        Self(None)
+        Self::EMPTY
     }
 }
 

@@ -115,7 +115,7 @@ impl Pad for Config {
 
 /// All memory of a node with room for so many IKE SAs and Child SAs, and one packet each way.
 pub struct Memory<const IKE: usize, const CHILD: usize> {
-    sas: [MaybeUninit<IkeSlot<Crypto>>; IKE],
+    sas: [IkeSlot<Crypto>; IKE],
     children: [ChildSlot; CHILD],
     index: [IndexBlock; BLOCKS],
     pairs: [[[u8; SHORT]; 2]; IKE],
@@ -146,7 +146,7 @@ pub struct Node {
 impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
     /// Nothing in it.
     pub const EMPTY: Self = Self {
-        sas: [const { MaybeUninit::uninit() }; IKE],
+        sas: [const { IkeSlot::EMPTY }; IKE],
         children: [const { ChildSlot::EMPTY }; CHILD],
         index: [const { IndexBlock::EMPTY }; BLOCKS],
         pairs: [[[0; SHORT]; 2]; IKE],
@@ -162,9 +162,8 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
 
     /// Makes a node in this memory: the left one or the right one of two, with these proposals.
     pub fn start(&'static mut self, left: bool, ike: IkeProposal, esp: EspProposal) -> Option<&'static mut Node> {
-        let sas = each_written(&mut self.sas);
         let storage = Storage {
-            sas,
+            sas: &mut self.sas,
             children: &mut self.children,
             index: &mut self.index,
             pairs: self.pairs.as_flattened_mut().as_flattened_mut(),
@@ -200,14 +199,6 @@ pub fn sizes() -> [(&'static str, usize); 6] {
         ("outbound", size_of::<OutboundSlot<Packets>>()),
         ("inbound", size_of::<InboundSlot<Packets>>() + size_of::<[u64; WINDOW]>()),
     ]
-}
-
-fn each_written<T: Default>(slots: &mut [MaybeUninit<T>]) -> &mut [T] {
-    for slot in slots.iter_mut() {
-        slot.write(T::default());
-    }
-    // SAFETY: each was written.
-    unsafe { slots.assume_init_mut() }
 }
 
 /// Where the left one or the right one is.

@@ -29,7 +29,7 @@ fn run() {
         local: core::hint::black_box(&local),
         remote: core::hint::black_box(&remote),
     };
-    let mut sas: [IkeSlot<AnyEngine>; 4] = Default::default();
+    let mut sas = [const { IkeSlot::<AnyEngine>::EMPTY }; 4];
     let mut children = [const { ChildSlot::EMPTY }; 8];
     let mut index = [const { IndexBlock::EMPTY }; IndexBlock::needed(4, 8)];
     let (mut pairs, mut pool) = ([0; 4 * 2 * 512], [0; 2 * 2 * 2048]);
