@@ -8,6 +8,25 @@ pub use ipsec_core::wire::cursor::Malformed;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoRoom;
 
+/// Which part of a [`Storage`](crate::endpoint::Storage) has the wrong size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum WrongSize {
+    /// There is no slot for an IKE SA, or there are more than 65,535.
+    Sas,
+    /// There are more than 65,535 slots for Child SAs.
+    Children,
+    /// It has fewer blocks than [`IndexBlock::needed`](crate::endpoint::IndexBlock::needed) says.
+    Index,
+    /// They are less than 2 × 160 octets for each IKE SA.
+    Pairs,
+    /// It is less than 2 × 580 octets for each block, or a block is less than a pair.
+    Pool,
+    /// There is none, or there are more than 65,534.
+    Blocks,
+}
+
 /// A public value that no honest peer sends (RFC 6989 §2, RFC 8031 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

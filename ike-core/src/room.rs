@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use zeroize::Zeroize;
 
-use crate::error::NoRoom;
+use crate::error::WrongSize;
 
 #[cfg(test)]
 pub(crate) mod cut;
@@ -112,13 +112,16 @@ impl<'a> Rooms<'a> {
     /// Room for so many SAs, and so many blocks.
     ///
     /// # Errors
-    /// [`NoRoom`]: it is too little.
-    pub(crate) fn new(pairs: &'a mut [u8], sas: usize, pool: &'a mut [u8], blocks: usize) -> Result<Self, NoRoom> {
+    /// [`WrongSize`]: it is too little, or there are too many blocks.
+    pub(crate) fn new(pairs: &'a mut [u8], sas: usize, pool: &'a mut [u8], blocks: usize) -> Result<Self, WrongSize> {
         let each = |octets: usize, of: usize| octets.checked_div(of.saturating_mul(2)).unwrap_or(0).min(0xffff);
         let (short, long) = (each(pairs.len(), sas), each(pool.len(), blocks));
-        let blocks = u16::try_from(blocks).ok().filter(|blocks| *blocks < NONE).ok_or(NoRoom)?;
-        if short < SHORTEST || long < LONGEST.max(short) {
-            return Err(NoRoom);
+        let blocks = u16::try_from(blocks).ok().filter(|blocks| (1..NONE).contains(blocks)).ok_or(WrongSize::Blocks)?;
+        if short < SHORTEST {
+            return Err(WrongSize::Pairs);
+        }
+        if long < LONGEST.max(short) {
+            return Err(WrongSize::Pool);
         }
         let mut rooms = Self { pairs, short, pool, long, blocks, free: NONE };
         (0..blocks).rev().for_each(|block| rooms.give_back(Block(block)));
@@ -318,14 +321,17 @@ mod tests {
     fn too_little_room_is_refused() {
         let mut octets = vec![0; 4 * LONGEST];
         let (pairs, pool) = octets.split_at_mut(2 * LONGEST);
-        for (short, long, blocks, good) in [
-            (2 * SHORTEST, 2 * LONGEST, 1, true),
-            (2 * SHORTEST - 1, 2 * LONGEST, 1, false),
-            (2 * SHORTEST, 2 * LONGEST - 1, 1, false),
-            (2 * SHORTEST, 2 * LONGEST, 0, false),
-            (2 * SHORTEST, 2 * LONGEST, 2, false),
+        for (short, long, blocks, why) in [
+            (2 * SHORTEST, 2 * LONGEST, 1, None),
+            (2 * SHORTEST - 1, 2 * LONGEST, 1, Some(WrongSize::Pairs)),
+            (2 * SHORTEST, 2 * LONGEST - 1, 1, Some(WrongSize::Pool)),
+            (2 * LONGEST, 2 * LONGEST - 2, 1, Some(WrongSize::Pool)),
+            (2 * SHORTEST, 2 * LONGEST, 0, Some(WrongSize::Blocks)),
+            (2 * SHORTEST, 2 * LONGEST, 2, Some(WrongSize::Pool)),
+            (2 * SHORTEST, 2 * LONGEST, NONE.into(), Some(WrongSize::Blocks)),
         ] {
-            assert_eq!(Rooms::new(&mut pairs[..short], 1, &mut pool[..long], blocks).is_ok(), good, "{short} {long}");
+            let made = Rooms::new(&mut pairs[..short], 1, &mut pool[..long], blocks);
+            assert_eq!(made.err(), why, "{short} {long} {blocks}");
         }
     }
 }

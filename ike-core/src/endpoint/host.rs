@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::cookie::Jar;
 use crate::crypto::IkeCrypto;
 use crate::env::{Env, draw_spi};
-use crate::error::NoRoom;
+use crate::error::{NoRoom, WrongSize};
 use crate::event::{ChildId, IkeId};
 use crate::failure::Failure;
 use crate::pad::{Pad, PeerId};
@@ -64,7 +64,7 @@ use crate::wire::writer::MessageWriter;
 /// let (mut pairs, mut pool, blocks) = ([0; 4 * ROOM_PER_SA], [0; 2 * ROOM_PER_BLOCK], 2);
 /// let (sas, children, index) = (&mut sas, &mut children, &mut index);
 /// let storage = Storage { sas, children, index, pairs: &mut pairs, pool: &mut pool, blocks };
-/// let mut endpoint = Endpoint::new(crypto, Nobody, storage, Settings::default()).unwrap();
+/// let mut endpoint = Endpoint::new(crypto, Nobody, storage, Settings::default()).expect("each part is large enough");
 ///
 /// let now = Instant::from_millis(1);
 /// assert_eq!(endpoint.initiate(now, PeerId(1), None), Err(Denied::UnknownPeer));
@@ -106,19 +106,21 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// An endpoint without SAs.
     ///
     /// # Errors
-    /// [`NoRoom`] when the room for messages is too small for the number of SAs (2 × 160 octets each) or of blocks (2 × 580
-    /// octets each, and no less than a pair), there is no block, there are too few blocks for the index, or a table has more
-    /// than 65,535 slots.
-    pub fn new(mut crypto: C, pad: P, storage: Storage<'a, C>, settings: Settings) -> Result<Self, NoRoom> {
+    /// [`WrongSize`]: the first of the storage's parts, in their order, that is too small or too large.
+    pub fn new(mut crypto: C, pad: P, storage: Storage<'a, C>, settings: Settings) -> Result<Self, WrongSize> {
         let Storage { sas, children, index, pairs, pool, blocks } = storage;
-        let rooms = Rooms::new(pairs, sas.len(), pool, blocks)?;
-        if sas.len() > 0xffff || children.len() > 0xffff {
-            return Err(NoRoom);
+        if !(1..=0xffff).contains(&sas.len()) {
+            return Err(WrongSize::Sas);
         }
-        let (ike_index, child_index) = index.split_at_mut_checked(IndexBlock::count(sas.len())).ok_or(NoRoom)?;
+        if children.len() > 0xffff {
+            return Err(WrongSize::Children);
+        }
+        let split = index.split_at_mut_checked(IndexBlock::count(sas.len()));
+        let (ike_index, child_index) = split.ok_or(WrongSize::Index)?;
         if child_index.len() < IndexBlock::count(children.len()) {
-            return Err(NoRoom);
+            return Err(WrongSize::Index);
         }
+        let rooms = Rooms::new(pairs, sas.len(), pool, blocks)?;
         let jar = Jar::new(&mut crypto);
         let mut secret = || {
             let mut random = [[0; 8]; 2];

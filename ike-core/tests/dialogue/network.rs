@@ -12,7 +12,7 @@ mod peers;
 mod seed;
 
 pub(crate) use host::Host;
-pub(crate) use peers::{CHILD, Method, PEER, Peer, child, esp, fqdn, pair, selectors};
+pub(crate) use peers::{CHILD, Connections, Method, PEER, Peer, child, esp, fqdn, pair, selectors};
 pub(crate) use seed::Seed;
 
 /// What the wire does to datagrams, in percent.

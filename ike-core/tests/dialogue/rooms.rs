@@ -5,21 +5,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ike_core::auth::ask::Answer;
+use ike_core::child::ChildSlot;
 use ike_core::crypto::{CipherAlg, Group, IntegAlg, PrfAlg};
-use ike_core::endpoint::{Denied, Settings};
-use ike_core::error::Discard;
+use ike_core::endpoint::{Denied, Endpoint, IkeSlot, IndexBlock, Settings, Storage};
+use ike_core::error::{Discard, WrongSize};
 use ike_core::failure::Failure;
 use ike_core::pad::PeerId;
 use ike_core::proposal::IkeProposal;
 use ike_core::registry::{ExchangeType, PayloadType};
+use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::net::Path;
 
-use crate::engine::{Refuse, refuse};
+use crate::engine::{Engine, Refuse, refuse};
 use crate::hostile::peer::{
     NOW, Payloads, SUITE, Scripted, in_clear, init_header, init_payloads, init_request, path_of, payload, tell_at,
     transmits, with_body,
 };
-use crate::network::{CHILD, Host, Method, Network, PEER, Peer, pair};
+use crate::network::{CHILD, Connections, Host, Method, Network, PEER, Peer, Seed, pair};
 
 /// Octets of a message that are hardly enough for a Delete, and of one that does for a handshake.
 const SHORT: usize = 160;
@@ -338,4 +340,34 @@ fn an_answer_to_ike_auth_that_could_not_be_sealed_is_not_repeated_either() {
     assert!(right.installed.is_empty() && right.endpoint.occupancy().child_sas == 0, "it cannot speak");
     let (_, anew) = tell_at(right, now, to, &init);
     assert!(anew.len() == 1 && anew != answers, "whoever begins again is answered as somebody new");
+}
+
+#[test]
+fn what_has_the_wrong_size_is_named() {
+    let made = |[sas, children, index, pairs, pool, blocks]: [usize; 6]| {
+        let storage = Storage {
+            sas: &mut (0..sas).map(|_| IkeSlot::EMPTY).collect::<Vec<_>>(),
+            children: &mut (0..children).map(|_| ChildSlot::EMPTY).collect::<Vec<_>>(),
+            index: &mut (0..index).map(|_| IndexBlock::EMPTY).collect::<Vec<_>>(),
+            pairs: &mut vec![0; pairs],
+            pool: &mut vec![0; pool],
+            blocks,
+        };
+        Endpoint::new(Engine::new(Seed(1), Packets), Connections::default(), storage, Settings::default()).err()
+    };
+    let good = [4, 4, IndexBlock::needed(4, 4), 4 * 2 * 160, 2 * 580, 1];
+    assert_eq!(made(good), None);
+    for (part, size, why) in [
+        (0, 0, WrongSize::Sas),
+        (1, 0x1_0000, WrongSize::Children),
+        (2, good[2] - 1, WrongSize::Index),
+        (2, 0, WrongSize::Index),
+        (3, good[3] - 1, WrongSize::Pairs),
+        (4, good[4] - 1, WrongSize::Pool),
+        (5, 0, WrongSize::Blocks),
+    ] {
+        let mut sizes = good;
+        sizes[part] = size;
+        assert_eq!(made(sizes), Some(why), "{sizes:?}");
+    }
 }
