@@ -93,6 +93,29 @@ impl Cause {
         }
     }
 
+    /// IKE has no room for what it is to begin.
+    pub fn full() -> Self {
+        Self {
+            code: "no-room",
+            text: "there is no room here for another SA or handshake".to_string(),
+            hint: "where many handshakes go on at once it passes by itself; else restart: the tables are sized at the start, for \
+                   the peers and children of then"
+                .to_string(),
+            kind: Kind::Refusal,
+        }
+    }
+
+    /// What IKE is to begin, or to begin it on, is there no more.
+    pub fn gone() -> Self {
+        Self {
+            code: "gone",
+            text: "the connection, or the child of it, is there no more".to_string(),
+            hint: "it ended, or a reload took it out, just before it was asked for: where it is configured it is tried again"
+                .to_string(),
+            kind: Kind::Refusal,
+        }
+    }
+
     /// The data plane did not take an SA or a rule.
     pub fn not_installed(why: &str) -> Self {
         Self {

@@ -42,8 +42,25 @@ impl Gateway {
 pub(super) fn explained(denied: &Denied, peer: Option<&Peer>) -> Cause {
     match denied {
         Denied::Failed(failure) => Cause::of(failure, peer),
-        Denied::Full => Cause::not_installed("the table of SAs is full"),
+        Denied::Full => Cause::full(),
         Denied::NoAddress => Cause::unroutable("no address is known"),
-        Denied::UnknownPeer | Denied::UnknownChild | Denied::UnknownSa => Cause::not_installed("it is gone"),
+        Denied::UnknownPeer | Denied::UnknownChild | Denied::UnknownSa => Cause::gone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ike_does_not_begin_with_is_no_refusal_of_the_data_plane() {
+        let told = |denied: Denied| explained(&denied, None);
+        assert_eq!(told(Denied::Full), Cause::full());
+        assert_eq!(told(Denied::Full).code, "no-room");
+        for denied in [Denied::UnknownPeer, Denied::UnknownChild, Denied::UnknownSa] {
+            let cause = told(denied);
+            assert_eq!(cause.code, "gone");
+            assert!(!cause.text.contains("data plane") && !cause.hint.contains("restart"), "{cause}");
+        }
     }
 }
