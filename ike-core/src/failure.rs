@@ -58,7 +58,7 @@ pub enum Failure {
     /// AUTHENTICATION_FAILED. `Here`: the peer's AUTH does not verify, the pre-shared keys differ. `Peer`: the peer
     /// says the same of ours, or does not know our identity.
     AuthenticationFailed(Side),
-    /// The connection's pre-shared key has no octets: nothing is proven with it, on either side.
+    /// The connection's pre-shared key has no octets, or only zeros: nothing is proven with it, on either side.
     EmptyKey,
     /// No connection is configured for the identity in the peer's IKE_AUTH request.
     UnknownIdentity,

@@ -229,6 +229,9 @@
 //!     /// Has packets leave through a Child SA from now on; its key waits in its place.
 //!     fn send(&mut self, now: Instant, child: ChildId) -> Option<()> {
 //!         let place = self.installed.iter_mut().flatten().find(|place| place.child == child)?;
+//!         if place.out.is_some() {
+//!             return Some(()); // it goes on, as what was to replace it came to nothing
+//!         }
 //!         let up = self.ike.child_sa(child)?;
 //!         let sa = Params {
 //!             spi: up.spi_out, mode: up.mode, alg: up.suite.protection.aead()?, keymat: place.key_out.as_slice(),

@@ -157,8 +157,8 @@ impl<'p> dyn Pad + 'p {
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Authentication<'p> {
-    /// A pre-shared key that both know (RFC 7296 §2.15). An empty one is none: with it every handshake ends with
-    /// [`Failure::EmptyKey`](crate::failure::Failure::EmptyKey).
+    /// A pre-shared key that both know (RFC 7296 §2.15). An empty one, or one of zeros, is none: nothing is
+    /// proven with it ([`Failure::EmptyKey`](crate::failure::Failure::EmptyKey)).
     Psk(&'p [u8]),
     /// Each side by what somebody else makes and judges, in one AUTH payload each: who holds the keys is asked, and may answer
     /// later. The door for signatures; certificates are neither sent nor asked for yet.

@@ -162,7 +162,7 @@ impl Wait {
             (Goal::Down, _) => None,
             (_, None) => Some(gone()),
             (Goal::Up, Some(peer)) if self.meant(peer).next().is_none() => Some(gone()),
-            (Goal::Up, Some(peer)) if peer.held => Some(held(self.name())),
+            (Goal::Up, Some(peer)) if peer.held => Some(held(self.peer.clone())),
             (Goal::Up, Some(peer)) => {
                 let child = self.meant(peer).find(|child| child.held);
                 child.map(|child| held(format!("{}/{}", self.peer, child.name)))

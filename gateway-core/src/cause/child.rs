@@ -101,7 +101,7 @@ impl Cause {
             hint: "where many handshakes go on at once it passes by itself; else restart: the tables are sized at the start, for \
                    the peers and children of then"
                 .to_string(),
-            kind: Kind::Refusal,
+            kind: Kind::Absence,
         }
     }
 
@@ -110,9 +110,9 @@ impl Cause {
         Self {
             code: "gone",
             text: "the connection, or the child of it, is there no more".to_string(),
-            hint: "it ended, or a reload took it out, just before it was asked for: where it is configured it is tried again"
+            hint: "it ended, or a reload took it out, just before it was asked for: with `start = \"active\"` it is tried again"
                 .to_string(),
-            kind: Kind::Refusal,
+            kind: Kind::Absence,
         }
     }
 

@@ -60,7 +60,7 @@ impl Gateway {
         let tired = |retry_at: Option<Instant>| retry_at.is_some_and(|at| at > now);
         let rests = !connected && !called && tired(entry.tries.retry_at);
         if !willing || tired(child.setbacks.retry_at) || rests {
-            return called;
+            return called && entry.tries.begun == Some(id);
         }
         if entry.start == Start::OnDemand {
             entry.held = false;
@@ -88,7 +88,7 @@ impl Gateway {
             }
         }
         child.wanted = true;
-        entry.wanted |= !connected && !called;
+        entry.wanted |= !connected && entry.start != Start::Passive;
         self.agenda.touch(peer);
         true
     }

@@ -126,6 +126,14 @@ fn of_two_answers_the_one_that_goes_is_left_to_whoever_asked_for_it_for_twice_as
     assert_eq!([true, false].map(|left| closes(left, true, 21)), [true; 2]);
     // The one that stays is the answer of the first to close: as long as nothing shows that it arrived, that closes none.
     let other = first.map(|closed| !closed);
+    // The sign may come late.
+    let mut world = twins();
+    world.now = world.now + secs(15);
+    [true, false].into_iter().for_each(|left| tick(&mut world, left));
+    confirm(&mut world);
+    world.now = world.now + secs(11);
+    tick(&mut world, first[0]);
+    assert_eq!(counts(&world), (2, 2), "{}", world.story());
     assert_eq!([true, false].map(|left| closes(left, false, 19)), [false; 2]);
     assert_eq!([true, false].map(|left| closes(left, false, 21)), other);
 }

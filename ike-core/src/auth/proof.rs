@@ -59,7 +59,7 @@ pub(crate) fn verify<C: IkeCrypto>(
     holds.then_some(Authenticated(())).ok_or(Failure::AuthenticationFailed(Side::Here))
 }
 
-/// Whoever holds nothing holds an empty key too.
+/// Whoever holds nothing holds an empty key too, and HMAC takes zeros for none (RFC 2104 §2).
 fn usable(key: &[u8]) -> Result<(), Failure> {
-    if key.is_empty() { Err(Failure::EmptyKey) } else { Ok(()) }
+    if key.iter().all(|octet| *octet == 0) { Err(Failure::EmptyKey) } else { Ok(()) }
 }

@@ -147,7 +147,7 @@ impl<'a> Children<'a> {
     /// Those of them that stand in line for this, the one that has done so for the longest time first; after a rekey of the IKE SA
     /// the one that came first.
     pub(crate) fn waiting(&self, ike: u16, turn: Turn) -> impl Iterator<Item = (u16, &Child)> + Clone {
-        let waits = move |child: &Child| child.ike == ike && Turn::of(child) == Some(turn);
+        let waits = in_line(ike, turn);
         self.table.near(By::Turn(ike, turn)).filter(move |(_, child)| waits(child))
     }
 
@@ -246,7 +246,9 @@ impl<'a> Children<'a> {
     /// The peer has our answers to its requests up to now.
     pub(crate) fn settle(&mut self, ike: u16) {
         let settled = |child: &mut Child| _ = child.up_mut().map(Up::settle);
-        self.table.each_near(By::Turn(ike, Turn::Settling), unsettled(ike), settled);
+        for turn in [Turn::Settling, Turn::Unconfirmed] {
+            self.table.each_near(By::Turn(ike, turn), in_line(ike, turn), settled);
+        }
     }
 
     /// The peer asks once more for what it asked last, so it has no answer yet: what that made is given as long again to settle.
@@ -256,7 +258,7 @@ impl<'a> Children<'a> {
             let latest = child.since + settle.saturating_mul(LONGEST);
             child.up_mut().into_iter().for_each(|up| up.settles_at = Some((now + settle).min(latest)));
         };
-        self.table.each_near(By::Turn(ike, Turn::Settling), unsettled(ike), put_off);
+        self.table.each_near(By::Turn(ike, Turn::Settling), in_line(ike, Turn::Settling), put_off);
     }
 
     /// The peer has the IKE SA that it began beside another: its child may be used.
@@ -280,9 +282,9 @@ impl<'a> Children<'a> {
     }
 }
 
-/// Whether one on `ike` waits to be settled.
-fn unsettled(ike: u16) -> impl Fn(&Child) -> bool {
-    move |child| child.ike == ike && Turn::of(child) == Some(Turn::Settling)
+/// Whether one on `ike` stands in line for this.
+fn in_line(ike: u16, turn: Turn) -> impl Fn(&Child) -> bool + Clone {
+    move |child| child.ike == ike && Turn::of(child) == Some(turn)
 }
 
 /// The bits of an SPI that carry the slot number in a table of `len` slots.

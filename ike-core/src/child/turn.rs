@@ -21,6 +21,8 @@ pub(crate) enum Turn {
     Wanted,
     /// For the answer to our Delete.
     Deleting,
+    /// For nothing but a sign that the peer has it.
+    Unconfirmed,
 }
 
 impl Turn {
@@ -31,6 +33,7 @@ impl Turn {
             Phase::Up(up) if up.settles_at.is_some() => Some(Self::Settling),
             Phase::Up(up) if up.leaving.is_some() => Some(Self::Leaving),
             Phase::Up(up) if up.rekey == When::Now => Some(Self::Rekey),
+            Phase::Up(up) if !up.confirmed => Some(Self::Unconfirmed),
             // What is wanted later is in nobody's way until then.
             &Phase::WANTED_NOW => Some(Self::Wanted),
             Phase::Deleting(_) => Some(Self::Deleting),

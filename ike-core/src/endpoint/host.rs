@@ -106,7 +106,7 @@ impl<'a, C: IkeCrypto, P: Pad> Endpoint<'a, C, P> {
     /// An endpoint without SAs.
     ///
     /// # Errors
-    /// [`WrongSize`]: the first of the storage's parts, in their order, that is too small or too large.
+    /// [`WrongSize`]: a part of the storage that is too small or too large.
     pub fn new(mut crypto: C, pad: P, storage: Storage<'a, C>, settings: Settings) -> Result<Self, WrongSize> {
         let Storage { sas, children, index, pairs, pool, blocks } = storage;
         if !(1..=0xffff).contains(&sas.len()) {

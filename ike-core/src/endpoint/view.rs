@@ -119,7 +119,8 @@ pub struct ChildView<'e> {
     pub remote: &'e [TrafficSelector],
     /// When it came up.
     pub since: Instant,
-    /// The peer answered with it, or showed since that it has our answer: with a later request, or with packets.
+    /// The peer answered with it, or showed since that it has our answer: with a later request, or with packets. Of one that is
+    /// being deleted, or drains, that is not known any more.
     pub confirmed: bool,
     /// A rekey replaced it.
     pub replaced: bool,

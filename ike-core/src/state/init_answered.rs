@@ -422,7 +422,10 @@ fn agree_on<C: IkeCrypto>(
     let connection = env.pad.connection(peer).ok_or_else(gone)?;
     let keys = sa.keys.as_ref().ok_or_else(Refusal::crypto)?;
     let agreed = agreement::leased(sa, env.pad).map_err(Refusal::no_address).and_then(|lease| {
-        let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held: env.held(sa, peer), lease };
+        // Who has lost its others holds this one alone (RFC 7296 §2.4).
+        let lost = payloads.notify(NotifyKind::INITIAL_CONTACT).is_some();
+        let held = if lost { env.children.count_of(env.slot) } else { env.held(sa, peer) };
+        let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held, lease };
         agreement::agree(env.crypto, env.children, asker, None, payloads, false)
     });
     let header = sa.response_header(ExchangeType::IKE_AUTH);

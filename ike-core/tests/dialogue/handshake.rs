@@ -93,10 +93,13 @@ fn a_wrong_psk_is_named_on_both_sides() {
 
 #[test]
 fn an_empty_psk_establishes_nothing_and_is_named_by_who_has_it() {
-    for empty in [[true, true], [true, false], [false, true]] {
+    let keys = [b"".as_slice(), &[0; 32]];
+    for (empty, key) in
+        [[true, true], [true, false], [false, true]].into_iter().flat_map(|empty| keys.map(|key| (empty, key)))
+    {
         let mut peers = pair();
         for (peer, empty) in peers.iter_mut().zip(empty) {
-            peer.psk = if empty { b"" } else { peer.psk };
+            peer.psk = if empty { key } else { peer.psk };
         }
         let mut network = Network::new(4, peers.map(|peer| vec![peer]), Settings::default());
         network.hosts[0].endpoint.initiate(network.now, PEER, None).unwrap();

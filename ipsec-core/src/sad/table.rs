@@ -111,7 +111,7 @@ impl<'a, T: Place> Table<'a, T> {
         edited.is_ok()
     }
 
-    /// [`Self::edit`] with the SA that has this SPI. One compare when the SPI carries its slot; the others stand in chains.
+    /// [`Self::edit`] with the SA that has this SPI. One compare when the SPI carries its slot; others are found along a chain.
     #[inline]
     pub(crate) fn edit_by_spi<R, E>(
         &mut self,

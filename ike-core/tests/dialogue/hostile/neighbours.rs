@@ -199,3 +199,15 @@ fn nobody_holds_more_children_for_having_more_ike_sas_and_nobody_fewer_for_what_
         assert_eq!(all.host.installed.len(), 16, "shared {shared}");
     }
 }
+
+#[test]
+fn who_has_lost_all_that_it_held_gets_a_child_at_once() {
+    for shared in [false, true] {
+        let mut all = Neighbours::new(shared);
+        fill(&mut all, 0x0c00_0000);
+        let again = Scripted::initiate(&mut all.host, 3);
+        let lost = notify(NotifyKind::INITIAL_CONTACT, &[]);
+        all.one = Neighbours::connect(&mut all.host, again, lost, [0x0d; 4]);
+        assert_eq!(all.host.installed.len(), 2, "its own and the other one's, shared {shared}");
+    }
+}
