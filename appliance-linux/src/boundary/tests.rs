@@ -86,6 +86,16 @@ pub(super) fn boundary() -> (Boundary, mpsc::Sender<Report>) {
     (Boundary::new(owner, tun, Arc::default(), Guarding::of(guard)).unwrap(), says)
 }
 
+/// The same, with a configuration that stands.
+fn standing() -> (Boundary, mpsc::Sender<Report>) {
+    let (mut boundary, guard) = boundary();
+    guard.send(stands()).unwrap();
+    boundary.follow(Intent::of(&config("10.1.0.0/16")));
+    boundary.wait_for_guard();
+    boundary.followed().unwrap().unwrap();
+    (boundary, guard)
+}
+
 pub(super) fn ip(line: &str) {
     said(line);
 }
@@ -211,11 +221,7 @@ fn f_01_what_is_new_waits_for_the_guard_and_nothing_else_does() {
 #[test]
 fn f_01_while_nft_hangs_the_rest_is_put_back_and_a_refusal_leaves_all_as_it_was() {
     in_a_network_of_its_own(|| {
-        let (mut boundary, guard) = boundary();
-        guard.send(stands()).unwrap();
-        boundary.follow(Intent::of(&config("10.1.0.0/16")));
-        boundary.wait_for_guard();
-        boundary.followed().unwrap().unwrap();
+        let (mut boundary, guard) = standing();
         boundary.reconcile(Touched::ALL).unwrap();
         assert!(boundary.guard.is_busy(), "nft is asked whether the table is still there");
         kernel::remove_all(&mut Netlink::open().unwrap()).unwrap();
@@ -244,11 +250,7 @@ fn f_01_while_nft_hangs_the_rest_is_put_back_and_a_refusal_leaves_all_as_it_was(
 #[test]
 fn f_29_what_is_given_up_has_not_happened_when_the_end_comes() {
     in_a_network_of_its_own(|| {
-        let (mut boundary, guard) = boundary();
-        guard.send(stands()).unwrap();
-        boundary.follow(Intent::of(&config("10.1.0.0/16")));
-        boundary.wait_for_guard();
-        boundary.followed().unwrap().unwrap();
+        let (mut boundary, guard) = standing();
         let before = boundary.guard.ordered().to_owned();
 
         boundary.follow(Intent::of(&config("10.3.0.0/16")));
@@ -274,11 +276,7 @@ fn f_29_what_is_given_up_has_not_happened_when_the_end_comes() {
 #[test]
 fn f_29_of_two_configurations_in_a_row_that_nobody_has_judged_the_one_that_stood_before_both_comes_back() {
     in_a_network_of_its_own(|| {
-        let (mut boundary, guard) = boundary();
-        guard.send(stands()).unwrap();
-        boundary.follow(Intent::of(&config("10.1.0.0/16")));
-        boundary.wait_for_guard();
-        boundary.followed().unwrap().unwrap();
+        let (mut boundary, guard) = standing();
         let before = boundary.guard.ordered().to_owned();
 
         boundary.follow(Intent::of(&config("10.3.0.0/16")));
@@ -317,11 +315,7 @@ fn f_01_what_somebody_makes_of_our_device_is_put_back_and_told_and_what_we_make_
 #[test]
 fn f_29_a_configuration_that_the_kernel_refuses_takes_no_route_of_the_one_before() {
     in_a_network_of_its_own(|| {
-        let (mut boundary, guard) = boundary();
-        guard.send(stands()).unwrap();
-        boundary.follow(Intent::of(&config("10.1.0.0/16")));
-        boundary.wait_for_guard();
-        boundary.followed().unwrap().unwrap();
+        let (mut boundary, _guard) = standing();
 
         let mut removed = removed_routes();
         let next = Intent::of(&config("10.3.0.0/16"));

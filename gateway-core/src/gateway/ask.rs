@@ -31,9 +31,7 @@ impl Gateway {
         child.asked = asked.as_ref().ok().map(|asked| Asked { child: *asked, ike, only });
         match asked {
             Ok(_) => child.setbacks.ask(),
-            Err(denied) => {
-                child.put_off(now, explained(&denied, endpoint.pad().get(child.peer)));
-            }
+            Err(denied) => child.put_off(now, explained(&denied, endpoint.pad().get(child.peer))),
         }
     }
 }

@@ -34,9 +34,10 @@ fn program() -> Result<PathBuf> {
     let tools = root().join("target/rpi/tools");
     let program = tools.join("bin/defmt-print");
     if !program.exists() {
-        let folder = tools.display().to_string();
-        // Without optimisation: built in a third of the time, and quick enough for some lines.
-        succeed(&mut cargo(&["install", "--debug", "--quiet", "--locked", "--root", &folder, "defmt-print@1.2.0"]))?;
+        // Without optimisation: built in a third of the time, and quick enough for some lines. In a folder of its own: in that of
+        // another cargo it would wait for this one, which gets nowhere while a guest computes.
+        let mut install = cargo(&["install", "--debug", "--quiet", "--locked", "defmt-print@1.2.0"]);
+        succeed(install.arg("--root").arg(&tools).arg("--target-dir").arg(tools.join("build")))?;
     }
     Ok(program)
 }
