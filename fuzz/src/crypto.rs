@@ -24,6 +24,7 @@ impl FakeCrypto {
 impl PacketCrypto for FakeCrypto {
     type AeadKey = ();
     type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<()> {
         (key.len() == alg.key_len()).then_some(())

@@ -56,7 +56,7 @@ fn receive<P: PacketCrypto>(crypto: P, esn: bool, input: &mut Input<'_>, mut sea
     let sa = Params {
         spi: Spi::new(SPI).expect("not reserved"),
         mode: Mode::Tunnel,
-        alg: AeadAlg::Aes128Gcm16,
+        protection: AeadAlg::Aes128Gcm16.into(),
         keymat: &[&KEY[..], &SALT].concat(),
         esn,
         path,

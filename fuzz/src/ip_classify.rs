@@ -90,7 +90,7 @@ fn sa<'k>(policy: PolicyId, local_ts: &'k [TrafficSelector], remote_ts: &'k [Tra
     let sa = Params {
         spi: Spi::new(0x1000).expect("not reserved"),
         mode: Mode::Tunnel,
-        alg: AeadAlg::Aes128Gcm16,
+        protection: AeadAlg::Aes128Gcm16.into(),
         keymat: &[7; 20],
         esn: true,
         path: Path { local: at(1), remote: at(2) },

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use ipsec_core::crypto::{AeadAlg, Forged, NoIv, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, IntegAlg, NoIv, PacketCrypto, Purpose};
 
 /// An engine whose SAs lie on the heap, each with its keys, so that a place for one takes little until there is one. Tables
 /// have room for many more SAs than there are mostly.
@@ -18,6 +18,8 @@ pub struct Boxed<P>(pub P);
 
 impl<P: PacketCrypto> PacketCrypto for Boxed<P> {
     type AeadKey = P::AeadKey;
+    type CipherKey = P::CipherKey;
+    type IntegKey = P::IntegKey;
     type Place<T> = Box<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
@@ -38,6 +40,29 @@ impl<P: PacketCrypto> PacketCrypto for Boxed<P> {
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged> {
         self.0.open(key, nonce, aad, text_and_tag)
+    }
+
+    fn cipher_key(&mut self, alg: CipherAlg, purpose: Purpose, key: &[u8]) -> Option<Self::CipherKey> {
+        self.0.cipher_key(alg, purpose, key)
+    }
+
+    #[inline]
+    fn encrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        self.0.encrypt(key, iv, text);
+    }
+
+    #[inline]
+    fn decrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        self.0.decrypt(key, iv, text);
+    }
+
+    fn integ_key(&mut self, alg: IntegAlg, key: &[u8]) -> Option<Self::IntegKey> {
+        self.0.integ_key(alg, key)
+    }
+
+    #[inline]
+    fn icv(&mut self, key: &Self::IntegKey, parts: &[&[u8]], icv: &mut [u8]) {
+        self.0.icv(key, parts, icv);
     }
 
     fn iv(&mut self, iv: &mut [u8]) -> Result<(), NoIv> {

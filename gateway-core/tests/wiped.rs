@@ -127,6 +127,7 @@ impl<T> DerefMut for Noted<T> {
 impl PacketCrypto for Noting {
     type AeadKey = <Boxed<RustCrypto> as PacketCrypto>::AeadKey;
     type Place<T> = Noted<T>;
+    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         note(self.0, key);

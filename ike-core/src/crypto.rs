@@ -2,14 +2,18 @@
 
 use core::fmt;
 
-use ipsec_core::crypto::{AeadAlg, PacketCrypto};
+use ipsec_core::crypto::PacketCrypto;
 use zeroize::Zeroize;
 
-use crate::error::{BadPublic, NoKey, Unkeyed};
-use crate::registry::{EncrId, GroupId, IntegId, PrfId};
+use crate::error::{BadPublic, Unkeyed};
+use crate::registry::{GroupId, PrfId};
 
+mod numbers;
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
+
+pub use ipsec_core::crypto::{CipherAlg, IntegAlg, Protection};
+pub use numbers::{Encryption, integ_from_id, integ_id};
 
 /// A pseudorandom function (RFC 7296 §2.13).
 ///
@@ -37,6 +41,16 @@ impl PrfAlg {
             Self::HmacSha256 => 32,
             Self::HmacSha384 => 48,
             Self::HmacSha512 => 64,
+        }
+    }
+
+    /// The function with the hash of an integrity algorithm; `None`: that has none, or it is not built.
+    pub const fn of(integ: IntegAlg) -> Option<Self> {
+        match integ {
+            IntegAlg::HmacSha256 => Some(Self::HmacSha256),
+            IntegAlg::HmacSha384 => Some(Self::HmacSha384),
+            IntegAlg::HmacSha512 => Some(Self::HmacSha512),
+            _ => None,
         }
     }
 
@@ -115,204 +129,6 @@ impl Group {
             Self::Curve25519 => 32,
             Self::MlKem768 => 1088,
         }
-    }
-}
-
-/// The numbers of an AEAD on the wire: transform id and Key Length attribute in bits.
-///
-/// ```
-/// use ike_core::crypto::aead_id;
-/// use ipsec_core::crypto::AeadAlg;
-/// let (id, key_bits) = aead_id(AeadAlg::Aes256Gcm16).unwrap();
-/// assert_eq!((id.0, key_bits), (20, 256));
-/// ```
-pub const fn aead_id(alg: AeadAlg) -> Option<(EncrId, u16)> {
-    match alg {
-        AeadAlg::Aes128Gcm16 => Some((EncrId::AES_GCM_16, 128)),
-        AeadAlg::Aes192Gcm16 => Some((EncrId::AES_GCM_16, 192)),
-        AeadAlg::Aes256Gcm16 => Some((EncrId::AES_GCM_16, 256)),
-        _ => None,
-    }
-}
-
-/// The AEAD with these numbers; `None` when it is not built.
-///
-/// ```
-/// use ike_core::crypto::aead_from_id;
-/// use ike_core::registry::EncrId;
-/// use ipsec_core::crypto::AeadAlg;
-/// assert_eq!(aead_from_id(EncrId::AES_GCM_16, 256), Some(AeadAlg::Aes256Gcm16));
-/// assert_eq!(aead_from_id(EncrId::AES_CBC, 256), None); // it needs an integrity algorithm
-/// ```
-pub const fn aead_from_id(id: EncrId, key_bits: u16) -> Option<AeadAlg> {
-    match (id, key_bits) {
-        (EncrId::AES_GCM_16, 128) => Some(AeadAlg::Aes128Gcm16),
-        (EncrId::AES_GCM_16, 192) => Some(AeadAlg::Aes192Gcm16),
-        (EncrId::AES_GCM_16, 256) => Some(AeadAlg::Aes256Gcm16),
-        _ => None,
-    }
-}
-
-/// A cipher that needs an integrity algorithm beside it. Not offered by the default engine.
-///
-/// ```
-/// use ike_core::crypto::CipherAlg;
-/// let (id, key_bits) = CipherAlg::Aes256Cbc.id();
-/// assert_eq!((id.0, usize::from(key_bits)), (12, 8 * CipherAlg::Aes256Cbc.key_len()));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum CipherAlg {
-    /// AES-128 in CBC mode (RFC 3602).
-    Aes128Cbc,
-    /// AES-192 in CBC mode (RFC 3602).
-    Aes192Cbc,
-    /// AES-256 in CBC mode (RFC 3602).
-    Aes256Cbc,
-}
-
-impl CipherAlg {
-    /// Octets of the key.
-    pub const fn key_len(self) -> usize {
-        match self {
-            Self::Aes128Cbc => 16,
-            Self::Aes192Cbc => 24,
-            Self::Aes256Cbc => 32,
-        }
-    }
-
-    /// Octets of a block, which are those of the IV.
-    pub const fn block_len(self) -> usize {
-        16
-    }
-
-    /// The numbers on the wire: transform id and Key Length attribute in bits.
-    pub const fn id(self) -> (EncrId, u16) {
-        match self {
-            Self::Aes128Cbc => (EncrId::AES_CBC, 128),
-            Self::Aes192Cbc => (EncrId::AES_CBC, 192),
-            Self::Aes256Cbc => (EncrId::AES_CBC, 256),
-        }
-    }
-
-    /// The cipher with these numbers; `None` when it is not known.
-    pub const fn from_id(id: EncrId, key_bits: u16) -> Option<Self> {
-        match (id, key_bits) {
-            (EncrId::AES_CBC, 128) => Some(Self::Aes128Cbc),
-            (EncrId::AES_CBC, 192) => Some(Self::Aes192Cbc),
-            (EncrId::AES_CBC, 256) => Some(Self::Aes256Cbc),
-            _ => None,
-        }
-    }
-}
-
-/// An integrity algorithm: a PRF whose output is cut (RFC 4868 §2.1).
-///
-/// ```
-/// use ike_core::crypto::IntegAlg;
-/// assert_eq!((IntegAlg::HmacSha256.key_len(), IntegAlg::HmacSha256.icv_len()), (32, 16));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum IntegAlg {
-    /// AUTH_HMAC_SHA2_256_128.
-    HmacSha256,
-    /// AUTH_HMAC_SHA2_384_192.
-    HmacSha384,
-    /// AUTH_HMAC_SHA2_512_256.
-    HmacSha512,
-}
-
-impl IntegAlg {
-    /// What computes it.
-    pub const fn prf(self) -> PrfAlg {
-        match self {
-            Self::HmacSha256 => PrfAlg::HmacSha256,
-            Self::HmacSha384 => PrfAlg::HmacSha384,
-            Self::HmacSha512 => PrfAlg::HmacSha512,
-        }
-    }
-
-    /// Octets of the key.
-    pub const fn key_len(self) -> usize {
-        self.prf().output_len()
-    }
-
-    /// Octets of the ICV.
-    pub const fn icv_len(self) -> usize {
-        self.prf().output_len() / 2
-    }
-
-    /// The number on the wire.
-    pub const fn id(self) -> IntegId {
-        match self {
-            Self::HmacSha256 => IntegId::HMAC_SHA2_256_128,
-            Self::HmacSha384 => IntegId::HMAC_SHA2_384_192,
-            Self::HmacSha512 => IntegId::HMAC_SHA2_512_256,
-        }
-    }
-
-    /// The algorithm with this number; `None` when it is not known.
-    pub const fn from_id(id: IntegId) -> Option<Self> {
-        match id {
-            IntegId::HMAC_SHA2_256_128 => Some(Self::HmacSha256),
-            IntegId::HMAC_SHA2_384_192 => Some(Self::HmacSha384),
-            IntegId::HMAC_SHA2_512_256 => Some(Self::HmacSha512),
-            _ => None,
-        }
-    }
-}
-
-/// What keeps messages or packets secret and whole.
-///
-/// ```
-/// use ike_core::crypto::{CipherAlg, IntegAlg, Protection};
-/// use ipsec_core::crypto::AeadAlg;
-/// let aead = Protection::from(AeadAlg::Aes256Gcm16);
-/// assert_eq!((aead.encr_key_len(), aead.integ_key_len()), (36, 0)); // key and salt
-/// let two = Protection::CipherMac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha256);
-/// assert_eq!((two.encr_key_len(), two.integ_key_len()), (32, 32));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Protection {
-    /// One algorithm does both (RFC 4106, RFC 5282).
-    Aead(AeadAlg),
-    /// A cipher, and an integrity algorithm over what it made.
-    CipherMac(CipherAlg, IntegAlg),
-}
-
-impl Protection {
-    /// Octets of the encryption key, with the salt of an AEAD.
-    pub const fn encr_key_len(self) -> usize {
-        match self {
-            Self::Aead(alg) => alg.key_len().saturating_add(alg.salt_len()),
-            Self::CipherMac(cipher, _) => cipher.key_len(),
-        }
-    }
-
-    /// Octets of the integrity key; an AEAD has none.
-    pub const fn integ_key_len(self) -> usize {
-        match self {
-            Self::Aead(_) => 0,
-            Self::CipherMac(_, integ) => integ.key_len(),
-        }
-    }
-
-    /// The AEAD, if it is one.
-    pub const fn aead(self) -> Option<AeadAlg> {
-        match self {
-            Self::Aead(alg) => Some(alg),
-            Self::CipherMac(..) => None,
-        }
-    }
-}
-
-impl From<AeadAlg> for Protection {
-    fn from(alg: AeadAlg) -> Self {
-        Self::Aead(alg)
     }
 }
 
@@ -527,25 +343,6 @@ pub trait IkeCrypto: PacketCrypto {
     /// The PRF over the concatenation of `parts`; `out` gets `alg.output_len()` octets. Keys of any length are fine.
     fn prf(&mut self, alg: PrfAlg, key: &[u8], parts: &[&[u8]], out: &mut Digest64);
 
-    /// Encrypts `text`, whole blocks, in place under an IV of one block. Of itself an engine has no cipher without integrity
-    /// of its own; the integrity algorithms beside one are computed with [`Self::prf`].
-    ///
-    /// # Errors
-    /// [`NoKey`] when this engine does not offer `cipher`, or a length is wrong.
-    fn encrypt_blocks(&mut self, cipher: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
-        let _ = (cipher, key, iv, text);
-        Err(NoKey)
-    }
-
-    /// Decrypts what [`Self::encrypt_blocks`] made.
-    ///
-    /// # Errors
-    /// As there; `text` is then unspecified and must not be used.
-    fn decrypt_blocks(&mut self, cipher: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
-        let _ = (cipher, key, iv, text);
-        Err(NoKey)
-    }
-
     /// SHA-1 over the concatenation of `parts`: for NAT detection (RFC 7296 §2.23) and nothing else.
     fn sha1(&mut self, parts: &[&[u8]]) -> [u8; 20];
 }
@@ -570,25 +367,6 @@ mod tests {
         for id in 0..=u16::MAX {
             assert!(PrfAlg::from_id(PrfId(id)).is_none_or(|alg| alg.id() == PrfId(id)));
             assert!(Group::from_id(GroupId(id)).is_none_or(|group| group.id() == GroupId(id)));
-            assert!(IntegAlg::from_id(IntegId(id)).is_none_or(|alg| alg.id() == IntegId(id)));
         }
-        for alg in [CipherAlg::Aes128Cbc, CipherAlg::Aes192Cbc, CipherAlg::Aes256Cbc] {
-            let (id, bits) = alg.id();
-            assert_eq!(CipherAlg::from_id(id, bits), Some(alg));
-            assert_eq!(usize::from(bits), 8 * alg.key_len());
-        }
-        for (alg, lengths) in
-            [(IntegAlg::HmacSha256, (32, 16)), (IntegAlg::HmacSha384, (48, 24)), (IntegAlg::HmacSha512, (64, 32))]
-        {
-            assert_eq!(IntegAlg::from_id(alg.id()), Some(alg));
-            assert_eq!((alg.key_len(), alg.icv_len()), lengths);
-        }
-        for alg in [AeadAlg::Aes128Gcm16, AeadAlg::Aes192Gcm16, AeadAlg::Aes256Gcm16] {
-            let (id, bits) = aead_id(alg).unwrap();
-            assert_eq!(aead_from_id(id, bits), Some(alg));
-            assert_eq!(usize::from(bits), 8 * alg.key_len());
-        }
-        assert_eq!(aead_from_id(EncrId::AES_GCM_16, 64), None);
-        assert_eq!(aead_from_id(EncrId::AES_GCM_12, 128), None);
     }
 }

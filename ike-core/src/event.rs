@@ -4,7 +4,6 @@ use crate::registry::ExchangeType;
 use core::fmt;
 use core::net::SocketAddr;
 
-use ipsec_core::crypto::AeadAlg;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 
@@ -260,11 +259,11 @@ pub enum Event<'e> {
 /// use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params};
 /// use ipsec_core::spd::PolicyId;
 /// /// What the data plane has to install to send.
-/// fn outbound<'e>(up: &ChildUp<'e>) -> Option<OutboundParams<'e>> {
+/// fn outbound<'e>(up: &ChildUp<'e>) -> OutboundParams<'e> {
 ///     let sa = Params {
 ///         spi: up.spi_out,
 ///         mode: Mode::Tunnel,
-///         alg: up.aead()?,
+///         protection: up.suite.protection,
 ///         keymat: up.key_out,
 ///         esn: up.suite.esn,
 ///         path: up.path,
@@ -274,7 +273,7 @@ pub enum Event<'e> {
 ///         remote_ts: up.remote,
 ///         lifetime: Lifetime::default(), // IKE rekeys by age; amounts are counted where the packets are
 ///     };
-///     Some(OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy })
+///     OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy }
 /// }
 /// ```
 pub struct ChildUp<'e> {
@@ -336,12 +335,5 @@ impl fmt::Debug for ChildUp<'_> {
             .field("path", &self.path)
             .field("encap", &self.encap)
             .finish_non_exhaustive()
-    }
-}
-
-impl ChildUp<'_> {
-    /// The AEAD of the SA; `None`: it has a cipher and an integrity algorithm.
-    pub fn aead(&self) -> Option<AeadAlg> {
-        self.suite.protection.aead()
     }
 }

@@ -234,7 +234,7 @@
 //!         }
 //!         let up = self.ike.child_sa(child)?;
 //!         let sa = Params {
-//!             spi: up.spi_out, mode: up.mode, alg: up.suite.protection.aead()?, keymat: place.key_out.as_slice(),
+//!             spi: up.spi_out, mode: up.mode, protection: up.suite.protection, keymat: place.key_out.as_slice(),
 //!             esn: up.suite.esn, path: self.ike.ike_sa(up.ike)?.path, encap: place.encap, policy: PolicyId(up.config.0),
 //!             local_ts: up.local, remote_ts: up.remote, lifetime: Lifetime::default(),
 //!         };
@@ -254,7 +254,7 @@
 //! ) -> Option<()> {
 //!     let place = installed.iter_mut().find(|place| place.is_none())?;
 //!     let sa = Params {
-//!         spi: up.spi_in, mode: up.mode, alg: up.aead()?, keymat: up.key_in, esn: up.suite.esn, path: up.path,
+//!         spi: up.spi_in, mode: up.mode, protection: up.suite.protection, keymat: up.key_in, esn: up.suite.esn, path: up.path,
 //!         encap: up.encap, policy: PolicyId(up.config.0), local_ts: up.local, remote_ts: up.remote,
 //!         lifetime: Lifetime::default(), // IKE rekeys by age
 //!     };

@@ -136,6 +136,7 @@ struct Engine(RustCrypto<Random>);
 impl PacketCrypto for Engine {
     type AeadKey = <RustCrypto<Random> as PacketCrypto>::AeadKey;
     type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
         note(Kind::Aead, key);

@@ -59,6 +59,7 @@ struct Nothing;
 impl PacketCrypto for Nothing {
     type AeadKey = ();
     type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
         Some(())
@@ -111,7 +112,7 @@ impl<'a, P: PacketCrypto> Ends<'a, P> {
         let params = |path, local_ts, remote_ts| Params {
             spi: Spi::new(0x1000).unwrap(),
             mode: Mode::Tunnel,
-            alg,
+            protection: alg.into(),
             keymat: &KEYMAT[..alg.key_len() + 4],
             esn: true,
             path,

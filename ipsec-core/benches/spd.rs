@@ -39,6 +39,7 @@ struct Nothing;
 impl PacketCrypto for Nothing {
     type AeadKey = ();
     type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
         Some(())
@@ -173,7 +174,7 @@ fn params<'k>(spi: Spi, remote_ts: &'k [TrafficSelector]) -> Params<'k> {
     Params {
         spi,
         mode: Mode::Tunnel,
-        alg: AeadAlg::Aes128Gcm16,
+        protection: AeadAlg::Aes128Gcm16.into(),
         keymat: &[7; 20],
         esn: true,
         path: Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() },

@@ -4,10 +4,10 @@ use core::fmt;
 
 use crate::error::NoRoom;
 
-/// Octets to keep free in front of an inner packet: IPv6 (40) + UDP (8) + ESP (8) + IV (8).
-pub const HEADROOM: usize = 64;
-/// Octets to keep free behind an inner packet: padding (at most 3) + pad length + next header + ICV (16), rounded up.
-pub const TAILROOM: usize = 24;
+/// Octets to keep free in front of an inner packet: IPv6 (40) + UDP (8) + ESP (8) + IV (at most 16), rounded up.
+pub const HEADROOM: usize = 80;
+/// Octets to keep free behind an inner packet: padding (at most 15) + pad length + next header + ICV (at most 32), rounded up.
+pub const TAILROOM: usize = 56;
 
 /// A packet inside a larger buffer. The bytes stay where they are; only the window changes.
 ///

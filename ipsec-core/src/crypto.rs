@@ -4,59 +4,18 @@
 //! number of a hardware slot. Nonces, associated data and the layout of packets are composed once, by this crate, so
 //! every provider interoperates by construction.
 
+mod algorithms;
 pub mod conformance;
+mod ivs;
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
 
 use core::ops::{Deref, DerefMut};
 
 use crate::wipe;
-
-/// An AEAD algorithm of ESP (RFC 4106) and of the IKEv2 SK payload (RFC 5282).
-///
-/// ```
-/// use ipsec_core::crypto::AeadAlg;
-/// let alg = AeadAlg::Aes256Gcm16;
-/// assert_eq!(alg.key_len() + alg.salt_len(), 36); // octets of keying material for each direction
-/// assert_eq!(alg.iv_len() + alg.tag_len(), 24); // octets that it adds to each packet
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum AeadAlg {
-    /// AES-128-GCM with a 16-octet ICV.
-    Aes128Gcm16,
-    /// AES-192-GCM with a 16-octet ICV.
-    Aes192Gcm16,
-    /// AES-256-GCM with a 16-octet ICV.
-    Aes256Gcm16,
-}
-
-impl AeadAlg {
-    /// Octets of the cipher key, without the salt.
-    pub const fn key_len(self) -> usize {
-        match self {
-            Self::Aes128Gcm16 => 16,
-            Self::Aes192Gcm16 => 24,
-            Self::Aes256Gcm16 => 32,
-        }
-    }
-
-    /// Octets of the salt that follows the cipher key in keying material (RFC 4106 §8.1, RFC 5282 §7.1).
-    pub const fn salt_len(self) -> usize {
-        4
-    }
-
-    /// Octets of the explicit IV in the packet.
-    pub const fn iv_len(self) -> usize {
-        8
-    }
-
-    /// Octets of the ICV.
-    pub const fn tag_len(self) -> usize {
-        16
-    }
-}
+pub use algorithms::{AeadAlg, AeadMode, CipherAlg, IntegAlg, Iv, Protection};
+pub use ivs::WithIvs;
+use subtle::ConstantTimeEq;
 
 /// The ICV did not verify. Opaque on purpose: any more detail would be an oracle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +34,11 @@ pub struct NoIv;
 
 /// Copies of a key that calls leave on the stack that return it by value, until it is where it stays. The tests `wiped` search
 /// the memory of a process for what is left.
-const COPIES: usize = 4;
+const COPIES: usize = 10;
 /// Octets of stack beside those copies.
 const FRAMES: usize = 512;
 
-/// Has an engine make a key where it stays, and overwrites what the calls in between leave on the stack.
+/// Has a key made where it stays, and overwrites what the calls in between leave on the stack.
 ///
 /// # Errors
 /// [`NoKey`]; `place` is empty.
@@ -88,20 +47,59 @@ const FRAMES: usize = 512;
 /// use ipsec_core::crypto::rustcrypto::RustCrypto;
 /// use ipsec_core::crypto::{AeadAlg, NoKey, PacketCrypto, place_key};
 /// let mut place = None;
-/// assert_eq!(place_key(&mut RustCrypto, AeadAlg::Aes128Gcm16, &[7; 16], &mut place), Ok(()));
+/// assert_eq!(place_key(&mut place, || RustCrypto.aead_key(AeadAlg::Aes128Gcm16, &[7; 16])), Ok(()));
 /// assert!(place.is_some());
-/// assert_eq!(place_key(&mut RustCrypto, AeadAlg::Aes128Gcm16, &[7; 15], &mut place), Err(NoKey));
+/// assert_eq!(place_key(&mut place, || RustCrypto.aead_key(AeadAlg::Aes128Gcm16, &[7; 15])), Err(NoKey));
 /// assert!(place.is_none());
 /// ```
-pub fn place_key<P: PacketCrypto>(
-    crypto: &mut P,
-    alg: AeadAlg,
-    key: &[u8],
-    place: &mut Option<P::AeadKey>,
-) -> Result<(), NoKey> {
-    let octets = COPIES.saturating_mul(size_of::<P::AeadKey>()).saturating_add(FRAMES);
-    wipe::after(octets, || *place = crypto.aead_key(alg, key));
+pub fn place_key<K>(place: &mut Option<K>, make: impl FnOnce() -> Option<K>) -> Result<(), NoKey> {
+    let octets = COPIES.saturating_mul(size_of::<K>()).saturating_add(FRAMES);
+    wipe::after(octets, || *place = make());
     if place.is_some() { Ok(()) } else { Err(NoKey) }
+}
+
+/// In an implementation of [`PacketCrypto`], what an engine with AEADs alone has of ciphers and integrity algorithms: none. Its
+/// SAs have no room for such keys, and no code.
+#[macro_export]
+macro_rules! aead_only {
+    () => {
+        type CipherKey = ::core::convert::Infallible;
+        type IntegKey = ::core::convert::Infallible;
+
+        fn cipher_key(
+            &mut self,
+            _: $crate::crypto::CipherAlg,
+            _: $crate::crypto::Purpose,
+            _: &[u8],
+        ) -> Option<Self::CipherKey> {
+            None
+        }
+
+        fn encrypt(&mut self, key: &Self::CipherKey, _: &[u8; 16], _: &mut [u8]) {
+            match *key {}
+        }
+
+        fn decrypt(&mut self, key: &Self::CipherKey, _: &[u8; 16], _: &mut [u8]) {
+            match *key {}
+        }
+
+        fn integ_key(&mut self, _: $crate::crypto::IntegAlg, _: &[u8]) -> Option<Self::IntegKey> {
+            None
+        }
+
+        fn icv(&mut self, key: &Self::IntegKey, _: &[&[u8]], _: &mut [u8]) {
+            match *key {}
+        }
+    };
+}
+
+/// What a cipher key is for: with blocks that are chained an engine may need another schedule for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// [`PacketCrypto::encrypt`].
+    Encrypt,
+    /// [`PacketCrypto::decrypt`].
+    Decrypt,
 }
 
 /// What a crypto engine does for packets.
@@ -109,10 +107,11 @@ pub fn place_key<P: PacketCrypto>(
 /// It need not have every algorithm, but nobody asks it which: what IKE offers is what is configured. An SA of one that it lacks
 /// is not installed ([`Refused::Algorithm`](crate::error::Refused::Algorithm)), so narrow the proposals to what it has.
 ///
-/// An engine of your own has three functions to implement; [`conformance::check`] holds it to known answers (leave out those of
-/// algorithms that it lacks):
+/// An engine of your own has three functions to implement for AEADs, and says with [`aead_only`](crate::aead_only) that it has
+/// no other algorithms. [`conformance::check`] holds it to known answers (leave out those of algorithms that it lacks):
 ///
 /// ```
+/// use ipsec_core::aead_only;
 /// use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
 /// use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto, conformance};
 /// /// Counts what it seals, and leaves the work to another engine.
@@ -121,6 +120,7 @@ pub fn place_key<P: PacketCrypto>(
 /// impl PacketCrypto for Counting {
 ///     type AeadKey = AeadKey; // of a chip: the number of a key slot
 ///     type Place<T> = InPlace<T>;
+///     aead_only!(); // no ciphers, no integrity algorithms
 ///
 ///     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
 ///         RustCrypto.aead_key(alg, key)
@@ -141,8 +141,14 @@ pub fn place_key<P: PacketCrypto>(
 /// assert_eq!(engine.0, 5);
 /// ```
 pub trait PacketCrypto {
-    /// A key the engine is ready to use. Not `Clone`: two copies of a sending key would repeat nonces. Wiped on drop.
+    /// A key of an AEAD the engine is ready to use. Not `Clone`: two copies of a sending key would repeat nonces. Wiped on drop.
     type AeadKey;
+
+    /// A key of a cipher, for one purpose. As above.
+    type CipherKey;
+
+    /// A key of an integrity algorithm, with what of it is computed beforehand. As above.
+    type IntegKey;
 
     /// Where SAs lie that have such keys: [`InPlace`], in the caller's slots. An engine for whoever has a heap may name a box,
     /// so that an empty slot is small. A key is made where its SA lies, and nothing moves it from there.
@@ -152,11 +158,12 @@ pub trait PacketCrypto {
     /// slot left, or the length is wrong.
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey>;
 
-    /// Encrypts `text_and_tag` in place and writes the tag into its last 16 octets. A slice shorter than the tag is
-    /// left as it is.
+    /// Encrypts `text_and_tag` in place and writes the tag into its last `alg.tag_len()` octets. A slice shorter than the tag
+    /// is left as it is. CCM takes the last 11 octets of the nonce (RFC 4309 §4); of an algorithm that does not
+    /// [hide](AeadAlg::hides) its text, the text is what follows in the associated data.
     fn seal(&mut self, key: &Self::AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]);
 
-    /// Checks the tag in the last 16 octets of `text_and_tag` and decrypts what stands before it, in place.
+    /// Checks the tag in the last octets of `text_and_tag` and decrypts what stands before it, in place.
     ///
     /// # Errors
     /// [`Forged`]; the text is then unspecified and must not be used.
@@ -168,8 +175,25 @@ pub trait PacketCrypto {
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged>;
 
+    /// Prepares `key` (`alg.key_len()` octets, without salt) for one purpose. `None` as above; nobody asks for a key of
+    /// [`CipherAlg::Null`].
+    fn cipher_key(&mut self, alg: CipherAlg, purpose: Purpose, key: &[u8]) -> Option<Self::CipherKey>;
+
+    /// Encrypts `text` in place. In CBC mode that is whole blocks (what is behind them stays as it is), and `iv` begins with the
+    /// IV; in counter mode any number of octets, and `iv` is the first counter block.
+    fn encrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]);
+
+    /// Decrypts `text` in place.
+    fn decrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]);
+
+    /// Prepares `key` (`alg.key_len()` octets) for use, so that no packet pays for that. `None` as above.
+    fn integ_key(&mut self, alg: IntegAlg, key: &[u8]) -> Option<Self::IntegKey>;
+
+    /// The ICV over the concatenation of `parts`, cut to the length of `icv`, which is at most `alg.icv_len()`.
+    fn icv(&mut self, key: &Self::IntegKey, parts: &[&[u8]], icv: &mut [u8]);
+
     /// Fills an IV that nobody may know beforehand from a cryptographically secure generator. An AEAD of ESP needs none: its
-    /// IVs count.
+    /// IVs count. [`WithIvs`] gives an engine a generator.
     ///
     /// # Errors
     /// [`NoIv`]: this engine has no generator, as none has of itself.
@@ -177,6 +201,32 @@ pub trait PacketCrypto {
         let _ = iv;
         Err(NoIv)
     }
+}
+
+/// Octets of the longest ICV.
+const MAX_ICV_LEN: usize = 32;
+
+/// Compares an ICV with what an engine computes, in constant time.
+///
+/// # Errors
+/// [`Forged`], also when it has no length that an ICV has.
+///
+/// ```
+/// # #[cfg(feature = "cipher-mac")] {
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::crypto::{Forged, IntegAlg, PacketCrypto, verify};
+/// let key = RustCrypto.integ_key(IntegAlg::HmacSha256, &[7; 32]).unwrap();
+/// let mut icv = [0; 16];
+/// RustCrypto.icv(&key, &[b"header", b"text"], &mut icv);
+/// assert_eq!(verify(&mut RustCrypto, &key, &[b"headertext"], &icv), Ok(()));
+/// assert_eq!(verify(&mut RustCrypto, &key, &[b"another text"], &icv), Err(Forged));
+/// # }
+/// ```
+pub fn verify<P: PacketCrypto>(crypto: &mut P, key: &P::IntegKey, parts: &[&[u8]], icv: &[u8]) -> Result<(), Forged> {
+    let mut octets = [0; MAX_ICV_LEN];
+    let expected = octets.get_mut(..icv.len()).filter(|expected| !expected.is_empty()).ok_or(Forged)?;
+    crypto.icv(key, parts, expected);
+    if expected.ct_eq(icv).into() { Ok(()) } else { Err(Forged) }
 }
 
 /// In the slot itself.
@@ -215,6 +265,8 @@ impl<T> DerefMut for InPlace<T> {
 
 impl<P: PacketCrypto> PacketCrypto for &mut P {
     type AeadKey = P::AeadKey;
+    type CipherKey = P::CipherKey;
+    type IntegKey = P::IntegKey;
     type Place<T> = P::Place<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
@@ -235,6 +287,29 @@ impl<P: PacketCrypto> PacketCrypto for &mut P {
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged> {
         P::open(self, key, nonce, aad, text_and_tag)
+    }
+
+    fn cipher_key(&mut self, alg: CipherAlg, purpose: Purpose, key: &[u8]) -> Option<Self::CipherKey> {
+        P::cipher_key(self, alg, purpose, key)
+    }
+
+    #[inline]
+    fn encrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        P::encrypt(self, key, iv, text);
+    }
+
+    #[inline]
+    fn decrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        P::decrypt(self, key, iv, text);
+    }
+
+    fn integ_key(&mut self, alg: IntegAlg, key: &[u8]) -> Option<Self::IntegKey> {
+        P::integ_key(self, alg, key)
+    }
+
+    #[inline]
+    fn icv(&mut self, key: &Self::IntegKey, parts: &[&[u8]], icv: &mut [u8]) {
+        P::icv(self, key, parts, icv);
     }
 
     fn iv(&mut self, iv: &mut [u8]) -> Result<(), NoIv> {

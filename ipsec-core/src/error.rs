@@ -112,6 +112,8 @@ discards! {
     OutHeader => Some("XfrmOutError"),
     /// Outbound: the buffer lacks head- or tailroom, or the packet would exceed 65,535 octets.
     OutNoRoom => Some("XfrmOutError"),
+    /// Outbound: the crypto engine has no random IV.
+    OutNoIv => Some("XfrmOutStateProtoError"),
     /// Outbound: no rule matches.
     OutNoPolicy => Some("XfrmOutPolBlock"),
     /// Outbound: a DISCARD rule matches.

@@ -3,5 +3,3 @@
 pub(crate) mod open;
 mod pad;
 pub(crate) mod seal;
-#[cfg(test)]
-mod tests;

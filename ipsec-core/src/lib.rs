@@ -44,7 +44,7 @@
 //! let params = |path, local, remote| Params {
 //!     spi: Spi::new(0x2bad_cafe).unwrap(),
 //!     mode: Mode::Tunnel,
-//!     alg: AeadAlg::Aes256Gcm16,
+//!     protection: AeadAlg::Aes256Gcm16.into(),
 //!     keymat: &[0x42; 36], // from IKE's KEYMAT: key, then salt
 //!     esn: true,
 //!     path,

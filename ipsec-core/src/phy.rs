@@ -4,7 +4,7 @@
 use core::fmt;
 
 use crate::buf::{HEADROOM, PacketBuf, TAILROOM};
-use crate::crypto::{AeadAlg, PacketCrypto};
+use crate::crypto::{AeadAlg, PacketCrypto, Protection};
 use crate::encap::{Arrival, pop_outer, push_outer};
 use crate::engine::{Inbound, Outbound, Verdict};
 use crate::error::{Discard, NoRoom};
@@ -13,10 +13,10 @@ use crate::time::Instant;
 use crate::transform::Layout;
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium, RxToken as _};
 
-/// Octets that an outer IPv6 and UDP header and ESP add.
-const OVERHEAD: usize = 40 + 8 + ESP.headroom() + ESP.tailroom();
-/// Of all algorithms.
-const ESP: Layout = Layout::of(AeadAlg::Aes256Gcm16);
+/// Octets of an outer IPv6 and UDP header.
+const OUTER: usize = 40 + 8;
+/// Of the suites that have one of 16 octets for an ICV and count their IVs.
+const AEAD: Layout = Layout::of(Protection::Aead(AeadAlg::Aes256Gcm16));
 
 /// Packets looked at in one call before the caller gets the processor back.
 const TRIES: usize = 8;
@@ -73,6 +73,7 @@ pub struct Device<'a, D, P: PacketCrypto> {
     rx: &'a mut [u8],
     tx: &'a mut [u8],
     acquire: Option<PolicyId>,
+    layout: Layout,
 }
 
 impl<D, P: PacketCrypto> fmt::Debug for Device<'_, D, P> {
@@ -92,7 +93,14 @@ impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
         tx: &'a mut [u8],
     ) -> Option<Self> {
         let is_ip = device.capabilities().medium == Medium::Ip;
-        is_ip.then_some(Self { device, outbound, inbound, rx, tx, acquire: None })
+        is_ip.then_some(Self { device, outbound, inbound, rx, tx, acquire: None, layout: AEAD })
+    }
+
+    /// The MTU that the interface is told leaves room for packets of this layout, instead of for those of AES-GCM: the largest
+    /// of the suites that there will be SAs of.
+    #[must_use]
+    pub fn with_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
     }
 
     /// The device below, to reach what is not IPsec's business.
@@ -172,8 +180,10 @@ impl<'a, D: phy::Device, P: PacketCrypto> phy::Device for Device<'a, D, P> {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = self.device.capabilities();
         let room = self.tx.len().saturating_sub(HEADROOM).saturating_sub(TAILROOM);
-        let mtu = capabilities.max_transmission_unit.saturating_sub(OVERHEAD);
-        capabilities.max_transmission_unit = mtu.min(room).min(self.rx.len().saturating_sub(OVERHEAD));
+        let esp = self.layout.headroom().saturating_add(self.layout.tailroom());
+        let left = |len: usize| len.saturating_sub(OUTER).saturating_sub(esp);
+        let mtu = left(capabilities.max_transmission_unit);
+        capabilities.max_transmission_unit = mtu.min(room).min(left(self.rx.len()));
         // Nobody below can compute a checksum inside an encrypted packet.
         capabilities.checksum = ChecksumCapabilities::default();
         capabilities

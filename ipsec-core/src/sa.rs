@@ -10,13 +10,13 @@ mod meter;
 mod news;
 mod params;
 
-use crate::crypto::AeadAlg;
+use crate::crypto::Protection;
 use crate::error::Refused;
 use crate::flow::Flow;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::replay::Window;
 use crate::time::Instant;
-use crate::transform::{Aead, Number};
+use crate::transform::{Number, Transform};
 pub use event::Event;
 pub use ids::{MAX_SELECTORS, PolicyId, SaId};
 pub use lifetime::{Lifetime, Limit, Reached};
@@ -33,8 +33,8 @@ pub struct Status {
     pub spi: Spi,
     /// What it carries.
     pub mode: Mode,
-    /// Algorithm.
-    pub alg: AeadAlg,
+    /// Algorithms.
+    pub protection: Protection,
     /// Extended sequence numbers.
     pub esn: bool,
     /// Outer addresses.
@@ -59,7 +59,7 @@ pub struct Status {
 
 /// What both directions keep.
 pub(crate) struct Common<K> {
-    pub(crate) transform: Aead<K>,
+    pub(crate) transform: Transform<K>,
     pub(crate) esn: bool,
     pub(crate) mode: Mode,
     pub(crate) encap: Encap,
@@ -82,11 +82,14 @@ impl<K> Common<K> {
         if params.path.local.is_ipv4() != params.path.remote.is_ipv4() {
             return Err(Refused::Path);
         }
+        if matches!(params.protection, Protection::ImplicitIv(alg) if !alg.has_implicit_iv()) {
+            return Err(Refused::Algorithm);
+        }
         if params.mode != Mode::Tunnel {
             return Err(Refused::Mode);
         }
         Ok(Self {
-            transform: Aead::new(params.alg),
+            transform: Transform::new(params.protection),
             esn: params.esn,
             mode: params.mode,
             encap: params.encap,
@@ -144,7 +147,7 @@ impl<K> Common<K> {
             id,
             spi: self.spi,
             mode: self.mode,
-            alg: self.transform.alg(),
+            protection: self.transform.protection(),
             esn: self.esn,
             path: self.path,
             encap: self.encap,
@@ -305,6 +308,7 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
+    use crate::crypto::AeadAlg;
     use crate::net::AddrRange;
 
     /// So many milliseconds after the installation.
@@ -323,7 +327,7 @@ mod tests {
         let sa = Params {
             spi: Spi::new(0x1000).unwrap(),
             mode: Mode::Tunnel,
-            alg: AeadAlg::Aes128Gcm16,
+            protection: AeadAlg::Aes128Gcm16.into(),
             keymat: &[7; 20],
             esn: false,
             path: path(2),

@@ -28,7 +28,7 @@ fn f_80_debug_prints_no_secret() {
     let params = || Params {
         spi: Spi::new(0x1000).unwrap(),
         mode: Mode::Tunnel,
-        alg: AeadAlg::Aes256Gcm16,
+        protection: AeadAlg::Aes256Gcm16.into(),
         keymat: &KEYMAT,
         esn: true,
         path: Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() },

@@ -122,7 +122,7 @@ impl Node {
         let params = |spi: u8| Params {
             spi: Spi::new(0x1000 + u32::from(spi)).unwrap(),
             mode: Mode::Tunnel,
-            alg: AeadAlg::Aes128Gcm16,
+            protection: AeadAlg::Aes128Gcm16.into(),
             keymat: &[9; 20],
             esn: false,
             path: path(host, peer),

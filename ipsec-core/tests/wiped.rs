@@ -47,7 +47,7 @@ impl Gateway {
         let params = |keymat| Params {
             spi: Spi::new(0x1000).unwrap(),
             mode: Mode::Tunnel,
-            alg: AeadAlg::Aes256Gcm16,
+            protection: AeadAlg::Aes256Gcm16.into(),
             keymat,
             esn: true,
             path,

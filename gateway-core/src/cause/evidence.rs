@@ -117,7 +117,7 @@ mod tests {
 
     const AES_256: TransformSpec = TransformSpec { kind: TransformType::ENCR, id: 20, key_bits: Some(256) };
     const AES_128: TransformSpec = TransformSpec { key_bits: Some(128), ..AES_256 };
-    const CBC: TransformSpec = TransformSpec { id: 12, ..AES_256 };
+    const CAMELLIA: TransformSpec = TransformSpec { id: 23, ..AES_256 };
     const X25519: TransformSpec = TransformSpec { kind: TransformType::KE, id: 31, key_bits: None };
     const MODP_2048: TransformSpec = TransformSpec { id: 14, ..X25519 };
 
@@ -134,14 +134,14 @@ mod tests {
             let cause = Cause::of(&mismatch(ProtocolId::IKE, ours, theirs), None);
             (cause.text, cause.hint)
         };
-        let (text, hint) = ike(&[AES_256], &[CBC, AES_128]);
+        let (text, hint) = ike(&[AES_256], &[CAMELLIA, AES_128]);
         assert_eq!(
             text,
             "the peer's proposals do not suit \"ike\" of the peer, no common ENCR: ours aes256gcm16 (ENCR_AES_GCM_16/256); \
-             peer's ENCR_AES_CBC/256 (not built here) aes128gcm16 (ENCR_AES_GCM_16/128)"
+             peer's ENCR_CAMELLIA_CBC/256 (not built here) aes128gcm16 (ENCR_AES_GCM_16/128)"
         );
         assert_eq!(hint, "write aes128gcm16 under \"ike\" of the peer, or let the peer have aes256gcm16 too");
-        assert_eq!(ike(&[AES_256], &[CBC]).1, "let the peer have aes256gcm16 too");
+        assert_eq!(ike(&[AES_256], &[CAMELLIA]).1, "let the peer have aes256gcm16 too");
         let (text, hint) = ike(&[X25519], &[MODP_2048]);
         assert!(
             text.ends_with("(not built here)") && hint.starts_with("let the peer have x25519 too;"),

@@ -354,7 +354,7 @@ mod tests {
         let sa = Params {
             spi: Spi::new(4711).unwrap(),
             mode: Mode::Tunnel,
-            alg: AeadAlg::Aes128Gcm16,
+            protection: AeadAlg::Aes128Gcm16.into(),
             keymat: &[7; 20],
             esn: true,
             path: Path { local: at("192.0.2.2:0"), remote: at(remote) },

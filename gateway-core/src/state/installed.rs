@@ -6,8 +6,7 @@ use alloc::vec::Vec;
 
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
-use ipsec_core::crypto::AeadAlg;
-use ipsec_core::error;
+use ipsec_core::crypto::Protection;
 use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::time::Instant;
@@ -99,7 +98,7 @@ impl Underway {
 pub(crate) struct Waiting {
     spi: Spi,
     mode: Mode,
-    alg: AeadAlg,
+    protection: Protection,
     keymat: Zeroizing<Vec<u8>>,
     esn: bool,
     path: Path,
@@ -128,7 +127,7 @@ pub(crate) fn install(
         sa: Params {
             spi: up.spi_in,
             mode: up.mode,
-            alg: up.aead().ok_or(error::Refused::Algorithm)?,
+            protection: up.suite.protection,
             keymat: up.key_in,
             esn: up.suite.esn,
             path: up.path,
@@ -190,7 +189,7 @@ impl Waiting {
         Self {
             spi: sa.spi,
             mode: sa.mode,
-            alg: sa.alg,
+            protection: sa.protection,
             keymat: Zeroizing::new(sa.keymat.to_vec()),
             esn: sa.esn,
             path: sa.path,
@@ -211,7 +210,7 @@ impl Waiting {
         let sa = Params {
             spi: self.spi,
             mode: self.mode,
-            alg: self.alg,
+            protection: self.protection,
             keymat: &self.keymat,
             esn: self.esn,
             path: self.path,

@@ -50,6 +50,7 @@ pub(crate) const INITIATOR: u8 = 0x08;
 impl PacketCrypto for Overheard {
     type AeadKey = Key;
     type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Key> {
         RustCrypto.aead_key(alg, key).map(Rc::new)

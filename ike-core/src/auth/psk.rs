@@ -92,6 +92,7 @@ mod tests {
     impl PacketCrypto for Dead {
         type AeadKey = ();
         type Place<T> = InPlace<T>;
+        ipsec_core::aead_only!();
         fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
             None
         }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use hmac::{EagerHash, Hmac, KeyInit, Mac};
-use ipsec_core::crypto::{AeadAlg, Forged, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, IntegAlg, PacketCrypto, Purpose};
 use p256::elliptic_curve::sec1::ToSec1Point;
 use rand_core::CryptoRng;
 use sha1::{Digest, Sha1};
@@ -64,6 +64,8 @@ impl<R, P> RustCrypto<R, P> {
 
 impl<R, P: PacketCrypto> PacketCrypto for RustCrypto<R, P> {
     type AeadKey = P::AeadKey;
+    type CipherKey = P::CipherKey;
+    type IntegKey = P::IntegKey;
     type Place<T> = P::Place<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
@@ -82,6 +84,26 @@ impl<R, P: PacketCrypto> PacketCrypto for RustCrypto<R, P> {
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged> {
         self.packets.open(key, nonce, aad, text_and_tag)
+    }
+
+    fn cipher_key(&mut self, alg: CipherAlg, purpose: Purpose, key: &[u8]) -> Option<Self::CipherKey> {
+        self.packets.cipher_key(alg, purpose, key)
+    }
+
+    fn encrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        self.packets.encrypt(key, iv, text);
+    }
+
+    fn decrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        self.packets.decrypt(key, iv, text);
+    }
+
+    fn integ_key(&mut self, alg: IntegAlg, key: &[u8]) -> Option<Self::IntegKey> {
+        self.packets.integ_key(alg, key)
+    }
+
+    fn icv(&mut self, key: &Self::IntegKey, parts: &[&[u8]], icv: &mut [u8]) {
+        self.packets.icv(key, parts, icv);
     }
 }
 

@@ -1,12 +1,11 @@
 //! Algorithms and transforms (RFC 7296 §3.3.2): what we know by name, and the numbers for it. The one place that knows both.
 
-use ipsec_core::crypto::AeadAlg;
-
 use crate::crypto::{
-    Additional, CipherAlg, EspSuite, Group, IkeSuite, IntegAlg, PrfAlg, Protection, aead_from_id, aead_id,
+    Additional, Encryption, EspSuite, Group, IkeSuite, IntegAlg, PrfAlg, Protection, integ_from_id, integ_id,
 };
 use crate::registry::{EncrId, EsnId, GroupId, IntegId, PrfId, TransformType};
 use crate::wire::sa::TransformSpec;
+use crate::wire::sk::suits;
 
 /// The transform types, in the order in which a mismatch is looked for. An unknown one makes a proposal unacceptable
 /// (RFC 7296 §3.3.6).
@@ -33,17 +32,12 @@ pub(super) fn is_exchange(kind: TransformType) -> bool {
     kind == TransformType::KE || (TransformType::ADDKE1..=TransformType::ADDKE7).contains(&kind)
 }
 
-pub(super) fn aead(alg: AeadAlg) -> Option<TransformSpec> {
-    aead_id(alg).map(|(id, bits)| TransformSpec { kind: TransformType::ENCR, id: id.0, key_bits: Some(bits) })
+pub(super) fn encr(encryption: Encryption) -> Option<TransformSpec> {
+    encryption.id().map(|(id, key_bits)| TransformSpec { kind: TransformType::ENCR, id: id.0, key_bits })
 }
 
-pub(super) fn cipher(alg: CipherAlg) -> TransformSpec {
-    let (id, bits) = alg.id();
-    TransformSpec { kind: TransformType::ENCR, id: id.0, key_bits: Some(bits) }
-}
-
-pub(super) fn integ(alg: IntegAlg) -> TransformSpec {
-    TransformSpec { kind: TransformType::INTEG, id: alg.id().0, key_bits: None }
+pub(super) fn integ(alg: IntegAlg) -> Option<TransformSpec> {
+    integ_id(alg).map(|id| TransformSpec { kind: TransformType::INTEG, id: id.0, key_bits: None })
 }
 
 pub(super) fn prf(alg: PrfAlg) -> TransformSpec {
@@ -59,23 +53,19 @@ pub(super) fn esn(esn: bool) -> TransformSpec {
     TransformSpec { kind: TransformType::ESN, id: id.0, key_bits: None }
 }
 
-impl Protection {
-    fn transforms(self) -> impl Iterator<Item = TransformSpec> + Clone + use<> {
-        let (encr, mac) = match self {
-            Self::Aead(alg) => (aead(alg), None),
-            Self::CipherMac(alg, mac) => (Some(cipher(alg)), Some(integ(mac))),
-        };
-        encr.into_iter().chain(mac)
-    }
+/// The transforms that stand for a protection.
+fn protection(protection: Protection) -> impl Iterator<Item = TransformSpec> + Clone + use<> {
+    let (encryption, mac) = Encryption::of(protection);
+    encr(encryption).into_iter().chain(mac.and_then(integ))
+}
 
-    /// An AEAD stands alone, and a cipher never does.
-    fn of(encr: &TransformSpec, integ: &TransformSpec) -> Option<Self> {
-        let (id, bits) = (EncrId(encr.id), encr.key_bits?);
-        match IntegId(integ.id) {
-            IntegId::NONE => aead_from_id(id, bits).map(Self::Aead),
-            integ => Some(Self::CipherMac(CipherAlg::from_id(id, bits)?, IntegAlg::from_id(integ)?)),
-        }
-    }
+/// `None`: one of them is not built, or they do not go together.
+fn protection_of(encr: &TransformSpec, integ: &TransformSpec) -> Option<Protection> {
+    let mac = match IntegId(integ.id) {
+        IntegId::NONE => None,
+        id => Some(integ_from_id(id)?),
+    };
+    Encryption::from_id(EncrId(encr.id), encr.key_bits)?.with(mac)
 }
 
 impl Additional {
@@ -101,7 +91,7 @@ impl IkeSuite {
     /// The transforms of the answer that chooses this suite.
     pub fn transforms(&self) -> impl Iterator<Item = TransformSpec> + Clone + use<> {
         let exchanges = [group(Some(self.group))].into_iter().chain(self.additional.transforms());
-        let mut protection = self.protection.transforms();
+        let mut protection = protection(self.protection);
         let encr = protection.next();
         encr.into_iter().chain([prf(self.prf)]).chain(protection).chain(exchanges)
     }
@@ -109,7 +99,7 @@ impl IkeSuite {
     pub(super) fn of(picks: &Picks) -> Option<Self> {
         let [(_, encr), (_, prf), (_, integ), (_, ke), _, additional @ ..] = picks;
         Some(Self {
-            protection: Protection::of(encr, integ)?,
+            protection: protection_of(encr, integ).filter(|protection| suits(*protection))?,
             prf: PrfAlg::from_id(PrfId(prf.id))?,
             group: Group::from_id(GroupId(ke.id))?,
             additional: Additional::of(additional)?,
@@ -121,13 +111,13 @@ impl EspSuite {
     /// The transforms of the answer that chooses this suite.
     pub fn transforms(&self) -> impl Iterator<Item = TransformSpec> + Clone + use<> {
         let exchange = self.group.map(|method| group(Some(method)));
-        self.protection.transforms().chain(exchange).chain([esn(self.esn)]).chain(self.additional.transforms())
+        protection(self.protection).chain(exchange).chain([esn(self.esn)]).chain(self.additional.transforms())
     }
 
     pub(super) fn of(picks: &Picks) -> Option<Self> {
         let [(_, encr), _, (_, integ), (_, ke), (_, esn), additional @ ..] = picks;
         Some(Self {
-            protection: Protection::of(encr, integ)?,
+            protection: protection_of(encr, integ)?,
             esn: EsnId(esn.id) == EsnId::ESN,
             group: Group::from_id(GroupId(ke.id)),
             additional: Additional::of(additional)?,

@@ -4,7 +4,7 @@ use heapless::Vec;
 use ipsec_core::crypto::AeadAlg;
 
 use super::codec;
-use crate::crypto::{CipherAlg, Group, IkeSuite, IntegAlg, PrfAlg};
+use crate::crypto::{CipherAlg, Encryption, Group, IkeSuite, IntegAlg, PrfAlg};
 use crate::registry::{GroupId, TransformType};
 use crate::wire::sa::TransformSpec;
 
@@ -104,14 +104,14 @@ impl IkeProposal {
     /// assert_eq!(proposal.to_string(), "aes256gcm16-prfsha384-x25519");
     /// ```
     pub fn aead(encr: &[AeadAlg], prf: &[PrfAlg], groups: &[Group]) -> Self {
-        Self(Transforms::of(encr.iter().filter_map(|alg| codec::aead(*alg)).chain(rest(prf, groups))))
+        Self(Transforms::of(encr.iter().filter_map(|alg| codec::encr(Encryption::Aead(*alg))).chain(rest(prf, groups))))
     }
 
     /// A proposal of ciphers with integrity algorithms beside them, which never share one with AEADs (RFC 7296 §3.3). The
-    /// [engine](crate::crypto::IkeCrypto::encrypt_blocks) has to have them.
+    /// [engine](ipsec_core::crypto::PacketCrypto::cipher_key) has to have them.
     pub fn cipher_mac(encr: &[CipherAlg], integ: &[IntegAlg], prf: &[PrfAlg], groups: &[Group]) -> Self {
-        let encr = encr.iter().map(|alg| codec::cipher(*alg));
-        let integ = integ.iter().map(|alg| codec::integ(*alg));
+        let encr = encr.iter().filter_map(|alg| codec::encr(Encryption::Cipher(*alg)));
+        let integ = integ.iter().filter_map(|alg| codec::integ(*alg));
         Self(Transforms::of(encr.chain(integ).chain(rest(prf, groups))))
     }
 
@@ -146,14 +146,14 @@ impl EspProposal {
     /// assert_eq!(EspProposal::aead(&[AeadAlg::Aes256Gcm16], &[], &[false]).to_string(), "aes256gcm16-noesn");
     /// ```
     pub fn aead(encr: &[AeadAlg], groups: &[Option<Group>], esn: &[bool]) -> Self {
-        Self::of(encr.iter().filter_map(|alg| codec::aead(*alg)), groups, esn)
+        Self::of(encr.iter().filter_map(|alg| codec::encr(Encryption::Aead(*alg))), groups, esn)
     }
 
     /// A proposal of ciphers with integrity algorithms beside them, which never share one with AEADs (RFC 7296 §3.3). The data
     /// plane has to have them.
     pub fn cipher_mac(encr: &[CipherAlg], integ: &[IntegAlg], groups: &[Option<Group>], esn: &[bool]) -> Self {
-        let encr = encr.iter().map(|alg| codec::cipher(*alg));
-        Self::of(encr.chain(integ.iter().map(|alg| codec::integ(*alg))), groups, esn)
+        let encr = encr.iter().filter_map(|alg| codec::encr(Encryption::Cipher(*alg)));
+        Self::of(encr.chain(integ.iter().filter_map(|alg| codec::integ(*alg))), groups, esn)
     }
 
     fn of(protection: impl Iterator<Item = TransformSpec>, groups: &[Option<Group>], esn: &[bool]) -> Self {

@@ -2,17 +2,21 @@
 
 use core::fmt;
 
-use ipsec_core::crypto::AeadAlg;
+use ipsec_core::crypto::AeadAlg::{self, *};
 
 use super::codec;
 use super::configured::{ANY_ESN, EspProposal, IkeProposal, Transforms};
-use crate::crypto::{EspSuite, Group, IkeSuite, PrfAlg};
-use crate::registry::TransformType;
+use crate::crypto::{CipherAlg, Encryption, EspSuite, Group, IkeSuite, IntegAlg, PrfAlg, integ_from_id};
+use crate::registry::{EncrId, IntegId, TransformType};
 use crate::wire::sa::TransformSpec;
+use crate::wire::sk::suits;
 
 #[derive(Clone, Copy)]
 enum Word {
-    Encr(AeadAlg),
+    Encr(Encryption),
+    Integ(IntegAlg),
+    /// One that may protect packets, and no messages; with its standing in RFC 8247.
+    WeakInteg(IntegAlg, &'static str),
     Prf(PrfAlg),
     Group(Option<Group>),
     Esn(bool),
@@ -24,7 +28,8 @@ impl Word {
     /// The transform that it means.
     fn spec(self) -> Option<TransformSpec> {
         match self {
-            Self::Encr(alg) => codec::aead(alg),
+            Self::Encr(encryption) => codec::encr(encryption),
+            Self::Integ(alg) | Self::WeakInteg(alg, _) => codec::integ(alg),
             Self::Prf(alg) => Some(codec::prf(alg)),
             Self::Group(group) => Some(codec::group(group)),
             Self::Esn(esn) => Some(codec::esn(esn)),
@@ -33,14 +38,91 @@ impl Word {
     }
 }
 
+const SHA1: &str = "MUST-, RFC 8247: on its way out";
+
+const fn aead(alg: AeadAlg) -> Word {
+    Word::Encr(Encryption::Aead(alg))
+}
+
+const fn implicit(alg: AeadAlg) -> Word {
+    Word::Encr(Encryption::ImplicitIv(alg))
+}
+
+const fn cipher(alg: CipherAlg) -> Word {
+    Word::Encr(Encryption::Cipher(alg))
+}
+
 /// The first word for an algorithm is the one we print.
 const WORDS: &[(&str, Word)] = &[
-    ("aes256gcm16", Word::Encr(AeadAlg::Aes256Gcm16)),
-    ("aes256gcm128", Word::Encr(AeadAlg::Aes256Gcm16)),
-    ("aes192gcm16", Word::Encr(AeadAlg::Aes192Gcm16)),
-    ("aes192gcm128", Word::Encr(AeadAlg::Aes192Gcm16)),
-    ("aes128gcm16", Word::Encr(AeadAlg::Aes128Gcm16)),
-    ("aes128gcm128", Word::Encr(AeadAlg::Aes128Gcm16)),
+    ("aes256gcm16", aead(Aes256Gcm16)),
+    ("aes256gcm128", aead(Aes256Gcm16)),
+    ("aes256gcm12", aead(Aes256Gcm12)),
+    ("aes256gcm96", aead(Aes256Gcm12)),
+    ("aes256gcm8", aead(Aes256Gcm8)),
+    ("aes256gcm64", aead(Aes256Gcm8)),
+    ("aes192gcm16", aead(Aes192Gcm16)),
+    ("aes192gcm128", aead(Aes192Gcm16)),
+    ("aes192gcm12", aead(Aes192Gcm12)),
+    ("aes192gcm96", aead(Aes192Gcm12)),
+    ("aes192gcm8", aead(Aes192Gcm8)),
+    ("aes192gcm64", aead(Aes192Gcm8)),
+    ("aes128gcm16", aead(Aes128Gcm16)),
+    ("aes128gcm128", aead(Aes128Gcm16)),
+    ("aes128gcm12", aead(Aes128Gcm12)),
+    ("aes128gcm96", aead(Aes128Gcm12)),
+    ("aes128gcm8", aead(Aes128Gcm8)),
+    ("aes128gcm64", aead(Aes128Gcm8)),
+    ("aes256ccm16", aead(Aes256Ccm16)),
+    ("aes256ccm128", aead(Aes256Ccm16)),
+    ("aes256ccm12", aead(Aes256Ccm12)),
+    ("aes256ccm96", aead(Aes256Ccm12)),
+    ("aes256ccm8", aead(Aes256Ccm8)),
+    ("aes256ccm64", aead(Aes256Ccm8)),
+    ("aes192ccm16", aead(Aes192Ccm16)),
+    ("aes192ccm128", aead(Aes192Ccm16)),
+    ("aes192ccm12", aead(Aes192Ccm12)),
+    ("aes192ccm96", aead(Aes192Ccm12)),
+    ("aes192ccm8", aead(Aes192Ccm8)),
+    ("aes192ccm64", aead(Aes192Ccm8)),
+    ("aes128ccm16", aead(Aes128Ccm16)),
+    ("aes128ccm128", aead(Aes128Ccm16)),
+    ("aes128ccm12", aead(Aes128Ccm12)),
+    ("aes128ccm96", aead(Aes128Ccm12)),
+    ("aes128ccm8", aead(Aes128Ccm8)),
+    ("aes128ccm64", aead(Aes128Ccm8)),
+    ("chacha20poly1305", aead(ChaCha20Poly1305)),
+    ("aes256gmac", aead(Aes256Gmac)),
+    ("aes192gmac", aead(Aes192Gmac)),
+    ("aes128gmac", aead(Aes128Gmac)),
+    ("aes256gcm16iiv", implicit(Aes256Gcm16)),
+    ("aes192gcm16iiv", implicit(Aes192Gcm16)),
+    ("aes128gcm16iiv", implicit(Aes128Gcm16)),
+    ("aes256ccm8iiv", implicit(Aes256Ccm8)),
+    ("aes192ccm8iiv", implicit(Aes192Ccm8)),
+    ("aes128ccm8iiv", implicit(Aes128Ccm8)),
+    ("chacha20poly1305iiv", implicit(ChaCha20Poly1305)),
+    ("aes256", cipher(CipherAlg::Aes256Cbc)),
+    ("aes192", cipher(CipherAlg::Aes192Cbc)),
+    ("aes128", cipher(CipherAlg::Aes128Cbc)),
+    ("aes", cipher(CipherAlg::Aes128Cbc)),
+    ("aes256ctr", cipher(CipherAlg::Aes256Ctr)),
+    ("aes192ctr", cipher(CipherAlg::Aes192Ctr)),
+    ("aes128ctr", cipher(CipherAlg::Aes128Ctr)),
+    ("null", cipher(CipherAlg::Null)),
+    ("sha256", Word::Integ(IntegAlg::HmacSha256)),
+    ("sha2_256", Word::Integ(IntegAlg::HmacSha256)),
+    ("sha384", Word::Integ(IntegAlg::HmacSha384)),
+    ("sha2_384", Word::Integ(IntegAlg::HmacSha384)),
+    ("sha512", Word::Integ(IntegAlg::HmacSha512)),
+    ("sha2_512", Word::Integ(IntegAlg::HmacSha512)),
+    ("aesxcbc", Word::Integ(IntegAlg::AesXcbc)),
+    ("aescmac", Word::Integ(IntegAlg::AesCmac)),
+    ("sha1", Word::WeakInteg(IntegAlg::HmacSha1, SHA1)),
+    ("sha", Word::WeakInteg(IntegAlg::HmacSha1, SHA1)),
+    #[cfg(feature = "legacy")]
+    ("3des", cipher(CipherAlg::TripleDesCbc)),
+    #[cfg(feature = "legacy")]
+    ("md5", Word::WeakInteg(IntegAlg::HmacMd5, "MUST NOT, RFC 8247")),
     ("prfsha256", Word::Prf(PrfAlg::HmacSha256)),
     ("prfsha384", Word::Prf(PrfAlg::HmacSha384)),
     ("prfsha512", Word::Prf(PrfAlg::HmacSha512)),
@@ -51,16 +133,16 @@ const WORDS: &[(&str, Word)] = &[
     ("esn", Word::Esn(true)),
     ("noesn", Word::Esn(false)),
     ("des", Word::Weak("MUST NOT, RFC 8247 and RFC 8221")),
+    #[cfg(not(feature = "legacy"))]
     ("3des", Word::Weak("MAY in RFC 8247, SHOULD NOT in RFC 8221; 64-bit blocks")),
     ("blowfish", Word::Weak("MUST NOT, RFC 8221")),
     ("blowfish128", Word::Weak("MUST NOT, RFC 8221")),
     ("blowfish192", Word::Weak("MUST NOT, RFC 8221")),
     ("blowfish256", Word::Weak("MUST NOT, RFC 8221")),
+    #[cfg(not(feature = "legacy"))]
     ("md5", Word::Weak("MUST NOT, RFC 8247 and RFC 8221")),
     ("md5_128", Word::Weak("MUST NOT, RFC 8247 and RFC 8221")),
     ("prfmd5", Word::Weak("MUST NOT, RFC 8247")),
-    ("sha", Word::Weak("MUST-, RFC 8247 and RFC 8221: on its way out")),
-    ("sha1", Word::Weak("MUST-, RFC 8247 and RFC 8221: on its way out")),
     ("sha1_160", Word::Weak("MUST-, RFC 8247 and RFC 8221: on its way out")),
     ("prfsha1", Word::Weak("MUST-, RFC 8247: on its way out")),
     ("modp768", Word::Weak("MUST NOT, RFC 8247")),
@@ -69,45 +151,10 @@ const WORDS: &[(&str, Word)] = &[
     ("modp1024s160", Word::Weak("MUST NOT, RFC 8247")),
     ("modp2048s224", Word::Weak("SHOULD NOT, RFC 8247")),
     ("modp2048s256", Word::Weak("SHOULD NOT, RFC 8247")),
-    ("null", Word::NotBuilt),
-    ("aes", Word::NotBuilt),
-    ("aes128", Word::NotBuilt),
-    ("aes192", Word::NotBuilt),
-    ("aes256", Word::NotBuilt),
-    ("aes128ctr", Word::NotBuilt),
-    ("aes192ctr", Word::NotBuilt),
-    ("aes256ctr", Word::NotBuilt),
-    ("aes128ccm8", Word::NotBuilt),
-    ("aes128ccm12", Word::NotBuilt),
-    ("aes128ccm16", Word::NotBuilt),
-    ("aes192ccm8", Word::NotBuilt),
-    ("aes192ccm12", Word::NotBuilt),
-    ("aes192ccm16", Word::NotBuilt),
-    ("aes256ccm8", Word::NotBuilt),
-    ("aes256ccm12", Word::NotBuilt),
-    ("aes256ccm16", Word::NotBuilt),
-    ("aes128gcm8", Word::NotBuilt),
-    ("aes128gcm12", Word::NotBuilt),
-    ("aes192gcm8", Word::NotBuilt),
-    ("aes192gcm12", Word::NotBuilt),
-    ("aes256gcm8", Word::NotBuilt),
-    ("aes256gcm12", Word::NotBuilt),
-    ("aes128gmac", Word::NotBuilt),
-    ("aes192gmac", Word::NotBuilt),
-    ("aes256gmac", Word::NotBuilt),
-    ("chacha20poly1305", Word::NotBuilt),
     ("camellia", Word::NotBuilt),
     ("camellia128", Word::NotBuilt),
     ("camellia192", Word::NotBuilt),
     ("camellia256", Word::NotBuilt),
-    ("sha256", Word::NotBuilt),
-    ("sha2_256", Word::NotBuilt),
-    ("sha384", Word::NotBuilt),
-    ("sha2_384", Word::NotBuilt),
-    ("sha512", Word::NotBuilt),
-    ("sha2_512", Word::NotBuilt),
-    ("aesxcbc", Word::NotBuilt),
-    ("aescmac", Word::NotBuilt),
     ("prfaesxcbc", Word::NotBuilt),
     ("prfaescmac", Word::NotBuilt),
     ("modp2048", Word::NotBuilt),
@@ -156,6 +203,8 @@ pub enum Reason {
     Misplaced,
     /// The proposal lacks an algorithm of this type.
     Missing(TransformType),
+    /// An AEAD beside a cipher or an integrity algorithm: those are two proposals (RFC 7296 §3.3).
+    Mixed,
 }
 
 impl fmt::Display for ProposalError {
@@ -168,6 +217,12 @@ impl fmt::Display for ProposalError {
             Reason::Missing(TransformType::ENCR) => f.write_str("no encryption algorithm, such as aes256gcm16"),
             Reason::Missing(TransformType::PRF) => f.write_str("no PRF, such as prfsha384"),
             Reason::Missing(TransformType::KE) => f.write_str("no key exchange, such as x25519"),
+            Reason::Missing(TransformType::INTEG) => {
+                f.write_str("no integrity algorithm, such as sha256, which every cipher but an AEAD needs")
+            }
+            Reason::Mixed => {
+                f.write_str("an AEAD beside another cipher or an integrity algorithm: make it two proposals")
+            }
             Reason::Missing(kind) => write!(f, "no algorithm of type {kind}"),
         }
     }
@@ -185,7 +240,9 @@ fn read(text: &str, mut place: impl FnMut(Word) -> bool) -> Result<(), ProposalE
         match word.ok_or(error(Reason::Unknown))? {
             Word::Weak(status) => return Err(error(Reason::Weak(status))),
             Word::NotBuilt => return Err(error(Reason::NotBuilt)),
-            word => place(word).then_some(()).ok_or(error(Reason::Misplaced))?,
+            word if place(word) => {}
+            Word::WeakInteg(_, status) => return Err(error(Reason::Weak(status))),
+            _ => return Err(error(Reason::Misplaced)),
         }
         offset = offset.saturating_add(text.len()).saturating_add(1);
     }
@@ -210,9 +267,20 @@ impl IkeProposal {
     pub fn parse(text: &str) -> Result<Self, ProposalError> {
         let mut list = Transforms::default();
         read(text, |word| match word {
-            Word::Encr(_) | Word::Prf(_) | Word::Group(Some(_)) => word.spec().is_some_and(|spec| list.add(spec)),
+            Word::Encr(encryption) if !for_messages(encryption) => false,
+            Word::Encr(_) | Word::Integ(_) | Word::Prf(_) | Word::Group(Some(_)) => {
+                word.spec().is_some_and(|spec| list.add(spec))
+            }
             _ => false,
         })?;
+        goes_together(&list, text)?;
+        if list.of_kind(TransformType::PRF).next().is_none() {
+            // Who names an integrity algorithm and no PRF means that of the same hash.
+            let hashes =
+                list.of_kind(TransformType::INTEG).filter_map(|spec| PrfAlg::of(integ_from_id(IntegId(spec.id))?));
+            let prfs: heapless::Vec<_, 3> = hashes.map(codec::prf).take(3).collect();
+            prfs.into_iter().for_each(|prf| _ = list.add(prf));
+        }
         lacks_none_of(&list, text, &[TransformType::ENCR, TransformType::PRF, TransformType::KE])?;
         Ok(Self(list))
     }
@@ -233,14 +301,40 @@ impl EspProposal {
     pub fn parse(text: &str) -> Result<Self, ProposalError> {
         let mut list = Transforms::default();
         read(text, |word| match word {
-            Word::Encr(_) | Word::Group(_) | Word::Esn(_) => word.spec().is_some_and(|spec| list.add(spec)),
+            Word::Encr(_) | Word::Integ(_) | Word::WeakInteg(..) | Word::Group(_) | Word::Esn(_) => {
+                word.spec().is_some_and(|spec| list.add(spec))
+            }
             _ => false,
         })?;
         lacks_none_of(&list, text, &[TransformType::ENCR])?;
+        goes_together(&list, text)?;
         if list.of_kind(TransformType::ESN).next().is_none() {
             ANY_ESN.into_iter().for_each(|esn| _ = list.add(codec::esn(esn)));
         }
         Ok(Self(list))
+    }
+}
+
+/// Whether it may protect messages, with an integrity algorithm where it needs one.
+fn for_messages(encryption: Encryption) -> bool {
+    let protection = encryption.with(None).or(encryption.with(Some(IntegAlg::HmacSha256)));
+    protection.is_some_and(suits)
+}
+
+/// An AEAD stands alone, and a cipher never does.
+fn goes_together(list: &Transforms, text: &str) -> Result<(), ProposalError> {
+    let error = |reason| Err(ProposalError { offset: 0, len: text.len(), reason });
+    let (mut aeads, mut ciphers) = (false, false);
+    for spec in list.of_kind(TransformType::ENCR) {
+        match Encryption::from_id(EncrId(spec.id), spec.key_bits) {
+            Some(Encryption::Cipher(_)) => ciphers = true,
+            _ => aeads = true,
+        }
+    }
+    match (aeads, ciphers, list.of_kind(TransformType::INTEG).next().is_some()) {
+        (true, true, _) | (true, false, true) => error(Reason::Mixed),
+        (false, true, false) => error(Reason::Missing(TransformType::INTEG)),
+        _ => Ok(()),
     }
 }
 
@@ -317,6 +411,9 @@ mod tests {
             "aes256gcm16-esn",
             "aes256gcm16-aes128gcm16-noesn",
             "aes128gcm16-x25519-ecp256-modpnone-noesn-esn",
+            "aes256-aes128ctr-sha512-sha1-aesxcbc-aescmac-modpnone-esn",
+            "null-sha256-noesn",
+            "chacha20poly1305-aes192ccm12-aes256gmac-aes128gcm16iiv-aes256ccm8iiv-chacha20poly1305iiv",
         ] {
             assert_eq!(EspProposal::parse(text).unwrap().to_string(), text);
         }
@@ -329,8 +426,8 @@ mod tests {
         assert!(IkeProposal::parse(text).unwrap().transforms().map(words).eq(text.split('-')));
         let text = "aes128gcm16-ecp256-modpnone-noesn-esn";
         assert!(EspProposal::parse(text).unwrap().transforms(true).map(words).eq(text.split('-')));
-        let cbc = TransformSpec { kind: TransformType::ENCR, id: 12, key_bits: Some(256) };
-        assert_eq!(cbc.word(), None);
+        let camellia = TransformSpec { kind: TransformType::ENCR, id: 23, key_bits: Some(256) };
+        assert_eq!(camellia.word(), None);
     }
 
     #[test]
@@ -339,6 +436,14 @@ mod tests {
         assert_eq!(IkeProposal::parse(text), Ok(IkeProposal::default()));
         let text = "aes256gcm16-aes128gcm16-x25519-ecp256-modpnone";
         assert_eq!(EspProposal::parse(text), Ok(EspProposal::default()));
+    }
+
+    #[test]
+    fn an_integrity_algorithm_brings_its_prf_where_none_is_named() {
+        let parsed = |text| IkeProposal::parse(text).unwrap().to_string();
+        assert_eq!(parsed("aes256-sha256-sha512-x25519"), "aes256-prfsha256-prfsha512-sha256-sha512-x25519");
+        assert_eq!(parsed("aes256-sha256-prfsha384-x25519"), "aes256-prfsha384-sha256-x25519");
+        assert_eq!(parsed("aes256ctr-aescmac-prfsha384-x25519"), "aes256ctr-prfsha384-aescmac-x25519");
     }
 
     #[test]
@@ -359,6 +464,14 @@ mod tests {
                 };
                 match (meaning, reason) {
                     (Word::Weak(status), Some(Reason::Weak(said))) => assert_eq!(*status, said),
+                    (Word::WeakInteg(_, status), Some(Reason::Weak(said))) if ike => assert_eq!(*status, said),
+                    (Word::Integ(_) | Word::WeakInteg(..), Some(Reason::Missing(TransformType::ENCR))) if !ike => {}
+                    (Word::Integ(_), Some(Reason::Mixed)) if ike => {}
+                    (Word::Encr(Encryption::Cipher(CipherAlg::Null)), Some(Reason::Misplaced)) if ike => {}
+                    (Word::Encr(Encryption::Cipher(_)), Some(Reason::Mixed)) if ike => {}
+                    (Word::Encr(Encryption::Cipher(_)), Some(Reason::Missing(TransformType::INTEG))) if !ike => {}
+                    (Word::Encr(Encryption::ImplicitIv(_)), Some(Reason::Misplaced)) if ike => {}
+                    (Word::Encr(Encryption::Aead(alg)), Some(Reason::Misplaced)) if ike && !alg.hides() => {}
                     (Word::NotBuilt, Some(Reason::NotBuilt)) | (Word::Encr(_), None) => {}
                     (Word::Prf(_), reason) => assert_eq!(reason, (!ike).then_some(Reason::Misplaced)),
                     (Word::Esn(_), reason) if ike => assert_eq!(reason, Some(Reason::Misplaced)),
@@ -377,7 +490,7 @@ mod tests {
         for (word, status) in [
             ("des", "MUST NOT"),
             ("md5", "MUST NOT"),
-            ("sha1", "MUST-"),
+            ("3des", "MAY"),
             ("modp768", "MUST NOT"),
             ("modp1024", "SHOULD NOT"),
             ("modp1536", "SHOULD NOT"),
@@ -386,8 +499,12 @@ mod tests {
             let error = EspProposal::parse(word).unwrap_err();
             assert!(matches!(error.reason, Reason::Weak(said) if said.starts_with(status)), "{word}");
         }
-        let error = IkeProposal::parse("3des-sha1-modp1024").unwrap_err();
-        assert_eq!((error.offset, error.len), (0, 4));
+        let error = IkeProposal::parse("aes256-sha1-modp1024").unwrap_err();
+        assert_eq!((error.offset, error.len), (7, 4));
+        assert!(
+            matches!(error.reason, Reason::Weak(said) if said.starts_with("MUST-")),
+            "for packets, not for messages"
+        );
     }
 
     #[test]
@@ -398,7 +515,12 @@ mod tests {
             ("aes256gcm16--x25519", 12, 0, Reason::Unknown),
             ("aes256gcm16-prfsha385-x25519", 12, 9, Reason::Unknown),
             ("aes256gcm16-prfsha384-x25519-\u{e9}", 29, 2, Reason::Unknown),
-            ("aes256-sha256-ecp256", 0, 6, Reason::NotBuilt),
+            ("aes256-sha256-modp2048", 14, 8, Reason::NotBuilt),
+            ("aes256-aes256gcm16-sha256-x25519", 0, 32, Reason::Mixed),
+            ("aes256gcm16-sha256-x25519", 0, 25, Reason::Mixed),
+            ("aes256-prfsha256-x25519", 0, 23, Reason::Missing(TransformType::INTEG)),
+            ("aes256-aesxcbc-x25519", 0, 21, Reason::Missing(TransformType::PRF)),
+            ("null-sha256-x25519", 0, 4, Reason::Misplaced),
             ("aes256gcm16-prfsha384-x25519-noesn", 29, 5, Reason::Misplaced),
             ("prfsha384-x25519", 0, 16, Reason::Missing(TransformType::ENCR)),
             ("aes256gcm16-x25519", 0, 18, Reason::Missing(TransformType::PRF)),

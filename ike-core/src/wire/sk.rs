@@ -3,20 +3,15 @@
 
 use core::fmt;
 
-use ipsec_core::crypto::place_key;
+use ipsec_core::crypto::{CipherAlg, Iv, NoKey as Unmade, Purpose, place_key, verify};
 use ipsec_core::wire::cursor::Reader;
-use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::chain::{Chain, GENERIC_LEN};
 use super::header::Header;
-use crate::crypto::{Digest64, IkeCrypto, IntegAlg, Protection, Secret};
+use crate::crypto::{IkeCrypto, Protection};
 use crate::error::{Discard, Malformed, NoKey, NoRoom};
 use crate::registry::PayloadType;
-
-const SALT_LEN: usize = 4;
-/// Octets of the explicit IV of an AEAD (RFC 5282 §3.1).
-const AEAD_IV_LEN: usize = 8;
 
 /// How an SK payload is laid out: IV, payloads, padding and its length, ICV.
 ///
@@ -40,90 +35,82 @@ impl Layout {
     /// The layout that goes with these algorithms.
     pub const fn of(protection: Protection) -> Self {
         match protection {
-            Protection::Aead(alg) => Self { iv_len: AEAD_IV_LEN, icv_len: alg.tag_len(), block_len: 1 },
+            // There is no message with an implicit IV (RFC 8750 §6): nobody gets a key for one.
+            Protection::Aead(alg) | Protection::ImplicitIv(alg) => {
+                Self { iv_len: alg.iv_len(), icv_len: alg.tag_len(), block_len: 1 }
+            }
             Protection::CipherMac(cipher, integ) => {
-                Self { iv_len: cipher.block_len(), icv_len: integ.icv_len(), block_len: cipher.block_len() }
+                Self { iv_len: cipher.iv_len(), icv_len: integ.icv_len(), block_len: cipher.block_len() }
             }
         }
     }
 }
 
+/// Whether messages can be protected so: none stays readable, and each has an IV of its own (RFC 7296 §3.14, RFC 8750 §6).
+pub(crate) const fn suits(protection: Protection) -> bool {
+    protection.hides() && !matches!(protection, Protection::ImplicitIv(_))
+}
+
 /// The keys of one direction.
 struct SkKey<C: IkeCrypto> {
-    keys: Keys<C>,
+    /// Made where they stay, and without them nothing is sealed or opened.
+    keys: Option<Keys<C>>,
+    /// In front of the IV; of one that is shorter these are the last octets.
+    salt: Zeroizing<[u8; 4]>,
     protection: Protection,
 }
 
 enum Keys<C: IkeCrypto> {
-    /// Its key is made where it stays, and without it nothing is sealed or opened.
-    Aead {
-        key: Option<C::AeadKey>,
-        salt: [u8; SALT_LEN],
-    },
-    CipherMac {
-        sk_e: Secret<32>,
-        sk_a: Secret<64>,
-    },
+    Aead(C::AeadKey),
+    CipherMac(C::CipherKey, C::IntegKey),
 }
 
 impl<C: IkeCrypto> SkKey<C> {
     /// Without its keys.
     fn new(protection: Protection) -> Self {
-        let keys = match protection {
-            Protection::Aead(_) => Keys::Aead { key: None, salt: [0; SALT_LEN] },
-            Protection::CipherMac(..) => Keys::CipherMac { sk_e: Secret::new(), sk_a: Secret::new() },
-        };
-        Self { keys, protection }
+        Self { keys: None, salt: Zeroizing::new([0; 4]), protection }
     }
 
-    /// `sk_e`: the cipher key, then the salt of an AEAD (RFC 5282 §7.1). `sk_a`: the integrity key, none for an AEAD.
-    fn set(&mut self, crypto: &mut C, sk_e: &[u8], sk_a: &[u8]) -> Result<(), NoKey> {
+    /// `sk_e`: the cipher key, then its salt (RFC 5282 §7.1, RFC 5930 §2). `sk_a`: the integrity key, none for an AEAD.
+    fn set(&mut self, crypto: &mut C, purpose: Purpose, sk_e: &[u8], sk_a: &[u8]) -> Result<(), NoKey> {
         let protection = self.protection;
-        if (sk_e.len(), sk_a.len()) != (protection.encr_key_len(), protection.integ_key_len()) {
+        let lengths = (protection.encr_key_len(), protection.integ_key_len());
+        if (sk_e.len(), sk_a.len()) != lengths || !suits(protection) {
             return Err(NoKey);
         }
-        match (&mut self.keys, protection) {
-            (Keys::Aead { key, salt }, Protection::Aead(alg)) => {
-                let (octets, last) = sk_e.split_last_chunk().ok_or(NoKey)?;
-                *salt = *last;
-                place_key(crypto, alg, octets, key)
+        let (key, salt) = sk_e.split_at_checked(sk_e.len().saturating_sub(protection.salt_len())).ok_or(NoKey)?;
+        let places = self.salt.iter_mut().rev();
+        places.zip(salt.iter().rev()).for_each(|(to, from)| *to = *from);
+        let make = || match protection {
+            Protection::Aead(alg) | Protection::ImplicitIv(alg) => crypto.aead_key(alg, key).map(Keys::Aead),
+            Protection::CipherMac(cipher, integ) => {
+                Some(Keys::CipherMac(crypto.cipher_key(cipher, purpose, key)?, crypto.integ_key(integ, sk_a)?))
             }
-            (Keys::CipherMac { sk_e: encr, sk_a: integ }, Protection::CipherMac(cipher, _)) => {
-                // An engine that does not have the cipher says so now, and not at the first message.
-                crypto.encrypt_blocks(cipher, sk_e, &[0; 16], &mut [0; 16])?;
-                encr.set(sk_e).zip(integ.set(sk_a)).map(|_| ()).ok_or(NoKey)
+        };
+        place_key(&mut self.keys, make).map_err(|Unmade| NoKey)
+    }
+
+    /// Salt and IV of an AEAD (RFC 5282 §4).
+    fn nonce(&self, iv: &[u8]) -> Option<[u8; 12]> {
+        self.first(iv, 0)?.first_chunk().copied()
+    }
+
+    /// The first block of a cipher: its IV, or nonce, IV and a counter that begins at 1 (RFC 5930 §2.1).
+    fn block(&self, cipher: CipherAlg, iv: &[u8]) -> Option<[u8; 16]> {
+        match cipher.iv() {
+            Iv::Counter => self.first(iv, 1),
+            Iv::Random => {
+                let mut block = [0; 16];
+                block.get_mut(..iv.len())?.copy_from_slice(iv);
+                Some(block)
             }
-            _ => Err(NoKey),
         }
     }
-}
 
-impl<C: IkeCrypto> Drop for Keys<C> {
-    fn drop(&mut self) {
-        if let Self::Aead { salt, .. } = self {
-            salt.zeroize();
-        }
+    fn first(&self, iv: &[u8], counter: u32) -> Option<[u8; 16]> {
+        let (salt, iv) = (u32::from_be_bytes(*self.salt), u64::from_be_bytes(iv.try_into().ok()?));
+        Some((u128::from(salt) << 96 | u128::from(iv) << 32 | u128::from(counter)).to_be_bytes())
     }
-}
-
-fn nonce(salt: &[u8; SALT_LEN], iv: [u8; AEAD_IV_LEN]) -> [u8; SALT_LEN + AEAD_IV_LEN] {
-    let mut nonce = [0; SALT_LEN + AEAD_IV_LEN];
-    for (to, from) in nonce.iter_mut().zip(salt.iter().copied().chain(iv)) {
-        *to = from;
-    }
-    nonce
-}
-
-/// The ICV over everything from the IKE header to the end of what is encrypted. `None`: the engine computes nothing.
-fn icv<'d, C: IkeCrypto>(
-    crypto: &mut C,
-    integ: IntegAlg,
-    sk_a: &Secret<64>,
-    parts: &[&[u8]],
-    digest: &'d mut Digest64,
-) -> Option<&'d [u8]> {
-    crypto.prf(integ.prf(), sk_a.as_slice(), parts, digest);
-    digest.as_slice().get(..integ.icv_len())
 }
 
 /// The key of the messages we send.
@@ -146,7 +133,7 @@ fn icv<'d, C: IkeCrypto>(
 /// ```
 pub struct SkSender<C: IkeCrypto> {
     key: SkKey<C>,
-    /// The next IV of an AEAD. A counter never repeats (RFC 5282 §4).
+    /// The next IV where they count. A counter never repeats (RFC 5282 §4).
     iv: u64,
 }
 
@@ -174,7 +161,7 @@ impl<C: IkeCrypto> SkSender<C> {
     }
 
     pub(crate) fn set_keys(&mut self, crypto: &mut C, sk_e: &[u8], sk_a: &[u8]) -> Result<(), NoKey> {
-        self.key.set(crypto, sk_e, sk_a)
+        self.key.set(crypto, Purpose::Encrypt, sk_e, sk_a)
     }
 
     /// How its messages are laid out.
@@ -184,32 +171,34 @@ impl<C: IkeCrypto> SkSender<C> {
 
     /// `payload`: room for the IV, text with padding and its length, room for the ICV.
     pub(super) fn seal(&mut self, crypto: &mut C, aad: &[u8], payload: &mut [u8]) -> Result<(), NoRoom> {
-        let Layout { iv_len, icv_len, .. } = self.layout();
-        match (&self.key.keys, self.key.protection) {
-            (Keys::Aead { key, salt }, _) => {
-                let key = key.as_ref().ok_or(NoRoom)?;
-                let (iv, text_and_tag) = payload.split_first_chunk_mut().ok_or(NoRoom)?;
-                *iv = self.iv.to_be_bytes();
-                self.iv = self.iv.checked_add(1).ok_or(NoRoom)?;
-                crypto.seal(key, &nonce(salt, *iv), aad, text_and_tag);
+        let (Layout { iv_len, icv_len, .. }, key) = (self.layout(), &self.key);
+        let (iv, text_and_icv) = payload.split_at_mut_checked(iv_len).ok_or(NoRoom)?;
+        match key.keys.as_ref().ok_or(NoRoom)? {
+            Keys::Aead(aead) => {
+                self.iv = count(self.iv, iv).ok_or(NoRoom)?;
+                crypto.seal(aead, &key.nonce(iv).ok_or(NoRoom)?, aad, text_and_icv);
             }
-            (Keys::CipherMac { sk_e, sk_a }, Protection::CipherMac(cipher, integ)) => {
-                let (iv, rest) = payload.split_at_mut_checked(iv_len).ok_or(NoRoom)?;
-                let text_len = rest.len().checked_sub(icv_len).ok_or(NoRoom)?;
-                let (text, room) = rest.split_at_mut_checked(text_len).ok_or(NoRoom)?;
-                // Nobody may foresee it (RFC 3602 §3).
-                crypto.random(iv);
-                crypto.encrypt_blocks(cipher, sk_e.as_slice(), iv, text).map_err(|NoKey| NoRoom)?;
-                let mut digest = Digest64::new();
-                let icv = icv(crypto, integ, sk_a, &[aad, iv, text], &mut digest).ok_or(NoRoom)?;
-                for (to, from) in room.iter_mut().zip(icv) {
-                    *to = *from;
+            Keys::CipherMac(cipher_key, integ_key) => {
+                let Protection::CipherMac(cipher, _) = key.protection else { return Err(NoRoom) };
+                let text_len = text_and_icv.len().checked_sub(icv_len).ok_or(NoRoom)?;
+                let (text, icv) = text_and_icv.split_at_mut_checked(text_len).ok_or(NoRoom)?;
+                match cipher.iv() {
+                    Iv::Counter => self.iv = count(self.iv, iv).ok_or(NoRoom)?,
+                    // Nobody may foresee it (RFC 3602 §3).
+                    Iv::Random => crypto.random(iv),
                 }
+                crypto.encrypt(cipher_key, &key.block(cipher, iv).ok_or(NoRoom)?, text);
+                crypto.icv(integ_key, &[aad, iv, text], icv);
             }
-            (Keys::CipherMac { .. }, Protection::Aead(_)) => return Err(NoRoom),
         }
         Ok(())
     }
+}
+
+/// Writes an IV that counts. The next one; `None`: there is none, and this one must not be used.
+fn count(next: u64, iv: &mut [u8]) -> Option<u64> {
+    *iv.first_chunk_mut()? = next.to_be_bytes();
+    next.checked_add(1)
 }
 
 /// The key of the messages the peer sends.
@@ -262,7 +251,7 @@ impl<C: IkeCrypto> SkReceiver<C> {
     }
 
     pub(crate) fn set_keys(&mut self, crypto: &mut C, sk_e: &[u8], sk_a: &[u8]) -> Result<(), NoKey> {
-        self.0.set(crypto, sk_e, sk_a)
+        self.0.set(crypto, Purpose::Decrypt, sk_e, sk_a)
     }
 
     /// Verifies and decrypts the SK payload that ends `message`, in place, and returns the type of its first inner payload
@@ -297,31 +286,27 @@ impl<C: IkeCrypto> SkReceiver<C> {
 
     /// `payload`: IV, encrypted text, ICV. Gives the text with padding and its length.
     fn open_payload<'m>(&self, crypto: &mut C, aad: &[u8], payload: &'m mut [u8]) -> Result<&'m [u8], Discard> {
-        let Self(SkKey { keys, protection }) = self;
-        let Layout { iv_len, icv_len, block_len } = Layout::of(*protection);
+        let Self(key) = self;
+        let Layout { iv_len, icv_len, block_len } = Layout::of(key.protection);
         let (iv, text_and_icv) = payload.split_at_mut_checked(iv_len).ok_or(Malformed)?;
         // At least the pad length octet stands before the ICV.
         let text_len = text_and_icv.len().checked_sub(icv_len).filter(|len| *len > 0).ok_or(Malformed)?;
-        match (keys, *protection) {
-            (Keys::Aead { key, salt }, _) => {
-                let (key, iv) = (key.as_ref().ok_or(Discard::BadIcv)?, iv.first_chunk().ok_or(Malformed)?);
-                crypto.open(key, &nonce(salt, *iv), aad, text_and_icv).map_err(|_| Discard::BadIcv)?;
+        match key.keys.as_ref().ok_or(Discard::BadIcv)? {
+            Keys::Aead(aead) => {
+                let nonce = key.nonce(iv).ok_or(Malformed)?;
+                crypto.open(aead, &nonce, aad, text_and_icv).map_err(|_| Discard::BadIcv)?;
                 Ok(text_and_icv.get(..text_len).ok_or(Malformed)?)
             }
-            (Keys::CipherMac { sk_e, sk_a }, Protection::CipherMac(cipher, integ)) => {
+            Keys::CipherMac(cipher_key, integ_key) => {
+                let Protection::CipherMac(cipher, _) = key.protection else { return Err(Discard::BadIcv) };
                 if !text_len.is_multiple_of(block_len) {
                     return Err(Discard::Malformed);
                 }
-                let (text, received) = text_and_icv.split_at_mut_checked(text_len).ok_or(Malformed)?;
-                let mut digest = Digest64::new();
-                let expected = icv(crypto, integ, sk_a, &[aad, iv, text], &mut digest).ok_or(Discard::BadIcv)?;
-                if !bool::from(expected.ct_eq(received)) {
-                    return Err(Discard::BadIcv);
-                }
-                crypto.decrypt_blocks(cipher, sk_e.as_slice(), iv, text).map_err(|NoKey| Discard::NoRoom)?;
+                let (text, icv) = text_and_icv.split_at_mut_checked(text_len).ok_or(Malformed)?;
+                verify(crypto, integ_key, &[aad, iv, text], icv).map_err(|_| Discard::BadIcv)?;
+                crypto.decrypt(cipher_key, &key.block(cipher, iv).ok_or(Malformed)?, text);
                 Ok(text)
             }
-            (Keys::CipherMac { .. }, Protection::Aead(_)) => Err(Discard::BadIcv),
         }
     }
 }

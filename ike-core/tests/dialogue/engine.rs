@@ -1,13 +1,13 @@
-//! The crypto engine of the tests: the default one, which refuses for a while what a full or lesser engine would, and has toys
-//! in place of what it does not offer: a cipher without integrity, and a key exchange that is a KEM.
+//! The crypto engine of the tests: the default one, which refuses for a while what a full or lesser engine would, and has a toy
+//! in place of what it does not offer: a key exchange that is a KEM.
 
 use std::cell::Cell;
 
 use ike_core::crypto::rustcrypto::{self, RustCrypto};
-use ike_core::crypto::{CipherAlg, Digest64, Group, IkeCrypto, PrfAlg, SharedSecret};
+use ike_core::crypto::{CipherAlg, Digest64, Group, IkeCrypto, IntegAlg, PrfAlg, SharedSecret};
 use ike_core::error::{BadPublic, NoKey, Unkeyed};
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
-use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto, Purpose};
 
 use crate::network::Seed;
 
@@ -44,6 +44,8 @@ impl Engine {
 
 impl PacketCrypto for Engine {
     type AeadKey = <RustCrypto<Seed> as PacketCrypto>::AeadKey;
+    type CipherKey = <RustCrypto<Seed> as PacketCrypto>::CipherKey;
+    type IntegKey = <RustCrypto<Seed> as PacketCrypto>::IntegKey;
     type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Self::AeadKey> {
@@ -62,6 +64,26 @@ impl PacketCrypto for Engine {
         text_and_tag: &mut [u8],
     ) -> Result<(), Forged> {
         self.0.open(key, nonce, aad, text_and_tag)
+    }
+
+    fn cipher_key(&mut self, alg: CipherAlg, purpose: Purpose, key: &[u8]) -> Option<Self::CipherKey> {
+        self.0.cipher_key(alg, purpose, key).filter(|_| REFUSED.get() != Refuse::Ciphers)
+    }
+
+    fn encrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        self.0.encrypt(key, iv, text);
+    }
+
+    fn decrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        self.0.decrypt(key, iv, text);
+    }
+
+    fn integ_key(&mut self, alg: IntegAlg, key: &[u8]) -> Option<Self::IntegKey> {
+        self.0.integ_key(alg, key)
+    }
+
+    fn icv(&mut self, key: &Self::IntegKey, parts: &[&[u8]], icv: &mut [u8]) {
+        self.0.icv(key, parts, icv);
     }
 }
 
@@ -83,19 +105,6 @@ impl Drop for KeSecret {
     fn drop(&mut self) {
         HELD.set(HELD.get() - 1);
     }
-}
-
-/// The keystream of the toy cipher.
-fn stream(engine: &mut Engine, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
-    if iv.len() != 16 || !text.len().is_multiple_of(16) {
-        return Err(NoKey);
-    }
-    for (number, chunk) in text.chunks_mut(32).enumerate() {
-        let mut pad = Digest64::new();
-        engine.prf(PrfAlg::HmacSha256, key, &[iv, &number.to_be_bytes()], &mut pad);
-        chunk.iter_mut().zip(pad.as_slice()).for_each(|(to, pad)| *to ^= pad);
-    }
-    Ok(())
 }
 
 impl IkeCrypto for Engine {
@@ -154,17 +163,6 @@ impl IkeCrypto for Engine {
 
     fn prf(&mut self, alg: PrfAlg, key: &[u8], parts: &[&[u8]], out: &mut Digest64) {
         self.0.prf(alg, key, parts, out);
-    }
-
-    fn encrypt_blocks(&mut self, _: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
-        if REFUSED.get() == Refuse::Ciphers {
-            return Err(NoKey);
-        }
-        stream(self, key, iv, text)
-    }
-
-    fn decrypt_blocks(&mut self, _: CipherAlg, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), NoKey> {
-        stream(self, key, iv, text)
     }
 
     fn sha1(&mut self, parts: &[&[u8]]) -> [u8; 20] {

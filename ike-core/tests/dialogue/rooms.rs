@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ike_core::auth::ask::Answer;
 use ike_core::child::ChildSlot;
-use ike_core::crypto::{CipherAlg, Group, IntegAlg, PrfAlg};
+use ike_core::crypto::Group;
 use ike_core::endpoint::{Denied, Endpoint, IkeSlot, IndexBlock, Settings, Storage};
 use ike_core::error::{Discard, WrongSize};
 use ike_core::failure::Failure;
@@ -16,7 +16,7 @@ use ike_core::registry::{ExchangeType, PayloadType};
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use ipsec_core::net::Path;
 
-use crate::engine::{Engine, Refuse, refuse};
+use crate::engine::Engine;
 use crate::hostile::peer::{
     NOW, Payloads, SUITE, Scripted, in_clear, init_header, init_payloads, init_request, path_of, payload, tell_at,
     transmits, with_body,
@@ -287,59 +287,6 @@ fn what_eap_needs_later_is_kept_while_others_work_in_the_blocks() {
             assert_eq!((up, host.failures.as_slice()), (2, [].as_slice()), "{rooms:?} {:?}", host.story);
         }
     }
-}
-
-/// Two hosts under a cipher and a MAC, which the engine may refuse.
-fn under_a_cipher() -> Network {
-    let suite = IkeProposal::cipher_mac(
-        &[CipherAlg::Aes256Cbc],
-        &[IntegAlg::HmacSha256],
-        &[PrfAlg::HmacSha256],
-        &[Group::Curve25519],
-    );
-    let [left, right] = quiet().map(|end| vec![Peer { ike: vec![suite.clone()], ..end }]);
-    between(left, right, [SHORT, LONG, 3])
-}
-
-#[test]
-fn an_answer_that_could_not_be_sealed_is_not_repeated_as_it_stands() {
-    let mut network = under_a_cipher();
-    network.connect();
-    let (now, to, back) = (network.now, path_of(false), path_of(true));
-    let [left, right] = &mut network.hosts;
-    let ask = |left: &mut Host| {
-        let ike = left.ike_id();
-        left.endpoint.check_liveness(now, ike).unwrap();
-        transmits(left).pop().expect("a request")
-    };
-    let first = ask(left);
-    let (handled, answers) = tell_at(right, now, to, &first);
-    assert_eq!((handled, answers.len()), (Ok(()), 1));
-    assert_eq!(tell_at(left, now, back, &answers[0]), (Ok(()), vec![]));
-    let second = ask(left);
-    refuse(Refuse::Ciphers);
-    assert_eq!(tell_at(right, now, to, &second), (Ok(()), vec![]));
-    refuse(Refuse::Nothing);
-    assert!(right.ike().is_none(), "it cannot speak");
-    assert_eq!(tell_at(right, now, to, &first), (Err(Discard::UnknownSa), vec![]));
-}
-
-#[test]
-fn an_answer_to_ike_auth_that_could_not_be_sealed_is_not_repeated_either() {
-    let mut network = under_a_cipher();
-    let (now, to, back) = (network.now, path_of(false), path_of(true));
-    let [left, right] = &mut network.hosts;
-    left.endpoint.initiate(now, PEER, None).unwrap();
-    let init = transmits(left).pop().expect("a request");
-    let (_, answers) = tell_at(right, now, to, &init);
-    assert_eq!(tell_at(right, now, to, &init), (Ok(()), answers.clone()), "what is asked again is answered again");
-    let (_, auth) = tell_at(left, now, back, &answers[0]);
-    refuse(Refuse::Ciphers);
-    assert_eq!(tell_at(right, now, to, &auth[0]), (Ok(()), vec![]));
-    refuse(Refuse::Nothing);
-    assert!(right.installed.is_empty() && right.endpoint.occupancy().child_sas == 0, "it cannot speak");
-    let (_, anew) = tell_at(right, now, to, &init);
-    assert!(anew.len() == 1 && anew != answers, "whoever begins again is answered as somebody new");
 }
 
 #[test]

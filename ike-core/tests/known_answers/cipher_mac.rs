@@ -1,5 +1,6 @@
 //! The SK payload with a cipher and a MAC (RFC 7296 §3.14), octet by octet: AES-256-CBC with HMAC-SHA2-256-128.
 
+use ike_core::crypto::rustcrypto::RustCrypto;
 use ike_core::crypto::{CipherAlg, Digest64, IkeCrypto, IntegAlg, PrfAlg, Protection};
 use ike_core::error::{Discard, NoKey, NoRoom};
 use ike_core::keys::{SkReceiver, SkSender};
@@ -7,10 +8,9 @@ use ike_core::registry::{ExchangeType, PayloadType};
 use ike_core::wire::header::Header;
 use ike_core::wire::sk::Layout;
 use ike_core::wire::writer::MessageWriter;
-use ipsec_core::crypto::AeadAlg;
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto, Purpose};
 
-use crate::engine::Engine;
-use crate::support::engine;
+use crate::support::{Engine, Octets, engine};
 
 const SUITE: Protection = Protection::CipherMac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha256);
 const SK_E: [u8; 32] = *b"the key of a cipher, 32 octets..";
@@ -18,6 +18,25 @@ const SK_A: [u8; 32] = *b"the key of a MAC, 32 octets.....";
 const HEADER: Header = Header::new(1, 2, ExchangeType::INFORMATIONAL, 3);
 const IV: [u8; 16] = *b"not to be known.";
 const TEXT_AT: usize = 28 + 4 + 16;
+
+/// An engine without ciphers.
+struct AeadsOnly;
+
+impl PacketCrypto for AeadsOnly {
+    type AeadKey = ();
+    type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
+
+    fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
+        Some(())
+    }
+
+    fn seal(&mut self, (): &(), _: &[u8; 12], _: &[u8], _: &mut [u8]) {}
+
+    fn open(&mut self, (): &(), _: &[u8; 12], _: &[u8], _: &mut [u8]) -> Result<(), Forged> {
+        Err(Forged)
+    }
+}
 
 fn receiver() -> SkReceiver<Engine> {
     SkReceiver::new(&mut engine(&IV), SUITE, &SK_E, &SK_A).unwrap()
@@ -32,7 +51,8 @@ fn sealed(text: &[u8]) -> Vec<u8> {
     message.extend(u16::try_from(4 + 16 + text.len() + 16).unwrap().to_be_bytes());
     message.extend(IV);
     let mut text = text.to_vec();
-    crypto.encrypt_blocks(CipherAlg::Aes256Cbc, &SK_E, &IV, &mut text).unwrap();
+    let key = crypto.cipher_key(CipherAlg::Aes256Cbc, Purpose::Encrypt, &SK_E).unwrap();
+    crypto.encrypt(&key, &IV, &mut text);
     message.extend(text);
     let len = u32::try_from(message.len() + 16).unwrap();
     message[24..28].copy_from_slice(&len.to_be_bytes());
@@ -126,8 +146,8 @@ fn keys_of_the_wrong_length_and_ciphers_that_the_engine_lacks_are_refused() {
         assert_eq!(taken(SUITE, sk_e, sk_a), (sk_e, sk_a) == (32, 32), "{sk_e} {sk_a}");
         assert_eq!(taken(AeadAlg::Aes128Gcm16.into(), sk_e, sk_a), (sk_e, sk_a) == (20, 0), "{sk_e} {sk_a}");
     }
-    let Engine(mut default) = engine(&IV);
-    assert_eq!(SkSender::new(&mut default, SUITE, &SK_E, &SK_A).err(), Some(NoKey));
+    let mut lesser = RustCrypto::new(Octets::default(), AeadsOnly);
+    assert_eq!(SkSender::new(&mut lesser, SUITE, &SK_E, &SK_A).err(), Some(NoKey));
 }
 
 #[test]

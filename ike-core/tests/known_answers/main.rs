@@ -1,7 +1,6 @@
 //! Messages, keys and algorithms against captures and vectors that others made.
 
 mod cipher_mac;
-mod engine;
 mod foreign;
 mod key_derivation;
 mod reencode;

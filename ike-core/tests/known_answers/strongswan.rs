@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ike_core::auth::{SignedOctets, psk};
-use ike_core::crypto::{CipherAlg, Digest64, EspSuite, Group, IkeSuite, IntegAlg, Protection, SharedSecret};
+use ike_core::crypto::{CipherAlg, Digest64, EspSuite, Group, IkeSuite, IntegAlg, PrfAlg, Protection, SharedSecret};
 use ike_core::keys::{IkeKeys, IkeSeed, Role, SkReceiver, child_keymat};
 use ike_core::proposal::{EspProposal, IkeProposal, select_esp, select_ike};
 use ike_core::registry::{AuthMethod, ExchangeType, PayloadType, ProtocolId};
@@ -12,8 +12,8 @@ use ike_core::wire::chain::Chain;
 use ike_core::wire::header::Header;
 use serde_json::Value;
 
-use crate::engine::Engine;
 use crate::reencode::reencode;
+use crate::support::Engine;
 use crate::support::{self, engine, hex, octets};
 
 fn is_protected(message: &[u8]) -> bool {
@@ -294,7 +294,7 @@ fn aes128gcm16_prfsha256_x25519_with_certificates() {
 /// The suites of a session with a cipher and a MAC for messages and packets.
 fn cipher_mac(cipher: CipherAlg, integ: IntegAlg) -> Option<(IkeSuite, EspSuite)> {
     let protection = Protection::CipherMac(cipher, integ);
-    Some((IkeSuite::new(protection, integ.prf(), Group::Ecp256), EspSuite::new(protection, false, None)))
+    Some((IkeSuite::new(protection, PrfAlg::of(integ)?, Group::Ecp256), EspSuite::new(protection, false, None)))
 }
 
 #[test]

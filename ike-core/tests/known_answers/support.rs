@@ -6,13 +6,14 @@ use ike_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
 use serde_json::Value;
 
-use crate::engine::Engine;
-
 /// An engine whose generator gives these octets, again and again.
+pub(crate) type Engine = RustCrypto<Octets>;
+
 pub(crate) fn engine(random: &[u8]) -> Engine {
-    Engine(RustCrypto::new(Octets { octets: random.to_vec(), at: 0 }, Packets))
+    RustCrypto::new(Octets { octets: random.to_vec(), at: 0 }, Packets)
 }
 
+#[derive(Default)]
 pub(crate) struct Octets {
     octets: Vec<u8>,
     at: usize,

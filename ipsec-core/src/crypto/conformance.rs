@@ -1,6 +1,9 @@
 //! Known answers for any [`PacketCrypto`]: an integrator runs them against an own engine, `cargo test` against ours.
 
-use super::{AeadAlg, PacketCrypto};
+mod known;
+
+use super::{AeadAlg, CipherAlg, IntegAlg, PacketCrypto, Purpose, verify};
+pub use known::{AEADS, CIPHERS, INTEGS};
 
 /// One known answer.
 ///
@@ -26,6 +29,52 @@ pub struct Aead<'v> {
     /// Ciphertext and tag.
     pub sealed: &'v [u8],
     /// Whether `sealed` is right. When not, only opening is tried, and must fail.
+    pub valid: bool,
+}
+
+/// One known answer of a cipher.
+///
+/// ```
+/// use ipsec_core::crypto::conformance::{CIPHERS, Cipher, Deviation, check_cipher};
+/// # use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// let wrong = Cipher { sealed: &[0; 32], ..CIPHERS[0] };
+/// # #[cfg(feature = "cipher-mac")]
+/// assert_eq!(check_cipher(&mut RustCrypto, &wrong, &mut [0; 32]), Err(Deviation::Seal));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Cipher<'v> {
+    /// Algorithm.
+    pub alg: CipherAlg,
+    /// Key, without salt.
+    pub key: &'v [u8],
+    /// What it begins with: the IV, or the first counter block.
+    pub iv: [u8; 16],
+    /// Plaintext; whole blocks where there are some.
+    pub text: &'v [u8],
+    /// Ciphertext.
+    pub sealed: &'v [u8],
+}
+
+/// One known answer of an integrity algorithm.
+///
+/// ```
+/// use ipsec_core::crypto::conformance::{INTEGS, Integ, check_integ};
+/// # use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// let forged = Integ { icv: &[0; 12], valid: false, ..INTEGS[0] }; // to be refused
+/// # #[cfg(feature = "cipher-mac")]
+/// assert_eq!(check_integ(&mut RustCrypto, &forged), Ok(()));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Integ<'v> {
+    /// Algorithm.
+    pub alg: IntegAlg,
+    /// Key.
+    pub key: &'v [u8],
+    /// What is authenticated.
+    pub text: &'v [u8],
+    /// The ICV.
+    pub icv: &'v [u8],
+    /// Whether it is right. When not, it must be refused.
     pub valid: bool,
 }
 
@@ -90,7 +139,8 @@ pub fn check<P: PacketCrypto>(engine: &mut P, case: &Aead<'_>, scratch: &mut [u8
             return Err(Deviation::Forgery);
         }
     }
-    for octet in 0..case.nonce.len() {
+    // CCM takes the last 11.
+    for octet in 4_usize.saturating_sub(case.alg.salt_len())..case.nonce.len() {
         let mut nonce = case.nonce;
         nonce.iter_mut().skip(octet).take(1).for_each(|octet| *octet ^= 0x01);
         buffer.copy_from_slice(case.sealed);
@@ -105,6 +155,94 @@ pub fn check<P: PacketCrypto>(engine: &mut P, case: &Aead<'_>, scratch: &mut [u8
         }
     }
     Ok(())
+}
+
+/// Tries one known answer of a cipher. `scratch` must hold the text.
+///
+/// ```
+/// use ipsec_core::crypto::conformance::{CIPHERS, check_cipher};
+/// # #[cfg(feature = "cipher-mac")]
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// for case in CIPHERS {
+///     # #[cfg(feature = "cipher-mac")]
+///     check_cipher(&mut RustCrypto, case, &mut [0; 32]).unwrap();
+/// }
+/// ```
+///
+/// # Errors
+/// [`Deviation`].
+pub fn check_cipher<P: PacketCrypto>(engine: &mut P, case: &Cipher<'_>, scratch: &mut [u8]) -> Result<(), Deviation> {
+    let buffer = scratch.get_mut(..case.text.len()).ok_or(Deviation::Scratch)?;
+    let key = engine.cipher_key(case.alg, Purpose::Encrypt, case.key).ok_or(Deviation::Key)?;
+    buffer.copy_from_slice(case.text);
+    engine.encrypt(&key, &case.iv, buffer);
+    if buffer != case.sealed {
+        return Err(Deviation::Seal);
+    }
+    let key = engine.cipher_key(case.alg, Purpose::Decrypt, case.key).ok_or(Deviation::Key)?;
+    engine.decrypt(&key, &case.iv, buffer);
+    if buffer == case.text { Ok(()) } else { Err(Deviation::Open) }
+}
+
+/// Tries one known answer of an integrity algorithm, whole and in pieces, and that no change of a bit is accepted (one in each
+/// octet).
+///
+/// # Errors
+/// [`Deviation`].
+pub fn check_integ<P: PacketCrypto>(engine: &mut P, case: &Integ<'_>) -> Result<(), Deviation> {
+    let key = engine.integ_key(case.alg, case.key).ok_or(Deviation::Key)?;
+    if !case.valid {
+        return match verify(engine, &key, &[case.text], case.icv) {
+            Ok(()) => Err(Deviation::Forgery),
+            Err(_) => Ok(()),
+        };
+    }
+    let mut octets = [0; 32];
+    let icv = octets.get_mut(..case.icv.len()).ok_or(Deviation::Scratch)?;
+    for cut in 0..=case.text.len() {
+        let (first, second) = case.text.split_at_checked(cut).unwrap_or_default();
+        engine.icv(&key, &[first, second], icv);
+        if icv != case.icv {
+            return Err(Deviation::Seal);
+        }
+    }
+    verify(engine, &key, &[case.text], case.icv).map_err(|_| Deviation::Open)?;
+    for octet in 0..case.icv.len() {
+        icv.copy_from_slice(case.icv);
+        icv.iter_mut().skip(octet).take(1).for_each(|octet| *octet ^= 0x80);
+        if verify(engine, &key, &[case.text], icv).is_ok() {
+            return Err(Deviation::Forgery);
+        }
+    }
+    Ok(())
+}
+
+/// The self-test for when the power comes on: one known answer for each algorithm that the engine has, which is seen by its
+/// taking a key. How many that are; none is no good sign.
+///
+/// ```
+/// use ipsec_core::crypto::conformance::power_on;
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// assert!(power_on(&mut RustCrypto).unwrap() >= 12); // AES-GCM and GMAC
+/// ```
+///
+/// # Errors
+/// The first [`Deviation`]: nothing may be entrusted to such an engine.
+pub fn power_on<P: PacketCrypto>(engine: &mut P) -> Result<usize, Deviation> {
+    let mut scratch = [0; 64];
+    let mut passed = 0_usize;
+    let mut count = |outcome| match outcome {
+        Ok(()) => {
+            passed = passed.saturating_add(1);
+            Ok(())
+        }
+        Err(Deviation::Key) => Ok(()),
+        Err(deviation) => Err(deviation),
+    };
+    AEADS.iter().try_for_each(|case| count(check(engine, case, &mut scratch)))?;
+    CIPHERS.iter().try_for_each(|case| count(check_cipher(engine, case, &mut scratch)))?;
+    INTEGS.iter().try_for_each(|case| count(check_integ(engine, case)))?;
+    Ok(passed)
 }
 
 /// Key of the published cases; shorter keys are its beginning.
@@ -210,12 +348,30 @@ mod tests {
         assert_eq!(check(&mut RustCrypto, &SP800_38D[1], &mut [0; 75]), Err(Deviation::Scratch));
     }
 
+    #[test]
+    #[cfg(all(feature = "suites", feature = "legacy"))]
+    fn each_algorithm_has_a_known_answer_and_our_engine_knows_it() {
+        assert!(AEADS.iter().map(|case| case.alg).eq(AeadAlg::ALL.iter().copied()));
+        assert!(CIPHERS.iter().map(|case| case.alg).eq(CipherAlg::ALL.iter().copied().skip(1)), "all but NULL");
+        assert!(INTEGS.iter().map(|case| case.alg).eq(IntegAlg::ALL.iter().copied()));
+        assert_eq!(power_on(&mut RustCrypto), Ok(22 + 7 + 7));
+    }
+
+    #[test]
+    fn the_self_test_does_not_pass_over_a_fault_and_leaves_out_what_there_is_not() {
+        for fault in [Deviation::Seal, Deviation::Open, Deviation::Forgery] {
+            assert_eq!(power_on(&mut Faulty(fault)), Err(fault));
+        }
+        assert_eq!(power_on(&mut Faulty(Deviation::Key)), Ok(0));
+    }
+
     /// An engine with one fault, so that the suite is seen to find it.
     struct Faulty(Deviation);
 
     impl PacketCrypto for Faulty {
         type AeadKey = AeadKey;
         type Place<T> = InPlace<T>;
+        crate::aead_only!();
 
         fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
             if self.0 == Deviation::Key { None } else { RustCrypto.aead_key(alg, key) }

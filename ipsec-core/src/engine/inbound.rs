@@ -5,7 +5,7 @@ use core::fmt;
 use super::policies::Policies;
 use super::slots::InboundSlot;
 use crate::buf::PacketBuf;
-use crate::crypto::{Forged, PacketCrypto};
+use crate::crypto::{Forged, PacketCrypto, Purpose};
 use crate::ecn::Ecn;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::open::{header, open, strip_trailer};
@@ -15,6 +15,7 @@ use crate::sa::{self, Event, InboundParams, Mode, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
+use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::{Marks, PROTOCOL_NONE, Version, set_ecn};
 
@@ -64,7 +65,7 @@ pub struct Ingress {
 pub struct Inbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
     policies: Policies<'a, R>,
-    pub(super) sad: sad::Table<'a, P::Place<sa::Inbound<P::AeadKey>>>,
+    pub(super) sad: sad::Table<'a, P::Place<sa::Inbound<Keys<P>>>>,
     windows: Windows<'a>,
     counters: Counters,
 }
@@ -155,6 +156,9 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
         let (crypto, windows, policies) = (&mut self.crypto, &mut self.windows, &mut self.policies);
         self.sad.edit_by_spi(header.spi, Discard::InUnknownSpi, |id, sa| {
+            if packet.len() < sa.common.transform.layout().shortest() {
+                return Err(Discard::InHeader);
+            }
             let share = windows.share(id.slot as usize);
             let window = share.get_mut(..sa.window_words).unwrap_or_default();
 
@@ -226,7 +230,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     pub fn install(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place_by_spi(params.sa.spi)?;
         let (window, crypto) = (self.windows.share(place), &mut self.crypto);
-        let keys = |sa: &mut sa::Inbound<_>| sa.common.transform.set_keys(crypto, params.sa.keymat);
+        let keys = |sa: &mut sa::Inbound<_>| sa.common.transform.set_keys(crypto, Purpose::Decrypt, params.sa.keymat);
         self.sad.put(place, params.sa.spi, || sa::Inbound::new(now, params, window), keys)
     }
 

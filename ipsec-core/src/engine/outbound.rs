@@ -5,7 +5,7 @@ use core::fmt;
 use super::policies::Policies;
 use super::slots::OutboundSlot;
 use crate::buf::PacketBuf;
-use crate::crypto::PacketCrypto;
+use crate::crypto::{PacketCrypto, Purpose};
 use crate::encap::Egress;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::seal::{Unsealed, seal};
@@ -15,7 +15,7 @@ use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
-use crate::transform::{Layout, Transform};
+use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::Marks;
 
@@ -79,7 +79,7 @@ pub enum Verdict {
 pub struct Outbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     crypto: P,
     policies: Policies<'a, R>,
-    pub(super) sad: sad::Table<'a, P::Place<sa::Outbound<P::AeadKey>>>,
+    pub(super) sad: sad::Table<'a, P::Place<sa::Outbound<Keys<P>>>>,
     counters: Counters,
 }
 
@@ -175,7 +175,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     ///
     /// # Errors
     /// [`Discard::OutNoSa`], [`Discard::OutExpired`], [`Discard::OutExhausted`], [`Discard::OutHeader`],
-    /// [`Discard::OutNoRoom`], counted; the packet is as it was and must not be sent.
+    /// [`Discard::OutNoRoom`], [`Discard::OutNoIv`], counted; the packet is as it was and must not be sent.
     #[inline]
     pub fn seal(&mut self, now: Instant, sa: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let sealed = self.protect(now, sa, packet);
@@ -211,7 +211,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     pub fn install(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
         let place = self.sad.place()?;
         let crypto = &mut self.crypto;
-        let keys = |sa: &mut sa::Outbound<_>| sa.common.transform.set_keys(crypto, params.sa.keymat);
+        let keys = |sa: &mut sa::Outbound<_>| sa.common.transform.set_keys(crypto, Purpose::Encrypt, params.sa.keymat);
         self.sad.put(place, params.sa.spi, || sa::Outbound::new(now, params), keys)
     }
 
@@ -308,11 +308,11 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
 fn carry<P: PacketCrypto>(
     crypto: &mut P,
     now: Instant,
-    sa: &mut sa::Outbound<P::AeadKey>,
+    sa: &mut sa::Outbound<Keys<P>>,
     packet: &mut PacketBuf<'_>,
 ) -> Result<Egress, Discard> {
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
-    let (inner_len, layout): (_, Layout) = (packet.len(), Transform::<P>::layout(&sa.common.transform));
+    let (inner_len, layout) = (packet.len(), sa.common.transform.layout());
     if inner_len.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
         return Err(Discard::OutNoRoom);
     }
@@ -334,8 +334,8 @@ fn carry<P: PacketCrypto>(
     };
     let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
     sealed.map_err(|unsealed| match unsealed {
-        // The IVs of an AEAD count: it has always one.
-        Unsealed::NoRoom | Unsealed::NoIv => Discard::OutNoRoom,
+        Unsealed::NoRoom => Discard::OutNoRoom,
+        Unsealed::NoIv => Discard::OutNoIv,
     })?;
     sa.last_sent = sequence;
     if sequence >= last.saturating_sub(last >> 2) {

@@ -19,6 +19,7 @@ struct Clear;
 impl PacketCrypto for Clear {
     type AeadKey = ();
     type Place<T> = InPlace<T>;
+    crate::aead_only!();
 
     fn aead_key(&mut self, _: AeadAlg, _: &[u8]) -> Option<()> {
         Some(())
@@ -123,7 +124,7 @@ impl World<'_> {
         let sa = || Params {
             spi,
             mode: Mode::Tunnel,
-            alg: AeadAlg::Aes128Gcm16,
+            protection: AeadAlg::Aes128Gcm16.into(),
             keymat: &[7; 20],
             esn,
             path,
@@ -182,7 +183,7 @@ fn params<'p>(spi: u32, (local_ts, remote_ts): (&'p [TrafficSelector], &'p [Traf
     Params {
         spi: Spi::new(spi).unwrap(),
         mode: Mode::Tunnel,
-        alg: AeadAlg::Aes128Gcm16,
+        protection: AeadAlg::Aes128Gcm16.into(),
         keymat: &[7; 20],
         esn: false,
         path: Rng(0).path(),

@@ -2,14 +2,16 @@
 
 use super::pad;
 use crate::buf::PacketBuf;
-use crate::crypto::{AeadAlg, Forged, PacketCrypto};
+use crate::crypto::{Forged, PacketCrypto};
 use crate::error::{Discard, NoRoom};
-use crate::transform::{Layout, Number, Transform};
+use crate::transform::{Keys, Number, TRAILER_LEN, Transform};
 use crate::wire::cursor::{Malformed, Reader};
-use crate::wire::esp::Header;
+use crate::wire::esp::{HEADER_LEN, Header};
 
+/// Octets of the shortest ICV.
+const SHORTEST_ICV: usize = 8;
 /// No transform makes shorter packets: so much is known before the SA is.
-const SHORTEST: usize = Layout::of(AeadAlg::Aes128Gcm16).shortest();
+const SHORTEST: usize = HEADER_LEN + TRAILER_LEN + SHORTEST_ICV;
 
 /// Reads the header of a packet that is long enough for an ICV.
 ///
@@ -26,18 +28,15 @@ pub(crate) fn header(packet: &[u8]) -> Result<Header, Malformed> {
 /// # Errors
 /// [`Forged`], also when it is too short for the transform; the packet's content is unspecified then.
 #[inline]
-pub(crate) fn open<P: PacketCrypto, T: Transform<P>>(
+pub(crate) fn open<P: PacketCrypto>(
     crypto: &mut P,
-    transform: &T,
+    transform: &Transform<Keys<P>>,
     number: &Number,
     packet: &mut PacketBuf<'_>,
 ) -> Result<(), Forged> {
     let layout = transform.layout();
-    if packet.len() < layout.shortest() {
-        return Err(Forged);
-    }
     transform.open(crypto, number, packet.as_mut_slice())?;
-    packet.pop_front(layout.headroom()).and_then(|()| packet.pop_back(layout.icv_len)).map_err(|NoRoom| Forged)
+    packet.pop_front(layout.headroom()).and_then(|()| packet.pop_back(layout.icv_len.into())).map_err(|NoRoom| Forged)
 }
 
 /// Takes the trailer off an authenticated payload. Returns the next header.

@@ -18,7 +18,7 @@ use crate::net::{Path, Spi};
 /// # let at: core::net::SocketAddr = "192.0.2.1:0".parse().unwrap();
 /// let soft = Limit { age: Some(Duration::from_secs(60)), ..Limit::default() };
 /// let lifetime = Lifetime { soft, hard: Limit::default() };
-/// # let sa = Params { spi: Spi::new(0x1000).unwrap(), mode: Mode::Tunnel, alg: AeadAlg::Aes128Gcm16, keymat: &[7; 20],
+/// # let sa = Params { spi: Spi::new(0x1000).unwrap(), mode: Mode::Tunnel, protection: AeadAlg::Aes128Gcm16.into(), keymat: &[7; 20],
 /// #     esn: true, path: Path { local: at, remote: at }, encap: Encap::None, policy: ipsec_core::spd::PolicyId(1),
 /// #     local_ts: &all, remote_ts: &all, lifetime };
 /// # let params = OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy };

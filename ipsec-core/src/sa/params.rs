@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::ids::PolicyId;
 use super::lifetime::Lifetime;
-use crate::crypto::AeadAlg;
+use crate::crypto::Protection;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 
 /// What an SA carries (RFC 4301 §4.1).
@@ -43,7 +43,7 @@ pub enum DontFragment {
 /// let params = Params {
 ///     spi: Spi::new(0x1000).unwrap(),
 ///     mode: Mode::Tunnel,
-///     alg: AeadAlg::Aes256Gcm16,
+///     protection: AeadAlg::Aes256Gcm16.into(),
 ///     keymat: &[7; 32 + 4], // key and salt, as they come out of KEYMAT
 ///     esn: true,
 ///     path: Path { local: "192.0.2.2:4500".parse().unwrap(), remote: "192.0.2.1:4500".parse().unwrap() },
@@ -53,16 +53,16 @@ pub enum DontFragment {
 ///     remote_ts: &[theirs],
 ///     lifetime: Lifetime::default(),
 /// };
-/// assert_eq!(params.keymat.len(), params.alg.key_len() + params.alg.salt_len());
+/// assert_eq!(params.keymat.len(), params.protection.keymat_len());
 /// ```
 pub struct Params<'k> {
     /// Of an outbound SA chosen by the peer, of an inbound SA by us.
     pub spi: Spi,
     /// What it carries.
     pub mode: Mode,
-    /// Algorithm.
-    pub alg: AeadAlg,
-    /// Cipher key followed by the salt: [`AeadAlg::key_len`] + [`AeadAlg::salt_len`] octets (RFC 4106 §8.1).
+    /// Algorithms.
+    pub protection: Protection,
+    /// Encryption key, its salt and integrity key: [`Protection::keymat_len`] octets (RFC 7296 §2.17, RFC 4106 §8.1).
     pub keymat: &'k [u8],
     /// Extended sequence numbers.
     pub esn: bool,
@@ -84,7 +84,7 @@ impl fmt::Debug for Params<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Params")
             .field("spi", &self.spi)
-            .field("alg", &self.alg)
+            .field("protection", &self.protection)
             .field("esn", &self.esn)
             .field("path", &self.path)
             .field("encap", &self.encap)

@@ -1,7 +1,7 @@
 //! Whole outer packets: IPv4 and IPv6 inside and outside, protocol 50 and UDP.
 
 use crate::ends::{NOW, Out, POLICY, Ruled, Sa, ip_marked, outbound, ports, reversed, site_a, site_b, tunnel};
-use ipsec_core::buf::PacketBuf;
+use ipsec_core::buf::{HEADROOM, PacketBuf};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::encap::{Arrival, pop_outer, push_outer};
 use ipsec_core::engine::Egress;
@@ -122,7 +122,7 @@ fn the_df_bit_follows_the_policy() {
 }
 
 fn outer(egress: &Egress, content: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; 64 + content.len()];
+    let mut bytes = vec![0; HEADROOM + content.len()];
     let mut packet = PacketBuf::with_payload(&mut bytes, content).unwrap();
     push_outer(egress, &mut packet).unwrap();
     packet.as_slice().to_vec()

@@ -2,7 +2,7 @@
 
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::crypto::{AeadAlg, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, PacketCrypto, Protection, WithIvs};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Ingress, Outbound, OutboundSlot};
 use ipsec_core::error::{Discard, Refused};
@@ -15,8 +15,12 @@ use ipsec_core::wire::{ipv4, ipv6};
 use std::net::IpAddr;
 
 pub(crate) type Rules = Index<Vec<Slot>, Vec<Node>>;
-pub(crate) type Out = Outbound<'static, RustCrypto, Rules>;
-pub(crate) type In = Inbound<'static, RustCrypto, Rules>;
+/// The default one, with IVs that can be foreseen.
+pub(crate) type Engine = WithIvs<RustCrypto, Rng>;
+pub(crate) type Out = Outbound<'static, Engine, Rules>;
+pub(crate) type In = Inbound<'static, Engine, Rules>;
+
+pub(crate) const ENGINE: Engine = WithIvs::new(RustCrypto, Rng(1));
 
 pub(crate) const NOW: Instant = Instant::from_millis(1_000_000);
 pub(crate) const POLICY: PolicyId = PolicyId(7);
@@ -25,16 +29,16 @@ pub(crate) const KEYMAT: [u8; 36] = [0x5a; 36];
 /// An outbound engine with `sas` slots; its tables live as long as the test process.
 pub(crate) fn outbound(sas: usize) -> Out {
     let hits = Box::leak(vec![Hits::NONE; 16].into_boxed_slice());
-    let sas: Vec<OutboundSlot<RustCrypto>> = (0..sas).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect();
-    Outbound::new(RustCrypto, hits, Box::leak(sas.into_boxed_slice()))
+    let sas: Vec<OutboundSlot<Engine>> = (0..sas).map(|_| OutboundSlot::<Engine>::EMPTY).collect();
+    Outbound::new(ENGINE, hits, Box::leak(sas.into_boxed_slice()))
 }
 
 /// An inbound engine with `sas` slots and 64 words of replay window each.
 pub(crate) fn inbound(sas: usize) -> In {
     let hits = Box::leak(vec![Hits::NONE; 16].into_boxed_slice());
     let windows = Box::leak(vec![0; sas * 64].into_boxed_slice());
-    let sas: Vec<InboundSlot<RustCrypto>> = (0..sas).map(|_| InboundSlot::<RustCrypto>::EMPTY).collect();
-    Inbound::new(RustCrypto, hits, Box::leak(sas.into_boxed_slice()), windows)
+    let sas: Vec<InboundSlot<Engine>> = (0..sas).map(|_| InboundSlot::<Engine>::EMPTY).collect();
+    Inbound::new(ENGINE, hits, Box::leak(sas.into_boxed_slice()), windows)
 }
 
 /// An index of rules in memory of its own.
@@ -62,7 +66,7 @@ pub(crate) trait Ruled {
     }
 }
 
-impl Ruled for Out {
+impl<P: PacketCrypto> Ruled for Outbound<'_, P, Rules> {
     fn in_force(&self) -> Vec<Rule> {
         self.rules().map(|(rule, _)| *rule).collect()
     }
@@ -112,7 +116,7 @@ pub(crate) fn site_b() -> Vec<TrafficSelector> {
 #[derive(Clone)]
 pub(crate) struct Sa {
     pub(crate) spi: u32,
-    pub(crate) alg: AeadAlg,
+    pub(crate) protection: Protection,
     pub(crate) keymat: Vec<u8>,
     pub(crate) esn: bool,
     pub(crate) encap: Encap,
@@ -129,7 +133,7 @@ impl Default for Sa {
     fn default() -> Self {
         Self {
             spi: 0x1234_5600,
-            alg: AeadAlg::Aes256Gcm16,
+            protection: AeadAlg::Aes256Gcm16.into(),
             keymat: KEYMAT.to_vec(),
             esn: false,
             encap: Encap::Udp,
@@ -153,7 +157,7 @@ impl Sa {
         Params {
             spi: Spi::new(self.spi).unwrap(),
             mode: Mode::Tunnel,
-            alg: self.alg,
+            protection: self.protection,
             keymat: &self.keymat,
             esn: self.esn,
             path,
@@ -181,9 +185,10 @@ impl Sa {
 
     /// An ESP packet made without the engine: `payload` is encrypted as it is, trailer included.
     pub(crate) fn esp(&self, sequence: u64, payload: &[u8]) -> Vec<u8> {
-        let key = RustCrypto.aead_key(self.alg, &self.keymat[..self.alg.key_len()]).unwrap();
+        let Protection::Aead(alg) = self.protection else { panic!("only an AEAD") };
+        let key = RustCrypto.aead_key(alg, &self.keymat[..alg.key_len()]).unwrap();
         let mut nonce = [0; 12];
-        nonce[..4].copy_from_slice(&self.keymat[self.alg.key_len()..]);
+        nonce[..4].copy_from_slice(&self.keymat[alg.key_len()..]);
         nonce[4..].copy_from_slice(&sequence.to_be_bytes());
         let mut aad = self.spi.to_be_bytes().to_vec();
         aad.extend(if self.esn { sequence.to_be_bytes().to_vec() } else { (sequence as u32).to_be_bytes().to_vec() });
@@ -304,6 +309,26 @@ pub(crate) fn a_to_b(len: usize) -> Vec<u8> {
 
 /// A small seeded generator (SplitMix64); the seed stands in the assertion message of whoever uses it.
 pub(crate) struct Rng(pub(crate) u64);
+
+impl rand_core::TryRng for Rng {
+    type Error = core::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Ok(self.next() as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Ok(self.next())
+    }
+
+    fn try_fill_bytes(&mut self, octets: &mut [u8]) -> Result<(), Self::Error> {
+        octets.iter_mut().for_each(|octet| *octet = self.next() as u8);
+        Ok(())
+    }
+}
+
+/// Of tests.
+impl rand_core::TryCryptoRng for Rng {}
 
 impl Rng {
     pub(crate) fn next(&mut self) -> u64 {

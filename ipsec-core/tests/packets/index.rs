@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::ends::{NOW, POLICY, Rng, Ruled, Rules as Owned, Sa, a_to_b, index, ip, net, open, outbound, seal, tunnel};
+use crate::ends::{
+    Engine, NOW, POLICY, Rng, Ruled, Rules as Owned, Sa, a_to_b, index, ip, net, open, outbound, seal, tunnel,
+};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
@@ -423,5 +425,5 @@ fn an_engine_without_room_for_hits_counts_nothing_and_takes_any_rules() {
     assert!(open(&mut inn, &seal(&mut sender, &a_to_b(8)).unwrap()).is_ok());
     let old: Option<Owned> = inn.clear_rules();
     assert_eq!((old.unwrap().view().len(), inn.rules().count()), (2, 0));
-    let _: &Inbound<'_, RustCrypto, Owned> = &inn;
+    let _: &Inbound<'_, Engine, Owned> = &inn;
 }

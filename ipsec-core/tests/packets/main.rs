@@ -5,9 +5,13 @@ mod counters;
 mod encapsulation;
 mod ends;
 mod index;
+#[cfg(feature = "suites")]
+mod known_answers;
 mod lifetimes;
 mod malformed;
 mod policy;
 mod properties;
 mod replay;
+#[cfg(feature = "suites")]
+mod suites;
 mod vectors;

@@ -12,7 +12,7 @@ use ipsec_core::sa::Mode;
 const SUITES: [AeadAlg; 3] = [AeadAlg::Aes128Gcm16, AeadAlg::Aes192Gcm16, AeadAlg::Aes256Gcm16];
 
 fn suite(alg: AeadAlg) -> Sa {
-    Sa { alg, keymat: vec![0x5a; alg.key_len() + 4], ..Sa::default() }
+    Sa { protection: alg.into(), keymat: vec![0x5a; alg.key_len() + 4], ..Sa::default() }
 }
 
 /// An inner packet with its trailer, as it stands before encryption.

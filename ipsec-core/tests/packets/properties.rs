@@ -90,7 +90,7 @@ fn whatever_is_sealed_opens_to_the_same_packet() {
         let mut rng = Rng(seed);
         let alg = algs[rng.below(3) as usize];
         let (esn, keymat) = (rng.below(2) == 0, rng.bytes(alg.key_len() + 4));
-        let sa = Sa { alg, keymat, esn, window: 1024, ..Sa::default() };
+        let sa = Sa { protection: alg.into(), keymat, esn, window: 1024, ..Sa::default() };
         let (mut out, mut inn) = tunnel(&sa);
         for _ in 0..40 {
             let len = [0, 1, 15, 16, 17, 1000, 1400, 9000][rng.below(8) as usize] + rng.below(40) as usize;

@@ -120,6 +120,7 @@ pub struct Key(
 impl PacketCrypto for Engine {
     type AeadKey = Key;
     type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, _: AeadAlg, key: &[u8]) -> Option<Key> {
         core::hint::black_box(key);

@@ -295,11 +295,10 @@ impl Node {
 }
 
 fn install(outbound: &mut Sending, inbound: &mut Receiving, now: Instant, up: &ChildUp<'_>) -> Option<(SaId, SaId)> {
-    let alg = up.aead()?;
     let params = |spi, keymat| Params {
         spi,
         mode: Mode::Tunnel,
-        alg,
+        protection: up.suite.protection,
         keymat,
         esn: up.suite.esn,
         path: up.path,

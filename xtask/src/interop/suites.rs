@@ -9,6 +9,28 @@ const CIPHERS: [&str; 2] = ["aes128gcm16", "aes256gcm16"];
 const PRFS: [&str; 3] = ["prfsha256", "prfsha384", "prfsha512"];
 const GROUPS: [&str; 2] = ["ecp256", "x25519"];
 const ESP: [&str; 3] = ["aes128gcm16", "aes192gcm16", "aes256gcm16"];
+/// More of packets, of each construction one at least in the quick selection.
+const MORE_ESP: [(&str, bool); 19] = [
+    ("aes128-sha256", true),
+    ("aes256-sha512", true),
+    ("aes192-sha384", false),
+    ("aes128-sha1", true),
+    ("aes256-aesxcbc", false),
+    ("aes256-aescmac", false),
+    ("aes128ctr-sha256", true),
+    ("aes256ctr-sha1", false),
+    ("null-sha256", true),
+    ("chacha20poly1305", true),
+    ("aes128gcm8", false),
+    ("aes256gcm12", false),
+    ("aes128ccm8", true),
+    ("aes192ccm12", false),
+    ("aes256ccm16", false),
+    ("aes256-sha256-ecp256", false),
+    ("chacha20poly1305-x25519", false),
+    ("aes256-sha384-modpnone", false),
+    ("aes192ctr-sha384", false),
+];
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list = Vec::new();
@@ -39,6 +61,16 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 let quick = group.is_empty() && first == First::We || group == "-ecp256" && first == First::They;
                 list.push(if quick { scenario } else { scenario.thorough() });
             }
+        }
+    }
+    for (esp, quick) in MORE_ESP {
+        for first in [First::We, First::They] {
+            let scenario = Scenario::new(format!("suite-esp-{esp}-{}", way(first)), move |ends| {
+                established(ends, first, "aes256gcm16-prfsha384-x25519", esp)
+            });
+            // Either way round, by turns.
+            let here = quick && (esp.len() % 2 == 0) == (first == First::We);
+            list.push(if here { scenario } else { scenario.thorough() });
         }
     }
     list.extend(Scenario::both_ways("f-57-a-peer-with-21-proposals", many_proposals));

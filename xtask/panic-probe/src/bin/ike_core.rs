@@ -176,6 +176,7 @@ struct AnyEngine(Engine);
 impl PacketCrypto for AnyEngine {
     type AeadKey = Key;
     type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<Key> {
         self.0.aead_key(alg, key)

@@ -135,7 +135,7 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
     install(Params {
         spi,
         mode: Mode::Tunnel,
-        alg: aead(),
+        protection: aead().into(),
         keymat: octets(),
         esn: any() == 0,
         path: path(),
