@@ -3,7 +3,7 @@
 use chacha20::ChaCha20Rng;
 use gateway_core::crypto::Boxed;
 use getrandom::SysRng;
-use ipsec_core::crypto::WithIvs;
+use ipsec_core::crypto::ivs::WithIvs;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use rand_core::{SeedableRng, UnwrapErr};
 

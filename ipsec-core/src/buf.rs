@@ -119,6 +119,29 @@ impl<'a> PacketBuf<'a> {
         Ok(pushed)
     }
 
+    /// Moves the first `len` octets `by` octets towards the front and leaves them there, outside of the packet.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: there are less of them, or too little headroom; the packet is unchanged.
+    pub(crate) fn part(&mut self, len: usize, by: usize) -> Result<(), NoRoom> {
+        let (to, from) = (self.start.checked_sub(by).ok_or(NoRoom)?, self.start);
+        self.pop_front(len)?;
+        self.bytes.copy_within(from..self.start, to);
+        Ok(())
+    }
+
+    /// Grows the packet by the `len` octets that end `by` octets before it, which are moved up to it.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: there are less octets in front; the packet is unchanged.
+    pub(crate) fn join(&mut self, len: usize, by: usize) -> Result<(), NoRoom> {
+        let to = self.start.checked_sub(len).ok_or(NoRoom)?;
+        let from = to.checked_sub(by).ok_or(NoRoom)?;
+        self.bytes.copy_within(from..from.saturating_add(len), to);
+        self.start = to;
+        Ok(())
+    }
+
     /// Drops `len` octets in front.
     ///
     /// # Errors

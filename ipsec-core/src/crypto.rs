@@ -6,7 +6,7 @@
 
 mod algorithms;
 pub mod conformance;
-mod ivs;
+pub mod ivs;
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
 
@@ -14,7 +14,6 @@ use core::ops::{Deref, DerefMut};
 
 use crate::wipe;
 pub use algorithms::{AeadAlg, AeadMode, CipherAlg, IntegAlg, Iv, Protection};
-pub use ivs::WithIvs;
 use subtle::ConstantTimeEq;
 
 /// The ICV did not verify. Opaque on purpose: any more detail would be an oracle.
@@ -94,6 +93,19 @@ macro_rules! aead_only {
 }
 
 /// What a cipher key is for: with blocks that are chained an engine may need another schedule for each.
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::crypto::{CipherAlg, PacketCrypto, Purpose};
+/// # #[cfg(feature = "cipher-mac")] {
+/// let [there, back] = [Purpose::Encrypt, Purpose::Decrypt]
+///     .map(|purpose| RustCrypto.cipher_key(CipherAlg::Aes128Cbc, purpose, &[7; 16]).unwrap());
+/// let mut text = *b"a block.........";
+/// RustCrypto.encrypt(&there, &[1; 16], &mut text);
+/// RustCrypto.decrypt(&back, &[1; 16], &mut text);
+/// assert_eq!(&text, b"a block.........");
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// [`PacketCrypto::encrypt`].
@@ -193,7 +205,7 @@ pub trait PacketCrypto {
     fn icv(&mut self, key: &Self::IntegKey, parts: &[&[u8]], icv: &mut [u8]);
 
     /// Fills an IV that nobody may know beforehand from a cryptographically secure generator. An AEAD of ESP needs none: its
-    /// IVs count. [`WithIvs`] gives an engine a generator.
+    /// IVs count. [`ivs::WithIvs`] gives an engine a generator.
     ///
     /// # Errors
     /// [`NoIv`]: this engine has no generator, as none has of itself.

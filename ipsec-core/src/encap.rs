@@ -7,7 +7,8 @@ use crate::error::{Discard, NoRoom};
 use crate::net::{Encap, NATT_PORT, Path};
 use crate::wire::checksum::Sum;
 use crate::wire::cursor::{Malformed, Reader, Writer};
-use crate::wire::ip::{PROTOCOL_ESP, PROTOCOL_UDP};
+use crate::wire::front::Front;
+use crate::wire::ip::{Marks, PROTOCOL_ESP, PROTOCOL_UDP};
 use crate::wire::natt::{self, Datagram, NON_ESP_MARKER};
 use crate::wire::{ipv4, ipv6, udp};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,10 +28,38 @@ pub struct Egress {
     /// Identification for an outer IPv4 header: the low bits of the sequence number, so that fragments of packets close
     /// to each other are told apart.
     pub ident: u16,
+    /// TTL and hop limit.
+    pub hops: u8,
+    /// The packet's own header, which lies in front of it and becomes the outer one: in transport mode.
+    pub own: Option<Own>,
 }
 
 /// TTL and hop limit of outer headers (RFC 4301 §5.1.2.1 leaves it to us; 64 is IANA's recommended default).
-const HOPS: u8 = 64;
+pub(crate) const HOPS: u8 = 64;
+
+/// A packet's own header in its buffer, in front of ESP and of a UDP header, if there is one. What is sent through a socket gets
+/// its header from the system, and leaves it there.
+///
+/// ```
+/// use ipsec_core::buf::PacketBuf;
+/// use ipsec_core::ecn::Ecn;
+/// use ipsec_core::encap::{Arrival, Own, pop_outer};
+/// use ipsec_core::net::Path;
+/// /// What `Inbound::open_behind` wants to know of a packet that came from the wire.
+/// fn arrived(packet: &mut PacketBuf<'_>) -> Option<(Path, Ecn, Own)> {
+///     match pop_outer(packet) {
+///         Ok(Arrival::Esp { path, ecn, own }) => Some((path, ecn, own)),
+///         _ => None,
+///     }
+/// }
+/// assert!(arrived(&mut PacketBuf::new(&mut [], 0, 0).unwrap()).is_none());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Own {
+    pub(crate) front: Front,
+    /// Octets between it and ESP.
+    pub(crate) gap: usize,
+}
 
 /// Puts the outer IP header, and UDP where the SA has it, in front of a sealed packet.
 ///
@@ -42,7 +71,8 @@ const HOPS: u8 = 64;
 /// use ipsec_core::net::{Encap, Path};
 /// let path = Path { local: "192.0.2.1:4500".parse().unwrap(), remote: "192.0.2.2:4500".parse().unwrap() };
 /// // `Outbound::seal` returns it.
-/// let egress = Egress { path, encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 1 };
+/// let egress =
+///     Egress { path, encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 1, hops: 64, own: None };
 /// let mut bytes = [0; 128];
 /// let mut packet = PacketBuf::with_payload(&mut bytes, &[0x2b, 0xad, 0xca, 0xfe, 0, 0, 0, 1]).unwrap();
 /// push_outer(&egress, &mut packet).unwrap();
@@ -54,6 +84,9 @@ const HOPS: u8 = 64;
 /// [`NoRoom`]: too little headroom, or more than 65,535 octets. The packet may then have some headers.
 pub fn push_outer(egress: &Egress, packet: &mut PacketBuf<'_>) -> Result<(), NoRoom> {
     let Path { local, remote } = egress.path;
+    if let Some(own) = egress.own {
+        return push_own(egress, own, packet);
+    }
     match (local.ip(), remote.ip()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let protocol = push_udp(egress, packet, |_| 0)?;
@@ -65,6 +98,16 @@ pub fn push_outer(egress: &Egress, packet: &mut PacketBuf<'_>) -> Result<(), NoR
         }
         _ => Err(NoRoom),
     }
+}
+
+/// In transport mode, the header that lies there already.
+fn push_own(egress: &Egress, Own { front, .. }: Own, packet: &mut PacketBuf<'_>) -> Result<(), NoRoom> {
+    let protocol = push_udp(egress, packet, |udp| match (front.source, front.destination) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => udp_checksum_v6(source, destination, udp),
+        _ => 0,
+    })?;
+    packet.push_front(front.len)?;
+    front.precede(packet.as_mut_slice(), protocol).map_err(|Malformed| NoRoom)
 }
 
 /// Returns the protocol number that the IP header shall name.
@@ -108,7 +151,7 @@ fn push_v4(
         dont_fragment: egress.dont_fragment,
         more_fragments: false,
         fragment_offset: 0,
-        ttl: HOPS,
+        ttl: egress.hops,
         protocol,
         source,
         destination,
@@ -128,7 +171,7 @@ fn push_v6(
         flow_label: 0,
         payload_len: u16::try_from(packet.len()).map_err(|_| NoRoom)?,
         next_header: protocol,
-        hop_limit: HOPS,
+        hop_limit: egress.hops,
         source,
         destination,
     };
@@ -144,6 +187,8 @@ pub enum Arrival {
         path: Path,
         /// ECN field of the outer header.
         ecn: Ecn,
+        /// The outer header, which lies in front of the packet: in transport mode it becomes the inner one.
+        own: Own,
     },
     /// An IKE message from port 4500: the packet now starts with the IKE header.
     Ike {
@@ -168,7 +213,7 @@ pub enum Arrival {
 ///     0x2b, 0xad, 0xca, 0xfe, 0, 0, 0, 1, // SPI, sequence number
 /// ];
 /// let mut packet = PacketBuf::new(&mut received, 0, 28).unwrap();
-/// let Ok(Arrival::Esp { path, ecn: Ecn::NotEct }) = pop_outer(&mut packet) else { panic!() };
+/// let Ok(Arrival::Esp { path, ecn: Ecn::NotEct, .. }) = pop_outer(&mut packet) else { panic!() };
 /// assert_eq!(path.remote, "192.0.2.2:0".parse().unwrap());
 /// assert_eq!(packet.as_slice()[..4], [0x2b, 0xad, 0xca, 0xfe]); // for `Inbound::open`
 /// ```
@@ -188,71 +233,36 @@ fn pop(packet: &mut PacketBuf<'_>) -> Result<Arrival, Malformed> {
 
 /// Returns also which octets of the packet are left.
 fn classify(packet: &[u8]) -> Result<(Arrival, Range<usize>), Malformed> {
-    let mut reader = Reader::new(packet);
-    let outer = Outer::read(&mut reader)?;
-    let start = packet.len().saturating_sub(reader.rest().len());
-    let payload = packet.get(start..outer.len).ok_or(Malformed)?;
+    let front = Front::of(packet)?;
+    let payload = packet.get(front.len..front.total).ok_or(Malformed)?;
     let path = |source, destination| Path {
-        local: SocketAddr::new(outer.destination, destination),
-        remote: SocketAddr::new(outer.source, source),
+        local: SocketAddr::new(front.destination, destination),
+        remote: SocketAddr::new(front.source, source),
     };
-    let ecn = outer.ecn;
-    match outer.protocol {
-        PROTOCOL_ESP => Ok((Arrival::Esp { path: path(0, 0), ecn }, start..outer.len)),
+    let ecn = Ecn::of(Marks::of(packet)?.traffic_class);
+    match front.protocol {
+        _ if front.fragment => Ok((Arrival::Clear, 0..packet.len())),
+        PROTOCOL_ESP => {
+            let own = Own { front, gap: 0 };
+            Ok((Arrival::Esp { path: path(0, 0), ecn, own }, front.len..front.total))
+        }
         // Whether any other datagram is in order is not ours to say.
         // The peer's side may have any port (RFC 3948 §2.1).
         PROTOCOL_UDP if udp::destination(payload) == Some(NATT_PORT) => {
             let header = udp::Header::read(&mut Reader::new(payload))?;
             let path = path(header.source, header.destination);
             let datagram = payload.get(udp::HEADER_LEN..usize::from(header.length)).ok_or(Malformed)?;
-            let start = start.saturating_add(udp::HEADER_LEN);
+            let start = front.len.saturating_add(udp::HEADER_LEN);
             let end = start.saturating_add(datagram.len());
             Ok(match natt::classify(datagram)? {
-                Datagram::Esp(_) => (Arrival::Esp { path, ecn }, start..end),
+                Datagram::Esp(_) => {
+                    let own = Own { front, gap: udp::HEADER_LEN };
+                    (Arrival::Esp { path, ecn, own }, start..end)
+                }
                 Datagram::Ike(_) => (Arrival::Ike { path }, start.saturating_add(NON_ESP_MARKER.len())..end),
                 Datagram::Keepalive => (Arrival::Keepalive, 0..packet.len()),
             })
         }
         _ => Ok((Arrival::Clear, 0..packet.len())),
-    }
-}
-
-/// What the two versions' headers say about a packet to us.
-struct Outer {
-    source: IpAddr,
-    destination: IpAddr,
-    /// 255 for fragments, so that they match nothing.
-    protocol: u8,
-    ecn: Ecn,
-    len: usize,
-}
-
-impl Outer {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        const UNKNOWN: u8 = 255;
-        match reader.rest().first().map(|first| first >> 4) {
-            Some(4) => {
-                let header = ipv4::Header::read(reader)?;
-                let fragment = header.more_fragments || header.fragment_offset != 0;
-                Ok(Self {
-                    source: header.source.into(),
-                    destination: header.destination.into(),
-                    protocol: if fragment { UNKNOWN } else { header.protocol },
-                    ecn: Ecn::of(header.tos),
-                    len: usize::from(header.total_len),
-                })
-            }
-            Some(6) => {
-                let header = ipv6::Header::read(reader)?;
-                Ok(Self {
-                    source: header.source.into(),
-                    destination: header.destination.into(),
-                    protocol: header.next_header,
-                    ecn: Ecn::of(header.traffic_class),
-                    len: usize::from(header.payload_len).saturating_add(ipv6::HEADER_LEN),
-                })
-            }
-            _ => Err(Malformed),
-        }
     }
 }

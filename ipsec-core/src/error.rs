@@ -85,7 +85,7 @@ discards! {
     InForged => Some("XfrmInStateProtoError"),
     /// Inbound: pad length beyond the payload or pad octets other than 1, 2, 3, … (RFC 4303 §2.4).
     InPadding => Some("XfrmInStateProtoError"),
-    /// Inbound: the next header or the inner packet does not fit tunnel mode.
+    /// Inbound: the next header or the inner packet does not fit the SA's mode, or there is no room for its header.
     InMode => Some("XfrmInStateModeError"),
     /// Inbound: this sequence number was received before.
     InReplayed => Some("XfrmInStateSeqError"),
@@ -110,6 +110,8 @@ discards! {
     InFragment => Some("XfrmInTmplMismatch"),
     /// Outbound: not an IP packet, or its length is wrong.
     OutHeader => Some("XfrmOutError"),
+    /// Outbound: the SA's mode does not carry this packet: a fragment, or in transport mode one between others than its ends.
+    OutMode => Some("XfrmOutStateModeError"),
     /// Outbound: the buffer lacks head- or tailroom, or the packet would exceed 65,535 octets.
     OutNoRoom => Some("XfrmOutError"),
     /// Outbound: the crypto engine has no random IV.

@@ -2,6 +2,7 @@
 //! it ends.
 
 use core::fmt;
+use core::net::IpAddr;
 
 mod event;
 mod ids;
@@ -85,8 +86,8 @@ impl<K> Common<K> {
         if matches!(params.protection, Protection::ImplicitIv(alg) if !alg.has_implicit_iv()) {
             return Err(Refused::Algorithm);
         }
-        if params.mode != Mode::Tunnel {
-            return Err(Refused::Mode);
+        if params.mode == Mode::Beet && !(is_host(&local_ts) && is_host(&remote_ts)) {
+            return Err(Refused::Selectors);
         }
         Ok(Self {
             transform: Transform::new(params.protection),
@@ -137,6 +138,11 @@ impl<K> Common<K> {
         if self.esn { u64::MAX } else { u32::MAX as u64 }
     }
 
+    /// The one address of our side and of the peer's, in BEET mode.
+    pub(crate) fn hosts(&self) -> Option<(IpAddr, IpAddr)> {
+        Some((self.local_ts.first()?.addrs.start(), self.remote_ts.first()?.addrs.start()))
+    }
+
     /// The selectors of our side and of the peer's.
     pub(crate) fn selectors(&self) -> (&[TrafficSelector], &[TrafficSelector]) {
         (&self.local_ts, &self.remote_ts)
@@ -160,6 +166,11 @@ impl<K> Common<K> {
             dead: self.meter.is_dead(),
         }
     }
+}
+
+/// Whether selectors are about one address.
+fn is_host(selectors: &[TrafficSelector]) -> bool {
+    matches!(selectors, [only] if only.addrs.start() == only.addrs.end())
 }
 
 /// An SA to send with. Neither `Clone` nor readable: a second copy would repeat nonces (ATK-63). This does not compile:
@@ -206,6 +217,7 @@ pub struct Inbound<K> {
     pub(crate) window: Window,
     /// Words of the slot's share of the window storage in use.
     pub(crate) window_words: usize,
+    pub(crate) known_to_peer: Option<(IpAddr, IpAddr)>,
     heard: Marked<Heard>,
 }
 
@@ -238,6 +250,7 @@ impl<K> Inbound<K> {
             common,
             window: Window::new(params.highest_seen, bits),
             window_words: words,
+            known_to_peer: params.known_to_peer,
             heard: Marked::new(Heard { first_packet: Once::No, moved_to: Once::No }),
         })
     }
@@ -337,7 +350,7 @@ mod tests {
             remote_ts: &all,
             lifetime,
         };
-        let params = InboundParams { sa, window: 64, highest_seen: 0 };
+        let params = InboundParams { sa, window: 64, highest_seen: 0, known_to_peer: None };
         let mut sa = Inbound::<()>::new(Instant::ZERO, &params, &mut [0]).unwrap();
         let mut touched = [0_u64; 40].map(|_| false);
         for (number, touched) in (0..).zip(&mut touched) {

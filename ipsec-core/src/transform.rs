@@ -95,6 +95,14 @@ pub(crate) struct Number {
 }
 
 /// The keys of an SA, as an engine has them.
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::RustCrypto;
+/// use ipsec_core::crypto::{AeadAlg, PacketCrypto};
+/// use ipsec_core::transform::Keys;
+/// let keys = Keys::<RustCrypto>::Aead(RustCrypto.aead_key(AeadAlg::Aes128Gcm16, &[7; 16]).unwrap());
+/// assert_eq!(format!("{keys:?}"), "Keys { .. }"); // nothing prints one
+/// ```
 pub enum Keys<P: PacketCrypto> {
     /// Of an AEAD.
     Aead(P::AeadKey),

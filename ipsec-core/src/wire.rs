@@ -4,6 +4,7 @@
 pub mod checksum;
 pub mod cursor;
 pub mod esp;
+pub mod front;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;

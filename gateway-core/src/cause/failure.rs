@@ -77,7 +77,7 @@ fn describe(failure: &Failure, peer: Option<&Peer>) -> (&'static str, Kind, Stri
         Failure::ModeNotWanted(mode) => (
             "mode-not-wanted",
             Refusal,
-            format!("the peer wants {} mode for this SA", if *mode == Mode::Transport { "transport" } else { "tunnel" }),
+            format!("the peer wants {} mode for this SA", match mode { Mode::Transport => "transport", Mode::Beet => "BEET", _ => "tunnel" }),
             "have the same mode on both sides".to_string(),
         ),
         Failure::AnswerNotOffered => (

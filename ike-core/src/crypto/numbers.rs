@@ -121,6 +121,12 @@ pub const fn integ_id(alg: IntegAlg) -> Option<IntegId> {
 }
 
 /// The integrity algorithm with this number; `None` when it is not built.
+///
+/// ```
+/// use ike_core::crypto::integ_from_id;
+/// use ike_core::registry::IntegId;
+/// assert_eq!(integ_from_id(IntegId::NONE), None);
+/// ```
 pub fn integ_from_id(id: IntegId) -> Option<IntegAlg> {
     IntegAlg::ALL.iter().copied().find(|alg| integ_id(*alg) == Some(id))
 }

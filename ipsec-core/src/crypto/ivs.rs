@@ -9,7 +9,8 @@ use super::{AeadAlg, CipherAlg, Forged, IntegAlg, NoIv, PacketCrypto, Purpose};
 /// ```
 /// use getrandom::SysRng;
 /// use ipsec_core::crypto::rustcrypto::RustCrypto;
-/// use ipsec_core::crypto::{NoIv, PacketCrypto, WithIvs};
+/// use ipsec_core::crypto::ivs::WithIvs;
+/// use ipsec_core::crypto::{NoIv, PacketCrypto};
 /// use rand_core::UnwrapErr;
 /// let mut iv = [0; 16];
 /// assert_eq!(RustCrypto.iv(&mut iv), Err(NoIv));

@@ -2,11 +2,13 @@
 
 use core::fmt;
 
+use super::modes::{Outer, disclose};
 use super::policies::Policies;
 use super::slots::InboundSlot;
 use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto, Purpose};
 use crate::ecn::Ecn;
+use crate::encap::Own;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::open::{header, open, strip_trailer};
 use crate::flow::Flow;
@@ -127,7 +129,24 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// it was. Nothing but an authentic packet changes the SA.
     #[inline]
     pub fn open(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
-        let opened = self.unprotect(now, from, ecn, packet);
+        let opened = self.unprotect(now, from, ecn, None, packet);
+        opened.inspect_err(|discard| self.counters.count(*discard))
+    }
+
+    /// The same for a packet behind its outer header, as [`pop_outer`](crate::encap::pop_outer) leaves it: in transport mode it
+    /// keeps that, with all options. Without, it gets a new one, for which there must be room in front of the packet.
+    ///
+    /// # Errors
+    /// As for [`Inbound::open`].
+    pub fn open_behind(
+        &mut self,
+        now: Instant,
+        from: Path,
+        ecn: Ecn,
+        own: Own,
+        packet: &mut PacketBuf<'_>,
+    ) -> Result<Ingress, Discard> {
+        let opened = self.unprotect(now, from, ecn, Some(own), packet);
         opened.inspect_err(|discard| self.counters.count(*discard))
     }
 
@@ -151,6 +170,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         now: Instant,
         from: Path,
         ecn: Ecn,
+        own: Option<Own>,
         packet: &mut PacketBuf<'_>,
     ) -> Result<Ingress, Discard> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
@@ -179,7 +199,15 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             sa.received(from, sequence == sa.window.highest());
             let next_header = strip_trailer(packet);
             sa.common.meter.record(now, packet.len());
-            next_header.and_then(|next| admit(id, &sa.common, policies, next, ecn, packet))
+            let next_header = next_header?;
+            if next_header == PROTOCOL_NONE {
+                return Err(Discard::InDummy);
+            }
+            // What lies in front of ESP's payload now, beside that header.
+            let between = sa.common.transform.layout().headroom();
+            let own = own.map(|own| (own, between.saturating_add(own.gap)));
+            disclose(&sa.common, sa.known_to_peer, next_header, &Outer { from, ecn, own }, packet)?;
+            admit(id, &sa.common, policies, ecn, packet)
         })
     }
 
@@ -333,22 +361,10 @@ fn admit<K, R: Rules>(
     id: SaId,
     sa: &sa::Common<K>,
     policies: &mut Policies<'_, R>,
-    next_header: u8,
     ecn: Ecn,
     packet: &mut PacketBuf<'_>,
 ) -> Result<Ingress, Discard> {
-    if next_header == PROTOCOL_NONE {
-        return Err(Discard::InDummy);
-    }
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
-    let expected = match sa.mode {
-        Mode::Tunnel => marks.version.protocol(),
-        // No SA is installed with it.
-        Mode::Transport => return Err(Discard::InMode),
-    };
-    if next_header != expected {
-        return Err(Discard::InMode);
-    }
     let flow = Flow::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
     packet.truncate(flow.len);
     if !sa.admits_inbound(&flow) {
@@ -356,8 +372,13 @@ fn admit<K, R: Rules>(
     }
     let policy = sa.policy();
     // The policies are in order (RFC 4301 §4.4.1): what one before the SA's own discards was never meant for it.
-    if policies.blocks(Direction::Forward, &flow) {
+    let direction = if sa.mode == Mode::Tunnel { Direction::Forward } else { Direction::In };
+    if policies.blocks(direction, &flow) {
         return Err(Discard::InBlocked);
+    }
+    if sa.mode != Mode::Tunnel {
+        // Its header is the outer one, marks and all.
+        return Ok(Ingress { sa: id, policy, version: marks.version, flow });
     }
     let inner_ecn = Ecn::of(marks.traffic_class);
     let merged = inner_ecn.decapsulate(ecn).ok_or(Discard::InCongestion)?;

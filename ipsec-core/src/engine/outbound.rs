@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::modes::{Enclosed, enclose};
 use super::policies::Policies;
 use super::slots::OutboundSlot;
 use crate::buf::PacketBuf;
@@ -11,7 +12,7 @@ use crate::error::{Counters, Discard, Refused};
 use crate::esp::seal::{Unsealed, seal};
 use crate::flow::Flow;
 use crate::net::{Encap, Path, TrafficSelector};
-use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
+use crate::sa::{self, DontFragment, Event, OutboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
 use crate::time::Instant;
@@ -175,7 +176,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     ///
     /// # Errors
     /// [`Discard::OutNoSa`], [`Discard::OutExpired`], [`Discard::OutExhausted`], [`Discard::OutHeader`],
-    /// [`Discard::OutNoRoom`], [`Discard::OutNoIv`], counted; the packet is as it was and must not be sent.
+    /// [`Discard::OutNoRoom`], [`Discard::OutNoIv`], [`Discard::OutMode`], counted; the packet is as it was and must not be sent.
     #[inline]
     pub fn seal(&mut self, now: Instant, sa: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let sealed = self.protect(now, sa, packet);
@@ -327,12 +328,8 @@ fn carry<P: PacketCrypto>(
             return Err(Discard::OutExhausted);
         }
     };
-    let next_header = match sa.common.mode {
-        Mode::Tunnel => marks.version.protocol(),
-        // No SA is installed with it.
-        Mode::Transport => return Err(Discard::OutNoSa),
-    };
-    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
+    let Enclosed { next_header, kept, own, hops } = enclose(&sa.common, &marks, packet)?;
+    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, kept, packet);
     sealed.map_err(|unsealed| match unsealed {
         Unsealed::NoRoom => Discard::OutNoRoom,
         Unsealed::NoIv => Discard::OutNoIv,
@@ -353,6 +350,8 @@ fn carry<P: PacketCrypto>(
             DontFragment::Clear => false,
         },
         ident: sequence as u16,
+        hops,
+        own,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the caller hands over: an SA as it is negotiated.
 
 use core::fmt;
+use core::net::IpAddr;
 
 use super::ids::PolicyId;
 use super::lifetime::Lifetime;
@@ -15,8 +16,11 @@ pub enum Mode {
     /// Whole packets of others.
     #[default]
     Tunnel,
-    /// What its two ends say to each other, behind their own IP header. The engines refuse an SA with it so far.
+    /// What its two ends say to each other, behind their own IP header (RFC 4303 §3.1.1).
     Transport,
+    /// What two hosts say to each other, whose addresses go without saying: they are the SA's selectors, one on each side. On the
+    /// wire it looks like transport mode, between the ends of the path (draft-nikander-esp-beet-mode).
+    Beet,
 }
 
 /// The Don't Fragment bit of an outer IPv4 header (RFC 4301 §8.1).
@@ -119,4 +123,7 @@ pub struct InboundParams<'k> {
     pub window: usize,
     /// The highest sequence number already seen: 0 for a fresh key. It and everything below count as received.
     pub highest_seen: u64,
+    /// The addresses that the peer knows of itself and of us, where a NAT changes them on the way (RFC 7296 §2.23.1): in transport
+    /// mode checksums that cover addresses follow (RFC 3948 §3.1.2).
+    pub known_to_peer: Option<(IpAddr, IpAddr)>,
 }

@@ -7,7 +7,7 @@ use core::net::Ipv6Addr;
 pub const HEADER_LEN: usize = 40;
 
 /// Extension headers looked at before giving up; more are not seen outside attacks.
-const MAX_EXTENSIONS: usize = 8;
+pub(crate) const MAX_EXTENSIONS: usize = 8;
 
 /// The fixed IPv6 header.
 ///

@@ -10,7 +10,7 @@ use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Outbound, OutboundSlot};
 use ipsec_core::error::{Counters, Discard};
 use ipsec_core::net::{AddrRange, PortRange};
-use ipsec_core::sa::{Lifetime, Limit};
+use ipsec_core::sa::{Lifetime, Limit, Mode};
 use ipsec_core::spd::{Action, Direction, Rule, RuleId, Selector};
 
 fn with_trailer(inner: &[u8], next_header: u8) -> Vec<u8> {
@@ -95,6 +95,10 @@ fn inject(fault: Discard) -> Counters {
         }
         Discard::OutHeader => _ = out.classify(NOW, &inner[..19]),
         Discard::OutNoRoom => seal_into(&mut out, &mut [0; 60], 0),
+        Discard::OutMode => {
+            (out, _) = tunnel(&Sa { mode: Mode::Transport, ..sa });
+            seal_into(&mut out, &mut [0; 200], 80);
+        }
         Discard::OutNoIv => {
             // The default engine has no generator.
             let sa = Sa {

@@ -1,8 +1,9 @@
 //! Two ends of an SA, and inner packets to send between them.
 
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
+use ipsec_core::crypto::ivs::WithIvs;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::crypto::{AeadAlg, PacketCrypto, Protection, WithIvs};
+use ipsec_core::crypto::{AeadAlg, PacketCrypto, Protection};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Ingress, Outbound, OutboundSlot};
 use ipsec_core::error::{Discard, Refused};
@@ -120,6 +121,7 @@ pub(crate) struct Sa {
     pub(crate) keymat: Vec<u8>,
     pub(crate) esn: bool,
     pub(crate) encap: Encap,
+    pub(crate) mode: Mode,
     pub(crate) policy: PolicyId,
     pub(crate) lifetime: Lifetime,
     pub(crate) window: usize,
@@ -137,6 +139,7 @@ impl Default for Sa {
             keymat: KEYMAT.to_vec(),
             esn: false,
             encap: Encap::Udp,
+            mode: Mode::Tunnel,
             policy: POLICY,
             lifetime: Lifetime::default(),
             window: 64,
@@ -156,7 +159,7 @@ impl Sa {
     ) -> Params<'s> {
         Params {
             spi: Spi::new(self.spi).unwrap(),
-            mode: Mode::Tunnel,
+            mode: self.mode,
             protection: self.protection,
             keymat: &self.keymat,
             esn: self.esn,
@@ -180,7 +183,7 @@ impl Sa {
 
     pub(crate) fn inbound(&self) -> InboundParams<'_> {
         let sa = self.params(reversed(path()), &self.site_b, &self.site_a);
-        InboundParams { sa, window: self.window, highest_seen: self.sequence }
+        InboundParams { sa, window: self.window, highest_seen: self.sequence, known_to_peer: None }
     }
 
     /// An ESP packet made without the engine: `payload` is encrypted as it is, trailer included.

@@ -9,6 +9,7 @@ mod index;
 mod known_answers;
 mod lifetimes;
 mod malformed;
+mod modes;
 mod policy;
 mod properties;
 mod replay;

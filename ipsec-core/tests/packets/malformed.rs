@@ -336,9 +336,9 @@ fn installations_that_make_no_sense_are_refused() {
     mixed.sa.path.remote = "[2001:db8::1]:4500".parse().unwrap();
     assert_eq!(out.install(NOW, &mixed).unwrap_err(), Refused::Path);
     let (mut other, mut inbound) = (usual.outbound(), usual.inbound());
-    (other.sa.mode, inbound.sa.mode) = (Mode::Transport, Mode::Transport);
-    assert_eq!(out.install(NOW, &other).unwrap_err(), Refused::Mode);
-    assert_eq!(inn.install(NOW, &inbound).unwrap_err(), Refused::Mode);
+    (other.sa.mode, inbound.sa.mode) = (Mode::Beet, Mode::Beet);
+    assert_eq!(out.install(NOW, &other).unwrap_err(), Refused::Selectors, "BEET mode is for two hosts");
+    assert_eq!(inn.install(NOW, &inbound).unwrap_err(), Refused::Selectors);
 
     out.install(NOW, &usual.outbound()).unwrap();
     assert_eq!(out.install(NOW, &usual.outbound()).unwrap_err(), Refused::Full);

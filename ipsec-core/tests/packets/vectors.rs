@@ -176,7 +176,7 @@ fn every_esp_packet_of_the_strongswan_sessions_opens() {
             let mut bytes = hex(recorded.as_str().unwrap());
             let len = bytes.len();
             let mut packet = PacketBuf::new(&mut bytes, 0, len).unwrap();
-            let Ok(Arrival::Esp { path, ecn }) = pop_outer(&mut packet) else { continue };
+            let Ok(Arrival::Esp { path, ecn, .. }) = pop_outer(&mut packet) else { continue };
             let ingress = inn.open(NOW, path, ecn, &mut packet).unwrap();
             assert!(matches!(ingress.flow.protocol, 1 | 58), "a ping was recorded");
             assert_eq!(ingress.flow.len, packet.len());

@@ -1,7 +1,7 @@
 //! One known answer for each algorithm, with the same short inputs, so that all of them together take little room. They were
 //! computed by another implementation.
 
-use super::{Aead, Cipher, Integ};
+use super::cases::{Aead, Cipher, Integ};
 use crate::crypto::{AeadAlg, CipherAlg, IntegAlg};
 
 /// Keys are its beginning.

@@ -12,6 +12,13 @@ use super::legacy;
 use crate::crypto::{CipherAlg, IntegAlg, Purpose};
 
 /// A cipher's key schedule, for one purpose; the crates wipe it on drop.
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::{CipherKey, RustCrypto};
+/// use ipsec_core::crypto::{CipherAlg, PacketCrypto, Purpose};
+/// let key: CipherKey = RustCrypto.cipher_key(CipherAlg::Aes256Ctr, Purpose::Encrypt, &[7; 32]).unwrap();
+/// assert_eq!(format!("{key:?}"), "CipherKey { .. }");
+/// ```
 pub struct CipherKey(Schedule);
 
 enum Schedule {
@@ -67,6 +74,13 @@ impl CipherKey {
 }
 
 /// A MAC's key with what of it is computed beforehand; the crates wipe it on drop.
+///
+/// ```
+/// use ipsec_core::crypto::rustcrypto::{IntegKey, RustCrypto};
+/// use ipsec_core::crypto::{IntegAlg, PacketCrypto};
+/// let key: IntegKey = RustCrypto.integ_key(IntegAlg::AesCmac, &[7; 16]).unwrap();
+/// assert_eq!(format!("{key:?}"), "IntegKey { .. }");
+/// ```
 pub struct IntegKey(State);
 
 enum State {

@@ -1,0 +1,174 @@
+//! What stays in front of ESP in transport mode (RFC 4303 §3.1.1), and the fields in it that change.
+
+use super::checksum::{self, Sum};
+use super::cursor::{Malformed, Reader};
+use super::{ipv4, ipv6};
+use core::net::IpAddr;
+
+/// The header of a packet, with its options or with the extension headers in front of ESP: hop-by-hop options, routing, fragment,
+/// and destination options that a routing header follows. Destination options behind those belong to what is protected.
+///
+/// ```
+/// use ipsec_core::wire::front::Front;
+/// let packet = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0, 99, 0, 8, 0, 0];
+/// let front = Front::of(&packet).unwrap();
+/// assert_eq!((front.len, front.next_at, front.protocol, front.fragment), (20, 9, 17, false));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Front {
+    /// Its octets.
+    pub len: usize,
+    /// Where in it stands what follows.
+    pub next_at: usize,
+    /// What follows: a protocol, or destination options.
+    pub protocol: u8,
+    /// Whether the packet is a part of another one: such are not for transport mode (RFC 4303 §3.3.4).
+    pub fragment: bool,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Octets of the packet by its header.
+    pub total: usize,
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+
+/// Where the next header stands in the fixed one.
+const NEXT_V4: usize = 9;
+const NEXT_V6: usize = 6;
+
+impl Front {
+    /// Reads the front of a packet.
+    ///
+    /// # Errors
+    /// [`Malformed`]: neither version, a wrong length, or extension headers beyond the packet.
+    pub fn of(packet: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(packet);
+        let behind = |reader: &Reader<'_>| packet.len().saturating_sub(reader.rest().len());
+        match packet.first().map(|first| first >> 4) {
+            Some(4) => {
+                let header = ipv4::Header::read(&mut reader)?;
+                Ok(Self {
+                    len: behind(&reader),
+                    next_at: NEXT_V4,
+                    protocol: header.protocol,
+                    fragment: header.more_fragments || header.fragment_offset != 0,
+                    source: header.source.into(),
+                    destination: header.destination.into(),
+                    total: header.total_len.into(),
+                })
+            }
+            Some(6) => {
+                let header = ipv6::Header::read(&mut reader)?;
+                let mut front = Self {
+                    len: ipv6::HEADER_LEN,
+                    next_at: NEXT_V6,
+                    protocol: header.next_header,
+                    fragment: false,
+                    source: header.source.into(),
+                    destination: header.destination.into(),
+                    total: ipv6::HEADER_LEN.saturating_add(header.payload_len.into()),
+                };
+                let mut next = front.protocol;
+                for _ in 0..=ipv6::MAX_EXTENSIONS {
+                    // Each begins with what follows on it. Destination options are looked past: only a routing header behind them
+                    // makes them a part of the front.
+                    let (at, past) = (behind(&reader), next == DESTINATION);
+                    match next {
+                        HOP_BY_HOP | ROUTING | DESTINATION => {
+                            let [following, len] = reader.array()?;
+                            reader.take(usize::from(len).wrapping_mul(8).wrapping_add(6))?;
+                            next = following;
+                        }
+                        FRAGMENT => {
+                            let [following, _, o0, o1, ..] = reader.array::<8>()?;
+                            front.fragment |= u16::from_be_bytes([o0, o1]) & !0x0006 != 0;
+                            next = following;
+                        }
+                        _ => return Ok(front),
+                    }
+                    if !past {
+                        (front.len, front.next_at, front.protocol) = (behind(&reader), at, next);
+                    }
+                }
+                Err(Malformed)
+            }
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Makes the front, at the beginning of `packet`, that of a packet in which `protocol` follows, with the length that it has.
+    ///
+    /// # Errors
+    /// [`Malformed`]: it is not there, or the packet is too long for one.
+    pub fn precede(&self, packet: &mut [u8], protocol: u8) -> Result<(), Malformed> {
+        let total = u16::try_from(packet.len()).map_err(|_| Malformed)?;
+        *packet.get_mut(self.next_at).filter(|_| self.next_at < self.len).ok_or(Malformed)? = protocol;
+        let front = packet.get_mut(..self.len).ok_or(Malformed)?;
+        match front {
+            [first, _, l0, l1, _, _, _, _, _, _, c0, c1, ..] if *first >> 4 == 4 => {
+                [*l0, *l1] = total.to_be_bytes();
+                [*c0, *c1] = [0; 2];
+                let sum = Sum::default().bytes(front).finish().to_be_bytes();
+                front.get_mut(10..12).ok_or(Malformed)?.copy_from_slice(&sum);
+                Ok(())
+            }
+            [first, _, _, _, l0, l1, ..] if *first >> 4 == 6 => {
+                let behind = total.checked_sub(ipv6::HEADER_LEN as u16).ok_or(Malformed)?;
+                [*l0, *l1] = behind.to_be_bytes();
+                Ok(())
+            }
+            _ => Err(Malformed),
+        }
+    }
+}
+
+const ICMPV6: u8 = 58;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const UDP_LITE: u8 = 136;
+const DCCP: u8 = 33;
+
+/// Adjusts the checksum of what follows a header whose addresses a NAT changed on the way (RFC 3948 §3.1.2): `from` and `to` are
+/// those that the sender knew, and those that the packet has now, as pairs of source and destination.
+///
+/// ```
+/// use core::net::IpAddr;
+/// use ipsec_core::wire::front::follow_nat;
+/// let [ours, theirs, nat] = [[10, 0, 0, 5], [192, 0, 2, 1], [10, 0, 0, 6]].map(IpAddr::from);
+/// let mut udp = [0, 53, 0, 99, 0, 8, 0x12, 0x34]; // ports, length, checksum
+/// follow_nat(17, &mut udp, (ours, theirs), (nat, theirs));
+/// assert_eq!(udp[6..], [0x12, 0x33], "the address is one more, so the sum of the rest is one less");
+/// ```
+pub fn follow_nat(protocol: u8, payload: &mut [u8], from: (IpAddr, IpAddr), to: (IpAddr, IpAddr)) {
+    let at = match protocol {
+        TCP => 16,
+        UDP | UDP_LITE | DCCP => 6,
+        ICMPV6 => 2,
+        _ => return,
+    };
+    let Some([c0, c1]) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) else { return };
+    let old = u16::from_be_bytes([*c0, *c1]);
+    if protocol == UDP && old == 0 {
+        return; // it has none
+    }
+    // The addresses that go are added as their complement (RFC 1624, equation 3).
+    let (gone, came) = (sum(from), sum(to));
+    let new = checksum::update(old, gone, came);
+    // On the wire 0 means "no checksum" (RFC 768).
+    let new = if protocol == UDP && new == 0 { 0xffff } else { new };
+    [*c0, *c1] = new.to_be_bytes();
+}
+
+/// The sum of two addresses, as one word.
+fn sum((source, destination): (IpAddr, IpAddr)) -> u16 {
+    let add = |sum: Sum, addr: IpAddr| match addr {
+        IpAddr::V4(addr) => sum.bytes(&addr.octets()),
+        IpAddr::V6(addr) => sum.bytes(&addr.octets()),
+    };
+    !add(add(Sum::default(), source), destination).finish()
+}

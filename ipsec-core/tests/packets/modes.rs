@@ -1,0 +1,314 @@
+//! Transport and BEET mode: which part of a packet goes into ESP, and that the other end gets all of it back.
+
+use crate::ends::{In, NOW, Out, Sa, inbound, ip, outbound, ports};
+use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
+use ipsec_core::ecn::Ecn;
+use ipsec_core::encap::{Arrival, pop_outer, push_outer};
+use ipsec_core::error::Discard;
+use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
+use ipsec_core::sa::{InboundParams, Mode, OutboundParams, SaId};
+use ipsec_core::wire::checksum::Sum;
+use std::net::IpAddr;
+
+const V4: (&str, &str) = ("192.0.2.1", "192.0.2.2");
+const V6: (&str, &str) = ("2001:db8::1", "2001:db8::2");
+
+fn host(addr: &str) -> Vec<TrafficSelector> {
+    vec![TrafficSelector::addrs(AddrRange::single(addr.parse().unwrap()))]
+}
+
+fn path((local, remote): (&str, &str), encap: Encap) -> Path {
+    let port = if encap == Encap::Udp { 4500 } else { 0 };
+    let at = |addr: &str| std::net::SocketAddr::new(addr.parse().unwrap(), port);
+    Path { local: at(local), remote: at(remote) }
+}
+
+/// Both ends of an SA between two outer addresses, for what the inner ones say to each other.
+struct Pair {
+    out: Out,
+    inn: In,
+    id: SaId,
+    path: Path,
+    known_to_peer: Option<(IpAddr, IpAddr)>,
+}
+
+impl Pair {
+    fn new(mode: Mode, outer: (&str, &str), inner: (&str, &str), encap: Encap) -> Self {
+        Self::behind_nat(mode, outer, outer, inner, None, encap)
+    }
+
+    fn behind_nat(
+        mode: Mode,
+        outer: (&str, &str),
+        seen: (&str, &str),
+        inner: (&str, &str),
+        known_to_peer: Option<(&str, &str)>,
+        encap: Encap,
+    ) -> Self {
+        let known_to_peer = known_to_peer.map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap()));
+        let sa = Sa { mode, encap, site_a: host(inner.0), site_b: host(inner.1), ..Sa::default() };
+        let (mut out, mut inn) = (outbound(1), inbound(1));
+        let usual = sa.outbound();
+        let there = path(outer, encap);
+        let params = OutboundParams { sa: ipsec_core::sa::Params { path: there, ..usual.sa }, ..usual };
+        let id = out.install(NOW, &params).unwrap();
+        let there = if mode == Mode::Beet { inner } else { seen };
+        let sa = Sa { site_a: host(there.0), site_b: host(there.1), ..sa };
+        let usual = sa.inbound();
+        let Path { local, remote } = path(seen, encap);
+        let back = Path { local: remote, remote: local };
+        let params = InboundParams { sa: ipsec_core::sa::Params { path: back, ..usual.sa }, known_to_peer, ..usual };
+        inn.install(NOW, &params).unwrap();
+        Self { out, inn, id, path: back, known_to_peer }
+    }
+
+    /// A packet on the wire, with all of its headers.
+    fn whole(&mut self, inner: &[u8]) -> Result<Vec<u8>, Discard> {
+        let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
+        let mut packet = PacketBuf::with_payload(&mut bytes, inner).unwrap();
+        let egress = self.out.seal(NOW, self.id, &mut packet)?;
+        push_outer(&egress, &mut packet).unwrap();
+        Ok(packet.as_slice().to_vec())
+    }
+
+    /// What the other end makes of it.
+    fn receive(&mut self, whole: &[u8]) -> Result<Vec<u8>, Discard> {
+        // Of two versions, the inner header may be longer than the outer one with ESP.
+        let mut bytes = [&[0; 8], whole].concat();
+        let mut packet = PacketBuf::new(&mut bytes, 8, whole.len()).unwrap();
+        let Ok(Arrival::Esp { path, ecn, own }) = pop_outer(&mut packet) else { panic!("no ESP") };
+        self.inn.open_behind(NOW, path, ecn, own, &mut packet)?;
+        Ok(packet.as_slice().to_vec())
+    }
+
+    /// The same through sockets, which keep the outer header for themselves.
+    fn through_sockets(&mut self, inner: &[u8], room: usize) -> Result<Vec<u8>, Discard> {
+        let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
+        let mut packet = PacketBuf::with_payload(&mut bytes, inner).unwrap();
+        self.out.seal(NOW, self.id, &mut packet)?;
+        let mut bytes = [&vec![0; room][..], packet.as_slice()].concat();
+        let len = packet.len();
+        let mut packet = PacketBuf::new(&mut bytes, room, len).unwrap();
+        self.inn.open(NOW, self.path, Ecn::NotEct, &mut packet)?;
+        Ok(packet.as_slice().to_vec())
+    }
+}
+
+fn udp(ends: (&str, &str), len: usize) -> Vec<u8> {
+    ip(ends.0, ends.1, 17, &ports(7, 9, len))
+}
+
+/// An IPv4 header with a valid checksum and these options.
+fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
+    let mut packet = [&packet[..20], options, &packet[20..]].concat();
+    packet[0] += (options.len() / 4) as u8;
+    let total = (packet.len() as u16).to_be_bytes();
+    packet[2..4].copy_from_slice(&total);
+    packet[10..12].fill(0);
+    let sum = Sum::default().bytes(&packet[..20 + options.len()]).finish();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// An IPv6 packet with extension headers in front of its payload: each with its number, and what is behind its first two octets.
+fn with_extensions(packet: &[u8], extensions: &[(u8, &[u8])]) -> Vec<u8> {
+    let (mut header, last) = (packet[..40].to_vec(), packet[6]);
+    header[6] = extensions.first().map_or(last, |(number, _)| *number);
+    let followers = extensions.iter().skip(1).map(|(number, _)| *number).chain([last]);
+    for ((number, content), next) in extensions.iter().zip(followers) {
+        let len = if *number == 44 { 0 } else { (content.len() + 2) / 8 - 1 };
+        header.extend([next, len as u8]);
+        header.extend(*content);
+    }
+    header.extend(&packet[40..]);
+    let behind = (header.len() - 40) as u16;
+    header[4..6].copy_from_slice(&behind.to_be_bytes());
+    header
+}
+
+#[test]
+fn what_two_hosts_say_keeps_its_header_and_comes_back_as_it_was() {
+    for encap in [Encap::None, Encap::Udp] {
+        for ends in [V4, V6] {
+            let mut pair = Pair::new(Mode::Transport, ends, ends, encap);
+            for len in 0..80 {
+                let inner = udp(ends, len);
+                let whole = pair.whole(&inner).unwrap();
+                let fixed = if ends == V4 { 20 } else { 40 };
+                let protocol = whole[if ends == V4 { 9 } else { 6 }];
+                assert_eq!(protocol, if encap == Encap::Udp { 17 } else { 50 });
+                assert!(ends != V4 || Sum::default().bytes(&whole[..20]).is_valid());
+                assert_eq!(whole.len() - fixed - if encap == Encap::Udp { 8 } else { 0 }, {
+                    let text = inner.len() - fixed + 2;
+                    16 + text.next_multiple_of(4) + 16
+                });
+                assert_eq!(pair.receive(&whole).unwrap(), inner, "{len} octets");
+            }
+        }
+    }
+}
+
+#[test]
+fn options_and_the_extension_headers_of_the_way_stay_in_front_of_esp() {
+    let mut pair = Pair::new(Mode::Transport, V4, V4, Encap::None);
+    let inner = with_options(&udp(V4, 30), &[0x94, 4, 0, 0, 1, 1, 1, 0]); // router alert
+    let whole = pair.whole(&inner).unwrap();
+    assert_eq!((whole[0], whole[9], &whole[20..28]), (0x47, 50, &[0x94, 4, 0, 0, 1, 1, 1, 0][..]));
+    assert!(Sum::default().bytes(&whole[..28]).is_valid());
+    assert_eq!(whole[28..32], 0x1234_5600_u32.to_be_bytes(), "ESP follows");
+    assert_eq!(pair.receive(&whole).unwrap(), inner);
+
+    const HOP_BY_HOP: (u8, &[u8]) = (0, &[5, 2, 0, 0, 1, 0]);
+    const ROUTING: (u8, &[u8]) = (43, &[4, 0, 0, 0, 0, 0]);
+    const WHOLE: (u8, &[u8]) = (44, &[0, 0, 0, 0, 0, 9]);
+    const DESTINATION: (u8, &[u8]) = (60, &[1, 4, 0, 0, 0, 0]);
+    for (extensions, front) in [
+        (&[HOP_BY_HOP][..], 48),
+        (&[ROUTING], 48),
+        (&[WHOLE], 48),
+        (&[DESTINATION], 40), // for the receiver: protected (RFC 4303 §3.1.1)
+        (&[HOP_BY_HOP, DESTINATION], 48),
+        (&[DESTINATION, ROUTING], 56), // for each on the way
+        (&[HOP_BY_HOP, DESTINATION, ROUTING, WHOLE, DESTINATION], 72),
+    ] {
+        for encap in [Encap::None, Encap::Udp] {
+            let mut pair = Pair::new(Mode::Transport, V6, V6, encap);
+            let inner = with_extensions(&udp(V6, 30), extensions);
+            let whole = pair.whole(&inner).unwrap();
+            let esp = front + if encap == Encap::Udp { 8 } else { 0 };
+            assert_eq!(whole[esp..esp + 4], 0x1234_5600_u32.to_be_bytes(), "{extensions:?}");
+            assert_eq!(usize::from(u16::from_be_bytes([whole[4], whole[5]])) + 40, whole.len());
+            assert_eq!(pair.receive(&whole).unwrap(), inner, "{extensions:?}");
+        }
+    }
+}
+
+#[test]
+fn what_transport_mode_does_not_carry_is_discarded_and_left_as_it_was() {
+    let mut fragment = udp(V4, 30);
+    fragment[6] = 0x20;
+    let mut later = udp(V4, 30);
+    later[7] = 4;
+    let part = with_extensions(&udp(V6, 30), &[(44, &[0, 1, 0, 0, 0, 9])]);
+    let cases = [
+        (V4, fragment),
+        (V4, later),
+        (V6, part),
+        (V4, udp(("192.0.2.1", "192.0.2.9"), 8)),
+        (V4, udp(("192.0.2.9", "192.0.2.2"), 8)),
+        (V6, udp(("2001:db8::1", "2001:db8::9"), 8)),
+    ];
+    for (ends, inner) in cases {
+        for mode in [Mode::Transport, Mode::Beet] {
+            let mut pair = Pair::new(mode, ends, ends, Encap::None);
+            let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
+            let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+            assert_eq!(pair.out.seal(NOW, pair.id, &mut packet), Err(Discard::OutMode));
+            assert_eq!(packet.as_slice(), inner);
+            assert_eq!((pair.out.sa(pair.id).unwrap().sequence, pair.out.counters().get(Discard::OutMode)), (0, 1));
+        }
+    }
+}
+
+#[test]
+fn sockets_give_no_header_so_a_new_one_is_made() {
+    for (mode, outer, inner) in [
+        (Mode::Transport, V4, V4),
+        (Mode::Transport, V6, V6),
+        (Mode::Beet, V4, ("10.9.0.1", "10.9.0.2")),
+        (Mode::Beet, V6, ("10.9.0.1", "10.9.0.2")),
+        (Mode::Beet, V4, ("fd09::1", "fd09::2")),
+    ] {
+        let fixed = if inner.0.contains(':') { 40 } else { 20 };
+        let mut pair = Pair::new(mode, outer, inner, Encap::Udp);
+        let sent = udp(inner, 30);
+        let came = pair.through_sockets(&sent, fixed - 16).unwrap();
+        assert_eq!(came[fixed..], sent[fixed..], "what follows is as it was");
+        let flow = ipsec_core::flow::Flow::of(&came).unwrap();
+        assert_eq!((flow.source.to_string(), flow.destination.to_string()), (inner.0.to_owned(), inner.1.to_owned()));
+        assert_eq!(flow.len, came.len());
+        assert!(fixed == 40 || Sum::default().bytes(&came[..20]).is_valid());
+        // One octet less than the header needs beside that of ESP.
+        assert_eq!(pair.through_sockets(&sent, fixed - 17), Err(Discard::InMode));
+    }
+}
+
+#[test]
+fn beet_mode_carries_hosts_between_other_addresses_of_either_version() {
+    let hosts = [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")];
+    for (outer, inner) in [V4, V6].into_iter().flat_map(|outer| hosts.map(|inner| (outer, inner))) {
+        for encap in [Encap::None, Encap::Udp] {
+            let mut pair = Pair::new(Mode::Beet, outer, inner, encap);
+            let fixed = if inner.0.contains(':') { 40 } else { 20 };
+            let mut sent = udp(inner, 30);
+            sent[if fixed == 40 { 7 } else { 8 }] = 33;
+            let whole = pair.whole(&sent).unwrap();
+            assert_eq!(whole[if outer == V6 { 7 } else { 8 }], 33, "the TTL of the packet");
+            let came = pair.receive(&whole).unwrap();
+            assert_eq!(came[fixed..], sent[fixed..]);
+            let ends = |packet: &[u8]| ipsec_core::flow::Flow::of(packet).map(|flow| (flow.source, flow.destination));
+            assert_eq!(ends(&came), ends(&sent));
+            assert_eq!(
+                pair.whole(&with_options(&udp(("10.9.0.1", "10.9.0.2"), 4), &[1, 1, 1, 0])),
+                Err(Discard::OutMode)
+            );
+        }
+    }
+}
+
+#[test]
+fn atk_66_a_whole_packet_out_of_an_sa_between_two_hosts_is_refused() {
+    for mode in [Mode::Transport, Mode::Beet] {
+        let mut pair = Pair::new(mode, V4, V4, Encap::Udp);
+        let within = Sa { encap: Encap::Udp, ..Sa::default() };
+        for next_header in [4, 41] {
+            let inner = udp(("10.1.0.1", "10.2.0.1"), 8);
+            let esp = within.esp(u64::from(next_header), &[&inner[..], &[1, 2, 2, next_header]].concat());
+            let mut bytes = [&[0; 64][..], &esp].concat();
+            let mut packet = PacketBuf::new(&mut bytes, 64, esp.len()).unwrap();
+            let opened = pair.inn.open(NOW, pair.path, Ecn::NotEct, &mut packet);
+            assert_eq!(opened.err(), Some(Discard::InMode), "{mode:?} {next_header}");
+        }
+    }
+}
+
+#[test]
+fn a_checksum_follows_the_addresses_that_a_nat_changed() {
+    /// Over the pseudo-header and what follows it; whether a checksum is right.
+    fn valid(packet: &[u8]) -> bool {
+        let len = (packet.len() - 20) as u16;
+        let sum = Sum::default().bytes(&packet[12..20]).word(u16::from(packet[9])).word(len);
+        sum.bytes(&packet[20..]).is_valid()
+    }
+    let ours = ("192.168.1.5", "198.51.100.7");
+    let seen = ("203.0.113.9", "10.0.0.7");
+    let address = |text: &str| text.parse::<std::net::Ipv4Addr>().unwrap().octets();
+    let translated = |mut whole: Vec<u8>| {
+        whole[12..16].copy_from_slice(&address(seen.0)); // the NATs on the way
+        whole[16..20].copy_from_slice(&address(seen.1));
+        whole
+    };
+    for (protocol, at, len) in [(17, 26, 30), (6, 36, 40), (17, 26, 31)] {
+        let mut sent = ip(ours.0, ours.1, protocol, &ports(7, 9, len));
+        sent[at..at + 2].fill(0);
+        let total = (sent.len() - 20) as u16;
+        if protocol == 17 {
+            sent[24..26].copy_from_slice(&total.to_be_bytes());
+        }
+        let sum = Sum::default().bytes(&sent[12..20]).word(u16::from(protocol)).word(total).bytes(&sent[20..]).finish();
+        sent[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        assert!(valid(&sent));
+        for (known, right) in [(Some(ours), true), (None, false)] {
+            let mut pair = Pair::behind_nat(Mode::Transport, ours, seen, seen, known, Encap::Udp);
+            assert_eq!(pair.known_to_peer.is_some(), right);
+            let came = pair.whole(&sent).map(translated).and_then(|whole| pair.receive(&whole)).unwrap();
+            assert_eq!((valid(&came), &came[12..16]), (right, &address(seen.0)[..]), "{protocol}, {len} octets");
+        }
+    }
+    // UDP without a checksum stays without.
+    let mut sent = udp(ours, 30);
+    sent[26..28].fill(0);
+    let mut pair = Pair::behind_nat(Mode::Transport, ours, seen, seen, Some(ours), Encap::Udp);
+    let came = pair.whole(&sent).map(translated).and_then(|whole| pair.receive(&whole)).unwrap();
+    assert_eq!(came[26..28], [0, 0]);
+}
