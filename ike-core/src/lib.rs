@@ -258,7 +258,7 @@
 //!         encap: up.encap, policy: PolicyId(up.config.0), local_ts: up.local, remote_ts: up.remote,
 //!         lifetime: Lifetime::default(), // IKE rekeys by age
 //!     };
-//!     let into = inbound.install(now, &InboundParams { sa, window: 128, highest_seen: 0, known_to_peer: None }).ok()?;
+//!     let into = inbound.install(now, &InboundParams { sa, window: 128, highest_seen: 0 }).ok()?;
 //!     let (child, encap) = (up.child, up.encap);
 //!     place.insert(Installed { child, encap, into, out: None, key_out: Secret::new() }).key_out.set(up.key_out)
 //! }

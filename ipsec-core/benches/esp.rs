@@ -134,7 +134,7 @@ impl<'a, P: PacketCrypto> Ends<'a, P> {
         outbound.install(Tick::ZERO, &sa).unwrap();
 
         let mut inbound = Inbound::new(crypto(), more_hits, &mut memory.peers, &mut memory.windows);
-        let sa = InboundParams { sa: params(path, &ts_b, &ts_a), window: 1024, highest_seen: 0, known_to_peer: None };
+        let sa = InboundParams { sa: params(path, &ts_b, &ts_a), window: 1024, highest_seen: 0 };
         inbound.install(Tick::ZERO, &sa).unwrap();
         Self { outbound, inbound, path }
     }

@@ -134,9 +134,7 @@ fn measure_sas(size: u32) -> bool {
     let spis: Vec<Spi> = (0..size).map(|_| inbound.reserve_spi(random()).expect("room")).collect();
     for spi in &spis {
         let sa = params(*spi, &ANY);
-        inbound
-            .install(Tick::ZERO, &InboundParams { sa, window: 64, highest_seen: 0, known_to_peer: None })
-            .expect("room");
+        inbound.install(Tick::ZERO, &InboundParams { sa, window: 64, highest_seen: 0 }).expect("room");
     }
     let mut any = any_of(size);
     let asked: Vec<Spi> = (0..LOOKUPS).map(|_| spis[any() as usize]).collect();

@@ -88,7 +88,7 @@
 //! let mut sas = [const { InboundSlot::<RustCrypto>::EMPTY }; 2];
 //! let mut inbound: Inbound<'_, _> = Inbound::new(RustCrypto, &mut [], &mut sas, &mut windows);
 //! let path = Path { local: b, remote: a };
-//! let sa = InboundParams { sa: params(path, &ts_b, &ts_a), window: 1024, highest_seen: 0, known_to_peer: None };
+//! let sa = InboundParams { sa: params(path, &ts_b, &ts_a), window: 1024, highest_seen: 0 };
 //! inbound.install(now, &sa).unwrap();
 //! let Ingress { policy, flow, .. } = inbound.open(now, path, Ecn::NotEct, &mut packet).unwrap();
 //! assert_eq!((policy, flow.len), (PolicyId(1), inner.len()));

@@ -217,7 +217,6 @@ pub struct Inbound<K> {
     pub(crate) window: Window,
     /// Words of the slot's share of the window storage in use.
     pub(crate) window_words: usize,
-    pub(crate) known_to_peer: Option<(IpAddr, IpAddr)>,
     heard: Marked<Heard>,
 }
 
@@ -250,7 +249,6 @@ impl<K> Inbound<K> {
             common,
             window: Window::new(params.highest_seen, bits),
             window_words: words,
-            known_to_peer: params.known_to_peer,
             heard: Marked::new(Heard { first_packet: Once::No, moved_to: Once::No }),
         })
     }
@@ -350,7 +348,7 @@ mod tests {
             remote_ts: &all,
             lifetime,
         };
-        let params = InboundParams { sa, window: 64, highest_seen: 0, known_to_peer: None };
+        let params = InboundParams { sa, window: 64, highest_seen: 0 };
         let mut sa = Inbound::<()>::new(Instant::ZERO, &params, &mut [0]).unwrap();
         let mut touched = [0_u64; 40].map(|_| false);
         for (number, touched) in (0..).zip(&mut touched) {

@@ -39,7 +39,7 @@ fn f_80_debug_prints_no_secret() {
         lifetime: Lifetime::default(),
     };
     let sending = OutboundParams { sa: params(), last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy };
-    let receiving = InboundParams { sa: params(), window: 64, highest_seen: 0, known_to_peer: None };
+    let receiving = InboundParams { sa: params(), window: 64, highest_seen: 0 };
     prints_no_secret(&params(), "Params");
     prints_no_secret(&sending, "OutboundParams");
     prints_no_secret(&receiving, "InboundParams");

@@ -135,10 +135,7 @@ impl Node {
         let now = time::Instant::ZERO;
         let out = OutboundParams { sa: params(peer), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
         self.device.outbound.install(now, &out).unwrap();
-        self.device
-            .inbound
-            .install(now, &InboundParams { sa: params(host), window: 64, highest_seen: 0, known_to_peer: None })
-            .unwrap();
+        self.device.inbound.install(now, &InboundParams { sa: params(host), window: 64, highest_seen: 0 }).unwrap();
     }
 
     fn send(&mut self, peer: u8, payload: &[u8]) {

@@ -59,7 +59,7 @@ impl Gateway {
         };
         let outbound =
             OutboundParams { sa: params(&keymat), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
-        let inbound = InboundParams { sa: params(&keymat), window: 64, highest_seen: 0, known_to_peer: None };
+        let inbound = InboundParams { sa: params(&keymat), window: 64, highest_seen: 0 };
         let mut receiving = None;
         if outbound_last {
             receiving = Some(self.inbound.install(Instant::ZERO, &inbound).unwrap());

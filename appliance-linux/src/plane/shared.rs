@@ -255,7 +255,7 @@ mod tests {
                 plane.outbound().install(now, &sa).unwrap();
                 plane.outbound().handle_timeout(later);
             } else {
-                let sa = InboundParams { sa: sa(), window: 64, highest_seen: 0, known_to_peer: None };
+                let sa = InboundParams { sa: sa(), window: 64, highest_seen: 0 };
                 plane.inbound().install(now, &sa).unwrap();
                 plane.inbound().handle_timeout(later);
             }

@@ -139,7 +139,6 @@ pub(crate) fn install(
         },
         window: usize::from(window),
         highest_seen: 0,
-        known_to_peer: None,
     };
     let receiving = plane.install_inbound(now, pair, &params)?;
     let sa = Params { spi: up.spi_out, keymat: up.key_out, ..params.sa };

@@ -206,7 +206,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             // What lies in front of ESP's payload now, beside that header.
             let between = sa.common.transform.layout().headroom();
             let own = own.map(|own| (own, between.saturating_add(own.gap)));
-            disclose(&sa.common, sa.known_to_peer, next_header, &Outer { from, ecn, own }, packet)?;
+            disclose(&sa.common, next_header, &Outer { from, ecn, own }, packet)?;
             admit(id, &sa.common, policies, ecn, packet)
         })
     }

@@ -10,7 +10,7 @@ use crate::esp::seal::Kept;
 use crate::net::{Encap, Path};
 use crate::sa::{self, Mode};
 use crate::wire::cursor::{Malformed, Writer};
-use crate::wire::front::{Front, follow_nat};
+use crate::wire::front::{Front, renew_checksum};
 use crate::wire::ip::{Marks, PROTOCOL_IPV4, PROTOCOL_IPV6};
 use crate::wire::{ipv4, ipv6, udp};
 
@@ -94,7 +94,6 @@ pub(super) struct Outer {
 #[inline]
 pub(super) fn disclose<K>(
     sa: &sa::Common<K>,
-    known_to_peer: Option<(IpAddr, IpAddr)>,
     next_header: u8,
     outer: &Outer,
     packet: &mut PacketBuf<'_>,
@@ -109,8 +108,9 @@ pub(super) fn disclose<K>(
         _ if next_header == PROTOCOL_IPV4 || next_header == PROTOCOL_IPV6 => Err(Discard::InMode),
         Mode::Transport => {
             let (source, destination) = (outer.from.remote.ip(), outer.from.local.ip());
-            if let Some(known) = known_to_peer {
-                follow_nat(next_header, packet.as_mut_slice(), known, (source, destination));
+            if outer.from.encap() == Encap::Udp {
+                // There may be a NAT, which changed the addresses that a checksum covers.
+                renew_checksum(next_header, (source, destination), packet.as_mut_slice());
             }
             head(source, destination, next_header, outer, packet).map_err(|NoRoom| Discard::InMode)
         }

@@ -135,7 +135,7 @@ impl World<'_> {
             lifetime,
         };
         let near_the_end = if self.rng.below(4) == 0 { u64::from(u32::MAX) / 4 * 3 - self.rng.below(3) } else { 0 };
-        let inbound = InboundParams { sa: sa(), window: 64, highest_seen: near_the_end, known_to_peer: None };
+        let inbound = InboundParams { sa: sa(), window: 64, highest_seen: near_the_end };
         if let Ok(id) = self.inn.install(self.now, &inbound) {
             self.reserved.retain(|other| *other != spi);
             self.receiving.push(id);
@@ -216,7 +216,7 @@ fn a_free_slot_whose_spi_is_another_ones_keeps_nobody_from_the_next() {
     // The second one has the first one's place in its SPI, and another.
     let ids = [0x1000, 0x2000, 0x1002, 0x1003].map(|spi| {
         let sa = params(spi, (&all, &all));
-        inn.install(Instant::ZERO, &InboundParams { sa, window: 64, highest_seen: 0, known_to_peer: None }).unwrap()
+        inn.install(Instant::ZERO, &InboundParams { sa, window: 64, highest_seen: 0 }).unwrap()
     });
     assert!(inn.remove(ids[0]) && inn.remove(ids[2]));
     assert_eq!(inn.reserve_spi(0x2000).map(|spi| spi.get()), Ok(0x2002));
@@ -240,7 +240,7 @@ fn spis_that_we_did_not_choose_fill_a_table_of_any_size_and_are_found_with_few_l
         let mut rng = Rng(set);
         let install = |inn: &mut Inbound<'_, Clear>, spi| {
             let sa = params(spi, (&all, &all));
-            inn.install(Instant::ZERO, &InboundParams { sa, window: 64, highest_seen: 0, known_to_peer: None })
+            inn.install(Instant::ZERO, &InboundParams { sa, window: 64, highest_seen: 0 })
         };
         let mut installed = Vec::new();
         while installed.len() < COUNT as usize {

@@ -1,7 +1,6 @@
 //! What the caller hands over: an SA as it is negotiated.
 
 use core::fmt;
-use core::net::IpAddr;
 
 use super::ids::PolicyId;
 use super::lifetime::Lifetime;
@@ -123,7 +122,4 @@ pub struct InboundParams<'k> {
     pub window: usize,
     /// The highest sequence number already seen: 0 for a fresh key. It and everything below count as received.
     pub highest_seen: u64,
-    /// The addresses that the peer knows of itself and of us, where a NAT changes them on the way (RFC 7296 §2.23.1): in transport
-    /// mode checksums that cover addresses follow (RFC 3948 §3.1.2).
-    pub known_to_peer: Option<(IpAddr, IpAddr)>,
 }

@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) and its update in place (RFC 1624).
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A running one's-complement sum. Parts of odd length are only right as the last one.
 ///
@@ -32,6 +32,12 @@ impl Sum {
     /// Adds the IPv6 pseudo-header (RFC 8200 §8.1).
     #[must_use]
     pub fn pseudo_v6(self, source: Ipv6Addr, destination: Ipv6Addr, length: u16, protocol: u8) -> Self {
+        self.bytes(&source.octets()).bytes(&destination.octets()).word(length).word(u16::from(protocol))
+    }
+
+    /// Adds the IPv4 pseudo-header (RFC 768, RFC 9293 §3.1).
+    #[must_use]
+    pub fn pseudo_v4(self, source: Ipv4Addr, destination: Ipv4Addr, length: u16, protocol: u8) -> Self {
         self.bytes(&source.octets()).bytes(&destination.octets()).word(length).word(u16::from(protocol))
     }
 

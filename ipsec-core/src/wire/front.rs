@@ -1,6 +1,6 @@
 //! What stays in front of ESP in transport mode (RFC 4303 §3.1.1), and the fields in it that change.
 
-use super::checksum::{self, Sum};
+use super::checksum::Sum;
 use super::cursor::{Malformed, Reader};
 use super::{ipv4, ipv6};
 use core::net::IpAddr;
@@ -130,45 +130,46 @@ impl Front {
 const ICMPV6: u8 = 58;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const UDP_LITE: u8 = 136;
-const DCCP: u8 = 33;
 
-/// Adjusts the checksum of what follows a header whose addresses a NAT changed on the way (RFC 3948 §3.1.2): `from` and `to` are
-/// those that the sender knew, and those that the packet has now, as pairs of source and destination.
+/// Computes the checksum of what follows a header anew, where it covers addresses: a NAT changed them on the way, and that what it
+/// covers is what was sent, the ICV has shown (RFC 3948 §3.1.2). UDP without a checksum stays without.
 ///
 /// ```
 /// use core::net::IpAddr;
-/// use ipsec_core::wire::front::follow_nat;
-/// let [ours, theirs, nat] = [[10, 0, 0, 5], [192, 0, 2, 1], [10, 0, 0, 6]].map(IpAddr::from);
+/// use ipsec_core::wire::front::renew_checksum;
+/// let ends = [[10, 0, 0, 6], [192, 0, 2, 1]].map(IpAddr::from);
 /// let mut udp = [0, 53, 0, 99, 0, 8, 0x12, 0x34]; // ports, length, checksum
-/// follow_nat(17, &mut udp, (ours, theirs), (nat, theirs));
-/// assert_eq!(udp[6..], [0x12, 0x33], "the address is one more, so the sum of the rest is one less");
+/// renew_checksum(17, (ends[0], ends[1]), &mut udp);
+/// assert_eq!(udp[6..], [0x33, 0x3f]);
 /// ```
-pub fn follow_nat(protocol: u8, payload: &mut [u8], from: (IpAddr, IpAddr), to: (IpAddr, IpAddr)) {
+pub fn renew_checksum(protocol: u8, (source, destination): (IpAddr, IpAddr), payload: &mut [u8]) {
     let at = match protocol {
         TCP => 16,
-        UDP | UDP_LITE | DCCP => 6,
+        UDP => 6,
         ICMPV6 => 2,
         _ => return,
     };
-    let Some([c0, c1]) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) else { return };
-    let old = u16::from_be_bytes([*c0, *c1]);
-    if protocol == UDP && old == 0 {
-        return; // it has none
+    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+    let Some(field) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) else { return };
+    if protocol == UDP && *field == [0; 2] {
+        return;
     }
-    // The addresses that go are added as their complement (RFC 1624, equation 3).
-    let (gone, came) = (sum(from), sum(to));
-    let new = checksum::update(old, gone, came);
-    // On the wire 0 means "no checksum" (RFC 768).
-    let new = if protocol == UDP && new == 0 { 0xffff } else { new };
-    [*c0, *c1] = new.to_be_bytes();
-}
-
-/// The sum of two addresses, as one word.
-fn sum((source, destination): (IpAddr, IpAddr)) -> u16 {
-    let add = |sum: Sum, addr: IpAddr| match addr {
-        IpAddr::V4(addr) => sum.bytes(&addr.octets()),
-        IpAddr::V6(addr) => sum.bytes(&addr.octets()),
+    *field = [0; 2];
+    let sum = match (source, destination) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            Sum::default().pseudo_v6(source, destination, length, protocol)
+        }
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            Sum::default().pseudo_v4(source, destination, length, protocol)
+        }
+        _ => return,
     };
-    !add(add(Sum::default(), source), destination).finish()
+    let new = match sum.bytes(payload).finish() {
+        // On the wire 0 means "no checksum" (RFC 768).
+        0 if protocol == UDP => 0xffff,
+        new => new,
+    };
+    if let Some(field) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *field = new.to_be_bytes();
+    }
 }

@@ -183,7 +183,7 @@ impl Sa {
 
     pub(crate) fn inbound(&self) -> InboundParams<'_> {
         let sa = self.params(reversed(path()), &self.site_b, &self.site_a);
-        InboundParams { sa, window: self.window, highest_seen: self.sequence, known_to_peer: None }
+        InboundParams { sa, window: self.window, highest_seen: self.sequence }
     }
 
     /// An ESP packet made without the engine: `payload` is encrypted as it is, trailer included.

@@ -308,7 +308,7 @@ fn install(outbound: &mut Sending, inbound: &mut Receiving, now: Instant, up: &C
         remote_ts: up.remote,
         lifetime: Lifetime::default(),
     };
-    let sa = InboundParams { sa: params(up.spi_in, up.key_in), window: 64, highest_seen: 0, known_to_peer: None };
+    let sa = InboundParams { sa: params(up.spi_in, up.key_in), window: 64, highest_seen: 0 };
     let into = inbound.install(now, &sa).ok()?;
     let sa = params(up.spi_out, up.key_out);
     let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };

@@ -54,7 +54,7 @@ fn run() {
                     .ok();
             }),
             5 => with_params(|sa| {
-                let params = InboundParams { sa, window: below(1 << 20), highest_seen: any(), known_to_peer: None };
+                let params = InboundParams { sa, window: below(1 << 20), highest_seen: any() };
                 in_id = inbound.install(instant(), &params).ok();
             }),
             6 => match outbound.set_rules(core::mem::replace(&mut one, index())) {
