@@ -8,6 +8,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use ipsec_core::buf::PacketBuf;
 use ipsec_core::net::{IKE_PORT, NATT_PORT, Path};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
@@ -23,6 +24,8 @@ use crate::boundary::MARK;
 const BATCH: usize = 32;
 /// The largest datagram taken: a jumbo frame and some.
 pub(crate) const DATAGRAM: usize = 16 * 1024;
+/// Octets in front of a datagram: room for the header that a packet gets back which came through an SA between two hosts.
+pub(crate) const ROOM: usize = 40;
 /// What the kernel may hold for a socket while we are busy, as far as it lets us.
 const KERNEL_BUFFER: usize = 4 << 20;
 
@@ -239,7 +242,7 @@ impl AsFd for Socket {
 
 /// Room for one batch of received datagrams; made once, used for ever.
 pub(crate) struct Batch {
-    buffers: Box<[[u8; DATAGRAM]; BATCH]>,
+    buffers: Box<[[u8; ROOM + DATAGRAM]; BATCH]>,
     /// Datagrams that were larger than [`DATAGRAM`].
     pub(crate) truncated: u64,
 }
@@ -247,12 +250,16 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn new() -> Self {
         // By way of a vector, as the array is too large for the stack.
-        let buffers: Result<Box<[_; BATCH]>, _> = vec![[0; DATAGRAM]; BATCH].try_into();
+        let buffers: Result<Box<[_; BATCH]>, _> = vec![[0; ROOM + DATAGRAM]; BATCH].try_into();
         Self { buffers: buffers.unwrap_or_else(|_| unreachable!("the vector has as many as the array")), truncated: 0 }
     }
 
-    /// Takes what waits at `socket`, at most one batch, and shows each datagram; returns how many there were.
-    pub(crate) fn receive(&mut self, socket: &Socket, mut each: impl FnMut(Origin, &mut [u8])) -> io::Result<usize> {
+    /// Takes what waits at `socket`, at most one batch, and shows each datagram, behind [`ROOM`]; returns how many there were.
+    pub(crate) fn receive(
+        &mut self,
+        socket: &Socket,
+        mut each: impl FnMut(Origin, &mut PacketBuf<'_>),
+    ) -> io::Result<usize> {
         // The kernel writes into the headers how much of each room it used, and takes that for the room there is the next
         // time: they are made for one call.
         let control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int, libc::c_int);
@@ -260,7 +267,8 @@ impl Batch {
         let mut origins = [const { None }; BATCH];
         let mut count = 0;
         {
-            let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+            let mut slices =
+                self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer.get_mut(ROOM..).unwrap_or_default())]);
             let received =
                 recvmmsg(socket.fd.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
             let received = match received {
@@ -280,14 +288,15 @@ impl Batch {
         }
         for (origin, buffer) in origins.into_iter().zip(self.buffers.iter_mut()) {
             let Some((origin, length)) = origin else { continue };
-            let Some(mut datagram) = buffer.get_mut(..length) else { continue };
+            let Ok(mut datagram) = PacketBuf::new(buffer, ROOM, length) else { continue };
             if socket.listen.carrier == Carrier::Esp && socket.listen.addr.is_ipv4() {
                 // A raw IPv4 socket hands over the IP header too, an IPv6 one does not.
-                let header = datagram.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
-                let Some(payload) = datagram.get_mut(header..) else { continue };
-                datagram = payload;
+                let header = datagram.as_slice().first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+                if datagram.pop_front(header).is_err() {
+                    continue;
+                }
             }
-            each(origin, datagram);
+            each(origin, &mut datagram);
         }
         Ok(count)
     }
@@ -349,7 +358,7 @@ mod tests {
     fn receive_one(batch: &mut Batch, socket: &Socket) -> (Origin, Vec<u8>) {
         let mut got = Vec::new();
         for _ in 0..1000 {
-            batch.receive(socket, |origin, datagram| got.push((origin, datagram.to_vec()))).unwrap();
+            batch.receive(socket, |origin, datagram| got.push((origin, datagram.as_slice().to_vec()))).unwrap();
             if let Some(one) = got.pop() {
                 return one;
             }

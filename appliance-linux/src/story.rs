@@ -9,6 +9,7 @@ use gateway_core::gateway::{Level, Report, What};
 use ike_core::wire::header::Header;
 use ike_core::wire::outline::Outline;
 use ipsec_core::net::{Encap, TrafficSelector};
+use ipsec_core::sa::Mode;
 use tracing::{info, info_span, warn};
 
 use crate::boundary;
@@ -88,6 +89,15 @@ pub(crate) fn tell(report: &Report, up: Option<(&IkeStatus, Option<Duration>)>) 
 /// As the configuration writes them.
 pub(crate) fn selectors(list: &[TrafficSelector]) -> Vec<String> {
     list.iter().map(|selector| Selector(selector).to_string()).collect()
+}
+
+/// The word for a mode.
+pub(crate) const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Transport => "transport",
+        Mode::Beet => "beet",
+        _ => "tunnel",
+    }
 }
 
 /// The protocol in front of ESP.

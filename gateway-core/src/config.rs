@@ -223,6 +223,8 @@ pub enum Encapsulation {
 pub enum Mode {
     /// The whole packet (RFC 4303 §3.1.2).
     Tunnel,
+    /// What two hosts say to each other, behind their own header.
+    Transport,
 }
 
 impl Mode {
@@ -230,6 +232,7 @@ impl Mode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tunnel => "tunnel",
+            Self::Transport => "transport",
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What both roles of a child negotiation share: terms, keys, and the Child SA that comes of them
 //! (RFC 7296 §1.2, §1.3.1, §2.9, §2.17).
 
+use core::net::IpAddr;
 use core::ops::DerefMut;
 
-use ipsec_core::net::{Spi, TrafficSelector};
+use ipsec_core::net::{AddrRange, Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
@@ -196,6 +197,38 @@ pub(crate) struct Agreed<'p> {
     pub(crate) spi_out: Spi,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
+    /// What the peer calls our side and its own.
+    called: [Option<Renamed>; 2],
+}
+
+/// An address that a NAT changes on the way: as the peer knows it, and as we do.
+#[derive(Clone, Copy)]
+struct Renamed {
+    theirs: IpAddr,
+    ours: IpAddr,
+}
+
+impl Renamed {
+    /// In transport mode selectors name the addresses of the two ends. Where a NAT changes one, those that the peer asks for are
+    /// about the one that we know (RFC 7296 §2.23.1).
+    fn of(ts: &Ts<'_>, ours: Option<IpAddr>) -> Option<Self> {
+        let (first, ours) = (ts.selectors().next()?.addrs, ours?);
+        let theirs = first.start();
+        let one = first == AddrRange::single(theirs) && ts.selectors().all(|selector| selector.addrs == first);
+        (one && theirs != ours && theirs.is_ipv4() == ours.is_ipv4()).then_some(Self { theirs, ours })
+    }
+
+    fn to_ours(renamed: Option<Self>, selector: TrafficSelector) -> TrafficSelector {
+        renamed.map_or(selector, |Self { ours, .. }| TrafficSelector { addrs: AddrRange::single(ours), ..selector })
+    }
+
+    fn to_theirs(renamed: Option<Self>, selectors: &Selectors) -> Selectors {
+        let named = |selector: &TrafficSelector| match renamed {
+            Some(Self { theirs, .. }) => TrafficSelector { addrs: AddrRange::single(theirs), ..*selector },
+            None => *selector,
+        };
+        selectors.iter().map(named).collect()
+    }
 }
 
 /// Who asks for a Child SA.
@@ -207,6 +240,13 @@ pub(crate) struct Asker<'p> {
     /// Child SAs that it has.
     pub(crate) held: usize,
     pub(crate) lease: Option<Lease>,
+    /// Our address and the peer's, each only where a NAT changes it on the way.
+    pub(crate) translated: [Option<IpAddr>; 2],
+}
+
+/// Our address and the peer's, each only where a NAT changes it on the way.
+pub(crate) fn translated<C: IkeCrypto>(sa: &Sa<C>) -> [Option<IpAddr>; 2] {
+    [sa.nat.local.then_some(sa.path.local.ip()), sa.nat.remote.then_some(sa.path.remote.ip())]
 }
 
 impl Asker<'_> {
@@ -241,7 +281,13 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     let (asked, mut found, mut best) = (mode_of(payloads), None, [false; 3]);
     let all = only.is_none().then(|| pad.children(peer)).into_iter().flatten();
     for config in all.chain(only.and_then(|only| pad.child_by_id(peer, only))) {
-        let (local, remote) = (narrow(ts_r.selectors(), config.local), narrow(ts_i.selectors(), config.remote));
+        let renames = config.modes.agree(asked) == Some(Mode::Transport);
+        let [here, there] = asker.translated.map(|addr| addr.filter(|_| renames));
+        let called = [Renamed::of(ts_r, here), Renamed::of(ts_i, there)];
+        let [ours, theirs] = called;
+        let [here, there] = called.map(|renamed| move |selector| Renamed::to_ours(renamed, selector));
+        let local = narrow(ts_r.selectors().map(here), config.local);
+        let remote = narrow(ts_i.selectors().map(there), config.remote);
         let remote = within_lease(asker.lease, &remote).unwrap_or(remote);
         if local.is_empty() || remote.is_empty() {
             continue;
@@ -256,12 +302,15 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
             }
             Ok(chosen) => {
                 // What stands first is what the initiator needs most, such as the packet that it has (RFC 7296 §2.9).
-                let first = |ts: &Ts<'_>, ours: &[_]| ts.selectors().next().is_some_and(|first| within(&[first], ours));
-                let first = first(ts_r, &local) && first(ts_i, &remote);
+                let first = |ts: &Ts<'_>, renamed, ours: &[_]| {
+                    let first = ts.selectors().next().map(|first| Renamed::to_ours(renamed, first));
+                    first.is_some_and(|first| within(&[first], ours))
+                };
+                let first = first(ts_r, ours, &local) && first(ts_i, theirs, &remote);
                 let exact = within(config.local, &local) && within(config.remote, &remote);
                 let fit = [mode == asked, first, exact];
                 if found.is_none() || best < fit {
-                    found = Some((config, chosen, mode, local, remote));
+                    found = Some((config, chosen, mode, local, remote, called));
                     best = fit;
                 }
                 if fit == [true; 3] {
@@ -270,14 +319,14 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
             }
         }
     }
-    let (config, chosen, mode, local, remote) = found.ok_or(refusal)?;
+    let (config, chosen, mode, local, remote, called) = found.ok_or(refusal)?;
     let full = || Refusal::new(Failure::NoAdditionalSas(Side::Here), NotifyKind::NO_ADDITIONAL_SAS);
     if !asker.may_have_another(children) {
         return Err(full());
     }
     let (slot, spi_in) = children.reserve(crypto).ok_or_else(full)?;
     let proposal::ChosenEsp { suite, number, spi: spi_out } = chosen;
-    Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, local, remote })
+    Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, local, remote, called })
 }
 
 /// The mode and SA of our answer; in CREATE_CHILD_SA the nonce and a key exchange follow, then in any case the selectors.
@@ -289,8 +338,9 @@ pub(crate) fn write_choice(message: &mut MessageWriter<'_>, agreed: &Agreed<'_>)
 
 /// TSi and TSr of our answer.
 pub(crate) fn write_selectors(message: &mut MessageWriter<'_>, agreed: &Agreed<'_>) -> Result<(), NoRoom> {
-    message.ts(PayloadType::TS_I, &agreed.remote)?;
-    message.ts(PayloadType::TS_R, &agreed.local)
+    let [here, there] = agreed.called;
+    message.ts(PayloadType::TS_I, &Renamed::to_theirs(there, &agreed.remote))?;
+    message.ts(PayloadType::TS_R, &Renamed::to_theirs(here, &agreed.local))
 }
 
 /// Puts the Child SA that the peer asked for on the IKE SA in slot `ike` into its place.

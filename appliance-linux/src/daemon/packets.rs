@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use ipsec_core::buf::PacketBuf;
 use ipsec_core::error::Discard;
 use ipsec_core::spd::PolicyId;
 
 use super::state::Daemon;
+use crate::socket::ROOM;
 
 impl Daemon {
     /// What SAs have to tell, so much at `most`, and which are wanted.
@@ -47,8 +49,11 @@ impl Daemon {
             let mut engine = self.plane.inbound();
             (0..lost).for_each(|_| engine.count(Discard::InUnknownSpi));
         }
-        for mut packet in ripe {
-            let _ = self.plane.deliver(packet.origin, &mut packet.datagram); // its SA is asked with the others
+        for packet in ripe {
+            let mut bytes = [&[0; ROOM][..], &packet.datagram].concat();
+            if let Ok(mut datagram) = PacketBuf::new(&mut bytes, ROOM, packet.datagram.len()) {
+                let _ = self.plane.deliver(packet.origin, &mut datagram); // its SA is asked with the others
+            }
         }
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use gateway_core::config::Mode;
 use gateway_core::config::selector::Selector;
 use gateway_core::gateway::{Gateway, Identities};
 use gateway_core::plane::{Half, Pair};
@@ -20,7 +19,7 @@ use super::snapshot::{ike_status, spi};
 use super::state::{Daemon, IkeEndpoint};
 use crate::control::protocol::{Discarded, Flow, Sa, Show, ShownIke};
 use crate::ledger::Entry;
-use crate::story::{carrier, selectors};
+use crate::story::{carrier, mode, selectors};
 
 impl Daemon {
     /// Everything for `show`. An engine is held for single SAs, and for what it counted of a few rules: packets go on in
@@ -141,7 +140,7 @@ impl<'d> Known<'d> {
         Sa {
             child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)).unwrap_or_default(),
             direction: direction.to_owned(),
-            mode: Mode::Tunnel.as_str().to_owned(),
+            mode: mode(sa.mode).to_owned(),
             from,
             to,
             spi: spi(sa.spi.get()),

@@ -89,26 +89,26 @@ fn receive(plane: &Plane, listener: &impl Listener, batch: &mut Batch, socket: &
 
 impl Plane {
     /// One datagram from outside.
-    fn arrive(&self, listener: &impl Listener, carrier: Carrier, origin: Origin, datagram: &mut [u8]) {
+    fn arrive(&self, listener: &impl Listener, carrier: Carrier, origin: Origin, datagram: &mut PacketBuf<'_>) {
         let ike = |message: &[u8]| News::Ike { path: origin.path, message: message.to_vec() };
         match carrier {
             Carrier::Esp => self.open(listener, origin, datagram),
-            Carrier::Udp(NATT_PORT) => match classify(datagram) {
+            Carrier::Udp(NATT_PORT) => match classify(datagram.as_slice()) {
                 Ok(Datagram::Esp(_)) => self.open(listener, origin, datagram),
                 Ok(Datagram::Ike(message)) => self.offer(listener, ike(message)),
                 Ok(Datagram::Keepalive) => {}
                 Err(_) => self.inbound().count(Discard::InHeader),
             },
             Carrier::Udp(_) => {
-                self.offer(listener, ike(datagram));
+                self.offer(listener, ike(datagram.as_slice()));
             }
         }
     }
 
-    fn open(&self, listener: &impl Listener, origin: Origin, datagram: &mut [u8]) {
+    fn open(&self, listener: &impl Listener, origin: Origin, datagram: &mut PacketBuf<'_>) {
         if self.early.are_open()
-            && spi_of(datagram).and_then(Spi::new).is_some_and(|spi| !self.inbound().has(spi))
-            && let Some(packet) = self.early.take(Instant::now(), origin, datagram)
+            && spi_of(datagram.as_slice()).and_then(Spi::new).is_some_and(|spi| !self.inbound().has(spi))
+            && let Some(packet) = self.early.take(Instant::now(), origin, datagram.as_slice())
             // Behind the answer, when that is here already.
             && listener.offer(News::Early(packet)).is_none()
         {
@@ -121,11 +121,9 @@ impl Plane {
     }
 
     /// Opens an ESP packet and hands what is in it to the kernel. Returns whether SAs have something to tell.
-    pub(crate) fn deliver(&self, origin: Origin, datagram: &mut [u8]) -> bool {
-        let length = datagram.len();
-        let Ok(mut packet) = PacketBuf::new(datagram, 0, length) else { return false };
+    pub(crate) fn deliver(&self, origin: Origin, packet: &mut PacketBuf<'_>) -> bool {
         let mut engine = self.inbound();
-        let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.tos), &mut packet);
+        let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.tos), packet);
         let call = engine.has_events();
         drop(engine);
         if opened.is_ok() && self.tun.send(packet.as_slice()).is_err() {
@@ -162,7 +160,7 @@ mod tests {
             let early = Early::new(plane.early());
             let remote = "127.0.0.1:4500".parse().unwrap();
             let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, tos: 0 };
-            let arrives = || plane.open(&sender, origin, &mut [4; 64]);
+            let arrives = || plane.open(&sender, origin, &mut PacketBuf::new(&mut [4; 64], 0, 64).unwrap());
             let counted = || plane.inbound().counters().get(Discard::InUnknownSpi);
             arrives();
             assert!(inputs.try_recv().is_err(), "nothing is offered");

@@ -138,6 +138,16 @@ fn read_child<'t>(
     let rekey_packets = reader.number(section, "rekey-packets", 1000..=i64::MAX);
     let priority = reader.number(section, "priority", 0..=1_000_000_u32).unwrap_or(Child::PRIORITY);
     let (local, remote) = (local?, remote?);
+    if mode == Some(Mode::Transport) {
+        for wide in local.iter().chain(&remote).filter(|side| side.value.addrs.start() != side.value.addrs.end()) {
+            reader.error(
+                wide.at,
+                format!("{} in transport mode", Addresses(&wide.value.addrs)),
+                "a single address",
+                "transport mode is for what the two ends say to each other; networks behind them want mode = \"tunnel\"",
+            );
+        }
+    }
     let values = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.value).collect();
     let places = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.at).collect();
     let child = Child {
@@ -242,14 +252,8 @@ fn start<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, any_remote: bool
 }
 
 fn mode<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<Mode> {
-    let mode = reader.read(section, "mode", "\"tunnel\"", |word| match word {
-        "tunnel" => Ok(Mode::Tunnel),
-        "transport" => {
-            Err(Bad::whole(word, "\"tunnel\"").hint("transport mode is not built in this version of Portcullis"))
-        }
-        _ => Err(Bad::whole(word, "\"tunnel\"")),
-    });
-    if section.has("mode") { mode.map(|word| word.value) } else { Some(Mode::Tunnel) }
+    let choices = &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)];
+    if section.has("mode") { reader.choice(section, "mode", choices) } else { Some(Mode::Tunnel) }
 }
 
 /// A time of at least a second, or zero for never.

@@ -82,7 +82,8 @@ fn consent<C: IkeCrypto>(
         return Err(Refusal::busy());
     };
     let lease = agreement::leased(sa, env.pad).map_err(Refusal::no_address)?;
-    let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held: env.held(sa, peer), lease };
+    let (held, translated) = (env.held(sa, peer), agreement::translated(sa));
+    let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held, lease, translated };
     let agreed = agreement::agree(env.crypto, env.children, asker, only, payloads, true)?;
     agreement::place(env.children, env.slot, peer, env.now, &agreed);
     let accepted = accept(sa, env, path, payloads, &agreed, old);

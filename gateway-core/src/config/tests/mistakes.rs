@@ -109,8 +109,8 @@ fn each_mistake_is_named_with_its_place_and_a_way_out() {
         (
             "mode      = ",
             "mode = \"transport\"",
-            "20:9",
-            r#"found "transport", expected "tunnel"; transport mode is not built in this version"#,
+            "21:14",
+            r#"found 10.2.0.0/16 in transport mode, expected a single address; transport mode is for what the two ends say"#,
         ),
         (
             "local-ts  = ",
