@@ -258,7 +258,7 @@ pub struct Child {
     pub local_ts: Vec<TrafficSelector>,
     /// Traffic of the peer's side.
     pub remote_ts: Vec<TrafficSelector>,
-    /// ESP proposals, best first; default [`EspProposal::default`].
+    /// ESP proposals, best first; default [`EspProposal::default`], and AES-CBC with HMAC-SHA2 for peers without AEADs.
     pub esp: Arc<[EspProposal]>,
     /// Age at which it is rekeyed; zero: never.
     pub rekey: Duration,

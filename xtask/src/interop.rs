@@ -5,6 +5,7 @@ mod boundary;
 mod failure;
 mod field;
 mod guard;
+mod hosts;
 mod leaks;
 mod libreswan;
 mod life;
@@ -162,6 +163,7 @@ fn scenarios() -> Vec<Scenario> {
         wire::scenarios,
         ours::scenarios,
         suites::scenarios,
+        hosts::scenarios,
         libreswan::scenarios,
         openiked::scenarios,
         leaks::scenarios,

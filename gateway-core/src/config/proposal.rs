@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Display;
 
+use ike_core::crypto::{CipherAlg, Group, IntegAlg};
 use ike_core::proposal::{EspProposal, IkeProposal, ProposalError, Reason};
 
 use super::grammar::Bad;
@@ -20,13 +21,19 @@ pub(super) struct Kind<P> {
     key: &'static str,
     parse: fn(&str) -> Result<P, ProposalError>,
     words: &'static str,
+    /// What there is when nothing is written.
+    defaults: fn() -> Arc<[P]>,
+    /// What is to be said of one that is taken.
+    doubts: fn(&P) -> Option<&'static str>,
 }
 
 impl Kind<IkeProposal> {
     pub(super) const IKE: Self = Self {
         key: "ike",
         parse: IkeProposal::parse,
-        words: "words among aes256gcm16, aes192gcm16, aes128gcm16, prfsha256, prfsha384, prfsha512, x25519, ecp256",
+        words: "words such as aes256gcm16, aes128gcm16, prfsha256, prfsha384, prfsha512, x25519, ecp256",
+        defaults: || Arc::new([IkeProposal::default()]),
+        doubts: |_| None,
     };
 }
 
@@ -34,8 +41,27 @@ impl Kind<EspProposal> {
     pub(super) const ESP: Self = Self {
         key: "esp",
         parse: EspProposal::parse,
-        words: "words among aes256gcm16, aes192gcm16, aes128gcm16, x25519, ecp256, modpnone, esn, noesn",
+        words: "words such as aes256gcm16, chacha20poly1305, aes256, sha256, x25519, ecp256, modpnone, esn, noesn",
+        // The second one is for peers without AEADs: many a router, and OpenIKED on Linux.
+        defaults: || Arc::new([EspProposal::default(), cbc()]),
+        doubts: |proposal| match proposal {
+            proposal if !proposal.hides() => Some("packets under null or gmac can be read by anybody on their way"),
+            proposal if proposal.has_sha1() => {
+                Some("sha1 is on its way out (RFC 8221: MUST-): for peers that have nothing else")
+            }
+            _ => None,
+        },
     };
+}
+
+/// `aes256-aes128-sha256-sha384-sha512-x25519-ecp256-modpnone`
+fn cbc() -> EspProposal {
+    EspProposal::cipher_mac(
+        &[CipherAlg::Aes256Cbc, CipherAlg::Aes128Cbc],
+        &[IntegAlg::HmacSha256, IntegAlg::HmacSha384, IntegAlg::HmacSha512],
+        &[Some(Group::Curve25519), Some(Group::Ecp256), None],
+        &[],
+    )
 }
 
 /// Lists of proposals that many have in common: the same list is there once.
@@ -57,9 +83,9 @@ impl Lists {
     }
 }
 
-impl<P: Default + Display> List<P> {
+impl<P: Display> List<P> {
     fn new(kind: Kind<P>) -> Self {
-        let default: Arc<[P]> = Arc::new([P::default()]);
+        let default = (kind.defaults)();
         Self { kind, known: BTreeMap::from([(Self::words(&default), Arc::clone(&default))]), default }
     }
 
@@ -69,7 +95,7 @@ impl<P: Default + Display> List<P> {
 }
 
 /// Reads the proposals under the key of `list`, or its default.
-pub(super) fn read<'t, P: Default + Display>(
+pub(super) fn read<'t, P: Display>(
     reader: &mut Reader<'t>,
     section: Section<'_, 't>,
     list: &mut List<P>,
@@ -89,6 +115,11 @@ pub(super) fn read<'t, P: Default + Display>(
             format!("at most {PROPOSALS_MAX}"),
             hint,
         );
+    }
+    for placed in &found {
+        if let Some(doubt) = (kind.doubts)(&placed.value) {
+            reader.warn(placed.at, doubt);
+        }
     }
     let found: Vec<P> = found.into_iter().map(|placed| placed.value).collect();
     let known = list.known.entry(List::words(&found)).or_insert_with(|| found.into());

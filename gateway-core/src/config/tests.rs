@@ -94,6 +94,25 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn suites_that_anybody_can_read_or_that_are_on_their_way_out_are_taken_with_a_word_about_it() {
+    let told = |esp: &str| {
+        let text =
+            GOOD.lines().map(|line| if line.starts_with("esp ") { esp } else { line }).collect::<Vec<_>>().join("\n");
+        let (config, warnings) = parse(&text);
+        assert_eq!(config.peers[0].children[0].esp.len(), 1);
+        warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>()
+    };
+    for readable in ["null-sha256", "aes256gmac", "aes256gcm16-aes128gmac"] {
+        assert!(told(&format!("esp = \"{readable}\""))[0].contains("read by anybody"), "{readable}");
+    }
+    assert!(told("esp = \"aes256-sha1\"")[0].contains("MUST-"));
+    assert!(told("esp = \"aes256-sha256\"").is_empty());
+    let (config, _) = parse(&GOOD.lines().filter(|line| !line.starts_with("esp ")).collect::<Vec<_>>().join("\n"));
+    let defaults: Vec<_> = config.peers[0].children[0].esp.iter().map(ToString::to_string).collect();
+    assert_eq!(defaults[1], "aes256-aes128-sha256-sha384-sha512-x25519-ecp256-modpnone", "for peers without AEADs");
+}
+
+#[test]
 fn policies_are_tried_by_priority_then_in_the_order_of_the_file() {
     let text = format!(
         "{GOOD}[[policy]]\naction=\"discard\"\nprotocol=\"icmp\"\nicmp-type=\"redirect\"\npriority=5\n\

@@ -78,6 +78,14 @@ impl Encryption {
         Self::all().find(|encryption| encryption.id() == Some((id, key_bits)))
     }
 
+    /// Whether nobody else can read what it encrypts.
+    pub const fn hides(self) -> bool {
+        match self {
+            Self::Aead(alg) | Self::ImplicitIv(alg) => alg.hides(),
+            Self::Cipher(cipher) => !matches!(cipher, CipherAlg::Null),
+        }
+    }
+
     /// The encryption of a protection, and the integrity algorithm beside it.
     pub const fn of(protection: Protection) -> (Self, Option<IntegAlg>) {
         match protection {

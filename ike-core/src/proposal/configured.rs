@@ -5,7 +5,7 @@ use ipsec_core::crypto::AeadAlg;
 
 use super::codec;
 use crate::crypto::{CipherAlg, Encryption, Group, IkeSuite, IntegAlg, PrfAlg};
-use crate::registry::{GroupId, TransformType};
+use crate::registry::{EncrId, GroupId, IntegId, TransformType};
 use crate::wire::sa::TransformSpec;
 
 /// How many transforms one proposal may list; more than there are algorithms that go into one.
@@ -165,6 +165,26 @@ impl EspProposal {
     /// The key exchanges, the one to be tried first in front; `None` is "without".
     pub fn groups(&self) -> impl Iterator<Item = Option<Group>> + use<'_> {
         self.0.of_kind(TransformType::KE).map(|spec| Group::from_id(GroupId(spec.id)))
+    }
+
+    /// Whether nobody else can read what a suite of it protects.
+    ///
+    /// ```
+    /// use ike_core::proposal::EspProposal;
+    /// assert!(EspProposal::default().hides());
+    /// assert!(!EspProposal::parse("aes256gcm16-aes256gmac").unwrap().hides());
+    /// assert!(!EspProposal::parse("aes256-null-sha256").unwrap().hides());
+    /// ```
+    pub fn hides(&self) -> bool {
+        self.0.of_kind(TransformType::ENCR).all(|spec| {
+            let encryption = Encryption::from_id(EncrId(spec.id), spec.key_bits);
+            encryption.is_some_and(Encryption::hides)
+        })
+    }
+
+    /// Whether it allows HMAC-SHA1, which is on its way out (RFC 8221 §6).
+    pub fn has_sha1(&self) -> bool {
+        self.0.of_kind(TransformType::INTEG).any(|spec| IntegId(spec.id) == IntegId::HMAC_SHA1_96)
     }
 
     /// The transforms to offer; in IKE_AUTH without key exchanges (RFC 7296 §1.2).

@@ -25,6 +25,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         shared.into_iter().flatten().map(|scenario| scenario.also_with(Program::Libreswan)).collect();
     let mut own = Vec::new();
     own.extend(Scenario::both_ways("libreswan-establish", establish));
+    for esp in ["aes256-sha256", "aes128-sha512", "aes128-sha1", "chacha20poly1305"] {
+        own.extend(Scenario::both_ways(&format!("libreswan-suite-esp-{esp}"), move |ends, first| {
+            suite(ends, first, esp)
+        }));
+    }
     for (group, name) in [("ecp256", "knows"), ("x25519", "does-not-know")] {
         let name = format!("f-64-libreswan-{name}-the-group-of-our-child-rekey");
         own.extend(Scenario::both_ways(&name, move |ends, first| group_of_the_rekey(ends, first, group)));
@@ -147,4 +152,18 @@ fn crossed(tunnel: &Tunnel) -> Result {
     let seen = tunnel.pair.wire.ike();
     let began = |way| seen.iter().any(|m| m.way == way && m.seen.exchange == IKE_SA_INIT && !m.seen.response);
     ensure(began(Way::East) && began(Way::West), || format!("the calls did not cross:\n{}", tunnel.pair.wire.story()))
+}
+
+/// Packets of its kernel under another suite, before and after a rekey from either end.
+fn suite(ends: Ends, first: First, esp: &str) -> Result<String> {
+    let mut plan = Plan::new(ends)?;
+    plan.esp(&[esp]);
+    let tunnel = plan.establish(first)?;
+    tunnel.carries()?;
+    rekey::rekey_child(&tunnel, First::We)?;
+    rekey::rekey_child(&tunnel, First::They)?;
+    tunnel.carries()?;
+    let suite = tunnel.child()?.suite;
+    ensure(suite.starts_with(esp), || format!("negotiated {suite}"))?;
+    Ok(suite)
 }

@@ -64,7 +64,8 @@ exit 1"
 fn policies(connection: &Connection, active: bool) -> Result<String> {
     let address = |address: Option<std::net::IpAddr>| address.map_or("any".to_owned(), |a| a.to_string());
     let mut text = format!("set dpd_check_interval {}\n", connection.dpd.as_secs());
-    write!(text, "ikev2 \"{}\" {} esp", connection.name, if active { "active" } else { "passive" })?;
+    let mode = if connection.children.iter().all(|child| child.transport) { " transport" } else { "" };
+    write!(text, "ikev2 \"{}\" {}{mode} esp", connection.name, if active { "active" } else { "passive" })?;
     for child in &connection.children {
         let [local, remote] = [&child.local_ts, &child.remote_ts];
         for local in local {

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::gateway::{ChildSa, Connection, IkeSa, Program, Start};
+use super::gateway::{Child, ChildSa, Connection, IkeSa, Program, Start};
 use super::in_guest::Dialect;
 use crate::outcome::{Result, ensure};
 
@@ -42,7 +42,7 @@ impl Dialect for Libreswan {
                     format!("Libreswan's {} has one selector a side", child.name)
                 })?;
                 writeln!(text, "conn {}", name(&connection.name, &child.name))?;
-                text += &conn(connection, &local[0], &remote[0])?;
+                text += &conn(connection, child, &local[0], &remote[0])?;
                 for line in settings.lines() {
                     writeln!(text, "  {line}")?;
                 }
@@ -101,13 +101,17 @@ fn names(connection: &Connection) -> impl Iterator<Item = String> + '_ {
     connection.children.iter().map(|child| name(&connection.name, &child.name))
 }
 
-fn conn(connection: &Connection, local_ts: &str, remote_ts: &str) -> Result<String> {
+fn conn(connection: &Connection, child: &Child, local_ts: &str, remote_ts: &str) -> Result<String> {
     let address = |address: Option<std::net::IpAddr>| address.map_or("%any".to_owned(), |a| a.to_string());
     let active = connection.start == Start::Active;
     let mut text = String::from("  ikev2=insist\n  authby=secret\n  auto=ignore\n  retransmit-timeout=10s\n");
-    writeln!(text, "  left={}\n  leftid=@{}\n  leftsubnet={local_ts}", address(connection.local), connection.local_id)?;
+    writeln!(text, "  left={}\n  leftid=@{}", address(connection.local), connection.local_id)?;
     writeln!(text, "  right={}\n  rightid=@{}", address(connection.remote), connection.remote_id)?;
-    writeln!(text, "  rightsubnet={remote_ts}")?;
+    match child.transport {
+        // The two ends go without saying.
+        true => writeln!(text, "  type=transport")?,
+        false => writeln!(text, "  leftsubnet={local_ts}\n  rightsubnet={remote_ts}")?,
+    }
     let (ike, _) = proposals(&connection.ike)?;
     let (esp, pfs) = proposals(&connection.esp)?;
     writeln!(text, "  ike={ike}\n  esp={esp}\n  pfs={}", if pfs { "yes" } else { "no" })?;
@@ -131,9 +135,17 @@ fn proposals(list: &[String]) -> Result<(String, bool)> {
                 "prfsha384" => ciphers.push("sha2_384".to_owned()),
                 "prfsha512" => ciphers.push("sha2_512".to_owned()),
                 _ => {
-                    let bits = token.strip_prefix("aes").and_then(|rest| rest.strip_suffix("gcm16"));
-                    let bits = bits.ok_or_else(|| format!("no word of Libreswan known for {token}"))?;
-                    ciphers.push(format!("aes_gcm{bits}"));
+                    let unknown = || format!("no word of Libreswan known for {token}");
+                    let word = match token.strip_prefix("aes") {
+                        Some(bits @ ("128" | "192" | "256")) => format!("aes{bits}"),
+                        Some(rest) => format!("aes_gcm{}", rest.strip_suffix("gcm16").ok_or_else(unknown)?),
+                        None => match token {
+                            "sha1" => "sha1".to_owned(),
+                            "chacha20poly1305" => "chacha20_poly1305".to_owned(),
+                            _ => format!("sha2_{}", token.strip_prefix("sha").ok_or_else(unknown)?),
+                        },
+                    };
+                    ciphers.push(word);
                 }
             }
         }

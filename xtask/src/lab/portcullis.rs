@@ -305,7 +305,8 @@ fn toml(control: &Path, settings: &str, connections: &[Connection]) -> Result<St
         writeln!(file, "start = \"{start}\"\nencap = \"{}\"", if connection.encap { "always" } else { "auto" })?;
         writeln!(file, "ike = {:?}\ndpd = \"{}s\"", connection.ike, connection.dpd.as_secs())?;
         for child in &connection.children {
-            writeln!(file, "\n[[peer.child]]\nname = \"{}\"\nmode = \"tunnel\"", child.name)?;
+            let mode = if child.transport { "transport" } else { "tunnel" };
+            writeln!(file, "\n[[peer.child]]\nname = \"{}\"\nmode = \"{mode}\"", child.name)?;
             writeln!(file, "local-ts = {:?}\nremote-ts = {:?}", child.local_ts, child.remote_ts)?;
             writeln!(file, "esp = {:?}\nrekey = \"1h\"", connection.esp)?;
         }
