@@ -26,7 +26,7 @@ use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::early::Places;
-use crate::provider::{Engine, engine};
+use crate::provider::{Engine, tested};
 use crate::tun::Tun;
 
 /// Replay window storage for each inbound SA, in words of 64 packets.
@@ -62,8 +62,8 @@ impl Plane {
         let inbound = (0..sas).map(|_| InboundSlot::<Engine>::EMPTY).collect::<Vec<_>>().leak();
         let windows = vec![0; sas * WINDOW_WORDS].leak();
         Ok(Self {
-            outbound: Locked::new(Outbound::new(engine(), rules, outbound)),
-            inbound: Locked::new(Inbound::new(engine(), &mut [], inbound, windows)),
+            outbound: Locked::new(Outbound::new(tested()?, rules, outbound)),
+            inbound: Locked::new(Inbound::new(tested()?, &mut [], inbound, windows)),
             tun,
             sockets: RwLock::default(),
             changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,

@@ -1,0 +1,162 @@
+//! A crypto engine for `ipsec-core` on AWS-LC, for products with a standard library and a C compiler: its AES-GCM,
+//! ChaCha20-Poly1305 and HMAC are the fastest that there are for them on large processors. What AWS-LC does not offer in a form
+//! that ESP can use (ICVs of 8 and 12 octets, CCM, GMAC, CBC without padding of its own, XCBC and CMAC) is left to the engine in
+//! portable Rust.
+//!
+//! ```
+//! use ipsec_aws_lc::AwsLc;
+//! use ipsec_core::crypto::conformance::power_on;
+//! let mut engine = AwsLc;
+//! assert_eq!(power_on(&mut engine), Ok(22 + 6 + 6)); // every algorithm that is no legacy
+//! ```
+//!
+//! It has no generator of its own for random IVs: [`WithIvs`](ipsec_core::crypto::ivs::WithIvs) gives it one.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
+use ipsec_core::crypto::rustcrypto::{self, RustCrypto};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, InPlace, IntegAlg, PacketCrypto, Purpose};
+
+/// Octets of the tags of AWS-LC.
+const TAG_LEN: usize = 16;
+
+/// Packets by AWS-LC.
+///
+/// ```
+/// use ipsec_aws_lc::AwsLc;
+/// use ipsec_core::crypto::{AeadAlg, PacketCrypto};
+/// let mut crypto = AwsLc;
+/// let key = crypto.aead_key(AeadAlg::ChaCha20Poly1305, &[7; 32]).unwrap();
+/// let mut text_and_tag = *b"a text..................";
+/// crypto.seal(&key, &[0; 12], b"header", &mut text_and_tag);
+/// assert!(crypto.open(&key, &[0; 12], b"header", &mut text_and_tag).is_ok());
+/// assert_eq!(&text_and_tag[..8], b"a text..");
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AwsLc;
+
+/// The key of an AEAD. AWS-LC keeps and wipes its own.
+///
+/// ```
+/// use ipsec_aws_lc::{AeadKey, AwsLc};
+/// use ipsec_core::crypto::{AeadAlg, PacketCrypto};
+/// let key: AeadKey = AwsLc.aead_key(AeadAlg::Aes256Gcm16, &[7; 32]).unwrap();
+/// assert_eq!(format!("{key:?}"), "AeadKey { .. }");
+/// ```
+pub struct AeadKey(Aead);
+
+enum Aead {
+    Here(Box<LessSafeKey>),
+    /// One that AWS-LC does not offer.
+    Portable(Box<rustcrypto::AeadKey>),
+}
+
+/// The key of an integrity algorithm.
+///
+/// ```
+/// use ipsec_aws_lc::{AwsLc, IntegKey};
+/// use ipsec_core::crypto::{IntegAlg, PacketCrypto};
+/// let key: IntegKey = AwsLc.integ_key(IntegAlg::HmacSha384, &[7; 48]).unwrap();
+/// assert_eq!(format!("{key:?}"), "IntegKey { .. }");
+/// ```
+pub struct IntegKey(Integ);
+
+enum Integ {
+    Here(Box<hmac::Key>),
+    Portable(Box<rustcrypto::IntegKey>),
+}
+
+impl fmt::Debug for AeadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AeadKey").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IntegKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntegKey").finish_non_exhaustive()
+    }
+}
+
+impl PacketCrypto for AwsLc {
+    type AeadKey = AeadKey;
+    type CipherKey = rustcrypto::CipherKey;
+    type IntegKey = IntegKey;
+    type Place<T> = InPlace<T>;
+
+    fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
+        let here = match alg {
+            AeadAlg::Aes128Gcm16 => &AES_128_GCM,
+            AeadAlg::Aes192Gcm16 => &AES_192_GCM,
+            AeadAlg::Aes256Gcm16 => &AES_256_GCM,
+            AeadAlg::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+            _ => return RustCrypto.aead_key(alg, key).map(|key| AeadKey(Aead::Portable(Box::new(key)))),
+        };
+        let key = UnboundKey::new(here, key).ok()?;
+        Some(AeadKey(Aead::Here(Box::new(LessSafeKey::new(key)))))
+    }
+
+    #[inline]
+    fn seal(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+        let key = match &key.0 {
+            Aead::Here(key) => key,
+            Aead::Portable(key) => return RustCrypto.seal(key, nonce, aad, text_and_tag),
+        };
+        let Some((text, room)) = text_and_tag.split_last_chunk_mut::<TAG_LEN>() else { return };
+        match key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), text) {
+            Ok(tag) => room.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from),
+            // No text of an IP packet is too long. What is not sealed must not leave as it is.
+            Err(_) => text_and_tag.fill(0),
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
+        match &key.0 {
+            Aead::Here(key) => {
+                let opened = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), text_and_tag);
+                opened.map(|_| ()).map_err(|_| Forged)
+            }
+            Aead::Portable(key) => RustCrypto.open(key, nonce, aad, text_and_tag),
+        }
+    }
+
+    fn cipher_key(&mut self, alg: CipherAlg, purpose: Purpose, key: &[u8]) -> Option<Self::CipherKey> {
+        RustCrypto.cipher_key(alg, purpose, key)
+    }
+
+    #[inline]
+    fn encrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        RustCrypto.encrypt(key, iv, text);
+    }
+
+    #[inline]
+    fn decrypt(&mut self, key: &Self::CipherKey, iv: &[u8; 16], text: &mut [u8]) {
+        RustCrypto.decrypt(key, iv, text);
+    }
+
+    fn integ_key(&mut self, alg: IntegAlg, key: &[u8]) -> Option<IntegKey> {
+        let here = match alg {
+            IntegAlg::HmacSha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            IntegAlg::HmacSha256 => hmac::HMAC_SHA256,
+            IntegAlg::HmacSha384 => hmac::HMAC_SHA384,
+            IntegAlg::HmacSha512 => hmac::HMAC_SHA512,
+            _ => return RustCrypto.integ_key(alg, key).map(|key| IntegKey(Integ::Portable(Box::new(key)))),
+        };
+        (key.len() == alg.key_len()).then(|| IntegKey(Integ::Here(Box::new(hmac::Key::new(here, key)))))
+    }
+
+    #[inline]
+    fn icv(&mut self, key: &IntegKey, parts: &[&[u8]], icv: &mut [u8]) {
+        let key = match &key.0 {
+            Integ::Here(key) => key,
+            Integ::Portable(key) => return RustCrypto.icv(key, parts, icv),
+        };
+        let mut context = hmac::Context::with_key(key);
+        parts.iter().for_each(|part| context.update(part));
+        icv.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+    }
+}
