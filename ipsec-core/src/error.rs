@@ -28,8 +28,6 @@ pub enum Refused {
     Sequence,
     /// The two addresses of the path are of different families.
     Path,
-    /// The engine does not have this mode.
-    Mode,
 }
 
 impl fmt::Display for Refused {
@@ -43,7 +41,6 @@ impl fmt::Display for Refused {
             Self::Selectors => "it has no traffic selector on one side, or too many",
             Self::Sequence => "no sequence number is left to send with",
             Self::Path => "the two addresses are of different families",
-            Self::Mode => "the engine does not have this mode",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! IPsec packet processing without an operating system: ESP in tunnel mode (RFC 4303) with AES-GCM (RFC 4106),
+//! IPsec packet processing without an operating system: ESP in tunnel, transport and BEET mode (RFC 4303) with every suite,
 //! Security Associations, anti-replay windows and the policy database (RFC 4301), over storage that the caller hands in.
 //! No heap, no clock, no sockets, no unsafe code.
 //!
@@ -112,7 +112,10 @@
 //!
 //! | feature | what it brings |
 //! |---|---|
-//! | `rustcrypto` (default) | [`crypto::rustcrypto`], AES-GCM in portable Rust; else bring a [`crypto::PacketCrypto`] of your own |
+//! | `rustcrypto` (default) | [`crypto::rustcrypto`], AES-GCM and GMAC in portable Rust; else bring a [`crypto::PacketCrypto`] of your own |
+//! | `ccm`, `chacha20poly1305`, `cipher-mac` | more of it: AES-CCM, ChaCha20-Poly1305, AES-CBC, AES-CTR and NULL with HMAC, XCBC and CMAC |
+//! | `suites` | all three |
+//! | `legacy` | Triple DES and HMAC-MD5, which RFC 8221 says not to use |
 //! | `smoltcp` | the module `phy`: a `smoltcp` device that speaks IPsec |
 //! | `defmt` | `defmt::Format` for errors, discards and identifiers |
 //!
