@@ -147,7 +147,7 @@ fn measure_sas(size: u32) -> bool {
         id: RuleId(1),
         priority: 1,
         selector: Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4),
-        action: Action::Protect(PolicyId(1)),
+        action: Action::protect(PolicyId(1)),
     };
     outbound.set_rules(Index::build([rule], &mut rules[..], &mut nodes[..]).expect("room")).expect("room");
     for number in 0..size {
@@ -190,7 +190,7 @@ fn measure(set: &Policies, size: u32) -> bool {
         id: RuleId(number),
         priority: 1,
         selector: (set.rule)(number),
-        action: Action::Protect(PolicyId(number)),
+        action: Action::protect(PolicyId(number)),
     };
     let last = Rule {
         priority: 9,

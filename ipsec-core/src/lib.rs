@@ -62,7 +62,7 @@
 //! let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 2];
 //! let mut outbound = Outbound::new(RustCrypto, &mut hits, &mut sas);
 //! let selector = Selector::between(site_a, site_b);
-//! let rule = Rule { id: RuleId(1), priority: 100, selector, action: Action::Protect(PolicyId(1)) };
+//! let rule = Rule { id: RuleId(1), priority: 100, selector, action: Action::protect(PolicyId(1)) };
 //! outbound.set_rules(Index::build([rule], &mut rules[..], &mut nodes[..]).unwrap()).unwrap();
 //!
 //! // No SA yet: the packet waits, and IKE is asked for one.

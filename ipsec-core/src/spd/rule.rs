@@ -21,6 +21,18 @@ pub enum Action {
     Discard,
 }
 
+impl Action {
+    /// Only inside ESP, under an SA of this policy.
+    ///
+    /// ```
+    /// use ipsec_core::spd::{Action, PolicyId};
+    /// assert_eq!(Action::protect(PolicyId(7)), Action::Protect(PolicyId(7)));
+    /// ```
+    pub const fn protect(policy: PolicyId) -> Self {
+        Self::Protect(policy)
+    }
+}
+
 /// Which packets a rule is about, seen from our side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selector {
