@@ -7,7 +7,7 @@ use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
 use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params, SaId};
-use ipsec_core::spd::{Action, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Selector, Slot};
+use ipsec_core::spd::{Action, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant;
 
 use crate::crypto::FakeCrypto;
@@ -79,7 +79,8 @@ fn rule(input: &mut Input<'_>) -> Rule {
     let action = match input.octet() % 4 {
         0 => Action::Bypass,
         1 => Action::Discard,
-        _ => Action::Protect(policy(input)),
+        2 => Action::Protect { policy: policy(input), level: Level::Use },
+        _ => Action::protect(policy(input)),
     };
     let selector = Selector { local: selector(input), remote: selector(input) };
     Rule { id: RuleId(0), priority, selector, action }
@@ -122,10 +123,14 @@ impl Model {
         match self.rules.iter().find(fits).ok_or(Discard::OutNoPolicy)?.action {
             Action::Bypass => Ok(Verdict::Clear),
             Action::Discard => Err(Discard::OutBlocked),
-            Action::Protect(policy) => {
+            Action::Protect { policy, level } => {
                 let mut of_policy = self.sas.iter().filter(|sa| sa.0 == policy);
                 let sa = of_policy.find(|(_, local, remote, _)| packet.fits(local, remote));
-                Ok(sa.map_or(Verdict::Acquire(policy), |sa| Verdict::Protect(sa.3)))
+                let wanted = match level {
+                    Level::Use => Verdict::ClearMeanwhile(policy),
+                    Level::Require => Verdict::Acquire(policy),
+                };
+                Ok(sa.map_or(wanted, |sa| Verdict::Protect(sa.3)))
             }
         }
     }
@@ -134,9 +139,9 @@ impl Model {
         let packet = Packet::read(packet).ok_or(Discard::InHeader)?;
         let fits = |rule: &&Rule| packet.fits(&rule.selector.remote, &rule.selector.local);
         match self.rules.iter().find(fits).ok_or(Discard::InNoPolicy)?.action {
-            Action::Bypass => Ok(()),
+            Action::Bypass | Action::Protect { level: Level::Use, .. } => Ok(()),
             Action::Discard => Err(Discard::InBlocked),
-            Action::Protect(_) => Err(Discard::InClear),
+            Action::Protect { level: Level::Require, .. } => Err(Discard::InClear),
         }
     }
 }
