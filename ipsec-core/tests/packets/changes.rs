@@ -11,7 +11,7 @@ use ipsec_core::engine::{Inbound, Outbound, Verdict};
 use ipsec_core::error::{Discard, Refused};
 use ipsec_core::flow::Flow;
 use ipsec_core::spd::{
-    Action, Changes, Decision, Direction, Hits, Level, Remembered, Rule, RuleId, Rules, Undecided,
+    Action, Changes, Decision, Difference, Direction, Hits, Level, Remembered, Rule, RuleId, Rules, Undecided, diff,
 };
 use ipsec_core::time::Instant;
 
@@ -229,6 +229,48 @@ fn rules_changed_one_by_one_decide_as_a_list_does_for_ten_million_packets() {
         answers = compare(seed, 10_000, answers);
     }
     println!("{answers:?}");
+}
+
+#[test]
+fn what_two_indexes_have_in_common_is_no_difference() {
+    for seed in 0..200 {
+        let mut rng = Rng(seed);
+        let kind = Kind { hosts: 30, ports: 5, v6: true };
+        let of = |rng: &mut Rng| -> Vec<Rule> {
+            let ids: Vec<u32> = (0..rng.below(60) as u32).filter(|_| rng.below(3) > 0).collect();
+            ids.into_iter().map(|id| kind.rule(rng, id)).collect()
+        };
+        let (old, mut new) = (of(&mut rng), of(&mut rng));
+        // Half of what both have is the same.
+        for rule in &mut new {
+            if let Some(same) = old.iter().find(|other| other.id == rule.id && rng.below(2) == 0) {
+                *rule = *same;
+            }
+        }
+        let (one, other) = (index(&old).unwrap(), index(&new).unwrap());
+        let mut rules: HashMap<RuleId, Rule> = old.iter().map(|rule| (rule.id, *rule)).collect();
+        let mut ids = Vec::new();
+        for difference in diff(one.view(), other.view()) {
+            ids.push(match difference {
+                Difference::Added(rule) => {
+                    assert_eq!(rules.insert(rule.id, *rule), None, "seed {seed}");
+                    rule.id
+                }
+                Difference::Removed(rule) => {
+                    assert_eq!(rules.remove(&rule.id), Some(*rule), "seed {seed}");
+                    rule.id
+                }
+                Difference::Changed { old, new } => {
+                    assert!(old.id == new.id && old != new, "seed {seed}");
+                    assert_eq!(rules.insert(new.id, *new), Some(*old), "seed {seed}");
+                    new.id
+                }
+            });
+        }
+        assert_eq!(rules, new.iter().map(|rule| (rule.id, *rule)).collect(), "seed {seed}");
+        assert!(ids.is_sorted_by(|one, next| one < next), "seed {seed}: each once, in order");
+        assert_eq!(diff(one.view(), one.view()).count(), 0, "seed {seed}");
+    }
 }
 
 #[test]

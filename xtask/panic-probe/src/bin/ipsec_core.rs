@@ -10,7 +10,7 @@ use ipsec_core::flow::Flow;
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, SaId};
 use ipsec_core::spd::{
-    Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
+    Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot, diff,
 };
 use ipsec_core::wire::natt;
 use panic_probe::{Engine, aead, any, below, duration, instant, keep, octets, path, selector};
@@ -110,7 +110,8 @@ fn run() {
                 keep(u64::from(outbound.drop_rule(id).is_ok() | inbound.drop_rule(id).is_ok()));
             }
             23 => keep(outbound.rules_from(any() as usize).chain(inbound.rules_from(any() as usize)).count() as u64),
-            24 => keep(outbound.passed_clear() ^ inbound.passed_clear()),
+            24 => keep(diff(one.view(), other.view()).count() as u64),
+            25 => keep(outbound.passed_clear() ^ inbound.passed_clear()),
             _ => keep(u64::from(selector().intersect(&selector()).is_some())),
         }
     }
