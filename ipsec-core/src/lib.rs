@@ -22,7 +22,8 @@
 //! * for each SA an [`engine::OutboundSlot`] or [`engine::InboundSlot`], for an inbound one also a word for 64 packets of its
 //!   replay window. A rekey has two SAs in the place of one for a while;
 //! * for each rule an [`spd::Slot`], a [`spd::Hits`] in each engine that counts, and for more than eight of them
-//!   [`spd::Index::nodes`] nodes. One index may serve several engines;
+//!   [`spd::Index::nodes`] nodes. One index may serve several engines; for eight changes between two of them an
+//!   [`spd::Changes`];
 //! * a buffer for each packet on its way, with [`buf::HEADROOM`] octets in front of it and [`buf::TAILROOM`] behind: it is
 //!   encrypted where it lies.
 //!

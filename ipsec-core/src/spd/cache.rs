@@ -246,16 +246,14 @@ mod tests {
             let rules = Current { index: index.view(), changes: &changes };
             cache.meet(rules, Direction::Out, &FLOW, 0).unwrap().0.action
         };
-        for _ in 0..=u32::from(u16::MAX) {
-            assert_eq!(said(&mut cache, &old), Action::Bypass);
-            assert_eq!(said(&mut cache, &new), Action::Bypass, "it is remembered");
-            let before = cache.rules;
-            cache.forget();
-            assert_ne!(cache.rules, before);
-            assert_eq!(said(&mut cache, &new), Action::Discard);
-            cache.forget();
-        }
-        assert_eq!(cache.rules, 0, "all states were there, and the first one is again");
+        let before = cache.rules;
+        assert_eq!(said(&mut cache, &old), Action::Bypass);
+        assert_eq!(said(&mut cache, &new), Action::Bypass, "it is remembered");
+        (0..=u16::MAX).for_each(|_| cache.forget());
+        assert_eq!(cache.rules, before);
+        assert_eq!(said(&mut cache, &new), Action::Discard);
+        cache.forget();
+        assert_eq!(said(&mut cache, &old), Action::Bypass, "each change is another state");
     }
 
     #[test]
