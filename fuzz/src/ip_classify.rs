@@ -1,4 +1,5 @@
-//! Policy over any IP packet: the engine's verdict beside that of a model that is too simple to be wrong.
+//! Policy over any IP packet: the engine's verdict beside that of a model that is too simple to be wrong. Half of the rules
+//! are in an index, the others come one by one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +8,9 @@ use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
 use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params, SaId};
-use ipsec_core::spd::{Action, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Selector, Slot};
+use ipsec_core::spd::{
+    Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Selector, Slot,
+};
 use ipsec_core::time::Instant;
 
 use crate::crypto::FakeCrypto;
@@ -24,17 +27,22 @@ pub fn run(data: &[u8]) {
     let (mut hits, mut in_hits) = ([Hits::NONE; MAX_RULES], [Hits::NONE; MAX_RULES]);
     let mut sas = [const { OutboundSlot::<FakeCrypto>::EMPTY }; MAX_SAS];
     let mut in_sas: [InboundSlot<FakeCrypto>; 0] = [];
-    let mut outbound = Outbound::new(FakeCrypto::default(), &mut hits, &mut sas).remembering(&mut flows);
-    let mut inbound = Inbound::new(FakeCrypto::default(), &mut in_hits, &mut in_sas, &mut []);
+    let (mut changes, mut in_changes) = ([Changes::NONE; 1], [Changes::NONE; 1]);
+    let mut outbound =
+        Outbound::new(FakeCrypto::default(), &mut hits, &mut sas).remembering(&mut flows).changing(&mut changes);
+    let mut inbound = Inbound::new(FakeCrypto::default(), &mut in_hits, &mut in_sas, &mut []).changing(&mut in_changes);
     let mut model = Model::default();
-    for id in 0..u32::from(input.octet()) % (MAX_RULES as u32 + 1) {
-        let rule = Rule { id: RuleId(id), ..rule(&mut input) };
-        model.insert(rule);
-    }
-    let rules = model.rules.iter().copied();
-    let index = Index::build(rules, &mut slots[..], &mut nodes[..]).expect("a free slot for each, and an id");
+    let count = u32::from(input.octet()) % (MAX_RULES as u32 + 1);
+    let rules: Vec<Rule> = (0..count).map(|id| Rule { id: RuleId(id), ..rule(&mut input) }).collect();
+    let (built, added) = rules.split_at(rules.len() / 2);
+    let index = Index::build(built.iter().copied(), &mut slots[..], &mut nodes[..]).expect("a free slot for each");
     outbound.set_rules(&index).expect("room to count in");
     inbound.set_rules(&index).expect("room to count in");
+    for rule in added {
+        outbound.add_rule(*rule).expect("an id of its own");
+        inbound.add_rule(*rule).expect("an id of its own");
+    }
+    rules.into_iter().for_each(|rule| model.insert(rule));
     for _ in 0..usize::from(input.octet()) % (MAX_SAS + 1) {
         let (policy, local, remote) = (policy(&mut input), [selector(&mut input)], [selector(&mut input)]);
         let id = outbound.install(Instant::ZERO, &sa(policy, &local, &remote)).expect("a free slot");
@@ -79,7 +87,8 @@ fn rule(input: &mut Input<'_>) -> Rule {
     let action = match input.octet() % 4 {
         0 => Action::Bypass,
         1 => Action::Discard,
-        _ => Action::Protect(policy(input)),
+        2 => Action::Protect { policy: policy(input), level: Level::Use },
+        _ => Action::protect(policy(input)),
     };
     let selector = Selector { local: selector(input), remote: selector(input) };
     Rule { id: RuleId(0), priority, selector, action }
@@ -116,27 +125,56 @@ impl Model {
         self.rules.sort_by_key(|rule| rule.priority);
     }
 
+    /// What the first rule that fits says. Of a fragment that may belong to what one before it keeps from passing in clear,
+    /// nothing passes in clear.
+    fn decide(
+        &self,
+        packet: &Packet,
+        sides: impl Fn(&Rule) -> (TrafficSelector, TrafficSelector),
+        none: Discard,
+        fragment: Discard,
+    ) -> Result<Action, Discard> {
+        let passes = |action| matches!(action, Action::Bypass | Action::Protect { level: Level::Use, .. });
+        let mut held = false;
+        for rule in &self.rules {
+            let (source, destination) = sides(rule);
+            if packet.fits(&source, &destination) {
+                return match rule.action {
+                    Action::Protect { policy, .. } if held => Ok(Action::protect(policy)),
+                    Action::Bypass if held => Err(fragment),
+                    action => Ok(action),
+                };
+            }
+            held |= packet.ports.is_none() && !passes(rule.action) && packet.may_fit(&source, &destination);
+        }
+        Err(none)
+    }
+
     fn outbound(&self, packet: &[u8]) -> Result<Verdict, Discard> {
         let packet = Packet::read(packet).ok_or(Discard::OutHeader)?;
-        let fits = |rule: &&Rule| packet.fits(&rule.selector.local, &rule.selector.remote);
-        match self.rules.iter().find(fits).ok_or(Discard::OutNoPolicy)?.action {
+        let sides = |rule: &Rule| (rule.selector.local, rule.selector.remote);
+        match self.decide(&packet, sides, Discard::OutNoPolicy, Discard::OutFragment)? {
             Action::Bypass => Ok(Verdict::Clear),
             Action::Discard => Err(Discard::OutBlocked),
-            Action::Protect(policy) => {
+            Action::Protect { policy, level } => {
                 let mut of_policy = self.sas.iter().filter(|sa| sa.0 == policy);
                 let sa = of_policy.find(|(_, local, remote, _)| packet.fits(local, remote));
-                Ok(sa.map_or(Verdict::Acquire(policy), |sa| Verdict::Protect(sa.3)))
+                let wanted = match level {
+                    Level::Use => Verdict::ClearMeanwhile(policy),
+                    Level::Require => Verdict::Acquire(policy),
+                };
+                Ok(sa.map_or(wanted, |sa| Verdict::Protect(sa.3)))
             }
         }
     }
 
     fn inbound(&self, packet: &[u8]) -> Result<(), Discard> {
         let packet = Packet::read(packet).ok_or(Discard::InHeader)?;
-        let fits = |rule: &&Rule| packet.fits(&rule.selector.remote, &rule.selector.local);
-        match self.rules.iter().find(fits).ok_or(Discard::InNoPolicy)?.action {
-            Action::Bypass => Ok(()),
+        let sides = |rule: &Rule| (rule.selector.remote, rule.selector.local);
+        match self.decide(&packet, sides, Discard::InNoPolicy, Discard::InFragment)? {
+            Action::Bypass | Action::Protect { level: Level::Use, .. } => Ok(()),
             Action::Discard => Err(Discard::InBlocked),
-            Action::Protect(_) => Err(Discard::InClear),
+            Action::Protect { level: Level::Require, .. } => Err(Discard::InClear),
         }
     }
 }
@@ -148,6 +186,8 @@ struct Packet {
     protocol: u8,
     /// Source and destination port; the second is absent where the first is a message type.
     ports: Option<(u16, Option<u16>)>,
+    /// Of a fragment, further headers hide the protocol.
+    hidden: bool,
 }
 
 impl Packet {
@@ -161,7 +201,7 @@ impl Packet {
                 }
                 let addr = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&p[at..at + 4]).expect("4 octets"));
                 let ports = if word(6)? & 0x1fff == 0 { ports(p[9], &p[header..total]) } else { None };
-                Some(Self { source: addr(12), destination: addr(16), protocol: p[9], ports })
+                Some(Self { source: addr(12), destination: addr(16), protocol: p[9], ports, hidden: false })
             }
             6 if p.len() >= 40 => {
                 let total = 40 + usize::from(word(4)?);
@@ -181,19 +221,15 @@ impl Packet {
                     }
                 }
                 let ports = if later { None } else { ports(protocol, &p[at..]) };
-                Some(Self { source: addr(8), destination: addr(24), protocol, ports })
+                let hidden = later && [0, 43, 44, 60].contains(&protocol);
+                Some(Self { source: addr(8), destination: addr(24), protocol, ports, hidden })
             }
             _ => None,
         }
     }
 
     fn fits(&self, source: &TrafficSelector, destination: &TrafficSelector) -> bool {
-        let in_range = |range: &AddrRange, addr: IpAddr| match (range.start(), range.end(), addr) {
-            (IpAddr::V4(start), IpAddr::V4(end), IpAddr::V4(addr)) => (start..=end).contains(&addr),
-            (IpAddr::V6(start), IpAddr::V6(end), IpAddr::V6(addr)) => (start..=end).contains(&addr),
-            _ => false,
-        };
-        let of_protocol = |selector: &TrafficSelector| [0, self.protocol].contains(&selector.protocol);
+        let named = |selector: &TrafficSelector| !self.hidden || selector.protocol == 0;
         let port_fits = |ports: PortRange, port: u16| (ports.start..=ports.end).contains(&port);
         let without = |ports: PortRange| [PortRange::ANY, PortRange::OPAQUE].contains(&ports);
         let ports_fit = match self.ports {
@@ -201,11 +237,21 @@ impl Packet {
             Some((from, None)) => port_fits(source.ports, from),
             Some((from, Some(to))) => port_fits(source.ports, from) && port_fits(destination.ports, to),
         };
+        self.may_fit(source, destination) && named(source) && named(destination) && ports_fit
+    }
+
+    /// Whatever cannot be read.
+    fn may_fit(&self, source: &TrafficSelector, destination: &TrafficSelector) -> bool {
+        let in_range = |range: &AddrRange, addr: IpAddr| match (range.start(), range.end(), addr) {
+            (IpAddr::V4(start), IpAddr::V4(end), IpAddr::V4(addr)) => (start..=end).contains(&addr),
+            (IpAddr::V6(start), IpAddr::V6(end), IpAddr::V6(addr)) => (start..=end).contains(&addr),
+            _ => false,
+        };
+        let of_protocol = |selector: &TrafficSelector| self.hidden || [0, self.protocol].contains(&selector.protocol);
         in_range(&source.addrs, self.source)
             && in_range(&destination.addrs, self.destination)
             && of_protocol(source)
             && of_protocol(destination)
-            && ports_fit
     }
 }
 

@@ -106,7 +106,7 @@ pub fn rules(policies: &[Policy], peers: &Peers) -> Vec<Rule> {
 /// "#;
 /// let (config, _) = Config::parse(text).unwrap();
 /// let rules = ordered(&config.policies, [(ChildConfigId(1), &config.peers[0].children[0])].into_iter());
-/// assert_eq!(rules[0].action, Action::Protect(PolicyId(1)));
+/// assert_eq!(rules[0].action, Action::protect(PolicyId(1)));
 /// ```
 pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildConfigId, &'c Child)>) -> Vec<Rule> {
     let mut list: Vec<(u32, Selector, spd::Action)> = Vec::new();
@@ -118,7 +118,7 @@ pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildCon
         list.extend(policy_selectors(policy).map(|selector| (policy.priority, selector, action)));
     }
     for (id, child) in children {
-        let action = spd::Action::Protect(policy_of(id));
+        let action = spd::Action::protect(policy_of(id));
         list.extend(pairs(&child.local_ts, &child.remote_ts).map(|selector| (child.priority, selector, action)));
     }
     list.sort_by_key(|(priority, ..)| *priority); // stable
@@ -194,7 +194,7 @@ mod tests {
         let show = |rule: &Rule| {
             let (local, remote) = (Shown(&rule.selector.local).to_string(), Shown(&rule.selector.remote).to_string());
             let action = match rule.action {
-                spd::Action::Protect(policy) => {
+                spd::Action::Protect { policy, .. } => {
                     let (_, peer, child) = peers.get_child(child_of(policy)).unwrap();
                     format!("{}/{}", peer.name, child.name)
                 }

@@ -182,7 +182,7 @@
 //!     /// `turn` to send what IKE says of that.
 //!     fn seal(&mut self, now: Instant, packet: &mut PacketBuf<'_>) -> Option<Path> {
 //!         match self.outbound.classify(now, packet.as_slice()).ok()? {
-//!             Verdict::Clear => None, // no rule here says that
+//!             Verdict::Clear | Verdict::ClearMeanwhile(_) => None, // no rule here says that
 //!             Verdict::Protect(sa) => Some(self.outbound.seal(now, sa, packet).ok()?.path),
 //!             Verdict::Acquire(policy) => {
 //!                 self.ask(now, ChildConfigId(policy.0));
@@ -294,7 +294,7 @@
 //!     }
 //!
 //!     fn node<'m>(&'m mut self, config: Single<'m>) -> Node<'m> {
-//!         let protect = Action::Protect(PolicyId(config.1.id.0));
+//!         let protect = Action::protect(PolicyId(config.1.id.0));
 //!         let selector = Selector { local: config.1.local[0], remote: config.1.remote[0] };
 //!         let rule = Rule { id: RuleId(0), priority: 100, selector, action: protect };
 //!         let mut outbound = Outbound::new(Packets, &mut self.hits, &mut self.outbound);

@@ -136,7 +136,7 @@ impl<'a, P: PacketCrypto> Ends<'a, P> {
             lifetime: Lifetime::default(),
         };
         let selector = Selector::between(site_a, site_b);
-        let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Protect(PolicyId(1)) };
+        let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::protect(PolicyId(1)) };
 
         let [hits, more_hits] = &mut memory.hits;
         let mut outbound = Outbound::new(crypto(), hits, &mut memory.sas);

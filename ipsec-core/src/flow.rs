@@ -100,6 +100,12 @@ impl Flow {
         self.fits_source(source) && self.fits_destination(destination)
     }
 
+    /// Whether there is no port to be read, as in a fragment other than the first: it may belong to a flow of any.
+    #[inline]
+    pub(crate) const fn is_a_part(&self) -> bool {
+        matches!(self.ports, Ports::Opaque | Ports::Hidden)
+    }
+
     /// Whether the packet may belong to a flow that fits, for all that can be read of it: of a fragment other than the
     /// first neither ports nor, in IPv6, always the protocol (RFC 4301 §7).
     pub fn may_fit(&self, source: &TrafficSelector, destination: &TrafficSelector) -> bool {

@@ -22,7 +22,8 @@
 //! * for each SA an [`engine::OutboundSlot`] or [`engine::InboundSlot`], for an inbound one also a word for 64 packets of its
 //!   replay window. A rekey has two SAs in the place of one for a while;
 //! * for each rule an [`spd::Slot`], a [`spd::Hits`] in each engine that counts, and for more than eight of them
-//!   [`spd::Index::nodes`] nodes. One index may serve several engines;
+//!   [`spd::Index::nodes`] nodes. One index may serve several engines; for eight changes between two of them an
+//!   [`spd::Changes`];
 //! * a buffer for each packet on its way, with [`buf::HEADROOM`] octets in front of it and [`buf::TAILROOM`] behind: it is
 //!   encrypted where it lies.
 //!
@@ -62,7 +63,7 @@
 //! let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 2];
 //! let mut outbound = Outbound::new(RustCrypto, &mut hits, &mut sas);
 //! let selector = Selector::between(site_a, site_b);
-//! let rule = Rule { id: RuleId(1), priority: 100, selector, action: Action::Protect(PolicyId(1)) };
+//! let rule = Rule { id: RuleId(1), priority: 100, selector, action: Action::protect(PolicyId(1)) };
 //! outbound.set_rules(Index::build([rule], &mut rules[..], &mut nodes[..]).unwrap()).unwrap();
 //!
 //! // No SA yet: the packet waits, and IKE is asked for one.

@@ -23,10 +23,10 @@ const TRIES: usize = 8;
 
 /// IPsec over a device of whole IP packets.
 ///
-/// What policy discards never reaches either side; the reasons are counted in the engines. Packets that need an SA are
-/// dropped and leave their policy in [`take_acquire`](Self::take_acquire). IKE on ports 500 and 4500 is an ordinary socket
-/// of the interface and needs BYPASS rules. Fragments of outer packets are not reassembled: the inner MTU leaves room for
-/// the headers, and so there are none to be made.
+/// What policy discards never reaches either side; the reasons are counted in the engines. Packets that want an SA
+/// leave their policy in [`take_acquire`](Self::take_acquire), and are dropped where they need one. IKE on ports 500 and 4500 is
+/// an ordinary socket of the interface and needs BYPASS rules. Fragments of outer packets are not reassembled: the inner MTU
+/// leaves room for the headers, and so there are none to be made.
 ///
 /// ```
 /// use ipsec_core::buf::{HEADROOM, TAILROOM};
@@ -248,6 +248,10 @@ fn protect<P: PacketCrypto>(
 ) -> Result<bool, Discard> {
     match outbound.classify(now, packet.as_slice())? {
         Verdict::Clear => Ok(true),
+        Verdict::ClearMeanwhile(policy) => {
+            *acquire = Some(policy);
+            Ok(true)
+        }
         Verdict::Protect(sa) => {
             let egress = outbound.seal(now, sa, packet)?;
             let pushed = push_outer(&egress, packet).map_err(|NoRoom| Discard::OutNoRoom);

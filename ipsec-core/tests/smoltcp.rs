@@ -98,7 +98,7 @@ impl Node {
         let mut outbound = Outbound::new(RustCrypto, hits(), outbound);
         let inbound = Inbound::new(RustCrypto, hits(), inbound, windows);
         let selector = Selector::between(single(host), single(peer));
-        let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Protect(POLICY) };
+        let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::protect(POLICY) };
         let (slots, none) = (Box::leak(Box::new([Slot::EMPTY])), Box::leak(Box::new([])));
         outbound.set_rules(Index::build([rule], &mut slots[..], &mut none[..]).unwrap()).unwrap();
         let mut device = Device::new(end, outbound, inbound, leak(1500), leak(1600)).unwrap();

@@ -24,8 +24,10 @@ pub(crate) struct Arguments {
 enum What {
     /// ESP seal and open of 64, 576, 1400 and 8900 octets beside the bare calls of the engine, for both engines.
     Esp,
-    /// What a decision about a packet costs with 10 to 100,000 policies.
+    /// What a decision about a packet costs with 10 to 100,000 policies, and to change one of them.
     Spd,
+    /// What it costs to find one of 10 to 100,000 SAs, and to install, remove and rekey one.
+    Sad,
     /// IKE messages, rekeys, timers and lookups on a host with 10, 1,000 and 10,000 SAs: time, and the instructions that each
     /// takes (counted by valgrind).
     Ike,
@@ -47,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.what {
         What::Esp => succeed(&mut cargo(&["bench", "-p", "ipsec-aws-lc", "--bench", "esp"]))?,
         What::Spd => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "spd"]))?,
+        What::Sad => succeed(&mut cargo(&["bench", "-p", "ipsec-core", "--bench", "sad"]))?,
         What::Ike => return work::run(),
         What::Start => return start::run(),
         What::Rpi => crate::rpi::bench::run()?,

@@ -367,17 +367,17 @@ fn hold(text: &str, config: &Config, seen: &Seen) {
                 let dropped = [drops(&guard, "out", &out, interface), drops(&guard, "in", &back, interface)];
                 let strange = |addr| interface == "wan" && !lies_outside(config, seen, addr);
                 match action {
-                    Some(Action::Protect(_)) if meant == Meant::Free || meant == Meant::Attached(interface) => {}
-                    Some(Action::Protect(_)) if meant == Meant::Ours && !strange(theirs) => {}
-                    Some(Action::Protect(_) | Action::Discard) => assert_eq!(dropped, [true; 2], "{}", all()),
+                    Some(Action::Protect { .. }) if meant == Meant::Free || meant == Meant::Attached(interface) => {}
+                    Some(Action::Protect { .. }) if meant == Meant::Ours && !strange(theirs) => {}
+                    Some(Action::Protect { .. } | Action::Discard) => assert_eq!(dropped, [true; 2], "{}", all()),
                     Some(Action::Bypass) => assert_eq!(dropped, [false; 2], "{}", all()),
                     None => {}
                 }
-                if matches!(action, Some(Action::Protect(_))) {
+                if matches!(action, Some(Action::Protect { .. })) {
                     assert_eq!(drops(&guard, "on", &back, interface), strange(ours), "{}", all());
                 }
             }
-            if matches!(action, Some(Action::Protect(_))) && meant == Meant::Inside {
+            if matches!(action, Some(Action::Protect { .. })) && meant == Meant::Inside {
                 assert_eq!(way(&plan, &out), Way::Device, "{}", all());
                 // It is by its route that a packet of our own gets this source.
                 let unbound = Packet { from: None, ..out };

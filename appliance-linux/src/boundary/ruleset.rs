@@ -243,9 +243,9 @@ fn body<'r>(
             (Action::Discard, Way::In) => "counter name in_discard drop".to_owned(),
             (Action::Discard, _) => "counter name out_discard drop".to_owned(),
             // What routes do not capture is the operator's, or a network of this machine.
-            (Action::Protect(_), _) if captured == Captured::No => continue,
-            (Action::Protect(_), Way::In) => format!("{elsewhere}counter name in_clear drop"),
-            (Action::Protect(_), _) => format!("{elsewhere}counter name out_clear drop"),
+            (Action::Protect { .. }, _) if captured == Captured::No => continue,
+            (Action::Protect { .. }, Way::In) => format!("{elsewhere}counter name in_clear drop"),
+            (Action::Protect { .. }, _) => format!("{elsewhere}counter name out_clear drop"),
         };
         drops |= verdict != "accept";
         let local = rule.selector.local;

@@ -88,7 +88,7 @@ impl<'d> Known<'d> {
     fn flows(&self, rule: &Rule, hits: Hits) -> impl Iterator<Item = Flow> {
         let peers = self.endpoint.pad();
         let (action, policy) = match rule.action {
-            Action::Protect(policy) => ("protect", Some(policy)),
+            Action::Protect { policy, .. } => ("protect", Some(policy)),
             Action::Bypass => ("bypass", None),
             Action::Discard => ("discard", None),
         };

@@ -113,7 +113,7 @@ impl Plane {
         let mut engine = self.outbound();
         let verdict = match engine.classify_again(packet.as_slice()) {
             // It met another rule before.
-            Ok(Verdict::Clear) => engine.classify(now, packet.as_slice()),
+            Ok(Verdict::Clear | Verdict::ClearMeanwhile(_)) => engine.classify(now, packet.as_slice()),
             verdict => verdict,
         };
         self.carry(engine, now, verdict, own, &mut packet).waits.is_none()
@@ -148,7 +148,8 @@ impl Plane {
                     }
                 }
             },
-            Ok(Verdict::Clear) => {
+            // Of no configuration so far comes a rule that lets a packet pass meanwhile: whose SA it wants is not asked for.
+            Ok(Verdict::Clear | Verdict::ClearMeanwhile(_)) => {
                 drop(engine);
                 if let Err(refused) = self.clear.send(packet.as_mut_slice(), &self.tun) {
                     count(&self.tally.send_errors);

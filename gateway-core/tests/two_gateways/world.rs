@@ -440,7 +440,7 @@ impl World {
         let site = if left { &mut self.left } else { &mut self.right };
         let sa = match site.plane.outbound.classify(self.now, inner) {
             Ok(Verdict::Protect(sa)) => sa,
-            Ok(Verdict::Clear) => return Err(Stopped::Clear),
+            Ok(Verdict::Clear | Verdict::ClearMeanwhile(_)) => return Err(Stopped::Clear),
             Ok(Verdict::Acquire(policy)) => {
                 let kept = site.gateway.acquire(self.now, policy, inner, parts!(site));
                 return Err(Stopped::Acquire(policy, kept));

@@ -15,7 +15,7 @@ use crate::flow::Flow;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::sa::{self, Event, InboundParams, Mode, SaId, Status};
 use crate::sad;
-use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
+use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Remembered, Rule, RuleId, Rules, Undecided};
 use crate::time::Instant;
 use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
@@ -118,6 +118,13 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         self
     }
 
+    /// Has [changes](Self::add_rule) of the rules in this memory.
+    #[must_use]
+    pub fn changing(mut self, changes: &'a mut [Changes]) -> Self {
+        self.policies.change(changes);
+        self
+    }
+
     /// Opens an ESP packet, which starts with its SPI, in place: the packet is then the inner one, without trailer, ICV
     /// and traffic-flow padding.
     ///
@@ -211,8 +218,8 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         })
     }
 
-    /// Decides about a packet that came in clear: only a BYPASS rule lets it pass (RFC 4301 §5.2). `direction` is
-    /// [`Direction::In`] for this host and [`Direction::Forward`] for others behind it.
+    /// Decides about a packet that came in clear: only a BYPASS rule lets it pass (RFC 4301 §5.2), or one of
+    /// [`Level::Use`]. `direction` is [`Direction::In`] for this host and [`Direction::Forward`] for others behind it.
     ///
     /// # Errors
     /// [`Discard::InHeader`], [`Discard::InNoPolicy`], [`Discard::InBlocked`], [`Discard::InClear`],
@@ -228,11 +235,15 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             Undecided::NoRule => Discard::InNoPolicy,
             Undecided::Fragment => Discard::InFragment,
         })?;
-        self.policies.count(now, direction, met);
+        self.policies.count(now, direction, met, flow.len);
         match met.action {
             Action::Bypass => Ok(flow),
             Action::Discard => Err(Discard::InBlocked),
-            Action::Protect(_) => Err(Discard::InClear),
+            Action::Protect { level: Level::Use, .. } => {
+                self.policies.count_clear(met);
+                Ok(flow)
+            }
+            Action::Protect { level: Level::Require, .. } => Err(Discard::InClear),
         }
     }
 
@@ -282,6 +293,35 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         self.policies.set(rules)
     }
 
+    /// Adds a rule, behind those with its priority, in [memory](Changes) for changes. Takes no longer with many rules, and
+    /// others who look into the same index do not see it. Whoever builds the rules anew begins with all of
+    /// [them](Self::rules), and needs room to count one more.
+    ///
+    /// # Errors
+    /// [`Refused::Duplicate`]: there is one with its id. [`Refused::Full`]: of that memory nothing is left, and it is time
+    /// for a new index. Nothing changed.
+    pub fn add_rule(&mut self, rule: Rule) -> Result<(), Refused> {
+        self.policies.add(rule)
+    }
+
+    /// Puts a rule in the place of the one with its id, likewise: no packet meets none of them. With the same priority it
+    /// stays where that one was, with another it comes behind those that have it. Its hits begin anew. `false`: there is no
+    /// such rule.
+    ///
+    /// # Errors
+    /// [`Refused::Full`]; nothing changed.
+    pub fn replace_rule(&mut self, rule: Rule) -> Result<bool, Refused> {
+        self.policies.replace(rule)
+    }
+
+    /// Takes a rule away, likewise. `false`: there is none with this id.
+    ///
+    /// # Errors
+    /// [`Refused::Full`]; nothing changed.
+    pub fn drop_rule(&mut self, id: RuleId) -> Result<bool, Refused> {
+        self.policies.remove(id)
+    }
+
     /// Takes the rules away. SAs stay; without rules every packet in clear is discarded.
     pub fn clear_rules(&mut self) -> Option<R> {
         self.policies.clear()
@@ -300,6 +340,11 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// The same from the rule on that stands behind so many: for who would not look at all of them at once.
     pub fn rules_from(&self, from: usize) -> impl Iterator<Item = (&Rule, Hits)> {
         self.policies.iter(from)
+    }
+
+    /// How many packets passed in clear so far under rules of [`Level::Use`]. Each rule's [`Hits`] say which.
+    pub fn passed_clear(&self) -> u64 {
+        self.policies.passed_clear()
     }
 
     /// The SAs, for display.

@@ -14,7 +14,7 @@ use crate::flow::Flow;
 use crate::net::{Encap, Path, TrafficSelector};
 use crate::sa::{self, DontFragment, Event, OutboundParams, SaId, Status};
 use crate::sad;
-use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rules, Undecided};
+use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Remembered, Rule, RuleId, Rules, Undecided};
 use crate::time::Instant;
 use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
@@ -32,6 +32,7 @@ const MAX_LEN: usize = 65_535 - 8 - 20;
 /// fn what_next(verdict: Result<Verdict, Discard>) -> &'static str {
 ///     match verdict {
 ///         Ok(Verdict::Clear) => "send it as it is",
+///         Ok(Verdict::ClearMeanwhile(_policy)) => "send it as it is, and have IKE make an SA",
 ///         Ok(Verdict::Protect(_sa)) => "seal it, then send it",
 ///         Ok(Verdict::Acquire(_policy)) => "keep it, and have IKE make an SA",
 ///         Err(_counted) => "drop it",
@@ -45,6 +46,8 @@ const MAX_LEN: usize = 65_535 - 8 - 20;
 pub enum Verdict {
     /// May leave in clear.
     Clear,
+    /// May leave in clear, as there is no SA for it and the rule is of [`Level::Use`]: send it, and ask IKE for one.
+    ClearMeanwhile(PolicyId),
     /// To be sealed with this SA.
     Protect(SaId),
     /// Must be protected and there is no SA for it: ask IKE for one, keep the packet or drop it, never send it.
@@ -69,7 +72,7 @@ pub enum Verdict {
 /// let mut outbound = Outbound::new(RustCrypto, &mut hits, &mut sas);
 ///
 /// let branch = Selector::between(AddrRange::ANY_V4, AddrRange::prefix([10, 2, 0, 0].into(), 16).unwrap());
-/// let rule = Rule { id: RuleId(1), priority: 1, selector: branch, action: Action::Protect(PolicyId(7)) };
+/// let rule = Rule { id: RuleId(1), priority: 1, selector: branch, action: Action::protect(PolicyId(7)) };
 /// outbound.set_rules(Index::build([rule], &mut slots[..], &mut [][..]).unwrap()).unwrap();
 /// let mut udp = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 1, 10, 2, 0, 2, 0, 53, 0, 99, 0, 8, 0, 0];
 /// assert_eq!(outbound.classify(Instant::ZERO, &udp), Ok(Verdict::Acquire(PolicyId(7))));
@@ -107,6 +110,13 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         self
     }
 
+    /// Has [changes](Self::add_rule) of the rules in this memory.
+    #[must_use]
+    pub fn changing(mut self, changes: &'a mut [Changes]) -> Self {
+        self.policies.change(changes);
+        self
+    }
+
     /// Decides what happens to an inner packet, and counts it. Once per packet, flow or super-packet: the answer holds
     /// until the rules or an SA change.
     ///
@@ -118,7 +128,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         verdict.inspect_err(|discard| self.counters.count(*discard))
     }
 
-    /// The same for a packet that waited since it was classified. It met its rule then: [`Hits`] stay as they are.
+    /// The same for a packet that waited since it was classified. It met its rule then: [`Hits`] stay as they are. If it
+    /// may leave in clear by now, it meets another one, and is to be [classified](Self::classify).
     ///
     /// # Errors
     /// As for [`Outbound::classify`].
@@ -142,13 +153,15 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
         let (met, remembered) =
             self.policies.decide(Direction::Out, &flow, self.sad.linked()).map_err(why_undecided)?;
-        self.policies.count(now, Direction::Out, met);
+        self.policies.count(now, Direction::Out, met, flow.len);
         if let Some(id) = remembered.filter(|id| self.sad.get(*id).is_some_and(|sa| !sa.common.meter.is_dead())) {
             return Ok(Verdict::Protect(id));
         }
         let verdict = self.carry_out(met.action, &flow)?;
-        if let Verdict::Protect(id) = verdict {
-            self.policies.note(Direction::Out, &flow, id);
+        match verdict {
+            Verdict::Protect(id) => self.policies.note(Direction::Out, &flow, id),
+            Verdict::ClearMeanwhile(_) => self.policies.count_clear(met),
+            Verdict::Clear | Verdict::Acquire(_) => {}
         }
         Ok(verdict)
     }
@@ -159,11 +172,15 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         match action {
             Action::Bypass => Ok(Verdict::Clear),
             Action::Discard => Err(Discard::OutBlocked),
-            Action::Protect(policy) => {
+            Action::Protect { policy, level } => {
                 let newest = self.sad.newest(policy, flow.destination, |sa| {
                     sa.common.policy() == policy && !sa.common.meter.is_dead() && sa.common.admits_outbound(flow)
                 });
-                Ok(newest.map_or(Verdict::Acquire(policy), Verdict::Protect))
+                let wanted = match level {
+                    Level::Use => Verdict::ClearMeanwhile(policy),
+                    Level::Require => Verdict::Acquire(policy),
+                };
+                Ok(newest.map_or(wanted, Verdict::Protect))
             }
         }
     }
@@ -236,6 +253,35 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         self.policies.set(rules)
     }
 
+    /// Adds a rule, behind those with its priority, in [memory](Changes) for changes. Takes no longer with many rules, and
+    /// others who look into the same index do not see it. Whoever builds the rules anew begins with all of
+    /// [them](Self::rules), and needs room to count one more.
+    ///
+    /// # Errors
+    /// [`Refused::Duplicate`]: there is one with its id. [`Refused::Full`]: of that memory nothing is left, and it is time
+    /// for a new index. Nothing changed.
+    pub fn add_rule(&mut self, rule: Rule) -> Result<(), Refused> {
+        self.policies.add(rule)
+    }
+
+    /// Puts a rule in the place of the one with its id, likewise: no packet meets none of them. With the same priority it
+    /// stays where that one was, with another it comes behind those that have it. Its hits begin anew. `false`: there is no
+    /// such rule.
+    ///
+    /// # Errors
+    /// [`Refused::Full`]; nothing changed.
+    pub fn replace_rule(&mut self, rule: Rule) -> Result<bool, Refused> {
+        self.policies.replace(rule)
+    }
+
+    /// Takes a rule away, likewise. `false`: there is none with this id.
+    ///
+    /// # Errors
+    /// [`Refused::Full`]; nothing changed.
+    pub fn drop_rule(&mut self, id: RuleId) -> Result<bool, Refused> {
+        self.policies.remove(id)
+    }
+
     /// Takes the rules away. SAs stay; without rules every packet is discarded.
     pub fn clear_rules(&mut self) -> Option<R> {
         self.policies.clear()
@@ -254,6 +300,11 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// The same from the rule on that stands behind so many: for who would not look at all of them at once.
     pub fn rules_from(&self, from: usize) -> impl Iterator<Item = (&Rule, Hits)> {
         self.policies.iter(from)
+    }
+
+    /// How many packets passed in clear so far under rules of [`Level::Use`]. Each rule's [`Hits`] say which.
+    pub fn passed_clear(&self) -> u64 {
+        self.policies.passed_clear()
     }
 
     /// The SAs, for display.
@@ -367,7 +418,7 @@ impl Verdict {
     pub const fn sa(self) -> Option<SaId> {
         match self {
             Self::Protect(sa) => Some(sa),
-            Self::Clear | Self::Acquire(_) => None,
+            Self::Clear | Self::ClearMeanwhile(_) | Self::Acquire(_) => None,
         }
     }
 }

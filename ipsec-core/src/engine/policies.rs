@@ -1,23 +1,33 @@
-//! The rules as an engine has them: an index that others may look into as well, and what the engine itself counts and
-//! remembers of it.
+//! The rules as an engine has them: an index that others may look into as well, and what the engine itself changes, counts
+//! and remembers of it.
 
 use crate::error::Refused;
 use crate::flow::Flow;
 use crate::sa::SaId;
-use crate::spd::{Action, Cache, Direction, Hits, Met, Remembered, Rule, Rules, Undecided, View};
+use crate::spd::{
+    Action, Cache, Changed, Changes, Current, Direction, Hits, Met, Remembered, Rule, RuleId, Rules, Undecided, View,
+};
 use crate::time::Instant;
 
 pub(super) struct Policies<'a, R> {
     rules: Option<R>,
+    changes: Changed<'a>,
     /// By the slots of the rules: where a rule is known, both are fetched at once.
     hits: &'a mut [Hits],
     cache: Cache<'a>,
+    /// Packets that passed in clear under a rule that protects.
+    clear: u64,
 }
 
 impl<'a, R: Rules> Policies<'a, R> {
     /// None yet.
     pub(super) fn new(hits: &'a mut [Hits]) -> Self {
-        Self { rules: None, hits, cache: Cache::new(&mut []) }
+        Self { rules: None, changes: Changed::new(&mut []), hits, cache: Cache::new(&mut []), clear: 0 }
+    }
+
+    pub(super) fn change(&mut self, changes: &'a mut [Changes]) {
+        self.changes = Changed::new(changes);
+        self.cache.forget();
     }
 
     pub(super) fn remember(&mut self, flows: &'a mut [Remembered]) {
@@ -34,22 +44,45 @@ impl<'a, R: Rules> Policies<'a, R> {
             return Err(Refused::Full);
         }
         self.hits.fill(Hits::NONE);
+        self.changes.forget();
         self.cache.forget();
         Ok(self.rules.replace(rules))
     }
 
     pub(super) fn clear(&mut self) -> Option<R> {
+        self.changes.forget();
+        self.cache.forget();
         self.rules.take()
     }
 
-    fn view(&self) -> Option<View<'_>> {
-        self.rules.as_ref().map(Rules::view)
+    pub(super) fn add(&mut self, rule: Rule) -> Result<(), Refused> {
+        self.alter(|changes, index| changes.add(index, rule))
+    }
+
+    pub(super) fn replace(&mut self, rule: Rule) -> Result<bool, Refused> {
+        self.alter(|changes, index| changes.replace(index, rule))
+    }
+
+    pub(super) fn remove(&mut self, id: RuleId) -> Result<bool, Refused> {
+        self.alter(|changes, index| changes.remove(index, id))
+    }
+
+    fn alter<T>(&mut self, alter: impl FnOnce(&mut Changed<'a>, View<'_>) -> T) -> T {
+        let index = self.rules.as_ref().map_or(View::NOTHING, Rules::view);
+        let altered = alter(&mut self.changes, index);
+        self.cache.forget();
+        altered
+    }
+
+    #[inline(always)]
+    fn current(&self) -> Current<'_> {
+        let index = self.rules.as_ref().map_or(View::NOTHING, Rules::view);
+        Current { index, changes: &self.changes }
     }
 
     /// What the first rule that matches says. Changes and counts nothing.
     pub(super) fn judge(&self, direction: Direction, flow: &Flow) -> Result<Action, Undecided> {
-        let (_, met) = self.view().ok_or(Undecided::NoRule)?.meet_apart(direction, *flow)?;
-        Ok(met.action)
+        self.current().meet_apart(direction, *flow).map(|met| met.action)
     }
 
     /// The same, remembered, and with the SA that was [noted](Self::note) for the flow when there had been as many SAs as now:
@@ -61,8 +94,8 @@ impl<'a, R: Rules> Policies<'a, R> {
         flow: &Flow,
         sas: u64,
     ) -> Result<(Met, Option<SaId>), Undecided> {
-        let view = self.rules.as_ref().map(Rules::view).ok_or(Undecided::NoRule)?;
-        self.cache.meet(view, direction, flow, sas)
+        let index = self.rules.as_ref().map_or(View::NOTHING, Rules::view);
+        self.cache.meet(Current { index, changes: &self.changes }, direction, flow, sas)
     }
 
     /// The same for who has no SAs to choose from, at one place for all of them. Takes the flow itself: what is lent has to
@@ -79,22 +112,43 @@ impl<'a, R: Rules> Policies<'a, R> {
 
     /// Counts a packet that met a rule.
     #[inline]
-    pub(super) fn count(&mut self, now: Instant, direction: Direction, met: Met) {
-        if let Some(hits) = self.hits.get_mut(met.slot as usize) {
-            hits.count(now, direction);
+    pub(super) fn count(&mut self, now: Instant, direction: Direction, met: Met, octets: usize) {
+        if let Some(hits) = self.hits_of(met) {
+            hits.count(now, direction, octets);
+        }
+    }
+
+    /// Counts that it passes in clear although the rule protects.
+    #[cold]
+    pub(super) fn count_clear(&mut self, met: Met) {
+        self.clear = self.clear.saturating_add(1);
+        if let Some(hits) = self.hits_of(met) {
+            hits.count_clear();
+        }
+    }
+
+    /// How many did.
+    pub(super) fn passed_clear(&self) -> u64 {
+        self.clear
+    }
+
+    #[inline]
+    fn hits_of(&mut self, met: Met) -> Option<&mut Hits> {
+        match self.hits.get_mut(met.slot as usize) {
+            Some(hits) => Some(hits),
+            None => self.changes.hits_mut(!met.slot),
         }
     }
 
     /// Whether the first rule that matches discards. Where none does that at all, no packet pays for the question.
     #[inline(always)]
     pub(super) fn blocks(&mut self, direction: Direction, flow: &Flow) -> bool {
-        self.view().is_some_and(|view| view.discards())
-            && matches!(self.meet(direction, *flow), Ok(Met { action: Action::Discard, .. }))
+        self.current().discards() && matches!(self.meet(direction, *flow), Ok(Met { action: Action::Discard, .. }))
     }
 
     /// The rules in order, from one of them on, with their hits.
     pub(super) fn iter(&self, from: usize) -> impl Iterator<Item = (&Rule, Hits)> {
-        let places = self.view().into_iter().flat_map(move |view| view.places(from));
-        places.map(|(slot, rule)| (rule, self.hits.get(slot as usize).copied().unwrap_or_default()))
+        let hits = |slot: u32| self.hits.get(slot as usize).copied().or_else(|| self.changes.hits(!slot));
+        self.current().places(from).map(move |(slot, rule)| (rule, hits(slot).unwrap_or_default()))
     }
 }

@@ -1,6 +1,7 @@
 //! What was decided about a flow lately, in memory of the caller's.
 
-use super::index::{Met, Undecided, View};
+use super::current::Current;
+use super::index::{Met, Undecided};
 use super::rule::Direction;
 use crate::flow::{Flow, Ports};
 use crate::sa::SaId;
@@ -35,8 +36,8 @@ impl Remembered {
 impl Remembered {
     /// Remembers another flow.
     #[inline(never)]
-    fn ask(&mut self, key: Key, view: View<'_>, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
-        let decided = view.meet_apart(direction, flow).map(|(_, met)| met);
+    fn ask(&mut self, key: Key, rules: Current<'_>, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
+        let decided = rules.meet_apart(direction, flow);
         let answer = decided.map_or_else(Answer::Undecided, Answer::Decided);
         *self = Self { flow: key, answer, ..Self::NOTHING };
         decided
@@ -59,13 +60,13 @@ enum Answer {
     Undecided(Undecided),
 }
 
-/// All of a flow that rules and selectors look at.
+/// All of a flow that rules and selectors look at, and the state of the rules: what was decided in another one is not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key([u64; 5]);
 
 impl Key {
     #[inline(always)]
-    fn of(direction: Direction, flow: &Flow) -> Self {
+    fn of(direction: Direction, flow: &Flow, state: u16) -> Self {
         let number = |addr: IpAddr| match addr {
             IpAddr::V4(addr) => (0, 0, u64::from(addr.to_bits())),
             IpAddr::V6(addr) => (1, (addr.to_bits() >> 64) as u64, addr.to_bits() as u64),
@@ -80,8 +81,9 @@ impl Key {
         };
         // Both ways in read the same rules, from the same end.
         let inwards = u64::from(direction != Direction::Out);
-        let families = from_v6 << 57 | to_v6 << 56;
-        Self([s1, s0, d1, d0, families | inwards << 48 | kind << 40 | u64::from(flow.protocol) << 32 | ports])
+        let way = from_v6 << 44 | to_v6 << 43 | inwards << 42;
+        let rest = u64::from(state) << 48 | way | kind << 40 | u64::from(flow.protocol) << 32 | ports;
+        Self([s1, s0, d1, d0, rest])
     }
 
     /// A number in which every bit of the flow has its part. Who chooses flows so that they meet makes them forgotten
@@ -116,6 +118,8 @@ fn fold(one: u64, other: u64) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Cache<'a> {
     flows: &'a mut [Remembered],
+    /// The state of the rules: another for each change.
+    rules: u16,
     /// How many SAs there had been when this was last asked.
     sas: u64,
     /// The state of the SAs: another for each such number.
@@ -125,12 +129,16 @@ pub(crate) struct Cache<'a> {
 impl<'a> Cache<'a> {
     pub(crate) fn new(flows: &'a mut [Remembered]) -> Self {
         flows.fill(Remembered::NOTHING);
-        Self { flows, sas: 0, state: NEVER.wrapping_add(1) }
+        Self { flows, rules: 0, sas: 0, state: NEVER.wrapping_add(1) }
     }
 
     /// The rules have changed.
     pub(crate) fn forget(&mut self) {
-        self.flows.fill(Remembered::NOTHING);
+        self.rules = self.rules.checked_add(1).unwrap_or_else(|| {
+            // States come again.
+            self.flows.fill(Remembered::NOTHING);
+            0
+        });
     }
 
     /// There are newer SAs: those that were noted may not be the right ones any more.
@@ -149,7 +157,7 @@ impl<'a> Cache<'a> {
     #[inline(always)]
     pub(crate) fn meet(
         &mut self,
-        view: View<'_>,
+        rules: Current<'_>,
         direction: Direction,
         flow: &Flow,
         sas: u64,
@@ -159,13 +167,13 @@ impl<'a> Cache<'a> {
         }
         let state = self.state;
         let Some((key, place)) = self.place(direction, flow) else {
-            return view.meet(direction, flow).map(|(_, met)| (met, None));
+            return rules.meet(direction, flow).map(|met| (met, None));
         };
         let (sa, then) = place.sa;
         match place.answer {
             Answer::Decided(met) if place.flow == key => Ok((met, (then == state).then_some(sa))),
             Answer::Undecided(undecided) if place.flow == key => Err(undecided),
-            _ => place.ask(key, view, direction, *flow).map(|met| (met, None)),
+            _ => place.ask(key, rules, direction, *flow).map(|met| (met, None)),
         }
     }
 
@@ -183,7 +191,7 @@ impl<'a> Cache<'a> {
         if self.flows.is_empty() {
             return None;
         }
-        let key = Key::of(direction, flow);
+        let key = Key::of(direction, flow, self.rules);
         let place = (key.hash() >> 32).wrapping_mul(self.flows.len() as u64) >> 32;
         Some((key, self.flows.get_mut(place as usize)?))
     }
@@ -191,29 +199,61 @@ impl<'a> Cache<'a> {
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
+
     use super::*;
+    use crate::net::AddrRange;
+    use crate::spd::{Action, Changed, Index, Node, PolicyId, Rule, RuleId, Rules, Selector, Slot};
+
+    const SELECTOR: Selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
+    const FLOW: Flow = Flow {
+        source: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+        destination: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
+        protocol: 6,
+        ports: Ports::Opaque,
+        len: 20,
+    };
+
+    fn index(action: Action) -> Index<[Slot; 1], [Node; 0]> {
+        let rule = Rule { id: RuleId(1), priority: 1, selector: SELECTOR, action };
+        Index::build([rule], [Slot::EMPTY], []).unwrap()
+    }
 
     #[test]
     fn an_sa_is_not_found_again_when_its_state_comes_again() {
-        use crate::net::AddrRange;
-        use crate::spd::{Action, Index, PolicyId, Rule, RuleId, Rules, Selector, Slot};
-        let selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
-        let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::Protect(PolicyId(1)) };
-        let index = Index::build([rule], [Slot::EMPTY], []).unwrap();
-        let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let flow = Flow { source, destination, protocol: 6, ports: Ports::Opaque, len: 20 };
+        let (index, changes) = (index(Action::protect(PolicyId(1))), Changed::new(&mut []));
+        let rules = Current { index: index.view(), changes: &changes };
         let mut flows = [Remembered::NOTHING];
         let mut cache = Cache::new(&mut flows);
         let id = SaId { slot: 7, generation: 7 };
-        let known = |cache: &mut Cache<'_>, sas| cache.meet(index.view(), Direction::Out, &flow, sas).unwrap().1;
+        let known = |cache: &mut Cache<'_>, sas| cache.meet(rules, Direction::Out, &FLOW, sas).unwrap().1;
         assert_eq!(known(&mut cache, 0), None);
-        cache.note(Direction::Out, &flow, id);
+        cache.note(Direction::Out, &FLOW, id);
         assert_eq!(known(&mut cache, 0), Some(id));
         let first = cache.state;
         cache.state = u32::MAX;
         assert_eq!((known(&mut cache, 1), cache.state), (None, first));
-        cache.note(Direction::Out, &flow, id);
+        cache.note(Direction::Out, &FLOW, id);
         assert_eq!(known(&mut cache, 1), Some(id), "until there is a newer one");
+    }
+
+    #[test]
+    fn what_old_rules_decided_is_not_found_again_when_their_state_comes_again() {
+        let (old, new, changes) = (index(Action::Bypass), index(Action::Discard), Changed::new(&mut []));
+        let mut flows = [Remembered::NOTHING];
+        let mut cache = Cache::new(&mut flows);
+        let said = |cache: &mut Cache<'_>, index: &Index<[Slot; 1], [Node; 0]>| {
+            let rules = Current { index: index.view(), changes: &changes };
+            cache.meet(rules, Direction::Out, &FLOW, 0).unwrap().0.action
+        };
+        let before = cache.rules;
+        assert_eq!(said(&mut cache, &old), Action::Bypass);
+        assert_eq!(said(&mut cache, &new), Action::Bypass, "it is remembered");
+        (0..=u16::MAX).for_each(|_| cache.forget());
+        assert_eq!(cache.rules, before);
+        assert_eq!(said(&mut cache, &new), Action::Discard);
+        cache.forget();
+        assert_eq!(said(&mut cache, &old), Action::Bypass, "each change is another state");
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(super) fn grow(slots: &mut [Slot], nodes: &mut [Node]) -> Result<Shape, Refu
     if slots.iter().zip(slots.iter().skip(1)).any(|(one, other)| one.rule.id == other.rule.id) {
         return Err(Refused::Duplicate);
     }
+    // It moves with its rule, until there is a slot to note it in.
+    for (place, slot) in (0..).zip(slots.iter_mut()) {
+        slot.of_rank = place;
+    }
     sort(slots, |slot| (slot.rule.priority, slot.rank));
     for (rank, slot) in (0..).zip(slots.iter_mut()) {
         slot.rank = rank;
@@ -35,6 +39,12 @@ pub(super) fn grow(slots: &mut [Slot], nodes: &mut [Node]) -> Result<Shape, Refu
     let (v4, v6) = (tree.root(0, v4), tree.root(v4, v6));
     tree.grow(DEPTH);
 
+    for place in 0..slots.len() {
+        let number = slots.get(place).map_or(0, |slot| slot.of_rank);
+        if let Some(slot) = slots.get_mut(number as usize) {
+            slot.of_id = place as u32;
+        }
+    }
     for place in 0..slots.len() {
         let rank = slots.get(place).map_or(0, |slot| slot.rank);
         if let Some(slot) = slots.get_mut(rank as usize) {

@@ -20,10 +20,10 @@ use core::ops::{Deref, Range};
 
 use super::grow::grow;
 use super::query::Query;
-use super::rule::{Action, Direction, Rule};
+use super::rule::{Action, Direction, Rule, RuleId};
 use super::tree::{DEPTH, Kind, Node, Part, RUN, Shape, Slot};
 use crate::error::Refused;
-use crate::flow::{Flow, Ports};
+use crate::flow::Flow;
 
 /// Rules, indexed once and for all, in memory of the caller's.
 ///
@@ -33,7 +33,7 @@ use crate::flow::{Flow, Ports};
 /// let everything = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
 /// let ssh = everything.protocol(6).remote_ports(PortRange::single(22));
 /// let rules = [
-///     Rule { id: RuleId(1), priority: 200, selector: everything, action: Action::Protect(PolicyId(7)) },
+///     Rule { id: RuleId(1), priority: 200, selector: everything, action: Action::protect(PolicyId(7)) },
 ///     Rule { id: RuleId(2), priority: 100, selector: ssh, action: Action::Bypass },
 /// ];
 /// let (mut slots, mut nodes) = ([Slot::EMPTY; 8], [Node::EMPTY; Index::nodes(8)]);
@@ -131,6 +131,11 @@ pub struct View<'v> {
     shape: &'v Shape,
 }
 
+impl View<'static> {
+    /// Of no index.
+    pub(crate) const NOTHING: Self = Self { slots: &[], nodes: &[], shape: &Shape::NOTHING };
+}
+
 /// What the first rule that matches says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -155,8 +160,8 @@ pub(crate) struct Met {
 pub enum Undecided {
     /// None matches.
     NoRule,
-    /// A BYPASS rule matches what can be read, but the packet may belong to what a rule before it protects or discards
-    /// (RFC 4301 §7).
+    /// A BYPASS rule matches what can be read, but the packet may belong to what a rule before it keeps from passing in
+    /// clear (RFC 4301 §7).
     Fragment,
 }
 
@@ -177,14 +182,25 @@ impl<'v> View<'v> {
     }
 
     /// The rules in order, from one of them on, each with the number of its slot.
-    pub(crate) fn places(&self, from: usize) -> impl Iterator<Item = (u32, &'v Rule)> + use<'v> {
+    pub(super) fn places(&self, from: usize) -> impl Iterator<Item = (u32, &'v Rule)> + use<'v> {
+        let places = self.numbers().get(from..).unwrap_or_default().iter().map(|slot| slot.of_rank);
         let slots = self.slots;
-        let places = slots.get(..self.len()).and_then(|slots| slots.get(from..)).unwrap_or_default();
-        let places = places.iter().map(|slot| slot.of_rank);
         places.filter_map(|place| Some((place, &slots.get(place as usize)?.rule)))
     }
 
-    /// What happens to a packet: the first rule that matches decides.
+    /// The rules in the order of their ids.
+    pub(super) fn by_id(&self) -> impl Iterator<Item = &'v Rule> + use<'v> {
+        let slots = self.slots;
+        self.numbers().iter().filter_map(|slot| Some(&slots.get(slot.of_id as usize)?.rule))
+    }
+
+    /// The slots of the rules: what each notes beside its own rule says where others are.
+    fn numbers(&self) -> &'v [Slot] {
+        self.slots.get(..self.len()).unwrap_or_default()
+    }
+
+    /// What happens to a packet: the first rule that matches decides. Of a fragment that may belong to what a rule before it
+    /// keeps from passing in clear, [`Level::Use`](super::Level::Use) is said as `Require`.
     ///
     /// ```
     /// use ipsec_core::flow::Flow;
@@ -214,10 +230,9 @@ impl<'v> View<'v> {
     pub(crate) fn meet(&self, direction: Direction, flow: &Flow) -> Result<(u32, Met), Undecided> {
         let place = self.first(direction, flow).ok_or(Undecided::NoRule)?;
         let slot = self.slots.get(place as usize).ok_or(Undecided::NoRule)?;
-        let (rank, met) = (slot.rank, Met { action: slot.rule.action, slot: place });
-        let unreadable = matches!(flow.ports, Ports::Opaque | Ports::Hidden);
-        if unreadable && met.action == Action::Bypass && self.may_be_meant_before(rank, direction, *flow) {
-            return Err(Undecided::Fragment);
+        let (rank, mut met) = (slot.rank, Met { action: slot.rule.action, slot: place });
+        if met.action.lets_pass() && flow.is_a_part() && self.may_be_meant_before(rank, direction, *flow) {
+            met.action = met.action.but_not_in_clear().ok_or(Undecided::Fragment)?;
         }
         Ok((rank, met))
     }
@@ -247,8 +262,7 @@ impl<'v> View<'v> {
         };
         // A few rules are looked at where they stand.
         for (place, slot) in self.run(start, 0..len, u32::MAX) {
-            let (source, destination) = slot.rule.selector.ends(direction);
-            if flow.fits(source, destination) {
+            if slot.rule.fits(direction, flow) {
                 return Some(place);
             }
         }
@@ -258,23 +272,54 @@ impl<'v> View<'v> {
     /// Takes the flow itself: it would have to be put into memory for everybody who may come here, to lend it.
     #[inline(never)]
     fn first_below(&self, root: u32, direction: Direction, flow: Flow) -> Option<u32> {
-        self.descend(root, u32::MAX, &Query::fitting(direction, &flow), |rule| {
-            let (source, destination) = rule.selector.ends(direction);
-            flow.fits(source, destination)
-        })
+        self.descend(root, u32::MAX, &Query::fitting(direction, &flow), |_, rule| rule.fits(direction, &flow))
     }
 
     /// Whether a rule before this place that does not let pass may be about this packet, were all of it to be read.
     #[cold]
     fn may_be_meant_before(&self, rank: u32, direction: Direction, flow: Flow) -> bool {
-        let may_fit = |rule: &Rule| {
-            let (source, destination) = rule.selector.ends(direction);
-            rule.action != Action::Bypass && flow.may_fit(source, destination)
-        };
-        match self.tree(&flow) {
-            Part::Run { start, len } => self.run(start, 0..len.get(), rank).any(|(_, slot)| may_fit(&slot.rule)),
-            Part::Node(root) => self.descend(root, rank, &Query::possible(direction, &flow), may_fit).is_some(),
+        let query = Query::possible(direction, &flow);
+        self.find(&flow, rank, &query, |_, rule| rule.may_hold_back(direction, &flow)).is_some()
+    }
+
+    /// The slot of the first rule before `limit` that fits: `fits` is asked of slots and their rules that `query` does not
+    /// rule out.
+    pub(super) fn find(
+        &self,
+        flow: &Flow,
+        limit: u32,
+        query: &Query,
+        fits: impl Fn(u32, &Rule) -> bool,
+    ) -> Option<u32> {
+        match self.tree(flow) {
+            Part::Run { start, len } => {
+                let mut run = self.run(start, 0..len.get(), limit);
+                run.find(|(place, slot)| fits(*place, &slot.rule)).map(|(place, _)| place)
+            }
+            Part::Node(root) => self.descend(root, limit, query, fits),
         }
+    }
+
+    /// What lies in a slot.
+    pub(super) fn at(&self, place: u32) -> Option<&'v Slot> {
+        self.numbers().get(place as usize)
+    }
+
+    /// The slot of the rule with this id.
+    pub(super) fn place_of(&self, id: RuleId) -> Option<u32> {
+        let number = self.first_number(|slot| self.at(slot.of_id).is_some_and(|slot| slot.rule.id < id));
+        let place = self.at(number)?.of_id;
+        (self.at(place)?.rule.id == id).then_some(place)
+    }
+
+    /// How many rules stand before one with this priority that comes now.
+    pub(super) fn rank_behind(&self, priority: u32) -> u32 {
+        self.first_number(|slot| self.at(slot.of_rank).is_some_and(|slot| slot.rule.priority <= priority))
+    }
+
+    /// The first slot in whose number nothing stands `before`.
+    fn first_number(&self, before: impl Fn(&Slot) -> bool) -> u32 {
+        self.numbers().partition_point(before) as u32
     }
 
     #[inline]
@@ -290,8 +335,8 @@ impl<'v> View<'v> {
         slots.take_while(move |(_, slot)| slot.rank < limit)
     }
 
-    /// The slot of the first rule before `limit` in a part of the tree that fits.
-    fn descend(&self, root: u32, mut limit: u32, query: &Query, fits: impl Fn(&Rule) -> bool) -> Option<u32> {
+    /// The same in a part of the tree.
+    fn descend(&self, root: u32, mut limit: u32, query: &Query, fits: impl Fn(u32, &Rule) -> bool) -> Option<u32> {
         let mut best = None;
         // On each level, what lies across and children for later at most.
         let mut later: heapless::Vec<Range<u32>, { 2 * DEPTH }> = heapless::Vec::new();
@@ -313,9 +358,9 @@ impl<'v> View<'v> {
                         candidates &= candidates.wrapping_sub(1);
                         (next < len).then_some(next)
                     });
-                    self.run(node.start, rules, limit).find(|(_, slot)| fits(&slot.rule))
+                    self.run(node.start, rules, limit).find(|(place, slot)| fits(*place, &slot.rule))
                 }
-                Kind::Run => self.run(node.start, 0..node.len, limit).find(|(_, slot)| fits(&slot.rule)),
+                Kind::Run => self.run(node.start, 0..node.len, limit).find(|(place, slot)| fits(*place, &slot.rule)),
                 Kind::Branching { across } => {
                     let rest = replace(&mut nodes, node.children(across, query));
                     // There is room: no tree is deeper than it is allowed to grow.

@@ -1,5 +1,6 @@
 //! Rules as data, and what packets met them.
 
+use crate::flow::Flow;
 use crate::net::{AddrRange, PortRange, TrafficSelector};
 use crate::sa::PolicyId;
 use crate::time::Instant;
@@ -13,12 +14,62 @@ pub struct RuleId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Action {
-    /// Only inside ESP, under an SA of this policy.
-    Protect(PolicyId),
+    /// Inside ESP, under an SA of a policy.
+    Protect {
+        /// Whose SAs.
+        policy: PolicyId,
+        /// What happens where there is none.
+        level: Level,
+    },
     /// In clear.
     Bypass,
     /// Not at all.
     Discard,
+}
+
+impl Action {
+    /// Only inside ESP, under an SA of this policy: [`Level::Require`].
+    ///
+    /// ```
+    /// use ipsec_core::spd::{Action, Level, PolicyId};
+    /// let action = Action::protect(PolicyId(7));
+    /// assert_eq!(action, Action::Protect { policy: PolicyId(7), level: Level::Require });
+    /// ```
+    pub const fn protect(policy: PolicyId) -> Self {
+        Self::Protect { policy, level: Level::Require }
+    }
+
+    /// Whether a packet may pass in clear.
+    #[inline]
+    pub(super) const fn lets_pass(self) -> bool {
+        matches!(self, Self::Bypass | Self::Protect { level: Level::Use, .. })
+    }
+
+    /// What is left of it for a fragment that may belong to what a rule before it keeps from passing in clear (RFC 4301 §7).
+    pub(super) const fn but_not_in_clear(self) -> Option<Self> {
+        match self {
+            Self::Protect { policy, .. } => Some(Self::protect(policy)),
+            Self::Discard => Some(Self::Discard),
+            Self::Bypass => None,
+        }
+    }
+}
+
+/// How much a rule insists on protection. `setkey`'s words.
+///
+/// [`Use`](Self::Use) is for the days in which hosts are moved over one by one, and no security: who keeps an SA from coming up
+/// has the packets in clear. Outbound, a packet goes under an SA where one fits and in clear where none does. Inbound, a packet
+/// in clear passes *whether there are SAs or not*, as on Linux and the BSDs: while a host changes over, what it sent before its
+/// SA came up is still under way behind the first packets of that SA, a peer that was restarted has lost its SAs and knows of
+/// none, and an engine knows of no SA that another one has (RFC 9611). To refuse would lose their packets. What passes in clear
+/// is counted ([`Hits::clear`]); when nothing has for a while, it is time for [`Require`](Self::Require).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Level {
+    /// In clear as long as there is no SA.
+    Use,
+    /// Never in clear.
+    Require,
 }
 
 /// Which packets a rule is about, seen from our side.
@@ -63,7 +114,7 @@ impl Selector {
 
     /// Source and destination of packets on this way.
     #[inline]
-    pub(crate) fn ends(&self, direction: Direction) -> (&TrafficSelector, &TrafficSelector) {
+    fn ends(&self, direction: Direction) -> (&TrafficSelector, &TrafficSelector) {
         match direction {
             Direction::Out => (&self.local, &self.remote),
             Direction::In | Direction::Forward => (&self.remote, &self.local),
@@ -83,7 +134,8 @@ pub enum Direction {
     Forward,
 }
 
-/// One configured rule. It holds for both ways; an engine of one way sees its half.
+/// One configured rule. It holds for both ways; an engine of one way sees its half. A rule for one way only is given to the
+/// engine of that way.
 ///
 /// ```
 /// use ipsec_core::net::{AddrRange, PortRange};
@@ -98,7 +150,7 @@ pub enum Direction {
 pub struct Rule {
     /// The caller's number; unique in an index.
     pub id: RuleId,
-    /// Lower is looked at first; among equals, what came first.
+    /// Lower is looked at first; among equals, what came first. What `setkey` calls `prio def + n` is 2³¹ - n.
     pub priority: u32,
     /// Which packets.
     pub selector: Selector,
@@ -122,6 +174,19 @@ pub struct Entry {
 }
 
 impl Rule {
+    /// Whether it is about this packet.
+    #[inline(always)]
+    pub(super) fn fits(&self, direction: Direction, flow: &Flow) -> bool {
+        let (source, destination) = self.selector.ends(direction);
+        flow.fits(source, destination)
+    }
+
+    /// Whether it may be about this packet, were all of it to be read, and would not let it pass in clear.
+    pub(super) fn may_hold_back(&self, direction: Direction, flow: &Flow) -> bool {
+        let (source, destination) = self.selector.ends(direction);
+        !self.action.lets_pass() && flow.may_fit(source, destination)
+    }
+
     /// The three one-way entries that a rule stands for: `out`, `in`, `fwd`.
     pub const fn entries(&self) -> [Entry; 3] {
         let Selector { local, remote } = self.selector;
@@ -134,7 +199,7 @@ impl Rule {
     }
 }
 
-/// Packets that met a rule, by direction. An engine counts in the caller's memory.
+/// Packets that met a rule, by direction. An engine counts in the caller's memory: 56 octets a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hits {
     /// Outbound.
@@ -143,22 +208,32 @@ pub struct Hits {
     pub inbound: u64,
     /// Inbound and forwarded.
     pub forward: u64,
+    /// Octets of all of them, by their own headers.
+    pub octets: u64,
+    /// How many of them passed in clear although the rule protects: of level [`Use`](Level::Use).
+    pub clear: u64,
     /// When the last one of them came.
     pub last: Option<Instant>,
 }
 
 impl Hits {
     /// No packet met the rule yet.
-    pub const NONE: Self = Self { outbound: 0, inbound: 0, forward: 0, last: None };
+    pub const NONE: Self = Self { outbound: 0, inbound: 0, forward: 0, octets: 0, clear: 0, last: None };
 
     #[inline]
-    pub(crate) fn count(&mut self, now: Instant, direction: Direction) {
+    pub(crate) fn count(&mut self, now: Instant, direction: Direction, octets: usize) {
         let hits = match direction {
             Direction::Out => &mut self.outbound,
             Direction::In => &mut self.inbound,
             Direction::Forward => &mut self.forward,
         };
         *hits = hits.saturating_add(1);
+        self.octets = self.octets.saturating_add(octets as u64);
         self.last = Some(now);
+    }
+
+    /// A packet that was counted passes in clear.
+    pub(crate) fn count_clear(&mut self) {
+        self.clear = self.clear.saturating_add(1);
     }
 }

@@ -14,7 +14,7 @@ pub(super) const RUN: usize = 8;
 /// Cells at which one node parts rules, at most: it has room for two numbers for each rule of a run.
 pub(super) const CUTS: usize = 2 * RUN;
 
-/// Memory for one rule: 100 octets.
+/// Memory for one rule: 104 octets.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
     pub(super) rule: Rule,
@@ -22,6 +22,8 @@ pub struct Slot {
     pub(super) rank: u32,
     /// The slot of the rule whose place in the order is the number of this slot.
     pub(super) of_rank: u32,
+    /// The slot of the rule whose place in the order of the ids is the number of this slot.
+    pub(super) of_id: u32,
 }
 
 impl Slot {
@@ -37,7 +39,7 @@ impl Slot {
     );
 
     pub(super) const fn new(rule: Rule, rank: u32) -> Self {
-        Self { rule, rank, of_rank: 0 }
+        Self { rule, rank, of_rank: 0, of_id: 0 }
     }
 }
 
@@ -167,6 +169,10 @@ pub(super) struct Shape {
     pub(super) v6: Part,
     /// Some rule discards.
     pub(super) discards: bool,
+}
+
+impl Shape {
+    pub(super) const NOTHING: Self = Self { rules: 0, v4: Part::EMPTY, v6: Part::EMPTY, discards: false };
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn sender(path: Path, encap: Encap) -> Out {
     let mut out = outbound(1);
     for (id, (local, remote)) in (0..).zip(site_a().into_iter().zip(site_b())) {
         let selector = Selector { local, remote };
-        out.insert_rule(Rule { id: RuleId(id), priority: 1, selector, action: Action::Protect(POLICY) }).unwrap();
+        out.insert_rule(Rule { id: RuleId(id), priority: 1, selector, action: Action::protect(POLICY) }).unwrap();
     }
     let sa = Sa { encap, ..Sa::default() };
     let mut params = sa.outbound();

@@ -209,7 +209,7 @@ impl Sa {
 pub(crate) fn tunnel(sa: &Sa) -> (Out, In) {
     let (mut out, mut inn) = (outbound(4), inbound(4));
     for (id, (site_a, site_b)) in (0..).zip(sa.site_a.iter().zip(&sa.site_b)) {
-        let action = Action::Protect(sa.policy);
+        let action = Action::protect(sa.policy);
         let selector = Selector { local: *site_a, remote: *site_b };
         out.insert_rule(Rule { id: RuleId(id), priority: 100, selector, action }).unwrap();
         let selector = Selector { local: *site_b, remote: *site_a };

@@ -1,126 +1,24 @@
-//! The index of rules beside the list that it replaced: rule by rule, in order, and the first that matches decides.
+//! The index of rules beside the list that it replaced.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::ends::{
     Engine, NOW, POLICY, Rng, Ruled, Rules as Owned, Sa, a_to_b, index, ip, net, open, outbound, seal, tunnel,
 };
+use crate::list::{Kind, List};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::{Discard, Refused};
 use ipsec_core::flow::{Flow, Ports};
-use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::spd::{
     Action, Decision, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
     Undecided,
 };
-
-/// The rules in order, looked along from the first one for every packet.
-struct List(Vec<Rule>);
-
-impl List {
-    fn new(rules: &[Rule]) -> Self {
-        let mut rules = rules.to_vec();
-        rules.sort_by_key(|rule| rule.priority); // stable: first come, first served
-        Self(rules)
-    }
-
-    fn decide(&self, direction: Direction, flow: &Flow) -> Result<Decision, Undecided> {
-        let ends = |rule: &Rule| match direction {
-            Direction::Out => (rule.selector.local, rule.selector.remote),
-            Direction::In | Direction::Forward => (rule.selector.remote, rule.selector.local),
-        };
-        let matches = |rule: &&Rule| flow.fits(&ends(rule).0, &ends(rule).1);
-        let rank = self.0.iter().position(|rule| matches(&rule)).ok_or(Undecided::NoRule)?;
-        let action = self.0[rank].action;
-        let meant = |rule: &Rule| rule.action != Action::Bypass && flow.may_fit(&ends(rule).0, &ends(rule).1);
-        let unreadable = matches!(flow.ports, Ports::Opaque | Ports::Hidden);
-        if unreadable && action == Action::Bypass && self.0[..rank].iter().any(meant) {
-            return Err(Undecided::Fragment);
-        }
-        Ok(Decision { action, rank: rank as u32 })
-    }
-}
-
-/// What the rules and packets of a round are like.
-#[derive(Clone, Copy)]
-struct Kind {
-    /// Addresses are so many different ones.
-    hosts: u64,
-    ports: u64,
-    v6: bool,
-}
-
-impl Kind {
-    fn addr(self, rng: &mut Rng) -> IpAddr {
-        let host = rng.below(self.hosts) as u32;
-        match self.v6 && rng.below(2) == 0 {
-            // Both halves of the number count.
-            true if host & 1 == 0 => Ipv6Addr::from_bits(u128::from(host)).into(),
-            true => Ipv6Addr::from_bits(u128::from(host) << 70).into(),
-            false => Ipv4Addr::from_bits(host << 3).into(),
-        }
-    }
-
-    fn addrs(self, rng: &mut Rng) -> AddrRange {
-        let (one, other) = (self.addr(rng), self.addr(rng));
-        match rng.below(6) {
-            0 => AddrRange::single(one),
-            1 if one.is_ipv4() => AddrRange::ANY_V4,
-            1 => AddrRange::ANY_V6,
-            2 => AddrRange::prefix(one, (rng.below(33)) as u8).unwrap(),
-            _ => AddrRange::new(one.min(other), one.max(other)).unwrap_or(AddrRange::single(one)),
-        }
-    }
-
-    fn port_range(self, rng: &mut Rng) -> PortRange {
-        let (one, other) = (rng.below(self.ports) as u16, rng.below(self.ports) as u16);
-        match rng.below(8) {
-            0..3 => PortRange::ANY,
-            3 => PortRange::OPAQUE,
-            4 => PortRange { start: 0, end: one },
-            // In no order: matches nothing, and stands in the list all the same.
-            5 if one > other => PortRange { start: one, end: other },
-            _ => PortRange { start: one.min(other), end: one.max(other) },
-        }
-    }
-
-    fn side(self, rng: &mut Rng) -> TrafficSelector {
-        let protocol = [0, 0, 1, 6, 17, 58][rng.below(6) as usize];
-        TrafficSelector { addrs: self.addrs(rng), protocol, ports: self.port_range(rng) }
-    }
-
-    fn rule(self, rng: &mut Rng, id: u32) -> Rule {
-        let action = match rng.below(3) {
-            0 => Action::Discard,
-            1 => Action::Bypass,
-            _ => Action::Protect(PolicyId(rng.below(5) as u32)),
-        };
-        let selector = Selector { local: self.side(rng), remote: self.side(rng) };
-        // Mostly of one protocol on both sides: others match nothing.
-        let selector = if rng.below(4) == 0 { selector } else { selector.protocol(selector.local.protocol) };
-        Rule { id: RuleId(id), priority: rng.below(20) as u32, selector, action }
-    }
-
-    fn flow(self, rng: &mut Rng) -> Flow {
-        let (source, mut destination) = (self.addr(rng), self.addr(rng));
-        while destination.is_ipv4() != source.is_ipv4() {
-            destination = self.addr(rng);
-        }
-        let (one, other) = (rng.below(self.ports) as u16, rng.below(self.ports) as u16);
-        let ports = match rng.below(6) {
-            0 => Ports::Opaque,
-            1 => Ports::Hidden,
-            2 => Ports::Message(one),
-            _ => Ports::Pair { source: one, destination: other },
-        };
-        Flow { source, destination, protocol: [0, 1, 6, 17, 58][rng.below(5) as usize], ports, len: 20 }
-    }
-}
 
 const WAYS: [Direction; 3] = [Direction::Out, Direction::In, Direction::Forward];
 
@@ -238,7 +136,7 @@ fn a_remembered_flow_goes_through_the_newest_sa_at_once() {
     let slots = (0..3).map(|_| OutboundSlot::<RustCrypto>::EMPTY).collect::<Vec<_>>().leak();
     let flows = vec![Remembered::NOTHING].leak();
     let mut out: Outbound<'_, _, Owned> = Outbound::new(RustCrypto, &mut [], slots).remembering(flows);
-    out.set_rules(hosts(2000, Action::Protect(POLICY))).unwrap();
+    out.set_rules(hosts(2000, Action::protect(POLICY))).unwrap();
     let inner = a_to_b(8);
     let asked = |out: &mut Outbound<'_, _, Owned>| [out.classify(NOW, &inner), out.classify(NOW, &inner)];
     assert_eq!(asked(&mut out), [Ok(Verdict::Acquire(POLICY)); 2]);
@@ -313,7 +211,7 @@ fn an_index_needs_room_and_numbers_of_its_own() {
 
 #[test]
 fn memory_of_a_rule_is_what_the_documentation_says() {
-    assert_eq!((size_of::<Slot>(), size_of::<Node>()), (100, 64));
+    assert_eq!((size_of::<Slot>(), size_of::<Node>()), (104, 64));
     assert_eq!(align_of::<Node>(), 64);
     for rules in [9, 100, 100_000] {
         assert!(rules * size_of::<Slot>() + Index::nodes(rules) * size_of::<Node>() <= 128 * rules);
@@ -334,7 +232,7 @@ fn hosts(count: u32, action: Action) -> Owned {
 
 #[test]
 fn engines_in_several_threads_share_one_index() {
-    let shared = hosts(1000, Action::Protect(POLICY));
+    let shared = hosts(1000, Action::protect(POLICY));
     let packet = |host: u32| ip("10.1.0.5", &Ipv4Addr::from_bits(0x0a02_0000 + host).to_string(), 17, &[0; 8]);
     thread::scope(|scope| {
         for worker in 0..2 {
@@ -373,7 +271,7 @@ fn no_packet_meets_half_a_set_of_rules() {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            for action in [Action::Protect(POLICY), Action::Discard].into_iter().cycle() {
+            for action in [Action::protect(POLICY), Action::Discard].into_iter().cycle() {
                 let built = hosts(500, action); // beside the one in use
                 let before = engine.lock().unwrap().set_rules(built).unwrap();
                 assert_eq!(before.unwrap().view().len(), 500);
@@ -401,7 +299,7 @@ fn no_packet_meets_half_a_set_of_rules() {
 #[test]
 fn hits_are_of_the_rules_in_force() {
     let mut out = outbound(1);
-    for action in [Action::Protect(POLICY), Action::Bypass] {
+    for action in [Action::protect(POLICY), Action::Bypass] {
         out.set_rules(hosts(10, action)).unwrap();
         assert!(out.rules().all(|(_, hits)| hits == Hits::NONE), "{action:?}");
         assert!(out.classify(NOW, &ip("10.1.0.5", "10.2.0.9", 17, &[0; 8])).is_ok());
@@ -420,7 +318,7 @@ fn an_engine_without_room_for_hits_counts_nothing_and_takes_any_rules() {
     assert_eq!(inn.set_rules(hosts(17, Action::Bypass)).unwrap_err(), Refused::Full, "there is room for 16");
     assert_eq!(inn.rules().count(), 2);
     let mut sender = outbound(1);
-    sender.insert_rule(Rule { action: Action::Protect(POLICY), ..*out.rules().nth(9).unwrap().0 }).unwrap();
+    sender.insert_rule(Rule { action: Action::protect(POLICY), ..*out.rules().nth(9).unwrap().0 }).unwrap();
     sender.install(NOW, &Sa::default().outbound()).unwrap();
     assert!(open(&mut inn, &seal(&mut sender, &a_to_b(8)).unwrap()).is_ok());
     let old: Option<Owned> = inn.clear_rules();

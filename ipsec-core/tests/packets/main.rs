@@ -1,17 +1,21 @@
 //! Packets through both engines: vectors, attacks, lifetimes, policies.
 #![cfg(feature = "rustcrypto")]
 
+mod changes;
 mod counters;
 mod encapsulation;
 mod ends;
 mod index;
 #[cfg(feature = "suites")]
 mod known_answers;
+mod level;
 mod lifetimes;
+mod list;
 mod malformed;
 mod modes;
 mod policy;
 mod properties;
+mod rekeys;
 mod replay;
 #[cfg(feature = "suites")]
 mod suites;

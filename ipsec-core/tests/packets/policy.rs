@@ -40,7 +40,7 @@ fn without_a_matching_rule_every_packet_is_discarded() {
 fn ssh_bypasses_and_the_rest_is_protected_by_priority() {
     let (mut out, mut inn) = (outbound(1), inbound(1));
     let rules = [
-        rule(1, 1000, ANY, Action::Protect(POLICY)),
+        rule(1, 1000, ANY, Action::protect(POLICY)),
         rule(2, 900, ANY.protocol(6).remote_ports(PortRange::single(22)), Action::Bypass),
         rule(3, 900, ANY.protocol(6).local_ports(PortRange::single(22)), Action::Bypass),
         rule(4, 2000, ANY, Action::Discard), // never reached
@@ -122,12 +122,12 @@ fn f_08_what_a_policy_before_the_child_discards_comes_out_of_no_tunnel_either() 
 #[test]
 fn e5_one_rule_is_three_entries() {
     let selector = Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16")).protocol(6);
-    let [out, inn, fwd] = rule(1, 7, selector, Action::Protect(POLICY)).entries();
+    let [out, inn, fwd] = rule(1, 7, selector, Action::protect(POLICY)).entries();
     assert_eq!((out.direction, inn.direction, fwd.direction), (Direction::Out, Direction::In, Direction::Forward));
     assert_eq!((out.source, out.destination), (selector.local, selector.remote));
     assert_eq!((inn.source, inn.destination), (selector.remote, selector.local));
     assert_eq!((fwd.source, fwd.destination), (selector.remote, selector.local));
-    assert!([out, inn, fwd].iter().all(|entry| entry.priority == 7 && entry.action == Action::Protect(POLICY)));
+    assert!([out, inn, fwd].iter().all(|entry| entry.priority == 7 && entry.action == Action::protect(POLICY)));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn rules_come_and_go_while_packets_flow() {
 fn the_newest_sa_whose_selectors_fit_is_used() {
     let mut out = outbound(4);
     let selector = Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16"));
-    out.insert_rule(rule(1, 1, selector, Action::Protect(POLICY))).unwrap();
+    out.insert_rule(rule(1, 1, selector, Action::protect(POLICY))).unwrap();
     let wide = Sa { spi: 0x1001, ..Sa::default() };
     let host = |address: &str| vec![TrafficSelector::addrs(AddrRange::single(addr(address)))];
     let narrow = Sa { spi: 0x1002, site_b: host("10.2.0.9"), ..Sa::default() };
@@ -211,11 +211,11 @@ fn a_rule_that_comes_after_its_sas_finds_them() {
     let mut out = outbound(2);
     let first = out.install(NOW, &Sa::default().outbound()).unwrap();
     let second = out.install(NOW, &Sa::default().outbound()).unwrap();
-    out.insert_rule(rule(1, 1, ANY, Action::Protect(POLICY))).unwrap();
+    out.insert_rule(rule(1, 1, ANY, Action::protect(POLICY))).unwrap();
     assert_eq!(out.classify(NOW, &a_to_b(8)), Ok(Verdict::Protect(second)));
     out.remove_rule(RuleId(1));
     out.remove(second);
-    out.insert_rule(rule(2, 1, ANY, Action::Protect(POLICY))).unwrap();
+    out.insert_rule(rule(2, 1, ANY, Action::protect(POLICY))).unwrap();
     assert_eq!(out.classify(NOW, &a_to_b(8)), Ok(Verdict::Protect(first)));
 }
 
@@ -319,7 +319,7 @@ fn inbound_spis_that_we_chose_carry_their_slot_and_others_still_work() {
     for status in inn.sas().collect::<Vec<_>>() {
         let sa = Sa { spi: status.spi.get(), ..Sa::default() };
         let mut out = outbound(1);
-        out.insert_rule(rule(1, 1, ANY, Action::Protect(POLICY))).unwrap();
+        out.insert_rule(rule(1, 1, ANY, Action::protect(POLICY))).unwrap();
         out.install(NOW, &sa.outbound()).unwrap();
         assert!(open(&mut inn, &seal(&mut out, &a_to_b(8)).unwrap()).is_ok(), "{status:?}");
     }
@@ -479,8 +479,8 @@ fn one_port_protected() -> [Rule; 4] {
     const ANY_V6: Selector = Selector::between(AddrRange::ANY_V6, AddrRange::ANY_V6);
     let port = |any: Selector| any.protocol(17).remote_ports(PortRange::single(5000));
     [
-        rule(1, 1000, port(ANY), Action::Protect(POLICY)),
-        rule(2, 1000, port(ANY_V6), Action::Protect(POLICY)),
+        rule(1, 1000, port(ANY), Action::protect(POLICY)),
+        rule(2, 1000, port(ANY_V6), Action::protect(POLICY)),
         rule(3, 2000, ANY, Action::Bypass),
         rule(4, 2000, ANY_V6, Action::Bypass),
     ]
@@ -530,7 +530,7 @@ fn f_09_a_fragment_passes_in_clear_when_one_of_its_ends_has_nothing_to_protect()
     let mut out = outbound(1);
     let protected = Selector::between(net("10.1.0.0/16"), net("10.2.0.0/16"));
     let protected = protected.protocol(17).remote_ports(PortRange::single(5000));
-    out.insert_rule(rule(1, 1, protected, Action::Protect(POLICY))).unwrap();
+    out.insert_rule(rule(1, 1, protected, Action::protect(POLICY))).unwrap();
     out.insert_rule(rule(2, 2, ANY, Action::Bypass)).unwrap();
     let from_to = |from: &str, to: &str| later_fragment(&ip(from, to, 17, &[0x42; 64]));
     assert_eq!(out.classify(NOW, &from_to("10.1.0.5", "10.2.0.9")), Err(Discard::OutFragment));
@@ -558,8 +558,8 @@ fn f_09_a_fragment_is_protected_by_what_protects_everything() {
     let mut out = outbound(1);
     let other = PolicyId(9);
     out.insert_rule(rule(1, 1, ANY.protocol(17).remote_ports(PortRange::single(5000)), Action::Bypass)).unwrap();
-    out.insert_rule(rule(2, 2, ANY.protocol(17).remote_ports(PortRange::single(5001)), Action::Protect(other)))
+    out.insert_rule(rule(2, 2, ANY.protocol(17).remote_ports(PortRange::single(5001)), Action::protect(other)))
         .unwrap();
-    out.insert_rule(rule(3, 3, ANY, Action::Protect(POLICY))).unwrap();
+    out.insert_rule(rule(3, 3, ANY, Action::protect(POLICY))).unwrap();
     assert_eq!(out.classify(NOW, &later_fragment(&a_to_b(64))), Ok(Verdict::Acquire(POLICY)));
 }

@@ -272,7 +272,7 @@ fn rules_decide_as_a_sorted_list_does() {
                 None => Err(Discard::OutNoPolicy),
                 Some(Action::Discard) => Err(Discard::OutBlocked),
                 Some(Action::Bypass) => Ok(Verdict::Clear),
-                Some(Action::Protect(policy)) => Ok(Verdict::Acquire(policy)),
+                Some(Action::Protect { policy, .. }) => Ok(Verdict::Acquire(policy)),
             };
             assert_eq!(out.classify(NOW, &packet), expected, "seed {seed}, step {step}");
             // F-09: no part of a packet passes in clear that does not pass as a whole.
@@ -312,7 +312,7 @@ fn action(rng: &mut Rng) -> Action {
     match rng.below(3) {
         0 => Action::Bypass,
         1 => Action::Discard,
-        _ => Action::Protect(POLICY),
+        _ => Action::protect(POLICY),
     }
 }
 
@@ -378,7 +378,7 @@ fn of_the_sas_that_carry_a_packet_the_newest_is_used_whatever_their_networks_and
             for number in 0..3 {
                 let port = PortRange::single(number as u16);
                 let selector = Selector::between(any, any).protocol(17).remote_ports(port);
-                let action = Action::Protect(PolicyId(7 * number));
+                let action = Action::protect(PolicyId(7 * number));
                 out.insert_rule(Rule { id: RuleId(3 * id + number), priority: 1, selector, action }).unwrap();
             }
         }

@@ -174,7 +174,7 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
         let ike = Endpoint::new(crypto, config(left, ike, esp), storage, Settings::default()).ok()?;
         let rules = (0..CHILDREN).map(|child| {
             let selector = Selector::between(net(left, child), net(!left, child));
-            let action = Action::Protect(PolicyId(child as u32));
+            let action = Action::protect(PolicyId(child as u32));
             Rule { id: RuleId(child as u32), priority: 100, selector, action }
         });
         let nodes = [const { spd::Node::EMPTY }; Index::nodes(CHILDREN)];

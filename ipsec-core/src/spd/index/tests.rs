@@ -2,6 +2,7 @@ use core::net::IpAddr;
 use std::vec::Vec;
 
 use super::*;
+use crate::flow::Ports;
 use crate::net::{AddrRange, PortRange};
 use crate::spd::query::Dimension;
 use crate::spd::tree::Scale;

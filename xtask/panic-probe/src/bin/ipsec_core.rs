@@ -10,7 +10,7 @@ use ipsec_core::flow::Flow;
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, SaId};
 use ipsec_core::spd::{
-    Action, Direction, Hits, Index, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
+    Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot, diff,
 };
 use ipsec_core::wire::natt;
 use panic_probe::{Engine, aead, any, below, duration, instant, keep, octets, path, selector};
@@ -22,13 +22,17 @@ type Any = Index<[Slot; 8], [Node; 4]>;
 fn run() {
     let (mut out_hits, mut in_hits) = ([Hits::NONE; 8], [Hits::NONE; 8]);
     let (mut out_flows, mut in_flows) = ([Remembered::NOTHING; 4], [Remembered::NOTHING; 4]);
+    let (mut out_changes, mut in_changes) = ([Changes::NONE; 2], [Changes::NONE; 2]);
     let (mut one, mut other) = (index(), index());
     let mut out_sas = [const { OutboundSlot::<Engine>::EMPTY }; 4];
-    let mut outbound = Outbound::new(Engine, some(&mut out_hits), some(&mut out_sas)).remembering(some(&mut out_flows));
+    let mut outbound = Outbound::new(Engine, some(&mut out_hits), some(&mut out_sas))
+        .remembering(some(&mut out_flows))
+        .changing(some(&mut out_changes));
     let mut in_sas = [const { InboundSlot::<Engine>::EMPTY }; 4];
     let mut windows = [0; 64];
     let mut inbound = Inbound::new(Engine, some(&mut in_hits), some(&mut in_sas), some(&mut windows))
-        .remembering(some(&mut in_flows));
+        .remembering(some(&mut in_flows))
+        .changing(some(&mut in_changes));
     let mut out_id: Option<SaId> = None;
     let mut in_id: Option<SaId> = None;
     while any() != 0 {
@@ -99,6 +103,15 @@ fn run() {
             }
             18 => keep(u64::from(natt::classify(octets()).is_ok())),
             19 => keep(u64::from(Flow::of(octets()).is_ok_and(|flow| flow.fits(&selector(), &selector())))),
+            20 => keep(u64::from(outbound.add_rule(rule()).is_ok() | inbound.add_rule(rule()).is_ok())),
+            21 => keep(u64::from(outbound.replace_rule(rule()).is_ok() | inbound.replace_rule(rule()).is_ok())),
+            22 => {
+                let id = RuleId(any() as u32);
+                keep(u64::from(outbound.drop_rule(id).is_ok() | inbound.drop_rule(id).is_ok()));
+            }
+            23 => keep(outbound.rules_from(any() as usize).chain(inbound.rules_from(any() as usize)).count() as u64),
+            24 => keep(diff(one.view(), other.view()).count() as u64),
+            25 => keep(outbound.passed_clear() ^ inbound.passed_clear()),
             _ => keep(u64::from(selector().intersect(&selector()).is_some())),
         }
     }
@@ -151,7 +164,8 @@ fn rule() -> Rule {
     let action = match any() {
         0 => Action::Bypass,
         1 => Action::Discard,
-        _ => Action::Protect(PolicyId(any() as u32)),
+        2 => Action::Protect { policy: PolicyId(any() as u32), level: Level::Use },
+        _ => Action::protect(PolicyId(any() as u32)),
     };
     let selector = Selector { local: selector(), remote: selector() };
     Rule { id: RuleId(any() as u32), priority: any() as u32, selector, action }
