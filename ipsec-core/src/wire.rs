@@ -4,6 +4,8 @@
 pub mod checksum;
 pub mod cursor;
 pub mod esp;
+pub mod fragment;
+pub mod icmp;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
