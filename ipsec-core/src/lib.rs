@@ -142,6 +142,7 @@ pub mod engine;
 pub mod error;
 mod esp;
 pub mod flow;
+pub mod fragment;
 pub mod mss;
 pub mod mtu;
 pub mod net;
