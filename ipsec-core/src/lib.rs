@@ -143,6 +143,7 @@ pub mod error;
 mod esp;
 pub mod flow;
 pub mod fragment;
+pub mod icmp;
 pub mod mss;
 pub mod mtu;
 pub mod net;
