@@ -149,6 +149,7 @@ pub mod mtu;
 pub mod net;
 #[cfg(feature = "smoltcp")]
 pub mod phy;
+pub mod reassembly;
 pub mod replay;
 pub mod sa;
 pub mod sad;
