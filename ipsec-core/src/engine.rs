@@ -2,6 +2,7 @@
 //! own (RFC 4301 §5).
 
 mod inbound;
+mod options;
 mod outbound;
 mod policies;
 mod slots;

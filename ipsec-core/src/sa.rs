@@ -63,6 +63,10 @@ pub(crate) struct Common<K> {
     pub(crate) esn: bool,
     pub(crate) mode: Mode,
     pub(crate) encap: Encap,
+    /// Whether ICMP errors about its traffic pass from whomever they are. By default: the peer is who it is to be, could as well
+    /// write them in the name of its hosts, and reaches nobody else with them; and without them there is neither traceroute nor
+    /// path MTU discovery beyond the tunnel.
+    pub(crate) relays_errors: bool,
     pub(crate) spi: Spi,
     pub(crate) path: Path,
     policy: PolicyId,
@@ -90,6 +94,7 @@ impl<K> Common<K> {
             esn: params.esn,
             mode: params.mode,
             encap: params.encap,
+            relays_errors: true,
             spi: params.spi,
             path: params.path.carried(params.encap),
             policy: params.policy,

@@ -10,6 +10,7 @@ use crate::ecn::Ecn;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::open::{header, open, strip_trailer};
 use crate::flow::Flow;
+use crate::icmp;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::sa::{self, Event, InboundParams, Mode, SaId, Status};
 use crate::sad;
@@ -347,7 +348,7 @@ fn admit<K, R: Rules>(
     }
     let flow = Flow::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
     packet.truncate(flow.len);
-    if !sa.admits_inbound(&flow) {
+    if !sa.admits_inbound(&flow) && !relays(sa, packet.as_slice()) {
         return Err(Discard::InSelectors);
     }
     let policy = sa.policy();
@@ -361,4 +362,10 @@ fn admit<K, R: Rules>(
         set_ecn(packet.as_mut_slice(), merged);
     }
     Ok(Ingress { sa: id, policy, version: marks.version, flow })
+}
+
+/// Whether a packet is an ICMP error about one that went to the peer through the SA of the other way (RFC 4301 §6.2).
+#[cold]
+fn relays<K>(sa: &sa::Common<K>, packet: &[u8]) -> bool {
+    sa.relays_errors && icmp::quoted(packet).is_some_and(|about| sa.admits_outbound(&about))
 }

@@ -10,6 +10,7 @@ use crate::encap::Egress;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::seal::{Unsealed, seal};
 use crate::flow::Flow;
+use crate::icmp;
 use crate::net::{Encap, Path, TrafficSelector};
 use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
 use crate::sad;
@@ -114,7 +115,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     #[inline]
     pub fn classify(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
         let verdict = self.decide(now, packet);
-        verdict.inspect_err(|discard| self.counters.count(*discard))
+        self.relayed(verdict, packet).inspect_err(|discard| self.counters.count(*discard))
     }
 
     /// The same for a packet that waited since it was classified. It met its rule then: [`Hits`] stay as they are.
@@ -132,8 +133,33 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// As for [`Outbound::classify`].
     pub fn judge(&self, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let action = self.policies.judge(Direction::Out, &flow).map_err(why_undecided)?;
-        self.carry_out(action, &flow)
+        let action = self.policies.judge(Direction::Out, &flow).map_err(why_undecided);
+        self.relayed(action.and_then(|action| self.carry_out(action, &flow)), packet)
+    }
+
+    /// What becomes of a packet for which there is neither rule nor SA: an ICMP error goes with the traffic that it is about, when
+    /// that comes in through an SA (RFC 4301 §6.2). No SA is asked for on its behalf.
+    #[inline]
+    fn relayed(&self, verdict: Result<Verdict, Discard>, packet: &[u8]) -> Result<Verdict, Discard> {
+        match verdict {
+            Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_)) => {
+                self.back_from(packet).map_or(verdict, |sa| Ok(Verdict::Protect(sa)))
+            }
+            _ => verdict,
+        }
+    }
+
+    /// The SA for answers to the packet that an ICMP error is about.
+    #[cold]
+    fn back_from(&self, packet: &[u8]) -> Option<SaId> {
+        let about = icmp::quoted(packet)?;
+        let Ok(Action::Protect(policy)) = self.policies.judge(Direction::Forward, &about) else { return None };
+        self.sad.newest(policy, about.source, |sa| {
+            sa.common.relays_errors
+                && sa.common.policy() == policy
+                && !sa.common.meter.is_dead()
+                && sa.common.admits_inbound(&about)
+        })
     }
 
     #[inline]

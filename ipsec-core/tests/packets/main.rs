@@ -9,5 +9,6 @@ mod lifetimes;
 mod malformed;
 mod policy;
 mod properties;
+mod relayed;
 mod replay;
 mod vectors;
