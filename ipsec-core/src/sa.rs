@@ -22,7 +22,7 @@ pub use ids::{MAX_SELECTORS, PolicyId, SaId};
 pub use lifetime::{Lifetime, Limit, Reached};
 use meter::Meter;
 use news::{Marked, Once};
-pub use params::{DontFragment, InboundParams, Mode, OutboundParams, Params};
+pub use params::{DontFragment, InboundParams, Mode, OutboundParams, Params, TfcPadding};
 
 /// An SA as the operator sees it. No key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +174,7 @@ pub struct Outbound<K> {
     pub(crate) last_sent: u64,
     pub(crate) copy_dscp: bool,
     pub(crate) dont_fragment: DontFragment,
+    pub(crate) padding: TfcPadding,
 }
 
 impl<K> fmt::Debug for Outbound<K> {
@@ -194,6 +195,7 @@ impl<K> Outbound<K> {
             last_sent: params.last_sent,
             copy_dscp: params.copy_dscp,
             dont_fragment: params.dont_fragment,
+            padding: TfcPadding::None,
         })
     }
 

@@ -175,8 +175,10 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             sa.window.commit(sequence, window);
             sa.received(from, sequence == sa.window.highest());
             let next_header = strip_trailer(packet);
+            let admitted = next_header.and_then(|next| admit(id, &sa.common, policies, next, ecn, packet));
+            // What was behind the inner packet is gone by now: it is nobody's traffic.
             sa.common.meter.record(now, packet.len());
-            next_header.and_then(|next| admit(id, &sa.common, policies, next, ecn, packet))
+            admitted
         })
     }
 
@@ -335,6 +337,7 @@ fn admit<K, R: Rules>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Ingress, Discard> {
     if next_header == PROTOCOL_NONE {
+        packet.truncate(0);
         return Err(Discard::InDummy);
     }
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;

@@ -4,7 +4,7 @@ use super::inbound::Inbound;
 use super::outbound::Outbound;
 use crate::crypto::PacketCrypto;
 use crate::mtu::Overhead;
-use crate::sa::SaId;
+use crate::sa::{SaId, TfcPadding};
 use crate::spd::Rules;
 use crate::transform::Transform;
 use crate::wire::ip::Version;
@@ -14,6 +14,11 @@ impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
     /// they are about (RFC 4301 §6.2). They do until this says otherwise. `false`: there is no such SA.
     pub fn relay_icmp_errors(&mut self, id: SaId, relay: bool) -> bool {
         self.sad.change(id, |sa| sa.common.relays_errors = relay)
+    }
+
+    /// How long the packets of an SA look from now on. `false`: there is no such SA.
+    pub fn set_padding(&mut self, id: SaId, padding: TfcPadding) -> bool {
+        self.sad.change(id, |sa| sa.padding = padding)
     }
 
     /// What stands around the packets of an SA: by that, and the MTU of its path, is known how long they may be.

@@ -7,7 +7,7 @@ use super::slots::OutboundSlot;
 use crate::buf::PacketBuf;
 use crate::crypto::PacketCrypto;
 use crate::encap::Egress;
-use crate::error::{Counters, Discard, Refused};
+use crate::error::{Counters, Discard, NoRoom, Refused};
 use crate::esp::seal::{Unsealed, seal};
 use crate::flow::Flow;
 use crate::icmp;
@@ -18,7 +18,7 @@ use crate::spd::{Action, Direction, Hits, Lent, PolicyId, Remembered, Rule, Rule
 use crate::time::Instant;
 use crate::transform::{Layout, Transform};
 use crate::wire::cursor::Malformed;
-use crate::wire::ip::Marks;
+use crate::wire::ip::{Marks, PROTOCOL_NONE, Version};
 
 /// What must fit a 16-bit total length beside ESP: the packet, UDP and IPv4.
 const MAX_LEN: usize = 65_535 - 8 - 20;
@@ -223,6 +223,18 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         }
     }
 
+    /// Seals a dummy packet for an SA (RFC 4303 §2.6), which whoever looks on cannot tell from others, and the peer drops. What is
+    /// in `packet` goes with it; nothing may be. It takes a sequence number, and counts as no traffic of the SA.
+    ///
+    /// # Errors
+    /// As for [`Outbound::seal`].
+    pub fn seal_dummy(&mut self, now: Instant, sa: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
+        let crypto = &mut self.crypto;
+        let marks = Marks { version: Version::V6, traffic_class: 0, dont_fragment: true };
+        let sealed = self.sad.edit(sa, Discard::OutNoSa, |sa| wrap(crypto, now, sa, PROTOCOL_NONE, marks, 0, packet));
+        sealed.inspect_err(|discard| self.counters.count(*discard))
+    }
+
     #[inline]
     fn protect(&mut self, now: Instant, id: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let crypto = &mut self.crypto;
@@ -338,12 +350,35 @@ fn carry<P: PacketCrypto>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Egress, Discard> {
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
-    let (inner_len, layout): (_, Layout) = (packet.len(), Transform::<P>::layout(&sa.common.transform));
-    if inner_len.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
+    let next_header = match sa.common.mode {
+        Mode::Tunnel => marks.version.protocol(),
+        // No SA is installed with it.
+        Mode::Transport => return Err(Discard::OutNoSa),
+    };
+    let inner_len = packet.len();
+    let egress = wrap(crypto, now, sa, next_header, marks, inner_len, packet)?;
+    sa.common.meter.record(now, inner_len);
+    Ok(egress)
+}
+
+/// Pads and seals what an SA carries, of which `counted` octets are somebody's.
+#[inline(always)]
+fn wrap<P: PacketCrypto>(
+    crypto: &mut P,
+    now: Instant,
+    sa: &mut sa::Outbound<P::AeadKey>,
+    next_header: u8,
+    marks: Marks,
+    counted: usize,
+    packet: &mut PacketBuf<'_>,
+) -> Result<Egress, Discard> {
+    let (len, layout): (_, Layout) = (packet.len(), Transform::<P>::layout(&sa.common.transform));
+    let padded = sa.padding.padded(len);
+    if padded.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
         return Err(Discard::OutNoRoom);
     }
     let last = sa.common.last_sequence();
-    if !sa.common.meter.admits(now, inner_len) {
+    if !sa.common.meter.admits(now, counted) {
         return Err(sa.common.meter.why_dead());
     }
     let sequence = match sa.last_sent.checked_add(1) {
@@ -353,21 +388,20 @@ fn carry<P: PacketCrypto>(
             return Err(Discard::OutExhausted);
         }
     };
-    let next_header = match sa.common.mode {
-        Mode::Tunnel => marks.version.protocol(),
-        // No SA is installed with it.
-        Mode::Transport => return Err(Discard::OutNoSa),
-    };
+    let padding = packet.push_back(padded.saturating_sub(len)).map_err(|NoRoom| Discard::OutNoRoom)?;
+    padding.fill(0);
     let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
-    sealed.map_err(|unsealed| match unsealed {
-        // The IVs of an AEAD count: it has always one.
-        Unsealed::NoRoom | Unsealed::NoIv => Discard::OutNoRoom,
+    sealed.map_err(|unsealed| {
+        packet.truncate(len);
+        match unsealed {
+            // The IVs of an AEAD count: it has always one.
+            Unsealed::NoRoom | Unsealed::NoIv => Discard::OutNoRoom,
+        }
     })?;
     sa.last_sent = sequence;
     if sequence >= last.saturating_sub(last >> 2) {
         sa.common.meter.sequence_soft();
     }
-    sa.common.meter.record(now, inner_len);
     let dscp = if sa.copy_dscp { !0 } else { 0x03 };
     Ok(Egress {
         path: sa.common.path,

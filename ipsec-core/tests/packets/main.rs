@@ -7,6 +7,7 @@ mod ends;
 mod index;
 mod lifetimes;
 mod malformed;
+mod padding;
 mod policy;
 mod properties;
 mod relayed;
