@@ -81,6 +81,9 @@ fn spi(esp: &[u8]) -> Option<Spi> {
 fn in_udp(datagram: &[u8]) -> Option<((u16, u16), Option<Spi>)> {
     let mut reader = Reader::new(datagram);
     let ports = (reader.u16().ok()?, reader.u16().ok()?);
+    if ports.0 == 0 || ports.1 == 0 {
+        return None;
+    }
     let content = datagram.get(udp::HEADER_LEN..).filter(|_| ports.0 == NATT_PORT);
     // An IKE message begins with four zero octets there, which are no SPI.
     Some((ports, content.and_then(spi)))
@@ -181,6 +184,7 @@ mod tests {
         let ike = v4(3, 3, 0, 200, PROTOCOL_UDP, &[&[0x01, 0xf4, 0x01, 0xf4, 0, 99, 0, 0][..], &SPI].concat());
         assert_eq!(read(&ike).unwrap().spi, None, "an SPI of IKE");
         assert_eq!(read(&v4(3, 3, 0, 200, 6, &SPI)), None, "of TCP we send nothing");
+        assert_eq!(read(&v4(3, 3, 0, 200, PROTOCOL_UDP, &[0x11, 0x94, 0, 0, 0, 99, 0, 0])), None, "nor to no port");
         assert_eq!(read(&v4(0, 0, 0, 200, PROTOCOL_ESP, &SPI)), None, "an echo reply");
     }
 
