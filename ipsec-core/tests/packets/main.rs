@@ -4,6 +4,7 @@
 mod counters;
 mod encapsulation;
 mod ends;
+mod fragments;
 mod index;
 mod lifetimes;
 mod malformed;

@@ -2,7 +2,8 @@
 
 use crate::ends::{NOW, Out, Rng, Sa, a_to_b, open, seal, tunnel};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
-use ipsec_core::crypto::AeadAlg;
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::crypto::{AeadAlg, PacketCrypto};
 use ipsec_core::encap::push_outer;
 use ipsec_core::error::Discard;
 use ipsec_core::net::Encap;
@@ -48,6 +49,20 @@ fn padded_packets_look_alike_and_are_what_they_were() {
     let (sent, received) = (out.sas().next().unwrap(), inn.sas().next().unwrap());
     assert_eq!((sent.bytes, sent.packets), (lengths.iter().sum(), lengths.len() as u64));
     assert_eq!((received.bytes, received.packets), (sent.bytes, sent.packets));
+}
+
+#[test]
+fn what_lay_behind_a_packet_is_not_sent_with_it() {
+    let usual = Sa::default();
+    let (mut out, _) = tunnel(&usual);
+    let sa = out.sas().next().unwrap().id;
+    assert!(out.set_padding(sa, TfcPadding::Length(200)));
+    let sealed = seal_with(&mut out, &a_to_b(80), 200).unwrap();
+    let key = RustCrypto.aead_key(usual.alg, &usual.keymat[..32]).unwrap();
+    let nonce: Vec<_> = usual.keymat[32..].iter().chain(&sealed[8..16]).copied().collect();
+    let mut text_and_tag = sealed[16..].to_vec();
+    RustCrypto.open(&key, nonce[..].try_into().unwrap(), &sealed[..8], &mut text_and_tag).unwrap();
+    assert_eq!(text_and_tag[100..200], [0; 100]);
 }
 
 #[test]
