@@ -1,9 +1,9 @@
 //! Putting packets together that arrive in fragments (RFC 791 §3.2, RFC 815, RFC 8200 §4.5), in memory of the caller's and bounded by
 //! it: in number, octets and time.
 //!
-//! Optional: whoever has a system that does it, and policies without ports, needs none of it. Others have one [`Reassembly`] for
-//! packets of ESP from outside, before they are opened, and one of another kind of memory for what comes out of them, or is to
-//! go in, where rules or SAs look at ports.
+//! Optional: whoever has a system that does it, and no rules for ports, needs none of it. Others have one [`Reassembly`] for packets
+//! from outside, in front of [`pop_outer`](crate::encap::pop_outer), and another one for packets that are to go in, in front of
+//! [`classify`](crate::engine::Outbound::classify): a packet that is whole has room around it to be sealed where it lies.
 //!
 //! * Fragments that overlap are an attack or a mistake: the whole packet is given up, and what comes of it later as well
 //!   (RFC 5722). The same fragment once more is only that.
