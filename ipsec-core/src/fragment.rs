@@ -158,6 +158,16 @@ pub struct Piece<'p> {
 impl Piece<'_> {
     /// Writes the piece to the beginning of `room`, and returns it.
     ///
+    /// ```
+    /// use ipsec_core::fragment::{Pieces, cut};
+    /// let packet = [0x45, 0, 0, 24, 0, 7, 0, 0, 64, 50, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 0xee, 0xee, 0xee, 0xee];
+    /// let mut pieces: Pieces<'_> = cut(&packet, 1280, 0).unwrap();
+    /// let only = pieces.next().unwrap();
+    /// assert_eq!(only.write(&mut [0; 1280]).unwrap(), packet); // it was short enough
+    /// assert!(only.write(&mut [0; 23]).is_err());
+    /// assert!(pieces.next().is_none());
+    /// ```
+    ///
     /// # Errors
     /// [`NoRoom`]: it is longer. What is in `room` is unspecified then.
     pub fn write<'r>(&self, room: &'r mut [u8]) -> Result<&'r mut [u8], NoRoom> {

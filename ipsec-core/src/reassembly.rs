@@ -63,7 +63,7 @@ pub struct Lost {
 /// use core::time::Duration;
 /// use ipsec_core::buf::PacketBuf;
 /// use ipsec_core::fragment::cut;
-/// use ipsec_core::reassembly::{Outcome, Reassembly, Slot};
+/// use ipsec_core::reassembly::{Lost, Outcome, Reassembly, Slot};
 /// use ipsec_core::time::Instant;
 /// let (mut slots, mut memory) = ([const { Slot::EMPTY }; 8], [0; 8 * Reassembly::share(1500)]);
 /// let random = 0x243f_6a88_85a3_08d3; // of the machine's
@@ -82,6 +82,7 @@ pub struct Lost {
 ///     }
 /// }
 /// assert_eq!(reassembly.poll_timeout(), None); // nothing waits any more
+/// assert_eq!(reassembly.lost(), Lost { expired: 0, displaced: 0 });
 /// ```
 pub struct Reassembly<'a> {
     seed: u64,

@@ -104,7 +104,7 @@ fn packets_in_pieces_of_any_size_and_order_are_what_they_were() {
         let mut reassembly = reassembly(8, 3000);
         let len = 1 + rng.below(2800) as usize;
         // One is cut twice on its way, and has options of which later fragments lack one.
-        let mut packets = vec![v4(1, 7, len), v4(1, 8, len), v6(len), v4(2, 7, len)];
+        let mut packets = [v4(1, 7, len), v4(1, 8, len), v6(len), v4(2, 7, len)];
         packets[0].splice(20..20, [7, 3, 4, 1, 0x89, 3, 4, 1]);
         packets[0][0] = 0x47;
         ipv4::set_fragment(&mut packets[0], 0, false).unwrap();
@@ -241,6 +241,21 @@ fn atk_02_packets_have_bounds_in_octets_and_fragments() {
     // Nothing, and no whole unit.
     assert_eq!(take(&mut reassembly, &fragment(8, 8, true)), Err(Dropped::Malformed));
     assert_eq!(take(&mut reassembly, &fragment(8, 15, true)), Err(Dropped::Malformed));
+}
+
+#[test]
+fn atk_44_as_many_fragments_as_there_may_be_come_in_any_order() {
+    let packet = v4(1, 7, 8 * MAX_FRAGMENTS);
+    let mut parts = pieces(&packet, 28);
+    assert_eq!(parts.len(), MAX_FRAGMENTS);
+    parts.reverse();
+    for seed in 0..50 {
+        let mut reassembly = reassembly(8, 1024);
+        let mut taken: Vec<_> = parts.iter().map(|part| take(&mut reassembly, part)).collect();
+        assert_eq!(taken.pop(), Some(Ok(Some(packet.clone()))), "seed {seed}");
+        assert!(taken.iter().all(|kept| *kept == Ok(None)), "seed {seed}");
+        Rng(seed).shuffle(&mut parts);
+    }
 }
 
 #[test]
