@@ -238,6 +238,13 @@ fn atk_02_packets_have_bounds_in_octets_and_fragments() {
     let mut beyond = fragment(8, 24, false);
     ipv4::set_fragment(&mut beyond, 0x1fff, false).unwrap();
     assert_eq!(take(&mut reassembly, &beyond), Err(Dropped::TooLong));
+    // With its headers, and in memory that would take it.
+    let mut large = self::reassembly(1, 65_535);
+    for (len, taken) in [(11, Ok(None)), (12, Err(Dropped::TooLong)), (16, Err(Dropped::TooLong))] {
+        let mut last = fragment(0, len, false);
+        ipv4::set_fragment(&mut last, 65_504 / 8, false).unwrap();
+        assert_eq!(take(&mut large, &last), taken, "{len}");
+    }
     // Nothing, and no whole unit.
     assert_eq!(take(&mut reassembly, &fragment(8, 8, true)), Err(Dropped::Malformed));
     assert_eq!(take(&mut reassembly, &fragment(8, 15, true)), Err(Dropped::Malformed));
