@@ -7,6 +7,7 @@ use crate::ends::{
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::sa::{Lifetime, Limit};
 use ipsec_core::spd::{Action, Rule, RuleId, Selector};
 
 /// "Time exceeded" of a router to somebody, about a packet, of which a router of IPv4 may quote no more than this.
@@ -129,6 +130,8 @@ fn an_error_asks_for_no_sa_and_goes_by_a_narrow_one_where_its_own_would_be_wide(
     assert_eq!(out.classify(NOW, &message), Ok(Verdict::Protect(id)));
     assert_eq!(out.classify_again(&message), Ok(Verdict::Protect(id)));
     assert_eq!(out.classify(NOW, &ip(router, sender, 17, &ports(1, 2, 9))), Ok(Verdict::Acquire(POLICY)));
+    let elsewhere = error(router, sender, &ip("10.1.0.5", "10.3.0.9", 17, &ports(1, 2, 9)));
+    assert_eq!(out.classify(NOW, &elsewhere), Ok(Verdict::Acquire(POLICY)), "about what the SA does not carry");
     assert!(out.remove(id));
 
     // Without a rule for it, and without an SA for what it is about, nobody is asked for one.
@@ -138,4 +141,15 @@ fn an_error_asks_for_no_sa_and_goes_by_a_narrow_one_where_its_own_would_be_wide(
     assert_eq!(out.classify(NOW, &message), Err(Discard::OutNoPolicy));
     let mut inn = inbound(1);
     assert!(!inn.relay_icmp_errors(only, true), "no such SA");
+}
+
+#[test]
+fn an_sa_that_is_over_relays_nothing() {
+    let (probe, router, sender) = &probes()[0];
+    let hard = Limit { packets: Some(1), ..Limit::default() };
+    let (mut out, _) = tunnel(&Sa { lifetime: Lifetime { hard, ..Lifetime::default() }, ..back() });
+    let message = error(router, sender, probe);
+    assert!(seal(&mut out, &message).is_ok());
+    assert_eq!(seal(&mut out, &message), Err(Discard::OutExpired));
+    assert_eq!(out.classify(NOW, &message), Err(Discard::OutNoPolicy));
 }
