@@ -29,6 +29,8 @@ fn main() {
     traffic_selectors();
     ip_classify();
     frame_parts();
+    icmp_errors();
+    reassembly();
     esp_open();
     ike_message();
     ike_decrypted();
@@ -133,6 +135,13 @@ fn ip_classify() {
     for (name, packet) in [
         ("udp", v4(17, [0, 0], &udp)),
         ("icmp", v4(1, [0, 0], &[8, 0, 0, 0, 0, 1, 0, 1])),
+        // Of a hop behind us, about what came from the other site.
+        ("time-exceeded", {
+            let about = [&[0x45, 0, 0, 99, 0, 1, 0, 0, 1, 17, 0, 0, 10, 2, 9, 8, 10, 1, 3, 4][..], &udp].concat();
+            let mut packet = v4(1, [0, 0], &[&[11, 0, 0, 0, 0, 0, 0, 0], &about[..]].concat());
+            packet[12..16].copy_from_slice(&[192, 0, 2, 99]);
+            packet
+        }),
         ("fragment", v4(17, [0x20, 9], &udp)),
         ("options", [&[0x46, 0, 0, 24][..], &v4(6, [0, 0], &udp)[4..20], &[1; 4]].concat()),
         ("tcp6", v6(6, &[0; 20])),
@@ -162,6 +171,58 @@ fn frame_parts() {
         ("broken", &[8, 0], &v4[..27]),
     ] {
         put("frame_parts", name, &[&ends[..], headers, content].concat());
+    }
+}
+
+/// Errors about packets of ours and of others, and packets that are too large.
+fn icmp_errors() {
+    let esp =
+        [&[0x45, 0, 5, 220, 0, 1, 0x40, 0, 64, 50, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2][..], &[0, 0, 16, 0, 0, 0, 0, 1]]
+            .concat();
+    let udp = [
+        &[0x45, 0, 0, 99, 0, 1, 0, 0, 1, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9][..],
+        &[0x11, 0x94, 0x11, 0x94, 0, 79, 0, 0],
+    ]
+    .concat();
+    let end = |site: u8| [0xfd, site, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+    let v6 = |next: u8, len: [u8; 2], payload: &[u8]| {
+        [&[0x60, 0, 0, 0, len[0], len[1], next, 64][..], &end(1), &end(2), payload].concat()
+    };
+    let from_router = |message: &[u8]| {
+        let header = [0x45, 0, 0, 20 + message.len() as u8, 0, 1, 0, 0, 64, 1, 0, 0, 198, 51, 100, 1, 10, 1, 0, 5];
+        [&header[..], message].concat()
+    };
+    for (name, packet) in [
+        ("too-big", [&[3, 4, 0, 0, 0, 0, 5, 20][..], &esp].concat()),
+        ("port", [&[3, 3, 0, 0, 0, 0, 0, 0][..], &udp].concat()),
+        ("time-exceeded", from_router(&[&[11, 0, 0, 0, 0, 0, 0, 0][..], &udp].concat())),
+        ("too-big6", [&[2, 0, 0, 0, 0, 0, 5, 20][..], &v6(50, [5, 180], &[0, 0, 16, 0, 0, 0, 0, 1])].concat()),
+        ("long", [&[0x45, 0, 0, 200, 0, 1, 0x40, 0, 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9][..], &[0; 180]].concat()),
+        ("long6", v6(17, [5, 40], &[0; 1320])),
+    ] {
+        put("icmp_errors", name, &[&[0, 100][..], &packet].concat());
+    }
+}
+
+/// Packets to be cut, and fragments that overlap, are too long, or come from two places.
+fn reassembly() {
+    let v4 =
+        [&[0x46, 0, 1, 24, 0, 1, 0, 0, 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9, 7, 3, 4, 1][..], &[7; 256]].concat();
+    let mut v6 = vec![0x60, 0, 0, 0, 1, 8, 0, 64];
+    v6.extend([&[0; 32][..], &[17, 0, 1, 4, 0, 0, 0, 0], &[7; 256]].concat());
+    for (name, packet) in [("options", &v4), ("hop-by-hop6", &v6)] {
+        put("reassembly", name, &[&[0, 100][..], &[2, 1, 1, 0, 9, 9, 9, 9].repeat(4), packet].concat());
+    }
+    let part = |time: u8, scope: u8, id: u8, place: [u8; 2], len: u8| {
+        let header = [0x45, 0, 0, 20 + len, 0, id, place[0], place[1], 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 9];
+        [&[time, scope, 5 + len.div_ceil(4)][..], &header, &vec![id; usize::from(len).next_multiple_of(4)]].concat()
+    };
+    let (first, last, over) = ([0x20, 0], [0, 2], [0x20, 1]);
+    let whole = [part(0, 0, 1, last, 9), part(9, 0, 1, first, 16)].concat();
+    let overlap = [part(0, 0, 1, first, 16), part(9, 0, 1, over, 16), part(9, 0, 1, last, 9)].concat();
+    let apart = [part(0, 0, 1, first, 16), part(0, 1, 1, last, 9), part(255, 1, 1, first, 16)].concat();
+    for (name, parts) in [("whole", whole), ("overlap", overlap), ("apart", apart)] {
+        put("reassembly", name, &[&[1][..], &parts].concat());
     }
 }
 

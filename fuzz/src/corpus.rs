@@ -39,9 +39,11 @@ replays!(
     esp_open,
     frame_parts,
     http_request,
+    icmp_errors,
     ike_decrypted,
     ike_message,
     ip_classify,
+    reassembly,
     smsc95xx_burst,
     traffic_selectors,
     usb_descriptors

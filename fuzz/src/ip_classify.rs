@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::error::Discard;
+use ipsec_core::flow::{Flow, Ports};
+use ipsec_core::icmp::quoted;
 use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
 use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params, SaId};
 use ipsec_core::spd::{
@@ -151,6 +153,24 @@ impl Model {
     }
 
     fn outbound(&self, packet: &[u8]) -> Result<Verdict, Discard> {
+        match self.by_itself(packet) {
+            verdict @ (Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_))) => {
+                self.by_quote(packet).map_or(verdict, |sa| Ok(Verdict::Protect(sa)))
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// The SA for answers to what an ICMP error is about.
+    fn by_quote(&self, packet: &[u8]) -> Option<SaId> {
+        let about = Packet::of(&quoted(packet)?);
+        let fits = |rule: &&Rule| about.fits(&rule.selector.remote, &rule.selector.local);
+        let Action::Protect(policy) = self.rules.iter().find(fits)?.action else { return None };
+        let mut of_policy = self.sas.iter().filter(|sa| sa.0 == policy);
+        of_policy.find(|(_, local, remote, _)| about.fits(remote, local)).map(|sa| sa.3)
+    }
+
+    fn by_itself(&self, packet: &[u8]) -> Result<Verdict, Discard> {
         let packet = Packet::read(packet).ok_or(Discard::OutHeader)?;
         let sides = |rule: &Rule| (rule.selector.local, rule.selector.remote);
         match self.decide(&packet, sides, Discard::OutNoPolicy, Discard::OutFragment)? {
@@ -191,6 +211,17 @@ struct Packet {
 }
 
 impl Packet {
+    /// What is left of one that is quoted, as the engine reads it.
+    fn of(flow: &Flow) -> Self {
+        let ports = match flow.ports {
+            Ports::Pair { source, destination } => Some((source, Some(destination))),
+            Ports::Message(message) => Some((message, None)),
+            Ports::Opaque | Ports::Hidden => None,
+        };
+        let protocol = if flow.ports == Ports::Hidden { 255 } else { flow.protocol };
+        Self { source: flow.source, destination: flow.destination, protocol, ports }
+    }
+
     fn read(p: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u16::from_be_bytes([*p.get(at)?, *p.get(at + 1)?]));
         match p.first()? >> 4 {

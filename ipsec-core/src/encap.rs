@@ -202,7 +202,7 @@ pub enum Arrival {
 }
 
 /// Takes the outer headers off a packet for us that carries ESP, or IKE on port 4500. IP fragments stay as they are:
-/// whoever owns the network interface reassembles.
+/// whoever owns the network interface puts them together, by itself or with [`reassembly`](crate::reassembly).
 ///
 /// ```
 /// use ipsec_core::buf::PacketBuf;

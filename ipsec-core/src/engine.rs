@@ -3,6 +3,7 @@
 
 mod inbound;
 mod modes;
+mod options;
 mod outbound;
 mod policies;
 mod slots;

@@ -1,8 +1,9 @@
 //! The fields of a packet that selectors look at (RFC 4301 §4.4.1.1).
 
 use crate::net::TrafficSelector;
-use crate::wire::cursor::{Malformed, Reader};
-use crate::wire::{ipv4, ipv6};
+use crate::wire::cursor::Malformed;
+use crate::wire::ip::{Content, Version};
+use crate::wire::ipv6;
 use core::net::IpAddr;
 
 /// The port-like fields of a packet.
@@ -57,41 +58,26 @@ impl Flow {
     /// [`Malformed`]: neither version, a length that is wrong, or extension headers beyond the packet.
     #[inline(always)]
     pub fn of(packet: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(packet);
-        match packet.first().map(|first| first >> 4) {
-            Some(4) => {
-                let header = ipv4::Header::read(&mut reader)?;
-                let len = usize::from(header.total_len);
-                let payload = bounded(packet, len, &reader)?;
-                let ports = if header.fragment_offset == 0 { ports(header.protocol, payload) } else { Ports::Opaque };
-                Ok(Self {
-                    source: header.source.into(),
-                    destination: header.destination.into(),
-                    protocol: header.protocol,
-                    ports,
-                    len,
-                })
-            }
-            Some(6) => {
-                let header = ipv6::Header::read(&mut reader)?;
-                let len = usize::from(header.payload_len).saturating_add(ipv6::HEADER_LEN);
-                let mut reader = Reader::new(bounded(packet, len, &reader)?);
-                let upper = ipv6::skip_extensions(header.next_header, &mut reader)?;
-                let ports = match upper.later_fragment {
-                    true if ipv6::is_extension(upper.protocol) => Ports::Hidden,
-                    true => Ports::Opaque,
-                    false => ports(upper.protocol, reader.rest()),
-                };
-                Ok(Self {
-                    source: header.source.into(),
-                    destination: header.destination.into(),
-                    protocol: upper.protocol,
-                    ports,
-                    len,
-                })
-            }
-            _ => Err(Malformed),
-        }
+        Content::of(packet).map(|content| Self::seen_in(&content))
+    }
+
+    /// Reads the beginning of a packet, as ICMP quotes it. `len` is what its header says.
+    ///
+    /// # Errors
+    /// [`Malformed`]: neither version, or headers beyond what there is.
+    pub fn quoted(packet: &[u8]) -> Result<Self, Malformed> {
+        Content::quoted(packet).map(|content| Self::seen_in(&content))
+    }
+
+    #[inline(always)]
+    fn seen_in(content: &Content<'_>) -> Self {
+        let Content { source, destination, protocol, len, .. } = *content;
+        let ports = match (content.later_fragment, content.version) {
+            (false, _) => ports(protocol, content.payload),
+            (true, Version::V6) if ipv6::is_extension(protocol) => Ports::Hidden,
+            (true, _) => Ports::Opaque,
+        };
+        Self { source, destination, protocol, ports, len }
     }
 
     /// Whether the sender's side fits `source` and the receiver's side fits `destination`.
@@ -145,13 +131,6 @@ impl Flow {
             }
         }
     }
-}
-
-/// What the reader has left of the first `len` octets of `packet`.
-#[inline(always)]
-fn bounded<'a>(packet: &'a [u8], len: usize, reader: &Reader<'_>) -> Result<&'a [u8], Malformed> {
-    let read = packet.len().saturating_sub(reader.rest().len());
-    packet.get(read..len).ok_or(Malformed)
 }
 
 #[inline(always)]

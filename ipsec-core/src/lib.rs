@@ -15,6 +15,10 @@
 //! 5. Packet in clear → [`check_clear`](engine::Inbound::check_clear).
 //! 6. `poll_event`, `poll_timeout`, `handle_timeout` on both: lifetimes, first packets, peers that moved.
 //!
+//! What happens to packets beside that, where no system does it: [`reassembly`] in front of steps 1 and 3, [`fragment::cut`] and
+//! [`icmp::too_big`] for what is longer than the path of an SA lets through ([`Outbound::overhead`](engine::Outbound::overhead)),
+//! [`mss::clamp`] so that TCP need not be told, [`icmp::Report`] for what routers outside say of our packets.
+//!
 //! # Memory
 //!
 //! All of it is the caller's, and nothing grows:
@@ -24,6 +28,8 @@
 //! * for each rule an [`spd::Slot`], a [`spd::Hits`] in each engine that counts, and for more than eight of them
 //!   [`spd::Index::nodes`] nodes. One index may serve several engines; for eight changes between two of them an
 //!   [`spd::Changes`];
+//! * for fragments, where they are put together, a [`reassembly::Slot`] and [`reassembly::Reassembly::share`] octets for each
+//!   packet that waits;
 //! * a buffer for each packet on its way, with [`buf::HEADROOM`] octets in front of it and [`buf::TAILROOM`] behind: it is
 //!   encrypted where it lies.
 //!
@@ -146,9 +152,14 @@ pub mod engine;
 pub mod error;
 mod esp;
 pub mod flow;
+pub mod fragment;
+pub mod icmp;
+pub mod mss;
+pub mod mtu;
 pub mod net;
 #[cfg(feature = "smoltcp")]
 pub mod phy;
+pub mod reassembly;
 pub mod replay;
 pub mod sa;
 pub mod sad;

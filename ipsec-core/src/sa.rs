@@ -23,7 +23,7 @@ pub use ids::{MAX_SELECTORS, PolicyId, SaId};
 pub use lifetime::{Lifetime, Limit, Reached};
 use meter::Meter;
 use news::{Marked, Once};
-pub use params::{DontFragment, InboundParams, Mode, OutboundParams, Params};
+pub use params::{DontFragment, InboundParams, Mode, OutboundParams, Params, TfcPadding};
 
 /// An SA as the operator sees it. No key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,10 @@ pub(crate) struct Common<K> {
     pub(crate) esn: bool,
     pub(crate) mode: Mode,
     pub(crate) encap: Encap,
+    /// Whether ICMP errors about its traffic pass from whomever they are. By default: the peer is who it is to be, could as well
+    /// write them in the name of its hosts, and reaches nobody else with them; and without them there is neither traceroute nor
+    /// path MTU discovery beyond the tunnel.
+    pub(crate) relays_errors: bool,
     pub(crate) spi: Spi,
     pub(crate) path: Path,
     policy: PolicyId,
@@ -94,6 +98,7 @@ impl<K> Common<K> {
             esn: params.esn,
             mode: params.mode,
             encap: params.encap,
+            relays_errors: true,
             spi: params.spi,
             path: params.path.carried(params.encap),
             policy: params.policy,
@@ -183,6 +188,7 @@ pub struct Outbound<K> {
     pub(crate) last_sent: u64,
     pub(crate) copy_dscp: bool,
     pub(crate) dont_fragment: DontFragment,
+    pub(crate) padding: TfcPadding,
 }
 
 impl<K> fmt::Debug for Outbound<K> {
@@ -203,6 +209,7 @@ impl<K> Outbound<K> {
             last_sent: params.last_sent,
             copy_dscp: params.copy_dscp,
             dont_fragment: params.dont_fragment,
+            padding: TfcPadding::None,
         })
     }
 

@@ -4,7 +4,9 @@
 pub mod checksum;
 pub mod cursor;
 pub mod esp;
+pub mod fragment;
 pub mod front;
+pub mod icmp;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;

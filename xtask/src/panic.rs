@@ -43,9 +43,10 @@ impl Expected {
     }
 }
 
-const PROBES: [(&str, Expected); 8] = [
+const PROBES: [(&str, Expected); 9] = [
     ("planted", Expected::Refused),
     ("ipsec_core", Expected::Links),
+    ("ipsec_path", Expected::Links),
     ("ike_core", Expected::Links),
     ("traffic_core", Expected::Links),
     ("gcm", Expected::LinksOrWaived),

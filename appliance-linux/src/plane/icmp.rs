@@ -12,7 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gateway_core::cause::Unreachable;
-use ipsec_core::net::Path;
+use ipsec_core::icmp::{Report, Why};
+use ipsec_core::net::Encap;
+use ipsec_core::wire::ip::{Content, Version};
 use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt};
 use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -31,8 +33,6 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// What comes faster than that the kernel drops.
 const TURN: usize = 64;
 const PAUSE: Duration = Duration::from_millis(10);
-
-const UDP: u8 = 17;
 
 /// linux/icmp.h: the types that are not taken, a bit each.
 const ICMP_FILTER: i32 = 1;
@@ -100,17 +100,17 @@ impl Errors {
                 for _ in 0..TURN {
                     let Ok((from, length)) = receive(socket, &mut room) else { break };
                     let message = room.get(..length).unwrap_or_default();
-                    if from.is_ipv6()
-                        && let Some((local, remote)) = too_big(message)
+                    let Some(report) = report(from.is_ipv4(), message) else { continue };
+                    if let Some((local, remote)) = too_big(&report)
                         && let Some(link) = outlet(SocketAddr::from((local, 0)))
                     {
                         narrow.note(Way { local, remote, link });
                     }
-                    if let Some((path, why)) = said(from.is_ipv4(), message)
-                        && outlet(path.local).is_some()
+                    if let Some(why) = unreachable(&report)
+                        && outlet(report.path.local).is_some()
                         && throttle.admit(Instant::now()).is_some()
                     {
-                        listener.offer(News::Unreachable { path, from, why });
+                        listener.offer(News::Unreachable { path: report.path, from, why });
                     }
                 }
             }
@@ -126,30 +126,24 @@ fn receive(socket: &Socket, room: &mut [u8]) -> io::Result<(IpAddr, usize)> {
     Ok((v4.or_else(v6).ok_or(io::ErrorKind::InvalidData)?, length))
 }
 
-/// The way of a message of ours, and why it did not arrive: from an ICMP message, which of IPv4 has its IP header in front.
-fn said(v4: bool, message: &[u8]) -> Option<(Path, Unreachable)> {
-    let header = |packet: &[u8]| packet.first().map(|first| usize::from(first & 0x0f) * 4);
-    let message = if v4 { message.get(header(message)?..)? } else { message };
-    let (kind, code, quoted) = (*message.first()?, *message.get(1)?, message.get(8..)?);
-    let why = match (v4, kind, code) {
-        (true, UNREACHABLE, 3) | (false, UNREACHABLE_V6, 4) => Unreachable::Port,
-        (true, UNREACHABLE, 1 | 7) | (false, UNREACHABLE_V6, 3) => Unreachable::Host,
-        (true, UNREACHABLE, 0 | 6) | (false, UNREACHABLE_V6, 0 | 2) => Unreachable::Network,
-        (true, UNREACHABLE, 9 | 10 | 13) | (false, UNREACHABLE_V6, 1 | 5 | 6) => Unreachable::Forbidden,
+/// What a message says of a packet of ours. One of IPv4 has its IP header in front.
+fn report(v4: bool, message: &[u8]) -> Option<Report> {
+    match v4 {
+        true => Report::of_message(Version::V4, Content::quoted(message).ok()?.payload),
+        false => Report::of_message(Version::V6, message),
+    }
+}
+
+/// Why a message of ours did not arrive.
+fn unreachable(report: &Report) -> Option<Unreachable> {
+    let why = match report.why {
+        Why::Port => Unreachable::Port,
+        Why::Host => Unreachable::Host,
+        Why::Network => Unreachable::Network,
+        Why::Forbidden => Unreachable::Forbidden,
         _ => return None,
     };
-    let (protocol, ends, udp) = match v4 {
-        true => (*quoted.get(9)?, quoted.get(12..20)?, quoted.get(header(quoted)?..)?),
-        false => (*quoted.get(6)?, quoted.get(8..40)?, quoted.get(40..)?),
-    };
-    let (local, remote) = ends.split_at(ends.len() / 2);
-    let address = |octets: &[u8]| match v4 {
-        true => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
-        false => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
-    };
-    let port = |at: usize| Some(u16::from_be_bytes([*udp.get(at)?, *udp.get(at + 1)?]));
-    let (local, remote) = (SocketAddr::new(address(local)?, port(0)?), SocketAddr::new(address(remote)?, port(2)?));
-    (protocol == UDP && PORTS.contains(&local.port())).then_some((Path { local, remote }, why))
+    (report.path.encap() == Encap::Udp && PORTS.contains(&report.path.local.port())).then_some(why)
 }
 
 #[cfg(test)]
@@ -209,11 +203,16 @@ mod tests {
         let mut message =
             vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 3, 13, 0, 0, 0, 0, 0, 0];
         message.extend([0x45, 0, 1, 0, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1, 1, 0xf4, 1, 0xf4]);
-        let (path, why) = said(true, &message).unwrap();
-        assert_eq!((path.remote.to_string().as_str(), why), ("192.0.2.1:500", Unreachable::Forbidden));
+        let said = |v4, message: &[u8]| report(v4, message).map(|said| (said.path.remote, unreachable(&said)));
+        assert_eq!(said(true, &message), Some(("192.0.2.1:500".parse().unwrap(), Some(Unreachable::Forbidden))));
         for length in 0..message.len() {
             assert_eq!(said(true, &message[..length]), None);
             let _ = said(false, &message[..length]);
         }
+        message[20..22].copy_from_slice(&[11, 0]);
+        assert_eq!(said(true, &message).unwrap().1, None, "that the hop limit ran out ends nothing");
+        message[20..22].copy_from_slice(&[3, 3]);
+        message[48] = 7;
+        assert_eq!(said(true, &message).unwrap().1, None, "of a port that is not ours");
     }
 }

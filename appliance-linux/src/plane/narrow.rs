@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 
+use ipsec_core::icmp::{Report, Why};
+use ipsec_core::net::Encap;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::boundary::MARK;
@@ -16,10 +18,6 @@ use crate::boundary::MARK;
 /// Ways that are remembered, the one known longest making room: strangers can write such messages. What the kernel has
 /// learned it keeps for ten minutes without the socket.
 const MOST: usize = 64;
-
-const TOO_BIG: u8 = 2;
-const FRAGMENT: u8 = 44;
-const ESP: u8 = 50;
 
 /// From an address of ours, to one of a peer, through an interface if the socket of our ESP is bound to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,32 +62,32 @@ fn listen(way: Way) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// From where to where a packet of ESP was going that an ICMPv6 message calls too large.
-pub(super) fn too_big(message: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
-    let quoted = message.get(8..)?;
-    let next = match *quoted.get(6)? {
-        FRAGMENT => *quoted.get(40)?,
-        next => next,
-    };
-    let address = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(quoted.get(at..at + 16)?).ok()?));
-    (*message.first()? == TOO_BIG && next == ESP).then_some((address(8)?, address(24)?))
+/// From where to where a packet of ESP was going that was too large for IPv6.
+pub(super) fn too_big(report: &Report) -> Option<(Ipv6Addr, Ipv6Addr)> {
+    match (report.why, report.path.encap(), report.path.local.ip(), report.path.remote.ip()) {
+        (Why::TooBig(_), Encap::None, IpAddr::V6(local), IpAddr::V6(remote)) => Some((local, remote)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::net::IpAddr;
     use std::sync::mpsc::sync_channel;
     use std::thread;
     use std::time::{Duration, Instant};
 
     use ipsec_core::net::Path;
+    use ipsec_core::wire::ip::{PROTOCOL_ESP as ESP, Version};
+    use ipsec_core::wire::ipv6::FRAGMENT;
 
     use super::super::icmp::Errors;
     use super::*;
     use crate::namespace::in_a_network_of_its_own;
     use crate::socket::{Carrier, Listen};
     use crate::tun::Tun;
+
+    const TOO_BIG: u8 = 2;
 
     const US: &str = "2001:db8:1::1";
     const PEER: &str = "2001:db8:2::1";
@@ -178,6 +176,7 @@ mod tests {
             packet.extend([octets(US), octets(PEER)].concat());
             packet.resize(200, 0);
             let ends = Some((US.parse().unwrap(), PEER.parse().unwrap()));
+            let too_big = |message: &[u8]| too_big(&Report::of_message(Version::V6, message)?);
             let message = message_about(&packet, 1300).split_off(40);
             assert_eq!(too_big(&message), ends);
             for length in 0..48 {

@@ -12,6 +12,7 @@ use crate::encap::Own;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::open::{header, open, strip_trailer};
 use crate::flow::Flow;
+use crate::icmp;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::sa::{self, Event, InboundParams, Mode, SaId, Status};
 use crate::sad;
@@ -205,16 +206,20 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             sa.window.commit(sequence, window);
             sa.received(from, sequence == sa.window.highest());
             let next_header = strip_trailer(packet);
+            let admitted = next_header.and_then(|next_header| {
+                if next_header == PROTOCOL_NONE {
+                    packet.truncate(0);
+                    return Err(Discard::InDummy);
+                }
+                // What lies in front of ESP's payload now, beside the outer header.
+                let between = sa.common.transform.layout().headroom();
+                let own = own.map(|own| (own, between.saturating_add(own.gap)));
+                disclose(&sa.common, next_header, &Outer { from, ecn, own }, packet)?;
+                admit(id, &sa.common, policies, ecn, packet)
+            });
+            // What was behind the inner packet is gone by now: it is nobody's traffic.
             sa.common.meter.record(now, packet.len());
-            let next_header = next_header?;
-            if next_header == PROTOCOL_NONE {
-                return Err(Discard::InDummy);
-            }
-            // What lies in front of ESP's payload now, beside that header.
-            let between = sa.common.transform.layout().headroom();
-            let own = own.map(|own| (own, between.saturating_add(own.gap)));
-            disclose(&sa.common, next_header, &Outer { from, ecn, own }, packet)?;
-            admit(id, &sa.common, policies, ecn, packet)
+            admitted
         })
     }
 
@@ -412,7 +417,7 @@ fn admit<K, R: Rules>(
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
     let flow = Flow::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
     packet.truncate(flow.len);
-    if !sa.admits_inbound(&flow) {
+    if !sa.admits_inbound(&flow) && !relays(sa, packet.as_slice()) {
         return Err(Discard::InSelectors);
     }
     let policy = sa.policy();
@@ -431,4 +436,10 @@ fn admit<K, R: Rules>(
         set_ecn(packet.as_mut_slice(), merged);
     }
     Ok(Ingress { sa: id, policy, version: marks.version, flow })
+}
+
+/// Whether a packet is an ICMP error about one that went to the peer through the SA of the other way (RFC 4301 §6.2).
+#[cold]
+fn relays<K>(sa: &sa::Common<K>, packet: &[u8]) -> bool {
+    sa.relays_errors && icmp::quoted(packet).is_some_and(|about| sa.admits_outbound(&about))
 }

@@ -11,7 +11,7 @@ use crate::net::{Encap, Path};
 use crate::sa::{self, Mode};
 use crate::wire::cursor::{Malformed, Writer};
 use crate::wire::front::{Front, renew_checksum};
-use crate::wire::ip::{Marks, PROTOCOL_IPV4, PROTOCOL_IPV6};
+use crate::wire::ip::{Marks, PROTOCOL_IPV4, PROTOCOL_IPV6, PROTOCOL_NONE};
 use crate::wire::{ipv4, ipv6, udp};
 
 /// What becomes of the header of an outbound packet.
@@ -24,6 +24,12 @@ pub(super) struct Enclosed {
     pub(super) own: Option<Own>,
     /// TTL and hop limit of a new one.
     pub(super) hops: u8,
+}
+
+impl Enclosed {
+    /// Nothing, which is to be dropped (RFC 4303 §2.6).
+    pub(super) const DUMMY: Self =
+        Self { next_header: PROTOCOL_NONE, kept: Kept { len: 0, gap: 0 }, own: None, hops: HOPS };
 }
 
 /// Decides it. In BEET mode the packet loses its header.

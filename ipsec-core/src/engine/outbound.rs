@@ -8,17 +8,18 @@ use super::slots::OutboundSlot;
 use crate::buf::PacketBuf;
 use crate::crypto::{PacketCrypto, Purpose};
 use crate::encap::Egress;
-use crate::error::{Counters, Discard, Refused};
+use crate::error::{Counters, Discard, NoRoom, Refused};
 use crate::esp::seal::{Unsealed, seal};
 use crate::flow::Flow;
+use crate::icmp;
 use crate::net::{Encap, Path, TrafficSelector};
-use crate::sa::{self, DontFragment, Event, OutboundParams, SaId, Status};
+use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Remembered, Rule, RuleId, Rules, Undecided};
 use crate::time::Instant;
 use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
-use crate::wire::ip::Marks;
+use crate::wire::ip::{Marks, Version};
 
 /// What must fit a 16-bit total length beside ESP: the packet, UDP and IPv4.
 const MAX_LEN: usize = 65_535 - 8 - 20;
@@ -125,7 +126,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     #[inline]
     pub fn classify(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
         let verdict = self.decide(now, packet);
-        verdict.inspect_err(|discard| self.counters.count(*discard))
+        self.relayed(verdict, packet).inspect_err(|discard| self.counters.count(*discard))
     }
 
     /// The same for a packet that waited since it was classified. It met its rule then: [`Hits`] stay as they are. If it
@@ -144,8 +145,33 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// As for [`Outbound::classify`].
     pub fn judge(&self, packet: &[u8]) -> Result<Verdict, Discard> {
         let flow = Flow::of(packet).map_err(|Malformed| Discard::OutHeader)?;
-        let action = self.policies.judge(Direction::Out, &flow).map_err(why_undecided)?;
-        self.carry_out(action, &flow)
+        let action = self.policies.judge(Direction::Out, &flow).map_err(why_undecided);
+        self.relayed(action.and_then(|action| self.carry_out(action, &flow)), packet)
+    }
+
+    /// What becomes of a packet for which there is neither rule nor SA: an ICMP error goes with the traffic that it is about, when
+    /// that comes in through an SA (RFC 4301 §6.2). No SA is asked for on its behalf.
+    #[inline]
+    fn relayed(&self, verdict: Result<Verdict, Discard>, packet: &[u8]) -> Result<Verdict, Discard> {
+        match verdict {
+            Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_)) => {
+                self.back_from(packet).map_or(verdict, |sa| Ok(Verdict::Protect(sa)))
+            }
+            _ => verdict,
+        }
+    }
+
+    /// The SA for answers to the packet that an ICMP error is about.
+    #[cold]
+    fn back_from(&self, packet: &[u8]) -> Option<SaId> {
+        let about = icmp::quoted(packet)?;
+        let Ok(Action::Protect { policy, .. }) = self.policies.judge(Direction::Forward, &about) else { return None };
+        self.sad.newest(policy, about.source, |sa| {
+            sa.common.relays_errors
+                && sa.common.policy() == policy
+                && !sa.common.meter.is_dead()
+                && sa.common.admits_inbound(&about)
+        })
     }
 
     #[inline]
@@ -213,6 +239,18 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
             let sealed = self.seal(now, sa, packet);
             done(packet, sealed);
         }
+    }
+
+    /// Seals a dummy packet for an SA (RFC 4303 §2.6), which whoever looks on cannot tell from others, and the peer drops. What is
+    /// in `packet` goes with it; nothing may be. It takes a sequence number, and counts as no traffic of the SA.
+    ///
+    /// # Errors
+    /// As for [`Outbound::seal`].
+    pub fn seal_dummy(&mut self, now: Instant, sa: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
+        let crypto = &mut self.crypto;
+        let marks = Marks { version: Version::V6, traffic_class: 0, dont_fragment: true };
+        let sealed = self.sad.edit(sa, Discard::OutNoSa, |sa| wrap(crypto, now, sa, Enclosed::DUMMY, marks, 0, packet));
+        sealed.inspect_err(|discard| self.counters.count(*discard))
     }
 
     #[inline]
@@ -364,12 +402,33 @@ fn carry<P: PacketCrypto>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Egress, Discard> {
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
-    let (inner_len, layout) = (packet.len(), sa.common.transform.layout());
-    if inner_len.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
+    let enclosed = enclose(&sa.common, &marks, packet)?;
+    let inner_len = packet.len();
+    let egress = wrap(crypto, now, sa, enclosed, marks, inner_len, packet)?;
+    sa.common.meter.record(now, inner_len);
+    Ok(egress)
+}
+
+/// Pads and seals what an SA carries, of which `counted` octets are somebody's.
+#[inline(always)]
+fn wrap<P: PacketCrypto>(
+    crypto: &mut P,
+    now: Instant,
+    sa: &mut sa::Outbound<Keys<P>>,
+    enclosed: Enclosed,
+    marks: Marks,
+    counted: usize,
+    packet: &mut PacketBuf<'_>,
+) -> Result<Egress, Discard> {
+    let Enclosed { next_header, kept, own, hops } = enclosed;
+    let (len, layout) = (packet.len(), sa.common.transform.layout());
+    // What is behind a packet is told by its own length: in other modes it has none.
+    let padded = if sa.common.mode == Mode::Tunnel { sa.padding.padded(len) } else { len };
+    if padded.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
         return Err(Discard::OutNoRoom);
     }
     let last = sa.common.last_sequence();
-    if !sa.common.meter.admits(now, inner_len) {
+    if !sa.common.meter.admits(now, counted) {
         return Err(sa.common.meter.why_dead());
     }
     let sequence = match sa.last_sent.checked_add(1) {
@@ -379,17 +438,20 @@ fn carry<P: PacketCrypto>(
             return Err(Discard::OutExhausted);
         }
     };
-    let Enclosed { next_header, kept, own, hops } = enclose(&sa.common, &marks, packet)?;
+    let padding = packet.push_back(padded.saturating_sub(len)).map_err(|NoRoom| Discard::OutNoRoom)?;
+    padding.fill(0);
     let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, kept, packet);
-    sealed.map_err(|unsealed| match unsealed {
-        Unsealed::NoRoom => Discard::OutNoRoom,
-        Unsealed::NoIv => Discard::OutNoIv,
+    sealed.map_err(|unsealed| {
+        packet.truncate(len);
+        match unsealed {
+            Unsealed::NoRoom => Discard::OutNoRoom,
+            Unsealed::NoIv => Discard::OutNoIv,
+        }
     })?;
     sa.last_sent = sequence;
     if sequence >= last.saturating_sub(last >> 2) {
         sa.common.meter.sequence_soft();
     }
-    sa.common.meter.record(now, inner_len);
     let dscp = if sa.copy_dscp { !0 } else { 0x03 };
     Ok(Egress {
         path: sa.common.path,

@@ -35,6 +35,49 @@ pub enum DontFragment {
     Clear,
 }
 
+/// How long inner packets look (traffic flow confidentiality, RFC 4303 §2.7): what is encrypted behind them, the peer cuts off
+/// by their own length. Not for peers that said they do not (ESP_TFC_PADDING_NOT_SUPPORTED, RFC 7296 §1.3.1).
+///
+/// The room behind a packet has to do for it, and packets that are to fit a path are no longer than
+/// [`Overhead::max_inner_len`](crate::mtu::Overhead::max_inner_len) says.
+///
+/// ```
+/// use ipsec_core::sa::TfcPadding;
+/// let steps = TfcPadding::Multiple { of: 256, up_to: 1400 };
+/// assert_eq!([84, 1300, 1438].map(|len| steps.padded(len)), [256, 1400, 1438]);
+/// assert_eq!([84, 1438].map(|len| TfcPadding::Length(1400).padded(len)), [1400, 1438]);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum TfcPadding {
+    /// As they are.
+    #[default]
+    None,
+    /// Multiples of `of` octets, but no more than `up_to`.
+    Multiple {
+        /// Octets of a step.
+        of: u16,
+        /// Octets of the longest packet that is padded to.
+        up_to: u16,
+    },
+    /// All of so many octets, but for longer ones.
+    Length(u16),
+}
+
+impl TfcPadding {
+    /// Octets that a packet of `len` octets looks like.
+    #[inline]
+    pub fn padded(self, len: usize) -> usize {
+        match self {
+            Self::None => len,
+            Self::Multiple { of, up_to } => {
+                len.checked_next_multiple_of(of.into()).map_or(len, |padded| padded.min(up_to.into()).max(len))
+            }
+            Self::Length(padded) => len.max(padded.into()),
+        }
+    }
+}
+
 /// What both directions of an SA need.
 ///
 /// ```

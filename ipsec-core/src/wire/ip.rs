@@ -1,8 +1,9 @@
 //! What the IPv4 and IPv6 headers have in common, read and changed without parsing either in full.
 
-use super::checksum;
-use super::cursor::Malformed;
+use super::cursor::{Malformed, Reader};
+use super::{checksum, ipv4, ipv6};
 use crate::ecn::Ecn;
+use core::net::IpAddr;
 
 /// IP version of a packet.
 ///
@@ -19,14 +20,20 @@ pub enum Version {
     V6,
 }
 
+/// Protocol number of ICMP.
+pub const PROTOCOL_ICMP: u8 = 1;
 /// Protocol number of an IPv4 packet inside another header, as ESP's next header (RFC 4303 §2.6).
 pub const PROTOCOL_IPV4: u8 = 4;
+/// Protocol number of TCP.
+pub const PROTOCOL_TCP: u8 = 6;
 /// Protocol number of an IPv6 packet inside another header.
 pub const PROTOCOL_IPV6: u8 = 41;
 /// Protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = 17;
 /// Protocol number of ESP.
 pub const PROTOCOL_ESP: u8 = 50;
+/// Protocol number of ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
 /// "No next header": a dummy packet (RFC 4303 §2.6).
 pub const PROTOCOL_NONE: u8 = 59;
 
@@ -78,6 +85,101 @@ impl Marks {
     }
 }
 
+/// A packet taken apart into headers of IP and what they carry.
+///
+/// ```
+/// use ipsec_core::wire::ip::{Content, PROTOCOL_UDP};
+/// let packet = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0, 99, 0, 8, 0, 0];
+/// let content = Content::of(&packet).unwrap();
+/// assert_eq!((content.protocol, content.start, content.payload), (PROTOCOL_UDP, 20, &packet[20..]));
+/// let quoted = Content::quoted(&packet[..24]).unwrap();
+/// assert_eq!((quoted.len, quoted.payload), (28, &packet[20..24]));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content<'p> {
+    /// IP version.
+    pub version: Version,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Protocol behind any extension headers.
+    pub protocol: u8,
+    /// Whether this is a fragment other than the first: `payload` begins in the middle.
+    pub later_fragment: bool,
+    /// Octets of the whole packet by its own header.
+    pub len: usize,
+    /// Octets in front of `payload`.
+    pub start: usize,
+    /// What the packet carries.
+    pub payload: &'p [u8],
+}
+
+impl<'p> Content<'p> {
+    /// Reads an IPv4 or IPv6 packet; octets behind its end are allowed.
+    ///
+    /// # Errors
+    /// [`Malformed`]: neither version, a length that is wrong, or extension headers beyond the packet.
+    #[inline(always)]
+    pub fn of(packet: &'p [u8]) -> Result<Self, Malformed> {
+        Self::read(packet, ipv4::Header::read, ipv6::Header::read, |len| len)
+    }
+
+    /// Reads the beginning of a packet, as ICMP quotes it.
+    ///
+    /// # Errors
+    /// [`Malformed`]: neither version, or headers beyond what there is.
+    pub fn quoted(packet: &'p [u8]) -> Result<Self, Malformed> {
+        Self::read(packet, ipv4::Header::read_quoted, ipv6::Header::read_quoted, |len| len.min(packet.len()))
+    }
+
+    #[inline(always)]
+    fn read(
+        packet: &'p [u8],
+        v4: impl FnOnce(&mut Reader<'_>) -> Result<ipv4::Header, Malformed>,
+        v6: impl FnOnce(&mut Reader<'_>) -> Result<ipv6::Header, Malformed>,
+        end: impl FnOnce(usize) -> usize,
+    ) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(packet);
+        let read = |reader: &Reader<'_>| packet.len().saturating_sub(reader.rest().len());
+        match packet.first().map(|first| first >> 4) {
+            Some(4) => {
+                let header = v4(&mut reader)?;
+                let (len, start) = (usize::from(header.total_len), read(&reader));
+                Ok(Self {
+                    version: Version::V4,
+                    source: header.source.into(),
+                    destination: header.destination.into(),
+                    protocol: header.protocol,
+                    later_fragment: header.fragment_offset != 0,
+                    len,
+                    start,
+                    payload: packet.get(start..end(len)).ok_or(Malformed)?,
+                })
+            }
+            Some(6) => {
+                let header = v6(&mut reader)?;
+                let len = usize::from(header.payload_len).saturating_add(ipv6::HEADER_LEN);
+                let behind = packet.get(read(&reader)..end(len)).ok_or(Malformed)?;
+                let mut reader = Reader::new(behind);
+                let upper = ipv6::skip_extensions(header.next_header, &mut reader)?;
+                let extensions = behind.len().saturating_sub(reader.rest().len());
+                Ok(Self {
+                    version: Version::V6,
+                    source: header.source.into(),
+                    destination: header.destination.into(),
+                    protocol: upper.protocol,
+                    later_fragment: upper.later_fragment,
+                    len,
+                    start: extensions.saturating_add(ipv6::HEADER_LEN),
+                    payload: reader.rest(),
+                })
+            }
+            _ => Err(Malformed),
+        }
+    }
+}
+
 /// Replaces the ECN field of a packet; the IPv4 checksum follows. Anything else is left as it is.
 ///
 /// ```
@@ -110,7 +212,6 @@ mod tests {
     use super::*;
     use crate::wire::checksum::Sum;
     use crate::wire::cursor::Writer;
-    use crate::wire::{ipv4, ipv6};
 
     #[test]
     fn reads_marks_and_replaces_ecn_in_both_versions() {
@@ -151,5 +252,23 @@ mod tests {
         for bytes in [&[][..], &[0x45], &[0x60], &[0x50, 0, 0, 0, 0, 0, 0]] {
             assert_eq!(Marks::of(bytes), Err(Malformed));
         }
+    }
+
+    #[test]
+    fn a_packet_that_is_quoted_tells_what_is_there_of_it() {
+        // IPv6 with destination options in front of UDP.
+        let mut packet = [0; 40 + 8 + 8];
+        (packet[0], packet[5], packet[6], packet[40]) = (0x60, 16, 60, PROTOCOL_UDP);
+        packet[48..].copy_from_slice(&[0, 53, 0, 99, 0, 8, 0, 0]);
+        let whole = Content::of(&packet).unwrap();
+        assert_eq!((whole.protocol, whole.start, whole.len), (PROTOCOL_UDP, 48, 56));
+        for len in 0..packet.len() {
+            assert_eq!(Content::of(&packet[..len]), Err(Malformed), "{len} octets");
+            let expected = Content { payload: packet.get(48..len).unwrap_or_default(), ..whole };
+            let quoted = Content::quoted(&packet[..len]);
+            assert_eq!(quoted, if len < 48 { Err(Malformed) } else { Ok(expected) }, "{len} octets quoted");
+        }
+        let longer = [&packet[..], &[0xee]].concat();
+        assert_eq!((Content::of(&longer), Content::quoted(&longer)), (Ok(whole), Ok(whole)));
     }
 }

@@ -6,6 +6,8 @@ use core::net::Ipv4Addr;
 
 /// Octets of a header without options.
 pub const HEADER_LEN: usize = 20;
+/// Octets of the longest packet.
+pub const MAX_LEN: usize = 65_535;
 
 /// An IPv4 header. Options are skipped on reading and never written.
 ///
@@ -55,11 +57,21 @@ impl Header {
     #[inline]
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let available = reader.rest().len();
+        let header = Self::read_quoted(reader)?;
+        if usize::from(header.total_len) > available { Err(Malformed) } else { Ok(header) }
+    }
+
+    /// The same for a packet of which only the beginning is there, as ICMP quotes it (RFC 792).
+    ///
+    /// # Errors
+    /// [`Malformed`]: another version, a header or total length below the minimum, or a header beyond the octets there are.
+    #[inline]
+    pub fn read_quoted(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let fixed: [u8; HEADER_LEN] = reader.array()?;
         let [version_ihl, tos, l0, l1, i0, i1, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = fixed;
         let header_len = usize::from(version_ihl & 0x0f).wrapping_mul(4);
         let total_len = u16::from_be_bytes([l0, l1]);
-        if version_ihl >> 4 != 4 || usize::from(total_len) > available || usize::from(total_len) < header_len {
+        if version_ihl >> 4 != 4 || usize::from(total_len) < header_len {
             return Err(Malformed);
         }
         reader.take(header_len.checked_sub(HEADER_LEN).ok_or(Malformed)?)?;
@@ -97,6 +109,35 @@ impl Header {
         writer.put(&checksum.to_be_bytes())?;
         writer.put(&after)
     }
+}
+
+/// Makes a packet this fragment, or no fragment: its place in the header, with the length and the checksum that follow from it.
+/// Don't Fragment, options and all else stay.
+///
+/// ```
+/// use ipsec_core::wire::checksum::Sum;
+/// use ipsec_core::wire::ipv4::set_fragment;
+/// let mut packet = [0x45, 0, 0, 99, 0, 7, 0, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0xee, 0xee];
+/// set_fragment(&mut packet, 3, true).unwrap();
+/// assert_eq!((packet[3], &packet[6..8]), (22, &[0x20, 3][..]));
+/// assert!(Sum::default().bytes(&packet[..20]).is_valid());
+/// ```
+///
+/// # Errors
+/// [`Malformed`]: shorter than its header, or longer than [`MAX_LEN`]. The header is unspecified then.
+pub fn set_fragment(packet: &mut [u8], offset: u16, more: bool) -> Result<(), Malformed> {
+    let total_len = u16::try_from(packet.len()).map_err(|_| Malformed)?;
+    let fixed: &mut [u8; HEADER_LEN] = packet.first_chunk_mut().ok_or(Malformed)?;
+    let [version_ihl, _, l0, l1, _, _, f0, f1, _, _, c0, c1, ..] = fixed;
+    let header_len = usize::from(*version_ihl & 0x0f).wrapping_mul(4);
+    let [p0, p1] = (u16::from(more) << 13 | offset & 0x1fff).to_be_bytes();
+    [*l0, *l1] = total_len.to_be_bytes();
+    [*f0, *f1] = [*f0 & 0xc0 | p0, p1];
+    [*c0, *c1] = [0; 2];
+    let checksum = Sum::default().bytes(packet.get(..header_len).ok_or(Malformed)?).finish();
+    let [.., c0, c1, _, _, _, _, _, _, _, _] = packet.first_chunk_mut::<HEADER_LEN>().ok_or(Malformed)?;
+    [*c0, *c1] = checksum.to_be_bytes();
+    Ok(())
 }
 
 #[cfg(test)]
@@ -143,6 +184,8 @@ mod tests {
     fn every_truncation_and_every_bad_length_is_malformed() {
         for len in 0..PACKET.len() {
             assert_eq!(Header::read(&mut Reader::new(&PACKET[..len])), Err(Malformed), "{len} octets");
+            let quoted = Header::read_quoted(&mut Reader::new(&PACKET[..len]));
+            assert_eq!(quoted, if len < HEADER_LEN { Err(Malformed) } else { Ok(header()) }, "{len} octets quoted");
         }
         for ihl in (0..=15).filter(|ihl| *ihl != 5 && *ihl != 6) {
             let mut packet = PACKET;

@@ -6,6 +6,9 @@ use core::net::Ipv6Addr;
 /// Octets of the fixed header.
 pub const HEADER_LEN: usize = 40;
 
+/// Which octet of it names what follows.
+const NEXT_HEADER: usize = 6;
+
 /// Extension headers looked at before giving up; more are not seen outside attacks.
 pub(crate) const MAX_EXTENSIONS: usize = 8;
 
@@ -49,12 +52,22 @@ impl Header {
     /// [`Malformed`]: another version, or fewer octets than the payload length says.
     #[inline]
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let header = Self::read_quoted(reader)?;
+        if usize::from(header.payload_len) > reader.rest().len() { Err(Malformed) } else { Ok(header) }
+    }
+
+    /// The same for a packet of which only the beginning is there, as ICMPv6 quotes it (RFC 4443 §2.4).
+    ///
+    /// # Errors
+    /// [`Malformed`]: another version, or fewer octets than the header has.
+    #[inline]
+    pub fn read_quoted(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let [v, c, f0, f1] = reader.array()?;
         let payload_len = reader.u16()?;
         let [next_header, hop_limit] = reader.array()?;
         let source = Ipv6Addr::from_octets(reader.array()?);
         let destination = Ipv6Addr::from_octets(reader.array()?);
-        if v >> 4 != 6 || usize::from(payload_len) > reader.rest().len() {
+        if v >> 4 != 6 {
             return Err(Malformed);
         }
         Ok(Self {
@@ -94,8 +107,9 @@ pub struct Upper {
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
+/// The fragment header.
+pub const FRAGMENT: u8 = 44;
 
 /// Whether this is no protocol but a header that another one follows.
 ///
@@ -145,6 +159,75 @@ pub fn skip_extensions(next_header: u8, reader: &mut Reader<'_>) -> Result<Upper
     Err(Malformed)
 }
 
+/// Makes the payload length what the packet is long.
+///
+/// ```
+/// use ipsec_core::wire::ipv6::set_payload_len;
+/// let mut packet = [0; 40 + 300];
+/// set_payload_len(&mut packet).unwrap();
+/// assert_eq!(packet[4..6], [1, 44]);
+/// ```
+///
+/// # Errors
+/// [`Malformed`]: shorter than its header, or longer than the field can say.
+pub fn set_payload_len(packet: &mut [u8]) -> Result<(), Malformed> {
+    let len = packet.len().checked_sub(HEADER_LEN).and_then(|len| u16::try_from(len).ok()).ok_or(Malformed)?;
+    let [_, _, _, _, l0, l1, ..] = packet else { return Err(Malformed) };
+    [*l0, *l1] = len.to_be_bytes();
+    Ok(())
+}
+
+/// The headers that every fragment of a packet begins with (RFC 8200 §4.5): in a packet that is none, those up to the last one
+/// that routers look at; in a fragment, those in front of its fragment header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerFragment {
+    /// Octets of them.
+    pub len: usize,
+    /// What follows them: [`FRAGMENT`] in a fragment.
+    pub next_header: u8,
+    /// Which of their octets says so.
+    pub named_at: usize,
+}
+
+/// Finds the headers that each fragment of a packet has.
+///
+/// ```
+/// use ipsec_core::wire::ipv6::{PerFragment, per_fragment};
+/// let mut packet = [0; 40 + 8];
+/// (packet[0], packet[5], packet[6]) = (0x60, 8, 0); // 8 octets of hop-by-hop options,
+/// packet[40] = 50; // and nothing of ESP
+/// assert_eq!(per_fragment(&packet), Ok(PerFragment { len: 48, next_header: 50, named_at: 40 }));
+/// ```
+///
+/// # Errors
+/// [`Malformed`]: no IPv6 packet, an extension header beyond it, or more than eight of them.
+pub fn per_fragment(packet: &[u8]) -> Result<PerFragment, Malformed> {
+    let mut reader = Reader::new(packet);
+    let header = Header::read(&mut reader)?;
+    let mut reader = Reader::new(reader.take(usize::from(header.payload_len))?);
+    let mut behind = PerFragment { len: HEADER_LEN, next_header: header.next_header, named_at: NEXT_HEADER };
+    let mut found = behind;
+    for _ in 0..=MAX_EXTENSIONS {
+        let extension = behind.next_header;
+        match extension {
+            FRAGMENT => return Ok(behind),
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                let [next_header, len] = reader.array()?;
+                let rest = usize::from(len).wrapping_mul(8).wrapping_add(6);
+                reader.take(rest)?;
+                let len = behind.len.saturating_add(rest).saturating_add(2);
+                behind = PerFragment { len, next_header, named_at: behind.len };
+                // Destination options are for routers only in front of a routing header.
+                if extension != DESTINATION {
+                    found = behind;
+                }
+            }
+            _ => return Ok(found),
+        }
+    }
+    Err(Malformed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +261,8 @@ mod tests {
         header().write(&mut Writer::new(&mut bytes)).unwrap();
         for len in 0..bytes.len() {
             assert_eq!(Header::read(&mut Reader::new(&bytes[..len])), Err(Malformed), "{len} octets");
+            let quoted = Header::read_quoted(&mut Reader::new(&bytes[..len]));
+            assert_eq!(quoted, if len < HEADER_LEN { Err(Malformed) } else { Ok(header()) }, "{len} octets quoted");
         }
         bytes[0] = 0x4b;
         assert_eq!(Header::read(&mut Reader::new(&bytes)), Err(Malformed));
@@ -210,5 +295,29 @@ mod tests {
     fn gives_up_after_eight_extension_headers() {
         let chain = [60u8, 0, 0, 0, 0, 0, 0, 0].repeat(9);
         assert_eq!(skip_extensions(60, &mut Reader::new(&chain)), Err(Malformed));
+    }
+
+    #[test]
+    fn every_fragment_has_what_routers_look_at() {
+        // Of each header the next one, in the order of a packet that has all of them (RFC 8200 §4.1).
+        let found = |chain: &[u8]| {
+            let mut packet = Vec::from([0; HEADER_LEN]);
+            Header { payload_len: chain.len() as u16 * 8 - 8, next_header: chain[0], ..header() }
+                .write(&mut Writer::new(&mut packet))
+                .unwrap();
+            chain[1..].iter().for_each(|next| packet.extend([*next, 0, 0, 0, 0, 0, 0, 0]));
+            for len in 0..packet.len() {
+                assert_eq!(per_fragment(&packet[..len]), Err(Malformed), "{len} octets");
+            }
+            per_fragment(&packet).map(|PerFragment { len, next_header, named_at }| {
+                assert_eq!(packet[named_at], next_header);
+                (len, next_header)
+            })
+        };
+        assert_eq!(found(&[17]), Ok((40, 17)));
+        assert_eq!(found(&[60, 17]), Ok((40, 60)), "destination options are for the receiver");
+        assert_eq!(found(&[0, 60, 43, 60, 17]), Ok((64, 60)), "and those in front of a routing header for routers");
+        assert_eq!(found(&[0, 60, 44, 17]), Ok((56, 44)), "a fragment says itself what it repeats");
+        assert_eq!(found(&[60; 11]), Err(Malformed));
     }
 }

@@ -5,6 +5,7 @@ mod changes;
 mod counters;
 mod encapsulation;
 mod ends;
+mod fragments;
 mod index;
 #[cfg(feature = "suites")]
 mod known_answers;
@@ -13,9 +14,11 @@ mod lifetimes;
 mod list;
 mod malformed;
 mod modes;
+mod padding;
 mod policy;
 mod properties;
 mod rekeys;
+mod relayed;
 mod replay;
 #[cfg(feature = "suites")]
 mod suites;

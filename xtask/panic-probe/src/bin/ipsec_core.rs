@@ -8,7 +8,7 @@ use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{Encap, Spi};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, SaId};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, SaId, TfcPadding};
 use ipsec_core::spd::{
     Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot, diff,
 };
@@ -72,12 +72,16 @@ fn run() {
             8 => keep(u64::from(outbound.clear_rules().is_some() | inbound.clear_rules().is_some())),
             9 => {
                 if let Some(id) = out_id {
+                    let padding = TfcPadding::Multiple { of: any() as u16, up_to: any() as u16 };
+                    keep(u64::from(outbound.set_padding(id, padding) | outbound.relay_icmp_errors(id, any() == 0)));
+                    keep(outbound.overhead(id).map_or(0, |overhead| overhead.outer_len(any() as usize) as u64));
                     keep(u64::from(outbound.set_path(id, path(), Encap::Udp) | outbound.remove(id)));
                     keep(outbound.selectors(id).map_or(0, |(local, remote)| (local.len() + remote.len()) as u64));
                 }
             }
             10 => {
                 if let Some(id) = in_id {
+                    keep(u64::from(inbound.relay_icmp_errors(id, any() == 0)));
                     keep(u64::from(inbound.set_path(id, path(), Encap::Udp) | inbound.remove(id)));
                     keep(inbound.selectors(id).map_or(0, |(local, remote)| (local.len() + remote.len()) as u64));
                 }
@@ -123,6 +127,7 @@ fn seal(outbound: &mut Outbound<'_, Engine, Any>, id: Option<SaId>) {
         Ok(egress) => keep(u64::from(encap::push_outer(&egress, &mut packet).is_ok()) + packet.len() as u64),
         Err(discard) => outbound.count(discard),
     }
+    keep(u64::from(outbound.seal_dummy(instant(), id, &mut packet).is_ok()));
     outbound.seal_batch(instant(), id, [&mut packet], |packet, sealed| {
         keep(packet.len() as u64 + u64::from(sealed.is_ok()))
     });

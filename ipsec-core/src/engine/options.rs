@@ -1,0 +1,37 @@
+//! What is decided about single SAs once they are installed.
+
+use super::inbound::Inbound;
+use super::outbound::Outbound;
+use crate::crypto::PacketCrypto;
+use crate::mtu::Overhead;
+use crate::sa::{SaId, TfcPadding};
+use crate::spd::Rules;
+use crate::wire::ip::Version;
+
+impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
+    /// Whether ICMP errors of routers on our side, which no selector has, go through this SA when it is the one for the traffic that
+    /// they are about (RFC 4301 §6.2). They do until this says otherwise. `false`: there is no such SA.
+    pub fn relay_icmp_errors(&mut self, id: SaId, relay: bool) -> bool {
+        self.sad.change(id, |sa| sa.common.relays_errors = relay)
+    }
+
+    /// How long the packets of an SA look from now on. `false`: there is no such SA.
+    pub fn set_padding(&mut self, id: SaId, padding: TfcPadding) -> bool {
+        self.sad.change(id, |sa| sa.padding = padding)
+    }
+
+    /// What stands around the packets of an SA: by that, and the MTU of its path, is known how long they may be.
+    pub fn overhead(&self, id: SaId) -> Option<Overhead> {
+        let sa = &self.sad.get(id)?.common;
+        let outer = if sa.path.remote.is_ipv4() { Version::V4 } else { Version::V6 };
+        Some(Overhead { outer, encap: sa.encap, layout: *sa.transform.layout() })
+    }
+}
+
+impl<P: PacketCrypto, R: Rules> Inbound<'_, P, R> {
+    /// Whether ICMP errors of routers on the peer's side, which no selector has, come in through this SA when they are about its
+    /// traffic (RFC 4301 §6.2). They do until this says otherwise. `false`: there is no such SA.
+    pub fn relay_icmp_errors(&mut self, id: SaId, relay: bool) -> bool {
+        self.sad.change(id, |sa| sa.common.relays_errors = relay)
+    }
+}

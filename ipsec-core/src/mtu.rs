@@ -1,0 +1,101 @@
+//! How long packets are that an SA carries, and how long those may be that it is given (RFC 4301 §8.2).
+
+use crate::net::Encap;
+use crate::transform::{Layout, TRAILER_LEN};
+use crate::wire::ip::Version;
+use crate::wire::{ipv4, ipv6, udp};
+
+/// The least that passes any link of IPv4, by what hosts have to put together (RFC 791 §3.1). Hardly any path is that narrow;
+/// who says so is believed no further.
+pub const LEAST_V4: usize = 576;
+/// The least that passes any link of IPv6 (RFC 8200 §5).
+pub const LEAST_V6: usize = 1280;
+
+/// What stands around the packets of an SA in tunnel mode: outer IP, UDP where the SA has it, and ESP.
+///
+/// ```
+/// use ipsec_core::crypto::AeadAlg;
+/// use ipsec_core::mtu::Overhead;
+/// use ipsec_core::net::Encap;
+/// use ipsec_core::transform::Layout;
+/// use ipsec_core::wire::ip::Version;
+/// let overhead = Overhead { outer: Version::V4, encap: Encap::Udp, layout: Layout::of(AeadAlg::Aes256Gcm16) };
+/// assert_eq!(overhead.max_inner_len(1500), 1438);
+/// assert_eq!(overhead.outer_len(1438), 1500); // 20 + 8 + 8 + 8 + 1438 + 2 + 16
+/// assert_eq!(overhead.outer_len(1439), 1504); // ESP is padded to 4 octets
+/// ```
+///
+/// An engine says what its SAs have: [`Outbound::overhead`](crate::engine::Outbound::overhead).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overhead {
+    /// Version of the outer header, which has no options.
+    pub outer: Version,
+    /// Protocol 50 or UDP.
+    pub encap: Encap,
+    /// How ESP is laid out.
+    pub layout: Layout,
+}
+
+impl Overhead {
+    /// Octets of the whole packet, outer header included, that carries an inner one of `inner` octets.
+    pub const fn outer_len(&self, inner: usize) -> usize {
+        let esp = self.layout.shortest().saturating_add(self.layout.pad_len(inner));
+        self.outside().saturating_add(esp).saturating_add(inner)
+    }
+
+    /// Octets of the longest inner packet whose outer one has no more than `path_mtu` octets; 0 when there is none.
+    ///
+    /// That is the MTU that the sender of inner packets is to be told ([`icmp::too_big`](crate::icmp::too_big)), and what
+    /// [`mss::clamp`](crate::mss::clamp) wants.
+    pub const fn max_inner_len(&self, path_mtu: usize) -> usize {
+        let around = self.outside().saturating_add(self.layout.headroom()).saturating_add(self.layout.icv_len as usize);
+        // What is left for the packet with its trailer, of which whole blocks are used.
+        let left = path_mtu.saturating_sub(around);
+        (left & !(self.layout.align as usize).wrapping_sub(1)).saturating_sub(TRAILER_LEN)
+    }
+
+    /// Octets in front of ESP.
+    const fn outside(&self) -> usize {
+        let ip = match self.outer {
+            Version::V4 => ipv4::HEADER_LEN,
+            Version::V6 => ipv6::HEADER_LEN,
+        };
+        match self.encap {
+            Encap::None => ip,
+            Encap::Udp => ip.saturating_add(udp::HEADER_LEN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Iv;
+
+    #[test]
+    fn the_longest_packet_that_fits_does_and_one_octet_more_does_not() {
+        let layouts = [(8, 16, 4), (0, 16, 4), (8, 8, 4), (16, 12, 16), (16, 32, 16), (8, 12, 8), (0, 24, 4)];
+        for (iv_len, icv_len, align) in layouts {
+            let layout = Layout { iv_len, iv: Iv::Counter, icv_len, align };
+            for (outer, encap) in [Version::V4, Version::V6].into_iter().zip([Encap::None, Encap::Udp].repeat(2)) {
+                let overhead = Overhead { outer, encap, layout };
+                for mtu in 0..2000 {
+                    let longest = overhead.max_inner_len(mtu);
+                    if longest > 0 {
+                        assert!(overhead.outer_len(longest) <= mtu, "{overhead:?}, {mtu}");
+                    }
+                    assert!(overhead.outer_len(longest + 1) > mtu, "{overhead:?}, {mtu}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_wraps_at_the_ends() {
+        let layout = Layout { iv_len: 16, iv: Iv::Random, icv_len: 32, align: 16 };
+        let overhead = Overhead { outer: Version::V6, encap: Encap::Udp, layout };
+        assert_eq!(overhead.max_inner_len(0), 0);
+        assert_eq!(overhead.outer_len(usize::MAX), usize::MAX);
+        assert!(overhead.max_inner_len(usize::MAX) > usize::MAX - 200);
+    }
+}
