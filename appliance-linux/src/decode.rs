@@ -13,6 +13,7 @@ mod ip;
 mod keys;
 mod link;
 mod payloads;
+mod sk;
 mod suite;
 mod tree;
 mod verdict;

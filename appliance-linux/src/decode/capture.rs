@@ -320,9 +320,11 @@ mod tests {
 
     #[test]
     fn what_is_no_capture_is_told() {
-        for (file, found) in
-            [(&b""[..], "less than"), (b"{}{}{}{}{}{}{}{}", "another file"), (&[0x1f, 0x8b, 8, 0], "gzip")]
-        {
+        for (file, found) in [
+            (&b""[..], "less than"),
+            (b"{\"ike_sas\": [], \"child_sas\": []}", "another file"),
+            (&[0x1f, 0x8b, 8, 0], "gzip"),
+        ] {
             let Err(damage) = frames(file) else { panic!("{file:?}") };
             assert!(damage.to_string().contains(found), "{damage}");
         }

@@ -1,16 +1,15 @@
-//! IKE messages: which keys are whose, what an SK payload hides, and the fragments of a message put together.
+//! IKE messages: which keys are whose, what a message says, and its fragments put together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ike_core::error::{Discard, NoKey};
-use ike_core::registry::PayloadType;
+use ike_core::registry::{PayloadType, ProtocolId};
 use ike_core::wire::chain::Chain;
 use ike_core::wire::header::Header;
-use ike_core::wire::sk::{Fragment, SkReceiver};
+use ike_core::wire::sa::Sa;
 
-use super::keys::{IkeKeys, Keys, Pair};
+use super::keys::Keys;
 use super::payloads::payloads;
-use super::suite::Suite;
+use super::sk::{self, Hidden, Part, protected};
 use super::tree::Node;
 use super::verdict::{Failed, Verdict};
 use crate::provider;
@@ -22,41 +21,22 @@ type Spis = (u64, u64);
 /// messages are read.
 pub(super) struct Messages {
     crypto: provider::Ike,
-    sas: Vec<Sa>,
+    sas: Vec<sk::Sa>,
     /// Which of those has these SPIs.
     known: HashMap<Spis, usize>,
     /// SAs whose keys are not known, in the order of their first protected message.
     strangers: Vec<Spis>,
-    seen: HashSet<Spis>,
+    /// SAs of protected messages.
+    heard: HashSet<Spis>,
+    /// The initiator's SPI of an SA to be, by the request for it: of which SA, by whose initiator, under which ID.
+    asked: HashMap<(Spis, bool, u32), u64>,
+    /// SAs that rekeys made.
+    rekeyed: HashSet<Spis>,
     fragments: HashMap<Key, BTreeMap<u16, Part>>,
-}
-
-/// The keys of one SA.
-struct Sa {
-    /// Ready for each suite that they may be for.
-    openers: Vec<Opener>,
-    /// Why there is none.
-    unfit: Failed,
-    taken: bool,
-}
-
-struct Opener {
-    suite: Suite,
-    /// What opens the initiator's messages, and the responder's.
-    receivers: [SkReceiver<provider::Ike>; 2],
 }
 
 /// Which message a fragment is of: its SA, whether the initiator sent it, whether it is a response, its ID, in how many parts.
 type Key = (Spis, bool, bool, u32, u16);
-
-/// The type of the first payload, which only the first fragment says, and the text.
-type Part = (PayloadType, Vec<u8>);
-
-/// What a protected payload hides.
-enum Hidden {
-    Payloads(PayloadType, Vec<u8>),
-    Part { number: u16, total: u16, part: Part },
-}
 
 impl Messages {
     pub(super) fn new(keys: &Keys) -> Self {
@@ -66,38 +46,59 @@ impl Messages {
             if let Some(spis) = ike.spis {
                 known.insert(spis, index);
             }
-            Sa::new(&mut crypto, ike, &keys.ike_suites)
+            sk::Sa::new(&mut crypto, ike, &keys.ike_suites)
         });
         let sas = sas.collect();
-        Self { crypto, sas, known, strangers: Vec::new(), seen: HashSet::new(), fragments: HashMap::new() }
+        let (heard, asked, rekeyed) = (HashSet::new(), HashMap::new(), HashSet::new());
+        Self { crypto, sas, known, strangers: Vec::new(), heard, asked, rekeyed, fragments: HashMap::new() }
     }
 
-    /// Looks whose keys open a message, if it is the first of its SA that some do: keys files say no SPIs of IKE mostly.
+    /// Looks whose keys open a message: keys files say no SPIs of IKE mostly.
     pub(super) fn meet(&mut self, message: &[u8]) {
         let Some((header, _)) = protected(message) else { return };
         let spis = (header.spi_i, header.spi_r);
-        if self.known.contains_key(&spis) {
-            return;
-        }
-        let Self { crypto, sas, .. } = self;
-        let opens = |sa: &mut Sa| !sa.taken && sa.open(crypto, &header, message).is_ok();
-        match sas.iter_mut().position(opens) {
-            Some(index) => {
-                if let Some(sa) = sas.get_mut(index) {
-                    sa.taken = true;
-                }
-                self.known.insert(spis, index);
+        let first = self.heard.insert(spis);
+        let Self { crypto, sas, known, .. } = self;
+        let own = known.get(&spis).copied();
+        let may_be = sas.iter_mut().enumerate().filter(|(index, sa)| own.map_or(!sa.taken, |own| own == *index));
+        let mut open = may_be.filter_map(|(index, sa)| {
+            let (_, hidden) = sa.open(crypto, &header, message).ok()?;
+            sa.taken = true;
+            Some((index, hidden))
+        });
+        match open.next() {
+            Some((index, hidden)) => {
+                known.insert(spis, index);
+                self.note_rekey(&header, &hidden);
             }
-            None if self.seen.insert(spis) => self.strangers.push(spis),
+            None if first && own.is_none() => self.strangers.push(spis),
             None => {}
         }
     }
 
-    /// Keys that opened nothing belong to the SAs that nothing opened, in their order: so a wrong key is told from none.
+    /// Takes note of the SPIs of an IKE SA that is to take over (RFC 7296 §1.3.2).
+    fn note_rekey(&mut self, header: &Header, hidden: &Hidden) {
+        let Hidden::Payloads(first, text) = hidden else { return };
+        let sas = Chain::new(*first, text).flatten().filter(|payload| payload.kind == PayloadType::SA);
+        let proposals = sas.filter_map(|payload| Sa::parse(payload.body).ok()).flat_map(|sa| sa.proposals());
+        let mut spis = proposals.filter(|proposal| proposal.protocol == ProtocolId::IKE).map(|proposal| proposal.spi);
+        let Some(spi) = spis.next().and_then(|spi| spi.try_into().ok()).map(u64::from_be_bytes) else { return };
+        // Who asked is its initiator.
+        let request = ((header.spi_i, header.spi_r), header.initiator != header.response, header.message_id);
+        if !header.response {
+            self.asked.insert(request, spi);
+        } else if let Some(asked) = self.asked.get(&request) {
+            self.rekeyed.insert((*asked, spi));
+        }
+    }
+
+    /// Keys that opened nothing belong to the SAs that nothing opened, in their order: so a wrong key is told from none. Those of
+    /// SAs that rekeys made and that said nothing are none of these; which they are does not matter.
     pub(super) fn settle(&mut self) {
+        let silent = self.rekeyed.difference(&self.heard).count();
         let strangers = self.strangers.iter().filter(|spis| !self.known.contains_key(spis));
         let left = self.sas.iter().enumerate().filter(|(_, sa)| !sa.taken).map(|(index, _)| index);
-        let pairs: Vec<_> = strangers.copied().zip(left).collect();
+        let pairs: Vec<_> = strangers.copied().zip(left.skip(silent)).collect();
         self.known.extend(pairs);
     }
 
@@ -148,77 +149,6 @@ impl Messages {
         let text: Vec<u8> = parts.into_values().flat_map(|(_, text)| text).collect();
         vec![Node::new("message").with("fragments", total).holding(payloads(first, &text))]
     }
-}
-
-impl Sa {
-    fn new(crypto: &mut provider::Ike, keys: &IkeKeys, suites: &[Suite]) -> Self {
-        let mut sa = Self { openers: Vec::new(), unfit: Failed::KeyLength, taken: keys.spis.is_some() };
-        for suite in suites {
-            let Some(protection) = suite.protection() else {
-                sa.unfit = Failed::NotBuilt(*suite);
-                continue;
-            };
-            let lengths = (protection.encr_key_len(), protection.integ_key_len());
-            let fits = |pair: &Pair| (pair.encr.as_slice().len(), pair.integ.as_slice().len()) == lengths;
-            if !keys.pairs.iter().all(fits) {
-                continue;
-            }
-            let [initiator, responder] = &keys.pairs;
-            let mut receiver =
-                |pair: &Pair| SkReceiver::new(crypto, protection, pair.encr.as_slice(), pair.integ.as_slice());
-            match (receiver(initiator), receiver(responder)) {
-                (Ok(initiator), Ok(responder)) => {
-                    sa.openers.push(Opener { suite: *suite, receivers: [initiator, responder] });
-                }
-                (Err(NoKey), _) | (_, Err(NoKey)) => sa.unfit = Failed::NotBuilt(*suite),
-            }
-        }
-        sa
-    }
-
-    /// Opens a message with whatever of the suites does, which from then on is the only one.
-    fn open(&mut self, crypto: &mut provider::Ike, header: &Header, message: &[u8]) -> Result<(Suite, Hidden), Failed> {
-        let mut failed = self.unfit;
-        for (index, opener) in self.openers.iter().enumerate() {
-            match opener.open(crypto, header, message) {
-                Ok(hidden) => {
-                    let suite = opener.suite;
-                    self.openers = self.openers.drain(index..=index).collect();
-                    return Ok((suite, hidden));
-                }
-                Err(why) => failed = why,
-            }
-        }
-        Err(failed)
-    }
-}
-
-impl Opener {
-    fn open(&self, crypto: &mut provider::Ike, header: &Header, message: &[u8]) -> Result<Hidden, Failed> {
-        let [initiator, responder] = &self.receivers;
-        let receiver = if header.initiator { initiator } else { responder };
-        let mut message = message.to_vec();
-        let hidden = match protected(&message) {
-            Some((_, PayloadType::SKF)) => receiver.open_fragment(crypto, &mut message).map(|fragment| {
-                let Fragment { number, total, first, text } = fragment;
-                Hidden::Part { number, total, part: (first, text.to_vec()) }
-            }),
-            _ => receiver.open(crypto, &mut message).map(|(first, text)| Hidden::Payloads(first, text.to_vec())),
-        };
-        hidden.map_err(|discard| match discard {
-            Discard::BadIcv => Failed::Icv,
-            Discard::BadPadding => Failed::Padding,
-            Discard::NoRoom => Failed::NotBuilt(self.suite),
-            _ => Failed::Length,
-        })
-    }
-}
-
-/// The header of a message that ends with an encrypted payload, and whether that is SK or SKF.
-fn protected(message: &[u8]) -> Option<(Header, PayloadType)> {
-    let header = Header::parse(message).ok().filter(|header| header.major == 2)?;
-    let last = Chain::new(header.next, message.get(Header::LEN..)?).last()?.ok()?;
-    matches!(last.kind, PayloadType::SK | PayloadType::SKF).then_some((header, last.kind))
 }
 
 fn head(node: Node, header: &Header) -> Node {

@@ -100,7 +100,7 @@ fn told(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    let text = match text.starts_with("invalid ") {
+    let text = match ["invalid type", "invalid value"].iter().any(|about| text.starts_with(about)) {
         true => text.find("expected ").and_then(|at| text.get(at..)).unwrap_or("expected something else"),
         false => text,
     };
@@ -295,7 +295,7 @@ mod tests {
         for (from, to, told) in [
             ("\"0102\"", "\"010\"", "4:46: expected a key: an even number of hex digits"),
             ("\"0102\"", "\"01xy\"", "4:47: expected a key: an even number of hex digits"),
-            ("\"0102\"", "0102", "4:42: invalid number"),
+            ("\"0102\"", "0102", "4:43: invalid number"),
             (
                 "00000a01\", \"spi_out",
                 "000000ff\", \"spi_out",
@@ -304,9 +304,9 @@ mod tests {
             (
                 "aes128gcm16",
                 "x25519",
-                "3:26: expected a proposal such as aes256gcm16-prfsha384-x25519 or aes256-sha256-ecp256",
+                "3:25: expected a proposal such as aes256gcm16-prfsha384-x25519 or aes256-sha256-ecp256",
             ),
-            ("\"Sk_er\": \"03\", ", "", "4:77: missing field `Sk_er`"),
+            ("\"Sk_er\": \"03\", ", "", "4:78: missing field `Sk_er`"),
         ] {
             assert_eq!(wrong(&FILE.replacen(from, to, 1)), told);
         }
