@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ike_core::registry::NotifyKind;
 use serde_json::Value;
 
 /// Sessions of the project's own, which lie with the crate that first had a use for them.
@@ -320,7 +321,7 @@ fn headers_are_told_as_tshark_tells_them() {
         println!("skipped: no tshark");
         return;
     }
-    const FIELDS: [&str; 9] = [
+    const FIELDS: [&str; 10] = [
         "frame.number",
         "ip.src",
         "isakmp.ispi",
@@ -330,6 +331,7 @@ fn headers_are_told_as_tshark_tells_them() {
         "isakmp.length",
         "esp.spi",
         "esp.sequence",
+        "isakmp.notify.msgtype",
     ];
     let mut compared = 0;
     for entry in fs::read_dir(sessions()).unwrap() {
@@ -363,6 +365,11 @@ fn headers_are_told_as_tshark_tells_them() {
                     other => panic!("{other}"),
                 };
                 assert_eq!(object["exchange"], exchange);
+                let notifies =
+                    all(std::slice::from_ref(object), "N").into_iter().map(|notify| notify["type"].as_str().unwrap());
+                let kinds = fields[9].split(',').filter(|kind| !kind.is_empty());
+                let kinds = kinds.map(|kind| NotifyKind(kind.parse().unwrap()).to_string());
+                assert!(kinds.eq(notifies), "{line}");
                 assert_eq!((&object["id"], &object["length"]), (&number(fields[5]).into(), &first(fields[6]).into()));
             } else {
                 assert_eq!(object["spi"].as_str().unwrap(), format!("{:08x}", number(fields[7])));

@@ -50,12 +50,10 @@ enum Inner {
 impl Packets {
     pub(super) fn new(keys: &Keys) -> Self {
         let sa = |pairs: &Vec<Pair>| {
-            let with = |pair: &Pair| {
-                let pair = pair.clone();
-                keys.esp_suites.iter().map(move |suite| (*suite, pair.clone()))
-            };
+            let suites = || keys.esp_suites.iter().copied();
+            let candidates = pairs.iter().flat_map(|pair| suites().map(|suite| (suite, pair.clone()))).collect();
             let mut bits = [0; WINDOW];
-            Sa { candidates: pairs.iter().flat_map(with).collect(), window: Window::new(0, &mut bits), bits }
+            Sa { candidates, window: Window::new(0, &mut bits), bits }
         };
         Self { sas: keys.esp.iter().map(|(spi, pairs)| (*spi, sa(pairs))).collect() }
     }

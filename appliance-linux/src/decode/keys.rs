@@ -212,7 +212,7 @@ macro_rules! texts {
 }
 
 texts! {
-    Secret: "a key: an even number of hex digits", |text| secret(text);
+    Secret: "a key: an even number of hex digits", secret;
     IkeSpi: "an SPI of IKE: 16 hex digits", |text| digits(text, 16).and_then(|text| u64::from_str_radix(text, 16).ok()).map(Self);
     EspSpi: "an SPI of ESP: 8 hex digits, more than 000000ff", |text| {
         digits(text, 8).and_then(|text| u32::from_str_radix(text, 16).ok()).and_then(Spi::new).map(Self)

@@ -80,7 +80,7 @@ fn a_session_in_fragments_opens() {
             let mut header = header.to_vec();
             header[2..4].copy_from_slice(&u16::try_from(20 + part.len()).unwrap().to_be_bytes());
             let more = if index + 1 < parts.len() { 0x2000 } else { 0 };
-            header[6..8].copy_from_slice(&u16::try_from(more | index * 8).unwrap().to_be_bytes());
+            header[6..8].copy_from_slice(&u16::try_from(more | (index * 8)).unwrap().to_be_bytes());
             frames.push([&header, *part].concat());
         }
     }

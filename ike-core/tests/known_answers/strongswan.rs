@@ -335,7 +335,8 @@ fn aes128cbc_sha512_with_recorded_keys() {
     }
     assert_eq!((sas.len(), opened), (1, 9));
     let [(1, 2, first, begin), (2, 2, PayloadType::NONE, end)] = parts.as_slice() else { panic!("{parts:?}") };
-    let kinds = Chain::new(*first, &[&begin[..], end].concat()).map(|payload| payload.unwrap().kind).collect::<Vec<_>>();
+    let kinds =
+        Chain::new(*first, &[&begin[..], end].concat()).map(|payload| payload.unwrap().kind).collect::<Vec<_>>();
     assert!(kinds.contains(&PayloadType::CERT) && kinds.contains(&PayloadType::TS_R), "{kinds:?}");
 }
 
