@@ -213,6 +213,22 @@ impl Numbers {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % u64::try_from(below).unwrap()).unwrap()
     }
+
+    /// Fewer octets than that.
+    fn octets(&mut self, below: usize) -> Vec<u8> {
+        (0..self.next(below)).map(|_| u8::try_from(self.next(256)).unwrap()).collect()
+    }
+
+    /// Octets that begin as an IP packet for IPsec does, mostly.
+    fn packet(&mut self) -> Vec<u8> {
+        let mut packet = self.octets(90);
+        let len = u8::try_from(packet.len()).unwrap();
+        let v4 = [0x45, 0, 0, len, 0, 7, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 0x11, 0x94, 0x11, 0x94, 0];
+        let v6 = [0x60, 0, 0, 0, 0, len.saturating_sub(40), 50];
+        let begins: &[u8] = [&v4[..], &v6, &[]][self.next(3)];
+        packet.iter_mut().zip(begins).for_each(|(to, from)| *to = *from);
+        packet
+    }
 }
 
 #[test]
@@ -247,21 +263,25 @@ fn damaged_captures_are_told_to_their_end_and_open_no_more_than_whole_ones() {
 }
 
 #[test]
-fn files_of_any_octets_have_an_end() {
+fn files_and_frames_of_any_octets_have_an_end() {
     let mut numbers = Numbers(0xf11e);
     for round in 0..300 {
-        let mut octets: Vec<u8> = (0..numbers.next(400)).map(|_| u8::try_from(numbers.next(256)).unwrap()).collect();
-        let magic = [
-            &[0xa1, 0xb2, 0xc3, 0xd4][..],
-            &[0x4d, 0x3c, 0xb2, 0xa1],
-            &[0x0a, 0x0d, 0x0d, 0x0a, 0, 0, 0, 28, 0x1a, 0x2b, 0x3c, 0x4d],
-        ];
-        for (to, from) in octets.iter_mut().zip(magic[round % 3]) {
-            *to = *from;
+        let frames: Vec<_> = (0..8).map(|_| numbers.packet()).collect();
+        let link = [0, 1, 101, 113, 276][round % 5];
+        let mut file = pcap(link, &frames);
+        let (tally, text) = told(&file, &Keys::default(), false).unwrap();
+        assert!(tally.others + tally.broken <= 8 && tally.trouble().is_none(), "{text}");
+        file.splice(24.., numbers.octets(200));
+        assert!(told(&file, &Keys::default(), true).is_ok());
+        let section = [0x0a, 0x0d, 0x0d, 0x0a, 0, 0, 0, 28, 0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, 255, 255, 255, 255];
+        let mut file = [&section[..], &[255, 255, 255, 255, 0, 0, 0, 28]].concat();
+        for kind in [1, 2, 3, 6] {
+            let body = numbers.octets(60);
+            let body = &body[..body.len() & !3];
+            let len = u32::try_from(12 + body.len()).unwrap().to_be_bytes();
+            file.extend([&u32::to_be_bytes(kind)[..], &len, body, &len].concat());
         }
-        if let Ok((tally, _)) = told(&octets, &Keys::default(), false) {
-            assert_eq!((tally.protected.opened, tally.packets.opened), (0, 0));
-        }
+        assert!(told(&file, &Keys::default(), true).is_ok());
     }
 }
 
@@ -270,7 +290,7 @@ fn payloads_of_any_octets_become_a_tree_that_no_terminal_obeys() {
     let mut numbers = Numbers(0x7ee);
     for round in 0..20_000 {
         let kind = PayloadType(u8::try_from(33 + round % 24).unwrap());
-        let mut body: Vec<u8> = (0..numbers.next(64)).map(|_| u8::try_from(numbers.next(256)).unwrap()).collect();
+        let mut body = numbers.octets(64);
         let len = u16::try_from(4 + body.len()).unwrap().to_be_bytes();
         // Small numbers are what counts and lengths look like.
         for _ in 0..numbers.next(6) {
