@@ -42,6 +42,12 @@ pub(super) struct Pair {
     pub(super) integ: Secret,
 }
 
+impl Pair {
+    fn new(encr: Secret, integ: Option<Secret>) -> Self {
+        Self { encr, integ: integ.unwrap_or_default() }
+    }
+}
+
 /// Secret octets, wiped on drop.
 #[derive(Clone, Default)]
 pub(super) struct Secret(Zeroizing<Vec<u8>>);
@@ -132,17 +138,17 @@ struct IkeSa {
     ei: Secret,
     #[serde(rename = "Sk_er")]
     er: Secret,
-    #[serde(rename = "Sk_ai", default)]
-    ai: Secret,
-    #[serde(rename = "Sk_ar", default)]
-    ar: Secret,
+    #[serde(rename = "Sk_ai")]
+    ai: Option<Secret>,
+    #[serde(rename = "Sk_ar")]
+    ar: Option<Secret>,
 }
 
 impl From<IkeSa> for IkeKeys {
     fn from(sa: IkeSa) -> Self {
         let IkeSa { spi_i, spi_r, ei, er, ai, ar } = sa;
         let spis = spi_i.zip(spi_r).map(|(IkeSpi(initiator), IkeSpi(responder))| (initiator, responder));
-        Self { spis, pairs: [Pair { encr: ei, integ: ai }, Pair { encr: er, integ: ar }] }
+        Self { spis, pairs: [Pair::new(ei, ai), Pair::new(er, ar)] }
     }
 }
 
@@ -159,17 +165,16 @@ struct ChildSa {
     ei: Secret,
     #[serde(rename = "encryption responder key")]
     er: Secret,
-    #[serde(rename = "integrity initiator key", default)]
-    ai: Secret,
-    #[serde(rename = "integrity responder key", default)]
-    ar: Secret,
+    #[serde(rename = "integrity initiator key")]
+    ai: Option<Secret>,
+    #[serde(rename = "integrity responder key")]
+    ar: Option<Secret>,
 }
 
 impl ChildSa {
     /// Each SPI with the keys that its packets may have.
     fn keyed(self) -> Vec<(Spi, Pair)> {
-        let (of_initiator, of_responder) =
-            (Pair { encr: self.ei, integ: self.ai }, Pair { encr: self.er, integ: self.ar });
+        let (of_initiator, of_responder) = (Pair::new(self.ei, self.ai), Pair::new(self.er, self.ar));
         let [initiator, responder] =
             [self.spi_of_initiator_traffic, self.spi_of_responder_traffic].map(|spi| spi.map(|EspSpi(spi)| spi));
         if let (Some(initiator), Some(responder)) = (initiator, responder) {
@@ -273,6 +278,13 @@ mod tests {
         let octets = [&initiator.encr, &responder.encr, &initiator.integ, &responder.integ].map(Secret::as_slice);
         assert_eq!(octets, [&[1, 2][..], &[3], &[4], &[5]]);
         assert_eq!((keys_of(&keys, 0xa01), keys_of(&keys, 0xa02)), (vec![&[0xbb][..]], vec![&[0xaa][..]]));
+    }
+
+    #[test]
+    fn integrity_keys_may_be_none_or_left_out() {
+        let none = FILE.replace("\"04\"", "null").replace(", \"Sk_ar\": \"05\"", "");
+        let keys = parse(&none).unwrap();
+        assert!(keys.ike[0].pairs.iter().all(|pair| pair.integ.as_slice().is_empty()));
     }
 
     #[test]
