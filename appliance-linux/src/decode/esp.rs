@@ -131,7 +131,7 @@ impl Sa {
 
 /// Opens a packet as an engine does that has only this SA, and has it from the packet before on.
 fn open(suite: Suite, pair: &Pair, spi: Spi, sequence: u64, packet: &[u8]) -> Result<Inner, Failed> {
-    let alg = suite.protection().and_then(|protection| protection.aead()).ok_or(Failed::NotBuilt(suite))?;
+    let protection = suite.protection().ok_or(Failed::NotBuilt(suite))?;
     let keymat = Zeroizing::new([pair.encr.as_slice(), pair.integ.as_slice()].concat());
     let any = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(TrafficSelector::addrs);
     let nowhere = SocketAddr::from(([0; 4], 0));
@@ -139,7 +139,7 @@ fn open(suite: Suite, pair: &Pair, spi: Spi, sequence: u64, packet: &[u8]) -> Re
     let sa = Params {
         spi,
         mode: Mode::Tunnel,
-        alg,
+        protection,
         keymat: &keymat,
         esn: suite.esn,
         path,

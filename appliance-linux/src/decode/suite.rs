@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ike_core::crypto::{CipherAlg, IntegAlg, Protection, aead_from_id};
+use ike_core::crypto::{Encryption, Protection, integ_from_id};
 use ike_core::registry::{EncrId, IntegId};
 
 /// What keeps packets or messages secret and whole, by its numbers, built or not.
@@ -21,12 +21,10 @@ pub(super) struct Suite {
 impl Suite {
     /// `None`: it is not built.
     pub(super) fn protection(self) -> Option<Protection> {
+        let encryption = Encryption::from_id(self.encr, Some(self.key_bits).filter(|bits| *bits > 0))?;
         match self.integ {
-            IntegId::NONE => aead_from_id(self.encr, self.key_bits).map(Protection::Aead),
-            integ => {
-                let cipher = CipherAlg::from_id(self.encr, self.key_bits)?;
-                Some(Protection::CipherMac(cipher, IntegAlg::from_id(integ)?))
-            }
+            IntegId::NONE => encryption.with(None),
+            integ => encryption.with(Some(integ_from_id(integ)?)),
         }
     }
 }
@@ -132,6 +130,7 @@ pub(super) fn suites(proposals: &str) -> Vec<Suite> {
 
 #[cfg(test)]
 mod tests {
+    use ike_core::crypto::{CipherAlg, IntegAlg};
     use ipsec_core::crypto::AeadAlg;
 
     use super::*;
@@ -168,6 +167,7 @@ mod tests {
         assert_eq!(suites("aes192gcm16")[0].protection(), Some(AeadAlg::Aes192Gcm16.into()));
         let both = Protection::CipherMac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha384);
         assert_eq!(suites("aes256-sha384")[0].protection(), Some(both));
-        assert_eq!(suites("3des-md5")[0].protection(), None);
+        assert_eq!(suites("chacha20poly1305")[0].protection(), Some(AeadAlg::ChaCha20Poly1305.into()));
+        assert_eq!(suites("camellia-sha256")[0].protection(), None);
     }
 }

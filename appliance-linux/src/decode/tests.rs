@@ -135,7 +135,7 @@ fn extended_sequence_numbers_are_followed_over_their_low_half() {
     let sa = Params {
         spi: Spi::new(0x1000).unwrap(),
         mode: Mode::Tunnel,
-        alg: AeadAlg::Aes128Gcm16,
+        protection: AeadAlg::Aes128Gcm16.into(),
         keymat: &[7; 20],
         esn: true,
         path: Way { local: end(1), remote: end(2) },
