@@ -19,6 +19,7 @@ Examples:
   portcullis rekey cloud/net  fresh keys for one Child SA
   portcullis show             flows and SAs, like `ipsecctl -s all`
   portcullis events           what happens, as it happens
+  portcullis decode x.pcap    what a capture says, with --keys what is protected in it too
   portcullis block            keep in what is to be protected before the daemon runs
   portcullis release          let the remote networks be reached in clear again
 
@@ -44,6 +45,29 @@ Exit codes:
   2  the command line or the configuration is wrong (file:line:column: what was expected)
   3  no daemon answers at the control socket
   4  `status`: something is not up that should be, or the boundary has no guard or is in trouble";
+
+const DECODE: &str = "\
+Example:
+  tcpdump -i eth0 -w tunnel.pcap 'udp port 500 or udp port 4500 or esp'
+  portcullis decode tunnel.pcap --keys tunnel.keys.json
+
+  #3 0.021310 10.66.0.1:4500 > 10.66.0.2:4500 IKE length 326 exchange IKE_AUTH direction request id 1 …
+    SK length 298
+      IDi type ID_FQDN id a.test
+      …
+  #5 1.062210 10.66.0.1:4500 > 10.66.0.2:4500 ESP length 136 spi 3a15b6de sequence 1 verdict opened …
+    packet source 10.1.0.1 destination 10.2.0.1 protocol icmp type 8 code 0 length 84
+
+The keys file, octets in hex (docs/decode.md says more):
+  { \"ike_proposal\": \"aes256gcm16-prfsha256-ecp256\",
+    \"ike_sas\": [ { \"Sk_ei\": \"…\", \"Sk_er\": \"…\" } ],
+    \"esp_proposal\": \"aes256gcm16\",
+    \"child_sas\": [ { \"spi_of_initiator_traffic\": \"3a15b6de\", \"encryption initiator key\": \"…\",
+                     \"spi_of_responder_traffic\": \"2df80f39\", \"encryption responder key\": \"…\" } ] }
+Beside a cipher that is no AEAD go \"Sk_ai\" and \"Sk_ar\", \"integrity initiator key\" and \"integrity responder key\".
+
+Exit codes: 0 fine, also where keys are missing; 1 something does not open although the keys name its SA, or the capture cannot
+be read to its end; 2 the keys file is wrong (file:line:column: what was expected)";
 
 /// An IKEv2/IPsec gateway (RFC 7296, RFC 4301, RFC 4303).
 #[derive(Debug, Parser)]
@@ -141,6 +165,18 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell what a capture (pcap, pcapng) says: each IKE message with its payloads, each ESP packet with what is in it
+    #[command(after_help = DECODE)]
+    Decode {
+        /// The capture
+        file: PathBuf,
+        /// The keys of its SAs, as JSON; without them only what is in clear is told
+        #[arg(long, value_name = "FILE")]
+        keys: Option<PathBuf>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// A configuration file.
@@ -229,6 +265,8 @@ mod tests {
             "show sa",
             "show ike",
             "show accounts --json",
+            "decode f",
+            "decode f --keys k --json",
         ] {
             let arguments = std::iter::once("portcullis").chain(line.split(' '));
             assert!(Cli::try_parse_from(arguments).is_ok(), "{line}");

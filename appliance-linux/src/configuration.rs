@@ -153,7 +153,11 @@ fn exposed(path: &Path, found: &fs::Metadata) -> Option<String> {
         .then(|| format!("belongs to another user (uid {owner}; chown root {path} mends it)"))
 }
 
-fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+/// A plain file of no more than `limit` octets; it may hold keys.
+///
+/// # Errors
+/// What it is instead, or why the system refuses.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
     let (file, _) = plain(path).map_err(|unread| match unread {
         Unread::Refused(error) => reason(&error),
         Unread::Is(kind) => format!("a plain file was expected, found {kind}"),

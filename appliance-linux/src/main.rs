@@ -11,6 +11,7 @@ mod clock;
 mod configuration;
 mod control;
 mod daemon;
+mod decode;
 mod disk;
 mod doctor;
 mod early;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         }
         Command::Block { file } => block(file.path()),
         Command::Release => changed(boundary::release(), "released"),
+        Command::Decode { file, keys, json } => decode(&file, keys.as_deref(), json),
         Command::Reload { dry_run } => ask(&socket, &Request::Reload { dry_run }, false, None),
     };
     ExitCode::from(code)
@@ -150,6 +152,19 @@ fn examine(path: &Path, control: Option<PathBuf>, json: bool) -> u8 {
         worst = worst.max(finding.grade);
     });
     if worst == Grade::Failure { FAILED } else { 0 }
+}
+
+/// `portcullis decode`.
+fn decode(capture: &Path, keys: Option<&Path>, json: bool) -> u8 {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let (code, told) = match decode::decode(capture, keys, json, &mut out) {
+        Ok(tally) => (if tally.trouble().is_some() { FAILED } else { 0 }, tally.trouble()),
+        Err(decode::Refused::Keys(told)) => (REFUSED, Some(told)),
+        Err(decode::Refused::Capture(told)) => (FAILED, Some(told)),
+    };
+    let _ = out.flush();
+    told.iter().for_each(|line| eprintln!("{line}"));
+    code
 }
 
 /// `portcullis block`.

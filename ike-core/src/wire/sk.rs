@@ -7,7 +7,7 @@ use ipsec_core::crypto::{CipherAlg, Iv, NoKey as Unmade, Purpose, place_key, ver
 use ipsec_core::wire::cursor::Reader;
 use zeroize::Zeroizing;
 
-use super::chain::{Chain, GENERIC_LEN};
+use super::chain::{Chain, GENERIC_LEN, Payload};
 use super::header::Header;
 use crate::crypto::{IkeCrypto, Protection};
 use crate::error::{Discard, Malformed, NoKey, NoRoom};
@@ -263,25 +263,31 @@ impl<C: IkeCrypto> SkReceiver<C> {
     /// stands before it, [`Discard::BadIcv`], and
     /// [`Discard::BadPadding`]; after the last two `message` is unspecified.
     pub fn open<'m>(&self, crypto: &mut C, message: &'m mut [u8]) -> Result<(PayloadType, &'m [u8]), Discard> {
-        let header = Header::parse(message)?;
-        let (_, body) = message.split_at_checked(Header::LEN).ok_or(Malformed)?;
-        let mut last = None;
-        for payload in Chain::new(header.next, body) {
-            let payload = payload?;
-            if payload.critical && !payload.kind.is_known() {
-                return Err(Discard::Malformed);
-            }
-            last = Some(payload);
-        }
-        let sk = last.filter(|last| last.kind == PayloadType::SK).ok_or(Malformed)?;
+        let sk = last(message, PayloadType::SK)?;
         let (first_inner, sk_len) = (sk.next, sk.body.len());
-        let aad_len = message.len().saturating_sub(sk_len);
+        Ok((first_inner, self.open_end(crypto, message, sk_len)?))
+    }
+
+    /// Verifies and decrypts the SKF payload that ends `message`, in place (RFC 7383 §2.5). Whether it belongs to others, and
+    /// whether all are there, is for the caller to say.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), with an SKF payload in the place of SK.
+    pub fn open_fragment<'m>(&self, crypto: &mut C, message: &'m mut [u8]) -> Result<Fragment<'m>, Discard> {
+        let skf = last(message, PayloadType::SKF)?;
+        let (first, Skf { number, total, body }) = (skf.next, Skf::parse(skf.body)?);
+        let body_len = body.len();
+        Ok(Fragment { number, total, first, text: self.open_end(crypto, message, body_len)? })
+    }
+
+    /// Opens the last `len` octets of a message, which all before them are authenticated with. Gives the text without padding.
+    fn open_end<'m>(&self, crypto: &mut C, message: &'m mut [u8], len: usize) -> Result<&'m [u8], Discard> {
+        let aad_len = message.len().saturating_sub(len);
         let (aad, payload) = message.split_at_mut_checked(aad_len).ok_or(Malformed)?;
         let text = self.open_payload(crypto, aad, payload)?;
         let (&pad_len, padded) = text.split_last().ok_or(Malformed)?;
         let inner_len = padded.len().checked_sub(usize::from(pad_len)).ok_or(Discard::BadPadding)?;
-        let inner = padded.get(..inner_len).ok_or(Discard::BadPadding)?;
-        Ok((first_inner, inner))
+        padded.get(..inner_len).ok_or(Discard::BadPadding)
     }
 
     /// `payload`: IV, encrypted text, ICV. Gives the text with padding and its length.
@@ -309,6 +315,56 @@ impl<C: IkeCrypto> SkReceiver<C> {
             }
         }
     }
+}
+
+/// The payload that ends a message; it has to be of this kind.
+fn last(message: &[u8], kind: PayloadType) -> Result<Payload<'_>, Discard> {
+    let header = Header::parse(message)?;
+    let (_, body) = message.split_at_checked(Header::LEN).ok_or(Malformed)?;
+    let mut last = None;
+    for payload in Chain::new(header.next, body) {
+        let payload = payload?;
+        if payload.critical && !payload.kind.is_known() && payload.kind != kind {
+            return Err(Discard::Malformed);
+        }
+        last = Some(payload);
+    }
+    Ok(last.filter(|last| last.kind == kind).ok_or(Malformed)?)
+}
+
+/// A fragment of a message, decrypted (RFC 7383 §2.5): the texts of all of them, one behind the other, are its payloads.
+///
+/// ```
+/// use getrandom::SysRng;
+/// use ike_core::crypto::{Protection, rustcrypto::RustCrypto};
+/// use ike_core::registry::{ExchangeType, PayloadType};
+/// use ike_core::wire::{header::Header, sk::{Fragment, SkReceiver}};
+/// use ipsec_core::crypto::{AeadAlg, PacketCrypto, rustcrypto::RustCrypto as Packets};
+/// let header = Header { next: PayloadType::SKF, length: 64, ..Header::new(1, 2, ExchangeType::IKE_AUTH, 1) };
+/// let mut message = header.to_octets().to_vec();
+/// message.extend([41, 0, 0, 36, 0, 1, 0, 2]); // a Notify payload begins in it; the first of two
+/// message.extend([0; 8]); // IV
+/// message.extend([0, 0, 0, 0]); // the text, and no padding
+/// message.extend([0; 16]); // room for the ICV
+/// let (before, rest) = message.split_at_mut(36);
+/// let key = Packets.aead_key(AeadAlg::Aes128Gcm16, &[7; 16]).unwrap();
+/// Packets.seal(&key, &[7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0], before, &mut rest[8..]);
+///
+/// let mut crypto = RustCrypto::new(rand_core::UnwrapErr(SysRng), Packets);
+/// let receiver = SkReceiver::new(&mut crypto, Protection::Aead(AeadAlg::Aes128Gcm16), &[7; 20], &[]).unwrap();
+/// let opened = receiver.open_fragment(&mut crypto, &mut message).unwrap();
+/// assert_eq!(opened, Fragment { number: 1, total: 2, first: PayloadType::NOTIFY, text: &[0, 0, 0] });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment<'m> {
+    /// Number of this fragment, from 1.
+    pub number: u16,
+    /// How many there are.
+    pub total: u16,
+    /// Type of the first payload of the message; only the first fragment says it.
+    pub first: PayloadType,
+    /// A part of the message's payloads.
+    pub text: &'m [u8],
 }
 
 /// An Encrypted Fragment payload, not decrypted.
@@ -392,16 +448,22 @@ mod tests {
 
     /// A message whose SK payload has this text, pad length included, rightly sealed.
     fn sealed(text: &[u8]) -> Vec<u8> {
+        sealed_last(46, &[], text)
+    }
+
+    /// The same with a payload of this kind, which has something in clear before its IV.
+    fn sealed_last(kind: u8, clear: &[u8], text: &[u8]) -> Vec<u8> {
         let mut message = HEADER.to_octets().to_vec();
-        message[16] = 46;
+        message[16] = kind;
         message.extend([42, 0]);
-        message.extend(u16::try_from(4 + 8 + text.len() + 16).unwrap().to_be_bytes());
+        message.extend(u16::try_from(4 + clear.len() + 8 + text.len() + 16).unwrap().to_be_bytes());
+        message.extend(clear);
         message.extend(7u64.to_be_bytes());
         message.extend(text);
         message.extend([0; 16]);
         let len = u32::try_from(message.len()).unwrap();
         message[24..28].copy_from_slice(&len.to_be_bytes());
-        let (aad, rest) = message.split_at_mut(32);
+        let (aad, rest) = message.split_at_mut(32 + clear.len());
         let key = engine().aead_key(AeadAlg::Aes128Gcm16, &SK_E[..16]).unwrap();
         let nonce = *b"salt\0\0\0\0\0\0\0\x07";
         engine().seal(&key, &nonce, aad, &mut rest[8..]);
@@ -538,6 +600,27 @@ mod tests {
             assert!(SkReceiver::new(&mut engine(), GCM, &[0; 64][..len], &[]).is_err());
             assert!(SkSender::new(&mut engine(), GCM, &[0; 64][..len], &[]).is_err());
         }
+    }
+
+    #[test]
+    fn a_fragment_opens_with_its_number_and_nothing_of_it_may_change() {
+        let mut message = sealed_last(53, &[0, 2, 0, 3], b"part\0");
+        let opened = receiver().open_fragment(&mut engine(), &mut message.clone()).map(|fragment| {
+            let Fragment { number, total, first, text } = fragment;
+            (number, total, first, text.to_vec())
+        });
+        assert_eq!(opened, Ok((2, 3, PayloadType(42), b"part".to_vec())));
+        assert_eq!(receiver().open(&mut engine(), &mut message.clone()), Err(Discard::Malformed));
+        for at in 0..message.len() {
+            message[at] ^= 1;
+            assert!(receiver().open_fragment(&mut engine(), &mut message.clone()).is_err(), "{at}");
+            message[at] ^= 1;
+        }
+        for len in 0..message.len() {
+            assert!(receiver().open_fragment(&mut engine(), &mut message[..len].to_vec()).is_err());
+        }
+        let mut whole = sealed(&[0]);
+        assert_eq!(receiver().open_fragment(&mut engine(), &mut whole), Err(Discard::Malformed));
     }
 
     #[test]

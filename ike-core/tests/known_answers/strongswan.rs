@@ -302,13 +302,14 @@ fn aes256cbc_sha256_prfsha256_with_psk() {
     check("psk-aes256cbc-sha256-modp2048", cipher_mac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha256), 2, 9);
 }
 
-/// A session whose IKE_AUTH came in fragments, so that it cannot be followed: what came whole opens with the recorded keys.
+/// A session whose IKE_AUTH came in fragments, so that it cannot be followed: all opens with the recorded keys, and the fragments
+/// are one message.
 #[test]
 fn aes128cbc_sha512_with_recorded_keys() {
     let name = "rsa-aes128cbc-sha512-ecp384";
     let protection = Protection::CipherMac(CipherAlg::Aes128Cbc, IntegAlg::HmacSha512);
     let (json, mut crypto) = (support::own_json(&format!("{name}.keys.json")), engine(&[0]));
-    let (mut sas, mut opened) = (vec![], 0);
+    let (mut sas, mut opened, mut parts) = (vec![], 0, vec![]);
     for message in support::ike_messages(&support::own(&format!("{name}.pcap"))) {
         let header = Header::parse(&message).unwrap();
         if !is_protected(&message) {
@@ -324,6 +325,8 @@ fn aes128cbc_sha512_with_recorded_keys() {
         let mut text = message.clone();
         if header.next == PayloadType::SKF {
             assert!(receiver.open(&mut crypto, &mut text).is_err());
+            let fragment = receiver.open_fragment(&mut crypto, &mut text).unwrap();
+            parts.push((fragment.number, fragment.total, fragment.first, fragment.text.to_vec()));
             continue;
         }
         let (first, inner) = receiver.open(&mut crypto, &mut text).unwrap();
@@ -331,6 +334,10 @@ fn aes128cbc_sha512_with_recorded_keys() {
         opened += 1;
     }
     assert_eq!((sas.len(), opened), (1, 9));
+    let [(1, 2, first, begin), (2, 2, PayloadType::NONE, end)] = parts.as_slice() else { panic!("{parts:?}") };
+    let kinds =
+        Chain::new(*first, &[&begin[..], end].concat()).map(|payload| payload.unwrap().kind).collect::<Vec<_>>();
+    assert!(kinds.contains(&PayloadType::CERT) && kinds.contains(&PayloadType::TS_R), "{kinds:?}");
 }
 
 /// Sessions whose SK payload is not built, but whose Child SAs are: AUTH from the recorded keys.

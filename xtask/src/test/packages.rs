@@ -25,6 +25,8 @@ pub(crate) const INTEROP: &[&str] = &[
 const CROSS: &[&str] = &["rustc-web", "rust-web-src", "lld"];
 /// For the Raspberry Pi image: emulator, readers of its card, disassembler.
 const IMAGE: &[&str] = &["qemu-system-arm", "mtools", "dosfstools", "llvm"];
+/// What captures are held against.
+const DECODERS: &[&str] = &["tshark"];
 
 /// Asked for by maintainer scripts before they start a daemon; 101 means no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -49,6 +51,9 @@ fn install_missing(report: &mut Report) {
     }
     if !["qemu-system-aarch64", "mtype", "fsck.fat", "llvm-objdump"].into_iter().all(installed) {
         wanted.extend(IMAGE);
+    }
+    if !installed("tshark") {
+        wanted.extend(DECODERS);
     }
     if wanted.is_empty() {
         return report.passed("nothing is missing");
