@@ -28,6 +28,7 @@ mod pending;
 mod plane;
 mod provider;
 mod resolve;
+mod sequence;
 mod signals;
 mod socket;
 mod story;

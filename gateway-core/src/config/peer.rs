@@ -241,7 +241,7 @@ fn start<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, any_remote: bool
     start
 }
 
-fn mode<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<Mode> {
+pub(super) fn mode<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<Mode> {
     let mode = reader.read(section, "mode", "\"tunnel\"", |word| match word {
         "tunnel" => Ok(Mode::Tunnel),
         "transport" => {
@@ -263,7 +263,7 @@ fn time<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str, defaul
     time.map_or(default, |word| word.value)
 }
 
-fn traffic<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str) -> Option<Vec<Placed<TrafficSelector>>> {
+pub(super) fn traffic<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str) -> Option<Vec<Placed<TrafficSelector>>> {
     let expected = "a network such as \"10.1.0.0/16\", or a list of them";
     let mut found: Vec<Placed<TrafficSelector>> = Vec::new();
     for Placed { at, value: (list, host_bits) } in reader.read_all(section, key, expected, selectors)? {

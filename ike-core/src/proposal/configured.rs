@@ -4,7 +4,7 @@ use heapless::Vec;
 use ipsec_core::crypto::AeadAlg;
 
 use super::codec;
-use crate::crypto::{CipherAlg, Group, IkeSuite, IntegAlg, PrfAlg};
+use crate::crypto::{CipherAlg, EspSuite, Group, IkeSuite, IntegAlg, PrfAlg};
 use crate::registry::{GroupId, TransformType};
 use crate::wire::sa::TransformSpec;
 
@@ -165,6 +165,28 @@ impl EspProposal {
     /// The key exchanges, the one to be tried first in front; `None` is "without".
     pub fn groups(&self) -> impl Iterator<Item = Option<Group>> + use<'_> {
         self.0.of_kind(TransformType::KE).map(|spec| Group::from_id(GroupId(spec.id)))
+    }
+
+    /// The one suite that it stands for, as where nothing is negotiated; `None`: it leaves a choice.
+    ///
+    /// ```
+    /// use ike_core::proposal::EspProposal;
+    /// let suite = |words| EspProposal::parse(words).unwrap().suite();
+    /// assert_eq!(suite("aes128gcm16-esn").unwrap().to_string(), "aes128gcm16-esn");
+    /// assert_eq!(suite("aes128gcm16"), None); // with or without ESN
+    /// ```
+    pub fn suite(&self) -> Option<EspSuite> {
+        let mut picks = codec::KINDS.map(|kind| (0, TransformSpec { kind, id: 0, key_bits: None }));
+        for (_, pick) in &mut picks {
+            let mut listed = self.0.of_kind(pick.kind);
+            if let Some(only) = listed.next() {
+                *pick = only;
+            }
+            if listed.next().is_some() {
+                return None;
+            }
+        }
+        EspSuite::of(&picks)
     }
 
     /// The transforms to offer; in IKE_AUTH without key exchanges (RFC 7296 §1.2).
