@@ -121,9 +121,9 @@ impl Sequence {
 fn run<L: Listener>((folder, ordered, listener): (Option<PathBuf>, Receiver<Order>, L)) {
     // Nothing is touched where there are no manual keys.
     let Ok(first) = ordered.recv() else { return };
-    let opened = folder.ok_or_else(|| not_kept("nobody named a directory for that")).and_then(|folder| {
-        Kept::open(&folder).map_err(|error| not_kept(&format!("{}: {error}", folder.display())))
-    });
+    let opened = folder
+        .ok_or_else(|| not_kept("nobody named a directory for that"))
+        .and_then(|folder| Kept::open(&folder).map_err(|error| not_kept(&format!("{}: {error}", folder.display()))));
     let mut kept = match opened {
         Ok(kept) => kept,
         Err(cause) => {
@@ -178,7 +178,9 @@ impl Kept {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let lock = private().create(true).truncate(false).open(folder.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => io::Error::new(io::ErrorKind::AddrInUse, "another portcullis keeps it there"),
+            fs::TryLockError::WouldBlock => {
+                io::Error::new(io::ErrorKind::AddrInUse, "another portcullis keeps it there")
+            }
             fs::TryLockError::Error(error) => error,
         })?;
         let (used, unknown) = match text(&folder.join(USED))? {
@@ -247,7 +249,8 @@ fn numbers(folder: &Path) -> io::Result<BTreeMap<Mark, u64>> {
 /// The numbers in a text, or what is wrong with it.
 fn read(text: &str) -> Result<BTreeMap<Mark, u64>, String> {
     let mut lines = text.lines();
-    let head: Head = serde_json::from_str(lines.next().unwrap_or_default()).map_err(|error| format!("line 1: {error}"))?;
+    let head: Head =
+        serde_json::from_str(lines.next().unwrap_or_default()).map_err(|error| format!("line 1: {error}"))?;
     if head.version != VERSION {
         return Err(format!("it is of version {}", head.version));
     }
@@ -371,7 +374,8 @@ mod tests {
         let both = kept.set_aside(&[order(1, 0), order(1, 0)]).unwrap();
         let numbers = |step: u64| Numbers { after: step * STEP, until: (step + 1) * STEP };
         assert_eq!(both, [Ok(numbers(10)), Ok(numbers(11))], "two orders in one step");
-        let modes = [FILE, USED, LOCK].map(|name| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777);
+        let modes =
+            [FILE, USED, LOCK].map(|name| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777);
         assert_eq!(modes, [0o600; 3]);
     }
 

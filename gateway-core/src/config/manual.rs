@@ -391,7 +391,12 @@ fn two(reader: &mut Reader<'_>, outbound: Vec<Entry>, inbound: Vec<Entry>) -> Op
     for (all, direction) in [(&outbound, "out"), (&inbound, "in")] {
         for entry in all.iter().skip(1) {
             let found = format!("a second [[sa]] with direction = \"{direction}\" between these ends for this traffic");
-            reader.error(entry.section, found, "one for each direction", "remove the older one when its key is replaced");
+            reader.error(
+                entry.section,
+                found,
+                "one for each direction",
+                "remove the older one when its key is replaced",
+            );
         }
     }
     for (there, missing, there_is, not_there, why) in [

@@ -263,7 +263,11 @@ fn time<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str, defaul
     time.map_or(default, |word| word.value)
 }
 
-pub(super) fn traffic<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str) -> Option<Vec<Placed<TrafficSelector>>> {
+pub(super) fn traffic<'t>(
+    reader: &mut Reader<'t>,
+    section: Section<'_, 't>,
+    key: &str,
+) -> Option<Vec<Placed<TrafficSelector>>> {
     let expected = "a network such as \"10.1.0.0/16\", or a list of them";
     let mut found: Vec<Placed<TrafficSelector>> = Vec::new();
     for Placed { at, value: (list, host_bits) } in reader.read_all(section, key, expected, selectors)? {

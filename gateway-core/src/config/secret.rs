@@ -157,9 +157,9 @@ impl Doubt {
                 "the pre-shared key of \"{peer}\" is taken as text although it looks like hexadecimal; if the peer takes \
                  it as octets, write 0x in front"
             ),
-            Self::Spaced => format!(
-                "the pre-shared key of \"{peer}\" begins or ends with a space, which is taken as part of it"
-            ),
+            Self::Spaced => {
+                format!("the pre-shared key of \"{peer}\" begins or ends with a space, which is taken as part of it")
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use ipsec_core::sa::{self, DontFragment, InboundParams, Lifetime, Limit, Outboun
 use ipsec_core::time::Instant;
 
 use crate::cause::{Cause, Kind};
-use crate::config::{ConfigError, Config, ManualId, ManualPair, ManualSa, Mode, manual};
+use crate::config::{Config, ConfigError, ManualId, ManualPair, ManualSa, Mode, manual};
 use crate::plane::{DataPlane, Half, Pair, PlaneEvent, Refused};
 use crate::policy::policy_of_manual;
 use crate::state::manual::{Leaving, ManualEntry, Numbers, Reserve, Ticket};
@@ -64,7 +64,12 @@ impl Gateway {
     }
 
     /// Takes what left out of the data plane. What went through it goes on its account, and is told.
-    pub(super) fn end_manual(&mut self, now: Instant, gone: impl IntoIterator<Item = Leaving>, plane: &mut dyn DataPlane) {
+    pub(super) fn end_manual(
+        &mut self,
+        now: Instant,
+        gone: impl IntoIterator<Item = Leaving>,
+        plane: &mut dyn DataPlane,
+    ) {
         for Leaving { pair, half, since, spi_in, spi_out, account } in gone {
             let last = Last::of(pair, half, plane);
             let (received, sent) = match half {
@@ -87,6 +92,7 @@ impl Gateway {
             PlaneEvent::SoftLifetime { .. } => self.numbers_wane(id, plane),
             PlaneEvent::HardLifetime { .. } => self.numbers_are_used(now, id, plane),
             PlaneEvent::Refused { why, .. } => {
+                drop(self.manual.leave(id, half, None)); // it never was there
                 self.not_there(now, id, half, Cause::not_installed(&why.to_string()), plane);
             }
             // Nobody answers for another path without IKE, and nothing is done about the others.
@@ -144,12 +150,8 @@ impl Gateway {
         }
         let lifetime = Lifetime { soft: packets(numbers.soft()), hard: packets(numbers.count()) };
         let installed = params(entry, &entry.config.outbound, lifetime, |sa| {
-            let params = OutboundParams {
-                sa,
-                last_sent: numbers.after,
-                copy_dscp: true,
-                dont_fragment: DontFragment::Clear,
-            };
+            let params =
+                OutboundParams { sa, last_sent: numbers.after, copy_dscp: true, dont_fragment: DontFragment::Clear };
             plane.install_outbound(now, pair, &params)
         });
         match installed {

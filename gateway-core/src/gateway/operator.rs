@@ -249,6 +249,8 @@ impl Gateway {
     /// the peer alone. The appliance goes on until the endpoint has no IKE SA left, or for as long as it cares to wait.
     pub fn shutdown<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         self.ends = true;
+        let manual = self.manual.follow(Vec::new());
+        self.end_manual(now, manual, parts.plane);
         for id in self.order.clone() {
             self.hold(id);
             self.end_peer(now, id, parts);
