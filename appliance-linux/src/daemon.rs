@@ -44,10 +44,10 @@ use crate::inbox::{self, Input, Inputs};
 use crate::logging;
 use crate::machine::{self, Machine};
 use crate::plane::{self, News};
-use crate::sequence::Order;
+use crate::sequence::{Mark, Order};
 use crate::signals::{self, Wish};
 use crate::tun::CLONE_DEVICE;
-use crate::{doctor, notify, provider};
+use crate::{doctor, notify};
 use served::Served;
 use state::Daemon;
 pub(crate) use state::{Ended, filter};
@@ -348,7 +348,7 @@ impl Daemon {
                 self.machine.ask(Question::Locate(question));
             } else if let Some(reserve) = self.gateway.poll_reserve() {
                 let Reserve { ticket, key, after, stated, last } = reserve;
-                let order = Order { ticket, mark: provider::mark(key), after, stated, last };
+                let order = Order { ticket, mark: Mark::of(key), after, stated, last };
                 self.machine.ask(Question::SetAside(order));
             } else if let Some(report) = self.gateway.poll_report() {
                 if let What::ChildUp { policy, .. } = report.what {

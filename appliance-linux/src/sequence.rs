@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use gateway_core::cause::{Cause, Kind};
 use gateway_core::gateway::{Numbers, Ticket};
+use ike_core::crypto::{Digest64, IkeCrypto as _, PrfAlg};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::disk::{self, Plain};
+use crate::provider;
 
 const FILE: &str = "sequence.jsonl";
 /// What is being written, and what could not be read.
@@ -39,9 +41,18 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// A key, as the file knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mark(pub(crate) [u8; 32]);
+pub(crate) struct Mark([u8; 32]);
 
 impl Mark {
+    /// Nobody computes the key of it; what it was made with makes it another one than any that an IKE SA has.
+    pub(crate) fn of(key: &[u8]) -> Self {
+        let mut digest = Digest64::new();
+        provider::ike().prf(PrfAlg::HmacSha256, b"portcullis: numbers of a manual key", &[key], &mut digest);
+        let mut mark = [0; 32];
+        mark.iter_mut().zip(digest.as_slice()).for_each(|(octet, of_key)| *octet = *of_key);
+        Self(mark)
+    }
+
     fn printed(self) -> String {
         self.0.iter().fold(String::with_capacity(64), |mut text, octet| {
             let _ = write!(text, "{octet:02x}"); // writing into a string does not fail
@@ -176,7 +187,7 @@ struct Kept {
 impl Kept {
     fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let lock = private().create(true).truncate(false).open(folder.join(LOCK))?;
+        let lock = private().write(true).create(true).truncate(false).open(folder.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => {
                 io::Error::new(io::ErrorKind::AddrInUse, "another portcullis keeps it there")

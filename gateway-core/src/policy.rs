@@ -86,6 +86,12 @@ pub const fn policy_of_manual(pair: ManualId) -> PolicyId {
 }
 
 /// The pair whose SAs belong to a policy; `None`: a child's do.
+///
+/// ```
+/// use gateway_core::policy::manual_of;
+/// use ipsec_core::spd::PolicyId;
+/// assert_eq!(manual_of(PolicyId(7)), None);
+/// ```
 pub const fn manual_of(policy: PolicyId) -> Option<ManualId> {
     if policy.0 & MANUAL == 0 { None } else { Some(ManualId(policy.0 & !MANUAL)) }
 }

@@ -81,6 +81,15 @@ pub enum ChildDiff {
 }
 
 /// What happened to a pair of SAs with manual keys.
+///
+/// ```
+/// use gateway_core::config::ManualDiff;
+/// /// Whether the peer has to be told of another SA to receive with.
+/// fn concerns_the_peer(change: ManualDiff) -> bool {
+///     !matches!(change, ManualDiff::Changed { outbound: false, .. })
+/// }
+/// assert!(!concerns_the_peer(ManualDiff::Changed { outbound: false, inbound: true }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManualDiff {
     /// It is new.

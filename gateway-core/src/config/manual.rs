@@ -31,7 +31,7 @@ pub struct ManualId(pub u32);
 /// Two `[[sa]]`s: one to send with, and one for what the peer sends.
 ///
 /// ```
-/// use gateway_core::config::Config;
+/// use gateway_core::config::{Config, ManualSa};
 /// let text = r#"
 /// [[sa]]
 /// direction = "out"
@@ -55,7 +55,8 @@ pub struct ManualId(pub u32);
 /// let (config, warnings) = Config::parse(text).unwrap();
 /// let pair = &config.manual[0];
 /// assert_eq!((pair.name().as_str(), pair.outbound.spi.get(), pair.inbound.spi.get()), ("sa/0x00002001", 0x2001, 0x1001));
-/// assert_eq!(pair.outbound.suite.to_string(), "aes128gcm16-esn");
+/// let ManualSa { suite, sequence, encap, .. } = &pair.outbound;
+/// assert_eq!((suite.to_string().as_str(), *sequence, *encap), ("aes128gcm16-esn", 0, None)); // as protocol 50
 /// assert!(warnings[0].message.contains("RFC 8221")); // no key of AES-GCM should be used so
 /// ```
 #[derive(Debug)]
@@ -77,16 +78,6 @@ pub struct ManualPair {
 }
 
 /// What a `[[sa]]` has by itself.
-///
-/// ```
-/// use gateway_core::config::ManualSa;
-/// use ipsec_core::net::Encap;
-/// // ESP in UDP where a port of the peer's is written.
-/// fn travels(sa: &ManualSa) -> Encap {
-///     if sa.encap.is_some() { Encap::Udp } else { Encap::None }
-/// }
-/// # let _ = travels;
-/// ```
 #[derive(Debug)]
 pub struct ManualSa {
     /// Where it stands in the file.

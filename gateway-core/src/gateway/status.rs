@@ -81,6 +81,19 @@ pub struct Snapshot {
 }
 
 /// A pair of SAs with manual keys.
+///
+/// ```
+/// use gateway_core::gateway::{ManualSaStatus, ManualStatus, Snapshot};
+/// use ipsec_core::time::Instant;
+/// /// The pairs that do not carry packets both ways.
+/// fn down(snapshot: &Snapshot) -> Vec<&str> {
+///     let there = |sa: &ManualSaStatus| sa.since.is_some();
+///     let up = |pair: &ManualStatus| there(&pair.outbound) && there(&pair.inbound);
+///     snapshot.manual.iter().filter(|pair| !up(pair)).map(|pair| pair.name.as_str()).collect()
+/// }
+/// let nobody = Snapshot { at: Instant::ZERO, peers: Vec::new(), manual: Vec::new() };
+/// assert!(down(&nobody).is_empty());
+/// ```
 #[derive(Debug)]
 pub struct ManualStatus {
     /// What it is called.

@@ -22,12 +22,13 @@ pub struct Ticket(pub u64);
 /// was given out before and none of them ever will be again.
 ///
 /// ```
-/// use gateway_core::gateway::{Numbers, Reserve};
+/// use gateway_core::gateway::{Numbers, Reserve, Ticket};
 /// /// Of a key that nobody used before: a thousand numbers.
-/// fn answer(reserve: &Reserve<'_>) -> Numbers {
-///     Numbers { after: reserve.after, until: reserve.last.min(reserve.after + 1000) }
+/// fn answer(reserve: &Reserve<'_>) -> (Ticket, Numbers) {
+///     (reserve.ticket, Numbers { after: reserve.after, until: reserve.last.min(reserve.after + 1000) })
 /// }
-/// # let _ = answer;
+/// let asked = Reserve { ticket: Ticket(1), key: &[7; 20], after: 5, stated: true, last: u32::MAX.into() };
+/// assert_eq!(answer(&asked), (Ticket(1), Numbers { after: 5, until: 1005 }));
 /// ```
 pub struct Reserve<'g> {
     /// To be answered with.
