@@ -188,6 +188,8 @@ impl Case {
                 &format!("ip xfrm state add src {from} dst {to} proto esp spi {spi:#x} mode {} reqid 1", self.mode);
             // The window of ESN is in another place than the old one of 32 packets.
             script += if self.esn { " flag esn replay-window 128" } else { " replay-window 32" };
+            // Else it would be for packets of the outer family.
+            script += if self.mixed { " flag af-unspec" } else { "" };
             if self.sequence > 0 {
                 script += &format!(" {} {:#x}", if to_us { "replay-oseq" } else { "replay-seq" }, self.sequence);
             }
@@ -266,9 +268,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     list
 }
 
-/// Keeps UDP port 4500 open for ESP, as who has no IKE daemon has to.
-const OPEN_4500: &str = "perl -e 'use Socket; socket(S, PF_INET, SOCK_DGRAM, 17) or die; bind(S, sockaddr_in(4500, INADDR_ANY)) or die; \
-                         setsockopt(S, 17, 100, pack(\"i\", 2)) or die; sleep' </dev/null >/dev/null 2>&1 &";
+/// Keeps UDP port 4500 open for ESP, as who has no IKE daemon has to. What stays behind closes what the door would wait for.
+const OPEN_4500: &str = "setsid -f perl -e 'use POSIX; POSIX::close($_) for 3..255; use Socket; socket(S, PF_INET, SOCK_DGRAM, 17) or die; bind(S, sockaddr_in(4500, INADDR_ANY)) or die; \
+                         setsockopt(S, 17, 100, pack(\"i\", 2)) or die; sleep' </dev/null >/dev/null 2>&1";
 
 /// Each case with a daemon of ours and a kernel that go on.
 fn against(cases: &[Case]) -> Result<String> {
