@@ -449,9 +449,11 @@ impl Config {
             reader.warn(0, "there is no [[peer]]: nothing goes into a tunnel".to_string());
         }
         let peers: Vec<_> = peers.into_iter().map(|(peer, _)| peer).collect();
-        let entries = reader.tables(root, "sa", "[[sa]]");
-        let entries = entries.into_iter().filter_map(|section| manual::read(&mut reader, section, &gateway)).collect();
-        let manual = manual::pairs(&mut reader, &gateway, entries, &peers);
+        let sections = reader.tables(root, "sa", "[[sa]]");
+        let entries = sections.iter().filter_map(|section| manual::read(&mut reader, *section, &gateway));
+        let entries: Vec<_> = entries.collect();
+        let whole = entries.len() == sections.len();
+        let manual = manual::pairs(&mut reader, &gateway, (entries, whole), &peers);
         wipe(document.table_mut());
         Ok((Self { gateway, peers, policies, manual }, reader.finish()?))
     }

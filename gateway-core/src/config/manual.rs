@@ -334,11 +334,11 @@ fn key_of_integ<'t>(
     key(reader, section, ["integ-key", "integ-key-file"], protection.map(Protection::integ_key_len))
 }
 
-/// Finds the two of each pair, and tells what cannot be meant.
+/// Finds the two of each pair, and tells what cannot be meant. `whole`: no other `[[sa]]` was wrong, which may be the second one.
 pub(super) fn pairs(
     reader: &mut Reader<'_>,
     gateway: &Settings,
-    entries: Vec<Entry>,
+    (entries, whole): (Vec<Entry>, bool),
     peers: &[Peer],
 ) -> Vec<ManualPair> {
     spis(reader, &entries);
@@ -362,7 +362,7 @@ pub(super) fn pairs(
     }
     for between in order {
         let Some([outbound, inbound]) = ends.remove(&between) else { continue };
-        let Some((outbound, inbound)) = two(reader, outbound, inbound) else { continue };
+        let Some((outbound, inbound)) = two(reader, whole, outbound, inbound) else { continue };
         let line = outbound.sa.at.line;
         if let Some(other) = carried.insert(between.selectors, format!("the [[sa]] in line {line}")) {
             let why = "only one of the two could ever carry a packet";
@@ -378,7 +378,7 @@ pub(super) fn pairs(
 }
 
 /// One of each, or what is wrong about that.
-fn two(reader: &mut Reader<'_>, outbound: Vec<Entry>, inbound: Vec<Entry>) -> Option<(Entry, Entry)> {
+fn two(reader: &mut Reader<'_>, whole: bool, outbound: Vec<Entry>, inbound: Vec<Entry>) -> Option<(Entry, Entry)> {
     for (all, direction) in [(&outbound, "out"), (&inbound, "in")] {
         for entry in all.iter().skip(1) {
             let found = format!("a second [[sa]] with direction = \"{direction}\" between these ends for this traffic");
@@ -394,7 +394,7 @@ fn two(reader: &mut Reader<'_>, outbound: Vec<Entry>, inbound: Vec<Entry>) -> Op
         (&outbound, &inbound, "out", "in", "what the peer sends would be discarded"),
         (&inbound, &outbound, "in", "out", "what goes to the peer would be discarded"),
     ] {
-        if let (Some(entry), []) = (there.first(), missing.as_slice()) {
+        if let (true, Some(entry), []) = (whole, there.first(), missing.as_slice()) {
             let found = format!("a [[sa]] with direction = \"{there_is}\" alone");
             let expected = format!("another one with direction = \"{not_there}\"");
             let hint = format!("{why}; both have the same mode, local, remote, local-ts and remote-ts");
