@@ -21,9 +21,6 @@ use super::secret::{Secret, SecretSource};
 use super::settings::window;
 use super::{Mode, Peer, Settings, Traffic};
 
-/// The smallest SPI that an SA may have: 1 to 255 are reserved (RFC 4303 §2.1).
-const FIRST_SPI: u32 = 256;
-
 /// Which pair of SAs with manual keys. A gateway gives no number out twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ManualId(pub u32);
@@ -268,7 +265,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, gatewa
 
 fn spi<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<Spi> {
     let number = reader.number(section, "spi", 0..=u32::MAX)?;
-    let spi = Spi::new(number).filter(|_| number >= FIRST_SPI);
+    let spi = Spi::new(number);
     if spi.is_none() {
         let hint = "smaller ones are reserved (RFC 4303 §2.1)";
         reader.error(section.place("spi"), format!("{number}"), "an SPI from 0x100 on", hint);
