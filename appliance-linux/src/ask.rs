@@ -8,13 +8,14 @@ use std::net::IpAddr;
 
 use gateway_core::cause::{Cause, Unsent};
 use gateway_core::config::Config;
-use gateway_core::gateway::{Account, Accounts, Locate, Located, Totals};
+use gateway_core::gateway::{Account, Accounts, Locate, Located, Ticket, Totals};
 use ike_core::event::IkeId;
 use ipsec_core::net::Path;
 
 use crate::boundary::{Intent, View};
 use crate::configuration::Loaded;
 use crate::listen;
+use crate::sequence::{Order, Outcome};
 use crate::socket::Listen;
 
 /// An address of ours and one of a peer.
@@ -43,6 +44,8 @@ pub(crate) enum Question {
     Keep,
     /// Has accounts written: [`Answer::Kept`].
     Accounts(Accounts),
+    /// Has sequence numbers set aside for a key: [`Answer::SetAside`].
+    SetAside(Order),
 }
 
 /// What is told: answers, and what happened by itself.
@@ -74,6 +77,11 @@ pub(crate) enum Answer {
     BroughtForward(Option<Vec<(Account, Totals)>>),
     /// The accounts are written, or could not be; the log says which.
     Kept,
+    /// Sequence numbers are set aside, or why there are none.
+    SetAside {
+        ticket: Ticket,
+        outcome: Outcome,
+    },
     /// Addresses or ways may have changed: it is time to ask for [`Question::Ways`].
     Moved,
     /// How things stand has changed.

@@ -32,13 +32,16 @@ pub(crate) struct Loaded {
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<String>> {
     let (mut config, mut warnings) = parse(path)?;
     Need::of(&config).capacity().map_err(|found| vec![format!("{}: found {found}", path.display())])?;
-    let inline = config.peers.iter().find(|peer| peer.secret.loaded().is_some()).map(|peer| peer.at);
+    let peers = config.peers.iter().filter(|peer| peer.secret.loaded().is_some()).map(|peer| peer.at);
+    let sas = config.manual.iter().flat_map(|pair| [&pair.outbound, &pair.inbound]);
+    let keys = sas.filter(|sa| [&sa.key, &sa.integ_key].into_iter().flatten().any(|key| key.loaded().is_some()));
+    let inline = peers.chain(keys.map(|sa| sa.at)).min();
     warnings.extend(config.load_secrets(|key| read_key(path, key)).map_err(|errors| told(path, &errors))?);
     if let Some(at) = inline
         && let Ok(found) = fs::metadata(path)
         && let Some(advice) = exposed(path, &found)
     {
-        warnings.push(Warning { at, message: format!("a pre-shared key stands in this file, which {advice}") });
+        warnings.push(Warning { at, message: format!("a key stands in this file, which {advice}") });
     }
     let warnings = warnings.iter().map(|warning| format!("{}: warning: {warning}", Place(path, warning.at))).collect();
     Ok(Loaded { config, warnings })

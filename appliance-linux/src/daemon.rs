@@ -29,7 +29,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use gateway_core::config::Config;
-use gateway_core::gateway::What;
+use gateway_core::gateway::{Reserve, What};
 use ipsec_core::error::Discard;
 use tracing::{error, info, warn};
 
@@ -44,6 +44,7 @@ use crate::inbox::{self, Input, Inputs};
 use crate::logging;
 use crate::machine::{self, Machine};
 use crate::plane::{self, News};
+use crate::sequence::{Mark, Order};
 use crate::signals::{self, Wish};
 use crate::tun::CLONE_DEVICE;
 use crate::{doctor, notify};
@@ -345,6 +346,10 @@ impl Daemon {
             self.transmit();
             if let Some(question) = self.gateway.poll_locate() {
                 self.machine.ask(Question::Locate(question));
+            } else if let Some(reserve) = self.gateway.poll_reserve() {
+                let Reserve { ticket, key, after, stated, last } = reserve;
+                let order = Order { ticket, mark: Mark::of(key), after, stated, last };
+                self.machine.ask(Question::SetAside(order));
             } else if let Some(report) = self.gateway.poll_report() {
                 if let What::ChildUp { policy, .. } = report.what {
                     self.release(policy);

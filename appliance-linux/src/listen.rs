@@ -27,6 +27,12 @@ pub(crate) fn wanted(config: &Config, outside: &[String]) -> BTreeSet<Listen> {
             ends.extend(peer.local.iter().map(|addr| (*addr, None)));
         }
     }
+    for pair in &config.manual {
+        match outside {
+            [] => _ = ends.insert((pair.local, None)),
+            outside => ends.extend(outside.iter().map(|name| (unspecified(pair.local), Some(name.clone())))),
+        }
+    }
     // Whoever could be met in either family is met in the one that there is.
     ends.retain(|(addr, _)| addr.is_ipv4() || !addr.is_unspecified() || has_ipv6());
     // The kernel gives a datagram to one socket: an address beside the wildcard would take its share away.
@@ -46,6 +52,14 @@ pub(crate) fn in_ipv6_alone(config: &Config) -> impl Iterator<Item = &str> {
     let everywhere = |peer: &&Peer| !config.gateway.outside.is_empty() || peer.local.is_empty();
     let alone = |peer: &&Peer| families(&peer.local, &peer.remote).iter().all(IpAddr::is_ipv6);
     config.peers.iter().filter(everywhere).filter(alone).map(|peer| peer.name.as_str())
+}
+
+/// The wildcard address of the same family.
+const fn unspecified(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
 }
 
 /// The wildcard addresses of the families that a peer can be met in.

@@ -29,6 +29,7 @@ mod pending;
 mod plane;
 mod provider;
 mod resolve;
+mod sequence;
 mod signals;
 mod socket;
 mod story;
@@ -114,8 +115,12 @@ fn check(path: &Path) -> u8 {
             let config = &loaded.config;
             doctor::in_clear_beside(config).iter().for_each(|line| eprintln!("{}: warning: {line}", path.display()));
             let children: usize = config.peers.iter().map(|peer| peer.children.len()).sum();
+            let manual = match config.manual.len() {
+                0 => String::new(),
+                pairs => format!(", pairs of SAs with manual keys {pairs}"),
+            };
             print(format_args!(
-                "{}: fine: peers {}, children {children}, policies {}\n",
+                "{}: fine: peers {}, children {children}, policies {}{manual}\n",
                 path.display(),
                 config.peers.len(),
                 config.policies.len()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gateway_core::cause::Cause;
 use gateway_core::config::selector::Selector;
-use gateway_core::config::{ChildDiff, Diff, PeerDiff};
+use gateway_core::config::{ChildDiff, Diff, ManualDiff, PeerDiff};
 use gateway_core::gateway::{Level, Report, What};
 use ike_core::wire::header::Header;
 use ike_core::wire::outline::Outline;
@@ -162,6 +162,16 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
             })),
         }
     }
+    lines.extend(diff.manual.iter().map(|(name, change)| {
+        let what = match change {
+            ManualDiff::Added => "new",
+            ManualDiff::Removed => "gone",
+            ManualDiff::Changed { outbound: true, inbound: false } => "what we send with is another one now",
+            ManualDiff::Changed { outbound: false, .. } => "what the peer sends with is another one now",
+            ManualDiff::Changed { .. } => "both are others now",
+        };
+        format!("{name}: {what}")
+    }));
     if diff.policies {
         lines.push("policies: changed".to_owned());
     }

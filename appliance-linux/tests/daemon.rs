@@ -28,6 +28,8 @@ mod boundary;
 mod capacity;
 #[path = "daemon/log.rs"]
 mod log;
+#[path = "daemon/manual.rs"]
+mod manual;
 #[path = "../src/namespace.rs"]
 mod namespace;
 #[path = "daemon/network.rs"]

@@ -165,7 +165,7 @@ impl Model {
     fn by_quote(&self, packet: &[u8]) -> Option<SaId> {
         let about = Packet::of(&quoted(packet)?);
         let fits = |rule: &&Rule| about.fits(&rule.selector.remote, &rule.selector.local);
-        let Action::Protect(policy) = self.rules.iter().find(fits)?.action else { return None };
+        let Action::Protect { policy, .. } = self.rules.iter().find(fits)?.action else { return None };
         let mut of_policy = self.sas.iter().filter(|sa| sa.0 == policy);
         of_policy.find(|(_, local, remote, _)| about.fits(remote, local)).map(|sa| sa.3)
     }

@@ -26,6 +26,7 @@ mod diagnostic;
 mod diff;
 mod grammar;
 mod identity;
+pub(crate) mod manual;
 mod peer;
 mod policy;
 mod proposal;
@@ -40,9 +41,10 @@ mod tests;
 
 pub use check::nobodys;
 pub use diagnostic::{ConfigError, Position, Warning};
-pub use diff::{ChildDiff, Diff, PeerDiff};
+pub use diff::{ChildDiff, Diff, ManualDiff, PeerDiff};
 pub use grammar::{Bad, protocol_name};
 pub use identity::Identity;
+pub use manual::{ManualId, ManualPair, ManualSa};
 pub use secret::{NoKey, PSK_MAX, PSK_SHORT, Secret, SecretSource};
 
 use proposal::Lists;
@@ -69,6 +71,27 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// `[[policy]]`, in the order in which they are tried.
     pub policies: Vec<Policy>,
+    /// `[[sa]]`, the two of each pair together, in the order of the file.
+    pub manual: Vec<ManualPair>,
+}
+
+/// What is protected between two sides: by a child, or by SAs with manual keys.
+///
+/// ```
+/// use gateway_core::config::{Config, Traffic};
+/// /// Whether something on our side is protected towards an address.
+/// fn is_protected(config: &Config, to: std::net::IpAddr) -> bool {
+///     config.traffic().any(|Traffic { remote, .. }| remote.iter().any(|selector| selector.addrs.contains(to)))
+/// }
+/// let (config, _) = Config::parse("").unwrap();
+/// assert!(!is_protected(&config, [10, 1, 0, 1].into()));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Traffic<'c> {
+    /// Our side.
+    pub local: &'c [TrafficSelector],
+    /// The peer's side.
+    pub remote: &'c [TrafficSelector],
 }
 
 /// `[gateway]`.
@@ -225,6 +248,8 @@ pub enum Mode {
     Tunnel,
     /// What two hosts say to each other, behind their own header.
     Transport,
+    /// What two hosts say to each other, whose addresses go without saying: of `[[sa]]` alone, as nobody negotiates it.
+    Beet,
 }
 
 impl Mode {
@@ -233,6 +258,7 @@ impl Mode {
         match self {
             Self::Tunnel => "tunnel",
             Self::Transport => "transport",
+            Self::Beet => "beet",
         }
     }
 }
@@ -350,11 +376,23 @@ impl Child {
         rekey.saturating_add(Duration::from_secs(rekey.as_secs().div_ceil(10).max(120)))
     }
 
-    /// Whether a network of `remote_ts` stands for everything, and everything of our side may go there: such a child (a
+    /// What it carries.
+    pub fn traffic(&self) -> Traffic<'_> {
+        Traffic { local: &self.local_ts, remote: &self.remote_ts }
+    }
+
+    /// As [`Traffic::is_left_to_routes`].
+    pub fn is_left_to_routes(&self, remote: &AddrRange) -> bool {
+        self.traffic().is_left_to_routes(remote)
+    }
+}
+
+impl Traffic<'_> {
+    /// Whether a network of the peer's side stands for everything, and everything of our side may go there: such a child (a
     /// route-based VPN) does not say what goes to the peer, the routes of the operator do.
     pub fn is_left_to_routes(&self, remote: &AddrRange) -> bool {
         let whole = AddrRange::prefix(remote.start(), 0);
-        whole == Some(*remote) && self.local_ts.iter().any(|local| local.addrs == *remote)
+        whole == Some(*remote) && self.local.iter().any(|local| local.addrs == *remote)
     }
 }
 
@@ -367,8 +405,16 @@ impl Config {
     /// The children of which the routes of the operator decide what goes to the peer: `cloud/net`.
     pub fn left_to_routes(&self) -> Vec<String> {
         let children = self.peers.iter().flat_map(|peer| peer.children.iter().map(move |child| (peer, child)));
-        let left = children.filter(|(_, child)| child.remote_ts.iter().any(|to| child.is_left_to_routes(&to.addrs)));
-        left.map(|(peer, child)| format!("{}/{}", peer.name, child.name)).collect()
+        let children = children.map(|(peer, child)| (format!("{}/{}", peer.name, child.name), child.traffic()));
+        let all = children.chain(self.manual.iter().map(|pair| (pair.name(), pair.traffic())));
+        let left = all.filter(|(_, traffic)| traffic.remote.iter().any(|to| traffic.is_left_to_routes(&to.addrs)));
+        left.map(|(name, _)| name).collect()
+    }
+
+    /// All that is protected: by children, then by SAs with manual keys, in the order of the file.
+    pub fn traffic(&self) -> impl Iterator<Item = Traffic<'_>> {
+        let children = self.peers.iter().flat_map(|peer| &peer.children).map(Child::traffic);
+        children.chain(self.manual.iter().map(ManualPair::traffic))
     }
 
     /// Reads the configuration of [`schema::LINUX`], the one home that has peers so far.
@@ -405,15 +451,20 @@ impl Config {
             .collect();
         policies.sort_by_key(|policy| policy.priority); // stable: equal ones keep the order of the file
         check::contradictions(&mut reader, &gateway, &peers);
-        if !root.has("peer") {
+        if !root.has("peer") && !root.has("sa") {
             reader.warn(0, "there is no [[peer]]: nothing goes into a tunnel".to_string());
         }
-        let peers = peers.into_iter().map(|(peer, _)| peer).collect();
+        let peers: Vec<_> = peers.into_iter().map(|(peer, _)| peer).collect();
+        let sections = reader.tables(root, "sa", "[[sa]]");
+        let entries = sections.iter().filter_map(|section| manual::read(&mut reader, *section, &gateway));
+        let entries: Vec<_> = entries.collect();
+        let whole = entries.len() == sections.len();
+        let manual = manual::pairs(&mut reader, &gateway, (entries, whole), &peers);
         wipe(document.table_mut());
-        Ok((Self { gateway, peers, policies }, reader.finish()?))
+        Ok((Self { gateway, peers, policies, manual }, reader.finish()?))
     }
 
-    /// Reads the keys that stand in files of their own. `read` gets the path as written and answers with the file's
+    /// Reads the keys that stand in files of their own (`psk-file`, `key-file`, `integ-key-file`). `read` gets the path as written and answers with the file's
     /// octets or with what was found instead; it must not repeat the path of what is not there, as a key written in its place
     /// would be told. Line ends at the end are cut off.
     ///
@@ -424,51 +475,27 @@ impl Config {
         mut read: impl FnMut(&str) -> Result<Zeroizing<Vec<u8>>, NoKey>,
     ) -> Result<Vec<Warning>, Vec<ConfigError>> {
         let (mut warnings, mut errors) = (Vec::new(), Vec::new());
-        for peer in &mut self.peers {
-            let SecretSource::File { path, at } = &peer.secret else { continue };
-            let at = *at;
-            let refuse = |found: String, hint: &str| ConfigError {
-                at,
-                found,
-                expected: "a file with the pre-shared key".to_string(),
-                hint: hint.to_string(),
+        for Peer { name, secret, .. } in &mut self.peers {
+            let kind = KeyFile { key: "psk", what: "the pre-shared key" };
+            let loaded = kind.load(secret, &mut read, Secret::parse, &mut errors);
+            let told = |(at, doubts): (Position, Vec<_>)| {
+                doubts.into_iter().map(move |doubt: secret::Doubt| (at, doubt)).collect::<Vec<_>>()
             };
-            let octets = match read(path) {
-                Ok(octets) => octets,
-                Err(NoKey::Absent(why)) => {
-                    // What is written may be a key by mistake: only its place is told.
-                    let hint = "\"psk-file\" is the name of a file, seen from the folder of this one; the key itself is written \
-                                as \"psk\"";
-                    errors.push(refuse(why, hint));
-                    continue;
-                }
-                Err(NoKey::Unfit(what)) => {
-                    errors.push(refuse(what, ""));
-                    continue;
-                }
-            };
-            let text = core::str::from_utf8(&octets).ok().map(|text| text.trim_end_matches(['\r', '\n']));
-            match text.map(Secret::parse) {
-                Some(Ok((secret, doubts))) => {
-                    let told = doubts.into_iter().map(|doubt| Warning { at, message: doubt.told(&peer.name) });
-                    warnings.extend(told);
-                    peer.secret = SecretSource::Loaded(secret);
-                }
-                Some(Err(bad)) => errors.push(ConfigError {
-                    at,
-                    found: match text {
-                        Some("") => format!("nothing in \"{path}\""),
-                        _ => format!("something else in \"{path}\""),
-                    },
-                    expected: format!("the pre-shared key in one line: {}", bad.expected),
-                    hint: bad.hint.into_owned(),
-                }),
-                None => errors.push(refuse(
-                    format!("something else in \"{path}\""),
-                    "it is no text in UTF-8: write octets that are no text as \"0x…\"",
-                )),
+            let doubts = loaded.map(told).unwrap_or_default();
+            warnings.extend(doubts.into_iter().map(|(at, doubt)| Warning { at, message: doubt.told(name) }));
+        }
+        for sa in self.manual.iter_mut().flat_map(|pair| [&mut pair.outbound, &mut pair.inbound]) {
+            let protection = sa.suite.protection;
+            let keys = [
+                (&mut sa.key, KeyFile { key: "key", what: "the key" }, protection.encr_key_len()),
+                (&mut sa.integ_key, KeyFile { key: "integ-key", what: "the key" }, protection.integ_key_len()),
+            ];
+            for (key, kind, length) in keys {
+                let octets = |text: &str| Secret::octets(text, length).map(|secret| (secret, ()));
+                key.as_mut().and_then(|key| kind.load(key, &mut read, octets, &mut errors));
             }
         }
+        errors.extend(manual::keys_twice(&self.manual));
         if errors.is_empty() { Ok(warnings) } else { Err(errors) }
     }
 
@@ -478,14 +505,69 @@ impl Config {
     }
 }
 
+/// A key that may stand in a file of its own.
+struct KeyFile {
+    /// As it is written in the configuration itself.
+    key: &'static str,
+    what: &'static str,
+}
+
+impl KeyFile {
+    /// Reads it, if it does. Returns where it is named, and what else `parse` says of it.
+    fn load<D>(
+        &self,
+        source: &mut SecretSource,
+        read: &mut impl FnMut(&str) -> Result<Zeroizing<Vec<u8>>, NoKey>,
+        parse: impl FnOnce(&str) -> Result<(Secret, D), Bad>,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<(Position, D)> {
+        let SecretSource::File { path, at } = source else { return None };
+        let (at, Self { key, what }) = (*at, self);
+        let mut refuse = |found: String, expected: String, hint: String| {
+            errors.push(ConfigError { at, found, expected, hint });
+            None
+        };
+        let file = format!("a file with {what}");
+        let octets = match read(path) {
+            Ok(octets) => octets,
+            Err(NoKey::Absent(why)) => {
+                // What is written may be a key by mistake: only its place is told.
+                let hint = format!(
+                    "\"{key}-file\" is the name of a file, seen from the folder of this one; the key itself is written as \"{key}\""
+                );
+                return refuse(why, file, hint);
+            }
+            Err(NoKey::Unfit(what)) => return refuse(what, file, String::new()),
+        };
+        let Some(text) = core::str::from_utf8(&octets).ok().map(|text| text.trim_end_matches(['\r', '\n'])) else {
+            let hint = "it is no text in UTF-8: write octets that are no text as \"0x…\"";
+            return refuse(format!("something else in \"{path}\""), file, hint.to_string());
+        };
+        match parse(text) {
+            Ok((secret, told)) => {
+                *source = SecretSource::Loaded(secret);
+                Some((at, told))
+            }
+            Err(bad) => {
+                let found = if text.is_empty() { "nothing" } else { "something else" };
+                let expected = format!("{what} in one line: {}", bad.expected);
+                refuse(format!("{found} in \"{path}\""), expected, bad.hint.into_owned())
+            }
+        }
+    }
+}
+
 /// Wipes the keys that the document holds copies of: those written with escapes.
 fn wipe(document: &mut DeTable<'_>) {
-    let Some(DeValue::Array(peers)) = document.get_mut("peer").map(Spanned::get_mut) else { return };
-    for peer in peers.iter_mut() {
-        if let DeValue::Table(peer) = peer.get_mut()
-            && let Some(DeValue::String(Cow::Owned(key))) = peer.get_mut("psk").map(Spanned::get_mut)
-        {
-            key.zeroize();
+    for (table, keys) in [("peer", &["psk"][..]), ("sa", &["key", "integ-key"])] {
+        let Some(DeValue::Array(items)) = document.get_mut(table).map(Spanned::get_mut) else { continue };
+        for item in items.iter_mut() {
+            let DeValue::Table(item) = item.get_mut() else { continue };
+            for key in keys {
+                if let Some(DeValue::String(Cow::Owned(key))) = item.get_mut(*key).map(Spanned::get_mut) {
+                    key.zeroize();
+                }
+            }
         }
     }
 }

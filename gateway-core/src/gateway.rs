@@ -7,7 +7,8 @@
 //!    something to tell: [`Gateway::handle_plane`]. A packet wants an SA: [`Gateway::acquire`]. The operator wants
 //!    something: [`Gateway::up`], [`Gateway::down`], [`Gateway::rekey`], [`Gateway::reload`].
 //! 2. Send what the endpoint's `poll_transmit` gives; tell what [`Gateway::poll_report`] gives; account for what
-//!    [`Gateway::poll_ended`] gives; find out what [`Gateway::poll_locate`] asks and answer with [`Gateway::located`].
+//!    [`Gateway::poll_ended`] gives; find out what [`Gateway::poll_locate`] asks and answer with [`Gateway::located`]; set numbers
+//!    aside when [`Gateway::poll_reserve`] asks for some, and answer with [`Gateway::reserved`].
 //! 3. Sleep until [`Gateway::poll_timeout`].
 //!
 //! Inside, what comes in ends in `settle`: what IKE tells is taken up in `events`, which has `coming` put Child SAs into the data
@@ -27,6 +28,7 @@ mod ends;
 mod events;
 mod failing;
 mod install;
+mod manual;
 mod merge;
 mod names;
 mod operator;
@@ -63,22 +65,24 @@ use crate::state::agenda::Agenda;
 use crate::state::child::ChildEntry;
 use crate::state::children::Children;
 use crate::state::ikes::Ikes;
+use crate::state::manual::Manual;
 use crate::state::peer::PeerEntry;
 use crate::state::report::Strangers;
 use crate::state::sas::Sas;
 
 pub use crate::state::discarded::Discarded;
+pub use crate::state::manual::{Numbers, Reserve, Ticket};
 pub use crate::state::places::{Locate, Located, Way};
 pub use crate::state::report::{Level, Report, What};
 pub use crate::state::usage::{Account, Accounts, Ended, Totals};
 pub use crate::state::{Gateway, Parts};
 pub use operator::{Change, Unknown};
-pub use status::{ChildStatus, Identities, PeerState, PeerStatus, SaStatus, Snapshot};
+pub use status::{ChildStatus, Identities, ManualSaStatus, ManualStatus, PeerState, PeerStatus, SaStatus, Snapshot};
 
 impl Gateway {
     /// A gateway for a configuration whose keys are loaded, and the peers for its endpoint.
     pub fn new(config: Config) -> (Self, Peers) {
-        let Config { gateway: settings, peers: configured, policies } = config;
+        let Config { gateway: settings, peers: configured, policies, manual } = config;
         let mut peers = Peers::default();
         peers.replace(configured, &Diff::default());
         let mut gateway = Self {
@@ -107,7 +111,9 @@ impl Gateway {
             of_another_version: Strangers::of_another_version(),
             by_question: BTreeSet::new(),
             knocked: None,
+            manual: Manual::default(),
         };
+        gateway.manual.follow(manual); // nothing was there
         gateway.follow(&peers, &BTreeSet::new());
         (gateway, peers)
     }
@@ -120,8 +126,9 @@ impl Gateway {
     pub fn start<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) -> Result<(), Cause> {
         // The data plane may be another one than at a start before.
         self.rules.clear();
-        let rules = policy::rules(&self.policies, parts.endpoint.pad());
+        let rules = policy::rules(&self.policies, parts.endpoint.pad(), self.manual.traffic());
         let placed = self.place_rules(rules, parts.plane);
+        self.place_manual(now, parts.plane);
         self.settle(now, parts);
         placed
     }

@@ -332,7 +332,7 @@ fn configured((id, child): (ChildConfigId, &Child)) -> ChildConfig<'_> {
         id,
         modes: match child.mode {
             Mode::Tunnel => Modes::Tunnel,
-            Mode::Transport => Modes::Transport,
+            Mode::Transport | Mode::Beet => Modes::Transport,
         },
         esp: &child.esp,
         local: &child.local_ts,

@@ -11,7 +11,7 @@ use ipsec_core::error::Refused;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::spd::{self, Index, Node, PolicyId, Rule, RuleId, Selector, Slot};
 
-use crate::config::{Action, Child, Config, Policy};
+use crate::config::{Action, Child, Config, ManualId, Policy, Traffic};
 use crate::peers::Peers;
 
 /// Rules for any number of engines: they look into the same index, and the last one to leave it takes it down.
@@ -69,8 +69,35 @@ pub const fn child_of(policy: PolicyId) -> ChildConfigId {
     ChildConfigId(policy.0)
 }
 
-/// The rules, in the order in which they are tried: by priority, policies before children, then the order of the file.
-/// Rules are numbered in that order. A child with several selectors makes a rule for each pair of one family.
+/// Numbers of pairs of SAs with manual keys: those of children do not get so far.
+const MANUAL: u32 = 1 << 31;
+
+/// The policy that a pair of SAs with manual keys belongs to.
+///
+/// ```
+/// use gateway_core::config::ManualId;
+/// use gateway_core::policy::{child_of, manual_of, policy_of, policy_of_manual};
+/// use ike_core::pad::ChildConfigId;
+/// assert_eq!(manual_of(policy_of_manual(ManualId(7))), Some(ManualId(7)));
+/// assert_eq!(manual_of(policy_of(ChildConfigId(7))), None);
+/// ```
+pub const fn policy_of_manual(pair: ManualId) -> PolicyId {
+    PolicyId(MANUAL | pair.0)
+}
+
+/// The pair whose SAs belong to a policy; `None`: a child's do.
+///
+/// ```
+/// use gateway_core::policy::manual_of;
+/// use ipsec_core::spd::PolicyId;
+/// assert_eq!(manual_of(PolicyId(7)), None);
+/// ```
+pub const fn manual_of(policy: PolicyId) -> Option<ManualId> {
+    if policy.0 & MANUAL == 0 { None } else { Some(ManualId(policy.0 & !MANUAL)) }
+}
+
+/// The rules, in the order in which they are tried: by priority, policies before children and these before SAs with manual keys, then
+/// the order of the file. Rules are numbered in that order. A child with several selectors makes a rule for each pair of one family.
 ///
 /// ```
 /// use gateway_core::config::Config;
@@ -78,12 +105,16 @@ pub const fn child_of(policy: PolicyId) -> ChildConfigId {
 /// use gateway_core::policy::{count, rules};
 /// use ipsec_core::spd::Action;
 /// let (config, _) = Config::parse("[[policy]]\naction = \"bypass\"\nprotocol = \"ospf\"\n").unwrap();
-/// let rules = rules(&config.policies, &Peers::default());
+/// let rules = rules(&config.policies, &Peers::default(), std::iter::empty());
 /// assert_eq!(rules.len(), count(&config)); // one for each family
 /// assert!(rules.iter().all(|rule| rule.action == Action::Bypass && rule.selector.local.protocol == 89));
 /// ```
-pub fn rules(policies: &[Policy], peers: &Peers) -> Vec<Rule> {
-    ordered(policies, peers.children())
+pub fn rules<'c>(
+    policies: &[Policy],
+    peers: &'c Peers,
+    manual: impl Iterator<Item = (ManualId, Traffic<'c>)>,
+) -> Vec<Rule> {
+    ordered(policies, peers.children(), manual)
 }
 
 /// As [`rules`], for children that no [`Peers`] holds yet.
@@ -105,10 +136,15 @@ pub fn rules(policies: &[Policy], peers: &Peers) -> Vec<Rule> {
 /// remote-ts = "10.1.0.0/16"
 /// "#;
 /// let (config, _) = Config::parse(text).unwrap();
-/// let rules = ordered(&config.policies, [(ChildConfigId(1), &config.peers[0].children[0])].into_iter());
+/// let children = [(ChildConfigId(1), &config.peers[0].children[0])].into_iter();
+/// let rules = ordered(&config.policies, children, std::iter::empty());
 /// assert_eq!(rules[0].action, Action::protect(PolicyId(1)));
 /// ```
-pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildConfigId, &'c Child)>) -> Vec<Rule> {
+pub fn ordered<'c>(
+    policies: &[Policy],
+    children: impl Iterator<Item = (ChildConfigId, &'c Child)>,
+    manual: impl Iterator<Item = (ManualId, Traffic<'c>)>,
+) -> Vec<Rule> {
     let mut list: Vec<(u32, Selector, spd::Action)> = Vec::new();
     for policy in policies {
         let action = match policy.action {
@@ -119,7 +155,11 @@ pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildCon
     }
     for (id, child) in children {
         let action = spd::Action::protect(policy_of(id));
-        list.extend(pairs(&child.local_ts, &child.remote_ts).map(|selector| (child.priority, selector, action)));
+        list.extend(pairs(child.traffic()).map(|selector| (child.priority, selector, action)));
+    }
+    for (id, traffic) in manual {
+        let action = spd::Action::protect(policy_of_manual(id));
+        list.extend(pairs(traffic).map(|selector| (Child::PRIORITY, selector, action)));
     }
     list.sort_by_key(|(priority, ..)| *priority); // stable
     (0..)
@@ -137,8 +177,7 @@ pub fn ordered<'c>(policies: &[Policy], children: impl Iterator<Item = (ChildCon
 /// assert_eq!(count(&config), 1);
 /// ```
 pub fn count(config: &Config) -> usize {
-    let children = config.peers.iter().flat_map(|peer| &peer.children);
-    let protect = children.map(|child| pairs(&child.local_ts, &child.remote_ts).count());
+    let protect = config.traffic().map(|traffic| pairs(traffic).count());
     let policies = config.policies.iter().map(|policy| policy_selectors(policy).count());
     protect.chain(policies).fold(0, usize::saturating_add)
 }
@@ -161,7 +200,7 @@ fn policy_selectors(policy: &Policy) -> impl Iterator<Item = Selector> {
 }
 
 /// Each selector of our side with each of the peer's side that a packet could fit as well.
-fn pairs<'s>(local: &'s [TrafficSelector], remote: &'s [TrafficSelector]) -> impl Iterator<Item = Selector> + use<'s> {
+fn pairs(Traffic { local, remote }: Traffic<'_>) -> impl Iterator<Item = Selector> {
     let meet = |local: &TrafficSelector, remote: &TrafficSelector| {
         local.addrs.is_ipv4() == remote.addrs.is_ipv4()
             && (local.protocol == 0 || remote.protocol == 0 || local.protocol == remote.protocol)
@@ -202,7 +241,8 @@ mod tests {
             };
             format!("{} {local} {remote} {action}", rule.priority)
         };
-        let rules = rules(&config.policies, &peers);
+        let manual = (0..).map(ManualId).zip(config.manual.iter().map(crate::config::ManualPair::traffic));
+        let rules = rules(&config.policies, &peers, manual);
         assert_eq!(rules.len(), counted, "what is counted ahead is what is made");
         rules.iter().map(show).collect()
     }
@@ -252,7 +292,7 @@ mod tests {
         let config = "[[policy]]\naction = \"bypass\"\nlocal = \"10.2.0.0/16\"\nremote = \"10.1.0.0/16\"\n\
                       protocol = \"tcp\"\nremote-port = \"22\"\n";
         let config = Config::parse(config).unwrap_or_else(|errors| panic!("{errors:?}")).0;
-        let rules = rules(&config.policies, &Peers::default());
+        let rules = rules(&config.policies, &Peers::default(), core::iter::empty());
         assert_eq!(rules.len(), 1);
         let entries = rules[0]
             .entries()

@@ -8,6 +8,7 @@ pub(crate) mod contest;
 pub(crate) mod discarded;
 pub(crate) mod ikes;
 pub(crate) mod installed;
+pub(crate) mod manual;
 pub(crate) mod merges;
 pub(crate) mod names;
 pub(crate) mod pause;
@@ -44,6 +45,7 @@ use agenda::Agenda;
 use children::Children;
 use discarded::Discarded;
 use ikes::Ikes;
+use manual::Manual;
 use peer::PeerEntry;
 use places::Locate;
 use report::{Report, Strangers};
@@ -115,6 +117,8 @@ pub struct Gateway {
     pub(crate) by_question: BTreeSet<(Option<Instant>, PeerId)>,
     /// When a stranger last made us ask for names.
     pub(crate) knocked: Option<Instant>,
+    /// SAs with manual keys.
+    pub(crate) manual: Manual,
 }
 
 impl fmt::Debug for Gateway {

@@ -6,6 +6,7 @@ mod failure;
 mod field;
 mod guard;
 mod hosts;
+mod kernel;
 mod leaks;
 mod libreswan;
 mod life;
@@ -32,7 +33,7 @@ use crate::lab::sandbox;
 use crate::outcome::{Result, ensure};
 
 /// Run scenarios with Portcullis on one end of a wire and strongSwan on the other, in network namespaces; with --all
-/// also Libreswan and OpenIKED, in guests with a kernel of their own.
+/// also Libreswan and OpenIKED, in guests with a kernel of their own, and all that such a kernel's ESP has.
 ///
 /// Without names and without --all a quick selection runs, the one `cargo xtask test` uses. The logs of a failed
 /// scenario are kept in target/lab.
@@ -123,6 +124,11 @@ impl Scenario {
         Self { peer, quick: false, ..self }
     }
 
+    /// Meets a kernel's ESP in a guest, and is in the quick selection.
+    fn with_a_kernel(self) -> Self {
+        Self { peer: Program::Kernel, needs: Needs::Ours, ..self }
+    }
+
     /// The same with such a peer, whose name goes before its own.
     fn also_with(self, peer: Program) -> Self {
         let name = format!("{}-{}", format!("{peer:?}").to_lowercase(), self.name);
@@ -166,6 +172,7 @@ fn scenarios() -> Vec<Scenario> {
         hosts::scenarios,
         libreswan::scenarios,
         openiked::scenarios,
+        kernel::scenarios,
         leaks::scenarios,
         wild::scenarios,
         machine::scenarios,

@@ -139,7 +139,7 @@ mod tests {
         let children = config.peers.iter().flat_map(|peer| &peer.children);
         let captured = children.clone().flat_map(|child| child.remote_ts.iter().flat_map(|ts| prefixes(&ts.addrs)));
         let captured = captured.collect();
-        let rules = policy::ordered(&config.policies, (0..).map(ChildConfigId).zip(children));
+        let rules = policy::ordered(&config.policies, (0..).map(ChildConfigId).zip(children), std::iter::empty());
         let line = |lead: Lead| {
             let mut text = lead.priority.to_string();
             for (word, net) in [("from", lead.from), ("to", lead.to)] {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use gateway_core::config::{Child, Config};
+use gateway_core::config::{Config, ManualId, ManualPair, Traffic};
 use gateway_core::policy;
 use ike_core::pad::ChildConfigId;
 use ipsec_core::net::AddrRange;
@@ -43,25 +43,28 @@ pub(crate) struct Intent {
 
 impl Intent {
     pub(crate) fn of(config: &Config) -> Self {
-        let children = || config.peers.iter().flat_map(|peer| &peer.children);
-        let reach = |child: &Child| Reach {
-            local: child.local_ts.iter().map(|local| local.addrs).collect(),
-            remote: child.remote_ts.iter().map(|to| to.addrs).filter(|to| !child.is_left_to_routes(to)).collect(),
+        let children = config.peers.iter().flat_map(|peer| &peer.children);
+        let reach = |traffic: Traffic<'_>| Reach {
+            local: traffic.local.iter().map(|local| local.addrs).collect(),
+            remote: traffic.remote.iter().map(|to| to.addrs).filter(|to| !traffic.is_left_to_routes(to)).collect(),
         };
-        let reaches: Vec<Reach> = children().map(reach).collect();
+        let reaches: Vec<Reach> = config.traffic().map(reach).collect();
         let sites: HashSet<Vec<AddrRange>> = reaches.iter().map(|reach| reach.local.clone()).collect();
-        let numbered = (0..).map(ChildConfigId).zip(children());
+        let numbered = (0..).map(ChildConfigId).zip(children);
+        let manual = (0..).map(ManualId).zip(config.manual.iter().map(ManualPair::traffic));
+        let locals = config.peers.iter().flat_map(|peer| peer.local.iter().copied());
+        let remotes = config.peers.iter().flat_map(|peer| peer.remote.iter().filter_map(|at| at.address()));
         Self {
             tun: config.gateway.tun.clone(),
             mtu: u32::from(config.gateway.mtu),
             locals: sites.iter().flatten().flat_map(prefixes).collect(),
             sites,
             reaches,
-            rules: policy::ordered(&config.policies, numbered),
+            rules: policy::ordered(&config.policies, numbered, manual),
             left_to_routes: config.left_to_routes(),
-            outer: config.peers.iter().flat_map(|peer| peer.local.iter().copied()).collect(),
+            outer: locals.chain(config.manual.iter().map(|pair| pair.local)).collect(),
             outside: config.gateway.outside.clone(),
-            remotes: config.peers.iter().flat_map(|peer| peer.remote.iter().filter_map(|at| at.address())).collect(),
+            remotes: remotes.chain(config.manual.iter().map(|pair| pair.remote)).collect(),
         }
     }
 

@@ -352,7 +352,7 @@ fn hold(text: &str, config: &Config, seen: &Seen) {
     let (plan, seen) = (plan(&intent, &seen), &seen);
     let guard = Guard::read(&plan.guard);
     let children = config.peers.iter().flat_map(|peer| &peer.children);
-    let rules = policy::ordered(&config.policies, (0..).map(ChildConfigId).zip(children));
+    let rules = policy::ordered(&config.policies, (0..).map(ChildConfigId).zip(children), std::iter::empty());
     let own = seen.ours[1];
     let ends = if own.is_ipv4() { ENDS_V4 } else { ENDS_V6 }.map(|addr| addr.parse::<IpAddr>().unwrap());
     let pairs = ends.iter().flat_map(|ours| ends.iter().map(|theirs| (*ours, *theirs)));

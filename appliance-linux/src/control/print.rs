@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::protocol::{
-    Cause, ChildStatus, Discarded, Flow, IkeStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
+    Cause, ChildStatus, Discarded, Flow, IkeStatus, ManualStatus, PeerState, PeerStatus, Sa, Show, ShownIke, Status,
 };
 use crate::cli::What;
 use crate::ledger::Entry;
@@ -28,6 +28,10 @@ impl Display for Table<'_> {
             for child in &peer.children {
                 self.child(f, child, width)?;
             }
+        }
+        for pair in &status.manual {
+            writeln!(f)?;
+            manual(f, pair)?;
         }
         let boundary = &status.boundary;
         if let Some(why) = &boundary.why {
@@ -155,6 +159,27 @@ impl Table<'_> {
         }
         Ok(())
     }
+}
+
+/// Two SAs with manual keys.
+fn manual(f: &mut Formatter<'_>, pair: &ManualStatus) -> fmt::Result {
+    let networks = format!("{} == {}", pair.local_ts.join(" "), pair.remote_ts.join(" "));
+    writeln!(f, "{}  {}  {}, {networks}", pair.name, pair.state, pair.remote)?;
+    writeln!(f, "  in {} {}, out {} {}, {}", pair.spi_in, pair.suite_in, pair.spi_out, pair.suite_out, pair.encap)?;
+    why(f, 2, pair.cause.as_ref())?;
+    if pair.packets_in + pair.packets_out == 0 {
+        return Ok(());
+    }
+    writeln!(
+        f,
+        "  in {}, {}{}; out {}, {}{}",
+        Many(pair.packets_in, "packet"),
+        Octets(pair.bytes_in),
+        Last(pair.last_in_s),
+        Many(pair.packets_out, "packet"),
+        Octets(pair.bytes_out),
+        Last(pair.last_out_s)
+    )
 }
 
 /// So many of something.

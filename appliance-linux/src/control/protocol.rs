@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use cause::Cause;
 pub(crate) use show::{Discarded, Flow, Sa, Show, ShownIke};
-pub(crate) use status::{BoundaryStatus, ChildStatus, IkeStatus, PeerState, PeerStatus, Status};
+pub(crate) use status::{BoundaryStatus, ChildStatus, IkeStatus, ManualStatus, PeerState, PeerStatus, Status};
 
 /// A request is one line of at most this many octets.
 pub(crate) const MAX_REQUEST: usize = 4096;

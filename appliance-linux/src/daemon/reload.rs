@@ -66,6 +66,14 @@ impl Daemon {
     /// The file has been read.
     pub(super) fn reload_read(&mut self, number: u64, read: Result<Box<Loaded>, Vec<String>>) {
         let Some(reload) = self.reloads.take_read(number) else { return };
+        let read = read.and_then(|loaded| {
+            let reset = self.gateway.counters_reset(&loaded.config);
+            if reset.is_empty() {
+                Ok(loaded)
+            } else {
+                Err(reset.iter().map(|error| format!("{}: {error}", error.at)).collect())
+            }
+        });
         let outcome = match read {
             Err(lines) => Err(wrong(&lines)),
             Ok(loaded) if reload.reloading.is_none() => Ok(self.compared(*loaded)),

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use gateway_core::config::ManualPair;
 use gateway_core::config::selector::Selector;
 use gateway_core::gateway::{Gateway, Identities};
 use gateway_core::plane::{Half, Pair};
-use gateway_core::policy::{child_of, policy_of};
+use gateway_core::policy::{child_of, manual_of, policy_of};
 use ike_core::child::within;
 use ike_core::endpoint::{ChildView, IkeView, SaState};
 use ike_core::pad::PeerId;
@@ -40,6 +41,7 @@ impl Daemon {
 
 /// What IKE and the configuration know, by what is asked for: nothing is searched through for each rule and each SA.
 struct Known<'d> {
+    gateway: &'d Gateway,
     endpoint: &'d IkeEndpoint,
     now: Instant,
     /// Where peers are; of several parties that share one, the first.
@@ -51,7 +53,7 @@ struct Known<'d> {
 }
 
 impl<'d> Known<'d> {
-    fn of(gateway: &Gateway, endpoint: &'d IkeEndpoint, now: Instant) -> Self {
+    fn of(gateway: &'d Gateway, endpoint: &'d IkeEndpoint, now: Instant) -> Self {
         let (mut connected, mut standing) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
         for ike in endpoint.ike_sas().filter(|ike| ike.state == SaState::Established) {
             if let Some(peer) = ike.peer {
@@ -62,7 +64,7 @@ impl<'d> Known<'d> {
             standing.entry(policy_of(view.config)).or_default().push(view);
         }
         let pairs = gateway.pairs().filter_map(|(pair, child)| Some((pair, endpoint.child_sa(child)?))).collect();
-        Self { endpoint, now, connected, pairs, standing }
+        Self { gateway, endpoint, now, connected, pairs, standing }
     }
 
     /// Every IKE SA, those of one peer together.
@@ -93,10 +95,14 @@ impl<'d> Known<'d> {
             Action::Discard => ("discard", None),
         };
         let child = policy.and_then(|policy| peers.get_child(child_of(policy)));
+        let manual = policy.and_then(|policy| self.manual(policy));
         let remote = child.map(|(id, ..)| {
             let address = self.connected.get(&id).copied().or_else(|| peers.addresses(id).next());
             address.map_or_else(|| "any".to_owned(), |address| address.to_string())
         });
+        let remote = remote.or_else(|| manual.map(|pair| pair.remote.to_string()));
+        let name = child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name));
+        let name = name.or_else(|| manual.map(ManualPair::name));
         let narrowed = policy.and_then(|policy| self.standing.get(&policy)).is_some_and(|sas| {
             let spd::Selector { local, remote } = rule.selector;
             !sas.iter().any(|sa| within(&[local], sa.local) && within(&[remote], sa.remote))
@@ -118,13 +124,18 @@ impl<'d> Known<'d> {
                 last_s: hits.last.filter(|_| outbound).map(|at| self.now.since(at).as_secs()),
                 from: Selector(&entry.source).to_string(),
                 to: Selector(&entry.destination).to_string(),
-                child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)),
+                child: name.clone(),
                 narrowed,
                 peer: remote.clone(),
                 local_id: peer.and_then(|peer| peer.local_id.as_ref()).map(ToString::to_string),
                 remote_id: peer.and_then(|peer| peer.remote_id.as_ref()).map(ToString::to_string),
             }
         })
+    }
+
+    /// The pair of SAs with manual keys whose policy this is.
+    fn manual(&self, policy: PolicyId) -> Option<&'d ManualPair> {
+        self.gateway.manual_pair(manual_of(policy)?)
     }
 
     /// An SA of an engine, and what it is a half of.
@@ -137,6 +148,27 @@ impl<'d> Known<'d> {
             Half::Outbound => ("out", local, remote),
         };
         let ike = view.and_then(|view| self.endpoint.ike_sa(view.ike));
+        if let Some(pair) = self.manual(sa.policy) {
+            let end = if half == Half::Inbound { &pair.inbound } else { &pair.outbound };
+            return Sa {
+                child: pair.name(),
+                direction: direction.to_owned(),
+                mode: pair.mode.as_str().to_owned(),
+                from,
+                to,
+                spi: spi(sa.spi.get()),
+                spi_in: spi(pair.inbound.spi.get()),
+                spi_out: spi(pair.outbound.spi.get()),
+                local_ts: selectors(&pair.local_ts),
+                remote_ts: selectors(&pair.remote_ts),
+                suite: end.suite.to_string(),
+                esn: sa.esn,
+                encap: carrier(sa.encap).to_owned(),
+                bytes: sa.bytes,
+                packets: sa.packets,
+                ..Sa::default()
+            };
+        }
         Sa {
             child: child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name)).unwrap_or_default(),
             direction: direction.to_owned(),

@@ -11,7 +11,9 @@ use ike_core::endpoint::IkeView;
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time;
 
-use crate::control::protocol::{BoundaryStatus, Cause, ChildStatus, IkeStatus, PeerState, PeerStatus, Status};
+use crate::control::protocol::{
+    BoundaryStatus, Cause, ChildStatus, IkeStatus, ManualStatus, PeerState, PeerStatus, Status,
+};
 use crate::plane::Lost;
 use crate::story::{carrier, selectors};
 
@@ -37,6 +39,7 @@ impl Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.uptime.as_secs(),
             peers: peers.map(|peer| told(peer, self.gateway.at, |child| self.lost.get(&child))).collect(),
+            manual: self.gateway.manual.iter().map(|pair| manual_status(pair, self.gateway.at)).collect(),
             boundary: self.boundary.clone(),
             counters: self.counters.clone(),
         }
@@ -163,6 +166,33 @@ fn child_status(child: &gateway::ChildStatus, now: time::Instant) -> ChildStatus
         expires_s: sa.and_then(|sa| sa.expires_at).map(|at| at.since(now).as_secs()),
         cause: child.cause.as_ref().map(Into::into),
         retry_ms: child.retry_at.map(|at| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+fn manual_status(pair: &gateway::ManualStatus, now: time::Instant) -> ManualStatus {
+    let gateway::ManualStatus { inbound, outbound, totals, .. } = pair;
+    let ago = |at: Option<time::Instant>| at.map(|at| now.since(at).as_secs());
+    let there = inbound.since.is_some() && outbound.since.is_some();
+    ManualStatus {
+        name: pair.name.clone(),
+        state: if there { "up" } else { "down" }.to_owned(),
+        mode: pair.mode.as_str().to_owned(),
+        local: pair.local.to_string(),
+        remote: pair.remote.to_string(),
+        suite_in: inbound.suite.to_string(),
+        suite_out: outbound.suite.to_string(),
+        spi_in: spi(inbound.spi.get()),
+        spi_out: spi(outbound.spi.get()),
+        encap: carrier(outbound.encap).to_owned(),
+        local_ts: selectors(&pair.local_ts),
+        remote_ts: selectors(&pair.remote_ts),
+        bytes_in: totals.bytes_in,
+        bytes_out: totals.bytes_out,
+        packets_in: totals.packets_in,
+        packets_out: totals.packets_out,
+        last_in_s: ago(inbound.last_used),
+        last_out_s: ago(outbound.last_used),
+        cause: outbound.cause.as_ref().or(inbound.cause.as_ref()).map(Into::into),
     }
 }
 

@@ -24,6 +24,11 @@ impl Daemon {
             Answer::Followed(followed) => self.finish_reload(followed),
             Answer::BroughtForward(before) => self.bring_forward(before),
             Answer::Kept => self.books.kept(),
+            Answer::SetAside { ticket, outcome } => {
+                let now = self.clock.now();
+                let (gateway, mut parts) = self.lend();
+                gateway.reserved(now, ticket, outcome, &mut parts);
+            }
             Answer::Stands(stands) => self.machine.stands(stands),
             Answer::Failed(why) => {
                 error!("{why}");

@@ -125,9 +125,9 @@ impl Table<'_> {
 /// Whether a table is of a family that is used here.
 fn concerns(table: &Table<'_>, config: &Config) -> bool {
     let used = |v4: bool| {
-        let children = config.peers.iter().flat_map(|peer| &peer.children);
-        let inside = children.flat_map(|child| &child.remote_ts).any(|remote| remote.addrs.is_ipv4() == v4);
-        let mut remotes = config.peers.iter().flat_map(|peer| &peer.remote).filter_map(Remote::address);
+        let inside = config.traffic().flat_map(|traffic| traffic.remote).any(|remote| remote.addrs.is_ipv4() == v4);
+        let peers = config.peers.iter().flat_map(|peer| &peer.remote).filter_map(Remote::address);
+        let mut remotes = peers.chain(config.manual.iter().map(|pair| pair.remote));
         inside || remotes.any(|addr| addr.is_ipv4() == v4)
     };
     match table.family {
@@ -221,7 +221,7 @@ fn rewrites(rule: &str, config: &Config) -> bool {
     let elsewhere =
         ["oifname ", "oif "].iter().any(|word| rule.contains(word) && !rule.contains(&format!("{word}!= ")));
     let source = rule.split_once(" saddr ").map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
-    let locals = || config.peers.iter().flat_map(|peer| &peer.children).flat_map(|child| &child.local_ts);
+    let locals = || config.traffic().flat_map(|traffic| traffic.local);
     let from_ours =
         source.and_then(network).is_none_or(|net| locals().any(|local| local.addrs.intersect(&net).is_some()));
     rewrites && !elsewhere && from_ours

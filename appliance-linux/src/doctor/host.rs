@@ -68,11 +68,11 @@ pub(crate) fn forwarding(config: &Config) -> Vec<Finding> {
         (true, "ipv4/ip_forward", "net.ipv4.ip_forward"),
         (false, "ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
     ];
-    let children = || config.peers.iter().flat_map(|peer| &peer.children);
     let mut findings = Vec::new();
     for (v4, file, name) in families {
-        let local: Vec<String> = children()
-            .flat_map(|child| &child.local_ts)
+        let local: Vec<String> = config
+            .traffic()
+            .flat_map(|traffic| traffic.local)
             .filter(|selector| selector.addrs.is_ipv4() == v4 && selector.addrs.start() != selector.addrs.end())
             .flat_map(|selector| prefixes(&selector.addrs))
             .map(|net| net.to_string())
@@ -234,6 +234,9 @@ pub(super) fn addresses(config: &Config, ours: &[LocalAddr]) -> Vec<Finding> {
                 strange.push(format!("\"{}/{}\"", peer.name, child.name));
             }
         }
+    }
+    for pair in config.manual.iter().filter(|pair| !here(&pair.local)) {
+        absent.entry(pair.local).or_default().push(format!("\"{}\"", pair.name()));
     }
     let absent = absent.into_iter().map(|(addr, peers)| {
         let text = format!("{addr}, from which {} is to be reached, is no address of this machine", a_few(peers));

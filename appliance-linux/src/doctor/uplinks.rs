@@ -89,6 +89,7 @@ fn ends(config: &Config, owners: &BTreeMap<IpAddr, BTreeSet<u32>>) -> BTreeSet<(
             ends.extend(locals.map(|local| (local, *remote, named)));
         }
     }
+    ends.extend(config.manual.iter().map(|pair| (pair.local, pair.remote, true)));
     ends
 }
 

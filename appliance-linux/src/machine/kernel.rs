@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use gateway_core::cause::Cause;
 use gateway_core::config::{Config, Remote};
-use gateway_core::gateway::Locate;
+use gateway_core::gateway::{Locate, Ticket};
 use tracing::{info, warn};
 
 use super::ways::Ways;
@@ -31,6 +31,7 @@ use crate::listen;
 use crate::netlink::LocalAddr;
 use crate::plane::{Plane, Sockets};
 use crate::resolve::{self, Resolver};
+use crate::sequence::{self, Outcome, Sequence};
 use crate::socket::Listen;
 use crate::tun::{CLONE_DEVICE, Tun};
 
@@ -75,6 +76,7 @@ pub(super) struct Kernel {
     plane: Arc<Plane>,
     resolver: Resolver<Locate>,
     ledger: Ledger,
+    sequence: Sequence,
     /// Who is told.
     inbox: Inbox,
     /// What to listen to, as far as it is there.
@@ -103,6 +105,8 @@ impl Kernel {
     pub(super) fn start(parts: Parts<'_>, works: &Sender<Work>) -> Result<(Self, Arc<Plane>), Trouble> {
         let Parts { owner, config, path, state, clock, capacity, inbox } = parts;
         let ledger = Ledger::start(state, inbox.clone()).map_err(|error| trouble("accounts cannot be kept", &error))?;
+        let sequence =
+            Sequence::start(state, inbox.clone()).map_err(|error| trouble("numbers cannot be kept", &error))?;
         let name = &config.gateway.tun;
         let tun = Tun::create(name).map_err(|error| match error.raw_os_error() {
             Some(libc::EBUSY) => Trouble {
@@ -147,6 +151,7 @@ impl Kernel {
             plane: Arc::clone(&plane),
             resolver,
             ledger,
+            sequence,
             inbox: inbox.clone(),
             wanted,
             next: None,
@@ -253,6 +258,7 @@ impl Kernel {
                 self.boundary.keep();
             }
             Question::Accounts(accounts) => self.ledger.keep(accounts),
+            Question::SetAside(order) => self.sequence.order(order),
         }
     }
 
@@ -394,6 +400,12 @@ impl Kernel {
     /// What our device is called now, if it is there.
     fn device(&self) -> Option<String> {
         self.boundary.device_name().map(ToOwned::to_owned)
+    }
+}
+
+impl sequence::Listener for Inbox {
+    fn set_aside(&self, ticket: Ticket, outcome: Outcome) {
+        self.send(Input::Told(Answer::SetAside { ticket, outcome }));
     }
 }
 

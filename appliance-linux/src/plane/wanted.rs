@@ -67,7 +67,7 @@ mod tests {
         let (tun, clear) = (Tun::nowhere().unwrap(), ClearSockets::of_anybody().unwrap());
         let plane = Plane::new(tun, clear, Clock::start(), &capacity).unwrap();
         let (_, peers) = Gateway::new(Config::parse(CONFIG).unwrap().0);
-        plane.engines().set_rules(&gateway_core::policy::rules(&[], &peers)).unwrap();
+        plane.engines().set_rules(&gateway_core::policy::rules(&[], &peers, std::iter::empty())).unwrap();
         let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 2, 0, 5, 10, 1, 0, 9];
         packet.extend([0, 7, 0, 9, 0, 8, 0, 0]);
         let (sender, inputs) = sync_channel(1);

@@ -12,7 +12,7 @@ use super::areas::{Area, meetings};
 use super::diff::same_key;
 use super::reader::Reader;
 use super::selector::Selector;
-use super::{Child, Identity, Peer, Remote, Settings};
+use super::{Child, Identity, Peer, Remote, Settings, Traffic};
 
 /// Where the parts of a peer stand: offsets in the text.
 pub(super) struct PeerPlaces {
@@ -32,6 +32,27 @@ pub(super) struct ChildPlaces {
     pub(super) remote_ts: Vec<usize>,
 }
 
+/// What a child, or a pair of SAs with manual keys, carries, and where its selectors stand.
+pub(super) struct Sides<'s> {
+    pub(super) traffic: Traffic<'s>,
+    pub(super) local_at: &'s [usize],
+    pub(super) remote_at: &'s [usize],
+}
+
+impl<'s> Sides<'s> {
+    fn of(child: &'s Child, places: &'s ChildPlaces) -> Self {
+        Self { traffic: child.traffic(), local_at: &places.local_ts, remote_at: &places.remote_ts }
+    }
+
+    fn local(&self) -> impl Iterator<Item = (&'s TrafficSelector, &'s usize)> + use<'s> {
+        self.traffic.local.iter().zip(self.local_at)
+    }
+
+    fn remote(&self) -> impl Iterator<Item = (&'s TrafficSelector, &'s usize)> + use<'s> {
+        self.traffic.remote.iter().zip(self.remote_at)
+    }
+}
+
 type Placed = (Peer, PeerPlaces);
 
 /// Tells what cannot be meant together. Peers are found by what they could have in common, and not each held against
@@ -43,14 +64,19 @@ pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers:
         two_ends(reader, peer);
         child_names(reader, peer);
         for (child, places) in peer.0.children.iter().zip(&peer.1.children) {
-            families(reader, child, places);
-            smallest_mtu(reader, gateway, child, places);
-            two_sides(reader, child, places);
-            left_to_routes(reader, gateway, child, places);
+            carried(reader, gateway, &Sides::of(child, places));
         }
     }
     identities(reader, peers);
     traffic(reader, peers);
+}
+
+/// Tells what is wrong with the selectors of a child, or of SAs with manual keys.
+pub(super) fn carried(reader: &mut Reader<'_>, gateway: &Settings, sides: &Sides<'_>) {
+    families(reader, sides);
+    smallest_mtu(reader, gateway, sides);
+    two_sides(reader, sides);
+    left_to_routes(reader, gateway, sides);
 }
 
 fn names(reader: &mut Reader<'_>, peers: &[Placed]) {
@@ -128,11 +154,9 @@ pub fn nobodys(address: IpAddr, local: &[IpAddr]) -> Option<&'static str> {
     kinds.into_iter().find_map(|(holds, what)| holds.then_some(what))
 }
 
-fn families(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
-    let sides = [
-        (&child.local_ts, &places.local_ts, &child.remote_ts, "remote-ts"),
-        (&child.remote_ts, &places.remote_ts, &child.local_ts, "local-ts"),
-    ];
+fn families(reader: &mut Reader<'_>, sides: &Sides<'_>) {
+    let Traffic { local, remote } = sides.traffic;
+    let sides = [(local, sides.local_at, remote, "remote-ts"), (remote, sides.remote_at, local, "local-ts")];
     for (ours, at, theirs, other) in sides {
         for (selector, at) in ours.iter().zip(at) {
             let v4 = selector.addrs.is_ipv4();
@@ -148,10 +172,9 @@ fn families(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
 /// Below this MTU an interface carries no IPv6 (RFC 8200 §5).
 const IPV6_MTU: u16 = 1280;
 
-fn smallest_mtu(reader: &mut Reader<'_>, gateway: &Settings, child: &Child, places: &ChildPlaces) {
-    let mut placed = child.local_ts.iter().zip(&places.local_ts);
+fn smallest_mtu(reader: &mut Reader<'_>, gateway: &Settings, sides: &Sides<'_>) {
     if gateway.mtu < IPV6_MTU
-        && let Some((selector, at)) = placed.find(|(selector, _)| !selector.addrs.is_ipv4())
+        && let Some((selector, at)) = sides.local().find(|(selector, _)| !selector.addrs.is_ipv4())
     {
         let found = format!("{} with mtu = {} under [gateway]", Selector(selector), gateway.mtu);
         reader.error(*at, found, "an mtu of at least 1280", "IPv6 needs it (RFC 8200)");
@@ -160,12 +183,12 @@ fn smallest_mtu(reader: &mut Reader<'_>, gateway: &Settings, child: &Child, plac
 
 /// The same network on both sides is none: only a tunnel for everything (a VPN with routes of its own) means that.
 /// Networks inside each other are two sides, of a hub and its branches.
-fn two_sides(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
+fn two_sides(reader: &mut Reader<'_>, sides: &Sides<'_>) {
     let covers = |outer: AddrRange, inner: AddrRange| outer.contains(inner.start()) && outer.contains(inner.end());
     let meet = |one: AddrRange, other: AddrRange| one.contains(other.start()) || other.contains(one.start());
-    for (remote, at) in child.remote_ts.iter().zip(&places.remote_ts) {
-        let Some(local) = child.local_ts.iter().find(|local| meet(local.addrs, remote.addrs)) else { continue };
-        if local.addrs == remote.addrs && !child.is_left_to_routes(&remote.addrs) {
+    for (remote, at) in sides.remote() {
+        let Some(local) = sides.traffic.local.iter().find(|local| meet(local.addrs, remote.addrs)) else { continue };
+        if local.addrs == remote.addrs && !sides.traffic.is_left_to_routes(&remote.addrs) {
             let found = format!("{} under both \"local-ts\" and \"remote-ts\"", Selector(remote));
             let hint = "networks with the same addresses cannot reach each other; renumber or translate one of them";
             reader.error(*at, found, "the peer's network", hint);
@@ -175,9 +198,8 @@ fn two_sides(reader: &mut Reader<'_>, child: &Child, places: &ChildPlaces) {
     }
 }
 
-fn left_to_routes(reader: &mut Reader<'_>, gateway: &Settings, child: &Child, places: &ChildPlaces) {
-    let mut placed = child.remote_ts.iter().zip(&places.remote_ts);
-    if let Some((_, at)) = placed.find(|(remote, _)| child.is_left_to_routes(&remote.addrs)) {
+fn left_to_routes(reader: &mut Reader<'_>, gateway: &Settings, sides: &Sides<'_>) {
+    if let Some((_, at)) = sides.remote().find(|(remote, _)| sides.traffic.is_left_to_routes(&remote.addrs)) {
         let message = format!(
             "everything to everything: what your own routes do not lead to {} leaves in clear, and no guard drops it, nor \
              what comes in in clear",
@@ -315,7 +337,10 @@ fn traffic(reader: &mut Reader<'_>, peers: &[Placed]) {
 }
 
 /// Selectors regardless of their order.
-fn set(selectors: &[TrafficSelector]) -> Vec<(IpAddr, IpAddr, u8, u16, u16)> {
+pub(super) type Set = Vec<(IpAddr, IpAddr, u8, u16, u16)>;
+
+/// That of some.
+pub(super) fn set(selectors: &[TrafficSelector]) -> Set {
     let key = |ts: &TrafficSelector| (ts.addrs.start(), ts.addrs.end(), ts.protocol, ts.ports.start, ts.ports.end);
     let mut keys: Vec<_> = selectors.iter().map(key).collect();
     keys.sort_unstable();

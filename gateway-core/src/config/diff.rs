@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use ipsec_core::net::AddrRange;
 
 use super::reach::{self, Exposed};
-use super::{Child, Config, Peer, Policy, SecretSource, Settings};
+use super::{Child, Config, ManualPair, Peer, Policy, SecretSource, Settings};
 
 /// What a reload has to do.
 ///
@@ -39,6 +39,8 @@ pub struct Diff {
     pub peers: Vec<(String, PeerDiff)>,
     /// Whether the `[[policy]]` rules changed.
     pub policies: bool,
+    /// Pairs of SAs with manual keys that changed, by name.
+    pub manual: Vec<(String, ManualDiff)>,
     /// Remote networks that a child sent into its tunnel and none does any more: from here on packets from there and to there
     /// are in clear, unless a policy discards them. What is left to routes ([`Child::is_left_to_routes`]) nobody sends there.
     pub bared: Vec<String>,
@@ -78,6 +80,31 @@ pub enum ChildDiff {
     Changed,
 }
 
+/// What happened to a pair of SAs with manual keys.
+///
+/// ```
+/// use gateway_core::config::ManualDiff;
+/// /// Whether the peer has to be told of another SA to receive with.
+/// fn concerns_the_peer(change: ManualDiff) -> bool {
+///     !matches!(change, ManualDiff::Changed { outbound: false, .. })
+/// }
+/// assert!(!concerns_the_peer(ManualDiff::Changed { outbound: false, inbound: true }));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManualDiff {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// One of the two or both are others now, between the same ends for the same traffic; what did not change goes on.
+    Changed {
+        /// What we send with.
+        outbound: bool,
+        /// What the peer sends with.
+        inbound: bool,
+    },
+}
+
 impl Diff {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
@@ -89,17 +116,24 @@ impl Config {
     /// What leads from `old` to `new`. Pre-shared keys are compared when both are loaded.
     pub fn diff(old: &Self, new: &Self) -> Diff {
         let peers: Vec<&Peer> = old.peers.iter().collect();
-        Self::diff_from(&old.gateway, &peers, &old.policies, new)
+        let manual: Vec<&ManualPair> = old.manual.iter().collect();
+        Self::diff_from(&old.gateway, &peers, &old.policies, &manual, new)
     }
 
     /// What no child keeps from passing in clear any more, where not an old configuration tells that but what there is of it,
     /// as after a restart: `kept`, each network with those inside it that were left out. As [`Diff::bared`].
     pub fn bared(&self, kept: impl Iterator<Item = (AddrRange, Vec<AddrRange>)>) -> Vec<String> {
-        reach::bared(kept, self.peers.iter().flat_map(|peer| &peer.children))
+        reach::bared(kept, self.traffic())
     }
 
     /// What [`Config::diff`] tells, where the parts of the old configuration live in different places.
-    pub(crate) fn diff_from(gateway: &Settings, old: &[&Peer], old_policies: &[Policy], new: &Self) -> Diff {
+    pub(crate) fn diff_from(
+        gateway: &Settings,
+        old: &[&Peer],
+        old_policies: &[Policy],
+        old_manual: &[&ManualPair],
+        new: &Self,
+    ) -> Diff {
         let names: BTreeSet<&str> = new.peers.iter().map(|peer| peer.name.as_str()).collect();
         let before: BTreeMap<&str, &Peer> = old.iter().map(|peer| (peer.name.as_str(), *peer)).collect();
         let removed = old.iter().filter(|peer| !names.contains(peer.name.as_str()));
@@ -113,8 +147,10 @@ impl Config {
         }
         let policies = placeless(old_policies) != placeless(&new.policies);
         let changed = peers.iter().filter_map(|(name, _)| before.get(name.as_str())).flat_map(|peer| &peer.children);
-        let Exposed { bared, opened } = Exposed::between(changed, new.peers.iter().flat_map(|peer| &peer.children));
-        Diff { settings: settings(gateway, &new.gateway), peers, policies, bared, opened }
+        let before = changed.map(Child::traffic).chain(old_manual.iter().map(|pair| pair.traffic()));
+        let Exposed { bared, opened } = Exposed::between(before, new.traffic());
+        let manual = manual_diff(old_manual, &new.manual);
+        Diff { settings: settings(gateway, &new.gateway), peers, policies, manual, bared, opened }
     }
 }
 
@@ -181,6 +217,24 @@ fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
         (true, false) => Some(ChildDiff::Changed),
         (false, _) => Some(ChildDiff::Replaced),
     }
+}
+
+/// Those of both lists that are between the same ends for the same traffic are one pair.
+fn manual_diff(old: &[&ManualPair], new: &[ManualPair]) -> Vec<(String, ManualDiff)> {
+    let mut before: BTreeMap<_, &ManualPair> = old.iter().map(|pair| (pair.ends(), *pair)).collect();
+    let mut changes = Vec::new();
+    for new in new {
+        let change = match before.remove(&new.ends()) {
+            None => Some(ManualDiff::Added),
+            Some(old) => {
+                let (outbound, inbound) = (!new.outbound.is(&old.outbound), !new.inbound.is(&old.inbound));
+                (outbound || inbound).then_some(ManualDiff::Changed { outbound, inbound })
+            }
+        };
+        changes.extend(change.map(|change| (new.name(), change)));
+    }
+    changes.extend(before.into_values().map(|old| (old.name(), ManualDiff::Removed)));
+    changes
 }
 
 /// The policies without their places in the file.

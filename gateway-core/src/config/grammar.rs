@@ -45,8 +45,8 @@ impl Bad {
     }
 
     /// Something that must not be printed does not fit.
-    pub(super) fn secret(at: usize, expected: &'static str) -> Self {
-        Self { at, found: None, expected: Cow::Borrowed(expected), hint: Cow::Borrowed("") }
+    pub(super) fn secret(at: usize, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self { at, found: None, expected: expected.into(), hint: Cow::Borrowed("") }
     }
 
     /// How to mend it.

@@ -114,7 +114,7 @@ fn read_child<'t>(
         }
     }
     let child_name = reader.read(section, "name", "a name in quotes", name);
-    let mode = mode(reader, section);
+    let mode = mode(reader, section, &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)]);
     let local = traffic(reader, section, "local-ts");
     let remote = traffic(reader, section, "remote-ts");
     let esp = proposal::read(reader, section, &mut lists.esp);
@@ -138,15 +138,8 @@ fn read_child<'t>(
     let rekey_packets = reader.number(section, "rekey-packets", 1000..=i64::MAX);
     let priority = reader.number(section, "priority", 0..=1_000_000_u32).unwrap_or(Child::PRIORITY);
     let (local, remote) = (local?, remote?);
-    if mode == Some(Mode::Transport) {
-        for wide in local.iter().chain(&remote).filter(|side| side.value.addrs.start() != side.value.addrs.end()) {
-            reader.error(
-                wide.at,
-                format!("{} in transport mode", Addresses(&wide.value.addrs)),
-                "a single address",
-                "transport mode is for what the two ends say to each other; networks behind them want mode = \"tunnel\"",
-            );
-        }
+    if let Some(mode) = mode {
+        between_hosts(reader, mode, [&local, &remote]);
     }
     let values = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.value).collect();
     let places = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.at).collect();
@@ -251,9 +244,27 @@ fn start<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, any_remote: bool
     start
 }
 
-fn mode<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<Mode> {
-    let choices = &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)];
+pub(super) fn mode<'t>(
+    reader: &mut Reader<'t>,
+    section: Section<'_, 't>,
+    choices: &[(&'static str, Mode)],
+) -> Option<Mode> {
     if section.has("mode") { reader.choice(section, "mode", choices) } else { Some(Mode::Tunnel) }
+}
+
+/// Tells of selectors that are no single address where the mode is for two hosts.
+pub(super) fn between_hosts(reader: &mut Reader<'_>, mode: Mode, sides: [&[Placed<TrafficSelector>]; 2]) {
+    if mode == Mode::Tunnel {
+        return;
+    }
+    for wide in sides.into_iter().flatten().filter(|side| side.value.addrs.start() != side.value.addrs.end()) {
+        reader.error(
+            wide.at,
+            format!("{} in {} mode", Addresses(&wide.value.addrs), mode.as_str()),
+            "a single address",
+            "it is for what two hosts say to each other; networks behind them want mode = \"tunnel\"",
+        );
+    }
 }
 
 /// A time of at least a second, or zero for never.
@@ -267,7 +278,11 @@ fn time<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str, defaul
     time.map_or(default, |word| word.value)
 }
 
-fn traffic<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str) -> Option<Vec<Placed<TrafficSelector>>> {
+pub(super) fn traffic<'t>(
+    reader: &mut Reader<'t>,
+    section: Section<'_, 't>,
+    key: &str,
+) -> Option<Vec<Placed<TrafficSelector>>> {
     let expected = "a network such as \"10.1.0.0/16\", or a list of them";
     let mut found: Vec<Placed<TrafficSelector>> = Vec::new();
     for Placed { at, value: (list, host_bits) } in reader.read_all(section, key, expected, selectors)? {

@@ -20,7 +20,7 @@ const PROPOSALS_MAX: usize = 8;
 pub(super) struct Kind<P> {
     key: &'static str,
     parse: fn(&str) -> Result<P, ProposalError>,
-    words: &'static str,
+    pub(super) words: &'static str,
     /// What there is when nothing is written.
     defaults: fn() -> Arc<[P]>,
     /// What is to be said of one that is taken.
@@ -126,7 +126,8 @@ pub(super) fn read<'t, P: Display>(
     Some(Arc::clone(known))
 }
 
-fn explained(words: &str, error: ProposalError, expected: &'static str) -> Bad {
+/// What is wrong with `words`, at the word that it is about.
+pub(super) fn explained(words: &str, error: ProposalError, expected: &'static str) -> Bad {
     let word = words.split_at_checked(error.offset).and_then(|(_, rest)| rest.get(..error.len)).unwrap_or(words);
     let hint = if matches!(error.reason, Reason::Missing(_)) { format!("it has {error}") } else { error.to_string() };
     Bad::part(error.offset, word, expected).hint(hint)

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 
 use ipsec_core::net::AddrRange;
 
-use super::Child;
+use super::Traffic;
 use super::cover::{Networks, Place, Span, covered};
 use super::selector::Addresses;
 
@@ -24,15 +24,14 @@ struct Reach {
 }
 
 impl Reach {
-    /// What of its remote networks a child sends into the tunnel.
-    fn of(child: &Child) -> impl Iterator<Item = Self> {
-        child.remote_ts.iter().map(|remote| remote.addrs).filter(|remote| !child.is_left_to_routes(remote)).filter_map(
-            |remote| {
-                let ours = child.local_ts.iter().map(|local| local.addrs);
-                let local: Vec<_> = ours.filter(|local| local.is_ipv4() == remote.is_ipv4()).collect();
-                (!local.is_empty()).then_some(Self { remote, local })
-            },
-        )
+    /// What of its remote networks is sent into the tunnel.
+    fn of(traffic: Traffic<'_>) -> impl Iterator<Item = Self> {
+        let sent = traffic.remote.iter().map(|remote| remote.addrs);
+        sent.filter(move |remote| !traffic.is_left_to_routes(remote)).filter_map(move |remote| {
+            let ours = traffic.local.iter().map(|local| local.addrs);
+            let local: Vec<_> = ours.filter(|local| local.is_ipv4() == remote.is_ipv4()).collect();
+            (!local.is_empty()).then_some(Self { remote, local })
+        })
     }
 
     /// Of our side, what lies inside the remote network: that stays reachable as without us, unless another child has it.
@@ -55,8 +54,11 @@ pub(super) struct Exposed {
 type Places = BTreeMap<Place, Place>;
 
 impl Exposed {
-    /// What the children `before` kept, as far as the children `after` do not, nor several of them together.
-    pub(super) fn between<'c>(before: impl Iterator<Item = &'c Child>, after: impl Iterator<Item = &'c Child>) -> Self {
+    /// What `before` kept, as far as `after` does not, nor several parts of it together.
+    pub(super) fn between<'c>(
+        before: impl Iterator<Item = Traffic<'c>>,
+        after: impl Iterator<Item = Traffic<'c>>,
+    ) -> Self {
         let after: Vec<_> = after.flat_map(Reach::of).collect();
         let taken = united(after.iter().flat_map(taken_in));
         let mut kept: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -82,10 +84,10 @@ impl Exposed {
     }
 }
 
-/// What was kept from passing in clear, each network but for those inside it, as far as the children `after` do not keep it.
+/// What was kept from passing in clear, each network but for those inside it, as far as `after` does not keep it.
 pub(super) fn bared<'c>(
     before: impl Iterator<Item = (AddrRange, Vec<AddrRange>)>,
-    after: impl Iterator<Item = &'c Child>,
+    after: impl Iterator<Item = Traffic<'c>>,
 ) -> Vec<String> {
     let taken = united(after.flat_map(Reach::of).flat_map(|reach| taken_in(&reach)));
     let lost = |(net, left): (AddrRange, Vec<AddrRange>)| {

@@ -175,6 +175,13 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Notices something wrong that has its place already.
+    pub(super) fn refuse(&mut self, error: ConfigError) {
+        if self.errors.len() < ERRORS_MAX {
+            self.errors.push(error);
+        }
+    }
+
     /// Notices something that works and is probably not meant.
     pub fn warn(&mut self, at: usize, message: impl Into<String>) {
         if self.has_room() {

@@ -22,7 +22,7 @@ pub struct Home {
 /// ```
 /// use gateway_core::config::schema::{FILE, LINUX, Table};
 /// let Table { title, keys } = &LINUX.tables[0];
-/// assert_eq!((*title, *keys), (FILE, &["gateway", "peer", "policy"][..]));
+/// assert_eq!((*title, *keys), (FILE, &["gateway", "peer", "policy", "sa"][..]));
 /// ```
 #[derive(Debug, PartialEq, Eq)]
 pub struct Table {
@@ -39,7 +39,7 @@ pub const FILE: &str = "the file";
 pub static LINUX: Home = Home {
     name: "portcullis for Linux",
     tables: &[
-        Table { title: FILE, keys: &["gateway", "peer", "policy"] },
+        Table { title: FILE, keys: &["gateway", "peer", "policy", "sa"] },
         Table {
             title: "[gateway]",
             keys: &["control", "tun", "log", "outside", "mtu", "replay-window", "cookie-threshold"],
@@ -80,6 +80,26 @@ pub static LINUX: Home = Home {
         Table {
             title: "[[policy]]",
             keys: &["action", "protocol", "local", "remote", "local-port", "remote-port", "icmp-type", "priority"],
+        },
+        Table {
+            title: "[[sa]]",
+            keys: &[
+                "direction",
+                "spi",
+                "mode",
+                "local",
+                "remote",
+                "suite",
+                "key",
+                "key-file",
+                "integ-key",
+                "integ-key-file",
+                "encap",
+                "replay",
+                "sequence",
+                "local-ts",
+                "remote-ts",
+            ],
         },
     ],
 };

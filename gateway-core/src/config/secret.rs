@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -84,6 +85,22 @@ impl Secret {
         }
         Ok((Self(octets), doubts(written, length)))
     }
+
+    /// A key of an algorithm as it is written: `0x…` and so many octets in hexadecimal.
+    pub(super) fn octets(written: &str, length: usize) -> Result<Self, Bad> {
+        let expected = || format!("\"0x…\" with {length} octets in hexadecimal");
+        let Some(digits) = written.strip_prefix("0x").or_else(|| written.strip_prefix("0X")) else {
+            return Err(Bad::secret(0, expected()).hint("write 0x in front of the hexadecimal digits"));
+        };
+        let octets = unhex(digits).map(Zeroizing::new).map_err(|at| {
+            let hint = "a character is not a hexadecimal digit, or the last octet has only one digit";
+            Bad::secret(at.saturating_add(2), expected()).hint(hint)
+        })?;
+        match octets.len() {
+            found if found == length => Ok(Self(octets)),
+            found => Err(Bad::secret(0, expected()).hint(format!("there are {found}"))),
+        }
+    }
 }
 
 /// What is probably not meant about a key that can be used.
@@ -127,22 +144,22 @@ impl Doubt {
     /// What is said about the key of this peer.
     pub(super) fn told(self, peer: &str) -> String {
         match self {
-            Self::Short => alloc::format!(
+            Self::Short => format!(
                 "the pre-shared key of \"{peer}\" is shorter than {PSK_SHORT} characters: whoever records a handshake \
                  while posing as the peer can guess it offline; take 32 random octets, for instance \"0x\" and the \
                  output of `openssl rand -hex 32`"
             ),
-            Self::Quoted => alloc::format!(
+            Self::Quoted => format!(
                 "the quotes around the pre-shared key of \"{peer}\" are taken as part of it; remove them if the peer's \
                  key has none"
             ),
-            Self::Digits => alloc::format!(
+            Self::Digits => format!(
                 "the pre-shared key of \"{peer}\" is taken as text although it looks like hexadecimal; if the peer takes \
                  it as octets, write 0x in front"
             ),
-            Self::Spaced => alloc::format!(
-                "the pre-shared key of \"{peer}\" begins or ends with a space, which is taken as part of it"
-            ),
+            Self::Spaced => {
+                format!("the pre-shared key of \"{peer}\" begins or ends with a space, which is taken as part of it")
+            }
         }
     }
 }

@@ -50,16 +50,16 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         log: LogLevel::read(reader, section),
         outside: outside.unwrap_or_default().into_iter().map(|word| word.value).collect(),
         mtu: reader.number(section, "mtu", 576..=9000).unwrap_or(defaults.mtu),
-        replay_window: replay_window(reader, section).unwrap_or(defaults.replay_window),
+        replay_window: window(reader, section, "replay-window").unwrap_or(defaults.replay_window),
         cookie_threshold: reader.number(section, "cookie-threshold", 0..=4096).unwrap_or(defaults.cookie_threshold),
     }
 }
 
-/// Windows are kept in rings of a power of two.
-fn replay_window<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>) -> Option<u16> {
-    let window = reader.number(section, "replay-window", 64..=4096_u16)?;
+/// The size of an anti-replay window. Windows are kept in rings of a power of two.
+pub(super) fn window<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, key: &str) -> Option<u16> {
+    let window = reader.number(section, key, 64..=4096_u16)?;
     if !window.is_power_of_two() {
-        reader.error(section.place("replay-window"), format!("{window}"), "a power of two", "");
+        reader.error(section.place(key), format!("{window}"), "a power of two", "");
     }
     Some(window)
 }

@@ -1,4 +1,5 @@
 mod documentation;
+mod manual;
 mod mistakes;
 mod printed;
 mod secrets;

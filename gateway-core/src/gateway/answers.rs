@@ -17,6 +17,7 @@ use crate::state::{Gateway, Parts};
 impl Gateway {
     /// Takes up one event. An SA that is gone already has nothing left to be done about.
     pub(super) fn plane_event<C: IkeCrypto>(&mut self, now: Instant, event: PlaneEvent, parts: &mut Parts<'_, '_, C>) {
+        let Some(event) = self.manual_event(now, event, parts.plane) else { return };
         match event {
             PlaneEvent::Installed { pair, half } => self.installed(now, pair, half, parts),
             PlaneEvent::Refused { pair, half, why } => self.not_installed(now, pair, half, &why, parts),

@@ -2,19 +2,21 @@
 //! told.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::event::{ChildId, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::net::Spi;
 use ipsec_core::time::Instant;
 
 use crate::cause::Cause;
 use crate::plane::{DataPlane, Half, Pair, Usage};
 use crate::state::installed::{Installed, Sending};
 use crate::state::report::What;
-use crate::state::usage::{Ended, Ending, Last, Totals};
+use crate::state::usage::{Account, Ended, Ending, Last, Totals};
 use crate::state::{Gateway, Parts};
 
 impl Gateway {
@@ -139,6 +141,18 @@ impl Gateway {
             Sending::Over(last) => last,
         };
         let received = if sa.inbound { Last::of(pair, Half::Inbound, plane) } else { Last::default() };
+        self.close_account(now, (pair, account), (spi_in, spi_out), since, (received, sent));
+    }
+
+    /// What went through an SA that is gone goes on its account, and is told.
+    pub(super) fn close_account(
+        &mut self,
+        now: Instant,
+        (pair, account): (Pair, Arc<Account>),
+        (spi_in, spi_out): (Spi, Spi),
+        since: Instant,
+        (received, sent): (Last, Last),
+    ) {
         let totals = Totals::of(received.usage, sent.usage);
         self.credit(&account, totals);
         let ended = Ended { pair, account, spi_in, spi_out, since, until: now, totals };

@@ -184,7 +184,8 @@ impl Gateway {
     /// What a reload of this configuration, whose keys are loaded, would do.
     pub fn compare(&self, config: Config, peers: &Peers) -> Change {
         let held: Vec<_> = peers.iter().map(|(_, peer)| peer).collect();
-        let diff = Config::diff_from(&self.settings, &held, &self.policies, &config);
+        let manual: Vec<_> = self.manual.iter().map(|entry| &entry.config).collect();
+        let diff = Config::diff_from(&self.settings, &held, &self.policies, &manual, &config);
         Change { config, diff }
     }
 
@@ -218,10 +219,13 @@ impl Gateway {
         let changes = peers.replace(config.peers, &diff);
         self.settings = config.gateway;
         self.policies = config.policies;
-        let rules = policy::rules(&self.policies, &peers);
+        let leaving = self.manual.follow(config.manual);
+        let rules = policy::rules(&self.policies, &peers, self.manual.traffic());
         drop(peers);
         // Rules first: from here on nothing goes where the new configuration does not want it.
         let placed = self.place_rules(rules, parts.plane);
+        self.end_manual(now, leaving, parts.plane);
+        self.place_manual(now, parts.plane);
         let mut ended: BTreeSet<_> =
             changes.children_gone.into_iter().filter(|child| self.end_child(now, *child, parts)).collect();
         for id in changes.peers_gone {
@@ -245,6 +249,8 @@ impl Gateway {
     /// the peer alone. The appliance goes on until the endpoint has no IKE SA left, or for as long as it cares to wait.
     pub fn shutdown<C: IkeCrypto>(&mut self, now: Instant, parts: &mut Parts<'_, '_, C>) {
         self.ends = true;
+        let manual = self.manual.follow(Vec::new());
+        self.end_manual(now, manual, parts.plane);
         for id in self.order.clone() {
             self.hold(id);
             self.end_peer(now, id, parts);

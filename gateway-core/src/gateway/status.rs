@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use ike_core::crypto::IkeCrypto;
 use ike_core::endpoint::IkeView;
@@ -13,9 +14,10 @@ use ipsec_core::time::Instant;
 
 use super::demand::narrowed;
 use crate::cause::{Cause, Kind};
-use crate::config::{Identity, Mode, Start};
+use crate::config::{Identity, ManualPair, ManualSa, Mode, Start};
 use crate::peers::Peers;
-use crate::plane::Pair;
+use crate::plane::{DataPlane, Half, Pair};
+use crate::state::manual::ManualEntry;
 use crate::state::peer::PeerEntry;
 use crate::state::usage::Totals;
 use crate::state::{Gateway, Parts};
@@ -65,7 +67,7 @@ impl PeerState {
 ///     let ChildStatus { sa, .. } = children.iter().find(|status| status.name == child)?;
 ///     sa.as_ref().map(|SaStatus { spi_out, .. }| *spi_out)
 /// }
-/// let nobody = Snapshot { at: Instant::ZERO, peers: Vec::new() }; // `Gateway::snapshot` makes one
+/// let nobody = Snapshot { at: Instant::ZERO, peers: Vec::new(), manual: Vec::new() }; // `Gateway::snapshot` makes one
 /// assert_eq!(spi_of(&nobody, "cloud", "net"), None);
 /// ```
 #[derive(Debug)]
@@ -74,6 +76,61 @@ pub struct Snapshot {
     pub at: Instant,
     /// Every peer, in the order of the file.
     pub peers: Vec<PeerStatus>,
+    /// Every pair of SAs with manual keys, in the order of the file.
+    pub manual: Vec<ManualStatus>,
+}
+
+/// A pair of SAs with manual keys.
+///
+/// ```
+/// use gateway_core::gateway::{ManualSaStatus, ManualStatus, Snapshot};
+/// use ipsec_core::time::Instant;
+/// /// The pairs that do not carry packets both ways.
+/// fn down(snapshot: &Snapshot) -> Vec<&str> {
+///     let there = |sa: &ManualSaStatus| sa.since.is_some();
+///     let up = |pair: &ManualStatus| there(&pair.outbound) && there(&pair.inbound);
+///     snapshot.manual.iter().filter(|pair| !up(pair)).map(|pair| pair.name.as_str()).collect()
+/// }
+/// let nobody = Snapshot { at: Instant::ZERO, peers: Vec::new(), manual: Vec::new() };
+/// assert!(down(&nobody).is_empty());
+/// ```
+#[derive(Debug)]
+pub struct ManualStatus {
+    /// What it is called.
+    pub name: String,
+    /// How packets are put into ESP.
+    pub mode: Mode,
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's address.
+    pub remote: IpAddr,
+    /// Selectors of our side.
+    pub local_ts: Vec<TrafficSelector>,
+    /// Selectors of the peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// What we send with.
+    pub outbound: ManualSaStatus,
+    /// What the peer sends with.
+    pub inbound: ManualSaStatus,
+    /// What went through, over all changes of its keys.
+    pub totals: Totals,
+}
+
+/// An SA with a manual key.
+#[derive(Debug)]
+pub struct ManualSaStatus {
+    /// Security Parameters Index.
+    pub spi: Spi,
+    /// Its algorithms.
+    pub suite: EspSuite,
+    /// Protocol 50 or UDP.
+    pub encap: Encap,
+    /// When it was installed; `None`: it is not there.
+    pub since: Option<Instant>,
+    /// Why it is not there.
+    pub cause: Option<Cause>,
+    /// When a packet last went through.
+    pub last_used: Option<Instant>,
 }
 
 /// A configured peer.
@@ -181,7 +238,36 @@ impl Gateway {
     pub fn snapshot<C: IkeCrypto>(&self, now: Instant, parts: &Parts<'_, '_, C>) -> Snapshot {
         let mut peers = Vec::with_capacity(self.order.len());
         peers.extend(self.status(parts));
-        Snapshot { at: now, peers }
+        let manual = self.manual.iter().map(|entry| self.manual_status(entry, parts.plane)).collect();
+        Snapshot { at: now, peers, manual }
+    }
+
+    fn manual_status(&self, entry: &ManualEntry, plane: &dyn DataPlane) -> ManualStatus {
+        let ManualPair { mode, local, remote, local_ts, remote_ts, outbound, inbound } = &entry.config;
+        let sa = |sa: &ManualSa, half| {
+            let end = entry.end(half);
+            ManualSaStatus {
+                spi: sa.spi,
+                suite: sa.suite,
+                encap: sa.travels(),
+                since: end.there.map(|(_, since)| since),
+                cause: end.cause.clone(),
+                last_used: entry.used(half, plane).last_used,
+            }
+        };
+        let mut totals = self.past(&entry.account.peer, &entry.account.child);
+        totals.add(entry.totals(plane));
+        ManualStatus {
+            name: entry.config.name(),
+            mode: *mode,
+            local: *local,
+            remote: *remote,
+            local_ts: local_ts.clone(),
+            remote_ts: remote_ts.clone(),
+            outbound: sa(outbound, Half::Outbound),
+            inbound: sa(inbound, Half::Inbound),
+            totals,
+        }
     }
 
     /// How every peer stands, in the order of the file, each as it is when the iterator comes to it.

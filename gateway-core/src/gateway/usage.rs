@@ -29,6 +29,9 @@ impl Gateway {
         for sa in self.sas.iter() {
             credit(&mut accounts, &sa.account, sa.totals(plane));
         }
+        for pair in self.manual.iter() {
+            credit(&mut accounts, &pair.account, pair.totals(plane));
+        }
         accounts
     }
 

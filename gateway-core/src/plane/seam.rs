@@ -220,3 +220,19 @@ pub enum PlaneEvent {
         path: Path,
     },
 }
+
+impl PlaneEvent {
+    /// The pair that it is about.
+    pub const fn pair(&self) -> Pair {
+        match *self {
+            Self::Installed { pair, .. }
+            | Self::Refused { pair, .. }
+            | Self::Removed { pair, .. }
+            | Self::Used { pair }
+            | Self::SoftLifetime { pair, .. }
+            | Self::HardLifetime { pair, .. }
+            | Self::FirstPacket { pair }
+            | Self::PathChanged { pair, .. } => pair,
+        }
+    }
+}

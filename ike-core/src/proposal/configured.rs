@@ -4,7 +4,7 @@ use heapless::Vec;
 use ipsec_core::crypto::AeadAlg;
 
 use super::codec;
-use crate::crypto::{CipherAlg, Encryption, Group, IkeSuite, IntegAlg, PrfAlg};
+use crate::crypto::{CipherAlg, Encryption, EspSuite, Group, IkeSuite, IntegAlg, PrfAlg};
 use crate::registry::{EncrId, GroupId, IntegId, TransformType};
 use crate::wire::sa::TransformSpec;
 
@@ -185,6 +185,28 @@ impl EspProposal {
     /// Whether it allows HMAC-SHA1, which is on its way out (RFC 8221 §6).
     pub fn has_sha1(&self) -> bool {
         self.0.of_kind(TransformType::INTEG).any(|spec| IntegId(spec.id) == IntegId::HMAC_SHA1_96)
+    }
+
+    /// The one suite that it stands for, as where nothing is negotiated; `None`: it leaves a choice.
+    ///
+    /// ```
+    /// use ike_core::proposal::EspProposal;
+    /// let suite = |words| EspProposal::parse(words).unwrap().suite();
+    /// assert_eq!(suite("aes128gcm16-esn").unwrap().to_string(), "aes128gcm16-esn");
+    /// assert_eq!(suite("aes128gcm16"), None); // with or without ESN
+    /// ```
+    pub fn suite(&self) -> Option<EspSuite> {
+        let mut picks = codec::KINDS.map(|kind| (0, TransformSpec { kind, id: 0, key_bits: None }));
+        for (_, pick) in &mut picks {
+            let mut listed = self.0.of_kind(pick.kind);
+            if let Some(only) = listed.next() {
+                *pick = only;
+            }
+            if listed.next().is_some() {
+                return None;
+            }
+        }
+        EspSuite::of(&picks)
     }
 
     /// The transforms to offer; in IKE_AUTH without key exchanges (RFC 7296 §1.2).

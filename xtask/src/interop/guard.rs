@@ -30,7 +30,7 @@ fn cookie(ends: Ends, first: First) -> Result<String> {
     let settings = |program| match program {
         Program::StrongSwan => "cookie_threshold = 2\n  cookie_threshold_ip = 2\n  block_threshold = 0",
         Program::Portcullis => "cookie-threshold = 2",
-        Program::Libreswan | Program::OpenIked => "",
+        Program::Libreswan | Program::OpenIked | Program::Kernel => "",
     };
     plan.us_settings = settings(ends.us).to_owned();
     plan.peer_settings = settings(ends.peer).to_owned();

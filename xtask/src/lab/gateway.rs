@@ -17,12 +17,14 @@ pub(crate) enum Program {
     Libreswan,
     /// OpenIKED, in a guest.
     OpenIked,
+    /// The kernel of a guest with manual keys, and no IKE.
+    Kernel,
 }
 
 impl Program {
     /// Whether it needs a kernel of its own.
     pub(crate) fn in_a_guest(self) -> bool {
-        matches!(self, Self::Libreswan | Self::OpenIked)
+        matches!(self, Self::Libreswan | Self::OpenIked | Self::Kernel)
     }
 
     /// Whether it names the SPIs of its IKE SAs.

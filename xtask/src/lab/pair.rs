@@ -246,6 +246,7 @@ impl Pair {
             Program::Portcullis => Box::new(Portcullis::new(namespace, settings)?),
             Program::Libreswan => Box::new(InGuest::<Libreswan>::new(namespace, settings)?),
             Program::OpenIked => Box::new(InGuest::<OpenIked>::new(namespace, settings)?),
+            Program::Kernel => return Err("a kernel is no IKE daemon".into()),
         })
     }
 }

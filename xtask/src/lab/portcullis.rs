@@ -26,6 +26,8 @@ pub(crate) struct Portcullis {
     settings: String,
     /// Where it looks for programs first.
     programs: Option<PathBuf>,
+    /// Whether it has a directory for what is to last.
+    keeps_state: bool,
 }
 
 impl Portcullis {
@@ -37,7 +39,14 @@ impl Portcullis {
         let folder = PathBuf::from(WORK).join(namespace.name());
         fs::create_dir_all(&folder)?;
         let daemon = Daemon::new(folder.join("log"));
-        Ok(Self { namespace: Arc::clone(namespace), folder, daemon, settings: settings.to_owned(), programs: None })
+        Ok(Self {
+            namespace: Arc::clone(namespace),
+            folder,
+            daemon,
+            settings: settings.to_owned(),
+            programs: None,
+            keeps_state: false,
+        })
     }
 
     fn program() -> Result<Command> {
@@ -74,6 +83,11 @@ impl Portcullis {
     /// From its next start on it looks for programs in `folder` first.
     pub(crate) fn look_first_in(&mut self, folder: &Path) {
         self.programs = Some(folder.to_owned());
+    }
+
+    /// From its next start on it has a directory for what is to last.
+    pub(crate) fn keep_state(&mut self) {
+        self.keeps_state = true;
     }
 
     /// The processes that the daemon has started.
@@ -186,7 +200,11 @@ impl Gateway for Portcullis {
             let path = std::env::var("PATH").unwrap_or_default();
             command.env("PATH", format!("{}:{path}", first.display()));
         }
-        self.daemon.start(&self.namespace, command.arg("run").arg("--config").arg(config))?;
+        command.arg("run").arg("--config").arg(config);
+        if self.keeps_state {
+            command.arg("--state").arg(self.folder.join("state"));
+        }
+        self.daemon.start(&self.namespace, &mut command)?;
         let control = self.control();
         self.daemon.wait_for_socket(&control)
     }

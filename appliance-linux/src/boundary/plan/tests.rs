@@ -18,6 +18,23 @@ fn made(children: &[(&str, &str)], policies: &str, seen: &Seen) -> Plan {
 }
 
 #[test]
+fn what_has_manual_keys_is_led_and_guarded_as_what_a_child_has() {
+    let sa = |direction: &str, spi: u32, key: &str| {
+        format!(
+            "[[sa]]\ndirection = \"{direction}\"\nspi = {spi}\nlocal = \"192.0.2.2\"\nremote = \"192.0.2.1\"\n\
+             suite = \"aes128gcm16\"\nkey = \"0x{}\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = [\"10.1.0.0/16\", \
+             \"10.2.7.0/24\"]\n",
+            key.repeat(20)
+        )
+    };
+    let manual = Config::parse(&(sa("out", 300, "01") + &sa("in", 301, "02"))).unwrap().0;
+    let child = config(&[("\"10.2.0.0/16\"", "\"10.1.0.0/16\", \"10.2.7.0/24\"")], "");
+    let ours = seen(&["192.0.2.2", "10.2.0.1"], &["10.1.9.0/24"]);
+    let [manual, child] = [&manual, &child].map(|config| plan(&Intent::of(config), &ours));
+    assert!(manual == child && manual.captured.len() == 2 && manual.guard.contains("10.1.0.0"), "{}", manual.guard);
+}
+
+#[test]
 fn a_plan_is_made_anew_when_what_is_wanted_or_seen_is_another_and_not_before() {
     let of = |net| Arc::new(Intent::of(&config(&[("\"10.0.0.0/16\"", net)], "")));
     let (one, other, same) = (of("\"10.1.0.0/16\""), of("\"10.2.0.0/16\""), of("\"10.1.0.0/16\""));

@@ -38,7 +38,7 @@ fn shown_ike(change: impl FnOnce(&mut IkeStatus)) -> IkeStatus {
 
 fn status(peers: Vec<PeerStatus>) -> Status {
     let boundary = BoundaryStatus { state: "closed".into(), ..BoundaryStatus::default() };
-    Status { version: "1".into(), uptime_s: 70, peers, counters: [].into(), boundary }
+    Status { version: "1".into(), uptime_s: 70, peers, manual: Vec::new(), counters: [].into(), boundary }
 }
 
 fn shown(change: impl FnOnce(&mut PeerStatus)) -> String {
@@ -61,6 +61,22 @@ fn f_79_status_says_what_comes_next_and_on_whose_side_the_nat_is() {
         (ike.nat_local, ike.nat_remote) = (false, true);
     });
     assert!(there.contains("NAT on the peer's side"), "{there}");
+}
+
+#[test]
+fn a_pair_with_manual_keys_has_lines_of_its_own_and_what_is_wrong_with_it() {
+    let manual = r#"{"name":"sa/0x00002001","state":"down","mode":"tunnel","local":"192.0.2.2","remote":"192.0.2.1",
+        "suite_in":"aes128gcm16-esn","suite_out":"aes128gcm16-noesn","spi_in":"0x00001001","spi_out":"0x00002001",
+        "encap":"esp","local_ts":["10.2.0.0/16"],"remote_ts":["10.1.0.0/16"],"bytes_in":84,"bytes_out":0,"packets_in":1,
+        "packets_out":0,"last_in_s":5,"last_out_s":null,"cause":{"code":"sequence-lost","text":"lost","hint":"a new key"}}"#;
+    let mut status = Status { manual: vec![serde_json::from_str(manual).unwrap()], ..status(Vec::new()) };
+    let text = "portcullis 1, up 1m10s\n\n\
+                sa/0x00002001  down  192.0.2.1, 10.2.0.0/16 == 10.1.0.0/16\n  \
+                in 0x00001001 aes128gcm16-esn, out 0x00002001 aes128gcm16-noesn, esp\n  \
+                sequence-lost: lost\n  hint: a new key\n  in 1 packet, 84 B, last 5s ago; out 0 packets, 0 B\n";
+    assert_eq!(Table(&status).to_string(), text);
+    assert!(!status.is_fine(None), "what is not there is not fine");
+    assert!(status.narrow("sa/0x00002001") && !status.narrow("sa/0x00003001"));
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub(crate) struct Status {
     pub(crate) version: String,
     pub(crate) uptime_s: u64,
     pub(crate) peers: Vec<PeerStatus>,
+    /// SAs with manual keys.
+    #[serde(default)]
+    pub(crate) manual: Vec<ManualStatus>,
     /// What keeps packets from crossing in clear.
     #[serde(default)]
     pub(crate) boundary: BoundaryStatus,
@@ -53,12 +56,17 @@ impl Status {
         for status in &mut self.peers {
             status.children.retain(|status| child.is_none_or(|child| child == status.name));
         }
+        self.manual.retain(|status| status.name == name);
+        if !self.manual.is_empty() {
+            return true;
+        }
         self.peers.iter().any(|status| child.is_none() || !status.children.is_empty())
     }
 
     /// Whether all is as it should be; with `name`, to which it is narrowed, only of that.
     pub(crate) fn is_fine(&self, name: Option<&str>) -> bool {
-        self.peers.iter().all(|peer| peer.is_fine(name)) && (name.is_some() || self.boundary.is_fine())
+        let manual = self.manual.iter().all(|pair| pair.cause.is_none());
+        manual && self.peers.iter().all(|peer| peer.is_fine(name)) && (name.is_some() || self.boundary.is_fine())
     }
 }
 
@@ -173,6 +181,36 @@ pub(crate) struct ChildStatus {
     pub(crate) retry_ms: Option<u64>,
 }
 
+/// Two SAs with manual keys, one for each direction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ManualStatus {
+    /// "sa/" and the SPI that we send with.
+    pub(crate) name: String,
+    /// "up": both are there; "down".
+    pub(crate) state: String,
+    pub(crate) mode: String,
+    pub(crate) local: String,
+    pub(crate) remote: String,
+    pub(crate) suite_in: String,
+    pub(crate) suite_out: String,
+    pub(crate) spi_in: String,
+    pub(crate) spi_out: String,
+    /// "esp" or "esp-in-udp", of what we send.
+    pub(crate) encap: String,
+    pub(crate) local_ts: Vec<String>,
+    pub(crate) remote_ts: Vec<String>,
+    /// Inner octets and packets, as a child's.
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) packets_in: u64,
+    pub(crate) packets_out: u64,
+    /// Seconds since a packet last went through, each way.
+    pub(crate) last_in_s: Option<u64>,
+    pub(crate) last_out_s: Option<u64>,
+    /// Why one of them is not there.
+    pub(crate) cause: Option<Cause>,
+}
+
 impl PeerStatus {
     /// Whether it should be up by itself: it begins by itself and nobody took it down.
     pub(crate) fn is_wanted(&self) -> bool {
@@ -205,10 +243,13 @@ mod tests {
             "children":[{"name":"net","state":"up","mode":"tunnel","suite":"","spi_in":"","spi_out":"","local_ts":[""],
                    "remote_ts":[""],"bytes_in":1,"bytes_out":1,"packets_in":1,"packets_out":1,"rekeys":0,"encap":"",
                    "age_s":1,"last_in_s":1,"last_out_s":1,"rekey_s":1,"expires_s":1,"cause":{"code":"","text":""},
-                   "retry_ms":1}]}]}"#;
+                   "retry_ms":1}]}],
+        "manual":[{"name":"sa/1","state":"up","mode":"tunnel","local":"","remote":"","suite_in":"","suite_out":"","spi_in":"",
+            "spi_out":"","encap":"","local_ts":[""],"remote_ts":[""],"bytes_in":1,"bytes_out":1,"packets_in":1,"packets_out":1,
+            "last_in_s":1,"last_out_s":1,"cause":{"code":"","text":""}}]}"#;
 
     /// What the manual names of their values.
-    const WORDS: [&str; 14] = [
+    const WORDS: [&str; 15] = [
         "closed",
         "connected",
         "down",
@@ -218,6 +259,7 @@ mod tests {
         "nftables, not flush-proof",
         "none",
         "not-sent",
+        "sa/",
         "the rest of",
         "trouble",
         "up",

@@ -20,7 +20,7 @@ fn each_mistake_is_named_with_its_place_and_a_way_out() {
             "remote-port = ",
             "[[network]]\naddress = \"dhcp\"",
             "29:3",
-            "found [[network]], which is of the Raspberry Pi image, expected one of gateway, peer, policy; \
+            "found [[network]], which is of the Raspberry Pi image, expected one of gateway, peer, policy, sa; \
              this is portcullis for Linux",
         ),
         ("remote-port = ", "[management]", "29:2", "found [management], which is of the Raspberry Pi image"),
@@ -110,7 +110,7 @@ fn each_mistake_is_named_with_its_place_and_a_way_out() {
             "mode      = ",
             "mode = \"transport\"",
             "21:14",
-            r#"found 10.2.0.0/16 in transport mode, expected a single address; transport mode is for what the two ends say"#,
+            r#"found 10.2.0.0/16 in transport mode, expected a single address; it is for what two hosts say to each other"#,
         ),
         (
             "local-ts  = ",
