@@ -236,11 +236,21 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Section<'_, 't>, gatewa
     let sequence = reader.number(section, "sequence", 0..=i64::MAX).unwrap_or(0);
     let local_ts = traffic(reader, section, "local-ts");
     let remote_ts = traffic(reader, section, "remote-ts");
-    if let (Some(mode), Some(local), Some(remote)) = (mode, &local_ts, &remote_ts) {
-        between_hosts(reader, mode, [local, remote]);
-        if mode == Mode::Beet && local.len().max(remote.len()) > 1 {
+    if let (Some(mode), Some(local_ts), Some(remote_ts)) = (mode, &local_ts, &remote_ts) {
+        if !between_hosts(reader, mode, [local_ts, remote_ts]) {
+            return None;
+        }
+        if mode == Mode::Beet && local_ts.len().max(remote_ts.len()) > 1 {
             let hint = "their addresses go without saying in BEET mode, so there is one on each side";
             reader.error(section.place("local-ts"), "several selectors", "one", hint);
+        }
+        for (host, selectors) in [(&local, local_ts), (&remote, remote_ts)] {
+            let Some(Placed { value: host, .. }) = host else { continue };
+            for other in selectors.iter().filter(|one| mode == Mode::Transport && one.value.addrs.start() != *host) {
+                let found = format!("{} in transport mode", other.value.addrs.start());
+                let hint = "transport mode has no addresses but the packet's own; BEET mode and tunnels have";
+                reader.error(other.at, found, host.to_string(), hint);
+            }
         }
     }
     let sa = ManualSa {

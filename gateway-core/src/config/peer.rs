@@ -138,15 +138,13 @@ fn read_child<'t>(
     let rekey_packets = reader.number(section, "rekey-packets", 1000..=i64::MAX);
     let priority = reader.number(section, "priority", 0..=1_000_000_u32).unwrap_or(Child::PRIORITY);
     let (local, remote) = (local?, remote?);
-    if let Some(mode) = mode {
-        between_hosts(reader, mode, [&local, &remote]);
-    }
+    let hosts = mode.is_none_or(|mode| between_hosts(reader, mode, [&local, &remote]));
     let values = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.value).collect();
     let places = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.at).collect();
     let child = Child {
         name: child_name?.value,
         at: reader.position(section.at),
-        mode: mode?,
+        mode: mode.filter(|_| hosts)?,
         local_ts: values(&local),
         remote_ts: values(&remote),
         esp: esp?,
@@ -252,12 +250,12 @@ pub(super) fn mode<'t>(
     if section.has("mode") { reader.choice(section, "mode", choices) } else { Some(Mode::Tunnel) }
 }
 
-/// Tells of selectors that are no single address where the mode is for two hosts.
-pub(super) fn between_hosts(reader: &mut Reader<'_>, mode: Mode, sides: [&[Placed<TrafficSelector>]; 2]) {
-    if mode == Mode::Tunnel {
-        return;
-    }
-    for wide in sides.into_iter().flatten().filter(|side| side.value.addrs.start() != side.value.addrs.end()) {
+/// Tells of selectors that are no single address where the mode is for two hosts; whether there was none.
+pub(super) fn between_hosts(reader: &mut Reader<'_>, mode: Mode, sides: [&[Placed<TrafficSelector>]; 2]) -> bool {
+    let is_wide = |side: &&Placed<TrafficSelector>| side.value.addrs.start() != side.value.addrs.end();
+    let mut wide = sides.into_iter().flatten().filter(|side| mode != Mode::Tunnel && is_wide(side)).peekable();
+    let none = wide.peek().is_none();
+    for wide in wide {
         reader.error(
             wide.at,
             format!("{} in {} mode", Addresses(&wide.value.addrs), mode.as_str()),
@@ -265,6 +263,7 @@ pub(super) fn between_hosts(reader: &mut Reader<'_>, mode: Mode, sides: [&[Place
             "it is for what two hosts say to each other; networks behind them want mode = \"tunnel\"",
         );
     }
+    none
 }
 
 /// A time of at least a second, or zero for never.

@@ -64,13 +64,6 @@ fn each_mistake_of_a_pair_is_named_with_its_place_and_a_way_out() {
         ),
         ("spi       = 0x1001", "spi = 0", "16:1", "an SPI from 0x100 on"),
         (
-            "mode      = \"tunnel\"",
-            "mode = \"transport\"",
-            "12:14",
-            "10.2.0.0/16 in transport mode, expected a single address",
-        ),
-        ("mode      = \"tunnel\"", "mode = \"beet\"", "12:14", "10.2.0.0/16 in beet mode, expected a single address"),
-        (
             "suite     = \"aes128gcm16\"\n",
             "suite = \"aes128gcm16-aes256gcm16\"\n",
             "7:10",
@@ -204,4 +197,21 @@ fn a_reload_tells_which_of_the_two_changed_and_refuses_a_counter_that_is_reset()
     assert_eq!(reset(&PAIR.replace("sequence  = 7", "").replace("0x0001", "0xff01")), "", "a new key begins at 0");
     let told = reset(&PAIR.replace("sequence  = 7", "").replace("0x2001", "0x3001"));
     assert!(told.contains("found sequence = 0 with a key that had 7 before, expected at least 7"), "{told}");
+}
+
+#[test]
+fn modes_for_two_hosts_want_one_address_on_each_side() {
+    for mode in ["transport", "beet"] {
+        let text = PAIR.replace("mode      = \"tunnel\"", "").replace("spi ", &format!("mode = \"{mode}\"\nspi "));
+        let told = errors(&text);
+        assert_eq!(told.len(), 4, "each network of both: {told:?}");
+        assert!(told.iter().all(|error| error.to_string().contains(&format!("in {mode} mode"))), "{told:?}");
+        let hosts = text.replace("10.2.0.0/16", "192.0.2.2").replace("10.31.0.0/16", "192.0.2.31");
+        assert_eq!(parse(&hosts).0.manual[0].mode.as_str(), mode);
+        let inner = text.replace("10.2.0.0/16", "10.2.0.9").replace("10.31.0.0/16", "10.31.0.9");
+        match mode {
+            "beet" => assert_eq!(parse(&inner).0.manual[0].mode.as_str(), mode),
+            _ => assert_eq!(errors(&inner).len(), 4, "in transport mode there are no other addresses"),
+        }
+    }
 }
