@@ -218,8 +218,8 @@ impl Packet {
             Ports::Message(message) => Some((message, None)),
             Ports::Opaque | Ports::Hidden => None,
         };
-        let protocol = if flow.ports == Ports::Hidden { 255 } else { flow.protocol };
-        Self { source: flow.source, destination: flow.destination, protocol, ports }
+        let hidden = flow.ports == Ports::Hidden;
+        Self { source: flow.source, destination: flow.destination, protocol: flow.protocol, ports, hidden }
     }
 
     fn read(p: &[u8]) -> Option<Self> {

@@ -14,12 +14,13 @@ pub const LEAST_V6: usize = 1280;
 /// What stands around the packets of an SA in tunnel mode: outer IP, UDP where the SA has it, and ESP.
 ///
 /// ```
-/// use ipsec_core::crypto::AeadAlg;
+/// use ipsec_core::crypto::{AeadAlg, Protection};
 /// use ipsec_core::mtu::Overhead;
 /// use ipsec_core::net::Encap;
 /// use ipsec_core::transform::Layout;
 /// use ipsec_core::wire::ip::Version;
-/// let overhead = Overhead { outer: Version::V4, encap: Encap::Udp, layout: Layout::of(AeadAlg::Aes256Gcm16) };
+/// let layout = Layout::of(Protection::Aead(AeadAlg::Aes256Gcm16));
+/// let overhead = Overhead { outer: Version::V4, encap: Encap::Udp, layout };
 /// assert_eq!(overhead.max_inner_len(1500), 1438);
 /// assert_eq!(overhead.outer_len(1438), 1500); // 20 + 8 + 8 + 8 + 1438 + 2 + 16
 /// assert_eq!(overhead.outer_len(1439), 1504); // ESP is padded to 4 octets
