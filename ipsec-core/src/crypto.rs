@@ -119,7 +119,7 @@ pub enum Purpose {
 /// It need not have every algorithm, but nobody asks it which: what IKE offers is what is configured. An SA of one that it lacks
 /// is not installed ([`Refused::Algorithm`](crate::error::Refused::Algorithm)), so narrow the proposals to what it has.
 ///
-/// An engine of your own has three functions to implement for AEADs, and says with [`aead_only`](crate::aead_only) that it has
+/// An engine of your own has three functions to implement for AEADs, and says with [`aead_only`] that it has
 /// no other algorithms. [`conformance::check`] holds it to known answers (leave out those of algorithms that it lacks):
 ///
 /// ```

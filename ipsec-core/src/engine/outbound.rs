@@ -214,7 +214,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// Encrypts an inner packet in place and puts ESP around it. The packet then starts with the SPI and goes where
     /// [`Egress`] says: as a UDP datagram, as protocol 50, or through [`encap::push_outer`](crate::encap::push_outer).
     ///
-    /// Needs the room that the SA's [`Layout`] names, and more for outer headers: [`HEADROOM`](crate::buf::HEADROOM) and
+    /// Needs the room that the SA's [`Layout`](crate::transform::Layout) names, and more for outer headers: [`HEADROOM`](crate::buf::HEADROOM) and
     /// [`TAILROOM`](crate::buf::TAILROOM) are enough for all.
     ///
     /// # Errors

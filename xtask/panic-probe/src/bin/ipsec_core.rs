@@ -10,7 +10,8 @@ use ipsec_core::flow::Flow;
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, SaId, TfcPadding};
 use ipsec_core::spd::{
-    Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot, diff,
+    Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
+    diff,
 };
 use ipsec_core::wire::natt;
 use panic_probe::{Engine, aead, any, below, duration, instant, keep, octets, path, selector};

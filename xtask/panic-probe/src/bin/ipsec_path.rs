@@ -45,7 +45,7 @@ fn run() {
             8 => keep(padding().padded(any() as usize) as u64),
             _ => {
                 let encap = if any() == 0 { Encap::Udp } else { Encap::None };
-                let layout = Layout::of(AeadAlg::Aes256Gcm16);
+                let layout = Layout::of(AeadAlg::Aes256Gcm16.into());
                 let overhead = Overhead { outer: version(), encap, layout };
                 keep((overhead.outer_len(any() as usize) ^ overhead.max_inner_len(any() as usize)) as u64);
             }
