@@ -223,11 +223,11 @@ impl Renamed {
     }
 
     fn to_theirs(renamed: Option<Self>, selectors: &Selectors) -> Selectors {
-        let named = |selector: &TrafficSelector| match renamed {
-            Some(Self { theirs, .. }) => TrafficSelector { addrs: AddrRange::single(theirs), ..*selector },
-            None => *selector,
-        };
-        selectors.iter().map(named).collect()
+        let mut named = selectors.clone();
+        if let Some(Self { theirs, .. }) = renamed {
+            named.iter_mut().for_each(|selector| selector.addrs = AddrRange::single(theirs));
+        }
+        named
     }
 }
 

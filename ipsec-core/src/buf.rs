@@ -124,9 +124,10 @@ impl<'a> PacketBuf<'a> {
     /// # Errors
     /// [`NoRoom`]: there are less of them, or too little headroom; the packet is unchanged.
     pub(crate) fn part(&mut self, len: usize, by: usize) -> Result<(), NoRoom> {
-        let (to, from) = (self.start.checked_sub(by).ok_or(NoRoom)?, self.start);
+        let to = self.start.checked_sub(by).ok_or(NoRoom)?;
         self.pop_front(len)?;
-        self.bytes.copy_within(from..self.start, to);
+        let moved = self.bytes.get_mut(to..self.start).filter(|moved| by <= moved.len()).ok_or(NoRoom)?;
+        moved.copy_within(by.., 0);
         Ok(())
     }
 
@@ -137,7 +138,11 @@ impl<'a> PacketBuf<'a> {
     pub(crate) fn join(&mut self, len: usize, by: usize) -> Result<(), NoRoom> {
         let to = self.start.checked_sub(len).ok_or(NoRoom)?;
         let from = to.checked_sub(by).ok_or(NoRoom)?;
-        self.bytes.copy_within(from..from.saturating_add(len), to);
+        let moved = self.bytes.get_mut(from..self.start).ok_or(NoRoom)?;
+        if moved.len().checked_sub(len).is_none_or(|room| by > room) {
+            return Err(NoRoom);
+        }
+        moved.copy_within(..len, by);
         self.start = to;
         Ok(())
     }

@@ -321,15 +321,22 @@ fn toml(control: &Path, settings: &str, connections: &[Connection]) -> Result<St
             Start::OnDemand => "on-demand",
         };
         writeln!(file, "start = \"{start}\"\nencap = \"{}\"", if connection.encap { "always" } else { "auto" })?;
-        writeln!(file, "ike = {:?}\ndpd = \"{}s\"", connection.ike, connection.dpd.as_secs())?;
+        writeln!(file, "dpd = \"{}s\"", connection.dpd.as_secs())?;
+        file += &proposals("ike", &connection.ike);
         for child in &connection.children {
             let mode = if child.transport { "transport" } else { "tunnel" };
             writeln!(file, "\n[[peer.child]]\nname = \"{}\"\nmode = \"{mode}\"", child.name)?;
             writeln!(file, "local-ts = {:?}\nremote-ts = {:?}", child.local_ts, child.remote_ts)?;
-            writeln!(file, "esp = {:?}\nrekey = \"1h\"", connection.esp)?;
+            writeln!(file, "rekey = \"1h\"")?;
+            file += &proposals("esp", &connection.esp);
         }
     }
     Ok(file)
+}
+
+/// Without any it is the program's own choice.
+fn proposals(key: &str, list: &[String]) -> String {
+    if list.is_empty() { String::new() } else { format!("{key} = {list:?}\n") }
 }
 
 #[cfg(test)]
