@@ -1,10 +1,9 @@
 //! What both roles of a child negotiation share: terms, keys, and the Child SA that comes of them
 //! (RFC 7296 §1.2, §1.3.1, §2.9, §2.17).
 
-use core::net::IpAddr;
 use core::ops::DerefMut;
 
-use ipsec_core::net::{AddrRange, Spi, TrafficSelector};
+use ipsec_core::net::{Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
@@ -27,6 +26,13 @@ use crate::settings::{Settings, share};
 use crate::timers;
 use crate::wire::ts::Ts;
 use crate::wire::writer::MessageWriter;
+
+#[cfg(all(test, feature = "rustcrypto"))]
+mod tests;
+mod translated;
+
+use translated::Renamed;
+pub(crate) use translated::Translated;
 
 /// The nonces of the exchange that makes the Child SA.
 pub(crate) struct Nonces<'n> {
@@ -59,17 +65,23 @@ fn make_keys<C: IkeCrypto>(
     made
 }
 
-/// Whether the responder's selectors are a narrowing of what `config` asked for.
-fn check_answer(ts_i: &Ts<'_>, ts_r: &Ts<'_>, config: &ChildConfig<'_>) -> Result<(), Failure> {
+/// What an answer leaves of what `config` asked for: our side and the peer's.
+fn narrowed(
+    (ts_i, ts_r): (&Ts<'_>, &Ts<'_>),
+    config: &ChildConfig<'_>,
+    Translated { local, remote }: Translated,
+) -> Result<(Selectors, Selectors), Failure> {
     if ts_i.is_empty() || ts_r.is_empty() {
         return Err(Failure::EmptyTrafficSelectors);
     }
-    let inside = |ts: &Ts<'_>, ours| ts.unknown() == 0 && ts.selectors().all(|selector| within(&[selector], ours));
-    if inside(ts_i, config.local) && inside(ts_r, config.remote) {
-        Ok(())
-    } else {
-        Err(Failure::NoSelectorsInCommon(Asked::of(ts_i, ts_r)))
-    }
+    let side = |ts: &Ts<'_>, ours, known| {
+        let renamed = Renamed::of(ts, known);
+        let selectors = || ts.selectors().map(|selector| Renamed::to_ours(renamed, selector));
+        let inside = ts.unknown() == 0 && selectors().all(|selector| within(&[selector], ours));
+        inside.then(|| narrow(selectors(), ours))
+    };
+    let sides = side(ts_i, config.local, local).zip(side(ts_r, config.remote, remote));
+    sides.ok_or_else(|| Failure::NoSelectorsInCommon(Asked::of(ts_i, ts_r)))
 }
 
 /// The mode that a request asks for, or an answer agrees to (RFC 7296 §1.3.1).
@@ -144,13 +156,13 @@ pub(crate) fn take_answer<C: IkeCrypto>(
     payloads: &Payloads<'_>,
     chosen: &ChosenEsp,
     (ike, exchange, nonces): (&IkeKeys<C>, Option<Exchange<'_, C>>, &Nonces<'_>),
+    translated: Translated,
 ) -> Result<(), Failure> {
     let (Some(ts_i), Some(ts_r)) = (&payloads.ts_i, &payloads.ts_r) else {
         return Err(Failure::InvalidSyntax(Side::Here));
     };
-    check_answer(ts_i, ts_r, config)?;
     let mode = check_mode(payloads, config)?;
-    let (local, remote) = (narrow(ts_i.selectors(), config.local), narrow(ts_r.selectors(), config.remote));
+    let (local, remote) = narrowed((ts_i, ts_r), config, translated.in_mode(mode))?;
     let (suite, spi_out) = (chosen.suite, chosen.spi);
     make_keys(crypto, ike, suite, exchange, nonces, true, &mut child.untold)?;
     let terms = Terms { suite, mode, spi_out, local: &local, remote: &remote, ours: true };
@@ -201,36 +213,6 @@ pub(crate) struct Agreed<'p> {
     called: [Option<Renamed>; 2],
 }
 
-/// An address that a NAT changes on the way: as the peer knows it, and as we do.
-#[derive(Clone, Copy)]
-struct Renamed {
-    theirs: IpAddr,
-    ours: IpAddr,
-}
-
-impl Renamed {
-    /// In transport mode selectors name the addresses of the two ends. Where a NAT changes one, those that the peer asks for are
-    /// about the one that we know (RFC 7296 §2.23.1).
-    fn of(ts: &Ts<'_>, ours: Option<IpAddr>) -> Option<Self> {
-        let (first, ours) = (ts.selectors().next()?.addrs, ours?);
-        let theirs = first.start();
-        let one = first == AddrRange::single(theirs) && ts.selectors().all(|selector| selector.addrs == first);
-        (one && theirs != ours && theirs.is_ipv4() == ours.is_ipv4()).then_some(Self { theirs, ours })
-    }
-
-    fn to_ours(renamed: Option<Self>, selector: TrafficSelector) -> TrafficSelector {
-        renamed.map_or(selector, |Self { ours, .. }| TrafficSelector { addrs: AddrRange::single(ours), ..selector })
-    }
-
-    fn to_theirs(renamed: Option<Self>, selectors: &Selectors) -> Selectors {
-        let mut named = selectors.clone();
-        if let Some(Self { theirs, .. }) = renamed {
-            named.iter_mut().for_each(|selector| selector.addrs = AddrRange::single(theirs));
-        }
-        named
-    }
-}
-
 /// Who asks for a Child SA.
 #[derive(Clone, Copy)]
 pub(crate) struct Asker<'p> {
@@ -240,13 +222,7 @@ pub(crate) struct Asker<'p> {
     /// Child SAs that it has.
     pub(crate) held: usize,
     pub(crate) lease: Option<Lease>,
-    /// Our address and the peer's, each only where a NAT changes it on the way.
-    pub(crate) translated: [Option<IpAddr>; 2],
-}
-
-/// Our address and the peer's, each only where a NAT changes it on the way.
-pub(crate) fn translated<C: IkeCrypto>(sa: &Sa<C>) -> [Option<IpAddr>; 2] {
-    [sa.nat.local.then_some(sa.path.local.ip()), sa.nat.remote.then_some(sa.path.remote.ip())]
+    pub(crate) translated: Translated,
 }
 
 impl Asker<'_> {
@@ -281,9 +257,8 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     let (asked, mut found, mut best) = (mode_of(payloads), None, [false; 3]);
     let all = only.is_none().then(|| pad.children(peer)).into_iter().flatten();
     for config in all.chain(only.and_then(|only| pad.child_by_id(peer, only))) {
-        let renames = config.modes.agree(asked) == Some(Mode::Transport);
-        let [here, there] = asker.translated.map(|addr| addr.filter(|_| renames));
-        let called = [Renamed::of(ts_r, here), Renamed::of(ts_i, there)];
+        let translated = asker.translated.in_mode(config.modes.agree(asked).unwrap_or_default());
+        let called = [Renamed::of(ts_r, translated.local), Renamed::of(ts_i, translated.remote)];
         let [ours, theirs] = called;
         let [here, there] = called.map(|renamed| move |selector| Renamed::to_ours(renamed, selector));
         let local = narrow(ts_r.selectors().map(here), config.local);
@@ -394,89 +369,4 @@ pub(crate) fn install<C: IkeCrypto>(
         old.give_way(new, env.now + env.settings.orphan);
     }
     Some(new)
-}
-
-#[cfg(all(test, feature = "rustcrypto"))]
-mod tests {
-    use core::convert::Infallible;
-    use std::string::String;
-
-    use ipsec_core::crypto::AeadAlg;
-    use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
-    use rand_core::{TryCryptoRng, TryRng};
-
-    use super::*;
-    use crate::crypto::rustcrypto::RustCrypto;
-    use crate::crypto::{CipherAlg, Group, IkeSuite, IntegAlg, PrfAlg, Protection};
-    use crate::keys::{IkeSeed, Role};
-
-    struct NoRandom;
-
-    impl TryRng for NoRandom {
-        type Error = Infallible;
-        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-            panic!("nothing here is random")
-        }
-        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-            panic!("nothing here is random")
-        }
-        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
-            panic!("nothing here is random")
-        }
-    }
-
-    impl TryCryptoRng for NoRandom {}
-
-    /// Two directions of cipher key, with the salt of an AEAD, and integrity key, computed with Python's `hmac`.
-    const KNOWN: [(Protection, [&str; 4]); 3] = [
-        (
-            Protection::CipherMac(CipherAlg::Aes128Cbc, IntegAlg::HmacSha256),
-            [
-                "e84ccaa3b137f1357adbaea8a547f843",
-                "3ce45fa59b92e5e155f069ef9cf0b8d886bd8d83499cbb621d26d12a356eb858",
-                "5564465a017e720f293e9959312b20d9",
-                "f67285c8b21250dd710c74a17c98e30dae1b878d7f3f1abdbbfb75a51542e37a",
-            ],
-        ),
-        (
-            Protection::CipherMac(CipherAlg::Aes256Cbc, IntegAlg::HmacSha512),
-            [
-                "e84ccaa3b137f1357adbaea8a547f8433ce45fa59b92e5e155f069ef9cf0b8d8",
-                "86bd8d83499cbb621d26d12a356eb8585564465a017e720f293e9959312b20d9\
-                 f67285c8b21250dd710c74a17c98e30dae1b878d7f3f1abdbbfb75a51542e37a",
-                "54ac9175975889aa83c9fe40af6f389d87f68e910d7e76bd6282eb4c0510e4c4",
-                "efaf0bed13ceafd496cfc706426f01bf30ddb48e04290b9cd198f820330a3117\
-                 f11e25d5d371c89581624d1459c60692679b245677342010cb706436febbc1bb",
-            ],
-        ),
-        (
-            Protection::Aead(AeadAlg::Aes128Gcm16),
-            ["e84ccaa3b137f1357adbaea8a547f8433ce45fa5", "", "9b92e5e155f069ef9cf0b8d886bd8d83499cbb62", ""],
-        ),
-    ];
-
-    #[test]
-    fn keys_of_a_child_are_as_long_as_its_transforms_say_and_stand_in_the_order_of_the_rfc() {
-        let mut crypto = RustCrypto::new(NoRandom, Packets);
-        let suite = IkeSuite::new(AeadAlg::Aes256Gcm16.into(), PrfAlg::HmacSha256, Group::Curve25519);
-        let shared = SharedSecret::copy_from(&[0x33; 32]).unwrap();
-        let seed = IkeSeed { ni: &[0x11; 32], nr: &[0x22; 32], spi_i: 1, spi_r: 2 };
-        let ike = IkeKeys::derive(&mut crypto, suite, &shared, &seed, Role::Initiator).unwrap();
-        let nonces = Nonces { ni: &[0x44; 32], nr: &[0x55; 32] };
-        for (protection, [encr_i, integ_i, encr_r, integ_r]) in KNOWN {
-            let hex = |octets: &[u8]| octets.iter().map(|octet| std::format!("{octet:02x}")).collect::<String>();
-            for ours in [true, false] {
-                let (suite, mut keys) = (EspSuite::new(protection, false, None), Untold::Nothing);
-                make_keys(&mut crypto, &ike, suite, None, &nonces, ours, &mut keys).unwrap();
-                let keys = keys.keys().unwrap();
-                let (first, second) =
-                    if ours { (keys.outbound(), keys.inbound()) } else { (keys.inbound(), keys.outbound()) };
-                for (keys, [encr, integ]) in [(first, [encr_i, integ_i]), (second, [encr_r, integ_r])] {
-                    let (found, rest) = keys.split_at(protection.encr_key_len());
-                    assert_eq!((hex(found).as_str(), hex(rest).as_str()), (encr, integ), "{protection:?}");
-                    assert_eq!(rest.len(), protection.integ_key_len());
-                }
-            }
-        }
-    }
 }

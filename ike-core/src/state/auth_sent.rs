@@ -357,7 +357,7 @@ fn agree_on<C: IkeCrypto>(
     let (keys, slot) = (sa.keys.as_ref().ok_or_else(gone)?, *slot);
     sa.party = party(env.crypto, id);
     let nonces = agreement::Nonces { ni: nonce, nr: exchange::nonce_of(answer) };
-    let outcome = first_child(slot, &nonces, keys, env, payloads);
+    let outcome = first_child(slot, &nonces, keys, agreement::Translated::of(sa), env, payloads);
     let known_to_peer = payloads.sa.is_some();
     match outcome {
         Ok(()) => {}
@@ -383,6 +383,7 @@ fn first_child<C: IkeCrypto>(
     slot: u16,
     nonces: &agreement::Nonces<'_>,
     keys: &IkeKeys<C>,
+    translated: agreement::Translated,
     env: &mut Env<'_, '_, C>,
     payloads: &Payloads<'_>,
 ) -> Result<(), Failure> {
@@ -394,7 +395,7 @@ fn first_child<C: IkeCrypto>(
     };
     let chosen = proposal::check_esp(config.esp, answer, false).map_err(|_| Failure::AnswerNotOffered)?;
     let child = env.children.get_mut(slot).ok_or(Failure::ClosedHere)?;
-    agreement::take_answer((env.crypto, env.now), child, &config, payloads, &chosen, (keys, None, nonces))
+    agreement::take_answer((env.crypto, env.now), child, &config, payloads, &chosen, (keys, None, nonces), translated)
 }
 
 /// Tells the responder once that we do not accept it (RFC 7296 §2.21.2); there is no SA to repeat it from.

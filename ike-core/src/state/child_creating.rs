@@ -82,7 +82,7 @@ fn consent<C: IkeCrypto>(
         return Err(Refusal::busy());
     };
     let lease = agreement::leased(sa, env.pad).map_err(Refusal::no_address)?;
-    let (held, translated) = (env.held(sa, peer), agreement::translated(sa));
+    let (held, translated) = (env.held(sa, peer), agreement::Translated::of(sa));
     let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held, lease, translated };
     let agreed = agreement::agree(env.crypto, env.children, asker, only, payloads, true)?;
     agreement::place(env.children, env.slot, peer, env.now, &agreed);
@@ -400,8 +400,10 @@ fn complete<C: IkeCrypto>(
     };
     let nonces = agreement::Nonces { ni: &request.nonce, nr: nonce.as_slice() };
     let ike = sa.keys.as_ref().ok_or(Failure::ClosedHere)?;
-    let child = env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?;
-    agreement::take_answer((env.crypto, env.now), child, &config, payloads, &chosen, (ike, exchange, &nonces))
+    let (child, translated) =
+        (env.children.get_mut(request.new).ok_or(Failure::ClosedHere)?, agreement::Translated::of(sa));
+    let keys = (ike, exchange, &nonces);
+    agreement::take_answer((env.crypto, env.now), child, &config, payloads, &chosen, keys, translated)
 }
 
 #[inline(never)]

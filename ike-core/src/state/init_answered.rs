@@ -425,7 +425,7 @@ fn agree_on<C: IkeCrypto>(
         // Who has lost its others holds this one alone (RFC 7296 §2.4).
         let lost = payloads.notify(NotifyKind::INITIAL_CONTACT).is_some();
         let held = if lost { env.children.count_of(env.slot) } else { env.held(sa, peer) };
-        let translated = agreement::translated(sa);
+        let translated = agreement::Translated::of(sa);
         let asker = agreement::Asker { pad: env.pad, settings: env.settings, peer, held, lease, translated };
         agreement::agree(env.crypto, env.children, asker, None, payloads, false)
     });
