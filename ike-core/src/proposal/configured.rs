@@ -8,7 +8,8 @@ use crate::crypto::{CipherAlg, Encryption, EspSuite, Group, IkeSuite, IntegAlg, 
 use crate::registry::{EncrId, GroupId, IntegId, TransformType};
 use crate::wire::sa::TransformSpec;
 
-/// How many transforms one proposal may list; more than there are algorithms that go into one.
+/// How many transforms one proposal may list. Of lists with more the least preferred ciphers are left out, and words for more are
+/// refused ([`Reason::TooMany`](super::Reason::TooMany)).
 pub const MAX_TRANSFORMS: usize = 24;
 
 /// Transforms without repetition: the types in the order of their numbers, those of a type in order of preference.
@@ -104,7 +105,7 @@ impl IkeProposal {
     /// assert_eq!(proposal.to_string(), "aes256gcm16-prfsha384-x25519");
     /// ```
     pub fn aead(encr: &[AeadAlg], prf: &[PrfAlg], groups: &[Group]) -> Self {
-        Self(Transforms::of(encr.iter().filter_map(|alg| codec::encr(Encryption::Aead(*alg))).chain(rest(prf, groups))))
+        Self(Transforms::of(rest(prf, groups).chain(encr.iter().filter_map(|alg| codec::encr(Encryption::Aead(*alg))))))
     }
 
     /// A proposal of ciphers with integrity algorithms beside them, which never share one with AEADs (RFC 7296 §3.3). The
@@ -112,7 +113,7 @@ impl IkeProposal {
     pub fn cipher_mac(encr: &[CipherAlg], integ: &[IntegAlg], prf: &[PrfAlg], groups: &[Group]) -> Self {
         let encr = encr.iter().filter_map(|alg| codec::encr(Encryption::Cipher(*alg)));
         let integ = integ.iter().filter_map(|alg| codec::integ(*alg));
-        Self(Transforms::of(encr.chain(integ).chain(rest(prf, groups))))
+        Self(Transforms::of(rest(prf, groups).chain(integ).chain(encr)))
     }
 
     /// The transforms to offer.
@@ -153,13 +154,13 @@ impl EspProposal {
     /// plane has to have them.
     pub fn cipher_mac(encr: &[CipherAlg], integ: &[IntegAlg], groups: &[Option<Group>], esn: &[bool]) -> Self {
         let encr = encr.iter().filter_map(|alg| codec::encr(Encryption::Cipher(*alg)));
-        Self::of(encr.chain(integ.iter().filter_map(|alg| codec::integ(*alg))), groups, esn)
+        Self::of(integ.iter().filter_map(|alg| codec::integ(*alg)).chain(encr), groups, esn)
     }
 
     fn of(protection: impl Iterator<Item = TransformSpec>, groups: &[Option<Group>], esn: &[bool]) -> Self {
         let esn = if esn.is_empty() { &ANY_ESN } else { esn };
         let groups = groups.iter().map(|group| codec::group(*group));
-        Self(Transforms::of(protection.chain(groups).chain(esn.iter().map(|esn| codec::esn(*esn)))))
+        Self(Transforms::of(esn.iter().map(|esn| codec::esn(*esn)).chain(groups).chain(protection)))
     }
 
     /// The key exchanges, the one to be tried first in front; `None` is "without".

@@ -5,7 +5,7 @@ use core::fmt;
 use ipsec_core::crypto::AeadAlg::{self, *};
 
 use super::codec;
-use super::configured::{ANY_ESN, EspProposal, IkeProposal, Transforms};
+use super::configured::{ANY_ESN, EspProposal, IkeProposal, MAX_TRANSFORMS, Transforms};
 use crate::crypto::{CipherAlg, Encryption, EspSuite, Group, IkeSuite, IntegAlg, PrfAlg, integ_from_id};
 use crate::registry::{EncrId, IntegId, TransformType};
 use crate::wire::sa::TransformSpec;
@@ -35,6 +35,11 @@ impl Word {
             Self::Esn(esn) => Some(codec::esn(esn)),
             Self::Weak(_) | Self::NotBuilt => None,
         }
+    }
+
+    fn put_into(self, list: &mut Transforms) -> Result<(), Reason> {
+        let spec = self.spec().ok_or(Reason::NotBuilt)?;
+        list.add(spec).then_some(()).ok_or(Reason::TooMany)
     }
 }
 
@@ -205,6 +210,8 @@ pub enum Reason {
     Missing(TransformType),
     /// An AEAD beside a cipher or an integrity algorithm: those are two proposals (RFC 7296 §3.3).
     Mixed,
+    /// More than [`MAX_TRANSFORMS`], with what goes without saying.
+    TooMany,
 }
 
 impl fmt::Display for ProposalError {
@@ -224,26 +231,29 @@ impl fmt::Display for ProposalError {
                 f.write_str("an AEAD beside another cipher or an integrity algorithm: make it two proposals")
             }
             Reason::Missing(kind) => write!(f, "no algorithm of type {kind}"),
+            Reason::TooMany => write!(f, "more than {MAX_TRANSFORMS} algorithms: make it two proposals"),
         }
     }
 }
 
 impl core::error::Error for ProposalError {}
 
-/// Looks up every word of `text` and gives it to `place`, which says whether it took it.
-fn read(text: &str, mut place: impl FnMut(Word) -> bool) -> Result<(), ProposalError> {
+/// Looks up every word of `text` and gives it to `place`.
+fn read(text: &str, mut place: impl FnMut(Word) -> Result<(), Reason>) -> Result<(), ProposalError> {
     let mut offset = 0usize;
     // On octets: splitting a str may panic as far as the compiler can see.
     for text in text.as_bytes().split(|octet| *octet == b'-') {
         let error = |reason| ProposalError { offset, len: text.len(), reason };
         let word = WORDS.iter().find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text)).map(|(_, word)| *word);
-        match word.ok_or(error(Reason::Unknown))? {
-            Word::Weak(status) => return Err(error(Reason::Weak(status))),
-            Word::NotBuilt => return Err(error(Reason::NotBuilt)),
-            word if place(word) => {}
-            Word::WeakInteg(_, status) => return Err(error(Reason::Weak(status))),
-            _ => return Err(error(Reason::Misplaced)),
-        }
+        let placed = match word.ok_or(error(Reason::Unknown))? {
+            Word::Weak(status) => Err(Reason::Weak(status)),
+            Word::NotBuilt => Err(Reason::NotBuilt),
+            word => match (place(word), word) {
+                (Err(Reason::Misplaced), Word::WeakInteg(_, status)) => Err(Reason::Weak(status)),
+                (placed, _) => placed,
+            },
+        };
+        placed.map_err(error)?;
         offset = offset.saturating_add(text.len()).saturating_add(1);
     }
     Ok(())
@@ -267,11 +277,9 @@ impl IkeProposal {
     pub fn parse(text: &str) -> Result<Self, ProposalError> {
         let mut list = Transforms::default();
         read(text, |word| match word {
-            Word::Encr(encryption) if !for_messages(encryption) => false,
-            Word::Encr(_) | Word::Integ(_) | Word::Prf(_) | Word::Group(Some(_)) => {
-                word.spec().is_some_and(|spec| list.add(spec))
-            }
-            _ => false,
+            Word::Encr(encryption) if !for_messages(encryption) => Err(Reason::Misplaced),
+            Word::Encr(_) | Word::Integ(_) | Word::Prf(_) | Word::Group(Some(_)) => word.put_into(&mut list),
+            _ => Err(Reason::Misplaced),
         })?;
         goes_together(&list, text)?;
         if list.of_kind(TransformType::PRF).next().is_none() {
@@ -279,7 +287,7 @@ impl IkeProposal {
             let hashes =
                 list.of_kind(TransformType::INTEG).filter_map(|spec| PrfAlg::of(integ_from_id(IntegId(spec.id))?));
             let prfs: heapless::Vec<_, 3> = hashes.map(codec::prf).take(3).collect();
-            prfs.into_iter().for_each(|prf| _ = list.add(prf));
+            complete(&mut list, text, prfs)?;
         }
         lacks_none_of(&list, text, &[TransformType::ENCR, TransformType::PRF, TransformType::KE])?;
         Ok(Self(list))
@@ -302,17 +310,27 @@ impl EspProposal {
         let mut list = Transforms::default();
         read(text, |word| match word {
             Word::Encr(_) | Word::Integ(_) | Word::WeakInteg(..) | Word::Group(_) | Word::Esn(_) => {
-                word.spec().is_some_and(|spec| list.add(spec))
+                word.put_into(&mut list)
             }
-            _ => false,
+            _ => Err(Reason::Misplaced),
         })?;
         lacks_none_of(&list, text, &[TransformType::ENCR])?;
         goes_together(&list, text)?;
         if list.of_kind(TransformType::ESN).next().is_none() {
-            ANY_ESN.into_iter().for_each(|esn| _ = list.add(codec::esn(esn)));
+            complete(&mut list, text, ANY_ESN.map(codec::esn))?;
         }
         Ok(Self(list))
     }
+}
+
+/// Adds what goes without saying.
+fn complete(
+    list: &mut Transforms,
+    text: &str,
+    specs: impl IntoIterator<Item = TransformSpec>,
+) -> Result<(), ProposalError> {
+    let all = specs.into_iter().all(|spec| list.add(spec));
+    all.then_some(()).ok_or(ProposalError { offset: 0, len: text.len(), reason: Reason::TooMany })
 }
 
 /// Whether it may protect messages, with an integrity algorithm where it needs one.
@@ -397,6 +415,25 @@ mod tests {
     use std::string::ToString;
 
     use super::*;
+
+    #[test]
+    fn no_proposal_loses_what_there_is_no_room_for() {
+        let aeads = WORDS.iter().filter(|(_, word)| matches!(word, Word::Encr(Encryption::Aead(_))));
+        let aeads: std::vec::Vec<_> = aeads.map(|(word, _)| *word).collect();
+        // Two words for each but the last ones; ESN and none go without saying.
+        let most = EspProposal::parse(&aeads[..36].join("-")).unwrap();
+        assert_eq!(most.transforms(true).count(), 20);
+        let text = std::format!("{}-chacha20poly1305-aes256gmac-x25519-ecp256-modpnone", aeads[..36].join("-"));
+        let refused = EspProposal::parse(&text).map_err(|error| (error.reason, error.to_string()));
+        let words = "more than 24 algorithms: make it two proposals".to_string();
+        assert_eq!(refused, Err((Reason::TooMany, words)));
+        assert_eq!(EspProposal::parse(&std::format!("{text}-noesn")).unwrap().transforms(true).count(), 24);
+        let text =
+            std::format!("{}-prfsha256-prfsha384-prfsha512-x25519-ecp256-chacha20poly1305", aeads[..36].join("-"));
+        assert_eq!(IkeProposal::parse(&text).unwrap().transforms().count(), 24);
+        let text = "aes256gcm16-".repeat(30) + "prfsha256-x25519";
+        assert_eq!(IkeProposal::parse(&text).unwrap().to_string(), "aes256gcm16-prfsha256-x25519");
+    }
 
     #[test]
     fn words_come_back_as_they_were() {
