@@ -335,7 +335,7 @@ impl Gateway {
         for (id, peer) in peers.iter() {
             self.agenda.touch(id);
             let entry = self.peers.entry(id).or_insert_with(|| Box::new(PeerEntry::new(id, peer)));
-            entry.start = peer.start;
+            (entry.start, entry.anywhere) = (peer.start, peer.remote.is_empty());
             let (held, wanted) = words.get(&peer.name).copied().unwrap_or_default();
             entry.held |= held;
             entry.wanted |= wanted;

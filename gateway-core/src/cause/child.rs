@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use ike_core::failure::Failure;
 use ike_core::registry::ProtocolId;
@@ -113,6 +114,19 @@ impl Cause {
             hint: "it ended, or a reload took it out, just before it was asked for: with `start = \"active\"` it is tried again"
                 .to_string(),
             kind: Kind::Absence,
+        }
+    }
+
+    /// Another party has an SA for addresses that this one wants, and both cannot be there.
+    pub fn held_by_another(networks: &[TrafficSelector]) -> Self {
+        let networks: Vec<_> = networks.iter().map(|network| Selector(network).to_string()).collect();
+        Self {
+            code: "address-taken",
+            text: format!("another party has an SA for {}", networks.join(", ")),
+            hint: "give each party an address of its own, inside a tunnel: behind one NAT two hosts in transport mode look alike \
+                   (RFC 3948 §5.2); if that party is gone, it is noticed after \"dpd\""
+                .to_string(),
+            kind: Kind::Refusal,
         }
     }
 

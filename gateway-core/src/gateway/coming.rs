@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 
 use ike_core::event::ChildUp;
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
 use crate::cause::Cause;
@@ -49,7 +50,14 @@ impl Gateway {
             return Came::Beside;
         }
         let lifetime = entry.lifetime;
-        let terms = Terms { pair: self.next_pair(), lifetime, window: self.window };
+        // What is meant for one party must not go to another one that says the same address: of those who may call from anywhere,
+        // or whose own address it is.
+        let anywhere = self.peers.get(&up.peer).is_some_and(|entry| entry.anywhere);
+        let alone = anywhere || up.mode == Mode::Transport;
+        if let Some(other) = self.sas.held_by_another(up.config, up.party, up.remote).filter(|_| alone) {
+            return Came::Refused(Cause::held_by_another(other.selectors().1));
+        }
+        let terms = Terms { pair: self.next_pair(), lifetime, window: self.window, alone };
         let mut installed = match install(now, up, &terms, plane) {
             Ok(installed) => installed,
             Err(refused) => return Came::Refused(Cause::not_installed(&refused.to_string())),

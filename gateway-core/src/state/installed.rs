@@ -57,6 +57,8 @@ pub(crate) struct Installed {
     pub(crate) spent: bool,
     /// It only receives what is on its way, after another one took its place.
     pub(crate) drains: bool,
+    /// An address of the peer's side is this party's alone: one that has no SA for it must not have its packets.
+    pub(crate) alone: bool,
     /// Why we had IKE delete it, when nobody here wished for that.
     pub(crate) ended: Option<Cause>,
 }
@@ -113,6 +115,8 @@ pub(crate) struct Terms {
     pub(crate) lifetime: Lifetime,
     /// Size of the anti-replay window in packets.
     pub(crate) window: u16,
+    /// See [`Installed::alone`].
+    pub(crate) alone: bool,
 }
 
 /// Installs what was negotiated: the receiving half at once, the sending half when it may be used.
@@ -122,7 +126,7 @@ pub(crate) fn install(
     terms: &Terms,
     plane: &mut dyn DataPlane,
 ) -> Result<Installed, Refused> {
-    let Terms { pair, lifetime, window } = *terms;
+    let Terms { pair, lifetime, window, alone } = *terms;
     let params = InboundParams {
         sa: Params {
             spi: up.spi_in,
@@ -167,6 +171,7 @@ pub(crate) fn install(
         encap: up.encap,
         local: up.local.into(),
         remote: up.remote.into(),
+        alone,
         came: now,
         since: now,
         silence: Silence::default(),

@@ -23,6 +23,8 @@ pub(crate) struct PeerEntry {
     pub(crate) id: PeerId,
     pub(crate) name: String,
     pub(crate) start: Start,
+    /// It may be anywhere: whoever can prove to be it.
+    pub(crate) anywhere: bool,
     /// Its children, in the order of the file.
     pub(crate) children: Vec<ChildConfigId>,
     /// The connection on which they were asked for when they were looked at last, and whether by ourselves.
@@ -83,6 +85,7 @@ impl PeerEntry {
             id,
             name: peer.name.clone(),
             start: peer.start,
+            anywhere: peer.remote.is_empty(),
             children: Vec::new(),
             asked_on: None,
             held: false,

@@ -4,9 +4,11 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::net::{IpAddr, Ipv4Addr};
 
 use ike_core::event::{ChildId, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
+use ipsec_core::net::{AddrRange, TrafficSelector};
 
 use super::installed::Installed;
 use crate::plane::{DataPlane, Pair};
@@ -14,6 +16,8 @@ use crate::plane::{DataPlane, Pair};
 /// Before all numbers of pairs, and behind.
 const FIRST: Pair = Pair(0);
 const LAST: Pair = Pair(u64::MAX);
+/// Before all addresses.
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// What an SA is found by does not change while it is here, but for its IKE SA ([`Sas::carry_over`]).
 #[derive(Default)]
@@ -22,6 +26,8 @@ pub(crate) struct Sas {
     pairs: BTreeMap<Pair, ChildId>,
     by_party: BTreeMap<(ChildConfigId, Party, Pair), ChildId>,
     by_ike: BTreeMap<(IkeId, ChildConfigId, Pair), ChildId>,
+    /// Where the networks of those begin that belong to one party alone, and do not drain. Those of two parties never overlap.
+    alone: BTreeMap<(ChildConfigId, IpAddr, Pair), ChildId>,
     /// IKE SAs with several SAs of a child that do not drain.
     several: BTreeMap<(PeerId, ChildConfigId), BTreeSet<IkeId>>,
     /// How many SAs were looked at one by one.
@@ -98,6 +104,24 @@ impl Sas {
         }
     }
 
+    /// The SA of another party that has one of these addresses for itself.
+    pub(crate) fn held_by_another(
+        &self,
+        config: ChildConfigId,
+        party: Party,
+        remote: &[TrafficSelector],
+    ) -> Option<&Installed> {
+        remote.iter().find_map(|wanted| self.holder(config, party, &wanted.addrs))
+    }
+
+    /// What begins in there, or before it: the last ones, until one is another party's, as those before do not reach over it.
+    fn holder(&self, config: ChildConfigId, party: Party, wanted: &AddrRange) -> Option<&Installed> {
+        let before = self.alone.range((config, ANY, FIRST)..=(config, wanted.end(), LAST)).rev();
+        let mut others = self.looked_at(before).filter(|sa| sa.party != party);
+        let reaches = |sa: &&Installed| sa.selectors().1.iter().any(|held| held.addrs.intersect(wanted).is_some());
+        others.next().filter(reaches)
+    }
+
     fn looked_at<'s, K: 's>(
         &'s self,
         found: impl Iterator<Item = (&'s K, &'s ChildId)>,
@@ -113,6 +137,7 @@ impl Sas {
         self.pairs.insert(pair, child);
         self.by_party.insert((config, party, pair), child);
         self.by_ike.insert((ike, config, pair), child);
+        self.alone.extend(alone(&sa).map(|key| (key, child)));
         self.all.insert(child, sa);
         self.count(peer, config, ike);
     }
@@ -122,6 +147,7 @@ impl Sas {
         self.pairs.remove(&sa.pair);
         self.by_party.remove(&(sa.config, sa.party, sa.pair));
         self.by_ike.remove(&(sa.ike, sa.config, sa.pair));
+        alone(&sa).for_each(|key| _ = self.alone.remove(&key));
         self.count(sa.peer, sa.config, sa.ike);
         Some(sa)
     }
@@ -129,6 +155,7 @@ impl Sas {
     /// Another one took its place: sends nothing through it any more, and receives on.
     pub(crate) fn drain(&mut self, child: ChildId, plane: &mut dyn DataPlane) -> Option<&Installed> {
         let sa = self.all.get_mut(&child)?;
+        alone(sa).for_each(|key| _ = self.alone.remove(&key));
         sa.drain(plane);
         let (peer, config, ike) = (sa.peer, sa.config, sa.ike);
         self.count(peer, config, ike);
@@ -175,10 +202,17 @@ impl Sas {
             && self.by_party == by_party.collect()
             && self.by_ike == by_ike.collect()
             && self.several == several
+            && self.alone == self.iter().flat_map(|sa| alone(sa).map(|key| (key, sa.child))).collect()
     }
 
     /// How many SAs were looked at one by one so far.
     pub(crate) fn looked(&self) -> u64 {
         self.looked.get()
     }
+}
+
+/// Where what belongs to its party alone begins.
+fn alone(sa: &Installed) -> impl Iterator<Item = (ChildConfigId, IpAddr, Pair)> + use<'_> {
+    let networks = sa.selectors().1.iter().filter(|_| sa.alone && !sa.drains);
+    networks.map(|network| (sa.config, network.addrs.start(), sa.pair))
 }

@@ -50,6 +50,38 @@ fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
 }
 
 #[test]
+fn what_is_for_one_party_never_goes_to_another_one_that_says_the_same_address() {
+    let open = |world: &World| world.left.plane.outbound.sas().count();
+    for (first, second, both) in [
+        ("10.2.1.0/24", "10.2.1.0/24", false),
+        ("10.2.1.0/24", "10.2.1.7/32", false),
+        ("10.2.1.7/32", "10.2.0.0/16", false),
+        ("10.2.1.0/24", "10.2.2.0/24", true),
+    ] {
+        let mut world = World::new(&anybody(), &party("a.lab", first)).start();
+        let mut other = Site::new(3, &party("b.lab", second), 64);
+        core::mem::swap(&mut world.right, &mut other);
+        world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+        world.exchange();
+        assert_eq!(open(&world), if both { 2 } else { 1 }, "{first} {second}\n{}", world.story());
+        let told = world.story().contains(&format!("another party has an SA for {first}"));
+        assert_eq!(told, !both, "{first} {second}\n{}", world.story());
+        if both {
+            continue;
+        }
+        // Once the first one is gone, the other one may have it.
+        core::mem::swap(&mut world.right, &mut other);
+        world.right.gateway.shutdown(world.now, parts!(world.right));
+        world.exchange();
+        core::mem::swap(&mut world.right, &mut other);
+        for _ in 0..120 {
+            world.pass(secs(1));
+        }
+        assert_eq!(open(&world), 1, "{first} {second}\n{}", world.story());
+    }
+}
+
+#[test]
 fn f_60_of_several_parties_the_one_that_came_last_is_shown_also_after_another_one_was_rekeyed() {
     let left = anybody();
     for at_once in [false, true] {

@@ -23,8 +23,8 @@ pub(crate) struct Three {
 impl Three {
     /// Both call.
     pub(crate) fn called(b_first: bool, net_of_b: u8) -> Self {
+        // From one place: to those that may be anywhere no two may have the same network.
         let left = peer(true, "start = \"passive\"\ndpd = \"10s\"", "")
-            .replace("remote = \"192.0.2.2\"", "remote = \"any\"")
             .replace("remote-id = \"right.lab\"", "remote-id = \"any\"");
         let mut world = World::new(&left, "");
         world.right = party(2, "dpd = \"0s\"", ("a.lab", 1), "", 16);
