@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use core::net::{Ipv4Addr, SocketAddr};
 
 use ipsec_core::aead_only;
-use ipsec_core::buf::PacketBuf;
+use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
@@ -110,6 +110,20 @@ fn params(path: Path, keymat: &[u8; 36]) -> Option<Params<'_>> {
         lifetime: Lifetime::default(),
     })
 }
+
+/// A packet of 1,400 octets for it, in IPv4 and UDP.
+pub const INNER: [u8; 1400] = {
+    let mut packet = [0; 1400];
+    let header = [
+        0x45, 0, 5, 120, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 1, //
+        0, 9, 0, 9, 5, 100, 0, 0,
+    ];
+    packet.split_at_mut(header.len()).0.copy_from_slice(&header);
+    packet
+};
+
+/// Octets for it, with what comes around it.
+pub const ROOM: usize = INNER.len() + HEADROOM + TAILROOM;
 
 /// A path that leads back to where it begins.
 pub fn path() -> Path {
