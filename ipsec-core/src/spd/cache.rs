@@ -179,19 +179,20 @@ impl<'a> Cache<'a> {
             self.forget_sas(sas);
         }
         let state = self.state;
-        let Some(place) = self.place(direction, flow) else {
-            return rules.meet(direction, flow).map(|met| (met, None));
-        };
-        let (sa, then) = place.sa;
-        match place.answer {
-            Answer::Decided(met) => Ok((met, (then == state).then_some(sa))),
-            Answer::Undecided(undecided) => Err(undecided),
-            Answer::Unknown => {
-                let decided = rules.meet_apart(direction, *flow);
-                place.answer = decided.map_or_else(Answer::Undecided, Answer::Decided);
-                decided.map(|met| (met, None))
+        let place = self.place(direction, flow);
+        match place.as_ref().map(|place| place.answer) {
+            Some(Answer::Decided(met)) => {
+                let sa = place.map(|place| place.sa).filter(|(_, then)| *then == state);
+                return Ok((met, sa.map(|(sa, _)| sa)));
             }
+            Some(Answer::Undecided(undecided)) => return Err(undecided),
+            Some(Answer::Unknown) | None => {}
         }
+        let decided = rules.meet(direction, flow);
+        if let Some(place) = place {
+            place.answer = decided.map_or_else(Answer::Undecided, Answer::Decided);
+        }
+        decided.map(|met| (met, None))
     }
 
     /// Takes note of the SA that was chosen for a flow.
