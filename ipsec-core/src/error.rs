@@ -28,6 +28,8 @@ pub enum Refused {
     Sequence,
     /// The two addresses of the path are of different families.
     Path,
+    /// The build has no such mode: other than tunnel mode comes with the feature `transport`.
+    Mode,
 }
 
 impl fmt::Display for Refused {
@@ -41,6 +43,7 @@ impl fmt::Display for Refused {
             Self::Selectors => "it has no traffic selector on one side, or too many",
             Self::Sequence => "no sequence number is left to send with",
             Self::Path => "the two addresses are of different families",
+            Self::Mode => "the build has no such mode",
         })
     }
 }

@@ -123,6 +123,8 @@
 //! | `ccm`, `chacha20poly1305`, `cipher-mac` | more of it: AES-CCM, ChaCha20-Poly1305, AES-CBC, AES-CTR and NULL with HMAC, XCBC and CMAC |
 //! | `suites` | all three |
 //! | `legacy` | Triple DES and HMAC-MD5, which RFC 8221 says not to use |
+//! | `transport` (default) | SAs in transport and BEET mode; without, there is tunnel mode alone, and less code |
+//! | `icmp-relay` (default) | ICMP errors go with the traffic that they are about (RFC 4301 §6.2) |
 //! | `smoltcp` | the module `phy`: a `smoltcp` device that speaks IPsec |
 //! | `defmt` | `defmt::Format` for errors, discards and identifiers |
 //!

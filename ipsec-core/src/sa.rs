@@ -90,6 +90,9 @@ impl<K> Common<K> {
         if matches!(params.protection, Protection::ImplicitIv(alg) if !alg.has_implicit_iv()) {
             return Err(Refused::Algorithm);
         }
+        if !params.mode.is_built() {
+            return Err(Refused::Mode);
+        }
         if params.mode == Mode::Beet && !(is_host(&local_ts) && is_host(&remote_ts)) {
             return Err(Refused::Selectors);
         }
@@ -334,6 +337,34 @@ mod tests {
         Instant::ZERO.after(Duration::from_millis(millis))
     }
 
+    fn tunnel<'p>(all: &'p [TrafficSelector], path: Path, lifetime: Lifetime) -> Params<'p> {
+        Params {
+            spi: Spi::new(0x1000).unwrap(),
+            mode: Mode::Tunnel,
+            protection: AeadAlg::Aes128Gcm16.into(),
+            keymat: &[7; 20],
+            esn: false,
+            path,
+            encap: Encap::None,
+            policy: PolicyId(1),
+            local_ts: all,
+            remote_ts: all,
+            lifetime,
+        }
+    }
+
+    #[test]
+    fn a_mode_that_is_not_built_is_refused() {
+        let host = core::net::SocketAddr::from(([192, 0, 2, 1], 0));
+        let all = [TrafficSelector::addrs(AddrRange::single(host.ip()))];
+        for mode in [Mode::Tunnel, Mode::Transport, Mode::Beet] {
+            let params = Params { mode, ..tunnel(&all, Path { local: host, remote: host }, Lifetime::default()) };
+            let refused = Common::<()>::new(Instant::ZERO, &params).err();
+            let built = mode == Mode::Tunnel || cfg!(feature = "transport");
+            assert_eq!(refused, (!built).then_some(Refused::Mode), "{mode:?}");
+        }
+    }
+
     #[test]
     fn packets_touch_what_an_sa_is_filed_by_when_something_happens_and_only_then() {
         let all = [TrafficSelector::addrs(AddrRange::ANY_V4)];
@@ -342,20 +373,7 @@ mod tests {
         let (age, packets) = (Some(Duration::from_secs(9)), Some(20));
         let lifetime =
             Lifetime { soft: Limit { packets, ..Limit::default() }, hard: Limit { age, ..Limit::default() } };
-        let sa = Params {
-            spi: Spi::new(0x1000).unwrap(),
-            mode: Mode::Tunnel,
-            protection: AeadAlg::Aes128Gcm16.into(),
-            keymat: &[7; 20],
-            esn: false,
-            path: path(2),
-            encap: Encap::None,
-            policy: PolicyId(1),
-            local_ts: &all,
-            remote_ts: &all,
-            lifetime,
-        };
-        let params = InboundParams { sa, window: 64, highest_seen: 0 };
+        let params = InboundParams { sa: tunnel(&all, path(2), lifetime), window: 64, highest_seen: 0 };
         let mut sa = Inbound::<()>::new(Instant::ZERO, &params, &mut [0]).unwrap();
         let mut touched = [0_u64; 40].map(|_| false);
         for (number, touched) in (0..).zip(&mut touched) {

@@ -441,5 +441,7 @@ fn admit<K, R: Rules>(
 /// Whether a packet is an ICMP error about one that went to the peer through the SA of the other way (RFC 4301 §6.2).
 #[cold]
 fn relays<K>(sa: &sa::Common<K>, packet: &[u8]) -> bool {
-    sa.relays_errors && icmp::quoted(packet).is_some_and(|about| sa.admits_outbound(&about))
+    cfg!(feature = "icmp-relay")
+        && sa.relays_errors
+        && icmp::quoted(packet).is_some_and(|about| sa.admits_outbound(&about))
 }

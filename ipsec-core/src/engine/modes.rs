@@ -42,6 +42,7 @@ pub(super) fn enclose<K>(sa: &sa::Common<K>, marks: &Marks, packet: &PacketBuf<'
         Mode::Tunnel => {
             Ok(Enclosed { next_header: marks.version.protocol(), kept: Kept::default(), own: None, hops: HOPS })
         }
+        _ if !sa.mode.is_built() => Err(Discard::OutMode),
         Mode::Transport => transport(sa, packet),
         Mode::Beet => beet(sa, packet),
     }
@@ -109,6 +110,7 @@ pub(super) fn disclose<K>(
             let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
             if next_header == marks.version.protocol() { Ok(()) } else { Err(Discard::InMode) }
         }
+        _ if !sa.mode.is_built() => Err(Discard::InMode),
         // Whole packets belong into tunnel mode (RFC 4301 §5.2): whoever lets them out here need not look at the addresses of an
         // SA between two hosts.
         _ if next_header == PROTOCOL_IPV4 || next_header == PROTOCOL_IPV6 => Err(Discard::InMode),

@@ -11,6 +11,7 @@ use crate::wire::ip::Version;
 impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
     /// Whether ICMP errors of routers on our side, which no selector has, go through this SA when it is the one for the traffic that
     /// they are about (RFC 4301 §6.2). They do until this says otherwise. `false`: there is no such SA.
+    #[cfg(feature = "icmp-relay")]
     pub fn relay_icmp_errors(&mut self, id: SaId, relay: bool) -> bool {
         self.sad.change(id, |sa| sa.common.relays_errors = relay)
     }
@@ -31,6 +32,7 @@ impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
 impl<P: PacketCrypto, R: Rules> Inbound<'_, P, R> {
     /// Whether ICMP errors of routers on the peer's side, which no selector has, come in through this SA when they are about its
     /// traffic (RFC 4301 §6.2). They do until this says otherwise. `false`: there is no such SA.
+    #[cfg(feature = "icmp-relay")]
     pub fn relay_icmp_errors(&mut self, id: SaId, relay: bool) -> bool {
         self.sad.change(id, |sa| sa.common.relays_errors = relay)
     }

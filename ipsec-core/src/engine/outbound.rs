@@ -154,7 +154,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     #[inline]
     fn relayed(&self, verdict: Result<Verdict, Discard>, packet: &[u8]) -> Result<Verdict, Discard> {
         match verdict {
-            Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_)) => {
+            Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_)) if cfg!(feature = "icmp-relay") => {
                 self.back_from(packet).map_or(verdict, |sa| Ok(Verdict::Protect(sa)))
             }
             _ => verdict,

@@ -22,7 +22,7 @@ pub(super) struct Policies<'a, R> {
 impl<'a, R: Rules> Policies<'a, R> {
     /// None yet.
     pub(super) fn new(hits: &'a mut [Hits]) -> Self {
-        Self { rules: None, changes: Changed::new(&mut []), hits, cache: Cache::new(&mut []), clear: 0 }
+        Self { rules: None, changes: Changed::none(), hits, cache: Cache::none(), clear: 0 }
     }
 
     pub(super) fn change(&mut self, changes: &'a mut [Changes]) {
@@ -75,9 +75,8 @@ impl<'a, R: Rules> Policies<'a, R> {
     }
 
     #[inline(always)]
-    fn current(&self) -> Current<'_> {
-        let index = self.rules.as_ref().map_or(View::NOTHING, Rules::view);
-        Current { index, changes: &self.changes }
+    fn current(&self) -> Current<'_, R> {
+        Current { rules: self.rules.as_ref(), changes: &self.changes }
     }
 
     /// What the first rule that matches says. Changes and counts nothing.
@@ -94,8 +93,8 @@ impl<'a, R: Rules> Policies<'a, R> {
         flow: &Flow,
         sas: u64,
     ) -> Result<(Met, Option<SaId>), Undecided> {
-        let index = self.rules.as_ref().map_or(View::NOTHING, Rules::view);
-        self.cache.meet(Current { index, changes: &self.changes }, direction, flow, sas)
+        let current = Current { rules: self.rules.as_ref(), changes: &self.changes };
+        self.cache.meet(&current, direction, flow, sas)
     }
 
     /// The same for who has no SAs to choose from, at one place for all of them. Takes the flow itself: what is lent has to

@@ -22,6 +22,13 @@ pub enum Mode {
     Beet,
 }
 
+impl Mode {
+    /// Whether this build has it: of other modes than tunnel mode the feature `transport` decides.
+    pub(crate) const fn is_built(self) -> bool {
+        matches!(self, Self::Tunnel) || cfg!(feature = "transport")
+    }
+}
+
 /// The Don't Fragment bit of an outer IPv4 header (RFC 4301 §8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -1,6 +1,6 @@
 //! When the next SA ages: a heap by the time, in the slots.
 
-use super::links::{Due, Linked, links, links_mut};
+use super::links::{Due, Linked};
 use crate::time::Instant;
 
 #[derive(Debug)]
@@ -13,13 +13,13 @@ impl Heap {
     pub(super) const EMPTY: Self = Self { len: 0 };
 
     /// Which slot falls due first, and when.
-    pub(super) fn first<S: Linked>(&self, slots: &[S]) -> Option<(Instant, u32)> {
+    pub(super) fn first(&self, slots: &dyn Linked) -> Option<(Instant, u32)> {
         Some((self.due_at(slots, 0)?, self.slot_at(slots, 0)?))
     }
 
     /// From now on a slot falls due at this time, or never.
-    pub(super) fn set<S: Linked>(&mut self, slots: &mut [S], slot: u32, at: Option<Instant>) {
-        let Some(due) = links_mut(slots, slot).map(|links| &mut links.due) else { return };
+    pub(super) fn set(&mut self, slots: &mut dyn Linked, slot: u32, at: Option<Instant>) {
+        let Some(due) = slots.links_mut(slot).map(|links| &mut links.due) else { return };
         match (due.as_mut(), at) {
             (Some(due), Some(at)) if due.at == at => {}
             (Some(due), Some(at)) => {
@@ -39,7 +39,7 @@ impl Heap {
                 self.len = self.len.saturating_sub(1);
                 // The last one takes the place; if it was the last one itself, nothing does.
                 if place != self.len
-                    && let Some(last) = links(slots, self.len).map(|last| last.in_heap)
+                    && let Some(last) = slots.links(self.len).map(|last| last.in_heap)
                 {
                     stand(slots, place, last);
                     self.settle(slots, place);
@@ -49,16 +49,16 @@ impl Heap {
         }
     }
 
-    fn slot_at<S: Linked>(&self, slots: &[S], place: u32) -> Option<u32> {
-        links(slots, place).filter(|_| place < self.len).map(|links| links.in_heap)
+    fn slot_at(&self, slots: &dyn Linked, place: u32) -> Option<u32> {
+        slots.links(place).filter(|_| place < self.len).map(|links| links.in_heap)
     }
 
-    fn due_at<S: Linked>(&self, slots: &[S], place: u32) -> Option<Instant> {
-        links(slots, self.slot_at(slots, place)?)?.due.map(|due| due.at)
+    fn due_at(&self, slots: &dyn Linked, place: u32) -> Option<Instant> {
+        slots.links(self.slot_at(slots, place)?)?.due.map(|due| due.at)
     }
 
     /// Brings what stands at a place up or down to where it belongs.
-    fn settle<S: Linked>(&self, slots: &mut [S], mut place: u32) {
+    fn settle(&self, slots: &mut dyn Linked, mut place: u32) {
         while let Some(above) = place.checked_sub(1).map(|before| before / 2)
             && self.due_at(slots, place) < self.due_at(slots, above)
         {
@@ -79,7 +79,7 @@ impl Heap {
         }
     }
 
-    fn trade<S: Linked>(&self, slots: &mut [S], one: u32, other: u32) {
+    fn trade(&self, slots: &mut dyn Linked, one: u32, other: u32) {
         if let (Some(first), Some(second)) = (self.slot_at(slots, one), self.slot_at(slots, other)) {
             stand(slots, one, second);
             stand(slots, other, first);
@@ -88,11 +88,11 @@ impl Heap {
 }
 
 /// Puts a slot at a place of the heap.
-fn stand<S: Linked>(slots: &mut [S], place: u32, slot: u32) {
-    if let Some(at) = links_mut(slots, place) {
+fn stand(slots: &mut dyn Linked, place: u32, slot: u32) {
+    if let Some(at) = slots.links_mut(place) {
         at.in_heap = slot;
     }
-    if let Some(due) = links_mut(slots, slot).and_then(|links| links.due.as_mut()) {
+    if let Some(due) = slots.links_mut(slot).and_then(|links| links.due.as_mut()) {
         due.place = place;
     }
 }

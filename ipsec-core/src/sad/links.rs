@@ -57,17 +57,10 @@ pub(super) struct Spot {
     pub(super) width: u8,
 }
 
-/// A slot of a table.
+/// The slots of a table. Who files them has them as `dyn`, so that one copy of that does for tables of either way; packets do
+/// not.
 pub(super) trait Linked {
-    fn links(&self) -> &Links;
-    fn links_mut(&mut self) -> &mut Links;
-}
-
-#[inline]
-pub(super) fn links<S: Linked>(slots: &[S], slot: u32) -> Option<&Links> {
-    slots.get(slot as usize).map(S::links)
-}
-
-pub(super) fn links_mut<S: Linked>(slots: &mut [S], slot: u32) -> Option<&mut Links> {
-    slots.get_mut(slot as usize).map(S::links_mut)
+    fn count(&self) -> usize;
+    fn links(&self, slot: u32) -> Option<&Links>;
+    fn links_mut(&mut self, slot: u32) -> Option<&mut Links>;
 }

@@ -8,7 +8,7 @@
 use core::net::IpAddr;
 use core::num::NonZeroU64;
 
-use super::links::{Chained, Linked, Spot, links, links_mut};
+use super::links::{Chained, Linked, Spot};
 use crate::net::{Spi, TrafficSelector, number};
 use crate::sa::PolicyId;
 
@@ -82,9 +82,9 @@ impl Chains {
     /// The newest SA that carries packets of a policy to this address. What is found beside those of the policy and the
     /// network is for `carries` to refuse.
     #[inline]
-    pub(super) fn newest<S: Linked, R>(
+    pub(super) fn newest<R>(
         &self,
-        slots: &[S],
+        slots: &impl Linked,
         policy: PolicyId,
         remote: IpAddr,
         carries: impl Fn(u32) -> Option<R>,
@@ -95,10 +95,10 @@ impl Chains {
             let width = widths.trailing_zeros() as u8;
             widths &= widths.wrapping_sub(1);
             let home = Home { number: policy.0, width, network: network(width, remote) };
-            let mut next = links(slots, start(slots.len(), &home)).and_then(|links| links.newest);
+            let mut next = slots.links(start(slots.count(), &home)).and_then(|links| links.newest);
             // Bounded by the number of slots, whatever the links say.
-            for _ in 0..slots.len() {
-                let Some((slot, chained)) = next.and_then(|slot| Some((slot, links(slots, slot)?.chained?))) else {
+            for _ in 0..slots.count() {
+                let Some((slot, chained)) = next.and_then(|slot| Some((slot, slots.links(slot)?.chained?))) else {
                     break;
                 };
                 if newest.as_ref().is_some_and(|(age, _)| *age >= chained.age) {
@@ -115,17 +115,17 @@ impl Chains {
     }
 
     /// The first that `is_it` takes of those with this home, and of others that are looked for in the same place.
-    pub(super) fn of<S: Linked, R>(&self, slots: &[S], home: &Home, is_it: impl Fn(u32) -> Option<R>) -> Option<R> {
-        let first = links(slots, start(slots.len(), home)).and_then(|links| links.newest);
-        let older = |slot: &u32| links(slots, *slot)?.chained?.older;
+    pub(super) fn of<R>(&self, slots: &impl Linked, home: &Home, is_it: impl Fn(u32) -> Option<R>) -> Option<R> {
+        let first = slots.links(start(slots.count(), home)).and_then(|links| links.newest);
+        let older = |slot: &u32| slots.links(*slot)?.chained?.older;
         // Bounded by the number of slots, whatever the links say.
-        core::iter::successors(first, older).take(slots.len()).find_map(is_it)
+        core::iter::successors(first, older).take(slots.count()).find_map(is_it)
     }
 
     /// From now on a slot stands where SAs with this home are looked for, as the newest one if it did not before.
-    pub(super) fn set<S: Linked>(&mut self, slots: &mut [S], slot: u32, home: Option<&Home>) {
-        let spot = home.map(|home| spot(slots.len(), home));
-        let chained = links(slots, slot).and_then(|links| links.chained);
+    pub(super) fn set(&mut self, slots: &mut dyn Linked, slot: u32, home: Option<&Home>) {
+        let spot = home.map(|home| spot(slots.count(), home));
+        let chained = slots.links(slot).and_then(|links| links.chained);
         if chained.map(|chained| chained.spot) == spot {
             return;
         }
@@ -137,11 +137,11 @@ impl Chains {
         }
     }
 
-    fn link<S: Linked>(&mut self, slots: &mut [S], slot: u32, spot: Spot) {
-        let older = links_mut(slots, spot.start).and_then(|start| start.newest.replace(slot));
+    fn link(&mut self, slots: &mut dyn Linked, slot: u32, spot: Spot) {
+        let older = slots.links_mut(spot.start).and_then(|start| start.newest.replace(slot));
         let age = NonZeroU64::MIN.saturating_add(self.linked);
         self.linked = age.get();
-        if let Some(links) = links_mut(slots, slot) {
+        if let Some(links) = slots.links_mut(slot) {
             links.chained = Some(Chained { age, spot, older, newer: None });
         }
         if let Some(older) = chained_mut(slots, older) {
@@ -150,8 +150,8 @@ impl Chains {
         self.count(spot.width, |sas| sas.saturating_add(1));
     }
 
-    fn unlink<S: Linked>(&mut self, slots: &mut [S], slot: u32, Chained { spot, older, newer, .. }: Chained) {
-        if let Some(links) = links_mut(slots, slot) {
+    fn unlink(&mut self, slots: &mut dyn Linked, slot: u32, Chained { spot, older, newer, .. }: Chained) {
+        if let Some(links) = slots.links_mut(slot) {
             links.chained = None;
         }
         if let Some(older) = chained_mut(slots, older) {
@@ -159,7 +159,7 @@ impl Chains {
         }
         match chained_mut(slots, newer) {
             Some(newer) => newer.older = older,
-            None => _ = links_mut(slots, spot.start).map(|start| start.newest = older),
+            None => _ = slots.links_mut(spot.start).map(|start| start.newest = older),
         }
         self.count(spot.width, |sas| sas.saturating_sub(1));
     }
@@ -173,8 +173,8 @@ impl Chains {
     }
 }
 
-fn chained_mut<S: Linked>(slots: &mut [S], slot: Option<u32>) -> Option<&mut Chained> {
-    links_mut(slots, slot?)?.chained.as_mut()
+fn chained_mut(slots: &mut dyn Linked, slot: Option<u32>) -> Option<&mut Chained> {
+    slots.links_mut(slot?)?.chained.as_mut()
 }
 
 /// The chain for SAs with this home, over so many slots.

@@ -1,6 +1,6 @@
 //! Queues of slots: which are free, and which have something to report.
 
-use super::links::{Linked, Links, Queued, links_mut};
+use super::links::{Linked, Links, Queued};
 
 /// Which queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,22 +36,22 @@ impl Queue {
     }
 
     /// Puts a slot at the end, unless it waits already.
-    pub(super) fn push<S: Linked>(&mut self, slots: &mut [S], slot: u32) {
-        let Some(queued) = links_mut(slots, slot).map(|links| self.of(links)) else { return };
+    pub(super) fn push(&mut self, slots: &mut dyn Linked, slot: u32) {
+        let Some(queued) = slots.links_mut(slot).map(|links| self.of(links)) else { return };
         if *queued != Queued::No {
             return;
         }
         *queued = Queued::Last;
-        if let Some(before) = self.ends.and_then(|(_, last)| links_mut(slots, last)) {
+        if let Some(before) = self.ends.and_then(|(_, last)| slots.links_mut(last)) {
             *self.of(before) = Queued::Before(slot);
         }
         self.ends = Some((self.ends.map_or(slot, |(first, _)| first), slot));
     }
 
     /// Takes the slot that waits longest away.
-    pub(super) fn pop<S: Linked>(&mut self, slots: &mut [S]) {
+    pub(super) fn pop(&mut self, slots: &mut dyn Linked) {
         let Some((first, last)) = self.ends else { return };
-        let queued = links_mut(slots, first).map(|links| core::mem::replace(self.of(links), Queued::No));
+        let queued = slots.links_mut(first).map(|links| core::mem::replace(self.of(links), Queued::No));
         self.ends = match queued {
             Some(Queued::Before(next)) => Some((next, last)),
             _ => None,

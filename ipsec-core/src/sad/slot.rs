@@ -112,14 +112,19 @@ impl<T> Default for Slot<T> {
     }
 }
 
-impl<T> Linked for Slot<T> {
+impl<T> Linked for &mut [Slot<T>] {
     #[inline]
-    fn links(&self) -> &Links {
-        &self.links
+    fn count(&self) -> usize {
+        self.len()
     }
 
     #[inline]
-    fn links_mut(&mut self) -> &mut Links {
-        &mut self.links
+    fn links(&self, slot: u32) -> Option<&Links> {
+        self.get(slot as usize).map(|slot| &slot.links)
+    }
+
+    #[inline]
+    fn links_mut(&mut self, slot: u32) -> Option<&mut Links> {
+        self.get_mut(slot as usize).map(|slot| &mut slot.links)
     }
 }

@@ -55,13 +55,13 @@ impl<'a, T: Place> Table<'a, T> {
             sa.settled();
         }
         self.live = self.live.saturating_sub(was.into()).saturating_add(is.into());
-        self.due.set(self.slots, slot, due);
-        self.chains.set(self.slots, slot, home.as_ref());
+        self.due.set(&mut self.slots, slot, due);
+        self.chains.set(&mut self.slots, slot, home.as_ref());
         if tells {
-            self.news.push(self.slots, slot);
+            self.news.push(&mut self.slots, slot);
         }
         if free {
-            self.free.push(self.slots, slot);
+            self.free.push(&mut self.slots, slot);
         }
     }
 
@@ -148,7 +148,7 @@ impl<'a, T: Place> Table<'a, T> {
     #[inline(never)]
     fn find_away(&self, spi: Spi) -> Option<usize> {
         let is_it = |slot: u32| (self.spi_at(slot as usize) == Some(spi)).then_some(slot as usize);
-        self.chains.of(self.slots, &Home::of_spi(spi), is_it)
+        self.chains.of(&self.slots, &Home::of_spi(spi), is_it)
     }
 
     /// Whether there is an SA with this SPI. Costs what [`Self::edit_by_spi`] does.
@@ -173,8 +173,8 @@ impl<'a, T: Place> Table<'a, T> {
                 return Ok(spi);
             }
             index = self.next_free().ok_or(Refused::Full)?;
-            self.free.pop(self.slots);
-            self.free.push(self.slots, index);
+            self.free.pop(&mut self.slots);
+            self.free.push(&mut self.slots, index);
         }
         Err(Refused::Full)
     }
@@ -196,7 +196,7 @@ impl<'a, T: Place> Table<'a, T> {
             if self.is_free(first) {
                 return Some(first);
             }
-            self.free.pop(self.slots);
+            self.free.pop(&mut self.slots);
         }
     }
 
@@ -280,7 +280,7 @@ impl<'a, T: Place> Table<'a, T> {
         carries: impl Fn(&T::Target) -> bool,
     ) -> Option<SaId> {
         self.chains
-            .newest(self.slots, policy, remote, |slot| self.at(slot).filter(|(_, sa)| carries(sa)).map(|(id, _)| id))
+            .newest(&self.slots, policy, remote, |slot| self.at(slot).filter(|(_, sa)| carries(sa)).map(|(id, _)| id))
     }
 
     /// Whether an SA has something to report, or had.
@@ -299,19 +299,19 @@ impl<'a, T: Place> Table<'a, T> {
             if event.is_some() {
                 return event;
             }
-            self.news.pop(self.slots);
+            self.news.pop(&mut self.slots);
         }
     }
 
     /// When the first SA ages.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.due.first(self.slots).map(|(due, _)| due)
+        self.due.first(&self.slots).map(|(due, _)| due)
     }
 
     /// Lets the SAs age whose time has come.
     pub(crate) fn tick(&mut self, now: Instant) {
         // Each time an SA falls due it has less left to fall due by.
-        while let Some((due, slot)) = self.due.first(self.slots)
+        while let Some((due, slot)) = self.due.first(&self.slots)
             && due <= now
             && let Some((id, _)) = self.at(slot)
         {

@@ -1,7 +1,7 @@
 //! What was decided about a flow lately, in memory of the caller's.
 
 use super::current::Current;
-use super::index::{Met, Undecided};
+use super::index::{Met, Rules, Undecided};
 use super::rule::Direction;
 use crate::flow::{Flow, Ports};
 use crate::sa::SaId;
@@ -29,20 +29,27 @@ pub struct Remembered {
 
 impl Remembered {
     /// Memory of no flow.
-    pub const NOTHING: Self =
-        Self { flow: Key([0; 5]), answer: Answer::Unknown, sa: (SaId { slot: 0, generation: 0 }, NEVER) };
-}
+    pub const NOTHING: Self = Self::new(Key([0; 5]));
 
-impl Remembered {
-    /// Remembers another flow.
-    #[inline(never)]
-    fn ask(&mut self, key: Key, rules: Current<'_>, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
-        let decided = rules.meet_apart(direction, flow);
-        let answer = decided.map_or_else(Answer::Undecided, Answer::Decided);
-        *self = Self { flow: key, answer, ..Self::NOTHING };
-        decided
+    /// Memory of this flow, about which nothing is known.
+    const fn new(flow: Key) -> Self {
+        Self { flow, answer: Answer::Unknown, sa: (SaId { slot: 0, generation: 0 }, NEVER) }
+    }
+
+    /// The memory of a flow among these, in the place of what was remembered there.
+    fn of<'m>(memory: &'m mut [Self], direction: Direction, flow: &Flow, rules: u16) -> Option<&'m mut Self> {
+        let key = Key::of(direction, flow, rules);
+        let place = (key.hash() >> 32).wrapping_mul(memory.len() as u64) >> 32;
+        let place = memory.get_mut(place as usize)?;
+        if place.flow != key {
+            *place = Self::new(key);
+        }
+        Some(place)
     }
 }
+
+/// [`Remembered::of`], known to whoever has memory: nobody else links it.
+type Recall = for<'m> fn(&'m mut [Remembered], Direction, &Flow, u16) -> Option<&'m mut Remembered>;
 
 impl Default for Remembered {
     fn default() -> Self {
@@ -118,6 +125,7 @@ fn fold(one: u64, other: u64) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Cache<'a> {
     flows: &'a mut [Remembered],
+    recall: Option<Recall>,
     /// The state of the rules: another for each change.
     rules: u16,
     /// How many SAs there had been when this was last asked.
@@ -127,9 +135,14 @@ pub(crate) struct Cache<'a> {
 }
 
 impl<'a> Cache<'a> {
+    /// No memory.
+    pub(crate) fn none() -> Self {
+        Self { flows: &mut [], recall: None, rules: 0, sas: 0, state: NEVER.wrapping_add(1) }
+    }
+
     pub(crate) fn new(flows: &'a mut [Remembered]) -> Self {
         flows.fill(Remembered::NOTHING);
-        Self { flows, rules: 0, sas: 0, state: NEVER.wrapping_add(1) }
+        Self { flows, recall: Some(Remembered::of), ..Self::none() }
     }
 
     /// The rules have changed.
@@ -155,9 +168,9 @@ impl<'a> Cache<'a> {
 
     /// What the rules decide, and the SA that was chosen for the flow when there had been as many as now.
     #[inline(always)]
-    pub(crate) fn meet(
+    pub(crate) fn meet<R: Rules>(
         &mut self,
-        rules: Current<'_>,
+        rules: &Current<'_, R>,
         direction: Direction,
         flow: &Flow,
         sas: u64,
@@ -166,34 +179,34 @@ impl<'a> Cache<'a> {
             self.forget_sas(sas);
         }
         let state = self.state;
-        let Some((key, place)) = self.place(direction, flow) else {
-            return rules.meet(direction, flow).map(|met| (met, None));
-        };
-        let (sa, then) = place.sa;
-        match place.answer {
-            Answer::Decided(met) if place.flow == key => Ok((met, (then == state).then_some(sa))),
-            Answer::Undecided(undecided) if place.flow == key => Err(undecided),
-            _ => place.ask(key, rules, direction, *flow).map(|met| (met, None)),
+        let place = self.place(direction, flow);
+        match place.as_ref().map(|place| place.answer) {
+            Some(Answer::Decided(met)) => {
+                let sa = place.map(|place| place.sa).filter(|(_, then)| *then == state);
+                return Ok((met, sa.map(|(sa, _)| sa)));
+            }
+            Some(Answer::Undecided(undecided)) => return Err(undecided),
+            Some(Answer::Unknown) | None => {}
         }
+        let decided = rules.meet(direction, flow);
+        if let Some(place) = place {
+            place.answer = decided.map_or_else(Answer::Undecided, Answer::Decided);
+        }
+        decided.map(|met| (met, None))
     }
 
     /// Takes note of the SA that was chosen for a flow.
     #[inline(always)]
     pub(crate) fn note(&mut self, direction: Direction, flow: &Flow, sa: SaId) {
         let state = self.state;
-        if let Some((_, place)) = self.place(direction, flow).filter(|(key, place)| place.flow == *key) {
+        if let Some(place) = self.place(direction, flow) {
             place.sa = (sa, state);
         }
     }
 
     #[inline(always)]
-    fn place(&mut self, direction: Direction, flow: &Flow) -> Option<(Key, &mut Remembered)> {
-        if self.flows.is_empty() {
-            return None;
-        }
-        let key = Key::of(direction, flow, self.rules);
-        let place = (key.hash() >> 32).wrapping_mul(self.flows.len() as u64) >> 32;
-        Some((key, self.flows.get_mut(place as usize)?))
+    fn place(&mut self, direction: Direction, flow: &Flow) -> Option<&mut Remembered> {
+        self.recall?(self.flows, direction, flow, self.rules)
     }
 }
 
@@ -203,7 +216,7 @@ mod tests {
 
     use super::*;
     use crate::net::AddrRange;
-    use crate::spd::{Action, Changed, Index, Node, PolicyId, Rule, RuleId, Rules, Selector, Slot};
+    use crate::spd::{Action, Changed, Index, Node, PolicyId, Rule, RuleId, Selector, Slot};
 
     const SELECTOR: Selector = Selector::between(AddrRange::ANY_V4, AddrRange::ANY_V4);
     const FLOW: Flow = Flow {
@@ -221,12 +234,12 @@ mod tests {
 
     #[test]
     fn an_sa_is_not_found_again_when_its_state_comes_again() {
-        let (index, changes) = (index(Action::protect(PolicyId(1))), Changed::new(&mut []));
-        let rules = Current { index: index.view(), changes: &changes };
+        let (index, changes) = (index(Action::protect(PolicyId(1))), Changed::none());
+        let rules = Current { rules: Some(&index), changes: &changes };
         let mut flows = [Remembered::NOTHING];
         let mut cache = Cache::new(&mut flows);
         let id = SaId { slot: 7, generation: 7 };
-        let known = |cache: &mut Cache<'_>, sas| cache.meet(rules, Direction::Out, &FLOW, sas).unwrap().1;
+        let known = |cache: &mut Cache<'_>, sas| cache.meet(&rules, Direction::Out, &FLOW, sas).unwrap().1;
         assert_eq!(known(&mut cache, 0), None);
         cache.note(Direction::Out, &FLOW, id);
         assert_eq!(known(&mut cache, 0), Some(id));
@@ -239,12 +252,12 @@ mod tests {
 
     #[test]
     fn what_old_rules_decided_is_not_found_again_when_their_state_comes_again() {
-        let (old, new, changes) = (index(Action::Bypass), index(Action::Discard), Changed::new(&mut []));
+        let (old, new, changes) = (index(Action::Bypass), index(Action::Discard), Changed::none());
         let mut flows = [Remembered::NOTHING];
         let mut cache = Cache::new(&mut flows);
         let said = |cache: &mut Cache<'_>, index: &Index<[Slot; 1], [Node; 0]>| {
-            let rules = Current { index: index.view(), changes: &changes };
-            cache.meet(rules, Direction::Out, &FLOW, 0).unwrap().0.action
+            let rules = Current { rules: Some(index), changes: &changes };
+            cache.meet(&rules, Direction::Out, &FLOW, 0).unwrap().0.action
         };
         let before = cache.rules;
         assert_eq!(said(&mut cache, &old), Action::Bypass);

@@ -6,12 +6,14 @@
 //! fit: a packet looks at one line of the cache for each eight changes. They lie in no order, so that a change concerns one node,
 //! however many there are.
 
+use super::current::meet_changed;
 use super::cuts::run;
-use super::index::View;
+use super::index::{Met, Undecided, View};
 use super::query::Query;
-use super::rule::{Action, Hits, Rule, RuleId};
+use super::rule::{Action, Direction, Hits, Rule, RuleId};
 use super::tree::{Node, RUN, Slot};
 use crate::error::Refused;
+use crate::flow::Flow;
 
 /// Memory for eight changes: 1,408 octets. A rule that comes takes one of them, one of the index that goes takes one, one of the
 /// index that is replaced takes one; what concerns a rule that came by a change takes none.
@@ -93,7 +95,12 @@ pub(crate) struct Changed<'a> {
     gone: u32,
     /// How many rules came so far.
     came: u32,
+    /// How packets meet rules that have changed, known to whoever has memory for that: nobody else links it.
+    meet: Option<MeetChanged>,
 }
+
+/// Of an index and its changes.
+type MeetChanged = fn(View<'_>, &Changed<'_>, Direction, Flow) -> Result<Met, Undecided>;
 
 /// Where a rule is found.
 enum Spot {
@@ -104,8 +111,13 @@ enum Spot {
 }
 
 impl<'a> Changed<'a> {
+    /// No memory.
+    pub(crate) fn none() -> Self {
+        Self { memory: &mut [], added: 0, gone: 0, came: 0, meet: None }
+    }
+
     pub(crate) fn new(memory: &'a mut [Changes]) -> Self {
-        Self { memory, added: 0, gone: 0, came: 0 }
+        Self { memory, meet: Some(meet_changed), ..Self::none() }
     }
 
     /// There is a new index, in which all is as it is to be.
@@ -113,9 +125,10 @@ impl<'a> Changed<'a> {
         (self.added, self.gone, self.came) = (0, 0, 0);
     }
 
+    /// How packets meet the rules, if there are changes.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.added == 0 && self.gone == 0
+    pub(super) fn meet(&self) -> Option<MeetChanged> {
+        self.meet.filter(|_| self.added != 0 || self.gone != 0)
     }
 
     /// How many rules were added.

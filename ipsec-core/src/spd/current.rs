@@ -1,29 +1,34 @@
 //! The rules of an engine: an index, and what changed since it was built.
 
 use super::changes::{Added, Changed, of_index};
-use super::index::{Met, Undecided, View};
+use super::index::{Met, Rules, Undecided, View};
 use super::query::Query;
 use super::rule::{Direction, Rule};
 use crate::flow::Flow;
 
-/// A look at both. What stands first among all of them decides, as if they were one list.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Current<'t> {
-    pub(crate) index: View<'t>,
+/// A look at both. What stands first among all of them decides, as if they were one list. It has the rules by their type, which
+/// may say that there is no tree.
+pub(crate) struct Current<'t, R> {
+    pub(crate) rules: Option<&'t R>,
     pub(crate) changes: &'t Changed<'t>,
 }
 
-impl<'t> Current<'t> {
+impl<'t, R: Rules> Current<'t, R> {
+    #[inline(always)]
+    fn index(&self) -> View<'t> {
+        self.rules.map_or(View::NOTHING, Rules::view)
+    }
+
     /// What happens to a packet: the first rule that matches decides.
     ///
     /// # Errors
     /// [`Undecided`].
     #[inline(always)]
     pub(crate) fn meet(&self, direction: Direction, flow: &Flow) -> Result<Met, Undecided> {
-        if self.changes.is_empty() {
-            return self.index.meet(direction, flow).map(|(_, met)| met);
+        match self.changes.meet() {
+            Some(meet_changed) => meet_changed(self.index(), self.changes, direction, *flow),
+            None => self.index().meet(direction, flow).map(|(_, met)| met),
         }
-        self.meet_changed(direction, *flow)
     }
 
     /// The same, at one place for all who do it seldom.
@@ -35,42 +40,15 @@ impl<'t> Current<'t> {
         self.meet(direction, &flow)
     }
 
-    #[inline(never)]
-    fn meet_changed(&self, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
-        let query = Query::fitting(direction, &flow);
-        let fits = |rule: &Rule| rule.fits(direction, &flow);
-        let there = |place| !self.changes.is_gone(place);
-        let place = self.index.find(&flow, u32::MAX, &query, |place, rule| fits(rule) && there(place));
-        let slot = place.and_then(|place| self.index.at(place));
-        let limit = of_index(slot.map_or(u32::MAX, |slot| slot.rank));
-        let added = self.changes.find(limit, &query, fits);
-        let (order, mut met) = match (added, slot.zip(place)) {
-            (Some(added), _) => (added.order, Met { action: added.rule.action, slot: counted(&added) }),
-            (None, Some((slot, place))) => (limit, Met { action: slot.rule.action, slot: place }),
-            (None, None) => return Err(Undecided::NoRule),
-        };
-        if met.action.lets_pass() && flow.is_a_part() {
-            let query = Query::possible(direction, &flow);
-            let holds = |rule: &Rule| rule.may_hold_back(direction, &flow);
-            let (rank, ..) = order;
-            if self.index.find(&flow, rank, &query, |place, rule| holds(rule) && there(place)).is_some()
-                || self.changes.find(order, &query, holds).is_some()
-            {
-                met.action = met.action.but_not_in_clear().ok_or(Undecided::Fragment)?;
-            }
-        }
-        Ok(met)
-    }
-
     /// Whether some rule discards, or one did that is gone. Where none does, nobody needs to ask which packets.
     #[inline]
     pub(crate) fn discards(&self) -> bool {
-        self.index.discards() || (!self.changes.is_empty() && self.changes.discards())
+        self.index().discards() || (self.changes.meet().is_some() && self.changes.discards())
     }
 
     /// The rules in order, from one of them on, each with the number that it is counted under.
-    pub(crate) fn places(&self, from: usize) -> impl Iterator<Item = (u32, &'t Rule)> + use<'t> {
-        let Self { index, changes } = *self;
+    pub(crate) fn places(&self, from: usize) -> impl Iterator<Item = (u32, &'t Rule)> + use<'t, R> {
+        let (index, changes) = (self.index(), self.changes);
         // A place of the index that lies before it, but for the changes not far.
         let start = from.saturating_sub(changes.added()) as u32;
         let of_place = move |place| index.at(place).map_or(u32::MAX, |slot| slot.rank);
@@ -90,6 +68,38 @@ impl<'t> Current<'t> {
         });
         merged.skip(from.saturating_sub(passed))
     }
+}
+
+/// What the first rule that matches says, of an index and what changed since it was built.
+pub(super) fn meet_changed(
+    index: View<'_>,
+    changes: &Changed<'_>,
+    direction: Direction,
+    flow: Flow,
+) -> Result<Met, Undecided> {
+    let query = Query::fitting(direction, &flow);
+    let fits = |rule: &Rule| rule.fits(direction, &flow);
+    let there = |place| !changes.is_gone(place);
+    let place = index.find(&flow, u32::MAX, &query, |place, rule| fits(rule) && there(place));
+    let slot = place.and_then(|place| index.at(place));
+    let limit = of_index(slot.map_or(u32::MAX, |slot| slot.rank));
+    let added = changes.find(limit, &query, fits);
+    let (order, mut met) = match (added, slot.zip(place)) {
+        (Some(added), _) => (added.order, Met { action: added.rule.action, slot: counted(&added) }),
+        (None, Some((slot, place))) => (limit, Met { action: slot.rule.action, slot: place }),
+        (None, None) => return Err(Undecided::NoRule),
+    };
+    if met.action.lets_pass() && flow.is_a_part() {
+        let query = Query::possible(direction, &flow);
+        let holds = |rule: &Rule| rule.may_hold_back(direction, &flow);
+        let (rank, ..) = order;
+        if index.find(&flow, rank, &query, |place, rule| holds(rule) && there(place)).is_some()
+            || changes.find(order, &query, holds).is_some()
+        {
+            met.action = met.action.but_not_in_clear().ok_or(Undecided::Fragment)?;
+        }
+    }
+    Ok(met)
 }
 
 /// Added rules are counted under numbers from the last one down.

@@ -3,17 +3,36 @@
 use core::num::NonZeroU32;
 
 use super::cuts::{Cuts, run};
+use super::index::meant_in_tree;
 use super::order::{deal, sort};
 use super::rule::Action;
 use super::tree::{CUTS, DEPTH, Kind, Node, Part, RUN, Shape, Slot};
 use crate::error::Refused;
 
-/// Orders the rules, which are numbered in the order in which they came, and parts them. Without enough nodes, runs stay
-/// longer.
+/// Orders the rules, which are numbered in the order in which they came.
+///
+/// # Errors
+/// [`Refused::Duplicate`].
+pub(super) fn list(slots: &mut [Slot]) -> Result<Shape, Refused> {
+    let [v4, v6] = order(slots)?;
+    let (v4, v6) = (run_of(slots, 0, v4), run_of(slots, v4, v6));
+    Ok(number(slots, Shape { v4, v6, ..Shape::NOTHING }))
+}
+
+/// The same, and parts them. Without enough nodes, runs stay longer.
 ///
 /// # Errors
 /// [`Refused::Duplicate`].
 pub(super) fn grow(slots: &mut [Slot], nodes: &mut [Node]) -> Result<Shape, Refused> {
+    let [v4, v6] = order(slots)?;
+    let mut tree = Tree { slots, nodes, grown: 0 };
+    let (v4, v6) = (tree.root(0, v4), tree.root(v4, v6));
+    tree.grow(DEPTH);
+    Ok(number(slots, Shape { v4, v6, meant_before: meant_in_tree, ..Shape::NOTHING }))
+}
+
+/// Gives each rule its rank, and brings those of one family together. Returns where those of each end.
+fn order(slots: &mut [Slot]) -> Result<[usize; 2], Refused> {
     sort(slots, |slot| (slot.rule.id, slot.rank));
     if slots.iter().zip(slots.iter().skip(1)).any(|(one, other)| one.rule.id == other.rule.id) {
         return Err(Refused::Duplicate);
@@ -35,10 +54,11 @@ pub(super) fn grow(slots: &mut [Slot], nodes: &mut [Node]) -> Result<Shape, Refu
             _ => 2,
         }
     });
-    let mut tree = Tree { slots, nodes, grown: 0 };
-    let (v4, v6) = (tree.root(0, v4), tree.root(v4, v6));
-    tree.grow(DEPTH);
+    Ok([v4, v6])
+}
 
+/// Notes in the slots where the rules stand now, by id and by rank.
+fn number(slots: &mut [Slot], shape: Shape) -> Shape {
     for place in 0..slots.len() {
         let number = slots.get(place).map_or(0, |slot| slot.of_rank);
         if let Some(slot) = slots.get_mut(number as usize) {
@@ -52,7 +72,15 @@ pub(super) fn grow(slots: &mut [Slot], nodes: &mut [Node]) -> Result<Shape, Refu
         }
     }
     let discards = slots.iter().any(|slot| slot.rule.action == Action::Discard);
-    Ok(Shape { rules: slots.len(), v4, v6, discards })
+    Shape { rules: slots.len(), discards, ..shape }
+}
+
+/// The rules in these slots, in order.
+fn run_of(slots: &mut [Slot], start: usize, end: usize) -> Part {
+    let rules = slots.get_mut(start..end).unwrap_or_default();
+    sort(rules, |slot| slot.rank);
+    let len = u32::try_from(rules.len()).ok().and_then(NonZeroU32::new);
+    len.map_or(Part::EMPTY, |len| Part::Run { start: start as u32, len })
 }
 
 struct Tree<'t> {
@@ -65,15 +93,12 @@ struct Tree<'t> {
 impl Tree<'_> {
     /// Where the rules in these slots begin to be looked at.
     fn root(&mut self, start: usize, end: usize) -> Part {
-        let rules = self.slots.get_mut(start..end).unwrap_or_default();
-        if rules.len() > RUN && self.grown < self.nodes.len() {
-            let root = self.grown as u32;
-            self.sprout(start, end);
-            return Part::Node(root);
+        if end.saturating_sub(start) <= RUN || self.grown >= self.nodes.len() {
+            return run_of(self.slots, start, end);
         }
-        sort(rules, |slot| slot.rank);
-        let len = u32::try_from(rules.len()).ok().and_then(NonZeroU32::new);
-        len.map_or(Part::EMPTY, |len| Part::Run { start: start as u32, len })
+        let root = self.grown as u32;
+        self.sprout(start, end);
+        Part::Node(root)
     }
 
     /// A node behind all others: a run, whose rules are in no order yet.
@@ -350,7 +375,7 @@ mod tests {
             let mut slots: Vec<_> = (0..8000).map(|id| Slot::new(rule(id), id)).collect();
             let mut nodes = vec![Node::EMPTY; 3000];
             let mut tree = Tree { slots: &mut slots, nodes: &mut nodes, grown: 0 };
-            let shape = Shape { rules: 8000, v4: tree.root(0, 8000), v6: Part::EMPTY, discards: false };
+            let shape = Shape { rules: 8000, v4: tree.root(0, 8000), ..Shape::NOTHING };
             tree.grow(levels);
             assert_eq!(Grown { nodes, shape }.depth(0), levels);
         }

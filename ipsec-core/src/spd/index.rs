@@ -18,7 +18,7 @@ use core::fmt;
 use core::mem::replace;
 use core::ops::{Deref, Range};
 
-use super::grow::grow;
+use super::grow::{grow, list};
 use super::query::Query;
 use super::rule::{Action, Direction, Rule, RuleId};
 use super::tree::{DEPTH, Kind, Node, Part, RUN, Shape, Slot};
@@ -75,7 +75,9 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>, N: AsRef<[Node]> + AsMut<[Node]>> Index<S
             *room.get_mut(count as usize).ok_or(Refused::Full)? = Slot::new(rule, count);
             count = count.checked_add(1).ok_or(Refused::Full)?;
         }
-        let shape = grow(room.get_mut(..count as usize).unwrap_or_default(), nodes.as_mut())?;
+        let rules = room.get_mut(..count as usize).unwrap_or_default();
+        // Whoever has no nodes by the type of the index links no tree.
+        let shape = if nodes.as_mut().is_empty() { list(rules) } else { grow(rules, nodes.as_mut()) }?;
         Ok(Self { slots, nodes, shape })
     }
 
@@ -258,6 +260,8 @@ impl<'v> View<'v> {
     fn first(&self, direction: Direction, flow: &Flow) -> Option<u32> {
         let (start, len) = match self.tree(flow) {
             Part::Run { start, len } => (start, len.get()),
+            // Whoever has no nodes by the type of the index links no tree.
+            Part::Node(_) if self.nodes.is_empty() => return None,
             Part::Node(root) => return self.first_below(root, direction, *flow),
         };
         // A few rules are looked at where they stand.
@@ -276,10 +280,8 @@ impl<'v> View<'v> {
     }
 
     /// Whether a rule before this place that does not let pass may be about this packet, were all of it to be read.
-    #[cold]
     fn may_be_meant_before(&self, rank: u32, direction: Direction, flow: Flow) -> bool {
-        let query = Query::possible(direction, &flow);
-        self.find(&flow, rank, &query, |_, rule| rule.may_hold_back(direction, &flow)).is_some()
+        (self.shape.meant_before)(*self, rank, direction, flow)
     }
 
     /// The slot of the first rule before `limit` that fits: `fits` is asked of slots and their rules that `query` does not
@@ -378,6 +380,24 @@ impl<'v> View<'v> {
                 best = Some(place);
             }
         }
+    }
+}
+
+/// [`View::may_be_meant_before`] in a tree.
+#[cold]
+pub(super) fn meant_in_tree(view: View<'_>, rank: u32, direction: Direction, flow: Flow) -> bool {
+    let query = Query::possible(direction, &flow);
+    view.find(&flow, rank, &query, |_, rule| rule.may_hold_back(direction, &flow)).is_some()
+}
+
+/// [`View::may_be_meant_before`] where all rules stand in lists.
+#[cold]
+pub(super) fn meant_in_list(view: View<'_>, rank: u32, direction: Direction, flow: Flow) -> bool {
+    match view.tree(&flow) {
+        Part::Run { start, len } => {
+            view.run(start, 0..len.get(), rank).any(|(_, slot)| slot.rule.may_hold_back(direction, &flow))
+        }
+        Part::Node(_) => false,
     }
 }
 

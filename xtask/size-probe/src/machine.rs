@@ -53,6 +53,8 @@ macro_rules! program {
 }
 
 const PAINT: u32 = 0x5741_11ed;
+/// Octets of the stack.
+const STACK: usize = 0x10000;
 
 /// Paints the stack from its low end up to where we are.
 #[inline(never)]
@@ -71,11 +73,22 @@ pub fn paint() {
 
 /// Octets from the stack's high end that were used since it was painted. Interrupts there are none.
 pub fn used() -> usize {
-    const STACK: usize = 0x10000;
     let low = &raw const stack_low;
     // SAFETY: all of it is memory.
     let clean = (0..STACK / 4).take_while(|index| unsafe { low.add(*index).read_volatile() } == PAINT).count();
     STACK - clean * 4
+}
+
+/// Octets of the stack that this work takes, at least some 64.
+#[inline(never)]
+pub fn used_by(work: impl FnOnce()) -> usize {
+    let here: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, sp", out(reg) here) };
+    let above = (&raw const stack_low as usize).wrapping_add(STACK).wrapping_sub(here);
+    paint();
+    work();
+    used().saturating_sub(above)
 }
 
 /// The debugger's console (semihosting, Arm IHI 0100: SYS_WRITEC).

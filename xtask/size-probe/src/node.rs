@@ -190,7 +190,7 @@ impl<const IKE: usize, const CHILD: usize> Memory<IKE, CHILD> {
 }
 
 /// What the parts take in memory, and the whole: with room for one IKE SA and two children, and for their rekeys too.
-pub fn sizes() -> [(&'static str, usize); 6] {
+pub fn sizes() -> [(&'static str, usize); 7] {
     [
         ("static", size_of::<Memory<1, CHILDREN>>()),
         ("static-rekey", size_of::<Memory<2, { 2 * CHILDREN }>>()),
@@ -198,6 +198,7 @@ pub fn sizes() -> [(&'static str, usize); 6] {
         ("child", size_of::<ChildSlot>() + IndexBlock::OCTETS_PER_SLOT),
         ("outbound", size_of::<OutboundSlot<Packets>>()),
         ("inbound", size_of::<InboundSlot<Packets>>() + size_of::<[u64; WINDOW]>()),
+        ("policy", size_of::<spd::Slot>()),
     ]
 }
 

@@ -21,7 +21,7 @@ impl<T: Place> Table<'_, T> {
             looks.set(looks.get() + 1);
             (self.spi_at(slot as usize) == Some(spi)).then_some(())
         };
-        self.chains.of(self.slots, &Home::of_spi(spi), is_it);
+        self.chains.of(&self.slots, &Home::of_spi(spi), is_it);
         looks.get()
     }
 
