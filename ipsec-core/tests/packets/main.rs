@@ -1,6 +1,7 @@
 //! Packets through both engines: vectors, attacks, lifetimes, policies.
 #![cfg(feature = "rustcrypto")]
 
+mod attacks;
 mod changes;
 mod counters;
 mod encapsulation;
@@ -19,7 +20,6 @@ mod policy;
 mod properties;
 mod rekeys;
 mod relayed;
-mod replay;
 #[cfg(feature = "suites")]
 mod suites;
 mod vectors;
