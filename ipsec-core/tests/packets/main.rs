@@ -4,6 +4,7 @@
 mod attacks;
 mod changes;
 mod counters;
+mod damage;
 mod encapsulation;
 mod ends;
 mod fragments;
