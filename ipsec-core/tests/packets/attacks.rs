@@ -3,6 +3,7 @@
 //! What is about policy, modes, fragments and recorded packets stands with those.
 
 mod contents;
+mod icmp;
 mod ivs;
 mod lengths;
 mod numbers;

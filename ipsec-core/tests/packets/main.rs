@@ -15,6 +15,7 @@ mod level;
 mod lifetimes;
 mod list;
 mod malformed;
+mod many;
 mod modes;
 mod padding;
 mod policy;
