@@ -290,9 +290,9 @@ trait Unique<Why> {
 struct Copied;
 struct Written;
 
-impl<T: ?Sized> Unique<()> for T {}
-impl<T: ?Sized + Clone> Unique<Copied> for T {}
-impl<T: ?Sized + serde::Serialize> Unique<Written> for T {}
+impl<T> Unique<()> for T {}
+impl<T: Clone> Unique<Copied> for T {}
+impl<T: serde::Serialize> Unique<Written> for T {}
 
 #[test]
 fn atk_63_nothing_that_has_a_key_is_copied_or_written_down() {
