@@ -32,6 +32,7 @@ fn main() {
     icmp_errors();
     reassembly();
     esp_open();
+    esp_suites();
     ike_message();
     ike_decrypted();
     usb();
@@ -149,7 +150,10 @@ fn ip_classify() {
         ("fragment6", v6(44, &[&[17, 0, 0, 9, 0, 0, 0, 1][..], &udp].concat())),
         ("routing6", v6(43, &[&[58, 0, 0, 0, 0, 0, 0, 0][..], &[128, 0, 0, 0]].concat())),
     ] {
-        put("ip_classify", name, &[&rules.concat()[..], &packet].concat());
+        put("ip_classify", name, &[&rules.concat()[..], &[0], &packet].concat());
+        // The bypass goes, and the last one lets pass what there is no SA for, before all others.
+        let changes = [&[2, 1][..], &[6, 0, 2, 1, 0, 0]].concat();
+        put("ip_classify", &format!("{name}-changed"), &[&rules.concat()[..], &changes, &packet].concat());
     }
 }
 
@@ -236,6 +240,25 @@ fn esp_open() {
         let packets = (0..).zip(texts).map(|(index, text)| packet(highest.wrapping_add(1 + index), text));
         let seed = [vec![mode], highest.to_be_bytes().to_vec(), packets.collect::<Vec<_>>().concat()].concat();
         put("esp_open", &format!("mode-{mode}-from-{highest:x}"), &seed);
+    }
+}
+
+/// Two packets, one changed on its way, cut and noise; of each kind of suite one, in turn in each mode.
+fn esp_suites() {
+    let steps =
+        [&[0, 0, 0, 40][..], &[0, 0, 0, 9], &[2, 0, 0, 30, 8], &[0x42, 1, 0, 20, 0], &[3, 0, 0, 30, 7], &[1, 1, 1, 0]];
+    for (name, suite, choices) in [
+        ("gcm", 0, 0),
+        ("ccm", 9, 0x41),
+        ("chacha20poly1305", 18, 0x82),
+        ("gmac", 19, 0xc0),
+        ("implicit", 22, 0x41),
+        ("null", 29, 2),
+        ("cbc", 43, 0x41),
+        ("ctr", 64, 0xc2),
+    ] {
+        let last = if choices & 0x40 == 0 { 7_u32 } else { (1 << 24) - 1 }.to_be_bytes();
+        put("esp_suites", name, &[&[suite, choices][..], &last, &steps.concat()].concat());
     }
 }
 

@@ -37,6 +37,7 @@ replays!(
     cdc_notification,
     config_text,
     esp_open,
+    esp_suites,
     frame_parts,
     http_request,
     icmp_errors,
@@ -48,6 +49,24 @@ replays!(
     traffic_selectors,
     usb_descriptors
 );
+
+#[test]
+fn every_suite_opens_what_it_sealed_in_every_mode_and_nothing_else() {
+    // Three packets; of them wrong octets, beginnings, more than there is, and another order; noise; and the packets, one twice.
+    let seal = [[0, 0, 0, 40], [0, 0, 0, 7], [0, 0, 5, 0]].concat();
+    let wrong: Vec<u8> =
+        (0..25).flat_map(|at| [[2, at % 3, 0, 3 * at, 0x80], [0x42, 1, 0, 5 * at, 0]].concat()).collect();
+    let longer = [0x82, 0, 0, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0xc2, 0, 0, 9, 0];
+    let noise = [&[7, 0, 0, 99][..], &[0; 99]].concat();
+    let right = [1, 1, 1, 0, 1, 2, 1, 1];
+    let steps = [&seal[..], &wrong, &longer, &noise, &right].concat();
+    for suite in 0..crate::esp_suites::suites().len() {
+        for choices in [0, 0x40, 0x80, 0xc0].into_iter().flat_map(|more| [0, 1, 2].map(|mode| more + mode)) {
+            let input = [&[suite as u8, choices, 0xff, 0, 0, 0][..], &steps].concat();
+            assert_eq!(crate::esp_suites::opened(&input), 3, "suite {suite}, choices {choices:#x}");
+        }
+    }
+}
 
 #[test]
 fn foreign_packets_and_corpora() {

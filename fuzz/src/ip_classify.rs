@@ -1,11 +1,11 @@
 //! Policy over any IP packet: the engine's verdict beside that of a model that is too simple to be wrong. Half of the rules
-//! are in an index, the others come one by one.
+//! are in an index, the others come one by one, and some of both are replaced or go.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
-use ipsec_core::error::Discard;
+use ipsec_core::error::{Discard, Refused};
 use ipsec_core::flow::{Flow, Ports};
 use ipsec_core::icmp::quoted;
 use ipsec_core::net::{AddrRange, Encap, Path, PortRange, Spi, TrafficSelector};
@@ -21,7 +21,8 @@ use crate::input::Input;
 const MAX_RULES: usize = 12;
 const MAX_SAS: usize = 4;
 
-/// A number of rules, the rules of 7 octets each, a number of SAs, the SAs of 4 octets each, and a packet.
+/// A number of rules, the rules of 4 or 5 octets each, a number of SAs, the SAs of 3 octets each, a number of changes, each with what
+/// it is about, and a packet.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (mut slots, mut nodes) = ([Slot::EMPTY; MAX_RULES], [Node::EMPTY; Index::nodes(MAX_RULES)]);
@@ -50,11 +51,46 @@ pub fn run(data: &[u8]) {
         let id = outbound.install(Instant::ZERO, &sa(policy, &local, &remote)).expect("a free slot");
         model.sas.insert(0, (policy, local[0], remote[0], id));
     }
+    let changes: Vec<Change> = (0..input.octet() % 6).map(|_| change(&mut input)).collect();
     let packet = input.rest();
-    assert_eq!(outbound.classify(Instant::ZERO, packet), model.outbound(packet));
-    let direction = if packet.len().is_multiple_of(2) { Direction::In } else { Direction::Forward };
-    assert_eq!(inbound.check_clear(Instant::ZERO, direction, packet).map(drop), model.inbound(packet));
-    assert_eq!(outbound.classify(Instant::ZERO, packet), model.outbound(packet), "asked again, it says something else");
+    let compare =
+        |outbound: &mut Outbound<'_, FakeCrypto, _>, inbound: &mut Inbound<'_, FakeCrypto, _>, model: &Model| {
+            assert_eq!(outbound.classify(Instant::ZERO, packet), model.outbound(packet));
+            let direction = if packet.len().is_multiple_of(2) { Direction::In } else { Direction::Forward };
+            assert_eq!(inbound.check_clear(Instant::ZERO, direction, packet).map(drop), model.inbound(packet));
+            assert_eq!(
+                outbound.classify(Instant::ZERO, packet),
+                model.outbound(packet),
+                "asked again, it says something else"
+            );
+        };
+    compare(&mut outbound, &mut inbound, &model);
+    for change in changes {
+        let (done, same) = match change {
+            Change::Replace(rule) => (outbound.replace_rule(rule), inbound.replace_rule(rule)),
+            Change::Drop(id) => (outbound.drop_rule(id), inbound.drop_rule(id)),
+        };
+        assert_eq!(done, same);
+        match done {
+            Ok(done) => assert_eq!(done, model.change(change), "{change:?}"),
+            // There is room for eight changes; nothing is different.
+            Err(refused) => assert_eq!(refused, Refused::Full),
+        }
+        compare(&mut outbound, &mut inbound, &model);
+    }
+}
+
+/// What becomes of one rule.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Replace(Rule),
+    Drop(RuleId),
+}
+
+fn change(input: &mut Input<'_>) -> Change {
+    let choices = input.octet();
+    let id = RuleId(u32::from(choices >> 1) % (MAX_RULES as u32 + 1));
+    if choices & 1 == 0 { Change::Replace(Rule { id, ..rule(input) }) } else { Change::Drop(id) }
 }
 
 fn policy(input: &mut Input<'_>) -> PolicyId {
@@ -122,6 +158,24 @@ struct Model {
 }
 
 impl Model {
+    /// In its place, unless its priority is another. `false`: there is no such rule.
+    fn change(&mut self, change: Change) -> bool {
+        let id = match change {
+            Change::Replace(rule) => rule.id,
+            Change::Drop(id) => id,
+        };
+        let Some(at) = self.rules.iter().position(|rule| rule.id == id) else { return false };
+        match change {
+            Change::Replace(rule) if rule.priority == self.rules[at].priority => self.rules[at] = rule,
+            Change::Replace(rule) => {
+                self.rules.remove(at);
+                self.insert(rule);
+            }
+            Change::Drop(_) => _ = self.rules.remove(at),
+        }
+        true
+    }
+
     fn insert(&mut self, rule: Rule) {
         self.rules.push(rule);
         self.rules.sort_by_key(|rule| rule.priority);

@@ -10,6 +10,7 @@ pub mod cdc_notification;
 pub mod config_text;
 pub mod crypto;
 pub mod esp_open;
+pub mod esp_suites;
 pub mod frame_parts;
 pub mod http_request;
 pub mod icmp_errors;

@@ -97,6 +97,9 @@ discards! {
     InSelectors => Some("XfrmInStateMismatch"),
     /// Inbound: a CE mark on the outer header of a packet that is not ECN-capable (RFC 6040 §4.2).
     InCongestion => Some("XfrmInError"),
+    /// Inbound: TCP or UDP came out of ESP with a wrong checksum, where [that is looked at](crate::engine::Inbound::check_checksums):
+    /// it was damaged before it was protected, or after it was decrypted.
+    InChecksum => Some("XfrmInError"),
     /// Inbound: a dummy packet (next header 59, RFC 4303 §2.6). Sent to be dropped.
     InDummy => None,
     /// Inbound: came in clear although a rule says PROTECT.

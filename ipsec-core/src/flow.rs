@@ -152,3 +152,56 @@ fn ports(protocol: u8, payload: &[u8]) -> Ports {
         _ => Ports::Opaque,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{AddrRange, PortRange};
+
+    #[test]
+    fn ports_are_read_of_protocols_that_have_some() {
+        let payload = [1, 2, 3, 4, 5];
+        for protocol in 0..=255 {
+            for len in 0..=payload.len() {
+                let expected = match protocol {
+                    6 | 17 | 33 | 132 | 136 if len >= 4 => Ports::Pair { source: 0x0102, destination: 0x0304 },
+                    1 | 58 if len >= 2 => Ports::Message(0x0102),
+                    135 if len >= 3 => Ports::Message(0x0300),
+                    _ => Ports::Opaque,
+                };
+                assert_eq!(ports(protocol, &payload[..len]), expected, "{protocol}, {len} octets");
+            }
+        }
+    }
+
+    #[test]
+    fn each_end_fits_by_address_protocol_and_what_is_known_of_its_port() {
+        let (here, there) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let pair = Ports::Pair { source: 7, destination: 9 };
+        let all = [(0, PortRange::ANY), (0, PortRange::OPAQUE), (17, PortRange::ANY), (17, PortRange::OPAQUE)];
+        let ported =
+            [(17, PortRange::single(7)), (17, PortRange::single(9)), (6, PortRange::ANY), (6, PortRange::OPAQUE)];
+        // For each of these selectors: whether the source fits, whether the destination does, and whether both may.
+        let rows = [
+            (pair, [0b111, 0, 0b111, 0, 0b100, 0b010, 0, 0]),
+            (Ports::Message(7), [0b111, 0b010, 0b111, 0b010, 0b111, 0b010, 0, 0]),
+            (Ports::Opaque, [0b111, 0b111, 0b111, 0b111, 0b001, 0b001, 0, 0]),
+            (Ports::Hidden, [0b111, 0b111, 0b001, 0b001, 0b001, 0b001, 0b001, 0b001]),
+        ];
+        for (ports, expected) in rows {
+            let flow = Flow { source: here.into(), destination: there.into(), protocol: 17, ports, len: 99 };
+            assert_eq!(flow.is_a_part(), matches!(ports, Ports::Opaque | Ports::Hidden));
+            for ((protocol, ports), expected) in all.into_iter().chain(ported).zip(expected) {
+                let at = |addr: [u8; 4]| TrafficSelector { addrs: AddrRange::single(addr.into()), protocol, ports };
+                let (source, destination) = (flow.fits_source(&at(here)), flow.fits_destination(&at(there)));
+                let may = flow.may_fit(&at(here), &at(there));
+                let found = u8::from(source) << 2 | u8::from(destination) << 1 | u8::from(may);
+                assert_eq!(found, expected, "{flow:?}, {protocol}, {ports:?}");
+                assert_eq!(flow.fits(&at(here), &at(there)), source && destination);
+                // Another address is never the one.
+                assert!(!flow.fits_source(&at(there)) && !flow.fits_destination(&at(here)));
+                assert!(!flow.may_fit(&at(there), &at(there)) && !flow.may_fit(&at(here), &at(here)));
+            }
+        }
+    }
+}

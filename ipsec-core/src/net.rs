@@ -274,3 +274,122 @@ impl TrafficSelector {
         Some(Self { addrs: self.addrs.intersect(&other.addrs)?, protocol, ports: self.ports.intersect(&other.ports)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn addrs() -> Vec<IpAddr> {
+        let v4 = (0..5).map(|last| IpAddr::from([10, 0, 0, last]));
+        v4.chain((0..5).map(|last| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]))).collect()
+    }
+
+    fn ranges() -> Vec<AddrRange> {
+        let (addrs, mut ranges) = (addrs(), Vec::new());
+        for start in &addrs {
+            for end in &addrs {
+                let range = AddrRange::new(*start, *end);
+                assert_eq!(range.is_some(), start.is_ipv4() == end.is_ipv4() && start <= end, "{start} - {end}");
+                if let Some(range) = range {
+                    assert_eq!((range.start(), range.end(), range.is_ipv4()), (*start, *end, start.is_ipv4()));
+                    assert_eq!(range == AddrRange::single(*start), start == end);
+                }
+                ranges.extend(range);
+            }
+        }
+        ranges
+    }
+
+    fn ports() -> [PortRange; 8] {
+        let ranges =
+            [(0, u16::MAX), (u16::MAX, 0), (0, 0), (0, 2), (1, 3), (2, u16::MAX), (2, 2), (u16::MAX, u16::MAX)];
+        ranges.map(|(start, end)| PortRange { start, end })
+    }
+
+    const PORTS: [Option<u16>; 7] = [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(65_535)];
+
+    #[test]
+    fn what_ranges_of_addresses_have_in_common_lies_in_both() {
+        for one in ranges() {
+            for other in ranges() {
+                let common = one.intersect(&other);
+                for addr in addrs() {
+                    let lies = |range: AddrRange| range.start() <= addr && addr <= range.end();
+                    let in_both = [one, other].iter().all(|range| range.is_ipv4() == addr.is_ipv4() && lies(*range));
+                    assert_eq!(one.contains(addr) && other.contains(addr), in_both, "{addr} in {one:?} and {other:?}");
+                    assert_eq!(common.is_some_and(|common| common.contains(addr)), in_both, "{addr}: {common:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_as_many_addresses_as_it_leaves_bits() {
+        for (addr, bits) in [("10.2.3.4", 32), ("fd12:3456::789a", 128)] {
+            let addr: IpAddr = addr.parse().unwrap();
+            for prefix in 0..=bits {
+                let net = AddrRange::prefix(addr, prefix).unwrap();
+                let last = 1_u128.checked_shl(u32::from(bits - prefix)).unwrap_or(0).wrapping_sub(1);
+                assert_eq!(number(net.end()) - number(net.start()), last, "{addr}/{prefix}");
+                assert_eq!(number(net.start()) & last, 0, "{addr}/{prefix}");
+                assert!(net.contains(addr));
+            }
+            assert_eq!(AddrRange::prefix(addr, bits + 1), None);
+        }
+    }
+
+    #[test]
+    fn what_port_ranges_have_in_common_fits_both() {
+        for one in ports() {
+            for port in PORTS {
+                let expected = match port {
+                    None => one == PortRange::ANY || one == PortRange::OPAQUE,
+                    Some(port) => (one.start..=one.end).contains(&port),
+                };
+                assert_eq!(one.matches(port), expected, "{port:?} of {one:?}");
+            }
+            for other in ports() {
+                let common = one.intersect(&other);
+                for port in PORTS {
+                    let both = one.matches(port) && other.matches(port);
+                    assert_eq!(common.is_some_and(|common| common.matches(port)), both, "{port:?}: {one:?}, {other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_selectors_have_in_common_fits_both() {
+        let wide = AddrRange::new([10, 0, 0, 0].into(), [10, 0, 0, 3].into()).unwrap();
+        let all: Vec<_> = [wide, AddrRange::single([10, 0, 0, 3].into()), AddrRange::ANY_V6]
+            .into_iter()
+            .flat_map(|addrs| [0, 6, 17].map(|protocol| (addrs, protocol)))
+            .flat_map(|(addrs, protocol)| ports().map(|ports| TrafficSelector { addrs, protocol, ports }))
+            .collect();
+        for one in &all {
+            for other in &all {
+                let common = one.intersect(other);
+                for (addr, protocol) in addrs().into_iter().flat_map(|addr| [6, 17].map(|protocol| (addr, protocol))) {
+                    for port in PORTS {
+                        let fits = |ts: &TrafficSelector| ts.matches(addr, protocol, port);
+                        let fits_by_part = |ts: &TrafficSelector| {
+                            ts.addrs.contains(addr) && [0, protocol].contains(&ts.protocol) && ts.ports.matches(port)
+                        };
+                        assert_eq!(fits(one), fits_by_part(one));
+                        assert_eq!(common.as_ref().is_some_and(fits), fits(one) && fits(other), "{one:?}, {other:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_has_ports_where_esp_travels_in_udp() {
+        let path = Path { local: ([192, 0, 2, 1], 4500).into(), remote: ([192, 0, 2, 2], 1234).into() };
+        assert_eq!((path.encap(), path.carried(Encap::Udp)), (Encap::Udp, path));
+        let plain = path.carried(Encap::None);
+        assert_eq!((plain.local.port(), plain.remote.port(), plain.encap()), (0, 0, Encap::None));
+        assert_eq!((plain.local.ip(), plain.remote.ip()), (path.local.ip(), path.remote.ip()));
+    }
+}

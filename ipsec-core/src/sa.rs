@@ -227,6 +227,8 @@ pub struct Inbound<K> {
     pub(crate) window: Window,
     /// Words of the slot's share of the window storage in use.
     pub(crate) window_words: usize,
+    /// Whether TCP and UDP with a wrong checksum are discarded.
+    pub(crate) checks_checksums: bool,
     heard: Marked<Heard>,
 }
 
@@ -259,6 +261,7 @@ impl<K> Inbound<K> {
             common,
             window: Window::new(params.highest_seen, bits),
             window_words: words,
+            checks_checksums: false,
             heard: Marked::new(Heard { first_packet: Once::No, moved_to: Once::No }),
         })
     }

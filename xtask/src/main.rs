@@ -8,6 +8,7 @@ mod deny;
 mod fuzz;
 mod interop;
 mod lab;
+mod mutants;
 mod outcome;
 mod panic;
 mod rpi;
@@ -28,6 +29,7 @@ enum Command {
     Panic(panic::Arguments),
     Sizes(sizes::Arguments),
     Fuzz(fuzz::Arguments),
+    Mutants(mutants::Arguments),
     Bench(bench::Arguments),
     Deny(deny::Arguments),
     Image(rpi::image::Arguments),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Panic(arguments) => panic::run(&arguments),
         Command::Sizes(arguments) => sizes::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Deny(arguments) => deny::run(&arguments),
         Command::Image(arguments) => rpi::image::run(&arguments),

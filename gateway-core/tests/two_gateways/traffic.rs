@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_core::gateway::{Parts, PeerState, What};
+use gateway_core::gateway::{Parts, PeerState, Totals, What};
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
 
@@ -48,6 +48,37 @@ fn e10_rekeys_lose_no_packet_and_the_totals_go_on() {
     assert_eq!(world.right.child("other", "net").0.packets_in, 600);
     // Old SAs are gone from the engines.
     assert!(world.left.plane.inbound.sas().count() <= 2 && world.left.plane.outbound.sas().count() <= 2);
+}
+
+#[test]
+fn c7_over_all_rekeys_the_octets_of_a_connection_are_those_that_went() {
+    let child = "rekey = \"60s\"";
+    let mut world = World::new(&peer(true, "", child), &peer(false, "start = \"passive\"", child)).start();
+    let mut sent = Totals::default();
+    for round in 0..400_usize {
+        let (out, back) = (packet(1, 2, &vec![1; round % 97]), packet(2, 1, &vec![2; round % 89]));
+        assert_eq!((world.send(true, &out), world.send(false, &back)), (Ok(()), Ok(())), "{}", world.story());
+        assert_eq!((world.right.received.pop(), world.left.received.pop()), (Some(out.clone()), Some(back.clone())));
+        sent.bytes_out += out.len() as u64;
+        sent.bytes_in += back.len() as u64;
+        sent.packets_out += 1;
+        sent.packets_in += 1;
+        // As packets went, and whatever of the SAs is new, is draining or gone.
+        let accounts = world.left.gateway.accounts(&world.left.plane);
+        assert_eq!(accounts.values().copied().collect::<Vec<_>>(), [sent], "round {round}\n{}", world.story());
+        world.pass(secs(1));
+    }
+    let (totals, rekeys, up) = world.left.child("other", "net");
+    assert!(up && rekeys >= 5, "{rekeys}\n{}", world.story());
+    assert_eq!(totals, sent);
+    let mirrored = Totals {
+        bytes_in: sent.bytes_out,
+        bytes_out: sent.bytes_in,
+        packets_in: sent.packets_out,
+        packets_out: sent.packets_in,
+    };
+    let accounts = world.right.gateway.accounts(&world.right.plane);
+    assert_eq!(accounts.into_values().collect::<Vec<_>>(), [mirrored]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Rememb
 use crate::time::Instant;
 use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
+use crate::wire::front::payload_is_intact;
 use crate::wire::ip::{Marks, PROTOCOL_NONE, Version, set_ecn};
 
 /// What came out of an ESP packet.
@@ -215,7 +216,9 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
                 let between = sa.common.transform.layout().headroom();
                 let own = own.map(|own| (own, between.saturating_add(own.gap)));
                 disclose(&sa.common, next_header, &Outer { from, ecn, own }, packet)?;
-                admit(id, &sa.common, policies, ecn, packet)
+                let ingress = admit(id, &sa.common, policies, ecn, packet)?;
+                let damaged = sa.checks_checksums && !payload_is_intact(packet.as_slice());
+                if damaged { Err(Discard::InChecksum) } else { Ok(ingress) }
             });
             // What was behind the inner packet is gone by now: it is nobody's traffic.
             sa.common.meter.record(now, packet.len());

@@ -30,6 +30,16 @@ impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
 }
 
 impl<P: PacketCrypto, R: Rules> Inbound<'_, P, R> {
+    /// Whether TCP and UDP that come out of this SA with a wrong checksum are discarded ([`Discard::InChecksum`]). They are not until
+    /// this says so. What was damaged in the memory of either side no ICV shows: worth a look where that is not to be trusted, or
+    /// where whoever gets the packets does not look. In transport mode behind a NAT there is nothing to be seen: there the checksum
+    /// is computed anew. `false`: there is no such SA.
+    ///
+    /// [`Discard::InChecksum`]: crate::error::Discard::InChecksum
+    pub fn check_checksums(&mut self, id: SaId, check: bool) -> bool {
+        self.sad.change(id, |sa| sa.checks_checksums = check)
+    }
+
     /// Whether ICMP errors of routers on the peer's side, which no selector has, come in through this SA when they are about its
     /// traffic (RFC 4301 §6.2). They do until this says otherwise. `false`: there is no such SA.
     #[cfg(feature = "icmp-relay")]

@@ -2,7 +2,8 @@
 
 use super::checksum::Sum;
 use super::cursor::{Malformed, Reader};
-use super::{ipv4, ipv6};
+use super::ip::{Content, Version};
+use super::{ipv4, ipv6, udp};
 use core::net::IpAddr;
 
 /// The header of a packet, with its options or with the extension headers in front of ESP: hop-by-hop options, routing, fragment,
@@ -155,15 +156,7 @@ pub fn renew_checksum(protocol: u8, (source, destination): (IpAddr, IpAddr), pay
         return;
     }
     *field = [0; 2];
-    let sum = match (source, destination) {
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            Sum::default().pseudo_v6(source, destination, length, protocol)
-        }
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            Sum::default().pseudo_v4(source, destination, length, protocol)
-        }
-        _ => return,
-    };
+    let Some(sum) = pseudo_header(source, destination, length, protocol) else { return };
     let new = match sum.bytes(payload).finish() {
         // On the wire 0 means "no checksum" (RFC 768).
         0 if protocol == UDP => 0xffff,
@@ -171,5 +164,52 @@ pub fn renew_checksum(protocol: u8, (source, destination): (IpAddr, IpAddr), pay
     };
     if let Some(field) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *field = new.to_be_bytes();
+    }
+}
+
+/// Whether TCP and UDP are as their sender summed them. `true` where that cannot be told: of fragments, behind IPv4 options and the
+/// extension headers of the way (which may name another destination), of UDP without a checksum, and of other protocols.
+///
+/// ```
+/// use ipsec_core::wire::front::payload_is_intact;
+/// let mut packet = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 6, 192, 0, 2, 1, 0, 53, 0, 99, 0, 8, 0x33, 0x3f];
+/// assert!(payload_is_intact(&packet));
+/// packet[21] ^= 0x40;
+/// assert!(!payload_is_intact(&packet));
+/// ```
+pub fn payload_is_intact(packet: &[u8]) -> bool {
+    let (Ok(front), Ok(content)) = (Front::of(packet), Content::of(packet)) else { return true };
+    let fixed = match content.version {
+        Version::V4 => ipv4::HEADER_LEN,
+        Version::V6 => ipv6::HEADER_LEN,
+    };
+    if front.fragment || front.len > fixed {
+        return true;
+    }
+    let covered = match content.protocol {
+        TCP => Some(content.payload),
+        UDP => match udp::Header::read(&mut Reader::new(content.payload)) {
+            Ok(udp::Header { checksum: 0, .. }) => return true,
+            Ok(header) => content.payload.get(..header.length.into()),
+            Err(Malformed) => None,
+        },
+        _ => return true,
+    };
+    covered.is_some_and(|covered| {
+        let length = u16::try_from(covered.len()).unwrap_or(u16::MAX);
+        let sum = pseudo_header(content.source, content.destination, length, content.protocol);
+        sum.is_some_and(|sum| sum.bytes(covered).is_valid())
+    })
+}
+
+fn pseudo_header(source: IpAddr, destination: IpAddr, length: u16, protocol: u8) -> Option<Sum> {
+    match (source, destination) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            Some(Sum::default().pseudo_v6(source, destination, length, protocol))
+        }
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            Some(Sum::default().pseudo_v4(source, destination, length, protocol))
+        }
+        _ => None,
     }
 }

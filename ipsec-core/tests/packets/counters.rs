@@ -76,6 +76,13 @@ fn inject(fault: Discard) -> Counters {
             _ = open(&mut inn, &sa.esp(1, &with_trailer(&outside, 4)));
         }
         Discard::InCongestion => _ = open_marked(&mut inn, Ecn::Ce, &good),
+        Discard::InChecksum => {
+            let id = inn.sas().next().unwrap().id;
+            assert!(inn.check_checksums(id, true));
+            // Nothing that a sum of zeros would be.
+            let tcp = ip("10.1.0.5", "10.2.0.9", 6, &[0; 20]);
+            _ = open(&mut inn, &sa.esp(1, &with_trailer(&tcp, 4)));
+        }
         Discard::InDummy => _ = open(&mut inn, &sa.esp(1, &with_trailer(&inner, 59))),
         Discard::InClear => _ = inn.check_clear(NOW, Direction::In, &ip("10.1.0.5", "10.2.0.9", 17, &ports(1, 2, 0))),
         Discard::InNoPolicy => {

@@ -3,7 +3,7 @@
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::ivs::WithIvs;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::crypto::{AeadAlg, PacketCrypto, Protection};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, Iv, PacketCrypto, Protection, Purpose};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Ingress, Outbound, OutboundSlot};
 use ipsec_core::error::{Discard, Refused};
@@ -186,22 +186,51 @@ impl Sa {
         InboundParams { sa, window: self.window, highest_seen: self.sequence }
     }
 
+    /// The same with another suite, and a key for it.
+    pub(crate) fn under(self, protection: Protection) -> Self {
+        let keymat = (0..protection.keymat_len()).map(|place| 0x11 + place as u8).collect();
+        Self { protection, keymat, ..self }
+    }
+
     /// An ESP packet made without the engine: `payload` is encrypted as it is, trailer included.
     pub(crate) fn esp(&self, sequence: u64, payload: &[u8]) -> Vec<u8> {
-        let Protection::Aead(alg) = self.protection else { panic!("only an AEAD") };
-        let key = RustCrypto.aead_key(alg, &self.keymat[..alg.key_len()]).unwrap();
-        let mut nonce = [0; 12];
-        nonce[..4].copy_from_slice(&self.keymat[alg.key_len()..]);
-        nonce[4..].copy_from_slice(&sequence.to_be_bytes());
-        let mut aad = self.spi.to_be_bytes().to_vec();
-        aad.extend(if self.esn { sequence.to_be_bytes().to_vec() } else { (sequence as u32).to_be_bytes().to_vec() });
-        let mut text_and_tag = [payload, &[0; 16]].concat();
-        RustCrypto.seal(&key, &nonce, &aad, &mut text_and_tag);
-        let mut packet = self.spi.to_be_bytes().to_vec();
-        packet.extend((sequence as u32).to_be_bytes());
-        packet.extend(sequence.to_be_bytes());
-        packet.extend(text_and_tag);
-        packet
+        let (spi, sequence) = (self.spi.to_be_bytes(), sequence.to_be_bytes());
+        let header = [&spi[..], &sequence[4..]].concat();
+        let (encr, integ) = self.keymat.split_at(self.protection.encr_key_len());
+        let (encr, salt) = encr.split_at(encr.len() - self.protection.salt_len());
+        match self.protection {
+            Protection::Aead(alg) | Protection::ImplicitIv(alg) => {
+                let key = RustCrypto.aead_key(alg, encr).unwrap();
+                let mut nonce = [0; 12];
+                nonce[4 - salt.len()..4].copy_from_slice(salt);
+                nonce[4..].copy_from_slice(&sequence);
+                let aad = if self.esn { [&spi[..], &sequence].concat() } else { header.clone() };
+                let iv = if matches!(self.protection, Protection::Aead(_)) { &sequence[..] } else { &[] };
+                // Of GMAC the text begins with the IV (RFC 4543 §3.3).
+                let (front, iv) = if alg.hides() { (iv, &[][..]) } else { (&[][..], iv) };
+                let mut text_and_tag = [iv, payload, &vec![0; alg.tag_len()]].concat();
+                RustCrypto.seal(&key, &nonce, &aad, &mut text_and_tag);
+                [&header, front, &text_and_tag].concat()
+            }
+            Protection::CipherMac(cipher, alg) => {
+                let (iv, mut text) = ([[0x1f; 8], sequence].concat(), payload.to_vec());
+                let iv = &iv[16 - cipher.iv_len()..];
+                if cipher != CipherAlg::Null {
+                    let mut block = match cipher.iv() {
+                        Iv::Counter => [salt, iv, &[0, 0, 0, 1]].concat(),
+                        Iv::Random => iv.to_vec(),
+                    };
+                    block.resize(16, 0);
+                    let key = RustCrypto.cipher_key(cipher, Purpose::Encrypt, encr).unwrap();
+                    RustCrypto.encrypt(&key, block[..].try_into().unwrap(), &mut text);
+                }
+                let packet = [&header, iv, &text].concat();
+                let (key, mut icv) = (RustCrypto.integ_key(alg, integ).unwrap(), vec![0; alg.icv_len()]);
+                let high = if self.esn { &sequence[..4] } else { &[] };
+                RustCrypto.icv(&key, &[&packet, high], &mut icv);
+                [packet, icv].concat()
+            }
+        }
     }
 }
 

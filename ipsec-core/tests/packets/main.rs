@@ -1,8 +1,10 @@
 //! Packets through both engines: vectors, attacks, lifetimes, policies.
 #![cfg(feature = "rustcrypto")]
 
+mod attacks;
 mod changes;
 mod counters;
+mod damage;
 mod encapsulation;
 mod ends;
 mod fragments;
@@ -13,13 +15,13 @@ mod level;
 mod lifetimes;
 mod list;
 mod malformed;
+mod many;
 mod modes;
 mod padding;
 mod policy;
 mod properties;
 mod rekeys;
 mod relayed;
-mod replay;
 #[cfg(feature = "suites")]
 mod suites;
 mod vectors;

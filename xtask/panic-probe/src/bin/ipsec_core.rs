@@ -82,7 +82,9 @@ fn run() {
             }
             10 => {
                 if let Some(id) = in_id {
-                    keep(u64::from(inbound.relay_icmp_errors(id, any() == 0)));
+                    keep(u64::from(
+                        inbound.relay_icmp_errors(id, any() == 0) | inbound.check_checksums(id, any() == 0),
+                    ));
                     keep(u64::from(inbound.set_path(id, path(), Encap::Udp) | inbound.remove(id)));
                     keep(inbound.selectors(id).map_or(0, |(local, remote)| (local.len() + remote.len()) as u64));
                 }

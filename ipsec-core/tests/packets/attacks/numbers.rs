@@ -1,9 +1,14 @@
 //! Sequence numbers, both ways, at every place where they have gone wrong elsewhere.
 
-use crate::ends::{NOW, Sa, a_to_b, inbound, open, seal, tunnel};
+use super::suites;
+use crate::ends::{NOW, Sa, a_to_b, inbound, open, outbound, seal, tunnel};
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::{Discard, Refused};
 use ipsec_core::replay::Window;
-use ipsec_core::sa::{Event, Reached};
+use ipsec_core::sa::{self, Event, Reached};
+use ipsec_core::transform::Keys;
 
 use Discard::{InForged, InReplayed, InStale};
 
@@ -23,7 +28,7 @@ fn walk(name: &str, highest: u64, words: usize, steps: &[Step]) {
 }
 
 #[test]
-fn truth_table_at_the_beginning() {
+fn atk_70_truth_table_at_the_beginning_of_u64() {
     walk(
         "64",
         0,
@@ -123,7 +128,7 @@ fn atk_70_truth_table_at_the_end_of_u64() {
 }
 
 #[test]
-fn the_high_half_of_an_extended_number_is_inferred_as_in_rfc_4303_appendix_a() {
+fn atk_53_the_high_half_of_an_extended_number_is_inferred_as_in_rfc_4303_appendix_a() {
     let (span, mut bits) = (1u64 << 32, [0; 1]);
     let table: [(u64, u32, Option<u64>); 16] = [
         (0, 1, Some(1)),                              // 1: the first packet
@@ -147,6 +152,19 @@ fn the_high_half_of_an_extended_number_is_inferred_as_in_rfc_4303_appendix_a() {
         let window = Window::new(highest, &mut bits);
         assert_eq!(window.extend(low, &bits), expected, "row {row}");
     }
+}
+
+#[test]
+fn atk_51_a_window_of_4096_takes_packets_4095_late() {
+    let (mut out, mut inn) = tunnel(&Sa { window: 4096, ..Sa::default() });
+    let first: Vec<_> = (0..2).map(|_| seal(&mut out, &a_to_b(8)).unwrap()).collect();
+    for _ in 2..4096 {
+        seal(&mut out, &a_to_b(8)).unwrap();
+    }
+    let newest = seal(&mut out, &a_to_b(8)).unwrap();
+    assert!(open(&mut inn, &newest).is_ok());
+    assert_eq!(open(&mut inn, &first[0]), Err(InStale));
+    assert!(open(&mut inn, &first[1]).is_ok());
 }
 
 #[test]
@@ -174,19 +192,6 @@ fn atk_56_window_sizes_are_checked() {
 }
 
 #[test]
-fn a_window_of_4096_takes_packets_4095_late() {
-    let (mut out, mut inn) = tunnel(&Sa { window: 4096, ..Sa::default() });
-    let first: Vec<_> = (0..2).map(|_| seal(&mut out, &a_to_b(8)).unwrap()).collect();
-    for _ in 2..4096 {
-        seal(&mut out, &a_to_b(8)).unwrap();
-    }
-    let newest = seal(&mut out, &a_to_b(8)).unwrap();
-    assert!(open(&mut inn, &newest).is_ok());
-    assert_eq!(open(&mut inn, &first[0]), Err(InStale));
-    assert!(open(&mut inn, &first[1]).is_ok());
-}
-
-#[test]
 fn atk_54_a_forged_high_number_does_not_move_the_window() {
     let sa = Sa::default();
     let (mut out, mut inn) = tunnel(&sa);
@@ -200,6 +205,25 @@ fn atk_54_a_forged_high_number_does_not_move_the_window() {
     assert_eq!(inn.sas().next().unwrap().sequence, 0);
     assert!(open(&mut inn, &second).is_ok());
     assert!(open(&mut inn, &first).is_ok());
+}
+
+#[test]
+fn atk_54_under_no_suite_a_forged_high_number_moves_the_window() {
+    for protection in suites() {
+        for (esn, ahead) in [(false, u32::MAX), (false, 10_002), (true, 10_002), (true, 0x7fff_ffff)] {
+            let sa = Sa { esn, ..Sa::default() }.under(protection);
+            let (mut out, mut inn) = tunnel(&sa);
+            let good: Vec<_> = (0..3).map(|_| seal(&mut out, &a_to_b(40)).unwrap()).collect();
+            assert!(open(&mut inn, &good[0]).is_ok());
+            let mut forged = good[1].clone();
+            forged[4..8].copy_from_slice(&ahead.to_be_bytes());
+            assert_eq!(open(&mut inn, &forged), Err(InForged), "{protection:?}, {ahead}");
+            let status = inn.sas().next().unwrap();
+            assert_eq!((status.sequence, status.packets), (1, 1), "{protection:?}, {ahead}");
+            assert!(open(&mut inn, &good[2]).is_ok() && open(&mut inn, &good[1]).is_ok(), "{protection:?}, {ahead}");
+            assert_eq!(open(&mut inn, &good[0]), Err(InReplayed), "{protection:?}, {ahead}");
+        }
+    }
 }
 
 #[test]
@@ -230,8 +254,9 @@ fn atk_53_the_high_half_is_authenticated() {
 
 #[test]
 fn atk_63_69_the_counter_stops_hard_before_it_wraps() {
-    for (esn, last) in [(false, u64::from(u32::MAX)), (true, u64::MAX)] {
-        let sa = Sa { esn, sequence: last - 2, ..Sa::default() };
+    let ends = [(false, u64::from(u32::MAX)), (true, u64::MAX)];
+    for (protection, (esn, last)) in suites().into_iter().flat_map(|suite| ends.map(|end| (suite, end))) {
+        let sa = Sa { esn, sequence: last - 2, ..Sa::default() }.under(protection);
         let (mut out, mut inn) = tunnel(&sa);
         let id = out.sas().next().unwrap().id;
         let inner = a_to_b(40);
@@ -241,8 +266,8 @@ fn atk_63_69_the_counter_stops_hard_before_it_wraps() {
         }
         assert!(matches!(out.poll_event(), Some(Event::SoftLifetime { reached: Reached::Sequence, .. })));
         assert_eq!(out.poll_event(), None);
-        let mut bytes = vec![0; 200];
-        let mut packet = ipsec_core::buf::PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+        let mut bytes = vec![0; 250];
+        let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
         for attempt in 0..3 {
             assert_eq!(out.seal(NOW, id, &mut packet).unwrap_err(), Discard::OutExhausted);
             assert_eq!(packet.as_slice(), inner);
@@ -256,9 +281,55 @@ fn atk_63_69_the_counter_stops_hard_before_it_wraps() {
     }
 }
 
+/// Takes part in a call that has one meaning for what is not `Clone` or not `Serialize`, and several for what is: that does not
+/// compile.
+trait Unique<Why> {
+    const HELD: () = ();
+}
+
+struct Copied;
+struct Written;
+
+impl<T> Unique<()> for T {}
+impl<T: Clone> Unique<Copied> for T {}
+impl<T: serde::Serialize> Unique<Written> for T {}
+
+#[test]
+fn atk_63_nothing_that_has_a_key_is_copied_or_written_down() {
+    const _: [(); 7] = [
+        <Keys<RustCrypto> as Unique<_>>::HELD,
+        <sa::Outbound<Keys<RustCrypto>> as Unique<_>>::HELD,
+        <sa::Inbound<Keys<RustCrypto>> as Unique<_>>::HELD,
+        <OutboundSlot<RustCrypto> as Unique<_>>::HELD,
+        <InboundSlot<RustCrypto> as Unique<_>>::HELD,
+        <Outbound<'static, RustCrypto> as Unique<_>>::HELD,
+        <Inbound<'static, RustCrypto> as Unique<_>>::HELD,
+    ];
+}
+
+#[test]
+fn atk_63_a_counter_that_is_brought_back_goes_on_behind_what_it_was() {
+    for protection in suites() {
+        for (esn, last) in [(false, (1_u64 << 32) - 2), (true, u64::MAX - 1)] {
+            // Of two that begin with the same number the second one's packet is one that the peer has seen.
+            let sa = Sa { esn, sequence: last, ..Sa::default() }.under(protection);
+            let ((mut one, mut inn), (mut copy, _)) = (tunnel(&sa), tunnel(&sa));
+            assert!(open(&mut inn, &seal(&mut one, &a_to_b(40)).unwrap()).is_ok(), "{protection:?}");
+            assert_eq!(open(&mut inn, &seal(&mut copy, &a_to_b(41)).unwrap()), Err(InReplayed), "{protection:?}");
+            // Behind the last number nothing begins.
+            let sa = Sa { sequence: last + 1, ..sa };
+            let (mut out, mut bytes, inner) = (outbound(1), [0; 300], a_to_b(40));
+            let id = out.install(NOW, &sa.outbound()).unwrap();
+            let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+            assert_eq!(out.seal(NOW, id, &mut packet), Err(Discard::OutExhausted), "{protection:?}");
+            assert_eq!(packet.as_slice(), inner);
+        }
+    }
+}
+
 #[test]
 fn atk_69_sequence_numbers_to_start_from_are_checked() {
     let sa = Sa { sequence: u64::from(u32::MAX) + 1, ..Sa::default() };
-    assert_eq!(crate::ends::outbound(1).install(NOW, &sa.outbound()).unwrap_err(), Refused::Sequence);
+    assert_eq!(outbound(1).install(NOW, &sa.outbound()).unwrap_err(), Refused::Sequence);
     assert_eq!(inbound(1).install(NOW, &sa.inbound()).unwrap_err(), Refused::Sequence);
 }
