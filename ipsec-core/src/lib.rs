@@ -4,8 +4,9 @@
 //!
 //! # The two ways of a packet
 //!
-//! [`engine::Outbound`] and [`engine::Inbound`] share nothing: give each a thread, a core or a task of its own. Keys come
-//! from IKE or from a configuration; nothing here negotiates.
+//! [`engine::Outbound`] and [`engine::Inbound`] share nothing: give each a thread, a core or a task of its own, and
+//! where one core is not enough [several](engine#several-cores) of them (RFC 9611). Keys come from IKE or from a configuration; nothing
+//! here negotiates.
 //!
 //! 1. Inner packet → [`classify`](engine::Outbound::classify): leave in clear, protect with an SA, or ask for one.
 //! 2. [`seal`](engine::Outbound::seal): the packet is now ESP. Send it on the path it names, or let
