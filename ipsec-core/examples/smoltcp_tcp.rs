@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run -p ipsec-core --features smoltcp --example smoltcp_tcp
 //! ```
+#![allow(missing_debug_implementations, reason = "nobody prints them")]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -90,6 +90,7 @@
 //! });
 //! ```
 
+mod deferred;
 mod inbound;
 mod modes;
 mod options;
@@ -100,6 +101,7 @@ mod slots;
 mod tests;
 
 pub use crate::encap::Egress;
+pub use deferred::{Opening, Sealing};
 pub use inbound::{Inbound, Ingress};
 pub use outbound::{Outbound, Verdict};
 pub use slots::{InboundSlot, OutboundSlot};
