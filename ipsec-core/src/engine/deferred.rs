@@ -20,7 +20,20 @@ use crate::wire::cursor::Malformed;
 use crate::wire::esp::Header;
 
 /// A packet that is being sealed. Its sequence number is used up, whatever becomes of it: dropped, it is a packet that was lost.
-/// Until it is finished nobody gets at it, as it is not encrypted.
+/// Until it is finished nobody gets at it, as it is not encrypted:
+///
+/// ```compile_fail,E0502
+/// use ipsec_core::buf::PacketBuf;
+/// use ipsec_core::crypto::Deferred;
+/// use ipsec_core::engine::{Outbound, Sealing};
+/// use ipsec_core::sa::SaId;
+/// use ipsec_core::time::Instant;
+/// fn read_early<P: Deferred>(outbound: &mut Outbound<'_, P>, sa: SaId, packet: &mut PacketBuf<'_>) {
+///     let sealing: Sealing<'_, '_, P::Job> = outbound.begin_seal(Instant::ZERO, sa, packet).unwrap();
+///     packet.as_slice();
+///     outbound.finish_seal(sealing).unwrap();
+/// }
+/// ```
 #[must_use = "what is not finished is never sent"]
 pub struct Sealing<'p, 'b, J> {
     packet: &'p mut PacketBuf<'b>,
@@ -34,7 +47,23 @@ impl<J> fmt::Debug for Sealing<'_, '_, J> {
     }
 }
 
-/// A packet that is being opened. The SA does not know of it: dropped, it is a packet that never came.
+/// A packet that is being opened. The SA does not know of it: dropped, it is a packet that never came. Until it is finished nobody gets
+/// at it, as it is not known whose it is:
+///
+/// ```compile_fail,E0502
+/// use ipsec_core::buf::PacketBuf;
+/// use ipsec_core::crypto::Deferred;
+/// use ipsec_core::ecn::Ecn;
+/// use ipsec_core::engine::{Inbound, Opening};
+/// use ipsec_core::net::Path;
+/// use ipsec_core::time::Instant;
+/// fn read_early<P: Deferred>(inbound: &mut Inbound<'_, P>, from: Path, packet: &mut PacketBuf<'_>) {
+///     let opening: Opening<'_, '_, P::Job> =
+///         inbound.begin_open(Instant::ZERO, from, Ecn::NotEct, None, packet).unwrap();
+///     packet.as_slice();
+///     inbound.finish_open(Instant::ZERO, opening).unwrap();
+/// }
+/// ```
 #[must_use = "what is not finished never came"]
 pub struct Opening<'p, 'b, J> {
     packet: &'p mut PacketBuf<'b>,
