@@ -7,7 +7,6 @@
 mod arrival;
 mod capture;
 mod esp;
-mod fragments;
 mod ike;
 mod ip;
 mod keys;
@@ -25,8 +24,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use arrival::{Arrival, Arrivals, Found};
-use capture::Damage;
+use arrival::{Arrival, Arrivals, Found, Memory};
+use capture::{Capture, Damage};
 use esp::Packets;
 use ike::Messages;
 use keys::Keys;
@@ -107,20 +106,21 @@ impl Display for Tally {
 /// [`Refused`]; nothing was written.
 pub(crate) fn decode(capture: &Path, keys: Option<&Path>, json: bool, out: &mut impl Write) -> Result<Tally, Refused> {
     let keys = keys.map(Keys::load).transpose().map_err(Refused::Keys)?.unwrap_or_default();
-    let open = || Arrivals::open(capture);
+    let open = || Capture::open(capture);
     tell(open, &keys, json, out).map_err(|damage| Refused::Capture(format!("{}: {damage}", capture.display())))
 }
 
 fn tell<R: Read>(
-    open: impl Fn() -> Result<Arrivals<R>, Damage>,
+    open: impl Fn() -> Result<Capture<R>, Damage>,
     keys: &Keys,
     json: bool,
     out: &mut impl Write,
 ) -> Result<Tally, Damage> {
     let mut decoder = Decoder { messages: Messages::new(keys), packets: Packets::new(keys), tally: Tally::default() };
-    open()?.for_each(|arrival| decoder.meet(&arrival));
+    let mut memory = Memory::default();
+    Arrivals::new(open()?, &mut memory).for_each(|arrival| decoder.meet(&arrival));
     decoder.messages.settle();
-    for arrival in open()? {
+    for arrival in Arrivals::new(open()?, &mut memory) {
         if let Some(told) = decoder.tell(&arrival)
             && told.write(json, out).is_err()
         {
@@ -160,7 +160,7 @@ impl Decoder {
                 node
             }
             Found::Esp(packet) => {
-                let (node, verdict) = self.packets.read(packet, *whole);
+                let (node, verdict) = self.packets.read(packet, arrival.path, *whole);
                 if let Some(verdict) = verdict {
                     self.tally.packets.count(verdict);
                 }

@@ -5,6 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ike_core::registry::NotifyKind;
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::crypto::AeadAlg;
+use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::encap::push_outer;
+use ipsec_core::engine::{Outbound, OutboundSlot};
+use ipsec_core::net::{AddrRange, Encap, Path as Way, Spi, TrafficSelector};
+use ipsec_core::sa::{DontFragment, Lifetime, Mode, OutboundParams, Params};
+use ipsec_core::spd::PolicyId;
+use ipsec_core::time::Instant;
 use serde_json::Value;
 
 /// Sessions of the project's own, which lie with the crate that first had a use for them.
@@ -312,13 +321,20 @@ fn help_teaches_with_an_example() {
     assert!(text.contains("portcullis decode tunnel.pcap --keys tunnel.keys.json") && text.contains("Sk_ei"), "{text}");
 }
 
+fn no_tshark() -> bool {
+    let missing = Command::new("tshark").arg("--version").output().is_err();
+    if missing {
+        assert!(std::env::var_os("CI").is_none(), "tshark is needed here: apt-get install tshark");
+        println!("skipped: no tshark");
+    }
+    missing
+}
+
 /// Of each packet what tshark says without keys; fields that a packet has not are empty.
 #[test]
 #[ignore = "runs tshark"]
 fn headers_are_told_as_tshark_tells_them() {
-    if Command::new("tshark").arg("--version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "tshark is needed here: apt-get install tshark");
-        println!("skipped: no tshark");
+    if no_tshark() {
         return;
     }
     const FIELDS: [&str; 10] = [
@@ -379,4 +395,94 @@ fn headers_are_told_as_tshark_tells_them() {
         }
     }
     assert_eq!(compared, 171);
+}
+
+/// A capture of packets between two hosts, 192.0.2.1 and 192.0.2.2, in one SA.
+fn between_hosts(mode: Mode, packets: &[Vec<u8>]) -> Vec<u8> {
+    let host = |network: [u8; 3], last| AddrRange::single([network[0], network[1], network[2], last].into());
+    let ts = |last| [TrafficSelector::addrs(host(if mode == Mode::Beet { [10, 0, 0] } else { [192, 0, 2] }, last))];
+    let end = |last| std::net::SocketAddr::from(([192, 0, 2, last], 0));
+    let (local_ts, remote_ts) = (ts(1), ts(2));
+    let sa = Params {
+        spi: Spi::new(0x1000).unwrap(),
+        mode,
+        protection: AeadAlg::Aes128Gcm16.into(),
+        keymat: &[7; 20],
+        esn: false,
+        path: Way { local: end(1), remote: end(2) },
+        encap: Encap::None,
+        policy: PolicyId(1),
+        local_ts: &local_ts,
+        remote_ts: &remote_ts,
+        lifetime: Lifetime::default(),
+    };
+    let params = OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Clear };
+    let mut slots = [const { OutboundSlot::<RustCrypto>::EMPTY }];
+    let mut engine: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut slots);
+    let id = engine.install(Instant::ZERO, &params).unwrap();
+    let mut file: Vec<u8> =
+        [0xa1b2_c3d4_u32, 0x0002_0004, 0, 0, 65_535, 101].iter().flat_map(|word| word.to_be_bytes()).collect();
+    for inner in packets {
+        let mut octets = [0; 300];
+        let mut packet = PacketBuf::with_payload(&mut octets, inner).unwrap();
+        let egress = engine.seal(Instant::ZERO, id, &mut packet).unwrap();
+        push_outer(&egress, &mut packet).unwrap();
+        let len = u32::try_from(packet.len()).unwrap();
+        [0, 0, len, len].iter().for_each(|word| file.extend(word.to_be_bytes()));
+        file.extend(packet.as_slice());
+    }
+    file
+}
+
+/// What opens in transport mode is what tshark opens with the same key.
+#[test]
+#[ignore = "runs tshark"]
+fn packets_between_two_hosts_are_opened_as_tshark_opens_them() {
+    if no_tshark() {
+        return;
+    }
+    let keys = r#"{"esp_proposal": "aes128gcm16", "child_sas": [{"spi_of_initiator_traffic": "00001000",
+        "spi_of_responder_traffic": "00002000", "encryption initiator key": "KEY", "encryption responder key": "KEY"}]}"#;
+    let keys = File::new("hosts.json", keys.replace("KEY", &"07".repeat(20)));
+    for (mode, network) in [(Mode::Transport, [192, 0, 2]), (Mode::Beet, [10, 0, 0])] {
+        let [a, b, c] = network;
+        let ip = |protocol, payload: &[u8]| {
+            let len = u8::try_from(20 + payload.len()).unwrap();
+            [&[0x45, 0, 0, len, 0, 0, 0, 0, 64, protocol, 0, 0, a, b, c, 1, a, b, c, 2], payload].concat()
+        };
+        let tcp = [&[0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2][..], &[0; 6]].concat();
+        let packets = [
+            ip(17, &[0x13, 0x88, 0x13, 0x89, 0, 12, 0, 0, b'p', b'i', b'n', b'g']),
+            ip(6, &tcp),
+            ip(1, &[8, 0, 0, 0, 0, 1, 0, 2, 9, 9]),
+        ];
+        let capture = File::new(&format!("hosts-{a}.pcap"), between_hosts(mode, &packets));
+        let (code, objects, err) = objects(&capture.0, Some(&keys.0));
+        assert_eq!((code, objects.len(), err.as_str()), (0, 3, ""));
+        let key = format!("0x{}", "07".repeat(20));
+        let sa = format!(
+            r#"uat:esp_sa:"IPv4","*","*","0x00001000","AES-GCM with 16 octet ICV [RFC4106]","{key}","NULL","","32-bit""#
+        );
+        let mut command = Command::new("tshark");
+        command.args(["-n", "-o", "esp.enable_encryption_decode:TRUE", "-o", &sa, "-T", "fields", "-r"]);
+        command.arg(&capture.0);
+        let fields = ["udp.srcport", "udp.dstport", "tcp.srcport", "tcp.dstport", "icmp.type"];
+        let output = command.args(fields.iter().flat_map(|field| ["-e", field])).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let packets = all(&objects, "packet");
+        assert_eq!(lines.lines().count(), packets.len());
+        for (line, packet) in lines.lines().zip(packets) {
+            let told = ["protocol", "source_port", "destination_port", "type"].map(|key| packet[key].to_string());
+            let [protocol, from, to, kind] = told.each_ref().map(String::as_str);
+            let expected = match protocol {
+                r#""udp""# => format!("{from}\t{to}\t\t\t"),
+                r#""tcp""# => format!("\t\t{from}\t{to}\t"),
+                r#""icmp""# => format!("\t\t\t\t{kind}"),
+                other => panic!("{other}"),
+            };
+            assert_eq!(line, expected);
+            assert_eq!(packet["mode"], "transport");
+        }
+    }
 }

@@ -83,6 +83,8 @@ discards! {
     InUnknownSpi => Some("XfrmInNoStates"),
     /// Inbound: the ICV is wrong.
     InForged => Some("XfrmInStateProtoError"),
+    /// Inbound: the crypto engine has no place for a packet just now; it may be tried again.
+    InEngine => Some("XfrmInError"),
     /// Inbound: pad length beyond the payload or pad octets other than 1, 2, 3, … (RFC 4303 §2.4).
     InPadding => Some("XfrmInStateProtoError"),
     /// Inbound: the next header or the inner packet does not fit the SA's mode, or there is no room for its header.
@@ -119,6 +121,8 @@ discards! {
     OutNoRoom => Some("XfrmOutError"),
     /// Outbound: the crypto engine has no random IV.
     OutNoIv => Some("XfrmOutStateProtoError"),
+    /// Outbound: the crypto engine has no place for a packet just now, and it may be tried again; or it failed at it.
+    OutEngine => Some("XfrmOutError"),
     /// Outbound: no rule matches.
     OutNoPolicy => Some("XfrmOutPolBlock"),
     /// Outbound: a DISCARD rule matches.

@@ -4,8 +4,9 @@
 //!
 //! # The two ways of a packet
 //!
-//! [`engine::Outbound`] and [`engine::Inbound`] share nothing: give each a thread, a core or a task of its own. Keys come
-//! from IKE or from a configuration; nothing here negotiates.
+//! [`engine::Outbound`] and [`engine::Inbound`] share nothing: give each a thread, a core or a task of its own, and
+//! where one core is not enough [several](engine#several-cores) of them (RFC 9611). Keys come from IKE or from a configuration; nothing
+//! here negotiates.
 //!
 //! 1. Inner packet → [`classify`](engine::Outbound::classify): leave in clear, protect with an SA, or ask for one.
 //! 2. [`seal`](engine::Outbound::seal): the packet is now ESP. Send it on the path it names, or let
@@ -103,6 +104,16 @@
 //! ```
 //!
 //! `ike-core`'s documentation begins with one that negotiates its keys.
+//!
+//! # Crypto engines that finish later
+//!
+//! A crypto engine is a [`crypto::PacketCrypto`], whose calls wait. A peripheral that works beside the processor is
+//! [`crypto::Deferred`] besides: [`begin_seal`](engine::Outbound::begin_seal) hands a packet to it, and
+//! [`finish_seal`](engine::Outbound::finish_seal) takes it back, likewise for opening; in between other packets are begun. What is
+//! under way holds its packet ([`engine::Sealing`], [`engine::Opening`]): nobody sends it unencrypted, or reads it unchecked. It may be
+//! dropped: then a sequence number stays unused, and a packet that came is forgotten. Packets are numbered as they are begun, and go
+//! through the window as they are finished. The example `peripheral` is such an engine, with slots for keys and packets and an
+//! interrupt; [`crypto::conformance`] says whether it is right.
 //!
 //! # What it guarantees
 //!

@@ -8,13 +8,17 @@ use crate::crypto::{AeadAlg, PacketCrypto, Protection};
 use crate::encap::{Arrival, pop_outer, push_outer};
 use crate::engine::{Inbound, Outbound, Verdict};
 use crate::error::{Discard, NoRoom};
+use crate::mtu::Overhead;
+use crate::net::Encap;
 use crate::spd::{Direction, PolicyId};
 use crate::time::Instant;
 use crate::transform::Layout;
+use crate::wire::ip::Version;
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium, RxToken as _};
 
-/// Octets of an outer IPv6 and UDP header.
-const OUTER: usize = 40 + 8;
+/// Octets that an inner header may need beyond what stands in front of ESP's payload: one of IPv6 in BEET mode over IPv4, behind a
+/// header of ESP without an IV.
+const FRONT: usize = 40 - 20 - 8;
 /// Of the suites that have one of 16 octets for an ICV and count their IVs.
 const AEAD: Layout = Layout::of(Protection::Aead(AeadAlg::Aes256Gcm16));
 
@@ -58,7 +62,7 @@ const TRIES: usize = 8;
 /// let inbound = Inbound::new(RustCrypto, &mut [], &mut [], &mut []);
 /// let (mut rx, mut tx) = ([0; 1500], [0; HEADROOM + 1500 + TAILROOM]);
 /// let mut device = Device::new(Wire, outbound, inbound, &mut rx, &mut tx).expect("a device of whole IP packets");
-/// assert_eq!(device.capabilities().max_transmission_unit, 1415); // what ESP in UDP over IPv6 leaves
+/// assert_eq!(device.capabilities().max_transmission_unit, 1418); // what ESP in UDP over IPv6 leaves
 ///
 /// // An interface polls it, as any other device:
 /// let came: Option<(RxToken<'_>, TxToken<'_, '_, _, _>)> = device.receive(Instant::ZERO);
@@ -83,8 +87,8 @@ impl<D, P: PacketCrypto> fmt::Debug for Device<'_, D, P> {
 }
 
 impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
-    /// Wraps `device`. `rx` holds one outer packet, `tx` one with [`HEADROOM`] and [`TAILROOM`]. `None`: the device does
-    /// not carry IP packets as they are ([`Medium::Ip`]).
+    /// Wraps `device`. `rx` holds one outer packet, `tx` one with [`HEADROOM`] and [`TAILROOM`]. In BEET mode with IPv6 inside of
+    /// IPv4, `rx` has 12 octets more. `None`: the device does not carry IP packets as they are ([`Medium::Ip`]).
     pub fn new(
         device: D,
         outbound: Outbound<'a, P>,
@@ -118,22 +122,23 @@ impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
         for _ in 0..TRIES {
             let (token, _) = self.device.receive(timestamp)?;
             let rx = &mut *self.rx;
-            let len = token.consume(|packet| {
-                rx.get_mut(..packet.len())?.copy_from_slice(packet);
-                Some(packet.len())
+            let came = token.consume(|packet| {
+                let offset = rx.len().checked_sub(packet.len())?.min(FRONT);
+                rx.get_mut(offset..)?.get_mut(..packet.len())?.copy_from_slice(packet);
+                Some((offset, packet.len()))
             });
-            let admitted = len.ok_or(Discard::InHeader).inspect_err(|discard| self.inbound.count(*discard));
-            if let Ok(window) = admitted.and_then(|len| self.admit(instant(timestamp), len)) {
+            let admitted = came.ok_or(Discard::InHeader).inspect_err(|discard| self.inbound.count(*discard));
+            if let Ok(window) = admitted.and_then(|(offset, len)| self.admit(instant(timestamp), offset, len)) {
                 return Some(window);
             }
         }
         None
     }
 
-    /// Decides about the `len` octets in `rx`. Returns where the packet for the interface lies, and its length.
-    fn admit(&mut self, now: Instant, len: usize) -> Result<(usize, usize), Discard> {
+    /// Decides about the `len` octets at `offset` of `rx`. Returns where the packet for the interface lies, and its length.
+    fn admit(&mut self, now: Instant, offset: usize, len: usize) -> Result<(usize, usize), Discard> {
         let rx = &mut *self.rx;
-        let mut packet = PacketBuf::new(rx, 0, len).map_err(|NoRoom| Discard::InHeader)?;
+        let mut packet = PacketBuf::new(rx, offset, len).map_err(|NoRoom| Discard::InHeader)?;
         match pop_outer(&mut packet).inspect_err(|discard| self.inbound.count(*discard))? {
             Arrival::Esp { path, ecn, own } => {
                 self.inbound.open_behind(now, path, ecn, own, &mut packet)?;
@@ -141,9 +146,9 @@ impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
             }
             // To this layer IKE is an application, and a keepalive a datagram: they keep their headers.
             Arrival::Ike { .. } | Arrival::Keepalive | Arrival::Clear => {
-                let whole = self.rx.get(..len).unwrap_or_default();
+                let whole = self.rx.get(offset..).and_then(|rx| rx.get(..len)).unwrap_or_default();
                 let flow = self.inbound.check_clear(now, Direction::In, whole)?;
-                Ok((0, flow.len))
+                Ok((offset, flow.len))
             }
         }
     }
@@ -180,10 +185,10 @@ impl<'a, D: phy::Device, P: PacketCrypto> phy::Device for Device<'a, D, P> {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = self.device.capabilities();
         let room = self.tx.len().saturating_sub(HEADROOM).saturating_sub(TAILROOM);
-        let esp = self.layout.headroom().saturating_add(self.layout.tailroom());
-        let left = |len: usize| len.saturating_sub(OUTER).saturating_sub(esp);
-        let mtu = left(capabilities.max_transmission_unit);
-        capabilities.max_transmission_unit = mtu.min(room).min(left(self.rx.len()));
+        // Which SA a packet will have is not known here: the longest headers are taken from all of them.
+        let overhead = Overhead { outer: Version::V6, encap: Encap::Udp, layout: self.layout };
+        let outer = capabilities.max_transmission_unit.min(self.rx.len());
+        capabilities.max_transmission_unit = overhead.max_inner_len(outer).min(room);
         // Nobody below can compute a checksum inside an encrypted packet.
         capabilities.checksum = ChecksumCapabilities::default();
         capabilities

@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use crate::crypto::{self, CipherAlg, Forged, Iv, NoKey, PacketCrypto, Protection, Purpose};
+use crate::crypto::{self, CipherAlg, Deferred, Forged, Iv, NoKey, PacketCrypto, Protection, Purpose};
 use crate::error::{NoRoom, Refused};
 use crate::net::Spi;
 use crate::wire::esp::HEADER_LEN;
@@ -245,6 +245,12 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
         }
     }
 
+    /// Where what an AEAD works on begins.
+    #[inline]
+    pub(crate) fn aead_front(&self) -> usize {
+        if self.protection.hides() { self.layout.headroom() } else { HEADER_LEN }
+    }
+
     /// Nonce, associated data, and what is behind that. Of one that does not hide its text, the IV is a part of it
     /// (RFC 4543 §3.3).
     #[inline]
@@ -255,8 +261,7 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
             0 => number.sequence,
             _ => u64::from_be_bytes(*packet.get(HEADER_LEN..)?.first_chunk()?),
         };
-        let front = if self.protection.hides() { self.layout.headroom() } else { HEADER_LEN };
-        Some((self.nonce(iv), Aad::new(number), packet.get_mut(front..)?))
+        Some((self.nonce(iv), Aad::new(number), packet.get_mut(self.aead_front()..)?))
     }
 
     /// The first block of a cipher, and what it encrypts.
@@ -298,6 +303,54 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
         let end = packet.len().checked_sub(self.layout.icv_len.into())?;
         let (text, icv) = packet.split_at_mut_checked(end)?;
         Some((text, icv))
+    }
+}
+
+/// What an engine has begun.
+pub(crate) struct Begun<J> {
+    /// `None`: it is finished already.
+    pub(crate) job: Option<J>,
+    /// Where what it works on begins in the packet.
+    pub(crate) front: usize,
+}
+
+impl<P: Deferred> Transform<Keys<P>> {
+    /// Begins what [`seal`](Self::seal) does. What is no AEAD is done at once.
+    ///
+    /// # Errors
+    /// `Ok(None)`: the engine has no place for it; [`NoRoom`] as there.
+    pub(crate) fn begin_seal(
+        &self,
+        crypto: &mut P,
+        number: &Number,
+        packet: &mut [u8],
+    ) -> Result<Option<Begun<P::Job>>, NoRoom> {
+        let front = self.aead_front();
+        let Some(Keys::Aead(key)) = &self.keys else {
+            return self.seal(crypto, number, packet).map(|()| Some(Begun { job: None, front }));
+        };
+        let (nonce, aad, text_and_tag) = self.aead_parts(number, packet).ok_or(NoRoom)?;
+        let job = crypto.begin_seal(key, &nonce, aad.as_slice(), text_and_tag);
+        Ok(job.map(|job| Begun { job: Some(job), front }))
+    }
+
+    /// Begins what [`open`](Self::open) does, likewise.
+    ///
+    /// # Errors
+    /// `Ok(None)`: the engine has no place for it; [`Forged`] as there.
+    pub(crate) fn begin_open(
+        &self,
+        crypto: &mut P,
+        number: &Number,
+        packet: &mut [u8],
+    ) -> Result<Option<Begun<P::Job>>, Forged> {
+        let front = self.aead_front();
+        let Some(Keys::Aead(key)) = &self.keys else {
+            return self.open(crypto, number, packet).map(|()| Some(Begun { job: None, front }));
+        };
+        let (nonce, aad, text_and_tag) = self.aead_parts(number, packet).ok_or(Forged)?;
+        let job = crypto.begin_open(key, &nonce, aad.as_slice(), text_and_tag);
+        Ok(job.map(|job| Begun { job: Some(job), front }))
     }
 }
 

@@ -1,4 +1,8 @@
-//! Two smoltcp interfaces talk UDP; between them only ESP is seen.
+//! Two smoltcp interfaces talk UDP and TCP; between them only ESP is seen.
+
+#[path = "../examples/smoltcp_tcp.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod smoltcp_tcp;
 
 use ipsec_core::crypto::AeadAlg;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
@@ -219,4 +223,83 @@ fn clear_and_forged_packets_do_not_reach_the_interface() {
     assert_eq!(counters.get(Discard::InForged), 1);
     assert_eq!(counters.get(Discard::InNoPolicy), 1);
     assert_eq!(counters.get(Discard::InHeader), 2);
+}
+
+#[test]
+fn tcp_crosses_in_tunnel_and_in_transport_mode_and_only_esp_is_on_the_wire() {
+    let text: Vec<u8> =
+        (0..40_000_u32).flat_map(|number| (number.wrapping_mul(0x9e37_79b9) ^ 0x5555_5555).to_be_bytes()).collect();
+    for (mode, longest) in [(Mode::Tunnel, 1500 - 20 - 8), (Mode::Transport, 1500 - 40 - 8)] {
+        let smoltcp_tcp::Exchange { read, wire } = smoltcp_tcp::exchange(mode, &text);
+        assert!(read == text, "{mode:?}: {} of {} octets", read.len(), text.len());
+        assert!(wire.len() > text.len() / 1460);
+        let [mut forth, mut back] = [0, 0];
+        for packet in &wire {
+            assert_eq!((packet[9], &packet[12..15], &packet[16..19]), (50, &[192, 0, 2][..], &[192, 0, 2][..]));
+            *(if packet[15] == 1 { &mut forth } else { &mut back }) += 1;
+            assert!(packet.len() <= longest, "{mode:?}: {}", packet.len());
+            assert!(!packet.windows(8).any(|part| text.windows(8).step_by(4).take(500).any(|clear| clear == part)));
+        }
+        assert!(forth > 100 && back > 20, "{mode:?}: {forth}, {back}");
+        assert_eq!(wire.iter().map(Vec::len).max(), Some(longest));
+    }
+}
+
+/// A node of two IPv6 hosts, in BEET mode over IPv4, with so many octets for what it receives.
+fn beet(host: u8, end: End, rx: usize) -> Device<'static, End, RustCrypto> {
+    let leak = |len: usize| Box::leak(vec![0u8; len].into_boxed_slice());
+    let addr = |last: u8| AddrRange::single(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last.into()]));
+    let peer = 3 - host;
+    let (ours, theirs) = ([TrafficSelector::addrs(addr(host))], [TrafficSelector::addrs(addr(peer))]);
+    let at = |last| ([192, 0, 2, last], 0).into();
+    let params = |spi: u8| Params {
+        spi: Spi::new(0x1000 + u32::from(spi)).unwrap(),
+        mode: Mode::Beet,
+        protection: AeadAlg::Aes128Gcm16.into(),
+        keymat: &[9; 20],
+        esn: false,
+        path: Path { local: at(host), remote: at(peer) },
+        encap: Encap::None,
+        policy: POLICY,
+        local_ts: &ours,
+        remote_ts: &theirs,
+        lifetime: Lifetime::default(),
+    };
+    let sending = Box::leak(Box::new([const { OutboundSlot::<RustCrypto>::EMPTY }]));
+    let receiving = Box::leak(Box::new([const { InboundSlot::<RustCrypto>::EMPTY }]));
+    let mut outbound = Outbound::new(RustCrypto, &mut [], sending);
+    let mut inbound = Inbound::new(RustCrypto, &mut [], receiving, Box::leak(Box::new([0u64])));
+    let selector = Selector::between(addr(host), addr(peer));
+    let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::protect(POLICY) };
+    let slots = Box::leak(Box::new([Slot::EMPTY]));
+    outbound.set_rules(Index::build([rule], &mut slots[..], &mut [][..]).unwrap()).unwrap();
+    let now = time::Instant::ZERO;
+    let out = OutboundParams { sa: params(peer), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+    outbound.install(now, &out).unwrap();
+    inbound.install(now, &InboundParams { sa: params(host), window: 64, highest_seen: 0 }).unwrap();
+    Device::new(end, outbound, inbound, leak(rx), leak(1700)).unwrap()
+}
+
+#[test]
+fn in_beet_mode_a_longer_header_than_the_outer_one_finds_room() {
+    let mut packet = [0; 40 + 1400];
+    (packet[0], packet[6], packet[7], packet[8], packet[24]) = (0x60, 253, 64, 0xfd, 0xfd);
+    (packet[4], packet[5], packet[23], packet[39]) = (0x05, 0x78, 1, 2);
+    // The outer packet has 20 + 16 + 1400 + 2 + 2 + 16 octets, and is to get 4 more in front.
+    for (rx, comes) in [(1456 + 12, true), (1456 + 4, true), (1456 + 3, false)] {
+        let (one, other) = (Line::default(), Line::default());
+        let end = |receives: &Line, sends: &Line| End {
+            receives: receives.clone(),
+            sends: sends.clone(),
+            tap: Line::default(),
+        };
+        let (mut a, mut b) = (beet(1, end(&one, &other), 1500), beet(2, end(&other, &one), rx));
+        let now = Instant::ZERO;
+        let token = phy::Device::transmit(&mut a, now).unwrap();
+        phy::TxToken::consume(token, packet.len(), |to| to.copy_from_slice(&packet));
+        assert_eq!(other.borrow()[0].len(), 1456);
+        let came =
+            phy::Device::receive(&mut b, now).map(|(token, _)| phy::RxToken::consume(token, |came| came == packet));
+        assert_eq!(came, comes.then_some(true), "{rx}: {:?}", b.inbound.counters());
+    }
 }

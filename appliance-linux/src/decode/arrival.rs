@@ -1,20 +1,42 @@
 //! What a capture has, a frame at a time: where it went, and what of IPsec's it carries.
 
-use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::reassembly::{Dropped, MAX_FRAGMENTS, Outcome, Reassembly, Slot};
+use ipsec_core::time::Instant;
 use ipsec_core::wire::cursor::Malformed;
 
-use super::capture::{Capture, Damage, Frame};
-use super::fragments::Fragments;
+use super::capture::{Capture, Frame};
 use super::ip::{Carried, Packet, Part};
 use super::link::{self, Unread};
 
 /// The longest IP packet, with room for what stands before it.
 const LONGEST: usize = 65_535 + 64;
+
+/// Packets that are kept while parts of them are missing, of one source at most [`WAYS`](ipsec_core::reassembly::WAYS).
+const OPEN: usize = 256;
+/// The longest payload.
+const LONGEST_PAYLOAD: usize = 65_535;
+/// How long parts are kept (RFC 8200 §4.5), by the times of the capture.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Where a source's packets are kept is no secret: whoever made the capture loses only packets of it.
+const SEED: u64 = 1;
+
+/// Memory for packets that come in fragments.
+pub(super) struct Memory {
+    slots: Vec<Slot>,
+    octets: Vec<u8>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let octets = vec![0; OPEN * Reassembly::share(LONGEST_PAYLOAD)];
+        Self { slots: (0..OPEN).map(|_| Slot::EMPTY).collect(), octets }
+    }
+}
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,28 +68,21 @@ pub(super) enum Found {
 }
 
 /// The frames of a capture.
-pub(super) struct Arrivals<R: Read> {
+pub(super) struct Arrivals<'m, R: Read> {
     capture: Capture<R>,
-    fragments: Fragments,
+    fragments: Reassembly<'m>,
     number: u64,
     first: Option<Duration>,
 }
 
-impl Arrivals<File> {
-    /// # Errors
-    /// As for [`Capture::open`].
-    pub(super) fn open(path: &Path) -> Result<Self, Damage> {
-        Capture::open(path).map(Self::of)
+impl<'m, R: Read> Arrivals<'m, R> {
+    pub(super) fn new(capture: Capture<R>, memory: &'m mut Memory) -> Self {
+        let fragments = Reassembly::new(SEED, PATIENCE, &mut memory.slots, &mut memory.octets);
+        Self { capture, fragments, number: 0, first: None }
     }
 }
 
-impl<R: Read> Arrivals<R> {
-    pub(super) fn of(capture: Capture<R>) -> Self {
-        Self { capture, fragments: Fragments::default(), number: 0, first: None }
-    }
-}
-
-impl<R: Read> Iterator for Arrivals<R> {
+impl<R: Read> Iterator for Arrivals<'_, R> {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
@@ -97,41 +112,76 @@ impl<R: Read> Iterator for Arrivals<R> {
             }
         };
         let (path, found) = match Packet::read(packet) {
-            Ok(packet) => self.carried(&packet, whole),
+            Ok(Packet { part: Some(part), .. }) if whole => self.gather(since, packet, part),
+            Ok(packet) => carried(&packet),
             Err(Malformed) => (None, broken("in the IP header")),
         };
         Some(Arrival { path, found, ..nothing })
     }
 }
 
-impl<R: Read> Arrivals<R> {
-    fn carried(&mut self, packet: &Packet<'_>, whole: bool) -> (Option<(SocketAddr, SocketAddr)>, Found) {
-        let without_ports = |addr: IpAddr| SocketAddr::new(addr, 0);
-        let ends = Some((without_ports(packet.source), without_ports(packet.destination)));
-        let together = match packet.part {
-            Some(part) if whole => match self.fragments.add(packet, part) {
-                Some(together) => Some(together),
-                None => return (ends, Found::Fragment(part)),
-            },
-            Some(part) => return (ends, Found::Fragment(part)),
-            None => None,
-        };
-        let packet = Packet { payload: together.as_deref().unwrap_or(packet.payload), ..*packet };
-        match packet.carried() {
-            Ok((from, to, carried)) => {
-                let found = match carried {
-                    Carried::Ike(message) => Found::Ike(message.to_vec()),
-                    Carried::Esp(packet) => Found::Esp(packet.to_vec()),
-                    Carried::Keepalive => Found::Keepalive,
-                    Carried::Other => Found::Other,
-                };
-                (Some((from, to)), found)
-            }
-            Err(Malformed) => (ends, broken("behind the IP header")),
+impl<R: Read> Arrivals<'_, R> {
+    /// Takes a part of a packet, and looks into the packet when it was the last one that was missing.
+    fn gather(&mut self, since: Duration, octets: &[u8], part: Part) -> (Option<Ends>, Found) {
+        let now = Instant::ZERO.after(since);
+        let (mut octets, len) = (octets.to_vec(), octets.len());
+        let ends = Packet::read(&octets).ok().map(|packet| ends(&packet));
+        let taken =
+            PacketBuf::new(&mut octets, 0, len).map_err(|_| Dropped::TooLong).and_then(|mut fragment| {
+                match self.fragments.take(now, 0, &mut fragment)? {
+                    Outcome::Whole(whole) => Ok(Packet::read(whole.as_slice()).map(|packet| carried(&packet))),
+                    Outcome::Kept | Outcome::Unfragmented => Ok(Ok((ends, Found::Fragment(part)))),
+                }
+            });
+        match taken {
+            Ok(Ok(found)) => found,
+            Ok(Err(Malformed)) => (ends, broken("in the IP header")),
+            Err(why) => (ends, Found::Broken(format!("a fragment {}", dropped(why)))),
         }
+    }
+}
+
+/// Where a packet comes from and goes to.
+type Ends = (SocketAddr, SocketAddr);
+
+/// Without ports.
+fn ends(packet: &Packet<'_>) -> Ends {
+    let without_ports = |addr: IpAddr| SocketAddr::new(addr, 0);
+    (without_ports(packet.source), without_ports(packet.destination))
+}
+
+fn carried(packet: &Packet<'_>) -> (Option<Ends>, Found) {
+    if let Some(part) = packet.part {
+        return (Some(ends(packet)), Found::Fragment(part));
+    }
+    match packet.carried() {
+        Ok((from, to, carried)) => {
+            let found = match carried {
+                Carried::Ike(message) => Found::Ike(message.to_vec()),
+                Carried::Esp(packet) => Found::Esp(packet.to_vec()),
+                Carried::Keepalive => Found::Keepalive,
+                Carried::Other => Found::Other,
+            };
+            (Some((from, to)), found)
+        }
+        Err(Malformed) => (Some(ends(packet)), broken("behind the IP header")),
     }
 }
 
 fn broken(place: &str) -> Found {
     Found::Broken(format!("a length or a field {place} is wrong"))
+}
+
+/// Why a receiver drops a fragment.
+fn dropped(why: Dropped) -> String {
+    match why {
+        Dropped::Malformed => {
+            "has a length that none has, or begins the packet and does not say what it carries".into()
+        }
+        Dropped::TooLong => "makes a packet that is too long".into(),
+        Dropped::Overlap => "overlaps another one, or is of a packet of which some do".into(),
+        Dropped::TooMany => format!("is of a packet in more than {MAX_FRAGMENTS}"),
+        Dropped::Congestion => "is of a packet that cannot be told of congestion".into(),
+        Dropped::Full => "finds no room".into(),
+    }
 }

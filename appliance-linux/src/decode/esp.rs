@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use ipsec_core::buf::PacketBuf;
+use ipsec_core::buf::{HEADROOM, PacketBuf};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot};
 use ipsec_core::error::{Discard, Refused};
 use ipsec_core::flow::{Flow, Ports};
-use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
+use ipsec_core::net::{AddrRange, Path, Spi, TrafficSelector};
 use ipsec_core::replay::Window;
 use ipsec_core::sa::{InboundParams, Lifetime, Mode, Params};
 use ipsec_core::spd::PolicyId;
@@ -40,11 +40,11 @@ struct Sa {
 
 /// What is in an authentic packet.
 enum Inner {
-    Packet(Flow),
+    /// A packet, and the mode that it came in: whole in tunnel mode; in transport mode what the two ends say to each other. BEET
+    /// mode looks like that, and is between others, who are not named.
+    Packet(Mode, Flow),
     /// Sent to be dropped (RFC 4303 §2.6).
     Dummy,
-    /// No whole IP packet, as in transport mode.
-    NoPacket,
 }
 
 impl Packets {
@@ -58,8 +58,14 @@ impl Packets {
         Self { sas: keys.esp.iter().map(|(spi, pairs)| (*spi, sa(pairs))).collect() }
     }
 
-    /// What a packet is, what is in it, and whether it opened; `whole`: the capture has all of it.
-    pub(super) fn read(&mut self, packet: &[u8], whole: bool) -> (Node, Option<Verdict>) {
+    /// What a packet is, what is in it, and whether it opened. `ends`: where it came from and went to; `whole`: the capture has all
+    /// of it.
+    pub(super) fn read(
+        &mut self,
+        packet: &[u8],
+        ends: Option<(SocketAddr, SocketAddr)>,
+        whole: bool,
+    ) -> (Node, Option<Verdict>) {
         let node = Node::new("ESP").with("length", packet.len());
         let Ok(header) = Header::read(&mut Reader::new(packet)) else {
             return (node.with("error", "it is too short, or its SPI is reserved").octets("data", packet), None);
@@ -68,7 +74,9 @@ impl Packets {
         let Some(sa) = self.sas.get_mut(&header.spi) else {
             return (Verdict::NoKey.of(node), Some(Verdict::NoKey));
         };
-        let opened = if whole { sa.open(header, packet) } else { Err(Failed::CutOff) };
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let (remote, local) = ends.unwrap_or((nowhere, nowhere));
+        let opened = if whole { sa.open(header, Path { local, remote }, packet) } else { Err(Failed::CutOff) };
         match opened {
             Ok((suite, sequence, inner)) => {
                 let verdict = Verdict::Opened(suite);
@@ -89,7 +97,7 @@ impl Packets {
 impl Sa {
     /// Opens a packet with whatever of the candidates does. It may come again and late: that is for [`receive`](Self::receive) to
     /// say.
-    fn open(&mut self, header: Header, packet: &[u8]) -> Result<(Suite, u64, Inner), Failed> {
+    fn open(&mut self, header: Header, path: Path, packet: &[u8]) -> Result<(Suite, u64, Inner), Failed> {
         let mut failed = Failed::KeyLength;
         for (index, (suite, pair)) in self.candidates.iter().enumerate() {
             let low = header.sequence;
@@ -99,7 +107,7 @@ impl Sa {
                 true => low.into(),
                 false => low.into(),
             };
-            match open(*suite, pair, header.spi, sequence, packet) {
+            match open(*suite, pair, header.spi, sequence, path, packet) {
                 Ok(inner) => {
                     let suite = *suite;
                     self.candidates = self.candidates.drain(index..=index).collect();
@@ -129,53 +137,64 @@ impl Sa {
     }
 }
 
-/// Opens a packet as an engine does that has only this SA, and has it from the packet before on.
-fn open(suite: Suite, pair: &Pair, spi: Spi, sequence: u64, packet: &[u8]) -> Result<Inner, Failed> {
+/// Opens a packet in whatever mode it is: that is not said in front of it.
+fn open(suite: Suite, pair: &Pair, spi: Spi, sequence: u64, path: Path, packet: &[u8]) -> Result<Inner, Failed> {
     let protection = suite.protection().ok_or(Failed::NotBuilt(suite))?;
     let keymat = Zeroizing::new([pair.encr.as_slice(), pair.integ.as_slice()].concat());
     let any = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(TrafficSelector::addrs);
-    let nowhere = SocketAddr::from(([0; 4], 0));
-    let path = Path { local: nowhere, remote: nowhere };
-    let sa = Params {
+    let sa = |mode| Params {
         spi,
-        mode: Mode::Tunnel,
+        mode,
         protection,
         keymat: &keymat,
         esn: suite.esn,
         path,
-        encap: Encap::None,
+        encap: path.encap(),
         policy: PolicyId(0),
         local_ts: &any,
         remote_ts: &any,
         lifetime: Lifetime::default(),
     };
+    let open_as = |mode| {
+        open_with(sa(mode), sequence, packet).map_err(|refused| match refused {
+            Refused::KeyLength => Failed::KeyLength,
+            _ => Failed::NotBuilt(suite),
+        })
+    };
+    let (mode, opened) = match open_as(Mode::Tunnel)? {
+        Err(Discard::InMode) => (Mode::Transport, open_as(Mode::Transport)?),
+        opened => (Mode::Tunnel, opened),
+    };
+    opened.map(|flow| Inner::Packet(mode, flow)).or_else(|discard| match discard {
+        Discard::InDummy => Ok(Inner::Dummy),
+        Discard::InMode => Err(Failed::Content),
+        Discard::InPadding => Err(Failed::Padding),
+        Discard::InStale => Err(Failed::Sequence),
+        Discard::InHeader => Err(Failed::Length),
+        _ => Err(Failed::Icv),
+    })
+}
+
+/// Opens a packet as an engine does that has only this SA, and has it from the packet before on.
+fn open_with(sa: Params<'_>, sequence: u64, packet: &[u8]) -> Result<Result<Flow, Discard>, Refused> {
+    let path = sa.path;
     let (mut slots, mut window) = ([const { InboundSlot::<RustCrypto>::EMPTY }], [0]);
     let mut engine: Inbound<'_, _> = Inbound::new(RustCrypto, &mut [], &mut slots, &mut window);
     let params = InboundParams { sa, window: 64, highest_seen: sequence.saturating_sub(1) };
-    engine.install(Instant::ZERO, &params).map_err(|refused| match refused {
-        Refused::KeyLength => Failed::KeyLength,
-        _ => Failed::NotBuilt(suite),
-    })?;
-    let mut octets = packet.to_vec();
-    let mut packet = PacketBuf::new(&mut octets, 0, packet.len()).map_err(|_| Failed::Length)?;
-    match engine.open(Instant::ZERO, path, Ecn::NotEct, &mut packet) {
-        Ok(ingress) => Ok(Inner::Packet(ingress.flow)),
-        Err(Discard::InDummy) => Ok(Inner::Dummy),
-        Err(Discard::InMode) => Ok(Inner::NoPacket),
-        Err(Discard::InPadding) => Err(Failed::Padding),
-        Err(Discard::InStale) => Err(Failed::Sequence),
-        Err(Discard::InHeader) => Err(Failed::Length),
-        Err(_) => Err(Failed::Icv),
-    }
+    engine.install(Instant::ZERO, &params)?;
+    // In front of the payload there is to be room for a header of its own.
+    let mut octets = [&[0; HEADROOM], packet].concat();
+    let Ok(mut packet) = PacketBuf::new(&mut octets, HEADROOM, packet.len()) else { return Ok(Err(Discard::InHeader)) };
+    Ok(engine.open(Instant::ZERO, path, Ecn::NotEct, &mut packet).map(|ingress| ingress.flow))
 }
 
 fn shown(inner: &Inner) -> Node {
-    let flow = match inner {
-        Inner::Packet(flow) => flow,
+    let (mode, flow) = match inner {
+        Inner::Packet(Mode::Tunnel, flow) => ("tunnel", flow),
+        Inner::Packet(_, flow) => ("transport", flow),
         Inner::Dummy => return Node::new("dummy"),
-        Inner::NoPacket => return Node::new("content").with("error", "no whole IP packet, as in tunnel mode"),
     };
-    let node = Node::new("packet").word("source", flow.source).word("destination", flow.destination);
+    let node = Node::new("packet").with("mode", mode).word("source", flow.source).word("destination", flow.destination);
     let node = match flow.protocol {
         1 => node.with("protocol", "icmp"),
         6 => node.with("protocol", "tcp"),

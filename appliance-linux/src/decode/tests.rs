@@ -48,7 +48,7 @@ fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
 
 fn told(capture: &[u8], keys: &Keys, json: bool) -> Result<(Tally, String), Damage> {
     let mut out = Vec::new();
-    let tally = tell(|| Capture::new(Cursor::new(capture)).map(Arrivals::of), keys, json, &mut out)?;
+    let tally = tell(|| Capture::new(Cursor::new(capture)), keys, json, &mut out)?;
     Ok((tally, String::from_utf8(out).unwrap()))
 }
 
@@ -128,48 +128,120 @@ fn packets_that_come_again_or_late_open_and_are_told() {
     );
 }
 
-#[test]
-fn extended_sequence_numbers_are_followed_over_their_low_half() {
+/// Packets on the wire of an SA with this key in all of its octets, and SPI 1000 in hex.
+fn sealed(mode: Mode, encap: Encap, esn: bool, last_sent: u64, inner: &[&[u8]]) -> Vec<Vec<u8>> {
     let any = [TrafficSelector::addrs(AddrRange::ANY_V4)];
-    let end = |last| std::net::SocketAddr::from(([192, 0, 2, last], 4500));
+    let host = |last| [TrafficSelector::addrs(AddrRange::single([10, 0, 0, last].into()))];
+    let end = |last| std::net::SocketAddr::from(([192, 0, 2, last], if encap == Encap::Udp { 4500 } else { 0 }));
+    let hosts = (host(1), host(2));
+    let (local_ts, remote_ts) = if mode == Mode::Beet { (&hosts.0, &hosts.1) } else { (&any, &any) };
     let sa = Params {
         spi: Spi::new(0x1000).unwrap(),
-        mode: Mode::Tunnel,
+        mode,
         protection: AeadAlg::Aes128Gcm16.into(),
         keymat: &[7; 20],
-        esn: true,
+        esn,
         path: Way { local: end(1), remote: end(2) },
-        encap: Encap::Udp,
+        encap,
         policy: PolicyId(1),
-        local_ts: &any,
-        remote_ts: &any,
+        local_ts,
+        remote_ts,
         lifetime: Lifetime::default(),
     };
-    let last_sent = u64::from(u32::MAX) - 2;
     let params = OutboundParams { sa, last_sent, copy_dscp: false, dont_fragment: DontFragment::Clear };
     let mut slots = [const { OutboundSlot::<RustCrypto>::EMPTY }];
     let mut engine: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut slots);
     let id = engine.install(Instant::ZERO, &params).unwrap();
-    let inner = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-    let frames: Vec<_> = (0..4)
-        .map(|_| {
-            let mut octets = [0; 200];
-            let mut packet = PacketBuf::with_payload(&mut octets, &inner).unwrap();
-            let egress = engine.seal(Instant::ZERO, id, &mut packet).unwrap();
-            ipsec_core::encap::push_outer(&egress, &mut packet).unwrap();
-            packet.as_slice().to_vec()
-        })
-        .collect();
-    let text = r#"{"esp_proposal": "aes128gcm16-esn-noesn", "child_sas": [{"spi_of_initiator_traffic": "00001000",
+    let seal = |inner: &&[u8]| {
+        let mut octets = [0; 300];
+        let mut packet = PacketBuf::with_payload(&mut octets, inner).unwrap();
+        let egress = engine.seal(Instant::ZERO, id, &mut packet).unwrap();
+        ipsec_core::encap::push_outer(&egress, &mut packet).unwrap();
+        packet.as_slice().to_vec()
+    };
+    inner.iter().map(seal).collect()
+}
+
+/// The keys of such an SA.
+fn keys_of_sealed(proposal: &str) -> Keys {
+    let text = r#"{"esp_proposal": "PROPOSAL", "child_sas": [{"spi_of_initiator_traffic": "00001000",
         "spi_of_responder_traffic": "00002000", "encryption initiator key": "KEY", "encryption responder key": "KEY"}]}"#;
-    let keys = Keys::parse(text.replace("KEY", &"07".repeat(20)).as_bytes()).unwrap();
-    let (tally, text) = told(&pcap(101, &frames), &keys, false).unwrap();
+    Keys::parse(text.replace("PROPOSAL", proposal).replace("KEY", &"07".repeat(20)).as_bytes()).unwrap()
+}
+
+#[test]
+fn extended_sequence_numbers_are_followed_over_their_low_half() {
+    let inner = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let frames = sealed(Mode::Tunnel, Encap::Udp, true, u64::from(u32::MAX) - 2, &[&inner[..]; 4]);
+    let (tally, text) = told(&pcap(101, &frames), &keys_of_sealed("aes128gcm16-esn-noesn"), false).unwrap();
     assert_eq!((tally.packets.opened, tally.trouble()), (4, None), "{text}");
     assert_eq!(text.matches("extended_sequence").count(), 4);
     assert!(
         text.contains("sequence 1 verdict opened suite ENCR_AES_GCM_16/128+ESN icv right extended_sequence 4294967297"),
         "{text}"
     );
+}
+
+/// A UDP datagram to port 53 between two addresses that end so.
+fn datagram(network: [u8; 3], payload: &[u8]) -> Vec<u8> {
+    let [a, b, c] = network;
+    let (total, len) = (u8::try_from(28 + payload.len()).unwrap(), u8::try_from(8 + payload.len()).unwrap());
+    let ip = [0x45, 0, 0, total, 0, 0, 0, 0, 64, 17, 0, 0, a, b, c, 1, a, b, c, 2];
+    [&ip[..], &[0x13, 0x88, 0, 53, 0, len, 0, 0], payload].concat()
+}
+
+#[test]
+fn packets_of_every_mode_open_and_are_told() {
+    let (hosts, ends) = (datagram([10, 0, 0], b"ping"), datagram([192, 0, 2], b"ping"));
+    for encap in [Encap::None, Encap::Udp] {
+        for (mode, inner, begins) in [
+            (Mode::Tunnel, &hosts, "mode tunnel source 10.0.0.1 destination 10.0.0.2"),
+            (Mode::Transport, &ends, "mode transport source 192.0.2.1 destination 192.0.2.2"),
+            (Mode::Beet, &hosts, "mode transport source 192.0.2.1 destination 192.0.2.2"),
+        ] {
+            let frames = sealed(mode, encap, false, 0, &[&inner[..]; 2]);
+            let (tally, text) = told(&pcap(101, &frames), &keys_of_sealed("aes128gcm16"), false).unwrap();
+            assert_eq!((tally.packets.opened, tally.trouble()), (2, None), "{text}");
+            let told = format!("  packet {begins} protocol udp source_port 5000 destination_port 53 length 32\n");
+            assert_eq!(text.matches(&told).count(), 2, "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_no_mode_carries_fails_although_its_icv_is_right() {
+    let mut other = datagram([192, 0, 2], b"");
+    other[9] = 4; // an IP packet, it says, and has none
+    let frames = sealed(Mode::Transport, Encap::None, false, 0, &[&other, &datagram([192, 0, 2], b"whole")]);
+    let (tally, text) = told(&pcap(101, &frames), &keys_of_sealed("aes128gcm16"), false).unwrap();
+    assert_eq!((tally.packets.opened, tally.packets.failed), (1, 1), "{text}");
+    assert!(text.contains("verdict failed why the ICV is right, what is in it is no packet of any mode\n"), "{text}");
+    assert!(tally.trouble().is_some());
+}
+
+#[test]
+fn fragments_that_overlap_open_nothing_and_are_told() {
+    let whole = &sealed(Mode::Tunnel, Encap::None, false, 0, &[&datagram([10, 0, 0], &[7; 40])])[0];
+    let fragment = |from: usize, to: usize| {
+        let more = if to < whole.len() { 0x20 } else { 0 };
+        let mut header = whole[..20].to_vec();
+        header[3] = u8::try_from(20 + to - from).unwrap();
+        (header[6], header[7]) = (more, u8::try_from((from - 20) / 8).unwrap());
+        [&header[..], &whole[from..to]].concat()
+    };
+    let (first, last) = (fragment(20, 20 + 48), fragment(20 + 48, whole.len()));
+    let keys = keys_of_sealed("aes128gcm16");
+    assert_eq!(opened(&pcap(101, &[last.clone(), first.clone()]), &keys), (0, 1));
+    let (tally, text) =
+        told(&pcap(101, &[first.clone(), fragment(20 + 40, whole.len()), last.clone()]), &keys, false).unwrap();
+    assert_eq!((tally.packets, tally.broken), (Outcomes::default(), 2), "{text}");
+    assert_eq!(text.matches("broken error a fragment overlaps another one").count(), 2, "{text}");
+    // The others come a minute later.
+    let mut late = pcap(101, &[first, last]);
+    let at = 24 + 16 + 68;
+    late[at..at + 4].copy_from_slice(&61_u32.to_be_bytes());
+    let (tally, text) = told(&late, &keys, false).unwrap();
+    assert_eq!((tally.packets, text.matches(" fragment id ").count()), (Outcomes::default(), 2), "{text}");
 }
 
 #[test]

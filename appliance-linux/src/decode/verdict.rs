@@ -23,6 +23,8 @@ pub(super) enum Failed {
     Icv,
     /// The ICV is right, the padding is not.
     Padding,
+    /// The ICV is right, and what is in it is none of what a mode carries.
+    Content,
     /// It is too short for its ICV, or no whole number of blocks.
     Length,
     /// No packet has this sequence number (RFC 4303 §3.3.3).
@@ -40,6 +42,7 @@ impl fmt::Display for Failed {
         match self {
             Self::Icv => f.write_str("the ICV is wrong"),
             Self::Padding => f.write_str("the ICV is right, the padding is wrong"),
+            Self::Content => f.write_str("the ICV is right, what is in it is no packet of any mode"),
             Self::Length => f.write_str("its length is none that it can have"),
             Self::Sequence => f.write_str("no packet has this sequence number"),
             Self::CutOff => f.write_str("the capture does not have all of it"),

@@ -10,7 +10,7 @@ use crate::crypto::{Forged, PacketCrypto, Purpose};
 use crate::ecn::Ecn;
 use crate::encap::Own;
 use crate::error::{Counters, Discard, Refused};
-use crate::esp::open::{header, open, strip_trailer};
+use crate::esp::open::{header, strip, strip_trailer};
 use crate::flow::Flow;
 use crate::icmp;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
@@ -20,6 +20,7 @@ use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Rememb
 use crate::time::Instant;
 use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
+use crate::wire::esp::Header;
 use crate::wire::front::payload_is_intact;
 use crate::wire::ip::{Marks, PROTOCOL_NONE, Version, set_ecn};
 
@@ -67,11 +68,11 @@ pub struct Ingress {
 /// inbound.release_spi(spi);
 /// ```
 pub struct Inbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
-    crypto: P,
-    policies: Policies<'a, R>,
+    pub(super) crypto: P,
+    pub(super) policies: Policies<'a, R>,
     pub(super) sad: sad::Table<'a, P::Place<sa::Inbound<Keys<P>>>>,
-    windows: Windows<'a>,
-    counters: Counters,
+    pub(super) windows: Windows<'a>,
+    pub(super) counters: Counters,
 }
 
 impl<P: PacketCrypto, R: Rules> fmt::Debug for Inbound<'_, P, R> {
@@ -81,7 +82,7 @@ impl<P: PacketCrypto, R: Rules> fmt::Debug for Inbound<'_, P, R> {
 }
 
 /// Storage for replay windows, in equal shares, one for each slot.
-struct Windows<'a> {
+pub(super) struct Windows<'a> {
     words: &'a mut [u64],
     /// Words of a share.
     share: usize,
@@ -94,7 +95,7 @@ impl<'a> Windows<'a> {
     }
 
     #[inline]
-    fn share(&mut self, slot: usize) -> &mut [u64] {
+    pub(super) fn share(&mut self, slot: usize) -> &mut [u64] {
         let start = slot.wrapping_mul(self.share);
         self.words.get_mut(start..start.wrapping_add(self.share)).unwrap_or_default()
     }
@@ -185,44 +186,13 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
         let (crypto, windows, policies) = (&mut self.crypto, &mut self.windows, &mut self.policies);
         self.sad.edit_by_spi(header.spi, Discard::InUnknownSpi, |id, sa| {
-            if packet.len() < sa.common.transform.layout().shortest() {
-                return Err(Discard::InHeader);
-            }
             let share = windows.share(id.slot as usize);
-            let window = share.get_mut(..sa.window_words).unwrap_or_default();
-
-            let low = header.sequence;
-            let sequence = match sa.common.esn {
-                true => sa.window.extend(low, window).ok_or(Discard::InStale)?,
-                false => u64::from(low),
-            };
-            sa.window.check(sequence, window)?;
-            if !sa.common.meter.admits(now, 0) {
-                return Err(Discard::InExpired);
-            }
-            open(crypto, &sa.common.transform, &sa.common.number(sequence), packet)
+            let sequence = examine(sa, share, &header, now, packet)?;
+            let transform = &sa.common.transform;
+            transform
+                .open(crypto, &sa.common.number(sequence), packet.as_mut_slice())
                 .map_err(|Forged| Discard::InForged)?;
-
-            // From here on the packet is the peer's.
-            sa.window.commit(sequence, window);
-            sa.received(from, sequence == sa.window.highest());
-            let next_header = strip_trailer(packet);
-            let admitted = next_header.and_then(|next_header| {
-                if next_header == PROTOCOL_NONE {
-                    packet.truncate(0);
-                    return Err(Discard::InDummy);
-                }
-                // What lies in front of ESP's payload now, beside the outer header.
-                let between = sa.common.transform.layout().headroom();
-                let own = own.map(|own| (own, between.saturating_add(own.gap)));
-                disclose(&sa.common, next_header, &Outer { from, ecn, own }, packet)?;
-                let ingress = admit(id, &sa.common, policies, ecn, packet)?;
-                let damaged = sa.checks_checksums && !payload_is_intact(packet.as_slice());
-                if damaged { Err(Discard::InChecksum) } else { Ok(ingress) }
-            });
-            // What was behind the inner packet is gone by now: it is nobody's traffic.
-            sa.common.meter.record(now, packet.len());
-            admitted
+            accept(id, sa, share, sequence, &Outside { from, ecn, own }, policies, now, packet)
         })
     }
 
@@ -406,6 +376,79 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.sad.tick(now);
     }
+}
+
+/// How a packet came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outside {
+    pub(super) from: Path,
+    pub(super) ecn: Ecn,
+    pub(super) own: Option<Own>,
+}
+
+/// Looks whether a packet may be one of the SA, of which it changes nothing but that its time may be over. `share`: what the SA has of the windows. Returns the
+/// whole sequence number.
+///
+/// # Errors
+/// [`Discard`].
+#[inline(always)]
+pub(super) fn examine<K>(
+    sa: &mut sa::Inbound<K>,
+    share: &[u64],
+    header: &Header,
+    now: Instant,
+    packet: &PacketBuf<'_>,
+) -> Result<u64, Discard> {
+    if packet.len() < sa.common.transform.layout().shortest() {
+        return Err(Discard::InHeader);
+    }
+    let window = share.get(..sa.window_words).unwrap_or_default();
+    let low = header.sequence;
+    let sequence = match sa.common.esn {
+        true => sa.window.extend(low, window).ok_or(Discard::InStale)?,
+        false => u64::from(low),
+    };
+    sa.window.check(sequence, window)?;
+    if sa.common.meter.admits(now, 0) { Ok(sequence) } else { Err(Discard::InExpired) }
+}
+
+/// Takes a packet that was decrypted where it lies, and is the peer's.
+///
+/// # Errors
+/// [`Discard`].
+#[expect(clippy::too_many_arguments, reason = "what a packet and its SA are, and what is done about them")]
+#[inline(always)]
+pub(super) fn accept<K, R: Rules>(
+    id: SaId,
+    sa: &mut sa::Inbound<K>,
+    share: &mut [u64],
+    sequence: u64,
+    outside: &Outside,
+    policies: &mut Policies<'_, R>,
+    now: Instant,
+    packet: &mut PacketBuf<'_>,
+) -> Result<Ingress, Discard> {
+    strip(sa.common.transform.layout(), packet).map_err(|Forged| Discard::InForged)?;
+    let Outside { from, ecn, own } = *outside;
+    sa.window.commit(sequence, share.get_mut(..sa.window_words).unwrap_or_default());
+    sa.received(from, sequence == sa.window.highest());
+    let next_header = strip_trailer(packet);
+    let admitted = next_header.and_then(|next_header| {
+        if next_header == PROTOCOL_NONE {
+            packet.truncate(0);
+            return Err(Discard::InDummy);
+        }
+        // What lies in front of ESP's payload now, beside the outer header.
+        let between = sa.common.transform.layout().headroom();
+        let own = own.map(|own| (own, between.saturating_add(own.gap)));
+        disclose(&sa.common, next_header, &Outer { from, ecn, own }, packet)?;
+        let ingress = admit(id, &sa.common, policies, ecn, packet)?;
+        let damaged = sa.checks_checksums && !payload_is_intact(packet.as_slice());
+        if damaged { Err(Discard::InChecksum) } else { Ok(ingress) }
+    });
+    // What was behind the inner packet is gone by now: it is nobody's traffic.
+    sa.common.meter.record(now, packet.len());
+    admitted
 }
 
 /// Decides about what came out of an SA.

@@ -17,7 +17,7 @@ use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Remembered, Rule, RuleId, Rules, Undecided};
 use crate::time::Instant;
-use crate::transform::Keys;
+use crate::transform::{Keys, Number, Transform};
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::{Marks, Version};
 
@@ -82,10 +82,10 @@ pub enum Verdict {
 /// assert_eq!(outbound.counters().get(Discard::OutNoPolicy), 1);
 /// ```
 pub struct Outbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
-    crypto: P,
+    pub(super) crypto: P,
     policies: Policies<'a, R>,
     pub(super) sad: sad::Table<'a, P::Place<sa::Outbound<Keys<P>>>>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 impl<P: PacketCrypto, R: Rules> fmt::Debug for Outbound<'_, P, R> {
@@ -249,14 +249,16 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     pub fn seal_dummy(&mut self, now: Instant, sa: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let crypto = &mut self.crypto;
         let marks = Marks { version: Version::V6, traffic_class: 0, dont_fragment: true };
-        let sealed = self.sad.edit(sa, Discard::OutNoSa, |sa| wrap(crypto, now, sa, Enclosed::DUMMY, marks, 0, packet));
+        let sealed =
+            self.sad.edit(sa, Discard::OutNoSa, |sa| wrap(crypto, now, sa, Enclosed::DUMMY, marks, 0, packet, at_once));
+        let sealed = sealed.map(|(egress, ())| egress);
         sealed.inspect_err(|discard| self.counters.count(*discard))
     }
 
     #[inline]
     fn protect(&mut self, now: Instant, id: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let crypto = &mut self.crypto;
-        self.sad.edit(id, Discard::OutNoSa, |sa| carry(crypto, now, sa, packet))
+        self.sad.edit(id, Discard::OutNoSa, |sa| carry(crypto, now, sa, packet, at_once)).map(|(egress, ())| egress)
     }
 
     /// Installs an SA; it is used from the next [`classify`](Self::classify) on, before older ones of its policy.
@@ -393,25 +395,38 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     }
 }
 
-/// Puts a packet through an SA.
+/// Encrypts a packet, and has nothing left to do.
 #[inline(always)]
-fn carry<P: PacketCrypto>(
+fn at_once<P: PacketCrypto>(
+    crypto: &mut P,
+    transform: &Transform<Keys<P>>,
+    number: &Number,
+    packet: &mut [u8],
+) -> Result<(), Unsealed> {
+    Ok(transform.seal(crypto, number, packet)?)
+}
+
+/// Puts a packet through an SA. What is left to do `protect` says.
+#[inline(always)]
+pub(super) fn carry<P: PacketCrypto, T>(
     crypto: &mut P,
     now: Instant,
     sa: &mut sa::Outbound<Keys<P>>,
     packet: &mut PacketBuf<'_>,
-) -> Result<Egress, Discard> {
+    protect: impl FnOnce(&mut P, &Transform<Keys<P>>, &Number, &mut [u8]) -> Result<T, Unsealed>,
+) -> Result<(Egress, T), Discard> {
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
     let enclosed = enclose(&sa.common, &marks, packet)?;
     let inner_len = packet.len();
-    let egress = wrap(crypto, now, sa, enclosed, marks, inner_len, packet)?;
+    let sealed = wrap(crypto, now, sa, enclosed, marks, inner_len, packet, protect)?;
     sa.common.meter.record(now, inner_len);
-    Ok(egress)
+    Ok(sealed)
 }
 
 /// Pads and seals what an SA carries, of which `counted` octets are somebody's.
+#[expect(clippy::too_many_arguments, reason = "what a packet and its SA are, and what is done about them")]
 #[inline(always)]
-fn wrap<P: PacketCrypto>(
+fn wrap<P: PacketCrypto, T>(
     crypto: &mut P,
     now: Instant,
     sa: &mut sa::Outbound<Keys<P>>,
@@ -419,7 +434,8 @@ fn wrap<P: PacketCrypto>(
     marks: Marks,
     counted: usize,
     packet: &mut PacketBuf<'_>,
-) -> Result<Egress, Discard> {
+    protect: impl FnOnce(&mut P, &Transform<Keys<P>>, &Number, &mut [u8]) -> Result<T, Unsealed>,
+) -> Result<(Egress, T), Discard> {
     let Enclosed { next_header, kept, own, hops } = enclosed;
     let (len, layout) = (packet.len(), sa.common.transform.layout());
     // What is behind a packet is told by its own length: in other modes it has none.
@@ -440,12 +456,13 @@ fn wrap<P: PacketCrypto>(
     };
     let padding = packet.push_back(padded.saturating_sub(len)).map_err(|NoRoom| Discard::OutNoRoom)?;
     padding.fill(0);
-    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, kept, packet);
-    sealed.map_err(|unsealed| {
+    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, kept, packet, protect);
+    let left = sealed.map_err(|unsealed| {
         packet.truncate(len);
         match unsealed {
             Unsealed::NoRoom => Discard::OutNoRoom,
             Unsealed::NoIv => Discard::OutNoIv,
+            Unsealed::Busy => Discard::OutEngine,
         }
     })?;
     sa.last_sent = sequence;
@@ -453,7 +470,7 @@ fn wrap<P: PacketCrypto>(
         sa.common.meter.sequence_soft();
     }
     let dscp = if sa.copy_dscp { !0 } else { 0x03 };
-    Ok(Egress {
+    let egress = Egress {
         path: sa.common.path,
         encap: sa.common.encap,
         traffic_class: marks.traffic_class & dscp,
@@ -465,7 +482,8 @@ fn wrap<P: PacketCrypto>(
         ident: sequence as u16,
         hops,
         own,
-    })
+    };
+    Ok((egress, left))
 }
 
 fn why_undecided(undecided: Undecided) -> Discard {

@@ -2,9 +2,9 @@
 
 use super::pad;
 use crate::buf::PacketBuf;
-use crate::crypto::{Forged, PacketCrypto};
+use crate::crypto::Forged;
 use crate::error::{Discard, NoRoom};
-use crate::transform::{Keys, Number, TRAILER_LEN, Transform};
+use crate::transform::{Layout, TRAILER_LEN};
 use crate::wire::cursor::{Malformed, Reader};
 use crate::wire::esp::{HEADER_LEN, Header};
 
@@ -23,19 +23,12 @@ pub(crate) fn header(packet: &[u8]) -> Result<Header, Malformed> {
     if packet.len() < SHORTEST { Err(Malformed) } else { Ok(header) }
 }
 
-/// Decrypts an ESP packet in place and leaves its payload, trailer included, as the packet.
+/// Leaves the payload of a decrypted ESP packet, trailer included, as the packet.
 ///
 /// # Errors
-/// [`Forged`], also when it is too short for the transform; the packet's content is unspecified then.
+/// [`Forged`]: it is too short for the transform.
 #[inline]
-pub(crate) fn open<P: PacketCrypto>(
-    crypto: &mut P,
-    transform: &Transform<Keys<P>>,
-    number: &Number,
-    packet: &mut PacketBuf<'_>,
-) -> Result<(), Forged> {
-    let layout = transform.layout();
-    transform.open(crypto, number, packet.as_mut_slice())?;
+pub(crate) fn strip(layout: &Layout, packet: &mut PacketBuf<'_>) -> Result<(), Forged> {
     packet.pop_front(layout.headroom()).and_then(|()| packet.pop_back(layout.icv_len.into())).map_err(|NoRoom| Forged)
 }
 

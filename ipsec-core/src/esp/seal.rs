@@ -15,6 +15,8 @@ pub(crate) enum Unsealed {
     NoRoom,
     /// The crypto engine has no random IV.
     NoIv,
+    /// The crypto engine has no place for a packet.
+    Busy,
 }
 
 impl From<NoRoom> for Unsealed {
@@ -32,20 +34,21 @@ pub(crate) struct Kept {
     pub(crate) gap: usize,
 }
 
-/// Encrypts the packet and puts ESP around it. What of it is kept lies in front of it then. The sequence number must never have
-/// been used with this key.
+/// Puts ESP around the packet and has `protect` encrypt it, or begin to. What of it is kept lies in front of it then. The sequence
+/// number must never have been used with this key.
 ///
 /// # Errors
 /// [`Unsealed`]; the packet is as it was.
-#[inline]
-pub(crate) fn seal<P: PacketCrypto>(
+#[inline(always)]
+pub(crate) fn seal<P: PacketCrypto, T>(
     crypto: &mut P,
     transform: &Transform<Keys<P>>,
     number: &Number,
     next_header: u8,
     kept: Kept,
     packet: &mut PacketBuf<'_>,
-) -> Result<(), Unsealed> {
+    protect: impl FnOnce(&mut P, &Transform<Keys<P>>, &Number, &mut [u8]) -> Result<T, Unsealed>,
+) -> Result<T, Unsealed> {
     let layout = transform.layout();
     let protected = packet.len().checked_sub(kept.len).ok_or(NoRoom)?;
     let (headroom, trailer_len) = (layout.headroom(), pad::trailer_len(layout, protected));
@@ -62,7 +65,17 @@ pub(crate) fn seal<P: PacketCrypto>(
     let header = Header { spi: number.spi, sequence: number.sequence as u32 };
     let octets = octets.get(MAX_IV_LEN.saturating_sub(layout.iv_len.into())..).unwrap_or_default();
     header.write(&mut front).and_then(|()| front.put(octets)).map_err(|Malformed| NoRoom)?;
-    Ok(transform.seal(crypto, number, packet.as_mut_slice())?)
+    protect(crypto, transform, number, packet.as_mut_slice()).inspect_err(|_| undo(packet, protected, headroom, kept))
+}
+
+/// Takes ESP off a packet that was not encrypted.
+#[cold]
+fn undo(packet: &mut PacketBuf<'_>, protected: usize, headroom: usize, kept: Kept) {
+    let undone = packet.pop_front(headroom);
+    packet.truncate(protected);
+    if undone.is_ok() && kept.len > 0 {
+        let _ = packet.join(kept.len, headroom.saturating_add(kept.gap));
+    }
 }
 
 /// An IV, in the last octets.

@@ -1,13 +1,14 @@
 //! Row B13: one injected fault raises one counter, and with it one line of xfrm_stat.
 
 use crate::ends::{
-    In, NOW, Out, Ruled, Sa, a_to_b, inbound, ip, later_fragment, open, open_marked, outbound, ports, seal, tunnel,
+    In, NOW, Out, Ruled, Sa, a_to_b, inbound, ip, later_fragment, open, open_marked, outbound, path, ports, reversed,
+    seal, tunnel,
 };
 use ipsec_core::buf::PacketBuf;
-use ipsec_core::crypto::rustcrypto::RustCrypto;
-use ipsec_core::crypto::{CipherAlg, IntegAlg, Protection};
+use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, Deferred, Forged, InPlace, IntegAlg, PacketCrypto, Protection};
 use ipsec_core::ecn::Ecn;
-use ipsec_core::engine::{Outbound, OutboundSlot};
+use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::{Counters, Discard};
 use ipsec_core::net::{AddrRange, PortRange};
 use ipsec_core::sa::{Lifetime, Limit, Mode};
@@ -45,6 +46,47 @@ fn seal_into(out: &mut Out, bytes: &mut [u8], offset: usize) {
     let id = out.sas().next().unwrap().id;
     let mut packet = PacketBuf::new(bytes, offset, inner.len()).unwrap();
     out.seal(NOW, id, &mut packet).unwrap_err();
+}
+
+/// An engine beside the processor, without a place for any packet.
+struct Full;
+
+impl PacketCrypto for Full {
+    type AeadKey = AeadKey;
+    type Place<T> = InPlace<T>;
+    ipsec_core::aead_only!();
+
+    fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
+        RustCrypto.aead_key(alg, key)
+    }
+
+    fn seal(&mut self, _: &AeadKey, _: &[u8; 12], _: &[u8], _: &mut [u8]) {
+        unreachable!("it is only asked to begin")
+    }
+
+    fn open(&mut self, _: &AeadKey, _: &[u8; 12], _: &[u8], _: &mut [u8]) -> Result<(), Forged> {
+        unreachable!("it is only asked to begin")
+    }
+}
+
+impl Deferred for Full {
+    type Job = ();
+
+    fn begin_seal(&mut self, _: &AeadKey, _: &[u8; 12], _: &[u8], _: &[u8]) -> Option<()> {
+        None
+    }
+
+    fn begin_open(&mut self, _: &AeadKey, _: &[u8; 12], _: &[u8], _: &[u8]) -> Option<()> {
+        None
+    }
+
+    fn is_done(&mut self, (): &()) -> bool {
+        true
+    }
+
+    fn finish(&mut self, (): (), _: &mut [u8]) -> Result<(), Forged> {
+        Err(Forged)
+    }
 }
 
 /// Injects the fault behind one reason. Returns the counters of both engines together.
@@ -140,6 +182,24 @@ fn inject(fault: Discard) -> Counters {
         Discard::OutExhausted => {
             (out, _) = tunnel(&Sa { sequence: u64::from(u32::MAX), ..sa });
             seal_into(&mut out, &mut [0; 200], 64);
+        }
+        Discard::InEngine => {
+            let (mut slots, mut windows) = ([InboundSlot::<Full>::EMPTY], [0; 16]);
+            let mut inn: Inbound<'_, _> = Inbound::new(Full, &mut [], &mut slots, &mut windows);
+            inn.install(NOW, &sa.inbound()).unwrap();
+            let (mut bytes, len) = (good.clone(), good.len());
+            let mut packet = PacketBuf::new(&mut bytes, 0, len).unwrap();
+            inn.begin_open(NOW, reversed(path()), Ecn::NotEct, None, &mut packet).unwrap_err();
+            return inn.counters().clone();
+        }
+        Discard::OutEngine => {
+            let mut slots = [OutboundSlot::<Full>::EMPTY];
+            let mut out: Outbound<'_, _> = Outbound::new(Full, &mut [], &mut slots);
+            let id = out.install(NOW, &sa.outbound()).unwrap();
+            let mut bytes = [0; 200];
+            let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+            out.begin_seal(NOW, id, &mut packet).unwrap_err();
+            return out.counters().clone();
         }
         other => panic!("no fault for {other:?}"),
     }
