@@ -9,6 +9,7 @@ mod discarded;
 mod icmp;
 mod inbound;
 mod locked;
+mod meanwhile;
 mod narrow;
 mod news;
 mod outbound;

@@ -15,6 +15,7 @@ use core::time::Duration;
 
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::spd::Level;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
@@ -296,6 +297,8 @@ pub struct Child {
     pub rekey_packets: Option<u64>,
     /// Its place among the policies: smaller is tried earlier; default [`Child::PRIORITY`].
     pub priority: u32,
+    /// What becomes of its packets while there is no SA for them; default [`Level::Require`].
+    pub level: Level,
 }
 
 /// `[[policy]]`: what bypasses protection or is discarded, beside what the children protect.
@@ -409,6 +412,13 @@ impl Config {
         let all = children.chain(self.manual.iter().map(|pair| (pair.name(), pair.traffic())));
         let left = all.filter(|(_, traffic)| traffic.remote.iter().any(|to| traffic.is_left_to_routes(&to.addrs)));
         left.map(|(name, _)| name).collect()
+    }
+
+    /// The children whose packets pass in clear while there is no SA for them: `cloud/net`.
+    pub fn clear_meanwhile(&self) -> Vec<String> {
+        let children = self.peers.iter().flat_map(|peer| peer.children.iter().map(move |child| (peer, child)));
+        let lax = children.filter(|(_, child)| child.level == Level::Use);
+        lax.map(|(peer, child)| format!("{}/{}", peer.name, child.name)).collect()
     }
 
     /// All that is protected: by children, then by SAs with manual keys, in the order of the file.

@@ -13,7 +13,7 @@ use ike_core::endpoint::{ChildView, IkeView, SaState};
 use ike_core::pad::PeerId;
 use ipsec_core::error::Counters;
 use ipsec_core::sa::Status;
-use ipsec_core::spd::{self, Action, Direction, Hits, PolicyId, Rule};
+use ipsec_core::spd::{self, Action, Direction, Hits, Level, PolicyId, Rule};
 use ipsec_core::time::Instant;
 
 use super::snapshot::{ike_status, spi};
@@ -89,10 +89,10 @@ impl<'d> Known<'d> {
     /// A rule, both ways.
     fn flows(&self, rule: &Rule, hits: Hits) -> impl Iterator<Item = Flow> {
         let peers = self.endpoint.pad();
-        let (action, policy) = match rule.action {
-            Action::Protect { policy, .. } => ("protect", Some(policy)),
-            Action::Bypass => ("bypass", None),
-            Action::Discard => ("discard", None),
+        let (action, policy, level) = match rule.action {
+            Action::Protect { policy, level } => ("protect", Some(policy), Some(level)),
+            Action::Bypass => ("bypass", None, None),
+            Action::Discard => ("discard", None, None),
         };
         let child = policy.and_then(|policy| peers.get_child(child_of(policy)));
         let manual = policy.and_then(|policy| self.manual(policy));
@@ -118,9 +118,11 @@ impl<'d> Known<'d> {
             Flow {
                 direction: direction.to_owned(),
                 action: action.to_owned(),
+                level: level.map(|level| if level == Level::Use { "use" } else { "require" }.to_owned()),
                 priority: entry.priority,
                 // Inbound packets meet the kernel's guard, or an SA and its selectors.
                 hits: outbound.then_some(hits.outbound),
+                clear: (outbound && level == Some(Level::Use)).then_some(hits.clear),
                 last_s: hits.last.filter(|_| outbound).map(|at| self.now.since(at).as_secs()),
                 from: Selector(&entry.source).to_string(),
                 to: Selector(&entry.destination).to_string(),

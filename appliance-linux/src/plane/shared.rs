@@ -16,6 +16,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::discarded::Discards;
 use super::locked::{Engines, Locked};
+use super::meanwhile::Meanwhile;
 use super::news::{Listener, News};
 use super::sockets::Sockets;
 use super::stray::Strays;
@@ -45,6 +46,7 @@ pub(crate) struct Plane {
     pub(super) tally: Tally,
     pub(super) early: Places,
     pub(super) wanted: Wanted,
+    pub(super) meanwhile: Meanwhile,
     /// Who listens knows that SAs have something to tell, or that packets want one.
     pub(super) called: AtomicBool,
     pub(super) strays: Strays,
@@ -72,6 +74,7 @@ impl Plane {
             tally: Tally::default(),
             early: Places::default(),
             wanted: Wanted::default(),
+            meanwhile: Meanwhile::default(),
             called: AtomicBool::default(),
             strays: Strays::new(Instant::now()),
             discards: Discards::new(Instant::now()),
@@ -170,6 +173,7 @@ impl Plane {
     /// Which numbers the children have from now on that had others; none: it is gone.
     pub(crate) fn renumber(&self, number: impl Fn(PolicyId) -> Option<PolicyId>) {
         self.unsent.renumber(number);
+        self.meanwhile.forget();
     }
 
     /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.

@@ -76,7 +76,7 @@ pub enum ChildDiff {
     Removed,
     /// Its selectors, mode or proposals changed: delete its SAs and negotiate anew.
     Replaced,
-    /// Only its timers or its priority changed: its SAs go on.
+    /// Only its timers, its priority or its level changed: its SAs go on.
     Changed,
 }
 
@@ -211,7 +211,8 @@ fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
         && old.lifetime == new.lifetime
         && old.rekey_bytes == new.rekey_bytes
         && old.rekey_packets == new.rekey_packets
-        && old.priority == new.priority;
+        && old.priority == new.priority
+        && old.level == new.level;
     match (same_traffic, same_rest) {
         (true, true) => None,
         (true, false) => Some(ChildDiff::Changed),

@@ -75,6 +75,7 @@ pub static LINUX: Home = Home {
                 "rekey-bytes",
                 "rekey-packets",
                 "priority",
+                "level",
             ],
         },
         Table {

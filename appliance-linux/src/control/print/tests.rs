@@ -208,8 +208,10 @@ fn f_83_what_was_discarded_stands_beside_the_rule_that_did_it_or_under_its_reaso
     let deny = Flow {
         direction: "out".into(),
         action: "discard".into(),
+        level: None,
         priority: 100,
         hits: Some(3),
+        clear: None,
         last_s: Some(2),
         from: "10.2.0.0/16".into(),
         to: "10.9.0.0/16".into(),
@@ -236,8 +238,10 @@ fn flows_and_sas_look_like_those_of_ipsecctl() {
     let flow = |direction: &str, from: &str, to: &str| Flow {
         direction: direction.into(),
         action: "protect".into(),
+        level: Some("require".into()),
         priority: 1000,
         hits: (direction == "out").then_some(7),
+        clear: None,
         last_s: (direction == "out").then_some(64),
         from: from.into(),
         to: to.into(),

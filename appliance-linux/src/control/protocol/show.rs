@@ -25,9 +25,15 @@ pub(crate) struct Flow {
     pub(crate) direction: String,
     /// "protect", "bypass" or "discard".
     pub(crate) action: String,
+    /// "use" or "require", of a protecting policy.
+    #[serde(default)]
+    pub(crate) level: Option<String>,
     pub(crate) priority: u32,
     /// Packets that met it since the daemon started or the rule came; of outbound ones.
     pub(crate) hits: Option<u64>,
+    /// How many of them left in clear under level "use"; none where the level is another.
+    #[serde(default)]
+    pub(crate) clear: Option<u64>,
     /// Seconds since the last of them.
     pub(crate) last_s: Option<u64>,
     /// A selector as the configuration writes it.
