@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use super::kernel::{Kernel, Parts, Work};
 use crate::ask::{Question, Stands, Trouble, trouble};
-use crate::boundary::Tally;
+use crate::boundary::{Dropped, Tally};
 use crate::plane::Plane;
 
 /// Who answers.
