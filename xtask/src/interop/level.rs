@@ -62,8 +62,10 @@ fn before_and_after(_: Ends, first: First) -> Result<String> {
     let mut peer = Portcullis::new(&pair.east.gateway, "")?;
     us.configure_as_written(&two_children(&pair.west, &pair.east), PSK)?;
     peer.configure_as_written(&two_children(&pair.east, &pair.west), PSK)?;
-    us.start()?;
-    peer.start()?;
+    for gateway in [&mut us, &mut peer] {
+        gateway.start()?;
+        gateway.status()?; // it has its rules once it answers
+    }
     let answered = |from: &Site, to: &Site, tens: u8| -> Result<bool> {
         let tally = ping_from(&from.host, from.host_v4(tens), to.host_v4(tens), 5)?;
         Ok(tally.lost.is_empty() && tally.doubled == 0)
