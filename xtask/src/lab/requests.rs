@@ -30,7 +30,9 @@ impl Answers {
     /// # Errors
     /// Those that did.
     pub(crate) fn all(&self) -> Result {
-        ensure(self.asked > 0 && self.failed.is_empty(), || format!("{self}: {:?}", self.failed.iter().take(5)))
+        ensure(self.asked > 0 && self.failed.is_empty(), || {
+            format!("{self}: {:?}", self.failed.iter().take(5).collect::<Vec<_>>())
+        })
     }
 }
 
@@ -42,7 +44,9 @@ impl fmt::Display for Answers {
 
 /// Services on some machines, each of which asks all others, until it is told to stop.
 pub(crate) struct Load {
-    stop: Arc<AtomicBool>,
+    /// Nobody asks any more, and then nobody answers.
+    asked: Arc<AtomicBool>,
+    answered: Arc<AtomicBool>,
     services: Vec<JoinHandle<Result>>,
     users: Vec<JoinHandle<Answers>>,
 }
@@ -53,16 +57,17 @@ impl Load {
     /// # Errors
     /// When a service cannot be started.
     pub(crate) fn start(machines: &[(Arc<Namespace>, IpAddr)], interval: Duration) -> Result<Self> {
-        let mut load = Self { stop: Arc::default(), services: Vec::new(), users: Vec::new() };
+        let mut load =
+            Self { asked: Arc::default(), answered: Arc::default(), services: Vec::new(), users: Vec::new() };
         for (machine, address) in machines {
             let listener = machine.within(|| Ok(TcpListener::bind(SocketAddr::new(*address, PORT))?))?;
-            let stop = Arc::clone(&load.stop);
+            let stop = Arc::clone(&load.answered);
             listener.set_nonblocking(true)?;
             load.services.push(std::thread::spawn(move || serve(&listener, &stop)));
         }
         for (machine, address) in machines {
             for (_, other) in machines.iter().filter(|(_, other)| other != address) {
-                let (machine, to, stop) = (Arc::clone(machine), SocketAddr::new(*other, PORT), Arc::clone(&load.stop));
+                let (machine, to, stop) = (Arc::clone(machine), SocketAddr::new(*other, PORT), Arc::clone(&load.asked));
                 load.users.push(std::thread::spawn(move || {
                     let all = || -> Result<Answers> { machine.within(|| Ok(use_it(to, interval, &stop))) };
                     all().unwrap_or_else(|error| Answers { asked: 0, failed: vec![error.to_string()] })
@@ -78,12 +83,13 @@ impl Load {
     /// When a service ended before.
     pub(crate) fn stop(self) -> Result<Answers> {
         let mut answers = Answers::default();
-        self.stop.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
         for user in self.users {
             let Answers { asked, failed } = user.join().map_err(|_| "a user panicked")?;
             answers.asked += asked;
             answers.failed.extend(failed);
         }
+        self.answered.store(true, Ordering::Relaxed);
         for service in self.services {
             service.join().map_err(|_| "a service panicked")??;
         }
