@@ -105,6 +105,7 @@ impl Daemon {
             ("IkeVersion", discarded.version),
             ("IkeNoRoom", discarded.no_room),
             ("IkeStrangersUntold", self.gateway.untold()),
+            ("PeerMoved", self.gateway.moves()),
         ];
         let [_, _, out, _, let_in] = dropped;
         let let_out = self.plane.outbound().passed_clear();
