@@ -5,6 +5,7 @@
 //! what has no room there is lost and counted; what an SA has to tell, and the first packet that wants one, stays until it is
 //! asked for.
 
+mod clamp;
 mod discarded;
 mod icmp;
 mod inbound;

@@ -145,6 +145,7 @@ impl Plane {
                     self.strays.tell_of_own(own, false);
                 }
                 None => {
+                    self.clamp.lower(packet.as_mut_slice());
                     let inner = packet.as_slice().len();
                     let sealed = engine.seal(now, sa, packet);
                     news = engine.has_events();

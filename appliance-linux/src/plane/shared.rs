@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use gateway_core::config::Settings;
 use gateway_core::policy::{Inbound, Outbound};
 use ipsec_core::engine::{Egress, InboundSlot, OutboundSlot};
 use ipsec_core::net::Path;
@@ -14,6 +15,7 @@ use ipsec_core::sa::SaId;
 use ipsec_core::spd::{Hits, PolicyId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::clamp::Clamp;
 use super::discarded::Discards;
 use super::locked::{Engines, Locked};
 use super::meanwhile::Meanwhile;
@@ -47,6 +49,7 @@ pub(crate) struct Plane {
     pub(super) early: Places,
     pub(super) wanted: Wanted,
     pub(super) meanwhile: Meanwhile,
+    pub(super) clamp: Clamp,
     /// Who listens knows that SAs have something to tell, or that packets want one.
     pub(super) called: AtomicBool,
     pub(super) strays: Strays,
@@ -75,11 +78,17 @@ impl Plane {
             early: Places::default(),
             wanted: Wanted::default(),
             meanwhile: Meanwhile::default(),
+            clamp: Clamp::default(),
             called: AtomicBool::default(),
             strays: Strays::new(Instant::now()),
             discards: Discards::new(Instant::now()),
             unsent: Unsent::new(Instant::now()),
         })
+    }
+
+    /// As these settings have it.
+    pub(crate) fn with(self, settings: &Settings) -> Self {
+        Self { clamp: Clamp::of(settings), ..self }
     }
 
     /// Both engines, without SAs yet, for the one who says what is in them.

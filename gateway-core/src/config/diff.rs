@@ -161,6 +161,7 @@ fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("log", old.log != new.log),
         ("outside", old.outside != new.outside),
         ("mtu", old.mtu != new.mtu),
+        ("mss", old.mss != new.mss),
         ("replay-window", old.replay_window != new.replay_window),
         ("cookie-threshold", old.cookie_threshold != new.cookie_threshold),
     ];

@@ -133,6 +133,20 @@ fn e1_a_child_that_is_not_protected_while_there_is_no_sa_is_warned_of_and_named(
 }
 
 #[test]
+fn the_mss_is_lowered_to_the_mtu_or_to_what_is_written_or_not_at_all() {
+    let with = |mss: &str| GOOD.replace("[gateway]\n", &std::format!("[gateway]\nmss = {mss}\n"));
+    assert_eq!(parse(GOOD).0.gateway.mss, Mss::Auto);
+    for (word, mss) in [("auto", Mss::Auto), ("off", Mss::Off), ("1360", Mss::At(1360))] {
+        let (config, warnings) = parse(&with(&std::format!("\"{word}\"")));
+        assert_eq!((config.gateway.mss, warnings.len()), (mss, 0), "{word}");
+    }
+    for bad in ["\"on\"", "\"499\"", "\"8901\"", "\"\"", "true"] {
+        assert_eq!(errors(&with(bad)).len(), 1, "{bad}");
+    }
+    assert_eq!(Config::diff(&parse(GOOD).0, &parse(&with("\"off\"")).0).settings, ["mss"]);
+}
+
+#[test]
 fn policies_are_tried_by_priority_then_in_the_order_of_the_file() {
     let text = format!(
         "{GOOD}[[policy]]\naction=\"discard\"\nprotocol=\"icmp\"\nicmp-type=\"redirect\"\npriority=5\n\

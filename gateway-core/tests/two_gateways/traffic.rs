@@ -189,7 +189,7 @@ fn d7_a_forged_packet_from_a_new_port_changes_nothing_and_a_genuine_one_moves_th
     let mut message = [&spis.map(u64::to_be_bytes).concat()[..], &head, &[7; 48]].concat();
     world.left.gateway.handle_datagram(world.now, elsewhere, &mut message, parts!(world.left));
     world.exchange();
-    assert_eq!(moved(&world), home);
+    assert_eq!((world.left.gateway.discarded().forged, moved(&world)), (1, home.clone()));
 
     let sa = world.right.plane.outbound.sas().next().unwrap().id;
     let mut bytes = [0; 300];

@@ -1,6 +1,9 @@
 //! Routers behind the far gateway: who traces a way through the tunnel sees all of them, and hears what does not fit (row B10).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
 
 use super::tunnel::Plan;
 use super::{Ends, First, Scenario};
@@ -11,7 +14,10 @@ use crate::lab::trace::{Probe, hops, too_big};
 use crate::outcome::{Result, ensure};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    vec![Scenario::new("b10-every-hop-behind-the-tunnel-is-seen-and-what-is-too-large-is-told", traced).ours_twice()]
+    vec![
+        Scenario::new("b10-every-hop-behind-the-tunnel-is-seen-and-what-is-too-large-is-told", traced).ours_twice(),
+        Scenario::new("b16-what-tcp-names-is-lowered-both-ways", lowered).ours(),
+    ]
 }
 
 /// Behind the eastern gateway, each with the address that it answers from.
@@ -67,4 +73,26 @@ fn traced(ends: Ends) -> Result<String> {
     ensure(told == expected, || format!("told {told:?} and not {expected:?}"))?;
     tunnel.is_protected()?;
     Ok(format!("{} hops", all.len()))
+}
+
+/// Both ends of a connection keep to what our gateway alone has made of it.
+fn lowered(ends: Ends) -> Result<String> {
+    const MSS: u32 = 1200;
+    let mut plan = Plan::new(ends)?;
+    plan.us_settings = format!("mss = \"{MSS}\"");
+    let tunnel = plan.establish(First::We)?;
+    tunnel.warm_up()?;
+    let (west, east) = (&tunnel.pair.west, &tunnel.pair.east);
+    let mut named = Vec::new();
+    for (from, to) in [(west, east), (east, west)] {
+        let listener = to.host.within(|| Ok(TcpListener::bind((to.host_v4(0), 0))?))?;
+        let at = listener.local_addr()?;
+        let caller = from.host.within(|| Ok(TcpStream::connect_timeout(&at, Duration::from_secs(10))?))?;
+        for socket in [&caller, &listener.accept()?.0] {
+            named.push(getsockopt(socket, sockopt::TcpMaxSeg)?);
+        }
+    }
+    // The kernel takes the timestamps of each segment off.
+    ensure(named.iter().all(|named| (MSS - 12..=MSS).contains(named)), || format!("they keep to {named:?}"))?;
+    Ok(format!("{named:?}"))
 }
