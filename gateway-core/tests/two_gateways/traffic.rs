@@ -185,7 +185,7 @@ fn d7_a_forged_packet_from_a_new_port_changes_nothing_and_a_genuine_one_moves_th
     let ike = world.left.endpoint.ike_sas().next().unwrap();
     let spis = if ike.initiator { [ike.spi_local, ike.spi_remote] } else { [ike.spi_remote, ike.spi_local] };
     let flags = if ike.initiator { 0 } else { 8 };
-    let head = [46, 0x20, 37, flags, 0, 0, 0, 1, 0, 0, 0, 80, 0, 0, 0, 52];
+    let head = [46, 0x20, 37, flags, 0, 0, 0, 2, 0, 0, 0, 80, 0, 0, 0, 52];
     let mut message = [&spis.map(u64::to_be_bytes).concat()[..], &head, &[7; 48]].concat();
     world.left.gateway.handle_datagram(world.now, elsewhere, &mut message, parts!(world.left));
     world.exchange();
