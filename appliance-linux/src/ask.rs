@@ -35,7 +35,7 @@ pub(crate) enum Question {
     /// again meanwhile, and may be another one by then.
     Configuration(u64),
     /// What a new configuration needs, beside what the running one has: [`Answer::Followed`].
-    Follow(Needs),
+    Follow(Box<Needs>),
     /// That configuration is taken up: what the one before needed goes. Not answered.
     TakenUp,
     /// That configuration is not taken up, if nobody knows yet whether it could be: [`Answer::Followed`] then.

@@ -55,7 +55,7 @@ use tracing::{error, warn};
 use crate::netlink::Netlink;
 use crate::tun::{Place, Tun};
 use change::Change;
-pub(crate) use counters::Tally;
+pub(crate) use counters::{Dropped, Tally};
 pub(crate) use guard::{COPY, State as GuardState, is_table_of_ours, tables_of_all};
 use guarding::Guarding;
 pub(crate) use health::View;
@@ -217,6 +217,7 @@ impl Boundary {
             spared: self.last.spared.keys().map(ToString::to_string).collect(),
             astray: self.last.astray.iter().cloned().collect(),
             left_to_routes: self.intent.left_to_routes.clone(),
+            clear_meanwhile: self.intent.clear_meanwhile.clone(),
         }
     }
 

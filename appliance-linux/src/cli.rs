@@ -164,6 +164,9 @@ pub(crate) enum Command {
         /// One JSON object instead of text
         #[arg(long)]
         json: bool,
+        /// In the words of another program: `spd` as `setkey -DP` has it, `sa` as `setkey -D`
+        #[arg(long, conflicts_with = "json", requires = "what")]
+        format: Option<Format>,
     },
     /// Tell what a capture (pcap, pcapng) says: each IKE message with its payloads, each ESP packet with what is in it
     #[command(after_help = DECODE)]
@@ -218,6 +221,13 @@ pub(crate) enum What {
     Ike,
     /// What went through, on whose account: over rekeys and reloads, and over restarts where the daemon has a directory for it
     Accounts,
+}
+
+/// Whose words `show` uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Those of setkey(8)
+    Setkey,
 }
 
 fn wait(text: &str) -> Result<Duration, String> {

@@ -6,4 +6,5 @@ pub(crate) mod events;
 pub(crate) mod print;
 pub(crate) mod protocol;
 pub(crate) mod server;
+pub(crate) mod setkey;
 pub(crate) mod waiting;

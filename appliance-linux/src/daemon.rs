@@ -209,7 +209,7 @@ impl Daemon {
 
     /// Looks whether packets are kept from passing in clear.
     fn keep_vigil(&mut self, now: Instant) {
-        let [_, _, out, _] = self.machine.dropped();
+        let [_, _, out, ..] = self.machine.dropped();
         let into = self.discarded().get(Discard::InClear);
         let astray = !self.machine.boundary().astray.is_empty();
         self.vigil.look(now, (out, astray), into);
@@ -317,6 +317,7 @@ impl Daemon {
                 self.transmit();
             }
             News::Acquire { policy, packet } => self.acquire(Instant::now(), policy, packet),
+            News::Clear { policy, packet } => self.clear_meanwhile(policy, &packet),
             News::Early(packet) => self.early.push(packet),
             News::Sas => {} // woke us
             News::Unreachable { path, from, why } => {

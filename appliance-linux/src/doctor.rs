@@ -22,7 +22,7 @@ use crate::netlink::Netlink;
 pub(crate) use elsewhere::reminders;
 use finding::finding;
 pub(crate) use finding::{Finding, Grade};
-pub(crate) use guard::left_to_routes;
+pub(crate) use guard::{clear_meanwhile, left_to_routes};
 pub(crate) use host::forwarding;
 
 /// Looks at everything, and tells each thing as soon as it is found: name servers, or a daemon, may take long to answer.

@@ -16,7 +16,7 @@ use gateway_core::cause::Unsent;
 use gateway_core::config::Settings;
 
 use crate::ask::{Question, Stands, Trouble};
-use crate::boundary::View;
+use crate::boundary::{Dropped, View};
 use crate::plane::{Plane, unsent};
 pub(crate) use kernel::Parts;
 use room::Host;
@@ -66,7 +66,7 @@ impl Machine {
         &self.stands.boundary
     }
 
-    pub(crate) fn dropped(&self) -> [u64; 4] {
+    pub(crate) fn dropped(&self) -> Dropped {
         self.room.dropped()
     }
 

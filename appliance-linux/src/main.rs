@@ -38,6 +38,7 @@ mod tun;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Parser;
 
@@ -46,6 +47,7 @@ use cli::{Cli, Command, Target};
 use control::client;
 use control::print::{Because, Databases, Table};
 use control::protocol::{Answer, Cause, Request};
+use control::setkey::{Associations, Moment, Policies};
 use daemon::Ended;
 use doctor::Grade;
 use gateway_core::config::Settings;
@@ -77,7 +79,8 @@ fn main() -> ExitCode {
         Command::Doctor { file, json } => examine(file.path(), control, json),
         Command::Status { name, json, all } => status(&socket, name.as_deref(), json, all),
         Command::Events { json } => events(&socket, json),
-        Command::Show { what, json } => ask(&socket, &Request::Show, json, what),
+        Command::Show { what, format: Some(cli::Format::Setkey), .. } => setkey(&socket, what),
+        Command::Show { what, json, format: None } => ask(&socket, &Request::Show, json, what),
         Command::Up { target } => {
             let Target { name, timeout } = target;
             ask(&socket, &Request::Up { name, timeout_ms: millis(timeout), progress: true }, false, None)
@@ -310,6 +313,29 @@ fn ask(socket: &Path, request: &Request, json: bool, what: Option<cli::What>) ->
             eprintln!("{error}");
             FAILED
         }
+    }
+}
+
+/// `portcullis show spd --format setkey`, and of `sa`.
+fn setkey(socket: &Path, what: Option<cli::What>) -> u8 {
+    let what = match what {
+        Some(what @ (cli::What::Spd | cli::What::Sa)) => what,
+        _ => {
+            eprintln!("setkey has no words for this\nhint: `spd` and `sa` can be had in its format");
+            return REFUSED;
+        }
+    };
+    match client::call(socket, &Request::Show) {
+        Ok(Answer::Show { show }) => {
+            let moment = Moment { now: SystemTime::now(), process: std::process::id() };
+            match what {
+                cli::What::Spd => print(Policies(&show.spd, moment)),
+                _ => print(Associations(&show.sad, moment)),
+            }
+            0
+        }
+        Ok(_) => unanswered(socket, &io::ErrorKind::InvalidData.into()),
+        Err(error) => unanswered(socket, &error),
     }
 }
 

@@ -5,10 +5,12 @@
 //! what has no room there is lost and counted; what an SA has to tell, and the first packet that wants one, stays until it is
 //! asked for.
 
+mod clamp;
 mod discarded;
 mod icmp;
 mod inbound;
 mod locked;
+mod meanwhile;
 mod narrow;
 mod news;
 mod outbound;

@@ -15,6 +15,7 @@ use core::time::Duration;
 
 use ike_core::proposal::{EspProposal, IkeProposal};
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
+use ipsec_core::spd::Level;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
@@ -115,6 +116,8 @@ pub struct Settings {
     pub outside: Vec<String>,
     /// The MTU inside the tunnels, octets; default [`Settings::MTU`].
     pub mtu: u16,
+    /// What TCP through tunnels is told of the size of its segments.
+    pub mss: Mss,
     /// Packets that an anti-replay window remembers (RFC 4303 §3.4.3); default [`Settings::REPLAY_WINDOW`].
     pub replay_window: u16,
     /// Half-open IKE SAs above which new initiators have to return a cookie (RFC 7296 §2.6); default
@@ -198,6 +201,37 @@ pub struct Peer {
     pub rekey: Duration,
     /// `[[peer.child]]`, in the order of the file.
     pub children: Vec<Child>,
+}
+
+/// What becomes of the maximum segment size that TCP names in a SYN through a tunnel (RFC 9293 §3.7.1). It is never raised.
+///
+/// ```
+/// use gateway_core::config::Mss;
+/// // What fits packets of 1400 octets, of IPv4 and of IPv6: each has its own header in front of TCP's.
+/// assert_eq!(Mss::Auto.mtu(1400, true), Some(1400));
+/// assert_eq!([true, false].map(|v4| Mss::At(1200).mtu(1400, v4)), [Some(1240), Some(1260)]);
+/// assert_eq!(Mss::Off.mtu(1400, true), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mss {
+    /// Lowered to what fits [`Settings::mtu`].
+    Auto,
+    /// Lowered to this.
+    At(u16),
+    /// It stays.
+    Off,
+}
+
+impl Mss {
+    /// The length of packets of IPv4, or of IPv6, that segments are to fit in tunnels with this MTU; `None`: of any.
+    pub const fn mtu(self, mtu: u16, v4: bool) -> Option<u16> {
+        match self {
+            Self::Auto => Some(mtu),
+            // Headers of IP and TCP without options (RFC 6691 §2).
+            Self::At(mss) => Some(mss.saturating_add(if v4 { 40 } else { 60 })),
+            Self::Off => None,
+        }
+    }
 }
 
 /// A place where a peer can be reached.
@@ -296,6 +330,8 @@ pub struct Child {
     pub rekey_packets: Option<u64>,
     /// Its place among the policies: smaller is tried earlier; default [`Child::PRIORITY`].
     pub priority: u32,
+    /// What becomes of its packets while there is no SA for them; default [`Level::Require`].
+    pub level: Level,
 }
 
 /// `[[policy]]`: what bypasses protection or is discarded, beside what the children protect.
@@ -409,6 +445,13 @@ impl Config {
         let all = children.chain(self.manual.iter().map(|pair| (pair.name(), pair.traffic())));
         let left = all.filter(|(_, traffic)| traffic.remote.iter().any(|to| traffic.is_left_to_routes(&to.addrs)));
         left.map(|(name, _)| name).collect()
+    }
+
+    /// The children whose packets pass in clear while there is no SA for them: `cloud/net`.
+    pub fn clear_meanwhile(&self) -> Vec<String> {
+        let children = self.peers.iter().flat_map(|peer| peer.children.iter().map(move |child| (peer, child)));
+        let lax = children.filter(|(_, child)| child.level == Level::Use);
+        lax.map(|(peer, child)| format!("{}/{}", peer.name, child.name)).collect()
     }
 
     /// All that is protected: by children, then by SAs with manual keys, in the order of the file.

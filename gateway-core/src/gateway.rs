@@ -89,6 +89,8 @@ impl Gateway {
             window: settings.replay_window,
             settings,
             rules: Vec::new(),
+            ruled: Instant::ZERO,
+            moves: 0,
             policies,
             order: Vec::new(),
             peers: BTreeMap::new(),
@@ -127,7 +129,7 @@ impl Gateway {
         // The data plane may be another one than at a start before.
         self.rules.clear();
         let rules = policy::rules(&self.policies, parts.endpoint.pad(), self.manual.traffic());
-        let placed = self.place_rules(rules, parts.plane);
+        let placed = self.place_rules(now, rules, parts.plane);
         self.place_manual(now, parts.plane);
         self.settle(now, parts);
         placed
@@ -282,6 +284,17 @@ impl Gateway {
     /// The rules as they stand, in the order in which they are tried.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// How often a peer was found at another address or port, as behind a NAT that gave it another mapping; each is
+    /// [told](What::Moved), and followed as an authenticated packet or message came from there.
+    pub fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// Since when they stand, and what is counted of them is counted.
+    pub fn ruled(&self) -> Instant {
+        self.ruled
     }
 
     /// Refusals of strangers that were not told because there were too many of them.

@@ -154,7 +154,7 @@ pub fn ordered<'c>(
         list.extend(policy_selectors(policy).map(|selector| (policy.priority, selector, action)));
     }
     for (id, child) in children {
-        let action = spd::Action::protect(policy_of(id));
+        let action = spd::Action::Protect { policy: policy_of(id), level: child.level };
         list.extend(pairs(child.traffic()).map(|selector| (child.priority, selector, action)));
     }
     for (id, traffic) in manual {

@@ -83,6 +83,8 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) policies: Vec<Policy>,
     pub(crate) rules: Vec<Rule>,
+    /// Since when they stand.
+    pub(crate) ruled: Instant,
     /// Numbers in the order of the file.
     pub(crate) order: Vec<PeerId>,
     /// In boxes: nodes of a map are half empty when numbers come in their order.
@@ -107,6 +109,8 @@ pub struct Gateway {
     pub(crate) most_sas: usize,
     pub(crate) questions: VecDeque<Locate>,
     pub(crate) discarded: Discarded,
+    /// How often a peer was found at another address or port.
+    pub(crate) moves: u64,
     /// Size of anti-replay windows: the engines' storage was cut to it at the start.
     pub(crate) window: u16,
     pub(crate) strangers: Strangers,

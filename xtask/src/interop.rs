@@ -5,9 +5,11 @@ mod boundary;
 mod failure;
 mod field;
 mod guard;
+mod hops;
 mod hosts;
 mod kernel;
 mod leaks;
+mod level;
 mod libreswan;
 mod life;
 mod liveness;
@@ -170,6 +172,8 @@ fn scenarios() -> Vec<Scenario> {
         ours::scenarios,
         suites::scenarios,
         hosts::scenarios,
+        level::scenarios,
+        hops::scenarios,
         libreswan::scenarios,
         openiked::scenarios,
         kernel::scenarios,

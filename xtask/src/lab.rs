@@ -20,11 +20,13 @@ pub(crate) mod nat;
 pub(crate) mod pair;
 pub(crate) mod ping;
 pub(crate) mod portcullis;
+pub(crate) mod requests;
 pub(crate) mod resolver;
 pub(crate) mod sandbox;
 pub(crate) mod strongswan;
 pub(crate) mod tcp;
 pub(crate) mod terrain;
+pub(crate) mod trace;
 pub(crate) mod watch;
 pub(crate) mod wire;
 

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use super::attributes::{SUBSYSTEM, ask, attribute, messages};
-use super::ruleset::{NAMES, TABLE};
+use super::ruleset::{DROPS, NAMES, TABLE};
 
-/// Packets the guard dropped, in the order of [`NAMES`].
-pub(crate) type Dropped = [u64; 4];
+/// Packets the guard dropped, or let in in clear, in the order of [`NAMES`].
+pub(crate) type Dropped = [u64; NAMES.len()];
 
 // linux/netfilter/nf_tables.h.
 const NEW_OBJECT: u16 = 18;
@@ -34,12 +34,11 @@ struct Tallied {
 
 impl Tallied {
     fn look(&mut self) {
-        for (table, last) in
-            self.live.iter_mut().map(|(table, last)| (table.as_str(), last)).chain([(TABLE, &mut self.table)])
-        {
+        let live = self.live.iter_mut().map(|(table, last)| (table.as_str(), last, DROPS));
+        for (table, last, counts) in live.chain([(TABLE, &mut self.table, NAMES.len())]) {
             // What does not answer may be there the next time.
             let Some(now) = of(table) else { continue };
-            for ((sum, last), now) in self.sum.iter_mut().zip(last).zip(now) {
+            for ((sum, last), now) in self.sum.iter_mut().zip(last).zip(now).take(counts) {
                 // Less than last time: it is another table, which somebody removed and we put back.
                 *sum = sum.saturating_add(now.checked_sub(*last).unwrap_or(now));
                 *last = now;
@@ -103,8 +102,11 @@ pub(super) fn of(table: &str) -> Option<Dropped> {
             .and_then(|octets| octets.first_chunk().map(|octets| u64::from_be_bytes(*octets)));
         NAMES.iter().zip(&mut found).filter(|(known, _)| name == Some(**known)).for_each(|(_, held)| *held = packets);
     }
-    let [Some(in_clear), Some(in_discard), Some(out_clear), Some(out_discard)] = found else { return None };
-    Some([in_clear, in_discard, out_clear, out_discard])
+    let mut counters = Dropped::default();
+    for (counter, found) in counters.iter_mut().zip(found) {
+        *counter = found?;
+    }
+    Some(counters)
 }
 
 fn text(octets: &[u8]) -> &str {

@@ -21,6 +21,8 @@ pub(crate) struct View {
     pub(crate) astray: Vec<String>,
     /// The children of which the operator's routes decide what goes to the peer: `cloud/net`.
     pub(crate) left_to_routes: Vec<String>,
+    /// The children whose packets pass in clear while there is no SA for them, likewise.
+    pub(crate) clear_meanwhile: Vec<String>,
 }
 
 /// How it stands.

@@ -33,6 +33,8 @@ pub(crate) struct Intent {
     pub(super) rules: Vec<Rule>,
     /// The children of which the operator's routes decide what goes to the peer.
     pub(super) left_to_routes: Vec<String>,
+    /// The children whose packets pass in clear while there is no SA for them.
+    pub(super) clear_meanwhile: Vec<String>,
     /// Addresses of ours that peers are told to meet us at.
     pub(super) outer: BTreeSet<IpAddr>,
     /// Interfaces that face the peers, where they are named.
@@ -62,6 +64,7 @@ impl Intent {
             reaches,
             rules: policy::ordered(&config.policies, numbered, manual),
             left_to_routes: config.left_to_routes(),
+            clear_meanwhile: config.clear_meanwhile(),
             outer: locals.chain(config.manual.iter().map(|pair| pair.local)).collect(),
             outside: config.gateway.outside.clone(),
             remotes: remotes.chain(config.manual.iter().map(|pair| pair.remote)).collect(),

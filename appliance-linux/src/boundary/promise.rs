@@ -8,7 +8,7 @@ use gateway_core::config::Config;
 use gateway_core::policy;
 use ike_core::pad::ChildConfigId;
 use ipsec_core::net::AddrRange;
-use ipsec_core::spd::{Action, Rule};
+use ipsec_core::spd::{Action, Level, Rule};
 
 use super::home::Outside;
 use super::intent::Intent;
@@ -79,10 +79,11 @@ fn text(dice: &mut Dice, v4: bool) -> String {
         text += &format!(
             "[[peer]]\nname = \"p{number}\"\nlocal = \"{outer}\"\nremote = \"{there}{}{number}\"\n\
              psk = \"a key of more than twenty characters\"\n[[peer.child]]\nname = \"n\"\nlocal-ts = \"{local}\"\n\
-             remote-ts = \"{}\"\npriority = {}\n",
+             remote-ts = \"{}\"\npriority = {}\n{}",
             if v4 { ".1" } else { "" },
             dice.one(&nets),
             dice.one(&["500", "1000", "1000"]),
+            dice.one(&["", "", "", "level = \"use\"\n"]),
         );
     }
     for _ in 0..dice.below(3) {
@@ -367,6 +368,10 @@ fn hold(text: &str, config: &Config, seen: &Seen) {
                 let dropped = [drops(&guard, "out", &out, interface), drops(&guard, "in", &back, interface)];
                 let strange = |addr| interface == "wan" && !lies_outside(config, seen, addr);
                 match action {
+                    // It leaves through our device as well, and comes in as it likes; elsewhere later rules decide.
+                    Some(Action::Protect { level: Level::Use, .. }) => {
+                        assert!(meant != Meant::Inside || dropped == [true, false], "{}", all());
+                    }
                     Some(Action::Protect { .. }) if meant == Meant::Free || meant == Meant::Attached(interface) => {}
                     Some(Action::Protect { .. }) if meant == Meant::Ours && !strange(theirs) => {}
                     Some(Action::Protect { .. } | Action::Discard) => assert_eq!(dropped, [true; 2], "{}", all()),

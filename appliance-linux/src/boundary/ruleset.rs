@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use ipsec_core::net::{AddrRange, IKE_PORT, NATT_PORT, PortRange, TrafficSelector};
-use ipsec_core::spd::{Action, Rule};
+use ipsec_core::spd::{Action, Level, Rule};
 
 use super::net::{Interfaces, Net, address, merged, number};
 use super::numbers::MARK;
@@ -17,7 +17,10 @@ use super::numbers::MARK;
 pub(super) const TABLE: &str = "portcullis";
 
 /// The names of its counters.
-pub(super) const NAMES: [&str; 4] = ["in_clear", "in_discard", "out_clear", "out_discard"];
+pub(super) const NAMES: [&str; 5] = ["in_clear", "in_discard", "out_clear", "out_discard", "in_meanwhile"];
+
+/// How many of them, the first ones, count what is dropped. What is let in both a table and its copy count.
+pub(super) const DROPS: usize = 4;
 
 /// The way of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -231,7 +234,7 @@ fn body<'r>(
         Captured::Ours(strange) => format!("{side} {} ", set(strange)),
         _ => String::new(),
     };
-    let mut drops = false;
+    let mut acts = false;
     let flush = |text: &mut String, gathered: &mut Option<(String, Vec<AddrRange>)>| {
         if let Some((verdict, ranges)) = gathered.take() {
             let _ = writeln!(text, "  {}{verdict}", ours(way, v4, &ranges));
@@ -244,10 +247,14 @@ fn body<'r>(
             (Action::Discard, _) => "counter name out_discard drop".to_owned(),
             // What routes do not capture is the operator's, or a network of this machine.
             (Action::Protect { .. }, _) if captured == Captured::No => continue,
+            // A peer that has no SA, or not yet; what leaves goes through our device all the same, which decides.
+            (Action::Protect { level: Level::Use, .. }, Way::In) => {
+                format!("{elsewhere}counter name in_meanwhile accept")
+            }
             (Action::Protect { .. }, Way::In) => format!("{elsewhere}counter name in_clear drop"),
             (Action::Protect { .. }, _) => format!("{elsewhere}counter name out_clear drop"),
         };
-        drops |= verdict != "accept";
+        acts |= verdict != "accept";
         let local = rule.selector.local;
         let conditions = conditions(way, v4, &local, &rule.selector.remote);
         if conditions.iter().all(String::is_empty) {
@@ -265,20 +272,20 @@ fn body<'r>(
         let [exact, fragments] = conditions;
         let _ = writeln!(text, "  {ours}{exact}{verdict}");
         // A fragment may tell neither (RFC 4301 §7): what could be protected is not let through.
-        if verdict != "accept" && !fragments.is_empty() {
+        if verdict.ends_with("drop") && !fragments.is_empty() {
             let _ = writeln!(text, "  {ours}{fragments}{verdict}");
         }
     }
     flush(&mut text, &mut gathered);
     if way == Way::Out && !matches!(captured, Captured::No | Captured::Ours(_)) {
-        drops = true;
+        acts = true;
         let strangers: Vec<String> = outer.iter().filter(|addr| addr.is_ipv4() == v4).map(IpAddr::to_string).collect();
         if captured == Captured::Rest && !strangers.is_empty() {
             let _ = writeln!(text, "  {} {{ {} }} accept", field(v4, true), strangers.join(", "));
         }
         let _ = writeln!(text, "  {elsewhere}counter name out_clear drop");
     }
-    if drops { text } else { String::new() }
+    if acts { text } else { String::new() }
 }
 
 /// Interfaces by their names.

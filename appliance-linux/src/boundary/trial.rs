@@ -13,6 +13,7 @@ use crate::namespace::in_a_network_of_its_own;
 
 mod discard;
 mod fragments;
+mod level;
 mod outside;
 
 /// A gateway with a default route by `wan`.
@@ -145,7 +146,7 @@ fn f_07_what_is_dropped_is_counted_after_a_flush_as_before() {
         more(5);
         (0..4).for_each(|_| gateway.wan.send(&forged).unwrap());
         assert_eq!(out_of(&gateway.lan), None);
-        assert_eq!(Tally::begin().dropped(), [0; 4], "a daemon that starts now has dropped nothing");
+        assert_eq!(Tally::begin().dropped(), Dropped::default(), "a daemon that starts now has dropped nothing");
     });
 }
 

@@ -65,6 +65,8 @@ impl Display for Table<'_> {
 fn meaning(counter: &str) -> Option<&'static str> {
     Some(match counter {
         "InClear" => "came in clear and are to be protected: from the peer past its tunnel, or in its name",
+        "ClearIn" => "came in in clear under level \"use\"",
+        "ClearOut" => "left in clear under level \"use\": there was no SA for them",
         "GuardOut" => "would have left in clear, past the tunnel's device: `portcullis doctor` may say why",
         "OutNoPolicy" => "fit no child and no policy, or were stopped by the guard",
         "OutNoSa" => "waited in vain for an SA",
@@ -302,10 +304,10 @@ fn flow(f: &mut Formatter<'_>, flow: &Flow) -> fmt::Result {
     if let Some(id) = &flow.remote_id {
         write!(f, " dstid {id}")?;
     }
-    let kind = match flow.action.as_str() {
-        "protect" => "require",
-        "discard" => "deny",
-        other => other,
+    let kind = match (flow.action.as_str(), flow.level.as_deref()) {
+        ("protect", level) => level.unwrap_or("require"),
+        ("discard", _) => "deny",
+        (other, _) => other,
     };
     write!(f, " type {kind}")?;
     match &flow.child {
@@ -317,6 +319,9 @@ fn flow(f: &mut Formatter<'_>, flow: &Flow) -> fmt::Result {
     }
     if let Some(hits) = flow.hits {
         write!(f, " packets {hits}")?;
+    }
+    if let Some(clear) = flow.clear {
+        write!(f, " clear {clear}")?;
     }
     match flow.last_s {
         Some(last) => writeln!(f, " last {} ago", Age(last)),

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use gateway_core::policy::child_of;
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::error::Discard;
 use ipsec_core::spd::PolicyId;
+use tracing::warn;
 
 use super::state::Daemon;
 use crate::socket::ROOM;
@@ -37,6 +39,23 @@ impl Daemon {
             false => 1,
         };
         self.lose(lost);
+    }
+
+    /// A packet left in clear for want of an SA: one is asked for, and that is told now and then.
+    pub(super) fn clear_meanwhile(&mut self, policy: PolicyId, packet: &[u8]) {
+        if let Some(others) = self.told_of_clear.admit(Instant::now())
+            && let Some((_, peer, child)) = self.endpoint.pad().get_child(child_of(policy))
+        {
+            warn!(
+                others,
+                "NOT PROTECTED: packets of {}/{} leave in clear: there is no SA for them, and level is \"use\"",
+                peer.name,
+                child.name
+            );
+        }
+        let now = self.clock.now();
+        let (gateway, mut parts) = self.lend();
+        gateway.acquire(now, policy, packet, &mut parts);
     }
 
     /// Packets that were here before the answer that made their SA.

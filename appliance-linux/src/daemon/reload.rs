@@ -119,7 +119,7 @@ impl Daemon {
         let written = std::mem::replace(&mut config.gateway, self.machine.started().clone());
         let needs = Needs::of(config);
         config.gateway = written;
-        self.machine.ask(Question::Follow(needs));
+        self.machine.ask(Question::Follow(Box::new(needs)));
         Ok(loaded)
     }
 

@@ -12,8 +12,9 @@ use ike_core::child::within;
 use ike_core::endpoint::{ChildView, IkeView, SaState};
 use ike_core::pad::PeerId;
 use ipsec_core::error::Counters;
+use ipsec_core::net::Path;
 use ipsec_core::sa::Status;
-use ipsec_core::spd::{self, Action, Direction, Hits, PolicyId, Rule};
+use ipsec_core::spd::{self, Action, Direction, Hits, Level, PolicyId, Rule};
 use ipsec_core::time::Instant;
 
 use super::snapshot::{ike_status, spi};
@@ -44,8 +45,8 @@ struct Known<'d> {
     gateway: &'d Gateway,
     endpoint: &'d IkeEndpoint,
     now: Instant,
-    /// Where peers are; of several parties that share one, the first.
-    connected: BTreeMap<PeerId, IpAddr>,
+    /// From where to where connections with peers go; of several parties that share one, the first.
+    connected: BTreeMap<PeerId, Path>,
     /// What SAs of the engines are the halves of.
     pairs: BTreeMap<Pair, ChildView<'d>>,
     /// The SAs of each child that none has replaced.
@@ -57,7 +58,7 @@ impl<'d> Known<'d> {
         let (mut connected, mut standing) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
         for ike in endpoint.ike_sas().filter(|ike| ike.state == SaState::Established) {
             if let Some(peer) = ike.peer {
-                connected.entry(peer).or_insert(ike.path.remote.ip());
+                connected.entry(peer).or_insert(ike.path);
             }
         }
         for view in endpoint.child_sas().filter(|view| !view.replaced) {
@@ -89,18 +90,22 @@ impl<'d> Known<'d> {
     /// A rule, both ways.
     fn flows(&self, rule: &Rule, hits: Hits) -> impl Iterator<Item = Flow> {
         let peers = self.endpoint.pad();
-        let (action, policy) = match rule.action {
-            Action::Protect { policy, .. } => ("protect", Some(policy)),
-            Action::Bypass => ("bypass", None),
-            Action::Discard => ("discard", None),
+        let (action, policy, level) = match rule.action {
+            Action::Protect { policy, level } => ("protect", Some(policy), Some(level)),
+            Action::Bypass => ("bypass", None, None),
+            Action::Discard => ("discard", None, None),
         };
         let child = policy.and_then(|policy| peers.get_child(child_of(policy)));
         let manual = policy.and_then(|policy| self.manual(policy));
-        let remote = child.map(|(id, ..)| {
-            let address = self.connected.get(&id).copied().or_else(|| peers.addresses(id).next());
-            address.map_or_else(|| "any".to_owned(), |address| address.to_string())
+        let shown = |address: Option<IpAddr>| address.map_or_else(|| "any".to_owned(), |address| address.to_string());
+        let ends = child.map(|(id, peer, _)| match self.connected.get(&id) {
+            Some(path) => (path.local.ip().to_string(), path.remote.ip().to_string()),
+            None => (shown(peer.local.first().copied()), shown(peers.addresses(id).next())),
         });
-        let remote = remote.or_else(|| manual.map(|pair| pair.remote.to_string()));
+        let ends = ends.or_else(|| manual.map(|pair| (pair.local.to_string(), pair.remote.to_string())));
+        let (local, remote) = ends.unzip();
+        let mode = child.map(|(.., child)| child.mode).or_else(|| manual.map(|pair| pair.mode));
+        let age = self.now.since(self.gateway.ruled()).as_secs();
         let name = child.map(|(_, peer, child)| format!("{}/{}", peer.name, child.name));
         let name = name.or_else(|| manual.map(ManualPair::name));
         let narrowed = policy.and_then(|policy| self.standing.get(&policy)).is_some_and(|sas| {
@@ -118,9 +123,15 @@ impl<'d> Known<'d> {
             Flow {
                 direction: direction.to_owned(),
                 action: action.to_owned(),
+                level: level.map(|level| if level == Level::Use { "use" } else { "require" }.to_owned()),
                 priority: entry.priority,
+                rule: rule.id.0,
+                age_s: age,
+                mode: mode.map(|mode| mode.as_str().to_owned()),
+                local: local.clone(),
                 // Inbound packets meet the kernel's guard, or an SA and its selectors.
                 hits: outbound.then_some(hits.outbound),
+                clear: (outbound && level == Some(Level::Use)).then_some(hits.clear),
                 last_s: hits.last.filter(|_| outbound).map(|at| self.now.since(at).as_secs()),
                 from: Selector(&entry.source).to_string(),
                 to: Selector(&entry.destination).to_string(),
@@ -147,6 +158,8 @@ impl<'d> Known<'d> {
             Half::Inbound => ("in", remote, local),
             Half::Outbound => ("out", local, remote),
         };
+        let age_s = self.now.since(sa.since).as_secs();
+        let last_s = sa.last_used.map(|at| self.now.since(at).as_secs());
         let ike = view.and_then(|view| self.endpoint.ike_sa(view.ike));
         if let Some(pair) = self.manual(sa.policy) {
             let end = if half == Half::Inbound { &pair.inbound } else { &pair.outbound };
@@ -166,6 +179,9 @@ impl<'d> Known<'d> {
                 encap: carrier(sa.encap).to_owned(),
                 bytes: sa.bytes,
                 packets: sa.packets,
+                age_s,
+                last_s,
+                sequence: sa.sequence,
                 ..Sa::default()
             };
         }
@@ -187,6 +203,9 @@ impl<'d> Known<'d> {
             encap: carrier(sa.encap).to_owned(),
             bytes: sa.bytes,
             packets: sa.packets,
+            age_s,
+            last_s,
+            sequence: sa.sequence,
         }
     }
 }

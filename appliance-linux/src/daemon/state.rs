@@ -1,7 +1,7 @@
 //! What the control thread has, and how it is made.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gateway_core::config::{Config, LogLevel};
 use gateway_core::gateway::{Gateway, Parts};
@@ -19,7 +19,7 @@ use crate::ask::Trouble;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::early::Early;
-use crate::logging;
+use crate::logging::{self, Throttle};
 use crate::machine::Machine;
 use crate::pending::Pending;
 use crate::plane::{Engines, Plane};
@@ -38,6 +38,10 @@ pub(crate) enum Ended {
     /// The machine does not grant what is needed, or no longer does: told already.
     Failed,
 }
+
+/// Lines about packets that leave in clear: whoever writes level "use" knows, and is to remember.
+const CLEAR_LINES: u32 = 3;
+const CLEAR_EVERY: Duration = Duration::from_secs(60);
 
 /// The control thread's state.
 pub(crate) struct Daemon {
@@ -63,6 +67,8 @@ pub(crate) struct Daemon {
     pub(super) books: Books,
     /// What was told of packets that were kept from passing in clear.
     pub(super) vigil: Vigil,
+    /// What was told of packets that left in clear, as level "use" lets them.
+    pub(super) told_of_clear: Throttle,
     /// Nothing new begins any more.
     pub(super) ends: bool,
 }
@@ -101,6 +107,7 @@ impl Daemon {
             reloads: Reloads::default(),
             books: Books::default(),
             vigil: Vigil::new(Instant::now()),
+            told_of_clear: Throttle::new(CLEAR_LINES, CLEAR_EVERY, Instant::now()),
             ends: false,
         })
     }

@@ -51,12 +51,12 @@ impl Daemon {
     pub(super) fn boundary(&self) -> BoundaryStatus {
         let boundary = self.machine.boundary();
         let health = &boundary.health;
-        let left = &boundary.left_to_routes;
+        let (left, lax) = (&boundary.left_to_routes, &boundary.clear_meanwhile);
         let trouble = health.trouble.clone().or_else(|| self.vigil.led_past().map(str::to_owned));
         let state = match (&trouble, &health.unguarded) {
             (Some(_), _) => "trouble",
             (None, Some(_)) => "weak",
-            (None, None) if !left.is_empty() => "weak",
+            (None, None) if !left.is_empty() || !lax.is_empty() => "weak",
             (None, None) => "closed",
         };
         let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -70,11 +70,13 @@ impl Daemon {
             .to_owned(),
             why: trouble
                 .or_else(|| Some(format!("no guard: {}", health.unguarded.as_ref()?)))
-                .or_else(|| doctor::left_to_routes(left.to_vec(), &self.machine.started().tun)),
+                .or_else(|| doctor::left_to_routes(left.to_vec(), &self.machine.started().tun))
+                .or_else(|| doctor::clear_meanwhile(lax.to_vec())),
             put_back: health.put_back,
             last_put_back: health.last_put_back.map(since_1970),
             reached_in_clear: boundary.spared.clone(),
             left_to_routes: left.clone(),
+            clear_meanwhile: lax.clone(),
             led_outside: boundary.astray.clone(),
         }
     }
@@ -103,9 +105,14 @@ impl Daemon {
             ("IkeVersion", discarded.version),
             ("IkeNoRoom", discarded.no_room),
             ("IkeStrangersUntold", self.gateway.untold()),
+            ("PeerMoved", self.gateway.moves()),
         ];
-        counters.insert("GuardOut".to_owned(), dropped[2]);
-        counters.extend(ike.into_iter().chain(self.plane.tally().read()).map(|(name, count)| (name.to_owned(), count)));
+        let [_, _, out, _, let_in] = dropped;
+        let let_out = self.plane.outbound().passed_clear();
+        let guard = [("GuardOut", out), ("ClearIn", let_in), ("ClearOut", let_out)];
+        counters.extend(
+            ike.into_iter().chain(guard).chain(self.plane.tally().read()).map(|(name, count)| (name.to_owned(), count)),
+        );
         counters
     }
 }

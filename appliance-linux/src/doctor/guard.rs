@@ -17,6 +17,10 @@ pub(super) fn boundary(config: &Config, state: &GuardState, running: bool) -> Ve
         }
         findings.push(finding(Grade::Warning, "guard", text, fix));
     }
+    if let Some(text) = clear_meanwhile(config.clear_meanwhile()) {
+        let fix = "write level = \"require\" once ClearIn and ClearOut of `status --all` stand still";
+        findings.push(finding(Grade::Warning, "level", text, fix));
+    }
     if running {
         return findings;
     }
@@ -38,6 +42,14 @@ pub(crate) fn left_to_routes(children: Vec<String>, device: &str) -> Option<Stri
     (!children.is_empty()).then(|| {
         let children = a_few(children);
         format!("{children}: everything to everything has no guard: what your own routes do not lead to {device} is in clear")
+    })
+}
+
+/// What is not protected while there is no SA, where children are that lax.
+pub(crate) fn clear_meanwhile(children: Vec<String>) -> Option<String> {
+    (!children.is_empty()).then(|| {
+        let children = a_few(children);
+        format!("{children}: level \"use\": in clear while there is no SA, and from the peer at any time")
     })
 }
 

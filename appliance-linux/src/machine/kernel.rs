@@ -119,6 +119,7 @@ impl Kernel {
         let clear = ClearSockets::open().map_err(|error| trouble("raw sockets cannot be opened", &error))?;
         let plane =
             Plane::new(tun, clear, clock, capacity).map_err(|error| trouble("the data plane cannot start", &error))?;
+        let plane = plane.with(&config.gateway);
         let ways = Ways::open(config.gateway.outside.clone());
         let mut ways = ways.map_err(|error| trouble("netlink cannot be opened", &error))?;
         let wanted = listen::wanted(config, &config.gateway.outside);
@@ -240,7 +241,7 @@ impl Kernel {
                 self.tell(Answer::Sent { ike, path, astray });
             }
             Question::Configuration(number) => self.read(number),
-            Question::Follow(needs) => self.follow(needs),
+            Question::Follow(needs) => self.follow(*needs),
             Question::TakenUp => {
                 if let Some(wanted) = self.next.take() {
                     self.wanted = wanted;

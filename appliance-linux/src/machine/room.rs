@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use super::kernel::{Kernel, Parts, Work};
 use crate::ask::{Question, Stands, Trouble, trouble};
-use crate::boundary::Tally;
+use crate::boundary::{Dropped, Tally};
 use crate::plane::Plane;
 
 /// Who answers.
@@ -14,9 +14,9 @@ pub(crate) trait Room {
     /// Takes a question; waits for nobody.
     fn ask(&mut self, question: Question);
 
-    /// What the guard dropped: in, in by a discard policy, out, out by a discard policy. The kernel's counters, for whoever
-    /// looks.
-    fn dropped(&self) -> [u64; 4];
+    /// What the guard dropped: in, in by a discard policy, out, out by a discard policy; and what it let in in clear. The kernel's
+    /// counters, for whoever looks.
+    fn dropped(&self) -> Dropped;
 }
 
 /// The thread that answers, and has others do what may take long; its end is theirs.
@@ -47,7 +47,7 @@ impl Room for Host {
         let _ = self.works.send(Work::Question(question)); // the thread is there as long as this is
     }
 
-    fn dropped(&self) -> [u64; 4] {
+    fn dropped(&self) -> Dropped {
         self.dropped.dropped()
     }
 }

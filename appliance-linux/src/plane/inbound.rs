@@ -126,6 +126,9 @@ impl Plane {
         let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.tos), packet);
         let call = engine.has_events();
         drop(engine);
+        if opened.is_ok() {
+            self.clamp.lower(packet.as_mut_slice());
+        }
         if opened.is_ok() && self.tun.send(packet.as_slice()).is_err() {
             count(&self.tally.tun_errors);
         }

@@ -15,6 +15,8 @@ pub(crate) enum News {
     Ike { path: Path, message: Vec<u8> },
     /// A packet that must be protected by this policy, and no SA to do it with.
     Acquire { policy: PolicyId, packet: Vec<u8> },
+    /// A packet left in clear that this policy protects once there is an SA: one is wanted.
+    Clear { policy: PolicyId, packet: Vec<u8> },
     /// ESP with an SPI that no SA has, at least not yet.
     Early(EarlyPacket),
     /// SAs have something to tell: who listens asks the engines for it.

@@ -92,6 +92,13 @@ impl Plane {
         let (now, own) = (self.clock.now(), self.own(packet));
         let mut engine = self.outbound();
         let verdict = engine.classify(now, packet.as_slice());
+        // One of them is enough to ask for an SA, and most that come behind it find none either.
+        if let Ok(Verdict::ClearMeanwhile(policy)) = verdict
+            && self.meanwhile.is_due(policy, now)
+        {
+            // When there is no room, the next one that is due asks.
+            drop(listener.offer(News::Clear { policy, packet: packet.as_slice().to_vec() }));
+        }
         let Carried { waits, news } = self.carry(engine, now, verdict, own, packet);
         if let Some(policy) = waits {
             if let Some(own) = own {
@@ -138,6 +145,7 @@ impl Plane {
                     self.strays.tell_of_own(own, false);
                 }
                 None => {
+                    self.clamp.lower(packet.as_mut_slice());
                     let inner = packet.as_slice().len();
                     let sealed = engine.seal(now, sa, packet);
                     news = engine.has_events();
@@ -148,7 +156,6 @@ impl Plane {
                     }
                 }
             },
-            // Of no configuration so far comes a rule that lets a packet pass meanwhile: whose SA it wants is not asked for.
             Ok(Verdict::Clear | Verdict::ClearMeanwhile(_)) => {
                 drop(engine);
                 if let Err(refused) = self.clear.send(packet.as_mut_slice(), &self.tun) {

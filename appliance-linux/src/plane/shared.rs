@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use gateway_core::config::Settings;
 use gateway_core::policy::{Inbound, Outbound};
 use ipsec_core::engine::{Egress, InboundSlot, OutboundSlot};
 use ipsec_core::net::Path;
@@ -14,8 +15,10 @@ use ipsec_core::sa::SaId;
 use ipsec_core::spd::{Hits, PolicyId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::clamp::Clamp;
 use super::discarded::Discards;
 use super::locked::{Engines, Locked};
+use super::meanwhile::Meanwhile;
 use super::news::{Listener, News};
 use super::sockets::Sockets;
 use super::stray::Strays;
@@ -45,6 +48,8 @@ pub(crate) struct Plane {
     pub(super) tally: Tally,
     pub(super) early: Places,
     pub(super) wanted: Wanted,
+    pub(super) meanwhile: Meanwhile,
+    pub(super) clamp: Clamp,
     /// Who listens knows that SAs have something to tell, or that packets want one.
     pub(super) called: AtomicBool,
     pub(super) strays: Strays,
@@ -72,11 +77,18 @@ impl Plane {
             tally: Tally::default(),
             early: Places::default(),
             wanted: Wanted::default(),
+            meanwhile: Meanwhile::default(),
+            clamp: Clamp::default(),
             called: AtomicBool::default(),
             strays: Strays::new(Instant::now()),
             discards: Discards::new(Instant::now()),
             unsent: Unsent::new(Instant::now()),
         })
+    }
+
+    /// As these settings have it.
+    pub(crate) fn with(self, settings: &Settings) -> Self {
+        Self { clamp: Clamp::of(settings), ..self }
     }
 
     /// Both engines, without SAs yet, for the one who says what is in them.
@@ -170,6 +182,7 @@ impl Plane {
     /// Which numbers the children have from now on that had others; none: it is gone.
     pub(crate) fn renumber(&self, number: impl Fn(PolicyId) -> Option<PolicyId>) {
         self.unsent.renumber(number);
+        self.meanwhile.forget();
     }
 
     /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.

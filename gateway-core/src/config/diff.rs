@@ -76,7 +76,7 @@ pub enum ChildDiff {
     Removed,
     /// Its selectors, mode or proposals changed: delete its SAs and negotiate anew.
     Replaced,
-    /// Only its timers or its priority changed: its SAs go on.
+    /// Only its timers, its priority or its level changed: its SAs go on.
     Changed,
 }
 
@@ -161,6 +161,7 @@ fn settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("log", old.log != new.log),
         ("outside", old.outside != new.outside),
         ("mtu", old.mtu != new.mtu),
+        ("mss", old.mss != new.mss),
         ("replay-window", old.replay_window != new.replay_window),
         ("cookie-threshold", old.cookie_threshold != new.cookie_threshold),
     ];
@@ -211,7 +212,8 @@ fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
         && old.lifetime == new.lifetime
         && old.rekey_bytes == new.rekey_bytes
         && old.rekey_packets == new.rekey_packets
-        && old.priority == new.priority;
+        && old.priority == new.priority
+        && old.level == new.level;
     match (same_traffic, same_rest) {
         (true, true) => None,
         (true, false) => Some(ChildDiff::Changed),

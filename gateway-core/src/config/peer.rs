@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use ipsec_core::net::{AddrRange, TrafficSelector};
 use ipsec_core::sa::MAX_SELECTORS;
+use ipsec_core::spd::Level;
 
 use super::check::{ChildPlaces, PeerPlaces};
 use super::grammar::{Bad, address, dns_name, duration, name, octets, secret_file};
@@ -17,6 +18,11 @@ use super::reader::{Placed, Reader, Section, Word};
 use super::secret::{Secret, SecretSource};
 use super::selector::{Addresses, selectors};
 use super::{Child, Encapsulation, Mode, Peer, Remote, Start};
+
+/// Who writes `level = "use"` is told each time.
+const CLEAR_MEANWHILE: &str = "NOT PROTECTED while there is no SA: with level = \"use\" what this child carries goes in clear then, and is \
+     taken in clear at any time; whoever keeps an SA from coming up can read and change all of it. For the days of moving \
+     over: write \"require\" once ClearOut and ClearIn of `status --all` stand still";
 
 /// More addresses of one side than anybody has.
 const ADDRESSES_MAX: usize = 16;
@@ -137,6 +143,10 @@ fn read_child<'t>(
     });
     let rekey_packets = reader.number(section, "rekey-packets", 1000..=i64::MAX);
     let priority = reader.number(section, "priority", 0..=1_000_000_u32).unwrap_or(Child::PRIORITY);
+    let level = reader.choice(section, "level", &[("use", Level::Use), ("require", Level::Require)]);
+    if level == Some(Level::Use) {
+        reader.warn(section.place("level"), CLEAR_MEANWHILE);
+    }
     let (local, remote) = (local?, remote?);
     let hosts = mode.is_none_or(|mode| between_hosts(reader, mode, [&local, &remote]));
     let values = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.value).collect();
@@ -153,6 +163,7 @@ fn read_child<'t>(
         rekey_bytes: rekey_bytes.map(|word| word.value),
         rekey_packets: rekey_packets.and_then(|number| u64::try_from(number).ok()),
         priority,
+        level: level.unwrap_or(Level::Require),
     };
     let places = ChildPlaces {
         section: section.at,

@@ -42,7 +42,7 @@ pub static LINUX: Home = Home {
         Table { title: FILE, keys: &["gateway", "peer", "policy", "sa"] },
         Table {
             title: "[gateway]",
-            keys: &["control", "tun", "log", "outside", "mtu", "replay-window", "cookie-threshold"],
+            keys: &["control", "tun", "log", "outside", "mtu", "mss", "replay-window", "cookie-threshold"],
         },
         Table {
             title: "[[peer]]",
@@ -75,6 +75,7 @@ pub static LINUX: Home = Home {
                 "rekey-bytes",
                 "rekey-packets",
                 "priority",
+                "level",
             ],
         },
         Table {

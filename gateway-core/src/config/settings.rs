@@ -4,9 +4,9 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::grammar::{device, interface, socket};
+use super::grammar::{Bad, device, interface, socket};
 use super::reader::{Reader, Section};
-use super::{LogLevel, Settings};
+use super::{LogLevel, Mss, Settings};
 
 const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
@@ -36,6 +36,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         log: LogLevel::Info,
         outside: Vec::new(),
         mtu: Settings::MTU,
+        mss: Mss::Auto,
         replay_window: Settings::REPLAY_WINDOW,
         cookie_threshold: Settings::COOKIE_THRESHOLD,
     };
@@ -50,8 +51,22 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, section: Option<Section<'_, 't>>
         log: LogLevel::read(reader, section),
         outside: outside.unwrap_or_default().into_iter().map(|word| word.value).collect(),
         mtu: reader.number(section, "mtu", 576..=9000).unwrap_or(defaults.mtu),
+        mss: reader.read(section, "mss", MSS_EXPECTED, mss).map_or(defaults.mss, |word| word.value),
         replay_window: window(reader, section, "replay-window").unwrap_or(defaults.replay_window),
         cookie_threshold: reader.number(section, "cookie-threshold", 0..=4096).unwrap_or(defaults.cookie_threshold),
+    }
+}
+
+const MSS_EXPECTED: &str = "\"auto\", \"off\", or a size from \"500\" to \"8900\"";
+
+fn mss(word: &str) -> Result<Mss, Bad> {
+    match word {
+        "auto" => Ok(Mss::Auto),
+        "off" => Ok(Mss::Off),
+        _ => match word.parse() {
+            Ok(mss @ 500..=8900) => Ok(Mss::At(mss)),
+            _ => Err(Bad::whole(word, MSS_EXPECTED)),
+        },
     }
 }
 

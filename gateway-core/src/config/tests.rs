@@ -114,6 +114,39 @@ fn suites_that_anybody_can_read_or_that_are_on_their_way_out_are_taken_with_a_wo
 }
 
 #[test]
+fn e1_a_child_that_is_not_protected_while_there_is_no_sa_is_warned_of_and_named() {
+    let with = |level: &str| GOOD.replace("rekey     = \"1h\"\n", &format!("level = \"{level}\"\n"));
+    let (lax, warnings) = parse(&with("use"));
+    assert_eq!((lax.peers[0].children[0].level, lax.clear_meanwhile()), (Level::Use, Vec::from(["cloud/net".into()])));
+    assert!(warnings.len() == 1 && warnings[0].message.starts_with("NOT PROTECTED"), "{warnings:?}");
+    let (strict, warnings) = parse(&with("require"));
+    assert_eq!((strict.peers[0].children[0].level, warnings.len()), (Level::Require, 0));
+    assert_eq!(parse(GOOD).0.peers[0].children[0].level, Level::Require, "who says nothing is protected");
+    assert!(strict.clear_meanwhile().is_empty());
+    let refused = errors(&with("used"));
+    assert!(refused[0].to_string().contains("expected \"use\" or \"require\""), "{refused:?}");
+    // From one to the other SAs go on.
+    for (old, new) in [(&lax, &strict), (&strict, &lax)] {
+        let children = Vec::from([("net".into(), ChildDiff::Changed)]);
+        assert_eq!(Config::diff(old, new).peers, [("cloud".into(), PeerDiff::Changed { children })]);
+    }
+}
+
+#[test]
+fn the_mss_is_lowered_to_the_mtu_or_to_what_is_written_or_not_at_all() {
+    let with = |mss: &str| GOOD.replace("[gateway]\n", &std::format!("[gateway]\nmss = {mss}\n"));
+    assert_eq!(parse(GOOD).0.gateway.mss, Mss::Auto);
+    for (word, mss) in [("auto", Mss::Auto), ("off", Mss::Off), ("1360", Mss::At(1360))] {
+        let (config, warnings) = parse(&with(&std::format!("\"{word}\"")));
+        assert_eq!((config.gateway.mss, warnings.len()), (mss, 0), "{word}");
+    }
+    for bad in ["\"on\"", "\"499\"", "\"8901\"", "\"\"", "true"] {
+        assert_eq!(errors(&with(bad)).len(), 1, "{bad}");
+    }
+    assert_eq!(Config::diff(&parse(GOOD).0, &parse(&with("\"off\"")).0).settings, ["mss"]);
+}
+
+#[test]
 fn policies_are_tried_by_priority_then_in_the_order_of_the_file() {
     let text = format!(
         "{GOOD}[[policy]]\naction=\"discard\"\nprotocol=\"icmp\"\nicmp-type=\"redirect\"\npriority=5\n\

@@ -136,6 +136,7 @@ impl Gateway {
     pub(super) fn moved<C: IkeCrypto>(&mut self, ike: IkeId, path: Path, parts: &mut Parts<'_, '_, C>) {
         let peer = parts.endpoint.ike_sa(ike).and_then(|view| view.peer);
         self.sas.change_over(ike, |sa| sa.move_to(path, parts.plane));
+        self.moves = self.moves.saturating_add(1);
         self.tell(peer, None, What::Moved { remote: path.remote }, None);
     }
 

@@ -54,14 +54,19 @@ impl Gateway {
 
     /// Replaces the rules. What stands afterwards is what is remembered, so that another try does not take for done what did
     /// not fit.
-    pub(super) fn place_rules(&mut self, mut new: Vec<Rule>, plane: &mut dyn DataPlane) -> Result<(), Cause> {
+    pub(super) fn place_rules(
+        &mut self,
+        now: Instant,
+        mut new: Vec<Rule>,
+        plane: &mut dyn DataPlane,
+    ) -> Result<(), Cause> {
         if self.rules == new {
             return Ok(());
         }
         let wanted = new.len();
         let outcome = plane.set_rules(&new);
         new.truncate(outcome.as_ref().err().map_or(wanted, |incomplete| incomplete.placed));
-        self.rules = new;
+        (self.rules, self.ruled) = (new, now);
         outcome.map_err(|Incomplete { placed, why }| {
             Cause::not_installed(&format!("{placed} of {wanted} rules are in place: {why}"))
         })

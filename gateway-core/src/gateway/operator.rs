@@ -223,7 +223,7 @@ impl Gateway {
         let rules = policy::rules(&self.policies, &peers, self.manual.traffic());
         drop(peers);
         // Rules first: from here on nothing goes where the new configuration does not want it.
-        let placed = self.place_rules(rules, parts.plane);
+        let placed = self.place_rules(now, rules, parts.plane);
         self.end_manual(now, leaving, parts.plane);
         self.place_manual(now, parts.plane);
         let mut ended: BTreeSet<_> =

@@ -271,3 +271,29 @@ fn f_31_a_rule_that_fits_one_engine_only_is_in_neither() {
     assert_eq!(world.send(true, &packet(1, 50, b"x")), Err(Stopped::Clear));
     assert_eq!(world.send(true, &packet(1, 51, b"x")), Err(Stopped::Discarded(Discard::OutNoPolicy)));
 }
+
+#[test]
+fn e1_the_level_of_a_child_changes_while_its_sas_go_on_and_decides_only_where_there_is_none() {
+    let with = |level: &str| config(&peer(true, "", &format!("level = \"{level}\"\n")));
+    let mut world = World::connected("", "");
+    let spis = |world: &World| world.left.plane.outbound.sas().map(|sa| (sa.spi, sa.since)).collect::<Vec<_>>();
+    let before = spis(&world);
+    for level in ["use", "require", "use"] {
+        world.left.gateway.reload(world.now, with(level), parts!(world.left)).1.unwrap();
+        world.ping();
+        assert!(matches!(world.left.classify(&packet(1, 2, b"x")), Ok(Verdict::Protect(_))), "{level}");
+    }
+    assert_eq!((spis(&world), world.left.plane.outbound.passed_clear()), (before, 0));
+    // Without one it goes in clear, asks for one all the same, and is protected as soon as that is there.
+    world.left.gateway.down(world.now, "other/net", parts!(world.left)).unwrap();
+    world.exchange();
+    assert_eq!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Clear));
+    assert_eq!(world.left.plane.outbound.passed_clear(), 1);
+    world.left.gateway.reload(world.now, with("require"), parts!(world.left)).1.unwrap();
+    assert!(matches!(world.send(true, &packet(1, 2, b"x")), Err(Stopped::Acquire(..))));
+    world.left.gateway.reload(world.now, with("use"), parts!(world.left)).1.unwrap();
+    world.left.gateway.up(world.now, "other/net", parts!(world.left)).unwrap();
+    world.exchange();
+    world.ping();
+    assert_eq!(world.left.plane.outbound.passed_clear(), 1);
+}

@@ -1,13 +1,18 @@
 //! Packets through a connection, and through the rekeys of it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use gateway_core::gateway::{Parts, PeerState, Totals, What};
+use gateway_core::plane::Half;
+use ipsec_core::buf::PacketBuf;
+use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
+use ipsec_core::net::Path;
 
 use crate::refusals::down;
-use crate::world::{Stopped, World, packet, parts, peer};
+use crate::world::{Stopped, World, config, packet, parts, peer};
 use crate::{secs, up};
 
 #[test]
@@ -189,4 +194,79 @@ fn d7_a_new_mapping_of_a_nat_is_followed_by_packets() {
     world.ping();
     let sas: Vec<_> = world.left.plane.outbound.sas().map(|sa| sa.path.remote.port()).collect();
     assert_eq!(sas, [4500], "{}", world.story());
+}
+
+#[test]
+fn d7_a_forged_packet_from_a_new_port_changes_nothing_and_a_genuine_one_moves_the_peer_and_is_told_and_counted() {
+    let mut world =
+        World::new(&peer(true, "start = \"passive\"\nencap = \"always\"", ""), &peer(false, "encap = \"always\"", ""))
+            .start();
+    world.ping();
+    let moved = |world: &World| {
+        let to: Vec<_> = world.left.plane.outbound.sas().map(|sa| sa.path.remote.port()).collect();
+        let ikes: Vec<_> = world.left.endpoint.ike_sas().map(|ike| ike.path.remote.port()).collect();
+        (to, ikes, world.left.told(|what| matches!(what, What::Moved { .. })), world.left.gateway.moves())
+    };
+    let home = (vec![4500], vec![4500], 0, 0);
+    assert_eq!(moved(&world), home);
+    let path = world.left.plane.inbound.sas().next().unwrap().path;
+    let elsewhere = Path { remote: SocketAddr::new(path.remote.ip(), 40_123), ..path };
+
+    // A message of the IKE SA by its numbers, which nobody can have written who has its keys.
+    let ike = world.left.endpoint.ike_sas().next().unwrap();
+    let spis = if ike.initiator { [ike.spi_local, ike.spi_remote] } else { [ike.spi_remote, ike.spi_local] };
+    let flags = if ike.initiator { 0 } else { 8 };
+    let head = [46, 0x20, 37, flags, 0, 0, 0, 2, 0, 0, 0, 80, 0, 0, 0, 52];
+    let mut message = [&spis.map(u64::to_be_bytes).concat()[..], &head, &[7; 48]].concat();
+    world.left.gateway.handle_datagram(world.now, elsewhere, &mut message, parts!(world.left));
+    world.exchange();
+    assert_eq!((world.left.gateway.discarded().forged, moved(&world)), (1, home.clone()));
+
+    let sa = world.right.plane.outbound.sas().next().unwrap().id;
+    let mut bytes = [0; 300];
+    let mut sealed = PacketBuf::with_payload(&mut bytes, &packet(2, 1, b"I moved")).unwrap();
+    world.right.plane.outbound.seal(world.now, sa, &mut sealed).unwrap();
+    for genuine in [false, true] {
+        let mut octets = sealed.as_slice().to_vec();
+        let last = octets.len() - 1;
+        octets[last] ^= u8::from(!genuine);
+        let mut arrived = PacketBuf::new(&mut octets, 0, last + 1).unwrap();
+        let opened = world.left.plane.inbound.open(world.now, elsewhere, Ecn::NotEct, &mut arrived);
+        assert_eq!(opened.is_ok(), genuine);
+        while let Some(event) = world.left.plane.inbound.poll_event() {
+            world.left.tell(world.now, Half::Inbound, event);
+        }
+        world.mapping = genuine.then_some(40_123);
+        world.exchange();
+        let followed = (vec![40_123], vec![40_123], 1, 1);
+        assert_eq!(moved(&world), if genuine { followed } else { home.clone() }, "{}", world.story());
+    }
+    world.ping();
+}
+
+#[test]
+fn b9_ssh_is_in_clear_and_all_else_protected_in_the_order_of_priorities() {
+    let with = |ssh: u32| {
+        let policy = |port: &str, more: &str| {
+            format!("[[policy]]\naction = \"bypass\"\nprotocol = \"tcp\"\n{port} = \"22\"\npriority = {ssh}\n{more}")
+        };
+        peer(true, "", "") + &policy("remote-port", "") + &policy("local-port", "")
+    };
+    let tcp = |from: u16, to: u16| {
+        let mut segment = packet(1, 2, &[0; 12]);
+        segment[9] = 6;
+        segment[20..24].copy_from_slice(&[from.to_be_bytes(), to.to_be_bytes()].concat());
+        segment
+    };
+    let mut world = World::connected("", "");
+    // setkey's `prio def + 100` stands before what is protected, `def - 100` behind it.
+    for (priority, clear) in [(900, true), (1100, false)] {
+        world.left.gateway.reload(world.now, config(&with(priority)), parts!(world.left)).1.unwrap();
+        for (from, to) in [(40_000, 22), (22, 40_000)] {
+            let verdict = world.left.classify(&tcp(from, to)).unwrap();
+            assert_eq!(verdict == Verdict::Clear, clear, "{from} to {to} at {priority}");
+        }
+        assert!(matches!(world.left.classify(&tcp(40_000, 23)), Ok(Verdict::Protect(_))), "telnet at {priority}");
+        assert!(matches!(world.left.classify(&packet(1, 2, b"udp")), Ok(Verdict::Protect(_))));
+    }
 }

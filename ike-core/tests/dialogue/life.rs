@@ -326,6 +326,44 @@ fn what_comes_late_on_the_old_sa_of_a_rekey_does_not_overrule_the_new_one() {
 }
 
 #[test]
+fn a_forged_message_from_a_new_mapping_moves_nobody_and_the_genuine_one_does() {
+    let [left, right] = pair().map(|peer| Peer { dpd: Duration::ZERO, ..peer });
+    let right = Peer { remote: None, ..right };
+    let mut network = Network::new(28, [vec![left], vec![right]], Settings::default());
+    network.nat = Some("203.0.113.7:1024".parse().unwrap());
+    network.connect();
+    network.run_for(seconds(1));
+    let held = Rc::new(RefCell::new(Vec::new()));
+    let hold = Rc::clone(&held);
+    network.tap = Box::new(move |from, datagram| {
+        if from == 0 {
+            hold.borrow_mut().push(datagram.clone());
+        }
+        from != 0
+    });
+    let (now, ike) = (network.now, network.hosts[0].ike_id());
+    network.hosts[0].endpoint.check_liveness(now, ike).unwrap();
+    network.run_for(Duration::from_millis(100));
+    let request = held.borrow()[0].clone();
+    let there = "203.0.113.7:2048".parse().unwrap();
+    let path = Path { remote: there, ..network.hosts[1].ike().unwrap().path };
+    for octet in 0..request.len() {
+        let mut forged = request.clone();
+        forged[octet] ^= 1;
+        network.fly(1, path, forged);
+        network.run_for(Duration::from_millis(50));
+        let host = &network.hosts[1];
+        assert_eq!(host.ike().unwrap().path.remote, "203.0.113.7:1024".parse().unwrap(), "octet {octet}");
+        assert!(!host.story.iter().any(|line| line.starts_with("moved")), "{:?}", host.story);
+    }
+    network.fly(1, path, request);
+    network.run_for(Duration::from_millis(50));
+    let host = &network.hosts[1];
+    assert_eq!(host.ike().unwrap().path.remote, there);
+    assert_eq!(host.story.iter().filter(|line| *line == "moved to 203.0.113.7:2048").count(), 1, "{:?}", host.story);
+}
+
+#[test]
 fn two_idle_hours_behind_a_nat_are_survived() {
     let [left, mut right] = pair();
     right.remote = None;

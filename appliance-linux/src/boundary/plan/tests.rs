@@ -182,6 +182,17 @@ fn f_07_f_08_the_guard_drops_what_the_policy_protects_or_discards_in_the_order_o
 }
 
 #[test]
+fn e1_the_guard_lets_in_what_level_use_is_about_in_the_order_of_the_policy() {
+    let child = "[[peer.child]]\nname = \"lax\"\nlevel = \"use\"\nlocal-ts = \"10.2.0.0/16\"\nremote-ts = \"10.1.0.0/16[udp/7]\"\n";
+    let guard = guard_of(&[("\"10.2.0.0/16\"", "\"10.1.5.0/24\"")], child);
+    let lax = "  ip daddr { 10.2.0.0-10.2.255.255 } meta l4proto 17 th sport 7 counter name in_meanwhile accept\n";
+    // Of it alone no fragment is dropped, nor anything else.
+    assert!(guard.contains(&format!(" {{\n{lax} }}")), "{guard}");
+    let both = format!("  ip daddr {{ 10.2.0.0-10.2.255.255 }} counter name in_clear drop\n{lax} }}");
+    assert!(guard.contains(&both), "{guard}");
+}
+
+#[test]
 fn f_07_later_fragments_count_as_protected_never_as_bypassed() {
     let text = guard_of(&[("\"10.2.0.0/16[udp/5000]\"", "\"10.1.0.0/16[udp]\"")], "");
     let first = "ip daddr { 10.2.0.0-10.2.255.255 } meta l4proto 17 th dport 5000 counter name in_clear drop";

@@ -213,11 +213,7 @@ fn f_83_what_was_discarded_stands_beside_the_rule_that_did_it_or_under_its_reaso
         last_s: Some(2),
         from: "10.2.0.0/16".into(),
         to: "10.9.0.0/16".into(),
-        child: None,
-        narrowed: false,
-        peer: None,
-        local_id: None,
-        remote_id: None,
+        ..Flow::default()
     };
     let discarded =
         |direction: &str, reason: &str| Discarded { direction: direction.into(), reason: reason.into(), packets: 5 };
@@ -236,16 +232,17 @@ fn flows_and_sas_look_like_those_of_ipsecctl() {
     let flow = |direction: &str, from: &str, to: &str| Flow {
         direction: direction.into(),
         action: "protect".into(),
+        level: Some("require".into()),
         priority: 1000,
         hits: (direction == "out").then_some(7),
         last_s: (direction == "out").then_some(64),
         from: from.into(),
         to: to.into(),
         child: Some("cloud/net".into()),
-        narrowed: false,
         peer: Some("192.0.2.1".into()),
         local_id: Some("FQDN/right.lab".into()),
         remote_id: Some("FQDN/left.lab".into()),
+        ..Flow::default()
     };
     let sa = Sa {
         child: "cloud/net".into(),

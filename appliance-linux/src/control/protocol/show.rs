@@ -19,15 +19,32 @@ pub(crate) struct Show {
 }
 
 /// A policy, in one direction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Flow {
     /// "out", "in" or "fwd".
     pub(crate) direction: String,
     /// "protect", "bypass" or "discard".
     pub(crate) action: String,
+    /// "use" or "require", of a protecting policy.
+    #[serde(default)]
+    pub(crate) level: Option<String>,
     pub(crate) priority: u32,
+    /// Its number, and how many seconds ago it came.
+    #[serde(default)]
+    pub(crate) rule: u32,
+    #[serde(default)]
+    pub(crate) age_s: u64,
+    /// "tunnel" or "transport", of a protecting policy, and "beet" of one with manual keys.
+    #[serde(default)]
+    pub(crate) mode: Option<String>,
+    /// Our end of its tunnel, or "any".
+    #[serde(default)]
+    pub(crate) local: Option<String>,
     /// Packets that met it since the daemon started or the rule came; of outbound ones.
     pub(crate) hits: Option<u64>,
+    /// How many of them left in clear under level "use"; none where the level is another.
+    #[serde(default)]
+    pub(crate) clear: Option<u64>,
     /// Seconds since the last of them.
     pub(crate) last_s: Option<u64>,
     /// A selector as the configuration writes it.
@@ -86,6 +103,14 @@ pub(crate) struct Sa {
     pub(crate) encap: String,
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
+    /// Seconds since it was installed, and since a packet last went through.
+    #[serde(default)]
+    pub(crate) age_s: u64,
+    #[serde(default)]
+    pub(crate) last_s: Option<u64>,
+    /// The last sequence number sent, or the highest received.
+    #[serde(default)]
+    pub(crate) sequence: u64,
 }
 
 /// An IKE SA with its peer's name.

@@ -42,6 +42,9 @@ pub(crate) struct BoundaryStatus {
     /// Children that connect everything with everything: what no route of the operator leads to the device is in clear.
     #[serde(default)]
     pub(crate) left_to_routes: Vec<String>,
+    /// Children whose packets pass in clear while there is no SA for them.
+    #[serde(default)]
+    pub(crate) clear_meanwhile: Vec<String>,
     /// Networks on our side, or "the rest of" one, that are led outside where nothing says that they lie: what peers
     /// send there is dropped, where there is a guard.
     #[serde(default)]
@@ -236,7 +239,7 @@ mod tests {
     /// Each with all that it may have, and nothing null.
     const STATUS: &str = r#"{"version":"1","uptime_s":1,"counters":{},
         "boundary":{"state":"closed","guard":"nftables","why":"","put_back":0,"last_put_back":1,"reached_in_clear":[""],
-            "left_to_routes":[""],"led_outside":[""]},
+            "left_to_routes":[""],"clear_meanwhile":[""],"led_outside":[""]},
         "peers":[{"name":"cloud","state":"connected","cause":{"code":"","text":""},"start":"active","retry_ms":1,
             "ike":{"initiator":false,"spi_local":"1","spi_remote":"2","suite":"","local":"","remote":"","nat":true,"age_s":1,
                    "heard_s":1,"rekey_s":1,"remote_id":"left.lab","local_id":"right.lab"},

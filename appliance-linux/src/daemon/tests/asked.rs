@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::ask::{Ends, Stands};
+use crate::boundary::Dropped;
 use crate::capacity::Need;
 use crate::clear::ClearSockets;
 use crate::configuration::Loaded;
@@ -29,8 +30,8 @@ impl Room for Notes {
         self.0.lock().unwrap().push(question);
     }
 
-    fn dropped(&self) -> [u64; 4] {
-        [0, 0, self.1.load(Ordering::Relaxed), 0]
+    fn dropped(&self) -> Dropped {
+        [0, 0, self.1.load(Ordering::Relaxed), 0, 0]
     }
 }
 
@@ -40,7 +41,12 @@ fn parse(text: &str) -> Config {
 
 /// A daemon that nothing runs beside, and what it asks.
 fn beside_notes() -> (Daemon, Notes) {
-    let (config, notes, clock) = (parse(CONFIG), Notes::default(), Clock::start());
+    configured(CONFIG)
+}
+
+/// The same with another configuration.
+fn configured(text: &str) -> (Daemon, Notes) {
+    let (config, notes, clock) = (parse(text), Notes::default(), Clock::start());
     let capacity = Need::of(&config).capacity().unwrap();
     let (tun, clear) = (Tun::nowhere().unwrap(), ClearSockets::of_anybody().unwrap());
     let plane = Arc::new(Plane::new(tun, clear, clock, &capacity).unwrap());
@@ -125,6 +131,22 @@ fn e_13_a_packet_for_which_there_was_no_room_is_asked_for_and_waits_for_its_sa()
     assert_eq!((*full.0.lock().unwrap(), daemon.pending.deadline()), (1, None), "who listens is called");
     daemon.settle();
     assert!(daemon.pending.deadline().is_some());
+}
+
+#[test]
+fn e1_a_packet_that_left_in_clear_asks_for_an_sa_and_is_not_kept() {
+    let lax =
+        CONFIG.replace("\"active\"", "\"on-demand\"").replace("[[peer.child]]", "[[peer.child]]\nlevel = \"use\"");
+    let (mut daemon, notes) = configured(&lax);
+    daemon.settle();
+    assert!(notes.take().is_empty());
+    let policy = policy_of(daemon.endpoint.pad().children().next().unwrap().0);
+    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 2, 0, 5, 10, 1, 0, 9];
+    packet.extend([0, 7, 0, 9, 0, 8, 0, 0]);
+    daemon.hear(News::Clear { policy, packet });
+    daemon.settle();
+    assert_eq!(daemon.pending.deadline(), None, "it has gone");
+    assert!(matches!(&notes.take()[..], [Question::Locate(_)]), "the peer is called");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::net::Path as Way;
 
 use super::*;
-use crate::control::protocol::Show;
+use crate::control::protocol::{Flow, Show};
 
 /// Where the daemon is called.
 const OURS: &str = "192.0.2.2:500";
@@ -275,6 +275,42 @@ fn what_goes_through_an_sa_that_stands_is_kept_while_it_does_and_shown_on_its_ac
         let line = serde_json::to_string(account).unwrap();
         assert!(kept.lines().any(|kept| kept == line), "{line} in {kept}");
         assert!(daemon.books.due().is_some_and(|due| due > Instant::now()));
+        drop(inputs);
+    });
+}
+
+#[test]
+fn e5_one_rule_is_shown_as_an_entry_for_each_direction_with_its_level_and_ends() {
+    in_a_network_of_its_own(|| {
+        let lax = peer("cloud", "one.lab", "10.1.0.0/16") + "level = \"use\"\n";
+        let (mut daemon, inputs, _folder) = daemon_of("entries", &lax);
+        let shown = |daemon: &mut Daemon| {
+            let entries = daemon.show().spd.into_iter();
+            let entry = |flow: Flow| {
+                (
+                    flow.direction,
+                    flow.from,
+                    flow.to,
+                    flow.rule,
+                    flow.level.unwrap(),
+                    flow.local.unwrap(),
+                    flow.peer.unwrap(),
+                )
+            };
+            entries.map(entry).collect::<Vec<_>>()
+        };
+        let (ours, theirs) = ("10.2.0.0/16", "10.1.0.0/16");
+        for ends in [["any", "any"], ["192.0.2.2", "192.0.2.1"]] {
+            let expected =
+                [("out", ours, theirs), ("in", theirs, ours), ("fwd", theirs, ours)].map(|(way, from, to)| {
+                    let [way, from, to, local, remote] = [way, from, to, ends[0], ends[1]].map(str::to_owned);
+                    (way, from, to, 0, "use".to_owned(), local, remote)
+                });
+            if ends[0] != "any" {
+                Caller::new("one", 1, "10.1.0.0/16").connect(&mut daemon);
+            }
+            assert_eq!(shown(&mut daemon), expected);
+        }
         drop(inputs);
     });
 }

@@ -161,12 +161,12 @@ fn a_configuration_is_answered_once_and_both_are_listened_to_until_it_is_taken_u
             Answer::Followed(outcome) => outcome.map_err(|trouble| trouble.text),
             _ => unreachable!(),
         };
-        asked.ask(Question::Follow(needs("127.0.0.1")));
+        asked.ask(Question::Follow(Box::new(needs("127.0.0.1"))));
         asked.ask(Question::GiveUp);
         assert_eq!(followed(&mut asked), Err("the daemon ends".to_owned()));
         assert_eq!(ports(&asked), before);
 
-        asked.ask(Question::Follow(needs("127.0.0.1")));
+        asked.ask(Question::Follow(Box::new(needs("127.0.0.1"))));
         assert_eq!(followed(&mut asked), Ok(()));
         assert_eq!(ports(&asked), [&before[..], &["127.0.0.1".to_owned()]].concat(), "who is gone is yet to be told");
         asked.ask(Question::GiveUp);
