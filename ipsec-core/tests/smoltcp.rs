@@ -133,7 +133,13 @@ impl Node {
             lifetime: Lifetime::default(),
         };
         let now = time::Instant::ZERO;
-        let out = OutboundParams { sa: params(peer), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+        let out = OutboundParams {
+            sa: params(peer),
+            last_sent: 0,
+            last_number: u64::MAX,
+            copy_dscp: true,
+            dont_fragment: DontFragment::Copy,
+        };
         self.device.outbound.install(now, &out).unwrap();
         self.device.inbound.install(now, &InboundParams { sa: params(host), window: 64, highest_seen: 0 }).unwrap();
     }

@@ -146,7 +146,8 @@ fn extended_sequence_numbers_are_followed_over_their_low_half() {
         lifetime: Lifetime::default(),
     };
     let last_sent = u64::from(u32::MAX) - 2;
-    let params = OutboundParams { sa, last_sent, copy_dscp: false, dont_fragment: DontFragment::Clear };
+    let params =
+        OutboundParams { sa, last_sent, last_number: u64::MAX, copy_dscp: false, dont_fragment: DontFragment::Clear };
     let mut slots = [const { OutboundSlot::<RustCrypto>::EMPTY }];
     let mut engine: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut slots);
     let id = engine.install(Instant::ZERO, &params).unwrap();

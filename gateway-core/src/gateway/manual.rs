@@ -150,8 +150,13 @@ impl Gateway {
         }
         let lifetime = Lifetime { soft: packets(numbers.soft()), hard: packets(numbers.count()) };
         let installed = params(entry, &entry.config.outbound, lifetime, |sa| {
-            let params =
-                OutboundParams { sa, last_sent: numbers.after, copy_dscp: true, dont_fragment: DontFragment::Clear };
+            let params = OutboundParams {
+                sa,
+                last_sent: numbers.after,
+                last_number: u64::MAX,
+                copy_dscp: true,
+                dont_fragment: DontFragment::Clear,
+            };
             plane.install_outbound(now, pair, &params)
         });
         match installed {
