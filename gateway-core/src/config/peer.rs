@@ -16,7 +16,7 @@ use super::proposal::{self, Lists};
 use super::reader::{Placed, Reader, Section, Word};
 use super::secret::{Secret, SecretSource};
 use super::selector::{Addresses, selectors};
-use super::{Child, Encapsulation, Mode, Peer, Remote, Start};
+use super::{Child, Encapsulation, MANUAL, Mode, Peer, Remote, Start};
 
 /// More addresses of one side than anybody has.
 const ADDRESSES_MAX: usize = 16;
@@ -39,6 +39,10 @@ pub(super) fn read<'t>(
         }
     }
     let peer_name = reader.read(section, "name", "a name in quotes", name).map(|word| word.value);
+    if peer_name.as_deref() == Some(MANUAL) {
+        let hint = "status, the log and accounts call SAs with manual keys so";
+        reader.error(section.place("name"), format!("\"{MANUAL}\""), "another name", hint);
+    }
     let local = ends(reader, section, "local", "one of our addresses or \"any\"", address);
     let remote = ends(reader, section, "remote", "an address, a DNS name, or \"any\"", |word| match word.parse() {
         Ok(address) => Ok(Remote::Address(address)),

@@ -330,7 +330,7 @@ where
 }
 
 fn used(status: &Status) -> Usage {
-    Usage { packets: status.packets, bytes: status.bytes, last_used: status.last_used }
+    Usage { packets: status.packets, bytes: status.bytes, sequence: status.sequence, last_used: status.last_used }
 }
 
 #[cfg(test)]
