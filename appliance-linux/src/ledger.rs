@@ -4,9 +4,8 @@
 //! A thread of its own reads and writes it, as a disk may take long: all of it beside the old one, which it then takes the
 //! place of.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 
@@ -15,20 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::disk::{self, Plain};
-
-const FILE: &str = "accounts.jsonl";
-/// What is being written, and what could not be read.
-const NEW: &str = "accounts.new";
-const ASIDE: &str = "accounts.unreadable";
-const VERSION: u32 = 1;
-
-/// The first line.
-#[derive(Serialize, Deserialize)]
-struct Head {
-    version: u32,
-    /// How many lines follow.
-    accounts: usize,
-}
+use crate::kept::{self, Lines, Read};
 
 /// An account, and what went on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +84,8 @@ fn run<L: Listener>((folder, ordered, listener): (Option<PathBuf>, Receiver<Acco
         info!("what goes through is not kept over restarts: nobody named a directory for that (run --state)");
         return listener.hear(Said::Before(None));
     };
-    let opened = own(&folder).and_then(|lock| Ok((lock, load(&folder)?)));
+    let file = file(&folder);
+    let opened = kept::own(&folder, |folder| File::open(folder)).and_then(|lock| Ok((lock, load(&file)?)));
     let _lock = match opened {
         Ok((lock, before)) => {
             listener.hear(Said::Before(Some(before)));
@@ -112,12 +99,11 @@ fn run<L: Listener>((folder, ordered, listener): (Option<PathBuf>, Receiver<Acco
     let (mut kept, mut failed) = (None, false);
     for accounts in ordered {
         if kept.as_ref() != Some(&accounts) {
-            let written = write(&folder, &accounts);
+            let written = file.write(accounts.iter().map(|(account, totals)| Entry::of(account, totals)));
             match (&written, failed) {
-                (Err(error), false) => warn!(
-                    "what went through cannot be kept: {}: {error}; this is tried again",
-                    folder.join(FILE).display()
-                ),
+                (Err(error), false) => {
+                    warn!("what went through cannot be kept: {}: {error}; this is tried again", file.path().display());
+                }
                 (Ok(()), true) => info!("what went through is kept again"),
                 _ => {}
             }
@@ -128,88 +114,40 @@ fn run<L: Listener>((folder, ordered, listener): (Option<PathBuf>, Receiver<Acco
     }
 }
 
-/// Makes the folder if need be. Whoever has the value has it for himself: two daemons in different networks would overwrite
-/// what the other wrote.
-fn own(folder: &Path) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let held = File::open(folder)?;
-    held.try_lock().map_err(|error| match error {
-        fs::TryLockError::WouldBlock => io::Error::new(io::ErrorKind::AddrInUse, "another portcullis keeps it there"),
-        fs::TryLockError::Error(error) => error,
-    })?;
-    Ok(held)
+fn file(folder: &Path) -> Lines {
+    Lines::new(folder, "accounts.jsonl", "accounts")
 }
 
 /// What the file says, as far as it can be read; where it cannot, it is set aside.
-fn load(folder: &Path) -> io::Result<Vec<(Account, Totals)>> {
-    let path = folder.join(FILE);
-    let octets = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read?,
-    };
-    let (accounts, fault) = read(&String::from_utf8_lossy(&octets));
+fn load(file: &Lines) -> io::Result<Vec<(Account, Totals)>> {
+    let Some(Read { lines, fault }) = file.read::<Entry>()? else { return Ok(Vec::new()) };
     if let Some(fault) = fault {
-        let aside = folder.join(ASIDE);
-        fs::rename(&path, &aside)?;
-        let (path, aside, read) = (path.display(), aside.display(), accounts.len());
+        let aside = file.set_aside()?;
+        let (path, aside, read) = (file.path(), aside.display(), lines.len());
+        let path = path.display();
         warn!("{path} is damaged ({fault}): accounts go on with the {read} in it that can be read; it is now {aside}");
     }
-    Ok(accounts)
-}
-
-/// The accounts in a text, and the first thing that is wrong with it.
-fn read(text: &str) -> (Vec<(Account, Totals)>, Option<String>) {
-    let (mut accounts, mut fault) = (Vec::new(), None);
-    let mut lines = text.lines();
-    let head = lines.next().map(serde_json::from_str::<Head>);
-    for (number, line) in (2..).zip(lines) {
-        match serde_json::from_str::<Entry>(line) {
-            Ok(entry) => accounts.push(entry.into_parts()),
-            Err(error) => _ = fault.get_or_insert_with(|| format!("line {number}: {error}")),
-        }
-    }
-    let of_the_whole = match head {
-        None => Some("it is empty".to_owned()),
-        Some(Err(error)) => Some(format!("line 1: {error}")),
-        Some(Ok(head)) if head.version != VERSION => Some(format!("it is of version {}", head.version)),
-        Some(Ok(head)) => {
-            let found = accounts.len();
-            (found != head.accounts).then(|| format!("it has {found} accounts of {}", head.accounts))
-        }
-    };
-    (accounts, fault.or(of_the_whole))
-}
-
-/// Replaces the file, as a whole or not at all.
-fn write(folder: &Path, accounts: &Accounts) -> io::Result<()> {
-    let new = folder.join(NEW);
-    let written = write_to(&new, accounts).and_then(|()| fs::rename(&new, folder.join(FILE)));
-    if written.is_err() {
-        let _ = fs::remove_file(&new); // a full disk is not to be kept full
-    }
-    written.and_then(|()| File::open(folder)?.sync_all())
-}
-
-fn write_to(path: &Path, accounts: &Accounts) -> io::Result<()> {
-    let mut new = File::options();
-    new.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let mut file = BufWriter::new(new.open(path)?);
-    serde_json::to_writer(&mut file, &Head { version: VERSION, accounts: accounts.len() })?;
-    for (account, totals) in accounts {
-        file.write_all(b"\n")?;
-        serde_json::to_writer(&mut file, &Entry::of(account, totals))?;
-    }
-    file.write_all(b"\n")?;
-    file.into_inner()?.sync_all()
+    Ok(lines.into_iter().map(Entry::into_parts).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
+
+    const FILE: &str = "accounts.jsonl";
+    const NEW: &str = "accounts.new";
+    const ASIDE: &str = "accounts.unreadable";
+
+    /// What a text says, and what is wrong with it.
+    fn read(text: &str) -> (Vec<(Account, Totals)>, Option<String>) {
+        let Read { lines, fault } = file(Path::new("")).parse::<Entry>(text);
+        (lines.into_iter().map(Entry::into_parts).collect(), fault)
+    }
 
     /// Long enough for whatever must happen.
     const SOON: Duration = Duration::from_secs(10);

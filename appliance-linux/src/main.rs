@@ -17,6 +17,7 @@ mod doctor;
 mod early;
 mod hardening;
 mod inbox;
+mod kept;
 mod ledger;
 mod listen;
 mod logging;

@@ -2,14 +2,17 @@
 //! aside there before they are used, so that a kill at any moment, or a power failure, has none used twice. No key stands in it,
 //! but what only who has the key can compute of it.
 //!
-//! A second file lists the keys that were ever used. Where the first one is gone or damaged, it says whose numbers are lost: such
-//! a key is refused.
+//! A second file lists the keys that were ever used, and how far each was when a start last took it up. Where the first one is gone
+//! or damaged, it says whose numbers are lost: such a key is refused until the operator writes a `sequence` above that, as one
+//! that stood there before says nothing of what was used since. Where the second one is damaged, that cannot be told of any
+//! key that the first one does not have.
+//!
+//! Both keep a line for each key for good: who has it once more must not begin anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
@@ -17,21 +20,19 @@ use std::time::Duration;
 use gateway_core::cause::{Cause, Kind};
 use gateway_core::gateway::{Numbers, Ticket};
 use ike_core::crypto::{Digest64, IkeCrypto as _, PrfAlg};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::disk::{self, Plain};
+use crate::kept::{self, Lines, Read};
 use crate::provider;
 
 const FILE: &str = "sequence.jsonl";
-/// What is being written, and what could not be read.
-const NEW: &str = "sequence.new";
-const ASIDE: &str = "sequence.unreadable";
-/// The keys that were ever used, one a line.
+/// The keys that were ever used.
 const USED: &str = "sequence.keys";
 /// Whoever has it locked is the only one who sets numbers aside here.
 const LOCK: &str = "sequence.lock";
-const VERSION: u32 = 1;
 
 /// So many numbers are set aside at once: a second of a fast line, and what a restart costs.
 pub(crate) const STEP: u64 = 1 << 20;
@@ -78,8 +79,8 @@ pub(crate) struct Order {
     pub(crate) ticket: Ticket,
     pub(crate) mark: Mark,
     pub(crate) after: u64,
-    /// Whether the operator wrote that number.
-    pub(crate) stated: bool,
+    /// The `sequence` that the operator wrote, or 0.
+    pub(crate) stated: u64,
     /// The last number there is.
     pub(crate) last: u64,
 }
@@ -87,26 +88,25 @@ pub(crate) struct Order {
 /// What came of an order.
 pub(crate) type Outcome = Result<Numbers, Cause>;
 
-/// Whom the thread tells.
+/// Whom the thread tells: once what is set aside, and before that why that takes so long.
 pub(crate) trait Listener: Plain {
     fn set_aside(&self, ticket: Ticket, outcome: Outcome);
 }
 
 impl Plain for Order {}
 
-/// The first line.
-#[derive(Serialize, Deserialize)]
-struct Head {
-    version: u32,
-    /// How many lines follow.
-    keys: usize,
-}
-
 /// A key, and the last number that may have been used with it.
 #[derive(Serialize, Deserialize)]
 struct Line {
     key: String,
     until: u64,
+}
+
+/// A key that was used, and the last number that it may have been used with when a start last took it up.
+#[derive(Serialize, Deserialize)]
+struct Used {
+    key: String,
+    past: u64,
 }
 
 /// The thread that keeps the files; it ends with this, when the disk lets it.
@@ -130,205 +130,203 @@ impl Sequence {
 }
 
 fn run<L: Listener>((folder, ordered, listener): (Option<PathBuf>, Receiver<Order>, L)) {
+    let Some(folder) = folder else {
+        let refused = || Err(not_kept("nobody named a directory for that"));
+        return ordered.iter().for_each(|order| listener.set_aside(order.ticket, refused()));
+    };
     // Nothing is touched where there are no manual keys.
     let Ok(first) = ordered.recv() else { return };
-    let opened = folder
-        .ok_or_else(|| not_kept("nobody named a directory for that"))
-        .and_then(|folder| Kept::open(&folder).map_err(|error| not_kept(&format!("{}: {error}", folder.display()))));
-    let mut kept = match opened {
-        Ok(kept) => kept,
-        Err(cause) => {
-            let all = std::iter::once(first).chain(ordered);
-            return all.for_each(|order| listener.set_aside(order.ticket, Err(cause.clone())));
+    let mut orders = vec![first];
+    let mut trouble = Trouble { listener: &listener, told: String::new(), heard: 0 };
+    let mut kept = loop {
+        orders.extend(ordered.try_iter());
+        match Kept::open(&folder) {
+            Ok(kept) => break kept,
+            Err(error) => trouble.wait(&orders, &folder, &error),
         }
     };
-    let mut next = Some(first);
-    while let Some(first) = next {
-        let orders: Vec<_> = std::iter::once(first).chain(ordered.try_iter()).collect();
-        let mut failed = false;
+    info!("sequence numbers of manual keys are set aside in {}", folder.display());
+    loop {
+        let mut trouble = Trouble { listener: &listener, told: String::new(), heard: 0 };
         // Nobody is told before it is on the disk: until then nothing is sent.
-        let outcomes = loop {
-            match kept.set_aside(&orders) {
-                Ok(outcomes) => break outcomes,
-                Err(error) => {
-                    if !std::mem::replace(&mut failed, true) {
-                        warn!(
-                            "sequence numbers of manual keys cannot be set aside: {}: {error}; this is tried again, and \
-                             nothing is sent with keys whose numbers are used up",
-                            kept.folder.join(FILE).display()
-                        );
-                    }
-                    std::thread::sleep(AGAIN);
-                }
-            }
-        };
-        if failed {
+        let outcomes = kept.set_aside(&orders, |path, error| trouble.wait(&orders, path, error));
+        if !trouble.told.is_empty() {
             info!("sequence numbers of manual keys are set aside again");
         }
         for (order, outcome) in orders.iter().zip(outcomes) {
             listener.set_aside(order.ticket, outcome);
         }
-        next = ordered.recv().ok();
+        let Ok(next) = ordered.recv() else { return };
+        orders = std::iter::once(next).chain(ordered.try_iter()).collect();
+    }
+}
+
+/// A disk that refuses something. It is tried again for as long as that takes, and whoever waits for it knows why.
+struct Trouble<'l, L> {
+    listener: &'l L,
+    told: String,
+    /// So many orders have heard it.
+    heard: usize,
+}
+
+impl<L: Listener> Trouble<'_, L> {
+    fn wait(&mut self, orders: &[Order], path: &Path, error: &io::Error) {
+        let why = format!("{}: {error}", path.display());
+        if self.told != why {
+            warn!("sequence numbers of manual keys cannot be set aside: {why}; this is tried again");
+            (self.told, self.heard) = (why, 0);
+        }
+        for order in orders.iter().skip(self.heard) {
+            self.listener.set_aside(order.ticket, Err(not_kept(&self.told)));
+        }
+        self.heard = orders.len();
+        std::thread::sleep(AGAIN);
     }
 }
 
 /// What the files say, and the lock on them.
 struct Kept {
-    folder: PathBuf,
+    file: Lines,
+    used_file: Lines,
     _lock: File,
     /// The last number that may have been used with each key.
     numbers: BTreeMap<Mark, u64>,
-    /// The keys that were ever used.
-    used: BTreeSet<Mark>,
+    unwritten: bool,
+    /// The keys that were ever used, and how far at least.
+    used: BTreeMap<Mark, u64>,
+    unlisted: bool,
     /// Which those are cannot be read.
     unknown: bool,
 }
 
 impl Kept {
     fn open(folder: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let lock = private().write(true).create(true).truncate(false).open(folder.join(LOCK))?;
-        lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => {
-                io::Error::new(io::ErrorKind::AddrInUse, "another portcullis keeps it there")
-            }
-            fs::TryLockError::Error(error) => error,
+        let lock = kept::own(folder, |folder| {
+            lasts(&File::open(folder)?)?;
+            kept::private().truncate(false).open(folder.join(LOCK))
         })?;
-        let (used, unknown) = match text(&folder.join(USED))? {
-            None => (BTreeSet::new(), false),
-            Some(text) => {
-                let marks: Vec<_> = text.lines().map(Mark::read).collect();
-                let whole = marks.iter().all(Option::is_some) && (text.is_empty() || text.ends_with('\n'));
-                (marks.into_iter().flatten().collect(), !whole)
-            }
-        };
-        let numbers = numbers(folder)?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock, numbers, used, unknown })
+        let (file, used_file) = (Lines::new(folder, FILE, "keys"), Lines::new(folder, USED, "keys"));
+        let (used, unknown) = used(&used_file)?;
+        let numbers = numbers(&file)?;
+        Ok(Self { file, used_file, _lock: lock, numbers, unwritten: false, used, unlisted: false, unknown })
     }
 
-    /// Sets aside what is ordered, all in one step.
-    ///
-    /// # Errors
-    /// What the disk says. Then nothing of it may be used.
-    fn set_aside(&mut self, orders: &[Order]) -> io::Result<Vec<Outcome>> {
-        let mut numbers = self.numbers.clone();
-        let outcomes: Vec<_> = orders.iter().map(|order| self.next(order, &mut numbers)).collect();
-        if numbers != self.numbers {
-            write(&self.folder, &numbers)?;
-            self.numbers = numbers;
+    /// Sets aside what is ordered, all in one step. What the disk refuses is tried again when `wait` returns: what was worked
+    /// out stays, so that a disk that is full for long costs no numbers.
+    fn set_aside(&mut self, orders: &[Order], mut wait: impl FnMut(&Path, &io::Error)) -> Vec<Outcome> {
+        let outcomes = orders.iter().map(|order| self.next(order)).collect();
+        let numbers = || self.numbers.iter().map(|(mark, until)| Line { key: mark.printed(), until: *until });
+        while self.unwritten
+            && let Err(error) = self.file.write(numbers())
+        {
+            wait(&self.file.path(), &error);
         }
-        let new: Vec<_> = self.numbers.keys().filter(|mark| !self.used.contains(mark)).copied().collect();
-        if !new.is_empty() {
-            let mut file = private().append(true).create(true).open(self.folder.join(USED))?;
-            let lines: String = new.iter().map(|mark| mark.printed() + "\n").collect();
-            file.write_all(lines.as_bytes())?;
-            file.sync_all()?;
-            File::open(&self.folder)?.sync_all()?;
-            self.used.extend(new);
+        // Behind the numbers: a key that is listed and has none is one whose numbers are lost.
+        let used = || self.used.iter().map(|(mark, past)| Used { key: mark.printed(), past: *past });
+        while self.unlisted
+            && let Err(error) = self.used_file.write(used())
+        {
+            wait(&self.used_file.path(), &error);
         }
-        Ok(outcomes)
+        (self.unwritten, self.unlisted) = (false, false);
+        outcomes
     }
 
     /// The numbers for one order, taken off those that there are.
-    fn next(&self, order: &Order, numbers: &mut BTreeMap<Mark, u64>) -> Outcome {
-        let known = numbers.get(&order.mark).copied();
-        if known.is_none() && !order.stated && (self.unknown || self.used.contains(&order.mark)) {
-            return Err(lost(&self.folder));
+    fn next(&mut self, order: &Order) -> Outcome {
+        let (known, listed) = (self.numbers.get(&order.mark).copied(), self.used.get(&order.mark).copied());
+        match (known, listed) {
+            (None, _) if self.unknown => return Err(unknown(&self.used_file.path())),
+            (None, Some(past)) if order.stated <= past => return Err(lost(&self.file.path(), past)),
+            _ => {}
         }
         let after = known.unwrap_or(0).max(order.after);
-        let until = after.saturating_add(STEP).min(order.last);
-        if until > after {
-            numbers.insert(order.mark, until);
+        let until = after.saturating_add(STEP).min(order.last).max(after); // none, where they are used up
+        if known != Some(until) {
+            self.numbers.insert(order.mark, until);
+            self.unwritten = true;
         }
-        Ok(Numbers { after, until: until.max(after) }) // none, where they are used up
+        // Whoever goes on behind his last numbers is listed with those that he had at the start.
+        let past = known.filter(|known| *known > order.after).unwrap_or(0).max(order.stated);
+        if !self.unknown && listed.is_none_or(|listed| past > listed) {
+            self.used.insert(order.mark, past);
+            self.unlisted = true;
+        }
+        Ok(Numbers { after, until })
     }
+}
+
+/// Whether what stands in a folder is there after a restart of the machine.
+fn lasts(folder: &File) -> io::Result<()> {
+    /// Of `linux/magic.h`.
+    const RAMFS_MAGIC: u32 = 0x8584_58f6;
+    let kind = fstatfs(folder)?.filesystem_type();
+    if kind == TMPFS_MAGIC || kind.0 as u32 == RAMFS_MAGIC {
+        return Err(io::Error::other("it is in memory, and gone when the machine starts anew"));
+    }
+    Ok(())
+}
+
+/// The keys that were ever used, and whether there may have been others.
+fn used(file: &Lines) -> io::Result<(BTreeMap<Mark, u64>, bool)> {
+    let Some(Read { lines, fault }) = file.read::<Used>()? else { return Ok((BTreeMap::new(), false)) };
+    let used: Option<_> = lines.iter().map(|Used { key, past }| Some((Mark::read(key)?, *past))).collect();
+    let fault = fault.or_else(|| used.is_none().then(|| NO_KEY.to_owned()));
+    if let Some(fault) = &fault {
+        let (path, other) = (file.path(), FILE);
+        warn!("{} is damaged ({fault}): no manual key is used but those in {other}", path.display());
+    }
+    Ok((used.filter(|_| fault.is_none()).unwrap_or_default(), fault.is_some()))
 }
 
 /// What the file says. One that cannot be read as a whole may say too little: it is set aside, and nothing of it holds.
-fn numbers(folder: &Path) -> io::Result<BTreeMap<Mark, u64>> {
-    let path = folder.join(FILE);
-    let Some(text) = text(&path)? else { return Ok(BTreeMap::new()) };
-    read(&text).or_else(|fault| {
-        let aside = folder.join(ASIDE);
-        fs::rename(&path, &aside)?;
-        let (path, aside) = (path.display(), aside.display());
-        warn!("{path} is damaged ({fault}): no manual key that was used before is used again; it is now {aside}");
-        Ok(BTreeMap::new())
-    })
-}
-
-/// The numbers in a text, or what is wrong with it.
-fn read(text: &str) -> Result<BTreeMap<Mark, u64>, String> {
-    let mut lines = text.lines();
-    let head: Head =
-        serde_json::from_str(lines.next().unwrap_or_default()).map_err(|error| format!("line 1: {error}"))?;
-    if head.version != VERSION {
-        return Err(format!("it is of version {}", head.version));
-    }
-    let mut numbers = BTreeMap::new();
-    for (number, line) in (2..).zip(lines) {
-        let Line { key, until } = serde_json::from_str(line).map_err(|error| format!("line {number}: {error}"))?;
-        let mark = Mark::read(&key).ok_or_else(|| format!("line {number}: no key"))?;
-        numbers.insert(mark, until);
-    }
-    match numbers.len() {
-        found if found == head.keys => Ok(numbers),
-        found => Err(format!("it has {found} keys of {}", head.keys)),
+fn numbers(file: &Lines) -> io::Result<BTreeMap<Mark, u64>> {
+    let Some(Read { lines, fault }) = file.read::<Line>()? else { return Ok(BTreeMap::new()) };
+    let numbers: Option<_> = lines.iter().map(|Line { key, until }| Some((Mark::read(key)?, *until))).collect();
+    match (numbers, fault) {
+        (Some(numbers), None) => Ok(numbers),
+        (_, fault) => {
+            let (path, fault, aside) = (file.path(), fault.unwrap_or_else(|| NO_KEY.to_owned()), file.set_aside()?);
+            let (path, aside) = (path.display(), aside.display());
+            warn!("{path} is damaged ({fault}): no manual key that was used before is used again; it is now {aside}");
+            Ok(BTreeMap::new())
+        }
     }
 }
 
-/// A file as text; none: it is not there.
-fn text(path: &Path) -> io::Result<Option<String>> {
-    match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => read.map(|octets| Some(String::from_utf8_lossy(&octets).into_owned())),
-    }
-}
-
-/// Replaces the file, as a whole or not at all.
-fn write(folder: &Path, numbers: &BTreeMap<Mark, u64>) -> io::Result<()> {
-    let new = folder.join(NEW);
-    let written = write_to(&new, numbers).and_then(|()| fs::rename(&new, folder.join(FILE)));
-    if written.is_err() {
-        let _ = fs::remove_file(&new); // a full disk is not to be kept full
-    }
-    written.and_then(|()| File::open(folder)?.sync_all())
-}
-
-fn write_to(path: &Path, numbers: &BTreeMap<Mark, u64>) -> io::Result<()> {
-    let mut file = BufWriter::new(private().write(true).create(true).truncate(true).open(path)?);
-    serde_json::to_writer(&mut file, &Head { version: VERSION, keys: numbers.len() })?;
-    for (mark, until) in numbers {
-        file.write_all(b"\n")?;
-        serde_json::to_writer(&mut file, &Line { key: mark.printed(), until: *until })?;
-    }
-    file.write_all(b"\n")?;
-    file.into_inner()?.sync_all()
-}
-
-/// How a file of ours is opened.
-fn private() -> fs::OpenOptions {
-    let mut options = File::options();
-    options.read(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options
-}
+const NO_KEY: &str = "a line has no key";
 
 /// Nothing can be set aside.
 fn not_kept(why: &str) -> Cause {
     Cause {
         code: "sequence-not-kept",
         text: format!("sequence numbers cannot be kept from being used twice: {why}"),
-        hint: "name a directory that outlasts a restart, and is this daemon's alone: run --state DIRECTORY".to_owned(),
+        hint: "name a directory that outlasts a restart of the machine and is this daemon's alone, run --state DIRECTORY: the one \
+               that it had before, or another one together with new keys, as numbers begin anew there"
+            .to_owned(),
         kind: Kind::Refusal,
     }
 }
 
 /// Nobody knows which numbers were used.
-fn lost(folder: &Path) -> Cause {
+fn lost(file: &Path, past: u64) -> Cause {
     Cause {
         code: "sequence-lost",
-        text: format!("this key was used before, and {} does not say how far any more", folder.join(FILE).display()),
-        hint: "write a new key, there and at the peer, or sequence = … above all numbers that this key was used with"
+        text: format!("this key was used before, and {} does not say how far any more", file.display()),
+        hint: format!(
+            "write a new key, there and at the peer, or sequence = … above all numbers that this key was used with: at least \
+             up to {past}"
+        ),
+        kind: Kind::Refusal,
+    }
+}
+
+/// Nobody knows whether any numbers were used.
+fn unknown(file: &Path) -> Cause {
+    Cause {
+        code: "sequence-lost",
+        text: format!("{} is damaged, and nobody can say whether this key was used before", file.display()),
+        hint: "write new keys for all [[sa]] that are refused so, there and at the peer; then remove that file and start anew"
             .to_owned(),
         kind: Kind::Refusal,
     }
@@ -336,16 +334,20 @@ fn lost(folder: &Path) -> Cause {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    const NEW: &str = "sequence.new";
 
     /// A folder that goes with its value.
     struct Folder(PathBuf);
 
     impl Folder {
         fn new(what: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("portcullis-sequence-{what}-{}", std::process::id()));
+            // What is under /tmp may be in memory.
+            let path = PathBuf::from(format!("/var/tmp/portcullis-sequence-{what}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&path);
             Self(path)
         }
@@ -361,13 +363,14 @@ mod tests {
         }
     }
 
-    fn order(key: u8, after: u64) -> Order {
-        Order { ticket: Ticket(0), mark: Mark([key; 32]), after, stated: after > 0, last: u64::MAX }
+    /// With what the operator wrote.
+    fn order(key: u8, stated: u64) -> Order {
+        Order { ticket: Ticket(0), mark: Mark([key; 32]), after: stated, stated, last: u64::MAX }
     }
 
     /// What one order comes to: the numbers, or the code of what refuses it.
     fn ask(kept: &mut Kept, order: Order) -> Result<(u64, u64), &'static str> {
-        let outcome = kept.set_aside(&[order]).unwrap().remove(0);
+        let outcome = kept.set_aside(&[order], |path, error| panic!("{}: {error}", path.display())).remove(0);
         outcome.map(|numbers| (numbers.after, numbers.until)).map_err(|cause| cause.code)
     }
 
@@ -382,7 +385,7 @@ mod tests {
         let mut kept = folder.open();
         assert_eq!(ask(&mut kept, order(1, 0)), Ok((2 * STEP, 3 * STEP)));
         assert_eq!(ask(&mut kept, order(1, 9 * STEP)), Ok((9 * STEP, 10 * STEP)), "the operator may skip some");
-        let both = kept.set_aside(&[order(1, 0), order(1, 0)]).unwrap();
+        let both = kept.set_aside(&[order(1, 0), order(1, 0)], |_, error| panic!("{error}"));
         let numbers = |step: u64| Numbers { after: step * STEP, until: (step + 1) * STEP };
         assert_eq!(both, [Ok(numbers(10)), Ok(numbers(11))], "two orders in one step");
         let modes =
@@ -426,30 +429,113 @@ mod tests {
             assert_eq!(ask(&mut kept, order(1, 5 * STEP)), Ok((5 * STEP, 6 * STEP)), "{what}");
             drop(kept);
             assert_eq!(ask(&mut folder.open(), order(1, 5 * STEP)), Ok((6 * STEP, 7 * STEP)), "{what}: from then on");
+            // What the operator wrote then stands there still, and numbers behind it are used.
+            loss(&folder.0);
+            let mut kept = folder.open();
+            assert_eq!(ask(&mut kept, order(1, 5 * STEP)), Err("sequence-lost"), "{what}: once more");
+            assert_eq!(ask(&mut kept, order(1, 6 * STEP)), Err("sequence-lost"), "{what}: that far it was at a start");
+            assert_eq!(ask(&mut kept, order(1, 7 * STEP)), Ok((7 * STEP, 8 * STEP)), "{what}");
         }
     }
 
     #[test]
-    fn where_nobody_knows_which_keys_were_used_each_is_refused() {
-        let folder = Folder::new("keys");
-        ask(&mut folder.open(), order(1, 0)).unwrap();
-        let text = fs::read_to_string(folder.0.join(USED)).unwrap();
-        fs::write(folder.0.join(USED), &text[..30]).unwrap();
+    fn a_sequence_that_stood_there_from_the_beginning_says_nothing_of_a_key_whose_numbers_are_gone() {
+        let folder = Folder::new("stood");
+        ask(&mut folder.open(), order(1, 1000)).unwrap();
         fs::remove_file(folder.0.join(FILE)).unwrap();
         let mut kept = folder.open();
-        assert_eq!(ask(&mut kept, order(2, 0)), Err("sequence-lost"));
-        assert_eq!(ask(&mut kept, order(2, 1)), Ok((1, 1 + STEP)));
+        assert_eq!([0, 1, 1000].map(|stated| ask(&mut kept, order(1, stated))), [Err("sequence-lost"); 3]);
+        assert_eq!(ask(&mut kept, order(1, 2 * STEP)), Ok((2 * STEP, 3 * STEP)));
+        // One that is no more beside it does not undo that.
+        assert_eq!(ask(&mut kept, order(1, 0)), Ok((3 * STEP, 4 * STEP)));
+        drop(kept);
+        fs::remove_file(folder.0.join(FILE)).unwrap();
+        assert_eq!(ask(&mut folder.open(), order(1, 2 * STEP)), Err("sequence-lost"));
     }
 
     #[test]
-    fn what_cannot_be_written_is_not_given_out() {
-        let folder = Folder::new("full");
+    fn where_nobody_knows_which_keys_were_used_only_those_with_numbers_are() {
+        let cuts: [fn(&str) -> &str; 3] =
+            [|text| &text[..text.len() - 9], |text| text.rsplit_once("\n{").unwrap().0, |_| ""];
+        for cut in cuts {
+            let folder = Folder::new("keys");
+            ask(&mut folder.open(), order(1, 0)).unwrap();
+            ask(&mut folder.open(), order(2, 0)).unwrap();
+            let text = fs::read_to_string(folder.0.join(USED)).unwrap();
+            fs::write(folder.0.join(USED), cut(&text)).unwrap();
+            let mut kept = folder.open();
+            assert_eq!(ask(&mut kept, order(1, 0)), Ok((STEP, 2 * STEP)));
+            assert_eq!([0, 1].map(|stated| ask(&mut kept, order(3, stated))), [Err("sequence-lost"); 2]);
+            drop(kept);
+            fs::remove_file(folder.0.join(FILE)).unwrap();
+            assert_eq!([0, 1].map(|stated| ask(&mut folder.open(), order(1, stated))), [Err("sequence-lost"); 2]);
+            // What a cause says: with new keys it may go.
+            fs::remove_file(folder.0.join(USED)).unwrap();
+            assert_eq!(ask(&mut folder.open(), order(3, 0)), Ok((0, STEP)));
+        }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_something_for_long_is_named_and_costs_no_numbers() {
+        for (name, refused) in [(NEW, FILE), (USED, USED)] {
+            let folder = Folder::new("full");
+            let mut kept = folder.open();
+            fs::create_dir(folder.0.join(name)).unwrap(); // nothing can be written there
+            let mut refusals = 0;
+            let outcomes = kept.set_aside(&[order(1, 0)], |path, _| {
+                assert_eq!(path, folder.0.join(refused));
+                refusals += 1;
+                if refusals == 5 {
+                    fs::remove_dir(folder.0.join(name)).unwrap();
+                }
+            });
+            assert_eq!((outcomes, refusals), (vec![Ok(Numbers { after: 0, until: STEP })], 5));
+            drop(kept);
+            assert_eq!(ask(&mut folder.open(), order(1, 0)), Ok((STEP, 2 * STEP)));
+        }
+    }
+
+    #[test]
+    fn what_was_written_before_a_kill_in_between_is_used_by_nobody_and_the_key_goes_on() {
+        let folder = Folder::new("between");
         let mut kept = folder.open();
-        ask(&mut kept, order(1, 0)).unwrap();
-        fs::create_dir(folder.0.join(NEW)).unwrap(); // nothing can be written there
-        assert!(kept.set_aside(&[order(1, 0)]).is_err());
-        fs::remove_dir(folder.0.join(NEW)).unwrap();
-        assert_eq!(ask(&mut kept, order(1, 0)), Ok((STEP, 2 * STEP)));
+        kept.next(&order(1, 0)).unwrap();
+        kept.file.write([Line { key: Mark([1; 32]).printed(), until: STEP }].iter()).unwrap();
+        drop(kept);
+        assert_eq!(ask(&mut folder.open(), order(1, 0)), Ok((STEP, 2 * STEP)));
+    }
+
+    #[test]
+    fn memory_is_no_place_for_what_is_to_last() {
+        let folder = PathBuf::from(format!("/dev/shm/portcullis-sequence-{}", std::process::id()));
+        let error = Kept::open(&folder).err().unwrap();
+        fs::remove_dir(&folder).unwrap();
+        assert!(error.to_string().contains("in memory"), "{error}");
+    }
+
+    /// Whom a thread tells.
+    impl Listener for Sender<(Ticket, Outcome)> {
+        fn set_aside(&self, ticket: Ticket, outcome: Outcome) {
+            drop(self.send((ticket, outcome)));
+        }
+    }
+
+    impl Plain for Sender<(Ticket, Outcome)> {}
+
+    #[test]
+    fn a_folder_that_cannot_be_opened_is_tried_until_it_can_and_all_who_wait_know_why() {
+        let folder = Folder::new("later");
+        let first = folder.open();
+        let (tell, told) = mpsc::channel();
+        let sequence = Sequence::start(Some(&folder.0), tell).unwrap();
+        let hear = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+        for ticket in [7, 8] {
+            sequence.order(Order { ticket: Ticket(ticket), ..order(ticket as u8, 0) });
+            let (about, outcome) = hear();
+            assert_eq!((about, outcome.unwrap_err().code), (Ticket(ticket), "sequence-not-kept"));
+        }
+        drop(first);
+        assert_eq!([hear(), hear()], [7, 8].map(|it| (Ticket(it), Ok(Numbers { after: 0, until: STEP }))));
     }
 
     #[test]

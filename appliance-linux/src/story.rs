@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gateway_core::cause::Cause;
 use gateway_core::config::selector::Selector;
-use gateway_core::config::{ChildDiff, Diff, ManualDiff, PeerDiff};
+use gateway_core::config::{ChildDiff, Diff, MANUAL, ManualDiff, PeerDiff};
 use gateway_core::gateway::{Level, Report, What};
 use ike_core::wire::header::Header;
 use ike_core::wire::outline::Outline;
@@ -44,7 +44,11 @@ pub(crate) fn heard(outline: Option<Outline>, message: &[u8]) -> String {
 
 /// Writes a report; `up`: the IKE SA that it says is up, and how long that took, where we called.
 pub(crate) fn tell(report: &Report, up: Option<(&IkeStatus, Option<Duration>)>) {
-    let _span = report.peer.as_ref().map(|peer| info_span!("ike", peer).entered());
+    let is_manual = report.peer.as_deref() == Some(MANUAL);
+    let _span = report.peer.as_ref().map(|peer| match is_manual {
+        true => info_span!("manual", peer).entered(),
+        false => info_span!("ike", peer).entered(),
+    });
     match (&report.what, up) {
         (_, Some((ike, took))) => {
             let began = if ike.called { "we" } else { "the peer" };
@@ -71,7 +75,11 @@ pub(crate) fn tell(report: &Report, up: Option<(&IkeStatus, Option<Duration>)>) 
                 spi_in = format_args!("{:#010x}", spi_in.get()),
                 spi_out = format_args!("{:#010x}", spi_out.get()),
                 "{}",
-                if *rekeyed { "Child SA rekeyed" } else { "Child SA up" }
+                match (rekeyed, is_manual) {
+                    (true, _) => "Child SA rekeyed",
+                    (false, true) => "SAs with manual keys up",
+                    (false, false) => "Child SA up",
+                }
             );
         }
         _ => {
@@ -166,6 +174,7 @@ pub(crate) fn changes(diff: &Diff) -> Vec<String> {
         let what = match change {
             ManualDiff::Added => "new",
             ManualDiff::Removed => "gone",
+            ManualDiff::Replaced => "its mode, addresses or selectors changed: another pair is in its place",
             ManualDiff::Changed { outbound: true, inbound: false } => "what we send with is another one now",
             ManualDiff::Changed { outbound: false, .. } => "what the peer sends with is another one now",
             ManualDiff::Changed { .. } => "both are others now",
@@ -270,6 +279,7 @@ mod tests {
                 ("b".into(), PeerDiff::Changed { children: vec![("net".into(), ChildDiff::Replaced)] }),
                 ("c".into(), PeerDiff::Changed { children: Vec::new() }),
             ],
+            manual: vec![("sa/0x00002001".into(), ManualDiff::Replaced)],
             bared: vec!["10.1.0.0/16".into()],
             opened: vec![("10.2.0.0/16".into(), "10.3.0.0/16".into())],
             ..Diff::default()
@@ -280,6 +290,7 @@ mod tests {
                 "a: its addresses, identities, key, encap or ike changed: closed, and connected anew unless `down` holds it",
                 "b/net: its selectors, mode or esp changed: deleted, and negotiated anew unless `down` holds it",
                 "c: dpd, rekey or start changed, its SAs go on",
+                "sa/0x00002001: its mode, addresses or selectors changed: another pair is in its place",
             ]
         );
         assert_eq!(

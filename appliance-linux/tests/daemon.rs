@@ -69,7 +69,8 @@ struct Daemon {
 
 impl Daemon {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("portcullis-daemon-{name}-{}", std::process::id()));
+        // What is under /tmp may be in memory, where no numbers of manual keys are kept.
+        let folder = PathBuf::from(format!("/var/tmp/portcullis-daemon-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let manager = UnixDatagram::bind(folder.join("notify")).unwrap();
         let daemon = Self { folder, manager, process: None };

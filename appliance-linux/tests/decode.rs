@@ -416,7 +416,13 @@ fn between_hosts(mode: Mode, packets: &[Vec<u8>]) -> Vec<u8> {
         remote_ts: &remote_ts,
         lifetime: Lifetime::default(),
     };
-    let params = OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Clear };
+    let params = OutboundParams {
+        sa,
+        last_sent: 0,
+        last_number: u64::MAX,
+        copy_dscp: false,
+        dont_fragment: DontFragment::Clear,
+    };
     let mut slots = [const { OutboundSlot::<RustCrypto>::EMPTY }];
     let mut engine: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut slots);
     let id = engine.install(Instant::ZERO, &params).unwrap();

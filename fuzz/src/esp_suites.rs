@@ -130,7 +130,13 @@ impl<'a> Ends<'a> {
         let engine = || WithIvs::new(RustCrypto, Ivs(0));
         let mut outbound = Outbound::new(engine(), &mut [], &mut slots.0);
         let sa = params(path, &ours, &theirs);
-        let sa = OutboundParams { sa, last_sent: last, copy_dscp: false, dont_fragment: DontFragment::Clear };
+        let sa = OutboundParams {
+            sa,
+            last_sent: last,
+            last_number: u64::MAX,
+            copy_dscp: false,
+            dont_fragment: DontFragment::Clear,
+        };
         let id = outbound.install(Instant::ZERO, &sa).expect("a free slot");
         let mut inbound = Inbound::new(engine(), &mut [], &mut slots.1, &mut slots.2);
         let back = Path { local: path.remote, remote: path.local }.carried(encap);

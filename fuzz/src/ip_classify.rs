@@ -147,7 +147,7 @@ fn sa<'k>(policy: PolicyId, local_ts: &'k [TrafficSelector], remote_ts: &'k [Tra
         remote_ts,
         lifetime: Lifetime::default(),
     };
-    OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy }
+    OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy }
 }
 
 /// Rules in order and SAs, newest first.

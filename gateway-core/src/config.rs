@@ -45,7 +45,7 @@ pub use diagnostic::{ConfigError, Position, Warning};
 pub use diff::{ChildDiff, Diff, ManualDiff, PeerDiff};
 pub use grammar::{Bad, protocol_name};
 pub use identity::Identity;
-pub use manual::{ManualId, ManualPair, ManualSa};
+pub use manual::{MANUAL, ManualId, ManualPair, ManualSa};
 pub use secret::{NoKey, PSK_MAX, PSK_SHORT, Secret, SecretSource};
 
 use proposal::Lists;

@@ -273,7 +273,7 @@ pub enum Event<'e> {
 ///         remote_ts: up.remote,
 ///         lifetime: Lifetime::default(), // IKE rekeys by age; amounts are counted where the packets are
 ///     };
-///     OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy }
+///     OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: false, dont_fragment: DontFragment::Copy }
 /// }
 /// ```
 pub struct ChildUp<'e> {

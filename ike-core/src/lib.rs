@@ -238,7 +238,7 @@
 //!             esn: up.suite.esn, path: self.ike.ike_sa(up.ike)?.path, encap: place.encap, policy: PolicyId(up.config.0),
 //!             local_ts: up.local, remote_ts: up.remote, lifetime: Lifetime::default(),
 //!         };
-//!         let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+//!         let sa = OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
 //!         place.out = Some(self.outbound.install(now, &sa).ok()?);
 //!         place.key_out.resize(0); // wipes it
 //!         Some(())

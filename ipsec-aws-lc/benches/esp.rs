@@ -143,7 +143,13 @@ impl<'a, P: PacketCrypto> Ends<'a, P> {
         outbound.set_rules(Index::build([rule], &mut memory.rules[..], &mut [][..]).unwrap()).unwrap();
         let there = Path { local: path.remote, remote: path.local };
         let sa = params(there, &ts_a, &ts_b);
-        let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+        let sa = OutboundParams {
+            sa,
+            last_sent: 0,
+            last_number: u64::MAX,
+            copy_dscp: true,
+            dont_fragment: DontFragment::Copy,
+        };
         outbound.install(Tick::ZERO, &sa).unwrap();
 
         let mut inbound = Inbound::new(crypto(), more_hits, &mut memory.peers, &mut memory.windows);

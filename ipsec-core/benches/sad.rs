@@ -52,7 +52,8 @@ fn receiving(inbound: &mut Inbound<'_, Nothing>, spi: Spi) -> SaId {
 fn sending(outbound: &mut Outbound<'_, Nothing>, spi: Spi, number: u32) -> SaId {
     let behind = [TrafficSelector::addrs(network(number, 24))];
     let sa = params(spi, &behind);
-    let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+    let sa =
+        OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
     outbound.install(Tick::ZERO, &sa).expect("room")
 }
 

@@ -249,7 +249,8 @@ fn main() -> Result<(), Discard> {
     let mut sending = [const { OutboundSlot::<Accelerator<'_>>::EMPTY }];
     let mut outbound: Outbound<'_, _> = Outbound::new(Accelerator(&here), &mut [], &mut sending);
     let sa = params(Mode::Tunnel, path(), &all);
-    let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+    let sa =
+        OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
     let id = outbound.install(now, &sa).expect("a key slot");
     let (mut receiving, mut window) = ([const { InboundSlot::<Accelerator<'_>>::EMPTY }], [0]);
     let mut inbound: Inbound<'_, _> = Inbound::new(Accelerator(&there), &mut [], &mut receiving, &mut window);

@@ -168,7 +168,13 @@ impl<'m> Node<'m> {
         let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::protect(POLICY) };
         outbound.set_rules(Index::build([rule], &mut rules[..], &mut [][..]).expect("room")).expect("room");
         let sa = params(peer.spi, &peer.keymat);
-        let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+        let sa = OutboundParams {
+            sa,
+            last_sent: 0,
+            last_number: u64::MAX,
+            copy_dscp: true,
+            dont_fragment: DontFragment::Copy,
+        };
         outbound.install(start, &sa).expect("an SA");
         let mut inbound = Inbound::new(RustCrypto, &mut [], receiving, window);
         let sa = params(us.spi, &us.keymat);

@@ -66,7 +66,7 @@
 //!             let spi = inbound.reserve_spi((core as u32) << 30 | random).unwrap();
 //!             let back = Path { local: path.remote, remote: path.local };
 //!             inbound.install(Instant::ZERO, &InboundParams { sa: sa(spi, back), window: 64, highest_seen: 0 }).unwrap();
-//!             let sa = OutboundParams { sa: sa(spi, path), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+//!             let sa = OutboundParams { sa: sa(spi, path), last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
 //!             let id = outbound.install(Instant::ZERO, &sa).unwrap();
 //!
 //!             let inner = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 10, 1, 0, 5, 10, 2, 0, core as u8];

@@ -80,7 +80,7 @@
 //! ];
 //! assert_eq!(outbound.classify(now, &inner), Ok(Verdict::Acquire(PolicyId(1))));
 //! let sa = params(Path { local: a, remote: b }, &ts_a, &ts_b);
-//! let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+//! let sa = OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
 //! let id = outbound.install(now, &sa).unwrap();
 //! assert_eq!(outbound.classify(now, &inner), Ok(Verdict::Protect(id)));
 //!

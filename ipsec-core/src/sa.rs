@@ -189,6 +189,9 @@ fn is_host(selectors: &[TrafficSelector]) -> bool {
 pub struct Outbound<K> {
     pub(crate) common: Common<K>,
     pub(crate) last_sent: u64,
+    pub(crate) last_number: u64,
+    /// From here on it is to be replaced.
+    pub(crate) soft_number: u64,
     pub(crate) copy_dscp: bool,
     pub(crate) dont_fragment: DontFragment,
     pub(crate) padding: TfcPadding,
@@ -204,12 +207,13 @@ impl<K> Outbound<K> {
     /// Without its keys.
     pub(crate) fn new(now: Instant, params: &OutboundParams<'_>) -> Result<Self, Refused> {
         let common = Common::new(now, &params.sa)?;
-        if params.last_sent > common.last_sequence() {
-            return Err(Refused::Sequence);
-        }
+        let (last_sent, last_number) = (params.last_sent, params.last_number.min(common.last_sequence()));
+        let left = last_number.checked_sub(last_sent).ok_or(Refused::Sequence)?;
         Ok(Self {
             common,
-            last_sent: params.last_sent,
+            last_sent,
+            last_number,
+            soft_number: last_number.saturating_sub(left >> 2),
             copy_dscp: params.copy_dscp,
             dont_fragment: params.dont_fragment,
             padding: TfcPadding::None,

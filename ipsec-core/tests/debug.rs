@@ -38,7 +38,13 @@ fn f_80_debug_prints_no_secret() {
         remote_ts: &everything,
         lifetime: Lifetime::default(),
     };
-    let sending = OutboundParams { sa: params(), last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy };
+    let sending = OutboundParams {
+        sa: params(),
+        last_sent: 0,
+        last_number: u64::MAX,
+        copy_dscp: false,
+        dont_fragment: DontFragment::Copy,
+    };
     let receiving = InboundParams { sa: params(), window: 64, highest_seen: 0 };
     prints_no_secret(&params(), "Params");
     prints_no_secret(&sending, "OutboundParams");

@@ -37,7 +37,8 @@ fn ends(mode: Mode, hardware: &'static Hardware) -> (Out<'static>, SaId, In<'sta
     let mut out: Out<'_> =
         Outbound::new(Accelerator(hardware), &mut [], leak([const { OutboundSlot::<Accelerator<'_>>::EMPTY }]));
     let sa = params(mode, path(), &all);
-    let sa = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+    let sa =
+        OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
     let sending = out.install(NOW, &sa).unwrap();
     let slots = leak([const { InboundSlot::<Accelerator<'_>>::EMPTY }]);
     let mut inn: In<'_> = Inbound::new(Accelerator(hardware), &mut [], slots, leak([0]));

@@ -137,7 +137,13 @@ impl Node {
             lifetime: Lifetime::default(),
         };
         let now = time::Instant::ZERO;
-        let out = OutboundParams { sa: params(peer), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+        let out = OutboundParams {
+            sa: params(peer),
+            last_sent: 0,
+            last_number: u64::MAX,
+            copy_dscp: true,
+            dont_fragment: DontFragment::Copy,
+        };
         self.device.outbound.install(now, &out).unwrap();
         self.device.inbound.install(now, &InboundParams { sa: params(host), window: 64, highest_seen: 0 }).unwrap();
     }
@@ -274,7 +280,13 @@ fn beet(host: u8, end: End, rx: usize) -> Device<'static, End, RustCrypto> {
     let slots = Box::leak(Box::new([Slot::EMPTY]));
     outbound.set_rules(Index::build([rule], &mut slots[..], &mut [][..]).unwrap()).unwrap();
     let now = time::Instant::ZERO;
-    let out = OutboundParams { sa: params(peer), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+    let out = OutboundParams {
+        sa: params(peer),
+        last_sent: 0,
+        last_number: u64::MAX,
+        copy_dscp: true,
+        dont_fragment: DontFragment::Copy,
+    };
     outbound.install(now, &out).unwrap();
     inbound.install(now, &InboundParams { sa: params(host), window: 64, highest_seen: 0 }).unwrap();
     Device::new(end, outbound, inbound, leak(rx), leak(1700)).unwrap()

@@ -57,8 +57,13 @@ impl Gateway {
             remote_ts: &any,
             lifetime: Lifetime::default(),
         };
-        let outbound =
-            OutboundParams { sa: params(&keymat), last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Copy };
+        let outbound = OutboundParams {
+            sa: params(&keymat),
+            last_sent: 0,
+            last_number: u64::MAX,
+            copy_dscp: true,
+            dont_fragment: DontFragment::Copy,
+        };
         let inbound = InboundParams { sa: params(&keymat), window: 64, highest_seen: 0 };
         let mut receiving = None;
         if outbound_last {

@@ -166,7 +166,8 @@ impl Table<'_> {
 /// Two SAs with manual keys.
 fn manual(f: &mut Formatter<'_>, pair: &ManualStatus) -> fmt::Result {
     let networks = format!("{} == {}", pair.local_ts.join(" "), pair.remote_ts.join(" "));
-    writeln!(f, "{}  {}  {}, {networks}", pair.name, pair.state, pair.remote)?;
+    let held = if pair.held { ", held down by you" } else { "" };
+    writeln!(f, "{}  {}  {}, {networks}{held}", pair.name, pair.state, pair.remote)?;
     writeln!(f, "  in {} {}, out {} {}, {}", pair.spi_in, pair.suite_in, pair.spi_out, pair.suite_out, pair.encap)?;
     why(f, 2, pair.cause.as_ref())?;
     if pair.packets_in + pair.packets_out == 0 {

@@ -245,10 +245,10 @@ impl Wait {
 
 fn described(peer: &PeerStatus, child: &ChildStatus, what: &str, after: Seconds) -> String {
     let of = |value: &Option<String>| value.clone().unwrap_or_default();
-    let remote = peer.ike.as_ref().map(|ike| ike.remote.clone()).unwrap_or_default();
+    let with = peer.ike.as_ref().map(|ike| format!(" with {}", ike.remote)).unwrap_or_default();
     let less = child.cause.as_ref().map(|cause| format!("; {}: {}", cause.code, cause.text)).unwrap_or_default();
     format!(
-        "{}/{} is {what} after {after}: {} in {} with {remote}, {} == {}{less}",
+        "{}/{} is {what} after {after}: {} in {}{with}, {} == {}{less}",
         peer.name,
         child.name,
         of(&child.suite),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use gateway_core::config::Diff;
+use gateway_core::policy::manual_of;
 use tracing::{error, info, warn};
 
 use super::commands::{done, named_children};
@@ -162,7 +163,10 @@ impl Daemon {
         self.served.expire();
         let numbers: BTreeMap<_, _> =
             named_children(self.endpoint.pad()).into_iter().map(|(number, name)| (name, number)).collect();
-        self.plane.renumber(|number| numbers.get(names.get(&number)?).copied());
+        self.plane.renumber(|number| match manual_of(number) {
+            Some(pair) => self.gateway.manual_pair(pair).map(|_| number),
+            None => numbers.get(names.get(&number)?).copied(),
+        });
         // Those who are gone are told while their sockets are open yet.
         self.transmit();
         self.machine.ask(Question::TakenUp);

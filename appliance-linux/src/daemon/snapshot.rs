@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gateway_core::config::{Identity, Start};
+use gateway_core::config::{Identity, MANUAL, Start};
 use gateway_core::gateway::{self, Identities};
-use gateway_core::policy::policy_of;
+use gateway_core::policy::{policy_of, policy_of_manual};
 use ike_core::endpoint::IkeView;
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time;
@@ -39,10 +39,34 @@ impl Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.uptime.as_secs(),
             peers: peers.map(|peer| told(peer, self.gateway.at, |child| self.lost.get(&child))).collect(),
-            manual: self.gateway.manual.iter().map(|pair| manual_status(pair, self.gateway.at)).collect(),
+            manual: self.manual().collect(),
             boundary: self.boundary.clone(),
             counters: self.counters.clone(),
         }
+    }
+}
+
+impl Snapshot {
+    /// All that has manual keys, as the children of one peer: whoever takes it down or up waits as for those.
+    pub(super) fn manual_peer(&self) -> Option<PeerStatus> {
+        let children: Vec<_> = self.manual().map(child_of_manual).collect();
+        (!children.is_empty()).then(|| PeerStatus {
+            name: MANUAL.to_owned(),
+            state: PeerState::Connected,
+            cause: None,
+            ike: None,
+            children,
+            start: "active".to_owned(),
+            held: false,
+            retry_ms: None,
+        })
+    }
+
+    fn manual(&self) -> impl Iterator<Item = ManualStatus> {
+        self.gateway.manual.iter().map(|pair| {
+            let lost = self.lost.get(&policy_of_manual(pair.id));
+            manual_status(pair, self.gateway.at, lost)
+        })
     }
 }
 
@@ -169,10 +193,12 @@ fn child_status(child: &gateway::ChildStatus, now: time::Instant) -> ChildStatus
     }
 }
 
-fn manual_status(pair: &gateway::ManualStatus, now: time::Instant) -> ManualStatus {
+fn manual_status(pair: &gateway::ManualStatus, now: time::Instant, lost: Option<&Lost>) -> ManualStatus {
     let gateway::ManualStatus { inbound, outbound, totals, .. } = pair;
     let ago = |at: Option<time::Instant>| at.map(|at| now.since(at).as_secs());
     let there = inbound.since.is_some() && outbound.since.is_some();
+    let lost = lost.cloned().unwrap_or_default();
+    let not_sent = lost.cause(outbound.since, outbound.last_used, now);
     ManualStatus {
         name: pair.name.clone(),
         state: if there { "up" } else { "down" }.to_owned(),
@@ -187,12 +213,43 @@ fn manual_status(pair: &gateway::ManualStatus, now: time::Instant) -> ManualStat
         local_ts: selectors(&pair.local_ts),
         remote_ts: selectors(&pair.remote_ts),
         bytes_in: totals.bytes_in,
-        bytes_out: totals.bytes_out,
+        // What the engine sealed and the kernel did not take was not sent.
+        bytes_out: totals.bytes_out.saturating_sub(lost.octets),
         packets_in: totals.packets_in,
-        packets_out: totals.packets_out,
+        packets_out: totals.packets_out.saturating_sub(lost.packets),
+        held: pair.held,
         last_in_s: ago(inbound.last_used),
-        last_out_s: ago(outbound.last_used),
-        cause: outbound.cause.as_ref().or(inbound.cause.as_ref()).map(Into::into),
+        last_out_s: ago(outbound.last_used).filter(|_| not_sent.is_none()),
+        cause: outbound.cause.as_ref().or(inbound.cause.as_ref()).or(not_sent).map(Into::into),
+    }
+}
+
+fn child_of_manual(pair: ManualStatus) -> ChildStatus {
+    let there = pair.state == "up";
+    let name = pair.name.split_once('/').map_or(pair.name.as_str(), |(_, name)| name).to_owned();
+    ChildStatus {
+        name,
+        state: pair.state,
+        mode: pair.mode,
+        suite: there.then_some(pair.suite_out),
+        spi_in: there.then_some(pair.spi_in),
+        spi_out: there.then_some(pair.spi_out),
+        local_ts: pair.local_ts,
+        remote_ts: pair.remote_ts,
+        bytes_in: pair.bytes_in,
+        bytes_out: pair.bytes_out,
+        packets_in: pair.packets_in,
+        packets_out: pair.packets_out,
+        rekeys: 0,
+        encap: there.then_some(pair.encap),
+        age_s: None,
+        held: pair.held,
+        last_in_s: pair.last_in_s,
+        last_out_s: pair.last_out_s,
+        rekey_s: None,
+        expires_s: None,
+        cause: pair.cause,
+        retry_ms: None,
     }
 }
 

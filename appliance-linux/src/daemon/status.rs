@@ -34,9 +34,11 @@ impl Daemon {
         Snapshot { uptime, gateway, lost, boundary, counters }
     }
 
-    /// The peer of this name.
+    /// The peer of this name, or what has manual keys.
     pub(crate) fn peer_named(&mut self, name: &str) -> Option<PeerStatus> {
-        let id = self.endpoint.pad().named(name)?;
+        let Some(id) = self.endpoint.pad().named(name) else {
+            return self.snapshot().manual_peer().filter(|all| all.name == name);
+        };
         let now = self.clock.now();
         let (gateway, parts) = self.lend();
         let peer = gateway.peer_status(id, &parts)?;

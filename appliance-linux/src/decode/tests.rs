@@ -148,7 +148,8 @@ fn sealed(mode: Mode, encap: Encap, esn: bool, last_sent: u64, inner: &[&[u8]]) 
         remote_ts,
         lifetime: Lifetime::default(),
     };
-    let params = OutboundParams { sa, last_sent, copy_dscp: false, dont_fragment: DontFragment::Clear };
+    let params =
+        OutboundParams { sa, last_sent, last_number: u64::MAX, copy_dscp: false, dont_fragment: DontFragment::Clear };
     let mut slots = [const { OutboundSlot::<RustCrypto>::EMPTY }];
     let mut engine: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut slots);
     let id = engine.install(Instant::ZERO, &params).unwrap();

@@ -138,7 +138,13 @@ mod tests {
                 remote_ts: &all,
                 lifetime: Lifetime::default(),
             };
-            let params = OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy };
+            let params = OutboundParams {
+                sa,
+                last_sent: 0,
+                last_number: u64::MAX,
+                copy_dscp: false,
+                dont_fragment: DontFragment::Copy,
+            };
             let now = plane.clock.now();
             engines.install_outbound(now, Pair(1), &params).unwrap();
             send(open);

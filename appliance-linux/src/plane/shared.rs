@@ -264,7 +264,7 @@ mod tests {
             assert!(!plane.has_news());
             if sends {
                 let (copy_dscp, dont_fragment) = (false, DontFragment::Copy);
-                let sa = OutboundParams { sa: sa(), last_sent: 0, copy_dscp, dont_fragment };
+                let sa = OutboundParams { sa: sa(), last_sent: 0, last_number: u64::MAX, copy_dscp, dont_fragment };
                 plane.outbound().install(now, &sa).unwrap();
                 plane.outbound().handle_timeout(later);
             } else {

@@ -128,7 +128,7 @@ fn without_what_was_kept_nothing_is_sent_until_the_operator_says_from_where_on()
         let cause = |daemon: &Daemon| said(daemon.command(&["status", "--json"]).output().unwrap());
 
         start(&mut daemon);
-        wait_for_words(&log, &["must not have manual keys (RFC 8221", "Child SA up"]);
+        wait_for_words(&log, &["must not have manual keys (RFC 8221", "manual{peer=\"sa\"}: SAs with manual keys up"]);
         let first = ends.goes();
         assert_eq!(first[0], 1);
         let shown = said(daemon.command(&["show"]).output().unwrap());
@@ -168,6 +168,79 @@ fn without_what_was_kept_nothing_is_sent_until_the_operator_says_from_where_on()
         wait_for("it is refused", || cause(&daemon).contains("sequence-not-kept"));
         drop(ends.hear());
         assert!(ends.send(Duration::from_millis(200)).is_empty());
+        assert_eq!(daemon.command(&["status"]).output().unwrap().status.code(), Some(4));
+        // Nobody has to start it anew.
+        fs::remove_file(&state).unwrap();
+        assert!(!ends.goes().is_empty());
+        assert_eq!(daemon.command(&["status"]).output().unwrap().status.code(), Some(0));
         stop(&mut daemon);
+    });
+}
+
+#[test]
+fn a_pair_is_taken_down_and_up_by_its_name_and_whoever_asks_hears_what_came_of_it() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("named");
+        daemon.configure(&config(""));
+        let ends = Ends::new(&path);
+        daemon.start(&path, Stdio::null());
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let last = *ends.goes().last().unwrap();
+        let asked = |arguments: &[&str]| {
+            let output = daemon.command(arguments).output().unwrap();
+            (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        };
+        let (code, told) = asked(&["down", "sa/0x00002001"]);
+        assert!(code == Some(0) && told.contains("sa/0x00002001 is down"), "{told}");
+        drop(ends.hear());
+        assert!(ends.send(Duration::from_millis(200)).is_empty(), "neither protected nor in clear");
+        let (code, told) = asked(&["status"]);
+        assert!(code == Some(0) && told.contains("sa/0x00002001  down  127.0.0.2, "), "{told}");
+        assert_eq!(asked(&["status", "sa/0x00002001"]).0, Some(4), "what is asked for by name is not up");
+        let (code, told) = asked(&["up", "sa/0x00002001"]);
+        assert!(code == Some(0) && told.contains("sa/0x00002001 is up after"), "{told}");
+        assert!(ends.goes()[0] > last, "behind all that was used before");
+        let (code, told) = asked(&["rekey", "sa/0x00002001"]);
+        assert!(code == Some(1) && told.contains("manual-keys"), "{told}");
+        assert_eq!(asked(&["down", "sa/0x00003001"]).0, Some(1));
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.ended(), Some(0));
+    });
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_no_traffic_of_a_pair_and_status_says_so() {
+    in_a_network_of_its_own(|| {
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut daemon = Daemon::new("nowhere");
+        // An address that this machine does not have.
+        daemon.configure(&config("").replace("127.0.0.1", "192.0.2.77").replace("127.0.0.2", "192.0.2.31"));
+        let ends = Ends::new(&path);
+        daemon.start(&path, Stdio::null());
+        assert_eq!(daemon.told(SOON).as_deref(), Some("READY=1"));
+        let status = || daemon.command(&["status", "--json"]).output().unwrap();
+        wait_for("it is told", || {
+            assert!(ends.send(Duration::from_millis(20)).is_empty());
+            String::from_utf8_lossy(&status().stdout).contains("\"not-sent\"")
+        });
+        // The packets are those that the counters are without.
+        let output = status();
+        assert_eq!(output.status.code(), Some(4));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let pair = &told["manual"][0];
+        let [packets, octets] = ["packets_out", "bytes_out"].map(|key| pair[key].as_u64());
+        assert_eq!((packets, octets, pair["last_out_s"].as_u64()), (Some(0), Some(0), None), "{pair}");
+        assert!(told["counters"]["SendErrors"].as_u64() > Some(0), "{told}");
+        // A reload that is about something else forgets none of that.
+        daemon.configure(
+            &(config("").replace("127.0.0.1", "192.0.2.77").replace("127.0.0.2", "192.0.2.31")
+                + "[[policy]]\naction = \"discard\"\nprotocol = \"gre\"\n"),
+        );
+        assert_eq!(daemon.command(&["reload"]).output().unwrap().status.code(), Some(0));
+        let told: serde_json::Value = serde_json::from_slice(&status().stdout).unwrap();
+        assert_eq!(told["manual"][0]["packets_out"].as_u64(), Some(0), "{told}");
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.ended(), Some(0));
     });
 }

@@ -96,6 +96,8 @@ pub enum ManualDiff {
     Added,
     /// It is gone.
     Removed,
+    /// It is between other ends or for other traffic: taken out, and put in anew.
+    Replaced,
     /// One of the two or both are others now, between the same ends for the same traffic; what did not change goes on.
     Changed {
         /// What we send with.
@@ -229,13 +231,19 @@ fn manual_diff(old: &[&ManualPair], new: &[ManualPair]) -> Vec<(String, ManualDi
         let change = match before.remove(&new.ends()) {
             None => Some(ManualDiff::Added),
             Some(old) => {
-                let (outbound, inbound) = (!new.outbound.is(&old.outbound), !new.inbound.is(&old.inbound));
+                let outbound = !new.outbound.sends_as(&old.outbound);
+                let inbound = !new.inbound.receives_as(&old.inbound);
                 (outbound || inbound).then_some(ManualDiff::Changed { outbound, inbound })
             }
         };
         changes.extend(change.map(|change| (new.name(), change)));
     }
-    changes.extend(before.into_values().map(|old| (old.name(), ManualDiff::Removed)));
+    for gone in before.into_values().map(ManualPair::name) {
+        match changes.iter_mut().find(|(name, change)| *name == gone && *change == ManualDiff::Added) {
+            Some((_, change)) => *change = ManualDiff::Replaced,
+            None => changes.push((gone, ManualDiff::Removed)),
+        }
+    }
     changes
 }
 

@@ -25,6 +25,9 @@ use super::{Mode, Peer, Settings, Traffic};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ManualId(pub u32);
 
+/// What `status`, the log and accounts call all pairs together: as if they were of one peer. No peer has this name.
+pub const MANUAL: &str = "sa";
+
 /// Two `[[sa]]`s: one to send with, and one for what the peer sends.
 ///
 /// ```
@@ -98,7 +101,12 @@ pub struct ManualSa {
 impl ManualPair {
     /// What `status`, the log and accounts call it: `sa/` and the SPI that we send with.
     pub fn name(&self) -> String {
-        format!("sa/{:#010x}", self.outbound.spi.get())
+        format!("{MANUAL}/{}", self.name_in_all())
+    }
+
+    /// The same without what all of them have in common.
+    pub(crate) fn name_in_all(&self) -> String {
+        format!("{:#010x}", self.outbound.spi.get())
     }
 
     /// What it carries.
@@ -158,12 +166,29 @@ impl ManualSa {
         self.key.as_ref().or(self.integ_key.as_ref())?.loaded()
     }
 
-    /// Whether it is the very same SA.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        (self.spi, self.suite, self.encap, self.replay, self.sequence)
-            == (other.spi, other.suite, other.encap, other.replay, other.sequence)
+    /// Whether it is the very same SA to send with.
+    pub(crate) fn sends_as(&self, other: &Self) -> bool {
+        (self.encap, self.sequence) == (other.encap, other.sequence) && self.has_keys_of(other)
+    }
+
+    /// Whether it is the very same SA to receive with: what comes in is taken either way, in UDP or not.
+    pub(crate) fn receives_as(&self, other: &Self) -> bool {
+        (self.replay, self.sequence) == (other.replay, other.sequence) && self.has_keys_of(other)
+    }
+
+    fn has_keys_of(&self, other: &Self) -> bool {
+        (self.spi, self.suite) == (other.spi, other.suite)
             && same(&self.key, &other.key)
             && same(&self.integ_key, &other.integ_key)
+    }
+
+    /// Whether it takes packets that were made for the other one: those of its SPI, by the key that proves them.
+    pub(crate) fn takes_what_is_for(&self, other: &Self) -> bool {
+        self.spi == other.spi && self.proving_key().zip(other.proving_key()).is_some_and(|(one, other)| one == other)
+    }
+
+    fn proving_key(&self) -> Option<&Secret> {
+        self.integ_key.as_ref().or(self.key.as_ref())?.loaded()
     }
 }
 
@@ -384,6 +409,7 @@ pub(super) fn pairs(
             reader.error(outbound.section, format!("the selectors of {other}"), "different selectors", why);
         }
         check_one(reader, gateway, &outbound);
+        [&outbound, &inbound].into_iter().for_each(|entry| warn_of_counting(reader, entry));
         pairs.push(paired(outbound, inbound));
     }
     for error in keys_twice(&pairs) {
@@ -435,12 +461,22 @@ fn check_one(reader: &mut Reader<'_>, gateway: &Settings, entry: &Entry) {
     let (local_at, remote_at) = (places(&entry.local_ts), places(&entry.remote_ts));
     let traffic = Traffic { local: &local_ts, remote: &remote_ts };
     check::carried(reader, gateway, &Sides { traffic, local_at: &local_at, remote_at: &remote_at });
+}
+
+/// RFC 8221 §3.
+fn warn_of_counting(reader: &mut Reader<'_>, entry: &Entry) {
     if entry.sa.suite.protection.counts() {
         let message = format!(
-            "the suite {} must not have manual keys (RFC 8221 §3): a sequence number that is used twice gives the key away. \
-             Each number is set aside on disk before it is used; never give this key to anything else, nor to this \
-             gateway without its state directory",
-            entry.sa.suite
+            "the suite {} must not have manual keys (RFC 8221 §3): a sequence number that is used twice gives the texts away, \
+             and with most such suites what forges packets. {}",
+            entry.sa.suite,
+            match entry.direction {
+                Direction::Out => {
+                    "Each number is set aside on disk before it is used; never give this key to anything else, nor to this \
+                     gateway without its state directory"
+                }
+                Direction::In => "The peer has to use none twice, over its restarts too",
+            }
         );
         reader.warn(entry.section, message);
     }
@@ -476,20 +512,26 @@ fn spis(reader: &mut Reader<'_>, entries: &[Entry]) {
     }
 }
 
-/// Each key that another SA has already: both would use the same numbers with it.
+/// Each key that stands elsewhere already: both would use the same numbers with it, or take each other's packets.
 pub(super) fn keys_twice(pairs: &[ManualPair]) -> Vec<ConfigError> {
     let all = pairs.iter().flat_map(|pair| [&pair.outbound, &pair.inbound]);
     // Whoever could learn something from how long this takes has the file.
     let mut first: BTreeMap<&[u8], &ManualSa> = BTreeMap::new();
     let mut errors = Vec::new();
-    for (sa, key) in all.filter_map(|sa| Some((sa, sa.counted_key()?.expose()))) {
-        let before = *first.entry(key).or_insert(sa);
-        if !core::ptr::eq(before, sa) {
+    let keys = all.flat_map(|sa| [(sa, &sa.key), (sa, &sa.integ_key)]);
+    for (sa, key) in keys.filter_map(|(sa, key)| Some((sa, key.as_ref()?.loaded()?.expose()))) {
+        if let Some(before) = first.insert(key, sa) {
+            let found = match core::ptr::eq(before, sa) {
+                true => "one key for both the cipher and the integrity".to_string(),
+                false => format!("a [[sa]] with a key of the one in line {}", before.at.line),
+            };
             errors.push(ConfigError {
                 at: sa.at,
-                found: format!("a [[sa]] with the key of the one in line {}", before.at.line),
+                found,
                 expected: "a key of its own for each".to_string(),
-                hint: "two SAs with one key use each sequence number twice; take fresh random octets".to_string(),
+                hint: "with one key each sequence number is used twice, and packets pass for those of another SA; take fresh \
+                       random octets"
+                    .to_string(),
             });
         }
     }

@@ -17,7 +17,7 @@ use super::proposal::{self, Lists};
 use super::reader::{Placed, Reader, Section, Word};
 use super::secret::{Secret, SecretSource};
 use super::selector::{Addresses, selectors};
-use super::{Child, Encapsulation, Mode, Peer, Remote, Start};
+use super::{Child, Encapsulation, MANUAL, Mode, Peer, Remote, Start};
 
 /// Who writes `level = "use"` is told each time.
 const CLEAR_MEANWHILE: &str = "NOT PROTECTED while there is no SA: with level = \"use\" what this child carries goes in clear then, and is \
@@ -45,6 +45,10 @@ pub(super) fn read<'t>(
         }
     }
     let peer_name = reader.read(section, "name", "a name in quotes", name).map(|word| word.value);
+    if peer_name.as_deref() == Some(MANUAL) {
+        let hint = "status, the log and accounts call SAs with manual keys so";
+        reader.error(section.place("name"), format!("\"{MANUAL}\""), "another name", hint);
+    }
     let local = ends(reader, section, "local", "one of our addresses or \"any\"", address);
     let remote = ends(reader, section, "remote", "an address, a DNS name, or \"any\"", |word| match word.parse() {
         Ok(address) => Ok(Remote::Address(address)),

@@ -1,6 +1,6 @@
 //! SAs with manual keys (RFC 4301 §4.5.1): into the data plane, with numbers that nobody used, and out of it.
 //!
-//! What sends may use so many sequence numbers as are set aside for it, which is its hard limit. Before they are used up more are
+//! What sends may use the sequence numbers that are set aside for it, and no other. Before they are used up more are
 //! asked for, and another SA with the same key takes its place behind all that were set aside before: two never have a number
 //! in common, whatever becomes of the answer.
 
@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use ike_core::crypto::IkeCrypto;
 use ipsec_core::error;
-use ipsec_core::sa::{self, DontFragment, InboundParams, Lifetime, Limit, OutboundParams, Params};
+use ipsec_core::sa::{self, DontFragment, InboundParams, Lifetime, OutboundParams, Params};
 use ipsec_core::time::Instant;
 
 use crate::cause::{Cause, Kind};
@@ -27,7 +27,7 @@ impl Gateway {
         self.manual.next_question()
     }
 
-    /// Sequence numbers are set aside, or why there are none.
+    /// Sequence numbers are set aside, or why there are none yet: then they may be any time later.
     pub fn reserved<C: IkeCrypto>(
         &mut self,
         now: Instant,
@@ -35,10 +35,20 @@ impl Gateway {
         answer: Result<Numbers, Cause>,
         parts: &mut Parts<'_, '_, C>,
     ) {
-        let Some(id) = self.manual.answered(ticket) else { return };
         match answer {
-            Ok(numbers) => self.send_with(now, id, numbers, parts.plane),
-            Err(cause) => self.not_there(now, id, Half::Outbound, cause, parts.plane),
+            Ok(numbers) => {
+                let Some(id) = self.manual.answered(ticket) else { return };
+                self.send_with(now, id, numbers, parts.plane);
+            }
+            Err(cause) => {
+                let Some(entry) = self.manual.asked_by(ticket) else { return };
+                let id = entry.id;
+                match entry.outbound.there {
+                    // It goes on with the numbers that it has.
+                    Some(_) => entry.outbound.cause = Some(cause),
+                    None => self.not_there(now, id, Half::Outbound, cause, parts.plane),
+                }
+            }
         }
     }
 
@@ -52,14 +62,54 @@ impl Gateway {
         manual::counters_reset(self.manual.iter().map(|entry| &entry.config), &config.manual)
     }
 
-    /// Puts into the data plane what is not there: what receives at once, what sends once there are numbers for it.
+    /// Puts into the data plane what is not there and nobody took down: what receives at once, what sends once there are
+    /// numbers for it.
     pub(super) fn place_manual(&mut self, now: Instant, plane: &mut dyn DataPlane) {
         for id in self.manual.ids().to_vec() {
-            let Some(entry) = self.manual.get(id) else { continue };
-            if entry.outbound.there.is_none() {
-                self.manual.ask(id);
+            let Some(entry) = self.manual.get_mut(id).filter(|entry| !entry.held) else { continue };
+            match entry.inbound.there {
+                // It stays, and may be shown with another way.
+                Some((pair, _)) => {
+                    let sa = &entry.config.inbound;
+                    plane.move_path(pair, Half::Inbound, entry.config.path(sa), sa.travels());
+                }
+                None => self.receive_with(now, id, plane),
             }
-            self.receive_with(now, id, plane);
+            let Some(entry) = self.manual.get_mut(id).filter(|entry| entry.outbound.there.is_none()) else { continue };
+            entry.outbound.cause.get_or_insert_with(Cause::numbers_awaited);
+            self.manual.ask(id);
+        }
+    }
+
+    /// Takes up pairs that the operator took down, and has others try again what failed.
+    pub(super) fn raise_manual(&mut self, now: Instant, meant: &[ManualId], plane: &mut dyn DataPlane) {
+        for id in meant {
+            if let Some(entry) = self.manual.get_mut(*id) {
+                entry.held = false;
+            }
+        }
+        self.place_manual(now, plane);
+    }
+
+    /// Takes pairs down: nothing is sent or taken through them until they are taken up again, and nothing in clear.
+    pub(super) fn hold_manual(&mut self, now: Instant, meant: &[ManualId], plane: &mut dyn DataPlane) {
+        self.manual.note_heard(plane);
+        for id in meant {
+            let leaving = self.manual.hold(*id);
+            self.end_manual(now, leaving, plane);
+        }
+    }
+
+    /// Whether all of these are there; `None`: nobody knows yet.
+    ///
+    /// # Errors
+    /// Why one is not.
+    pub(super) fn manual_outcome(&self, meant: &[ManualId]) -> Option<Result<(), Cause>> {
+        let down = || meant.iter().filter_map(|id| self.manual.get(*id)).filter(|entry| !entry.is_up());
+        let causes = down().flat_map(|entry| [&entry.outbound.cause, &entry.inbound.cause]).flatten();
+        match causes.filter(|cause| cause.kind == Kind::Refusal).cloned().next() {
+            Some(cause) => Some(Err(cause)),
+            None => down().next().is_none().then_some(Ok(())),
         }
     }
 
@@ -89,7 +139,7 @@ impl Gateway {
     ) -> Option<PlaneEvent> {
         let Some((id, half)) = self.manual.of_pair(event.pair()) else { return Some(event) };
         match event {
-            PlaneEvent::SoftLifetime { .. } => self.numbers_wane(id, plane),
+            PlaneEvent::SoftLifetime { .. } => self.numbers_wane(id),
             PlaneEvent::HardLifetime { .. } => self.numbers_are_used(now, id, plane),
             PlaneEvent::Refused { why, .. } => {
                 drop(self.manual.leave(id, half, None)); // it never was there
@@ -105,24 +155,21 @@ impl Gateway {
         None
     }
 
-    /// Most of what was set aside is used, or most of what there is.
-    fn numbers_wane(&mut self, id: ManualId, plane: &dyn DataPlane) {
-        let Some(entry) = self.manual.get(id) else { return };
-        let Some(numbers) = entry.numbers else { return };
-        if numbers.until < entry.config.outbound.last_number()
-            && entry.used(Half::Outbound, plane).packets >= numbers.soft()
-        {
+    /// Most of what was set aside is used.
+    fn numbers_wane(&mut self, id: ManualId) {
+        if self.manual.get(id).is_some_and(ManualEntry::has_more_numbers) {
             self.manual.ask(id);
         }
     }
 
-    /// All that was set aside is used.
+    /// All that was set aside is used: nothing is sent until there are more.
     fn numbers_are_used(&mut self, now: Instant, id: ManualId, plane: &mut dyn DataPlane) {
         let Some(entry) = self.manual.get(id) else { return };
-        let last = entry.config.outbound.last_number();
-        match entry.numbers.is_some_and(|numbers| numbers.until < last) {
-            true => self.manual.ask(id),
-            false => self.not_there(now, id, Half::Outbound, Cause::numbers_used_up(), plane),
+        let (more, known) = (entry.has_more_numbers(), entry.outbound.cause.clone());
+        let cause = if more { known.unwrap_or_else(Cause::numbers_awaited) } else { Cause::numbers_used_up() };
+        self.not_there(now, id, Half::Outbound, cause, plane);
+        if more {
+            self.manual.ask(id);
         }
     }
 
@@ -130,8 +177,12 @@ impl Gateway {
         let pair = self.next_pair();
         let Some(entry) = self.manual.get(id).filter(|entry| entry.inbound.there.is_none()) else { return };
         let sa = &entry.config.inbound;
-        let installed = params(entry, sa, Lifetime::default(), |sa_params| {
-            let params = InboundParams { sa: sa_params, window: usize::from(sa.replay), highest_seen: sa.sequence };
+        let installed = params(entry, sa, |sa_params| {
+            let params = InboundParams {
+                sa: sa_params,
+                window: usize::from(sa.replay),
+                highest_seen: sa.sequence.max(entry.heard),
+            };
             plane.install_inbound(now, pair, &params)
         });
         match installed {
@@ -145,13 +196,13 @@ impl Gateway {
         let Some(entry) = self.manual.get_mut(id) else { return };
         let held = entry.numbers.replace(numbers);
         // Whoever answers keeps that; if not, nothing is sent.
-        if held.is_some_and(|held| numbers.after < held.until) || numbers.count() == 0 {
+        if held.is_some_and(|held| numbers.after < held.until) || numbers.until <= numbers.after {
             return self.not_there(now, id, Half::Outbound, Cause::numbers_used_up(), plane);
         }
-        let lifetime = Lifetime { soft: packets(numbers.soft()), hard: packets(numbers.count()) };
-        let installed = params(entry, &entry.config.outbound, lifetime, |sa| {
-            let params =
-                OutboundParams { sa, last_sent: numbers.after, copy_dscp: true, dont_fragment: DontFragment::Clear };
+        let Numbers { after: last_sent, until: last_number } = numbers;
+        let installed = params(entry, &entry.config.outbound, |sa| {
+            let dont_fragment = DontFragment::Clear;
+            let params = OutboundParams { sa, last_sent, last_number, copy_dscp: true, dont_fragment };
             plane.install_outbound(now, pair, &params)
         });
         match installed {
@@ -196,7 +247,6 @@ impl Gateway {
 fn params<R>(
     entry: &ManualEntry,
     sa: &ManualSa,
-    lifetime: Lifetime,
     install: impl FnOnce(Params<'_>) -> Result<R, Refused>,
 ) -> Result<R, Refused> {
     let config = &entry.config;
@@ -216,26 +266,30 @@ fn params<R>(
         policy: policy_of_manual(entry.id),
         local_ts: &config.local_ts,
         remote_ts: &config.remote_ts,
-        lifetime,
+        lifetime: Lifetime::default(),
     })
 }
 
-fn packets(packets: u64) -> Limit {
-    Limit { packets: Some(packets), ..Limit::default() }
-}
-
-impl Numbers {
-    fn count(self) -> u64 {
-        self.until.saturating_sub(self.after)
-    }
-
-    /// How many may be used before more are asked for: an eighth is for the time that takes.
-    fn soft(self) -> u64 {
-        self.count().saturating_sub(self.count() >> 3)
-    }
-}
-
 impl Cause {
+    /// Nobody negotiates.
+    pub(super) fn not_negotiated() -> Self {
+        Self {
+            code: "manual-keys",
+            text: "its keys stand in the configuration, and nobody negotiates others".into(),
+            hint: "write a new key into the [[sa]] and at the peer, then `portcullis reload`".into(),
+            kind: Kind::Refusal,
+        }
+    }
+
+    fn numbers_awaited() -> Self {
+        Self {
+            code: "sequence-awaited",
+            text: "sequence numbers are being set aside, and nothing is sent before they are".into(),
+            hint: "the disk of the state directory may be slow: where it refuses something the log has it".into(),
+            kind: Kind::Absence,
+        }
+    }
+
     fn numbers_used_up() -> Self {
         Self {
             code: "sequence-used-up",

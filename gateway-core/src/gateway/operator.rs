@@ -54,12 +54,19 @@ impl Change {
 }
 
 impl Gateway {
-    /// Connects a peer (`cloud`) or one child (`cloud/net`). What comes of it: [`Gateway::outcome`]. After
+    /// Connects a peer (`cloud`) or one child (`cloud/net`), or takes up SAs with manual keys (`sa`, `sa/0x00002001`). What comes of it: [`Gateway::outcome`]. After
     /// [`Gateway::shutdown`] nothing.
     ///
     /// # Errors
     /// [`Unknown`]
     pub fn up<C: IkeCrypto>(&mut self, now: Instant, name: &str, parts: &mut Parts<'_, '_, C>) -> Result<(), Unknown> {
+        let manual = self.manual.named(name);
+        if !manual.is_empty() {
+            if !self.ends {
+                self.raise_manual(now, &manual, parts.plane);
+            }
+            return Ok(());
+        }
         let target = self.find(name, parts.endpoint.pad())?;
         if self.ends {
             return Ok(());
@@ -89,7 +96,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Disconnects a peer or one child: nothing is sent or taken through its SAs from here on, whether the peer answers or
+    /// Disconnects a peer or one child, or takes down SAs with manual keys: nothing is sent or taken through its SAs from here on, whether the peer answers or
     /// not. Leaves it down until [`Gateway::up`], the peer, or with `on-demand` a packet
     /// wants it.
     ///
@@ -101,6 +108,11 @@ impl Gateway {
         name: &str,
         parts: &mut Parts<'_, '_, C>,
     ) -> Result<(), Unknown> {
+        let manual = self.manual.named(name);
+        if !manual.is_empty() {
+            self.hold_manual(now, &manual, parts.plane);
+            return Ok(());
+        }
         let target = self.find(name, parts.endpoint.pad())?;
         self.agenda.touch(target.peer); // what was to begin for its sake may be over
         for config in self.covered(target) {
@@ -134,6 +146,9 @@ impl Gateway {
         ike: bool,
         parts: &mut Parts<'_, '_, C>,
     ) -> Result<Result<(), Cause>, Unknown> {
+        if !self.manual.named(name).is_empty() {
+            return Ok(Err(Cause::not_negotiated()));
+        }
         let target = self.find(name, parts.endpoint.pad())?;
         let mut begun = false;
         if ike {
@@ -160,6 +175,10 @@ impl Gateway {
         name: &str,
         parts: &Parts<'_, '_, C>,
     ) -> Result<Option<Result<(), Cause>>, Unknown> {
+        let manual = self.manual.named(name);
+        if !manual.is_empty() {
+            return Ok(self.manual_outcome(&manual));
+        }
         let target = self.find(name, parts.endpoint.pad())?;
         let entry = self.peers.get(&target.peer).ok_or(Unknown)?;
         if !self.is_connected(target.peer, parts.endpoint) {
@@ -219,6 +238,7 @@ impl Gateway {
         let changes = peers.replace(config.peers, &diff);
         self.settings = config.gateway;
         self.policies = config.policies;
+        self.manual.note_heard(parts.plane);
         let leaving = self.manual.follow(config.manual);
         let rules = policy::rules(&self.policies, &peers, self.manual.traffic());
         drop(peers);

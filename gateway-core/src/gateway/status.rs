@@ -14,7 +14,7 @@ use ipsec_core::time::Instant;
 
 use super::demand::narrowed;
 use crate::cause::{Cause, Kind};
-use crate::config::{Identity, ManualPair, ManualSa, Mode, Start};
+use crate::config::{Identity, ManualId, ManualPair, ManualSa, Mode, Start};
 use crate::peers::Peers;
 use crate::plane::{DataPlane, Half, Pair};
 use crate::state::manual::ManualEntry;
@@ -96,6 +96,8 @@ pub struct Snapshot {
 /// ```
 #[derive(Debug)]
 pub struct ManualStatus {
+    /// Its number.
+    pub id: ManualId,
     /// What it is called.
     pub name: String,
     /// How packets are put into ESP.
@@ -112,6 +114,8 @@ pub struct ManualStatus {
     pub outbound: ManualSaStatus,
     /// What the peer sends with.
     pub inbound: ManualSaStatus,
+    /// The operator took it down; it stays down until `up`.
+    pub held: bool,
     /// What went through, over all changes of its keys.
     pub totals: Totals,
 }
@@ -127,7 +131,7 @@ pub struct ManualSaStatus {
     pub encap: Encap,
     /// When it was installed; `None`: it is not there.
     pub since: Option<Instant>,
-    /// Why it is not there.
+    /// Why it is not there, or will not be for long.
     pub cause: Option<Cause>,
     /// When a packet last went through.
     pub last_used: Option<Instant>,
@@ -258,6 +262,7 @@ impl Gateway {
         let mut totals = self.past(&entry.account.peer, &entry.account.child);
         totals.add(entry.totals(plane));
         ManualStatus {
+            id: entry.id,
             name: entry.config.name(),
             mode: *mode,
             local: *local,
@@ -266,6 +271,7 @@ impl Gateway {
             remote_ts: remote_ts.clone(),
             outbound: sa(outbound, Half::Outbound),
             inbound: sa(inbound, Half::Inbound),
+            held: entry.held,
             totals,
         }
     }

@@ -330,7 +330,7 @@ where
 }
 
 fn used(status: &Status) -> Usage {
-    Usage { packets: status.packets, bytes: status.bytes, last_used: status.last_used }
+    Usage { packets: status.packets, bytes: status.bytes, sequence: status.sequence, last_used: status.last_used }
 }
 
 #[cfg(test)]
@@ -364,7 +364,7 @@ mod tests {
             remote_ts: &[ANY],
             lifetime: Lifetime::default(),
         };
-        OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Clear }
+        OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Clear }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Usage {
     pub packets: u64,
     /// Octets of what was in them.
     pub bytes: u64,
+    /// The last sequence number sent, or the highest received.
+    pub sequence: u64,
     /// When the last one went through.
     pub last_used: Option<Instant>,
 }

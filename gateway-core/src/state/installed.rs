@@ -185,7 +185,8 @@ pub(crate) fn install(
 
 /// A fresh key out of IKE: nothing was ever sent under it.
 fn install_outbound(now: Instant, pair: Pair, sa: Params<'_>, plane: &mut dyn DataPlane) -> Result<Progress, Refused> {
-    let params = OutboundParams { sa, last_sent: 0, copy_dscp: true, dont_fragment: DontFragment::Clear };
+    let params =
+        OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Clear };
     plane.install_outbound(now, pair, &params)
 }
 

@@ -1,7 +1,6 @@
 //! SAs with manual keys: what the configuration says of each pair, and what of it is in the data plane.
 
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::format;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -11,7 +10,7 @@ use ipsec_core::time::Instant;
 
 use super::usage::{Account, Totals};
 use crate::cause::Cause;
-use crate::config::{ManualId, ManualPair, Traffic};
+use crate::config::{MANUAL, ManualId, ManualPair, Traffic};
 use crate::plane::{DataPlane, Half, Pair, Usage};
 
 /// Which question for numbers. None is given out twice: an answer that comes late finds who asked, or nobody.
@@ -27,7 +26,7 @@ pub struct Ticket(pub u64);
 /// fn answer(reserve: &Reserve<'_>) -> (Ticket, Numbers) {
 ///     (reserve.ticket, Numbers { after: reserve.after, until: reserve.last.min(reserve.after + 1000) })
 /// }
-/// let asked = Reserve { ticket: Ticket(1), key: &[7; 20], after: 5, stated: true, last: u32::MAX.into() };
+/// let asked = Reserve { ticket: Ticket(1), key: &[7; 20], after: 5, stated: 5, last: u32::MAX.into() };
 /// assert_eq!(answer(&asked), (Ticket(1), Numbers { after: 5, until: 1005 }));
 /// ```
 pub struct Reserve<'g> {
@@ -37,8 +36,8 @@ pub struct Reserve<'g> {
     pub key: &'g [u8],
     /// Only numbers behind this one are of use.
     pub after: u64,
-    /// Whether the operator wrote that number, and so says that all before may have been used.
-    pub stated: bool,
+    /// The `sequence` that the operator wrote, and so says that all up to it may have been used; 0: nothing.
+    pub stated: u64,
     /// The last number that can be used at all.
     pub last: u64,
 }
@@ -68,6 +67,11 @@ pub(crate) struct ManualEntry {
     pub(crate) numbers: Option<Numbers>,
     /// More are asked for.
     pub(crate) ticket: Option<Ticket>,
+    /// The highest number that came in with the key of the SA that receives, as far as that is known: no packet of it is taken
+    /// again, whatever changes about the SA.
+    pub(crate) heard: u64,
+    /// The operator took it down.
+    pub(crate) held: bool,
     /// It was told as up.
     pub(crate) told_up: bool,
     /// On whose account it goes.
@@ -103,6 +107,8 @@ impl ManualEntry {
             inbound: End::default(),
             numbers: None,
             ticket: None,
+            heard: 0,
+            held: false,
             told_up: false,
             account,
         }
@@ -120,6 +126,11 @@ impl ManualEntry {
             Half::Inbound => &mut self.inbound,
             Half::Outbound => &mut self.outbound,
         }
+    }
+
+    /// Whether there are numbers behind those that are set aside.
+    pub(crate) fn has_more_numbers(&self) -> bool {
+        self.numbers.is_some_and(|numbers| numbers.until < self.config.outbound.last_number())
     }
 
     /// Whether both are there.
@@ -146,8 +157,7 @@ impl ManualEntry {
 }
 
 fn account(config: &ManualPair) -> Arc<Account> {
-    let child = format!("{:#010x}", config.outbound.spi.get());
-    Arc::new(Account { peer: "sa".to_string(), child, party: config.remote.to_string() })
+    Arc::new(Account { peer: MANUAL.to_string(), child: config.name_in_all(), party: config.remote.to_string() })
 }
 
 /// All pairs.
@@ -237,31 +247,65 @@ impl Manual {
             ticket,
             key: sa.counted_key()?.expose(),
             after: held.unwrap_or(sa.sequence),
-            stated: sa.sequence > 0,
+            stated: sa.sequence,
             last: sa.last_number(),
         })
     }
 
-    /// A question is answered. Returns who asked, if he still wants to know.
+    /// Who asked this and still wants to know.
+    pub(crate) fn asked_by(&mut self, ticket: Ticket) -> Option<&mut ManualEntry> {
+        self.all.get_mut(self.by_ticket.get(&ticket)?)
+    }
+
+    /// A question is answered for good. Returns who asked, if he still wants to know.
     pub(crate) fn answered(&mut self, ticket: Ticket) -> Option<ManualId> {
         let id = self.by_ticket.remove(&ticket)?;
         self.all.get_mut(&id)?.ticket = None;
         Some(id)
     }
 
+    /// Whatever came in until now is not taken again.
+    pub(crate) fn note_heard(&mut self, plane: &dyn DataPlane) {
+        for entry in self.all.values_mut() {
+            entry.heard = entry.heard.max(entry.used(Half::Inbound, plane).sequence);
+        }
+    }
+
+    /// Those that a name means: all, or one.
+    pub(crate) fn named(&self, name: &str) -> Vec<ManualId> {
+        let means = |entry: &&ManualEntry| name == MANUAL || name == entry.config.name();
+        self.iter().filter(means).map(|entry| entry.id).collect()
+    }
+
+    /// One is taken down: what is there is to go, and numbers that come are for nobody.
+    pub(crate) fn hold(&mut self, id: ManualId) -> Vec<Leaving> {
+        let Some(entry) = self.all.get_mut(&id) else { return Vec::new() };
+        (entry.held, entry.told_up) = (true, false);
+        entry.ticket.take().map(|ticket| self.by_ticket.remove(&ticket));
+        [Half::Inbound, Half::Outbound].into_iter().filter_map(|half| self.leave(id, half, None)).collect()
+    }
+
     /// Takes over a new configuration. What did not change goes on; returns what is to go.
     pub(crate) fn follow(&mut self, new: Vec<ManualPair>) -> Vec<Leaving> {
         let held = core::mem::take(&mut self.all).into_values();
         let mut before: BTreeMap<_, ManualEntry> = held.map(|entry| (entry.config.ends(), entry)).collect();
+        // No two receive with one SPI, whatever ends they have.
+        let known: BTreeMap<_, _> = before.values().map(|entry| (entry.config.inbound.spi.get(), entry)).collect();
+        let heard = |config: &ManualPair| {
+            let before = known.get(&config.inbound.spi.get())?;
+            config.inbound.takes_what_is_for(&before.config.inbound).then_some(before.heard)
+        };
+        let heard: Vec<_> = new.iter().map(|config| heard(config).unwrap_or_default()).collect();
+        let held: BTreeSet<_> = before.values().filter(|entry| entry.held).map(|entry| entry.config.name()).collect();
         self.order.clear();
         let mut gone = Vec::new();
-        for config in new {
-            let entry = match before.remove(&config.ends()) {
+        for (config, heard) in new.into_iter().zip(heard) {
+            let mut entry = match before.remove(&config.ends()) {
                 Some(mut entry) => {
-                    if !config.inbound.is(&entry.config.inbound) {
+                    if !config.inbound.receives_as(&entry.config.inbound) {
                         gone.extend(entry.leave(Half::Inbound));
                     }
-                    if !config.outbound.is(&entry.config.outbound) {
+                    if !config.outbound.sends_as(&entry.config.outbound) {
                         gone.extend(entry.leave(Half::Outbound));
                         entry.numbers = None;
                         // What is answered now is about another key.
@@ -277,6 +321,7 @@ impl Manual {
                     ManualEntry::new(ManualId(self.last_id), config)
                 }
             };
+            (entry.heard, entry.held) = (heard, entry.held || held.contains(&entry.config.name()));
             self.order.push(entry.id);
             self.all.insert(entry.id, entry);
         }

@@ -443,12 +443,11 @@ fn wrap<P: PacketCrypto, T>(
     if padded.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
         return Err(Discard::OutNoRoom);
     }
-    let last = sa.common.last_sequence();
     if !sa.common.meter.admits(now, counted) {
         return Err(sa.common.meter.why_dead());
     }
     let sequence = match sa.last_sent.checked_add(1) {
-        Some(sequence) if sequence <= last => sequence,
+        Some(sequence) if sequence <= sa.last_number => sequence,
         _ => {
             sa.common.meter.sequence_hard();
             return Err(Discard::OutExhausted);
@@ -466,7 +465,7 @@ fn wrap<P: PacketCrypto, T>(
         }
     })?;
     sa.last_sent = sequence;
-    if sequence >= last.saturating_sub(last >> 2) {
+    if sequence >= sa.soft_number {
         sa.common.meter.sequence_soft();
     }
     let dscp = if sa.copy_dscp { !0 } else { 0x03 };

@@ -134,14 +134,19 @@ impl World<'_> {
             remote_ts: &remote,
             lifetime,
         };
-        let near_the_end = if self.rng.below(4) == 0 { u64::from(u32::MAX) / 4 * 3 - self.rng.below(3) } else { 0 };
+        let near_the_end = if self.rng.below(4) == 0 { u64::from(u32::MAX) - 8 - self.rng.below(3) } else { 0 };
         let inbound = InboundParams { sa: sa(), window: 64, highest_seen: near_the_end };
         if let Ok(id) = self.inn.install(self.now, &inbound) {
             self.reserved.retain(|other| *other != spi);
             self.receiving.push(id);
         }
-        let outbound =
-            OutboundParams { sa: sa(), last_sent: near_the_end, copy_dscp: false, dont_fragment: DontFragment::Copy };
+        let outbound = OutboundParams {
+            sa: sa(),
+            last_sent: near_the_end,
+            last_number: u64::MAX,
+            copy_dscp: false,
+            dont_fragment: DontFragment::Copy,
+        };
         self.sending.extend(self.out.install(self.now, &outbound));
     }
 
@@ -202,7 +207,8 @@ fn an_sa_is_looked_for_where_the_peers_side_lies() {
     let mut slots: Vec<OutboundSlot<Clear>> = (0..256).map(|_| OutboundSlot::<Clear>::EMPTY).collect();
     let mut out: Outbound<'_, Clear> = Outbound::new(Clear, &mut [], &mut slots);
     let sa = params(0x1000, (&ours, &theirs));
-    let sa = OutboundParams { sa, last_sent: 0, copy_dscp: false, dont_fragment: DontFragment::Copy };
+    let sa =
+        OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: false, dont_fragment: DontFragment::Copy };
     let id = out.install(Instant::ZERO, &sa).unwrap();
     assert_eq!(out.sad.newest(PolicyId(1), [10, 2, 0, 9].into(), |_| true), Some(id));
 }

@@ -41,6 +41,6 @@ pub enum Reached {
     Bytes,
     /// [`Limit::packets`].
     Packets,
-    /// Three quarters of the sequence numbers (soft), or the last one (hard). Not configurable.
+    /// Three quarters of the sequence numbers that it may use (soft), or the last one (hard).
     Sequence,
 }

@@ -157,6 +157,9 @@ pub struct OutboundParams<'k> {
     /// The last sequence number sent under this key: **0 for a fresh key**. A key that was used before, anywhere, must
     /// go on behind every number it may have used, or AEAD nonces repeat.
     pub last_sent: u64,
+    /// The last sequence number that may be sent under it, if there are so many: `u64::MAX` for all. Three quarters of the way
+    /// there, and behind it, the SA tells [`Reached::Sequence`](super::Reached::Sequence).
+    pub last_number: u64,
     /// Whether the outer DSCP is the inner one (RFC 4301 §5.1.2.1); otherwise it is 0. ECN follows RFC 6040 regardless.
     pub copy_dscp: bool,
     /// DF bit of an outer IPv4 header.

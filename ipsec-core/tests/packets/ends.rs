@@ -127,6 +127,7 @@ pub(crate) struct Sa {
     pub(crate) window: usize,
     /// Last sequence number sent, highest received.
     pub(crate) sequence: u64,
+    pub(crate) last_number: u64,
     pub(crate) site_a: Vec<TrafficSelector>,
     pub(crate) site_b: Vec<TrafficSelector>,
 }
@@ -144,6 +145,7 @@ impl Default for Sa {
             lifetime: Lifetime::default(),
             window: 64,
             sequence: 0,
+            last_number: u64::MAX,
             site_a: site_a(),
             site_b: site_b(),
         }
@@ -176,6 +178,7 @@ impl Sa {
         OutboundParams {
             sa: self.params(path(), &self.site_a, &self.site_b),
             last_sent: self.sequence,
+            last_number: self.last_number,
             copy_dscp: true,
             dont_fragment: DontFragment::Copy,
         }

@@ -3,7 +3,7 @@
 use crate::ends::{In, NOW, Out, Rng, Sa, a_to_b, tunnel};
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
-use ipsec_core::error::Discard;
+use ipsec_core::error::{Discard, Refused};
 use ipsec_core::sa::{Event, Lifetime, Limit, Reached, SaId};
 use ipsec_core::time::Instant;
 use std::time::Duration;
@@ -136,14 +136,36 @@ fn what_falls_due_together_is_all_told_and_of_a_dead_sa_only_its_end() {
 }
 
 #[test]
-fn the_last_quarter_of_the_sequence_numbers_asks_for_a_rekey() {
+fn the_last_quarter_of_the_numbers_that_an_sa_may_use_asks_for_another_one_and_the_last_one_ends_it() {
     let last = u64::from(u32::MAX);
-    let (mut out, _) = tunnel(&Sa { sequence: last - last / 4 - 2, ..Sa::default() });
+    for (sequence, last_number, soft_at) in [(0, 16, 12), (last / 4 * 3, last / 4 * 3 + 4, 3), (last - 8, u64::MAX, 6)]
+    {
+        let (mut out, _) = tunnel(&Sa { sequence, last_number, ..Sa::default() });
+        let id = out.sas().next().unwrap().id;
+        let count = last_number.min(last) - sequence;
+        for number in 1..=count {
+            send(&mut out, id, NOW).unwrap();
+            assert_eq!(soft(out.poll_event()), (number == soft_at).then_some(Reached::Sequence), "{number} of {count}");
+        }
+        assert_eq!(send(&mut out, id, NOW).unwrap_err(), Discard::OutExhausted);
+        assert_eq!(hard(out.poll_event()), Some(Reached::Sequence));
+        assert_eq!(out.sa(id).unwrap().sequence, last_number.min(last));
+    }
+    let none = Sa { sequence: 7, last_number: 6, ..Sa::default() };
+    assert_eq!(crate::ends::outbound(1).install(NOW, &none.outbound()).unwrap_err(), Refused::Sequence);
+}
+
+#[test]
+fn no_number_goes_beyond_the_last_one_whatever_it_is_used_for() {
+    let (mut out, _) = tunnel(&Sa { sequence: 5, last_number: 8, ..Sa::default() });
     let id = out.sas().next().unwrap().id;
-    send(&mut out, id, NOW).unwrap();
-    assert_eq!(out.poll_event(), None);
-    send(&mut out, id, NOW).unwrap();
-    assert_eq!(soft(out.poll_event()), Some(Reached::Sequence));
+    let mut dummy = || {
+        let mut bytes = [0; 200];
+        out.seal_dummy(NOW, id, &mut PacketBuf::with_payload(&mut bytes, &[]).unwrap())
+    };
+    let numbers = [(); 3].map(|()| dummy().unwrap().ident);
+    assert_eq!((numbers, dummy().unwrap_err()), ([6, 7, 8], Discard::OutExhausted));
+    assert_eq!(send(&mut out, id, NOW).unwrap_err(), Discard::OutExhausted);
 }
 
 #[test]

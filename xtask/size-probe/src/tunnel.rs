@@ -82,6 +82,7 @@ impl<P: PacketCrypto> Memory<P> {
         let sa = OutboundParams {
             sa: params(path, out)?,
             last_sent: 0,
+            last_number: u64::MAX,
             copy_dscp: false,
             dont_fragment: DontFragment::Copy,
         };

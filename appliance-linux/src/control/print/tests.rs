@@ -76,7 +76,10 @@ fn a_pair_with_manual_keys_has_lines_of_its_own_and_what_is_wrong_with_it() {
                 sequence-lost: lost\n  hint: a new key\n  in 1 packet, 84 B, last 5s ago; out 0 packets, 0 B\n";
     assert_eq!(Table(&status).to_string(), text);
     assert!(!status.is_fine(None), "what is not there is not fine");
-    assert!(status.narrow("sa/0x00002001") && !status.narrow("sa/0x00003001"));
+    (status.manual[0].cause, status.manual[0].held) = (None, true);
+    assert!(Table(&status).to_string().contains("== 10.1.0.0/16, held down by you\n"), "{}", Table(&status));
+    assert!(status.is_fine(None) && !status.is_fine(Some("sa/0x00002001")), "by intent, and not up");
+    assert!(status.narrow("sa") && status.narrow("sa/0x00002001") && !status.narrow("sa/0x00003001"));
 }
 
 #[test]

@@ -59,7 +59,8 @@ impl Status {
         for status in &mut self.peers {
             status.children.retain(|status| child.is_none_or(|child| child == status.name));
         }
-        self.manual.retain(|status| status.name == name);
+        self.manual
+            .retain(|status| status.name == name || status.name.split_once('/').is_some_and(|(all, _)| all == name));
         if !self.manual.is_empty() {
             return true;
         }
@@ -68,7 +69,7 @@ impl Status {
 
     /// Whether all is as it should be; with `name`, to which it is narrowed, only of that.
     pub(crate) fn is_fine(&self, name: Option<&str>) -> bool {
-        let manual = self.manual.iter().all(|pair| pair.cause.is_none());
+        let manual = self.manual.iter().all(|pair| pair.cause.is_none() && (pair.state == "up" || name.is_none()));
         manual && self.peers.iter().all(|peer| peer.is_fine(name)) && (name.is_some() || self.boundary.is_fine())
     }
 }
@@ -207,10 +208,13 @@ pub(crate) struct ManualStatus {
     pub(crate) bytes_out: u64,
     pub(crate) packets_in: u64,
     pub(crate) packets_out: u64,
+    /// The operator took it down; it stays down until `up`.
+    #[serde(default)]
+    pub(crate) held: bool,
     /// Seconds since a packet last went through, each way.
     pub(crate) last_in_s: Option<u64>,
     pub(crate) last_out_s: Option<u64>,
-    /// Why one of them is not there.
+    /// Why one of them is not there, or will not be for long, or why the last packet was not sent.
     pub(crate) cause: Option<Cause>,
 }
 

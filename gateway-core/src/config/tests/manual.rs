@@ -40,8 +40,12 @@ fn a_pair_is_read_as_it_is_written() {
     assert_eq!(out.keymat().unwrap()[..], (0..20).collect::<Vec<_>>());
     assert_eq!(pair.path(out).remote.to_string(), "192.0.2.31:4500");
     assert_eq!(pair.path(into).remote.to_string(), "192.0.2.31:0");
-    assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].message.contains("aes128gcm16-noesn must not have manual keys"), "{}", warnings[0]);
+    let warned = [(1, "aes128gcm16-noesn", "set aside on disk"), (14, "aes128gcm16-esn", "The peer has to")];
+    assert_eq!(warnings.len(), warned.len(), "of each that counts");
+    for (Warning { at, message }, (line, suite, what)) in warnings.iter().zip(warned) {
+        assert!(message.contains(&format!("the suite {suite} must not have manual keys")), "{message}");
+        assert!(message.contains(what) && at.line == line, "{at:?}: {message}");
+    }
     assert!(!format!("{config:?}").contains("10, 17"), "no key is printed");
 }
 
@@ -126,7 +130,27 @@ fn what_two_of_them_cannot_have_in_common_is_named() {
     assert!(told(&errors(&second)).contains("1:1: found a [[sa]] with direction = \"in\" alone"));
     let one_key =
         PAIR.replace("0x202122232425262728292a2b2c2d2e2f30313233", "0x000102030405060708090a0b0c0d0e0f10111213");
-    assert!(told(&errors(&one_key)).contains("found a [[sa]] with the key of the one in line 1"));
+    assert!(told(&errors(&one_key)).contains("found a [[sa]] with a key of the one in line 1"));
+    // So with each key that a suite has, whichever of the two it is.
+    let octets = |octet: &str| format!("0x{}", octet.repeat(32));
+    let both = |[first, second]: [[&str; 2]; 2]| {
+        let keyed = |text: &str, key: &str, [cipher, integ]: [&str; 2]| {
+            let keys = format!("\"{}\"\ninteg-key = \"{}\"", octets(cipher), octets(integ));
+            text.replace(&format!("\"{key}\""), &keys)
+        };
+        let text = PAIR.replace("aes128gcm16-esn", "aes256-sha256").replace("aes128gcm16", "aes256-sha256");
+        let text = keyed(&text, "0x000102030405060708090a0b0c0d0e0f10111213", first);
+        keyed(&text, "0x202122232425262728292a2b2c2d2e2f30313233", second)
+    };
+    assert_eq!(parse(&both([["a1", "b1"], ["a2", "b2"]])).0.manual.len(), 1);
+    for (keys, words) in [
+        ([["a1", "b1"], ["a2", "b1"]], "with a key of the one in line 1"),
+        ([["a1", "b1"], ["a1", "b2"]], "with a key of the one in line 1"),
+        ([["a1", "b1"], ["b1", "b2"]], "with a key of the one in line 1"),
+        ([["a1", "a1"], ["a2", "b2"]], "one key for both the cipher and the integrity"),
+    ] {
+        assert!(told(&errors(&both(keys))).contains(words), "{keys:?}");
+    }
     // Another pair beside it.
     let other = |net: &str, spi: &str| {
         let other = PAIR.replace("0x2001", spi).replace("0x1001", "0x1002").replace("10.31.", net);
@@ -138,6 +162,8 @@ fn what_two_of_them_cannot_have_in_common_is_named() {
     assert!(told(&errors(&at_another)).contains("found the selectors of the [[sa]] in line 1"));
     let child = GOOD.replace("10.1.0.0/16", "10.31.0.0/16");
     assert!(told(&errors(&(child + PAIR))).contains("found the selectors of \"cloud/net\""));
+    let named = told(&errors(&GOOD.replace("\"cloud\"", "\"sa\"")));
+    assert!(named.contains("found \"sa\", expected another name; status, the log and accounts call SAs"), "{named}");
     let families = PAIR.replace("192.0.2.31", "2001:db8::31");
     assert!(told(&errors(&families)).contains("6:1: found \"local\" and \"remote\" of two families"));
     for (remote, words) in [("192.0.2.2", "as both"), ("224.0.0.1", "a group"), ("0.0.0.0", "no address")] {
@@ -159,7 +185,7 @@ fn a_key_in_a_file_is_held_to_the_suite_and_to_the_other_keys() {
     let short = load("0x0001").unwrap_err();
     assert!(short.contains("the key in one line: \"0x…\" with 20 octets in hexadecimal; there are 2"), "{short}");
     let same = load("0x202122232425262728292a2b2c2d2e2f30313233").unwrap_err();
-    assert!(same.contains("with the key of the one in line 1"), "{same}");
+    assert!(same.contains("with a key of the one in line 1"), "{same}");
     let gone = parse(&text).0.load_secrets(|_| Err(NoKey::Absent("no such file".into()))).unwrap_err();
     assert!(told(&gone).contains("\"key-file\" is the name of a file"), "{}", told(&gone));
 }
@@ -184,7 +210,10 @@ fn a_reload_tells_which_of_the_two_changed_and_refuses_a_counter_that_is_reset()
     assert_eq!(diff("[gateway]\n"), named(ManualDiff::Removed));
     assert_eq!(diff(&PAIR.replace("0x0001", "0xff01")), named(ManualDiff::Changed { outbound: true, inbound: false }));
     assert_eq!(diff(&PAIR.replace("0x2021", "0xff21")), named(ManualDiff::Changed { outbound: false, inbound: true }));
-    assert_eq!(diff(&PAIR.replace("10.31.", "10.32.")).len(), 2, "for another traffic it is another pair");
+    assert_eq!(diff(&PAIR.replace("10.31.", "10.32.")), named(ManualDiff::Replaced), "another pair of that name");
+    let renamed = diff(&PAIR.replace("10.31.", "10.32.").replace("0x2001", "0x2002"));
+    let other = ("sa/0x00002002".to_string(), ManualDiff::Added);
+    assert_eq!(renamed, [other, ("sa/0x00002001".to_string(), ManualDiff::Removed)]);
     let bared = Config::diff(&parse(PAIR).0, &parse(&PAIR.replace("10.31.", "10.32.")).0).bared;
     assert_eq!(bared, ["10.31.0.0/16"], "in clear from then on");
 
