@@ -135,8 +135,8 @@ impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
         let rx = &mut *self.rx;
         let mut packet = PacketBuf::new(rx, 0, len).map_err(|NoRoom| Discard::InHeader)?;
         match pop_outer(&mut packet).inspect_err(|discard| self.inbound.count(*discard))? {
-            Arrival::Esp { path, ecn, own } => {
-                self.inbound.open_behind(now, path, ecn, own, &mut packet)?;
+            Arrival::Esp { path, ecn } => {
+                self.inbound.open(now, path, ecn, &mut packet)?;
                 Ok((packet.headroom(), packet.len()))
             }
             // To this layer IKE is an application, and a keepalive a datagram: they keep their headers.

@@ -2,13 +2,12 @@
 
 use core::fmt;
 
-use super::modes::{Outer, disclose};
+use super::modes::disclose;
 use super::policies::Policies;
 use super::slots::InboundSlot;
 use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto, Purpose};
 use crate::ecn::Ecn;
-use crate::encap::Own;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::open::{header, open, strip_trailer};
 use crate::flow::Flow;
@@ -130,31 +129,15 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// and traffic-flow padding.
     ///
     /// `from` is where it came from (ports 0 for protocol 50), `ecn` the ECN field of the outer header, which is carried
-    /// over to the inner one (RFC 6040).
+    /// over to the inner one (RFC 6040). In transport mode a packet that [`pop_outer`](crate::encap::pop_outer) gave keeps its outer
+    /// header, with all options; one without it gets a new one, for which there must be room in front of the packet.
     ///
     /// # Errors
     /// [`Discard`], counted. The packet's content is unspecified then, but for [`Discard::InUnknownSpi`], which leaves it as
     /// it was. Nothing but an authentic packet changes the SA.
     #[inline]
     pub fn open(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
-        let opened = self.unprotect(now, from, ecn, None, packet);
-        opened.inspect_err(|discard| self.counters.count(*discard))
-    }
-
-    /// The same for a packet behind its outer header, as [`pop_outer`](crate::encap::pop_outer) leaves it: in transport mode it
-    /// keeps that, with all options. Without, it gets a new one, for which there must be room in front of the packet.
-    ///
-    /// # Errors
-    /// As for [`Inbound::open`].
-    pub fn open_behind(
-        &mut self,
-        now: Instant,
-        from: Path,
-        ecn: Ecn,
-        own: Own,
-        packet: &mut PacketBuf<'_>,
-    ) -> Result<Ingress, Discard> {
-        let opened = self.unprotect(now, from, ecn, Some(own), packet);
+        let opened = self.unprotect(now, from, ecn, packet);
         opened.inspect_err(|discard| self.counters.count(*discard))
     }
 
@@ -178,7 +161,6 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         now: Instant,
         from: Path,
         ecn: Ecn,
-        own: Option<Own>,
         packet: &mut PacketBuf<'_>,
     ) -> Result<Ingress, Discard> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
@@ -211,10 +193,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
                     packet.truncate(0);
                     return Err(Discard::InDummy);
                 }
-                // What lies in front of ESP's payload now, beside the outer header.
-                let between = sa.common.transform.layout().headroom();
-                let own = own.map(|own| (own, between.saturating_add(own.gap)));
-                disclose(&sa.common, next_header, &Outer { from, ecn, own }, packet)?;
+                disclose(&sa.common, next_header, from, ecn, packet)?;
                 admit(id, &sa.common, policies, ecn, packet)
             });
             // What was behind the inner packet is gone by now: it is nobody's traffic.

@@ -19,7 +19,7 @@ use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Rememb
 use crate::time::Instant;
 use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
-use crate::wire::ip::{Marks, Version};
+use crate::wire::ip::{HOPS, Marks, Version};
 
 /// What must fit a 16-bit total length beside ESP: the packet, UDP and IPv4.
 const MAX_LEN: usize = 65_535 - 8 - 20;
@@ -248,7 +248,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// As for [`Outbound::seal`].
     pub fn seal_dummy(&mut self, now: Instant, sa: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let crypto = &mut self.crypto;
-        let marks = Marks { version: Version::V6, traffic_class: 0, dont_fragment: true };
+        let marks = Marks { version: Version::V6, len: 0, traffic_class: 0, dont_fragment: true, ident: 0, hops: HOPS };
+        packet.forget_aside();
         let sealed = self.sad.edit(sa, Discard::OutNoSa, |sa| wrap(crypto, now, sa, Enclosed::DUMMY, marks, 0, packet));
         sealed.inspect_err(|discard| self.counters.count(*discard))
     }
@@ -402,9 +403,9 @@ fn carry<P: PacketCrypto>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Egress, Discard> {
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
-    let enclosed = enclose(&sa.common, &marks, packet)?;
     let inner_len = packet.len();
-    let egress = wrap(crypto, now, sa, enclosed, marks, inner_len, packet)?;
+    let enclosed = enclose(&sa.common, &marks, packet)?;
+    let egress = wrap(crypto, now, sa, enclosed, marks, inner_len, packet).inspect_err(|_| _ = packet.bring_back())?;
     sa.common.meter.record(now, inner_len);
     Ok(egress)
 }
@@ -420,7 +421,7 @@ fn wrap<P: PacketCrypto>(
     counted: usize,
     packet: &mut PacketBuf<'_>,
 ) -> Result<Egress, Discard> {
-    let Enclosed { next_header, kept, own, hops } = enclosed;
+    let Enclosed { next_header, hops } = enclosed;
     let (len, layout) = (packet.len(), sa.common.transform.layout());
     // What is behind a packet is told by its own length: in other modes it has none.
     let padded = if sa.common.mode == Mode::Tunnel { sa.padding.padded(len) } else { len };
@@ -440,7 +441,7 @@ fn wrap<P: PacketCrypto>(
     };
     let padding = packet.push_back(padded.saturating_sub(len)).map_err(|NoRoom| Discard::OutNoRoom)?;
     padding.fill(0);
-    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, kept, packet);
+    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet);
     sealed.map_err(|unsealed| {
         packet.truncate(len);
         match unsealed {
@@ -464,7 +465,6 @@ fn wrap<P: PacketCrypto>(
         },
         ident: sequence as u16,
         hops,
-        own,
     })
 }
 

@@ -23,17 +23,7 @@ impl From<NoRoom> for Unsealed {
     }
 }
 
-/// What of a packet stays in front of ESP, with room for a header between the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Kept {
-    /// Octets of the packet that are not protected.
-    pub(crate) len: usize,
-    /// Octets between them and ESP.
-    pub(crate) gap: usize,
-}
-
-/// Encrypts the packet and puts ESP around it. What of it is kept lies in front of it then. The sequence number must never have
-/// been used with this key.
+/// Encrypts the packet and puts ESP around it. The sequence number must never have been used with this key.
 ///
 /// # Errors
 /// [`Unsealed`]; the packet is as it was.
@@ -43,20 +33,14 @@ pub(crate) fn seal<P: PacketCrypto>(
     transform: &Transform<Keys<P>>,
     number: &Number,
     next_header: u8,
-    kept: Kept,
     packet: &mut PacketBuf<'_>,
 ) -> Result<(), Unsealed> {
     let layout = transform.layout();
-    let protected = packet.len().checked_sub(kept.len).ok_or(NoRoom)?;
-    let (headroom, trailer_len) = (layout.headroom(), pad::trailer_len(layout, protected));
-    let shift = headroom.saturating_add(kept.gap);
-    if packet.headroom() < shift || packet.tailroom() < trailer_len {
+    let (headroom, trailer_len) = (layout.headroom(), pad::trailer_len(layout, packet.len()));
+    if packet.headroom() < headroom || packet.tailroom() < trailer_len {
         return Err(Unsealed::NoRoom);
     }
     let octets = iv(crypto, layout, number.sequence).map_err(|NoIv| Unsealed::NoIv)?;
-    if kept.len > 0 {
-        packet.part(kept.len, shift)?;
-    }
     pad::write(layout, packet.push_back(trailer_len)?, next_header)?;
     let mut front = Writer::new(packet.push_front(headroom)?);
     let header = Header { spi: number.spi, sequence: number.sequence as u32 };

@@ -100,30 +100,26 @@ impl Front {
             _ => Err(Malformed),
         }
     }
+}
 
-    /// Makes the front, at the beginning of `packet`, that of a packet in which `protocol` follows, with the length that it has.
-    ///
-    /// # Errors
-    /// [`Malformed`]: it is not there, or the packet is too long for one.
-    pub fn precede(&self, packet: &mut [u8], protocol: u8) -> Result<(), Malformed> {
-        let total = u16::try_from(packet.len()).map_err(|_| Malformed)?;
-        *packet.get_mut(self.next_at).filter(|_| self.next_at < self.len).ok_or(Malformed)? = protocol;
-        let front = packet.get_mut(..self.len).ok_or(Malformed)?;
-        match front {
-            [first, _, l0, l1, _, _, _, _, _, _, c0, c1, ..] if *first >> 4 == 4 => {
-                [*l0, *l1] = total.to_be_bytes();
-                [*c0, *c1] = [0; 2];
-                let sum = Sum::default().bytes(front).finish().to_be_bytes();
-                front.get_mut(10..12).ok_or(Malformed)?.copy_from_slice(&sum);
-                Ok(())
-            }
-            [first, _, _, _, l0, l1, ..] if *first >> 4 == 6 => {
-                let behind = total.checked_sub(ipv6::HEADER_LEN as u16).ok_or(Malformed)?;
-                [*l0, *l1] = behind.to_be_bytes();
-                Ok(())
-            }
-            _ => Err(Malformed),
+/// Makes the first `len` octets of a packet, a header that names what follows it at `next_at`, that of a packet in which `protocol`
+/// follows, with the length that it has.
+///
+/// # Errors
+/// [`Malformed`]: they are no header, or the packet is too long for one.
+pub(crate) fn precede(packet: &mut [u8], len: usize, next_at: usize, protocol: u8) -> Result<(), Malformed> {
+    let total = u16::try_from(packet.len()).map_err(|_| Malformed)?;
+    let front = packet.get_mut(..len).ok_or(Malformed)?;
+    *front.get_mut(next_at).ok_or(Malformed)? = protocol;
+    match front {
+        [first, _, l0, l1, _, _, _, _, _, _, c0, c1, ..] if *first >> 4 == 4 => {
+            [*l0, *l1] = total.to_be_bytes();
+            [*c0, *c1] = [0; 2];
+            let sum = Sum::default().bytes(front).finish().to_be_bytes();
+            front.get_mut(10..12).ok_or(Malformed)?.copy_from_slice(&sum);
+            Ok(())
         }
+        _ => ipv6::set_payload_len(packet),
     }
 }
 

@@ -7,7 +7,7 @@ use core::net::Ipv6Addr;
 pub const HEADER_LEN: usize = 40;
 
 /// Which octet of it names what follows.
-const NEXT_HEADER: usize = 6;
+pub(crate) const NEXT_HEADER: usize = 6;
 
 /// Extension headers looked at before giving up; more are not seen outside attacks.
 pub(crate) const MAX_EXTENSIONS: usize = 8;

@@ -66,8 +66,8 @@ impl Pair {
         // Of two versions, the inner header may be longer than the outer one with ESP.
         let mut bytes = [&[0; 8], whole].concat();
         let mut packet = PacketBuf::new(&mut bytes, 8, whole.len()).unwrap();
-        let Ok(Arrival::Esp { path, ecn, own }) = pop_outer(&mut packet) else { panic!("no ESP") };
-        self.inn.open_behind(NOW, path, ecn, own, &mut packet)?;
+        let Ok(Arrival::Esp { path, ecn }) = pop_outer(&mut packet) else { panic!("no ESP") };
+        self.inn.open(NOW, path, ecn, &mut packet)?;
         Ok(packet.as_slice().to_vec())
     }
 
