@@ -34,10 +34,20 @@ pub const PROTOCOL_UDP: u8 = 17;
 pub const PROTOCOL_ESP: u8 = 50;
 /// Protocol number of ICMPv6.
 pub const PROTOCOL_ICMPV6: u8 = 58;
+/// Protocol number of the pseudo-header that says in BEET mode which options a packet had (draft-nikander-esp-beet-mode).
+pub const PROTOCOL_BEET: u8 = 94;
 /// "No next header": a dummy packet (RFC 4303 §2.6).
 pub const PROTOCOL_NONE: u8 = 59;
 
 impl Version {
+    /// Of an address.
+    pub const fn of(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
     /// The next header that announces a packet of this version.
     pub const fn protocol(self) -> u8 {
         match self {
