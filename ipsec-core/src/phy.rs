@@ -18,6 +18,9 @@ const OUTER: usize = 40 + 8;
 /// Of the suites that have one of 16 octets for an ICV and count their IVs.
 const AEAD: Layout = Layout::of(Protection::Aead(AeadAlg::Aes256Gcm16));
 
+/// Octets left free in front of a packet that comes: in BEET mode its IPv6 header (40) may take the place of IPv4 (20) and ESP (8).
+const ROOM: usize = 40 - 20 - 8;
+
 /// Packets looked at in one call before the caller gets the processor back.
 const TRIES: usize = 8;
 
@@ -85,6 +88,9 @@ impl<D, P: PacketCrypto> fmt::Debug for Device<'_, D, P> {
 impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
     /// Wraps `device`. `rx` holds one outer packet, `tx` one with [`HEADROOM`] and [`TAILROOM`]. `None`: the device does
     /// not carry IP packets as they are ([`Medium::Ip`]).
+    ///
+    /// Where hosts with IPv6 addresses talk in BEET mode over IPv4, packets may become longer as they come in: they are received
+    /// whole as long as the outer ones are 12 octets shorter than `rx`, which those are that are made for the MTU of this device.
     pub fn new(
         device: D,
         outbound: Outbound<'a, P>,
@@ -118,22 +124,23 @@ impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
         for _ in 0..TRIES {
             let (token, _) = self.device.receive(timestamp)?;
             let rx = &mut *self.rx;
-            let len = token.consume(|packet| {
-                rx.get_mut(..packet.len())?.copy_from_slice(packet);
-                Some(packet.len())
+            let place = token.consume(|packet| {
+                let room = rx.len().checked_sub(packet.len())?.min(ROOM);
+                rx.get_mut(room..)?.get_mut(..packet.len())?.copy_from_slice(packet);
+                Some((room, packet.len()))
             });
-            let admitted = len.ok_or(Discard::InHeader).inspect_err(|discard| self.inbound.count(*discard));
-            if let Ok(window) = admitted.and_then(|len| self.admit(instant(timestamp), len)) {
+            let admitted = place.ok_or(Discard::InHeader).inspect_err(|discard| self.inbound.count(*discard));
+            if let Ok(window) = admitted.and_then(|(room, len)| self.admit(instant(timestamp), room, len)) {
                 return Some(window);
             }
         }
         None
     }
 
-    /// Decides about the `len` octets in `rx`. Returns where the packet for the interface lies, and its length.
-    fn admit(&mut self, now: Instant, len: usize) -> Result<(usize, usize), Discard> {
+    /// Decides about the `len` octets behind `room` ones in `rx`. Returns where the packet for the interface lies, and its length.
+    fn admit(&mut self, now: Instant, room: usize, len: usize) -> Result<(usize, usize), Discard> {
         let rx = &mut *self.rx;
-        let mut packet = PacketBuf::new(rx, 0, len).map_err(|NoRoom| Discard::InHeader)?;
+        let mut packet = PacketBuf::new(rx, room, len).map_err(|NoRoom| Discard::InHeader)?;
         match pop_outer(&mut packet).inspect_err(|discard| self.inbound.count(*discard))? {
             Arrival::Esp { path, ecn } => {
                 self.inbound.open(now, path, ecn, &mut packet)?;
@@ -141,9 +148,9 @@ impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
             }
             // To this layer IKE is an application, and a keepalive a datagram: they keep their headers.
             Arrival::Ike { .. } | Arrival::Keepalive | Arrival::Clear => {
-                let whole = self.rx.get(..len).unwrap_or_default();
+                let whole = self.rx.get(room..).and_then(|rest| rest.get(..len)).unwrap_or_default();
                 let flow = self.inbound.check_clear(now, Direction::In, whole)?;
-                Ok((0, flow.len))
+                Ok((room, flow.len))
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Two smoltcp interfaces talk UDP; between them only ESP is seen.
 
-use ipsec_core::crypto::AeadAlg;
+use ipsec_core::buf::PacketBuf;
 use ipsec_core::crypto::rustcrypto::RustCrypto;
+use ipsec_core::crypto::{AeadAlg, Protection};
+use ipsec_core::encap::push_outer;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
@@ -219,4 +221,57 @@ fn clear_and_forged_packets_do_not_reach_the_interface() {
     assert_eq!(counters.get(Discard::InForged), 1);
     assert_eq!(counters.get(Discard::InNoPolicy), 1);
     assert_eq!(counters.get(Discard::InHeader), 2);
+}
+
+#[test]
+fn a_device_has_room_for_headers_that_become_longer() {
+    let ends = ["fd09::1", "fd09::2"].map(|addr| addr.parse::<IpAddr>().unwrap());
+    let ends = ends.map(|addr| [TrafficSelector::addrs(AddrRange::single(addr))]);
+    let (one, other) = (Line::default(), Line::default());
+    let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 1];
+    let mut outbound: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut sas);
+    let sa = |path, local_ts, remote_ts| Params {
+        spi: Spi::new(0x1000).unwrap(),
+        mode: Mode::Beet,
+        protection: Protection::ImplicitIv(AeadAlg::Aes256Gcm16),
+        keymat: &[7; 36],
+        esn: false,
+        path,
+        encap: Encap::None,
+        policy: POLICY,
+        local_ts,
+        remote_ts,
+        lifetime: Lifetime::default(),
+    };
+    let params = OutboundParams {
+        sa: sa(path(1, 2), &ends[0], &ends[1]),
+        last_sent: 0,
+        copy_dscp: true,
+        dont_fragment: DontFragment::Copy,
+    };
+    let id = outbound.install(time::Instant::ZERO, &params).unwrap();
+    let (mut sas, mut windows) = ([const { InboundSlot::<RustCrypto>::EMPTY }; 1], [0; 1]);
+    let mut inbound: Inbound<'_, _> = Inbound::new(RustCrypto, &mut [], &mut sas, &mut windows);
+    let params = InboundParams { sa: sa(path(2, 1), &ends[1], &ends[0]), window: 64, highest_seen: 0 };
+    inbound.install(time::Instant::ZERO, &params).unwrap();
+
+    let end = End { receives: one.clone(), sends: other.clone(), tap: other };
+    let (mut rx, mut tx) = ([0; 600], [0; 700]);
+    let nobody: Outbound<'_, RustCrypto> = Outbound::new(RustCrypto, &mut [], &mut []);
+    let mut device = Device::new(end, nobody, inbound, &mut rx, &mut tx).unwrap();
+    for len in [40, 41, 300, 581] {
+        let mut inner = vec![0x42; len];
+        inner[..8].copy_from_slice(&[0x60, 0, 0, 0, ((len - 40) >> 8) as u8, (len - 40) as u8, 17, 9]);
+        for (at, last) in [(8, 1), (24, 2)] {
+            inner[at..at + 16].copy_from_slice(&[0xfd, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+        }
+        let mut bytes = vec![0; len + 200];
+        let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+        let egress = outbound.seal(time::Instant::ZERO, id, &mut packet).unwrap();
+        push_outer(&egress, &mut packet).unwrap();
+        assert!(packet.len() <= 600 - 12, "{len}: {}", packet.len());
+        one.borrow_mut().push_back(packet.as_slice().to_vec());
+        let (came, _) = phy::Device::receive(&mut device, Instant::from_millis(0)).unwrap();
+        phy::RxToken::consume(came, |came| assert_eq!(came, inner));
+    }
 }
