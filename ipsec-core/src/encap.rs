@@ -9,6 +9,7 @@ use crate::wire::checksum::Sum;
 use crate::wire::cursor::{Malformed, Reader, Writer};
 use crate::wire::front::{Front, precede};
 use crate::wire::ip::{Marks, PROTOCOL_ESP, PROTOCOL_UDP};
+use crate::wire::ipv6::Until;
 use crate::wire::natt::{self, Datagram, NON_ESP_MARKER};
 use crate::wire::{ipv4, ipv6, udp};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -172,7 +173,8 @@ pub fn pop_outer(packet: &mut PacketBuf<'_>) -> Result<Arrival, Discard> {
 }
 
 fn pop(packet: &mut PacketBuf<'_>) -> Result<Arrival, Malformed> {
-    let front = Front::of(packet.as_slice())?;
+    // Whoever sends ESP may have put destination options in front of it (RFC 4303 §3.1.1).
+    let front = Front::of(packet.as_slice(), Until::Payload)?;
     let (arrival, content) = classify(packet.as_slice(), &front)?;
     packet.truncate(content.end);
     let mut before = content.start;

@@ -10,7 +10,8 @@ use crate::net::{Encap, Path};
 use crate::sa::{self, Mode};
 use crate::wire::cursor::Malformed;
 use crate::wire::front::{Front, renew_checksum};
-use crate::wire::ip::{HOPS, Marks, PROTOCOL_IPV4, PROTOCOL_IPV6, PROTOCOL_NONE, Version};
+use crate::wire::ip::{HOPS, Marks, PROTOCOL_BEET, PROTOCOL_NONE, Version};
+use crate::wire::ipv6::Until;
 use crate::wire::{ipv4, ipv6, udp};
 
 /// What becomes of the header of an outbound packet.
@@ -66,14 +67,16 @@ fn beet<K>(sa: &sa::Common<K>, marks: &Marks, packet: &mut PacketBuf<'_>) -> Res
     if has_options || sa.hosts() != Some((front.source, front.destination)) {
         return Err(Discard::OutMode);
     }
-    let next_header = packet.as_slice().get(next_at).copied().ok_or(Discard::OutHeader)?;
+    // What looks like options to the peer is none of BEET's either.
+    let next_header = packet.as_slice().get(next_at).copied().filter(|next_header| *next_header != PROTOCOL_BEET);
+    let next_header = next_header.ok_or(Discard::OutMode)?;
     packet.set_aside(len, next_at, 0).map_err(|NoRoom| Discard::OutHeader)?;
     Ok(Enclosed { next_header, hops: marks.hops })
 }
 
 /// The front of a packet that is a whole one.
 fn whole(packet: &PacketBuf<'_>) -> Result<Front, Discard> {
-    let front = Front::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
+    let front = Front::of(packet.as_slice(), Until::Esp).map_err(|Malformed| Discard::OutHeader)?;
     if front.fragment { Err(Discard::OutMode) } else { Ok(front) }
 }
 
@@ -95,15 +98,10 @@ pub(super) fn disclose<K>(
         let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
         return if next_header == marks.version.protocol() { Ok(()) } else { Err(Discard::InMode) };
     }
-    // Whole packets belong into tunnel mode (RFC 4301 §5.2): whoever lets them out here need not look at the addresses of an
-    // SA between two hosts.
-    if next_header == PROTOCOL_IPV4 || next_header == PROTOCOL_IPV6 {
-        return Err(Discard::InMode);
-    }
     head(sa, next_header, from, ecn, packet).map_err(|NoRoom| Discard::InMode)
 }
 
-/// The header that lies there, or a new one.
+/// The header that lies there, or a new one. A packet in it, as tunnels between two hosts have, stays what it is: a payload.
 #[inline(never)]
 fn head<K>(
     sa: &sa::Common<K>,
@@ -113,6 +111,8 @@ fn head<K>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<(), NoRoom> {
     let (source, destination) = match sa.mode {
+        // Options that the peer took off its packet stand there, which no header of ours has.
+        Mode::Beet if next_header == PROTOCOL_BEET => return Err(NoRoom),
         Mode::Beet => sa.hosts().map(|(local, remote)| (remote, local)).ok_or(NoRoom)?,
         _ => (from.remote.ip(), from.local.ip()),
     };
@@ -125,9 +125,14 @@ fn head<K>(
             return Ok(());
         }
     }
-    packet.forget_aside();
     let path = Path { local: SocketAddr::new(source, 0), remote: SocketAddr::new(destination, 0) };
-    let header =
+    let mut header =
         Egress { path, encap: Encap::None, traffic_class: ecn as u8, dont_fragment: true, ident: 0, hops: HOPS };
+    // In BEET mode the outer header has the marks of the one that goes without saying.
+    if let Some(outer) = packet.aside().and_then(|outer| Marks::of(outer).ok()) {
+        header.traffic_class |= outer.traffic_class & !0x03;
+        (header.dont_fragment, header.ident, header.hops) = (outer.dont_fragment, outer.ident, outer.hops);
+    }
+    packet.forget_aside();
     push_ip(&header, next_header, packet)
 }

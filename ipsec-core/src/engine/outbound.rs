@@ -20,6 +20,7 @@ use crate::time::Instant;
 use crate::transform::Keys;
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::{HOPS, Marks, Version};
+use crate::wire::ipv4;
 
 /// What must fit a 16-bit total length beside ESP: the packet, UDP and IPv4.
 const MAX_LEN: usize = 65_535 - 8 - 20;
@@ -215,7 +216,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// [`Egress`] says: as a UDP datagram, as protocol 50, or through [`encap::push_outer`](crate::encap::push_outer).
     ///
     /// Needs the room that the SA's [`Layout`](crate::transform::Layout) names, and more for outer headers: [`HEADROOM`](crate::buf::HEADROOM) and
-    /// [`TAILROOM`](crate::buf::TAILROOM) are enough for all.
+    /// [`TAILROOM`](crate::buf::TAILROOM) are enough for all. What lies behind the end of the inner packet, as behind a short one in
+    /// an Ethernet frame, is no part of it and cut off first.
     ///
     /// # Errors
     /// [`Discard::OutNoSa`], [`Discard::OutExpired`], [`Discard::OutExhausted`], [`Discard::OutHeader`],
@@ -403,6 +405,10 @@ fn carry<P: PacketCrypto>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Egress, Discard> {
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
+    if !(ipv4::HEADER_LEN..=packet.len()).contains(&marks.len) {
+        return Err(Discard::OutHeader);
+    }
+    packet.truncate(marks.len);
     let inner_len = packet.len();
     let enclosed = enclose(&sa.common, &marks, packet)?;
     let egress = wrap(crypto, now, sa, enclosed, marks, inner_len, packet).inspect_err(|_| _ = packet.bring_back())?;

@@ -7,7 +7,7 @@ use crate::buf::PacketBuf;
 use crate::ecn::Ecn;
 use crate::error::NoRoom;
 use crate::wire::cursor::{Reader, Writer};
-use crate::wire::ipv6::{FRAGMENT, PerFragment, per_fragment};
+use crate::wire::ipv6::{FRAGMENT, Headers, Until, headers};
 use crate::wire::{fragment, ipv4, ipv6};
 
 /// Octets of IP headers that a packet may have which is put together: those of IPv4 with all options, or of IPv6 with more
@@ -82,7 +82,7 @@ impl<'p> Seen<'p> {
 
     fn of_v6(scope: u32, packet: &'p [u8]) -> Result<Self, Dropped> {
         let header = ipv6::Header::read(&mut Reader::new(packet))?;
-        let PerFragment { len, next_header, named_at } = per_fragment(packet)?;
+        let Headers { len, next_header, named_at, .. } = headers(packet, Until::Fragment)?;
         if next_header != FRAGMENT {
             return Ok(Self::Unfragmented);
         }
