@@ -120,7 +120,8 @@ discards! {
     /// Outbound: a fragment that a BYPASS rule matches, but that may belong to a flow which a rule before it protects or
     /// discards (RFC 4301 §7).
     OutFragment => Some("XfrmOutPolBlock"),
-    /// Outbound: there is no such SA (any more), or the caller gave up waiting for one.
+    /// Outbound: there is no such SA (any more), or the caller gave up waiting for one; or there is none for an ICMP error about a
+    /// packet that came protected, which may not leave in clear.
     OutNoSa => Some("XfrmOutNoStates"),
     /// Outbound: the SA is past a hard lifetime.
     OutExpired => Some("XfrmOutStateExpired"),

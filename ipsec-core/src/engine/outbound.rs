@@ -123,7 +123,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// until the rules or an SA change.
     ///
     /// # Errors
-    /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], [`Discard::OutFragment`], counted.
+    /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], [`Discard::OutFragment`], and [`Discard::OutNoSa`]
+    /// for an ICMP error that would take a protected packet along in clear; counted.
     #[inline]
     pub fn classify(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
         let verdict = self.decide(now, packet);
@@ -150,29 +151,39 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         self.relayed(action.and_then(|action| self.carry_out(action, &flow)), packet)
     }
 
-    /// What becomes of a packet for which there is neither rule nor SA: an ICMP error goes with the traffic that it is about, when
-    /// that comes in through an SA (RFC 4301 §6.2). No SA is asked for on its behalf.
+    /// What becomes of a packet for which there is no SA: an ICMP error goes with the traffic that it is about, when that comes in
+    /// through an SA (RFC 4301 §6.2). No SA is asked for on its behalf.
     #[inline]
     fn relayed(&self, verdict: Result<Verdict, Discard>, packet: &[u8]) -> Result<Verdict, Discard> {
         match verdict {
-            Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_)) => {
-                self.back_from(packet).map_or(verdict, |sa| Ok(Verdict::Protect(sa)))
+            Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_) | Verdict::Clear | Verdict::ClearMeanwhile(_)) => {
+                match (self.back_from(packet), verdict) {
+                    (Some((_, Some(sa))), _) => Ok(Verdict::Protect(sa)),
+                    // What it quotes came protected, and nobody is to read it outside.
+                    (Some((Level::Require, None)), Ok(Verdict::Clear | Verdict::ClearMeanwhile(_))) => {
+                        Err(Discard::OutNoSa)
+                    }
+                    _ => verdict,
+                }
             }
             _ => verdict,
         }
     }
 
-    /// The SA for answers to the packet that an ICMP error is about.
+    /// How the packet that an ICMP error is about is protected, if it is, and the SA for answers to it.
     #[cold]
-    fn back_from(&self, packet: &[u8]) -> Option<SaId> {
+    fn back_from(&self, packet: &[u8]) -> Option<(Level, Option<SaId>)> {
         let about = icmp::quoted(packet)?;
-        let Ok(Action::Protect { policy, .. }) = self.policies.judge(Direction::Forward, &about) else { return None };
-        self.sad.newest(policy, about.source, |sa| {
+        let Ok(Action::Protect { policy, level }) = self.policies.judge(Direction::Forward, &about) else {
+            return None;
+        };
+        let newest = self.sad.newest(policy, about.source, |sa| {
             sa.common.relays_errors
                 && sa.common.policy() == policy
                 && !sa.common.meter.is_dead()
                 && sa.common.admits_inbound(&about)
-        })
+        });
+        Some((level, newest))
     }
 
     #[inline]
