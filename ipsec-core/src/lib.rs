@@ -153,6 +153,7 @@ pub mod error;
 mod esp;
 pub mod flow;
 pub mod fragment;
+mod hash;
 pub mod icmp;
 pub mod mss;
 pub mod mtu;
