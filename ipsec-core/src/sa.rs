@@ -44,7 +44,7 @@ pub struct Status {
     pub encap: Encap,
     /// The policy it belongs to.
     pub policy: PolicyId,
-    /// Packets sealed or opened.
+    /// Packets sealed or opened, dummy packets included.
     pub packets: u64,
     /// Octets of their inner packets.
     pub bytes: u64,
@@ -366,7 +366,7 @@ mod tests {
                 if number == 25 {
                     sa.common.meter.sequence_soft();
                 }
-                sa.common.meter.record(at(number * 250), 100);
+                sa.common.meter.record(at(number * 250), 100, 100);
             }
             *touched = sa.is_touched();
             sa.settled();

@@ -184,6 +184,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             open(crypto, &sa.common.transform, &sa.common.number(sequence), packet)
                 .map_err(|Forged| Discard::InForged)?;
 
+            let decrypted = packet.len();
             // From here on the packet is the peer's.
             sa.window.commit(sequence, window);
             sa.received(from, sequence == sa.window.highest());
@@ -197,7 +198,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
                 admit(id, &sa.common, policies, ecn, packet)
             });
             // What was behind the inner packet is gone by now: it is nobody's traffic.
-            sa.common.meter.record(now, packet.len());
+            sa.common.meter.record(now, packet.len(), decrypted);
             admitted
         })
     }

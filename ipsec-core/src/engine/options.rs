@@ -15,7 +15,8 @@ impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
         self.sad.change(id, |sa| sa.common.relays_errors = relay)
     }
 
-    /// How long the packets of an SA look from now on. `false`: there is no such SA.
+    /// How long the packets of an SA in tunnel mode look from now on; in other modes none says how long it is, and they stay as they
+    /// are. `false`: there is no such SA.
     pub fn set_padding(&mut self, id: SaId, padding: TfcPadding) -> bool {
         self.sad.change(id, |sa| sa.padding = padding)
     }

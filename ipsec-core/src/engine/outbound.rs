@@ -17,7 +17,7 @@ use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Remembered, Rule, RuleId, Rules, Undecided};
 use crate::time::Instant;
-use crate::transform::Keys;
+use crate::transform::{Keys, TRAILER_LEN};
 use crate::wire::cursor::Malformed;
 use crate::wire::ip::{HOPS, Marks, Version};
 use crate::wire::ipv4;
@@ -254,8 +254,12 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         }
     }
 
-    /// Seals a dummy packet for an SA (RFC 4303 §2.6), which whoever looks on cannot tell from others, and the peer drops. What is
-    /// in `packet` goes with it; nothing may be. It takes a sequence number, and counts as no traffic of the SA.
+    /// Seals a dummy packet for an SA (RFC 4303 §2.6), which the peer drops. What is in `packet` goes with it; nothing may be. It takes
+    /// a sequence number and counts as a packet of the SA without octets, at both ends; the limits of its lifetime count all of it.
+    ///
+    /// In ESP whoever looks on cannot tell it from others. Its outer header is a new one with DSCP 0, which does not fragment unless
+    /// the SA says so: in tunnel mode such as that of a packet without marks, in other modes another one than the packets have that
+    /// a system sends.
     ///
     /// # Errors
     /// As for [`Outbound::seal`].
@@ -422,9 +426,7 @@ fn carry<P: PacketCrypto>(
     packet.truncate(marks.len);
     let inner_len = packet.len();
     let enclosed = enclose(&sa.common, &marks, packet)?;
-    let egress = wrap(crypto, now, sa, enclosed, marks, inner_len, packet).inspect_err(|_| _ = packet.bring_back())?;
-    sa.common.meter.record(now, inner_len);
-    Ok(egress)
+    wrap(crypto, now, sa, enclosed, marks, inner_len, packet).inspect_err(|_| _ = packet.bring_back())
 }
 
 /// Pads and seals what an SA carries, of which `counted` octets are somebody's.
@@ -446,7 +448,8 @@ fn wrap<P: PacketCrypto>(
         return Err(Discard::OutNoRoom);
     }
     let last = sa.common.last_sequence();
-    if !sa.common.meter.admits(now, counted) {
+    let encrypted = padded.saturating_add(layout.pad_len(padded)).saturating_add(TRAILER_LEN);
+    if !sa.common.meter.admits(now, encrypted) {
         return Err(sa.common.meter.why_dead());
     }
     let sequence = match sa.last_sent.checked_add(1) {
@@ -467,6 +470,7 @@ fn wrap<P: PacketCrypto>(
         }
     })?;
     sa.last_sent = sequence;
+    sa.common.meter.record(now, counted, encrypted);
     if sequence >= last.saturating_sub(last >> 2) {
         sa.common.meter.sequence_soft();
     }
