@@ -93,6 +93,8 @@ pub(crate) struct Changed<'a> {
     gone: u32,
     /// How many rules came so far.
     came: u32,
+    /// Whether an added rule discards: asked for each packet that comes in.
+    discards: bool,
 }
 
 /// Where a rule is found.
@@ -105,12 +107,12 @@ enum Spot {
 
 impl<'a> Changed<'a> {
     pub(crate) fn new(memory: &'a mut [Changes]) -> Self {
-        Self { memory, added: 0, gone: 0, came: 0 }
+        Self { memory, added: 0, gone: 0, came: 0, discards: false }
     }
 
     /// There is a new index, in which all is as it is to be.
     pub(crate) fn forget(&mut self) {
-        (self.added, self.gone, self.came) = (0, 0, 0);
+        (self.added, self.gone, self.came, self.discards) = (0, 0, 0, false);
     }
 
     #[inline]
@@ -220,6 +222,8 @@ impl<'a> Changed<'a> {
         if let Some(Changes { node, added, .. }) = self.memory.get_mut(block) {
             *node = run(added.get(..used).unwrap_or_default(), 0);
         }
+        let discards = self.all().any(|added| added.rule.action == Action::Discard);
+        self.discards = discards;
     }
 
     /// A rule of the index is gone.
@@ -290,7 +294,7 @@ impl<'a> Changed<'a> {
 
     /// Whether an added rule discards.
     pub(super) fn discards(&self) -> bool {
-        self.all().any(|added| added.rule.action == Action::Discard)
+        self.discards
     }
 
     /// The first added rule that fits, of those that stand before `limit`.
