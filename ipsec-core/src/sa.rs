@@ -91,7 +91,7 @@ impl<K> Common<K> {
             return Err(Refused::Algorithm);
         }
         if params.mode == Mode::Beet && !(is_host(&local_ts) && is_host(&remote_ts)) {
-            return Err(Refused::Selectors);
+            return Err(Refused::Hosts);
         }
         Ok(Self {
             transform: Transform::new(params.protection),

@@ -101,8 +101,8 @@ impl<'a> Windows<'a> {
 impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// Starts with no rules and the SAs in `sas`, usually none.
     ///
-    /// `hits` is where packets in clear are counted that met a rule: there may be as many rules as that. With none,
-    /// nothing is counted, and there may be any number. `windows` is the storage for replay windows: every slot of `sas`
+    /// `hits` is where packets in clear are counted that met a rule: there may be as many rules as that. With none, only those are
+    /// counted that met a rule which came by a [change](Self::add_rule), and there may be any number. `windows` is the storage for replay windows: every slot of `sas`
     /// gets an equal share, of 64 packets a word. 16 words a slot are windows of up to 1024 packets.
     pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [InboundSlot<P>], windows: &'a mut [u64]) -> Self {
         let windows = Windows::new(windows, sas.len());

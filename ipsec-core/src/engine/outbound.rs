@@ -98,8 +98,8 @@ impl<P: PacketCrypto, R: Rules> fmt::Debug for Outbound<'_, P, R> {
 impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// Starts with no rules and the SAs in `sas`, usually none. Without rules every packet is discarded.
     ///
-    /// `hits` is where packets are counted that met a rule: there may be as many rules as that. With none, nothing is
-    /// counted, and there may be any number.
+    /// `hits` is where packets are counted that met a rule: there may be as many rules as that. With none, only those are counted
+    /// that met a rule which came by a [change](Self::add_rule), and there may be any number.
     pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [OutboundSlot<P>]) -> Self {
         let (policies, sad) = (Policies::new(hits), sad::Table::new(sas));
         Self { crypto, policies, sad, counters: Counters::default() }

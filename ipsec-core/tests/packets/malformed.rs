@@ -338,8 +338,8 @@ fn installations_that_make_no_sense_are_refused() {
     assert_eq!(out.install(NOW, &mixed).unwrap_err(), Refused::Path);
     let (mut other, mut inbound) = (usual.outbound(), usual.inbound());
     (other.sa.mode, inbound.sa.mode) = (Mode::Beet, Mode::Beet);
-    assert_eq!(out.install(NOW, &other).unwrap_err(), Refused::Selectors, "BEET mode is for two hosts");
-    assert_eq!(inn.install(NOW, &inbound).unwrap_err(), Refused::Selectors);
+    assert_eq!(out.install(NOW, &other).unwrap_err(), Refused::Hosts, "BEET mode is for two hosts");
+    assert_eq!(inn.install(NOW, &inbound).unwrap_err(), Refused::Hosts);
 
     out.install(NOW, &usual.outbound()).unwrap();
     assert_eq!(out.install(NOW, &usual.outbound()).unwrap_err(), Refused::Full);

@@ -4,7 +4,7 @@ use crate::ends::{In, NOW, Out, Sa, inbound, ip, ip_marked, outbound, ports};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::encap::{Arrival, pop_outer, push_outer};
-use ipsec_core::error::Discard;
+use ipsec_core::error::{Discard, Refused};
 use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
 use ipsec_core::sa::{InboundParams, Mode, OutboundParams, SaId};
 use ipsec_core::wire::checksum::Sum;
@@ -438,4 +438,16 @@ fn a_checksum_follows_the_addresses_that_a_nat_changed() {
     let mut pair = Pair::behind_nat(Mode::Transport, ours, seen, seen, Encap::Udp);
     let came = pair.whole(&sent).map(translated).and_then(|whole| pair.receive(&whole)).unwrap();
     assert_eq!(came[26..28], [0, 0]);
+}
+
+#[test]
+fn beet_mode_is_for_two_hosts() {
+    let hosts = Sa { mode: Mode::Beet, site_a: host("10.9.0.1"), site_b: host("10.9.0.2"), ..Sa::default() };
+    assert!(outbound(1).install(NOW, &hosts.outbound()).is_ok());
+    let nets = Sa::default();
+    for sa in [Sa { site_a: nets.site_a, ..hosts.clone() }, Sa { site_b: nets.site_b, ..hosts }] {
+        assert_eq!(outbound(1).install(NOW, &sa.outbound()).err(), Some(Refused::Hosts));
+        assert_eq!(inbound(1).install(NOW, &sa.inbound()).err(), Some(Refused::Hosts));
+        assert!(format!("{:?}", sa.outbound()).contains("mode: Beet"));
+    }
 }
