@@ -7,7 +7,7 @@ use ipsec_core::flow::Flow;
 use ipsec_core::fragment::cut;
 use ipsec_core::reassembly::{Outcome, Reassembly, Slot};
 use ipsec_core::time::Instant;
-use ipsec_core::wire::ipv6::{FRAGMENT, per_fragment};
+use ipsec_core::wire::ipv6::{FRAGMENT, Until, headers};
 
 use crate::input::Input;
 
@@ -62,7 +62,7 @@ fn in_pieces(reassembly: &mut Reassembly<'_>, input: &mut Input<'_>) {
 fn fragment(packet: &[u8]) -> bool {
     match packet[0] >> 4 {
         4 => (packet[6] & 0x3f, packet[7]) != (0, 0),
-        _ => per_fragment(packet).is_ok_and(|headers| headers.next_header == FRAGMENT),
+        _ => headers(packet, Until::Fragment).is_ok_and(|headers| headers.next_header == FRAGMENT),
     }
 }
 

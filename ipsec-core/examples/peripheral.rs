@@ -279,7 +279,7 @@ fn main() -> Result<(), Discard> {
         }
     }
     for packet in &mut packets[..PACKETS] {
-        let opening = inbound.begin_open(now, back, Ecn::NotEct, None, packet)?;
+        let opening = inbound.begin_open(now, back, Ecn::NotEct, packet)?;
         inbound.finish_open(now, opening)?;
         assert_eq!(packet.as_slice(), inner);
         println!("opened");

@@ -28,10 +28,23 @@ pub const TAILROOM: usize = 56;
 /// let other = PacketBuf::new(&mut bytes, 40, 50).unwrap();
 /// one.as_mut_slice();
 /// ```
+///
+/// It knows where its own header lies that was taken off in front of ESP, by an engine in transport mode or by
+/// [`pop_outer`](crate::encap::pop_outer), so that it can have that again with all options.
 pub struct PacketBuf<'a> {
     bytes: &'a mut [u8],
     start: usize,
     end: usize,
+    aside: Option<Aside>,
+}
+
+/// A header that lies in front of its packet.
+#[derive(Debug, Clone, Copy)]
+struct Aside {
+    at: usize,
+    len: usize,
+    /// Where in it stands what follows.
+    next_at: usize,
 }
 
 impl fmt::Debug for PacketBuf<'_> {
@@ -47,7 +60,7 @@ impl<'a> PacketBuf<'a> {
     /// [`NoRoom`] when they do not lie inside `bytes`.
     pub fn new(bytes: &'a mut [u8], offset: usize, len: usize) -> Result<Self, NoRoom> {
         let end = offset.checked_add(len).filter(|end| *end <= bytes.len()).ok_or(NoRoom)?;
-        Ok(Self { bytes, start: offset, end })
+        Ok(Self { bytes, start: offset, end, aside: None })
     }
 
     /// Copies `payload` behind [`HEADROOM`] octets of `bytes`.
@@ -104,6 +117,7 @@ impl<'a> PacketBuf<'a> {
         let start = self.start.checked_sub(len).ok_or(NoRoom)?;
         let pushed = self.bytes.get_mut(start..self.start).ok_or(NoRoom)?;
         self.start = start;
+        self.aside = self.aside.filter(|aside| aside.at.saturating_add(aside.len) <= start);
         Ok(pushed)
     }
 
@@ -119,32 +133,43 @@ impl<'a> PacketBuf<'a> {
         Ok(pushed)
     }
 
-    /// Moves the first `len` octets `by` octets towards the front and leaves them there, outside of the packet.
+    /// Takes the first `len` octets off, a header that names what follows it at `next_at`, and leaves them `by` octets further in
+    /// front, until it is [brought back](Self::bring_back) or something is pushed over it.
     ///
     /// # Errors
     /// [`NoRoom`]: there are less of them, or too little headroom; the packet is unchanged.
-    pub(crate) fn part(&mut self, len: usize, by: usize) -> Result<(), NoRoom> {
-        let to = self.start.checked_sub(by).ok_or(NoRoom)?;
+    pub(crate) fn set_aside(&mut self, len: usize, next_at: usize, by: usize) -> Result<(), NoRoom> {
+        let at = self.start.checked_sub(by).ok_or(NoRoom)?;
         self.pop_front(len)?;
-        let moved = self.bytes.get_mut(to..self.start).filter(|moved| by <= moved.len()).ok_or(NoRoom)?;
+        let moved = self.bytes.get_mut(at..self.start).filter(|moved| by <= moved.len()).ok_or(NoRoom)?;
         moved.copy_within(by.., 0);
+        self.aside = Some(Aside { at, len, next_at });
         Ok(())
     }
 
-    /// Grows the packet by the `len` octets that end `by` octets before it, which are moved up to it.
+    /// The header that was set aside.
+    pub(crate) fn aside(&self) -> Option<&[u8]> {
+        self.aside.and_then(|Aside { at, len, .. }| self.bytes.get(at..at.saturating_add(len)))
+    }
+
+    /// Nothing is aside any more.
+    #[inline]
+    pub(crate) fn forget_aside(&mut self) {
+        self.aside = None;
+    }
+
+    /// Grows the packet by the header that was set aside, which is moved up to it. Returns its length, and where in it stands what
+    /// follows; `None`: there is none.
     ///
     /// # Errors
-    /// [`NoRoom`]: there are less octets in front; the packet is unchanged.
-    pub(crate) fn join(&mut self, len: usize, by: usize) -> Result<(), NoRoom> {
-        let to = self.start.checked_sub(len).ok_or(NoRoom)?;
-        let from = to.checked_sub(by).ok_or(NoRoom)?;
-        let moved = self.bytes.get_mut(from..self.start).ok_or(NoRoom)?;
-        if moved.len().checked_sub(len).is_none_or(|room| by > room) {
-            return Err(NoRoom);
-        }
+    /// [`NoRoom`]: it does not lie in front of the packet; that is unchanged.
+    pub(crate) fn bring_back(&mut self) -> Result<Option<(usize, usize)>, NoRoom> {
+        let Some(Aside { at, len, next_at }) = self.aside.take() else { return Ok(None) };
+        let moved = self.bytes.get_mut(at..self.start).ok_or(NoRoom)?;
+        let by = moved.len().checked_sub(len).ok_or(NoRoom)?;
         moved.copy_within(..len, by);
-        self.start = to;
-        Ok(())
+        self.start = at.saturating_add(by);
+        Ok(Some((len, next_at)))
     }
 
     /// Drops `len` octets in front.
@@ -197,6 +222,31 @@ mod tests {
         assert_eq!(packet.len(), 4);
         packet.truncate(1);
         assert_eq!(packet.as_slice(), [1]);
+    }
+
+    #[test]
+    fn a_header_that_is_set_aside_is_brought_back_until_something_lies_over_it() {
+        for by in 0..=4 {
+            let mut bytes = [0, 0, 0, 0, 1, 2, 3, 4, 5, 6];
+            let mut packet = PacketBuf::new(&mut bytes, 4, 6).unwrap();
+            packet.set_aside(3, 1, by).unwrap();
+            assert_eq!((packet.as_slice(), packet.aside()), (&[4, 5, 6][..], Some(&[1, 2, 3][..])));
+            let pushed = packet.push_front(by).map(|pushed| pushed.len());
+            assert_eq!(pushed, Ok(by));
+            packet.pop_front(by.min(2)).unwrap();
+            assert_eq!(packet.bring_back(), Ok(Some((3, 1))));
+            assert_eq!(packet.as_slice()[..3], [1, 2, 3]);
+            assert_eq!(packet.len(), 6 + by - by.min(2));
+            assert_eq!(packet.bring_back(), Ok(None), "once");
+            packet.set_aside(3, 1, 0).unwrap();
+            packet.push_front(1).unwrap();
+            assert_eq!(packet.aside(), None);
+            assert_eq!(packet.bring_back(), Ok(None));
+        }
+        let mut bytes = [0; 8];
+        let mut packet = PacketBuf::new(&mut bytes, 3, 2).unwrap();
+        assert!(packet.set_aside(3, 1, 0).is_err() && packet.set_aside(1, 0, 4).is_err());
+        assert_eq!((packet.headroom(), packet.len(), packet.aside()), (3, 2, None));
     }
 
     #[test]

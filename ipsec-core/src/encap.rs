@@ -7,11 +7,12 @@ use crate::error::{Discard, NoRoom};
 use crate::net::{Encap, NATT_PORT, Path};
 use crate::wire::checksum::Sum;
 use crate::wire::cursor::{Malformed, Reader, Writer};
-use crate::wire::front::Front;
+use crate::wire::front::{Front, precede};
 use crate::wire::ip::{Marks, PROTOCOL_ESP, PROTOCOL_UDP};
+use crate::wire::ipv6::Until;
 use crate::wire::natt::{self, Datagram, NON_ESP_MARKER};
 use crate::wire::{ipv4, ipv6, udp};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::ops::Range;
 
 /// Where a sealed packet goes, and what its outer header shall look like.
@@ -30,38 +31,10 @@ pub struct Egress {
     pub ident: u16,
     /// TTL and hop limit.
     pub hops: u8,
-    /// The packet's own header, which lies in front of it and becomes the outer one: in transport mode.
-    pub own: Option<Own>,
 }
 
-/// TTL and hop limit of outer headers (RFC 4301 §5.1.2.1 leaves it to us; 64 is IANA's recommended default).
-pub(crate) const HOPS: u8 = 64;
-
-/// A packet's own header in its buffer, in front of ESP and of a UDP header, if there is one. What is sent through a socket gets
-/// its header from the system, and leaves it there.
-///
-/// ```
-/// use ipsec_core::buf::PacketBuf;
-/// use ipsec_core::ecn::Ecn;
-/// use ipsec_core::encap::{Arrival, Own, pop_outer};
-/// use ipsec_core::net::Path;
-/// /// What `Inbound::open_behind` wants to know of a packet that came from the wire.
-/// fn arrived(packet: &mut PacketBuf<'_>) -> Option<(Path, Ecn, Own)> {
-///     match pop_outer(packet) {
-///         Ok(Arrival::Esp { path, ecn, own }) => Some((path, ecn, own)),
-///         _ => None,
-///     }
-/// }
-/// assert!(arrived(&mut PacketBuf::new(&mut [], 0, 0).unwrap()).is_none());
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Own {
-    pub(crate) front: Front,
-    /// Octets between it and ESP.
-    pub(crate) gap: usize,
-}
-
-/// Puts the outer IP header, and UDP where the SA has it, in front of a sealed packet.
+/// Puts the outer IP header, and UDP where the SA has it, in front of a sealed packet. In transport mode that is the packet's own
+/// one, with its options: it lies in the same buffer. What is sent through a socket gets its header from the system.
 ///
 /// The UDP checksum is 0 over IPv4 (RFC 3948 §2.1) and computed over IPv6 (RFC 8200 §8.1).
 ///
@@ -71,8 +44,7 @@ pub struct Own {
 /// use ipsec_core::net::{Encap, Path};
 /// let path = Path { local: "192.0.2.1:4500".parse().unwrap(), remote: "192.0.2.2:4500".parse().unwrap() };
 /// // `Outbound::seal` returns it.
-/// let egress =
-///     Egress { path, encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 1, hops: 64, own: None };
+/// let egress = Egress { path, encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 1, hops: 64 };
 /// let mut bytes = [0; 128];
 /// let mut packet = PacketBuf::with_payload(&mut bytes, &[0x2b, 0xad, 0xca, 0xfe, 0, 0, 0, 1]).unwrap();
 /// push_outer(&egress, &mut packet).unwrap();
@@ -83,35 +55,51 @@ pub struct Own {
 /// # Errors
 /// [`NoRoom`]: too little headroom, or more than 65,535 octets. The packet may then have some headers.
 pub fn push_outer(egress: &Egress, packet: &mut PacketBuf<'_>) -> Result<(), NoRoom> {
-    let Path { local, remote } = egress.path;
-    if let Some(own) = egress.own {
-        return push_own(egress, own, packet);
-    }
-    match (local.ip(), remote.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let protocol = push_udp(egress, packet, |_| 0)?;
-            push_v4(egress, source, destination, protocol, packet)
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let protocol = push_udp(egress, packet, |udp| udp_checksum_v6(source, destination, udp))?;
-            push_v6(egress, source, destination, protocol, packet)
-        }
-        _ => Err(NoRoom),
-    }
+    let protocol = push_udp(egress, packet)?;
+    if push_own(protocol, packet)? { Ok(()) } else { push_ip(egress, protocol, packet) }
 }
 
-/// In transport mode, the header that lies there already.
-fn push_own(egress: &Egress, Own { front, .. }: Own, packet: &mut PacketBuf<'_>) -> Result<(), NoRoom> {
-    let protocol = push_udp(egress, packet, |udp| match (front.source, front.destination) {
-        (IpAddr::V6(source), IpAddr::V6(destination)) => udp_checksum_v6(source, destination, udp),
-        _ => 0,
-    })?;
-    packet.push_front(front.len)?;
-    front.precede(packet.as_mut_slice(), protocol).map_err(|Malformed| NoRoom)
+/// Gives a packet back the header that was set aside, in which `protocol` follows now. `false`: there is none.
+pub(crate) fn push_own(protocol: u8, packet: &mut PacketBuf<'_>) -> Result<bool, NoRoom> {
+    let Some((len, next_at)) = packet.bring_back()? else { return Ok(false) };
+    precede(packet.as_mut_slice(), len, next_at, protocol).map_err(|Malformed| NoRoom)?;
+    Ok(true)
+}
+
+/// Puts a new IP header in front of a packet, from and to where the path leads.
+pub(crate) fn push_ip(egress: &Egress, protocol: u8, packet: &mut PacketBuf<'_>) -> Result<(), NoRoom> {
+    let behind = packet.len();
+    let written = match (egress.path.local.ip(), egress.path.remote.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => ipv4::Header {
+            tos: egress.traffic_class,
+            total_len: u16::try_from(behind.saturating_add(ipv4::HEADER_LEN)).map_err(|_| NoRoom)?,
+            id: egress.ident,
+            dont_fragment: egress.dont_fragment,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: egress.hops,
+            protocol,
+            source,
+            destination,
+        }
+        .write(&mut Writer::new(packet.push_front(ipv4::HEADER_LEN)?)),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => ipv6::Header {
+            traffic_class: egress.traffic_class,
+            flow_label: 0,
+            payload_len: u16::try_from(behind).map_err(|_| NoRoom)?,
+            next_header: protocol,
+            hop_limit: egress.hops,
+            source,
+            destination,
+        }
+        .write(&mut Writer::new(packet.push_front(ipv6::HEADER_LEN)?)),
+        _ => Err(Malformed),
+    };
+    written.map_err(|Malformed| NoRoom)
 }
 
 /// Returns the protocol number that the IP header shall name.
-fn push_udp(egress: &Egress, packet: &mut PacketBuf<'_>, checksum: impl FnOnce(&[u8]) -> u16) -> Result<u8, NoRoom> {
+fn push_udp(egress: &Egress, packet: &mut PacketBuf<'_>) -> Result<u8, NoRoom> {
     if egress.encap == Encap::None {
         return Ok(PROTOCOL_ESP);
     }
@@ -123,8 +111,10 @@ fn push_udp(egress: &Egress, packet: &mut PacketBuf<'_>, checksum: impl FnOnce(&
     };
     packet.push_front(udp::HEADER_LEN)?;
     write(&header, packet)?;
-    header.checksum = checksum(packet.as_slice());
-    write(&header, packet)?;
+    if let (IpAddr::V6(source), IpAddr::V6(destination)) = (egress.path.local.ip(), egress.path.remote.ip()) {
+        header.checksum = udp_checksum_v6(source, destination, packet.as_slice());
+        write(&header, packet)?;
+    }
     Ok(PROTOCOL_UDP)
 }
 
@@ -137,58 +127,16 @@ fn udp_checksum_v6(source: Ipv6Addr, destination: Ipv6Addr, udp: &[u8]) -> u16 {
     }
 }
 
-fn push_v4(
-    egress: &Egress,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-    protocol: u8,
-    packet: &mut PacketBuf<'_>,
-) -> Result<(), NoRoom> {
-    let header = ipv4::Header {
-        tos: egress.traffic_class,
-        total_len: u16::try_from(packet.len().saturating_add(ipv4::HEADER_LEN)).map_err(|_| NoRoom)?,
-        id: egress.ident,
-        dont_fragment: egress.dont_fragment,
-        more_fragments: false,
-        fragment_offset: 0,
-        ttl: egress.hops,
-        protocol,
-        source,
-        destination,
-    };
-    header.write(&mut Writer::new(packet.push_front(ipv4::HEADER_LEN)?)).map_err(|Malformed| NoRoom)
-}
-
-fn push_v6(
-    egress: &Egress,
-    source: Ipv6Addr,
-    destination: Ipv6Addr,
-    protocol: u8,
-    packet: &mut PacketBuf<'_>,
-) -> Result<(), NoRoom> {
-    let header = ipv6::Header {
-        traffic_class: egress.traffic_class,
-        flow_label: 0,
-        payload_len: u16::try_from(packet.len()).map_err(|_| NoRoom)?,
-        next_header: protocol,
-        hop_limit: egress.hops,
-        source,
-        destination,
-    };
-    header.write(&mut Writer::new(packet.push_front(ipv6::HEADER_LEN)?)).map_err(|Malformed| NoRoom)
-}
-
 /// What a whole packet from the network is to IPsec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// An ESP packet: the packet now starts with its SPI.
+    /// An ESP packet: the packet now starts with its SPI. The outer header lies in front of it: in transport mode
+    /// [`Inbound::open`](crate::engine::Inbound::open) makes it the inner one, with all options.
     Esp {
         /// Where it came from and to; ports are 0 for protocol 50.
         path: Path,
         /// ECN field of the outer header.
         ecn: Ecn,
-        /// The outer header, which lies in front of the packet: in transport mode it becomes the inner one.
-        own: Own,
     },
     /// An IKE message from port 4500: the packet now starts with the IKE header.
     Ike {
@@ -213,7 +161,7 @@ pub enum Arrival {
 ///     0x2b, 0xad, 0xca, 0xfe, 0, 0, 0, 1, // SPI, sequence number
 /// ];
 /// let mut packet = PacketBuf::new(&mut received, 0, 28).unwrap();
-/// let Ok(Arrival::Esp { path, ecn: Ecn::NotEct, .. }) = pop_outer(&mut packet) else { panic!() };
+/// let Ok(Arrival::Esp { path, ecn: Ecn::NotEct }) = pop_outer(&mut packet) else { panic!() };
 /// assert_eq!(path.remote, "192.0.2.2:0".parse().unwrap());
 /// assert_eq!(packet.as_slice()[..4], [0x2b, 0xad, 0xca, 0xfe]); // for `Inbound::open`
 /// ```
@@ -225,15 +173,22 @@ pub fn pop_outer(packet: &mut PacketBuf<'_>) -> Result<Arrival, Discard> {
 }
 
 fn pop(packet: &mut PacketBuf<'_>) -> Result<Arrival, Malformed> {
-    let (arrival, content) = classify(packet.as_slice())?;
+    // Whoever sends ESP may have put destination options in front of it (RFC 4303 §3.1.1).
+    let front = Front::of(packet.as_slice(), Until::Payload)?;
+    let (arrival, content) = classify(packet.as_slice(), &front)?;
     packet.truncate(content.end);
-    packet.pop_front(content.start).map_err(|NoRoom| Malformed)?;
+    let mut before = content.start;
+    packet.forget_aside();
+    if matches!(arrival, Arrival::Esp { .. }) {
+        packet.set_aside(front.len, front.next_at, 0).map_err(|NoRoom| Malformed)?;
+        before = before.saturating_sub(front.len);
+    }
+    packet.pop_front(before).map_err(|NoRoom| Malformed)?;
     Ok(arrival)
 }
 
 /// Returns also which octets of the packet are left.
-fn classify(packet: &[u8]) -> Result<(Arrival, Range<usize>), Malformed> {
-    let front = Front::of(packet)?;
+fn classify(packet: &[u8], front: &Front) -> Result<(Arrival, Range<usize>), Malformed> {
     let payload = packet.get(front.len..front.total).ok_or(Malformed)?;
     let path = |source, destination| Path {
         local: SocketAddr::new(front.destination, destination),
@@ -242,10 +197,7 @@ fn classify(packet: &[u8]) -> Result<(Arrival, Range<usize>), Malformed> {
     let ecn = Ecn::of(Marks::of(packet)?.traffic_class);
     match front.protocol {
         _ if front.fragment => Ok((Arrival::Clear, 0..packet.len())),
-        PROTOCOL_ESP => {
-            let own = Own { front, gap: 0 };
-            Ok((Arrival::Esp { path: path(0, 0), ecn, own }, front.len..front.total))
-        }
+        PROTOCOL_ESP => Ok((Arrival::Esp { path: path(0, 0), ecn }, front.len..front.total)),
         // Whether any other datagram is in order is not ours to say.
         // The peer's side may have any port (RFC 3948 §2.1).
         PROTOCOL_UDP if udp::destination(payload) == Some(NATT_PORT) => {
@@ -255,10 +207,7 @@ fn classify(packet: &[u8]) -> Result<(Arrival, Range<usize>), Malformed> {
             let start = front.len.saturating_add(udp::HEADER_LEN);
             let end = start.saturating_add(datagram.len());
             Ok(match natt::classify(datagram)? {
-                Datagram::Esp(_) => {
-                    let own = Own { front, gap: udp::HEADER_LEN };
-                    (Arrival::Esp { path, ecn, own }, start..end)
-                }
+                Datagram::Esp(_) => (Arrival::Esp { path, ecn }, start..end),
                 Datagram::Ike(_) => (Arrival::Ike { path }, start.saturating_add(NON_ESP_MARKER.len())..end),
                 Datagram::Keepalive => (Arrival::Keepalive, 0..packet.len()),
             })

@@ -24,6 +24,8 @@ pub enum Refused {
     Window,
     /// No selector on one side, or more than an SA can hold.
     Selectors,
+    /// The selectors are not one address on each side, as BEET mode wants it.
+    Hosts,
     /// The sequence number to start from is beyond what the SA may use.
     Sequence,
     /// The two addresses of the path are of different families.
@@ -41,6 +43,7 @@ impl fmt::Display for Refused {
             Self::KeyLength => "the keying material has the wrong length",
             Self::Window => "the replay window has no size that can be kept",
             Self::Selectors => "it has no traffic selector on one side, or too many",
+            Self::Hosts => "in this mode its traffic selectors have to be one address on each side",
             Self::Sequence => "no sequence number is left to send with",
             Self::Path => "the two addresses are of different families",
             Self::Mode => "the build has no such mode",
@@ -77,9 +80,9 @@ macro_rules! discards {
 }
 
 discards! {
-    /// Inbound: shorter than ESP with its IV and ICV, or an outer header that does not parse.
+    /// Inbound: shorter than ESP with its IV and ICV, a reserved SPI (0–255), or an outer header that does not parse.
     InHeader => Some("XfrmInHdrError"),
-    /// Inbound: no SA has this SPI, or the SPI is reserved (0–255).
+    /// Inbound: no SA has this SPI.
     InUnknownSpi => Some("XfrmInNoStates"),
     /// Inbound: the ICV is wrong.
     InForged => Some("XfrmInStateProtoError"),
@@ -87,7 +90,8 @@ discards! {
     InEngine => Some("XfrmInError"),
     /// Inbound: pad length beyond the payload or pad octets other than 1, 2, 3, … (RFC 4303 §2.4).
     InPadding => Some("XfrmInStateProtoError"),
-    /// Inbound: the next header or the inner packet does not fit the SA's mode, or there is no room for its header.
+    /// Inbound: the next header or the inner packet does not fit the SA's mode (in BEET mode options are not read), or there is no
+    /// room for its header.
     InMode => Some("XfrmInStateModeError"),
     /// Inbound: this sequence number was received before.
     InReplayed => Some("XfrmInStateSeqError"),
@@ -115,7 +119,8 @@ discards! {
     InFragment => Some("XfrmInTmplMismatch"),
     /// Outbound: not an IP packet, or its length is wrong.
     OutHeader => Some("XfrmOutError"),
-    /// Outbound: the SA's mode does not carry this packet: a fragment, or in transport mode one between others than its ends.
+    /// Outbound: the SA's mode does not carry this packet: outside of tunnel mode a fragment, or one between others than its hosts; in
+    /// BEET mode one with options, or of protocol 94, which would be read as some.
     OutMode => Some("XfrmOutStateModeError"),
     /// Outbound: the buffer lacks head- or tailroom, or the packet would exceed 65,535 octets.
     OutNoRoom => Some("XfrmOutError"),
@@ -130,7 +135,8 @@ discards! {
     /// Outbound: a fragment that a BYPASS rule matches, but that may belong to a flow which a rule before it protects or
     /// discards (RFC 4301 §7).
     OutFragment => Some("XfrmOutPolBlock"),
-    /// Outbound: there is no such SA (any more), or the caller gave up waiting for one.
+    /// Outbound: there is no such SA (any more), or the caller gave up waiting for one; or there is none for an ICMP error about a
+    /// packet that came protected, which may not leave in clear.
     OutNoSa => Some("XfrmOutNoStates"),
     /// Outbound: the SA is past a hard lifetime.
     OutExpired => Some("XfrmOutStateExpired"),

@@ -5,7 +5,7 @@ use core::iter::FusedIterator;
 use crate::error::NoRoom;
 use crate::wire::cursor::{Malformed, Reader, Writer};
 use crate::wire::fragment::{self, HEADER_LEN};
-use crate::wire::ipv6::FRAGMENT;
+use crate::wire::ipv6::{FRAGMENT, Until};
 use crate::wire::{ipv4, ipv6};
 
 /// Why a packet was not cut.
@@ -72,7 +72,7 @@ fn cut_v4(packet: &[u8], mtu: usize) -> Result<Pieces<'_>, Uncut> {
 
 fn cut_v6(packet: &[u8], mtu: usize, id: u32) -> Result<Pieces<'_>, Uncut> {
     let header = ipv6::Header::read(&mut Reader::new(packet)).map_err(|Malformed| Uncut::Malformed)?;
-    let repeated = ipv6::per_fragment(packet).map_err(|Malformed| Uncut::Malformed)?;
+    let repeated = ipv6::headers(packet, Until::Fragment).map_err(|Malformed| Uncut::Malformed)?;
     let len = usize::from(header.payload_len).saturating_add(ipv6::HEADER_LEN);
     let (headers, payload) = split(packet, repeated.len, len)?;
     if len <= mtu {

@@ -166,6 +166,7 @@ pub mod error;
 mod esp;
 pub mod flow;
 pub mod fragment;
+mod hash;
 pub mod icmp;
 pub mod mss;
 pub mod mtu;

@@ -16,11 +16,11 @@ use crate::transform::Layout;
 use crate::wire::ip::Version;
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium, RxToken as _};
 
-/// Octets that an inner header may need beyond what stands in front of ESP's payload: one of IPv6 in BEET mode over IPv4, behind a
-/// header of ESP without an IV.
-const FRONT: usize = 40 - 20 - 8;
 /// Of the suites that have one of 16 octets for an ICV and count their IVs.
 const AEAD: Layout = Layout::of(Protection::Aead(AeadAlg::Aes256Gcm16));
+
+/// Octets left free in front of a packet that comes: in BEET mode its IPv6 header (40) may take the place of IPv4 (20) and ESP (8).
+const ROOM: usize = 40 - 20 - 8;
 
 /// Packets looked at in one call before the caller gets the processor back.
 const TRIES: usize = 8;
@@ -87,8 +87,11 @@ impl<D, P: PacketCrypto> fmt::Debug for Device<'_, D, P> {
 }
 
 impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
-    /// Wraps `device`. `rx` holds one outer packet, `tx` one with [`HEADROOM`] and [`TAILROOM`]. In BEET mode with IPv6 inside of
-    /// IPv4, `rx` has 12 octets more. `None`: the device does not carry IP packets as they are ([`Medium::Ip`]).
+    /// Wraps `device`. `rx` holds one outer packet, `tx` one with [`HEADROOM`] and [`TAILROOM`]. `None`: the device does
+    /// not carry IP packets as they are ([`Medium::Ip`]).
+    ///
+    /// Where hosts with IPv6 addresses talk in BEET mode over IPv4, packets may become longer as they come in: they are received
+    /// whole as long as the outer ones are 12 octets shorter than `rx`, which those are that are made for the MTU of this device.
     pub fn new(
         device: D,
         outbound: Outbound<'a, P>,
@@ -122,33 +125,33 @@ impl<'a, D: phy::Device, P: PacketCrypto> Device<'a, D, P> {
         for _ in 0..TRIES {
             let (token, _) = self.device.receive(timestamp)?;
             let rx = &mut *self.rx;
-            let came = token.consume(|packet| {
-                let offset = rx.len().checked_sub(packet.len())?.min(FRONT);
-                rx.get_mut(offset..)?.get_mut(..packet.len())?.copy_from_slice(packet);
-                Some((offset, packet.len()))
+            let place = token.consume(|packet| {
+                let room = rx.len().checked_sub(packet.len())?.min(ROOM);
+                rx.get_mut(room..)?.get_mut(..packet.len())?.copy_from_slice(packet);
+                Some((room, packet.len()))
             });
-            let admitted = came.ok_or(Discard::InHeader).inspect_err(|discard| self.inbound.count(*discard));
-            if let Ok(window) = admitted.and_then(|(offset, len)| self.admit(instant(timestamp), offset, len)) {
+            let admitted = place.ok_or(Discard::InHeader).inspect_err(|discard| self.inbound.count(*discard));
+            if let Ok(window) = admitted.and_then(|(room, len)| self.admit(instant(timestamp), room, len)) {
                 return Some(window);
             }
         }
         None
     }
 
-    /// Decides about the `len` octets at `offset` of `rx`. Returns where the packet for the interface lies, and its length.
-    fn admit(&mut self, now: Instant, offset: usize, len: usize) -> Result<(usize, usize), Discard> {
+    /// Decides about the `len` octets behind `room` ones in `rx`. Returns where the packet for the interface lies, and its length.
+    fn admit(&mut self, now: Instant, room: usize, len: usize) -> Result<(usize, usize), Discard> {
         let rx = &mut *self.rx;
-        let mut packet = PacketBuf::new(rx, offset, len).map_err(|NoRoom| Discard::InHeader)?;
+        let mut packet = PacketBuf::new(rx, room, len).map_err(|NoRoom| Discard::InHeader)?;
         match pop_outer(&mut packet).inspect_err(|discard| self.inbound.count(*discard))? {
-            Arrival::Esp { path, ecn, own } => {
-                self.inbound.open_behind(now, path, ecn, own, &mut packet)?;
+            Arrival::Esp { path, ecn } => {
+                self.inbound.open(now, path, ecn, &mut packet)?;
                 Ok((packet.headroom(), packet.len()))
             }
             // To this layer IKE is an application, and a keepalive a datagram: they keep their headers.
             Arrival::Ike { .. } | Arrival::Keepalive | Arrival::Clear => {
-                let whole = self.rx.get(offset..).and_then(|rx| rx.get(..len)).unwrap_or_default();
+                let whole = self.rx.get(room..).and_then(|rest| rest.get(..len)).unwrap_or_default();
                 let flow = self.inbound.check_clear(now, Direction::In, whole)?;
-                Ok((offset, flow.len))
+                Ok((room, flow.len))
             }
         }
     }
@@ -186,7 +189,7 @@ impl<'a, D: phy::Device, P: PacketCrypto> phy::Device for Device<'a, D, P> {
         let mut capabilities = self.device.capabilities();
         let room = self.tx.len().saturating_sub(HEADROOM).saturating_sub(TAILROOM);
         // Which SA a packet will have is not known here: the longest headers are taken from all of them.
-        let overhead = Overhead { outer: Version::V6, encap: Encap::Udp, layout: self.layout };
+        let overhead = Overhead { outer: Version::V6, replaced: None, encap: Encap::Udp, layout: self.layout };
         let outer = capabilities.max_transmission_unit.min(self.rx.len());
         capabilities.max_transmission_unit = overhead.max_inner_len(outer).min(room);
         // Nobody below can compute a checksum inside an encrypted packet.

@@ -8,7 +8,9 @@
 //! * Fragments that overlap are an attack or a mistake: the whole packet is given up, and what comes of it later as well
 //!   (RFC 5722). The same fragment once more is only that.
 //! * Who sends many never takes the place of who sends few: slots lie in sets of [`WAYS`], a source has its packets in one set,
-//!   by a number that nobody knows, and where that is full the source with most of them gives up its oldest.
+//!   by a number that nobody knows, and where that is full the source with most of them gives up its oldest. A source is an address
+//!   of IPv4 or a network of 64 bits of IPv6. Whoever can send in the names of many takes the places of all: that only those on
+//!   the way can keep from happening (RFC 2827).
 //! * Every fragment costs the same, however many there are and in whatever order they come (ATK-44).
 
 use core::fmt;

@@ -44,7 +44,7 @@ pub struct Status {
     pub encap: Encap,
     /// The policy it belongs to.
     pub policy: PolicyId,
-    /// Packets sealed or opened.
+    /// Packets sealed or opened, dummy packets included.
     pub packets: u64,
     /// Octets of their inner packets.
     pub bytes: u64,
@@ -94,7 +94,7 @@ impl<K> Common<K> {
             return Err(Refused::Mode);
         }
         if params.mode == Mode::Beet && !(is_host(&local_ts) && is_host(&remote_ts)) {
-            return Err(Refused::Selectors);
+            return Err(Refused::Hosts);
         }
         Ok(Self {
             transform: Transform::new(params.protection),
@@ -391,7 +391,7 @@ mod tests {
                 if number == 25 {
                     sa.common.meter.sequence_soft();
                 }
-                sa.common.meter.record(at(number * 250), 100);
+                sa.common.meter.record(at(number * 250), 100, 100);
             }
             *touched = sa.is_touched();
             sa.settled();

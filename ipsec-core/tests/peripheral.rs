@@ -78,7 +78,7 @@ fn packets_are_finished_in_any_order_and_numbered_in_that_of_their_beginning() {
             assert_eq!(packet.as_slice()[4..8], sequence.to_be_bytes());
         }
         let mut begun: Vec<_> =
-            packets.iter_mut().map(|packet| inn.begin_open(NOW, back(), Ecn::NotEct, None, packet).unwrap()).collect();
+            packets.iter_mut().map(|packet| inn.begin_open(NOW, back(), Ecn::NotEct, packet).unwrap()).collect();
         begun.swap(0, 2);
         for opening in begun {
             inn.finish_open(NOW, opening).unwrap();
@@ -110,10 +110,10 @@ fn without_a_place_a_packet_stays_as_it_is_and_no_number_is_used() {
         let mut last = packets.pop().unwrap(); // the one that was finished
         let mut copies: Vec<_> = (0..PACKETS).map(|_| copy(&last)).collect();
         let begun: Vec<_> =
-            copies.iter_mut().map(|copy| inn.begin_open(NOW, back(), Ecn::NotEct, None, copy)).collect();
+            copies.iter_mut().map(|copy| inn.begin_open(NOW, back(), Ecn::NotEct, copy)).collect();
         let before = last.as_slice().to_vec();
         assert_eq!(
-            inn.begin_open(NOW, back(), Ecn::NotEct, None, &mut last).unwrap_err(),
+            inn.begin_open(NOW, back(), Ecn::NotEct, &mut last).unwrap_err(),
             Discard::InEngine,
             "{mode:?}"
         );
@@ -136,9 +136,9 @@ fn what_is_dropped_was_lost_on_the_way_and_its_place_is_free_again() {
     }
     let mut sealed = packet();
     out.seal(NOW, sending, &mut sealed).unwrap();
-    drop(inn.begin_open(NOW, back(), Ecn::NotEct, None, &mut copy(&sealed)).unwrap());
+    drop(inn.begin_open(NOW, back(), Ecn::NotEct, &mut copy(&sealed)).unwrap());
     assert_eq!((inn.sa(receiving).unwrap().sequence, inn.sa(receiving).unwrap().packets), (0, 0));
-    let opening = inn.begin_open(NOW, back(), Ecn::NotEct, None, &mut sealed).unwrap();
+    let opening = inn.begin_open(NOW, back(), Ecn::NotEct, &mut sealed).unwrap();
     assert!(inn.finish_open(NOW, opening).is_ok());
 }
 
@@ -149,10 +149,10 @@ fn forged_packets_change_nothing_and_an_sa_may_go_meanwhile() {
     out.seal(NOW, sending, &mut one).unwrap();
     let mut forged = copy(&one);
     forged.as_mut_slice()[7] = 60; // a later sequence number
-    let opening = inn.begin_open(NOW, back(), Ecn::NotEct, None, &mut forged).unwrap();
+    let opening = inn.begin_open(NOW, back(), Ecn::NotEct, &mut forged).unwrap();
     assert_eq!(inn.finish_open(NOW, opening).unwrap_err(), Discard::InForged);
     assert_eq!(inn.sa(receiving).unwrap().sequence, 0);
-    let opening = inn.begin_open(NOW, back(), Ecn::NotEct, None, &mut one).unwrap();
+    let opening = inn.begin_open(NOW, back(), Ecn::NotEct, &mut one).unwrap();
     assert!(inn.remove(receiving));
     assert_eq!(inn.finish_open(NOW, opening).unwrap_err(), Discard::InUnknownSpi);
     let sealing = out.begin_seal(NOW, sending, &mut other).unwrap();

@@ -7,7 +7,7 @@ use super::outbound::{Outbound, carry};
 use crate::buf::PacketBuf;
 use crate::crypto::{Deferred, Forged};
 use crate::ecn::Ecn;
-use crate::encap::{Egress, Own};
+use crate::encap::Egress;
 use crate::error::Discard;
 use crate::esp::open::header;
 use crate::esp::seal::Unsealed;
@@ -59,7 +59,7 @@ impl<J> fmt::Debug for Sealing<'_, '_, J> {
 /// use ipsec_core::time::Instant;
 /// fn read_early<P: Deferred>(inbound: &mut Inbound<'_, P>, from: Path, packet: &mut PacketBuf<'_>) {
 ///     let opening: Opening<'_, '_, P::Job> =
-///         inbound.begin_open(Instant::ZERO, from, Ecn::NotEct, None, packet).unwrap();
+///         inbound.begin_open(Instant::ZERO, from, Ecn::NotEct, packet).unwrap();
 ///     packet.as_slice();
 ///     inbound.finish_open(Instant::ZERO, opening).unwrap();
 /// }
@@ -124,7 +124,7 @@ impl<P: Deferred, R: Rules> Outbound<'_, P, R> {
 }
 
 impl<P: Deferred, R: Rules> Inbound<'_, P, R> {
-    /// Begins what [`open`](Self::open) and, with `own`, [`open_behind`](Self::open_behind) do. Nothing of the SA changes.
+    /// Begins what [`open`](Self::open) does. Nothing of the SA changes.
     ///
     /// # Errors
     /// As for [`Inbound::open`], and [`Discard::InEngine`]: there is no place for it now, and the packet is as it was.
@@ -133,7 +133,6 @@ impl<P: Deferred, R: Rules> Inbound<'_, P, R> {
         now: Instant,
         from: Path,
         ecn: Ecn,
-        own: Option<Own>,
         packet: &'p mut PacketBuf<'b>,
     ) -> Result<Opening<'p, 'b, P::Job>, Discard> {
         let (crypto, windows) = (&mut self.crypto, &mut self.windows);
@@ -146,7 +145,7 @@ impl<P: Deferred, R: Rules> Inbound<'_, P, R> {
             })
         });
         let (begun, sa, header, sequence) = begun.inspect_err(|discard| self.counters.count(*discard))?;
-        Ok(Opening { packet, begun, sa, header, sequence, outside: Outside { from, ecn, own } })
+        Ok(Opening { packet, begun, sa, header, sequence, outside: Outside { from, ecn } })
     }
 
     /// Whether [`finish_open`](Self::finish_open) would not have to wait.

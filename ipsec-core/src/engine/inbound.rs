@@ -2,13 +2,12 @@
 
 use core::fmt;
 
-use super::modes::{Outer, disclose};
+use super::modes::disclose;
 use super::policies::Policies;
 use super::slots::InboundSlot;
 use crate::buf::PacketBuf;
 use crate::crypto::{Forged, PacketCrypto, Purpose};
 use crate::ecn::Ecn;
-use crate::encap::Own;
 use crate::error::{Counters, Discard, Refused};
 use crate::esp::open::{header, strip, strip_trailer};
 use crate::flow::Flow;
@@ -104,8 +103,8 @@ impl<'a> Windows<'a> {
 impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// Starts with no rules and the SAs in `sas`, usually none.
     ///
-    /// `hits` is where packets in clear are counted that met a rule: there may be as many rules as that. With none,
-    /// nothing is counted, and there may be any number. `windows` is the storage for replay windows: every slot of `sas`
+    /// `hits` is where packets in clear are counted that met a rule: there may be as many rules as that. With none, only those are
+    /// counted that met a rule which came by a [change](Self::add_rule), and there may be any number. `windows` is the storage for replay windows: every slot of `sas`
     /// gets an equal share, of 64 packets a word. 16 words a slot are windows of up to 1024 packets.
     pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [InboundSlot<P>], windows: &'a mut [u64]) -> Self {
         let windows = Windows::new(windows, sas.len());
@@ -132,31 +131,15 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// and traffic-flow padding.
     ///
     /// `from` is where it came from (ports 0 for protocol 50), `ecn` the ECN field of the outer header, which is carried
-    /// over to the inner one (RFC 6040).
+    /// over to the inner one (RFC 6040). In transport mode a packet that [`pop_outer`](crate::encap::pop_outer) gave keeps its outer
+    /// header, with all options; one without it gets a new one, for which there must be room in front of the packet.
     ///
     /// # Errors
     /// [`Discard`], counted. The packet's content is unspecified then, but for [`Discard::InUnknownSpi`], which leaves it as
     /// it was. Nothing but an authentic packet changes the SA.
     #[inline]
     pub fn open(&mut self, now: Instant, from: Path, ecn: Ecn, packet: &mut PacketBuf<'_>) -> Result<Ingress, Discard> {
-        let opened = self.unprotect(now, from, ecn, None, packet);
-        opened.inspect_err(|discard| self.counters.count(*discard))
-    }
-
-    /// The same for a packet behind its outer header, as [`pop_outer`](crate::encap::pop_outer) leaves it: in transport mode it
-    /// keeps that, with all options. Without, it gets a new one, for which there must be room in front of the packet.
-    ///
-    /// # Errors
-    /// As for [`Inbound::open`].
-    pub fn open_behind(
-        &mut self,
-        now: Instant,
-        from: Path,
-        ecn: Ecn,
-        own: Own,
-        packet: &mut PacketBuf<'_>,
-    ) -> Result<Ingress, Discard> {
-        let opened = self.unprotect(now, from, ecn, Some(own), packet);
+        let opened = self.unprotect(now, from, ecn, packet);
         opened.inspect_err(|discard| self.counters.count(*discard))
     }
 
@@ -180,7 +163,6 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         now: Instant,
         from: Path,
         ecn: Ecn,
-        own: Option<Own>,
         packet: &mut PacketBuf<'_>,
     ) -> Result<Ingress, Discard> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
@@ -192,7 +174,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             transform
                 .open(crypto, &sa.common.number(sequence), packet.as_mut_slice())
                 .map_err(|Forged| Discard::InForged)?;
-            accept(id, sa, share, sequence, &Outside { from, ecn, own }, policies, now, packet)
+            accept(id, sa, share, sequence, &Outside { from, ecn }, policies, now, packet)
         })
     }
 
@@ -383,7 +365,6 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
 pub(super) struct Outside {
     pub(super) from: Path,
     pub(super) ecn: Ecn,
-    pub(super) own: Option<Own>,
 }
 
 /// Looks whether a packet may be one of the SA, of which it changes nothing but that its time may be over. `share`: what the SA has of the windows. Returns the
@@ -429,7 +410,8 @@ pub(super) fn accept<K, R: Rules>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Ingress, Discard> {
     strip(sa.common.transform.layout(), packet).map_err(|Forged| Discard::InForged)?;
-    let Outside { from, ecn, own } = *outside;
+    let Outside { from, ecn } = *outside;
+    let decrypted = packet.len();
     sa.window.commit(sequence, share.get_mut(..sa.window_words).unwrap_or_default());
     sa.received(from, sequence == sa.window.highest());
     let next_header = strip_trailer(packet);
@@ -438,16 +420,13 @@ pub(super) fn accept<K, R: Rules>(
             packet.truncate(0);
             return Err(Discard::InDummy);
         }
-        // What lies in front of ESP's payload now, beside the outer header.
-        let between = sa.common.transform.layout().headroom();
-        let own = own.map(|own| (own, between.saturating_add(own.gap)));
-        disclose(&sa.common, next_header, &Outer { from, ecn, own }, packet)?;
+        disclose(&sa.common, next_header, from, ecn, packet)?;
         let ingress = admit(id, &sa.common, policies, ecn, packet)?;
         let damaged = sa.checks_checksums && !payload_is_intact(packet.as_slice());
         if damaged { Err(Discard::InChecksum) } else { Ok(ingress) }
     });
     // What was behind the inner packet is gone by now: it is nobody's traffic.
-    sa.common.meter.record(now, packet.len());
+    sa.common.meter.record(now, packet.len(), decrypted);
     admitted
 }
 

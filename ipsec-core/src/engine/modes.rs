@@ -1,100 +1,88 @@
 //! What of a packet goes into ESP and what stands in front of it, by the mode of its SA (RFC 4303 §3.1): tunnel, transport, BEET.
 
-use core::net::IpAddr;
+use core::net::SocketAddr;
 
 use crate::buf::PacketBuf;
 use crate::ecn::Ecn;
-use crate::encap::{HOPS, Own};
+use crate::encap::{Egress, push_ip, push_own};
 use crate::error::{Discard, NoRoom};
-use crate::esp::seal::Kept;
 use crate::net::{Encap, Path};
 use crate::sa::{self, Mode};
-use crate::wire::cursor::{Malformed, Writer};
+use crate::wire::cursor::Malformed;
 use crate::wire::front::{Front, renew_checksum};
-use crate::wire::ip::{Marks, PROTOCOL_IPV4, PROTOCOL_IPV6, PROTOCOL_NONE};
+use crate::wire::ip::{HOPS, Marks, PROTOCOL_BEET, PROTOCOL_NONE, Version};
+use crate::wire::ipv6::Until;
 use crate::wire::{ipv4, ipv6, udp};
 
 /// What becomes of the header of an outbound packet.
 pub(super) struct Enclosed {
     /// What ESP says that it carries.
     pub(super) next_header: u8,
-    /// What is not protected.
-    pub(super) kept: Kept,
-    /// What becomes the outer header.
-    pub(super) own: Option<Own>,
     /// TTL and hop limit of a new one.
     pub(super) hops: u8,
 }
 
 impl Enclosed {
     /// Nothing, which is to be dropped (RFC 4303 §2.6).
-    pub(super) const DUMMY: Self =
-        Self { next_header: PROTOCOL_NONE, kept: Kept { len: 0, gap: 0 }, own: None, hops: HOPS };
+    pub(super) const DUMMY: Self = Self { next_header: PROTOCOL_NONE, hops: HOPS };
 }
 
-/// Decides it. In BEET mode the packet loses its header.
+/// Decides it. In transport and BEET mode the header is set aside.
 ///
 /// # Errors
-/// [`Discard::OutHeader`], [`Discard::OutMode`]; the packet is as it was.
+/// [`Discard::OutHeader`], [`Discard::OutMode`], [`Discard::OutNoRoom`]; the packet is as it was.
 #[inline]
-pub(super) fn enclose<K>(sa: &sa::Common<K>, marks: &Marks, packet: &PacketBuf<'_>) -> Result<Enclosed, Discard> {
+pub(super) fn enclose<K>(sa: &sa::Common<K>, marks: &Marks, packet: &mut PacketBuf<'_>) -> Result<Enclosed, Discard> {
+    packet.forget_aside();
     match sa.mode {
-        Mode::Tunnel => {
-            Ok(Enclosed { next_header: marks.version.protocol(), kept: Kept::default(), own: None, hops: HOPS })
-        }
+        Mode::Tunnel => Ok(Enclosed { next_header: marks.version.protocol(), hops: HOPS }),
         _ if !sa.mode.is_built() => Err(Discard::OutMode),
         Mode::Transport => transport(sa, packet),
-        Mode::Beet => beet(sa, packet),
+        Mode::Beet => beet(sa, marks, packet),
     }
 }
 
-/// Header, options and the extension headers of the way stay in front.
+/// Header, options and the extension headers of the way stay in front, with room for ESP and UDP behind them.
 #[inline(never)]
-fn transport<K>(sa: &sa::Common<K>, packet: &PacketBuf<'_>) -> Result<Enclosed, Discard> {
+fn transport<K>(sa: &sa::Common<K>, packet: &mut PacketBuf<'_>) -> Result<Enclosed, Discard> {
     let front = whole(packet)?;
     if (front.source, front.destination) != (sa.path.local.ip(), sa.path.remote.ip()) {
         return Err(Discard::OutMode);
     }
     let gap = if sa.encap == Encap::Udp { udp::HEADER_LEN } else { 0 };
-    let kept = Kept { len: front.len, gap };
-    Ok(Enclosed { next_header: front.protocol, kept, own: Some(Own { front, gap }), hops: HOPS })
+    let by = sa.transform.layout().headroom().saturating_add(gap);
+    packet.set_aside(front.len, front.next_at, by).map_err(|NoRoom| Discard::OutNoRoom)?;
+    Ok(Enclosed { next_header: front.protocol, hops: HOPS })
 }
 
-/// The header goes without saying: it has no options, which would have to be said.
+/// The header goes without saying: it has no options, which would have to be said. ESP is put over it.
 #[inline(never)]
-fn beet<K>(sa: &sa::Common<K>, packet: &PacketBuf<'_>) -> Result<Enclosed, Discard> {
+fn beet<K>(sa: &sa::Common<K>, marks: &Marks, packet: &mut PacketBuf<'_>) -> Result<Enclosed, Discard> {
     let front = whole(packet)?;
-    let fixed = if front.source.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
-    let (fits, hops_at) =
-        (sa.hosts() == Some((front.source, front.destination)), if front.source.is_ipv4() { 8 } else { 7 });
     // Extension headers are a payload to BEET.
-    let next_header = packet.as_slice().get(if front.source.is_ipv4() { 9 } else { 6 }).copied();
-    let hops = packet.as_slice().get(hops_at).copied().ok_or(Discard::OutHeader)?;
-    match next_header {
-        Some(next_header) if fits && !(front.source.is_ipv4() && front.len > fixed) => {
-            Ok(Enclosed { next_header, kept: Kept { len: fixed, gap: 0 }, own: None, hops })
-        }
-        _ => Err(Discard::OutMode),
+    let (len, next_at) = match marks.version {
+        Version::V4 => (front.len, ipv4::NEXT_HEADER),
+        Version::V6 => (ipv6::HEADER_LEN, ipv6::NEXT_HEADER),
+    };
+    let has_options = marks.version == Version::V4 && len > ipv4::HEADER_LEN;
+    if has_options || sa.hosts() != Some((front.source, front.destination)) {
+        return Err(Discard::OutMode);
     }
+    // What looks like options to the peer is none of BEET's either.
+    let next_header = packet.as_slice().get(next_at).copied().filter(|next_header| *next_header != PROTOCOL_BEET);
+    let next_header = next_header.ok_or(Discard::OutMode)?;
+    packet.set_aside(len, next_at, 0).map_err(|NoRoom| Discard::OutHeader)?;
+    Ok(Enclosed { next_header, hops: marks.hops })
 }
 
 /// The front of a packet that is a whole one.
 fn whole(packet: &PacketBuf<'_>) -> Result<Front, Discard> {
-    let front = Front::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
+    let front = Front::of(packet.as_slice(), Until::Esp).map_err(|Malformed| Discard::OutHeader)?;
     if front.fragment { Err(Discard::OutMode) } else { Ok(front) }
 }
 
-/// What is known of the outer header of a packet that was opened.
-pub(super) struct Outer {
-    /// Where it came from and to.
-    pub(super) from: Path,
-    /// Its ECN field.
-    pub(super) ecn: Ecn,
-    /// The header itself, where it lies in front, and how many octets are between it and ESP's payload.
-    pub(super) own: Option<(Own, usize)>,
-}
-
-/// Gives a packet out of ESP, which now is what `next_header` says, its header back.
+/// Gives a packet out of ESP, which now is what `next_header` says, its header back. It came from and to `from`, under an outer
+/// header with `ecn`, which lies in front where it is known.
 ///
 /// # Errors
 /// [`Discard::InMode`]: it does not fit the mode, or there is no room in front of it.
@@ -102,76 +90,53 @@ pub(super) struct Outer {
 pub(super) fn disclose<K>(
     sa: &sa::Common<K>,
     next_header: u8,
-    outer: &Outer,
+    from: Path,
+    ecn: Ecn,
     packet: &mut PacketBuf<'_>,
 ) -> Result<(), Discard> {
-    match sa.mode {
-        Mode::Tunnel => {
-            let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
-            if next_header == marks.version.protocol() { Ok(()) } else { Err(Discard::InMode) }
-        }
-        _ if !sa.mode.is_built() => Err(Discard::InMode),
-        // Whole packets belong into tunnel mode (RFC 4301 §5.2): whoever lets them out here need not look at the addresses of an
-        // SA between two hosts.
-        _ if next_header == PROTOCOL_IPV4 || next_header == PROTOCOL_IPV6 => Err(Discard::InMode),
-        Mode::Transport => {
-            let (source, destination) = (outer.from.remote.ip(), outer.from.local.ip());
-            if outer.from.encap() == Encap::Udp {
-                // There may be a NAT, which changed the addresses that a checksum covers.
-                renew_checksum(next_header, (source, destination), packet.as_mut_slice());
-            }
-            head(source, destination, next_header, outer, packet).map_err(|NoRoom| Discard::InMode)
-        }
-        Mode::Beet => {
-            let (local, remote) = sa.hosts().ok_or(Discard::InMode)?;
-            let outer = Outer { own: None, ..*outer };
-            head(remote, local, next_header, &outer, packet).map_err(|NoRoom| Discard::InMode)
-        }
+    if sa.mode == Mode::Tunnel {
+        packet.forget_aside();
+        let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::InMode)?;
+        return if next_header == marks.version.protocol() { Ok(()) } else { Err(Discard::InMode) };
     }
+    if !sa.mode.is_built() {
+        return Err(Discard::InMode);
+    }
+    head(sa, next_header, from, ecn, packet).map_err(|NoRoom| Discard::InMode)
 }
 
-/// The header that lies there, or a new one.
+/// The header that lies there, or a new one. A packet in it, as tunnels between two hosts have, stays what it is: a payload.
 #[inline(never)]
-fn head(
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    outer: &Outer,
+fn head<K>(
+    sa: &sa::Common<K>,
+    next_header: u8,
+    from: Path,
+    ecn: Ecn,
     packet: &mut PacketBuf<'_>,
 ) -> Result<(), NoRoom> {
-    if let Some((Own { front, .. }, by)) = outer.own {
-        packet.join(front.len, by)?;
-        return front.precede(packet.as_mut_slice(), protocol).map_err(|Malformed| NoRoom);
-    }
-    let behind = packet.len();
-    match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let header = ipv4::Header {
-                tos: outer.ecn as u8,
-                total_len: u16::try_from(behind.saturating_add(ipv4::HEADER_LEN)).map_err(|_| NoRoom)?,
-                id: 0,
-                dont_fragment: true,
-                more_fragments: false,
-                fragment_offset: 0,
-                ttl: HOPS,
-                protocol,
-                source,
-                destination,
-            };
-            header.write(&mut Writer::new(packet.push_front(ipv4::HEADER_LEN)?)).map_err(|Malformed| NoRoom)
+    let (source, destination) = match sa.mode {
+        // Options that the peer took off its packet stand there, which no header of ours has.
+        Mode::Beet if next_header == PROTOCOL_BEET => return Err(NoRoom),
+        Mode::Beet => sa.hosts().map(|(local, remote)| (remote, local)).ok_or(NoRoom)?,
+        _ => (from.remote.ip(), from.local.ip()),
+    };
+    if sa.mode == Mode::Transport {
+        if from.encap() == Encap::Udp {
+            // There may be a NAT, which changed the addresses that a checksum covers.
+            renew_checksum(next_header, (source, destination), packet.as_mut_slice());
         }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let header = ipv6::Header {
-                traffic_class: outer.ecn as u8,
-                flow_label: 0,
-                payload_len: u16::try_from(behind).map_err(|_| NoRoom)?,
-                next_header: protocol,
-                hop_limit: HOPS,
-                source,
-                destination,
-            };
-            header.write(&mut Writer::new(packet.push_front(ipv6::HEADER_LEN)?)).map_err(|Malformed| NoRoom)
+        if push_own(next_header, packet)? {
+            return Ok(());
         }
-        _ => Err(NoRoom),
     }
+    let path = Path { local: SocketAddr::new(source, 0), remote: SocketAddr::new(destination, 0) };
+    let mut header =
+        Egress { path, encap: Encap::None, traffic_class: ecn as u8, dont_fragment: true, ident: 0, hops: HOPS };
+    // In BEET mode the outer header has the marks of the one that goes without saying.
+    if let Some(outer) = packet.aside().and_then(|outer| Marks::of(outer).ok()) {
+        header.traffic_class |= outer.traffic_class & !0x03;
+        (header.dont_fragment, header.ident, header.hops) = (outer.dont_fragment, outer.ident, outer.hops);
+    }
+    packet.forget_aside();
+    push_ip(&header, next_header, packet)
 }

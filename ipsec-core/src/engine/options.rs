@@ -4,7 +4,7 @@ use super::inbound::Inbound;
 use super::outbound::Outbound;
 use crate::crypto::PacketCrypto;
 use crate::mtu::Overhead;
-use crate::sa::{SaId, TfcPadding};
+use crate::sa::{Mode, SaId, TfcPadding};
 use crate::spd::Rules;
 use crate::wire::ip::Version;
 
@@ -16,7 +16,8 @@ impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
         self.sad.change(id, |sa| sa.common.relays_errors = relay)
     }
 
-    /// How long the packets of an SA look from now on. `false`: there is no such SA.
+    /// How long the packets of an SA in tunnel mode look from now on; in other modes none says how long it is, and they stay as they
+    /// are. `false`: there is no such SA.
     pub fn set_padding(&mut self, id: SaId, padding: TfcPadding) -> bool {
         self.sad.change(id, |sa| sa.padding = padding)
     }
@@ -24,8 +25,13 @@ impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
     /// What stands around the packets of an SA: by that, and the MTU of its path, is known how long they may be.
     pub fn overhead(&self, id: SaId) -> Option<Overhead> {
         let sa = &self.sad.get(id)?.common;
-        let outer = if sa.path.remote.is_ipv4() { Version::V4 } else { Version::V6 };
-        Some(Overhead { outer, encap: sa.encap, layout: *sa.transform.layout() })
+        let outer = Version::of(sa.path.remote.ip());
+        let replaced = match sa.mode {
+            Mode::Tunnel => None,
+            Mode::Transport => Some(outer),
+            Mode::Beet => sa.hosts().map(|(local, _)| Version::of(local)),
+        };
+        Some(Overhead { outer, replaced, encap: sa.encap, layout: *sa.transform.layout() })
     }
 }
 

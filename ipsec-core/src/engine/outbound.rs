@@ -17,9 +17,10 @@ use crate::sa::{self, DontFragment, Event, Mode, OutboundParams, SaId, Status};
 use crate::sad;
 use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Remembered, Rule, RuleId, Rules, Undecided};
 use crate::time::Instant;
-use crate::transform::{Keys, Number, Transform};
+use crate::transform::{Keys, Number, TRAILER_LEN, Transform};
 use crate::wire::cursor::Malformed;
-use crate::wire::ip::{Marks, Version};
+use crate::wire::ip::{HOPS, Marks, Version};
+use crate::wire::ipv4;
 
 /// What must fit a 16-bit total length beside ESP: the packet, UDP and IPv4.
 const MAX_LEN: usize = 65_535 - 8 - 20;
@@ -97,8 +98,8 @@ impl<P: PacketCrypto, R: Rules> fmt::Debug for Outbound<'_, P, R> {
 impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// Starts with no rules and the SAs in `sas`, usually none. Without rules every packet is discarded.
     ///
-    /// `hits` is where packets are counted that met a rule: there may be as many rules as that. With none, nothing is
-    /// counted, and there may be any number.
+    /// `hits` is where packets are counted that met a rule: there may be as many rules as that. With none, only those are counted
+    /// that met a rule which came by a [change](Self::add_rule), and there may be any number.
     pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [OutboundSlot<P>]) -> Self {
         let (policies, sad) = (Policies::new(hits), sad::Table::new(sas));
         Self { crypto, policies, sad, counters: Counters::default() }
@@ -122,7 +123,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// until the rules or an SA change.
     ///
     /// # Errors
-    /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], [`Discard::OutFragment`], counted.
+    /// [`Discard::OutHeader`], [`Discard::OutNoPolicy`], [`Discard::OutBlocked`], [`Discard::OutFragment`], and [`Discard::OutNoSa`]
+    /// for an ICMP error that would take a protected packet along in clear; counted.
     #[inline]
     pub fn classify(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
         let verdict = self.decide(now, packet);
@@ -149,29 +151,41 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         self.relayed(action.and_then(|action| self.carry_out(action, &flow)), packet)
     }
 
-    /// What becomes of a packet for which there is neither rule nor SA: an ICMP error goes with the traffic that it is about, when
-    /// that comes in through an SA (RFC 4301 §6.2). No SA is asked for on its behalf.
+    /// What becomes of a packet for which there is no SA: an ICMP error goes with the traffic that it is about, when that comes in
+    /// through an SA (RFC 4301 §6.2). No SA is asked for on its behalf.
     #[inline]
     fn relayed(&self, verdict: Result<Verdict, Discard>, packet: &[u8]) -> Result<Verdict, Discard> {
         match verdict {
-            Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_)) if cfg!(feature = "icmp-relay") => {
-                self.back_from(packet).map_or(verdict, |sa| Ok(Verdict::Protect(sa)))
+            Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_) | Verdict::Clear | Verdict::ClearMeanwhile(_))
+                if cfg!(feature = "icmp-relay") =>
+            {
+                match (self.back_from(packet), verdict) {
+                    (Some((_, Some(sa))), _) => Ok(Verdict::Protect(sa)),
+                    // What it quotes came protected, and nobody is to read it outside.
+                    (Some((Level::Require, None)), Ok(Verdict::Clear | Verdict::ClearMeanwhile(_))) => {
+                        Err(Discard::OutNoSa)
+                    }
+                    _ => verdict,
+                }
             }
             _ => verdict,
         }
     }
 
-    /// The SA for answers to the packet that an ICMP error is about.
+    /// How the packet that an ICMP error is about is protected, if it is, and the SA for answers to it.
     #[cold]
-    fn back_from(&self, packet: &[u8]) -> Option<SaId> {
+    fn back_from(&self, packet: &[u8]) -> Option<(Level, Option<SaId>)> {
         let about = icmp::quoted(packet)?;
-        let Ok(Action::Protect { policy, .. }) = self.policies.judge(Direction::Forward, &about) else { return None };
-        self.sad.newest(policy, about.source, |sa| {
+        let Ok(Action::Protect { policy, level }) = self.policies.judge(Direction::Forward, &about) else {
+            return None;
+        };
+        let newest = self.sad.newest(policy, about.source, |sa| {
             sa.common.relays_errors
                 && sa.common.policy() == policy
                 && !sa.common.meter.is_dead()
                 && sa.common.admits_inbound(&about)
-        })
+        });
+        Some((level, newest))
     }
 
     #[inline]
@@ -215,7 +229,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// [`Egress`] says: as a UDP datagram, as protocol 50, or through [`encap::push_outer`](crate::encap::push_outer).
     ///
     /// Needs the room that the SA's [`Layout`](crate::transform::Layout) names, and more for outer headers: [`HEADROOM`](crate::buf::HEADROOM) and
-    /// [`TAILROOM`](crate::buf::TAILROOM) are enough for all.
+    /// [`TAILROOM`](crate::buf::TAILROOM) are enough for all. What lies behind the end of the inner packet, as behind a short one in
+    /// an Ethernet frame, is no part of it and cut off first.
     ///
     /// # Errors
     /// [`Discard::OutNoSa`], [`Discard::OutExpired`], [`Discard::OutExhausted`], [`Discard::OutHeader`],
@@ -241,14 +256,19 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         }
     }
 
-    /// Seals a dummy packet for an SA (RFC 4303 §2.6), which whoever looks on cannot tell from others, and the peer drops. What is
-    /// in `packet` goes with it; nothing may be. It takes a sequence number, and counts as no traffic of the SA.
+    /// Seals a dummy packet for an SA (RFC 4303 §2.6), which the peer drops. What is in `packet` goes with it; nothing may be. It takes
+    /// a sequence number and counts as a packet of the SA without octets, at both ends; the limits of its lifetime count all of it.
+    ///
+    /// In ESP whoever looks on cannot tell it from others. Its outer header is a new one with DSCP 0, which does not fragment unless
+    /// the SA says so: in tunnel mode such as that of a packet without marks, in other modes another one than the packets have that
+    /// a system sends.
     ///
     /// # Errors
     /// As for [`Outbound::seal`].
     pub fn seal_dummy(&mut self, now: Instant, sa: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
         let crypto = &mut self.crypto;
-        let marks = Marks { version: Version::V6, traffic_class: 0, dont_fragment: true };
+        let marks = Marks { version: Version::V6, len: 0, traffic_class: 0, dont_fragment: true, ident: 0, hops: HOPS };
+        packet.forget_aside();
         let sealed =
             self.sad.edit(sa, Discard::OutNoSa, |sa| wrap(crypto, now, sa, Enclosed::DUMMY, marks, 0, packet, at_once));
         let sealed = sealed.map(|(egress, ())| egress);
@@ -416,11 +436,13 @@ pub(super) fn carry<P: PacketCrypto, T>(
     protect: impl FnOnce(&mut P, &Transform<Keys<P>>, &Number, &mut [u8]) -> Result<T, Unsealed>,
 ) -> Result<(Egress, T), Discard> {
     let marks = Marks::of(packet.as_slice()).map_err(|Malformed| Discard::OutHeader)?;
-    let enclosed = enclose(&sa.common, &marks, packet)?;
+    if !(ipv4::HEADER_LEN..=packet.len()).contains(&marks.len) {
+        return Err(Discard::OutHeader);
+    }
+    packet.truncate(marks.len);
     let inner_len = packet.len();
-    let sealed = wrap(crypto, now, sa, enclosed, marks, inner_len, packet, protect)?;
-    sa.common.meter.record(now, inner_len);
-    Ok(sealed)
+    let enclosed = enclose(&sa.common, &marks, packet)?;
+    wrap(crypto, now, sa, enclosed, marks, inner_len, packet, protect).inspect_err(|_| _ = packet.bring_back())
 }
 
 /// Pads and seals what an SA carries, of which `counted` octets are somebody's.
@@ -436,14 +458,15 @@ fn wrap<P: PacketCrypto, T>(
     packet: &mut PacketBuf<'_>,
     protect: impl FnOnce(&mut P, &Transform<Keys<P>>, &Number, &mut [u8]) -> Result<T, Unsealed>,
 ) -> Result<(Egress, T), Discard> {
-    let Enclosed { next_header, kept, own, hops } = enclosed;
+    let Enclosed { next_header, hops } = enclosed;
     let (len, layout) = (packet.len(), sa.common.transform.layout());
     // What is behind a packet is told by its own length: in other modes it has none.
     let padded = if sa.common.mode == Mode::Tunnel { sa.padding.padded(len) } else { len };
     if padded.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
         return Err(Discard::OutNoRoom);
     }
-    if !sa.common.meter.admits(now, counted) {
+    let encrypted = padded.saturating_add(layout.pad_len(padded)).saturating_add(TRAILER_LEN);
+    if !sa.common.meter.admits(now, encrypted) {
         return Err(sa.common.meter.why_dead());
     }
     let sequence = match sa.last_sent.checked_add(1) {
@@ -455,7 +478,7 @@ fn wrap<P: PacketCrypto, T>(
     };
     let padding = packet.push_back(padded.saturating_sub(len)).map_err(|NoRoom| Discard::OutNoRoom)?;
     padding.fill(0);
-    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, kept, packet, protect);
+    let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet, protect);
     let left = sealed.map_err(|unsealed| {
         packet.truncate(len);
         match unsealed {
@@ -465,6 +488,7 @@ fn wrap<P: PacketCrypto, T>(
         }
     })?;
     sa.last_sent = sequence;
+    sa.common.meter.record(now, counted, encrypted);
     if sequence >= sa.soft_number {
         sa.common.meter.sequence_soft();
     }
@@ -480,7 +504,6 @@ fn wrap<P: PacketCrypto, T>(
         },
         ident: sequence as u16,
         hops,
-        own,
     };
     Ok((egress, left))
 }

@@ -25,17 +25,7 @@ impl From<NoRoom> for Unsealed {
     }
 }
 
-/// What of a packet stays in front of ESP, with room for a header between the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Kept {
-    /// Octets of the packet that are not protected.
-    pub(crate) len: usize,
-    /// Octets between them and ESP.
-    pub(crate) gap: usize,
-}
-
-/// Puts ESP around the packet and has `protect` encrypt it, or begin to. What of it is kept lies in front of it then. The sequence
-/// number must never have been used with this key.
+/// Puts ESP around the packet and has `protect` encrypt it, or begin to. The sequence number must never have been used with this key.
 ///
 /// # Errors
 /// [`Unsealed`]; the packet is as it was.
@@ -45,37 +35,29 @@ pub(crate) fn seal<P: PacketCrypto, T>(
     transform: &Transform<Keys<P>>,
     number: &Number,
     next_header: u8,
-    kept: Kept,
     packet: &mut PacketBuf<'_>,
     protect: impl FnOnce(&mut P, &Transform<Keys<P>>, &Number, &mut [u8]) -> Result<T, Unsealed>,
 ) -> Result<T, Unsealed> {
     let layout = transform.layout();
-    let protected = packet.len().checked_sub(kept.len).ok_or(NoRoom)?;
-    let (headroom, trailer_len) = (layout.headroom(), pad::trailer_len(layout, protected));
-    let shift = headroom.saturating_add(kept.gap);
-    if packet.headroom() < shift || packet.tailroom() < trailer_len {
+    let len = packet.len();
+    let (headroom, trailer_len) = (layout.headroom(), pad::trailer_len(layout, len));
+    if packet.headroom() < headroom || packet.tailroom() < trailer_len {
         return Err(Unsealed::NoRoom);
     }
     let octets = iv(crypto, layout, number.sequence).map_err(|NoIv| Unsealed::NoIv)?;
-    if kept.len > 0 {
-        packet.part(kept.len, shift)?;
-    }
     pad::write(layout, packet.push_back(trailer_len)?, next_header)?;
     let mut front = Writer::new(packet.push_front(headroom)?);
     let header = Header { spi: number.spi, sequence: number.sequence as u32 };
     let octets = octets.get(MAX_IV_LEN.saturating_sub(layout.iv_len.into())..).unwrap_or_default();
     header.write(&mut front).and_then(|()| front.put(octets)).map_err(|Malformed| NoRoom)?;
-    protect(crypto, transform, number, packet.as_mut_slice()).inspect_err(|_| undo(packet, protected, headroom, kept))
+    protect(crypto, transform, number, packet.as_mut_slice()).inspect_err(|_| undo(packet, headroom, len))
 }
 
 /// Takes ESP off a packet that was not encrypted.
 #[cold]
-fn undo(packet: &mut PacketBuf<'_>, protected: usize, headroom: usize, kept: Kept) {
-    let undone = packet.pop_front(headroom);
-    packet.truncate(protected);
-    if undone.is_ok() && kept.len > 0 {
-        let _ = packet.join(kept.len, headroom.saturating_add(kept.gap));
-    }
+fn undo(packet: &mut PacketBuf<'_>, headroom: usize, len: usize) {
+    let _ = packet.pop_front(headroom);
+    packet.truncate(len);
 }
 
 /// An IV, in the last octets.

@@ -6,11 +6,9 @@ use crate::mtu::{LEAST_V4, LEAST_V6};
 use crate::wire::checksum::Sum;
 use crate::wire::cursor::{Malformed, Writer};
 use crate::wire::icmp::{HEADER_LEN, Header};
-use crate::wire::ip::{Content, Marks, PROTOCOL_ICMP, PROTOCOL_ICMPV6, Version};
+use crate::wire::ip::{Content, HOPS, Marks, PROTOCOL_ICMP, PROTOCOL_ICMPV6, Version};
 use crate::wire::{ipv4, ipv6};
 
-/// TTL and hop limit (RFC 1700's default).
-const HOPS: u8 = 64;
 /// Internetwork control, as routers mark what they send (RFC 1812 §4.3.2.5).
 const PRECEDENCE: u8 = 0xc0;
 

@@ -65,10 +65,9 @@ impl<'a> Ages<'a> {
 
     /// The oldest packet of whoever has most in a set, a newcomer included.
     pub(super) fn oldest_of_most(&self, first: usize, ways: usize, newcomer: &Key) -> Option<usize> {
-        let source = |key: &Key| (key.scope, key.source);
         let keys = self.set(first, ways).filter_map(|(at, slot)| Some((at, slot.datagram.as_ref()?)));
         let most = keys.clone().max_by_key(|(_, datagram)| {
-            let own = |key: &Key| source(key) == source(&datagram.key);
+            let own = |key: &Key| key.sender() == datagram.key.sender();
             let number = keys.clone().filter(|(_, other)| own(&other.key)).count();
             (number.saturating_add(own(newcomer).into()), Reverse(datagram.due))
         });

@@ -6,8 +6,9 @@ use super::dropped::Dropped;
 use crate::buf::PacketBuf;
 use crate::ecn::Ecn;
 use crate::error::NoRoom;
+use crate::hash::fold;
 use crate::wire::cursor::{Reader, Writer};
-use crate::wire::ipv6::{FRAGMENT, PerFragment, per_fragment};
+use crate::wire::ipv6::{FRAGMENT, Headers, Until, headers};
 use crate::wire::{fragment, ipv4, ipv6};
 
 /// Octets of IP headers that a packet may have which is put together: those of IPv4 with all options, or of IPv6 with more
@@ -17,8 +18,8 @@ pub const MAX_HEADERS: usize = 128;
 /// Which packet a fragment is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
-    pub(super) scope: u32,
-    pub(super) source: IpAddr,
+    scope: u32,
+    source: IpAddr,
     destination: IpAddr,
     /// 0 for IPv6, where only the first fragment has to know it (RFC 8200 §4.5).
     protocol: u8,
@@ -26,20 +27,21 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// A number that all packets of a source share, and that nobody knows who does not know the seed.
+    /// Who sent it, as far as senders can be told apart: an address of IPv4, or a network of 64 bits of IPv6, in which a host may
+    /// have as many addresses as it likes; of either what is told by its scope.
+    pub(super) fn sender(&self) -> (u32, bool, u64) {
+        match self.source {
+            IpAddr::V4(addr) => (self.scope, true, addr.to_bits().into()),
+            IpAddr::V6(addr) => (self.scope, false, (addr.to_bits() >> 64) as u64),
+        }
+    }
+
+    /// A number that all packets of a sender share, and that nobody knows who does not know the seed.
     pub(super) fn place(&self, seed: u64) -> u64 {
-        let bits = match self.source {
-            IpAddr::V4(addr) => addr.to_bits().into(),
-            IpAddr::V6(addr) => addr.to_bits(),
-        };
-        let [one, other] = [bits as u64, (bits >> 64) as u64];
-        // Each half of a product depends on all of both factors; the digits of π keep them from being 0.
-        let fold = |one: u64, other: u64| {
-            let product = u128::from(one).wrapping_mul(u128::from(other));
-            product as u64 ^ (product >> 64) as u64
-        };
-        let first = fold(seed ^ one, seed.rotate_left(32) ^ 0x243f_6a88_85a3_08d3);
-        fold(first ^ other ^ seed, seed.rotate_left(16) ^ u64::from(self.scope) ^ 0x1319_8a2e_0370_7344)
+        let (scope, _, network) = self.sender();
+        // The digits of π keep factors from being 0.
+        let first = fold(seed ^ network, seed.rotate_left(32) ^ 0x243f_6a88_85a3_08d3);
+        fold(first ^ seed, seed.rotate_left(16) ^ u64::from(scope) ^ 0x1319_8a2e_0370_7344)
     }
 }
 
@@ -82,7 +84,7 @@ impl<'p> Seen<'p> {
 
     fn of_v6(scope: u32, packet: &'p [u8]) -> Result<Self, Dropped> {
         let header = ipv6::Header::read(&mut Reader::new(packet))?;
-        let PerFragment { len, next_header, named_at } = per_fragment(packet)?;
+        let Headers { len, next_header, named_at, .. } = headers(packet, Until::Fragment)?;
         if next_header != FRAGMENT {
             return Ok(Self::Unfragmented);
         }

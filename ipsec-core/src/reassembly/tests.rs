@@ -342,6 +342,28 @@ fn atk_02_who_sends_many_does_not_take_the_place_of_who_sends_few() {
 }
 
 #[test]
+fn atk_02_a_host_of_ipv6_is_one_sender_however_many_addresses_it_has() {
+    // Sets enough that its addresses would reach them all.
+    let mut reassembly = reassembly(8 * WAYS, 200);
+    let piece = |network: u8, host: u16, place| {
+        let mut packet = v6(100);
+        packet[8..24].fill(0);
+        (packet[8], packet[15]) = (0xfd, network);
+        packet[22..24].copy_from_slice(&host.to_be_bytes());
+        pieces(&packet, 112).swap_remove(place)
+    };
+    for network in 0..8 {
+        assert_eq!(take_at(&mut reassembly, 0, &piece(network, 1, 0)), Ok(None));
+    }
+    for host in 0..3000 {
+        assert_eq!(take_at(&mut reassembly, 1, &piece(99, host, 0)), Ok(None));
+    }
+    for network in 0..8 {
+        assert!(matches!(take_at(&mut reassembly, 2, &piece(network, 1, 1)), Ok(Some(_))), "network {network}");
+    }
+}
+
+#[test]
 fn sources_spread_over_the_sets() {
     let (slots, sources) = (64 * WAYS, 2000_u32);
     let mut used = vec![0; slots / WAYS];

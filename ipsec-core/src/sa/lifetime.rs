@@ -7,9 +7,9 @@ use core::time::Duration;
 pub struct Limit {
     /// Since the installation.
     pub age: Option<Duration>,
-    /// Octets of inner packets.
+    /// Octets that its key encrypts or decrypts: what packets carry with all padding, dummy packets included (RFC 4301 §4.4.2.1).
     pub bytes: Option<u64>,
-    /// Packets.
+    /// Packets, dummy packets included.
     pub packets: Option<u64>,
 }
 

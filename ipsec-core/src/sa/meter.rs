@@ -12,6 +12,8 @@ use crate::time::Instant;
 pub(crate) struct Meter {
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    /// Octets that its key was used for.
+    processed: u64,
     pub(super) since: Instant,
     pub(super) last_used: Instant,
     limits: Marked<Limits>,
@@ -44,7 +46,7 @@ impl Threshold {
 impl Meter {
     pub(super) fn new(now: Instant, lifetime: &Lifetime) -> Self {
         let limits = Limits { soft: Threshold::new(now, &lifetime.soft), hard: Threshold::new(now, &lifetime.hard) };
-        Self { packets: 0, bytes: 0, since: now, last_used: now, limits: Marked::new(limits) }
+        Self { packets: 0, bytes: 0, processed: 0, since: now, last_used: now, limits: Marked::new(limits) }
     }
 
     /// Only the first time is news.
@@ -60,7 +62,7 @@ impl Meter {
         }
     }
 
-    /// Whether `len` more octets may go through. Returns `false` for good once a hard limit is reached.
+    /// Whether the key may be used for `len` more octets. Returns `false` for good once a hard limit is reached.
     #[inline]
     pub(crate) fn admits(&mut self, now: Instant, len: usize) -> bool {
         let hard = &self.limits.hard;
@@ -70,7 +72,7 @@ impl Meter {
             Reached::Age
         } else if self.packets >= hard.packets {
             Reached::Packets
-        } else if self.bytes.saturating_add(len as u64) > hard.bytes {
+        } else if self.processed.saturating_add(len as u64) > hard.bytes {
             Reached::Bytes
         } else {
             return true;
@@ -79,16 +81,17 @@ impl Meter {
         false
     }
 
-    /// Counts an inner packet that went through.
+    /// Counts a packet that went through, with `len` octets that are somebody's, of `processed` ones that the key was used for.
     #[inline]
-    pub(crate) fn record(&mut self, now: Instant, len: usize) {
+    pub(crate) fn record(&mut self, now: Instant, len: usize, processed: usize) {
         self.packets = self.packets.saturating_add(1);
         self.bytes = self.bytes.saturating_add(len as u64);
+        self.processed = self.processed.saturating_add(processed as u64);
         self.last_used = now;
         let soft = &self.limits.soft;
         let reached = if self.packets >= soft.packets {
             Reached::Packets
-        } else if self.bytes >= soft.bytes {
+        } else if self.processed >= soft.bytes {
             Reached::Bytes
         } else if now >= soft.at {
             Reached::Age

@@ -137,6 +137,7 @@ impl fmt::Debug for Params<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Params")
             .field("spi", &self.spi)
+            .field("mode", &self.mode)
             .field("protection", &self.protection)
             .field("esn", &self.esn)
             .field("path", &self.path)

@@ -4,6 +4,7 @@ use super::current::Current;
 use super::index::{Met, Rules, Undecided};
 use super::rule::Direction;
 use crate::flow::{Flow, Ports};
+use crate::hash::fold;
 use crate::sa::SaId;
 use core::net::IpAddr;
 
@@ -111,13 +112,6 @@ impl Key {
         let ends = fold(s1 ^ b0, s0 ^ b1) ^ fold(d1 ^ b2, d0 ^ b3);
         fold(ends ^ b4, rest ^ b5)
     }
-}
-
-/// Both halves of a product.
-#[inline]
-fn fold(one: u64, other: u64) -> u64 {
-    let product = u128::from(one).wrapping_mul(u128::from(other));
-    (product >> 64) as u64 ^ product as u64
 }
 
 /// Decisions about flows, until the rules change, and the SAs that were chosen, until there is a newer one. The caller's memory

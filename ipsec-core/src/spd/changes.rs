@@ -97,6 +97,8 @@ pub(crate) struct Changed<'a> {
     came: u32,
     /// How packets meet rules that have changed, known to whoever has memory for that: nobody else links it.
     meet: Option<MeetChanged>,
+    /// Whether an added rule discards: asked for each packet that comes in.
+    discards: bool,
 }
 
 /// Of an index and its changes.
@@ -113,7 +115,7 @@ enum Spot {
 impl<'a> Changed<'a> {
     /// No memory.
     pub(crate) fn none() -> Self {
-        Self { memory: &mut [], added: 0, gone: 0, came: 0, meet: None }
+        Self { memory: &mut [], added: 0, gone: 0, came: 0, discards: false, meet: None }
     }
 
     pub(crate) fn new(memory: &'a mut [Changes]) -> Self {
@@ -122,7 +124,7 @@ impl<'a> Changed<'a> {
 
     /// There is a new index, in which all is as it is to be.
     pub(crate) fn forget(&mut self) {
-        (self.added, self.gone, self.came) = (0, 0, 0);
+        (self.added, self.gone, self.came, self.discards) = (0, 0, 0, false);
     }
 
     /// How packets meet the rules, if there are changes.
@@ -233,6 +235,8 @@ impl<'a> Changed<'a> {
         if let Some(Changes { node, added, .. }) = self.memory.get_mut(block) {
             *node = run(added.get(..used).unwrap_or_default(), 0);
         }
+        let discards = self.all().any(|added| added.rule.action == Action::Discard);
+        self.discards = discards;
     }
 
     /// A rule of the index is gone.
@@ -303,7 +307,7 @@ impl<'a> Changed<'a> {
 
     /// Whether an added rule discards.
     pub(super) fn discards(&self) -> bool {
-        self.all().any(|added| added.rule.action == Action::Discard)
+        self.discards
     }
 
     /// The first added rule that fits, of those that stand before `limit`.

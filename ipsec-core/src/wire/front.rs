@@ -2,17 +2,18 @@
 
 use super::checksum::Sum;
 use super::cursor::{Malformed, Reader};
-use super::ip::{Content, Version};
+use super::ip::{Content, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Version};
+use super::ipv6::Until;
 use super::{ipv4, ipv6, udp};
 use core::net::IpAddr;
 
-/// The header of a packet, with its options or with the extension headers in front of ESP: hop-by-hop options, routing, fragment,
-/// and destination options that a routing header follows. Destination options behind those belong to what is protected.
+/// The header of a packet, with its options or with extension headers.
 ///
 /// ```
 /// use ipsec_core::wire::front::Front;
+/// use ipsec_core::wire::ipv6::Until;
 /// let packet = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0, 99, 0, 8, 0, 0];
-/// let front = Front::of(&packet).unwrap();
+/// let front = Front::of(&packet, Until::Esp).unwrap();
 /// assert_eq!((front.len, front.next_at, front.protocol, front.fragment), (20, 9, 17, false));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,29 +34,19 @@ pub struct Front {
     pub total: usize,
 }
 
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const DESTINATION: u8 = 60;
-
-/// Where the next header stands in the fixed one.
-const NEXT_V4: usize = 9;
-const NEXT_V6: usize = 6;
-
 impl Front {
-    /// Reads the front of a packet.
+    /// Reads the front of a packet, of IPv6 as far as it is wanted.
     ///
     /// # Errors
     /// [`Malformed`]: neither version, a wrong length, or extension headers beyond the packet.
-    pub fn of(packet: &[u8]) -> Result<Self, Malformed> {
+    pub fn of(packet: &[u8], until: Until) -> Result<Self, Malformed> {
         let mut reader = Reader::new(packet);
-        let behind = |reader: &Reader<'_>| packet.len().saturating_sub(reader.rest().len());
         match packet.first().map(|first| first >> 4) {
             Some(4) => {
                 let header = ipv4::Header::read(&mut reader)?;
                 Ok(Self {
-                    len: behind(&reader),
-                    next_at: NEXT_V4,
+                    len: packet.len().saturating_sub(reader.rest().len()),
+                    next_at: ipv4::NEXT_HEADER,
                     protocol: header.protocol,
                     fragment: header.more_fragments || header.fragment_offset != 0,
                     source: header.source.into(),
@@ -65,75 +56,49 @@ impl Front {
             }
             Some(6) => {
                 let header = ipv6::Header::read(&mut reader)?;
-                let mut front = Self {
-                    len: ipv6::HEADER_LEN,
-                    next_at: NEXT_V6,
-                    protocol: header.next_header,
-                    fragment: false,
+                let found = ipv6::headers(packet, until)?;
+                Ok(Self {
+                    len: found.len,
+                    next_at: found.named_at,
+                    protocol: found.next_header,
+                    fragment: found.is_part,
                     source: header.source.into(),
                     destination: header.destination.into(),
                     total: ipv6::HEADER_LEN.saturating_add(header.payload_len.into()),
-                };
-                let mut next = front.protocol;
-                for _ in 0..=ipv6::MAX_EXTENSIONS {
-                    // Each begins with what follows on it. Destination options are looked past: only a routing header behind them
-                    // makes them a part of the front.
-                    let (at, past) = (behind(&reader), next == DESTINATION);
-                    match next {
-                        HOP_BY_HOP | ROUTING | DESTINATION => {
-                            let [following, len] = reader.array()?;
-                            reader.take(usize::from(len).wrapping_mul(8).wrapping_add(6))?;
-                            next = following;
-                        }
-                        FRAGMENT => {
-                            let [following, _, o0, o1, ..] = reader.array::<8>()?;
-                            front.fragment |= u16::from_be_bytes([o0, o1]) & !0x0006 != 0;
-                            next = following;
-                        }
-                        _ => return Ok(front),
-                    }
-                    if !past {
-                        (front.len, front.next_at, front.protocol) = (behind(&reader), at, next);
-                    }
-                }
-                Err(Malformed)
-            }
-            _ => Err(Malformed),
-        }
-    }
-
-    /// Makes the front, at the beginning of `packet`, that of a packet in which `protocol` follows, with the length that it has.
-    ///
-    /// # Errors
-    /// [`Malformed`]: it is not there, or the packet is too long for one.
-    pub fn precede(&self, packet: &mut [u8], protocol: u8) -> Result<(), Malformed> {
-        let total = u16::try_from(packet.len()).map_err(|_| Malformed)?;
-        *packet.get_mut(self.next_at).filter(|_| self.next_at < self.len).ok_or(Malformed)? = protocol;
-        let front = packet.get_mut(..self.len).ok_or(Malformed)?;
-        match front {
-            [first, _, l0, l1, _, _, _, _, _, _, c0, c1, ..] if *first >> 4 == 4 => {
-                [*l0, *l1] = total.to_be_bytes();
-                [*c0, *c1] = [0; 2];
-                let sum = Sum::default().bytes(front).finish().to_be_bytes();
-                front.get_mut(10..12).ok_or(Malformed)?.copy_from_slice(&sum);
-                Ok(())
-            }
-            [first, _, _, _, l0, l1, ..] if *first >> 4 == 6 => {
-                let behind = total.checked_sub(ipv6::HEADER_LEN as u16).ok_or(Malformed)?;
-                [*l0, *l1] = behind.to_be_bytes();
-                Ok(())
+                })
             }
             _ => Err(Malformed),
         }
     }
 }
 
-const ICMPV6: u8 = 58;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+/// Makes the first `len` octets of a packet, a header that names what follows it at `next_at`, that of a packet in which `protocol`
+/// follows, with the length that it has.
+///
+/// # Errors
+/// [`Malformed`]: they are no header, or the packet is too long for one.
+pub(crate) fn precede(packet: &mut [u8], len: usize, next_at: usize, protocol: u8) -> Result<(), Malformed> {
+    let total = u16::try_from(packet.len()).map_err(|_| Malformed)?;
+    let front = packet.get_mut(..len).ok_or(Malformed)?;
+    *front.get_mut(next_at).ok_or(Malformed)? = protocol;
+    match front {
+        [first, _, l0, l1, _, _, _, _, _, _, c0, c1, ..] if *first >> 4 == 4 => {
+            [*l0, *l1] = total.to_be_bytes();
+            [*c0, *c1] = [0; 2];
+            let sum = Sum::default().bytes(front).finish().to_be_bytes();
+            front.get_mut(10..12).ok_or(Malformed)?.copy_from_slice(&sum);
+            Ok(())
+        }
+        _ => ipv6::set_payload_len(packet),
+    }
+}
 
 /// Computes the checksum of what follows a header anew, where it covers addresses: a NAT changed them on the way, and that what it
-/// covers is what was sent, the ICV has shown (RFC 3948 §3.1.2). UDP without a checksum stays without.
+/// covers is what was sent, the ICV has shown (RFC 3948 §3.1.2). UDP without a checksum stays without, and so does what has a wrong
+/// length.
+///
+/// It knows TCP, UDP and ICMPv6, and those only where they follow at once: behind destination options in ESP, and in UDP-Lite and
+/// DCCP, a checksum stays what it was.
 ///
 /// ```
 /// use core::net::IpAddr;
@@ -144,26 +109,27 @@ const UDP: u8 = 17;
 /// assert_eq!(udp[6..], [0x33, 0x3f]);
 /// ```
 pub fn renew_checksum(protocol: u8, (source, destination): (IpAddr, IpAddr), payload: &mut [u8]) {
-    let at = match protocol {
-        TCP => 16,
-        UDP => 6,
-        ICMPV6 => 2,
+    let (at, len) = match protocol {
+        PROTOCOL_TCP => (16, payload.len()),
+        PROTOCOL_ICMPV6 => (2, payload.len()),
+        // It says itself how long it is: what follows is no part of it (RFC 768, RFC 4303 §2.7).
+        PROTOCOL_UDP => match udp::Header::read(&mut Reader::new(payload)) {
+            Ok(header) if header.checksum != 0 => (6, header.length.into()),
+            _ => return,
+        },
         _ => return,
     };
-    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-    let Some(field) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) else { return };
-    if protocol == UDP && *field == [0; 2] {
-        return;
-    }
+    let (Some(covered), Ok(length)) = (payload.get_mut(..len), u16::try_from(len)) else { return };
+    let Some(field) = covered.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) else { return };
     *field = [0; 2];
     let Some(sum) = pseudo_header(source, destination, length, protocol) else { return };
-    let new = match sum.bytes(payload).finish() {
+    let new: [u8; 2] = match sum.bytes(covered).finish() {
         // On the wire 0 means "no checksum" (RFC 768).
-        0 if protocol == UDP => 0xffff,
-        new => new,
+        0 if protocol == PROTOCOL_UDP => [0xff; 2],
+        new => new.to_be_bytes(),
     };
-    if let Some(field) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-        *field = new.to_be_bytes();
+    if let Some(field) = covered.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *field = new;
     }
 }
 
@@ -178,7 +144,7 @@ pub fn renew_checksum(protocol: u8, (source, destination): (IpAddr, IpAddr), pay
 /// assert!(!payload_is_intact(&packet));
 /// ```
 pub fn payload_is_intact(packet: &[u8]) -> bool {
-    let (Ok(front), Ok(content)) = (Front::of(packet), Content::of(packet)) else { return true };
+    let (Ok(front), Ok(content)) = (Front::of(packet, Until::Esp), Content::of(packet)) else { return true };
     let fixed = match content.version {
         Version::V4 => ipv4::HEADER_LEN,
         Version::V6 => ipv6::HEADER_LEN,
@@ -187,8 +153,8 @@ pub fn payload_is_intact(packet: &[u8]) -> bool {
         return true;
     }
     let covered = match content.protocol {
-        TCP => Some(content.payload),
-        UDP => match udp::Header::read(&mut Reader::new(content.payload)) {
+        PROTOCOL_TCP => Some(content.payload),
+        PROTOCOL_UDP => match udp::Header::read(&mut Reader::new(content.payload)) {
             Ok(udp::Header { checksum: 0, .. }) => return true,
             Ok(header) => content.payload.get(..header.length.into()),
             Err(Malformed) => None,

@@ -34,10 +34,20 @@ pub const PROTOCOL_UDP: u8 = 17;
 pub const PROTOCOL_ESP: u8 = 50;
 /// Protocol number of ICMPv6.
 pub const PROTOCOL_ICMPV6: u8 = 58;
+/// Protocol number of the pseudo-header that says in BEET mode which options a packet had (draft-nikander-esp-beet-mode).
+pub const PROTOCOL_BEET: u8 = 94;
 /// "No next header": a dummy packet (RFC 4303 §2.6).
 pub const PROTOCOL_NONE: u8 = 59;
 
 impl Version {
+    /// Of an address.
+    pub const fn of(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
     /// The next header that announces a packet of this version.
     pub const fn protocol(self) -> u8 {
         match self {
@@ -47,22 +57,33 @@ impl Version {
     }
 }
 
-/// The fields of an inner header that an outer header is made from.
+/// TTL and hop limit of packets that begin here (RFC 4301 §5.1.2.1 leaves that of outer headers to us; 64 is IANA's recommended
+/// default).
+pub(crate) const HOPS: u8 = 64;
+
+/// The fields of a header that another one is made from.
 ///
 /// ```
 /// use ipsec_core::wire::ip::{Marks, Version};
 /// let header = [0x45, 0xb8, 0, 20, 0, 0, 0x40, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
 /// let marks = Marks::of(&header).unwrap();
-/// assert_eq!(marks, Marks { version: Version::V4, traffic_class: 0xb8, dont_fragment: true });
+/// let version = Version::V4;
+/// assert_eq!(marks, Marks { version, len: 20, traffic_class: 0xb8, dont_fragment: true, ident: 0, hops: 64 });
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marks {
     /// IP version.
     pub version: Version,
+    /// Octets of the whole packet by its own header.
+    pub len: usize,
     /// DSCP (upper 6 bits) and ECN (lower 2 bits).
     pub traffic_class: u8,
     /// Don't Fragment; always true for IPv6.
     pub dont_fragment: bool,
+    /// Identification; 0 for IPv6.
+    pub ident: u16,
+    /// TTL, hop limit.
+    pub hops: u8,
 }
 
 impl Marks {
@@ -73,13 +94,22 @@ impl Marks {
     #[inline]
     pub fn of(packet: &[u8]) -> Result<Self, Malformed> {
         match packet {
-            [first, tos, _, _, _, _, flags, ..] if first >> 4 == 4 => {
-                Ok(Self { version: Version::V4, traffic_class: *tos, dont_fragment: flags & 0x40 != 0 })
-            }
-            [first, second, ..] if first >> 4 == 6 => {
-                let traffic_class = (first << 4) | (second >> 4);
-                Ok(Self { version: Version::V6, traffic_class, dont_fragment: true })
-            }
+            [first, tos, l0, l1, i0, i1, flags, _, hops, ..] if first >> 4 == 4 => Ok(Self {
+                version: Version::V4,
+                len: u16::from_be_bytes([*l0, *l1]).into(),
+                traffic_class: *tos,
+                dont_fragment: flags & 0x40 != 0,
+                ident: u16::from_be_bytes([*i0, *i1]),
+                hops: *hops,
+            }),
+            [first, second, _, _, l0, l1, _, hops, ..] if first >> 4 == 6 => Ok(Self {
+                version: Version::V6,
+                len: ipv6::HEADER_LEN.saturating_add(u16::from_be_bytes([*l0, *l1]).into()),
+                traffic_class: (first << 4) | (second >> 4),
+                dont_fragment: true,
+                ident: 0,
+                hops: *hops,
+            }),
             _ => Err(Malformed),
         }
     }
@@ -229,7 +259,8 @@ mod tests {
         };
         let mut bytes = [0; 20];
         v4.write(&mut Writer::new(&mut bytes)).unwrap();
-        let marks = Marks { version: Version::V4, traffic_class: 0xb9, dont_fragment: true };
+        let marks =
+            Marks { version: Version::V4, len: 20, traffic_class: 0xb9, dont_fragment: true, ident: 7, hops: 9 };
         assert_eq!(Marks::of(&bytes), Ok(marks));
         set_ecn(&mut bytes, Ecn::Ce);
         assert_eq!(bytes[1], 0xbb);
@@ -246,7 +277,9 @@ mod tests {
         };
         let mut bytes = [0; 40];
         v6.write(&mut Writer::new(&mut bytes)).unwrap();
-        assert_eq!(Marks::of(&bytes).unwrap().traffic_class, 0xb9);
+        let marks =
+            Marks { version: Version::V6, len: 40, traffic_class: 0xb9, dont_fragment: true, ident: 0, hops: 1 };
+        assert_eq!(Marks::of(&bytes), Ok(marks));
         set_ecn(&mut bytes, Ecn::Ce);
         assert_eq!(bytes[..4], [0x6b, 0xbf, 0xff, 0xff]);
         for bytes in [&[][..], &[0x45], &[0x60], &[0x50, 0, 0, 0, 0, 0, 0]] {

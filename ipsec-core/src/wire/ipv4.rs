@@ -6,6 +6,8 @@ use core::net::Ipv4Addr;
 
 /// Octets of a header without options.
 pub const HEADER_LEN: usize = 20;
+/// Which octet of it names what follows.
+pub(crate) const NEXT_HEADER: usize = 9;
 /// Octets of the longest packet.
 pub const MAX_LEN: usize = 65_535;
 

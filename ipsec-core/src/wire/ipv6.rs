@@ -7,7 +7,7 @@ use core::net::Ipv6Addr;
 pub const HEADER_LEN: usize = 40;
 
 /// Which octet of it names what follows.
-const NEXT_HEADER: usize = 6;
+pub(crate) const NEXT_HEADER: usize = 6;
 
 /// Extension headers looked at before giving up; more are not seen outside attacks.
 pub(crate) const MAX_EXTENSIONS: usize = 8;
@@ -140,23 +140,50 @@ pub const fn is_extension(protocol: u8) -> bool {
 pub fn skip_extensions(next_header: u8, reader: &mut Reader<'_>) -> Result<Upper, Malformed> {
     let mut protocol = next_header;
     for _ in 0..=MAX_EXTENSIONS {
-        match protocol {
-            HOP_BY_HOP | ROUTING | DESTINATION => {
-                let [next, len] = reader.array()?;
-                reader.take(usize::from(len).wrapping_mul(8).wrapping_add(6))?;
-                protocol = next;
-            }
-            FRAGMENT => {
-                let [next, _, o0, o1, ..] = reader.array::<8>()?;
-                protocol = next;
-                if u16::from_be_bytes([o0, o1]) >> 3 != 0 {
-                    return Ok(Upper { protocol, later_fragment: true });
-                }
-            }
-            _ => return Ok(Upper { protocol, later_fragment: false }),
+        let Some(extension) = Extension::read(protocol, reader)? else {
+            return Ok(Upper { protocol, later_fragment: false });
+        };
+        protocol = extension.next_header;
+        if extension.is_later() {
+            return Ok(Upper { protocol, later_fragment: true });
         }
     }
     Err(Malformed)
+}
+
+/// An extension header.
+struct Extension {
+    next_header: u8,
+    /// Its octets.
+    len: usize,
+    /// Of a fragment header, its place: the offset, and whether more follow.
+    place: u16,
+}
+
+impl Extension {
+    /// Reads the header that this number says. `None`: it is none of these.
+    #[inline]
+    fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Self>, Malformed> {
+        match kind {
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                let [next_header, len] = reader.array()?;
+                let rest = usize::from(len).wrapping_mul(8).wrapping_add(6);
+                reader.take(rest)?;
+                Ok(Some(Self { next_header, len: rest.wrapping_add(2), place: 0 }))
+            }
+            FRAGMENT => {
+                let [next_header, _, p0, p1, ..] = reader.array::<8>()?;
+                Ok(Some(Self { next_header, len: 8, place: u16::from_be_bytes([p0, p1]) }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether what follows stands in the middle of a packet.
+    #[inline]
+    const fn is_later(&self) -> bool {
+        self.place >> 3 != 0
+    }
 }
 
 /// Makes the payload length what the packet is long.
@@ -177,52 +204,72 @@ pub fn set_payload_len(packet: &mut [u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// The headers that every fragment of a packet begins with (RFC 8200 §4.5): in a packet that is none, those up to the last one
-/// that routers look at; in a fragment, those in front of its fragment header.
+/// How far headers are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PerFragment {
+pub enum Until {
+    /// Those that every fragment of a packet begins with (RFC 8200 §4.5): in a packet that is none, up to the last one that routers
+    /// look at; in a fragment, those in front of its fragment header.
+    Fragment,
+    /// Those that stay in front of ESP (RFC 4303 §3.1.1): up to the last one that routers look at, fragment headers included.
+    /// Destination options behind those are for the receiver.
+    Esp,
+    /// All of them.
+    Payload,
+}
+
+/// The headers that a packet begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headers {
     /// Octets of them.
     pub len: usize,
-    /// What follows them: [`FRAGMENT`] in a fragment.
+    /// What follows them: [`FRAGMENT`] in a fragment, where they are looked for until there.
     pub next_header: u8,
     /// Which of their octets says so.
     pub named_at: usize,
+    /// Whether a fragment header among them says that the packet is a part of another one.
+    pub is_part: bool,
 }
 
-/// Finds the headers that each fragment of a packet has.
+/// Finds the headers that a packet begins with.
 ///
 /// ```
-/// use ipsec_core::wire::ipv6::{PerFragment, per_fragment};
-/// let mut packet = [0; 40 + 8];
-/// (packet[0], packet[5], packet[6]) = (0x60, 8, 0); // 8 octets of hop-by-hop options,
-/// packet[40] = 50; // and nothing of ESP
-/// assert_eq!(per_fragment(&packet), Ok(PerFragment { len: 48, next_header: 50, named_at: 40 }));
+/// use ipsec_core::wire::ipv6::{Headers, Until, headers};
+/// let mut packet = [0; 40 + 16];
+/// (packet[0], packet[5], packet[6]) = (0x60, 16, 0); // 8 octets of hop-by-hop options,
+/// (packet[40], packet[48]) = (60, 50); // 8 of destination options, and nothing of ESP
+/// let of_each_fragment = Headers { len: 48, next_header: 60, named_at: 40, is_part: false };
+/// assert_eq!(headers(&packet, Until::Fragment), Ok(of_each_fragment));
+/// let all = Headers { len: 56, next_header: 50, named_at: 48, is_part: false };
+/// assert_eq!(headers(&packet, Until::Payload), Ok(all));
 /// ```
 ///
 /// # Errors
 /// [`Malformed`]: no IPv6 packet, an extension header beyond it, or more than eight of them.
-pub fn per_fragment(packet: &[u8]) -> Result<PerFragment, Malformed> {
+pub fn headers(packet: &[u8], until: Until) -> Result<Headers, Malformed> {
     let mut reader = Reader::new(packet);
     let header = Header::read(&mut reader)?;
     let mut reader = Reader::new(reader.take(usize::from(header.payload_len))?);
-    let mut behind = PerFragment { len: HEADER_LEN, next_header: header.next_header, named_at: NEXT_HEADER };
+    let mut behind =
+        Headers { len: HEADER_LEN, next_header: header.next_header, named_at: NEXT_HEADER, is_part: false };
     let mut found = behind;
     for _ in 0..=MAX_EXTENSIONS {
-        let extension = behind.next_header;
-        match extension {
-            FRAGMENT => return Ok(behind),
-            HOP_BY_HOP | ROUTING | DESTINATION => {
-                let [next_header, len] = reader.array()?;
-                let rest = usize::from(len).wrapping_mul(8).wrapping_add(6);
-                reader.take(rest)?;
-                let len = behind.len.saturating_add(rest).saturating_add(2);
-                behind = PerFragment { len, next_header, named_at: behind.len };
-                // Destination options are for routers only in front of a routing header.
-                if extension != DESTINATION {
-                    found = behind;
-                }
-            }
-            _ => return Ok(found),
+        let kind = behind.next_header;
+        if kind == FRAGMENT && until == Until::Fragment {
+            return Ok(behind);
+        }
+        let Some(extension) = Extension::read(kind, &mut reader)? else { return Ok(found) };
+        behind = Headers {
+            len: behind.len.saturating_add(extension.len),
+            next_header: extension.next_header,
+            named_at: behind.len,
+            is_part: behind.is_part | (extension.place & !0x0006 != 0),
+        };
+        // Destination options are for routers only in front of a routing header.
+        if kind != DESTINATION || until == Until::Payload {
+            found = behind;
+        }
+        if extension.is_later() {
+            return Ok(found);
         }
     }
     Err(Malformed)
@@ -298,26 +345,57 @@ mod tests {
     }
 
     #[test]
-    fn every_fragment_has_what_routers_look_at() {
+    fn headers_end_with_the_packet_and_with_a_later_fragment() {
+        let mut packet = [0; HEADER_LEN + 24];
+        Header { payload_len: 16, next_header: FRAGMENT, ..header() }.write(&mut Writer::new(&mut packet)).unwrap();
+        // What follows here looks like an extension header, and is content.
+        packet[40..].copy_from_slice(&[60, 0, 0, 9, 0, 0, 0, 1, 0, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for until in [Until::Esp, Until::Payload] {
+            let found = headers(&packet, until).unwrap();
+            assert_eq!((found.len, found.next_header, found.is_part), (48, 60, true));
+        }
+        // In the first one they may not go on behind the payload.
+        packet[43] = 1;
+        assert_eq!(headers(&packet, Until::Payload), Err(Malformed));
+        (packet[48], packet[49]) = (17, 1);
+        assert_eq!(headers(&packet, Until::Payload), Err(Malformed), "beyond the packet's own end");
+        packet[5] = 24;
+        let found = headers(&packet, Until::Payload).unwrap();
+        assert_eq!((found.len, found.next_header, found.is_part), (64, 17, true));
+    }
+
+    #[test]
+    fn headers_are_found_as_far_as_they_are_wanted() {
         // Of each header the next one, in the order of a packet that has all of them (RFC 8200 §4.1).
-        let found = |chain: &[u8]| {
+        let found_until = |until, chain: &[u8]| {
             let mut packet = Vec::from([0; HEADER_LEN]);
             Header { payload_len: chain.len() as u16 * 8 - 8, next_header: chain[0], ..header() }
                 .write(&mut Writer::new(&mut packet))
                 .unwrap();
             chain[1..].iter().for_each(|next| packet.extend([*next, 0, 0, 0, 0, 0, 0, 0]));
             for len in 0..packet.len() {
-                assert_eq!(per_fragment(&packet[..len]), Err(Malformed), "{len} octets");
+                assert_eq!(headers(&packet[..len], until), Err(Malformed), "{len} octets");
             }
-            per_fragment(&packet).map(|PerFragment { len, next_header, named_at }| {
+            headers(&packet, until).map(|Headers { len, next_header, named_at, .. }| {
                 assert_eq!(packet[named_at], next_header);
                 (len, next_header)
             })
         };
+        let found = |chain: &[u8]| found_until(Until::Fragment, chain);
         assert_eq!(found(&[17]), Ok((40, 17)));
         assert_eq!(found(&[60, 17]), Ok((40, 60)), "destination options are for the receiver");
         assert_eq!(found(&[0, 60, 43, 60, 17]), Ok((64, 60)), "and those in front of a routing header for routers");
         assert_eq!(found(&[0, 60, 44, 17]), Ok((56, 44)), "a fragment says itself what it repeats");
         assert_eq!(found(&[60; 11]), Err(Malformed));
+        for (chain, esp, all) in [
+            (&[17][..], (40, 17), (40, 17)),
+            (&[60, 17], (40, 60), (48, 17)),
+            (&[0, 60, 43, 60, 50], (64, 60), (72, 50)),
+            (&[0, 60, 44, 17], (64, 17), (64, 17)),
+            (&[44, 60, 17], (48, 60), (56, 17)),
+        ] {
+            let until = [Until::Esp, Until::Payload].map(|until| found_until(until, chain));
+            assert_eq!(until, [Ok(esp), Ok(all)], "{chain:?}");
+        }
     }
 }

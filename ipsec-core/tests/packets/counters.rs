@@ -189,7 +189,7 @@ fn inject(fault: Discard) -> Counters {
             inn.install(NOW, &sa.inbound()).unwrap();
             let (mut bytes, len) = (good.clone(), good.len());
             let mut packet = PacketBuf::new(&mut bytes, 0, len).unwrap();
-            inn.begin_open(NOW, reversed(path()), Ecn::NotEct, None, &mut packet).unwrap_err();
+            inn.begin_open(NOW, reversed(path()), Ecn::NotEct, &mut packet).unwrap_err();
             return inn.counters().clone();
         }
         Discard::OutEngine => {

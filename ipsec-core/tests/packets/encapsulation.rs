@@ -58,7 +58,7 @@ fn every_combination_crosses_with_a_well_formed_outer_packet() {
 
                 // The other end sees the mirrored path.
                 let arrival = pop_outer(&mut packet).unwrap();
-                assert!(matches!(arrival, Arrival::Esp { path: from, ecn: Ecn::Ect0, .. } if from == reversed(path)));
+                assert!(matches!(arrival, Arrival::Esp { path: from, ecn: Ecn::Ect0 } if from == reversed(path)));
                 let (_, mut inn) = tunnel(&Sa::default());
                 inn.open(NOW, reversed(path), Ecn::Ect0, &mut packet).unwrap();
                 assert_eq!(packet.as_slice(), inner);
@@ -139,14 +139,13 @@ fn pop(packet: &[u8]) -> (Result<Arrival, Discard>, Vec<u8>) {
 fn port_4500_carries_ike_keepalives_and_esp_and_other_packets_are_left_alone() {
     for ends in [V4, V6] {
         let path = path(ends, Encap::Udp);
-        let egress =
-            Egress { path, encap: Encap::Udp, traffic_class: 1, dont_fragment: true, ident: 0, hops: 64, own: None };
+        let egress = Egress { path, encap: Encap::Udp, traffic_class: 1, dont_fragment: true, ident: 0, hops: 64 };
         let ike = outer(&egress, &[0, 0, 0, 0, 0xaa, 0xbb]);
         assert_eq!(pop(&ike), (Ok(Arrival::Ike { path: reversed(path) }), vec![0xaa, 0xbb]));
         assert_eq!(pop(&outer(&egress, &[0xff])).0, Ok(Arrival::Keepalive));
         let esp = outer(&egress, &[1, 2, 3, 4, 5]);
         let (arrival, content) = pop(&esp);
-        assert!(matches!(arrival, Ok(Arrival::Esp { path: from, ecn: Ecn::Ect1, .. }) if from == reversed(path)));
+        assert!(matches!(arrival, Ok(Arrival::Esp { path: from, ecn: Ecn::Ect1 }) if from == reversed(path)));
         assert_eq!(content, [1, 2, 3, 4, 5]);
         // Link-layer padding behind the packet is no part of it.
         assert_eq!(pop(&[&esp[..], &[0; 18]].concat()).1, [1, 2, 3, 4, 5]);
@@ -174,7 +173,6 @@ fn what_lies_behind_the_end_of_a_udp_datagram_is_no_part_of_it() {
         dont_fragment: true,
         ident: 0,
         hops: 64,
-        own: None,
     };
     let mut longer = outer(&egress, &[1, 2, 3, 4, 5, 9, 9]);
     longer[24..26].copy_from_slice(&13u16.to_be_bytes());
@@ -187,7 +185,7 @@ fn outer_headers_need_room() {
         [(V4, Encap::None, 20), (V4, Encap::Udp, 28), (V6, Encap::None, 40), (V6, Encap::Udp, 48)]
     {
         let path = path(ends, encap);
-        let egress = Egress { path, encap, traffic_class: 0, dont_fragment: false, ident: 9, hops: 64, own: None };
+        let egress = Egress { path, encap, traffic_class: 0, dont_fragment: false, ident: 9, hops: 64 };
         for headroom in 0..=needed {
             let mut bytes = vec![0; headroom + 40];
             let mut packet = PacketBuf::new(&mut bytes, headroom, 40).unwrap();
@@ -199,8 +197,7 @@ fn outer_headers_need_room() {
 #[test]
 fn a_udp_checksum_over_ipv6_is_never_zero() {
     let path = path(V6, Encap::Udp);
-    let egress =
-        Egress { path, encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 0, hops: 64, own: None };
+    let egress = Egress { path, encap: Encap::Udp, traffic_class: 0, dont_fragment: true, ident: 0, hops: 64 };
     let checksum = |word: [u8; 2]| {
         let packet = outer(&egress, &[&[1, 2, 3, 4, 5, 6][..], &word].concat());
         [packet[46], packet[47]]

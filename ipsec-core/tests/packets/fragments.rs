@@ -31,8 +31,7 @@ fn esp_that_was_cut_on_its_way_is_opened_when_it_is_whole() {
         let sealed = seal(&mut out, &inner).unwrap();
         let mut bytes = vec![0; HEADROOM + sealed.len() + TAILROOM];
         let mut packet = PacketBuf::with_payload(&mut bytes, &sealed).unwrap();
-        let egress =
-            Egress { path: outer, encap, traffic_class: 0x02, dont_fragment: false, ident: 7, hops: 64, own: None };
+        let egress = Egress { path: outer, encap, traffic_class: 0x02, dont_fragment: false, ident: 7, hops: 64 };
         push_outer(&egress, &mut packet).unwrap();
         let mut pieces = pieces(packet.as_slice(), 1280);
         assert_eq!(pieces.len(), 2);

@@ -42,10 +42,10 @@ fn outbound_limits_raise_one_soft_and_one_hard_event_and_then_stop_the_sa() {
     let age = |seconds| Limit { age: Some(Duration::from_secs(seconds)), ..Limit::default() };
     let bytes = |bytes| Limit { bytes: Some(bytes), ..Limit::default() };
     let packets = |packets| Limit { packets: Some(packets), ..Limit::default() };
-    // One packet of 100 octets a second; soft with the third, hard at the sixth.
+    // One packet of 100 octets a second, of which 104 are encrypted; soft with the third, hard at the sixth.
     let cases = [
         (Lifetime { soft: age(2), hard: age(5) }, Reached::Age),
-        (Lifetime { soft: bytes(300), hard: bytes(500) }, Reached::Bytes),
+        (Lifetime { soft: bytes(312), hard: bytes(520) }, Reached::Bytes),
         (Lifetime { soft: packets(3), hard: packets(5) }, Reached::Packets),
     ];
     for (lifetime, which) in cases {

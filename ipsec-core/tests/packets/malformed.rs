@@ -12,6 +12,7 @@ fn a_packet_that_would_exceed_what_ip_can_carry_is_refused() {
     let id = out.classify(NOW, &a_to_b(8)).unwrap().sa().unwrap();
     for (len, fits) in [(65_470, true), (65_471, false), (65_535, false)] {
         let mut bytes = vec![0x45; 64 + len + 64];
+        bytes[66..68].copy_from_slice(&(len as u16).to_be_bytes());
         let mut packet = PacketBuf::new(&mut bytes, 64, len).unwrap();
         assert_eq!(out.seal(NOW, id, &mut packet).is_ok(), fits, "{len}");
         assert!(!fits || packet.len() + 8 + 20 <= 65_535);
@@ -75,8 +76,8 @@ fn installations_that_make_no_sense_are_refused() {
     assert_eq!(out.install(NOW, &mixed).unwrap_err(), Refused::Path);
     let (mut other, mut inbound) = (usual.outbound(), usual.inbound());
     (other.sa.mode, inbound.sa.mode) = (Mode::Beet, Mode::Beet);
-    assert_eq!(out.install(NOW, &other).unwrap_err(), Refused::Selectors, "BEET mode is for two hosts");
-    assert_eq!(inn.install(NOW, &inbound).unwrap_err(), Refused::Selectors);
+    assert_eq!(out.install(NOW, &other).unwrap_err(), Refused::Hosts, "BEET mode is for two hosts");
+    assert_eq!(inn.install(NOW, &inbound).unwrap_err(), Refused::Hosts);
 
     out.install(NOW, &usual.outbound()).unwrap();
     assert_eq!(out.install(NOW, &usual.outbound()).unwrap_err(), Refused::Full);

@@ -1,13 +1,14 @@
 //! Transport and BEET mode: which part of a packet goes into ESP, and that the other end gets all of it back.
 
-use crate::ends::{In, NOW, Out, Sa, inbound, ip, outbound, ports};
+use crate::ends::{In, NOW, Out, Sa, inbound, ip, ip_marked, outbound, ports};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::encap::{Arrival, pop_outer, push_outer};
-use ipsec_core::error::Discard;
+use ipsec_core::error::{Discard, Refused};
 use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
 use ipsec_core::sa::{InboundParams, Mode, OutboundParams, SaId};
 use ipsec_core::wire::checksum::Sum;
+use ipsec_core::wire::ip::Marks;
 
 const V4: (&str, &str) = ("192.0.2.1", "192.0.2.2");
 const V6: (&str, &str) = ("2001:db8::1", "2001:db8::2");
@@ -66,8 +67,8 @@ impl Pair {
         // Of two versions, the inner header may be longer than the outer one with ESP.
         let mut bytes = [&[0; 8], whole].concat();
         let mut packet = PacketBuf::new(&mut bytes, 8, whole.len()).unwrap();
-        let Ok(Arrival::Esp { path, ecn, own }) = pop_outer(&mut packet) else { panic!("no ESP") };
-        self.inn.open_behind(NOW, path, ecn, own, &mut packet)?;
+        let Ok(Arrival::Esp { path, ecn }) = pop_outer(&mut packet) else { panic!("no ESP") };
+        self.inn.open(NOW, path, ecn, &mut packet)?;
         Ok(packet.as_slice().to_vec())
     }
 
@@ -258,17 +259,142 @@ fn beet_mode_carries_hosts_between_other_addresses_of_either_version() {
 }
 
 #[test]
-fn atk_66_a_whole_packet_out_of_an_sa_between_two_hosts_is_refused() {
-    for mode in [Mode::Transport, Mode::Beet] {
-        let mut pair = Pair::new(mode, V4, V4, Encap::Udp);
-        let within = Sa { encap: Encap::Udp, ..Sa::default() };
-        for next_header in [4, 41] {
-            let inner = udp(("10.1.0.1", "10.2.0.1"), 8);
-            let esp = within.esp(u64::from(next_header), &[&inner[..], &[1, 2, 2, next_header]].concat());
+fn atk_66_a_whole_packet_out_of_an_sa_between_two_hosts_stays_in_a_packet_between_them() {
+    let beet = ("10.9.0.1", "10.9.0.2");
+    for (mode, ends) in [(Mode::Transport, V4), (Mode::Beet, beet)] {
+        for (number, inside) in [(4, udp(("10.1.0.1", "10.2.0.1"), 8)), (41, udp(("fd01::1", "fd02::1"), 8))] {
+            // As a tunnel of the system's own makes it, which an SA protects (RFC 3884).
+            let mut pair = Pair::new(mode, V4, ends, Encap::None);
+            let sent = ip(ends.0, ends.1, number, &inside);
+            let whole = pair.whole(&sent).unwrap();
+            let came = pair.receive(&whole).unwrap();
+            assert_eq!((came[9], &came[12..]), (number, &sent[12..]), "{mode:?}");
+            // Selectors say whether there may be one.
+            let sa = Sa { mode, encap: Encap::None, site_a: host(ends.0), site_b: host(ends.1), ..Sa::default() };
+            let only_udp =
+                |addr: &str| host(addr).into_iter().map(|ts| TrafficSelector { protocol: 17, ..ts }).collect();
+            let narrow = Sa { site_a: only_udp(ends.0), site_b: only_udp(ends.1), ..sa.clone() };
+            let mut inn = inbound(1);
+            inn.install(NOW, &narrow.inbound()).unwrap();
+            let pad = &[1, 2, 3, 4][..(4 - (inside.len() + 2) % 4) % 4];
+            let esp = sa.esp(1, &[&inside[..], pad, &[pad.len() as u8, number]].concat());
             let mut bytes = [&[0; 64][..], &esp].concat();
             let mut packet = PacketBuf::new(&mut bytes, 64, esp.len()).unwrap();
-            let opened = pair.inn.open(NOW, pair.path, Ecn::NotEct, &mut packet);
-            assert_eq!(opened.err(), Some(Discard::InMode), "{mode:?} {next_header}");
+            let opened = inn.open(NOW, path((V4.1, V4.0), Encap::None), Ecn::NotEct, &mut packet);
+            assert_eq!(opened.err(), Some(Discard::InSelectors), "{mode:?} {number}");
+        }
+    }
+}
+
+#[test]
+fn octets_behind_a_packet_are_no_part_of_it() {
+    // A bare ACK, in an Ethernet frame that is padded to its shortest length.
+    let mut segment = vec![0, 80, 1, 187, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0];
+    let ends = Sum::default().bytes(&[192, 0, 2, 1]).bytes(&[192, 0, 2, 2]);
+    let checksum = ends.word(6).word(20).bytes(&segment).finish().to_be_bytes();
+    segment[16..18].copy_from_slice(&checksum);
+    let inner = ip(V4.0, V4.1, 6, &segment);
+    for mode in [Mode::Tunnel, Mode::Transport, Mode::Beet] {
+        for encap in [Encap::None, Encap::Udp] {
+            let mut pair = Pair::new(mode, V4, V4, encap);
+            let alone = pair.whole(&inner).unwrap();
+            let framed = pair.whole(&[&inner[..], &[0xee; 6]].concat()).unwrap();
+            assert_eq!(framed.len(), alone.len(), "{mode:?} {encap:?}");
+            let came = pair.receive(&framed).unwrap();
+            assert_eq!((came.len(), &came[20..]), (inner.len(), &segment[..]), "{mode:?} {encap:?}");
+            assert_eq!(pair.out.sa(pair.id).unwrap().bytes, 2 * inner.len() as u64);
+            // Nor is a packet one that is not all there.
+            for len in 0..inner.len() {
+                assert_eq!(pair.whole(&inner[..len]), Err(Discard::OutHeader), "{mode:?}, {len} octets");
+            }
+            let mut wrong = inner.clone();
+            wrong[2..4].copy_from_slice(&[0, 19]);
+            assert_eq!(pair.whole(&wrong), Err(Discard::OutHeader), "{mode:?}, shorter than a header");
+        }
+    }
+}
+
+#[test]
+fn what_udp_does_not_count_is_not_under_its_checksum() {
+    for ends in [V4, V6] {
+        let (fixed, mut pair) = (if ends == V4 { 20 } else { 40 }, Pair::new(Mode::Transport, ends, ends, Encap::Udp));
+        let datagram = udp(ends, 4)[fixed..].to_vec();
+        for behind in [&[][..], &[0xee; 5], &[1, 1, 0, 0]] {
+            // Options of UDP (RFC 9868), or what hides how long a packet is (RFC 4303 §2.7).
+            let inner = ip(ends.0, ends.1, 17, &[&datagram[..], behind].concat());
+            let whole = pair.whole(&inner).unwrap();
+            assert_eq!(pair.receive(&whole).as_ref(), Ok(&inner), "{behind:?}");
+        }
+        // A length that cannot be.
+        for length in [7, 9] {
+            let mut inner = ip(ends.0, ends.1, 17, &datagram);
+            inner[fixed + 5] = length;
+            let whole = pair.whole(&inner).unwrap();
+            assert_eq!(pair.receive(&whole).as_ref(), Ok(&inner), "{length}");
+        }
+    }
+}
+
+#[test]
+fn beet_mode_gives_back_what_the_outer_header_carried() {
+    let hosts = [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")];
+    for (outer, inner) in [V4, V6].into_iter().flat_map(|outer| hosts.map(|inner| (outer, inner))) {
+        for dont_fragment in [false, true] {
+            let mut pair = Pair::new(Mode::Beet, outer, inner, Encap::Udp);
+            let mut sent = ip_marked(inner.0, inner.1, 17, 0xba, &ports(1, 2, 30));
+            let v4 = sent[0] == 0x45;
+            sent[if v4 { 8 } else { 7 }] = 3;
+            if v4 && dont_fragment {
+                sent[6] |= 0x40;
+            }
+            let whole = pair.whole(&sent).unwrap();
+            let came = pair.receive(&whole).unwrap();
+            let marks = |packet: &[u8]| Marks::of(packet).unwrap();
+            let (before, after) = (marks(&sent), marks(&came));
+            assert_eq!((after.traffic_class, after.hops), (0xba, 3), "{inner:?} over {outer:?}");
+            assert_eq!(after.dont_fragment, before.dont_fragment || outer == V6, "{inner:?} over {outer:?}");
+            // Those that may be cut are told apart.
+            assert_eq!(after.ident, if v4 && outer == V4 { pair.out.sa(pair.id).unwrap().sequence as u16 } else { 0 });
+            assert!(!v4 || Sum::default().bytes(&came[..20]).is_valid());
+        }
+    }
+}
+
+#[test]
+fn the_pseudo_header_of_beet_mode_is_no_protocol() {
+    let hosts = ("10.9.0.1", "10.9.0.2");
+    let mut pair = Pair::new(Mode::Beet, V4, hosts, Encap::None);
+    // Router alert, as a peer takes it off a header with options, in front of UDP.
+    let options = [17, 1, 0, 0, 0x94, 4, 0, 0, 0, 53, 0, 99, 0, 8, 0, 0];
+    let esp = Sa { encap: Encap::None, ..Sa::default() }.esp(1, &[&options[..], &[1, 2, 2, 94]].concat());
+    let mut bytes = [&[0; 64][..], &esp].concat();
+    let mut packet = PacketBuf::new(&mut bytes, 64, esp.len()).unwrap();
+    let opened = pair.inn.open(NOW, pair.path, Ecn::NotEct, &mut packet);
+    assert_eq!((opened, pair.inn.counters().get(Discard::InMode)), (Err(Discard::InMode), 1));
+    assert_eq!(pair.whole(&ip(hosts.0, hosts.1, 94, &options)), Err(Discard::OutMode), "nor is it made of one");
+    // To others it is a protocol.
+    let mut pair = Pair::new(Mode::Transport, V4, V4, Encap::None);
+    let sent = ip(V4.0, V4.1, 94, &options);
+    let whole = pair.whole(&sent).unwrap();
+    assert_eq!(pair.receive(&whole), Ok(sent));
+}
+
+#[test]
+fn esp_behind_destination_options_is_esp() {
+    const HOP_BY_HOP: (u8, &[u8]) = (0, &[5, 2, 0, 0, 1, 0]);
+    const DESTINATION: (u8, &[u8]) = (60, &[1, 4, 0, 0, 0, 0]);
+    for encap in [Encap::None, Encap::Udp] {
+        for (mode, inner) in [(Mode::Transport, V6), (Mode::Beet, ("fd09::1", "fd09::2")), (Mode::Tunnel, V6)] {
+            for extensions in [&[DESTINATION][..], &[HOP_BY_HOP, DESTINATION]] {
+                let mut pair = Pair::new(mode, V6, inner, encap);
+                let sent = udp(inner, 30);
+                let whole = with_extensions(&pair.whole(&sent).unwrap(), extensions);
+                let came = pair.receive(&whole).unwrap();
+                // In transport mode the header is the packet's own, and with it what stands in it.
+                let expected = if mode == Mode::Transport { with_extensions(&sent, extensions) } else { sent };
+                let from = |packet: &[u8]| packet[4..].to_vec();
+                assert_eq!(from(&came), from(&expected), "{mode:?} {encap:?}");
+            }
         }
     }
 }
@@ -312,4 +438,16 @@ fn a_checksum_follows_the_addresses_that_a_nat_changed() {
     let mut pair = Pair::behind_nat(Mode::Transport, ours, seen, seen, Encap::Udp);
     let came = pair.whole(&sent).map(translated).and_then(|whole| pair.receive(&whole)).unwrap();
     assert_eq!(came[26..28], [0, 0]);
+}
+
+#[test]
+fn beet_mode_is_for_two_hosts() {
+    let hosts = Sa { mode: Mode::Beet, site_a: host("10.9.0.1"), site_b: host("10.9.0.2"), ..Sa::default() };
+    assert!(outbound(1).install(NOW, &hosts.outbound()).is_ok());
+    let nets = Sa::default();
+    for sa in [Sa { site_a: nets.site_a, ..hosts.clone() }, Sa { site_b: nets.site_b, ..hosts }] {
+        assert_eq!(outbound(1).install(NOW, &sa.outbound()).err(), Some(Refused::Hosts));
+        assert_eq!(inbound(1).install(NOW, &sa.inbound()).err(), Some(Refused::Hosts));
+        assert!(format!("{:?}", sa.outbound()).contains("mode: Beet"));
+    }
 }

@@ -8,7 +8,7 @@ use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, PortRange, TrafficSelector};
 use ipsec_core::sa::{Lifetime, Limit};
-use ipsec_core::spd::{Action, Rule, RuleId, Selector};
+use ipsec_core::spd::{Action, Level, PolicyId, Rule, RuleId, Selector};
 
 /// "Time exceeded" of a router to somebody, about a packet, of which a router of IPv4 may quote no more than this.
 fn error(router: &str, to: &str, about: &[u8]) -> Vec<u8> {
@@ -152,4 +152,41 @@ fn an_sa_that_is_over_relays_nothing() {
     assert!(seal(&mut out, &message).is_ok());
     assert_eq!(seal(&mut out, &message), Err(Discard::OutExpired));
     assert_eq!(out.classify(NOW, &message), Err(Discard::OutNoPolicy));
+}
+
+#[test]
+fn an_error_about_what_came_protected_never_leaves_in_clear() {
+    let rest = |action| {
+        [AddrRange::ANY_V4, AddrRange::ANY_V6].map(|addrs| {
+            let id = RuleId(if addrs == AddrRange::ANY_V4 { 50 } else { 51 });
+            Rule { id, priority: 1000, selector: Selector::between(addrs, addrs), action }
+        })
+    };
+    for action in [Action::Bypass, Action::Protect { policy: PolicyId(99), level: Level::Use }] {
+        for (probe, router, sender) in probes() {
+            let (mut out, _) = tunnel(&back());
+            rest(action).into_iter().for_each(|rule| out.insert_rule(rule).unwrap());
+            let (sa, message) = (out.sas().next().unwrap().id, error(router, sender, &probe));
+            assert_eq!(out.classify(NOW, &message), Ok(Verdict::Protect(sa)), "{action:?}");
+            assert_eq!(out.judge(&message), Ok(Verdict::Protect(sa)));
+            // Nor where the SA does not take it, or is gone.
+            assert!(out.relay_icmp_errors(sa, false));
+            assert_eq!(out.classify(NOW, &message), Err(Discard::OutNoSa), "{action:?}");
+            assert!(out.remove(sa));
+            assert_eq!(out.classify(NOW, &message), Err(Discard::OutNoSa), "{action:?}");
+            assert_eq!(out.counters().get(Discard::OutNoSa), 2);
+        }
+        // About what came in clear it goes as it did.
+        let (mut out, _) = tunnel(&back());
+        rest(action).into_iter().for_each(|rule| out.insert_rule(rule).unwrap());
+        let about = ip("10.3.0.5", "10.2.0.9", 17, &ports(5000, 33_435, 60));
+        let verdict = out.classify(NOW, &error("198.51.100.1", "10.3.0.5", &about)).unwrap();
+        assert!(matches!(verdict, Verdict::Clear | Verdict::ClearMeanwhile(_)), "{verdict:?}");
+    }
+    // So it may be about what a rule would have protected, had there been an SA.
+    let mut out = outbound(1);
+    let [rule, _] = rest(Action::Protect { policy: POLICY, level: Level::Use });
+    out.insert_rule(rule).unwrap();
+    let (probe, router, sender) = &probes()[0];
+    assert_eq!(out.classify(NOW, &error(router, sender, probe)), Ok(Verdict::ClearMeanwhile(POLICY)));
 }

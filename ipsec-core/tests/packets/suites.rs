@@ -1,12 +1,15 @@
 //! Every suite goes the same way through the engines: what each has to do, whatever stands behind it.
 
 use crate::attacks::suites;
-use crate::ends::{NOW, Sa, a_to_b, inbound, open, outbound, seal, tunnel};
-use ipsec_core::buf::PacketBuf;
+use crate::ends::{NOW, Sa, a_to_b, addr, inbound, ip, open, outbound, seal, tunnel};
+use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, CipherAlg, IntegAlg, Iv, Protection};
+use ipsec_core::encap::push_outer;
 use ipsec_core::engine::{Outbound, OutboundSlot};
 use ipsec_core::error::{Discard, Refused};
+use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
+use ipsec_core::sa::{Mode, OutboundParams, Params};
 use ipsec_core::transform::Layout;
 
 fn sa(protection: Protection, esn: bool) -> Sa {
@@ -137,4 +140,77 @@ fn keys_of_another_length_and_forms_that_there_are_not_are_refused() {
         assert_eq!(outbound(1).install(NOW, &sa.outbound()), Err(Refused::Algorithm), "{alg:?}");
         assert_eq!(inbound(1).install(NOW, &sa.inbound()), Err(Refused::Algorithm), "{alg:?}");
     }
+}
+
+#[test]
+fn atk_58_the_room_is_what_the_layout_says_and_never_more() {
+    for protection in suites() {
+        let (layout, sa) = (Layout::of(protection), sa(protection, true));
+        let (mut out, _) = tunnel(&sa);
+        let id = out.sas().next().unwrap().id;
+        for len in 8..40 {
+            let inner = ip("10.1.0.1", "10.2.0.1", 17, &vec![3; len]);
+            let align = usize::from(layout.align);
+            let pad = (inner.len() + 2).next_multiple_of(align) - inner.len();
+            let tail = pad + usize::from(layout.icv_len);
+            for (head_less, tail_less) in [(0, 0), (1, 0), (0, 1)] {
+                let (head, tail) = (layout.headroom() - head_less, tail - tail_less);
+                let mut bytes = vec![0xee; head + inner.len() + tail];
+                bytes[head..head + inner.len()].copy_from_slice(&inner);
+                let mut packet = PacketBuf::new(&mut bytes, head, inner.len()).unwrap();
+                let sealed = out.seal(NOW, id, &mut packet);
+                let fits = head_less + tail_less == 0;
+                assert_eq!(sealed.err(), (!fits).then_some(Discard::OutNoRoom), "{protection:?}, {len}");
+                assert!(fits || packet.as_slice() == inner, "it is as it was");
+            }
+        }
+        assert!(40 + 8 + layout.headroom() <= HEADROOM && layout.tailroom() <= TAILROOM, "{protection:?}");
+    }
+}
+
+#[test]
+fn what_an_engine_says_of_its_overhead_is_what_it_makes_with_every_suite_in_every_mode() {
+    let ends = [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")];
+    let host = |text: &str| vec![TrafficSelector::addrs(AddrRange::single(addr(text)))];
+    let mut seen = 0;
+    for protection in suites() {
+        for mode in [Mode::Tunnel, Mode::Transport, Mode::Beet] {
+            for ((outer, inner), encap) in ends
+                .into_iter()
+                .flat_map(|outer| ends.map(|inner| (outer, inner)))
+                .filter(|(outer, inner)| mode != Mode::Transport || outer == inner)
+                .flat_map(|ends| [Encap::None, Encap::Udp].map(|encap| (ends, encap)))
+            {
+                let sa = Sa { mode, encap, site_a: host(inner.0), site_b: host(inner.1), ..sa(protection, false) };
+                let port = |text: &str| (addr(text), 4500).into();
+                let path = Path { local: port(outer.0), remote: port(outer.1) };
+                let usual = sa.outbound();
+                let params = OutboundParams { sa: Params { path, ..usual.sa }, ..usual };
+                let mut out = outbound(1);
+                let id = out.install(NOW, &params).unwrap();
+                let overhead = out.overhead(id).unwrap();
+                let head = if addr(inner.0).is_ipv4() { 20 } else { 40 };
+                let mut whole = |len: usize| {
+                    let mut bytes = vec![0; HEADROOM + len + TAILROOM];
+                    let packet = ip(inner.0, inner.1, 17, &vec![3; len - head]);
+                    let mut packet = PacketBuf::with_payload(&mut bytes, &packet).unwrap();
+                    let egress = out.seal(NOW, id, &mut packet).unwrap();
+                    push_outer(&egress, &mut packet).unwrap();
+                    packet.len()
+                };
+                let lens: Vec<_> = (head..head + 40).map(|len| (len, whole(len))).collect();
+                for (len, outer_len) in &lens {
+                    let what = format!("{protection:?} {mode:?}: {inner:?} over {outer:?}, {encap:?}, {len}");
+                    assert_eq!(overhead.outer_len(*len), *outer_len, "{what}");
+                    let longest = lens.iter().filter(|(_, outer)| outer <= outer_len).map(|(len, _)| *len).max();
+                    if longest < Some(head + 39) {
+                        assert_eq!(Some(overhead.max_inner_len(*outer_len)), longest, "{what}");
+                    }
+                    seen += 1;
+                }
+                assert!(overhead.max_inner_len(lens[0].1 - 1) < head);
+            }
+        }
+    }
+    assert!(seen > 40 * 20 * 70, "{seen}");
 }

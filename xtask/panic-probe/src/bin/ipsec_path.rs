@@ -46,7 +46,8 @@ fn run() {
             _ => {
                 let encap = if any() == 0 { Encap::Udp } else { Encap::None };
                 let layout = Layout::of(AeadAlg::Aes256Gcm16.into());
-                let overhead = Overhead { outer: version(), encap, layout };
+                let replaced = (any() == 0).then(version);
+                let overhead = Overhead { outer: version(), replaced, encap, layout };
                 keep((overhead.outer_len(any() as usize) ^ overhead.max_inner_len(any() as usize)) as u64);
             }
         }
