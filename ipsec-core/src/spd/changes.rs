@@ -6,7 +6,6 @@
 //! fit: a packet looks at one line of the cache for each eight changes. They lie in no order, so that a change concerns one node,
 //! however many there are.
 
-use super::current::meet_changed;
 use super::cuts::run;
 use super::index::{Met, Undecided, View};
 use super::query::Query;
@@ -102,7 +101,7 @@ pub(crate) struct Changed<'a> {
 }
 
 /// Of an index and its changes.
-type MeetChanged = fn(View<'_>, &Changed<'_>, Direction, Flow) -> Result<Met, Undecided>;
+pub(super) type MeetChanged = fn(View<'_>, &Changed<'_>, Direction, Flow) -> Result<Met, Undecided>;
 
 /// Where a rule is found.
 enum Spot {
@@ -118,8 +117,8 @@ impl<'a> Changed<'a> {
         Self { memory: &mut [], added: 0, gone: 0, came: 0, discards: false, meet: None }
     }
 
-    pub(crate) fn new(memory: &'a mut [Changes]) -> Self {
-        Self { memory, meet: Some(meet_changed), ..Self::none() }
+    pub(super) fn met_by(memory: &'a mut [Changes], meet: MeetChanged) -> Self {
+        Self { memory, meet: Some(meet), ..Self::none() }
     }
 
     /// There is a new index, in which all is as it is to be.

@@ -1,6 +1,6 @@
 //! The rules of an engine: an index, and what changed since it was built.
 
-use super::changes::{Added, Changed, of_index};
+use super::changes::{Added, Changed, Changes, of_index};
 use super::index::{Met, Rules, Undecided, View};
 use super::query::Query;
 use super::rule::{Direction, Rule};
@@ -70,13 +70,15 @@ impl<'t, R: Rules> Current<'t, R> {
     }
 }
 
+impl<'a> Changed<'a> {
+    /// In this memory.
+    pub(crate) fn new(memory: &'a mut [Changes]) -> Self {
+        Self::met_by(memory, meet_changed)
+    }
+}
+
 /// What the first rule that matches says, of an index and what changed since it was built.
-pub(super) fn meet_changed(
-    index: View<'_>,
-    changes: &Changed<'_>,
-    direction: Direction,
-    flow: Flow,
-) -> Result<Met, Undecided> {
+fn meet_changed(index: View<'_>, changes: &Changed<'_>, direction: Direction, flow: Flow) -> Result<Met, Undecided> {
     let query = Query::fitting(direction, &flow);
     let fits = |rule: &Rule| rule.fits(direction, &flow);
     let there = |place| !changes.is_gone(place);

@@ -3,7 +3,6 @@
 use core::num::NonZeroU32;
 
 use super::cuts::{Cuts, run};
-use super::index::meant_in_tree;
 use super::order::{deal, sort};
 use super::rule::Action;
 use super::tree::{CUTS, DEPTH, Kind, Node, Part, RUN, Shape, Slot};
@@ -28,7 +27,7 @@ pub(super) fn grow(slots: &mut [Slot], nodes: &mut [Node]) -> Result<Shape, Refu
     let mut tree = Tree { slots, nodes, grown: 0 };
     let (v4, v6) = (tree.root(0, v4), tree.root(v4, v6));
     tree.grow(DEPTH);
-    Ok(number(slots, Shape { v4, v6, meant_before: meant_in_tree, ..Shape::NOTHING }))
+    Ok(number(slots, Shape { v4, v6, ..Shape::NOTHING }))
 }
 
 /// Gives each rule its rank, and brings those of one family together. Returns where those of each end.

@@ -44,7 +44,11 @@ pub struct Index<S, N> {
     slots: S,
     nodes: N,
     shape: Shape,
+    meant_before: MeantBefore,
 }
+
+/// [`View::may_be_meant_before`], as it is where there is a tree, or none: nobody else links it.
+type MeantBefore = fn(View<'_>, u32, Direction, Flow) -> bool;
 
 /// An index in memory that is lent to it.
 pub type Lent<'m> = Index<&'m mut [Slot], &'m mut [Node]>;
@@ -77,8 +81,11 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>, N: AsRef<[Node]> + AsMut<[Node]>> Index<S
         }
         let rules = room.get_mut(..count as usize).unwrap_or_default();
         // Whoever has no nodes by the type of the index links no tree.
-        let shape = if nodes.as_mut().is_empty() { list(rules) } else { grow(rules, nodes.as_mut()) }?;
-        Ok(Self { slots, nodes, shape })
+        let (shape, meant_before): (_, MeantBefore) = match nodes.as_mut() {
+            [] => (list(rules)?, meant_in_list),
+            nodes => (grow(rules, nodes)?, meant_in_tree),
+        };
+        Ok(Self { slots, nodes, shape, meant_before })
     }
 
     /// Gives the memory back.
@@ -114,7 +121,8 @@ pub trait Rules {
 impl<S: AsRef<[Slot]>, N: AsRef<[Node]>> Rules for Index<S, N> {
     #[inline]
     fn view(&self) -> View<'_> {
-        View { slots: self.slots.as_ref(), nodes: self.nodes.as_ref(), shape: &self.shape }
+        let (slots, nodes) = (self.slots.as_ref(), self.nodes.as_ref());
+        View { slots, nodes, shape: &self.shape, meant_before: self.meant_before }
     }
 }
 
@@ -131,11 +139,13 @@ pub struct View<'v> {
     slots: &'v [Slot],
     nodes: &'v [Node],
     shape: &'v Shape,
+    meant_before: MeantBefore,
 }
 
 impl View<'static> {
     /// Of no index.
-    pub(crate) const NOTHING: Self = Self { slots: &[], nodes: &[], shape: &Shape::NOTHING };
+    pub(crate) const NOTHING: Self =
+        Self { slots: &[], nodes: &[], shape: &Shape::NOTHING, meant_before: meant_in_list };
 }
 
 /// What the first rule that matches says.
@@ -281,7 +291,7 @@ impl<'v> View<'v> {
 
     /// Whether a rule before this place that does not let pass may be about this packet, were all of it to be read.
     fn may_be_meant_before(&self, rank: u32, direction: Direction, flow: Flow) -> bool {
-        (self.shape.meant_before)(*self, rank, direction, flow)
+        (self.meant_before)(*self, rank, direction, flow)
     }
 
     /// The slot of the first rule before `limit` that fits: `fits` is asked of slots and their rules that `query` does not
@@ -385,14 +395,14 @@ impl<'v> View<'v> {
 
 /// [`View::may_be_meant_before`] in a tree.
 #[cold]
-pub(super) fn meant_in_tree(view: View<'_>, rank: u32, direction: Direction, flow: Flow) -> bool {
+fn meant_in_tree(view: View<'_>, rank: u32, direction: Direction, flow: Flow) -> bool {
     let query = Query::possible(direction, &flow);
     view.find(&flow, rank, &query, |_, rule| rule.may_hold_back(direction, &flow)).is_some()
 }
 
 /// [`View::may_be_meant_before`] where all rules stand in lists.
 #[cold]
-pub(super) fn meant_in_list(view: View<'_>, rank: u32, direction: Direction, flow: Flow) -> bool {
+fn meant_in_list(view: View<'_>, rank: u32, direction: Direction, flow: Flow) -> bool {
     match view.tree(&flow) {
         Part::Run { start, len } => {
             view.run(start, 0..len.get(), rank).any(|(_, slot)| slot.rule.may_hold_back(direction, &flow))

@@ -3,10 +3,8 @@
 use core::num::NonZeroU32;
 use core::ops::Range;
 
-use super::index::{View, meant_in_list};
 use super::query::{Dimension, Query, Span};
-use super::rule::{Action, Direction, Rule, RuleId, Selector};
-use crate::flow::Flow;
+use super::rule::{Action, Rule, RuleId, Selector};
 use crate::net::AddrRange;
 
 /// Nodes above one another, at most.
@@ -171,16 +169,10 @@ pub(super) struct Shape {
     pub(super) v6: Part,
     /// Some rule discards.
     pub(super) discards: bool,
-    /// [`View::may_be_meant_before`], as it is where there is a tree, or none: nobody else links it.
-    pub(super) meant_before: MeantBefore,
 }
 
-/// Whether a rule before a place that does not let pass may be about a packet.
-pub(super) type MeantBefore = fn(View<'_>, u32, Direction, Flow) -> bool;
-
 impl Shape {
-    pub(super) const NOTHING: Self =
-        Self { rules: 0, v4: Part::EMPTY, v6: Part::EMPTY, discards: false, meant_before: meant_in_list };
+    pub(super) const NOTHING: Self = Self { rules: 0, v4: Part::EMPTY, v6: Part::EMPTY, discards: false };
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ fn nothing_is_forgotten_in_the_deepest_tree() {
                 Slot::new(if rank == meant { rule(any.remote_ports(PortRange::single(7))) } else { elsewhere }, rank)
             })
             .collect();
-        let shape = Shape { rules: rules as usize, v4: Part::Node(0), meant_before: meant_in_tree, ..Shape::NOTHING };
-        let view = View { slots: &slots, nodes: &nodes, shape: &shape };
+        let shape = Shape { rules: rules as usize, v4: Part::Node(0), ..Shape::NOTHING };
+        let view = View { slots: &slots, nodes: &nodes, shape: &shape, meant_before: meant_in_tree };
         assert!(view.may_be_meant_before(u32::MAX, Direction::Out, flow), "rule {meant} of {rules}");
     }
 }
@@ -62,8 +62,8 @@ fn what_comes_after_what_was_found_is_left_out() {
     // looks.
     for (first, found) in [(0, 0), (2, 1)] {
         let nodes = [across, Node::run(1, 1, first), Node::run(0, 1, 1)];
-        let shape = Shape { rules: 2, v4: Part::Node(0), meant_before: meant_in_tree, ..Shape::NOTHING };
-        let view = View { slots: &slots, nodes: &nodes, shape: &shape };
+        let shape = Shape { rules: 2, v4: Part::Node(0), ..Shape::NOTHING };
+        let view = View { slots: &slots, nodes: &nodes, shape: &shape, meant_before: meant_in_tree };
         assert_eq!(view.meet(Direction::Out, &flow).map(|(rank, _)| rank), Ok(found));
     }
 }
