@@ -12,8 +12,9 @@ use std::rc::Rc;
 
 use ipsec_core::aead_only;
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
+use ipsec_core::crypto::deferred::Deferred;
 use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
-use ipsec_core::crypto::{AeadAlg, Deferred, Forged, InPlace, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::Discard;

@@ -6,7 +6,7 @@
 
 mod algorithms;
 pub mod conformance;
-mod deferred;
+pub mod deferred;
 pub mod ivs;
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
@@ -15,7 +15,6 @@ use core::ops::{Deref, DerefMut};
 
 use crate::wipe;
 pub use algorithms::{AeadAlg, AeadMode, CipherAlg, IntegAlg, Iv, Protection};
-pub use deferred::Deferred;
 use subtle::ConstantTimeEq;
 
 /// The ICV did not verify. Opaque on purpose: any more detail would be an oracle.
@@ -121,7 +120,7 @@ pub enum Purpose {
 /// It need not have every algorithm, but nobody asks it which: what IKE offers is what is configured. An SA of one that it lacks
 /// is not installed ([`Refused::Algorithm`](crate::error::Refused::Algorithm)), so narrow the proposals to what it has.
 ///
-/// Calls wait for the result. An engine beside the processor, which finishes later, is [`Deferred`] besides.
+/// Calls wait for the result. An engine beside the processor, which finishes later, is [`Deferred`](deferred::Deferred) besides.
 ///
 /// An engine of your own has three functions to implement for AEADs, and says with [`aead_only`] that it has
 /// no other algorithms. [`conformance::check`] holds it to known answers (leave out those of algorithms that it lacks):

@@ -108,7 +108,7 @@
 //! # Crypto engines that finish later
 //!
 //! A crypto engine is a [`crypto::PacketCrypto`], whose calls wait. A peripheral that works beside the processor is
-//! [`crypto::Deferred`] besides: [`begin_seal`](engine::Outbound::begin_seal) hands a packet to it, and
+//! [`crypto::deferred::Deferred`] besides: [`begin_seal`](engine::Outbound::begin_seal) hands a packet to it, and
 //! [`finish_seal`](engine::Outbound::finish_seal) takes it back, likewise for opening; in between other packets are begun. What is
 //! under way holds its packet ([`engine::Sealing`], [`engine::Opening`]): nobody sends it unencrypted, or reads it unchecked. It may be
 //! dropped: then a sequence number stays unused, and a packet that came is forgotten. Packets are numbered as they are begun, and go

@@ -9,7 +9,8 @@
 
 use core::fmt;
 
-use crate::crypto::{self, CipherAlg, Deferred, Forged, Iv, NoKey, PacketCrypto, Protection, Purpose};
+use crate::crypto::deferred::Deferred;
+use crate::crypto::{self, CipherAlg, Forged, Iv, NoKey, PacketCrypto, Protection, Purpose};
 use crate::error::{NoRoom, Refused};
 use crate::net::Spi;
 use crate::wire::esp::HEADER_LEN;

@@ -43,10 +43,11 @@ impl Expected {
     }
 }
 
-const PROBES: [(&str, Expected); 9] = [
+const PROBES: [(&str, Expected); 10] = [
     ("planted", Expected::Refused),
     ("ipsec_core", Expected::Links),
     ("ipsec_path", Expected::Links),
+    ("ipsec_deferred", Expected::Links),
     ("ike_core", Expected::Links),
     ("traffic_core", Expected::Links),
     ("gcm", Expected::LinksOrWaived),

@@ -15,7 +15,8 @@ use super::{Forged, PacketCrypto};
 /// ```
 /// use ipsec_core::aead_only;
 /// use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
-/// use ipsec_core::crypto::{AeadAlg, Deferred, Forged, InPlace, PacketCrypto};
+/// use ipsec_core::crypto::deferred::Deferred;
+/// use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 /// /// Takes a packet of up to 64 octets, and works on it when it is asked for it.
 /// struct Later;
 /// struct Job { text: [u8; 64], len: usize, right: bool }

@@ -5,7 +5,8 @@ use core::fmt;
 use super::inbound::{Inbound, Ingress, Outside, accept, examine};
 use super::outbound::{Outbound, carry};
 use crate::buf::PacketBuf;
-use crate::crypto::{Deferred, Forged};
+use crate::crypto::Forged;
+use crate::crypto::deferred::Deferred;
 use crate::ecn::Ecn;
 use crate::encap::Egress;
 use crate::error::Discard;
@@ -24,7 +25,7 @@ use crate::wire::esp::Header;
 ///
 /// ```compile_fail,E0502
 /// use ipsec_core::buf::PacketBuf;
-/// use ipsec_core::crypto::Deferred;
+/// use ipsec_core::crypto::deferred::Deferred;
 /// use ipsec_core::engine::{Outbound, Sealing};
 /// use ipsec_core::sa::SaId;
 /// use ipsec_core::time::Instant;
@@ -52,7 +53,7 @@ impl<J> fmt::Debug for Sealing<'_, '_, J> {
 ///
 /// ```compile_fail,E0502
 /// use ipsec_core::buf::PacketBuf;
-/// use ipsec_core::crypto::Deferred;
+/// use ipsec_core::crypto::deferred::Deferred;
 /// use ipsec_core::ecn::Ecn;
 /// use ipsec_core::engine::{Inbound, Opening};
 /// use ipsec_core::net::Path;

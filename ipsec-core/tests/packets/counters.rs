@@ -5,8 +5,9 @@ use crate::ends::{
     seal, tunnel,
 };
 use ipsec_core::buf::PacketBuf;
+use ipsec_core::crypto::deferred::Deferred;
 use ipsec_core::crypto::rustcrypto::{AeadKey, RustCrypto};
-use ipsec_core::crypto::{AeadAlg, CipherAlg, Deferred, Forged, InPlace, IntegAlg, PacketCrypto, Protection};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, InPlace, IntegAlg, PacketCrypto, Protection};
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::{Counters, Discard};

@@ -8,7 +8,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ptr;
 use core::time::Duration;
 
-use ipsec_core::crypto::{AeadAlg, Deferred, Forged, InPlace, PacketCrypto};
+use ipsec_core::crypto::deferred::Deferred;
+use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
 use ipsec_core::net::{AddrRange, Path, PortRange, TrafficSelector};
 use ipsec_core::time::Instant;
 

@@ -119,8 +119,6 @@ fn run() {
             23 => keep(outbound.rules_from(any() as usize).chain(inbound.rules_from(any() as usize)).count() as u64),
             24 => keep(diff(one.view(), other.view()).count() as u64),
             25 => keep(outbound.passed_clear() ^ inbound.passed_clear()),
-            26 => seal_later(&mut outbound, out_id),
-            27 => open_later(&mut inbound),
             _ => keep(u64::from(selector().intersect(&selector()).is_some())),
         }
     }
@@ -136,30 +134,6 @@ fn seal(outbound: &mut Outbound<'_, Engine, Any>, id: Option<SaId>) {
     outbound.seal_batch(instant(), id, [&mut packet], |packet, sealed| {
         keep(packet.len() as u64 + u64::from(sealed.is_ok()))
     });
-}
-
-fn seal_later(outbound: &mut Outbound<'_, Engine, Any>, id: Option<SaId>) {
-    let (Some(id), Ok(mut packet)) = (id, PacketBuf::new(octets(), any() as usize, any() as usize)) else { return };
-    let Ok(sealing) = outbound.begin_seal(instant(), id, &mut packet) else { return };
-    keep(u64::from(outbound.is_sealed(&sealing)) + u64::from(outbound.remove(id)));
-    if any() == 0 {
-        keep(u64::from(outbound.finish_seal(sealing).is_ok()));
-        keep(packet.len() as u64);
-    }
-}
-
-fn open_later(inbound: &mut Inbound<'_, Engine, Any>) {
-    let Ok(mut packet) = PacketBuf::new(octets(), any() as usize, any() as usize) else { return };
-    let (from, own) = match encap::pop_outer(&mut packet) {
-        Ok(encap::Arrival::Esp { path, own, .. }) => (path, Some(own)),
-        _ => (path(), None),
-    };
-    let Ok(opening) = inbound.begin_open(instant(), from, Ecn::Ce, own, &mut packet) else { return };
-    keep(u64::from(inbound.is_open(&opening)));
-    if any() == 0 {
-        keep(u64::from(inbound.finish_open(instant(), opening).is_ok()));
-        keep(packet.len() as u64);
-    }
 }
 
 fn open(inbound: &mut Inbound<'_, Engine, Any>) {
