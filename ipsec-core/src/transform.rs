@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use crate::crypto::{self, CipherAlg, Forged, Iv, NoKey, PacketCrypto, Protection, Purpose};
+use crate::crypto::{self, CipherAlg, Forged, Iv, KeyPlace, NoKey, PacketCrypto, Protection, Purpose};
 use crate::error::{NoRoom, Refused};
 use crate::net::Spi;
 use crate::wire::esp::HEADER_LEN;
@@ -145,7 +145,7 @@ pub(crate) struct Transform<K> {
     /// Of one that is shorter these are the last octets.
     salt: Zeroizing<[u8; 4]>,
     /// Made where they stay, when all else of the SA is there; nothing passes without them.
-    keys: Option<K>,
+    keys: KeyPlace<K>,
 }
 
 impl<K> fmt::Debug for Transform<K> {
@@ -157,7 +157,7 @@ impl<K> fmt::Debug for Transform<K> {
 impl<K> Transform<K> {
     /// Without key and salt.
     pub(crate) fn new(protection: Protection) -> Self {
-        Self { protection, layout: Layout::of(protection), salt: Zeroizing::new([0; 4]), keys: None }
+        Self { protection, layout: Layout::of(protection), salt: Zeroizing::new([0; 4]), keys: KeyPlace::EMPTY }
     }
 
     pub(crate) const fn protection(&self) -> Protection {
@@ -195,7 +195,7 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
         let places = self.salt.iter_mut().rev();
         places.zip(salt.iter().rev()).for_each(|(to, from)| *to = *from);
         let make = || Keys::new(crypto, protection, purpose, encr, integ);
-        crypto::place_key(&mut self.keys, make).map_err(|NoKey| Refused::Algorithm)
+        self.keys.make(make).map_err(|NoKey| Refused::Algorithm)
     }
 
     /// Encrypts a packet in place and writes its ICV. It is whole but for that: header, IV, payload with its trailer, and
@@ -205,7 +205,7 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// [`NoRoom`]: it is not; it must not be sent.
     #[inline]
     pub(crate) fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom> {
-        match self.keys.as_ref().ok_or(NoRoom)? {
+        match self.keys.get().ok_or(NoRoom)? {
             Keys::Aead(key) => {
                 let (nonce, aad, text_and_tag) = self.aead_parts(number, packet).ok_or(NoRoom)?;
                 crypto.seal(key, &nonce, aad.as_slice(), text_and_tag);
@@ -226,7 +226,7 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// [`Forged`]; the content is unspecified then.
     #[inline]
     pub(crate) fn open(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {
-        match self.keys.as_ref().ok_or(Forged)? {
+        match self.keys.get().ok_or(Forged)? {
             Keys::Aead(key) => {
                 let (nonce, aad, text_and_tag) = self.aead_parts(number, packet).ok_or(Forged)?;
                 crypto.open(key, &nonce, aad.as_slice(), text_and_tag)

@@ -26,6 +26,23 @@ pub fn after<R>(octets: usize, work: impl FnOnce() -> R) -> R {
     outcome
 }
 
+/// Copies of a key that calls leave on the stack that return it by value, until it is where it stays. The tests `wiped` search
+/// the memory of a process for what is left.
+const COPIES: usize = 10;
+/// Octets of stack beside those copies.
+const FRAMES: usize = 512;
+
+/// [`after`] with as many octets as the calls take that make a `K` and hand it from one to the other.
+///
+/// ```
+/// let mut boxed = None;
+/// ipsec_core::wipe::after_making::<[u8; 32], _>(|| boxed = Some(Box::new([7; 32])));
+/// assert_eq!(boxed.as_deref(), Some(&[7; 32]));
+/// ```
+pub fn after_making<K, R>(work: impl FnOnce() -> R) -> R {
+    after(COPIES.saturating_mul(size_of::<K>()).saturating_add(FRAMES), work)
+}
+
 #[inline(never)]
 fn apart<R>(work: impl FnOnce() -> R) -> R {
     work()
