@@ -252,6 +252,12 @@ pub trait PacketCrypto {
     }
 }
 
+/// What stands in front of an ICV, and the ICV. `None`: shorter than that.
+#[inline]
+pub(crate) fn split_icv(octets: &mut [u8], icv_len: u8) -> Option<(&mut [u8], &mut [u8])> {
+    octets.split_at_mut_checked(octets.len().checked_sub(icv_len.into())?)
+}
+
 /// Octets of the longest ICV.
 const MAX_ICV_LEN: usize = 32;
 

@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use crate::crypto::{self, CipherAlg, Forged, Iv, KeyPlace, NoKey, PacketCrypto, Protection, Purpose};
+use crate::crypto::{self, CipherAlg, Forged, Iv, KeyPlace, NoKey, PacketCrypto, Protection, Purpose, split_icv};
 use crate::error::{NoRoom, Refused};
 use crate::net::Spi;
 use crate::wire::esp::HEADER_LEN;
@@ -262,8 +262,8 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// The first block of a cipher, and what it encrypts.
     #[inline]
     fn cipher_parts<'p>(&self, packet: &'p mut [u8]) -> Option<([u8; MAX_IV_LEN], &'p mut [u8])> {
-        let end = packet.len().checked_sub(self.layout.icv_len.into())?;
-        let (front, text) = packet.get_mut(..end)?.split_at_mut_checked(self.layout.headroom())?;
+        let (whole, _) = split_icv(packet, self.layout.icv_len)?;
+        let (front, text) = whole.split_at_mut_checked(self.layout.headroom())?;
         let iv = front.get(HEADER_LEN..)?;
         let first = match self.layout.iv {
             // RFC 3686 §4: nonce, IV, and a counter that begins at 1.
@@ -282,22 +282,15 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
 
     #[inline]
     fn write_icv(&self, crypto: &mut P, key: &P::IntegKey, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom> {
-        let (text, icv) = self.split_icv(packet).ok_or(NoRoom)?;
-        crypto.icv(key, &[text, High::new(number).as_slice()], icv);
+        let (text, icv) = split_icv(packet, self.layout.icv_len).ok_or(NoRoom)?;
+        crypto.icv(key, &[&*text, High::new(number).as_slice()], icv);
         Ok(())
     }
 
     #[inline]
     fn check_icv(&self, crypto: &mut P, key: &P::IntegKey, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {
-        let (text, icv) = self.split_icv(packet).ok_or(Forged)?;
-        crypto::verify(crypto, key, &[text, High::new(number).as_slice()], icv)
-    }
-
-    #[inline]
-    fn split_icv<'p>(&self, packet: &'p mut [u8]) -> Option<(&'p [u8], &'p mut [u8])> {
-        let end = packet.len().checked_sub(self.layout.icv_len.into())?;
-        let (text, icv) = packet.split_at_mut_checked(end)?;
-        Some((text, icv))
+        let (text, icv) = split_icv(packet, self.layout.icv_len).ok_or(Forged)?;
+        crypto::verify(crypto, key, &[&*text, High::new(number).as_slice()], icv)
     }
 }
 
