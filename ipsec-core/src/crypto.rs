@@ -245,7 +245,7 @@ pub trait PacketCrypto {
     /// IVs count. [`ivs::WithIvs`] gives an engine a generator.
     ///
     /// # Errors
-    /// [`NoIv`]: this engine has no generator, as none has of itself.
+    /// [`NoIv`]: this engine has no generator, as none has of itself. Then no SA is installed that needs one to send.
     fn iv(&mut self, iv: &mut [u8]) -> Result<(), NoIv> {
         let _ = iv;
         Err(NoIv)
@@ -261,10 +261,10 @@ pub(crate) fn split_icv(octets: &mut [u8], icv_len: u8) -> Option<(&mut [u8], &m
 /// Octets of the longest ICV.
 const MAX_ICV_LEN: usize = 32;
 
-/// Compares an ICV with what an engine computes, in constant time.
+/// Compares an ICV of `alg` with what an engine computes, in constant time.
 ///
 /// # Errors
-/// [`Forged`], also when it has no length that an ICV has.
+/// [`Forged`], also when it has another length: a part of an ICV proves less.
 ///
 /// ```
 /// # #[cfg(feature = "cipher-mac")] {
@@ -273,13 +273,20 @@ const MAX_ICV_LEN: usize = 32;
 /// let key = RustCrypto.integ_key(IntegAlg::HmacSha256, &[7; 32]).unwrap();
 /// let mut icv = [0; 16];
 /// RustCrypto.icv(&key, &[b"header", b"text"], &mut icv);
-/// assert_eq!(verify(&mut RustCrypto, &key, &[b"headertext"], &icv), Ok(()));
-/// assert_eq!(verify(&mut RustCrypto, &key, &[b"another text"], &icv), Err(Forged));
+/// assert_eq!(verify(&mut RustCrypto, IntegAlg::HmacSha256, &key, &[b"headertext"], &icv), Ok(()));
+/// assert_eq!(verify(&mut RustCrypto, IntegAlg::HmacSha256, &key, &[b"headertext"], &icv[..15]), Err(Forged));
+/// assert_eq!(verify(&mut RustCrypto, IntegAlg::HmacSha256, &key, &[b"another text"], &icv), Err(Forged));
 /// # }
 /// ```
-pub fn verify<P: PacketCrypto>(crypto: &mut P, key: &P::IntegKey, parts: &[&[u8]], icv: &[u8]) -> Result<(), Forged> {
+pub fn verify<P: PacketCrypto>(
+    crypto: &mut P,
+    alg: IntegAlg,
+    key: &P::IntegKey,
+    parts: &[&[u8]],
+    icv: &[u8],
+) -> Result<(), Forged> {
     let mut octets = [0; MAX_ICV_LEN];
-    let expected = octets.get_mut(..icv.len()).filter(|expected| !expected.is_empty()).ok_or(Forged)?;
+    let expected = octets.get_mut(..alg.icv_len()).filter(|expected| expected.len() == icv.len()).ok_or(Forged)?;
     crypto.icv(key, parts, expected);
     if expected.ct_eq(icv).into() { Ok(()) } else { Err(Forged) }
 }

@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use crate::crypto::{self, CipherAlg, Forged, Iv, KeyPlace, NoKey, PacketCrypto, Protection, Purpose, split_icv};
+use crate::crypto::{self, CipherAlg, Forged, Iv, KeyPlace, NoIv, NoKey, PacketCrypto, Protection, Purpose, split_icv};
 use crate::error::{NoRoom, Refused};
 use crate::net::Spi;
 use crate::wire::esp::HEADER_LEN;
@@ -186,6 +186,10 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// [`Refused::KeyLength`], [`Refused::Algorithm`].
     pub(crate) fn set_keys(&mut self, crypto: &mut P, purpose: Purpose, keymat: &[u8]) -> Result<(), Refused> {
         let protection = self.protection;
+        // Or each packet would be discarded.
+        if purpose == Purpose::Encrypt && self.layout.iv == Iv::Random {
+            crypto.iv(&mut [0]).map_err(|NoIv| Refused::Algorithm)?;
+        }
         let (encr, integ) = keymat
             .split_at_checked(protection.encr_key_len())
             .filter(|(_, integ)| integ.len() == protection.integ_key_len())
@@ -289,8 +293,9 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
 
     #[inline]
     fn check_icv(&self, crypto: &mut P, key: &P::IntegKey, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {
+        let Protection::CipherMac(_, alg) = self.protection else { return Err(Forged) };
         let (text, icv) = split_icv(packet, self.layout.icv_len).ok_or(Forged)?;
-        crypto::verify(crypto, key, &[&*text, High::new(number).as_slice()], icv)
+        crypto::verify(crypto, alg, key, &[&*text, High::new(number).as_slice()], icv)
     }
 }
 

@@ -309,12 +309,12 @@ impl<C: IkeCrypto> SkReceiver<C> {
                 Ok(text_and_icv.get(..text_len).ok_or(Malformed)?)
             }
             Keys::CipherMac(cipher_key, integ_key) => {
-                let Protection::CipherMac(cipher, _) = key.protection else { return Err(Discard::BadIcv) };
+                let Protection::CipherMac(cipher, integ) = key.protection else { return Err(Discard::BadIcv) };
                 if !text_len.is_multiple_of(block_len) {
                     return Err(Discard::Malformed);
                 }
                 let (text, icv) = text_and_icv.split_at_mut_checked(text_len).ok_or(Malformed)?;
-                verify(crypto, integ_key, &[aad, iv, text], icv).map_err(|_| Discard::BadIcv)?;
+                verify(crypto, integ, integ_key, &[aad, iv, text], icv).map_err(|_| Discard::BadIcv)?;
                 crypto.decrypt(cipher_key, &key.block(cipher, iv).ok_or(Malformed)?, text);
                 Ok(text)
             }

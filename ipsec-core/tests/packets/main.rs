@@ -3,6 +3,8 @@
 
 mod changes;
 mod counters;
+#[cfg(feature = "cipher-mac")]
+mod drained;
 mod encapsulation;
 mod ends;
 mod fragments;
