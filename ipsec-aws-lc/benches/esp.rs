@@ -188,7 +188,7 @@ fn encrypted(layout: &Layout, size: usize) -> usize {
 /// The keys of bare calls.
 enum Bare<P: PacketCrypto> {
     Aead(P::AeadKey),
-    CipherMac([P::CipherKey; 2], P::IntegKey),
+    CipherMac([P::CipherKey; 2], IntegAlg, P::IntegKey),
 }
 
 impl<P: PacketCrypto> Bare<P> {
@@ -200,7 +200,7 @@ impl<P: PacketCrypto> Bare<P> {
             Protection::CipherMac(cipher, integ) => {
                 let keys = [Purpose::Encrypt, Purpose::Decrypt]
                     .map(|purpose| crypto.cipher_key(cipher, purpose, &KEYMAT[..cipher.key_len()]).expect("a key"));
-                Self::CipherMac(keys, crypto.integ_key(integ, &KEYMAT[..integ.key_len()]).expect("a key"))
+                Self::CipherMac(keys, integ, crypto.integ_key(integ, &KEYMAT[..integ.key_len()]).expect("a key"))
             }
         }
     }
@@ -209,7 +209,7 @@ impl<P: PacketCrypto> Bare<P> {
     fn seal(&self, crypto: &mut P, number: u64, aad: &[u8], text_and_icv: &mut [u8], icv_len: usize) {
         match self {
             Self::Aead(key) => crypto.seal(key, &nonce(number), aad, text_and_icv),
-            Self::CipherMac([key, _], integ) => {
+            Self::CipherMac([key, _], _, integ) => {
                 let (text, icv) = text_and_icv.split_at_mut(text_and_icv.len() - icv_len);
                 let mut iv = [0; 16];
                 crypto.iv(&mut iv).expect("a generator");
@@ -223,9 +223,9 @@ impl<P: PacketCrypto> Bare<P> {
     fn open(&self, crypto: &mut P, number: u64, aad: &[u8], text_and_icv: &mut [u8], icv_len: usize) {
         match self {
             Self::Aead(key) => crypto.open(key, &nonce(number), aad, text_and_icv).expect("bare open"),
-            Self::CipherMac([_, key], integ) => {
+            Self::CipherMac([_, key], alg, integ) => {
                 let (text, icv) = text_and_icv.split_at_mut(text_and_icv.len() - icv_len);
-                verify(crypto, integ, &[aad, text], icv).expect("bare open");
+                verify(crypto, *alg, integ, &[aad, text], icv).expect("bare open");
                 crypto.decrypt(key, &[0; 16], text);
             }
         }

@@ -11,11 +11,13 @@ pub mod ivs;
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
 
+use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 use crate::wipe;
 pub use algorithms::{AeadAlg, AeadMode, CipherAlg, IntegAlg, Iv, Protection};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 /// The ICV did not verify. Opaque on purpose: any more detail would be an oracle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,30 +34,65 @@ pub struct NoKey;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoIv;
 
-/// Copies of a key that calls leave on the stack that return it by value, until it is where it stays. The tests `wiped` search
-/// the memory of a process for what is left.
-const COPIES: usize = 10;
-/// Octets of stack beside those copies.
-const FRAMES: usize = 512;
-
-/// Has a key made where it stays, and overwrites what the calls in between leave on the stack.
-///
-/// # Errors
-/// [`NoKey`]; `place` is empty.
+/// Where a key is made and stays. Its end overwrites all of it: what makes a key takes along what it finds, and leaves that in
+/// octets which the key does not use and does not wipe. Once the key is made it must not be moved.
 ///
 /// ```
 /// use ipsec_core::crypto::rustcrypto::RustCrypto;
-/// use ipsec_core::crypto::{AeadAlg, NoKey, PacketCrypto, place_key};
-/// let mut place = None;
-/// assert_eq!(place_key(&mut place, || RustCrypto.aead_key(AeadAlg::Aes128Gcm16, &[7; 16])), Ok(()));
-/// assert!(place.is_some());
-/// assert_eq!(place_key(&mut place, || RustCrypto.aead_key(AeadAlg::Aes128Gcm16, &[7; 15])), Err(NoKey));
-/// assert!(place.is_none());
+/// use ipsec_core::crypto::{AeadAlg, KeyPlace, NoKey, PacketCrypto};
+/// let mut place = KeyPlace::EMPTY;
+/// assert_eq!(place.make(|| RustCrypto.aead_key(AeadAlg::Aes128Gcm16, &[7; 16])), Ok(()));
+/// assert!(place.get().is_some());
+/// assert_eq!(place.make(|| RustCrypto.aead_key(AeadAlg::Aes128Gcm16, &[7; 15])), Err(NoKey));
+/// assert!(place.get().is_none());
 /// ```
-pub fn place_key<K>(place: &mut Option<K>, make: impl FnOnce() -> Option<K>) -> Result<(), NoKey> {
-    let octets = COPIES.saturating_mul(size_of::<K>()).saturating_add(FRAMES);
-    wipe::after(octets, || *place = make());
-    if place.is_some() { Ok(()) } else { Err(NoKey) }
+pub struct KeyPlace<K>(Option<Placed<K>>);
+
+/// A key, which wipes itself when it is dropped.
+struct Placed<K>(K);
+
+/// For the place around it.
+impl<K> Zeroize for Placed<K> {
+    fn zeroize(&mut self) {}
+}
+
+impl<K> fmt::Debug for KeyPlace<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPlace").finish_non_exhaustive()
+    }
+}
+
+impl<K> KeyPlace<K> {
+    /// Without a key.
+    pub const EMPTY: Self = Self(None);
+
+    /// Has a key made here in the place of another one, and overwrites what the calls in between leave on the stack.
+    ///
+    /// # Errors
+    /// [`NoKey`]; the place is empty.
+    pub fn make(&mut self, make: impl FnOnce() -> Option<K>) -> Result<(), NoKey> {
+        self.clear();
+        wipe::after_making::<K, _>(|| self.0 = make().map(Placed));
+        if self.0.is_some() { Ok(()) } else { Err(NoKey) }
+    }
+
+    /// The key.
+    #[inline]
+    pub fn get(&self) -> Option<&K> {
+        self.0.as_ref().map(|Placed(key)| key)
+    }
+
+    /// The key is dropped where it is, and what is nothing then is overwritten from its first octet to its last.
+    fn clear(&mut self) {
+        self.0 = None;
+        self.0.zeroize();
+    }
+}
+
+impl<K> Drop for KeyPlace<K> {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 /// In an implementation of [`PacketCrypto`], what an engine with AEADs alone has of ciphers and integrity algorithms: none. Its
@@ -211,20 +248,26 @@ pub trait PacketCrypto {
     /// IVs count. [`ivs::WithIvs`] gives an engine a generator.
     ///
     /// # Errors
-    /// [`NoIv`]: this engine has no generator, as none has of itself.
+    /// [`NoIv`]: this engine has no generator, as none has of itself. Then no SA is installed that needs one to send.
     fn iv(&mut self, iv: &mut [u8]) -> Result<(), NoIv> {
         let _ = iv;
         Err(NoIv)
     }
 }
 
+/// What stands in front of an ICV, and the ICV. `None`: shorter than that.
+#[inline]
+pub(crate) fn split_icv(octets: &mut [u8], icv_len: u8) -> Option<(&mut [u8], &mut [u8])> {
+    octets.split_at_mut_checked(octets.len().checked_sub(icv_len.into())?)
+}
+
 /// Octets of the longest ICV.
 const MAX_ICV_LEN: usize = 32;
 
-/// Compares an ICV with what an engine computes, in constant time.
+/// Compares an ICV of `alg` with what an engine computes, in constant time.
 ///
 /// # Errors
-/// [`Forged`], also when it has no length that an ICV has.
+/// [`Forged`], also when it has another length: a part of an ICV proves less.
 ///
 /// ```
 /// # #[cfg(feature = "cipher-mac")] {
@@ -233,13 +276,20 @@ const MAX_ICV_LEN: usize = 32;
 /// let key = RustCrypto.integ_key(IntegAlg::HmacSha256, &[7; 32]).unwrap();
 /// let mut icv = [0; 16];
 /// RustCrypto.icv(&key, &[b"header", b"text"], &mut icv);
-/// assert_eq!(verify(&mut RustCrypto, &key, &[b"headertext"], &icv), Ok(()));
-/// assert_eq!(verify(&mut RustCrypto, &key, &[b"another text"], &icv), Err(Forged));
+/// assert_eq!(verify(&mut RustCrypto, IntegAlg::HmacSha256, &key, &[b"headertext"], &icv), Ok(()));
+/// assert_eq!(verify(&mut RustCrypto, IntegAlg::HmacSha256, &key, &[b"headertext"], &icv[..15]), Err(Forged));
+/// assert_eq!(verify(&mut RustCrypto, IntegAlg::HmacSha256, &key, &[b"another text"], &icv), Err(Forged));
 /// # }
 /// ```
-pub fn verify<P: PacketCrypto>(crypto: &mut P, key: &P::IntegKey, parts: &[&[u8]], icv: &[u8]) -> Result<(), Forged> {
+pub fn verify<P: PacketCrypto>(
+    crypto: &mut P,
+    alg: IntegAlg,
+    key: &P::IntegKey,
+    parts: &[&[u8]],
+    icv: &[u8],
+) -> Result<(), Forged> {
     let mut octets = [0; MAX_ICV_LEN];
-    let expected = octets.get_mut(..icv.len()).filter(|expected| !expected.is_empty()).ok_or(Forged)?;
+    let expected = octets.get_mut(..alg.icv_len()).filter(|expected| expected.len() == icv.len()).ok_or(Forged)?;
     crypto.icv(key, parts, expected);
     if expected.ct_eq(icv).into() { Ok(()) } else { Err(Forged) }
 }

@@ -16,7 +16,7 @@ pub enum Refused {
     Full,
     /// An SA with this SPI, or a rule with this id, is there already.
     Duplicate,
-    /// The crypto engine does not offer the algorithm or has no slot left.
+    /// The crypto engine does not offer the algorithm, has no slot left, or has no generator for random IVs to send with.
     Algorithm,
     /// The keying material has the wrong length for the algorithm.
     KeyLength,
@@ -39,7 +39,9 @@ impl fmt::Display for Refused {
         f.write_str(match self {
             Self::Full => "the table is full",
             Self::Duplicate => "it is there already",
-            Self::Algorithm => "the crypto engine does not offer the algorithm, or has no room left",
+            Self::Algorithm => {
+                "the crypto engine does not offer the algorithm, has no room left, or no random IVs to send with"
+            }
             Self::KeyLength => "the keying material has the wrong length",
             Self::Window => "the replay window has no size that can be kept",
             Self::Selectors => "it has no traffic selector on one side, or too many",

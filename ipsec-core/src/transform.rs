@@ -10,7 +10,7 @@
 use core::fmt;
 
 use crate::crypto::deferred::Deferred;
-use crate::crypto::{self, CipherAlg, Forged, Iv, NoKey, PacketCrypto, Protection, Purpose};
+use crate::crypto::{self, CipherAlg, Forged, Iv, KeyPlace, NoIv, NoKey, PacketCrypto, Protection, Purpose, split_icv};
 use crate::error::{NoRoom, Refused};
 use crate::net::Spi;
 use crate::wire::esp::HEADER_LEN;
@@ -146,7 +146,7 @@ pub(crate) struct Transform<K> {
     /// Of one that is shorter these are the last octets.
     salt: Zeroizing<[u8; 4]>,
     /// Made where they stay, when all else of the SA is there; nothing passes without them.
-    keys: Option<K>,
+    keys: KeyPlace<K>,
 }
 
 impl<K> fmt::Debug for Transform<K> {
@@ -158,7 +158,7 @@ impl<K> fmt::Debug for Transform<K> {
 impl<K> Transform<K> {
     /// Without key and salt.
     pub(crate) fn new(protection: Protection) -> Self {
-        Self { protection, layout: Layout::of(protection), salt: Zeroizing::new([0; 4]), keys: None }
+        Self { protection, layout: Layout::of(protection), salt: Zeroizing::new([0; 4]), keys: KeyPlace::EMPTY }
     }
 
     pub(crate) const fn protection(&self) -> Protection {
@@ -187,6 +187,10 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// [`Refused::KeyLength`], [`Refused::Algorithm`].
     pub(crate) fn set_keys(&mut self, crypto: &mut P, purpose: Purpose, keymat: &[u8]) -> Result<(), Refused> {
         let protection = self.protection;
+        // Or each packet would be discarded.
+        if purpose == Purpose::Encrypt && self.layout.iv == Iv::Random {
+            crypto.iv(&mut [0]).map_err(|NoIv| Refused::Algorithm)?;
+        }
         let (encr, integ) = keymat
             .split_at_checked(protection.encr_key_len())
             .filter(|(_, integ)| integ.len() == protection.integ_key_len())
@@ -196,7 +200,7 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
         let places = self.salt.iter_mut().rev();
         places.zip(salt.iter().rev()).for_each(|(to, from)| *to = *from);
         let make = || Keys::new(crypto, protection, purpose, encr, integ);
-        crypto::place_key(&mut self.keys, make).map_err(|NoKey| Refused::Algorithm)
+        self.keys.make(make).map_err(|NoKey| Refused::Algorithm)
     }
 
     /// Encrypts a packet in place and writes its ICV. It is whole but for that: header, IV, payload with its trailer, and
@@ -206,7 +210,7 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// [`NoRoom`]: it is not; it must not be sent.
     #[inline]
     pub(crate) fn seal(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom> {
-        match self.keys.as_ref().ok_or(NoRoom)? {
+        match self.keys.get().ok_or(NoRoom)? {
             Keys::Aead(key) => {
                 let (nonce, aad, text_and_tag) = self.aead_parts(number, packet).ok_or(NoRoom)?;
                 crypto.seal(key, &nonce, aad.as_slice(), text_and_tag);
@@ -227,7 +231,7 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// [`Forged`]; the content is unspecified then.
     #[inline]
     pub(crate) fn open(&self, crypto: &mut P, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {
-        match self.keys.as_ref().ok_or(Forged)? {
+        match self.keys.get().ok_or(Forged)? {
             Keys::Aead(key) => {
                 let (nonce, aad, text_and_tag) = self.aead_parts(number, packet).ok_or(Forged)?;
                 crypto.open(key, &nonce, aad.as_slice(), text_and_tag)
@@ -268,8 +272,8 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
     /// The first block of a cipher, and what it encrypts.
     #[inline]
     fn cipher_parts<'p>(&self, packet: &'p mut [u8]) -> Option<([u8; MAX_IV_LEN], &'p mut [u8])> {
-        let end = packet.len().checked_sub(self.layout.icv_len.into())?;
-        let (front, text) = packet.get_mut(..end)?.split_at_mut_checked(self.layout.headroom())?;
+        let (whole, _) = split_icv(packet, self.layout.icv_len)?;
+        let (front, text) = whole.split_at_mut_checked(self.layout.headroom())?;
         let iv = front.get(HEADER_LEN..)?;
         let first = match self.layout.iv {
             // RFC 3686 §4: nonce, IV, and a counter that begins at 1.
@@ -288,22 +292,16 @@ impl<P: PacketCrypto> Transform<Keys<P>> {
 
     #[inline]
     fn write_icv(&self, crypto: &mut P, key: &P::IntegKey, number: &Number, packet: &mut [u8]) -> Result<(), NoRoom> {
-        let (text, icv) = self.split_icv(packet).ok_or(NoRoom)?;
-        crypto.icv(key, &[text, High::new(number).as_slice()], icv);
+        let (text, icv) = split_icv(packet, self.layout.icv_len).ok_or(NoRoom)?;
+        crypto.icv(key, &[&*text, High::new(number).as_slice()], icv);
         Ok(())
     }
 
     #[inline]
     fn check_icv(&self, crypto: &mut P, key: &P::IntegKey, number: &Number, packet: &mut [u8]) -> Result<(), Forged> {
-        let (text, icv) = self.split_icv(packet).ok_or(Forged)?;
-        crypto::verify(crypto, key, &[text, High::new(number).as_slice()], icv)
-    }
-
-    #[inline]
-    fn split_icv<'p>(&self, packet: &'p mut [u8]) -> Option<(&'p [u8], &'p mut [u8])> {
-        let end = packet.len().checked_sub(self.layout.icv_len.into())?;
-        let (text, icv) = packet.split_at_mut_checked(end)?;
-        Some((text, icv))
+        let Protection::CipherMac(_, alg) = self.protection else { return Err(Forged) };
+        let (text, icv) = split_icv(packet, self.layout.icv_len).ok_or(Forged)?;
+        crypto::verify(crypto, alg, key, &[&*text, High::new(number).as_slice()], icv)
     }
 }
 
@@ -327,7 +325,7 @@ impl<P: Deferred> Transform<Keys<P>> {
         packet: &mut [u8],
     ) -> Result<Option<Begun<P::Job>>, NoRoom> {
         let front = self.aead_front();
-        let Some(Keys::Aead(key)) = &self.keys else {
+        let Some(Keys::Aead(key)) = self.keys.get() else {
             return self.seal(crypto, number, packet).map(|()| Some(Begun { job: None, front }));
         };
         let (nonce, aad, text_and_tag) = self.aead_parts(number, packet).ok_or(NoRoom)?;
@@ -346,7 +344,7 @@ impl<P: Deferred> Transform<Keys<P>> {
         packet: &mut [u8],
     ) -> Result<Option<Begun<P::Job>>, Forged> {
         let front = self.aead_front();
-        let Some(Keys::Aead(key)) = &self.keys else {
+        let Some(Keys::Aead(key)) = self.keys.get() else {
             return self.open(crypto, number, packet).map(|()| Some(Begun { job: None, front }));
         };
         let (nonce, aad, text_and_tag) = self.aead_parts(number, packet).ok_or(Forged)?;

@@ -4,7 +4,7 @@
 //! is built there next takes what it finds along, in octets that it does not use, to wherever it is moved. Whoever makes a
 //! key therefore does so [apart](after), and leaves it where it stays.
 
-use zeroize::optimization_barrier;
+use zeroize::{optimization_barrier, zeroize_stack};
 
 /// Octets that one call overwrites itself.
 const FRAME: usize = 256;
@@ -26,8 +26,46 @@ pub fn after<R>(octets: usize, work: impl FnOnce() -> R) -> R {
     outcome
 }
 
+/// Copies of a key that calls leave on the stack that return it by value, until it is where it stays. The tests `wiped` search
+/// the memory of a process for what is left.
+const COPIES: usize = 10;
+/// Octets of stack beside those copies.
+const FRAMES: usize = 512;
+
+/// [`after`] with as many octets as the calls take that make a `K` and hand it from one to the other.
+///
+/// ```
+/// let mut boxed = None;
+/// ipsec_core::wipe::after_making::<[u8; 32], _>(|| boxed = Some(Box::new([7; 32])));
+/// assert_eq!(boxed.as_deref(), Some(&[7; 32]));
+/// ```
+pub fn after_making<K, R>(work: impl FnOnce() -> R) -> R {
+    after(COPIES.saturating_mul(size_of::<K>()).saturating_add(FRAMES), work)
+}
+
+/// [`after`] for what is done to each packet: with a number of octets that is known beforehand, which are overwritten at once.
+///
+/// ```
+/// use ipsec_core::wipe;
+/// const FRAMES: usize = wipe::depth(512, 4096);
+/// assert_eq!(wipe::after_packet::<FRAMES, _>(|| 7 * 6), 42);
+/// ```
+#[inline]
+pub fn after_packet<const OCTETS: usize, R>(work: impl FnOnce() -> R) -> R {
+    let outcome = apart(work);
+    zeroize_stack::<OCTETS>();
+    outcome
+}
+
+/// How deep work goes down the stack: of a build that is optimised, and of one that is not, where only large machines have the
+/// stack for it. Measured, with some room to spare, on a stack that was painted before.
+pub const fn depth(optimised: usize, not: usize) -> usize {
+    if cfg!(all(debug_assertions, target_pointer_width = "64")) { not } else { optimised }
+}
+
+/// Does work in a frame of its own, so that what it leaves lies below the caller's.
 #[inline(never)]
-fn apart<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn apart<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 

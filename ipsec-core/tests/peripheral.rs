@@ -109,14 +109,9 @@ fn without_a_place_a_packet_stays_as_it_is_and_no_number_is_used() {
 
         let mut last = packets.pop().unwrap(); // the one that was finished
         let mut copies: Vec<_> = (0..PACKETS).map(|_| copy(&last)).collect();
-        let begun: Vec<_> =
-            copies.iter_mut().map(|copy| inn.begin_open(NOW, back(), Ecn::NotEct, copy)).collect();
+        let begun: Vec<_> = copies.iter_mut().map(|copy| inn.begin_open(NOW, back(), Ecn::NotEct, copy)).collect();
         let before = last.as_slice().to_vec();
-        assert_eq!(
-            inn.begin_open(NOW, back(), Ecn::NotEct, &mut last).unwrap_err(),
-            Discard::InEngine,
-            "{mode:?}"
-        );
+        assert_eq!(inn.begin_open(NOW, back(), Ecn::NotEct, &mut last).unwrap_err(), Discard::InEngine, "{mode:?}");
         assert_eq!(last.as_slice(), before);
         // Of those with one number, one comes through.
         let opened: Vec<_> =

@@ -4,8 +4,8 @@
 #[allow(dead_code, unreachable_pub)]
 mod smoltcp_tcp;
 
-use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::AeadAlg;
+use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use ipsec_core::crypto::{CipherAlg, Iv, NoKey as Unmade, Purpose, place_key, verify};
+use ipsec_core::crypto::{CipherAlg, Iv, KeyPlace, NoKey as Unmade, Purpose, verify};
 use zeroize::Zeroizing;
 
 use super::chain::{Chain, Payload};
@@ -59,7 +59,7 @@ pub(crate) const fn suits(protection: Protection) -> bool {
 /// The keys of one direction.
 struct SkKey<C: IkeCrypto> {
     /// Made where they stay, and without them nothing is sealed or opened.
-    keys: Option<Keys<C>>,
+    keys: KeyPlace<Keys<C>>,
     /// In front of the IV; of one that is shorter these are the last octets.
     salt: Zeroizing<[u8; 4]>,
     protection: Protection,
@@ -73,7 +73,7 @@ enum Keys<C: IkeCrypto> {
 impl<C: IkeCrypto> SkKey<C> {
     /// Without its keys.
     fn new(protection: Protection) -> Self {
-        Self { keys: None, salt: Zeroizing::new([0; 4]), protection }
+        Self { keys: KeyPlace::EMPTY, salt: Zeroizing::new([0; 4]), protection }
     }
 
     /// `sk_e`: the cipher key, then its salt (RFC 5282 §7.1, RFC 5930 §2). `sk_a`: the integrity key, none for an AEAD.
@@ -92,7 +92,7 @@ impl<C: IkeCrypto> SkKey<C> {
                 Some(Keys::CipherMac(crypto.cipher_key(cipher, purpose, key)?, crypto.integ_key(integ, sk_a)?))
             }
         };
-        place_key(&mut self.keys, make).map_err(|Unmade| NoKey)
+        self.keys.make(make).map_err(|Unmade| NoKey)
     }
 
     /// Salt and IV of an AEAD (RFC 5282 §4).
@@ -178,7 +178,7 @@ impl<C: IkeCrypto> SkSender<C> {
     pub(super) fn seal(&mut self, crypto: &mut C, aad: &[u8], payload: &mut [u8]) -> Result<(), NoRoom> {
         let (Layout { iv_len, icv_len, .. }, key) = (self.layout(), &self.key);
         let (iv, text_and_icv) = payload.split_at_mut_checked(iv_len).ok_or(NoRoom)?;
-        match key.keys.as_ref().ok_or(NoRoom)? {
+        match key.keys.get().ok_or(NoRoom)? {
             Keys::Aead(aead) => {
                 self.iv = count(self.iv, iv).ok_or(NoRoom)?;
                 crypto.seal(aead, &key.nonce(iv).ok_or(NoRoom)?, aad, text_and_icv);
@@ -302,19 +302,19 @@ impl<C: IkeCrypto> SkReceiver<C> {
         let (iv, text_and_icv) = payload.split_at_mut_checked(iv_len).ok_or(Malformed)?;
         // At least the pad length octet stands before the ICV.
         let text_len = text_and_icv.len().checked_sub(icv_len).filter(|len| *len > 0).ok_or(Malformed)?;
-        match key.keys.as_ref().ok_or(Discard::BadIcv)? {
+        match key.keys.get().ok_or(Discard::BadIcv)? {
             Keys::Aead(aead) => {
                 let nonce = key.nonce(iv).ok_or(Malformed)?;
                 crypto.open(aead, &nonce, aad, text_and_icv).map_err(|_| Discard::BadIcv)?;
                 Ok(text_and_icv.get(..text_len).ok_or(Malformed)?)
             }
             Keys::CipherMac(cipher_key, integ_key) => {
-                let Protection::CipherMac(cipher, _) = key.protection else { return Err(Discard::BadIcv) };
+                let Protection::CipherMac(cipher, integ) = key.protection else { return Err(Discard::BadIcv) };
                 if !text_len.is_multiple_of(block_len) {
                     return Err(Discard::Malformed);
                 }
                 let (text, icv) = text_and_icv.split_at_mut_checked(text_len).ok_or(Malformed)?;
-                verify(crypto, integ_key, &[aad, iv, text], icv).map_err(|_| Discard::BadIcv)?;
+                verify(crypto, integ, integ_key, &[aad, iv, text], icv).map_err(|_| Discard::BadIcv)?;
                 crypto.decrypt(cipher_key, &key.block(cipher, iv).ok_or(Malformed)?, text);
                 Ok(text)
             }

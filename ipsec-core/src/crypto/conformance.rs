@@ -131,7 +131,7 @@ pub fn check_cipher<P: PacketCrypto>(engine: &mut P, case: &Cipher<'_>, scratch:
 pub fn check_integ<P: PacketCrypto>(engine: &mut P, case: &Integ<'_>) -> Result<(), Deviation> {
     let key = engine.integ_key(case.alg, case.key).ok_or(Deviation::Key)?;
     if !case.valid {
-        return match verify(engine, &key, &[case.text], case.icv) {
+        return match verify(engine, case.alg, &key, &[case.text], case.icv) {
             Ok(()) => Err(Deviation::Forgery),
             Err(_) => Ok(()),
         };
@@ -145,11 +145,11 @@ pub fn check_integ<P: PacketCrypto>(engine: &mut P, case: &Integ<'_>) -> Result<
             return Err(Deviation::Seal);
         }
     }
-    verify(engine, &key, &[case.text], case.icv).map_err(|_| Deviation::Open)?;
+    verify(engine, case.alg, &key, &[case.text], case.icv).map_err(|_| Deviation::Open)?;
     for octet in 0..case.icv.len() {
         icv.copy_from_slice(case.icv);
         icv.iter_mut().skip(octet).take(1).for_each(|octet| *octet ^= 0x80);
-        if verify(engine, &key, &[case.text], icv).is_ok() {
+        if verify(engine, case.alg, &key, &[case.text], icv).is_ok() {
             return Err(Deviation::Forgery);
         }
     }

@@ -20,6 +20,8 @@ mod legacy;
 use super::{AeadAlg, AeadMode, Forged, InPlace, PacketCrypto};
 #[cfg(feature = "cipher-mac")]
 use super::{CipherAlg, IntegAlg, Purpose};
+#[cfg(any(feature = "ccm", feature = "chacha20poly1305"))]
+use crate::wipe::after_packet;
 #[cfg(feature = "cipher-mac")]
 pub use cipher_mac::{CipherKey, IntegKey};
 
@@ -101,9 +103,9 @@ impl PacketCrypto for RustCrypto {
         match &key.0 {
             Aead::Gcm(key) => key.seal(nonce, aad, text_and_tag),
             #[cfg(feature = "ccm")]
-            Aead::Ccm(key) => key.seal(nonce, aad, text_and_tag),
+            Aead::Ccm(key) => after_packet::<{ aes_key::FRAMES }, _>(|| key.seal(nonce, aad, text_and_tag)),
             #[cfg(feature = "chacha20poly1305")]
-            Aead::ChaCha(key) => key.seal(nonce, aad, text_and_tag),
+            Aead::ChaCha(key) => after_packet::<{ chacha::FRAMES }, _>(|| key.seal(nonce, aad, text_and_tag)),
         }
     }
 
@@ -112,9 +114,9 @@ impl PacketCrypto for RustCrypto {
         match &key.0 {
             Aead::Gcm(key) => key.open(nonce, aad, text_and_tag),
             #[cfg(feature = "ccm")]
-            Aead::Ccm(key) => key.open(nonce, aad, text_and_tag),
+            Aead::Ccm(key) => after_packet::<{ aes_key::FRAMES }, _>(|| key.open(nonce, aad, text_and_tag)),
             #[cfg(feature = "chacha20poly1305")]
-            Aead::ChaCha(key) => key.open(nonce, aad, text_and_tag),
+            Aead::ChaCha(key) => after_packet::<{ chacha::FRAMES }, _>(|| key.open(nonce, aad, text_and_tag)),
         }
     }
 

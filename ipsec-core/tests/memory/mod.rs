@@ -61,6 +61,9 @@ impl<'n, K: Copy> Search<'n, K> {
         for at in range.step_by(4096) {
             self.memory.seek(SeekFrom::Start(at)).unwrap();
             let read = self.memory.read(&mut self.page).unwrap_or(0);
+            if self.page[..read].iter().all(|octet| *octet == 0) {
+                continue;
+            }
             for (offset, window) in self.page[..read].windows(BEGINNING).enumerate().take(4096) {
                 if self.starts[usize::from(window[0]) << 8 | usize::from(window[1])] {
                     let kind = self.noted.get(&masked(window));

@@ -5,6 +5,8 @@ mod attacks;
 mod changes;
 mod counters;
 mod damage;
+#[cfg(feature = "cipher-mac")]
+mod drained;
 mod encapsulation;
 mod ends;
 mod fragments;

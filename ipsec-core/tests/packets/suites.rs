@@ -1,12 +1,13 @@
 //! Every suite goes the same way through the engines: what each has to do, whatever stands behind it.
 
 use crate::attacks::suites;
+use crate::drained::Drained;
 use crate::ends::{NOW, Sa, a_to_b, addr, inbound, ip, open, outbound, seal, tunnel};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::crypto::rustcrypto::RustCrypto;
 use ipsec_core::crypto::{AeadAlg, CipherAlg, IntegAlg, Iv, Protection};
 use ipsec_core::encap::push_outer;
-use ipsec_core::engine::{Outbound, OutboundSlot};
+use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::{Discard, Refused};
 use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
 use ipsec_core::sa::{Mode, OutboundParams, Params};
@@ -113,10 +114,26 @@ fn ivs_that_nobody_may_foresee_come_of_the_engine_and_the_others_count() {
 }
 
 #[test]
-fn without_a_generator_no_packet_with_a_random_iv_is_sealed_and_none_is_lost() {
+fn without_a_generator_no_sa_that_needs_one_to_send_is_installed() {
+    for protection in suites() {
+        let mut slots = [OutboundSlot::<RustCrypto>::EMPTY];
+        let mut out: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut slots);
+        let installed = out.install(NOW, &sa(protection, true).outbound()).err();
+        let refused = (Layout::of(protection).iv == Iv::Random).then_some(Refused::Algorithm);
+        assert_eq!((installed, out.sas().count()), (refused, usize::from(refused.is_none())), "{protection:?}");
+        // To receive, it takes none.
+        let mut slots = [InboundSlot::<RustCrypto>::EMPTY];
+        let mut windows = [0; 4];
+        let mut inn: Inbound<'_, _> = Inbound::new(RustCrypto, &mut [], &mut slots, &mut windows);
+        assert!(inn.install(NOW, &sa(protection, true).inbound()).is_ok(), "{protection:?}");
+    }
+}
+
+#[test]
+fn when_no_random_iv_is_left_no_packet_is_sealed_and_none_is_lost() {
     let sa = sa(Protection::CipherMac(CipherAlg::Aes128Cbc, IntegAlg::HmacSha256), false);
-    let mut slots = [OutboundSlot::<RustCrypto>::EMPTY];
-    let mut out: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut slots);
+    let mut slots = [OutboundSlot::<Drained>::EMPTY];
+    let mut out: Outbound<'_, _> = Outbound::new(Drained(1), &mut [], &mut slots);
     let id = out.install(NOW, &sa.outbound()).unwrap();
     let (inner, mut bytes) = (a_to_b(30), [0; 300]);
     let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();

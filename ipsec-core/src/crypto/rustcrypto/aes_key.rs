@@ -1,24 +1,17 @@
 //! AES, whatever the length of its key, and what its key schedules leave behind.
 
+use crate::wipe;
 use aes::cipher::{
     BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16,
 };
 use aes::{Aes128Enc, Aes192Enc, Aes256Enc, Block};
-use zeroize::zeroize_stack;
 
 pub(super) const BLOCK_LEN: usize = 16;
 /// The back ends that work on so many blocks at once (AES-NI, ARMv8) leave the round keys where they are. The others, the
 /// portable one and those for VAES, spread them out on the stack for each packet, and the first of them is the key itself.
 pub(super) const KEYS_BORROWED: usize = 8;
-/// Octets of stack that those take. The tests `wiped` search the stack for what lies deeper. Words of half the size are spread
-/// out to half as much.
-pub(super) const FRAMES: usize = if cfg!(target_pointer_width = "64") { 4096 } else { 2048 };
-
-/// Overwrites what the schedules leave on the stack.
-#[inline]
-pub(super) fn wipe() {
-    zeroize_stack::<FRAMES>();
-}
+/// Octets of stack that any of the modes takes; CBC with VAES the most. Words of half the size are spread out to half as much.
+pub(super) const FRAMES: usize = if cfg!(target_pointer_width = "64") { wipe::depth(5120, 28 * 1024) } else { 2048 };
 
 /// For encryption.
 pub(super) enum Cipher {
@@ -38,7 +31,7 @@ impl Cipher {
         }
     }
 
-    /// In a frame of its own, so that what it leaves on the stack lies below the caller's.
+    /// Leaves round keys on the stack. Of its own, or its frame is put into others for each back end that there is.
     #[inline(never)]
     pub(super) fn encrypt(&self, job: impl BlockCipherEncClosure<BlockSize = U16>) {
         match self {
@@ -48,10 +41,9 @@ impl Cipher {
         }
     }
 
-    /// A single block.
+    /// A single block. Likewise.
     pub(super) fn encrypt_block(&self, block: &mut [u8; BLOCK_LEN]) {
         self.encrypt(One(block.into()));
-        wipe();
     }
 }
 

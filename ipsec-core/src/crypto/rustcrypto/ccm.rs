@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 use super::aes_key::{BLOCK_LEN, Cipher};
 use super::chain::Chain;
 use super::counter::{self, xor};
-use crate::crypto::Forged;
+use crate::crypto::{Forged, split_icv};
 
 /// The key schedule; the crate wipes it on drop.
 pub(super) struct Key {
@@ -23,22 +23,18 @@ impl Key {
     }
 
     pub(super) fn seal(&self, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
-        let Some((text, tag)) = self.split(text_and_tag) else { return };
+        let Some((text, tag)) = split_icv(text_and_tag, self.tag_len) else { return };
         let Some(sealed) = self.tag(nonce, aad, text) else { return };
         counter::apply(&self.cipher, block(LENGTH, nonce, 1), text);
         tag.iter_mut().zip(sealed).for_each(|(to, from)| *to = from);
     }
 
     pub(super) fn open(&self, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
-        let (text, tag) = self.split(text_and_tag).ok_or(Forged)?;
+        let (text, tag) = split_icv(text_and_tag, self.tag_len).ok_or(Forged)?;
         counter::apply(&self.cipher, block(LENGTH, nonce, 1), text);
         let expected = self.tag(nonce, aad, text).ok_or(Forged)?;
         let expected = expected.get(..tag.len()).ok_or(Forged)?;
         if expected.ct_eq(tag).into() { Ok(()) } else { Err(Forged) }
-    }
-
-    fn split<'t>(&self, text_and_tag: &'t mut [u8]) -> Option<(&'t mut [u8], &'t mut [u8])> {
-        text_and_tag.split_at_mut_checked(text_and_tag.len().checked_sub(self.tag_len.into())?)
     }
 
     /// The tag of a text in clear. `None`: something is too long.

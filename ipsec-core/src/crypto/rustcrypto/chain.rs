@@ -6,23 +6,17 @@ use aes::cipher::{
 };
 use aes::{Aes128Dec, Aes192Dec, Aes256Dec};
 
-use super::aes_key::{BLOCK_LEN, Cipher, KEYS_BORROWED, wipe};
-use super::counter::{copies_keys, xor};
+use super::aes_key::{BLOCK_LEN, Cipher};
+use super::counter::xor;
 
 /// Encrypts blocks in place, each combined with what became of the one before.
 pub(super) fn encrypt(cipher: &Cipher, iv: &[u8; BLOCK_LEN], blocks: &mut [[u8; BLOCK_LEN]]) {
-    let mut copies_keys = false;
-    cipher.encrypt(Encrypt { last: *iv, blocks, copies_keys: &mut copies_keys });
-    if copies_keys {
-        wipe();
-    }
+    cipher.encrypt(Encrypt { last: *iv, blocks });
 }
 
 struct Encrypt<'p> {
     last: [u8; BLOCK_LEN],
     blocks: &'p mut [[u8; BLOCK_LEN]],
-    /// Told by the back end.
-    copies_keys: &'p mut bool,
 }
 
 impl BlockSizeUser for Encrypt<'_> {
@@ -32,10 +26,8 @@ impl BlockSizeUser for Encrypt<'_> {
 impl BlockCipherEncClosure for Encrypt<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
-        let Self { last, blocks, copies_keys: copies } = self;
-        *copies = copies_keys::<B>();
-        let mut last = Array(last);
-        for block in blocks {
+        let mut last = Array(self.last);
+        for block in self.blocks {
             last = Array(xor(last.0, *block));
             backend.encrypt_block_inplace(&mut last);
             *block = last.0;
@@ -63,16 +55,7 @@ impl Reverse {
 
     /// Decrypts blocks in place.
     pub(super) fn decrypt(&self, iv: &[u8; BLOCK_LEN], blocks: &mut [[u8; BLOCK_LEN]]) {
-        let mut copies_keys = false;
-        self.run(Decrypt { last: *iv, blocks, copies_keys: &mut copies_keys });
-        if copies_keys {
-            wipe();
-        }
-    }
-
-    /// In a frame of its own, so that what it leaves on the stack lies below the caller's.
-    #[inline(never)]
-    fn run(&self, job: Decrypt<'_>) {
+        let job = Decrypt { last: *iv, blocks };
         match self {
             Self::Aes128(aes) => aes.decrypt_with_backend(job),
             Self::Aes192(aes) => aes.decrypt_with_backend(job),
@@ -84,8 +67,6 @@ impl Reverse {
 struct Decrypt<'p> {
     last: [u8; BLOCK_LEN],
     blocks: &'p mut [[u8; BLOCK_LEN]],
-    /// Told by the back end.
-    copies_keys: &'p mut bool,
 }
 
 impl BlockSizeUser for Decrypt<'_> {
@@ -95,8 +76,7 @@ impl BlockSizeUser for Decrypt<'_> {
 impl BlockCipherDecClosure for Decrypt<'_> {
     #[inline(always)]
     fn call<B: BlockCipherDecBackend<BlockSize = U16>>(self, backend: &B) {
-        let Self { mut last, blocks, copies_keys } = self;
-        *copies_keys = B::ParBlocksSize::USIZE != KEYS_BORROWED;
+        let Self { mut last, blocks } = self;
         for blocks in blocks.chunks_mut(B::ParBlocksSize::USIZE) {
             let mut batch = ParBlocks::<B>::default();
             batch.iter_mut().zip(&*blocks).for_each(|(to, from)| to.0 = *from);

@@ -4,12 +4,13 @@ use hmac::{Hmac, KeyInit};
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 
-use super::aes_key::Cipher;
+use super::aes_key::{self, Cipher};
 use super::chain::{self, Mac, Reverse};
 use super::counter;
 #[cfg(feature = "legacy")]
 use super::legacy;
 use crate::crypto::{CipherAlg, IntegAlg, Purpose};
+use crate::wipe::{self, after_packet};
 
 /// A cipher's key schedule, for one purpose; the crates wipe it on drop.
 ///
@@ -20,6 +21,9 @@ use crate::crypto::{CipherAlg, IntegAlg, Purpose};
 /// assert_eq!(format!("{key:?}"), "CipherKey { .. }");
 /// ```
 pub struct CipherKey(Schedule);
+
+/// Octets of stack that a hash takes, with the state it begins with.
+const HASH_FRAMES: usize = wipe::depth(2560, 12 * 1024);
 
 enum Schedule {
     CbcEncrypt(Cipher),
@@ -53,22 +57,22 @@ impl CipherKey {
 
     pub(super) fn encrypt(&self, iv: &[u8; 16], text: &mut [u8]) {
         match &self.0 {
-            Schedule::CbcEncrypt(cipher) => chain::encrypt(cipher, iv, text.as_chunks_mut().0),
-            Schedule::Counter(cipher) => counter::apply(cipher, u128::from_be_bytes(*iv), text),
+            Schedule::CbcEncrypt(cipher) => aes(|| chain::encrypt(cipher, iv, text.as_chunks_mut().0)),
+            Schedule::Counter(cipher) => aes(|| counter::apply(cipher, u128::from_be_bytes(*iv), text)),
             // Made for the other purpose: nothing that could be taken for a text leaves here.
             Schedule::CbcDecrypt(_) => text.fill(0),
             #[cfg(feature = "legacy")]
-            Schedule::TripleDes(cipher) => cipher.encrypt(iv, text),
+            Schedule::TripleDes(cipher) => after_packet::<{ legacy::FRAMES }, _>(|| cipher.encrypt(iv, text)),
         }
     }
 
     pub(super) fn decrypt(&self, iv: &[u8; 16], text: &mut [u8]) {
         match &self.0 {
-            Schedule::CbcDecrypt(cipher) => cipher.decrypt(iv, text.as_chunks_mut().0),
-            Schedule::Counter(cipher) => counter::apply(cipher, u128::from_be_bytes(*iv), text),
+            Schedule::CbcDecrypt(cipher) => aes(|| cipher.decrypt(iv, text.as_chunks_mut().0)),
+            Schedule::Counter(cipher) => aes(|| counter::apply(cipher, u128::from_be_bytes(*iv), text)),
             Schedule::CbcEncrypt(_) => text.fill(0),
             #[cfg(feature = "legacy")]
-            Schedule::TripleDes(cipher) => cipher.decrypt(iv, text),
+            Schedule::TripleDes(cipher) => after_packet::<{ legacy::FRAMES }, _>(|| cipher.decrypt(iv, text)),
         }
     }
 }
@@ -117,17 +121,23 @@ impl IntegKey {
             State::Sha256(state) => hash(state, parts, icv),
             State::Sha384(state) => hash(state, parts, icv),
             State::Sha512(state) => hash(state, parts, icv),
-            State::Chain(mac) => cut(&mac.over(parts), icv),
+            State::Chain(mac) => aes(|| cut(&mac.over(parts), icv)),
             #[cfg(feature = "legacy")]
             State::Md5(state) => hash(state, parts, icv),
         }
     }
 }
 
+fn aes(work: impl FnOnce()) {
+    after_packet::<{ aes_key::FRAMES }, _>(work);
+}
+
 fn hash<M: hmac::Mac + Clone>(state: &M, parts: &[&[u8]], icv: &mut [u8]) {
-    let mut state = state.clone();
-    parts.iter().for_each(|part| state.update(part));
-    cut(&state.finalize().into_bytes(), icv);
+    after_packet::<HASH_FRAMES, _>(|| {
+        let mut state = state.clone();
+        parts.iter().for_each(|part| state.update(part));
+        cut(&state.finalize().into_bytes(), icv);
+    });
 }
 
 fn cut(whole: &[u8], icv: &mut [u8]) {

@@ -4,22 +4,16 @@ use aes::cipher::{
     Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockSizeUser, ParBlocks, consts::U16, typenum::Unsigned,
 };
 
-use super::aes_key::{BLOCK_LEN, Cipher, KEYS_BORROWED, wipe};
+use super::aes_key::{BLOCK_LEN, Cipher, KEYS_BORROWED};
 
 /// Combines any number of octets with a key stream, of which `first` is the first counter block.
 pub(super) fn apply(cipher: &Cipher, first: u128, text: &mut [u8]) {
-    let mut copies_keys = false;
-    cipher.encrypt(Stream { first, text, copies_keys: &mut copies_keys });
-    if copies_keys {
-        wipe();
-    }
+    cipher.encrypt(Stream { first, text });
 }
 
 struct Stream<'p> {
     first: u128,
     text: &'p mut [u8],
-    /// Told by the back end.
-    copies_keys: &'p mut bool,
 }
 
 impl BlockSizeUser for Stream<'_> {
@@ -29,7 +23,6 @@ impl BlockSizeUser for Stream<'_> {
 impl BlockCipherEncClosure for Stream<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
-        *self.copies_keys = copies_keys::<B>();
         let (blocks, rest) = self.text.as_chunks_mut();
         let behind = usize::from(!rest.is_empty());
         let mut stream = KeyStream::new(backend, self.first);

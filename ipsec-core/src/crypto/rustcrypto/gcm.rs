@@ -5,11 +5,27 @@ use aes::cipher::{Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockSize
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroizing, zeroize_stack};
 
-use super::aes_key::{BLOCK_LEN, Cipher, wipe};
+use super::aes_key::{BLOCK_LEN, Cipher};
 use super::counter::{self, KeyStream, copies_keys, xor};
-use crate::crypto::Forged;
+use crate::crypto::{Forged, split_icv};
+use crate::wipe;
+
+/// Octets of stack that a packet takes where the back end leaves round keys on it.
+const FRAMES: usize = if cfg!(target_pointer_width = "64") { wipe::depth(3584, 28 * 1024) } else { 2048 };
+/// Where it does not: those of GHASH, which is moved.
+const HASH_FRAMES: usize = wipe::depth(1536, 16 * 1024);
+
+/// Overwrites what a packet leaves on the stack.
+#[inline]
+fn wipe_frames(copies_keys: bool) {
+    if copies_keys {
+        zeroize_stack::<FRAMES>();
+    } else {
+        zeroize_stack::<HASH_FRAMES>();
+    }
+}
 
 /// The key schedules of AES and GHASH; both crates wipe them on drop.
 pub(super) struct Key {
@@ -33,17 +49,30 @@ impl Key {
 
     #[inline]
     pub(super) fn seal(&self, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+        wipe_frames(wipe::apart(|| self.sealing(nonce, aad, text_and_tag)));
+    }
+
+    #[inline]
+    pub(super) fn open(&self, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
+        let mut verdict = Err(Forged);
+        wipe_frames(wipe::apart(|| self.opening(nonce, aad, text_and_tag, &mut verdict)));
+        verdict
+    }
+
+    /// Whether round keys are left on the stack.
+    #[inline(always)]
+    fn sealing(&self, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> bool {
         if !self.hides {
-            let Some((text, tag)) = self.split(text_and_tag) else { return };
-            let sealed = xor(self.hash_all(aad, text), self.mask(nonce));
-            tag.iter_mut().zip(sealed).for_each(|(to, from)| *to = from);
-            return;
+            let Some((text, tag)) = split_icv(text_and_tag, self.tag_len) else { return false };
+            let (mask, copies_keys) = self.mask(nonce);
+            tag.iter_mut().zip(xor(self.hash_all(aad, text), mask)).for_each(|(to, from)| *to = from);
+            return copies_keys;
         }
-        let Some((text, len)) = Text::new(text_and_tag, self.tag_len) else { return };
+        let Some((text, len)) = Text::new(text_and_tag, self.tag_len) else { return false };
         let (ghash, lengths) = (self.hash(aad), lengths(aad.len(), len));
         let mut mask = [0; BLOCK_LEN];
         let behind = 2_u32.wrapping_add(text.blocks.len() as u32);
-        self.run(nonce, text.blocks, Then::Seal(&mut mask));
+        let copies_keys = self.run(nonce, text.blocks, Then::Seal(&mut mask));
         if !text.rest.is_empty() {
             counter::apply(&self.cipher, first(nonce, behind), text.rest);
         }
@@ -55,26 +84,30 @@ impl Key {
                 tag.iter_mut().zip(sealed).for_each(|(to, from)| *to = from);
             }
         }
+        copies_keys
     }
 
-    #[inline]
-    pub(super) fn open(&self, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
+    /// Likewise. What is too short stays forged.
+    #[inline(always)]
+    fn opening(&self, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8], verdict: &mut Result<(), Forged>) -> bool {
         if !self.hides {
-            let (text, tag) = self.split(text_and_tag).ok_or(Forged)?;
-            let expected = xor(self.hash_all(aad, text), self.mask(nonce));
-            let expected = expected.get(..tag.len()).ok_or(Forged)?;
-            return if expected.ct_eq(tag).into() { Ok(()) } else { Err(Forged) };
+            let Some((text, tag)) = split_icv(text_and_tag, self.tag_len) else { return false };
+            let (mask, copies_keys) = self.mask(nonce);
+            let expected = xor(self.hash_all(aad, text), mask);
+            if expected.get(..tag.len()).is_some_and(|expected| expected.ct_eq(tag).into()) {
+                *verdict = Ok(());
+            }
+            return copies_keys;
         }
-        let (tag, counts) = self.tag(text_and_tag).ok_or(Forged)?;
-        let (text, len) = Text::new(text_and_tag, self.tag_len).ok_or(Forged)?;
+        let Some((tag, counts)) = self.tag(text_and_tag) else { return false };
+        let Some((text, len)) = Text::new(text_and_tag, self.tag_len) else { return false };
         let mask = xor(text.hash(self.hash(aad), lengths(aad.len(), len)), tag);
-        let mut verdict = Err(Forged);
         let behind = 2_u32.wrapping_add(text.blocks.len() as u32);
-        self.run(nonce, text.blocks, Then::Open { mask: &mask, counts, verdict: &mut verdict });
+        let copies_keys = self.run(nonce, text.blocks, Then::Open { mask: &mask, counts, verdict });
         if verdict.is_ok() && !text.rest.is_empty() {
             counter::apply(&self.cipher, first(nonce, behind), text.rest);
         }
-        verdict
+        copies_keys
     }
 
     /// The tag as a block, and which bits of that count.
@@ -83,30 +116,24 @@ impl Key {
         if usize::from(self.tag_len) == BLOCK_LEN {
             return Some((*text_and_tag.last_chunk()?, u128::MAX));
         }
-        let (_, tag) = text_and_tag.split_at_checked(text_and_tag.len().checked_sub(self.tag_len.into())?)?;
+        let tag = text_and_tag.get(text_and_tag.len().checked_sub(self.tag_len.into())?..)?;
         let beyond = u32::from(self.tag_len).saturating_mul(8);
         let counts = u128::MAX.checked_shr(beyond).map_or(u128::MAX, |beyond| !beyond);
         Some((padded(tag).to_be_bytes(), u128::from_ne_bytes(counts.to_be_bytes())))
     }
 
-    fn split<'t>(&self, text_and_tag: &'t mut [u8]) -> Option<(&'t mut [u8], &'t mut [u8])> {
-        text_and_tag.split_at_mut_checked(text_and_tag.len().checked_sub(self.tag_len.into())?)
-    }
-
     /// What hides the tag: the first block of the key stream.
-    fn mask(&self, nonce: &[u8; 12]) -> [u8; BLOCK_LEN] {
+    fn mask(&self, nonce: &[u8; 12]) -> ([u8; BLOCK_LEN], bool) {
         let mut mask = [0; BLOCK_LEN];
-        self.run(nonce, &mut [], Then::Seal(&mut mask));
-        mask
+        let copies_keys = self.run(nonce, &mut [], Then::Seal(&mut mask));
+        (mask, copies_keys)
     }
 
     #[inline]
-    fn run(&self, nonce: &[u8; 12], blocks: &mut [[u8; BLOCK_LEN]], then: Then<'_>) {
+    fn run(&self, nonce: &[u8; 12], blocks: &mut [[u8; BLOCK_LEN]], then: Then<'_>) -> bool {
         let mut copies_keys = false;
         self.cipher.encrypt(Counter { first: first(nonce, 1), blocks, then, copies_keys: &mut copies_keys });
-        if copies_keys {
-            wipe();
-        }
+        copies_keys
     }
 
     /// GHASH over the associated data, to go on with the ciphertext.

@@ -2,11 +2,12 @@
 
 use des::TdesEde3;
 use des::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use zeroize::zeroize_stack;
+
+use crate::wipe;
 
 const BLOCK_LEN: usize = 8;
 /// Octets of stack that may hold round keys.
-const FRAMES: usize = 1024;
+pub(super) const FRAMES: usize = wipe::depth(512, 2048);
 
 /// The crate wipes it on drop.
 pub(super) struct TripleDes(TdesEde3);
@@ -23,7 +24,6 @@ impl TripleDes {
             self.0.encrypt_block(&mut whole);
             (*block, last) = (whole.0, whole.0);
         }
-        zeroize_stack::<FRAMES>();
     }
 
     pub(super) fn decrypt(&self, iv: &[u8; 16], text: &mut [u8]) {
@@ -34,7 +34,6 @@ impl TripleDes {
             let clear = (u64::from_ne_bytes(whole.0) ^ u64::from_ne_bytes(last)).to_ne_bytes();
             last = core::mem::replace(block, clear);
         }
-        zeroize_stack::<FRAMES>();
     }
 }
 
