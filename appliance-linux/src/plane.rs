@@ -6,6 +6,7 @@
 //! asked for.
 
 mod discarded;
+mod hosts;
 mod icmp;
 mod inbound;
 mod locked;
@@ -20,11 +21,13 @@ mod tally;
 mod unsent;
 mod wait;
 mod wanted;
+mod whole;
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
+pub(crate) use hosts::Hosts;
 pub(crate) use locked::Engines;
 pub(crate) use news::{Listener, News};
 pub(crate) use shared::Plane;

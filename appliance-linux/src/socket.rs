@@ -22,8 +22,8 @@ use crate::boundary::MARK;
 
 /// Datagrams taken from a socket with one system call.
 const BATCH: usize = 32;
-/// The largest datagram taken: a jumbo frame and some.
-pub(crate) const DATAGRAM: usize = 16 * 1024;
+/// The largest datagram there is, with an IPv4 header: one that was cut on its way comes whole.
+const DATAGRAM: usize = 65_535;
 /// Octets in front of a datagram: room for the header that a packet gets back which came through an SA between two hosts.
 pub(crate) const ROOM: usize = 40;
 /// What the kernel may hold for a socket while we are busy, as far as it lets us.
@@ -243,15 +243,13 @@ impl AsFd for Socket {
 /// Room for one batch of received datagrams; made once, used for ever.
 pub(crate) struct Batch {
     buffers: Box<[[u8; ROOM + DATAGRAM]; BATCH]>,
-    /// Datagrams that were larger than [`DATAGRAM`].
-    pub(crate) truncated: u64,
 }
 
 impl Batch {
     pub(crate) fn new() -> Self {
         // By way of a vector, as the array is too large for the stack.
         let buffers: Result<Box<[_; BATCH]>, _> = vec![[0; ROOM + DATAGRAM]; BATCH].try_into();
-        Self { buffers: buffers.unwrap_or_else(|_| unreachable!("the vector has as many as the array")), truncated: 0 }
+        Self { buffers: buffers.unwrap_or_else(|_| unreachable!("the vector has as many as the array")) }
     }
 
     /// Takes what waits at `socket`, at most one batch, and shows each datagram, behind [`ROOM`]; returns how many there were.
@@ -278,10 +276,6 @@ impl Batch {
             };
             for (message, origin) in received.zip(&mut origins) {
                 count += 1;
-                if message.flags.contains(MsgFlags::MSG_TRUNC) {
-                    self.truncated += 1;
-                    continue;
-                }
                 let from = message.address.as_ref().and_then(socket_addr);
                 *origin = from.map(|from| (socket.origin(from, message.cmsgs()), message.bytes));
             }
@@ -405,15 +399,15 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_too_large_for_the_batch_is_counted_and_dropped() {
+    fn the_longest_datagrams_there_are_come_whole() {
         in_a_network_of_its_own(|| {
-            let (server, at) = open("127.0.0.1");
-            let (client, from) = open("127.0.0.1");
             let mut batch = Batch::new();
-            client.send(Path { local: from, remote: at }, 0, &[0; DATAGRAM + 1]).unwrap();
-            client.send(Path { local: from, remote: at }, 0, b"small").unwrap();
-            assert_eq!(receive_one(&mut batch, &server).1, b"small");
-            assert_eq!(batch.truncated, 1);
+            for (addr, headers) in [("127.0.0.1", 20 + 8), ("::1", 8)] {
+                let ((server, at), (client, from)) = (open(addr), open(addr));
+                let datagram = vec![7; 65_535 - headers];
+                client.send(Path { local: from, remote: at }, 0, &datagram).unwrap();
+                assert_eq!(receive_one(&mut batch, &server).1, datagram);
+            }
         });
     }
 

@@ -18,7 +18,10 @@ use super::sockets::Sockets;
 use super::tally::count;
 use super::wait::{readable, wait};
 use crate::early::spi_of;
-use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
+use crate::socket::{Batch, Carrier, Origin, Socket};
+
+/// The longest IKE message that is taken: strangers decide how many there are, and each has a copy of its own.
+const MESSAGE: usize = 16 * 1024;
 
 /// What is taken from a socket that goes: more than the kernel holds for it, and not all that somebody may send meanwhile.
 const LAST_BATCHES: usize = 512;
@@ -57,7 +60,7 @@ fn serve(
     descriptors: &mut [nix::poll::PollFd<'_>],
 ) -> io::Result<()> {
     loop {
-        wait(descriptors)?;
+        wait(descriptors, None)?;
         let (changed, rest) = descriptors.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         for (socket, ready) in sockets.iter().zip(rest) {
             if ready.any().unwrap_or(true) {
@@ -80,28 +83,26 @@ fn receive(plane: &Plane, listener: &impl Listener, batch: &mut Batch, socket: &
         sockets.arrived(socket, &origin);
         plane.arrive(listener, carrier, origin, datagram);
     });
-    let cut = std::mem::take(&mut batch.truncated);
-    if cut > 0 && plane.tally.truncated.fetch_add(cut, Ordering::Relaxed) == 0 {
-        warn!("a datagram of more than {DATAGRAM} octets was dropped; others after it are only counted");
-    }
     received.unwrap_or(0)
 }
 
 impl Plane {
     /// One datagram from outside.
     fn arrive(&self, listener: &impl Listener, carrier: Carrier, origin: Origin, datagram: &mut PacketBuf<'_>) {
-        let ike = |message: &[u8]| News::Ike { path: origin.path, message: message.to_vec() };
+        let ike = |message: &[u8]| match message.len() {
+            ..=MESSAGE => self.offer(listener, News::Ike { path: origin.path, message: message.to_vec() }),
+            _ if self.tally.truncated.fetch_add(1, Ordering::Relaxed) > 0 => {}
+            _ => warn!("an IKE message of more than {MESSAGE} octets was dropped; others after it are only counted"),
+        };
         match carrier {
             Carrier::Esp => self.open(listener, origin, datagram),
             Carrier::Udp(NATT_PORT) => match classify(datagram.as_slice()) {
                 Ok(Datagram::Esp(_)) => self.open(listener, origin, datagram),
-                Ok(Datagram::Ike(message)) => self.offer(listener, ike(message)),
+                Ok(Datagram::Ike(message)) => ike(message),
                 Ok(Datagram::Keepalive) => {}
                 Err(_) => self.inbound().count(Discard::InHeader),
             },
-            Carrier::Udp(_) => {
-                self.offer(listener, ike(datagram.as_slice()));
-            }
+            Carrier::Udp(_) => ike(datagram.as_slice()),
         }
     }
 
@@ -175,6 +176,28 @@ mod tests {
             arrives();
             assert!(inputs.try_recv().is_err());
             assert_eq!(counted(), 3);
+        });
+    }
+
+    #[test]
+    fn an_ike_message_longer_than_any_we_take_is_dropped_and_counted() {
+        in_a_network_of_its_own(|| {
+            let capacity = Capacity { ike_sas: 1, blocks: 1, child_sas: 4, rules: 4 };
+            let clear = ClearSockets::open().unwrap();
+            let plane = Plane::new(Tun::create("pcl0").unwrap(), clear, Clock::start(), &capacity).unwrap();
+            let (sender, inputs) = sync_channel(9);
+            let remote = "127.0.0.1:4500".parse().unwrap();
+            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, tos: 0 };
+            for (port, marker, longest) in [(500, 0, MESSAGE), (4500, 4, MESSAGE + 4)] {
+                for (length, taken) in [(longest, true), (longest + 1, false)] {
+                    let mut bytes = vec![7; length];
+                    bytes[..marker].fill(0);
+                    let mut datagram = PacketBuf::new(&mut bytes, 0, length).unwrap();
+                    plane.arrive(&sender, Carrier::Udp(port), origin, &mut datagram);
+                    assert_eq!(inputs.try_recv().is_ok(), taken, "port {port}, {length} octets");
+                }
+            }
+            assert_eq!(plane.tally.truncated.load(Ordering::Relaxed), 2);
         });
     }
 

@@ -20,11 +20,12 @@ use super::shared::Plane;
 use super::stray;
 use super::tally::count;
 use super::wait::{readable, wait};
+use super::whole::Wholes;
 use crate::clear::Refused;
 use crate::provider::Engine;
 
-/// The largest packet of the TUN device.
-const PACKET: usize = 16 * 1024;
+/// The largest packet there is.
+const PACKET: usize = 65_535;
 /// Packets taken before looking whether the device has an error.
 const BURST: usize = 256;
 
@@ -35,11 +36,13 @@ const TIMES: u32 = 100;
 /// Runs until the device fails for good.
 pub(super) fn run(plane: &Plane, listener: &impl Listener) {
     let mut buffer = vec![0; HEADROOM + PACKET + TAILROOM];
+    let mut wholes = Wholes::default();
     let failed = loop {
-        if let Err(error) = wait(&mut [readable(&plane.tun)]) {
+        if let Err(error) = wait(&mut [readable(&plane.tun)], wholes.patience(plane.clock.now())) {
             break error;
         }
-        if let Err(error) = drain(plane, listener, &mut buffer)
+        wholes.expire(plane);
+        if let Err(error) = drain(plane, listener, &mut wholes, &mut buffer)
             && !renewed(plane, &error)
         {
             break error;
@@ -64,13 +67,13 @@ fn renewed(plane: &Plane, error: &io::Error) -> bool {
 }
 
 /// Takes the packets that wait.
-fn drain(plane: &Plane, listener: &impl Listener, buffer: &mut [u8]) -> io::Result<()> {
+fn drain(plane: &Plane, listener: &impl Listener, wholes: &mut Wholes, buffer: &mut [u8]) -> io::Result<()> {
     for _ in 0..BURST {
         let room = buffer.get_mut(HEADROOM..HEADROOM + PACKET).unwrap_or_default();
         match plane.tun.recv(room) {
             Ok(length) => {
                 if let Ok(mut packet) = PacketBuf::new(buffer, HEADROOM, length) {
-                    plane.dispatch(listener, &mut packet);
+                    wholes.dispatch(plane, listener, &mut packet);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

@@ -15,6 +15,7 @@ use ipsec_core::spd::{Hits, PolicyId};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::discarded::Discards;
+use super::hosts::Hosts;
 use super::locked::{Engines, Locked};
 use super::meanwhile::Meanwhile;
 use super::news::{Listener, News};
@@ -41,6 +42,7 @@ pub(crate) struct Plane {
     pub(super) sockets: RwLock<Arc<Sockets>>,
     /// Raised when `sockets` changed.
     pub(super) changed: EventFd,
+    hosts: RwLock<Arc<Hosts>>,
     pub(super) clear: ClearSockets,
     pub(super) clock: Clock,
     pub(super) tally: Tally,
@@ -69,6 +71,7 @@ impl Plane {
             tun,
             sockets: RwLock::default(),
             changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+            hosts: RwLock::default(),
             clear,
             clock,
             tally: Tally::default(),
@@ -115,6 +118,16 @@ impl Plane {
         *self.sockets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sockets);
         self.changed.write(1)?;
         Ok(())
+    }
+
+    /// Who talks in transport or BEET mode.
+    pub(super) fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// These do so from now on.
+    pub(crate) fn set_hosts(&self, hosts: Hosts) {
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
     }
 
     /// Sends a datagram from the address and port that its path names.
