@@ -6,6 +6,7 @@
 //! asked for.
 
 mod discarded;
+mod head;
 mod hosts;
 mod icmp;
 mod inbound;

@@ -7,11 +7,14 @@ use std::time::Instant;
 
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
+use ipsec_core::engine::Ingress;
 use ipsec_core::error::Discard;
 use ipsec_core::net::{NATT_PORT, Spi};
+use ipsec_core::sa::Mode;
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
+use super::head::mark;
 use super::news::{Listener, News};
 use super::shared::Plane;
 use super::sockets::Sockets;
@@ -124,8 +127,14 @@ impl Plane {
     /// Opens an ESP packet and hands what is in it to the kernel. Returns whether SAs have something to tell.
     pub(crate) fn deliver(&self, origin: Origin, packet: &mut PacketBuf<'_>) -> bool {
         let mut engine = self.inbound();
-        let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.tos), packet);
+        let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.marks.class), packet);
         let call = engine.has_events();
+        if let Ok(Ingress { sa, flow, .. }) = opened
+            && self.hosts().number(flow.destination, flow.source).is_some()
+            && engine.sa(sa).is_some_and(|sa| sa.mode != Mode::Tunnel)
+        {
+            let _ = mark(packet.as_mut_slice(), origin.marks); // it was read before
+        }
         drop(engine);
         if opened.is_ok() && self.tun.send(packet.as_slice()).is_err() {
             count(&self.tally.tun_errors);
@@ -148,7 +157,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::early::Early;
     use crate::namespace::in_a_network_of_its_own;
-    use crate::socket::Listen;
+    use crate::socket::{Listen, Marks};
     use crate::tun::Tun;
 
     #[test]
@@ -160,7 +169,7 @@ mod tests {
             let (sender, inputs) = sync_channel(1);
             let early = Early::new(plane.early());
             let remote = "127.0.0.1:4500".parse().unwrap();
-            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, tos: 0 };
+            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, marks: Marks::default() };
             let arrives = || plane.open(&sender, origin, &mut PacketBuf::new(&mut [4; 64], 0, 64).unwrap());
             let counted = || plane.inbound().counters().get(Discard::InUnknownSpi);
             arrives();
@@ -187,7 +196,7 @@ mod tests {
             let plane = Plane::new(Tun::create("pcl0").unwrap(), clear, Clock::start(), &capacity).unwrap();
             let (sender, inputs) = sync_channel(9);
             let remote = "127.0.0.1:4500".parse().unwrap();
-            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, tos: 0 };
+            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, marks: Marks::default() };
             for (port, marker, longest) in [(500, 0, MESSAGE), (4500, 4, MESSAGE + 4)] {
                 for (length, taken) in [(longest, true), (longest + 1, false)] {
                     let mut bytes = vec![7; length];

@@ -10,11 +10,12 @@ use gateway_core::policy::Outbound;
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
-use ipsec_core::sa::SaId;
+use ipsec_core::sa::{Mode, SaId};
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time::Instant;
 use tracing::warn;
 
+use super::head::has_options;
 use super::news::{Listener, News};
 use super::shared::Plane;
 use super::stray;
@@ -146,6 +147,14 @@ impl Plane {
                     drop(engine);
                     count(&self.tally.send_errors);
                     self.strays.tell_of_own(own, false);
+                }
+                // The kernel makes the header that they would stand in.
+                None if has_options(packet.as_slice())
+                    && engine.sa(sa).is_some_and(|sa| sa.mode == Mode::Transport) =>
+                {
+                    engine.count(Discard::OutMode);
+                    drop(engine);
+                    self.discards.tell(Discard::OutMode, packet.as_slice());
                 }
                 None => {
                     let inner = packet.as_slice().len();

@@ -29,6 +29,7 @@ use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::early::Places;
 use crate::provider::{Engine, tested};
+use crate::socket::Marks;
 use crate::tun::Tun;
 
 /// Replay window storage for each inbound SA, in words of 64 packets.
@@ -131,8 +132,8 @@ impl Plane {
     }
 
     /// Sends a datagram from the address and port that its path names.
-    pub(crate) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
-        self.sockets().send(path, tos, datagram)
+    pub(crate) fn send(&self, path: Path, marks: Marks, datagram: &[u8]) -> io::Result<()> {
+        self.sockets().send(path, marks, datagram)
     }
 
     /// Hands over what may be lost when who listens does not keep up; that is counted. Of packets that want an SA one waits here
@@ -191,7 +192,8 @@ impl Plane {
 
     /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.
     pub(super) fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
-        let Err(error) = self.send(egress.path, egress.traffic_class, packet) else { return };
+        let marks = Marks { class: egress.traffic_class, hops: Some(egress.hops) };
+        let Err(error) = self.send(egress.path, marks, packet) else { return };
         let child = self.outbound().sa(sa).map(|status| status.policy);
         self.not_sent(child, inner, egress.path.remote, &error);
     }

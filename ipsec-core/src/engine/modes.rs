@@ -56,7 +56,7 @@ fn transport<K>(sa: &sa::Common<K>, packet: &PacketBuf<'_>) -> Result<Enclosed, 
     }
     let gap = if sa.encap == Encap::Udp { udp::HEADER_LEN } else { 0 };
     let kept = Kept { len: front.len, gap };
-    Ok(Enclosed { next_header: front.protocol, kept, own: Some(Own { front, gap }), hops: HOPS })
+    Ok(Enclosed { next_header: front.protocol, kept, own: Some(Own { front, gap }), hops: hops(&front, packet)? })
 }
 
 /// The header goes without saying: it has no options, which would have to be said.
@@ -64,17 +64,21 @@ fn transport<K>(sa: &sa::Common<K>, packet: &PacketBuf<'_>) -> Result<Enclosed, 
 fn beet<K>(sa: &sa::Common<K>, packet: &PacketBuf<'_>) -> Result<Enclosed, Discard> {
     let front = whole(packet)?;
     let fixed = if front.source.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
-    let (fits, hops_at) =
-        (sa.hosts() == Some((front.source, front.destination)), if front.source.is_ipv4() { 8 } else { 7 });
+    let fits = sa.hosts() == Some((front.source, front.destination));
     // Extension headers are a payload to BEET.
     let next_header = packet.as_slice().get(if front.source.is_ipv4() { 9 } else { 6 }).copied();
-    let hops = packet.as_slice().get(hops_at).copied().ok_or(Discard::OutHeader)?;
+    let hops = hops(&front, packet)?;
     match next_header {
         Some(next_header) if fits && !(front.source.is_ipv4() && front.len > fixed) => {
             Ok(Enclosed { next_header, kept: Kept { len: fixed, gap: 0 }, own: None, hops })
         }
         _ => Err(Discard::OutMode),
     }
+}
+
+/// TTL or hop limit of a packet with this front.
+fn hops(front: &Front, packet: &PacketBuf<'_>) -> Result<u8, Discard> {
+    packet.as_slice().get(if front.source.is_ipv4() { 8 } else { 7 }).copied().ok_or(Discard::OutHeader)
 }
 
 /// The front of a packet that is a whole one.

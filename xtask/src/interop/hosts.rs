@@ -7,6 +7,7 @@ use super::rekey::rekey_child;
 use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario};
 use crate::lab::gateway::{Child, Program, Start};
+use crate::lab::marks::marks_arrive;
 use crate::lab::nat::Translation;
 use crate::lab::pair::Outer;
 use crate::lab::ping::ping;
@@ -66,6 +67,7 @@ fn hosts(ends: Ends, outer: Outer, first: First) -> Result<String> {
         _ => tunnel.establish(first)?,
     }
     carry(&tunnel, east)?;
+    marks_arrive(&tunnel.pair.west.gateway, &tunnel.pair.east.gateway, east)?;
     if ends.peer != Program::OpenIked {
         rekey_child(&tunnel, First::We)?;
         rekey_child(&tunnel, First::They)?;
