@@ -117,10 +117,11 @@ impl Drop for Early {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::Marks;
 
     fn origin() -> Origin {
         let address = "192.0.2.2:0".parse().unwrap();
-        Origin { path: ipsec_core::net::Path { local: address, remote: address }, tos: 0 }
+        Origin { path: ipsec_core::net::Path { local: address, remote: address }, marks: Marks::default() }
     }
 
     #[test]

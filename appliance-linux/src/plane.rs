@@ -7,6 +7,8 @@
 
 mod clamp;
 mod discarded;
+mod head;
+mod hosts;
 mod icmp;
 mod inbound;
 mod locked;
@@ -21,11 +23,13 @@ mod tally;
 mod unsent;
 mod wait;
 mod wanted;
+mod whole;
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
+pub(crate) use hosts::Hosts;
 pub(crate) use locked::Engines;
 pub(crate) use news::{Listener, News};
 pub(crate) use shared::Plane;

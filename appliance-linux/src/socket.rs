@@ -22,8 +22,8 @@ use crate::boundary::MARK;
 
 /// Datagrams taken from a socket with one system call.
 const BATCH: usize = 32;
-/// The largest datagram taken: a jumbo frame and some.
-pub(crate) const DATAGRAM: usize = 16 * 1024;
+/// The largest datagram there is, with an IPv4 header: one that was cut on its way comes whole.
+const DATAGRAM: usize = 65_535;
 /// Octets in front of a datagram: room for the header that a packet gets back which came through an SA between two hosts.
 pub(crate) const ROOM: usize = 40;
 /// What the kernel may hold for a socket while we are busy, as far as it lets us.
@@ -97,13 +97,22 @@ pub(crate) struct Socket {
     link: Option<u32>,
 }
 
+/// What an IP header says beside addresses and protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Marks {
+    /// The type-of-service or traffic-class octet.
+    pub(crate) class: u8,
+    /// TTL or hop limit; `None`: what the kernel takes by itself, or did not tell.
+    pub(crate) hops: Option<u8>,
+}
+
 /// Where a received datagram came from, and how it was marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// Our address and the sender's; ports are 0 for protocol 50.
     pub(crate) path: Path,
-    /// The type-of-service or traffic-class octet of the outer header.
-    pub(crate) tos: u8,
+    /// Of the outer header.
+    pub(crate) marks: Marks,
 }
 
 impl Socket {
@@ -155,6 +164,7 @@ impl Socket {
         if listen.addr.is_ipv4() {
             socket.set_freebind_v4(true)?;
             socket.set_recv_tos_v4(true)?;
+            setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
             // Fragmenting outside is slow but arrives; the MTU of the TUN device keeps it from happening on our link.
             setsockopt(&socket, Ipv4MtuDiscover, &libc::IP_PMTUDISC_DONT)?;
@@ -165,6 +175,7 @@ impl Socket {
                 socket.set_only_v6(true)?;
             }
             socket.set_recv_tclass_v6(true)?;
+            socket.set_recv_hoplimit_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
         socket.bind(&SocketAddr::new(listen.addr, port).into())?;
@@ -198,11 +209,13 @@ impl Socket {
             && (self.listen.addr.is_unspecified() || self.listen.addr == local.ip())
     }
 
-    /// Sends a datagram with this type of service.
-    pub(crate) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
+    /// Sends a datagram with these marks.
+    pub(crate) fn send(&self, path: Path, marks: Marks, datagram: &[u8]) -> io::Result<()> {
         let to = SockaddrStorage::from(path.remote);
         let data = [io::IoSlice::new(datagram)];
         let fd = self.fd.as_raw_fd();
+        let (class, hops) = (i32::from(marks.class), i32::from(marks.hops.unwrap_or_default()));
+        let told = if marks.hops.is_some() { ..3 } else { ..2 };
         match (path.local.ip(), path.remote.ip()) {
             (IpAddr::V4(from), IpAddr::V4(_)) => {
                 let from = libc::in_pktinfo {
@@ -210,14 +223,21 @@ impl Socket {
                     ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
                     ipi_addr: libc::in_addr { s_addr: 0 },
                 };
-                let control = [ControlMessage::Ipv4PacketInfo(&from), ControlMessage::Ipv4Tos(&tos)];
-                sendmsg(fd, &data, &control, MsgFlags::empty(), Some(&to))
+                let control = [
+                    ControlMessage::Ipv4PacketInfo(&from),
+                    ControlMessage::Ipv4Tos(&marks.class),
+                    ControlMessage::Ipv4Ttl(&hops),
+                ];
+                sendmsg(fd, &data, control.get(told).unwrap_or_default(), MsgFlags::empty(), Some(&to))
             }
             (IpAddr::V6(from), IpAddr::V6(_)) => {
                 let from = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 };
-                let class = i32::from(tos);
-                let control = [ControlMessage::Ipv6PacketInfo(&from), ControlMessage::Ipv6TClass(&class)];
-                sendmsg(fd, &data, &control, MsgFlags::empty(), Some(&to))
+                let control = [
+                    ControlMessage::Ipv6PacketInfo(&from),
+                    ControlMessage::Ipv6TClass(&class),
+                    ControlMessage::Ipv6HopLimit(&hops),
+                ];
+                sendmsg(fd, &data, control.get(told).unwrap_or_default(), MsgFlags::empty(), Some(&to))
             }
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         }?;
@@ -243,15 +263,13 @@ impl AsFd for Socket {
 /// Room for one batch of received datagrams; made once, used for ever.
 pub(crate) struct Batch {
     buffers: Box<[[u8; ROOM + DATAGRAM]; BATCH]>,
-    /// Datagrams that were larger than [`DATAGRAM`].
-    pub(crate) truncated: u64,
 }
 
 impl Batch {
     pub(crate) fn new() -> Self {
         // By way of a vector, as the array is too large for the stack.
         let buffers: Result<Box<[_; BATCH]>, _> = vec![[0; ROOM + DATAGRAM]; BATCH].try_into();
-        Self { buffers: buffers.unwrap_or_else(|_| unreachable!("the vector has as many as the array")), truncated: 0 }
+        Self { buffers: buffers.unwrap_or_else(|_| unreachable!("the vector has as many as the array")) }
     }
 
     /// Takes what waits at `socket`, at most one batch, and shows each datagram, behind [`ROOM`]; returns how many there were.
@@ -262,7 +280,7 @@ impl Batch {
     ) -> io::Result<usize> {
         // The kernel writes into the headers how much of each room it used, and takes that for the room there is the next
         // time: they are made for one call.
-        let control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int, libc::c_int);
+        let control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int, libc::c_int, libc::c_int);
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(control));
         let mut origins = [const { None }; BATCH];
         let mut count = 0;
@@ -278,10 +296,6 @@ impl Batch {
             };
             for (message, origin) in received.zip(&mut origins) {
                 count += 1;
-                if message.flags.contains(MsgFlags::MSG_TRUNC) {
-                    self.truncated += 1;
-                    continue;
-                }
                 let from = message.address.as_ref().and_then(socket_addr);
                 *origin = from.map(|from| (socket.origin(from, message.cmsgs()), message.bytes));
             }
@@ -306,21 +320,24 @@ impl Socket {
     /// Who sent to which address of ours, and how marked.
     fn origin(&self, from: SocketAddr, control: nix::Result<nix::sys::socket::CmsgIterator<'_>>) -> Origin {
         let mut local = self.listen.addr;
-        let mut tos = 0;
+        let mut marks = Marks::default();
         for message in control.into_iter().flatten() {
             match message {
                 ControlMessageOwned::Ipv4PacketInfo(info) => {
                     local = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into();
                 }
                 ControlMessageOwned::Ipv6PacketInfo(info) => local = Ipv6Addr::from(info.ipi6_addr.s6_addr).into(),
-                ControlMessageOwned::Ipv4Tos(octet) => tos = octet,
-                ControlMessageOwned::Ipv6TClass(class) => tos = u8::try_from(class).unwrap_or(0),
+                ControlMessageOwned::Ipv4Tos(octet) => marks.class = octet,
+                ControlMessageOwned::Ipv6TClass(class) => marks.class = u8::try_from(class).unwrap_or(0),
+                ControlMessageOwned::Ipv4Ttl(hops) | ControlMessageOwned::Ipv6HopLimit(hops) => {
+                    marks.hops = u8::try_from(hops).ok();
+                }
                 _ => {}
             }
         }
         // A raw socket reports the protocol as the sender's port.
         let remote = SocketAddr::new(from.ip(), if self.port == 0 { 0 } else { from.port() });
-        Origin { path: Path { local: SocketAddr::new(local, self.port), remote }, tos }
+        Origin { path: Path { local: SocketAddr::new(local, self.port), remote }, marks }
     }
 }
 
@@ -373,16 +390,17 @@ mod tests {
             for (wildcard, asked) in [("0.0.0.0", "127.0.0.9"), ("::", "::1")] {
                 let (server, at) = open(wildcard);
                 let (client, from) = open(if at.is_ipv4() { "127.0.0.1" } else { "::1" });
-                let mut batch = Batch::new();
+                let (mut batch, marks) = (Batch::new(), Marks { class: 0xb9, hops: Some(255) });
                 let asked = SocketAddr::new(asked.parse().unwrap(), at.port());
-                client.send(Path { local: from, remote: asked }, 0xb9, b"question").unwrap();
+                client.send(Path { local: from, remote: asked }, marks, b"question").unwrap();
                 let (origin, datagram) = receive_one(&mut batch, &server);
                 assert_eq!(datagram, b"question");
                 assert_eq!(origin.path.local.ip(), asked.ip());
                 assert_eq!(origin.path.remote, from);
-                assert_eq!(origin.tos, 0xb9, "DSCP and ECN of the outer header come along");
-                server.send(Path { local: asked, remote: from }, 0, b"answer").unwrap();
-                assert_eq!(receive_one(&mut batch, &client).0.path.remote, asked);
+                assert_eq!(origin.marks, marks, "DSCP, ECN and hop limit of the outer header come along");
+                server.send(Path { local: asked, remote: from }, Marks::default(), b"answer").unwrap();
+                let origin = receive_one(&mut batch, &client).0;
+                assert_eq!((origin.path.remote, origin.marks.hops), (asked, Some(64)), "the kernel's own");
             }
         });
     }
@@ -392,28 +410,36 @@ mod tests {
         in_a_network_of_its_own(|| {
             let ((v4, v4_at), (v6, v6_at)) = (open("127.0.0.1"), open("::1"));
             let ((from_v4, v4_from), (from_v6, v6_from)) = (open("127.0.0.1"), open("::1"));
-            let mut batch = Batch::new();
+            let (mut batch, class) = (Batch::new(), |class| Marks { class, hops: None });
             for round in 0..3 {
-                from_v4.send(Path { local: v4_from, remote: v4_at }, 2, b"short address").unwrap();
+                from_v4.send(Path { local: v4_from, remote: v4_at }, class(2), b"short address").unwrap();
                 let origin = receive_one(&mut batch, &v4).0;
-                assert_eq!((origin.path.local, origin.path.remote, origin.tos), (v4_at, v4_from, 2), "round {round}");
-                from_v6.send(Path { local: v6_from, remote: v6_at }, 3, b"long address").unwrap();
+                assert_eq!(
+                    (origin.path.local, origin.path.remote, origin.marks.class),
+                    (v4_at, v4_from, 2),
+                    "round {round}"
+                );
+                from_v6.send(Path { local: v6_from, remote: v6_at }, class(3), b"long address").unwrap();
                 let origin = receive_one(&mut batch, &v6).0;
-                assert_eq!((origin.path.local, origin.path.remote, origin.tos), (v6_at, v6_from, 3), "round {round}");
+                assert_eq!(
+                    (origin.path.local, origin.path.remote, origin.marks.class),
+                    (v6_at, v6_from, 3),
+                    "round {round}"
+                );
             }
         });
     }
 
     #[test]
-    fn a_datagram_too_large_for_the_batch_is_counted_and_dropped() {
+    fn the_longest_datagrams_there_are_come_whole() {
         in_a_network_of_its_own(|| {
-            let (server, at) = open("127.0.0.1");
-            let (client, from) = open("127.0.0.1");
             let mut batch = Batch::new();
-            client.send(Path { local: from, remote: at }, 0, &[0; DATAGRAM + 1]).unwrap();
-            client.send(Path { local: from, remote: at }, 0, b"small").unwrap();
-            assert_eq!(receive_one(&mut batch, &server).1, b"small");
-            assert_eq!(batch.truncated, 1);
+            for (addr, headers) in [("127.0.0.1", 20 + 8), ("::1", 8)] {
+                let ((server, at), (client, from)) = (open(addr), open(addr));
+                let datagram = vec![7; 65_535 - headers];
+                client.send(Path { local: from, remote: at }, Marks::default(), &datagram).unwrap();
+                assert_eq!(receive_one(&mut batch, &server).1, datagram);
+            }
         });
     }
 

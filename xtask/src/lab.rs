@@ -15,6 +15,7 @@ pub(crate) mod in_guest;
 pub(crate) mod iproute;
 pub(crate) mod libreswan;
 pub(crate) mod link;
+pub(crate) mod marks;
 pub(crate) mod namespace;
 pub(crate) mod nat;
 pub(crate) mod pair;

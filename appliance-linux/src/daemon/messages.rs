@@ -10,6 +10,7 @@ use tracing::{debug, enabled, warn};
 
 use super::state::Daemon;
 use crate::ask::Question;
+use crate::socket::Marks;
 use crate::story;
 
 impl Daemon {
@@ -42,7 +43,10 @@ impl Daemon {
                     None => debug!(remote = %path.remote, octets, others, "sent a NAT keepalive"),
                 }
             }
-            let sent = self.plane.send(path, 0, transmit.datagram).map_err(|error| self.machine.why_not_sent(&error));
+            let sent = self
+                .plane
+                .send(path, Marks::default(), transmit.datagram)
+                .map_err(|error| self.machine.why_not_sent(&error));
             let Some(ike) = ike else {
                 if let Err(unsent) = &sent {
                     self.tell_unsent(None, path, &unsent.why);

@@ -16,6 +16,7 @@ use crate::configuration::Loaded;
 use crate::control::protocol::{self, Answer};
 use crate::control::server::Reply;
 use crate::notify::Reloading;
+use crate::plane::Hosts;
 use crate::story;
 
 /// What a reload comes to.
@@ -157,12 +158,14 @@ impl Daemon {
         let level = config.gateway.log;
         let now = self.clock.now();
         let names = named_children(self.endpoint.pad());
+        let hosts = Hosts::of(&config);
         let change = self.gateway.compare(config, self.endpoint.pad());
         let (gateway, mut parts) = self.lend();
         let (diff, placed) = gateway.take_up(now, change, &mut parts);
         self.served.expire();
         let numbers: BTreeMap<_, _> =
             named_children(self.endpoint.pad()).into_iter().map(|(number, name)| (name, number)).collect();
+        self.plane.set_hosts(hosts);
         self.plane.renumber(|number| match manual_of(number) {
             Some(pair) => self.gateway.manual_pair(pair).map(|_| number),
             None => numbers.get(names.get(&number)?).copied(),

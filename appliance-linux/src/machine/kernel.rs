@@ -29,7 +29,7 @@ use crate::inbox::{Inbox, Input};
 use crate::ledger::{self, Ledger, Said};
 use crate::listen;
 use crate::netlink::LocalAddr;
-use crate::plane::{Plane, Sockets};
+use crate::plane::{Hosts, Plane, Sockets};
 use crate::resolve::{self, Resolver};
 use crate::sequence::{self, Outcome, Sequence};
 use crate::socket::Listen;
@@ -120,6 +120,7 @@ impl Kernel {
         let plane =
             Plane::new(tun, clear, clock, capacity).map_err(|error| trouble("the data plane cannot start", &error))?;
         let plane = plane.with(&config.gateway);
+        plane.set_hosts(Hosts::of(config));
         let ways = Ways::open(config.gateway.outside.clone());
         let mut ways = ways.map_err(|error| trouble("netlink cannot be opened", &error))?;
         let wanted = listen::wanted(config, &config.gateway.outside);

@@ -91,7 +91,7 @@ impl Errors {
         let mut narrow = Narrow::default();
         while !self.0.is_empty() {
             let mut descriptors: Vec<_> = self.0.iter().map(readable).collect();
-            if wait(&mut descriptors).is_err() {
+            if wait(&mut descriptors, None).is_err() {
                 return;
             }
             for socket in &self.0 {

@@ -7,18 +7,24 @@ use std::time::Instant;
 
 use ipsec_core::buf::PacketBuf;
 use ipsec_core::ecn::Ecn;
+use ipsec_core::engine::Ingress;
 use ipsec_core::error::Discard;
 use ipsec_core::net::{NATT_PORT, Spi};
+use ipsec_core::sa::Mode;
 use ipsec_core::wire::natt::{Datagram, classify};
 use tracing::warn;
 
+use super::head::mark;
 use super::news::{Listener, News};
 use super::shared::Plane;
 use super::sockets::Sockets;
 use super::tally::count;
 use super::wait::{readable, wait};
 use crate::early::spi_of;
-use crate::socket::{Batch, Carrier, DATAGRAM, Origin, Socket};
+use crate::socket::{Batch, Carrier, Origin, Socket};
+
+/// The longest IKE message that is taken: strangers decide how many there are, and each has a copy of its own.
+const MESSAGE: usize = 16 * 1024;
 
 /// What is taken from a socket that goes: more than the kernel holds for it, and not all that somebody may send meanwhile.
 const LAST_BATCHES: usize = 512;
@@ -57,7 +63,7 @@ fn serve(
     descriptors: &mut [nix::poll::PollFd<'_>],
 ) -> io::Result<()> {
     loop {
-        wait(descriptors)?;
+        wait(descriptors, None)?;
         let (changed, rest) = descriptors.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         for (socket, ready) in sockets.iter().zip(rest) {
             if ready.any().unwrap_or(true) {
@@ -80,28 +86,26 @@ fn receive(plane: &Plane, listener: &impl Listener, batch: &mut Batch, socket: &
         sockets.arrived(socket, &origin);
         plane.arrive(listener, carrier, origin, datagram);
     });
-    let cut = std::mem::take(&mut batch.truncated);
-    if cut > 0 && plane.tally.truncated.fetch_add(cut, Ordering::Relaxed) == 0 {
-        warn!("a datagram of more than {DATAGRAM} octets was dropped; others after it are only counted");
-    }
     received.unwrap_or(0)
 }
 
 impl Plane {
     /// One datagram from outside.
     fn arrive(&self, listener: &impl Listener, carrier: Carrier, origin: Origin, datagram: &mut PacketBuf<'_>) {
-        let ike = |message: &[u8]| News::Ike { path: origin.path, message: message.to_vec() };
+        let ike = |message: &[u8]| match message.len() {
+            ..=MESSAGE => self.offer(listener, News::Ike { path: origin.path, message: message.to_vec() }),
+            _ if self.tally.truncated.fetch_add(1, Ordering::Relaxed) > 0 => {}
+            _ => warn!("an IKE message of more than {MESSAGE} octets was dropped; others after it are only counted"),
+        };
         match carrier {
             Carrier::Esp => self.open(listener, origin, datagram),
             Carrier::Udp(NATT_PORT) => match classify(datagram.as_slice()) {
                 Ok(Datagram::Esp(_)) => self.open(listener, origin, datagram),
-                Ok(Datagram::Ike(message)) => self.offer(listener, ike(message)),
+                Ok(Datagram::Ike(message)) => ike(message),
                 Ok(Datagram::Keepalive) => {}
                 Err(_) => self.inbound().count(Discard::InHeader),
             },
-            Carrier::Udp(_) => {
-                self.offer(listener, ike(datagram.as_slice()));
-            }
+            Carrier::Udp(_) => ike(datagram.as_slice()),
         }
     }
 
@@ -123,8 +127,14 @@ impl Plane {
     /// Opens an ESP packet and hands what is in it to the kernel. Returns whether SAs have something to tell.
     pub(crate) fn deliver(&self, origin: Origin, packet: &mut PacketBuf<'_>) -> bool {
         let mut engine = self.inbound();
-        let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.tos), packet);
+        let opened = engine.open(self.clock.now(), origin.path, Ecn::of(origin.marks.class), packet);
         let call = engine.has_events();
+        if let Ok(Ingress { sa, flow, .. }) = opened
+            && self.hosts().number(flow.destination, flow.source).is_some()
+            && engine.sa(sa).is_some_and(|sa| sa.mode != Mode::Tunnel)
+        {
+            let _ = mark(packet.as_mut_slice(), origin.marks); // it was read before
+        }
         drop(engine);
         if opened.is_ok() {
             self.clamp.lower(packet.as_mut_slice());
@@ -150,7 +160,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::early::Early;
     use crate::namespace::in_a_network_of_its_own;
-    use crate::socket::Listen;
+    use crate::socket::{Listen, Marks};
     use crate::tun::Tun;
 
     #[test]
@@ -162,7 +172,7 @@ mod tests {
             let (sender, inputs) = sync_channel(1);
             let early = Early::new(plane.early());
             let remote = "127.0.0.1:4500".parse().unwrap();
-            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, tos: 0 };
+            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, marks: Marks::default() };
             let arrives = || plane.open(&sender, origin, &mut PacketBuf::new(&mut [4; 64], 0, 64).unwrap());
             let counted = || plane.inbound().counters().get(Discard::InUnknownSpi);
             arrives();
@@ -178,6 +188,28 @@ mod tests {
             arrives();
             assert!(inputs.try_recv().is_err());
             assert_eq!(counted(), 3);
+        });
+    }
+
+    #[test]
+    fn an_ike_message_longer_than_any_we_take_is_dropped_and_counted() {
+        in_a_network_of_its_own(|| {
+            let capacity = Capacity { ike_sas: 1, blocks: 1, child_sas: 4, rules: 4 };
+            let clear = ClearSockets::open().unwrap();
+            let plane = Plane::new(Tun::create("pcl0").unwrap(), clear, Clock::start(), &capacity).unwrap();
+            let (sender, inputs) = sync_channel(9);
+            let remote = "127.0.0.1:4500".parse().unwrap();
+            let origin = Origin { path: ipsec_core::net::Path { local: remote, remote }, marks: Marks::default() };
+            for (port, marker, longest) in [(500, 0, MESSAGE), (4500, 4, MESSAGE + 4)] {
+                for (length, taken) in [(longest, true), (longest + 1, false)] {
+                    let mut bytes = vec![7; length];
+                    bytes[..marker].fill(0);
+                    let mut datagram = PacketBuf::new(&mut bytes, 0, length).unwrap();
+                    plane.arrive(&sender, Carrier::Udp(port), origin, &mut datagram);
+                    assert_eq!(inputs.try_recv().is_ok(), taken, "port {port}, {length} octets");
+                }
+            }
+            assert_eq!(plane.tally.truncated.load(Ordering::Relaxed), 2);
         });
     }
 

@@ -84,7 +84,7 @@ mod tests {
     use super::super::icmp::Errors;
     use super::*;
     use crate::namespace::in_a_network_of_its_own;
-    use crate::socket::{Carrier, Listen};
+    use crate::socket::{Carrier, Listen, Marks};
     use crate::tun::Tun;
 
     const TOO_BIG: u8 = 2;
@@ -154,7 +154,7 @@ mod tests {
             let until = Instant::now() + Duration::from_secs(10);
             let mut lost = 0;
             loop {
-                esp.send(path, 0, &[7; 1400]).unwrap();
+                esp.send(path, Marks::default(), &[7; 1400]).unwrap();
                 let packet = out_of(&wan);
                 if packet.len() <= 1300 {
                     assert_eq!((packet[6], packet[40]), (FRAGMENT, ESP));

@@ -10,21 +10,23 @@ use gateway_core::policy::Outbound;
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
 use ipsec_core::engine::Verdict;
 use ipsec_core::error::Discard;
-use ipsec_core::sa::SaId;
+use ipsec_core::sa::{Mode, SaId};
 use ipsec_core::spd::PolicyId;
 use ipsec_core::time::Instant;
 use tracing::warn;
 
+use super::head::has_options;
 use super::news::{Listener, News};
 use super::shared::Plane;
 use super::stray;
 use super::tally::count;
 use super::wait::{readable, wait};
+use super::whole::Wholes;
 use crate::clear::Refused;
 use crate::provider::Engine;
 
-/// The largest packet of the TUN device.
-const PACKET: usize = 16 * 1024;
+/// The largest packet there is.
+const PACKET: usize = 65_535;
 /// Packets taken before looking whether the device has an error.
 const BURST: usize = 256;
 
@@ -35,11 +37,13 @@ const TIMES: u32 = 100;
 /// Runs until the device fails for good.
 pub(super) fn run(plane: &Plane, listener: &impl Listener) {
     let mut buffer = vec![0; HEADROOM + PACKET + TAILROOM];
+    let mut wholes = Wholes::default();
     let failed = loop {
-        if let Err(error) = wait(&mut [readable(&plane.tun)]) {
+        if let Err(error) = wait(&mut [readable(&plane.tun)], wholes.patience(plane.clock.now())) {
             break error;
         }
-        if let Err(error) = drain(plane, listener, &mut buffer)
+        wholes.expire(plane);
+        if let Err(error) = drain(plane, listener, &mut wholes, &mut buffer)
             && !renewed(plane, &error)
         {
             break error;
@@ -64,13 +68,13 @@ fn renewed(plane: &Plane, error: &io::Error) -> bool {
 }
 
 /// Takes the packets that wait.
-fn drain(plane: &Plane, listener: &impl Listener, buffer: &mut [u8]) -> io::Result<()> {
+fn drain(plane: &Plane, listener: &impl Listener, wholes: &mut Wholes, buffer: &mut [u8]) -> io::Result<()> {
     for _ in 0..BURST {
         let room = buffer.get_mut(HEADROOM..HEADROOM + PACKET).unwrap_or_default();
         match plane.tun.recv(room) {
             Ok(length) => {
                 if let Ok(mut packet) = PacketBuf::new(buffer, HEADROOM, length) {
-                    plane.dispatch(listener, &mut packet);
+                    wholes.dispatch(plane, listener, &mut packet);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -143,6 +147,14 @@ impl Plane {
                     drop(engine);
                     count(&self.tally.send_errors);
                     self.strays.tell_of_own(own, false);
+                }
+                // The kernel makes the header that they would stand in.
+                None if has_options(packet.as_slice())
+                    && engine.sa(sa).is_some_and(|sa| sa.mode == Mode::Transport) =>
+                {
+                    engine.count(Discard::OutMode);
+                    drop(engine);
+                    self.discards.tell(Discard::OutMode, packet.as_slice());
                 }
                 None => {
                     self.clamp.lower(packet.as_mut_slice());

@@ -17,6 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::clamp::Clamp;
 use super::discarded::Discards;
+use super::hosts::Hosts;
 use super::locked::{Engines, Locked};
 use super::meanwhile::Meanwhile;
 use super::news::{Listener, News};
@@ -30,6 +31,7 @@ use crate::clear::ClearSockets;
 use crate::clock::Clock;
 use crate::early::Places;
 use crate::provider::{Engine, tested};
+use crate::socket::Marks;
 use crate::tun::Tun;
 
 /// Replay window storage for each inbound SA, in words of 64 packets.
@@ -43,6 +45,7 @@ pub(crate) struct Plane {
     pub(super) sockets: RwLock<Arc<Sockets>>,
     /// Raised when `sockets` changed.
     pub(super) changed: EventFd,
+    hosts: RwLock<Arc<Hosts>>,
     pub(super) clear: ClearSockets,
     pub(super) clock: Clock,
     pub(super) tally: Tally,
@@ -72,6 +75,7 @@ impl Plane {
             tun,
             sockets: RwLock::default(),
             changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+            hosts: RwLock::default(),
             clear,
             clock,
             tally: Tally::default(),
@@ -126,9 +130,19 @@ impl Plane {
         Ok(())
     }
 
+    /// Who talks in transport or BEET mode.
+    pub(super) fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// These do so from now on.
+    pub(crate) fn set_hosts(&self, hosts: Hosts) {
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+    }
+
     /// Sends a datagram from the address and port that its path names.
-    pub(crate) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
-        self.sockets().send(path, tos, datagram)
+    pub(crate) fn send(&self, path: Path, marks: Marks, datagram: &[u8]) -> io::Result<()> {
+        self.sockets().send(path, marks, datagram)
     }
 
     /// Hands over what may be lost when who listens does not keep up; that is counted. Of packets that want an SA one waits here
@@ -187,7 +201,8 @@ impl Plane {
 
     /// Sends what an SA sealed of a packet of `inner` octets; what the kernel does not take is counted, and told.
     pub(super) fn send_sealed(&self, sa: SaId, inner: usize, egress: &Egress, packet: &[u8]) {
-        let Err(error) = self.send(egress.path, egress.traffic_class, packet) else { return };
+        let marks = Marks { class: egress.traffic_class, hops: Some(egress.hops) };
+        let Err(error) = self.send(egress.path, marks, packet) else { return };
         let child = self.outbound().sa(sa).map(|status| status.policy);
         self.not_sent(child, inner, egress.path.remote, &error);
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ipsec_core::net::Path;
 
 use crate::netlink::LocalAddr;
-use crate::socket::{Origin, Socket};
+use crate::socket::{Marks, Origin, Socket};
 
 /// The open sockets, and what tells apart those that could send the same datagram: one for each outside interface, all
 /// at the wildcard address.
@@ -86,12 +86,12 @@ impl Sockets {
     }
 
     /// Sends a datagram from the address and port that its path names, through the interface that has the address.
-    pub(super) fn send(&self, path: Path, tos: u8, datagram: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, path: Path, marks: Marks, datagram: &[u8]) -> io::Result<()> {
         let local = path.local.ip();
         let serving = || self.open.iter().filter(|socket| socket.serves(path.local));
         let first = serving().next().ok_or(io::ErrorKind::AddrNotAvailable)?;
         if first.link().is_none() {
-            return first.send(path, tos, datagram);
+            return first.send(path, marks, datagram);
         }
         let owners = self.owners.get(&local).map_or(&[][..], Vec::as_slice);
         // Noted only where nobody has the address, so that packets need not wait to look.
@@ -100,7 +100,7 @@ impl Sockets {
         let mut failed = io::ErrorKind::AddrNotAvailable.into();
         for place in FIRST..=LAST {
             for socket in serving().filter(|socket| preference(socket.link(), owners, arrival) == place) {
-                match socket.send(path, tos, datagram) {
+                match socket.send(path, marks, datagram) {
                     // Its interface leads nowhere near: another one may.
                     Err(error) if unreachable(&error) => failed = error,
                     other => return other,
@@ -163,7 +163,7 @@ mod tests {
             let end = |addr: &str| SocketAddr::new(addr.parse().unwrap(), 500);
             let path = Path { local: end(US), remote: end(PEER) };
             let leaves_by = |sockets: &Sockets| {
-                let sent = sockets.send(path, 0, b"x").map_err(|error| error.raw_os_error());
+                let sent = sockets.send(path, Marks::default(), b"x").map_err(|error| error.raw_os_error());
                 let mut buffer = [0; 2048];
                 let mut octets = |device: &Tun| device.recv(&mut buffer).ok().map(|length| buffer[..length].to_vec());
                 let to_peer = |packet: &[u8]| packet.get(16..20) == Some(&[198, 51, 100, 1]);
@@ -188,7 +188,7 @@ mod tests {
             drop(sockets);
 
             let sockets = of(&[]);
-            let asked = Origin { path, tos: 0 };
+            let asked = Origin { path, marks: Marks::default() };
             assert_eq!(leaves_by(&sockets), by("wan1"), "nobody has it, or was asked");
             sockets.arrived(&sockets.open[1], &asked);
             assert_eq!(leaves_by(&sockets), by("wan2"), "it was asked");
@@ -200,10 +200,10 @@ mod tests {
 
             // Another interface does not mend what is wrong with the datagram.
             ip("link set wan2 down");
-            let failed = sockets.send(path, 0, &[0; 65_508]).unwrap_err();
+            let failed = sockets.send(path, Marks::default(), &[0; 65_508]).unwrap_err();
             assert_eq!(failed.raw_os_error(), Some(libc::EMSGSIZE));
             let elsewhere = Path { local: SocketAddr::new(US.parse().unwrap(), 4500), ..path };
-            let failed = sockets.send(elsewhere, 0, b"x").unwrap_err();
+            let failed = sockets.send(elsewhere, Marks::default(), b"x").unwrap_err();
             assert_eq!(failed.kind(), io::ErrorKind::AddrNotAvailable, "no socket has the port");
         });
     }

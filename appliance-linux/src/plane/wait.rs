@@ -2,13 +2,15 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Waits until one of the descriptors can be read.
-pub(super) fn wait(descriptors: &mut [PollFd<'_>]) -> io::Result<()> {
-    match poll(descriptors, PollTimeout::NONE) {
+/// Waits until one of the descriptors can be read, or for as long as this.
+pub(super) fn wait(descriptors: &mut [PollFd<'_>], patience: Option<Duration>) -> io::Result<()> {
+    let timeout = patience.map_or(PollTimeout::NONE, |patience| patience.try_into().unwrap_or(PollTimeout::MAX));
+    match poll(descriptors, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -22,7 +24,6 @@ pub(super) fn readable<F: AsFd + ?Sized>(descriptor: &F) -> PollFd<'_> {
 mod tests {
     use std::os::unix::thread::JoinHandleExt as _;
     use std::thread;
-    use std::time::Duration;
 
     use nix::sys::eventfd::EventFd;
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -36,7 +37,7 @@ mod tests {
         // SAFETY: the handler does nothing.
         unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
         let never = EventFd::new().unwrap();
-        let waits = thread::spawn(move || wait(&mut [readable(&never)]));
+        let waits = thread::spawn(move || wait(&mut [readable(&never)], None));
         while !waits.is_finished() {
             // SAFETY: it was not joined yet.
             assert_eq!(unsafe { libc::pthread_kill(waits.as_pthread_t(), libc::SIGUSR1) }, 0);

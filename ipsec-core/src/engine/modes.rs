@@ -37,14 +37,14 @@ pub(super) fn enclose<K>(sa: &sa::Common<K>, marks: &Marks, packet: &mut PacketB
     match sa.mode {
         Mode::Tunnel => Ok(Enclosed { next_header: marks.version.protocol(), hops: HOPS }),
         _ if !sa.mode.is_built() => Err(Discard::OutMode),
-        Mode::Transport => transport(sa, packet),
+        Mode::Transport => transport(sa, marks, packet),
         Mode::Beet => beet(sa, marks, packet),
     }
 }
 
 /// Header, options and the extension headers of the way stay in front, with room for ESP and UDP behind them.
 #[inline(never)]
-fn transport<K>(sa: &sa::Common<K>, packet: &mut PacketBuf<'_>) -> Result<Enclosed, Discard> {
+fn transport<K>(sa: &sa::Common<K>, marks: &Marks, packet: &mut PacketBuf<'_>) -> Result<Enclosed, Discard> {
     let front = whole(packet)?;
     if (front.source, front.destination) != (sa.path.local.ip(), sa.path.remote.ip()) {
         return Err(Discard::OutMode);
@@ -52,7 +52,7 @@ fn transport<K>(sa: &sa::Common<K>, packet: &mut PacketBuf<'_>) -> Result<Enclos
     let gap = if sa.encap == Encap::Udp { udp::HEADER_LEN } else { 0 };
     let by = sa.transform.layout().headroom().saturating_add(gap);
     packet.set_aside(front.len, front.next_at, by).map_err(|NoRoom| Discard::OutNoRoom)?;
-    Ok(Enclosed { next_header: front.protocol, hops: HOPS })
+    Ok(Enclosed { next_header: front.protocol, hops: marks.hops })
 }
 
 /// The header goes without saying: it has no options, which would have to be said. ESP is put over it.

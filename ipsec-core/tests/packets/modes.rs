@@ -129,6 +129,21 @@ fn with_extensions(packet: &[u8], extensions: &[(u8, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
+fn a_socket_is_told_the_hop_limit_of_a_packet_without_its_header() {
+    for mode in [Mode::Transport, Mode::Beet, Mode::Tunnel] {
+        for (ends, hops_at) in [(V4, 8), (V6, 7)] {
+            let mut pair = Pair::new(mode, ends, ends, Encap::None);
+            let mut inner = udp(ends, 100);
+            inner[hops_at] = 255;
+            let mut bytes = vec![0; HEADROOM + inner.len() + TAILROOM];
+            let mut packet = PacketBuf::with_payload(&mut bytes, &inner).unwrap();
+            let egress = pair.out.seal(NOW, pair.id, &mut packet).unwrap();
+            assert_eq!(egress.hops, if mode == Mode::Tunnel { 64 } else { 255 }, "{mode:?}, {ends:?}");
+        }
+    }
+}
+
+#[test]
 fn what_two_hosts_say_keeps_its_header_and_comes_back_as_it_was() {
     for encap in [Encap::None, Encap::Udp] {
         for ends in [V4, V6] {

@@ -7,6 +7,7 @@ use super::rekey::rekey_child;
 use super::tunnel::{NET, PEER, Plan, Tunnel};
 use super::{Ends, First, Scenario};
 use crate::lab::gateway::{Child, Program, Start};
+use crate::lab::marks::marks_arrive;
 use crate::lab::nat::Translation;
 use crate::lab::pair::Outer;
 use crate::lab::ping::ping;
@@ -66,6 +67,7 @@ fn hosts(ends: Ends, outer: Outer, first: First) -> Result<String> {
         _ => tunnel.establish(first)?,
     }
     carry(&tunnel, east)?;
+    marks_arrive(&tunnel.pair.west.gateway, &tunnel.pair.east.gateway, east)?;
     if ends.peer != Program::OpenIked {
         rekey_child(&tunnel, First::We)?;
         rekey_child(&tunnel, First::They)?;
@@ -75,11 +77,11 @@ fn hosts(ends: Ends, outer: Outer, first: First) -> Result<String> {
     Ok(tunnel.pair.wire.summary())
 }
 
-/// Pings of every size between the two ends, and nothing of them in clear.
+/// Pings of every size between the two ends, those that the kernel cuts too, and nothing of them in clear.
 fn carry(tunnel: &Tunnel, east: IpAddr) -> Result {
     let west = &tunnel.pair.west.gateway;
     wait_for("the first ping", Duration::from_secs(5), || Ok(ping(west, east, 1, 56)?.lost.is_empty().then_some(())))?;
-    for size in [0, 1, 64, 1300] {
+    for size in [0, 1, 64, 1300, 1600, 9000, 60_000] {
         ping(west, east, 3, size)?.all_answered()?;
     }
     tunnel.is_protected()
