@@ -348,8 +348,9 @@ impl Daemon {
             if let Some(question) = self.gateway.poll_locate() {
                 self.machine.ask(Question::Locate(question));
             } else if let Some(reserve) = self.gateway.poll_reserve() {
-                let Reserve { ticket, key, after, stated, last } = reserve;
-                let order = Order { ticket, mark: Mark::of(key), after, stated, last };
+                let Reserve { ticket, key, theirs, after, stated, last } = reserve;
+                let (mark, theirs) = (Mark::of(key), Mark::of(theirs));
+                let order = Order { ticket, mark, theirs, after, stated, last };
                 self.machine.ask(Question::SetAside(order));
             } else if let Some(report) = self.gateway.poll_report() {
                 if let What::ChildUp { policy, .. } = report.what {

@@ -78,6 +78,8 @@ impl Mark {
 pub(crate) struct Order {
     pub(crate) ticket: Ticket,
     pub(crate) mark: Mark,
+    /// Of the key that the peer counts with.
+    pub(crate) theirs: Mark,
     pub(crate) after: u64,
     /// The `sequence` that the operator wrote, or 0.
     pub(crate) stated: u64,
@@ -252,6 +254,10 @@ impl Kept {
             self.used.insert(order.mark, past);
             self.unlisted = true;
         }
+        if !self.unknown && !self.numbers.contains_key(&order.theirs) && !self.used.contains_key(&order.theirs) {
+            self.used.insert(order.theirs, 0);
+            self.unlisted = true;
+        }
         Ok(Numbers { after, until })
     }
 }
@@ -365,7 +371,14 @@ mod tests {
 
     /// With what the operator wrote.
     fn order(key: u8, stated: u64) -> Order {
-        Order { ticket: Ticket(0), mark: Mark([key; 32]), after: stated, stated, last: u64::MAX }
+        Order {
+            ticket: Ticket(0),
+            mark: Mark([key; 32]),
+            theirs: Mark([0xff; 32]),
+            after: stated,
+            stated,
+            last: u64::MAX,
+        }
     }
 
     /// What one order comes to: the numbers, or the code of what refuses it.
@@ -436,6 +449,19 @@ mod tests {
             assert_eq!(ask(&mut kept, order(1, 6 * STEP)), Err("sequence-lost"), "{what}: that far it was at a start");
             assert_eq!(ask(&mut kept, order(1, 7 * STEP)), Ok((7 * STEP, 8 * STEP)), "{what}");
         }
+    }
+
+    #[test]
+    fn a_key_that_the_peer_counted_with_is_no_new_one_after_a_restart_either() {
+        let folder = Folder::new("theirs");
+        let (ours, theirs) = (Mark([1; 32]), Mark([2; 32]));
+        assert!(ask(&mut folder.open(), Order { mark: ours, theirs, ..order(1, 0) }).is_ok());
+        let mut kept = folder.open();
+        let exchanged = Order { mark: theirs, theirs: ours, ..order(2, 0) };
+        assert_eq!(ask(&mut kept, exchanged), Err("sequence-lost"));
+        // What the operator says of it holds, as of any key; and our own goes on as before.
+        assert_eq!(ask(&mut kept, Order { after: 70, stated: 70, ..exchanged }), Ok((70, 70 + STEP)));
+        assert_eq!(ask(&mut kept, Order { mark: ours, theirs, ..order(1, 0) }), Ok((STEP, 2 * STEP)));
     }
 
     #[test]

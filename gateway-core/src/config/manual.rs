@@ -1,6 +1,6 @@
 //! `[[sa]]`: SAs whose keys stand in the file, without IKE (RFC 4301 §4.5.1).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -538,13 +538,26 @@ pub(super) fn keys_twice(pairs: &[ManualPair]) -> Vec<ConfigError> {
     errors
 }
 
-/// What would be wrong with `new` in the place of `old`: a key that stays, with a smaller `sequence`.
-pub(crate) fn counters_reset<'p>(old: impl Iterator<Item = &'p ManualPair>, new: &[ManualPair]) -> Vec<ConfigError> {
+/// What would be wrong with `new` in the place of `old`: a key that stays, with a smaller `sequence`, or one that the peer sent with.
+pub(crate) fn counters_reset<'p>(
+    old: impl Iterator<Item = &'p ManualPair> + Clone,
+    new: &[ManualPair],
+) -> Vec<ConfigError> {
+    let theirs: BTreeSet<&[u8]> = old.clone().filter_map(|pair| Some(pair.inbound.counted_key()?.expose())).collect();
     let old: BTreeMap<&[u8], u64> =
         old.filter_map(|pair| Some((pair.outbound.counted_key()?.expose(), pair.outbound.sequence))).collect();
     let outbound = new.iter().map(|pair| &pair.outbound);
     let back = outbound.filter_map(|sa| {
-        let before = old.get(sa.counted_key()?.expose())?;
+        let key = sa.counted_key()?.expose();
+        if theirs.contains(key) {
+            return Some(ConfigError {
+                at: sa.at,
+                found: "the key that the peer has sent with until now".to_string(),
+                expected: "a new key".to_string(),
+                hint: "its numbers were used there, and would be used again here".to_string(),
+            });
+        }
+        let before = old.get(key)?;
         (sa.sequence < *before).then(|| ConfigError {
             at: sa.at,
             found: format!("sequence = {} with a key that had {before} before", sa.sequence),

@@ -26,7 +26,7 @@ pub struct Ticket(pub u64);
 /// fn answer(reserve: &Reserve<'_>) -> (Ticket, Numbers) {
 ///     (reserve.ticket, Numbers { after: reserve.after, until: reserve.last.min(reserve.after + 1000) })
 /// }
-/// let asked = Reserve { ticket: Ticket(1), key: &[7; 20], after: 5, stated: 5, last: u32::MAX.into() };
+/// let asked = Reserve { ticket: Ticket(1), key: &[7; 20], theirs: &[9; 20], after: 5, stated: 5, last: u32::MAX.into() };
 /// assert_eq!(answer(&asked), (Ticket(1), Numbers { after: 5, until: 1005 }));
 /// ```
 pub struct Reserve<'g> {
@@ -34,6 +34,8 @@ pub struct Reserve<'g> {
     pub ticket: Ticket,
     /// The key, whatever else stands beside it: numbers are its own.
     pub key: &'g [u8],
+    /// The key that the peer sends with, which its numbers belong to: nobody here may ever begin to count with it.
+    pub theirs: &'g [u8],
     /// Only numbers behind this one are of use.
     pub after: u64,
     /// The `sequence` that the operator wrote, and so says that all up to it may have been used; 0: nothing.
@@ -193,7 +195,7 @@ impl Manual {
     }
 
     /// In the order of the file.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &ManualEntry> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ManualEntry> + Clone {
         self.order.iter().filter_map(|id| self.all.get(id))
     }
 
@@ -246,6 +248,7 @@ impl Manual {
         Some(Reserve {
             ticket,
             key: sa.counted_key()?.expose(),
+            theirs: entry.config.inbound.counted_key()?.expose(),
             after: held.unwrap_or(sa.sequence),
             stated: sa.sequence,
             last: sa.last_number(),

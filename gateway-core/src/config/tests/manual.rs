@@ -226,6 +226,10 @@ fn a_reload_tells_which_of_the_two_changed_and_refuses_a_counter_that_is_reset()
     assert_eq!(reset(&PAIR.replace("sequence  = 7", "").replace("0x0001", "0xff01")), "", "a new key begins at 0");
     let told = reset(&PAIR.replace("sequence  = 7", "").replace("0x2001", "0x3001"));
     assert!(told.contains("found sequence = 0 with a key that had 7 before, expected at least 7"), "{told}");
+    let keys: Vec<&str> = PAIR.lines().filter(|line| line.starts_with("key")).collect();
+    let exchanged = PAIR.replace(keys[0], "key = there").replace(keys[1], keys[0]).replace("key = there", keys[1]);
+    let told = reset(&exchanged);
+    assert!(told.contains("found the key that the peer has sent with until now, expected a new key"), "{told}");
 }
 
 #[test]
