@@ -4,12 +4,15 @@
 //! ports or protocols lets go in clear. It leaves again through raw sockets with our firewall mark, as through a router.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipsec_core::flow::Flow;
+use ipsec_core::fragment::cut;
+use ipsec_core::icmp::too_big;
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -24,6 +27,9 @@ pub(crate) struct ClearSockets {
     v6: Option<Socket>,
     circles: Mutex<Circles>,
 }
+
+/// ICMP errors are no longer, so that they pass any link of IPv6 (RFC 4443 §2.4).
+const LONGEST_ERROR: usize = 1280;
 
 /// Why a packet was not sent on.
 #[derive(Debug)]
@@ -77,6 +83,13 @@ impl Circles {
         self.known.insert(destination, (now, leads_back));
         leads_back
     }
+
+    /// How long a packet may be that leaves for a destination.
+    fn mtu(&mut self, destination: IpAddr) -> io::Result<usize> {
+        let link = self.netlink.next_hop(destination, MARK)?.link;
+        let mtu = self.netlink.link_mtu(link)?;
+        usize::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
 }
 
 impl ClearSockets {
@@ -105,7 +118,7 @@ impl ClearSockets {
     }
 
     /// Sends a whole IP packet that came out of `device` on, its hop limit lowered as by a router. The kernel makes the checksum
-    /// of IPv4.
+    /// of IPv4. One that is too long for the link it leaves by is cut, or its sender is told through `device`.
     ///
     /// # Errors
     /// When it comes back, may go no further, or the kernel does not take it.
@@ -124,8 +137,37 @@ impl ClearSockets {
         }
         drop(circles);
         *hops = hops.checked_sub(1).filter(|left| *left > 0).ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))?;
-        socket.send_to(packet, &SocketAddr::new(flow.destination, 0).into())?;
-        Ok(())
+        match socket.send_to(packet, &SocketAddr::new(flow.destination, 0).into()) {
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                self.send_on_narrow(packet, flow.destination, device)
+            }
+            sent => Ok(sent.map(drop)?),
+        }
+    }
+
+    /// The kernel cuts no packet that comes with a header.
+    fn send_on_narrow(&self, packet: &mut [u8], destination: IpAddr, device: &Tun) -> Result<(), Refused> {
+        let mtu = self.circles.lock().unwrap_or_else(PoisonError::into_inner).mtu(destination)?;
+        if destination.is_ipv4() {
+            // The kernel would give each piece a number of its own where there is none.
+            if let Some(id @ [0, 0]) = packet.get_mut(4..).and_then(|rest| rest.first_chunk_mut()) {
+                *id = (RandomState::new().hash_one(()) as u16 | 1).to_be_bytes();
+            }
+            if let Ok(pieces) = cut(packet, mtu, 0) {
+                let (mut room, to) = (vec![0; mtu], SocketAddr::new(destination, 0).into());
+                for piece in pieces {
+                    let piece = piece.write(&mut room).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+                    self.v4.send_to(piece, &to)?;
+                }
+                return Ok(());
+            }
+        }
+        // In the name of the destination: what comes out of the device from an address of ours the kernel takes for forged.
+        let mut room = [0; LONGEST_ERROR];
+        if let Ok(told) = too_big(packet, mtu, destination, &mut room) {
+            device.send(told)?;
+        }
+        Err(Refused::Other)
     }
 }
 
@@ -236,6 +278,73 @@ mod tests {
                     }
                 }
             }
+        });
+    }
+
+    #[test]
+    fn what_is_too_long_for_the_link_is_cut_or_its_sender_is_told() {
+        in_a_network_of_its_own(|| {
+            let [device, wan] = devices();
+            for words in [
+                &format!("-4 rule add fwmark {MARK} lookup 200"),
+                "-4 route add 10.1.0.0/16 dev wan table 200",
+                &format!("-6 rule add fwmark {MARK} lookup 200"),
+                "-6 route add fd01::/64 dev wan table 200",
+                "link set lo up",
+                "link set wan mtu 1300",
+                "link set pcl0 mtu 9000",
+                "addr add 10.2.0.5/32 dev lo",
+                "addr add fd02::9/128 dev lo nodad",
+            ] {
+                ip(words);
+            }
+            let clear = ClearSockets::open().unwrap();
+            let (mut lengths, mut content, [v4, _]) = (vec![], vec![], packets(64));
+            let whole = |id: u8, flags: u8| {
+                let mut packet = [v4.clone(), (0..2980_u16).map(|at| (at / 8) as u8).collect()].concat();
+                (packet[2], packet[3], packet[5], packet[6]) = (0x0b, 0xb8, id, flags);
+                packet
+            };
+            for id in [7, 0] {
+                clear.send(&mut whole(id, 0), &device).unwrap();
+                let (mut ids, mut rest) = (vec![], 2980);
+                while rest > 0 {
+                    let piece = out_of(&wan, NOBODYS).expect("a piece");
+                    rest -= piece.len() - 20;
+                    ids.push([piece[4], piece[5]]);
+                    lengths.push(piece.len());
+                    content.extend_from_slice(&piece[20..]);
+                }
+                assert!(ids.iter().all(|other| *other == ids[0]) && ids[0] != [0, 0], "{ids:?}");
+            }
+            assert_eq!(lengths, [1300, 1300, 440].repeat(2));
+            assert_eq!(content, [&whole(7, 0)[20..], &whole(7, 0)[20..]].concat());
+
+            let hears = |domain, protocol| {
+                let socket = Socket::new(domain, Type::RAW, Some(protocol)).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                socket
+            };
+            let mut heard = [0; 2048];
+            let mut told = |socket: &Socket| {
+                let length = io::Read::read(&mut &*socket, &mut heard).expect("nothing is told");
+                heard[..length].to_vec()
+            };
+            let socket = hears(Domain::IPV4, Protocol::ICMPV4);
+            assert!(matches!(clear.send(&mut whole(7, 0x40), &device), Err(Refused::Other)));
+            let message = told(&socket);
+            assert_eq!(
+                (&message[12..22], &message[26..28]),
+                (&[10, 1, 0, 9, 10, 2, 0, 5, 3, 4][..], &[0x05, 0x14][..])
+            );
+
+            let socket = hears(Domain::IPV6, Protocol::ICMPV6);
+            let [_, v6] = packets(64);
+            let mut packet = [v6, vec![7; 1400]].concat();
+            (packet[4], packet[5]) = (0x05, 0x78);
+            assert!(matches!(clear.send(&mut packet, &device), Err(Refused::Other)));
+            let message = std::iter::repeat_with(|| told(&socket)).find(|message| message[0] == 2).unwrap();
+            assert_eq!(message[4..8], [0, 0, 0x05, 0x14]);
         });
     }
 }

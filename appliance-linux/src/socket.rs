@@ -38,6 +38,15 @@ sockopt_impl!(
     libc::c_int
 );
 
+sockopt_impl!(
+    /// Whether UDP over IPv6 comes in without a checksum.
+    UdpNoCheck6Rx,
+    SetOnly,
+    libc::IPPROTO_UDP,
+    libc::UDP_NO_CHECK6_RX,
+    bool
+);
+
 /// The ports of ours that IKE comes to.
 pub(crate) const PORTS: [u16; 2] = [IKE_PORT, NATT_PORT];
 
@@ -173,6 +182,10 @@ impl Socket {
             // A raw socket has one family anyway, and the kernel refuses the option there (EINVAL).
             if listen.carrier != Carrier::Esp {
                 socket.set_only_v6(true)?;
+            }
+            // ESP in UDP may have none (RFC 3948 §2.1, RFC 6935): it has a check of its own.
+            if matches!(listen.carrier, Carrier::Udp(port) if port != IKE_PORT) {
+                setsockopt(&socket, UdpNoCheck6Rx, &true)?;
             }
             socket.set_recv_tclass_v6(true)?;
             socket.set_recv_hoplimit_v6(true)?;
@@ -426,6 +439,25 @@ mod tests {
                     (v6_at, v6_from, 3),
                     "round {round}"
                 );
+            }
+        });
+    }
+
+    #[test]
+    fn a_datagram_without_a_checksum_comes_in_over_either_version() {
+        sockopt_impl!(NoCheck, SetOnly, libc::SOL_SOCKET, libc::SO_NO_CHECK, bool);
+        sockopt_impl!(NoCheck6, SetOnly, libc::IPPROTO_UDP, libc::UDP_NO_CHECK6_TX, bool);
+        in_a_network_of_its_own(|| {
+            let mut batch = Batch::new();
+            for addr in ["127.0.0.1", "::1"] {
+                let (server, at) = open(addr);
+                let sender = std::net::UdpSocket::bind((addr, 0)).unwrap();
+                match at.is_ipv4() {
+                    true => setsockopt(&sender, NoCheck, &true).unwrap(),
+                    false => setsockopt(&sender, NoCheck6, &true).unwrap(),
+                }
+                sender.send_to(b"unchecked", at).unwrap();
+                assert_eq!(receive_one(&mut batch, &server).1, b"unchecked");
             }
         });
     }

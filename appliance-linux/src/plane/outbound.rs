@@ -106,7 +106,7 @@ impl Plane {
         let Carried { waits, news } = self.carry(engine, now, verdict, own, packet);
         if let Some(policy) = waits {
             if let Some(own) = own {
-                self.strays.tell_of_own(own, true);
+                self.strays.tell_of_own(own, true, self.are_hosts(own));
             }
             self.offer(listener, News::Acquire { policy, packet: packet.as_slice().to_vec() });
         }
@@ -146,7 +146,7 @@ impl Plane {
                 Some(own) => {
                     drop(engine);
                     count(&self.tally.send_errors);
-                    self.strays.tell_of_own(own, false);
+                    self.strays.tell_of_own(own, false, self.are_hosts(own));
                 }
                 // The kernel makes the header that they would stand in.
                 None if has_options(packet.as_slice())
@@ -188,6 +188,11 @@ impl Plane {
             }
         }
         Carried { waits, news }
+    }
+
+    /// Whether these two talk in transport mode.
+    fn are_hosts(&self, (from, to): (IpAddr, IpAddr)) -> bool {
+        self.hosts().number(from, to).is_some()
     }
 
     /// From where to where a packet goes that this machine itself sends from an address of ours outside.

@@ -25,6 +25,9 @@ const NAT: &str = "where a host behind us has sent it, NAT has rewritten it befo
 const MARK: &str = "it is ESP, or from a port of IKE; where it is our own, somebody changes the firewall mark of our packets, \
                     so that they come back to us; ";
 
+const AMONG_HOSTS: &str = "it is ESP, or from a port of IKE; where another program of this machine sends it, have that take another \
+                           port; where it is our own, somebody changes the firewall mark of our packets, so that they come back to us";
+
 /// What was told of them.
 pub(super) struct Strays {
     unwanted: Mutex<Throttle>,
@@ -53,10 +56,13 @@ impl Strays {
     }
 
     /// Tells of a packet of our own to a peer that would have gone through its own tunnel, and is dropped, or that waits for
-    /// an SA, which it may be to bring about itself.
-    pub(super) fn tell_of_own(&self, (from, to): (IpAddr, IpAddr), waits: bool) {
+    /// an SA, which it may be to bring about itself. `hosts`: the two talk in transport mode, so that the route to our device is ours.
+    pub(super) fn tell_of_own(&self, (from, to): (IpAddr, IpAddr), waits: bool, hosts: bool) {
         let Some(others) = admit(&self.swallowed) else { return };
         let what = if waits { "waits there for an SA" } else { "is dropped" };
+        if hosts {
+            return warn!(others, "a packet from {from} to {to} came through our device and {what}: {AMONG_HOSTS}");
+        }
         warn!(
             others,
             "a packet of our own from {from} to {to} came through our device and {what}: a route of yours leads there; where {to} \
