@@ -106,8 +106,8 @@ impl Gateway {
     /// Why one is not.
     pub(super) fn manual_outcome(&self, meant: &[ManualId]) -> Option<Result<(), Cause>> {
         let down = || meant.iter().filter_map(|id| self.manual.get(*id)).filter(|entry| !entry.is_up());
-        let causes = down().flat_map(|entry| [&entry.outbound.cause, &entry.inbound.cause]).flatten();
-        match causes.filter(|cause| cause.kind == Kind::Refusal).cloned().next() {
+        let mut causes = down().flat_map(|entry| [&entry.outbound.cause, &entry.inbound.cause]).flatten();
+        match causes.find(|cause| cause.kind == Kind::Refusal).cloned() {
             Some(cause) => Some(Err(cause)),
             None => down().next().is_none().then_some(Ok(())),
         }

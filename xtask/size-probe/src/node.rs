@@ -311,6 +311,7 @@ fn install(outbound: &mut Sending, inbound: &mut Receiving, now: Instant, up: &C
     let sa = InboundParams { sa: params(up.spi_in, up.key_in), window: 64, highest_seen: 0 };
     let into = inbound.install(now, &sa).ok()?;
     let sa = params(up.spi_out, up.key_out);
-    let sa = OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
+    let sa =
+        OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
     Some((outbound.install(now, &sa).ok()?, into))
 }

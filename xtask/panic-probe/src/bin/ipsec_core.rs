@@ -55,7 +55,16 @@ fn run() {
             4 => with_params(|sa| {
                 let dont_fragment = if any() == 0 { DontFragment::Copy } else { DontFragment::Set };
                 out_id = outbound
-                    .install(instant(), &OutboundParams { sa, last_sent: any(), last_number: u64::MAX, copy_dscp: any() == 0, dont_fragment })
+                    .install(
+                        instant(),
+                        &OutboundParams {
+                            sa,
+                            last_sent: any(),
+                            last_number: any(),
+                            copy_dscp: any() == 0,
+                            dont_fragment,
+                        },
+                    )
                     .ok();
             }),
             5 => with_params(|sa| {
