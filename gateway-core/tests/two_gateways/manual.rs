@@ -370,10 +370,10 @@ fn what_is_taken_down_stays_down_and_what_comes_up_again_begins_behind_all_that_
         assert!(world.left.gateway.poll_reserve().is_none());
     }
     assert_eq!(world.left.gateway.up(now, "sa", parts!(world.left)), Ok(()));
-    assert_eq!(world.left.gateway.outcome(name, parts!(world.left)), Ok(None), "numbers are being set aside");
+    assert_eq!(world.left.gateway.outcome(name, &parts!(lent world.left)), Ok(None), "numbers are being set aside");
     let ticket = world.left.gateway.poll_reserve().unwrap().ticket;
     world.left.gateway.reserved(now, ticket, Ok(Numbers { after: 1000, until: 2000 }), parts!(world.left));
-    assert_eq!(world.left.gateway.outcome(name, parts!(world.left)), Ok(Some(Ok(()))));
+    assert_eq!(world.left.gateway.outcome(name, &parts!(lent world.left)), Ok(Some(Ok(()))));
     assert!(!takes(&mut world.left, now, &recorded), "a packet is taken again");
     world.ping();
     let none = world.left.gateway.rekey(now, name, false, parts!(world.left)).unwrap().unwrap_err();

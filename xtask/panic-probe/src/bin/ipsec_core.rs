@@ -60,7 +60,7 @@ fn run() {
                         &OutboundParams {
                             sa,
                             last_sent: any(),
-                            last_number: u64::MAX,
+                            last_number: any(),
                             copy_dscp: any() == 0,
                             dont_fragment,
                         },
