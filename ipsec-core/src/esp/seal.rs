@@ -39,7 +39,7 @@ pub(crate) struct Kept {
 ///
 /// # Errors
 /// [`Unsealed`]; the packet is as it was.
-#[inline(always)]
+#[inline]
 pub(crate) fn seal<P: PacketCrypto, T>(
     crypto: &mut P,
     transform: &Transform<Keys<P>>,
