@@ -29,7 +29,7 @@ impl From<NoRoom> for Unsealed {
 ///
 /// # Errors
 /// [`Unsealed`]; the packet is as it was.
-#[inline(always)]
+#[inline]
 pub(crate) fn seal<P: PacketCrypto, T>(
     crypto: &mut P,
     transform: &Transform<Keys<P>>,
