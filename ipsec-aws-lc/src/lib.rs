@@ -18,10 +18,22 @@ use core::fmt;
 use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use ipsec_core::crypto::rustcrypto::{self, RustCrypto};
-use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, InPlace, IntegAlg, PacketCrypto, Purpose};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, InPlace, IntegAlg, KeyPlace, PacketCrypto, Purpose};
+use ipsec_core::wipe::{self, after_packet};
 
 /// Octets of the tags of AWS-LC.
 const TAG_LEN: usize = 16;
+/// Octets of stack on which ChaCha20 leaves its key, and HMAC copies of its states: AWS-LC wipes only the last one.
+const FRAMES: usize = wipe::depth(4096, 16 * 1024);
+
+/// A key on the heap, made where it stays.
+type Boxed<K> = Box<KeyPlace<K>>;
+
+fn boxed<K>(make: impl FnOnce() -> Option<K>) -> Option<Boxed<K>> {
+    let mut place = Box::new(KeyPlace::EMPTY);
+    place.make(make).ok()?;
+    Some(place)
+}
 
 /// Packets by AWS-LC.
 ///
@@ -38,7 +50,7 @@ const TAG_LEN: usize = 16;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AwsLc;
 
-/// The key of an AEAD. AWS-LC keeps and wipes its own.
+/// The key of an AEAD, in a box. AWS-LC wipes its own when it ends.
 ///
 /// ```
 /// use ipsec_aws_lc::{AeadKey, AwsLc};
@@ -49,9 +61,11 @@ pub struct AwsLc;
 pub struct AeadKey(Aead);
 
 enum Aead {
-    Here(Box<LessSafeKey>),
+    Gcm(Boxed<LessSafeKey>),
+    /// It leaves its key on the stack.
+    ChaCha(Boxed<LessSafeKey>),
     /// One that AWS-LC does not offer.
-    Portable(Box<rustcrypto::AeadKey>),
+    Portable(Boxed<rustcrypto::AeadKey>),
 }
 
 /// The key of an integrity algorithm.
@@ -65,8 +79,8 @@ enum Aead {
 pub struct IntegKey(Integ);
 
 enum Integ {
-    Here(Box<hmac::Key>),
-    Portable(Box<rustcrypto::IntegKey>),
+    Here(Boxed<hmac::Key>),
+    Portable(Boxed<rustcrypto::IntegKey>),
 }
 
 impl fmt::Debug for AeadKey {
@@ -88,39 +102,35 @@ impl PacketCrypto for AwsLc {
     type Place<T> = InPlace<T>;
 
     fn aead_key(&mut self, alg: AeadAlg, key: &[u8]) -> Option<AeadKey> {
-        let here = match alg {
-            AeadAlg::Aes128Gcm16 => &AES_128_GCM,
-            AeadAlg::Aes192Gcm16 => &AES_192_GCM,
-            AeadAlg::Aes256Gcm16 => &AES_256_GCM,
-            AeadAlg::ChaCha20Poly1305 => &CHACHA20_POLY1305,
-            _ => return RustCrypto.aead_key(alg, key).map(|key| AeadKey(Aead::Portable(Box::new(key)))),
+        let here = |alg| boxed(|| UnboundKey::new(alg, key).ok().map(LessSafeKey::new));
+        let key = match alg {
+            AeadAlg::Aes128Gcm16 => Aead::Gcm(here(&AES_128_GCM)?),
+            AeadAlg::Aes192Gcm16 => Aead::Gcm(here(&AES_192_GCM)?),
+            AeadAlg::Aes256Gcm16 => Aead::Gcm(here(&AES_256_GCM)?),
+            AeadAlg::ChaCha20Poly1305 => Aead::ChaCha(here(&CHACHA20_POLY1305)?),
+            _ => Aead::Portable(boxed(|| RustCrypto.aead_key(alg, key))?),
         };
-        let key = UnboundKey::new(here, key).ok()?;
-        Some(AeadKey(Aead::Here(Box::new(LessSafeKey::new(key)))))
+        Some(AeadKey(key))
     }
 
     #[inline]
     fn seal(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
-        let key = match &key.0 {
-            Aead::Here(key) => key,
-            Aead::Portable(key) => return RustCrypto.seal(key, nonce, aad, text_and_tag),
-        };
-        let Some((text, room)) = text_and_tag.split_last_chunk_mut::<TAG_LEN>() else { return };
-        match key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), text) {
-            Ok(tag) => room.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from),
-            // No text of an IP packet is too long. What is not sealed must not leave as it is.
-            Err(_) => text_and_tag.fill(0),
+        match &key.0 {
+            Aead::Gcm(key) => seal(key, nonce, aad, text_and_tag),
+            Aead::ChaCha(key) => after_packet::<FRAMES, _>(|| seal(key, nonce, aad, text_and_tag)),
+            Aead::Portable(key) => match key.get() {
+                Some(key) => RustCrypto.seal(key, nonce, aad, text_and_tag),
+                None => text_and_tag.fill(0),
+            },
         }
     }
 
     #[inline]
     fn open(&mut self, key: &AeadKey, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
         match &key.0 {
-            Aead::Here(key) => {
-                let opened = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), text_and_tag);
-                opened.map(|_| ()).map_err(|_| Forged)
-            }
-            Aead::Portable(key) => RustCrypto.open(key, nonce, aad, text_and_tag),
+            Aead::Gcm(key) => open(key, nonce, aad, text_and_tag),
+            Aead::ChaCha(key) => after_packet::<FRAMES, _>(|| open(key, nonce, aad, text_and_tag)),
+            Aead::Portable(key) => RustCrypto.open(key.get().ok_or(Forged)?, nonce, aad, text_and_tag),
         }
     }
 
@@ -139,24 +149,54 @@ impl PacketCrypto for AwsLc {
     }
 
     fn integ_key(&mut self, alg: IntegAlg, key: &[u8]) -> Option<IntegKey> {
-        let here = match alg {
-            IntegAlg::HmacSha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-            IntegAlg::HmacSha256 => hmac::HMAC_SHA256,
-            IntegAlg::HmacSha384 => hmac::HMAC_SHA384,
-            IntegAlg::HmacSha512 => hmac::HMAC_SHA512,
-            _ => return RustCrypto.integ_key(alg, key).map(|key| IntegKey(Integ::Portable(Box::new(key)))),
+        let here = |alg| boxed(|| Some(hmac::Key::new(alg, key)));
+        if key.len() != alg.key_len() {
+            return None;
+        }
+        let key = match alg {
+            IntegAlg::HmacSha1 => Integ::Here(here(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY)?),
+            IntegAlg::HmacSha256 => Integ::Here(here(hmac::HMAC_SHA256)?),
+            IntegAlg::HmacSha384 => Integ::Here(here(hmac::HMAC_SHA384)?),
+            IntegAlg::HmacSha512 => Integ::Here(here(hmac::HMAC_SHA512)?),
+            _ => Integ::Portable(boxed(|| RustCrypto.integ_key(alg, key))?),
         };
-        (key.len() == alg.key_len()).then(|| IntegKey(Integ::Here(Box::new(hmac::Key::new(here, key)))))
+        Some(IntegKey(key))
     }
 
     #[inline]
     fn icv(&mut self, key: &IntegKey, parts: &[&[u8]], icv: &mut [u8]) {
-        let key = match &key.0 {
-            Integ::Here(key) => key,
-            Integ::Portable(key) => return RustCrypto.icv(key, parts, icv),
-        };
-        let mut context = hmac::Context::with_key(key);
-        parts.iter().for_each(|part| context.update(part));
-        icv.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+        match &key.0 {
+            Integ::Here(key) => after_packet::<FRAMES, _>(|| sign(key, parts, icv)),
+            Integ::Portable(key) => {
+                if let Some(key) = key.get() {
+                    RustCrypto.icv(key, parts, icv);
+                }
+            }
+        }
     }
+}
+
+#[inline]
+fn seal(key: &KeyPlace<LessSafeKey>, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {
+    let Some((text, room)) = text_and_tag.split_last_chunk_mut::<TAG_LEN>() else { return };
+    let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(aad));
+    match key.get().map(|key| key.seal_in_place_separate_tag(nonce, aad, text)) {
+        Some(Ok(tag)) => room.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from),
+        // No text of an IP packet is too long. What is not sealed must not leave as it is.
+        _ => text_and_tag.fill(0),
+    }
+}
+
+#[inline]
+fn open(key: &KeyPlace<LessSafeKey>, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) -> Result<(), Forged> {
+    let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(aad));
+    let opened = key.get().ok_or(Forged)?.open_in_place(nonce, aad, text_and_tag);
+    opened.map(|_| ()).map_err(|_| Forged)
+}
+
+fn sign(key: &KeyPlace<hmac::Key>, parts: &[&[u8]], icv: &mut [u8]) {
+    let Some(key) = key.get() else { return };
+    let mut context = hmac::Context::with_key(key);
+    parts.iter().for_each(|part| context.update(part));
+    icv.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
 }

@@ -14,5 +14,5 @@ use rand_core::UnwrapErr;
 #[test]
 fn f_51_a_key_is_where_its_sa_is_and_nowhere_after_it() {
     sas::finds();
-    sas::lives(|| WithIvs::new(RustCrypto, UnwrapErr(getrandom::SysRng)));
+    sas::lives(|| WithIvs::new(RustCrypto, UnwrapErr(getrandom::SysRng)), sas::Keys::InSlots);
 }
