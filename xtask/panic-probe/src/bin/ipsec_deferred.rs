@@ -24,7 +24,8 @@ fn run() {
         match any() {
             0 => with_params(|sa| {
                 let dont_fragment = DontFragment::Copy;
-                let params = OutboundParams { sa, last_sent: any(), copy_dscp: any() == 0, dont_fragment };
+                let (last_sent, last_number, copy_dscp) = (any(), any(), any() == 0);
+                let params = OutboundParams { sa, last_sent, last_number, copy_dscp, dont_fragment };
                 id = outbound.install(instant(), &params).ok();
             }),
             1 => with_params(|sa| {
@@ -71,11 +72,11 @@ fn seal_later(outbound: &mut Outbound<'_, Engine>, id: Option<SaId>) {
 
 fn open_later(inbound: &mut Inbound<'_, Engine>) {
     let Ok(mut packet) = PacketBuf::new(octets(), any() as usize, any() as usize) else { return };
-    let (from, own) = match encap::pop_outer(&mut packet) {
-        Ok(encap::Arrival::Esp { path, own, .. }) => (path, Some(own)),
-        _ => (path(), None),
+    let from = match encap::pop_outer(&mut packet) {
+        Ok(encap::Arrival::Esp { path, .. }) => path,
+        _ => path(),
     };
-    let Ok(opening) = inbound.begin_open(instant(), from, Ecn::Ce, own, &mut packet) else { return };
+    let Ok(opening) = inbound.begin_open(instant(), from, Ecn::Ce, &mut packet) else { return };
     keep(u64::from(inbound.is_open(&opening)));
     if any() == 0 {
         keep(u64::from(inbound.finish_open(instant(), opening).is_ok()));
