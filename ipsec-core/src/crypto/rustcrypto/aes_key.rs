@@ -1,5 +1,6 @@
 //! AES, whatever the length of its key, and what its key schedules leave behind.
 
+#[cfg(any(feature = "ccm", feature = "cipher-mac"))]
 use crate::wipe;
 use aes::cipher::{
     BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16,
@@ -11,6 +12,7 @@ pub(super) const BLOCK_LEN: usize = 16;
 /// portable one and those for VAES, spread them out on the stack for each packet, and the first of them is the key itself.
 pub(super) const KEYS_BORROWED: usize = 8;
 /// Octets of stack that any of the modes takes; CBC with VAES the most. Words of half the size are spread out to half as much.
+#[cfg(any(feature = "ccm", feature = "cipher-mac"))]
 pub(super) const FRAMES: usize = if cfg!(target_pointer_width = "64") { wipe::depth(5120, 28 * 1024) } else { 2048 };
 
 /// For encryption.
