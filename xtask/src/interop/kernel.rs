@@ -271,7 +271,7 @@ fn against(cases: &[Case]) -> Result<String> {
     guest.run(OPEN_4500)?;
     meet_neighbours(&pair, &guest)?;
     let mut us = Portcullis::new(&pair.west.gateway, "")?;
-    us.keep_state();
+    us.keep_state()?;
     let mut failed = Vec::new();
     for (number, case) in (0..).zip(cases) {
         if let Err(error) = one(case, number, &pair, &guest, &mut us) {

@@ -26,8 +26,26 @@ pub(crate) struct Portcullis {
     settings: String,
     /// Where it looks for programs first.
     programs: Option<PathBuf>,
-    /// Whether it has a directory for what is to last.
-    keeps_state: bool,
+    /// Its directory for what is to last.
+    state: Option<State>,
+}
+
+/// A directory on a disk, unlike all else of the lab: what is to last is not kept in memory. It goes with this value.
+struct State(PathBuf);
+
+impl State {
+    fn new() -> Result<Self> {
+        let all = crate::checkout::target()?.join("lab-state");
+        fs::create_dir_all(&all)?;
+        // Each scenario is process 1 to itself: its number tells it from no other one.
+        Ok(Self(nix::unistd::mkdtemp(&all.join("XXXXXX"))?))
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Portcullis {
@@ -45,7 +63,7 @@ impl Portcullis {
             daemon,
             settings: settings.to_owned(),
             programs: None,
-            keeps_state: false,
+            state: None,
         })
     }
 
@@ -86,8 +104,12 @@ impl Portcullis {
     }
 
     /// From its next start on it has a directory for what is to last.
-    pub(crate) fn keep_state(&mut self) {
-        self.keeps_state = true;
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn keep_state(&mut self) -> Result {
+        self.state = Some(State::new()?);
+        Ok(())
     }
 
     /// The processes that the daemon has started.
@@ -201,8 +223,8 @@ impl Gateway for Portcullis {
             command.env("PATH", format!("{}:{path}", first.display()));
         }
         command.arg("run").arg("--config").arg(config);
-        if self.keeps_state {
-            command.arg("--state").arg(self.folder.join("state"));
+        if let Some(State(state)) = &self.state {
+            command.arg("--state").arg(state);
         }
         self.daemon.start(&self.namespace, &mut command)?;
         let control = self.control();
