@@ -30,7 +30,7 @@ pub fn after<R>(octets: usize, work: impl FnOnce() -> R) -> R {
 /// the memory of a process for what is left.
 const COPIES: usize = 10;
 /// Octets of stack beside those copies.
-const FRAMES: usize = 512;
+const FRAMES: usize = depth(512, 8 * 1024);
 
 /// [`after`] with as many octets as the calls take that make a `K` and hand it from one to the other.
 ///
@@ -59,6 +59,11 @@ pub fn after_packet<const OCTETS: usize, R>(work: impl FnOnce() -> R) -> R {
 
 /// How deep work goes down the stack: of a build that is optimised, and of one that is not, where only large machines have the
 /// stack for it. Measured, with some room to spare, on a stack that was painted before.
+///
+/// ```
+/// const DEEPEST: usize = ipsec_core::wipe::depth(3584, 28 * 1024);
+/// assert!(DEEPEST == 3584 || cfg!(debug_assertions));
+/// ```
 pub const fn depth(optimised: usize, not: usize) -> usize {
     if cfg!(all(debug_assertions, target_pointer_width = "64")) { not } else { optimised }
 }

@@ -127,14 +127,16 @@ fn integrity_algorithms_answer_as_wycheproof_says() {
                 continue;
             }
             for case in group["tests"].as_array().unwrap() {
-                // A tag of ours is the beginning of one of theirs.
+                // A tag of ours is the beginning of one of theirs, and none where that is shorter.
                 let (key, tag) = (hex(text(case, "key")), hex(text(case, "tag")));
                 let right = text(case, "result") == "valid";
-                let icv = if right { &tag[..alg.icv_len().min(tag.len())] } else { &tag[..tag.len().min(32)] };
+                let icv = if right { &tag[..alg.icv_len().min(tag.len())] } else { &tag };
                 let known = Integ { alg, key: &key, text: &hex(text(case, "msg")), icv, valid: right };
-                let whole = right || tag.len() <= 32;
+                if (right && tag.len() < alg.icv_len()) || tag.len() > 32 && !right {
+                    continue;
+                }
                 *(if right { &mut valid } else { &mut invalid }) += 1;
-                assert!(!whole || check_integ(&mut RustCrypto, &known) == Ok(()), "{alg:?} {case}");
+                assert!(check_integ(&mut RustCrypto, &known) == Ok(()), "{alg:?} {case}");
             }
         }
         assert!(valid >= 20 && invalid >= 30, "{alg:?}: {valid} valid, {invalid} invalid");
