@@ -207,21 +207,28 @@ impl Model {
     }
 
     fn outbound(&self, packet: &[u8]) -> Result<Verdict, Discard> {
-        match self.by_itself(packet) {
-            verdict @ (Err(Discard::OutNoPolicy) | Ok(Verdict::Acquire(_))) => {
-                self.by_quote(packet).map_or(verdict, |sa| Ok(Verdict::Protect(sa)))
-            }
-            verdict => verdict,
+        let verdict = self.by_itself(packet);
+        if matches!(
+            verdict,
+            Err(Discard::OutHeader | Discard::OutFragment | Discard::OutBlocked) | Ok(Verdict::Protect(_))
+        ) {
+            return verdict;
+        }
+        let clear = matches!(verdict, Ok(Verdict::Clear | Verdict::ClearMeanwhile(_)));
+        match self.by_quote(packet) {
+            Some((_, Some(sa))) => Ok(Verdict::Protect(sa)),
+            Some((Level::Require, None)) if clear => Err(Discard::OutNoSa),
+            _ => verdict,
         }
     }
 
-    /// The SA for answers to what an ICMP error is about.
-    fn by_quote(&self, packet: &[u8]) -> Option<SaId> {
+    /// How what an ICMP error is about is protected, and the SA for answers to it.
+    fn by_quote(&self, packet: &[u8]) -> Option<(Level, Option<SaId>)> {
         let about = Packet::of(&quoted(packet)?);
         let fits = |rule: &&Rule| about.fits(&rule.selector.remote, &rule.selector.local);
-        let Action::Protect { policy, .. } = self.rules.iter().find(fits)?.action else { return None };
+        let Action::Protect { policy, level } = self.rules.iter().find(fits)?.action else { return None };
         let mut of_policy = self.sas.iter().filter(|sa| sa.0 == policy);
-        of_policy.find(|(_, local, remote, _)| about.fits(remote, local)).map(|sa| sa.3)
+        Some((level, of_policy.find(|(_, local, remote, _)| about.fits(remote, local)).map(|sa| sa.3)))
     }
 
     fn by_itself(&self, packet: &[u8]) -> Result<Verdict, Discard> {
