@@ -9,7 +9,7 @@ use core::ptr;
 use core::time::Duration;
 
 use ipsec_core::crypto::deferred::Deferred;
-use ipsec_core::crypto::{AeadAlg, Forged, InPlace, PacketCrypto};
+use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, InPlace, IntegAlg, NoIv, PacketCrypto, Protection, Purpose};
 use ipsec_core::net::{AddrRange, Path, PortRange, TrafficSelector};
 use ipsec_core::time::Instant;
 
@@ -109,6 +109,28 @@ pub fn aead() -> AeadAlg {
     }
 }
 
+/// Any algorithms of ESP.
+pub fn protection() -> Protection {
+    let cipher = match any() {
+        0 => CipherAlg::Aes128Cbc,
+        1 => CipherAlg::Aes192Cbc,
+        2 => CipherAlg::Aes192Ctr,
+        _ => CipherAlg::Null,
+    };
+    let integ = match any() {
+        0 => IntegAlg::HmacSha512,
+        1 => IntegAlg::AesXcbc,
+        _ => IntegAlg::HmacSha256,
+    };
+    match any() {
+        0 => aead().into(),
+        1 => Protection::ImplicitIv(aead()),
+        2 => AeadAlg::Aes128Ccm8.into(),
+        3 => AeadAlg::Aes256Gmac.into(),
+        _ => Protection::CipherMac(cipher, integ),
+    }
+}
+
 /// A crypto engine that does anything to its buffers: the cores have to hold whatever an engine answers.
 pub struct Engine;
 
@@ -120,12 +142,43 @@ pub struct Key(
 
 impl PacketCrypto for Engine {
     type AeadKey = Key;
+    type CipherKey = Key;
+    type IntegKey = Key;
     type Place<T> = InPlace<T>;
-    ipsec_core::aead_only!();
 
     fn aead_key(&mut self, _: AeadAlg, key: &[u8]) -> Option<Key> {
         core::hint::black_box(key);
         (any() == 0).then(|| Key(any()))
+    }
+
+    fn cipher_key(&mut self, _: CipherAlg, _: Purpose, key: &[u8]) -> Option<Key> {
+        core::hint::black_box(key);
+        (any() == 0).then(|| Key(any()))
+    }
+
+    fn encrypt(&mut self, key: &Key, iv: &[u8; 16], text: &mut [u8]) {
+        keep(key.0);
+        core::hint::black_box((iv, text));
+    }
+
+    fn decrypt(&mut self, key: &Key, iv: &[u8; 16], text: &mut [u8]) {
+        keep(key.0);
+        core::hint::black_box((iv, text));
+    }
+
+    fn integ_key(&mut self, _: IntegAlg, key: &[u8]) -> Option<Key> {
+        core::hint::black_box(key);
+        (any() == 0).then(|| Key(any()))
+    }
+
+    fn icv(&mut self, key: &Key, parts: &[&[u8]], icv: &mut [u8]) {
+        keep(key.0);
+        core::hint::black_box((parts, icv));
+    }
+
+    fn iv(&mut self, iv: &mut [u8]) -> Result<(), NoIv> {
+        core::hint::black_box(iv);
+        if any() == 0 { Ok(()) } else { Err(NoIv) }
     }
 
     fn seal(&mut self, key: &Key, nonce: &[u8; 12], aad: &[u8], text_and_tag: &mut [u8]) {

@@ -14,7 +14,7 @@ use ipsec_core::spd::{
     diff,
 };
 use ipsec_core::wire::natt;
-use panic_probe::{Engine, aead, any, below, duration, instant, keep, octets, path, selector};
+use panic_probe::{Engine, any, below, duration, instant, keep, octets, path, protection, selector};
 
 panic_probe::program!(run());
 
@@ -164,8 +164,12 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
     let (local, remote) = ([selector(), selector()], [selector(), selector()]);
     install(Params {
         spi,
-        mode: Mode::Tunnel,
-        protection: aead().into(),
+        mode: match any() {
+            0 => Mode::Tunnel,
+            1 => Mode::Transport,
+            _ => Mode::Beet,
+        },
+        protection: protection(),
         keymat: octets(),
         esn: any() == 0,
         path: path(),

@@ -9,7 +9,7 @@ use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::net::{Encap, Spi};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
 use ipsec_core::spd::PolicyId;
-use panic_probe::{Engine, aead, any, below, instant, keep, octets, path, selector};
+use panic_probe::{Engine, any, below, instant, keep, octets, path, protection, selector};
 
 panic_probe::program!(run());
 
@@ -48,7 +48,7 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
             1 => Mode::Transport,
             _ => Mode::Beet,
         },
-        protection: aead().into(),
+        protection: protection(),
         keymat: octets(),
         esn: any() == 0,
         path: path(),
