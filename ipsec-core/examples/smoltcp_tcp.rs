@@ -30,17 +30,22 @@ const PORT: u16 = 7;
 const POLICY: PolicyId = PolicyId(1);
 
 /// One end of a wire. In a product: an Ethernet driver behind something that finds neighbours, or a modem.
-struct Wire {
-    receives: Queue,
-    sends: Queue,
+pub struct Wire {
+    /// What the other end sent.
+    pub receives: Queue,
+    /// What it is to receive.
+    pub sends: Queue,
     /// Everything ever sent.
-    tap: Queue,
+    pub tap: Queue,
 }
 
-type Queue = Rc<RefCell<VecDeque<Vec<u8>>>>;
+/// Packets under way.
+pub type Queue = Rc<RefCell<VecDeque<Vec<u8>>>>;
 
-struct Received(Vec<u8>);
-struct Sending(Queue, Queue);
+/// A packet that came.
+pub struct Received(Vec<u8>);
+/// Where one goes, and where it is noted.
+pub struct Sending(Queue, Queue);
 
 impl phy::RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {

@@ -14,64 +14,13 @@ use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams
 use ipsec_core::spd::{Action, Hits, Index, PolicyId, Rule, RuleId, Selector, Slot};
 use ipsec_core::time;
 use smoltcp::iface::{Config, Interface, SocketSet, SocketStorage};
-use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::phy;
 use smoltcp::socket::udp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::rc::Rc;
 
-type Line = Rc<RefCell<VecDeque<Vec<u8>>>>;
-
-/// One end of a wire: what it sends is in the other end's queue.
-struct End {
-    receives: Line,
-    sends: Line,
-    /// Everything ever sent.
-    tap: Line,
-}
-
-struct Received(Vec<u8>);
-struct Sending(Line, Line);
-
-impl phy::RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-impl phy::TxToken for Sending {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut packet = vec![0; len];
-        let result = f(&mut packet);
-        self.0.borrow_mut().push_back(packet.clone());
-        self.1.borrow_mut().push_back(packet);
-        result
-    }
-}
-
-impl phy::Device for End {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sending;
-
-    fn receive(&mut self, timestamp: Instant) -> Option<(Received, Sending)> {
-        let packet = self.receives.borrow_mut().pop_front()?;
-        Some((Received(packet), self.transmit(timestamp)?))
-    }
-
-    fn transmit(&mut self, _: Instant) -> Option<Sending> {
-        Some(Sending(self.sends.clone(), self.tap.clone()))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = 1500;
-        capabilities
-    }
-}
+use smoltcp_tcp::{Queue as Line, Wire as End};
 
 const POLICY: PolicyId = PolicyId(1);
 

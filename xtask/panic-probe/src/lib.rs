@@ -11,6 +11,7 @@ use core::time::Duration;
 use ipsec_core::crypto::deferred::Deferred;
 use ipsec_core::crypto::{AeadAlg, CipherAlg, Forged, InPlace, IntegAlg, NoIv, PacketCrypto, Protection, Purpose};
 use ipsec_core::net::{AddrRange, Path, PortRange, TrafficSelector};
+use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
 unsafe extern "C" {
@@ -106,6 +107,15 @@ pub fn aead() -> AeadAlg {
         0 => AeadAlg::Aes128Gcm16,
         1 => AeadAlg::Aes192Gcm16,
         _ => AeadAlg::Aes256Gcm16,
+    }
+}
+
+/// Any mode.
+pub fn mode() -> Mode {
+    match any() {
+        0 => Mode::Tunnel,
+        1 => Mode::Transport,
+        _ => Mode::Beet,
     }
 }
 

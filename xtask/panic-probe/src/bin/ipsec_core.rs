@@ -8,13 +8,13 @@ use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot, Verdict};
 use ipsec_core::flow::Flow;
 use ipsec_core::net::{Encap, Spi};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, Mode, OutboundParams, Params, SaId, TfcPadding};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Limit, OutboundParams, Params, SaId, TfcPadding};
 use ipsec_core::spd::{
     Action, Changes, Direction, Hits, Index, Level, Node, PolicyId, Remembered, Rule, RuleId, Rules, Selector, Slot,
     diff,
 };
 use ipsec_core::wire::natt;
-use panic_probe::{Engine, any, below, duration, instant, keep, octets, path, protection, selector};
+use panic_probe::{Engine, any, below, duration, instant, keep, mode, octets, path, protection, selector};
 
 panic_probe::program!(run());
 
@@ -164,11 +164,7 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
     let (local, remote) = ([selector(), selector()], [selector(), selector()]);
     install(Params {
         spi,
-        mode: match any() {
-            0 => Mode::Tunnel,
-            1 => Mode::Transport,
-            _ => Mode::Beet,
-        },
+        mode: mode(),
         protection: protection(),
         keymat: octets(),
         esn: any() == 0,

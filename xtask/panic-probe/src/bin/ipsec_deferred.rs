@@ -7,9 +7,9 @@ use ipsec_core::ecn::Ecn;
 use ipsec_core::encap;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::net::{Encap, Spi};
-use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params, SaId};
+use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, OutboundParams, Params, SaId};
 use ipsec_core::spd::PolicyId;
-use panic_probe::{Engine, any, below, instant, keep, octets, path, protection, selector};
+use panic_probe::{Engine, any, below, instant, keep, mode, octets, path, protection, selector};
 
 panic_probe::program!(run());
 
@@ -43,11 +43,7 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
     let (local, remote) = ([selector()], [selector()]);
     install(Params {
         spi,
-        mode: match any() {
-            0 => Mode::Tunnel,
-            1 => Mode::Transport,
-            _ => Mode::Beet,
-        },
+        mode: mode(),
         protection: protection(),
         keymat: octets(),
         esn: any() == 0,
