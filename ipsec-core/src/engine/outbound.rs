@@ -476,8 +476,9 @@ fn wrap<P: PacketCrypto, T>(
             return Err(Discard::OutExhausted);
         }
     };
-    let padding = packet.push_back(padded.saturating_sub(len)).map_err(|NoRoom| Discard::OutNoRoom)?;
-    padding.fill(0);
+    if padded > len {
+        packet.push_back(padded.saturating_sub(len)).map_err(|NoRoom| Discard::OutNoRoom)?.fill(0);
+    }
     let sealed = seal(crypto, &sa.common.transform, &sa.common.number(sequence), next_header, packet, protect);
     let left = sealed.map_err(|unsealed| {
         packet.truncate(len);

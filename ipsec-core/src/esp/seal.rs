@@ -48,8 +48,7 @@ pub(crate) fn seal<P: PacketCrypto, T>(
     pad::write(layout, packet.push_back(trailer_len)?, next_header)?;
     let mut front = Writer::new(packet.push_front(headroom)?);
     let header = Header { spi: number.spi, sequence: number.sequence as u32 };
-    let octets = octets.get(MAX_IV_LEN.saturating_sub(layout.iv_len.into())..).unwrap_or_default();
-    header.write(&mut front).and_then(|()| front.put(octets)).map_err(|Malformed| NoRoom)?;
+    header.write(&mut front).and_then(|()| put_iv(&mut front, layout, &octets)).map_err(|Malformed| NoRoom)?;
     protect(crypto, transform, number, packet.as_mut_slice()).inspect_err(|_| undo(packet, headroom, len))
 }
 
@@ -58,6 +57,15 @@ pub(crate) fn seal<P: PacketCrypto, T>(
 fn undo(packet: &mut PacketBuf<'_>, headroom: usize, len: usize) {
     let _ = packet.pop_front(headroom);
     packet.truncate(len);
+}
+
+/// Most have eight octets, and what is known to be so long is written without a call.
+#[inline]
+fn put_iv(front: &mut Writer<'_>, layout: &Layout, octets: &[u8; MAX_IV_LEN]) -> Result<(), Malformed> {
+    match (layout.iv_len, octets.last_chunk::<8>()) {
+        (8, Some(octets)) => front.put(octets),
+        (len, _) => front.put(octets.get(MAX_IV_LEN.saturating_sub(len.into())..).unwrap_or_default()),
+    }
 }
 
 /// An IV, in the last octets.

@@ -69,14 +69,13 @@ impl Key {
             return copies_keys;
         }
         let Some((text, len)) = Text::new(text_and_tag, self.tag_len) else { return false };
-        let (ghash, lengths) = (self.hash(aad), lengths(aad.len(), len));
         let mut mask = [0; BLOCK_LEN];
         let behind = 2_u32.wrapping_add(text.blocks.len() as u32);
         let copies_keys = self.run(nonce, text.blocks, Then::Seal(&mut mask));
         if !text.rest.is_empty() {
             counter::apply(&self.cipher, first(nonce, behind), text.rest);
         }
-        let sealed = xor(text.hash(ghash, lengths), mask);
+        let sealed = xor(self.hash(aad, &text, len), mask);
         match text_and_tag.last_chunk_mut() {
             Some(tag) if usize::from(self.tag_len) == BLOCK_LEN => *tag = sealed,
             _ => {
@@ -101,7 +100,7 @@ impl Key {
         }
         let Some((tag, counts)) = self.tag(text_and_tag) else { return false };
         let Some((text, len)) = Text::new(text_and_tag, self.tag_len) else { return false };
-        let mask = xor(text.hash(self.hash(aad), lengths(aad.len(), len)), tag);
+        let mask = xor(self.hash(aad, &text, len), tag);
         let behind = 2_u32.wrapping_add(text.blocks.len() as u32);
         let copies_keys = self.run(nonce, text.blocks, Then::Open { mask: &mask, counts, verdict });
         if verdict.is_ok() && !text.rest.is_empty() {
@@ -136,9 +135,9 @@ impl Key {
         copies_keys
     }
 
-    /// GHASH over the associated data, to go on with the ciphertext.
+    /// GHASH over the associated data and a ciphertext of so many octets.
     #[inline(always)]
-    fn hash(&self, aad: &[u8]) -> GHash {
+    fn hash(&self, aad: &[u8], text: &Text<'_>, len: usize) -> [u8; BLOCK_LEN] {
         let mut ghash = self.ghash.clone();
         let (blocks, rest) = Array::<u8, U16>::slice_as_chunks(aad);
         if !blocks.is_empty() {
@@ -147,7 +146,8 @@ impl Key {
         if !rest.is_empty() {
             ghash.update(&[Array(padded(rest).to_be_bytes())]);
         }
-        ghash
+        text.hash(&mut ghash, lengths(aad.len(), len));
+        ghash.finalize().0
     }
 
     /// GHASH over associated data in two pieces, and no text.
@@ -235,7 +235,7 @@ impl<'t> Text<'t> {
 
     /// Ends a hash with the text and the lengths.
     #[inline(always)]
-    fn hash(&self, mut ghash: GHash, lengths: Block) -> [u8; BLOCK_LEN] {
+    fn hash(&self, ghash: &mut GHash, lengths: Block) {
         let whole = self.blocks.len().saturating_sub(usize::from(self.overhang != 0));
         let (whole, last) = self.blocks.split_at_checked(whole).unwrap_or_default();
         ghash.update(Array::cast_slice_from_core(whole));
@@ -248,7 +248,6 @@ impl<'t> Text<'t> {
             _ if !self.rest.is_empty() => ghash.update(&[Array(padded(self.rest).to_be_bytes()), lengths]),
             _ => ghash.update(&[lengths]),
         }
-        ghash.finalize().0
     }
 }
 
