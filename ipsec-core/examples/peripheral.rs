@@ -279,6 +279,7 @@ fn main() -> Result<(), Discard> {
             println!("sealed, to {}", egress.path.remote.ip());
         }
     }
+    drop(under_way); // empty by now: what is in it keeps its packets to itself
     for packet in &mut packets[..PACKETS] {
         let opening = inbound.begin_open(now, back, Ecn::NotEct, packet)?;
         inbound.finish_open(now, opening)?;

@@ -111,7 +111,7 @@
 //! [`crypto::deferred::Deferred`] besides: [`begin_seal`](engine::Outbound::begin_seal) hands a packet to it, and
 //! [`finish_seal`](engine::Outbound::finish_seal) takes it back, likewise for opening; in between other packets are begun. What is
 //! under way holds its packet ([`engine::Sealing`], [`engine::Opening`]): nobody sends it unencrypted, or reads it unchecked. It may be
-//! dropped: then a sequence number stays unused, and a packet that came is forgotten. Packets are numbered as they are begun, and go
+//! dropped: then a sequence number stays unused, a packet that came is forgotten, and the buffer is empty. Packets are numbered as they are begun, and go
 //! through the window as they are finished. The example `peripheral` is such an engine, with slots for keys and packets and an
 //! interrupt; [`crypto::conformance`] says whether it is right.
 //!

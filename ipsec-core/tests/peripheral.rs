@@ -120,18 +120,29 @@ fn without_a_place_a_packet_stays_as_it_is_and_no_number_is_used() {
     }
 }
 
+/// Neither the packet is there nor what it held.
+fn assert_nothing_is_left(packet: &mut PacketBuf<'_>) {
+    assert!(packet.is_empty());
+    let behind = packet.push_back(INNER.len()).unwrap();
+    assert!(behind.iter().all(|octet| *octet == 0), "{behind:?}");
+}
+
 #[test]
 fn what_is_dropped_was_lost_on_the_way_and_its_place_is_free_again() {
     let hardware = leak(Hardware::default());
     let (mut out, sending, mut inn, receiving) = ends(Mode::Tunnel, hardware);
     for round in 0..3 * PACKETS as u64 {
-        drop(out.begin_seal(NOW, sending, &mut packet()).unwrap());
+        let mut lost = packet();
+        drop(out.begin_seal(NOW, sending, &mut lost).unwrap());
+        assert_nothing_is_left(&mut lost);
         assert_eq!(out.sa(sending).unwrap().sequence, 1 + round, "its number is never used again");
         hardware.step();
     }
     let mut sealed = packet();
     out.seal(NOW, sending, &mut sealed).unwrap();
-    drop(inn.begin_open(NOW, back(), Ecn::NotEct, &mut copy(&sealed)).unwrap());
+    let mut forgotten = copy(&sealed);
+    drop(inn.begin_open(NOW, back(), Ecn::NotEct, &mut forgotten).unwrap());
+    assert_nothing_is_left(&mut forgotten);
     assert_eq!((inn.sa(receiving).unwrap().sequence, inn.sa(receiving).unwrap().packets), (0, 0));
     let opening = inn.begin_open(NOW, back(), Ecn::NotEct, &mut sealed).unwrap();
     assert!(inn.finish_open(NOW, opening).is_ok());
@@ -150,6 +161,7 @@ fn forged_packets_change_nothing_and_an_sa_may_go_meanwhile() {
     let opening = inn.begin_open(NOW, back(), Ecn::NotEct, &mut one).unwrap();
     assert!(inn.remove(receiving));
     assert_eq!(inn.finish_open(NOW, opening).unwrap_err(), Discard::InUnknownSpi);
+    assert_nothing_is_left(&mut one);
     let sealing = out.begin_seal(NOW, sending, &mut other).unwrap();
     assert!(out.remove(sending));
     out.finish_seal(sealing).unwrap();

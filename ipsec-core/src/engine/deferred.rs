@@ -20,8 +20,29 @@ use crate::transform::Begun;
 use crate::wire::cursor::Malformed;
 use crate::wire::esp::Header;
 
-/// A packet that is being sealed. Its sequence number is used up, whatever becomes of it: dropped, it is a packet that was lost.
-/// Until it is finished nobody gets at it, as it is not encrypted:
+/// A packet that nobody is to see before it is finished. One that never is ends up empty, and what it held is wiped.
+struct Held<'p, 'b> {
+    packet: &'p mut PacketBuf<'b>,
+    finished: bool,
+}
+
+impl<'p, 'b> Held<'p, 'b> {
+    fn new(packet: &'p mut PacketBuf<'b>) -> Self {
+        Self { packet, finished: false }
+    }
+}
+
+impl Drop for Held<'_, '_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.packet.as_mut_slice().fill(0);
+            self.packet.truncate(0);
+        }
+    }
+}
+
+/// A packet that is being sealed. Its sequence number is used up, whatever becomes of it: dropped, it is a packet that was lost, and
+/// empty. Until it is finished nobody gets at it, as it is not encrypted:
 ///
 /// ```compile_fail,E0502
 /// use ipsec_core::buf::PacketBuf;
@@ -37,7 +58,7 @@ use crate::wire::esp::Header;
 /// ```
 #[must_use = "what is not finished is never sent"]
 pub struct Sealing<'p, 'b, J> {
-    packet: &'p mut PacketBuf<'b>,
+    held: Held<'p, 'b>,
     begun: Begun<J>,
     egress: Egress,
 }
@@ -48,8 +69,8 @@ impl<J> fmt::Debug for Sealing<'_, '_, J> {
     }
 }
 
-/// A packet that is being opened. The SA does not know of it: dropped, it is a packet that never came. Until it is finished nobody gets
-/// at it, as it is not known whose it is:
+/// A packet that is being opened. The SA does not know of it: dropped, it is a packet that never came, and empty. Until it is finished
+/// nobody gets at it, as it is not known whose it is:
 ///
 /// ```compile_fail,E0502
 /// use ipsec_core::buf::PacketBuf;
@@ -67,7 +88,7 @@ impl<J> fmt::Debug for Sealing<'_, '_, J> {
 /// ```
 #[must_use = "what is not finished never came"]
 pub struct Opening<'p, 'b, J> {
-    packet: &'p mut PacketBuf<'b>,
+    held: Held<'p, 'b>,
     begun: Begun<J>,
     sa: SaId,
     header: Header,
@@ -101,7 +122,7 @@ impl<P: Deferred, R: Rules> Outbound<'_, P, R> {
             })
         });
         let (egress, begun) = begun.inspect_err(|discard| self.counters.count(*discard))?;
-        Ok(Sealing { packet, begun, egress })
+        Ok(Sealing { held: Held::new(packet), begun, egress })
     }
 
     /// Whether [`finish_seal`](Self::finish_seal) would not have to wait.
@@ -112,15 +133,12 @@ impl<P: Deferred, R: Rules> Outbound<'_, P, R> {
     /// Waits for the crypto engine if it has to. The packet is then ESP, also when its SA was removed meanwhile.
     ///
     /// # Errors
-    /// [`Discard::OutEngine`], counted: the crypto engine failed; what was in the packet is wiped.
+    /// [`Discard::OutEngine`], counted: the crypto engine failed; the packet is empty.
     pub fn finish_seal(&mut self, sealing: Sealing<'_, '_, P::Job>) -> Result<Egress, Discard> {
-        let Sealing { packet, begun, egress } = sealing;
-        finish(&mut self.crypto, begun, packet).map_err(|Forged| {
-            packet.as_mut_slice().fill(0);
-            self.counters.count(Discard::OutEngine);
-            Discard::OutEngine
-        })?;
-        Ok(egress)
+        let Sealing { mut held, begun, egress } = sealing;
+        let sealed = finish(&mut self.crypto, begun, held.packet).map_err(|Forged| Discard::OutEngine);
+        held.finished = sealed.is_ok();
+        sealed.map(|()| egress).inspect_err(|discard| self.counters.count(*discard))
     }
 }
 
@@ -146,7 +164,7 @@ impl<P: Deferred, R: Rules> Inbound<'_, P, R> {
             })
         });
         let (begun, sa, header, sequence) = begun.inspect_err(|discard| self.counters.count(*discard))?;
-        Ok(Opening { packet, begun, sa, header, sequence, outside: Outside { from, ecn } })
+        Ok(Opening { held: Held::new(packet), begun, sa, header, sequence, outside: Outside { from, ecn } })
     }
 
     /// Whether [`finish_open`](Self::finish_open) would not have to wait.
@@ -158,10 +176,10 @@ impl<P: Deferred, R: Rules> Inbound<'_, P, R> {
     /// with the same number that were under way, one comes through.
     ///
     /// # Errors
-    /// As for [`Inbound::open`]; the packet's content is unspecified.
+    /// As for [`Inbound::open`]; the packet is empty.
     pub fn finish_open(&mut self, now: Instant, opening: Opening<'_, '_, P::Job>) -> Result<Ingress, Discard> {
-        let Opening { packet, begun, sa: id, header, sequence, outside } = opening;
-        let (windows, policies) = (&mut self.windows, &mut self.policies);
+        let Opening { mut held, begun, sa: id, header, sequence, outside } = opening;
+        let (windows, policies, packet) = (&mut self.windows, &mut self.policies, &mut *held.packet);
         let finished = finish(&mut self.crypto, begun, packet).map_err(|Forged| Discard::InForged);
         let opened = finished.and_then(|()| {
             self.sad.edit(id, Discard::InUnknownSpi, |sa| {
@@ -173,6 +191,7 @@ impl<P: Deferred, R: Rules> Inbound<'_, P, R> {
                 accept(id, sa, share, sequence, &outside, policies, now, packet)
             })
         });
+        held.finished = opened.is_ok();
         opened.inspect_err(|discard| self.counters.count(*discard))
     }
 }
