@@ -92,6 +92,9 @@ discards! {
     InEngine => Some("XfrmInError"),
     /// Inbound: pad length beyond the payload or pad octets other than 1, 2, 3, … (RFC 4303 §2.4).
     InPadding => Some("XfrmInStateProtoError"),
+    /// Inbound: a compressed payload that is none, is compressed twice or with another index than was agreed on, or takes more room
+    /// than there is (RFC 3173).
+    InCompression => Some("XfrmInStateProtoError"),
     /// Inbound: the next header or the inner packet does not fit the SA's mode (in BEET mode options are not read), or there is no
     /// room for its header.
     InMode => Some("XfrmInStateModeError"),

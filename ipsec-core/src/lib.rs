@@ -158,6 +158,11 @@
 extern crate std;
 
 pub mod buf;
+#[cfg(feature = "ipcomp")]
+pub mod compression;
+#[cfg(not(feature = "ipcomp"))]
+#[path = "uncompressed.rs"]
+mod compression;
 pub mod crypto;
 pub mod ecn;
 pub mod encap;

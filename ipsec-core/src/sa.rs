@@ -11,6 +11,8 @@ mod meter;
 mod news;
 mod params;
 
+#[cfg(feature = "ipcomp")]
+use crate::compression::Cpi;
 use crate::crypto::Protection;
 use crate::error::Refused;
 use crate::flow::Flow;
@@ -68,6 +70,9 @@ pub(crate) struct Common<K> {
     /// write them in the name of its hosts, and reaches nobody else with them; and without them there is neither traceroute nor
     /// path MTU discovery beyond the tunnel.
     pub(crate) relays_errors: bool,
+    /// With what index its packets may be compressed.
+    #[cfg(feature = "ipcomp")]
+    pub(crate) compression: Option<Cpi>,
     pub(crate) spi: Spi,
     pub(crate) path: Path,
     policy: PolicyId,
@@ -102,6 +107,8 @@ impl<K> Common<K> {
             mode: params.mode,
             encap: params.encap,
             relays_errors: true,
+            #[cfg(feature = "ipcomp")]
+            compression: None,
             spi: params.spi,
             path: params.path.carried(params.encap),
             policy: params.policy,

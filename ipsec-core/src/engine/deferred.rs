@@ -115,9 +115,9 @@ impl<P: Deferred, R: Rules> Outbound<'_, P, R> {
         sa: SaId,
         packet: &'p mut PacketBuf<'b>,
     ) -> Result<Sealing<'p, 'b, P::Job>, Discard> {
-        let crypto = &mut self.crypto;
+        let (crypto, compressor) = (&mut self.crypto, &mut self.compressor);
         let begun = self.sad.edit(sa, Discard::OutNoSa, |sa| {
-            carry(crypto, now, sa, packet, |crypto, transform, number, packet| {
+            carry(crypto, compressor, now, sa, packet, |crypto, transform, number, packet| {
                 transform.begin_seal(crypto, number, packet)?.ok_or(Unsealed::Busy)
             })
         });
@@ -180,6 +180,7 @@ impl<P: Deferred, R: Rules> Inbound<'_, P, R> {
     pub fn finish_open(&mut self, now: Instant, opening: Opening<'_, '_, P::Job>) -> Result<Ingress, Discard> {
         let Opening { mut held, begun, sa: id, header, sequence, outside } = opening;
         let (windows, policies, packet) = (&mut self.windows, &mut self.policies, &mut *held.packet);
+        let compressor = &mut self.compressor;
         let finished = finish(&mut self.crypto, begun, packet).map_err(|Forged| Discard::InForged);
         let opened = finished.and_then(|()| {
             self.sad.edit(id, Discard::InUnknownSpi, |sa| {
@@ -188,7 +189,7 @@ impl<P: Deferred, R: Rules> Inbound<'_, P, R> {
                 if examine(sa, share, &header, now, packet)? != sequence {
                     return Err(Discard::InStale);
                 }
-                accept(id, sa, share, sequence, &outside, policies, now, packet)
+                accept(id, sa, share, sequence, &outside, compressor, policies, now, packet)
             })
         });
         held.finished = opened.is_ok();

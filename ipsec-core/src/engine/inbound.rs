@@ -6,6 +6,9 @@ use super::modes::disclose;
 use super::policies::Policies;
 use super::slots::InboundSlot;
 use crate::buf::PacketBuf;
+#[cfg(feature = "ipcomp")]
+use crate::compression::Compression;
+use crate::compression::Compressor;
 use crate::crypto::{Forged, PacketCrypto, Purpose};
 use crate::ecn::Ecn;
 use crate::error::{Counters, Discard, Refused};
@@ -71,6 +74,7 @@ pub struct Inbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     pub(super) policies: Policies<'a, R>,
     pub(super) sad: sad::Table<'a, P::Place<sa::Inbound<Keys<P>>>>,
     pub(super) windows: Windows<'a>,
+    pub(super) compressor: Compressor<'a>,
     pub(super) counters: Counters,
 }
 
@@ -109,7 +113,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [InboundSlot<P>], windows: &'a mut [u64]) -> Self {
         let windows = Windows::new(windows, sas.len());
         let (policies, sad) = (Policies::new(hits), sad::Table::new(sas));
-        Self { crypto, policies, sad, windows, counters: Counters::default() }
+        Self { crypto, policies, sad, windows, compressor: Compressor::default(), counters: Counters::default() }
     }
 
     /// Remembers in this memory what was decided about flows lately. Worth it from some ten rules on, where a rule
@@ -125,6 +129,13 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     pub fn changing(mut self, changes: &'a mut [Changes]) -> Self {
         self.policies.change(changes);
         self
+    }
+
+    /// Has what packets carry decompressed by this, for the SAs that are [told to](Self::decompress).
+    #[cfg(feature = "ipcomp")]
+    #[must_use]
+    pub fn compressing(self, with: &'a mut (dyn Compression + Send)) -> Self {
+        Self { compressor: Compressor::new(with), ..self }
     }
 
     /// Opens an ESP packet, which starts with its SPI, in place: the packet is then the inner one, without trailer, ICV
@@ -167,6 +178,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     ) -> Result<Ingress, Discard> {
         let header = header(packet.as_slice()).map_err(|Malformed| Discard::InHeader)?;
         let (crypto, windows, policies) = (&mut self.crypto, &mut self.windows, &mut self.policies);
+        let compressor = &mut self.compressor;
         self.sad.edit_by_spi(header.spi, Discard::InUnknownSpi, |id, sa| {
             let share = windows.share(id.slot as usize);
             let sequence = examine(sa, share, &header, now, packet)?;
@@ -174,7 +186,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
             transform
                 .open(crypto, &sa.common.number(sequence), packet.as_mut_slice())
                 .map_err(|Forged| Discard::InForged)?;
-            accept(id, sa, share, sequence, &Outside { from, ecn }, policies, now, packet)
+            accept(id, sa, share, sequence, &Outside { from, ecn }, compressor, policies, now, packet)
         })
     }
 
@@ -405,6 +417,7 @@ pub(super) fn accept<K, R: Rules>(
     share: &mut [u64],
     sequence: u64,
     outside: &Outside,
+    compressor: &mut Compressor<'_>,
     policies: &mut Policies<'_, R>,
     now: Instant,
     packet: &mut PacketBuf<'_>,
@@ -420,6 +433,7 @@ pub(super) fn accept<K, R: Rules>(
             packet.truncate(0);
             return Err(Discard::InDummy);
         }
+        let next_header = compressor.decompress(&sa.common, next_header, packet)?;
         disclose(&sa.common, next_header, from, ecn, packet)?;
         let ingress = admit(id, &sa.common, policies, ecn, packet)?;
         let damaged = sa.checks_checksums && !payload_is_intact(packet.as_slice());

@@ -6,6 +6,9 @@ use super::modes::{Enclosed, enclose};
 use super::policies::Policies;
 use super::slots::OutboundSlot;
 use crate::buf::PacketBuf;
+#[cfg(feature = "ipcomp")]
+use crate::compression::Compression;
+use crate::compression::Compressor;
 use crate::crypto::{PacketCrypto, Purpose};
 use crate::encap::Egress;
 use crate::error::{Counters, Discard, NoRoom, Refused};
@@ -19,7 +22,7 @@ use crate::spd::{Action, Changes, Direction, Hits, Lent, Level, PolicyId, Rememb
 use crate::time::Instant;
 use crate::transform::{Keys, Number, TRAILER_LEN, Transform};
 use crate::wire::cursor::Malformed;
-use crate::wire::ip::{HOPS, Marks, Version};
+use crate::wire::ip::{HOPS, Marks, PROTOCOL_IPCOMP, Version};
 use crate::wire::ipv4;
 
 /// What must fit a 16-bit total length beside ESP: the packet, UDP and IPv4.
@@ -86,6 +89,7 @@ pub struct Outbound<'a, P: PacketCrypto, R: Rules = Lent<'a>> {
     pub(super) crypto: P,
     policies: Policies<'a, R>,
     pub(super) sad: sad::Table<'a, P::Place<sa::Outbound<Keys<P>>>>,
+    pub(super) compressor: Compressor<'a>,
     pub(super) counters: Counters,
 }
 
@@ -102,7 +106,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// that met a rule which came by a [change](Self::add_rule), and there may be any number.
     pub fn new(crypto: P, hits: &'a mut [Hits], sas: &'a mut [OutboundSlot<P>]) -> Self {
         let (policies, sad) = (Policies::new(hits), sad::Table::new(sas));
-        Self { crypto, policies, sad, counters: Counters::default() }
+        Self { crypto, policies, sad, compressor: Compressor::default(), counters: Counters::default() }
     }
 
     /// Remembers in this memory what was decided about flows lately. Worth it from some ten rules on.
@@ -117,6 +121,13 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     pub fn changing(mut self, changes: &'a mut [Changes]) -> Self {
         self.policies.change(changes);
         self
+    }
+
+    /// Has what packets carry compressed by this, for the SAs that are [told to](Self::compress).
+    #[cfg(feature = "ipcomp")]
+    #[must_use]
+    pub fn compressing(self, with: &'a mut (dyn Compression + Send)) -> Self {
+        Self { compressor: Compressor::new(with), ..self }
     }
 
     /// Decides what happens to an inner packet, and counts it. Once per packet, flow or super-packet: the answer holds
@@ -277,8 +288,9 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
 
     #[inline]
     fn protect(&mut self, now: Instant, id: SaId, packet: &mut PacketBuf<'_>) -> Result<Egress, Discard> {
-        let crypto = &mut self.crypto;
-        self.sad.edit(id, Discard::OutNoSa, |sa| carry(crypto, now, sa, packet, at_once)).map(|(egress, ())| egress)
+        let (crypto, compressor) = (&mut self.crypto, &mut self.compressor);
+        let carried = self.sad.edit(id, Discard::OutNoSa, |sa| carry(crypto, compressor, now, sa, packet, at_once));
+        carried.map(|(egress, ())| egress)
     }
 
     /// Installs an SA; it is used from the next [`classify`](Self::classify) on, before older ones of its policy.
@@ -430,6 +442,7 @@ fn at_once<P: PacketCrypto>(
 #[inline(always)]
 pub(super) fn carry<P: PacketCrypto, T>(
     crypto: &mut P,
+    compressor: &mut Compressor<'_>,
     now: Instant,
     sa: &mut sa::Outbound<Keys<P>>,
     packet: &mut PacketBuf<'_>,
@@ -441,8 +454,14 @@ pub(super) fn carry<P: PacketCrypto, T>(
     }
     packet.truncate(marks.len);
     let inner_len = packet.len();
-    let enclosed = enclose(&sa.common, &marks, packet)?;
-    wrap(crypto, now, sa, enclosed, marks, inner_len, packet, protect).inspect_err(|_| _ = packet.bring_back())
+    let Enclosed { next_header: plain, hops } = enclose(&sa.common, &marks, packet)?;
+    let next_header = compressor.compress(&sa.common, plain, packet);
+    wrap(crypto, now, sa, Enclosed { next_header, hops }, marks, inner_len, packet, protect).inspect_err(|_| {
+        if next_header != plain {
+            let _ = compressor.decompress(&sa.common, next_header, packet);
+        }
+        let _ = packet.bring_back();
+    })
 }
 
 /// Pads and seals what an SA carries, of which `counted` octets are somebody's.
@@ -461,7 +480,8 @@ fn wrap<P: PacketCrypto, T>(
     let Enclosed { next_header, hops } = enclosed;
     let (len, layout) = (packet.len(), sa.common.transform.layout());
     // What is behind a packet is told by its own length: in other modes it has none.
-    let padded = if sa.common.mode == Mode::Tunnel { sa.padding.padded(len) } else { len };
+    let tells_its_length = sa.common.mode == Mode::Tunnel && next_header != PROTOCOL_IPCOMP;
+    let padded = if tells_its_length { sa.padding.padded(len) } else { len };
     if padded.saturating_add(layout.headroom()).saturating_add(layout.tailroom()) > MAX_LEN {
         return Err(Discard::OutNoRoom);
     }

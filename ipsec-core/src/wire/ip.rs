@@ -34,6 +34,8 @@ pub const PROTOCOL_UDP: u8 = 17;
 pub const PROTOCOL_ESP: u8 = 50;
 /// Protocol number of ICMPv6.
 pub const PROTOCOL_ICMPV6: u8 = 58;
+/// Protocol number of a compressed payload (RFC 3173).
+pub const PROTOCOL_IPCOMP: u8 = 108;
 /// Protocol number of the pseudo-header that says in BEET mode which options a packet had (draft-nikander-esp-beet-mode).
 pub const PROTOCOL_BEET: u8 = 94;
 /// "No next header": a dummy packet (RFC 4303 §2.6).

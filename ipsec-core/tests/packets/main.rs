@@ -3,6 +3,8 @@
 
 mod attacks;
 mod changes;
+#[cfg(feature = "ipcomp")]
+mod compressed;
 mod counters;
 mod damage;
 #[cfg(feature = "cipher-mac")]
