@@ -415,6 +415,7 @@ fn between_hosts(mode: Mode, packets: &[Vec<u8>]) -> Vec<u8> {
         local_ts: &local_ts,
         remote_ts: &remote_ts,
         lifetime: Lifetime::default(),
+        compression: None,
     };
     let params = OutboundParams {
         sa,

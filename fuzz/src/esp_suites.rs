@@ -125,7 +125,7 @@ impl<'a> Ends<'a> {
             policy: PolicyId(1),
             local_ts,
             remote_ts,
-            lifetime: Lifetime::default(),
+            lifetime: Lifetime::default(), compression: None,
         };
         let engine = || WithIvs::new(RustCrypto, Ivs(0));
         let mut outbound = Outbound::new(engine(), &mut [], &mut slots.0);

@@ -96,7 +96,7 @@ impl Pad for Site {
             local,
             remote,
             rekey: Duration::from_secs(150),
-            lifetime: Duration::from_secs(200),
+            lifetime: Duration::from_secs(200), compress: false,
         })
     }
 

@@ -151,6 +151,7 @@ impl Pad for Star {
             remote,
             rekey: Duration::ZERO,
             lifetime: Duration::ZERO,
+            compress: false,
         })
     }
 

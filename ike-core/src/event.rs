@@ -272,6 +272,7 @@ pub enum Event<'e> {
 ///         local_ts: up.local,
 ///         remote_ts: up.remote,
 ///         lifetime: Lifetime::default(), // IKE rekeys by age; amounts are counted where the packets are
+///         compression: None,
 ///     };
 ///     OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: false, dont_fragment: DontFragment::Copy }
 /// }

@@ -236,7 +236,7 @@
 //!         let sa = Params {
 //!             spi: up.spi_out, mode: up.mode, protection: up.suite.protection, keymat: place.key_out.as_slice(),
 //!             esn: up.suite.esn, path: self.ike.ike_sa(up.ike)?.path, encap: place.encap, policy: PolicyId(up.config.0),
-//!             local_ts: up.local, remote_ts: up.remote, lifetime: Lifetime::default(),
+//!             local_ts: up.local, remote_ts: up.remote, lifetime: Lifetime::default(), compression: None,
 //!         };
 //!         let sa = OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
 //!         place.out = Some(self.outbound.install(now, &sa).ok()?);
@@ -257,6 +257,7 @@
 //!         spi: up.spi_in, mode: up.mode, protection: up.suite.protection, keymat: up.key_in, esn: up.suite.esn, path: up.path,
 //!         encap: up.encap, policy: PolicyId(up.config.0), local_ts: up.local, remote_ts: up.remote,
 //!         lifetime: Lifetime::default(), // IKE rekeys by age
+//!         compression: None,
 //!     };
 //!     let into = inbound.install(now, &InboundParams { sa, window: 128, highest_seen: 0 }).ok()?;
 //!     let (child, encap) = (up.child, up.encap);
@@ -322,7 +323,7 @@
 //! let id = |name: &'static str| Id { kind: IdKind::FQDN, data: name.as_bytes() };
 //! let child = |local, remote| ChildConfig {
 //!     id: ChildConfigId(0), modes: Modes::Tunnel, esp: &esp, local, remote,
-//!     rekey: Duration::from_secs(3600), lifetime: Duration::from_secs(4000),
+//!     rekey: Duration::from_secs(3600), lifetime: Duration::from_secs(4000), compress: false,
 //! };
 //! let (left_child, right_child) = (child(&left_net, &right_net), child(&right_net, &left_net));
 //! let connection = |local, remote, local_id, remote_id, child| Single(Connection {

@@ -261,6 +261,9 @@ pub struct ChildConfig<'p> {
     pub rekey: Duration,
     /// Delete after this time when rekeying did not succeed; zero: never.
     pub lifetime: Duration,
+    /// Ask for compression of what it carries (IPComp, RFC 7296 §2.22), and agree to it. Where one side does not want it, a Child SA
+    /// comes up without.
+    pub compress: bool,
 }
 
 #[cfg(test)]
@@ -272,7 +275,7 @@ mod tests {
     /// A child that carries nothing.
     fn nothing(id: ChildConfigId) -> ChildConfig<'static> {
         let (rekey, lifetime) = (Duration::ZERO, Duration::ZERO);
-        ChildConfig { id, modes: Modes::Tunnel, esp: &[], local: &[], remote: &[], rekey, lifetime }
+        ChildConfig { id, modes: Modes::Tunnel, esp: &[], local: &[], remote: &[], rekey, lifetime, compress: false }
     }
 
     /// A connection with so many children.

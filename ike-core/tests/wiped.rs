@@ -258,6 +258,7 @@ impl Side {
             remote: net(theirs),
             rekey: Duration::ZERO,
             lifetime: Duration::ZERO,
+            compress: false,
         };
         let connection = Connection {
             path: Some(Path { local: socket(mine), remote: socket(theirs) }),

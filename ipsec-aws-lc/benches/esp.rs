@@ -134,6 +134,7 @@ impl<'a, P: PacketCrypto> Ends<'a, P> {
             local_ts,
             remote_ts,
             lifetime: Lifetime::default(),
+            compression: None,
         };
         let selector = Selector::between(site_a, site_b);
         let rule = Rule { id: RuleId(1), priority: 1, selector, action: Action::protect(PolicyId(1)) };

@@ -40,6 +40,7 @@ fn params<'k>(spi: Spi, remote_ts: &'k [TrafficSelector]) -> Params<'k> {
         local_ts: &ANY,
         remote_ts,
         lifetime: Lifetime::default(),
+        compression: None,
     }
 }
 

@@ -238,6 +238,7 @@ pub fn params<'k>(mode: Mode, path: Path, all: &'k [TrafficSelector]) -> Params<
         local_ts: all,
         remote_ts: all,
         lifetime: Lifetime::default(),
+        compression: None,
     }
 }
 

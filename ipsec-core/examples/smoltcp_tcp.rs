@@ -165,6 +165,7 @@ impl<'m> Node<'m> {
             local_ts: &local_ts,
             remote_ts: &remote_ts,
             lifetime: Lifetime::default(),
+            compression: None,
         };
 
         // One rule: what the two say to each other is protected. Everything else is discarded.

@@ -1,13 +1,14 @@
 //! IP Payload Compression (RFC 3173): what a packet carries is compressed before it is protected.
 //!
-//! How, is the caller's: an engine borrows a [`Compression`], and asks it for the SAs that were
-//! [told to](crate::engine::Outbound::compress). Both ends have to want it. It pays on slow links and for what nobody compressed
+//! How, is the caller's: an engine borrows a [`Compression`], and asks it for the SAs whose
+//! [parameters](crate::sa::Params::compression) say so. Both ends have to want it. It pays on slow links and for what nobody compressed
 //! before; and whoever sees how long packets are, and can have some of their content sent, learns about the rest of it from that.
 
 use core::fmt;
 
 use crate::buf::PacketBuf;
 use crate::error::{Discard, NoRoom};
+use crate::net::Cpi;
 use crate::sa::Common;
 use crate::wire::ip::PROTOCOL_IPCOMP;
 
@@ -15,16 +16,6 @@ use crate::wire::ip::PROTOCOL_IPCOMP;
 const HEADER_LEN: usize = 4;
 /// What is shorter seldom gets any shorter (RFC 2394 §2.2).
 const WORTH: usize = 90;
-
-/// Compression Parameter Index: says to its receiver how a packet is compressed (RFC 3173 §3.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Cpi(pub u16);
-
-impl Cpi {
-    /// DEFLATE, where nothing else was agreed on.
-    pub const DEFLATE: Self = Self(2);
-}
 
 /// An algorithm of compression, such as DEFLATE (RFC 2394). Each packet stands for itself: nothing is kept from one to the next.
 ///
@@ -83,6 +74,11 @@ impl fmt::Debug for Compressor<'_> {
 impl<'a> Compressor<'a> {
     pub(crate) fn new(with: &'a mut (dyn Compression + Send)) -> Self {
         Self(Some(with))
+    }
+
+    /// Whether there is anything that does.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Compresses what an SA carries, if it gets shorter by that. Returns what ESP is to say that it carries.

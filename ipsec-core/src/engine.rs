@@ -43,7 +43,7 @@
 //!     policy: PolicyId(1),
 //!     local_ts: &all,
 //!     remote_ts: &all,
-//!     lifetime: Lifetime::default(),
+//!     lifetime: Lifetime::default(), compression: None,
 //! };
 //! /// What a filter does that deals out what comes in.
 //! fn core_of(esp: &[u8]) -> usize {

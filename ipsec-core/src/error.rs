@@ -32,6 +32,8 @@ pub enum Refused {
     Path,
     /// The build has no such mode: other than tunnel mode comes with the feature `transport`.
     Mode,
+    /// The engine has nothing to compress with.
+    Compression,
 }
 
 impl fmt::Display for Refused {
@@ -49,6 +51,7 @@ impl fmt::Display for Refused {
             Self::Sequence => "no sequence number is left to send with",
             Self::Path => "the two addresses are of different families",
             Self::Mode => "the build has no such mode",
+            Self::Compression => "the engine has nothing to compress with",
         })
     }
 }

@@ -61,6 +61,7 @@
 //!     local_ts: local,
 //!     remote_ts: remote,
 //!     lifetime: Lifetime::default(),
+//!     compression: None,
 //! };
 //! let (a, b) = ("192.0.2.1:4500".parse().unwrap(), "192.0.2.2:4500".parse().unwrap());
 //! let (ts_a, ts_b) = ([TrafficSelector::addrs(site_a)], [TrafficSelector::addrs(site_b)]);

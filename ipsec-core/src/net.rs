@@ -25,6 +25,29 @@ impl Spi {
     }
 }
 
+/// Compression Parameter Index: says to its receiver how a packet is compressed (RFC 3173 §3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Cpi(pub u16);
+
+impl Cpi {
+    /// DEFLATE, where nothing else was agreed on.
+    pub const DEFLATE: Self = Self(2);
+
+    /// One of those that are for agreements, for packets of the SA with this SPI: of SAs that are there at the same time, most have
+    /// one each.
+    ///
+    /// ```
+    /// use ipsec_core::net::{Cpi, Spi};
+    /// let cpi = |spi| Cpi::of(Spi::new(spi).unwrap());
+    /// assert_eq!([0x1_0000, 0x1_eeff, 0x7_ffff].map(cpi), [256, 61_439, 4_607].map(Cpi));
+    /// ```
+    pub const fn of(spi: Spi) -> Self {
+        // Those from 256 to 61,439 (RFC 3173 §3.3).
+        Self(((spi.get() & 0xffff) % 61_184).wrapping_add(256) as u16)
+    }
+}
+
 /// The UDP port of IKE (RFC 7296 §2).
 pub const IKE_PORT: u16 = 500;
 /// The UDP port of IKE and ESP behind a NAT, where IKE may also begin (RFC 3948 §2.1, RFC 7296 §2.23).

@@ -11,11 +11,11 @@ mod meter;
 mod news;
 mod params;
 
-#[cfg(feature = "ipcomp")]
-use crate::compression::Cpi;
 use crate::crypto::Protection;
 use crate::error::Refused;
 use crate::flow::Flow;
+#[cfg(feature = "ipcomp")]
+use crate::net::Cpi;
 use crate::net::{Encap, Path, Spi, TrafficSelector};
 use crate::replay::Window;
 use crate::time::Instant;
@@ -108,7 +108,7 @@ impl<K> Common<K> {
             encap: params.encap,
             relays_errors: true,
             #[cfg(feature = "ipcomp")]
-            compression: None,
+            compression: params.compression,
             spi: params.spi,
             path: params.path.carried(params.encap),
             policy: params.policy,
@@ -364,6 +364,7 @@ mod tests {
             local_ts: all,
             remote_ts: all,
             lifetime,
+            compression: None,
         }
     }
 

@@ -11,6 +11,10 @@ use crate::sa::Common;
 pub(crate) struct Compressor<'a>(PhantomData<&'a mut ()>);
 
 impl Compressor<'_> {
+    pub(crate) fn is_there(&self) -> bool {
+        false
+    }
+
     pub(crate) fn compress<K>(&mut self, _: &Common<K>, next_header: u8, _: &mut PacketBuf<'_>) -> u8 {
         next_header
     }

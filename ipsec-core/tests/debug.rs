@@ -37,6 +37,7 @@ fn f_80_debug_prints_no_secret() {
         local_ts: &everything,
         remote_ts: &everything,
         lifetime: Lifetime::default(),
+        compression: None,
     };
     let sending = OutboundParams {
         sa: params(),

@@ -84,6 +84,7 @@ impl Node {
             local_ts: &ours,
             remote_ts: &theirs,
             lifetime: Lifetime::default(),
+            compression: None,
         };
         let now = time::Instant::ZERO;
         let out = OutboundParams {
@@ -219,6 +220,7 @@ fn beet(host: u8, end: End, rx: usize) -> Device<'static, End, RustCrypto> {
         local_ts: &ours,
         remote_ts: &theirs,
         lifetime: Lifetime::default(),
+        compression: None,
     };
     let sending = Box::leak(Box::new([const { OutboundSlot::<RustCrypto>::EMPTY }]));
     let receiving = Box::leak(Box::new([const { InboundSlot::<RustCrypto>::EMPTY }]));

@@ -154,6 +154,7 @@ fn open(suite: Suite, pair: &Pair, spi: Spi, sequence: u64, path: Path, packet: 
         local_ts: &any,
         remote_ts: &any,
         lifetime: Lifetime::default(),
+        compression: None,
     };
     let open_as = |mode| {
         open_with(sa(mode), sequence, packet).map_err(|refused| match refused {

@@ -147,6 +147,7 @@ fn sealed(mode: Mode, encap: Encap, esn: bool, last_sent: u64, inner: &[&[u8]]) 
         local_ts,
         remote_ts,
         lifetime: Lifetime::default(),
+        compression: None,
     };
     let params =
         OutboundParams { sa, last_sent, last_number: u64::MAX, copy_dscp: false, dont_fragment: DontFragment::Clear };

@@ -137,6 +137,7 @@ mod tests {
                 local_ts: &all,
                 remote_ts: &all,
                 lifetime: Lifetime::default(),
+                compression: None,
             };
             let params = OutboundParams {
                 sa,

@@ -271,6 +271,7 @@ mod tests {
                 hard: Limit { age: Some(Duration::from_secs(1)), ..Limit::default() },
                 ..Lifetime::default()
             },
+            compression: None,
         };
         for sends in [true, false] {
             let plane = plane();

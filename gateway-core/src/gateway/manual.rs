@@ -267,6 +267,7 @@ fn params<R>(
         local_ts: &config.local_ts,
         remote_ts: &config.remote_ts,
         lifetime: Lifetime::default(),
+        compression: None,
     })
 }
 

@@ -363,6 +363,7 @@ mod tests {
             local_ts: &[ANY],
             remote_ts: &[ANY],
             lifetime: Lifetime::default(),
+            compression: None,
         };
         OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Clear }
     }

@@ -140,6 +140,7 @@ pub(crate) fn install(
             local_ts: up.local,
             remote_ts: up.remote,
             lifetime,
+            compression: None,
         },
         window: usize::from(window),
         highest_seen: 0,
@@ -225,6 +226,7 @@ impl Waiting {
             local_ts: &self.local,
             remote_ts: &self.remote,
             lifetime: self.lifetime,
+            compression: None,
         };
         install_outbound(now, pair, sa, plane)
     }

@@ -79,6 +79,7 @@ fn an_answer_may_name_the_ends_as_the_responder_knows_them_or_as_it_was_asked() 
         remote: &remote,
         rekey: hour,
         lifetime: hour,
+        compress: false,
     };
     let both = Translated { local: Some(ONE[0]), remote: Some(TWO[1]) };
     let none = both.in_mode(Mode::Tunnel);

@@ -125,6 +125,7 @@ impl Pad for One {
             remote: &self.nets[1],
             rekey: Duration::ZERO,
             lifetime: Duration::ZERO,
+            compress: false,
         })
     }
 

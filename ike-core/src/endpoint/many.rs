@@ -83,7 +83,7 @@ impl Pad for Many {
         let (host, net) = (self.hosts.get(id.0 as usize)?, &self.net);
         let [local, remote] = if self.side == 0 { [host, net] } else { [net, host] };
         let (rekey, lifetime) = (Duration::ZERO, Duration::ZERO);
-        Some(ChildConfig { id, modes: Modes::Tunnel, esp: &self.esp, local, remote, rekey, lifetime })
+        Some(ChildConfig { id, modes: Modes::Tunnel, esp: &self.esp, local, remote, rekey, lifetime, compress: false })
     }
 
     fn candidate(&self, _: &Initiator<'_>, after: Option<PeerId>) -> Option<PeerId> {

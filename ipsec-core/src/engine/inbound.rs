@@ -131,7 +131,7 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
         self
     }
 
-    /// Has what packets carry decompressed by this, for the SAs that are [told to](Self::decompress).
+    /// Has what packets carry decompressed by this, for the SAs whose [parameters](crate::sa::Params::compression) say so.
     #[cfg(feature = "ipcomp")]
     #[must_use]
     pub fn compressing(self, with: &'a mut (dyn Compression + Send)) -> Self {
@@ -239,6 +239,9 @@ impl<'a, P: PacketCrypto, R: Rules> Inbound<'a, P, R> {
     /// [`Refused`]; nothing changed.
     #[inline(never)]
     pub fn install(&mut self, now: Instant, params: &InboundParams<'_>) -> Result<SaId, Refused> {
+        if params.sa.compression.is_some() && !self.compressor.is_there() {
+            return Err(Refused::Compression);
+        }
         let place = self.sad.place_by_spi(params.sa.spi)?;
         let (window, crypto) = (self.windows.share(place), &mut self.crypto);
         let keys = |sa: &mut sa::Inbound<_>| sa.common.transform.set_keys(crypto, Purpose::Decrypt, params.sa.keymat);

@@ -2,8 +2,6 @@
 
 use super::inbound::Inbound;
 use super::outbound::Outbound;
-#[cfg(feature = "ipcomp")]
-use crate::compression::Cpi;
 use crate::crypto::PacketCrypto;
 use crate::mtu::Overhead;
 use crate::sa::{Mode, SaId, TfcPadding};
@@ -22,14 +20,6 @@ impl<P: PacketCrypto, R: Rules> Outbound<'_, P, R> {
     /// are. `false`: there is no such SA.
     pub fn set_padding(&mut self, id: SaId, padding: TfcPadding) -> bool {
         self.sad.change(id, |sa| sa.padding = padding)
-    }
-
-    /// Whether what an SA carries is [compressed](crate::compression) where it gets shorter by that, with the index that the peer
-    /// wants; with traffic-flow padding on top it is not, as only the packet itself says where that begins. It is not until this says
-    /// so. `false`: there is no such SA.
-    #[cfg(feature = "ipcomp")]
-    pub fn compress(&mut self, id: SaId, with: Option<Cpi>) -> bool {
-        self.sad.change(id, |sa| sa.common.compression = with)
     }
 
     /// What stands around the packets of an SA: by that, and the MTU of its path, is known how long they may be.
@@ -54,13 +44,6 @@ impl<P: PacketCrypto, R: Rules> Inbound<'_, P, R> {
     /// [`Discard::InChecksum`]: crate::error::Discard::InChecksum
     pub fn check_checksums(&mut self, id: SaId, check: bool) -> bool {
         self.sad.change(id, |sa| sa.checks_checksums = check)
-    }
-
-    /// Whether what comes through an SA may be [compressed](crate::compression), with the index that the peer was told. It may not
-    /// until this says so. `false`: there is no such SA.
-    #[cfg(feature = "ipcomp")]
-    pub fn decompress(&mut self, id: SaId, with: Option<Cpi>) -> bool {
-        self.sad.change(id, |sa| sa.common.compression = with)
     }
 
     /// Whether ICMP errors of routers on the peer's side, which no selector has, come in through this SA when they are about its

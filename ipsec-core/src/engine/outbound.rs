@@ -123,7 +123,7 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
         self
     }
 
-    /// Has what packets carry compressed by this, for the SAs that are [told to](Self::compress).
+    /// Has what packets carry compressed by this, for the SAs whose [parameters](crate::sa::Params::compression) say so.
     #[cfg(feature = "ipcomp")]
     #[must_use]
     pub fn compressing(self, with: &'a mut (dyn Compression + Send)) -> Self {
@@ -299,6 +299,9 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// [`Refused`]; nothing changed.
     #[inline(never)]
     pub fn install(&mut self, now: Instant, params: &OutboundParams<'_>) -> Result<SaId, Refused> {
+        if params.sa.compression.is_some() && !self.compressor.is_there() {
+            return Err(Refused::Compression);
+        }
         let place = self.sad.place()?;
         let crypto = &mut self.crypto;
         let keys = |sa: &mut sa::Outbound<_>| sa.common.transform.set_keys(crypto, Purpose::Encrypt, params.sa.keymat);

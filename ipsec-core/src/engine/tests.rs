@@ -133,6 +133,7 @@ impl World<'_> {
             local_ts: &local,
             remote_ts: &remote,
             lifetime,
+            compression: None,
         };
         let near_the_end = if self.rng.below(4) == 0 { u64::from(u32::MAX) - 8 - self.rng.below(3) } else { 0 };
         let inbound = InboundParams { sa: sa(), window: 64, highest_seen: near_the_end };
@@ -197,6 +198,7 @@ fn params<'p>(spi: u32, (local_ts, remote_ts): (&'p [TrafficSelector], &'p [Traf
         local_ts,
         remote_ts,
         lifetime: Lifetime::default(),
+        compression: None,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::net::{Path, Spi};
 /// let lifetime = Lifetime { soft, hard: Limit::default() };
 /// # let sa = Params { spi: Spi::new(0x1000).unwrap(), mode: Mode::Tunnel, protection: AeadAlg::Aes128Gcm16.into(), keymat: &[7; 20],
 /// #     esn: true, path: Path { local: at, remote: at }, encap: Encap::None, policy: ipsec_core::spd::PolicyId(1),
-/// #     local_ts: &all, remote_ts: &all, lifetime };
+/// #     local_ts: &all, remote_ts: &all, lifetime, compression: None };
 /// # let params = OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: false, dont_fragment: DontFragment::Copy };
 /// # let mut sas = [const { OutboundSlot::<RustCrypto>::EMPTY }; 1];
 /// # let mut outbound: Outbound<'_, _> = Outbound::new(RustCrypto, &mut [], &mut sas);

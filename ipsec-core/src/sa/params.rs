@@ -5,7 +5,7 @@ use core::fmt;
 use super::ids::PolicyId;
 use super::lifetime::Lifetime;
 use crate::crypto::Protection;
-use crate::net::{Encap, Path, Spi, TrafficSelector};
+use crate::net::{Cpi, Encap, Path, Spi, TrafficSelector};
 
 /// What an SA carries (RFC 4301 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,7 +104,7 @@ impl TfcPadding {
 ///     policy: PolicyId(1),
 ///     local_ts: &[ours],
 ///     remote_ts: &[theirs],
-///     lifetime: Lifetime::default(),
+///     lifetime: Lifetime::default(), compression: None,
 /// };
 /// assert_eq!(params.keymat.len(), params.protection.keymat_len());
 /// ```
@@ -131,6 +131,9 @@ pub struct Params<'k> {
     pub remote_ts: &'k [TrafficSelector],
     /// When it is to be replaced and when it ends.
     pub lifetime: Lifetime,
+    /// What it carries may be compressed (IPComp, RFC 3173): with which index, of an outbound SA the peer's, of an inbound SA ours.
+    /// Takes the feature `ipcomp`, and an engine that was lent something to do it with.
+    pub compression: Option<Cpi>,
 }
 
 impl fmt::Debug for Params<'_> {
@@ -146,6 +149,7 @@ impl fmt::Debug for Params<'_> {
             .field("local_ts", &self.local_ts)
             .field("remote_ts", &self.remote_ts)
             .field("lifetime", &self.lifetime)
+            .field("compression", &self.compression)
             .finish_non_exhaustive()
     }
 }

@@ -93,6 +93,7 @@ impl<P: PacketCrypto> Gateway<P> {
             local_ts: &any,
             remote_ts: &any,
             lifetime: Lifetime::default(),
+            compression: None,
         };
         let used = &keymat[..suite.keymat_len()];
         let inbound = InboundParams { sa: params(used), window: 64, highest_seen: 0 };

@@ -5,11 +5,11 @@ use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
 use crate::ends::{In, NOW, Out, Rng, Sa, inbound, ip, outbound, path, reversed};
 use ipsec_core::buf::{HEADROOM, PacketBuf, TAILROOM};
-use ipsec_core::compression::{Compression, Cpi};
+use ipsec_core::compression::Compression;
 use ipsec_core::ecn::Ecn;
-use ipsec_core::error::Discard;
-use ipsec_core::net::{AddrRange, Encap, Path, TrafficSelector};
-use ipsec_core::sa::{InboundParams, Mode, SaId, TfcPadding};
+use ipsec_core::error::{Discard, Refused};
+use ipsec_core::net::{AddrRange, Cpi, Encap, Path, TrafficSelector};
+use ipsec_core::sa::{Mode, SaId, TfcPadding};
 
 const CPI: Cpi = Cpi(0x4321);
 const ROOM: usize = 2048;
@@ -41,10 +41,13 @@ struct Pair {
 
 impl Pair {
     fn new(sa: Sa) -> Self {
+        Self::agreed(Sa { compression: Some(CPI), ..sa })
+    }
+
+    fn agreed(sa: Sa) -> Self {
         let mut out = outbound(1).compressing(Box::leak(Box::new(Deflate::default())));
         let mut inn = inbound(1).compressing(Box::leak(Box::new(Deflate::default())));
         let (id, received) = (out.install(NOW, &sa.outbound()).unwrap(), inn.install(NOW, &sa.inbound()).unwrap());
-        assert!(out.compress(id, Some(CPI)) && inn.decompress(received, Some(CPI)));
         Self { out, inn, sa, id, received }
     }
 
@@ -163,22 +166,18 @@ fn selectors_are_those_of_the_packet_that_was_compressed() {
 
 #[test]
 fn who_did_not_agree_on_it_takes_nothing_compressed() {
-    let mut pair = Pair::new(Sa::default());
+    let mut pair = Pair::agreed(Sa::default());
     let [inner, _] = site_to_site(&text(500));
-    let payload = ipcomp(4, CPI, &inner);
-    assert!(pair.inn.decompress(pair.received, None) && pair.out.compress(pair.id, None));
-    assert_eq!(pair.made(1, &payload), Err(Discard::InMode));
+    assert_eq!(pair.made(1, &ipcomp(4, CPI, &inner)), Err(Discard::InMode));
     assert!(pair.seal(&inner).unwrap().len() > inner.len());
-    assert!(pair.inn.decompress(pair.received, Some(CPI)));
-    assert_eq!(pair.made(2, &payload), Ok(inner.clone()));
-    assert_eq!(pair.made(3, &ipcomp(4, Cpi::DEFLATE, &inner)), Err(Discard::InCompression));
-    assert!(pair.inn.remove(pair.received) && !pair.inn.decompress(pair.received, Some(CPI)));
-    // An engine that was lent nothing to do it with has agreed to nothing, whatever it is told.
-    let mut bare = inbound(1);
-    let id = bare.install(NOW, &InboundParams { highest_seen: 0, ..pair.sa.inbound() }).unwrap();
-    assert!(bare.decompress(id, Some(CPI)));
-    pair.inn = bare;
-    assert_eq!(pair.made(4, &payload), Err(Discard::InMode));
+    let mut pair = Pair::new(Sa::default());
+    assert_eq!(pair.made(1, &ipcomp(4, Cpi::DEFLATE, &inner)), Err(Discard::InCompression), "another index");
+    assert_eq!(pair.made(2, &ipcomp(4, CPI, &inner)), Ok(inner));
+    // An engine that was lent nothing to do it with agrees to nothing.
+    let (mut out, mut inn) = (outbound(1), inbound(1));
+    assert_eq!(out.install(NOW, &pair.sa.outbound()).unwrap_err(), Refused::Compression);
+    assert_eq!(inn.install(NOW, &pair.sa.inbound()).unwrap_err(), Refused::Compression);
+    assert!(inn.install(NOW, &Sa::default().inbound()).is_ok());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ipsec_core::crypto::{AeadAlg, CipherAlg, Iv, PacketCrypto, Protection, Purpo
 use ipsec_core::ecn::Ecn;
 use ipsec_core::engine::{Inbound, InboundSlot, Ingress, Outbound, OutboundSlot};
 use ipsec_core::error::{Discard, Refused};
-use ipsec_core::net::{AddrRange, Encap, Path, Spi, TrafficSelector};
+use ipsec_core::net::{AddrRange, Cpi, Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::spd::{Action, Hits, Index, Node, PolicyId, Rule, RuleId, Selector, Slot};
 use ipsec_core::time::Instant;
@@ -130,6 +130,7 @@ pub(crate) struct Sa {
     pub(crate) last_number: u64,
     pub(crate) site_a: Vec<TrafficSelector>,
     pub(crate) site_b: Vec<TrafficSelector>,
+    pub(crate) compression: Option<Cpi>,
 }
 
 impl Default for Sa {
@@ -148,6 +149,7 @@ impl Default for Sa {
             last_number: u64::MAX,
             site_a: site_a(),
             site_b: site_b(),
+            compression: None,
         }
     }
 }
@@ -171,6 +173,7 @@ impl Sa {
             local_ts,
             remote_ts,
             lifetime: self.lifetime,
+            compression: self.compression,
         }
     }
 

@@ -62,6 +62,7 @@ pub(crate) fn child(id: u32, local: &[&str], remote: &[&str], words: &str) -> Ch
         remote: selectors(remote),
         rekey: Duration::ZERO,
         lifetime: Duration::ZERO,
+        compress: false,
     }
 }
 

@@ -158,7 +158,7 @@ impl Pad for Config<'_> {
             local: self.local,
             remote: self.remote,
             rekey: duration(),
-            lifetime: duration(),
+            lifetime: duration(), compress: false,
         })
     }
 

@@ -173,7 +173,7 @@ fn with_params(install: impl FnOnce(Params<'_>)) {
         policy: PolicyId(any() as u32),
         local_ts: some(&local),
         remote_ts: some(&remote),
-        lifetime: Lifetime { soft: limit(), hard: limit() },
+        lifetime: Lifetime { soft: limit(), hard: limit() }, compression: None,
     });
 }
 
