@@ -8,6 +8,7 @@ mod capacity;
 mod clear;
 mod cli;
 mod clock;
+mod compression;
 mod configuration;
 mod control;
 mod daemon;

@@ -332,6 +332,8 @@ pub struct Child {
     pub priority: u32,
     /// What becomes of its packets while there is no SA for them; default [`Level::Require`].
     pub level: Level,
+    /// Whether what it carries is compressed where the peer wants that, too (IPComp); default: no.
+    pub compress: bool,
 }
 
 /// `[[policy]]`: what bypasses protection or is discarded, beside what the children protect.

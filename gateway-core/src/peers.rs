@@ -339,7 +339,7 @@ fn configured((id, child): (ChildConfigId, &Child)) -> ChildConfig<'_> {
         remote: &child.remote_ts,
         rekey: child.rekey,
         lifetime: child.lifetime,
-        compress: false,
+        compress: child.compress,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use core::ops::DerefMut;
 
-use ipsec_core::net::{Spi, TrafficSelector};
+use ipsec_core::net::{Cpi, Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 use ipsec_core::wipe;
@@ -27,6 +27,7 @@ use crate::timers;
 use crate::wire::ts::Ts;
 use crate::wire::writer::MessageWriter;
 
+pub(crate) mod compressed;
 #[cfg(all(test, feature = "rustcrypto"))]
 mod tests;
 mod translated;
@@ -92,8 +93,18 @@ fn mode_of(payloads: &Payloads<'_>) -> Mode {
     }
 }
 
+/// Asks for what a Child SA is to have beside its algorithms and selectors.
+pub(crate) fn write_wishes(
+    message: &mut MessageWriter<'_>,
+    config: &ChildConfig<'_>,
+    spi_in: Spi,
+) -> Result<(), NoRoom> {
+    write_mode(message, config.modes.wanted())?;
+    if config.compress { compressed::write(message, spi_in) } else { Ok(()) }
+}
+
 /// Asks for a mode, or agrees to it.
-pub(crate) fn write_mode(message: &mut MessageWriter<'_>, mode: Mode) -> Result<(), NoRoom> {
+fn write_mode(message: &mut MessageWriter<'_>, mode: Mode) -> Result<(), NoRoom> {
     match mode {
         Mode::Transport => message.notify_parts(NotifyKind::USE_TRANSPORT_MODE, &[]),
         _ => Ok(()),
@@ -141,6 +152,7 @@ struct Terms<'t> {
     suite: EspSuite,
     mode: Mode,
     spi_out: Spi,
+    cpi_out: Option<Cpi>,
     local: &'t Selectors,
     remote: &'t Selectors,
     /// We began the exchange: rekeying it is our turn first.
@@ -165,7 +177,8 @@ pub(crate) fn take_answer<C: IkeCrypto>(
     let (local, remote) = narrowed((ts_i, ts_r), config, translated.in_mode(mode))?;
     let (suite, spi_out) = (chosen.suite, chosen.spi);
     make_keys(crypto, ike, suite, exchange, nonces, true, &mut child.untold)?;
-    let terms = Terms { suite, mode, spi_out, local: &local, remote: &remote, ours: true };
+    let cpi_out = compressed::read(payloads).filter(|_| config.compress);
+    let terms = Terms { suite, mode, spi_out, cpi_out, local: &local, remote: &remote, ours: true };
     come_up(&mut child, crypto, now, config, terms, None);
     Ok(())
 }
@@ -192,6 +205,7 @@ fn come_up<C: IkeCrypto>(
     child.spi_out = terms.spi_out.get();
     child.suite = Some(terms.suite);
     child.mode = terms.mode;
+    child.cpi_out = terms.cpi_out;
     child.local.clone_from(terms.local);
     child.remote.clone_from(terms.remote);
     child.ours = terms.ours;
@@ -207,6 +221,8 @@ pub(crate) struct Agreed<'p> {
     pub(crate) suite: EspSuite,
     pub(crate) number: u8,
     pub(crate) spi_out: Spi,
+    /// What it carries may be compressed.
+    pub(crate) cpi_out: Option<Cpi>,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
     /// What the peer calls our side and its own.
@@ -301,12 +317,16 @@ pub(crate) fn agree<'p, C: IkeCrypto>(
     }
     let (slot, spi_in) = children.reserve(crypto).ok_or_else(full)?;
     let proposal::ChosenEsp { suite, number, spi: spi_out } = chosen;
-    Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, local, remote, called })
+    let cpi_out = compressed::read(payloads).filter(|_| config.compress);
+    Ok(Agreed { config, slot, spi_in, mode, suite, number, spi_out, cpi_out, local, remote, called })
 }
 
-/// The mode and SA of our answer; in CREATE_CHILD_SA the nonce and a key exchange follow, then in any case the selectors.
+/// Mode, compression and SA of our answer; in CREATE_CHILD_SA the nonce and a key exchange follow, then in any case the selectors.
 pub(crate) fn write_choice(message: &mut MessageWriter<'_>, agreed: &Agreed<'_>) -> Result<(), NoRoom> {
     write_mode(message, agreed.mode)?;
+    if agreed.cpi_out.is_some() {
+        compressed::write(message, agreed.spi_in)?;
+    }
     let answer = [(agreed.number, agreed.suite.transforms())];
     message.sa(ProtocolId::ESP, &agreed.spi_in.get().to_be_bytes(), answer)
 }
@@ -352,11 +372,11 @@ pub(crate) fn install<C: IkeCrypto>(
     agreed: &Agreed<'_>,
     old: Option<ChildId>,
 ) -> Option<ChildId> {
-    let Agreed { config, slot, mode, suite, spi_out, local, remote, .. } = agreed;
-    let (slot, mode, suite, spi_out) = (*slot, *mode, *suite, *spi_out);
+    let Agreed { config, slot, mode, suite, spi_out, cpi_out, local, remote, .. } = agreed;
+    let (slot, mode, suite, spi_out, cpi_out) = (*slot, *mode, *suite, *spi_out, *cpi_out);
     let new = env.children.id(slot)?;
     let mut child = env.children.get_mut(slot)?;
-    let terms = Terms { suite, mode, spi_out, local, remote, ours: false };
+    let terms = Terms { suite, mode, spi_out, cpi_out, local, remote, ours: false };
     come_up(&mut child, env.crypto, env.now, config, terms, Some(env.now + env.settings.settle));
     if old.is_some() {
         child.replaces = old;

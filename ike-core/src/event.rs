@@ -4,7 +4,7 @@ use crate::registry::ExchangeType;
 use core::fmt;
 use core::net::SocketAddr;
 
-use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
+use ipsec_core::net::{Cpi, Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 
 use crate::auth::ask::{Lease, Question};
@@ -317,6 +317,8 @@ pub struct ChildUp<'e> {
     pub path: Path,
     /// Protocol 50 or UDP.
     pub encap: Encap,
+    /// What it carries may be compressed with DEFLATE (RFC 7296 §2.22): the index of packets we receive, and that of packets we send.
+    pub compression: Option<(Cpi, Cpi)>,
 }
 
 impl fmt::Debug for ChildUp<'_> {
@@ -335,6 +337,7 @@ impl fmt::Debug for ChildUp<'_> {
             .field("remote", &self.remote)
             .field("path", &self.path)
             .field("encap", &self.encap)
+            .field("compression", &self.compression)
             .finish_non_exhaustive()
     }
 }

@@ -134,6 +134,9 @@ impl Table<'_> {
         if let (Some(suite), Some(encap)) = (&child.suite, &child.encap) {
             write!(f, ", {suite}, {encap}")?;
         }
+        if child.compressed {
+            f.write_str(", compressed")?;
+        }
         if child.held {
             write!(f, ", held down by you")?;
         }

@@ -29,6 +29,7 @@ use super::wanted::Wanted;
 use crate::capacity::Capacity;
 use crate::clear::ClearSockets;
 use crate::clock::Clock;
+use crate::compression::Deflate;
 use crate::early::Places;
 use crate::provider::{Engine, tested};
 use crate::socket::Marks;
@@ -60,6 +61,11 @@ pub(crate) struct Plane {
     pub(super) unsent: Unsent,
 }
 
+/// Likewise.
+fn deflate() -> &'static mut Deflate {
+    Box::leak(Box::default())
+}
+
 impl Plane {
     /// A data plane without rules, SAs and sockets; nothing runs yet.
     pub(crate) fn new(tun: Tun, clear: ClearSockets, clock: Clock, capacity: &Capacity) -> io::Result<Self> {
@@ -70,8 +76,8 @@ impl Plane {
         let inbound = (0..sas).map(|_| InboundSlot::<Engine>::EMPTY).collect::<Vec<_>>().leak();
         let windows = vec![0; sas * WINDOW_WORDS].leak();
         Ok(Self {
-            outbound: Locked::new(Outbound::new(tested()?, rules, outbound)),
-            inbound: Locked::new(Inbound::new(tested()?, &mut [], inbound, windows)),
+            outbound: Locked::new(Outbound::new(tested()?, rules, outbound).compressing(deflate())),
+            inbound: Locked::new(Inbound::new(tested()?, &mut [], inbound, windows).compressing(deflate())),
             tun,
             sockets: RwLock::default(),
             changed: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,

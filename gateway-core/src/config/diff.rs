@@ -74,7 +74,7 @@ pub enum ChildDiff {
     Added,
     /// It is gone: delete its SAs.
     Removed,
-    /// Its selectors, mode or proposals changed: delete its SAs and negotiate anew.
+    /// Its selectors, mode, proposals or compression changed: delete its SAs and negotiate anew.
     Replaced,
     /// Only its timers, its priority or its level changed: its SAs go on.
     Changed,
@@ -208,8 +208,11 @@ fn peer_diff<'p>(old: &'p Peer, new: &'p Peer) -> Option<PeerDiff> {
 }
 
 fn child_diff(old: &Child, new: &Child) -> Option<ChildDiff> {
-    let same_traffic =
-        old.mode == new.mode && old.local_ts == new.local_ts && old.remote_ts == new.remote_ts && old.esp == new.esp;
+    let same_traffic = old.mode == new.mode
+        && old.local_ts == new.local_ts
+        && old.remote_ts == new.remote_ts
+        && old.esp == new.esp
+        && old.compress == new.compress;
     let same_rest = old.rekey == new.rekey
         && old.lifetime == new.lifetime
         && old.rekey_bytes == new.rekey_bytes

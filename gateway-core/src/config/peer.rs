@@ -151,6 +151,7 @@ fn read_child<'t>(
     if level == Some(Level::Use) {
         reader.warn(section.place("level"), CLEAR_MEANWHILE);
     }
+    let compress = reader.choice(section, "compress", &[("yes", true), ("no", false)]).unwrap_or(false);
     let (local, remote) = (local?, remote?);
     let hosts = mode.is_none_or(|mode| between_hosts(reader, mode, [&local, &remote]));
     let values = |list: &[Placed<TrafficSelector>]| list.iter().map(|placed| placed.value).collect();
@@ -168,6 +169,7 @@ fn read_child<'t>(
         rekey_packets: rekey_packets.and_then(|number| u64::try_from(number).ok()),
         priority,
         level: level.unwrap_or(Level::Require),
+        compress,
     };
     let places = ChildPlaces {
         section: section.at,

@@ -76,6 +76,7 @@ pub static LINUX: Home = Home {
                 "rekey-packets",
                 "priority",
                 "level",
+                "compress",
             ],
         },
         Table {

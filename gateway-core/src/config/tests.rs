@@ -114,6 +114,19 @@ fn suites_that_anybody_can_read_or_that_are_on_their_way_out_are_taken_with_a_wo
 }
 
 #[test]
+fn a6_nothing_is_compressed_unless_a_child_says_so_and_another_wish_is_another_child() {
+    let with = |compress: &str| GOOD.replace("rekey     = \"1h\"\n", &format!("compress = \"{compress}\"\n"));
+    let compresses = |text: &str| parse(text).0.peers[0].children[0].compress;
+    assert_eq!([GOOD, &with("no"), &with("yes")].map(compresses), [false, false, true]);
+    let refused = format!("{:?}", Config::parse(&with("deflate")).unwrap_err());
+    assert!(refused.contains("yes") && refused.contains("no"), "{refused}");
+    let [plain, compressed] = [with("no"), with("yes")].map(|text| parse(&text).0);
+    let changed = PeerDiff::Changed { children: Vec::from([("net".into(), ChildDiff::Replaced)]) };
+    assert_eq!(Config::diff(&plain, &compressed).peers, [(plain.peers[0].name.clone(), changed)]);
+    assert!(Config::diff(&plain, &parse(&with("no")).0).is_empty());
+}
+
+#[test]
 fn e1_a_child_that_is_not_protected_while_there_is_no_sa_is_warned_of_and_named() {
     let with = |level: &str| GOOD.replace("rekey     = \"1h\"\n", &format!("level = \"{level}\"\n"));
     let (lax, warnings) = parse(&with("use"));

@@ -36,6 +36,7 @@ impl Gateway {
             encap: up.encap,
             local: up.local.into(),
             remote: up.remote.into(),
+            compressed: up.compression.is_some(),
             rekeyed: up.replaces.is_some(),
         };
         Report { peer: self.peer_name(up.peer), child: self.child_name(up.config), what, cause: None }

@@ -226,6 +226,7 @@ impl Gateway {
             encap: config.outbound.travels(),
             local: config.local_ts.as_slice().into(),
             remote: config.remote_ts.as_slice().into(),
+            compressed: false,
             rekeyed: false,
         };
         let (peer, child) = (Some(account.peer.clone()), Some(account.child.clone()));

@@ -229,6 +229,8 @@ pub struct SaStatus {
     pub spi_out: Spi,
     /// Protocol 50 or UDP.
     pub encap: Encap,
+    /// What it carries may be compressed.
+    pub compressed: bool,
     /// When it was installed.
     pub since: Instant,
     /// When it is to be rekeyed.
@@ -344,7 +346,7 @@ impl Gateway {
             let ours = |party_of: Party| !peer.is_active() || party.is_none_or(|party| party == party_of);
             let stands = installed().filter(|sa| ours(sa.party)).filter_map(|sa| {
                 let view = parts.endpoint.child_sa(sa.child).filter(|view| !view.replaced)?;
-                Some((sa.came, sa.encap, view))
+                Some((sa, view))
             });
             let with_party = installed().filter(|sa| Some(sa.party) == party);
             let carrying = with_party.filter_map(|sa| parts.endpoint.child_sa(sa.child)).filter(|view| !view.replaced);
@@ -360,8 +362,8 @@ impl Gateway {
                 let mut ours = installed().filter(|sa| ours(sa.party));
                 ours.any(|sa| self.is_one_way(sa, parts.plane)).then(Cause::one_way_still)
             };
-            let newest = stands.max_by_key(|(since, ..)| *since);
-            let negotiated = newest.as_ref().map(|(.., view)| (view.local, view.remote));
+            let newest = stands.max_by_key(|(sa, _)| sa.came);
+            let negotiated = newest.as_ref().map(|(_, view)| (view.local, view.remote));
             let written = configured.map(|child| (child.local_ts.as_slice(), child.remote_ts.as_slice()));
             let (local, remote) = negotiated.or(written).unwrap_or_default();
             let mut totals = self.past(&peer.name, &entry.name);
@@ -374,12 +376,13 @@ impl Gateway {
                 retry_at: entry.setbacks.retry_at.filter(|_| entry.is_wanted(peer.is_active())),
                 local: local.to_vec(),
                 remote: remote.to_vec(),
-                sa: newest.map(|(since, encap, view)| SaStatus {
+                sa: newest.map(|(sa, view)| SaStatus {
                     suite: view.suite,
                     spi_in: view.spi_in,
                     spi_out: view.spi_out,
-                    encap,
-                    since,
+                    encap: sa.encap,
+                    compressed: sa.compressed,
+                    since: sa.came,
                     rekey_at: view.rekey_at,
                     expires_at: view.expires_at,
                 }),

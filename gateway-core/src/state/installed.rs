@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use ike_core::event::{ChildId, ChildUp, IkeId, Party};
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::Protection;
-use ipsec_core::net::{Encap, Path, Spi, TrafficSelector};
+use ipsec_core::net::{Cpi, Encap, Path, Spi, TrafficSelector};
 use ipsec_core::sa::{DontFragment, InboundParams, Lifetime, Mode, OutboundParams, Params};
 use ipsec_core::time::Instant;
 use zeroize::Zeroizing;
@@ -41,6 +41,8 @@ pub(crate) struct Installed {
     /// What the data plane has not answered yet.
     pub(crate) underway: Option<Box<Underway>>,
     pub(crate) encap: Encap,
+    /// What it carries may be compressed.
+    pub(crate) compressed: bool,
     /// See [`Installed::selectors`].
     local: Box<[TrafficSelector]>,
     remote: Box<[TrafficSelector]>,
@@ -107,6 +109,7 @@ pub(crate) struct Waiting {
     local: Vec<TrafficSelector>,
     remote: Vec<TrafficSelector>,
     lifetime: Lifetime,
+    compression: Option<Cpi>,
 }
 
 /// What a Child SA has besides what was negotiated.
@@ -127,6 +130,7 @@ pub(crate) fn install(
     plane: &mut dyn DataPlane,
 ) -> Result<Installed, Refused> {
     let Terms { pair, lifetime, window, alone } = *terms;
+    let (ours, theirs) = up.compression.unzip();
     let params = InboundParams {
         sa: Params {
             spi: up.spi_in,
@@ -140,13 +144,13 @@ pub(crate) fn install(
             local_ts: up.local,
             remote_ts: up.remote,
             lifetime,
-            compression: None,
+            compression: ours,
         },
         window: usize::from(window),
         highest_seen: 0,
     };
     let receiving = plane.install_inbound(now, pair, &params)?;
-    let sa = Params { spi: up.spi_out, keymat: up.key_out, ..params.sa };
+    let sa = Params { spi: up.spi_out, keymat: up.key_out, compression: theirs, ..params.sa };
     let sending = match up.outbound_ready {
         true => install_outbound(now, pair, sa, plane).map(|progress| (Sending::Through, progress)),
         // Only what has to wait needs a key of its own: the other one goes from where it was made to where it stays.
@@ -170,6 +174,7 @@ pub(crate) fn install(
         outbound,
         underway: Underway::of(receiving, sending),
         encap: up.encap,
+        compressed: up.compression.is_some(),
         local: up.local.into(),
         remote: up.remote.into(),
         alone,
@@ -203,6 +208,7 @@ impl Waiting {
             local: sa.local_ts.to_vec(),
             remote: sa.remote_ts.to_vec(),
             lifetime: sa.lifetime,
+            compression: sa.compression,
         }
     }
 
@@ -226,7 +232,7 @@ impl Waiting {
             local_ts: &self.local,
             remote_ts: &self.remote,
             lifetime: self.lifetime,
-            compression: None,
+            compression: self.compression,
         };
         install_outbound(now, pair, sa, plane)
     }

@@ -105,6 +105,8 @@ pub enum What {
         local: Box<[TrafficSelector]>,
         /// and on the peer's.
         remote: Box<[TrafficSelector]>,
+        /// What it carries may be compressed.
+        compressed: bool,
         /// It replaces another one.
         rekeyed: bool,
     },
@@ -187,13 +189,19 @@ impl fmt::Display for Report {
             What::Merged => f.write_str("one of two connections ended, the other goes on"),
             What::Refused { remote } => write!(f, "request from {remote} refused"),
             What::Moved { remote } => write!(f, "the peer is at {remote} now"),
-            What::ChildUp { suite, spi_in, spi_out, encap, rekeyed, .. } => {
+            What::ChildUp { suite, spi_in, spi_out, encap, compressed, rekeyed, .. } => {
                 let verb = if *rekeyed { "rekeyed" } else { "up" };
                 let carrier = match encap {
                     Encap::None => "ESP",
                     Encap::Udp => "ESP in UDP",
                 };
-                write!(f, "{verb}, {carrier} {suite}, SPI in {:#010x} out {:#010x}", spi_in.get(), spi_out.get())
+                let compressed = if *compressed { ", compressed" } else { "" };
+                write!(
+                    f,
+                    "{verb}, {carrier} {suite}{compressed}, SPI in {:#010x} out {:#010x}",
+                    spi_in.get(),
+                    spi_out.get()
+                )
             }
             What::Waiting => f.write_str("not well"),
             What::Renewing => f.write_str("connecting anew beside the connection that stands"),

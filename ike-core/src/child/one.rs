@@ -1,6 +1,6 @@
 //! One Child SA, and its life.
 
-use ipsec_core::net::{Spi, TrafficSelector};
+use ipsec_core::net::{Cpi, Spi, TrafficSelector};
 use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
@@ -153,6 +153,8 @@ pub(crate) struct Child {
     pub(crate) spi_out: u32,
     pub(crate) suite: Option<EspSuite>,
     pub(crate) mode: Mode,
+    /// What the peer wants on packets that are compressed, where both sides want some to be.
+    pub(crate) cpi_out: Option<Cpi>,
     pub(crate) local: Selectors,
     pub(crate) remote: Selectors,
     /// The packet that it was asked for: it stands before the configured selectors (RFC 7296 §2.9).
@@ -188,6 +190,7 @@ impl Child {
             spi_out: 0,
             suite: None,
             mode: Mode::Tunnel,
+            cpi_out: None,
             local: Selectors::new(),
             remote: Selectors::new(),
             packet: None,

@@ -3,7 +3,7 @@
 use core::mem::take;
 use core::ops::Range;
 
-use ipsec_core::net::{Path, Spi};
+use ipsec_core::net::{Cpi, Path, Spi};
 use ipsec_core::time::Instant;
 
 use super::host::Endpoint;
@@ -213,6 +213,7 @@ impl<C: IkeCrypto, P: Pad> Endpoint<'_, C, P> {
                 remote: &child.remote,
                 path,
                 encap,
+                compression: child.cpi_out.map(|theirs| (Cpi::of(child.spi_in), theirs)),
                 party,
             }));
         }

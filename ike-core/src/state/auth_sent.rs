@@ -92,7 +92,7 @@ fn send<C: IkeCrypto>(sa: &mut Sa<C>, env: &mut Env<'_, '_, C>, proof: Option<&A
     if let Some(auth) = proof {
         message.auth(auth.method, auth.data)?;
     }
-    agreement::write_mode(&mut message, config.modes.wanted())?;
+    agreement::write_wishes(&mut message, &config, spi)?;
     // No KE transform here: this child uses the keys of the IKE SA (RFC 7296 §1.2).
     message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), proposal::offer_esp(config.esp, false))?;
     message.ts(PayloadType::TS_I, config.local)?;

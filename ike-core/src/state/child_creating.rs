@@ -270,7 +270,7 @@ fn send<C: IkeCrypto>(
     if let Some(old) = old.filter(|_| !fresh).and_then(|old| env.children.by_id(old)) {
         message.notify(ProtocolId::ESP, &old.spi_in.get().to_be_bytes(), NotifyKind::REKEY_SA, &[])?;
     }
-    agreement::write_mode(&mut message, config.modes.wanted())?;
+    agreement::write_wishes(&mut message, &config, spi)?;
     let offered = proposal::ask_esp(config.esp, asked(group, narrow));
     message.sa(ProtocolId::ESP, &spi.get().to_be_bytes(), offered)?;
     message.nonce(&nonce)?;

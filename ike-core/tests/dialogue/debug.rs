@@ -70,6 +70,7 @@ fn f_80_debug_prints_no_secret() {
         remote: &[],
         path: path_of(true),
         encap: Encap::Udp,
+        compression: None,
     };
     prints_no_secret(&up, "ChildUp");
     prints_no_secret(&Event::ChildUp(up), "ChildUp");

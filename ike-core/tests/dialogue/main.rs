@@ -2,6 +2,7 @@
 
 mod asked;
 mod collisions;
+mod compressed;
 mod debug;
 mod engine;
 mod faults;

@@ -167,6 +167,9 @@ pub(crate) struct ChildStatus {
     pub(crate) rekeys: u64,
     /// "esp" or "esp-in-udp".
     pub(crate) encap: Option<String>,
+    /// What it carries may be compressed: both sides want it.
+    #[serde(default)]
+    pub(crate) compressed: bool,
     pub(crate) age_s: Option<u64>,
     /// The operator took it down; it stays down until `up`.
     #[serde(default)]

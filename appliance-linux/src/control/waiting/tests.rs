@@ -18,6 +18,7 @@ fn child(name: &str, spi: Option<&str>) -> ChildStatus {
         packets_out: 0,
         rekeys: 0,
         encap: spi.map(|_| "esp".into()),
+        compressed: false,
         age_s: None,
         held: false,
         last_in_s: None,

@@ -8,7 +8,7 @@ use ike_core::event::{ChildId, Event, IkeId};
 use ike_core::failure::Failure;
 use ike_core::pad::{ChildConfigId, PeerId};
 use ipsec_core::crypto::rustcrypto::RustCrypto as Packets;
-use ipsec_core::net::{Encap, TrafficSelector};
+use ipsec_core::net::{Cpi, Encap, TrafficSelector};
 use ipsec_core::sa::Mode;
 use ipsec_core::time::Instant;
 
@@ -31,6 +31,7 @@ pub(crate) struct Installed {
     pub(crate) remote: Vec<TrafficSelector>,
     pub(crate) encap: Encap,
     pub(crate) replaces: Option<ChildId>,
+    pub(crate) compression: Option<(Cpi, Cpi)>,
 }
 
 pub(crate) struct Host {
@@ -144,6 +145,7 @@ impl Host {
                             remote: up.remote.to_vec(),
                             encap: up.encap,
                             replaces: up.replaces,
+                            compression: up.compression,
                         },
                     );
                     if up.outbound_ready {
