@@ -239,7 +239,10 @@ impl Kept {
         let (known, listed) = (self.numbers.get(&order.mark).copied(), self.used.get(&order.mark).copied());
         match (known, listed) {
             (None, _) if self.unknown => return Err(unknown(&self.used_file.path())),
-            (None, Some(past)) if order.stated <= past => return Err(lost(&self.file.path(), past)),
+            // So many were set aside when it was last taken up, at least.
+            (None, Some(past)) if order.stated < past.saturating_add(STEP) => {
+                return Err(lost(&self.file.path(), past.saturating_add(STEP)));
+            }
             _ => {}
         }
         let after = known.unwrap_or(0).max(order.after);
@@ -314,14 +317,14 @@ fn not_kept(why: &str) -> Cause {
     }
 }
 
-/// Nobody knows which numbers were used.
+/// Nobody knows which numbers were used, but that it may be all up to this one.
 fn lost(file: &Path, past: u64) -> Cause {
     Cause {
         code: "sequence-lost",
         text: format!("this key was used before, and {} does not say how far any more", file.display()),
         hint: format!(
-            "write a new key, there and at the peer, or sequence = … above all numbers that this key was used with: at least \
-             up to {past}"
+            "write a new key, there and at the peer. Only if you know that it sent fewer packets than that since it was last \
+             started: sequence = {past}; if it sent more, as many more"
         ),
         kind: Kind::Refusal,
     }
@@ -470,7 +473,8 @@ mod tests {
         ask(&mut folder.open(), order(1, 1000)).unwrap();
         fs::remove_file(folder.0.join(FILE)).unwrap();
         let mut kept = folder.open();
-        assert_eq!([0, 1, 1000].map(|stated| ask(&mut kept, order(1, stated))), [Err("sequence-lost"); 3]);
+        let short = [0, 1, 1000, 1001, 999 + STEP];
+        assert_eq!(short.map(|stated| ask(&mut kept, order(1, stated))), [Err("sequence-lost"); 5]);
         assert_eq!(ask(&mut kept, order(1, 2 * STEP)), Ok((2 * STEP, 3 * STEP)));
         // One that is no more beside it does not undo that.
         assert_eq!(ask(&mut kept, order(1, 0)), Ok((3 * STEP, 4 * STEP)));

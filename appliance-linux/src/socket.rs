@@ -23,7 +23,7 @@ use crate::boundary::MARK;
 /// Datagrams taken from a socket with one system call.
 const BATCH: usize = 32;
 /// The largest datagram there is, with an IPv4 header: one that was cut on its way comes whole.
-const DATAGRAM: usize = 65_535;
+pub(crate) const DATAGRAM: usize = 65_535;
 /// Octets in front of a datagram: room for the header that a packet gets back which came through an SA between two hosts.
 pub(crate) const ROOM: usize = 40;
 /// What the kernel may hold for a socket while we are busy, as far as it lets us.

@@ -7,6 +7,7 @@ mod field;
 mod guard;
 mod hops;
 mod hosts;
+mod ipcomp;
 mod kernel;
 mod leaks;
 mod level;
@@ -176,6 +177,7 @@ fn scenarios() -> Vec<Scenario> {
         hops::scenarios,
         libreswan::scenarios,
         openiked::scenarios,
+        ipcomp::scenarios,
         kernel::scenarios,
         leaks::scenarios,
         wild::scenarios,

@@ -9,7 +9,7 @@ use ipsec_core::spd::PolicyId;
 use tracing::warn;
 
 use super::state::Daemon;
-use crate::socket::ROOM;
+use crate::socket::{DATAGRAM, ROOM};
 
 impl Daemon {
     /// What SAs have to tell, so much at `most`, and which are wanted.
@@ -70,6 +70,8 @@ impl Daemon {
         }
         for packet in ripe {
             let mut bytes = [&[0; ROOM][..], &packet.datagram].concat();
+            // What is compressed gets longer.
+            bytes.resize(ROOM + DATAGRAM, 0);
             if let Ok(mut datagram) = PacketBuf::new(&mut bytes, ROOM, packet.datagram.len()) {
                 let _ = self.plane.deliver(packet.origin, &mut datagram); // its SA is asked with the others
             }

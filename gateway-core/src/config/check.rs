@@ -73,7 +73,7 @@ pub(super) fn contradictions(reader: &mut Reader<'_>, gateway: &Settings, peers:
 
 /// Tells what is wrong with the selectors of a child, or of SAs with manual keys.
 pub(super) fn carried(reader: &mut Reader<'_>, gateway: &Settings, sides: &Sides<'_>) {
-    families(reader, sides);
+    fitting(reader, sides);
     smallest_mtu(reader, gateway, sides);
     two_sides(reader, sides);
     left_to_routes(reader, gateway, sides);
@@ -154,7 +154,8 @@ pub fn nobodys(address: IpAddr, local: &[IpAddr]) -> Option<&'static str> {
     kinds.into_iter().find_map(|(holds, what)| holds.then_some(what))
 }
 
-fn families(reader: &mut Reader<'_>, sides: &Sides<'_>) {
+/// Each selector is for some packet: together with one of the other side.
+fn fitting(reader: &mut Reader<'_>, sides: &Sides<'_>) {
     let Traffic { local, remote } = sides.traffic;
     let sides = [(local, sides.local_at, remote, "remote-ts"), (remote, sides.remote_at, local, "local-ts")];
     for (ours, at, theirs, other) in sides {
@@ -164,6 +165,16 @@ fn families(reader: &mut Reader<'_>, sides: &Sides<'_>) {
                 let family = if v4 { "IPv4" } else { "IPv6" };
                 let found = format!("{} without any {family} network under \"{other}\"", Selector(selector));
                 reader.error(*at, found, "both sides of one family", "no packet could ever fit");
+                continue;
+            }
+            let alike = |theirs: &TrafficSelector| {
+                theirs.addrs.is_ipv4() == v4
+                    && (theirs.protocol == selector.protocol || theirs.protocol == 0 || selector.protocol == 0)
+            };
+            if !theirs.iter().any(alike) {
+                let found = format!("{} without any network of that protocol under \"{other}\"", Selector(selector));
+                let hint = "no packet could ever fit; a number alone is a protocol, and port 80 of TCP is [tcp/80]";
+                reader.error(*at, found, "both sides of one protocol", hint);
             }
         }
     }

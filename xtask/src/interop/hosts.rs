@@ -34,7 +34,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 /// Both ends as hosts; the peer sees us, and we see it, at these addresses.
-fn between_hosts(plan: &mut Plan, outer: Outer) -> (IpAddr, IpAddr) {
+pub(super) fn between_hosts(plan: &mut Plan, outer: Outer) -> (IpAddr, IpAddr) {
     let (west, east) = (plan.pair.west.address(outer), plan.pair.east.address(outer));
     let seen = |public: std::net::Ipv4Addr, own: IpAddr| if outer == Outer::V4 { IpAddr::from(public) } else { own };
     let (west_seen, east_seen) = (seen(plan.pair.west.public(), west), seen(plan.pair.east.public(), east));
@@ -43,6 +43,7 @@ fn between_hosts(plan: &mut Plan, outer: Outer) -> (IpAddr, IpAddr) {
         local_ts: vec![local.to_string()],
         remote_ts: vec![remote.to_string()],
         transport: true,
+        compress: false,
     };
     plan.us.children = vec![child(west, east_seen)];
     plan.peer.children = vec![child(east, west_seen)];
@@ -78,7 +79,7 @@ fn hosts(ends: Ends, outer: Outer, first: First) -> Result<String> {
 }
 
 /// Pings of every size between the two ends, those that the kernel cuts too, and nothing of them in clear.
-fn carry(tunnel: &Tunnel, east: IpAddr) -> Result {
+pub(super) fn carry(tunnel: &Tunnel, east: IpAddr) -> Result {
     let west = &tunnel.pair.west.gateway;
     wait_for("the first ping", Duration::from_secs(5), || Ok(ping(west, east, 1, 56)?.lost.is_empty().then_some(())))?;
     for size in [0, 1, 64, 1300, 1600, 9000, 60_000] {

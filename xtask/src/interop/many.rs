@@ -24,9 +24,15 @@ fn three_selectors(ends: Ends, first: First) -> Result<String> {
     let (west, east) = (&plan.pair.west, &plan.pair.east);
     let west: Vec<String> = (0..3).map(|tens| west.net_v4(tens)).collect();
     let east: Vec<String> = (0..3).map(|tens| east.net_v4(tens)).collect();
-    plan.us.children =
-        vec![Child { name: NET.to_owned(), local_ts: west.clone(), remote_ts: east.clone(), transport: false }];
-    plan.peer.children = vec![Child { name: NET.to_owned(), local_ts: east, remote_ts: west, transport: false }];
+    plan.us.children = vec![Child {
+        name: NET.to_owned(),
+        local_ts: west.clone(),
+        remote_ts: east.clone(),
+        transport: false,
+        compress: false,
+    }];
+    plan.peer.children =
+        vec![Child { name: NET.to_owned(), local_ts: east, remote_ts: west, transport: false, compress: false }];
     let tunnel = plan.establish(first)?;
     every_network_is_reached(&tunnel)?;
     let child = tunnel.child()?;

@@ -84,13 +84,21 @@ pub(crate) struct Child {
     pub(crate) remote_ts: Vec<String>,
     /// In transport mode: the two networks are the two ends.
     pub(crate) transport: bool,
+    /// What it carries is to be compressed.
+    pub(crate) compress: bool,
 }
 
 impl Child {
     /// A child between networks written as in `10.1.0.0/16`.
     pub(crate) fn new(name: &str, local_ts: &[&str], remote_ts: &[&str]) -> Self {
         let own = |list: &[&str]| list.iter().map(|&ts| ts.to_owned()).collect();
-        Self { name: name.to_owned(), local_ts: own(local_ts), remote_ts: own(remote_ts), transport: false }
+        Self {
+            name: name.to_owned(),
+            local_ts: own(local_ts),
+            remote_ts: own(remote_ts),
+            transport: false,
+            compress: false,
+        }
     }
 }
 

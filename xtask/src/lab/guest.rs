@@ -41,7 +41,7 @@ for folder in /run /tmp; do mount -t tmpfs tmp $folder; done
 for word in $(cat /proc/cmdline); do
     case $word in work=*) mount -t hostfs work /mnt -o ${word#work=} ;; esac
 done
-modprobe -a af_key xfrm_user esp4 esp6 gcm ctr jitterentropy_rng drbg seqiv echainiv cbc authenc authencesn sha512 hmac ecb ccm chacha chacha20poly1305 crypto_null cmac xcbc 2>/mnt/modprobe
+modprobe -a af_key xfrm_user esp4 esp6 gcm ctr jitterentropy_rng drbg seqiv echainiv cbc authenc authencesn sha512 hmac ecb ccm chacha chacha20poly1305 crypto_null cmac xcbc ipcomp ipcomp6 deflate xfrm4_tunnel xfrm6_tunnel 2>/mnt/modprobe
 # Probing for every algorithm there is would start a process for each that is not there.
 echo >/proc/sys/kernel/modprobe
 ip link set lo up

@@ -112,6 +112,7 @@ fn conn(connection: &Connection, child: &Child, local_ts: &str, remote_ts: &str)
         true => writeln!(text, "  type=transport")?,
         false => writeln!(text, "  leftsubnet={local_ts}\n  rightsubnet={remote_ts}")?,
     }
+    writeln!(text, "  compress={}", if child.compress { "yes" } else { "no" })?;
     let (ike, _) = proposals(&connection.ike)?;
     let (esp, pfs) = proposals(&connection.esp)?;
     writeln!(text, "  ike={ike}\n  esp={esp}\n  pfs={}", if pfs { "yes" } else { "no" })?;

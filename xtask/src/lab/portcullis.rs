@@ -350,6 +350,9 @@ fn toml(control: &Path, settings: &str, connections: &[Connection]) -> Result<St
             writeln!(file, "\n[[peer.child]]\nname = \"{}\"\nmode = \"{mode}\"", child.name)?;
             writeln!(file, "local-ts = {:?}\nremote-ts = {:?}", child.local_ts, child.remote_ts)?;
             writeln!(file, "rekey = \"1h\"")?;
+            if child.compress {
+                writeln!(file, "compress = \"yes\"")?;
+            }
             file += &proposals("esp", &connection.esp);
         }
     }

@@ -291,6 +291,23 @@ fn f_13_that_nothing_guards_everything_to_everything_is_said_once_for_each_child
 }
 
 #[test]
+fn selectors_of_two_protocols_are_refused_and_those_with_something_in_common_are_not() {
+    let with = |local: &str, remote: &str| {
+        GOOD.replace("[\"10.2.0.0/16\"]", &format!("[{local}]")).replace("[\"10.1.0.0/16\"]", &format!("[{remote}]"))
+    };
+    // As in a setkey file, where a number is a port.
+    let refused = errors(&with("\"10.2.0.0/16[tcp]\"", "\"10.1.0.0/16[80]\""));
+    assert_eq!(refused.len(), 2, "each side");
+    assert!(told(&refused).contains("10.1.0.0/16[80] without any network of that protocol under \"local-ts\""));
+    assert!(told(&refused).contains("[tcp/80]"), "how it is mended");
+    assert_eq!(errors(&with("\"10.2.0.0/16[tcp]\"", "\"10.1.0.0/16[udp/80]\", \"10.1.0.0/16[tcp]\"")).len(), 1);
+    for remote in ["\"10.1.0.0/16[tcp/80]\"", "\"10.1.0.0/16\"", "\"10.1.0.0/16[udp]\", \"10.7.0.0/16\""] {
+        let refused = errors(&with("\"10.2.0.0/16[tcp]\"", remote));
+        assert_eq!(refused.len(), usize::from(remote.contains("udp")), "{remote}: {}", told(&refused));
+    }
+}
+
+#[test]
 fn f_81_one_network_on_both_sides_is_refused_and_hubs_and_branches_are_not() {
     let with = |local: &str, remote: &str| {
         GOOD.replace("[\"10.2.0.0/16\"]", &format!("\"{local}\""))
