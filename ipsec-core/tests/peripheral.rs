@@ -12,7 +12,7 @@ use ipsec_core::encap::push_outer;
 use ipsec_core::engine::{Inbound, InboundSlot, Outbound, OutboundSlot};
 use ipsec_core::error::Discard;
 use ipsec_core::net::{AddrRange, Path, TrafficSelector};
-use ipsec_core::sa::{DontFragment, InboundParams, Mode, OutboundParams, SaId};
+use ipsec_core::sa::{DontFragment, InboundParams, Mode, OutboundParams, Params, SaId};
 use ipsec_core::time::Instant;
 use peripheral::{Accelerator, Hardware, PACKETS, params, path};
 
@@ -34,15 +34,17 @@ fn back() -> Path {
 
 fn ends(mode: Mode, hardware: &'static Hardware) -> (Out<'static>, SaId, In<'static>, SaId) {
     let all = [TrafficSelector::addrs(AddrRange::ANY_V4)];
+    let hosts = [path().local, path().remote].map(|host| [TrafficSelector::addrs(AddrRange::single(host.ip()))]);
+    let [here, there] = if mode == Mode::Beet { hosts } else { [all; 2] };
     let mut out: Out<'_> =
         Outbound::new(Accelerator(hardware), &mut [], leak([const { OutboundSlot::<Accelerator<'_>>::EMPTY }]));
-    let sa = params(mode, path(), &all);
+    let sa = Params { local_ts: &here, remote_ts: &there, ..params(mode, path(), &all) };
     let sa =
         OutboundParams { sa, last_sent: 0, last_number: u64::MAX, copy_dscp: true, dont_fragment: DontFragment::Copy };
     let sending = out.install(NOW, &sa).unwrap();
     let slots = leak([const { InboundSlot::<Accelerator<'_>>::EMPTY }]);
     let mut inn: In<'_> = Inbound::new(Accelerator(hardware), &mut [], slots, leak([0]));
-    let sa = params(mode, back(), &all);
+    let sa = Params { local_ts: &there, remote_ts: &here, ..params(mode, back(), &all) };
     let receiving = inn.install(NOW, &InboundParams { sa, window: 64, highest_seen: 0 }).unwrap();
     (out, sending, inn, receiving)
 }
@@ -67,7 +69,7 @@ fn the_peripheral_conforms() {
 
 #[test]
 fn packets_are_finished_in_any_order_and_numbered_in_that_of_their_beginning() {
-    for mode in [Mode::Tunnel, Mode::Transport] {
+    for mode in [Mode::Tunnel, Mode::Transport, Mode::Beet] {
         let (mut out, sending, mut inn, _) = ends(mode, leak(Hardware::default()));
         let mut packets: Vec<_> = (0..PACKETS).map(|_| packet()).collect();
         let begun: Vec<_> = packets.iter_mut().map(|packet| out.begin_seal(NOW, sending, packet).unwrap()).collect();
@@ -89,7 +91,7 @@ fn packets_are_finished_in_any_order_and_numbered_in_that_of_their_beginning() {
 
 #[test]
 fn without_a_place_a_packet_stays_as_it_is_and_no_number_is_used() {
-    for mode in [Mode::Tunnel, Mode::Transport] {
+    for mode in [Mode::Tunnel, Mode::Transport, Mode::Beet] {
         let hardware = leak(Hardware::default());
         let (mut out, sending, mut inn, _) = ends(mode, hardware);
         let mut packets: Vec<_> = (0..PACKETS).map(|_| packet()).collect();

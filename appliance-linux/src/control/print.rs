@@ -71,7 +71,10 @@ fn meaning(counter: &str) -> Option<&'static str> {
         "OutNoPolicy" => "fit no child and no policy, or were stopped by the guard",
         "OutNoSa" => "waited in vain for an SA",
         "InBlocked" | "OutBlocked" => "are what a policy discards",
-        "InUnknownSpi" => "for an SA that is not here any more, as after a restart",
+        "InForged" => {
+            "fail the integrity check: damaged or forged, or (manual keys) key, integ-key or -esn differ at the two ends"
+        }
+        "InUnknownSpi" => "for an SA that is not here (any more), as after a restart, or (manual keys) of another spi",
         "InSelectors" => "came out of a tunnel whose networks do not allow them",
         "SendErrors" => "were not taken by the kernel",
         _ => return None,

@@ -55,7 +55,7 @@ fn transport<K>(sa: &sa::Common<K>, marks: &Marks, packet: &mut PacketBuf<'_>) -
     Ok(Enclosed { next_header: front.protocol, hops: marks.hops })
 }
 
-/// The header goes without saying: it has no options, which would have to be said. ESP is put over it.
+/// The header goes without saying: it has no options, which would have to be said. It is kept in front of ESP until that is sealed.
 #[inline(never)]
 fn beet<K>(sa: &sa::Common<K>, marks: &Marks, packet: &mut PacketBuf<'_>) -> Result<Enclosed, Discard> {
     let front = whole(packet)?;
@@ -71,7 +71,7 @@ fn beet<K>(sa: &sa::Common<K>, marks: &Marks, packet: &mut PacketBuf<'_>) -> Res
     // What looks like options to the peer is none of BEET's either.
     let next_header = packet.as_slice().get(next_at).copied().filter(|next_header| *next_header != PROTOCOL_BEET);
     let next_header = next_header.ok_or(Discard::OutMode)?;
-    packet.set_aside(len, next_at, 0).map_err(|NoRoom| Discard::OutHeader)?;
+    packet.set_aside(len, next_at, sa.transform.layout().headroom()).map_err(|NoRoom| Discard::OutNoRoom)?;
     Ok(Enclosed { next_header, hops: marks.hops })
 }
 

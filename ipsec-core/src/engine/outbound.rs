@@ -511,6 +511,10 @@ fn wrap<P: PacketCrypto, T>(
             Unsealed::Busy => Discard::OutEngine,
         }
     })?;
+    if sa.common.mode == Mode::Beet {
+        // It never travels.
+        packet.forget_aside();
+    }
     sa.last_sent = sequence;
     sa.common.meter.record(now, counted, encrypted);
     if sequence >= sa.soft_number {

@@ -83,6 +83,27 @@ fn after_a_loss_of_up_to_2_to_the_31_packets_it_goes_on_with_every_suite() {
 }
 
 #[test]
+fn ciphers_with_blocks_are_padded_to_whole_ones_and_others_to_four_octets() {
+    for cipher in CipherAlg::ALL {
+        let expected = match cipher {
+            CipherAlg::Aes128Cbc | CipherAlg::Aes192Cbc | CipherAlg::Aes256Cbc => 16,
+            #[cfg(feature = "legacy")]
+            CipherAlg::TripleDesCbc => 8,
+            _ => 4,
+        };
+        let protection = Protection::CipherMac(*cipher, IntegAlg::HmacSha256);
+        assert_eq!(Layout::of(protection).align, expected, "{cipher:?}");
+        // What is in clear otherwise nobody sees who has the key.
+        let (mut out, _) = tunnel(&sa(protection, false));
+        for len in 0..40 {
+            let esp = seal(&mut out, &ip("10.1.0.5", "10.2.0.9", 17, &vec![7; len])).unwrap();
+            let text = esp.len() - 8 - cipher.iv_len() - IntegAlg::HmacSha256.icv_len();
+            assert_eq!(text % usize::from(expected), 0, "{cipher:?}, {len}");
+        }
+    }
+}
+
+#[test]
 fn a_suite_without_an_encryption_key_of_its_own_lies_open_in_the_packet() {
     let sa = sa(Protection::CipherMac(CipherAlg::Null, IntegAlg::HmacSha256), false);
     let (mut out, _) = tunnel(&sa);
