@@ -169,3 +169,13 @@ fn forged_packets_change_nothing_and_an_sa_may_go_meanwhile() {
     out.finish_seal(sealing).unwrap();
     assert!(!other.as_slice().windows(8).any(|part| INNER.windows(8).any(|clear| clear == part)));
 }
+
+#[test]
+fn nothing_is_left_of_what_was_cut_off_before_a_packet_was_discarded() {
+    let (mut out, sending, mut inn, _) = ends(Mode::Tunnel, leak(Hardware::default()));
+    let mut dummy = packet();
+    out.seal_dummy(NOW, sending, &mut dummy).unwrap();
+    let opening = inn.begin_open(NOW, back(), Ecn::NotEct, &mut dummy).unwrap();
+    assert_eq!(inn.finish_open(NOW, opening).unwrap_err(), Discard::InDummy);
+    assert_nothing_is_left(&mut dummy);
+}

@@ -99,7 +99,7 @@ pub(super) fn identity(word: &str) -> Result<Identity, Bad> {
     }
     if let Some(digits) = word.strip_prefix("@hex:") {
         return match unhex(digits) {
-            Ok(octets) if !octets.is_empty() => Ok(Identity { kind: IdKind::KEY_ID, data: octets }),
+            Ok(octets) if !octets.is_empty() => Ok(Identity { kind: IdKind::KEY_ID, data: octets.to_vec() }),
             Ok(_) => Err(whole("after \"@hex:\" stand the octets in hexadecimal")),
             Err(at) => {
                 Err(Bad::part(at.saturating_add(5), digits.get(at..).unwrap_or(""), "pairs of hexadecimal digits"))

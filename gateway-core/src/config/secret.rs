@@ -76,7 +76,7 @@ impl Secret {
                     let hint = "a character is not a hexadecimal digit, or the last octet has only one digit";
                     refused(at.saturating_add(2), hint)
                 })?;
-                (Zeroizing::new(octets), digits.len())
+                (octets, digits.len())
             }
             None => (Zeroizing::new(written.as_bytes().to_vec()), written.chars().count()),
         };
@@ -92,7 +92,7 @@ impl Secret {
         let Some(digits) = written.strip_prefix("0x").or_else(|| written.strip_prefix("0X")) else {
             return Err(Bad::secret(0, expected()).hint("write 0x in front of the hexadecimal digits"));
         };
-        let octets = unhex(digits).map(Zeroizing::new).map_err(|at| {
+        let octets = unhex(digits).map_err(|at| {
             let hint = "a character is not a hexadecimal digit, or the last octet has only one digit";
             Bad::secret(at.saturating_add(2), expected()).hint(hint)
         })?;
@@ -235,8 +235,8 @@ impl SecretSource {
 }
 
 /// Octets of hexadecimal digits, or the index of the character that does not fit.
-pub(super) fn unhex(digits: &str) -> Result<Vec<u8>, usize> {
-    let mut octets = Vec::with_capacity(digits.len().div_ceil(2));
+pub(super) fn unhex(digits: &str) -> Result<Zeroizing<Vec<u8>>, usize> {
+    let mut octets = Zeroizing::new(Vec::with_capacity(digits.len().div_ceil(2)));
     let mut high = None;
     for (index, letter) in digits.char_indices() {
         let digit = letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(index)?;

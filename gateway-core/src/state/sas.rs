@@ -114,12 +114,14 @@ impl Sas {
         remote.iter().find_map(|wanted| self.holder(config, party, &wanted.addrs))
     }
 
-    /// What begins in there, or before it: the last ones, until one is another party's, as those before do not reach over it.
+    /// What begins in there, or before it: the last ones, until two others' have been met, as what one party has does not reach over
+    /// what another one has. Within what a party has there may be more of it.
     fn holder(&self, config: ChildConfigId, party: Party, wanted: &AddrRange) -> Option<&Installed> {
         let before = self.alone.range((config, ANY, FIRST)..=(config, wanted.end(), LAST)).rev();
         let mut others = self.looked_at(before).filter(|sa| sa.party != party);
+        let first = others.next()?;
         let reaches = |sa: &&Installed| sa.selectors().1.iter().any(|held| held.addrs.intersect(wanted).is_some());
-        others.next().filter(reaches)
+        core::iter::once(first).chain(others.take_while(|sa| sa.party == first.party)).find(reaches)
     }
 
     fn looked_at<'s, K: 's>(

@@ -50,6 +50,24 @@ fn f_60_two_parties_that_share_a_peer_keep_a_connection_each() {
 }
 
 #[test]
+fn what_one_party_has_within_what_it_has_hides_nothing_of_it() {
+    let part = "[[peer.child]]\nname = \"part\"\nlocal-ts = \"10.2.1.0/24\"\nremote-ts = \"10.1.0.0/16\"\n";
+    let first = party("a.lab", "10.2.0.0/16") + part;
+    let mut world = World::new(&anybody(), &first).start();
+    for _ in 0..5 {
+        world.pass(secs(1));
+    }
+    let open = |world: &World| world.left.plane.outbound.sas().count();
+    assert_eq!(open(&world), 2, "{}", world.story());
+    // Behind the part, where only the whole reaches.
+    world.right = Site::new(3, &party("b.lab", "10.2.9.0/24"), 64);
+    world.right.gateway.start(world.now, parts!(world.right)).unwrap();
+    world.exchange();
+    assert_eq!(open(&world), 2, "{}", world.story());
+    assert!(world.story().contains("another party has an SA for 10.2.0.0/16"), "{}", world.story());
+}
+
+#[test]
 fn what_is_for_one_party_never_goes_to_another_one_that_says_the_same_address() {
     let open = |world: &World| world.left.plane.outbound.sas().count();
     for (first, second, both) in [

@@ -23,18 +23,23 @@ use crate::wire::esp::Header;
 /// A packet that nobody is to see before it is finished. One that never is ends up empty, and what it held is wiped.
 struct Held<'p, 'b> {
     packet: &'p mut PacketBuf<'b>,
+    /// Where it ended: what was taken off since is wiped with it.
+    end: usize,
     finished: bool,
 }
 
 impl<'p, 'b> Held<'p, 'b> {
     fn new(packet: &'p mut PacketBuf<'b>) -> Self {
-        Self { packet, finished: false }
+        let end = packet.headroom().saturating_add(packet.len());
+        Self { packet, end, finished: false }
     }
 }
 
 impl Drop for Held<'_, '_> {
     fn drop(&mut self) {
         if !self.finished {
+            let taken_off = self.end.saturating_sub(self.packet.headroom().saturating_add(self.packet.len()));
+            let _ = self.packet.push_back(taken_off); // it was there
             self.packet.as_mut_slice().fill(0);
             self.packet.truncate(0);
         }

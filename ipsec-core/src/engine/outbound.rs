@@ -138,8 +138,8 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
     /// for an ICMP error that would take a protected packet along in clear; counted.
     #[inline]
     pub fn classify(&mut self, now: Instant, packet: &[u8]) -> Result<Verdict, Discard> {
-        let verdict = self.decide(now, packet);
-        self.relayed(verdict, packet).inspect_err(|discard| self.counters.count(*discard))
+        let verdict = self.decide(now, packet).or_else(|discard| self.relayed(Err(discard), packet));
+        verdict.inspect_err(|discard| self.counters.count(*discard))
     }
 
     /// The same for a packet that waited since it was classified. It met its rule then: [`Hits`] stay as they are. If it
@@ -209,10 +209,14 @@ impl<'a, P: PacketCrypto, R: Rules> Outbound<'a, P, R> {
             return Ok(Verdict::Protect(id));
         }
         let verdict = self.carry_out(met.action, &flow)?;
-        match verdict {
-            Verdict::Protect(id) => self.policies.note(Direction::Out, &flow, id),
-            Verdict::ClearMeanwhile(_) => self.policies.count_clear(met),
-            Verdict::Clear | Verdict::Acquire(_) => {}
+        if let Verdict::Protect(id) = verdict {
+            self.policies.note(Direction::Out, &flow, id);
+            return Ok(verdict);
+        }
+        // What an error goes with is not remembered: the next one may be about something else.
+        let verdict = self.relayed(Ok(verdict), packet)?;
+        if let Verdict::ClearMeanwhile(_) = verdict {
+            self.policies.count_clear(met);
         }
         Ok(verdict)
     }

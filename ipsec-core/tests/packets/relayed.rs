@@ -175,6 +175,7 @@ fn an_error_about_what_came_protected_never_leaves_in_clear() {
             assert!(out.remove(sa));
             assert_eq!(out.classify(NOW, &message), Err(Discard::OutNoSa), "{action:?}");
             assert_eq!(out.counters().get(Discard::OutNoSa), 2);
+            assert_eq!(out.passed_clear(), 0, "{action:?}");
         }
         // About what came in clear it goes as it did.
         let (mut out, _) = tunnel(&back());
