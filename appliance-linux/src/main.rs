@@ -169,9 +169,8 @@ fn decode(capture: &Path, keys: Option<&Path>, json: bool) -> u8 {
     let (code, told) = match decode::decode(capture, keys, json, &mut out) {
         Ok(tally) => (if tally.trouble().is_some() { FAILED } else { 0 }, tally.trouble()),
         Err(decode::Refused::Keys(told)) => (REFUSED, Some(told)),
-        Err(decode::Refused::Capture(told)) => (FAILED, Some(told)),
+        Err(decode::Refused::Capture(told) | decode::Refused::Output(told)) => (FAILED, Some(told)),
     };
-    let _ = out.flush();
     told.iter().for_each(|line| eprintln!("{line}"));
     code
 }

@@ -26,7 +26,7 @@ fn keys(name: &str) -> Keys {
 
 /// The IP packets of a session.
 fn packets(name: &str) -> Vec<Vec<u8>> {
-    let frames = Capture::open(&file(name, "pcap")).unwrap().map(Result::unwrap);
+    let frames = Capture::new(fs::File::open(file(name, "pcap")).unwrap()).unwrap().map(Result::unwrap);
     frames.map(|Frame { octets, .. }| octets[14..].to_vec()).collect()
 }
 
@@ -46,7 +46,7 @@ fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-fn told(capture: &[u8], keys: &Keys, json: bool) -> Result<(Tally, String), Damage> {
+fn told(capture: &[u8], keys: &Keys, json: bool) -> Result<(Tally, String), Unfinished> {
     let mut out = Vec::new();
     let tally = tell(|| Capture::new(Cursor::new(capture)), keys, json, &mut out)?;
     Ok((tally, String::from_utf8(out).unwrap()))
