@@ -164,7 +164,8 @@ pub(crate) enum Command {
         /// One JSON object instead of text
         #[arg(long)]
         json: bool,
-        /// In the words of another program: `spd` as `setkey -DP` has it, `sa` as `setkey -D`
+        /// In the words of another program: `spd` as `setkey -DP` has it, `sa` as `setkey -D`, `ike` as `racoonctl -ll show-sa
+        /// isakmp`
         #[arg(long, conflicts_with = "json", requires = "what")]
         format: Option<Format>,
     },
@@ -228,6 +229,8 @@ pub(crate) enum What {
 pub(crate) enum Format {
     /// Those of setkey(8)
     Setkey,
+    /// Those of racoonctl(8)
+    Racoonctl,
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
@@ -274,6 +277,7 @@ mod tests {
             "show spd --json",
             "show sa",
             "show ike",
+            "show ike --format racoonctl",
             "show accounts --json",
             "decode f",
             "decode f --keys k --json",
